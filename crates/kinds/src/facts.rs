@@ -1,0 +1,183 @@
+//! The shape of the table of facts: what a type is, field by field, and what a resource is.
+//!
+//! The table itself is generated (`cargo xtask schema`) into statics; nothing is parsed at
+//! start-up. Codecs, strict field validation, patches, apply, pruning and OpenAPI are derived from
+//! it, so a kind is added by data.
+
+/// A structure with named fields.
+#[derive(Debug)]
+pub struct Type {
+    /// Full name, for example `io.k8s.api.core.v1.Pod`.
+    pub name: &'static str,
+    /// Fields in the order in which the wire shows them.
+    pub fields: &'static [Field],
+    /// Indexes into `fields`, sorted by JSON name.
+    pub by_name: &'static [u16],
+}
+
+impl Type {
+    /// The field with this JSON name.
+    #[must_use]
+    pub fn field(&self, name: &str) -> Option<&'static Field> {
+        let found = self.by_name.binary_search_by(|&index| self.fields[usize::from(index)].name.cmp(name)).ok()?;
+        Some(&self.fields[usize::from(self.by_name[found])])
+    }
+}
+
+/// One field of a [`Type`].
+#[derive(Debug)]
+pub struct Field {
+    /// JSON name.
+    pub name: &'static str,
+    /// Protobuf field number; 0 when it has none.
+    pub number: u32,
+    /// What it holds.
+    pub shape: Shape,
+    /// True when the API calls it required.
+    pub required: bool,
+    /// True when it is written even when it is empty, zero or null.
+    pub always: bool,
+    /// How its list merges under apply.
+    pub list: ListType,
+    /// Keys of a list of type map.
+    pub keys: &'static [&'static str],
+    /// True when its map or structure is owned as a whole under apply.
+    pub atomic: bool,
+    /// How a strategic merge patch treats it.
+    pub patch: PatchStrategy,
+    /// The key by which a strategic merge patch pairs items.
+    pub merge_key: &'static str,
+    /// The default that the definition names, as JSON; empty when there is none.
+    pub default: &'static str,
+}
+
+/// What a field or an item holds.
+#[derive(Clone, Copy, Debug)]
+pub enum Shape {
+    /// Text.
+    String,
+    /// `true` or `false`.
+    Bool,
+    /// A whole number of 32 bits.
+    Int32,
+    /// A whole number of 64 bits.
+    Int64,
+    /// A floating-point number.
+    Float64,
+    /// Bytes, base64 in JSON.
+    Bytes,
+    /// RFC 3339 with whole seconds.
+    Time,
+    /// RFC 3339 with microseconds.
+    MicroTime,
+    /// A duration in Go's text form.
+    Duration,
+    /// A quantity, canonical on the wire (`500m`).
+    Quantity,
+    /// A number or text.
+    IntOrString,
+    /// Any JSON (RawExtension, JSON, FieldsV1).
+    Any,
+    /// A structure.
+    Object(&'static Type),
+    /// A list of these.
+    List(&'static Shape),
+    /// A map from text to these.
+    Map(&'static Shape),
+}
+
+/// How a list merges under server-side apply.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ListType {
+    /// Owned as a whole.
+    #[default]
+    Atomic,
+    /// Items are unique values.
+    Set,
+    /// Items are paired by keys.
+    Map,
+}
+
+/// How a strategic merge patch treats a field.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PatchStrategy {
+    /// Lists are merged item by item.
+    pub merge: bool,
+    /// The structure is replaced as a whole.
+    pub replace: bool,
+    /// Members that the patch does not list are dropped (`$retainKeys`).
+    pub retain_keys: bool,
+}
+
+/// One served resource: a row of the resource table. Routing, discovery, OpenAPI and the coverage
+/// test are all made from it.
+#[derive(Debug)]
+pub struct Resource {
+    /// API group; empty for the core group.
+    pub group: &'static str,
+    /// Version, for example `v1`.
+    pub version: &'static str,
+    /// Kind, for example `Pod`.
+    pub kind: &'static str,
+    /// Plural, for example `pods`.
+    pub plural: &'static str,
+    /// Singular as discovery shows it, for example `pod`.
+    pub singular: &'static str,
+    /// Short names, for example `po`.
+    pub short_names: &'static [&'static str],
+    /// Categories, for example `all`.
+    pub categories: &'static [&'static str],
+    /// True when its objects live in namespaces.
+    pub namespaced: bool,
+    /// Verbs as discovery lists them.
+    pub verbs: &'static [&'static str],
+    /// Its subresources.
+    pub subresources: &'static [Subresource],
+    /// Its structure.
+    pub ty: &'static Type,
+    /// False for kinds that are answered and not kept (`TokenReview`).
+    pub stored: bool,
+}
+
+/// One subresource of a [`Resource`].
+#[derive(Debug)]
+pub struct Subresource {
+    /// Name, for example `eviction`.
+    pub name: &'static str,
+    /// Group of the kind that it takes and shows.
+    pub group: &'static str,
+    /// Version of that kind.
+    pub version: &'static str,
+    /// That kind, for example `Eviction`.
+    pub kind: &'static str,
+    /// Verbs as discovery lists them.
+    pub verbs: &'static [&'static str],
+    /// Structure of that kind.
+    pub ty: &'static Type,
+}
+
+impl Resource {
+    /// `apiVersion` of its objects.
+    #[must_use]
+    pub fn api_version(&self) -> String {
+        if self.group.is_empty() { self.version.to_owned() } else { format!("{}/{}", self.group, self.version) }
+    }
+
+    /// The resource as errors name it.
+    #[must_use]
+    pub fn group_resource(&self) -> crate::status::GroupResource<'static> {
+        crate::status::GroupResource { group: self.group, resource: self.plural }
+    }
+
+    /// The kind as validation errors name it.
+    #[must_use]
+    pub fn group_kind(&self) -> crate::status::GroupResource<'static> {
+        crate::status::GroupResource { group: self.group, resource: self.kind }
+    }
+
+    /// The subresource with this name.
+    #[must_use]
+    pub fn subresource(&self, name: &str) -> Option<&'static Subresource> {
+        self.subresources.iter().find(|sub| sub.name == name)
+    }
+}

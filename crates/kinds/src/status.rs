@@ -1,0 +1,453 @@
+//! `Status`: the one form in which the API says that something was done or went wrong.
+//!
+//! Constructors carry the reason, code, details and message of `apimachinery/pkg/api/errors`;
+//! nobody else pairs a reason with a code. Members are declared in wire order.
+
+use serde::{Deserialize, Serialize};
+
+/// The answer of a request that has no object to show.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Status {
+    /// Always `Status`.
+    #[serde(default)]
+    pub kind: String,
+    /// Always `v1`.
+    #[serde(default)]
+    pub api_version: String,
+    /// Always present, normally empty.
+    #[serde(default)]
+    pub metadata: ListMeta,
+    /// `Success` or `Failure`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub status: String,
+    /// For people.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub message: String,
+    /// For programs, for example `NotFound`; empty for errors that upstream leaves untyped.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+    /// What it is about. `Some` of empty details shows as `{}`, none not at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub details: Option<Details>,
+    /// The HTTP status code; 0 is left out.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub code: u16,
+}
+
+/// The metadata of a list or of a `Status`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ListMeta {
+    /// The revision that a list shows.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub resource_version: String,
+    /// The token with which to ask for the next page.
+    #[serde(default, rename = "continue", skip_serializing_if = "String::is_empty")]
+    pub continue_token: String,
+    /// How many items are left after this page.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remaining_item_count: Option<i64>,
+}
+
+/// What a `Status` is about.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Details {
+    /// Name of the object.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub name: String,
+    /// API group of the resource.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub group: String,
+    /// The *resource* (plural) for most errors, the kind for `Invalid`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub kind: String,
+    /// Uid of the object.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub uid: String,
+    /// The single faults.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub causes: Vec<Cause>,
+    /// When to try again; also becomes the `Retry-After` header. 0 is none.
+    #[serde(default, skip_serializing_if = "is_zero_u32")]
+    pub retry_after_seconds: u32,
+}
+
+/// One fault.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cause {
+    /// For programs, for example `FieldValueInvalid` or `DisruptionBudget`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+    /// For people.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub message: String,
+    /// The field's dotted path.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub field: String,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
+fn is_zero(code: &u16) -> bool {
+    *code == 0
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
+fn is_zero_u32(seconds: &u32) -> bool {
+    *seconds == 0
+}
+
+/// A resource as errors name it: plural and group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GroupResource<'a> {
+    /// API group; empty for the core group.
+    pub group: &'a str,
+    /// Plural (sometimes upstream puts the singular or the kind here).
+    pub resource: &'a str,
+}
+
+impl std::fmt::Display for GroupResource<'_> {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.group.is_empty() { out.write_str(self.resource) } else { write!(out, "{}.{}", self.resource, self.group) }
+    }
+}
+
+impl GroupResource<'_> {
+    fn details(self, name: &str) -> Details {
+        Details { name: name.to_owned(), group: self.group.to_owned(), kind: self.resource.to_owned(), ..Details::default() }
+    }
+}
+
+impl Status {
+    /// A success with its HTTP code (0: the code is left out of the body).
+    #[must_use]
+    pub fn success(code: u16) -> Self {
+        Self { status: "Success".to_owned(), ..Self::blank(code) }
+    }
+
+    fn blank(code: u16) -> Self {
+        Self {
+            kind: "Status".to_owned(),
+            api_version: "v1".to_owned(),
+            metadata: ListMeta::default(),
+            status: String::new(),
+            message: String::new(),
+            reason: String::new(),
+            details: None,
+            code,
+        }
+    }
+
+    /// A failure of any kind; the named constructors below are preferred.
+    #[must_use]
+    pub fn failure(code: u16, reason: &str, message: impl Into<String>, details: Option<Details>) -> Self {
+        Self { status: "Failure".to_owned(), reason: reason.to_owned(), message: message.into(), details, ..Self::blank(code) }
+    }
+
+    /// True for `Failure`.
+    #[must_use]
+    pub fn is_failure(&self) -> bool {
+        self.status == "Failure"
+    }
+
+    /// 400 without details.
+    #[must_use]
+    pub fn bad_request(message: impl Into<String>) -> Self {
+        Self::failure(400, "BadRequest", message, None)
+    }
+
+    /// 401.
+    #[must_use]
+    pub fn unauthorized() -> Self {
+        Self::failure(401, "Unauthorized", "Unauthorized", None)
+    }
+
+    /// 403: `<resource> "<name>" is forbidden: <why>`.
+    #[must_use]
+    pub fn forbidden(resource: GroupResource<'_>, name: &str, why: impl std::fmt::Display) -> Self {
+        let message =
+            if name.is_empty() { format!("{resource} is forbidden: {why}") } else { format!("{resource} {name:?} is forbidden: {why}") };
+        Self::failure(403, "Forbidden", message, Some(resource.details(name)))
+    }
+
+    /// 404: `<resource> "<name>" not found`.
+    #[must_use]
+    pub fn not_found(resource: GroupResource<'_>, name: &str) -> Self {
+        Self::failure(404, "NotFound", format!("{resource} {} not found", quoted(name)), Some(resource.details(name)))
+    }
+
+    /// 404 of a path inside a served group that names no resource.
+    #[must_use]
+    pub fn no_such_resource() -> Self {
+        Self::failure(404, "NotFound", "the server could not find the requested resource", Some(Details::default()))
+    }
+
+    /// 405 of the router.
+    #[must_use]
+    pub fn method_not_allowed() -> Self {
+        Self::failure(405, "MethodNotAllowed", "the server does not allow this method on the requested resource", Some(Details::default()))
+    }
+
+    /// 409: `<resource> "<name>" already exists`.
+    #[must_use]
+    pub fn already_exists(resource: GroupResource<'_>, name: &str) -> Self {
+        Self::failure(409, "AlreadyExists", format!("{resource} {} already exists", quoted(name)), Some(resource.details(name)))
+    }
+
+    /// 409: `Operation cannot be fulfilled on <resource> "<name>": <why>`.
+    #[must_use]
+    pub fn conflict(resource: GroupResource<'_>, name: &str, why: impl std::fmt::Display) -> Self {
+        Self::failure(
+            409,
+            "Conflict",
+            format!("Operation cannot be fulfilled on {resource} {}: {why}", quoted(name)),
+            Some(resource.details(name)),
+        )
+    }
+
+    /// 409 of optimistic concurrency.
+    #[must_use]
+    pub fn modified(resource: GroupResource<'_>, name: &str) -> Self {
+        Self::conflict(resource, name, "the object has been modified; please apply your changes to the latest version and try again")
+    }
+
+    /// 410 for a revision or token older than the history.
+    #[must_use]
+    pub fn expired(message: impl Into<String>) -> Self {
+        Self::failure(410, "Expired", message, None)
+    }
+
+    /// 413 for a body over the limit (bytes).
+    #[must_use]
+    pub fn request_too_large(limit: usize) -> Self {
+        Self::failure(413, "RequestEntityTooLarge", format!("Request entity too large: limit is {limit}"), None)
+    }
+
+    /// 422: `<Kind.group> "<name>" is invalid: <faults>`. `kind` goes into the details as it is.
+    #[must_use]
+    pub fn invalid(kind: GroupResource<'_>, name: &str, faults: &[FieldError]) -> Self {
+        let mut texts: Vec<String> = Vec::new();
+        for fault in faults {
+            let text = fault.to_string();
+            if !texts.contains(&text) {
+                texts.push(text);
+            }
+        }
+        let list = if texts.len() == 1 { texts.remove(0) } else { format!("[{}]", texts.join(", ")) };
+        let causes = faults.iter().map(FieldError::cause).collect();
+        let details = Details { causes, ..kind.details(name) };
+        Self::failure(422, "Invalid", format!("{kind} {} is invalid: {list}", quoted(name)), Some(details))
+    }
+
+    /// 429 with its cause; `retry_after_seconds` 0 sends no header.
+    #[must_use]
+    pub fn too_many_requests(message: impl Into<String>, causes: Vec<Cause>, retry_after_seconds: u32) -> Self {
+        Self::failure(429, "TooManyRequests", message, Some(Details { causes, retry_after_seconds, ..Details::default() }))
+    }
+
+    /// 500 with a reason: `Internal error occurred: <why>`.
+    #[must_use]
+    pub fn internal(why: impl std::fmt::Display) -> Self {
+        let cause = Cause { message: why.to_string(), ..Cause::default() };
+        let details = Details { causes: vec![cause], ..Details::default() };
+        Self::failure(500, "InternalError", format!("Internal error occurred: {why}"), Some(details))
+    }
+
+    /// 500 as upstream answers errors that have no type: no reason, no details.
+    #[must_use]
+    pub fn untyped(message: impl Into<String>) -> Self {
+        Self::failure(500, "", message, None)
+    }
+
+    /// 503.
+    #[must_use]
+    pub fn unavailable(message: impl Into<String>) -> Self {
+        Self::failure(503, "ServiceUnavailable", message, None)
+    }
+
+    /// 504: `Timeout: <why>`.
+    #[must_use]
+    pub fn timeout(why: impl std::fmt::Display, retry_after_seconds: u32) -> Self {
+        Self::failure(504, "Timeout", format!("Timeout: {why}"), Some(Details { retry_after_seconds, ..Details::default() }))
+    }
+}
+
+/// Text in double quotes, escaped as Go's `%q` does for what names can hold.
+#[must_use]
+pub fn quoted(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push('"');
+    for letter in text.chars() {
+        match letter {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            '\u{7}' => out.push_str("\\a"),
+            '\u{8}' => out.push_str("\\b"),
+            '\u{b}' => out.push_str("\\v"),
+            '\u{c}' => out.push_str("\\f"),
+            control if control.is_control() => out.push_str(&go_escape(control)),
+            other => out.push(other),
+        }
+    }
+    out.push('"');
+    out
+}
+
+fn go_escape(letter: char) -> String {
+    let code = u32::from(letter);
+    if code < 0x80 { format!("\\x{code:02x}") } else { format!("\\u{code:04x}") }
+}
+
+/// The kinds of field errors, as causes name them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FieldFault {
+    /// `FieldValueInvalid`
+    Invalid,
+    /// `FieldValueRequired`
+    Required,
+    /// `FieldValueNotSupported`
+    NotSupported,
+    /// `FieldValueForbidden`
+    Forbidden,
+    /// `FieldValueDuplicate`
+    Duplicate,
+    /// `FieldValueTooLong`
+    TooLong,
+    /// `FieldValueTooMany`
+    TooMany,
+    /// `FieldValueNotFound`
+    NotFound,
+    /// `FieldValueTypeInvalid`
+    TypeInvalid,
+    /// `InternalError`
+    Internal,
+}
+
+/// One fault of one field: its path and the text without the path
+/// (`Invalid value: "x": must be no more than 63 bytes`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FieldError {
+    /// What is wrong.
+    pub fault: FieldFault,
+    /// Dotted path, for example `spec.containers[0].name`.
+    pub field: String,
+    /// The text without the path.
+    pub body: String,
+}
+
+impl std::fmt::Display for FieldError {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "{}: {}", self.field, self.body)
+    }
+}
+
+impl FieldError {
+    fn new(fault: FieldFault, field: impl Into<String>, body: String) -> Self {
+        Self { fault, field: field.into(), body }
+    }
+
+    /// `Invalid value: <value>: <detail>`.
+    #[must_use]
+    pub fn invalid(field: impl Into<String>, value: &crate::Tree, detail: impl std::fmt::Display) -> Self {
+        Self::new(FieldFault::Invalid, field, format!("Invalid value: {}: {detail}", shown(value)))
+    }
+
+    /// `Required value[: detail]`.
+    #[must_use]
+    pub fn required(field: impl Into<String>, detail: &str) -> Self {
+        let body = if detail.is_empty() { "Required value".to_owned() } else { format!("Required value: {detail}") };
+        Self::new(FieldFault::Required, field, body)
+    }
+
+    /// `Unsupported value: <value>: supported values: "a", "b"`.
+    #[must_use]
+    pub fn not_supported(field: impl Into<String>, value: &crate::Tree, supported: &[&str]) -> Self {
+        let list: Vec<String> = supported.iter().map(|value| quoted(value)).collect();
+        Self::new(FieldFault::NotSupported, field, format!("Unsupported value: {}: supported values: {}", shown(value), list.join(", ")))
+    }
+
+    /// `Forbidden: <detail>`.
+    #[must_use]
+    pub fn forbidden(field: impl Into<String>, detail: impl std::fmt::Display) -> Self {
+        Self::new(FieldFault::Forbidden, field, format!("Forbidden: {detail}"))
+    }
+
+    /// `Duplicate value: <value>`.
+    #[must_use]
+    pub fn duplicate(field: impl Into<String>, value: &crate::Tree) -> Self {
+        Self::new(FieldFault::Duplicate, field, format!("Duplicate value: {}", shown(value)))
+    }
+
+    /// `Too long: may not be more than <limit> bytes`.
+    #[must_use]
+    pub fn too_long(field: impl Into<String>, limit: usize) -> Self {
+        Self::new(FieldFault::TooLong, field, format!("Too long: may not be more than {limit} bytes"))
+    }
+
+    /// `Not found: <value>`.
+    #[must_use]
+    pub fn not_found(field: impl Into<String>, value: &crate::Tree) -> Self {
+        Self::new(FieldFault::NotFound, field, format!("Not found: {}", shown(value)))
+    }
+
+    /// This error as a cause.
+    #[must_use]
+    pub fn cause(&self) -> Cause {
+        let reason = match self.fault {
+            FieldFault::Invalid => "FieldValueInvalid",
+            FieldFault::Required => "FieldValueRequired",
+            FieldFault::NotSupported => "FieldValueNotSupported",
+            FieldFault::Forbidden => "FieldValueForbidden",
+            FieldFault::Duplicate => "FieldValueDuplicate",
+            FieldFault::TooLong => "FieldValueTooLong",
+            FieldFault::TooMany => "FieldValueTooMany",
+            FieldFault::NotFound => "FieldValueNotFound",
+            FieldFault::TypeInvalid => "FieldValueTypeInvalid",
+            FieldFault::Internal => "InternalError",
+        };
+        Cause { reason: reason.to_owned(), message: self.body.clone(), field: self.field.clone() }
+    }
+}
+
+/// A value as field errors show it: text quoted, the rest as compact JSON.
+fn shown(value: &crate::Tree) -> String {
+    match value {
+        crate::Tree::String(text) => quoted(text),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PODS: GroupResource<'_> = GroupResource { group: "", resource: "pods" };
+
+    #[test]
+    fn a_missing_pod_is_named_with_its_resource() {
+        let status = Status::not_found(PODS, "web-1");
+        assert_eq!(
+            serde_json::to_string(&status).expect("serializes"),
+            r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"pods \"web-1\" not found","reason":"NotFound","details":{"name":"web-1","kind":"pods"},"code":404}"#
+        );
+    }
+
+    #[test]
+    fn several_faults_are_listed_once_in_the_message_and_each_in_the_causes() {
+        let fault = FieldError::required("spec.x", "");
+        let kind = GroupResource { group: "policy", resource: "PodDisruptionBudget" };
+        let status = Status::invalid(kind, "b", &[fault.clone(), fault.clone(), FieldError::forbidden("spec.y", "no")]);
+        assert_eq!(status.message, r#"PodDisruptionBudget.policy "b" is invalid: [spec.x: Required value, spec.y: Forbidden: no]"#);
+        assert_eq!(status.details.expect("details").causes.len(), 3);
+    }
+
+    #[test]
+    fn an_untyped_error_has_no_reason_and_no_details() {
+        let text = serde_json::to_string(&Status::untyped("x")).expect("serializes");
+        assert_eq!(text, r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"x","code":500}"#);
+    }
+}

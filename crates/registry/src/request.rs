@@ -1,0 +1,259 @@
+//! The closed request and reply types between the HTTP face (or any other caller) and the registry.
+
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use kinds::{Tree, status::Status};
+
+/// Who asks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct User {
+    /// User name, for example `system:serviceaccount:kube-system:drainer`.
+    pub name: String,
+    /// Uid, where the authenticator knows one.
+    pub uid: String,
+    /// Groups; `system:masters` may do everything.
+    pub groups: Vec<String>,
+}
+
+/// One request, already routed, authenticated, authorized and decoded.
+#[derive(Debug)]
+pub struct Request {
+    /// Who asks.
+    pub user: User,
+    /// Group, for example `policy`; empty for the core group.
+    pub group: String,
+    /// Version, for example `v1`.
+    pub version: String,
+    /// Plural, for example `pods`.
+    pub resource: String,
+    /// Subresource, for example `eviction`; empty for the object itself.
+    pub subresource: String,
+    /// Namespace of the path; empty for cluster-scoped objects and for all namespaces.
+    pub namespace: String,
+    /// Name of the path; empty for collections.
+    pub name: String,
+    /// What to do.
+    pub verb: Verb,
+}
+
+/// What to do.
+#[derive(Debug)]
+pub enum Verb {
+    /// Read one object. `resource_version` as given (empty: the latest).
+    Get {
+        /// As given; empty: the latest.
+        resource_version: String,
+    },
+    /// Read a collection.
+    List(ListOptions),
+    /// Follow a collection.
+    Watch(ListOptions),
+    /// Make an object, or POST to a subresource (`eviction`, `binding`).
+    Create {
+        /// The body.
+        body: Body,
+        /// Options of the query.
+        options: WriteOptions,
+    },
+    /// Replace an object.
+    Update {
+        /// The body.
+        body: Body,
+        /// Options of the query.
+        options: WriteOptions,
+    },
+    /// Change an object.
+    Patch {
+        /// Which patch language.
+        kind: PatchKind,
+        /// The patch as sent (JSON, or YAML for apply).
+        patch: Bytes,
+        /// Options of the query.
+        options: WriteOptions,
+    },
+    /// Delete one object.
+    Delete(DeleteRequest),
+    /// Delete what a list would show.
+    DeleteCollection {
+        /// Which objects.
+        list: ListOptions,
+        /// How.
+        delete: DeleteRequest,
+    },
+}
+
+/// A body and the form it came in; the registry decodes it, since only it knows which kind is expected.
+#[derive(Clone, Debug)]
+pub struct Body {
+    /// The bytes as sent.
+    pub bytes: Bytes,
+    /// How to read them.
+    pub form: BodyForm,
+}
+
+/// The form of a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyForm {
+    /// `application/json`
+    Json,
+    /// `application/yaml`
+    Yaml,
+    /// `application/vnd.kubernetes.protobuf`
+    Protobuf,
+}
+
+/// The patch languages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PatchKind {
+    /// `application/json-patch+json` (RFC 6902)
+    Json,
+    /// `application/merge-patch+json` (RFC 7396)
+    Merge,
+    /// `application/strategic-merge-patch+json`
+    Strategic,
+    /// `application/apply-patch+yaml`
+    Apply,
+}
+
+/// Options of create, update and patch.
+#[derive(Clone, Debug, Default)]
+pub struct WriteOptions {
+    /// Values of `dryRun` as given; not empty means that nothing is stored.
+    pub dry_run: Vec<String>,
+    /// `fieldManager`, or what the server derives from the user agent.
+    pub field_manager: String,
+    /// `fieldValidation`.
+    pub field_validation: FieldValidation,
+    /// `force` of apply.
+    pub force: Option<bool>,
+}
+
+/// What to do with unknown and duplicate fields.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FieldValidation {
+    /// Drop them silently.
+    Ignore,
+    /// Drop them and warn (the default).
+    #[default]
+    Warn,
+    /// Refuse with 400.
+    Strict,
+}
+
+/// Options of list and watch, as given; the registry validates them.
+#[derive(Clone, Debug, Default)]
+pub struct ListOptions {
+    /// `labelSelector` as given.
+    pub label_selector: String,
+    /// `fieldSelector` as given.
+    pub field_selector: String,
+    /// `resourceVersion` as given.
+    pub resource_version: String,
+    /// `resourceVersionMatch` as given.
+    pub resource_version_match: String,
+    /// `limit`; 0 or less: no limit.
+    pub limit: i64,
+    /// `continue` as given.
+    pub continue_token: String,
+    /// `allowWatchBookmarks`
+    pub allow_bookmarks: bool,
+    /// `sendInitialEvents`
+    pub send_initial_events: Option<bool>,
+    /// `timeoutSeconds`
+    pub timeout_seconds: Option<u64>,
+}
+
+/// How to delete: a body that is not empty switches the options of the query off.
+#[derive(Clone, Debug, Default)]
+pub struct DeleteRequest {
+    /// The body, if there was one that was not empty.
+    pub body: Option<Body>,
+    /// Options of the query.
+    pub query: DeleteOptions,
+}
+
+/// Options of delete.
+#[derive(Clone, Debug, Default)]
+pub struct DeleteOptions {
+    /// `gracePeriodSeconds`
+    pub grace_period_seconds: Option<i64>,
+    /// `preconditions.uid`
+    pub uid: Option<String>,
+    /// `preconditions.resourceVersion`
+    pub resource_version: Option<String>,
+    /// `propagationPolicy` as given.
+    pub propagation_policy: Option<String>,
+    /// `orphanDependents`
+    pub orphan_dependents: Option<bool>,
+    /// Values of `dryRun` as given.
+    pub dry_run: Vec<String>,
+}
+
+/// What came of a request.
+pub enum Reply {
+    /// One object: its stored bytes (JSON, in the version asked for, without a trailing newline).
+    Object {
+        /// 200, 201 or 202.
+        code: u16,
+        /// The object's JSON.
+        json: Bytes,
+        /// Warnings for the client, without the `299 - ` frame.
+        warnings: Vec<String>,
+    },
+    /// A list: the items' stored bytes, ready to be concatenated.
+    List {
+        /// Kind of the list, for example `PodList`.
+        kind: String,
+        /// `apiVersion` of the list.
+        api_version: String,
+        /// Metadata of the list.
+        metadata: kinds::status::ListMeta,
+        /// Each item's JSON.
+        items: Vec<Bytes>,
+    },
+    /// A watch. Ends when the client goes, the server stops or the time is up.
+    Watch(BoxStream<'static, WatchEvent>),
+    /// A `Status` that is an answer, not an error (a deletion, an eviction).
+    Status {
+        /// The answer.
+        status: Status,
+        /// HTTP code (the body may leave it out).
+        code: u16,
+        /// Warnings for the client.
+        warnings: Vec<String>,
+    },
+}
+
+/// One event of a watch.
+#[derive(Clone, Debug)]
+pub struct WatchEvent {
+    /// `ADDED`, `MODIFIED`, `DELETED`, `BOOKMARK` or `ERROR`.
+    pub kind: &'static str,
+    /// The object's JSON, shared among watchers; for `ERROR` a `Status`.
+    pub json: Bytes,
+}
+
+/// Why a request was not done, with the warnings that a refused body still earns.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", status.message)]
+pub struct Refusal {
+    /// The answer for the client.
+    pub status: Box<Status>,
+    /// Warnings for the client.
+    pub warnings: Vec<String>,
+}
+
+impl From<Status> for Refusal {
+    fn from(status: Status) -> Self {
+        Self { status: Box::new(status), warnings: Vec::new() }
+    }
+}
+
+/// An object as a tree with what its decoding noticed.
+#[derive(Clone, Debug)]
+pub struct Decoded {
+    /// The object.
+    pub tree: Tree,
+    /// Unknown and duplicate fields, each as a client should read it (`unknown field "spec.x"`).
+    pub warnings: Vec<String>,
+}
