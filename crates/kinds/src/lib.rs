@@ -1,7 +1,9 @@
 //! What Kubernetes objects are: the table of facts, codecs (JSON, YAML), selectors, quantities and
 //! patches. No I/O, no async, no clock.
 
+pub mod duration;
 pub mod facts;
+pub mod names;
 pub mod quantity;
 pub mod status;
 
