@@ -5,6 +5,7 @@ pub mod duration;
 pub mod facts;
 pub mod names;
 pub mod quantity;
+pub mod selector;
 pub mod status;
 
 /// An object, or a part of one, as a tree. Members of objects have no order here; encoding gives
