@@ -86,7 +86,7 @@ fn filtered(doc: &Value, filter: &str) -> Value {
         Value::Bool(true) => want == "True",
         Value::Bool(false) => want == "False",
         Value::Null => want == "None",
-        other => *other == *want,
+        other => other == want,
     };
     doc.as_array().and_then(|items| items.iter().find(fits)).cloned().unwrap_or(Value::Null)
 }
