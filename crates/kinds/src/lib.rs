@@ -4,6 +4,7 @@
 pub mod duration;
 pub mod facts;
 pub mod names;
+pub mod patch;
 pub mod quantity;
 pub mod selector;
 pub mod status;
