@@ -10,9 +10,9 @@ use kinds::{
     status::{FieldError, FieldFault},
 };
 
-use super::names;
 use super::path::Path;
 use crate::tree::{at, carry, entries, flag, int, list, put, text};
+use kinds::names;
 
 /// Annotations may take this many bytes, keys and values together.
 const ANNOTATIONS_LIMIT: usize = 256 * 1024;
@@ -54,7 +54,7 @@ pub(crate) fn create_faults(object: &Tree, namespaced: bool, rule: NameRule<'_>)
     match (namespaced, namespace.is_empty()) {
         (true, true) => out.push(FieldError::required(METADATA.child("namespace"), "")),
         (true, false) => {
-            out.extend(names::label(namespace).into_iter().map(|fault| invalid_text(METADATA.child("namespace"), namespace, fault)));
+            out.extend(names::dns_label(namespace).into_iter().map(|fault| invalid_text(METADATA.child("namespace"), namespace, fault)));
         }
         (false, false) => out.push(FieldError::forbidden(METADATA.child("namespace"), "not allowed on this type")),
         (false, true) => {}
@@ -133,7 +133,7 @@ pub(crate) fn raise_generation(new: &mut Tree, old: &Tree) {
 /// Faults of a map of labels.
 pub(crate) fn labels(labels: &Tree, path: &Path<'_>, out: &mut Vec<FieldError>) {
     for (key, value) in entries(labels, &[]) {
-        out.extend(names::qualified(key).into_iter().map(|fault| invalid_text(path, key, fault)));
+        out.extend(names::qualified_name(key).into_iter().map(|fault| invalid_text(path, key, fault)));
         let value = value.as_str().unwrap_or_default();
         out.extend(names::label_value(value).into_iter().map(|fault| invalid_text(path, value, fault)));
     }
@@ -143,7 +143,7 @@ pub(crate) fn labels(labels: &Tree, path: &Path<'_>, out: &mut Vec<FieldError>) 
 pub(crate) fn annotations(annotations: &Tree, path: &Path<'_>, out: &mut Vec<FieldError>) {
     let mut size = 0;
     for (key, value) in entries(annotations, &[]) {
-        out.extend(names::qualified(&key.to_lowercase()).into_iter().map(|fault| invalid_text(path, key, fault)));
+        out.extend(names::qualified_name(&key.to_lowercase()).into_iter().map(|fault| invalid_text(path, key, fault)));
         size += key.len() + value.as_str().map_or(0, str::len);
     }
     if size > ANNOTATIONS_LIMIT {
@@ -173,9 +173,8 @@ fn owners(meta: &Tree, out: &mut Vec<FieldError>) {
             let current = format!("{}/{}", text(owner, &["kind"]), text(owner, &["name"]));
             if let Some(first) = &controller {
                 let shown: Vec<String> = owners.iter().map(shown_owner).collect();
-                let detail = format!(
-                    "Only one reference can have Controller set to true. Found \"true\" in references for {first} and {current}"
-                );
+                let detail =
+                    format!("Only one reference can have Controller set to true. Found \"true\" in references for {first} and {current}");
                 out.push(invalid_shown(&path, &format!("[{}]", shown.join(",")), detail));
             } else {
                 controller = Some(current);
@@ -198,7 +197,7 @@ fn finalizers(meta: &Tree, out: &mut Vec<FieldError>) {
     let all = list(meta, &["finalizers"]);
     for finalizer in all {
         let name = finalizer.as_str().unwrap_or_default();
-        out.extend(names::qualified(name).into_iter().map(|fault| invalid_text(&path, name, fault)));
+        out.extend(names::qualified_name(name).into_iter().map(|fault| invalid_text(&path, name, fault)));
     }
     let has = |wanted: &str| all.iter().any(|finalizer| finalizer.as_str() == Some(wanted));
     if has("orphan") && has("foregroundDeletion") {
@@ -217,8 +216,15 @@ fn no_new_finalizers(meta: &Tree, was: &Tree, out: &mut Vec<FieldError>) {
     extra.sort();
     if !extra.is_empty() {
         let extra = extra.join(", ");
-        let detail =
-            format!("no new finalizers can be added if the object is being deleted, found new finalizers []string{{{extra}}}");
+        let detail = format!("no new finalizers can be added if the object is being deleted, found new finalizers []string{{{extra}}}");
         out.push(FieldError::forbidden(METADATA.child("finalizers"), detail));
+    }
+}
+
+/// The front of a generated name as it is judged: what follows makes a trailing hyphen sound.
+pub(crate) fn without_trailing_dash(prefix: &str) -> String {
+    match prefix.strip_suffix('-') {
+        Some(front) if !front.is_empty() => format!("{front}a"),
+        _ => prefix.to_owned(),
     }
 }

@@ -26,9 +26,7 @@ pub(crate) fn qos_class(spec: &Tree) -> &'static str {
         (value != "0").then(|| value.to_owned())
     };
     let is_set = |container: &Tree| {
-        ["requests", "limits"]
-            .iter()
-            .any(|kind| ["cpu", "memory"].iter().any(|resource| amount(container, kind, resource).is_some()))
+        ["requests", "limits"].iter().any(|kind| ["cpu", "memory"].iter().any(|resource| amount(container, kind, resource).is_some()))
     };
     let is_guaranteed = |container: &Tree| {
         ["cpu", "memory"].iter().all(|resource| {

@@ -3,9 +3,9 @@
 use kinds::{Tree, status::FieldError};
 
 use super::meta::{invalid_text, labels};
-use super::names;
 use super::path::Path;
 use crate::tree::{at, list, text};
+use kinds::names;
 
 /// Faults of a `LabelSelector`. `lenient_values` leaves the values of expressions unjudged, as
 /// updates of objects do whose stored selector breaks the rules already.
@@ -33,7 +33,7 @@ fn requirement(expression: &Tree, path: &Path<'_>, lenient_values: bool, out: &m
         other => out.push(invalid_text(path.child("operator"), other, "not a valid selector operator")),
     }
     let key = text(expression, &["key"]);
-    out.extend(names::qualified(key).into_iter().map(|fault| invalid_text(path.child("key"), key, fault)));
+    out.extend(names::qualified_name(key).into_iter().map(|fault| invalid_text(path.child("key"), key, fault)));
     if !lenient_values {
         let at_values = path.child("values");
         for (index, value) in values.iter().enumerate() {
@@ -50,20 +50,7 @@ pub(crate) fn is_empty(selector: &Tree) -> bool {
 
 /// True when a selector matches labels. A selector that breaks the rules matches nothing.
 pub(crate) fn matches(selector: &Tree, labels: &Tree) -> bool {
-    let label = |key: &str| labels.get(key).and_then(Tree::as_str);
-    let by_labels = crate::tree::entries(selector, &["matchLabels"]).into_iter().all(|(key, value)| label(key) == value.as_str());
-    by_labels
-        && list(selector, &["matchExpressions"]).iter().all(|expression| {
-            let value = label(text(expression, &["key"]));
-            let listed = || list(expression, &["values"]).iter().any(|item| item.as_str() == value);
-            match text(expression, &["operator"]) {
-                "In" => value.is_some() && listed(),
-                "NotIn" => value.is_none() || !listed(),
-                "Exists" => value.is_some(),
-                "DoesNotExist" => value.is_none(),
-                _ => false,
-            }
-        })
+    kinds::selector::LabelSelector::from_tree(selector).is_ok_and(|selector| selector.matches(labels))
 }
 
 /// A `LabelSelector` as errors show it: members in their wire order.
@@ -84,11 +71,8 @@ pub(crate) fn shown(selector: &Tree) -> String {
 }
 
 fn shown_requirement(expression: &Tree) -> String {
-    let mut shown = format!(
-        "{{\"key\":{},\"operator\":{}",
-        Tree::from(text(expression, &["key"])),
-        Tree::from(text(expression, &["operator"]))
-    );
+    let mut shown =
+        format!("{{\"key\":{},\"operator\":{}", Tree::from(text(expression, &["key"])), Tree::from(text(expression, &["operator"])));
     if !list(expression, &["values"]).is_empty() {
         shown.push_str(&format!(",\"values\":{}", at(expression, &["values"])));
     }

@@ -230,7 +230,7 @@ pub(crate) fn claim_defaults(claim: &mut Tree) {
 
 fn requests_in_claim(claim: &mut Tree) {
     let limits = at(claim, &["spec", "resources", "limits"]).as_object().cloned().unwrap_or_default();
-    if limits.is_empty() || !list(claim, &["spec", "resources", "requests"]).is_empty() {
+    if limits.is_empty() {
         return;
     }
     let requests = ensure(claim, &["spec", "resources", "requests"]);
