@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::sync::mpsc;
 
 use futures::{FutureExt, poll};
-use store::{Batch, CommitError, Engine, EngineError, Options, Revision, Store, Stored};
+use store::{Batch, CommitError, Engine, EngineError, Options, Record, Revision, Store, Stored};
 
 use crate::conformance::{commit, put};
 use crate::faulty::{Disk, Failure};
@@ -24,9 +24,13 @@ async fn write_pair(store: &Store, number: u64) -> Result<Revision, CommitError<
     store.commit(write).await.map(|committed| committed.revision)
 }
 
+fn number_in(record: &Record) -> u64 {
+    std::str::from_utf8(&record.value).expect("text").parse().expect("a number")
+}
+
 /// The number that the pair shows, after checking that it is one commit's.
 fn read_pair(store: &Store) -> u64 {
-    let read = |key| store.get(key).map_or(0, |record| std::str::from_utf8(&record.value).unwrap().parse().unwrap());
+    let read = |key| store.get(key).map_or(0, |record| number_in(&record));
     let (left, right): (u64, u64) = (read("pairs/left"), read("pairs/right"));
     assert_eq!(left, right, "half a commit");
     assert_eq!(store.snapshot().count("numbers/"), usize::from(left > 0), "half a commit");

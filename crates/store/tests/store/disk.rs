@@ -14,8 +14,8 @@ fn open(dir: &Path) -> Result<Store, OpenError> {
 
 /// The one file that is not the lock.
 fn store_file(dir: &Path) -> PathBuf {
-    let files = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
-    files.filter(|path| path.file_name().is_some_and(|name| name != "lock")).max().unwrap()
+    let files = fs::read_dir(dir).expect("a directory").map(|entry| entry.expect("a file").path());
+    files.filter(|path| path.file_name().is_some_and(|name| name != "lock")).max().expect("a store")
 }
 
 async fn filled(dir: &Path) {
