@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::sync::mpsc;
 
+use bytes::Bytes;
 use futures::{FutureExt, poll};
 use store::{Batch, CommitError, Engine, EngineError, Options, Record, Revision, Store, Stored};
 
@@ -163,6 +164,21 @@ async fn those_who_wait_behind_a_failed_sync_fail_too() {
     assert!(matches!(behind.await, Err(CommitError::Failed(_))));
     assert!(matches!(refused.await, Err(CommitError::Failed(_))), "it was refused because of what is lost");
     assert_eq!(store.revision(), Revision(0));
+}
+
+#[tokio::test]
+async fn a_disk_that_hangs_makes_the_store_refuse_before_memory_runs_out() {
+    let (store, _, _arrivals, opener) = gated();
+    let large = Bytes::from(vec![0; store::MAX_VALUE_BYTES]);
+    let write = |_| store.commit(|txn| Ok::<_, Infallible>(txn.put("pods/a", large.clone(), None).modified));
+    let mut commits: Vec<_> = (0..12).map(write).map(Box::pin).collect();
+    let answers: Vec<_> = commits.iter_mut().map(FutureExt::now_or_never).collect();
+    let waiting = answers.iter().filter(|answer| answer.is_none()).count();
+    assert!((4..10).contains(&waiting), "{waiting} may wait");
+    assert!(answers.iter().flatten().all(|answer| matches!(answer, Err(CommitError::Busy))));
+    (0..waiting + 1).for_each(|_| opener.send(()).expect("the gate is there"));
+    store.reached(Revision(waiting as u64)).await.expect("the disk works again");
+    assert_eq!(put(&store, "pods/a", "1").await, Revision(waiting as u64 + 1));
 }
 
 #[tokio::test]
