@@ -2,6 +2,7 @@
 //! patches. No I/O, no async, no clock.
 
 pub mod facts;
+pub mod quantity;
 pub mod status;
 
 /// An object, or a part of one, as a tree. Members of objects have no order here; encoding gives

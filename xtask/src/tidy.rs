@@ -1,0 +1,63 @@
+//! Checks that the compiler cannot make: the arrows between our crates, the size of files, module
+//! headers, and links between documents.
+//!
+//! Each check is a function from the repository to a list of faults; `run` collects them all, so
+//! that one run shows everything.
+
+mod arrows;
+mod files;
+mod links;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+use crate::say;
+
+/// Runs every check; an error when there is any fault.
+pub(crate) fn run(root: &Path) -> Result<()> {
+    let faults = faults(root)?;
+    for fault in &faults {
+        say(fault);
+    }
+    if faults.is_empty() { Ok(()) } else { bail!("{} faults", faults.len()) }
+}
+
+fn faults(root: &Path) -> Result<Vec<String>> {
+    let mut faults = arrows::faults(root)?;
+    faults.extend(files::faults(root)?);
+    faults.extend(links::faults(root)?);
+    Ok(faults)
+}
+
+/// All files below `folder` whose name ends with `ending`, sorted, without build output.
+fn files_below(folder: &Path, ending: &str) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    let entries = std::fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
+    for entry in entries {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if path.is_dir() {
+            if name != "target" && name != ".git" && name != "node_modules" {
+                found.extend(files_below(&path, ending)?);
+            }
+        } else if name.ends_with(ending) {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+fn shown(root: &Path, path: &Path) -> String {
+    path.strip_prefix(root).unwrap_or(path).display().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_repository_is_tidy() {
+        let faults = super::faults(&crate::root()).expect("the repository can be read");
+        assert!(faults.is_empty(), "{}", faults.join("\n"));
+    }
+}

@@ -1,0 +1,83 @@
+//! Which of our crates may use which. The house stands on this: see `ARCHITECTURE.md`.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+/// Crate, and those of ours that it may depend on. `clock` is below everything.
+const ALLOWED: &[(&str, &[&str])] = &[
+    ("clock", &[]),
+    ("kinds", &[]),
+    ("store", &[]),
+    ("registry", &["clock", "kinds", "store"]),
+    ("server", &["clock", "kinds", "registry"]),
+    ("control", &["clock", "kinds"]),
+    ("node", &["clock", "kinds"]),
+    ("drain", &["clock", "kinds"]),
+    ("exeunt", &["clock", "kinds", "store", "registry", "server", "control", "node", "drain"]),
+    ("testkit", &["clock", "kinds", "store", "registry", "server", "control", "node", "drain"]),
+];
+
+/// Crates that hold only a client: the server's side is closed to them, also in their tests'
+/// ordinary dependencies.
+const NO_KUBE: &[&str] = &["clock", "kinds", "store", "registry", "server"];
+
+/// One fault per arrow that is not allowed.
+pub(super) fn faults(root: &Path) -> Result<Vec<String>> {
+    let mut faults = Vec::new();
+    for entry in std::fs::read_dir(root.join("crates"))? {
+        let folder = entry?.path();
+        let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let manifest = folder.join("Cargo.toml");
+        let text = std::fs::read_to_string(&manifest).with_context(|| format!("cannot read {}", manifest.display()))?;
+        match ALLOWED.iter().find(|(known, _)| *known == name) {
+            Some((_, allowed)) => faults.extend(check(&name, allowed, &dependencies(&text))),
+            None => faults.push(format!("crates/{name}: not in the list of arrows")),
+        }
+    }
+    faults.sort();
+    Ok(faults)
+}
+
+fn check(name: &str, allowed: &[&str], dependencies: &[String]) -> Vec<String> {
+    let ours = |dependency: &str| ALLOWED.iter().any(|(known, _)| *known == dependency);
+    let mut faults = Vec::new();
+    for dependency in dependencies {
+        if ours(dependency) && !allowed.contains(&dependency.as_str()) {
+            faults.push(format!("crates/{name}: may not use {dependency}"));
+        }
+        if dependency == "kube" && NO_KUBE.contains(&name) {
+            faults.push(format!("crates/{name}: may not hold a Kubernetes client"));
+        }
+    }
+    faults
+}
+
+/// Names under `[dependencies]`; those of tests do not count.
+fn dependencies(manifest: &str) -> Vec<String> {
+    let mut inside = false;
+    let mut found = Vec::new();
+    for line in manifest.lines() {
+        let line = line.trim();
+        if line.starts_with('[') {
+            inside = line == "[dependencies]";
+        } else if inside && let Some(name) = line.split(['.', ' ', '=']).next().filter(|name| !name.is_empty() && !name.starts_with('#')) {
+            found.push(name.to_owned());
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_controller_that_reaches_into_the_store_is_found() {
+        let found = dependencies(
+            "[dependencies]\nkinds.workspace = true\nstore = { path = \"../store\" }\n[dev-dependencies]\nserver.workspace = true\n",
+        );
+        assert_eq!(found, ["kinds", "store"]);
+        assert_eq!(check("control", &["clock", "kinds"], &found), ["crates/control: may not use store"]);
+    }
+}
