@@ -10,7 +10,7 @@ use bytes::Bytes;
 use kinds::facts::Resource;
 use kinds::{Tree, json};
 use serde_json::Value;
-use store::Record;
+use store::{Record, Txn};
 
 use crate::object;
 use crate::pod::eviction::{Budget, PodFacts};
@@ -103,6 +103,19 @@ pub(crate) fn tree(bytes: &[u8]) -> Tree {
 pub(crate) fn encode(resource: &'static Resource, tree: &mut Tree, revision: u64) -> Bytes {
     object::meta(tree).insert("resourceVersion".to_owned(), revision.to_string().into());
     json::encode(tree, resource.ty).into()
+}
+
+/// Writes an object at the revision that its write takes, and gives back its record.
+pub(crate) fn put(txn: &mut Txn, resource: &'static Resource, key: &str, mut tree: Tree) -> Arc<Record> {
+    let facts = Arc::new(Facts::of(resource, &tree));
+    let bytes = encode(resource, &mut tree, txn.next_revision().0);
+    txn.put(key, bytes, Some(facts))
+}
+
+/// Removes an object; its last event shows `last` at the revision of the removal.
+pub(crate) fn remove(txn: &mut Txn, key: &str, last: &Bytes) -> Option<Arc<Record>> {
+    let bytes = at_revision(last, txn.next_revision().0);
+    txn.remove(key, Some(bytes))
 }
 
 /// The same bytes with another resource version.
