@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use kinds::facts::Type;
+use kinds::facts::{Resource, Subresource, Type};
 use kinds::status::Status;
 use kinds::{Tree, json, protobuf, yaml};
 use serde_json::Value;
@@ -34,6 +34,16 @@ const SCHEME: &str = "pkg/api/legacyscheme/scheme.go:30";
 const SHOWN: usize = 30;
 
 impl Expected {
+    /// The kind of a resource's own objects.
+    pub(crate) fn of(resource: &'static Resource) -> Self {
+        Self { group: resource.group, version: resource.version, kind: resource.kind, ty: resource.ty, also: &[] }
+    }
+
+    /// The kind that a subresource takes.
+    pub(crate) fn of_subresource(sub: &'static Subresource) -> Self {
+        Self { group: sub.group, version: sub.version, kind: sub.kind, ty: sub.ty, also: &[] }
+    }
+
     fn api_version(&self) -> String {
         api_version(self.group, self.version)
     }
@@ -154,6 +164,14 @@ fn excerpt(body: &Body) -> Cow<'static, str> {
 const META_KINDS: &[&str] = &["DeleteOptions", "CreateOptions", "UpdateOptions", "PatchOptions", "GetOptions", "ListOptions", "WatchEvent"];
 /// Kinds that only the core version has.
 const CORE_META_KINDS: &[&str] = &["Status", "APIVersions", "APIGroupList", "APIGroup", "APIResourceList"];
+
+/// Whether something of this kind can be read as the expected one, in upstream's words.
+pub(crate) fn check_type(api_version: &str, kind: &str, expected: Expected) -> Result<(), String> {
+    if kind == expected.kind && api_version == expected.api_version() {
+        return Ok(());
+    }
+    Err(unconvertible(api_version, kind, expected))
+}
 
 fn registered(api_version: &str, kind: &str) -> bool {
     let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));

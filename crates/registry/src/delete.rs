@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use kinds::Tree;
 use kinds::status::{Details, GroupResource, Status};
 use store::{Record, Txn};
 
@@ -23,6 +24,13 @@ pub(crate) struct Deleted {
     /// True when it is gone.
     pub(crate) gone: bool,
     uid: String,
+}
+
+impl Deleted {
+    /// What became of `before`.
+    pub(crate) fn new(json: Bytes, gone: bool, before: &Tree) -> Self {
+        Self { json, gone, uid: object::meta_text(before, "uid").to_owned() }
+    }
 }
 
 impl Registry {
@@ -97,18 +105,18 @@ pub(crate) fn delete_in(txn: &mut Txn, target: &Target, options: &DeleteOptions)
     let key = target.key();
     let found = txn.get(&key).ok_or_else(|| target.not_found())?;
     let object = record::tree(&found.value);
-    let uid = object::meta_text(&object, "uid").to_owned();
     let step = decide::decide(&object, target.stored.kind, target.rules, options, target.now)?;
-    Ok(match step {
-        Step::Wait => Deleted { json: found.value.clone(), gone: false, uid },
-        Step::Mark(next) if next == object => Deleted { json: found.value.clone(), gone: false, uid },
-        Step::Mark(next) => Deleted { json: record::put(txn, target.stored, &key, next).value.clone(), gone: false, uid },
+    let (json, gone) = match step {
+        Step::Wait => (found.value.clone(), false),
+        Step::Mark(next) if next == object => (found.value.clone(), false),
+        Step::Mark(next) => (record::put(txn, target.stored, &key, next).value.clone(), false),
         Step::MarkAndRemove(next) => {
             let marked = record::put(txn, target.stored, &key, next);
-            Deleted { json: remove(txn, &marked), gone: true, uid }
+            (remove(txn, &marked), true)
         }
-        Step::Remove => Deleted { json: remove(txn, &found), gone: true, uid },
-    })
+        Step::Remove => (remove(txn, &found), true),
+    };
+    Ok(Deleted::new(json, gone, &object))
 }
 
 /// Removes a record; gives back its last state.

@@ -20,6 +20,12 @@ pub(crate) fn meta_text<'a>(object: &'a Tree, name: &str) -> &'a str {
     tree::text(object, &["metadata", name])
 }
 
+/// The name by which refusals call a new object: its own, or the beginning of the one it will get.
+pub(crate) fn shown_name(object: &Tree) -> &str {
+    let name = meta_text(object, "name");
+    if name.is_empty() { meta_text(object, "generateName") } else { name }
+}
+
 /// The finalizers.
 pub(crate) fn finalizers(object: &Tree) -> Vec<&str> {
     tree::list(object, &["metadata", "finalizers"]).iter().filter_map(Tree::as_str).collect()

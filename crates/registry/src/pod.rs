@@ -1,5 +1,4 @@
-//! What only pods have: eviction, binding, and the paths that change one corner of the spec.
+//! What only pods have: eviction and binding.
 
 pub(crate) mod binding;
-pub(crate) mod corners;
 pub(crate) mod eviction;

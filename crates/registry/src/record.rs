@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use kinds::facts::Resource;
+use kinds::selector::Labels;
 use kinds::{Tree, json};
 use serde_json::Value;
 use store::{Record, Txn};
@@ -38,6 +39,8 @@ pub(crate) enum More {
     Pod(PodFacts),
     /// What an eviction asks of a budget.
     Budget(Box<Budget>),
+    /// True for a namespace on its way out.
+    Namespace(bool),
     /// Addresses and ports that a service holds.
     Service(Vec<String>, Vec<i64>),
 }
@@ -60,16 +63,16 @@ impl Facts {
         let more = match (resource.group, resource.plural) {
             ("", "pods") => More::Pod(PodFacts::of(tree)),
             ("policy", "poddisruptionbudgets") => More::Budget(Box::new(Budget::of(tree))),
+            ("", "namespaces") => More::Namespace(crate::admission::namespace::is_terminating(tree)),
             ("", "services") => More::Service(crate::service::addresses(tree), crate::service::node_ports(tree)),
             _ => More::None,
         };
         Self { labels, fields, more }
     }
 
-    /// The value of one label.
-    pub(crate) fn label(&self, key: &str) -> Option<&str> {
-        let found = self.labels.binary_search_by(|(name, _)| name.as_str().cmp(key)).ok()?;
-        Some(&self.labels[found].1)
+    /// True for a namespace on its way out.
+    pub(crate) fn is_terminating(&self) -> bool {
+        matches!(self.more, More::Namespace(true))
     }
 
     /// The value of one selectable field; `key` is the record's.
@@ -80,6 +83,13 @@ impl Facts {
             "metadata.namespace" => namespace,
             _ => self.fields.iter().find(|(known, _)| *known == field).map_or("", |(_, value)| value.as_str()),
         }
+    }
+}
+
+impl Labels for Facts {
+    fn label(&self, key: &str) -> Option<&str> {
+        let found = self.labels.binary_search_by(|(name, _)| name.as_str().cmp(key)).ok()?;
+        Some(&self.labels[found].1)
     }
 }
 
@@ -134,9 +144,11 @@ pub(crate) fn at_revision(bytes: &Bytes, revision: u64) -> Bytes {
     out.into()
 }
 
-/// Name as errors show it, and the text of a member, for callers that hold bytes only.
-pub(crate) fn uid(record: &Record) -> String {
-    object::meta_text(&tree(&record.value), "uid").to_owned()
+/// The same object without a resource version, as the rehearsal of a create answers.
+pub(crate) fn without_revision(resource: &'static Resource, bytes: &[u8]) -> Bytes {
+    let mut tree = tree(bytes);
+    object::meta(&mut tree).remove("resourceVersion");
+    json::encode(&tree, resource.ty).into()
 }
 
 #[cfg(test)]

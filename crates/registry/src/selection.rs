@@ -1,8 +1,10 @@
 //! Which objects a list or a watch shows: label and field selectors, compiled once and asked of the
 //! facts that lie beside each record.
 
+use std::borrow::Cow;
+
 use kinds::facts::Resource;
-use kinds::selector::{FieldSelector, LabelSelector, parse_labels};
+use kinds::selector::{FieldSelector, LabelSelector};
 use kinds::status::Status;
 use store::Record;
 
@@ -24,13 +26,16 @@ impl Selection {
         let refuse = |text: String| -> Refusal { Status::bad_request(text).into() };
         let labels = match options.label_selector.as_str() {
             "" => None,
-            text => Some(parse_labels(text).map_err(|error| refuse(error.to_string()))?),
+            text => Some(LabelSelector::parse(text).map_err(|error| refuse(error.to_string()))?),
         };
         let fields = match options.field_selector.as_str() {
             "" => None,
             text => {
-                let parsed = FieldSelector::parse(text).map_err(|error| refuse(error.to_string()))?;
-                Some(parsed.rename(|field| target.rules.check_field(field)).map_err(refuse)?)
+                let mut parsed = FieldSelector::parse(text).map_err(|error| refuse(error.to_string()))?;
+                for term in parsed.terms_mut() {
+                    target.rules.check_field(&term.field).map_err(refuse)?.clone_into(&mut term.field);
+                }
+                Some(parsed)
             }
         };
         Ok(Self { resource: target.stored, labels, fields })
@@ -47,7 +52,7 @@ impl Selection {
             return true;
         }
         let facts = record::facts(self.resource, record);
-        let labels = self.labels.as_ref().is_none_or(|selector| selector.matches(&|key: &str| facts.label(key)));
-        labels && self.fields.as_ref().is_none_or(|selector| selector.matches(|field: &str| facts.field(&record.key, field)))
+        let labels = self.labels.as_ref().is_none_or(|selector| selector.matches(facts));
+        labels && self.fields.as_ref().is_none_or(|selector| selector.matches(|field| Some(Cow::Borrowed(facts.field(&record.key, field)))))
     }
 }

@@ -7,9 +7,12 @@
 //!
 //! Read next: `eviction/decide.rs` for the rules, `eviction/apply.rs` for the writes.
 
+use std::sync::Arc;
+
+use kinds::Tree;
 use kinds::facts::Resource;
+use kinds::selector::LabelSelector;
 use kinds::status::{FieldError, GroupResource, Status};
-use kinds::{Tree, selector};
 use store::{Record, Txn};
 
 mod apply;
@@ -22,6 +25,7 @@ use crate::delete;
 use crate::record::{self, Facts, More};
 use crate::request::{Body, DeleteOptions, Refusal, Reply, WriteOptions};
 use crate::target::{self, Target};
+use crate::view::View;
 use crate::{Registry, admission, object, options, tree};
 
 impl Registry {
@@ -46,13 +50,12 @@ impl Registry {
         // what is being committed, and needs no place in the queue of commits.
         let snapshot = self.store().snapshot();
         let kinds = Kinds::find()?;
-        let early = Scene::look(&|key| snapshot.get(key), snapshot.range(&kinds.budgets_of(&target), None), &target, kinds)?;
+        let early = Scene::look(&snapshot, &target, kinds)?;
         if let (_, Decision::Refuse(refusal)) = early.decide(&asked, ignore_always_allow) {
             return Err(refusal);
         }
         self.commit(move |txn| {
-            let budgets: Vec<_> = txn.range(&kinds.budgets_of(&target)).collect();
-            let scene = Scene::look(&|key| txn.get(key), budgets.into_iter(), &target, kinds)?;
+            let scene = Scene::look(txn, &target, kinds)?;
             let (budget, decision) = scene.decide(&asked, ignore_always_allow);
             options::validate_delete(&asked)?;
             match decision {
@@ -106,21 +109,16 @@ impl Kinds {
 /// The pod and the budgets that select it, as of one moment.
 struct Scene {
     kinds: Kinds,
-    pod: std::sync::Arc<Record>,
-    budgets: Vec<std::sync::Arc<Record>>,
+    pod: Arc<Record>,
+    budgets: Vec<Arc<Record>>,
     name: String,
 }
 
 impl Scene {
-    fn look(
-        get: &dyn Fn(&str) -> Option<std::sync::Arc<Record>>,
-        budgets: impl Iterator<Item = std::sync::Arc<Record>>,
-        target: &Target,
-        kinds: Kinds,
-    ) -> Result<Self, Refusal> {
-        let pod = get(&target.key()).ok_or_else(|| target.not_found())?;
+    fn look(view: &impl View, target: &Target, kinds: Kinds) -> Result<Self, Refusal> {
+        let pod = view.record(&target.key()).ok_or_else(|| target.not_found())?;
         let facts = record::facts(kinds.pods, &pod);
-        let budgets = budgets.filter(|budget| selects(record::facts(kinds.budgets, budget), facts)).collect();
+        let budgets = view.records(&kinds.budgets_of(target)).filter(|budget| selects(record::facts(kinds.budgets, budget), facts)).collect();
         Ok(Self { kinds, budgets, name: target.name.clone(), pod })
     }
 
@@ -151,13 +149,13 @@ fn budget_of(facts: &Facts) -> Option<&Budget> {
 
 fn selects(budget: &Facts, pod: &Facts) -> bool {
     let selector = budget_of(budget).and_then(|budget| budget.selector.as_ref());
-    selector.is_some_and(|selector| selector.matches(&|key: &str| pod.label(key)))
+    selector.is_some_and(|selector| selector.matches(pod))
 }
 
 /// The kind of the body; the old version reads alike although it is no longer served.
 fn expected(target: &Target) -> Result<Expected, Refusal> {
     let sub = target.resource.subresource("eviction").ok_or_else(Status::no_such_resource)?;
-    Ok(Expected { group: sub.group, version: sub.version, kind: sub.kind, ty: sub.ty, also: &["policy/v1beta1"] })
+    Ok(Expected { also: &["policy/v1beta1"], ..Expected::of_subresource(sub) })
 }
 
 fn check_namespace(target: &Target, eviction: &Tree) -> Result<(), Refusal> {
@@ -218,7 +216,7 @@ impl Budget {
         });
         Self {
             name: object::meta_text(budget, "name").to_owned(),
-            selector: selector::LabelSelector::compile(tree::at(budget, &["spec", "selector"])).ok(),
+            selector: LabelSelector::from_tree(tree::at(budget, &["spec", "selector"])).ok(),
             generation: tree::int(budget, &["metadata", "generation"]).unwrap_or(0),
             observed_generation: figure("observedGeneration"),
             disruptions_allowed: figure("disruptionsAllowed"),
