@@ -7,8 +7,9 @@
 use std::borrow::Cow;
 
 use kinds::facts::{Resource, Subresource, Type};
+use kinds::json::TypeMeta;
 use kinds::status::Status;
-use kinds::{Tree, json, protobuf, yaml};
+use kinds::{Tree, json};
 use serde_json::Value;
 
 use crate::request::{Body, BodyForm, Decoded, FieldValidation, Refusal};
@@ -108,11 +109,7 @@ pub(crate) fn judge(
 fn read(body: &Body, expected: Expected) -> Result<(Tree, Vec<String>), String> {
     let decoded = match body.form {
         BodyForm::Json => json::decode(&body.bytes, expected.ty).map_err(|error| error.to_string())?,
-        BodyForm::Yaml => yaml::decode(&body.bytes, expected.ty).map_err(|error| error.to_string())?,
-        BodyForm::Protobuf => {
-            let tree = protobuf::decode_enveloped(&body.bytes, expected.ty).map_err(|error| error.to_string())?;
-            return Ok((object_or_empty(tree), Vec::new()));
-        }
+        BodyForm::Yaml | BodyForm::Protobuf => return Err(format!("bodies in {:?} are not read yet", body.form)),
     };
     Ok((object_or_empty(decoded.tree), decoded.warnings))
 }
@@ -126,14 +123,13 @@ fn object_or_empty(tree: Tree) -> Tree {
 fn type_meta(body: &Body, expected: Expected) -> Result<(String, String), Refusal> {
     let found = match body.form {
         BodyForm::Json => json::peek_type_meta(&body.bytes).map_err(|error| error.to_string()),
-        BodyForm::Yaml => yaml::peek_type_meta(&body.bytes).map_err(|error| error.to_string()),
-        BodyForm::Protobuf => protobuf::peek_type_meta(&body.bytes).map_err(|error| error.to_string()),
+        BodyForm::Yaml | BodyForm::Protobuf => Err(format!("bodies in {:?} are not read yet", body.form)),
     };
     let unrecognized = |why: &str| -> Refusal {
         Status::bad_request(format!("the object provided is unrecognized (must be of type {}): {why} ({})", expected.kind, excerpt(body)))
             .into()
     };
-    let (api_version, kind) = found.map_err(|why| match body.form {
+    let TypeMeta { api_version, kind } = found.map_err(|why| match body.form {
         BodyForm::Json => unrecognized(&format!("couldn't get version/kind; json parse error: {why}")),
         BodyForm::Yaml | BodyForm::Protobuf => unrecognized(&why),
     })?;

@@ -4,7 +4,7 @@
 
 use kinds::Tree;
 use kinds::status::{FieldError, GroupResource, Status};
-use kinds::{json, protobuf, yaml};
+use kinds::json::{self, TypeMeta};
 
 use crate::request::{Body, BodyForm, DeleteOptions, DeleteRequest, Refusal, WriteOptions};
 use crate::tree;
@@ -63,11 +63,10 @@ pub(crate) fn validate_delete(options: &DeleteOptions) -> Result<(), Refusal> {
 
 fn decode(body: &Body) -> Result<DeleteOptions, Refusal> {
     let refuse = |why: String| -> Refusal { Status::bad_request(why).into() };
-    let (api_version, kind) = match body.form {
+    let TypeMeta { api_version, kind } = match body.form {
         BodyForm::Json => json::peek_type_meta(&body.bytes)
             .map_err(|error| refuse(format!("couldn't get version/kind; json parse error: {error}")))?,
-        BodyForm::Yaml => yaml::peek_type_meta(&body.bytes).map_err(|error| refuse(error.to_string()))?,
-        BodyForm::Protobuf => protobuf::peek_type_meta(&body.bytes).map_err(|error| refuse(error.to_string()))?,
+        BodyForm::Yaml | BodyForm::Protobuf => return Err(refuse(format!("bodies in {:?} are not read yet", body.form))),
     };
     if !kind.is_empty() && kind != "DeleteOptions" {
         let version = if api_version.is_empty() { "v1" } else { &api_version };
@@ -78,8 +77,7 @@ fn decode(body: &Body) -> Result<DeleteOptions, Refusal> {
     };
     let tree = match body.form {
         BodyForm::Json => json::decode(&body.bytes, ty).map_err(|error| refuse(error.to_string()))?.tree,
-        BodyForm::Yaml => yaml::decode(&body.bytes, ty).map_err(|error| refuse(error.to_string()))?.tree,
-        BodyForm::Protobuf => protobuf::decode_enveloped(&body.bytes, ty).map_err(|error| refuse(error.to_string()))?,
+        BodyForm::Yaml | BodyForm::Protobuf => return Err(refuse(format!("bodies in {:?} are not read yet", body.form))),
     };
     Ok(of_tree(&tree))
 }
