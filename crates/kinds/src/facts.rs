@@ -13,14 +13,23 @@ pub struct Type {
     pub fields: &'static [Field],
     /// Indexes into `fields`, sorted by JSON name.
     pub by_name: &'static [u16],
+    /// True when the structure is owned as a whole under apply, wherever it is used.
+    pub atomic: bool,
 }
 
 impl Type {
     /// The field with this JSON name.
     #[must_use]
     pub fn field(&self, name: &str) -> Option<&'static Field> {
+        self.field_at(name).map(|(_, field)| field)
+    }
+
+    /// The field with this JSON name and its index.
+    #[must_use]
+    pub fn field_at(&self, name: &str) -> Option<(usize, &'static Field)> {
         let found = self.by_name.binary_search_by(|&index| self.fields[usize::from(index)].name.cmp(name)).ok()?;
-        Some(&self.fields[usize::from(self.by_name[found])])
+        let index = usize::from(self.by_name[found]);
+        Some((index, &self.fields[index]))
     }
 }
 
@@ -31,12 +40,17 @@ pub struct Field {
     pub name: &'static str,
     /// Protobuf field number; 0 when it has none.
     pub number: u32,
+    /// Numbers of the messages in which protobuf wraps this field (structures that JSON shows
+    /// inline), outermost first; empty for most fields.
+    pub within: &'static [u32],
     /// What it holds.
     pub shape: Shape,
     /// True when the API calls it required.
     pub required: bool,
     /// True when it is written even when it is empty, zero or null.
     pub always: bool,
+    /// True when an explicit zero (`0`, `false`, `""`, `{}`) differs from an absent member.
+    pub optional: bool,
     /// How its list merges under apply.
     pub list: ListType,
     /// Keys of a list of type map.
@@ -49,6 +63,25 @@ pub struct Field {
     pub merge_key: &'static str,
     /// The default that the definition names, as JSON; empty when there is none.
     pub default: &'static str,
+}
+
+impl Field {
+    /// A field without a name and with nothing special about it; definitions say what differs.
+    pub const BLANK: Self = Self {
+        name: "",
+        number: 0,
+        within: &[],
+        shape: Shape::String,
+        required: false,
+        always: false,
+        optional: false,
+        list: ListType::Atomic,
+        keys: &[],
+        atomic: false,
+        patch: PatchStrategy::NONE,
+        merge_key: "",
+        default: "",
+    };
 }
 
 /// What a field or an item holds.
@@ -80,6 +113,12 @@ pub enum Shape {
     Any,
     /// A structure.
     Object(&'static Type),
+    /// A structure or, in its place, `true` or `false` (`additionalProperties` of a schema).
+    ObjectOrBool(&'static Type),
+    /// A structure or a list of them (`items` of a schema).
+    ObjectOrList(&'static Type),
+    /// A structure or a list of text (`dependencies` of a schema).
+    ObjectOrStrings(&'static Type),
     /// A list of these.
     List(&'static Shape),
     /// A map from text to these.
@@ -107,6 +146,11 @@ pub struct PatchStrategy {
     pub replace: bool,
     /// Members that the patch does not list are dropped (`$retainKeys`).
     pub retain_keys: bool,
+}
+
+impl PatchStrategy {
+    /// Nothing special: structures and maps are merged, lists are replaced.
+    pub const NONE: Self = Self { merge: false, replace: false, retain_keys: false };
 }
 
 /// One served resource: a row of the resource table. Routing, discovery, OpenAPI and the coverage
@@ -137,6 +181,10 @@ pub struct Resource {
     pub ty: &'static Type,
     /// False for kinds that are answered and not kept (`TokenReview`).
     pub stored: bool,
+    /// Group of the version in which upstream stores it (events of both groups are one thing).
+    pub storage_group: &'static str,
+    /// The version in which upstream stores it.
+    pub storage_version: &'static str,
 }
 
 /// One subresource of a [`Resource`].
@@ -180,4 +228,13 @@ impl Resource {
     pub fn subresource(&self, name: &str) -> Option<&'static Subresource> {
         self.subresources.iter().find(|sub| sub.name == name)
     }
+}
+
+/// An API group with its served versions, the preferred one first.
+#[derive(Debug)]
+pub struct Group {
+    /// Name; empty for the core group.
+    pub name: &'static str,
+    /// Versions by preference.
+    pub versions: &'static [&'static str],
 }

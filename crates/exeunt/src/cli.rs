@@ -1,0 +1,92 @@
+//! The command line: one definition from which parser, help and (later) completions are made.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Kubernetes eviction, whole: API server, budgets, controllers and simulated nodes in one process.
+#[derive(Debug, Parser)]
+#[command(name = "exeunt", version, disable_help_subcommand = true, max_term_width = 100)]
+pub(crate) struct Cli {
+    /// What to log, for example `info` or `registry=debug`; to standard error.
+    #[arg(long, global = true, env = "EXEUNT_LOG", default_value = "warn", value_name = "FILTER")]
+    pub(crate) log: String,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the control plane: API server, controllers, scheduler and simulated nodes.
+    Serve(Serve),
+    /// Show the main job: boot a cluster, drain a node under a budget, watch the six steps.
+    Demo(Demo),
+}
+
+/// Arguments of `exeunt serve`.
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    /// Where state, certificates and the kubeconfig are kept [default: the user's data directory].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+
+    /// Address and port to listen on; port 0 picks a free one.
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:6443")]
+    pub(crate) listen: SocketAddr,
+
+    /// Number of simulated nodes.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) nodes: u32,
+
+    /// Where objects are kept.
+    #[arg(long, value_enum, default_value_t = StoreKind::Disk)]
+    pub(crate) store: StoreKind,
+
+    /// File of bearer tokens: `token,user,uid,"group1,group2"` on each line.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token_auth_file: Option<PathBuf>,
+
+    /// Feature gates as kube-apiserver takes them: `Name=true,Other=false`.
+    #[arg(long, value_name = "NAME=BOOL,…", value_delimiter = ',')]
+    pub(crate) feature_gates: Vec<String>,
+}
+
+/// Where objects are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum StoreKind {
+    /// In the data directory; survives a crash.
+    Disk,
+    /// In memory; gone when the process ends.
+    Memory,
+}
+
+/// Arguments of `exeunt demo`.
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// Leave the server running at the end, for kubectl.
+    #[arg(long)]
+    pub(crate) keep: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn serve_takes_feature_gates_as_the_api_server_does() {
+        let cli = Cli::parse_from(["exeunt", "serve", "--feature-gates=A=true,B=false", "--listen", "127.0.0.1:0"]);
+        let Command::Serve(serve) = cli.command else { panic!("not serve") };
+        assert_eq!(serve.feature_gates, ["A=true", "B=false"]);
+        assert_eq!(serve.listen.port(), 0);
+    }
+}

@@ -1,0 +1,151 @@
+//! Reading and changing trees without ceremony: what is absent reads as null, empty text or an
+//! empty list, as a Go struct would read.
+//!
+//! Knows no kinds. Everything in the registry that looks into an object goes through here.
+
+use kinds::Tree;
+use serde_json::Map;
+
+static NULL: Tree = Tree::Null;
+
+/// The value at a path of members; null when any part of it is missing.
+pub(crate) fn at<'a>(tree: &'a Tree, path: &[&str]) -> &'a Tree {
+    let mut here = tree;
+    for name in path {
+        match here.get(*name) {
+            Some(inner) => here = inner,
+            None => return &NULL,
+        }
+    }
+    here
+}
+
+/// The text at a path; empty when there is none.
+pub(crate) fn text<'a>(tree: &'a Tree, path: &[&str]) -> &'a str {
+    at(tree, path).as_str().unwrap_or_default()
+}
+
+/// The whole number at a path.
+pub(crate) fn int(tree: &Tree, path: &[&str]) -> Option<i64> {
+    at(tree, path).as_i64()
+}
+
+/// The truth value at a path; false when there is none.
+pub(crate) fn flag(tree: &Tree, path: &[&str]) -> bool {
+    at(tree, path).as_bool().unwrap_or_default()
+}
+
+/// The list at a path; empty when there is none.
+pub(crate) fn list<'a>(tree: &'a Tree, path: &[&str]) -> &'a [Tree] {
+    at(tree, path).as_array().map(Vec::as_slice).unwrap_or_default()
+}
+
+/// The list at a path, to change its items; empty when there is none.
+pub(crate) fn list_mut<'a>(tree: &'a mut Tree, path: &[&str]) -> &'a mut [Tree] {
+    at_mut(tree, path).and_then(Tree::as_array_mut).map(Vec::as_mut_slice).unwrap_or_default()
+}
+
+/// The members of the map at a path, in the order of their names.
+pub(crate) fn entries<'a>(tree: &'a Tree, path: &[&str]) -> Vec<(&'a str, &'a Tree)> {
+    let mut all: Vec<(&str, &Tree)> =
+        at(tree, path).as_object().into_iter().flatten().map(|(name, value)| (name.as_str(), value)).collect();
+    all.sort_unstable_by_key(|(name, _)| *name);
+    all
+}
+
+/// The value at a path, to change it.
+pub(crate) fn at_mut<'a>(tree: &'a mut Tree, path: &[&str]) -> Option<&'a mut Tree> {
+    let mut here = tree;
+    for name in path {
+        here = here.get_mut(*name)?;
+    }
+    Some(here)
+}
+
+/// The structure at a path, made if it is missing. What stood in its way (null, a scalar) is
+/// replaced, so that defaulting never fails.
+pub(crate) fn ensure<'a>(tree: &'a mut Tree, path: &[&str]) -> &'a mut Map<String, Tree> {
+    let mut here = as_map(tree);
+    for name in path {
+        here = as_map(here.entry(*name).or_insert(Tree::Null));
+    }
+    here
+}
+
+fn as_map(tree: &mut Tree) -> &mut Map<String, Tree> {
+    if !tree.is_object() {
+        *tree = Tree::Object(Map::new());
+    }
+    tree.as_object_mut().expect("it was just made an object")
+}
+
+/// Puts a value at a path, making the structures on the way. A path without parts does nothing.
+pub(crate) fn put(tree: &mut Tree, path: &[&str], value: impl Into<Tree>) {
+    if let Some((last, front)) = path.split_last() {
+        ensure(tree, front).insert((*last).to_owned(), value.into());
+    }
+}
+
+/// Takes the value at a path out of the tree.
+pub(crate) fn take(tree: &mut Tree, path: &[&str]) -> Option<Tree> {
+    let (last, front) = path.split_last()?;
+    at_mut(tree, front)?.as_object_mut()?.remove(*last)
+}
+
+/// Makes `to` hold at `path` what `from` holds there, also nothing.
+pub(crate) fn carry(from: &Tree, to: &mut Tree, path: &[&str]) {
+    match at(from, path) {
+        Tree::Null => {
+            take(to, path);
+        }
+        value => put(to, path, value.clone()),
+    }
+}
+
+/// True for what a Go struct cannot tell from absent: null, empty text, list or map.
+pub(crate) fn is_empty(tree: &Tree) -> bool {
+    match tree {
+        Tree::Null => true,
+        Tree::String(text) => text.is_empty(),
+        Tree::Array(items) => items.is_empty(),
+        Tree::Object(members) => members.is_empty(),
+        Tree::Bool(_) | Tree::Number(_) => false,
+    }
+}
+
+/// Puts a default: only where there is nothing, or empty text.
+pub(crate) fn fill(tree: &mut Tree, path: &[&str], value: impl Into<Tree>) {
+    let here = at(tree, path);
+    if here.is_null() || here.as_str() == Some("") {
+        put(tree, path, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_is_absent_reads_as_empty() {
+        let tree = json!({"spec": {"a": 1, "b": null}});
+        assert_eq!(int(&tree, &["spec", "a"]), Some(1));
+        assert_eq!(text(&tree, &["spec", "b", "c"]), "");
+        assert!(list(&tree, &["status", "x"]).is_empty());
+        assert!(!flag(&tree, &["spec", "a"]));
+    }
+
+    #[test]
+    fn putting_makes_the_way_and_filling_keeps_what_is_there() {
+        let mut tree = json!({"spec": null});
+        put(&mut tree, &["spec", "x", "y"], 1);
+        fill(&mut tree, &["spec", "x", "y"], 2);
+        fill(&mut tree, &["spec", "z"], "new");
+        assert_eq!(tree, json!({"spec": {"x": {"y": 1}, "z": "new"}}));
+        assert_eq!(take(&mut tree, &["spec", "x"]), Some(json!({"y": 1})));
+        let mut other = json!({"spec": {"z": 1, "w": 2}});
+        carry(&tree, &mut other, &["spec", "z"]);
+        carry(&tree, &mut other, &["spec", "w"]);
+        assert_eq!(other, json!({"spec": {"z": "new"}}));
+    }
+}
