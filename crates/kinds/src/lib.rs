@@ -12,6 +12,7 @@ mod generated;
 pub mod json;
 mod lookup;
 pub mod names;
+pub mod patch;
 pub mod quantity;
 pub mod selector;
 pub mod status;
