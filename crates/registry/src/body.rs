@@ -94,11 +94,7 @@ pub(crate) fn decode(body: &Body, expected: Expected, validation: FieldValidatio
 }
 
 /// What unknown and duplicate fields mean under a `fieldValidation`.
-pub(crate) fn judge(
-    decoded: Decoded,
-    validation: FieldValidation,
-    refuse: impl FnOnce(&str) -> Refusal,
-) -> Result<Decoded, Refusal> {
+pub(crate) fn judge(decoded: Decoded, validation: FieldValidation, refuse: impl FnOnce(&str) -> Refusal) -> Result<Decoded, Refusal> {
     match validation {
         FieldValidation::Ignore => Ok(Decoded { tree: decoded.tree, warnings: Vec::new() }),
         FieldValidation::Strict if !decoded.warnings.is_empty() => Err(refuse(&decoded.warnings.join(", "))),

@@ -24,7 +24,11 @@ impl Registry {
         }
         for (name, value, description) in [
             ("system-node-critical", 2_000_001_000, "Used for system critical pods that must not be moved from their current node."),
-            ("system-cluster-critical", 2_000_000_000, "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary."),
+            (
+                "system-cluster-critical",
+                2_000_000_000,
+                "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary.",
+            ),
         ] {
             let class = json!({"metadata": {"name": name}, "value": value, "description": description});
             self.ensure("scheduling.k8s.io", "priorityclasses", "", class).await?;

@@ -43,19 +43,18 @@ impl Registry {
         let (place, asked) = (target.clone(), options.clone());
         let deleted = self
             .commit_or_rehearse(dry_run, move |txn| {
-                if namespace::is_namespace(place.stored) { namespace::delete_in(txn, &place, &asked) } else { delete_in(txn, &place, &asked) }
+                if namespace::is_namespace(place.stored) {
+                    namespace::delete_in(txn, &place, &asked)
+                } else {
+                    delete_in(txn, &place, &asked)
+                }
             })
             .await?;
         Ok(self.answer(&target, &options, deleted, warnings))
     }
 
     /// Deletes what a list would show; the answer is that list as it was.
-    pub(crate) async fn delete_collection(
-        &self,
-        target: Target,
-        list: ListOptions,
-        request: &DeleteRequest,
-    ) -> Result<Reply, Refusal> {
+    pub(crate) async fn delete_collection(&self, target: Target, list: ListOptions, request: &DeleteRequest) -> Result<Reply, Refusal> {
         let options = options::of_delete(request)?;
         let dry_run = !options.dry_run.is_empty();
         let (page, records) = self.select(&target, &list).await?;

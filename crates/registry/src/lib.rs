@@ -121,11 +121,7 @@ impl Registry {
         let target = Target::find(&group, &version, &resource, user, self.clock().now())?;
         let namespace = if target.resource.namespaced { namespace } else { String::new() };
         let target = target.at(namespace, name);
-        if subresource.is_empty() {
-            self.call_object(target, verb).await
-        } else {
-            self.call_subresource(target, &subresource, verb).await
-        }
+        if subresource.is_empty() { self.call_object(target, verb).await } else { self.call_subresource(target, &subresource, verb).await }
     }
 
     async fn call_object(&self, target: Target, verb: Verb) -> Result<Reply, Refusal> {
@@ -171,14 +167,11 @@ impl Registry {
     }
 
     /// One commit, with the store's own failures in the API's words.
-    pub(crate) async fn commit<T: Send>(
-        &self,
-        decide: impl FnMut(&mut Txn) -> Result<T, Refusal> + Send,
-    ) -> Result<T, Refusal> {
+    pub(crate) async fn commit<T: Send>(&self, decide: impl FnMut(&mut Txn) -> Result<T, Refusal> + Send) -> Result<T, Refusal> {
         match self.store().commit(decide).await {
             Ok(committed) => Ok(committed.value),
             Err(CommitError::Refused(refusal)) => Err(refusal),
-            Err(error) => Err(store_failure(&error)),
+            Err(error) => Err(store_failure(error)),
         }
     }
 
@@ -197,22 +190,21 @@ impl Registry {
         match rehearsed.await {
             Ok(committed) => Ok(committed.value),
             Err(CommitError::Refused(outcome)) => outcome,
-            Err(error) => Err(store_failure(&error)),
+            Err(error) => Err(store_failure(error)),
         }
     }
 }
 
-fn store_failure<E>(error: &CommitError<E>) -> Refusal
-where
-    CommitError<E>: std::error::Error,
-{
+/// What a client is told when the store could not do its part.
+fn store_failure<E>(error: CommitError<E>) -> Refusal {
     match error {
-        CommitError::Busy => Status::too_many_requests(error.to_string(), Vec::new(), 1).into(),
-        CommitError::Unstorable(_) => Status::failure(413, "RequestEntityTooLarge", error.to_string(), None).into(),
-        CommitError::Closed(_) => Status::unavailable(error.to_string()).into(),
-        CommitError::Failed(_) | CommitError::Refused(_) => {
-            tracing::error!(%error, "a commit failed");
-            Status::internal(error).into()
+        CommitError::Busy => Status::too_many_requests("the storage engine does not keep up with the writes", Vec::new(), 1).into(),
+        CommitError::Unstorable(why) => Status::failure(413, "RequestEntityTooLarge", why.to_string(), None).into(),
+        CommitError::Closed(why) => Status::unavailable(why.to_string()).into(),
+        CommitError::Failed(why) => {
+            tracing::error!(error = %why, "a commit failed");
+            Status::internal("the store has failed and accepts nothing more").into()
         }
+        CommitError::Refused(_) => Status::internal("a commit was refused twice").into(),
     }
 }

@@ -60,9 +60,11 @@ impl Registry {
     }
 
     fn exactly(&self, revision: Revision) -> Result<Snapshot, Refusal> {
-        self.store().snapshot_at(revision).map_err(|Compacted { newest, .. }| {
-            if revision > newest { self.too_large(revision, 0) } else { too_old() }
-        })
+        self.store().snapshot_at(revision).map_err(
+            |Compacted { newest, .. }| {
+                if revision > newest { self.too_large(revision, 0) } else { too_old() }
+            },
+        )
     }
 
     /// A list of these records. The kind of an item is the list's, so items do not repeat it.
@@ -105,13 +107,7 @@ fn type_length(object: &[u8]) -> usize {
 }
 
 /// One page, and the metadata that tells whether there is more.
-fn page(
-    snapshot: &Snapshot,
-    selection: &Selection,
-    prefix: &str,
-    start_after: Option<&str>,
-    limit: i64,
-) -> (ListMeta, Vec<Arc<Record>>) {
+fn page(snapshot: &Snapshot, selection: &Selection, prefix: &str, start_after: Option<&str>, limit: i64) -> (ListMeta, Vec<Arc<Record>>) {
     let mut metadata = ListMeta { resource_version: snapshot.revision().0.to_string(), ..ListMeta::default() };
     let mut matching = snapshot.range(prefix, start_after).filter(|record| selection.matches(record));
     let limit = usize::try_from(limit).ok().filter(|limit| *limit > 0);

@@ -18,9 +18,7 @@ pub(crate) fn is_namespace(resource: &Resource) -> bool {
 
 /// True when nothing holds a terminating namespace any more.
 pub(crate) fn is_released(namespace: &Tree) -> bool {
-    object::terminating(namespace)
-        && object::finalizers(namespace).is_empty()
-        && tree::list(namespace, &["spec", "finalizers"]).is_empty()
+    object::terminating(namespace) && object::finalizers(namespace).is_empty() && tree::list(namespace, &["spec", "finalizers"]).is_empty()
 }
 
 /// Deletes a namespace inside a commit: marks it, and removes it when nothing holds it.

@@ -3,8 +3,8 @@
 //! Pure; the words of the refusals are upstream's.
 
 use kinds::Tree;
-use kinds::status::{FieldError, GroupResource, Status};
 use kinds::json::{self, TypeMeta};
+use kinds::status::{FieldError, GroupResource, Status};
 
 use crate::request::{Body, BodyForm, DeleteOptions, DeleteRequest, Refusal, WriteOptions};
 use crate::tree;
@@ -64,8 +64,9 @@ pub(crate) fn validate_delete(options: &DeleteOptions) -> Result<(), Refusal> {
 fn decode(body: &Body) -> Result<DeleteOptions, Refusal> {
     let refuse = |why: String| -> Refusal { Status::bad_request(why).into() };
     let TypeMeta { api_version, kind } = match body.form {
-        BodyForm::Json => json::peek_type_meta(&body.bytes)
-            .map_err(|error| refuse(format!("couldn't get version/kind; json parse error: {error}")))?,
+        BodyForm::Json => {
+            json::peek_type_meta(&body.bytes).map_err(|error| refuse(format!("couldn't get version/kind; json parse error: {error}")))?
+        }
         BodyForm::Yaml | BodyForm::Protobuf => return Err(refuse(format!("bodies in {:?} are not read yet", body.form))),
     };
     if !kind.is_empty() && kind != "DeleteOptions" {
@@ -106,11 +107,8 @@ mod tests {
 
     #[test]
     fn a_policy_and_the_old_switch_exclude_each_other() {
-        let options = DeleteOptions {
-            propagation_policy: Some("Orphan".to_owned()),
-            orphan_dependents: Some(true),
-            ..DeleteOptions::default()
-        };
+        let options =
+            DeleteOptions { propagation_policy: Some("Orphan".to_owned()), orphan_dependents: Some(true), ..DeleteOptions::default() };
         let text = "DeleteOptions.meta.k8s.io \"\" is invalid: propagationPolicy: Invalid value: \"Orphan\": orphanDependents and deletionPropagation cannot be both set";
         check(&options, Err(text));
     }
@@ -120,7 +118,9 @@ mod tests {
         let policy = DeleteOptions { propagation_policy: Some("Up".to_owned()), ..DeleteOptions::default() };
         check(
             &policy,
-            Err("DeleteOptions.meta.k8s.io \"\" is invalid: propagationPolicy: Unsupported value: \"Up\": supported values: \"Foreground\", \"Background\", \"Orphan\", \"nil\""),
+            Err(
+                "DeleteOptions.meta.k8s.io \"\" is invalid: propagationPolicy: Unsupported value: \"Up\": supported values: \"Foreground\", \"Background\", \"Orphan\", \"nil\"",
+            ),
         );
         let dry = DeleteOptions { dry_run: vec!["x".to_owned()], ..DeleteOptions::default() };
         check(&dry, Err("DeleteOptions.meta.k8s.io \"\" is invalid: dryRun: Unsupported value: [\"x\"]: supported values: \"All\""));

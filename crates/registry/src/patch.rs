@@ -125,4 +125,3 @@ pub(crate) fn refusal(error: &PatchError) -> Refusal {
         PatchError::Untyped(_) => Status::untyped(text).into(),
     }
 }
-

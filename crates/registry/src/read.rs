@@ -37,11 +37,8 @@ impl Registry {
     /// 504 for a revision from the future.
     pub(crate) fn too_large(&self, revision: Revision, retry_after_seconds: u32) -> Refusal {
         let message = format!("Timeout: Too large resource version: {}, current: {}", revision.0, self.store().revision().0);
-        let cause = Cause {
-            reason: "ResourceVersionTooLarge".to_owned(),
-            message: "Too large resource version".to_owned(),
-            field: String::new(),
-        };
+        let cause =
+            Cause { reason: "ResourceVersionTooLarge".to_owned(), message: "Too large resource version".to_owned(), field: String::new() };
         let details = Details { causes: vec![cause], retry_after_seconds, ..Details::default() };
         Status::failure(504, "Timeout", message, Some(details)).into()
     }

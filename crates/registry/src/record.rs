@@ -157,7 +157,9 @@ mod tests {
 
     #[test]
     fn only_the_objects_own_version_is_replaced() {
-        let bytes = Bytes::from_static(br#"{"metadata":{"name":"a\"resourceVersion\":\"1","resourceVersion":"7","labels":{"resourceVersion":"7"}}}"#);
+        let bytes = Bytes::from_static(
+            br#"{"metadata":{"name":"a\"resourceVersion\":\"1","resourceVersion":"7","labels":{"resourceVersion":"7"}}}"#,
+        );
         let changed = at_revision(&bytes, 12);
         let text = std::str::from_utf8(&changed).expect("text");
         assert_eq!(text, r#"{"metadata":{"name":"a\"resourceVersion\":\"1","resourceVersion":"12","labels":{"resourceVersion":"7"}}}"#);

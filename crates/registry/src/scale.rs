@@ -86,7 +86,7 @@ impl Registry {
         write: &WriteOptions,
         origin: Origin,
         dry_run: bool,
-        make: impl Fn(&Tree) -> Result<Decoded, Refusal> + Send,
+        make: impl Fn(&Tree) -> Result<Decoded, Refusal> + Send + Sync,
     ) -> Result<Reply, Refusal> {
         let change = Change { target, subresource: "", owned_as: "scale", write, origin };
         let produce = |old: Option<&Tree>| {

@@ -87,7 +87,8 @@ fn held(txn: &Txn, uid: &str, name: Option<&str>) -> (HashSet<String>, HashSet<i
     let Some(services) = kinds::resource("", "v1", "services") else { return (addresses, ports) };
     for found in txn.range("services/") {
         // Facts hold no uid; the name is enough to leave out the service itself.
-        let itself = name.is_some_and(|name| found.key.ends_with(&format!("/{name}"))) && object::meta_text(&record::tree(&found.value), "uid") == uid;
+        let itself = name.is_some_and(|name| found.key.ends_with(&format!("/{name}")))
+            && object::meta_text(&record::tree(&found.value), "uid") == uid;
         if let (false, More::Service(its_addresses, its_ports)) = (itself, &record::facts(services, &found).more) {
             addresses.extend(its_addresses.iter().cloned());
             ports.extend(its_ports);
@@ -135,7 +136,9 @@ fn draw_address(registry: &Registry, held: &HashSet<String>) -> Result<String, R
 }
 
 fn allocate_ports(registry: &Registry, service: &mut Tree, old: Option<&Tree>, mut held: HashSet<i64>) -> Result<(), Refusal> {
-    if tree::at(service, &["spec", "allocateLoadBalancerNodePorts"]).as_bool() == Some(false) && tree::text(service, &["spec", "type"]) == "LoadBalancer" {
+    if tree::at(service, &["spec", "allocateLoadBalancerNodePorts"]).as_bool() == Some(false)
+        && tree::text(service, &["spec", "type"]) == "LoadBalancer"
+    {
         return Ok(());
     }
     let kept = old.map(node_ports).unwrap_or_default();
@@ -149,7 +152,8 @@ fn allocate_ports(registry: &Registry, service: &mut Tree, old: Option<&Tree>, m
         }
         if !NODE_PORTS.contains(&port) {
             let field = format!("spec.ports[{place}].nodePort");
-            let text = format!("provided port is not in the valid range. The range of valid ports is {}-{}", NODE_PORTS.start(), NODE_PORTS.end());
+            let text =
+                format!("provided port is not in the valid range. The range of valid ports is {}-{}", NODE_PORTS.start(), NODE_PORTS.end());
             return Err(refuse(service, FieldError::invalid(field, &json!(port), text)));
         }
         held.insert(port);

@@ -89,11 +89,7 @@ pub(crate) fn collection(resource: &Resource) -> String {
 
 /// The key of one object.
 pub(crate) fn key(resource: &Resource, namespace: &str, name: &str) -> String {
-    if namespace.is_empty() {
-        format!("{}/{name}", collection(resource))
-    } else {
-        format!("{}/{namespace}/{name}", collection(resource))
-    }
+    if namespace.is_empty() { format!("{}/{name}", collection(resource)) } else { format!("{}/{namespace}/{name}", collection(resource)) }
 }
 
 /// What all keys of a namespace, or of the whole collection, begin with.

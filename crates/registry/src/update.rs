@@ -71,7 +71,7 @@ impl Registry {
         &self,
         change: &Change<'_>,
         dry_run: bool,
-        produce: impl Fn(Option<&Tree>) -> Result<Decoded, Refusal> + Send,
+        produce: impl Fn(Option<&Tree>) -> Result<Decoded, Refusal> + Send + Sync,
     ) -> Result<Changed, Refusal> {
         self.commit_or_rehearse(dry_run, |txn| match txn.get(&change.target.key()) {
             Some(found) => self.change_in(txn, change, dry_run, &found, &produce),

@@ -14,8 +14,8 @@ const ANNOTATION: &str = "kubernetes.io/limit-ranger";
 
 /// The items of all LimitRanges of the target's namespace.
 fn limits(view: &impl View, target: &Target) -> Vec<Tree> {
-    let ranges = view.records(&target::core_key("limitranges", &target.namespace, ""));
-    ranges.flat_map(|range| tree::list(&record::tree(&range.value), &["spec", "limits"]).to_vec()).collect()
+    let prefix = target::core_key("limitranges", &target.namespace, "");
+    view.records(&prefix).flat_map(|range| tree::list(&record::tree(&range.value), &["spec", "limits"]).to_vec()).collect()
 }
 
 /// Fills in what containers leave out.

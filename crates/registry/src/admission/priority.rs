@@ -28,7 +28,9 @@ pub(super) fn mutate(view: &impl View, target: &Target, pod: &mut Tree) -> Resul
 
 fn named(view: &impl View, target: &Target, pod: &Tree, name: &str) -> Result<Tree, Refusal> {
     let found = view.record(&format!("{CLASSES}{name}"));
-    found.map(|class| record::tree(&class.value)).ok_or_else(|| refuse(target, pod, &format!("no PriorityClass with name {name} was found")))
+    found
+        .map(|class| record::tree(&class.value))
+        .ok_or_else(|| refuse(target, pod, &format!("no PriorityClass with name {name} was found")))
 }
 
 /// Of several defaults the lowest counts, so that nobody is raised by an accident.
@@ -40,14 +42,18 @@ fn default_class(view: &impl View) -> Option<Tree> {
 fn check_given(target: &Target, pod: &Tree, value: i64, policy: &str) -> Result<(), Refusal> {
     match tree::int(pod, &["spec", "priority"]) {
         Some(given) if given != value => {
-            let why = format!("the integer value of priority ({given}) must not be provided in pod spec; priority admission controller computed {value} from the given PriorityClass name");
+            let why = format!(
+                "the integer value of priority ({given}) must not be provided in pod spec; priority admission controller computed {value} from the given PriorityClass name"
+            );
             return Err(refuse(target, pod, &why));
         }
         _ => {}
     }
     let given = tree::text(pod, &["spec", "preemptionPolicy"]);
     if !given.is_empty() && given != policy {
-        let why = format!("the string value of PreemptionPolicy ({given}) must not be provided in pod spec; priority admission controller computed {policy} from the given PriorityClass name");
+        let why = format!(
+            "the string value of PreemptionPolicy ({given}) must not be provided in pod spec; priority admission controller computed {policy} from the given PriorityClass name"
+        );
         return Err(refuse(target, pod, &why));
     }
     Ok(())

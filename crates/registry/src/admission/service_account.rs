@@ -74,9 +74,8 @@ fn wants_token(pod: &Tree, account: &Record) -> bool {
 
 /// True when every container has brought something to that place itself.
 fn has_token(pod: &Tree) -> bool {
-    let mounted = |container: &Tree| {
-        tree::list(container, &["volumeMounts"]).iter().any(|mount| tree::text(mount, &["mountPath"]) == TOKEN_PATH)
-    };
+    let mounted =
+        |container: &Tree| tree::list(container, &["volumeMounts"]).iter().any(|mount| tree::text(mount, &["mountPath"]) == TOKEN_PATH);
     let mut all = ["initContainers", "containers"].into_iter().flat_map(|kind| tree::list(pod, &["spec", kind]));
     all.all(mounted)
 }

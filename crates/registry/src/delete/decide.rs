@@ -26,13 +26,7 @@ pub(crate) enum Step {
 }
 
 /// Checks the preconditions and decides. `kind` is the name of the kind for the refusals.
-pub(crate) fn decide(
-    object: &Tree,
-    kind: &str,
-    rules: Rules,
-    options: &DeleteOptions,
-    now: Timestamp,
-) -> Result<Step, Refusal> {
+pub(crate) fn decide(object: &Tree, kind: &str, rules: Rules, options: &DeleteOptions, now: Timestamp) -> Result<Step, Refusal> {
     check_preconditions(object, kind, options)?;
     Ok(next(object, rules, options, now))
 }

@@ -70,13 +70,7 @@ impl Registry {
 }
 
 /// The writes of a granted eviction: budget, condition, deletion.
-fn carry_out(
-    txn: &mut Txn,
-    target: &Target,
-    scene: &Scene,
-    budget: Option<&Record>,
-    asked: &DeleteOptions,
-) -> Result<(), Refusal> {
+fn carry_out(txn: &mut Txn, target: &Target, scene: &Scene, budget: Option<&Record>, asked: &DeleteOptions) -> Result<(), Refusal> {
     if let Some(budget) = budget {
         apply::charge(txn, scene.kinds.budgets, budget, &target.name, target.now);
     }
@@ -118,7 +112,8 @@ impl Scene {
     fn look(view: &impl View, target: &Target, kinds: Kinds) -> Result<Self, Refusal> {
         let pod = view.record(&target.key()).ok_or_else(|| target.not_found())?;
         let facts = record::facts(kinds.pods, &pod);
-        let budgets = view.records(&kinds.budgets_of(target)).filter(|budget| selects(record::facts(kinds.budgets, budget), facts)).collect();
+        let budgets =
+            view.records(&kinds.budgets_of(target)).filter(|budget| selects(record::facts(kinds.budgets, budget), facts)).collect();
         Ok(Self { kinds, budgets, name: target.name.clone(), pod })
     }
 
@@ -129,14 +124,9 @@ impl Scene {
             More::Pod(pod) => pod,
             _ => &nothing,
         };
-        let budgets: Vec<&Budget> =
-            self.budgets.iter().filter_map(|budget| budget_of(record::facts(self.kinds.budgets, budget))).collect();
-        let ask = Ask {
-            pod: &self.name,
-            uid: asked.uid.as_deref(),
-            resource_version: asked.resource_version.as_deref(),
-            ignore_always_allow,
-        };
+        let budgets: Vec<&Budget> = self.budgets.iter().filter_map(|budget| budget_of(record::facts(self.kinds.budgets, budget))).collect();
+        let ask =
+            Ask { pod: &self.name, uid: asked.uid.as_deref(), resource_version: asked.resource_version.as_deref(), ignore_always_allow };
         let decision = decide(pod, &self.pod.modified.0.to_string(), &budgets, &ask);
         let budget = if let Decision::Charge(place) = decision { self.budgets.get(place).map(AsRef::as_ref) } else { None };
         (budget, decision)
@@ -210,10 +200,9 @@ impl Budget {
     pub(crate) fn of(budget: &Tree) -> Self {
         let figure = |name: &str| tree::int(budget, &["status", name]).unwrap_or(0);
         let condition = object::condition(budget, "DisruptionAllowed");
-        let closed = condition.filter(|found| tree::text(found, &["status"]) == "False").map(|found| Closed {
-            reason: tree::text(found, &["reason"]).to_owned(),
-            message: tree::text(found, &["message"]).to_owned(),
-        });
+        let closed = condition
+            .filter(|found| tree::text(found, &["status"]) == "False")
+            .map(|found| Closed { reason: tree::text(found, &["reason"]).to_owned(), message: tree::text(found, &["message"]).to_owned() });
         Self {
             name: object::meta_text(budget, "name").to_owned(),
             selector: LabelSelector::from_tree(tree::at(budget, &["spec", "selector"])).ok(),

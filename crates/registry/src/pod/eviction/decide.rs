@@ -266,8 +266,7 @@ mod tests {
 
     #[test]
     fn two_budgets_are_an_error_of_the_server() {
-        let text =
-            "500: This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.";
+        let text = "500: This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.";
         check(&pod("Running", true), &[budget(1, 2, 1), budget(1, 2, 1)], &ask(), text);
     }
 
@@ -324,7 +323,12 @@ mod tests {
         let closed_by_other = Budget { closed: closed("Other"), ..budget(0, 2, 2) };
         check(&pod("Running", true), &[closed_by_other], &ask(), &format!("429: {NEEDS_TWO}"));
         let closed_by_other = Budget { closed: closed("Other"), ..budget(0, 3, 2) };
-        check(&pod("Running", true), &[closed_by_other], &ask(), "429: The disruption budget b does not allow evicting pods currently (Other): m");
+        check(
+            &pod("Running", true),
+            &[closed_by_other],
+            &ask(),
+            "429: The disruption budget b does not allow evicting pods currently (Other): m",
+        );
         check(&pod("Running", true), &[budget(0, 3, 2)], &ask(), "429: The disruption budget b does not allow evicting pods currently");
     }
 
