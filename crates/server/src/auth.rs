@@ -15,7 +15,7 @@ use http::header::AUTHORIZATION;
 use kinds::status::Status;
 use registry::request::User;
 
-pub(crate) use certificate::Peer;
+pub(crate) use certificate::{ClientVerifier, Peer};
 pub(crate) use impersonate::{Question, wanted};
 pub use tokens::{TokenFile, TokenFileError};
 
@@ -87,7 +87,8 @@ mod tests {
 
     fn who(header: &'static str, peer: &Peer) -> String {
         let tokens = TokenFile::default().with("t0k", User { name: "alice".to_owned(), ..User::default() });
-        let headers = if header.is_empty() { HeaderMap::new() } else { HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from_static(header))]) };
+        let headers =
+            if header.is_empty() { HeaderMap::new() } else { HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from_static(header))]) };
         match Authenticator::new(tokens, true).authenticate(peer, &headers) {
             Ok(user) => user.name.clone(),
             Err(status) => status.code.to_string(),

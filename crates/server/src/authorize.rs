@@ -108,12 +108,14 @@ mod tests {
         let bob = User { name: "bob".to_owned(), ..User::default() };
         let about = About::Resource { group: "", resource: "pods", subresource: "eviction", namespace: "shop", name: "p" };
         let status = forbidden(&bob, &Ask { verb: "create", about });
-        let expected = r#"pods "p" is forbidden: User "bob" cannot create resource "pods/eviction" in API group "" in the namespace "shop""#;
+        let expected =
+            r#"pods "p" is forbidden: User "bob" cannot create resource "pods/eviction" in API group "" in the namespace "shop""#;
         assert_eq!(status.message, expected);
         let details = status.details.expect("details");
         assert_eq!((details.name.as_str(), details.kind.as_str()), ("p", "pods"));
         let about = About::Resource { group: "apps", resource: "deployments", subresource: "", namespace: "", name: "" };
-        let expected = r#"deployments.apps is forbidden: User "bob" cannot list resource "deployments" in API group "apps" at the cluster scope"#;
+        let expected =
+            r#"deployments.apps is forbidden: User "bob" cannot list resource "deployments" in API group "apps" at the cluster scope"#;
         assert_eq!(forbidden(&bob, &Ask { verb: "list", about }).message, expected);
         let status = forbidden(&anonymous(), &Ask { verb: "get", about: About::Path("/metrics") });
         assert_eq!(status.message, r#"forbidden: User "system:anonymous" cannot get path "/metrics""#);

@@ -19,6 +19,7 @@ use rustls::RootCertStore;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 
 use crate::auth::ClientVerifier;
+pub(crate) use files::write_secret;
 use issue::{Authority, Subject};
 
 /// Why there are no certificates.
@@ -78,7 +79,8 @@ pub struct Certs {
 }
 
 /// Names under which every server is known, beside the addresses on which it listens.
-const NAMES: [&str; 5] = ["localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"];
+const NAMES: [&str; 5] =
+    ["localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"];
 /// First address of the service network: what `kubernetes.default.svc` resolves to.
 const SERVICE_ADDRESS: &str = "10.96.0.1";
 
@@ -150,7 +152,9 @@ fn all_names(names: &[String]) -> BTreeSet<String> {
     let mut all: BTreeSet<String> = NAMES.iter().map(|&name| name.to_owned()).collect();
     all.extend(["127.0.0.1", "::1", SERVICE_ADDRESS].map(str::to_owned));
     // An address may be written in several ways; one of them is in the certificate.
-    all.extend(names.iter().filter(|name| !name.is_empty()).map(|name| name.parse::<IpAddr>().map_or_else(|_| name.clone(), |ip| ip.to_string())));
+    all.extend(
+        names.iter().filter(|name| !name.is_empty()).map(|name| name.parse::<IpAddr>().map_or_else(|_| name.clone(), |ip| ip.to_string())),
+    );
     all
 }
 

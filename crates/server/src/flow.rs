@@ -38,6 +38,12 @@ impl Seats {
         Self { taken: Arc::default(), limit }
     }
 
+    /// Takes every seat, for good.
+    #[cfg(test)]
+    pub(crate) fn fill(&self) {
+        self.taken.store(self.limit, Ordering::Relaxed);
+    }
+
     /// How many are taken.
     pub(crate) fn taken(&self) -> usize {
         self.taken.load(Ordering::Relaxed)

@@ -2,6 +2,8 @@
 //! goes, and what came of it. Each step is a module of its own.
 
 mod call;
+#[cfg(test)]
+mod tests;
 
 use std::borrow::Cow;
 use std::panic::AssertUnwindSafe;
@@ -47,7 +49,8 @@ where
     });
     let code = response.status().as_u16();
     let took = started.elapsed();
-    let labels = seen.labels.unwrap_or(Labels { verb: plain_verb(&parts.method), resource: None, subresource: None, scope: "", dry_run: false });
+    let labels =
+        seen.labels.unwrap_or(Labels { verb: plain_verb(&parts.method), resource: None, subresource: None, scope: "", dry_run: false });
     shared.metrics.count(&labels, code, took);
     tracing::debug!(user = seen.user.as_ref().map_or("", |user| &user.name), method = %parts.method, uri = %parts.uri, code, ?took, "request");
     if let Ok(id) = HeaderValue::from_str(&audit_id(&shared, &parts.headers)) {
@@ -182,4 +185,3 @@ fn plain_verb(method: &Method) -> &'static str {
         _ => "other",
     }
 }
-

@@ -17,13 +17,15 @@ mod authorize;
 mod backend;
 mod body;
 mod catalogue;
+pub mod certs;
 
 mod documents;
 mod flow;
 mod handle;
 mod health;
 mod json;
-
+pub mod kubeconfig;
+pub mod listen;
 
 mod metrics;
 mod negotiate;

@@ -15,8 +15,8 @@ use kinds::facts::{Resource, Subresource};
 
 /// Upper bounds of the buckets of durations, in milliseconds.
 const BUCKETS_MS: [u32; 23] = [
-    5, 25, 50, 100, 200, 400, 600, 800, 1_000, 1_250, 1_500, 2_000, 3_000, 4_000, 5_000, 6_000, 8_000, 10_000, 15_000, 20_000, 30_000, 45_000,
-    60_000,
+    5, 25, 50, 100, 200, 400, 600, 800, 1_000, 1_250, 1_500, 2_000, 3_000, 4_000, 5_000, 6_000, 8_000, 10_000, 15_000, 20_000, 30_000,
+    45_000, 60_000,
 ];
 
 /// HTTP codes that are answered; any other is counted as the last one.
@@ -171,7 +171,10 @@ fn render_durations(out: &mut String, series: &[(String, Arc<Series>)]) {
         }
         let count = series.count.load(Ordering::Relaxed);
         let sum = Duration::from_nanos(series.nanoseconds.load(Ordering::Relaxed)).as_secs_f64();
-        push(out, format_args!("{name}_bucket{{{labels},le=\"+Inf\"}} {count}\n{name}_sum{{{labels}}} {sum}\n{name}_count{{{labels}}} {count}\n"));
+        push(
+            out,
+            format_args!("{name}_bucket{{{labels},le=\"+Inf\"}} {count}\n{name}_sum{{{labels}}} {sum}\n{name}_count{{{labels}}} {count}\n"),
+        );
     }
 }
 
@@ -215,7 +218,8 @@ mod tests {
         metrics.count(&labels, 200, Duration::from_secs(90));
         metrics.count(&labels, 404, Duration::from_millis(1));
         let text = metrics.render(3);
-        let labels = r#"component="apiserver",dry_run="",group="",resource="pods",scope="namespace",subresource="",verb="LIST",version="v1""#;
+        let labels =
+            r#"component="apiserver",dry_run="",group="",resource="pods",scope="namespace",subresource="",verb="LIST",version="v1""#;
         for expected in [
             format!("apiserver_request_total{{code=\"200\",{labels}}} 2\n"),
             format!("apiserver_request_total{{code=\"404\",{labels}}} 1\n"),

@@ -123,8 +123,7 @@ impl<'a> Query<'a> {
         if !faults.is_empty() {
             return Err(Status::invalid(GroupResource { group: "meta.k8s.io", resource: kind }, "", &faults));
         }
-        let field_manager =
-            if manager.is_empty() && patch != Some(PatchKind::Apply) { manager_of(user_agent) } else { manager.to_owned() };
+        let field_manager = if manager.is_empty() && patch != Some(PatchKind::Apply) { manager_of(user_agent) } else { manager.to_owned() };
         Ok(WriteOptions { dry_run, field_manager, field_validation, force })
     }
 
@@ -296,11 +295,7 @@ mod tests {
             ("dryRun=".to_owned(), None, r#"dryRun: Unsupported value: [""]: supported values: "All""#),
             ("dryRun=All&dryRun=x".to_owned(), None, r#"dryRun: Unsupported value: ["All","x"]: supported values: "All""#),
             (format!("fieldManager={long}"), None, "fieldManager: Too long: may not be more than 128 bytes"),
-            (
-                "fieldManager=a%07b".to_owned(),
-                None,
-                r#"fieldManager: Invalid value: "a\ab": invalid character U+0007 (at position 1)"#,
-            ),
+            ("fieldManager=a%07b".to_owned(), None, r#"fieldManager: Invalid value: "a\ab": invalid character U+0007 (at position 1)"#),
             (
                 "fieldValidation=strict".to_owned(),
                 None,
@@ -316,9 +311,8 @@ mod tests {
 
     #[test]
     fn the_field_manager_comes_from_the_user_agent_unless_it_is_named() {
-        let manager = |query: &str, agent: &str| {
-            Query::parse(Some(query)).write_options("CreateOptions", None, agent).expect("valid").field_manager
-        };
+        let manager =
+            |query: &str, agent: &str| Query::parse(Some(query)).write_options("CreateOptions", None, agent).expect("valid").field_manager;
         assert_eq!(manager("", "tool/1.2 (x) y"), "tool");
         assert_eq!(manager("fieldManager=me", "tool/1.2"), "me");
         assert_eq!(manager("", ""), "");

@@ -91,7 +91,14 @@ pub(crate) fn status(manner: Manner, status: &Status, code: u16, warnings: &[Str
 }
 
 /// One object, by its JSON. Its type is needed for protobuf.
-pub(crate) fn object(manner: Manner, resource: &'static Resource, ty: &'static Type, code: u16, json: Bytes, warnings: &[String]) -> Response<Body> {
+pub(crate) fn object(
+    manner: Manner,
+    resource: &'static Resource,
+    ty: &'static Type,
+    code: u16,
+    json: Bytes,
+    warnings: &[String],
+) -> Response<Body> {
     let body = match manner.accepted.transform {
         // The answer of a deletion may be a Status; a Status is shown as it is.
         Some(_) if json::text_member(&json, "kind") == Some("Status") => laid_out(manner, json, form::status_type()),
@@ -100,7 +107,15 @@ pub(crate) fn object(manner: Manner, resource: &'static Resource, ty: &'static T
         Some(Transform::MetadataList { .. }) => return wrong_count(manner, resource, "PartialObjectMetadataList", false),
         Some(Transform::Table { beta }) => {
             let metadata = form::list_meta_of(&json);
-            let shown = table::Shown { resource, beta, metadata: &metadata, objects: &[json], columns: true, include: manner.include, now: manner.now };
+            let shown = table::Shown {
+                resource,
+                beta,
+                metadata: &metadata,
+                objects: &[json],
+                columns: true,
+                include: manner.include,
+                now: manner.now,
+            };
             laid_out(manner, table::render(&shown).into(), None)
         }
     };
@@ -220,5 +235,9 @@ fn wrong_count(manner: Manner, resource: &Resource, asked: &str, is_list: bool) 
     let package = if resource.group.is_empty() { "core" } else { resource.group.split('.').next().unwrap_or_default() };
     let (word, suffix) = if is_list { ("is a list", "List") } else { ("is not a list", "") };
     let message = format!("you requested {asked}, but the requested object {word} (*{package}.{}{suffix})", resource.kind);
-    refusal(Manner { accepted: Accepted { transform: None, ..manner.accepted }, ..manner }, &Status::failure(406, "NotAcceptable", message, None), &[])
+    refusal(
+        Manner { accepted: Accepted { transform: None, ..manner.accepted }, ..manner },
+        &Status::failure(406, "NotAcceptable", message, None),
+        &[],
+    )
 }

@@ -104,9 +104,13 @@ mod tests {
 
     #[test]
     fn rows_carry_what_was_asked_for() {
-        let object = Bytes::from_static(br#"{"kind":"Pod","apiVersion":"v1","metadata":{"name":"a","creationTimestamp":"2026-01-01T00:00:00Z"}}"#);
+        let object =
+            Bytes::from_static(br#"{"kind":"Pod","apiVersion":"v1","metadata":{"name":"a","creationTimestamp":"2026-01-01T00:00:00Z"}}"#);
         for (include, expected) in [
-            ("Metadata", r#"{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/v1","metadata":{"name":"a","creationTimestamp":"2026-01-01T00:00:00Z"}}"#),
+            (
+                "Metadata",
+                r#"{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/v1","metadata":{"name":"a","creationTimestamp":"2026-01-01T00:00:00Z"}}"#,
+            ),
             ("Object", std::str::from_utf8(&object).expect("text")),
             ("None", "null"),
         ] {

@@ -83,7 +83,12 @@ impl ClientCertVerifier for ClientVerifier {
         self.inner.root_hint_subjects()
     }
 
-    fn verify_client_cert(&self, _: &CertificateDer<'_>, _: &[CertificateDer<'_>], _: UnixTime) -> Result<ClientCertVerified, rustls::Error> {
+    fn verify_client_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
         // `Peer::of` judges it: nothing believes the name in a certificate before.
         Ok(ClientCertVerified::assertion())
     }

@@ -84,7 +84,8 @@ mod tests {
 
     #[test]
     fn each_part_of_an_identity_is_asked_for() {
-        let bob = read(&[("impersonate-user", "bob"), ("impersonate-group", "dev"), ("impersonate-uid", "u")]).expect("valid").expect("wanted");
+        let bob =
+            read(&[("impersonate-user", "bob"), ("impersonate-group", "dev"), ("impersonate-uid", "u")]).expect("valid").expect("wanted");
         assert_eq!(bob.user.groups, ["dev", AUTHENTICATED]);
         let asked: Vec<_> = bob.questions.iter().map(|question| (question.resource, question.name.as_str())).collect();
         assert_eq!(asked, [("users", "bob"), ("groups", "dev"), ("uids", "u")]);

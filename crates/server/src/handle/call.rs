@@ -107,7 +107,8 @@ impl Call<'_> {
             negotiate::patch_kind(self.headers)?;
         }
         // Subresources that answer with a Status or a foreign kind have no columns.
-        let tables = self.route.subresource.is_none_or(|sub| sub.kind == self.route.resource.kind) && table::can_render(self.route.resource);
+        let tables =
+            self.route.subresource.is_none_or(|sub| sub.kind == self.route.resource.kind) && table::can_render(self.route.resource);
         let answer = if self.route.action == Action::Watch { Answer::Watch { tables } } else { Answer::Objects { tables } };
         let accepted = negotiate::choose(self.headers, answer).ok_or_else(|| negotiate::not_acceptable(answer))?;
         let table = matches!(accepted.transform, Some(negotiate::Transform::Table { .. }));
