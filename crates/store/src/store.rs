@@ -4,13 +4,15 @@
 //! crate's header for the protocol that keeps them together.
 
 use std::fmt;
+use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::thread::JoinHandle;
 
 use tokio::sync::oneshot;
 
+use crate::engine::disk::DiskEngine;
 use crate::engine::memory::MemoryEngine;
-use crate::engine::{Engine, EngineError};
+use crate::engine::{Engine, EngineError, OpenError};
 use crate::feed::Feed;
 use crate::history::{Compacted, History};
 use crate::record::{Event, Memo, Record, Revision};
@@ -143,6 +145,18 @@ impl Store {
     #[must_use]
     pub fn open_memory_with(options: Options) -> Self {
         Self::new(State::empty(), Some(Box::new(MemoryEngine)), options)
+    }
+
+    /// The store in the directory `dir`, made there if there is none. Blocks while it reads
+    /// everything.
+    ///
+    /// # Errors
+    ///
+    /// Tells a directory in use by another process from a corrupt file and from other failures;
+    /// nothing is changed or deleted then.
+    pub fn open_disk(dir: &Path, options: Options) -> Result<Self, OpenError> {
+        let engine = DiskEngine::open(dir)?;
+        Self::open_threaded(Box::new(engine), options).map_err(|reason| OpenError { path: dir.to_owned(), reason })
     }
 
     /// A store on an engine that does not block: the committer calls it itself.

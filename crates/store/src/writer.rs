@@ -4,7 +4,7 @@
 //! It runs on a thread of its own, because a sync blocks for milliseconds, or, for engines that do
 //! not block, inside the committer's call.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -69,7 +69,8 @@ pub(crate) fn append(engine: &mut dyn Engine, state: &State, events: &[Arc<Event
 }
 
 fn last_writes(events: &[Arc<Event>]) -> Vec<Write<'_>> {
-    let mut writes = HashMap::with_capacity(events.len());
+    // In the order of keys, because a tree then touches each of its pages once.
+    let mut writes = BTreeMap::new();
     for event in events {
         let key = &*event.record.key;
         writes.insert(key, if event.removed { Write::Remove(key) } else { Write::Put(&event.record) });
