@@ -10,6 +10,8 @@ use bytes::Bytes;
 
 use crate::record::{Record, Revision};
 
+mod codec;
+pub(crate) mod disk;
 pub(crate) mod memory;
 
 /// Keeps records durable. See the module.
@@ -50,7 +52,7 @@ pub struct Batch<'a> {
     pub revision: Revision,
     /// How many records there are once this batch is durable.
     pub records: usize,
-    /// The writes, in no order.
+    /// The writes, in the order of their keys.
     pub writes: Vec<Write<'a>>,
 }
 

@@ -20,7 +20,7 @@
 //! snapshot is the copy of one pointer. An [`Engine`] keeps the durable copy: it is read once, at
 //! the start, and afterwards only appended to. On disk each record is one entry with its creation
 //! and modification revisions and a checksum, beside one entry with the newest revision and the
-//! number of records.
+//! number of records (see [`DiskEngine`]).
 //!
 //! # Update protocol
 //!
@@ -58,6 +58,7 @@ mod txn;
 mod watch;
 mod writer;
 
+pub use crate::engine::disk::DiskEngine;
 pub use crate::engine::memory::MemoryEngine;
 pub use crate::engine::{Batch, Engine, EngineError, OpenError, Stored, Write};
 pub use crate::history::Compacted;

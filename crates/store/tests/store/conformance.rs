@@ -13,6 +13,7 @@ macro_rules! on_every_engine {
     ($($(#[$meta:meta])* $name:ident)*) => {
         mod memory { $(#[tokio::test] async fn $name() { super::$name(crate::place::Place::Memory).await })* }
         mod inline { $(#[tokio::test] async fn $name() { super::$name(crate::place::Place::inline()).await })* }
+        mod disk { $(#[tokio::test] async fn $name() { super::$name(crate::place::Place::disk()).await })* }
         mod threaded { $(#[tokio::test] async fn $name() { super::$name(crate::place::Place::threaded()).await })* }
     };
 }

@@ -26,7 +26,6 @@ struct Image {
 }
 
 /// How a call fails.
-#[expect(dead_code, reason = "until the crash tests")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Failure {
     /// Nothing is written.
@@ -44,14 +43,12 @@ impl Disk {
         self.0.lock().expect("nothing panics while it holds this lock")
     }
 
-    #[expect(dead_code, reason = "until the crash tests")]
     /// Lets the `call`-th append from now on (counted from 0) fail.
     pub(crate) fn fail_at(&self, call: usize, failure: Failure) {
         let mut images = self.images();
         images.failure = Some((images.calls + call, failure));
     }
 
-    #[expect(dead_code, reason = "until the crash tests")]
     /// The power goes and comes again.
     pub(crate) fn crash(&self) {
         let mut images = self.images();

@@ -4,5 +4,9 @@
 extern crate exeunt_store as store;
 
 mod conformance;
+mod crash;
+mod disk;
 mod faulty;
+mod kill;
+mod model;
 mod place;

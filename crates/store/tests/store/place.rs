@@ -1,5 +1,7 @@
 //! Where a store under test lives, so that it can be opened again.
 
+use tempfile::TempDir;
+
 use store::{Options, Store};
 
 use crate::faulty::Disk;
@@ -9,6 +11,7 @@ pub(crate) enum Place {
     Memory,
     Inline(Disk),
     Threaded(Disk),
+    Disk(TempDir),
 }
 
 impl Place {
@@ -20,6 +23,10 @@ impl Place {
         Self::Threaded(Disk::default())
     }
 
+    pub(crate) fn disk() -> Self {
+        Self::Disk(tempfile::tempdir().expect("a directory"))
+    }
+
     pub(crate) fn open(&self) -> Store {
         self.open_with(Options::default())
     }
@@ -28,6 +35,7 @@ impl Place {
         match self {
             Self::Memory => Store::open_memory_with(options),
             Self::Inline(disk) => Store::open_inline(Box::new(disk.clone()), options).expect("a readable disk"),
+            Self::Disk(dir) => Store::open_disk(dir.path(), options).expect("a readable disk"),
             Self::Threaded(disk) => Store::open_threaded(Box::new(disk.clone()), options).expect("a readable disk"),
         }
     }
