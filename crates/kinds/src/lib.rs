@@ -17,6 +17,7 @@ pub mod patch;
 pub mod quantity;
 pub mod selector;
 pub mod status;
+pub mod yaml;
 
 pub use lookup::{groups, resource, resource_by_kind, resources, storage_version_hash, type_named};
 
