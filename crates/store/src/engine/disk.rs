@@ -69,10 +69,7 @@ fn open(dir: &Path) -> Result<DiskEngine, EngineError> {
     fs::create_dir_all(dir)?;
     let lock = lock(dir)?;
     let file = dir.join(STORE_FILE);
-    if !file.try_exists()? {
-        create(dir, &file)?;
-    }
-    let database = guarded(|| builder().open(&file).map_err(Into::into))?;
+    let database = if file.try_exists()? { guarded(|| builder().open(&file).map_err(Into::into))? } else { create(dir, &file)? };
     Ok(DiskEngine { database, _lock: lock })
 }
 
@@ -85,8 +82,9 @@ fn lock(dir: &Path) -> Result<File, EngineError> {
     }
 }
 
-/// Makes an empty store that appears as `file` when it is complete.
-fn create(dir: &Path, file: &Path) -> Result<(), EngineError> {
+/// Makes an empty store that appears as `file` when it is complete. It stays open while it is
+/// renamed: opening it again would cost some more syncs, and a server should start at once.
+fn create(dir: &Path, file: &Path) -> Result<Database, EngineError> {
     let unfinished: PathBuf = dir.join(NEW_FILE);
     match fs::remove_file(&unfinished) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
@@ -95,11 +93,10 @@ fn create(dir: &Path, file: &Path) -> Result<(), EngineError> {
     }
     let database = builder().create(&unfinished)?;
     write(&database, &Batch { revision: Revision(0), records: 0, writes: Vec::new() })?;
-    drop(database);
     fs::rename(&unfinished, file)?;
     // The name is durable only with the directory.
     File::open(dir)?.sync_all()?;
-    Ok(())
+    Ok(database)
 }
 
 fn builder() -> Builder {
