@@ -17,6 +17,8 @@ mod machine;
 mod options;
 mod pod;
 mod runtime;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
