@@ -13,6 +13,7 @@
 mod agent;
 mod backoff;
 mod events;
+mod logs;
 mod machine;
 mod options;
 mod pod;
@@ -32,6 +33,7 @@ use crate::agent::Agent;
 use crate::events::Recorder;
 use crate::machine::Machines;
 
+pub use logs::{LogOptions, LogsError, logs};
 pub use options::{NodeOptions, OptionsError};
 pub use pod::status::{Address, Condition, ContainerStatus, PodStatus, Running, State, Terminated, Waiting};
 pub use pod::view::PodView;
