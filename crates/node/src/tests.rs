@@ -217,19 +217,35 @@ async fn calls_that_fail_are_repeated() {
 async fn what_a_watch_missed_is_found_by_the_next_list() {
     let cluster = Cluster::new(1).await;
     cluster.put("stays", "node-1", json!({}));
-    cluster.put("goes", "node-1", json!({}));
+    cluster.put("goes", "node-1", json!({"sim.exeunt.dev/crash-after-seconds": "40"}));
     cluster.pass(1.0).await;
     let address = cluster.api.pod("goes").unwrap()["status"]["podIP"].clone();
     cluster.api.remove_silently(&pod_path("goes"));
     cluster.api.cut_watches(true);
     cluster.pass(30.0).await;
     cluster.api.requests("");
+    cluster.pass(60.0).await;
+    let reports = cluster.api.requests("PATCH /api/v1/namespaces/d/pods");
+    assert_eq!(reports.len(), 0, "nothing is reported of a pod that is gone");
     // The successor has the name, and nothing else of the one before.
     cluster.put("goes", "node-1", json!({}));
     cluster.pass(1.0).await;
     assert!(cluster.ready("goes") && cluster.ready("stays"));
     assert_ne!(cluster.api.pod("goes").unwrap()["status"]["podIP"], address);
     assert_eq!(cluster.api.requests("PATCH /api/v1/namespaces/d/pods").len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_that_come_late_are_not_taken_for_news() {
+    let cluster = Cluster::new(1).await;
+    cluster.put("p", "node-1", json!({"sim.exeunt.dev/ready-after-seconds": "2"}));
+    cluster.api.hold_events();
+    cluster.pass(5.0).await;
+    assert!(cluster.ready("p"));
+    cluster.api.requests("");
+    cluster.api.release_events();
+    cluster.pass(5.0).await;
+    assert_eq!(cluster.api.requests("PATCH /api/v1/namespaces/d/pods").len(), 0);
 }
 
 #[tokio::test(start_paused = true)]

@@ -25,6 +25,8 @@ struct Inner {
     revision: u64,
     objects: BTreeMap<String, Value>,
     watchers: Vec<UnboundedSender<Bytes>>,
+    /// Watch events that are held back, while they are.
+    held: Option<Vec<String>>,
     /// `METHOD path` of everything that was asked, in order.
     requests: Vec<(String, Value)>,
     /// Requests that begin with this text are refused so many times with this code.
@@ -91,6 +93,18 @@ impl Api {
         inner.objects.remove(path);
     }
 
+    /// Keeps watch events back from now on.
+    pub(super) fn hold_events(&self) {
+        self.inner().held = Some(Vec::new());
+    }
+
+    /// Sends what was kept back.
+    pub(super) fn release_events(&self) {
+        let mut inner = self.inner();
+        let held = inner.held.take().unwrap_or_default();
+        held.into_iter().for_each(|line| inner.send(line));
+    }
+
     /// Ends all watches; `expired` makes the clients list again.
     pub(super) fn cut_watches(&self, expired: bool) {
         let mut inner = self.inner();
@@ -113,7 +127,7 @@ impl Api {
         inner.requests.push((asked.clone(), body.clone()));
         if let Some(fault) = inner.faults.iter_mut().find(|(begin, _, times)| *times > 0 && asked.starts_with(begin.as_str())) {
             fault.2 -= 1;
-            return refuse(fault.1);
+            return if fault.1 == 410 { expired() } else { refuse(fault.1) };
         }
         if path.ends_with("/pods") && path.starts_with("/api/v1/pods") {
             return if watch { inner.watch() } else { json_answer(200, &inner.list()) };
@@ -156,8 +170,15 @@ impl Inner {
     fn tell(&mut self, path: &str, kind: &str, object: &Value) {
         if path.contains("/pods/") {
             let line = format!("{}\n", json!({"type": kind, "object": object}));
-            self.watchers.retain(|watcher| watcher.unbounded_send(Bytes::from(line.clone())).is_ok());
+            match &mut self.held {
+                Some(held) => held.push(line),
+                None => self.send(line),
+            }
         }
+    }
+
+    fn send(&mut self, line: String) {
+        self.watchers.retain(|watcher| watcher.unbounded_send(Bytes::from(line.clone())).is_ok());
     }
 
     fn list(&self) -> Value {
@@ -235,6 +256,14 @@ fn refuse(code: u16) -> Answer {
     json_answer(
         code,
         &json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": "told to fail", "reason": "Told", "code": code}),
+    )
+}
+
+/// A watch from a revision that is no longer known begins, and says so.
+fn expired() -> Answer {
+    json_answer(
+        200,
+        &json!({"type": "ERROR", "object": {"kind": "Status", "status": "Failure", "message": "too old", "reason": "Expired", "code": 410}}),
     )
 }
 
