@@ -5,6 +5,7 @@
 //! generated ([`facts`] has its shape) and compiled in. Read next: [`json`], the codec that all
 //! others follow.
 
+pub mod apply;
 pub mod duration;
 pub mod facts;
 #[rustfmt::skip]
@@ -13,9 +14,11 @@ pub mod json;
 mod lookup;
 pub mod names;
 pub mod patch;
+pub mod protobuf;
 pub mod quantity;
 pub mod selector;
 pub mod status;
+pub mod yaml;
 
 pub use lookup::{groups, resource, resource_by_kind, resources, storage_version_hash, type_named};
 

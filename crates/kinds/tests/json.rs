@@ -76,7 +76,7 @@ fn members_get_the_order_of_the_wire_and_what_is_always_written_is_written() {
 
 #[test]
 fn schemas_keep_their_unions() {
-    let text = r#"{"metadata":{},"spec":{"group":"g","names":{"plural":"p","kind":"K"},"scope":"Namespaced","versions":[{"name":"v1","served":true,"storage":true,"schema":{"openAPIV3Schema":{"type":"object","maximum":1,"default":{"z":[1,null]},"items":{"type":"string"},"properties":{"a":{"additionalProperties":false},"b":{"additionalProperties":{"type":"string"},"items":[{"type":"string"}]}},"x-kubernetes-preserve-unknown-fields":true}}}]},"status":{"conditions":null,"acceptedNames":{"plural":"","kind":""},"storedVersions":null}}"#;
+    let text = r#"{"metadata":{},"spec":{"group":"g","names":{"plural":"p","kind":"K"},"scope":"Namespaced","versions":[{"name":"v1","served":true,"storage":true,"schema":{"openAPIV3Schema":{"type":"object","default":{"z":[1,null]},"maximum":1,"items":{"type":"string"},"properties":{"a":{"additionalProperties":false},"b":{"items":[{"type":"string"}],"additionalProperties":{"type":"string"}}},"x-kubernetes-preserve-unknown-fields":true}}}]},"status":{"conditions":null,"acceptedNames":{"plural":"","kind":""},"storedVersions":null}}"#;
     assert_eq!(through(CRD, text), text);
     assert_eq!(
         warned(CRD, &text.replace(r#""a":{"#, r#""a":{"nope":1,"#)),
@@ -204,4 +204,14 @@ fn absent_null_and_empty_are_equal_where_the_type_does_not_tell_them_apart() {
     ] {
         assert_eq!(json::equal(&one, &other, ty(name)), same, "{one} {other}");
     }
+}
+
+#[test]
+fn objects_of_no_built_in_type_keep_everything_and_are_written_sorted() {
+    let decoded = json::decode_untyped(br#"{"b":{"x":1,"x":2.50},"a":[null,{"y":1,"y":1}],"c":null}"#).expect("decodes");
+    assert_eq!(decoded.warnings, [r#"duplicate field "b.x""#, r#"duplicate field "a[1].y""#]);
+    assert_eq!(json::encode_untyped(&decoded.tree), br#"{"a":[null,{"y":1}],"b":{"x":2.5},"c":null}"#);
+    let pretty = String::from_utf8(json::encode_untyped_pretty(&serde_json::json!({"a": {"b": [1, {}], "c": []}}))).expect("text");
+    assert_eq!(pretty, "{\n  \"a\": {\n    \"b\": [\n      1,\n      {}\n    ],\n    \"c\": []\n  }\n}");
+    assert!(json::decode_untyped(b"1e999").is_err());
 }
