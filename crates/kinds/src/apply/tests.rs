@@ -213,6 +213,8 @@ fn an_empty_list_of_managers_forgets_them_and_a_subresource_cannot() {
     assert_eq!(map.managers().len(), 1);
     map.write("mine", json!({"metadata": {"managedFields": []}}));
     map.check(&[]);
+    map.write("mine", json!({"metadata": {"managedFields": []}}));
+    assert_eq!(map.live["metadata"].get("managedFields"), None);
 }
 
 #[test]
