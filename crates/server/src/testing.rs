@@ -87,6 +87,7 @@ pub(crate) fn server_later(answer: impl Fn(Asked) -> BoxFuture<'static, Result<R
     let config = Config {
         resources: RESOURCES,
         tokens: TokenFile::default().with("t0k", admin).with("b0b", bob),
+        accounts: None,
         anonymous: true,
         clock: Clock::starting_at(Timestamp::UNIX_EPOCH),
         entropy: Entropy::seeded(1),

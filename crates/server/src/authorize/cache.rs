@@ -100,7 +100,12 @@ mod tests {
         let counted = lists.clone();
         let server = testing::server(move |_| {
             counted.fetch_add(1, Ordering::SeqCst);
-            Ok(Reply::List { kind: String::new(), api_version: String::new(), metadata: kinds::status::ListMeta::default(), items: Vec::new() })
+            Ok(Reply::List {
+                kind: String::new(),
+                api_version: String::new(),
+                metadata: kinds::status::ListMeta::default(),
+                items: Vec::new(),
+            })
         });
         let cache = PolicyCache::default();
         let read = async || {

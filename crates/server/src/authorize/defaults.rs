@@ -66,64 +66,77 @@ const ROLES: &[(&str, &[&[Row]])] = &[
     ("admin", &[VIEW, EDIT, ADMIN]),
     ("edit", &[VIEW, EDIT]),
     ("view", &[VIEW]),
-    ("system:basic-user", &[&[
-        ("create", "authorization.k8s.io", "selfsubjectaccessreviews selfsubjectrulesreviews"),
-        ("create", "authentication.k8s.io", "selfsubjectreviews"),
-    ]]),
+    (
+        "system:basic-user",
+        &[&[
+            ("create", "authorization.k8s.io", "selfsubjectaccessreviews selfsubjectrulesreviews"),
+            ("create", "authentication.k8s.io", "selfsubjectreviews"),
+        ]],
+    ),
     ("system:discovery", &[&[("get", "path", "/api /api/* /apis /apis/* /healthz /livez /openapi /openapi/* /readyz /version /version/")]]),
     ("system:public-info-viewer", &[&[("get", "path", "/healthz /livez /readyz /version /version/")]]),
     ("system:monitoring", &[&[("get", "path", "/healthz /healthz/* /livez /livez/* /metrics /metrics/slis /readyz /readyz/*")]]),
-    ("system:auth-delegator", &[&[
-        ("create", "authentication.k8s.io", "tokenreviews"),
-        ("create", "authorization.k8s.io", "subjectaccessreviews"),
-    ]]),
-    ("system:node", &[&[
-        ("create", "authentication.k8s.io", "tokenreviews"),
-        ("create", "authorization.k8s.io", "localsubjectaccessreviews subjectaccessreviews"),
-        (READ, "-", "services"),
-        ("create get list watch", "-", "nodes"),
-        ("patch update", "-", "nodes nodes/status"),
-        ("create patch update", "-", "events"),
-        (READ, "-", "pods"),
-        ("create delete", "-", "pods"),
-        ("patch update", "-", "pods/status"),
-        ("create", "-", "pods/eviction serviceaccounts/token"),
-        (READ, "-", "configmaps secrets"),
-        ("get", "-", "endpoints persistentvolumeclaims persistentvolumes serviceaccounts"),
-        ("create delete get patch update", "coordination.k8s.io", "leases"),
-        ("create get list watch", "certificates.k8s.io", "certificatesigningrequests"),
-        (READ, "node.k8s.io", "runtimeclasses"),
-        (READ, "storage.k8s.io", "csidrivers volumeattachments"),
-        ("create delete get patch update", "storage.k8s.io", "csinodes"),
-    ]]),
-    ("system:node-proxier", &[&[
-        (READ, "-", "endpoints services nodes"),
-        (READ, "discovery.k8s.io", "endpointslices"),
-        ("create patch update", "- events.k8s.io", "events"),
-    ]]),
-    ("system:kube-scheduler", &[&[
-        ("create patch update", "- events.k8s.io", "events"),
-        ("create get list update watch", "coordination.k8s.io", "leases"),
-        (READ, "-", "nodes namespaces persistentvolumeclaims persistentvolumes replicationcontrollers services"),
-        ("delete get list watch", "-", "pods"),
-        ("create", "-", "bindings pods/binding"),
-        ("patch update", "-", "pods/status"),
-        (READ, "apps", "replicasets statefulsets"),
-        (READ, "policy", "poddisruptionbudgets"),
-        (READ, "storage.k8s.io", "csidrivers csinodes csistoragecapacities storageclasses volumeattachments"),
-    ]]),
-    ("system:kube-controller-manager", &[&[
-        ("*", "*", "*"),
-    ]]),
-    ("system:controller:disruption-controller", &[&[
-        (READ, "apps", "deployments replicasets statefulsets"),
-        (READ, "-", "replicationcontrollers"),
-        (READ, "policy", "poddisruptionbudgets"),
-        ("update", "policy", "poddisruptionbudgets/status"),
-        ("patch update", "-", "pods/status"),
-        ("get", "*", "*/scale"),
-        ("create patch update", "- events.k8s.io", "events"),
-    ]]),
+    (
+        "system:auth-delegator",
+        &[&[("create", "authentication.k8s.io", "tokenreviews"), ("create", "authorization.k8s.io", "subjectaccessreviews")]],
+    ),
+    (
+        "system:node",
+        &[&[
+            ("create", "authentication.k8s.io", "tokenreviews"),
+            ("create", "authorization.k8s.io", "localsubjectaccessreviews subjectaccessreviews"),
+            (READ, "-", "services"),
+            ("create get list watch", "-", "nodes"),
+            ("patch update", "-", "nodes nodes/status"),
+            ("create patch update", "-", "events"),
+            (READ, "-", "pods"),
+            ("create delete", "-", "pods"),
+            ("patch update", "-", "pods/status"),
+            ("create", "-", "pods/eviction serviceaccounts/token"),
+            (READ, "-", "configmaps secrets"),
+            ("get", "-", "endpoints persistentvolumeclaims persistentvolumes serviceaccounts"),
+            ("create delete get patch update", "coordination.k8s.io", "leases"),
+            ("create get list watch", "certificates.k8s.io", "certificatesigningrequests"),
+            (READ, "node.k8s.io", "runtimeclasses"),
+            (READ, "storage.k8s.io", "csidrivers volumeattachments"),
+            ("create delete get patch update", "storage.k8s.io", "csinodes"),
+        ]],
+    ),
+    (
+        "system:node-proxier",
+        &[&[
+            (READ, "-", "endpoints services nodes"),
+            (READ, "discovery.k8s.io", "endpointslices"),
+            ("create patch update", "- events.k8s.io", "events"),
+        ]],
+    ),
+    (
+        "system:kube-scheduler",
+        &[&[
+            ("create patch update", "- events.k8s.io", "events"),
+            ("create get list update watch", "coordination.k8s.io", "leases"),
+            (READ, "-", "nodes namespaces persistentvolumeclaims persistentvolumes replicationcontrollers services"),
+            ("delete get list watch", "-", "pods"),
+            ("create", "-", "bindings pods/binding"),
+            ("patch update", "-", "pods/status"),
+            (READ, "apps", "replicasets statefulsets"),
+            (READ, "policy", "poddisruptionbudgets"),
+            (READ, "storage.k8s.io", "csidrivers csinodes csistoragecapacities storageclasses volumeattachments"),
+        ]],
+    ),
+    ("system:kube-controller-manager", &[&[("*", "*", "*")]]),
+    (
+        "system:controller:disruption-controller",
+        &[&[
+            (READ, "apps", "deployments replicasets statefulsets"),
+            (READ, "-", "replicationcontrollers"),
+            (READ, "policy", "poddisruptionbudgets"),
+            ("update", "policy", "poddisruptionbudgets/status"),
+            ("patch update", "-", "pods/status"),
+            ("get", "*", "*/scale"),
+            ("create patch update", "- events.k8s.io", "events"),
+        ]],
+    ),
 ];
 
 /// Cluster role bindings: name, role, kind and names of the subjects.
@@ -175,7 +188,8 @@ fn metadata(name: &str) -> Tree {
 }
 
 fn role(name: &str, parts: &[&[Row]]) -> Tree {
-    let words = |text: &str| text.split_whitespace().map(|word| if word == "-" { String::new() } else { word.to_owned() }).collect::<Vec<_>>();
+    let words =
+        |text: &str| text.split_whitespace().map(|word| if word == "-" { String::new() } else { word.to_owned() }).collect::<Vec<_>>();
     let rule = |&(verbs, groups, resources): &Row| match groups {
         "path" => json!({"verbs": words(verbs), "nonResourceURLs": words(resources)}),
         _ => json!({"verbs": words(verbs), "apiGroups": words(groups), "resources": words(resources)}),

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use kinds::Tree;
+use kinds::selector::LabelSelector;
 use registry::request::User;
 
 use super::{About, Ask};
@@ -151,9 +152,8 @@ fn covers(rule: &str, resource: &str, subresource: &str) -> bool {
 }
 
 fn rules_of(role: &Tree) -> Vec<Rule> {
-    let texts = |rule: &Tree, member: &str| -> Vec<String> {
-        list(rule, member).iter().filter_map(Tree::as_str).map(str::to_owned).collect()
-    };
+    let texts =
+        |rule: &Tree, member: &str| -> Vec<String> { list(rule, member).iter().filter_map(Tree::as_str).map(str::to_owned).collect() };
     let rule = |rule: &Tree| Rule {
         verbs: texts(rule, "/verbs"),
         groups: texts(rule, "/apiGroups"),
@@ -166,16 +166,14 @@ fn rules_of(role: &Tree) -> Vec<Rule> {
 
 /// The rules of all cluster roles whose labels the aggregation of this one selects.
 fn aggregated(role: &Tree, all: &[Tree]) -> Vec<Rule> {
-    let selectors: Vec<_> = list(role, "/aggregationRule/clusterRoleSelectors")
-        .iter()
-        .filter_map(|selector| kinds::selector::LabelSelector::compile(selector).ok())
-        .collect();
+    let selectors: Vec<_> =
+        list(role, "/aggregationRule/clusterRoleSelectors").iter().filter_map(|selector| LabelSelector::from_tree(selector).ok()).collect();
     if selectors.is_empty() {
         return Vec::new();
     }
     let selected = |other: &&Tree| {
-        let labels = other.pointer("/metadata/labels").and_then(Tree::as_object);
-        selectors.iter().any(|selector| selector.matches(|key| labels?.get(key)?.as_str()))
+        let labels = other.pointer("/metadata/labels");
+        labels.is_some_and(|labels| selectors.iter().any(|selector| selector.matches(labels)))
     };
     all.iter().filter(selected).flat_map(rules_of).collect()
 }
