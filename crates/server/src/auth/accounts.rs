@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use kinds::Tree;
 use rcgen::{KeyPair, PublicKeyData as _, SigningKey as _};
 use registry::request::User;
+use registry::token::{Claims, TokenIssuer};
 use rustls::SignatureScheme;
 use rustls::pki_types::SignatureVerificationAlgorithm;
 use serde_json::json;
@@ -70,22 +71,10 @@ impl AccountTokens {
     }
 }
 
-/// What a token is to say.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Claims<'a> {
-    pub(crate) namespace: &'a str,
-    pub(crate) name: &'a str,
-    pub(crate) uid: &'a str,
-    /// Who may accept it; empty: this server.
-    pub(crate) audiences: &'a [String],
-    pub(crate) expires: Timestamp,
-}
-
-impl AccountTokens {
-    /// A token that says this.
-    pub(crate) fn issue(&self, claims: &Claims<'_>) -> String {
+impl TokenIssuer for AccountTokens {
+    fn issue(&self, claims: &Claims) -> String {
         let now = self.clock.now().as_second();
-        let audiences = if claims.audiences.is_empty() { vec![AUDIENCE.to_owned()] } else { claims.audiences.to_vec() };
+        let audiences = if claims.audiences.is_empty() { vec![AUDIENCE.to_owned()] } else { claims.audiences.clone() };
         let body = json!({
             "aud": audiences,
             "exp": claims.expires.as_second(),
@@ -163,7 +152,8 @@ mod tests {
 
     fn issued(tokens: &AccountTokens, audiences: &[String]) -> String {
         let expires = "2026-11-20T13:00:00Z".parse().expect("a time");
-        tokens.issue(&Claims { namespace: "kube-system", name: "drainer", uid: "u1", audiences, expires })
+        let [namespace, name, uid] = ["kube-system", "drainer", "u1"].map(str::to_owned);
+        tokens.issue(&Claims { namespace, name, uid, audiences: audiences.to_vec(), expires })
     }
 
     #[tokio::test(start_paused = true)]
