@@ -10,10 +10,11 @@
 //! [`Rules`] hold what all kinds share (object metadata, generation, resets of spec and status);
 //! a [`Strategy`] is one kind's own part. Most kinds need none: [`generic::Generic`] serves them.
 
-use kinds::{Tree, facts::Resource, names, status::FieldError};
+use kinds::facts::{Resource, Type};
+use kinds::{Tree, names, status::FieldError};
 
 use crate::request::User;
-use crate::tree::{at, carry, put, take, text};
+use crate::tree::{carry, put, take, text};
 
 mod checks;
 mod config;
@@ -34,7 +35,7 @@ mod small;
 mod statefulset;
 mod workload;
 
-pub(crate) use generic::same;
+use generic::{same, same_part};
 
 /// The feature gates that change what strategies do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,8 +142,8 @@ pub(crate) trait Strategy: Sync {
 
     /// True when the difference between the two objects raises the generation. Asked of the main
     /// resource only, and only when [`Strategy::has_generation`].
-    fn raises_generation(&self, new: &Tree, old: &Tree) -> bool {
-        !same(at(new, &["spec"]), at(old, &["spec"]))
+    fn raises_generation(&self, ty: &'static Type, new: &Tree, old: &Tree) -> bool {
+        !same_part(ty, &["spec"], new, old)
     }
 
     /// The field selectors that the kind knows besides `metadata.name` and `metadata.namespace`,
@@ -326,7 +327,8 @@ impl Rules {
             _ => {}
         }
         self.strategy.prepare_update(context, new, old);
-        if context.subresource != "status" && self.strategy.has_generation() && self.strategy.raises_generation(new, old) {
+        if context.subresource != "status" && self.strategy.has_generation() && self.strategy.raises_generation(self.resource.ty, new, old)
+        {
             meta::raise_generation(new, old);
         }
     }

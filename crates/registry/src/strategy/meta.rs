@@ -83,7 +83,8 @@ pub(crate) fn update_faults(new: &Tree, old: &Tree) -> Vec<FieldError> {
         out.push(FieldError::invalid(METADATA.child("generation"), at(meta, &["generation"]), "must not be decremented"));
     }
     for field in ["name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"] {
-        if !super::same(at(meta, &[field]), at(was, &[field])) {
+        let (now, before) = (at(meta, &[field]), at(was, &[field]));
+        if now != before && !(crate::tree::is_empty(now) && crate::tree::is_empty(before)) {
             out.push(FieldError::invalid(METADATA.child(field), at(meta, &[field]), "field is immutable"));
         }
     }
