@@ -5,6 +5,7 @@
 //! generated ([`facts`] has its shape) and compiled in. Read next: [`json`], the codec that all
 //! others follow.
 
+pub mod apply;
 pub mod duration;
 pub mod facts;
 #[rustfmt::skip]
@@ -13,6 +14,7 @@ pub mod json;
 mod lookup;
 pub mod names;
 pub mod patch;
+pub mod protobuf;
 pub mod quantity;
 pub mod selector;
 pub mod status;

@@ -114,7 +114,7 @@ impl Writer {
                 }
                 _ if field.always => {
                     self.key(field.name, &mut first);
-                    self.absent(&field.shape);
+                    self.absent(field);
                 }
                 _ => {}
             }
@@ -148,8 +148,10 @@ impl Writer {
     }
 
     /// What stands for a member that is always written and not there.
-    fn absent(&mut self, shape: &Shape) {
-        match shape {
+    fn absent(&mut self, field: &Field) {
+        match &field.shape {
+            // A pointer to nothing.
+            _ if field.optional => self.push("null"),
             Shape::String => self.push("\"\""),
             Shape::Bool => self.push("false"),
             Shape::Int32 | Shape::Int64 | Shape::Float64 | Shape::IntOrString => self.push("0"),
