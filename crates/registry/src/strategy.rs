@@ -13,7 +13,6 @@
 use kinds::facts::{Resource, Type};
 use kinds::{Tree, names, status::FieldError};
 
-use crate::request::User;
 use crate::tree::{carry, put, take, text};
 
 mod checks;
@@ -29,6 +28,8 @@ mod path;
 mod pdb;
 mod pod;
 mod podspec;
+#[cfg(test)]
+mod recorded;
 mod selector;
 mod service;
 mod small;
@@ -53,8 +54,6 @@ impl Default for Gates {
 /// What a strategy may know about the request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Context<'a> {
-    /// Who asks.
-    pub(crate) user: &'a User,
     /// The subresource that is written; empty for the object itself.
     pub(crate) subresource: &'a str,
     /// Which features are on.
@@ -182,16 +181,6 @@ pub(crate) trait Strategy: Sync {
     /// What happens to dependents when the client says nothing.
     fn default_propagation(&self) -> DefaultPropagation {
         DefaultPropagation::Background
-    }
-
-    /// The warning for a client that deletes without saying what should become of the dependents.
-    fn orphaning_warning(&self) -> Option<&'static str> {
-        None
-    }
-
-    /// The warning with which every request for the kind is answered.
-    fn deprecation(&self) -> Option<&'static str> {
-        None
     }
 
     /// True when PUT makes an object that does not exist.
@@ -383,16 +372,6 @@ impl Rules {
     /// What happens to dependents when the client says nothing.
     pub(crate) fn default_propagation(self) -> DefaultPropagation {
         self.strategy.default_propagation()
-    }
-
-    /// The warning for a client that deletes without saying what should become of the dependents.
-    pub(crate) fn orphaning_warning(self) -> Option<&'static str> {
-        self.strategy.orphaning_warning()
-    }
-
-    /// The warning with which every request for the kind is answered.
-    pub(crate) fn deprecation(self) -> Option<&'static str> {
-        self.strategy.deprecation()
     }
 
     /// True when PUT makes an object that does not exist.

@@ -84,12 +84,6 @@ impl Strategy for Job {
     fn default_propagation(&self) -> DefaultPropagation {
         DefaultPropagation::Orphan
     }
-
-    fn orphaning_warning(&self) -> Option<&'static str> {
-        Some(
-            "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set propagationPolicy=Orphan to suppress this warning",
-        )
-    }
 }
 
 fn job_spec_defaults(spec: &mut Tree) {

@@ -283,10 +283,6 @@ impl Strategy for Endpoints {
     fn allow_create_on_update(&self) -> bool {
         true
     }
-
-    fn deprecation(&self) -> Option<&'static str> {
-        Some("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice")
-    }
 }
 
 fn subset_faults(subset: &Tree, path: &Path<'_>, out: &mut Faults) {
