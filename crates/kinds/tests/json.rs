@@ -205,3 +205,36 @@ fn absent_null_and_empty_are_equal_where_the_type_does_not_tell_them_apart() {
         assert_eq!(json::equal(&one, &other, ty(name)), same, "{one} {other}");
     }
 }
+
+#[test]
+fn objects_of_no_built_in_type_keep_everything_and_are_written_sorted() {
+    let decoded = json::decode_untyped(br#"{"b":{"x":1,"x":2.50},"a":[null,{"y":1,"y":1}],"c":null}"#).expect("decodes");
+    assert_eq!(decoded.warnings, [r#"duplicate field "b.x""#, r#"duplicate field "a[1].y""#]);
+    assert_eq!(json::encode_untyped(&decoded.tree), br#"{"a":[null,{"y":1}],"b":{"x":2.5},"c":null}"#);
+    let pretty = String::from_utf8(json::encode_untyped_pretty(&serde_json::json!({"a": {"b": [1, {}], "c": []}}))).expect("text");
+    assert_eq!(pretty, "{\n  \"a\": {\n    \"b\": [\n      1,\n      {}\n    ],\n    \"c\": []\n  }\n}");
+    assert!(json::decode_untyped(b"1e999").is_err());
+}
+
+#[test]
+fn the_deepest_document_that_is_read_is_also_written_and_compared() {
+    let depth = json::MAX_DEPTH - 3;
+    let nested = |depth: usize| format!("{}{}", r#"{"a":["#.repeat(depth / 2), "]}".repeat(depth / 2));
+    let text = format!(r#"{{"metadata":{{"managedFields":[{{"fieldsV1":{}}}]}}}}"#, nested(depth - 1));
+    let decoded = json::decode(text.as_bytes(), ty(CONFIG_MAP)).expect("decodes");
+    assert_eq!(decoded.tree, json::decode(&json::encode(&decoded.tree, ty(CONFIG_MAP)), ty(CONFIG_MAP)).expect("decodes").tree);
+    assert!(json::equal(&decoded.tree, &decoded.tree.clone(), ty(CONFIG_MAP)));
+    let schema = format!(
+        r#"{{"spec":{{"versions":[{{"schema":{{"openAPIV3Schema":{}{}"#,
+        r#"{"not":"#.repeat(json::MAX_DEPTH - 10),
+        "{}".to_owned() + &"}".repeat(json::MAX_DEPTH - 10) + "}}]}}"
+    );
+    let decoded = json::decode(schema.as_bytes(), ty(CRD)).expect("decodes");
+    assert!(json::equal(&decoded.tree, &decoded.tree.clone(), ty(CRD)));
+    assert!(json::normalize(&mut decoded.tree.clone(), ty(CRD)).is_ok());
+    let body = exeunt_kinds::protobuf::encode_message(&decoded.tree, ty(CRD));
+    assert!(exeunt_kinds::protobuf::decode_message(&body, ty(CRD)).is_ok());
+    assert!(exeunt_kinds::yaml::decode(schema.as_bytes(), ty(CRD)).is_ok());
+    let text = exeunt_kinds::yaml::encode(&decoded.tree, ty(CRD));
+    assert!(exeunt_kinds::yaml::decode(text.as_bytes(), ty(CRD)).is_ok());
+}

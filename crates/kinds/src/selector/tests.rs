@@ -46,6 +46,17 @@ fn queries_select_what_the_api_selects() {
 }
 
 #[test]
+fn numbers_are_compared_as_numbers() {
+    let numbered = |query: &str| -> String {
+        let selector = LabelSelector::parse(query).unwrap();
+        ["1", "2", "10", "x"].into_iter().filter(|number| selector.matches(&json!({"n": number}))).collect()
+    };
+    for (query, numbers) in [("n>1", "210"), ("n<10", "12"), ("m>1", "")] {
+        assert_eq!(numbered(query), numbers, "{query}");
+    }
+}
+
+#[test]
 fn broken_queries_are_refused_in_the_words_of_the_api() {
     let integer = "for 'Gt', 'Lt' operators, the value must be an integer";
     let name_part = crate::names::qualified_name("-a").remove(0);
