@@ -145,16 +145,12 @@ fn secret_of_type(object: &Tree, out: &mut Faults) {
         }
         "kubernetes.io/dockercfg" => need_json(data, ".dockercfg", out),
         "kubernetes.io/dockerconfigjson" => need_json(data, ".dockerconfigjson", out),
-        "kubernetes.io/basic-auth" => {
-            if data.get("username").is_none() && data.get("password").is_none() {
-                need("username", out);
-                need("password", out);
-            }
+        "kubernetes.io/basic-auth" if data.get("username").is_none() && data.get("password").is_none() => {
+            need("username", out);
+            need("password", out);
         }
-        "kubernetes.io/ssh-auth" => {
-            if data.get("ssh-privatekey").is_none_or(crate::tree::is_empty) {
-                out.push(FieldError::required(DATA.key("ssh-privatekey"), ""));
-            }
+        "kubernetes.io/ssh-auth" if data.get("ssh-privatekey").is_none_or(crate::tree::is_empty) => {
+            out.push(FieldError::required(DATA.key("ssh-privatekey"), ""));
         }
         "kubernetes.io/tls" => {
             need("tls.crt", out);

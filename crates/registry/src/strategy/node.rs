@@ -59,7 +59,7 @@ impl Strategy for Node {
         }
         if list(object, &["spec", "podCIDRs"]).len() > 2 {
             let shown = at(object, &["spec", "podCIDRs"]);
-            out.push(FieldError::invalid(&ranges, shown, "may specify no more than one CIDR for each IP family"));
+            out.push(FieldError::invalid(ranges, shown, "may specify no more than one CIDR for each IP family"));
         }
         out
     }
