@@ -5,12 +5,13 @@
 //! a change lands. `schema` makes the table of facts.
 
 mod ci;
+mod schema;
 mod tidy;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: cargo xtask tidy | ci [--fast]";
+const USAGE: &str = "usage: cargo xtask tidy | ci [--fast] | schema [--facts DIR]";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -19,6 +20,8 @@ fn main() -> ExitCode {
         ["tidy"] => tidy::run(&root()),
         ["ci"] => ci::run(&root(), ci::Extent::Everything),
         ["ci", "--fast"] => ci::run(&root(), ci::Extent::Fast),
+        ["schema"] => schema::run(&root(), &root().join("facts")),
+        ["schema", "--facts", directory] => schema::run(&root(), std::path::Path::new(directory)),
         _ => Err(anyhow::anyhow!(USAGE)),
     };
     match done {

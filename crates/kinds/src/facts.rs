@@ -21,8 +21,15 @@ impl Type {
     /// The field with this JSON name.
     #[must_use]
     pub fn field(&self, name: &str) -> Option<&'static Field> {
+        self.field_at(name).map(|(_, field)| field)
+    }
+
+    /// The field with this JSON name and its index.
+    #[must_use]
+    pub fn field_at(&self, name: &str) -> Option<(usize, &'static Field)> {
         let found = self.by_name.binary_search_by(|&index| self.fields[usize::from(index)].name.cmp(name)).ok()?;
-        Some(&self.fields[usize::from(self.by_name[found])])
+        let index = usize::from(self.by_name[found]);
+        Some((index, &self.fields[index]))
     }
 }
 
@@ -221,4 +228,13 @@ impl Resource {
     pub fn subresource(&self, name: &str) -> Option<&'static Subresource> {
         self.subresources.iter().find(|sub| sub.name == name)
     }
+}
+
+/// An API group with its served versions, the preferred one first.
+#[derive(Debug)]
+pub struct Group {
+    /// Name; empty for the core group.
+    pub name: &'static str,
+    /// Versions by preference.
+    pub versions: &'static [&'static str],
 }

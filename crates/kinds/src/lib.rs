@@ -1,9 +1,22 @@
-//! What Kubernetes objects are: the table of facts, codecs (JSON, YAML), selectors, quantities and
-//! patches. No I/O, no async, no clock.
+//! What Kubernetes objects are: the table of facts, codecs (JSON, YAML, protobuf), selectors,
+//! quantities and patches. No I/O, no async, no clock.
+//!
+//! An object is a [`Tree`]; what may stand in it says a [`facts::Type`] of the table, which is
+//! generated ([`facts`] has its shape) and compiled in. Read next: [`json`], the codec that all
+//! others follow.
 
+pub mod duration;
 pub mod facts;
+#[rustfmt::skip]
+mod generated;
+pub mod json;
+mod lookup;
+pub mod names;
 pub mod quantity;
+pub mod selector;
 pub mod status;
+
+pub use lookup::{groups, resource, resource_by_kind, resources, storage_version_hash, type_named};
 
 /// An object, or a part of one, as a tree. Members of objects have no order here; encoding gives
 /// them the order of the table.

@@ -10,11 +10,23 @@
 //! [`Rules`] hold what all kinds share (object metadata, generation, resets of spec and status);
 //! a [`Strategy`] is one kind's own part. Most kinds need none: [`generic::Generic`] serves them.
 
-use kinds::{Tree, facts::Resource, status::FieldError};
+use kinds::{Tree, facts::Resource, names, status::FieldError};
 
 use crate::request::User;
+use crate::tree::{at, carry, put, take, text};
 
+mod checks;
 mod generic;
+mod meta;
+mod namespace;
+mod node;
+mod path;
+mod pdb;
+mod pod;
+mod podspec;
+mod selector;
+
+pub(crate) use generic::same;
 
 /// The feature gates that change what strategies do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +50,15 @@ pub(crate) struct Context<'a> {
     pub(crate) subresource: &'a str,
     /// Which features are on.
     pub(crate) gates: Gates,
+    /// The time of the request.
+    pub(crate) now: jiff::Timestamp,
+}
+
+impl Context<'_> {
+    /// The time of the request as objects hold it: whole seconds.
+    pub(crate) fn now_text(&self) -> String {
+        self.now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+    }
 }
 
 /// Where the scale subresource finds its figures.
@@ -89,9 +110,20 @@ pub(crate) trait Strategy: Sync {
         Vec::new()
     }
 
-    /// Faults of a name, as texts without a path; `prefix` is true for `generateName`.
-    fn name_faults(&self, name: &str, prefix: bool) -> Vec<String> {
-        generic::subdomain_faults(name, prefix)
+    /// Faults of a name, as texts without a path.
+    fn name_faults(&self, name: &str) -> Vec<String> {
+        names::dns_subdomain(name)
+    }
+
+    /// True when the kind judges metadata once more, with its own name rule and the rule that
+    /// finalizers are qualified. Then faults of metadata on updates are reported twice.
+    fn has_own_metadata_rules(&self) -> bool {
+        true
+    }
+
+    /// True when a client may give a status on creation although the kind has the subresource.
+    fn keeps_status_on_create(&self) -> bool {
+        false
     }
 
     /// True when the kind counts its generation.
@@ -102,7 +134,7 @@ pub(crate) trait Strategy: Sync {
     /// True when the difference between the two objects raises the generation. Asked of the main
     /// resource only, and only when [`Strategy::has_generation`].
     fn raises_generation(&self, new: &Tree, old: &Tree) -> bool {
-        !generic::same(&new["spec"], &old["spec"])
+        !same(at(new, &["spec"]), at(old, &["spec"]))
     }
 
     /// The field selectors that the kind knows besides `metadata.name` and `metadata.namespace`,
@@ -168,36 +200,93 @@ pub(crate) struct Rules {
 
 /// The rules of a resource.
 pub(crate) fn of(resource: &'static Resource) -> Rules {
-    let strategy: &'static dyn Strategy = &generic::Generic;
+    let strategy: &'static dyn Strategy = match (resource.group, resource.plural) {
+        ("", "namespaces") => &namespace::Namespace,
+        ("", "nodes") => &node::Node,
+        ("", "pods") => &pod::Pod,
+        ("policy", "poddisruptionbudgets") => &pdb::PodDisruptionBudget,
+        (group, plural) => generic::of(group, plural),
+    };
     Rules { resource, strategy }
 }
 
+/// The text at a dotted path, as most field selectors read it.
+fn text_at(object: &Tree, field: &str) -> String {
+    let parts: Vec<&str> = field.split('.').collect();
+    text(object, &parts).to_owned()
+}
+
 impl Rules {
-    /// Fills in what the client left out. Runs on create, update and patch.
+    /// Fills in what the client left out. Runs on create, update and patch, and once more after
+    /// admission, which may have added parts that have defaults of their own.
     pub(crate) fn default(self, object: &mut Tree) {
         self.strategy.default(object);
+    }
+
+    fn has_status(self) -> bool {
+        self.resource.subresource("status").is_some()
     }
 
     /// Changes a new object before it is validated: drops the status, sets generation 1.
     /// Name, namespace, uid and creation time are the caller's.
     pub(crate) fn prepare_create(self, context: &Context<'_>, object: &mut Tree) {
+        if self.has_status() && !self.strategy.keeps_status_on_create() {
+            take(object, &["status"]);
+        }
+        if self.strategy.has_generation() {
+            put(object, &["metadata", "generation"], 1);
+        }
+        for field in ["deletionTimestamp", "deletionGracePeriodSeconds"] {
+            take(object, &["metadata", field]);
+        }
         self.strategy.prepare_create(context, object);
     }
 
     /// Faults of a new object.
     pub(crate) fn validate_create(self, context: &Context<'_>, object: &Tree) -> Vec<FieldError> {
-        self.strategy.validate_create(context, object)
+        let mut faults = if self.strategy.has_own_metadata_rules() { self.own_create_faults(object) } else { Vec::new() };
+        faults.extend(self.strategy.validate_create(context, object));
+        if faults.is_empty() {
+            let segment = |name: &str, prefix: bool| if prefix { names::path_segment_prefix(name) } else { names::path_segment(name) };
+            faults = meta::create_faults(object, self.resource.namespaced, &segment);
+        }
+        faults
+    }
+
+    fn own_create_faults(self, object: &Tree) -> Vec<FieldError> {
+        let own = |name: &str, prefix: bool| {
+            if prefix { self.strategy.name_faults(&meta::without_trailing_dash(name)) } else { self.strategy.name_faults(name) }
+        };
+        let mut faults = meta::create_faults(object, self.resource.namespaced, &own);
+        faults.extend(meta::kube_finalizers(object));
+        faults
     }
 
     /// Changes an updated object before it is validated: takes back what this subresource may not
     /// change, carries metadata that only the system sets over, raises the generation.
+    /// `new` must carry a resource version by then (the old one for unconditional updates).
     pub(crate) fn prepare_update(self, context: &Context<'_>, new: &mut Tree, old: &Tree) {
+        meta::prepare_update(new, old);
+        match context.subresource {
+            "" if self.has_status() => carry(old, new, &["status"]),
+            "status" => keep_all_but_status(new, old),
+            _ => {}
+        }
         self.strategy.prepare_update(context, new, old);
+        if context.subresource != "status" && self.strategy.has_generation() && self.strategy.raises_generation(new, old) {
+            meta::raise_generation(new, old);
+        }
     }
 
     /// Faults of an update of the main resource or of `context.subresource`.
     pub(crate) fn validate_update(self, context: &Context<'_>, new: &Tree, old: &Tree) -> Vec<FieldError> {
-        self.strategy.validate_update(context, new, old)
+        let mut faults = meta::update_faults(new, old);
+        if self.strategy.has_own_metadata_rules() {
+            faults.extend(meta::update_faults(new, old));
+            faults.extend(meta::kube_finalizers(new));
+        }
+        faults.extend(self.strategy.validate_update(context, new, old));
+        faults
     }
 
     /// Things that the client should know and that are no faults.
@@ -220,8 +309,8 @@ impl Rules {
     /// The value of a field by its canonical name; empty text when it is not set.
     pub(crate) fn selectable(self, object: &Tree, field: &str) -> String {
         match field {
-            "metadata.name" => crate::tree::text(object, &["metadata", "name"]).to_owned(),
-            "metadata.namespace" => crate::tree::text(object, &["metadata", "namespace"]).to_owned(),
+            "metadata.name" => text(object, &["metadata", "name"]).to_owned(),
+            "metadata.namespace" => text(object, &["metadata", "namespace"]).to_owned(),
             other => self.strategy.selectable(object, other),
         }
     }
@@ -254,5 +343,14 @@ impl Rules {
     /// True when a finished DELETE answers the object and not a `Status`.
     pub(crate) fn returns_deleted_object(self) -> bool {
         self.strategy.returns_deleted_object()
+    }
+}
+
+/// A write of the status leaves everything alone but metadata and status.
+fn keep_all_but_status(new: &mut Tree, old: &Tree) {
+    let stays = |name: &String| !matches!(name.as_str(), "apiVersion" | "kind" | "metadata" | "status");
+    if let (Some(new), Some(old)) = (new.as_object_mut(), old.as_object()) {
+        new.retain(|name, _| !stays(name));
+        new.extend(old.iter().filter(|(name, _)| stays(name)).map(|(name, value)| (name.clone(), value.clone())));
     }
 }

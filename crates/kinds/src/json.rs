@@ -1,0 +1,148 @@
+//! JSON: bytes to [`Tree`] and back, directed by the table of facts.
+//!
+//! Decoding checks types and ranges, drops what the type does not know (and says so), and brings
+//! quantities and times into the one form that the API shows. Encoding gives members the order of
+//! the wire, escapes as Go does, leaves out what is empty and writes what is always written.
+//! Texts of errors are those that clients of the API know.
+//!
+//! Data flow: `scan` (letters to tokens) → `decode` (tokens to a tree, by type) → … → `encode`.
+//! This module never looks at what a field means.
+
+mod decode;
+mod encode;
+mod normal;
+pub(crate) mod scan;
+
+pub use decode::{Decoded, TypeMeta, decode, decode_untyped, peek_type_meta};
+pub use encode::{encode, encode_pretty, encode_untyped, encode_untyped_pretty};
+pub(crate) use normal::scalar;
+pub use normal::{equal, normalize};
+
+use crate::facts::{Shape, Type};
+
+/// How deep values may nest. Upstream allows 10,000; a tree is walked recursively in many places,
+/// and no object that means anything comes near this.
+pub const MAX_DEPTH: usize = 500;
+
+/// Why bytes are no object of the type asked for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// It is not JSON (YAML, protobuf) at all.
+    #[error("{0}")]
+    Syntax(String),
+    /// A value has the wrong type or range.
+    #[error("{0}")]
+    Value(String),
+}
+
+/// Where in a document something stands; links of a chain on the call stack, so that the path
+/// costs nothing until somebody asks for it.
+#[derive(Clone, Copy)]
+pub(crate) struct Place<'a> {
+    parent: Option<&'a Place<'a>>,
+    step: Step<'a>,
+}
+
+#[derive(Clone, Copy)]
+enum Step<'a> {
+    Root,
+    /// A field of the structure that the parent holds.
+    Field(&'a str, &'a Type),
+    Key(&'a str),
+    Index(usize),
+}
+
+impl<'a> Place<'a> {
+    pub(crate) fn root() -> Self {
+        Self { parent: None, step: Step::Root }
+    }
+
+    /// The field `name` of the structure `ty` at this place.
+    pub(crate) fn field(&'a self, name: &'a str, ty: &'a Type) -> Self {
+        Self { parent: Some(self), step: Step::Field(name, ty) }
+    }
+
+    pub(crate) fn key(&'a self, key: &'a str) -> Self {
+        Self { parent: Some(self), step: Step::Key(key) }
+    }
+
+    pub(crate) fn index(&'a self, index: usize) -> Self {
+        Self { parent: Some(self), step: Step::Index(index) }
+    }
+
+    /// `spec.containers[0].name`
+    fn path(&self) -> String {
+        let mut out = self.parent.map(Self::path).unwrap_or_default();
+        match self.step {
+            Step::Root => {}
+            Step::Field(name, _) | Step::Key(name) => {
+                if !out.is_empty() {
+                    out.push('.');
+                }
+                out.push_str(name);
+            }
+            Step::Index(index) => out.push_str(&format!("[{index}]")),
+        }
+        out
+    }
+
+    /// `Container.spec.containers.name`, as decoding errors name a field: the innermost structure,
+    /// then all fields without keys and indexes. None outside any field.
+    fn go_field(&self) -> Option<String> {
+        let mut names = Vec::new();
+        let mut innermost = None;
+        let mut here = Some(self);
+        while let Some(place) = here {
+            if let Step::Field(name, ty) = place.step {
+                names.push(name);
+                innermost = innermost.or(Some(ty));
+            }
+            here = place.parent;
+        }
+        names.reverse();
+        innermost.map(|ty| format!("{}.{}", short_name(ty), names.join(".")))
+    }
+
+    /// `found` is what stands there (`string`, `number 1.5`).
+    pub(crate) fn mismatch(&self, found: &str, expected: &str) -> DecodeError {
+        DecodeError::Value(match self.go_field() {
+            Some(field) => format!("json: cannot unmarshal {found} into Go struct field {field} of type {expected}"),
+            None => format!("json: cannot unmarshal {found} into Go value of type {expected}"),
+        })
+    }
+
+    pub(crate) fn unknown_field(&self, name: &str) -> String {
+        format!("unknown field {}", crate::status::quoted(&self.key(name).path()))
+    }
+
+    pub(crate) fn duplicate_field(&self, name: &str) -> String {
+        format!("duplicate field {}", crate::status::quoted(&self.key(name).path()))
+    }
+}
+
+/// At most so many warnings are kept of one document.
+pub(crate) const MAX_WARNINGS: usize = 100;
+
+fn short_name(ty: &Type) -> &str {
+    ty.name.rsplit('.').next().unwrap_or(ty.name)
+}
+
+/// A shape as decoding errors name it: `int32`, `[]string`, `v1.PodSpec`.
+pub(crate) fn go_type(shape: &Shape) -> String {
+    match shape {
+        Shape::String | Shape::Quantity | Shape::Time | Shape::MicroTime | Shape::Duration => "string".to_owned(),
+        Shape::Bool => "bool".to_owned(),
+        Shape::Int32 | Shape::IntOrString => "int32".to_owned(),
+        Shape::Int64 => "int64".to_owned(),
+        Shape::Float64 => "float64".to_owned(),
+        Shape::Bytes => "[]uint8".to_owned(),
+        Shape::Any => "interface {}".to_owned(),
+        Shape::Object(ty) | Shape::ObjectOrBool(ty) | Shape::ObjectOrList(ty) | Shape::ObjectOrStrings(ty) => {
+            let mut parts = ty.name.rsplit('.');
+            let (name, version) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+            format!("{version}.{name}")
+        }
+        Shape::List(inner) => format!("[]{}", go_type(inner)),
+        Shape::Map(inner) => format!("map[string]{}", go_type(inner)),
+    }
+}

@@ -1,0 +1,195 @@
+//! Tokens to a tree, by type.
+
+use std::borrow::Cow;
+
+use super::scan::{Begins, Scanner};
+use super::{DecodeError, MAX_WARNINGS, Place, go_type, scalar};
+use crate::Tree;
+use crate::facts::{Shape, Type};
+
+/// An object with what its decoding noticed.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Decoded {
+    /// The object: no unknown members, no null members, canonical quantities and times.
+    pub tree: Tree,
+    /// `unknown field "spec.x"` and `duplicate field "spec.y"`, in the order of the document.
+    pub warnings: Vec<String>,
+}
+
+/// What an object says that it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TypeMeta {
+    /// `apiVersion`, empty when it is missing.
+    pub api_version: String,
+    /// `kind`, empty when it is missing.
+    pub kind: String,
+}
+
+/// Reads one object of type `ty`. `null` is an empty object.
+pub fn decode(bytes: &[u8], ty: &'static Type) -> Result<Decoded, DecodeError> {
+    let text = String::from_utf8_lossy(bytes);
+    let mut scanner = Scanner::new(&text);
+    let mut warnings = Vec::new();
+    let begins = scanner.begin()?;
+    let place = Place::root();
+    let tree = typed(&mut scanner, begins, &Shape::Object(ty), &place, &mut warnings)?;
+    scanner.end()?;
+    Ok(Decoded { tree: tree.unwrap_or_else(|| Tree::Object(serde_json::Map::new())), warnings })
+}
+
+/// Reads any JSON, for objects of no built-in type. Duplicate members of objects are reported; the
+/// last one counts.
+pub fn decode_untyped(bytes: &[u8]) -> Result<Decoded, DecodeError> {
+    let text = String::from_utf8_lossy(bytes);
+    let mut scanner = Scanner::new(&text);
+    let begins = scanner.begin()?;
+    let tree = scanner.any(begins)?;
+    scanner.end()?;
+    Ok(Decoded { tree, warnings: Vec::new() })
+}
+
+/// What the object in `bytes` says that it is; checks the form of the whole document.
+pub fn peek_type_meta(bytes: &[u8]) -> Result<TypeMeta, DecodeError> {
+    const TARGET: &str = "struct { APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }";
+    let text = String::from_utf8_lossy(bytes);
+    let mut found = TypeMeta::default();
+    let mut wrong = None;
+    let mut scanner = Scanner::new(&text);
+    let mut read = || {
+        match scanner.begin()? {
+            Begins::Object => scanner.object(|scanner, key| {
+                let member = match &*key {
+                    "apiVersion" => &mut found.api_version,
+                    "kind" => &mut found.kind,
+                    _ => {
+                        let begins = scanner.begin()?;
+                        return scanner.skip(begins);
+                    }
+                };
+                match scanner.begin()? {
+                    Begins::String => *member = scanner.string()?.into_owned(),
+                    Begins::Null => {}
+                    other => {
+                        scanner.skip(other)?;
+                        wrong.get_or_insert_with(|| {
+                            format!("json: cannot unmarshal {} into Go struct field .{key} of type string", other.name())
+                        });
+                    }
+                }
+                Ok(())
+            })?,
+            Begins::Null => {}
+            other => {
+                scanner.skip(other)?;
+                wrong = Some(format!("json: cannot unmarshal {} into Go value of type {TARGET}", other.name()));
+            }
+        }
+        scanner.end()
+    };
+    let done = read().and(wrong.map_or(Ok(()), |text| Err(DecodeError::Value(text))));
+    let framed = |text| format!("couldn't get version/kind; json parse error: {text}");
+    match done {
+        Ok(()) => Ok(found),
+        Err(DecodeError::Syntax(text)) => Err(DecodeError::Syntax(framed(text))),
+        Err(DecodeError::Value(text)) => Err(DecodeError::Value(framed(text))),
+    }
+}
+
+/// The value of this shape that `begins`; none for null.
+fn typed(
+    scanner: &mut Scanner<'_>,
+    begins: Begins,
+    shape: &Shape,
+    place: &Place<'_>,
+    warnings: &mut Vec<String>,
+) -> Result<Option<Tree>, DecodeError> {
+    let mismatch = || place.mismatch(begins.name(), &go_type(shape));
+    Ok(Some(match (shape, begins) {
+        (Shape::Any, Begins::Null) => return Ok(None),
+        (Shape::Any, _) => scanner.any(begins)?,
+        (_, Begins::Null) => return Ok(None),
+        (Shape::Object(ty) | Shape::ObjectOrBool(ty) | Shape::ObjectOrList(ty) | Shape::ObjectOrStrings(ty), Begins::Object) => {
+            object(scanner, ty, place, warnings)?
+        }
+        (Shape::ObjectOrBool(_), Begins::Bool(value)) => Tree::Bool(value),
+        (Shape::ObjectOrList(ty), Begins::List) => list(scanner, &Shape::Object(ty), place, warnings)?,
+        (Shape::ObjectOrStrings(_), Begins::List) => list(scanner, &Shape::String, place, warnings)?,
+        (Shape::List(inner), Begins::List) => list(scanner, inner, place, warnings)?,
+        (Shape::Map(inner), Begins::Object) => map(scanner, inner, place, warnings)?,
+        (_, Begins::String) => scalar::text(scanner.string()?, shape, place)?,
+        (_, Begins::Number) => scalar::number(scanner.number()?, shape, place)?,
+        (Shape::Bool, Begins::Bool(value)) => Tree::Bool(value),
+        _ => return Err(mismatch()),
+    }))
+}
+
+fn object(scanner: &mut Scanner<'_>, ty: &'static Type, place: &Place<'_>, warnings: &mut Vec<String>) -> Result<Tree, DecodeError> {
+    let mut members = serde_json::Map::new();
+    // A null member counts as seen and leaves nothing, so that what was seen is kept apart from
+    // what is kept: one bit for each of the first fields, which no type exceeds in practice.
+    let mut seen = Seen::default();
+    scanner.object(|scanner, key| {
+        let Some((index, field)) = ty.field_at(&key) else {
+            warn(warnings, || place.unknown_field(&key));
+            let begins = scanner.begin()?;
+            return scanner.skip(begins);
+        };
+        if seen.again(index) {
+            warn(warnings, || place.duplicate_field(&key));
+        }
+        let begins = scanner.begin()?;
+        let inner = place.field(field.name, ty);
+        if let Some(value) = typed(scanner, begins, &field.shape, &inner, warnings)? {
+            members.insert(field.name.to_owned(), value);
+        }
+        Ok(())
+    })?;
+    Ok(Tree::Object(members))
+}
+
+/// Which fields of one structure have been met.
+#[derive(Default)]
+struct Seen([u64; 2]);
+
+impl Seen {
+    /// Marks a field and says whether it had been met before.
+    fn again(&mut self, index: usize) -> bool {
+        let Some(word) = self.0.get_mut(index / 64) else { return false };
+        let bit = 1 << (index % 64);
+        let before = *word & bit != 0;
+        *word |= bit;
+        before
+    }
+}
+
+fn list(scanner: &mut Scanner<'_>, inner: &Shape, place: &Place<'_>, warnings: &mut Vec<String>) -> Result<Tree, DecodeError> {
+    let mut items = Vec::new();
+    scanner.list(|scanner, index| {
+        let begins = scanner.begin()?;
+        let value = typed(scanner, begins, inner, &place.index(index), warnings)?;
+        items.push(value.unwrap_or_else(|| scalar::zero(inner)));
+        Ok(())
+    })?;
+    Ok(Tree::Array(items))
+}
+
+fn map(scanner: &mut Scanner<'_>, inner: &Shape, place: &Place<'_>, warnings: &mut Vec<String>) -> Result<Tree, DecodeError> {
+    let mut members = serde_json::Map::new();
+    scanner.object(|scanner, key: Cow<'_, str>| {
+        let begins = scanner.begin()?;
+        let value = typed(scanner, begins, inner, &place.key(&key), warnings)?;
+        let value = value.unwrap_or_else(|| scalar::zero(inner));
+        if members.contains_key(&*key) {
+            warn(warnings, || place.duplicate_field(&key));
+        }
+        members.insert(key.into_owned(), value);
+        Ok(())
+    })?;
+    Ok(Tree::Object(members))
+}
+
+fn warn(warnings: &mut Vec<String>, text: impl FnOnce() -> String) {
+    if warnings.len() < MAX_WARNINGS {
+        warnings.push(text());
+    }
+}

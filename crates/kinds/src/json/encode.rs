@@ -1,0 +1,242 @@
+//! A tree to bytes, in the order and with the escapes of the wire.
+
+use crate::Tree;
+use crate::facts::{Field, Shape, Type};
+
+/// One object of type `ty`, compact, without a newline at its end.
+#[must_use]
+pub fn encode(tree: &Tree, ty: &'static Type) -> Vec<u8> {
+    let mut writer = Writer::new(None);
+    writer.value(tree, &Shape::Object(ty));
+    writer.out
+}
+
+/// The same for people: two spaces for each level.
+#[must_use]
+pub fn encode_pretty(tree: &Tree, ty: &'static Type) -> Vec<u8> {
+    let mut writer = Writer::new(Some(0));
+    writer.value(tree, &Shape::Object(ty));
+    writer.out
+}
+
+/// Any tree, members sorted by name, compact.
+#[must_use]
+pub fn encode_untyped(tree: &Tree) -> Vec<u8> {
+    let mut writer = Writer::new(None);
+    writer.any(tree);
+    writer.out
+}
+
+/// The same for people.
+#[must_use]
+pub fn encode_untyped_pretty(tree: &Tree) -> Vec<u8> {
+    let mut writer = Writer::new(Some(0));
+    writer.any(tree);
+    writer.out
+}
+
+/// Room for a pod, so that most objects are written without growing.
+const ROOM: usize = 4096;
+
+struct Writer {
+    out: Vec<u8>,
+    /// The level of indentation; none when it is compact.
+    level: Option<usize>,
+}
+
+impl Writer {
+    fn new(level: Option<usize>) -> Self {
+        Self { out: Vec::with_capacity(ROOM), level }
+    }
+
+    fn push(&mut self, text: &str) {
+        self.out.extend_from_slice(text.as_bytes());
+    }
+
+    fn open(&mut self, bracket: u8) {
+        self.out.push(bracket);
+        self.level = self.level.map(|level| level + 1);
+    }
+
+    /// `empty`: nothing was written since the bracket opened.
+    fn close(&mut self, bracket: u8, empty: bool) {
+        self.level = self.level.map(|level| level - 1);
+        if !empty {
+            self.new_line();
+        }
+        self.out.push(bracket);
+    }
+
+    fn new_line(&mut self) {
+        if let Some(level) = self.level {
+            self.out.push(b'\n');
+            self.out.extend(std::iter::repeat_n(b' ', level * 2));
+        }
+    }
+
+    fn separate(&mut self, first: &mut bool) {
+        if !*first {
+            self.out.push(b',');
+        }
+        *first = false;
+        self.new_line();
+    }
+
+    fn key(&mut self, key: &str, first: &mut bool) {
+        self.separate(first);
+        self.string(key);
+        self.out.push(b':');
+        if self.level.is_some() {
+            self.out.push(b' ');
+        }
+    }
+
+    fn value(&mut self, tree: &Tree, shape: &Shape) {
+        match (shape, tree) {
+            (Shape::Object(ty) | Shape::ObjectOrBool(ty) | Shape::ObjectOrList(ty) | Shape::ObjectOrStrings(ty), Tree::Object(members)) => {
+                self.object(members, ty)
+            }
+            (Shape::List(inner), Tree::Array(items)) => self.list(items, inner),
+            (Shape::ObjectOrList(ty), Tree::Array(items)) => self.list(items, &Shape::Object(ty)),
+            (Shape::Map(inner), Tree::Object(members)) => self.map(members, inner),
+            _ => self.any(tree),
+        }
+    }
+
+    fn object(&mut self, members: &serde_json::Map<String, Tree>, ty: &'static Type) {
+        let mut first = true;
+        self.open(b'{');
+        for field in ty.fields {
+            match members.get(field.name) {
+                Some(member) if !left_out(member, field) => {
+                    self.key(field.name, &mut first);
+                    self.value(member, &field.shape);
+                }
+                _ if field.always => {
+                    self.key(field.name, &mut first);
+                    self.absent(&field.shape);
+                }
+                _ => {}
+            }
+        }
+        // What the type does not know stands last: parts of custom objects that share its types.
+        for (name, member) in members.iter().filter(|(name, _)| ty.field(name).is_none()) {
+            self.key(name, &mut first);
+            self.any(member);
+        }
+        self.close(b'}', first);
+    }
+
+    fn list(&mut self, items: &[Tree], inner: &Shape) {
+        let mut first = true;
+        self.open(b'[');
+        for item in items {
+            self.separate(&mut first);
+            self.value(item, inner);
+        }
+        self.close(b']', first);
+    }
+
+    fn map(&mut self, members: &serde_json::Map<String, Tree>, inner: &Shape) {
+        let mut first = true;
+        self.open(b'{');
+        for (name, member) in members {
+            self.key(name, &mut first);
+            self.value(member, inner);
+        }
+        self.close(b'}', first);
+    }
+
+    /// What stands for a member that is always written and not there.
+    fn absent(&mut self, shape: &Shape) {
+        match shape {
+            Shape::String => self.push("\"\""),
+            Shape::Bool => self.push("false"),
+            Shape::Int32 | Shape::Int64 | Shape::Float64 | Shape::IntOrString => self.push("0"),
+            Shape::Quantity => self.push("\"0\""),
+            Shape::Duration => self.push("\"0s\""),
+            Shape::Object(ty) => self.object(&serde_json::Map::new(), ty),
+            _ => self.push("null"),
+        }
+    }
+
+    fn any(&mut self, tree: &Tree) {
+        match tree {
+            Tree::Null => self.push("null"),
+            Tree::Bool(true) => self.push("true"),
+            Tree::Bool(false) => self.push("false"),
+            Tree::Number(number) => self.number(number),
+            Tree::String(text) => self.string(text),
+            Tree::Array(items) => self.list(items, &Shape::Any),
+            Tree::Object(members) => self.map(members, &Shape::Any),
+        }
+    }
+
+    fn number(&mut self, number: &serde_json::Number) {
+        // A floating number without a fraction is written as a whole one, as Go writes it.
+        match number.as_f64().filter(|_| number.is_f64()) {
+            Some(float) if float.fract() == 0.0 && float.abs() < 1e21 => self.push(&format!("{float:.0}")),
+            _ => self.push(&number.to_string()),
+        }
+    }
+
+    fn string(&mut self, text: &str) {
+        self.out.push(b'"');
+        let bytes = text.as_bytes();
+        let mut written = 0;
+        for (at, &byte) in bytes.iter().enumerate() {
+            let escape: Option<[u8; 6]> = match byte {
+                b'"' | b'\\' | b'<' | b'>' | b'&' | 0..=0x1f => Some(unicode_escape(byte)),
+                0xe2 if bytes[at..].starts_with("\u{2028}".as_bytes()) => Some(*b"\\u2028"),
+                0xe2 if bytes[at..].starts_with("\u{2029}".as_bytes()) => Some(*b"\\u2029"),
+                _ => None,
+            };
+            let Some(escape) = escape else { continue };
+            self.out.extend_from_slice(&bytes[written..at]);
+            match short_escape(byte) {
+                Some(letter) => self.out.extend_from_slice(&[b'\\', letter]),
+                None => self.out.extend_from_slice(&escape),
+            }
+            written = at + if byte == 0xe2 { 3 } else { 1 };
+        }
+        self.out.extend_from_slice(&bytes[written..]);
+        self.out.push(b'"');
+    }
+}
+
+fn short_escape(byte: u8) -> Option<u8> {
+    Some(match byte {
+        b'"' => b'"',
+        b'\\' => b'\\',
+        8 => b'b',
+        12 => b'f',
+        b'\n' => b'n',
+        b'\r' => b'r',
+        b'\t' => b't',
+        _ => return None,
+    })
+}
+
+fn unicode_escape(byte: u8) -> [u8; 6] {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    [b'\\', b'u', b'0', b'0', DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]
+}
+
+/// True when a member is empty and empty members of this field are not shown.
+fn left_out(tree: &Tree, field: &Field) -> bool {
+    if tree.is_null() {
+        return true;
+    }
+    if field.always {
+        return false;
+    }
+    match (tree, &field.shape) {
+        (Tree::Array(items), Shape::List(_)) => items.is_empty(),
+        (Tree::Object(members), Shape::Map(_)) => members.is_empty(),
+        _ if field.optional => false,
+        (Tree::String(text), _) => text.is_empty(),
+        (Tree::Bool(value), Shape::Bool) => !value,
+        (Tree::Number(number), Shape::Int32 | Shape::Int64 | Shape::Float64) => number.as_f64() == Some(0.0),
+        _ => false,
+    }
+}

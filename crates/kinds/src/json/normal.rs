@@ -1,0 +1,149 @@
+//! Trees that did not come from bytes: checking and normalising them by type, and comparing them.
+
+pub(crate) mod scalar;
+
+use super::{DecodeError, MAX_WARNINGS, Place, go_type};
+use crate::Tree;
+use crate::facts::{Shape, Type};
+
+/// Brings a tree (of a patch, of a strategy) into the form that [`decode`](super::decode) gives:
+/// the same checks and errors, the same canonical values. Returns warnings of unknown members,
+/// which are dropped.
+pub fn normalize(tree: &mut Tree, ty: &'static Type) -> Result<Vec<String>, DecodeError> {
+    let mut warnings = Vec::new();
+    if tree.is_null() {
+        *tree = Tree::Object(serde_json::Map::new());
+    }
+    value(tree, &Shape::Object(ty), &Place::root(), &mut warnings, 0)?;
+    Ok(warnings)
+}
+
+fn kind_of(tree: &Tree) -> &'static str {
+    match tree {
+        Tree::Null => "null",
+        Tree::Bool(_) => "bool",
+        Tree::Number(_) => "number",
+        Tree::String(_) => "string",
+        Tree::Array(_) => "array",
+        Tree::Object(_) => "object",
+    }
+}
+
+/// `tree` is not null.
+fn value(tree: &mut Tree, shape: &Shape, place: &Place<'_>, warnings: &mut Vec<String>, depth: usize) -> Result<(), DecodeError> {
+    if depth > super::MAX_DEPTH {
+        return Err(DecodeError::Syntax(format!("exceeded max depth of {}", super::MAX_DEPTH)));
+    }
+    match (shape, &mut *tree) {
+        (Shape::Any, _) => Ok(()),
+        (Shape::Object(ty) | Shape::ObjectOrBool(ty) | Shape::ObjectOrList(ty) | Shape::ObjectOrStrings(ty), Tree::Object(members)) => {
+            object(members, ty, place, warnings, depth)
+        }
+        (Shape::ObjectOrBool(_) | Shape::Bool, Tree::Bool(_)) => Ok(()),
+        (Shape::ObjectOrList(ty), Tree::Array(items)) => list(items, &Shape::Object(ty), place, warnings, depth),
+        (Shape::ObjectOrStrings(_), Tree::Array(items)) => list(items, &Shape::String, place, warnings, depth),
+        (Shape::List(inner), Tree::Array(items)) => list(items, inner, place, warnings, depth),
+        (Shape::Map(inner), Tree::Object(members)) => {
+            for (key, member) in members {
+                let place = place.key(key);
+                if member.is_null() {
+                    *member = scalar::zero(inner);
+                } else {
+                    value(member, inner, &place, warnings, depth + 1)?;
+                }
+            }
+            Ok(())
+        }
+        (_, Tree::String(text)) => {
+            let text = std::mem::take(text);
+            *tree = scalar::text(text.into(), shape, place)?;
+            Ok(())
+        }
+        (_, Tree::Number(number)) => {
+            *tree = scalar::number(&number.to_string(), shape, place)?;
+            Ok(())
+        }
+        (_, other) => Err(place.mismatch(kind_of(other), &go_type(shape))),
+    }
+}
+
+fn object(
+    members: &mut serde_json::Map<String, Tree>,
+    ty: &'static Type,
+    place: &Place<'_>,
+    warnings: &mut Vec<String>,
+    depth: usize,
+) -> Result<(), DecodeError> {
+    members.retain(|name, member| {
+        let known = ty.field(name).is_some();
+        if !known && warnings.len() < MAX_WARNINGS {
+            warnings.push(place.unknown_field(name));
+        }
+        known && !member.is_null()
+    });
+    for (name, member) in members {
+        if let Some(field) = ty.field(name) {
+            value(member, &field.shape, &place.field(field.name, ty), warnings, depth + 1)?;
+        }
+    }
+    Ok(())
+}
+
+fn list(items: &mut [Tree], inner: &Shape, place: &Place<'_>, warnings: &mut Vec<String>, depth: usize) -> Result<(), DecodeError> {
+    for (index, item) in items.iter_mut().enumerate() {
+        if item.is_null() {
+            *item = scalar::zero(inner);
+        } else {
+            value(item, inner, &place.index(index), warnings, depth + 1)?;
+        }
+    }
+    Ok(())
+}
+
+/// True when both mean the same: an absent member, null, an empty list and an empty map are one,
+/// and so are an absent member and its zero where the type does not tell them apart.
+#[must_use]
+pub fn equal(one: &Tree, other: &Tree, ty: &'static Type) -> bool {
+    same(one, other, &Shape::Object(ty))
+}
+
+fn same(one: &Tree, other: &Tree, shape: &Shape) -> bool {
+    match (shape, one, other) {
+        (
+            Shape::Object(ty) | Shape::ObjectOrBool(ty) | Shape::ObjectOrList(ty) | Shape::ObjectOrStrings(ty),
+            Tree::Object(one),
+            Tree::Object(other),
+        ) => ty.fields.iter().all(|field| {
+            let (one, other) = (one.get(field.name), other.get(field.name));
+            match (one, other) {
+                (None, None) => true,
+                (Some(one), Some(other)) => same(one, other, &field.shape) || (means_nothing(one, field) && means_nothing(other, field)),
+                (Some(present), None) | (None, Some(present)) => means_nothing(present, field),
+            }
+        }),
+        (Shape::List(inner), Tree::Array(one), Tree::Array(other)) => {
+            one.len() == other.len() && one.iter().zip(other).all(|(one, other)| same(one, other, inner))
+        }
+        (Shape::Map(inner), Tree::Object(one), Tree::Object(other)) => {
+            one.len() == other.len()
+                && one.iter().zip(other).all(|((one_key, one), (other_key, other))| one_key == other_key && same(one, other, inner))
+        }
+        _ => one == other,
+    }
+}
+
+/// True when a member could as well be absent.
+fn means_nothing(tree: &Tree, field: &crate::facts::Field) -> bool {
+    match (tree, &field.shape) {
+        (Tree::Null, _) => true,
+        (Tree::Array(items), _) => items.is_empty(),
+        (Tree::Object(members), Shape::Map(_)) => members.is_empty(),
+        (Tree::Object(members), Shape::Object(ty)) => {
+            !field.optional && members.iter().all(|(name, member)| ty.field(name).is_none_or(|field| means_nothing(member, field)))
+        }
+        (Tree::String(text), _) => !field.optional && text.is_empty(),
+        (Tree::Number(number), Shape::Int32 | Shape::Int64 | Shape::Float64) => !field.optional && number.as_f64() == Some(0.0),
+        (Tree::Bool(value), Shape::Bool) => !field.optional && !value,
+        _ => false,
+    }
+}

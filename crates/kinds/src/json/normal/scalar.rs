@@ -1,0 +1,145 @@
+//! Values without parts: range checks and the one form in which the API shows them.
+
+use std::borrow::Cow;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use jiff::Timestamp;
+
+use super::super::{DecodeError, Place, go_type, scan};
+use crate::Tree;
+use crate::facts::Shape;
+use crate::status::quoted;
+
+const SECONDS_LAYOUT: &str = "2006-01-02T15:04:05Z07:00";
+const MICROS_LAYOUT: &str = "2006-01-02T15:04:05.000000Z07:00";
+
+/// A string in the place of a value of this shape.
+pub(crate) fn text(text: Cow<'_, str>, shape: &Shape, place: &Place<'_>) -> Result<Tree, DecodeError> {
+    Ok(Tree::String(match shape {
+        Shape::String | Shape::IntOrString | Shape::Any | Shape::Duration => text.into_owned(),
+        Shape::Quantity => crate::quantity::canonical(&text).map_err(|error| DecodeError::Value(error.to_string()))?,
+        Shape::Time => match time(&text, SECONDS_LAYOUT)? {
+            Some(time) => seconds_text(time),
+            None => return Ok(Tree::Null),
+        },
+        Shape::MicroTime => match time(&text, MICROS_LAYOUT)? {
+            Some(time) => micros_text(time),
+            None => return Ok(Tree::Null),
+        },
+        Shape::Bytes => bytes(&text)?,
+        _ => return Err(place.mismatch("string", &go_type(shape))),
+    }))
+}
+
+/// A number, as it is written, in the place of a value of this shape.
+pub(crate) fn number(text: &str, shape: &Shape, place: &Place<'_>) -> Result<Tree, DecodeError> {
+    let out_of_range = || place.mismatch(&format!("number {text}"), &go_type(shape));
+    Ok(match shape {
+        Shape::Int32 | Shape::IntOrString => Tree::from(text.parse::<i32>().map_err(|_| out_of_range())?),
+        Shape::Int64 => Tree::from(text.parse::<i64>().map_err(|_| out_of_range())?),
+        Shape::Float64 | Shape::Any => Tree::Number(scan::number(text).ok_or_else(out_of_range)?),
+        Shape::Quantity => Tree::String(crate::quantity::canonical(text).map_err(|error| DecodeError::Value(error.to_string()))?),
+        Shape::Time | Shape::MicroTime => {
+            return Err(DecodeError::Value("json: cannot unmarshal number into Go value of type string".to_owned()));
+        }
+        _ => return Err(place.mismatch("number", &go_type(shape))),
+    })
+}
+
+/// What null means where a value must be: in lists and in maps.
+pub(crate) fn zero(shape: &Shape) -> Tree {
+    match shape {
+        Shape::String => Tree::String(String::new()),
+        Shape::Bool => Tree::Bool(false),
+        Shape::Int32 | Shape::Int64 | Shape::Float64 | Shape::IntOrString => Tree::from(0),
+        Shape::Quantity => Tree::String("0".to_owned()),
+        Shape::Duration => Tree::String("0s".to_owned()),
+        Shape::Object(_) | Shape::ObjectOrBool(_) | Shape::ObjectOrList(_) | Shape::ObjectOrStrings(_) => {
+            Tree::Object(serde_json::Map::new())
+        }
+        Shape::Bytes | Shape::Time | Shape::MicroTime | Shape::Any | Shape::List(_) | Shape::Map(_) => Tree::Null,
+    }
+}
+
+/// Standard base64, which comes back in its one canonical form.
+fn bytes(text: &str) -> Result<String, DecodeError> {
+    // Line breaks inside are allowed, as Go allows them.
+    let text: Cow<'_, str> = if text.contains(['\r', '\n']) { text.replace(['\r', '\n'], "").into() } else { Cow::Borrowed(text) };
+    match STANDARD.decode(&*text) {
+        Ok(_) => Ok(text.into_owned()),
+        Err(error) => {
+            let at = match error {
+                base64::DecodeError::InvalidByte(at, _) | base64::DecodeError::InvalidLastSymbol(at, _) => at,
+                base64::DecodeError::InvalidLength(_) | base64::DecodeError::InvalidPadding => text.len() - text.len() % 4,
+            };
+            Err(DecodeError::Value(format!("illegal base64 data at input byte {at}")))
+        }
+    }
+}
+
+/// `2026-01-02T03:04:05Z`; parts of a second are cut off.
+pub(crate) fn seconds_text(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+/// `2026-01-02T03:04:05.000006Z`
+pub(crate) fn micros_text(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string()
+}
+
+/// A time as Go reads it with this layout. The zero time (year 1) is none.
+pub(crate) fn time(text: &str, layout: &str) -> Result<Option<Timestamp>, DecodeError> {
+    let micros = layout == MICROS_LAYOUT;
+    let fault = |rest: &str, element: &str| {
+        DecodeError::Value(format!(
+            "parsing time {} as {}: cannot parse {} as {}",
+            quoted(text),
+            quoted(layout),
+            quoted(rest),
+            quoted(element)
+        ))
+    };
+    let mut rest = text;
+    for (element, digits, after) in [("2006", 4, "-"), ("01", 2, "-"), ("02", 2, "T"), ("15", 2, ":"), ("04", 2, ":"), ("05", 2, "")] {
+        let number = rest.get(..digits).filter(|number| number.bytes().all(|byte| byte.is_ascii_digit()));
+        if number.is_none() {
+            return Err(fault(rest, element));
+        }
+        rest = &rest[digits..];
+        rest = rest.strip_prefix(after).ok_or_else(|| fault(rest, after))?;
+    }
+    let fraction = rest.strip_prefix(['.', ',']).map_or(0, |rest| 1 + rest.bytes().take_while(u8::is_ascii_digit).count());
+    if micros && fraction != 7 {
+        return Err(fault(rest, ".000000"));
+    }
+    let zone = rest.get(if fraction > 1 { fraction } else { 0 }..).unwrap_or_default();
+    let sound = zone == "Z"
+        || (zone.len() == 6
+            && zone.starts_with(['+', '-'])
+            && zone.bytes().enumerate().skip(1).all(|(at, byte)| if at == 3 { byte == b':' } else { byte.is_ascii_digit() }));
+    if !sound {
+        // What follows a complete time is another fault than a zone that is none.
+        if let Some(extra) = zone.strip_prefix('Z') {
+            return Err(DecodeError::Value(format!("parsing time {}: extra text: {}", quoted(text), quoted(extra))));
+        }
+        return Err(fault(zone, "Z07:00"));
+    }
+    if text.starts_with("0001-01-01T00:00:00") && zone == "Z" {
+        return Ok(None);
+    }
+    let time = text.replace(',', ".").parse::<Timestamp>();
+    time.map(Some).map_err(|_| DecodeError::Value(format!("parsing time {}: {} out of range", quoted(text), part_out_of_range(text))))
+}
+
+/// The first part of a well-formed time that is out of its range.
+fn part_out_of_range(text: &str) -> &'static str {
+    let part = |range: std::ops::Range<usize>| text.get(range).and_then(|digits| digits.parse::<u32>().ok()).unwrap_or(0);
+    match () {
+        () if !(1..=12).contains(&part(5..7)) => "month",
+        () if part(11..13) > 23 => "hour",
+        () if part(14..16) > 59 => "minute",
+        () if part(17..19) > 59 => "second",
+        () => "day",
+    }
+}

@@ -1,0 +1,352 @@
+//! Letters to tokens, with the texts of Go's parser for what is wrong.
+
+use std::borrow::Cow;
+
+use serde_json::Number;
+
+use super::{DecodeError, MAX_DEPTH};
+use crate::Tree;
+
+/// Reads one document from its beginning to its end.
+pub(crate) struct Scanner<'a> {
+    text: &'a str,
+    at: usize,
+    depth: usize,
+}
+
+/// What a value begins as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Begins {
+    Object,
+    List,
+    String,
+    Number,
+    Bool(bool),
+    Null,
+}
+
+impl Begins {
+    /// The name of it in decoding errors.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Object => "object",
+            Self::List => "array",
+            Self::String => "string",
+            Self::Number => "number",
+            Self::Bool(_) => "bool",
+            Self::Null => "null",
+        }
+    }
+}
+
+type Scanned<T> = Result<T, DecodeError>;
+
+impl<'a> Scanner<'a> {
+    pub(crate) fn new(text: &'a str) -> Self {
+        Self { text, at: 0, depth: 0 }
+    }
+
+    fn byte(&self) -> Option<u8> {
+        self.text.as_bytes().get(self.at).copied()
+    }
+
+    fn skip_space(&mut self) {
+        while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.byte() {
+            self.at += 1;
+        }
+    }
+
+    fn unexpected(&self, context: &str) -> DecodeError {
+        DecodeError::Syntax(match self.byte() {
+            None => "unexpected end of JSON input".to_owned(),
+            Some(byte) => format!("invalid character {} {context}", shown(byte)),
+        })
+    }
+
+    /// What the next value is. Words (`true`, `null`) are consumed, everything else begins here.
+    pub(crate) fn begin(&mut self) -> Scanned<Begins> {
+        self.skip_space();
+        match self.byte() {
+            Some(b'{') => Ok(Begins::Object),
+            Some(b'[') => Ok(Begins::List),
+            Some(b'"') => Ok(Begins::String),
+            Some(b'-' | b'0'..=b'9') => Ok(Begins::Number),
+            Some(b't') => self.word("true").map(|()| Begins::Bool(true)),
+            Some(b'f') => self.word("false").map(|()| Begins::Bool(false)),
+            Some(b'n') => self.word("null").map(|()| Begins::Null),
+            _ => Err(self.unexpected("looking for beginning of value")),
+        }
+    }
+
+    fn word(&mut self, word: &str) -> Scanned<()> {
+        for expected in word.bytes() {
+            if self.byte() != Some(expected) {
+                return Err(self.unexpected(&format!("in literal {word} (expecting {})", shown(expected))));
+            }
+            self.at += 1;
+        }
+        Ok(())
+    }
+
+    /// Nothing but space may follow the document.
+    pub(crate) fn end(&mut self) -> Scanned<()> {
+        self.skip_space();
+        if self.at < self.text.len() { Err(self.unexpected("after top-level value")) } else { Ok(()) }
+    }
+
+    fn deeper(&mut self) -> Scanned<()> {
+        self.at += 1;
+        self.depth += 1;
+        if self.depth > MAX_DEPTH { Err(DecodeError::Syntax(format!("exceeded max depth of {MAX_DEPTH}"))) } else { Ok(()) }
+    }
+
+    /// Calls `member` for every key of the object that begins here; it must consume the value.
+    pub(crate) fn object(&mut self, mut member: impl FnMut(&mut Self, Cow<'a, str>) -> Scanned<()>) -> Scanned<()> {
+        self.deeper()?;
+        self.skip_space();
+        if self.byte() == Some(b'}') {
+            self.at += 1;
+            self.depth -= 1;
+            return Ok(());
+        }
+        loop {
+            self.skip_space();
+            if self.byte() != Some(b'"') {
+                return Err(self.unexpected("looking for beginning of object key string"));
+            }
+            let key = self.string()?;
+            self.skip_space();
+            if self.byte() != Some(b':') {
+                return Err(self.unexpected("after object key"));
+            }
+            self.at += 1;
+            member(self, key)?;
+            self.skip_space();
+            match self.byte() {
+                Some(b',') => self.at += 1,
+                Some(b'}') => {
+                    self.at += 1;
+                    self.depth -= 1;
+                    return Ok(());
+                }
+                _ => return Err(self.unexpected("after object key:value pair")),
+            }
+        }
+    }
+
+    /// Calls `item` for every item of the list that begins here; it must consume it.
+    pub(crate) fn list(&mut self, mut item: impl FnMut(&mut Self, usize) -> Scanned<()>) -> Scanned<()> {
+        self.deeper()?;
+        self.skip_space();
+        if self.byte() == Some(b']') {
+            self.at += 1;
+            self.depth -= 1;
+            return Ok(());
+        }
+        for index in 0.. {
+            item(self, index)?;
+            self.skip_space();
+            match self.byte() {
+                Some(b',') => self.at += 1,
+                Some(b']') => break,
+                _ => return Err(self.unexpected("after array element")),
+            }
+        }
+        self.at += 1;
+        self.depth -= 1;
+        Ok(())
+    }
+
+    /// The text of the number that begins here.
+    pub(crate) fn number(&mut self) -> Scanned<&'a str> {
+        let start = self.at;
+        if self.byte() == Some(b'-') {
+            self.at += 1;
+        }
+        match self.byte() {
+            Some(b'0') => self.at += 1,
+            Some(b'1'..=b'9') => self.digits(),
+            _ => return Err(self.unexpected("in numeric literal")),
+        }
+        if self.byte() == Some(b'.') {
+            self.at += 1;
+            self.some_digits("after decimal point in numeric literal")?;
+        }
+        if let Some(b'e' | b'E') = self.byte() {
+            self.at += 1;
+            if let Some(b'+' | b'-') = self.byte() {
+                self.at += 1;
+            }
+            self.some_digits("in exponent of numeric literal")?;
+        }
+        Ok(&self.text[start..self.at])
+    }
+
+    fn digits(&mut self) {
+        while self.byte().is_some_and(|byte| byte.is_ascii_digit()) {
+            self.at += 1;
+        }
+    }
+
+    fn some_digits(&mut self, context: &str) -> Scanned<()> {
+        if !self.byte().is_some_and(|byte| byte.is_ascii_digit()) {
+            return Err(self.unexpected(context));
+        }
+        self.digits();
+        Ok(())
+    }
+
+    /// The string that begins here, borrowed when it has no escapes.
+    pub(crate) fn string(&mut self) -> Scanned<Cow<'a, str>> {
+        self.at += 1;
+        let start = self.at;
+        let plain = self.run();
+        if self.byte() == Some(b'"') {
+            self.at += 1;
+            return Ok(Cow::Borrowed(plain));
+        }
+        let mut out = String::with_capacity(self.at - start + 16);
+        out.push_str(plain);
+        loop {
+            match self.byte() {
+                Some(b'"') => {
+                    self.at += 1;
+                    return Ok(Cow::Owned(out));
+                }
+                Some(b'\\') => {
+                    self.at += 1;
+                    out.push(self.escape()?);
+                }
+                _ => return Err(self.unexpected("in string literal")),
+            }
+            out.push_str(self.run());
+        }
+    }
+
+    /// Letters up to the next quote, backslash or control letter.
+    fn run(&mut self) -> &'a str {
+        let start = self.at;
+        let rest = &self.text.as_bytes()[start..];
+        let length = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1f)).unwrap_or(rest.len());
+        self.at += length;
+        &self.text[start..self.at]
+    }
+
+    fn escape(&mut self) -> Scanned<char> {
+        let letter = match self.byte() {
+            Some(b'"') => '"',
+            Some(b'\\') => '\\',
+            Some(b'/') => '/',
+            Some(b'b') => '\u{8}',
+            Some(b'f') => '\u{c}',
+            Some(b'n') => '\n',
+            Some(b'r') => '\r',
+            Some(b't') => '\t',
+            Some(b'u') => {
+                self.at += 1;
+                return self.unicode();
+            }
+            _ => return Err(self.unexpected("in string escape code")),
+        };
+        self.at += 1;
+        Ok(letter)
+    }
+
+    /// Four digits, or two times four that make a pair; a lone surrogate becomes U+FFFD.
+    fn unicode(&mut self) -> Scanned<char> {
+        let first = self.hex()?;
+        if (0xd800..0xdc00).contains(&first) && self.text[self.at..].starts_with("\\u") {
+            let before = self.at;
+            self.at += 2;
+            let second = self.hex()?;
+            if (0xdc00..0xe000).contains(&second) {
+                let code = 0x1_0000 + ((first - 0xd800) << 10) + (second - 0xdc00);
+                return Ok(char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER));
+            }
+            self.at = before;
+        }
+        Ok(char::from_u32(first).unwrap_or(char::REPLACEMENT_CHARACTER))
+    }
+
+    fn hex(&mut self) -> Scanned<u32> {
+        let mut code = 0;
+        for _ in 0..4 {
+            let digit = self.byte().and_then(|byte| char::from(byte).to_digit(16));
+            let Some(digit) = digit else { return Err(self.unexpected("in \\u hexadecimal character escape")) };
+            code = code * 16 + digit;
+            self.at += 1;
+        }
+        Ok(code)
+    }
+
+    /// Consumes the value that `begin` announced.
+    pub(crate) fn skip(&mut self, begins: Begins) -> Scanned<()> {
+        match begins {
+            Begins::Bool(_) | Begins::Null => Ok(()),
+            Begins::String => self.string().map(drop),
+            Begins::Number => self.number().map(drop),
+            Begins::List => self.list(|scanner, _| {
+                let begins = scanner.begin()?;
+                scanner.skip(begins)
+            }),
+            Begins::Object => self.object(|scanner, _| {
+                let begins = scanner.begin()?;
+                scanner.skip(begins)
+            }),
+        }
+    }
+
+    /// The value that `begin` announced, whatever it is.
+    pub(crate) fn any(&mut self, begins: Begins) -> Scanned<Tree> {
+        Ok(match begins {
+            Begins::Null => Tree::Null,
+            Begins::Bool(value) => Tree::Bool(value),
+            Begins::String => Tree::String(self.string()?.into_owned()),
+            Begins::Number => {
+                let text = self.number()?;
+                Tree::Number(number(text).ok_or_else(|| DecodeError::Value(format!("number {text} is out of range")))?)
+            }
+            Begins::List => {
+                let mut items = Vec::new();
+                self.list(|scanner, _| {
+                    let begins = scanner.begin()?;
+                    items.push(scanner.any(begins)?);
+                    Ok(())
+                })?;
+                Tree::Array(items)
+            }
+            Begins::Object => {
+                let mut members = serde_json::Map::new();
+                self.object(|scanner, key| {
+                    let begins = scanner.begin()?;
+                    members.insert(key.into_owned(), scanner.any(begins)?);
+                    Ok(())
+                })?;
+                Tree::Object(members)
+            }
+        })
+    }
+}
+
+/// A number as the tree holds it: whole when it is written so and fits, else floating.
+pub(crate) fn number(text: &str) -> Option<Number> {
+    if let Ok(whole) = text.parse::<i64>() {
+        return Some(whole.into());
+    }
+    if let Ok(whole) = text.parse::<u64>() {
+        return Some(whole.into());
+    }
+    Number::from_f64(text.parse().ok()?)
+}
+
+/// A byte as Go's parser names it.
+fn shown(byte: u8) -> String {
+    match byte {
+        b'\'' => r"'\''".to_owned(),
+        b'"' => "'\"'".to_owned(),
+        other => {
+            let quoted = crate::status::quoted(&char::from(other).to_string());
+            format!("'{}'", &quoted[1..quoted.len() - 1])
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! Finding rows of the table.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use sha2::{Digest as _, Sha256};
+
+use crate::facts::{Group, Resource, Type};
+use crate::generated::{GROUPS, RESOURCES, TYPES};
+
+/// Every served built-in resource, groups in discovery order, resources by name.
+#[must_use]
+pub fn resources() -> &'static [Resource] {
+    RESOURCES
+}
+
+/// The resource with this plural, for example `resource("", "v1", "pods")`.
+#[must_use]
+pub fn resource(group: &str, version: &str, plural: &str) -> Option<&'static Resource> {
+    RESOURCES.iter().find(|row| row.plural == plural && row.group == group && row.version == version)
+}
+
+/// The resource whose objects are of this kind, for example `resource_by_kind("apps", "v1", "Deployment")`.
+#[must_use]
+pub fn resource_by_kind(group: &str, version: &str, kind: &str) -> Option<&'static Resource> {
+    RESOURCES.iter().find(|row| row.kind == kind && row.group == group && row.version == version)
+}
+
+/// The type with this full name, for example `io.k8s.api.core.v1.Pod`.
+#[must_use]
+pub fn type_named(name: &str) -> Option<&'static Type> {
+    TYPES.binary_search_by(|known| known.name.cmp(name)).ok().map(|found| TYPES[found])
+}
+
+/// The served groups in discovery order, each with its versions, the preferred one first.
+#[must_use]
+pub fn groups() -> &'static [Group] {
+    GROUPS
+}
+
+/// What discovery shows as `storageVersionHash` of a kind that is stored in this version: 8 bytes
+/// of a SHA-256 in base64.
+#[must_use]
+pub fn storage_version_hash(group: &str, version: &str, kind: &str) -> String {
+    let hash = Sha256::digest(format!("{group}/{version}/{kind}"));
+    STANDARD.encode(&hash[..8])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_resource_is_found_by_plural_and_by_kind() {
+        let pods = resource("", "v1", "pods").expect("pods are served");
+        assert_eq!((pods.kind, pods.namespaced, pods.stored), ("Pod", true, true));
+        assert_eq!(pods.subresource("eviction").map(|sub| (sub.group, sub.kind)), Some(("policy", "Eviction")));
+        let budgets = resource_by_kind("policy", "v1", "PodDisruptionBudget").expect("budgets are served");
+        assert_eq!((budgets.plural, budgets.short_names), ("poddisruptionbudgets", ["pdb"].as_slice()));
+        assert!(resource("policy", "v1beta1", "poddisruptionbudgets").is_none());
+        assert!(!resource("authentication.k8s.io", "v1", "tokenreviews").expect("served").stored);
+    }
+
+    #[test]
+    fn types_and_their_fields_are_sorted_for_searching() {
+        assert!(TYPES.is_sorted_by(|a, b| a.name < b.name));
+        for known in TYPES {
+            for field in known.fields {
+                assert_eq!(known.field(field.name).map(|found| found.name), Some(field.name), "{}", known.name);
+            }
+        }
+    }
+
+    #[test]
+    fn storage_version_hashes_are_those_of_a_recorded_server() {
+        for (group, version, kind, hash) in [
+            ("", "v1", "Pod", "xPOwRZ+Yhw8="),
+            ("policy", "v1", "PodDisruptionBudget", "EVWiDmWqyJw="),
+            ("batch", "v1", "CronJob", "sd5LIXh4Fjs="),
+        ] {
+            assert_eq!(storage_version_hash(group, version, kind), hash);
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! One condition of a label selector.
+
+use std::fmt;
+
+use super::{Labels, SelectorError};
+use crate::names;
+use crate::status::FieldError;
+
+/// How a requirement compares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operator {
+    /// The label has this value.
+    Equals,
+    /// The same, written `==`.
+    DoubleEquals,
+    /// The label is absent or has another value.
+    NotEquals,
+    /// The label has one of the values.
+    In,
+    /// The label is absent or has none of the values.
+    NotIn,
+    /// The label is there.
+    Exists,
+    /// The label is not there.
+    DoesNotExist,
+    /// The label is a larger whole number.
+    GreaterThan,
+    /// The label is a smaller whole number.
+    LessThan,
+}
+
+/// One condition on one label.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Requirement {
+    key: Box<str>,
+    operator: Operator,
+    /// Sorted, each once.
+    values: Box<[Box<str>]>,
+    /// The value of `GreaterThan` and `LessThan`.
+    number: i64,
+}
+
+impl Requirement {
+    /// Checks and compiles a condition. The error names what is wrong as the API does.
+    pub fn new(key: &str, operator: Operator, values: Vec<String>) -> Result<Self, SelectorError> {
+        let mut faults: Vec<FieldError> = key_fault(key, "key").into_iter().collect();
+        let mut number = 0;
+        match operator {
+            Operator::In | Operator::NotIn if values.is_empty() => {
+                faults.push(FieldError::invalid("values", &list(&values), "for 'in', 'notin' operators, values set can't be empty"));
+            }
+            Operator::Exists | Operator::DoesNotExist if !values.is_empty() => {
+                faults.push(FieldError::invalid("values", &list(&values), "values set must be empty for exists and does not exist"));
+            }
+            Operator::GreaterThan | Operator::LessThan => {
+                for (index, value) in values.iter().enumerate() {
+                    match value.parse() {
+                        Ok(parsed) => number = parsed,
+                        Err(_) => faults.push(FieldError::invalid(
+                            format!("values[{index}]"),
+                            &value.as_str().into(),
+                            "for 'Gt', 'Lt' operators, the value must be an integer",
+                        )),
+                    }
+                }
+            }
+            _ => {}
+        }
+        for (index, value) in values.iter().enumerate() {
+            let texts = names::label_value(value);
+            if !texts.is_empty() {
+                faults.push(FieldError::invalid(format!("values[{index}][{key}]"), &value.as_str().into(), texts.join("; ")));
+            }
+        }
+        if !faults.is_empty() {
+            return Err(aggregate(&faults));
+        }
+        let mut values: Vec<Box<str>> = values.into_iter().map(String::into_boxed_str).collect();
+        values.sort_unstable();
+        values.dedup();
+        Ok(Self { key: key.into(), operator, values: values.into_boxed_slice(), number })
+    }
+
+    /// The label that it looks at.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// How it compares.
+    #[must_use]
+    pub fn operator(&self) -> Operator {
+        self.operator
+    }
+
+    /// What it compares with; sorted.
+    #[must_use]
+    pub fn values(&self) -> &[Box<str>] {
+        &self.values
+    }
+
+    /// True when the labels fulfil it.
+    #[must_use]
+    pub fn matches(&self, labels: &(impl Labels + ?Sized)) -> bool {
+        let value = labels.label(&self.key);
+        match self.operator {
+            Operator::Equals | Operator::DoubleEquals | Operator::In => value.is_some_and(|value| self.holds(value)),
+            Operator::NotEquals | Operator::NotIn => !value.is_some_and(|value| self.holds(value)),
+            Operator::Exists => value.is_some(),
+            Operator::DoesNotExist => value.is_none(),
+            Operator::GreaterThan => value.and_then(parse_number).is_some_and(|number| number > self.number),
+            Operator::LessThan => value.and_then(parse_number).is_some_and(|number| number < self.number),
+        }
+    }
+
+    fn holds(&self, value: &str) -> bool {
+        match &*self.values {
+            [only] => **only == *value,
+            several => several.binary_search_by(|known| (**known).cmp(value)).is_ok(),
+        }
+    }
+}
+
+impl fmt::Display for Requirement {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let joined = self.values.join(",");
+        let key = &self.key;
+        match self.operator {
+            Operator::Exists => write!(out, "{key}"),
+            Operator::DoesNotExist => write!(out, "!{key}"),
+            Operator::Equals => write!(out, "{key}={joined}"),
+            Operator::DoubleEquals => write!(out, "{key}=={joined}"),
+            Operator::NotEquals => write!(out, "{key}!={joined}"),
+            Operator::In => write!(out, "{key} in ({joined})"),
+            Operator::NotIn => write!(out, "{key} notin ({joined})"),
+            Operator::GreaterThan => write!(out, "{key}>{joined}"),
+            Operator::LessThan => write!(out, "{key}<{joined}"),
+        }
+    }
+}
+
+/// What is wrong with a label's key, at this place.
+pub(super) fn key_fault(key: &str, place: &str) -> Option<FieldError> {
+    let texts = names::qualified_name(key);
+    (!texts.is_empty()).then(|| FieldError::invalid(place, &key.into(), texts.join("; ")))
+}
+
+fn parse_number(value: &str) -> Option<i64> {
+    value.parse().ok()
+}
+
+fn list(values: &[String]) -> crate::Tree {
+    values.iter().map(String::as_str).collect()
+}
+
+fn aggregate(faults: &[FieldError]) -> SelectorError {
+    let mut texts: Vec<String> = Vec::new();
+    for text in faults.iter().map(FieldError::to_string) {
+        if !texts.contains(&text) {
+            texts.push(text);
+        }
+    }
+    SelectorError(if texts.len() == 1 { texts.remove(0) } else { format!("[{}]", texts.join(", ")) })
+}

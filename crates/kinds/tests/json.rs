@@ -1,0 +1,207 @@
+//! What the JSON codec does to bytes, as tables.
+
+use exeunt_kinds as kinds;
+use exeunt_kinds::facts::Type;
+use exeunt_kinds::json;
+
+fn ty(name: &str) -> &'static Type {
+    kinds::type_named(name).unwrap_or_else(|| panic!("there is no type {name}"))
+}
+
+const POD: &str = "io.k8s.api.core.v1.Pod";
+const BUDGET: &str = "io.k8s.api.policy.v1.PodDisruptionBudget";
+const EVICTION: &str = "io.k8s.api.policy.v1.Eviction";
+const LEASE: &str = "io.k8s.api.coordination.v1.Lease";
+const CONFIG_MAP: &str = "io.k8s.api.core.v1.ConfigMap";
+const SECRET: &str = "io.k8s.api.core.v1.Secret";
+const CRD: &str = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceDefinition";
+
+/// Decodes and encodes again.
+fn through(name: &str, text: &str) -> String {
+    let decoded = json::decode(text.as_bytes(), ty(name)).unwrap_or_else(|error| panic!("{text}: {error}"));
+    String::from_utf8(json::encode(&decoded.tree, ty(name))).expect("text")
+}
+
+fn refused(name: &str, text: &str) -> String {
+    json::decode(text.as_bytes(), ty(name)).expect_err(text).to_string()
+}
+
+fn warned(name: &str, text: &str) -> Vec<String> {
+    json::decode(text.as_bytes(), ty(name)).expect(text).warnings
+}
+
+#[test]
+fn members_get_the_order_of_the_wire_and_what_is_always_written_is_written() {
+    for (name, text, wire) in [
+        (
+            POD,
+            r#"{"status":{"phase":"Running"},"spec":{"containers":[{"image":"i","name":"c"}],"volumes":[]},"metadata":{"uid":"u","name":"p"},"apiVersion":"v1","kind":"Pod"}"#,
+            r#"{"kind":"Pod","apiVersion":"v1","metadata":{"name":"p","uid":"u"},"spec":{"containers":[{"name":"c","image":"i","resources":{}}]},"status":{"phase":"Running"}}"#,
+        ),
+        (
+            POD,
+            r#"{"status":{"conditions":[{"status":"True","type":"Ready","lastTransitionTime":"2026-01-02T03:04:05.9+01:00"}]}}"#,
+            r#"{"metadata":{},"spec":{"containers":null},"status":{"conditions":[{"type":"Ready","status":"True","lastProbeTime":null,"lastTransitionTime":"2026-01-02T02:04:05Z"}]}}"#,
+        ),
+        (
+            BUDGET,
+            r#"{"spec":{"minAvailable":"50%","selector":{}}}"#,
+            r#"{"metadata":{},"spec":{"minAvailable":"50%","selector":{}},"status":{"disruptionsAllowed":0,"currentHealthy":0,"desiredHealthy":0,"expectedPods":0}}"#,
+        ),
+        (
+            EVICTION,
+            r#"{"metadata":null,"deleteOptions":{"gracePeriodSeconds":0}}"#,
+            r#"{"metadata":{},"deleteOptions":{"gracePeriodSeconds":0}}"#,
+        ),
+        (
+            CONFIG_MAP,
+            r#"{"data":{"b":"<&>\u2028é","a":null}}"#,
+            "{\"metadata\":{},\"data\":{\"a\":\"\",\"b\":\"\\u003c\\u0026\\u003e\\u2028é\"}}",
+        ),
+        (
+            LEASE,
+            r#"{"spec":{"renewTime":"2026-01-02T03:04:05.123456Z"}}"#,
+            r#"{"metadata":{},"spec":{"renewTime":"2026-01-02T03:04:05.123456Z"}}"#,
+        ),
+        (
+            POD,
+            r#"{"spec":{"containers":[{"name":"c","resources":{"limits":{"cpu":0.5,"memory":"1024Mi"}}}]}}"#,
+            r#"{"metadata":{},"spec":{"containers":[{"name":"c","resources":{"limits":{"cpu":"500m","memory":"1Gi"}}}]},"status":{}}"#,
+        ),
+    ] {
+        assert_eq!(through(name, text), wire);
+        assert_eq!(through(name, wire), wire, "the wire form is stable");
+    }
+}
+
+#[test]
+fn schemas_keep_their_unions() {
+    let text = r#"{"metadata":{},"spec":{"group":"g","names":{"plural":"p","kind":"K"},"scope":"Namespaced","versions":[{"name":"v1","served":true,"storage":true,"schema":{"openAPIV3Schema":{"type":"object","maximum":1,"default":{"z":[1,null]},"items":{"type":"string"},"properties":{"a":{"additionalProperties":false},"b":{"additionalProperties":{"type":"string"},"items":[{"type":"string"}]}},"x-kubernetes-preserve-unknown-fields":true}}}]},"status":{"conditions":null,"acceptedNames":{"plural":"","kind":""},"storedVersions":null}}"#;
+    assert_eq!(through(CRD, text), text);
+    assert_eq!(
+        warned(CRD, &text.replace(r#""a":{"#, r#""a":{"nope":1,"#)),
+        [r#"unknown field "spec.versions[0].schema.openAPIV3Schema.properties.a.nope""#]
+    );
+}
+
+#[test]
+fn unknown_and_duplicate_fields_are_reported_where_they_stand() {
+    assert_eq!(
+        warned(BUDGET, r#"{"metadata":{"name":"a"},"spec":{"minAvailable":1,"minAvailable":2,"min":3},"extra":true}"#),
+        [r#"duplicate field "spec.minAvailable""#, r#"unknown field "spec.min""#, r#"unknown field "extra""#]
+    );
+    assert_eq!(
+        warned(POD, r#"{"spec":{"containers":[{"name":"a"},{"Name":"b"}]},"metadata":{"labels":{"x":"1","x":"2"}}}"#),
+        [r#"unknown field "spec.containers[1].Name""#, r#"duplicate field "metadata.labels.x""#]
+    );
+    assert_eq!(through(BUDGET, r#"{"spec":{"maxUnavailable":1,"maxUnavailable":2}}"#), through(BUDGET, r#"{"spec":{"maxUnavailable":2}}"#));
+}
+
+#[test]
+fn values_of_the_wrong_type_are_refused_by_field() {
+    for (name, text, error) in [
+        (
+            EVICTION,
+            r#"{"deleteOptions":{"gracePeriodSeconds":"5"}}"#,
+            "json: cannot unmarshal string into Go struct field DeleteOptions.deleteOptions.gracePeriodSeconds of type int64",
+        ),
+        (
+            EVICTION,
+            r#"{"deleteOptions":{"gracePeriodSeconds":1.5}}"#,
+            "json: cannot unmarshal number 1.5 into Go struct field DeleteOptions.deleteOptions.gracePeriodSeconds of type int64",
+        ),
+        (
+            EVICTION,
+            r#"{"deleteOptions":[]}"#,
+            "json: cannot unmarshal array into Go struct field Eviction.deleteOptions of type v1.DeleteOptions",
+        ),
+        (
+            BUDGET,
+            r#"{"spec":{"minAvailable":2147483648}}"#,
+            "json: cannot unmarshal number 2147483648 into Go struct field PodDisruptionBudgetSpec.spec.minAvailable of type int32",
+        ),
+        (CONFIG_MAP, r#"{"data":{"k":5}}"#, "json: cannot unmarshal number into Go struct field ConfigMap.data of type string"),
+        (CONFIG_MAP, r#"{"data":"x"}"#, "json: cannot unmarshal string into Go struct field ConfigMap.data of type map[string]string"),
+        (CONFIG_MAP, r#"{"binaryData":{"k":"%%"}}"#, "illegal base64 data at input byte 0"),
+        (SECRET, r#"{"data":{"a":"not base64!"}}"#, "illegal base64 data at input byte 3"),
+        (
+            LEASE,
+            r#"{"spec":{"renewTime":"2026-01-02T03:04:05Z"}}"#,
+            r#"parsing time "2026-01-02T03:04:05Z" as "2006-01-02T15:04:05.000000Z07:00": cannot parse "Z" as ".000000""#,
+        ),
+        (
+            POD,
+            r#"{"metadata":{"creationTimestamp":"yesterday"}}"#,
+            r#"parsing time "yesterday" as "2006-01-02T15:04:05Z07:00": cannot parse "yesterday" as "2006""#,
+        ),
+        (POD, r#"{"metadata":{"creationTimestamp":"2026-13-02T03:04:05Z"}}"#, r#"parsing time "2026-13-02T03:04:05Z": month out of range"#),
+    ] {
+        assert_eq!(refused(name, text), error);
+    }
+}
+
+#[test]
+fn what_is_no_json_is_refused_in_the_words_of_go() {
+    for (text, error) in [
+        ("rubbish", "invalid character 'r' looking for beginning of value"),
+        ("", "unexpected end of JSON input"),
+        ("{", "unexpected end of JSON input"),
+        (r#"{"kind":"Pod""#, "unexpected end of JSON input"),
+        (r#"{kind:1}"#, "invalid character 'k' looking for beginning of object key string"),
+        (r#"{"kind" 1}"#, "invalid character '1' after object key"),
+        (r#"{"kind":"Pod" 1}"#, "invalid character '1' after object key:value pair"),
+        (r#"{"kind":"Pod"} x"#, "invalid character 'x' after top-level value"),
+        (r#"{"kind":nul}"#, "invalid character '}' in literal null (expecting 'l')"),
+        ("{\"kind\":\"a\nb\"}", r"invalid character '\n' in string literal"),
+    ] {
+        assert_eq!(refused(POD, text), error, "{text}");
+    }
+    let deep = format!(r#"{{"x":{}"#, "[".repeat(100_000));
+    assert!(refused(POD, &deep).starts_with("exceeded max depth"));
+}
+
+#[test]
+fn bytes_that_are_no_utf_8_become_replacement_letters() {
+    let decoded = json::decode(b"{\"data\":{\"a\":\"\xff\"}}", ty(CONFIG_MAP)).expect("decodes");
+    assert_eq!(decoded.tree["data"]["a"], "\u{fffd}");
+    assert_eq!(through(CONFIG_MAP, r#"{"data":{"a":"\ud83d\ude00\ud83d"}}"#), "{\"metadata\":{},\"data\":{\"a\":\"😀\u{fffd}\"}}");
+}
+
+#[test]
+fn kind_and_version_are_read_without_the_rest() {
+    let peek =
+        |text: &str| json::peek_type_meta(text.as_bytes()).map(|found| (found.api_version, found.kind)).map_err(|error| error.to_string());
+    assert_eq!(peek(r#"{"spec":{"kind":"no"},"kind":"Pod","apiVersion":"v1"}"#), Ok(("v1".into(), "Pod".into())));
+    assert_eq!(peek("null"), Ok((String::new(), String::new())));
+    assert_eq!(
+        peek("rubbish"),
+        Err("couldn't get version/kind; json parse error: invalid character 'r' looking for beginning of value".into())
+    );
+    assert_eq!(
+        peek("[]"),
+        Err(r#"couldn't get version/kind; json parse error: json: cannot unmarshal array into Go value of type struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }"#.into())
+    );
+}
+
+#[test]
+fn a_patched_tree_is_checked_and_brought_into_form_like_a_decoded_one() {
+    let mut tree = serde_json::json!({"spec": {"minAvailable": 1, "nope": 1, "selector": null}, "x": 1});
+    assert_eq!(json::normalize(&mut tree, ty(BUDGET)), Ok(vec![r#"unknown field "x""#.into(), r#"unknown field "spec.nope""#.into()]));
+    assert_eq!(tree, serde_json::json!({"spec": {"minAvailable": 1}}));
+    let mut tree = serde_json::json!({"spec": 1});
+    let error = json::normalize(&mut tree, ty(BUDGET)).expect_err("a number is no spec").to_string();
+    assert_eq!(error, "json: cannot unmarshal number into Go struct field PodDisruptionBudget.spec of type v1.PodDisruptionBudgetSpec");
+}
+
+#[test]
+fn absent_null_and_empty_are_equal_where_the_type_does_not_tell_them_apart() {
+    for (name, one, other, same) in [
+        (POD, serde_json::json!({"metadata": {"labels": {}}}), serde_json::json!({"spec": {"containers": []}}), true),
+        (POD, serde_json::json!({"spec": {"hostNetwork": false}}), serde_json::json!({}), true),
+        (POD, serde_json::json!({"spec": {"automountServiceAccountToken": false}}), serde_json::json!({}), false),
+        (BUDGET, serde_json::json!({"spec": {"selector": {}}}), serde_json::json!({"spec": {}}), false),
+        (CONFIG_MAP, serde_json::json!({"data": {"a": "1"}}), serde_json::json!({"data": {"a": "2"}}), false),
+    ] {
+        assert_eq!(json::equal(&one, &other, ty(name)), same, "{one} {other}");
+    }
+}

@@ -1,0 +1,124 @@
+//! The small judgements that many fields share: numbers in a range, one of a set of words,
+//! numbers or percentages, quantities.
+
+use kinds::{
+    Tree, names,
+    quantity::Quantity,
+    status::{FieldError, FieldFault},
+};
+
+use super::meta::invalid_text;
+use super::path::Path;
+use crate::tree::at;
+
+/// A collector of faults.
+pub(crate) type Faults = Vec<FieldError>;
+
+/// Refuses numbers below zero. Absent is sound.
+pub(crate) fn nonnegative(tree: &Tree, field: &str, path: &Path<'_>, out: &mut Faults) {
+    let value = at(tree, &[field]);
+    if value.as_i64().is_some_and(|number| number < 0) {
+        out.push(FieldError::invalid(path.child(field), value, "must be greater than or equal to 0"));
+    }
+}
+
+/// Refuses numbers below one. Absent is sound.
+pub(crate) fn positive(tree: &Tree, field: &str, path: &Path<'_>, out: &mut Faults) {
+    let value = at(tree, &[field]);
+    if value.as_i64().is_some_and(|number| number <= 0) {
+        out.push(FieldError::invalid(path.child(field), value, "must be greater than 0"));
+    }
+}
+
+/// Refuses port numbers out of range. Absent counts as 0.
+pub(crate) fn port_number(number: i64, path: &Path<'_>, out: &mut Faults) {
+    if !(1..=65535).contains(&number) {
+        out.push(FieldError::invalid(path, &Tree::from(number), "must be between 1 and 65535, inclusive"));
+    }
+}
+
+/// Refuses ports that are neither a number in range nor a port name.
+pub(crate) fn port_number_or_name(port: &Tree, path: &Path<'_>, out: &mut Faults) {
+    match port.as_str() {
+        Some(name) => out.extend(names::port_name(name).into_iter().map(|fault| invalid_text(path, name, fault))),
+        None => port_number(port.as_i64().unwrap_or_default(), path, out),
+    }
+}
+
+/// Refuses a word that is not among the supported ones. Absent counts as the empty word.
+pub(crate) fn one_of(tree: &Tree, field: &str, supported: &[&str], path: &Path<'_>, out: &mut Faults) {
+    let value = crate::tree::text(tree, &[field]);
+    if !supported.contains(&value) {
+        out.push(FieldError::not_supported(path.child(field), &Tree::from(value), supported));
+    }
+}
+
+/// The same, but absent is sound.
+pub(crate) fn one_of_if_set(tree: &Tree, field: &str, supported: &[&str], path: &Path<'_>, out: &mut Faults) {
+    if !at(tree, &[field]).is_null() {
+        one_of(tree, field, supported, path, out);
+    }
+}
+
+/// Refuses an absent or empty word where one must be, and one that is not supported.
+pub(crate) fn required_one_of(tree: &Tree, field: &str, supported: &[&str], path: &Path<'_>, out: &mut Faults) {
+    if crate::tree::text(tree, &[field]).is_empty() {
+        out.push(FieldError::required(path.child(field), ""));
+    } else {
+        one_of(tree, field, supported, path, out);
+    }
+}
+
+/// The number of a text like `25%`. Beyond what fits it is the largest number.
+pub(crate) fn percent(text: &str) -> Option<u64> {
+    let digits = text.strip_suffix('%')?;
+    names::percent(text).is_empty().then(|| digits.parse().unwrap_or(u64::MAX))
+}
+
+/// Refuses what is neither a number from zero nor a percentage. Absent is sound.
+pub(crate) fn number_or_percent(value: &Tree, path: &Path<'_>, out: &mut Faults) {
+    if let Some(text) = value.as_str() {
+        out.extend(names::percent(text).into_iter().map(|fault| invalid_text(path, text, fault)));
+    } else if value.as_i64().is_some_and(|number| number < 0) {
+        out.push(FieldError::invalid(path, value, "must be greater than or equal to 0"));
+    }
+}
+
+/// Refuses percentages above a hundred.
+pub(crate) fn at_most_all(value: &Tree, path: &Path<'_>, out: &mut Faults) {
+    if value.as_str().and_then(percent).is_some_and(|percent| percent > 100) {
+        out.push(FieldError::invalid(path, value, "must not be greater than 100%"));
+    }
+}
+
+/// A quantity; none when the text is no quantity.
+pub(crate) fn quantity(value: &Tree) -> Option<Quantity> {
+    value.as_str().and_then(|text| Quantity::parse(text).ok())
+}
+
+/// Refuses a quantity below zero.
+pub(crate) fn nonnegative_quantity(value: &Tree, path: &Path<'_>, out: &mut Faults) {
+    if quantity(value).is_some_and(Quantity::is_negative) {
+        out.push(FieldError::invalid(path, value, "must be greater than or equal to 0"));
+    }
+}
+
+/// Refuses a change of a field that must stay what it was.
+pub(crate) fn immutable(new: &Tree, old: &Tree, path: &Path<'_>, out: &mut Faults) {
+    if !super::same(new, old) {
+        out.push(FieldError::invalid(path, new, "field is immutable"));
+    }
+}
+
+/// A fault of too many items.
+pub(crate) fn too_many(path: &Path<'_>, count: usize, limit: usize) -> FieldError {
+    FieldError { fault: FieldFault::TooMany, field: path.to_string(), body: format!("Too many: {count}: must have at most {limit} items") }
+}
+
+/// True for an IPv4 or IPv6 address as the API takes it.
+pub(crate) fn is_ip(text: &str) -> bool {
+    text.parse::<std::net::IpAddr>().is_ok()
+}
+
+/// The fault of an address that is none.
+pub(crate) const NOT_AN_IP: &str = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";

@@ -1,0 +1,101 @@
+//! `Namespace`: carries its own name as a label, and goes only after its content.
+
+use kinds::{Tree, names, status::FieldError};
+
+use super::meta::invalid_text;
+use super::path::Path;
+use super::{Context, Strategy};
+use crate::tree::{at, carry, list, put, text};
+
+pub(crate) struct Namespace;
+
+/// The label that every namespace carries.
+const NAME_LABEL: &str = "kubernetes.io/metadata.name";
+
+impl Strategy for Namespace {
+    fn default(&self, object: &mut Tree) {
+        let name = text(object, &["metadata", "name"]).to_owned();
+        if !name.is_empty() {
+            put(object, &["metadata", "labels", NAME_LABEL], name);
+        }
+    }
+
+    fn name_faults(&self, name: &str) -> Vec<String> {
+        names::dns_label(name)
+    }
+
+    fn prepare_create(&self, _context: &Context<'_>, object: &mut Tree) {
+        put(object, &["status", "phase"], "Active");
+        let mut finalizers = list(object, &["spec", "finalizers"]).to_vec();
+        if !finalizers.iter().any(|finalizer| finalizer.as_str() == Some("kubernetes")) {
+            finalizers.push(Tree::from("kubernetes"));
+        }
+        put(object, &["spec", "finalizers"], finalizers);
+        self.default(object);
+    }
+
+    fn prepare_update(&self, context: &Context<'_>, new: &mut Tree, old: &Tree) {
+        match context.subresource {
+            "finalize" => carry(old, new, &["status"]),
+            "status" => {}
+            // The finalizers of the specification have a subresource of their own.
+            _ => carry(old, new, &["spec", "finalizers"]),
+        }
+    }
+
+    fn validate_create(&self, _context: &Context<'_>, object: &Tree) -> Vec<FieldError> {
+        finalizers(object)
+    }
+
+    fn validate_update(&self, context: &Context<'_>, new: &Tree, _old: &Tree) -> Vec<FieldError> {
+        match context.subresource {
+            "finalize" => finalizers(new),
+            "status" => {
+                let phase = text(new, &["status", "phase"]);
+                let is_deleted = !at(new, &["metadata", "deletionTimestamp"]).is_null();
+                let expected = if is_deleted { "Terminating" } else { "Active" };
+                if phase == expected {
+                    return Vec::new();
+                }
+                let detail = if is_deleted {
+                    "may only be 'Terminating' if `deletionTimestamp` is not empty"
+                } else {
+                    "may only be 'Active' if `deletionTimestamp` is empty"
+                };
+                vec![invalid_text("status.phase", phase, detail)]
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn fields(&self) -> &'static [&'static str] {
+        &["status.phase"]
+    }
+
+    fn selectable(&self, object: &Tree, field: &str) -> String {
+        super::text_at(object, field)
+    }
+
+    fn field_alias(&self, field: &str) -> Option<&'static str> {
+        (field == "name").then_some("metadata.name")
+    }
+
+    fn field_refusal(&self, field: &str) -> String {
+        format!("field label not supported: {field}")
+    }
+}
+
+fn finalizers(object: &Tree) -> Vec<FieldError> {
+    let path = Path::root("spec.finalizers");
+    let mut out = Vec::new();
+    for (index, finalizer) in list(object, &["spec", "finalizers"]).iter().enumerate() {
+        let name = finalizer.as_str().unwrap_or_default();
+        let path = path.index(index);
+        let faults = names::qualified_name(name);
+        if faults.is_empty() && name != "kubernetes" && !name.contains('/') {
+            out.push(invalid_text(path, name, "name is neither a standard finalizer name nor is it fully qualified"));
+        }
+        out.extend(faults.into_iter().map(|fault| invalid_text(path, name, fault)));
+    }
+    out
+}

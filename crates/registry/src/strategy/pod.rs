@@ -1,0 +1,200 @@
+//! `Pod`: what it gets when it is made, and the little of it that may change afterwards.
+//!
+//! Read next: [`update`] for the rules of changes.
+
+mod update;
+
+use kinds::{Tree, status::FieldError};
+
+use super::checks::Faults;
+use super::meta::invalid_text;
+use super::path::Path;
+use super::{Context, Strategy, podspec};
+use crate::tree::{at, carry, flag, int, list, put, take, text};
+
+pub(crate) struct Pod;
+
+/// The annotation with which a client says which pods a controller should delete first.
+const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
+/// The annotation of pods that a node agent runs from a file.
+const MIRROR: &str = "kubernetes.io/config.mirror";
+
+impl Strategy for Pod {
+    fn default(&self, object: &mut Tree) {
+        podspec::pod_defaults(object);
+        agree_on_addresses(object);
+    }
+
+    fn has_generation(&self) -> bool {
+        true
+    }
+
+    fn prepare_create(&self, context: &Context<'_>, object: &mut Tree) {
+        put(object, &["status", "phase"], "Pending");
+        let class = podspec::qos_class(at(object, &["spec"]));
+        put(object, &["status", "qosClass"], class);
+        if !list(object, &["spec", "schedulingGates"]).is_empty() {
+            let gated = serde_json::json!({
+                "type": "PodScheduled",
+                "status": "False",
+                "lastTransitionTime": context.now_text(),
+                "reason": "SchedulingGated",
+                "message": "Scheduling is blocked due to non-empty scheduling gates",
+            });
+            put(object, &["status", "conditions"], vec![gated]);
+        }
+    }
+
+    fn validate_create(&self, _context: &Context<'_>, object: &Tree) -> Vec<FieldError> {
+        let mut out = Vec::new();
+        metadata_and_spec(object, &mut out);
+        if !list(object, &["spec", "ephemeralContainers"]).is_empty() {
+            out.push(FieldError::forbidden("spec.ephemeralContainers", "cannot be set on create"));
+        }
+        out
+    }
+
+    fn prepare_update(&self, context: &Context<'_>, new: &mut Tree, old: &Tree) {
+        match context.subresource {
+            "status" => prepare_status(new, old),
+            "ephemeralcontainers" => keep_only(new, old, &["spec", "ephemeralContainers"]),
+            "resize" => update::prepare_resize(new, old),
+            _ => {}
+        }
+    }
+
+    fn validate_update(&self, context: &Context<'_>, new: &Tree, old: &Tree) -> Vec<FieldError> {
+        let mut out = Vec::new();
+        match context.subresource {
+            "status" => update::status(new, old, &mut out),
+            "ephemeralcontainers" => {
+                metadata_and_spec(new, &mut out);
+                update::ephemeral_containers(new, old, &mut out);
+            }
+            "resize" => {
+                metadata_and_spec(new, &mut out);
+                update::resize(new, old, &mut out);
+            }
+            _ => {
+                metadata_and_spec(new, &mut out);
+                update::spec(new, old, &mut out);
+            }
+        }
+        out
+    }
+
+    fn fields(&self) -> &'static [&'static str] {
+        &[
+            "spec.nodeName",
+            "spec.restartPolicy",
+            "spec.schedulerName",
+            "spec.serviceAccountName",
+            "spec.hostNetwork",
+            "status.phase",
+            "status.podIP",
+            "status.podIPs",
+            "status.nominatedNodeName",
+        ]
+    }
+
+    fn selectable(&self, object: &Tree, field: &str) -> String {
+        match field {
+            "spec.hostNetwork" => flag(object, &["spec", "hostNetwork"]).to_string(),
+            "status.podIPs" => String::new(),
+            _ => super::text_at(object, field),
+        }
+    }
+
+    fn field_alias(&self, field: &str) -> Option<&'static str> {
+        (field == "spec.host").then_some("spec.nodeName")
+    }
+
+    fn field_refusal(&self, field: &str) -> String {
+        format!("field label not supported: {field}")
+    }
+
+    fn grace_seconds(&self, object: &Tree, requested: Option<i64>) -> Option<i64> {
+        let wanted = requested.or_else(|| int(object, &["spec", "terminationGracePeriodSeconds"])).unwrap_or_default();
+        let is_finished = matches!(text(object, &["status", "phase"]), "Failed" | "Succeeded");
+        // Nobody has to be asked to stop where nothing runs.
+        if text(object, &["spec", "nodeName"]).is_empty() || is_finished {
+            return Some(0);
+        }
+        Some(if wanted < 0 { 1 } else { wanted })
+    }
+
+    fn returns_deleted_object(&self) -> bool {
+        true
+    }
+}
+
+/// The single address and the list of addresses say the same, whichever of them was written.
+fn agree_on_addresses(object: &mut Tree) {
+    let single = text(object, &["status", "podIP"]).to_owned();
+    let first = list(object, &["status", "podIPs"]).first().map(|entry| text(entry, &["ip"]).to_owned()).unwrap_or_default();
+    if single.is_empty() && !first.is_empty() {
+        put(object, &["status", "podIP"], first);
+    } else if !single.is_empty() && single != first {
+        put(object, &["status", "podIPs"], vec![serde_json::json!({"ip": single})]);
+    }
+}
+
+/// Through this subresource only one part may change.
+fn keep_only(new: &mut Tree, old: &Tree, part: &[&str]) {
+    let changed = at(new, part).clone();
+    let (version, managed) = (at(new, &["metadata", "resourceVersion"]).clone(), at(new, &["metadata", "managedFields"]).clone());
+    *new = old.clone();
+    if changed.is_null() {
+        take(new, part);
+    } else {
+        put(new, part, changed);
+    }
+    for (field, value) in [("resourceVersion", version), ("managedFields", managed)] {
+        if !value.is_null() {
+            put(new, &["metadata", field], value);
+        }
+    }
+}
+
+fn prepare_status(new: &mut Tree, old: &Tree) {
+    // Old node agents corrupt owner references when they write a status.
+    carry(old, new, &["metadata", "ownerReferences"]);
+    if text(new, &["status", "qosClass"]).is_empty() {
+        carry(old, new, &["status", "qosClass"]);
+    }
+    if int(new, &["status", "observedGeneration"]).unwrap_or_default() == 0 {
+        carry(old, new, &["status", "observedGeneration"]);
+    }
+    let before = list(old, &["status", "conditions"]);
+    for condition in crate::tree::list_mut(new, &["status", "conditions"]) {
+        let was = before.iter().find(|was| text(was, &["type"]) == text(condition, &["type"]));
+        if int(condition, &["observedGeneration"]).unwrap_or_default() == 0
+            && let Some(was) = was
+        {
+            carry(was, condition, &["observedGeneration"]);
+        }
+    }
+}
+
+fn metadata_and_spec(object: &Tree, out: &mut Faults) {
+    const SPEC: Path<'static> = Path::root("spec");
+    annotations(object, out);
+    podspec::spec_faults(at(object, &["spec"]), &SPEC, out);
+}
+
+fn annotations(object: &Tree, out: &mut Faults) {
+    let path = Path::root("metadata.annotations");
+    let Some(annotations) = at(object, &["metadata", "annotations"]).as_object() else { return };
+    if let Some(cost) = annotations.get(DELETION_COST).and_then(Tree::as_str) {
+        // The API refuses what other parsers accept: a plus sign and leading zeros.
+        let digits = cost.strip_prefix('-').unwrap_or(cost);
+        let plain = !cost.starts_with('+') && (digits == "0" || !digits.starts_with('0'));
+        if !plain || cost.parse::<i32>().is_err() {
+            out.push(invalid_text(path.key(DELETION_COST), cost, "must be a 32bit integer"));
+        }
+    }
+    if annotations.contains_key(MIRROR) && text(object, &["spec", "nodeName"]).is_empty() {
+        let value = annotations.get(MIRROR).and_then(Tree::as_str).unwrap_or_default();
+        out.push(invalid_text(path.key(MIRROR), value, "must set spec.nodeName if mirror pod annotation is set"));
+    }
+}

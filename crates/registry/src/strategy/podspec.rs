@@ -1,0 +1,44 @@
+//! The specification of a pod, as pods and pod templates share it: defaults and validation.
+//!
+//! Read next: [`defaults`], then [`validate`], which calls [`container`] and [`volume`].
+
+mod container;
+mod defaults;
+mod validate;
+mod volume;
+
+pub(crate) use container::{check_ephemeral, check_resource_list};
+pub(crate) use defaults::{claim_defaults, pod_defaults, pod_spec_defaults, resource_values, template_defaults};
+pub(crate) use validate::{node_selector_faults, spec_faults, template_faults, toleration_faults};
+
+use kinds::Tree;
+
+use crate::tree::list;
+
+/// The lists that hold containers, in wire order.
+pub(crate) const CONTAINER_LISTS: [&str; 3] = ["initContainers", "containers", "ephemeralContainers"];
+
+/// The quality of service class of a pod, from the resources of its containers.
+pub(crate) fn qos_class(spec: &Tree) -> &'static str {
+    let containers = || list(spec, &["containers"]).iter().chain(list(spec, &["initContainers"]));
+    let amount = |container: &Tree, kind: &str, resource: &str| -> Option<String> {
+        let value = resource_values(container, kind, resource)?;
+        (value != "0").then(|| value.to_owned())
+    };
+    let is_set = |container: &Tree| {
+        ["requests", "limits"].iter().any(|kind| ["cpu", "memory"].iter().any(|resource| amount(container, kind, resource).is_some()))
+    };
+    let is_guaranteed = |container: &Tree| {
+        ["cpu", "memory"].iter().all(|resource| {
+            let limit = amount(container, "limits", resource);
+            limit.is_some() && limit == amount(container, "requests", resource)
+        })
+    };
+    if !containers().any(is_set) {
+        "BestEffort"
+    } else if containers().all(is_guaranteed) {
+        "Guaranteed"
+    } else {
+        "Burstable"
+    }
+}

@@ -1,0 +1,240 @@
+//! What the API fills into pods and pod templates.
+
+use kinds::Tree;
+use serde_json::{Map, json};
+
+use crate::tree::{at, ensure, fill, flag, int, list, list_mut, put, text};
+
+/// Defaults of a pod: those of its specification and those that templates do not get.
+pub(crate) fn pod_defaults(object: &mut Tree) {
+    let spec = ensure_tree(object, "spec");
+    // Limits stand in for requests that are missing. Templates keep what their author wrote.
+    for kind in ["initContainers", "containers"] {
+        for container in list_mut(spec, &[kind]) {
+            requests_from_limits(container);
+        }
+    }
+    fill(spec, &["enableServiceLinks"], true);
+    if flag(spec, &["hostNetwork"]) {
+        for kind in ["initContainers", "containers"] {
+            for container in list_mut(spec, &[kind]) {
+                for port in list_mut(container, &["ports"]) {
+                    fill_zero(port, "hostPort", at(port, &["containerPort"]).clone());
+                }
+            }
+        }
+    }
+    if int(spec, &["terminationGracePeriodSeconds"]).is_some_and(|seconds| seconds < 0) {
+        put(spec, &["terminationGracePeriodSeconds"], 1);
+    }
+    pod_spec_defaults(spec);
+}
+
+/// Defaults of a pod template.
+pub(crate) fn template_defaults(template: &mut Tree) {
+    pod_spec_defaults(ensure_tree(template, "spec"));
+}
+
+/// Defaults of a pod's specification.
+pub(crate) fn pod_spec_defaults(spec: &mut Tree) {
+    fill(spec, &["dnsPolicy"], "ClusterFirst");
+    fill(spec, &["restartPolicy"], "Always");
+    fill(spec, &["terminationGracePeriodSeconds"], 30);
+    fill(spec, &["schedulerName"], "default-scheduler");
+    ensure(spec, &["securityContext"]);
+    // The old name of the field lives on beside the new one and always says the same.
+    let account = match (text(spec, &["serviceAccountName"]), text(spec, &["serviceAccount"])) {
+        ("", old) => old.to_owned(),
+        (new, _) => new.to_owned(),
+    };
+    if !account.is_empty() {
+        put(spec, &["serviceAccountName"], account.clone());
+        put(spec, &["serviceAccount"], account);
+    }
+    for volume in list_mut(spec, &["volumes"]) {
+        volume_defaults(volume);
+    }
+    for kind in super::CONTAINER_LISTS {
+        for container in list_mut(spec, &[kind]) {
+            container_defaults(container);
+        }
+    }
+}
+
+fn ensure_tree<'a>(object: &'a mut Tree, member: &str) -> &'a mut Tree {
+    let spec = ensure(object, &[]).entry(member).or_insert(Tree::Null);
+    if !spec.is_object() {
+        *spec = Tree::Object(Map::new());
+    }
+    spec
+}
+
+/// One quantity of a container's resources, if it is set.
+pub(crate) fn resource_values<'a>(container: &'a Tree, kind: &str, resource: &str) -> Option<&'a str> {
+    at(container, &["resources", kind, resource]).as_str()
+}
+
+fn requests_from_limits(container: &mut Tree) {
+    let Some(limits) = at(container, &["resources", "limits"]).as_object().filter(|limits| !limits.is_empty()).cloned() else {
+        return;
+    };
+    let requests = ensure(container, &["resources", "requests"]);
+    for (name, limit) in limits {
+        requests.entry(name).or_insert(limit);
+    }
+}
+
+fn container_defaults(container: &mut Tree) {
+    if text(container, &["imagePullPolicy"]).is_empty() {
+        let policy = if is_moving_tag(text(container, &["image"])) { "Always" } else { "IfNotPresent" };
+        put(container, &["imagePullPolicy"], policy);
+    }
+    fill(container, &["terminationMessagePath"], "/dev/termination-log");
+    fill(container, &["terminationMessagePolicy"], "File");
+    ensure(container, &["resources"]);
+    for port in list_mut(container, &["ports"]) {
+        fill(port, &["protocol"], "TCP");
+    }
+    for variable in list_mut(container, &["env"]) {
+        value_source_defaults(variable, &["valueFrom"]);
+    }
+    for probe in ["livenessProbe", "readinessProbe", "startupProbe"] {
+        if container.get(probe).is_some_and(Tree::is_object) {
+            probe_defaults(&mut container[probe]);
+        }
+    }
+    for hook in ["postStart", "preStop"] {
+        if at(container, &["lifecycle", hook, "httpGet"]).is_object() {
+            http_defaults(&mut container["lifecycle"][hook]["httpGet"]);
+        }
+    }
+}
+
+/// True when the image's tag is `latest`, said or implied.
+fn is_moving_tag(image: &str) -> bool {
+    let (name, digest) = image.split_once('@').map_or((image, None), |(name, digest)| (name, Some(digest)));
+    let last = name.rsplit('/').next().unwrap_or_default();
+    match last.split_once(':') {
+        Some((_, tag)) => tag == "latest",
+        None => digest.is_none(),
+    }
+}
+
+fn value_source_defaults(holder: &mut Tree, path: &[&str]) {
+    let field: Vec<&str> = path.iter().copied().chain(["fieldRef"]).collect();
+    if at(holder, &field).is_object() {
+        let version: Vec<&str> = field.iter().copied().chain(["apiVersion"]).collect();
+        fill(holder, &version, "v1");
+    }
+    let resource: Vec<&str> = path.iter().copied().chain(["resourceFieldRef"]).collect();
+    if at(holder, &resource).is_object() {
+        let divisor: Vec<&str> = resource.iter().copied().chain(["divisor"]).collect();
+        fill(holder, &divisor, "0");
+    }
+}
+
+fn probe_defaults(probe: &mut Tree) {
+    fill_zero(probe, "timeoutSeconds", 1);
+    fill_zero(probe, "periodSeconds", 10);
+    fill_zero(probe, "successThreshold", 1);
+    fill_zero(probe, "failureThreshold", 3);
+    if at(probe, &["httpGet"]).is_object() {
+        http_defaults(&mut probe["httpGet"]);
+    }
+    if at(probe, &["grpc"]).is_object() && at(probe, &["grpc", "service"]).is_null() {
+        put(probe, &["grpc", "service"], "");
+    }
+}
+
+fn http_defaults(get: &mut Tree) {
+    fill(get, &["path"], "/");
+    fill(get, &["scheme"], "HTTP");
+}
+
+/// Puts a default where there is nothing or zero.
+fn fill_zero(tree: &mut Tree, field: &str, value: impl Into<Tree>) {
+    if int(tree, &[field]).unwrap_or_default() == 0 {
+        put(tree, &[field], value);
+    }
+}
+
+/// The default file mode of files from secrets and config maps: 0644.
+const FILE_MODE: i64 = 0o644;
+
+fn volume_defaults(volume: &mut Tree) {
+    let has_source = volume.as_object().is_some_and(|members| members.iter().any(|(name, value)| name != "name" && value.is_object()));
+    if !has_source {
+        put(volume, &["emptyDir"], json!({}));
+    }
+    for source in ["secret", "configMap", "downwardAPI", "projected"] {
+        if at(volume, &[source]).is_object() {
+            fill(volume, &[source, "defaultMode"], FILE_MODE);
+        }
+    }
+    for item in list_mut(volume, &["downwardAPI", "items"]) {
+        value_source_defaults(item, &[]);
+    }
+    for source in list_mut(volume, &["projected", "sources"]) {
+        if at(source, &["serviceAccountToken"]).is_object() {
+            fill(source, &["serviceAccountToken", "expirationSeconds"], 3600);
+        }
+        for item in list_mut(source, &["downwardAPI", "items"]) {
+            value_source_defaults(item, &[]);
+        }
+    }
+    if at(volume, &["hostPath"]).is_object() && at(volume, &["hostPath", "type"]).is_null() {
+        put(volume, &["hostPath", "type"], "");
+    }
+    if at(volume, &["iscsi"]).is_object() {
+        fill(volume, &["iscsi", "iscsiInterface"], "default");
+    }
+    if at(volume, &["rbd"]).is_object() {
+        fill(volume, &["rbd", "pool"], "rbd");
+        fill(volume, &["rbd", "user"], "admin");
+        fill(volume, &["rbd", "keyring"], "/etc/ceph/keyring");
+    }
+    if at(volume, &["azureDisk"]).is_object() {
+        fill(volume, &["azureDisk", "cachingMode"], "ReadWrite");
+        fill(volume, &["azureDisk", "kind"], "Shared");
+        fill(volume, &["azureDisk", "fsType"], "ext4");
+        fill(volume, &["azureDisk", "readOnly"], false);
+    }
+    if at(volume, &["scaleIO"]).is_object() {
+        fill(volume, &["scaleIO", "storageMode"], "ThinProvisioned");
+        fill(volume, &["scaleIO", "fsType"], "xfs");
+    }
+    if at(volume, &["image"]).is_object() && text(volume, &["image", "pullPolicy"]).is_empty() {
+        let policy = if is_moving_tag(text(volume, &["image", "reference"])) { "Always" } else { "IfNotPresent" };
+        put(volume, &["image", "pullPolicy"], policy);
+    }
+    if at(volume, &["ephemeral", "volumeClaimTemplate"]).is_object() {
+        claim_spec_defaults(&mut volume["ephemeral"]["volumeClaimTemplate"]);
+    }
+}
+
+fn claim_spec_defaults(claim: &mut Tree) {
+    fill(claim, &["spec", "volumeMode"], "Filesystem");
+    let source = at(claim, &["spec", "dataSource"]);
+    if source.is_object() && at(claim, &["spec", "dataSourceRef"]).is_null() {
+        let source = source.clone();
+        put(claim, &["spec", "dataSourceRef"], source);
+    }
+}
+
+/// Defaults of a persistent volume claim, alone or as a template.
+pub(crate) fn claim_defaults(claim: &mut Tree) {
+    fill(claim, &["status", "phase"], "Pending");
+    claim_spec_defaults(claim);
+    requests_in_claim(claim);
+}
+
+fn requests_in_claim(claim: &mut Tree) {
+    let limits = at(claim, &["spec", "resources", "limits"]).as_object().cloned().unwrap_or_default();
+    if limits.is_empty() {
+        return;
+    }
+    let requests = ensure(claim, &["spec", "resources", "requests"]);
+    for (name, limit) in limits {
+        requests.entry(name).or_insert(limit);
+    }
+}

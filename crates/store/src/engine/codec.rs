@@ -1,0 +1,82 @@
+//! How records stand in an engine's values: revisions and a checksum before the bytes.
+//!
+//! Engines check what they need for their own structure; that a value is the one that was written
+//! under this key, the checksum here tells.
+
+use bytes::Bytes;
+
+use crate::engine::{Batch, EngineError, Stored};
+use crate::record::{Record, Revision};
+
+/// Of the entries described here. A store with another one is refused, never converted silently.
+const FORMAT: u32 = 1;
+
+/// Checksum, creation revision, modification revision.
+const HEADER_BYTES: usize = 4 + 8 + 8;
+
+/// What is kept beside the records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Summary {
+    pub(crate) revision: Revision,
+    /// How many records there must be, so that a lost one is missed.
+    pub(crate) records: u64,
+}
+
+pub(crate) fn encode_record(record: &Record) -> Vec<u8> {
+    let mut entry = Vec::with_capacity(HEADER_BYTES + record.value.len());
+    entry.extend([0; 4]);
+    entry.extend(record.created.0.to_be_bytes());
+    entry.extend(record.modified.0.to_be_bytes());
+    entry.extend(&record.value);
+    let checksum = checksum(record.key.as_bytes(), &entry[4..]);
+    entry[..4].copy_from_slice(&checksum);
+    entry
+}
+
+pub(crate) fn decode_record(key: &[u8], entry: &[u8]) -> Result<Stored, EngineError> {
+    let corrupt = |what: &str| EngineError::Corrupt(format!("the record of {:?} {what}", String::from_utf8_lossy(key)));
+    let (sum, body) = entry.split_first_chunk::<4>().ok_or_else(|| corrupt("is cut off"))?;
+    if *sum != checksum(key, body) {
+        return Err(corrupt("does not match its checksum"));
+    }
+    let cut_off = || corrupt("is cut off");
+    let (created, rest) = body.split_first_chunk::<8>().ok_or_else(cut_off)?;
+    let (modified, value) = rest.split_first_chunk::<8>().ok_or_else(cut_off)?;
+    Ok(Stored {
+        key: String::from_utf8(key.to_vec()).map_err(|_| corrupt("has a key that is not text"))?,
+        value: Bytes::copy_from_slice(value),
+        created: Revision(u64::from_be_bytes(*created)),
+        modified: Revision(u64::from_be_bytes(*modified)),
+    })
+}
+
+pub(crate) fn encode_summary(batch: &Batch<'_>) -> Vec<u8> {
+    let mut entry = Vec::new();
+    entry.extend(FORMAT.to_be_bytes());
+    entry.extend(batch.revision.0.to_be_bytes());
+    entry.extend((batch.records as u64).to_be_bytes());
+    entry.extend(checksum(&[], &entry));
+    entry
+}
+
+pub(crate) fn decode_summary(entry: &[u8]) -> Result<Summary, EngineError> {
+    let corrupt = || EngineError::Corrupt("the entry with the newest revision is damaged".into());
+    let (format, rest) = entry.split_first_chunk::<4>().ok_or_else(corrupt)?;
+    let found = u32::from_be_bytes(*format);
+    if found != FORMAT {
+        return Err(EngineError::Format { found, known: FORMAT });
+    }
+    let (revision, rest) = rest.split_first_chunk::<8>().ok_or_else(corrupt)?;
+    let (records, sum) = rest.split_first_chunk::<8>().ok_or_else(corrupt)?;
+    if sum != checksum(&[], &entry[..entry.len() - sum.len()]) {
+        return Err(corrupt());
+    }
+    Ok(Summary { revision: Revision(u64::from_be_bytes(*revision)), records: u64::from_be_bytes(*records) })
+}
+
+fn checksum(key: &[u8], body: &[u8]) -> [u8; 4] {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(key);
+    hasher.update(body);
+    hasher.finalize().to_be_bytes()
+}

@@ -1,0 +1,136 @@
+//! The files of the disk engine: who may open them, and what happens when they are damaged.
+
+use std::fs;
+use std::io::{Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use store::{EngineError, OpenError, Options, Revision, Store};
+
+use crate::conformance::{commit, put, remove};
+
+fn open(dir: &Path) -> Result<Store, OpenError> {
+    Store::open_disk(dir, Options::default())
+}
+
+/// The one file that is not the lock.
+fn store_file(dir: &Path) -> PathBuf {
+    let files = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    files.filter(|path| path.file_name().is_some_and(|name| name != "lock")).max().unwrap()
+}
+
+async fn filled(dir: &Path) {
+    let store = open(dir).expect("a new store");
+    for chunk in 0..4 {
+        commit(&store, |txn| {
+            (0..50).for_each(|number| drop(txn.put(&format!("pods/{chunk}/{number}"), vec![b'x'; 700], None)));
+        })
+        .await;
+    }
+    remove(&store, "pods/0/0").await;
+    store.close().await.expect("an orderly end");
+}
+
+#[tokio::test]
+async fn a_second_opener_is_told_that_it_is_in_use() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).expect("a new store");
+    put(&store, "pods/a", "1").await;
+    let error = open(dir.path()).expect_err("it is in use");
+    assert!(matches!(error.reason, EngineError::InUse), "{error:?}");
+    put(&store, "pods/a", "2").await;
+    drop(store);
+    assert_eq!(open(dir.path()).expect("it is free").revision(), Revision(2));
+}
+
+#[tokio::test]
+async fn a_closed_store_frees_its_directory_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).expect("a new store");
+    put(&store, "pods/a", "1").await;
+    store.close().await.expect("an orderly end");
+    let again = open(dir.path()).expect("it is free although the old handle lives");
+    assert_eq!((store.revision(), again.revision()), (Revision(1), Revision(1)));
+}
+
+#[tokio::test]
+async fn a_damaged_file_is_reported_and_left_alone() {
+    let original = tempfile::tempdir().unwrap();
+    filled(original.path()).await;
+    let bytes = fs::read(store_file(original.path())).unwrap();
+    let first_value = bytes.windows(700).position(|window| window.iter().all(|byte| *byte == b'x')).unwrap();
+    let mut flipped = bytes.clone();
+    flipped[first_value + 300] ^= 1;
+    let mut no_header = bytes.clone();
+    no_header[..4096].fill(0);
+    let mut no_middle = bytes.clone();
+    no_middle[8192..bytes.len() / 2].fill(0xA5);
+    let damages = [
+        ("empty", Vec::new()),
+        ("cut off", bytes[..bytes.len() / 2].to_vec()),
+        ("cut off in the header", bytes[..100].to_vec()),
+        ("something else", b"apiVersion: v1\nkind: Config\n".repeat(500)),
+        ("one flipped bit in a value", flipped),
+        ("no header", no_header),
+        ("a lost middle", no_middle),
+    ];
+    for (name, damaged) in damages {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join(store_file(original.path()).file_name().unwrap());
+        fs::write(&file, &damaged).unwrap();
+        let error = open(dir.path()).err().unwrap_or_else(|| panic!("{name}: it opened"));
+        assert!(matches!(error.reason, EngineError::Corrupt(_)), "{name}: {error:?}");
+        assert_eq!(fs::read(&file).unwrap().len(), damaged.len(), "{name}: its size changed");
+        assert!(open(dir.path()).is_err(), "{name}: it opened the second time");
+    }
+}
+
+/// Flips single bits all over the file: each is either found, or in a place that nothing depends
+/// on, and then everything is there.
+#[tokio::test]
+async fn a_flipped_bit_never_changes_what_is_read() {
+    let original = tempfile::tempdir().unwrap();
+    filled(original.path()).await;
+    let file = store_file(original.path());
+    let bytes = fs::read(&file).unwrap();
+    let expected = contents(&open(original.path()).expect("undamaged"));
+    assert_eq!(expected.len(), 199);
+    let dir = tempfile::tempdir().unwrap();
+    let copy = dir.path().join(file.file_name().unwrap());
+    let mut found = 0;
+    for place in (0..bytes.len()).step_by(bytes.len() / 150) {
+        fs::write(&copy, &bytes).unwrap();
+        let mut damaged = fs::File::options().write(true).open(&copy).unwrap();
+        damaged.seek(SeekFrom::Start(place as u64)).unwrap();
+        damaged.write_all(&[bytes[place] ^ 0x10]).unwrap();
+        drop(damaged);
+        match open(dir.path()) {
+            Ok(store) => assert_eq!(contents(&store), expected, "a bit flipped at {place}"),
+            Err(error) => {
+                assert!(!matches!(error.reason, EngineError::InUse), "{error:?}");
+                found += 1;
+            }
+        }
+    }
+    assert!(found > 0);
+}
+
+fn contents(store: &Store) -> Vec<(String, usize, Revision)> {
+    let records = store.snapshot();
+    records.range("pods/", None).map(|record| (record.key.to_string(), record.value.len(), record.modified)).collect()
+}
+
+#[tokio::test]
+async fn an_interrupted_creation_is_begun_again() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("store.redb.new"), b"half a file").unwrap();
+    let store = open(dir.path()).expect("there never was a store");
+    assert_eq!(put(&store, "pods/a", "1").await, Revision(1));
+}
+
+#[test]
+fn a_place_that_is_no_directory_is_an_error_of_the_system() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let error = open(file.path()).expect_err("it is a file");
+    assert!(matches!(error.reason, EngineError::Io(_)), "{error:?}");
+    assert!(error.to_string().contains(&*file.path().to_string_lossy()));
+}

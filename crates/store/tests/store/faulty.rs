@@ -1,0 +1,105 @@
+//! An engine on a disk that can fail: what is written goes to a *live* image, what is synced to a
+//! *durable* one. A crash leaves the durable image.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use store::{Batch, Engine, EngineError, Revision, Stored, Write};
+
+/// A disk. Clones are the same disk; engines on it come and go.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Disk(Arc<Mutex<Images>>);
+
+#[derive(Clone, Debug, Default)]
+struct Images {
+    live: Image,
+    durable: Image,
+    calls: usize,
+    failure: Option<(usize, Failure)>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Image {
+    records: BTreeMap<String, Stored>,
+    revision: Revision,
+}
+
+/// How a call fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// Nothing is written.
+    Write,
+    /// It is written, but the sync fails and a crash loses it.
+    Sync,
+    /// It is durable, but reported as failed: the disk wrote after it said that it could not.
+    Late,
+    /// The engine panics.
+    Panic,
+}
+
+impl Disk {
+    fn images(&self) -> MutexGuard<'_, Images> {
+        self.0.lock().expect("nothing panics while it holds this lock")
+    }
+
+    /// Lets the `call`-th append from now on (counted from 0) fail.
+    pub(crate) fn fail_at(&self, call: usize, failure: Failure) {
+        let mut images = self.images();
+        images.failure = Some((images.calls + call, failure));
+    }
+
+    /// The power goes and comes again.
+    pub(crate) fn crash(&self) {
+        let mut images = self.images();
+        images.live = images.durable.clone();
+        images.failure = None;
+    }
+}
+
+impl Engine for Disk {
+    fn load(&mut self, each: &mut dyn FnMut(Stored)) -> Result<Revision, EngineError> {
+        let images = self.images();
+        images.live.records.values().cloned().for_each(each);
+        Ok(images.live.revision)
+    }
+
+    fn append(&mut self, batch: &Batch<'_>) -> Result<(), EngineError> {
+        let mut images = self.images();
+        let failure = images.failure.filter(|(call, _)| *call == images.calls).map(|(_, failure)| failure);
+        images.calls += 1;
+        let refused = Err(EngineError::Io(io::Error::other("the disk is on fire")));
+        if failure == Some(Failure::Write) {
+            return refused;
+        }
+        images.live.write(batch);
+        match failure {
+            Some(Failure::Sync | Failure::Write) => return refused,
+            Some(Failure::Panic) => {
+                drop(images);
+                panic!("the engine is on fire");
+            }
+            Some(Failure::Late) | None => images.durable = images.live.clone(),
+        }
+        if failure.is_some() { refused } else { Ok(()) }
+    }
+}
+
+impl Image {
+    fn write(&mut self, batch: &Batch<'_>) {
+        for write in &batch.writes {
+            match write {
+                Write::Put(record) => {
+                    let (key, value) = (record.key.to_string(), record.value.clone());
+                    let stored = Stored { key: key.clone(), value, created: record.created, modified: record.modified };
+                    self.records.insert(key, stored);
+                }
+                Write::Remove(key) => {
+                    self.records.remove(*key);
+                }
+            }
+        }
+        self.revision = batch.revision;
+        assert_eq!(self.records.len(), batch.records, "the batch tells how many records there are");
+    }
+}
