@@ -84,12 +84,7 @@ pub(super) fn containers(object: &Tree, pointer: &str) -> [Tree; 2] {
 
 /// A label selector as kubectl shows it: `a=b,c in (x,y)`, `<none>` or `<invalid>`.
 pub(super) fn selector(object: &Tree, pointer: &str) -> Tree {
-    let text = object.pointer(pointer).map(kinds::selector::LabelSelector::from_tree);
-    match text {
-        None => json!("<none>"),
-        Some(Ok(selector)) => json!(selector.formatted()),
-        Some(Err(_)) => json!("<invalid>"),
-    }
+    json!(kinds::selector::formatted(object.pointer(pointer).unwrap_or(&Tree::Null)))
 }
 
 /// The condition of this type.
