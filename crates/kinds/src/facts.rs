@@ -183,7 +183,8 @@ pub struct Resource {
     pub stored: bool,
     /// Group of the version in which upstream stores it (events of both groups are one thing).
     pub storage_group: &'static str,
-    /// The version in which upstream stores it.
+    /// The version in which upstream stores it, of which the storage version hash is made. It need
+    /// not be served (definitions of custom resources are stored as `v1beta1`).
     pub storage_version: &'static str,
 }
 

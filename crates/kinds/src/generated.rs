@@ -1207,7 +1207,7 @@ pub(crate) static RESOURCES: &[Resource] = &[
             Subresource { name: "status", group: "apiextensions.k8s.io", version: "v1", kind: "CustomResourceDefinition", verbs: &["get", "patch", "update"], ty: &crate::generated::apiextensions_v1::CUSTOM_RESOURCE_DEFINITION },
         ],
         ty: &crate::generated::apiextensions_v1::CUSTOM_RESOURCE_DEFINITION, stored: true,
-        storage_group: "apiextensions.k8s.io", storage_version: "v1",
+        storage_group: "apiextensions.k8s.io", storage_version: "v1beta1",
     },
     Resource {
         group: "scheduling.k8s.io", version: "v1", kind: "PriorityClass", plural: "priorityclasses", singular: "priorityclass",

@@ -12,9 +12,11 @@ mod generated;
 pub mod json;
 mod lookup;
 pub mod names;
+pub mod patch;
 pub mod quantity;
 pub mod selector;
 pub mod status;
+pub mod yaml;
 
 pub use lookup::{groups, resource, resource_by_kind, resources, storage_version_hash, type_named};
 

@@ -76,7 +76,7 @@ fn members_get_the_order_of_the_wire_and_what_is_always_written_is_written() {
 
 #[test]
 fn schemas_keep_their_unions() {
-    let text = r#"{"metadata":{},"spec":{"group":"g","names":{"plural":"p","kind":"K"},"scope":"Namespaced","versions":[{"name":"v1","served":true,"storage":true,"schema":{"openAPIV3Schema":{"type":"object","maximum":1,"default":{"z":[1,null]},"items":{"type":"string"},"properties":{"a":{"additionalProperties":false},"b":{"additionalProperties":{"type":"string"},"items":[{"type":"string"}]}},"x-kubernetes-preserve-unknown-fields":true}}}]},"status":{"conditions":null,"acceptedNames":{"plural":"","kind":""},"storedVersions":null}}"#;
+    let text = r#"{"metadata":{},"spec":{"group":"g","names":{"plural":"p","kind":"K"},"scope":"Namespaced","versions":[{"name":"v1","served":true,"storage":true,"schema":{"openAPIV3Schema":{"type":"object","default":{"z":[1,null]},"maximum":1,"items":{"type":"string"},"properties":{"a":{"additionalProperties":false},"b":{"items":[{"type":"string"}],"additionalProperties":{"type":"string"}}},"x-kubernetes-preserve-unknown-fields":true}}}]},"status":{"conditions":null,"acceptedNames":{"plural":"","kind":""},"storedVersions":null}}"#;
     assert_eq!(through(CRD, text), text);
     assert_eq!(
         warned(CRD, &text.replace(r#""a":{"#, r#""a":{"nope":1,"#)),

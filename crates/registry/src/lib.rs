@@ -1,11 +1,210 @@
 //! REST semantics over `kinds` and `store`: verbs, admission, defaulting, validation,
 //! subresources. Eviction lives here. Knows no HTTP.
 //!
-//! Everything enters through `Registry::call`, with a closed request type.
+//! Everything enters through [`Registry::call`], with a closed request type. A body is decoded and
+//! judged first; what depends on the present state is decided inside the one commit that writes it.
+//! One file per verb; `strategy/` holds what is particular about a kind, `admission/` what the
+//! server adds to or demands of new objects, `pod/` what only pods can do.
+//!
+//! Invariants: a request makes at most one commit, and a refused one writes nothing (deleting a
+//! collection makes one commit per object). The bytes in the store are what GET, LIST and WATCH
+//! hand out. Nothing here asks for the time or for randomness but through `clock`.
 
+use std::sync::Arc;
+
+use clock::{Clock, Entropy};
+use kinds::status::Status;
+use store::{CommitError, Store, Txn};
+
+mod admission;
+mod body;
+mod bootstrap;
+mod convert;
+mod create;
+mod delete;
+mod list;
+mod managers;
+mod namespace;
+mod object;
+mod options;
+mod patch;
+mod pod;
+mod read;
+mod record;
 pub mod request;
-#[expect(dead_code, reason = "the machinery that calls it lands next")]
+mod scale;
+mod selection;
+mod service;
 mod strategy;
+mod target;
+pub mod token;
 mod tree;
+mod update;
+mod view;
+mod watch;
 
 pub use strategy::Gates;
+
+use request::{Refusal, Reply, Request, Verb};
+use target::Target;
+
+/// How a registry behaves.
+#[derive(Clone)]
+pub struct Options {
+    /// The feature gates.
+    pub gates: Gates,
+    /// The first two numbers of the addresses that services get.
+    pub service_network: [u8; 2],
+    /// Who makes tokens for service accounts; none: such requests are refused.
+    pub tokens: Option<Arc<dyn token::TokenIssuer>>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { gates: Gates::default(), service_network: [10, 96], tokens: None }
+    }
+}
+
+impl std::fmt::Debug for Options {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Options").field("gates", &self.gates).field("service_network", &self.service_network).finish_non_exhaustive()
+    }
+}
+
+/// The API without its HTTP. Cheap to clone; clones are the same registry.
+#[derive(Clone, Debug)]
+pub struct Registry {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    store: Store,
+    clock: Clock,
+    entropy: Entropy,
+    options: Options,
+}
+
+impl Registry {
+    /// A registry over a store. Call [`Registry::bootstrap`] before the first request.
+    #[must_use]
+    pub fn new(store: Store, clock: Clock, entropy: Entropy, options: Options) -> Self {
+        Self { inner: Arc::new(Inner { store, clock, entropy, options }) }
+    }
+
+    /// The store below, for metrics and for closing it.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.inner.store
+    }
+
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.inner.clock
+    }
+
+    pub(crate) fn entropy(&self) -> &Entropy {
+        &self.inner.entropy
+    }
+
+    pub(crate) fn options(&self) -> &Options {
+        &self.inner.options
+    }
+
+    /// Answers one request. Dropping the future gives the request up; a commit that has begun is
+    /// finished all the same.
+    ///
+    /// # Errors
+    ///
+    /// A [`Refusal`] with the `Status` for the client.
+    pub async fn call(&self, request: Request) -> Result<Reply, Refusal> {
+        let Request { user, group, version, resource, subresource, namespace, name, verb } = request;
+        let target = Target::find(&group, &version, &resource, user, self.clock().now())?;
+        let namespace = if target.resource.namespaced { namespace } else { String::new() };
+        let target = target.at(namespace, name);
+        if subresource.is_empty() { self.call_object(target, verb).await } else { self.call_subresource(target, &subresource, verb).await }
+    }
+
+    async fn call_object(&self, target: Target, verb: Verb) -> Result<Reply, Refusal> {
+        if target.resource.group.is_empty() && target.resource.plural == "bindings" {
+            return match verb {
+                Verb::Create { body, options } => self.bind(target, body, options).await,
+                _ => Err(Status::method_not_allowed().into()),
+            };
+        }
+        if !target.resource.stored {
+            return Err(Status::method_not_allowed().into());
+        }
+        match verb {
+            Verb::Get { resource_version } => self.get(&target, &resource_version).await,
+            Verb::List(options) => self.list(target, options).await,
+            Verb::Watch(options) => self.watch(target, options),
+            Verb::Create { body, options } => self.create(target, &body, &options).await,
+            Verb::Update { body, options } => self.update(target, "", body, options).await,
+            Verb::Patch { kind, patch, options } => self.patch(target, "", kind, patch, options).await,
+            Verb::Delete(request) => self.delete(target, &request).await,
+            Verb::DeleteCollection { list, delete } => self.delete_collection(target, list, &delete).await,
+        }
+    }
+
+    async fn call_subresource(&self, target: Target, subresource: &str, verb: Verb) -> Result<Reply, Refusal> {
+        if target.resource.subresource(subresource).is_none() {
+            return Err(Status::no_such_resource().into());
+        }
+        match (target.resource.plural, subresource, verb) {
+            ("pods", "eviction", Verb::Create { body, options }) => self.evict(target, body, options).await,
+            ("pods", "binding", Verb::Create { body, options }) => self.bind(target, body, options).await,
+            ("serviceaccounts", "token", Verb::Create { body, options }) => self.issue_token(&target, &body, &options),
+            (_, "eviction" | "binding" | "token", _) => Err(Status::method_not_allowed().into()),
+            (_, "scale", verb) => self.scale(target, verb).await,
+            (_, "log" | "exec" | "attach" | "portforward" | "proxy", _) => {
+                Err(Status::bad_request(format!("{}/{subresource} is not served here", target.resource.plural)).into())
+            }
+            (_, _, Verb::Get { resource_version }) => self.get(&target, &resource_version).await,
+            (_, _, Verb::Update { body, options }) => self.update(target, subresource, body, options).await,
+            (_, _, Verb::Patch { kind, patch, options }) => self.patch(target, subresource, kind, patch, options).await,
+            _ => Err(Status::method_not_allowed().into()),
+        }
+    }
+
+    /// One commit, with the store's own failures in the API's words.
+    pub(crate) async fn commit<T: Send>(&self, decide: impl FnMut(&mut Txn) -> Result<T, Refusal> + Send) -> Result<T, Refusal> {
+        match self.store().commit(decide).await {
+            Ok(committed) => Ok(committed.value),
+            Err(CommitError::Refused(refusal)) => Err(refusal),
+            Err(error) => Err(store_failure(error)),
+        }
+    }
+
+    /// One commit, or with `dry_run` the same without its writes.
+    pub(crate) async fn commit_or_rehearse<T: Send>(
+        &self,
+        dry_run: bool,
+        mut decide: impl FnMut(&mut Txn) -> Result<T, Refusal> + Send,
+    ) -> Result<T, Refusal> {
+        // A refused commit leaves nothing behind, so a rehearsal is one that is refused at its end.
+        let rehearsed = self.store().commit(|txn| match decide(txn) {
+            Ok(value) if dry_run => Err(Ok(value)),
+            Ok(value) => Ok(value),
+            Err(refusal) => Err(Err(refusal)),
+        });
+        match rehearsed.await {
+            Ok(committed) => Ok(committed.value),
+            Err(CommitError::Refused(outcome)) => outcome,
+            Err(error) => Err(store_failure(error)),
+        }
+    }
+}
+
+/// What a client is told when the store could not do its part.
+fn store_failure<E>(error: CommitError<E>) -> Refusal {
+    match error {
+        CommitError::Busy => Status::too_many_requests("the storage engine does not keep up with the writes", Vec::new(), 1).into(),
+        CommitError::Unstorable(why) => Status::failure(413, "RequestEntityTooLarge", why.to_string(), None).into(),
+        CommitError::Closed(why) => Status::unavailable(why.to_string()).into(),
+        CommitError::Failed(why) => {
+            tracing::error!(error = %why, "a commit failed");
+            Status::internal("the store has failed and accepts nothing more").into()
+        }
+        CommitError::Refused(_) => Status::internal("a commit was refused twice").into(),
+    }
+}

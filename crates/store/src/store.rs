@@ -7,6 +7,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
@@ -111,6 +112,8 @@ pub(crate) struct Head {
     pub(crate) state: State,
     pub(crate) pending: Vec<Pending>,
     pub(crate) pending_bytes: usize,
+    /// The writer wants to be woken when so many commits wait.
+    pub(crate) wake_at: usize,
     pub(crate) status: Status,
     /// The engine, when the committer calls it; otherwise the writer's thread has it.
     inline: Option<Box<dyn Engine>>,
@@ -190,7 +193,7 @@ impl Store {
         let revision = state.revision;
         let history = History::starting_at(revision, options.history_events, options.history_bytes);
         let visible = RwLock::new(state.clone());
-        let head = Head { state, pending: Vec::new(), pending_bytes: 0, status: Status::Open, inline };
+        let head = Head { state, pending: Vec::new(), pending_bytes: 0, wake_at: 1, status: Status::Open, inline };
         let shared = Shared {
             head: Mutex::new(head),
             work: Condvar::new(),
@@ -341,6 +344,10 @@ impl Shared {
         self.work.wait(head).unwrap_or_else(PoisonError::into_inner)
     }
 
+    pub(crate) fn wait_for_work_at_most<'a>(&self, head: MutexGuard<'a, Head>, time: Duration) -> MutexGuard<'a, Head> {
+        self.work.wait_timeout(head, time).unwrap_or_else(PoisonError::into_inner).0
+    }
+
     fn feed(&self) -> MutexGuard<'_, Feed> {
         self.feed.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -400,7 +407,9 @@ impl Shared {
         let (done, durable) = oneshot::channel();
         head.pending_bytes += events.iter().map(|event| event.record.value.len()).sum::<usize>();
         head.pending.push(Pending { events, done });
-        self.work.notify_one();
+        if head.pending.len() >= head.wake_at {
+            self.work.notify_one();
+        }
         durable
     }
 

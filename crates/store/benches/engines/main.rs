@@ -32,6 +32,7 @@ const COMMITTERS: usize = 32;
 const LOADED_RECORDS: usize = 150_000;
 /// About the size of a running pod in JSON.
 const POD_BYTES: usize = 2000;
+const LETTERS: &[u8] = b"abcdefghijklmnopqrstuvwxyz0123456789-./:{}[]\", ";
 const RUN: Duration = Duration::from_secs(4);
 
 type Figures = BTreeMap<String, f64>;
@@ -142,7 +143,7 @@ async fn commit_for(store: &Store, committers: usize) -> (f64, Vec<f64>) {
                     // A step that is prime to the number of pods visits them in no useful order.
                     number = (number + 7919) % 2000;
                     let (key, value) = (key(number), pod(latencies.len()));
-                    store.commit(|txn| Ok::<_, Infallible>(drop(txn.put(&key, value.clone(), None)))).await.unwrap();
+                    store.commit(|txn| Ok::<_, Infallible>(txn.put(&key, value.clone(), None).modified)).await.unwrap();
                     latencies.push(milliseconds(begin));
                 }
                 latencies
@@ -172,7 +173,7 @@ fn key(number: usize) -> String {
 
 /// Bytes that are not all alike, as text is not.
 fn pod(seed: usize) -> Vec<u8> {
-    (0..POD_BYTES).map(|place| ((place * 31 + seed * 17 + place * place * seed) % 94 + 32) as u8).collect()
+    (0..POD_BYTES).map(|place| LETTERS[(place * 31 + seed * 17 + place * place * seed) % LETTERS.len()]).collect()
 }
 
 fn value_bytes() -> f64 {

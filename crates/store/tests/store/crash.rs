@@ -3,8 +3,9 @@
 use std::convert::Infallible;
 use std::sync::mpsc;
 
+use bytes::Bytes;
 use futures::{FutureExt, poll};
-use store::{Batch, CommitError, Engine, EngineError, Options, Revision, Store, Stored};
+use store::{Batch, CommitError, Engine, EngineError, Options, Record, Revision, Store, Stored};
 
 use crate::conformance::{commit, put};
 use crate::faulty::{Disk, Failure};
@@ -24,9 +25,13 @@ async fn write_pair(store: &Store, number: u64) -> Result<Revision, CommitError<
     store.commit(write).await.map(|committed| committed.revision)
 }
 
+fn number_in(record: &Record) -> u64 {
+    std::str::from_utf8(&record.value).expect("text").parse().expect("a number")
+}
+
 /// The number that the pair shows, after checking that it is one commit's.
 fn read_pair(store: &Store) -> u64 {
-    let read = |key| store.get(key).map_or(0, |record| std::str::from_utf8(&record.value).unwrap().parse().unwrap());
+    let read = |key| store.get(key).map_or(0, |record| number_in(&record));
     let (left, right): (u64, u64) = (read("pairs/left"), read("pairs/right"));
     assert_eq!(left, right, "half a commit");
     assert_eq!(store.snapshot().count("numbers/"), usize::from(left > 0), "half a commit");
@@ -159,6 +164,21 @@ async fn those_who_wait_behind_a_failed_sync_fail_too() {
     assert!(matches!(behind.await, Err(CommitError::Failed(_))));
     assert!(matches!(refused.await, Err(CommitError::Failed(_))), "it was refused because of what is lost");
     assert_eq!(store.revision(), Revision(0));
+}
+
+#[tokio::test]
+async fn a_disk_that_hangs_makes_the_store_refuse_before_memory_runs_out() {
+    let (store, _, _arrivals, opener) = gated();
+    let large = Bytes::from(vec![0; store::MAX_VALUE_BYTES]);
+    let write = |_| store.commit(|txn| Ok::<_, Infallible>(txn.put("pods/a", large.clone(), None).modified));
+    let mut commits: Vec<_> = (0..12).map(write).map(Box::pin).collect();
+    let answers: Vec<_> = commits.iter_mut().map(FutureExt::now_or_never).collect();
+    let waiting = answers.iter().filter(|answer| answer.is_none()).count();
+    assert!((4..10).contains(&waiting), "{waiting} may wait");
+    assert!(answers.iter().flatten().all(|answer| matches!(answer, Err(CommitError::Busy))));
+    (0..waiting + 1).for_each(|_| opener.send(()).expect("the gate is there"));
+    store.reached(Revision(waiting as u64)).await.expect("the disk works again");
+    assert_eq!(put(&store, "pods/a", "1").await, Revision(waiting as u64 + 1));
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
 use store::{EngineError, OpenError, Options, Revision, Store};
 
 use crate::conformance::{commit, put, remove};
@@ -14,8 +15,8 @@ fn open(dir: &Path) -> Result<Store, OpenError> {
 
 /// The one file that is not the lock.
 fn store_file(dir: &Path) -> PathBuf {
-    let files = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
-    files.filter(|path| path.file_name().is_some_and(|name| name != "lock")).max().unwrap()
+    let files = fs::read_dir(dir).expect("a directory").map(|entry| entry.expect("a file").path());
+    files.filter(|path| path.file_name().is_some_and(|name| name != "lock")).max().expect("a store")
 }
 
 async fn filled(dir: &Path) {
@@ -114,9 +115,9 @@ async fn a_flipped_bit_never_changes_what_is_read() {
     assert!(found > 0);
 }
 
-fn contents(store: &Store) -> Vec<(String, usize, Revision)> {
+fn contents(store: &Store) -> Vec<(String, Bytes, Revision)> {
     let records = store.snapshot();
-    records.range("pods/", None).map(|record| (record.key.to_string(), record.value.len(), record.modified)).collect()
+    records.range("pods/", None).map(|record| (record.key.to_string(), record.value.clone(), record.modified)).collect()
 }
 
 #[tokio::test]

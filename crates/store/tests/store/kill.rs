@@ -18,7 +18,7 @@ const LOG_LENGTH: u64 = 5;
 const ACKNOWLEDGED_BEFORE_KILL: usize = 600;
 
 fn number_at(store: &Store, key: &str) -> u64 {
-    store.get(key).map_or(0, |record| std::str::from_utf8(&record.value).unwrap().trim().parse().unwrap())
+    store.get(key).map_or(0, |record| std::str::from_utf8(&record.value).expect("text").trim().parse().expect("a number"))
 }
 
 /// The writer, when this program was called as one; otherwise there is nothing to do.

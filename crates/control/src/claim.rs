@@ -1,0 +1,145 @@
+//! Who belongs to whom: a controller takes in matching objects that nobody manages and lets go of its own that
+//! no longer match.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use kube::Resource;
+use kube::api::{Patch, PatchParams};
+use serde::de::DeserializeOwned;
+
+use crate::context::Context;
+use crate::error::{Error, unless_gone};
+use crate::meta::{controlled_by, controller_of, uid};
+use crate::selector::Selector;
+
+/// What to do about one object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Claim {
+    Keep,
+    Adopt,
+    Release,
+    Ignore,
+}
+
+/// Decides whether an object belongs to the owner. `adoptable` is false for objects that would be of no use.
+pub(crate) fn decide(owner: &ObjectMeta, selector: &Selector, object: &ObjectMeta, adoptable: bool) -> Claim {
+    let matches = selector.matches(object.labels.as_ref());
+    let leaving = object.deletion_timestamp.is_some();
+    match controller_of(object) {
+        Some(controller) if controller.uid != uid(owner) => Claim::Ignore,
+        Some(_) if matches => Claim::Keep,
+        // What is leaving anyway need not be let go; neither does it count.
+        Some(_) if leaving || owner.deletion_timestamp.is_some() => Claim::Ignore,
+        Some(_) => Claim::Release,
+        None if matches && adoptable && !leaving && owner.deletion_timestamp.is_none() => Claim::Adopt,
+        None => Claim::Ignore,
+    }
+}
+
+/// Sorts out the candidates and returns those that belong to the owner now.
+pub(crate) async fn claim<O, K>(
+    context: &Context,
+    owner: &O,
+    selector: &Selector,
+    candidates: Vec<Arc<K>>,
+    adoptable: impl Fn(&K) -> bool,
+) -> Result<Vec<Arc<K>>, Error>
+where
+    O: Resource<Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
+    O::DynamicType: Default,
+    K: Resource<Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
+    K::DynamicType: Default,
+{
+    let mut claimed = Vec::with_capacity(candidates.len());
+    let mut may_adopt = false;
+    for object in candidates {
+        match decide(owner.meta(), selector, object.meta(), adoptable(&object)) {
+            Claim::Keep => claimed.push(object),
+            Claim::Ignore => {}
+            Claim::Release => {
+                let others = object.meta().owner_references.iter().flatten().filter(|other| other.uid != uid(owner.meta()));
+                set_owners(context, object.meta(), others.cloned().collect(), &*object).await?;
+            }
+            Claim::Adopt => {
+                if !may_adopt {
+                    check_alive(context, owner).await?;
+                    may_adopt = true;
+                }
+                let mut owners = object.meta().owner_references.clone().unwrap_or_default();
+                owners.push(controlled_by(owner));
+                if set_owners(context, object.meta(), owners, &*object).await? {
+                    claimed.push(object);
+                }
+            }
+        }
+    }
+    Ok(claimed)
+}
+
+/// Before something is adopted the owner is read from the server: the cache may show one that is gone.
+async fn check_alive<O>(context: &Context, owner: &O) -> Result<(), Error>
+where
+    O: Resource<Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
+    O::DynamicType: Default,
+{
+    let meta = owner.meta();
+    let name = meta.name.as_deref().unwrap_or_default();
+    let fresh = context.namespaced::<O>(meta.namespace.as_deref().unwrap_or_default()).get(name).await?;
+    if uid(fresh.meta()) != uid(meta) || fresh.meta().deletion_timestamp.is_some() {
+        return Err(Error::Plan(format!("{name} is not there any more and adopts nothing")));
+    }
+    Ok(())
+}
+
+/// True when the object is still there.
+async fn set_owners<K>(context: &Context, meta: &ObjectMeta, owners: Vec<OwnerReference>, _kind: &K) -> Result<bool, Error>
+where
+    K: Resource<Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
+    K::DynamicType: Default,
+{
+    let owners = if owners.is_empty() { serde_json::Value::Null } else { serde_json::json!(owners) };
+    let patch = serde_json::json!({"metadata": {
+        "uid": meta.uid, "resourceVersion": meta.resource_version, "ownerReferences": owners,
+    }});
+    let api = context.namespaced::<K>(meta.namespace.as_deref().unwrap_or_default());
+    let name = meta.name.as_deref().unwrap_or_default();
+    Ok(unless_gone(api.patch(name, &PatchParams::default(), &Patch::Merge(&patch)).await)?.is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn meta(json: serde_json::Value) -> ObjectMeta {
+        serde_json::from_value(json).expect("meta data")
+    }
+
+    #[test]
+    fn what_belongs_to_a_controller() {
+        let labels: ObjectMeta = meta(json!({"labels": {"app": "web"}}));
+        let selector = Selector::exactly(labels.labels.as_ref());
+        let me = meta(json!({"uid": "me"}));
+        let dying = meta(json!({"uid": "me", "deletionTimestamp": "2026-01-01T00:00:00Z"}));
+        let owned = |uid: &str| json!([{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "rs", "uid": uid, "controller": true}]);
+        let cases = [
+            (&me, json!({"labels": {"app": "web"}, "ownerReferences": owned("me")}), Claim::Keep),
+            (&me, json!({"labels": {"app": "web"}, "ownerReferences": owned("other")}), Claim::Ignore),
+            (&me, json!({"labels": {"app": "free"}, "ownerReferences": owned("me")}), Claim::Release),
+            (&me, json!({"labels": {"app": "web"}}), Claim::Adopt),
+            (&me, json!({"labels": {"app": "free"}}), Claim::Ignore),
+            (&me, json!({"labels": {"app": "web"}, "deletionTimestamp": "2026-01-01T00:00:00Z"}), Claim::Ignore),
+            (&dying, json!({"labels": {"app": "web"}}), Claim::Ignore),
+            (&dying, json!({"labels": {"app": "free"}, "ownerReferences": owned("me")}), Claim::Ignore),
+        ];
+        for (owner, object, expected) in cases {
+            let text = object.to_string();
+            assert_eq!(decide(owner, &selector, &meta(object), true), expected, "{text}");
+        }
+        assert_eq!(decide(&me, &selector, &meta(json!({"labels": {"app": "web"}})), false), Claim::Ignore);
+    }
+}

@@ -1,0 +1,108 @@
+//! What every controller is given: the client, the time, randomness, options and the place to run tasks.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use clock::{Clock, Entropy};
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::{ClusterResourceScope, NamespaceResourceScope};
+use kube::{Api, Client, Resource};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::Options;
+use crate::caches::Synced;
+use crate::error::Error;
+use crate::events::{Recorder, Sink};
+use crate::meta::Key;
+use crate::queue::{Outcome, Queue};
+
+/// Shared by all controllers; cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Context {
+    pub(crate) client: Client,
+    pub(crate) clock: Clock,
+    pub(crate) entropy: Entropy,
+    pub(crate) options: Arc<Options>,
+    pub(crate) shutdown: CancellationToken,
+    tasks: TaskTracker,
+    events: Sink,
+}
+
+impl Context {
+    pub(crate) fn new(
+        client: Client,
+        clock: Clock,
+        entropy: Entropy,
+        options: Options,
+        shutdown: CancellationToken,
+        tasks: TaskTracker,
+    ) -> Self {
+        let (events, writer) = Sink::new(client.clone(), clock.clone());
+        tasks.spawn(writer.run(shutdown.clone()));
+        Self { client, clock, entropy, options: Arc::new(options), shutdown, tasks, events }
+    }
+
+    /// The present time.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// The present time as objects hold it: whole seconds.
+    pub(crate) fn now_on_wire(&self) -> Time {
+        Time(crate::meta::whole_seconds(self.clock.now()))
+    }
+
+    /// Tells events under the name of one component.
+    pub(crate) fn recorder(&self, component: &'static str) -> Recorder {
+        self.events.recorder(component)
+    }
+
+    /// Runs a task until shutdown.
+    pub(crate) fn spawn<F>(&self, task: F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let shutdown = self.shutdown.clone();
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = shutdown.cancelled() => {}
+                () = task => {}
+            }
+        });
+    }
+
+    /// Works a queue off with `workers` keys at a time, as soon as the caches that it reads are filled.
+    pub(crate) fn work<F, W>(&self, name: &'static str, queue: Queue<Key>, workers: usize, synced: Vec<Synced>, reconcile: F)
+    where
+        F: Fn(Key) -> W + Send + 'static,
+        W: Future<Output = Result<Outcome, Error>> + Send + 'static,
+    {
+        let shutdown = self.shutdown.clone();
+        self.spawn(async move {
+            for one in synced {
+                one.wait().await;
+            }
+            queue.work(name, workers, shutdown, reconcile).await;
+        });
+    }
+
+    /// The objects of one kind in one namespace.
+    pub(crate) fn namespaced<K>(&self, namespace: &str) -> Api<K>
+    where
+        K: Resource<Scope = NamespaceResourceScope>,
+        K::DynamicType: Default,
+    {
+        Api::namespaced(self.client.clone(), namespace)
+    }
+
+    /// The objects of one kind that live in no namespace.
+    pub(crate) fn cluster<K>(&self) -> Api<K>
+    where
+        K: Resource<Scope = ClusterResourceScope>,
+        K::DynamicType: Default,
+    {
+        Api::all(self.client.clone())
+    }
+}

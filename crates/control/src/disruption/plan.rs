@@ -1,0 +1,182 @@
+//! What the status of a budget has to say. Pure: objects and the time in, a status out.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec, PodDisruptionBudgetStatus};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+
+use crate::error::Error;
+use crate::meta::{after_seconds, on_wire, until};
+use crate::pods::{is_ready, is_terminating, name};
+
+/// How long a granted eviction may take to show at the pod before it no longer counts.
+pub(super) const DELETION_SECONDS: i64 = 120;
+
+const CONDITION: &str = "DisruptionAllowed";
+
+/// What a budget asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Demand {
+    pub(super) expected: i32,
+    pub(super) desired: i32,
+}
+
+/// What to do about a budget.
+#[derive(Debug)]
+pub(super) struct Plan<'a> {
+    /// The status to write; none when the present one is right.
+    pub(super) status: Option<PodDisruptionBudgetStatus>,
+    /// Pods whose eviction was granted and which are not being deleted.
+    pub(super) not_deleted: Vec<&'a Arc<Pod>>,
+    /// When time alone will change the figures.
+    pub(super) recheck: Option<Duration>,
+}
+
+/// True when the number of pods is what their controllers want, not what is there.
+pub(super) fn asks_controllers(spec: Option<&PodDisruptionBudgetSpec>) -> bool {
+    let Some(spec) = spec else { return false };
+    spec.max_unavailable.is_some() || matches!(spec.min_available, Some(IntOrString::String(_)))
+}
+
+/// The numbers that follow from the spec. Percentages are rounded up on both sides.
+pub(super) fn demand(spec: Option<&PodDisruptionBudgetSpec>, pods: usize, replicas: i32) -> Result<Demand, Error> {
+    let Some(spec) = spec else { return Ok(Demand { expected: 0, desired: 0 }) };
+    if let Some(max) = &spec.max_unavailable {
+        let unavailable = match max {
+            IntOrString::Int(number) => *number,
+            IntOrString::String(text) => share(text, replicas)?,
+        };
+        return Ok(Demand { expected: replicas, desired: replicas.saturating_sub(unavailable).max(0) });
+    }
+    match &spec.min_available {
+        Some(IntOrString::Int(number)) => Ok(Demand { expected: i32::try_from(pods).unwrap_or(i32::MAX), desired: *number }),
+        Some(IntOrString::String(text)) => Ok(Demand { expected: replicas, desired: share(text, replicas)? }),
+        None => Ok(Demand { expected: 0, desired: 0 }),
+    }
+}
+
+fn share(text: &str, of: i32) -> Result<i32, Error> {
+    let percent: i64 = text
+        .strip_suffix('%')
+        .and_then(|number| number.parse().ok())
+        .ok_or_else(|| Error::Plan("invalid value for IntOrString: invalid type: string is not a percentage".to_owned()))?;
+    let rounded_up = (i64::from(of) * percent + 99).div_euclid(100);
+    Ok(i32::try_from(rounded_up).unwrap_or(i32::MAX))
+}
+
+/// Compares what is there with what the budget asks for.
+pub(super) fn plan<'a>(budget: &PodDisruptionBudget, pods: &'a [Arc<Pod>], demand: Demand, now: Timestamp) -> Plan<'a> {
+    let noted = budget.status.as_ref().and_then(|status| status.disrupted_pods.as_ref());
+    let notes = sort_notes(noted, pods, now);
+    let healthy = pods.iter().filter(|pod| is_healthy(pod, &notes.kept, now)).count();
+    let healthy = i32::try_from(healthy).unwrap_or(i32::MAX);
+    let allowed = if demand.expected > 0 { healthy.saturating_sub(demand.desired).max(0) } else { 0 };
+    Plan {
+        status: status(budget, Figures { healthy, allowed, demand }, notes.kept, now),
+        not_deleted: notes.expired,
+        recheck: notes.earliest.map(|at| until(now, at)),
+    }
+}
+
+struct Notes<'a> {
+    kept: BTreeMap<String, Time>,
+    expired: Vec<&'a Arc<Pod>>,
+    earliest: Option<Timestamp>,
+}
+
+/// Notes of granted evictions: those of pods that are being deleted or gone have served, and old ones have expired.
+fn sort_notes<'a>(noted: Option<&BTreeMap<String, Time>>, pods: &'a [Arc<Pod>], now: Timestamp) -> Notes<'a> {
+    let mut notes = Notes { kept: BTreeMap::new(), expired: Vec::new(), earliest: None };
+    let Some(noted) = noted.filter(|noted| !noted.is_empty()) else { return notes };
+    for pod in pods.iter().filter(|pod| !is_terminating(pod)) {
+        let Some(at) = noted.get(name(pod)) else { continue };
+        let deadline = after_seconds(at.0, DELETION_SECONDS);
+        if deadline < now {
+            notes.expired.push(pod);
+        } else {
+            notes.kept.insert(name(pod).to_owned(), at.clone());
+            notes.earliest = Some(notes.earliest.map_or(deadline, |earliest| earliest.min(deadline)));
+        }
+    }
+    notes
+}
+
+fn is_healthy(pod: &Pod, notes: &BTreeMap<String, Time>, now: Timestamp) -> bool {
+    let granted = notes.get(name(pod)).is_some_and(|at| after_seconds(at.0, DELETION_SECONDS) > now);
+    !is_terminating(pod) && !granted && is_ready(pod)
+}
+
+struct Figures {
+    healthy: i32,
+    allowed: i32,
+    demand: Demand,
+}
+
+fn status(
+    budget: &PodDisruptionBudget,
+    figures: Figures,
+    notes: BTreeMap<String, Time>,
+    now: Timestamp,
+) -> Option<PodDisruptionBudgetStatus> {
+    let old = budget.status.clone().unwrap_or_default();
+    let generation = budget.metadata.generation.unwrap_or_default();
+    let (verdict, reason) = if figures.allowed > 0 { ("True", "SufficientPods") } else { ("False", "InsufficientPods") };
+    let told = old.conditions.iter().flatten().any(|c| c.type_ == CONDITION && c.status == verdict && c.reason == reason);
+    let right = old.current_healthy == Some(figures.healthy)
+        && old.desired_healthy == Some(figures.demand.desired)
+        && old.expected_pods == Some(figures.demand.expected)
+        && old.disruptions_allowed == Some(figures.allowed)
+        && old.observed_generation.unwrap_or_default() == generation
+        && *old.disrupted_pods.as_ref().unwrap_or(&BTreeMap::new()) == notes;
+    if told && right {
+        return None;
+    }
+    let mut conditions = old.conditions.unwrap_or_default();
+    set_condition(&mut conditions, verdict, reason, String::new(), Some(generation), now);
+    Some(PodDisruptionBudgetStatus {
+        conditions: Some(conditions),
+        current_healthy: Some(figures.healthy),
+        desired_healthy: Some(figures.demand.desired),
+        disrupted_pods: Some(notes).filter(|notes| !notes.is_empty()),
+        disruptions_allowed: Some(figures.allowed),
+        expected_pods: Some(figures.demand.expected),
+        observed_generation: Some(generation),
+    })
+}
+
+/// The status of a budget that could not be counted: nothing is allowed, and the condition says why. The other
+/// figures and the observed generation stay, so that an edit that cannot be counted is not taken for observed.
+/// None when it says so already.
+pub(super) fn failed(budget: &PodDisruptionBudget, why: &str, now: Timestamp) -> Option<PodDisruptionBudgetStatus> {
+    let old = budget.status.clone().unwrap_or_default();
+    let mut new = old.clone();
+    new.disruptions_allowed = Some(0);
+    let observed = old.observed_generation.filter(|generation| *generation != 0);
+    set_condition(new.conditions.get_or_insert_default(), "False", "SyncFailed", why.to_owned(), observed, now);
+    (new != old).then_some(new)
+}
+
+fn set_condition(conditions: &mut Vec<Condition>, status: &str, reason: &str, message: String, observed: Option<i64>, now: Timestamp) {
+    let known = conditions.iter().position(|condition| condition.type_ == CONDITION);
+    let since = known.map(|at| &conditions[at]).filter(|condition| condition.status == status);
+    let condition = Condition {
+        type_: CONDITION.to_owned(),
+        status: status.to_owned(),
+        observed_generation: observed,
+        last_transition_time: since.map_or_else(|| on_wire(now), |condition| condition.last_transition_time.clone()),
+        reason: reason.to_owned(),
+        message,
+    };
+    match known {
+        Some(at) => conditions[at] = condition,
+        None => conditions.push(condition),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,132 @@
+//! Takes back `DisruptionTarget` of pods that nobody deletes.
+//!
+//! Whoever sets the condition announces a deletion. When two minutes later none has come, the announcement is wrong
+//! and would mislead those who count pods, so it is turned to False.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Pod, PodCondition};
+use kube::api::PostParams;
+
+use super::plan::DELETION_SECONDS;
+use crate::caches::Caches;
+use crate::context::Context;
+use crate::error::{Error, unless_gone};
+use crate::meta::{Key, after_seconds, on_wire, until};
+use crate::pods::{condition, is_finished, is_terminating};
+use crate::queue::{Outcome, Queue};
+
+const CONDITION: &str = "DisruptionTarget";
+const WORKERS: usize = 4;
+
+pub(super) fn start(context: &Context, caches: &mut Caches) {
+    let queue: Queue<Key> = Queue::new();
+    let (wake, clock) = (queue.clone(), context.clock.clone());
+    caches.pods.subscribe(move |change| {
+        if let Some(pod) = &change.new
+            && let Some(pause) = due(pod, clock.now())
+        {
+            wake.add_after(Key::of(&**pod), pause);
+        }
+    });
+    let (context_, pods) = (context.clone(), Arc::clone(&caches.pods.cache));
+    context.work("stale disruption marks", queue, WORKERS, vec![caches.pods.cache.synced()], move |key| {
+        let (context, known) = (context_.clone(), pods.get(&key));
+        async move {
+            match known {
+                Some(pod) => reconcile(&context, &key, &pod).await,
+                None => Ok(Outcome::Done),
+            }
+        }
+    });
+}
+
+async fn reconcile(context: &Context, key: &Key, known: &Pod) -> Result<Outcome, Error> {
+    match due(known, context.now()) {
+        None => return Ok(Outcome::Done),
+        Some(pause) if !pause.is_zero() => return Ok(Outcome::After(pause)),
+        Some(_) => {}
+    }
+    // The cached pod is stripped; the newest whole one is needed to be written back.
+    let api = context.namespaced::<Pod>(&key.namespace);
+    let Some(mut pod) = unless_gone(api.get(&key.name).await)? else { return Ok(Outcome::Done) };
+    if due(&pod, context.now()) != Some(Duration::ZERO) {
+        return Ok(Outcome::Done);
+    }
+    take_back(&mut pod, context.now());
+    unless_gone(api.replace_status(&key.name, &PostParams::default(), &pod).await)?;
+    Ok(Outcome::Done)
+}
+
+/// How long the announcement may still stand; none when there is nothing to take back.
+fn due(pod: &Pod, now: Timestamp) -> Option<Duration> {
+    if is_terminating(pod) || is_finished(pod) {
+        return None;
+    }
+    let mark = condition(pod, CONDITION)?;
+    if mark.status != "True" || mark.reason.as_deref() == Some("TerminationByKubelet") {
+        return None;
+    }
+    let since = mark.last_transition_time.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0);
+    Some(until(now, after_seconds(since, DELETION_SECONDS)))
+}
+
+fn take_back(pod: &mut Pod, now: Timestamp) {
+    let observed = pod.metadata.generation;
+    for mark in pod.status.iter_mut().flat_map(|status| status.conditions.iter_mut().flatten()) {
+        if mark.type_ == CONDITION {
+            *mark = PodCondition {
+                type_: CONDITION.to_owned(),
+                status: "False".to_owned(),
+                observed_generation: observed,
+                last_transition_time: Some(on_wire(now)),
+                ..PodCondition::default()
+            };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::pods::tests::pod;
+
+    fn marked(extra: serde_json::Value, reason: &str) -> Pod {
+        let mut tree = json!({"metadata": {"name": "p", "generation": 3}, "status": {"phase": "Running", "conditions": [
+            {"type": "DisruptionTarget", "status": "True", "reason": reason, "message": "m", "lastTransitionTime": "2026-01-01T00:00:00Z"}]}});
+        if let (Some(meta), Some(extra)) = (tree["metadata"].as_object_mut(), extra.as_object()) {
+            meta.extend(extra.clone());
+        }
+        pod(tree)
+    }
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().expect("a time")
+    }
+
+    #[test]
+    fn a_mark_stands_for_two_minutes_unless_the_pod_leaves() {
+        let cases = [
+            (marked(json!({}), "EvictionByEvictionAPI"), "2026-01-01T00:01:59Z", Some(Duration::from_secs(1))),
+            (marked(json!({}), "EvictionByEvictionAPI"), "2026-01-01T00:02:01Z", Some(Duration::ZERO)),
+            (marked(json!({"deletionTimestamp": "2026-01-01T00:01:00Z"}), "EvictionByEvictionAPI"), "2026-01-01T00:02:01Z", None),
+            (marked(json!({}), "TerminationByKubelet"), "2026-01-01T00:02:01Z", None),
+            (pod(json!({})), "2026-01-01T00:02:01Z", None),
+        ];
+        for (pod, now, expected) in cases {
+            assert_eq!(due(&pod, at(now)), expected, "{now}");
+        }
+    }
+
+    #[test]
+    fn a_mark_that_is_taken_back_has_no_reason_left() {
+        let mut pod = marked(json!({}), "EvictionByEvictionAPI");
+        take_back(&mut pod, at("2026-01-01T00:02:01Z"));
+        let mark = condition(&pod, CONDITION).expect("still there");
+        assert_eq!((mark.status.as_str(), &mark.reason, mark.observed_generation), ("False", &None, Some(3)));
+    }
+}

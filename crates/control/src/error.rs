@@ -1,0 +1,57 @@
+//! Why a reconciliation could not be finished. The work queue tries again, whatever it was.
+
+/// A failed step of a reconciliation.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// The API server refused a request or could not be reached.
+    #[error("{}", told(.0))]
+    Api(#[from] kube::Error),
+    /// The state of the world allows no plan.
+    #[error("{0}")]
+    Plan(String),
+}
+
+/// The server's own words where it has spoken, else what went wrong on the way to it.
+pub(crate) fn told(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => status.message.clone(),
+        other => other.to_string(),
+    }
+}
+
+impl Error {
+    /// The HTTP status code of the server's answer; 0 when there was none.
+    pub(crate) fn code(&self) -> u16 {
+        match self {
+            Self::Api(error) => code(error),
+            Self::Plan(_) => 0,
+        }
+    }
+
+    /// True when somebody else was faster, so that a newer state is on its way to the caches.
+    pub(crate) fn is_conflict(&self) -> bool {
+        self.code() == 409
+    }
+}
+
+/// The HTTP status code of the server's answer; 0 when there was none.
+pub(crate) fn code(error: &kube::Error) -> u16 {
+    match error {
+        kube::Error::Api(status) => status.code,
+        _ => 0,
+    }
+}
+
+/// True when the namespace is on its way out, so that creating in it again is of no use.
+pub(crate) fn namespace_terminates(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.details.as_ref().is_some_and(|details| details.causes.iter().any(|cause| cause.reason == "NamespaceTerminating")))
+}
+
+/// Turns "it is gone already" into success.
+pub(crate) fn unless_gone<T>(result: Result<T, kube::Error>) -> Result<Option<T>, kube::Error> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if code(&error) == 404 => Ok(None),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,95 @@
+//! Names, owners and times of objects, in the forms that controllers need.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
+use kube::Resource;
+
+/// Namespace and name; the namespace of a cluster-wide object is empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Key {
+    pub(crate) namespace: String,
+    pub(crate) name: String,
+}
+
+impl Key {
+    pub(crate) fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
+        Self { namespace: namespace.into(), name: name.into() }
+    }
+
+    pub(crate) fn of<K: Resource>(object: &K) -> Self {
+        Self::of_meta(object.meta())
+    }
+
+    pub(crate) fn of_meta(meta: &ObjectMeta) -> Self {
+        Self { namespace: meta.namespace.clone().unwrap_or_default(), name: meta.name.clone().unwrap_or_default() }
+    }
+}
+
+impl std::fmt::Display for Key {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.namespace.is_empty() { out.write_str(&self.name) } else { write!(out, "{}/{}", self.namespace, self.name) }
+    }
+}
+
+/// The owner that manages the object, if there is one.
+pub(crate) fn controller_of(meta: &ObjectMeta) -> Option<&OwnerReference> {
+    meta.owner_references.as_ref()?.iter().find(|owner| owner.controller == Some(true))
+}
+
+/// The API group of an `apiVersion`.
+pub(crate) fn group_of(api_version: &str) -> &str {
+    api_version.split_once('/').map_or("", |(group, _)| group)
+}
+
+/// An owner reference that says "I manage this, and it blocks my foreground deletion".
+pub(crate) fn controlled_by<K>(owner: &K) -> OwnerReference
+where
+    K: Resource,
+    K::DynamicType: Default,
+{
+    let ty = K::DynamicType::default();
+    OwnerReference {
+        api_version: K::api_version(&ty).into_owned(),
+        kind: K::kind(&ty).into_owned(),
+        name: owner.meta().name.clone().unwrap_or_default(),
+        uid: owner.meta().uid.clone().unwrap_or_default(),
+        controller: Some(true),
+        block_owner_deletion: Some(true),
+    }
+}
+
+/// Drops what the wire would drop: objects hold whole seconds.
+pub(crate) fn whole_seconds(time: Timestamp) -> Timestamp {
+    Timestamp::from_second(time.as_second()).unwrap_or(time)
+}
+
+/// A time as objects hold it.
+pub(crate) fn on_wire(time: Timestamp) -> Time {
+    Time(whole_seconds(time))
+}
+
+/// `time` moved by `seconds`, bounded by what can be told.
+pub(crate) fn after_seconds(time: Timestamp, seconds: i64) -> Timestamp {
+    time.saturating_add(jiff::SignedDuration::from_secs(seconds)).unwrap_or(Timestamp::MAX)
+}
+
+/// How long it is from `now` until `time`; zero when it is past.
+pub(crate) fn until(now: Timestamp, time: Timestamp) -> std::time::Duration {
+    std::time::Duration::try_from(time.duration_since(now)).unwrap_or_default()
+}
+
+/// Drops what no controller reads and every object carries: field managers are often half of it. Nothing else may go:
+/// a status written back with these meta data would lose it.
+pub(crate) fn slim(meta: &mut ObjectMeta) {
+    meta.managed_fields = None;
+}
+
+/// Uid of an object; empty when it has none.
+pub(crate) fn uid(meta: &ObjectMeta) -> &str {
+    meta.uid.as_deref().unwrap_or_default()
+}
+
+/// An annotation of an object.
+pub(crate) fn annotation<'a>(meta: &'a ObjectMeta, name: &str) -> Option<&'a str> {
+    meta.annotations.as_ref()?.get(name).map(String::as_str)
+}

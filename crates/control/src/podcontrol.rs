@@ -1,0 +1,201 @@
+//! Making and deleting pods for their controllers, and telling them when their pods change.
+
+use std::sync::Arc;
+
+use futures::future::join_all;
+use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use kube::Resource;
+use kube::api::{DeleteParams, PostParams, Preconditions};
+
+use crate::caches::{Caches, Change};
+use crate::context::Context;
+use crate::error::{code, namespace_terminates, told};
+use crate::events::{Recorder, Severity};
+use crate::expectations::Expectations;
+use crate::meta::{Key, controller_of, group_of, uid};
+use crate::pods::{is_terminating, name, namespace};
+use crate::queue::Queue;
+
+/// The most pods that are created or deleted in one go.
+pub(crate) const BURST: usize = 500;
+
+/// A pod made from a template.
+pub(crate) fn from_template(template: &PodTemplateSpec, namespace: &str, owner_name: &str, owner: OwnerReference) -> Pod {
+    let meta = template.metadata.clone().unwrap_or_default();
+    Pod {
+        metadata: ObjectMeta {
+            generate_name: Some(format!("{owner_name}-")),
+            namespace: Some(namespace.to_owned()),
+            labels: meta.labels,
+            annotations: meta.annotations,
+            finalizers: meta.finalizers,
+            owner_references: Some(vec![owner]),
+            ..ObjectMeta::default()
+        },
+        spec: template.spec.clone(),
+        status: None,
+    }
+}
+
+/// Acts on pods in the name of one kind of controller.
+#[derive(Clone)]
+pub(crate) struct PodControl {
+    pub(crate) context: Context,
+    pub(crate) expectations: Arc<Expectations>,
+    pub(crate) recorder: Recorder,
+}
+
+impl PodControl {
+    /// Creates pods in growing batches, so that a server that refuses them is asked once and not five hundred times.
+    ///
+    /// # Errors
+    /// The first refusal. What was not tried or refused is no longer expected.
+    pub(crate) async fn create<O>(&self, owner: &O, pods: Vec<Pod>) -> Result<(), kube::Error>
+    where
+        O: Resource,
+        O::DynamicType: Default,
+    {
+        let key = Key::of(owner);
+        self.expectations.expect_creations(&key, pods.len());
+        let mut left = pods.as_slice();
+        let mut batch = 1;
+        while !left.is_empty() {
+            let (now, later) = left.split_at(batch.min(left.len()));
+            let results = join_all(now.iter().map(|pod| self.create_one(owner, pod))).await;
+            let failures: Vec<kube::Error> = results.into_iter().filter_map(Result::err).collect();
+            if let Some(first) = failures.into_iter().next() {
+                self.expectations.creations_seen(&key, later.len());
+                return if namespace_terminates(&first) { Ok(()) } else { Err(first) };
+            }
+            left = later;
+            batch *= 2;
+        }
+        Ok(())
+    }
+
+    async fn create_one<O>(&self, owner: &O, pod: &Pod) -> Result<(), kube::Error>
+    where
+        O: Resource,
+        O::DynamicType: Default,
+    {
+        match self.context.namespaced::<Pod>(namespace(pod)).create(&PostParams::default(), pod).await {
+            Ok(created) => {
+                self.recorder.tell(owner, Severity::Normal, "SuccessfulCreate", format!("Created pod: {}", name(&created)));
+                Ok(())
+            }
+            Err(error) => {
+                self.expectations.creations_seen(&Key::of(owner), 1);
+                if !namespace_terminates(&error) {
+                    self.recorder.tell(owner, Severity::Warning, "FailedCreate", format!("Error creating: {}", told(&error)));
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Deletes pods, all at once.
+    ///
+    /// # Errors
+    /// The first refusal; a pod that is gone is no failure.
+    pub(crate) async fn delete<O>(&self, owner: &O, pods: &[Arc<Pod>]) -> Result<(), kube::Error>
+    where
+        O: Resource,
+        O::DynamicType: Default,
+    {
+        let key = Key::of(owner);
+        for pod in pods {
+            self.expectations.expect_deletion(&key, uid(&pod.metadata));
+        }
+        let results = join_all(pods.iter().map(|pod| self.delete_one(owner, pod))).await;
+        results.into_iter().collect()
+    }
+
+    async fn delete_one<O>(&self, owner: &O, pod: &Pod) -> Result<(), kube::Error>
+    where
+        O: Resource,
+        O::DynamicType: Default,
+    {
+        let precondition = Preconditions { uid: pod.metadata.uid.clone(), resource_version: None };
+        let how = DeleteParams { preconditions: Some(precondition), ..DeleteParams::default() };
+        let result = self.context.namespaced::<Pod>(namespace(pod)).delete(name(pod), &how).await;
+        match result {
+            Ok(_) => {
+                self.recorder.tell(owner, Severity::Normal, "SuccessfulDelete", format!("Deleted pod: {}", name(pod)));
+                Ok(())
+            }
+            Err(error) => {
+                self.expectations.deletion_seen(&Key::of(owner), uid(&pod.metadata));
+                if matches!(code(&error), 404 | 409) {
+                    return Ok(());
+                }
+                self.recorder.tell(owner, Severity::Warning, "FailedDelete", format!("Error deleting: {}", told(&error)));
+                Err(error)
+            }
+        }
+    }
+}
+
+/// Wakes the controllers of a kind when their pods change, and notes what was seen of what they asked for. `takers` names
+/// those that may want a pod that nobody manages.
+pub(crate) fn wake_by_pods<O>(
+    caches: &mut Caches,
+    queue: &Queue<Key>,
+    expectations: &Arc<Expectations>,
+    takers: impl Fn(&Pod) -> Vec<Key> + Send + Sync + 'static,
+) where
+    O: Resource,
+    O::DynamicType: Default,
+{
+    let ty = O::DynamicType::default();
+    let (kind, group) = (O::kind(&ty).into_owned(), O::group(&ty).into_owned());
+    let (queue, expectations) = (queue.clone(), Arc::clone(expectations));
+    caches.pods.subscribe(move |change| {
+        let owner_of = |pod: &Pod| {
+            let owner = controller_of(&pod.metadata)?;
+            (owner.kind == kind && group_of(&owner.api_version) == group).then(|| Key::new(namespace(pod), &owner.name))
+        };
+        let old = change.old.as_deref().and_then(owner_of);
+        let new = change.new.as_deref().and_then(owner_of);
+        note(&expectations, change, old.as_ref(), new.as_ref());
+        if let Some(pod) = change.new.as_deref()
+            && controller_of(&pod.metadata).is_none()
+            && !is_terminating(pod)
+            && change.old.as_ref().is_none_or(|old| old.metadata.labels != pod.metadata.labels || controller_of(&old.metadata).is_some())
+        {
+            for taker in takers(pod) {
+                queue.add(taker);
+            }
+        }
+        if old != new
+            && let Some(old) = old
+        {
+            queue.add(old);
+        }
+        if let Some(new) = new {
+            queue.add(new);
+        }
+    });
+}
+
+fn note(expectations: &Expectations, change: &Change<Pod>, old: Option<&Key>, new: Option<&Key>) {
+    match (&change.old, &change.new) {
+        (None, Some(pod)) => {
+            if let Some(owner) = new {
+                expectations.creations_seen(owner, 1);
+                if is_terminating(pod) {
+                    expectations.deletion_seen(owner, uid(&pod.metadata));
+                }
+            }
+        }
+        (Some(before), after) => {
+            let left = after.as_ref().is_none_or(|after| is_terminating(after) || uid(&after.metadata) != uid(&before.metadata));
+            if let Some(owner) = old.or(new)
+                && left
+            {
+                expectations.deletion_seen(owner, uid(&before.metadata));
+            }
+        }
+        (None, None) => {}
+    }
+}

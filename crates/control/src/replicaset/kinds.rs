@@ -1,0 +1,115 @@
+//! The two kinds behind [`Replicated`].
+
+use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetCondition, ReplicaSetStatus};
+use k8s_openapi::api::core::v1::{PodTemplateSpec, ReplicationController, ReplicationControllerCondition, ReplicationControllerStatus};
+
+use super::Replicated;
+use super::plan::{FAILURE, Figures};
+use crate::meta::on_wire;
+use crate::selector::Selector;
+
+fn unless_zero(count: i32) -> Option<i32> {
+    Some(count).filter(|count| *count != 0)
+}
+
+impl Replicated for ReplicaSet {
+    const NAME: &'static str = "replicaset";
+    const COMPONENT: &'static str = "replicaset-controller";
+    const TELLS_TERMINATING: bool = true;
+
+    fn replicas(&self) -> i32 {
+        self.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1)
+    }
+
+    fn min_ready_seconds(&self) -> i32 {
+        self.spec.as_ref().and_then(|spec| spec.min_ready_seconds).unwrap_or_default()
+    }
+
+    fn selector(&self) -> Result<Selector, String> {
+        Selector::compile(self.spec.as_ref().map(|spec| &spec.selector)).and_then(refuse_empty)
+    }
+
+    fn template(&self) -> Option<&PodTemplateSpec> {
+        self.spec.as_ref()?.template.as_ref()
+    }
+
+    fn with_status(&self, figures: &Figures) -> Option<Self> {
+        let old = self.status.clone().unwrap_or_default();
+        let mut conditions = old.conditions.clone().unwrap_or_default();
+        match &figures.failure {
+            Some(failure) if !conditions.iter().any(|condition| condition.type_ == FAILURE) => conditions.push(ReplicaSetCondition {
+                type_: FAILURE.to_owned(),
+                status: "True".to_owned(),
+                reason: Some(failure.reason.to_owned()),
+                message: Some(failure.message.clone()),
+                last_transition_time: Some(on_wire(figures.now)),
+            }),
+            Some(_) => {}
+            None => conditions.retain(|condition| condition.type_ != FAILURE),
+        }
+        let new = ReplicaSetStatus {
+            available_replicas: unless_zero(figures.available),
+            conditions: Some(conditions).filter(|conditions| !conditions.is_empty()),
+            fully_labeled_replicas: unless_zero(figures.fully_labeled),
+            observed_generation: self.metadata.generation,
+            ready_replicas: unless_zero(figures.ready),
+            replicas: figures.replicas,
+            terminating_replicas: Some(figures.terminating),
+        };
+        (new != old).then(|| Self { status: Some(new), ..self.clone() })
+    }
+}
+
+impl Replicated for ReplicationController {
+    const NAME: &'static str = "replicationcontroller";
+    const COMPONENT: &'static str = "replication-controller";
+    const TELLS_TERMINATING: bool = false;
+
+    fn replicas(&self) -> i32 {
+        self.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1)
+    }
+
+    fn min_ready_seconds(&self) -> i32 {
+        self.spec.as_ref().and_then(|spec| spec.min_ready_seconds).unwrap_or_default()
+    }
+
+    fn selector(&self) -> Result<Selector, String> {
+        refuse_empty(Selector::exactly(self.spec.as_ref().and_then(|spec| spec.selector.as_ref())))
+    }
+
+    fn template(&self) -> Option<&PodTemplateSpec> {
+        self.spec.as_ref()?.template.as_ref()
+    }
+
+    fn with_status(&self, figures: &Figures) -> Option<Self> {
+        let old = self.status.clone().unwrap_or_default();
+        let mut conditions = old.conditions.clone().unwrap_or_default();
+        match &figures.failure {
+            Some(failure) if !conditions.iter().any(|condition| condition.type_ == FAILURE) => {
+                conditions.push(ReplicationControllerCondition {
+                    type_: FAILURE.to_owned(),
+                    status: "True".to_owned(),
+                    reason: Some(failure.reason.to_owned()),
+                    message: Some(failure.message.clone()),
+                    last_transition_time: Some(on_wire(figures.now)),
+                });
+            }
+            Some(_) => {}
+            None => conditions.retain(|condition| condition.type_ != FAILURE),
+        }
+        let new = ReplicationControllerStatus {
+            available_replicas: unless_zero(figures.available),
+            conditions: Some(conditions).filter(|conditions| !conditions.is_empty()),
+            fully_labeled_replicas: unless_zero(figures.fully_labeled),
+            observed_generation: self.metadata.generation,
+            ready_replicas: unless_zero(figures.ready),
+            replicas: figures.replicas,
+        };
+        (new != old).then(|| Self { status: Some(new), ..self.clone() })
+    }
+}
+
+/// A set that selected every pod of its namespace would adopt them all and delete what is too much.
+fn refuse_empty(selector: Selector) -> Result<Selector, String> {
+    if selector.is_empty() { Err("the selector selects everything".to_owned()) } else { Ok(selector) }
+}

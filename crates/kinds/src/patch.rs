@@ -1,0 +1,96 @@
+//! Patches: what a PATCH request makes of an object.
+//!
+//! Three of the four kinds live here: [`merge`] (RFC 7396), [`json`] (RFC 6902) and [`strategic`]
+//! (Kubernetes' own, which knows how lists merge). The fourth, apply, is [`crate::apply`]. All of
+//! them are trees in, tree out; nothing here knows what is stored, and the result is not checked
+//! against a type: `json::normalize` does that afterwards.
+//!
+//! Data flow: bytes -> [`decode`] -> one of the three -> tree, or a [`PatchError`] that says which
+//! answer the API gives.
+
+mod go;
+mod json;
+mod merge;
+mod strategic;
+#[cfg(test)]
+mod tests;
+
+use crate::Tree;
+
+pub use json::json;
+pub use merge::merge;
+pub use strategic::strategic;
+
+/// Operations that one JSON patch may have: more would make one request cost as much as thousands.
+pub const OPERATION_LIMIT: usize = 10_000;
+
+/// Why a patch cannot be applied, by the answer that it gets.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PatchError {
+    /// 400 `BadRequest` with this message, without details.
+    #[error("{0}")]
+    BadRequest(String),
+    /// 413 with this message.
+    #[error("Request entity too large: The allowed maximum operations in a JSON patch is {OPERATION_LIMIT}, got {0}")]
+    TooManyOperations(usize),
+    /// 422 `Invalid` with this message and empty details. The reason is for logs only: upstream does not tell it.
+    #[error("the server rejected our request due to an error in our request")]
+    Rejected(String),
+    /// 500 without a reason, with this message.
+    #[error("{0}")]
+    Untyped(String),
+}
+
+impl PatchError {
+    /// The HTTP status code of its answer.
+    #[must_use]
+    pub fn code(&self) -> u16 {
+        match self {
+            Self::BadRequest(_) => 400,
+            Self::TooManyOperations(_) => 413,
+            Self::Rejected(_) => 422,
+            Self::Untyped(_) => 500,
+        }
+    }
+
+    fn undecodable(why: impl std::fmt::Display) -> Self {
+        Self::BadRequest(format!("error decoding patch: {why}"))
+    }
+}
+
+/// Reads the JSON of a patch.
+pub fn decode(bytes: &[u8]) -> Result<Tree, PatchError> {
+    serde_json::from_slice(bytes).map_err(|error| {
+        if error.is_eof() {
+            return PatchError::undecodable("unexpected end of JSON input");
+        }
+        PatchError::undecodable(syntax_text(bytes, &error))
+    })
+}
+
+/// A syntax error in the words of the API when it is about one character, else in the decoder's.
+fn syntax_text(bytes: &[u8], error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let line = bytes.split(|byte| *byte == b'\n').nth(error.line().saturating_sub(1)).unwrap_or_default();
+    let letter = line.get(error.column().saturating_sub(1)).map(|byte| char::from(*byte));
+    match letter {
+        Some(letter) if text.starts_with("expected value") => format!("invalid character '{letter}' looking for beginning of value"),
+        Some(letter) if text.starts_with("trailing characters") => format!("invalid character '{letter}' after top-level value"),
+        Some(letter) if text.starts_with("key must be a string") => {
+            format!("invalid character '{letter}' looking for beginning of object key string")
+        }
+        _ => text,
+    }
+}
+
+/// The members of a merge or strategic patch; `None` for null, whose meaning differs between them.
+fn object(patch: Tree) -> Result<Option<serde_json::Map<String, Tree>>, PatchError> {
+    match patch {
+        Tree::Object(members) => Ok(Some(members)),
+        Tree::Null => Ok(None),
+        other => Err(PatchError::undecodable(format!(
+            "json: cannot unmarshal {} into Go value of type map[string]interface {{}}",
+            go::kind(&other)
+        ))),
+    }
+}

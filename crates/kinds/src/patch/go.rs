@@ -1,0 +1,53 @@
+//! Values as Go prints them, because some answers of the API show them so.
+
+use std::fmt::Write;
+
+use crate::Tree;
+
+/// The JSON kind of a value in decoding errors.
+pub(super) fn kind(tree: &Tree) -> &'static str {
+    match tree {
+        Tree::Null => "null",
+        Tree::Bool(_) => "bool",
+        Tree::Number(_) => "number",
+        Tree::String(_) => "string",
+        Tree::Array(_) => "array",
+        Tree::Object(_) => "object",
+    }
+}
+
+/// `map[a:1 b:[x y]]`.
+pub(super) fn shown(tree: &Tree) -> String {
+    let mut out = String::new();
+    write(&mut out, tree);
+    out
+}
+
+fn write(out: &mut String, tree: &Tree) {
+    match tree {
+        Tree::Null => out.push_str("<nil>"),
+        Tree::String(text) => out.push_str(text),
+        Tree::Array(items) => {
+            out.push('[');
+            for (index, item) in items.iter().enumerate() {
+                out.push_str(if index == 0 { "" } else { " " });
+                write(out, item);
+            }
+            out.push(']');
+        }
+        Tree::Object(members) => {
+            let mut members: Vec<_> = members.iter().collect();
+            members.sort_unstable_by_key(|(name, _)| name.as_str());
+            out.push_str("map[");
+            for (index, (name, value)) in members.into_iter().enumerate() {
+                // Writing to a string cannot fail.
+                let _ = write!(out, "{}{name}:", if index == 0 { "" } else { " " });
+                write(out, value);
+            }
+            out.push(']');
+        }
+        Tree::Bool(_) | Tree::Number(_) => {
+            let _ = write!(out, "{tree}");
+        }
+    }
+}

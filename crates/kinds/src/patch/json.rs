@@ -1,0 +1,177 @@
+//! JSON patch (RFC 6902), with the leniencies that the API has.
+//!
+//! They are: the first segment of a path is dropped unread (`data/k` means `/k`), `replace` of an
+//! absent member adds it, `add` and `replace` without a value write null, absent members equal
+//! null in `test`, `copy` of an absent member writes null, and negative indexes count from the end.
+
+use super::{OPERATION_LIMIT, PatchError, go};
+use crate::Tree;
+
+/// Bytes that the `copy` operations of one patch may add: a few of them could double an object each.
+const COPY_LIMIT_BYTES: usize = 3 * 1024 * 1024;
+
+/// Applies a JSON patch; all of it or, on any error, nothing.
+pub fn json(document: Tree, patch: Tree) -> Result<Tree, PatchError> {
+    let operations = match patch {
+        Tree::Array(operations) => operations,
+        Tree::Null => return Ok(document),
+        other => return Err(unreadable(&other, "Go value of type []handlers.jsonPatchOp")),
+    };
+    let operations = operations.into_iter().map(Operation::read).collect::<Result<Vec<_>, _>>()?;
+    if operations.len() > OPERATION_LIMIT {
+        return Err(PatchError::TooManyOperations(operations.len()));
+    }
+    let mut document = document;
+    let mut copied_bytes = 0;
+    for operation in operations {
+        operation.apply(&mut document, &mut copied_bytes).map_err(PatchError::Rejected)?;
+    }
+    Ok(document)
+}
+
+fn unreadable(tree: &Tree, target: &str) -> PatchError {
+    PatchError::undecodable(format!("json: cannot unmarshal {} into {target}", go::kind(tree)))
+}
+
+struct Operation {
+    op: Option<String>,
+    path: Option<String>,
+    from: Option<String>,
+    value: Option<Tree>,
+}
+
+impl Operation {
+    fn read(tree: Tree) -> Result<Self, PatchError> {
+        let mut members = match tree {
+            Tree::Object(members) => members,
+            Tree::Null => serde_json::Map::new(),
+            other => return Err(unreadable(&other, "Go value of type handlers.jsonPatchOp")),
+        };
+        let mut text = |name: &str| match members.remove(name) {
+            None | Some(Tree::Null) => Ok(None),
+            Some(Tree::String(text)) => Ok(Some(text)),
+            Some(other) => Err(unreadable(&other, &format!("Go struct field jsonPatchOp.{name} of type string"))),
+        };
+        let (op, path, from) = (text("op")?, text("path")?, text("from")?);
+        Ok(Self { op, path, from, value: members.remove("value") })
+    }
+
+    fn apply(self, document: &mut Tree, copied_bytes: &mut usize) -> Result<(), String> {
+        let op = self.op.as_deref().unwrap_or("unknown");
+        let path = self.path.as_deref().ok_or_else(|| format!("{op} operation without a path"))?;
+        let from = || self.from.as_deref().ok_or_else(|| format!("{op} operation without a from"));
+        let value = self.value.unwrap_or_default();
+        match op {
+            "add" => add(document, path, value),
+            "remove" => remove(document, path).map(|_| ()),
+            "replace" => replace(document, path, value),
+            "move" => {
+                let value = remove(document, from()?)?;
+                add(document, path, value)
+            }
+            "copy" => {
+                let value = get(document, from()?)?.cloned().unwrap_or_default();
+                *copied_bytes += serde_json::to_string(&value).map_or(0, |text| text.len());
+                if *copied_bytes > COPY_LIMIT_BYTES {
+                    return Err(format!("copies of more than {COPY_LIMIT_BYTES} bytes"));
+                }
+                add(document, path, value)
+            }
+            "test" => match get(document, path)?.unwrap_or(&Tree::Null) == &value {
+                true => Ok(()),
+                false => Err(format!("testing value {path} failed")),
+            },
+            other => Err(format!("unexpected kind: {other}")),
+        }
+    }
+}
+
+fn add(document: &mut Tree, path: &str, value: Tree) -> Result<(), String> {
+    match container(document, path)? {
+        (Container::Object(members), key) => {
+            members.insert(key, value);
+        }
+        (Container::Array(items), key) => {
+            // One more place than there are items: the one behind the last.
+            let index = if key == "-" { items.len() } else { index(&key, items.len() + 1)? };
+            items.insert(index, value);
+        }
+    }
+    Ok(())
+}
+
+fn replace(document: &mut Tree, path: &str, value: Tree) -> Result<(), String> {
+    match container(document, path)? {
+        (Container::Object(members), key) => {
+            members.insert(key, value);
+        }
+        (Container::Array(items), key) => {
+            let index = index(&key, items.len())?;
+            items[index] = value;
+        }
+    }
+    Ok(())
+}
+
+fn remove(document: &mut Tree, path: &str) -> Result<Tree, String> {
+    match container(document, path)? {
+        (Container::Object(members), key) => members.remove(&key).ok_or_else(|| format!("no member {key} to remove")),
+        (Container::Array(items), key) => {
+            let index = index(&key, items.len())?;
+            Ok(items.remove(index))
+        }
+    }
+}
+
+/// What stands at a path; `None` for an absent member.
+fn get<'a>(document: &'a mut Tree, path: &str) -> Result<Option<&'a Tree>, String> {
+    match container(document, path)? {
+        (Container::Object(members), key) => Ok(members.get(&key)),
+        (Container::Array(items), key) => {
+            let index = index(&key, items.len())?;
+            Ok(Some(&items[index]))
+        }
+    }
+}
+
+enum Container<'a> {
+    Object(&'a mut serde_json::Map<String, Tree>),
+    Array(&'a mut Vec<Tree>),
+}
+
+/// What holds the last segment of a path, and that segment.
+fn container<'a>(document: &'a mut Tree, path: &str) -> Result<(Container<'a>, String), String> {
+    let missing = || format!("missing value at {path}");
+    let mut segments: Vec<&str> = path.split('/').skip(1).collect();
+    let key = unescaped(segments.pop().ok_or_else(missing)?);
+    let mut place = document;
+    for segment in segments {
+        let segment = unescaped(segment);
+        place = match place {
+            Tree::Object(members) => members.get_mut(&segment).ok_or_else(missing)?,
+            Tree::Array(items) => {
+                let index = index(&segment, items.len())?;
+                &mut items[index]
+            }
+            _ => return Err(missing()),
+        };
+    }
+    match place {
+        Tree::Object(members) => Ok((Container::Object(members), key)),
+        Tree::Array(items) => Ok((Container::Array(items), key)),
+        _ => Err(missing()),
+    }
+}
+
+/// An index into `length` places; negative ones count from the end.
+fn index(text: &str, length: usize) -> Result<usize, String> {
+    let number: i64 = text.parse().map_err(|_| format!("{text} is no index"))?;
+    let size = i64::try_from(length).unwrap_or(i64::MAX);
+    let number = if number < 0 { number.saturating_add(size) } else { number };
+    usize::try_from(number).ok().filter(|index| *index < length).ok_or_else(|| format!("index {text} is out of bounds"))
+}
+
+/// `~1` is a slash and `~0` a tilde (RFC 6901).
+fn unescaped(segment: &str) -> String {
+    if segment.contains('~') { segment.replace("~1", "/").replace("~0", "~") } else { segment.to_owned() }
+}

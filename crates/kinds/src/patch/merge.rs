@@ -1,0 +1,46 @@
+//! JSON merge patch (RFC 7396): null removes, objects merge, everything else replaces.
+
+use serde_json::Map;
+
+use super::{PatchError, object};
+use crate::Tree;
+
+/// Applies a merge patch. `document` must be an object; anything else counts as an empty one.
+pub fn merge(document: Tree, patch: Tree) -> Result<Tree, PatchError> {
+    let Some(patch) = object(patch)? else { return Err(PatchError::BadRequest("Invalid JSON Patch".to_owned())) };
+    let mut members = if let Tree::Object(members) = document { members } else { Map::new() };
+    merge_members(&mut members, patch);
+    Ok(Tree::Object(members))
+}
+
+fn merge_members(members: &mut Map<String, Tree>, patch: Map<String, Tree>) {
+    for (name, value) in patch {
+        match value {
+            Tree::Null => {
+                members.remove(&name);
+            }
+            Tree::Object(value) => {
+                if let Some(Tree::Object(known)) = members.get_mut(&name) {
+                    merge_members(known, value);
+                } else {
+                    members.insert(name, without_nulls(Tree::Object(value)));
+                }
+            }
+            value => {
+                members.insert(name, without_nulls(value));
+            }
+        }
+    }
+}
+
+/// A new value: nulls of objects mean that a member is absent, also inside of lists.
+fn without_nulls(tree: Tree) -> Tree {
+    match tree {
+        Tree::Object(members) => {
+            let kept = members.into_iter().filter(|(_, value)| !value.is_null());
+            Tree::Object(kept.map(|(name, value)| (name, without_nulls(value))).collect())
+        }
+        Tree::Array(items) => Tree::Array(items.into_iter().map(without_nulls).collect()),
+        other => other,
+    }
+}

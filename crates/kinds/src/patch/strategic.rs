@@ -1,0 +1,202 @@
+//! Strategic merge patch: a merge patch that knows the types.
+//!
+//! Lists whose field says so are merged: items of structures are paired by the merge key, scalars
+//! are united. Directives steer it: `$patch` (replace, delete), `$retainKeys`,
+//! `$setElementOrder/<list>` and `$deleteFromPrimitiveList/<list>`. Where a value is new, it is
+//! taken without nulls and without directives.
+
+mod list;
+
+use serde_json::Map;
+
+use super::{PatchError, go, object};
+use crate::Tree;
+use crate::facts::{Field, PatchStrategy, Shape, Type};
+
+const DIRECTIVE: &str = "$patch";
+const RETAIN_KEYS: &str = "$retainKeys";
+const SET_ORDER: &str = "$setElementOrder/";
+const DELETE_FROM: &str = "$deleteFromPrimitiveList/";
+
+type Members = Map<String, Tree>;
+
+/// Applies a strategic merge patch to an object of this type. A null patch changes nothing.
+pub fn strategic(document: Tree, patch: Tree, ty: &'static Type) -> Result<Tree, PatchError> {
+    let Some(patch) = object(patch)? else { return Ok(document) };
+    let members = if let Tree::Object(members) = document { members } else { Members::new() };
+    Ok(Tree::Object(merge_members(members, patch, Schema::Object(ty))?))
+}
+
+/// What is known of a value while it is merged.
+#[derive(Clone, Copy)]
+enum Schema {
+    Object(&'static Type),
+    Map(&'static Shape),
+    /// Any JSON, scalars, and fields that the type does not name.
+    Unknown,
+}
+
+impl From<&'static Shape> for Schema {
+    fn from(shape: &'static Shape) -> Self {
+        match shape {
+            Shape::Object(ty) => Self::Object(ty),
+            Shape::Map(value) => Self::Map(value),
+            _ => Self::Unknown,
+        }
+    }
+}
+
+/// How one member is merged: what its value (or its items) are, and by which strategy and key.
+#[derive(Clone, Copy)]
+struct Member {
+    value: Schema,
+    items: Schema,
+    strategy: PatchStrategy,
+    merge_key: &'static str,
+}
+
+impl Schema {
+    fn member(self, name: &str) -> Member {
+        let unknown = Member { value: Self::Unknown, items: Self::Unknown, strategy: PatchStrategy::default(), merge_key: "" };
+        match self {
+            Self::Unknown => unknown,
+            Self::Map(value) => Member { value: Self::from(value), ..unknown },
+            Self::Object(ty) => ty.field(name).map_or(unknown, Member::of),
+        }
+    }
+}
+
+impl Member {
+    fn of(field: &'static Field) -> Self {
+        let items = if let Shape::List(items) = field.shape { Schema::from(items) } else { Schema::Unknown };
+        Self { value: Schema::from(&field.shape), items, strategy: field.patch, merge_key: field.merge_key }
+    }
+}
+
+fn merge_members(mut original: Members, mut patch: Members, schema: Schema) -> Result<Members, PatchError> {
+    if let Some(directive) = patch.get(DIRECTIVE) {
+        return match directive.as_str() {
+            Some("replace") => {
+                patch.remove(DIRECTIVE);
+                Ok(patch)
+            }
+            Some("delete") => Ok(Members::new()),
+            _ => Err(unknown_directive(patch)),
+        };
+    }
+    retain_keys(&mut original, &mut patch)?;
+    set_orders(&mut original, &mut patch, schema)?;
+    // What is to be deleted goes first, so that the patch can add the same value anew.
+    let (deletions, patch): (Vec<_>, Vec<_>) = patch.into_iter().partition(|(name, _)| name.starts_with(DELETE_FROM));
+    for (name, values) in deletions {
+        delete_from(&mut original, &name[DELETE_FROM.len()..], values)?;
+    }
+    for (name, value) in patch {
+        if value.is_null() {
+            original.remove(&name);
+            continue;
+        }
+        let merged = match (original.remove(&name), value) {
+            (Some(Tree::Object(known)), Tree::Object(value)) => {
+                let member = schema.member(&name);
+                if member.strategy.replace {
+                    Some(Tree::Object(value))
+                } else {
+                    Some(Tree::Object(merge_members(known, value, member.value)?))
+                }
+            }
+            (Some(Tree::Array(known)), Tree::Array(value)) => {
+                Some(Tree::Array(list::merge_or_replace(known, value, schema.member(&name))?))
+            }
+            (_, value) => new_value(value),
+        };
+        if let Some(merged) = merged {
+            original.insert(name, merged);
+        }
+    }
+    Ok(original)
+}
+
+fn unknown_directive(patch: Members) -> PatchError {
+    let directive = patch.get(DIRECTIVE).map(go::shown).unwrap_or_default();
+    PatchError::Untyped(format!("unknown patch type: {directive} in map: {}", go::shown(&Tree::Object(patch))))
+}
+
+/// `$retainKeys`: members that it does not list are dropped, and the patch may hold no others.
+fn retain_keys(original: &mut Members, patch: &mut Members) -> Result<(), PatchError> {
+    let Some(directive) = patch.remove(RETAIN_KEYS) else { return Ok(()) };
+    let bad = || PatchError::BadRequest("invalid patch format of retainKeys".to_owned());
+    let Tree::Array(listed) = directive else { return Err(bad()) };
+    let is_listed = |name: &str| listed.iter().any(|key| key == name);
+    let is_exempt = |name: &str, value: &Tree| value.is_null() || name.starts_with(DELETE_FROM) || name.starts_with(SET_ORDER);
+    if patch.iter().any(|(name, value)| !is_exempt(name, value) && !is_listed(name)) {
+        return Err(bad());
+    }
+    original.retain(|name, _| is_listed(name));
+    Ok(())
+}
+
+/// `$setElementOrder/<list>`: merges that list, puts it in order, and takes both out of the patch.
+fn set_orders(original: &mut Members, patch: &mut Members, schema: Schema) -> Result<(), PatchError> {
+    let directives: Vec<String> = patch.keys().filter(|name| name.starts_with(SET_ORDER)).cloned().collect();
+    for directive in directives {
+        let name = &directive[SET_ORDER.len()..];
+        let order = expect_list(patch.remove(&directive).unwrap_or_default())?;
+        let known = original.get(name).map(as_list).transpose()?;
+        let change = patch.get(name).filter(|change| !change.is_null()).map(as_list).transpose()?;
+        if known.is_none() && change.is_none() {
+            continue;
+        }
+        let merged = list::merge_in_order(known.unwrap_or_default(), change, order, schema.member(name))?;
+        original.insert(name.to_owned(), Tree::Array(merged));
+        patch.remove(name);
+    }
+    Ok(())
+}
+
+fn delete_from(original: &mut Members, name: &str, values: Tree) -> Result<(), PatchError> {
+    let values = expect_list(values)?;
+    if let Some(Tree::Array(items)) = original.get_mut(name) {
+        items.retain(|item| !values.contains(item));
+    }
+    Ok(())
+}
+
+fn as_list(tree: &Tree) -> Result<Vec<Tree>, PatchError> {
+    expect_list(tree.clone())
+}
+
+fn expect_list(tree: Tree) -> Result<Vec<Tree>, PatchError> {
+    match tree {
+        Tree::Array(items) => Ok(items),
+        other => Err(PatchError::Untyped(format!("expected a list, but received a {}", go::kind(&other)))),
+    }
+}
+
+/// A value that was not there before: without nulls and directives; `None` when it deletes itself.
+fn new_value(tree: Tree) -> Option<Tree> {
+    match tree {
+        Tree::Object(members) => {
+            if members.get(DIRECTIVE).and_then(Tree::as_str) == Some("delete") {
+                return None;
+            }
+            let kept = members.into_iter().filter(|(name, value)| !is_directive(name) && !value.is_null());
+            Some(Tree::Object(kept.filter_map(|(name, value)| Some((name, new_value(value)?))).collect()))
+        }
+        Tree::Array(items) => Some(Tree::Array(new_items(items))),
+        other => Some(other),
+    }
+}
+
+fn new_items(items: Vec<Tree>) -> Vec<Tree> {
+    items.into_iter().filter(|item| !is_replace_marker(item)).filter_map(new_value).collect()
+}
+
+/// An item that only says that the rest of its list replaces what was there.
+fn is_replace_marker(item: &Tree) -> bool {
+    item.as_object().is_some_and(|members| members.len() == 1 && members.get(DIRECTIVE).and_then(Tree::as_str) == Some("replace"))
+}
+
+fn is_directive(name: &str) -> bool {
+    name == DIRECTIVE || name == RETAIN_KEYS || name.starts_with(SET_ORDER) || name.starts_with(DELETE_FROM)
+}

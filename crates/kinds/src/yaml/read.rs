@@ -1,0 +1,224 @@
+//! Events of the YAML parser to a tree.
+
+use std::collections::HashMap;
+
+use saphyr_parser::{Event, Parser, ScalarStyle, Span, Tag};
+
+use crate::Tree;
+use crate::json::{self, DecodeError, Decoded, MAX_DEPTH, scan};
+use crate::status::quoted;
+
+/// How many values aliases may expand to in all: room for any real document, none for a bomb.
+const MAX_EXPANDED: usize = 100_000;
+
+/// The first document of a stream; an empty one is null.
+pub(super) fn document(text: &str) -> Result<Decoded, DecodeError> {
+    // JSON is YAML, but its parser is faster and keeps its own rules for numbers and escapes.
+    if text.trim_start().starts_with('{')
+        && let Ok(decoded) = json::decode_untyped(text.as_bytes())
+    {
+        return Ok(decoded);
+    }
+    let mut reader = Reader { parser: Parser::new_from_str(text), anchors: HashMap::new(), expanded: 0, duplicates: Vec::new() };
+    let tree = loop {
+        match reader.next()? {
+            (Event::StreamStart | Event::DocumentStart(_) | Event::Nothing, _) => {}
+            (Event::StreamEnd | Event::DocumentEnd, _) => break Tree::Null,
+            (event, span) => break reader.value(event, span, 0)?,
+        }
+    };
+    let warnings =
+        if reader.duplicates.is_empty() { Vec::new() } else { vec![format!("yaml: unmarshal errors: {}", reader.duplicates.join(", "))] };
+    Ok(Decoded { tree, warnings })
+}
+
+struct Reader<'a> {
+    parser: Parser<'a, saphyr_parser::StrInput<'a>>,
+    anchors: HashMap<usize, Tree>,
+    expanded: usize,
+    duplicates: Vec<String>,
+}
+
+fn fault(line: usize, text: &str) -> DecodeError {
+    DecodeError::Syntax(if line > 1 { format!("yaml: line {line}: {text}") } else { format!("yaml: {text}") })
+}
+
+impl<'a> Reader<'a> {
+    fn next(&mut self) -> Result<(Event<'a>, Span), DecodeError> {
+        match self.parser.next_event() {
+            Some(Ok(found)) => Ok(found),
+            Some(Err(error)) => Err(fault(error.marker().line(), error.info())),
+            None => Err(fault(0, "unexpected end of the document")),
+        }
+    }
+
+    fn value(&mut self, event: Event<'a>, span: Span, depth: usize) -> Result<Tree, DecodeError> {
+        let line = span.start.line();
+        if depth > MAX_DEPTH {
+            return Err(fault(line, &format!("exceeded max depth of {MAX_DEPTH}")));
+        }
+        let (tree, anchor) = match event {
+            Event::Alias(anchor) => return self.alias(anchor, line),
+            Event::Scalar(text, style, anchor, tag) => (scalar(&text, style, tag.as_deref(), line)?, anchor),
+            Event::SequenceStart(anchor, _) => (self.list(depth)?, anchor),
+            Event::MappingStart(anchor, _) => (self.map(depth)?, anchor),
+            _ => return Err(fault(line, "did not find expected node content")),
+        };
+        if anchor != 0 {
+            self.anchors.insert(anchor, tree.clone());
+        }
+        Ok(tree)
+    }
+
+    fn alias(&mut self, anchor: usize, line: usize) -> Result<Tree, DecodeError> {
+        // An anchor that is not closed yet contains the alias itself.
+        let tree = self.anchors.get(&anchor).ok_or_else(|| fault(line, "anchor contains itself"))?;
+        self.expanded += size(tree);
+        if self.expanded > MAX_EXPANDED {
+            return Err(fault(line, "document contains excessive aliasing"));
+        }
+        Ok(tree.clone())
+    }
+
+    fn list(&mut self, depth: usize) -> Result<Tree, DecodeError> {
+        let mut items = Vec::new();
+        loop {
+            match self.next()? {
+                (Event::SequenceEnd, _) => return Ok(Tree::Array(items)),
+                (event, span) => items.push(self.value(event, span, depth + 1)?),
+            }
+        }
+    }
+
+    fn map(&mut self, depth: usize) -> Result<Tree, DecodeError> {
+        let mut members = serde_json::Map::new();
+        // What `<<` brings in gives way to what stands in the map itself.
+        let mut merged = Vec::new();
+        loop {
+            let (event, span) = self.next()?;
+            if matches!(event, Event::MappingEnd) {
+                break;
+            }
+            let line = span.start.line();
+            let merges = matches!(&event, Event::Scalar(text, ScalarStyle::Plain, _, _) if text == "<<");
+            let key = self.value(event, span, depth + 1)?;
+            let key = key_text(&key).ok_or_else(|| fault(line, "a key must be a plain value"))?;
+            let (event, span) = self.next()?;
+            let value = self.value(event, span, depth + 1)?;
+            if merges {
+                merged.push(value);
+            } else if members.contains_key(&key) {
+                self.duplicates.push(format!("line {line}: key {} already set in map", quoted(&key)));
+                members.insert(key, value);
+            } else {
+                members.insert(key, value);
+            }
+        }
+        for value in merged {
+            merge(&mut members, value)?;
+        }
+        Ok(Tree::Object(members))
+    }
+}
+
+fn merge(members: &mut serde_json::Map<String, Tree>, value: Tree) -> Result<(), DecodeError> {
+    match value {
+        Tree::Object(others) => {
+            for (key, value) in others {
+                members.entry(key).or_insert(value);
+            }
+            Ok(())
+        }
+        Tree::Array(values) => values.into_iter().try_for_each(|value| merge(members, value)),
+        _ => Err(fault(0, "map merge requires map or sequence of maps as the value")),
+    }
+}
+
+fn size(tree: &Tree) -> usize {
+    match tree {
+        Tree::Array(items) => 1 + items.iter().map(size).sum::<usize>(),
+        Tree::Object(members) => 1 + members.values().map(size).sum::<usize>(),
+        _ => 1,
+    }
+}
+
+fn key_text(key: &Tree) -> Option<String> {
+    match key {
+        Tree::String(text) => Some(text.clone()),
+        Tree::Bool(_) | Tree::Null => Some(key.to_string()),
+        Tree::Number(_) => String::from_utf8(json::encode_untyped(key)).ok(),
+        Tree::Array(_) | Tree::Object(_) => None,
+    }
+}
+
+fn scalar(text: &str, style: ScalarStyle, tag: Option<&Tag>, line: usize) -> Result<Tree, DecodeError> {
+    match tag.filter(|tag| tag.is_yaml_core_schema()).map(|tag| tag.suffix.as_str()) {
+        Some("str" | "binary" | "timestamp") => return Ok(Tree::String(text.to_owned())),
+        Some(wanted @ ("int" | "float" | "bool" | "null")) => {
+            let tree = plain(text).unwrap_or_else(|| Tree::String(text.to_owned()));
+            let fits = match (&tree, wanted) {
+                (Tree::Number(number), "int") => !number.is_f64(),
+                (Tree::Number(_), "float") | (Tree::Bool(_), "bool") | (Tree::Null, "null") => true,
+                _ => false,
+            };
+            return if fits { Ok(tree) } else { Err(fault(line, &format!("cannot decode !!str {text:?} as a !!{wanted}"))) };
+        }
+        _ => {}
+    }
+    if style == ScalarStyle::Plain
+        && tag.is_none()
+        && matches!(text, ".inf" | ".Inf" | ".INF" | "-.inf" | "+.inf" | ".nan" | ".NaN" | ".NAN")
+    {
+        return Err(fault(line, "infinity and not-a-number cannot be written as JSON"));
+    }
+    let resolved = if style == ScalarStyle::Plain && tag.is_none() { plain(text) } else { None };
+    Ok(resolved.unwrap_or_else(|| Tree::String(text.to_owned())))
+}
+
+/// What a plain scalar is by YAML 1.1; none for text.
+pub(super) fn plain(text: &str) -> Option<Tree> {
+    match text {
+        "" | "~" | "null" | "Null" | "NULL" => return Some(Tree::Null),
+        "y" | "Y" | "yes" | "Yes" | "YES" | "on" | "On" | "ON" | "true" | "True" | "TRUE" => return Some(Tree::Bool(true)),
+        "n" | "N" | "no" | "No" | "NO" | "off" | "Off" | "OFF" | "false" | "False" | "FALSE" => return Some(Tree::Bool(false)),
+        _ => {}
+    }
+    if !text.starts_with(['+', '-', '.', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9']) {
+        return None;
+    }
+    let bare = text.replace('_', "");
+    if let Some(whole) = integer(&bare) {
+        return Some(whole);
+    }
+    let digits = bare.trim_start_matches(['+', '-']);
+    let decimal = bare.len() - digits.len() <= 1
+        && digits.contains(|letter: char| letter.is_ascii_digit())
+        && digits.starts_with(|letter: char| letter.is_ascii_digit() || letter == '.')
+        && digits.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b'e' | b'E' | b'+' | b'-'));
+    let float = bare.strip_prefix('+').unwrap_or(&bare);
+    decimal.then(|| float.parse::<f64>().ok()).flatten().and_then(serde_json::Number::from_f64).map(Tree::Number)
+}
+
+fn integer(text: &str) -> Option<Tree> {
+    let (negative, digits) = match text.strip_prefix('-') {
+        Some(digits) => (true, digits),
+        None => (false, text.strip_prefix('+').unwrap_or(text)),
+    };
+    if digits.starts_with(['+', '-']) {
+        return None;
+    }
+    let radix = |prefixes: [&str; 2]| prefixes.iter().find_map(|prefix| digits.strip_prefix(prefix));
+    let value = if let Some(digits) = radix(["0x", "0X"]) {
+        u64::from_str_radix(digits, 16).ok()?
+    } else if let Some(digits) = radix(["0b", "0B"]) {
+        u64::from_str_radix(digits, 2).ok()?
+    } else if let Some(digits) = radix(["0o", "0O"]) {
+        u64::from_str_radix(digits, 8).ok()?
+    } else if digits.len() > 1 && digits.starts_with('0') {
+        u64::from_str_radix(digits, 8).ok()?
+    } else {
+        digits.parse().ok()?
+    };
+    let text = if negative { format!("-{value}") } else { value.to_string() };
+    scan::number(&text).map(Tree::Number)
+}

@@ -1,0 +1,186 @@
+//! The nodes themselves: registration, leases, heartbeats.
+//!
+//! A node is registered once, at the start of the agent; a node that somebody deletes stays deleted,
+//! as with a kubelet. One loop renews all leases in turn, spread over the interval.
+
+mod render;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use clock::{Clock, Entropy};
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::Node;
+use kube::Client;
+use kube::api::{Api, Patch, PatchParams, PostParams};
+use serde_json::json;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::backoff::Pauses;
+use crate::options::{NodeOptions, Range};
+
+/// Requests for nodes and leases that are under way at the same time.
+const CONCURRENT: usize = 32;
+/// A lease lasts this many times as long as the pause between two renewals.
+const LEASE_INTERVALS: u32 = 4;
+
+/// What keeps the nodes of an agent alive.
+#[derive(Clone)]
+pub(crate) struct Machines {
+    client: Client,
+    clock: Clock,
+    entropy: Entropy,
+    options: Arc<NodeOptions>,
+}
+
+impl Machines {
+    pub(crate) fn new(client: Client, clock: Clock, entropy: Entropy, options: Arc<NodeOptions>) -> Self {
+        Self { client, clock, entropy, options }
+    }
+
+    /// Registers all nodes, says so, and keeps them alive until shutdown.
+    pub(crate) async fn run(self, registered: watch::Sender<bool>, shutdown: CancellationToken) {
+        let all = async {
+            self.register_all().await;
+            registered.send_replace(true);
+            self.keep_alive().await;
+        };
+        let _ = shutdown.run_until_cancelled(all).await;
+    }
+
+    async fn register_all(&self) {
+        let mut calls = JoinSet::new();
+        for index in 0..self.options.names.len() {
+            if calls.len() >= CONCURRENT {
+                calls.join_next().await;
+            }
+            let machines = self.clone();
+            calls.spawn(async move { machines.register_until_done(index).await });
+        }
+        while calls.join_next().await.is_some() {}
+    }
+
+    async fn register_until_done(&self, index: usize) {
+        for pause in Pauses::new(self.entropy.clone()) {
+            match self.register(index).await {
+                Ok(()) => {
+                    self.renew(index).await;
+                    return;
+                }
+                Err(error) => tracing::warn!(node = self.options.names[index], %error, "a node could not be registered"),
+            }
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    async fn register(&self, index: usize) -> Result<(), kube::Error> {
+        let (name, now) = (&self.options.names[index], self.clock.now());
+        let range = Range::of(self.options.first_index + index);
+        let boot_id = self.entropy.uid();
+        let nodes: Api<Node> = Api::all(self.client.clone());
+        let wanted = render::node(&self.options, name, range, &boot_id, now);
+        let created = serde_json::from_value(wanted.clone()).map_err(kube::Error::SerdeError)?;
+        match nodes.create(&PostParams::default(), &created).await {
+            // A server may keep only the specification of what is created.
+            Ok(node) if node.status.as_ref().is_some_and(|status| status.conditions.is_some()) => return Ok(()),
+            Ok(_) => {}
+            Err(kube::Error::Api(status)) if status.code == 409 => {
+                let labels = json!({"metadata": {"labels": wanted["metadata"]["labels"]}});
+                nodes.patch(name, &PatchParams::default(), &Patch::Strategic(labels)).await?;
+            }
+            Err(error) => return Err(error),
+        }
+        let status = json!({"status": wanted["status"]});
+        nodes.patch_status(name, &PatchParams::default(), &Patch::Strategic(status)).await?;
+        Ok(())
+    }
+
+    async fn keep_alive(&self) {
+        let count = self.options.names.len();
+        let begin = self.clock.now();
+        let rounds_per_status = self.options.status_interval.as_nanos().div_ceil(self.options.lease_interval.as_nanos()).max(1);
+        let silence = SignedDuration::try_from(self.options.lease_interval * LEASE_INTERVALS).unwrap_or(SignedDuration::MAX);
+        let mut renewed_at = vec![begin; count];
+        let mut calls: JoinSet<(usize, bool)> = JoinSet::new();
+        for round in 1_u32.. {
+            for index in 0..count {
+                self.clock.sleep_until(due(begin, self.options.lease_interval, round, index, count)).await;
+                let mut finished = calls.try_join_next();
+                if finished.is_none() && calls.len() >= CONCURRENT {
+                    finished = calls.join_next().await;
+                }
+                while let Some(call) = finished {
+                    if let Ok((index, true)) = call {
+                        renewed_at[index] = self.clock.now();
+                    }
+                    finished = calls.try_join_next();
+                }
+                // Every node has its own round, so that not all of them report at once. One that was
+                // silent for long may have been called lost, and has to say that it is not.
+                let reports = (u128::from(round) + index as u128).is_multiple_of(rounds_per_status)
+                    || self.clock.now().duration_since(renewed_at[index]) > silence;
+                let machines = self.clone();
+                calls.spawn(async move {
+                    let renewed = machines.renew(index).await;
+                    if reports {
+                        machines.report(index).await;
+                    }
+                    (index, renewed)
+                });
+            }
+        }
+    }
+
+    /// Renews the lease of a node, and makes it when there is none.
+    async fn renew(&self, index: usize) -> bool {
+        let name = &self.options.names[index];
+        let renewed = self.try_renew(name).await;
+        if let Err(error) = &renewed {
+            tracing::warn!(node = name, %error, "a lease could not be renewed");
+        }
+        renewed.is_ok()
+    }
+
+    async fn try_renew(&self, name: &str) -> Result<(), kube::Error> {
+        let leases: Api<Lease> = Api::namespaced(self.client.clone(), "kube-node-lease");
+        let seconds = self.options.lease_interval.as_secs().max(1) * u64::from(LEASE_INTERVALS);
+        let spec = render::lease_spec(name, seconds, self.clock.now());
+        let renewal = Patch::Merge(json!({ "spec": spec }));
+        match leases.patch(name, &PatchParams::default(), &renewal).await {
+            Ok(_) => return Ok(()),
+            Err(kube::Error::Api(status)) if status.code == 404 => {}
+            Err(error) => return Err(error),
+        }
+        // The lease goes with the node; without a node there is none.
+        let nodes: Api<Node> = Api::all(self.client.clone());
+        let Some(uid) = nodes.get_opt(name).await?.and_then(|node| node.metadata.uid) else { return Ok(()) };
+        let lease = serde_json::from_value(render::lease(name, &uid, &spec)).map_err(kube::Error::SerdeError)?;
+        leases.create(&PostParams::default(), &lease).await.map(drop)
+    }
+
+    /// Says again that the node is well.
+    async fn report(&self, index: usize) {
+        let name = &self.options.names[index];
+        let nodes: Api<Node> = Api::all(self.client.clone());
+        let reported = async {
+            let Some(node) = nodes.get_opt(name).await? else { return Ok(()) };
+            let status = json!({"status": {"conditions": render::heartbeat(&node, self.clock.now())}});
+            nodes.patch_status(name, &PatchParams::default(), &Patch::Strategic(status)).await.map(drop)
+        };
+        let reported: Result<(), kube::Error> = reported.await;
+        if let Err(error) = reported {
+            tracing::warn!(node = name, %error, "the status of a node could not be reported");
+        }
+    }
+}
+
+/// When the node with this index has its turn.
+fn due(begin: Timestamp, interval: Duration, round: u32, index: usize, count: usize) -> Timestamp {
+    let share = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+    let offset = interval.saturating_mul(share(index)) / share(count).max(1);
+    let passed = SignedDuration::try_from(interval.saturating_mul(round) + offset).unwrap_or(SignedDuration::MAX);
+    begin.saturating_add(passed).unwrap_or(Timestamp::MAX)
+}

@@ -1,0 +1,69 @@
+//! What the server adds to new objects and demands of them, beyond the rules of their kinds: the
+//! admission plugins that Kubernetes turns on by default.
+//!
+//! `mutate` runs before an object is validated, `validate` after; both see the store at one moment
+//! and are otherwise pure. `namespace` is asked again inside the commit.
+
+use kinds::Tree;
+
+use crate::request::Refusal;
+use crate::target::Target;
+use crate::view::View;
+use crate::{Registry, tree};
+
+mod limits;
+pub(crate) mod namespace;
+mod priority;
+pub(crate) mod service_account;
+mod storage;
+mod tolerations;
+
+/// Fills in what admission adds to a new object.
+pub(crate) fn mutate(registry: &Registry, view: &impl View, target: &Target, object: &mut Tree) -> Result<(), Refusal> {
+    match (target.stored.group, target.stored.plural) {
+        ("", "pods") => {
+            limits::mutate(view, target, object);
+            service_account::mutate(registry, view, target, object)?;
+            tolerations::mutate(object);
+            priority::mutate(view, target, object)
+        }
+        ("", "nodes") => {
+            taint_not_ready(object);
+            Ok(())
+        }
+        ("", "persistentvolumeclaims") => {
+            storage::protect(object, "kubernetes.io/pvc-protection");
+            Ok(())
+        }
+        ("", "persistentvolumes") => {
+            storage::protect(object, "kubernetes.io/pv-protection");
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Refuses a valid object that the rules of its surroundings do not allow.
+pub(crate) fn validate(view: &impl View, target: &Target, object: &Tree) -> Result<(), Refusal> {
+    match (target.stored.group, target.stored.plural) {
+        ("", "pods") => limits::validate(view, target, object),
+        _ => Ok(()),
+    }
+}
+
+/// A new node is not ready before somebody says so, whatever it says itself.
+fn taint_not_ready(node: &mut Tree) {
+    const KEY: &str = "node.kubernetes.io/not-ready";
+    let present = tree::list(node, &["spec", "taints"]).iter().any(|taint| tree::text(taint, &["key"]) == KEY);
+    if present {
+        return;
+    }
+    let spec = tree::ensure(node, &["spec"]);
+    let taints = spec.entry("taints").or_insert(Tree::Null);
+    if !taints.is_array() {
+        *taints = Tree::Array(Vec::new());
+    }
+    if let Some(list) = taints.as_array_mut() {
+        list.push(serde_json::json!({"key": KEY, "effect": "NoSchedule"}));
+    }
+}

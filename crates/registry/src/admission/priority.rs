@@ -1,0 +1,64 @@
+//! The number behind a pod's `priorityClassName`.
+
+use kinds::Tree;
+use kinds::status::Status;
+
+use crate::request::Refusal;
+use crate::target::Target;
+use crate::view::View;
+use crate::{object, record, tree};
+
+const CLASSES: &str = "priorityclasses.scheduling.k8s.io/";
+
+/// Looks the class up, or takes the default one, and writes priority and preemption policy.
+pub(super) fn mutate(view: &impl View, target: &Target, pod: &mut Tree) -> Result<(), Refusal> {
+    let name = tree::text(pod, &["spec", "priorityClassName"]).to_owned();
+    let class = if name.is_empty() { default_class(view) } else { Some(named(view, target, pod, &name)?) };
+    let value = class.as_ref().and_then(|class| tree::int(class, &["value"])).unwrap_or(0);
+    let policy = class.as_ref().map_or("", |class| tree::text(class, &["preemptionPolicy"]));
+    let policy = if policy.is_empty() { "PreemptLowerPriority" } else { policy };
+    if let Some(class) = class.as_ref().filter(|_| name.is_empty()) {
+        tree::put(pod, &["spec", "priorityClassName"], object::meta_text(class, "name"));
+    }
+    check_given(target, pod, value, policy)?;
+    tree::put(pod, &["spec", "priority"], value);
+    tree::put(pod, &["spec", "preemptionPolicy"], policy);
+    Ok(())
+}
+
+fn named(view: &impl View, target: &Target, pod: &Tree, name: &str) -> Result<Tree, Refusal> {
+    let found = view.record(&format!("{CLASSES}{name}"));
+    found
+        .map(|class| record::tree(&class.value))
+        .ok_or_else(|| refuse(target, pod, &format!("no PriorityClass with name {name} was found")))
+}
+
+/// Of several defaults the lowest counts, so that nobody is raised by an accident.
+fn default_class(view: &impl View) -> Option<Tree> {
+    let classes = view.records(CLASSES).map(|class| record::tree(&class.value));
+    classes.filter(|class| tree::flag(class, &["globalDefault"])).min_by_key(|class| tree::int(class, &["value"]))
+}
+
+fn check_given(target: &Target, pod: &Tree, value: i64, policy: &str) -> Result<(), Refusal> {
+    match tree::int(pod, &["spec", "priority"]) {
+        Some(given) if given != value => {
+            let why = format!(
+                "the integer value of priority ({given}) must not be provided in pod spec; priority admission controller computed {value} from the given PriorityClass name"
+            );
+            return Err(refuse(target, pod, &why));
+        }
+        _ => {}
+    }
+    let given = tree::text(pod, &["spec", "preemptionPolicy"]);
+    if !given.is_empty() && given != policy {
+        let why = format!(
+            "the string value of PreemptionPolicy ({given}) must not be provided in pod spec; priority admission controller computed {policy} from the given PriorityClass name"
+        );
+        return Err(refuse(target, pod, &why));
+    }
+    Ok(())
+}
+
+fn refuse(target: &Target, pod: &Tree, why: &str) -> Refusal {
+    Status::forbidden(target.resource.group_resource(), object::shown_name(pod), why).into()
+}

@@ -1,0 +1,128 @@
+//! Every pod runs as some service account; unless it does not want one, it gets a volume with the
+//! account's token, the cluster's certificate and its namespace.
+
+use std::time::Duration;
+
+use kinds::Tree;
+use kinds::status::Status;
+use serde_json::{Value, json};
+use store::Record;
+
+use crate::request::Refusal;
+use crate::target::{self, Target};
+use crate::view::View;
+use crate::{Registry, record, tree};
+
+const TOKEN_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+/// The life of a projected token, as Kubernetes has it: an hour and a little, so that it can be told
+/// apart from one that somebody asked for.
+const TOKEN_SECONDS: i64 = 3607;
+/// How long the first pods of a new namespace wait for the account that a controller makes.
+const DEFAULT_ACCOUNT_WAIT: Duration = Duration::from_secs(1);
+/// A pod that the node agent made from a file says so, and gets no account.
+const MIRROR: &str = "kubernetes.io/config.mirror";
+
+impl Registry {
+    /// Waits a little for the default account of a namespace that has just been made.
+    pub(crate) async fn await_default_account(&self, target: &Target, pod: &Tree) {
+        if (target.stored.group, target.stored.plural) != ("", "pods") || account_of(pod) != "default" {
+            return;
+        }
+        let key = target::core_key("serviceaccounts", &target.namespace, "default");
+        let namespace = target::core_key("namespaces", "", &target.namespace);
+        let revision = self.store().revision();
+        if self.store().get(&key).is_some() || self.store().get(&namespace).is_none() {
+            return;
+        }
+        let Ok(mut accounts) = self.store().watch(&format!("{key}"), revision) else { return };
+        let _ = tokio::time::timeout(DEFAULT_ACCOUNT_WAIT, accounts.next()).await;
+    }
+}
+
+fn account_of(pod: &Tree) -> &str {
+    let names = [tree::text(pod, &["spec", "serviceAccountName"]), tree::text(pod, &["spec", "serviceAccount"])];
+    names.into_iter().find(|name| !name.is_empty()).unwrap_or("default")
+}
+
+/// Names the account, and mounts its token.
+pub(crate) fn mutate(registry: &Registry, view: &impl View, target: &Target, pod: &mut Tree) -> Result<(), Refusal> {
+    if !tree::at(pod, &["metadata", "annotations", MIRROR]).is_null() {
+        return Ok(());
+    }
+    let name = account_of(pod).to_owned();
+    let key = target::core_key("serviceaccounts", &target.namespace, &name);
+    let account = view.record(&key).ok_or_else(|| missing(target, pod, &name))?;
+    tree::put(pod, &["spec", "serviceAccountName"], name.clone());
+    tree::put(pod, &["spec", "serviceAccount"], name);
+    if wants_token(pod, &account) && !has_token(pod) {
+        mount(registry, pod);
+    }
+    add_pull_secrets(pod, &account);
+    Ok(())
+}
+
+fn missing(target: &Target, pod: &Tree, name: &str) -> Refusal {
+    let why = format!("error looking up service account {}/{name}: serviceaccount {name:?} not found", target.namespace);
+    Status::forbidden(target.resource.group_resource(), crate::object::shown_name(pod), why).into()
+}
+
+/// The pod decides, then the account; nobody said anything: yes.
+fn wants_token(pod: &Tree, account: &Record) -> bool {
+    let asked = tree::at(pod, &["spec", "automountServiceAccountToken"]).as_bool();
+    asked.or_else(|| record::tree(&account.value).get("automountServiceAccountToken").and_then(Value::as_bool)).unwrap_or(true)
+}
+
+/// True when every container has brought something to that place itself.
+fn has_token(pod: &Tree) -> bool {
+    let mounted =
+        |container: &Tree| tree::list(container, &["volumeMounts"]).iter().any(|mount| tree::text(mount, &["mountPath"]) == TOKEN_PATH);
+    let mut all = ["initContainers", "containers"].into_iter().flat_map(|kind| tree::list(pod, &["spec", kind]));
+    all.all(mounted)
+}
+
+fn mount(registry: &Registry, pod: &mut Tree) {
+    let present = tree::list(pod, &["spec", "volumes"]).iter().map(|volume| tree::text(volume, &["name"]));
+    let existing = present.filter(|name| name.starts_with("kube-api-access-")).map(str::to_owned).next();
+    let name = existing.clone().unwrap_or_else(|| format!("kube-api-access-{}", registry.entropy().suffix(5)));
+    for kind in ["initContainers", "containers"] {
+        for container in tree::list_mut(pod, &["spec", kind]) {
+            let mounted = tree::list(container, &["volumeMounts"]).iter().any(|mount| tree::text(mount, &["mountPath"]) == TOKEN_PATH);
+            if !mounted {
+                push(container, "volumeMounts", json!({"name": name, "readOnly": true, "mountPath": TOKEN_PATH}));
+            }
+        }
+    }
+    if existing.is_none() {
+        if let Some(spec) = tree::at_mut(pod, &["spec"]) {
+            push(spec, "volumes", volume(&name));
+        }
+    }
+}
+
+fn volume(name: &str) -> Tree {
+    json!({"name": name, "projected": {"defaultMode": 420, "sources": [
+        {"serviceAccountToken": {"expirationSeconds": TOKEN_SECONDS, "path": "token"}},
+        {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
+        {"downwardAPI": {"items": [{"path": "namespace", "fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.namespace"}}]}},
+    ]}})
+}
+
+/// A pod that names no secrets for pulling images gets its account's.
+fn add_pull_secrets(pod: &mut Tree, account: &Record) {
+    if !tree::list(pod, &["spec", "imagePullSecrets"]).is_empty() {
+        return;
+    }
+    let account = record::tree(&account.value);
+    if !tree::list(&account, &["imagePullSecrets"]).is_empty() {
+        tree::put(pod, &["spec", "imagePullSecrets"], account["imagePullSecrets"].clone());
+    }
+}
+
+/// Appends to a list, made where it is missing.
+pub(super) fn push(parent: &mut Tree, member: &str, item: Tree) {
+    let list = tree::ensure(parent, &[]).entry(member).or_insert(Value::Null);
+    match list.as_array_mut() {
+        Some(items) => items.push(item),
+        None => *list = json!([item]),
+    }
+}

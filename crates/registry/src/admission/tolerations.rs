@@ -1,0 +1,45 @@
+//! A pod that says nothing about nodes that are not ready or cannot be reached stays on them for
+//! five minutes.
+
+use kinds::Tree;
+use serde_json::json;
+
+use super::service_account::push;
+use crate::tree;
+
+const KEYS: &[&str] = &["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"];
+const SECONDS: i64 = 300;
+
+/// Adds the tolerations that are missing.
+pub(super) fn mutate(pod: &mut Tree) {
+    for key in KEYS {
+        let tolerated = tree::list(pod, &["spec", "tolerations"]).iter().any(|toleration| tolerates(toleration, key));
+        if !tolerated {
+            let toleration = json!({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": SECONDS});
+            if let Some(spec) = tree::at_mut(pod, &["spec"]) {
+                push(spec, "tolerations", toleration);
+            }
+        }
+    }
+}
+
+fn tolerates(toleration: &Tree, key: &str) -> bool {
+    let (its_key, effect) = (tree::text(toleration, &["key"]), tree::text(toleration, &["effect"]));
+    (its_key.is_empty() || its_key == key) && (effect.is_empty() || effect == "NoExecute")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_tolerated_already_is_left_alone() {
+        let mut pod = json!({"spec": {"tolerations": [{"operator": "Exists"}]}});
+        mutate(&mut pod);
+        assert_eq!(pod["spec"]["tolerations"], json!([{"operator": "Exists"}]));
+        let mut pod = json!({"spec": {"tolerations": [{"key": KEYS[0], "effect": "NoExecute", "operator": "Exists"}]}});
+        mutate(&mut pod);
+        assert_eq!(pod["spec"]["tolerations"].as_array().map(Vec::len), Some(2));
+        assert_eq!(pod["spec"]["tolerations"][1]["key"], KEYS[1]);
+    }
+}

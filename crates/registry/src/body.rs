@@ -1,0 +1,196 @@
+//! From the bytes of a body to an object of the kind that the path expects, with upstream's words
+//! for every way in which that fails.
+//!
+//! Knows nothing of the store. `kinds` decodes; this file decides what kind the body is of, and
+//! what unknown fields mean under the `fieldValidation` of the request.
+
+use std::borrow::Cow;
+
+use kinds::facts::{Resource, Subresource, Type};
+use kinds::json::TypeMeta;
+use kinds::status::Status;
+use kinds::{Tree, json};
+use serde_json::Value;
+
+use crate::request::{Body, BodyForm, Decoded, FieldValidation, Refusal};
+
+/// The kind that a path expects in a body.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Expected {
+    /// Group of the kind.
+    pub(crate) group: &'static str,
+    /// Version of the kind.
+    pub(crate) version: &'static str,
+    /// The kind.
+    pub(crate) kind: &'static str,
+    /// Its structure.
+    pub(crate) ty: &'static Type,
+    /// Other group versions whose body of the same kind reads alike.
+    pub(crate) also: &'static [&'static str],
+}
+
+/// Upstream names the place in its source where a scheme was made; clients have seen nothing else.
+const SCHEME: &str = "pkg/api/legacyscheme/scheme.go:30";
+/// How much of an undecodable body an error shows.
+const SHOWN: usize = 30;
+
+impl Expected {
+    /// The kind of a resource's own objects.
+    pub(crate) fn of(resource: &'static Resource) -> Self {
+        Self { group: resource.group, version: resource.version, kind: resource.kind, ty: resource.ty, also: &[] }
+    }
+
+    /// The kind that a subresource takes.
+    pub(crate) fn of_subresource(sub: &'static Subresource) -> Self {
+        Self { group: sub.group, version: sub.version, kind: sub.kind, ty: sub.ty, also: &[] }
+    }
+
+    fn api_version(&self) -> String {
+        api_version(self.group, self.version)
+    }
+}
+
+/// `group/version`, or the version alone in the core group.
+pub(crate) fn api_version(group: &str, version: &str) -> String {
+    if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") }
+}
+
+/// A refused body still earns the warnings about its unknown fields.
+pub(crate) fn with_warnings(mut refusal: Refusal, warnings: &[String]) -> Refusal {
+    if refusal.warnings.is_empty() {
+        refusal.warnings = warnings.to_vec();
+    }
+    refusal
+}
+
+/// Decodes a body into the expected kind. `kind` and `apiVersion` of the result are the expected ones.
+pub(crate) fn decode(body: &Body, expected: Expected, validation: FieldValidation) -> Result<Decoded, Refusal> {
+    let (api_version, kind) = type_meta(body, expected)?;
+    let version = api_version.rsplit('/').next().unwrap_or_default().to_owned();
+    let shown_kind = kind.clone();
+    let fail = |why: &str| -> Refusal {
+        Status::bad_request(format!("{shown_kind} in version {version:?} cannot be handled as a {}: {why}", expected.kind)).into()
+    };
+    if kind != expected.kind {
+        return Err(fail(&unconvertible(&api_version, &kind, expected)));
+    }
+    if api_version != expected.api_version() && !expected.also.contains(&api_version.as_str()) {
+        return Err(if registered(&api_version, &kind) {
+            Status::bad_request(format!(
+                "the API version in the data ({api_version}) does not match the expected API version ({})",
+                expected.api_version()
+            ))
+            .into()
+        } else {
+            fail(&unregistered(&api_version, &kind))
+        });
+    }
+    let (mut tree, warnings) = read(body, expected).map_err(|why| fail(&why))?;
+    if let Some(members) = tree.as_object_mut() {
+        members.insert("apiVersion".to_owned(), expected.api_version().into());
+        members.insert("kind".to_owned(), expected.kind.into());
+    }
+    judge(Decoded { tree, warnings }, validation, |list| fail(&format!("strict decoding error: {list}")))
+}
+
+/// What unknown and duplicate fields mean under a `fieldValidation`.
+pub(crate) fn judge(decoded: Decoded, validation: FieldValidation, refuse: impl FnOnce(&str) -> Refusal) -> Result<Decoded, Refusal> {
+    match validation {
+        FieldValidation::Ignore => Ok(Decoded { tree: decoded.tree, warnings: Vec::new() }),
+        FieldValidation::Strict if !decoded.warnings.is_empty() => Err(refuse(&decoded.warnings.join(", "))),
+        FieldValidation::Strict | FieldValidation::Warn => Ok(decoded),
+    }
+}
+
+fn read(body: &Body, expected: Expected) -> Result<(Tree, Vec<String>), String> {
+    let decoded = match body.form {
+        BodyForm::Json => json::decode(&body.bytes, expected.ty).map_err(|error| error.to_string())?,
+        BodyForm::Yaml | BodyForm::Protobuf => return Err(format!("bodies in {:?} are not read yet", body.form)),
+    };
+    Ok((object_or_empty(decoded.tree), decoded.warnings))
+}
+
+/// `null` decodes to an object without members.
+fn object_or_empty(tree: Tree) -> Tree {
+    if tree.is_null() { Value::Object(serde_json::Map::new()) } else { tree }
+}
+
+/// What the body says it is; what it leaves out is what the path expects.
+fn type_meta(body: &Body, expected: Expected) -> Result<(String, String), Refusal> {
+    let found = match body.form {
+        BodyForm::Json => json::peek_type_meta(&body.bytes).map_err(|error| error.to_string()),
+        BodyForm::Yaml | BodyForm::Protobuf => Err(format!("bodies in {:?} are not read yet", body.form)),
+    };
+    let unrecognized = |why: &str| -> Refusal {
+        Status::bad_request(format!("the object provided is unrecognized (must be of type {}): {why} ({})", expected.kind, excerpt(body)))
+            .into()
+    };
+    let TypeMeta { api_version, kind } = found.map_err(|why| match body.form {
+        BodyForm::Json => unrecognized(&format!("couldn't get version/kind; json parse error: {why}")),
+        BodyForm::Yaml | BodyForm::Protobuf => unrecognized(&why),
+    })?;
+    if api_version.matches('/').count() > 1 {
+        return Err(unrecognized(&format!("unexpected GroupVersion string: {api_version}")));
+    }
+    let api_version = if api_version.is_empty() { expected.api_version() } else { api_version };
+    let kind = if kind.is_empty() { expected.kind.to_owned() } else { kind };
+    Ok((api_version, kind))
+}
+
+/// The beginning of a body as errors show it: text when it begins like JSON, otherwise hexadecimal.
+fn excerpt(body: &Body) -> Cow<'static, str> {
+    let bytes = &body.bytes[..body.bytes.len().min(SHOWN)];
+    let more = if body.bytes.len() > SHOWN { " ..." } else { "" };
+    if bytes.is_empty() {
+        return Cow::Borrowed("<empty>");
+    }
+    let shown = if bytes[0] == b'{' {
+        String::from_utf8_lossy(bytes).into_owned()
+    } else {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    };
+    Cow::Owned(shown + more)
+}
+
+/// Kinds that every API group can decode besides its own.
+const META_KINDS: &[&str] = &["DeleteOptions", "CreateOptions", "UpdateOptions", "PatchOptions", "GetOptions", "ListOptions", "WatchEvent"];
+/// Kinds that only the core version has.
+const CORE_META_KINDS: &[&str] = &["Status", "APIVersions", "APIGroupList", "APIGroup", "APIResourceList"];
+
+/// Whether something of this kind can be read as the expected one, in upstream's words.
+pub(crate) fn check_type(api_version: &str, kind: &str, expected: Expected) -> Result<(), String> {
+    if kind == expected.kind && api_version == expected.api_version() {
+        return Ok(());
+    }
+    Err(unconvertible(api_version, kind, expected))
+}
+
+fn registered(api_version: &str, kind: &str) -> bool {
+    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+    if kinds::resource_by_kind(group, version, kind).is_some() {
+        return true;
+    }
+    let subresource_kind = kinds::resources()
+        .iter()
+        .flat_map(|resource| resource.subresources)
+        .any(|sub| sub.group == group && sub.version == version && sub.kind == kind);
+    let served = kinds::resources().iter().any(|resource| resource.group == group && resource.version == version);
+    let old_budget = api_version == "policy/v1beta1" && (kind == "PodDisruptionBudget" || kind == "Eviction");
+    subresource_kind || old_budget || (served && META_KINDS.contains(&kind)) || (api_version == "v1" && CORE_META_KINDS.contains(&kind))
+}
+
+fn unregistered(api_version: &str, kind: &str) -> String {
+    format!("no kind {kind:?} is registered for version {api_version:?} in scheme {SCHEME:?}")
+}
+
+fn unconvertible(api_version: &str, kind: &str, expected: Expected) -> String {
+    if !registered(api_version, kind) {
+        return unregistered(api_version, kind);
+    }
+    let version = api_version.rsplit('/').next().unwrap_or_default();
+    let internal = match expected.group.split('.').next().unwrap_or_default() {
+        "" => "core",
+        group => group,
+    };
+    format!("converting ({version}.{kind}) to ({internal}.{}): unknown conversion", expected.kind)
+}

@@ -1,0 +1,140 @@
+//! DELETE of one object and of a collection: read the options, decide (`delete/decide.rs`, pure),
+//! write the mark, remove the key, or both, in one commit.
+//!
+//! Namespaces have a life of their own and are sent to `namespace.rs`.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use kinds::Tree;
+use kinds::status::{Details, GroupResource, Status};
+use store::{Record, Txn};
+
+pub(crate) mod decide;
+
+use self::decide::Step;
+use crate::request::{DeleteOptions, DeleteRequest, ListOptions, Refusal, Reply};
+use crate::target::{self, Target};
+use crate::{Registry, admission, namespace, object, options, record};
+
+/// What became of an object that was deleted.
+pub(crate) struct Deleted {
+    /// Its last or its present state.
+    pub(crate) json: Bytes,
+    /// True when it is gone.
+    pub(crate) gone: bool,
+    uid: String,
+}
+
+impl Deleted {
+    /// What became of `before`.
+    pub(crate) fn new(json: Bytes, gone: bool, before: &Tree) -> Self {
+        Self { json, gone, uid: object::meta_text(before, "uid").to_owned() }
+    }
+}
+
+impl Registry {
+    /// Deletes one object.
+    pub(crate) async fn delete(&self, target: Target, request: &DeleteRequest) -> Result<Reply, Refusal> {
+        let options = options::of_delete(request)?;
+        admission::namespace::check_delete(&target)?;
+        let dry_run = !options.dry_run.is_empty();
+        let warnings = propagation_warnings(&target, &options);
+        let (place, asked) = (target.clone(), options.clone());
+        let deleted = self
+            .commit_or_rehearse(dry_run, move |txn| {
+                if namespace::is_namespace(place.stored) {
+                    namespace::delete_in(txn, &place, &asked)
+                } else {
+                    delete_in(txn, &place, &asked)
+                }
+            })
+            .await?;
+        Ok(self.answer(&target, &options, deleted, warnings))
+    }
+
+    /// Deletes what a list would show; the answer is that list as it was.
+    pub(crate) async fn delete_collection(&self, target: Target, list: ListOptions, request: &DeleteRequest) -> Result<Reply, Refusal> {
+        let options = options::of_delete(request)?;
+        let dry_run = !options.dry_run.is_empty();
+        let (page, records) = self.select(&target, &list).await?;
+        for record in &records {
+            let (namespace, name) = target::place(&record.key);
+            let place = target.clone().at(namespace, name);
+            let asked = options.clone();
+            let deleted = self.commit_or_rehearse(dry_run, move |txn| delete_in(txn, &place, &asked)).await;
+            match deleted {
+                Err(refusal) if refusal.status.reason != "NotFound" => return Err(refusal),
+                _ => {}
+            }
+        }
+        Ok(self.render_list(&target, page, &records))
+    }
+
+    fn answer(&self, target: &Target, options: &DeleteOptions, deleted: Deleted, warnings: Vec<String>) -> Reply {
+        if deleted.gone && !target.rules.returns_deleted_object() {
+            let details = Details {
+                name: target.name.clone(),
+                group: target.resource.group.to_owned(),
+                kind: target.resource.plural.to_owned(),
+                uid: deleted.uid,
+                ..Details::default()
+            };
+            let status = Status { details: Some(details), ..Status::success(0) };
+            return Reply::Status { status, code: 200, warnings };
+        }
+        let code = if !deleted.gone && options.orphan_dependents == Some(false) { 202 } else { 200 };
+        Reply::Object { code, json: self.present(target, &deleted.json), warnings }
+    }
+}
+
+/// Jobs have always orphaned their pods by default; clients that do not say what they want are told.
+fn propagation_warnings(target: &Target, options: &DeleteOptions) -> Vec<String> {
+    let silent = options.propagation_policy.is_none() && options.orphan_dependents.is_none();
+    if silent && target.resource.group == "batch" && target.resource.plural == "jobs" {
+        let text = "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or \
+                    set propagationPolicy=Orphan to suppress this warning";
+        return vec![text.to_owned()];
+    }
+    Vec::new()
+}
+
+/// Deletes inside a commit.
+pub(crate) fn delete_in(txn: &mut Txn, target: &Target, options: &DeleteOptions) -> Result<Deleted, Refusal> {
+    let key = target.key();
+    let found = txn.get(&key).ok_or_else(|| target.not_found())?;
+    let object = record::tree(&found.value);
+    let step = decide::decide(&object, target.stored.kind, target.rules, options, target.now)?;
+    let (json, gone) = match step {
+        Step::Wait => (found.value.clone(), false),
+        Step::Mark(next) if next == object => (found.value.clone(), false),
+        Step::Mark(next) => (record::put(txn, target.stored, &key, next).value.clone(), false),
+        Step::MarkAndRemove(next) => {
+            let marked = record::put(txn, target.stored, &key, next);
+            (remove(txn, &marked), true)
+        }
+        Step::Remove => (remove(txn, &found), true),
+    };
+    Ok(Deleted::new(json, gone, &object))
+}
+
+/// Removes a record; gives back its last state.
+pub(crate) fn remove(txn: &mut Txn, last: &Arc<Record>) -> Bytes {
+    record::remove(txn, &last.key, &last.value).map_or_else(|| last.value.clone(), |removed| removed.value.clone())
+}
+
+/// 409 of a delete that means another object of the name.
+pub(crate) fn uid_conflict(kind: &str, name: &str, asked: &str, found: &str) -> Refusal {
+    let why = format!(
+        "the UID in the precondition ({asked}) does not match the UID in record ({found}). The object might have been deleted and then recreated"
+    );
+    Status::conflict(GroupResource { group: "", resource: kind }, name, why).into()
+}
+
+/// 409 of a delete that means another state of the object.
+pub(crate) fn version_conflict(kind: &str, name: &str, asked: &str, found: &str) -> Refusal {
+    let why = format!(
+        "the ResourceVersion in the precondition ({asked}) does not match the ResourceVersion in record ({found}). The object might have been modified"
+    );
+    Status::conflict(GroupResource { group: "", resource: kind }, name, why).into()
+}

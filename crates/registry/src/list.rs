@@ -1,0 +1,186 @@
+//! LIST: a consistent page of a collection, from a snapshot.
+//!
+//! Pages of one list are all cut from the snapshot of the first, which the token names; when that
+//! has left the history, the client gets 410 and a token with which it can go on from the present.
+
+use std::sync::Arc;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use kinds::Tree;
+use kinds::status::{FieldError, ListMeta, Status};
+use store::{Compacted, Record, Revision, Snapshot};
+
+mod token;
+
+use self::token::Token;
+use crate::request::{ListOptions, Refusal, Reply};
+use crate::selection::Selection;
+use crate::target::Target;
+use crate::{Registry, options, read};
+
+impl Registry {
+    /// Answers a list.
+    pub(crate) async fn list(&self, target: Target, options: ListOptions) -> Result<Reply, Refusal> {
+        let (metadata, records) = self.select(&target, &options).await?;
+        Ok(self.render_list(&target, metadata, &records))
+    }
+
+    /// The records that a list shows, and the list's metadata.
+    pub(crate) async fn select(&self, target: &Target, options: &ListOptions) -> Result<(ListMeta, Vec<Arc<Record>>), Refusal> {
+        check_list(options)?;
+        let selection = Selection::of(target, options)?;
+        let prefix = target.prefix();
+        let (snapshot, start_after) = self.place(options, &prefix).await?;
+        Ok(page(&snapshot, &selection, &prefix, start_after.as_deref(), options.limit))
+    }
+
+    /// The snapshot of a list and the key after which its page begins.
+    async fn place(&self, options: &ListOptions, prefix: &str) -> Result<(Snapshot, Option<String>), Refusal> {
+        let asked = version_of_list(&options.resource_version)?;
+        if !options.continue_token.is_empty() {
+            if asked.is_some() {
+                return Err(Status::bad_request("specifying resource version is not allowed when using continue").into());
+            }
+            let Token { revision, start_after } = token::parse(&options.continue_token, prefix)?;
+            let snapshot = match revision {
+                Some(revision) => self.store().snapshot_at(revision).map_err(|_| expired(&start_after, prefix))?,
+                None => self.store().snapshot(),
+            };
+            return Ok((snapshot, Some(start_after)));
+        }
+        let exact = options.resource_version_match == "Exact" || (options.resource_version_match.is_empty() && options.limit > 0);
+        match asked {
+            Some(revision) if exact => Ok((self.exactly(revision)?, None)),
+            Some(revision) => {
+                self.wait_for(revision).await?;
+                Ok((self.store().snapshot(), None))
+            }
+            None => Ok((self.store().snapshot(), None)),
+        }
+    }
+
+    fn exactly(&self, revision: Revision) -> Result<Snapshot, Refusal> {
+        self.store().snapshot_at(revision).map_err(
+            |Compacted { newest, .. }| {
+                if revision > newest { self.too_large(revision, 0) } else { too_old() }
+            },
+        )
+    }
+
+    /// A list of these records. The kind of an item is the list's, so items do not repeat it.
+    pub(crate) fn render_list(&self, target: &Target, metadata: ListMeta, records: &[Arc<Record>]) -> Reply {
+        let resource = target.resource;
+        let mut all = BytesMut::with_capacity(records.iter().map(|record| record.value.len()).sum());
+        let mut ends = Vec::with_capacity(records.len());
+        for record in records {
+            let object = self.present(target, &record.value);
+            append_without_type(&mut all, &object);
+            ends.push(all.len());
+        }
+        let all = all.freeze();
+        let starts = std::iter::once(0).chain(ends.iter().copied());
+        let items = starts.zip(&ends).map(|(start, end)| all.slice(start..*end)).collect();
+        Reply::List { kind: format!("{}List", resource.kind), api_version: resource.api_version(), metadata, items }
+    }
+}
+
+/// An object without the `kind` and `apiVersion` with which its bytes begin.
+fn append_without_type(out: &mut BytesMut, object: &Bytes) {
+    out.put_u8(b'{');
+    out.put_slice(object.get(type_length(object)..).unwrap_or_default());
+}
+
+/// How long `{"kind":"…","apiVersion":"…",` is; 1 when the object does not begin so. Neither text can
+/// hold a quote: they come from the table.
+fn type_length(object: &[u8]) -> usize {
+    fn member(rest: &[u8], name: &[u8]) -> Option<usize> {
+        let value = rest.strip_prefix(name)?;
+        let quote = value.iter().position(|&letter| letter == b'"')?;
+        let comma = usize::from(value.get(quote + 1) == Some(&b','));
+        Some(name.len() + quote + 1 + comma)
+    }
+    let mut length = 1;
+    for name in [&b"\"kind\":\""[..], &b"\"apiVersion\":\""[..]] {
+        length += object.get(length..).and_then(|rest| member(rest, name)).unwrap_or(0);
+    }
+    length
+}
+
+/// One page, and the metadata that tells whether there is more.
+fn page(snapshot: &Snapshot, selection: &Selection, prefix: &str, start_after: Option<&str>, limit: i64) -> (ListMeta, Vec<Arc<Record>>) {
+    let mut metadata = ListMeta { resource_version: snapshot.revision().0.to_string(), ..ListMeta::default() };
+    let mut matching = snapshot.range(prefix, start_after).filter(|record| selection.matches(record));
+    let limit = usize::try_from(limit).ok().filter(|limit| *limit > 0);
+    let Some(limit) = limit else { return (metadata, matching.collect()) };
+    let records: Vec<_> = matching.by_ref().take(limit).collect();
+    let (Some(last), Some(_)) = (records.last(), matching.next()) else { return (metadata, records) };
+    metadata.continue_token = token::render(Some(snapshot.revision()), &last.key, prefix);
+    if selection.is_everything() {
+        let more = matching.count() + 1;
+        metadata.remaining_item_count = i64::try_from(more).ok();
+    }
+    (metadata, records)
+}
+
+fn version_of_list(text: &str) -> Result<Option<Revision>, Refusal> {
+    // A list answers 400 where a read answers 500.
+    read::parse_version(text).map_err(|refusal| Status::bad_request(refusal.status.message.clone()).into())
+}
+
+fn expired(start_after: &str, prefix: &str) -> Refusal {
+    let text = "The provided continue parameter is too old to display a consistent list result. You can start a new list without \
+                the continue parameter, or use the continue token in this response to retrieve the remainder of the results. \
+                Continuing with the provided token results in an inconsistent list - objects that were created, modified, or \
+                deleted between the time the first chunk was returned and now may show up in the list.";
+    let mut status = Status::expired(text);
+    status.metadata.continue_token = token::render(None, start_after, prefix);
+    status.into()
+}
+
+fn too_old() -> Refusal {
+    Status::expired("The provided resource version is too old to display a consistent list result. You must start a new list without the resourceVersion.").into()
+}
+
+const MATCHES: &[&str] = &["Exact", "NotOlderThan", ""];
+
+/// 422 for options that a list does not know or that do not go together.
+fn check_list(options: &ListOptions) -> Result<(), Refusal> {
+    const MATCH: &str = "resourceVersionMatch";
+    let mut faults = Vec::new();
+    let asked = options.resource_version_match.as_str();
+    if !asked.is_empty() {
+        if options.resource_version.is_empty() {
+            faults.push(FieldError::forbidden(MATCH, "resourceVersionMatch is forbidden unless resourceVersion is provided"));
+        }
+        if !options.continue_token.is_empty() {
+            faults.push(FieldError::forbidden(MATCH, "resourceVersionMatch is forbidden when continue is provided"));
+        }
+        if !MATCHES.contains(&asked) {
+            faults.push(FieldError::not_supported(MATCH, &Tree::from(asked), MATCHES));
+        }
+        if asked == "Exact" && options.resource_version == "0" {
+            faults.push(FieldError::forbidden(MATCH, "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\""));
+        }
+    }
+    if options.send_initial_events.is_some() {
+        faults.push(FieldError::forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list"));
+    }
+    if faults.is_empty() { Ok(()) } else { Err(options::invalid("ListOptions", &faults)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn items_lose_only_their_own_type() {
+        let check = |object: &'static str, expected: &str| {
+            let mut out = BytesMut::new();
+            append_without_type(&mut out, &Bytes::from_static(object.as_bytes()));
+            assert_eq!(std::str::from_utf8(&out).expect("text"), expected);
+        };
+        check(r#"{"kind":"A","apiVersion":"v1","metadata":{"kind":"x"}}"#, r#"{"metadata":{"kind":"x"}}"#);
+        check(r#"{"metadata":{}}"#, r#"{"metadata":{}}"#);
+        check(r#"{"kind":"A","apiVersion":"v1"}"#, "{}");
+    }
+}

@@ -1,0 +1,127 @@
+//! PATCH in its four languages: the patch is read before the commit, and applied inside it to the
+//! object as it is then, so that it meets a conflict only when it names a version itself.
+
+use bytes::Bytes;
+use kinds::patch::PatchError;
+use kinds::status::{Details, FieldError, GroupResource, Status};
+use kinds::{Tree, json, patch};
+
+use crate::body::{self, Expected};
+use crate::request::{Decoded, PatchKind, Refusal, Reply, WriteOptions};
+use crate::target::Target;
+use crate::update::{self, Change, Origin};
+use crate::{Registry, convert, create, object, options, tree};
+
+/// A patch that has been read.
+#[derive(Debug)]
+pub(crate) struct Patch {
+    kind: PatchKind,
+    tree: Tree,
+    warnings: Vec<String>,
+}
+
+impl Patch {
+    /// Reads a patch and checks the options that only some languages have.
+    pub(crate) fn parse(kind: PatchKind, bytes: &Bytes, write: &WriteOptions) -> Result<Self, Refusal> {
+        check_options(kind, write)?;
+        if kind == PatchKind::Apply {
+            return Err(Status::failure(415, "UnsupportedMediaType", "apply is not served for this resource", None).into());
+        }
+        let tree = patch::decode(bytes).map_err(|error| refusal(&error))?;
+        Ok(Self { kind, tree, warnings: Vec::new() })
+    }
+}
+
+fn check_options(kind: PatchKind, write: &WriteOptions) -> Result<(), Refusal> {
+    let mut faults = Vec::new();
+    if kind == PatchKind::Apply && write.field_manager.is_empty() {
+        faults.push(FieldError::required("fieldManager", "is required for apply patch"));
+    }
+    if kind != PatchKind::Apply && write.force.is_some() {
+        faults.push(FieldError::forbidden("force", "may not be specified for non-apply patch"));
+    }
+    if faults.is_empty() { Ok(()) } else { Err(options::invalid("PatchOptions", &faults)) }
+}
+
+impl Registry {
+    /// Patches an object, or the part of it that the subresource is.
+    pub(crate) async fn patch(
+        &self,
+        target: Target,
+        subresource: &str,
+        kind: PatchKind,
+        bytes: Bytes,
+        write: WriteOptions,
+    ) -> Result<Reply, Refusal> {
+        let dry_run = options::dry_run(&write, "PatchOptions")?;
+        let patch = Patch::parse(kind, &bytes, &write)?;
+        let change = Change { target: &target, subresource, owned_as: subresource, write: &write, origin: Origin::Patch };
+        let produce = |old: Option<&Tree>| produce(&patch, old, &target, &write);
+        let changed = self.change(&change, dry_run, produce).await?;
+        let code = if changed.created { 201 } else { 200 };
+        Ok(Reply::Object { code, json: self.present(&target, &changed.json), warnings: changed.warnings })
+    }
+}
+
+fn produce(patch: &Patch, old: Option<&Tree>, target: &Target, write: &WriteOptions) -> Result<Decoded, Refusal> {
+    let old = old.ok_or_else(|| target.not_found())?;
+    let shown = convert::to_asked(target, old);
+    let mut patched = apply_to(patch, &shown, Expected::of(target.resource), write)?;
+    if object::meta_text(&patched.tree, "name").is_empty() {
+        update::check_name(target, &patched.tree)?;
+    }
+    create::check_place(target, &mut patched.tree)?;
+    convert::to_stored(target, &mut patched.tree);
+    Ok(patched)
+}
+
+/// What a patch makes of an object, checked against the object's type.
+pub(crate) fn apply_to(patch: &Patch, old: &Tree, expected: Expected, write: &WriteOptions) -> Result<Decoded, Refusal> {
+    let patched = match patch.kind {
+        PatchKind::Json => patch::json(old.clone(), patch.tree.clone()),
+        PatchKind::Merge => patch::merge(old.clone(), patch.tree.clone()),
+        PatchKind::Strategic | PatchKind::Apply => patch::strategic(old.clone(), patch.tree.clone(), expected.ty),
+    };
+    let patched = patched.map_err(|error| refusal(&error))?;
+    let bytes = json::encode_untyped(&patched);
+    let refuse = |why: String| invalid_result(&bytes, &why);
+    check_type(&patched, expected).map_err(refuse)?;
+    let decoded = json::decode(&bytes, expected.ty).map_err(|error| refuse(error.to_string()))?;
+    let mut tree = decoded.tree;
+    tree::put(&mut tree, &["kind"], expected.kind);
+    tree::put(&mut tree, &["apiVersion"], body::api_version(expected.group, expected.version));
+    let warnings = patch.warnings.iter().cloned().chain(decoded.warnings).collect();
+    body::judge(Decoded { tree, warnings }, write.field_validation, |list| {
+        // Upstream names only the first of the unknown fields where there are several.
+        invalid_result(&bytes, &format!("strict decoding error: {list}"))
+    })
+}
+
+/// The patched object must still be of its kind; an absent kind is the same kind.
+fn check_type(patched: &Tree, expected: Expected) -> Result<(), String> {
+    let (api_version, kind) = (tree::text(patched, &["apiVersion"]), tree::text(patched, &["kind"]));
+    let api_version = if api_version.is_empty() { body::api_version(expected.group, expected.version) } else { api_version.to_owned() };
+    let kind = if kind.is_empty() { expected.kind } else { kind };
+    body::check_type(&api_version, kind, expected)
+}
+
+/// 422 for a patched object that its type does not allow. Upstream names neither kind nor object.
+fn invalid_result(object: &[u8], why: &str) -> Refusal {
+    let text = String::from_utf8_lossy(object);
+    let fault = FieldError::invalid("patch", &Tree::from(text.as_ref()), why);
+    Status::invalid(GroupResource { group: "", resource: "" }, "", &[fault]).into()
+}
+
+/// A patch error as the API answers it.
+pub(crate) fn refusal(error: &PatchError) -> Refusal {
+    let text = error.to_string();
+    match error {
+        PatchError::BadRequest(_) => Status::bad_request(text).into(),
+        PatchError::TooManyOperations(_) => Status::failure(413, "RequestEntityTooLarge", text, None).into(),
+        PatchError::Rejected(why) => {
+            tracing::debug!(%why, "a patch could not be applied");
+            Status::failure(422, "Invalid", text, Some(Details::default())).into()
+        }
+        PatchError::Untyped(_) => Status::untyped(text).into(),
+    }
+}

@@ -1,0 +1,219 @@
+//! `POST pods/{name}/eviction`: an eviction from the body to the answer, on one screen.
+//!
+//! Decode, find the budgets that select the pod, let [`decide`] choose, and carry the choice out in
+//! one atomic commit: the budget pays, the pod gets its `DisruptionTarget`, and is deleted as any
+//! other pod. Watchers see these writes one after the other, in this order; nobody sees a part of
+//! them. What is refused, or fails, leaves no trace.
+//!
+//! Read next: `eviction/decide.rs` for the rules, `eviction/apply.rs` for the writes.
+
+use std::sync::Arc;
+
+use kinds::Tree;
+use kinds::facts::Resource;
+use kinds::selector::LabelSelector;
+use kinds::status::{FieldError, GroupResource, Status};
+use store::{Record, Txn};
+
+mod apply;
+mod decide;
+
+pub(crate) use decide::{Ask, Budget, Closed, Decision, PodFacts, decide};
+
+use crate::body::{self, Expected};
+use crate::delete;
+use crate::record::{self, Facts, More};
+use crate::request::{Body, DeleteOptions, Refusal, Reply, WriteOptions};
+use crate::target::{self, Target};
+use crate::view::View;
+use crate::{Registry, admission, object, options, tree};
+
+impl Registry {
+    /// Evicts the pod that `target` names.
+    pub(crate) async fn evict(&self, target: Target, body: Body, write: WriteOptions) -> Result<Reply, Refusal> {
+        options::dry_run(&write, "CreateOptions")?;
+        let decoded = body::decode(&body, expected(&target)?, write.field_validation)?;
+        let warnings = decoded.warnings;
+        let evicted = self.evict_decoded(target, decoded.tree, &write).await;
+        evicted.map_err(|refusal| body::with_warnings(refusal, &warnings))?;
+        Ok(Reply::Status { status: Status::success(201), code: 201, warnings })
+    }
+
+    async fn evict_decoded(&self, target: Target, eviction: Tree, write: &WriteOptions) -> Result<(), Refusal> {
+        check_namespace(&target, &eviction)?;
+        admission::namespace::check(&self.store().snapshot(), &target)?;
+        check_name(&target, &eviction)?;
+        let asked = delete_options(&eviction, write)?;
+        let dry_run = !asked.dry_run.is_empty();
+        let ignore_always_allow = !self.options().gates.unhealthy_pod_eviction_policy;
+        // Most evictions under a tight budget are refused. What is visible now decides as well as
+        // what is being committed, and needs no place in the queue of commits.
+        let snapshot = self.store().snapshot();
+        let kinds = Kinds::find()?;
+        let early = Scene::look(&snapshot, &target, kinds)?;
+        if let (_, Decision::Refuse(refusal)) = early.decide(&asked, ignore_always_allow) {
+            return Err(refusal);
+        }
+        self.commit(move |txn| {
+            let scene = Scene::look(txn, &target, kinds)?;
+            let (budget, decision) = scene.decide(&asked, ignore_always_allow);
+            options::validate_delete(&asked)?;
+            match decision {
+                Decision::Refuse(refusal) => Err(refusal),
+                Decision::Delete | Decision::Charge(_) if dry_run => Ok(()),
+                Decision::Delete => carry_out(txn, &target, &scene, None, &asked),
+                Decision::Charge(_) => carry_out(txn, &target, &scene, budget, &asked),
+            }
+        })
+        .await
+    }
+}
+
+/// The writes of a granted eviction: budget, condition, deletion.
+fn carry_out(txn: &mut Txn, target: &Target, scene: &Scene, budget: Option<&Record>, asked: &DeleteOptions) -> Result<(), Refusal> {
+    if let Some(budget) = budget {
+        apply::charge(txn, scene.kinds.budgets, budget, &target.name, target.now);
+    }
+    apply::mark_disrupted(txn, target, &scene.pod);
+    // The preconditions were judged with the decision; the version they name is older by now.
+    let options = DeleteOptions { uid: None, resource_version: None, ..asked.clone() };
+    delete::delete_in(txn, target, &options).map(|_| ())
+}
+
+/// The two kinds of an eviction.
+#[derive(Clone, Copy)]
+struct Kinds {
+    pods: &'static Resource,
+    budgets: &'static Resource,
+}
+
+impl Kinds {
+    fn find() -> Result<Self, Refusal> {
+        let pods = kinds::resource("", "v1", "pods");
+        let budgets = kinds::resource("policy", "v1", "poddisruptionbudgets");
+        let found = pods.zip(budgets).map(|(pods, budgets)| Self { pods, budgets });
+        found.ok_or_else(|| Status::internal("the table has no pods or no budgets").into())
+    }
+
+    fn budgets_of(self, target: &Target) -> String {
+        target::prefix(self.budgets, &target.namespace)
+    }
+}
+
+/// The pod and the budgets that select it, as of one moment.
+struct Scene {
+    kinds: Kinds,
+    pod: Arc<Record>,
+    budgets: Vec<Arc<Record>>,
+    name: String,
+}
+
+impl Scene {
+    fn look(view: &impl View, target: &Target, kinds: Kinds) -> Result<Self, Refusal> {
+        let pod = view.record(&target.key()).ok_or_else(|| target.not_found())?;
+        let facts = record::facts(kinds.pods, &pod);
+        let budgets =
+            view.records(&kinds.budgets_of(target)).filter(|budget| selects(record::facts(kinds.budgets, budget), facts)).collect();
+        Ok(Self { kinds, budgets, name: target.name.clone(), pod })
+    }
+
+    /// The decision, and the budget that pays if one does.
+    fn decide(&self, asked: &DeleteOptions, ignore_always_allow: bool) -> (Option<&Record>, Decision) {
+        let nothing = PodFacts::default();
+        let pod = match &record::facts(self.kinds.pods, &self.pod).more {
+            More::Pod(pod) => pod,
+            _ => &nothing,
+        };
+        let budgets: Vec<&Budget> = self.budgets.iter().filter_map(|budget| budget_of(record::facts(self.kinds.budgets, budget))).collect();
+        let ask =
+            Ask { pod: &self.name, uid: asked.uid.as_deref(), resource_version: asked.resource_version.as_deref(), ignore_always_allow };
+        let decision = decide(pod, &self.pod.modified.0.to_string(), &budgets, &ask);
+        let budget = if let Decision::Charge(place) = decision { self.budgets.get(place).map(AsRef::as_ref) } else { None };
+        (budget, decision)
+    }
+}
+
+fn budget_of(facts: &Facts) -> Option<&Budget> {
+    if let More::Budget(budget) = &facts.more { Some(budget) } else { None }
+}
+
+fn selects(budget: &Facts, pod: &Facts) -> bool {
+    let selector = budget_of(budget).and_then(|budget| budget.selector.as_ref());
+    selector.is_some_and(|selector| selector.matches(pod))
+}
+
+/// The kind of the body; the old version reads alike although it is no longer served.
+fn expected(target: &Target) -> Result<Expected, Refusal> {
+    let sub = target.resource.subresource("eviction").ok_or_else(Status::no_such_resource)?;
+    Ok(Expected { also: &["policy/v1beta1"], ..Expected::of_subresource(sub) })
+}
+
+fn check_namespace(target: &Target, eviction: &Tree) -> Result<(), Refusal> {
+    let namespace = object::meta_text(eviction, "namespace");
+    if namespace.is_empty() || namespace == target.namespace {
+        return Ok(());
+    }
+    Err(Status::bad_request("the namespace of the provided object does not match the namespace sent on the request").into())
+}
+
+/// The name in the body is not filled in from the path; it has to be there and to be the same.
+fn check_name(target: &Target, eviction: &Tree) -> Result<(), Refusal> {
+    if object::meta_text(eviction, "name") != target.name {
+        return Err(Status::bad_request("name in URL does not match name in Eviction object").into());
+    }
+    let path = ["deleteOptions", "ignoreStoreReadErrorWithClusterBreakingPotential"];
+    if tree::flag(eviction, &path) {
+        let why = "can not be set for pod eviction, try after removing the option";
+        let fault = FieldError::invalid(path.join("."), &Tree::Bool(true), why);
+        let kind = GroupResource { group: "policy", resource: "Eviction" };
+        return Err(Status::invalid(kind, &target.name, &[fault]).into());
+    }
+    Ok(())
+}
+
+/// The options of the body, with the dry run of the query merged in.
+fn delete_options(eviction: &Tree, write: &WriteOptions) -> Result<DeleteOptions, Refusal> {
+    let mut asked = options::of_tree(tree::at(eviction, &["deleteOptions"]));
+    if asked.dry_run.is_empty() {
+        asked.dry_run.clone_from(&write.dry_run);
+    } else if !write.dry_run.is_empty() && write.dry_run != asked.dry_run {
+        let (query, body) = (write.dry_run.join(" "), asked.dry_run.join(" "));
+        return Err(Status::untyped(format!("Non-matching dry-run options in request and content: [{query}] and [{body}]")).into());
+    }
+    Ok(asked)
+}
+
+impl PodFacts {
+    /// What a pod's tree says.
+    pub(crate) fn of(pod: &Tree) -> Self {
+        Self {
+            phase: tree::text(pod, &["status", "phase"]).to_owned(),
+            ready: object::condition(pod, "Ready").is_some_and(|ready| tree::text(ready, &["status"]) == "True"),
+            terminating: object::terminating(pod),
+            uid: object::meta_text(pod, "uid").to_owned(),
+        }
+    }
+}
+
+impl Budget {
+    /// What a budget's tree says.
+    pub(crate) fn of(budget: &Tree) -> Self {
+        let figure = |name: &str| tree::int(budget, &["status", name]).unwrap_or(0);
+        let condition = object::condition(budget, "DisruptionAllowed");
+        let closed = condition
+            .filter(|found| tree::text(found, &["status"]) == "False")
+            .map(|found| Closed { reason: tree::text(found, &["reason"]).to_owned(), message: tree::text(found, &["message"]).to_owned() });
+        Self {
+            name: object::meta_text(budget, "name").to_owned(),
+            selector: LabelSelector::from_tree(tree::at(budget, &["spec", "selector"])).ok(),
+            generation: tree::int(budget, &["metadata", "generation"]).unwrap_or(0),
+            observed_generation: figure("observedGeneration"),
+            disruptions_allowed: figure("disruptionsAllowed"),
+            current_healthy: figure("currentHealthy"),
+            desired_healthy: figure("desiredHealthy"),
+            disrupted_pods: tree::at(budget, &["status", "disruptedPods"]).as_object().map_or(0, serde_json::Map::len),
+            always_allow: tree::text(budget, &["spec", "unhealthyPodEvictionPolicy"]) == "AlwaysAllow",
+            closed: closed.filter(|closed| !closed.message.is_empty()),
+        }
+    }
+}

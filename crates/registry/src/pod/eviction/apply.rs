@@ -1,0 +1,93 @@
+//! The writes of a granted eviction that are not those of any deletion: the budget pays, and the
+//! pod says why it goes.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use kinds::Tree;
+use kinds::facts::Resource;
+use serde_json::json;
+use store::{Record, Txn};
+
+use crate::target::Target;
+use crate::{object, record, tree};
+
+/// Takes one disruption from the budget and notes the pod until the controller has seen it go.
+pub(super) fn charge(txn: &mut Txn, budgets: &'static Resource, budget: &Record, pod: &str, now: Timestamp) {
+    let mut next = record::tree(&budget.value);
+    let left = tree::int(&next, &["status", "disruptionsAllowed"]).unwrap_or(0) - 1;
+    tree::put(&mut next, &["status", "disruptionsAllowed"], left);
+    tree::put(&mut next, &["status", "disruptedPods", pod], object::wire_time(now));
+    if left == 0 {
+        close(&mut next, now);
+    }
+    record::put(txn, budgets, &budget.key, next);
+}
+
+/// The condition of a budget that has nothing left to give.
+fn close(budget: &mut Tree, now: Timestamp) {
+    let observed = tree::int(budget, &["status", "observedGeneration"]).unwrap_or(0);
+    let mut closed = json!({
+        "type": "DisruptionAllowed", "status": "False", "reason": "InsufficientPods", "message": "",
+        "lastTransitionTime": object::wire_time(now),
+    });
+    if observed > 0 {
+        tree::put(&mut closed, &["observedGeneration"], observed);
+    }
+    set_condition(budget, closed);
+}
+
+/// Marks the pod as the target of a disruption; nothing is written when it is marked already.
+pub(super) fn mark_disrupted(txn: &mut Txn, target: &Target, pod: &Arc<Record>) {
+    let before = record::tree(&pod.value);
+    let mut next = before.clone();
+    let mut condition = json!({
+        "type": "DisruptionTarget", "status": "True", "lastProbeTime": null,
+        "reason": "EvictionByEvictionAPI", "message": "Eviction API: evicting",
+        "lastTransitionTime": object::wire_time(target.now),
+    });
+    let observed = object::condition(&before, "DisruptionTarget").and_then(|old| tree::int(old, &["observedGeneration"]));
+    if let Some(observed) = observed {
+        tree::put(&mut condition, &["observedGeneration"], observed);
+    }
+    set_condition(&mut next, condition);
+    if next != before {
+        record::put(txn, target.stored, &pod.key, next);
+    }
+}
+
+/// Sets the condition of this type; its time stays when the status does.
+fn set_condition(object: &mut Tree, mut condition: Tree) {
+    let kind = tree::text(&condition, &["type"]).to_owned();
+    let status = tree::ensure(object, &["status"]);
+    let conditions = status.entry("conditions").or_insert(Tree::Null);
+    if !conditions.is_array() {
+        *conditions = Tree::Array(Vec::new());
+    }
+    let Some(list) = conditions.as_array_mut() else { return };
+    match list.iter_mut().find(|found| tree::text(found, &["type"]) == kind) {
+        Some(found) => {
+            if tree::text(found, &["status"]) == tree::text(&condition, &["status"]) {
+                tree::carry(found, &mut condition, &["lastTransitionTime"]);
+            }
+            tree::carry(found, &mut condition, &["lastProbeTime"]);
+            *found = condition;
+        }
+        None => list.push(condition),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_condition_keeps_its_time_when_its_status_stays() {
+        let mut pod = json!({"status": {"conditions": [
+            {"type": "DisruptionTarget", "status": "True", "lastTransitionTime": "then"}]}});
+        set_condition(&mut pod, json!({"type": "DisruptionTarget", "status": "True", "lastTransitionTime": "now", "reason": "r"}));
+        assert_eq!(tree::text(object::condition(&pod, "DisruptionTarget").expect("there"), &["lastTransitionTime"]), "then");
+        set_condition(&mut pod, json!({"type": "DisruptionTarget", "status": "False", "lastTransitionTime": "now"}));
+        assert_eq!(tree::text(object::condition(&pod, "DisruptionTarget").expect("there"), &["lastTransitionTime"]), "now");
+    }
+}

@@ -1,0 +1,167 @@
+//! What is kept beside an object's bytes so that nobody parses them again: labels, selectable
+//! fields, and for the kinds that evictions ask about the few figures that decide.
+//!
+//! Facts are made from the tree when an object is written, or from its bytes the first time
+//! somebody asks (after a restart).
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use kinds::facts::Resource;
+use kinds::selector::Labels;
+use kinds::{Tree, json};
+use serde_json::Value;
+use store::{Record, Txn};
+
+use crate::object;
+use crate::pod::eviction::{Budget, PodFacts};
+use crate::strategy;
+use crate::tree as path;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Facts {
+    /// Labels, sorted by key.
+    pub(crate) labels: Vec<(String, String)>,
+    /// Selectable fields beyond name and namespace.
+    pub(crate) fields: Vec<(&'static str, String)>,
+    /// What is particular about the kind.
+    pub(crate) more: More,
+}
+
+/// What only some kinds have.
+#[derive(Debug, Default)]
+pub(crate) enum More {
+    /// Nothing.
+    #[default]
+    None,
+    /// What an eviction asks of a pod.
+    Pod(PodFacts),
+    /// What an eviction asks of a budget.
+    Budget(Box<Budget>),
+    /// True for a namespace on its way out.
+    Namespace(bool),
+    /// Addresses and ports that a service holds.
+    Service(Vec<String>, Vec<i64>),
+}
+
+impl Facts {
+    /// The facts of a tree.
+    pub(crate) fn of(resource: &'static Resource, tree: &Tree) -> Self {
+        let rules = strategy::of(resource);
+        let labels = path::entries(tree, &["metadata", "labels"])
+            .into_iter()
+            .map(|(key, value)| (key.to_owned(), value.as_str().unwrap_or_default().to_owned()))
+            .collect();
+        // Name and namespace are in the key.
+        let fields = rules
+            .fields()
+            .filter(|field| !field.starts_with("metadata."))
+            .map(|field| (field, rules.selectable(tree, field)))
+            .filter(|(_, value)| !value.is_empty())
+            .collect();
+        let more = match (resource.group, resource.plural) {
+            ("", "pods") => More::Pod(PodFacts::of(tree)),
+            ("policy", "poddisruptionbudgets") => More::Budget(Box::new(Budget::of(tree))),
+            ("", "namespaces") => More::Namespace(crate::admission::namespace::is_terminating(tree)),
+            ("", "services") => More::Service(crate::service::addresses(tree), crate::service::node_ports(tree)),
+            _ => More::None,
+        };
+        Self { labels, fields, more }
+    }
+
+    /// True for a namespace on its way out.
+    pub(crate) fn is_terminating(&self) -> bool {
+        matches!(self.more, More::Namespace(true))
+    }
+
+    /// The value of one selectable field; `key` is the record's.
+    pub(crate) fn field<'a>(&'a self, key: &'a str, field: &str) -> &'a str {
+        let (namespace, name) = crate::target::place(key);
+        match field {
+            "metadata.name" => name,
+            "metadata.namespace" => namespace,
+            _ => self.fields.iter().find(|(known, _)| *known == field).map_or("", |(_, value)| value.as_str()),
+        }
+    }
+}
+
+impl Labels for Facts {
+    fn label(&self, key: &str) -> Option<&str> {
+        let found = self.labels.binary_search_by(|(name, _)| name.as_str().cmp(key)).ok()?;
+        Some(&self.labels[found].1)
+    }
+}
+
+/// The facts of a record, made now if nobody has asked before.
+pub(crate) fn facts<'a>(resource: &'static Resource, record: &'a Record) -> &'a Facts {
+    const NOTHING: &Facts = &Facts { labels: Vec::new(), fields: Vec::new(), more: More::None };
+    let memo = record.memo.get_or_init(|| Arc::new(Facts::of(resource, &tree(&record.value))));
+    memo.downcast_ref::<Facts>().unwrap_or(NOTHING)
+}
+
+/// Stored bytes as a tree. What we wrote ourselves parses; if a damaged store hands out something
+/// else it reads as null and the object looks empty, which is better than a panic.
+pub(crate) fn tree(bytes: &[u8]) -> Tree {
+    serde_json::from_slice(bytes).unwrap_or_else(|error| {
+        tracing::error!(%error, "a stored object does not parse");
+        Value::Null
+    })
+}
+
+/// An object's bytes at a resource version.
+pub(crate) fn encode(resource: &'static Resource, tree: &mut Tree, revision: u64) -> Bytes {
+    object::meta(tree).insert("resourceVersion".to_owned(), revision.to_string().into());
+    json::encode(tree, resource.ty).into()
+}
+
+/// Writes an object at the revision that its write takes, and gives back its record.
+pub(crate) fn put(txn: &mut Txn, resource: &'static Resource, key: &str, mut tree: Tree) -> Arc<Record> {
+    let facts = Arc::new(Facts::of(resource, &tree));
+    let bytes = encode(resource, &mut tree, txn.next_revision().0);
+    txn.put(key, bytes, Some(facts))
+}
+
+/// Removes an object; its last event shows `last` at the revision of the removal.
+pub(crate) fn remove(txn: &mut Txn, key: &str, last: &Bytes) -> Option<Arc<Record>> {
+    let bytes = at_revision(last, txn.next_revision().0);
+    txn.remove(key, Some(bytes))
+}
+
+/// The same bytes with another resource version.
+pub(crate) fn at_revision(bytes: &Bytes, revision: u64) -> Bytes {
+    const MEMBER: &[u8] = b"\"resourceVersion\":\"";
+    // The member stands in the metadata, before anything that a user can nest; quotes inside of
+    // texts are escaped, so the first occurrence is the member itself.
+    let start = bytes.windows(MEMBER.len()).position(|window| window == MEMBER).map(|found| found + MEMBER.len());
+    let end = start.and_then(|start| Some(start + bytes[start..].iter().position(|&letter| letter == b'"')?));
+    let (Some(start), Some(end)) = (start, end) else { return bytes.clone() };
+    let version = revision.to_string();
+    let mut out = Vec::with_capacity(bytes.len() + version.len());
+    out.extend_from_slice(&bytes[..start]);
+    out.extend_from_slice(version.as_bytes());
+    out.extend_from_slice(&bytes[end..]);
+    out.into()
+}
+
+/// The same object without a resource version, as the rehearsal of a create answers.
+pub(crate) fn without_revision(resource: &'static Resource, bytes: &[u8]) -> Bytes {
+    let mut tree = tree(bytes);
+    object::meta(&mut tree).remove("resourceVersion");
+    json::encode(&tree, resource.ty).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_objects_own_version_is_replaced() {
+        let bytes = Bytes::from_static(
+            br#"{"metadata":{"name":"a\"resourceVersion\":\"1","resourceVersion":"7","labels":{"resourceVersion":"7"}}}"#,
+        );
+        let changed = at_revision(&bytes, 12);
+        let text = std::str::from_utf8(&changed).expect("text");
+        assert_eq!(text, r#"{"metadata":{"name":"a\"resourceVersion\":\"1","resourceVersion":"12","labels":{"resourceVersion":"7"}}}"#);
+    }
+}

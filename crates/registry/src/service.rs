@@ -1,0 +1,177 @@
+//! The addresses and node ports of services: drawn inside the commit that stores the service, from
+//! what no other service holds.
+
+use std::collections::HashSet;
+
+use kinds::Tree;
+use kinds::facts::Resource;
+use kinds::status::{FieldError, Status};
+use serde_json::json;
+use store::Txn;
+
+use crate::record::{self, More};
+use crate::request::Refusal;
+use crate::{Registry, object, tree};
+
+/// The node ports that Kubernetes hands out by default.
+const NODE_PORTS: std::ops::RangeInclusive<i64> = 30000..=32767;
+/// How often a number is drawn before the free ones are walked in order.
+const DRAWS: usize = 16;
+
+/// True for the resource `services`.
+pub(crate) fn is_service(resource: &Resource) -> bool {
+    resource.group.is_empty() && resource.plural == "services"
+}
+
+/// The cluster addresses that a service holds.
+pub(crate) fn addresses(service: &Tree) -> Vec<String> {
+    let first = tree::text(service, &["spec", "clusterIP"]);
+    let all = tree::list(service, &["spec", "clusterIPs"]).iter().filter_map(Tree::as_str);
+    let mut held: Vec<String> = all.chain([first]).filter(|text| !text.is_empty() && *text != "None").map(str::to_owned).collect();
+    held.dedup();
+    held
+}
+
+/// The node ports that a service holds.
+pub(crate) fn node_ports(service: &Tree) -> Vec<i64> {
+    let ports = tree::list(service, &["spec", "ports"]).iter().filter_map(|port| tree::int(port, &["nodePort"]));
+    ports.chain(tree::int(service, &["spec", "healthCheckNodePort"])).filter(|port| *port != 0).collect()
+}
+
+/// Gives a service what its type asks for; `old` keeps what it has.
+pub(crate) fn allocate(registry: &Registry, txn: &Txn, service: &mut Tree, old: Option<&Tree>) -> Result<(), Refusal> {
+    let kind = tree::text(service, &["spec", "type"]).to_owned();
+    if let Some(old) = old {
+        keep(service, old);
+    }
+    if kind == "ExternalName" {
+        return Ok(());
+    }
+    let own = object::meta_text(service, "uid").to_owned();
+    let (held_addresses, held_ports) = held(txn, &own, old.map(|old| object::meta_text(old, "name")));
+    allocate_address(registry, service, old, &held_addresses)?;
+    if matches!(kind.as_str(), "NodePort" | "LoadBalancer") {
+        allocate_ports(registry, service, old, held_ports)?;
+    }
+    Ok(())
+}
+
+/// What an update leaves out stays as it was while the type still has it.
+fn keep(service: &mut Tree, old: &Tree) {
+    let external = tree::text(service, &["spec", "type"]) == "ExternalName" || tree::text(old, &["spec", "type"]) == "ExternalName";
+    if !external && tree::text(service, &["spec", "clusterIP"]).is_empty() {
+        tree::carry(old, service, &["spec", "clusterIP"]);
+        tree::carry(old, service, &["spec", "clusterIPs"]);
+    }
+    for member in ["ipFamilies", "ipFamilyPolicy"] {
+        if !external && tree::at(service, &["spec", member]).is_null() {
+            tree::carry(old, service, &["spec", member]);
+        }
+    }
+    if !matches!(tree::text(service, &["spec", "type"]), "NodePort" | "LoadBalancer") {
+        return;
+    }
+    let before: Vec<Tree> = tree::list(old, &["spec", "ports"]).to_vec();
+    for port in tree::list_mut(service, &["spec", "ports"]) {
+        let same = |other: &&Tree| ["port", "protocol", "name"].iter().all(|member| other.get(member) == port.get(member));
+        let found = before.iter().find(same).and_then(|other| tree::int(other, &["nodePort"]));
+        if let (0, Some(number)) = (tree::int(port, &["nodePort"]).unwrap_or(0), found) {
+            tree::put(port, &["nodePort"], number);
+        }
+    }
+}
+
+/// What all other services hold.
+fn held(txn: &Txn, uid: &str, name: Option<&str>) -> (HashSet<String>, HashSet<i64>) {
+    let (mut addresses, mut ports) = (HashSet::new(), HashSet::new());
+    let Some(services) = kinds::resource("", "v1", "services") else { return (addresses, ports) };
+    for found in txn.range("services/") {
+        // Facts hold no uid; the name is enough to leave out the service itself.
+        let itself = name.is_some_and(|name| found.key.ends_with(&format!("/{name}")))
+            && object::meta_text(&record::tree(&found.value), "uid") == uid;
+        if let (false, More::Service(its_addresses, its_ports)) = (itself, &record::facts(services, &found).more) {
+            addresses.extend(its_addresses.iter().cloned());
+            ports.extend(its_ports);
+        }
+    }
+    (addresses, ports)
+}
+
+fn allocate_address(registry: &Registry, service: &mut Tree, old: Option<&Tree>, held: &HashSet<String>) -> Result<(), Refusal> {
+    let asked = tree::text(service, &["spec", "clusterIP"]).to_owned();
+    let address = match asked.as_str() {
+        "None" => asked,
+        "" => draw_address(registry, held)?,
+        wanted => {
+            let kept = old.is_some_and(|old| addresses(old).iter().any(|address| address == wanted));
+            if held.contains(wanted) && !kept {
+                let text = format!("failed to allocate IP {wanted}: provided IP is already allocated");
+                return Err(refuse(service, FieldError::invalid("spec.clusterIPs", &json!([wanted]), text)));
+            }
+            asked
+        }
+    };
+    let spec = tree::ensure(service, &["spec"]);
+    spec.insert("clusterIP".to_owned(), address.clone().into());
+    if spec.get("clusterIPs").and_then(Tree::as_array).is_none_or(Vec::is_empty) {
+        spec.insert("clusterIPs".to_owned(), json!([address]));
+    }
+    for (member, value) in [("ipFamilies", json!(["IPv4"])), ("ipFamilyPolicy", json!("SingleStack"))] {
+        if spec.get(member).is_none_or(tree::is_empty) {
+            spec.insert(member.to_owned(), value);
+        }
+    }
+    Ok(())
+}
+
+fn draw_address(registry: &Registry, held: &HashSet<String>) -> Result<String, Refusal> {
+    // The first sixteen addresses are left to the system; the last is the broadcast address.
+    const FIRST: u64 = 16;
+    const LAST: u64 = 0xfffe;
+    let [one, two] = registry.options().service_network;
+    let shown = |number: u64| format!("{one}.{two}.{}.{}", number >> 8, number & 0xff);
+    let drawn = (0..DRAWS).map(|_| FIRST + registry.entropy().below(LAST - FIRST + 1));
+    let free = drawn.chain(FIRST..=LAST).map(shown).find(|address| !held.contains(address));
+    free.ok_or_else(|| Status::internal("failed to allocate a serviceIP: range is full").into())
+}
+
+fn allocate_ports(registry: &Registry, service: &mut Tree, old: Option<&Tree>, mut held: HashSet<i64>) -> Result<(), Refusal> {
+    if tree::at(service, &["spec", "allocateLoadBalancerNodePorts"]).as_bool() == Some(false)
+        && tree::text(service, &["spec", "type"]) == "LoadBalancer"
+    {
+        return Ok(());
+    }
+    let kept = old.map(node_ports).unwrap_or_default();
+    let count = tree::list(service, &["spec", "ports"]).len();
+    for place in 0..count {
+        let asked = tree::int(&tree::list(service, &["spec", "ports"])[place], &["nodePort"]).unwrap_or(0);
+        let port = if asked == 0 { draw_port(registry, &held)? } else { asked };
+        if held.contains(&port) && !kept.contains(&port) {
+            let field = format!("spec.ports[{place}].nodePort");
+            return Err(refuse(service, FieldError::invalid(field, &json!(port), "provided port is already allocated")));
+        }
+        if !NODE_PORTS.contains(&port) {
+            let field = format!("spec.ports[{place}].nodePort");
+            let text =
+                format!("provided port is not in the valid range. The range of valid ports is {}-{}", NODE_PORTS.start(), NODE_PORTS.end());
+            return Err(refuse(service, FieldError::invalid(field, &json!(port), text)));
+        }
+        held.insert(port);
+        if let Some(here) = tree::list_mut(service, &["spec", "ports"]).get_mut(place) {
+            tree::put(here, &["nodePort"], port);
+        }
+    }
+    Ok(())
+}
+
+fn draw_port(registry: &Registry, held: &HashSet<i64>) -> Result<i64, Refusal> {
+    let width = u64::try_from(NODE_PORTS.end() - NODE_PORTS.start() + 1).unwrap_or(0);
+    let drawn = (0..DRAWS).map(|_| NODE_PORTS.start() + i64::try_from(registry.entropy().below(width)).unwrap_or(0));
+    let free = drawn.chain(NODE_PORTS).find(|port| !held.contains(port));
+    free.ok_or_else(|| Status::internal("failed to allocate a nodePort: range is full").into())
+}
+
+fn refuse(service: &Tree, fault: FieldError) -> Refusal {
+    let kind = kinds::status::GroupResource { group: "", resource: "Service" };
+    Status::invalid(kind, object::meta_text(service, "name"), &[fault]).into()
+}

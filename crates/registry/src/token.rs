@@ -1,0 +1,79 @@
+//! `serviceaccounts/token`: who may make tokens is said by the caller of the registry; the registry
+//! checks that the account is there and frames the answer.
+
+use kinds::Tree;
+use kinds::status::Status;
+use serde_json::json;
+
+use crate::body::{self, Expected};
+use crate::request::{Body, Refusal, Reply, WriteOptions};
+use crate::target::Target;
+use crate::{Registry, object, options, record, tree};
+
+/// The shortest and the default life of a token, and the longest.
+const MIN_SECONDS: i64 = 600;
+const DEFAULT_SECONDS: i64 = 3600;
+const MAX_SECONDS: i64 = 1 << 32;
+
+/// What a token is to say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claims {
+    /// Namespace of the account.
+    pub namespace: String,
+    /// Name of the account.
+    pub name: String,
+    /// Uid of the account.
+    pub uid: String,
+    /// Who may accept the token; empty: the API server.
+    pub audiences: Vec<String>,
+    /// From when on it is of no use.
+    pub expires: jiff::Timestamp,
+}
+
+/// Makes tokens for service accounts.
+pub trait TokenIssuer: Send + Sync {
+    /// A token that says this.
+    fn issue(&self, claims: &Claims) -> String;
+}
+
+impl Registry {
+    /// Answers a `TokenRequest`.
+    pub(crate) fn issue_token(&self, target: &Target, body: &Body, write: &WriteOptions) -> Result<Reply, Refusal> {
+        options::dry_run(write, "CreateOptions")?;
+        let sub = target.resource.subresource("token").ok_or_else(Status::no_such_resource)?;
+        let decoded = body::decode(body, Expected::of_subresource(sub), write.field_validation)?;
+        let account = self.store().get(&target.key()).ok_or_else(|| target.not_found())?;
+        let uid = object::meta_text(&record::tree(&account.value), "uid").to_owned();
+        let Some(issuer) = &self.options().tokens else {
+            return Err(Status::unavailable("this server issues no service account tokens").into());
+        };
+        let mut request = decoded.tree;
+        let asked = tree::int(&request, &["spec", "expirationSeconds"]).unwrap_or(DEFAULT_SECONDS);
+        check_life(&target.name, asked)?;
+        let expires = target.now.saturating_add(jiff::SignedDuration::from_secs(asked)).unwrap_or(jiff::Timestamp::MAX);
+        let audiences = tree::list(&request, &["spec", "audiences"]).iter().filter_map(Tree::as_str).map(str::to_owned).collect();
+        let claims = Claims { namespace: target.namespace.clone(), name: target.name.clone(), uid, audiences, expires };
+        let status = json!({"token": issuer.issue(&claims), "expirationTimestamp": object::wire_time(expires)});
+        tree::put(&mut request, &["status"], status);
+        tree::put(&mut request, &["spec", "expirationSeconds"], asked);
+        let meta = object::meta(&mut request);
+        meta.insert("name".to_owned(), target.name.clone().into());
+        meta.insert("namespace".to_owned(), target.namespace.clone().into());
+        meta.insert("creationTimestamp".to_owned(), object::wire_time(target.now).into());
+        let json = kinds::json::encode(&request, sub.ty).into();
+        Ok(Reply::Object { code: 201, json, warnings: decoded.warnings })
+    }
+}
+
+fn check_life(name: &str, seconds: i64) -> Result<(), Refusal> {
+    let why = if seconds < MIN_SECONDS {
+        "may not specify a duration less than 10 minutes"
+    } else if seconds > MAX_SECONDS {
+        "may not specify a duration larger than 2^32 seconds"
+    } else {
+        return Ok(());
+    };
+    let fault = kinds::status::FieldError::invalid("spec.expirationSeconds", &Tree::from(seconds), why);
+    let kind = kinds::status::GroupResource { group: "authentication.k8s.io", resource: "TokenRequest" };
+    Err(Status::invalid(kind, name, &[fault]).into())
+}

@@ -1,0 +1,220 @@
+//! PUT, and the part that PUT and PATCH share: replace an object by one that is made from its
+//! present state, inside one commit.
+//!
+//! Since the new state is made where the old one is read, a patch never collides; only a client
+//! that names a resource version can meet a conflict.
+
+use bytes::Bytes;
+use kinds::Tree;
+use kinds::status::{FieldError, Status};
+use store::{Record, Txn};
+
+use crate::body::{self, Expected};
+use crate::request::{Body, Decoded, Refusal, Reply, WriteOptions};
+use crate::target::Target;
+use crate::{Registry, convert, create, managers, namespace, object, options, read, record, service, tree};
+
+/// How an object is to be changed.
+pub(crate) struct Change<'a> {
+    /// Which object.
+    pub(crate) target: &'a Target,
+    /// Which part of it, as the rules know it; empty: the object itself.
+    pub(crate) subresource: &'a str,
+    /// The subresource under which its new fields are owned; differs for `scale`.
+    pub(crate) owned_as: &'a str,
+    /// The options of the request.
+    pub(crate) write: &'a WriteOptions,
+    /// Where the new state comes from.
+    pub(crate) origin: Origin,
+}
+
+/// Where the new state of an object comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// The client sent all of it.
+    Put,
+    /// It was made from the present state.
+    Patch,
+    /// It was made by apply, which has noted the owners of the fields already.
+    Apply,
+}
+
+/// What came of a change.
+pub(crate) struct Changed {
+    /// The object as it is now.
+    pub(crate) json: Bytes,
+    /// True when there was none before.
+    pub(crate) created: bool,
+    /// What the client should know.
+    pub(crate) warnings: Vec<String>,
+}
+
+impl Registry {
+    /// Replaces an object, or the part of it that the subresource is.
+    pub(crate) async fn update(&self, target: Target, subresource: &str, body: Body, write: WriteOptions) -> Result<Reply, Refusal> {
+        let dry_run = options::dry_run(&write, "UpdateOptions")?;
+        let Decoded { tree: mut sent, mut warnings } = body::decode(&body, Expected::of(target.resource), write.field_validation)?;
+        check_name(&target, &sent)?;
+        create::check_place(&target, &mut sent)?;
+        convert::to_stored(&target, &mut sent);
+        let change = Change { target: &target, subresource, owned_as: subresource, write: &write, origin: Origin::Put };
+        let changed = self.change(&change, dry_run, |_| Ok(Decoded { tree: sent.clone(), warnings: Vec::new() })).await;
+        let changed = changed.map_err(|refusal| body::with_warnings(refusal, &warnings))?;
+        warnings.extend(changed.warnings);
+        let code = if changed.created { 201 } else { 200 };
+        Ok(Reply::Object { code, json: self.present(&target, &changed.json), warnings })
+    }
+
+    /// Carries a change out; `produce` makes the new state from the present one (none: there is no
+    /// such object yet).
+    pub(crate) async fn change(
+        &self,
+        change: &Change<'_>,
+        dry_run: bool,
+        produce: impl Fn(Option<&Tree>) -> Result<Decoded, Refusal> + Send + Sync,
+    ) -> Result<Changed, Refusal> {
+        self.commit_or_rehearse(dry_run, |txn| match txn.get(&change.target.key()) {
+            Some(found) => self.change_in(txn, change, dry_run, &found, &produce),
+            None if may_create(change) => self.create_in(txn, change, dry_run, &produce),
+            None => Err(change.target.not_found()),
+        })
+        .await
+    }
+
+    fn create_in(
+        &self,
+        txn: &mut Txn,
+        change: &Change<'_>,
+        dry_run: bool,
+        produce: &impl Fn(Option<&Tree>) -> Result<Decoded, Refusal>,
+    ) -> Result<Changed, Refusal> {
+        let Change { target, write, .. } = change;
+        let Decoded { tree: mut object, mut warnings } = produce(None)?;
+        // A client that names a uid or a version means an object that it has seen.
+        let uid = object::meta_text(&object, "uid");
+        if change.origin == Origin::Put && !uid.is_empty() {
+            return Err(target.replaced(uid, ""));
+        }
+        if change.origin == Origin::Put && read::parse_version(object::meta_text(&object, "resourceVersion"))?.is_some() {
+            return Err(target.not_found());
+        }
+        object::meta(&mut object).remove("resourceVersion");
+        let draft = self.draft(txn, target, object, |object| match change.origin {
+            Origin::Apply => Ok(()),
+            Origin::Put | Origin::Patch => managers::created(object, target, "", write),
+        })?;
+        let json = self.store_draft(txn, target, &draft)?;
+        let json = if dry_run { record::without_revision(target.stored, &json) } else { json };
+        warnings.extend(draft.warnings);
+        Ok(Changed { json, created: true, warnings })
+    }
+
+    fn change_in(
+        &self,
+        txn: &mut Txn,
+        change: &Change<'_>,
+        dry_run: bool,
+        found: &Record,
+        produce: &impl Fn(Option<&Tree>) -> Result<Decoded, Refusal>,
+    ) -> Result<Changed, Refusal> {
+        let target = change.target;
+        let old = record::tree(&found.value);
+        let Decoded { tree: mut new, mut warnings } = produce(Some(&old))?;
+        check_identity(change, &mut new, &old)?;
+        let rules = target.rules;
+        let context = self.context(target, change.subresource);
+        rules.default(&mut new);
+        rules.prepare_update(&context, &mut new, &old);
+        if change.origin != Origin::Apply {
+            managers::updated(&mut new, &old, change)?;
+        }
+        let faults = rules.validate_update(&context, &new, &old);
+        if !faults.is_empty() {
+            return Err(Status::invalid(target.resource.group_kind(), &target.name, &faults).into());
+        }
+        if service::is_service(target.stored) && change.subresource.is_empty() {
+            service::allocate(self, txn, &mut new, Some(&old))?;
+        }
+        warnings.extend(rules.warnings(&context, &new, Some(&old)));
+        tree::carry(&old, &mut new, &["metadata", "resourceVersion"]);
+        let json = store_change(txn, target, found, &old, new);
+        let json = if dry_run { record::at_revision(&json, found.modified.0) } else { json };
+        Ok(Changed { json, created: false, warnings })
+    }
+}
+
+/// Writes the new state, or nothing when it is the old one, or removes the object when this change
+/// took away what had held it.
+fn store_change(txn: &mut Txn, target: &Target, found: &Record, old: &Tree, new: Tree) -> Bytes {
+    if kinds::json::encode(&new, target.stored.ty) == found.value {
+        return found.value.clone();
+    }
+    if !is_released(target, &new, old) {
+        return record::put(txn, target.stored, &found.key, new).value.clone();
+    }
+    // Watchers see the object as it was last stored; the client sees what it has just written.
+    let mut new = new;
+    let json = record::encode(target.stored, &mut new, txn.next_revision().0);
+    record::remove(txn, &found.key, &found.value);
+    json
+}
+
+/// True when nothing holds a terminating object any more.
+fn is_released(target: &Target, new: &Tree, old: &Tree) -> bool {
+    if namespace::is_namespace(target.stored) {
+        return namespace::is_released(new);
+    }
+    object::terminating(new)
+        && object::finalizers(new).is_empty()
+        && !object::finalizers(old).is_empty()
+        && tree::int(new, &["metadata", "deletionGracePeriodSeconds"]).unwrap_or(0) == 0
+}
+
+/// PUT makes what does not exist for the kinds where it always has; apply does for every kind.
+fn may_create(change: &Change<'_>) -> bool {
+    let allowed = match change.origin {
+        Origin::Put => change.target.rules.allow_create_on_update(),
+        Origin::Patch => false,
+        Origin::Apply => true,
+    };
+    allowed && change.subresource.is_empty() && change.owned_as.is_empty()
+}
+
+/// 400 when the body is about another object than the path.
+pub(crate) fn check_name(target: &Target, object: &Tree) -> Result<(), Refusal> {
+    let name = object::meta_text(object, "name");
+    let text = if name.is_empty() {
+        format!("the name of the object ({} based on URL) was undeterminable: name must be provided", target.name)
+    } else if name != target.name {
+        format!("the name of the object ({name}) does not match the name on the URL ({})", target.name)
+    } else {
+        return Ok(());
+    };
+    Err(Status::bad_request(text).into())
+}
+
+/// The uid and the version that the client names must be those of the object.
+fn check_identity(change: &Change<'_>, new: &mut Tree, old: &Tree) -> Result<(), Refusal> {
+    let target = change.target;
+    let (uid, found) = (object::meta_text(new, "uid"), object::meta_text(old, "uid"));
+    if change.origin == Origin::Put && !uid.is_empty() && uid != found {
+        return Err(target.replaced(uid, found));
+    }
+    check_version(change, object::meta_text(new, "resourceVersion"), object::meta_text(old, "resourceVersion"))
+}
+
+fn check_version(change: &Change<'_>, asked: &str, found: &str) -> Result<(), Refusal> {
+    let target = change.target;
+    if asked == found {
+        return Ok(());
+    }
+    match asked {
+        "" | "0" if target.rules.allow_unconditional_update() || change.origin == Origin::Apply => Ok(()),
+        "" | "0" => {
+            let fault = FieldError::invalid("metadata.resourceVersion", &Tree::from(0), "must be specified for an update");
+            Err(Status::invalid(target.resource.group_resource(), &target.name, &[fault]).into())
+        }
+        garbage if garbage.parse::<u64>().is_err() => Err(Status::untyped(read::number_fault(garbage)).into()),
+        _ => Err(target.modified()),
+    }
+}

@@ -1,0 +1,38 @@
+//! What the HTTP face needs of the world below it: one call. The registry is the real one; tests
+//! put a closure there.
+
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use registry::request::{Refusal, Reply, Request};
+
+/// Answers requests that are routed, authenticated and authorized.
+pub trait Backend: Send + Sync + 'static {
+    /// Answers one request. Dropping the future gives the request up.
+    fn call(&self, request: Request) -> BoxFuture<'_, Result<Reply, Refusal>>;
+
+    /// Whether it can answer at all; the text says why not. Shown by `/readyz` and `/livez`.
+    ///
+    /// # Errors
+    /// The reason why it cannot.
+    fn check(&self) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// Adds figures in the text form of Prometheus to `/metrics`.
+    fn metrics(&self, _out: &mut String) {}
+}
+
+impl<T: Backend + ?Sized> Backend for Arc<T> {
+    fn call(&self, request: Request) -> BoxFuture<'_, Result<Reply, Refusal>> {
+        (**self).call(request)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        (**self).check()
+    }
+
+    fn metrics(&self, out: &mut String) {
+        (**self).metrics(out);
+    }
+}

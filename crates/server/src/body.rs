@@ -1,0 +1,219 @@
+//! The body of an answer: nothing, bytes, a list that is joined while it is sent, or a stream.
+//!
+//! One type for every answer, so that the listener and the callers in this process see the same
+//! service. It knows no Kubernetes beyond the frame of a list. Data is only copied where the
+//! alternative is thousands of tiny frames: the items of a list are gathered into chunks.
+
+use std::convert::Infallible;
+use std::io::Write as _;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use flate2::{Compression, write::GzEncoder};
+use futures::Stream;
+use http_body::{Frame, SizeHint};
+
+/// Chunk into which list items and watch events are gathered: large enough for full TLS records
+/// and HTTP/2 frames, small enough that thousands of slow readers cost little memory.
+pub(crate) const CHUNK_BYTES: usize = 64 * 1024;
+
+/// The body of an answer.
+pub struct Body {
+    source: Source,
+}
+
+enum Source {
+    Empty,
+    Whole(Bytes),
+    Joined(Joined),
+    Stream(Pin<Box<dyn Stream<Item = Bytes> + Send>>),
+    Gzip(Box<Gzip>),
+}
+
+/// A head, items with commas between them, and a tail.
+struct Joined {
+    head: Bytes,
+    /// Put before every item: the brace that stripping the kind from an item took away.
+    open: &'static str,
+    items: std::vec::IntoIter<Bytes>,
+    first: bool,
+    tail: &'static str,
+    left: u64,
+}
+
+struct Gzip {
+    source: Body,
+    encoder: Option<GzEncoder<Vec<u8>>>,
+}
+
+impl Body {
+    /// No bytes at all.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self { source: Source::Empty }
+    }
+
+    /// These bytes.
+    #[must_use]
+    pub fn whole(bytes: impl Into<Bytes>) -> Self {
+        Self { source: Source::Whole(bytes.into()) }
+    }
+
+    /// Frames as they come; their length is not known before.
+    pub(crate) fn stream(frames: impl Stream<Item = Bytes> + Send + 'static) -> Self {
+        Self { source: Source::Stream(Box::pin(frames)) }
+    }
+
+    /// `head`, then the items (each after `open`, with commas between them), then `tail`.
+    pub(crate) fn joined(head: Bytes, open: &'static str, items: Vec<Bytes>, tail: &'static str) -> Self {
+        let commas = items.len().saturating_sub(1);
+        let parts: usize = items.iter().map(|item| item.len() + open.len()).sum();
+        let left = (head.len() + parts + commas + tail.len()) as u64;
+        Self { source: Source::Joined(Joined { head, open, items: items.into_iter(), first: true, tail, left }) }
+    }
+
+    /// The same bytes, compressed while they are sent.
+    pub(crate) fn gzip(self) -> Self {
+        let encoder = GzEncoder::new(Vec::with_capacity(CHUNK_BYTES / 4), Compression::fast());
+        Self { source: Source::Gzip(Box::new(Gzip { source: self, encoder: Some(encoder) })) }
+    }
+
+    /// How many bytes are still to come, where that is known.
+    #[must_use]
+    pub fn bytes_left(&self) -> Option<u64> {
+        match &self.source {
+            Source::Empty => Some(0),
+            Source::Whole(bytes) => Some(bytes.len() as u64),
+            Source::Joined(joined) => Some(joined.left),
+            Source::Stream(_) | Source::Gzip(_) => None,
+        }
+    }
+
+    fn next(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        match &mut self.source {
+            Source::Empty => Poll::Ready(None),
+            Source::Whole(bytes) => {
+                let bytes = std::mem::take(bytes);
+                self.source = Source::Empty;
+                Poll::Ready(if bytes.is_empty() { None } else { Some(bytes) })
+            }
+            Source::Joined(joined) => {
+                let chunk = joined.next_chunk();
+                if joined.left == 0 {
+                    self.source = Source::Empty;
+                }
+                Poll::Ready(chunk)
+            }
+            Source::Stream(frames) => frames.as_mut().poll_next(context),
+            Source::Gzip(gzip) => gzip.next(context),
+        }
+    }
+}
+
+impl Joined {
+    fn next_chunk(&mut self) -> Option<Bytes> {
+        if self.left == 0 {
+            return None;
+        }
+        let room = usize::try_from(self.left).unwrap_or(CHUNK_BYTES).min(CHUNK_BYTES * 2);
+        let mut chunk = BytesMut::with_capacity(room);
+        chunk.put(std::mem::take(&mut self.head));
+        while chunk.len() < CHUNK_BYTES {
+            let Some(item) = self.items.next() else {
+                chunk.put_slice(self.tail.as_bytes());
+                self.left = 0;
+                return Some(chunk.freeze());
+            };
+            if !self.first {
+                chunk.put_u8(b',');
+            }
+            self.first = false;
+            chunk.put_slice(self.open.as_bytes());
+            chunk.put(item);
+        }
+        self.left -= chunk.len() as u64;
+        Some(chunk.freeze())
+    }
+}
+
+impl Gzip {
+    fn next(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        loop {
+            let Some(encoder) = self.encoder.as_mut() else { return Poll::Ready(None) };
+            let written = match std::task::ready!(self.source.next(context)) {
+                Some(bytes) => encoder.write_all(&bytes).map(|()| std::mem::take(encoder.get_mut())),
+                None => self.encoder.take().map_or_else(|| Ok(Vec::new()), GzEncoder::finish),
+            };
+            match written {
+                Ok(out) if out.is_empty() => {}
+                Ok(out) => return Poll::Ready(Some(out.into())),
+                // Writing into memory cannot fail; ending the body is what a caller can see of it.
+                Err(_) => return Poll::Ready(None),
+            }
+        }
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.get_mut().next(context).map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self.bytes_left(), Some(0))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.bytes_left().map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}
+
+impl std::fmt::Debug for Body {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Body").field("bytes_left", &self.bytes_left()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt as _;
+
+    use super::*;
+
+    async fn text(body: Body) -> String {
+        let expected = body.bytes_left();
+        let bytes = body.collect().await.expect("cannot fail").to_bytes();
+        if let Some(expected) = expected {
+            assert_eq!(bytes.len() as u64, expected, "the announced length is the real one");
+        }
+        String::from_utf8(bytes.to_vec()).expect("text")
+    }
+
+    #[tokio::test]
+    async fn a_list_is_joined_with_commas() {
+        let items = vec![Bytes::from_static(b"1}"), Bytes::from_static(b"2}")];
+        assert_eq!(text(Body::joined(Bytes::from_static(b"["), "{", items, "]\n")).await, "[{1},{2}]\n");
+        assert_eq!(text(Body::joined(Bytes::from_static(b"["), "{", Vec::new(), "]\n")).await, "[]\n");
+    }
+
+    #[tokio::test]
+    async fn a_large_list_comes_in_chunks_and_whole() {
+        let item = Bytes::from(vec![b'x'; 40_000]);
+        let body = Body::joined(Bytes::from_static(b"["), "", vec![item; 5], "]");
+        assert_eq!(text(body).await.len(), 5 * 40_000 + 4 + 2);
+    }
+
+    #[tokio::test]
+    async fn gzip_gives_the_same_bytes_back() {
+        let body = Body::joined(Bytes::from_static(b"["), "", vec![Bytes::from(vec![b'x'; 100_000]); 3], "]").gzip();
+        let packed = body.collect().await.expect("cannot fail").to_bytes();
+        assert!(packed.len() < 10_000);
+        let mut plain = String::new();
+        std::io::Read::read_to_string(&mut flate2::read::GzDecoder::new(&packed[..]), &mut plain).expect("valid gzip");
+        assert_eq!(plain.len(), 300_000 + 2 + 2);
+    }
+}

@@ -1,0 +1,234 @@
+//! The certificates of a server: its own authority, what it shows to clients, and what the
+//! administrator shows to it.
+//!
+//! They are kept as PEM files in a directory and used again on the next start. A certificate is
+//! made anew when it is missing, about to expire, signed by another authority, or lacks a name
+//! under which the server is reached. The authority is only made anew with everything else, for
+//! clients have to trust it.
+
+mod files;
+mod issue;
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use rustls::RootCertStore;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
+
+use crate::auth::ClientVerifier;
+pub(crate) use files::write_secret;
+use issue::{Authority, Subject};
+
+/// Why there are no certificates.
+#[derive(Debug, thiserror::Error)]
+pub enum CertsError {
+    /// A file could not be read or written.
+    #[error("cannot {doing} {path}")]
+    File {
+        /// `read`, `write`, …
+        doing: &'static str,
+        /// Which file.
+        path: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A file is there, and it is not what it should be.
+    #[error("{path} is not usable: {why}")]
+    Unusable {
+        /// Which file.
+        path: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A certificate could not be made.
+    #[error("cannot make a certificate")]
+    Make(#[from] rcgen::Error),
+    /// TLS does not take the certificates.
+    #[error("cannot set up TLS")]
+    Tls(#[from] rustls::Error),
+}
+
+/// A certificate with its key, as PEM.
+#[derive(Clone)]
+pub struct Pair {
+    /// The certificate.
+    pub certificate: String,
+    /// Its private key.
+    pub key: String,
+}
+
+impl std::fmt::Debug for Pair {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("Pair(certificate and key)")
+    }
+}
+
+/// All that a server needs to serve TLS, and its administrator to reach it.
+#[derive(Clone, Debug)]
+pub struct Certs {
+    /// Certificate of the authority, as PEM.
+    pub authority: String,
+    /// What the server shows.
+    pub serving: Pair,
+    /// What the administrator (`kubernetes-admin` of `system:masters`) shows.
+    pub admin: Pair,
+}
+
+/// Names under which every server is known, beside the addresses on which it listens.
+const NAMES: [&str; 5] =
+    ["localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"];
+/// First address of the service network: what `kubernetes.default.svc` resolves to.
+const SERVICE_ADDRESS: &str = "10.96.0.1";
+
+impl Certs {
+    /// Reads the certificates of a directory, and makes what is missing or no longer good.
+    /// `names` are further host names and addresses under which the server is reached.
+    ///
+    /// # Errors
+    /// Files that cannot be read, written or used.
+    pub fn load_or_make(dir: &Path, names: &[String], now: Timestamp) -> Result<Self, CertsError> {
+        files::make_dir(dir)?;
+        let authority = match files::read_pair(dir, "ca")? {
+            Some(pair) if issue::lasts(&pair, now) => Authority::of(pair, &dir.join("ca.crt"))?,
+            _ => {
+                let authority = Authority::make(now)?;
+                files::write_pair(dir, "ca", &authority.pair)?;
+                authority
+            }
+        };
+        let names = all_names(names);
+        let fresh = |name: &'static str, subject: &Subject<'_>| {
+            if let Some(pair) = files::read_pair(dir, name)?
+                && issue::is_good(&pair, &authority, subject, now)
+            {
+                return Ok(pair);
+            }
+            let pair = authority.issue(subject, now)?;
+            files::write_pair(dir, name, &pair)?;
+            Ok::<_, CertsError>(pair)
+        };
+        let serving = fresh("apiserver", &Subject::Server { names: &names })?;
+        let admin = fresh("admin", &ADMIN)?;
+        Ok(Self { authority: authority.pair.certificate.clone(), serving, admin })
+    }
+
+    /// Makes certificates that are kept nowhere.
+    ///
+    /// # Errors
+    /// What the cryptography library reports.
+    pub fn make(names: &[String], now: Timestamp) -> Result<Self, CertsError> {
+        let authority = Authority::make(now)?;
+        let names = all_names(names);
+        let serving = authority.issue(&Subject::Server { names: &names }, now)?;
+        let admin = authority.issue(&ADMIN, now)?;
+        Ok(Self { authority: authority.pair.certificate, serving, admin })
+    }
+
+    /// The TLS settings of a server with these certificates, and the judge of client certificates.
+    pub(crate) fn tls(&self) -> Result<(rustls::ServerConfig, Arc<ClientVerifier>), CertsError> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut roots = RootCertStore::empty();
+        for certificate in certificates(&self.authority)? {
+            roots.add(certificate)?;
+        }
+        let verifier = Arc::new(ClientVerifier::new(roots, provider.clone())?);
+        let key = PrivateKeyDer::from_pem_slice(self.serving.key.as_bytes()).map_err(|error| unusable("the serving key", error))?;
+        let mut tls = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_client_cert_verifier(verifier.clone())
+            .with_single_cert(certificates(&self.serving.certificate)?, key)?;
+        tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Ok((tls, verifier))
+    }
+}
+
+const ADMIN: Subject<'_> = Subject::Client { name: "kubernetes-admin", group: "system:masters" };
+
+fn all_names(names: &[String]) -> BTreeSet<String> {
+    let mut all: BTreeSet<String> = NAMES.iter().map(|&name| name.to_owned()).collect();
+    all.extend(["127.0.0.1", "::1", SERVICE_ADDRESS].map(str::to_owned));
+    // An address may be written in several ways; one of them is in the certificate.
+    all.extend(
+        names.iter().filter(|name| !name.is_empty()).map(|name| name.parse::<IpAddr>().map_or_else(|_| name.clone(), |ip| ip.to_string())),
+    );
+    all
+}
+
+fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, CertsError> {
+    CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<_, _>>().map_err(|error| unusable("a certificate", error))
+}
+
+fn unusable(what: &str, why: impl std::fmt::Display) -> CertsError {
+    CertsError::Unusable { path: what.to_owned(), why: why.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::ToSpan as _;
+
+    use super::*;
+
+    fn now() -> Timestamp {
+        "2026-11-20T12:00:00Z".parse().expect("a time")
+    }
+
+    #[test]
+    fn certificates_are_used_again() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let first = Certs::load_or_make(dir.path(), &["10.0.0.5".to_owned()], now()).expect("made");
+        let second = Certs::load_or_make(dir.path(), &["10.0.0.5".to_owned()], now()).expect("read");
+        assert_eq!(first.serving.certificate, second.serving.certificate);
+        assert_eq!(first.admin.certificate, second.admin.certificate);
+        first.tls().expect("TLS takes them");
+    }
+
+    #[test]
+    fn a_new_address_and_a_near_end_renew_only_what_they_concern() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let first = Certs::load_or_make(dir.path(), &[], now()).expect("made");
+        let moved = Certs::load_or_make(dir.path(), &["10.0.0.5".to_owned()], now()).expect("renewed");
+        assert_ne!(first.serving.certificate, moved.serving.certificate);
+        assert_eq!((&first.admin.certificate, &first.authority), (&moved.admin.certificate, &moved.authority));
+        let later = now().saturating_add((24 * 355).hours()).expect("a time");
+        let renewed = Certs::load_or_make(dir.path(), &[], later).expect("renewed");
+        assert_ne!(renewed.admin.certificate, moved.admin.certificate);
+        assert_eq!(renewed.authority, moved.authority);
+    }
+
+    #[test]
+    fn certificates_of_another_authority_are_replaced() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let first = Certs::load_or_make(dir.path(), &[], now()).expect("made");
+        std::fs::remove_file(dir.path().join("ca.crt")).expect("removed");
+        std::fs::remove_file(dir.path().join("ca.key")).expect("removed");
+        let second = Certs::load_or_make(dir.path(), &[], now()).expect("made");
+        assert_ne!(first.authority, second.authority);
+        assert_ne!(first.serving.certificate, second.serving.certificate);
+    }
+
+    #[test]
+    fn a_broken_file_is_named_and_kept() {
+        let dir = tempfile::tempdir().expect("a directory");
+        Certs::load_or_make(dir.path(), &[], now()).expect("made");
+        std::fs::write(dir.path().join("ca.key"), "rubbish").expect("written");
+        let error = Certs::load_or_make(dir.path(), &[], now()).expect_err("must be refused");
+        assert!(error.to_string().contains("ca."), "{error}");
+        assert_eq!(std::fs::read_to_string(dir.path().join("ca.key")).expect("read"), "rubbish");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn keys_are_for_their_owner_only() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().expect("a directory");
+        Certs::load_or_make(dir.path(), &[], now()).expect("made");
+        for key in ["ca.key", "apiserver.key", "admin.key"] {
+            let mode = std::fs::metadata(dir.path().join(key)).expect("there").permissions().mode();
+            assert_eq!(mode & 0o777, 0o600, "{key}");
+        }
+    }
+}

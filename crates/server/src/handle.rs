@@ -1,0 +1,187 @@
+//! One request from its head to its answer, on one screen: who asks, whether they may, where it
+//! goes, and what came of it. Each step is a module of its own.
+
+mod call;
+#[cfg(test)]
+mod tests;
+
+use std::borrow::Cow;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::FutureExt as _;
+use http::header::USER_AGENT;
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use kinds::status::Status;
+use registry::request::User;
+use tokio::time::Instant;
+
+use crate::attributes::Attributes;
+use crate::auth::{self, Peer};
+use crate::authorize::{self, About, Ask};
+use crate::body::Body;
+use crate::documents;
+use crate::health;
+use crate::metrics::Labels;
+use crate::negotiate::{self, RouteTypes};
+use crate::query::{self, Query};
+use crate::respond::{self, Manner};
+use crate::route::{self, NoRoute};
+use crate::service::Shared;
+use crate::version;
+
+/// Answers one request, whatever happens: a panic becomes a 500 and a line in the log.
+pub(crate) async fn answer<B>(shared: Arc<Shared>, peer: Peer, request: Request<B>) -> Response<Body>
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: std::fmt::Display,
+{
+    let (parts, body) = request.into_parts();
+    let started = Instant::now();
+    let mut seen = Seen::default();
+    let attempt = AssertUnwindSafe(steps(&shared, &peer, &parts, body, &mut seen)).catch_unwind().await;
+    let mut response = attempt.unwrap_or_else(|_| {
+        tracing::error!(method = %parts.method, uri = %parts.uri, "a request panicked");
+        let status = Status::failure(500, "InternalError", "This request caused apiserver to panic. Look in the logs for details.", None);
+        respond::refusal(Manner::plain(negotiate::for_refusal(&parts.headers), false), &status, &[])
+    });
+    let code = response.status().as_u16();
+    let took = started.elapsed();
+    let labels =
+        seen.labels.unwrap_or(Labels { verb: plain_verb(&parts.method), resource: None, subresource: None, scope: "", dry_run: false });
+    shared.metrics.count(&labels, code, took);
+    tracing::debug!(user = seen.user.as_ref().map_or("", |user| &user.name), method = %parts.method, uri = %parts.uri, code, ?took, "request");
+    if let Ok(id) = HeaderValue::from_str(&audit_id(&shared, &parts.headers)) {
+        response.headers_mut().insert("audit-id", id);
+    }
+    response
+}
+
+/// What was found out on the way, for the log and the figures.
+#[derive(Default)]
+struct Seen {
+    user: Option<Arc<User>>,
+    labels: Option<Labels>,
+}
+
+async fn steps<B>(shared: &Arc<Shared>, peer: &Peer, parts: &Parts, body: B, seen: &mut Seen) -> Response<Body>
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: std::fmt::Display,
+{
+    let path = query::decode(parts.uri.path(), false);
+    let query = Query::parse(parts.uri.query());
+    let attributes = Attributes::of(&parts.method, &path, &query);
+    let user_agent = header(&parts.headers, USER_AGENT.as_str());
+    // For refusals; whoever answers with an object negotiates for it.
+    let plain = || Manner::plain(negotiate::for_refusal(&parts.headers), query.pretty(user_agent));
+    let refuse = |status: &Status| respond::refusal(plain(), status, &[]);
+
+    let wait = match query.timeout() {
+        Ok(wait) => wait,
+        Err(status) => return refuse(&status),
+    };
+    let user = match shared.authenticator.authenticate(peer, &parts.headers) {
+        Ok(user) => user,
+        Err(status) => return refuse(&status),
+    };
+    let user = match impersonated(shared, user, &parts.headers).await {
+        Ok(user) => user,
+        Err(response) => return response.unwrap_or_else(|status| refuse(&status)),
+    };
+    seen.user = Some(user.clone());
+    let long_running = attributes.verb == "watch";
+    let seat = if long_running { None } else { Some(shared.seats.take(&user)) };
+    if matches!(seat, Some(None)) {
+        return crate::flow::too_many_requests();
+    }
+    let ask = Ask::of(&attributes);
+    if !shared.allows(&user, &ask).await {
+        return refuse(&authorize::forbidden(&user, &ask));
+    }
+    let Some(at) = &attributes.resource else {
+        return outside(shared, parts, &path, &query, plain());
+    };
+    let route = match route::find(&shared.catalogue, &parts.method, attributes.verb, at) {
+        Ok(route) => route,
+        Err(NoRoute::UnknownGroup) => return respond::page_not_found(),
+        Err(NoRoute::Refused(status)) => return refuse(&status),
+    };
+    seen.labels = Some(call::labels(&route, at, &parts.headers, &query));
+    let call = call::Call { shared, user: &user, route, at, query: &query, headers: &parts.headers, user_agent, wait };
+    call.answer(body).await
+}
+
+/// Everything that is no resource: health, version, metrics, documents.
+fn outside(shared: &Shared, parts: &Parts, path: &str, query: &Query<'_>, manner: Manner) -> Response<Body> {
+    if let Some((endpoint, single)) = health::endpoint(path) {
+        return health::answer(endpoint, single, query, &shared.checks(endpoint));
+    }
+    match path.trim_end_matches('/') {
+        "/version" => match negotiate::check_route(&parts.headers, RouteTypes::JsonOnly) {
+            _ if parts.method != Method::GET => respond::refusal(manner, &Status::method_not_allowed(), &[]),
+            Ok(()) => respond::document(Manner::plain(negotiate::Media::Json, manner.pretty), 200, version::document(), None),
+            Err(status) => respond::refusal(manner, &status, &[]),
+        },
+        "/metrics" => {
+            let mut text = shared.metrics.render(shared.seats.taken());
+            shared.backend.metrics(&mut text);
+            let mut response = respond::text(StatusCode::OK, text);
+            let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+            response.headers_mut().insert(http::header::CONTENT_TYPE, kind);
+            response
+        }
+        _ => documents::answer(&documents::Ask {
+            method: &parts.method,
+            path,
+            query,
+            headers: &parts.headers,
+            catalogue: &shared.catalogue,
+            manner,
+        }),
+    }
+}
+
+/// The user that is to be acted as. The inner result of a refusal is a finished answer or a `Status`.
+async fn impersonated(shared: &Shared, user: Arc<User>, headers: &HeaderMap) -> Result<Arc<User>, Result<Response<Body>, Status>> {
+    let wanted = match auth::wanted(headers) {
+        Ok(None) => return Ok(user),
+        Ok(Some(wanted)) => wanted,
+        Err(why) => return Err(Ok(respond::text(StatusCode::INTERNAL_SERVER_ERROR, format!("Internal Server Error: {why}\n")))),
+    };
+    for question in &wanted.questions {
+        let auth::Question { group, resource, namespace, name } = question;
+        let ask = Ask { verb: "impersonate", about: About::Resource { group, resource, subresource: "", namespace, name } };
+        if !shared.allows(&user, &ask).await {
+            return Err(Err(authorize::forbidden(&user, &ask)));
+        }
+    }
+    Ok(Arc::new(wanted.user))
+}
+
+fn header<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
+    headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+}
+
+/// The id under which a request can be found: the client's own, or a new one.
+fn audit_id<'a>(shared: &Shared, headers: &'a HeaderMap) -> Cow<'a, str> {
+    match header(headers, "audit-id") {
+        "" => Cow::Owned(shared.ids.next()),
+        given => Cow::Borrowed(given),
+    }
+}
+
+fn plain_verb(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        _ => "other",
+    }
+}

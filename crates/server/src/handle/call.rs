@@ -1,0 +1,275 @@
+//! A request for a resource: options and body are read, the registry is asked, and what it says is
+//! laid out.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, Response};
+use http_body_util::BodyExt as _;
+use kinds::status::Status;
+use registry::request::{Body as RequestBody, DeleteRequest, PatchKind, Refusal, Reply, Request, User, Verb};
+
+use crate::attributes::ResourcePath;
+use crate::body::Body;
+use crate::metrics::Labels;
+use crate::negotiate::{self, Answer, RouteTypes};
+use crate::query::Query;
+use crate::respond::{self, List, Manner};
+use crate::route::{Action, Route};
+use crate::service::Shared;
+use crate::table;
+use crate::watch;
+
+/// Largest body of a request, in bytes.
+const BODY_BYTES: usize = 3 * 1024 * 1024;
+/// A body over the limit is read on up to here, so that a client that writes before it reads sees
+/// the refusal and not a broken connection.
+const DISCARDED_BYTES: usize = 16 * 1024 * 1024;
+/// How long an ordinary request may take.
+const REQUEST_TIME: Duration = Duration::from_secs(60);
+/// A watch whose client sets no end lasts this long, and up to as long again.
+const WATCH_SECONDS: u64 = 30 * 60;
+
+/// A request for a resource.
+pub(super) struct Call<'a> {
+    pub(super) shared: &'a Arc<Shared>,
+    pub(super) user: &'a Arc<User>,
+    pub(super) route: Route,
+    pub(super) at: &'a ResourcePath<'a>,
+    pub(super) query: &'a Query<'a>,
+    pub(super) headers: &'a HeaderMap,
+    pub(super) user_agent: &'a str,
+    /// How long the client wants to wait.
+    pub(super) wait: Option<Duration>,
+}
+
+/// The labels under which a request is counted.
+pub(super) fn labels(route: &Route, at: &ResourcePath<'_>, headers: &HeaderMap, query: &Query<'_>) -> Labels {
+    let verb = match route.action {
+        Action::Get => "GET",
+        Action::List => "LIST",
+        Action::Watch => "WATCH",
+        Action::Create => "POST",
+        Action::Update => "PUT",
+        Action::Patch if negotiate::patch_kind(headers).is_ok_and(|kind| kind == PatchKind::Apply) => "APPLY",
+        Action::Patch => "PATCH",
+        Action::Delete => "DELETE",
+        Action::DeleteCollection => "DELETECOLLECTION",
+    };
+    let scope = match (at.name.is_empty(), at.namespace.is_empty()) {
+        (false, _) => "resource",
+        (true, false) => "namespace",
+        (true, true) => "cluster",
+    };
+    Labels { verb, resource: Some(route.resource), subresource: route.subresource, scope, dry_run: query.get("dryRun").is_some() }
+}
+
+impl Call<'_> {
+    /// Answers it.
+    pub(super) async fn answer<B>(&self, body: B) -> Response<Body>
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: std::fmt::Display,
+    {
+        // Ordinary requests have a deadline; a watch has its own.
+        let limit = self.wait.unwrap_or(REQUEST_TIME).min(REQUEST_TIME);
+        let work = self.attempt(body);
+        let outcome = if self.route.action == Action::Watch {
+            work.await
+        } else {
+            let late = || Status::timeout("request did not complete within requested timeout - context deadline exceeded", 0);
+            tokio::time::timeout(limit, work).await.unwrap_or_else(|_| Err(late().into()))
+        };
+        outcome.unwrap_or_else(|refusal| {
+            let warnings = self.warned(refusal.warnings);
+            let manner = Manner::plain(negotiate::for_refusal(self.headers), self.query.pretty(self.user_agent));
+            respond::refusal(manner, &refusal.status, &warnings)
+        })
+    }
+
+    async fn attempt<B>(&self, body: B) -> Result<Response<Body>, Refusal>
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: std::fmt::Display,
+    {
+        let manner = self.manner()?;
+        let verb = self.verb(body).await?;
+        let reply = self.shared.backend.call(self.request(verb)).await?;
+        Ok(self.lay_out(manner, reply))
+    }
+
+    /// How the client wants the answer; refuses what cannot be.
+    fn manner(&self) -> Result<Manner, Status> {
+        let collection = matches!(self.route.action, Action::List | Action::Watch);
+        negotiate::check_route(self.headers, if collection { RouteTypes::Collection } else { RouteTypes::Objects })?;
+        if self.route.action == Action::Patch {
+            negotiate::patch_kind(self.headers)?;
+        }
+        // Subresources that answer with a Status or a foreign kind have no columns.
+        let tables =
+            self.route.subresource.is_none_or(|sub| sub.kind == self.route.resource.kind) && table::can_render(self.route.resource);
+        let answer = if self.route.action == Action::Watch { Answer::Watch { tables } } else { Answer::Objects { tables } };
+        let accepted = negotiate::choose(self.headers, answer).ok_or_else(|| negotiate::not_acceptable(answer))?;
+        let table = matches!(accepted.transform, Some(negotiate::Transform::Table { .. }));
+        let include = if table { self.query.get("includeObject").unwrap_or_default() } else { "" };
+        Ok(Manner {
+            accepted,
+            pretty: self.query.pretty(self.user_agent),
+            gzip: matches!(self.route.action, Action::Get | Action::List) && negotiate::takes_gzip(self.headers),
+            include: table::Include::parse(include)?,
+            now: self.shared.clock.now(),
+        })
+    }
+
+    /// Reads the options and the body that the action has, in the order in which upstream refuses them.
+    async fn verb<B>(&self, body: B) -> Result<Verb, Status>
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: std::fmt::Display,
+    {
+        Ok(match self.route.action {
+            Action::Get => Verb::Get { resource_version: self.query.get("resourceVersion").unwrap_or_default().to_owned() },
+            Action::List => Verb::List(self.list_options()?),
+            Action::Watch => {
+                let mut options = self.list_options()?;
+                let lasting = || WATCH_SECONDS + self.shared.entropy.below(WATCH_SECONDS);
+                options.timeout_seconds = Some(options.timeout_seconds.filter(|&seconds| seconds > 0).unwrap_or_else(lasting));
+                Verb::Watch(options)
+            }
+            Action::Create => {
+                let form = negotiate::body_form(self.headers)?;
+                let bytes = read(body).await?;
+                let options = self.query.write_options("CreateOptions", None, self.user_agent)?;
+                Verb::Create { body: RequestBody { bytes, form }, options }
+            }
+            Action::Update => {
+                let bytes = read(body).await?;
+                let options = self.query.write_options("UpdateOptions", None, self.user_agent)?;
+                let form = negotiate::body_form(self.headers)?;
+                Verb::Update { body: RequestBody { bytes, form }, options }
+            }
+            Action::Patch => {
+                let kind = negotiate::patch_kind(self.headers)?;
+                let patch = read(body).await?;
+                let options = self.query.write_options("PatchOptions", Some(kind), self.user_agent)?;
+                Verb::Patch { kind, patch, options }
+            }
+            Action::Delete => Verb::Delete(self.delete_request(body).await?),
+            Action::DeleteCollection => {
+                let list = self.list_options()?;
+                Verb::DeleteCollection { list, delete: self.delete_request(body).await? }
+            }
+        })
+    }
+
+    async fn delete_request<B>(&self, body: B) -> Result<DeleteRequest, Status>
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: std::fmt::Display,
+    {
+        let bytes = read(body).await?;
+        if bytes.is_empty() {
+            return Ok(DeleteRequest { body: None, query: self.query.delete_options()? });
+        }
+        let form = negotiate::body_form(self.headers)?;
+        Ok(DeleteRequest { body: Some(RequestBody { bytes, form }), query: registry::request::DeleteOptions::default() })
+    }
+
+    /// Options of list and watch. The old form of a watch names its object in the path.
+    fn list_options(&self) -> Result<registry::request::ListOptions, Status> {
+        let mut options = self.query.list_options()?;
+        if self.at.old_watch && !self.at.name.is_empty() {
+            options.field_selector = format!("metadata.name={}", self.at.name);
+        }
+        Ok(options)
+    }
+
+    fn request(&self, verb: Verb) -> Request {
+        let at = self.at;
+        let collection = matches!(verb, Verb::List(_) | Verb::Watch(_) | Verb::DeleteCollection { .. });
+        Request {
+            user: User::clone(self.user),
+            group: at.group.to_owned(),
+            version: at.version.to_owned(),
+            resource: at.resource.to_owned(),
+            subresource: at.subresource.to_owned(),
+            namespace: if self.route.resource.namespaced { at.namespace.to_owned() } else { String::new() },
+            name: if collection { String::new() } else { at.name.to_owned() },
+            verb,
+        }
+    }
+
+    fn lay_out(&self, manner: Manner, reply: Reply) -> Response<Body> {
+        let route = &self.route;
+        match reply {
+            Reply::Object { code, json, warnings } => {
+                let ty = route.subresource.map_or(route.resource.ty, |sub| sub.ty);
+                respond::object(manner, route.resource, ty, code, json, &self.warned(warnings))
+            }
+            Reply::List { kind, api_version, metadata, items } => {
+                let list = List { kind, api_version, metadata, items };
+                respond::list(manner, route.resource, list, &self.warned(Vec::new()))
+            }
+            // A Status that is a failure is an error, whatever the registry thought it was.
+            Reply::Status { status, code, warnings } if status.is_failure() => {
+                let status = Status { code, ..status };
+                respond::refusal(manner, &status, &self.warned(warnings))
+            }
+            Reply::Status { status, code, warnings } => respond::status(manner, &status, code, &self.warned(warnings)),
+            Reply::Watch(events) => {
+                let form = watch::Form {
+                    media: manner.accepted.media,
+                    transform: manner.accepted.transform,
+                    resource: route.resource,
+                    include: manner.include,
+                    clock: self.shared.clock.clone(),
+                };
+                let body = watch::body(events, form, self.shared.stop.clone(), self.shared.metrics.watching());
+                respond::watch(manner.accepted.media, body, &self.warned(Vec::new()))
+            }
+        }
+    }
+
+    /// Warnings of the registry, after that for an API that is on its way out.
+    fn warned(&self, warnings: Vec<String>) -> Vec<String> {
+        let old = match (self.at.group, self.at.resource) {
+            ("", "endpoints") => "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice",
+            ("", "componentstatuses") => "v1 ComponentStatus is deprecated in v1.19+",
+            _ => return warnings,
+        };
+        [old.to_owned()].into_iter().chain(warnings).collect()
+    }
+}
+
+/// Reads a body up to the limit. A body that came in one piece is not copied.
+async fn read<B>(body: B) -> Result<Bytes, Status>
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: std::fmt::Display,
+{
+    let mut body = std::pin::pin!(body);
+    let (mut first, mut rest, mut seen) = (Bytes::new(), BytesMut::new(), 0_usize);
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| Status::bad_request(format!("the body of the request could not be read: {error}")))?;
+        let Ok(piece) = frame.into_data() else { continue };
+        seen = seen.saturating_add(piece.len());
+        if seen > DISCARDED_BYTES {
+            break;
+        }
+        if seen > BODY_BYTES {
+            (first, rest) = (Bytes::new(), BytesMut::new());
+        } else if first.is_empty() && rest.is_empty() {
+            first = piece;
+        } else {
+            if rest.is_empty() {
+                rest.extend_from_slice(&std::mem::take(&mut first));
+            }
+            rest.extend_from_slice(&piece);
+        }
+    }
+    if seen > BODY_BYTES {
+        return Err(Status::request_too_large(BODY_BYTES));
+    }
+    Ok(if rest.is_empty() { first } else { rest.freeze() })
+}

@@ -1,0 +1,243 @@
+//! From what came of a request to HTTP: here, and nowhere else, a `Status` gets its code and its
+//! headers, and objects get their form.
+//!
+//! JSON goes out as it is stored; YAML, protobuf, indented JSON, tables and bare metadata are made
+//! from it for those who ask.
+
+mod form;
+
+pub(crate) use form::{list_meta_of, metadata_only};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER, VARY, WARNING};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use jiff::Timestamp;
+use kinds::facts::{Resource, Type};
+use kinds::status::{ListMeta, Status};
+
+use crate::body::Body;
+use crate::json;
+use crate::negotiate::{Accepted, Media, Transform};
+use crate::table;
+
+/// Answers from this size on are compressed for those who take gzip.
+const GZIP_FROM_BYTES: u64 = 128 * 1024;
+
+/// How a client wants its answer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Manner {
+    /// Media type and transformation.
+    pub(crate) accepted: Accepted,
+    /// Indented JSON.
+    pub(crate) pretty: bool,
+    /// Compressed, when it is large.
+    pub(crate) gzip: bool,
+    /// What the rows of a table carry.
+    pub(crate) include: table::Include,
+    /// The present time, for ages in tables.
+    pub(crate) now: Timestamp,
+}
+
+impl Manner {
+    /// Without any wishes.
+    pub(crate) fn plain(media: Media, pretty: bool) -> Self {
+        let accepted = Accepted { media, transform: None };
+        Self { accepted, pretty, gzip: false, include: table::Include::Metadata, now: Timestamp::UNIX_EPOCH }
+    }
+}
+
+/// A list before it is laid out.
+pub(crate) struct List {
+    /// For example `PodList`.
+    pub(crate) kind: String,
+    /// `apiVersion` of the list.
+    pub(crate) api_version: String,
+    /// Its metadata.
+    pub(crate) metadata: ListMeta,
+    /// Each item's JSON.
+    pub(crate) items: Vec<Bytes>,
+}
+
+/// Plain text (`404 page not found`).
+pub(crate) fn text(code: StatusCode, text: impl Into<Bytes>) -> Response<Body> {
+    let mut response = Response::new(Body::whole(text));
+    *response.status_mut() = code;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert(http::header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
+    response
+}
+
+/// The text that Go's router answers for paths that nobody serves.
+pub(crate) fn page_not_found() -> Response<Body> {
+    text(StatusCode::NOT_FOUND, "404 page not found\n")
+}
+
+/// A refusal.
+pub(crate) fn refusal(manner: Manner, refused: &Status, warnings: &[String]) -> Response<Body> {
+    let mut response = status(manner, refused, refused.code, warnings);
+    let seconds = refused.details.as_ref().map_or(0, |details| details.retry_after_seconds);
+    if seconds > 0 {
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    response
+}
+
+/// A `Status` as an answer. It is never transformed.
+pub(crate) fn status(manner: Manner, status: &Status, code: u16, warnings: &[String]) -> Response<Body> {
+    let body = laid_out(manner, form::status_json(status), form::status_type());
+    build(manner, code, body, warnings)
+}
+
+/// One object, by its JSON. Its type is needed for protobuf.
+pub(crate) fn object(
+    manner: Manner,
+    resource: &'static Resource,
+    ty: &'static Type,
+    code: u16,
+    json: Bytes,
+    warnings: &[String],
+) -> Response<Body> {
+    let body = match manner.accepted.transform {
+        // The answer of a deletion may be a Status; a Status is shown as it is.
+        Some(_) if json::text_member(&json, "kind") == Some("Status") => laid_out(manner, json, form::status_type()),
+        None => laid_out(manner, json, Some(ty)),
+        Some(Transform::Metadata { beta }) => laid_out(manner, form::metadata_only(&json, beta), form::metadata_type()),
+        Some(Transform::MetadataList { .. }) => return wrong_count(manner, resource, "PartialObjectMetadataList", false),
+        Some(Transform::Table { beta }) => {
+            let metadata = form::list_meta_of(&json);
+            let shown = table::Shown {
+                resource,
+                beta,
+                metadata: &metadata,
+                objects: &[json],
+                columns: true,
+                include: manner.include,
+                now: manner.now,
+            };
+            laid_out(manner, table::render(&shown).into(), None)
+        }
+    };
+    build(manner, code, body, warnings)
+}
+
+/// A list.
+pub(crate) fn list(manner: Manner, resource: &'static Resource, list: List, warnings: &[String]) -> Response<Body> {
+    let body = match manner.accepted.transform {
+        None if manner.accepted.media == Media::Json && !manner.pretty => joined(&list),
+        None if manner.accepted.media == Media::Protobuf => Body::whole(form::protobuf_list(&list, resource)),
+        None => laid_out(manner, form::whole(joined_parts(&list)), None),
+        Some(Transform::MetadataList { beta }) => laid_out(manner, form::metadata_list(&list, beta), form::metadata_list_type()),
+        Some(Transform::Metadata { .. }) => return wrong_count(manner, resource, "PartialObjectMetadata", true),
+        Some(Transform::Table { beta }) => {
+            let shown = table::Shown {
+                resource,
+                beta,
+                metadata: &list.metadata,
+                objects: &list.items,
+                columns: true,
+                include: manner.include,
+                now: manner.now,
+            };
+            laid_out(manner, table::render(&shown).into(), None)
+        }
+    };
+    build(manner, 200, body, warnings)
+}
+
+/// A document that is JSON already (a review, a version).
+pub(crate) fn document(manner: Manner, code: u16, json: Vec<u8>, ty: Option<&'static Type>) -> Response<Body> {
+    build(manner, code, laid_out(manner, json.into(), ty), &[])
+}
+
+/// A watch: headers now, events as they come.
+pub(crate) fn watch(media: Media, body: Body, warnings: &[String]) -> Response<Body> {
+    let mut response = Response::new(body);
+    let kind = if media == Media::Protobuf { "application/vnd.kubernetes.protobuf;stream=watch" } else { media.name() };
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
+    warn(headers, warnings);
+    response
+}
+
+fn build(manner: Manner, code: u16, body: Body, warnings: &[String]) -> Response<Body> {
+    let packed = manner.gzip && body.bytes_left().is_some_and(|bytes| bytes > GZIP_FROM_BYTES);
+    let mut response = Response::new(if packed { body.gzip() } else { body });
+    *response.status_mut() = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(manner.accepted.media.name()));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
+    if packed {
+        headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        headers.insert(VARY, HeaderValue::from_static("Accept-Encoding"));
+    }
+    warn(headers, warnings);
+    response
+}
+
+/// Adds one `Warning` header for each different text.
+fn warn(headers: &mut HeaderMap, warnings: &[String]) {
+    for (at, text) in warnings.iter().enumerate() {
+        if warnings[..at].contains(text) {
+            continue;
+        }
+        let mut value = String::with_capacity(text.len() + 8);
+        value.push_str("299 - \"");
+        for letter in text.chars().filter(|letter| !letter.is_control()) {
+            if matches!(letter, '"' | '\\') {
+                value.push('\\');
+            }
+            value.push(letter);
+        }
+        value.push('"');
+        if let Ok(value) = HeaderValue::from_bytes(value.as_bytes()) {
+            headers.append(WARNING, value);
+        }
+    }
+}
+
+/// Compact JSON in the form that was asked for.
+fn laid_out(manner: Manner, json: Bytes, ty: Option<&'static Type>) -> Body {
+    Body::whole(match manner.accepted.media {
+        Media::Json if manner.pretty => json::indent(&json).into(),
+        Media::Json => with_newline(&json),
+        Media::Yaml => form::yaml(&json),
+        Media::Protobuf => form::protobuf(&json, ty),
+    })
+}
+
+fn with_newline(json: &[u8]) -> Bytes {
+    let mut line = BytesMut::with_capacity(json.len() + 1);
+    line.put_slice(json);
+    line.put_u8(b'\n');
+    line.freeze()
+}
+
+fn joined(list: &List) -> Body {
+    let (head, open, items) = joined_parts(list);
+    Body::joined(head, open, items, "]}\n")
+}
+
+/// The head of a list and its items. Items of a list do not say their kind again.
+fn joined_parts(list: &List) -> (Bytes, &'static str, Vec<Bytes>) {
+    let kind = list.kind.strip_suffix("List").unwrap_or(&list.kind);
+    let prefix = format!(r#"{{"kind":"{kind}","apiVersion":"{}","#, list.api_version);
+    let items: Option<Vec<Bytes>> =
+        list.items.iter().map(|item| item.starts_with(prefix.as_bytes()).then(|| item.slice(prefix.len()..))).collect();
+    let (open, items) = items.map_or_else(|| ("", list.items.clone()), |items| ("{", items));
+    (form::list_head(&list.kind, &list.api_version, &list.metadata), open, items)
+}
+
+/// 406: bare metadata of one object was asked of a list, or the other way round.
+fn wrong_count(manner: Manner, resource: &Resource, asked: &str, is_list: bool) -> Response<Body> {
+    let package = if resource.group.is_empty() { "core" } else { resource.group.split('.').next().unwrap_or_default() };
+    let (word, suffix) = if is_list { ("is a list", "List") } else { ("is not a list", "") };
+    let message = format!("you requested {asked}, but the requested object {word} (*{package}.{}{suffix})", resource.kind);
+    refusal(
+        Manner { accepted: Accepted { transform: None, ..manner.accepted }, ..manner },
+        &Status::failure(406, "NotAcceptable", message, None),
+        &[],
+    )
+}

@@ -1,0 +1,109 @@
+//! The forms of answers: heads of lists, bare metadata, YAML and protobuf, each made from stored
+//! JSON. Knows no HTTP.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use kinds::facts::{Resource, Type};
+use kinds::status::{ListMeta, Status};
+
+use super::List;
+use crate::json;
+
+/// A `Status` as compact JSON.
+pub(super) fn status_json(status: &Status) -> Bytes {
+    json::escape(serde_json::to_vec(status).expect("a Status has only text and numbers")).into()
+}
+
+pub(super) fn status_type() -> Option<&'static Type> {
+    None
+}
+
+pub(super) fn metadata_type() -> Option<&'static Type> {
+    None
+}
+
+pub(super) fn metadata_list_type() -> Option<&'static Type> {
+    None
+}
+
+/// `{"kind":…,"apiVersion":…,"metadata":…,"items":[`
+pub(super) fn list_head(kind: &str, api_version: &str, metadata: &ListMeta) -> Bytes {
+    let mut head = BytesMut::with_capacity(160).writer();
+    let written = write_head(&mut head, kind, api_version, metadata);
+    written.expect("writing into memory cannot fail");
+    head.into_inner().freeze()
+}
+
+fn write_head(head: &mut impl std::io::Write, kind: &str, api_version: &str, metadata: &ListMeta) -> std::io::Result<()> {
+    write!(head, r#"{{"kind":"{kind}","apiVersion":"{api_version}","metadata":"#)?;
+    serde_json::to_writer(&mut *head, metadata)?;
+    head.write_all(br#","items":["#)
+}
+
+/// Head, items and tail as one piece.
+pub(super) fn whole((head, open, items): (Bytes, &'static str, Vec<Bytes>)) -> Bytes {
+    let mut out = BytesMut::from(&head[..]);
+    for (at, item) in items.iter().enumerate() {
+        if at > 0 {
+            out.put_u8(b',');
+        }
+        out.put_slice(open.as_bytes());
+        out.put_slice(item);
+    }
+    out.put_slice(b"]}");
+    out.freeze()
+}
+
+fn meta_version(beta: bool) -> &'static str {
+    if beta { "meta.k8s.io/v1beta1" } else { "meta.k8s.io/v1" }
+}
+
+/// The object's metadata and nothing else.
+pub(crate) fn metadata_only(object: &[u8], beta: bool) -> Bytes {
+    let mut out = BytesMut::new();
+    put_metadata_only(&mut out, object, beta);
+    out.freeze()
+}
+
+fn put_metadata_only(out: &mut BytesMut, object: &[u8], beta: bool) {
+    let metadata = json::member(object, "metadata").unwrap_or(b"{}");
+    out.put_slice(br#"{"kind":"PartialObjectMetadata","apiVersion":""#);
+    out.put_slice(meta_version(beta).as_bytes());
+    out.put_slice(br#"","metadata":"#);
+    out.put_slice(metadata);
+    out.put_u8(b'}');
+}
+
+/// The metadata of each item of a list.
+pub(super) fn metadata_list(list: &List, beta: bool) -> Bytes {
+    let mut out = BytesMut::from(&list_head("PartialObjectMetadataList", meta_version(beta), &list.metadata)[..]);
+    for (at, item) in list.items.iter().enumerate() {
+        if at > 0 {
+            out.put_u8(b',');
+        }
+        put_metadata_only(&mut out, item, beta);
+    }
+    out.put_slice(b"]}");
+    out.freeze()
+}
+
+/// The list metadata that stands in the table of a single object: its revision.
+pub(crate) fn list_meta_of(object: &[u8]) -> ListMeta {
+    let metadata = json::member(object, "metadata").unwrap_or_default();
+    ListMeta { resource_version: json::text_member(metadata, "resourceVersion").unwrap_or_default().to_owned(), ..ListMeta::default() }
+}
+
+/// YAML with sorted keys.
+pub(super) fn yaml(object: &[u8]) -> Bytes {
+    let tree: kinds::Tree = serde_json::from_slice(object).expect("answers are valid JSON");
+    yaml_serde::to_string(&tree).expect("a tree can always be written").into()
+}
+
+/// Protobuf in its envelope.
+pub(super) fn protobuf(_object: &[u8], _ty: Option<&'static Type>) -> Bytes {
+    unreachable!("protobuf is not negotiated yet")
+}
+
+/// A list in protobuf.
+pub(super) fn protobuf_list(_list: &List, _resource: &'static Resource) -> Bytes {
+    unreachable!("protobuf is not negotiated yet")
+}

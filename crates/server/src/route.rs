@@ -1,0 +1,168 @@
+//! From attributes to what is to be done: the row of the resource table, the subresource and the
+//! action, or the refusal that upstream's router would give.
+//!
+//! A path that no method serves is 404, a path that other methods serve is 405. An unknown group
+//! is 404 in plain text, an unknown version or resource of a known group is a `Status`.
+
+use http::Method;
+use kinds::facts::{Resource, Subresource};
+use kinds::status::Status;
+
+use crate::attributes::ResourcePath;
+use crate::catalogue::Catalogue;
+
+/// What to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    /// Read one object.
+    Get,
+    /// Read a collection.
+    List,
+    /// Follow a collection.
+    Watch,
+    /// Make an object or a subresource.
+    Create,
+    /// Replace.
+    Update,
+    /// Change.
+    Patch,
+    /// Delete one object.
+    Delete,
+    /// Delete a collection.
+    DeleteCollection,
+}
+
+/// Where a request goes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Route {
+    /// The row of the table.
+    pub(crate) resource: &'static Resource,
+    /// The subresource, if any.
+    pub(crate) subresource: Option<&'static Subresource>,
+    /// What to do.
+    pub(crate) action: Action,
+}
+
+/// Why there is no route.
+#[derive(Debug)]
+pub(crate) enum NoRoute {
+    /// `404 page not found` in plain text.
+    UnknownGroup,
+    /// A `Status`.
+    Refused(Status),
+}
+
+/// Finds the route of a request.
+pub(crate) fn find(catalogue: &Catalogue, method: &Method, verb: &str, at: &ResourcePath<'_>) -> Result<Route, NoRoute> {
+    let missing = || if catalogue.has_group(at.group) { NoRoute::Refused(Status::no_such_resource()) } else { NoRoute::UnknownGroup };
+    let resource = catalogue.resource(at.group, at.version, at.resource).ok_or_else(missing)?;
+    let subresource = match at.subresource {
+        "" => None,
+        name => Some(resource.subresource(name).ok_or_else(missing)?),
+    };
+    let verbs = subresource.map_or(resource.verbs, |subresource| subresource.verbs);
+    let served = |verb: &str| verbs.contains(&verb);
+    // The namespace of a namespace is itself; every other object is named in its own scope only.
+    let in_namespace = !at.namespace.is_empty() && at.resource != "namespaces";
+    if at.tail || (in_namespace && !resource.namespaced) || (!at.name.is_empty() && resource.namespaced && !in_namespace) {
+        return Err(missing());
+    }
+    let across = resource.namespaced && !in_namespace;
+    let here: &[(&str, Method, Action)] = match (at.name.is_empty(), across) {
+        (true, false) => &COLLECTION,
+        (true, true) => &COLLECTION[..2],
+        (false, _) if subresource.is_some() => &SUBRESOURCE,
+        (false, _) => &OBJECT,
+    };
+    if !here.iter().any(|(verb, ..)| served(verb)) {
+        return Err(missing());
+    }
+    let wanted = if verb == "watch" { Action::Watch } else { Action::List };
+    let found = here.iter().find(|(verb, used, action)| {
+        used == method && served(verb) && (!matches!(action, Action::List | Action::Watch) || *action == wanted)
+    });
+    let Some(&(_, _, action)) = found else { return Err(NoRoute::Refused(Status::method_not_allowed())) };
+    Ok(Route { resource, subresource, action })
+}
+
+/// What can be done to a collection; across namespaces only the first two.
+const COLLECTION: [(&str, Method, Action); 4] = [
+    ("list", Method::GET, Action::List),
+    ("watch", Method::GET, Action::Watch),
+    ("create", Method::POST, Action::Create),
+    ("deletecollection", Method::DELETE, Action::DeleteCollection),
+];
+
+/// What can be done to an object.
+const OBJECT: [(&str, Method, Action); 4] = [
+    ("get", Method::GET, Action::Get),
+    ("update", Method::PUT, Action::Update),
+    ("patch", Method::PATCH, Action::Patch),
+    ("delete", Method::DELETE, Action::Delete),
+];
+
+/// What can be done to a subresource.
+const SUBRESOURCE: [(&str, Method, Action); 5] = [
+    ("get", Method::GET, Action::Get),
+    ("update", Method::PUT, Action::Update),
+    ("patch", Method::PATCH, Action::Patch),
+    ("delete", Method::DELETE, Action::Delete),
+    ("create", Method::POST, Action::Create),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::attributes::Attributes;
+    use crate::query::Query;
+    use crate::testing;
+
+    fn found(method: Method, target: &str) -> String {
+        let catalogue = Catalogue::new(testing::RESOURCES);
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let query = Query::parse(Some(query));
+        let attributes = Attributes::of(&method, path, &query);
+        let at = attributes.resource.expect("a resource path");
+        match find(&catalogue, &method, attributes.verb, &at) {
+            Ok(route) => format!("{:?} {}", route.action, route.resource.kind),
+            Err(NoRoute::UnknownGroup) => "text 404".to_owned(),
+            Err(NoRoute::Refused(status)) => status.code.to_string(),
+        }
+    }
+
+    #[test]
+    fn every_path_has_its_methods() {
+        for (method, target, expected) in [
+            (Method::GET, "/api/v1/pods", "List Pod"),
+            (Method::GET, "/api/v1/pods?watch=1", "Watch Pod"),
+            (Method::POST, "/api/v1/pods", "405"),
+            (Method::DELETE, "/api/v1/pods", "405"),
+            (Method::GET, "/api/v1/pods/p", "404"),
+            (Method::GET, "/api/v1/namespaces/a/pods", "List Pod"),
+            (Method::POST, "/api/v1/namespaces/a/pods", "Create Pod"),
+            (Method::DELETE, "/api/v1/namespaces/a/pods", "DeleteCollection Pod"),
+            (Method::PUT, "/api/v1/namespaces/a/pods", "405"),
+            (Method::HEAD, "/api/v1/namespaces/a/pods", "405"),
+            (Method::OPTIONS, "/api/v1/namespaces/a/pods", "405"),
+            (Method::GET, "/api/v1/namespaces/a/pods/p", "Get Pod"),
+            (Method::POST, "/api/v1/namespaces/a/pods/p", "405"),
+            (Method::PATCH, "/api/v1/namespaces/a/pods/p", "Patch Pod"),
+            (Method::POST, "/api/v1/namespaces/a/pods/p/eviction", "Create Pod"),
+            (Method::GET, "/api/v1/namespaces/a/pods/p/eviction?watch=1", "405"),
+            (Method::GET, "/api/v1/namespaces/a/pods/p/nope", "404"),
+            (Method::DELETE, "/api/v1/namespaces/a/pods/p/status", "405"),
+            (Method::GET, "/api/v1/namespaces", "List Namespace"),
+            (Method::POST, "/api/v1/namespaces", "Create Namespace"),
+            (Method::DELETE, "/api/v1/namespaces", "405"),
+            (Method::DELETE, "/api/v1/namespaces/a", "Delete Namespace"),
+            (Method::PUT, "/api/v1/namespaces/a/finalize", "Update Namespace"),
+            (Method::POST, "/api/v1/nope", "404"),
+            (Method::GET, "/api/v2/pods", "404"),
+            (Method::GET, "/api/v1/Pods", "404"),
+            (Method::GET, "/apis/policy/v1beta1/poddisruptionbudgets", "404"),
+            (Method::GET, "/apis/nope.example.com/v1/things", "text 404"),
+        ] {
+            assert_eq!(found(method.clone(), target), expected, "{method} {target}");
+        }
+    }
+}

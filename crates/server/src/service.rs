@@ -1,0 +1,217 @@
+//! The server as a tower service: the listener drives it for connections, and callers in this
+//! process (controllers, tests) drive it directly, with no socket between.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use clock::{Clock, Entropy};
+use http::{Request, Response};
+use kinds::facts::Resource;
+use registry::request::User;
+use tokio_util::sync::CancellationToken;
+
+use crate::auth::{Authenticator, Peer, TokenFile};
+use crate::authorize::{self, Ask};
+use crate::backend::Backend;
+use crate::body::Body;
+use crate::catalogue::Catalogue;
+use crate::flow::Seats;
+use crate::handle;
+use crate::health::Check;
+use crate::metrics::Metrics;
+
+/// Requests that are worked on at once.
+const SEATS: usize = 2_000;
+
+/// What a server is made of.
+#[derive(Debug)]
+pub struct Config {
+    /// The resource table.
+    pub resources: &'static [Resource],
+    /// Static bearer tokens.
+    pub tokens: TokenFile,
+    /// Whether requests without credentials are let through to authorization.
+    pub anonymous: bool,
+    /// Tells the time.
+    pub clock: Clock,
+    /// Draws ids.
+    pub entropy: Entropy,
+}
+
+/// Everything that requests share.
+pub(crate) struct Shared {
+    pub(crate) backend: Arc<dyn Backend>,
+    pub(crate) catalogue: Catalogue,
+    pub(crate) authenticator: Authenticator,
+    pub(crate) seats: Seats,
+    pub(crate) metrics: Metrics,
+    pub(crate) ids: Ids,
+    pub(crate) clock: Clock,
+    pub(crate) entropy: Entropy,
+    /// Cancelled when watches have to end.
+    pub(crate) stop: CancellationToken,
+    /// Set while the server shuts down: it is alive, but no longer ready.
+    pub(crate) stopping: AtomicBool,
+}
+
+impl Shared {
+    /// Whether a user may do something.
+    pub(crate) async fn allows(&self, user: &User, ask: &Ask<'_>) -> bool {
+        authorize::is_master(user) || authorize::is_open(user, ask)
+    }
+
+    /// What the checks of a health endpoint find.
+    pub(crate) fn checks(&self, endpoint: &str) -> Vec<Check> {
+        let mut checks = vec![Check { name: "ping", outcome: Ok(()) }, Check { name: "store", outcome: self.backend.check() }];
+        if endpoint == "readyz" {
+            let stopping = self.stopping.load(Ordering::Relaxed);
+            checks.push(Check { name: "shutdown", outcome: if stopping { Err("process is shutting down".to_owned()) } else { Ok(()) } });
+        }
+        checks
+    }
+}
+
+/// Ids for answers: unique in this server, and cheap.
+pub(crate) struct Ids {
+    seed: u64,
+    next: AtomicU64,
+}
+
+impl Ids {
+    fn new(entropy: &Entropy) -> Self {
+        Self { seed: entropy.below(u64::MAX), next: AtomicU64::new(0) }
+    }
+
+    pub(crate) fn next(&self) -> String {
+        let count = self.next.fetch_add(1, Ordering::Relaxed);
+        // A multiplication by an odd number visits every value once.
+        let low = self.seed ^ count.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let (a, b) = (self.seed >> 32, self.seed & 0xffff);
+        format!("{a:08x}-{b:04x}-4{:03x}-8{:03x}-{:012x}", low >> 52, (low >> 40) & 0xfff, low & 0xffff_ffff_ffff)
+    }
+}
+
+/// The HTTP face of one registry. Cheap to clone.
+#[derive(Clone)]
+pub struct Server {
+    pub(crate) shared: Arc<Shared>,
+}
+
+impl Server {
+    /// Puts a server together. It answers nothing before one of its services is called.
+    #[must_use]
+    pub fn build(config: Config, backend: Arc<dyn Backend>) -> Self {
+        let Config { resources, tokens, anonymous, clock, entropy } = config;
+        let shared = Shared {
+            backend,
+            catalogue: Catalogue::new(resources),
+            authenticator: Authenticator::new(tokens, anonymous),
+            seats: Seats::new(SEATS),
+            metrics: Metrics::new(clock.now()),
+            ids: Ids::new(&entropy),
+            clock,
+            entropy,
+            stop: CancellationToken::new(),
+            stopping: AtomicBool::new(false),
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// A service whose every request comes from this user, as callers inside this process use it:
+    /// `kube::Client::new(server.service_as(user), "default")`.
+    #[must_use]
+    pub fn service_as(&self, user: User) -> Service {
+        self.service_for(Peer::Inside(Arc::new(user)))
+    }
+
+    /// A service whose requests prove who they are by their headers, as over the network.
+    #[must_use]
+    pub fn service(&self) -> Service {
+        self.service_for(Peer::Unknown)
+    }
+
+    pub(crate) fn service_for(&self, peer: Peer) -> Service {
+        Service { shared: self.shared.clone(), peer }
+    }
+
+    /// From now on `/readyz` fails, so that nobody sends new work here.
+    pub fn leave(&self) {
+        self.shared.stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// Ends all watches, those of callers in this process too.
+    pub fn end_watches(&self) {
+        self.shared.stop.cancel();
+    }
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Server").finish_non_exhaustive()
+    }
+}
+
+/// A tower service (and a hyper one) that answers requests of one caller. Cheap to clone.
+#[derive(Clone)]
+pub struct Service {
+    shared: Arc<Shared>,
+    peer: Peer,
+}
+
+impl std::fmt::Debug for Service {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Service").field("peer", &self.peer).finish_non_exhaustive()
+    }
+}
+
+/// An answer to come. Dropping it gives the request up.
+pub type Answering = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+impl Service {
+    /// Answers one request.
+    pub fn answer<B>(&self, request: Request<B>) -> Answering
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: std::fmt::Display,
+    {
+        let answering = handle::answer(self.shared.clone(), self.peer.clone(), request);
+        Box::pin(async move { Ok(answering.await) })
+    }
+}
+
+impl<B> tower::Service<Request<B>> for Service
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: std::fmt::Display,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Answering;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Answering {
+        self.answer(request)
+    }
+}
+
+impl<B> hyper::service::Service<Request<B>> for Service
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: std::fmt::Display,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Answering;
+
+    fn call(&self, request: Request<B>) -> Answering {
+        self.answer(request)
+    }
+}

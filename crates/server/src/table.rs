@@ -1,0 +1,133 @@
+//! Tables: what `kubectl get` shows. Every kind can be shown with its name and the time of its
+//! creation; kinds with columns of their own bring them here.
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use kinds::facts::Resource;
+use kinds::status::{ListMeta, Status};
+
+use crate::json;
+use crate::respond::metadata_only;
+
+/// What a row carries beside its cells (`includeObject`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Include {
+    /// The object's metadata.
+    #[default]
+    Metadata,
+    /// The whole object.
+    Object,
+    /// Nothing: `"object": null`.
+    Nothing,
+}
+
+impl Include {
+    /// Reads the parameter.
+    pub(crate) fn parse(text: &str) -> Result<Self, Status> {
+        match text {
+            "" | "Metadata" => Ok(Self::Metadata),
+            "Object" => Ok(Self::Object),
+            "None" => Ok(Self::Nothing),
+            other => Err(Status::bad_request(format!(
+                "Unable to convert to Table as requested: includeObject: Invalid value: {}: must be 'Metadata', 'Object', 'None', or empty",
+                kinds::status::quoted(other)
+            ))),
+        }
+    }
+}
+
+/// What is to be shown.
+pub(crate) struct Shown<'a> {
+    /// Whose objects they are.
+    pub(crate) resource: &'static Resource,
+    /// `meta.k8s.io/v1beta1` instead of `v1`.
+    pub(crate) beta: bool,
+    /// Metadata of the table.
+    pub(crate) metadata: &'a ListMeta,
+    /// Each object's JSON, one for each row.
+    pub(crate) objects: &'a [Bytes],
+    /// Whether the columns are described (in a watch only with the first event).
+    pub(crate) columns: bool,
+    /// What rows carry.
+    pub(crate) include: Include,
+    /// The present time, for ages.
+    pub(crate) now: Timestamp,
+}
+
+/// Whether objects of this kind can be shown as a table.
+pub(crate) fn can_render(_resource: &Resource) -> bool {
+    true
+}
+
+/// A table as compact JSON.
+pub(crate) fn render(shown: &Shown<'_>) -> Vec<u8> {
+    let version = if shown.beta { "meta.k8s.io/v1beta1" } else { "meta.k8s.io/v1" };
+    let mut out = format!(r#"{{"kind":"Table","apiVersion":"{version}","metadata":"#).into_bytes();
+    serde_json::to_writer(&mut out, shown.metadata).expect("writing into memory cannot fail");
+    out.extend_from_slice(br#","columnDefinitions":"#);
+    out.extend_from_slice(if shown.columns { COLUMNS.as_bytes() } else { b"null" });
+    out.extend_from_slice(br#","rows":["#);
+    for (at, object) in shown.objects.iter().enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        render_row(&mut out, object, shown);
+    }
+    out.extend_from_slice(b"]}");
+    out
+}
+
+const COLUMNS: &str = concat!(
+    r#"[{"name":"Name","type":"string","format":"name","description":"Name of the object","priority":0},"#,
+    r#"{"name":"Created At","type":"date","format":"","description":"Time at which the object was created","priority":0}]"#
+);
+
+fn render_row(out: &mut Vec<u8>, object: &Bytes, shown: &Shown<'_>) {
+    let metadata = json::member(object, "metadata").unwrap_or(b"{}");
+    out.extend_from_slice(br#"{"cells":["#);
+    out.extend_from_slice(json::member(metadata, "name").unwrap_or(b"\"\""));
+    out.push(b',');
+    out.extend_from_slice(json::member(metadata, "creationTimestamp").unwrap_or(b"null"));
+    out.extend_from_slice(br#"],"object":"#);
+    match shown.include {
+        Include::Metadata => out.extend_from_slice(&metadata_only(object, shown.beta)),
+        Include::Object => out.extend_from_slice(object),
+        Include::Nothing => out.extend_from_slice(b"null"),
+    }
+    out.push(b'}');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+
+    #[test]
+    fn rows_carry_what_was_asked_for() {
+        let object =
+            Bytes::from_static(br#"{"kind":"Pod","apiVersion":"v1","metadata":{"name":"a","creationTimestamp":"2026-01-01T00:00:00Z"}}"#);
+        for (include, expected) in [
+            (
+                "Metadata",
+                r#"{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/v1","metadata":{"name":"a","creationTimestamp":"2026-01-01T00:00:00Z"}}"#,
+            ),
+            ("Object", std::str::from_utf8(&object).expect("text")),
+            ("None", "null"),
+        ] {
+            let include = Include::parse(include).expect("known");
+            let shown = Shown {
+                resource: &testing::RESOURCES[0],
+                beta: false,
+                metadata: &ListMeta::default(),
+                objects: std::slice::from_ref(&object),
+                columns: false,
+                include,
+                now: Timestamp::UNIX_EPOCH,
+            };
+            let text = String::from_utf8(render(&shown)).expect("text");
+            let cells = r#""columnDefinitions":null,"rows":[{"cells":["a","2026-01-01T00:00:00Z"],"object":"#;
+            assert!(text.ends_with(&format!("{cells}{expected}}}]}}")), "{text}");
+        }
+        assert_eq!(Include::parse("All").expect_err("unknown").code, 400);
+    }
+}

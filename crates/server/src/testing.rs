@@ -1,0 +1,114 @@
+//! What the tests of this crate share: a small resource table, a backend that is a closure, and a
+//! way to send requests.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use clock::{Clock, Entropy};
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use http::{Request, Response};
+use http_body_util::{BodyExt as _, Full};
+use jiff::Timestamp;
+use kinds::facts::{Resource, Subresource, Type};
+use registry::request::{Refusal, Reply, Request as Asked, User};
+
+use crate::auth::TokenFile;
+use crate::backend::Backend;
+use crate::body::Body;
+use crate::service::{Config, Server, Service};
+
+static TYPE: Type = Type { name: "io.k8s.api.core.v1.Pod", fields: &[], by_name: &[], atomic: false };
+
+const ALL: &[&str] = &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
+
+const fn row(group: &'static str, kind: &'static str, plural: &'static str, namespaced: bool, verbs: &'static [&'static str]) -> Resource {
+    Resource {
+        group,
+        version: "v1",
+        kind,
+        plural,
+        singular: "",
+        short_names: &[],
+        categories: &[],
+        namespaced,
+        verbs,
+        subresources: &[],
+        ty: &TYPE,
+        stored: true,
+        storage_group: group,
+        storage_version: "v1",
+    }
+}
+
+const fn sub(name: &'static str, kind: &'static str, verbs: &'static [&'static str]) -> Subresource {
+    Subresource { name, group: "", version: "v1", kind, verbs, ty: &TYPE }
+}
+
+/// A small resource table.
+pub(crate) static RESOURCES: &[Resource] = &[
+    Resource {
+        subresources: &[
+            sub("eviction", "Eviction", &["create"]),
+            sub("status", "Pod", &["get", "patch", "update"]),
+            sub("log", "Pod", &["get"]),
+        ],
+        ..row("", "Pod", "pods", true, ALL)
+    },
+    Resource {
+        subresources: &[sub("finalize", "Namespace", &["update"]), sub("status", "Namespace", &["get", "patch", "update"])],
+        ..row("", "Namespace", "namespaces", false, &["create", "delete", "get", "list", "patch", "update", "watch"])
+    },
+    row("", "Node", "nodes", false, ALL),
+    row("", "Endpoints", "endpoints", true, ALL),
+    row("policy", "PodDisruptionBudget", "poddisruptionbudgets", true, ALL),
+];
+
+type Answer = dyn Fn(Asked) -> BoxFuture<'static, Result<Reply, Refusal>> + Send + Sync;
+
+/// A backend that is a closure.
+pub(crate) struct Fake(Box<Answer>);
+
+impl Backend for Fake {
+    fn call(&self, request: Asked) -> BoxFuture<'_, Result<Reply, Refusal>> {
+        (self.0)(request)
+    }
+}
+
+/// A server over a closure that answers at once.
+pub(crate) fn server(answer: impl Fn(Asked) -> Result<Reply, Refusal> + Send + Sync + 'static) -> Server {
+    server_later(move |request| futures::future::ready(answer(request)).boxed())
+}
+
+/// A server over a closure that answers when it likes.
+pub(crate) fn server_later(answer: impl Fn(Asked) -> BoxFuture<'static, Result<Reply, Refusal>> + Send + Sync + 'static) -> Server {
+    let bob = User { name: "bob".to_owned(), ..User::default() };
+    let admin = User { name: "admin".to_owned(), groups: vec!["system:masters".to_owned()], ..User::default() };
+    let config = Config {
+        resources: RESOURCES,
+        tokens: TokenFile::default().with("t0k", admin).with("b0b", bob),
+        anonymous: true,
+        clock: Clock::starting_at(Timestamp::UNIX_EPOCH),
+        entropy: Entropy::seeded(1),
+    };
+    Server::build(config, Arc::new(Fake(Box::new(answer))))
+}
+
+/// Sends a request: method, target, headers and body.
+pub(crate) async fn send(service: &Service, line: &str, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Response<Body> {
+    let (method, target) = line.split_once(' ').expect("METHOD target");
+    let mut request = Request::builder().method(method).uri(target);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let request = request.body(Full::new(body.into())).expect("a valid request");
+    service.answer(request).await.expect("cannot fail")
+}
+
+/// The code, the content type and the text of an answer.
+pub(crate) async fn read(response: Response<Body>) -> (u16, String, String) {
+    let code = response.status().as_u16();
+    let kind = response.headers().get("content-type").and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
+    let body = response.into_body().collect().await.expect("cannot fail").to_bytes();
+    (code, kind, String::from_utf8_lossy(&body).into_owned())
+}
