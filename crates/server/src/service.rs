@@ -20,6 +20,7 @@ use crate::authorize::{self, Ask};
 use crate::backend::Backend;
 use crate::body::Body;
 use crate::catalogue::Catalogue;
+use crate::documents::Shelf;
 use crate::flow::Seats;
 use crate::handle;
 use crate::health::Check;
@@ -47,6 +48,7 @@ pub struct Config {
 pub(crate) struct Shared {
     pub(crate) backend: Arc<dyn Backend>,
     pub(crate) catalogue: Catalogue,
+    pub(crate) shelf: Shelf,
     pub(crate) authenticator: Authenticator,
     pub(crate) seats: Seats,
     pub(crate) metrics: Metrics,
@@ -110,6 +112,7 @@ impl Server {
         let shared = Shared {
             backend,
             catalogue: Catalogue::new(resources),
+            shelf: Shelf::default(),
             authenticator: Authenticator::new(tokens, anonymous),
             seats: Seats::new(SEATS),
             metrics: Metrics::new(clock.now()),

@@ -26,6 +26,15 @@ pub(crate) fn names(rows: &[&Resource]) -> Vec<String> {
     names
 }
 
+/// The index: where each document is, with the hash that makes it cacheable.
+pub(crate) fn index(rows: &[&Resource], hash: &str) -> Tree {
+    let entry = |name: String| {
+        let url = format!("/openapi/v3/{name}?hash={hash}");
+        (name, json!({"serverRelativeURL": url}))
+    };
+    json!({"paths": names(rows).into_iter().map(entry).collect::<Map<_, _>>()})
+}
+
 /// The document of a name; none when there is no such document.
 pub(crate) fn document(rows: &[&Resource], name: &str) -> Option<Tree> {
     if !names(rows).iter().any(|known| known == name) {

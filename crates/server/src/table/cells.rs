@@ -68,7 +68,8 @@ pub(super) fn some(texts: &[String], most: usize) -> String {
 /// A map as `a=b,c=d`, or `<none>`.
 pub(super) fn pairs(object: &Tree, pointer: &str) -> Tree {
     let found = object.pointer(pointer).and_then(Tree::as_object);
-    let texts: Vec<String> = found.into_iter().flatten().map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default())).collect();
+    let texts: Vec<String> =
+        found.into_iter().flatten().map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default())).collect();
     joined(texts.iter().map(String::as_str))
 }
 

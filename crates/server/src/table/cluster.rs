@@ -71,10 +71,14 @@ pub(super) fn event(object: &Tree, now: i64) -> Vec<Tree> {
         let found = text(object, one);
         if found.is_empty() { text(object, other).to_owned() } else { found.to_owned() }
     };
-    let first = ["/firstTimestamp", "/deprecatedFirstTimestamp", "/eventTime"].into_iter().find(|pointer| !text(object, pointer).is_empty());
-    let last = ["/series/lastObservedTime", "/lastTimestamp", "/deprecatedLastTimestamp"].into_iter().find(|pointer| !text(object, pointer).is_empty());
+    let first =
+        ["/firstTimestamp", "/deprecatedFirstTimestamp", "/eventTime"].into_iter().find(|pointer| !text(object, pointer).is_empty());
+    let last = ["/series/lastObservedTime", "/lastTimestamp", "/deprecatedLastTimestamp"]
+        .into_iter()
+        .find(|pointer| !text(object, pointer).is_empty());
     let ago = |pointer: Option<&str>| pointer.map_or_else(|| "<unknown>".to_owned(), |pointer| since(object, pointer, now));
-    let (kind, about) = (either("/involvedObject/kind", "/regarding/kind").to_lowercase(), either("/involvedObject/name", "/regarding/name"));
+    let (kind, about) =
+        (either("/involvedObject/kind", "/regarding/kind").to_lowercase(), either("/involvedObject/name", "/regarding/name"));
     let component = [either("/source/component", "/deprecatedSource/component"), text(object, "/reportingComponent").to_owned()]
         .into_iter()
         .find(|component| !component.is_empty())

@@ -4,15 +4,19 @@
 
 use kinds::Tree;
 use kinds::facts::Resource;
+use serde::Serialize;
 
 use super::{cluster, network, pods, workloads};
 
 /// One column.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
 pub(crate) struct Column {
     pub(crate) name: &'static str,
     /// `string`, `integer`, `boolean` or `date`.
+    #[serde(rename = "type")]
     pub(crate) kind: &'static str,
+    /// `name` for the column that names the object.
+    pub(crate) format: &'static str,
     pub(crate) description: &'static str,
     /// 0: always shown; 1: only wide.
     pub(crate) priority: u8,
@@ -31,23 +35,23 @@ pub(crate) struct Printer {
 const NAME_TEXT: &str = "Name must be unique within a namespace. Is required when creating resources, although some resources may allow a client to request the generation of an appropriate name automatically. Name is primarily intended for creation idempotence and configuration definition. Cannot be updated. More info: https://kubernetes.io/docs/concepts/overview/working-with-objects/names#names";
 const AGE_TEXT: &str = "CreationTimestamp is a timestamp representing the server time when this object was created. It is not guaranteed to be set in happens-before order across separate operations. Clients may not set this value. It is represented in RFC3339 form and is in UTC.\n\nPopulated by the system. Read-only. Null for lists. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#metadata";
 
-const NAME: Column = Column { name: "Name", kind: "string", description: NAME_TEXT, priority: 0 };
-const AGE: Column = Column { name: "Age", kind: "string", description: AGE_TEXT, priority: 0 };
+const NAME: Column = Column { name: "Name", kind: "string", format: "name", description: NAME_TEXT, priority: 0 };
+const AGE: Column = Column { name: "Age", kind: "string", format: "", description: AGE_TEXT, priority: 0 };
 
 const fn text(name: &'static str, description: &'static str) -> Column {
-    Column { name, kind: "string", description, priority: 0 }
+    Column { name, kind: "string", format: "", description, priority: 0 }
 }
 
 const fn count(name: &'static str, description: &'static str) -> Column {
-    Column { name, kind: "integer", description, priority: 0 }
+    Column { name, kind: "integer", format: "", description, priority: 0 }
 }
 
 const fn truth(name: &'static str, description: &'static str) -> Column {
-    Column { name, kind: "boolean", description, priority: 0 }
+    Column { name, kind: "boolean", format: "", description, priority: 0 }
 }
 
 const fn wide(name: &'static str, description: &'static str) -> Column {
-    Column { name, kind: "string", description, priority: 1 }
+    Column { name, kind: "string", format: "", description, priority: 1 }
 }
 
 const CONTAINERS: Column = wide("Containers", "Names of each container in the template.");
@@ -67,7 +71,10 @@ const POD: Printer = Printer {
         NAME,
         text("Ready", "The aggregate readiness state of this pod for accepting traffic."),
         text("Status", "The aggregate status of the containers in this pod."),
-        text("Restarts", "The number of times the containers in this pod have been restarted and when the last container in this pod has restarted."),
+        text(
+            "Restarts",
+            "The number of times the containers in this pod have been restarted and when the last container in this pod has restarted.",
+        ),
         AGE,
         wide("IP", "The pod's first address."),
         wide("Node", "The node that the pod is bound to."),
@@ -217,7 +224,7 @@ const EVENT: Printer = printer(
         text("Message", "For people."),
         wide("First Seen", "When it was first seen."),
         wide("Count", "How often it was seen."),
-        Column { name: "Name", kind: "string", description: NAME_TEXT, priority: 1 },
+        Column { name: "Name", kind: "string", format: "name", description: NAME_TEXT, priority: 1 },
     ],
     cluster::event,
 );
@@ -239,7 +246,8 @@ const CONFIG_MAP: Printer = printer(&[NAME, text("Data", "The number of entries.
 const SECRET: Printer =
     printer(&[NAME, text("Type", "What the data is for."), text("Data", "The number of entries."), AGE], cluster::secret);
 const SERVICE_ACCOUNT: Printer = printer(&[NAME, text("Secrets", "The number of secrets."), AGE], cluster::service_account);
-const ROLE: Printer = printer(&[NAME, Column { name: "Created At", kind: "date", description: AGE_TEXT, priority: 0 }], cluster::created);
+const ROLE: Printer =
+    printer(&[NAME, Column { name: "Created At", kind: "date", format: "", description: AGE_TEXT, priority: 0 }], cluster::created);
 const BINDING: Printer = printer(
     &[
         NAME,
@@ -251,7 +259,8 @@ const BINDING: Printer = printer(
     ],
     cluster::role_binding,
 );
-const QUOTA: Printer = printer(&[NAME, text("Request", "Requests, used and allowed."), text("Limit", "Limits, used and allowed."), AGE], cluster::quota);
+const QUOTA: Printer =
+    printer(&[NAME, text("Request", "Requests, used and allowed."), text("Limit", "Limits, used and allowed."), AGE], cluster::quota);
 const VOLUME: Printer = printer(
     &[
         NAME,
@@ -308,13 +317,7 @@ const SERVICE: Printer = printer(
 );
 const ENDPOINTS: Printer = printer(&[NAME, text("Endpoints", "Addresses with their ports."), AGE], network::endpoints);
 const ENDPOINT_SLICE: Printer = printer(
-    &[
-        NAME,
-        text("AddressType", "The family of the addresses."),
-        text("Ports", "The ports."),
-        text("Endpoints", "The addresses."),
-        AGE,
-    ],
+    &[NAME, text("AddressType", "The family of the addresses."), text("Ports", "The ports."), text("Endpoints", "The addresses."), AGE],
     network::endpoint_slice,
 );
 const INGRESS: Printer = printer(
@@ -333,13 +336,8 @@ const NETWORK_POLICY: Printer = printer(&[NAME, text("Pod-Selector", "Which pods
 /// Kinds that have nothing to show but their name and age.
 const PLAIN: Printer = printer(&[NAME, AGE], cluster::plain);
 /// Every other kind.
-const OTHER: Printer = printer(
-    &[
-        Column { name: "Name", kind: "string", description: NAME_TEXT, priority: 0 },
-        Column { name: "Created At", kind: "date", description: AGE_TEXT, priority: 0 },
-    ],
-    cluster::created,
-);
+const OTHER: Printer =
+    printer(&[NAME, Column { name: "Created At", kind: "date", format: "", description: AGE_TEXT, priority: 0 }], cluster::created);
 
 /// The printer of a resource.
 pub(crate) fn of(resource: &Resource) -> &'static Printer {

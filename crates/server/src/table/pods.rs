@@ -190,7 +190,8 @@ mod tests {
     #[test]
     fn the_status_sums_up_phase_reasons_and_containers() {
         let one = json!({"containers": [{"name": "c"}]});
-        let running = json!({"phase": "Running", "containerStatuses": [{"name": "c", "ready": true, "restartCount": 0, "state": {"running": {}}}]});
+        let running =
+            json!({"phase": "Running", "containerStatuses": [{"name": "c", "ready": true, "restartCount": 0, "state": {"running": {}}}]});
         assert_eq!(check(one.clone(), running.clone(), false), "1/1 Running 0");
         assert_eq!(check(one.clone(), running, true), "1/1 Terminating 0");
         let crashing = json!({"phase": "Running", "containerStatuses": [{"name": "c", "restartCount": 3, "state": {"waiting": {"reason": "CrashLoopBackOff"}}}]});

@@ -44,7 +44,11 @@ struct About<'a> {
 /// Adds the paths of a resource and of its subresources.
 pub(super) fn of_resource(row: &Resource, paths: &mut Map<String, Tree>) {
     let about = About { row, sub: None };
-    let collection = if row.namespaced { format!("{}/namespaces/{{namespace}}/{}", base(row), row.plural) } else { format!("{}/{}", base(row), row.plural) };
+    let collection = if row.namespaced {
+        format!("{}/namespaces/{{namespace}}/{}", base(row), row.plural)
+    } else {
+        format!("{}/{}", base(row), row.plural)
+    };
     let pick = |verbs: &[(&str, &str)]| -> Vec<(String, Tree)> {
         let served = verbs.iter().filter(|(verb, _)| row.verbs.contains(verb));
         served.map(|(verb, method)| ((*method).to_owned(), about.operation(verb))).collect()
