@@ -5,6 +5,7 @@
 //! generated ([`facts`] has its shape) and compiled in. Read next: [`json`], the codec that all
 //! others follow.
 
+pub mod apply;
 pub mod duration;
 pub mod facts;
 #[rustfmt::skip]

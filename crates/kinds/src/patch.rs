@@ -16,6 +16,7 @@ mod strategic;
 mod tests;
 
 use crate::Tree;
+use crate::status::{Details, Status};
 
 pub use json::json;
 pub use merge::merge;
@@ -42,14 +43,15 @@ pub enum PatchError {
 }
 
 impl PatchError {
-    /// The HTTP status code of its answer.
+    /// The answer that it gets.
     #[must_use]
-    pub fn code(&self) -> u16 {
+    pub fn status(&self) -> Status {
+        let message = self.to_string();
         match self {
-            Self::BadRequest(_) => 400,
-            Self::TooManyOperations(_) => 413,
-            Self::Rejected(_) => 422,
-            Self::Untyped(_) => 500,
+            Self::BadRequest(_) => Status::bad_request(message),
+            Self::TooManyOperations(_) => Status::failure(413, "RequestEntityTooLarge", message, None),
+            Self::Rejected(_) => Status::failure(422, "Invalid", message, Some(Details::default())),
+            Self::Untyped(_) => Status::untyped(message),
         }
     }
 

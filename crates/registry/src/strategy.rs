@@ -16,7 +16,11 @@ use crate::request::User;
 use crate::tree::{at, carry, put, take, text};
 
 mod checks;
+mod config;
+mod deployment;
+mod event;
 mod generic;
+mod job;
 mod meta;
 mod namespace;
 mod node;
@@ -25,6 +29,10 @@ mod pdb;
 mod pod;
 mod podspec;
 mod selector;
+mod service;
+mod small;
+mod statefulset;
+mod workload;
 
 pub(crate) use generic::same;
 
@@ -175,6 +183,16 @@ pub(crate) trait Strategy: Sync {
         DefaultPropagation::Background
     }
 
+    /// The warning for a client that deletes without saying what should become of the dependents.
+    fn orphaning_warning(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// The warning with which every request for the kind is answered.
+    fn deprecation(&self) -> Option<&'static str> {
+        None
+    }
+
     /// True when PUT makes an object that does not exist.
     fn allow_create_on_update(&self) -> bool {
         false
@@ -200,14 +218,49 @@ pub(crate) struct Rules {
 
 /// The rules of a resource.
 pub(crate) fn of(resource: &'static Resource) -> Rules {
-    let strategy: &'static dyn Strategy = match (resource.group, resource.plural) {
+    Rules { resource, strategy: strategy_of(resource.group, resource.plural) }
+}
+
+fn strategy_of(group: &str, plural: &str) -> &'static dyn Strategy {
+    match (group, plural) {
+        ("", "configmaps") => &config::ConfigMap,
+        ("", "endpoints") => &service::Endpoints,
+        ("" | "events.k8s.io", "events") => &event::Event,
+        ("", "limitranges") => &small::LimitRange,
         ("", "namespaces") => &namespace::Namespace,
         ("", "nodes") => &node::Node,
+        ("", "persistentvolumeclaims") => &small::PersistentVolumeClaim,
+        ("", "persistentvolumes") => &small::PersistentVolume,
         ("", "pods") => &pod::Pod,
+        ("", "podtemplates") => &deployment::PodTemplate,
+        ("", "replicationcontrollers") => &deployment::ReplicationController,
+        ("", "resourcequotas") => &small::ResourceQuota,
+        ("", "secrets") => &config::Secret,
+        ("", "serviceaccounts") => &config::ServiceAccount,
+        ("", "services") => &service::Service,
+        ("admissionregistration.k8s.io", "mutatingwebhookconfigurations" | "validatingwebhookconfigurations") => {
+            &small::WebhookConfiguration
+        }
+        ("apiregistration.k8s.io", "apiservices") => &small::ApiService,
+        ("apps", "controllerrevisions") => &statefulset::ControllerRevision,
+        ("apps", "daemonsets") => &statefulset::DaemonSet,
+        ("apps", "deployments") => &deployment::Deployment,
+        ("apps", "replicasets") => &deployment::ReplicaSet,
+        ("apps", "statefulsets") => &statefulset::StatefulSet,
+        ("autoscaling", "horizontalpodautoscalers") => &small::HorizontalPodAutoscaler,
+        ("batch", "cronjobs") => &job::CronJob,
+        ("batch", "jobs") => &job::Job,
+        ("coordination.k8s.io", "leases") => &config::Lease,
+        ("discovery.k8s.io", "endpointslices") => &service::EndpointSlice,
+        ("networking.k8s.io", "ingressclasses") => &small::IngressClass,
+        ("networking.k8s.io", "networkpolicies") => &small::NetworkPolicy,
+        ("node.k8s.io", "runtimeclasses") => &small::RuntimeClass,
         ("policy", "poddisruptionbudgets") => &pdb::PodDisruptionBudget,
+        ("rbac.authorization.k8s.io", "rolebindings" | "clusterrolebindings") => &small::Binding,
+        ("scheduling.k8s.io", "priorityclasses") => &config::PriorityClass,
+        ("storage.k8s.io", "storageclasses") => &small::StorageClass,
         (group, plural) => generic::of(group, plural),
-    };
-    Rules { resource, strategy }
+    }
 }
 
 /// The text at a dotted path, as most field selectors read it.
@@ -328,6 +381,16 @@ impl Rules {
     /// What happens to dependents when the client says nothing.
     pub(crate) fn default_propagation(self) -> DefaultPropagation {
         self.strategy.default_propagation()
+    }
+
+    /// The warning for a client that deletes without saying what should become of the dependents.
+    pub(crate) fn orphaning_warning(self) -> Option<&'static str> {
+        self.strategy.orphaning_warning()
+    }
+
+    /// The warning with which every request for the kind is answered.
+    pub(crate) fn deprecation(self) -> Option<&'static str> {
+        self.strategy.deprecation()
     }
 
     /// True when PUT makes an object that does not exist.

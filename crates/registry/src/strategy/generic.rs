@@ -20,22 +20,19 @@ static COMMON: Generic = PLAIN;
 static COUNTED: Generic = Generic { generation: true, ..PLAIN };
 static CONDITIONAL: Generic = Generic { unconditional: false, ..PLAIN };
 static COUNTED_CONDITIONAL: Generic = Generic { generation: true, unconditional: false, ..PLAIN };
-static RETURNING: Generic = Generic { returns_object: true, ..PLAIN };
-static LIMITS: Generic = Generic { create_on_update: true, ..PLAIN };
+static RETURNING: Generic = Generic { returns_object: true, unconditional: false, ..PLAIN };
 static ROLES: Generic = Generic { any_name: true, create_on_update: true, ..PLAIN };
 
 /// The strategy of a kind that has none of its own.
 pub(super) fn of(group: &str, plural: &str) -> &'static dyn Strategy {
     match (group, plural) {
         ("rbac.authorization.k8s.io", _) => &ROLES,
-        ("", "limitranges") => &LIMITS,
-        ("", "resourcequotas") | ("storage.k8s.io", "storageclasses") => &RETURNING,
-        ("", "podtemplates")
-        | ("networking.k8s.io", "ingresses" | "networkpolicies")
+        ("networking.k8s.io", "ingresses")
         | ("flowcontrol.apiserver.k8s.io", _)
         | ("resource.k8s.io", "deviceclasses" | "resourceslices") => &COUNTED,
         ("admissionregistration.k8s.io" | "apiextensions.k8s.io", _) => &COUNTED_CONDITIONAL,
-        ("node.k8s.io" | "apiregistration.k8s.io", _) | ("storage.k8s.io", "csidrivers" | "csinodes" | "volumeattachments") => &CONDITIONAL,
+        ("storage.k8s.io", "csidrivers") => &CONDITIONAL,
+        ("storage.k8s.io", "csinodes" | "volumeattachments") => &RETURNING,
         _ => &COMMON,
     }
 }

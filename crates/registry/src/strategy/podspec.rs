@@ -7,9 +7,8 @@ mod defaults;
 mod validate;
 mod volume;
 
-pub(crate) use container::{check_ephemeral, check_resource_list};
-pub(crate) use defaults::{claim_defaults, pod_defaults, pod_spec_defaults, resource_values, template_defaults};
-pub(crate) use validate::{node_selector_faults, spec_faults, template_faults, toleration_faults};
+pub(crate) use defaults::{claim_defaults, pod_defaults, resource_values, template_defaults};
+pub(crate) use validate::{spec_faults, template_faults, toleration_faults};
 
 use kinds::Tree;
 

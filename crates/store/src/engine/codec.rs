@@ -74,6 +74,19 @@ pub(crate) fn decode_summary(entry: &[u8]) -> Result<Summary, EngineError> {
     Ok(Summary { revision: Revision(u64::from_be_bytes(*revision)), records: u64::from_be_bytes(*records) })
 }
 
+/// A revision that stands alone.
+pub(crate) fn encode_mark(revision: Revision) -> Vec<u8> {
+    let mut mark = revision.0.to_be_bytes().to_vec();
+    mark.extend(checksum(&[], &mark));
+    mark
+}
+
+/// The revision, if it is one.
+pub(crate) fn decode_mark(mark: &[u8]) -> Option<Revision> {
+    let (revision, sum) = mark.split_first_chunk::<8>()?;
+    (sum == checksum(&[], revision)).then(|| Revision(u64::from_be_bytes(*revision)))
+}
+
 fn checksum(key: &[u8], body: &[u8]) -> [u8; 4] {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(key);

@@ -4,7 +4,8 @@
 //!
 //! A directory holds `lock`, which is locked while the store is open, and `store.redb`, which has
 //! one table from keys to entries (see [`codec`](super::codec)). The empty key, which no record
-//! can have, holds the summary: format, newest revision, number of records.
+//! can have, holds the summary: format, newest revision, number of records. In `lock` stands the
+//! newest acknowledged revision.
 //!
 //! # Update protocol
 //!
@@ -13,17 +14,22 @@
 //! name and renamed when it is complete, so that an empty or half-made `store.redb` is never the
 //! work of a crash.
 //!
+//! After the sync the revision is written into `lock`, without a sync: what stands there is never
+//! too new, and after the death of the process, if not of the machine, never too old. By it we
+//! notice when redb, after an unclean end, takes a damaged newest commit for one that was not
+//! finished, and opens with the one before.
+//!
 //! What cannot be read is reported and left as it is. redb checks its pages after an unclean end;
 //! we check each record and their number at every start.
 
 use std::fs::{self, File, TryLockError};
-use std::io;
+use std::io::{self, Read, Seek, Write as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use redb::{Builder, Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError, TableDefinition};
 
-use crate::engine::codec::{Summary, decode_record, decode_summary, encode_record, encode_summary};
+use crate::engine::codec::{Summary, decode_mark, decode_record, decode_summary, encode_mark, encode_record, encode_summary};
 use crate::engine::{Batch, Engine, EngineError, OpenError, Stored, Write};
 use crate::record::Revision;
 use crate::writer::text_of_panic;
@@ -44,7 +50,7 @@ const CACHE_BYTES: usize = 8 * 1024 * 1024;
 pub struct DiskEngine {
     database: Database,
     /// Unlocked when it is closed, which must be after the database: fields are dropped in order.
-    _lock: File,
+    lock: File,
 }
 
 impl DiskEngine {
@@ -69,15 +75,12 @@ fn open(dir: &Path) -> Result<DiskEngine, EngineError> {
     fs::create_dir_all(dir)?;
     let lock = lock(dir)?;
     let file = dir.join(STORE_FILE);
-    if !file.try_exists()? {
-        create(dir, &file)?;
-    }
-    let database = guarded(|| builder().open(&file).map_err(Into::into))?;
-    Ok(DiskEngine { database, _lock: lock })
+    let database = if file.try_exists()? { guarded(|| builder().open(&file).map_err(Into::into))? } else { create(dir, &file)? };
+    Ok(DiskEngine { database, lock })
 }
 
 fn lock(dir: &Path) -> Result<File, EngineError> {
-    let file = File::options().create(true).truncate(false).write(true).open(dir.join(LOCK_FILE))?;
+    let file = File::options().create(true).truncate(false).read(true).write(true).open(dir.join(LOCK_FILE))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(EngineError::InUse),
@@ -85,8 +88,9 @@ fn lock(dir: &Path) -> Result<File, EngineError> {
     }
 }
 
-/// Makes an empty store that appears as `file` when it is complete.
-fn create(dir: &Path, file: &Path) -> Result<(), EngineError> {
+/// Makes an empty store that appears as `file` when it is complete. It stays open while it is
+/// renamed: opening it again would cost some more syncs, and a server should start at once.
+fn create(dir: &Path, file: &Path) -> Result<Database, EngineError> {
     let unfinished: PathBuf = dir.join(NEW_FILE);
     match fs::remove_file(&unfinished) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
@@ -95,11 +99,10 @@ fn create(dir: &Path, file: &Path) -> Result<(), EngineError> {
     }
     let database = builder().create(&unfinished)?;
     write(&database, &Batch { revision: Revision(0), records: 0, writes: Vec::new() })?;
-    drop(database);
     fs::rename(&unfinished, file)?;
     // The name is durable only with the directory.
     File::open(dir)?.sync_all()?;
-    Ok(())
+    Ok(database)
 }
 
 fn builder() -> Builder {
@@ -145,6 +148,15 @@ fn read(database: &Database, each: &mut dyn FnMut(Stored)) -> Result<Revision, E
     Ok(summary.revision)
 }
 
+/// The newest acknowledged revision; 0 when it is not known.
+fn read_mark(lock: &mut File) -> Result<Revision, EngineError> {
+    let mut mark = Vec::new();
+    lock.rewind()?;
+    lock.read_to_end(&mut mark)?;
+    // Written without a sync, so that any nonsense in it may be the work of a power failure.
+    Ok(decode_mark(&mark).unwrap_or_default())
+}
+
 /// Damaged pages can run redb into its own assertions; that, too, means a corrupt file.
 fn guarded<T>(attempt: impl FnOnce() -> Result<T, EngineError>) -> Result<T, EngineError> {
     catch_unwind(AssertUnwindSafe(attempt))
@@ -153,11 +165,22 @@ fn guarded<T>(attempt: impl FnOnce() -> Result<T, EngineError>) -> Result<T, Eng
 
 impl Engine for DiskEngine {
     fn load(&mut self, each: &mut dyn FnMut(Stored)) -> Result<Revision, EngineError> {
-        guarded(|| read(&self.database, each))
+        let revision = guarded(|| read(&self.database, each))?;
+        let acknowledged = read_mark(&mut self.lock)?;
+        if revision < acknowledged {
+            return Err(EngineError::Corrupt(format!(
+                "it goes up to revision {revision}, but {acknowledged} was acknowledged; \
+                 if an older copy was put here on purpose, remove the file `{LOCK_FILE}` beside it"
+            )));
+        }
+        Ok(revision)
     }
 
     fn append(&mut self, batch: &Batch<'_>) -> Result<(), EngineError> {
-        write(&self.database, batch)
+        write(&self.database, batch)?;
+        self.lock.rewind()?;
+        self.lock.write_all(&encode_mark(batch.revision))?;
+        Ok(())
     }
 }
 

@@ -120,6 +120,54 @@ fn contents(store: &Store) -> Vec<(String, Bytes, Revision)> {
     records.range("pods/", None).map(|record| (record.key.to_string(), record.value.clone(), record.modified)).collect()
 }
 
+/// As above, but in the files that a killed process leaves. Here redb may take damage to the newest
+/// commit for a write that was not finished.
+#[tokio::test]
+async fn a_flipped_bit_after_a_kill_never_loses_what_was_acknowledged() {
+    let original = tempfile::tempdir().unwrap();
+    let store = open(original.path()).expect("a new store");
+    for number in 0..30 {
+        put(&store, &format!("pods/{number}"), &"x".repeat(500)).await;
+    }
+    let expected = contents(&store);
+    let file = store_file(original.path());
+    // While it is open, the files are what a kill would leave.
+    let (bytes, lock) = (fs::read(&file).unwrap(), fs::read(original.path().join("lock")).unwrap());
+    let dir = tempfile::tempdir().unwrap();
+    let header = (0..320).step_by(8);
+    let mut found = 0;
+    for place in header.chain((320..bytes.len()).step_by(bytes.len() / 300)) {
+        let mut damaged = bytes.clone();
+        damaged[place] ^= 0x10;
+        fs::write(dir.path().join(file.file_name().unwrap()), &damaged).unwrap();
+        fs::write(dir.path().join("lock"), &lock).unwrap();
+        match open(dir.path()) {
+            Ok(store) => assert_eq!(contents(&store), expected, "a bit flipped at {place}"),
+            Err(error) => {
+                assert!(matches!(error.reason, EngineError::Corrupt(_)), "{error:?}");
+                found += 1;
+            }
+        }
+    }
+    assert!(found > 20, "{found}");
+}
+
+#[tokio::test]
+async fn an_older_copy_is_accepted_only_when_the_mark_is_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    filled(dir.path()).await;
+    let file = store_file(dir.path());
+    let older = fs::read(&file).unwrap();
+    let store = open(dir.path()).expect("undamaged");
+    put(&store, "pods/new", "1").await;
+    drop(store);
+    fs::write(&file, older).unwrap();
+    let error = open(dir.path()).expect_err("a commit is missing");
+    assert!(matches!(&error.reason, EngineError::Corrupt(what) if what.contains("remove the file `lock`")), "{error:?}");
+    fs::remove_file(dir.path().join("lock")).unwrap();
+    assert_eq!(open(dir.path()).expect("on purpose").revision(), Revision(201));
+}
+
 #[tokio::test]
 async fn an_interrupted_creation_is_begun_again() {
     let dir = tempfile::tempdir().unwrap();

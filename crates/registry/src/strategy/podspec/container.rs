@@ -78,7 +78,7 @@ pub(super) fn init_containers(spec: &Tree, volumes: &Volumes<'_>, path: &Path<'_
 }
 
 /// Faults of the ephemeral containers.
-pub(crate) fn check_ephemeral(spec: &Tree, path: &Path<'_>, out: &mut Faults) {
+pub(super) fn check_ephemeral(spec: &Tree, path: &Path<'_>, out: &mut Faults) {
     let volumes = Volumes::names_of(spec);
     let path = path.child("ephemeralContainers");
     let mut taken: BTreeSet<&str> =
@@ -432,7 +432,7 @@ fn resources(container: &Tree, path: &Path<'_>, out: &mut Faults) {
 }
 
 /// Faults of a map from resource names of containers to quantities.
-pub(crate) fn check_resource_list(resources: &Tree, path: &Path<'_>, out: &mut Faults) {
+pub(super) fn check_resource_list(resources: &Tree, path: &Path<'_>, out: &mut Faults) {
     for (name, amount) in entries(resources, &[]) {
         check_resource(name, amount, path, out);
     }

@@ -3,7 +3,7 @@
 use kinds::Tree;
 use serde_json::{Map, json};
 
-use crate::tree::{at, ensure, fill, flag, int, list, list_mut, put, text};
+use crate::tree::{at, ensure, fill, flag, int, list_mut, put, text};
 
 /// Defaults of a pod: those of its specification and those that templates do not get.
 pub(crate) fn pod_defaults(object: &mut Tree) {
@@ -36,7 +36,7 @@ pub(crate) fn template_defaults(template: &mut Tree) {
 }
 
 /// Defaults of a pod's specification.
-pub(crate) fn pod_spec_defaults(spec: &mut Tree) {
+fn pod_spec_defaults(spec: &mut Tree) {
     fill(spec, &["dnsPolicy"], "ClusterFirst");
     fill(spec, &["restartPolicy"], "Always");
     fill(spec, &["terminationGracePeriodSeconds"], 30);

@@ -280,7 +280,7 @@ fn pod_affinity_term(term: &Tree, path: &Path<'_>, out: &mut Faults) {
 }
 
 /// Faults of a node selector.
-pub(crate) fn node_selector_faults(selector: &Tree, path: &Path<'_>, out: &mut Faults) {
+fn node_selector_faults(selector: &Tree, path: &Path<'_>, out: &mut Faults) {
     let terms = list(selector, &["nodeSelectorTerms"]);
     let path = path.child("nodeSelectorTerms");
     if terms.is_empty() {

@@ -1,0 +1,239 @@
+//! Server-side apply: who owns which fields, and what an apply makes of an object.
+//!
+//! A manager says what it wants; the fields that it names are its own from then on. A field that
+//! another manager owns and holds something else is a conflict, unless forced. What a manager no
+//! longer names and nobody else owns is removed. Ordinary writes own what they change.
+//!
+//! Everything here is pure: trees in, trees out, `now` is an argument. Defaults, validation and
+//! storing are the registry's. Fields are owned by the rules of the table ([`crate::facts`]), or,
+//! for objects without a type, member by member.
+//!
+//! Which part of an object a request may write is the caller's matter, too: what a status or main
+//! resource ignores is taken out of the applied object before it comes here.
+//!
+//! Two simplifications against upstream: managers of other versions of a kind are compared by the
+//! same paths, and the annotation of client-side apply is not read.
+
+mod compare;
+mod field_set;
+mod managers;
+mod merge;
+mod node;
+#[cfg(test)]
+mod tests;
+mod validate;
+
+pub use field_set::{Entry, FieldSet};
+
+use self::compare::{compare, fields};
+use self::managers::{Manager, Managers, Operation, is_reset};
+use self::node::Node;
+use crate::Tree;
+use crate::facts::Type;
+use crate::status::{Cause, Details, Status};
+
+/// The manager that owns what was there before the first apply to an object without managers.
+const BEFORE_FIRST_APPLY: &str = "before-first-apply";
+
+/// Who writes, as managed fields record it.
+#[derive(Clone, Copy, Debug)]
+pub struct Writer<'a> {
+    /// Name of the field manager.
+    pub manager: &'a str,
+    /// `apiVersion` of the request.
+    pub api_version: &'a str,
+    /// The subresource that is written; empty for the object itself.
+    pub subresource: &'a str,
+    /// The time, RFC 3339 with whole seconds.
+    pub now: &'a str,
+}
+
+/// One field that another manager owns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Conflict {
+    /// The other manager, in the words of the API (`"a" using v1`).
+    pub manager: String,
+    /// The field (`.spec.containers[name="c"].image`).
+    pub field: String,
+}
+
+/// Why an apply is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ApplyError {
+    /// 409: other managers own fields that the apply would change. Sorted by manager.
+    #[error("{}", conflict_text(.0))]
+    Conflicts(Vec<Conflict>),
+    /// 500: the applied object has unknown fields, values of a wrong type or an item twice.
+    #[error("failed to create typed patch object ({object}): {why}")]
+    Schema {
+        /// `namespace/name; group/version, Kind=kind`.
+        object: String,
+        /// Path and text of every fault.
+        why: String,
+    },
+    /// 400: the applied object brings managed fields.
+    #[error("metadata.managedFields must be nil")]
+    ManagedFields,
+}
+
+impl ApplyError {
+    /// The answer that it gets.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        match self {
+            Self::Conflicts(conflicts) => {
+                let cause = |conflict: &Conflict| Cause {
+                    reason: "FieldManagerConflict".to_owned(),
+                    message: format!("conflict with {}", conflict.manager),
+                    field: conflict.field.clone(),
+                };
+                let details = Details { causes: conflicts.iter().map(cause).collect(), ..Details::default() };
+                Status::failure(409, "Conflict", self.to_string(), Some(details))
+            }
+            Self::Schema { .. } => Status::untyped(self.to_string()),
+            Self::ManagedFields => Status::bad_request(self.to_string()),
+        }
+    }
+}
+
+/// Applies an object on top of the live one (an empty object when there is none). The result has
+/// the new `metadata.managedFields`. `ty` is absent for objects without a definition.
+pub fn apply(live: &Tree, applied: &Tree, ty: Option<&'static Type>, writer: &Writer<'_>, force: bool) -> Result<Tree, ApplyError> {
+    let node = Node::root(ty);
+    if managers::of(applied).as_array().is_some_and(|entries| !entries.is_empty()) {
+        return Err(ApplyError::ManagedFields);
+    }
+    validate::validate(applied, node)?;
+    let mut managers = Managers::decode(managers::of(live)).unwrap_or_default();
+    let live = &without_managers(live);
+    if managers.is_empty() {
+        let before = Writer { manager: BEFORE_FIRST_APPLY, subresource: "", ..*writer };
+        note_update(&mut managers, &empty_object(), live, node, &before);
+    }
+    let applied = without_managers(applied);
+    let mut own = Manager::new(writer, Operation::Apply);
+    own.fields = fields(&applied, node);
+    let last = managers.take(&own);
+    let mut object = merge::merge(Some(live.clone()), applied, node);
+    if let Some(last) = &last {
+        // What it owns now includes its name, which is not recorded: the metadata stays.
+        let owned = managers.owned().union(&own.fields);
+        merge::prune(&mut object, node, &last.fields, &owned);
+    }
+    let comparison = compare(live, &object, node);
+    let changed = comparison.changed();
+    let conflicts = conflicts(&managers, &changed);
+    if !force && !conflicts.is_empty() {
+        return Err(ApplyError::Conflicts(conflicts));
+    }
+    managers.release(&changed);
+    managers.release(&comparison.removed);
+    own.fields = own.fields.difference(&unrecorded());
+    let is_changed = ty.map_or_else(|| *live != object, |ty| !crate::json::equal(live, &object, ty));
+    own.time = if is_changed { Some(writer.now.to_owned()) } else { last.and_then(|last| last.time) };
+    if !own.fields.is_empty() {
+        managers.0.push(own);
+    }
+    set_managers(&mut object, managers.encode());
+    Ok(object)
+}
+
+/// The managed fields of an object after an ordinary write: what to put into
+/// `metadata.managedFields` of `new`; null for none. `old` is the stored object, or an empty one
+/// for a create. The managed fields that `new` brings are heeded as the API does: one empty entry
+/// or an empty list forgets all managers, none keeps those of `old`.
+#[must_use]
+pub fn update_managers(old: &Tree, new: &Tree, ty: Option<&'static Type>, writer: &Writer<'_>) -> Tree {
+    let live = || Managers::decode(managers::of(old)).unwrap_or_default();
+    let requested = managers::of(new);
+    let mut managers = match Managers::decode(requested) {
+        _ if !writer.subresource.is_empty() => live(),
+        _ if is_reset(requested) => Managers::default(),
+        Some(managers) if !managers.is_empty() => managers,
+        _ => live(),
+    };
+    let is_create = old.pointer("/metadata/uid").is_none();
+    // An object that nobody tracks is not tracked again by ordinary writes.
+    if managers.is_empty() && !is_create {
+        return Tree::Null;
+    }
+    note_update(&mut managers, old, new, Node::root(ty), writer);
+    managers.cap_updaters();
+    managers.encode()
+}
+
+/// Gives the writer what it changed, and takes it from everybody else.
+fn note_update(managers: &mut Managers, old: &Tree, new: &Tree, node: Node, writer: &Writer<'_>) {
+    let comparison = compare(old, new, node);
+    if comparison.is_empty() {
+        return;
+    }
+    let changed = comparison.changed();
+    managers.release(&changed);
+    managers.release(&comparison.removed);
+    let mut own = Manager::new(writer, Operation::Update);
+    own.fields = changed.difference(&unrecorded());
+    if !own.fields.is_empty() {
+        own.time = Some(writer.now.to_owned());
+        managers.add(own);
+    }
+}
+
+/// What is the server's own or names the object, and is owned by nobody.
+fn unrecorded() -> FieldSet {
+    let mut set = FieldSet::default();
+    for name in ["f:apiVersion", "f:kind", "f:metadata"] {
+        set.insert(&[name]);
+    }
+    let names =
+        ["name", "namespace", "creationTimestamp", "selfLink", "uid", "clusterName", "generation", "managedFields", "resourceVersion"];
+    for name in names {
+        set.insert(&["f:metadata", &format!("f:{name}")]);
+    }
+    set
+}
+
+fn conflicts(managers: &Managers, changed: &FieldSet) -> Vec<Conflict> {
+    let mut conflicts = Vec::new();
+    for manager in &managers.0 {
+        let fields = manager.fields.intersection(changed).paths();
+        conflicts.extend(fields.into_iter().map(|field| Conflict { manager: manager.shown(), field }));
+    }
+    conflicts.sort_by(|left, right| left.manager.cmp(&right.manager));
+    conflicts
+}
+
+fn conflict_text(conflicts: &[Conflict]) -> String {
+    if let [only] = conflicts {
+        return format!("Apply failed with 1 conflict: conflict with {}: {}", only.manager, only.field);
+    }
+    let mut lines: Vec<String> = Vec::new();
+    let mut last = None;
+    for conflict in conflicts {
+        if last != Some(&conflict.manager) {
+            lines.push(format!("conflicts with {}:", conflict.manager));
+            last = Some(&conflict.manager);
+        }
+        lines.push(format!("- {}", conflict.field));
+    }
+    format!("Apply failed with {} conflicts: {}", conflicts.len(), lines.join("\n"))
+}
+
+fn empty_object() -> Tree {
+    Tree::Object(serde_json::Map::new())
+}
+
+fn without_managers(object: &Tree) -> Tree {
+    let mut object = object.clone();
+    set_managers(&mut object, Tree::Null);
+    object
+}
+
+fn set_managers(object: &mut Tree, managed: Tree) {
+    let Some(metadata) = object.get_mut("metadata").and_then(Tree::as_object_mut) else { return };
+    if managed.is_null() {
+        metadata.remove("managedFields");
+    } else {
+        metadata.insert("managedFields".to_owned(), managed);
+    }
+}

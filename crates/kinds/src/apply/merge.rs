@@ -1,0 +1,102 @@
+//! The object that an apply makes: the live one with the applied one on top, without what the
+//! manager applied before and nobody owns any more.
+
+use std::collections::HashMap;
+
+use super::field_set::FieldSet;
+use super::node::Node;
+use crate::Tree;
+
+/// Puts the applied object on top of the live one.
+pub(super) fn merge(live: Option<Tree>, applied: Tree, node: Node) -> Tree {
+    match (live, applied) {
+        (Some(Tree::Object(mut members)), Tree::Object(applied)) if is_granular(node) => {
+            for (name, value) in applied {
+                let known = members.remove(&name);
+                let value = merge(known, value, node.member(&name));
+                members.insert(name, value);
+            }
+            Tree::Object(members)
+        }
+        (Some(Tree::Array(items)), Tree::Array(applied)) if matches!(node, Node::Items { .. } | Node::Set) => {
+            Tree::Array(merge_items(items, applied, node))
+        }
+        (_, applied) => applied,
+    }
+}
+
+fn is_granular(node: Node) -> bool {
+    matches!(node, Node::Object(_) | Node::Map(_) | Node::Deduced)
+}
+
+/// Both lists in one: the applied items in their order; items that only the live list has stay
+/// behind the shared item that they followed.
+fn merge_items(live: Vec<Tree>, applied: Vec<Tree>, node: Node) -> Vec<Tree> {
+    let places: HashMap<String, usize> =
+        applied.iter().enumerate().filter_map(|(place, item)| Some((node.element(item)?, place))).collect();
+    let mut shared: Vec<Option<Tree>> = vec![None; applied.len()];
+    // The live list as it will be walked: items of its own, and places of shared ones.
+    let mut steps = Vec::with_capacity(live.len());
+    for item in live {
+        match node.element(&item).and_then(|element| places.get(&element)) {
+            None => steps.push(Step::Own(item)),
+            Some(place) if shared[*place].is_none() => {
+                shared[*place] = Some(item);
+                steps.push(Step::Shared(*place));
+            }
+            // A live list may hold an item twice; the applied one stands for both.
+            Some(_) => {}
+        }
+    }
+    let shared_places: Vec<usize> = (0..shared.len()).filter(|place| shared[*place].is_some()).collect();
+    let mut next_shared = shared_places.into_iter().peekable();
+    let mut rest = applied.into_iter().zip(shared).enumerate().peekable();
+    let mut out = Vec::new();
+    for step in steps {
+        match step {
+            Step::Own(item) => out.push(item),
+            Step::Shared(place) if next_shared.next_if_eq(&place).is_some() => {
+                while let Some((_, (item, known))) = rest.next_if(|(index, _)| *index <= place) {
+                    out.push(merge(known, item, node.item()));
+                }
+            }
+            // Another one comes first in the applied order, and brings this one along later.
+            Step::Shared(_) => {}
+        }
+    }
+    out.extend(rest.map(|(_, (item, known))| merge(known, item, node.item())));
+    out
+}
+
+enum Step {
+    Own(Tree),
+    Shared(usize),
+}
+
+/// Removes what was applied before (`last`) and is owned by nobody now.
+pub(super) fn prune(tree: &mut Tree, node: Node, last: &FieldSet, owned: &FieldSet) {
+    let nothing = FieldSet::default();
+    match tree {
+        Tree::Object(members) if is_granular(node) => members.retain(|name, value| {
+            let element = format!("f:{name}");
+            // Fields that the type names are owned together with what is in them; entries of maps are not.
+            let is_named = node.names_member(name) || matches!(node, Node::Deduced);
+            keep(value, node.member(name), &element, is_named, (last, owned), &nothing)
+        }),
+        Tree::Array(items) if matches!(node, Node::Items { .. } | Node::Set) => items.retain_mut(|item| {
+            let Some(element) = node.element(item) else { return true };
+            keep(item, node.item(), &element, false, (last, owned), &nothing)
+        }),
+        _ => {}
+    }
+}
+
+fn keep(tree: &mut Tree, node: Node, element: &str, is_named: bool, (last, owned): (&FieldSet, &FieldSet), nothing: &FieldSet) -> bool {
+    let Some(last) = last.get(element) else { return true };
+    let owner = owned.get(element);
+    if owner.is_none() && (last.is_member || is_named) {
+        return false;
+    }
+    prune(tree, node, &last.below, owner.map_or(nothing, |owner| &owner.below));
+    true
+}

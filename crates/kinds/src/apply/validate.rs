@@ -1,0 +1,127 @@
+//! What an applied object must be before it can be owned: known fields, values of their types,
+//! every item of a list once. Faults are worded as the API words them.
+
+use std::collections::HashSet;
+
+use super::ApplyError;
+use super::field_set::shown;
+use super::node::Node;
+use crate::Tree;
+use crate::facts::{Shape, Type};
+
+/// Checks the whole applied object.
+pub(super) fn validate(applied: &Tree, node: Node) -> Result<(), ApplyError> {
+    let mut faults = Vec::new();
+    match node {
+        Node::Object(ty) => object(applied, ty, "", &mut faults),
+        _ if applied.is_object() => {}
+        _ => faults.push(expected("", "map", applied)),
+    }
+    if faults.is_empty() {
+        return Ok(());
+    }
+    let why = if faults.len() == 1 { faults.remove(0) } else { format!("errors:\n  {}", faults.join("\n  ")) };
+    Err(ApplyError::Schema { object: name(applied), why })
+}
+
+/// `namespace/name; group/version, Kind=kind`.
+fn name(applied: &Tree) -> String {
+    let text = |pointer: &str| applied.pointer(pointer).and_then(Tree::as_str).unwrap_or_default();
+    let api_version = text("/apiVersion");
+    let version = if api_version.contains('/') { api_version.to_owned() } else { format!("/{api_version}") };
+    format!("{}/{}; {version}, Kind={}", text("/metadata/namespace"), text("/metadata/name"), text("/kind"))
+}
+
+fn object(tree: &Tree, ty: &'static Type, path: &str, faults: &mut Vec<String>) {
+    let members = match tree {
+        Tree::Object(members) => members,
+        Tree::Null => return,
+        other => return faults.push(expected(path, "map", other)),
+    };
+    for (name, value) in members {
+        let path = format!("{path}.{name}");
+        match ty.field(name) {
+            None => faults.push(format!("{path}: field not declared in schema")),
+            Some(field) => {
+                shape(value, &field.shape, &path, faults);
+                items_once(value, Node::of_field(field), &path, faults);
+            }
+        }
+    }
+}
+
+fn shape(tree: &Tree, expectation: &'static Shape, path: &str, faults: &mut Vec<String>) {
+    if tree.is_null() {
+        return;
+    }
+    let mut demand = |is_fine: bool, what: &str| {
+        if !is_fine {
+            faults.push(expected(path, what, tree));
+        }
+    };
+    match expectation {
+        Shape::String | Shape::Bytes | Shape::Time | Shape::MicroTime | Shape::Duration => demand(tree.is_string(), "string"),
+        Shape::Bool => demand(tree.is_boolean(), "boolean"),
+        Shape::Int32 | Shape::Int64 | Shape::Float64 => demand(tree.is_number(), "numeric (int or float)"),
+        Shape::Quantity | Shape::IntOrString => demand(tree.is_string() || tree.is_number(), "string or number"),
+        Shape::Any | Shape::ObjectOrBool(_) | Shape::ObjectOrList(_) | Shape::ObjectOrStrings(_) => {}
+        Shape::Object(ty) => object(tree, ty, path, faults),
+        Shape::Map(value) => match tree {
+            Tree::Object(members) => {
+                for (name, member) in members {
+                    shape(member, value, &format!("{path}.{name}"), faults);
+                }
+            }
+            other => faults.push(expected(path, "map", other)),
+        },
+        Shape::List(item) => match tree {
+            Tree::Array(items) => {
+                for (index, value) in items.iter().enumerate() {
+                    shape(value, item, &format!("{path}[{index}]"), faults);
+                }
+            }
+            other => faults.push(expected(path, "list", other)),
+        },
+    }
+}
+
+/// Items of sets and of lists with keys must be told apart.
+fn items_once(tree: &Tree, node: Node, path: &str, faults: &mut Vec<String>) {
+    let mut seen = HashSet::new();
+    let mut reported = HashSet::new();
+    for (index, item) in node.items(Some(tree)).into_iter().flatten().enumerate() {
+        match node.element(item) {
+            None => {
+                let Node::Items { keys, .. } = node else { continue };
+                faults.push(format!(
+                    "{path}: element {index}: associative list with keys has an element that omits key field {} (and doesn't have default value)",
+                    keys.iter().map(|key| crate::status::quoted(key)).collect::<Vec<_>>().join(", ")
+                ));
+            }
+            Some(element) if !seen.insert(element.clone()) && reported.insert(element.clone()) => {
+                faults.push(format!("{path}: duplicate entries for key {}", shown(&element)));
+            }
+            Some(_) => {}
+        }
+    }
+}
+
+/// The value stands in Go's notation, as the API shows it.
+fn expected(path: &str, what: &str, found: &Tree) -> String {
+    let at = if path.is_empty() { String::new() } else { format!("{path}: ") };
+    format!("{at}expected {what}, got &value.valueUnstructured{{Value:{}}}", go_syntax(found))
+}
+
+fn go_syntax(tree: &Tree) -> String {
+    match tree {
+        Tree::Null => "interface {}(nil)".to_owned(),
+        Tree::String(text) => crate::status::quoted(text),
+        Tree::Array(items) => format!("[]interface {{}}{{{}}}", items.iter().map(go_syntax).collect::<Vec<_>>().join(", ")),
+        Tree::Object(members) => {
+            let members: Vec<String> =
+                members.iter().map(|(name, value)| format!("{}:{}", crate::status::quoted(name), go_syntax(value))).collect();
+            format!("map[string]interface {{}}{{{}}}", members.join(", "))
+        }
+        Tree::Bool(_) | Tree::Number(_) => tree.to_string(),
+    }
+}

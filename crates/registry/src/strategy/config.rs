@@ -1,0 +1,271 @@
+//! `ConfigMap`, `Secret` and `ServiceAccount`.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use kinds::{Tree, names, status::FieldError};
+
+use super::checks::Faults;
+use super::meta::invalid_text;
+use super::path::Path;
+use super::{Context, Strategy, same};
+use crate::tree::{at, carry, ensure, entries, fill, flag, put, take, text};
+
+pub(crate) struct ConfigMap;
+
+/// What a config map or a secret may hold.
+const DATA_LIMIT: usize = 1024 * 1024;
+
+const DATA: Path<'static> = Path::root("data");
+const FROZEN: &str = "field is immutable when `immutable` is set";
+
+impl Strategy for ConfigMap {
+    fn validate_create(&self, _context: &Context<'_>, object: &Tree) -> Vec<FieldError> {
+        let mut out = Vec::new();
+        let binary = at(object, &["binaryData"]);
+        let mut size = 0;
+        for (key, value) in entries(object, &["data"]) {
+            out.extend(names::config_key(key).into_iter().map(|fault| invalid_text(DATA.key(key), key, fault)));
+            if binary.get(key).is_some() {
+                out.push(invalid_text(DATA.key(key), key, "duplicate of key present in binaryData"));
+            }
+            size += value.as_str().map_or(0, str::len);
+        }
+        let at_binary = Path::root("binaryData");
+        for (key, value) in entries(object, &["binaryData"]) {
+            out.extend(names::config_key(key).into_iter().map(|fault| invalid_text(at_binary.key(key), key, fault)));
+            size += decoded_length(value);
+        }
+        if size > DATA_LIMIT {
+            // This is what upstream's empty path looks like on the wire.
+            out.push(FieldError::too_long("[]", DATA_LIMIT));
+        }
+        out
+    }
+
+    fn validate_update(&self, context: &Context<'_>, new: &Tree, old: &Tree) -> Vec<FieldError> {
+        let mut out = Vec::new();
+        frozen(new, old, &["data", "binaryData"], &mut out);
+        out.extend(self.validate_create(context, new));
+        out
+    }
+}
+
+/// An object that was made immutable keeps its content and its mark.
+fn frozen(new: &Tree, old: &Tree, parts: &[&str], out: &mut Faults) {
+    if !flag(old, &["immutable"]) {
+        return;
+    }
+    if !flag(new, &["immutable"]) {
+        out.push(FieldError::forbidden("immutable", FROZEN));
+    }
+    for part in parts {
+        if !same(at(new, &[part]), at(old, &[part])) {
+            out.push(FieldError::forbidden(*part, FROZEN));
+        }
+    }
+}
+
+fn decoded_length(value: &Tree) -> usize {
+    let text = value.as_str().unwrap_or_default().trim_end_matches('=');
+    text.len() / 4 * 3 + (text.len() % 4).saturating_sub(1)
+}
+
+pub(crate) struct Secret;
+
+impl Strategy for Secret {
+    fn default(&self, object: &mut Tree) {
+        fill(object, &["type"], "Opaque");
+        if let Some(Tree::Object(plain)) = take(object, &["stringData"]) {
+            let data = ensure(object, &["data"]);
+            for (key, value) in plain {
+                data.insert(key, Tree::String(STANDARD.encode(value.as_str().unwrap_or_default())));
+            }
+        }
+    }
+
+    fn prepare_update(&self, _context: &Context<'_>, new: &mut Tree, old: &Tree) {
+        if text(new, &["type"]).is_empty() {
+            carry(old, new, &["type"]);
+        }
+    }
+
+    fn validate_create(&self, _context: &Context<'_>, object: &Tree) -> Vec<FieldError> {
+        let mut out = Vec::new();
+        let mut size = 0;
+        for (key, value) in entries(object, &["data"]) {
+            out.extend(names::config_key(key).into_iter().map(|fault| invalid_text(DATA.key(key), key, fault)));
+            size += decoded_length(value);
+        }
+        if size > DATA_LIMIT {
+            out.push(FieldError::too_long(DATA, DATA_LIMIT));
+        }
+        secret_of_type(object, &mut out);
+        out
+    }
+
+    fn validate_update(&self, context: &Context<'_>, new: &Tree, old: &Tree) -> Vec<FieldError> {
+        let mut out = Vec::new();
+        if text(new, &["type"]) != text(old, &["type"]) {
+            out.push(FieldError::invalid("type", at(new, &["type"]), "field is immutable"));
+        }
+        frozen(new, old, &["data"], &mut out);
+        out.extend(self.validate_create(context, new));
+        out
+    }
+
+    fn fields(&self) -> &'static [&'static str] {
+        &["type"]
+    }
+
+    fn selectable(&self, object: &Tree, _field: &str) -> String {
+        text(object, &["type"]).to_owned()
+    }
+
+    fn field_refusal(&self, field: &str) -> String {
+        format!("field label not supported: {field}")
+    }
+}
+
+/// Some types promise keys to those who read them.
+fn secret_of_type(object: &Tree, out: &mut Faults) {
+    let data = at(object, &["data"]);
+    let need = |key: &str, out: &mut Faults| {
+        if data.get(key).is_none() {
+            out.push(FieldError::required(DATA.key(key), ""));
+        }
+    };
+    match text(object, &["type"]) {
+        "kubernetes.io/service-account-token" => {
+            const ACCOUNT: &str = "kubernetes.io/service-account.name";
+            if text(object, &["metadata", "annotations", ACCOUNT]).is_empty() {
+                out.push(FieldError::required(Path::root("metadata.annotations").key(ACCOUNT), ""));
+            }
+        }
+        "kubernetes.io/dockercfg" => need_json(data, ".dockercfg", out),
+        "kubernetes.io/dockerconfigjson" => need_json(data, ".dockerconfigjson", out),
+        "kubernetes.io/basic-auth" => {
+            if data.get("username").is_none() && data.get("password").is_none() {
+                need("username", out);
+                need("password", out);
+            }
+        }
+        "kubernetes.io/ssh-auth" => {
+            if data.get("ssh-privatekey").is_none_or(crate::tree::is_empty) {
+                out.push(FieldError::required(DATA.key("ssh-privatekey"), ""));
+            }
+        }
+        "kubernetes.io/tls" => {
+            need("tls.crt", out);
+            need("tls.key", out);
+        }
+        _ => {}
+    }
+}
+
+fn need_json(data: &Tree, key: &str, out: &mut Faults) {
+    let Some(value) = data.get(key).and_then(Tree::as_str) else {
+        out.push(FieldError::required(DATA.key(key), ""));
+        return;
+    };
+    let bytes = STANDARD.decode(value).unwrap_or_default();
+    if let Err(fault) = serde_json::from_slice::<serde_json::Map<String, Tree>>(&bytes) {
+        out.push(invalid_text(DATA.key(key), "<secret contents redacted>", fault));
+    }
+}
+
+pub(crate) struct ServiceAccount;
+
+impl Strategy for ServiceAccount {
+    fn returns_deleted_object(&self) -> bool {
+        true
+    }
+}
+
+pub(crate) struct PriorityClass;
+
+/// Above this only the system's own classes are.
+const USER_PRIORITY_LIMIT: i64 = 1_000_000_000;
+/// The classes of the system and their values.
+const SYSTEM_CLASSES: [(&str, i64); 2] = [("system-node-critical", 2_000_001_000), ("system-cluster-critical", 2_000_000_000)];
+
+impl Strategy for PriorityClass {
+    fn default(&self, object: &mut Tree) {
+        fill(object, &["preemptionPolicy"], "PreemptLowerPriority");
+        if at(object, &["value"]).is_null() {
+            put(object, &["value"], 0);
+        }
+    }
+
+    fn has_generation(&self) -> bool {
+        true
+    }
+
+    fn raises_generation(&self, _new: &Tree, _old: &Tree) -> bool {
+        false
+    }
+
+    fn validate_create(&self, _context: &Context<'_>, object: &Tree) -> Vec<FieldError> {
+        let mut out = Vec::new();
+        let (name, value) = (text(object, &["metadata", "name"]), at(object, &["value"]).as_i64().unwrap_or_default());
+        if name.starts_with("system-") {
+            if !SYSTEM_CLASSES.contains(&(name, value)) {
+                let detail = format!(
+                    "priority class names with 'system-' prefix are reserved for system use only. error: {name} is not a known system priority class"
+                );
+                out.push(FieldError::forbidden("metadata.name", detail));
+            }
+        } else if value > USER_PRIORITY_LIMIT {
+            let detail = format!("maximum allowed value of a user defined priority is {USER_PRIORITY_LIMIT}");
+            out.push(FieldError::forbidden("value", detail));
+        }
+        let policy = text(object, &["preemptionPolicy"]);
+        if !matches!(policy, "Never" | "PreemptLowerPriority") {
+            let supported = ["Never", "PreemptLowerPriority"];
+            out.push(FieldError::not_supported("preemptionPolicy", &Tree::from(policy), &supported));
+        }
+        out
+    }
+
+    fn validate_update(&self, _context: &Context<'_>, new: &Tree, old: &Tree) -> Vec<FieldError> {
+        let mut out = Vec::new();
+        if at(new, &["value"]) != at(old, &["value"]) {
+            out.push(FieldError::forbidden("value", "may not be changed in an update."));
+        }
+        if text(new, &["preemptionPolicy"]) != text(old, &["preemptionPolicy"]) {
+            out.push(FieldError::invalid("preemptionPolicy", at(new, &["preemptionPolicy"]), "field is immutable"));
+        }
+        out
+    }
+}
+
+pub(crate) struct Lease;
+
+impl Strategy for Lease {
+    fn validate_create(&self, _context: &Context<'_>, object: &Tree) -> Vec<FieldError> {
+        const SPEC: Path<'static> = Path::root("spec");
+        let mut out = Vec::new();
+        let spec = at(object, &["spec"]);
+        super::checks::positive(spec, "leaseDurationSeconds", &SPEC, &mut out);
+        super::checks::nonnegative(spec, "leaseTransitions", &SPEC, &mut out);
+        let strategy = text(spec, &["strategy"]);
+        if !strategy.is_empty() && !matches!(strategy, "OldestEmulationVersion") && !strategy.contains('/') {
+            out.push(invalid_text(SPEC.child("strategy"), strategy, "must be OldestEmulationVersion or a fully qualified name"));
+        }
+        if strategy.is_empty() && !text(spec, &["preferredHolder"]).is_empty() {
+            out.push(FieldError::forbidden(SPEC.child("preferredHolder"), "may only be specified when `strategy` is specified"));
+        }
+        out
+    }
+
+    fn validate_update(&self, context: &Context<'_>, new: &Tree, _old: &Tree) -> Vec<FieldError> {
+        self.validate_create(context, new)
+    }
+
+    fn allow_create_on_update(&self) -> bool {
+        true
+    }
+
+    fn allow_unconditional_update(&self) -> bool {
+        false
+    }
+}

@@ -1,0 +1,281 @@
+//! `Deployment`.
+
+use kinds::{Tree, status::FieldError};
+use serde_json::json;
+
+use super::checks::{Faults, at_most_all, nonnegative, number_or_percent, percent};
+use super::path::Path;
+use super::workload::{self, SPEC};
+use super::{Context, ScalePaths, Strategy, podspec, same};
+use crate::tree::{at, carry, ensure, fill, int, put, take, text};
+
+pub(crate) struct Deployment;
+
+/// Where the kinds of the group `apps` keep their figures.
+pub(crate) const SCALE: ScalePaths = ScalePaths {
+    spec_replicas: &["spec", "replicas"],
+    status_replicas: &["status", "replicas"],
+    selector: &["spec", "selector"],
+    selector_is_map: false,
+};
+
+impl Strategy for Deployment {
+    fn default(&self, object: &mut Tree) {
+        ensure(object, &["spec"]);
+        fill(object, &["spec", "replicas"], 1);
+        fill(object, &["spec", "strategy", "type"], "RollingUpdate");
+        if text(object, &["spec", "strategy", "type"]) == "RollingUpdate" {
+            fill(object, &["spec", "strategy", "rollingUpdate", "maxUnavailable"], "25%");
+            fill(object, &["spec", "strategy", "rollingUpdate", "maxSurge"], "25%");
+        }
+        fill(object, &["spec", "revisionHistoryLimit"], 10);
+        fill(object, &["spec", "progressDeadlineSeconds"], 600);
+        ensure(object, &["spec", "template"]);
+        podspec::template_defaults(&mut object["spec"]["template"]);
+    }
+
+    fn has_generation(&self) -> bool {
+        true
+    }
+
+    fn raises_generation(&self, new: &Tree, old: &Tree) -> bool {
+        // Annotations travel to the replica sets, so that the controller has to look.
+        ![&["spec"][..], &["metadata", "annotations"]].iter().all(|part| same(at(new, part), at(old, part)))
+    }
+
+    fn prepare_update(&self, context: &Context<'_>, new: &mut Tree, old: &Tree) {
+        if context.subresource == "status" {
+            carry(old, new, &["metadata", "labels"]);
+        }
+    }
+
+    fn validate_create(&self, _context: &Context<'_>, object: &Tree) -> Vec<FieldError> {
+        let mut out = Vec::new();
+        spec(at(object, &["spec"]), &mut out);
+        out
+    }
+
+    fn validate_update(&self, context: &Context<'_>, new: &Tree, old: &Tree) -> Vec<FieldError> {
+        let mut out = Vec::new();
+        if context.subresource == "status" {
+            workload::replica_figures(new, &mut out);
+        } else {
+            spec(at(new, &["spec"]), &mut out);
+            workload::immutable_selector(new, old, &mut out);
+        }
+        out
+    }
+
+    fn scale_paths(&self) -> Option<ScalePaths> {
+        Some(SCALE)
+    }
+}
+
+fn spec(spec: &Tree, out: &mut Faults) {
+    nonnegative(spec, "replicas", &SPEC, out);
+    workload::required_selector(spec, "deployment", out);
+    workload::selector_matches_template(spec, out);
+    workload::lasting_template(spec, "ReplicaSet", out);
+    strategy(at(spec, &["strategy"]), &SPEC.child("strategy"), out);
+    for field in ["minReadySeconds", "revisionHistoryLimit", "progressDeadlineSeconds"] {
+        nonnegative(spec, field, &SPEC, out);
+    }
+    let deadline = at(spec, &["progressDeadlineSeconds"]);
+    if deadline.as_i64().is_some_and(|seconds| seconds <= int(spec, &["minReadySeconds"]).unwrap_or_default()) {
+        out.push(FieldError::invalid(SPEC.child("progressDeadlineSeconds"), deadline, "must be greater than minReadySeconds"));
+    }
+}
+
+fn strategy(strategy: &Tree, path: &Path<'_>, out: &mut Faults) {
+    let rolling = at(strategy, &["rollingUpdate"]);
+    match text(strategy, &["type"]) {
+        "Recreate" => {
+            if !rolling.is_null() {
+                let detail = "may not be specified when strategy `type` is 'Recreate'";
+                out.push(FieldError::forbidden(path.child("rollingUpdate"), detail));
+            }
+        }
+        "RollingUpdate" => {
+            let path = path.child("rollingUpdate");
+            for field in ["maxUnavailable", "maxSurge"] {
+                number_or_percent(at(rolling, &[field]), &path.child(field), out);
+            }
+            if is_zero(at(rolling, &["maxUnavailable"])) && is_zero(at(rolling, &["maxSurge"])) {
+                let detail = "may not be 0 when `maxSurge` is 0";
+                out.push(FieldError::invalid(path.child("maxUnavailable"), at(rolling, &["maxUnavailable"]), detail));
+            }
+            at_most_all(at(rolling, &["maxUnavailable"]), &path.child("maxUnavailable"), out);
+        }
+        other => out.push(FieldError::not_supported(path.child("type"), &Tree::from(other), &["Recreate", "RollingUpdate"])),
+    }
+}
+
+/// True for a number or percentage that comes to nothing.
+pub(crate) fn is_zero(value: &Tree) -> bool {
+    value.as_i64() == Some(0) || value.as_str().and_then(percent) == Some(0)
+}
+
+pub(crate) struct ReplicaSet;
+
+impl Strategy for ReplicaSet {
+    fn default(&self, object: &mut Tree) {
+        ensure(object, &["spec"]);
+        fill(object, &["spec", "replicas"], 1);
+        ensure(object, &["spec", "template"]);
+        podspec::template_defaults(&mut object["spec"]["template"]);
+    }
+
+    fn has_generation(&self) -> bool {
+        true
+    }
+
+    fn prepare_create(&self, _context: &Context<'_>, object: &mut Tree) {
+        put(object, &["status"], json!({"replicas": 0}));
+    }
+
+    fn validate_create(&self, _context: &Context<'_>, object: &Tree) -> Vec<FieldError> {
+        let mut out = Vec::new();
+        replica_set_spec(at(object, &["spec"]), &mut out);
+        out
+    }
+
+    fn validate_update(&self, context: &Context<'_>, new: &Tree, old: &Tree) -> Vec<FieldError> {
+        let mut out = Vec::new();
+        if context.subresource == "status" {
+            workload::replica_figures(new, &mut out);
+        } else {
+            replica_set_spec(at(new, &["spec"]), &mut out);
+            workload::immutable_selector(new, old, &mut out);
+        }
+        out
+    }
+
+    fn scale_paths(&self) -> Option<ScalePaths> {
+        Some(SCALE)
+    }
+}
+
+fn replica_set_spec(spec: &Tree, out: &mut Faults) {
+    nonnegative(spec, "replicas", &SPEC, out);
+    nonnegative(spec, "minReadySeconds", &SPEC, out);
+    workload::required_selector(spec, "deployment", out);
+    workload::selector_matches_template(spec, out);
+    workload::lasting_template(spec, "ReplicaSet", out);
+}
+
+pub(crate) struct ReplicationController;
+
+impl Strategy for ReplicationController {
+    fn default(&self, object: &mut Tree) {
+        ensure(object, &["spec"]);
+        fill(object, &["spec", "replicas"], 1);
+        let labels = at(object, &["spec", "template", "metadata", "labels"]).clone();
+        if !crate::tree::is_empty(&labels) {
+            for path in [&["spec", "selector"][..], &["metadata", "labels"]] {
+                if crate::tree::is_empty(at(object, path)) {
+                    put(object, path, labels.clone());
+                }
+            }
+        }
+        if !at(object, &["spec", "template"]).is_null() {
+            podspec::template_defaults(&mut object["spec"]["template"]);
+        }
+    }
+
+    fn has_generation(&self) -> bool {
+        true
+    }
+
+    fn prepare_create(&self, _context: &Context<'_>, object: &mut Tree) {
+        put(object, &["status"], json!({"replicas": 0}));
+    }
+
+    fn validate_create(&self, _context: &Context<'_>, object: &Tree) -> Vec<FieldError> {
+        let mut out = Vec::new();
+        controller_spec(at(object, &["spec"]), &mut out);
+        out
+    }
+
+    fn validate_update(&self, context: &Context<'_>, new: &Tree, _old: &Tree) -> Vec<FieldError> {
+        let mut out = Vec::new();
+        if context.subresource == "status" {
+            workload::replica_figures(new, &mut out);
+        } else {
+            controller_spec(at(new, &["spec"]), &mut out);
+        }
+        out
+    }
+
+    fn fields(&self) -> &'static [&'static str] {
+        &["status.replicas"]
+    }
+
+    fn selectable(&self, object: &Tree, _field: &str) -> String {
+        int(object, &["status", "replicas"]).unwrap_or_default().to_string()
+    }
+
+    fn field_refusal(&self, field: &str) -> String {
+        format!("field label not supported: {field}")
+    }
+
+    fn scale_paths(&self) -> Option<ScalePaths> {
+        Some(ScalePaths { selector_is_map: true, ..SCALE })
+    }
+
+    fn default_propagation(&self) -> super::DefaultPropagation {
+        super::DefaultPropagation::Orphan
+    }
+}
+
+fn controller_spec(spec: &Tree, out: &mut Faults) {
+    nonnegative(spec, "minReadySeconds", &SPEC, out);
+    let wanted = at(spec, &["selector"]);
+    if crate::tree::is_empty(wanted) {
+        out.push(FieldError::required(SPEC.child("selector"), ""));
+    }
+    nonnegative(spec, "replicas", &SPEC, out);
+    if at(spec, &["template"]).is_null() {
+        out.push(FieldError::required(SPEC.child("template"), ""));
+        return;
+    }
+    let labels = at(spec, &["template", "metadata", "labels"]);
+    if crate::tree::entries(wanted, &[]).into_iter().any(|(key, value)| labels.get(key) != Some(value)) {
+        out.push(FieldError::invalid("spec.template.metadata.labels", labels, "`selector` does not match template `labels`"));
+    }
+    workload::lasting_template(spec, "ReplicationController", out);
+}
+
+pub(crate) struct PodTemplate;
+
+impl Strategy for PodTemplate {
+    fn default(&self, object: &mut Tree) {
+        ensure(object, &["template"]);
+        podspec::template_defaults(&mut object["template"]);
+    }
+
+    fn has_generation(&self) -> bool {
+        true
+    }
+
+    fn raises_generation(&self, new: &Tree, old: &Tree) -> bool {
+        !same(at(new, &["template"]), at(old, &["template"]))
+    }
+
+    fn prepare_create(&self, _context: &Context<'_>, object: &mut Tree) {
+        take(object, &["status"]);
+    }
+
+    fn validate_create(&self, _context: &Context<'_>, object: &Tree) -> Vec<FieldError> {
+        let mut out = Vec::new();
+        podspec::template_faults(at(object, &["template"]), &Path::root("template"), &mut out);
+        out
+    }
+
+    fn validate_update(&self, context: &Context<'_>, new: &Tree, _old: &Tree) -> Vec<FieldError> {
+        self.validate_create(context, new)
+    }
+
+    fn returns_deleted_object(&self) -> bool {
+        true
+    }
+}

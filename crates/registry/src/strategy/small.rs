@@ -1,0 +1,434 @@
+//! Kinds whose rules are a handful of defaults: storage, limits, autoscaling, network policies,
+//! roles, webhooks.
+
+use kinds::{Tree, status::FieldError};
+use serde_json::json;
+
+use super::checks::{Faults, nonnegative, nonnegative_quantity, required_one_of};
+use super::meta::invalid_text;
+use super::path::Path;
+use super::workload::SPEC;
+use super::{Context, Strategy, podspec, same};
+use crate::tree::{at, carry, ensure, entries, fill, int, list, list_mut, put, text};
+
+const ACCESS_MODES: [&str; 4] = ["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
+
+pub(crate) struct PersistentVolumeClaim;
+
+impl Strategy for PersistentVolumeClaim {
+    fn default(&self, object: &mut Tree) {
+        podspec::claim_defaults(object);
+    }
+
+    fn prepare_create(&self, _context: &Context<'_>, object: &mut Tree) {
+        put(object, &["status"], json!({"phase": "Pending"}));
+    }
+
+    fn validate_create(&self, _context: &Context<'_>, object: &Tree) -> Vec<FieldError> {
+        let mut out = Vec::new();
+        let spec = at(object, &["spec"]);
+        access_modes(spec, "at least 1 access mode is required", &mut out);
+        let storage = at(spec, &["resources", "requests", "storage"]);
+        let path = SPEC.child("resources");
+        if storage.is_null() {
+            out.push(FieldError::required(path.key("storage"), ""));
+        } else if super::checks::quantity(storage).is_some_and(|amount| amount.is_zero() || amount.is_negative()) {
+            out.push(FieldError::invalid(path.key("storage"), storage, "must be greater than zero"));
+        }
+        required_one_of(spec, "volumeMode", &["Block", "Filesystem"], &SPEC, &mut out);
+        out
+    }
+
+    fn validate_update(&self, context: &Context<'_>, new: &Tree, old: &Tree) -> Vec<FieldError> {
+        let mut out = Vec::new();
+        if context.subresource == "status" {
+            return out;
+        }
+        let mut undone = new.clone();
+        for part in [&["spec", "resources"][..], &["spec", "volumeAttributesClassName"]] {
+            carry(old, &mut undone, part);
+        }
+        // A claim finds its volume once.
+        if text(old, &["spec", "volumeName"]).is_empty() {
+            carry(old, &mut undone, &["spec", "volumeName"]);
+        }
+        if !same(at(&undone, &["spec"]), at(old, &["spec"])) {
+            let detail = "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims";
+            out.push(FieldError::forbidden(SPEC, detail));
+        }
+        out
+    }
+
+    fn returns_deleted_object(&self) -> bool {
+        true
+    }
+}
+
+fn access_modes(spec: &Tree, missing: &str, out: &mut Faults) {
+    let path = SPEC.child("accessModes");
+    let modes = list(spec, &["accessModes"]);
+    if modes.is_empty() {
+        out.push(FieldError::required(path, missing));
+    }
+    for mode in modes {
+        if !mode.as_str().is_some_and(|mode| ACCESS_MODES.contains(&mode)) {
+            out.push(FieldError::not_supported(path, mode, &ACCESS_MODES));
+        }
+    }
+}
+
+pub(crate) struct PersistentVolume;
+
+impl Strategy for PersistentVolume {
+    fn default(&self, object: &mut Tree) {
+        fill(object, &["spec", "persistentVolumeReclaimPolicy"], "Retain");
+        fill(object, &["spec", "volumeMode"], "Filesystem");
+        if at(object, &["spec", "hostPath"]).is_object() && at(object, &["spec", "hostPath", "type"]).is_null() {
+            put(object, &["spec", "hostPath", "type"], "");
+        }
+    }
+
+    fn prepare_create(&self, _context: &Context<'_>, object: &mut Tree) {
+        put(object, &["status"], json!({"phase": "Pending"}));
+    }
+
+    fn validate_create(&self, _context: &Context<'_>, object: &Tree) -> Vec<FieldError> {
+        let mut out = Vec::new();
+        let spec = at(object, &["spec"]);
+        access_modes(spec, "", &mut out);
+        if crate::tree::is_empty(at(spec, &["capacity"])) {
+            out.push(FieldError::required(SPEC.child("capacity"), ""));
+        }
+        for (name, amount) in entries(spec, &["capacity"]) {
+            nonnegative_quantity(amount, &SPEC.child("capacity").key(name), &mut out);
+        }
+        out
+    }
+
+    fn returns_deleted_object(&self) -> bool {
+        true
+    }
+}
+
+pub(crate) struct StorageClass;
+
+impl Strategy for StorageClass {
+    fn default(&self, object: &mut Tree) {
+        fill(object, &["reclaimPolicy"], "Delete");
+        fill(object, &["volumeBindingMode"], "Immediate");
+    }
+
+    fn validate_create(&self, _context: &Context<'_>, object: &Tree) -> Vec<FieldError> {
+        if text(object, &["provisioner"]).is_empty() { vec![FieldError::required("provisioner", "")] } else { Vec::new() }
+    }
+
+    fn validate_update(&self, _context: &Context<'_>, new: &Tree, old: &Tree) -> Vec<FieldError> {
+        let mut out = Vec::new();
+        for field in ["parameters", "provisioner", "reclaimPolicy", "volumeBindingMode"] {
+            if !same(at(new, &[field]), at(old, &[field])) {
+                out.push(FieldError::forbidden(field, format!("updates to {field} are forbidden.")));
+            }
+        }
+        out
+    }
+
+    fn returns_deleted_object(&self) -> bool {
+        true
+    }
+}
+
+pub(crate) struct LimitRange;
+
+impl Strategy for LimitRange {
+    fn default(&self, object: &mut Tree) {
+        for item in list_mut(object, &["spec", "limits"]) {
+            if text(item, &["type"]) != "Container" {
+                continue;
+            }
+            // The strictest that is said becomes what is said nowhere else.
+            for (from, to) in [("max", "default"), ("default", "defaultRequest"), ("min", "defaultRequest")] {
+                let values = at(item, &[from]).as_object().cloned().unwrap_or_default();
+                if values.is_empty() {
+                    continue;
+                }
+                let target = ensure(item, &[to]);
+                for (name, value) in values {
+                    target.entry(name).or_insert(value);
+                }
+            }
+        }
+    }
+
+    fn allow_create_on_update(&self) -> bool {
+        true
+    }
+}
+
+pub(crate) struct HorizontalPodAutoscaler;
+
+impl Strategy for HorizontalPodAutoscaler {
+    fn default(&self, object: &mut Tree) {
+        fill(object, &["spec", "minReplicas"], 1);
+    }
+
+    fn validate_create(&self, _context: &Context<'_>, object: &Tree) -> Vec<FieldError> {
+        let mut out = Vec::new();
+        let spec = at(object, &["spec"]);
+        let (least, most) = (int(spec, &["minReplicas"]).unwrap_or(1), int(spec, &["maxReplicas"]).unwrap_or_default());
+        if least < 1 {
+            out.push(FieldError::invalid(SPEC.child("minReplicas"), &Tree::from(least), "must be greater than or equal to 1"));
+        }
+        if most < 1 {
+            out.push(FieldError::invalid(SPEC.child("maxReplicas"), &Tree::from(most), "must be greater than 0"));
+        }
+        if most < least {
+            let detail = "must be greater than or equal to `minReplicas`";
+            out.push(FieldError::invalid(SPEC.child("maxReplicas"), &Tree::from(most), detail));
+        }
+        let target = SPEC.child("scaleTargetRef");
+        for field in ["kind", "name"] {
+            if text(spec, &["scaleTargetRef", field]).is_empty() {
+                out.push(FieldError::required(target.child(field), ""));
+            }
+        }
+        out
+    }
+
+    fn validate_update(&self, context: &Context<'_>, new: &Tree, _old: &Tree) -> Vec<FieldError> {
+        if context.subresource == "status" { Vec::new() } else { self.validate_create(context, new) }
+    }
+}
+
+pub(crate) struct NetworkPolicy;
+
+impl Strategy for NetworkPolicy {
+    fn default(&self, object: &mut Tree) {
+        ensure(object, &["spec", "podSelector"]);
+        if list(object, &["spec", "policyTypes"]).is_empty() {
+            let egress = !list(object, &["spec", "egress"]).is_empty();
+            let types = if egress { vec!["Ingress", "Egress"] } else { vec!["Ingress"] };
+            put(object, &["spec", "policyTypes"], types);
+        }
+        for direction in ["ingress", "egress"] {
+            for rule in list_mut(object, &["spec", direction]) {
+                for port in list_mut(rule, &["ports"]) {
+                    fill(port, &["protocol"], "TCP");
+                }
+            }
+        }
+    }
+
+    fn has_generation(&self) -> bool {
+        true
+    }
+}
+
+pub(crate) struct Binding;
+
+const RBAC: &str = "rbac.authorization.k8s.io";
+
+impl Strategy for Binding {
+    fn default(&self, object: &mut Tree) {
+        fill(object, &["roleRef", "apiGroup"], RBAC);
+        for subject in list_mut(object, &["subjects"]) {
+            if matches!(text(subject, &["kind"]), "User" | "Group") {
+                fill(subject, &["apiGroup"], RBAC);
+            }
+        }
+    }
+
+    fn name_faults(&self, name: &str) -> Vec<String> {
+        kinds::names::path_segment(name)
+    }
+
+    fn validate_create(&self, _context: &Context<'_>, object: &Tree) -> Vec<FieldError> {
+        let mut out = Vec::new();
+        let role = Path::root("roleRef");
+        if text(object, &["roleRef", "apiGroup"]) != RBAC {
+            let group = Tree::from(text(object, &["roleRef", "apiGroup"]));
+            out.push(FieldError::not_supported(role.child("apiGroup"), &group, &[RBAC]));
+        }
+        let kind = text(object, &["roleRef", "kind"]);
+        if !matches!(kind, "Role" | "ClusterRole") {
+            out.push(FieldError::not_supported(role.child("kind"), &Tree::from(kind), &["ClusterRole", "Role"]));
+        }
+        if text(object, &["roleRef", "name"]).is_empty() {
+            out.push(FieldError::required(role.child("name"), ""));
+        }
+        let subjects = Path::root("subjects");
+        for (index, subject) in list(object, &["subjects"]).iter().enumerate() {
+            let path = subjects.index(index);
+            if text(subject, &["name"]).is_empty() {
+                out.push(FieldError::required(path.child("name"), ""));
+            }
+            let kind = text(subject, &["kind"]);
+            match kind {
+                "ServiceAccount" if text(subject, &["namespace"]).is_empty() => {
+                    out.push(FieldError::required(path.child("namespace"), ""));
+                }
+                "ServiceAccount" | "User" | "Group" => {}
+                _ => out.push(FieldError::not_supported(path.child("kind"), &Tree::from(kind), &["Group", "ServiceAccount", "User"])),
+            }
+        }
+        out
+    }
+
+    fn validate_update(&self, context: &Context<'_>, new: &Tree, old: &Tree) -> Vec<FieldError> {
+        let mut out = self.validate_create(context, new);
+        if !same(at(new, &["roleRef"]), at(old, &["roleRef"])) {
+            out.push(FieldError::invalid("roleRef", at(new, &["roleRef"]), "cannot change roleRef"));
+        }
+        out
+    }
+
+    fn allow_create_on_update(&self) -> bool {
+        true
+    }
+}
+
+pub(crate) struct WebhookConfiguration;
+
+impl Strategy for WebhookConfiguration {
+    fn default(&self, object: &mut Tree) {
+        let mutates = text(object, &["kind"]) == "MutatingWebhookConfiguration";
+        for hook in list_mut(object, &["webhooks"]) {
+            fill(hook, &["failurePolicy"], "Fail");
+            fill(hook, &["matchPolicy"], "Equivalent");
+            ensure(hook, &["namespaceSelector"]);
+            ensure(hook, &["objectSelector"]);
+            fill(hook, &["timeoutSeconds"], 10);
+            if mutates {
+                fill(hook, &["reinvocationPolicy"], "Never");
+            }
+            if at(hook, &["clientConfig", "service"]).is_object() {
+                fill(hook, &["clientConfig", "service", "port"], 443);
+            }
+            for rule in list_mut(hook, &["rules"]) {
+                fill(rule, &["scope"], "*");
+            }
+        }
+    }
+
+    fn has_generation(&self) -> bool {
+        true
+    }
+
+    fn raises_generation(&self, new: &Tree, old: &Tree) -> bool {
+        !same(at(new, &["webhooks"]), at(old, &["webhooks"]))
+    }
+
+    fn validate_create(&self, _context: &Context<'_>, object: &Tree) -> Vec<FieldError> {
+        let mut out = Vec::new();
+        let hooks = Path::root("webhooks");
+        for (index, hook) in list(object, &["webhooks"]).iter().enumerate() {
+            let path = hooks.index(index);
+            let name = text(hook, &["name"]);
+            if name.split('.').count() < 3 {
+                out.push(invalid_text(path.child("name"), name, "should be a domain with at least three segments separated by dots"));
+            }
+            if !matches!(text(hook, &["sideEffects"]), "None" | "NoneOnDryRun") {
+                let shown = Tree::from(text(hook, &["sideEffects"]));
+                out.push(FieldError::not_supported(path.child("sideEffects"), &shown, &["None", "NoneOnDryRun"]));
+            }
+            let seconds = int(hook, &["timeoutSeconds"]).unwrap_or(10);
+            if !(1..=30).contains(&seconds) {
+                let detail = "the timeout value must be between 1 and 30 seconds";
+                out.push(FieldError::invalid(path.child("timeoutSeconds"), &Tree::from(seconds), detail));
+            }
+            if list(hook, &["admissionReviewVersions"]).is_empty() {
+                out.push(FieldError::required(path.child("admissionReviewVersions"), "must specify one of v1, v1beta1"));
+            }
+        }
+        out
+    }
+
+    fn validate_update(&self, context: &Context<'_>, new: &Tree, _old: &Tree) -> Vec<FieldError> {
+        self.validate_create(context, new)
+    }
+
+    fn allow_unconditional_update(&self) -> bool {
+        false
+    }
+}
+
+pub(crate) struct ResourceQuota;
+
+impl Strategy for ResourceQuota {
+    fn validate_create(&self, _context: &Context<'_>, object: &Tree) -> Vec<FieldError> {
+        let mut out = Vec::new();
+        for (name, amount) in entries(object, &["spec", "hard"]) {
+            nonnegative_quantity(amount, &SPEC.child("hard").key(name), &mut out);
+        }
+        out
+    }
+
+    fn validate_update(&self, context: &Context<'_>, new: &Tree, _old: &Tree) -> Vec<FieldError> {
+        if context.subresource == "status" { Vec::new() } else { self.validate_create(context, new) }
+    }
+
+    fn returns_deleted_object(&self) -> bool {
+        true
+    }
+}
+
+pub(crate) struct RuntimeClass;
+
+impl Strategy for RuntimeClass {
+    fn validate_create(&self, _context: &Context<'_>, object: &Tree) -> Vec<FieldError> {
+        let handler = text(object, &["handler"]);
+        kinds::names::dns_label(handler).into_iter().map(|fault| invalid_text("handler", handler, fault)).collect()
+    }
+
+    fn validate_update(&self, _context: &Context<'_>, new: &Tree, old: &Tree) -> Vec<FieldError> {
+        let mut out = Vec::new();
+        super::checks::immutable(at(new, &["handler"]), at(old, &["handler"]), &Path::root("handler"), &mut out);
+        out
+    }
+
+    fn allow_unconditional_update(&self) -> bool {
+        false
+    }
+}
+
+pub(crate) struct IngressClass;
+
+impl Strategy for IngressClass {
+    fn default(&self, object: &mut Tree) {
+        if at(object, &["spec", "parameters"]).is_object() {
+            fill(object, &["spec", "parameters", "scope"], "Cluster");
+        }
+    }
+
+    fn has_generation(&self) -> bool {
+        true
+    }
+}
+
+pub(crate) struct ApiService;
+
+impl Strategy for ApiService {
+    fn default(&self, object: &mut Tree) {
+        if at(object, &["spec", "service"]).is_object() {
+            fill(object, &["spec", "service", "port"], 443);
+        }
+    }
+
+    fn validate_create(&self, _context: &Context<'_>, object: &Tree) -> Vec<FieldError> {
+        let mut out = Vec::new();
+        let spec = at(object, &["spec"]);
+        let expected = format!("{}.{}", text(spec, &["version"]), text(spec, &["group"]));
+        let name = text(object, &["metadata", "name"]);
+        if name != expected {
+            let detail = format!("must be `spec.version+\".\"+spec.group`: {expected:?}");
+            out.push(invalid_text("metadata.name", name, detail));
+        }
+        for field in ["groupPriorityMinimum", "versionPriority"] {
+            nonnegative(spec, field, &SPEC, &mut out);
+        }
+        out
+    }
+
+    fn allow_unconditional_update(&self) -> bool {
+        false
+    }
+}

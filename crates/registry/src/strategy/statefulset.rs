@@ -1,0 +1,265 @@
+//! `StatefulSet` and `DaemonSet`.
+
+use kinds::{Tree, status::FieldError};
+
+use super::checks::{Faults, at_most_all, nonnegative, number_or_percent};
+use super::deployment::{SCALE, is_zero};
+use super::meta::{invalid_shown, invalid_text};
+use super::path::Path;
+use super::workload::{self, SPEC};
+use super::{Context, ScalePaths, Strategy, podspec, same, selector};
+use crate::tree::{at, carry, ensure, fill, int, list_mut, put, text};
+
+pub(crate) struct StatefulSet;
+
+/// What may change in the specification of a stateful set.
+const MUTABLE: [&str; 7] = [
+    "replicas",
+    "ordinals",
+    "template",
+    "updateStrategy",
+    "revisionHistoryLimit",
+    "persistentVolumeClaimRetentionPolicy",
+    "minReadySeconds",
+];
+const ONLY_MUTABLE: &str = "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden";
+
+impl Strategy for StatefulSet {
+    fn default(&self, object: &mut Tree) {
+        ensure(object, &["spec"]);
+        fill(object, &["spec", "podManagementPolicy"], "OrderedReady");
+        fill(object, &["spec", "updateStrategy", "type"], "RollingUpdate");
+        if text(object, &["spec", "updateStrategy", "type"]) == "RollingUpdate" {
+            fill(object, &["spec", "updateStrategy", "rollingUpdate", "partition"], 0);
+        }
+        for moment in ["whenDeleted", "whenScaled"] {
+            fill(object, &["spec", "persistentVolumeClaimRetentionPolicy", moment], "Retain");
+        }
+        fill(object, &["spec", "replicas"], 1);
+        fill(object, &["spec", "revisionHistoryLimit"], 10);
+        ensure(object, &["spec", "template"]);
+        podspec::template_defaults(&mut object["spec"]["template"]);
+        for claim in list_mut(object, &["spec", "volumeClaimTemplates"]) {
+            fill(claim, &["apiVersion"], "v1");
+            fill(claim, &["kind"], "PersistentVolumeClaim");
+            podspec::claim_defaults(claim);
+        }
+    }
+
+    fn has_generation(&self) -> bool {
+        true
+    }
+
+    fn validate_create(&self, _context: &Context<'_>, object: &Tree) -> Vec<FieldError> {
+        let mut out = Vec::new();
+        stateful_spec(at(object, &["spec"]), &mut out);
+        out
+    }
+
+    fn validate_update(&self, context: &Context<'_>, new: &Tree, old: &Tree) -> Vec<FieldError> {
+        let mut out = Vec::new();
+        if context.subresource == "status" {
+            let figures = ["replicas", "readyReplicas", "currentReplicas", "updatedReplicas", "availableReplicas", "collisionCount"];
+            workload::status_figures(new, &figures, &mut out);
+            return out;
+        }
+        stateful_spec(at(new, &["spec"]), &mut out);
+        let mut undone = new.clone();
+        for field in MUTABLE {
+            carry(old, &mut undone, &["spec", field]);
+        }
+        if !same(at(&undone, &["spec"]), at(old, &["spec"])) {
+            out.push(FieldError::forbidden(SPEC, ONLY_MUTABLE));
+        }
+        out
+    }
+
+    fn fields(&self) -> &'static [&'static str] {
+        &["status.successful"]
+    }
+
+    fn field_refusal(&self, field: &str) -> String {
+        format!("field label not supported for appsv1.StatefulSet: {field}")
+    }
+
+    fn scale_paths(&self) -> Option<ScalePaths> {
+        Some(SCALE)
+    }
+}
+
+fn stateful_spec(spec: &Tree, out: &mut Faults) {
+    match text(spec, &["podManagementPolicy"]) {
+        "" => out.push(FieldError::required(SPEC.child("podManagementPolicy"), "")),
+        "OrderedReady" | "Parallel" => {}
+        other => out.push(invalid_text(SPEC.child("podManagementPolicy"), other, "must be 'OrderedReady' or 'Parallel'")),
+    }
+    stateful_strategy(at(spec, &["updateStrategy"]), &SPEC.child("updateStrategy"), out);
+    let retention = SPEC.child("persistentVolumeClaimRetentionPolicy");
+    for moment in ["whenDeleted", "whenScaled"] {
+        let policy = text(spec, &["persistentVolumeClaimRetentionPolicy", moment]);
+        if !matches!(policy, "Retain" | "Delete") {
+            out.push(FieldError::not_supported(retention.child(moment), &Tree::from(policy), &["Delete", "Retain"]));
+        }
+    }
+    nonnegative(spec, "replicas", &SPEC, out);
+    nonnegative(spec, "minReadySeconds", &SPEC, out);
+    nonnegative(at(spec, &["ordinals"]), "start", &SPEC.child("ordinals"), out);
+    workload::required_selector(spec, "statefulset", out);
+    workload::selector_matches_template(spec, out);
+    workload::lasting_template(spec, "StatefulSet", out);
+}
+
+fn stateful_strategy(strategy: &Tree, path: &Path<'_>, out: &mut Faults) {
+    let rolling = at(strategy, &["rollingUpdate"]);
+    match text(strategy, &["type"]) {
+        "" => out.push(FieldError::required(path, "")),
+        "OnDelete" => {
+            if !rolling.is_null() {
+                let detail = "only allowed for updateStrategy 'RollingUpdate'";
+                out.push(FieldError::invalid(path.child("rollingUpdate"), rolling, detail));
+            }
+        }
+        "RollingUpdate" => {
+            let path = path.child("rollingUpdate");
+            nonnegative(rolling, "partition", &path, out);
+            let most = at(rolling, &["maxUnavailable"]);
+            number_or_percent(most, &path.child("maxUnavailable"), out);
+            if is_zero(most) {
+                out.push(FieldError::invalid(path.child("maxUnavailable"), most, "cannot be 0"));
+            }
+            at_most_all(most, &path.child("maxUnavailable"), out);
+        }
+        _ => out.push(FieldError::invalid(path, strategy, "must be 'RollingUpdate' or 'OnDelete'")),
+    }
+}
+
+pub(crate) struct DaemonSet;
+
+/// The annotation in which the generation of the template lives on.
+const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
+
+impl Strategy for DaemonSet {
+    fn default(&self, object: &mut Tree) {
+        ensure(object, &["spec"]);
+        fill(object, &["spec", "updateStrategy", "type"], "RollingUpdate");
+        if text(object, &["spec", "updateStrategy", "type"]) == "RollingUpdate" {
+            fill(object, &["spec", "updateStrategy", "rollingUpdate", "maxUnavailable"], 1);
+            fill(object, &["spec", "updateStrategy", "rollingUpdate", "maxSurge"], 0);
+        }
+        fill(object, &["spec", "revisionHistoryLimit"], 10);
+        ensure(object, &["spec", "template"]);
+        podspec::template_defaults(&mut object["spec"]["template"]);
+    }
+
+    fn has_generation(&self) -> bool {
+        true
+    }
+
+    fn prepare_create(&self, _context: &Context<'_>, object: &mut Tree) {
+        let given = template_generation(object).max(1);
+        put(object, &["metadata", "annotations", TEMPLATE_GENERATION], given.to_string());
+    }
+
+    fn prepare_update(&self, context: &Context<'_>, new: &mut Tree, old: &Tree) {
+        if context.subresource.is_empty() {
+            let is_new = !same(at(new, &["spec", "template"]), at(old, &["spec", "template"]));
+            let count = template_generation(old).saturating_add(i64::from(is_new));
+            put(new, &["metadata", "annotations", TEMPLATE_GENERATION], count.to_string());
+        }
+    }
+
+    fn validate_create(&self, _context: &Context<'_>, object: &Tree) -> Vec<FieldError> {
+        let mut out = Vec::new();
+        daemon_spec(at(object, &["spec"]), &mut out);
+        out
+    }
+
+    fn validate_update(&self, context: &Context<'_>, new: &Tree, old: &Tree) -> Vec<FieldError> {
+        let mut out = Vec::new();
+        if context.subresource == "status" {
+            let figures = [
+                "currentNumberScheduled",
+                "numberMisscheduled",
+                "desiredNumberScheduled",
+                "numberReady",
+                "observedGeneration",
+                "updatedNumberScheduled",
+                "numberAvailable",
+                "numberUnavailable",
+                "collisionCount",
+            ];
+            workload::status_figures(new, &figures, &mut out);
+        } else {
+            workload::immutable_selector(new, old, &mut out);
+            daemon_spec(at(new, &["spec"]), &mut out);
+        }
+        out
+    }
+}
+
+fn template_generation(object: &Tree) -> i64 {
+    text(object, &["metadata", "annotations", TEMPLATE_GENERATION]).parse().unwrap_or_default()
+}
+
+fn daemon_spec(spec: &Tree, out: &mut Faults) {
+    let wanted = at(spec, &["selector"]);
+    selector::faults(wanted, &SPEC.child("selector"), false, out);
+    workload::selector_matches_template(spec, out);
+    if !wanted.is_null() && selector::is_empty(wanted) {
+        out.push(invalid_shown(SPEC.child("selector"), &selector::shown(wanted), "empty selector is invalid for daemonset"));
+    }
+    workload::lasting_template(spec, "DaemonSet", out);
+    nonnegative(spec, "minReadySeconds", &SPEC, out);
+    daemon_strategy(at(spec, &["updateStrategy"]), &SPEC.child("updateStrategy"), out);
+    nonnegative(spec, "revisionHistoryLimit", &SPEC, out);
+}
+
+fn daemon_strategy(strategy: &Tree, path: &Path<'_>, out: &mut Faults) {
+    let rolling = at(strategy, &["rollingUpdate"]);
+    match text(strategy, &["type"]) {
+        "OnDelete" => {}
+        "RollingUpdate" => {
+            let path = path.child("rollingUpdate");
+            let (most, surge) = (at(rolling, &["maxUnavailable"]), at(rolling, &["maxSurge"]));
+            for (field, value) in [("maxUnavailable", most), ("maxSurge", surge)] {
+                number_or_percent(value, &path.child(field), out);
+                at_most_all(value, &path.child(field), out);
+            }
+            match (is_zero(most), is_zero(surge)) {
+                (true, true) => {
+                    let detail = "cannot be 0 when maxSurge is 0";
+                    out.push(FieldError::required(path.child("maxUnavailable"), detail));
+                }
+                (false, false) => {
+                    let detail = "may not be set when maxUnavailable is non-zero";
+                    out.push(FieldError::invalid(path.child("maxSurge"), surge, detail));
+                }
+                _ => {}
+            }
+        }
+        other => out.push(FieldError::not_supported(path, &Tree::from(other), &["RollingUpdate", "OnDelete"])),
+    }
+}
+
+pub(crate) struct ControllerRevision;
+
+impl Strategy for ControllerRevision {
+    fn validate_create(&self, _context: &Context<'_>, object: &Tree) -> Vec<FieldError> {
+        let mut out = Vec::new();
+        if int(object, &["revision"]).is_some_and(|revision| revision < 0) {
+            out.push(FieldError::invalid("revision", at(object, &["revision"]), "must be greater than or equal to 0"));
+        }
+        if at(object, &["data"]).is_null() {
+            out.push(FieldError::required("data", "data is mandatory"));
+        }
+        out
+    }
+
+    fn validate_update(&self, context: &Context<'_>, new: &Tree, old: &Tree) -> Vec<FieldError> {
+        let mut out = self.validate_create(context, new);
+        if !same(at(new, &["data"]), at(old, &["data"])) {
+            out.push(FieldError::invalid("data", at(new, &["data"]), "field is immutable"));
+        }
+        out
+    }
+}
