@@ -44,7 +44,11 @@ pub(crate) async fn run(arguments: &Demo) -> Result<(), Failure> {
     let cluster = Cluster::start(config).await?;
     let heading = |text: &str| say(&terminal.paint(Tone::Strong, text));
     heading("A cluster in this process");
-    say(&format!("  ready after {} ms: API server at {}, controllers, scheduler, 3 simulated nodes", started.elapsed().as_millis(), cluster.url));
+    say(&format!(
+        "  ready after {} ms: API server at {}, controllers, scheduler, 3 simulated nodes",
+        started.elapsed().as_millis(),
+        cluster.url
+    ));
 
     let client = cluster.client();
     heading("\nA Deployment of 6 pods and a budget");
@@ -63,15 +67,16 @@ pub(crate) async fn run(arguments: &Demo) -> Result<(), Failure> {
     say(&terminal.paint(Tone::Good, &summary));
 
     if arguments.keep {
-        keep(&cluster, &node).await
+        keep(&cluster, &node).await;
     } else {
         farewell();
-        cluster.stop().await
     }
+    cluster.stop().await
 }
 
 async fn apply_sample(client: &Client) -> Result<(), Failure> {
-    for document in kinds::yaml::documents(SAMPLE.as_bytes()).context("the sample is not YAML")? {
+    for document in SAMPLE.split("\n---\n") {
+        let document = kinds::yaml::decode_untyped(document.as_bytes()).context("the sample is not YAML")?.tree;
         match document["kind"].as_str() {
             Some("Deployment") => create::<Deployment>(client, document).await?,
             Some("Service") => create::<k8s_openapi::api::core::v1::Service>(client, document).await?,
@@ -97,7 +102,7 @@ async fn wait_until_settled(client: &Client) -> Result<(), Failure> {
     })
     .await?;
     wait::<PodDisruptionBudget>(client, "nginx-pdb", |budget: Option<&PodDisruptionBudget>| {
-        budget.and_then(|budget| Some(budget.status.as_ref()?.disruptions_allowed)) == Some(1)
+        budget.and_then(|budget| budget.status.as_ref()?.disruptions_allowed) == Some(1)
     })
     .await
 }
@@ -196,7 +201,7 @@ impl Story<'_> {
 
     async fn allowed(&self) -> Option<i32> {
         let budgets = Api::<PodDisruptionBudget>::namespaced(self.client.clone(), NAMESPACE);
-        Some(budgets.get("nginx-pdb").await.ok()?.status?.disruptions_allowed)
+        budgets.get("nginx-pdb").await.ok()?.status?.disruptions_allowed
     }
 
     fn sight(&self, started: Instant, (pod, happening): Sight) {
@@ -221,13 +226,12 @@ fn farewell() {
     say("  exeunt serve --nodes 3        an empty one that survives restarts");
 }
 
-async fn keep(cluster: &Cluster, node: &str) -> Result<(), Failure> {
+async fn keep(cluster: &Cluster, node: &str) {
     say("\nThe server keeps running until you press Ctrl-C. In another terminal:");
     say(&format!("  export KUBECONFIG={}", cluster.kubeconfig.display()));
     say("  kubectl get pods -o wide");
     say("  kubectl describe pdb nginx-pdb");
     say(&format!("  kubectl uncordon {node}"));
-    say("  kubectl drain node-0 --ignore-daemonsets");
+    say("  kubectl drain node-3 --ignore-daemonsets");
     cluster.wait_for_signal().await;
-    cluster.stop().await
 }

@@ -36,3 +36,19 @@ impl<T: Backend + ?Sized> Backend for Arc<T> {
         (**self).metrics(out);
     }
 }
+
+impl Backend for registry::Registry {
+    fn call(&self, request: Request) -> BoxFuture<'_, Result<Reply, Refusal>> {
+        Box::pin(Self::call(self, request))
+    }
+
+    fn check(&self) -> Result<(), String> {
+        self.store_failure().map_or(Ok(()), Err)
+    }
+
+    fn metrics(&self, out: &mut String) {
+        use std::fmt::Write as _;
+        let revision = self.revision();
+        drop(write!(out, "# TYPE exeunt_store_revision gauge\nexeunt_store_revision {revision}\n"));
+    }
+}

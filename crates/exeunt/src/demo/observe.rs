@@ -126,9 +126,10 @@ struct Budget {
 impl Eye<PodDisruptionBudget> for Budget {
     fn seen(&mut self, budget: &PodDisruptionBudget) -> Vec<Sight> {
         let Some(status) = &budget.status else { return Vec::new() };
-        let before = self.allowed.replace(status.disruptions_allowed);
-        if before == Some(0) && status.disruptions_allowed > 0 {
-            return vec![(None, Happening::Recovered { healthy: status.current_healthy, allowed: status.disruptions_allowed })];
+        let allowed = status.disruptions_allowed.unwrap_or_default();
+        let before = self.allowed.replace(allowed);
+        if before == Some(0) && allowed > 0 {
+            return vec![(None, Happening::Recovered { healthy: status.current_healthy.unwrap_or_default(), allowed })];
         }
         Vec::new()
     }

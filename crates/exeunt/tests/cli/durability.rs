@@ -18,9 +18,8 @@ fn state_survives_sigkill_and_restart() {
     let server = Server::start(folder.path(), &[]);
     assert_eq!(server.run(&["get", "configmaps", "-o", "jsonpath={.items[*].metadata.uid}"]), before);
     server.run(&["create", "configmap", "after", "--from-literal=a=b"]);
-    let revision = |name: &str| -> u64 {
-        server.run(&["get", "configmap", name, "-o", "jsonpath={.metadata.resourceVersion}"]).parse().unwrap()
-    };
+    let revision =
+        |name: &str| -> u64 { server.run(&["get", "configmap", name, "-o", "jsonpath={.metadata.resourceVersion}"]).parse().unwrap() };
     assert!(revision("after") > revision("c19"), "revisions go on");
 }
 

@@ -71,7 +71,10 @@ async fn kubectl_drains_a_node_and_the_budget_is_kept() {
     }
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path(), &["--nodes", "3"]);
-    assert_eq!(server.feed(&["apply", "-f", "-"], APPLICATION), "deployment.apps/web created\npoddisruptionbudget.policy/nginx-pdb created\n");
+    assert_eq!(
+        server.feed(&["apply", "-f", "-"], APPLICATION),
+        "deployment.apps/web created\npoddisruptionbudget.policy/nginx-pdb created\n"
+    );
     assert!(server.run(&["rollout", "status", "deployment/web", "--timeout=60s"]).contains("successfully rolled out"));
     assert!(server.feed(&["apply", "-f", "-"], APPLICATION).contains("unchanged"));
 

@@ -30,7 +30,11 @@ fn a_token_file_with_a_bad_line_is_refused_with_the_line() {
     let folder = tempfile::tempdir().unwrap();
     let tokens = folder.path().join("tokens.csv");
     std::fs::write(&tokens, "good,ali,1\nbad\n").unwrap();
-    check(&["serve", "--store", "memory", "--listen", "127.0.0.1:0", "--token-auth-file", tokens.to_str().unwrap()], 2, &["line 2", "hint:"]);
+    check(
+        &["serve", "--store", "memory", "--listen", "127.0.0.1:0", "--token-auth-file", tokens.to_str().unwrap()],
+        2,
+        &["line 2", "hint:"],
+    );
 }
 
 #[test]
@@ -92,7 +96,16 @@ fn bad_requests_get_a_status() {
         ("/api/v1/namespaces/default/configmaps", r#"{"kind":"Secret","apiVersion":"v1"}"#, 400, "BadRequest"),
     ] {
         let output = std::process::Command::new("curl")
-            .args(["--silent", "--insecure", "-H", "Content-Type: application/json", "-H", "Authorization: Bearer sesame", "--data-binary", body])
+            .args([
+                "--silent",
+                "--insecure",
+                "-H",
+                "Content-Type: application/json",
+                "-H",
+                "Authorization: Bearer sesame",
+                "--data-binary",
+                body,
+            ])
             .arg(format!("{}{path}", server.url))
             .output()
             .expect("curl runs");
@@ -100,6 +113,7 @@ fn bad_requests_get_a_status() {
         assert_eq!((status["code"].as_u64(), status["reason"].as_str()), (Some(code), Some(reason)), "{path}: {status}");
     }
     // Nothing of it was stored, and the server is well.
-    let output = std::process::Command::new("curl").args(["--silent", "--insecure"]).arg(format!("{}/readyz", server.url)).output().unwrap();
+    let output =
+        std::process::Command::new("curl").args(["--silent", "--insecure"]).arg(format!("{}/readyz", server.url)).output().unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stdout), "ok");
 }

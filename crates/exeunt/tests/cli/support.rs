@@ -77,7 +77,11 @@ impl Server {
     /// kubectl with this server's kubeconfig and no cache of another one.
     pub(crate) fn kubectl(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new("kubectl");
-        command.env("KUBECONFIG", &self.kubeconfig).env("HOME", self.kubeconfig.parent().expect("a folder")).args(arguments).stdin(Stdio::null());
+        command
+            .env("KUBECONFIG", &self.kubeconfig)
+            .env("HOME", self.kubeconfig.parent().expect("a folder"))
+            .args(arguments)
+            .stdin(Stdio::null());
         command
     }
 

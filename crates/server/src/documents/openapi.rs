@@ -41,19 +41,19 @@ pub(crate) fn document(rows: &[&Resource], name: &str) -> Option<Tree> {
         return None;
     }
     let prefix = format!("/{name}");
-    let of_version = |row: &&&Resource| base(row) == prefix;
+    let rows_here: Vec<&Resource> = rows.iter().copied().filter(|row| base(row) == prefix).collect();
     let mut paths = Map::new();
     let mut types: BTreeSet<&'static str> = BTreeSet::new();
-    for row in rows.iter().filter(of_version) {
+    for row in &rows_here {
         operations::of_resource(row, &mut paths);
         types.extend(reachable(row.ty));
         types.extend(row.subresources.iter().flat_map(|sub| reachable(sub.ty)));
     }
     types.extend(["DeleteOptions", "Status"].into_iter().filter_map(meta).flat_map(reachable));
-    let list = |row: &&&Resource| (schemas::list_name(row), schemas::list(row));
+    let list = |row: &&Resource| (schemas::list_name(row), schemas::list(row));
     let mut components: Map<String, Tree> =
         types.into_iter().filter_map(kinds::type_named).map(|ty| (ty.name.to_owned(), schemas::of_type(ty, schemas::Style::V3))).collect();
-    components.extend(rows.iter().filter(of_version).filter(|row| row.stored).map(list));
+    components.extend(rows_here.iter().filter(|row| row.stored).map(list));
     Some(json!({
         "openapi": "3.0.0",
         "info": {"title": "Kubernetes", "version": "v1.36.0"},

@@ -25,7 +25,7 @@ impl Style {
 /// The structure that a shape is made of, however deep.
 pub(super) fn structure(shape: Shape) -> Option<&'static Type> {
     match shape {
-        Shape::Object(ty) => Some(ty),
+        Shape::Object(ty) | Shape::ObjectOrBool(ty) | Shape::ObjectOrList(ty) | Shape::ObjectOrStrings(ty) => Some(ty),
         Shape::List(item) | Shape::Map(item) => structure(*item),
         _ => None,
     }
@@ -119,6 +119,8 @@ fn of_shape(shape: Shape, style: Style) -> Tree {
         Shape::IntOrString if style == Style::V3 => json!({"format": "int-or-string", "oneOf": [{"type": "integer"}, {"type": "string"}]}),
         Shape::IntOrString => json!({"type": "string", "format": "int-or-string"}),
         Shape::Any => json!({"type": "object"}),
+        // What may be one of two things cannot be said in version 2, so both leave it open.
+        Shape::ObjectOrBool(_) | Shape::ObjectOrList(_) | Shape::ObjectOrStrings(_) => json!({}),
         Shape::Object(ty) => style.reference(ty.name),
         Shape::List(item) => json!({"type": "array", "items": of_shape(*item, style)}),
         Shape::Map(item) => json!({"type": "object", "additionalProperties": of_shape(*item, style)}),
