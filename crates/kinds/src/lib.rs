@@ -14,6 +14,7 @@ pub mod json;
 mod lookup;
 pub mod names;
 pub mod patch;
+pub mod protobuf;
 pub mod quantity;
 pub mod selector;
 pub mod status;

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use kinds::facts::{Resource, Subresource, Type};
 use kinds::json::TypeMeta;
 use kinds::status::Status;
-use kinds::{Tree, json};
+use kinds::{Tree, json, yaml};
 use serde_json::Value;
 
 use crate::request::{Body, BodyForm, Decoded, FieldValidation, Refusal};
@@ -105,7 +105,8 @@ pub(crate) fn judge(decoded: Decoded, validation: FieldValidation, refuse: impl 
 fn read(body: &Body, expected: Expected) -> Result<(Tree, Vec<String>), String> {
     let decoded = match body.form {
         BodyForm::Json => json::decode(&body.bytes, expected.ty).map_err(|error| error.to_string())?,
-        BodyForm::Yaml | BodyForm::Protobuf => return Err(format!("bodies in {:?} are not read yet", body.form)),
+        BodyForm::Yaml => yaml::decode(&body.bytes, expected.ty).map_err(|error| error.to_string())?,
+        BodyForm::Protobuf => return Err(format!("bodies in {:?} are not read yet", body.form)),
     };
     Ok((object_or_empty(decoded.tree), decoded.warnings))
 }
@@ -119,7 +120,8 @@ fn object_or_empty(tree: Tree) -> Tree {
 fn type_meta(body: &Body, expected: Expected) -> Result<(String, String), Refusal> {
     let found = match body.form {
         BodyForm::Json => json::peek_type_meta(&body.bytes).map_err(|error| error.to_string()),
-        BodyForm::Yaml | BodyForm::Protobuf => Err(format!("bodies in {:?} are not read yet", body.form)),
+        BodyForm::Yaml => yaml::to_json(&body.bytes).and_then(|(json, _)| json::peek_type_meta(&json)).map_err(|error| error.to_string()),
+        BodyForm::Protobuf => Err(format!("bodies in {:?} are not read yet", body.form)),
     };
     let unrecognized = |why: &str| -> Refusal {
         Status::bad_request(format!("the object provided is unrecognized (must be of type {}): {why} ({})", expected.kind, excerpt(body)))

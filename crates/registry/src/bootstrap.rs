@@ -56,7 +56,7 @@ impl Registry {
             members.insert("apiVersion".to_owned(), target.resource.api_version().into());
         }
         let write = WriteOptions { field_manager: "exeunt".to_owned(), ..WriteOptions::default() };
-        let own = |object: &mut Tree| crate::managers::created(object, &target, "", &write);
+        let own = |object: &mut Tree| crate::managers::created(object, &target, &write);
         // The rules would refuse names that only the system may use, so they are not asked.
         let draft = self.unchecked_draft(&self.store().snapshot(), &target, object, own)?;
         let made = self.commit(|txn| self.store_draft(txn, &target, &draft)).await;

@@ -50,7 +50,7 @@ impl Registry {
         dry_run: bool,
     ) -> Result<(Bytes, Vec<String>), Refusal> {
         self.await_default_account(target, &object).await;
-        let draft = self.draft(&self.store().snapshot(), target, object, |object| managers::created(object, target, "", write))?;
+        let draft = self.draft(&self.store().snapshot(), target, object, |object| managers::created(object, target, write))?;
         let json = self.commit_or_rehearse(dry_run, |txn| self.store_draft(txn, target, &draft)).await?;
         let json = if dry_run { record::without_revision(target.stored, &json) } else { json };
         Ok((json, draft.warnings))
@@ -58,13 +58,7 @@ impl Registry {
 
     /// Everything that can be done about a new object before its name is claimed. `own` notes who
     /// owns its fields.
-    pub(crate) fn draft(
-        &self,
-        view: &impl View,
-        target: &Target,
-        object: Tree,
-        own: impl FnOnce(&mut Tree) -> Result<(), Refusal>,
-    ) -> Result<Draft, Refusal> {
+    pub(crate) fn draft(&self, view: &impl View, target: &Target, object: Tree, own: impl FnOnce(&mut Tree)) -> Result<Draft, Refusal> {
         let mut draft = self.unchecked_draft(view, target, object, own)?;
         let (object, context) = (&draft.object, self.context(target, ""));
         let faults = target.rules.validate_create(&context, object);
@@ -86,11 +80,13 @@ impl Registry {
         view: &impl View,
         target: &Target,
         mut object: Tree,
-        own: impl FnOnce(&mut Tree) -> Result<(), Refusal>,
+        own: impl FnOnce(&mut Tree),
     ) -> Result<Draft, Refusal> {
         check_place(target, &mut object)?;
         forget_system_fields(&mut object);
         target.rules.default(&mut object);
+        // What the server adds from here on belongs to nobody.
+        own(&mut object);
         admission::namespace::check(view, &target.clone().at(target.namespace.clone(), object::shown_name(&object)))?;
         admission::mutate(self, view, target, &mut object)?;
         let generated = self.name(&mut object);
@@ -98,7 +94,6 @@ impl Registry {
         meta.insert("uid".to_owned(), self.entropy().uid().into());
         meta.insert("creationTimestamp".to_owned(), object::wire_time(target.now).into());
         target.rules.prepare_create(&self.context(target, ""), &mut object);
-        own(&mut object)?;
         Ok(Draft { object, warnings: Vec::new(), generated })
     }
 

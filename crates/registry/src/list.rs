@@ -5,7 +5,6 @@
 
 use std::sync::Arc;
 
-use bytes::{BufMut, Bytes, BytesMut};
 use kinds::Tree;
 use kinds::status::{FieldError, ListMeta, Status};
 use store::{Compacted, Record, Revision, Snapshot};
@@ -67,43 +66,12 @@ impl Registry {
         )
     }
 
-    /// A list of these records. The kind of an item is the list's, so items do not repeat it.
+    /// A list of these records, each as it is stored.
     pub(crate) fn render_list(&self, target: &Target, metadata: ListMeta, records: &[Arc<Record>]) -> Reply {
         let resource = target.resource;
-        let mut all = BytesMut::with_capacity(records.iter().map(|record| record.value.len()).sum());
-        let mut ends = Vec::with_capacity(records.len());
-        for record in records {
-            let object = self.present(target, &record.value);
-            append_without_type(&mut all, &object);
-            ends.push(all.len());
-        }
-        let all = all.freeze();
-        let starts = std::iter::once(0).chain(ends.iter().copied());
-        let items = starts.zip(&ends).map(|(start, end)| all.slice(start..*end)).collect();
+        let items = records.iter().map(|record| self.present(target, &record.value)).collect();
         Reply::List { kind: format!("{}List", resource.kind), api_version: resource.api_version(), metadata, items }
     }
-}
-
-/// An object without the `kind` and `apiVersion` with which its bytes begin.
-fn append_without_type(out: &mut BytesMut, object: &Bytes) {
-    out.put_u8(b'{');
-    out.put_slice(object.get(type_length(object)..).unwrap_or_default());
-}
-
-/// How long `{"kind":"…","apiVersion":"…",` is; 1 when the object does not begin so. Neither text can
-/// hold a quote: they come from the table.
-fn type_length(object: &[u8]) -> usize {
-    fn member(rest: &[u8], name: &[u8]) -> Option<usize> {
-        let value = rest.strip_prefix(name)?;
-        let quote = value.iter().position(|&letter| letter == b'"')?;
-        let comma = usize::from(value.get(quote + 1) == Some(&b','));
-        Some(name.len() + quote + 1 + comma)
-    }
-    let mut length = 1;
-    for name in [&b"\"kind\":\""[..], &b"\"apiVersion\":\""[..]] {
-        length += object.get(length..).and_then(|rest| member(rest, name)).unwrap_or(0);
-    }
-    length
 }
 
 /// One page, and the metadata that tells whether there is more.
@@ -166,21 +134,4 @@ fn check_list(options: &ListOptions) -> Result<(), Refusal> {
         faults.push(FieldError::forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list"));
     }
     if faults.is_empty() { Ok(()) } else { Err(options::invalid("ListOptions", &faults)) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn items_lose_only_their_own_type() {
-        let check = |object: &'static str, expected: &str| {
-            let mut out = BytesMut::new();
-            append_without_type(&mut out, &Bytes::from_static(object.as_bytes()));
-            assert_eq!(std::str::from_utf8(&out).expect("text"), expected);
-        };
-        check(r#"{"kind":"A","apiVersion":"v1","metadata":{"kind":"x"}}"#, r#"{"metadata":{"kind":"x"}}"#);
-        check(r#"{"metadata":{}}"#, r#"{"metadata":{}}"#);
-        check(r#"{"kind":"A","apiVersion":"v1"}"#, "{}");
-    }
 }

@@ -1,23 +1,43 @@
 //! Who owns which field: `metadata.managedFields` of ordinary writes. The bookkeeping itself is in
-//! `kinds::apply`; this file says when it is kept.
+//! `kinds::apply`; this file says who writes, and when it is noted.
 
 use kinds::Tree;
+use kinds::apply::{Writer, update_managers};
+use serde_json::{Map, Value};
 
-use crate::request::{Refusal, WriteOptions};
+use crate::object;
+use crate::request::WriteOptions;
 use crate::target::Target;
 use crate::tree;
 use crate::update::Change;
 
+/// The manager of a client that has no name.
+const NAMELESS: &str = "unknown";
+
 /// Notes the owner of a new object's fields.
-pub(crate) fn created(object: &mut Tree, target: &Target, subresource: &str, write: &WriteOptions) -> Result<(), Refusal> {
-    let _ = (target, subresource, write);
-    tree::take(object, &["metadata", "managedFields"]);
-    Ok(())
+pub(crate) fn created(object: &mut Tree, target: &Target, write: &WriteOptions) {
+    let nothing = Value::Object(Map::new());
+    // A new object's status is dropped before it is stored, so that nobody owns any of it.
+    let status = target.resource.subresource("status").and_then(|_| tree::take(object, &["status"]));
+    note(object, &nothing, target, "", write);
+    if let Some(status) = status {
+        tree::put(object, &["status"], status);
+    }
 }
 
 /// Notes the owner of the fields that a change has changed.
-pub(crate) fn updated(new: &mut Tree, old: &Tree, change: &Change<'_>) -> Result<(), Refusal> {
-    let _ = change;
-    tree::carry(old, new, &["metadata", "managedFields"]);
-    Ok(())
+pub(crate) fn updated(new: &mut Tree, old: &Tree, change: &Change<'_>) {
+    note(new, old, change.target, change.owned_as, change.write);
+}
+
+fn note(new: &mut Tree, old: &Tree, target: &Target, subresource: &str, write: &WriteOptions) {
+    let manager = if write.field_manager.is_empty() { NAMELESS } else { &write.field_manager };
+    let (api_version, now) = (target.resource.api_version(), object::wire_time(target.now));
+    let writer = Writer { manager, api_version: &api_version, subresource, now: &now };
+    match update_managers(old, new, Some(target.stored.ty), &writer) {
+        Value::Null => {
+            tree::take(new, &["metadata", "managedFields"]);
+        }
+        managers => tree::put(new, &["metadata", "managedFields"], managers),
+    }
 }

@@ -5,6 +5,7 @@
 use kinds::Tree;
 use kinds::json::{self, TypeMeta};
 use kinds::status::{FieldError, GroupResource, Status};
+use kinds::yaml;
 
 use crate::request::{Body, BodyForm, DeleteOptions, DeleteRequest, Refusal, WriteOptions};
 use crate::tree;
@@ -63,12 +64,13 @@ pub(crate) fn validate_delete(options: &DeleteOptions) -> Result<(), Refusal> {
 
 fn decode(body: &Body) -> Result<DeleteOptions, Refusal> {
     let refuse = |why: String| -> Refusal { Status::bad_request(why).into() };
-    let TypeMeta { api_version, kind } = match body.form {
-        BodyForm::Json => {
-            json::peek_type_meta(&body.bytes).map_err(|error| refuse(format!("couldn't get version/kind; json parse error: {error}")))?
-        }
-        BodyForm::Yaml | BodyForm::Protobuf => return Err(refuse(format!("bodies in {:?} are not read yet", body.form))),
+    let bytes = match body.form {
+        BodyForm::Json => body.bytes.clone(),
+        BodyForm::Yaml => yaml::to_json(&body.bytes).map_err(|error| refuse(error.to_string()))?.0.into(),
+        BodyForm::Protobuf => return Err(refuse(format!("bodies in {:?} are not read yet", body.form))),
     };
+    let TypeMeta { api_version, kind } =
+        json::peek_type_meta(&bytes).map_err(|error| refuse(format!("couldn't get version/kind; json parse error: {error}")))?;
     if !kind.is_empty() && kind != "DeleteOptions" {
         let version = if api_version.is_empty() { "v1" } else { &api_version };
         return Err(refuse(format!("no kind {kind:?} is registered for version {version:?} in scheme {META_SCHEME:?}")));
@@ -76,10 +78,7 @@ fn decode(body: &Body) -> Result<DeleteOptions, Refusal> {
     let Some(ty) = kinds::type_named("io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions") else {
         return Err(Status::internal("the table has no DeleteOptions").into());
     };
-    let tree = match body.form {
-        BodyForm::Json => json::decode(&body.bytes, ty).map_err(|error| refuse(error.to_string()))?.tree,
-        BodyForm::Yaml | BodyForm::Protobuf => return Err(refuse(format!("bodies in {:?} are not read yet", body.form))),
-    };
+    let tree = json::decode(&bytes, ty).map_err(|error| refuse(error.to_string()))?.tree;
     Ok(of_tree(&tree))
 }
 

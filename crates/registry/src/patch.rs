@@ -1,6 +1,8 @@
 //! PATCH in its four languages: the patch is read before the commit, and applied inside it to the
 //! object as it is then, so that it meets a conflict only when it names a version itself.
 
+mod apply;
+
 use bytes::Bytes;
 use kinds::patch::PatchError;
 use kinds::status::{Details, FieldError, GroupResource, Status};
@@ -25,7 +27,7 @@ impl Patch {
     pub(crate) fn parse(kind: PatchKind, bytes: &Bytes, write: &WriteOptions) -> Result<Self, Refusal> {
         check_options(kind, write)?;
         if kind == PatchKind::Apply {
-            return Err(Status::failure(415, "UnsupportedMediaType", "apply is not served for this resource", None).into());
+            return Err(Status::failure(415, "UnsupportedMediaType", "this path takes no apply patches", None).into());
         }
         let tree = patch::decode(bytes).map_err(|error| refusal(&error))?;
         Ok(Self { kind, tree, warnings: Vec::new() })
@@ -53,6 +55,10 @@ impl Registry {
         bytes: Bytes,
         write: WriteOptions,
     ) -> Result<Reply, Refusal> {
+        if kind == PatchKind::Apply {
+            check_options(kind, &write)?;
+            return self.apply(target, subresource, bytes, write).await;
+        }
         let dry_run = options::dry_run(&write, "PatchOptions")?;
         let patch = Patch::parse(kind, &bytes, &write)?;
         let change = Change { target: &target, subresource, owned_as: subresource, write: &write, origin: Origin::Patch };

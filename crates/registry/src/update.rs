@@ -100,8 +100,8 @@ impl Registry {
         }
         object::meta(&mut object).remove("resourceVersion");
         let draft = self.draft(txn, target, object, |object| match change.origin {
-            Origin::Apply => Ok(()),
-            Origin::Put | Origin::Patch => managers::created(object, target, "", write),
+            Origin::Apply => {}
+            Origin::Put | Origin::Patch => managers::created(object, target, write),
         })?;
         let json = self.store_draft(txn, target, &draft)?;
         let json = if dry_run { record::without_revision(target.stored, &json) } else { json };
@@ -126,7 +126,7 @@ impl Registry {
         rules.default(&mut new);
         rules.prepare_update(&context, &mut new, &old);
         if change.origin != Origin::Apply {
-            managers::updated(&mut new, &old, change)?;
+            managers::updated(&mut new, &old, change);
         }
         let faults = rules.validate_update(&context, &new, &old);
         if !faults.is_empty() {

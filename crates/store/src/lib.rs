@@ -51,6 +51,7 @@ mod engine;
 mod feed;
 mod history;
 mod record;
+mod shared;
 mod snapshot;
 mod state;
 mod store;

@@ -1,27 +1,24 @@
-//! The store itself: its three locks, and what is done under which.
+//! The store as its users hold it: opening, reading, committing, watching, closing.
 //!
-//! Commits go through the head, reads through the visible state, watches through the feed; see the
-//! crate's header for the protocol that keeps them together.
+//! What it does is done by what it shares with its writer and its watches, see
+//! `Shared`; here is what they may ask for, and what they are promised.
 
 use std::fmt;
 use std::path::Path;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
-
-use tokio::sync::oneshot;
 
 use crate::engine::disk::DiskEngine;
 use crate::engine::memory::MemoryEngine;
 use crate::engine::{Engine, EngineError, OpenError};
-use crate::feed::Feed;
-use crate::history::{Compacted, History};
-use crate::record::{Event, Memo, Record, Revision};
+use crate::history::Compacted;
+use crate::record::{Memo, Record, Revision};
+use crate::shared::{Applied, Shared, Status};
 use crate::snapshot::Snapshot;
 use crate::state::State;
 use crate::txn::{Txn, Unstorable};
 use crate::watch::Watch;
-use crate::writer::{self, Durable, Pending};
+use crate::writer;
 
 /// The most events in the history. At a thousand writes a second it is three minutes, enough to
 /// fetch a list page by page or to come back after a broken connection.
@@ -30,10 +27,6 @@ const HISTORY_EVENTS: usize = 200_000;
 /// The most memory the history may hold, by its own estimate: what limits it when objects are
 /// large, so that a server which is idle again does not keep hundreds of MiB.
 const HISTORY_BYTES: usize = 64 * 1024 * 1024;
-
-/// The most bytes that may wait for the engine. It is some seconds of a disk's throughput: when a
-/// sync hangs, new commits are refused before memory runs out.
-const PENDING_BYTES: usize = 64 * 1024 * 1024;
 
 /// How much a store keeps beside its newest state.
 #[derive(Clone, Copy, Debug)]
@@ -96,46 +89,6 @@ struct Handle {
     writer: Option<JoinHandle<()>>,
 }
 
-/// What the store shares with its writer and its watches.
-pub(crate) struct Shared {
-    head: Mutex<Head>,
-    work: Condvar,
-    feed: Mutex<Feed>,
-    visible: RwLock<State>,
-    /// The revision up to which the feed is complete.
-    fed: tokio::sync::watch::Sender<Revision>,
-    ended: tokio::sync::watch::Sender<bool>,
-}
-
-/// The newest applied state, and what is on its way to the engine.
-pub(crate) struct Head {
-    pub(crate) state: State,
-    pub(crate) pending: Vec<Pending>,
-    pub(crate) pending_bytes: usize,
-    /// The writer wants to be woken when so many commits wait.
-    pub(crate) wake_at: usize,
-    pub(crate) status: Status,
-    /// The engine, when the committer calls it; otherwise the writer's thread has it.
-    inline: Option<Box<dyn Engine>>,
-}
-
-/// Whether commits are accepted.
-#[derive(Clone, Debug)]
-pub(crate) enum Status {
-    /// Yes. Ends with `close` or the first failure.
-    Open,
-    /// Not any more. Final.
-    Closed,
-    /// Never again. Final.
-    Failed(Arc<EngineError>),
-}
-
-/// What was decided under the head's lock, and what to wait for before it may be told.
-struct Applied<T, E> {
-    outcome: Result<Committed<T>, E>,
-    durable: Option<Durable>,
-}
-
 impl Store {
     /// An empty store that forgets everything when it is dropped. Commits run inside the caller's
     /// call, with no thread, so that it works in virtual time.
@@ -190,19 +143,7 @@ impl Store {
     }
 
     fn new(state: State, inline: Option<Box<dyn Engine>>, options: Options) -> Self {
-        let revision = state.revision;
-        let history = History::starting_at(revision, options.history_events, options.history_bytes);
-        let visible = RwLock::new(state.clone());
-        let head = Head { state, pending: Vec::new(), pending_bytes: 0, wake_at: 1, status: Status::Open, inline };
-        let shared = Shared {
-            head: Mutex::new(head),
-            work: Condvar::new(),
-            feed: Mutex::new(Feed::new(history)),
-            visible,
-            fed: tokio::sync::watch::Sender::new(revision),
-            ended: tokio::sync::watch::Sender::new(false),
-        };
-        Self { handle: Arc::new(Handle { shared: Arc::new(shared), writer: None }) }
+        Self { handle: Arc::new(Handle { shared: Arc::new(Shared::new(state, inline, options)), writer: None }) }
     }
 
     /// The revision of the newest write that can be read.
@@ -334,156 +275,6 @@ impl Store {
     }
 }
 
-impl Shared {
-    pub(crate) fn head(&self) -> MutexGuard<'_, Head> {
-        // A closure that panics leaves the head as it was: it works on a copy.
-        self.head.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn wait_for_work<'a>(&self, head: MutexGuard<'a, Head>) -> MutexGuard<'a, Head> {
-        self.work.wait(head).unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn wait_for_work_at_most<'a>(&self, head: MutexGuard<'a, Head>, time: Duration) -> MutexGuard<'a, Head> {
-        self.work.wait_timeout(head, time).unwrap_or_else(PoisonError::into_inner).0
-    }
-
-    fn feed(&self) -> MutexGuard<'_, Feed> {
-        self.feed.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn visible(&self) -> RwLockReadGuard<'_, State> {
-        self.visible.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn fed(&self) -> Revision {
-        *self.fed.borrow()
-    }
-
-    pub(crate) fn compacted_error(&self, requested: Revision) -> Compacted {
-        self.feed().history.compacted(requested)
-    }
-
-    pub(crate) fn leave(&self, prefix: &str) {
-        self.feed().leave(prefix);
-    }
-
-    fn apply<T, E>(&self, decide: &mut dyn FnMut(&mut Txn) -> Result<T, E>) -> Result<Applied<T, E>, CommitError<E>> {
-        let mut head = self.head();
-        head.check_open()?;
-        let mut txn = Txn::new(head.state.clone());
-        let (outcome, state, events) = match decide(&mut txn) {
-            Err(refusal) => (Err(refusal), None, Vec::new()),
-            Ok(value) => {
-                let (state, events) = txn.finish().map_err(CommitError::Unstorable)?;
-                (Ok(Committed { value, revision: state.revision }), Some(state), events)
-            }
-        };
-        let durable = match state {
-            Some(state) if !events.is_empty() => self.submit(&mut head, state, events).map_err(CommitError::Failed)?,
-            _ if self.fed() >= head.state.revision => None,
-            _ => Some(self.enqueue(&mut head, Vec::new())),
-        };
-        Ok(Applied { outcome, durable })
-    }
-
-    /// Makes `state` the head and its events durable, now or by way of the writer.
-    fn submit(&self, head: &mut Head, state: State, events: Vec<Arc<Event>>) -> Result<Option<Durable>, Arc<EngineError>> {
-        let Some(engine) = &mut head.inline else {
-            head.state = state;
-            return Ok(Some(self.enqueue(head, events)));
-        };
-        if let Err(error) = writer::append(&mut **engine, &state, &events) {
-            let error = Arc::new(error);
-            head.fail(&error);
-            return Err(error);
-        }
-        head.state = state.clone();
-        self.publish(state, events);
-        Ok(None)
-    }
-
-    fn enqueue(&self, head: &mut Head, events: Vec<Arc<Event>>) -> Durable {
-        let (done, durable) = oneshot::channel();
-        head.pending_bytes += events.iter().map(|event| event.record.value.len()).sum::<usize>();
-        head.pending.push(Pending { events, done });
-        if head.pending.len() >= head.wake_at {
-            self.work.notify_one();
-        }
-        durable
-    }
-
-    /// Lets everyone see `state`, to which `events` lead.
-    pub(crate) fn publish(&self, state: State, events: Vec<Arc<Event>>) {
-        let revision = state.revision;
-        let (concerned, old) = {
-            let mut feed = self.feed();
-            let old = std::mem::replace(&mut *self.visible.write().unwrap_or_else(PoisonError::into_inner), state.clone());
-            let concerned = feed.append(events, &state);
-            self.fed.send_replace(revision);
-            (concerned, old)
-        };
-        concerned.iter().for_each(|group| group.ring());
-        // Last, because it may be the last owner of many records.
-        drop(old);
-    }
-
-    pub(crate) fn fail(&self, error: &Arc<EngineError>) {
-        self.head().fail(error);
-    }
-
-    fn begin_close(&self) {
-        let mut head = self.head();
-        let failed = matches!(head.status, Status::Failed(_));
-        if !failed {
-            head.status = Status::Closed;
-        }
-        self.work.notify_one();
-        let inline = head.inline.take();
-        drop(head);
-        if inline.is_some() {
-            drop(inline);
-            self.end();
-        } else if failed {
-            self.end_watches();
-        }
-    }
-
-    /// The engine is closed. Nothing will follow; but if it was closed because it failed, the
-    /// watches stay, as the reads do, until somebody closes the store.
-    pub(crate) fn end(&self) {
-        if matches!(self.head().status, Status::Closed) {
-            self.end_watches();
-        }
-        self.ended.send_replace(true);
-    }
-
-    fn end_watches(&self) {
-        let groups = self.feed().close();
-        groups.iter().for_each(|group| group.ring());
-    }
-}
-
-impl Head {
-    fn check_open<E>(&self) -> Result<(), CommitError<E>> {
-        match &self.status {
-            Status::Open if self.pending_bytes > PENDING_BYTES => Err(CommitError::Busy),
-            Status::Open => Ok(()),
-            Status::Closed => Err(CommitError::Closed(Closed)),
-            Status::Failed(error) => Err(CommitError::Failed(Arc::clone(error))),
-        }
-    }
-
-    /// Refuses everything from now on, and everyone who waits.
-    fn fail(&mut self, error: &Arc<EngineError>) {
-        tracing::error!(error = &**error as &dyn std::error::Error, "the storage engine failed; nothing more is accepted");
-        self.status = Status::Failed(Arc::clone(error));
-        for pending in self.pending.drain(..) {
-            let _ = pending.done.send(Err(Arc::clone(error)));
-        }
-    }
-}
-
 impl Drop for Handle {
     fn drop(&mut self) {
         self.shared.begin_close();
@@ -499,12 +290,6 @@ impl Drop for Handle {
 impl fmt::Debug for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Store").field("revision", &self.revision()).finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for Shared {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shared").field("fed", &self.fed()).finish_non_exhaustive()
     }
 }
 

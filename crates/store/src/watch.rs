@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::feed::Group;
 use crate::history::Compacted;
 use crate::record::{Event, Revision};
-use crate::store::Shared;
+use crate::shared::Shared;
 
 /// The most events that one call hands out, so that a watch which starts far back does not copy
 /// the whole history at once.

@@ -19,8 +19,8 @@ use tokio::time::Instant;
 
 use crate::engine::{Batch, Engine, EngineError, Write};
 use crate::record::Event;
+use crate::shared::{Head, Shared, Status};
 use crate::state::State;
-use crate::store::{Head, Shared, Status};
 
 /// What a committer waits for: that its commit is durable, or that nobody knows.
 pub(crate) type Durable = oneshot::Receiver<Result<(), Arc<EngineError>>>;

@@ -38,7 +38,7 @@ pub(crate) static API_RESOURCE: Type = Type {
         Field { name: "group", number: 8, shape: Shape::String, ..Field::BLANK },
         Field { name: "version", number: 9, shape: Shape::String, ..Field::BLANK },
         Field { name: "kind", number: 3, shape: Shape::String, required: true, always: true, ..Field::BLANK },
-        Field { name: "verbs", number: 4, shape: Shape::List(&Shape::String), required: true, always: true, ..Field::BLANK },
+        Field { name: "verbs", number: 1, shape: Shape::List(&Shape::String), within: &[4], required: true, always: true, ..Field::BLANK },
         Field { name: "shortNames", number: 5, shape: Shape::List(&Shape::String), ..Field::BLANK },
         Field { name: "categories", number: 7, shape: Shape::List(&Shape::String), ..Field::BLANK },
         Field { name: "storageVersionHash", number: 10, shape: Shape::String, ..Field::BLANK },

@@ -104,25 +104,29 @@ impl Writer {
     }
 
     fn object(&mut self, members: &serde_json::Map<String, Tree>, ty: &'static Type) {
-        let mut first = true;
+        let (mut first, mut known) = (true, 0);
         self.open(b'{');
         for field in ty.fields {
-            match members.get(field.name) {
+            let member = members.get(field.name);
+            known += usize::from(member.is_some());
+            match member {
                 Some(member) if !left_out(member, field) => {
                     self.key(field.name, &mut first);
                     self.value(member, &field.shape);
                 }
                 _ if field.always => {
                     self.key(field.name, &mut first);
-                    self.absent(&field.shape);
+                    self.absent(field);
                 }
                 _ => {}
             }
         }
         // What the type does not know stands last: parts of custom objects that share its types.
-        for (name, member) in members.iter().filter(|(name, _)| ty.field(name).is_none()) {
-            self.key(name, &mut first);
-            self.any(member);
+        if known < members.len() {
+            for (name, member) in members.iter().filter(|(name, _)| ty.field(name).is_none()) {
+                self.key(name, &mut first);
+                self.any(member);
+            }
         }
         self.close(b'}', first);
     }
@@ -148,8 +152,10 @@ impl Writer {
     }
 
     /// What stands for a member that is always written and not there.
-    fn absent(&mut self, shape: &Shape) {
-        match shape {
+    fn absent(&mut self, field: &Field) {
+        match &field.shape {
+            // A pointer to nothing.
+            _ if field.optional => self.push("null"),
             Shape::String => self.push("\"\""),
             Shape::Bool => self.push("false"),
             Shape::Int32 | Shape::Int64 | Shape::Float64 | Shape::IntOrString => self.push("0"),

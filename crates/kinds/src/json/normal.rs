@@ -128,6 +128,7 @@ fn same(one: &Tree, other: &Tree, shape: &Shape) -> bool {
             one.len() == other.len()
                 && one.iter().zip(other).all(|((one_key, one), (other_key, other))| one_key == other_key && same(one, other, inner))
         }
+        (Shape::Float64, Tree::Number(one), Tree::Number(other)) => one.as_f64() == other.as_f64(),
         _ => one == other,
     }
 }
@@ -141,8 +142,12 @@ fn means_nothing(tree: &Tree, field: &crate::facts::Field) -> bool {
         (Tree::Object(members), Shape::Object(ty)) => {
             !field.optional && members.iter().all(|(name, member)| ty.field(name).is_none_or(|field| means_nothing(member, field)))
         }
+        (Tree::String(text), Shape::Quantity) => !field.optional && text == "0",
+        (Tree::String(_), Shape::IntOrString) => false,
         (Tree::String(text), _) => !field.optional && text.is_empty(),
-        (Tree::Number(number), Shape::Int32 | Shape::Int64 | Shape::Float64) => !field.optional && number.as_f64() == Some(0.0),
+        (Tree::Number(number), Shape::Int32 | Shape::Int64 | Shape::Float64 | Shape::IntOrString) => {
+            !field.optional && number.as_f64() == Some(0.0)
+        }
         (Tree::Bool(value), Shape::Bool) => !field.optional && !value,
         _ => false,
     }

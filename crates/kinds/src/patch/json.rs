@@ -6,9 +6,14 @@
 
 use super::{OPERATION_LIMIT, PatchError, go};
 use crate::Tree;
+use crate::json::MAX_DEPTH;
 
 /// Bytes that the `copy` operations of one patch may add: a few of them could double an object each.
 const COPY_LIMIT_BYTES: usize = 3 * 1024 * 1024;
+
+/// Values that one patch may walk through to see how deep they are: ten thousand moves of a large
+/// value would take seconds otherwise.
+const VISIT_LIMIT: usize = 5_000_000;
 
 /// Applies a JSON patch; all of it or, on any error, nothing.
 pub fn json(document: Tree, patch: Tree) -> Result<Tree, PatchError> {
@@ -22,9 +27,9 @@ pub fn json(document: Tree, patch: Tree) -> Result<Tree, PatchError> {
         return Err(PatchError::TooManyOperations(operations.len()));
     }
     let mut document = document;
-    let mut copied_bytes = 0;
+    let mut spent = Spent::default();
     for operation in operations {
-        operation.apply(&mut document, &mut copied_bytes).map_err(PatchError::Rejected)?;
+        operation.apply(&mut document, &mut spent).map_err(PatchError::Rejected)?;
     }
     Ok(document)
 }
@@ -56,26 +61,26 @@ impl Operation {
         Ok(Self { op, path, from, value: members.remove("value") })
     }
 
-    fn apply(self, document: &mut Tree, copied_bytes: &mut usize) -> Result<(), String> {
+    fn apply(self, document: &mut Tree, spent: &mut Spent) -> Result<(), String> {
         let op = self.op.as_deref().unwrap_or("unknown");
         let path = self.path.as_deref().ok_or_else(|| format!("{op} operation without a path"))?;
         let from = || self.from.as_deref().ok_or_else(|| format!("{op} operation without a from"));
         let value = self.value.unwrap_or_default();
         match op {
-            "add" => add(document, path, value),
+            "add" => add(document, path, value, spent),
             "remove" => remove(document, path).map(|_| ()),
-            "replace" => replace(document, path, value),
+            "replace" => replace(document, path, value, spent),
             "move" => {
                 let value = remove(document, from()?)?;
-                add(document, path, value)
+                add(document, path, value, spent)
             }
             "copy" => {
                 let value = get(document, from()?)?.cloned().unwrap_or_default();
-                *copied_bytes += serde_json::to_string(&value).map_or(0, |text| text.len());
-                if *copied_bytes > COPY_LIMIT_BYTES {
+                spent.copied_bytes += serde_json::to_string(&value).map_or(0, |text| text.len());
+                if spent.copied_bytes > COPY_LIMIT_BYTES {
                     return Err(format!("copies of more than {COPY_LIMIT_BYTES} bytes"));
                 }
-                add(document, path, value)
+                add(document, path, value, spent)
             }
             "test" => match get(document, path)?.unwrap_or(&Tree::Null) == &value {
                 true => Ok(()),
@@ -86,7 +91,37 @@ impl Operation {
     }
 }
 
-fn add(document: &mut Tree, path: &str, value: Tree) -> Result<(), String> {
+/// What the operations of one patch have cost so far.
+#[derive(Default)]
+struct Spent {
+    copied_bytes: usize,
+    visits: usize,
+}
+
+impl Spent {
+    /// A document must stay as shallow as a body has to be: trees are walked by recursion, and
+    /// copies of a value into itself double its depth.
+    fn check_depth(&mut self, path: &str, value: &Tree) -> Result<(), String> {
+        let levels = path.split('/').count() + self.depth(value);
+        if levels > MAX_DEPTH || self.visits > VISIT_LIMIT {
+            return Err(format!("the value at {path} is nested too deeply or too large"));
+        }
+        Ok(())
+    }
+
+    /// Levels of a value. It is part of a document or patch, whose depth has been limited before.
+    fn depth(&mut self, tree: &Tree) -> usize {
+        self.visits += 1;
+        match tree {
+            Tree::Array(items) => 1 + items.iter().map(|item| self.depth(item)).max().unwrap_or(0),
+            Tree::Object(members) => 1 + members.values().map(|member| self.depth(member)).max().unwrap_or(0),
+            _ => 0,
+        }
+    }
+}
+
+fn add(document: &mut Tree, path: &str, value: Tree, spent: &mut Spent) -> Result<(), String> {
+    spent.check_depth(path, &value)?;
     match container(document, path)? {
         (Container::Object(members), key) => {
             members.insert(key, value);
@@ -100,7 +135,8 @@ fn add(document: &mut Tree, path: &str, value: Tree) -> Result<(), String> {
     Ok(())
 }
 
-fn replace(document: &mut Tree, path: &str, value: Tree) -> Result<(), String> {
+fn replace(document: &mut Tree, path: &str, value: Tree, spent: &mut Spent) -> Result<(), String> {
+    spent.check_depth(path, &value)?;
     match container(document, path)? {
         (Container::Object(members), key) => {
             members.insert(key, value);

@@ -235,10 +235,26 @@ fn json_patches_that_are_none_are_refused() {
 }
 
 #[test]
-fn doubling_copies_end_at_a_limit() {
-    let copies = (0..60).map(|_| json!({"op": "copy", "from": "/d", "path": "/d/-"}));
-    let error = json(json!({"d": ["x"]}), copies.collect()).unwrap_err();
-    assert!(matches!(error, PatchError::Rejected(why) if why.contains("copies")));
+fn a_json_patch_cannot_make_a_document_large_deep_or_slow() {
+    let why = |document: Tree, patch: Vec<Tree>| match json(document, Tree::Array(patch)) {
+        Err(PatchError::Rejected(why)) => why,
+        other => panic!("{other:?}"),
+    };
+    let long = "x".repeat(100_000);
+    let doubling = (0..60).map(|_| json!({"op": "copy", "from": "/d", "path": "/d/-"}));
+    assert!(why(json!({"d": [long]}), doubling.collect()).contains("copies"));
+    let nesting = (0..60).map(|_| json!({"op": "copy", "from": "/d", "path": format!("/d{}", "/0".repeat(60))}));
+    let mut deep = json!([[]]);
+    for _ in 0..100 {
+        deep = json!([deep]);
+    }
+    assert!(why(json!({"d": deep}), nesting.collect()).contains("nested"));
+    let wide: Tree = (0..2000).collect();
+    let moves = (0..5000).map(|index| match index % 2 {
+        0 => json!({"op": "move", "from": "/a", "path": "/b"}),
+        _ => json!({"op": "move", "from": "/b", "path": "/a"}),
+    });
+    assert!(why(json!({"a": wide}), moves.collect()).contains("large"));
 }
 
 #[test]
@@ -308,5 +324,76 @@ proptest! {
     #[test]
     fn bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..24), text in "[\\[\\]{}\":,a0\n ]{0,16}") {
         let _ = (decode(&bytes), decode(text.as_bytes()));
+    }
+}
+
+/// The recorded conversation "Strategic merge patch of metadata, strategy and conditions", with the real types.
+#[test]
+fn real_kinds_are_patched_as_a_real_server_patches_them() {
+    let deployment = crate::type_named("io.k8s.api.apps.v1.Deployment").unwrap();
+    let pod = crate::type_named("io.k8s.api.core.v1.Pod").unwrap();
+    let budget = crate::type_named("io.k8s.api.policy.v1.PodDisruptionBudget").unwrap();
+    let condition = |name: &str, status: &str| json!({"type": name, "status": status});
+    let finalizers = |list: &[&str]| json!({"metadata": {"finalizers": list}});
+    let conditions = |list: &[Tree]| json!({"status": {"conditions": list}});
+    let (a, b, c) = (condition("A", "True"), condition("B", "True"), condition("C", "True"));
+    let table = [
+        (deployment, finalizers(&["a.b/c", "d.e/f"]), finalizers(&["g.h/i"]), finalizers(&["g.h/i", "a.b/c", "d.e/f"])),
+        (
+            deployment,
+            finalizers(&["g.h/i", "a.b/c", "d.e/f"]),
+            json!({"metadata": {"$deleteFromPrimitiveList/finalizers": ["a.b/c"]}}),
+            finalizers(&["g.h/i", "d.e/f"]),
+        ),
+        (deployment, finalizers(&["a.b/c"]), json!({"metadata": {"finalizers": null}}), json!({"metadata": {}})),
+        (
+            deployment,
+            json!({"spec": {"strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1}}}}),
+            json!({"spec": {"strategy": {"type": "Recreate", "$retainKeys": ["type"]}}}),
+            json!({"spec": {"strategy": {"type": "Recreate"}}}),
+        ),
+        (
+            deployment,
+            json!({"spec": {"template": {"spec": {"containers": [{"name": "c", "image": "img"}]}}}}),
+            json!({"spec": {"template": {"spec": {"$setElementOrder/containers": [{"name": "c"}], "containers": [{"image": "img:2", "name": "c"}]}}}}),
+            json!({"spec": {"template": {"spec": {"containers": [{"name": "c", "image": "img:2"}]}}}}),
+        ),
+        (
+            pod,
+            conditions(&[a.clone(), b.clone()]),
+            json!({"status": {"conditions": [condition("B", "False"), c.clone()]}}),
+            conditions(&[a.clone(), condition("B", "False"), c.clone()]),
+        ),
+        (
+            pod,
+            conditions(&[a, b.clone(), c.clone()]),
+            json!({"status": {
+                "$setElementOrder/conditions": [{"type": "C"}, {"type": "A"}, {"type": "B"}],
+                "conditions": [{"type": "A", "$patch": "delete"}]
+            }}),
+            conditions(&[c, b.clone()]),
+        ),
+        (
+            pod,
+            json!({"metadata": {"ownerReferences": [{"uid": "1"}]}}),
+            json!({"metadata": {"ownerReferences": [{"uid": "2"}]}}),
+            json!({"metadata": {"ownerReferences": [{"uid": "2"}, {"uid": "1"}]}}),
+        ),
+        (
+            pod,
+            json!({"spec": {"tolerations": [{"key": "a"}]}}),
+            json!({"spec": {"tolerations": [{"key": "b"}]}}),
+            json!({"spec": {"tolerations": [{"key": "b"}]}}),
+        ),
+        (budget, conditions(std::slice::from_ref(&b)), conditions(&[condition("X", "True")]), conditions(&[condition("X", "True"), b])),
+        (
+            budget,
+            json!({"spec": {"selector": {"matchLabels": {"app": "none"}}}}),
+            json!({"spec": {"selector": {"matchLabels": {"more": "m"}}}}),
+            json!({"spec": {"selector": {"matchLabels": {"more": "m"}}}}),
+        ),
+    ];
+    for (ty, document, patch, expected) in table {
+        assert_eq!(strategic(document, patch.clone(), ty), Ok(expected), "{patch}");
     }
 }

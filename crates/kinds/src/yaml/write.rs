@@ -10,7 +10,7 @@ pub(super) fn document(tree: &Tree) -> String {
         Tree::Object(members) if !members.is_empty() => map(&mut out, members, 0, false),
         Tree::Array(items) if !items.is_empty() => list(&mut out, items, 0, false),
         other => {
-            leaf(&mut out, other, 0);
+            leaf(&mut out, other, 1);
             out.push('\n');
         }
     }

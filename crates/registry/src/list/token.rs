@@ -2,7 +2,8 @@
 //! at which the page before ended. It is text that clients do not look into, in upstream's form.
 
 use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::alphabet::URL_SAFE;
+use base64::engine::general_purpose::{GeneralPurpose, NO_PAD};
 use kinds::status::Status;
 use serde::{Deserialize, Serialize};
 use store::Revision;
@@ -10,6 +11,8 @@ use store::Revision;
 use crate::request::Refusal;
 
 const VERSION: &str = "meta.k8s.io/v1";
+/// Bits that no byte needs are not looked at, as in Go.
+const BASE64: GeneralPurpose = GeneralPurpose::new(&URL_SAFE, NO_PAD.with_decode_allow_trailing_bits(true));
 
 /// Where the next page begins.
 #[derive(Debug, PartialEq)]
@@ -35,13 +38,13 @@ pub(super) fn render(revision: Option<Revision>, last: &str, prefix: &str) -> St
     let revision = revision.map_or(-1, |revision| i64::try_from(revision.0).unwrap_or(i64::MAX));
     let start = format!("{}\0", last.strip_prefix(prefix).unwrap_or(last));
     let wire = Wire { version: VERSION.to_owned(), revision, start };
-    URL_SAFE_NO_PAD.encode(serde_json::to_string(&wire).unwrap_or_default())
+    BASE64.encode(serde_json::to_string(&wire).unwrap_or_default())
 }
 
 /// Reads a token; 400 for one that we did not make.
 pub(super) fn parse(text: &str, prefix: &str) -> Result<Token, Refusal> {
     let refuse = |why: &str| -> Refusal { Status::bad_request(format!("invalid continue token: continue key is not valid: {why}")).into() };
-    let bytes = URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).map_err(|_| refuse("illegal base64 data"))?;
+    let bytes = BASE64.decode(text.trim_end_matches('=')).map_err(|_| refuse("illegal base64 data"))?;
     let wire: Wire = serde_json::from_slice(&bytes).map_err(|_| refuse(&json_fault(&bytes)))?;
     if wire.version != VERSION {
         return Err(refuse(&format!("server does not recognize this encoded version {}", wire.version)));

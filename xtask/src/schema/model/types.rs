@@ -213,7 +213,11 @@ fn collect(
         let same = || fields.keys().find(|json| *json == name);
         let alike = || fields.keys().find(|json| plain(json) == plain(name));
         if let Some(json) = same().or_else(alike) {
-            places.insert(json.clone(), Place { number: field.number, within: within.to_vec(), order: *order });
+            let place = match list_in_message(facts, message, field).filter(|_| fields[json].array.is_some()) {
+                Some(items) => Place { number: items, within: [within, &[field.number]].concat(), order: *order },
+                None => Place { number: field.number, within: within.to_vec(), order: *order },
+            };
+            places.insert(json.clone(), place);
             continue;
         }
         let inner = full_name(package_of(message), &field.kind);
@@ -225,6 +229,14 @@ fn collect(
         collect(facts, &inner, fields, &deeper, order, places)?;
     }
     Ok(())
+}
+
+/// The number of the items when a list of JSON is a message that holds a list (`Verbs`).
+fn list_in_message(facts: &Facts, message: &str, field: &ProtoField) -> Option<u32> {
+    match facts.messages.get(&full_name(package_of(message), &field.kind))?.0.as_slice() {
+        [(name, items)] if !field.repeated && name == "items" && items.repeated => Some(items.number),
+        _ => None,
+    }
 }
 
 /// A name without the marks that protobuf cannot write, `$ref` and `x-kubernetes-list-type` too.

@@ -1,0 +1,146 @@
+//! A tree to a message, fields in the order of their numbers.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use jiff::Timestamp;
+
+use super::wire::Writer;
+use crate::Tree;
+use crate::facts::{Field, Shape, Type};
+
+pub(super) fn message(tree: &Tree, ty: &'static Type) -> Vec<u8> {
+    let mut out = Writer::default();
+    if let Tree::Object(members) = tree {
+        structure(&mut out, members, ty, &[]);
+    } else {
+        structure(&mut out, &serde_json::Map::new(), ty, &[]);
+    }
+    out.into_bytes()
+}
+
+/// Writes the fields that lie in the message `within` of the structure.
+fn structure(out: &mut Writer, members: &serde_json::Map<String, Tree>, ty: &'static Type, within: &[u32]) {
+    let depth = within.len();
+    let number = |field: &Field| field.within.get(depth).copied().unwrap_or(field.number);
+    let mut inside: Vec<&'static Field> = ty.fields.iter().filter(|field| field.number != 0 && field.within.starts_with(within)).collect();
+    inside.sort_by_key(|field| number(field));
+    let mut last = 0;
+    for field in inside {
+        if field.within.len() == depth {
+            member(out, field, members.get(field.name).filter(|member| !member.is_null()));
+        } else if number(field) != last {
+            // The first field of a message inside brings the others with it.
+            let mut inner = Writer::default();
+            structure(&mut inner, members, ty, &field.within[..=depth]);
+            out.bytes(number(field), &inner.into_bytes());
+        }
+        last = number(field);
+    }
+}
+
+fn member(out: &mut Writer, field: &Field, tree: Option<&Tree>) {
+    match (&field.shape, tree) {
+        (Shape::List(inner), Some(Tree::Array(items))) => {
+            for item in items {
+                value(out, field.number, inner, item);
+            }
+        }
+        (Shape::Map(inner), Some(Tree::Object(entries))) => {
+            for (key, entry) in entries {
+                let mut pair = Writer::default();
+                pair.text(1, key);
+                map_value(&mut pair, inner, entry);
+                out.bytes(field.number, &pair.into_bytes());
+            }
+        }
+        (Shape::List(_) | Shape::Map(_), _) => {}
+        (shape, Some(tree)) => value(out, field.number, shape, tree),
+        (Shape::Bytes, None) => {}
+        // What is not behind a pointer is always there.
+        (shape, None) if !field.optional => value(out, field.number, shape, &Tree::Null),
+        _ => {}
+    }
+}
+
+/// In a map a list is a message with items (`ExtraValue`).
+fn map_value(out: &mut Writer, shape: &Shape, tree: &Tree) {
+    match (shape, tree) {
+        (Shape::List(inner), Tree::Array(items)) => {
+            let mut list = Writer::default();
+            for item in items {
+                value(&mut list, 1, inner, item);
+            }
+            out.bytes(2, &list.into_bytes());
+        }
+        (Shape::List(_), _) => out.bytes(2, &[]),
+        _ => value(out, 2, shape, tree),
+    }
+}
+
+/// Writes one value; null is the zero of its shape.
+fn value(out: &mut Writer, number: u32, shape: &Shape, tree: &Tree) {
+    let text = || tree.as_str().unwrap_or_default();
+    match shape {
+        Shape::String | Shape::Duration => out.text(number, text()),
+        Shape::Bool => out.varint(number, u64::from(tree.as_bool().unwrap_or_default())),
+        Shape::Int32 | Shape::Int64 => out.varint(number, tree.as_i64().unwrap_or_default().cast_unsigned()),
+        Shape::Float64 => out.double(number, tree.as_f64().unwrap_or_default()),
+        Shape::Bytes => out.bytes(number, &STANDARD.decode(text()).unwrap_or_default()),
+        Shape::Time | Shape::MicroTime => out.bytes(number, &time(text())),
+        Shape::Quantity => {
+            let mut inner = Writer::default();
+            inner.text(1, tree.as_str().unwrap_or("0"));
+            out.bytes(number, &inner.into_bytes());
+        }
+        Shape::IntOrString => out.bytes(number, &int_or_string(tree)),
+        Shape::Any => {
+            let mut inner = Writer::default();
+            if !tree.is_null() {
+                inner.bytes(1, &crate::json::encode_untyped(tree));
+            }
+            out.bytes(number, &inner.into_bytes());
+        }
+        Shape::Object(ty) => out.bytes(number, &message(tree, ty)),
+        Shape::ObjectOrBool(ty) => {
+            let mut inner = Writer::default();
+            inner.varint(1, u64::from(tree.as_bool().unwrap_or(true)));
+            if tree.is_object() {
+                inner.bytes(2, &message(tree, ty));
+            }
+            out.bytes(number, &inner.into_bytes());
+        }
+        Shape::ObjectOrList(ty) => out.bytes(number, &either(tree, ty, &Shape::Object(ty))),
+        Shape::ObjectOrStrings(ty) => out.bytes(number, &either(tree, ty, &Shape::String)),
+        // Lists of lists do not exist in the API.
+        Shape::List(_) | Shape::Map(_) => {}
+    }
+}
+
+fn either(tree: &Tree, ty: &'static Type, item_shape: &Shape) -> Vec<u8> {
+    let mut inner = Writer::default();
+    match tree {
+        Tree::Array(items) => items.iter().for_each(|item| value(&mut inner, 2, item_shape, item)),
+        other => inner.bytes(1, &message(other, ty)),
+    }
+    inner.into_bytes()
+}
+
+fn int_or_string(tree: &Tree) -> Vec<u8> {
+    let mut inner = Writer::default();
+    inner.varint(1, u64::from(tree.is_string()));
+    inner.varint(2, tree.as_i64().unwrap_or_default().cast_unsigned());
+    inner.text(3, tree.as_str().unwrap_or_default());
+    inner.into_bytes()
+}
+
+/// Seconds and nanoseconds; no time is an empty message.
+fn time(text: &str) -> Vec<u8> {
+    let mut inner = Writer::default();
+    if let Ok(time) = text.parse::<Timestamp>() {
+        let nanos = time.as_nanosecond();
+        let seconds = i64::try_from(nanos.div_euclid(1_000_000_000)).unwrap_or_default();
+        inner.varint(1, seconds.cast_unsigned());
+        inner.varint(2, u64::try_from(nanos.rem_euclid(1_000_000_000)).unwrap_or_default());
+    }
+    inner.into_bytes()
+}

@@ -1,0 +1,236 @@
+//! The protobuf codec: exact bodies of a recorded server, and JSON → protobuf → JSON over
+//! generated objects of every kind.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use exeunt_kinds::facts::{Shape, Type};
+use exeunt_kinds::json::TypeMeta;
+use exeunt_kinds::status::{Cause, GroupResource, ListMeta, Status};
+use exeunt_kinds::{Tree, json, protobuf, resources, type_named};
+use proptest::prelude::*;
+
+fn ty(name: &str) -> &'static Type {
+    type_named(name).unwrap_or_else(|| panic!("there is no type {name}"))
+}
+
+fn status_type() -> &'static Type {
+    ty("io.k8s.apimachinery.pkg.apis.meta.v1.Status")
+}
+
+#[test]
+fn a_recorded_eviction_is_read() {
+    let body = STANDARD.decode("azhzAAoVCglwb2xpY3kvdjESCEV2aWN0aW9uEgsKBQoBcBoAEgIIBBoAIgA=").expect("base64");
+    let decoded = protobuf::decode(&body, ty("io.k8s.api.policy.v1.Eviction")).expect("decodes");
+    let expected = serde_json::json!({
+        "kind": "Eviction", "apiVersion": "policy/v1", "metadata": {"name": "p"}, "deleteOptions": {"gracePeriodSeconds": 4}
+    });
+    assert_eq!(decoded.tree, expected);
+}
+
+#[test]
+fn recorded_status_answers_are_written_byte_by_byte() {
+    const PODS: GroupResource<'_> = GroupResource { group: "", resource: "pods" };
+    let budget = Cause {
+        reason: "DisruptionBudget".to_owned(),
+        message: "The disruption budget b needs 1 healthy pods and has 1 currently".to_owned(),
+        field: String::new(),
+    };
+    let refused = Status::too_many_requests("Cannot evict pod as it would violate the pod's disruption budget.", vec![budget], 0);
+    for (status, recorded) in [
+        (Status::success(201), "azhzAAoMCgJ2MRIGU3RhdHVzEhgKBgoAEgAaABIHU3VjY2VzcxoAIgAwyQEaACIA"),
+        (
+            Status::bad_request("name in URL does not match name in Eviction object"),
+            "azhzAAoMCgJ2MRIGU3RhdHVzElQKBgoAEgAaABIHRmFpbHVyZRoybmFtZSBpbiBVUkwgZG9lcyBub3QgbWF0Y2ggbmFtZSBpbiBFdmljdGlvbiBvYmplY3QiCkJhZFJlcXVlc3QwkAMaACIA",
+        ),
+        (
+            refused,
+            "azhzAAoMCgJ2MRIGU3RhdHVzEswBCgYKABIAGgASB0ZhaWx1cmUaQUNhbm5vdCBldmljdCBwb2QgYXMgaXQgd291bGQgdmlvbGF0ZSB0aGUgcG9kJ3MgZGlzcnVwdGlvbiBidWRnZXQuIg9Ub29NYW55UmVxdWVzdHMqYgoAEgAaACJWChBEaXNydXB0aW9uQnVkZ2V0EkBUaGUgZGlzcnVwdGlvbiBidWRnZXQgYiBuZWVkcyAxIGhlYWx0aHkgcG9kcyBhbmQgaGFzIDEgY3VycmVudGx5GgAoADIAMK0DGgAiAA==",
+        ),
+        (
+            Status::not_found(PODS, "missing"),
+            "azhzAAoMCgJ2MRIGU3RhdHVzEk8KBgoAEgAaABIHRmFpbHVyZRoYcG9kcyAibWlzc2luZyIgbm90IGZvdW5kIghOb3RGb3VuZCoVCgdtaXNzaW5nEgAaBHBvZHMoADIAMJQDGgAiAA==",
+        ),
+    ] {
+        let tree = serde_json::to_value(&status).expect("a tree");
+        assert_eq!(STANDARD.encode(protobuf::encode(&tree, status_type())), recorded, "{}", status.message);
+        let body = STANDARD.decode(recorded).expect("base64");
+        let again: Status = serde_json::from_value(protobuf::decode(&body, status_type()).expect("decodes").tree).expect("a status");
+        assert_eq!(again, status);
+    }
+}
+
+#[test]
+fn zeros_of_go_clients_are_absent_members_and_zeros_behind_pointers_are_kept() {
+    let pod = ty("io.k8s.api.core.v1.Pod");
+    // Empty object metadata as every Go client writes it: `42 00` is the creation time that nobody set.
+    let metadata = [0x0a, 0x00, 0x12, 0x00, 0x1a, 0x00, 0x22, 0x00, 0x2a, 0x00, 0x32, 0x00, 0x38, 0x00, 0x42, 0x00];
+    let mut raw = vec![0x0a, u8::try_from(metadata.len()).expect("short")];
+    raw.extend_from_slice(&metadata);
+    assert_eq!(protobuf::decode_message(&raw, pod).expect("decodes"), serde_json::json!({}));
+    for (name, tree) in [
+        (
+            "io.k8s.api.core.v1.Pod",
+            serde_json::json!({"spec": {"automountServiceAccountToken": false, "terminationGracePeriodSeconds": 0}}),
+        ),
+        ("io.k8s.api.apps.v1.Deployment", serde_json::json!({"spec": {"replicas": 0}})),
+        ("io.k8s.api.core.v1.PersistentVolumeClaim", serde_json::json!({"spec": {"storageClassName": ""}})),
+        ("io.k8s.api.policy.v1.PodDisruptionBudget", serde_json::json!({"spec": {"maxUnavailable": 0, "selector": {}}})),
+        ("io.k8s.api.core.v1.Pod", serde_json::json!({"spec": {"volumes": [{"name": "v", "emptyDir": {}}]}})),
+    ] {
+        let again = protobuf::decode_message(&protobuf::encode_message(&tree, ty(name)), ty(name)).expect("decodes");
+        assert_eq!(again, tree, "{name}");
+    }
+}
+
+#[test]
+fn lists_and_watch_frames_have_the_form_of_upstream() {
+    let map = ty("io.k8s.api.core.v1.ConfigMap");
+    let items: Vec<Vec<u8>> =
+        ["a", "b"].iter().map(|name| protobuf::encode_message(&serde_json::json!({"metadata": {"name": name}}), map)).collect();
+    let meta = TypeMeta { api_version: "v1".to_owned(), kind: "ConfigMapList".to_owned() };
+    let metadata = ListMeta { resource_version: "7".to_owned(), ..ListMeta::default() };
+    let body = protobuf::list(&meta, &metadata, &items);
+    let list = protobuf::decode(&body, ty("io.k8s.api.core.v1.ConfigMapList")).expect("decodes").tree;
+    assert_eq!(
+        list,
+        serde_json::json!({"kind": "ConfigMapList", "apiVersion": "v1", "metadata": {"resourceVersion": "7"},
+            "items": [{"metadata": {"name": "a"}}, {"metadata": {"name": "b"}}]})
+    );
+    let frame = protobuf::watch_frame("ADDED", &body);
+    assert_eq!(frame[..4], u32::try_from(frame.len() - 4).expect("short").to_be_bytes());
+    assert_eq!(frame[4..11], *b"\x0a\x05ADDED");
+    assert!(frame.ends_with(&body));
+}
+
+#[test]
+fn broken_bodies_are_refused() {
+    let pod = ty("io.k8s.api.core.v1.Pod");
+    assert!(protobuf::decode(b"{}", pod).is_err());
+    assert!(protobuf::peek_type_meta(b"k8s\0\x0a\x05").is_err());
+    let tree = serde_json::json!({"kind": "Pod", "apiVersion": "v1", "metadata": {"name": "p", "labels": {"a": "b"}}});
+    let body = protobuf::encode(&tree, pod);
+    let whole = protobuf::decode(&body, pod).expect("decodes").tree;
+    assert_eq!(whole, tree);
+    // The last two fields, four bytes, are always empty.
+    for length in 0..body.len() - 4 {
+        // A prefix is refused, or it ends between two fields and says less.
+        if let Ok(decoded) = protobuf::decode(&body[..length], pod) {
+            assert_ne!(decoded.tree, whole, "{length}");
+        }
+    }
+    // A length of nearly 2^63 must not be believed.
+    assert!(protobuf::decode_message(&[0x0a, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f], pod).is_err());
+}
+
+/// Draws values for every shape of the table from a seed.
+struct Draw(u64);
+
+impl Draw {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % bound
+    }
+
+    fn text(&mut self) -> String {
+        ["", "a", "web-1", "<é&\u{2028}\">", "true", "10%"][usize::try_from(self.below(6)).expect("small")].to_owned()
+    }
+
+    fn object(&mut self, ty: &'static Type, depth: u64) -> Tree {
+        let mut members = serde_json::Map::new();
+        for field in ty.fields.iter().filter(|field| field.number != 0) {
+            if self.below(depth + 2) == 0 {
+                members.insert(field.name.to_owned(), self.value(&field.shape, depth + 1));
+            }
+        }
+        Tree::Object(members)
+    }
+
+    fn value(&mut self, shape: &Shape, depth: u64) -> Tree {
+        match shape {
+            Shape::String => self.text().into(),
+            Shape::Duration => "5s".into(),
+            Shape::Bool => (self.below(2) == 0).into(),
+            Shape::Int32 => [0, 1, -1, i32::MIN, i32::MAX][usize::try_from(self.below(5)).expect("small")].into(),
+            Shape::Int64 => [0, 1, -1, i64::MIN, i64::MAX][usize::try_from(self.below(5)).expect("small")].into(),
+            Shape::Float64 => [0.0, 1.5, -2.0e30][usize::try_from(self.below(3)).expect("small")].into(),
+            Shape::Bytes => ["", "AA==", "/+8="][usize::try_from(self.below(3)).expect("small")].into(),
+            Shape::Time => ["1970-01-01T00:00:00Z", "2026-11-20T19:00:00Z", "1901-02-03T04:05:06Z"]
+                [usize::try_from(self.below(3)).expect("small")]
+            .into(),
+            Shape::MicroTime => {
+                ["1970-01-01T00:00:00.000000Z", "2026-11-20T19:00:00.000001Z"][usize::try_from(self.below(2)).expect("small")].into()
+            }
+            Shape::Quantity => ["0", "500m", "1Gi"][usize::try_from(self.below(3)).expect("small")].into(),
+            Shape::IntOrString => {
+                [Tree::from(0), Tree::from(8080), "50%".into(), "".into()][usize::try_from(self.below(4)).expect("small")].clone()
+            }
+            Shape::Any => [serde_json::json!({"f:a": {".": {}}}), serde_json::json!([1, null, "x"]), "t".into()]
+                [usize::try_from(self.below(3)).expect("small")]
+            .clone(),
+            Shape::Object(ty) => self.object(ty, depth),
+            Shape::ObjectOrBool(ty) => {
+                if self.below(2) == 0 {
+                    (self.below(2) == 0).into()
+                } else {
+                    self.object(ty, depth)
+                }
+            }
+            Shape::ObjectOrList(ty) => {
+                if self.below(2) == 0 {
+                    Tree::Array(vec![self.object(ty, depth)])
+                } else {
+                    self.object(ty, depth)
+                }
+            }
+            Shape::ObjectOrStrings(ty) => {
+                if self.below(2) == 0 {
+                    serde_json::json!(["a", "b"])
+                } else {
+                    self.object(ty, depth)
+                }
+            }
+            Shape::List(inner) => (0..=self.below(2)).map(|_| self.value(inner, depth)).collect(),
+            Shape::Map(inner) => Tree::Object((0..=self.below(2)).map(|_| (self.text(), self.value(inner, depth))).collect()),
+        }
+    }
+}
+
+fn shown(tree: &Tree, ty: &'static Type) -> String {
+    String::from_utf8(json::encode(tree, ty)).expect("text")
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn objects_of_every_kind_survive_json_and_protobuf(seed in any::<u64>()) {
+        let mut draw = Draw(seed);
+        for row in resources() {
+            let mut tree = draw.object(row.ty, 0);
+            tree["kind"] = row.kind.into();
+            tree["apiVersion"] = row.api_version().into();
+            let json = json::encode(&tree, row.ty);
+            let decoded = json::decode(&json, row.ty).map_err(|error| TestCaseError::fail(format!("{}: {error}", row.kind)))?;
+            prop_assert_eq!(&decoded.warnings, &Vec::<String>::new());
+            prop_assert!(json::equal(&decoded.tree, &tree, row.ty), "{} through JSON: {} {}", row.kind, decoded.tree, tree);
+            prop_assert_eq!(shown(&decoded.tree, row.ty), shown(&tree, row.ty));
+            let body = protobuf::encode(&decoded.tree, row.ty);
+            let again = protobuf::decode(&body, row.ty).map_err(|error| TestCaseError::fail(format!("{}: {error}", row.kind)))?;
+            prop_assert_eq!(shown(&again.tree, row.ty), shown(&tree, row.ty), "{}", row.kind);
+            prop_assert!(json::equal(&again.tree, &tree, row.ty), "{} through protobuf", row.kind);
+            let mut normal = tree.clone();
+            prop_assert_eq!(json::normalize(&mut normal, row.ty), Ok(Vec::new()));
+        }
+    }
+
+    #[test]
+    fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..64), cut in 0..400_usize, flip in any::<u8>()) {
+        let pod = ty("io.k8s.api.core.v1.Pod");
+        let _ = protobuf::decode_message(&bytes, pod);
+        let mut body = protobuf::encode(&Draw(u64::from(flip)).object(pod, 0), pod);
+        if let Some(byte) = body.get_mut(cut) {
+            *byte ^= flip;
+        }
+        let _ = protobuf::decode(&body, pod);
+    }
+}

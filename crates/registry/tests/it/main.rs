@@ -1,0 +1,10 @@
+//! The registry through its one door, on a memory store and a paused clock.
+
+extern crate exeunt_registry as registry;
+
+mod deletion;
+mod eviction;
+mod lists;
+mod objects;
+mod watches;
+mod world;
