@@ -15,7 +15,7 @@ use node::NodeOptions;
 use registry::{Gates, Registry};
 use server::certs::Certs;
 use server::listen::Listener;
-use server::{Server, TokenFile};
+use server::{AccountTokens, Server, TokenFile};
 use store::{EngineError, Store};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -77,19 +77,23 @@ impl Cluster {
             .with_context(|| format!("cannot keep certificates in {}", config.data_dir.display()))?;
         let store = open_store(config.storage, &config.data_dir)?;
 
-        let options = registry::Options { gates: config.gates, ..registry::Options::default() };
+        let accounts = AccountTokens::from_pem(&certs.accounts_key, clock.clone(), entropy.clone())
+            .context("cannot use the key of service accounts")?;
+        let options = registry::Options { gates: config.gates, tokens: Some(Arc::new(accounts.clone())), ..registry::Options::default() };
         let registry = Registry::new(store, clock.clone(), entropy.clone(), options);
         registry.bootstrap().await.map_err(|refusal| Failure::new(format!("cannot prepare the store: {refusal}")))?;
         let server = Server::build(
             server::Config {
                 resources: kinds::resources(),
                 tokens: config.tokens,
+                accounts: Some(accounts),
                 anonymous: true,
                 clock: clock.clone(),
                 entropy: entropy.clone(),
             },
             Arc::new(registry.clone()),
         );
+        server.bootstrap().await.map_err(|refusal| Failure::new(format!("cannot prepare the default roles: {refusal}")))?;
 
         let url = listener.url();
         let kubeconfig = config.data_dir.join("kubeconfig");

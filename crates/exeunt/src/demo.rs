@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use drain::node::Progress;
-use futures::StreamExt as _;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;

@@ -47,8 +47,8 @@ impl Backend for registry::Registry {
     }
 
     fn metrics(&self, out: &mut String) {
-        use std::fmt::Write as _;
-        let revision = self.revision();
-        drop(write!(out, "# TYPE exeunt_store_revision gauge\nexeunt_store_revision {revision}\n"));
+        let revision = self.store().revision().0;
+        let (name, help) = ("exeunt_store_revision", "Revision of the store that readers see.");
+        out.push_str(&format!("# HELP {name} {help}\n# TYPE {name} gauge\n{name} {revision}\n"));
     }
 }

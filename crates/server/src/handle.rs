@@ -83,7 +83,7 @@ where
         Ok(wait) => wait,
         Err(status) => return refuse(&status),
     };
-    let user = match shared.authenticator.authenticate(peer, &parts.headers) {
+    let user = match shared.authenticator.authenticate(peer, &parts.headers, shared.clock.now()) {
         Ok(user) => user,
         Err(status) => return refuse(&status),
     };

@@ -88,19 +88,9 @@ fn resource(row: &Resource) -> Tree {
         found["categories"] = json!(row.categories);
     }
     if row.stored {
-        found["storageVersionHash"] = json!(storage_hash(row));
+        found["storageVersionHash"] = json!(kinds::storage_version_hash(row.storage_group, row.storage_version, row.kind));
     }
     found
-}
-
-/// Kinds served in several versions are stored in one of them.
-fn storage_hash(row: &Resource) -> String {
-    let (group, version) = match (row.group, row.plural) {
-        ("autoscaling", "horizontalpodautoscalers") => ("autoscaling", "v2"),
-        ("events.k8s.io", "events") => ("", "v1"),
-        (group, _) => (group, row.version),
-    };
-    kinds::storage_version_hash(group, version, row.kind)
 }
 
 fn subresource(row: &Resource, sub: &Subresource) -> Tree {

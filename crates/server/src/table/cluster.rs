@@ -3,7 +3,7 @@
 use kinds::Tree;
 use serde_json::json;
 
-use super::cells::{age, condition, items, joined, members, name, number, since, text, text_or};
+use super::cells::{age, condition, items, members, name, number, since, text, text_or};
 
 pub(super) fn plain(object: &Tree, now: i64) -> Vec<Tree> {
     vec![name(object), age(object, now)]
@@ -222,7 +222,6 @@ mod tests {
     #[test]
     fn subjects_are_told_apart() {
         let object = json!({"metadata": {"name": "b"}, "roleRef": {"kind": "Role", "name": "r"}, "subjects": [{"kind": "User", "name": "u"}, {"kind": "ServiceAccount", "namespace": "n", "name": "s"}]});
-        assert_eq!(joined(["a"]), json!("a"));
         assert_eq!(role_binding(&object, 0)[3..], [json!("u"), json!(""), json!("n/s")]);
     }
 }
