@@ -1,3 +1,5 @@
+//! Selectors as tables: what they select, and how broken ones are refused. Most rows were recorded.
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
