@@ -147,6 +147,34 @@ async fn an_evicted_pod_ends_within_its_grace_and_is_removed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_agent_of_many_nodes_takes_what_is_bound_to_them_and_nothing_else() {
+    let cluster = Cluster::new(3).await;
+    for name in ["bound", "foreign", "nowhere"] {
+        let pod = json!({"metadata": {"name": name}, "spec": {"containers": [{"name": "c", "image": "nginx"}]}});
+        cluster.pods().create(&PostParams::default(), &serde_json::from_value(pod).unwrap()).await.unwrap();
+    }
+    cluster.pass(1).await;
+    for (name, node) in [("bound", "node-3"), ("foreign", "wire-node")] {
+        let binding = json!({
+            "apiVersion": "v1", "kind": "Binding", "metadata": {"name": name},
+            "target": {"apiVersion": "v1", "kind": "Node", "name": node},
+        });
+        let _: Value = cluster.pods().create_subresource("binding", name, &PostParams::default(), &binding).await.unwrap();
+    }
+    cluster.pass(1).await;
+    assert!(cluster.is_ready("bound").await);
+    let bound = cluster.get("bound").await.unwrap().status.unwrap();
+    assert_eq!(bound.host_ip.as_deref(), Some("172.20.2.17"));
+    for name in ["foreign", "nowhere"] {
+        let status = cluster.get(name).await.unwrap().status.unwrap();
+        assert_eq!((status.phase.as_deref(), status.start_time), (Some("Pending"), None), "{name}");
+    }
+    cluster.pods().delete("bound", &DeleteParams::default()).await.unwrap();
+    cluster.pass(1).await;
+    assert!(cluster.get("bound").await.is_none());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_shorter_grace_is_heeded_and_a_kill_is_reported() {
     let cluster = Cluster::new(1).await;
     cluster.create("p", json!({"sim.exeunt.dev/ignore-sigterm": "true"})).await;
