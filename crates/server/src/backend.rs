@@ -42,6 +42,10 @@ impl Backend for registry::Registry {
         Box::pin(Self::call(self, request))
     }
 
+    fn check(&self) -> Result<(), String> {
+        self.store_failure().map_or(Ok(()), Err)
+    }
+
     fn metrics(&self, out: &mut String) {
         let revision = self.store().revision().0;
         let (name, help) = ("exeunt_store_revision", "Revision of the store that readers see.");

@@ -139,6 +139,7 @@ fn outside(shared: &Shared, parts: &Parts, path: &str, query: &Query<'_>, manner
             query,
             headers: &parts.headers,
             catalogue: &shared.catalogue,
+            shelf: &shared.shelf,
             manner,
         }),
     }

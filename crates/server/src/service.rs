@@ -20,6 +20,7 @@ use crate::authorize::{self, Ask, PolicyCache};
 use crate::backend::Backend;
 use crate::body::Body;
 use crate::catalogue::Catalogue;
+use crate::documents::Shelf;
 use crate::flow::Seats;
 use crate::handle;
 use crate::health::Check;
@@ -49,6 +50,7 @@ pub struct Config {
 pub(crate) struct Shared {
     pub(crate) backend: Arc<dyn Backend>,
     pub(crate) catalogue: Catalogue,
+    pub(crate) shelf: Shelf,
     pub(crate) authenticator: Authenticator,
     pub(crate) policy: PolicyCache,
     pub(crate) seats: Seats,
@@ -127,6 +129,7 @@ impl Server {
         let shared = Shared {
             backend,
             catalogue: Catalogue::new(resources),
+            shelf: Shelf::default(),
             authenticator: Authenticator::new(tokens, accounts, anonymous),
             policy: PolicyCache::default(),
             seats: Seats::new(SEATS),
