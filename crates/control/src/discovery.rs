@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{APIResource, APIResourceList};
 use kube::Client;
+use kube::discovery::ApiResource;
 use tokio::time::Instant;
 
 use crate::error::{Error, code};
@@ -82,6 +83,37 @@ impl Discovery {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(api_version.to_owned(), (Arc::clone(&list), Instant::now()));
         pick(&list, api_version, kind).ok_or_else(|| no_match(api_version, kind))
     }
+}
+
+/// All resources that can be listed, watched and deleted, each in the version that the server prefers.
+///
+/// # Errors
+/// When the server cannot be asked.
+pub(crate) async fn deletable(client: &Client) -> Result<Vec<Kind>, kube::Error> {
+    let discovery = match kube::Discovery::new(client.clone()).run_aggregated().await {
+        Ok(discovery) => discovery,
+        // An older server, or one that does not know the aggregated form.
+        Err(_) => kube::Discovery::new(client.clone()).run().await?,
+    };
+    let mut kinds = Vec::new();
+    for group in discovery.groups() {
+        for (resource, capabilities) in group.recommended_resources() {
+            let can = |verb: &str| capabilities.supports_operation(verb);
+            if can("delete") && can("list") && can("watch") {
+                let namespaced = capabilities.scope == kube::discovery::Scope::Namespaced;
+                kinds.push(Kind { deletable_together: can("deletecollection"), namespaced, resource });
+            }
+        }
+    }
+    Ok(kinds)
+}
+
+/// A resource whose objects can be deleted.
+#[derive(Clone, Debug)]
+pub(crate) struct Kind {
+    pub(crate) resource: ApiResource,
+    pub(crate) namespaced: bool,
+    pub(crate) deletable_together: bool,
 }
 
 fn no_match(api_version: &str, kind: &str) -> Error {

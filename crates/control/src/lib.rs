@@ -18,15 +18,22 @@ mod context;
 mod deployment;
 mod discovery;
 mod disruption;
+mod endpoints;
+mod endpointslice;
 mod error;
 mod events;
 mod expectations;
+mod garbage;
 mod meta;
+mod namespace;
+mod nodes;
 mod podcontrol;
 mod pods;
 mod queue;
 mod replicaset;
+mod scheduler;
 mod selector;
+mod serviceaccount;
 
 use std::time::Duration;
 
@@ -93,6 +100,14 @@ pub fn run(client: Client, clock: Clock, entropy: Entropy, options: Options, shu
     disruption::start(&context, &mut caches);
     replicaset::start(&context, &mut caches);
     deployment::start(&context, &mut caches);
+    if context.options.schedule {
+        scheduler::start(&context, &mut caches);
+    }
+    endpointslice::start(&context, &mut caches);
+    endpoints::start(&context, &mut caches);
+    serviceaccount::start(&context, &mut caches);
+    let namespaces = namespace::start(&context, &mut caches);
+    garbage::start(&context, &mut caches, namespaces);
     caches.start(&context);
     tasks.close();
     Handle { tasks }

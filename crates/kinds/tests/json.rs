@@ -205,3 +205,13 @@ fn absent_null_and_empty_are_equal_where_the_type_does_not_tell_them_apart() {
         assert_eq!(json::equal(&one, &other, ty(name)), same, "{one} {other}");
     }
 }
+
+#[test]
+fn objects_of_no_built_in_type_keep_everything_and_are_written_sorted() {
+    let decoded = json::decode_untyped(br#"{"b":{"x":1,"x":2.50},"a":[null,{"y":1,"y":1}],"c":null}"#).expect("decodes");
+    assert_eq!(decoded.warnings, [r#"duplicate field "b.x""#, r#"duplicate field "a[1].y""#]);
+    assert_eq!(json::encode_untyped(&decoded.tree), br#"{"a":[null,{"y":1}],"b":{"x":2.5},"c":null}"#);
+    let pretty = String::from_utf8(json::encode_untyped_pretty(&serde_json::json!({"a": {"b": [1, {}], "c": []}}))).expect("text");
+    assert_eq!(pretty, "{\n  \"a\": {\n    \"b\": [\n      1,\n      {}\n    ],\n    \"c\": []\n  }\n}");
+    assert!(json::decode_untyped(b"1e999").is_err());
+}

@@ -13,10 +13,13 @@
 mod agent;
 mod backoff;
 mod events;
+mod logs;
 mod machine;
 mod options;
 mod pod;
 mod runtime;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -30,6 +33,7 @@ use crate::agent::Agent;
 use crate::events::Recorder;
 use crate::machine::Machines;
 
+pub use logs::{LogOptions, LogsError, logs};
 pub use options::{NodeOptions, OptionsError};
 pub use pod::status::{Address, Condition, ContainerStatus, PodStatus, Running, State, Terminated, Waiting};
 pub use pod::view::PodView;

@@ -42,10 +42,39 @@ pub fn decode(bytes: &[u8], ty: &'static Type) -> Result<Decoded, DecodeError> {
 pub fn decode_untyped(bytes: &[u8]) -> Result<Decoded, DecodeError> {
     let text = String::from_utf8_lossy(bytes);
     let mut scanner = Scanner::new(&text);
+    let mut warnings = Vec::new();
     let begins = scanner.begin()?;
-    let tree = scanner.any(begins)?;
+    let tree = untyped(&mut scanner, begins, &Place::root(), &mut warnings)?;
     scanner.end()?;
-    Ok(Decoded { tree, warnings: Vec::new() })
+    Ok(Decoded { tree, warnings })
+}
+
+fn untyped(scanner: &mut Scanner<'_>, begins: Begins, place: &Place<'_>, warnings: &mut Vec<String>) -> Result<Tree, DecodeError> {
+    Ok(match begins {
+        Begins::List => {
+            let mut items = Vec::new();
+            scanner.list(|scanner, index| {
+                let begins = scanner.begin()?;
+                items.push(untyped(scanner, begins, &place.index(index), warnings)?);
+                Ok(())
+            })?;
+            Tree::Array(items)
+        }
+        Begins::Object => {
+            let mut members = serde_json::Map::new();
+            scanner.object(|scanner, key| {
+                let begins = scanner.begin()?;
+                let value = untyped(scanner, begins, &place.key(&key), warnings)?;
+                if members.contains_key(&*key) {
+                    warn(warnings, || place.duplicate_field(&key));
+                }
+                members.insert(key.into_owned(), value);
+                Ok(())
+            })?;
+            Tree::Object(members)
+        }
+        other => scanner.scalar(other)?,
+    })
 }
 
 /// What the object in `bytes` says that it is; checks the form of the whole document.
@@ -106,7 +135,7 @@ fn typed(
     let mismatch = || place.mismatch(begins.name(), &go_type(shape));
     Ok(Some(match (shape, begins) {
         (Shape::Any, Begins::Null) => return Ok(None),
-        (Shape::Any, _) => scanner.any(begins)?,
+        (Shape::Any, _) => untyped(scanner, begins, place, warnings)?,
         (_, Begins::Null) => return Ok(None),
         (Shape::Object(ty) | Shape::ObjectOrBool(ty) | Shape::ObjectOrList(ty) | Shape::ObjectOrStrings(ty), Begins::Object) => {
             object(scanner, ty, place, warnings)?

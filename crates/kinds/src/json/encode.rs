@@ -104,10 +104,12 @@ impl Writer {
     }
 
     fn object(&mut self, members: &serde_json::Map<String, Tree>, ty: &'static Type) {
-        let mut first = true;
+        let (mut first, mut known) = (true, 0);
         self.open(b'{');
         for field in ty.fields {
-            match members.get(field.name) {
+            let member = members.get(field.name);
+            known += usize::from(member.is_some());
+            match member {
                 Some(member) if !left_out(member, field) => {
                     self.key(field.name, &mut first);
                     self.value(member, &field.shape);
@@ -120,9 +122,11 @@ impl Writer {
             }
         }
         // What the type does not know stands last: parts of custom objects that share its types.
-        for (name, member) in members.iter().filter(|(name, _)| ty.field(name).is_none()) {
-            self.key(name, &mut first);
-            self.any(member);
+        if known < members.len() {
+            for (name, member) in members.iter().filter(|(name, _)| ty.field(name).is_none()) {
+                self.key(name, &mut first);
+                self.any(member);
+            }
         }
         self.close(b'}', first);
     }

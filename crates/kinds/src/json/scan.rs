@@ -296,34 +296,16 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// The value that `begin` announced, whatever it is.
-    pub(crate) fn any(&mut self, begins: Begins) -> Scanned<Tree> {
+    /// The value without parts that `begin` announced; a list or an object has parts and is null here.
+    pub(crate) fn scalar(&mut self, begins: Begins) -> Scanned<Tree> {
         Ok(match begins {
-            Begins::Null => Tree::Null,
             Begins::Bool(value) => Tree::Bool(value),
             Begins::String => Tree::String(self.string()?.into_owned()),
             Begins::Number => {
                 let text = self.number()?;
                 Tree::Number(number(text).ok_or_else(|| DecodeError::Value(format!("number {text} is out of range")))?)
             }
-            Begins::List => {
-                let mut items = Vec::new();
-                self.list(|scanner, _| {
-                    let begins = scanner.begin()?;
-                    items.push(scanner.any(begins)?);
-                    Ok(())
-                })?;
-                Tree::Array(items)
-            }
-            Begins::Object => {
-                let mut members = serde_json::Map::new();
-                self.object(|scanner, key| {
-                    let begins = scanner.begin()?;
-                    members.insert(key.into_owned(), scanner.any(begins)?);
-                    Ok(())
-                })?;
-                Tree::Object(members)
-            }
+            Begins::Null | Begins::List | Begins::Object => Tree::Null,
         })
     }
 }

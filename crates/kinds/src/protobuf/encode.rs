@@ -21,20 +21,20 @@ pub(super) fn message(tree: &Tree, ty: &'static Type) -> Vec<u8> {
 /// Writes the fields that lie in the message `within` of the structure.
 fn structure(out: &mut Writer, members: &serde_json::Map<String, Tree>, ty: &'static Type, within: &[u32]) {
     let depth = within.len();
-    let inside = || ty.fields.iter().filter(|field| field.number != 0 && field.within.starts_with(within));
     let number = |field: &Field| field.within.get(depth).copied().unwrap_or(field.number);
-    let mut numbers: Vec<u32> = inside().map(number).collect();
-    numbers.sort_unstable();
-    numbers.dedup();
-    for wanted in numbers {
-        let Some(field) = inside().find(|field| number(field) == wanted) else { continue };
-        if field.within.len() > depth {
+    let mut inside: Vec<&'static Field> = ty.fields.iter().filter(|field| field.number != 0 && field.within.starts_with(within)).collect();
+    inside.sort_by_key(|field| number(field));
+    let mut last = 0;
+    for field in inside {
+        if field.within.len() == depth {
+            member(out, field, members.get(field.name).filter(|member| !member.is_null()));
+        } else if number(field) != last {
+            // The first field of a message inside brings the others with it.
             let mut inner = Writer::default();
             structure(&mut inner, members, ty, &field.within[..=depth]);
-            out.bytes(wanted, &inner.into_bytes());
-        } else {
-            member(out, field, members.get(field.name).filter(|member| !member.is_null()));
+            out.bytes(number(field), &inner.into_bytes());
         }
+        last = number(field);
     }
 }
 

@@ -581,3 +581,26 @@ fn an_agent_that_starts_again_leaves_finished_pods_alone() {
     assert_eq!(stage.view.status, before);
     stage.check(&["9 remove"]);
 }
+
+#[test]
+fn wishes_that_change_cannot_change_the_past() {
+    let mut stage = Play::new(one(json!({}))).until(100.0);
+    stage.lines();
+    stage.view.metadata.annotations = Some([("sim.exeunt.dev/crash-after-seconds".to_owned(), "3".to_owned())].into());
+    stage.runtime.admit(&stage.view, stage.now);
+    stage.look();
+    let crashed = stage.view.status.container_statuses[0].last_state.terminated.clone().unwrap();
+    assert_eq!((crashed.started_at, crashed.finished_at), (Some(at(0.0)), Some(at(100.0))));
+}
+
+#[test]
+fn a_second_stop_only_comes_earlier() {
+    for (second, killed_at) in [(60, 20), (5, 8)] {
+        let mut stage = Play::new(one(json!({"sim.exeunt.dev/ignore-sigterm": "true"})));
+        for (now, timeout) in [(0.0, 20), (3.0, second)] {
+            stage.now = at(now);
+            stage.runtime.order("u", Order::Stop { container: 0, timeout: std::time::Duration::from_secs(timeout) }, stage.now);
+        }
+        assert_eq!(stage.runtime.observe("u", stage.now).next_change, Some(at(f64::from(killed_at))));
+    }
+}

@@ -1,0 +1,364 @@
+//! Which slices a service needs. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::{ObjectReference, Pod, Service, ServicePort};
+use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort, EndpointSlice};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+
+use crate::meta::controlled_by;
+use crate::pods::{is_finished, is_ready, is_terminating, node_name};
+
+const SERVICE: &str = "kubernetes.io/service-name";
+const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
+const MANAGER: &str = "endpointslice-controller.k8s.io";
+const HEADLESS: &str = "service.kubernetes.io/headless";
+/// So many endpoints fit into one slice.
+const FULL: usize = 100;
+
+/// A pod that the service selects. The outer option of the zone says whether its node is known.
+pub(crate) struct Member<'a> {
+    pub(crate) pod: &'a Arc<Pod>,
+    pub(crate) zone: Option<Option<String>>,
+}
+
+/// What to write.
+#[derive(Debug, Default)]
+pub(super) struct Plan {
+    pub(super) create: Vec<EndpointSlice>,
+    pub(super) update: Vec<EndpointSlice>,
+    pub(super) delete: Vec<Arc<EndpointSlice>>,
+}
+
+pub(super) fn is_ours(slice: &EndpointSlice) -> bool {
+    slice.metadata.labels.as_ref().and_then(|labels| labels.get(MANAGED_BY)).is_some_and(|manager| manager == MANAGER)
+}
+
+pub(super) fn service_of(slice: &EndpointSlice) -> Option<&str> {
+    slice.metadata.labels.as_ref()?.get(SERVICE).map(String::as_str)
+}
+
+/// True when pods are used before they are ready.
+pub(crate) fn publishes_unready(service: &Service) -> bool {
+    service.spec.as_ref().is_some_and(|spec| spec.publish_not_ready_addresses == Some(true))
+}
+
+pub(crate) fn is_headless(service: &Service) -> bool {
+    service.spec.as_ref().and_then(|spec| spec.cluster_ip.as_deref()).is_some_and(|ip| ip == "None")
+}
+
+/// The address families that a service serves.
+pub(crate) fn families(service: &Service) -> Vec<String> {
+    let families = service.spec.as_ref().and_then(|spec| spec.ip_families.clone()).filter(|families| !families.is_empty());
+    families.unwrap_or_else(|| vec!["IPv4".to_owned()])
+}
+
+/// The address of a pod in a family, if it can be an endpoint at all.
+pub(crate) fn address<'a>(service: &Service, member: &Member<'a>, family: &str) -> Option<&'a str> {
+    let pod = member.pod;
+    if is_finished(pod) || (member.zone.is_none() && !publishes_unready(service)) {
+        return None;
+    }
+    let status = pod.status.as_ref()?;
+    let listed = status.pod_ips.iter().flatten().map(|ip| ip.ip.as_str());
+    let mut ips = listed.chain(status.pod_ip.as_deref()).filter(|ip| !ip.is_empty());
+    ips.find(|ip| ip.contains(':') == (family == "IPv6"))
+}
+
+/// The number of a service's port at one pod; a named port that the pod does not have leads nowhere.
+pub(crate) fn port_at(pod: &Pod, port: &ServicePort) -> Option<i32> {
+    match &port.target_port {
+        None => Some(port.port),
+        Some(IntOrString::Int(0)) => Some(port.port),
+        Some(IntOrString::Int(number)) => Some(*number),
+        Some(IntOrString::String(name)) => {
+            let protocol = |text: Option<&str>| text.unwrap_or("TCP").to_owned();
+            let spec = pod.spec.as_ref()?;
+            let sidecars = spec.init_containers.iter().flatten().filter(|container| container.restart_policy.as_deref() == Some("Always"));
+            let ports = spec.containers.iter().chain(sidecars).flat_map(|container| container.ports.iter().flatten());
+            ports
+                .filter(|known| {
+                    known.name.as_ref() == Some(name) && protocol(known.protocol.as_deref()) == protocol(port.protocol.as_deref())
+                })
+                .map(|known| known.container_port)
+                .next()
+        }
+    }
+}
+
+/// The host name under which a pod is known beside the service.
+pub(crate) fn host_name(service: &Service, pod: &Pod) -> Option<String> {
+    let spec = pod.spec.as_ref()?;
+    let beside = spec.subdomain.as_ref() == service.metadata.name.as_ref();
+    spec.hostname.clone().filter(|name| beside && !name.is_empty())
+}
+
+/// A reference to the pod, as endpoints carry it.
+pub(crate) fn reference(pod: &Pod) -> ObjectReference {
+    ObjectReference {
+        kind: Some("Pod".to_owned()),
+        namespace: pod.metadata.namespace.clone(),
+        name: pod.metadata.name.clone(),
+        uid: pod.metadata.uid.clone(),
+        ..ObjectReference::default()
+    }
+}
+
+fn endpoint(service: &Service, member: &Member<'_>, address: &str) -> Endpoint {
+    let pod = member.pod;
+    let (serving, terminating) = (is_ready(pod), is_terminating(pod));
+    let ready = publishes_unready(service) || (serving && !terminating);
+    Endpoint {
+        addresses: vec![address.to_owned()],
+        conditions: Some(EndpointConditions { ready: Some(ready), serving: Some(serving), terminating: Some(terminating) }),
+        hostname: host_name(service, pod),
+        node_name: Some(node_name(pod).to_owned()).filter(|name| !name.is_empty()),
+        target_ref: Some(reference(pod)),
+        zone: member.zone.clone().flatten(),
+        ..Endpoint::default()
+    }
+}
+
+fn ports_at(service: &Service, pod: &Pod) -> Vec<EndpointPort> {
+    let ports = service.spec.iter().flat_map(|spec| spec.ports.iter().flatten());
+    ports
+        .filter_map(|port| {
+            Some(EndpointPort {
+                name: Some(port.name.clone().unwrap_or_default()),
+                protocol: Some(port.protocol.clone().unwrap_or_else(|| "TCP".to_owned())),
+                port: Some(port_at(pod, port)?),
+                app_protocol: port.app_protocol.clone(),
+            })
+        })
+        .collect()
+}
+
+/// Ports in a form that can be compared and ordered.
+fn port_key(ports: &[EndpointPort]) -> String {
+    let mut keys: Vec<String> =
+        ports.iter().map(|port| format!("{:?} {:?} {:?} {:?}", port.name, port.protocol, port.port, port.app_protocol)).collect();
+    keys.sort();
+    keys.join("\n")
+}
+
+/// Compares what is wanted with the slices that are there.
+pub(super) fn plan(service: &Service, members: &[Member<'_>], present: &[Arc<EndpointSlice>]) -> Plan {
+    let families = families(service);
+    let ours = present.iter().filter(|slice| is_ours(slice));
+    let (served, foreign): (Vec<_>, Vec<_>) = ours.cloned().partition(|slice| families.contains(&slice.address_type));
+    let mut plan = Plan { delete: foreign, ..Plan::default() };
+    for family in &families {
+        let slices: Vec<_> = served.iter().filter(|slice| slice.address_type == *family).cloned().collect();
+        plan_family(service, members, family, &slices, &mut plan);
+    }
+    plan
+}
+
+fn plan_family(service: &Service, members: &[Member<'_>], family: &str, slices: &[Arc<EndpointSlice>], plan: &mut Plan) {
+    let mut groups: BTreeMap<String, (Vec<EndpointPort>, BTreeMap<String, Endpoint>)> = BTreeMap::new();
+    for member in members {
+        let Some(address) = address(service, member, family) else { continue };
+        let ports = ports_at(service, member.pod);
+        let (_, endpoints) = groups.entry(port_key(&ports)).or_insert_with(|| (ports, BTreeMap::new()));
+        endpoints.insert(member.pod.metadata.uid.clone().unwrap_or_default(), endpoint(service, member, address));
+    }
+    if groups.is_empty() {
+        // One slice stays as a sign that the service was looked at.
+        groups.insert(String::new(), (Vec::new(), BTreeMap::new()));
+    }
+    let mut left: Vec<Arc<EndpointSlice>> = slices.to_vec();
+    for (key, (ports, endpoints)) in groups {
+        let matching: Vec<_> = extract(&mut left, |slice| port_key(slice.ports.as_deref().unwrap_or_default()) == key);
+        let nothing = endpoints.is_empty();
+        for (old, endpoints) in pack(endpoints, &matching) {
+            match old {
+                Some(old) if endpoints.is_empty() && !(nothing && plan_keeps_one(&matching, &old)) => plan.delete.push(old),
+                Some(old) => {
+                    let new = fill(service, family, Some(&old), ports.clone(), endpoints);
+                    if new != *old {
+                        plan.update.push(new);
+                    }
+                }
+                None => plan.create.push(fill(service, family, None, ports.clone(), endpoints)),
+            }
+        }
+    }
+    plan.delete.extend(left);
+}
+
+fn plan_keeps_one(matching: &[Arc<EndpointSlice>], slice: &Arc<EndpointSlice>) -> bool {
+    matching.first().is_some_and(|first| Arc::ptr_eq(first, slice))
+}
+
+fn extract(slices: &mut Vec<Arc<EndpointSlice>>, wanted: impl Fn(&EndpointSlice) -> bool) -> Vec<Arc<EndpointSlice>> {
+    let (taken, left) = std::mem::take(slices).into_iter().partition(|slice| wanted(slice));
+    *slices = left;
+    taken
+}
+
+type Packed = (Option<Arc<EndpointSlice>>, Vec<Endpoint>);
+
+/// Leaves each endpoint in the slice in which it is, fills the rest into slices with room, then into new ones.
+fn pack(mut endpoints: BTreeMap<String, Endpoint>, slices: &[Arc<EndpointSlice>]) -> Vec<Packed> {
+    let mut packed: Vec<Packed> = Vec::new();
+    for slice in slices {
+        let uids: BTreeSet<String> =
+            slice.endpoints.iter().flatten().filter_map(|endpoint| endpoint.target_ref.as_ref()?.uid.clone()).collect();
+        let in_order = slice.endpoints.iter().flatten().filter_map(|endpoint| endpoint.target_ref.as_ref()?.uid.as_ref());
+        let kept = in_order.filter(|uid| uids.contains(*uid)).filter_map(|uid| endpoints.remove(uid)).collect();
+        packed.push((Some(Arc::clone(slice)), kept));
+    }
+    let mut rest = endpoints.into_values();
+    for (_, kept) in &mut packed {
+        while kept.len() < FULL
+            && let Some(endpoint) = rest.next()
+        {
+            kept.push(endpoint);
+        }
+    }
+    let rest: Vec<Endpoint> = rest.collect();
+    packed.extend(rest.chunks(FULL).map(|chunk| (None, chunk.to_vec())));
+    if packed.is_empty() {
+        packed.push((None, Vec::new()));
+    }
+    packed
+}
+
+fn fill(
+    service: &Service,
+    family: &str,
+    old: Option<&Arc<EndpointSlice>>,
+    ports: Vec<EndpointPort>,
+    endpoints: Vec<Endpoint>,
+) -> EndpointSlice {
+    let name = service.metadata.name.clone().unwrap_or_default();
+    let mut labels = service.metadata.labels.clone().unwrap_or_default();
+    labels.retain(|key, _| !key.starts_with("endpointslice.kubernetes.io/") && key != SERVICE && key != HEADLESS);
+    labels.insert(SERVICE.to_owned(), name.clone());
+    labels.insert(MANAGED_BY.to_owned(), MANAGER.to_owned());
+    if is_headless(service) {
+        labels.insert(HEADLESS.to_owned(), String::new());
+    }
+    let fresh = ObjectMeta {
+        generate_name: Some(format!("{name}-")),
+        namespace: service.metadata.namespace.clone(),
+        owner_references: Some(vec![controlled_by(service)]),
+        ..ObjectMeta::default()
+    };
+    let meta = ObjectMeta { labels: Some(labels), ..old.map_or(fresh, |old| old.metadata.clone()) };
+    EndpointSlice {
+        address_type: family.to_owned(),
+        endpoints: Some(endpoints).filter(|endpoints| !endpoints.is_empty()),
+        metadata: meta,
+        ports: Some(ports).filter(|ports| !ports.is_empty()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::pods::tests::pod;
+
+    fn service(extra: serde_json::Value) -> Service {
+        let mut tree = json!({"metadata": {"name": "svc", "namespace": "n", "uid": "s", "labels": {"l": "v"}},
+            "spec": {"selector": {"app": "web"}, "ports": [{"name": "http", "port": 80, "targetPort": 8080}]}});
+        if let (Some(spec), Some(extra)) = (tree["spec"].as_object_mut(), extra.as_object()) {
+            spec.extend(extra.clone());
+        }
+        serde_json::from_value(tree).expect("a service")
+    }
+
+    fn web(name: &str, ip: &str, ready: bool, extra: serde_json::Value) -> Arc<Pod> {
+        let mut tree = json!({"metadata": {"name": name, "namespace": "n", "uid": name}, "spec": {"nodeName": "a", "containers": []},
+            "status": {"phase": "Running", "podIP": ip, "podIPs": [{"ip": ip}], "conditions": [{"type": "Ready", "status": if ready { "True" } else { "False" }}]}});
+        for (part, value) in extra.as_object().cloned().unwrap_or_default() {
+            if let (Some(known), Some(value)) = (tree[&part].as_object_mut(), value.as_object()) {
+                known.extend(value.clone());
+            }
+        }
+        Arc::new(pod(tree))
+    }
+
+    fn members(pods: &[Arc<Pod>]) -> Vec<Member<'_>> {
+        pods.iter().map(|pod| Member { pod, zone: Some(Some("z".to_owned())) }).collect()
+    }
+
+    fn conditions(service: &Service, pod: Arc<Pod>) -> Option<(bool, bool, bool)> {
+        let pods = [pod];
+        let plan = plan(service, &members(&pods), &[]);
+        let endpoint = plan.create[0].endpoints.as_ref()?.first()?;
+        let told = endpoint.conditions.as_ref()?;
+        Some((told.ready?, told.serving?, told.terminating?))
+    }
+
+    #[test]
+    fn conditions_follow_readiness_and_deletion() {
+        let leaving = json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}});
+        let plain = service(json!({}));
+        let eager = service(json!({"publishNotReadyAddresses": true}));
+        let cases = [
+            (&plain, web("p", "10.0.0.1", true, json!({})), Some((true, true, false))),
+            (&plain, web("p", "10.0.0.1", false, json!({})), Some((false, false, false))),
+            (&plain, web("p", "10.0.0.1", true, leaving.clone()), Some((false, true, true))),
+            (&plain, web("p", "10.0.0.1", false, leaving.clone()), Some((false, false, true))),
+            (&eager, web("p", "10.0.0.1", false, leaving), Some((true, false, true))),
+            (&plain, web("p", "10.0.0.1", true, json!({"status": {"phase": "Succeeded"}})), None),
+            (&plain, web("p", "", true, json!({})), None),
+            (&plain, web("p", "fd00::1", true, json!({})), None),
+        ];
+        for (service, pod, expected) in cases {
+            assert_eq!(conditions(service, Arc::clone(&pod)), expected, "{pod:?}");
+        }
+    }
+
+    #[test]
+    fn a_service_without_endpoints_keeps_one_empty_slice() {
+        let service = service(json!({}));
+        let first = plan(&service, &[], &[]);
+        let slice = serde_json::to_value(&first.create[0]).expect("json");
+        assert_eq!(slice["metadata"]["generateName"], "svc-");
+        assert_eq!(
+            slice["metadata"]["labels"],
+            json!({"l": "v", "kubernetes.io/service-name": "svc", "endpointslice.kubernetes.io/managed-by": "endpointslice-controller.k8s.io"})
+        );
+        assert_eq!((slice.get("endpoints"), slice.get("ports")), (None, None));
+        let again = plan(&service, &[], &[Arc::new(first.create[0].clone())]);
+        assert!(again.create.is_empty() && again.update.is_empty() && again.delete.is_empty(), "{again:?}");
+    }
+
+    #[test]
+    fn endpoints_stay_in_their_slice_and_the_empty_sign_goes() {
+        let service = service(json!({}));
+        let pods: Vec<_> = (0..150).map(|i| web(&format!("p{i:03}"), &format!("10.0.0.{i}"), true, json!({}))).collect();
+        let sign = Arc::new(plan(&service, &[], &[]).create[0].clone());
+        let full = plan(&service, &members(&pods), &[sign]);
+        assert_eq!(full.delete.len(), 1);
+        let sizes = |slices: &[EndpointSlice]| slices.iter().map(|slice| slice.endpoints.as_ref().map_or(0, Vec::len)).collect::<Vec<_>>();
+        assert_eq!(sizes(&full.create), [100, 50]);
+        let slices: Vec<_> = full.create.into_iter().map(Arc::new).collect();
+        let fewer = plan(&service, &members(&pods[1..]), &slices);
+        assert_eq!(sizes(&fewer.update), [99], "only the slice of the pod that left is written");
+        assert!(fewer.create.is_empty() && fewer.delete.is_empty());
+    }
+
+    #[test]
+    fn named_ports_are_looked_up_at_each_pod() {
+        let service = service(json!({"ports": [{"name": "web", "port": 80, "targetPort": "http"}]}));
+        let with = |name: &str, port: i32| {
+            web(
+                name,
+                "10.0.0.1",
+                true,
+                json!({"spec": {"containers": [{"name": "c", "ports": [{"name": "http", "containerPort": port}]}]}}),
+            )
+        };
+        let pods = [with("a", 8080), with("b", 9090)];
+        let plan = plan(&service, &members(&pods), &[]);
+        let ports: Vec<_> = plan.create.iter().map(|slice| slice.ports.as_ref().expect("ports")[0].port).collect();
+        assert_eq!(ports, [Some(8080), Some(9090)]);
+    }
+}

@@ -1,0 +1,180 @@
+//! The scheduler's picture of the nodes: what they have, and what the pods on them use.
+//!
+//! It follows the caches, and runs ahead of them: a pod that was just given a node is counted there before the watch
+//! shows it, so that the next pod does not get the same room.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::{Node, Pod};
+
+use super::resources::{Amounts, allocatable, requests};
+use crate::meta::{controller_of, uid};
+use crate::nodes;
+use crate::pods::{is_finished, node_name};
+
+/// A pod as the scheduler counts it.
+#[derive(Clone, Debug)]
+pub(super) struct Tenant {
+    pub(super) pod: Arc<Pod>,
+    pub(super) requests: Amounts,
+}
+
+impl Tenant {
+    pub(super) fn new(pod: Arc<Pod>) -> Self {
+        let requests = requests(&pod);
+        Self { pod, requests }
+    }
+
+    pub(super) fn priority(&self) -> i32 {
+        priority(&self.pod)
+    }
+
+    /// (protocol, port) on the host.
+    pub(super) fn ports(&self) -> impl Iterator<Item = (&str, i32)> {
+        self.pod.spec.iter().flat_map(|spec| &spec.containers).flat_map(|container| container.ports.iter().flatten()).filter_map(|port| {
+            let number = port.host_port.filter(|number| *number != 0)?;
+            Some((port.protocol.as_deref().unwrap_or("TCP"), number))
+        })
+    }
+}
+
+pub(super) fn priority(pod: &Pod) -> i32 {
+    pod.spec.as_ref().and_then(|spec| spec.priority).unwrap_or_default()
+}
+
+/// A node and who is on it.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    /// None while only pods are known that say they are there.
+    pub(super) node: Option<Arc<Node>>,
+    pub(super) has: Amounts,
+    pub(super) used: Amounts,
+    pub(super) tenants: BTreeMap<String, Tenant>,
+    /// How many pods each controller has here.
+    pub(super) siblings: HashMap<String, usize>,
+}
+
+impl Place {
+    fn new() -> Self {
+        Self { node: None, has: Amounts::default(), used: Amounts::default(), tenants: BTreeMap::new(), siblings: HashMap::new() }
+    }
+
+    pub(super) fn enter(&mut self, tenant: Tenant) {
+        let key = uid(&tenant.pod.metadata).to_owned();
+        self.leave(&key);
+        self.used.add(&tenant.requests);
+        if let Some(owner) = controller_of(&tenant.pod.metadata) {
+            *self.siblings.entry(owner.uid.clone()).or_default() += 1;
+        }
+        self.tenants.insert(key, tenant);
+    }
+
+    pub(super) fn leave(&mut self, uid: &str) -> Option<Tenant> {
+        let tenant = self.tenants.remove(uid)?;
+        self.used.subtract(&tenant.requests);
+        if let Some(owner) = controller_of(&tenant.pod.metadata)
+            && let Some(count) = self.siblings.get_mut(&owner.uid)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.siblings.remove(&owner.uid);
+            }
+        }
+        Some(tenant)
+    }
+}
+
+/// All nodes.
+#[derive(Debug, Default)]
+pub(super) struct Cluster {
+    pub(super) places: BTreeMap<String, Place>,
+    /// Where each counted pod is, by uid.
+    whereabouts: HashMap<String, String>,
+    /// Pods for which room is being made, and where.
+    pub(super) nominated: HashMap<String, (String, Tenant)>,
+    /// The node at which the next search begins, so that the load spreads.
+    pub(super) next: String,
+}
+
+impl Cluster {
+    pub(super) fn learn_node(&mut self, name: &str, node: Option<&Arc<Node>>) {
+        match node {
+            Some(node) => {
+                let place = self.places.entry(name.to_owned()).or_insert_with(Place::new);
+                place.has = allocatable(node);
+                place.node = Some(Arc::clone(node));
+            }
+            None => {
+                if let Some(place) = self.places.get_mut(name) {
+                    place.node = None;
+                    self.drop_empty(name);
+                }
+            }
+        }
+    }
+
+    fn drop_empty(&mut self, name: &str) {
+        if self.places.get(name).is_some_and(|place| place.node.is_none() && place.tenants.is_empty()) {
+            self.places.remove(name);
+        }
+    }
+
+    /// True when room was freed.
+    pub(super) fn learn_pod(&mut self, old: Option<&Arc<Pod>>, new: Option<&Arc<Pod>>) -> bool {
+        let stays = new.filter(|pod| !is_finished(pod));
+        let mut freed = false;
+        if let Some(old) = old
+            && stays.is_none_or(|new| uid(&new.metadata) != uid(&old.metadata))
+        {
+            freed = self.forget(uid(&old.metadata));
+        }
+        let Some(pod) = stays else { return freed };
+        if node_name(pod).is_empty() {
+            return freed;
+        }
+        self.nominated.remove(uid(&pod.metadata));
+        self.assume(node_name(pod), Tenant::new(Arc::clone(pod)));
+        freed
+    }
+
+    /// Counts a pod at a node, and nowhere else.
+    pub(super) fn assume(&mut self, node: &str, tenant: Tenant) {
+        let key = uid(&tenant.pod.metadata).to_owned();
+        if self.whereabouts.get(&key).is_some_and(|known| known != node) {
+            self.forget(&key);
+        }
+        self.places.entry(node.to_owned()).or_insert_with(Place::new).enter(tenant);
+        self.whereabouts.insert(key, node.to_owned());
+    }
+
+    /// Counts a pod nowhere any more.
+    pub(super) fn forget(&mut self, uid: &str) -> bool {
+        self.nominated.remove(uid);
+        let Some(node) = self.whereabouts.remove(uid) else { return false };
+        if let Some(place) = self.places.get_mut(&node) {
+            place.leave(uid);
+        }
+        self.drop_empty(&node);
+        true
+    }
+
+    pub(super) fn is_placed(&self, uid: &str) -> bool {
+        self.whereabouts.contains_key(uid)
+    }
+
+    /// The known nodes.
+    pub(super) fn nodes(&self) -> usize {
+        self.places.values().filter(|place| place.node.is_some()).count()
+    }
+}
+
+/// True when a change of a node may make room or open it to pods.
+pub(super) fn opens(old: Option<&Arc<Node>>, new: Option<&Arc<Node>>) -> bool {
+    let Some(new) = new else { return false };
+    let Some(old) = old else { return true };
+    old.metadata.labels != new.metadata.labels
+        || nodes::is_cordoned(old) != nodes::is_cordoned(new)
+        || !nodes::taints(old).eq(nodes::taints(new))
+        || allocatable(old) != allocatable(new)
+}
