@@ -26,14 +26,17 @@ mod expectations;
 mod garbage;
 mod meta;
 mod namespace;
+mod nodelifecycle;
 mod nodes;
 mod podcontrol;
+mod podgc;
 mod pods;
 mod queue;
 mod replicaset;
 mod scheduler;
 mod selector;
 mod serviceaccount;
+mod tainteviction;
 
 use std::time::Duration;
 
@@ -107,6 +110,9 @@ pub fn run(client: Client, clock: Clock, entropy: Entropy, options: Options, shu
     endpoints::start(&context, &mut caches);
     serviceaccount::start(&context, &mut caches);
     let namespaces = namespace::start(&context, &mut caches);
+    nodelifecycle::start(&context, &mut caches);
+    tainteviction::start(&context, &mut caches);
+    podgc::start(&context, &mut caches);
     garbage::start(&context, &mut caches, namespaces);
     caches.start(&context);
     tasks.close();

@@ -3,20 +3,9 @@
 //! One gate exists here: it was beta in 1.26 to 1.30 and is unconditional since 1.31; whoever tests
 //! against the older behaviour may still switch it off.
 
+use registry::Gates;
+
 use crate::failure::Failure;
-
-/// The gates that may be set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Gates {
-    /// `PDBUnhealthyPodEvictionPolicy`
-    pub(crate) unhealthy_pod_eviction_policy: bool,
-}
-
-impl Default for Gates {
-    fn default() -> Self {
-        Self { unhealthy_pod_eviction_policy: true }
-    }
-}
 
 const UNHEALTHY_POD_EVICTION_POLICY: &str = "PDBUnhealthyPodEvictionPolicy";
 
@@ -36,7 +25,8 @@ pub(crate) fn parse(settings: &[String]) -> Result<Gates, Failure> {
         match name {
             UNHEALTHY_POD_EVICTION_POLICY => gates.unhealthy_pod_eviction_policy = on,
             _ => {
-                let hint = format!("the only gate here is {UNHEALTHY_POD_EVICTION_POLICY}; everything else of 1.36 is always as its default");
+                let hint =
+                    format!("the only gate here is {UNHEALTHY_POD_EVICTION_POLICY}; everything else of 1.36 is always as its default");
                 return Err(Failure::usage(format!("unrecognized feature gate: {name}"), hint));
             }
         }

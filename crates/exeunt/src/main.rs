@@ -1,2 +1,50 @@
-//! To be written.
-fn main() {}
+//! `exeunt`: Kubernetes eviction, whole, in one binary.
+//!
+//! This crate is arguments, wiring and printing. `main` parses and hands over; `cluster` is the
+//! composition root; each command is a file.
+
+mod cli;
+mod cluster;
+mod demo;
+mod failure;
+mod gates;
+mod serve;
+mod terminal;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use cli::{Cli, Command};
+use failure::Failure;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done = start_log(&cli.log).and_then(|()| run(&cli.command));
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            terminal::remark(&failure.render());
+            failure.exit_code()
+        }
+    }
+}
+
+fn run(command: &Command) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::new(format!("cannot start the runtime: {error}")))?;
+    runtime.block_on(async {
+        match command {
+            Command::Serve(arguments) => Box::pin(serve::run(arguments)).await,
+            Command::Demo(arguments) => Box::pin(demo::run(arguments)).await,
+        }
+    })
+}
+
+fn start_log(filter: &str) -> Result<(), Failure> {
+    let filter = tracing_subscriber::EnvFilter::try_new(filter).map_err(|error| {
+        Failure::usage(format!("bad log filter {filter:?}: {error}"), "write it as level or crate=level, for example info,registry=debug")
+    })?;
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    Ok(())
+}

@@ -25,7 +25,7 @@ mod validate;
 
 pub use field_set::{Entry, FieldSet};
 
-use self::compare::{compare, fields};
+use self::compare::{Comparison, compare, fields};
 use self::managers::{Manager, Managers, Operation, is_reset};
 use self::node::Node;
 use crate::Tree;
@@ -108,7 +108,7 @@ pub fn apply(live: &Tree, applied: &Tree, ty: Option<&'static Type>, writer: &Wr
     let live = &without_managers(live);
     if managers.is_empty() {
         let before = Writer { manager: BEFORE_FIRST_APPLY, subresource: "", ..*writer };
-        note_update(&mut managers, &empty_object(), live, node, &before);
+        note_update(&mut managers, &compare(&empty_object(), live, node), &before);
     }
     let applied = without_managers(applied);
     let mut own = Manager::new(writer, Operation::Apply);
@@ -144,8 +144,13 @@ pub fn apply(live: &Tree, applied: &Tree, ty: Option<&'static Type>, writer: &Wr
 /// or an empty list forgets all managers, none keeps those of `old`.
 #[must_use]
 pub fn update_managers(old: &Tree, new: &Tree, ty: Option<&'static Type>, writer: &Writer<'_>) -> Tree {
-    let live = || Managers::decode(managers::of(old)).unwrap_or_default();
     let requested = managers::of(new);
+    let comparison = compare(old, new, Node::root(ty));
+    // Nothing has changed, the managers least of all: they need not even be read.
+    if comparison.is_empty() && requested.as_array().is_some_and(|entries| !entries.is_empty()) {
+        return requested.clone();
+    }
+    let live = || Managers::decode(managers::of(old)).unwrap_or_default();
     let mut managers = match Managers::decode(requested) {
         _ if !writer.subresource.is_empty() => live(),
         _ if is_reset(requested) => Managers::default(),
@@ -157,14 +162,13 @@ pub fn update_managers(old: &Tree, new: &Tree, ty: Option<&'static Type>, writer
     if managers.is_empty() && !is_create {
         return Tree::Null;
     }
-    note_update(&mut managers, old, new, Node::root(ty), writer);
+    note_update(&mut managers, &comparison, writer);
     managers.cap_updaters();
     managers.encode()
 }
 
 /// Gives the writer what it changed, and takes it from everybody else.
-fn note_update(managers: &mut Managers, old: &Tree, new: &Tree, node: Node, writer: &Writer<'_>) {
-    let comparison = compare(old, new, node);
+fn note_update(managers: &mut Managers, comparison: &Comparison, writer: &Writer<'_>) {
     if comparison.is_empty() {
         return;
     }

@@ -21,8 +21,9 @@ pub use normal::{equal, normalize};
 use crate::facts::{Shape, Type};
 
 /// How deep values may nest. Upstream allows 10,000; a tree is walked recursively in many places,
-/// and no object that means anything comes near this.
-pub const MAX_DEPTH: usize = 500;
+/// and all of them must fit into the stack of a worker thread (2 MiB), in a debug build too. No
+/// object that means anything comes near this.
+pub const MAX_DEPTH: usize = 200;
 
 /// Why bytes are no object of the type asked for.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

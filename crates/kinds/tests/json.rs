@@ -215,3 +215,26 @@ fn objects_of_no_built_in_type_keep_everything_and_are_written_sorted() {
     assert_eq!(pretty, "{\n  \"a\": {\n    \"b\": [\n      1,\n      {}\n    ],\n    \"c\": []\n  }\n}");
     assert!(json::decode_untyped(b"1e999").is_err());
 }
+
+#[test]
+fn the_deepest_document_that_is_read_is_also_written_and_compared() {
+    let depth = json::MAX_DEPTH - 3;
+    let nested = |depth: usize| format!("{}{}", r#"{"a":["#.repeat(depth / 2), "]}".repeat(depth / 2));
+    let text = format!(r#"{{"metadata":{{"managedFields":[{{"fieldsV1":{}}}]}}}}"#, nested(depth - 1));
+    let decoded = json::decode(text.as_bytes(), ty(CONFIG_MAP)).expect("decodes");
+    assert_eq!(decoded.tree, json::decode(&json::encode(&decoded.tree, ty(CONFIG_MAP)), ty(CONFIG_MAP)).expect("decodes").tree);
+    assert!(json::equal(&decoded.tree, &decoded.tree.clone(), ty(CONFIG_MAP)));
+    let schema = format!(
+        r#"{{"spec":{{"versions":[{{"schema":{{"openAPIV3Schema":{}{}"#,
+        r#"{"not":"#.repeat(json::MAX_DEPTH - 10),
+        "{}".to_owned() + &"}".repeat(json::MAX_DEPTH - 10) + "}}]}}"
+    );
+    let decoded = json::decode(schema.as_bytes(), ty(CRD)).expect("decodes");
+    assert!(json::equal(&decoded.tree, &decoded.tree.clone(), ty(CRD)));
+    assert!(json::normalize(&mut decoded.tree.clone(), ty(CRD)).is_ok());
+    let body = exeunt_kinds::protobuf::encode_message(&decoded.tree, ty(CRD));
+    assert!(exeunt_kinds::protobuf::decode_message(&body, ty(CRD)).is_ok());
+    assert!(exeunt_kinds::yaml::decode(schema.as_bytes(), ty(CRD)).is_ok());
+    let text = exeunt_kinds::yaml::encode(&decoded.tree, ty(CRD));
+    assert!(exeunt_kinds::yaml::decode(text.as_bytes(), ty(CRD)).is_ok());
+}

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use exeunt_kinds as kinds;
-use exeunt_kinds::{Tree, json};
+use exeunt_kinds::{Tree, json, yaml};
 
 /// Every recorded answer that is JSON, with the place where it stands.
 fn answers() -> Vec<(String, Tree)> {
@@ -189,4 +189,17 @@ fn the_resource_table_is_what_discovery_shows() {
         }
     }
     assert!(count > 50, "only {count} entries");
+}
+
+#[test]
+fn recorded_yaml_answers_are_written_letter_by_letter() {
+    let mut count = 0;
+    for (place, answer) in answers() {
+        let Some(text) = answer.as_str().filter(|text| text.starts_with("apiVersion:")) else { continue };
+        count += 1;
+        let text = text.replace("<time>", "2026-01-02T03:04:05Z");
+        let tree = yaml::decode_untyped(text.as_bytes()).unwrap_or_else(|error| panic!("{place}: {error}")).tree;
+        assert_eq!(yaml::encode_untyped(&tree), text, "{place}");
+    }
+    assert!(count > 5, "only {count} answers");
 }

@@ -98,6 +98,18 @@ impl Registry {
         &self.inner.store
     }
 
+    /// The newest revision that readers see.
+    #[must_use]
+    pub fn revision(&self) -> u64 {
+        self.inner.store.revision().0
+    }
+
+    /// Why nothing can be stored any more, if so.
+    #[must_use]
+    pub fn store_failure(&self) -> Option<String> {
+        self.inner.store.failure().map(|error| error.to_string())
+    }
+
     pub(crate) fn clock(&self) -> &Clock {
         &self.inner.clock
     }

@@ -4,6 +4,7 @@
 //! all make the anonymous user, for whom authorization decides. Impersonation comes after, and is
 //! itself subject to authorization.
 
+mod accounts;
 mod certificate;
 mod impersonate;
 mod tokens;
@@ -12,9 +13,12 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
+use jiff::Timestamp;
 use kinds::status::Status;
 use registry::request::User;
 
+pub(crate) use accounts::AUDIENCE;
+pub use accounts::AccountTokens;
 pub(crate) use certificate::{ClientVerifier, Peer};
 pub(crate) use impersonate::{Question, wanted};
 pub use tokens::{TokenFile, TokenFileError};
@@ -42,22 +46,23 @@ pub fn administrator(name: &str) -> User {
 #[derive(Debug)]
 pub(crate) struct Authenticator {
     tokens: TokenFile,
+    accounts: Option<AccountTokens>,
     anonymous: Option<Arc<User>>,
 }
 
 impl Authenticator {
     /// `anonymous`: whether requests without credentials are let through as the anonymous user.
-    pub(crate) fn new(tokens: TokenFile, allow_anonymous: bool) -> Self {
-        Self { tokens, anonymous: allow_anonymous.then(|| Arc::new(anonymous())) }
+    pub(crate) fn new(tokens: TokenFile, accounts: Option<AccountTokens>, allow_anonymous: bool) -> Self {
+        Self { tokens, accounts, anonymous: allow_anonymous.then(|| Arc::new(anonymous())) }
     }
 
     /// Who sent these headers over this connection.
-    pub(crate) fn authenticate(&self, peer: &Peer, headers: &HeaderMap) -> Result<Arc<User>, Status> {
+    pub(crate) fn authenticate(&self, peer: &Peer, headers: &HeaderMap, now: Timestamp) -> Result<Arc<User>, Status> {
         if let Some(user) = peer.user() {
             return Ok(user.clone());
         }
         let token = bearer(headers);
-        if let Some(user) = token.and_then(|token| self.token_user(token)) {
+        if let Some(user) = token.and_then(|token| self.token_user(token, now)) {
             return Ok(user);
         }
         if token.is_some() || peer.is_refused() {
@@ -67,8 +72,8 @@ impl Authenticator {
     }
 
     /// The user whose token this is.
-    pub(crate) fn token_user(&self, token: &str) -> Option<Arc<User>> {
-        self.tokens.user(token)
+    pub(crate) fn token_user(&self, token: &str, now: Timestamp) -> Option<Arc<User>> {
+        self.tokens.user(token).or_else(|| self.accounts.as_ref()?.user(token, now))
     }
 }
 
@@ -89,7 +94,7 @@ mod tests {
         let tokens = TokenFile::default().with("t0k", User { name: "alice".to_owned(), ..User::default() });
         let headers =
             if header.is_empty() { HeaderMap::new() } else { HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from_static(header))]) };
-        match Authenticator::new(tokens, true).authenticate(peer, &headers) {
+        match Authenticator::new(tokens, None, true).authenticate(peer, &headers, Timestamp::UNIX_EPOCH) {
             Ok(user) => user.name.clone(),
             Err(status) => status.code.to_string(),
         }

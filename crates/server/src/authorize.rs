@@ -3,11 +3,18 @@
 //! Members of `system:masters` may do everything. A few paths that clients need before anything
 //! else are open. For the rest the rules of RBAC objects decide.
 
+mod cache;
+mod defaults;
+mod rbac;
+
 use kinds::status::{Details, GroupResource, Status};
 use registry::request::User;
 
 use crate::attributes::Attributes;
 use crate::auth::AUTHENTICATED;
+
+pub(crate) use cache::{GROUP, PolicyCache};
+pub(crate) use defaults::ensure as ensure_defaults;
 
 /// One question to authorization.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -36,3 +36,19 @@ impl<T: Backend + ?Sized> Backend for Arc<T> {
         (**self).metrics(out);
     }
 }
+
+impl Backend for registry::Registry {
+    fn call(&self, request: Request) -> BoxFuture<'_, Result<Reply, Refusal>> {
+        Box::pin(Self::call(self, request))
+    }
+
+    fn check(&self) -> Result<(), String> {
+        self.store_failure().map_or(Ok(()), Err)
+    }
+
+    fn metrics(&self, out: &mut String) {
+        let revision = self.store().revision().0;
+        let (name, help) = ("exeunt_store_revision", "Revision of the store that readers see.");
+        out.push_str(&format!("# HELP {name} {help}\n# TYPE {name} gauge\n{name} {revision}\n"));
+    }
+}

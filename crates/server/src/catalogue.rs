@@ -10,6 +10,7 @@ use kinds::facts::Resource;
 /// What is served.
 #[derive(Debug)]
 pub(crate) struct Catalogue {
+    rows: Vec<&'static Resource>,
     by_name: HashMap<(&'static str, &'static str, &'static str), &'static Resource>,
     versions: HashMap<&'static str, Vec<&'static str>>,
 }
@@ -25,7 +26,12 @@ impl Catalogue {
             }
         }
         let by_name = resources.iter().map(|row| ((row.group, row.version, row.plural), row)).collect();
-        Self { by_name, versions }
+        Self { rows: resources.iter().collect(), by_name, versions }
+    }
+
+    /// All rows, groups in discovery order.
+    pub(crate) fn rows(&self) -> &[&'static Resource] {
+        &self.rows
     }
 
     /// The row with this name.

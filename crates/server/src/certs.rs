@@ -68,7 +68,7 @@ impl std::fmt::Debug for Pair {
 }
 
 /// All that a server needs to serve TLS, and its administrator to reach it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Certs {
     /// Certificate of the authority, as PEM.
     pub authority: String,
@@ -76,6 +76,14 @@ pub struct Certs {
     pub serving: Pair,
     /// What the administrator (`kubernetes-admin` of `system:masters`) shows.
     pub admin: Pair,
+    /// The private key with which tokens of service accounts are signed, as PEM.
+    pub accounts_key: String,
+}
+
+impl std::fmt::Debug for Certs {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("Certs")
+    }
 }
 
 /// Names under which every server is known, beside the addresses on which it listens.
@@ -113,7 +121,15 @@ impl Certs {
         };
         let serving = fresh("apiserver", &Subject::Server { names: &names })?;
         let admin = fresh("admin", &ADMIN)?;
-        Ok(Self { authority: authority.pair.certificate.clone(), serving, admin })
+        let accounts_key = match files::read_key(dir, "sa")? {
+            Some(key) => issue::checked_key(key, &dir.join("sa.key"))?,
+            None => {
+                let key = issue::new_key()?;
+                files::write_key(dir, "sa", &key)?;
+                key
+            }
+        };
+        Ok(Self { authority: authority.pair.certificate.clone(), serving, admin, accounts_key })
     }
 
     /// Makes certificates that are kept nowhere.
@@ -125,7 +141,7 @@ impl Certs {
         let names = all_names(names);
         let serving = authority.issue(&Subject::Server { names: &names }, now)?;
         let admin = authority.issue(&ADMIN, now)?;
-        Ok(Self { authority: authority.pair.certificate, serving, admin })
+        Ok(Self { authority: authority.pair.certificate, serving, admin, accounts_key: issue::new_key()? })
     }
 
     /// The TLS settings of a server with these certificates, and the judge of client certificates.
@@ -183,6 +199,7 @@ mod tests {
         let second = Certs::load_or_make(dir.path(), &["10.0.0.5".to_owned()], now()).expect("read");
         assert_eq!(first.serving.certificate, second.serving.certificate);
         assert_eq!(first.admin.certificate, second.admin.certificate);
+        assert_eq!(first.accounts_key, second.accounts_key, "tokens stay good over a restart");
         first.tls().expect("TLS takes them");
     }
 
@@ -226,7 +243,7 @@ mod tests {
         use std::os::unix::fs::PermissionsExt as _;
         let dir = tempfile::tempdir().expect("a directory");
         Certs::load_or_make(dir.path(), &[], now()).expect("made");
-        for key in ["ca.key", "apiserver.key", "admin.key"] {
+        for key in ["ca.key", "apiserver.key", "admin.key", "sa.key"] {
             let mode = std::fs::metadata(dir.path().join(key)).expect("there").permissions().mode();
             assert_eq!(mode & 0o777, 0o600, "{key}");
         }

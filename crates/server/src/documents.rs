@@ -1,17 +1,56 @@
 //! The documents that describe the API: the place where discovery and OpenAPI answer.
 //!
 //! `answer` gets every authorized request whose path is not that of a resource and not one of the
-//! server's own (health, version, metrics). Whoever adds a document matches its path here and lays
-//! it out with `respond::document`; a path that nobody takes is 404.
+//! server's own (health, version, metrics). A path that nobody takes is 404. Documents are made when
+//! they are first asked for and kept: what is served does not change while the server runs.
 
-use http::{HeaderMap, Method, Response};
+mod discovery;
+mod openapi;
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HOST, IF_NONE_MATCH, LOCATION, VARY};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
+use kinds::Tree;
+use kinds::facts::Type;
 use kinds::status::Status;
+use sha2::{Digest as _, Sha512};
 
 use crate::body::Body;
 use crate::catalogue::Catalogue;
-use crate::negotiate::{self, RouteTypes};
+use crate::negotiate::{self, Accepted, Answer, Media, RouteTypes};
 use crate::query::Query;
 use crate::respond::{self, Manner};
+
+const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+
+/// Documents that were made already.
+#[derive(Debug, Default)]
+pub(crate) struct Shelf {
+    made: Mutex<HashMap<String, Document>>,
+}
+
+/// A document as compact JSON, and the hash that tells versions of it apart.
+#[derive(Clone, Debug)]
+struct Document {
+    json: Bytes,
+    hash: String,
+}
+
+impl Shelf {
+    fn get(&self, name: &str, make: impl FnOnce() -> Option<Tree>) -> Option<Document> {
+        if let Some(found) = self.made.lock().unwrap_or_else(PoisonError::into_inner).get(name) {
+            return Some(found.clone());
+        }
+        let json: Bytes = make()?.to_string().into();
+        let hash = Sha512::digest(&json).iter().map(|byte| format!("{byte:02X}")).collect();
+        let document = Document { json, hash };
+        self.made.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), document.clone());
+        Some(document)
+    }
+}
 
 /// A request for a document.
 pub(crate) struct Ask<'a> {
@@ -22,6 +61,8 @@ pub(crate) struct Ask<'a> {
     pub(crate) headers: &'a HeaderMap,
     /// What is served.
     pub(crate) catalogue: &'a Catalogue,
+    /// Documents that were made already.
+    pub(crate) shelf: &'a Shelf,
     /// How refusals are to be shown.
     pub(crate) manner: Manner,
 }
@@ -29,27 +70,161 @@ pub(crate) struct Ask<'a> {
 /// Answers for a document.
 pub(crate) fn answer(ask: &Ask<'_>) -> Response<Body> {
     let parts: Vec<&str> = ask.path.trim_matches('/').split('/').collect();
-    let known = match parts[..] {
-        ["api" | "apis"] => Ok(()),
-        ["api", version] => check(ask.catalogue.has_version("", version)),
-        ["apis", group, ..] if !ask.catalogue.has_group(group) => return respond::page_not_found(),
-        ["apis", _] => Ok(()),
-        ["apis", group, version] => check(ask.catalogue.has_version(group, version)),
-        _ => return respond::page_not_found(),
-    };
-    // `/apis` is no route of the router: any method reads it, and it judges `Accept` by itself.
-    let judged = known.and_then(|()| match parts[..] {
-        ["apis"] if !matches!(*ask.method, Method::HEAD | Method::OPTIONS) => Ok(()),
-        _ if ask.method != Method::GET => Err(Status::method_not_allowed()),
-        ["api"] => Ok(()),
-        _ => negotiate::check_route(ask.headers, RouteTypes::Objects),
-    });
-    match judged {
-        Err(refused) => respond::refusal(ask.manner, &refused, &[]),
-        Ok(()) => respond::page_not_found(),
+    match parts[..] {
+        ["openapi", "v2"] => ask.openapi_v2(),
+        ["openapi", "v3"] => ask.openapi_index(),
+        ["openapi", "v3", ..] => ask.openapi(ask.path.trim_matches('/').trim_start_matches("openapi/v3/")),
+        ["api" | "apis", ..] => ask.discovery(&parts),
+        _ => respond::page_not_found(),
+    }
+}
+
+impl Ask<'_> {
+    fn discovery(&self, parts: &[&str]) -> Response<Body> {
+        let known = match parts[..] {
+            ["api" | "apis"] => Ok(()),
+            ["api", version] => check(self.catalogue.has_version("", version)),
+            ["apis", group, ..] if !self.catalogue.has_group(group) => return respond::page_not_found(),
+            ["apis", _] => Ok(()),
+            ["apis", group, version] => check(self.catalogue.has_version(group, version)),
+            _ => return respond::page_not_found(),
+        };
+        // `/apis` is no route of the router: any method reads it, and it judges `Accept` by itself.
+        let judged = known.and_then(|()| match parts[..] {
+            ["apis"] if !matches!(*self.method, Method::HEAD | Method::OPTIONS) => Ok(()),
+            _ if self.method != Method::GET => Err(Status::method_not_allowed()),
+            ["api"] => Ok(()),
+            _ => negotiate::check_route(self.headers, RouteTypes::Objects),
+        });
+        if let Err(refused) = judged {
+            return respond::refusal(self.manner, &refused, &[]);
+        }
+        let rows = self.catalogue.rows();
+        match parts[..] {
+            ["api" | "apis"] if takes_aggregated(self.headers) => self.aggregated(parts[0] == "api"),
+            ["api"] => {
+                let host = self.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+                self.typed(&discovery::versions(host), "APIVersions")
+            }
+            ["apis"] => self.typed(&discovery::groups(rows), "APIGroupList"),
+            ["api", version] => self.typed(&discovery::resources(rows, "", version), "APIResourceList"),
+            ["apis", group] => self.typed(&discovery::group(rows, group), "APIGroup"),
+            ["apis", group, version] => self.typed(&discovery::resources(rows, group, version), "APIResourceList"),
+            _ => respond::page_not_found(),
+        }
+    }
+
+    /// A document in the form that was asked for.
+    fn typed(&self, document: &Tree, kind: &str) -> Response<Body> {
+        let Some(accepted) = negotiate::choose(self.headers, Answer::Plain) else {
+            return respond::refusal(self.manner, &negotiate::not_acceptable(Answer::Plain), &[]);
+        };
+        let ty = kinds::type_named(&format!("io.k8s.apimachinery.pkg.apis.meta.v1.{kind}"));
+        let json = ty.map_or_else(|| document.to_string().into_bytes(), |ty: &'static Type| kinds::json::encode(document, ty));
+        let manner = Manner { accepted, gzip: negotiate::takes_gzip(self.headers), ..self.manner };
+        respond::document(manner, 200, json, ty)
+    }
+
+    fn aggregated(&self, core: bool) -> Response<Body> {
+        let name = if core { "aggregated/api" } else { "aggregated/apis" };
+        let Some(document) = self.shelf.get(name, || Some(discovery::aggregated(self.catalogue.rows(), core))) else {
+            return respond::page_not_found();
+        };
+        let tag = HeaderValue::try_from(format!("\"{}\"", document.hash)).ok();
+        let unchanged = tag.is_some() && self.headers.get(IF_NONE_MATCH) == tag.as_ref();
+        let mut response = if unchanged { Response::new(Body::empty()) } else { self.json(&document, AGGREGATED) };
+        if unchanged {
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+        }
+        let headers = response.headers_mut();
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("public"));
+        headers.insert(VARY, HeaderValue::from_static("Accept"));
+        headers.extend(tag.map(|tag| (ETAG, tag)));
+        response
+    }
+
+    /// A document of the shelf, as JSON under another name.
+    fn json(&self, document: &Document, content_type: &'static str) -> Response<Body> {
+        let accepted = Accepted { media: Media::Json, transform: None };
+        let manner = Manner { accepted, gzip: negotiate::takes_gzip(self.headers), ..self.manner };
+        let mut response = respond::document(manner, 200, document.json.to_vec(), None);
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        response
+    }
+
+    fn openapi_document(&self, name: &str) -> Option<Document> {
+        self.shelf.get(&format!("openapi/{name}"), || openapi::document(self.catalogue.rows(), name))
+    }
+
+    fn openapi_index(&self) -> Response<Body> {
+        if !takes_json(self.headers) {
+            return empty(StatusCode::NOT_ACCEPTABLE);
+        }
+        let rows = self.catalogue.rows();
+        let index = self.shelf.get("openapi-index", || {
+            // The hash of the whole table stands for the hash of each document, so that an index
+            // does not make them all; it changes whenever one of them could.
+            let hash = &self.shelf.get("aggregated/apis", || Some(discovery::aggregated(rows, false)))?.hash;
+            Some(openapi::index(rows, hash))
+        });
+        index.map_or_else(respond::page_not_found, |index| self.json(&index, "text/plain; charset=utf-8"))
+    }
+
+    fn openapi(&self, name: &str) -> Response<Body> {
+        if !takes_json(self.headers) {
+            return empty(StatusCode::NOT_ACCEPTABLE);
+        }
+        let Some(document) = self.openapi_document(name) else { return empty(StatusCode::NOT_FOUND) };
+        let rows = self.catalogue.rows();
+        let hash =
+            self.shelf.get("aggregated/apis", || Some(discovery::aggregated(rows, false))).map(|known| known.hash).unwrap_or_default();
+        if self.query.get("hash").is_some_and(|asked| !asked.is_empty() && asked != hash) {
+            let mut response = empty(StatusCode::MOVED_PERMANENTLY);
+            let location = HeaderValue::try_from(format!("/openapi/v3/{name}?hash={hash}"));
+            response.headers_mut().extend(location.ok().map(|location| (LOCATION, location)));
+            return response;
+        }
+        let mut response = self.json(&document, "application/json");
+        response.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
+        response
+    }
+
+    /// Only JSON: the protobuf form of version 2 is a format of its own.
+    fn openapi_v2(&self) -> Response<Body> {
+        if !takes_json(self.headers) {
+            return empty(StatusCode::NOT_ACCEPTABLE);
+        }
+        let document = self.shelf.get("openapi-v2", || Some(openapi::v2(self.catalogue.rows())));
+        document.map_or_else(respond::page_not_found, |document| self.json(&document, "application/json"))
     }
 }
 
 fn check(known: bool) -> Result<(), Status> {
     if known { Ok(()) } else { Err(Status::no_such_resource()) }
+}
+
+/// The newer form wins wherever it stands among the entries.
+fn takes_aggregated(headers: &HeaderMap) -> bool {
+    let wanted = |entry: &str| {
+        let mut parts = entry.split(';').map(str::trim);
+        let has = |part: &str| entry.split(';').any(|found| found.trim() == part);
+        parts.next() == Some("application/json") && has("g=apidiscovery.k8s.io") && has("v=v2") && has("as=APIGroupDiscoveryList")
+    };
+    accept(headers).split(',').any(wanted)
+}
+
+fn takes_json(headers: &HeaderMap) -> bool {
+    let text = accept(headers);
+    let takes = |entry: &str| matches!(entry.split(';').next().unwrap_or_default().trim(), "*/*" | "application/*" | "application/json");
+    text.is_empty() || text.split(',').any(takes)
+}
+
+fn accept(headers: &HeaderMap) -> &str {
+    headers.get(http::header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default()
+}
+
+fn empty(code: StatusCode) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = code;
+    response
 }

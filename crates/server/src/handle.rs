@@ -83,7 +83,7 @@ where
         Ok(wait) => wait,
         Err(status) => return refuse(&status),
     };
-    let user = match shared.authenticator.authenticate(peer, &parts.headers) {
+    let user = match shared.authenticator.authenticate(peer, &parts.headers, shared.clock.now()) {
         Ok(user) => user,
         Err(status) => return refuse(&status),
     };
@@ -139,6 +139,7 @@ fn outside(shared: &Shared, parts: &Parts, path: &str, query: &Query<'_>, manner
             query,
             headers: &parts.headers,
             catalogue: &shared.catalogue,
+            shelf: &shared.shelf,
             manner,
         }),
     }

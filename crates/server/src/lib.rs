@@ -31,6 +31,7 @@ mod metrics;
 mod negotiate;
 mod query;
 mod respond;
+mod reviews;
 mod route;
 mod service;
 mod table;
@@ -39,7 +40,7 @@ mod testing;
 mod version;
 mod watch;
 
-pub use auth::{TokenFile, TokenFileError, administrator, anonymous};
+pub use auth::{AccountTokens, TokenFile, TokenFileError, administrator, anonymous};
 pub use backend::Backend;
 pub use body::Body;
 pub use service::{Answering, Config, Server, Service};

@@ -3,6 +3,9 @@
 //! TLS on every connection, with HTTP/2 or HTTP/1.1 as the client chooses. When the server stops,
 //! it accepts nothing more, ends watches, lets requests finish, and after a while goes anyway.
 
+#[cfg(test)]
+mod tests;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;

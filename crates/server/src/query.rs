@@ -130,8 +130,8 @@ impl<'a> Query<'a> {
     /// `timeout`: how long the client wants to wait; none when it does not say.
     pub(crate) fn timeout(&self) -> Result<Option<Duration>, Status> {
         let Some(text) = self.get("timeout").filter(|text| !text.is_empty()) else { return Ok(None) };
-        match parse_duration(text) {
-            Ok(wait) => Ok(Some(wait).filter(|wait| !wait.is_zero())),
+        match kinds::duration::parse_nanos(text) {
+            Ok(nanos) => Ok(u64::try_from(nanos).ok().filter(|&nanos| nanos > 0).map(Duration::from_nanos)),
             Err(error) => Err(Status::bad_request(format!("invalid timeout specified in the request URL - {error}"))),
         }
     }
@@ -178,42 +178,6 @@ fn parse_int(text: &str) -> Result<i64, String> {
         let why = if matches!(error.kind(), PosOverflow | NegOverflow) { "value out of range" } else { "invalid syntax" };
         format!("strconv.ParseInt: parsing {}: {why}", kinds::status::quoted(text))
     })
-}
-
-/// A duration in Go's text form (`1m30s`); negative ones count as none.
-fn parse_duration(text: &str) -> Result<Duration, String> {
-    let quoted = kinds::status::quoted(text);
-    let (negative, mut rest) = match text.strip_prefix('-') {
-        Some(rest) => (true, rest),
-        None => (false, text.strip_prefix('+').unwrap_or(text)),
-    };
-    if rest == "0" {
-        return Ok(Duration::ZERO);
-    }
-    if rest.is_empty() {
-        return Err(format!("time: invalid duration {quoted}"));
-    }
-    let mut seconds = 0.0;
-    while !rest.is_empty() {
-        let digits = rest.find(|letter: char| !letter.is_ascii_digit() && letter != '.').unwrap_or(rest.len());
-        let amount: f64 = rest[..digits].parse().map_err(|_| format!("time: invalid duration {quoted}"))?;
-        rest = &rest[digits..];
-        let letters = rest.find(|letter: char| letter.is_ascii_digit() || letter == '.').unwrap_or(rest.len());
-        let scale = match &rest[..letters] {
-            "" => return Err(format!("time: missing unit in duration {quoted}")),
-            "h" => 3600.0,
-            "m" => 60.0,
-            "s" => 1.0,
-            "ms" => 1e-3,
-            "us" | "µs" | "μs" => 1e-6,
-            "ns" => 1e-9,
-            unit => return Err(format!("time: unknown unit {} in duration {quoted}", kinds::status::quoted(unit))),
-        };
-        rest = &rest[letters..];
-        seconds += amount * scale;
-    }
-    let wait = Duration::try_from_secs_f64(seconds).map_err(|_| format!("time: invalid duration {quoted}"))?;
-    Ok(if negative { Duration::ZERO } else { wait })
 }
 
 /// Undoes percent encoding; `plus` also turns `+` into a space, as queries have it.

@@ -69,6 +69,8 @@ pub(crate) fn find(catalogue: &Catalogue, method: &Method, verb: &str, at: &Reso
     }
     let across = resource.namespaced && !in_namespace;
     let here: &[(&str, Method, Action)] = match (at.name.is_empty(), across) {
+        // The old form of a watch may name one object of the collection.
+        _ if at.old_watch => &COLLECTION[..2],
         (true, false) => &COLLECTION,
         (true, true) => &COLLECTION[..2],
         (false, _) if subresource.is_some() => &SUBRESOURCE,
@@ -145,6 +147,8 @@ mod tests {
             (Method::HEAD, "/api/v1/namespaces/a/pods", "405"),
             (Method::OPTIONS, "/api/v1/namespaces/a/pods", "405"),
             (Method::GET, "/api/v1/namespaces/a/pods/p", "Get Pod"),
+            (Method::GET, "/api/v1/watch/namespaces/a/pods/p", "Watch Pod"),
+            (Method::GET, "/api/v1/watch/pods", "Watch Pod"),
             (Method::POST, "/api/v1/namespaces/a/pods/p", "405"),
             (Method::PATCH, "/api/v1/namespaces/a/pods/p", "Patch Pod"),
             (Method::POST, "/api/v1/namespaces/a/pods/p/eviction", "Create Pod"),

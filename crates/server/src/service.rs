@@ -12,14 +12,15 @@ use bytes::Bytes;
 use clock::{Clock, Entropy};
 use http::{Request, Response};
 use kinds::facts::Resource;
-use registry::request::User;
+use registry::request::{Refusal, User};
 use tokio_util::sync::CancellationToken;
 
-use crate::auth::{Authenticator, Peer, TokenFile};
-use crate::authorize::{self, Ask};
+use crate::auth::{AccountTokens, Authenticator, Peer, TokenFile};
+use crate::authorize::{self, Ask, PolicyCache};
 use crate::backend::Backend;
 use crate::body::Body;
 use crate::catalogue::Catalogue;
+use crate::documents::Shelf;
 use crate::flow::Seats;
 use crate::handle;
 use crate::health::Check;
@@ -35,6 +36,8 @@ pub struct Config {
     pub resources: &'static [Resource],
     /// Static bearer tokens.
     pub tokens: TokenFile,
+    /// Judges the tokens of service accounts; none: there are none.
+    pub accounts: Option<AccountTokens>,
     /// Whether requests without credentials are let through to authorization.
     pub anonymous: bool,
     /// Tells the time.
@@ -47,7 +50,9 @@ pub struct Config {
 pub(crate) struct Shared {
     pub(crate) backend: Arc<dyn Backend>,
     pub(crate) catalogue: Catalogue,
+    pub(crate) shelf: Shelf,
     pub(crate) authenticator: Authenticator,
+    pub(crate) policy: PolicyCache,
     pub(crate) seats: Seats,
     pub(crate) metrics: Metrics,
     pub(crate) ids: Ids,
@@ -60,9 +65,23 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    /// Whether a user may do something.
+    /// Whether a user may do something. When the rules cannot be read, only what needs none is allowed.
     pub(crate) async fn allows(&self, user: &User, ask: &Ask<'_>) -> bool {
-        authorize::is_master(user) || authorize::is_open(user, ask)
+        self.reason(user, ask).await.is_ok_and(|reason| reason.is_some())
+    }
+
+    /// Why a user may do something (it may be empty); none when they may not.
+    pub(crate) async fn reason(&self, user: &User, ask: &Ask<'_>) -> Result<Option<String>, Refusal> {
+        if authorize::is_master(user) || authorize::is_open(user, ask) {
+            return Ok(Some(String::new()));
+        }
+        match self.policy.policy(&*self.backend).await {
+            Ok(policy) => Ok(policy.allows(user, ask)),
+            Err(refusal) => {
+                tracing::warn!(%refusal, "the rules of RBAC cannot be read");
+                Err(refusal)
+            }
+        }
     }
 
     /// What the checks of a health endpoint find.
@@ -106,11 +125,13 @@ impl Server {
     /// Puts a server together. It answers nothing before one of its services is called.
     #[must_use]
     pub fn build(config: Config, backend: Arc<dyn Backend>) -> Self {
-        let Config { resources, tokens, anonymous, clock, entropy } = config;
+        let Config { resources, tokens, accounts, anonymous, clock, entropy } = config;
         let shared = Shared {
             backend,
             catalogue: Catalogue::new(resources),
-            authenticator: Authenticator::new(tokens, anonymous),
+            shelf: Shelf::default(),
+            authenticator: Authenticator::new(tokens, accounts, anonymous),
+            policy: PolicyCache::default(),
             seats: Seats::new(SEATS),
             metrics: Metrics::new(clock.now()),
             ids: Ids::new(&entropy),
@@ -120,6 +141,16 @@ impl Server {
             stopping: AtomicBool::new(false),
         };
         Self { shared: Arc::new(shared) }
+    }
+
+    /// Makes the roles and bindings that every cluster has, as far as they are missing.
+    ///
+    /// # Errors
+    /// What the registry refuses.
+    pub async fn bootstrap(&self) -> Result<(), Refusal> {
+        authorize::ensure_defaults(&*self.shared.backend).await?;
+        self.shared.policy.forget();
+        Ok(())
     }
 
     /// A service whose every request comes from this user, as callers inside this process use it:

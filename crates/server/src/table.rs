@@ -1,13 +1,21 @@
-//! Tables: what `kubectl get` shows. Every kind can be shown with its name and the time of its
-//! creation; kinds with columns of their own bring them here.
+//! Tables: what `kubectl get` shows. `columns` says which columns a kind has; the other modules fill
+//! the cells from an object's tree. Every kind can be shown, if only with its name.
+
+mod cells;
+mod cluster;
+mod columns;
+mod network;
+mod pods;
+mod workloads;
 
 use bytes::Bytes;
 use jiff::Timestamp;
 use kinds::facts::Resource;
 use kinds::status::{ListMeta, Status};
+use serde::Serialize;
 
-use crate::json;
 use crate::respond::metadata_only;
+use columns::Printer;
 
 /// What a row carries beside its cells (`includeObject`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -61,40 +69,46 @@ pub(crate) fn can_render(_resource: &Resource) -> bool {
 
 /// A table as compact JSON.
 pub(crate) fn render(shown: &Shown<'_>) -> Vec<u8> {
+    let printer = columns::of(shown.resource);
     let version = if shown.beta { "meta.k8s.io/v1beta1" } else { "meta.k8s.io/v1" };
     let mut out = format!(r#"{{"kind":"Table","apiVersion":"{version}","metadata":"#).into_bytes();
-    serde_json::to_writer(&mut out, shown.metadata).expect("writing into memory cannot fail");
+    write(&mut out, shown.metadata);
     out.extend_from_slice(br#","columnDefinitions":"#);
-    out.extend_from_slice(if shown.columns { COLUMNS.as_bytes() } else { b"null" });
+    if shown.columns {
+        write(&mut out, printer.columns);
+    } else {
+        out.extend_from_slice(b"null");
+    }
     out.extend_from_slice(br#","rows":["#);
     for (at, object) in shown.objects.iter().enumerate() {
         if at > 0 {
             out.push(b',');
         }
-        render_row(&mut out, object, shown);
+        render_row(&mut out, object, printer, shown);
     }
     out.extend_from_slice(b"]}");
     out
 }
 
-const COLUMNS: &str = concat!(
-    r#"[{"name":"Name","type":"string","format":"name","description":"Name of the object","priority":0},"#,
-    r#"{"name":"Created At","type":"date","format":"","description":"Time at which the object was created","priority":0}]"#
-);
-
-fn render_row(out: &mut Vec<u8>, object: &Bytes, shown: &Shown<'_>) {
-    let metadata = json::member(object, "metadata").unwrap_or(b"{}");
-    out.extend_from_slice(br#"{"cells":["#);
-    out.extend_from_slice(json::member(metadata, "name").unwrap_or(b"\"\""));
-    out.push(b',');
-    out.extend_from_slice(json::member(metadata, "creationTimestamp").unwrap_or(b"null"));
-    out.extend_from_slice(br#"],"object":"#);
+fn render_row(out: &mut Vec<u8>, object: &Bytes, printer: &Printer, shown: &Shown<'_>) {
+    let tree: kinds::Tree = serde_json::from_slice(object).unwrap_or_default();
+    out.extend_from_slice(br#"{"cells":"#);
+    write(out, &(printer.cells)(&tree, shown.now.as_second()));
+    if let Some(conditions) = (printer.conditions)(&tree) {
+        out.extend_from_slice(br#","conditions":"#);
+        write(out, &conditions);
+    }
+    out.extend_from_slice(br#","object":"#);
     match shown.include {
         Include::Metadata => out.extend_from_slice(&metadata_only(object, shown.beta)),
         Include::Object => out.extend_from_slice(object),
         Include::Nothing => out.extend_from_slice(b"null"),
     }
     out.push(b'}');
+}
+
+fn write<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
+    serde_json::to_writer(out, value).expect("writing into memory cannot fail");
 }
 
 #[cfg(test)]
@@ -125,8 +139,8 @@ mod tests {
                 now: Timestamp::UNIX_EPOCH,
             };
             let text = String::from_utf8(render(&shown)).expect("text");
-            let cells = r#""columnDefinitions":null,"rows":[{"cells":["a","2026-01-01T00:00:00Z"],"object":"#;
-            assert!(text.ends_with(&format!("{cells}{expected}}}]}}")), "{text}");
+            assert!(text.contains(r#""columnDefinitions":null,"rows":[{"cells":["a","0/0","","0","#), "{text}");
+            assert!(text.ends_with(&format!(r#","object":{expected}}}]}}"#)), "{text}");
         }
         assert_eq!(Include::parse("All").expect_err("unknown").code, 400);
     }

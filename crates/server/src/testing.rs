@@ -75,6 +75,11 @@ impl Backend for Fake {
     }
 }
 
+/// The time at which tests begin.
+pub(crate) fn now() -> Timestamp {
+    "2026-11-20T12:00:00Z".parse().expect("a time")
+}
+
 /// A server over a closure that answers at once.
 pub(crate) fn server(answer: impl Fn(Asked) -> Result<Reply, Refusal> + Send + Sync + 'static) -> Server {
     server_later(move |request| futures::future::ready(answer(request)).boxed())
@@ -87,8 +92,9 @@ pub(crate) fn server_later(answer: impl Fn(Asked) -> BoxFuture<'static, Result<R
     let config = Config {
         resources: RESOURCES,
         tokens: TokenFile::default().with("t0k", admin).with("b0b", bob),
+        accounts: None,
         anonymous: true,
-        clock: Clock::starting_at(Timestamp::UNIX_EPOCH),
+        clock: Clock::starting_at(now()),
         entropy: Entropy::seeded(1),
     };
     Server::build(config, Arc::new(Fake(Box::new(answer))))

@@ -213,6 +213,8 @@ fn an_empty_list_of_managers_forgets_them_and_a_subresource_cannot() {
     assert_eq!(map.managers().len(), 1);
     map.write("mine", json!({"metadata": {"managedFields": []}}));
     map.check(&[]);
+    map.write("mine", json!({"metadata": {"managedFields": []}}));
+    assert_eq!(map.live["metadata"].get("managedFields"), None);
 }
 
 #[test]
@@ -302,8 +304,23 @@ fn objects_that_are_none_are_refused_in_the_words_of_the_api() {
         (POD, json!({"spec": {"containers": [{"name": "c"}, {"name": "c"}]}}), ".spec.containers: duplicate entries for key [name=\"c\"]"),
         (
             POD,
+            json!({"spec": {"containers": [{"name": "c", "tty": 1}]}}),
+            ".spec.containers[name=\"c\"].tty: expected boolean, got &value.valueUnstructured{Value:1}",
+        ),
+        (
+            POD,
+            json!({"spec": {"containers": [1]}}),
+            ".spec.containers: element 0: associative list with keys may not have non-map elements",
+        ),
+        (
+            POD,
+            json!({"spec": {"x": 1, "y": 1}}),
+            "errors:\n  .spec.x: field not declared in schema\n  .spec.y: field not declared in schema",
+        ),
+        (
+            POD,
             json!({"spec": {"containers": [{"image": "c"}]}}),
-            ".spec.containers: element 0: associative list with keys has an element that omits key field \"name\" (and doesn't have default value)",
+            ".spec.containers: element 0: associative list with keys has an element that omits all key fields [\"name\"] (and doesn't have default values for any key fields)",
         ),
     ];
     for (ty, applied, why) in table {

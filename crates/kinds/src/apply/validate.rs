@@ -1,13 +1,13 @@
 //! What an applied object must be before it can be owned: known fields, values of their types,
 //! every item of a list once. Faults are worded as the API words them.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use super::ApplyError;
 use super::field_set::shown;
 use super::node::Node;
 use crate::Tree;
-use crate::facts::{Shape, Type};
+use crate::facts::{Field, Shape, Type};
 
 /// Checks the whole applied object.
 pub(super) fn validate(applied: &Tree, node: Node) -> Result<(), ApplyError> {
@@ -42,12 +42,46 @@ fn object(tree: &Tree, ty: &'static Type, path: &str, faults: &mut Vec<String>) 
         let path = format!("{path}.{name}");
         match ty.field(name) {
             None => faults.push(format!("{path}: field not declared in schema")),
-            Some(field) => {
-                shape(value, &field.shape, &path, faults);
-                items_once(value, Node::of_field(field), &path, faults);
-            }
+            Some(field) => field_value(value, field, &path, faults),
         }
     }
+}
+
+/// The value of a field. Items that have keys are named by them, as conflicts name them.
+fn field_value(tree: &Tree, field: &'static Field, path: &str, faults: &mut Vec<String>) {
+    let node = Node::of_field(field);
+    let (Shape::List(item), Some(items)) = (field.shape, node.items(Some(tree))) else {
+        return shape(tree, &field.shape, path, faults);
+    };
+    let mut seen: HashMap<String, usize> = HashMap::new();
+    for (index, value) in items.iter().enumerate() {
+        let Some(element) = node.element(value) else {
+            faults.push(format!("{path}: element {index}: {}", without_keys(node, value)));
+            continue;
+        };
+        let times = seen.entry(element.clone()).or_default();
+        *times += 1;
+        match *times {
+            1 => shape(value, item, &format!("{path}{}", shown(&element)), faults),
+            2 => faults.push(format!("{path}: duplicate entries for key {}", shown(&element))),
+            _ => {}
+        }
+    }
+}
+
+fn without_keys(node: Node, item: &Tree) -> String {
+    let Node::Items { keys, .. } = node else { return String::new() };
+    if item.is_null() {
+        return "associative list with keys may not have a null element".to_owned();
+    }
+    if !item.is_object() {
+        return "associative list with keys may not have non-map elements".to_owned();
+    }
+    let keys: Vec<String> = keys.iter().map(|key| crate::status::quoted(key)).collect();
+    format!(
+        "associative list with keys has an element that omits all key fields [{}] (and doesn't have default values for any key fields)",
+        keys.join(" ")
+    )
 }
 
 fn shape(tree: &Tree, expectation: &'static Shape, path: &str, faults: &mut Vec<String>) {
@@ -82,27 +116,6 @@ fn shape(tree: &Tree, expectation: &'static Shape, path: &str, faults: &mut Vec<
             }
             other => faults.push(expected(path, "list", other)),
         },
-    }
-}
-
-/// Items of sets and of lists with keys must be told apart.
-fn items_once(tree: &Tree, node: Node, path: &str, faults: &mut Vec<String>) {
-    let mut seen = HashSet::new();
-    let mut reported = HashSet::new();
-    for (index, item) in node.items(Some(tree)).into_iter().flatten().enumerate() {
-        match node.element(item) {
-            None => {
-                let Node::Items { keys, .. } = node else { continue };
-                faults.push(format!(
-                    "{path}: element {index}: associative list with keys has an element that omits key field {} (and doesn't have default value)",
-                    keys.iter().map(|key| crate::status::quoted(key)).collect::<Vec<_>>().join(", ")
-                ));
-            }
-            Some(element) if !seen.insert(element.clone()) && reported.insert(element.clone()) => {
-                faults.push(format!("{path}: duplicate entries for key {}", shown(&element)));
-            }
-            Some(_) => {}
-        }
     }
 }
 

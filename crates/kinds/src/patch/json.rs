@@ -13,7 +13,7 @@ const COPY_LIMIT_BYTES: usize = 3 * 1024 * 1024;
 
 /// Values that one patch may walk through to see how deep they are: ten thousand moves of a large
 /// value would take seconds otherwise.
-const VISIT_LIMIT: usize = 5_000_000;
+const VISIT_LIMIT: usize = 2_000_000;
 
 /// Applies a JSON patch; all of it or, on any error, nothing.
 pub fn json(document: Tree, patch: Tree) -> Result<Tree, PatchError> {

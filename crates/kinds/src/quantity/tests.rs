@@ -1,3 +1,5 @@
+//! Quantities as tables of texts and amounts, and laws of arithmetic.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Selectors as tables: what they select, and how broken ones are refused. Most rows were recorded.
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
@@ -42,6 +44,17 @@ fn queries_select_what_the_api_selects() {
     ];
     for (query, names) in table {
         assert_eq!(selected(query).as_deref(), Ok(names), "{query}");
+    }
+}
+
+#[test]
+fn numbers_are_compared_as_numbers() {
+    let numbered = |query: &str| -> String {
+        let selector = LabelSelector::parse(query).unwrap();
+        ["1", "2", "10", "x"].into_iter().filter(|number| selector.matches(&json!({"n": number}))).collect()
+    };
+    for (query, numbers) in [("n>1", "210"), ("n<10", "12"), ("m>1", "")] {
+        assert_eq!(numbered(query), numbers, "{query}");
     }
 }
 

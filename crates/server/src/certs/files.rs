@@ -18,29 +18,37 @@ pub(super) fn make_dir(dir: &Path) -> Result<(), CertsError> {
     builder.create(dir).map_err(failed("make", dir))
 }
 
+/// Reads `NAME.key`; none when it is missing.
+pub(super) fn read_key(dir: &Path, name: &str) -> Result<Option<String>, CertsError> {
+    read(&dir.join(format!("{name}.key")))
+}
+
+/// Writes `NAME.key`.
+pub(super) fn write_key(dir: &Path, name: &str, key: &str) -> Result<(), CertsError> {
+    let path = dir.join(format!("{name}.key"));
+    write_secret(&path, key).map_err(failed("write", &path))
+}
+
 /// Reads `NAME.crt` and `NAME.key`; none when one of them is missing.
 pub(super) fn read_pair(dir: &Path, name: &str) -> Result<Option<Pair>, CertsError> {
-    let read = |ending: &str| {
-        let path = dir.join(format!("{name}.{ending}"));
-        match std::fs::read_to_string(&path) {
-            Ok(text) => Ok(Some(text)),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(failed("read", &path)(error)),
-        }
-    };
-    let (certificate, key) = (read("crt")?, read("key")?);
+    let (certificate, key) = (read(&dir.join(format!("{name}.crt")))?, read_key(dir, name)?);
     Ok(certificate.zip(key).map(|(certificate, key)| Pair { certificate, key }))
 }
 
 /// Writes `NAME.key` and `NAME.crt`.
 pub(super) fn write_pair(dir: &Path, name: &str, pair: &Pair) -> Result<(), CertsError> {
-    let write = |ending: &str, text: &str| {
-        let path = dir.join(format!("{name}.{ending}"));
-        write_secret(&path, text).map_err(failed("write", &path))
-    };
     // The key first: a certificate without its key would look complete after a crash.
-    write("key", &pair.key)?;
-    write("crt", &pair.certificate)
+    write_key(dir, name, &pair.key)?;
+    let path = dir.join(format!("{name}.crt"));
+    write_secret(&path, &pair.certificate).map_err(failed("write", &path))
+}
+
+fn read(path: &Path) -> Result<Option<String>, CertsError> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(failed("read", path)(error)),
+    }
 }
 
 /// Writes a file that only its owner can read, whole or not at all.

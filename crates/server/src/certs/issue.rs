@@ -87,6 +87,19 @@ impl Authority {
     }
 }
 
+/// A new private key, as PEM.
+pub(super) fn new_key() -> Result<String, CertsError> {
+    Ok(KeyPair::generate()?.serialize_pem())
+}
+
+/// A private key that was read, when it is one.
+pub(super) fn checked_key(key: String, path: &Path) -> Result<String, CertsError> {
+    match KeyPair::from_pem(&key) {
+        Ok(_) => Ok(key),
+        Err(why) => Err(CertsError::Unusable { path: path.display().to_string(), why: why.to_string() }),
+    }
+}
+
 fn params(now: Timestamp, lasts: SignedDuration) -> Result<CertificateParams, CertsError> {
     let mut params = CertificateParams::new(Vec::new())?;
     params.distinguished_name = rcgen::DistinguishedName::new();

@@ -11,11 +11,13 @@ use kinds::status::Status;
 use registry::request::{Body as RequestBody, DeleteRequest, PatchKind, Refusal, Reply, Request, User, Verb};
 
 use crate::attributes::ResourcePath;
+use crate::authorize;
 use crate::body::Body;
 use crate::metrics::Labels;
 use crate::negotiate::{self, Answer, RouteTypes};
 use crate::query::Query;
 use crate::respond::{self, List, Manner};
+use crate::reviews;
 use crate::route::{Action, Route};
 use crate::service::Shared;
 use crate::table;
@@ -95,8 +97,18 @@ impl Call<'_> {
     {
         let manner = self.manner()?;
         let verb = self.verb(body).await?;
-        let reply = self.shared.backend.call(self.request(verb)).await?;
-        Ok(self.lay_out(manner, reply))
+        if let Verb::Create { body, .. } = &verb
+            && reviews::is_review(&self.route)
+        {
+            let json = reviews::answer(self.shared, self.user, &self.route, self.at.namespace, body).await?;
+            return Ok(respond::object(manner, self.route.resource, self.route.resource.ty, 201, json.into(), &[]));
+        }
+        let writes = !matches!(verb, Verb::Get { .. } | Verb::List(_) | Verb::Watch(_));
+        let reply = self.shared.backend.call(self.request(verb)).await;
+        if writes && self.at.group == authorize::GROUP {
+            self.shared.policy.forget();
+        }
+        Ok(self.lay_out(manner, reply?))
     }
 
     /// How the client wants the answer; refuses what cannot be.

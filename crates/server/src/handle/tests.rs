@@ -22,6 +22,9 @@ fn pod(code: u16) -> Reply {
 fn pods() -> Server {
     testing::server(|request| {
         Ok(match request.verb {
+            Verb::List(_) if request.group == "rbac.authorization.k8s.io" => {
+                Reply::List { kind: String::new(), api_version: String::new(), metadata: ListMeta::default(), items: Vec::new() }
+            }
             Verb::List(_) | Verb::DeleteCollection { .. } => Reply::List {
                 kind: "PodList".to_owned(),
                 api_version: "v1".to_owned(),

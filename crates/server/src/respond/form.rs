@@ -94,8 +94,7 @@ pub(crate) fn list_meta_of(object: &[u8]) -> ListMeta {
 
 /// YAML with sorted keys.
 pub(super) fn yaml(object: &[u8]) -> Bytes {
-    let tree: kinds::Tree = serde_json::from_slice(object).expect("answers are valid JSON");
-    yaml_serde::to_string(&tree).expect("a tree can always be written").into()
+    kinds::yaml::from_json(object).expect("answers are valid JSON").into()
 }
 
 /// Protobuf in its envelope.

@@ -1,0 +1,157 @@
+//! Removes the objects of pods that nobody else will remove: on nodes that are no more, deleted before they had a
+//! node, on nodes that were declared out of service, and finished ones beyond what is kept.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Node, Pod};
+use kube::api::{DeleteParams, Patch, PatchParams};
+
+use crate::caches::{Cache, Caches};
+use crate::context::Context;
+use crate::error::{Error, unless_gone};
+use crate::meta::{Key, until};
+use crate::nodes;
+use crate::pods::{is_finished, is_terminating, name, namespace, node_name};
+use crate::queue::{Outcome, Queue};
+
+const WORKERS: usize = 4;
+const OUT_OF_SERVICE: &str = "node.kubernetes.io/out-of-service";
+/// The key under which finished pods are counted; no node has an empty name.
+const FINISHED: &str = "";
+
+struct Controller {
+    context: Context,
+    nodes: Arc<Cache<Node>>,
+    pods: Arc<Cache<Pod>>,
+    /// Since when nodes are missing.
+    missing: Mutex<HashMap<String, Timestamp>>,
+}
+
+pub(crate) fn start(context: &Context, caches: &mut Caches) {
+    // Keys without a namespace are nodes, the others are pods.
+    let queue: Queue<Key> = Queue::new();
+    let wake = queue.clone();
+    caches.nodes.subscribe(move |change| wake.add(Key::of(change.latest())));
+    let (wake, threshold, pods) = (queue.clone(), context.options.terminated_pod_threshold, Arc::clone(&caches.pods.cache));
+    let known = Arc::clone(&caches.nodes.cache);
+    caches.pods.subscribe(move |change| {
+        let Some(pod) = &change.new else { return };
+        if is_terminating(pod) && node_name(pod).is_empty() {
+            wake.add(Key::of(&**pod));
+        }
+        if !node_name(pod).is_empty() {
+            let node = known.find("", node_name(pod));
+            if node.is_none_or(|node| is_terminating(pod) && is_out_of_service(&node)) {
+                wake.add(Key::new("", node_name(pod)));
+            }
+        }
+        let finishes = is_finished(pod) && change.old.as_ref().is_none_or(|old| !is_finished(old));
+        if finishes && pods.len() > threshold {
+            wake.add(Key::new("", FINISHED));
+        }
+    });
+    let controller = Arc::new(Controller {
+        context: context.clone(),
+        nodes: Arc::clone(&caches.nodes.cache),
+        pods: Arc::clone(&caches.pods.cache),
+        missing: Mutex::default(),
+    });
+    let synced = vec![caches.nodes.cache.synced(), caches.pods.cache.synced()];
+    context.work("pod gc", queue, WORKERS, synced, move |key| {
+        let controller = Arc::clone(&controller);
+        async move { controller.reconcile(&key).await }
+    });
+}
+
+fn is_out_of_service(node: &Node) -> bool {
+    let ready = node.status.iter().flat_map(|status| status.conditions.iter().flatten()).any(|c| c.type_ == "Ready" && c.status == "True");
+    !ready && nodes::taints(node).any(|taint| taint.key == OUT_OF_SERVICE)
+}
+
+impl Controller {
+    async fn reconcile(&self, key: &Key) -> Result<Outcome, Error> {
+        if !key.namespace.is_empty() {
+            if let Some(pod) = self.pods.get(key).filter(|pod| is_terminating(pod) && node_name(pod).is_empty()) {
+                self.remove(&pod, false).await?;
+            }
+            return Ok(Outcome::Done);
+        }
+        if key.name == FINISHED {
+            return self.trim().await;
+        }
+        match self.nodes.get(key) {
+            Some(node) => {
+                self.note_missing(&key.name, None);
+                if is_out_of_service(&node) {
+                    for pod in self.pods.at(&key.name).iter().filter(|pod| is_terminating(pod)) {
+                        self.remove(pod, false).await?;
+                    }
+                }
+                Ok(Outcome::Done)
+            }
+            None => self.remove_orphans(key).await,
+        }
+    }
+
+    fn note_missing(&self, node: &str, since: Option<Timestamp>) -> Option<Timestamp> {
+        let mut missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
+        match since {
+            Some(since) => Some(*missing.entry(node.to_owned()).or_insert(since)),
+            None => missing.remove(node),
+        }
+    }
+
+    /// Pods of a node that is no more. It is given a while to come back, and the server is asked once more.
+    async fn remove_orphans(&self, key: &Key) -> Result<Outcome, Error> {
+        let orphans = self.pods.at(&key.name);
+        if orphans.is_empty() {
+            self.note_missing(&key.name, None);
+            return Ok(Outcome::Done);
+        }
+        let now = self.context.now();
+        let since = self.note_missing(&key.name, Some(now)).unwrap_or(now);
+        let due = since.saturating_add(self.context.options.orphan_quarantine).unwrap_or(Timestamp::MAX);
+        if due > now {
+            return Ok(Outcome::After(until(now, due)));
+        }
+        if self.context.cluster::<Node>().get_opt(&key.name).await?.is_some() {
+            return Ok(Outcome::Done);
+        }
+        for pod in orphans {
+            self.remove(&pod, true).await?;
+        }
+        Ok(Outcome::Done)
+    }
+
+    /// The finished pods beyond what is kept: those that were evicted first, then the oldest.
+    async fn trim(&self) -> Result<Outcome, Error> {
+        let mut finished: Vec<_> = self.pods.all().into_iter().filter(|pod| is_finished(pod) && !is_terminating(pod)).collect();
+        let surplus = finished.len().saturating_sub(self.context.options.terminated_pod_threshold);
+        let evicted = |pod: &Pod| pod.status.as_ref().and_then(|status| status.reason.as_deref()) == Some("Evicted");
+        finished.sort_by_key(|pod| (!evicted(pod), pod.metadata.creation_timestamp.as_ref().map(|time| time.0), Key::of(&**pod)));
+        for pod in finished.iter().take(surplus) {
+            self.remove(pod, false).await?;
+        }
+        Ok(Outcome::Done)
+    }
+
+    /// Says that the pod has failed, if it has not ended, and removes it without grace.
+    async fn remove(&self, pod: &Arc<Pod>, orphan: bool) -> Result<(), Error> {
+        let api = self.context.namespaced::<Pod>(namespace(pod));
+        if !is_finished(pod) {
+            let mut status = serde_json::json!({"phase": "Failed"});
+            if orphan {
+                status["conditions"] = serde_json::json!([{
+                    "type": "DisruptionTarget", "status": "True", "reason": "DeletionByPodGC", "message": "PodGC: node no longer exists",
+                    "observedGeneration": pod.metadata.generation, "lastProbeTime": null, "lastTransitionTime": self.context.now_on_wire(),
+                }]);
+            }
+            let patch = serde_json::json!({"metadata": {"uid": pod.metadata.uid}, "status": status});
+            unless_gone(api.patch_status(name(pod), &PatchParams::default(), &Patch::Strategic(&patch)).await)?;
+        }
+        unless_gone(api.delete(name(pod), &DeleteParams::default().grace_period(0)).await)?;
+        Ok(())
+    }
+}

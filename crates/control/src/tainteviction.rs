@@ -1,0 +1,164 @@
+//! Drives pods from nodes whose taints they do not tolerate.
+//!
+//! A pod that tolerates a `NoExecute` taint only for a time is deleted when that time is over. Budgets are not asked.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Node, Pod, Taint};
+use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
+
+use crate::caches::{Cache, Caches};
+use crate::context::Context;
+use crate::error::{Error, unless_gone};
+use crate::events::{Recorder, Severity};
+use crate::meta::{Key, after_seconds, until};
+use crate::nodes;
+use crate::pods::{is_finished, is_terminating, name, namespace, node_name};
+use crate::queue::{Outcome, Queue};
+
+const WORKERS: usize = 8;
+const COMPONENT: &str = "taint-eviction-controller";
+
+struct Controller {
+    context: Context,
+    nodes: Arc<Cache<Node>>,
+    pods: Arc<Cache<Pod>>,
+    /// Pods whose time is running.
+    doomed: Mutex<HashSet<Key>>,
+    recorder: Recorder,
+}
+
+pub(crate) fn start(context: &Context, caches: &mut Caches) {
+    let queue: Queue<Key> = Queue::new();
+    let (wake, pods) = (queue.clone(), Arc::clone(&caches.pods.cache));
+    caches.nodes.subscribe(move |change| {
+        let before: Vec<_> = change.old.iter().flat_map(|node| driving(node)).cloned().collect();
+        let now: Vec<_> = change.new.iter().flat_map(|node| driving(node)).cloned().collect();
+        if before != now {
+            pods.at(nodes::name(change.latest())).iter().for_each(|pod| wake.add(Key::of(&**pod)));
+        }
+    });
+    let wake = queue.clone();
+    caches.pods.subscribe(move |change| {
+        let told = |pod: &Pod| (node_name(pod).to_owned(), pod.spec.as_ref().and_then(|spec| spec.tolerations.clone()));
+        let Some(pod) = &change.new else { return };
+        if !node_name(pod).is_empty() && change.old.as_ref().is_none_or(|old| told(old) != told(pod)) {
+            wake.add(Key::of(&**pod));
+        }
+    });
+    let controller = Arc::new(Controller {
+        context: context.clone(),
+        nodes: Arc::clone(&caches.nodes.cache),
+        pods: Arc::clone(&caches.pods.cache),
+        doomed: Mutex::default(),
+        recorder: context.recorder(COMPONENT),
+    });
+    let synced = vec![caches.nodes.cache.synced(), caches.pods.cache.synced()];
+    context.work("taint eviction", queue, WORKERS, synced, move |key| {
+        let controller = Arc::clone(&controller);
+        async move { controller.reconcile(&key).await }
+    });
+}
+
+fn driving(node: &Node) -> impl Iterator<Item = &Taint> {
+    nodes::taints(node).filter(|taint| taint.effect == "NoExecute")
+}
+
+/// When the pod has to go; none when it may stay.
+fn deadline(pod: &Pod, node: &Node, now: Timestamp) -> Option<Timestamp> {
+    let tolerations = pod.spec.as_ref().and_then(|spec| spec.tolerations.as_ref());
+    let born = pod.metadata.creation_timestamp.as_ref().map(|time| time.0);
+    driving(node)
+        .filter_map(|taint| {
+            let mut covering = nodes::covering(tolerations, taint).peekable();
+            if covering.peek().is_none() {
+                return Some(Timestamp::MIN);
+            }
+            let seconds = covering.filter_map(|toleration| toleration.toleration_seconds).min()?;
+            let since = taint.time_added.as_ref().map(|time| time.0).max(born).unwrap_or(now);
+            Some(after_seconds(since, seconds.max(0)))
+        })
+        .min()
+}
+
+impl Controller {
+    async fn reconcile(&self, key: &Key) -> Result<Outcome, Error> {
+        let pod = self.pods.get(key).filter(|pod| !is_terminating(pod) && !is_finished(pod));
+        let node = pod.as_ref().and_then(|pod| self.nodes.find("", node_name(pod)));
+        let (Some(pod), Some(node)) = (pod, node) else {
+            self.set_doomed(key, false);
+            return Ok(Outcome::Done);
+        };
+        let now = self.context.now();
+        match deadline(&pod, &node, now) {
+            None => {
+                if self.set_doomed(key, false) {
+                    self.recorder.tell(&*pod, Severity::Normal, "TaintManagerEviction", format!("Cancelling deletion of Pod {key}"));
+                }
+                Ok(Outcome::Done)
+            }
+            Some(at) if at > now => {
+                self.set_doomed(key, true);
+                Ok(Outcome::After(until(now, at).max(Duration::from_millis(1))))
+            }
+            Some(_) => {
+                self.set_doomed(key, false);
+                self.delete(&pod, key).await?;
+                Ok(Outcome::Done)
+            }
+        }
+    }
+
+    /// True when it was doomed before.
+    fn set_doomed(&self, key: &Key, doomed: bool) -> bool {
+        let mut set = self.doomed.lock().unwrap_or_else(PoisonError::into_inner);
+        if doomed { !set.insert(key.clone()) } else { set.remove(key) }
+    }
+
+    async fn delete(&self, pod: &Pod, key: &Key) -> Result<(), Error> {
+        self.recorder.tell(pod, Severity::Normal, "TaintManagerEviction", format!("Marking for deletion Pod {key}"));
+        let mark = serde_json::json!({
+            "type": "DisruptionTarget", "status": "True", "reason": "DeletionByTaintManager",
+            "message": "Taint manager: deleting due to NoExecute taint", "observedGeneration": pod.metadata.generation,
+            "lastProbeTime": null, "lastTransitionTime": self.context.now_on_wire(),
+        });
+        let patch = serde_json::json!({"metadata": {"uid": pod.metadata.uid}, "status": {"conditions": [mark]}});
+        let api = self.context.namespaced::<Pod>(namespace(pod));
+        unless_gone(api.patch_status(name(pod), &PatchParams::default(), &Patch::Strategic(&patch)).await)?;
+        let precondition = Preconditions { uid: pod.metadata.uid.clone(), resource_version: None };
+        let how = DeleteParams { preconditions: Some(precondition), ..DeleteParams::default() };
+        unless_gone(api.delete(name(pod), &how).await)?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::pods::tests::pod;
+
+    #[test]
+    fn a_pod_stays_as_long_as_it_tolerates_every_taint() {
+        let at = |text: &str| text.parse::<Timestamp>().expect("a time");
+        let node: Node = serde_json::from_value(json!({"metadata": {"name": "a"}, "spec": {"taints": [
+            {"key": "out", "effect": "NoExecute", "timeAdded": "2026-01-01T00:00:00Z"}, {"key": "soft", "effect": "NoSchedule"}]}}))
+        .expect("a node");
+        let tolerates = |seconds: Value| json!([{"key": "out", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": seconds}]);
+        let cases = [
+            (json!([]), Some(Timestamp::MIN)),
+            (tolerates(Value::Null), None),
+            (tolerates(json!(60)), Some(at("2026-01-01T00:01:00Z"))),
+            (tolerates(json!(-5)), Some(at("2026-01-01T00:00:00Z"))),
+        ];
+        for (tolerations, expected) in cases {
+            let text = tolerations.to_string();
+            let pod = pod(json!({"metadata": {"name": "p"}, "spec": {"containers": [], "nodeName": "a", "tolerations": tolerations}}));
+            assert_eq!(deadline(&pod, &node, at("2026-01-01T00:00:30Z")), expected, "{text}");
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! The composition root: a whole cluster in this process, from the store to the nodes.
+//!
+//! The socket is bound first and served when all is ready. Controllers and nodes reach the API
+//! through a client whose transport is the server itself, without a socket.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use clock::{Clock, Entropy};
+use control::Options as ControlOptions;
+use kube::Client;
+use node::NodeOptions;
+use registry::{Gates, Registry};
+use server::certs::Certs;
+use server::listen::Listener;
+use server::{AccountTokens, Server, TokenFile};
+use store::{EngineError, Store};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::failure::Failure;
+
+/// Where objects are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Storage {
+    /// In the data directory.
+    Disk,
+    /// In memory.
+    Memory,
+}
+
+/// What a cluster is made of.
+#[derive(Debug)]
+pub(crate) struct Config {
+    /// Holds the store, the certificates and the kubeconfig.
+    pub(crate) data_dir: PathBuf,
+    pub(crate) storage: Storage,
+    pub(crate) listen: SocketAddr,
+    /// Number of simulated nodes.
+    pub(crate) nodes: u32,
+    pub(crate) tokens: TokenFile,
+    pub(crate) gates: Gates,
+}
+
+impl Config {
+    /// A cluster without nodes and without tokens.
+    pub(crate) fn new(data_dir: PathBuf, storage: Storage, listen: SocketAddr) -> Self {
+        Self { data_dir, storage, listen, nodes: 0, tokens: TokenFile::default(), gates: Gates::default() }
+    }
+}
+
+/// A running cluster.
+pub(crate) struct Cluster {
+    /// Where clients reach it.
+    pub(crate) url: String,
+    /// The administrator's kubeconfig.
+    pub(crate) kubeconfig: PathBuf,
+    server: Server,
+    registry: Registry,
+    serving: JoinHandle<Result<(), Failure>>,
+    controllers: control::Handle,
+    nodes: Option<node::Handle>,
+    /// Cancelled first: controllers and nodes stop while the API still answers.
+    clients: CancellationToken,
+    /// Cancelled then: the server leaves in order.
+    listener: CancellationToken,
+}
+
+impl Cluster {
+    /// Starts everything; returns when the API answers and all nodes are registered.
+    pub(crate) async fn start(config: Config) -> Result<Self, Failure> {
+        let (clock, entropy) = (Clock::system(), Entropy::system());
+        let listener = Listener::bind(config.listen).await.map_err(|error| port_failure(config.listen, &error))?;
+        let certs = Certs::load_or_make(&config.data_dir.join("pki"), &[config.listen.ip().to_string()], clock.now())
+            .with_context(|| format!("cannot keep certificates in {}", config.data_dir.display()))?;
+        let store = open_store(config.storage, &config.data_dir)?;
+
+        let accounts = AccountTokens::from_pem(&certs.accounts_key, clock.clone(), entropy.clone())
+            .context("cannot use the key of service accounts")?;
+        let options = registry::Options { gates: config.gates, tokens: Some(Arc::new(accounts.clone())), ..registry::Options::default() };
+        let registry = Registry::new(store, clock.clone(), entropy.clone(), options);
+        registry.bootstrap().await.map_err(|refusal| Failure::new(format!("cannot prepare the store: {refusal}")))?;
+        let server = Server::build(
+            server::Config {
+                resources: kinds::resources(),
+                tokens: config.tokens,
+                accounts: Some(accounts),
+                anonymous: true,
+                clock: clock.clone(),
+                entropy: entropy.clone(),
+            },
+            Arc::new(registry.clone()),
+        );
+        server.bootstrap().await.map_err(|refusal| Failure::new(format!("cannot prepare the default roles: {refusal}")))?;
+
+        let url = listener.url();
+        let kubeconfig = config.data_dir.join("kubeconfig");
+        server::kubeconfig::write(&kubeconfig, &url, &certs).with_context(|| format!("cannot write {}", kubeconfig.display()))?;
+        let (clients, stop_listening) = (CancellationToken::new(), CancellationToken::new());
+        let root_ca = certs.authority.clone();
+        let serving = tokio::spawn(serve(server.clone(), listener, certs, stop_listening.clone()));
+
+        let inside = |name: &str| client_of(&server, name);
+        let controllers = control::run(
+            inside("system:kube-controller-manager"),
+            clock.clone(),
+            entropy.clone(),
+            ControlOptions { root_ca, ..ControlOptions::default() },
+            clients.clone(),
+        );
+        let nodes = start_nodes(inside("system:nodes"), clock, entropy, config.nodes, &clients)?;
+        if let Some(nodes) = &nodes {
+            nodes.registered().await;
+        }
+        Ok(Self { url, kubeconfig, server, registry, serving, controllers, nodes, clients, listener: stop_listening })
+    }
+
+    /// A client inside this process, with all rights.
+    pub(crate) fn client(&self) -> Client {
+        client_of(&self.server, "exeunt")
+    }
+
+    /// Waits for Ctrl-C or SIGTERM, or until the server has ended by itself.
+    pub(crate) async fn wait_for_signal(&self) {
+        let ended = async {
+            while !self.serving.is_finished() {
+                tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+            }
+        };
+        tokio::select! {
+            () = signal() => {}
+            () = ended => {}
+        }
+    }
+
+    /// Stops in order: clients of the API first, then the API, then the store.
+    pub(crate) async fn stop(self) -> Result<(), Failure> {
+        self.clients.cancel();
+        self.controllers.stopped().await;
+        if let Some(nodes) = self.nodes {
+            nodes.stopped().await;
+        }
+        self.listener.cancel();
+        let served = self.serving.await.context("the server's task failed")?;
+        self.registry.store().close().await.context("cannot close the store")?;
+        served
+    }
+}
+
+async fn serve(server: Server, listener: Listener, certs: Certs, stop: CancellationToken) -> Result<(), Failure> {
+    server.serve(listener, &certs, stop).await.context("cannot serve")?;
+    Ok(())
+}
+
+fn client_of(server: &Server, name: &str) -> Client {
+    Client::new(server.service_as(server::administrator(name)), "default")
+}
+
+fn start_nodes(
+    client: Client,
+    clock: Clock,
+    entropy: Entropy,
+    count: u32,
+    shutdown: &CancellationToken,
+) -> Result<Option<node::Handle>, Failure> {
+    if count == 0 {
+        return Ok(None);
+    }
+    let names = (1..=count).map(|number| format!("node-{number}")).collect();
+    let started = node::run(client, clock, entropy, NodeOptions::named(names), shutdown.clone());
+    let hint = "choose a smaller number of --nodes";
+    started.map(Some).map_err(|error| Failure::usage(error.to_string(), hint))
+}
+
+fn open_store(storage: Storage, data_dir: &Path) -> Result<Store, Failure> {
+    if storage == Storage::Memory {
+        return Ok(Store::open_memory());
+    }
+    Store::open_disk(&data_dir.join("store"), store::Options::default()).map_err(|error| {
+        let failure = Failure::new(format!("{error}: {}", error.reason));
+        match error.reason {
+            EngineError::InUse => failure.hint("stop the other process, or give this one a --data-dir of its own"),
+            EngineError::Corrupt(_) => {
+                failure.hint("nothing was changed; put a backup in its place, or move it away to begin with an empty store")
+            }
+            EngineError::Format { .. } => failure.hint("use the version of exeunt that wrote it"),
+            EngineError::Io(_) | EngineError::Failed(_) => {
+                failure.hint("see that the directory can be written and that the disk is not full")
+            }
+        }
+    })
+}
+
+fn port_failure(address: SocketAddr, error: &std::io::Error) -> Failure {
+    let failure = Failure::new(format!("cannot listen on {address}: {error}"));
+    match error.kind() {
+        std::io::ErrorKind::AddrInUse => failure.hint("another process listens there; choose another port, or port 0 for a free one"),
+        std::io::ErrorKind::AddrNotAvailable => failure.hint("the address is not one of this machine's"),
+        _ => failure.hint("choose another --listen address"),
+    }
+}
+
+/// Ctrl-C or SIGTERM.
+async fn signal() {
+    let interrupted = tokio::signal::ctrl_c();
+    match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+        Ok(mut terminated) => {
+            tokio::select! {
+                _ = interrupted => {}
+                _ = terminated.recv() => {}
+            }
+        }
+        Err(_) => drop(interrupted.await),
+    }
+}

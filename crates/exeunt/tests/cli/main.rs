@@ -1,0 +1,12 @@
+//! The binary as its users meet it: real processes, real sockets, the real kubectl.
+//!
+//! Every test has a server of its own on a free port with a data directory of its own. Waiting is
+//! for a condition, with a bound. A missing tool is a loud skip, and a failure when
+//! `EXEUNT_REQUIRE_TOOLS=1`.
+
+mod demo;
+mod durability;
+mod eviction;
+mod kubectl;
+mod refusals;
+mod support;

@@ -1,0 +1,141 @@
+//! A server in a process of its own, and the tools that talk to it.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use kube::{Client, Config};
+
+/// Nothing waits longer; a busy machine needs some room.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The binary under test.
+pub(crate) fn exeunt() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_exeunt"));
+    command.env_remove("EXEUNT_LOG").env("NO_COLOR", "1").stdin(Stdio::null());
+    command
+}
+
+/// `exeunt serve`; killed when dropped.
+pub(crate) struct Server {
+    process: Child,
+    /// As the ready line tells it.
+    pub(crate) url: String,
+    /// As the ready line tells it.
+    pub(crate) kubeconfig: PathBuf,
+}
+
+impl Server {
+    /// Starts a server on a free port with further arguments, and waits until it is ready.
+    pub(crate) fn start(data_dir: &Path, arguments: &[&str]) -> Self {
+        let mut process = exeunt()
+            .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
+            .arg(data_dir)
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .spawn()
+            .expect("the binary starts");
+        let stdout = process.stdout.take().expect("a pipe");
+        let (sender, line) = mpsc::channel();
+        std::thread::spawn(move || {
+            let mut reader = BufReader::new(stdout);
+            let mut first = String::new();
+            drop(reader.read_line(&mut first).map(|_| sender.send(first)));
+            // Nobody else reads: a full pipe must not stop the server.
+            drop(reader.read_to_end(&mut Vec::new()));
+        });
+        let line = line.recv_timeout(PATIENCE).expect("a ready line");
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let url = words.iter().find(|word| word.starts_with("https://")).unwrap_or_else(|| panic!("no URL in {line:?}"));
+        let kubeconfig = words.last().expect("a path");
+        Self { process, url: (*url).to_owned(), kubeconfig: PathBuf::from(kubeconfig) }
+    }
+
+    /// SIGKILL: no chance to write anything.
+    pub(crate) fn kill(mut self) {
+        self.process.kill().expect("the process can be killed");
+        self.process.wait().expect("the process ends");
+    }
+
+    /// SIGTERM; gives the exit code.
+    pub(crate) fn terminate(mut self) -> Option<i32> {
+        let status = Command::new("kill").arg(self.process.id().to_string()).status().expect("kill runs");
+        assert!(status.success());
+        self.process.wait().expect("the process ends").code()
+    }
+
+    /// A client of its own for watches.
+    pub(crate) async fn client(&self) -> Client {
+        let file = kube::config::Kubeconfig::read_from(&self.kubeconfig).expect("a kubeconfig");
+        let config = Config::from_custom_kubeconfig(file, &kube::config::KubeConfigOptions::default()).await.expect("a config");
+        Client::try_from(config).expect("a client")
+    }
+
+    /// kubectl with this server's kubeconfig and no cache of another one.
+    pub(crate) fn kubectl(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new("kubectl");
+        command
+            .env("KUBECONFIG", &self.kubeconfig)
+            .env("HOME", self.kubeconfig.parent().expect("a folder"))
+            .args(arguments)
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Runs kubectl, which must succeed; gives its standard output.
+    pub(crate) fn run(&self, arguments: &[&str]) -> String {
+        let output = self.kubectl(arguments).output().expect("kubectl runs");
+        assert!(output.status.success(), "kubectl {arguments:?}: {}", shown(&output));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// Runs kubectl with this text on its standard input; it must succeed.
+    pub(crate) fn feed(&self, arguments: &[&str], text: &str) -> String {
+        let mut child =
+            self.kubectl(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("kubectl runs");
+        std::io::Write::write_all(&mut child.stdin.take().expect("a pipe"), text.as_bytes()).expect("kubectl reads");
+        let output = child.wait_with_output().expect("kubectl ends");
+        assert!(output.status.success(), "kubectl {arguments:?}: {}", shown(&output));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// Runs kubectl again and again until its output passes; gives that output.
+    pub(crate) fn until(&self, arguments: &[&str], passes: impl Fn(&str) -> bool) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let output = self.kubectl(arguments).output().expect("kubectl runs");
+            let text = String::from_utf8_lossy(&output.stdout).into_owned();
+            if output.status.success() && passes(&text) {
+                return text;
+            }
+            assert!(Instant::now() < deadline, "kubectl {arguments:?} never showed it: {}", shown(&output));
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.process.kill());
+        drop(self.process.wait());
+    }
+}
+
+/// Both streams and the exit code, for messages.
+pub(crate) fn shown(output: &Output) -> String {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    format!("{}\nstdout: {}\nstderr: {}", output.status, text(&output.stdout), text(&output.stderr))
+}
+
+/// True when the tool is there. Otherwise says so, and fails where nothing may be skipped.
+pub(crate) fn has(tool: &str) -> bool {
+    let found = Command::new(tool).arg("--help").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
+    if !found {
+        assert!(std::env::var("EXEUNT_REQUIRE_TOOLS").as_deref() != Ok("1"), "{tool} is required here and is not installed");
+        eprintln!("SKIPPED: {tool} is not installed");
+    }
+    found
+}

@@ -1,0 +1,245 @@
+//! The rules of RBAC objects, and what they allow. Pure: trees in, verdicts out.
+
+use std::collections::HashMap;
+
+use kinds::Tree;
+use kinds::selector::LabelSelector;
+use registry::request::User;
+
+use super::{About, Ask};
+
+/// One rule of a role.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Rule {
+    pub(crate) verbs: Vec<String>,
+    pub(crate) groups: Vec<String>,
+    pub(crate) resources: Vec<String>,
+    pub(crate) names: Vec<String>,
+    pub(crate) paths: Vec<String>,
+}
+
+/// Who is bound to a role.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Subject {
+    User(String),
+    Group(String),
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Binding {
+    name: String,
+    /// None for a cluster role binding.
+    namespace: Option<String>,
+    subjects: Vec<Subject>,
+    role: RoleName,
+}
+
+/// The namespace (none for cluster roles) and the name of a role.
+type RoleName = (Option<String>, String);
+
+/// All rules and bindings of a cluster.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Policy {
+    roles: HashMap<RoleName, Vec<Rule>>,
+    bindings: Vec<Binding>,
+}
+
+impl Policy {
+    /// The policy that these objects make. Objects that cannot be understood allow nothing.
+    pub(crate) fn of(roles: &[Tree], cluster_roles: &[Tree], bindings: &[Tree], cluster_bindings: &[Tree]) -> Self {
+        let mut policy = Self::default();
+        for role in roles {
+            let name = (Some(text(role, "/metadata/namespace")), text(role, "/metadata/name"));
+            policy.roles.insert(name, rules_of(role));
+        }
+        for role in cluster_roles {
+            let mut rules = rules_of(role);
+            rules.extend(aggregated(role, cluster_roles));
+            policy.roles.insert((None, text(role, "/metadata/name")), rules);
+        }
+        policy.bindings.extend(cluster_bindings.iter().map(|binding| Binding::of(binding, None)));
+        policy.bindings.extend(bindings.iter().map(|binding| Binding::of(binding, Some(text(binding, "/metadata/namespace")))));
+        policy
+    }
+
+    /// Why a user may do something; none when no rule allows it.
+    pub(crate) fn allows(&self, user: &User, ask: &Ask<'_>) -> Option<String> {
+        let namespace = match ask.about {
+            About::Resource { namespace, .. } => namespace,
+            About::Path(_) => "",
+        };
+        self.rules_for(user, namespace).find(|(_, rule)| rule.allows(ask)).map(|(binding, _)| {
+            let kind = if binding.namespace.is_some() { "RoleBinding" } else { "ClusterRoleBinding" };
+            let role = if binding.role.0.is_some() { "Role" } else { "ClusterRole" };
+            format!("RBAC: allowed by {kind} \"{}\" of {role} \"{}\"", binding.name, binding.role.1)
+        })
+    }
+
+    /// The rules that hold for a user in a namespace (empty: cluster scope).
+    pub(crate) fn rules_for<'a>(&'a self, user: &'a User, namespace: &'a str) -> impl Iterator<Item = (&'a Binding, &'a Rule)> + use<'a> {
+        let here = move |binding: &&Binding| {
+            binding.namespace.as_deref().is_none_or(|own| own == namespace) && binding.subjects.iter().any(|subject| subject.is(user))
+        };
+        self.bindings.iter().filter(here).flat_map(|binding| {
+            let rules = self.roles.get(&binding.role).map(Vec::as_slice).unwrap_or_default();
+            rules.iter().map(move |rule| (binding, rule))
+        })
+    }
+}
+
+impl Subject {
+    fn is(&self, user: &User) -> bool {
+        match self {
+            Self::User(name) => *name == user.name,
+            Self::Group(name) => user.groups.contains(name),
+        }
+    }
+}
+
+impl Binding {
+    fn of(tree: &Tree, namespace: Option<String>) -> Self {
+        let subjects = list(tree, "/subjects").iter().filter_map(|subject| {
+            let name = text(subject, "/name");
+            match text(subject, "/kind").as_str() {
+                "User" => Some(Subject::User(name)),
+                "Group" => Some(Subject::Group(name)),
+                "ServiceAccount" => {
+                    let own = text(subject, "/namespace");
+                    let place = if own.is_empty() { namespace.clone().unwrap_or_default() } else { own };
+                    Some(Subject::User(format!("system:serviceaccount:{place}:{name}")))
+                }
+                _ => None,
+            }
+        });
+        let subjects = subjects.collect();
+        let role = match text(tree, "/roleRef/kind").as_str() {
+            "Role" => (namespace.clone(), text(tree, "/roleRef/name")),
+            _ => (None, text(tree, "/roleRef/name")),
+        };
+        Self { name: text(tree, "/metadata/name"), namespace, subjects, role }
+    }
+}
+
+impl Rule {
+    fn allows(&self, ask: &Ask<'_>) -> bool {
+        let has = |list: &[String], value: &str| list.iter().any(|item| item == "*" || item == value);
+        if !has(&self.verbs, ask.verb) {
+            return false;
+        }
+        match ask.about {
+            About::Path(path) => self.paths.iter().any(|rule| match rule.strip_suffix('*') {
+                Some(prefix) => path.starts_with(prefix),
+                None => rule == path,
+            }),
+            About::Resource { group, resource, subresource, name, .. } => {
+                has(&self.groups, group)
+                    && self.resources.iter().any(|rule| covers(rule, resource, subresource))
+                    && (self.names.is_empty() || self.names.iter().any(|own| own == name))
+            }
+        }
+    }
+}
+
+/// Whether the resource of a rule (`pods`, `pods/log`, `*/scale`, `*`) covers this one.
+fn covers(rule: &str, resource: &str, subresource: &str) -> bool {
+    if rule == "*" {
+        return true;
+    }
+    match rule.split_once('/') {
+        None => subresource.is_empty() && rule == resource,
+        Some((own, sub)) => !subresource.is_empty() && sub == subresource && (own == "*" || own == resource),
+    }
+}
+
+fn rules_of(role: &Tree) -> Vec<Rule> {
+    let texts =
+        |rule: &Tree, member: &str| -> Vec<String> { list(rule, member).iter().filter_map(Tree::as_str).map(str::to_owned).collect() };
+    let rule = |rule: &Tree| Rule {
+        verbs: texts(rule, "/verbs"),
+        groups: texts(rule, "/apiGroups"),
+        resources: texts(rule, "/resources"),
+        names: texts(rule, "/resourceNames"),
+        paths: texts(rule, "/nonResourceURLs"),
+    };
+    list(role, "/rules").iter().map(rule).collect()
+}
+
+/// The rules of all cluster roles whose labels the aggregation of this one selects.
+fn aggregated(role: &Tree, all: &[Tree]) -> Vec<Rule> {
+    let selectors: Vec<_> =
+        list(role, "/aggregationRule/clusterRoleSelectors").iter().filter_map(|selector| LabelSelector::from_tree(selector).ok()).collect();
+    if selectors.is_empty() {
+        return Vec::new();
+    }
+    let selected = |other: &&Tree| {
+        let labels = other.pointer("/metadata/labels");
+        labels.is_some_and(|labels| selectors.iter().any(|selector| selector.matches(labels)))
+    };
+    all.iter().filter(selected).flat_map(rules_of).collect()
+}
+
+fn text(tree: &Tree, pointer: &str) -> String {
+    tree.pointer(pointer).and_then(Tree::as_str).unwrap_or_default().to_owned()
+}
+
+fn list<'a>(tree: &'a Tree, pointer: &str) -> &'a [Tree] {
+    tree.pointer(pointer).and_then(Tree::as_array).map(Vec::as_slice).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn policy() -> Policy {
+        let evictor = json!({"metadata": {"name": "evictor", "labels": {"to": "ops"}}, "rules": [
+            {"verbs": ["create"], "apiGroups": [""], "resources": ["pods/eviction"]},
+            {"verbs": ["get", "list"], "apiGroups": [""], "resources": ["pods"], "resourceNames": ["web-1"]},
+            {"verbs": ["get"], "nonResourceURLs": ["/metrics", "/debug/*"]}]});
+        let ops = json!({"metadata": {"name": "ops"}, "aggregationRule": {"clusterRoleSelectors": [{"matchLabels": {"to": "ops"}}]}});
+        let scaler = json!({"metadata": {"name": "scaler", "namespace": "shop"}, "rules": [
+            {"verbs": ["*"], "apiGroups": ["apps"], "resources": ["*/scale"]}]});
+        let bound = json!({"metadata": {"name": "b", "namespace": "shop"}, "roleRef": {"kind": "Role", "name": "scaler"},
+            "subjects": [{"kind": "ServiceAccount", "name": "bot"}, {"kind": "Group", "name": "dev"}]});
+        let everywhere = json!({"metadata": {"name": "c"}, "roleRef": {"kind": "ClusterRole", "name": "ops"},
+            "subjects": [{"kind": "User", "name": "bob"}]});
+        Policy::of(&[scaler], &[evictor, ops], &[bound], &[everywhere])
+    }
+
+    fn may(who: &str, group: &str, verb: &str, what: &str) -> bool {
+        let user = User { name: who.to_owned(), groups: vec![group.to_owned()], ..User::default() };
+        let about = match what.split(' ').collect::<Vec<_>>()[..] {
+            [path] => About::Path(path),
+            [group, resource, namespace, name] => {
+                let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
+                About::Resource { group: if group == "-" { "" } else { group }, resource, subresource, namespace, name }
+            }
+            _ => panic!("{what}"),
+        };
+        policy().allows(&user, &Ask { verb, about }).is_some()
+    }
+
+    #[test]
+    fn rules_allow_what_they_name_and_nothing_else() {
+        for (who, group, verb, what, expected) in [
+            ("bob", "", "create", "- pods/eviction shop web-1", true),
+            ("bob", "", "create", "- pods/eviction other x", true),
+            ("bob", "", "delete", "- pods shop web-1", false),
+            ("bob", "", "get", "- pods shop web-1", true),
+            ("bob", "", "get", "- pods shop web-2", false),
+            ("bob", "", "get", "- pods/log shop web-1", false),
+            ("bob", "", "get", "/metrics", true),
+            ("bob", "", "get", "/debug/pprof", true),
+            ("bob", "", "get", "/metricsx", false),
+            ("eve", "", "create", "- pods/eviction shop web-1", false),
+            ("eve", "dev", "update", "apps deployments/scale shop d", true),
+            ("eve", "dev", "update", "apps deployments/scale other d", false),
+            ("eve", "dev", "update", "apps deployments shop d", false),
+            ("system:serviceaccount:shop:bot", "", "get", "apps replicasets/scale shop r", true),
+            ("system:serviceaccount:other:bot", "", "get", "apps replicasets/scale shop r", false),
+        ] {
+            assert_eq!(may(who, group, verb, what), expected, "{who} ({group}) {verb} {what}");
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! Discovery: what is served, in the old documents (one for each version) and in the aggregated
+//! one. Pure: from rows of the resource table to trees.
+
+use kinds::Tree;
+use kinds::facts::{Resource, Subresource};
+use serde_json::{Map, json};
+
+/// The old document at `/api`; upstream leaves its `apiVersion` out.
+pub(crate) fn versions(server_address: &str) -> Tree {
+    json!({
+        "kind": "APIVersions", "versions": ["v1"],
+        "serverAddressByClientCIDRs": [{"clientCIDR": "0.0.0.0/0", "serverAddress": server_address}],
+    })
+}
+
+/// The old document at `/apis`.
+pub(crate) fn groups(rows: &[&Resource]) -> Tree {
+    let mut names: Vec<&str> = Vec::new();
+    for row in rows.iter().filter(|row| !row.group.is_empty()) {
+        if !names.contains(&row.group) {
+            names.push(row.group);
+        }
+    }
+    let groups: Vec<Tree> = names.into_iter().map(|name| Tree::Object(group_members(rows, name))).collect();
+    json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
+}
+
+/// The old document at `/apis/{group}`.
+pub(crate) fn group(rows: &[&Resource], name: &str) -> Tree {
+    let mut members = group_members(rows, name);
+    members.insert("kind".to_owned(), json!("APIGroup"));
+    members.insert("apiVersion".to_owned(), json!("v1"));
+    Tree::Object(members)
+}
+
+fn group_members(rows: &[&Resource], name: &str) -> Map<String, Tree> {
+    let version = |version: &str| json!({"groupVersion": format!("{name}/{version}"), "version": version});
+    let versions: Vec<Tree> = versions_of(rows, name).into_iter().map(version).collect();
+    let preferred = versions.first().cloned().unwrap_or_default();
+    Map::from_iter([
+        ("name".to_owned(), json!(name)),
+        ("versions".to_owned(), Tree::Array(versions)),
+        ("preferredVersion".to_owned(), preferred),
+    ])
+}
+
+/// The versions of a group, the preferred one first, as the table has them.
+fn versions_of<'a>(rows: &[&'a Resource], group: &str) -> Vec<&'a str> {
+    let mut versions: Vec<&str> = Vec::new();
+    if let Some(known) = kinds::groups().iter().find(|known| known.name == group) {
+        versions.extend(known.versions);
+    }
+    for row in rows.iter().filter(|row| row.group == group) {
+        if !versions.contains(&row.version) {
+            versions.push(row.version);
+        }
+    }
+    versions
+}
+
+/// The old document at `/api/v1` or `/apis/{group}/{version}`; the core group's leaves its
+/// `apiVersion` out.
+pub(crate) fn resources(rows: &[&Resource], group: &str, version: &str) -> Tree {
+    let mut list: Vec<Tree> = Vec::new();
+    for row in rows.iter().filter(|row| row.group == group && row.version == version) {
+        list.push(resource(row));
+        list.extend(row.subresources.iter().map(|sub| subresource(row, sub)));
+    }
+    list.sort_by(|one, other| one["name"].as_str().cmp(&other["name"].as_str()));
+    let mut members = Map::from_iter([("kind".to_owned(), json!("APIResourceList")), ("resources".to_owned(), Tree::Array(list))]);
+    if group.is_empty() {
+        members.insert("groupVersion".to_owned(), json!(version));
+    } else {
+        members.insert("apiVersion".to_owned(), json!("v1"));
+        members.insert("groupVersion".to_owned(), json!(format!("{group}/{version}")));
+    }
+    Tree::Object(members)
+}
+
+fn resource(row: &Resource) -> Tree {
+    let mut found = json!({
+        "name": row.plural, "singularName": row.singular, "namespaced": row.namespaced, "kind": row.kind, "verbs": row.verbs,
+    });
+    if !row.short_names.is_empty() {
+        found["shortNames"] = json!(row.short_names);
+    }
+    if !row.categories.is_empty() {
+        found["categories"] = json!(row.categories);
+    }
+    if row.stored {
+        found["storageVersionHash"] = json!(kinds::storage_version_hash(row.storage_group, row.storage_version, row.kind));
+    }
+    found
+}
+
+fn subresource(row: &Resource, sub: &Subresource) -> Tree {
+    let mut found = json!({
+        "name": format!("{}/{}", row.plural, sub.name), "singularName": "", "namespaced": row.namespaced, "kind": sub.kind, "verbs": sub.verbs,
+    });
+    if is_foreign(row, sub) {
+        found["group"] = json!(sub.group);
+        found["version"] = json!(sub.version);
+    }
+    found
+}
+
+/// Only kinds of another group version are spelled out.
+fn is_foreign(row: &Resource, sub: &Subresource) -> bool {
+    (sub.group, sub.version) != (row.group, row.version)
+}
+
+/// The aggregated document at `/api` (the core group) or at `/apis` (all others).
+pub(crate) fn aggregated(rows: &[&Resource], core: bool) -> Tree {
+    let mut names: Vec<&str> = Vec::new();
+    for row in rows.iter().filter(|row| row.group.is_empty() == core) {
+        if !names.contains(&row.group) {
+            names.push(row.group);
+        }
+    }
+    let items: Vec<Tree> = names.into_iter().map(|name| aggregated_group(rows, name)).collect();
+    json!({"kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": items})
+}
+
+fn aggregated_group(rows: &[&Resource], group: &str) -> Tree {
+    let version = |version: &str| {
+        let of_version = rows.iter().filter(|row| row.group == group && row.version == version);
+        let resources: Vec<Tree> = of_version.map(|row| aggregated_resource(row)).collect();
+        json!({"version": version, "resources": resources, "freshness": "Current"})
+    };
+    let versions: Vec<Tree> = versions_of(rows, group).into_iter().map(version).collect();
+    let metadata = if group.is_empty() { json!({}) } else { json!({"name": group}) };
+    json!({"metadata": metadata, "versions": versions})
+}
+
+fn aggregated_resource(row: &Resource) -> Tree {
+    let mut found = json!({
+        "resource": row.plural,
+        "responseKind": {"group": "", "version": "", "kind": row.kind},
+        "scope": if row.namespaced { "Namespaced" } else { "Cluster" },
+        "singularResource": row.singular,
+        "verbs": row.verbs,
+    });
+    if !row.short_names.is_empty() {
+        found["shortNames"] = json!(row.short_names);
+    }
+    if !row.categories.is_empty() {
+        found["categories"] = json!(row.categories);
+    }
+    if !row.subresources.is_empty() {
+        let subs: Vec<Tree> = row.subresources.iter().map(|sub| aggregated_subresource(row, sub)).collect();
+        found["subresources"] = Tree::Array(subs);
+    }
+    found
+}
+
+fn aggregated_subresource(row: &Resource, sub: &Subresource) -> Tree {
+    let (group, version) = if is_foreign(row, sub) { (sub.group, sub.version) } else { ("", "") };
+    json!({"subresource": sub.name, "responseKind": {"group": group, "version": version, "kind": sub.kind}, "verbs": sub.verbs})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows() -> Vec<&'static Resource> {
+        kinds::resources().iter().collect()
+    }
+
+    #[test]
+    fn eviction_is_found_where_kubectl_looks_for_it() {
+        let list = resources(&rows(), "", "v1");
+        let eviction = list["resources"].as_array().unwrap().iter().find(|row| row["name"] == "pods/eviction").unwrap();
+        let expected = json!({"name": "pods/eviction", "singularName": "", "namespaced": true, "group": "policy", "version": "v1", "kind": "Eviction", "verbs": ["create"]});
+        assert_eq!(*eviction, expected);
+        assert!(list.get("apiVersion").is_none());
+    }
+
+    #[test]
+    fn the_core_group_is_not_among_the_groups() {
+        let names = groups(&rows());
+        assert!(names["groups"].as_array().unwrap().iter().all(|group| group["name"] != ""));
+        assert_eq!(group(&rows(), "policy")["preferredVersion"]["groupVersion"], "policy/v1");
+        assert_eq!(aggregated(&rows(), true)["items"].as_array().unwrap().len(), 1);
+    }
+}

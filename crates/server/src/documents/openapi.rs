@@ -1,0 +1,133 @@
+//! OpenAPI v3: one document for each group version, and an index. Pure: from the resource table to
+//! trees. What kubectl needs to validate, to compute patches and to explain is all here; sentences
+//! that describe fields are not.
+
+mod operations;
+mod schemas;
+
+use std::collections::BTreeSet;
+
+use kinds::Tree;
+use kinds::facts::{Resource, Type};
+use serde_json::{Map, json};
+
+/// The documents there are, as the index names them: `api/v1`, `apis/apps/v1`.
+pub(crate) fn names(rows: &[&Resource]) -> Vec<String> {
+    let mut names: Vec<String> = ["api", "apis", "version"].iter().map(|name| (*name).to_owned()).collect();
+    for row in rows {
+        let group = if row.group.is_empty() { "api".to_owned() } else { format!("apis/{}", row.group) };
+        let version = format!("{group}/{}", row.version);
+        for name in [group, version] {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+    }
+    names
+}
+
+/// The index: where each document is, with the hash that makes it cacheable.
+pub(crate) fn index(rows: &[&Resource], hash: &str) -> Tree {
+    let entry = |name: String| {
+        let url = format!("/openapi/v3/{name}?hash={hash}");
+        (name, json!({"serverRelativeURL": url}))
+    };
+    json!({"paths": names(rows).into_iter().map(entry).collect::<Map<_, _>>()})
+}
+
+/// The document of a name; none when there is no such document.
+pub(crate) fn document(rows: &[&Resource], name: &str) -> Option<Tree> {
+    if !names(rows).iter().any(|known| known == name) {
+        return None;
+    }
+    let prefix = format!("/{name}");
+    let rows_here: Vec<&Resource> = rows.iter().copied().filter(|row| base(row) == prefix).collect();
+    let mut paths = Map::new();
+    let mut types: BTreeSet<&'static str> = BTreeSet::new();
+    for row in &rows_here {
+        operations::of_resource(row, &mut paths);
+        types.extend(reachable(row.ty));
+        types.extend(row.subresources.iter().flat_map(|sub| reachable(sub.ty)));
+    }
+    types.extend(["DeleteOptions", "Status"].into_iter().filter_map(meta).flat_map(reachable));
+    let list = |row: &&Resource| (schemas::list_name(row), schemas::list(row));
+    let mut components: Map<String, Tree> =
+        types.into_iter().filter_map(kinds::type_named).map(|ty| (ty.name.to_owned(), schemas::of_type(ty, schemas::Style::V3))).collect();
+    components.extend(rows_here.iter().filter(|row| row.stored).map(list));
+    Some(json!({
+        "openapi": "3.0.0",
+        "info": {"title": "Kubernetes", "version": "v1.36.0"},
+        "paths": paths,
+        "components": {"schemas": components},
+    }))
+}
+
+/// OpenAPI v2: the definitions alone, for clients that still ask for it.
+pub(crate) fn v2(rows: &[&Resource]) -> Tree {
+    let mut types: BTreeSet<&'static str> = BTreeSet::new();
+    for row in rows {
+        types.extend(reachable(row.ty));
+        types.extend(row.subresources.iter().flat_map(|sub| reachable(sub.ty)));
+    }
+    let definitions: Map<String, Tree> =
+        types.into_iter().filter_map(kinds::type_named).map(|ty| (ty.name.to_owned(), schemas::of_type(ty, schemas::Style::V2))).collect();
+    json!({
+        "swagger": "2.0",
+        "info": {"title": "Kubernetes", "version": "v1.36.0"},
+        "paths": {},
+        "definitions": definitions,
+    })
+}
+
+/// The path below which a group version is served.
+fn base(row: &Resource) -> String {
+    if row.group.is_empty() { format!("/api/{}", row.version) } else { format!("/apis/{}/{}", row.group, row.version) }
+}
+
+fn meta(name: &str) -> Option<&'static Type> {
+    kinds::type_named(&format!("io.k8s.apimachinery.pkg.apis.meta.v1.{name}"))
+}
+
+/// A type and all that it is made of, by name.
+fn reachable(ty: &'static Type) -> BTreeSet<&'static str> {
+    let mut found = BTreeSet::new();
+    let mut open = vec![ty];
+    while let Some(ty) = open.pop() {
+        if found.insert(ty.name) {
+            open.extend(ty.fields.iter().filter_map(|field| schemas::structure(field.shape)));
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows() -> Vec<&'static Resource> {
+        kinds::resources().iter().collect()
+    }
+
+    #[test]
+    fn kubectl_finds_what_it_validates_by() {
+        let core = document(&rows(), "api/v1").unwrap();
+        let patch = &core["paths"]["/api/v1/namespaces/{namespace}/pods/{name}"]["patch"];
+        assert_eq!(patch["x-kubernetes-group-version-kind"], json!({"group": "", "version": "v1", "kind": "Pod"}));
+        assert!(patch["parameters"].as_array().unwrap().iter().any(|parameter| parameter["name"] == "fieldValidation"));
+        let containers = &core["components"]["schemas"]["io.k8s.api.core.v1.PodSpec"]["properties"]["containers"];
+        assert_eq!(containers["x-kubernetes-patch-merge-key"], "name");
+        assert_eq!(containers["x-kubernetes-list-map-keys"], json!(["name"]));
+    }
+
+    #[test]
+    fn every_reference_leads_somewhere() {
+        for name in names(&rows()) {
+            let document = document(&rows(), &name).unwrap();
+            let text = document.to_string();
+            for part in text.split("\"#/components/schemas/").skip(1) {
+                let target = part.split('"').next().unwrap();
+                assert!(document["components"]["schemas"].get(target).is_some(), "{name}: {target}");
+            }
+        }
+    }
+}

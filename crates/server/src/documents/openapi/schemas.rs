@@ -1,0 +1,148 @@
+//! Schemas: how a type of the table reads in OpenAPI.
+
+use kinds::Tree;
+use kinds::facts::{Field, ListType, Resource, Shape, Type};
+use serde_json::{Map, json};
+
+/// Which version of OpenAPI.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Style {
+    /// `#/definitions/…`
+    V2,
+    /// `#/components/schemas/…`
+    V3,
+}
+
+impl Style {
+    fn reference(self, name: &str) -> Tree {
+        match self {
+            Self::V2 => json!({"$ref": format!("#/definitions/{name}")}),
+            Self::V3 => json!({"$ref": format!("#/components/schemas/{name}")}),
+        }
+    }
+}
+
+/// The structure that a shape is made of, however deep.
+pub(super) fn structure(shape: Shape) -> Option<&'static Type> {
+    match shape {
+        Shape::Object(ty) | Shape::ObjectOrBool(ty) | Shape::ObjectOrList(ty) | Shape::ObjectOrStrings(ty) => Some(ty),
+        Shape::List(item) | Shape::Map(item) => structure(*item),
+        _ => None,
+    }
+}
+
+/// The schema of a type.
+pub(crate) fn of_type(ty: &'static Type, style: Style) -> Tree {
+    let properties: Map<String, Tree> = ty.fields.iter().map(|field| (field.name.to_owned(), property(field, style))).collect();
+    let mut schema = json!({"type": "object"});
+    if !properties.is_empty() {
+        schema["properties"] = Tree::Object(properties);
+    }
+    let required: Vec<&str> = ty.fields.iter().filter(|field| field.required).map(|field| field.name).collect();
+    if !required.is_empty() {
+        schema["required"] = json!(required);
+    }
+    let kinds = group_version_kinds(ty);
+    if !kinds.is_empty() {
+        schema["x-kubernetes-group-version-kind"] = Tree::Array(kinds);
+    }
+    schema
+}
+
+fn group_version_kinds(ty: &'static Type) -> Vec<Tree> {
+    let mut found: Vec<Tree> = Vec::new();
+    let mut add = |group: &str, version: &str, kind: &str| {
+        let kind = json!({"group": group, "version": version, "kind": kind});
+        if !found.contains(&kind) {
+            found.push(kind);
+        }
+    };
+    for row in kinds::resources() {
+        if std::ptr::eq(row.ty, ty) {
+            add(row.group, row.version, row.kind);
+        }
+        for sub in row.subresources.iter().filter(|sub| std::ptr::eq(sub.ty, ty)) {
+            add(sub.group, sub.version, sub.kind);
+        }
+    }
+    found
+}
+
+fn property(field: &'static Field, style: Style) -> Tree {
+    let mut schema = of_shape(field.shape, style);
+    let mut extend = |name: &str, value: Tree| {
+        // Beside a reference nothing may stand in version 3, so it is wrapped.
+        if style == Style::V3 && schema.get("$ref").is_some() {
+            schema = json!({"allOf": [schema.clone()]});
+        }
+        schema[name] = value;
+    };
+    if let Ok(default) = serde_json::from_str::<Tree>(field.default) {
+        extend("default", default);
+    }
+    let list = matches!(field.shape, Shape::List(_));
+    if list {
+        let kind = match field.list {
+            ListType::Atomic => "atomic",
+            ListType::Set => "set",
+            ListType::Map => "map",
+        };
+        extend("x-kubernetes-list-type", json!(kind));
+    } else if field.atomic {
+        extend("x-kubernetes-map-type", json!("atomic"));
+    }
+    if !field.keys.is_empty() {
+        extend("x-kubernetes-list-map-keys", json!(field.keys));
+    }
+    let strategies = [(field.patch.merge, "merge"), (field.patch.replace, "replace"), (field.patch.retain_keys, "retainKeys")];
+    let strategies: Vec<&str> = strategies.into_iter().filter(|(on, _)| *on).map(|(_, name)| name).collect();
+    if !strategies.is_empty() {
+        extend("x-kubernetes-patch-strategy", json!(strategies.join(",")));
+    }
+    if !field.merge_key.is_empty() {
+        extend("x-kubernetes-patch-merge-key", json!(field.merge_key));
+    }
+    schema
+}
+
+fn of_shape(shape: Shape, style: Style) -> Tree {
+    match shape {
+        Shape::String | Shape::Duration => json!({"type": "string"}),
+        Shape::Bool => json!({"type": "boolean"}),
+        Shape::Int32 => json!({"type": "integer", "format": "int32"}),
+        Shape::Int64 => json!({"type": "integer", "format": "int64"}),
+        Shape::Float64 => json!({"type": "number", "format": "double"}),
+        Shape::Bytes => json!({"type": "string", "format": "byte"}),
+        Shape::Time | Shape::MicroTime => json!({"type": "string", "format": "date-time"}),
+        Shape::Quantity if style == Style::V3 => json!({"oneOf": [{"type": "string"}, {"type": "number"}]}),
+        Shape::Quantity => json!({"type": "string"}),
+        Shape::IntOrString if style == Style::V3 => json!({"format": "int-or-string", "oneOf": [{"type": "integer"}, {"type": "string"}]}),
+        Shape::IntOrString => json!({"type": "string", "format": "int-or-string"}),
+        Shape::Any => json!({"type": "object"}),
+        // What may be one of two things cannot be said in version 2, so both leave it open.
+        Shape::ObjectOrBool(_) | Shape::ObjectOrList(_) | Shape::ObjectOrStrings(_) => json!({}),
+        Shape::Object(ty) => style.reference(ty.name),
+        Shape::List(item) => json!({"type": "array", "items": of_shape(*item, style)}),
+        Shape::Map(item) => json!({"type": "object", "additionalProperties": of_shape(*item, style)}),
+    }
+}
+
+/// The name of a resource's list.
+pub(super) fn list_name(row: &Resource) -> String {
+    format!("{}List", row.ty.name)
+}
+
+/// The schema of a resource's list.
+pub(super) fn list(row: &Resource) -> Tree {
+    let text = json!({"type": "string"});
+    json!({
+        "type": "object",
+        "required": ["items"],
+        "properties": {
+            "apiVersion": text, "kind": text,
+            "items": {"type": "array", "items": Style::V3.reference(row.ty.name)},
+            "metadata": Style::V3.reference("io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta"),
+        },
+        "x-kubernetes-group-version-kind": [{"group": row.group, "version": row.version, "kind": format!("{}List", row.kind)}],
+    })
+}

@@ -1,0 +1,178 @@
+//! Questions about identity and rights, answered from what authentication and authorization know:
+//! `TokenReview`, `SelfSubjectReview`, the access reviews and `SelfSubjectRulesReview`. Nothing of
+//! it is stored.
+
+use kinds::Tree;
+use kinds::status::{FieldError, GroupResource, Status};
+use registry::request::{Body, BodyForm, Refusal, User};
+use serde_json::json;
+
+use crate::authorize::{About, Ask};
+use crate::route::{Action, Route};
+use crate::service::Shared;
+
+/// Whether a request is such a question.
+pub(crate) fn is_review(route: &Route) -> bool {
+    let group = matches!(route.resource.group, "authentication.k8s.io" | "authorization.k8s.io");
+    group && !route.resource.stored && route.action == Action::Create && route.subresource.is_none()
+}
+
+/// Answers a question: the review with its status, as JSON.
+pub(crate) async fn answer(shared: &Shared, user: &User, route: &Route, namespace: &str, body: &Body) -> Result<Vec<u8>, Refusal> {
+    let ty = route.resource.ty;
+    let kind = route.resource.kind;
+    let decoded = match body.form {
+        BodyForm::Json => kinds::json::decode(&body.bytes, ty),
+        BodyForm::Yaml => kinds::yaml::decode(&body.bytes, ty),
+        BodyForm::Protobuf => return Err(crate::negotiate::not_acceptable(crate::negotiate::Answer::Plain).into()),
+    };
+    let version = route.resource.version;
+    let wrong = |error| Status::bad_request(format!("{kind} in version \"{version}\" cannot be handled as a {kind}: {error}"));
+    let mut review = decoded.map_err(wrong)?.tree;
+    if !review.is_object() {
+        review = json!({});
+    }
+    let named = review.get("kind").and_then(Tree::as_str).unwrap_or(kind);
+    if named != kind {
+        return Err(Status::bad_request(format!("{named} in version \"{version}\" cannot be handled as a {kind}")).into());
+    }
+    review["kind"] = kind.into();
+    review["apiVersion"] = route.resource.api_version().into();
+    review["status"] = match kind {
+        "TokenReview" => token_review(shared, &review)?,
+        "SelfSubjectReview" => {
+            review["metadata"]["creationTimestamp"] = wire_time(shared.clock.now()).into();
+            json!({"userInfo": user_info(user)})
+        }
+        "SelfSubjectRulesReview" => rules_review(shared, user, &review).await?,
+        "SelfSubjectAccessReview" => access(shared, user, &review["spec"]).await?,
+        _ => {
+            if kind == "LocalSubjectAccessReview" {
+                check_namespace(&review, namespace)?;
+            }
+            let asked = asked_user(&review["spec"])?;
+            access(shared, &asked, &review["spec"]).await?
+        }
+    };
+    Ok(kinds::json::encode(&review, ty))
+}
+
+fn text<'a>(tree: &'a Tree, member: &str) -> &'a str {
+    tree.get(member).and_then(Tree::as_str).unwrap_or_default()
+}
+
+fn texts(tree: &Tree, member: &str) -> Vec<String> {
+    let items = tree.get(member).and_then(Tree::as_array).map(Vec::as_slice).unwrap_or_default();
+    items.iter().filter_map(Tree::as_str).map(str::to_owned).collect()
+}
+
+fn wire_time(now: jiff::Timestamp) -> String {
+    jiff::Timestamp::from_second(now.as_second()).unwrap_or(now).to_string()
+}
+
+fn user_info(user: &User) -> Tree {
+    let mut shown = json!({"username": user.name, "groups": user.groups});
+    if !user.uid.is_empty() {
+        shown["uid"] = user.uid.clone().into();
+    }
+    shown
+}
+
+fn token_review(shared: &Shared, review: &Tree) -> Result<Tree, Status> {
+    let token = text(&review["spec"], "token");
+    if token.is_empty() {
+        return Err(Status::bad_request("token is required for TokenReview in authentication"));
+    }
+    Ok(match shared.authenticator.token_user(token, shared.clock.now()) {
+        Some(user) => {
+            let audiences = texts(&review["spec"], "audiences");
+            let audiences = if audiences.is_empty() { vec![crate::auth::AUDIENCE.to_owned()] } else { audiences };
+            json!({"authenticated": true, "user": user_info(&user), "audiences": audiences})
+        }
+        None => json!({"user": {}, "error": "invalid bearer token"}),
+    })
+}
+
+fn refused(field: &str, value: &Tree, why: &str) -> Status {
+    // Upstream names no kind here.
+    let kind = GroupResource { group: "authorization.k8s.io", resource: "" };
+    Status::invalid(kind, "", &[FieldError::invalid(field, value, why)])
+}
+
+fn asked_user(spec: &Tree) -> Result<User, Status> {
+    let user = User { name: text(spec, "user").to_owned(), uid: text(spec, "uid").to_owned(), groups: texts(spec, "groups") };
+    if user.name.is_empty() && user.groups.is_empty() {
+        return Err(refused("spec.user", &"".into(), "at least one of user or group must be specified"));
+    }
+    Ok(user)
+}
+
+fn check_namespace(review: &Tree, namespace: &str) -> Result<(), Status> {
+    let attributes = &review["spec"]["resourceAttributes"];
+    let asked = text(attributes, "namespace");
+    if attributes.is_object() && asked != namespace {
+        return Err(refused("spec.resourceAttributes.namespace", &asked.into(), &format!("must match metadata.namespace: {namespace}")));
+    }
+    if review["spec"].get("nonResourceAttributes").is_some() {
+        let why = "disallowed on this kind of request";
+        return Err(refused("spec.nonResourceAttributes", &review["spec"]["nonResourceAttributes"], why));
+    }
+    Ok(())
+}
+
+/// Whether a user may do what a spec describes, as the status of an access review.
+async fn access(shared: &Shared, user: &User, spec: &Tree) -> Result<Tree, Refusal> {
+    let member = |name: &str| spec.get(name).filter(|value| value.is_object());
+    let about;
+    let ask = match (member("resourceAttributes"), member("nonResourceAttributes")) {
+        (Some(resource), None) => {
+            about = About::Resource {
+                group: text(resource, "group"),
+                resource: text(resource, "resource"),
+                subresource: text(resource, "subresource"),
+                namespace: text(resource, "namespace"),
+                name: text(resource, "name"),
+            };
+            Ask { verb: text(resource, "verb"), about }
+        }
+        (None, Some(path)) => Ask { verb: text(path, "verb"), about: About::Path(text(path, "path")) },
+        (both, _) => {
+            let (field, value) = match both {
+                Some(_) => ("spec.nonResourceAttributes", "cannot be specified in combination with resourceAttributes"),
+                None => ("spec.resourceAttributes", "exactly one of nonResourceAttributes or resourceAttributes must be specified"),
+            };
+            return Err(refused(field, &Tree::Null, value).into());
+        }
+    };
+    Ok(match shared.reason(user, &ask).await? {
+        Some(reason) if reason.is_empty() => json!({"allowed": true}),
+        Some(reason) => json!({"allowed": true, "reason": reason}),
+        None => json!({"allowed": false}),
+    })
+}
+
+/// All rules that hold for a user in a namespace.
+async fn rules_review(shared: &Shared, user: &User, review: &Tree) -> Result<Tree, Refusal> {
+    let namespace = text(&review["spec"], "namespace");
+    if namespace.is_empty() {
+        return Err(Status::bad_request("no namespace on request").into());
+    }
+    let policy = shared.policy.policy(&*shared.backend).await?;
+    let (mut resource, mut path) = (Vec::new(), Vec::new());
+    for (_, rule) in policy.rules_for(user, namespace) {
+        if rule.paths.is_empty() {
+            let mut shown = json!({"verbs": rule.verbs, "apiGroups": rule.groups, "resources": rule.resources});
+            if !rule.names.is_empty() {
+                shown["resourceNames"] = rule.names.clone().into();
+            }
+            resource.push(shown);
+        } else {
+            path.push(json!({"verbs": rule.verbs, "nonResourceURLs": rule.paths}));
+        }
+    }
+    if crate::authorize::is_master(user) {
+        resource.push(json!({"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}));
+        path.push(json!({"verbs": ["*"], "nonResourceURLs": ["*"]}));
+    }
+    Ok(json!({"resourceRules": resource, "nonResourceRules": path, "incomplete": false}))
+}
