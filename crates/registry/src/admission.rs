@@ -43,6 +43,14 @@ pub(crate) fn mutate(registry: &Registry, view: &impl View, target: &Target, obj
     }
 }
 
+/// Fills in what admission adds to a changed object again, where the client has left it out.
+pub(crate) fn mutate_update(target: &Target, subresource: &str, new: &mut Tree, old: &Tree) {
+    if (target.stored.group, target.stored.plural, subresource) == ("", "pods", "") {
+        tolerations::mutate(new);
+        priority::keep(new, old);
+    }
+}
+
 /// Refuses a valid object that the rules of its surroundings do not allow.
 pub(crate) fn validate(view: &impl View, target: &Target, object: &Tree) -> Result<(), Refusal> {
     match (target.stored.group, target.stored.plural) {

@@ -12,7 +12,7 @@ use store::{Record, Txn};
 use crate::body::{self, Expected};
 use crate::request::{Body, Decoded, Refusal, Reply, WriteOptions};
 use crate::target::Target;
-use crate::{Registry, convert, create, managers, namespace, object, options, read, record, service, tree};
+use crate::{Registry, admission, convert, create, managers, namespace, object, options, read, record, service, tree};
 
 /// How an object is to be changed.
 pub(crate) struct Change<'a> {
@@ -124,6 +124,7 @@ impl Registry {
         let rules = target.rules;
         let context = self.context(target, change.subresource);
         rules.default(&mut new);
+        admission::mutate_update(target, change.subresource, &mut new, &old);
         rules.prepare_update(&context, &mut new, &old);
         if change.origin != Origin::Apply {
             managers::updated(&mut new, &old, change);
