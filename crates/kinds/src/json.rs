@@ -16,7 +16,7 @@ pub(crate) mod scan;
 pub use decode::{Decoded, TypeMeta, decode, decode_untyped, peek_type_meta};
 pub use encode::{encode, encode_pretty, encode_untyped, encode_untyped_pretty};
 pub(crate) use normal::scalar;
-pub use normal::{equal, normalize};
+pub use normal::{equal, equal_member, normalize};
 
 use crate::facts::{Shape, Type};
 

@@ -43,11 +43,17 @@ pub(crate) fn mutate(registry: &Registry, view: &impl View, target: &Target, obj
     }
 }
 
-/// Fills in what admission adds to a changed object again, where the client has left it out.
-pub(crate) fn mutate_update(target: &Target, subresource: &str, new: &mut Tree, old: &Tree) {
-    if (target.stored.group, target.stored.plural, subresource) == ("", "pods", "") {
-        tolerations::mutate(new);
-        priority::keep(new, old);
+/// Fills in what admission adds to an object that is replaced or patched: who leaves out of a pod
+/// what admission has put in means no change.
+pub(crate) fn mutate_update(target: &Target, new: &mut Tree, old: &Tree) {
+    if (target.stored.group, target.stored.plural) != ("", "pods") {
+        return;
+    }
+    tolerations::mutate(new);
+    for field in ["priority", "preemptionPolicy"] {
+        if tree::at(new, &["spec", field]).is_null() {
+            tree::carry(old, new, &["spec", field]);
+        }
     }
 }
 

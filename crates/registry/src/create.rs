@@ -100,7 +100,7 @@ impl Registry {
 
     /// What the rules of a kind may know about a request.
     pub(crate) fn context<'a>(&self, target: &'a Target, subresource: &'a str) -> Context<'a> {
-        Context { user: &target.user, now: target.now, subresource, gates: self.options().gates }
+        Context { now: target.now, subresource, gates: self.options().gates }
     }
 
     /// Stores a draft if its name is free and its namespace is still open.

@@ -88,10 +88,15 @@ impl Registry {
     }
 }
 
-/// Some kinds have always orphaned their dependents; clients that do not say what they want are told.
+/// Jobs have always orphaned their pods by default; clients that do not say what they want are told.
 fn propagation_warnings(target: &Target, options: &DeleteOptions) -> Vec<String> {
     let silent = options.propagation_policy.is_none() && options.orphan_dependents.is_none();
-    target.rules.orphaning_warning().filter(|_| silent).map(str::to_owned).into_iter().collect()
+    if silent && target.resource.group == "batch" && target.resource.plural == "jobs" {
+        let text = "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or \
+                    set propagationPolicy=Orphan to suppress this warning";
+        return vec![text.to_owned()];
+    }
+    Vec::new()
 }
 
 /// Deletes inside a commit.

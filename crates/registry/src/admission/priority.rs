@@ -26,15 +26,6 @@ pub(super) fn mutate(view: &impl View, target: &Target, pod: &mut Tree) -> Resul
     Ok(())
 }
 
-/// A pod keeps its priority when an update does not mention it.
-pub(super) fn keep(new: &mut Tree, old: &Tree) {
-    for member in ["priority", "preemptionPolicy"] {
-        if tree::at(new, &["spec", member]).is_null() {
-            tree::carry(old, new, &["spec", member]);
-        }
-    }
-}
-
 fn named(view: &impl View, target: &Target, pod: &Tree, name: &str) -> Result<Tree, Refusal> {
     let found = view.record(&format!("{CLASSES}{name}"));
     found
