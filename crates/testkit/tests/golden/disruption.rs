@@ -1,0 +1,6 @@
+//! The disruption controller, and what it makes of budgets.
+
+#[tokio::test(start_paused = true)]
+async fn disruption_answer_as_recorded() {
+    crate::check("disruption", 0.0).await;
+}
