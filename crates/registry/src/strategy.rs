@@ -34,6 +34,8 @@ mod selector;
 mod service;
 mod small;
 mod statefulset;
+#[cfg(test)]
+mod tests;
 mod workload;
 
 use generic::{same, same_part};
