@@ -1,6 +1,6 @@
 //! Deleting pods and other objects: grace, preconditions, propagation.
 
 #[tokio::test(start_paused = true)]
-async fn deletion_answer_as_recorded() {
-    crate::check("deletion", 0.0).await;
+async fn deletions_answer_as_recorded() {
+    crate::check("deletion", 100.0).await;
 }
