@@ -25,6 +25,7 @@ mod error;
 mod events;
 mod expectations;
 mod garbage;
+mod job;
 mod meta;
 mod namespace;
 mod nodelifecycle;
@@ -118,6 +119,7 @@ pub fn run(client: Client, clock: Clock, entropy: Entropy, options: Options, shu
     podgc::start(&context, &mut caches);
     statefulset::start(&context, &mut caches);
     daemonset::start(&context, &mut caches);
+    job::start(&context, &mut caches);
     garbage::start(&context, &mut caches, namespaces);
     caches.start(&context);
     tasks.close();
