@@ -142,6 +142,15 @@ fn the_quality_of_a_pod_follows_from_its_resources() {
     check("{requests: {cpu: 1}}", "Burstable");
     check("{requests: {cpu: 0}}", "BestEffort");
     check("{limits: {example.com/gpu: 1}}", "BestEffort");
+    // One container that promises nothing spoils it for all, also an init container.
+    let limits = "resources: {limits: {cpu: 1, memory: 1Gi}}";
+    for other in [
+        "containers: [{name: c, image: i, LIMITS}, {name: d, image: i}]",
+        "initContainers: [{name: d, image: i}], containers: [{name: c, image: i, LIMITS}]",
+    ] {
+        let yaml = format!("spec: {{{}}}", other.replace("LIMITS", limits));
+        check_part("v1/pods", &yaml, &["status", "qosClass"], r#""Burstable""#);
+    }
 }
 
 #[test]
@@ -305,6 +314,8 @@ fn generation_counts_what_controllers_must_look_at() {
     check_generation("v1/pods", POD, "spec: {containers: [{name: c, image: new}]}", 2);
     let (next, _) = change("apps/v1/daemonsets", &old, &old.replace("img", "new"), "", ON);
     assert_eq!(next["metadata"]["annotations"]["deprecated.daemonset.template.generation"], "2");
+    let (same, _) = change("apps/v1/daemonsets", &old, &old, "", ON);
+    assert_eq!(same["metadata"]["annotations"]["deprecated.daemonset.template.generation"], "1");
     assert_eq!(next["metadata"]["generation"], 2);
 }
 
