@@ -135,6 +135,10 @@ impl<K: Clone + Eq + Hash + Debug + Display + Send + 'static> Queue<K> {
                 state.failures.remove(&key);
                 state.add_at(key, Instant::now() + pause);
             }
+            Err(error) if error.is_moot() => {
+                state.failures.remove(&key);
+                debug!(controller = name, %key, %error, "its namespace goes; nothing to do");
+            }
             Err(error) => {
                 let pause = state.fail(&key);
                 if error.is_conflict() {

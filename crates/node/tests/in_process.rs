@@ -1,4 +1,5 @@
 //! The agent against the real server, in one process and in virtual time.
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking, their helpers too")]
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,8 +42,14 @@ impl Cluster {
         let entropy = Entropy::seeded(7);
         let registry = Registry::new(Store::open_memory(), clock.clone(), entropy.clone(), registry::Options::default());
         registry.bootstrap().await.unwrap();
-        let config =
-            Config { resources: kinds::resources(), tokens: TokenFile::default(), anonymous: false, clock: clock.clone(), entropy };
+        let config = Config {
+            resources: kinds::resources(),
+            tokens: TokenFile::default(),
+            accounts: None,
+            anonymous: false,
+            clock: clock.clone(),
+            entropy,
+        };
         let server = Server::build(config, Arc::new(Backend(registry)));
         let client = Client::new(server.service_as(server::administrator("admin")), "default");
         let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}});
