@@ -105,6 +105,10 @@ impl Controller {
     }
 
     async fn act(&self, job: &Job, plan: &plan::Plan) -> Result<(), Error> {
+        // Those that the job itself stops are let go first, so that they are not counted as failed.
+        for pod in plan.delete.iter().filter(|pod| plan::is_tracked(pod)) {
+            self.release(pod).await?;
+        }
         self.control.delete(job, &plan.delete).await?;
         self.control.create(job, plan.create.clone()).await?;
         Ok(())

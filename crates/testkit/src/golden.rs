@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 pub use run::replay;
@@ -71,7 +71,7 @@ pub struct Step {
     #[serde(default)]
     pub check: Option<Value>,
     /// Only these parts are compared.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub fields: Vec<String>,
     /// `managedFields` count too.
     #[serde(default)]
@@ -106,6 +106,11 @@ pub struct Step {
     /// The recorded answer.
     #[serde(default)]
     pub expect: Option<Value>,
+}
+
+/// The recordings write a member without a value in both ways: left out, or null.
+fn or_default<'de, T: Deserialize<'de> + Default, D: Deserializer<'de>>(from: D) -> Result<T, D::Error> {
+    Option::deserialize(from).map(Option::unwrap_or_default)
 }
 
 fn ten() -> f64 {
