@@ -7,8 +7,6 @@ use serde_json::{Value, json};
 use crate::options::{NodeOptions, Range};
 use crate::pod::status::whole_seconds;
 
-/// The version of Kubernetes whose node agent this one behaves like.
-
 /// The four conditions of a node that is well: type, status, reason, message.
 const CONDITIONS: [(&str, &str, &str, &str); 4] = [
     ("MemoryPressure", "False", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
