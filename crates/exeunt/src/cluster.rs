@@ -21,6 +21,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::failure::Failure;
+use crate::logs::SimulatedLogs;
 
 /// Where objects are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,6 +96,9 @@ impl Cluster {
         );
         server.bootstrap().await.map_err(|refusal| Failure::new(format!("cannot prepare the default roles: {refusal}")))?;
 
+        if config.nodes > 0 {
+            server.keep_logs(Arc::new(SimulatedLogs));
+        }
         let url = listener.url();
         let kubeconfig = config.data_dir.join("kubeconfig");
         server::kubeconfig::write(&kubeconfig, &url, &certs).with_context(|| format!("cannot write {}", kubeconfig.display()))?;
