@@ -74,10 +74,10 @@ fn carry_out(txn: &mut Txn, target: &Target, scene: &Scene, budget: Option<&Reco
     if let Some(budget) = budget {
         apply::charge(txn, scene.kinds.budgets, budget, &target.name, target.now);
     }
-    apply::mark_disrupted(txn, target, &scene.pod);
+    let (pod, tree) = apply::mark_disrupted(txn, target, &scene.pod);
     // The preconditions were judged with the decision; the version they name is older by now.
     let options = DeleteOptions { uid: None, resource_version: None, ..asked.clone() };
-    delete::delete_in(txn, target, &options).map(|_| ())
+    delete::delete_known(txn, target, &pod, &tree, &options).map(|_| ())
 }
 
 /// The two kinds of an eviction.
