@@ -215,7 +215,9 @@ mod tests {
 
     use super::*;
 
-    fn spawn_counting(queue: &Queue<String>, fail: bool) -> (Arc<Mutex<Vec<(String, Duration)>>>, CancellationToken) {
+    type Log = Arc<Mutex<Vec<(String, Duration)>>>;
+
+    fn spawn_counting(queue: &Queue<String>, fail: bool) -> (Log, CancellationToken) {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let stop = CancellationToken::new();
         let (queue, log, token, start) = (queue.clone(), Arc::clone(&seen), stop.clone(), Instant::now());

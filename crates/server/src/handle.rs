@@ -2,6 +2,7 @@
 //! goes, and what came of it. Each step is a module of its own.
 
 mod call;
+mod leftover;
 #[cfg(test)]
 mod tests;
 
@@ -31,6 +32,7 @@ use crate::respond::{self, Manner};
 use crate::route::{self, NoRoute};
 use crate::service::Shared;
 use crate::version;
+use leftover::LeftOver;
 
 /// Answers one request, whatever happens: a panic becomes a 500 and a line in the log.
 pub(crate) async fn answer<B>(shared: Arc<Shared>, peer: Peer, request: Request<B>) -> Response<Body>
@@ -41,6 +43,7 @@ where
     let (parts, body) = request.into_parts();
     let started = Instant::now();
     let mut seen = Seen::default();
+    let body = LeftOver::new(body);
     let attempt = AssertUnwindSafe(steps(&shared, &peer, &parts, body, &mut seen)).catch_unwind().await;
     let mut response = attempt.unwrap_or_else(|_| {
         tracing::error!(method = %parts.method, uri = %parts.uri, "a request panicked");
