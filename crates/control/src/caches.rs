@@ -12,11 +12,14 @@ use std::ops::Bound;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use clock::Entropy;
 use futures::StreamExt;
 use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{ConfigMap, Endpoints, Namespace, Node, Pod, ReplicationController, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{
+    ConfigMap, Endpoints, Namespace, Node, PersistentVolumeClaim, Pod, ReplicationController, Service, ServiceAccount,
+};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::runtime::{WatchStreamExt, watcher};
@@ -83,10 +86,6 @@ impl<K: Resource> Cache<K> {
 
     pub(crate) fn synced(&self) -> Synced {
         Synced(self.synced.clone())
-    }
-
-    pub(crate) fn is_synced(&self) -> bool {
-        *self.synced.borrow()
     }
 
     pub(crate) fn get(&self, key: &Key) -> Option<Arc<K>> {
@@ -187,13 +186,14 @@ pub(crate) struct Source<K> {
     strip: fn(&mut K),
     synced: watch::Sender<bool>,
     subscribers: Vec<Subscriber<K>>,
+    entropy: Entropy,
 }
 
 impl<K> Source<K>
 where
     K: Resource + Clone + DeserializeOwned + std::fmt::Debug + Send + Sync + 'static,
 {
-    pub(crate) fn new(api: Api<K>) -> Self {
+    pub(crate) fn new(api: Api<K>, entropy: &Entropy) -> Self {
         let (synced, receiver) = watch::channel(false);
         let objects = Objects {
             by_key: BTreeMap::new(),
@@ -203,7 +203,7 @@ where
             place: |_| None,
         };
         let cache = Arc::new(Cache { objects: RwLock::new(objects), synced: receiver });
-        Self { cache, api, config: watcher::Config::default(), strip: |_| {}, synced, subscribers: Vec::new() }
+        Self { cache, api, config: watcher::Config::default(), strip: |_| {}, synced, subscribers: Vec::new(), entropy: entropy.clone() }
     }
 
     fn placed(self, place: fn(&K) -> Option<String>) -> Self {
@@ -226,7 +226,8 @@ where
 
     /// Fills the cache and keeps it up to date, for ever.
     pub(crate) async fn run(mut self) {
-        let mut events = watcher(self.api.clone(), self.config.clone()).backoff(Backoff::default()).boxed();
+        let mut events =
+            watcher(self.api.clone(), self.config.clone()).backoff(Backoff { attempts: 0, entropy: self.entropy.clone() }).boxed();
         let mut listed: Option<BTreeMap<Key, Arc<K>>> = None;
         while let Some(event) = events.next().await {
             match event {
@@ -290,9 +291,10 @@ where
 }
 
 /// Pauses between attempts to watch: short at first, because in one process the server is up within milliseconds.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Backoff {
     attempts: u32,
+    entropy: Entropy,
 }
 
 impl Iterator for Backoff {
@@ -301,7 +303,8 @@ impl Iterator for Backoff {
     fn next(&mut self) -> Option<Duration> {
         let pause = Duration::from_millis(20).saturating_mul(1 << self.attempts.min(10)).min(Duration::from_secs(15));
         self.attempts += 1;
-        Some(pause)
+        // Many watches break together; they need not all come back at once.
+        Some(self.entropy.jitter(pause, 0.2))
     }
 }
 
@@ -331,6 +334,7 @@ pub(crate) struct Caches {
     pub(crate) services: Source<Service>,
     pub(crate) slices: Source<EndpointSlice>,
     pub(crate) endpoints: Source<Endpoints>,
+    pub(crate) claims: Source<PersistentVolumeClaim>,
 }
 
 /// The namespace in which nodes keep their leases.
@@ -341,30 +345,31 @@ pub(crate) const ROOT_CA_MAP: &str = "kube-root-ca.crt";
 
 impl Caches {
     pub(crate) fn new(context: &Context) -> Self {
-        let client = &context.client;
+        let (client, entropy) = (&context.client, &context.entropy);
         Self {
-            pods: Source::new(Api::all(client.clone())).placed(node_of).stripped(strip_pod),
-            budgets: Source::new(Api::all(client.clone())),
-            replication_controllers: Source::new(Api::all(client.clone())),
-            replica_sets: Source::new(Api::all(client.clone())),
-            deployments: Source::new(Api::all(client.clone())),
-            stateful_sets: Source::new(Api::all(client.clone())),
-            daemon_sets: Source::new(Api::all(client.clone())),
-            controller_revisions: Source::new(Api::all(client.clone())),
-            jobs: Source::new(Api::all(client.clone())),
-            cron_jobs: Source::new(Api::all(client.clone())),
-            nodes: Source::new(Api::all(client.clone())).stripped(|node| {
+            pods: Source::new(Api::all(client.clone()), entropy).placed(node_of).stripped(strip_pod),
+            budgets: Source::new(Api::all(client.clone()), entropy),
+            replication_controllers: Source::new(Api::all(client.clone()), entropy),
+            replica_sets: Source::new(Api::all(client.clone()), entropy),
+            deployments: Source::new(Api::all(client.clone()), entropy),
+            stateful_sets: Source::new(Api::all(client.clone()), entropy),
+            daemon_sets: Source::new(Api::all(client.clone()), entropy),
+            controller_revisions: Source::new(Api::all(client.clone()), entropy),
+            jobs: Source::new(Api::all(client.clone()), entropy),
+            cron_jobs: Source::new(Api::all(client.clone()), entropy),
+            nodes: Source::new(Api::all(client.clone()), entropy).stripped(|node| {
                 if let Some(status) = &mut node.status {
                     status.images = None;
                 }
             }),
-            leases: Source::new(Api::namespaced(client.clone(), LEASE_NAMESPACE)),
-            namespaces: Source::new(Api::all(client.clone())),
-            accounts: Source::new(Api::all(client.clone())).selected("metadata.name=default"),
-            root_ca_maps: Source::new(Api::all(client.clone())).selected("metadata.name=kube-root-ca.crt"),
-            services: Source::new(Api::all(client.clone())),
-            slices: Source::new(Api::all(client.clone())).placed(service_of_slice),
-            endpoints: Source::new(Api::all(client.clone())),
+            leases: Source::new(Api::namespaced(client.clone(), LEASE_NAMESPACE), entropy),
+            namespaces: Source::new(Api::all(client.clone()), entropy),
+            accounts: Source::new(Api::all(client.clone()), entropy).selected("metadata.name=default"),
+            root_ca_maps: Source::new(Api::all(client.clone()), entropy).selected("metadata.name=kube-root-ca.crt"),
+            services: Source::new(Api::all(client.clone()), entropy),
+            slices: Source::new(Api::all(client.clone()), entropy).placed(service_of_slice),
+            endpoints: Source::new(Api::all(client.clone()), entropy),
+            claims: Source::new(Api::all(client.clone()), entropy),
         }
     }
 
@@ -388,6 +393,7 @@ impl Caches {
         context.spawn(self.services.run());
         context.spawn(self.slices.run());
         context.spawn(self.endpoints.run());
+        context.spawn(self.claims.run());
     }
 }
 

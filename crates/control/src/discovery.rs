@@ -44,11 +44,14 @@ impl Served {
     }
 }
 
+/// The resources of each group and version, and when they were asked for.
+type Known = HashMap<String, (Arc<APIResourceList>, Instant)>;
+
 /// What the server serves, as far as it was asked.
 #[derive(Clone)]
 pub(crate) struct Discovery {
     client: Client,
-    known: Arc<Mutex<HashMap<String, (Arc<APIResourceList>, Instant)>>>,
+    known: Arc<Mutex<Known>>,
 }
 
 impl Discovery {

@@ -161,12 +161,15 @@ fn matters(change: &Change<Pod>) -> bool {
         || owner(old) != owner(new)
 }
 
+/// The replicas that a controller wants and the labels of its pods.
+type Wish<'a> = (Option<i32>, Option<&'a BTreeMap<String, String>>);
+
 /// A controller that was scaled, came or went: its replicas and the labels of its pods.
 fn wake_by_scales(caches: &mut Caches, queue: &Queue<Key>, index: &Arc<BudgetIndex>) {
     fn wake<K: kube::Resource>(
         queue: &Queue<Key>,
         index: &Arc<BudgetIndex>,
-        look: fn(&K) -> (Option<i32>, Option<&BTreeMap<String, String>>),
+        look: fn(&K) -> Wish<'_>,
     ) -> impl Fn(&Change<K>) + Send + Sync + use<K> {
         let (queue, index) = (queue.clone(), Arc::clone(index));
         move |change| {

@@ -28,6 +28,11 @@ impl Error {
         }
     }
 
+    /// True when there is nothing left to do it for: the namespace goes or is gone.
+    pub(crate) fn is_moot(&self) -> bool {
+        matches!(self, Self::Api(error) if namespace_terminates(error))
+    }
+
     /// True when somebody else was faster, so that a newer state is on its way to the caches.
     pub(crate) fn is_conflict(&self) -> bool {
         self.code() == 409
@@ -42,9 +47,13 @@ pub(crate) fn code(error: &kube::Error) -> u16 {
     }
 }
 
-/// True when the namespace is on its way out, so that creating in it again is of no use.
+/// True when the namespace is on its way out or gone, so that creating in it again is of no use.
 pub(crate) fn namespace_terminates(error: &kube::Error) -> bool {
-    matches!(error, kube::Error::Api(status) if status.details.as_ref().is_some_and(|details| details.causes.iter().any(|cause| cause.reason == "NamespaceTerminating")))
+    let kube::Error::Api(status) = error else { return false };
+    status.details.as_ref().is_some_and(|details| {
+        let gone = status.code == 404 && details.kind == "namespaces";
+        gone || details.causes.iter().any(|cause| cause.reason == "NamespaceTerminating")
+    })
 }
 
 /// Turns "it is gone already" into success.

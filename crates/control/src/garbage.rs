@@ -7,7 +7,7 @@
 
 mod graph;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -82,7 +82,7 @@ impl Collector {
 
     /// Watches every deletable kind, and asks anew for the kinds whenever a definition changes.
     async fn monitor_all(self: Arc<Self>, mut changes: watch::Receiver<u64>) {
-        let mut watched: std::collections::BTreeMap<String, CancellationToken> = std::collections::BTreeMap::new();
+        let mut watched: BTreeMap<String, CancellationToken> = BTreeMap::new();
         loop {
             changes.mark_unchanged();
             match deletable(&self.context.client).await {
@@ -101,24 +101,14 @@ impl Collector {
         }
     }
 
-    fn adjust(self: &Arc<Self>, watched: &mut std::collections::BTreeMap<String, CancellationToken>, kinds: Vec<Kind>) {
+    fn adjust(self: &Arc<Self>, watched: &mut BTreeMap<String, CancellationToken>, kinds: Vec<Kind>) {
         // Events belong to nobody and are many.
         let kinds = kinds.into_iter().filter(|kind| kind.resource.plural != "events");
         let mut served = BTreeSet::new();
         for kind in kinds {
             let name = format!("{}.{}", kind.resource.plural, kind.resource.group);
             served.insert(name.clone());
-            if !watched.contains_key(&name) {
-                let stop = CancellationToken::new();
-                let (collector, token) = (Arc::clone(self), stop.clone());
-                self.context.spawn(async move {
-                    tokio::select! {
-                        () = token.cancelled() => {}
-                        () = collector.monitor(Arc::new(kind)) => {}
-                    }
-                });
-                watched.insert(name, stop);
-            }
+            watched.entry(name).or_insert_with(|| self.start_monitor(kind));
         }
         watched.retain(|name, stop| {
             let keep = served.contains(name);
@@ -128,6 +118,19 @@ impl Collector {
             }
             keep
         });
+    }
+
+    /// Watches one kind until the returned token is cancelled.
+    fn start_monitor(self: &Arc<Self>, kind: Kind) -> CancellationToken {
+        let stop = CancellationToken::new();
+        let (collector, token) = (Arc::clone(self), stop.clone());
+        self.context.spawn(async move {
+            tokio::select! {
+                () = token.cancelled() => {}
+                () = collector.monitor(Arc::new(kind)) => {}
+            }
+        });
+        stop
     }
 
     async fn monitor(self: Arc<Self>, kind: Arc<Kind>) {

@@ -14,7 +14,9 @@
 
 mod caches;
 mod claim;
+mod claimprotection;
 mod context;
+mod daemonset;
 mod deployment;
 mod discovery;
 mod disruption;
@@ -24,6 +26,7 @@ mod error;
 mod events;
 mod expectations;
 mod garbage;
+mod job;
 mod meta;
 mod namespace;
 mod nodelifecycle;
@@ -33,9 +36,11 @@ mod podgc;
 mod pods;
 mod queue;
 mod replicaset;
+mod revisions;
 mod scheduler;
 mod selector;
 mod serviceaccount;
+mod statefulset;
 mod tainteviction;
 
 use std::time::Duration;
@@ -113,6 +118,10 @@ pub fn run(client: Client, clock: Clock, entropy: Entropy, options: Options, shu
     nodelifecycle::start(&context, &mut caches);
     tainteviction::start(&context, &mut caches);
     podgc::start(&context, &mut caches);
+    statefulset::start(&context, &mut caches);
+    daemonset::start(&context, &mut caches);
+    job::start(&context, &mut caches);
+    claimprotection::start(&context, &mut caches);
     garbage::start(&context, &mut caches, namespaces);
     caches.start(&context);
     tasks.close();

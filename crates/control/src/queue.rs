@@ -135,6 +135,10 @@ impl<K: Clone + Eq + Hash + Debug + Display + Send + 'static> Queue<K> {
                 state.failures.remove(&key);
                 state.add_at(key, Instant::now() + pause);
             }
+            Err(error) if error.is_moot() => {
+                state.failures.remove(&key);
+                debug!(controller = name, %key, %error, "its namespace goes; nothing to do");
+            }
             Err(error) => {
                 let pause = state.fail(&key);
                 if error.is_conflict() {
@@ -211,7 +215,9 @@ mod tests {
 
     use super::*;
 
-    fn spawn_counting(queue: &Queue<String>, fail: bool) -> (Arc<Mutex<Vec<(String, Duration)>>>, CancellationToken) {
+    type Log = Arc<Mutex<Vec<(String, Duration)>>>;
+
+    fn spawn_counting(queue: &Queue<String>, fail: bool) -> (Log, CancellationToken) {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let stop = CancellationToken::new();
         let (queue, log, token, start) = (queue.clone(), Arc::clone(&seen), stop.clone(), Instant::now());

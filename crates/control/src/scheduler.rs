@@ -26,6 +26,7 @@ use crate::meta::{Key, uid};
 use crate::nodes;
 use crate::pods::{condition, is_active, name, namespace, node_name};
 use crate::queue::{Outcome, Queue};
+pub(crate) use cluster::opens;
 use cluster::{Cluster, Tenant};
 use place::Refusals;
 use preempt::Preemption;
@@ -93,7 +94,7 @@ fn follow_nodes(caches: &mut Caches, queue: &Queue<Key>, shared: &Arc<Shared>) {
     let (queue, shared) = (queue.clone(), Arc::clone(shared));
     caches.nodes.subscribe(move |change| {
         shared.cluster().learn_node(nodes::name(change.latest()), change.new.as_ref());
-        if cluster::opens(change.old.as_ref(), change.new.as_ref()) {
+        if opens(change.old.as_ref(), change.new.as_ref()) {
             shared.try_again(&queue);
         }
     });

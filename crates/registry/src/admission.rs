@@ -43,6 +43,20 @@ pub(crate) fn mutate(registry: &Registry, view: &impl View, target: &Target, obj
     }
 }
 
+/// Fills in what admission adds to an object that is replaced or patched: who leaves out of a pod
+/// what admission has put in means no change.
+pub(crate) fn mutate_update(target: &Target, new: &mut Tree, old: &Tree) {
+    if (target.stored.group, target.stored.plural) != ("", "pods") {
+        return;
+    }
+    tolerations::mutate(new);
+    for field in ["priority", "preemptionPolicy"] {
+        if tree::at(new, &["spec", field]).is_null() {
+            tree::carry(old, new, &["spec", field]);
+        }
+    }
+}
+
 /// Refuses a valid object that the rules of its surroundings do not allow.
 pub(crate) fn validate(view: &impl View, target: &Target, object: &Tree) -> Result<(), Refusal> {
     match (target.stored.group, target.stored.plural) {

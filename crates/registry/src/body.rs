@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use kinds::facts::{Resource, Subresource, Type};
 use kinds::json::TypeMeta;
 use kinds::status::Status;
-use kinds::{Tree, json, yaml};
+use kinds::{Tree, json, protobuf, yaml};
 use serde_json::Value;
 
 use crate::request::{Body, BodyForm, Decoded, FieldValidation, Refusal};
@@ -106,7 +106,7 @@ fn read(body: &Body, expected: Expected) -> Result<(Tree, Vec<String>), String> 
     let decoded = match body.form {
         BodyForm::Json => json::decode(&body.bytes, expected.ty).map_err(|error| error.to_string())?,
         BodyForm::Yaml => yaml::decode(&body.bytes, expected.ty).map_err(|error| error.to_string())?,
-        BodyForm::Protobuf => return Err(format!("bodies in {:?} are not read yet", body.form)),
+        BodyForm::Protobuf => protobuf::decode(&body.bytes, expected.ty).map_err(|error| error.to_string())?,
     };
     Ok((object_or_empty(decoded.tree), decoded.warnings))
 }
@@ -121,16 +121,13 @@ fn type_meta(body: &Body, expected: Expected) -> Result<(String, String), Refusa
     let found = match body.form {
         BodyForm::Json => json::peek_type_meta(&body.bytes).map_err(|error| error.to_string()),
         BodyForm::Yaml => yaml::to_json(&body.bytes).and_then(|(json, _)| json::peek_type_meta(&json)).map_err(|error| error.to_string()),
-        BodyForm::Protobuf => Err(format!("bodies in {:?} are not read yet", body.form)),
+        BodyForm::Protobuf => protobuf::peek_type_meta(&body.bytes).map_err(|error| error.to_string()),
     };
     let unrecognized = |why: &str| -> Refusal {
         Status::bad_request(format!("the object provided is unrecognized (must be of type {}): {why} ({})", expected.kind, excerpt(body)))
             .into()
     };
-    let TypeMeta { api_version, kind } = found.map_err(|why| match body.form {
-        BodyForm::Json => unrecognized(&format!("couldn't get version/kind; json parse error: {why}")),
-        BodyForm::Yaml | BodyForm::Protobuf => unrecognized(&why),
-    })?;
+    let TypeMeta { api_version, kind } = found.map_err(|why| unrecognized(&why))?;
     if api_version.matches('/').count() > 1 {
         return Err(unrecognized(&format!("unexpected GroupVersion string: {api_version}")));
     }

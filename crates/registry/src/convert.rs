@@ -1,34 +1,210 @@
-//! Kinds that are served in more than one version and kept in one.
+//! Kinds that are served in two versions and kept in one: events (core and `events.k8s.io`) and
+//! horizontal pod autoscalers (v1 and v2).
+//!
+//! A body is brought into the kept form before anything is decided, and an answer into the asked
+//! one when it is handed out; for all other kinds both are the same bytes. What v1 of an autoscaler
+//! cannot say stands in annotations, as upstream does it, so that a client of v1 loses nothing.
 
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use kinds::Tree;
 use kinds::facts::Resource;
+use kinds::{Tree, json};
+use serde_json::json as tree_of;
 
-use crate::Registry;
 use crate::target::Target;
+use crate::{Registry, record, tree};
 
 /// The row in whose form the objects of `resource` are kept.
 pub(crate) fn stored(resource: &'static Resource) -> &'static Resource {
-    resource
+    if is_stored_form(resource) {
+        return resource;
+    }
+    kinds::resource(resource.storage_group, resource.storage_version, resource.plural).unwrap_or(resource)
+}
+
+fn is_stored_form(resource: &Resource) -> bool {
+    resource.group == resource.storage_group && resource.version == resource.storage_version
 }
 
 impl Registry {
     /// Stored bytes in the version that was asked for.
     pub(crate) fn present(&self, target: &Target, stored: &Bytes) -> Bytes {
-        let _ = target;
-        stored.clone()
+        if is_stored_form(target.resource) {
+            return stored.clone();
+        }
+        let object = record::tree(stored);
+        json::encode(&to_asked(target, &object), target.resource.ty).into()
     }
 }
 
 /// A decoded body in the form that is kept.
 pub(crate) fn to_stored(target: &Target, object: &mut Tree) {
-    let _ = (target, object);
+    if is_stored_form(target.resource) {
+        return;
+    }
+    match target.resource.plural {
+        "events" => rename(object, EVENT_MEMBERS.iter().map(|(core, new)| (*new, *core))),
+        "horizontalpodautoscalers" => autoscaler_to_v2(object),
+        _ => {}
+    }
+    name_type(object, target.stored);
 }
 
 /// A stored object in the form that was asked for.
 pub(crate) fn to_asked<'a>(target: &Target, object: &'a Tree) -> Cow<'a, Tree> {
-    let _ = target;
-    Cow::Borrowed(object)
+    if is_stored_form(target.resource) {
+        return Cow::Borrowed(object);
+    }
+    let mut object = object.clone();
+    match target.resource.plural {
+        "events" => rename(&mut object, EVENT_MEMBERS.iter().copied()),
+        "horizontalpodautoscalers" => autoscaler_to_v1(&mut object),
+        _ => {}
+    }
+    name_type(&mut object, target.resource);
+    Cow::Owned(object)
+}
+
+fn name_type(object: &mut Tree, resource: &Resource) {
+    tree::put(object, &["kind"], resource.kind);
+    tree::put(object, &["apiVersion"], resource.api_version());
+}
+
+/// Members of an event by their names in the core group and in `events.k8s.io`.
+const EVENT_MEMBERS: &[(&str, &str)] = &[
+    ("involvedObject", "regarding"),
+    ("message", "note"),
+    ("source", "deprecatedSource"),
+    ("firstTimestamp", "deprecatedFirstTimestamp"),
+    ("lastTimestamp", "deprecatedLastTimestamp"),
+    ("count", "deprecatedCount"),
+    ("reportingComponent", "reportingController"),
+];
+
+fn rename<'a>(object: &mut Tree, names: impl Iterator<Item = (&'a str, &'a str)>) {
+    for (from, to) in names {
+        if let Some(value) = tree::take(object, &[from]) {
+            tree::put(object, &[to], value);
+        }
+    }
+}
+
+const METRICS: &str = "autoscaling.alpha.kubernetes.io/metrics";
+const BEHAVIOR: &str = "autoscaling.alpha.kubernetes.io/behavior";
+const CURRENT_METRICS: &str = "autoscaling.alpha.kubernetes.io/current-metrics";
+const CONDITIONS: &str = "autoscaling.alpha.kubernetes.io/conditions";
+
+fn autoscaler_to_v1(scaler: &mut Tree) {
+    let (cpu, others) = take_metrics(scaler, &["spec", "metrics"]);
+    if let Some(percent) = cpu.as_ref().and_then(|cpu| tree::int(cpu, &["resource", "target", "averageUtilization"])) {
+        tree::put(scaler, &["spec", "targetCPUUtilizationPercentage"], percent);
+    }
+    note(scaler, METRICS, others);
+    let (cpu, others) = take_metrics(scaler, &["status", "currentMetrics"]);
+    if let Some(percent) = cpu.as_ref().and_then(|cpu| tree::int(cpu, &["resource", "current", "averageUtilization"])) {
+        tree::put(scaler, &["status", "currentCPUUtilizationPercentage"], percent);
+    }
+    note(scaler, CURRENT_METRICS, others);
+    for (path, annotation) in [(["spec", "behavior"], BEHAVIOR), (["status", "conditions"], CONDITIONS)] {
+        let value = tree::take(scaler, &path);
+        note(scaler, annotation, value);
+    }
+}
+
+/// The metric that v1 knows, and the list of the others if there are any.
+fn take_metrics(scaler: &mut Tree, path: &[&str]) -> (Option<Tree>, Option<Tree>) {
+    let all = tree::take(scaler, path).unwrap_or(Tree::Null);
+    let (mut cpu, others): (Vec<Tree>, Vec<Tree>) =
+        tree::list(&all, &[]).iter().cloned().partition(|metric| tree::text(metric, &["resource", "name"]) == "cpu");
+    let others = if others.is_empty() { None } else { Some(Tree::Array(others)) };
+    (cpu.pop(), others)
+}
+
+fn note(scaler: &mut Tree, annotation: &str, value: Option<Tree>) {
+    if let Some(value) = value.filter(|value| !tree::is_empty(value)) {
+        tree::put(scaler, &["metadata", "annotations", annotation], value.to_string());
+    }
+}
+
+fn autoscaler_to_v2(scaler: &mut Tree) {
+    let mut metrics = unnote(scaler, METRICS);
+    if let Some(percent) = tree::take(scaler, &["spec", "targetCPUUtilizationPercentage"]) {
+        metrics.insert(0, cpu_metric("target", tree_of!({"type": "Utilization", "averageUtilization": percent})));
+    }
+    put_list(scaler, &["spec", "metrics"], metrics);
+    let mut current = unnote(scaler, CURRENT_METRICS);
+    if let Some(percent) = tree::take(scaler, &["status", "currentCPUUtilizationPercentage"]) {
+        current.insert(0, cpu_metric("current", tree_of!({"averageUtilization": percent})));
+    }
+    put_list(scaler, &["status", "currentMetrics"], current);
+    let conditions = unnote(scaler, CONDITIONS);
+    put_list(scaler, &["status", "conditions"], conditions);
+    if let Some(Ok(behavior)) = take_note(scaler, BEHAVIOR).map(|text| serde_json::from_str::<Tree>(&text)) {
+        tree::put(scaler, &["spec", "behavior"], behavior);
+    }
+}
+
+fn cpu_metric(member: &str, value: Tree) -> Tree {
+    let mut metric = tree_of!({"type": "Resource", "resource": {"name": "cpu"}});
+    tree::put(&mut metric, &["resource", member], value);
+    metric
+}
+
+fn put_list(scaler: &mut Tree, path: &[&str], items: Vec<Tree>) {
+    if !items.is_empty() {
+        tree::put(scaler, path, items);
+    }
+}
+
+fn unnote(scaler: &mut Tree, annotation: &str) -> Vec<Tree> {
+    take_note(scaler, annotation).and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()
+}
+
+fn take_note(scaler: &mut Tree, annotation: &str) -> Option<String> {
+    let text = tree::take(scaler, &["metadata", "annotations", annotation])?;
+    if tree::at(scaler, &["metadata", "annotations"]).as_object().is_some_and(serde_json::Map::is_empty) {
+        tree::take(scaler, &["metadata", "annotations"]);
+    }
+    text.as_str().map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::request::User;
+
+    fn check(group: &str, version: &str, plural: &str, asked: &Tree, kept: &Tree) {
+        let target = Target::find(group, version, plural, User::default(), jiff::Timestamp::UNIX_EPOCH).expect("served");
+        let mut object = asked.clone();
+        to_stored(&target, &mut object);
+        assert_eq!(&object, kept);
+        assert_eq!(to_asked(&target, kept).as_ref(), asked);
+    }
+
+    #[test]
+    fn an_event_is_kept_in_its_core_form() {
+        check(
+            "events.k8s.io",
+            "v1",
+            "events",
+            &tree_of!({"kind": "Event", "apiVersion": "events.k8s.io/v1", "metadata": {"name": "e"}, "note": "n", "regarding": {"kind": "Pod"}}),
+            &tree_of!({"kind": "Event", "apiVersion": "v1", "metadata": {"name": "e"}, "message": "n", "involvedObject": {"kind": "Pod"}}),
+        );
+    }
+
+    #[test]
+    fn what_v1_of_an_autoscaler_cannot_say_stands_in_annotations() {
+        let behavior = "{\"scaleDown\":{\"stabilizationWindowSeconds\":5}}";
+        check(
+            "autoscaling",
+            "v1",
+            "horizontalpodautoscalers",
+            &tree_of!({"kind": "HorizontalPodAutoscaler", "apiVersion": "autoscaling/v1",
+                "metadata": {"annotations": {BEHAVIOR: behavior}}, "spec": {"maxReplicas": 3, "targetCPUUtilizationPercentage": 80}}),
+            &tree_of!({"kind": "HorizontalPodAutoscaler", "apiVersion": "autoscaling/v2", "metadata": {}, "spec": {"maxReplicas": 3,
+                "behavior": {"scaleDown": {"stabilizationWindowSeconds": 5}}, "metrics": [{"type": "Resource", "resource":
+                    {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 80}}}]}}),
+        );
+    }
 }

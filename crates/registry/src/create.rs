@@ -13,7 +13,7 @@ use crate::request::{Body, Refusal, Reply, WriteOptions};
 use crate::strategy::Context;
 use crate::target::Target;
 use crate::view::View;
-use crate::{Registry, admission, managers, object, options, record, service, tree};
+use crate::{Registry, admission, convert, managers, object, options, record, service, tree};
 
 /// Letters that `generateName` adds, and how much of the prefix is kept so that both fit.
 const SUFFIX_LETTERS: usize = 5;
@@ -35,8 +35,9 @@ impl Registry {
     pub(crate) async fn create(&self, target: Target, body: &Body, write: &WriteOptions) -> Result<Reply, Refusal> {
         let dry_run = options::dry_run(write, "CreateOptions")?;
         let decoded = body::decode(body, Expected::of(target.resource), write.field_validation)?;
-        let mut warnings = decoded.warnings;
-        let created = self.create_tree(&target, decoded.tree, write, dry_run).await;
+        let (mut object, mut warnings) = (decoded.tree, decoded.warnings);
+        convert::to_stored(&target, &mut object);
+        let created = self.create_tree(&target, object, write, dry_run).await;
         let (json, more) = created.map_err(|refusal| body::with_warnings(refusal, &warnings))?;
         warnings.extend(more);
         Ok(Reply::Object { code: 201, json: self.present(&target, &json), warnings })
@@ -99,7 +100,7 @@ impl Registry {
 
     /// What the rules of a kind may know about a request.
     pub(crate) fn context<'a>(&self, target: &'a Target, subresource: &'a str) -> Context<'a> {
-        Context { user: &target.user, now: target.now, subresource, gates: self.options().gates }
+        Context { now: target.now, subresource, gates: self.options().gates }
     }
 
     /// Stores a draft if its name is free and its namespace is still open.

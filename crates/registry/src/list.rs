@@ -30,7 +30,9 @@ impl Registry {
         let selection = Selection::of(target, options)?;
         let prefix = target.prefix();
         let (snapshot, start_after) = self.place(options, &prefix).await?;
-        Ok(page(&snapshot, &selection, &prefix, start_after.as_deref(), options.limit))
+        // Upstream serves "any version" from a cache that knows no pages.
+        let limit = if options.resource_version == "0" { 0 } else { options.limit };
+        Ok(page(&snapshot, &selection, &prefix, start_after.as_deref(), limit))
     }
 
     /// The snapshot of a list and the key after which its page begins.

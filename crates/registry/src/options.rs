@@ -5,7 +5,7 @@
 use kinds::Tree;
 use kinds::json::{self, TypeMeta};
 use kinds::status::{FieldError, GroupResource, Status};
-use kinds::yaml;
+use kinds::{protobuf, yaml};
 
 use crate::request::{Body, BodyForm, DeleteOptions, DeleteRequest, Refusal, WriteOptions};
 use crate::tree;
@@ -65,12 +65,11 @@ pub(crate) fn validate_delete(options: &DeleteOptions) -> Result<(), Refusal> {
 fn decode(body: &Body) -> Result<DeleteOptions, Refusal> {
     let refuse = |why: String| -> Refusal { Status::bad_request(why).into() };
     let bytes = match body.form {
-        BodyForm::Json => body.bytes.clone(),
+        BodyForm::Json | BodyForm::Protobuf => body.bytes.clone(),
         BodyForm::Yaml => yaml::to_json(&body.bytes).map_err(|error| refuse(error.to_string()))?.0.into(),
-        BodyForm::Protobuf => return Err(refuse(format!("bodies in {:?} are not read yet", body.form))),
     };
-    let TypeMeta { api_version, kind } =
-        json::peek_type_meta(&bytes).map_err(|error| refuse(format!("couldn't get version/kind; json parse error: {error}")))?;
+    let found = if body.form == BodyForm::Protobuf { protobuf::peek_type_meta(&bytes) } else { json::peek_type_meta(&bytes) };
+    let TypeMeta { api_version, kind } = found.map_err(|error| refuse(error.to_string()))?;
     if !kind.is_empty() && kind != "DeleteOptions" {
         let version = if api_version.is_empty() { "v1" } else { &api_version };
         return Err(refuse(format!("no kind {kind:?} is registered for version {version:?} in scheme {META_SCHEME:?}")));
@@ -78,7 +77,8 @@ fn decode(body: &Body) -> Result<DeleteOptions, Refusal> {
     let Some(ty) = kinds::type_named("io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions") else {
         return Err(Status::internal("the table has no DeleteOptions").into());
     };
-    let tree = json::decode(&bytes, ty).map_err(|error| refuse(error.to_string()))?.tree;
+    let decoded = if body.form == BodyForm::Protobuf { protobuf::decode(&bytes, ty) } else { json::decode(&bytes, ty) };
+    let tree = decoded.map_err(|error| refuse(error.to_string()))?.tree;
     Ok(of_tree(&tree))
 }
 

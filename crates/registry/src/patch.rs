@@ -12,7 +12,7 @@ use crate::body::{self, Expected};
 use crate::request::{Decoded, PatchKind, Refusal, Reply, WriteOptions};
 use crate::target::Target;
 use crate::update::{self, Change, Origin};
-use crate::{Registry, convert, create, object, options, tree};
+use crate::{Registry, convert, create, options, tree};
 
 /// A patch that has been read.
 #[derive(Debug)]
@@ -73,9 +73,7 @@ fn produce(patch: &Patch, old: Option<&Tree>, target: &Target, write: &WriteOpti
     let old = old.ok_or_else(|| target.not_found())?;
     let shown = convert::to_asked(target, old);
     let mut patched = apply_to(patch, &shown, Expected::of(target.resource), write)?;
-    if object::meta_text(&patched.tree, "name").is_empty() {
-        update::check_name(target, &patched.tree)?;
-    }
+    update::check_name(target, &patched.tree)?;
     create::check_place(target, &mut patched.tree)?;
     convert::to_stored(target, &mut patched.tree);
     Ok(patched)
@@ -90,7 +88,7 @@ pub(crate) fn apply_to(patch: &Patch, old: &Tree, expected: Expected, write: &Wr
     };
     let patched = patched.map_err(|error| refusal(&error))?;
     let bytes = json::encode_untyped(&patched);
-    let refuse = |why: String| invalid_result(&bytes, &why);
+    let refuse = |why: String| invalid_result(&patched, &why);
     check_type(&patched, expected).map_err(refuse)?;
     let decoded = json::decode(&bytes, expected.ty).map_err(|error| refuse(error.to_string()))?;
     let mut tree = decoded.tree;
@@ -98,8 +96,7 @@ pub(crate) fn apply_to(patch: &Patch, old: &Tree, expected: Expected, write: &Wr
     tree::put(&mut tree, &["apiVersion"], body::api_version(expected.group, expected.version));
     let warnings = patch.warnings.iter().cloned().chain(decoded.warnings).collect();
     body::judge(Decoded { tree, warnings }, write.field_validation, |list| {
-        // Upstream names only the first of the unknown fields where there are several.
-        invalid_result(&bytes, &format!("strict decoding error: {list}"))
+        invalid_result(&patched, &format!("strict decoding error: {list}"))
     })
 }
 
@@ -112,10 +109,23 @@ fn check_type(patched: &Tree, expected: Expected) -> Result<(), String> {
 }
 
 /// 422 for a patched object that its type does not allow. Upstream names neither kind nor object.
-fn invalid_result(object: &[u8], why: &str) -> Refusal {
-    let text = String::from_utf8_lossy(object);
-    let fault = FieldError::invalid("patch", &Tree::from(text.as_ref()), why);
+fn invalid_result(patched: &Tree, why: &str) -> Refusal {
+    let fault = FieldError::invalid("patch", &Tree::from(shown(patched)), why);
     Status::invalid(GroupResource { group: "", resource: "" }, "", &[fault]).into()
+}
+
+/// The whole object as upstream shows it there: members sorted, the metadata in its own order.
+fn shown(patched: &Tree) -> String {
+    let meta = kinds::type_named("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta");
+    let member = |(name, value): (&str, &Tree)| {
+        let bytes = match meta.filter(|_| name == "metadata" && value.is_object()) {
+            Some(ty) => json::encode(value, ty),
+            None => json::encode_untyped(value),
+        };
+        format!("{}:{}", Tree::from(name), String::from_utf8_lossy(&bytes))
+    };
+    let members: Vec<String> = tree::entries(patched, &[]).into_iter().map(member).collect();
+    format!("{{{}}}", members.join(","))
 }
 
 /// A patch error as the API answers it.

@@ -190,6 +190,7 @@ pub struct DeleteOptions {
 }
 
 /// What came of a request.
+#[expect(clippy::large_enum_variant, reason = "one lives per request, and is taken apart at once")]
 pub enum Reply {
     /// One object: its stored bytes (JSON, in the version asked for, without a trailing newline).
     Object {

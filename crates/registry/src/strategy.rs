@@ -10,10 +10,10 @@
 //! [`Rules`] hold what all kinds share (object metadata, generation, resets of spec and status);
 //! a [`Strategy`] is one kind's own part. Most kinds need none: [`generic::Generic`] serves them.
 
-use kinds::{Tree, facts::Resource, names, status::FieldError};
+use kinds::facts::{Resource, Type};
+use kinds::{Tree, names, status::FieldError};
 
-use crate::request::User;
-use crate::tree::{at, carry, put, take, text};
+use crate::tree::{carry, put, take, text};
 
 mod checks;
 mod config;
@@ -28,13 +28,17 @@ mod path;
 mod pdb;
 mod pod;
 mod podspec;
+#[cfg(test)]
+mod recorded;
 mod selector;
 mod service;
 mod small;
 mod statefulset;
+#[cfg(test)]
+mod tests;
 mod workload;
 
-pub(crate) use generic::same;
+use generic::{same, same_part};
 
 /// The feature gates that change what strategies do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,8 +56,6 @@ impl Default for Gates {
 /// What a strategy may know about the request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Context<'a> {
-    /// Who asks.
-    pub(crate) user: &'a User,
     /// The subresource that is written; empty for the object itself.
     pub(crate) subresource: &'a str,
     /// Which features are on.
@@ -141,8 +143,8 @@ pub(crate) trait Strategy: Sync {
 
     /// True when the difference between the two objects raises the generation. Asked of the main
     /// resource only, and only when [`Strategy::has_generation`].
-    fn raises_generation(&self, new: &Tree, old: &Tree) -> bool {
-        !same(at(new, &["spec"]), at(old, &["spec"]))
+    fn raises_generation(&self, ty: &'static Type, new: &Tree, old: &Tree) -> bool {
+        !same_part(ty, &["spec"], new, old)
     }
 
     /// The field selectors that the kind knows besides `metadata.name` and `metadata.namespace`,
@@ -181,16 +183,6 @@ pub(crate) trait Strategy: Sync {
     /// What happens to dependents when the client says nothing.
     fn default_propagation(&self) -> DefaultPropagation {
         DefaultPropagation::Background
-    }
-
-    /// The warning for a client that deletes without saying what should become of the dependents.
-    fn orphaning_warning(&self) -> Option<&'static str> {
-        None
-    }
-
-    /// The warning with which every request for the kind is answered.
-    fn deprecation(&self) -> Option<&'static str> {
-        None
     }
 
     /// True when PUT makes an object that does not exist.
@@ -326,7 +318,8 @@ impl Rules {
             _ => {}
         }
         self.strategy.prepare_update(context, new, old);
-        if context.subresource != "status" && self.strategy.has_generation() && self.strategy.raises_generation(new, old) {
+        if context.subresource != "status" && self.strategy.has_generation() && self.strategy.raises_generation(self.resource.ty, new, old)
+        {
             meta::raise_generation(new, old);
         }
     }
@@ -381,16 +374,6 @@ impl Rules {
     /// What happens to dependents when the client says nothing.
     pub(crate) fn default_propagation(self) -> DefaultPropagation {
         self.strategy.default_propagation()
-    }
-
-    /// The warning for a client that deletes without saying what should become of the dependents.
-    pub(crate) fn orphaning_warning(self) -> Option<&'static str> {
-        self.strategy.orphaning_warning()
-    }
-
-    /// The warning with which every request for the kind is answered.
-    pub(crate) fn deprecation(self) -> Option<&'static str> {
-        self.strategy.deprecation()
     }
 
     /// True when PUT makes an object that does not exist.

@@ -12,7 +12,7 @@ use store::{Record, Txn};
 use crate::body::{self, Expected};
 use crate::request::{Body, Decoded, Refusal, Reply, WriteOptions};
 use crate::target::Target;
-use crate::{Registry, convert, create, managers, namespace, object, options, read, record, service, tree};
+use crate::{Registry, admission, convert, create, managers, namespace, object, options, read, record, service, tree};
 
 /// How an object is to be changed.
 pub(crate) struct Change<'a> {
@@ -124,6 +124,9 @@ impl Registry {
         let rules = target.rules;
         let context = self.context(target, change.subresource);
         rules.default(&mut new);
+        if change.subresource.is_empty() {
+            admission::mutate_update(target, &mut new, &old);
+        }
         rules.prepare_update(&context, &mut new, &old);
         if change.origin != Origin::Apply {
             managers::updated(&mut new, &old, change);
@@ -196,6 +199,7 @@ pub(crate) fn check_name(target: &Target, object: &Tree) -> Result<(), Refusal> 
 /// The uid and the version that the client names must be those of the object.
 fn check_identity(change: &Change<'_>, new: &mut Tree, old: &Tree) -> Result<(), Refusal> {
     let target = change.target;
+    check_name(target, new)?;
     let (uid, found) = (object::meta_text(new, "uid"), object::meta_text(old, "uid"));
     if change.origin == Origin::Put && !uid.is_empty() && uid != found {
         return Err(target.replaced(uid, found));

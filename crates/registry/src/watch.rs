@@ -122,9 +122,10 @@ impl Watcher {
 
     fn take(&mut self, events: &[Arc<Event>]) {
         for event in events {
-            self.told = event.revision;
-            let shown = self.render(event);
-            self.ready.extend(shown);
+            if let Some(shown) = self.render(event) {
+                self.told = event.revision;
+                self.ready.push_back(shown);
+            }
         }
     }
 

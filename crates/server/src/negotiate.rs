@@ -26,8 +26,7 @@ pub(crate) enum Media {
 }
 
 impl Media {
-    /// What can be written. Protobuf joins when its codec is there.
-    const ALL: [Self; 2] = [Self::Json, Self::Yaml];
+    const ALL: [Self; 3] = [Self::Json, Self::Yaml, Self::Protobuf];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -282,7 +281,7 @@ mod tests {
             ("*/*", objects, Some((Media::Json, None))),
             ("application/*", objects, Some((Media::Json, None))),
             ("application/yaml", objects, Some((Media::Yaml, None))),
-            ("application/vnd.kubernetes.protobuf,application/json", objects, Some((Media::Json, None))),
+            ("application/vnd.kubernetes.protobuf,application/json", objects, Some((Media::Protobuf, None))),
             ("application/json;q=0.1, application/yaml", objects, Some((Media::Yaml, None))),
             ("text/html, application/json;q=0.1", objects, Some((Media::Json, None))),
             ("*/*, application/yaml", objects, Some((Media::Yaml, None))),

@@ -6,7 +6,7 @@
 
 mod form;
 
-pub(crate) use form::{list_meta_of, metadata_only};
+pub(crate) use form::{list_meta_of, metadata_only, metadata_type, protobuf, status_type};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER, VARY, WARNING};
@@ -204,7 +204,7 @@ fn laid_out(manner: Manner, json: Bytes, ty: Option<&'static Type>) -> Body {
         Media::Json if manner.pretty => json::indent(&json).into(),
         Media::Json => with_newline(&json),
         Media::Yaml => form::yaml(&json),
-        Media::Protobuf => form::protobuf(&json, ty),
+        Media::Protobuf => form::protobuf(&json, ty).into(),
     })
 }
 

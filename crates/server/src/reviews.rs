@@ -24,7 +24,7 @@ pub(crate) async fn answer(shared: &Shared, user: &User, route: &Route, namespac
     let decoded = match body.form {
         BodyForm::Json => kinds::json::decode(&body.bytes, ty),
         BodyForm::Yaml => kinds::yaml::decode(&body.bytes, ty),
-        BodyForm::Protobuf => return Err(crate::negotiate::not_acceptable(crate::negotiate::Answer::Plain).into()),
+        BodyForm::Protobuf => kinds::protobuf::decode(&body.bytes, ty),
     };
     let version = route.resource.version;
     let wrong = |error| Status::bad_request(format!("{kind} in version \"{version}\" cannot be handled as a {kind}: {error}"));

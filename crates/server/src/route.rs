@@ -49,12 +49,13 @@ pub(crate) enum NoRoute {
     /// `404 page not found` in plain text.
     UnknownGroup,
     /// A `Status`.
-    Refused(Status),
+    Refused(Box<Status>),
 }
 
 /// Finds the route of a request.
 pub(crate) fn find(catalogue: &Catalogue, method: &Method, verb: &str, at: &ResourcePath<'_>) -> Result<Route, NoRoute> {
-    let missing = || if catalogue.has_group(at.group) { NoRoute::Refused(Status::no_such_resource()) } else { NoRoute::UnknownGroup };
+    let missing =
+        || if catalogue.has_group(at.group) { NoRoute::Refused(Box::new(Status::no_such_resource())) } else { NoRoute::UnknownGroup };
     let resource = catalogue.resource(at.group, at.version, at.resource).ok_or_else(missing)?;
     let subresource = match at.subresource {
         "" => None,
@@ -83,7 +84,7 @@ pub(crate) fn find(catalogue: &Catalogue, method: &Method, verb: &str, at: &Reso
     let found = here.iter().find(|(verb, used, action)| {
         used == method && served(verb) && (!matches!(action, Action::List | Action::Watch) || *action == wanted)
     });
-    let Some(&(_, _, action)) = found else { return Err(NoRoute::Refused(Status::method_not_allowed())) };
+    let Some(&(_, _, action)) = found else { return Err(NoRoute::Refused(Box::new(Status::method_not_allowed()))) };
     Ok(Route { resource, subresource, action })
 }
 

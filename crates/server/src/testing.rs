@@ -82,15 +82,30 @@ pub(crate) fn now() -> Timestamp {
 
 /// A server over a closure that answers at once.
 pub(crate) fn server(answer: impl Fn(Asked) -> Result<Reply, Refusal> + Send + Sync + 'static) -> Server {
-    server_later(move |request| futures::future::ready(answer(request)).boxed())
+    server_of(RESOURCES, answer)
+}
+
+/// The same with another resource table.
+pub(crate) fn server_of(
+    resources: &'static [Resource],
+    answer: impl Fn(Asked) -> Result<Reply, Refusal> + Send + Sync + 'static,
+) -> Server {
+    server_over(resources, move |request| futures::future::ready(answer(request)).boxed())
 }
 
 /// A server over a closure that answers when it likes.
 pub(crate) fn server_later(answer: impl Fn(Asked) -> BoxFuture<'static, Result<Reply, Refusal>> + Send + Sync + 'static) -> Server {
+    server_over(RESOURCES, answer)
+}
+
+fn server_over(
+    resources: &'static [Resource],
+    answer: impl Fn(Asked) -> BoxFuture<'static, Result<Reply, Refusal>> + Send + Sync + 'static,
+) -> Server {
     let bob = User { name: "bob".to_owned(), ..User::default() };
     let admin = User { name: "admin".to_owned(), groups: vec!["system:masters".to_owned()], ..User::default() };
     let config = Config {
-        resources: RESOURCES,
+        resources,
         tokens: TokenFile::default().with("t0k", admin).with("b0b", bob),
         accounts: None,
         anonymous: true,

@@ -42,7 +42,10 @@ pub(crate) fn body(events: BoxStream<'static, WatchEvent>, form: Form, stop: Can
         let mut frame = BytesMut::with_capacity(events.iter().map(|event| event.json.len() + 40).sum());
         for event in events {
             let object = form.shown(&event, &mut columns);
-            put_event(&mut frame, event.kind, &object);
+            match form.media {
+                Media::Protobuf => frame.put_slice(&form.protobuf_frame(&event, &object)),
+                _ => put_event(&mut frame, event.kind, &object),
+            }
         }
         frame.freeze()
     });
@@ -58,6 +61,15 @@ impl Form {
             Some(Transform::Metadata { beta }) => respond::metadata_only(&event.json, beta),
             Some(Transform::Table { beta }) => self.table(event, beta, std::mem::take(columns), self.clock.now()),
         }
+    }
+
+    fn protobuf_frame(&self, event: &WatchEvent, object: &[u8]) -> Vec<u8> {
+        let ty = match self.transform {
+            _ if event.kind == "ERROR" => respond::status_type(),
+            Some(Transform::Metadata { .. }) => respond::metadata_type(),
+            _ => Some(self.resource.ty),
+        };
+        kinds::protobuf::watch_frame(event.kind, &respond::protobuf(object, ty))
     }
 
     fn table(&self, event: &WatchEvent, beta: bool, columns: bool, now: Timestamp) -> Bytes {

@@ -8,6 +8,7 @@
 //! Read next: `path` for the small language that picks parts of an answer, `mask` for what moves.
 
 mod answer;
+mod body;
 mod compare;
 mod mask;
 mod path;
@@ -20,9 +21,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
+pub use body::Sent;
 pub use run::replay;
 
 /// A recorded area.
@@ -57,7 +59,7 @@ pub struct Step {
     pub headers: Option<BTreeMap<String, String>>,
     /// Body: JSON, text, or `{"base64": …}`.
     #[serde(default)]
-    pub body: Option<Value>,
+    pub body: Option<Sent>,
     /// Values of the answer that later steps use as `${name}`.
     #[serde(default)]
     pub save: BTreeMap<String, String>,
@@ -71,7 +73,7 @@ pub struct Step {
     #[serde(default)]
     pub check: Option<Value>,
     /// Only these parts are compared.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub fields: Vec<String>,
     /// `managedFields` count too.
     #[serde(default)]
@@ -106,6 +108,11 @@ pub struct Step {
     /// The recorded answer.
     #[serde(default)]
     pub expect: Option<Value>,
+}
+
+/// The recordings write a member without a value in both ways: left out, or null.
+fn or_default<'de, T: Deserialize<'de> + Default, D: Deserializer<'de>>(from: D) -> Result<T, D::Error> {
+    Option::deserialize(from).map(Option::unwrap_or_default)
 }
 
 fn ten() -> f64 {

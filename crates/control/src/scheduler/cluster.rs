@@ -170,7 +170,7 @@ impl Cluster {
 }
 
 /// True when a change of a node may make room or open it to pods.
-pub(super) fn opens(old: Option<&Arc<Node>>, new: Option<&Arc<Node>>) -> bool {
+pub(crate) fn opens(old: Option<&Arc<Node>>, new: Option<&Arc<Node>>) -> bool {
     let Some(new) = new else { return false };
     let Some(old) = old else { return true };
     old.metadata.labels != new.metadata.labels

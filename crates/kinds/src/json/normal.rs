@@ -2,9 +2,9 @@
 
 pub(crate) mod scalar;
 
-use super::{DecodeError, MAX_WARNINGS, Place, go_type};
+use super::{DecodeError, MAX_WARNINGS, Place};
 use crate::Tree;
-use crate::facts::{Shape, Type};
+use crate::facts::{Field, Shape, Type};
 
 /// Brings a tree (of a patch, of a strategy) into the form that [`decode`](super::decode) gives:
 /// the same checks and errors, the same canonical values. Returns warnings of unknown members,
@@ -63,7 +63,7 @@ fn value(tree: &mut Tree, shape: &Shape, place: &Place<'_>, warnings: &mut Vec<S
             *tree = scalar::number(&number.to_string(), shape, place)?;
             Ok(())
         }
-        (_, other) => Err(place.mismatch(kind_of(other), &go_type(shape))),
+        (_, other) => Err(place.mismatch(kind_of(other), shape)),
     }
 }
 
@@ -107,6 +107,12 @@ pub fn equal(one: &Tree, other: &Tree, ty: &'static Type) -> bool {
     same(one, other, &Shape::Object(ty))
 }
 
+/// The same for the values of one field; null is the absent member.
+#[must_use]
+pub fn equal_member(one: &Tree, other: &Tree, field: &Field) -> bool {
+    same(one, other, &field.shape) || (means_nothing(one, field) && means_nothing(other, field))
+}
+
 fn same(one: &Tree, other: &Tree, shape: &Shape) -> bool {
     match (shape, one, other) {
         (
@@ -117,7 +123,7 @@ fn same(one: &Tree, other: &Tree, shape: &Shape) -> bool {
             let (one, other) = (one.get(field.name), other.get(field.name));
             match (one, other) {
                 (None, None) => true,
-                (Some(one), Some(other)) => same(one, other, &field.shape) || (means_nothing(one, field) && means_nothing(other, field)),
+                (Some(one), Some(other)) => equal_member(one, other, field),
                 (Some(present), None) | (None, Some(present)) => means_nothing(present, field),
             }
         }),
@@ -134,7 +140,7 @@ fn same(one: &Tree, other: &Tree, shape: &Shape) -> bool {
 }
 
 /// True when a member could as well be absent.
-fn means_nothing(tree: &Tree, field: &crate::facts::Field) -> bool {
+fn means_nothing(tree: &Tree, field: &Field) -> bool {
     match (tree, &field.shape) {
         (Tree::Null, _) => true,
         (Tree::Array(items), _) => items.is_empty(),

@@ -181,7 +181,7 @@ impl Run {
         let running = state == RunState::Ordered;
         Self {
             state,
-            restarts: status.restart_count,
+            restarts: u32::try_from(status.restart_count).unwrap_or_default(),
             last: ended(&status.last_state),
             image_id: status.image_id.as_str().into(),
             told_start: running,

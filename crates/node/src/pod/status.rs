@@ -91,7 +91,7 @@ pub struct ContainerStatus {
     /// True when it is ready.
     pub ready: bool,
     /// How often it was started again.
-    pub restart_count: u32,
+    pub restart_count: i32,
     /// Image.
     pub image: String,
     /// Id of the image.

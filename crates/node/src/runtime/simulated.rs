@@ -139,13 +139,15 @@ impl Runtime for Simulated {
 
 /// Goes on with a container that an earlier agent started, as far as the API knows it.
 fn resume(status: &ContainerStatus, now: Timestamp) -> Option<Course> {
+    // Whatever somebody else wrote there must not stop the agent.
+    let attempt = u32::try_from(status.restart_count).unwrap_or_default();
     if let Some(running) = &status.state.running {
-        return Some(Course::resumed(status.restart_count, running.started_at.unwrap_or(now)));
+        return Some(Course::resumed(attempt, running.started_at.unwrap_or(now)));
     }
     let terminated = status.state.terminated.as_ref()?;
     let finished_at = terminated.finished_at.unwrap_or(now);
     Some(Course::finished(
-        status.restart_count,
+        attempt,
         Ended {
             started_at: terminated.started_at.unwrap_or(finished_at),
             finished_at,

@@ -34,7 +34,7 @@ impl Registry {
         if self.store().get(&key).is_some() || self.store().get(&namespace).is_none() {
             return;
         }
-        let Ok(mut accounts) = self.store().watch(&format!("{key}"), revision) else { return };
+        let Ok(mut accounts) = self.store().watch(&key, revision) else { return };
         let _ = tokio::time::timeout(DEFAULT_ACCOUNT_WAIT, accounts.next()).await;
     }
 }
@@ -92,10 +92,8 @@ fn mount(registry: &Registry, pod: &mut Tree) {
             }
         }
     }
-    if existing.is_none() {
-        if let Some(spec) = tree::at_mut(pod, &["spec"]) {
-            push(spec, "volumes", volume(&name));
-        }
+    if let (None, Some(spec)) = (existing, tree::at_mut(pod, &["spec"])) {
+        push(spec, "volumes", volume(&name));
     }
 }
 

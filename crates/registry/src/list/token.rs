@@ -68,7 +68,8 @@ fn json_fault(bytes: &[u8]) -> String {
     if first == b'{' {
         return "unexpected end of JSON input".to_owned();
     }
-    let shown = if (0x20..0x7f).contains(&first) { char::from(first).to_string() } else { format!("\\u{first:04x}") };
+    let is_printable = (0x20..0x7f).contains(&first) || (first > 0xa0 && first != 0xad);
+    let shown = if is_printable { char::from(first).to_string() } else { format!("\\u{first:04x}") };
     format!("invalid character '{shown}' looking for beginning of value")
 }
 
@@ -91,6 +92,7 @@ mod tests {
             assert_eq!(refusal.status.message, format!("invalid continue token: continue key is not valid: {expected}"));
         };
         check("garbage", "invalid character '\\u0081' looking for beginning of value");
+        check("rubbish", "invalid character '®' looking for beginning of value");
         check("eyJ2IjoibWV0YS5rOHMuaW8vdjEiLCJydiI6MX0", "encoded start key empty (version meta.k8s.io/v1)");
         check("eyJ2IjoibWV0YS5rOHMuaW8vdjkiLCJydiI6MSwic3RhcnQiOiJhIn0", "server does not recognize this encoded version meta.k8s.io/v9");
     }

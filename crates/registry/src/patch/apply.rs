@@ -74,7 +74,8 @@ fn check(target: &Target, applied: &mut Tree) -> Result<(), Refusal> {
         object::meta(applied).insert("name".to_owned(), target.name.clone().into());
     }
     update::check_name(target, applied)?;
-    create::check_place(target, applied)
+    // The namespace is not filled in: errors about the patch name the object as it was sent.
+    create::check_place(target, &mut applied.clone())
 }
 
 /// What a path does not write, nobody can own through it.

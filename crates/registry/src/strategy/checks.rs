@@ -103,13 +103,6 @@ pub(crate) fn nonnegative_quantity(value: &Tree, path: &Path<'_>, out: &mut Faul
     }
 }
 
-/// Refuses a change of a field that must stay what it was.
-pub(crate) fn immutable(new: &Tree, old: &Tree, path: &Path<'_>, out: &mut Faults) {
-    if !super::same(new, old) {
-        out.push(FieldError::invalid(path, new, "field is immutable"));
-    }
-}
-
 /// A fault of too many items.
 pub(crate) fn too_many(path: &Path<'_>, count: usize, limit: usize) -> FieldError {
     FieldError { fault: FieldFault::TooMany, field: path.to_string(), body: format!("Too many: {count}: must have at most {limit} items") }

@@ -2,12 +2,13 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use kinds::facts::Type;
 use kinds::{Tree, names, status::FieldError};
 
 use super::checks::Faults;
 use super::meta::invalid_text;
 use super::path::Path;
-use super::{Context, Strategy, same};
+use super::{Context, Strategy};
 use crate::tree::{at, carry, ensure, entries, fill, flag, put, take, text};
 
 pub(crate) struct ConfigMap;
@@ -59,7 +60,8 @@ fn frozen(new: &Tree, old: &Tree, parts: &[&str], out: &mut Faults) {
         out.push(FieldError::forbidden("immutable", FROZEN));
     }
     for part in parts {
-        if !same(at(new, &[part]), at(old, &[part])) {
+        let (now, before) = (at(new, &[part]), at(old, &[part]));
+        if now != before && !(crate::tree::is_empty(now) && crate::tree::is_empty(before)) {
             out.push(FieldError::forbidden(*part, FROZEN));
         }
     }
@@ -143,16 +145,12 @@ fn secret_of_type(object: &Tree, out: &mut Faults) {
         }
         "kubernetes.io/dockercfg" => need_json(data, ".dockercfg", out),
         "kubernetes.io/dockerconfigjson" => need_json(data, ".dockerconfigjson", out),
-        "kubernetes.io/basic-auth" => {
-            if data.get("username").is_none() && data.get("password").is_none() {
-                need("username", out);
-                need("password", out);
-            }
+        "kubernetes.io/basic-auth" if data.get("username").is_none() && data.get("password").is_none() => {
+            need("username", out);
+            need("password", out);
         }
-        "kubernetes.io/ssh-auth" => {
-            if data.get("ssh-privatekey").is_none_or(crate::tree::is_empty) {
-                out.push(FieldError::required(DATA.key("ssh-privatekey"), ""));
-            }
+        "kubernetes.io/ssh-auth" if data.get("ssh-privatekey").is_none_or(crate::tree::is_empty) => {
+            out.push(FieldError::required(DATA.key("ssh-privatekey"), ""));
         }
         "kubernetes.io/tls" => {
             need("tls.crt", out);
@@ -200,7 +198,7 @@ impl Strategy for PriorityClass {
         true
     }
 
-    fn raises_generation(&self, _new: &Tree, _old: &Tree) -> bool {
+    fn raises_generation(&self, _ty: &'static Type, _new: &Tree, _old: &Tree) -> bool {
         false
     }
 

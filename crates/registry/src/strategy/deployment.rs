@@ -1,12 +1,13 @@
 //! `Deployment`.
 
+use kinds::facts::Type;
 use kinds::{Tree, status::FieldError};
 use serde_json::json;
 
 use super::checks::{Faults, at_most_all, nonnegative, number_or_percent, percent};
 use super::path::Path;
 use super::workload::{self, SPEC};
-use super::{Context, ScalePaths, Strategy, podspec, same};
+use super::{Context, ScalePaths, Strategy, podspec, same_part};
 use crate::tree::{at, carry, ensure, fill, int, put, take, text};
 
 pub(crate) struct Deployment;
@@ -38,9 +39,9 @@ impl Strategy for Deployment {
         true
     }
 
-    fn raises_generation(&self, new: &Tree, old: &Tree) -> bool {
+    fn raises_generation(&self, ty: &'static Type, new: &Tree, old: &Tree) -> bool {
         // Annotations travel to the replica sets, so that the controller has to look.
-        ![&["spec"][..], &["metadata", "annotations"]].iter().all(|part| same(at(new, part), at(old, part)))
+        [&["spec"][..], &["metadata", "annotations"]].iter().any(|part| !same_part(ty, part, new, old))
     }
 
     fn prepare_update(&self, context: &Context<'_>, new: &mut Tree, old: &Tree) {
@@ -257,8 +258,8 @@ impl Strategy for PodTemplate {
         true
     }
 
-    fn raises_generation(&self, new: &Tree, old: &Tree) -> bool {
-        !same(at(new, &["template"]), at(old, &["template"]))
+    fn raises_generation(&self, ty: &'static Type, new: &Tree, old: &Tree) -> bool {
+        !same_part(ty, &["template"], new, old)
     }
 
     fn prepare_create(&self, _context: &Context<'_>, object: &mut Tree) {

@@ -1,9 +1,10 @@
 //! The strategy of kinds that have no rules of their own, and semantic equality.
 
+use kinds::facts::{Shape, Type};
 use kinds::{Tree, names};
 
 use super::Strategy;
-use crate::tree::{is_empty, take};
+use crate::tree::at;
 
 /// Structural validation and the rules for metadata only.
 struct Generic {
@@ -46,16 +47,10 @@ impl Strategy for Generic {
         self.generation
     }
 
-    fn raises_generation(&self, new: &Tree, old: &Tree) -> bool {
+    fn raises_generation(&self, ty: &'static Type, new: &Tree, old: &Tree) -> bool {
         // Kinds without a specification of that name keep their content at the top.
-        let content = |object: &Tree| {
-            let mut content = object.clone();
-            for part in ["apiVersion", "kind", "metadata", "status"] {
-                take(&mut content, &[part]);
-            }
-            content
-        };
-        !same(&content(new), &content(old))
+        let content = ty.fields.iter().filter(|field| !matches!(field.name, "apiVersion" | "kind" | "metadata" | "status"));
+        content.into_iter().any(|field| !same_part(ty, &[field.name], new, old))
     }
 
     fn allow_create_on_update(&self) -> bool {
@@ -71,103 +66,29 @@ impl Strategy for Generic {
     }
 }
 
-/// Scalars for which zero and false are what is absent. All others are pointers upstream, so that
-/// `false` says something that nothing does not say.
-const PLAIN_SCALARS: [&str; 29] = [
-    "completedIndexes",
-    "containerPort",
-    "failureThreshold",
-    "hostIPC",
-    "hostNetwork",
-    "hostPID",
-    "hostPort",
-    "initialDelaySeconds",
-    "minReadySeconds",
-    "mountOnly",
-    "nodePort",
-    "observedGeneration",
-    "paused",
-    "periodSeconds",
-    "port",
-    "publishNotReadyAddresses",
-    "readOnly",
-    "restartCount",
-    "stdin",
-    "stdinOnce",
-    "successThreshold",
-    "targetPort",
-    "timeoutSeconds",
-    "tty",
-    "unschedulable",
-    "weight",
-    "globalDefault",
-    "value",
-    "count",
-];
-
-/// Maps, and structures that are always written: empty is what is absent. Any other empty
-/// structure says something: an empty selector matches everything, none matches nothing.
-const PLAIN_STRUCTURES: [&str; 34] = [
-    "allocatable",
-    "annotations",
-    "binaryData",
-    "capacity",
-    "cephfs",
-    "daemonEndpoints",
-    "data",
-    "default",
-    "defaultRequest",
-    "disruptedPods",
-    "hard",
-    "kubeletEndpoint",
-    "labels",
-    "limits",
-    "loadBalancer",
-    "matchLabels",
-    "max",
-    "metadata",
-    "min",
-    "nodeInfo",
-    "nodeSelector",
-    "options",
-    "overhead",
-    "parameters",
-    "requests",
-    "resources",
-    "source",
-    "spec",
-    "status",
-    "strategy",
-    "stringData",
-    "template",
-    "updateStrategy",
-    "used",
-];
-
-/// Semantic equality, as the API compares objects: what is absent equals what a Go struct cannot
-/// tell from it.
-pub(crate) fn same(one: &Tree, two: &Tree) -> bool {
-    match (one, two) {
-        (Tree::Object(a), Tree::Object(b)) => {
-            a.iter().all(|(name, value)| b.get(name).map_or_else(|| is_absent(name, value), |other| same_member(name, value, other)))
-                && b.iter().all(|(name, value)| a.contains_key(name) || is_absent(name, value))
+/// Semantic equality of the part of two objects of type `ty` that a path names, as the API
+/// compares them: what is absent equals what a Go struct cannot tell from it.
+pub(crate) fn same_part(ty: &'static Type, path: &[&str], one: &Tree, other: &Tree) -> bool {
+    let (one, other) = (at(one, path), at(other, path));
+    let mut ty = ty;
+    for (index, name) in path.iter().enumerate() {
+        let Some(field) = ty.field(name) else { return one == other };
+        match &field.shape {
+            _ if index + 1 == path.len() => return kinds::json::equal_member(one, other, field),
+            Shape::Object(inner) => ty = inner,
+            _ => return one == other,
         }
-        (Tree::Array(a), Tree::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(x, y)| same(x, y)),
-        (Tree::Null, other) | (other, Tree::Null) => is_empty(other) && !other.is_object(),
-        _ => one == two,
     }
+    let empty = Tree::Object(serde_json::Map::new());
+    let present = |tree| if matches!(tree, &Tree::Null) { &empty } else { tree };
+    kinds::json::equal(present(one), present(other), ty)
 }
 
-fn same_member(name: &str, one: &Tree, two: &Tree) -> bool {
-    same(one, two) || (is_absent(name, one) && is_absent(name, two))
-}
-
-fn is_absent(name: &str, value: &Tree) -> bool {
-    match value {
-        Tree::Object(members) => PLAIN_STRUCTURES.contains(&name) && members.iter().all(|(name, value)| is_absent(name, value)),
-        Tree::Bool(value) => !value && PLAIN_SCALARS.contains(&name),
-        Tree::Number(number) => number.as_i64() == Some(0) && PLAIN_SCALARS.contains(&name),
-        other => is_empty(other),
+/// The same for a type by its full name.
+pub(crate) fn same(type_name: &str, path: &[&str], one: &Tree, other: &Tree) -> bool {
+    match kinds::type_named(type_name) {
+        Some(ty) => same_part(ty, path, one, other),
+        None => at(one, path) == at(other, path),
     }
 }
 
@@ -179,16 +100,17 @@ mod tests {
 
     #[test]
     fn what_go_cannot_tell_apart_is_the_same() {
-        let check = |one: Tree, two: Tree, expected: bool| {
-            assert_eq!(same(&one, &two), expected, "{one} {two}");
-            assert_eq!(same(&two, &one), expected, "{two} {one}");
+        const POD_SPEC: &str = "io.k8s.api.core.v1.PodSpec";
+        const BUDGET: &str = "io.k8s.api.policy.v1.PodDisruptionBudget";
+        let check = |name: &str, path: &[&str], one: Tree, two: Tree, expected: bool| {
+            assert_eq!(same(name, path, &one, &two), expected, "{one} {two}");
+            assert_eq!(same(name, path, &two, &one), expected, "{two} {one}");
         };
-        check(json!({"a": null, "labels": {}}), json!({}), true);
-        check(json!({"hostNetwork": false, "args": []}), json!({}), true);
-        check(json!({"automountServiceAccountToken": false}), json!({}), false);
-        check(json!({"selector": {}}), json!({}), false);
-        check(json!({"selector": {"matchLabels": {}}}), json!({"selector": {}}), true);
-        check(json!({"replicas": 0}), json!({}), false);
-        check(json!([1, 2]), json!([2, 1]), false);
+        check(POD_SPEC, &[], json!({"hostNetwork": false, "tolerations": []}), json!({}), true);
+        check(POD_SPEC, &[], json!({"automountServiceAccountToken": false}), json!({}), false);
+        check(BUDGET, &["spec"], json!({"spec": {"selector": {}}}), json!({"spec": {}}), false);
+        check(BUDGET, &["spec"], json!({"spec": {"selector": {"matchLabels": {}}}}), json!({"spec": {"selector": {}}}), true);
+        check(BUDGET, &["spec"], json!({}), json!({"spec": {}}), true);
+        check(BUDGET, &["metadata", "labels"], json!({"metadata": {"labels": {}}}), json!({}), true);
     }
 }

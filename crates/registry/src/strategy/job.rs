@@ -16,6 +16,8 @@ pub(crate) struct Job;
 const UID_LABELS: [&str; 2] = ["batch.kubernetes.io/controller-uid", "controller-uid"];
 const NAME_LABELS: [&str; 2] = ["batch.kubernetes.io/job-name", "job-name"];
 
+const JOB_SPEC: &str = "io.k8s.api.batch.v1.JobSpec";
+
 /// What can never change; the template has rules of its own.
 const IMMUTABLE: [&str; 6] = ["completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy", "successPolicy", "manualSelector"];
 
@@ -81,12 +83,6 @@ impl Strategy for Job {
 
     fn default_propagation(&self) -> DefaultPropagation {
         DefaultPropagation::Orphan
-    }
-
-    fn orphaning_warning(&self) -> Option<&'static str> {
-        Some(
-            "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set propagationPolicy=Orphan to suppress this warning",
-        )
     }
 }
 
@@ -168,17 +164,17 @@ fn restart_policy(spec: &Tree, path: &Path<'_>, out: &mut Faults) {
 fn job_change(new: &Tree, old: &Tree, out: &mut Faults) {
     let completions = at(new, &["completions"]);
     // An indexed job may grow and shrink with its parallelism.
-    let is_elastic = text(new, &["completionMode"]) == "Indexed" && same(completions, at(new, &["parallelism"]));
-    if !same(completions, at(old, &["completions"])) && !is_elastic {
+    let is_elastic = text(new, &["completionMode"]) == "Indexed" && completions == at(new, &["parallelism"]);
+    if completions != at(old, &["completions"]) && !is_elastic {
         out.push(FieldError::invalid(SPEC.child("completions"), completions, "field is immutable"));
     }
-    if !same(at(new, &["selector"]), at(old, &["selector"])) {
+    if !selector::same(at(new, &["selector"]), at(old, &["selector"])) {
         let shown = selector::shown(at(new, &["selector"]));
         out.push(super::meta::invalid_shown(SPEC.child("selector"), &shown, "field is immutable"));
     }
     template_change(new, old, out);
     for field in IMMUTABLE {
-        if !same(at(new, &[field]), at(old, &[field])) {
+        if !same(JOB_SPEC, &[field], new, old) {
             out.push(FieldError::invalid(SPEC.child(field), at(new, &[field]), "field is immutable"));
         }
     }
@@ -186,7 +182,7 @@ fn job_change(new: &Tree, old: &Tree, out: &mut Faults) {
 
 fn template_change(new: &Tree, old: &Tree, out: &mut Faults) {
     let (now, before) = (at(new, &["template"]), at(old, &["template"]));
-    if same(now, before) {
+    if same(JOB_SPEC, &["template"], new, old) {
         return;
     }
     let template = SPEC.child("template");
@@ -206,7 +202,7 @@ fn template_change(new: &Tree, old: &Tree, out: &mut Faults) {
     {
         carry(was, container, &["resources"]);
     }
-    if !same(at(&undone, &["spec"]), at(before, &["spec"])) {
+    if !same("io.k8s.api.core.v1.PodTemplateSpec", &["spec"], &undone, before) {
         out.push(FieldError::invalid(template.child("spec"), at(now, &["spec"]), "field is immutable"));
     }
 }

@@ -83,7 +83,8 @@ pub(crate) fn update_faults(new: &Tree, old: &Tree) -> Vec<FieldError> {
         out.push(FieldError::invalid(METADATA.child("generation"), at(meta, &["generation"]), "must not be decremented"));
     }
     for field in ["name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"] {
-        if !super::same(at(meta, &[field]), at(was, &[field])) {
+        let (now, before) = (at(meta, &[field]), at(was, &[field]));
+        if now != before && !(crate::tree::is_empty(now) && crate::tree::is_empty(before)) {
             out.push(FieldError::invalid(METADATA.child(field), at(meta, &[field]), "field is immutable"));
         }
     }
@@ -167,7 +168,7 @@ fn owners(meta: &Tree, out: &mut Vec<FieldError>) {
             }
         }
         if group.is_empty() && version == "v1" && text(owner, &["kind"]) == "Event" {
-            out.push(invalid_shown(&path, &shown_owner(owner), "/v1, Kind=Event is disallowed from being an owner"));
+            out.push(invalid_shown(path, &shown_owner(owner), "/v1, Kind=Event is disallowed from being an owner"));
         }
         if flag(owner, &["controller"]) {
             let current = format!("{}/{}", text(owner, &["kind"]), text(owner, &["name"]));
@@ -175,7 +176,7 @@ fn owners(meta: &Tree, out: &mut Vec<FieldError>) {
                 let shown: Vec<String> = owners.iter().map(shown_owner).collect();
                 let detail =
                     format!("Only one reference can have Controller set to true. Found \"true\" in references for {first} and {current}");
-                out.push(invalid_shown(&path, &format!("[{}]", shown.join(",")), detail));
+                out.push(invalid_shown(path, &format!("[{}]", shown.join(",")), detail));
             } else {
                 controller = Some(current);
             }
@@ -197,12 +198,12 @@ fn finalizers(meta: &Tree, out: &mut Vec<FieldError>) {
     let all = list(meta, &["finalizers"]);
     for finalizer in all {
         let name = finalizer.as_str().unwrap_or_default();
-        out.extend(names::qualified_name(name).into_iter().map(|fault| invalid_text(&path, name, fault)));
+        out.extend(names::qualified_name(name).into_iter().map(|fault| invalid_text(path, name, fault)));
     }
     let has = |wanted: &str| all.iter().any(|finalizer| finalizer.as_str() == Some(wanted));
     if has("orphan") && has("foregroundDeletion") {
         let detail = "finalizer orphan and foregroundDeletion cannot be both set";
-        out.push(FieldError::invalid(&path, at(meta, &["finalizers"]), detail));
+        out.push(FieldError::invalid(path, at(meta, &["finalizers"]), detail));
     }
 }
 

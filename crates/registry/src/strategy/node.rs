@@ -59,7 +59,7 @@ impl Strategy for Node {
         }
         if list(object, &["spec", "podCIDRs"]).len() > 2 {
             let shown = at(object, &["spec", "podCIDRs"]);
-            out.push(FieldError::invalid(&ranges, shown, "may specify no more than one CIDR for each IP family"));
+            out.push(FieldError::invalid(ranges, shown, "may specify no more than one CIDR for each IP family"));
         }
         out
     }
@@ -195,7 +195,7 @@ fn other_fields(new: &Tree, old: &Tree, out: &mut Faults) {
         spec
     };
     let (now, before) = (rest(new), rest(old));
-    if !same(&now, &before) && !(crate::tree::is_empty(&now) && crate::tree::is_empty(&before)) {
+    if !same("io.k8s.api.core.v1.NodeSpec", &[], &now, &before) {
         let detail = "node updates may only change labels, taints, or capacity (or configSource, if the DynamicKubeletConfig feature gate is enabled)";
         out.push(FieldError::forbidden("", detail));
     }

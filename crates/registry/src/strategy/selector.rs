@@ -53,6 +53,11 @@ pub(crate) fn matches(selector: &Tree, labels: &Tree) -> bool {
     kinds::selector::LabelSelector::from_tree(selector).is_ok_and(|selector| selector.matches(labels))
 }
 
+/// Semantic equality of selectors. None matches nothing and is not the empty one.
+pub(crate) fn same(one: &Tree, other: &Tree) -> bool {
+    one.is_null() == other.is_null() && super::same("io.k8s.apimachinery.pkg.apis.meta.v1.LabelSelector", &[], one, other)
+}
+
 /// A `LabelSelector` as errors show it: members in their wire order.
 pub(crate) fn shown(selector: &Tree) -> String {
     if selector.is_null() {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use kinds::facts::Type;
 use kinds::{Tree, names, status::FieldError};
 
 use super::checks::{Faults, NOT_AN_IP, is_ip, one_of_if_set, port_number, port_number_or_name, required_one_of};
@@ -282,10 +283,6 @@ impl Strategy for Endpoints {
     fn allow_create_on_update(&self) -> bool {
         true
     }
-
-    fn deprecation(&self) -> Option<&'static str> {
-        Some("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice")
-    }
 }
 
 fn subset_faults(subset: &Tree, path: &Path<'_>, out: &mut Faults) {
@@ -334,9 +331,9 @@ impl Strategy for EndpointSlice {
         true
     }
 
-    fn raises_generation(&self, new: &Tree, old: &Tree) -> bool {
-        ["addressType", "endpoints", "ports"].iter().any(|part| !super::same(at(new, &[part]), at(old, &[part])))
-            || !super::same(at(new, &["metadata", "labels"]), at(old, &["metadata", "labels"]))
+    fn raises_generation(&self, ty: &'static Type, new: &Tree, old: &Tree) -> bool {
+        let parts: [&[&str]; 4] = [&["addressType"], &["endpoints"], &["ports"], &["metadata", "labels"]];
+        parts.iter().any(|part| !super::same_part(ty, part, new, old))
     }
 
     fn validate_create(&self, _context: &Context<'_>, object: &Tree) -> Vec<FieldError> {

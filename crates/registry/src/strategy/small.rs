@@ -1,6 +1,7 @@
 //! Kinds whose rules are a handful of defaults: storage, limits, autoscaling, network policies,
 //! roles, webhooks.
 
+use kinds::facts::Type;
 use kinds::{Tree, status::FieldError};
 use serde_json::json;
 
@@ -8,7 +9,7 @@ use super::checks::{Faults, nonnegative, nonnegative_quantity, required_one_of};
 use super::meta::invalid_text;
 use super::path::Path;
 use super::workload::SPEC;
-use super::{Context, Strategy, podspec, same};
+use super::{Context, Strategy, podspec, same, same_part};
 use crate::tree::{at, carry, ensure, entries, fill, int, list, list_mut, put, text};
 
 const ACCESS_MODES: [&str; 4] = ["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
@@ -52,7 +53,7 @@ impl Strategy for PersistentVolumeClaim {
         if text(old, &["spec", "volumeName"]).is_empty() {
             carry(old, &mut undone, &["spec", "volumeName"]);
         }
-        if !same(at(&undone, &["spec"]), at(old, &["spec"])) {
+        if !same("io.k8s.api.core.v1.PersistentVolumeClaim", &["spec"], &undone, old) {
             let detail = "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims";
             out.push(FieldError::forbidden(SPEC, detail));
         }
@@ -125,7 +126,7 @@ impl Strategy for StorageClass {
     fn validate_update(&self, _context: &Context<'_>, new: &Tree, old: &Tree) -> Vec<FieldError> {
         let mut out = Vec::new();
         for field in ["parameters", "provisioner", "reclaimPolicy", "volumeBindingMode"] {
-            if !same(at(new, &[field]), at(old, &[field])) {
+            if !same("io.k8s.api.storage.v1.StorageClass", &[field], new, old) {
                 out.push(FieldError::forbidden(field, format!("updates to {field} are forbidden.")));
             }
         }
@@ -275,7 +276,7 @@ impl Strategy for Binding {
 
     fn validate_update(&self, context: &Context<'_>, new: &Tree, old: &Tree) -> Vec<FieldError> {
         let mut out = self.validate_create(context, new);
-        if !same(at(new, &["roleRef"]), at(old, &["roleRef"])) {
+        if at(new, &["roleRef"]) != at(old, &["roleRef"]) {
             out.push(FieldError::invalid("roleRef", at(new, &["roleRef"]), "cannot change roleRef"));
         }
         out
@@ -313,8 +314,8 @@ impl Strategy for WebhookConfiguration {
         true
     }
 
-    fn raises_generation(&self, new: &Tree, old: &Tree) -> bool {
-        !same(at(new, &["webhooks"]), at(old, &["webhooks"]))
+    fn raises_generation(&self, ty: &'static Type, new: &Tree, old: &Tree) -> bool {
+        !same_part(ty, &["webhooks"], new, old)
     }
 
     fn validate_create(&self, _context: &Context<'_>, object: &Tree) -> Vec<FieldError> {
@@ -380,9 +381,8 @@ impl Strategy for RuntimeClass {
     }
 
     fn validate_update(&self, _context: &Context<'_>, new: &Tree, old: &Tree) -> Vec<FieldError> {
-        let mut out = Vec::new();
-        super::checks::immutable(at(new, &["handler"]), at(old, &["handler"]), &Path::root("handler"), &mut out);
-        out
+        let (now, before) = (text(new, &["handler"]), text(old, &["handler"]));
+        if now == before { Vec::new() } else { vec![invalid_text("handler", now, "field is immutable")] }
     }
 
     fn allow_unconditional_update(&self) -> bool {

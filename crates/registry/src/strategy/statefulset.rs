@@ -68,7 +68,7 @@ impl Strategy for StatefulSet {
         for field in MUTABLE {
             carry(old, &mut undone, &["spec", field]);
         }
-        if !same(at(&undone, &["spec"]), at(old, &["spec"])) {
+        if !same("io.k8s.api.apps.v1.StatefulSet", &["spec"], &undone, old) {
             out.push(FieldError::forbidden(SPEC, ONLY_MUTABLE));
         }
         out
@@ -162,7 +162,7 @@ impl Strategy for DaemonSet {
 
     fn prepare_update(&self, context: &Context<'_>, new: &mut Tree, old: &Tree) {
         if context.subresource.is_empty() {
-            let is_new = !same(at(new, &["spec", "template"]), at(old, &["spec", "template"]));
+            let is_new = !same("io.k8s.api.apps.v1.DaemonSet", &["spec", "template"], new, old);
             let count = template_generation(old).saturating_add(i64::from(is_new));
             put(new, &["metadata", "annotations", TEMPLATE_GENERATION], count.to_string());
         }
@@ -257,7 +257,7 @@ impl Strategy for ControllerRevision {
 
     fn validate_update(&self, context: &Context<'_>, new: &Tree, old: &Tree) -> Vec<FieldError> {
         let mut out = self.validate_create(context, new);
-        if !same(at(new, &["data"]), at(old, &["data"])) {
+        if at(new, &["data"]) != at(old, &["data"]) {
             out.push(FieldError::invalid("data", at(new, &["data"]), "field is immutable"));
         }
         out

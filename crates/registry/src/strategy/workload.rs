@@ -5,7 +5,7 @@ use kinds::{Tree, status::FieldError};
 use super::checks::{Faults, nonnegative};
 use super::meta::invalid_shown;
 use super::path::Path;
-use super::{podspec, same, selector};
+use super::{podspec, selector};
 use crate::tree::{at, text};
 
 /// The root of a specification.
@@ -53,7 +53,7 @@ pub(crate) fn lasting_template(spec: &Tree, kind: &str, out: &mut Faults) {
 /// The selector is chosen once.
 pub(crate) fn immutable_selector(new: &Tree, old: &Tree, out: &mut Faults) {
     let (now, before) = (at(new, &["spec", "selector"]), at(old, &["spec", "selector"]));
-    if !same(now, before) {
+    if !selector::same(now, before) {
         out.push(invalid_shown(SPEC.child("selector"), &selector::shown(now), "field is immutable"));
     }
 }

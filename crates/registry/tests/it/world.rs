@@ -59,7 +59,7 @@ impl World {
             Reply::Object { code, json, .. } => (code, parse(&json)),
             Reply::Status { code, status, .. } => (code, serde_json::to_value(&status).expect("serializes")),
             Reply::List { items, metadata, kind, .. } => {
-                let items: Vec<Value> = items.iter().map(|item| parse(item)).collect();
+                let items: Vec<Value> = items.iter().map(parse).collect();
                 (200, json!({"kind": kind, "metadata": metadata, "items": items}))
             }
             Reply::Watch(_) => panic!("a watch is not an answer"),

@@ -300,3 +300,57 @@ async fn nobody_is_let_in_who_finds_no_seat() {
     let (code, kind, body) = read(send(&reader, "GET /healthz", &[], "").await).await;
     assert_eq!((code, kind.as_str(), body.as_str()), (429, "text/plain; charset=utf-8", "Too many requests, please try again later.\n"));
 }
+
+#[tokio::test]
+async fn a_status_in_protobuf_is_the_recorded_one() {
+    use base64::Engine as _;
+    let service = pods().service();
+    let protobuf = ("accept", "application/vnd.kubernetes.protobuf");
+    let response = send(&service, "POST /api/v1/namespaces/a/pods/p/eviction", &[TOKEN, protobuf], "{}").await;
+    assert_eq!(response.headers()["content-type"], "application/vnd.kubernetes.protobuf");
+    let body = response.into_body().collect().await.expect("cannot fail").to_bytes();
+    let text = base64::engine::general_purpose::STANDARD.encode(body);
+    assert_eq!(text, "azhzAAoMCgJ2MRIGU3RhdHVzEhgKBgoAEgAaABIHU3VjY2VzcxoAIgAwyQEaACIA");
+}
+
+#[tokio::test]
+async fn reviews_are_answered_without_the_registry() {
+    let server = testing::server_of(kinds::resources(), |request| match request.group.as_str() {
+        "rbac.authorization.k8s.io" => {
+            Ok(Reply::List { kind: String::new(), api_version: String::new(), metadata: ListMeta::default(), items: Vec::new() })
+        }
+        _ => panic!("the registry was asked: {request:?}"),
+    });
+    let service = server.service();
+    let access = "POST /apis/authorization.k8s.io/v1/subjectaccessreviews";
+    let own = "POST /apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+    let token = "POST /apis/authentication.k8s.io/v1/tokenreviews";
+    for (line, body, code, expected) in [
+        (own, r#"{"spec":{"resourceAttributes":{"verb":"get","resource":"pods"}}}"#, 201, r#""status":{"allowed":true}"#),
+        (own, r#"{"spec":{}}"#, 422, "exactly one of nonResourceAttributes or resourceAttributes must be specified"),
+        (own, r#"{"spec":{"nonResourceAttributes":{"verb":"get","path":"/healthz"}}}"#, 201, r#""allowed":true"#),
+        (access, r#"{"spec":{"user":"eve","resourceAttributes":{"verb":"get","resource":"pods"}}}"#, 201, r#""status":{"allowed":false}"#),
+        (
+            access,
+            r#"{"spec":{"resourceAttributes":{"verb":"get","resource":"pods"}}}"#,
+            422,
+            r#".authorization.k8s.io \"\" is invalid: spec.user"#,
+        ),
+        (token, r#"{"spec":{"token":"b0b"}}"#, 201, r#""authenticated":true"#),
+        (token, r#"{"spec":{"token":"garbage"}}"#, 201, r#""user":{}"#),
+        (token, r#"{"spec":{}}"#, 400, "token is required for TokenReview in authentication"),
+        (token, r#"{"kind":"Pod"}"#, 400, "cannot be handled as a TokenReview"),
+        (token, "[]", 400, "cannot be handled as a TokenReview"),
+        ("POST /apis/authentication.k8s.io/v1/selfsubjectreviews", "{}", 201, r#""username":"admin""#),
+        (
+            "POST /apis/authorization.k8s.io/v1/selfsubjectrulesreviews",
+            r#"{"spec":{"namespace":"a"}}"#,
+            201,
+            r#""resourceRules":[{"verbs":["*"]"#,
+        ),
+    ] {
+        let (found, _, answer) = read(send(&service, line, &[TOKEN], body).await).await;
+        assert_eq!(found, code, "{line} {body}: {answer}");
+        assert!(answer.contains(expected), "{line} {body}: {answer}");
+    }
+}

@@ -13,16 +13,22 @@ pub(super) fn status_json(status: &Status) -> Bytes {
     json::escape(serde_json::to_vec(status).expect("a Status has only text and numbers")).into()
 }
 
-pub(super) fn status_type() -> Option<&'static Type> {
-    None
+const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.";
+
+fn meta_type(name: &str) -> Option<&'static Type> {
+    kinds::type_named(&format!("{META}{name}"))
 }
 
-pub(super) fn metadata_type() -> Option<&'static Type> {
-    None
+pub(crate) fn status_type() -> Option<&'static Type> {
+    meta_type("Status")
+}
+
+pub(crate) fn metadata_type() -> Option<&'static Type> {
+    meta_type("PartialObjectMetadata")
 }
 
 pub(super) fn metadata_list_type() -> Option<&'static Type> {
-    None
+    meta_type("PartialObjectMetadataList")
 }
 
 /// `{"kind":…,"apiVersion":…,"metadata":…,"items":[`
@@ -98,11 +104,26 @@ pub(super) fn yaml(object: &[u8]) -> Bytes {
 }
 
 /// Protobuf in its envelope.
-pub(super) fn protobuf(_object: &[u8], _ty: Option<&'static Type>) -> Bytes {
-    unreachable!("protobuf is not negotiated yet")
+pub(crate) fn protobuf(object: &[u8], ty: Option<&'static Type>) -> Vec<u8> {
+    let ty = ty.expect("only what has a type is negotiated as protobuf");
+    kinds::protobuf::encode(&tree(object), ty)
 }
 
 /// A list in protobuf.
-pub(super) fn protobuf_list(_list: &List, _resource: &'static Resource) -> Bytes {
-    unreachable!("protobuf is not negotiated yet")
+pub(super) fn protobuf_list(list: &List, resource: &'static Resource) -> Bytes {
+    let type_meta = kinds::json::TypeMeta { api_version: list.api_version.clone(), kind: list.kind.clone() };
+    let items = list.items.iter().map(|item| kinds::protobuf::encode_message(&without_kind(tree(item)), resource.ty));
+    kinds::protobuf::list(&type_meta, &list.metadata, items).into()
+}
+
+fn tree(object: &[u8]) -> kinds::Tree {
+    serde_json::from_slice(object).expect("answers are valid JSON")
+}
+
+fn without_kind(mut tree: kinds::Tree) -> kinds::Tree {
+    if let Some(members) = tree.as_object_mut() {
+        members.remove("kind");
+        members.remove("apiVersion");
+    }
+    tree
 }

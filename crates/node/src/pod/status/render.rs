@@ -161,7 +161,7 @@ fn container(life: &Life, desired: &Desired, observed: &Observed, index: usize) 
             Role::Init => done,
             Role::Sidecar | Role::Main => is_running && passes_probe,
         },
-        restart_count: run.restarts,
+        restart_count: i32::try_from(run.restarts).unwrap_or(i32::MAX),
         image: wanted.image.to_string(),
         image_id: run.image_id.to_string(),
         container_id: id,

@@ -290,7 +290,7 @@ mod tests {
     #[test]
     fn unready_pod_is_evicted_when_policy_is_always_allow() {
         let always = Budget { always_allow: true, ..budget(0, 0, 2) };
-        check(&pod("Running", false), &[always.clone()], &ask(), "delete");
+        check(&pod("Running", false), std::slice::from_ref(&always), &ask(), "delete");
         check(&pod("Running", true), &[Budget { current_healthy: 2, ..always.clone() }], &ask(), &format!("429: {NEEDS_TWO}"));
         let gate_off = Ask { ignore_always_allow: true, ..ask() };
         check(&pod("Running", false), &[always], &gate_off, "429: The disruption budget b needs 2 healthy pods and has 0 currently");
@@ -337,7 +337,7 @@ mod tests {
         let negative = "403: poddisruptionbudget.policy \"b\" is forbidden: pdb disruptions allowed is negative";
         check(&pod("Running", true), &[budget(-1, 3, 2)], &ask(), negative);
         let full = Budget { disrupted_pods: 2000, ..budget(1, 3, 2) };
-        check(&pod("Running", true), &[full.clone()], &ask(), "charge");
+        check(&pod("Running", true), std::slice::from_ref(&full), &ask(), "charge");
         let over = Budget { disrupted_pods: 2001, ..full };
         let text = "403: poddisruptionbudget.policy \"b\" is forbidden: DisruptedPods map too big - too many evictions not confirmed by PDB controller";
         check(&pod("Running", true), &[over], &ask(), text);

@@ -10,6 +10,7 @@ use crate::strategy::{podspec, same};
 use crate::tree::{at, carry, int, list, put, take, text};
 
 const SPEC: Path<'static> = Path::root("spec");
+const POD_SPEC: &str = "io.k8s.api.core.v1.PodSpec";
 
 const ONLY_THESE: &str = "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
 const ONLY_RESOURCES: &str = "only cpu and memory resources are mutable";
@@ -37,11 +38,11 @@ pub(super) fn spec(new: &Tree, old: &Tree, out: &mut Faults) {
     }
     only_added_tolerations(spec, was, out);
     only_removed_gates(spec, was, out);
-    if same(spec, was) {
+    if same(POD_SPEC, &[], spec, was) {
         return;
     }
     let allowed = with_allowed_changes_undone(spec, was);
-    if !same(&allowed, was) {
+    if !same(POD_SPEC, &[], &allowed, was) {
         out.push(FieldError::forbidden(SPEC, format!("{ONLY_THESE}\n{}", difference(was, &allowed))));
     }
 }
@@ -72,7 +73,8 @@ fn only_added_tolerations(spec: &Tree, was: &Tree, out: &mut Faults) {
     };
     let now: Vec<Tree> = list(spec, &["tolerations"]).iter().map(without_seconds).collect();
     let path = SPEC.child("tolerations");
-    let kept = |before: &Tree| now.iter().any(|toleration| same(toleration, &without_seconds(before)));
+    let kept =
+        |before: &Tree| now.iter().any(|toleration| same("io.k8s.api.core.v1.Toleration", &[], toleration, &without_seconds(before)));
     if !list(was, &["tolerations"]).iter().all(kept) {
         out.push(FieldError::forbidden(path, "existing toleration can not be modified except its tolerationSeconds"));
     }
@@ -184,7 +186,7 @@ pub(super) fn ephemeral_containers(new: &Tree, old: &Tree, out: &mut Faults) {
         let name = text(before, &["name"]);
         match now.iter().find(|container| text(container, &["name"]) == name) {
             None => out.push(FieldError::forbidden(path, format!("existing ephemeral containers {name:?} may not be removed\n"))),
-            Some(container) if !same(container, before) => {
+            Some(container) if !same("io.k8s.api.core.v1.EphemeralContainer", &[], container, before) => {
                 let detail = format!("existing ephemeral containers {name:?} may not be changed\n{}", difference(before, container));
                 out.push(FieldError::forbidden(path, detail));
             }
@@ -231,8 +233,7 @@ pub(super) fn resize(new: &Tree, old: &Tree, out: &mut Faults) {
                     take(&mut rest, &["memory"]);
                     rest
                 };
-                if !same(&others(now), &others(before)) && !(crate::tree::is_empty(&others(now)) && crate::tree::is_empty(&others(before)))
-                {
+                if others(now) != others(before) && !(crate::tree::is_empty(&others(now)) && crate::tree::is_empty(&others(before))) {
                     out.push(FieldError::forbidden(path.index(index).child("resources").child(part), ONLY_RESOURCES));
                 }
             }

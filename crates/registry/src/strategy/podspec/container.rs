@@ -423,10 +423,10 @@ fn resources(container: &Tree, path: &Path<'_>, out: &mut Faults) {
         let shown = limits.get(name).and_then(Tree::as_str).unwrap_or_default();
         if name.starts_with("hugepages-") || is_extended(name) {
             if wanted != limit {
-                out.push(FieldError::invalid(&at_requests, request, format!("must be equal to {name} limit of {shown}")));
+                out.push(FieldError::invalid(at_requests, request, format!("must be equal to {name} limit of {shown}")));
             }
         } else if wanted > limit {
-            out.push(FieldError::invalid(&at_requests, request, format!("must be less than or equal to {name} limit of {shown}")));
+            out.push(FieldError::invalid(at_requests, request, format!("must be less than or equal to {name} limit of {shown}")));
         }
     }
 }

@@ -1,0 +1,136 @@
+//! DaemonSets: one pod on every node that wants one.
+//!
+//! A pod is pinned to its node by the node's name and tolerates what keeps other pods away, so that cordoned and troubled
+//! nodes have theirs too. A terminating pod still holds its place; its successor comes when it is gone. `plan.rs` decides.
+
+mod plan;
+
+use std::sync::Arc;
+
+use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet};
+use k8s_openapi::api::core::v1::{Node, Pod};
+use kube::api::PostParams;
+
+use crate::caches::{Cache, Caches};
+use crate::claim::claim;
+use crate::context::Context;
+use crate::error::{Error, unless_gone};
+use crate::events::Severity;
+use crate::expectations::Expectations;
+use crate::meta::{Key, uid, until};
+use crate::podcontrol::{PodControl, wake_by_pods};
+use crate::queue::{Outcome, Queue};
+use crate::revisions;
+use crate::selector::Selector;
+
+const WORKERS: usize = 8;
+const COMPONENT: &str = "daemonset-controller";
+/// The label under which pods and revisions carry the hash of their template.
+const HASH: &str = "controller-revision-hash";
+
+struct Controller {
+    context: Context,
+    sets: Arc<Cache<DaemonSet>>,
+    pods: Arc<Cache<Pod>>,
+    nodes: Arc<Cache<Node>>,
+    revisions: Arc<Cache<ControllerRevision>>,
+    control: PodControl,
+}
+
+pub(crate) fn start(context: &Context, caches: &mut Caches) {
+    let queue: Queue<Key> = Queue::new();
+    let expectations = Arc::new(Expectations::default());
+    let wake = queue.clone();
+    caches.daemon_sets.subscribe(move |change| wake.add(Key::of(change.latest())));
+    let (wake, sets) = (queue.clone(), Arc::clone(&caches.daemon_sets.cache));
+    caches.nodes.subscribe(move |change| {
+        if change.new.is_none() || crate::scheduler::opens(change.old.as_ref(), change.new.as_ref()) {
+            sets.all().iter().for_each(|set| wake.add(Key::of(&**set)));
+        }
+    });
+    let known = Arc::clone(&caches.daemon_sets.cache);
+    wake_by_pods::<DaemonSet>(caches, &queue, &expectations, move |pod| {
+        let selects = |set: &DaemonSet| {
+            let selector = Selector::compile(set.spec.as_ref().map(|spec| &spec.selector));
+            selector.is_ok_and(|selector| selector.matches(pod.metadata.labels.as_ref()))
+        };
+        known.in_namespace(crate::pods::namespace(pod)).iter().filter(|set| selects(set)).map(|set| Key::of(&**set)).collect()
+    });
+    let control = PodControl { context: context.clone(), expectations, recorder: context.recorder(COMPONENT) };
+    let controller = Arc::new(Controller {
+        context: context.clone(),
+        sets: Arc::clone(&caches.daemon_sets.cache),
+        pods: Arc::clone(&caches.pods.cache),
+        nodes: Arc::clone(&caches.nodes.cache),
+        revisions: Arc::clone(&caches.controller_revisions.cache),
+        control,
+    });
+    let synced = vec![
+        caches.daemon_sets.cache.synced(),
+        caches.pods.cache.synced(),
+        caches.nodes.cache.synced(),
+        caches.controller_revisions.cache.synced(),
+    ];
+    context.work("daemonset", queue, WORKERS, synced, move |key| {
+        let controller = Arc::clone(&controller);
+        async move { controller.reconcile(&key).await }
+    });
+}
+
+impl Controller {
+    async fn reconcile(&self, key: &Key) -> Result<Outcome, Error> {
+        let Some(set) = self.sets.get(key) else {
+            self.control.expectations.forget(key);
+            return Ok(Outcome::Done);
+        };
+        let Some(spec) = &set.spec else { return Ok(Outcome::Done) };
+        let selector = Selector::compile(Some(&spec.selector)).map_err(Error::Plan)?;
+        if selector.is_empty() {
+            self.control.recorder.tell(
+                &*set,
+                Severity::Warning,
+                "SelectingAll",
+                "This daemon set is selecting all pods. A non-empty selector is required.",
+            );
+            return Ok(Outcome::Done);
+        }
+        if set.metadata.deletion_timestamp.is_some() {
+            return Ok(Outcome::Done);
+        }
+        let seen = self.control.expectations.met(key);
+        let mut candidates = self.pods.controlled_by(uid(&set.metadata));
+        candidates.extend(self.pods.loose_in(&key.namespace));
+        let pods = claim(&self.context, &*set, &selector, candidates, |_| true).await?;
+        let known = self.revisions.controlled_by(uid(&set.metadata));
+        let revision = revisions::sync(&self.context, &*set, &known, &spec.template, HASH).await?;
+        let hash = revision.metadata.labels.as_ref().and_then(|labels| labels.get(HASH).cloned()).unwrap_or_default();
+        let now = self.context.now();
+        let plan = plan::plan(&set, &pods, &self.nodes.all(), &hash, now);
+        let acted = if seen { self.act(&set, &plan, &hash).await } else { Ok(()) };
+        if let Some(status) = plan.status {
+            let updated = DaemonSet { status: Some(status), ..(*set).clone() };
+            let api = self.context.namespaced::<DaemonSet>(&key.namespace);
+            unless_gone(api.replace_status(&key.name, &PostParams::default(), &updated).await)?;
+        }
+        acted?;
+        let in_use = |known: &ControllerRevision| {
+            known.metadata.name == revision.metadata.name
+                || pods.iter().any(|pod| plan::hash_of(pod) == known.metadata.labels.as_ref().and_then(|labels| labels.get(HASH)))
+        };
+        revisions::trim(&self.context, &key.namespace, &known, in_use, spec.revision_history_limit.unwrap_or(10)).await?;
+        Ok(plan.available_at.map_or(Outcome::Done, |at| Outcome::After(until(now, at))))
+    }
+
+    async fn act(&self, set: &DaemonSet, plan: &plan::Plan, hash: &str) -> Result<(), Error> {
+        for (pod, node) in &plan.failed {
+            let key = Key::of(set);
+            let message =
+                format!("Found failed daemon pod {}/{} on node {node}, will try to kill it", key.namespace, crate::pods::name(pod));
+            self.control.recorder.tell(set, Severity::Warning, "FailedDaemonPod", message);
+        }
+        self.control.delete(set, &plan.delete).await?;
+        let pods = plan.create.iter().map(|node| plan::make(set, node, hash)).collect();
+        self.control.create(set, pods).await?;
+        Ok(())
+    }
+}

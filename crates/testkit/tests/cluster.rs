@@ -1,0 +1,95 @@
+//! The cluster as the authors of controllers use it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use kube::api::{EvictParams, ListParams, PostParams};
+use kube::{Api, Client};
+use registry::request::User;
+use serde_json::json;
+use testkit::Cluster;
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn pod_is_ready(pod: &Pod) -> bool {
+    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+    pod.metadata.deletion_timestamp.is_none() && conditions.iter().any(|one| one.type_ == "Ready" && one.status == "True")
+}
+
+async fn ready_pods(client: &Client) -> anyhow::Result<Vec<String>> {
+    let pods = Api::<Pod>::default_namespaced(client.clone()).list(&ListParams::default()).await?;
+    Ok(pods.items.into_iter().filter(pod_is_ready).filter_map(|pod| pod.metadata.name).collect())
+}
+
+/// Three pods of a deployment under a budget that lets one of them go.
+async fn apply_web(client: &Client) -> anyhow::Result<()> {
+    let labels = BTreeMap::from([("app", "web")]);
+    let deployment = json!({
+        "metadata": {"name": "web"},
+        "spec": {
+            "replicas": 3,
+            "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "web", "image": "nginx"}]}},
+        },
+    });
+    let budget = json!({"metadata": {"name": "web"}, "spec": {"maxUnavailable": 1, "selector": {"matchLabels": labels}}});
+    let options = PostParams::default();
+    Api::<Deployment>::default_namespaced(client.clone()).create(&options, &serde_json::from_value(deployment)?).await?;
+    Api::<PodDisruptionBudget>::default_namespaced(client.clone()).create(&options, &serde_json::from_value(budget)?).await?;
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_evicted_pod_is_replaced_while_the_budget_holds_the_others() -> anyhow::Result<()> {
+    let cluster = Cluster::start(2).await?;
+    let client = cluster.client();
+    apply_web(&client).await?;
+    let pods = Api::<Pod>::default_namespaced(client.clone());
+    let budgets = Api::<PodDisruptionBudget>::default_namespaced(client.clone());
+
+    let names = cluster.wait_for(MINUTE, async || Ok(Some(ready_pods(&client).await?).filter(|names| names.len() == 3))).await?;
+    let allowed = async || {
+        let status = budgets.get("web").await?.status.unwrap_or_default();
+        Ok((status.disruptions_allowed == Some(1)).then_some(()))
+    };
+    cluster.wait_for(MINUTE, allowed).await?;
+
+    pods.evict(&names[0], &EvictParams::default()).await?;
+    let refused = pods.evict(&names[1], &EvictParams::default()).await.expect_err("the budget is spent");
+    assert!(matches!(&refused, kube::Error::Api(status) if status.code == 429), "{refused}");
+
+    let replaced = async || Ok(Some(ready_pods(&client).await?).filter(|now| now.len() == 3 && !now.contains(&names[0])));
+    cluster.wait_for(2 * MINUTE, replaced).await?;
+    cluster.wait_for(MINUTE, allowed).await?;
+    cluster.stop().await
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_with_credentials_of_their_own_are_judged_by_them() -> anyhow::Result<()> {
+    let alice = User { name: "alice".to_owned(), ..User::default() };
+    let cluster = Cluster::builder().without_controllers().token("t0k", alice).start().await?;
+    let code = async |token: Option<&str>| {
+        let request = http::Request::builder().uri("/api/v1/namespaces/default/pods");
+        let request = token.iter().fold(request, |request, token| request.header("Authorization", *token));
+        (cluster.transport())(request.body(Bytes::new()).expect("a request")).await.code
+    };
+    assert_eq!(code(None).await, 200);
+    assert_eq!(code(Some("Bearer t0k")).await, 403);
+    assert_eq!(code(Some("Bearer nobody")).await, 401);
+    assert_eq!(code(Some("")).await, 403);
+    cluster.stop().await
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_never_happens_is_given_up_in_time() -> anyhow::Result<()> {
+    let cluster = Cluster::builder().without_controllers().start().await?;
+    let before = cluster.clock().now();
+    let waited = cluster.wait_for(MINUTE, async || Ok(None::<()>)).await;
+    assert!(waited.is_err());
+    assert_eq!(cluster.clock().now().duration_since(before).as_secs(), 60);
+    cluster.stop().await
+}

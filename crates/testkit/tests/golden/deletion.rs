@@ -1,0 +1,6 @@
+//! Deleting pods and other objects: grace, preconditions, propagation.
+
+#[tokio::test(start_paused = true)]
+async fn deletions_answer_as_recorded() {
+    crate::check("deletion", 100.0).await;
+}

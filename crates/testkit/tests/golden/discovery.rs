@@ -1,0 +1,6 @@
+//! What the API says about itself, negotiation and health.
+
+#[tokio::test(start_paused = true)]
+async fn discovery_answers_as_recorded() {
+    crate::check("discovery", 98.0).await;
+}

@@ -1,0 +1,6 @@
+//! The eviction subresource.
+
+#[tokio::test(start_paused = true)]
+async fn evictions_answer_as_recorded() {
+    crate::check("eviction", 98.0).await;
+}

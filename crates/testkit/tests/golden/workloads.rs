@@ -1,0 +1,6 @@
+//! Workload controllers, scheduler, endpoints, namespaces.
+
+#[tokio::test(start_paused = true)]
+async fn workloads_answer_as_recorded() {
+    crate::check("workloads", 98.0).await;
+}
