@@ -130,12 +130,10 @@ impl Controller {
                 None => return Ok(Outcome::Done),
             }
         }
-        let mut released = Vec::new();
         for pod in pods.iter().filter(|pod| counted.release.contains(uid(&pod.metadata))) {
             self.release(pod).await?;
-            released.push(uid(&pod.metadata).to_owned());
         }
-        let status = plan::settle(newest.status.as_ref());
+        let status = plan::settle(newest.status.as_ref(), pods);
         self.write(&newest, status).await?;
         // The new status comes back and wakes the next pass.
         Ok(Outcome::Done)
