@@ -13,6 +13,7 @@ use store::{Record, Txn};
 pub(crate) mod decide;
 
 use self::decide::Step;
+use crate::custom::definition;
 use crate::request::{DeleteOptions, DeleteRequest, ListOptions, Refusal, Reply};
 use crate::target::{self, Target};
 use crate::{Registry, admission, namespace, object, options, record};
@@ -45,6 +46,8 @@ impl Registry {
             .commit_or_rehearse(dry_run, move |txn| {
                 if namespace::is_namespace(place.stored) {
                     namespace::delete_in(txn, &place, &asked)
+                } else if definition::is_definition(place.stored) {
+                    definition::delete_in(txn, &place, &asked)
                 } else {
                     delete_in(txn, &place, &asked)
                 }
@@ -62,7 +65,15 @@ impl Registry {
             let (namespace, name) = target::place(&record.key);
             let place = target.clone().at(namespace, name);
             let asked = options.clone();
-            let deleted = self.commit_or_rehearse(dry_run, move |txn| delete_in(txn, &place, &asked)).await;
+            let deleted = self
+                .commit_or_rehearse(dry_run, move |txn| {
+                    if definition::is_definition(place.stored) {
+                        definition::delete_in(txn, &place, &asked)
+                    } else {
+                        delete_in(txn, &place, &asked)
+                    }
+                })
+                .await;
             match deleted {
                 Err(refusal) if refusal.status.reason != "NotFound" => return Err(refusal),
                 _ => {}
@@ -115,6 +126,9 @@ pub(crate) fn delete_in(txn: &mut Txn, target: &Target, options: &DeleteOptions)
         }
         Step::Remove => (remove(txn, &found), true),
     };
+    if gone {
+        definition::release(txn, target.resource, target.now);
+    }
     Ok(Deleted::new(json, gone, &object))
 }
 
