@@ -139,12 +139,22 @@ fn accept(headers: &HeaderMap) -> &str {
 
 /// Chooses the form of an answer; none when the client accepts nothing that there is.
 pub(crate) fn choose(headers: &HeaderMap, answer: Answer) -> Option<Accepted> {
+    choose_among(headers, answer, true)
+}
+
+/// The same for objects that may have no protobuf form of their own; their metadata always has one.
+pub(crate) fn choose_among(headers: &HeaderMap, answer: Answer, protobuf: bool) -> Option<Accepted> {
     let text = accept(headers);
     // Nearly every request says one of these, so they do not take the long way.
     if text.is_empty() || text == "application/json" || text == "*/*" {
         return Some(Accepted { media: Media::Json, transform: None });
     }
-    clauses(headers).iter().find_map(|clause| Media::ALL.into_iter().find_map(|media| offer(clause, media, answer)))
+    let can = |accepted: &Accepted| {
+        protobuf
+            || accepted.media != Media::Protobuf
+            || matches!(accepted.transform, Some(Transform::Metadata { .. } | Transform::MetadataList { .. }))
+    };
+    clauses(headers).iter().find_map(|clause| Media::ALL.into_iter().find_map(|media| offer(clause, media, answer).filter(can)))
 }
 
 /// Whether this entry takes this media type, with all that its parameters ask.

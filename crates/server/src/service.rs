@@ -19,8 +19,7 @@ use crate::auth::{AccountTokens, Authenticator, Peer, TokenFile};
 use crate::authorize::{self, Ask, PolicyCache};
 use crate::backend::Backend;
 use crate::body::Body;
-use crate::catalogue::Catalogue;
-use crate::documents::Shelf;
+use crate::catalogue::{Served, Shelves};
 use crate::flow::Seats;
 use crate::handle;
 use crate::health::Check;
@@ -49,8 +48,7 @@ pub struct Config {
 /// Everything that requests share.
 pub(crate) struct Shared {
     pub(crate) backend: Arc<dyn Backend>,
-    pub(crate) catalogue: Catalogue,
-    pub(crate) shelf: Shelf,
+    pub(crate) shelves: Shelves,
     pub(crate) authenticator: Authenticator,
     pub(crate) policy: PolicyCache,
     pub(crate) seats: Seats,
@@ -82,6 +80,17 @@ impl Shared {
                 Err(refusal)
             }
         }
+    }
+
+    /// Everything that is served now, custom kinds too.
+    pub(crate) fn served(&self) -> Arc<Served> {
+        self.shelves.with(self.backend.custom_rows())
+    }
+
+    /// What is served, as far as a request for this resource needs to know.
+    pub(crate) fn served_for(&self, group: &str, version: &str, plural: &str) -> Arc<Served> {
+        let built_in = &self.shelves.built_in;
+        if built_in.catalogue.resource(group, version, plural).is_some() { built_in.clone() } else { self.served() }
     }
 
     /// What the checks of a health endpoint find.
@@ -128,8 +137,7 @@ impl Server {
         let Config { resources, tokens, accounts, anonymous, clock, entropy } = config;
         let shared = Shared {
             backend,
-            catalogue: Catalogue::new(resources),
-            shelf: Shelf::default(),
+            shelves: Shelves::new(resources),
             authenticator: Authenticator::new(tokens, accounts, anonymous),
             policy: PolicyCache::default(),
             seats: Seats::new(SEATS),
