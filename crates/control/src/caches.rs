@@ -17,7 +17,9 @@ use futures::StreamExt;
 use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{ConfigMap, Endpoints, Namespace, Node, Pod, ReplicationController, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{
+    ConfigMap, Endpoints, Namespace, Node, PersistentVolumeClaim, Pod, ReplicationController, Service, ServiceAccount,
+};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::runtime::{WatchStreamExt, watcher};
@@ -332,6 +334,7 @@ pub(crate) struct Caches {
     pub(crate) services: Source<Service>,
     pub(crate) slices: Source<EndpointSlice>,
     pub(crate) endpoints: Source<Endpoints>,
+    pub(crate) claims: Source<PersistentVolumeClaim>,
 }
 
 /// The namespace in which nodes keep their leases.
@@ -366,6 +369,7 @@ impl Caches {
             services: Source::new(Api::all(client.clone()), entropy),
             slices: Source::new(Api::all(client.clone()), entropy).placed(service_of_slice),
             endpoints: Source::new(Api::all(client.clone()), entropy),
+            claims: Source::new(Api::all(client.clone()), entropy),
         }
     }
 
@@ -389,6 +393,7 @@ impl Caches {
         context.spawn(self.services.run());
         context.spawn(self.slices.run());
         context.spawn(self.endpoints.run());
+        context.spawn(self.claims.run());
     }
 }
 

@@ -105,6 +105,10 @@ impl Controller {
     }
 
     async fn act(&self, job: &Job, plan: &plan::Plan) -> Result<(), Error> {
+        // Those that the job itself stops are let go first, so that they are not counted as failed.
+        for pod in plan.delete.iter().filter(|pod| plan::is_tracked(pod)) {
+            self.release(pod).await?;
+        }
         self.control.delete(job, &plan.delete).await?;
         self.control.create(job, plan.create.clone()).await?;
         Ok(())
@@ -126,12 +130,10 @@ impl Controller {
                 None => return Ok(Outcome::Done),
             }
         }
-        let mut released = Vec::new();
         for pod in pods.iter().filter(|pod| counted.release.contains(uid(&pod.metadata))) {
             self.release(pod).await?;
-            released.push(uid(&pod.metadata).to_owned());
         }
-        let status = plan::settle(newest.status.as_ref());
+        let status = plan::settle(newest.status.as_ref(), pods);
         self.write(&newest, status).await?;
         // The new status comes back and wakes the next pass.
         Ok(Outcome::Done)

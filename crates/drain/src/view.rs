@@ -1,6 +1,6 @@
-//! What a drain watches: the pods of its node, and whether any budget has changed.
+//! What a drain watches: the pods of its node, and whether any budget may let another pod go.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::Pod;
@@ -10,8 +10,8 @@ use kube::{Api, Client, ResourceExt as _};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-/// Uids of the node's pods and a counter of budget changes, both kept up by watches for as long as
-/// this lives.
+/// Uids of the node's pods, and a counter that rises when a refused eviction is worth another try;
+/// both are kept up by watches for as long as this lives.
 pub(crate) struct View {
     pub(crate) alive: watch::Receiver<Option<HashSet<String>>>,
     pub(crate) budgets: watch::Receiver<u64>,
@@ -50,12 +50,50 @@ fn edit(alive: &watch::Sender<Option<HashSet<String>>>, change: impl FnOnce(&mut
     alive.send_modify(|uids| change(uids.get_or_insert_default()));
 }
 
-async fn follow_budgets(client: Client, changes: watch::Sender<u64>) {
+async fn follow_budgets(client: Client, chances: watch::Sender<u64>) {
+    let mut generations = HashMap::new();
     let mut events = watcher::watcher(Api::<PodDisruptionBudget>::all(client), watcher::Config::default()).boxed();
     while let Some(event) = events.next().await {
-        match event {
-            Ok(_) => changes.send_modify(|count| *count += 1),
-            Err(error) => tracing::warn!(%error, "watching budgets failed; trying again"),
+        let chance = match event {
+            Ok(Event::Apply(budget) | Event::InitApply(budget)) => gives_a_chance(&budget, &mut generations),
+            Ok(Event::Delete(_)) => true,
+            Ok(Event::Init | Event::InitDone) => false,
+            Err(error) => {
+                tracing::warn!(%error, "watching budgets failed; trying again");
+                false
+            }
+        };
+        if chance {
+            chances.send_modify(|count| *count += 1);
         }
+    }
+}
+
+/// A budget gives a chance when it allows a disruption, or when it is another one than before.
+fn gives_a_chance(budget: &PodDisruptionBudget, generations: &mut HashMap<String, Option<i64>>) -> bool {
+    let before = generations.insert(budget.uid().unwrap_or_default(), budget.metadata.generation);
+    let edited = before.is_some_and(|before| before != budget.metadata.generation);
+    let allowed = budget.status.as_ref().and_then(|status| status.disruptions_allowed).unwrap_or_default();
+    edited || allowed > 0
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_refused_eviction_waits_for_a_budget_that_allows_or_that_was_edited() {
+        let mut generations = HashMap::new();
+        let mut check = |generation: i64, allowed: i32| {
+            let budget = json!({"metadata": {"uid": "u", "generation": generation}, "spec": {},
+                "status": {"disruptionsAllowed": allowed, "currentHealthy": 0, "desiredHealthy": 0, "expectedPods": 0}});
+            gives_a_chance(&serde_json::from_value(budget).expect("a budget"), &mut generations)
+        };
+        assert!(!check(1, 0), "nothing allowed");
+        assert!(check(1, 1), "one allowed");
+        assert!(!check(1, 0), "charged");
+        assert!(check(2, 0), "edited");
     }
 }

@@ -2,6 +2,7 @@
 //! goes, and what came of it. Each step is a module of its own.
 
 mod call;
+mod leftover;
 #[cfg(test)]
 mod tests;
 
@@ -31,6 +32,7 @@ use crate::respond::{self, Manner};
 use crate::route::{self, NoRoute};
 use crate::service::Shared;
 use crate::version;
+use leftover::LeftOver;
 
 /// Answers one request, whatever happens: a panic becomes a 500 and a line in the log.
 pub(crate) async fn answer<B>(shared: Arc<Shared>, peer: Peer, request: Request<B>) -> Response<Body>
@@ -41,6 +43,7 @@ where
     let (parts, body) = request.into_parts();
     let started = Instant::now();
     let mut seen = Seen::default();
+    let body = LeftOver::new(body);
     let attempt = AssertUnwindSafe(steps(&shared, &peer, &parts, body, &mut seen)).catch_unwind().await;
     let mut response = attempt.unwrap_or_else(|_| {
         tracing::error!(method = %parts.method, uri = %parts.uri, "a request panicked");
@@ -74,7 +77,7 @@ where
     let path = query::decode(parts.uri.path(), false);
     let query = Query::parse(parts.uri.query());
     let attributes = Attributes::of(&parts.method, &path, &query);
-    let user_agent = header(&parts.headers, USER_AGENT.as_str());
+    let user_agent = Some(header(&parts.headers, USER_AGENT.as_str())).filter(|agent| !agent.is_empty()).unwrap_or(peer.agent());
     // For refusals; whoever answers with an object negotiates for it.
     let plain = || Manner::plain(negotiate::for_refusal(&parts.headers), query.pretty(user_agent));
     let refuse = |status: &Status| respond::refusal(plain(), status, &[]);

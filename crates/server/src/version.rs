@@ -1,25 +1,21 @@
 //! `/version`: the version of Kubernetes that is spoken, with our own suffix.
 
-/// The version whose API this is.
-const KUBERNETES: (&str, &str, &str) = ("1", "36", "2");
-
 /// The document, as JSON. Member names and their order are the API's.
 pub(crate) fn document() -> Vec<u8> {
-    let (major, minor, patch) = KUBERNETES;
-    let ours = env!("CARGO_PKG_VERSION");
+    let (major, minor, _) = kinds::KUBERNETES;
+    let version = kinds::git_version();
     let platform = format!("{}/{}", std::env::consts::OS, go_architecture(std::env::consts::ARCH));
     format!(
         concat!(
             r#"{{"major":"{major}","minor":"{minor}","emulationMajor":"{major}","emulationMinor":"{minor}","#,
             r#""minCompatibilityMajor":"{major}","minCompatibilityMinor":"{before}","#,
-            r#""gitVersion":"v{major}.{minor}.{patch}+exeunt.{ours}","gitCommit":"","gitTreeState":"","#,
+            r#""gitVersion":"{version}","gitCommit":"","gitTreeState":"","#,
             r#""buildDate":"1970-01-01T00:00:00Z","goVersion":"","compiler":"rustc","platform":"{platform}"}}"#
         ),
         major = major,
         minor = minor,
         before = minor.parse::<u32>().map_or(0, |minor| minor.saturating_sub(1)),
-        patch = patch,
-        ours = ours,
+        version = version,
         platform = platform
     )
     .into_bytes()

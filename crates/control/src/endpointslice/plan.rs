@@ -123,7 +123,7 @@ fn endpoint(service: &Service, member: &Member<'_>, address: &str) -> Endpoint {
 
 fn ports_at(service: &Service, pod: &Pod) -> Vec<EndpointPort> {
     let ports = service.spec.iter().flat_map(|spec| spec.ports.iter().flatten());
-    ports
+    let mut ports: Vec<_> = ports
         .filter_map(|port| {
             Some(EndpointPort {
                 name: Some(port.name.clone().unwrap_or_default()),
@@ -132,7 +132,9 @@ fn ports_at(service: &Service, pod: &Pod) -> Vec<EndpointPort> {
                 app_protocol: port.app_protocol.clone(),
             })
         })
-        .collect()
+        .collect();
+    ports.sort_by(|a, b| (&a.name, a.port).cmp(&(&b.name, b.port)));
+    ports
 }
 
 /// Ports in a form that can be compared and ordered.

@@ -153,9 +153,13 @@ pub(super) fn count(job: &Job, pods: &[Arc<Pod>]) -> Option<Counted> {
     Some(counted)
 }
 
-/// The second half: the uids become numbers.
-pub(super) fn settle(status: Option<&JobStatus>) -> JobStatus {
+/// The second half: the uids become numbers, and what still runs is told with them.
+pub(super) fn settle(status: Option<&JobStatus>, pods: &[Arc<Pod>]) -> JobStatus {
     let mut status = status.cloned().unwrap_or_default();
+    let count = |wanted: &dyn Fn(&Pod) -> bool| to_i32(pods.iter().filter(|pod| wanted(pod)).count());
+    status.active = Some(count(&is_active)).filter(|active| *active > 0);
+    status.ready = Some(count(&|pod| is_active(pod) && is_ready(pod)));
+    status.terminating = Some(count(&|pod| is_terminating(pod) && !is_finished(pod)));
     let waiting = status.uncounted_terminated_pods.take().unwrap_or_default();
     let add = |count: Option<i32>, uids: Option<Vec<String>>| {
         let sum = count.unwrap_or_default() + i32::try_from(uids.map_or(0, |uids| uids.len())).unwrap_or_default();

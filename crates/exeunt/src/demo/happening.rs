@@ -66,7 +66,7 @@ impl Happening {
             Self::Refused { message, causes } => {
                 let mut text = format!("{}    429 {message}", terminal.paint(Tone::Bad, "refused"));
                 for cause in causes {
-                    text.push_str(&format!("\n{:31}because: {cause}", ""));
+                    text.push_str(&format!("\n{:40}because: {cause}", ""));
                 }
                 text
             }

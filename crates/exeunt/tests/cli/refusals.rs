@@ -18,7 +18,7 @@ fn check(arguments: &[&str], code: i32, words: &[&str]) {
 #[test]
 fn bad_flags_are_refused_by_name() {
     check(&["serve", "--listen", "nonsense"], 2, &["--listen", "nonsense"]);
-    check(&["serve", "--nodes", "-1"], 2, &["--nodes"]);
+    check(&["serve", "--nodes=-1"], 2, &["--nodes"]);
     check(&["serve", "--store", "tape"], 2, &["tape", "disk", "memory"]);
     check(&["serve", "--feature-gates=NoSuchGate=true"], 2, &["unrecognized feature gate: NoSuchGate", "hint:"]);
     check(&["serve", "--token-auth-file", "/does/not/exist"], 2, &["/does/not/exist", "hint:"]);

@@ -7,9 +7,6 @@ use serde_json::{Value, json};
 use crate::options::{NodeOptions, Range};
 use crate::pod::status::whole_seconds;
 
-/// The version of Kubernetes whose node agent this one behaves like.
-const VERSION: &str = concat!("v1.36.0+exeunt.", env!("CARGO_PKG_VERSION"));
-
 /// The four conditions of a node that is well: type, status, reason, message.
 const CONDITIONS: [(&str, &str, &str, &str); 4] = [
     ("MemoryPressure", "False", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
@@ -50,7 +47,7 @@ pub(super) fn node(options: &NodeOptions, name: &str, range: Range, boot_id: &st
                 "kernelVersion": "0.0.0-simulated",
                 "osImage": "Exeunt simulated node",
                 "containerRuntimeVersion": concat!("simulated://", env!("CARGO_PKG_VERSION")),
-                "kubeletVersion": VERSION,
+                "kubeletVersion": kinds::git_version(),
                 "kubeProxyVersion": "",
                 "operatingSystem": "linux",
                 "architecture": "amd64",

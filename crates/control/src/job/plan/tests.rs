@@ -39,8 +39,8 @@ fn pods_are_counted_in_two_steps() {
     let counted = count(&job, &pods).expect("something ended");
     assert_eq!(counted.release.iter().map(String::as_str).collect::<Vec<_>>(), ["bad", "ok"]);
     let noted = counted.noted.expect("noted");
-    let settled = settle(Some(&noted));
-    assert_eq!((settled.succeeded, settled.failed), (Some(1), Some(1)));
+    let settled = settle(Some(&noted), &pods);
+    assert_eq!((settled.succeeded, settled.failed, settled.active), (Some(1), Some(1), Some(1)));
     // A crash between the two: the uids are noted and counted once.
     let after_crash = Job { status: Some(noted), ..job };
     let again = count(&after_crash, &pods).expect("still to settle");
@@ -130,7 +130,7 @@ fn an_indexed_job_makes_each_index_once_and_tells_those_that_failed() {
     let pods = [ended("a", "Succeeded", "0"), ended("b", "Succeeded", "1"), ended("c", "Failed", "2")];
     let noted = count(&job(spec.clone(), json!({})), &pods).expect("counted").noted.expect("noted");
     assert_eq!((noted.completed_indexes.as_deref(), noted.failed_indexes.as_deref()), (Some("0,1"), Some("2")));
-    let settled = Job { status: Some(settle(Some(&noted))), ..job(spec, json!({})) };
+    let settled = Job { status: Some(settle(Some(&noted), &pods)), ..job(spec, json!({})) };
     let last = plan(&settled, &[], &Failures::default(), now()).status.expect("written");
     assert_eq!(conditions(&last)[0], ("FailureTarget".to_owned(), "FailedIndexes".to_owned()));
 }
