@@ -137,14 +137,10 @@ pub(crate) fn delete_known(
         }
         Step::Remove => (remove(txn, found), true),
     };
-<<<<<<< HEAD
     if gone {
         definition::release(txn, target.resource, target.now);
     }
-    Ok(Deleted::new(json, gone, &object))
-=======
     Ok(Deleted::new(json, gone, object))
->>>>>>> main
 }
 
 /// Removes a record; gives back its last state.

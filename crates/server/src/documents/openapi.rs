@@ -49,20 +49,12 @@ pub(crate) fn document(rows: &[&'static Resource], name: &str) -> Option<Tree> {
         types.extend(reachable(row.ty));
         types.extend(row.subresources.iter().flat_map(|sub| reachable(sub.ty)));
     }
-<<<<<<< HEAD
-    types.extend(["DeleteOptions", "Status"].into_iter().filter_map(meta).flat_map(reachable));
+    types.extend(["DeleteOptions", "ListMeta", "Status"].into_iter().filter_map(meta).flat_map(reachable));
     let list = |row: &&'static Resource| (schemas::list_name(row), schemas::list(row));
     let mut components: Map<String, Tree> =
         types.into_iter().filter_map(kinds::type_named).map(|ty| (ty.name.to_owned(), schemas::of_type(ty, schemas::Style::V3))).collect();
     components.extend(rows_here.iter().filter(|row| row.verbs.contains(&"list")).map(list));
     components.extend(rows_here.iter().filter_map(|row| schemas::of_custom(row, schemas::Style::V3)));
-=======
-    types.extend(["DeleteOptions", "ListMeta", "Status"].into_iter().filter_map(meta).flat_map(reachable));
-    let list = |row: &&Resource| (schemas::list_name(row), schemas::list(row));
-    let mut components: Map<String, Tree> =
-        types.into_iter().filter_map(kinds::type_named).map(|ty| (ty.name.to_owned(), schemas::of_type(ty, schemas::Style::V3))).collect();
-    components.extend(rows_here.iter().filter(|row| row.verbs.contains(&"list")).map(list));
->>>>>>> main
     Some(json!({
         "openapi": "3.0.0",
         "info": {"title": "Kubernetes", "version": kinds::git_version()},
