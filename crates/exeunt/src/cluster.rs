@@ -21,6 +21,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::failure::Failure;
+use crate::logs::SimulatedLogs;
 
 /// Where objects are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,15 +76,12 @@ impl Cluster {
     pub(crate) async fn start(config: Config) -> Result<Self, Failure> {
         let (clock, entropy) = (Clock::system(), Entropy::system());
         let listener = Listener::bind(config.listen).await.map_err(|error| port_failure(config.listen, &error))?;
-        let certs = Certs::load_or_make(&config.data_dir.join("pki"), &[config.listen.ip().to_string()], clock.now())
-            .with_context(|| format!("cannot keep certificates in {}", config.data_dir.display()))?;
-        let store = open_store(config.storage, &config.data_dir)?;
+        let (certs, store) = open_files(&config, clock.now()).await?;
 
         let accounts = AccountTokens::from_pem(&certs.accounts_key, clock.clone(), entropy.clone())
             .context("cannot use the key of service accounts")?;
         let options = registry::Options { gates: config.gates, tokens: Some(Arc::new(accounts.clone())), ..registry::Options::default() };
         let registry = Registry::new(store, clock.clone(), entropy.clone(), options);
-        registry.bootstrap().await.map_err(|refusal| Failure::new(format!("cannot prepare the store: {refusal}")))?;
         let server = Server::build(
             server::Config {
                 resources: kinds::resources(),
@@ -95,15 +93,23 @@ impl Cluster {
             },
             Arc::new(registry.clone()),
         );
-        server.bootstrap().await.map_err(|refusal| Failure::new(format!("cannot prepare the default roles: {refusal}")))?;
+        // Side by side: a store on disk then syncs what both make together.
+        let objects = async { registry.bootstrap().await.map_err(|refusal| Failure::new(format!("cannot prepare the store: {refusal}"))) };
+        let roles =
+            async { server.bootstrap().await.map_err(|refusal| Failure::new(format!("cannot prepare the default roles: {refusal}"))) };
+        tokio::try_join!(objects, roles)?;
 
+        if config.nodes > 0 {
+            server.keep_logs(Arc::new(SimulatedLogs));
+        }
         let url = listener.url();
         let kubeconfig = config.data_dir.join("kubeconfig");
-        server::kubeconfig::write(&kubeconfig, &url, &certs).with_context(|| format!("cannot write {}", kubeconfig.display()))?;
         let (clients, stop_listening) = (CancellationToken::new(), CancellationToken::new());
         let root_ca = certs.authority.clone();
         let served = CancellationToken::new();
-        let serving = tokio::spawn(serve(server.clone(), listener, certs, stop_listening.clone(), served.clone().drop_guard()));
+        let serving = serve(server.clone(), listener, certs.clone(), stop_listening.clone(), served.clone().drop_guard());
+        let serving = tokio::spawn(serving);
+        server::kubeconfig::write(&kubeconfig, &url, &certs).with_context(|| format!("cannot write {}", kubeconfig.display()))?;
 
         let inside = |name: &str| client_of(&server, name);
         let controllers = control::run(
@@ -170,6 +176,19 @@ fn start_nodes(
     let started = node::run(client, clock, entropy, NodeOptions::named(names), shutdown.clone());
     let hint = "choose a smaller number of --nodes";
     started.map(Some).map_err(|error| Failure::usage(error.to_string(), hint))
+}
+
+/// What is kept in files. Certificates and store wait for the disk side by side.
+async fn open_files(config: &Config, now: jiff::Timestamp) -> Result<(Certs, Store), Failure> {
+    let (data_dir, address) = (config.data_dir.clone(), config.listen.ip().to_string());
+    let certs = tokio::task::spawn_blocking(move || {
+        Certs::load_or_make(&data_dir.join("pki"), &[address], now)
+            .with_context(|| format!("cannot keep certificates in {}", data_dir.display()))
+    });
+    let (storage, data_dir) = (config.storage, config.data_dir.clone());
+    let store = tokio::task::spawn_blocking(move || open_store(storage, &data_dir));
+    let (certs, store) = tokio::join!(certs, store);
+    Ok((certs.context("the task that reads certificates failed")??, store.context("the task that opens the store failed")??))
 }
 
 fn open_store(storage: Storage, data_dir: &Path) -> Result<Store, Failure> {

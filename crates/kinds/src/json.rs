@@ -10,6 +10,7 @@
 
 mod decode;
 mod encode;
+mod go_names;
 mod normal;
 pub(crate) mod scan;
 
@@ -104,8 +105,26 @@ impl<'a> Place<'a> {
         innermost.map(|ty| format!("{}.{}", short_name(ty), names.join(".")))
     }
 
+    /// The name of the narrower type of the text that belongs here, if it has one.
+    fn named_text(&self) -> Option<&'static str> {
+        match self.step {
+            Step::Field(name, ty) => go_names::of_field(ty, name),
+            Step::Index(_) => self.parent?.named_text(),
+            Step::Root | Step::Key(_) => None,
+        }
+    }
+
+    fn expected(&self, shape: &Shape) -> String {
+        match (shape, self.named_text()) {
+            (Shape::String, Some(name)) => name.to_owned(),
+            (Shape::List(Shape::String), Some(name)) => format!("[]{name}"),
+            _ => go_type(shape),
+        }
+    }
+
     /// `found` is what stands there (`string`, `number 1.5`).
-    pub(crate) fn mismatch(&self, found: &str, expected: &str) -> DecodeError {
+    pub(crate) fn mismatch(&self, found: &str, shape: &Shape) -> DecodeError {
+        let expected = self.expected(shape);
         DecodeError::Value(match self.go_field() {
             Some(field) => format!("json: cannot unmarshal {found} into Go struct field {field} of type {expected}"),
             None => format!("json: cannot unmarshal {found} into Go value of type {expected}"),

@@ -3,6 +3,7 @@
 
 use kinds::Tree;
 use serde_json::{Value, json};
+use store::Txn;
 
 use crate::Registry;
 use crate::request::{Refusal, User, WriteOptions};
@@ -11,6 +12,15 @@ use crate::target::Target;
 /// The user on whose behalf the server makes its own objects.
 const SYSTEM_USER: &str = "system:apiserver";
 const NAMESPACES: &[&str] = &["default", "kube-system", "kube-public", "kube-node-lease"];
+/// Name, value and description.
+const PRIORITY_CLASSES: &[(&str, i64, &str)] = &[
+    ("system-node-critical", 2_000_001_000, "Used for system critical pods that must not be moved from their current node."),
+    (
+        "system-cluster-critical",
+        2_000_000_000,
+        "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary.",
+    ),
+];
 
 impl Registry {
     /// Makes what every cluster has and this one lacks. Safe to run again.
@@ -19,38 +29,19 @@ impl Registry {
     ///
     /// The refusal of the first object that could not be made.
     pub async fn bootstrap(&self) -> Result<(), Refusal> {
-        for name in NAMESPACES {
-            self.ensure("", "namespaces", "", json!({"metadata": {"name": name}})).await?;
-        }
-        for (name, value, description) in [
-            ("system-node-critical", 2_000_001_000, "Used for system critical pods that must not be moved from their current node."),
-            (
-                "system-cluster-critical",
-                2_000_000_000,
-                "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary.",
-            ),
-        ] {
-            let class = json!({"metadata": {"name": name}, "value": value, "description": description});
-            self.ensure("scheduling.k8s.io", "priorityclasses", "", class).await?;
-        }
-        let [one, two] = self.options().service_network;
-        let service = json!({
-            "metadata": {"name": "kubernetes", "labels": {"component": "apiserver", "provider": "kubernetes"}},
-            "spec": {
-                "clusterIP": format!("{one}.{two}.0.1"),
-                "ports": [{"name": "https", "protocol": "TCP", "port": 443, "targetPort": 6443}],
-            },
-        });
-        self.ensure("", "services", "default", service).await
+        let wanted = wanted(self.options().service_network);
+        // One commit, and on disk one sync: a server should start at once.
+        self.commit(|txn| wanted.iter().try_for_each(|wanted| self.ensure_in(txn, wanted))).await
     }
 
-    async fn ensure(&self, group: &str, plural: &str, namespace: &str, mut object: Tree) -> Result<(), Refusal> {
+    fn ensure_in(&self, txn: &mut Txn, wanted: &Wanted) -> Result<(), Refusal> {
         let user = User { name: SYSTEM_USER.to_owned(), uid: String::new(), groups: vec!["system:masters".to_owned()] };
-        let name = crate::object::meta_text(&object, "name").to_owned();
-        let target = Target::find(group, "v1", plural, user, self.clock().now())?.at(namespace, name);
-        if self.store().get(&target.key()).is_some() {
+        let name = crate::object::meta_text(&wanted.object, "name");
+        let target = Target::find(wanted.group, "v1", wanted.plural, user, self.clock().now())?.at(wanted.namespace, name);
+        if txn.get(&target.key()).is_some() {
             return Ok(());
         }
+        let mut object = wanted.object.clone();
         if let Value::Object(members) = &mut object {
             members.insert("kind".to_owned(), target.resource.kind.into());
             members.insert("apiVersion".to_owned(), target.resource.api_version().into());
@@ -58,11 +49,39 @@ impl Registry {
         let write = WriteOptions { field_manager: "exeunt".to_owned(), ..WriteOptions::default() };
         let own = |object: &mut Tree| crate::managers::created(object, &target, &write);
         // The rules would refuse names that only the system may use, so they are not asked.
-        let draft = self.unchecked_draft(&self.store().snapshot(), &target, object, own)?;
-        let made = self.commit(|txn| self.store_draft(txn, &target, &draft)).await;
-        match made {
-            Err(refusal) if refusal.status.reason != "AlreadyExists" => Err(refusal),
-            _ => Ok(()),
-        }
+        let draft = self.unchecked_draft(txn, &target, object, own)?;
+        self.store_draft(txn, &target, &draft).map(|_| ())
     }
+}
+
+/// An object that every cluster has.
+struct Wanted {
+    group: &'static str,
+    plural: &'static str,
+    namespace: &'static str,
+    object: Tree,
+}
+
+/// All of them, each after those that it needs.
+fn wanted(service_network: [u8; 2]) -> Vec<Wanted> {
+    let mut wanted: Vec<Wanted> = NAMESPACES
+        .iter()
+        .map(|name| Wanted { group: "", plural: "namespaces", namespace: "", object: json!({"metadata": {"name": name}}) })
+        .collect();
+    wanted.extend(PRIORITY_CLASSES.iter().map(|(name, value, description)| Wanted {
+        group: "scheduling.k8s.io",
+        plural: "priorityclasses",
+        namespace: "",
+        object: json!({"metadata": {"name": name}, "value": value, "description": description}),
+    }));
+    let [one, two] = service_network;
+    let service = json!({
+        "metadata": {"name": "kubernetes", "labels": {"component": "apiserver", "provider": "kubernetes"}},
+        "spec": {
+            "clusterIP": format!("{one}.{two}.0.1"),
+            "ports": [{"name": "https", "protocol": "TCP", "port": 443, "targetPort": 6443}],
+        },
+    });
+    wanted.push(Wanted { group: "", plural: "services", namespace: "default", object: service });
+    wanted
 }

@@ -113,19 +113,30 @@ fn propagation_warnings(target: &Target, options: &DeleteOptions) -> Vec<String>
 pub(crate) fn delete_in(txn: &mut Txn, target: &Target, options: &DeleteOptions) -> Result<Deleted, Refusal> {
     let key = target.key();
     let found = txn.get(&key).ok_or_else(|| target.not_found())?;
-    let object = record::tree(&found.value);
-    let step = decide::decide(&object, target.stored.kind, target.rules, options, target.now)?;
+    delete_known(txn, target, &found, &record::tree(&found.value), options)
+}
+
+/// The same when the object has been read already: `found` is its present record, `object` its tree.
+pub(crate) fn delete_known(
+    txn: &mut Txn,
+    target: &Target,
+    found: &Arc<Record>,
+    object: &Tree,
+    options: &DeleteOptions,
+) -> Result<Deleted, Refusal> {
+    let key = &*found.key;
+    let step = decide::decide(object, target.stored.kind, target.rules, options, target.now)?;
     let (json, gone) = match step {
         Step::Wait => (found.value.clone(), false),
-        Step::Mark(next) if next == object => (found.value.clone(), false),
-        Step::Mark(next) => (record::put(txn, target.stored, &key, next).value.clone(), false),
+        Step::Mark(next) if next == *object => (found.value.clone(), false),
+        Step::Mark(next) => (record::put(txn, target.stored, key, next).value.clone(), false),
         Step::MarkAndRemove(next) => {
-            let marked = record::put(txn, target.stored, &key, next);
+            let marked = record::put(txn, target.stored, key, next);
             (remove(txn, &marked), true)
         }
-        Step::Remove => (remove(txn, &found), true),
+        Step::Remove => (remove(txn, found), true),
     };
-    Ok(Deleted::new(json, gone, &object))
+    Ok(Deleted::new(json, gone, object))
 }
 
 /// Removes a record; gives back its last state.

@@ -89,6 +89,7 @@ impl Registry {
     /// A registry over a store. Call [`Registry::bootstrap`] before the first request.
     #[must_use]
     pub fn new(store: Store, clock: Clock, entropy: Entropy, options: Options) -> Self {
+        store.index(pod::eviction::candidates::BUDGETS);
         Self { inner: Arc::new(Inner { store, clock, entropy, options }) }
     }
 

@@ -117,8 +117,13 @@ pub(crate) fn encode(resource: &'static Resource, tree: &mut Tree, revision: u64
 
 /// Writes an object at the revision that its write takes, and gives back its record.
 pub(crate) fn put(txn: &mut Txn, resource: &'static Resource, key: &str, mut tree: Tree) -> Arc<Record> {
-    let facts = Arc::new(Facts::of(resource, &tree));
-    let bytes = encode(resource, &mut tree, txn.next_revision().0);
+    put_tree(txn, resource, key, &mut tree)
+}
+
+/// The same for a tree that is used on: it then has the new version, as the stored object has.
+pub(crate) fn put_tree(txn: &mut Txn, resource: &'static Resource, key: &str, tree: &mut Tree) -> Arc<Record> {
+    let facts = Arc::new(Facts::of(resource, tree));
+    let bytes = encode(resource, tree, txn.next_revision().0);
     txn.put(key, bytes, Some(facts))
 }
 

@@ -49,7 +49,7 @@ impl Registry {
         };
         let mut request = decoded.tree;
         let asked = tree::int(&request, &["spec", "expirationSeconds"]).unwrap_or(DEFAULT_SECONDS);
-        check_life(&target.name, asked)?;
+        check_life(asked)?;
         let expires = target.now.saturating_add(jiff::SignedDuration::from_secs(asked)).unwrap_or(jiff::Timestamp::MAX);
         let audiences = tree::list(&request, &["spec", "audiences"]).iter().filter_map(Tree::as_str).map(str::to_owned).collect();
         let claims = Claims { namespace: target.namespace.clone(), name: target.name.clone(), uid, audiences, expires };
@@ -65,7 +65,8 @@ impl Registry {
     }
 }
 
-fn check_life(name: &str, seconds: i64) -> Result<(), Refusal> {
+/// 422 for a life that is too short or too long; the request itself has no name.
+fn check_life(seconds: i64) -> Result<(), Refusal> {
     let why = if seconds < MIN_SECONDS {
         "may not specify a duration less than 10 minutes"
     } else if seconds > MAX_SECONDS {
@@ -75,5 +76,5 @@ fn check_life(name: &str, seconds: i64) -> Result<(), Refusal> {
     };
     let fault = kinds::status::FieldError::invalid("spec.expirationSeconds", &Tree::from(seconds), why);
     let kind = kinds::status::GroupResource { group: "authentication.k8s.io", resource: "TokenRequest" };
-    Err(Status::invalid(kind, name, &[fault]).into())
+    Err(Status::invalid(kind, "", &[fault]).into())
 }

@@ -10,6 +10,8 @@ pub(crate) trait View {
     fn record(&self, key: &str) -> Option<Arc<Record>>;
     /// All records whose key begins with `prefix`, in the order of their keys.
     fn records(&self, prefix: &str) -> impl Iterator<Item = Arc<Record>>;
+    /// The budgets that have this term, see `pod/eviction/candidates.rs`.
+    fn budgets(&self, term: &str) -> impl Iterator<Item = Arc<Record>>;
 }
 
 impl View for Snapshot {
@@ -20,6 +22,10 @@ impl View for Snapshot {
     fn records(&self, prefix: &str) -> impl Iterator<Item = Arc<Record>> {
         self.range(prefix, None)
     }
+
+    fn budgets(&self, term: &str) -> impl Iterator<Item = Arc<Record>> {
+        self.indexed(term)
+    }
 }
 
 impl View for Txn {
@@ -29,5 +35,9 @@ impl View for Txn {
 
     fn records(&self, prefix: &str) -> impl Iterator<Item = Arc<Record>> {
         self.range(prefix)
+    }
+
+    fn budgets(&self, term: &str) -> impl Iterator<Item = Arc<Record>> {
+        self.indexed(term)
     }
 }

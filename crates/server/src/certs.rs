@@ -100,23 +100,24 @@ impl Certs {
     /// Files that cannot be read, written or used.
     pub fn load_or_make(dir: &Path, names: &[String], now: Timestamp) -> Result<Self, CertsError> {
         files::make_dir(dir)?;
+        let mut made = files::Files::default();
         let authority = match files::read_pair(dir, "ca")? {
             Some(pair) if issue::lasts(&pair, now) => Authority::of(pair, &dir.join("ca.crt"))?,
             _ => {
                 let authority = Authority::make(now)?;
-                files::write_pair(dir, "ca", &authority.pair)?;
+                made.add_pair(dir, "ca", &authority.pair);
                 authority
             }
         };
         let names = all_names(names);
-        let fresh = |name: &'static str, subject: &Subject<'_>| {
+        let mut fresh = |name: &'static str, subject: &Subject<'_>| {
             if let Some(pair) = files::read_pair(dir, name)?
                 && issue::is_good(&pair, &authority, subject, now)
             {
                 return Ok(pair);
             }
             let pair = authority.issue(subject, now)?;
-            files::write_pair(dir, name, &pair)?;
+            made.add_pair(dir, name, &pair);
             Ok::<_, CertsError>(pair)
         };
         let serving = fresh("apiserver", &Subject::Server { names: &names })?;
@@ -125,10 +126,11 @@ impl Certs {
             Some(key) => issue::checked_key(key, &dir.join("sa.key"))?,
             None => {
                 let key = issue::new_key()?;
-                files::write_key(dir, "sa", &key)?;
+                made.add_key(dir, "sa", &key);
                 key
             }
         };
+        made.write()?;
         Ok(Self { authority: authority.pair.certificate.clone(), serving, admin, accounts_key })
     }
 

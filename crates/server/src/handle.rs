@@ -77,7 +77,7 @@ where
     let path = query::decode(parts.uri.path(), false);
     let query = Query::parse(parts.uri.query());
     let attributes = Attributes::of(&parts.method, &path, &query);
-    let user_agent = header(&parts.headers, USER_AGENT.as_str());
+    let user_agent = Some(header(&parts.headers, USER_AGENT.as_str())).filter(|agent| !agent.is_empty()).unwrap_or(peer.agent());
     // For refusals; whoever answers with an object negotiates for it.
     let plain = || Manner::plain(negotiate::for_refusal(&parts.headers), query.pretty(user_agent));
     let refuse = |status: &Status| respond::refusal(plain(), status, &[]);

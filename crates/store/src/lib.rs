@@ -42,6 +42,7 @@
 //!   shows half a commit unless a revision inside one is asked for by number.
 //! * When the engine fails once, nothing more is accepted ([`CommitError::Failed`]): what the disk
 //!   then holds is unknown until it has been opened again. Reads go on with what was durable.
+//! * The index of a state has exactly the terms of the records of that state ([`Index`]).
 //! * History, queue and batches are bounded; whoever falls behind gets [`Compacted`].
 //! * Locks are taken in the order head, feed, visible, and none is held across an await.
 //!
@@ -50,6 +51,7 @@
 mod engine;
 mod feed;
 mod history;
+mod index;
 mod record;
 mod shared;
 mod snapshot;
@@ -63,6 +65,7 @@ pub use crate::engine::disk::DiskEngine;
 pub use crate::engine::memory::MemoryEngine;
 pub use crate::engine::{Batch, Engine, EngineError, OpenError, Stored, Write};
 pub use crate::history::Compacted;
+pub use crate::index::Index;
 pub use crate::record::{Event, Memo, Record, Revision};
 pub use crate::snapshot::{Range, Snapshot};
 pub use crate::store::{Closed, CommitError, Committed, Options, Store};

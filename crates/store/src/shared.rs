@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 use crate::engine::{Engine, EngineError};
 use crate::feed::Feed;
 use crate::history::{Compacted, History};
+use crate::index::Index;
 use crate::record::{Event, Revision};
 use crate::state::State;
 use crate::store::{Closed, CommitError, Committed, Options};
@@ -81,6 +82,15 @@ impl Shared {
     pub(crate) fn head(&self) -> MutexGuard<'_, Head> {
         // A closure that panics leaves the head as it was: it works on a copy.
         self.head.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Indexes both states. What is on its way to the engine meanwhile would be seen without.
+    pub(crate) fn index(&self, index: Index) {
+        let mut head = self.head();
+        head.state = head.state.clone().indexed_by(index);
+        let _feed = self.feed();
+        let mut visible = self.visible.write().unwrap_or_else(PoisonError::into_inner);
+        *visible = visible.clone().indexed_by(index);
     }
 
     pub(crate) fn wait_for_work<'a>(&self, head: MutexGuard<'a, Head>) -> MutexGuard<'a, Head> {

@@ -38,6 +38,11 @@ impl Snapshot {
         Range { records: self.state.range(prefix, start_after) }
     }
 
+    /// The records of the indexed collection that have this term, in the order of their keys.
+    pub fn indexed(&self, term: &str) -> impl Iterator<Item = Arc<Record>> {
+        self.state.indexed(term).cloned()
+    }
+
     /// How many keys begin with `prefix`. At once for a whole collection, otherwise it walks them.
     #[must_use]
     pub fn count(&self, prefix: &str) -> usize {

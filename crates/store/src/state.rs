@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use rpds::{RedBlackTreeMapSync, RedBlackTreeSetSync};
 
+use crate::index::{Index, Terms};
 use crate::record::{Event, Record, Revision, Slot, collection_of};
 
 pub(crate) type Tree = RedBlackTreeSetSync<Slot>;
@@ -20,11 +21,23 @@ pub(crate) struct State {
     /// The revision of the newest write that this state contains.
     pub(crate) revision: Revision,
     collections: RedBlackTreeMapSync<Arc<str>, Tree>,
+    terms: Terms,
 }
 
 impl State {
     pub(crate) fn empty() -> Self {
-        Self { revision: Revision(0), collections: RedBlackTreeMapSync::new_sync() }
+        Self { revision: Revision(0), collections: RedBlackTreeMapSync::new_sync(), terms: Terms::none() }
+    }
+
+    /// The same with an index in the place of the one that it had.
+    pub(crate) fn indexed_by(mut self, index: Index) -> Self {
+        self.terms = Terms::of(index, self.range(index.collection, None));
+        self
+    }
+
+    /// The records of the indexed collection that have this term, in the order of their keys.
+    pub(crate) fn indexed(&self, term: &str) -> impl Iterator<Item = &Arc<Record>> {
+        self.terms.keys(term).filter_map(|key| self.get(key))
     }
 
     pub(crate) fn get(&self, key: &str) -> Option<&Arc<Record>> {
@@ -33,6 +46,10 @@ impl State {
 
     /// Puts the record in the place of whatever has its key. The revision stays as it is.
     pub(crate) fn put(&mut self, record: Arc<Record>) {
+        if self.terms.covers(&record.key) {
+            let old = self.get(&record.key).cloned();
+            self.terms.replace(&record.key, old.as_deref(), Some(&record));
+        }
         let collection = collection_of(&record.key);
         if let Some(tree) = self.collections.get_mut(collection) {
             tree.insert_mut(Slot(record));
@@ -46,6 +63,11 @@ impl State {
 
     /// Takes the key away. The revision stays as it is.
     pub(crate) fn remove(&mut self, key: &str) {
+        if self.terms.covers(key)
+            && let Some(old) = self.get(key).cloned()
+        {
+            self.terms.replace(&old.key, Some(&old), None);
+        }
         let collection = collection_of(key);
         let Some(tree) = self.collections.get_mut(collection) else { return };
         tree.remove_mut(key);

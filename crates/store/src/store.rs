@@ -12,6 +12,7 @@ use crate::engine::disk::DiskEngine;
 use crate::engine::memory::MemoryEngine;
 use crate::engine::{Engine, EngineError, OpenError};
 use crate::history::Compacted;
+use crate::index::Index;
 use crate::record::{Memo, Record, Revision};
 use crate::shared::{Applied, Shared, Status};
 use crate::snapshot::Snapshot;
@@ -144,6 +145,12 @@ impl Store {
 
     fn new(state: State, inline: Option<Box<dyn Engine>>, options: Options) -> Self {
         Self { handle: Arc::new(Handle { shared: Arc::new(Shared::new(state, inline, options)), writer: None }) }
+    }
+
+    /// Keeps an index over one collection from now on. To be called before the first commit, and
+    /// once: a second index takes the place of the first.
+    pub fn index(&self, index: Index) {
+        self.shared().index(index);
     }
 
     /// The revision of the newest write that can be read.

@@ -68,6 +68,11 @@ impl Txn {
         Range::new(self.state.range(prefix, None))
     }
 
+    /// As [`Snapshot::indexed`](crate::Snapshot::indexed), with this transaction's own writes.
+    pub fn indexed(&self, term: &str) -> impl Iterator<Item = Arc<Record>> {
+        self.state.indexed(term).cloned()
+    }
+
     /// The revision of the newest write that this transaction sees, its own included.
     #[must_use]
     pub fn revision(&self) -> Revision {

@@ -8,6 +8,7 @@
 //! Read next: `path` for the small language that picks parts of an answer, `mask` for what moves.
 
 mod answer;
+mod body;
 mod compare;
 mod mask;
 mod path;
@@ -23,6 +24,7 @@ use futures::future::BoxFuture;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
+pub use body::Sent;
 pub use run::replay;
 
 /// A recorded area.
@@ -57,7 +59,7 @@ pub struct Step {
     pub headers: Option<BTreeMap<String, String>>,
     /// Body: JSON, text, or `{"base64": …}`.
     #[serde(default)]
-    pub body: Option<Value>,
+    pub body: Option<Sent>,
     /// Values of the answer that later steps use as `${name}`.
     #[serde(default)]
     pub save: BTreeMap<String, String>,

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::scan::{Begins, Scanner};
-use super::{DecodeError, MAX_WARNINGS, Place, go_type, scalar};
+use super::{DecodeError, MAX_WARNINGS, Place, scalar};
 use crate::Tree;
 use crate::facts::{Shape, Type};
 
@@ -132,7 +132,7 @@ fn typed(
     place: &Place<'_>,
     warnings: &mut Vec<String>,
 ) -> Result<Option<Tree>, DecodeError> {
-    let mismatch = || place.mismatch(begins.name(), &go_type(shape));
+    let mismatch = || place.mismatch(begins.name(), shape);
     Ok(Some(match (shape, begins) {
         (Shape::Any, Begins::Null) => return Ok(None),
         (Shape::Any, _) => untyped(scanner, begins, place, warnings)?,

@@ -2,7 +2,7 @@
 
 pub(crate) mod scalar;
 
-use super::{DecodeError, MAX_WARNINGS, Place, go_type};
+use super::{DecodeError, MAX_WARNINGS, Place};
 use crate::Tree;
 use crate::facts::{Field, Shape, Type};
 
@@ -63,7 +63,7 @@ fn value(tree: &mut Tree, shape: &Shape, place: &Place<'_>, warnings: &mut Vec<S
             *tree = scalar::number(&number.to_string(), shape, place)?;
             Ok(())
         }
-        (_, other) => Err(place.mismatch(kind_of(other), &go_type(shape))),
+        (_, other) => Err(place.mismatch(kind_of(other), shape)),
     }
 }
 

@@ -43,11 +43,24 @@ fn fault(line: usize, text: &str) -> DecodeError {
     DecodeError::Syntax(if line > 1 { format!("yaml: line {line}: {text}") } else { format!("yaml: {text}") })
 }
 
+/// A fault that the parser found. Clients know it by its last clause, and by a line that counts
+/// from 1 for faults of letters (the scanner's) and from 0 for faults of structure (the parser's).
+fn syntax(line: usize, info: &str) -> DecodeError {
+    let (context, text) = info.split_once(", ").filter(|(context, _)| context.starts_with("while ")).unwrap_or(("", info));
+    let structure = context.starts_with("while parsing") || text.starts_with("did not find expected");
+    let above = line.saturating_sub(1);
+    DecodeError::Syntax(match (above, structure) {
+        (0, _) => format!("yaml: {text}"),
+        (above, true) => format!("yaml: line {above}: {text}"),
+        (_, false) => format!("yaml: line {line}: {text}"),
+    })
+}
+
 impl<'a> Reader<'a> {
     fn next(&mut self) -> Result<(Event<'a>, Span), DecodeError> {
         match self.parser.next_event() {
             Some(Ok(found)) => Ok(found),
-            Some(Err(error)) => Err(fault(error.marker().line(), error.info())),
+            Some(Err(error)) => Err(syntax(error.marker().line(), error.info())),
             None => Err(fault(0, "unexpected end of the document")),
         }
     }

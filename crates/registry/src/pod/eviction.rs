@@ -16,6 +16,7 @@ use kinds::status::{FieldError, GroupResource, Status};
 use store::{Record, Txn};
 
 mod apply;
+pub(crate) mod candidates;
 mod decide;
 
 pub(crate) use decide::{Ask, Budget, Closed, Decision, PodFacts, decide};
@@ -24,7 +25,7 @@ use crate::body::{self, Expected};
 use crate::delete;
 use crate::record::{self, Facts, More};
 use crate::request::{Body, DeleteOptions, Refusal, Reply, WriteOptions};
-use crate::target::{self, Target};
+use crate::target::Target;
 use crate::view::View;
 use crate::{Registry, admission, object, options, tree};
 
@@ -74,10 +75,10 @@ fn carry_out(txn: &mut Txn, target: &Target, scene: &Scene, budget: Option<&Reco
     if let Some(budget) = budget {
         apply::charge(txn, scene.kinds.budgets, budget, &target.name, target.now);
     }
-    apply::mark_disrupted(txn, target, &scene.pod);
+    let (pod, tree) = apply::mark_disrupted(txn, target, &scene.pod);
     // The preconditions were judged with the decision; the version they name is older by now.
     let options = DeleteOptions { uid: None, resource_version: None, ..asked.clone() };
-    delete::delete_in(txn, target, &options).map(|_| ())
+    delete::delete_known(txn, target, &pod, &tree, &options).map(|_| ())
 }
 
 /// The two kinds of an eviction.
@@ -94,10 +95,6 @@ impl Kinds {
         let found = pods.zip(budgets).map(|(pods, budgets)| Self { pods, budgets });
         found.ok_or_else(|| Status::internal("the table has no pods or no budgets").into())
     }
-
-    fn budgets_of(self, target: &Target) -> String {
-        target::prefix(self.budgets, &target.namespace)
-    }
 }
 
 /// The pod and the budgets that select it, as of one moment.
@@ -112,8 +109,8 @@ impl Scene {
     fn look(view: &impl View, target: &Target, kinds: Kinds) -> Result<Self, Refusal> {
         let pod = view.record(&target.key()).ok_or_else(|| target.not_found())?;
         let facts = record::facts(kinds.pods, &pod);
-        let budgets =
-            view.records(&kinds.budgets_of(target)).filter(|budget| selects(record::facts(kinds.budgets, budget), facts)).collect();
+        let mut budgets = candidates::of(view, &target.namespace, facts);
+        budgets.retain(|budget| selects(record::facts(kinds.budgets, budget), facts));
         Ok(Self { kinds, budgets, name: target.name.clone(), pod })
     }
 

@@ -35,6 +35,14 @@ impl Peer {
         }
     }
 
+    /// What a caller inside this process is called where others have a user agent.
+    pub(crate) fn agent(&self) -> &str {
+        match self {
+            Self::Inside(user) => user.name.strip_prefix("system:").unwrap_or(&user.name),
+            Self::Certified(_) | Self::Refused | Self::Unknown => "",
+        }
+    }
+
     pub(super) fn is_refused(&self) -> bool {
         matches!(self, Self::Refused)
     }

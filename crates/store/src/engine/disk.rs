@@ -22,6 +22,8 @@
 //! What cannot be read is reported and left as it is. redb checks its pages after an unclean end;
 //! we check each record and their number at every start.
 
+mod file;
+
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Seek, Write as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -29,6 +31,7 @@ use std::path::{Path, PathBuf};
 
 use redb::{Builder, Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError, TableDefinition};
 
+use self::file::NewFile;
 use crate::engine::codec::{Summary, decode_mark, decode_record, decode_summary, encode_mark, encode_record, encode_summary};
 use crate::engine::{Batch, Engine, EngineError, OpenError, Stored, Write};
 use crate::record::Revision;
@@ -97,8 +100,10 @@ fn create(dir: &Path, file: &Path) -> Result<Database, EngineError> {
         // It was never a store: somebody was interrupted here before.
         Ok(()) | Err(_) => {}
     }
-    let database = builder().create(&unfinished)?;
+    let (backend, founding) = NewFile::new(File::options().create_new(true).read(true).write(true).open(&unfinished)?)?;
+    let database = builder().create_with_backend(backend)?;
     write(&database, &Batch { revision: Revision(0), records: 0, writes: Vec::new() })?;
+    founding.finish()?;
     fs::rename(&unfinished, file)?;
     // The name is durable only with the directory.
     File::open(dir)?.sync_all()?;

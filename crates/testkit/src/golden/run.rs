@@ -3,8 +3,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use clock::{Clock, Entropy};
 use regex::Regex;
@@ -16,6 +14,8 @@ use super::{Answer, Report, Scenario, Step, Transcript, Transport, answer, compa
 
 /// How long a step waits before it asks again.
 const PAUSE: Duration = Duration::from_millis(50);
+/// How long a request is on its way.
+const ROUND_TRIP: Duration = Duration::from_millis(2);
 /// How often the node without an agent is reported alive.
 const BEAT: Duration = Duration::from_secs(8);
 /// Headers that are always compared.
@@ -23,31 +23,40 @@ const KEPT: [&str; 5] = ["content-type", "retry-after", "warning", "allow", "con
 
 /// Replays the scenarios whose names contain `only` (empty: all).
 pub async fn replay(transport: &Transport, transcript: &Transcript, only: &str, clock: &Clock, entropy: &Entropy) -> Report {
-    let mut run = Run { transport, clock, entropy, beat: None };
+    let run = Run { transport, clock, entropy };
     let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "wire-node"}});
     run.json("POST", "/api/v1/nodes", None, Some(node)).await;
-    let mut report = Report::default();
-    for scenario in transcript.scenarios.iter().filter(|scenario| scenario.name.contains(only)) {
-        let found = run.scenario(scenario).await;
-        report.compared += found.compared;
-        report.right += found.right;
-        report.differences.extend(found.differences.into_iter().map(|line| format!("{} / {}: {line}", transcript.area, scenario.name)));
+    run.wake_node().await;
+    tokio::select! {
+        report = run.scenarios(transcript, only) => report,
+        () = run.keep_node_alive() => Report::default(),
     }
-    report
 }
 
 struct Run<'a> {
     transport: &'a Transport,
     clock: &'a Clock,
     entropy: &'a Entropy,
-    beat: Option<Instant>,
 }
 
-type Variables = BTreeMap<String, Value>;
+pub(super) type Variables = BTreeMap<String, Value>;
 
 impl Run<'_> {
+    async fn scenarios(&self, transcript: &Transcript, only: &str) -> Report {
+        let mut report = Report::default();
+        for scenario in transcript.scenarios.iter().filter(|scenario| scenario.name.contains(only)) {
+            let found = self.scenario(scenario).await;
+            report.compared += found.compared;
+            report.right += found.right;
+            report.differences.extend(found.differences.into_iter().map(|line| format!("{} / {}: {line}", transcript.area, scenario.name)));
+        }
+        report
+    }
+
     async fn call(&self, method: &str, path: &str, headers: &BTreeMap<String, String>, body: Option<Bytes>) -> Answer {
-        let mut request = http::Request::builder().method(method).uri(path);
+        // Over a network an answer takes its time, in which controllers go on.
+        tokio::time::sleep(ROUND_TRIP).await;
+        let mut request = http::Request::builder().method(method).uri(escaped(path));
         let given = |name: &str| headers.keys().any(|key| key.eq_ignore_ascii_case(name));
         if !given("accept") {
             request = request.header("Accept", "application/json");
@@ -70,7 +79,7 @@ impl Run<'_> {
         (answer.code, serde_json::from_slice(&answer.body).unwrap_or_default())
     }
 
-    async fn scenario(&mut self, scenario: &Scenario) -> Report {
+    async fn scenario(&self, scenario: &Scenario) -> Report {
         let namespace = format!("w{}", &self.entropy.uid()[..8]);
         let mut report = Report::default();
         let body = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}});
@@ -83,7 +92,6 @@ impl Run<'_> {
         self.wait_for_account(&namespace).await;
         let mut variables = Variables::from([("ns".to_owned(), json!(namespace))]);
         for (place, step) in scenario.steps.iter().enumerate() {
-            self.keep_node_alive().await;
             let now = self.clock.now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
             variables.insert("now".to_owned(), json!(now));
             let label = format!("step {} {}", place + 1, step.ask);
@@ -119,29 +127,35 @@ impl Run<'_> {
         self.json("DELETE", &format!("{path}?gracePeriodSeconds=0"), None, None).await;
     }
 
-    /// A silent node would have its pods marked unready.
-    async fn keep_node_alive(&mut self) {
-        if self.beat.is_some_and(|beat| beat.elapsed() < BEAT) {
-            return;
-        }
-        let first = self.beat.is_none();
+    /// Waits until whoever watches over nodes has seen the node alive.
+    async fn wake_node(&self) {
         for _ in 0..30 {
-            self.beat = Some(Instant::now());
-            let (_, node) = self.json("GET", "/api/v1/nodes/wire-node", None, None).await;
-            let now = self.clock.now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-            let ready = json!({"type": "Ready", "status": "True", "reason": "KubeletReady", "message": "kubelet is posting ready status", "lastHeartbeatTime": now, "lastTransitionTime": now});
-            let patch = json!({"status": {"conditions": [ready]}});
-            self.json("PATCH", "/api/v1/nodes/wire-node/status", Some("application/strategic-merge-patch+json"), Some(patch)).await;
-            let tainted = node["spec"]["taints"]
-                .as_array()
-                .into_iter()
-                .flatten()
-                .any(|taint| taint["key"].as_str().is_some_and(|key| key.contains("unreachable") || key.contains("not-ready")));
-            if !first || (!tainted && dig(&node, "status.conditions[?type=Ready].status") == "True") {
+            if self.beat().await {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(500)).await;
         }
+    }
+
+    /// A silent node would have its pods marked unready.
+    async fn keep_node_alive(&self) {
+        loop {
+            tokio::time::sleep(BEAT).await;
+            self.beat().await;
+        }
+    }
+
+    /// Reports the node ready; true when it was so before.
+    async fn beat(&self) -> bool {
+        let (_, node) = self.json("GET", "/api/v1/nodes/wire-node", None, None).await;
+        let now = self.clock.now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+        let ready = json!({"type": "Ready", "status": "True", "reason": "KubeletReady", "message": "kubelet is posting ready status", "lastHeartbeatTime": now, "lastTransitionTime": now});
+        let patch = json!({"status": {"conditions": [ready]}});
+        self.json("PATCH", "/api/v1/nodes/wire-node/status", Some("application/strategic-merge-patch+json"), Some(patch)).await;
+        let taints = node["spec"]["taints"].as_array().into_iter().flatten();
+        let keys: Vec<&str> = taints.filter_map(|taint| taint["key"].as_str()).collect();
+        let tainted = keys.iter().any(|key| key.contains("unreachable") || key.contains("not-ready"));
+        !tainted && dig(&node, "status.conditions[?type=Ready].status") == "True"
     }
 
     async fn step(&self, step: &Step, namespace: &str, variables: &mut Variables, report: &mut Report) -> Vec<String> {
@@ -186,7 +200,7 @@ impl Run<'_> {
         let deadline = Instant::now() + Duration::from_secs_f64(step.within);
         let headers = step.headers.iter().flatten().map(|(name, value)| (name.clone(), fill_text(value, variables))).collect();
         loop {
-            let body = step.body.as_ref().map(|body| encoded(&fill(body, variables)));
+            let body = step.body.as_ref().map(|body| body.encoded(variables));
             let answer = self.call(method, path, &headers, body).await;
             let seen = answer::parse(step, &answer);
             let shown = want.as_object().into_iter().flatten().all(|(path, value)| holds(value, &dig(&seen, path)));
@@ -238,6 +252,18 @@ fn back_references(mask: &str) -> String {
     (1..=9).fold(mask.replace('$', "$$"), |mask, group| mask.replace(&format!("\\{group}"), &format!("${{{group}}}")))
 }
 
+/// A path as a client has to write it; the recordings use some letters that HTTP does not allow.
+fn escaped(path: &str) -> String {
+    let mut out = String::with_capacity(path.len());
+    for byte in path.bytes() {
+        match byte {
+            b'>' | b'<' | b'"' | b' ' | b'{' | b'}' | b'|' | b'\\' | b'^' | b'`' | 128.. => out.push_str(&format!("%{byte:02X}")),
+            _ => out.push(char::from(byte)),
+        }
+    }
+    out
+}
+
 fn rewrite(value: &mut Value, pattern: &Regex, mask: &str) {
     match value {
         Value::String(text) => *text = pattern.replace_all(text, mask).into_owned(),
@@ -264,21 +290,11 @@ fn holds(want: &Value, got: &Value) -> bool {
     want == got
 }
 
-fn encoded(body: &Value) -> Bytes {
-    match body {
-        Value::String(text) => text.clone().into(),
-        Value::Object(members) if members.len() == 1 && members.contains_key("base64") => {
-            STANDARD.decode(members["base64"].as_str().unwrap_or_default()).unwrap_or_default().into()
-        }
-        other => other.to_string().into(),
-    }
-}
-
-fn plain(value: &Value) -> String {
+pub(super) fn plain(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
-fn fill_text(text: &str, variables: &Variables) -> String {
+pub(super) fn fill_text(text: &str, variables: &Variables) -> String {
     variables.iter().fold(text.to_owned(), |text, (name, value)| text.replace(&format!("${{{name}}}"), &plain(value)))
 }
 
@@ -289,21 +305,7 @@ fn fill(value: &Value, variables: &Variables) -> Value {
             whole.cloned().unwrap_or_else(|| Value::String(fill_text(text, variables)))
         }
         Value::Array(items) => items.iter().map(|item| fill(item, variables)).collect(),
-        Value::Object(members) => members
-            .iter()
-            .flat_map(|(key, value)| expanded(key).into_iter().map(move |key| (fill_text(&key, variables), fill(value, variables))))
-            .collect(),
+        Value::Object(members) => members.iter().map(|(key, value)| (fill_text(key, variables), fill(value, variables))).collect(),
         other => other.clone(),
     }
-}
-
-/// A key that ends in `${1..9}` stands for nine keys.
-fn expanded(key: &str) -> Vec<String> {
-    let range = || {
-        let (head, tail) = key.rsplit_once("${")?;
-        let (from, to) = tail.strip_suffix('}')?.split_once("..")?;
-        let (from, to): (u32, u32) = (from.parse().ok()?, to.parse().ok()?);
-        Some((from..=to).map(|number| format!("{head}{number}")).collect())
-    };
-    range().unwrap_or_else(|| vec![key.to_owned()])
 }

@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 
-use super::super::{DecodeError, Place, go_type, scan};
+use super::super::{DecodeError, Place, scan};
 use crate::Tree;
 use crate::facts::Shape;
 use crate::status::quoted;
@@ -28,13 +28,13 @@ pub(crate) fn text(text: Cow<'_, str>, shape: &Shape, place: &Place<'_>) -> Resu
             None => return Ok(Tree::Null),
         },
         Shape::Bytes => bytes(&text)?,
-        _ => return Err(place.mismatch("string", &go_type(shape))),
+        _ => return Err(place.mismatch("string", shape)),
     }))
 }
 
 /// A number, as it is written, in the place of a value of this shape.
 pub(crate) fn number(text: &str, shape: &Shape, place: &Place<'_>) -> Result<Tree, DecodeError> {
-    let out_of_range = || place.mismatch(&format!("number {text}"), &go_type(shape));
+    let out_of_range = || place.mismatch(&format!("number {text}"), shape);
     Ok(match shape {
         Shape::Int32 | Shape::IntOrString => Tree::from(text.parse::<i32>().map_err(|_| out_of_range())?),
         Shape::Int64 => Tree::from(text.parse::<i64>().map_err(|_| out_of_range())?),
@@ -43,7 +43,7 @@ pub(crate) fn number(text: &str, shape: &Shape, place: &Place<'_>) -> Result<Tre
         Shape::Time | Shape::MicroTime => {
             return Err(DecodeError::Value("json: cannot unmarshal number into Go value of type string".to_owned()));
         }
-        _ => return Err(place.mismatch("number", &go_type(shape))),
+        _ => return Err(place.mismatch("number", shape)),
     })
 }
 

@@ -37,43 +37,46 @@ fn close(budget: &mut Tree, now: Timestamp) {
     set_condition(budget, closed);
 }
 
-/// Marks the pod as the target of a disruption; nothing is written when it is marked already.
-pub(super) fn mark_disrupted(txn: &mut Txn, target: &Target, pod: &Arc<Record>) {
-    let before = record::tree(&pod.value);
-    let mut next = before.clone();
+/// Marks the pod as the target of a disruption, and gives back the pod as it is then. Nothing is
+/// written when it is marked already.
+pub(super) fn mark_disrupted(txn: &mut Txn, target: &Target, pod: &Arc<Record>) -> (Arc<Record>, Tree) {
+    let mut next = record::tree(&pod.value);
     let mut condition = json!({
         "type": "DisruptionTarget", "status": "True", "lastProbeTime": null,
         "reason": "EvictionByEvictionAPI", "message": "Eviction API: evicting",
         "lastTransitionTime": object::wire_time(target.now),
     });
-    let observed = object::condition(&before, "DisruptionTarget").and_then(|old| tree::int(old, &["observedGeneration"]));
+    let observed = object::condition(&next, "DisruptionTarget").and_then(|old| tree::int(old, &["observedGeneration"]));
     if let Some(observed) = observed {
         tree::put(&mut condition, &["observedGeneration"], observed);
     }
-    set_condition(&mut next, condition);
-    if next != before {
-        record::put(txn, target.stored, &pod.key, next);
-    }
+    let record = if set_condition(&mut next, condition) { record::put_tree(txn, target.stored, &pod.key, &mut next) } else { pod.clone() };
+    (record, next)
 }
 
-/// Sets the condition of this type; its time stays when the status does.
-fn set_condition(object: &mut Tree, mut condition: Tree) {
+/// Sets the condition of this type; its time stays when the status does. False when it was so already.
+fn set_condition(object: &mut Tree, mut condition: Tree) -> bool {
     let kind = tree::text(&condition, &["type"]).to_owned();
     let status = tree::ensure(object, &["status"]);
     let conditions = status.entry("conditions").or_insert(Tree::Null);
     if !conditions.is_array() {
         *conditions = Tree::Array(Vec::new());
     }
-    let Some(list) = conditions.as_array_mut() else { return };
+    let Some(list) = conditions.as_array_mut() else { return false };
     match list.iter_mut().find(|found| tree::text(found, &["type"]) == kind) {
         Some(found) => {
             if tree::text(found, &["status"]) == tree::text(&condition, &["status"]) {
                 tree::carry(found, &mut condition, &["lastTransitionTime"]);
             }
             tree::carry(found, &mut condition, &["lastProbeTime"]);
+            let changed = *found != condition;
             *found = condition;
+            changed
         }
-        None => list.push(condition),
+        None => {
+            list.push(condition);
+            true
+        }
     }
 }
 
