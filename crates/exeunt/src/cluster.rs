@@ -21,6 +21,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::failure::Failure;
+use crate::logs::SimulatedLogs;
 
 /// Where objects are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,6 +97,9 @@ impl Cluster {
             async { server.bootstrap().await.map_err(|refusal| Failure::new(format!("cannot prepare the default roles: {refusal}"))) };
         tokio::try_join!(objects, roles)?;
 
+        if config.nodes > 0 {
+            server.keep_logs(Arc::new(SimulatedLogs));
+        }
         let url = listener.url();
         let kubeconfig = config.data_dir.join("kubeconfig");
         let (clients, stop_listening) = (CancellationToken::new(), CancellationToken::new());

@@ -8,6 +8,7 @@ mod cluster;
 mod demo;
 mod failure;
 mod gates;
+mod logs;
 mod serve;
 mod terminal;
 

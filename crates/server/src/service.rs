@@ -4,8 +4,8 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -25,6 +25,7 @@ use crate::flow::Seats;
 use crate::handle;
 use crate::health::Check;
 use crate::metrics::Metrics;
+use crate::reach::PodLogs;
 
 /// Requests that are worked on at once.
 const SEATS: usize = 2_000;
@@ -51,6 +52,8 @@ pub(crate) struct Shared {
     pub(crate) backend: Arc<dyn Backend>,
     pub(crate) catalogue: Catalogue,
     pub(crate) shelf: Shelf,
+    /// Who knows what containers have written, where somebody does.
+    pub(crate) logs: OnceLock<Arc<dyn PodLogs>>,
     pub(crate) authenticator: Authenticator,
     pub(crate) policy: PolicyCache,
     pub(crate) seats: Seats,
@@ -130,6 +133,7 @@ impl Server {
             backend,
             catalogue: Catalogue::new(resources),
             shelf: Shelf::default(),
+            logs: OnceLock::new(),
             authenticator: Authenticator::new(tokens, accounts, anonymous),
             policy: PolicyCache::default(),
             seats: Seats::new(SEATS),
@@ -151,6 +155,11 @@ impl Server {
         authorize::ensure_defaults(&*self.shared.backend).await?;
         self.shared.policy.forget();
         Ok(())
+    }
+
+    /// Hands in who knows what containers have written. Only the first counts.
+    pub fn keep_logs(&self, logs: Arc<dyn PodLogs>) {
+        drop(self.shared.logs.set(logs));
     }
 
     /// A service whose every request comes from this user, as callers inside this process use it:

@@ -4,6 +4,13 @@
 //! for a condition, with a bound. A missing tool is a loud skip, and a failure when
 //! `EXEUNT_REQUIRE_TOOLS=1`.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "all of this is a test: a panic is how it fails, a skip must be seen, and real processes live in real time"
+)]
+
 mod demo;
 mod durability;
 mod eviction;

@@ -16,6 +16,7 @@ use crate::body::Body;
 use crate::metrics::Labels;
 use crate::negotiate::{self, Answer, RouteTypes};
 use crate::query::Query;
+use crate::reach;
 use crate::respond::{self, List, Manner};
 use crate::reviews;
 use crate::route::{Action, Route};
@@ -95,6 +96,9 @@ impl Call<'_> {
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: std::fmt::Display,
     {
+        if reach::is_reach(self.at.group, self.at.resource, self.at.subresource) {
+            return self.reach().await;
+        }
         let manner = self.manner()?;
         let verb = self.verb(body).await?;
         if let Verb::Create { body, .. } = &verb
@@ -109,6 +113,14 @@ impl Call<'_> {
             self.shared.policy.forget();
         }
         Ok(self.lay_out(manner, reply?))
+    }
+
+    /// Looks into a pod, which is read first.
+    async fn reach(&self) -> Result<Response<Body>, Refusal> {
+        let mut request = self.request(Verb::Get { resource_version: String::new() });
+        let subresource = std::mem::take(&mut request.subresource);
+        let pod = self.shared.backend.call(request).await?;
+        reach::answer(pod, &subresource, self.query, self.shared.logs.get(), self.shared.clock.now())
     }
 
     /// How the client wants the answer; refuses what cannot be.

@@ -1,0 +1,23 @@
+//! `kubectl logs`: the simulated life of a container, told by the node crate from the pod's status.
+
+use k8s_openapi::api::core::v1::Pod;
+use kinds::Tree;
+use node::LogOptions;
+use server::{LogQuery, PodLogs};
+
+/// Tells logs of pods on simulated nodes.
+pub(crate) struct SimulatedLogs;
+
+impl PodLogs for SimulatedLogs {
+    fn read(&self, pod: &Tree, query: &LogQuery) -> Result<String, String> {
+        let pod: Pod = serde_json::from_value(pod.clone()).map_err(|error| format!("the pod cannot be read: {error}"))?;
+        let options = LogOptions {
+            container: Some(query.container.clone()),
+            previous: query.previous,
+            timestamps: query.timestamps,
+            since: query.since,
+            tail_lines: query.tail_lines,
+        };
+        node::logs(&pod, &options).map_err(|error| error.to_string())
+    }
+}
