@@ -87,7 +87,8 @@ where
         Err(status) => return refuse(&status),
     };
     let user = match shared.authenticator.authenticate(peer, &parts.headers, shared.clock.now()) {
-        Ok(user) => user,
+        Ok(known) if shared.lives(&known).await => known.user().clone(),
+        Ok(_) => return refuse(&Status::unauthorized()),
         Err(status) => return refuse(&status),
     };
     let user = match impersonated(shared, user, &parts.headers).await {

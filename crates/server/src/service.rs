@@ -12,10 +12,10 @@ use bytes::Bytes;
 use clock::{Clock, Entropy};
 use http::{Request, Response};
 use kinds::facts::Resource;
-use registry::request::{Refusal, User};
+use registry::request::{Refusal, Reply, Request as Asked, User, Verb};
 use tokio_util::sync::CancellationToken;
 
-use crate::auth::{AccountTokens, Authenticator, Peer, TokenFile};
+use crate::auth::{AccountTokens, Authenticator, Known, Peer, TokenFile};
 use crate::authorize::{self, Ask, PolicyCache};
 use crate::backend::Backend;
 use crate::body::Body;
@@ -85,6 +85,25 @@ impl Shared {
                 Err(refusal)
             }
         }
+    }
+
+    /// Whether somebody who showed credentials is still there: a service account that was deleted
+    /// takes its tokens with it, also when another of its name follows.
+    pub(crate) async fn lives(&self, known: &Known) -> bool {
+        let Known::Account(account) = known else { return true };
+        let asked = Asked {
+            user: crate::auth::administrator("system:apiserver"),
+            group: String::new(),
+            version: "v1".to_owned(),
+            resource: "serviceaccounts".to_owned(),
+            subresource: String::new(),
+            namespace: account.namespace.clone(),
+            name: account.name.clone(),
+            verb: Verb::Get { resource_version: String::new() },
+        };
+        let Ok(Reply::Object { json, .. }) = self.backend.call(asked).await else { return false };
+        let found: kinds::Tree = serde_json::from_slice(&json).unwrap_or_default();
+        found.pointer("/metadata/uid").is_some_and(|uid| *uid == *account.user.uid)
     }
 
     /// What the checks of a health endpoint find.
@@ -253,5 +272,25 @@ where
 
     fn call(&self, request: Request<B>) -> Answering {
         self.answer(request)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::Account;
+    use crate::testing;
+
+    #[tokio::test]
+    async fn a_service_account_lives_as_long_as_its_object() {
+        let server = testing::server(|request| match request.name.as_str() {
+            "drainer" => Ok(Reply::Object { code: 200, json: Bytes::from_static(br#"{"metadata":{"uid":"u1"}}"#), warnings: Vec::new() }),
+            _ => Err(kinds::status::Status::no_such_resource().into()),
+        });
+        for (name, uid, expected) in [("drainer", "u1", true), ("drainer", "u2", false), ("gone", "u1", false)] {
+            let user = Arc::new(User { uid: uid.to_owned(), ..User::default() });
+            let account = Account { namespace: "kube-system".to_owned(), name: name.to_owned(), user, audiences: Vec::new() };
+            assert_eq!(server.shared.lives(&Known::Account(account)).await, expected, "{name} {uid}");
+        }
     }
 }

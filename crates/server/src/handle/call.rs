@@ -108,7 +108,15 @@ impl Call<'_> {
             return Ok(respond::object(manner, self.route.resource, self.route.resource.ty, 201, json.into(), &[]));
         }
         let writes = !matches!(verb, Verb::Get { .. } | Verb::List(_) | Verb::Watch(_));
-        let reply = self.shared.backend.call(self.request(verb)).await;
+        let request = self.request(verb);
+        let _turn = if authorize::may_escalate(&request) {
+            let turn = self.shared.policy.writing.lock().await;
+            authorize::check_escalation(self.shared, &request).await?;
+            Some(turn)
+        } else {
+            None
+        };
+        let reply = self.shared.backend.call(request).await;
         if writes && self.at.group == authorize::GROUP {
             self.shared.policy.forget();
         }
