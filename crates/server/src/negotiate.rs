@@ -243,7 +243,8 @@ fn content_type(headers: &HeaderMap) -> &str {
 
 /// The form of a body; without a header it is JSON.
 pub(crate) fn body_form(headers: &HeaderMap) -> Result<BodyForm, Status> {
-    match content_type(headers) {
+    // Unlike the languages of patches, these are read without regard to case.
+    match content_type(headers).to_ascii_lowercase().as_str() {
         "" | "application/json" => Ok(BodyForm::Json),
         "application/yaml" => Ok(BodyForm::Yaml),
         "application/vnd.kubernetes.protobuf" => Ok(BodyForm::Protobuf),
@@ -330,6 +331,7 @@ mod tests {
     #[test]
     fn bodies_and_patches_have_their_own_types() {
         let sending = |text: &'static str| HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(text))]);
+        assert_eq!(body_form(&sending("Application/JSON")).expect("json"), BodyForm::Json);
         assert_eq!(body_form(&sending("application/json; charset=utf-8")).expect("json"), BodyForm::Json);
         assert_eq!(body_form(&HeaderMap::new()).expect("json"), BodyForm::Json);
         assert_eq!(body_form(&sending("*/*")).expect_err("unknown").code, 415);
