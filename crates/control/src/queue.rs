@@ -8,11 +8,12 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::fmt::{Debug, Display};
 use std::future::Future;
 use std::hash::Hash;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures::StreamExt;
 use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -111,7 +112,11 @@ impl<K: Clone + Eq + Hash + Debug + Display + Send + 'static> Queue<K> {
                     && let Some(key) = state.take()
                 {
                     let work = reconcile(key.clone());
-                    running.push(async move { (key, work.await) });
+                    running.push(async move {
+                        // One object that nobody thought of must not end the controller for all others.
+                        let result = AssertUnwindSafe(work).catch_unwind().await;
+                        (key, result.unwrap_or_else(|_| Err(Error::Plan("the reconciliation panicked".to_owned()))))
+                    });
                 }
                 state.later.first_key_value().map(|((at, _), _)| *at)
             };
@@ -263,6 +268,23 @@ mod tests {
         tokio::time::sleep(Duration::from_millis(36)).await;
         let times: Vec<u128> = seen.lock().expect("lock").iter().map(|(_, at)| at.as_millis()).collect();
         assert_eq!(times, [0, 5, 15, 35]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_whose_work_panics_is_tried_again_and_stops_nobody_else() {
+        let queue = Queue::new();
+        queue.add("bad".to_owned());
+        queue.add("good".to_owned());
+        let seen = Mutex::new(Vec::new());
+        let work = queue.work("test", 1, CancellationToken::new(), |key| {
+            seen.lock().expect("lock").push(key.clone());
+            async move {
+                assert_ne!(key, "bad", "as the test wants it");
+                Ok(Outcome::Done)
+            }
+        });
+        let _ = tokio::time::timeout(Duration::from_millis(7), work).await;
+        assert_eq!(*seen.lock().expect("lock"), ["bad", "good", "bad"]);
     }
 
     #[tokio::test(start_paused = true)]

@@ -43,6 +43,7 @@ struct Scheduler {
     pods: Arc<Cache<Pod>>,
     budgets: Arc<Cache<PodDisruptionBudget>>,
     shared: Arc<Shared>,
+    queue: Queue<Key>,
     recorder: Recorder,
 }
 
@@ -69,6 +70,14 @@ impl Shared {
             queue.add_after(key.clone(), pause);
         }
     }
+
+    /// A pod did not get the node after all. The watch cannot tell later that its room is free again, because by then
+    /// it is counted nowhere: who waits for room is tried again now.
+    fn give_back(&self, uid: &str, queue: &Queue<Key>) {
+        if self.cluster().forget(uid) {
+            self.try_again(queue);
+        }
+    }
 }
 
 pub(crate) fn start(context: &Context, caches: &mut Caches) {
@@ -81,6 +90,7 @@ pub(crate) fn start(context: &Context, caches: &mut Caches) {
         pods: Arc::clone(&caches.pods.cache),
         budgets: Arc::clone(&caches.budgets.cache),
         shared,
+        queue: queue.clone(),
         recorder: context.recorder(SCHEDULER),
     });
     let synced = vec![caches.nodes.cache.synced(), caches.pods.cache.synced(), caches.budgets.cache.synced()];
@@ -136,21 +146,20 @@ impl Scheduler {
             self.shared.waiting().remove(key);
             return Ok(Outcome::Done);
         };
-        match self.decide(&pod) {
+        match self.decide(key, &pod) {
             Decision::Nothing => Ok(Outcome::Done),
             Decision::Bind(node) => {
                 self.shared.waiting().remove(key);
                 self.bind(&pod, &node).await
             }
             Decision::Wait { message, preemption } => {
-                self.shared.waiting().insert(key.clone());
                 self.refuse(&pod, message, preemption).await?;
                 Ok(Outcome::Done)
             }
         }
     }
 
-    fn decide(&self, pod: &Arc<Pod>) -> Decision {
+    fn decide(&self, key: &Key, pod: &Arc<Pod>) -> Decision {
         let tenant = Tenant::new(Arc::clone(pod));
         let mut cluster = self.shared.cluster();
         if cluster.is_placed(uid(&pod.metadata)) {
@@ -163,6 +172,8 @@ impl Scheduler {
                 Decision::Bind(node)
             }
             Err(refusals) => {
+                // While the picture is still locked: room that is made from now on finds the pod waiting.
+                self.shared.waiting().insert(key.clone());
                 let preemption = self.make_room(&mut cluster, tenant, &refusals);
                 Decision::Wait { message: place::render(&refusals), preemption }
             }
@@ -195,7 +206,7 @@ impl Scheduler {
                 Ok(Outcome::Done)
             }
             Err(error) => {
-                self.shared.cluster().forget(uid(&pod.metadata));
+                self.shared.give_back(uid(&pod.metadata), &self.queue);
                 if code(&error) == 404 { Ok(Outcome::Done) } else { Err(error.into()) }
             }
         }
@@ -248,5 +259,30 @@ impl Scheduler {
         let api = self.context.namespaced::<Pod>(namespace(pod));
         unless_gone(api.patch_status(name(pod), &PatchParams::default(), &Patch::Strategic(&patch)).await)?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_binding_that_fails_wakes_those_who_wait_for_room() {
+        let (shared, queue) = (Shared::default(), Queue::new());
+        let pod =
+            Arc::new(Pod { metadata: kube::api::ObjectMeta { uid: Some("u".to_owned()), ..Default::default() }, ..Default::default() });
+        shared.cluster().assume("node-1", Tenant::new(pod));
+        shared.waiting().insert(Key::new("shop", "next"));
+        shared.give_back("u", &queue);
+        let (stop, tried) = (CancellationToken::new(), Mutex::new(Vec::new()));
+        let work = queue.work("test", 1, stop.clone(), |key| {
+            tried.lock().expect("lock").push(key);
+            async { Ok(Outcome::Done) }
+        });
+        let _ = tokio::time::timeout(Duration::from_secs(1), work).await;
+        assert_eq!(*tried.lock().expect("lock"), [Key::new("shop", "next")]);
+        assert!(!shared.cluster().is_placed("u"));
     }
 }

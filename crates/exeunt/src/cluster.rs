@@ -18,7 +18,7 @@ use server::listen::Listener;
 use server::{AccountTokens, Server, TokenFile};
 use store::{EngineError, Store};
 use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::failure::Failure;
 use crate::logs::SimulatedLogs;
@@ -80,6 +80,8 @@ pub(crate) struct Cluster {
     clients: CancellationToken,
     /// Cancelled then: the server leaves in order.
     listener: CancellationToken,
+    /// Cancelled by the server's task when it ends, whatever the reason.
+    served: CancellationToken,
 }
 
 impl Cluster {
@@ -126,7 +128,9 @@ impl Cluster {
         let kubeconfig = config.data_dir.join("kubeconfig");
         let (clients, stop_listening) = (CancellationToken::new(), CancellationToken::new());
         let root_ca = certs.authority.clone();
-        let serving = tokio::spawn(serve(server.clone(), listener, certs.clone(), stop_listening.clone()));
+        let served = CancellationToken::new();
+        let serving = serve(server.clone(), listener, certs.clone(), stop_listening.clone(), served.clone().drop_guard());
+        let serving = tokio::spawn(serving);
         server::kubeconfig::write(&kubeconfig, &url, &certs).with_context(|| format!("cannot write {}", kubeconfig.display()))?;
 
         let inside = |name: &str| client_of(&server, name);
@@ -141,7 +145,7 @@ impl Cluster {
         if let Some(nodes) = &nodes {
             nodes.registered().await;
         }
-        Ok(Self { url, kubeconfig, server, registry, serving, controllers, nodes, clients, listener: stop_listening })
+        Ok(Self { url, kubeconfig, server, registry, serving, controllers, nodes, clients, listener: stop_listening, served })
     }
 
     /// A client inside this process, with all rights.
@@ -151,14 +155,9 @@ impl Cluster {
 
     /// Waits for Ctrl-C or SIGTERM, or until the server has ended by itself.
     pub(crate) async fn wait_for_signal(&self) {
-        let ended = async {
-            while !self.serving.is_finished() {
-                tokio::time::sleep(std::time::Duration::from_millis(500)).await;
-            }
-        };
         tokio::select! {
             () = signal() => {}
-            () = ended => {}
+            () = self.served.cancelled() => {}
         }
     }
 
@@ -176,7 +175,7 @@ impl Cluster {
     }
 }
 
-async fn serve(server: Server, listener: Listener, certs: Certs, stop: CancellationToken) -> Result<(), Failure> {
+async fn serve(server: Server, listener: Listener, certs: Certs, stop: CancellationToken, _served: DropGuard) -> Result<(), Failure> {
     server.serve(listener, &certs, stop).await.context("cannot serve")?;
     Ok(())
 }

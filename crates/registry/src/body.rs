@@ -12,6 +12,7 @@ use kinds::status::Status;
 use kinds::{Tree, json, protobuf, yaml};
 use serde_json::Value;
 
+use crate::custom::{self, Version};
 use crate::request::{Body, BodyForm, Decoded, FieldValidation, Refusal};
 
 /// The kind that a path expects in a body.
@@ -25,6 +26,8 @@ pub(crate) struct Expected {
     pub(crate) kind: &'static str,
     /// Its structure.
     pub(crate) ty: &'static Type,
+    /// What its definition says, when it is a custom kind.
+    pub(crate) custom: Option<&'static Version>,
     /// Other group versions whose body of the same kind reads alike.
     pub(crate) also: &'static [&'static str],
 }
@@ -37,12 +40,19 @@ const SHOWN: usize = 30;
 impl Expected {
     /// The kind of a resource's own objects.
     pub(crate) fn of(resource: &'static Resource) -> Self {
-        Self { group: resource.group, version: resource.version, kind: resource.kind, ty: resource.ty, also: &[] }
+        Self {
+            group: resource.group,
+            version: resource.version,
+            kind: resource.kind,
+            ty: resource.ty,
+            custom: custom::of(resource),
+            also: &[],
+        }
     }
 
     /// The kind that a subresource takes.
     pub(crate) fn of_subresource(sub: &'static Subresource) -> Self {
-        Self { group: sub.group, version: sub.version, kind: sub.kind, ty: sub.ty, also: &[] }
+        Self { group: sub.group, version: sub.version, kind: sub.kind, ty: sub.ty, custom: None, also: &[] }
     }
 
     fn api_version(&self) -> String {
@@ -75,7 +85,7 @@ pub(crate) fn decode(body: &Body, expected: Expected, validation: FieldValidatio
         return Err(fail(&unconvertible(&api_version, &kind, expected)));
     }
     if api_version != expected.api_version() && !expected.also.contains(&api_version.as_str()) {
-        return Err(if registered(&api_version, &kind) {
+        return Err(if expected.custom.is_some() || registered(&api_version, &kind) {
             Status::bad_request(format!(
                 "the API version in the data ({api_version}) does not match the expected API version ({})",
                 expected.api_version()
@@ -104,11 +114,66 @@ pub(crate) fn judge(decoded: Decoded, validation: FieldValidation, refuse: impl 
 
 fn read(body: &Body, expected: Expected) -> Result<(Tree, Vec<String>), String> {
     let decoded = match body.form {
-        BodyForm::Json => json::decode(&body.bytes, expected.ty).map_err(|error| error.to_string())?,
+        BodyForm::Json => decode_json(&body.bytes, expected)?,
+        BodyForm::Yaml if expected.custom.is_some() => {
+            let decoded = yaml::decode_untyped(&body.bytes).map_err(|error| error.to_string())?;
+            shaped(decoded, expected)?
+        }
         BodyForm::Yaml => yaml::decode(&body.bytes, expected.ty).map_err(|error| error.to_string())?,
+        BodyForm::Protobuf if expected.custom.is_some() => return Err("custom resources have no protobuf form".to_owned()),
         BodyForm::Protobuf => protobuf::decode(&body.bytes, expected.ty).map_err(|error| error.to_string())?,
     };
     Ok((object_or_empty(decoded.tree), decoded.warnings))
+}
+
+/// Reads JSON as the expected kind. A custom kind has no type but a schema: what that does not know
+/// is dropped here, what it demands is judged with all other rules.
+pub(crate) fn decode_json(bytes: &[u8], expected: Expected) -> Result<json::Decoded, String> {
+    if expected.custom.is_some() {
+        return shaped(json::decode_untyped(bytes).map_err(|error| error.to_string())?, expected);
+    }
+    json::decode(bytes, expected.ty).map_err(|error| error.to_string())
+}
+
+fn shaped(mut decoded: json::Decoded, expected: Expected) -> Result<json::Decoded, String> {
+    if decoded.tree.is_null() {
+        decoded.tree = Value::Object(serde_json::Map::new());
+    }
+    let unknown = normalize(&mut decoded.tree, expected)?;
+    decoded.warnings.extend(unknown);
+    Ok(decoded)
+}
+
+/// Brings an object into the form of its kind: canonical values, no unknown members; these are told.
+pub(crate) fn normalize(object: &mut Tree, expected: Expected) -> Result<Vec<String>, String> {
+    let Some(version) = expected.custom else {
+        return json::normalize(object, expected.ty).map_err(|error| error.to_string());
+    };
+    let Value::Object(members) = object else {
+        return Err(format!("json: cannot unmarshal into Go value of type {}", expected.kind));
+    };
+    // Only what every object has is of a type.
+    let metadata = members.remove("metadata").filter(|metadata| !metadata.is_null());
+    let mut own = serde_json::Map::from_iter(metadata.map(|metadata| ("metadata".to_owned(), metadata)));
+    for name in ["apiVersion", "kind"] {
+        own.extend(members.remove(name).map(|value| (name.to_owned(), value)));
+    }
+    let mut own = Value::Object(own);
+    let mut warnings = json::normalize(&mut own, expected.ty).map_err(|error| error.to_string())?;
+    let mut unknown = Vec::new();
+    custom::prune(object, &version.schema, &mut unknown);
+    warnings.extend(unknown.into_iter().map(|path| format!("unknown field {}", kinds::status::quoted(&path))));
+    if let (Value::Object(members), Value::Object(own)) = (object, own) {
+        members.extend(own);
+    }
+    Ok(warnings)
+}
+
+/// 415 for the patch language that only built-in kinds know.
+pub(crate) fn no_strategic_patch() -> Refusal {
+    let types = "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml";
+    let message = format!("the body of the request was in an unknown format - accepted media types include: {types}");
+    Status::failure(415, "UnsupportedMediaType", message, None).into()
 }
 
 /// `null` decodes to an object without members.

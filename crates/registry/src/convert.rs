@@ -13,12 +13,15 @@ use kinds::{Tree, json};
 use serde_json::json as tree_of;
 
 use crate::target::Target;
-use crate::{Registry, record, tree};
+use crate::{Registry, custom, record, tree};
 
 /// The row in whose form the objects of `resource` are kept.
 pub(crate) fn stored(resource: &'static Resource) -> &'static Resource {
     if is_stored_form(resource) {
         return resource;
+    }
+    if let Some(stored) = custom::stored(resource) {
+        return stored;
     }
     kinds::resource(resource.storage_group, resource.storage_version, resource.plural).unwrap_or(resource)
 }
@@ -30,12 +33,22 @@ fn is_stored_form(resource: &Resource) -> bool {
 impl Registry {
     /// Stored bytes in the version that was asked for.
     pub(crate) fn present(&self, target: &Target, stored: &Bytes) -> Bytes {
-        if is_stored_form(target.resource) {
+        if is_as_asked(target, stored) {
             return stored.clone();
         }
         let object = record::tree(stored);
         json::encode(&to_asked(target, &object), target.resource.ty).into()
     }
+}
+
+/// True when stored bytes can be handed out as they are. Objects of a custom kind may have been
+/// stored when another of its versions was the one for storage.
+fn is_as_asked(target: &Target, stored: &[u8]) -> bool {
+    if custom::of(target.resource).is_none() {
+        return is_stored_form(target.resource);
+    }
+    let head = format!("{{\"apiVersion\":\"{}\"", target.resource.api_version());
+    stored.starts_with(head.as_bytes())
 }
 
 /// A decoded body in the form that is kept.
@@ -53,7 +66,8 @@ pub(crate) fn to_stored(target: &Target, object: &mut Tree) {
 
 /// A stored object in the form that was asked for.
 pub(crate) fn to_asked<'a>(target: &Target, object: &'a Tree) -> Cow<'a, Tree> {
-    if is_stored_form(target.resource) {
+    let renamed = custom::of(target.resource).is_some() && tree::text(object, &["apiVersion"]) != target.resource.api_version();
+    if is_stored_form(target.resource) && !renamed {
         return Cow::Borrowed(object);
     }
     let mut object = object.clone();

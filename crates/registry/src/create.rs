@@ -9,6 +9,7 @@ use kinds::status::Status;
 use store::Txn;
 
 use crate::body::{self, Expected};
+use crate::custom::definition;
 use crate::request::{Body, Refusal, Reply, WriteOptions};
 use crate::strategy::Context;
 use crate::target::Target;
@@ -109,6 +110,7 @@ impl Registry {
         let name = object::meta_text(&object, "name").to_owned();
         let mut place = target.clone().at(target.namespace.clone(), name);
         admission::namespace::check(txn, &place)?;
+        definition::check_open(txn, target.resource)?;
         let mut attempts = 1;
         while let Some(found) = txn.get(&place.key()) {
             if !draft.generated || attempts >= GENERATE_ATTEMPTS {
@@ -121,7 +123,11 @@ impl Registry {
         if service::is_service(target.stored) {
             service::allocate(self, txn, &mut object, None)?;
         }
-        Ok(record::put(txn, target.stored, &place.key(), object).value.clone())
+        let stored = record::put(txn, target.stored, &place.key(), object);
+        if definition::is_definition(target.stored) {
+            definition::settle(txn, tree::text(&draft.object, &["spec", "group"]), target.now);
+        }
+        Ok(stored.value.clone())
     }
 
     /// Draws a name from `generateName` when there is none; true when it did.

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures::StreamExt as _;
 use kinds::Tree;
 use kinds::status::{Details, GroupResource, Status};
 use store::{Record, Txn};
@@ -13,9 +14,13 @@ use store::{Record, Txn};
 pub(crate) mod decide;
 
 use self::decide::Step;
+use crate::custom::definition;
 use crate::request::{DeleteOptions, DeleteRequest, ListOptions, Refusal, Reply};
 use crate::target::{self, Target};
 use crate::{Registry, admission, namespace, object, options, record};
+
+/// How many objects of a collection are on their way to the disk at the same time.
+const CONCURRENT_DELETIONS: usize = 128;
 
 /// What became of an object that was deleted.
 pub(crate) struct Deleted {
@@ -45,6 +50,8 @@ impl Registry {
             .commit_or_rehearse(dry_run, move |txn| {
                 if namespace::is_namespace(place.stored) {
                     namespace::delete_in(txn, &place, &asked)
+                } else if definition::is_definition(place.stored) {
+                    definition::delete_in(txn, &place, &asked)
                 } else {
                     delete_in(txn, &place, &asked)
                 }
@@ -58,12 +65,24 @@ impl Registry {
         let options = options::of_delete(request)?;
         let dry_run = !options.dry_run.is_empty();
         let (page, records) = self.select(&target, &list).await?;
-        for record in &records {
-            let (namespace, name) = target::place(&record.key);
-            let place = target.clone().at(namespace, name);
-            let asked = options.clone();
-            let deleted = self.commit_or_rehearse(dry_run, move |txn| delete_in(txn, &place, &asked)).await;
-            match deleted {
+        let deletions: Vec<_> = records
+            .iter()
+            .map(|record| {
+                let (namespace, name) = target::place(&record.key);
+                let (place, asked) = (target.clone().at(namespace, name), options.clone());
+                self.commit_or_rehearse(dry_run, move |txn| {
+                    if definition::is_definition(place.stored) {
+                        definition::delete_in(txn, &place, &asked)
+                    } else {
+                        delete_in(txn, &place, &asked)
+                    }
+                })
+            })
+            .collect();
+        // Several at a time, so that a store on disk syncs them together.
+        let mut deleted = futures::stream::iter(deletions).buffered(CONCURRENT_DELETIONS);
+        while let Some(outcome) = deleted.next().await {
+            match outcome {
                 Err(refusal) if refusal.status.reason != "NotFound" => return Err(refusal),
                 _ => {}
             }
@@ -126,6 +145,9 @@ pub(crate) fn delete_known(
         }
         Step::Remove => (remove(txn, found), true),
     };
+    if gone {
+        definition::release(txn, target.resource, target.now);
+    }
     Ok(Deleted::new(json, gone, object))
 }
 

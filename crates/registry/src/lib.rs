@@ -21,6 +21,7 @@ mod body;
 mod bootstrap;
 mod convert;
 mod create;
+pub mod custom;
 mod delete;
 mod list;
 mod managers;
@@ -141,7 +142,8 @@ impl Registry {
     /// A [`Refusal`] with the `Status` for the client.
     pub async fn call(&self, request: Request) -> Result<Reply, Refusal> {
         let Request { user, group, version, resource, subresource, namespace, name, verb } = request;
-        let target = Target::find(&group, &version, &resource, user, self.clock().now())?;
+        let row = self.resource(&group, &version, &resource).ok_or_else(Status::no_such_resource)?;
+        let target = Target::of(row, user, self.clock().now());
         let namespace = if target.resource.namespaced { namespace } else { String::new() };
         let target = target.at(namespace, name);
         if subresource.is_empty() { self.call_object(target, verb).await } else { self.call_subresource(target, &subresource, verb).await }

@@ -5,6 +5,7 @@ use kinds::Tree;
 use kinds::apply::{Writer, update_managers};
 use serde_json::{Map, Value};
 
+use crate::custom;
 use crate::object;
 use crate::request::WriteOptions;
 use crate::target::Target;
@@ -34,10 +35,15 @@ fn note(new: &mut Tree, old: &Tree, target: &Target, subresource: &str, write: &
     let manager = if write.field_manager.is_empty() { NAMELESS } else { &write.field_manager };
     let (api_version, now) = (target.resource.api_version(), object::wire_time(target.now));
     let writer = Writer { manager, api_version: &api_version, subresource, now: &now };
-    match update_managers(old, new, Some(target.stored.ty), &writer) {
+    match update_managers(old, new, owned_type(target), &writer) {
         Value::Null => {
             tree::take(new, &["metadata", "managedFields"]);
         }
         managers => tree::put(new, &["metadata", "managedFields"], managers),
     }
+}
+
+/// The type by which fields are owned: that of the kept form, or what the asked version of a custom kind says.
+fn owned_type(target: &Target) -> Option<&'static kinds::facts::Type> {
+    custom::owned_type(if custom::of(target.resource).is_some() { target.resource } else { target.stored })
 }

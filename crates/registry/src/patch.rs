@@ -12,7 +12,7 @@ use crate::body::{self, Expected};
 use crate::request::{Decoded, PatchKind, Refusal, Reply, WriteOptions};
 use crate::target::Target;
 use crate::update::{self, Change, Origin};
-use crate::{Registry, convert, create, options, tree};
+use crate::{Registry, convert, create, custom, options, tree};
 
 /// A patch that has been read.
 #[derive(Debug)]
@@ -59,6 +59,9 @@ impl Registry {
             check_options(kind, &write)?;
             return self.apply(target, subresource, bytes, write).await;
         }
+        if kind == PatchKind::Strategic && custom::of(target.resource).is_some() {
+            return Err(body::no_strategic_patch());
+        }
         let dry_run = options::dry_run(&write, "PatchOptions")?;
         let patch = Patch::parse(kind, &bytes, &write)?;
         let change = Change { target: &target, subresource, owned_as: subresource, write: &write, origin: Origin::Patch };
@@ -90,7 +93,7 @@ pub(crate) fn apply_to(patch: &Patch, old: &Tree, expected: Expected, write: &Wr
     let bytes = json::encode_untyped(&patched);
     let refuse = |why: String| invalid_result(&patched, &why);
     check_type(&patched, expected).map_err(refuse)?;
-    let decoded = json::decode(&bytes, expected.ty).map_err(|error| refuse(error.to_string()))?;
+    let decoded = body::decode_json(&bytes, expected).map_err(refuse)?;
     let mut tree = decoded.tree;
     tree::put(&mut tree, &["kind"], expected.kind);
     tree::put(&mut tree, &["apiVersion"], body::api_version(expected.group, expected.version));

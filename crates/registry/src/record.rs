@@ -13,6 +13,7 @@ use kinds::{Tree, json};
 use serde_json::Value;
 use store::{Record, Txn};
 
+use crate::custom::definition::{self, Definition};
 use crate::object;
 use crate::pod::eviction::{Budget, PodFacts};
 use crate::strategy;
@@ -41,6 +42,8 @@ pub(crate) enum More {
     Budget(Box<Budget>),
     /// True for a namespace on its way out.
     Namespace(bool),
+    /// What a definition of a custom kind says.
+    Definition(Option<Definition>),
     /// Addresses and ports that a service holds.
     Service(Vec<String>, Vec<i64>),
 }
@@ -65,6 +68,7 @@ impl Facts {
             ("policy", "poddisruptionbudgets") => More::Budget(Box::new(Budget::of(tree))),
             ("", "namespaces") => More::Namespace(crate::admission::namespace::is_terminating(tree)),
             ("", "services") => More::Service(crate::service::addresses(tree), crate::service::node_ports(tree)),
+            _ if definition::is_definition(resource) => More::Definition(Definition::of(tree)),
             _ => More::None,
         };
         Self { labels, fields, more }

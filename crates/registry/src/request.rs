@@ -16,7 +16,7 @@ pub struct User {
 }
 
 /// One request, already routed, authenticated, authorized and decoded.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Request {
     /// Who asks.
     pub user: User,
@@ -37,7 +37,7 @@ pub struct Request {
 }
 
 /// What to do.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Verb {
     /// Read one object. `resource_version` as given (empty: the latest).
     Get {

@@ -16,7 +16,7 @@ use crate::request::{Body, Decoded, Refusal, Reply, Verb, WriteOptions};
 use crate::strategy::ScalePaths;
 use crate::target::Target;
 use crate::update::{self, Change, Origin};
-use crate::{Registry, options, read, record, tree};
+use crate::{Registry, custom, options, read, record, tree};
 
 impl Registry {
     /// Answers a request to `scale`.
@@ -39,7 +39,9 @@ impl Registry {
             self.wait_for(revision).await?;
         }
         let found = self.store().get(&target.key()).ok_or_else(|| target.not_found())?;
-        let json = render(sub, &of(&record::tree(&found.value), paths));
+        let found = record::tree(&found.value);
+        check_there(target, &found, paths)?;
+        let json = render(sub, &of(&found, paths));
         Ok(Reply::Object { code: 200, json, warnings: Vec::new() })
     }
 
@@ -109,6 +111,15 @@ impl Registry {
     }
 }
 
+/// An object of a custom kind that does not say how many it wants has no scale.
+fn check_there(target: &Target, object: &Tree, paths: ScalePaths) -> Result<(), Refusal> {
+    if custom::of(target.resource).is_some() && tree::at(object, paths.spec_replicas).is_null() {
+        let path = paths.spec_replicas.join(".");
+        return Err(Status::internal(format!("the spec replicas field \".{path}\" does not exist")).into());
+    }
+    Ok(())
+}
+
 fn check(target: &Target, scale: &Tree) -> Result<(), Refusal> {
     let replicas = tree::int(scale, &["spec", "replicas"]).unwrap_or(0);
     if replicas >= 0 {
@@ -120,8 +131,11 @@ fn check(target: &Target, scale: &Tree) -> Result<(), Refusal> {
 
 /// The scale of an object.
 fn of(object: &Tree, paths: ScalePaths) -> Tree {
-    let selector = tree::at(object, paths.selector);
-    let selector = if paths.selector_is_map {
+    let selector = if paths.selector.is_empty() { &Tree::Null } else { tree::at(object, paths.selector) };
+    // Objects of custom kinds keep it as text.
+    let selector = if let Tree::String(text) = selector {
+        text.clone()
+    } else if paths.selector_is_map {
         let labels = tree::entries(selector, &[]);
         labels.iter().map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default())).collect::<Vec<_>>().join(",")
     } else {

@@ -17,6 +17,8 @@ use crate::tree::{carry, put, take, text};
 
 mod checks;
 mod config;
+mod custom;
+mod definition;
 mod deployment;
 mod event;
 mod generic;
@@ -210,7 +212,11 @@ pub(crate) struct Rules {
 
 /// The rules of a resource.
 pub(crate) fn of(resource: &'static Resource) -> Rules {
-    Rules { resource, strategy: strategy_of(resource.group, resource.plural) }
+    let strategy = match crate::custom::of(resource) {
+        Some(version) => version,
+        None => strategy_of(resource.group, resource.plural),
+    };
+    Rules { resource, strategy }
 }
 
 fn strategy_of(group: &str, plural: &str) -> &'static dyn Strategy {
@@ -233,6 +239,7 @@ fn strategy_of(group: &str, plural: &str) -> &'static dyn Strategy {
         ("admissionregistration.k8s.io", "mutatingwebhookconfigurations" | "validatingwebhookconfigurations") => {
             &small::WebhookConfiguration
         }
+        ("apiextensions.k8s.io", "customresourcedefinitions") => &definition::Definition,
         ("apiregistration.k8s.io", "apiservices") => &small::ApiService,
         ("apps", "controllerrevisions") => &statefulset::ControllerRevision,
         ("apps", "daemonsets") => &statefulset::DaemonSet,

@@ -8,9 +8,9 @@ use jiff::Timestamp;
 use kinds::facts::Resource;
 use kinds::status::Status;
 
-use crate::convert;
 use crate::request::{Refusal, User};
 use crate::strategy::{self, Rules};
+use crate::{convert, custom};
 
 /// What one request is about.
 #[derive(Clone)]
@@ -38,11 +38,18 @@ impl std::fmt::Debug for Target {
 }
 
 impl Target {
-    /// The target of a request; 404 when the table has no such row.
+    /// The target of a request for a built-in kind; 404 when the table has no such row.
     pub(crate) fn find(group: &str, version: &str, plural: &str, user: User, now: Timestamp) -> Result<Self, Refusal> {
         let resource = kinds::resource(group, version, plural).ok_or_else(Status::no_such_resource)?;
+        Ok(Self::of(resource, user, now))
+    }
+
+    /// The target of a request for a row that was found already.
+    pub(crate) fn of(resource: &'static Resource, user: User, now: Timestamp) -> Self {
         let stored = convert::stored(resource);
-        Ok(Self { resource, stored, rules: strategy::of(stored), namespace: String::new(), name: String::new(), user, now })
+        // Versions of a custom kind differ in nothing but their schemas, and each is judged by its own.
+        let rules = strategy::of(if custom::of(resource).is_some() { resource } else { stored });
+        Self { resource, stored, rules, namespace: String::new(), name: String::new(), user, now }
     }
 
     /// The same for a place in it.

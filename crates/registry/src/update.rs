@@ -10,6 +10,7 @@ use kinds::status::{FieldError, Status};
 use store::{Record, Txn};
 
 use crate::body::{self, Expected};
+use crate::custom::definition;
 use crate::request::{Body, Decoded, Refusal, Reply, WriteOptions};
 use crate::target::Target;
 use crate::{Registry, admission, convert, create, managers, namespace, object, options, read, record, service, tree};
@@ -141,6 +142,9 @@ impl Registry {
         warnings.extend(rules.warnings(&context, &new, Some(&old)));
         tree::carry(&old, &mut new, &["metadata", "resourceVersion"]);
         let json = store_change(txn, target, found, &old, new);
+        if definition::is_definition(target.stored) {
+            definition::settle(txn, tree::text(&old, &["spec", "group"]), target.now);
+        }
         let json = if dry_run { record::at_revision(&json, found.modified.0) } else { json };
         Ok(Changed { json, created: false, warnings })
     }
@@ -159,6 +163,7 @@ fn store_change(txn: &mut Txn, target: &Target, found: &Record, old: &Tree, new:
     let mut new = new;
     let json = record::encode(target.stored, &mut new, txn.next_revision().0);
     record::remove(txn, &found.key, &found.value);
+    definition::release(txn, target.resource, target.now);
     json
 }
 

@@ -17,8 +17,8 @@ use jiff::Timestamp;
 use kinds::status::Status;
 use registry::request::User;
 
-pub(crate) use accounts::AUDIENCE;
 pub use accounts::AccountTokens;
+pub(crate) use accounts::{AUDIENCE, Account};
 pub(crate) use certificate::{ClientVerifier, Peer};
 pub(crate) use impersonate::{Question, wanted};
 pub use tokens::{TokenFile, TokenFileError};
@@ -42,6 +42,24 @@ pub fn administrator(name: &str) -> User {
     User { name: name.to_owned(), uid: String::new(), groups: vec!["system:masters".to_owned(), AUTHENTICATED.to_owned()] }
 }
 
+/// Who showed credentials.
+#[derive(Clone, Debug)]
+pub(crate) enum Known {
+    /// Somebody for whom the credentials speak.
+    User(Arc<User>),
+    /// A service account, if it still lives.
+    Account(Account),
+}
+
+impl Known {
+    pub(crate) fn user(&self) -> &Arc<User> {
+        match self {
+            Self::User(user) => user,
+            Self::Account(account) => &account.user,
+        }
+    }
+}
+
 /// Finds out who asks.
 #[derive(Debug)]
 pub(crate) struct Authenticator {
@@ -56,24 +74,26 @@ impl Authenticator {
         Self { tokens, accounts, anonymous: allow_anonymous.then(|| Arc::new(anonymous())) }
     }
 
-    /// Who sent these headers over this connection.
-    pub(crate) fn authenticate(&self, peer: &Peer, headers: &HeaderMap, now: Timestamp) -> Result<Arc<User>, Status> {
+    /// Who sent these headers over this connection. Of a service account it remains to be asked
+    /// whether it lives.
+    pub(crate) fn authenticate(&self, peer: &Peer, headers: &HeaderMap, now: Timestamp) -> Result<Known, Status> {
         if let Some(user) = peer.user() {
-            return Ok(user.clone());
+            return Ok(Known::User(user.clone()));
         }
         let token = bearer(headers);
-        if let Some(user) = token.and_then(|token| self.token_user(token, now)) {
-            return Ok(user);
+        if let Some(known) = token.and_then(|token| self.token(token, &[AUDIENCE], now)) {
+            return Ok(known);
         }
         if token.is_some() || peer.is_refused() {
             return Err(Status::unauthorized());
         }
-        self.anonymous.clone().ok_or_else(Status::unauthorized)
+        self.anonymous.clone().map(Known::User).ok_or_else(Status::unauthorized)
     }
 
-    /// The user whose token this is.
-    pub(crate) fn token_user(&self, token: &str, now: Timestamp) -> Option<Arc<User>> {
-        self.tokens.user(token).or_else(|| self.accounts.as_ref()?.user(token, now))
+    /// Whose token this is, if it is for one of `audiences`; those of a file are for the API server.
+    pub(crate) fn token(&self, token: &str, audiences: &[&str], now: Timestamp) -> Option<Known> {
+        let listed = self.tokens.user(token).filter(|_| audiences.contains(&AUDIENCE));
+        listed.map(Known::User).or_else(|| self.accounts.as_ref()?.account(token, audiences, now).map(Known::Account))
     }
 }
 
@@ -95,7 +115,7 @@ mod tests {
         let headers =
             if header.is_empty() { HeaderMap::new() } else { HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from_static(header))]) };
         match Authenticator::new(tokens, None, true).authenticate(peer, &headers, Timestamp::UNIX_EPOCH) {
-            Ok(user) => user.name.clone(),
+            Ok(known) => known.user().name.clone(),
             Err(status) => status.code.to_string(),
         }
     }

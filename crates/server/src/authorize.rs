@@ -5,6 +5,7 @@
 
 mod cache;
 mod defaults;
+mod escalation;
 mod rbac;
 
 use kinds::status::{Details, GroupResource, Status};
@@ -15,6 +16,7 @@ use crate::auth::AUTHENTICATED;
 
 pub(crate) use cache::{GROUP, PolicyCache};
 pub(crate) use defaults::ensure as ensure_defaults;
+pub(crate) use escalation::{check as check_escalation, concerns as may_escalate};
 
 /// One question to authorization.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

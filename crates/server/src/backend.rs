@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
+use kinds::facts::Resource;
 use registry::request::{Refusal, Reply, Request};
 
 /// Answers requests that are routed, authenticated and authorized.
@@ -19,6 +20,12 @@ pub trait Backend: Send + Sync + 'static {
         Ok(())
     }
 
+    /// The rows of the custom kinds that are served now. A row keeps its address while its
+    /// definition keeps its content.
+    fn custom_rows(&self) -> Vec<&'static Resource> {
+        Vec::new()
+    }
+
     /// Adds figures in the text form of Prometheus to `/metrics`.
     fn metrics(&self, _out: &mut String) {}
 }
@@ -30,6 +37,10 @@ impl<T: Backend + ?Sized> Backend for Arc<T> {
 
     fn check(&self) -> Result<(), String> {
         (**self).check()
+    }
+
+    fn custom_rows(&self) -> Vec<&'static Resource> {
+        (**self).custom_rows()
     }
 
     fn metrics(&self, out: &mut String) {
@@ -44,6 +55,10 @@ impl Backend for registry::Registry {
 
     fn check(&self) -> Result<(), String> {
         self.store_failure().map_or(Ok(()), Err)
+    }
+
+    fn custom_rows(&self) -> Vec<&'static Resource> {
+        Self::custom_rows(self)
     }
 
     fn metrics(&self, out: &mut String) {

@@ -2,7 +2,7 @@
 //!
 //! `answer` gets every authorized request whose path is not that of a resource and not one of the
 //! server's own (health, version, metrics). A path that nobody takes is 404. Documents are made when
-//! they are first asked for and kept: what is served does not change while the server runs.
+//! they are first asked for and kept, until the custom kinds that are served change.
 
 mod discovery;
 mod openapi;
@@ -156,15 +156,24 @@ impl Ask<'_> {
         self.shelf.get(&format!("openapi/{name}"), || openapi::document(self.catalogue.rows(), name))
     }
 
+    /// All that documents are made of. Its hash stands for the hash of each of them, so that an index
+    /// does not make them all; it changes whenever one of them could.
+    fn table(&self) -> Option<Document> {
+        let rows = self.catalogue.rows();
+        self.shelf.get("table", || {
+            let schemas: Vec<&Tree> =
+                rows.iter().filter_map(|row| registry::custom::of(row)).map(registry::custom::Version::schema).collect();
+            Some(serde_json::json!([discovery::aggregated(rows, false), schemas]))
+        })
+    }
+
     fn openapi_index(&self) -> Response<Body> {
         if !takes_json(self.headers) {
             return empty(StatusCode::NOT_ACCEPTABLE);
         }
         let rows = self.catalogue.rows();
         let index = self.shelf.get("openapi-index", || {
-            // The hash of the whole table stands for the hash of each document, so that an index
-            // does not make them all; it changes whenever one of them could.
-            let hash = &self.shelf.get("aggregated/apis", || Some(discovery::aggregated(rows, false)))?.hash;
+            let hash = &self.table()?.hash;
             Some(openapi::index(rows, hash))
         });
         index.map_or_else(respond::page_not_found, |index| self.json(&index, "text/plain; charset=utf-8"))
@@ -175,9 +184,7 @@ impl Ask<'_> {
             return empty(StatusCode::NOT_ACCEPTABLE);
         }
         let Some(document) = self.openapi_document(name) else { return empty(StatusCode::NOT_FOUND) };
-        let rows = self.catalogue.rows();
-        let hash =
-            self.shelf.get("aggregated/apis", || Some(discovery::aggregated(rows, false))).map(|known| known.hash).unwrap_or_default();
+        let hash = self.table().map(|known| known.hash).unwrap_or_default();
         if self.query.get("hash").is_some_and(|asked| !asked.is_empty() && asked != hash) {
             let mut response = empty(StatusCode::MOVED_PERMANENTLY);
             let location = HeaderValue::try_from(format!("/openapi/v3/{name}?hash={hash}"));

@@ -87,7 +87,8 @@ where
         Err(status) => return refuse(&status),
     };
     let user = match shared.authenticator.authenticate(peer, &parts.headers, shared.clock.now()) {
-        Ok(user) => user,
+        Ok(known) if shared.lives(&known).await => known.user().clone(),
+        Ok(_) => return refuse(&Status::unauthorized()),
         Err(status) => return refuse(&status),
     };
     let user = match impersonated(shared, user, &parts.headers).await {
@@ -107,7 +108,8 @@ where
     let Some(at) = &attributes.resource else {
         return outside(shared, parts, &path, &query, plain());
     };
-    let route = match route::find(&shared.catalogue, &parts.method, attributes.verb, at) {
+    let served = shared.served_for(at.group, at.version, at.resource);
+    let route = match route::find(&served.catalogue, &parts.method, attributes.verb, at) {
         Ok(route) => route,
         Err(NoRoute::UnknownGroup) => return respond::page_not_found(),
         Err(NoRoute::Refused(status)) => return refuse(&status),
@@ -136,15 +138,18 @@ fn outside(shared: &Shared, parts: &Parts, path: &str, query: &Query<'_>, manner
             response.headers_mut().insert(http::header::CONTENT_TYPE, kind);
             response
         }
-        _ => documents::answer(&documents::Ask {
-            method: &parts.method,
-            path,
-            query,
-            headers: &parts.headers,
-            catalogue: &shared.catalogue,
-            shelf: &shared.shelf,
-            manner,
-        }),
+        _ => {
+            let served = shared.served();
+            documents::answer(&documents::Ask {
+                method: &parts.method,
+                path,
+                query,
+                headers: &parts.headers,
+                catalogue: &served.catalogue,
+                shelf: &served.shelf,
+                manner,
+            })
+        }
     }
 }
 

@@ -139,12 +139,22 @@ fn accept(headers: &HeaderMap) -> &str {
 
 /// Chooses the form of an answer; none when the client accepts nothing that there is.
 pub(crate) fn choose(headers: &HeaderMap, answer: Answer) -> Option<Accepted> {
+    choose_among(headers, answer, true)
+}
+
+/// The same for objects that may have no protobuf form of their own; their metadata always has one.
+pub(crate) fn choose_among(headers: &HeaderMap, answer: Answer, protobuf: bool) -> Option<Accepted> {
     let text = accept(headers);
     // Nearly every request says one of these, so they do not take the long way.
     if text.is_empty() || text == "application/json" || text == "*/*" {
         return Some(Accepted { media: Media::Json, transform: None });
     }
-    clauses(headers).iter().find_map(|clause| Media::ALL.into_iter().find_map(|media| offer(clause, media, answer)))
+    let can = |accepted: &Accepted| {
+        protobuf
+            || accepted.media != Media::Protobuf
+            || matches!(accepted.transform, Some(Transform::Metadata { .. } | Transform::MetadataList { .. }))
+    };
+    clauses(headers).iter().find_map(|clause| Media::ALL.into_iter().find_map(|media| offer(clause, media, answer).filter(can)))
 }
 
 /// Whether this entry takes this media type, with all that its parameters ask.
@@ -233,7 +243,8 @@ fn content_type(headers: &HeaderMap) -> &str {
 
 /// The form of a body; without a header it is JSON.
 pub(crate) fn body_form(headers: &HeaderMap) -> Result<BodyForm, Status> {
-    match content_type(headers) {
+    // Unlike the languages of patches, these are read without regard to case.
+    match content_type(headers).to_ascii_lowercase().as_str() {
         "" | "application/json" => Ok(BodyForm::Json),
         "application/yaml" => Ok(BodyForm::Yaml),
         "application/vnd.kubernetes.protobuf" => Ok(BodyForm::Protobuf),
@@ -320,6 +331,7 @@ mod tests {
     #[test]
     fn bodies_and_patches_have_their_own_types() {
         let sending = |text: &'static str| HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(text))]);
+        assert_eq!(body_form(&sending("Application/JSON")).expect("json"), BodyForm::Json);
         assert_eq!(body_form(&sending("application/json; charset=utf-8")).expect("json"), BodyForm::Json);
         assert_eq!(body_form(&HeaderMap::new()).expect("json"), BodyForm::Json);
         assert_eq!(body_form(&sending("*/*")).expect_err("unknown").code, 415);

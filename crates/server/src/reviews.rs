@@ -7,6 +7,7 @@ use kinds::status::{FieldError, GroupResource, Status};
 use registry::request::{Body, BodyForm, Refusal, User};
 use serde_json::json;
 
+use crate::auth::{AUDIENCE, Known};
 use crate::authorize::{About, Ask};
 use crate::route::{Action, Route};
 use crate::service::Shared;
@@ -39,7 +40,7 @@ pub(crate) async fn answer(shared: &Shared, user: &User, route: &Route, namespac
     review["kind"] = kind.into();
     review["apiVersion"] = route.resource.api_version().into();
     review["status"] = match kind {
-        "TokenReview" => token_review(shared, &review)?,
+        "TokenReview" => token_review(shared, &review).await?,
         "SelfSubjectReview" => {
             review["metadata"]["creationTimestamp"] = wire_time(shared.clock.now()).into();
             json!({"userInfo": user_info(user)})
@@ -78,18 +79,22 @@ fn user_info(user: &User) -> Tree {
     shown
 }
 
-fn token_review(shared: &Shared, review: &Tree) -> Result<Tree, Status> {
+async fn token_review(shared: &Shared, review: &Tree) -> Result<Tree, Status> {
     let token = text(&review["spec"], "token");
     if token.is_empty() {
         return Err(Status::bad_request("token is required for TokenReview in authentication"));
     }
-    Ok(match shared.authenticator.token_user(token, shared.clock.now()) {
-        Some(user) => {
-            let audiences = texts(&review["spec"], "audiences");
-            let audiences = if audiences.is_empty() { vec![crate::auth::AUDIENCE.to_owned()] } else { audiences };
-            json!({"authenticated": true, "user": user_info(&user), "audiences": audiences})
+    let asked = texts(&review["spec"], "audiences");
+    let asked: Vec<&str> = if asked.is_empty() { vec![AUDIENCE] } else { asked.iter().map(String::as_str).collect() };
+    Ok(match shared.authenticator.token(token, &asked, shared.clock.now()) {
+        Some(known) if shared.lives(&known).await => {
+            let audiences = match &known {
+                Known::Account(account) => account.audiences.clone(),
+                Known::User(_) => vec![AUDIENCE.to_owned()],
+            };
+            json!({"authenticated": true, "user": user_info(known.user()), "audiences": audiences})
         }
-        None => json!({"user": {}, "error": "invalid bearer token"}),
+        _ => json!({"user": {}, "error": "invalid bearer token"}),
     })
 }
 

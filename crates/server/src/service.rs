@@ -12,15 +12,14 @@ use bytes::Bytes;
 use clock::{Clock, Entropy};
 use http::{Request, Response};
 use kinds::facts::Resource;
-use registry::request::{Refusal, User};
+use registry::request::{Refusal, Reply, Request as Asked, User, Verb};
 use tokio_util::sync::CancellationToken;
 
-use crate::auth::{AccountTokens, Authenticator, Peer, TokenFile};
+use crate::auth::{AccountTokens, Authenticator, Known, Peer, TokenFile};
 use crate::authorize::{self, Ask, PolicyCache};
 use crate::backend::Backend;
 use crate::body::Body;
-use crate::catalogue::Catalogue;
-use crate::documents::Shelf;
+use crate::catalogue::{Served, Shelves};
 use crate::flow::Seats;
 use crate::handle;
 use crate::health::Check;
@@ -50,8 +49,7 @@ pub struct Config {
 /// Everything that requests share.
 pub(crate) struct Shared {
     pub(crate) backend: Arc<dyn Backend>,
-    pub(crate) catalogue: Catalogue,
-    pub(crate) shelf: Shelf,
+    pub(crate) shelves: Shelves,
     /// Who knows what containers have written, where somebody does.
     pub(crate) logs: OnceLock<Arc<dyn PodLogs>>,
     pub(crate) authenticator: Authenticator,
@@ -85,6 +83,36 @@ impl Shared {
                 Err(refusal)
             }
         }
+    }
+
+    /// Everything that is served now, custom kinds too.
+    pub(crate) fn served(&self) -> Arc<Served> {
+        self.shelves.with(self.backend.custom_rows())
+    }
+
+    /// What is served, as far as a request for this resource needs to know.
+    pub(crate) fn served_for(&self, group: &str, version: &str, plural: &str) -> Arc<Served> {
+        let built_in = &self.shelves.built_in;
+        if built_in.catalogue.resource(group, version, plural).is_some() { built_in.clone() } else { self.served() }
+    }
+
+    /// Whether somebody who showed credentials is still there: a service account that was deleted
+    /// takes its tokens with it, also when another of its name follows.
+    pub(crate) async fn lives(&self, known: &Known) -> bool {
+        let Known::Account(account) = known else { return true };
+        let asked = Asked {
+            user: crate::auth::administrator("system:apiserver"),
+            group: String::new(),
+            version: "v1".to_owned(),
+            resource: "serviceaccounts".to_owned(),
+            subresource: String::new(),
+            namespace: account.namespace.clone(),
+            name: account.name.clone(),
+            verb: Verb::Get { resource_version: String::new() },
+        };
+        let Ok(Reply::Object { json, .. }) = self.backend.call(asked).await else { return false };
+        let found: kinds::Tree = serde_json::from_slice(&json).unwrap_or_default();
+        found.pointer("/metadata/uid").is_some_and(|uid| *uid == *account.user.uid)
     }
 
     /// What the checks of a health endpoint find.
@@ -131,8 +159,7 @@ impl Server {
         let Config { resources, tokens, accounts, anonymous, clock, entropy } = config;
         let shared = Shared {
             backend,
-            catalogue: Catalogue::new(resources),
-            shelf: Shelf::default(),
+            shelves: Shelves::new(resources),
             logs: OnceLock::new(),
             authenticator: Authenticator::new(tokens, accounts, anonymous),
             policy: PolicyCache::default(),
@@ -253,5 +280,25 @@ where
 
     fn call(&self, request: Request<B>) -> Answering {
         self.answer(request)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::Account;
+    use crate::testing;
+
+    #[tokio::test]
+    async fn a_service_account_lives_as_long_as_its_object() {
+        let server = testing::server(|request| match request.name.as_str() {
+            "drainer" => Ok(Reply::Object { code: 200, json: Bytes::from_static(br#"{"metadata":{"uid":"u1"}}"#), warnings: Vec::new() }),
+            _ => Err(kinds::status::Status::no_such_resource().into()),
+        });
+        for (name, uid, expected) in [("drainer", "u1", true), ("drainer", "u2", false), ("gone", "u1", false)] {
+            let user = Arc::new(User { uid: uid.to_owned(), ..User::default() });
+            let account = Account { namespace: "kube-system".to_owned(), name: name.to_owned(), user, audiences: Vec::new() };
+            assert_eq!(server.shared.lives(&Known::Account(account)).await, expected, "{name} {uid}");
+        }
     }
 }

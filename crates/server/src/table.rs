@@ -12,6 +12,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use kinds::facts::Resource;
 use kinds::status::{ListMeta, Status};
+use registry::custom::Version;
 use serde::Serialize;
 
 use crate::respond::metadata_only;
@@ -69,13 +70,16 @@ pub(crate) fn can_render(_resource: &Resource) -> bool {
 
 /// A table as compact JSON.
 pub(crate) fn render(shown: &Shown<'_>) -> Vec<u8> {
-    let printer = columns::of(shown.resource);
+    let printer = match registry::custom::of(shown.resource) {
+        Some(version) => Rows::Custom(version),
+        None => Rows::BuiltIn(columns::of(shown.resource)),
+    };
     let version = if shown.beta { "meta.k8s.io/v1beta1" } else { "meta.k8s.io/v1" };
     let mut out = format!(r#"{{"kind":"Table","apiVersion":"{version}","metadata":"#).into_bytes();
     write(&mut out, shown.metadata);
     out.extend_from_slice(br#","columnDefinitions":"#);
     if shown.columns {
-        write(&mut out, printer.columns);
+        printer.write_columns(&mut out);
     } else {
         out.extend_from_slice(b"null");
     }
@@ -84,17 +88,59 @@ pub(crate) fn render(shown: &Shown<'_>) -> Vec<u8> {
         if at > 0 {
             out.push(b',');
         }
-        render_row(&mut out, object, printer, shown);
+        render_row(&mut out, object, &printer, shown);
     }
     out.extend_from_slice(b"]}");
     out
 }
 
-fn render_row(out: &mut Vec<u8>, object: &Bytes, printer: &Printer, shown: &Shown<'_>) {
+/// How objects become rows.
+enum Rows {
+    BuiltIn(&'static Printer),
+    /// By the columns of the definition.
+    Custom(&'static Version),
+}
+
+impl Rows {
+    fn write_columns(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::BuiltIn(printer) => write(out, printer.columns),
+            Self::Custom(version) => {
+                let more = version.columns().iter().map(|column| {
+                    serde_json::json!({
+                        "name": column.name, "type": column.kind, "format": column.format,
+                        "description": column.description, "priority": column.priority,
+                    })
+                });
+                let all: Vec<kinds::Tree> = std::iter::once(serde_json::json!(columns::NAME)).chain(more).collect();
+                write(out, &all);
+            }
+        }
+    }
+
+    fn cells(&self, object: &kinds::Tree, now: i64) -> Vec<kinds::Tree> {
+        match self {
+            Self::BuiltIn(printer) => (printer.cells)(object, now),
+            Self::Custom(version) => {
+                let more = version.columns().iter().map(|column| registry::custom::cell(column, object, now));
+                std::iter::once(cells::name(object)).chain(more).collect()
+            }
+        }
+    }
+
+    fn conditions(&self, object: &kinds::Tree) -> Option<kinds::Tree> {
+        match self {
+            Self::BuiltIn(printer) => (printer.conditions)(object),
+            Self::Custom(_) => None,
+        }
+    }
+}
+
+fn render_row(out: &mut Vec<u8>, object: &Bytes, printer: &Rows, shown: &Shown<'_>) {
     let tree: kinds::Tree = serde_json::from_slice(object).unwrap_or_default();
     out.extend_from_slice(br#"{"cells":"#);
-    write(out, &(printer.cells)(&tree, shown.now.as_second()));
-    if let Some(conditions) = (printer.conditions)(&tree) {
+    write(out, &printer.cells(&tree, shown.now.as_second()));
+    if let Some(conditions) = printer.conditions(&tree) {
         out.extend_from_slice(br#","conditions":"#);
         write(out, &conditions);
     }

@@ -38,15 +38,18 @@ pub fn encode_untyped_pretty(tree: &Tree) -> Vec<u8> {
 /// Room for a pod, so that most objects are written without growing.
 const ROOM: usize = 4096;
 
-struct Writer {
+struct Writer<'t> {
     out: Vec<u8>,
+    /// The members of the objects that are being written, the innermost last, each with the index
+    /// of its field: kept here so that not every object needs a list of its own.
+    found: Vec<(usize, &'t Tree)>,
     /// The level of indentation; none when it is compact.
     level: Option<usize>,
 }
 
-impl Writer {
+impl<'t> Writer<'t> {
     fn new(level: Option<usize>) -> Self {
-        Self { out: Vec::with_capacity(ROOM), level }
+        Self { out: Vec::with_capacity(ROOM), found: Vec::new(), level }
     }
 
     fn push(&mut self, text: &str) {
@@ -91,10 +94,10 @@ impl Writer {
         }
     }
 
-    fn value(&mut self, tree: &Tree, shape: &Shape) {
+    fn value(&mut self, tree: &'t Tree, shape: &Shape) {
         match (shape, tree) {
             (Shape::Object(ty) | Shape::ObjectOrBool(ty) | Shape::ObjectOrList(ty) | Shape::ObjectOrStrings(ty), Tree::Object(members)) => {
-                self.object(members, ty)
+                self.object(Some(members), ty)
             }
             (Shape::List(inner), Tree::Array(items)) => self.list(items, inner),
             (Shape::ObjectOrList(ty), Tree::Array(items)) => self.list(items, &Shape::Object(ty)),
@@ -103,12 +106,23 @@ impl Writer {
         }
     }
 
-    fn object(&mut self, members: &serde_json::Map<String, Tree>, ty: &'static Type) {
-        let (mut first, mut known) = (true, 0);
+    fn object(&mut self, members: Option<&'t serde_json::Map<String, Tree>>, ty: &'static Type) {
+        // Objects have few of the many fields of their types, so that each member is looked up in
+        // the type, and not each field among the members.
+        let start = self.found.len();
+        let mut is_known = true;
+        for (name, member) in members.into_iter().flatten() {
+            match ty.field_at(name) {
+                Some((index, _)) => self.found.push((index, member)),
+                None => is_known = false,
+            }
+        }
+        self.found[start..].sort_unstable_by_key(|(index, _)| *index);
+        let (mut first, mut next) = (true, start);
         self.open(b'{');
-        for field in ty.fields {
-            let member = members.get(field.name);
-            known += usize::from(member.is_some());
+        for (index, field) in ty.fields.iter().enumerate() {
+            let member = self.found.get(next).filter(|(at, _)| *at == index).map(|(_, member)| *member);
+            next += usize::from(member.is_some());
             match member {
                 Some(member) if !left_out(member, field) => {
                     self.key(field.name, &mut first);
@@ -121,9 +135,10 @@ impl Writer {
                 _ => {}
             }
         }
+        self.found.truncate(start);
         // What the type does not know stands last: parts of custom objects that share its types.
-        if known < members.len() {
-            for (name, member) in members.iter().filter(|(name, _)| ty.field(name).is_none()) {
+        if !is_known {
+            for (name, member) in members.into_iter().flatten().filter(|(name, _)| ty.field(name).is_none()) {
                 self.key(name, &mut first);
                 self.any(member);
             }
@@ -131,7 +146,7 @@ impl Writer {
         self.close(b'}', first);
     }
 
-    fn list(&mut self, items: &[Tree], inner: &Shape) {
+    fn list(&mut self, items: &'t [Tree], inner: &Shape) {
         let mut first = true;
         self.open(b'[');
         for item in items {
@@ -141,7 +156,7 @@ impl Writer {
         self.close(b']', first);
     }
 
-    fn map(&mut self, members: &serde_json::Map<String, Tree>, inner: &Shape) {
+    fn map(&mut self, members: &'t serde_json::Map<String, Tree>, inner: &Shape) {
         let mut first = true;
         self.open(b'{');
         for (name, member) in members {
@@ -161,12 +176,12 @@ impl Writer {
             Shape::Int32 | Shape::Int64 | Shape::Float64 | Shape::IntOrString => self.push("0"),
             Shape::Quantity => self.push("\"0\""),
             Shape::Duration => self.push("\"0s\""),
-            Shape::Object(ty) => self.object(&serde_json::Map::new(), ty),
+            Shape::Object(ty) => self.object(None, ty),
             _ => self.push("null"),
         }
     }
 
-    fn any(&mut self, tree: &Tree) {
+    fn any(&mut self, tree: &'t Tree) {
         match tree {
             Tree::Null => self.push("null"),
             Tree::Bool(true) => self.push("true"),

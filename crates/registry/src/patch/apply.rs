@@ -6,13 +6,14 @@ use bytes::Bytes;
 use kinds::apply::{Writer, apply};
 use kinds::facts::Resource;
 use kinds::status::Status;
-use kinds::{Tree, json, yaml};
+use kinds::{Tree, yaml};
 use serde_json::{Map, Value};
 
+use crate::body::Expected;
 use crate::request::{Decoded, Refusal, Reply, WriteOptions};
 use crate::target::Target;
 use crate::update::{Change, Origin};
-use crate::{Registry, convert, create, object, options, tree, update};
+use crate::{Registry, body, convert, create, custom, object, options, tree, update};
 
 impl Registry {
     /// Applies an object, or the part of it that the subresource is.
@@ -40,9 +41,10 @@ fn produce(applied: &Tree, old: Option<&Tree>, change: &Change<'_>) -> Result<De
     let manager = change.write.field_manager.as_str();
     let writer = Writer { manager, api_version: &api_version, subresource: change.owned_as, now: &now };
     let force = change.write.force.unwrap_or(false);
-    let mut made = apply(&live, applied, Some(target.resource.ty), &writer, force).map_err(|error| error.status())?;
+    let mut made = apply(&live, applied, custom::owned_type(target.resource), &writer, force).map_err(|error| error.status())?;
     // Its values are of the right types already; this makes them canonical.
-    let warnings = json::normalize(&mut made, target.resource.ty).map_err(|error| Status::bad_request(error.to_string()))?;
+    let expected = Expected::of(target.resource);
+    let warnings = body::normalize(&mut made, expected).map_err(Status::bad_request)?;
     tree::put(&mut made, &["kind"], target.resource.kind);
     tree::put(&mut made, &["apiVersion"], api_version);
     convert::to_stored(target, &mut made);

@@ -31,7 +31,7 @@ pub(super) fn of(group: &str, plural: &str) -> &'static dyn Strategy {
         ("networking.k8s.io", "ingresses")
         | ("flowcontrol.apiserver.k8s.io", _)
         | ("resource.k8s.io", "deviceclasses" | "resourceslices") => &COUNTED,
-        ("admissionregistration.k8s.io" | "apiextensions.k8s.io", _) => &COUNTED_CONDITIONAL,
+        ("admissionregistration.k8s.io", _) => &COUNTED_CONDITIONAL,
         ("storage.k8s.io", "csidrivers") => &CONDITIONAL,
         ("storage.k8s.io", "csinodes" | "volumeattachments") => &RETURNING,
         _ => &COMMON,

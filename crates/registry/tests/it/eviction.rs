@@ -165,3 +165,32 @@ async fn many_evictions_at_once_never_take_more_than_the_budget_gives() {
     assert_eq!(budget["status"]["disruptionsAllowed"], 0);
     assert_eq!(budget["status"]["disruptedPods"].as_object().map(serde_json::Map::len), Some(7));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_budget_is_found_by_whatever_kind_of_selector_it_has() {
+    let expression =
+        |key: &str, operator: &str, values: Value| json!({"matchExpressions": [{"key": key, "operator": operator, "values": values}]});
+    for (selector, selects) in [
+        (json!({"matchLabels": {"app": "a"}}), true),
+        (json!({"matchLabels": {"app": "b"}}), false),
+        (json!({"matchLabels": {"app": "a", "tier": "front"}}), false),
+        (expression("app", "In", json!(["b", "a"])), true),
+        (expression("app", "In", json!(["b", "c"])), false),
+        (expression("app", "Exists", Value::Null), true),
+        (expression("app", "NotIn", json!(["b"])), true),
+        (expression("app", "NotIn", json!(["a"])), false),
+        (json!({}), true),
+    ] {
+        let world = World::new().await;
+        world.pod("p", "Running", true).await;
+        // The first selector is another one, so that the budget has to be found anew.
+        let other = json!({"selector": {"matchLabels": {"app": "other"}}, "minAvailable": 2});
+        world.budget("b", other, open(0)).await;
+        let changed = json!({"spec": {"selector": null}});
+        world.patch("poddisruptionbudgets", "shop/b", changed).await.expect("written");
+        world.patch("poddisruptionbudgets", "shop/b", json!({"spec": {"selector": selector}})).await.expect("written");
+        let expected = if selects { 429 } else { 201 };
+        let found = world.evict("p", Value::Null).await.map_or_else(|refusal| refusal.status.code, |(code, _)| code);
+        assert_eq!(found, expected, "{selector}");
+    }
+}

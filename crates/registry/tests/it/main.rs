@@ -2,6 +2,7 @@
 
 extern crate exeunt_registry as registry;
 
+mod custom;
 mod deletion;
 mod eviction;
 mod lists;

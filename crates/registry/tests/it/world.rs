@@ -142,6 +142,7 @@ fn group_of(plural: &str) -> (&'static str, &'static str) {
         "poddisruptionbudgets" => ("policy", "v1"),
         "deployments" | "replicasets" | "statefulsets" => ("apps", "v1"),
         "jobs" => ("batch", "v1"),
+        "customresourcedefinitions" => ("apiextensions.k8s.io", "v1"),
         "leases" => ("coordination.k8s.io", "v1"),
         "priorityclasses" => ("scheduling.k8s.io", "v1"),
         _ => ("", "v1"),

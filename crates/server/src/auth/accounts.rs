@@ -1,5 +1,6 @@
 //! Tokens of service accounts: signed JWTs (ES256), made when somebody asks for one through
-//! `serviceaccounts/token`, and judged by their signature and their dates alone.
+//! `serviceaccounts/token`, and judged here by their signature, their dates and whom they are for.
+//! Whether the account is still there is asked of the registry, by `Shared::lives`.
 
 use std::sync::Arc;
 
@@ -21,6 +22,17 @@ pub(crate) const AUDIENCE: &str = "https://kubernetes.default.svc.cluster.local"
 
 /// Length of each half of a signature on P-256.
 const HALF: usize = 32;
+
+/// What a valid token says.
+#[derive(Clone, Debug)]
+pub(crate) struct Account {
+    pub(crate) namespace: String,
+    pub(crate) name: String,
+    /// Whom it makes; with the uid of the account.
+    pub(crate) user: Arc<User>,
+    /// For whom it is, of those that were asked about.
+    pub(crate) audiences: Vec<String>,
+}
 
 /// Makes and judges tokens. Cheap to clone.
 #[derive(Clone)]
@@ -44,8 +56,9 @@ impl AccountTokens {
         Ok(Self { key: Arc::new(key), algorithm: *algorithm, clock, entropy })
     }
 
-    /// The user whom a token names; none when it is not ours, or past its time, or for others.
-    pub(crate) fn user(&self, token: &str, now: Timestamp) -> Option<Arc<User>> {
+    /// The account that a token names; none when it is not ours, or past its time, or for nobody in
+    /// `audiences`.
+    pub(crate) fn account(&self, token: &str, audiences: &[&str], now: Timestamp) -> Option<Account> {
         let (signed, signature) = token.rsplit_once('.')?;
         let (head, claims) = signed.split_once('.')?;
         let decode = |text: &str| URL_SAFE_NO_PAD.decode(text).ok();
@@ -58,8 +71,10 @@ impl AccountTokens {
         let claims: Tree = serde_json::from_slice(&decode(claims)?).ok()?;
         let seconds = now.as_second();
         let timely = claims.get("exp")?.as_i64()? > seconds && claims.get("nbf")?.as_i64()? <= seconds + 60;
-        let ours = claims.get("aud")?.as_array()?.iter().any(|audience| audience == AUDIENCE);
-        if !timely || !ours || claims.get("iss")? != AUDIENCE {
+        let named: Vec<&str> = claims.get("aud")?.as_array()?.iter().filter_map(Tree::as_str).collect();
+        let audiences: Vec<String> =
+            audiences.iter().filter(|audience| named.contains(audience)).map(|&audience| audience.to_owned()).collect();
+        if !timely || audiences.is_empty() || claims.get("iss")? != AUDIENCE {
             return None;
         }
         let account = claims.get("kubernetes.io")?;
@@ -67,7 +82,8 @@ impl AccountTokens {
         let name = account.pointer("/serviceaccount/name")?.as_str()?;
         let uid = account.pointer("/serviceaccount/uid")?.as_str()?.to_owned();
         let groups = ["system:serviceaccounts".to_owned(), format!("system:serviceaccounts:{namespace}"), AUTHENTICATED.to_owned()];
-        Some(Arc::new(User { name: format!("system:serviceaccount:{namespace}:{name}"), uid, groups: groups.into() }))
+        let user = User { name: format!("system:serviceaccount:{namespace}:{name}"), uid, groups: groups.into() };
+        Some(Account { namespace: namespace.to_owned(), name: name.to_owned(), user: Arc::new(user), audiences })
     }
 }
 
@@ -163,11 +179,11 @@ mod tests {
         // Signatures differ in the lengths of their numbers: many are tried.
         for _ in 0..50 {
             let token = issued(&tokens, &[]);
-            let user = tokens.user(&token, at("2026-11-20T12:30:00Z")).expect("valid");
+            let user = tokens.account(&token, &[AUDIENCE], at("2026-11-20T12:30:00Z")).expect("valid").user;
             assert_eq!(user.name, "system:serviceaccount:kube-system:drainer");
             assert_eq!(user.groups[1], "system:serviceaccounts:kube-system");
-            assert!(tokens.user(&token, at("2026-11-20T13:00:00Z")).is_none(), "expired");
-            assert!(tokens.user(&token, at("2026-11-20T11:00:00Z")).is_none(), "not yet");
+            assert!(tokens.account(&token, &[AUDIENCE], at("2026-11-20T13:00:00Z")).is_none(), "expired");
+            assert!(tokens.account(&token, &[AUDIENCE], at("2026-11-20T11:00:00Z")).is_none(), "not yet");
         }
     }
 
@@ -175,15 +191,18 @@ mod tests {
     async fn a_token_that_was_touched_or_is_for_others_counts_nothing() {
         let (tokens, now) = (tokens(), "2026-11-20T12:30:00Z".parse().expect("a time"));
         let token = issued(&tokens, &[]);
-        assert!(tokens.user(&token, now).is_some());
+        assert!(tokens.account(&token, &[AUDIENCE], now).is_some());
+        assert!(tokens.account(&token, &["vault"], now).is_none());
         let body = URL_SAFE_NO_PAD.encode(r#"{"sub":"system:serviceaccount:kube-system:admin"}"#);
         let (head, rest) = token.split_once('.').expect("three parts");
         let (_, signature) = rest.split_once('.').expect("three parts");
         for broken in
             [format!("{head}.{body}.{signature}"), format!("{head}.{rest}x"), "a.b.c".to_owned(), "...".to_owned(), head.to_owned()]
         {
-            assert!(tokens.user(&broken, now).is_none(), "{broken}");
+            assert!(tokens.account(&broken, &[AUDIENCE], now).is_none(), "{broken}");
         }
-        assert!(tokens.user(&issued(&tokens, &["vault".to_owned()]), now).is_none());
+        let vault = issued(&tokens, &["vault".to_owned()]);
+        assert!(tokens.account(&vault, &[AUDIENCE], now).is_none());
+        assert_eq!(tokens.account(&vault, &[AUDIENCE, "vault"], now).expect("for the vault").audiences, ["vault"]);
     }
 }

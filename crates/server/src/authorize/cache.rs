@@ -25,6 +25,8 @@ pub(crate) struct PolicyCache {
     writes: AtomicU64,
     /// Held while the policy is read, so that a hundred requests read it once.
     reading: tokio::sync::Mutex<()>,
+    /// The turn of those who write rules and must not give away more than they have.
+    pub(crate) writing: tokio::sync::Mutex<()>,
 }
 
 impl PolicyCache {

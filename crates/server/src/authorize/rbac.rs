@@ -75,6 +75,22 @@ impl Policy {
         })
     }
 
+    /// Those of `given` that a user does not hold in a namespace (empty: cluster scope).
+    pub(crate) fn not_covered<'a>(&'a self, user: &'a User, namespace: &'a str, given: &'a [Rule]) -> impl Iterator<Item = &'a Rule> {
+        let held: Vec<&Rule> = self.rules_for(user, namespace).map(|(_, rule)| rule).collect();
+        given.iter().filter(move |rule| !rule.is_covered_by(&held))
+    }
+
+    /// Resource, name and rules of the role that a binding names; no rules when there is no such role.
+    pub(crate) fn role_of_binding<'a>(&self, binding: &'a Tree) -> (&'static str, &'a str, Option<Vec<Rule>>) {
+        let name = binding.pointer("/roleRef/name").and_then(Tree::as_str).unwrap_or_default();
+        let (resource, namespace) = match text(binding, "/roleRef/kind").as_str() {
+            "Role" => ("roles", Some(text(binding, "/metadata/namespace"))),
+            _ => ("clusterroles", None),
+        };
+        (resource, name, self.roles.get(&(namespace, name.to_owned())).cloned())
+    }
+
     /// The rules that hold for a user in a namespace (empty: cluster scope).
     pub(crate) fn rules_for<'a>(&'a self, user: &'a User, namespace: &'a str) -> impl Iterator<Item = (&'a Binding, &'a Rule)> + use<'a> {
         let here = move |binding: &&Binding| {
@@ -121,6 +137,31 @@ impl Binding {
 }
 
 impl Rule {
+    /// What a role object gives. One that gathers the rules of others can give everything.
+    pub(crate) fn of_role(role: &Tree) -> Vec<Self> {
+        let mut rules = rules_of(role);
+        if !list(role, "/aggregationRule/clusterRoleSelectors").is_empty() {
+            rules.extend(super::escalation::everything());
+        }
+        rules
+    }
+
+    /// Whether each single thing that this rule allows is allowed by one of `held`.
+    fn is_covered_by(&self, held: &[&Self]) -> bool {
+        let is_held = |verb: &str, about| held.iter().any(|rule| rule.allows(&Ask { verb, about }));
+        let nobody = [String::new()];
+        let names = if self.names.is_empty() { &nobody[..] } else { &self.names };
+        self.verbs.iter().all(|verb| {
+            self.paths.iter().all(|path| is_held(verb, About::Path(path)))
+                && self.groups.iter().all(|group| {
+                    self.resources.iter().all(|full| {
+                        let (resource, subresource) = full.split_once('/').unwrap_or((full, ""));
+                        names.iter().all(|name| is_held(verb, About::Resource { group, resource, subresource, namespace: "", name }))
+                    })
+                })
+        })
+    }
+
     fn allows(&self, ask: &Ask<'_>) -> bool {
         let has = |list: &[String], value: &str| list.iter().any(|item| item == "*" || item == value);
         if !has(&self.verbs, ask.verb) {

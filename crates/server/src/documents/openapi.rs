@@ -36,12 +36,12 @@ pub(crate) fn index(rows: &[&Resource], hash: &str) -> Tree {
 }
 
 /// The document of a name; none when there is no such document.
-pub(crate) fn document(rows: &[&Resource], name: &str) -> Option<Tree> {
+pub(crate) fn document(rows: &[&'static Resource], name: &str) -> Option<Tree> {
     if !names(rows).iter().any(|known| known == name) {
         return None;
     }
     let prefix = format!("/{name}");
-    let rows_here: Vec<&Resource> = rows.iter().copied().filter(|row| base(row) == prefix).collect();
+    let rows_here: Vec<&'static Resource> = rows.iter().copied().filter(|row| base(row) == prefix).collect();
     let mut paths = Map::new();
     let mut types: BTreeSet<&'static str> = BTreeSet::new();
     for row in &rows_here {
@@ -50,10 +50,11 @@ pub(crate) fn document(rows: &[&Resource], name: &str) -> Option<Tree> {
         types.extend(row.subresources.iter().flat_map(|sub| reachable(sub.ty)));
     }
     types.extend(["DeleteOptions", "ListMeta", "Status"].into_iter().filter_map(meta).flat_map(reachable));
-    let list = |row: &&Resource| (schemas::list_name(row), schemas::list(row));
+    let list = |row: &&'static Resource| (schemas::list_name(row), schemas::list(row));
     let mut components: Map<String, Tree> =
         types.into_iter().filter_map(kinds::type_named).map(|ty| (ty.name.to_owned(), schemas::of_type(ty, schemas::Style::V3))).collect();
     components.extend(rows_here.iter().filter(|row| row.verbs.contains(&"list")).map(list));
+    components.extend(rows_here.iter().filter_map(|row| schemas::of_custom(row, schemas::Style::V3)));
     Some(json!({
         "openapi": "3.0.0",
         "info": {"title": "Kubernetes", "version": kinds::git_version()},
@@ -63,14 +64,15 @@ pub(crate) fn document(rows: &[&Resource], name: &str) -> Option<Tree> {
 }
 
 /// OpenAPI v2: the definitions alone, for clients that still ask for it.
-pub(crate) fn v2(rows: &[&Resource]) -> Tree {
+pub(crate) fn v2(rows: &[&'static Resource]) -> Tree {
     let mut types: BTreeSet<&'static str> = BTreeSet::new();
     for row in rows {
         types.extend(reachable(row.ty));
         types.extend(row.subresources.iter().flat_map(|sub| reachable(sub.ty)));
     }
-    let definitions: Map<String, Tree> =
+    let mut definitions: Map<String, Tree> =
         types.into_iter().filter_map(kinds::type_named).map(|ty| (ty.name.to_owned(), schemas::of_type(ty, schemas::Style::V2))).collect();
+    definitions.extend(rows.iter().filter_map(|row| schemas::of_custom(row, schemas::Style::V2)));
     json!({
         "swagger": "2.0",
         "info": {"title": "Kubernetes", "version": kinds::git_version()},

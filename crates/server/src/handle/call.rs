@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Response};
 use http_body_util::BodyExt as _;
 use kinds::status::Status;
-use registry::request::{Body as RequestBody, DeleteRequest, PatchKind, Refusal, Reply, Request, User, Verb};
+use registry::request::{Body as RequestBody, BodyForm, DeleteRequest, PatchKind, Refusal, Reply, Request, User, Verb};
 
 use crate::attributes::ResourcePath;
 use crate::authorize;
@@ -110,7 +110,15 @@ impl Call<'_> {
             return Ok(respond::object(manner, self.route.resource, self.route.resource.ty, 201, json.into(), &[]));
         }
         let writes = !matches!(verb, Verb::Get { .. } | Verb::List(_) | Verb::Watch(_));
-        let reply = self.shared.backend.call(self.request(verb)).await;
+        let request = self.request(verb);
+        let _turn = if authorize::may_escalate(&request) {
+            let turn = self.shared.policy.writing.lock().await;
+            authorize::check_escalation(self.shared, &request).await?;
+            Some(turn)
+        } else {
+            None
+        };
+        let reply = self.shared.backend.call(request).await;
         if writes && self.at.group == authorize::GROUP {
             self.shared.policy.forget();
         }
@@ -136,7 +144,8 @@ impl Call<'_> {
         let tables =
             self.route.subresource.is_none_or(|sub| sub.kind == self.route.resource.kind) && table::can_render(self.route.resource);
         let answer = if self.route.action == Action::Watch { Answer::Watch { tables } } else { Answer::Objects { tables } };
-        let accepted = negotiate::choose(self.headers, answer).ok_or_else(|| negotiate::not_acceptable(answer))?;
+        let protobuf = registry::custom::of(self.route.resource).is_none();
+        let accepted = negotiate::choose_among(self.headers, answer, protobuf).ok_or_else(|| negotiate::not_acceptable(answer))?;
         let table = matches!(accepted.transform, Some(negotiate::Transform::Table { .. }));
         let include = if table { self.query.get("includeObject").unwrap_or_default() } else { "" };
         Ok(Manner {
@@ -164,7 +173,7 @@ impl Call<'_> {
                 Verb::Watch(options)
             }
             Action::Create => {
-                let form = negotiate::body_form(self.headers)?;
+                let form = self.body_form()?;
                 let bytes = read(body).await?;
                 let options = self.query.write_options("CreateOptions", None, self.user_agent)?;
                 Verb::Create { body: RequestBody { bytes, form }, options }
@@ -172,7 +181,7 @@ impl Call<'_> {
             Action::Update => {
                 let bytes = read(body).await?;
                 let options = self.query.write_options("UpdateOptions", None, self.user_agent)?;
-                let form = negotiate::body_form(self.headers)?;
+                let form = self.body_form()?;
                 Verb::Update { body: RequestBody { bytes, form }, options }
             }
             Action::Patch => {
@@ -187,6 +196,17 @@ impl Call<'_> {
                 Verb::DeleteCollection { list, delete: self.delete_request(body).await? }
             }
         })
+    }
+
+    /// The form of the body, which custom kinds do not take as protobuf.
+    fn body_form(&self) -> Result<BodyForm, Status> {
+        let form = negotiate::body_form(self.headers)?;
+        if form == BodyForm::Protobuf && self.route.subresource.is_none() && registry::custom::of(self.route.resource).is_some() {
+            let message =
+                "the body of the request was in an unknown format - accepted media types include: application/json, application/yaml";
+            return Err(Status::failure(415, "UnsupportedMediaType", message, None));
+        }
+        Ok(form)
     }
 
     async fn delete_request<B>(&self, body: B) -> Result<DeleteRequest, Status>
@@ -262,7 +282,10 @@ impl Call<'_> {
         let old = match (self.at.group, self.at.resource) {
             ("", "endpoints") => "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice",
             ("", "componentstatuses") => "v1 ComponentStatus is deprecated in v1.19+",
-            _ => return warnings,
+            _ => match registry::custom::of(self.route.resource).and_then(|version| version.deprecation()) {
+                Some(old) => old,
+                None => return warnings,
+            },
         };
         [old.to_owned()].into_iter().chain(warnings).collect()
     }

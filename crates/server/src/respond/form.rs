@@ -75,8 +75,28 @@ fn put_metadata_only(out: &mut BytesMut, object: &[u8], beta: bool) {
     out.put_slice(br#"{"kind":"PartialObjectMetadata","apiVersion":""#);
     out.put_slice(meta_version(beta).as_bytes());
     out.put_slice(br#"","metadata":"#);
-    out.put_slice(metadata);
+    match own_metadata(object, metadata) {
+        Some(own) => out.put_slice(&own),
+        None => out.put_slice(metadata),
+    }
     out.put_u8(b'}');
+}
+
+/// An annotation that stands for a field of older versions: objects show it, bare metadata does not.
+const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
+
+/// The metadata of a DaemonSet without what is no metadata of its own; none when there is nothing to take away.
+fn own_metadata(object: &[u8], metadata: &[u8]) -> Option<Vec<u8>> {
+    if json::text_member(object, "kind") != Some("DaemonSet") {
+        return None;
+    }
+    let mut own = tree(metadata);
+    let annotations = own.get_mut("annotations")?.as_object_mut()?;
+    annotations.remove(TEMPLATE_GENERATION)?;
+    if annotations.is_empty() {
+        own.as_object_mut()?.remove("annotations");
+    }
+    Some(kinds::json::encode(&own, meta_type("ObjectMeta")?))
 }
 
 /// The metadata of each item of a list.
@@ -126,4 +146,22 @@ fn without_kind(mut tree: kinds::Tree) -> kinds::Tree {
         members.remove("apiVersion");
     }
     tree
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bare_metadata_of_a_daemon_set_hides_the_generation_of_its_template() {
+        let shown = |kind: &str, annotations: &str| {
+            let object = format!(r#"{{"kind":"{kind}","metadata":{{"name":"a","annotations":{{{annotations}}}}}}}"#);
+            let bare = tree(&metadata_only(object.as_bytes(), false));
+            bare["metadata"]["annotations"].to_string()
+        };
+        let generation = r#""deprecated.daemonset.template.generation":"2""#;
+        assert_eq!(shown("DaemonSet", generation), "null");
+        assert_eq!(shown("DaemonSet", &format!(r#""a":"b",{generation}"#)), r#"{"a":"b"}"#);
+        assert_eq!(shown("Pod", generation), format!("{{{generation}}}"));
+    }
 }

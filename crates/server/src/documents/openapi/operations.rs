@@ -37,12 +37,12 @@ const DELETING: [(&str, &str); 5] = [
 
 /// Which kind an operation is about.
 struct About<'a> {
-    row: &'a Resource,
+    row: &'static Resource,
     sub: Option<&'a Subresource>,
 }
 
 /// Adds the paths of a resource and of its subresources.
-pub(super) fn of_resource(row: &Resource, paths: &mut Map<String, Tree>) {
+pub(super) fn of_resource(row: &'static Resource, paths: &mut Map<String, Tree>) {
     let about = About { row, sub: None };
     let collection = if row.namespaced {
         format!("{}/namespaces/{{namespace}}/{}", base(row), row.plural)
@@ -90,6 +90,11 @@ fn query((name, kind): &(&str, &str)) -> Tree {
 }
 
 impl About<'_> {
+    /// Custom kinds take every patch language but the strategic one, which needs a type.
+    fn takes(&self, media: &str) -> bool {
+        registry::custom::of(self.row).is_none() || media != "application/strategic-merge-patch+json"
+    }
+
     fn kind(&self) -> Tree {
         let (group, version, kind) =
             self.sub.map_or((self.row.group, self.row.version, self.row.kind), |sub| (sub.group, sub.version, sub.kind));
@@ -153,7 +158,11 @@ impl About<'_> {
     fn body(&self, verb: &str) -> Option<Tree> {
         let content: Map<String, Tree> = match verb {
             "create" | "update" => Map::from_iter([("*/*".to_owned(), json!({"schema": self.schema()}))]),
-            "patch" => PATCHES.iter().map(|media| ((*media).to_owned(), json!({"schema": {"type": "object"}}))).collect(),
+            "patch" => PATCHES
+                .iter()
+                .filter(|media| self.takes(media))
+                .map(|media| ((*media).to_owned(), json!({"schema": {"type": "object"}})))
+                .collect(),
             "delete" | "deletecollection" => {
                 let options = json!({"$ref": "#/components/schemas/io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions"});
                 return Some(json!({"content": {"*/*": {"schema": options}}}));

@@ -146,3 +146,45 @@ pub(super) fn list(row: &Resource) -> Tree {
         "x-kubernetes-group-version-kind": [{"group": row.group, "version": row.version, "kind": format!("{}List", row.kind)}],
     })
 }
+
+/// The schema of a custom kind as its definition gives it, with its name; none for built-in kinds.
+pub(super) fn of_custom(row: &'static Resource, style: Style) -> Option<(String, Tree)> {
+    let version = registry::custom::of(row)?;
+    let mut schema = version.schema().clone();
+    if !schema.is_object() {
+        schema = json!({"type": "object"});
+    }
+    if style == Style::V2 {
+        only_v2(&mut schema);
+    }
+    let own = [
+        ("apiVersion", json!({"type": "string", "description": "The version of the schema of this object."})),
+        ("kind", json!({"type": "string", "description": "The kind of this object."})),
+        ("metadata", style.reference("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta")),
+    ];
+    for (name, property) in own {
+        schema["properties"][name] = property;
+    }
+    schema["x-kubernetes-group-version-kind"] = json!([{"group": row.group, "version": row.version, "kind": row.kind}]);
+    Some((row.ty.name.to_owned(), schema))
+}
+
+/// Takes out what version 2 cannot say.
+fn only_v2(schema: &mut Tree) {
+    let Tree::Object(members) = schema else { return };
+    for name in ["oneOf", "anyOf", "not", "nullable"] {
+        members.remove(name);
+    }
+    // Members that are kept without a schema cannot be told of, so that nothing is said about them.
+    if members.get("x-kubernetes-preserve-unknown-fields").and_then(Tree::as_bool) == Some(true) {
+        for name in ["properties", "items", "type"] {
+            members.remove(name);
+        }
+    }
+    if let Some(Tree::Object(properties)) = members.get_mut("properties") {
+        properties.values_mut().for_each(only_v2);
+    }
+    for name in ["items", "additionalProperties"] {
+        members.get_mut(name).into_iter().for_each(only_v2);
+    }
+}

@@ -1,0 +1,126 @@
+//! Dropping what a schema does not know, and filling in what it names as defaults.
+
+use kinds::Tree;
+use serde_json::Map;
+
+use super::schema::{Additional, Schema};
+
+/// At most so many unknown fields are told of one object.
+const MAX_UNKNOWN: usize = 100;
+
+/// The members that every object has and no schema describes.
+const OWN: [&str; 3] = ["apiVersion", "kind", "metadata"];
+
+/// Drops members that the schema does not know; their paths are put into `unknown`.
+pub(crate) fn prune(object: &mut Tree, schema: &Schema, unknown: &mut Vec<String>) {
+    prune_at(object, schema, true, "", unknown);
+}
+
+fn prune_at(value: &mut Tree, schema: &Schema, is_object: bool, path: &str, unknown: &mut Vec<String>) {
+    match value {
+        Tree::Object(members) => prune_members(members, schema, is_object || schema.embedded, path, unknown),
+        Tree::Array(items) => {
+            let Some(schema) = &schema.items else { return };
+            for (index, item) in items.iter_mut().enumerate() {
+                prune_at(item, schema, false, &format!("{path}[{index}]"), unknown);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn prune_members(members: &mut Map<String, Tree>, schema: &Schema, is_object: bool, path: &str, unknown: &mut Vec<String>) {
+    let keeps_all = schema.preserve || matches!(schema.additional, Additional::Any);
+    members.retain(|name, member| {
+        if is_object && OWN.contains(&name.as_str()) {
+            return true;
+        }
+        let here = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+        match schema.member(name) {
+            Some(inner) => prune_at(member, inner, false, &here, unknown),
+            None if keeps_all => {}
+            None => {
+                if unknown.len() < MAX_UNKNOWN {
+                    unknown.push(here);
+                }
+                return false;
+            }
+        }
+        true
+    });
+}
+
+/// Fills in defaults. A null that the schema does not allow counts as absent.
+pub(crate) fn default(value: &mut Tree, schema: &Schema) {
+    match value {
+        Tree::Object(members) => {
+            members.retain(|name, member| !member.is_null() || schema.member(name).is_none_or(|inner| inner.nullable));
+            for (name, inner) in &schema.properties {
+                if let Some(default) = inner.default.as_ref().filter(|_| !members.contains_key(name)) {
+                    members.insert(name.clone(), default.clone());
+                }
+            }
+            for (name, member) in members.iter_mut() {
+                if let Some(inner) = schema.member(name) {
+                    default(member, inner);
+                }
+            }
+        }
+        Tree::Array(items) => {
+            let Some(schema) = &schema.items else { return };
+            items.iter_mut().for_each(|item| default(item, schema));
+        }
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn schema() -> Schema {
+        Schema::parse(&json!({"type": "object", "properties": {
+            "spec": {"type": "object", "properties": {
+                "replicas": {"type": "integer", "default": 1},
+                "name": {"type": "string"},
+                "note": {"type": "string", "nullable": true},
+                "free": {"type": "object", "x-kubernetes-preserve-unknown-fields": true,
+                    "properties": {"known": {"type": "object", "properties": {}}}},
+                "labels": {"type": "object", "additionalProperties": {"type": "string"}},
+                "parts": {"type": "array", "items": {"type": "object", "properties": {"size": {"type": "integer", "default": 3}}}},
+            }},
+        }}))
+    }
+
+    #[test]
+    fn what_the_schema_does_not_know_is_dropped_and_named() {
+        let mut object = json!({"kind": "K", "metadata": {"name": "n"}, "extra": 1, "spec": {
+            "replica": 2, "free": {"any": {"deep": 1}, "known": {"not": 1}}, "labels": {"a": "b"}, "parts": [{"size": 1}, {"color": 2}]}});
+        let mut unknown = Vec::new();
+        prune(&mut object, &schema(), &mut unknown);
+        unknown.sort();
+        assert_eq!(unknown, ["extra", "spec.free.known.not", "spec.parts[1].color", "spec.replica"]);
+        let expected = json!({"kind": "K", "metadata": {"name": "n"}, "spec": {
+            "free": {"any": {"deep": 1}, "known": {}}, "labels": {"a": "b"}, "parts": [{"size": 1}, {}]}});
+        assert_eq!(object, expected);
+    }
+
+    #[test]
+    fn defaults_fill_what_is_absent_or_null() {
+        for (given, expected) in [
+            (json!({"spec": {}}), json!({"spec": {"replicas": 1}})),
+            (json!({"spec": {"replicas": null, "name": null, "note": null}}), json!({"spec": {"replicas": 1, "note": null}})),
+            (
+                json!({"spec": {"replicas": 0, "parts": [{}, {"size": 1}]}}),
+                json!({"spec": {"replicas": 0, "parts": [{"size": 3}, {"size": 1}]}}),
+            ),
+            (json!({}), json!({})),
+        ] {
+            let mut object = given;
+            default(&mut object, &schema());
+            assert_eq!(object, expected);
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! A structural schema, read once from a definition.
+//!
+//! What a definition may say is judged when it is stored ([`crate::strategy`]); reading never fails,
+//! and takes what it does not understand as no demand.
+
+use std::collections::BTreeMap;
+
+use kinds::Tree;
+use regex::Regex;
+
+use crate::tree::{at, flag, int, list, text};
+
+/// What a value may be. Built once, asked for every write.
+#[derive(Debug, Default)]
+pub(crate) struct Schema {
+    pub(crate) kind: Kind,
+    pub(crate) format: String,
+    /// May be null.
+    pub(crate) nullable: bool,
+    /// Members without a schema are kept.
+    pub(crate) preserve: bool,
+    /// A whole object with its own `apiVersion`, `kind` and `metadata`.
+    pub(crate) embedded: bool,
+    pub(crate) properties: BTreeMap<String, Schema>,
+    pub(crate) additional: Additional,
+    pub(crate) items: Option<Box<Schema>>,
+    pub(crate) required: Vec<String>,
+    pub(crate) values: Vec<Tree>,
+    pub(crate) default: Option<Tree>,
+    pub(crate) pattern: Option<Regex>,
+    pub(crate) minimum: Option<Bound>,
+    pub(crate) maximum: Option<Bound>,
+    pub(crate) multiple_of: Option<f64>,
+    /// Letters of a text, items of a list or members of a map, at least.
+    pub(crate) least: Counts,
+    /// The same, at most.
+    pub(crate) most: Counts,
+    pub(crate) list: ListKind,
+    pub(crate) keys: Vec<String>,
+    /// The map or structure is owned as a whole.
+    pub(crate) atomic: bool,
+    pub(crate) all_of: Vec<Schema>,
+    pub(crate) any_of: Vec<Schema>,
+    pub(crate) one_of: Vec<Schema>,
+    pub(crate) not: Option<Box<Schema>>,
+}
+
+/// The type of a value.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Nothing is said.
+    #[default]
+    Any,
+    Object,
+    Array,
+    String,
+    Integer,
+    Number,
+    Boolean,
+    IntOrString,
+}
+
+/// What members without a schema of their own are.
+#[derive(Debug, Default)]
+pub(crate) enum Additional {
+    /// There are none.
+    #[default]
+    None,
+    /// Anything.
+    Any,
+    /// All alike.
+    Each(Box<Schema>),
+}
+
+/// A limit of a number.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Bound {
+    pub(crate) value: f64,
+    pub(crate) exclusive: bool,
+}
+
+/// Limits of sizes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    pub(crate) letters: Option<usize>,
+    pub(crate) items: Option<usize>,
+    pub(crate) members: Option<usize>,
+}
+
+/// How the items of a list are told apart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum ListKind {
+    #[default]
+    Atomic,
+    Set,
+    Map,
+}
+
+impl Schema {
+    /// Reads a schema.
+    pub(crate) fn parse(tree: &Tree) -> Self {
+        let count = |member: &str| int(tree, &[member]).and_then(|number| usize::try_from(number).ok());
+        let bound =
+            |value: &str, exclusive: &str| at(tree, &[value]).as_f64().map(|value| Bound { value, exclusive: flag(tree, &[exclusive]) });
+        let all = |member: &str| list(tree, &[member]).iter().map(Self::parse).collect();
+        let words = |member: &str| list(tree, &[member]).iter().filter_map(Tree::as_str).map(str::to_owned).collect();
+        Self {
+            kind: Kind::parse(tree),
+            format: text(tree, &["format"]).to_owned(),
+            nullable: flag(tree, &["nullable"]),
+            preserve: flag(tree, &["x-kubernetes-preserve-unknown-fields"]),
+            embedded: flag(tree, &["x-kubernetes-embedded-resource"]),
+            properties: at(tree, &["properties"])
+                .as_object()
+                .into_iter()
+                .flatten()
+                .map(|(name, schema)| (name.clone(), Self::parse(schema)))
+                .collect(),
+            additional: match at(tree, &["additionalProperties"]) {
+                Tree::Bool(true) => Additional::Any,
+                schema @ Tree::Object(_) => Additional::Each(Box::new(Self::parse(schema))),
+                _ => Additional::None,
+            },
+            items: Some(at(tree, &["items"])).filter(|items| items.is_object()).map(|items| Box::new(Self::parse(items))),
+            required: words("required"),
+            values: list(tree, &["enum"]).to_vec(),
+            default: Some(at(tree, &["default"])).filter(|default| !default.is_null()).cloned(),
+            pattern: Some(text(tree, &["pattern"])).filter(|pattern| !pattern.is_empty()).and_then(|pattern| Regex::new(pattern).ok()),
+            minimum: bound("minimum", "exclusiveMinimum"),
+            maximum: bound("maximum", "exclusiveMaximum"),
+            multiple_of: at(tree, &["multipleOf"]).as_f64().filter(|factor| *factor > 0.0),
+            least: Counts { letters: count("minLength"), items: count("minItems"), members: count("minProperties") },
+            most: Counts { letters: count("maxLength"), items: count("maxItems"), members: count("maxProperties") },
+            list: match text(tree, &["x-kubernetes-list-type"]) {
+                "set" => ListKind::Set,
+                "map" => ListKind::Map,
+                _ => ListKind::Atomic,
+            },
+            keys: words("x-kubernetes-list-map-keys"),
+            atomic: text(tree, &["x-kubernetes-map-type"]) == "atomic",
+            all_of: all("allOf"),
+            any_of: all("anyOf"),
+            one_of: all("oneOf"),
+            not: Some(at(tree, &["not"])).filter(|not| not.is_object()).map(|not| Box::new(Self::parse(not))),
+        }
+    }
+
+    /// The schema of a member that is not one of the type's own.
+    pub(crate) fn member(&self, name: &str) -> Option<&Self> {
+        self.properties.get(name).or(match &self.additional {
+            Additional::Each(schema) => Some(schema),
+            Additional::Any | Additional::None => None,
+        })
+    }
+}
+
+impl Kind {
+    fn parse(tree: &Tree) -> Self {
+        if flag(tree, &["x-kubernetes-int-or-string"]) {
+            return Self::IntOrString;
+        }
+        match text(tree, &["type"]) {
+            "object" => Self::Object,
+            "array" => Self::Array,
+            "string" => Self::String,
+            "integer" => Self::Integer,
+            "number" => Self::Number,
+            "boolean" => Self::Boolean,
+            _ => Self::Any,
+        }
+    }
+
+    /// Its name as faults show it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Any => "",
+            Self::Object => "object",
+            Self::Array => "array",
+            Self::String => "string",
+            Self::Integer => "integer",
+            Self::Number => "number",
+            Self::Boolean => "boolean",
+            Self::IntOrString => "integer,string",
+        }
+    }
+
+    /// Whether a value is of this type.
+    pub(crate) fn takes(self, value: &Tree) -> bool {
+        let whole = |value: &Tree| value.is_i64() || value.is_u64() || value.as_f64().is_some_and(|number| number.fract() == 0.0);
+        match self {
+            Self::Any => true,
+            Self::Object => value.is_object(),
+            Self::Array => value.is_array(),
+            Self::String => value.is_string(),
+            Self::Integer => whole(value),
+            Self::Number => value.is_number(),
+            Self::Boolean => value.is_boolean(),
+            Self::IntOrString => value.is_string() || whole(value),
+        }
+    }
+}

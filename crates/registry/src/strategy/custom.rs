@@ -1,0 +1,71 @@
+//! The rules of a custom kind, as its definition gives them.
+
+use kinds::Tree;
+use kinds::facts::Type;
+use kinds::status::FieldError;
+
+use super::{Context, ScalePaths, Strategy};
+use crate::custom::{Version, default, validate};
+
+/// Members of which the generation does not tell.
+fn is_content(name: &str, has_status: bool) -> bool {
+    name != "metadata" && !(has_status && name == "status")
+}
+
+impl Strategy for Version {
+    fn default(&self, object: &mut Tree) {
+        default(object, &self.schema);
+    }
+
+    fn validate_create(&self, _context: &Context<'_>, object: &Tree) -> Vec<FieldError> {
+        validate(object, None, &self.schema)
+    }
+
+    fn validate_update(&self, _context: &Context<'_>, new: &Tree, old: &Tree) -> Vec<FieldError> {
+        validate(new, Some(old), &self.schema)
+    }
+
+    fn warnings(&self, _context: &Context<'_>, _new: &Tree, _old: Option<&Tree>) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn has_generation(&self) -> bool {
+        true
+    }
+
+    fn raises_generation(&self, _ty: &'static Type, new: &Tree, old: &Tree) -> bool {
+        let has_status = self.resource.subresources.iter().any(|sub| sub.name == "status");
+        let content = |object: &Tree| -> Vec<(String, Tree)> {
+            let members = object.as_object().into_iter().flatten().filter(|(name, _)| is_content(name, has_status));
+            let mut members: Vec<_> = members.map(|(name, value)| (name.clone(), value.clone())).collect();
+            members.retain(|(name, _)| name != "apiVersion");
+            members.sort_by(|(one, _), (other, _)| one.cmp(other));
+            members
+        };
+        content(new) != content(old)
+    }
+
+    fn fields(&self) -> &'static [&'static str] {
+        self.fields
+    }
+
+    fn selectable(&self, object: &Tree, field: &str) -> String {
+        match field.split('.').try_fold(object, |here, name| here.get(name)) {
+            Some(Tree::String(text)) => text.clone(),
+            Some(Tree::Null) | None => String::new(),
+            Some(other) => other.to_string(),
+        }
+    }
+
+    fn field_refusal(&self, field: &str) -> String {
+        format!("field label not supported: {field}")
+    }
+
+    fn scale_paths(&self) -> Option<ScalePaths> {
+        self.scale
+    }
+
+    fn allow_unconditional_update(&self) -> bool {
+        false
+    }
+}

@@ -1,0 +1,288 @@
+//! CustomResourceDefinition: defaults, and the rules for names and versions. What its schemas may
+//! say is judged in `structural`.
+
+mod structural;
+
+use kinds::Tree;
+use kinds::status::FieldError;
+use kinds::{facts::Type, names};
+
+use super::checks::{Faults, one_of};
+use super::meta::invalid_text;
+use super::path::Path;
+use super::{Context, Strategy};
+use crate::custom::is_path;
+use crate::tree::{at, carry, entries, fill, flag, list, list_mut, put, take, text};
+
+pub(super) struct Definition;
+
+impl Strategy for Definition {
+    fn default(&self, definition: &mut Tree) {
+        let kind = text(definition, &["spec", "names", "kind"]).to_owned();
+        if !kind.is_empty() {
+            fill(definition, &["spec", "names", "singular"], kind.to_lowercase());
+            fill(definition, &["spec", "names", "listKind"], format!("{kind}List"));
+        }
+        fill(definition, &["spec", "conversion", "strategy"], "None");
+        for version in list_mut(definition, &["spec", "versions"]) {
+            for column in list_mut(version, &["additionalPrinterColumns"]) {
+                if column.get("priority").and_then(Tree::as_i64) == Some(0) {
+                    take(column, &["priority"]);
+                }
+            }
+        }
+    }
+
+    fn prepare_create(&self, _context: &Context<'_>, definition: &mut Tree) {
+        // Conditions come with the next revision.
+        take(definition, &["status"]);
+        let stored = stored_versions(definition, &[]);
+        put(definition, &["status", "storedVersions"], stored);
+    }
+
+    fn prepare_update(&self, context: &Context<'_>, new: &mut Tree, old: &Tree) {
+        if context.subresource == "status" {
+            return;
+        }
+        carry(old, new, &["status"]);
+        let stored = stored_versions(new, list(old, &["status", "storedVersions"]));
+        put(new, &["status", "storedVersions"], stored);
+    }
+
+    fn validate_create(&self, _context: &Context<'_>, definition: &Tree) -> Vec<FieldError> {
+        let mut faults = Vec::new();
+        validate(definition, &mut faults);
+        faults
+    }
+
+    fn validate_update(&self, context: &Context<'_>, new: &Tree, old: &Tree) -> Vec<FieldError> {
+        let mut faults = Vec::new();
+        if context.subresource == "status" {
+            stored_versions_are_there(new, &mut faults);
+            return faults;
+        }
+        validate(new, &mut faults);
+        stored_versions_are_there(new, &mut faults);
+        let mut fixed = vec![["spec", "group"].as_slice(), &["spec", "names", "plural"], &["spec", "scope"]];
+        if at(old, &["status", "conditions"]).is_array() {
+            fixed.push(&["spec", "names", "kind"]);
+        }
+        let established = crate::object::condition(old, "Established").is_some_and(|found| text(found, &["status"]) == "True");
+        for path in fixed {
+            let always = path != ["spec", "scope"] && path != ["spec", "names", "kind"];
+            if (always || established) && at(new, path) != at(old, path) {
+                faults.push(FieldError::invalid(path.join("."), at(new, path), "field is immutable"));
+            }
+        }
+        faults
+    }
+
+    fn has_generation(&self) -> bool {
+        true
+    }
+
+    fn raises_generation(&self, ty: &'static Type, new: &Tree, old: &Tree) -> bool {
+        !super::same_part(ty, &["spec"], new, old)
+    }
+
+    fn allow_unconditional_update(&self) -> bool {
+        false
+    }
+}
+
+/// The versions in which objects may lie in the store: those known, and the one for storage.
+fn stored_versions(definition: &Tree, known: &[Tree]) -> Vec<Tree> {
+    let mut found = known.to_vec();
+    let storage = list(definition, &["spec", "versions"]).iter().find(|version| flag(version, &["storage"]));
+    let storage = storage.map(|version| at(version, &["name"]).clone());
+    found.extend(storage.filter(|name| !known.contains(name)));
+    found
+}
+
+fn stored_versions_are_there(definition: &Tree, faults: &mut Faults) {
+    let versions = list(definition, &["spec", "versions"]);
+    for (index, stored) in list(definition, &["status", "storedVersions"]).iter().enumerate() {
+        if !versions.iter().any(|version| at(version, &["name"]) == stored) {
+            let name = stored.as_str().unwrap_or_default();
+            let why = format!(
+                "missing from spec.versions; {name} was previously a storage version, and must remain in spec.versions until a storage \
+                 migration ensures no data remains persisted in {name} and removes {name} from status.storedVersions"
+            );
+            faults.push(FieldError::invalid(format!("status.storedVersions[{index}]"), stored, why));
+        }
+    }
+}
+
+fn validate(definition: &Tree, faults: &mut Faults) {
+    let spec = at(definition, &["spec"]);
+    let root = Path::root("spec");
+    let (group, plural) = (text(spec, &["group"]), text(spec, &["names", "plural"]));
+    let name = text(definition, &["metadata", "name"]);
+    if name != format!("{plural}.{group}") {
+        faults.push(invalid_text(&Path::root("metadata.name"), name, "must be spec.names.plural+\".\"+spec.group"));
+    }
+    let path = root.child("group");
+    if group.is_empty() {
+        faults.push(FieldError::required(&path, ""));
+    } else {
+        faults.extend(names::dns_subdomain(group).into_iter().map(|fault| invalid_text(&path, group, fault)));
+        if !group.contains('.') {
+            faults.push(invalid_text(&path, group, "should be a domain with at least one dot"));
+        }
+    }
+    let protected = group.ends_with(".k8s.io") || group.ends_with(".kubernetes.io") || group == "k8s.io" || group == "kubernetes.io";
+    const APPROVED: &str = "api-approved.kubernetes.io";
+    if protected && text(definition, &["metadata", "annotations", APPROVED]).is_empty() {
+        let why = "protected groups must have approval annotation \"api-approved.kubernetes.io\", see https://github.com/kubernetes/enhancements/pull/1111";
+        faults.push(FieldError::required(format!("metadata.annotations[{APPROVED}]"), why));
+    }
+    if text(spec, &["scope"]).is_empty() {
+        faults.push(FieldError::required(root.child("scope"), ""));
+    } else {
+        one_of(spec, "scope", &["Cluster", "Namespaced"], &root, faults);
+    }
+    if flag(spec, &["preserveUnknownFields"]) {
+        let why = "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead";
+        faults.push(FieldError::invalid(root.child("preserveUnknownFields"), &Tree::from(true), why));
+    }
+    validate_versions(spec, &root, faults);
+    validate_names(at(spec, &["names"]), &root.child("names"), faults);
+    let strategy = text(spec, &["conversion", "strategy"]);
+    let path = root.child("conversion");
+    if strategy == "None" && !at(spec, &["conversion", "webhook"]).is_null() {
+        faults.push(FieldError::forbidden(path.child("webhook"), "should not be set when strategy is not set to Webhook"));
+    } else if strategy == "Webhook" {
+        // Honest instead of serving objects in the wrong version.
+        faults.push(FieldError::forbidden(path.child("strategy"), "conversion webhooks are not served here"));
+    } else if strategy != "None" {
+        one_of(at(spec, &["conversion"]), "strategy", &["None", "Webhook"], &path, faults);
+    }
+}
+
+fn validate_names(found: &Tree, path: &Path<'_>, faults: &mut Faults) {
+    for (member, is_kind) in [("plural", false), ("singular", false), ("kind", true), ("listKind", true)] {
+        let name = text(found, &[member]);
+        let path = path.child(member);
+        if name.is_empty() {
+            faults.push(FieldError::required(&path, ""));
+        } else if is_kind {
+            let why = |fault: String| format!("may have mixed case, but should otherwise match: {fault}");
+            faults.extend(names::dns_1035_label(&name.to_lowercase()).into_iter().map(|fault| invalid_text(&path, name, why(fault))));
+        } else {
+            faults.extend(names::dns_1035_label(name).into_iter().map(|fault| invalid_text(&path, name, fault)));
+        }
+    }
+    for member in ["shortNames", "categories"] {
+        let path = path.child(member);
+        for (index, name) in list(found, &[member]).iter().filter_map(Tree::as_str).enumerate() {
+            let path = path.index(index);
+            faults.extend(names::dns_1035_label(name).into_iter().map(|fault| invalid_text(&path, name, fault)));
+        }
+    }
+    let (kind, list_kind) = (text(found, &["kind"]), text(found, &["listKind"]));
+    if !kind.is_empty() && kind == list_kind {
+        faults.push(invalid_text(&path.child("listKind"), list_kind, "kind and listKind may not be the same"));
+    }
+}
+
+fn validate_versions(spec: &Tree, root: &Path<'_>, faults: &mut Faults) {
+    let versions = list(spec, &["versions"]);
+    let all = root.child("versions");
+    let shown = Tree::from(versions.iter().map(|version| text(version, &["name"])).collect::<Vec<_>>());
+    let mut seen = Vec::new();
+    for (index, version) in versions.iter().enumerate() {
+        let path = all.index(index);
+        let name = text(version, &["name"]);
+        faults.extend(names::dns_1035_label(name).into_iter().map(|fault| invalid_text(&path.child("name"), name, fault)));
+        if seen.contains(&name) {
+            faults.push(FieldError::invalid(&all, &shown, "must contain unique version names"));
+        }
+        seen.push(name);
+        if !text(version, &["deprecationWarning"]).is_empty() && !flag(version, &["deprecated"]) {
+            let why = "can only be set for deprecated versions";
+            faults.push(FieldError::invalid(path.child("deprecationWarning"), at(version, &["deprecationWarning"]), why));
+        }
+        validate_version(version, &path, faults);
+    }
+    if versions.iter().filter(|version| flag(version, &["storage"])).count() != 1 {
+        faults.push(FieldError::invalid(&all, &shown, "must have exactly one version marked as storage version"));
+    }
+}
+
+fn validate_version(version: &Tree, path: &Path<'_>, faults: &mut Faults) {
+    let schema = at(version, &["schema", "openAPIV3Schema"]);
+    let schema_path = path.child("schema");
+    let schema_path = schema_path.child("openAPIV3Schema");
+    if schema.is_null() {
+        faults.push(FieldError::required(&schema_path, "schemas are required"));
+    } else {
+        structural::validate(schema, &schema_path, faults);
+    }
+    let subresources = path.child("subresources");
+    let scale = at(version, &["subresources", "scale"]);
+    if !scale.is_null() {
+        let path = subresources.child("scale");
+        for (member, prefix, required) in
+            [("specReplicasPath", ".spec.", true), ("statusReplicasPath", ".status.", true), ("labelSelectorPath", "", false)]
+        {
+            let value = text(scale, &[member]);
+            let path = path.child(member);
+            if value.is_empty() && required {
+                faults.push(FieldError::required(&path, ""));
+            } else if !value.is_empty() && (!value.starts_with('.') || value.contains(['[', '\'', '*'])) {
+                faults.push(invalid_text(&path, value, "should be a simple json path with . notation"));
+            } else if !value.is_empty() && !value.starts_with(prefix) {
+                faults.push(invalid_text(&path, value, format!("should be a json path under {}", prefix.trim_end_matches('.'))));
+            } else if !required && !value.is_empty() && !value.starts_with(".spec.") && !value.starts_with(".status.") {
+                faults.push(invalid_text(&path, value, "should be a json path under either .spec or .status"));
+            }
+        }
+    }
+    let columns = path.child("additionalPrinterColumns");
+    for (index, column) in list(version, &["additionalPrinterColumns"]).iter().enumerate() {
+        let path = columns.index(index);
+        if text(column, &["name"]).is_empty() {
+            faults.push(FieldError::required(path.child("name"), ""));
+        }
+        if text(column, &["type"]).is_empty() {
+            faults.push(FieldError::required(path.child("type"), "must be one of boolean,date,integer,number,string"));
+        } else if !["boolean", "date", "integer", "number", "string"].contains(&text(column, &["type"])) {
+            let why = "must be one of boolean,date,integer,number,string";
+            faults.push(FieldError::invalid(path.child("type"), at(column, &["type"]), why));
+        }
+        let value = text(column, &["jsonPath"]);
+        if value.is_empty() {
+            faults.push(FieldError::required(path.child("jsonPath"), ""));
+        } else if !is_path(value) {
+            faults.push(invalid_text(&path.child("jsonPath"), value, "unrecognized JSONPath"));
+        }
+    }
+    let fields = path.child("selectableFields");
+    for (index, field) in list(version, &["selectableFields"]).iter().enumerate() {
+        let path = fields.index(index);
+        let path = path.child("jsonPath");
+        let value = text(field, &["jsonPath"]);
+        if value.is_empty() {
+            faults.push(FieldError::required(&path, ""));
+        } else if !is_selectable(schema, value) {
+            faults.push(invalid_text(
+                &path,
+                value,
+                "must point to a field of type string, boolean or integer. Enum string fields and strings with formats are allowed.",
+            ));
+        }
+    }
+}
+
+fn is_selectable(schema: &Tree, path: &str) -> bool {
+    let Some(path) = path.strip_prefix('.') else { return false };
+    let found = path.split('.').try_fold(schema, |here, name| here.get("properties")?.get(name));
+    path != "metadata"
+        && !path.starts_with("metadata.")
+        && found.is_some_and(|found| matches!(text(found, &["type"]), "string" | "boolean" | "integer"))
+}
+
+/// The members of a map as a chain of paths cannot borrow them: sorted, with their names.
+fn sorted<'a>(tree: &'a Tree, member: &str) -> Vec<(&'a str, &'a Tree)> {
+    entries(tree, &[member])
+}
