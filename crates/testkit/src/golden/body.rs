@@ -3,7 +3,7 @@
 //! Answers quote the beginning of a body and list its unknown fields in their order, so members
 //! keep their order here, and the text is spaced as the recording tool spaced it (`{"a": 1, "b": 2}`).
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

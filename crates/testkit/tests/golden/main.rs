@@ -4,6 +4,8 @@
 //! mends a difference raises it. Run one scenario with `EXEUNT_GOLDEN=part-of-its-name`, for
 //! example `EXEUNT_GOLDEN=dry cargo nextest run -p exeunt-testkit --no-capture eviction`.
 
+#![expect(clippy::print_stdout, reason = "whoever runs one area reads its differences")]
+
 mod budgets;
 mod deletion;
 mod discovery;
