@@ -3,13 +3,13 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 /// Kubernetes eviction, whole: API server, budgets, controllers and simulated nodes in one process.
 #[derive(Debug, Parser)]
 #[command(name = "exeunt", version, disable_help_subcommand = true, max_term_width = 100)]
 pub(crate) struct Cli {
-    /// What to log, for example `info` or `registry=debug`; to standard error.
+    /// What to log, for example `info`, `registry=debug` or `eviction=info` (a line per eviction); to standard error.
     #[arg(long, global = true, env = "EXEUNT_LOG", default_value = "warn", value_name = "FILTER")]
     pub(crate) log: String,
 
@@ -52,6 +52,14 @@ pub(crate) struct Serve {
     /// Feature gates as kube-apiserver takes them: `Name=true,Other=false`.
     #[arg(long, value_name = "NAME=BOOL,…", value_delimiter = ',')]
     pub(crate) feature_gates: Vec<String>,
+
+    /// Warn who writes a budget that cannot work; kubectl shows it. Kubernetes does not warn.
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = ArgAction::Set)]
+    pub(crate) budget_warnings: bool,
+
+    /// Write events about refused evictions on pod and budget. Kubernetes writes none.
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = ArgAction::Set)]
+    pub(crate) eviction_events: bool,
 }
 
 /// Where objects are kept.

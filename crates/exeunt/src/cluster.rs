@@ -43,12 +43,25 @@ pub(crate) struct Config {
     pub(crate) nodes: u32,
     pub(crate) tokens: TokenFile,
     pub(crate) gates: Gates,
+    /// Warn who writes a budget that cannot work.
+    pub(crate) budget_warnings: bool,
+    /// Write events about refused evictions.
+    pub(crate) refusal_events: bool,
 }
 
 impl Config {
     /// A cluster without nodes and without tokens.
     pub(crate) fn new(data_dir: PathBuf, storage: Storage, listen: SocketAddr) -> Self {
-        Self { data_dir, storage, listen, nodes: 0, tokens: TokenFile::default(), gates: Gates::default() }
+        Self {
+            data_dir,
+            storage,
+            listen,
+            nodes: 0,
+            tokens: TokenFile::default(),
+            gates: Gates::default(),
+            budget_warnings: true,
+            refusal_events: true,
+        }
     }
 }
 
@@ -80,7 +93,13 @@ impl Cluster {
 
         let accounts = AccountTokens::from_pem(&certs.accounts_key, clock.clone(), entropy.clone())
             .context("cannot use the key of service accounts")?;
-        let options = registry::Options { gates: config.gates, tokens: Some(Arc::new(accounts.clone())), ..registry::Options::default() };
+        let options = registry::Options {
+            gates: config.gates,
+            tokens: Some(Arc::new(accounts.clone())),
+            budget_warnings: config.budget_warnings,
+            refusal_events: config.refusal_events,
+            ..registry::Options::default()
+        };
         let registry = Registry::new(store, clock.clone(), entropy.clone(), options);
         let server = Server::build(
             server::Config {
@@ -99,6 +118,9 @@ impl Cluster {
             async { server.bootstrap().await.map_err(|refusal| Failure::new(format!("cannot prepare the default roles: {refusal}"))) };
         tokio::try_join!(objects, roles)?;
 
+        let observed = registry.clone();
+        // Ends when the store is closed; nothing waits for it.
+        tokio::spawn(async move { observed.observe().await });
         if config.nodes > 0 {
             server.keep_logs(Arc::new(SimulatedLogs));
         }

@@ -34,7 +34,15 @@ fn config(arguments: &Serve) -> Result<Config, Failure> {
         StoreKind::Disk => Storage::Disk,
         StoreKind::Memory => Storage::Memory,
     };
-    Ok(Config { nodes: arguments.nodes, tokens, gates, ..Config::new(data_dir, storage, arguments.listen) })
+    let (budget_warnings, refusal_events) = (arguments.budget_warnings, arguments.eviction_events);
+    Ok(Config {
+        nodes: arguments.nodes,
+        tokens,
+        gates,
+        budget_warnings,
+        refusal_events,
+        ..Config::new(data_dir, storage, arguments.listen)
+    })
 }
 
 fn read_tokens(path: &Path) -> Result<TokenFile, Failure> {

@@ -27,6 +27,7 @@ mod list;
 mod managers;
 mod namespace;
 mod object;
+mod observe;
 mod options;
 mod patch;
 mod pod;
@@ -58,11 +59,15 @@ pub struct Options {
     pub service_network: [u8; 2],
     /// Who makes tokens for service accounts; none: such requests are refused.
     pub tokens: Option<Arc<dyn token::TokenIssuer>>,
+    /// Tell with a warning when a budget is written that cannot work. Kubernetes does not.
+    pub budget_warnings: bool,
+    /// Write events about refused evictions, see [`Registry::observe`]. Kubernetes does not.
+    pub refusal_events: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { gates: Gates::default(), service_network: [10, 96], tokens: None }
+        Self { gates: Gates::default(), service_network: [10, 96], tokens: None, budget_warnings: false, refusal_events: false }
     }
 }
 
@@ -84,6 +89,7 @@ struct Inner {
     clock: Clock,
     entropy: Entropy,
     options: Options,
+    observer: observe::Observer,
 }
 
 impl Registry {
@@ -91,7 +97,7 @@ impl Registry {
     #[must_use]
     pub fn new(store: Store, clock: Clock, entropy: Entropy, options: Options) -> Self {
         store.index(pod::eviction::candidates::BUDGETS);
-        Self { inner: Arc::new(Inner { store, clock, entropy, options }) }
+        Self { inner: Arc::new(Inner { store, clock, entropy, options, observer: observe::Observer::default() }) }
     }
 
     /// The store below, for metrics and for closing it.
@@ -118,6 +124,10 @@ impl Registry {
 
     pub(crate) fn entropy(&self) -> &Entropy {
         &self.inner.entropy
+    }
+
+    pub(crate) fn observer(&self) -> &observe::Observer {
+        &self.inner.observer
     }
 
     pub(crate) fn options(&self) -> &Options {
@@ -149,6 +159,16 @@ impl Registry {
         if !target.resource.stored {
             return Err(Status::method_not_allowed().into());
         }
+        let is_write = matches!(verb, Verb::Create { .. } | Verb::Update { .. } | Verb::Patch { .. });
+        if is_write && self.is_advised(&target) {
+            let namespace = target.namespace.clone();
+            let reply = self.call_stored(target, verb).await;
+            return self.advise(&namespace, reply);
+        }
+        self.call_stored(target, verb).await
+    }
+
+    async fn call_stored(&self, target: Target, verb: Verb) -> Result<Reply, Refusal> {
         match verb {
             Verb::Get { resource_version } => self.get(&target, &resource_version).await,
             Verb::List(options) => self.list(target, options).await,

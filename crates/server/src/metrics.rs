@@ -20,7 +20,7 @@ const BUCKETS_MS: [u32; 23] = [
 ];
 
 /// HTTP codes that are answered; any other is counted as the last one.
-const CODES: [u16; 19] = [200, 201, 202, 204, 304, 400, 401, 403, 404, 405, 406, 409, 410, 413, 415, 422, 429, 504, 500];
+const CODES: [u16; 20] = [200, 201, 202, 204, 304, 400, 401, 403, 404, 405, 406, 409, 410, 413, 415, 422, 429, 503, 504, 500];
 
 /// What a request was, as its labels say it.
 #[derive(Clone, Copy, Debug)]

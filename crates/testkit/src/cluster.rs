@@ -42,6 +42,7 @@ pub struct Builder {
     controllers: Option<control::Options>,
     nodes: Option<NodeOptions>,
     gates: Gates,
+    standing_help: bool,
     tokens: TokenFile,
     start: Timestamp,
     seed: u64,
@@ -83,6 +84,14 @@ impl Builder {
         self
     }
 
+    /// With the warnings about budgets that cannot work and the events about refused evictions that
+    /// Kubernetes does not have.
+    #[must_use]
+    pub fn standing_help(mut self) -> Self {
+        self.standing_help = true;
+        self
+    }
+
     /// Lets this bearer token stand for a user. What the user may do is up to RBAC.
     #[must_use]
     pub fn token(mut self, token: &str, user: User) -> Self {
@@ -113,7 +122,13 @@ impl Builder {
         let certs = Certs::make(&[], clock.now()).context("cannot make certificates")?;
         let accounts = AccountTokens::from_pem(&certs.accounts_key, clock.clone(), entropy.clone())
             .context("cannot use the key of service accounts")?;
-        let options = registry::Options { gates: self.gates, tokens: Some(Arc::new(accounts.clone())), ..registry::Options::default() };
+        let options = registry::Options {
+            gates: self.gates,
+            tokens: Some(Arc::new(accounts.clone())),
+            budget_warnings: self.standing_help,
+            refusal_events: self.standing_help,
+            ..registry::Options::default()
+        };
         let registry = Registry::new(Store::open_memory(), clock.clone(), entropy.clone(), options);
         registry.bootstrap().await.context("cannot prepare the store")?;
         let config = server::Config {
@@ -126,6 +141,9 @@ impl Builder {
         };
         let server = Server::build(config, Arc::new(registry.clone()));
         server.bootstrap().await.context("cannot prepare the default roles")?;
+        let observed = registry.clone();
+        // Ends when the store is closed, or with the runtime of the test.
+        tokio::spawn(async move { observed.observe().await });
         let mut cluster = Cluster { server, registry, clock, entropy, controllers: None, nodes: None, shutdown: CancellationToken::new() };
         if let Some(options) = self.controllers {
             let root_ca = if options.root_ca.is_empty() { certs.authority } else { options.root_ca };
@@ -168,6 +186,7 @@ impl Cluster {
             controllers: Some(control::Options::default()),
             nodes: None,
             gates: Gates::default(),
+            standing_help: false,
             tokens: TokenFile::default(),
             start: START,
             seed: 0,

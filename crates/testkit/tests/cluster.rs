@@ -93,3 +93,22 @@ async fn what_never_happens_is_given_up_in_time() -> anyhow::Result<()> {
     assert_eq!(cluster.clock().now().duration_since(before).as_secs(), 60);
     cluster.stop().await
 }
+
+#[tokio::test(start_paused = true)]
+async fn standing_help_is_told_over_http_when_it_is_asked_for() -> anyhow::Result<()> {
+    let cluster = Cluster::builder().without_controllers().standing_help().start().await?;
+    let body = json!({"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": "b"},
+        "spec": {"maxUnavailable": 0, "selector": {"matchLabels": {"app": "a"}}}});
+    let request = http::Request::post("/apis/policy/v1/namespaces/default/poddisruptionbudgets").header("Content-Type", "application/json");
+    let answer = (cluster.transport())(request.body(body.to_string().into())?).await;
+    let warning = answer.headers.get("warning").map(String::as_str).unwrap_or_default();
+    assert_eq!(answer.code, 201);
+    assert!(warning.starts_with("299 - \"spec.maxUnavailable: with 0 no healthy pod"), "{warning}");
+    let page = (cluster.transport())(http::Request::get("/metrics").body(Bytes::new())?).await;
+    let page = String::from_utf8(page.body.to_vec())?;
+    let requests = r#"apiserver_request_total{code="201",component="apiserver",dry_run="",group="policy",resource="poddisruptionbudgets",scope="resource",subresource="",verb="POST",version="v1"} 1"#;
+    for line in [requests, r#"kube_poddisruptionbudget_status_expected_pods{namespace="default",poddisruptionbudget="b"} 0"#] {
+        assert!(page.lines().any(|found| found == line), "{line} is missing in {page}");
+    }
+    cluster.stop().await
+}

@@ -23,6 +23,7 @@ pub(crate) use decide::{Ask, Budget, Closed, Decision, PodFacts, decide};
 
 use crate::body::{self, Expected};
 use crate::delete;
+use crate::observe::Sight;
 use crate::record::{self, Facts, More};
 use crate::request::{Body, DeleteOptions, Refusal, Reply, WriteOptions};
 use crate::target::Target;
@@ -32,38 +33,48 @@ use crate::{Registry, admission, object, options, tree};
 impl Registry {
     /// Evicts the pod that `target` names.
     pub(crate) async fn evict(&self, target: Target, body: Body, write: WriteOptions) -> Result<Reply, Refusal> {
-        options::dry_run(&write, "CreateOptions")?;
-        let decoded = body::decode(&body, expected(&target)?, write.field_validation)?;
+        let mut sight = Sight::default();
+        let evicted = self.evict_seen(&target, &body, &write, &mut sight).await;
+        self.observed(&target, &sight, evicted.as_ref().err());
+        evicted
+    }
+
+    async fn evict_seen(&self, target: &Target, body: &Body, write: &WriteOptions, sight: &mut Sight) -> Result<Reply, Refusal> {
+        options::dry_run(write, "CreateOptions")?;
+        let decoded = body::decode(body, expected(target)?, write.field_validation)?;
         let warnings = decoded.warnings;
-        let evicted = self.evict_decoded(target, decoded.tree, &write).await;
+        let evicted = self.evict_decoded(target, decoded.tree, write, sight).await;
         evicted.map_err(|refusal| body::with_warnings(refusal, &warnings))?;
         Ok(Reply::Status { status: Status::success(201), code: 201, warnings })
     }
 
-    async fn evict_decoded(&self, target: Target, eviction: Tree, write: &WriteOptions) -> Result<(), Refusal> {
-        check_namespace(&target, &eviction)?;
-        admission::namespace::check(&self.store().snapshot(), &target)?;
-        check_name(&target, &eviction)?;
+    async fn evict_decoded(&self, target: &Target, eviction: Tree, write: &WriteOptions, sight: &mut Sight) -> Result<(), Refusal> {
+        check_namespace(target, &eviction)?;
+        admission::namespace::check(&self.store().snapshot(), target)?;
+        check_name(target, &eviction)?;
         let asked = delete_options(&eviction, write)?;
         let dry_run = !asked.dry_run.is_empty();
+        sight.dry_run = dry_run;
         let ignore_always_allow = !self.options().gates.unhealthy_pod_eviction_policy;
         // Most evictions under a tight budget are refused. What is visible now decides as well as
         // what is being committed, and needs no place in the queue of commits.
         let snapshot = self.store().snapshot();
         let kinds = Kinds::find()?;
-        let early = Scene::look(&snapshot, &target, kinds)?;
+        let early = Scene::look(&snapshot, target, kinds)?;
+        early.show(sight);
         if let (_, Decision::Refuse(refusal)) = early.decide(&asked, ignore_always_allow) {
             return Err(refusal);
         }
         self.commit(move |txn| {
-            let scene = Scene::look(txn, &target, kinds)?;
+            let scene = Scene::look(txn, target, kinds)?;
+            scene.show(sight);
             let (budget, decision) = scene.decide(&asked, ignore_always_allow);
             options::validate_delete(&asked)?;
             match decision {
                 Decision::Refuse(refusal) => Err(refusal),
                 Decision::Delete | Decision::Charge(_) if dry_run => Ok(()),
-                Decision::Delete => carry_out(txn, &target, &scene, None, &asked),
-                Decision::Charge(_) => carry_out(txn, &target, &scene, budget, &asked),
+                Decision::Delete => carry_out(txn, target, &scene, None, &asked),
+                Decision::Charge(_) => carry_out(txn, target, &scene, budget, &asked),
             }
         })
         .await
@@ -112,6 +123,12 @@ impl Scene {
         let mut budgets = candidates::of(view, &target.namespace, facts);
         budgets.retain(|budget| selects(record::facts(kinds.budgets, budget), facts));
         Ok(Self { kinds, budgets, name: target.name.clone(), pod })
+    }
+
+    /// Tells the observer what was seen.
+    fn show(&self, sight: &mut Sight) {
+        sight.pod = Some(self.pod.clone());
+        sight.budgets.clone_from(&self.budgets);
     }
 
     /// The decision, and the budget that pays if one does.

@@ -7,5 +7,6 @@ mod deletion;
 mod eviction;
 mod lists;
 mod objects;
+mod observe;
 mod watches;
 mod world;

@@ -1,7 +1,7 @@
 //! OpenAPI v3: one document for each group version, and an index. Pure: from the resource table to
-//! trees. What kubectl needs to validate, to compute patches and to explain is all here; sentences
-//! that describe fields are not.
+//! trees. What kubectl needs to validate, to compute patches and to explain is all here.
 
+mod descriptions;
 mod operations;
 mod schemas;
 
@@ -10,6 +10,8 @@ use std::collections::BTreeSet;
 use kinds::Tree;
 use kinds::facts::{Resource, Type};
 use serde_json::{Map, json};
+
+use descriptions::Descriptions;
 
 /// The documents there are, as the index names them: `api/v1`, `apis/apps/v1`.
 pub(crate) fn names(rows: &[&Resource]) -> Vec<String> {
@@ -51,8 +53,12 @@ pub(crate) fn document(rows: &[&'static Resource], name: &str) -> Option<Tree> {
     }
     types.extend(["DeleteOptions", "ListMeta", "Status"].into_iter().filter_map(meta).flat_map(reachable));
     let list = |row: &&'static Resource| (schemas::list_name(row), schemas::list(row));
-    let mut components: Map<String, Tree> =
-        types.into_iter().filter_map(kinds::type_named).map(|ty| (ty.name.to_owned(), schemas::of_type(ty, schemas::Style::V3))).collect();
+    let texts = Descriptions::gather();
+    let mut components: Map<String, Tree> = types
+        .into_iter()
+        .filter_map(kinds::type_named)
+        .map(|ty| (ty.name.to_owned(), schemas::of_type(ty, schemas::Style::V3, &texts)))
+        .collect();
     components.extend(rows_here.iter().filter(|row| row.verbs.contains(&"list")).map(list));
     components.extend(rows_here.iter().filter_map(|row| schemas::of_custom(row, schemas::Style::V3)));
     Some(json!({
@@ -70,8 +76,12 @@ pub(crate) fn v2(rows: &[&'static Resource]) -> Tree {
         types.extend(reachable(row.ty));
         types.extend(row.subresources.iter().flat_map(|sub| reachable(sub.ty)));
     }
-    let mut definitions: Map<String, Tree> =
-        types.into_iter().filter_map(kinds::type_named).map(|ty| (ty.name.to_owned(), schemas::of_type(ty, schemas::Style::V2))).collect();
+    let texts = Descriptions::gather();
+    let mut definitions: Map<String, Tree> = types
+        .into_iter()
+        .filter_map(kinds::type_named)
+        .map(|ty| (ty.name.to_owned(), schemas::of_type(ty, schemas::Style::V2, &texts)))
+        .collect();
     definitions.extend(rows.iter().filter_map(|row| schemas::of_custom(row, schemas::Style::V2)));
     json!({
         "swagger": "2.0",

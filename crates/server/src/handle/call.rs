@@ -61,6 +61,8 @@ pub(super) fn labels(route: &Route, at: &ResourcePath<'_>, headers: &HeaderMap, 
         Action::DeleteCollection => "DELETECOLLECTION",
     };
     let scope = match (at.name.is_empty(), at.namespace.is_empty()) {
+        // What is made is one object, also when the path does not name it.
+        _ if route.action == Action::Create => "resource",
         (false, _) => "resource",
         (true, false) => "namespace",
         (true, true) => "cluster",

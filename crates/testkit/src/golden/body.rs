@@ -83,7 +83,7 @@ fn write_value(value: &Value, out: &mut String) {
         }
         for unit in letter.encode_utf16(&mut [0; 2]) {
             // Writing to a string does not fail.
-            drop(write!(out, "\\u{unit:04x}"));
+            out.push_str(&format!("\\u{unit:04x}"));
         }
     }
 }

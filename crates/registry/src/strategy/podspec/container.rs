@@ -440,14 +440,40 @@ pub(super) fn check_resource_list(resources: &Tree, path: &Path<'_>, out: &mut F
 
 fn check_resource(name: &str, amount: &Tree, path: &Path<'_>, out: &mut Faults) {
     let path = path.key(name);
+    let before = out.len();
     out.extend(names::qualified_name(name).into_iter().map(|fault| invalid_text(path, name, fault)));
+    let qualified = out.len() == before;
     if !name.contains('/') && !STANDARD_RESOURCES.contains(&name) && !name.starts_with("hugepages-") {
+        if qualified && !is_quota_resource(name) {
+            out.push(invalid_text(path, name, "must be a standard resource type or fully qualified"));
+        }
         out.push(invalid_text(path, name, "must be a standard resource for containers"));
+    } else if is_extended(name) && name.starts_with("requests.") {
+        out.push(invalid_text(path, name, "doesn't follow extended resource name standard"));
     }
     nonnegative_quantity(amount, &path, out);
     if is_extended(name) && quantity(amount).is_some_and(|amount: Quantity| !amount.is_whole()) {
         out.push(FieldError::invalid(path, amount, "must be an integer"));
     }
+}
+
+/// Names that are standard, though not for containers: what quotas count.
+fn is_quota_resource(name: &str) -> bool {
+    const COUNTED: [&str; 10] = [
+        "pods",
+        "resourcequotas",
+        "services",
+        "replicationcontrollers",
+        "secrets",
+        "configmaps",
+        "persistentvolumeclaims",
+        "storage",
+        "services.nodeports",
+        "services.loadbalancers",
+    ];
+    let part = name.strip_prefix("requests.").or_else(|| name.strip_prefix("limits."));
+    let bounded = part.is_some_and(|part| STANDARD_RESOURCES.contains(&part));
+    COUNTED.contains(&name) || bounded || name == "requests.storage" || name.starts_with("requests.hugepages-")
 }
 
 /// True for resources with a domain of their own, such as devices.

@@ -4,6 +4,8 @@ use kinds::Tree;
 use kinds::facts::{Field, ListType, Resource, Shape, Type};
 use serde_json::{Map, json};
 
+use super::descriptions::Descriptions;
+
 /// Which version of OpenAPI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Style {
@@ -32,9 +34,19 @@ pub(super) fn structure(shape: Shape) -> Option<&'static Type> {
 }
 
 /// The schema of a type.
-pub(crate) fn of_type(ty: &'static Type, style: Style) -> Tree {
-    let properties: Map<String, Tree> = ty.fields.iter().map(|field| (field.name.to_owned(), property(field, style))).collect();
+pub(crate) fn of_type(ty: &'static Type, style: Style, texts: &Descriptions) -> Tree {
+    let described = |field: &'static Field| {
+        let mut schema = property(field, style);
+        if let Some(text) = texts.of_field(ty.name, field.name) {
+            extend(&mut schema, style, "description", json!(text));
+        }
+        (field.name.to_owned(), schema)
+    };
+    let properties: Map<String, Tree> = ty.fields.iter().map(described).collect();
     let mut schema = json!({"type": "object"});
+    if let Some(text) = texts.of_type(ty.name) {
+        schema["description"] = json!(text);
+    }
     if !properties.is_empty() {
         schema["properties"] = Tree::Object(properties);
     }
@@ -70,13 +82,7 @@ fn group_version_kinds(ty: &'static Type) -> Vec<Tree> {
 
 fn property(field: &'static Field, style: Style) -> Tree {
     let mut schema = of_shape(field.shape, style);
-    let mut extend = |name: &str, value: Tree| {
-        // Beside a reference nothing may stand in version 3, so it is wrapped.
-        if style == Style::V3 && schema.get("$ref").is_some() {
-            schema = json!({"allOf": [schema.clone()]});
-        }
-        schema[name] = value;
-    };
+    let mut extend = |name: &str, value: Tree| extend(&mut schema, style, name, value);
     if let Ok(default) = serde_json::from_str::<Tree>(field.default) {
         extend("default", default);
     }
@@ -103,6 +109,14 @@ fn property(field: &'static Field, style: Style) -> Tree {
         extend("x-kubernetes-patch-merge-key", json!(field.merge_key));
     }
     schema
+}
+
+/// Beside a reference nothing may stand in version 3, so it is wrapped.
+fn extend(schema: &mut Tree, style: Style, name: &str, value: Tree) {
+    if style == Style::V3 && schema.get("$ref").is_some() {
+        *schema = json!({"allOf": [schema.take()]});
+    }
+    schema[name] = value;
 }
 
 fn of_shape(shape: Shape, style: Style) -> Tree {

@@ -1,0 +1,78 @@
+//! Sentences that describe types and fields, for `kubectl explain`: they are the documentation of
+//! the `k8s-openapi` crate, which names its schemas as our table does.
+//!
+//! They are gathered when a document is made and not kept: nobody but `explain` reads them.
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService;
+use k8s_openapi::schemars::{JsonSchema, SchemaGenerator};
+use kinds::Tree;
+use serde_json::Map;
+
+/// Descriptions by the full name of a type.
+pub(super) struct Descriptions {
+    schemas: Map<String, Tree>,
+}
+
+impl Descriptions {
+    /// All of them.
+    pub(super) fn gather() -> Self {
+        let mut generator = SchemaGenerator::default();
+        for add in KINDS.iter().chain(&[add::<CustomResourceDefinition> as Add, add::<APIService>]) {
+            add(&mut generator);
+        }
+        Self { schemas: generator.take_definitions(false).into_iter().collect() }
+    }
+
+    /// What a type is.
+    pub(super) fn of_type(&self, name: &str) -> Option<&str> {
+        self.schemas.get(name)?.get("description")?.as_str()
+    }
+
+    /// What a field of a type is.
+    pub(super) fn of_field(&self, name: &str, field: &str) -> Option<&str> {
+        self.schemas.get(name)?.get("properties")?.get(field)?.get("description")?.as_str()
+    }
+}
+
+type Add = fn(&mut SchemaGenerator);
+
+fn add<T: JsonSchema>(generator: &mut SchemaGenerator) {
+    drop(generator.subschema_for::<T>());
+}
+
+macro_rules! kinds {
+    ($($group:ident :: $version:ident { $($kind:ident),+ $(,)? })+) => {
+        /// The kinds of which everything else is a part.
+        const KINDS: &[Add] = &[$($(add::<k8s_openapi::api::$group::$version::$kind>),+),+];
+    };
+}
+
+kinds! {
+    core::v1 {
+        Binding, ComponentStatus, ConfigMap, Endpoints, Event, LimitRange, Namespace, Node, PersistentVolume,
+        PersistentVolumeClaim, Pod, PodTemplate, ReplicationController, ResourceQuota, Secret, Service, ServiceAccount,
+    }
+    admissionregistration::v1 {
+        MutatingAdmissionPolicy, MutatingAdmissionPolicyBinding, MutatingWebhookConfiguration, ValidatingAdmissionPolicy,
+        ValidatingAdmissionPolicyBinding, ValidatingWebhookConfiguration,
+    }
+    apps::v1 { ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet }
+    authentication::v1 { SelfSubjectReview, TokenRequest, TokenReview }
+    authorization::v1 { LocalSubjectAccessReview, SelfSubjectAccessReview, SelfSubjectRulesReview, SubjectAccessReview }
+    autoscaling::v1 { HorizontalPodAutoscaler, Scale }
+    autoscaling::v2 { HorizontalPodAutoscaler }
+    batch::v1 { CronJob, Job }
+    certificates::v1 { CertificateSigningRequest }
+    coordination::v1 { Lease }
+    discovery::v1 { EndpointSlice }
+    events::v1 { Event }
+    flowcontrol::v1 { FlowSchema, PriorityLevelConfiguration }
+    networking::v1 { IPAddress, Ingress, IngressClass, NetworkPolicy, ServiceCIDR }
+    node::v1 { RuntimeClass }
+    policy::v1 { Eviction, PodDisruptionBudget }
+    rbac::v1 { ClusterRole, ClusterRoleBinding, Role, RoleBinding }
+    resource::v1 { DeviceClass, ResourceClaim, ResourceClaimTemplate, ResourceSlice }
+    scheduling::v1 { PriorityClass }
+    storage::v1 { CSIDriver, CSINode, CSIStorageCapacity, StorageClass, VolumeAttachment, VolumeAttributesClass }
+}
