@@ -105,7 +105,7 @@ fn one_step<'a>(value: &'a Tree, step: &Step) -> Vec<&'a Tree> {
         Step::Member(name) => value.get(name).into_iter().collect(),
         Step::Index(index) => {
             let Tree::Array(items) = value else { return Vec::new() };
-            let from_end = index.unsigned_abs() as usize;
+            let Ok(from_end) = usize::try_from(index.unsigned_abs()) else { return Vec::new() };
             let at = if *index < 0 { items.len().checked_sub(from_end) } else { Some(from_end) };
             at.and_then(|at| items.get(at)).into_iter().collect()
         }

@@ -119,15 +119,15 @@ fn validate(definition: &Tree, faults: &mut Faults) {
     let (group, plural) = (text(spec, &["group"]), text(spec, &["names", "plural"]));
     let name = text(definition, &["metadata", "name"]);
     if name != format!("{plural}.{group}") {
-        faults.push(invalid_text(&Path::root("metadata.name"), name, "must be spec.names.plural+\".\"+spec.group"));
+        faults.push(invalid_text(Path::root("metadata.name"), name, "must be spec.names.plural+\".\"+spec.group"));
     }
     let path = root.child("group");
     if group.is_empty() {
-        faults.push(FieldError::required(&path, ""));
+        faults.push(FieldError::required(path, ""));
     } else {
-        faults.extend(names::dns_subdomain(group).into_iter().map(|fault| invalid_text(&path, group, fault)));
+        faults.extend(names::dns_subdomain(group).into_iter().map(|fault| invalid_text(path, group, fault)));
         if !group.contains('.') {
-            faults.push(invalid_text(&path, group, "should be a domain with at least one dot"));
+            faults.push(invalid_text(path, group, "should be a domain with at least one dot"));
         }
     }
     let protected = group.ends_with(".k8s.io") || group.ends_with(".kubernetes.io") || group == "k8s.io" || group == "kubernetes.io";
@@ -164,24 +164,24 @@ fn validate_names(found: &Tree, path: &Path<'_>, faults: &mut Faults) {
         let name = text(found, &[member]);
         let path = path.child(member);
         if name.is_empty() {
-            faults.push(FieldError::required(&path, ""));
+            faults.push(FieldError::required(path, ""));
         } else if is_kind {
             let why = |fault: String| format!("may have mixed case, but should otherwise match: {fault}");
-            faults.extend(names::dns_1035_label(&name.to_lowercase()).into_iter().map(|fault| invalid_text(&path, name, why(fault))));
+            faults.extend(names::dns_1035_label(&name.to_lowercase()).into_iter().map(|fault| invalid_text(path, name, why(fault))));
         } else {
-            faults.extend(names::dns_1035_label(name).into_iter().map(|fault| invalid_text(&path, name, fault)));
+            faults.extend(names::dns_1035_label(name).into_iter().map(|fault| invalid_text(path, name, fault)));
         }
     }
     for member in ["shortNames", "categories"] {
         let path = path.child(member);
         for (index, name) in list(found, &[member]).iter().filter_map(Tree::as_str).enumerate() {
             let path = path.index(index);
-            faults.extend(names::dns_1035_label(name).into_iter().map(|fault| invalid_text(&path, name, fault)));
+            faults.extend(names::dns_1035_label(name).into_iter().map(|fault| invalid_text(path, name, fault)));
         }
     }
     let (kind, list_kind) = (text(found, &["kind"]), text(found, &["listKind"]));
     if !kind.is_empty() && kind == list_kind {
-        faults.push(invalid_text(&path.child("listKind"), list_kind, "kind and listKind may not be the same"));
+        faults.push(invalid_text(path.child("listKind"), list_kind, "kind and listKind may not be the same"));
     }
 }
 
@@ -193,9 +193,9 @@ fn validate_versions(spec: &Tree, root: &Path<'_>, faults: &mut Faults) {
     for (index, version) in versions.iter().enumerate() {
         let path = all.index(index);
         let name = text(version, &["name"]);
-        faults.extend(names::dns_1035_label(name).into_iter().map(|fault| invalid_text(&path.child("name"), name, fault)));
+        faults.extend(names::dns_1035_label(name).into_iter().map(|fault| invalid_text(path.child("name"), name, fault)));
         if seen.contains(&name) {
-            faults.push(FieldError::invalid(&all, &shown, "must contain unique version names"));
+            faults.push(FieldError::invalid(all, &shown, "must contain unique version names"));
         }
         seen.push(name);
         if !text(version, &["deprecationWarning"]).is_empty() && !flag(version, &["deprecated"]) {
@@ -205,7 +205,7 @@ fn validate_versions(spec: &Tree, root: &Path<'_>, faults: &mut Faults) {
         validate_version(version, &path, faults);
     }
     if versions.iter().filter(|version| flag(version, &["storage"])).count() != 1 {
-        faults.push(FieldError::invalid(&all, &shown, "must have exactly one version marked as storage version"));
+        faults.push(FieldError::invalid(all, &shown, "must have exactly one version marked as storage version"));
     }
 }
 
@@ -214,7 +214,7 @@ fn validate_version(version: &Tree, path: &Path<'_>, faults: &mut Faults) {
     let schema_path = path.child("schema");
     let schema_path = schema_path.child("openAPIV3Schema");
     if schema.is_null() {
-        faults.push(FieldError::required(&schema_path, "schemas are required"));
+        faults.push(FieldError::required(schema_path, "schemas are required"));
     } else {
         structural::validate(schema, &schema_path, faults);
     }
@@ -228,13 +228,13 @@ fn validate_version(version: &Tree, path: &Path<'_>, faults: &mut Faults) {
             let value = text(scale, &[member]);
             let path = path.child(member);
             if value.is_empty() && required {
-                faults.push(FieldError::required(&path, ""));
+                faults.push(FieldError::required(path, ""));
             } else if !value.is_empty() && (!value.starts_with('.') || value.contains(['[', '\'', '*'])) {
-                faults.push(invalid_text(&path, value, "should be a simple json path with . notation"));
+                faults.push(invalid_text(path, value, "should be a simple json path with . notation"));
             } else if !value.is_empty() && !value.starts_with(prefix) {
-                faults.push(invalid_text(&path, value, format!("should be a json path under {}", prefix.trim_end_matches('.'))));
+                faults.push(invalid_text(path, value, format!("should be a json path under {}", prefix.trim_end_matches('.'))));
             } else if !required && !value.is_empty() && !value.starts_with(".spec.") && !value.starts_with(".status.") {
-                faults.push(invalid_text(&path, value, "should be a json path under either .spec or .status"));
+                faults.push(invalid_text(path, value, "should be a json path under either .spec or .status"));
             }
         }
     }
@@ -254,7 +254,7 @@ fn validate_version(version: &Tree, path: &Path<'_>, faults: &mut Faults) {
         if value.is_empty() {
             faults.push(FieldError::required(path.child("jsonPath"), ""));
         } else if !is_path(value) {
-            faults.push(invalid_text(&path.child("jsonPath"), value, "unrecognized JSONPath"));
+            faults.push(invalid_text(path.child("jsonPath"), value, "unrecognized JSONPath"));
         }
     }
     let fields = path.child("selectableFields");
@@ -263,10 +263,10 @@ fn validate_version(version: &Tree, path: &Path<'_>, faults: &mut Faults) {
         let path = path.child("jsonPath");
         let value = text(field, &["jsonPath"]);
         if value.is_empty() {
-            faults.push(FieldError::required(&path, ""));
+            faults.push(FieldError::required(path, ""));
         } else if !is_selectable(schema, value) {
             faults.push(invalid_text(
-                &path,
+                path,
                 value,
                 "must point to a field of type string, boolean or integer. Enum string fields and strings with formats are allowed.",
             ));

@@ -75,25 +75,24 @@ fn check_type(schema: &Tree, place: Place, path: &Path<'_>, faults: &mut Faults)
     let here = path.child("type");
     let free = flag(schema, &["x-kubernetes-int-or-string"]) || flag(schema, &["x-kubernetes-preserve-unknown-fields"]);
     match kind {
-        "" if place == Place::Root => faults.push(FieldError::required(&here, "must not be empty at the root")),
+        "" if place == Place::Root => faults.push(FieldError::required(here, "must not be empty at the root")),
         "" if free => {}
         "" => {
             let what = match place {
                 Place::Item => "must not be empty for specified array items",
-                Place::Entry => "must not be empty for specified object fields",
                 _ => "must not be empty for specified object fields",
             };
-            faults.push(FieldError::required(&here, what));
+            faults.push(FieldError::required(here, what));
         }
         "object" => {}
-        _ if place == Place::Root => faults.push(invalid_text(&here, kind, "must be object at the root")),
+        _ if place == Place::Root => faults.push(invalid_text(here, kind, "must be object at the root")),
         "array" | "string" | "integer" | "number" | "boolean" => {
             if flag(schema, &["x-kubernetes-int-or-string"]) {
-                faults.push(invalid_text(&here, kind, "must be empty if x-kubernetes-int-or-string is true"));
+                faults.push(invalid_text(here, kind, "must be empty if x-kubernetes-int-or-string is true"));
             }
         }
         _ => {
-            faults.push(FieldError::not_supported(&here, &Tree::from(kind), &["array", "boolean", "integer", "number", "object", "string"]))
+            faults.push(FieldError::not_supported(here, &Tree::from(kind), &["array", "boolean", "integer", "number", "object", "string"]))
         }
     }
 }
@@ -106,7 +105,7 @@ fn check_extensions(schema: &Tree, path: &Path<'_>, faults: &mut Faults) {
     let embedded = flag(schema, &["x-kubernetes-embedded-resource"]);
     if embedded && text(schema, &["type"]) != "object" {
         let here = path.child("type");
-        faults.push(invalid_text(&here, text(schema, &["type"]), "must be object if x-kubernetes-embedded-resource is true"));
+        faults.push(invalid_text(here, text(schema, &["type"]), "must be object if x-kubernetes-embedded-resource is true"));
     }
     if embedded && at(schema, &["properties"]).is_null() && !flag(schema, &[PRESERVE]) {
         let why = "must not be empty if x-kubernetes-embedded-resource is true without x-kubernetes-preserve-unknown-fields";
@@ -142,7 +141,7 @@ fn check_forbidden(schema: &Tree, path: &Path<'_>, faults: &mut Faults) {
 /// The metadata of the root may only be narrowed in its name.
 fn check_metadata(schema: &Tree, path: &Path<'_>, faults: &mut Faults) {
     if text(schema, &["type"]) != "object" {
-        faults.push(invalid_text(&path.child("type"), text(schema, &["type"]), "must be object"));
+        faults.push(invalid_text(path.child("type"), text(schema, &["type"]), "must be object"));
     }
     let known = |name: &str| matches!(name, "name" | "generateName");
     if sorted(schema, "properties").iter().any(|(name, _)| !known(name)) {
@@ -157,7 +156,7 @@ fn check_pattern(schema: &Tree, path: &Path<'_>, faults: &mut Faults) {
     let pattern = text(schema, &["pattern"]);
     if let Err(error) = regex::Regex::new(pattern) {
         tracing::debug!(%error, pattern, "a pattern of a schema is refused");
-        faults.push(invalid_text(&path.child("pattern"), pattern, "must be a valid regular expression, but isn't"));
+        faults.push(invalid_text(path.child("pattern"), pattern, "must be a valid regular expression, but isn't"));
     }
 }
 
@@ -172,7 +171,7 @@ fn check_default(schema: &Tree, path: &Path<'_>, faults: &mut Faults) {
     let mut unknown = Vec::new();
     custom::prune(&mut pruned, &compiled, &mut unknown);
     if !unknown.is_empty() {
-        faults.push(FieldError::invalid(&here, default, "must not have unknown fields"));
+        faults.push(FieldError::invalid(here, default, "must not have unknown fields"));
         return;
     }
     for fault in custom::validate(default, None, &compiled) {
@@ -186,7 +185,7 @@ fn check_list(schema: &Tree, path: &Path<'_>, faults: &mut Faults) {
     const KEYS: &str = "x-kubernetes-list-map-keys";
     let (kind, keys) = (text(schema, &[TYPE]), list(schema, &[KEYS]));
     if !kind.is_empty() && text(schema, &["type"]) != "array" {
-        faults.push(invalid_text(&path.child("type"), text(schema, &["type"]), "must be array if x-kubernetes-list-type is specified"));
+        faults.push(invalid_text(path.child("type"), text(schema, &["type"]), "must be array if x-kubernetes-list-type is specified"));
     }
     if !matches!(kind, "" | "atomic" | "set" | "map") {
         faults.push(FieldError::not_supported(path.child(TYPE), &Tree::from(kind), &["atomic", "map", "set"]));
@@ -202,12 +201,12 @@ fn check_list(schema: &Tree, path: &Path<'_>, faults: &mut Faults) {
     for (index, key) in keys.iter().filter_map(Tree::as_str).enumerate() {
         let known = at(schema, &["items", "properties", key]);
         if known.is_null() {
-            faults.push(invalid_text(&here.index(index), key, "must be a property of the array items"));
+            faults.push(invalid_text(here.index(index), key, "must be a property of the array items"));
         } else if !required.contains(&key) && at(known, &["default"]).is_null() {
             let items = path.child("items");
             let properties = items.child("properties");
-            let why = format!("this property is in x-kubernetes-list-map-keys, so it must have a default or be a required property");
-            faults.push(FieldError::required(properties.key(key).child("default"), &why));
+            let why = "this property is in x-kubernetes-list-map-keys, so it must have a default or be a required property";
+            faults.push(FieldError::required(properties.key(key).child("default"), why));
         }
     }
 }
