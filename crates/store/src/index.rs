@@ -93,7 +93,10 @@ mod tests {
     }
 
     async fn write(store: &Store, key: &str, value: &str) {
-        let put = |txn: &mut crate::Txn| Ok::<_, ()>(drop(txn.put(key, value.to_owned(), None)));
+        let put = |txn: &mut crate::Txn| {
+            txn.put(key, value.to_owned(), None);
+            Ok::<_, ()>(())
+        };
         store.commit(put).await.expect("committed");
     }
 
