@@ -27,7 +27,7 @@ pub(crate) fn run(root: &Path, extent: Extent) -> Result<()> {
         say("skipped: cargo deny is not installed");
     }
     if extent == Extent::Everything {
-        step(root, &["test", "--workspace"])?;
+        step(root, &["test", "--workspace", "--no-fail-fast"])?;
     }
     Ok(())
 }

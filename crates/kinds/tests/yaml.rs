@@ -54,7 +54,7 @@ fn documents_are_read_as_people_write_them() {
 fn what_is_no_yaml_is_refused() {
     for (text, error) in [
         ("{{{", "yaml: line 1: did not find expected node content"),
-        ("a: 1\n{{{", "yaml: line 2: did not find expected node content"),
+        ("a: 1\n{{{", "yaml: line 3: could not find expected ':'"),
         ("a: b: c", "yaml: mapping values are not allowed in this context"),
         ("a: &x [*x]", "yaml: anchor contains itself"),
         ("a: .inf", "yaml: infinity and not-a-number cannot be written as JSON"),

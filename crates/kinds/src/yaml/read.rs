@@ -47,6 +47,8 @@ fn fault(line: usize, text: &str) -> DecodeError {
 /// from 1 for faults of letters (the scanner's) and from 0 for faults of structure (the parser's).
 fn syntax(line: usize, info: &str) -> DecodeError {
     let (context, text) = info.split_once(", ").filter(|(context, _)| context.starts_with("while ")).unwrap_or(("", info));
+    // Where a line turns out to be no key, Kubernetes' parser misses its colon.
+    let text = if text == "simple key expected" { "could not find expected ':'" } else { text };
     let structure = context.starts_with("while parsing") || text.starts_with("did not find expected");
     let above = line.saturating_sub(1);
     DecodeError::Syntax(match (above, structure) {
