@@ -238,3 +238,11 @@ fn the_deepest_document_that_is_read_is_also_written_and_compared() {
     let text = exeunt_kinds::yaml::encode(&decoded.tree, ty(CRD));
     assert!(exeunt_kinds::yaml::decode(text.as_bytes(), ty(CRD)).is_ok());
 }
+
+#[test]
+fn members_that_mean_nothing_are_equal_inside_a_list_that_stands_for_a_structure() {
+    let schema = exeunt_kinds::type_named("io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps").expect("known");
+    let one = serde_json::json!({"items": [{"id": "a", "x-kubernetes-int-or-string": false}]});
+    assert!(json::equal(&one, &serde_json::json!({"items": [{"id": "a"}]}), schema));
+    assert!(!json::equal(&one, &serde_json::json!({"items": [{"id": "b"}]}), schema));
+}

@@ -130,6 +130,9 @@ fn same(one: &Tree, other: &Tree, shape: &Shape) -> bool {
         (Shape::List(inner), Tree::Array(one), Tree::Array(other)) => {
             one.len() == other.len() && one.iter().zip(other).all(|(one, other)| same(one, other, inner))
         }
+        (Shape::ObjectOrList(ty), Tree::Array(one), Tree::Array(other)) => {
+            one.len() == other.len() && one.iter().zip(other).all(|(one, other)| equal(one, other, ty))
+        }
         (Shape::Map(inner), Tree::Object(one), Tree::Object(other)) => {
             one.len() == other.len()
                 && one.iter().zip(other).all(|((one_key, one), (other_key, other))| one_key == other_key && same(one, other, inner))
