@@ -147,15 +147,16 @@ fn chain(error: &dyn std::error::Error) -> String {
     let mut next = Some(error);
     while let Some(error) = next {
         let text = error.to_string();
+        let text =
+            text.trim_start_matches("ServiceError: ").trim_start_matches("HyperError: ").trim_start_matches("client error (Connect)");
         // Many layers repeat the text of the one below.
-        if texts.iter().all(|seen| !seen.contains(&text)) {
-            texts.push(text);
+        if texts.iter().all(|seen| !seen.contains(text)) {
+            texts.push(text.to_owned());
         }
         next = error.source();
     }
-    let last = texts.iter().rposition(|text| text.starts_with("ServiceError") || text.starts_with("HyperError")).map_or(0, |at| at + 1);
-    // The outer layers say no more than that there was a request.
-    texts.get(last..).filter(|rest| !rest.is_empty()).unwrap_or(&texts).join(": ")
+    texts.retain(|text| !text.is_empty());
+    texts.join(": ")
 }
 
 #[cfg(test)]
