@@ -6,6 +6,7 @@
 //!
 //! Invariant: a pod is evicted by its uid, so that a same-named successor is never touched.
 
+pub mod cluster;
 pub mod cordon;
 pub mod evict;
 pub mod node;
