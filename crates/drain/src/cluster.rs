@@ -7,6 +7,7 @@
 //! The table at the end of this file is the one place that lists the kinds.
 
 mod parse;
+mod scale;
 
 use jiff::Timestamp;
 use k8s_openapi::api::admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration};
@@ -22,6 +23,7 @@ use kube::{Client, Resource};
 use serde::de::DeserializeOwned;
 
 pub use parse::ParseError;
+pub use scale::OwnerScale;
 
 /// Objects in one answer of a list; the rest follows in pages, so that no server is asked for a
 /// hundred thousand pods at once.
@@ -86,6 +88,8 @@ macro_rules! snapshot {
             pub now: Timestamp,
             /// What is not in here.
             pub unread: Vec<Unread>,
+            /// What owners of other kinds want, as their `scale` says; a file holds none.
+            pub scales: Vec<OwnerScale>,
             $($(#[$doc])* pub $field: Vec<$kind>,)*
         }
 
@@ -93,7 +97,7 @@ macro_rules! snapshot {
             /// Nothing yet, at this moment.
             #[must_use]
             pub fn empty(now: Timestamp) -> Self {
-                Self { now, unread: Vec::new(), $($field: Vec::new(),)* }
+                Self { now, unread: Vec::new(), scales: Vec::new(), $($field: Vec::new(),)* }
             }
 
             /// Reads every kind at the same time; what is refused or unknown to the server goes to
@@ -110,7 +114,14 @@ macro_rules! snapshot {
                     Ok(found) => snapshot.$field = found,
                     Err(error) => snapshot.unread.push(unread($resource, error)?),
                 })*
+                snapshot.scales = scale::read(client, &snapshot).await;
                 Ok(snapshot)
+            }
+
+            /// Adds what another one holds, for example of another file.
+            pub fn absorb(&mut self, other: Self) {
+                $(self.$field.extend(other.$field);)*
+                self.unread.retain(|unread| other.unread.iter().any(|also| also.resource == unread.resource));
             }
 
             /// Takes in one object as JSON; false when its kind is none of those kept here.
