@@ -10,6 +10,8 @@ pub mod budget;
 pub mod cluster;
 pub mod cordon;
 pub mod evict;
+pub mod explain;
 pub mod health;
 pub mod node;
 mod view;
+mod words;
