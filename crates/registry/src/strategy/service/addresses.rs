@@ -28,6 +28,10 @@ fn is_external(spec: &Tree) -> bool {
 pub(super) fn agree(new: &mut Tree, old: &Tree) {
     let (before, all_before) = (at(old, &["spec", "clusterIP"]).clone(), at(old, &["spec", "clusterIPs"]).clone());
     let single = text(new, &["spec", "clusterIP"]).to_owned();
+    // Who knows only the single one has sent no list.
+    if !single.is_empty() && single != before.as_str().unwrap_or_default() && list(new, &["spec", "clusterIPs"]).is_empty() {
+        put(new, &["spec", "clusterIPs"], vec![single.clone()]);
+    }
     let keeps_all = at(new, &["spec", "clusterIPs"]) == &all_before;
     if before.as_str().unwrap_or_default() != single && keeps_all && !is_empty(&all_before) {
         if single.is_empty() {
