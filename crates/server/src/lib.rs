@@ -35,6 +35,7 @@ mod respond;
 mod reviews;
 mod route;
 mod service;
+mod socket;
 mod table;
 #[cfg(test)]
 mod testing;

@@ -48,7 +48,7 @@ fn name(meta: &ObjectMeta) -> &str {
 /// Decides about a cron job from its jobs.
 pub(super) fn plan(cron_job: &CronJob, jobs: &[Arc<Job>], now: Timestamp) -> Plan {
     let mut plan = Plan::default();
-    let Some(spec) = &cron_job.spec else { return plan };
+    let spec = &cron_job.spec;
     let before = cron_job.status.clone().unwrap_or_default();
     let mut status = before.clone();
     settle(&mut status, jobs, &mut plan.events);
@@ -262,7 +262,7 @@ mod tests {
         let (job, time) = due.create.expect("it is time");
         assert_eq!(time, at("00:05:00"));
         assert_eq!(job.metadata.name.as_deref(), Some("c-29453765"));
-        assert_eq!(job.metadata.annotations.expect("annotated")[TIME], "2026-01-01T00:05:00Z");
+        assert_eq!(job.metadata.annotations.as_ref().expect("annotated")[TIME], "2026-01-01T00:05:00Z");
         let mut status = CronJobStatus::default();
         note_start(&mut status, &Job { metadata: ObjectMeta { name: Some("c-29453765".into()), ..job.metadata }, ..Job::default() }, time);
         let started = CronJob { status: Some(status), ..cron_job(json!({}), json!({})) };
@@ -317,7 +317,7 @@ mod tests {
         let tokyo = plan(&cron_job(json!({"schedule": "10 9 * * *", "timeZone": "Asia/Tokyo"}), json!({})), &[], at("00:10:01"));
         let (job, time) = tokyo.create.expect("nine in Tokyo");
         assert_eq!(time, at("00:10:00"));
-        assert_eq!(job.metadata.annotations.expect("annotated")[TIME], "2026-01-01T09:10:00+09:00");
+        assert_eq!(job.metadata.annotations.as_ref().expect("annotated")[TIME], "2026-01-01T09:10:00+09:00");
         let unknown = plan(&cron_job(json!({"timeZone": "Mars/Base"}), json!({})), &[], at("00:10:01"));
         assert_eq!(reasons(&unknown), ["UnknownTimeZone"]);
         assert!(unknown.create.is_none());
