@@ -215,10 +215,7 @@ impl Ask<'_> {
                 .shelf
                 .keep("openapi-v2-protobuf", || Some(openapi::gnostic(&openapi::v2(rows))))
                 .map(|document| respond::finished(self.manner_of(Media::Protobuf), PROTOBUF_V2[0], document.bytes)),
-            Some(_) => self
-                .shelf
-                .get("openapi-v2", || Some(openapi::v2(rows)))
-                .map(|document| self.json(&document, "application/json")),
+            Some(_) => self.shelf.get("openapi-v2", || Some(openapi::v2(rows))).map(|document| self.json(&document, "application/json")),
         };
         document.unwrap_or_else(respond::page_not_found)
     }
