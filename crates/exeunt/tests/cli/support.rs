@@ -77,7 +77,9 @@ impl Server {
     /// A client of its own for watches.
     pub(crate) async fn client(&self) -> Client {
         let file = kube::config::Kubeconfig::read_from(&self.kubeconfig).expect("a kubeconfig");
-        let config = Config::from_custom_kubeconfig(file, &kube::config::KubeConfigOptions::default()).await.expect("a config");
+        let mut config = Config::from_custom_kubeconfig(file, &kube::config::KubeConfigOptions::default()).await.expect("a config");
+        // It would ask again for minutes when an eviction is refused.
+        config.default_retry = false;
         Client::try_from(config).expect("a client")
     }
 

@@ -153,12 +153,12 @@ fn rollouts_are_followed_paused_and_undone() {
 fn waits_and_watches_end_when_it_happens() {
     let folder = tempfile::tempdir().unwrap();
     let Some(server) = server(folder.path()) else { return };
-    let mut watch = server
-        .kubectl(&["get", "pods", "-w", "--output-watch-events", "--no-headers"])
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("kubectl runs");
+    // A pod that nobody runs shows when the watch has begun.
+    server.run(&["run", "zero", "--image=nginx", r#"--overrides={"spec":{"nodeName":"nowhere"}}"#]);
+    let mut watch = server.kubectl(&["get", "pods", "-w", "--output-watch-events", "--no-headers"]);
+    let mut watch = watch.stdout(Stdio::piped()).spawn().expect("kubectl runs");
     let mut lines = BufReader::new(watch.stdout.take().expect("a pipe")).lines().map_while(Result::ok);
+    assert!(lines.next().is_some_and(|line| line.starts_with("ADDED") && line.contains("zero")));
 
     let wait = |what: &str, object: &str| server.kubectl(&["wait", "--for", what, object, "--timeout=60s"]).output().unwrap();
     std::thread::scope(|scope| {
@@ -288,7 +288,7 @@ fn rights_are_asked_for_and_tokens_made() {
 }
 
 /// Objects of the kinds that people look at, beside those that the cluster makes itself.
-const EVERYTHING: &str = r#"
+const EVERYTHING: &str = r#"# Without this line kubectl would take the braces for JSON.
 {apiVersion: apps/v1, kind: StatefulSet, metadata: {name: s}, spec: {serviceName: s, selector: {matchLabels: {a: s}}, template: {metadata: {labels: {a: s}}, spec: {containers: [{name: c, image: i}]}}}}
 ---
 {apiVersion: apps/v1, kind: DaemonSet, metadata: {name: d}, spec: {selector: {matchLabels: {a: d}}, template: {metadata: {labels: {a: d}}, spec: {containers: [{name: c, image: i}]}}}}

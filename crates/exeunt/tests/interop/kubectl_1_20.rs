@@ -35,8 +35,11 @@ fn manifests_are_validated_and_explained_by_openapi_v2() {
     assert_eq!(server.feed(&["apply", "-f", "-"], APPLICATION), "deployment.apps/web created\npoddisruptionbudget.policy/web created\n");
     let refused = server.refused_with(&["apply", "-f", "-"], &APPLICATION.replace("replicas", "replcas"));
     assert!(refused.contains(r#"unknown field "replcas" in io.k8s.api.apps.v1.DeploymentSpec"#), "{refused}");
-    let refused = server.refused_with(&["apply", "-f", "-"], &APPLICATION.replace("name: c, ", "name: 5, "));
-    assert!(refused.contains("invalid type for io.k8s.api.core.v1.Container.name: got \"integer\", expected \"string\""), "{refused}");
+    let refused = server.refused_with(&["apply", "-f", "-"], &APPLICATION.replace("replicas: 3", "replicas: three"));
+    assert!(
+        refused.contains(r#"invalid type for io.k8s.api.apps.v1.DeploymentSpec.replicas: got "string", expected "integer""#),
+        "{refused}"
+    );
     // A number passes where a number or a text is meant.
     assert!(server.feed(&["apply", "-f", "-"], APPLICATION).contains("poddisruptionbudget.policy/web unchanged"));
     // That a dry run is possible is looked up in the document, too.
