@@ -303,7 +303,7 @@ const EVERYTHING: &str = r#"# Without this line kubectl would take the braces fo
 ---
 {apiVersion: networking.k8s.io/v1, kind: Ingress, metadata: {name: i}, spec: {rules: [{host: a.example, http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: w, port: {number: 80}}}}]}}]}}
 ---
-{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: n}, spec: {podSelector: {}, ingress: [{}]}}
+{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: np}, spec: {podSelector: {}, ingress: [{}]}}
 ---
 {apiVersion: autoscaling/v2, kind: HorizontalPodAutoscaler, metadata: {name: h}, spec: {maxReplicas: 3, scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: web}}}
 ---
@@ -373,7 +373,7 @@ fn every_common_kind_is_shown_and_described() {
         ("priorityclasses", "GLOBAL-DEFAULT", "system-cluster-critical"),
         ("leases", "HOLDER", "Holder Identity:  me"),
         ("namespaces", "STATUS", "Status:       Active"),
-        ("events", "LAST SEEN", "Reporting Controller:"),
+        ("events", "LAST SEEN", "Involved Object:"),
     ] {
         let shown = server.run(&["get", kind]);
         assert!(shown.lines().next().is_some_and(|header| header.contains(column)), "get {kind}: {shown}");
