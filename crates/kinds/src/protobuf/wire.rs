@@ -122,9 +122,14 @@ impl Writer {
 
     /// Bytes, or a message that is complete.
     pub fn bytes(&mut self, number: u32, value: &[u8]) {
-        self.tag(number, 2);
-        self.raw_varint(value.len() as u64);
+        self.head(number, value.len());
         self.out.extend_from_slice(value);
+    }
+
+    /// What stands before so many bytes.
+    pub(super) fn head(&mut self, number: u32, length: usize) {
+        self.tag(number, 2);
+        self.raw_varint(length as u64);
     }
 
     /// A text.
