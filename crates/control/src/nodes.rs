@@ -1,6 +1,8 @@
 //! What pods and nodes ask of each other: names, labels, taints. Pure.
 
-use k8s_openapi::api::core::v1::{Node, NodeSelectorRequirement, NodeSelectorTerm, PodSpec, Taint, Toleration};
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{Node, NodeAffinity, NodeSelectorRequirement, NodeSelectorTerm, Taint, Toleration};
 
 /// True when the toleration covers the taint.
 fn tolerates_one(toleration: &Toleration, taint: &Taint) -> bool {
@@ -42,24 +44,18 @@ pub(crate) fn is_cordoned(node: &Node) -> bool {
 }
 
 /// True when the node carries the labels and fields that the pod demands.
-pub(crate) fn is_wanted(spec: &PodSpec, node: &Node) -> bool {
+pub(crate) fn is_wanted(selector: Option<&BTreeMap<String, String>>, affinity: Option<&NodeAffinity>, node: &Node) -> bool {
     let label = |key: &str| node.metadata.labels.as_ref().and_then(|labels| labels.get(key)).map(String::as_str);
-    if spec.node_selector.iter().flatten().any(|(key, value)| label(key) != Some(value)) {
+    if selector.into_iter().flatten().any(|(key, value)| label(key) != Some(value)) {
         return false;
     }
-    let required = spec
-        .affinity
-        .as_ref()
-        .and_then(|affinity| affinity.node_affinity.as_ref()?.required_during_scheduling_ignored_during_execution.as_ref());
+    let required = affinity.and_then(|affinity| affinity.required_during_scheduling_ignored_during_execution.as_ref());
     required.is_none_or(|required| required.node_selector_terms.iter().any(|term| matches_term(term, node)))
 }
 
 /// How much the node is liked beyond what is demanded.
-pub(crate) fn preference(spec: &PodSpec, node: &Node) -> i64 {
-    let preferred = spec
-        .affinity
-        .as_ref()
-        .and_then(|affinity| affinity.node_affinity.as_ref()?.preferred_during_scheduling_ignored_during_execution.as_ref());
+pub(crate) fn preference(affinity: Option<&NodeAffinity>, node: &Node) -> i64 {
+    let preferred = affinity.and_then(|affinity| affinity.preferred_during_scheduling_ignored_during_execution.as_ref());
     let liked = preferred.into_iter().flatten().filter(|preferred| matches_term(&preferred.preference, node));
     liked.map(|preferred| i64::from(preferred.weight)).sum()
 }
@@ -139,7 +135,9 @@ mod tests {
         ];
         for (spec, expected) in cases {
             let text = spec.to_string();
-            assert_eq!(is_wanted(&serde_json::from_value(spec).expect("a spec"), &node), expected, "{text}");
+            let spec: crate::pod::PodSpec = serde_json::from_value(spec).expect("a spec");
+            let affinity = spec.affinity.as_ref().and_then(|affinity| affinity.node_affinity.as_ref());
+            assert_eq!(is_wanted(spec.node_selector.as_ref(), affinity, &node), expected, "{text}");
         }
     }
 }

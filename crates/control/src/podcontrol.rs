@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use crate::pod::{NewPod, Pod};
 use futures::future::join_all;
-use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec};
+use k8s_openapi::api::core::v1::PodTemplateSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::Resource;
-use kube::api::{DeleteParams, PostParams, Preconditions};
+use kube::api::{DeleteParams, Preconditions};
 
 use crate::caches::{Caches, Change};
 use crate::context::Context;
@@ -21,9 +22,9 @@ use crate::queue::Queue;
 pub(crate) const BURST: usize = 500;
 
 /// A pod made from a template.
-pub(crate) fn from_template(template: &PodTemplateSpec, namespace: &str, owner_name: &str, owner: OwnerReference) -> Pod {
+pub(crate) fn from_template(template: &PodTemplateSpec, namespace: &str, owner_name: &str, owner: OwnerReference) -> NewPod {
     let meta = template.metadata.clone().unwrap_or_default();
-    Pod {
+    NewPod {
         metadata: ObjectMeta {
             generate_name: Some(format!("{owner_name}-")),
             namespace: Some(namespace.to_owned()),
@@ -51,7 +52,7 @@ impl PodControl {
     ///
     /// # Errors
     /// The first refusal. What was not tried or refused is no longer expected.
-    pub(crate) async fn create<O>(&self, owner: &O, pods: Vec<Pod>) -> Result<(), kube::Error>
+    pub(crate) async fn create<O>(&self, owner: &O, pods: Vec<NewPod>) -> Result<(), kube::Error>
     where
         O: Resource,
         O::DynamicType: Default,
@@ -74,12 +75,12 @@ impl PodControl {
         Ok(())
     }
 
-    async fn create_one<O>(&self, owner: &O, pod: &Pod) -> Result<(), kube::Error>
+    async fn create_one<O>(&self, owner: &O, pod: &NewPod) -> Result<(), kube::Error>
     where
         O: Resource,
         O::DynamicType: Default,
     {
-        match self.context.namespaced::<Pod>(namespace(pod)).create(&PostParams::default(), pod).await {
+        match self.context.create_pod(pod).await {
             Ok(created) => {
                 self.recorder.tell(owner, Severity::Normal, "SuccessfulCreate", format!("Created pod: {}", name(&created)));
                 Ok(())

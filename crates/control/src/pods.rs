@@ -1,7 +1,7 @@
 //! What controllers ask about a pod.
 
+use crate::pod::{Pod, PodCondition};
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Pod, PodCondition};
 
 use crate::meta::after_seconds;
 

@@ -1,9 +1,13 @@
 //! Label selectors, compiled once and matched often.
 
+mod index;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+
+pub(crate) use index::SelectorIndex;
 
 /// A compiled selector.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +66,15 @@ impl Selector {
     pub(crate) fn exactly(labels: Option<&Labels>) -> Self {
         let requirements = labels.into_iter().flatten().map(|(key, value)| Requirement { key: key.clone(), test: Test::Is(value.clone()) });
         Self { requirements: Some(requirements.collect()) }
+    }
+
+    /// Labels and values without which it selects nothing, and each of which stands for one value only.
+    pub(crate) fn demanded(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.requirements.iter().flatten().filter_map(|requirement| match &requirement.test {
+            Test::Is(value) => Some((requirement.key.as_str(), value.as_str())),
+            Test::In(values) if values.len() == 1 => Some((requirement.key.as_str(), values[0].as_str())),
+            _ => None,
+        })
     }
 
     pub(crate) fn is_empty(&self) -> bool {

@@ -8,9 +8,10 @@ mod plan;
 
 use std::sync::Arc;
 
+use crate::pod::{NewPod, Pod};
 use futures::future::join_all;
 use k8s_openapi::api::apps::v1::{ControllerRevision, StatefulSet};
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::api::{DeleteParams, PostParams, Preconditions};
 
 use crate::caches::{Cache, Caches};
@@ -61,13 +62,18 @@ pub(crate) fn start(context: &Context, caches: &mut Caches) {
     });
 }
 
+fn new_name(pod: &NewPod) -> &str {
+    pod.metadata.name.as_deref().unwrap_or_default()
+}
+
 impl Controller {
     async fn reconcile(&self, key: &Key) -> Result<Outcome, Error> {
         let Some(set) = self.sets.get(key) else { return Ok(Outcome::Done) };
         let Some(spec) = &set.spec else { return Ok(Outcome::Done) };
         let selector = Selector::compile(Some(&spec.selector)).map_err(Error::Plan)?;
         let mut candidates = self.pods.controlled_by(uid(&set.metadata));
-        candidates.extend(self.pods.loose_in(&key.namespace).into_iter().filter(|pod| plan::ordinal(&set, name(pod)).is_some()));
+        candidates
+            .extend(self.pods.loose_selected(&key.namespace, &selector).into_iter().filter(|pod| plan::ordinal(&set, name(pod)).is_some()));
         let pods = claim(&self.context, &*set, &selector, candidates, |_| true).await?;
         let known = self.revisions.controlled_by(uid(&set.metadata));
         let update = revisions::sync(&self.context, &*set, &known, &spec.template, "controller.kubernetes.io/hash").await?;
@@ -103,16 +109,16 @@ impl Controller {
                 for claim in claims {
                     self.ensure_claim(namespace, claim).await?;
                 }
-                match api.create(&PostParams::default(), pod).await {
-                    Ok(_) => {
-                        let message = format!("create Pod {} in StatefulSet {set_name} successful", name(pod));
+                match self.context.create_pod(pod).await {
+                    Ok(created) => {
+                        let message = format!("create Pod {} in StatefulSet {set_name} successful", name(&created));
                         self.recorder.tell(set, Severity::Normal, "SuccessfulCreate", message);
                         Ok(())
                     }
                     // It is there and not seen yet, or nothing can be made here any more.
                     Err(error) if (code(&error) == 409 && !told(&error).contains("quota")) || namespace_terminates(&error) => Ok(()),
                     Err(error) => {
-                        let message = format!("create Pod {} in StatefulSet {set_name} failed error: {}", name(pod), told(&error));
+                        let message = format!("create Pod {} in StatefulSet {set_name} failed error: {}", new_name(pod), told(&error));
                         self.recorder.tell(set, Severity::Warning, "FailedCreate", message);
                         Err(error.into())
                     }

@@ -4,9 +4,11 @@
 //! Among the nodes that will do, the pod goes where it is liked, then where the fewest of its siblings are, then where
 //! the most room is left.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{Node, PodSpec};
+use crate::pod::PodSpec;
+use k8s_openapi::api::core::v1::Node;
 
 use super::cluster::{Cluster, Place, Tenant};
 use super::resources::Amounts;
@@ -81,18 +83,17 @@ pub(super) fn choose(cluster: &mut Cluster, tenant: &Tenant) -> Result<String, R
 }
 
 fn check(cluster: &Cluster, name: &str, node: &Node, place: &Place, tenant: &Tenant) -> Result<(), Refusal> {
+    admits(node, tenant)?;
+    has_ports(place, tenant)?;
     let promised = cluster
         .nominated
         .iter()
         .filter(|(key, (at, other))| at == name && key.as_str() != uid(&tenant.pod.metadata) && other.priority() >= tenant.priority());
-    let mut used = place.used.clone();
-    let mut pods = place.tenants.len();
+    let (mut used, mut pods) = (Cow::Borrowed(&place.used), place.tenants.len());
     for (_, (_, other)) in promised {
-        used.add(&other.requests);
+        used.to_mut().add(&other.requests);
         pods += 1;
     }
-    admits(node, tenant)?;
-    has_ports(place, tenant)?;
     has_room(&place.has, &used, pods, tenant)
 }
 
@@ -112,7 +113,7 @@ pub(super) fn admits(node: &Node, tenant: &Tenant) -> Result<(), Refusal> {
     if nodes::taints(node).any(|taint| forbids(&taint.effect) && !nodes::tolerates(spec.tolerations.as_ref(), taint)) {
         return Err(Refusal::for_good("node(s) had untolerated taint(s)"));
     }
-    if !nodes::is_wanted(spec, node) {
+    if !nodes::is_wanted(spec.node_selector.as_ref(), spec.node_affinity(), node) {
         return Err(Refusal::for_good("node(s) didn't match Pod's node affinity/selector"));
     }
     Ok(())
@@ -163,7 +164,7 @@ impl Score {
         };
         Self {
             unwelcome: soft.filter(|taint| !nodes::tolerates(spec.tolerations.as_ref(), taint)).count(),
-            dislike: -nodes::preference(spec, node),
+            dislike: -nodes::preference(spec.node_affinity(), node),
             siblings: controller_of(&tenant.pod.metadata).and_then(|owner| place.siblings.get(&owner.uid).copied()).unwrap_or_default(),
             load_permille: load("cpu").saturating_add(load("memory")) / 2,
             tenants: place.tenants.len(),
