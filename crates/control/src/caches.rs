@@ -11,6 +11,7 @@
 mod objects;
 
 use std::collections::BTreeMap;
+use std::marker::PhantomData;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -19,7 +20,7 @@ use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, Deployment, Repl
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{
-    ConfigMap, Endpoints, Namespace, Node, PersistentVolumeClaim, ReplicationController, Service, ServiceAccount,
+    ConfigMap, Endpoints, Namespace, Node, PersistentVolumeClaim, Pod, ReplicationController, Service, ServiceAccount,
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -30,8 +31,9 @@ use tracing::error;
 
 use crate::context::Context;
 use crate::meta::Key;
-use crate::pod::Pod;
-use crate::selector::{Selector, SelectorIndex};
+use crate::pod::Wire;
+use crate::selector::Selector;
+use crate::selectors::SelectorIndex;
 use crate::watch::{Collection, ListEnd, Page, Sink, decode, follow};
 use objects::Objects;
 
@@ -129,8 +131,8 @@ impl<K: Resource> Cache<K> {
     }
 }
 
-/// A cache before it is filled: subscribers can still join.
-pub(crate) struct Source<K> {
+/// A cache before it is filled: subscribers can still join. `W` is what objects are decoded as on their way in.
+pub(crate) struct Source<K, W = K> {
     pub(crate) cache: Arc<Cache<K>>,
     collection: Collection,
     strip: fn(&mut K),
@@ -138,11 +140,13 @@ pub(crate) struct Source<K> {
     subscribers: Vec<Subscriber<K>>,
     /// The list that is coming in.
     listed: BTreeMap<Key, Arc<K>>,
+    wire: PhantomData<fn() -> W>,
 }
 
-impl<K> Source<K>
+impl<K, W> Source<K, W>
 where
-    K: Resource<DynamicType = ()> + DeserializeOwned + Send + Sync + 'static,
+    K: Resource<DynamicType = ()> + From<W> + Send + Sync + 'static,
+    W: DeserializeOwned + 'static,
 {
     /// All objects of the kind.
     fn new() -> Self {
@@ -154,7 +158,7 @@ where
         let (synced, receiver) = watch::channel(false);
         let cache = Arc::new(Cache { objects: RwLock::new(Objects::default()), synced: receiver });
         let collection = Collection { path: K::url_path(&(), namespace), fields: None, metadata_only: false };
-        Self { cache, collection, strip: |_| {}, synced, subscribers: Vec::new(), listed: BTreeMap::new() }
+        Self { cache, collection, strip: |_| {}, synced, subscribers: Vec::new(), listed: BTreeMap::new(), wire: PhantomData }
     }
 
     /// Found by place, too.
@@ -192,7 +196,7 @@ where
     }
 
     /// Fills the cache and keeps it up to date, for ever.
-    fn run(self, client: &Client, entropy: &Entropy) -> impl Future<Output = ()> + Send + use<K> {
+    fn run(self, client: &Client, entropy: &Entropy) -> impl Future<Output = ()> + Send + use<K, W> {
         follow(client.clone(), self.collection.clone(), entropy.clone(), Box::new(self))
     }
 
@@ -200,7 +204,8 @@ where
         change(&mut self.cache.objects.write().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn stripped_of(&self, mut object: K) -> Arc<K> {
+    fn take_in(&self, object: W) -> Arc<K> {
+        let mut object = K::from(object);
         (self.strip)(&mut object);
         Arc::new(object)
     }
@@ -234,18 +239,19 @@ fn version_of<K: Resource>(object: &K) -> String {
     object.meta().resource_version.clone().unwrap_or_default()
 }
 
-impl<K> Sink for Source<K>
+impl<K, W> Sink for Source<K, W>
 where
-    K: Resource<DynamicType = ()> + DeserializeOwned + Send + Sync + 'static,
+    K: Resource<DynamicType = ()> + From<W> + Send + Sync + 'static,
+    W: DeserializeOwned + 'static,
 {
     fn begin(&mut self) {
         self.listed.clear();
     }
 
     fn page(&mut self, body: &[u8]) -> serde_json::Result<ListEnd> {
-        let page: Page<K> = decode(body)?;
+        let page: Page<W> = decode(body)?;
         for object in page.items.into_iter().flatten() {
-            let object = self.stripped_of(object);
+            let object = self.take_in(object);
             self.listed.insert(Key::of(&*object), object);
         }
         Ok(page.metadata)
@@ -267,14 +273,14 @@ where
     }
 
     fn put(&mut self, object: &[u8]) -> serde_json::Result<String> {
-        let object = self.stripped_of(decode(object)?);
+        let object = self.take_in(decode(object)?);
         let version = version_of(&*object);
         self.store(Key::of(&*object), object);
         Ok(version)
     }
 
     fn gone(&mut self, object: &[u8]) -> serde_json::Result<String> {
-        let object = self.stripped_of(decode(object)?);
+        let object = self.take_in(decode(object)?);
         let version = version_of(&*object);
         self.remove(&Key::of(&*object), Some(object));
         Ok(version)
@@ -283,7 +289,7 @@ where
 
 /// All shared caches.
 pub(crate) struct Caches {
-    pub(crate) pods: Source<Pod>,
+    pub(crate) pods: Source<Pod, Wire>,
     pub(crate) budgets: Source<PodDisruptionBudget>,
     pub(crate) replication_controllers: Source<ReplicationController>,
     pub(crate) replica_sets: Source<ReplicaSet>,

@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::pod::Pod;
-use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::api::{ListParams, Patch, PatchParams};
 
 use crate::caches::{Cache, Caches};

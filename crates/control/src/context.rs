@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use clock::{Clock, Entropy};
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::{ClusterResourceScope, NamespaceResourceScope};
 use kube::api::{PostParams, Request};
@@ -17,7 +18,7 @@ use crate::caches::Synced;
 use crate::error::Error;
 use crate::events::{Recorder, Sink};
 use crate::meta::Key;
-use crate::pod::{NewPod, Pod};
+use crate::pod::Wire;
 use crate::queue::{Outcome, Queue};
 
 /// Shared by all controllers; cheap to clone.
@@ -96,11 +97,11 @@ impl Context {
     }
 
     /// Creates a pod and returns it as the server has made it.
-    pub(crate) async fn create_pod(&self, pod: &NewPod) -> Result<Pod, kube::Error> {
+    pub(crate) async fn create_pod(&self, pod: &Pod) -> Result<Pod, kube::Error> {
         let path = Pod::url_path(&(), pod.metadata.namespace.as_deref());
         let body = serde_json::to_vec(pod).map_err(kube::Error::SerdeError)?;
         let request = Request::new(path).create(&PostParams::default(), body).map_err(kube::Error::BuildRequest)?;
-        self.client.request(request).await
+        self.client.request::<Wire>(request).await.map(Pod::from)
     }
 
     /// The objects of one kind in one namespace.

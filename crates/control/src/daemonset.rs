@@ -7,9 +7,8 @@ mod plan;
 
 use std::sync::Arc;
 
-use crate::pod::Pod;
 use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet};
-use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::PostParams;
 
 use crate::caches::{Cache, Caches};

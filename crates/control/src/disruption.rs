@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet, StatefulSet};
-use k8s_openapi::api::core::v1::ReplicationController;
+use k8s_openapi::api::core::v1::{Pod, ReplicationController};
 use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::Resource;
@@ -32,11 +32,12 @@ use crate::context::Context;
 use crate::error::{Error, code, unless_gone};
 use crate::events::{Recorder, Severity};
 use crate::meta::{Key, controller_of, uid};
-use crate::pod::Pod;
 use crate::pods::{is_ready, is_terminating, name, namespace};
 use crate::queue::{Outcome, Queue};
-use crate::selector::{Selector, SelectorIndex, render_go};
+use crate::selector::{Selector, render_go};
+use crate::selectors::SelectorIndex;
 use pace::Pace;
+use rules::budgets::{Demand, asks_controllers, demand};
 use scale::Scales;
 
 /// How many budgets are worked on at a time.
@@ -231,10 +232,10 @@ impl Disruption {
     }
 
     /// How many pods the budget expects and how many of them must be healthy.
-    async fn demand(&self, budget: &PodDisruptionBudget, pods: &[Arc<Pod>]) -> Result<plan::Demand, Error> {
+    async fn demand(&self, budget: &PodDisruptionBudget, pods: &[Arc<Pod>]) -> Result<Demand, Error> {
         let spec = budget.spec.as_ref();
-        if !plan::asks_controllers(spec) {
-            return plan::demand(spec, pods.len(), 0);
+        if !asks_controllers(spec) {
+            return Ok(demand(spec, pods.len(), 0)?);
         }
         let expected = self.scales.expected(pods).await?;
         if !expected.unmanaged.is_empty() {
@@ -246,7 +247,7 @@ impl Disruption {
             );
             self.recorder.tell(budget, Severity::Warning, "UnmanagedPods", message);
         }
-        plan::demand(spec, pods.len(), expected.replicas)
+        Ok(demand(spec, pods.len(), expected.replicas)?)
     }
 
     async fn write(&self, key: &Key, budget: &PodDisruptionBudget, status: PodDisruptionBudgetStatus) -> Result<(), Error> {

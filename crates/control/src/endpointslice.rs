@@ -7,8 +7,7 @@ pub(crate) mod plan;
 
 use std::sync::Arc;
 
-use crate::pod::Pod;
-use k8s_openapi::api::core::v1::{Node, Service};
+use k8s_openapi::api::core::v1::{Node, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::{DeleteParams, PostParams};
 

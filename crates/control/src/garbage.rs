@@ -104,9 +104,10 @@ struct Learn<'a> {
 }
 
 impl Learn<'_> {
-    fn from<K>(&mut self, source: &mut Source<K>, namespaced: bool)
+    fn from<K, W>(&mut self, source: &mut Source<K, W>, namespaced: bool)
     where
-        K: Resource<DynamicType = ()> + DeserializeOwned + Send + Sync + 'static,
+        K: Resource<DynamicType = ()> + From<W> + Send + Sync + 'static,
+        W: DeserializeOwned + 'static,
     {
         let kind = Arc::new(Kind { resource: ApiResource::erase::<K>(&()), namespaced, deletable_together: true });
         self.names.insert(name_of(&kind));

@@ -30,7 +30,6 @@ mod job;
 mod meta;
 mod namespace;
 mod nodelifecycle;
-mod nodes;
 mod pod;
 mod podcontrol;
 mod podgc;
@@ -39,7 +38,7 @@ mod queue;
 mod replicaset;
 mod revisions;
 mod scheduler;
-mod selector;
+mod selectors;
 mod serviceaccount;
 mod statefulset;
 mod tainteviction;
@@ -55,6 +54,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::caches::Caches;
 use crate::context::Context;
+pub(crate) use rules::{nodes, selector};
 
 /// What can be chosen about the controllers.
 #[derive(Clone, Debug)]

@@ -9,8 +9,7 @@ mod plan;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::pod::Pod;
-use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::core::v1::{Namespace, Pod};
 use kube::Api;
 use kube::api::{DeleteParams, DynamicObject, ListParams, PostParams};
 use kube::core::PartialObjectMeta;

@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::pod::{NewPod, Pod};
 use futures::future::join_all;
-use k8s_openapi::api::core::v1::PodTemplateSpec;
+use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::Resource;
 use kube::api::{DeleteParams, Preconditions};
@@ -22,9 +21,9 @@ use crate::queue::Queue;
 pub(crate) const BURST: usize = 500;
 
 /// A pod made from a template.
-pub(crate) fn from_template(template: &PodTemplateSpec, namespace: &str, owner_name: &str, owner: OwnerReference) -> NewPod {
+pub(crate) fn from_template(template: &PodTemplateSpec, namespace: &str, owner_name: &str, owner: OwnerReference) -> Pod {
     let meta = template.metadata.clone().unwrap_or_default();
-    NewPod {
+    Pod {
         metadata: ObjectMeta {
             generate_name: Some(format!("{owner_name}-")),
             namespace: Some(namespace.to_owned()),
@@ -52,7 +51,7 @@ impl PodControl {
     ///
     /// # Errors
     /// The first refusal. What was not tried or refused is no longer expected.
-    pub(crate) async fn create<O>(&self, owner: &O, pods: Vec<NewPod>) -> Result<(), kube::Error>
+    pub(crate) async fn create<O>(&self, owner: &O, pods: Vec<Pod>) -> Result<(), kube::Error>
     where
         O: Resource,
         O::DynamicType: Default,
@@ -75,7 +74,7 @@ impl PodControl {
         Ok(())
     }
 
-    async fn create_one<O>(&self, owner: &O, pod: &NewPod) -> Result<(), kube::Error>
+    async fn create_one<O>(&self, owner: &O, pod: &Pod) -> Result<(), kube::Error>
     where
         O: Resource,
         O::DynamicType: Default,

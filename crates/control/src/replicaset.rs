@@ -11,10 +11,9 @@ mod rank;
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use crate::pod::Pod;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::ReplicaSet;
-use k8s_openapi::api::core::v1::{PodTemplateSpec, ReplicationController};
+use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec, ReplicationController};
 use kube::Resource;
 use kube::api::PostParams;
 use serde::Serialize;

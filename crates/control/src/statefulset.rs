@@ -8,10 +8,9 @@ mod plan;
 
 use std::sync::Arc;
 
-use crate::pod::{NewPod, Pod};
 use futures::future::join_all;
 use k8s_openapi::api::apps::v1::{ControllerRevision, StatefulSet};
-use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::api::{DeleteParams, PostParams, Preconditions};
 
 use crate::caches::{Cache, Caches};
@@ -62,10 +61,6 @@ pub(crate) fn start(context: &Context, caches: &mut Caches) {
     });
 }
 
-fn new_name(pod: &NewPod) -> &str {
-    pod.metadata.name.as_deref().unwrap_or_default()
-}
-
 impl Controller {
     async fn reconcile(&self, key: &Key) -> Result<Outcome, Error> {
         let Some(set) = self.sets.get(key) else { return Ok(Outcome::Done) };
@@ -110,15 +105,15 @@ impl Controller {
                     self.ensure_claim(namespace, claim).await?;
                 }
                 match self.context.create_pod(pod).await {
-                    Ok(created) => {
-                        let message = format!("create Pod {} in StatefulSet {set_name} successful", name(&created));
+                    Ok(_) => {
+                        let message = format!("create Pod {} in StatefulSet {set_name} successful", name(pod));
                         self.recorder.tell(set, Severity::Normal, "SuccessfulCreate", message);
                         Ok(())
                     }
                     // It is there and not seen yet, or nothing can be made here any more.
                     Err(error) if (code(&error) == 409 && !told(&error).contains("quota")) || namespace_terminates(&error) => Ok(()),
                     Err(error) => {
-                        let message = format!("create Pod {} in StatefulSet {set_name} failed error: {}", new_name(pod), told(&error));
+                        let message = format!("create Pod {} in StatefulSet {set_name} failed error: {}", name(pod), told(&error));
                         self.recorder.tell(set, Severity::Warning, "FailedCreate", message);
                         Err(error.into())
                     }

@@ -201,10 +201,10 @@ where
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::api::core::v1::Pod;
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::pod::Pod;
     use crate::pods::{name, tests::pod};
 
     fn objects() -> Objects<Pod> {

@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::pod::{NewPod, Pod};
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{DaemonSet, DaemonSetStatus};
-use k8s_openapi::api::core::v1::{Affinity, Node, NodeAffinity, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, Toleration};
+use k8s_openapi::api::core::v1::{Affinity, Node, NodeAffinity, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, Pod, Toleration};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::HASH;
@@ -50,8 +49,10 @@ fn target(pod: &Pod) -> &str {
     if !node_name(pod).is_empty() {
         return node_name(pod);
     }
-    let affinity = pod.spec.as_ref().and_then(|spec| spec.node_affinity());
-    let required = affinity.and_then(|affinity| affinity.required_during_scheduling_ignored_during_execution.as_ref());
+    let required = pod
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.affinity.as_ref()?.node_affinity.as_ref()?.required_during_scheduling_ignored_during_execution.as_ref());
     let field = required.and_then(|required| required.node_selector_terms.first()?.match_fields.as_ref()?.first());
     field.and_then(|field| field.values.as_ref()?.first()).map_or("", String::as_str)
 }
@@ -83,9 +84,8 @@ fn tolerations(set: &DaemonSet) -> Vec<Toleration> {
 /// (gets a pod, may keep the one it has)
 fn wants(set: &DaemonSet, node: &Node) -> (bool, bool) {
     let Some(spec) = set.spec.as_ref().and_then(|spec| spec.template.spec.as_ref()) else { return (false, false) };
-    let affinity = spec.affinity.as_ref().and_then(|affinity| affinity.node_affinity.as_ref());
     let pinned = spec.node_name.as_deref().unwrap_or_default();
-    if (!pinned.is_empty() && pinned != nodes::name(node)) || !nodes::is_wanted(spec.node_selector.as_ref(), affinity, node) {
+    if (!pinned.is_empty() && pinned != nodes::name(node)) || !nodes::is_wanted(spec, node) {
         return (false, false);
     }
     let tolerations = tolerations(set);
@@ -213,7 +213,7 @@ fn roll(set: &DaemonSet, old: &[(&Arc<Pod>, bool)], unavailable: i32, desired: i
 }
 
 /// The pod for one node.
-pub(super) fn make(set: &DaemonSet, node: &str, hash: &str) -> NewPod {
+pub(super) fn make(set: &DaemonSet, node: &str, hash: &str) -> Pod {
     let template = set.spec.as_ref().map(|spec| spec.template.clone()).unwrap_or_default();
     let namespace = set.metadata.namespace.as_deref().unwrap_or_default();
     let mut pod = from_template(&template, namespace, set.metadata.name.as_deref().unwrap_or_default(), controlled_by(set));
@@ -303,9 +303,10 @@ mod tests {
 
     #[test]
     fn a_daemon_pod_is_pinned_and_tolerant() {
-        let tree = serde_json::to_value(make(&set(json!({})), "a", "h2")).expect("json");
+        let pod = make(&set(json!({})), "a", "h2");
+        let tree = serde_json::to_value(&pod).expect("json");
         assert_eq!(tree["metadata"]["labels"], json!({"app": "web", "controller-revision-hash": "h2", "pod-template-generation": "1"}));
         assert_eq!(tree["spec"]["tolerations"].as_array().map(Vec::len), Some(6));
-        assert_eq!(target(&pod(tree)), "a");
+        assert_eq!(target(&pod), "a");
     }
 }

@@ -6,17 +6,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::pod::Pod;
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Patch, PatchParams};
 
-use super::plan::DELETION_SECONDS;
 use crate::caches::Caches;
 use crate::context::Context;
 use crate::error::{Error, unless_gone};
 use crate::meta::{Key, after_seconds, on_wire, until};
 use crate::pods::{condition, is_finished, is_terminating};
 use crate::queue::{Outcome, Queue};
+use rules::budgets::DELETION_SECONDS;
 
 const CONDITION: &str = "DisruptionTarget";
 const WORKERS: usize = 4;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use crate::pod::Pod;
+use k8s_openapi::api::core::v1::Pod;
 
 use crate::meta::annotation;
 

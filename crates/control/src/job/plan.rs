@@ -3,10 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::pod::{NewPod, Pod};
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::{Job, JobCondition, JobSpec, JobStatus, PodFailurePolicyRule, UncountedTerminatedPods};
-use k8s_openapi::api::core::v1::{EnvVar, EnvVarSource, ObjectFieldSelector};
+use k8s_openapi::api::core::v1::{EnvVar, EnvVarSource, ObjectFieldSelector, Pod};
 
 use super::Event;
 use super::index::{self, INDEX};
@@ -228,7 +227,7 @@ fn matching(rule: &PodFailurePolicyRule, number: usize, pod: &Pod) -> Option<Str
 /// What to do now.
 #[derive(Debug)]
 pub(super) struct Plan {
-    pub(super) create: Vec<NewPod>,
+    pub(super) create: Vec<Pod>,
     pub(super) delete: Vec<Arc<Pod>>,
     /// None when the present status is right.
     pub(super) status: Option<JobStatus>,
@@ -420,14 +419,14 @@ fn manage(view: &View<'_>, failures: &Failures, plan: &mut Plan) {
     plan.create = if is_indexed(view.spec) { make_indexed(view, missing) } else { vec![make(view.job, view.spec, None); missing] };
 }
 
-fn make_indexed(view: &View<'_>, missing: usize) -> Vec<NewPod> {
+fn make_indexed(view: &View<'_>, missing: usize) -> Vec<Pod> {
     let taken: BTreeSet<i32> = view.active.iter().filter_map(|pod| index::of(pod)).collect();
     let free = (0..view.spec.completions.unwrap_or_default())
         .filter(|index| !taken.contains(index) && !view.done.contains(index) && !view.lost.contains(index));
     free.take(missing).map(|index| make(view.job, view.spec, Some(index))).collect()
 }
 
-fn make(job: &Job, spec: &JobSpec, index: Option<i32>) -> NewPod {
+fn make(job: &Job, spec: &JobSpec, index: Option<i32>) -> Pod {
     let name = job.metadata.name.as_deref().unwrap_or_default();
     let mut pod = from_template(&spec.template, job.metadata.namespace.as_deref().unwrap_or_default(), name, controlled_by(job));
     pod.metadata.finalizers.get_or_insert_default().push(TRACKING.to_owned());

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::pod::Pod;
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
 
 use super::{Failure, Replicated};
 use crate::podcontrol::BURST;

@@ -8,8 +8,8 @@ use std::cmp::{Ordering, Reverse};
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::pod::{ContainerStatus, Pod};
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 
 use crate::meta::{annotation, uid};
 use crate::pods::{is_ready, node_name, phase, ready_since};

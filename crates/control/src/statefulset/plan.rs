@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::pod::{NewPod, Pod};
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{ControllerRevision, StatefulSet, StatefulSetStatus};
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, PersistentVolumeClaimVolumeSource, PodTemplateSpec, Volume};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, PersistentVolumeClaimVolumeSource, Pod, PodTemplateSpec, Volume};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::meta::controlled_by;
@@ -18,7 +17,7 @@ const REVISION: &str = "controller-revision-hash";
 /// One request.
 #[derive(Debug)]
 pub(super) enum Action {
-    Create { pod: Box<NewPod>, claims: Vec<PersistentVolumeClaim> },
+    Create { pod: Box<Pod>, claims: Vec<PersistentVolumeClaim> },
     Delete { pod: Arc<Pod>, failed: bool },
 }
 
@@ -197,7 +196,7 @@ fn create(view: &View<'_>, ordinal: i32) -> Action {
         volumes.push(Volume { name: template.clone(), persistent_volume_claim: Some(source), ..Volume::default() });
     }
     spec.volumes = spec.volumes.filter(|volumes| !volumes.is_empty());
-    let pod = NewPod {
+    let pod = Pod {
         metadata: ObjectMeta {
             name: Some(pod_name),
             generate_name: Some(format!("{set_name}-")),
@@ -305,7 +304,7 @@ mod tests {
         plan.actions
             .iter()
             .map(|action| match action {
-                Action::Create { pod, .. } => format!("create {}", pod.metadata.name.as_deref().unwrap_or_default()),
+                Action::Create { pod, .. } => format!("create {}", crate::pods::name(pod)),
                 Action::Delete { pod, .. } => format!("delete {}", crate::pods::name(pod)),
             })
             .collect()

@@ -8,8 +8,8 @@ use std::sync::{PoisonError, RwLock};
 
 use kube::Resource;
 
-use super::{Labels, Selector};
 use crate::meta::Key;
+use crate::selector::Selector;
 
 /// Named selectors in namespaces.
 #[derive(Debug, Default)]
@@ -53,7 +53,7 @@ impl SelectorIndex {
     }
 
     /// The names of those that select these labels, in order.
-    pub(crate) fn matching(&self, namespace: &str, labels: Option<&Labels>) -> Vec<String> {
+    pub(crate) fn matching(&self, namespace: &str, labels: Option<&BTreeMap<String, String>>) -> Vec<String> {
         let namespaces = self.namespaces.read().unwrap_or_else(PoisonError::into_inner);
         let Some(shelf) = namespaces.get(namespace) else { return Vec::new() };
         let filed = labels.into_iter().flatten().filter_map(|(key, value)| shelf.by_label.get(key)?.get(value)).flatten();

@@ -1,17 +1,13 @@
 //! Label selectors, compiled once and matched often.
 
-mod index;
-
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
-pub(crate) use index::SelectorIndex;
-
 /// A compiled selector.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Selector {
+pub struct Selector {
     /// None matches nothing.
     requirements: Option<Vec<Requirement>>,
 }
@@ -38,7 +34,7 @@ impl Selector {
     ///
     /// # Errors
     /// The text that says what is wrong with it.
-    pub(crate) fn compile(selector: Option<&LabelSelector>) -> Result<Self, String> {
+    pub fn compile(selector: Option<&LabelSelector>) -> Result<Self, String> {
         let Some(selector) = selector else { return Ok(Self { requirements: None }) };
         let mut requirements = Self::exactly(selector.match_labels.as_ref()).requirements.unwrap_or_default();
         for expression in selector.match_expressions.iter().flatten() {
@@ -63,13 +59,13 @@ impl Selector {
     }
 
     /// All these labels with these values; absent matches everything.
-    pub(crate) fn exactly(labels: Option<&Labels>) -> Self {
+    pub fn exactly(labels: Option<&Labels>) -> Self {
         let requirements = labels.into_iter().flatten().map(|(key, value)| Requirement { key: key.clone(), test: Test::Is(value.clone()) });
         Self { requirements: Some(requirements.collect()) }
     }
 
-    /// Labels and values without which it selects nothing, and each of which stands for one value only.
-    pub(crate) fn demanded(&self) -> impl Iterator<Item = (&str, &str)> {
+    /// Labels without which it means nothing, each with the only value that will do.
+    pub fn demanded(&self) -> impl Iterator<Item = (&str, &str)> {
         self.requirements.iter().flatten().filter_map(|requirement| match &requirement.test {
             Test::Is(value) => Some((requirement.key.as_str(), value.as_str())),
             Test::In(values) if values.len() == 1 => Some((requirement.key.as_str(), values[0].as_str())),
@@ -77,11 +73,15 @@ impl Selector {
         })
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
+    /// True when it asks for nothing, and so means everything.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
         self.requirements.as_ref().is_some_and(Vec::is_empty)
     }
 
-    pub(crate) fn matches(&self, labels: Option<&Labels>) -> bool {
+    /// Whether it means an object with these labels.
+    #[must_use]
+    pub fn matches(&self, labels: Option<&Labels>) -> bool {
         let Some(requirements) = &self.requirements else { return false };
         requirements.iter().all(|requirement| {
             let value = labels.and_then(|labels| labels.get(&requirement.key));
@@ -97,7 +97,7 @@ impl Selector {
 }
 
 /// A selector in the words in which upstream's events show it.
-pub(crate) fn render_go(selector: Option<&LabelSelector>) -> String {
+pub fn render_go(selector: Option<&LabelSelector>) -> String {
     let Some(selector) = selector else { return "nil".to_owned() };
     let mut text = "&LabelSelector{MatchLabels:map[string]string{".to_owned();
     for (key, value) in selector.match_labels.iter().flatten() {

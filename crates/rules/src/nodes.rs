@@ -1,8 +1,6 @@
 //! What pods and nodes ask of each other: names, labels, taints. Pure.
 
-use std::collections::BTreeMap;
-
-use k8s_openapi::api::core::v1::{Node, NodeAffinity, NodeSelectorRequirement, NodeSelectorTerm, Taint, Toleration};
+use k8s_openapi::api::core::v1::{Node, NodeSelectorRequirement, NodeSelectorTerm, PodSpec, Taint, Toleration};
 
 /// True when the toleration covers the taint.
 fn tolerates_one(toleration: &Toleration, taint: &Taint) -> bool {
@@ -19,43 +17,49 @@ fn tolerates_one(toleration: &Toleration, taint: &Taint) -> bool {
 }
 
 /// True when one of the tolerations covers the taint.
-pub(crate) fn tolerates(tolerations: Option<&Vec<Toleration>>, taint: &Taint) -> bool {
+pub fn tolerates(tolerations: Option<&Vec<Toleration>>, taint: &Taint) -> bool {
     tolerations.into_iter().flatten().any(|toleration| tolerates_one(toleration, taint))
 }
 
 /// The tolerations that cover the taint.
-pub(crate) fn covering<'a>(tolerations: Option<&'a Vec<Toleration>>, taint: &'a Taint) -> impl Iterator<Item = &'a Toleration> {
+pub fn covering<'a>(tolerations: Option<&'a Vec<Toleration>>, taint: &'a Taint) -> impl Iterator<Item = &'a Toleration> {
     tolerations.into_iter().flatten().filter(move |toleration| tolerates_one(toleration, taint))
 }
 
 /// The taints of a node.
-pub(crate) fn taints(node: &Node) -> impl Iterator<Item = &Taint> {
+pub fn taints(node: &Node) -> impl Iterator<Item = &Taint> {
     node.spec.iter().flat_map(|spec| spec.taints.iter().flatten())
 }
 
 /// Name of a node.
-pub(crate) fn name(node: &Node) -> &str {
+pub fn name(node: &Node) -> &str {
     node.metadata.name.as_deref().unwrap_or_default()
 }
 
 /// True when people have taken the node out of service.
-pub(crate) fn is_cordoned(node: &Node) -> bool {
+pub fn is_cordoned(node: &Node) -> bool {
     node.spec.as_ref().is_some_and(|spec| spec.unschedulable == Some(true))
 }
 
 /// True when the node carries the labels and fields that the pod demands.
-pub(crate) fn is_wanted(selector: Option<&BTreeMap<String, String>>, affinity: Option<&NodeAffinity>, node: &Node) -> bool {
+pub fn is_wanted(spec: &PodSpec, node: &Node) -> bool {
     let label = |key: &str| node.metadata.labels.as_ref().and_then(|labels| labels.get(key)).map(String::as_str);
-    if selector.into_iter().flatten().any(|(key, value)| label(key) != Some(value)) {
+    if spec.node_selector.iter().flatten().any(|(key, value)| label(key) != Some(value)) {
         return false;
     }
-    let required = affinity.and_then(|affinity| affinity.required_during_scheduling_ignored_during_execution.as_ref());
+    let required = spec
+        .affinity
+        .as_ref()
+        .and_then(|affinity| affinity.node_affinity.as_ref()?.required_during_scheduling_ignored_during_execution.as_ref());
     required.is_none_or(|required| required.node_selector_terms.iter().any(|term| matches_term(term, node)))
 }
 
 /// How much the node is liked beyond what is demanded.
-pub(crate) fn preference(affinity: Option<&NodeAffinity>, node: &Node) -> i64 {
-    let preferred = affinity.and_then(|affinity| affinity.preferred_during_scheduling_ignored_during_execution.as_ref());
+pub fn preference(spec: &PodSpec, node: &Node) -> i64 {
+    let preferred = spec
+        .affinity
+        .as_ref()
+        .and_then(|affinity| affinity.node_affinity.as_ref()?.preferred_during_scheduling_ignored_during_execution.as_ref());
     let liked = preferred.into_iter().flatten().filter(|preferred| matches_term(&preferred.preference, node));
     liked.map(|preferred| i64::from(preferred.weight)).sum()
 }
@@ -135,9 +139,7 @@ mod tests {
         ];
         for (spec, expected) in cases {
             let text = spec.to_string();
-            let spec: crate::pod::PodSpec = serde_json::from_value(spec).expect("a spec");
-            let affinity = spec.affinity.as_ref().and_then(|affinity| affinity.node_affinity.as_ref());
-            assert_eq!(is_wanted(spec.node_selector.as_ref(), affinity, &node), expected, "{text}");
+            assert_eq!(is_wanted(&serde_json::from_value(spec).expect("a spec"), &node), expected, "{text}");
         }
     }
 }
