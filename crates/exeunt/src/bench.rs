@@ -202,7 +202,7 @@ impl Run<'_> {
     async fn send(&self, method: &str, path: &str, body: &Value) -> Result<(), Failure> {
         let kind = if method == "PATCH" { "application/merge-patch+json" } else { "application/json" };
         let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
-        let request = kube::client::http::Request::builder().method(method).uri(path).header("Content-Type", kind);
+        let request = http::Request::builder().method(method).uri(path).header("Content-Type", kind);
         let request = request.body(body).context("a request cannot be built")?;
         self.client.request_text(request).await.with_context(|| format!("{method} {path} has failed"))?;
         Ok(())
