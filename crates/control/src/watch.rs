@@ -82,7 +82,9 @@ pub(crate) struct Page<K> {
 
 /// Decodes an object, or a page of them, without what nobody reads.
 pub(crate) fn decode<T: DeserializeOwned>(json: &[u8]) -> serde_json::Result<T> {
-    serde_json::from_slice(&without_managed_fields(json))
+    let json = without_managed_fields(json);
+    // As text, as the answers of requests are decoded: for another kind of input all types would be compiled once more.
+    serde_json::from_str(std::str::from_utf8(&json).map_err(serde::de::Error::custom)?)
 }
 
 #[derive(Debug, thiserror::Error)]
