@@ -12,7 +12,7 @@ mod plan;
 mod serve;
 
 pub(crate) use connect::ConnectArgs;
-pub(crate) use drain::{Cordon, Drain, DryRun, Evict};
+pub(crate) use drain::{Cordon, Drain, DryRun, Evict, OnDeadline, Output, Pace};
 pub(crate) use explain::Explain;
 pub(crate) use lint::Lint;
 pub(crate) use plan::Plan;
