@@ -6,6 +6,9 @@ use serde::Serialize;
 
 use crate::health;
 
+/// What a pod gets that asks for nothing.
+const DEFAULT_GRACE_SECONDS: i64 = 30;
+
 /// What a leaving pod waits for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "cause")]
@@ -52,8 +55,10 @@ impl Cause {
 /// none when the node is gone.
 #[must_use]
 pub fn cause(pod: &Pod, node: Option<Option<&Node>>, now: Timestamp) -> Cause {
-    let due = pod.metadata.deletion_timestamp.as_ref().map_or(now, |time| time.0);
-    let of = pod.metadata.deletion_grace_period_seconds.unwrap_or_default();
+    let of = pod.metadata.deletion_grace_period_seconds.or_else(|| pod.spec.as_ref()?.termination_grace_period_seconds);
+    let of = of.unwrap_or(DEFAULT_GRACE_SECONDS);
+    // Accepted a moment ago, and not seen since.
+    let due = pod.metadata.deletion_timestamp.as_ref().map_or(rules::after_seconds(now, of), |time| time.0);
     let past = now.duration_since(due).as_secs();
     match node {
         Some(None) => return Cause::NodeGone,

@@ -6,7 +6,7 @@
 //! node go, [`evict`] is one eviction with its answer taken apart, [`leaving`] why an accepted pod is
 //! still there. [`node::drain`] is all of it with everything at its default.
 //!
-//! [`cluster::Snapshot`] is a cluster that was read once; [`budget`] and [`health`] reason about it.
+//! [`cluster::Snapshot`] is a cluster that was read once; [`budget`], [`health`] and [`explain`] reason about it.
 //!
 //! Invariant: a pod is evicted by its uid, so that a same-named successor is never touched.
 
@@ -17,6 +17,7 @@ pub mod cordon;
 pub mod engine;
 pub mod event;
 pub mod evict;
+pub mod explain;
 pub mod filter;
 pub mod health;
 pub mod leaving;
@@ -26,3 +27,4 @@ pub mod surge;
 pub mod survey;
 pub mod tier;
 mod watch;
+mod words;

@@ -11,6 +11,7 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 
 use super::{Board, Entry};
 use crate::budget;
+use crate::evict::Target;
 use crate::health;
 use crate::stage::Stage;
 
@@ -123,21 +124,21 @@ impl Board {
             Stage::Refused { budgets, .. } => budgets.iter().any(|budget| budget == key) && wanted(entry),
             _ => false,
         };
-        let mut waiting: Vec<(u32, Option<jiff::Timestamp>, String)> = Vec::new();
-        for (uid, entry) in self.pods.iter().filter(|(_, entry)| waits(entry)) {
-            waiting.push((self.budgets.got_by(key, &entry.node), entry.refused_since, uid.clone()));
+        let mut waiting: Vec<(u32, Option<jiff::Timestamp>, Target)> = Vec::new();
+        for entry in self.pods.values().filter(|entry| waits(entry)) {
+            waiting.push((self.budgets.got_by(key, &entry.node), entry.refused_since, entry.target.clone()));
         }
         // Of one node no more than its turn: each one woken counts as got.
         let mut turns: BTreeMap<String, u32> = BTreeMap::new();
         waiting.sort();
-        for (got, _, uid) in &mut waiting {
-            let turn = turns.entry(self.pods[uid.as_str()].node.clone()).or_default();
+        for (got, _, target) in &mut waiting {
+            let turn = turns.entry(self.pods[target.uid.as_str()].node.clone()).or_default();
             *got += *turn;
             *turn += 1;
         }
         waiting.sort();
-        for (_, _, uid) in waiting.into_iter().take(count) {
-            if let Some(entry) = self.pods.get_mut(&uid) {
+        for (_, _, target) in waiting.into_iter().take(count) {
+            if let Some(entry) = self.pods.get_mut(&target.uid) {
                 entry.chance = true;
             }
         }

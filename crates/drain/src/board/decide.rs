@@ -45,9 +45,11 @@ impl Board {
         let mut wake: Option<Timestamp> = None;
         let tiers = self.open_tiers();
         let mut room = IN_FLIGHT.saturating_sub(self.pods.values().filter(|entry| entry.stage == Stage::Asking).count());
-        let uids: Vec<String> =
-            self.pods.iter().filter(|(_, entry)| !matches!(entry.stage, Stage::Done { .. })).map(|(uid, _)| uid.clone()).collect();
-        for uid in uids {
+        let open = self.pods.values().filter(|entry| !matches!(entry.stage, Stage::Done { .. }));
+        // By name, so that a drain goes the same way when it is repeated.
+        let mut targets: Vec<Target> = open.map(|entry| entry.target.clone()).collect();
+        targets.sort();
+        for Target { uid, .. } in targets {
             // One step may lead to the next at once; a few are the most that can follow each other.
             for _ in 0..4 {
                 let Some(entry) = self.pods.get(&uid) else { break };
