@@ -14,6 +14,7 @@
 mod drain;
 mod explain;
 mod masks;
+mod pace;
 mod script;
 mod world;
 
