@@ -335,10 +335,12 @@ impl Engine {
 
 /// Whether the server takes evictions in `policy/v1beta1` only.
 async fn discover(client: &Client) -> Result<bool, String> {
-    let list = client
-        .list_core_api_resources("v1")
-        .await
-        .map_err(|error| format!("cannot ask what the server can do: {}", evict::words(&error)))?;
+    let list = match client.list_core_api_resources("v1").await {
+        Ok(list) => list,
+        // Every server of today knows it, and will say so if this one does not.
+        Err(kube::Error::Api(status)) if status.code == 403 => return Ok(false),
+        Err(error) => return Err(format!("cannot ask what the server can do: {}", evict::words(&error))),
+    };
     let found = list.resources.iter().find(|resource| resource.name == "pods/eviction" && resource.kind == "Eviction");
     match found {
         Some(found) => Ok((found.group.as_deref(), found.version.as_deref()) != (Some("policy"), Some("v1"))),

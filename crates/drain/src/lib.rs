@@ -21,6 +21,7 @@ pub mod explain;
 pub mod filter;
 pub mod health;
 pub mod leaving;
+pub mod lint;
 pub mod node;
 pub mod stage;
 pub mod surge;
