@@ -1,7 +1,7 @@
 //! `Job` and `CronJob`.
 
+use kinds::tree::json;
 use kinds::{Tree, status::FieldError};
-use serde_json::json;
 
 use super::checks::{Faults, nonnegative, one_of, one_of_if_set};
 use super::meta::invalid_text;

@@ -2,8 +2,8 @@
 //! roles, webhooks.
 
 use kinds::facts::Type;
+use kinds::tree::json;
 use kinds::{Tree, status::FieldError};
-use serde_json::json;
 
 use super::checks::{Faults, nonnegative, nonnegative_quantity, required_one_of};
 use super::meta::invalid_text;

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use kinds::Tree;
 use kinds::facts::{Resource, Type};
-use serde_json::{Map, json};
+use kinds::tree::{Map, json};
 
 use descriptions::Descriptions;
 
@@ -34,7 +34,7 @@ pub(crate) fn index(rows: &[&Resource], hash: &str) -> Tree {
         let url = format!("/openapi/v3/{name}?hash={hash}");
         (name, json!({"serverRelativeURL": url}))
     };
-    json!({"paths": names(rows).into_iter().map(entry).collect::<Map<_, _>>()})
+    json!({"paths": names(rows).into_iter().map(entry).collect::<Map>()})
 }
 
 /// The document of a name; none when there is no such document.
@@ -54,7 +54,7 @@ pub(crate) fn document(rows: &[&'static Resource], name: &str) -> Option<Tree> {
     types.extend(["DeleteOptions", "ListMeta", "Status"].into_iter().filter_map(meta).flat_map(reachable));
     let list = |row: &&'static Resource| (schemas::list_name(row), schemas::list(row));
     let texts = Descriptions::gather();
-    let mut components: Map<String, Tree> = types
+    let mut components: Map = types
         .into_iter()
         .filter_map(kinds::type_named)
         .map(|ty| (ty.name.to_owned(), schemas::of_type(ty, schemas::Style::V3, &texts)))
@@ -77,7 +77,7 @@ pub(crate) fn v2(rows: &[&'static Resource]) -> Tree {
         types.extend(row.subresources.iter().flat_map(|sub| reachable(sub.ty)));
     }
     let texts = Descriptions::gather();
-    let mut definitions: Map<String, Tree> = types
+    let mut definitions: Map = types
         .into_iter()
         .filter_map(kinds::type_named)
         .map(|ty| (ty.name.to_owned(), schemas::of_type(ty, schemas::Style::V2, &texts)))

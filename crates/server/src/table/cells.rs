@@ -2,7 +2,7 @@
 
 use kinds::Tree;
 use kinds::duration::human_age;
-use serde_json::json;
+use kinds::tree::json;
 
 /// The text at a path, or nothing.
 pub(super) fn text<'a>(object: &'a Tree, pointer: &str) -> &'a str {
@@ -27,7 +27,7 @@ pub(super) fn items<'a>(object: &'a Tree, pointer: &str) -> &'a [Tree] {
 
 /// The number of members at a path.
 pub(super) fn members(object: &Tree, pointer: &str) -> usize {
-    object.pointer(pointer).and_then(Tree::as_object).map_or(0, serde_json::Map::len)
+    object.pointer(pointer).and_then(Tree::as_object).map_or(0, kinds::tree::Map::len)
 }
 
 /// A time in seconds since 1970.
