@@ -30,7 +30,6 @@ mod job;
 mod meta;
 mod namespace;
 mod nodelifecycle;
-mod nodes;
 mod podcontrol;
 mod podgc;
 mod pods;
@@ -38,7 +37,6 @@ mod queue;
 mod replicaset;
 mod revisions;
 mod scheduler;
-mod selector;
 mod serviceaccount;
 mod statefulset;
 mod tainteviction;
@@ -52,6 +50,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::caches::Caches;
 use crate::context::Context;
+pub(crate) use rules::{nodes, selector};
 
 /// What can be chosen about the controllers.
 #[derive(Clone, Debug)]
