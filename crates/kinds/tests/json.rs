@@ -186,7 +186,7 @@ fn kind_and_version_are_read_without_the_rest() {
 #[test]
 fn a_patched_tree_is_checked_and_brought_into_form_like_a_decoded_one() {
     let mut tree = exeunt_kinds::tree::json!({"spec": {"minAvailable": 1, "nope": 1, "selector": null}, "x": 1});
-    assert_eq!(json::normalize(&mut tree, ty(BUDGET)), Ok(vec![r#"unknown field "x""#.into(), r#"unknown field "spec.nope""#.into()]));
+    assert_eq!(json::normalize(&mut tree, ty(BUDGET)), Ok(vec![r#"unknown field "spec.nope""#.into(), r#"unknown field "x""#.into()]));
     assert_eq!(tree, exeunt_kinds::tree::json!({"spec": {"minAvailable": 1}}));
     let mut tree = exeunt_kinds::tree::json!({"spec": 1});
     let error = json::normalize(&mut tree, ty(BUDGET)).expect_err("a number is no spec").to_string();
