@@ -256,7 +256,7 @@ mod tests {
         for (name, value) in tree.as_object().into_iter().flatten() {
             let Some((_, _, form)) = kind.fields.iter().find(|(known, _, _)| known == name) else {
                 if !name.starts_with("x-") {
-                    found.push(name.clone());
+                    found.push(name.to_string());
                 }
                 continue;
             };
