@@ -17,7 +17,7 @@ pub(crate) mod scan;
 pub use decode::{Decoded, TypeMeta, decode, decode_untyped, peek_type_meta};
 pub use encode::{encode, encode_pretty, encode_untyped, encode_untyped_pretty};
 pub(crate) use normal::scalar;
-pub use normal::{equal, equal_member, normalize};
+pub use normal::{equal, equal_member, normalize, normalize_changes};
 
 use crate::facts::{Shape, Type};
 
