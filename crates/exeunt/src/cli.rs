@@ -15,7 +15,7 @@ pub(crate) use connect::ConnectArgs;
 pub(crate) use drain::{Cordon, Drain, DryRun, Evict};
 pub(crate) use explain::Explain;
 pub(crate) use lint::Lint;
-pub(crate) use plan::Plan;
+pub(crate) use plan::{Form as PlanForm, Plan};
 pub(crate) use serve::{Demo, Serve, StoreKind};
 
 use clap::{Args, Parser, Subcommand};
