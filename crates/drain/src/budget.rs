@@ -13,17 +13,18 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use kinds::selector::{LabelSelector, SelectorError};
+use rules::selector::Selector;
 use serde::Serialize;
 
 pub use owners::Owner;
 pub(crate) use owners::wants_scale;
+pub use rules::budgets::Demand as Figures;
 
 use crate::cluster::Snapshot;
 use crate::health::{self, Unready};
 
 /// How long a granted eviction keeps its pod from counting as healthy before the pod is seen leaving.
-pub const GRANT: SignedDuration = SignedDuration::from_secs(120);
+pub const GRANT: SignedDuration = SignedDuration::from_secs(rules::budgets::DELETION_SECONDS);
 
 /// How one covered pod counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,15 +60,6 @@ pub enum Rule {
     MinAvailable(IntOrString),
     /// Neither: such a budget allows nothing.
     Nothing,
-}
-
-/// How many pods there should be, and how many of them healthy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Figures {
-    /// `expectedPods`
-    pub expected: i32,
-    /// `desiredHealthy`
-    pub desired: i32,
 }
 
 /// Why there are no figures.
@@ -174,15 +166,14 @@ pub fn name(budget: &PodDisruptionBudget) -> &str {
 ///
 /// # Errors
 /// The API's words about a selector that cannot be used.
-pub fn selector(budget: &PodDisruptionBudget) -> Result<LabelSelector, SelectorError> {
-    let selector = budget.spec.as_ref().and_then(|spec| spec.selector.as_ref());
-    LabelSelector::from_tree(&serde_json::to_value(selector).unwrap_or_default())
+pub fn selector(budget: &PodDisruptionBudget) -> Result<Selector, String> {
+    Selector::compile(budget.spec.as_ref().and_then(|spec| spec.selector.as_ref()))
 }
 
 /// Whether the budget selects the pod. A selector that cannot be used selects nothing.
 #[must_use]
 pub fn selects(budget: &PodDisruptionBudget, pod: &Pod) -> bool {
-    namespace(budget) == health::namespace(pod) && selector(budget).is_ok_and(|selector| selector.matches(&pod.metadata.labels))
+    namespace(budget) == health::namespace(pod) && selector(budget).is_ok_and(|selector| selector.matches(pod.metadata.labels.as_ref()))
 }
 
 /// All budgets that select the pod. More than one, and no eviction of it is possible.
@@ -197,7 +188,7 @@ pub fn overlaps<'a>(snapshot: &'a Snapshot, count: &Count<'a>) -> Vec<(&'a PodDi
     let near = snapshot.budgets.iter().filter(|other| namespace(other) == namespace(count.budget) && name(other) != name(count.budget));
     let shared = |other: &&'a PodDisruptionBudget| -> Vec<&'a Pod> {
         let Ok(selector) = selector(other) else { return Vec::new() };
-        count.pods.iter().map(|covered| covered.pod).filter(|pod| selector.matches(&pod.metadata.labels)).collect()
+        count.pods.iter().map(|covered| covered.pod).filter(|pod| selector.matches(pod.metadata.labels.as_ref())).collect()
     };
     near.map(|other| (other, shared(&other))).filter(|(_, pods)| !pods.is_empty()).collect()
 }
@@ -218,14 +209,14 @@ pub fn rule(budget: &PodDisruptionBudget) -> Rule {
 pub fn count<'a>(snapshot: &'a Snapshot, budget: &'a PodDisruptionBudget) -> Count<'a> {
     let selector = selector(budget);
     let covered: Vec<&Pod> = match &selector {
-        Ok(selector) => in_namespace(snapshot, namespace(budget)).filter(|pod| selector.matches(&pod.metadata.labels)).collect(),
+        Ok(selector) => in_namespace(snapshot, namespace(budget)).filter(|pod| selector.matches(pod.metadata.labels.as_ref())).collect(),
         Err(_) => Vec::new(),
     };
     let (owners, unmanaged) = owners::of(snapshot, &covered);
     let rule = rule(budget);
     let figures = match selector {
-        Ok(_) => figures(snapshot, &rule, covered.len(), &owners),
-        Err(error) => Err(Uncounted::Fails(error.to_string())),
+        Ok(_) => figures(snapshot, budget, covered.len(), &owners),
+        Err(error) => Err(Uncounted::Fails(error)),
     };
     let pods = covered.into_iter().map(|pod| Covered { pod, standing: standing(snapshot, budget, pod) }).collect();
     Count { budget, rule, pods, owners, unmanaged, figures, reported: reported(budget) }
@@ -235,50 +226,26 @@ fn in_namespace<'a>(snapshot: &'a Snapshot, namespace: &str) -> impl Iterator<It
     snapshot.pods.iter().filter(move |pod| health::namespace(pod) == namespace)
 }
 
-/// The numbers that follow from the rule; percentages are rounded up on both sides.
-fn figures(snapshot: &Snapshot, rule: &Rule, pods: usize, owners: &[Owner<'_>]) -> Result<Figures, Uncounted> {
+/// The numbers that follow from the spec, of what the controllers want where it asks them.
+fn figures(snapshot: &Snapshot, budget: &PodDisruptionBudget, pods: usize, owners: &[Owner<'_>]) -> Result<Figures, Uncounted> {
     if let Some(unread) = snapshot.unread.iter().find(|unread| unread.resource == "pods") {
         return Err(Uncounted::Unseen(format!("pods were not read: {}", unread.why)));
     }
-    let wanted = || owners.iter().try_fold(0, |sum: i32, owner| owner.replicas.clone().map(|more| sum.saturating_add(more)));
-    match rule {
-        Rule::Nothing => Ok(Figures { expected: 0, desired: 0 }),
-        Rule::MinAvailable(IntOrString::Int(number)) => Ok(Figures { expected: i32::try_from(pods).unwrap_or(i32::MAX), desired: *number }),
-        Rule::MinAvailable(IntOrString::String(text)) => {
-            let expected = wanted()?;
-            Ok(Figures { expected, desired: share(text, expected)? })
-        }
-        Rule::MaxUnavailable(max) => {
-            let expected = wanted()?;
-            Ok(Figures { expected, desired: expected.saturating_sub(unavailable(max, expected)?).max(0) })
-        }
-    }
+    let spec = budget.spec.as_ref();
+    let replicas = match rules::budgets::asks_controllers(spec) {
+        true => owners.iter().try_fold(0, |sum: i32, owner| owner.replicas.clone().map(|more| sum.saturating_add(more)))?,
+        false => 0,
+    };
+    rules::budgets::demand(spec, pods, replicas).map_err(|error| Uncounted::Fails(error.to_string()))
 }
 
-/// How many pods may be unavailable out of so many.
-fn unavailable(max: &IntOrString, expected: i32) -> Result<i32, Uncounted> {
-    match max {
-        IntOrString::Int(number) => Ok(*number),
-        IntOrString::String(text) => share(text, expected),
-    }
-}
-
-/// What this budget asks of a workload of so many pods, whatever is there now: `desiredHealthy`.
-/// None for a percentage that is none, and for a budget without a rule.
+/// How many healthy pods the budget would want of workloads of so many, whatever is there now. None
+/// when it says nothing that can be used.
 #[must_use]
-pub fn desired_of(rule: &Rule, expected: i32) -> Option<i32> {
-    match rule {
-        Rule::Nothing => None,
-        Rule::MaxUnavailable(max) => unavailable(max, expected).ok().map(|max| expected.saturating_sub(max).max(0)),
-        Rule::MinAvailable(IntOrString::Int(number)) => Some(*number),
-        Rule::MinAvailable(IntOrString::String(text)) => share(text, expected).ok(),
-    }
-}
-
-fn share(text: &str, of: i32) -> Result<i32, Uncounted> {
-    let percent: Option<i64> = text.strip_suffix('%').and_then(|number| number.parse().ok());
-    let percent = percent.ok_or_else(|| Uncounted::Fails(format!("{text:?} is not a percentage")))?;
-    Ok(i32::try_from((i64::from(of) * percent + 99).div_euclid(100)).unwrap_or(i32::MAX))
+pub fn desired_of(budget: &PodDisruptionBudget, expected: i32) -> Option<i32> {
+    let pods = usize::try_from(expected).unwrap_or_default();
+    let demand = rules::budgets::demand(budget.spec.as_ref(), pods, expected).ok()?;
+    (rule(budget) != Rule::Nothing).then_some(demand.desired)
 }
 
 fn standing(snapshot: &Snapshot, budget: &PodDisruptionBudget, pod: &Pod) -> Standing {

@@ -4,8 +4,9 @@
 //! Pure: a pod (and the node under it) in, words out. It knows nothing of budgets.
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{ContainerStatus, Node, Pod, PodCondition};
+use k8s_openapi::api::core::v1::{ContainerStatus, Node, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+pub use rules::pods::{condition, is_finished, is_ready, is_terminating, name, phase};
 use serde::Serialize;
 
 use crate::cluster::Snapshot;
@@ -41,12 +42,6 @@ pub struct Unready {
     pub since: Option<Timestamp>,
 }
 
-/// The pod's name.
-#[must_use]
-pub fn name(pod: &Pod) -> &str {
-    pod.metadata.name.as_deref().unwrap_or_default()
-}
-
 /// The pod's namespace; manifests may leave it out.
 #[must_use]
 pub fn namespace(pod: &Pod) -> &str {
@@ -57,36 +52,6 @@ pub fn namespace(pod: &Pod) -> &str {
 #[must_use]
 pub fn node_of(pod: &Pod) -> Option<&str> {
     pod.spec.as_ref()?.node_name.as_deref().filter(|name| !name.is_empty())
-}
-
-/// The phase, empty when it has none.
-#[must_use]
-pub fn phase(pod: &Pod) -> &str {
-    pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or_default()
-}
-
-/// The condition of this type.
-#[must_use]
-pub fn condition<'a>(pod: &'a Pod, kind: &str) -> Option<&'a PodCondition> {
-    pod.status.as_ref()?.conditions.as_ref()?.iter().find(|condition| condition.type_ == kind)
-}
-
-/// Whether the condition `Ready` is true.
-#[must_use]
-pub fn is_ready(pod: &Pod) -> bool {
-    condition(pod, "Ready").is_some_and(|ready| ready.status == "True")
-}
-
-/// Whether the pod is being deleted.
-#[must_use]
-pub fn is_terminating(pod: &Pod) -> bool {
-    pod.metadata.deletion_timestamp.is_some()
-}
-
-/// Whether the pod has run to its end.
-#[must_use]
-pub fn is_finished(pod: &Pod) -> bool {
-    matches!(phase(pod), "Succeeded" | "Failed")
 }
 
 /// Who replaces the pod when it goes.
