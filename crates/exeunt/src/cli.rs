@@ -12,16 +12,10 @@ mod plan;
 mod serve;
 
 pub(crate) use connect::ConnectArgs;
-pub(crate) use drain::{Cordon, Drain, DryRun, Evict};
-<<<<<<< HEAD
-pub(crate) use explain::Explain;
-pub(crate) use lint::Lint;
-pub(crate) use plan::{Form as PlanForm, Plan};
-=======
+pub(crate) use drain::{Cordon, Drain, DryRun, Evict, OnDeadline, Output, Pace};
 pub(crate) use explain::{Explain, Form as ExplainForm};
 pub(crate) use lint::{Form as LintForm, Lint, Severity as LintSeverity};
-pub(crate) use plan::Plan;
->>>>>>> main
+pub(crate) use plan::{Form as PlanForm, Plan};
 pub(crate) use serve::{Demo, Serve, StoreKind};
 
 use clap::{Args, Parser, Subcommand};
