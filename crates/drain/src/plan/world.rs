@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 
 use k8s_openapi::api::core::v1::{Node, PersistentVolume, Pod};
-use kinds::selector::LabelSelector;
+use rules::selector::Selector;
 use rules::resources::{Amounts, allocatable, requests};
 use rules::{affinity, fit, nodes};
 
@@ -100,7 +100,7 @@ pub(super) struct Place<'a> {
 #[derive(Clone, Debug)]
 pub(super) struct Bound<'a> {
     pub(super) count: Count<'a>,
-    selector: Option<LabelSelector>,
+    selector: Option<Selector>,
     /// True when unready pods may always go.
     pub(super) always_allows_unready: bool,
 }
@@ -299,7 +299,7 @@ impl<'a> Bound<'a> {
 
     fn covers(&self, pod: &Pod) -> bool {
         budget::namespace(self.count.budget) == health::namespace(pod)
-            && self.selector.as_ref().is_some_and(|selector| selector.matches(&pod.metadata.labels))
+            && self.selector.as_ref().is_some_and(|selector| selector.matches(pod.metadata.labels.as_ref()))
     }
 
     pub(super) fn key(&self) -> String {
