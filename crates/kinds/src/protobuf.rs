@@ -16,7 +16,8 @@ use crate::Tree;
 use crate::facts::Type;
 use crate::json::{DecodeError, Decoded, TypeMeta};
 use crate::status::ListMeta;
-use wire::{Reader, Value, Writer};
+pub use wire::Writer;
+use wire::{Reader, Value};
 
 /// What every body begins with.
 pub const MAGIC: [u8; 4] = *b"k8s\0";

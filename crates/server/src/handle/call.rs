@@ -140,9 +140,9 @@ impl Call<'_> {
         if self.route.action == Action::Patch {
             negotiate::patch_kind(self.headers)?;
         }
-        // Subresources that answer with a Status or a foreign kind have no columns.
-        let tables =
-            self.route.subresource.is_none_or(|sub| sub.kind == self.route.resource.kind) && table::can_render(self.route.resource);
+        // Subresources that answer with a Status or a foreign kind have no columns, but a scale has.
+        let shown = |kind: &str| kind == self.route.resource.kind || kind == "Scale";
+        let tables = self.route.subresource.is_none_or(|sub| shown(sub.kind)) && table::can_render(self.route.resource);
         let answer = if self.route.action == Action::Watch { Answer::Watch { tables } } else { Answer::Objects { tables } };
         let protobuf = registry::custom::of(self.route.resource).is_none();
         let accepted = negotiate::choose_among(self.headers, answer, protobuf).ok_or_else(|| negotiate::not_acceptable(answer))?;

@@ -32,6 +32,12 @@ pub(super) fn replicas(object: &Tree, now: &Moment) -> Vec<Tree> {
     cells
 }
 
+/// What the subresource `scale` shows, whatever is scaled.
+pub(super) fn scale(object: &Tree, now: &Moment) -> Vec<Tree> {
+    let count = |pointer: &str| json!(number(object, pointer));
+    vec![name(object), count("/spec/replicas"), count("/status/replicas"), age(object, now)]
+}
+
 pub(super) fn stateful_set(object: &Tree, now: &Moment) -> Vec<Tree> {
     let ready = format!("{}/{}", number(object, "/status/readyReplicas"), number(object, "/spec/replicas"));
     with_containers(vec![name(object), json!(ready), age(object, now)], object, TEMPLATE)

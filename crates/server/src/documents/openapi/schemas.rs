@@ -16,7 +16,7 @@ pub(crate) enum Style {
 }
 
 impl Style {
-    fn reference(self, name: &str) -> Tree {
+    pub(super) fn reference(self, name: &str) -> Tree {
         match self {
             Self::V2 => json!({"$ref": format!("#/definitions/{name}")}),
             Self::V3 => json!({"$ref": format!("#/components/schemas/{name}")}),
@@ -147,15 +147,15 @@ pub(super) fn list_name(row: &Resource) -> String {
 }
 
 /// The schema of a resource's list.
-pub(super) fn list(row: &Resource) -> Tree {
+pub(super) fn list(row: &Resource, style: Style) -> Tree {
     let text = json!({"type": "string"});
     json!({
         "type": "object",
         "required": ["items"],
         "properties": {
             "apiVersion": text, "kind": text,
-            "items": {"type": "array", "items": Style::V3.reference(row.ty.name)},
-            "metadata": Style::V3.reference("io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta"),
+            "items": {"type": "array", "items": style.reference(row.ty.name)},
+            "metadata": style.reference("io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta"),
         },
         "x-kubernetes-group-version-kind": [{"group": row.group, "version": row.version, "kind": format!("{}List", row.kind)}],
     })
