@@ -17,6 +17,7 @@ pub mod names;
 pub mod patch;
 pub mod protobuf;
 pub mod quantity;
+pub mod schedule;
 pub mod selector;
 pub mod status;
 pub mod yaml;

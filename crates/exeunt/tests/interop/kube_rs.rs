@@ -26,8 +26,10 @@ fn refusal<T: std::fmt::Debug>(result: kube::Result<T>) -> Status {
     }
 }
 
-async fn soon<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, future).await.expect("it happens in time")
+fn soon<T>(future: impl Future<Output = T>) -> impl Future<Output = T> {
+    // Watchers are large.
+    let future = Box::pin(future);
+    async move { tokio::time::timeout(PATIENCE, future).await.expect("it happens in time") }
 }
 
 fn pod(name: &str) -> Pod {

@@ -206,10 +206,8 @@ impl Strategy for PriorityClass {
         let mut out = Vec::new();
         let (name, value) = (text(object, &["metadata", "name"]), at(object, &["value"]).as_i64().unwrap_or_default());
         if name.starts_with("system-") {
-            if !SYSTEM_CLASSES.contains(&(name, value)) {
-                let detail = format!(
-                    "priority class names with 'system-' prefix are reserved for system use only. error: {name} is not a known system priority class"
-                );
+            if let Some(why) = not_of_the_system(name, value, flag(object, &["globalDefault"])) {
+                let detail = format!("priority class names with 'system-' prefix are reserved for system use only. error: {why}");
                 out.push(FieldError::forbidden("metadata.name", detail));
             }
         } else if value > USER_PRIORITY_LIMIT {
@@ -218,7 +216,7 @@ impl Strategy for PriorityClass {
         }
         let policy = text(object, &["preemptionPolicy"]);
         if !matches!(policy, "Never" | "PreemptLowerPriority") {
-            let supported = ["Never", "PreemptLowerPriority"];
+            let supported = ["PreemptLowerPriority", "Never"];
             out.push(FieldError::not_supported("preemptionPolicy", &Tree::from(policy), &supported));
         }
         out
@@ -234,6 +232,17 @@ impl Strategy for PriorityClass {
         }
         out
     }
+}
+
+/// Why a class with the prefix of the system is none of its classes.
+fn not_of_the_system(name: &str, value: i64, is_default: bool) -> Option<String> {
+    let Some((_, known)) = SYSTEM_CLASSES.iter().find(|(known, _)| *known == name) else {
+        return Some(format!("{name} is not a known system priority class"));
+    };
+    if *known != value {
+        return Some(format!("value of {name} PriorityClass must be {known}"));
+    }
+    is_default.then(|| format!("globalDefault of {name} PriorityClass must be false"))
 }
 
 pub(crate) struct Lease;

@@ -48,6 +48,11 @@ pub(crate) fn is_empty(selector: &Tree) -> bool {
     at(selector, &["matchLabels"]).as_object().is_none_or(serde_json::Map::is_empty) && list(selector, &["matchExpressions"]).is_empty()
 }
 
+/// True when a selector breaks no rule. None is sound.
+pub(crate) fn is_sound(selector: &Tree) -> bool {
+    kinds::selector::LabelSelector::from_tree(selector).is_ok()
+}
+
 /// True when a selector matches labels. A selector that breaks the rules matches nothing.
 pub(crate) fn matches(selector: &Tree, labels: &Tree) -> bool {
     kinds::selector::LabelSelector::from_tree(selector).is_ok_and(|selector| selector.matches(labels))

@@ -406,7 +406,7 @@ fn what_is_chosen_once_stays() {
         "v1/services",
         "spec: {clusterIP: 10.96.0.5, ports: [{port: 1}]}",
         "spec: {clusterIP: 10.96.0.6, ports: [{port: 1}]}",
-        &[r#"spec.clusterIPs[0]: Invalid value: "10.96.0.6": may not change once set"#],
+        &[r#"spec.clusterIPs[0]: Invalid value: ["10.96.0.6"]: may not change once set"#],
     );
     check_change("scheduling.k8s.io/v1/priorityclasses", "value: 1", "value: 2", &["value: Forbidden: may not be changed in an update."]);
 }
