@@ -213,6 +213,9 @@ impl Board {
 
     /// The node cannot be drained.
     pub fn fail(&mut self, node: &str, errors: Vec<String>, now: Timestamp) {
+        if self.nodes.iter().any(|entry| entry.name == node && entry.outcome.is_some()) {
+            return;
+        }
         self.events.push_back(Event::NodeFailed { node: node.to_owned(), errors: errors.clone(), pending: Vec::new() });
         if let Some(entry) = self.node_mut(node) {
             entry.outcome = Some(Outcome { at: now, errors });

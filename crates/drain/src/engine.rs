@@ -264,7 +264,8 @@ impl Engine {
             Fact::Looked(target, Ok(_)) => self.board.pod_gone(&target.uid, now),
             Fact::Looked(target, Err(error)) => self.board.cannot_look(&target.uid, &error, now),
             Fact::Surged(target, surged) => self.board.surged(&target.uid, surged, now),
-            Fact::Restored(surge, Ok(())) => self.board.tell(Event::Restored { workload: surge.told() }),
+            Fact::Restored(_, Ok(false)) => {}
+            Fact::Restored(surge, Ok(true)) => self.board.tell(Event::Restored { workload: surge.told() }),
             Fact::Restored(_, Err(message)) => self.board.tell(Event::Warning { message }),
             Fact::Leftovers(surges) => surges.into_iter().for_each(|surge| self.act(Action::Restore(surge))),
         }
@@ -295,7 +296,7 @@ impl Engine {
             Err(error) => {
                 // Its pods would come back to it.
                 self.waiting.retain(|name| *name != node);
-                self.board.fail(&node, vec![format!("unable to cordon node {node:?}: {}", told(&error))], now);
+                self.board.fail(&node, vec![format!("unable to cordon node {node:?}: {}", evict::words(&error))], now);
             }
         }
     }
@@ -303,7 +304,7 @@ impl Engine {
     fn surveyed(&mut self, node: &str, sorted: Result<crate::filter::Sorted, kube::Error>, now: Timestamp) {
         let sorted = match sorted {
             Ok(sorted) => sorted,
-            Err(error) => return self.board.fail(node, vec![format!("cannot list the pods of {node}: {}", told(&error))], now),
+            Err(error) => return self.board.fail(node, vec![format!("cannot list the pods of {node}: {}", evict::words(&error))], now),
         };
         let errors = sorted.errors();
         if !errors.is_empty() {
@@ -332,18 +333,14 @@ impl Engine {
     }
 }
 
-/// The server's words, without the client's frame around them.
-fn told(error: &kube::Error) -> String {
-    match error {
-        kube::Error::Api(status) => status.message.clone(),
-        other => other.to_string(),
-    }
-}
-
 /// Whether the server takes evictions in `policy/v1beta1` only.
 async fn discover(client: &Client) -> Result<bool, String> {
-    let list =
-        client.list_core_api_resources("v1").await.map_err(|error| format!("cannot ask what the server can do: {}", told(&error)))?;
+    let list = match client.list_core_api_resources("v1").await {
+        Ok(list) => list,
+        // Every server of today knows it, and will say so if this one does not.
+        Err(kube::Error::Api(status)) if status.code == 403 => return Ok(false),
+        Err(error) => return Err(format!("cannot ask what the server can do: {}", evict::words(&error))),
+    };
     let found = list.resources.iter().find(|resource| resource.name == "pods/eviction" && resource.kind == "Eviction");
     match found {
         Some(found) => Ok((found.group.as_deref(), found.version.as_deref()) != (Some("policy"), Some("v1"))),

@@ -171,7 +171,7 @@ async fn send(client: &Client, request: http::request::Builder, body: &serde_jso
 /// What an error means for the pod.
 fn classify(error: &Error) -> Answer {
     let Error::Api(status) = error else {
-        let message = transport(error);
+        let message = words(error);
         return match error {
             // Credentials that cannot be had do not come back by themselves.
             Error::Auth(_) | Error::HttpError(_) | Error::BuildRequest(_) => Answer::Fatal(message),
@@ -194,8 +194,12 @@ fn classify(error: &Error) -> Answer {
     }
 }
 
-/// The texts of a transport's error and its causes.
-fn transport(error: &Error) -> String {
+/// The server's words, or those of the transport and its causes, without the client's frame around
+/// them.
+pub(crate) fn words(error: &Error) -> String {
+    if let Error::Api(status) = error {
+        return status.message.clone();
+    }
     let mut text = error.to_string();
     let mut next = std::error::Error::source(error);
     while let Some(cause) = next {

@@ -15,7 +15,7 @@ use kube::runtime::watcher::{self, Event};
 use kube::{Client, ResourceExt as _};
 use serde_json::json;
 
-use crate::health;
+use crate::{evict, health};
 
 /// Names the node for whose drain a Deployment was scaled up.
 pub const LABEL: &str = "exeunt.dev/surged-for";
@@ -49,7 +49,9 @@ impl Surge {
 /// What keeps the replica from being ready, in words.
 pub(crate) async fn raise(client: &Client, pod: &Pod, node: &str) -> Result<Option<Surge>, String> {
     let namespace = health::namespace(pod).to_owned();
-    let Some(deployment) = deployment_of(client, pod).await.map_err(|error| format!("cannot read its Deployment: {error}"))? else {
+    let Some(deployment) =
+        deployment_of(client, pod).await.map_err(|error| format!("cannot read its Deployment: {}", evict::words(&error)))?
+    else {
         return Ok(None);
     };
     let surge = Surge { namespace: namespace.clone(), name: deployment.name_any() };
@@ -68,7 +70,7 @@ pub(crate) async fn raise(client: &Client, pod: &Pod, node: &str) -> Result<Opti
         });
         let api = Api::<Deployment>::namespaced(client.clone(), &namespace);
         let scaled = api.patch(&surge.name, &PatchParams::default(), &Patch::Merge(patch)).await;
-        scaled.map_err(|error| format!("cannot scale up {}: {error}", surge.told()))?;
+        scaled.map_err(|error| format!("cannot scale up {}: {}", surge.told(), evict::words(&error)))?;
     }
     match tokio::time::timeout(PATIENCE, another_is_ready(client, pod)).await {
         Ok(()) => Ok(Some(surge)),
@@ -103,17 +105,18 @@ async fn deployment_of(client: &Client, pod: &Pod) -> Result<Option<Deployment>,
     Api::<Deployment>::namespaced(client.clone(), namespace).get_opt(&owner.name).await
 }
 
-/// Scales a Deployment back, unless somebody else has changed its size since.
+/// Scales a Deployment back, unless somebody else has changed its size since; false when that was
+/// done before.
 ///
 /// # Errors
 /// What the server answers, in words.
-pub(crate) async fn lower(client: &Client, surge: &Surge) -> Result<(), String> {
+pub(crate) async fn lower(client: &Client, surge: &Surge) -> Result<bool, String> {
     let api = Api::<Deployment>::namespaced(client.clone(), &surge.namespace);
-    let failed = |error: kube::Error| format!("cannot scale back {}: {error}", surge.told());
+    let failed = |error: kube::Error| format!("cannot scale back {}: {}", surge.told(), evict::words(&error));
     // A write of somebody else in between is met once or twice, not for ever.
     for _ in 0..5 {
-        let Some(deployment) = api.get_opt(&surge.name).await.map_err(failed)? else { return Ok(()) };
-        let Some(before) = deployment.annotations().get(ANNOTATION).and_then(|text| text.parse::<i32>().ok()) else { return Ok(()) };
+        let Some(deployment) = api.get_opt(&surge.name).await.map_err(failed)? else { return Ok(false) };
+        let Some(before) = deployment.annotations().get(ANNOTATION).and_then(|text| text.parse::<i32>().ok()) else { return Ok(false) };
         let mut patch = json!({"metadata": {
             "resourceVersion": deployment.resource_version(), "labels": {LABEL: null}, "annotations": {ANNOTATION: null},
         }});
@@ -121,7 +124,7 @@ pub(crate) async fn lower(client: &Client, surge: &Surge) -> Result<(), String> 
             patch["spec"] = json!({"replicas": before});
         }
         match api.patch(&surge.name, &PatchParams::default(), &Patch::Merge(patch)).await {
-            Ok(_) => return Ok(()),
+            Ok(_) => return Ok(true),
             Err(kube::Error::Api(status)) if status.code == 409 => {}
             Err(error) => return Err(failed(error)),
         }

@@ -10,7 +10,7 @@ use kube::api::{Api, ListParams};
 use kube::{Client, Error};
 
 use crate::filter::{Allowed, Daemon, Sorted, daemon_set, judge};
-use crate::health;
+use crate::{evict, health};
 
 /// DaemonSets that are read at the same time.
 const READERS: usize = 8;
@@ -77,8 +77,7 @@ async fn daemons_of(client: &Client, pods: &[Pod]) -> BTreeMap<DaemonName, Daemo
         let daemon = match Api::<DaemonSet>::namespaced(client.clone(), &namespace).get(&name).await {
             Ok(_) => Daemon::There,
             Err(Error::Api(status)) if status.code == 404 => Daemon::Gone(status.message.clone()),
-            Err(Error::Api(status)) => Daemon::Unknown(status.message.clone()),
-            Err(error) => Daemon::Unknown(error.to_string()),
+            Err(error) => Daemon::Unknown(evict::words(&error)),
         };
         ((namespace, name), daemon)
     };

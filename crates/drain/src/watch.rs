@@ -11,7 +11,7 @@ use kube::{Api, Client, ResourceExt as _};
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::cordon::Change;
-use crate::evict::{Answer, Target};
+use crate::evict::{self, Answer, Target};
 use crate::filter::Sorted;
 use crate::surge::Surge;
 
@@ -34,7 +34,8 @@ pub(crate) enum Fact {
     Answered(Target, Answer),
     Looked(Target, Result<Option<Box<Pod>>, kube::Error>),
     Surged(Target, Result<Option<Surge>, String>),
-    Restored(Surge, Result<(), String>),
+    /// Whether there was anything to do.
+    Restored(Surge, Result<bool, String>),
     Leftovers(Vec<Surge>),
 }
 
@@ -58,7 +59,7 @@ pub(crate) async fn pods(api: Api<Pod>, config: watcher::Config, node: String, f
             }
             Ok(Event::Apply(pod)) => Fact::PodSeen(Box::new(pod)),
             Ok(Event::Delete(pod)) => Fact::PodGone(pod.uid().unwrap_or_default()),
-            Err(error) => Fact::PodsBlind(Some(error.to_string())),
+            Err(error) => Fact::PodsBlind(Some(words(&error))),
         };
         drop(facts.send(fact));
     }
@@ -100,8 +101,19 @@ pub(crate) async fn budgets(client: Client, facts: UnboundedSender<Fact>) {
             Ok(Event::Delete(budget)) => Fact::BudgetGone(Box::new(budget)),
             Ok(Event::InitDone) => Fact::BudgetsBlind(None),
             Ok(Event::Init) => continue,
-            Err(error) => Fact::BudgetsBlind(Some(error.to_string())),
+            Err(error) => Fact::BudgetsBlind(Some(words(&error))),
         };
         drop(facts.send(fact));
+    }
+}
+
+/// The server's words in an error of a watch.
+fn words(error: &watcher::Error) -> String {
+    match error {
+        watcher::Error::InitialListFailed(error) | watcher::Error::WatchStartFailed(error) | watcher::Error::WatchFailed(error) => {
+            evict::words(error)
+        }
+        watcher::Error::WatchError(status) => status.message.clone(),
+        other => other.to_string(),
     }
 }

@@ -91,7 +91,7 @@ where
     K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
     K: Clone + std::fmt::Debug + DeserializeOwned + serde::Serialize,
 {
-    let object: K = serde_json::from_value(document).context("the sample does not fit its kind")?;
+    let object: K = serde_json::from_value(document.into()).context("the sample does not fit its kind")?;
     Api::<K>::namespaced(client.clone(), NAMESPACE).create(&PostParams::default(), &object).await.context("cannot apply the sample")?;
     Ok(())
 }

@@ -91,6 +91,8 @@ pub(crate) async fn run(world: &World, arguments: &Arguments) -> anyhow::Result<
         }
     };
     let (told, said) = tokio::join!(Box::pin(follow(engine, start, world, stop)), disturb);
+    // The names of a DaemonSet's pods are generated too.
+    let told = regex::Regex::new(r"\bagent-[a-z0-9]{5}\b")?.replace_all(&told, "agent-(x)");
     Ok(format!("$ exeunt drain\n{told}{}", said?))
 }
 

@@ -14,6 +14,7 @@
 mod drain;
 mod explain;
 mod masks;
+mod pace;
 mod plan;
 mod script;
 mod world;
