@@ -7,8 +7,8 @@
 use std::collections::HashMap;
 
 use k8s_openapi::api::core::v1::{Node, PersistentVolume, Pod};
-use rules::selector::Selector;
 use rules::resources::{Amounts, allocatable, requests};
+use rules::selector::Selector;
 use rules::{affinity, fit, nodes};
 
 use super::Options;
