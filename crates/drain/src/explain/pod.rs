@@ -9,13 +9,14 @@ use crate::cluster::Snapshot;
 use crate::health;
 use crate::words::{between, listed};
 
+/// The resource without which nothing can be said.
+const BUDGETS: &str = "poddisruptionbudgets.policy";
+
 pub(super) fn explain(snapshot: &Snapshot, pod: &Pod) -> Explanation {
     if let Some(deadline) = &pod.metadata.deletion_timestamp {
         return leaving::explain(snapshot, pod, deadline.0);
     }
-    if let Some(unread) =
-        snapshot.unread.iter().find(|unread| unread.resource == "poddisruptionbudgets.policy" && unread.why != "the file holds none")
-    {
+    if let Some(unread) = snapshot.unread.iter().find(|unread| unread.resource == BUDGETS && unread.why != "the file holds none") {
         let headline = format!("whether {} can be evicted cannot be said: budgets cannot be read ({})", health::name(pod), unread.why);
         let mut explanation = Explanation::new(Subject::of_pod(pod), Verdict::Unknown, headline);
         explanation.problems = after::problems(snapshot, pod);
@@ -60,6 +61,9 @@ fn headline(snapshot: &Snapshot, pod: &Pod, decision: &Decision<'_>, problems: &
     let never = |why: String| format!("{name} cannot be evicted: {why}");
     match decision {
         Decision::Bypasses(why) => (Verdict::Allowed, format!("{name} can be evicted now: {why}, so no budget is asked")),
+        Decision::Unprotected if snapshot.unread.iter().any(|unread| unread.resource == BUDGETS) => {
+            (Verdict::Allowed, format!("{name} can be evicted as far as the file shows: it holds no budgets"))
+        }
         Decision::Unprotected => (Verdict::Allowed, format!("{name} can be evicted now: no budget selects it")),
         Decision::Free(found) => {
             let why = match always_allows(found) {

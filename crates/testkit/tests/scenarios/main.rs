@@ -12,6 +12,7 @@
 //! Read next: `script.rs` for the steps, `world.rs` for what they do to the cluster.
 
 mod explain;
+mod lint;
 mod masks;
 mod script;
 mod world;

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::world::{Target, World};
-use crate::{explain, masks};
+use crate::{explain, lint, masks};
 
 /// The first document of a file.
 #[derive(Debug, Deserialize)]
@@ -44,6 +44,8 @@ enum Step {
     Evict(Target),
     /// Prints what `exeunt explain` says.
     Explain(explain::Arguments),
+    /// Prints what `exeunt lint -A` says.
+    Lint,
 }
 
 #[derive(Debug, Deserialize)]
@@ -93,6 +95,7 @@ async fn take(world: &World, step: &Step) -> anyhow::Result<Option<String>> {
         Step::Patch(patch) => world.patch(&patch.of, &patch.with, patch.status).await?,
         Step::Delete(target) => world.delete(target).await?,
         Step::Evict(target) => return Ok(Some(world.evict(target).await?)),
+        Step::Lint => return Ok(Some(lint::run(world).await?)),
         Step::Explain(arguments) => return Ok(Some(explain::run(world, arguments).await?)),
     }
     Ok(None)
