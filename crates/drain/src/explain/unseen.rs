@@ -29,6 +29,7 @@ pub(super) fn lines(snapshot: &Snapshot, kind: Kind) -> Vec<String> {
         let why = match unread.why.as_str() {
             // Everybody knows what is in a file; the reader needs what it costs.
             "the file holds none" => String::new(),
+            why if why.contains("is forbidden") => " (forbidden)".to_owned(),
             why => format!(" ({why})"),
         };
         Some(format!("{resource}: {tells} is unknown{why}"))

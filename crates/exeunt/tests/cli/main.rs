@@ -14,6 +14,7 @@
 mod demo;
 mod durability;
 mod eviction;
+mod explain;
 mod kubectl;
 mod refusals;
 mod support;

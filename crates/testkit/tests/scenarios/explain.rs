@@ -64,6 +64,7 @@ scenarios! { "explain":
     a_webhook_whose_service_is_gone,
     a_whole_node,
     an_autoscaler_may_shrink_to_the_budget,
+    an_eviction_that_was_refused_again_and_again,
     an_owner_with_a_scale_of_its_own,
     an_owner_without_scale_cannot_be_counted,
     an_unreachable_node_never_confirms,

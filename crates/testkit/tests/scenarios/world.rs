@@ -43,7 +43,7 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) async fn start(nodes: usize, controllers: bool) -> anyhow::Result<Self> {
-        let builder = Cluster::builder().nodes(nodes);
+        let builder = Cluster::builder().nodes(nodes).standing_help();
         let builder = if controllers { builder } else { builder.without_controllers() };
         Ok(Self { cluster: builder.start().await? })
     }
