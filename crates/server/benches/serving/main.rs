@@ -159,7 +159,8 @@ impl World {
     async fn writes(&self, store: &str) {
         let path = |number: usize| format!("{BASE}/pod-{:05}", number * 5 % PODS);
         for clients in [1, CLIENTS] {
-            let patch = |kind: &'static str, body: fn(usize) -> String| move |number| Sent::write("PATCH", path(number), kind, body(number));
+            let patch =
+                |kind: &'static str, body: fn(usize) -> String| move |number| Sent::write("PATCH", path(number), kind, body(number));
             let merge = patch("application/merge-patch+json", |number| labels(number, clients_mark(1)));
             let merge = self.each(WRITES, clients, merge).await;
             line(&format!("merge patch, {store}, clients: {clients}"), merge, None);
