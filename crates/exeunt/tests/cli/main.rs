@@ -17,4 +17,5 @@ mod eviction;
 mod explain;
 mod kubectl;
 mod refusals;
+#[expect(dead_code, reason = "the interop tests use the rest of it")]
 mod support;

@@ -11,9 +11,11 @@
 //!
 //! Read next: `script.rs` for the steps, `world.rs` for what they do to the cluster.
 
+mod drain;
 mod explain;
 mod lint;
 mod masks;
+mod pace;
 mod script;
 mod world;
 

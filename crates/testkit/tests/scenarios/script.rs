@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::world::{Target, World};
-use crate::{explain, lint, masks};
+use crate::{drain, explain, lint, masks};
 
 /// The first document of a file.
 #[derive(Debug, Deserialize)]
@@ -19,6 +19,9 @@ struct Scenario {
     /// False leaves out controllers and scheduler, so that statuses stay as they are written.
     #[serde(default = "yes")]
     controllers: bool,
+    /// True writes the events about refused evictions that Kubernetes does not have.
+    #[serde(default)]
+    events: bool,
     steps: Vec<Step>,
 }
 
@@ -29,7 +32,7 @@ fn yes() -> bool {
 /// One step. Targets are written `kind/name` or `namespace/kind/name`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-enum Step {
+pub(crate) enum Step {
     /// Creates an object, and sets its status if it has one.
     Create(Value),
     /// Waits until a member has a value, at most ten minutes: `{of: pdb/web, path: /status/currentHealthy, is: 3}`.
@@ -46,11 +49,13 @@ enum Step {
     Explain(explain::Arguments),
     /// Prints what `exeunt lint -A` says.
     Lint,
+    /// Drains nodes or evicts pods, and prints what happens and when.
+    Drain(Box<drain::Arguments>),
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Wait {
+pub(crate) struct Wait {
     of: Target,
     path: String,
     is: Value,
@@ -58,7 +63,7 @@ struct Wait {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Patch {
+pub(crate) struct Patch {
     of: Target,
     #[serde(default)]
     status: bool,
@@ -69,21 +74,27 @@ struct Patch {
 pub(crate) async fn play(text: &str) -> anyhow::Result<String> {
     let mut documents = documents(text)?.into_iter();
     let scenario: Scenario = serde_json::from_value(documents.next().context("an empty file")?).context("the first document")?;
-    let world = World::start(scenario.nodes, scenario.controllers).await?;
+    let world = World::start(scenario.nodes, scenario.controllers, scenario.events).await?;
     for object in documents {
         world.create(&object).await?;
     }
-    let mut printed = format!("{}\n", scenario.about);
-    for (index, step) in scenario.steps.iter().enumerate() {
-        let said = Box::pin(take(&world, step)).await.with_context(|| format!("step {}: {step:?}", index + 1))?;
+    let printed = format!("{}\n{}", scenario.about, play_steps(&world, &scenario.steps).await?);
+    world.stop().await?;
+    Ok(masks::generated_names(&printed))
+}
+
+/// Takes steps one after the other; gives what they print.
+pub(crate) async fn play_steps(world: &World, steps: &[Step]) -> anyhow::Result<String> {
+    let mut printed = String::new();
+    for (index, step) in steps.iter().enumerate() {
+        let said = Box::pin(take(world, step)).await.with_context(|| format!("step {}: {step:?}", index + 1))?;
         if let Some(said) = said {
             printed.push('\n');
             printed.push_str(said.trim_end());
             printed.push('\n');
         }
     }
-    world.stop().await?;
-    Ok(masks::generated_names(&printed))
+    Ok(printed)
 }
 
 /// Takes one step; gives what it prints.
@@ -96,6 +107,7 @@ async fn take(world: &World, step: &Step) -> anyhow::Result<Option<String>> {
         Step::Delete(target) => world.delete(target).await?,
         Step::Evict(target) => return Ok(Some(world.evict(target).await?)),
         Step::Lint => return Ok(Some(lint::run(world).await?)),
+        Step::Drain(arguments) => return Ok(Some(Box::pin(drain::run(world, arguments)).await?)),
         Step::Explain(arguments) => return Ok(Some(explain::run(world, arguments).await?)),
     }
     Ok(None)

@@ -42,8 +42,9 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) async fn start(nodes: usize, controllers: bool) -> anyhow::Result<Self> {
-        let builder = Cluster::builder().nodes(nodes).standing_help();
+    pub(crate) async fn start(nodes: usize, controllers: bool, events: bool) -> anyhow::Result<Self> {
+        let builder = Cluster::builder().nodes(nodes);
+        let builder = if events { builder.standing_help() } else { builder };
         let builder = if controllers { builder } else { builder.without_controllers() };
         Ok(Self { cluster: builder.start().await? })
     }
