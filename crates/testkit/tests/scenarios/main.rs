@@ -16,6 +16,7 @@ mod explain;
 mod lint;
 mod masks;
 mod pace;
+mod plan;
 mod script;
 mod world;
 

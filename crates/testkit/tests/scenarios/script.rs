@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::world::{Target, World};
-use crate::{drain, explain, lint, masks};
+use crate::{drain, explain, lint, masks, plan};
 
 /// The first document of a file.
 #[derive(Debug, Deserialize)]
@@ -51,6 +51,10 @@ pub(crate) enum Step {
     Lint,
     /// Drains nodes or evicts pods, and prints what happens and when.
     Drain(Box<drain::Arguments>),
+    /// Prints what `exeunt plan` says.
+    Plan(plan::Arguments),
+    /// The same, then drains as planned; fails when that does not take as long as forecast.
+    Forecast(plan::Arguments),
 }
 
 #[derive(Debug, Deserialize)]
@@ -108,6 +112,8 @@ async fn take(world: &World, step: &Step) -> anyhow::Result<Option<String>> {
         Step::Evict(target) => return Ok(Some(world.evict(target).await?)),
         Step::Lint => return Ok(Some(lint::run(world).await?)),
         Step::Drain(arguments) => return Ok(Some(Box::pin(drain::run(world, arguments)).await?)),
+        Step::Plan(arguments) => return Ok(Some(plan::run(world, arguments).await?)),
+        Step::Forecast(arguments) => return Ok(Some(Box::pin(plan::forecast(world, arguments)).await?)),
         Step::Explain(arguments) => return Ok(Some(explain::run(world, arguments).await?)),
     }
     Ok(None)
