@@ -16,6 +16,7 @@ mod drain;
 mod durability;
 mod eviction;
 mod kubectl;
+mod plan;
 mod refusals;
 #[expect(dead_code, reason = "the interop tests use the rest of it")]
 mod support;
