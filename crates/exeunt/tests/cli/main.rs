@@ -15,6 +15,7 @@ mod demo;
 mod drain;
 mod durability;
 mod eviction;
+mod explain;
 mod kubectl;
 mod plan;
 mod refusals;
