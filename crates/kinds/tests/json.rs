@@ -232,6 +232,8 @@ fn the_deepest_document_that_is_read_is_also_written_and_compared() {
     let decoded = json::decode(schema.as_bytes(), ty(CRD)).expect("decodes");
     assert!(json::equal(&decoded.tree, &decoded.tree.clone(), ty(CRD)));
     assert!(json::normalize(&mut decoded.tree.clone(), ty(CRD)).is_ok());
+    let stored = json::encode(&decoded.tree, ty(CRD));
+    assert!(serde_json::from_str::<serde_json::Value>(&format!(r#"{{"items":[{}]}}"#, String::from_utf8_lossy(&stored))).is_ok());
     let body = exeunt_kinds::protobuf::encode_message(&decoded.tree, ty(CRD));
     assert!(exeunt_kinds::protobuf::decode_message(&body, ty(CRD)).is_ok());
     assert!(exeunt_kinds::yaml::decode(schema.as_bytes(), ty(CRD)).is_ok());

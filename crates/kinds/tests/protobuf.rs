@@ -239,3 +239,28 @@ proptest! {
         let _ = protobuf::decode(&body, pod);
     }
 }
+
+#[test]
+fn an_entry_of_a_map_without_a_value_has_an_empty_one() {
+    for (name, message, expected) in [
+        ("io.k8s.api.core.v1.Secret", &[0x12, 3, 0x0a, 1, b'k'][..], serde_json::json!({"data": {"k": ""}})),
+        ("io.k8s.api.core.v1.ConfigMap", &[0x12, 3, 0x0a, 1, b'k'], serde_json::json!({"data": {"k": ""}})),
+        ("io.k8s.api.authorization.v1.SubjectAccessReviewSpec", &[0x2a, 3, 0x0a, 1, b'k'], serde_json::json!({"extra": {"k": []}})),
+    ] {
+        let tree = protobuf::decode_message(message, ty(name)).expect("decodes");
+        assert_eq!(tree, expected, "{name}");
+        let again = protobuf::decode_message(&protobuf::encode_message(&tree, ty(name)), ty(name)).expect("decodes");
+        assert_eq!(again, expected, "{name} again");
+    }
+}
+
+#[test]
+fn json_inside_of_messages_counts_to_the_depth() {
+    let revision = ty("io.k8s.api.apps.v1.ControllerRevision");
+    for (depth, is_read) in [(json::MAX_DEPTH - 1, true), (json::MAX_DEPTH, false)] {
+        let data = "[".repeat(depth) + &"]".repeat(depth);
+        let tree = exeunt_kinds::tree::json!({"metadata": {}, "data": serde_json::from_str::<Tree>(&data).expect("JSON")});
+        let message = protobuf::encode_message(&tree, revision);
+        assert_eq!(protobuf::decode_message(&message, revision).is_ok(), is_read, "{depth}");
+    }
+}

@@ -13,7 +13,21 @@ use crate::tree::{Map, Text};
 type Members = Map;
 
 pub(super) fn message(bytes: &[u8], ty: &'static Type) -> Result<Tree, DecodeError> {
-    object(bytes, ty, 0)
+    let tree = object(bytes, ty, 0)?;
+    // Lists and maps add levels to those of messages, and so does JSON inside of them.
+    if levels(&tree) > MAX_DEPTH { Err(too_deep()) } else { Ok(tree) }
+}
+
+fn levels(tree: &Tree) -> usize {
+    match tree {
+        Tree::Array(items) => 1 + items.iter().map(levels).max().unwrap_or(0),
+        Tree::Object(members) => 1 + members.values().map(levels).max().unwrap_or(0),
+        _ => 0,
+    }
+}
+
+fn too_deep() -> DecodeError {
+    DecodeError::Syntax(format!("exceeded max depth of {MAX_DEPTH}"))
 }
 
 fn object(bytes: &[u8], ty: &'static Type, depth: usize) -> Result<Tree, DecodeError> {
@@ -25,7 +39,7 @@ fn object(bytes: &[u8], ty: &'static Type, depth: usize) -> Result<Tree, DecodeE
 /// Reads the message `within` of a structure into its members.
 fn structure(bytes: &[u8], ty: &'static Type, within: &[u32], members: &mut Members, depth: usize) -> Result<(), DecodeError> {
     if depth > MAX_DEPTH {
-        return Err(DecodeError::Syntax(format!("exceeded max depth of {MAX_DEPTH}")));
+        return Err(too_deep());
     }
     let level = within.len();
     let mut reader = Reader::new(bytes);
@@ -114,7 +128,13 @@ fn entry(shape: &Shape, bytes: &[u8], field: &Field, depth: usize) -> Result<(St
             _ => {}
         }
     }
-    Ok((key, tree.unwrap_or_else(|| scalar::zero(shape))))
+    // An entry without a value has an empty one, and not none.
+    let empty = || match shape {
+        Shape::Bytes => Tree::String(String::new().into()),
+        Shape::List(_) => Tree::Array(Vec::new().into()),
+        _ => scalar::zero(shape),
+    };
+    Ok((key, tree.unwrap_or_else(empty)))
 }
 
 fn wrapped_list(inner: &Shape, bytes: &[u8], field: &Field, depth: usize) -> Result<Tree, DecodeError> {

@@ -11,8 +11,11 @@
 //!
 //! Read next: `script.rs` for the steps, `world.rs` for what they do to the cluster.
 
+mod drain;
 mod explain;
 mod masks;
+mod pace;
+mod plan;
 mod script;
 mod world;
 
