@@ -8,7 +8,7 @@
 //! It is woken by pods, budgets and, unlike upstream, also by controllers that are scaled and pods that change
 //! their labels away from a budget. `stale.rs` takes back marks of disruptions that did not happen.
 
-mod plan;
+pub(crate) mod plan;
 mod scale;
 mod stale;
 

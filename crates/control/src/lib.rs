@@ -37,6 +37,7 @@ mod pods;
 mod queue;
 mod replicaset;
 mod revisions;
+pub mod rules;
 mod scheduler;
 mod selector;
 mod serviceaccount;

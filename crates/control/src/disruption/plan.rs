@@ -21,16 +21,16 @@ const CONDITION: &str = "DisruptionAllowed";
 
 /// What a budget asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Demand {
+pub(crate) struct Demand {
     pub(super) expected: i32,
     pub(super) desired: i32,
 }
 
 /// What to do about a budget.
 #[derive(Debug)]
-pub(super) struct Plan<'a> {
+pub(crate) struct Plan<'a> {
     /// The status to write; none when the present one is right.
-    pub(super) status: Option<PodDisruptionBudgetStatus>,
+    pub(crate) status: Option<PodDisruptionBudgetStatus>,
     /// Pods whose eviction was granted and which are not being deleted.
     pub(super) not_deleted: Vec<&'a Arc<Pod>>,
     /// When time alone will change the figures.
@@ -44,7 +44,7 @@ pub(super) fn asks_controllers(spec: Option<&PodDisruptionBudgetSpec>) -> bool {
 }
 
 /// The numbers that follow from the spec. Percentages are rounded up on both sides.
-pub(super) fn demand(spec: Option<&PodDisruptionBudgetSpec>, pods: usize, replicas: i32) -> Result<Demand, Error> {
+pub(crate) fn demand(spec: Option<&PodDisruptionBudgetSpec>, pods: usize, replicas: i32) -> Result<Demand, Error> {
     let Some(spec) = spec else { return Ok(Demand { expected: 0, desired: 0 }) };
     if let Some(max) = &spec.max_unavailable {
         let unavailable = match max {
@@ -70,7 +70,7 @@ fn share(text: &str, of: i32) -> Result<i32, Error> {
 }
 
 /// Compares what is there with what the budget asks for.
-pub(super) fn plan<'a>(budget: &PodDisruptionBudget, pods: &'a [Arc<Pod>], demand: Demand, now: Timestamp) -> Plan<'a> {
+pub(crate) fn plan<'a>(budget: &PodDisruptionBudget, pods: &'a [Arc<Pod>], demand: Demand, now: Timestamp) -> Plan<'a> {
     let noted = budget.status.as_ref().and_then(|status| status.disrupted_pods.as_ref());
     let notes = sort_notes(noted, pods, now);
     let healthy = pods.iter().filter(|pod| is_healthy(pod, &notes.kept, now)).count();
