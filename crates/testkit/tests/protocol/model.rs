@@ -156,11 +156,11 @@ impl Model for Protocol {
     fn properties(&self) -> Vec<Property<Self>> {
         vec![
             Property::always(SAFE, |_, world: &World| !world.truth.overdrawn),
-            Property::always(SOUND, |_, world| is_sound(&world.budget.status)),
-            Property::always(ATOMIC, |_, world| pays_for_deletions(world)),
-            Property::always(EXPIRES, |_, world| charges_expire(world)),
+            Property::always(SOUND, |_, world: &World| is_sound(&world.budget.status)),
+            Property::always(ATOMIC, |_, world: &World| pays_for_deletions(world)),
+            Property::always(EXPIRES, |_, world: &World| charges_expire(world)),
             Property::always(AIMED, |_, world: &World| !world.truth.strayed),
-            Property::always(SETTLES, |protocol, world| protocol.settles(world)),
+            Property::always(SETTLES, |protocol: &Self, world: &World| protocol.settles(world)),
         ]
     }
 }

@@ -71,7 +71,7 @@ pub(crate) fn plan(budget: &Budget, pods: &Pods, minute: Minute) -> Option<(Stat
     let status = small(&written);
     let counted: BTreeSet<Uid> = pods
         .iter()
-        .filter(|(name, pod)| pod.is_healthy() && status.notes.get(name).is_none_or(|at| minute >= at + 2))
+        .filter(|(name, pod)| pod.is_healthy() && status.notes.get(name).is_none_or(|&at| minute >= at + 2))
         .map(|(_, pod)| pod.uid)
         .collect();
     assert_eq!(counted.len(), usize::from(status.healthy), "the model counts as the controller does");
@@ -79,11 +79,8 @@ pub(crate) fn plan(budget: &Budget, pods: &Pods, minute: Minute) -> Option<(Stat
 }
 
 fn core_pod(name: Name, pod: Pod) -> CorePod {
-    let ready = PodCondition {
-        type_: "Ready".to_owned(),
-        status: if pod.ready { "True" } else { "False" }.to_owned(),
-        ..PodCondition::default()
-    };
+    let ready =
+        PodCondition { type_: "Ready".to_owned(), status: if pod.ready { "True" } else { "False" }.to_owned(), ..PodCondition::default() };
     CorePod {
         metadata: ObjectMeta {
             name: Some(name_text(name)),
