@@ -9,6 +9,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -29,7 +30,7 @@ use tokio::sync::watch;
 use tracing::debug;
 
 use crate::context::Context;
-use crate::meta::{Key, controller_of, slim};
+use crate::meta::{Key, controller_of, slim, version};
 
 /// One change of one object. At least one of the two is there.
 pub(crate) struct Change<K> {
@@ -57,6 +58,8 @@ type Subscriber<K> = Box<dyn Fn(&Change<K>) + Send + Sync>;
 /// The known objects of one kind.
 pub(crate) struct Cache<K> {
     objects: RwLock<Objects<K>>,
+    /// See [`Cache::progress`].
+    progress: AtomicU64,
     synced: watch::Receiver<bool>,
 }
 
@@ -86,6 +89,16 @@ impl<K: Resource> Cache<K> {
 
     pub(crate) fn synced(&self) -> Synced {
         Synced(self.synced.clone())
+    }
+
+    /// The newest resource version that this cache has come to, at least; 0 when versions are no numbers. What is read
+    /// from the cache afterwards is not older.
+    pub(crate) fn progress(&self) -> u64 {
+        self.progress.load(Ordering::Acquire)
+    }
+
+    fn come_to(&self, version: u64) {
+        self.progress.fetch_max(version, Ordering::AcqRel);
     }
 
     pub(crate) fn get(&self, key: &Key) -> Option<Arc<K>> {
@@ -202,7 +215,7 @@ where
             by_place: HashMap::new(),
             place: |_| None,
         };
-        let cache = Arc::new(Cache { objects: RwLock::new(objects), synced: receiver });
+        let cache = Arc::new(Cache { objects: RwLock::new(objects), progress: AtomicU64::new(0), synced: receiver });
         Self { cache, api, config: watcher::Config::default(), strip: |_| {}, synced, subscribers: Vec::new(), entropy: entropy.clone() }
     }
 
@@ -246,7 +259,7 @@ where
                     let object = self.strip(object);
                     self.store(Key::of(&*object), object);
                 }
-                Ok(watcher::Event::Delete(object)) => self.drop_key(&Key::of(&object), Some(object)),
+                Ok(watcher::Event::Delete(object)) => self.drop_key(&Key::of(&object), object),
                 Err(error) => debug!(kind = std::any::type_name::<K>(), %error, "watch interrupted; taking it up again"),
             }
         }
@@ -260,27 +273,38 @@ where
 
     fn store(&mut self, key: Key, object: Arc<K>) {
         let old = self.cache.objects.write().unwrap_or_else(PoisonError::into_inner).insert(key, Arc::clone(&object));
+        self.cache.come_to(version(object.meta()));
         self.tell(&Change { old, new: Some(object) });
     }
 
-    fn drop_key(&mut self, key: &Key, last: Option<K>) {
-        let old = self.cache.objects.write().unwrap_or_else(PoisonError::into_inner).remove(key);
+    fn drop_key(&mut self, key: &Key, last: K) {
+        self.cache.objects.write().unwrap_or_else(PoisonError::into_inner).remove(key);
         // What the event carries is newer than what was stored.
-        let old = last.map(|object| self.strip(object)).or(old);
-        self.tell(&Change { old, new: None });
+        let last = self.strip(last);
+        self.cache.come_to(version(last.meta()));
+        self.tell(&Change { old: Some(last), new: None });
     }
 
+    /// Takes over a whole list at once: nobody sees a part of it, or is told before all of it can be seen.
     fn replace(&mut self, listed: BTreeMap<Key, Arc<K>>) {
-        let gone: Vec<Key> = self.cache.read(|objects| objects.by_key.keys().filter(|key| !listed.contains_key(key)).cloned().collect());
-        for key in gone {
-            self.drop_key(&key, None);
-        }
-        for (key, object) in listed {
-            let known = self.cache.get(&key);
-            if known.is_none_or(|known| known.meta().resource_version != object.meta().resource_version) {
-                self.store(key, object);
+        let newest = listed.values().map(|object| version(object.meta())).max();
+        let mut changes = Vec::new();
+        {
+            let mut objects = self.cache.objects.write().unwrap_or_else(PoisonError::into_inner);
+            let gone: Vec<Key> = objects.by_key.keys().filter(|key| !listed.contains_key(key)).cloned().collect();
+            for key in gone {
+                changes.push(Change { old: objects.remove(&key), new: None });
+            }
+            for (key, object) in listed {
+                let known = objects.by_key.get(&key);
+                if known.is_none_or(|known| known.meta().resource_version != object.meta().resource_version) {
+                    let old = objects.insert(key, Arc::clone(&object));
+                    changes.push(Change { old, new: Some(object) });
+                }
             }
         }
+        self.cache.come_to(newest.unwrap_or_default());
+        changes.iter().for_each(|change| self.tell(change));
     }
 
     fn tell(&self, change: &Change<K>) {

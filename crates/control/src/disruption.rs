@@ -8,6 +8,7 @@
 //! It is woken by pods, budgets and, unlike upstream, also by controllers that are scaled and pods that change
 //! their labels away from a budget. `stale.rs` takes back marks of disruptions that did not happen.
 
+mod notes;
 pub(crate) mod plan;
 mod scale;
 mod stale;
@@ -30,6 +31,7 @@ use crate::meta::{Key, controller_of, uid};
 use crate::pods::{is_ready, is_terminating, name, namespace};
 use crate::queue::{Outcome, Queue};
 use crate::selector::{Selector, render_go};
+use notes::Notes;
 use scale::Scales;
 
 /// How many budgets are worked on at a time.
@@ -45,6 +47,7 @@ struct Disruption {
     pods: Arc<Cache<Pod>>,
     budgets: Arc<Cache<PodDisruptionBudget>>,
     scales: Scales,
+    notes: Arc<Notes>,
     recorder: Recorder,
 }
 
@@ -52,7 +55,8 @@ pub(crate) fn start(context: &Context, caches: &mut Caches) {
     let queue: Queue<Key> = Queue::new();
     let recorder = context.recorder(COMPONENT);
     let index = Arc::new(BudgetIndex::default());
-    wake_by_budgets(caches, &queue, &index);
+    let notes = Arc::new(Notes::default());
+    wake_by_budgets(caches, &queue, &index, &notes);
     wake_by_pods(caches, &queue, &index, &recorder);
     wake_by_scales(caches, &queue, &index);
     stale::start(context, caches);
@@ -62,6 +66,7 @@ pub(crate) fn start(context: &Context, caches: &mut Caches) {
         pods: Arc::clone(&caches.pods.cache),
         budgets: Arc::clone(&caches.budgets.cache),
         scales: Scales::new(context, caches),
+        notes,
         recorder,
     });
     let synced = vec![
@@ -116,10 +121,11 @@ fn selector_of(budget: &PodDisruptionBudget) -> Option<&LabelSelector> {
     budget.spec.as_ref()?.selector.as_ref()
 }
 
-fn wake_by_budgets(caches: &mut Caches, queue: &Queue<Key>, index: &Arc<BudgetIndex>) {
-    let (queue, index) = (queue.clone(), Arc::clone(index));
+fn wake_by_budgets(caches: &mut Caches, queue: &Queue<Key>, index: &Arc<BudgetIndex>, notes: &Arc<Notes>) {
+    let (queue, index, notes) = (queue.clone(), Arc::clone(index), Arc::clone(notes));
     caches.budgets.subscribe(move |change| {
         index.learn(change);
+        notes.learn(change);
         queue.add(Key::of(change.latest()));
     });
 }
@@ -224,6 +230,8 @@ impl Disruption {
             self.recorder.tell(&**budget, Severity::Warning, "NoPods", format!("Failed to get pods: {error}"));
             Error::Plan(error)
         })?;
+        // Asked before the pods are read, which then are not older than it.
+        let unsettled = self.notes.unsettled(budget, self.pods.progress());
         let pods = self.pods.select(&key.namespace, |pod| selector.matches(pod.metadata.labels.as_ref()));
         if pods.is_empty() {
             self.recorder.tell(&**budget, Severity::Normal, "NoPods", "No matching pods found");
@@ -232,7 +240,7 @@ impl Disruption {
             let message = format!("Failed to calculate the number of expected pods: {error}");
             self.recorder.tell(&**budget, Severity::Warning, "CalculateExpectedPodCountFailed", message);
         })?;
-        let plan = plan::plan(budget, &pods, demand, self.context.now());
+        let plan = plan::plan(budget, &pods, demand, &unsettled, self.context.now());
         for pod in &plan.not_deleted {
             let message = format!("Pod was expected by PDB {0}/{0} to be deleted but it wasn't", key.namespace);
             self.recorder.tell(&***pod, Severity::Warning, "NotDeleted", message);

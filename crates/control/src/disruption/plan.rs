@@ -1,6 +1,6 @@
 //! What the status of a budget has to say. Pure: objects and the time in, a status out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -69,10 +69,17 @@ fn share(text: &str, of: i32) -> Result<i32, Error> {
     Ok(i32::try_from(rounded_up).unwrap_or(i32::MAX))
 }
 
-/// Compares what is there with what the budget asks for.
-pub(crate) fn plan<'a>(budget: &PodDisruptionBudget, pods: &'a [Arc<Pod>], demand: Demand, now: Timestamp) -> Plan<'a> {
+/// Compares what is there with what the budget asks for. `unsettled` names the evicted pods of which `pods` may show
+/// an earlier state than the one in which they were evicted.
+pub(crate) fn plan<'a>(
+    budget: &PodDisruptionBudget,
+    pods: &'a [Arc<Pod>],
+    demand: Demand,
+    unsettled: &BTreeSet<String>,
+    now: Timestamp,
+) -> Plan<'a> {
     let noted = budget.status.as_ref().and_then(|status| status.disrupted_pods.as_ref());
-    let notes = sort_notes(noted, pods, now);
+    let notes = sort_notes(noted, pods, unsettled, now);
     let healthy = pods.iter().filter(|pod| is_healthy(pod, &notes.kept, now)).count();
     let healthy = i32::try_from(healthy).unwrap_or(i32::MAX);
     let allowed = if demand.expected > 0 { healthy.saturating_sub(demand.desired).max(0) } else { 0 };
@@ -90,16 +97,23 @@ struct Notes<'a> {
 }
 
 /// Notes of granted evictions: those of pods that are being deleted or gone have served, and old ones have expired.
-fn sort_notes<'a>(noted: Option<&BTreeMap<String, Time>>, pods: &'a [Arc<Pod>], now: Timestamp) -> Notes<'a> {
+///
+/// A note knows its pod by name only. While the pods that we know may be older than the eviction, one of that name that
+/// goes, or is not there, may be the predecessor of the one that was evicted, and its end says nothing about the note.
+fn sort_notes<'a>(noted: Option<&BTreeMap<String, Time>>, pods: &'a [Arc<Pod>], unsettled: &BTreeSet<String>, now: Timestamp) -> Notes<'a> {
     let mut notes = Notes { kept: BTreeMap::new(), expired: Vec::new(), earliest: None };
     let Some(noted) = noted.filter(|noted| !noted.is_empty()) else { return notes };
-    for pod in pods.iter().filter(|pod| !is_terminating(pod)) {
-        let Some(at) = noted.get(name(pod)) else { continue };
+    let standing: BTreeMap<&str, &Arc<Pod>> = pods.iter().filter(|pod| !is_terminating(pod)).map(|pod| (name(pod), pod)).collect();
+    for (pod, at) in noted {
+        let found = standing.get(pod.as_str()).copied();
+        if found.is_none() && !unsettled.contains(pod) {
+            continue;
+        }
         let deadline = after_seconds(at.0, DELETION_SECONDS);
         if deadline < now {
-            notes.expired.push(pod);
+            notes.expired.extend(found);
         } else {
-            notes.kept.insert(name(pod).to_owned(), at.clone());
+            notes.kept.insert(pod.clone(), at.clone());
             notes.earliest = Some(notes.earliest.map_or(deadline, |earliest| earliest.min(deadline)));
         }
     }

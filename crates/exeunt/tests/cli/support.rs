@@ -54,6 +54,16 @@ impl Server {
         Self { process, url: (*url).to_owned(), kubeconfig: PathBuf::from(kubeconfig) }
     }
 
+    /// Where the kernel tells about it.
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// True while it runs.
+    pub(crate) fn is_alive(&mut self) -> bool {
+        matches!(self.process.try_wait(), Ok(None))
+    }
+
     /// SIGKILL: no chance to write anything.
     pub(crate) fn kill(mut self) {
         self.process.kill().expect("the process can be killed");

@@ -41,14 +41,15 @@ fn holds(protocol: Protocol) -> usize {
 #[track_caller]
 fn breaks(protocol: Protocol, property: &'static str) {
     let wanted = HasDiscoveries::AnyOf(std::iter::once(property).collect());
-    let checker = protocol.checker().threads(2).finish_when(wanted).spawn_bfs().join();
+    // With one thread the first that is found is the shortest.
+    let checker = protocol.checker().finish_when(wanted).spawn_bfs().join();
     let Some(path) = checker.discovery(property) else { panic!("nothing breaks \"{property}\" in {protocol:?}") };
     eprintln!("{protocol:?} breaks \"{property}\": {:?}", path.into_actions());
 }
 
 #[test]
 fn evictions_edits_and_crashes_in_any_order_keep_the_budget() {
-    let left = Left { evictions: 3, creations: 1, edits: 1, crashes: 1, minutes: 1, ..NOTHING };
+    let left = Left { evictions: 2, edits: 1, crashes: 1, ..NOTHING };
     for commits in [Commits::Serialised, Commits::Compared] {
         assert!(holds(Protocol { commits, ..small(left) }) > 1000);
     }
@@ -56,22 +57,23 @@ fn evictions_edits_and_crashes_in_any_order_keep_the_budget() {
 
 #[test]
 fn pods_that_come_and_go_and_change_their_minds_keep_the_budget() {
-    let left = Left { evictions: 2, creations: 1, deletions: 1, flips: 2, minutes: 1, ..NOTHING };
+    let left = Left { evictions: 2, creations: 1, deletions: 1, flips: 1, ..NOTHING };
     assert!(holds(small(left)) > 1000);
 }
 
 #[test]
 fn charges_expire_while_names_come_again() {
-    let left = Left { evictions: 2, creations: 2, crashes: 1, minutes: 5, ..NOTHING };
+    let left = Left { evictions: 1, creations: 1, crashes: 1, minutes: 5, ..NOTHING };
     assert!(holds(small(left)) > 1000);
 }
 
 #[test]
-fn a_larger_world_keeps_the_budget() {
-    let left = Left { evictions: 2, creations: 1, deletions: 1, flips: 1, edits: 1, crashes: 1, minutes: 1 };
-    let size = if is_large() { Left { evictions: 3, creations: 2, flips: 2, minutes: 3, ..left } } else { NOTHING };
+fn three_pods_keep_the_budget() {
+    let left = Left { evictions: 2, flips: 1, ..NOTHING };
+    let large = Left { evictions: 3, creations: 1, deletions: 1, flips: 1, edits: 1, crashes: 1, minutes: 3 };
+    let left = if is_large() { large } else { left };
     for commits in [Commits::Serialised, Commits::Compared] {
-        holds(Protocol { pods: 3, clients: 2, commits, ..small(size) });
+        assert!(holds(Protocol { pods: 3, commits, ..small(left) }) > 1000);
     }
 }
 
@@ -109,7 +111,7 @@ fn a_budget_that_pays_before_a_slow_deletion_is_overdrawn() {
 
 #[test]
 fn a_server_that_takes_an_old_status_overdraws() {
-    let left = Left { evictions: 2, ..NOTHING };
+    let left = Left { evictions: 2, crashes: 1, ..NOTHING };
     breaks(Protocol { fault: Some(Fault::TakesOldStatus), ..small(left) }, SAFE);
 }
 
@@ -117,6 +119,14 @@ fn a_server_that_takes_an_old_status_overdraws() {
 fn a_client_that_names_no_uid_evicts_the_successor() {
     let left = Left { evictions: 1, creations: 1, deletions: 1, ..NOTHING };
     breaks(Protocol { fault: Some(Fault::OmitsUid), ..small(left) }, AIMED);
+}
+
+/// Found by this checker in the real controller, and mended there: the note about an evicted pod was dropped when an
+/// earlier pod of its name went.
+#[test]
+fn a_controller_that_knows_pods_by_name_overdraws() {
+    let left = Left { evictions: 2, creations: 1, deletions: 1, ..NOTHING };
+    breaks(Protocol { fault: Some(Fault::KnowsPodsByName), ..small(left) }, SAFE);
 }
 
 #[test]

@@ -50,6 +50,8 @@ pub(crate) enum Fault {
     TakesOldStatus,
     /// Clients do not say which pod they mean.
     OmitsUid,
+    /// The controller takes the end of any pod for that of the evicted one of its name, as upstream does.
+    KnowsPodsByName,
     /// News may take longer than two minutes to come to the controller.
     LagsForMinutes,
 }
@@ -169,10 +171,12 @@ impl Protocol {
     /// Whether a minute may pass: a controller learns of a change within a minute, and deals with
     /// what it has learnt. One that is dead does neither.
     fn may_wait(&self, world: &World, controller: &Controller) -> bool {
-        let Some(pods) = &controller.pods else { return true };
+        if controller.pods.is_none() {
+            return true;
+        }
         let lags = controller.news.front().is_some_and(|news| news.minute < world.minute);
         let late = self.fault == Some(Fault::LagsForMinutes);
-        (late || !lags) && controller.write.is_none() && self.plan(world, pods).is_none()
+        (late || !lags) && controller.write.is_none() && self.plan(world, controller).is_none()
     }
 
     fn take(&self, world: &mut World, step: Step) -> bool {
@@ -266,17 +270,20 @@ impl Protocol {
         true
     }
 
-    fn plan(&self, world: &World, pods: &BTreeMap<Name, Pod>) -> Option<Write> {
+    fn plan(&self, world: &World, controller: &Controller) -> Option<Write> {
+        let pods = controller.pods.as_ref()?;
+        let by_name = self.fault == Some(Fault::KnowsPodsByName);
+        let unsettled = if by_name { BTreeMap::new() } else { controller.unsettled.clone() };
         let mut seen = world.budget.clone();
         if self.fault == Some(Fault::ForgetsNotes) {
             seen.status.notes.clear();
         }
-        let (status, counted) = rules::plan(&seen, pods, world.minute)?;
+        let (status, counted) = rules::plan(&seen, pods, &unsettled, world.minute)?;
         Some(Write { status, counted, current: true })
     }
 
     fn start_write(&self, world: &mut World, place: usize) -> bool {
-        let write = world.controllers[place].pods.as_ref().and_then(|pods| self.plan(world, pods));
+        let write = self.plan(world, &world.controllers[place]);
         world.controllers[place].write = write;
         world.controllers[place].write.is_some()
     }
@@ -297,7 +304,8 @@ impl Protocol {
         }
         let mut world = world.clone();
         for _ in 0..2 {
-            let Some(write) = self.plan(&world, &world.pods) else { break };
+            let informed = Controller { pods: Some(world.pods.clone()), ..Controller::default() };
+            let Some(write) = self.plan(&world, &informed) else { break };
             world.put_status(write.status);
         }
         let status = &world.budget.status;
@@ -333,6 +341,11 @@ fn pay(world: &mut World, name: Name, pod: Pod) {
     world.truth.gone.remove(&name);
     world.put_status(status);
     world.truth.paid_for.insert(name, pod.uid);
+    for controller in world.controllers.iter_mut().filter(|controller| controller.pods.is_some()) {
+        // All that has happened before, and the first that happens after it.
+        let news = u8::try_from(controller.news.len()).unwrap_or(u8::MAX).saturating_add(1);
+        controller.unsettled.insert(name, news);
+    }
 }
 
 /// Begins the deletion that an eviction asks for, and judges it.
@@ -404,6 +417,8 @@ fn learn(world: &mut World, place: usize) -> bool {
         Some(pod) => pods.insert(news.name, pod),
         None => pods.remove(&news.name),
     };
+    controller.unsettled.values_mut().for_each(|left| *left -= 1);
+    controller.unsettled.retain(|_, left| *left > 0);
     true
 }
 

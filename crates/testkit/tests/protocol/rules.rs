@@ -57,7 +57,7 @@ pub(crate) fn charged(status: &Status, name: Name, minute: Minute) -> Status {
 
 /// What the disruption controller would write that knows these pods, and which pods it then counts;
 /// none when the status is right.
-pub(crate) fn plan(budget: &Budget, pods: &Pods, minute: Minute) -> Option<(Status, BTreeSet<Uid>)> {
+pub(crate) fn plan(budget: &Budget, pods: &Pods, unsettled: &BTreeMap<Name, u8>, minute: Minute) -> Option<(Status, BTreeSet<Uid>)> {
     let typed = PodDisruptionBudget {
         metadata: ObjectMeta { name: Some("b".to_owned()), generation: Some(budget.generation.into()), ..ObjectMeta::default() },
         spec: Some(PodDisruptionBudgetSpec {
@@ -67,7 +67,8 @@ pub(crate) fn plan(budget: &Budget, pods: &Pods, minute: Minute) -> Option<(Stat
         status: Some(typed(&budget.status)),
     };
     let seen: Vec<Arc<CorePod>> = pods.iter().map(|(name, pod)| Arc::new(core_pod(*name, *pod))).collect();
-    let written = control::rules::budget_status(&typed, &seen, 0, time(minute)).expect("a number of pods can be counted")?;
+    let unsettled = unsettled.keys().copied().map(name_text).collect();
+    let written = control::rules::budget_status(&typed, &seen, 0, &unsettled, time(minute)).expect("a number of pods can be counted")?;
     let status = small(&written);
     let counted: BTreeSet<Uid> = pods
         .iter()

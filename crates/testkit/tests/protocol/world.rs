@@ -54,6 +54,8 @@ pub(crate) struct Controller {
     pub(crate) pods: Option<Pods>,
     /// What has happened to them and has not come to it yet.
     pub(crate) news: VecDeque<News>,
+    /// Pods that were evicted, and how much news has to come before it knows them as they were then.
+    pub(crate) unsettled: BTreeMap<Name, u8>,
     /// The status that it has sent.
     pub(crate) write: Option<Write>,
     /// When it listed.
@@ -163,6 +165,9 @@ impl World {
         let notes = &self.budget.status.notes;
         self.truth.paid_for.retain(|name, _| notes.contains_key(name));
         self.truth.gone.retain(|name, _| notes.contains_key(name));
+        for controller in &mut self.controllers {
+            controller.unsettled.retain(|name, _| notes.contains_key(name));
+        }
         self.new_version();
     }
 
