@@ -35,7 +35,7 @@ pub(crate) async fn prepare(client: &Client) {
     ensure::<Deployment>(client, json!({"metadata": {"name": "web"}, "spec": web})).await;
     ensure::<StatefulSet>(client, json!({"metadata": {"name": "db"}, "spec": spec("db", 4)})).await;
     for app in APPS {
-        let spec = json!({"maxUnavailable": 2, "selector": {"matchLabels": {"app": app}}});
+        let spec = json!({"maxUnavailable": 1, "selector": {"matchLabels": {"app": app}}});
         ensure::<PodDisruptionBudget>(client, json!({"metadata": {"name": app}, "spec": spec})).await;
     }
     for number in 0..CLIENTS {
@@ -203,9 +203,9 @@ impl Shared {
 
     async fn edit(&self, app: &str) -> Result<(), kube::Error> {
         let spec = match self.random.below(3) {
-            0 => json!({"minAvailable": self.random.below(4), "maxUnavailable": null}),
-            1 => json!({"minAvailable": null, "maxUnavailable": "34%"}),
-            _ => json!({"minAvailable": null, "maxUnavailable": 1 + self.random.below(3)}),
+            0 => json!({"minAvailable": if app == "web" { 9 } else { 2 }, "maxUnavailable": null}),
+            1 => json!({"minAvailable": null, "maxUnavailable": "10%"}),
+            _ => json!({"minAvailable": null, "maxUnavailable": self.random.below(3)}),
         };
         self.patch::<PodDisruptionBudget>(app, json!({"spec": spec})).await
     }
