@@ -32,6 +32,7 @@ use crate::pods::{is_ready, is_terminating, name, namespace};
 use crate::queue::{Outcome, Queue};
 use crate::selector::{Selector, render_go};
 use notes::Notes;
+use rules::budgets::{Demand, asks_controllers, demand};
 use scale::Scales;
 
 /// How many budgets are worked on at a time.
@@ -252,10 +253,10 @@ impl Disruption {
     }
 
     /// How many pods the budget expects and how many of them must be healthy.
-    async fn demand(&self, budget: &PodDisruptionBudget, pods: &[Arc<Pod>]) -> Result<plan::Demand, Error> {
+    async fn demand(&self, budget: &PodDisruptionBudget, pods: &[Arc<Pod>]) -> Result<Demand, Error> {
         let spec = budget.spec.as_ref();
-        if !plan::asks_controllers(spec) {
-            return plan::demand(spec, pods.len(), 0);
+        if !asks_controllers(spec) {
+            return Ok(demand(spec, pods.len(), 0)?);
         }
         let expected = self.scales.expected(pods).await?;
         if !expected.unmanaged.is_empty() {
@@ -267,7 +268,7 @@ impl Disruption {
             );
             self.recorder.tell(budget, Severity::Warning, "UnmanagedPods", message);
         }
-        plan::demand(spec, pods.len(), expected.replicas)
+        Ok(demand(spec, pods.len(), expected.replicas)?)
     }
 
     async fn write(&self, budget: &PodDisruptionBudget, status: PodDisruptionBudgetStatus) -> Result<(), Error> {

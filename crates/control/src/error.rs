@@ -9,6 +9,9 @@ pub(crate) enum Error {
     /// The state of the world allows no plan.
     #[error("{0}")]
     Plan(String),
+    /// A budget's share is no percentage.
+    #[error(transparent)]
+    Share(#[from] rules::budgets::NotAPercentage),
 }
 
 /// The server's own words where it has spoken, else what went wrong on the way to it.
@@ -24,7 +27,7 @@ impl Error {
     pub(crate) fn code(&self) -> u16 {
         match self {
             Self::Api(error) => code(error),
-            Self::Plan(_) => 0,
+            Self::Plan(_) | Self::Share(_) => 0,
         }
     }
 

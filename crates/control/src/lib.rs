@@ -28,18 +28,16 @@ mod expectations;
 mod garbage;
 mod job;
 mod meta;
+pub mod model;
 mod namespace;
 mod nodelifecycle;
-mod nodes;
 mod podcontrol;
 mod podgc;
 mod pods;
 mod queue;
 mod replicaset;
 mod revisions;
-pub mod rules;
 mod scheduler;
-mod selector;
 mod serviceaccount;
 mod statefulset;
 mod tainteviction;
@@ -53,6 +51,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::caches::Caches;
 use crate::context::Context;
+pub(crate) use rules::{nodes, selector};
 
 /// What can be chosen about the controllers.
 #[derive(Clone, Debug)]

@@ -4,6 +4,8 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
 use kube::Resource;
 
+pub(crate) use rules::after_seconds;
+
 /// Namespace and name; the namespace of a cluster-wide object is empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Key {
@@ -66,11 +68,6 @@ pub(crate) fn whole_seconds(time: Timestamp) -> Timestamp {
 /// A time as objects hold it.
 pub(crate) fn on_wire(time: Timestamp) -> Time {
     Time(whole_seconds(time))
-}
-
-/// `time` moved by `seconds`, bounded by what can be told.
-pub(crate) fn after_seconds(time: Timestamp, seconds: i64) -> Timestamp {
-    time.saturating_add(jiff::SignedDuration::from_secs(seconds)).unwrap_or(Timestamp::MAX)
 }
 
 /// How long it is from `now` until `time`; zero when it is past.

@@ -8,7 +8,6 @@
 mod cluster;
 mod place;
 mod preempt;
-mod resources;
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -6,7 +6,12 @@
 //!
 //! Invariant: a pod is evicted by its uid, so that a same-named successor is never touched.
 
+pub mod budget;
+pub mod cluster;
 pub mod cordon;
 pub mod evict;
+pub mod explain;
+pub mod health;
 pub mod node;
 mod view;
+mod words;

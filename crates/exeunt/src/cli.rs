@@ -1,11 +1,27 @@
-//! The command line: one definition from which parser, help and (later) completions are made.
+//! The command line: one definition from which parser, help, completions and manual pages are made.
+//!
+//! A file for each family of commands. What all commands that talk to a cluster share is in
+//! [`connect`]; its flags are kubectl's.
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
+mod connect;
+mod drain;
+mod duration;
+mod explain;
+mod lint;
+mod plan;
+mod serve;
 
-use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+pub(crate) use connect::ConnectArgs;
+pub(crate) use drain::{Cordon, Drain, DryRun, Evict};
+pub(crate) use explain::Explain;
+pub(crate) use lint::Lint;
+pub(crate) use plan::Plan;
+pub(crate) use serve::{Demo, Serve, StoreKind};
 
-/// Kubernetes eviction, whole: API server, budgets, controllers and simulated nodes in one process.
+use clap::{Args, Parser, Subcommand};
+
+/// Kubernetes eviction, whole: API server, budgets, controllers and simulated nodes in one process,
+/// and the tools that drain nodes of any cluster and tell why a drain is stuck.
 #[derive(Debug, Parser)]
 #[command(name = "exeunt", version, disable_help_subcommand = true, max_term_width = 100)]
 pub(crate) struct Cli {
@@ -24,59 +40,39 @@ pub(crate) enum Command {
     Serve(Serve),
     /// Show the main job: boot a cluster, drain a node under a budget, watch the six steps.
     Demo(Demo),
+    /// Empty nodes of any cluster: cordon them and evict their pods, as fast as the budgets allow.
+    Drain(Box<Drain>),
+    /// Let no new pods onto nodes.
+    Cordon(Cordon),
+    /// Let pods onto nodes again.
+    Uncordon(Cordon),
+    /// Evict pods by name or by label, and wait until they are gone.
+    Evict(Box<Evict>),
+    /// Tell why an eviction is refused, or would be, and what to do about it.
+    Explain(Explain),
+    /// Tell what draining these nodes would meet, before anything is touched.
+    Plan(Plan),
+    /// Find budgets and workloads that will block a drain or be hurt by one.
+    Lint(Lint),
+    /// Print a completion script for a shell.
+    Completions(Completions),
+    /// Write manual pages, one for each command.
+    #[command(hide = true)]
+    Man(Man),
 }
 
-/// Arguments of `exeunt serve`.
+/// Arguments of `exeunt completions`.
 #[derive(Debug, Args)]
-pub(crate) struct Serve {
-    /// Where state, certificates and the kubeconfig are kept [default: the user's data directory].
-    #[arg(long, value_name = "DIR")]
-    pub(crate) data_dir: Option<PathBuf>,
-
-    /// Address and port to listen on; port 0 picks a free one.
-    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:6443")]
-    pub(crate) listen: SocketAddr,
-
-    /// Number of simulated nodes.
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub(crate) nodes: u32,
-
-    /// Where objects are kept.
-    #[arg(long, value_enum, default_value_t = StoreKind::Disk)]
-    pub(crate) store: StoreKind,
-
-    /// File of bearer tokens: `token,user,uid,"group1,group2"` on each line.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) token_auth_file: Option<PathBuf>,
-
-    /// Feature gates as kube-apiserver takes them: `Name=true,Other=false`.
-    #[arg(long, value_name = "NAME=BOOL,…", value_delimiter = ',')]
-    pub(crate) feature_gates: Vec<String>,
-
-    /// Warn who writes a budget that cannot work; kubectl shows it. Kubernetes does not warn.
-    #[arg(long, value_name = "BOOL", default_value_t = true, action = ArgAction::Set)]
-    pub(crate) budget_warnings: bool,
-
-    /// Write events about refused evictions on pod and budget. Kubernetes writes none.
-    #[arg(long, value_name = "BOOL", default_value_t = true, action = ArgAction::Set)]
-    pub(crate) eviction_events: bool,
+pub(crate) struct Completions {
+    /// The shell.
+    pub(crate) shell: clap_complete::Shell,
 }
 
-/// Where objects are kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum StoreKind {
-    /// In the data directory; survives a crash.
-    Disk,
-    /// In memory; gone when the process ends.
-    Memory,
-}
-
-/// Arguments of `exeunt demo`.
+/// Arguments of `exeunt man`.
 #[derive(Debug, Args)]
-pub(crate) struct Demo {
-    /// Leave the server running at the end, for kubectl.
-    #[arg(long)]
-    pub(crate) keep: bool,
+pub(crate) struct Man {
+    /// Folder to write them to.
+    pub(crate) folder: std::path::PathBuf,
 }
 
 #[cfg(test)]
@@ -96,5 +92,34 @@ mod tests {
         let Command::Serve(serve) = cli.command else { panic!("not serve") };
         assert_eq!(serve.feature_gates, ["A=true", "B=false"]);
         assert_eq!(serve.listen.port(), 0);
+    }
+
+    fn drain(words: &[&str]) -> Drain {
+        let cli = Cli::parse_from(["exeunt", "drain"].iter().chain(words));
+        let Command::Drain(drain) = cli.command else { panic!("not drain") };
+        *drain
+    }
+
+    #[test]
+    fn drain_takes_what_scripts_give_to_kubectl() {
+        let words = ["node/n1", "n2", "--ignore-daemonsets=true", "--force", "--delete-local-data", "--grace-period=-1", "--timeout=1m30s"];
+        let drain = drain(&words);
+        assert_eq!(drain.nodes, ["node/n1", "n2"]);
+        assert!(drain.ignore_daemonsets && drain.force && drain.delete_emptydir_data && !drain.disable_eviction);
+        assert_eq!((drain.pace.grace_period, drain.pace.timeout), (-1, std::time::Duration::from_secs(90)));
+    }
+
+    #[test]
+    fn a_flag_without_a_value_does_not_swallow_the_node() {
+        let drain = drain(&["--dry-run", "n1", "--force=false"]);
+        assert_eq!((drain.nodes, drain.pace.dry_run, drain.force), (vec!["n1".to_owned()], DryRun::Client, false));
+    }
+
+    #[test]
+    fn flags_that_exclude_each_other_are_refused() {
+        for words in [vec!["n1", "-l", "a=b"], vec![], vec!["n1", "--dry-run=perhaps"], vec!["n1", "--timeout=5"]] {
+            let words = ["exeunt", "drain"].into_iter().chain(words);
+            assert!(Cli::try_parse_from(words.clone()).is_err(), "{:?}", words.collect::<Vec<_>>());
+        }
     }
 }

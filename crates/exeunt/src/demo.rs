@@ -10,8 +10,8 @@ mod observe;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use ::drain::node::Progress;
 use anyhow::Context as _;
-use drain::node::Progress;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -60,7 +60,7 @@ pub(crate) async fn run(arguments: &Demo) -> Result<(), Failure> {
     let (node, pods) = busiest_node(&client).await?;
     heading(&format!("\nDrain of {node}, where {} of them run", pods.len()));
     let story = Story { terminal, client: &client, node: &node, numbers: pods.iter().cloned().zip(0..).collect() };
-    let told = story.tell().await?;
+    let told = Box::pin(story.tell()).await?;
     let plural = if told.refusals == 1 { "" } else { "s" };
     let summary = format!("  {node} drained in {:.2} s: {} evictions, {} refusal{plural}", told.seconds, pods.len(), told.refusals);
     say(&terminal.paint(Tone::Good, &summary));
@@ -149,7 +149,7 @@ impl Story<'_> {
         let (progress_sender, mut progress) = unbounded_channel();
         let started = Instant::now();
         let mut told = Told { seconds: 0.0, refusals: 0 };
-        let mut drain = std::pin::pin!(drain::node::drain(self.client, self.node, progress_sender));
+        let mut drain = std::pin::pin!(::drain::node::drain(self.client, self.node, progress_sender));
         let drained = loop {
             tokio::select! {
                 biased;

@@ -5,10 +5,16 @@
 
 mod cli;
 mod cluster;
+mod connect;
 mod demo;
+mod drain;
+mod explain;
 mod failure;
 mod gates;
+mod lint;
 mod logs;
+mod manual;
+mod plan;
 mod serve;
 mod terminal;
 
@@ -38,6 +44,15 @@ fn run(command: &Command) -> Result<(), Failure> {
         match command {
             Command::Serve(arguments) => Box::pin(serve::run(arguments)).await,
             Command::Demo(arguments) => Box::pin(demo::run(arguments)).await,
+            Command::Drain(arguments) => Box::pin(drain::run(arguments)).await,
+            Command::Cordon(arguments) => Box::pin(drain::cordon(arguments, true)).await,
+            Command::Uncordon(arguments) => Box::pin(drain::cordon(arguments, false)).await,
+            Command::Evict(arguments) => Box::pin(drain::evict(arguments)).await,
+            Command::Explain(arguments) => Box::pin(explain::run(arguments)).await,
+            Command::Plan(arguments) => Box::pin(plan::run(arguments)).await,
+            Command::Lint(arguments) => Box::pin(lint::run(arguments)).await,
+            Command::Completions(arguments) => manual::complete(arguments.shell),
+            Command::Man(arguments) => manual::write(&arguments.folder),
         }
     })
 }

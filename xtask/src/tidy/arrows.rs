@@ -8,19 +8,20 @@ use anyhow::{Context, Result};
 const ALLOWED: &[(&str, &[&str])] = &[
     ("clock", &[]),
     ("kinds", &[]),
+    ("rules", &["kinds"]),
     ("store", &[]),
     ("registry", &["clock", "kinds", "store"]),
     ("server", &["clock", "kinds", "registry"]),
-    ("control", &["clock", "kinds"]),
+    ("control", &["clock", "kinds", "rules"]),
     ("node", &["clock", "kinds"]),
-    ("drain", &["clock", "kinds"]),
-    ("exeunt", &["clock", "kinds", "store", "registry", "server", "control", "node", "drain"]),
-    ("testkit", &["clock", "kinds", "store", "registry", "server", "control", "node", "drain"]),
+    ("drain", &["clock", "kinds", "rules"]),
+    ("exeunt", &["clock", "kinds", "store", "registry", "server", "control", "node", "drain", "rules"]),
+    ("testkit", &["clock", "kinds", "store", "registry", "server", "control", "node", "drain", "rules"]),
 ];
 
 /// Crates that hold only a client: the server's side is closed to them, also in their tests'
 /// ordinary dependencies.
-const NO_KUBE: &[&str] = &["clock", "kinds", "store", "registry", "server"];
+const NO_KUBE: &[&str] = &["clock", "kinds", "rules", "store", "registry", "server"];
 
 /// One fault per arrow that is not allowed.
 pub(super) fn faults(root: &Path) -> Result<Vec<String>> {

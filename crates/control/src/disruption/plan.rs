@@ -6,25 +6,14 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
-use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec, PodDisruptionBudgetStatus};
+use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
-use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use crate::error::Error;
 use crate::meta::{after_seconds, on_wire, until};
 use crate::pods::{is_ready, is_terminating, name};
-
-/// How long a granted eviction may take to show at the pod before it no longer counts.
-pub(super) const DELETION_SECONDS: i64 = 120;
+use rules::budgets::{DELETION_SECONDS, Demand};
 
 const CONDITION: &str = "DisruptionAllowed";
-
-/// What a budget asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Demand {
-    pub(super) expected: i32,
-    pub(super) desired: i32,
-}
 
 /// What to do about a budget.
 #[derive(Debug)]
@@ -35,38 +24,6 @@ pub(crate) struct Plan<'a> {
     pub(super) not_deleted: Vec<&'a Arc<Pod>>,
     /// When time alone will change the figures.
     pub(super) recheck: Option<Duration>,
-}
-
-/// True when the number of pods is what their controllers want, not what is there.
-pub(super) fn asks_controllers(spec: Option<&PodDisruptionBudgetSpec>) -> bool {
-    let Some(spec) = spec else { return false };
-    spec.max_unavailable.is_some() || matches!(spec.min_available, Some(IntOrString::String(_)))
-}
-
-/// The numbers that follow from the spec. Percentages are rounded up on both sides.
-pub(crate) fn demand(spec: Option<&PodDisruptionBudgetSpec>, pods: usize, replicas: i32) -> Result<Demand, Error> {
-    let Some(spec) = spec else { return Ok(Demand { expected: 0, desired: 0 }) };
-    if let Some(max) = &spec.max_unavailable {
-        let unavailable = match max {
-            IntOrString::Int(number) => *number,
-            IntOrString::String(text) => share(text, replicas)?,
-        };
-        return Ok(Demand { expected: replicas, desired: replicas.saturating_sub(unavailable).max(0) });
-    }
-    match &spec.min_available {
-        Some(IntOrString::Int(number)) => Ok(Demand { expected: i32::try_from(pods).unwrap_or(i32::MAX), desired: *number }),
-        Some(IntOrString::String(text)) => Ok(Demand { expected: replicas, desired: share(text, replicas)? }),
-        None => Ok(Demand { expected: 0, desired: 0 }),
-    }
-}
-
-fn share(text: &str, of: i32) -> Result<i32, Error> {
-    let percent: i64 = text
-        .strip_suffix('%')
-        .and_then(|number| number.parse().ok())
-        .ok_or_else(|| Error::Plan("invalid value for IntOrString: invalid type: string is not a percentage".to_owned()))?;
-    let rounded_up = (i64::from(of) * percent + 99).div_euclid(100);
-    Ok(i32::try_from(rounded_up).unwrap_or(i32::MAX))
 }
 
 /// Compares what is there with what the budget asks for. `unsettled` names the evicted pods of which `pods` may show

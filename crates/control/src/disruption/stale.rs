@@ -10,13 +10,13 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodCondition};
 use kube::api::PostParams;
 
-use super::plan::DELETION_SECONDS;
 use crate::caches::Caches;
 use crate::context::Context;
 use crate::error::{Error, unless_gone};
 use crate::meta::{Key, after_seconds, on_wire, until};
 use crate::pods::{condition, is_finished, is_terminating};
 use crate::queue::{Outcome, Queue};
+use rules::budgets::DELETION_SECONDS;
 
 const CONDITION: &str = "DisruptionTarget";
 const WORKERS: usize = 4;

@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Node, Pod};
 
-use super::resources::{Amounts, allocatable, requests};
 use crate::meta::{controller_of, uid};
 use crate::nodes;
 use crate::pods::{is_finished, node_name};
+use rules::resources::{Amounts, allocatable, requests};
 
 /// A pod as the scheduler counts it.
 #[derive(Clone, Debug)]
@@ -28,14 +28,6 @@ impl Tenant {
 
     pub(super) fn priority(&self) -> i32 {
         priority(&self.pod)
-    }
-
-    /// (protocol, port) on the host.
-    pub(super) fn ports(&self) -> impl Iterator<Item = (&str, i32)> {
-        self.pod.spec.iter().flat_map(|spec| &spec.containers).flat_map(|container| container.ports.iter().flatten()).filter_map(|port| {
-            let number = port.host_port.filter(|number| *number != 0)?;
-            Some((port.protocol.as_deref().unwrap_or("TCP"), number))
-        })
     }
 }
 

@@ -9,26 +9,12 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::{Node, PodSpec};
 
 use super::cluster::{Cluster, Place, Tenant};
-use super::resources::Amounts;
 use crate::meta::{controller_of, uid};
 use crate::nodes;
+use rules::fit::{Refusal, admits, has_ports, has_room};
 
 /// So many nodes that will do are enough to choose from.
 const ENOUGH: usize = 100;
-
-/// Why a node will not do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Refusal {
-    pub(super) reasons: Vec<String>,
-    /// Other pods are in the way, and would not be if they left.
-    pub(super) room_helps: bool,
-}
-
-impl Refusal {
-    fn for_good(reason: &str) -> Self {
-        Self { reasons: vec![reason.to_owned()], room_helps: false }
-    }
-}
 
 /// Why no node will do: reasons with the number of nodes, and the nodes that would do if others left.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -91,55 +77,9 @@ fn check(cluster: &Cluster, name: &str, node: &Node, place: &Place, tenant: &Ten
         used.add(&other.requests);
         pods += 1;
     }
-    admits(node, tenant)?;
-    has_ports(place, tenant)?;
-    has_room(&place.has, &used, pods, tenant)
-}
-
-/// What depends on the node alone.
-pub(super) fn admits(node: &Node, tenant: &Tenant) -> Result<(), Refusal> {
-    let nothing = PodSpec::default();
-    let spec = tenant.pod.spec.as_ref().unwrap_or(&nothing);
-    let cordon = k8s_openapi::api::core::v1::Taint {
-        key: "node.kubernetes.io/unschedulable".to_owned(),
-        effect: "NoSchedule".to_owned(),
-        ..Default::default()
-    };
-    if nodes::is_cordoned(node) && !nodes::tolerates(spec.tolerations.as_ref(), &cordon) {
-        return Err(Refusal::for_good("node(s) were unschedulable"));
-    }
-    let forbids = |effect: &str| matches!(effect, "NoSchedule" | "NoExecute");
-    if nodes::taints(node).any(|taint| forbids(&taint.effect) && !nodes::tolerates(spec.tolerations.as_ref(), taint)) {
-        return Err(Refusal::for_good("node(s) had untolerated taint(s)"));
-    }
-    if !nodes::is_wanted(spec, node) {
-        return Err(Refusal::for_good("node(s) didn't match Pod's node affinity/selector"));
-    }
-    Ok(())
-}
-
-pub(super) fn has_ports(place: &Place, tenant: &Tenant) -> Result<(), Refusal> {
-    let taken = |port| place.tenants.values().any(|other| other.ports().any(|used| used == port));
-    if tenant.ports().any(taken) {
-        let reason = "node(s) didn't have free ports for the requested pod ports".to_owned();
-        return Err(Refusal { reasons: vec![reason], room_helps: true });
-    }
-    Ok(())
-}
-
-pub(super) fn has_room(has: &Amounts, used: &Amounts, pods: usize, tenant: &Tenant) -> Result<(), Refusal> {
-    let mut reasons = Vec::new();
-    let mut room_helps = true;
-    if i64::try_from(pods + 1).unwrap_or(i64::MAX) > has.get("pods") {
-        reasons.push("Too many pods".to_owned());
-    }
-    for (name, amount) in tenant.requests.asked() {
-        if amount > has.get(name) - used.get(name) {
-            reasons.push(format!("Insufficient {name}"));
-            room_helps &= amount <= has.get(name);
-        }
-    }
-    if reasons.is_empty() { Ok(()) } else { Err(Refusal { reasons, room_helps }) }
+    admits(node, &tenant.pod)?;
+    has_ports(place.tenants.values().map(|other| &*other.pod), &tenant.pod)?;
+    has_room(&place.has, &used, pods, &tenant.requests)
 }
 
 /// Smaller is better.

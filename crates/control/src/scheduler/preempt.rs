@@ -12,10 +12,11 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 
 use super::cluster::{Cluster, Place, Tenant};
-use super::place::{Refusals, admits, has_ports, has_room};
+use super::place::Refusals;
 use crate::meta::Key;
 use crate::pods::{is_terminating, name, namespace};
 use crate::selector::Selector;
+use rules::fit::{admits, has_ports, has_room};
 
 /// A node and who has to leave it.
 #[derive(Debug)]
@@ -60,7 +61,7 @@ struct Harm {
 
 fn candidate<'a>(place: &Place, node: &'a str, tenant: &Tenant, budgets: &[Arc<PodDisruptionBudget>]) -> Option<Candidate<'a>> {
     let mut place = place.clone();
-    admits(place.node.as_ref()?, tenant).ok()?;
+    admits(place.node.as_ref()?, &tenant.pod).ok()?;
     let lower: Vec<String> =
         place.tenants.iter().filter(|(_, other)| other.priority() < tenant.priority()).map(|(uid, _)| uid.clone()).collect();
     let mut removed: Vec<Tenant> = lower.iter().filter_map(|uid| place.leave(uid)).collect();
@@ -94,7 +95,8 @@ fn candidate<'a>(place: &Place, node: &'a str, tenant: &Tenant, budgets: &[Arc<P
 }
 
 fn fits(place: &Place, tenant: &Tenant) -> bool {
-    has_ports(place, tenant).is_ok() && has_room(&place.has, &place.used, place.tenants.len(), tenant).is_ok()
+    has_ports(place.tenants.values().map(|other| &*other.pod), &tenant.pod).is_ok()
+        && has_room(&place.has, &place.used, place.tenants.len(), &tenant.requests).is_ok()
 }
 
 fn started(pod: &Pod) -> Option<Timestamp> {

@@ -68,7 +68,7 @@ pub(crate) fn plan(budget: &Budget, pods: &Pods, unsettled: &BTreeMap<Name, u8>,
     };
     let seen: Vec<Arc<CorePod>> = pods.iter().map(|(name, pod)| Arc::new(core_pod(*name, *pod))).collect();
     let unsettled = unsettled.keys().copied().map(name_text).collect();
-    let written = control::rules::budget_status(&typed, &seen, 0, &unsettled, time(minute)).expect("a number of pods can be counted")?;
+    let written = control::model::budget_status(&typed, &seen, 0, &unsettled, time(minute)).expect("a number of pods can be counted")?;
     let status = small(&written);
     let counted: BTreeSet<Uid> = pods
         .iter()

@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::*;
 use crate::pods::tests::pod;
+use rules::budgets::{asks_controllers, demand};
 
 fn at(text: &str) -> Timestamp {
     text.parse().expect("a time")

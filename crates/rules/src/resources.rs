@@ -7,25 +7,29 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 /// Amounts by resource name: processor time in thousandths, everything else in units.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Amounts(BTreeMap<String, i64>);
+pub struct Amounts(BTreeMap<String, i64>);
 
 impl Amounts {
     fn read(list: Option<&BTreeMap<String, Quantity>>) -> Self {
         Self(list.into_iter().flatten().map(|(name, text)| (name.clone(), amount(name, text))).collect())
     }
 
-    pub(super) fn get(&self, name: &str) -> i64 {
+    /// How much of this resource; 0 when it is not named.
+    #[must_use]
+    pub fn get(&self, name: &str) -> i64 {
         self.0.get(name).copied().unwrap_or_default()
     }
 
-    pub(super) fn add(&mut self, other: &Self) {
+    /// Adds, resource by resource.
+    pub fn add(&mut self, other: &Self) {
         for (name, amount) in &other.0 {
             let sum = self.0.entry(name.clone()).or_default();
             *sum = sum.saturating_add(*amount);
         }
     }
 
-    pub(super) fn subtract(&mut self, other: &Self) {
+    /// Takes away, resource by resource.
+    pub fn subtract(&mut self, other: &Self) {
         for (name, amount) in &other.0 {
             let sum = self.0.entry(name.clone()).or_default();
             *sum = sum.saturating_sub(*amount);
@@ -40,7 +44,7 @@ impl Amounts {
     }
 
     /// Those of which something is asked.
-    pub(super) fn asked(&self) -> impl Iterator<Item = (&str, i64)> {
+    pub fn asked(&self) -> impl Iterator<Item = (&str, i64)> {
         self.0.iter().filter(|(_, amount)| **amount > 0).map(|(name, amount)| (name.as_str(), *amount))
     }
 }
@@ -52,7 +56,7 @@ fn amount(name: &str, text: &Quantity) -> i64 {
 }
 
 /// What a node can give.
-pub(super) fn allocatable(node: &Node) -> Amounts {
+pub fn allocatable(node: &Node) -> Amounts {
     Amounts::read(node.status.as_ref().and_then(|status| status.allocatable.as_ref()))
 }
 
@@ -62,7 +66,7 @@ fn of_container(container: &Container) -> Amounts {
 
 /// What a pod asks for: all containers and sidecars together, or the largest init container with the sidecars that run
 /// beside it, whichever is more; then the overhead.
-pub(super) fn requests(pod: &Pod) -> Amounts {
+pub fn requests(pod: &Pod) -> Amounts {
     let Some(spec) = &pod.spec else { return Amounts::default() };
     let mut running = Amounts::default();
     for container in &spec.containers {
@@ -95,19 +99,19 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::pods::tests::pod;
 
     #[test]
     fn a_pod_asks_for_the_most_that_runs_at_a_time() {
         let asks = |cpu: &str| json!({"requests": {"cpu": cpu}});
-        let pod = pod(json!({"spec": {
+        let pod = serde_json::from_value(json!({"spec": {
             "containers": [{"name": "a", "resources": asks("500m")}, {"name": "b", "resources": asks("1")}],
             "initContainers": [
                 {"name": "sidecar", "restartPolicy": "Always", "resources": asks("100m")},
                 {"name": "init", "resources": asks("2")},
             ],
             "overhead": {"cpu": "50m"},
-        }}));
+        }}))
+        .expect("a pod");
         assert_eq!(requests(&pod).get("cpu"), 2150);
     }
 }

@@ -24,6 +24,6 @@ pub fn budget_status(
     unsettled: &BTreeSet<String>,
     now: Timestamp,
 ) -> Result<Option<PodDisruptionBudgetStatus>, String> {
-    let demand = plan::demand(budget.spec.as_ref(), pods.len(), replicas).map_err(|error| error.to_string())?;
+    let demand = rules::budgets::demand(budget.spec.as_ref(), pods.len(), replicas).map_err(|error| error.to_string())?;
     Ok(plan::plan(budget, pods, demand, unsettled, now).status)
 }

@@ -17,32 +17,32 @@ fn tolerates_one(toleration: &Toleration, taint: &Taint) -> bool {
 }
 
 /// True when one of the tolerations covers the taint.
-pub(crate) fn tolerates(tolerations: Option<&Vec<Toleration>>, taint: &Taint) -> bool {
+pub fn tolerates(tolerations: Option<&Vec<Toleration>>, taint: &Taint) -> bool {
     tolerations.into_iter().flatten().any(|toleration| tolerates_one(toleration, taint))
 }
 
 /// The tolerations that cover the taint.
-pub(crate) fn covering<'a>(tolerations: Option<&'a Vec<Toleration>>, taint: &'a Taint) -> impl Iterator<Item = &'a Toleration> {
+pub fn covering<'a>(tolerations: Option<&'a Vec<Toleration>>, taint: &'a Taint) -> impl Iterator<Item = &'a Toleration> {
     tolerations.into_iter().flatten().filter(move |toleration| tolerates_one(toleration, taint))
 }
 
 /// The taints of a node.
-pub(crate) fn taints(node: &Node) -> impl Iterator<Item = &Taint> {
+pub fn taints(node: &Node) -> impl Iterator<Item = &Taint> {
     node.spec.iter().flat_map(|spec| spec.taints.iter().flatten())
 }
 
 /// Name of a node.
-pub(crate) fn name(node: &Node) -> &str {
+pub fn name(node: &Node) -> &str {
     node.metadata.name.as_deref().unwrap_or_default()
 }
 
 /// True when people have taken the node out of service.
-pub(crate) fn is_cordoned(node: &Node) -> bool {
+pub fn is_cordoned(node: &Node) -> bool {
     node.spec.as_ref().is_some_and(|spec| spec.unschedulable == Some(true))
 }
 
 /// True when the node carries the labels and fields that the pod demands.
-pub(crate) fn is_wanted(spec: &PodSpec, node: &Node) -> bool {
+pub fn is_wanted(spec: &PodSpec, node: &Node) -> bool {
     let label = |key: &str| node.metadata.labels.as_ref().and_then(|labels| labels.get(key)).map(String::as_str);
     if spec.node_selector.iter().flatten().any(|(key, value)| label(key) != Some(value)) {
         return false;
@@ -55,7 +55,7 @@ pub(crate) fn is_wanted(spec: &PodSpec, node: &Node) -> bool {
 }
 
 /// How much the node is liked beyond what is demanded.
-pub(crate) fn preference(spec: &PodSpec, node: &Node) -> i64 {
+pub fn preference(spec: &PodSpec, node: &Node) -> i64 {
     let preferred = spec
         .affinity
         .as_ref()

@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 /// A compiled selector.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Selector {
+pub struct Selector {
     /// None matches nothing.
     requirements: Option<Vec<Requirement>>,
 }
@@ -34,7 +34,7 @@ impl Selector {
     ///
     /// # Errors
     /// The text that says what is wrong with it.
-    pub(crate) fn compile(selector: Option<&LabelSelector>) -> Result<Self, String> {
+    pub fn compile(selector: Option<&LabelSelector>) -> Result<Self, String> {
         let Some(selector) = selector else { return Ok(Self { requirements: None }) };
         let mut requirements = Self::exactly(selector.match_labels.as_ref()).requirements.unwrap_or_default();
         for expression in selector.match_expressions.iter().flatten() {
@@ -59,16 +59,20 @@ impl Selector {
     }
 
     /// All these labels with these values; absent matches everything.
-    pub(crate) fn exactly(labels: Option<&Labels>) -> Self {
+    pub fn exactly(labels: Option<&Labels>) -> Self {
         let requirements = labels.into_iter().flatten().map(|(key, value)| Requirement { key: key.clone(), test: Test::Is(value.clone()) });
         Self { requirements: Some(requirements.collect()) }
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
+    /// True when it asks for nothing, and so means everything.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
         self.requirements.as_ref().is_some_and(Vec::is_empty)
     }
 
-    pub(crate) fn matches(&self, labels: Option<&Labels>) -> bool {
+    /// Whether it means an object with these labels.
+    #[must_use]
+    pub fn matches(&self, labels: Option<&Labels>) -> bool {
         let Some(requirements) = &self.requirements else { return false };
         requirements.iter().all(|requirement| {
             let value = labels.and_then(|labels| labels.get(&requirement.key));
@@ -84,7 +88,7 @@ impl Selector {
 }
 
 /// A selector in the words in which upstream's events show it.
-pub(crate) fn render_go(selector: Option<&LabelSelector>) -> String {
+pub fn render_go(selector: Option<&LabelSelector>) -> String {
     let Some(selector) = selector else { return "nil".to_owned() };
     let mut text = "&LabelSelector{MatchLabels:map[string]string{".to_owned();
     for (key, value) in selector.match_labels.iter().flatten() {

@@ -1,0 +1,61 @@
+//! What `exeunt explain` says in these situations.
+
+use anyhow::Context as _;
+use drain::cluster::{Scope, Snapshot};
+use drain::explain::{Subject, explain};
+use serde::Deserialize;
+
+use crate::scenarios;
+use crate::world::{Target, World};
+
+/// What to explain: the subject alone, or with options.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum Arguments {
+    Plain(Target),
+    Asking { of: Target, ask: bool },
+}
+
+pub(crate) async fn run(world: &World, arguments: &Arguments) -> anyhow::Result<String> {
+    let (target, ask) = match arguments {
+        Arguments::Plain(target) => (target, false),
+        Arguments::Asking { of, ask } => (of, *ask),
+    };
+    let subject = Subject::new(&target.kind, &target.namespace, &target.name).context("pods, pdbs and nodes are explained")?;
+    let snapshot = Snapshot::read(&world.client(), &Scope::Cluster, world.cluster.clock().now()).await?;
+    let mut explanation = explain(&snapshot, &subject).with_context(|| format!("{subject} is not there"))?;
+    if ask {
+        explanation.ask(&world.client()).await;
+    }
+    Ok(format!("$ exeunt explain {subject}\n{}", explanation.render()))
+}
+
+scenarios! { "explain":
+    a_budget_that_a_controller_writes,
+    a_budget_that_allows,
+    a_budget_without_any_rule,
+    a_crash_looping_pod_uses_the_budget_up,
+    a_finalizer_keeps_a_pod_that_was_evicted,
+    a_local_volume_ties_a_pod_to_its_node,
+    a_namespace_that_is_being_deleted,
+    a_pod_that_does_not_run_yet,
+    a_pod_without_a_controller_under_a_percentage,
+    a_replacement_waits_for_a_cordoned_node,
+    a_selector_that_selects_nothing,
+    a_status_that_is_not_what_the_pods_say,
+    a_status_that_was_not_updated,
+    a_terminating_pod_uses_the_budget_up,
+    a_webhook_whose_service_is_gone,
+    a_whole_node,
+    an_autoscaler_may_shrink_to_the_budget,
+    an_owner_without_scale_cannot_be_counted,
+    an_unreachable_node_never_confirms,
+    an_unready_pod_goes_under_always_allow,
+    an_unready_pod_goes_while_enough_others_are_healthy,
+    an_unready_pod_is_held_by_if_healthy_budget,
+    max_unavailable_zero_never_allows,
+    min_available_of_all_replicas_never_allows,
+    single_replica_under_min_available_one,
+    two_budgets_on_one_pod,
+    what_is_lost_and_what_comes_back,
+}

@@ -1,0 +1,27 @@
+//! Names that a server generates differ from run to run as soon as anybody changes the order of
+//! requests; a scenario is about something else.
+
+use regex::{Captures, Regex};
+
+/// Replaces the generated ends of the names of a Deployment's pods by letters, in the order in which
+/// the names appear: `web-6d4f9c7b8-x2x7q` becomes `web-(a)`.
+pub(crate) fn generated_names(text: &str) -> String {
+    let name = Regex::new(r"\b([a-z][a-z0-9-]*?)-([0-9a-z]{8,10}-[bcdfghjklmnpqrstvwxz2456789]{5})\b").expect("a pattern");
+    let mut seen: Vec<String> = Vec::new();
+    let named = name.replace_all(text, |found: &Captures<'_>| {
+        let end = found[2].to_owned();
+        let place = seen.iter().position(|known| *known == end).unwrap_or_else(|| {
+            seen.push(end);
+            seen.len() - 1
+        });
+        let letter = char::from(b'a' + u8::try_from(place % 26).unwrap_or_default());
+        format!("{}-({letter})", &found[1])
+    });
+    named.into_owned()
+}
+
+#[test]
+fn the_same_name_gets_the_same_letter() {
+    let text = "web-6d4f9c7b8-x2x7q waits for web-6d4f9c7b8-bbbbb; web-6d4f9c7b8-x2x7q is ready; db-0 and node-1 too";
+    assert_eq!(generated_names(text), "web-(a) waits for web-(b); web-(a) is ready; db-0 and node-1 too");
+}

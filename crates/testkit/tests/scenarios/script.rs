@@ -1,0 +1,111 @@
+//! The steps of a scenario, and how they are read and played.
+
+use anyhow::{Context as _, bail};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::world::{Target, World};
+use crate::{explain, masks};
+
+/// The first document of a file.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Scenario {
+    /// One sentence: what is special here.
+    about: String,
+    /// Simulated nodes, `node-1` and so on.
+    #[serde(default)]
+    nodes: usize,
+    /// False leaves out controllers and scheduler, so that statuses stay as they are written.
+    #[serde(default = "yes")]
+    controllers: bool,
+    steps: Vec<Step>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// One step. Targets are written `kind/name` or `namespace/kind/name`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+enum Step {
+    /// Creates an object, and sets its status if it has one.
+    Create(Value),
+    /// Waits until a member has a value, at most ten minutes: `{of: pdb/web, path: /status/currentHealthy, is: 3}`.
+    Wait(Wait),
+    /// Lets so many seconds pass.
+    Pass(u64),
+    /// A merge patch: `{of: pod/web-0, with: {…}}`, of the status with `status: true`.
+    Patch(Patch),
+    /// Deletes an object, with its own grace.
+    Delete(Target),
+    /// Evicts a pod, and prints the answer.
+    Evict(Target),
+    /// Prints what `exeunt explain` says.
+    Explain(explain::Arguments),
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wait {
+    of: Target,
+    path: String,
+    is: Value,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Patch {
+    of: Target,
+    #[serde(default)]
+    status: bool,
+    with: Value,
+}
+
+/// Plays a file's text; gives what its steps print.
+pub(crate) async fn play(text: &str) -> anyhow::Result<String> {
+    let mut documents = documents(text)?.into_iter();
+    let scenario: Scenario = serde_json::from_value(documents.next().context("an empty file")?).context("the first document")?;
+    let world = World::start(scenario.nodes, scenario.controllers).await?;
+    for object in documents {
+        world.create(&object).await?;
+    }
+    let mut printed = format!("{}\n", scenario.about);
+    for (index, step) in scenario.steps.iter().enumerate() {
+        let said = Box::pin(take(&world, step)).await.with_context(|| format!("step {}: {step:?}", index + 1))?;
+        if let Some(said) = said {
+            printed.push('\n');
+            printed.push_str(said.trim_end());
+            printed.push('\n');
+        }
+    }
+    world.stop().await?;
+    Ok(masks::generated_names(&printed))
+}
+
+/// Takes one step; gives what it prints.
+async fn take(world: &World, step: &Step) -> anyhow::Result<Option<String>> {
+    match step {
+        Step::Create(object) => world.create(object).await?,
+        Step::Wait(wait) => world.wait(&wait.of, &wait.path, &wait.is).await?,
+        Step::Pass(seconds) => tokio::time::sleep(std::time::Duration::from_secs(*seconds)).await,
+        Step::Patch(patch) => world.patch(&patch.of, &patch.with, patch.status).await?,
+        Step::Delete(target) => world.delete(target).await?,
+        Step::Evict(target) => return Ok(Some(world.evict(target).await?)),
+        Step::Explain(arguments) => return Ok(Some(explain::run(world, arguments).await?)),
+    }
+    Ok(None)
+}
+
+fn documents(text: &str) -> anyhow::Result<Vec<Value>> {
+    let mut found = Vec::new();
+    for document in text.split("\n---\n") {
+        let (json, faults) = kinds::yaml::to_json(document.as_bytes())?;
+        if !faults.is_empty() {
+            bail!("{faults:?} in {document}");
+        }
+        found.push(serde_json::from_slice(&json)?);
+    }
+    Ok(found)
+}
