@@ -31,7 +31,7 @@ use crate::meta::{Key, controller_of, uid};
 use crate::pods::{is_ready, is_terminating, name, namespace};
 use crate::queue::{Outcome, Queue};
 use crate::selector::{Selector, render_go};
-use notes::Notes;
+use notes::{Notes, SETTLES_AFTER};
 use rules::budgets::{Demand, asks_controllers, demand};
 use scale::Scales;
 
@@ -249,7 +249,8 @@ impl Disruption {
         if let Some(status) = plan.status {
             self.write(budget, status).await?;
         }
-        Ok(plan.recheck.map_or(Outcome::Done, Outcome::After))
+        let settled = (!unsettled.is_empty()).then_some(SETTLES_AFTER);
+        Ok(plan.recheck.into_iter().chain(settled).min().map_or(Outcome::Done, Outcome::After))
     }
 
     /// How many pods the budget expects and how many of them must be healthy.

@@ -23,6 +23,7 @@ use kube::{Client, Resource};
 use serde::de::DeserializeOwned;
 
 pub use parse::ParseError;
+pub(crate) use parse::documents;
 pub use scale::OwnerScale;
 
 /// Objects in one answer of a list; the rest follows in pages, so that no server is asked for a

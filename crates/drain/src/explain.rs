@@ -22,8 +22,10 @@ mod webhooks;
 
 use serde::Serialize;
 
+pub(crate) use after::{prepares_to_stop, serving};
 pub use ask::Answer;
 pub use subject::{Kind, Subject};
+pub(crate) use webhooks::of_evictions as webhooks_of_evictions;
 
 use crate::cluster::Snapshot;
 
@@ -52,6 +54,8 @@ pub struct Problem {
     pub id: &'static str,
     /// In words.
     pub text: String,
+    /// It holds the pod, now or once its eviction is granted; otherwise it is good to know.
+    pub blocks: bool,
 }
 
 /// A line of evidence, with what it rests on.
@@ -145,7 +149,11 @@ impl Explanation {
 
 impl Problem {
     fn new(id: &'static str, text: impl Into<String>) -> Self {
-        Self { id, text: text.into() }
+        Self { id, text: text.into(), blocks: false }
+    }
+
+    fn blocking(id: &'static str, text: impl Into<String>) -> Self {
+        Self { blocks: true, ..Self::new(id, text) }
     }
 }
 

@@ -12,6 +12,7 @@ pub mod cordon;
 pub mod evict;
 pub mod explain;
 pub mod health;
+pub mod lint;
 pub mod node;
 mod view;
 mod words;

@@ -13,8 +13,8 @@ mod serve;
 
 pub(crate) use connect::ConnectArgs;
 pub(crate) use drain::{Cordon, Drain, DryRun, Evict};
-pub(crate) use explain::Explain;
-pub(crate) use lint::Lint;
+pub(crate) use explain::{Explain, Form as ExplainForm};
+pub(crate) use lint::{Form as LintForm, Lint, Severity as LintSeverity};
 pub(crate) use plan::Plan;
 pub(crate) use serve::{Demo, Serve, StoreKind};
 

@@ -16,6 +16,7 @@ mod logs;
 mod manual;
 mod plan;
 mod serve;
+mod snapshot;
 mod terminal;
 
 use std::process::ExitCode;

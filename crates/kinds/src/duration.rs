@@ -112,6 +112,18 @@ pub fn human_age(seconds: i64) -> String {
     }
 }
 
+/// For how many seconds an age is shown as it is now, at least.
+#[must_use]
+pub fn human_age_lasts(seconds: i64) -> i64 {
+    let step = match seconds {
+        ..600 => 1,
+        ..28_800 => 60,
+        ..691_200 => 3_600,
+        _ => 86_400,
+    };
+    step - seconds.rem_euclid(step)
+}
+
 fn two(large: i64, large_unit: char, small: i64, small_unit: char) -> String {
     if small == 0 { format!("{large}{large_unit}") } else { format!("{large}{large_unit}{small}{small_unit}") }
 }
@@ -150,6 +162,16 @@ mod tests {
         ];
         for (seconds, shown) in table {
             assert_eq!(human_age(seconds), shown, "{seconds}");
+        }
+    }
+
+    #[test]
+    fn an_age_is_shown_as_long_as_promised() {
+        let mut seconds = -5;
+        while seconds < 9 * 365 * 86_400 {
+            let lasts = human_age_lasts(seconds);
+            assert_eq!(human_age(seconds), human_age(seconds + lasts - 1), "{seconds}");
+            seconds += lasts.max(seconds / 50);
         }
     }
 

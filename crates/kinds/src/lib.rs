@@ -7,6 +7,7 @@
 
 pub mod apply;
 pub mod duration;
+pub mod encodings;
 pub mod facts;
 #[rustfmt::skip]
 mod generated;

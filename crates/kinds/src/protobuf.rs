@@ -68,16 +68,21 @@ pub fn peek_type_meta(bytes: &[u8]) -> Result<TypeMeta, DecodeError> {
 /// Puts a message into an envelope.
 #[must_use]
 pub fn seal(type_meta: &TypeMeta, raw: &[u8]) -> Vec<u8> {
+    let mut out = envelope(type_meta);
+    out.bytes(2, raw);
+    let mut out = out.into_bytes();
+    out.extend_from_slice(&TAIL);
+    out
+}
+
+/// The beginning of a body, up to the message.
+fn envelope(type_meta: &TypeMeta) -> Writer {
     let mut inner = Writer::default();
     inner.text(1, &type_meta.api_version);
     inner.text(2, &type_meta.kind);
     let mut out = Writer::from(MAGIC.to_vec());
     out.bytes(1, &inner.into_bytes());
-    out.bytes(2, raw);
-    // Content encoding and content type, which are always written and always empty.
-    out.text(3, "");
-    out.text(4, "");
-    out.into_bytes()
+    out
 }
 
 /// Takes a body apart.
@@ -112,8 +117,10 @@ fn type_meta(bytes: &[u8]) -> Result<TypeMeta, DecodeError> {
     Ok(found)
 }
 
-/// The body of a list; `items` are the objects' own messages.
-pub fn list<I: AsRef<[u8]>>(type_meta: &TypeMeta, metadata: &ListMeta, items: impl IntoIterator<Item = I>) -> Vec<u8> {
+/// What a list's body begins with; `lengths` are those of the items' own messages. Each item then
+/// stands behind its [`item_head`], and [`TAIL`] ends the body: items are encoded once and
+/// joined while they are sent.
+pub fn list_head(type_meta: &TypeMeta, metadata: &ListMeta, lengths: impl IntoIterator<Item = usize>) -> Vec<u8> {
     let mut inner = Writer::default();
     // Self links are gone and still written, empty.
     inner.text(1, "");
@@ -124,11 +131,26 @@ pub fn list<I: AsRef<[u8]>>(type_meta: &TypeMeta, metadata: &ListMeta, items: im
     }
     let mut message = Writer::default();
     message.bytes(1, &inner.into_bytes());
-    for item in items {
-        message.bytes(2, item.as_ref());
-    }
-    seal(type_meta, &message.into_bytes())
+    let message = message.into_bytes();
+    let items: usize = lengths.into_iter().map(|length| item_head(length).len() + length).sum();
+    let mut out = envelope(type_meta);
+    out.head(2, message.len() + items);
+    let mut out = out.into_bytes();
+    out.extend_from_slice(&message);
+    out
 }
+
+/// What stands before an item of a list.
+#[must_use]
+pub fn item_head(length: usize) -> Vec<u8> {
+    let mut head = Writer::default();
+    head.head(2, length);
+    head.into_bytes()
+}
+
+/// What every body ends with: content encoding and content type, which are always written and
+/// always empty.
+pub const TAIL: [u8; 4] = [3 << 3 | 2, 0, 4 << 3 | 2, 0];
 
 /// One frame of a watch: the length in four bytes, the biggest first, then the event, whose object
 /// is a whole body.

@@ -89,7 +89,12 @@ fn lists_and_watch_frames_have_the_form_of_upstream() {
         ["a", "b"].iter().map(|name| protobuf::encode_message(&serde_json::json!({"metadata": {"name": name}}), map)).collect();
     let meta = TypeMeta { api_version: "v1".to_owned(), kind: "ConfigMapList".to_owned() };
     let metadata = ListMeta { resource_version: "7".to_owned(), ..ListMeta::default() };
-    let body = protobuf::list(&meta, &metadata, &items);
+    let mut body = protobuf::list_head(&meta, &metadata, items.iter().map(|item| item.as_ref().len()));
+    for item in &items {
+        body.extend_from_slice(&protobuf::item_head(item.len()));
+        body.extend_from_slice(item);
+    }
+    body.extend_from_slice(&protobuf::TAIL);
     let list = protobuf::decode(&body, ty("io.k8s.api.core.v1.ConfigMapList")).expect("decodes").tree;
     assert_eq!(
         list,

@@ -13,6 +13,7 @@
 use std::sync::Arc;
 
 use clock::{Clock, Entropy};
+use kinds::encodings::Encodings;
 use kinds::status::Status;
 use store::{CommitError, Store, Txn};
 
@@ -92,14 +93,29 @@ struct Inner {
     entropy: Entropy,
     options: Options,
     observer: observe::Observer,
+    /// Stored bytes in other versions, by the row of the resource table.
+    converted: Encodings<usize>,
 }
+
+/// The most that objects in other versions take, with those that they were made from: the second
+/// version of 10,000 events or custom resources of three kilobytes.
+const CONVERTED_BYTES: usize = 64 * 1024 * 1024;
 
 impl Registry {
     /// A registry over a store. Call [`Registry::bootstrap`] before the first request.
     #[must_use]
     pub fn new(store: Store, clock: Clock, entropy: Entropy, options: Options) -> Self {
         store.index(pod::eviction::candidates::BUDGETS);
-        Self { inner: Arc::new(Inner { store, clock, entropy, options, observer: observe::Observer::default() }) }
+        Self {
+            inner: Arc::new(Inner {
+                store,
+                clock,
+                entropy,
+                options,
+                observer: observe::Observer::default(),
+                converted: Encodings::holding(CONVERTED_BYTES),
+            }),
+        }
     }
 
     /// The store below, for metrics and for closing it.
@@ -126,6 +142,10 @@ impl Registry {
 
     pub(crate) fn entropy(&self) -> &Entropy {
         &self.inner.entropy
+    }
+
+    pub(crate) fn converted(&self) -> &Encodings<usize> {
+        &self.inner.converted
     }
 
     pub(crate) fn observer(&self) -> &observe::Observer {

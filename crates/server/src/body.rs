@@ -1,7 +1,7 @@
 //! The body of an answer: nothing, bytes, a list that is joined while it is sent, or a stream.
 //!
 //! One type for every answer, so that the listener and the callers in this process see the same
-//! service. It knows no Kubernetes beyond the frame of a list. Data is only copied where the
+//! service. It knows no Kubernetes beyond the frames of lists. Data is only copied where the
 //! alternative is thousands of tiny frames: the items of a list are gathered into chunks.
 
 use std::convert::Infallible;
@@ -31,15 +31,45 @@ enum Source {
     Gzip(Box<Gzip>),
 }
 
-/// A head, items with commas between them, and a tail.
+/// A head, items, and a tail.
 struct Joined {
     head: Bytes,
-    /// Put before every item: the brace that stripping the kind from an item took away.
-    open: &'static str,
+    before: Before,
     items: std::vec::IntoIter<Bytes>,
     first: bool,
-    tail: &'static str,
+    tail: &'static [u8],
     left: u64,
+}
+
+/// What stands before an item.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Before {
+    /// A comma, except before the first, and the brace that stripping the kind from an item took away.
+    Comma(&'static str),
+    /// Its length, as in a list of protobuf.
+    Length,
+}
+
+impl Before {
+    fn put(self, chunk: &mut BytesMut, item: &[u8], first: bool) {
+        match self {
+            Self::Comma(open) => {
+                if !first {
+                    chunk.put_u8(b',');
+                }
+                chunk.put_slice(open.as_bytes());
+            }
+            Self::Length => chunk.put_slice(&kinds::protobuf::item_head(item.len())),
+        }
+    }
+
+    /// How many bytes it puts before all of these.
+    fn length(self, items: &[Bytes]) -> usize {
+        match self {
+            Self::Comma(open) => items.len().saturating_sub(1) + items.len() * open.len(),
+            Self::Length => items.iter().map(|item| kinds::protobuf::item_head(item.len()).len()).sum(),
+        }
+    }
 }
 
 struct Gzip {
@@ -65,12 +95,11 @@ impl Body {
         Self { source: Source::Stream(Box::pin(frames)) }
     }
 
-    /// `head`, then the items (each after `open`, with commas between them), then `tail`.
-    pub(crate) fn joined(head: Bytes, open: &'static str, items: Vec<Bytes>, tail: &'static str) -> Self {
-        let commas = items.len().saturating_sub(1);
-        let parts: usize = items.iter().map(|item| item.len() + open.len()).sum();
-        let left = (head.len() + parts + commas + tail.len()) as u64;
-        Self { source: Source::Joined(Joined { head, open, items: items.into_iter(), first: true, tail, left }) }
+    /// `head`, then the items with what stands before each, then `tail`.
+    pub(crate) fn joined(head: Bytes, before: Before, items: Vec<Bytes>, tail: &'static [u8]) -> Self {
+        let bytes: usize = items.iter().map(Bytes::len).sum();
+        let left = (head.len() + bytes + before.length(&items) + tail.len()) as u64;
+        Self { source: Source::Joined(Joined { head, before, items: items.into_iter(), first: true, tail, left }) }
     }
 
     /// The same bytes, compressed while they are sent.
@@ -121,15 +150,11 @@ impl Joined {
         chunk.put(std::mem::take(&mut self.head));
         while chunk.len() < CHUNK_BYTES {
             let Some(item) = self.items.next() else {
-                chunk.put_slice(self.tail.as_bytes());
+                chunk.put_slice(self.tail);
                 self.left = 0;
                 return Some(chunk.freeze());
             };
-            if !self.first {
-                chunk.put_u8(b',');
-            }
-            self.first = false;
-            chunk.put_slice(self.open.as_bytes());
+            self.before.put(&mut chunk, &item, std::mem::take(&mut self.first));
             chunk.put(item);
         }
         self.left -= chunk.len() as u64;
@@ -185,31 +210,42 @@ mod tests {
     use super::*;
 
     async fn text(body: Body) -> String {
+        String::from_utf8(text_bytes(body).await).expect("text")
+    }
+
+    async fn text_bytes(body: Body) -> Vec<u8> {
         let expected = body.bytes_left();
         let bytes = body.collect().await.expect("cannot fail").to_bytes();
         if let Some(expected) = expected {
             assert_eq!(bytes.len() as u64, expected, "the announced length is the real one");
         }
-        String::from_utf8(bytes.to_vec()).expect("text")
+        bytes.to_vec()
     }
 
     #[tokio::test]
     async fn a_list_is_joined_with_commas() {
         let items = vec![Bytes::from_static(b"1}"), Bytes::from_static(b"2}")];
-        assert_eq!(text(Body::joined(Bytes::from_static(b"["), "{", items, "]\n")).await, "[{1},{2}]\n");
-        assert_eq!(text(Body::joined(Bytes::from_static(b"["), "{", Vec::new(), "]\n")).await, "[]\n");
+        assert_eq!(text(Body::joined(Bytes::from_static(b"["), Before::Comma("{"), items, b"]\n")).await, "[{1},{2}]\n");
+        assert_eq!(text(Body::joined(Bytes::from_static(b"["), Before::Comma("{"), Vec::new(), b"]\n")).await, "[]\n");
     }
 
     #[tokio::test]
     async fn a_large_list_comes_in_chunks_and_whole() {
         let item = Bytes::from(vec![b'x'; 40_000]);
-        let body = Body::joined(Bytes::from_static(b"["), "", vec![item; 5], "]");
+        let body = Body::joined(Bytes::from_static(b"["), Before::Comma(""), vec![item; 5], b"]");
         assert_eq!(text(body).await.len(), 5 * 40_000 + 4 + 2);
     }
 
     #[tokio::test]
+    async fn items_of_protobuf_stand_behind_their_lengths() {
+        let items = vec![Bytes::from_static(b"ab"), Bytes::from(vec![b'x'; 200])];
+        let found = text_bytes(Body::joined(Bytes::from_static(b"head"), Before::Length, items, &kinds::protobuf::TAIL)).await;
+        assert_eq!(found, [b"head\x12\x02ab\x12\xc8\x01".as_slice(), &[b'x'; 200], &kinds::protobuf::TAIL].concat());
+    }
+
+    #[tokio::test]
     async fn gzip_gives_the_same_bytes_back() {
-        let body = Body::joined(Bytes::from_static(b"["), "", vec![Bytes::from(vec![b'x'; 100_000]); 3], "]").gzip();
+        let body = Body::joined(Bytes::from_static(b"["), Before::Comma(""), vec![Bytes::from(vec![b'x'; 100_000]); 3], b"]").gzip();
         let packed = body.collect().await.expect("cannot fail").to_bytes();
         assert!(packed.len() < 10_000);
         let mut plain = String::new();

@@ -132,6 +132,7 @@ fn outside(shared: &Shared, parts: &Parts, path: &str, query: &Query<'_>, manner
         },
         "/metrics" => {
             let mut text = shared.metrics.render(shared.seats.taken());
+            shared.encodings.metrics(&mut text);
             shared.backend.metrics(&mut text);
             let mut response = respond::text(StatusCode::OK, text);
             let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");

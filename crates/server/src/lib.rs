@@ -20,6 +20,7 @@ mod catalogue;
 pub mod certs;
 
 mod documents;
+mod encodings;
 mod flow;
 mod handle;
 mod health;

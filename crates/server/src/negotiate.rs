@@ -15,7 +15,7 @@ const OBJECT_TYPES: &str = "application/json, application/yaml, application/vnd.
 const WATCH_TYPES: &str = "application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch";
 
 /// A media type of answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Media {
     /// `application/json`
     Json,

@@ -6,7 +6,9 @@
 
 mod form;
 
-pub(crate) use form::{list_meta_of, metadata_only, metadata_type, protobuf, status_type};
+pub(crate) use form::{
+    list_meta_of, message, metadata_message, metadata_only, metadata_sealed, metadata_type, protobuf, sealed, status_type,
+};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER, VARY, WARNING};
@@ -15,7 +17,8 @@ use jiff::Timestamp;
 use kinds::facts::{Resource, Type};
 use kinds::status::{ListMeta, Status};
 
-use crate::body::Body;
+use crate::body::{Before, Body};
+use crate::encodings::Encodings;
 use crate::json;
 use crate::negotiate::{Accepted, Media, Transform};
 use crate::table;
@@ -106,53 +109,57 @@ pub(crate) fn object(
     ty: &'static Type,
     code: u16,
     json: Bytes,
+    encodings: &Encodings,
     warnings: &[String],
 ) -> Response<Body> {
+    let is_protobuf = manner.accepted.media == Media::Protobuf;
     let body = match manner.accepted.transform {
         // The answer of a deletion may be a Status; a Status is shown as it is.
         Some(_) if json::text_member(&json, "kind") == Some("Status") => laid_out(manner, json, form::status_type()),
-        None => laid_out(manner, json, Some(ty)),
-        Some(Transform::Metadata { beta }) => laid_out(manner, form::metadata_only(&json, beta), form::metadata_type()),
+        None if is_protobuf => Body::whole(form::sealed(&json, &encodings.message(&json, ty))),
+        None => laid_out(manner, json, None),
+        Some(Transform::Metadata { beta }) if is_protobuf => Body::whole(form::metadata_sealed(&encodings.metadata(&json), beta)),
+        Some(Transform::Metadata { beta }) => laid_out(manner, form::metadata_only(&json, beta), None),
         Some(Transform::MetadataList { .. }) => return wrong_count(manner, resource, "PartialObjectMetadataList", false),
         Some(Transform::Table { beta }) => {
             let metadata = form::list_meta_of(&json);
-            let shown = table::Shown {
-                resource,
-                beta,
-                metadata: &metadata,
-                objects: &[json],
-                columns: true,
-                include: manner.include,
-                now: manner.now,
-            };
-            laid_out(manner, table::render(&shown).into(), None)
+            table_of(manner, resource, beta, &metadata, &[json], encodings)
         }
     };
     build(manner, code, body, warnings)
 }
 
 /// A list.
-pub(crate) fn list(manner: Manner, resource: &'static Resource, list: List, warnings: &[String]) -> Response<Body> {
+pub(crate) fn list(manner: Manner, resource: &'static Resource, list: List, encodings: &Encodings, warnings: &[String]) -> Response<Body> {
+    let is_protobuf = manner.accepted.media == Media::Protobuf;
     let body = match manner.accepted.transform {
         None if manner.accepted.media == Media::Json && !manner.pretty => joined(&list),
-        None if manner.accepted.media == Media::Protobuf => Body::whole(form::protobuf_list(&list, resource)),
-        None => laid_out(manner, form::whole(joined_parts(&list)), None),
-        Some(Transform::MetadataList { beta }) => laid_out(manner, form::metadata_list(&list, beta), form::metadata_list_type()),
-        Some(Transform::Metadata { .. }) => return wrong_count(manner, resource, "PartialObjectMetadata", true),
-        Some(Transform::Table { beta }) => {
-            let shown = table::Shown {
-                resource,
-                beta,
-                metadata: &list.metadata,
-                objects: &list.items,
-                columns: true,
-                include: manner.include,
-                now: manner.now,
-            };
-            laid_out(manner, table::render(&shown).into(), None)
+        None if is_protobuf => {
+            let items = list.items.iter().map(|item| encodings.message(item, resource.ty)).collect();
+            form::protobuf_list(&list.kind, &list.api_version, &list.metadata, items)
         }
+        None => laid_out(manner, form::whole(joined_parts(&list)), None),
+        Some(Transform::MetadataList { beta }) if is_protobuf => {
+            let items = list.items.iter().map(|item| encodings.metadata(item)).collect();
+            form::protobuf_list(form::METADATA_LIST, form::meta_version(beta), &list.metadata, items)
+        }
+        Some(Transform::MetadataList { beta }) => laid_out(manner, form::metadata_list(&list, beta), None),
+        Some(Transform::Metadata { .. }) => return wrong_count(manner, resource, "PartialObjectMetadata", true),
+        Some(Transform::Table { beta }) => table_of(manner, resource, beta, &list.metadata, &list.items, encodings),
     };
     build(manner, 200, body, warnings)
+}
+
+fn table_of(
+    manner: Manner,
+    resource: &'static Resource,
+    beta: bool,
+    metadata: &ListMeta,
+    objects: &[Bytes],
+    encodings: &Encodings,
+) -> Body {
+    let shown = table::Shown { resource, beta, metadata, objects, columns: true, include: manner.include, now: manner.now };
+    laid_out(manner, table::render(&shown, encodings).into(), None)
 }
 
 /// A document that is JSON already (a review, a version).
@@ -226,7 +233,7 @@ fn with_newline(json: &[u8]) -> Bytes {
 
 fn joined(list: &List) -> Body {
     let (head, open, items) = joined_parts(list);
-    Body::joined(head, open, items, "]}\n")
+    Body::joined(head, Before::Comma(open), items, b"]}\n")
 }
 
 /// The head of a list and its items. Items of a list do not say their kind again.

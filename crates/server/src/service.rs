@@ -20,6 +20,7 @@ use crate::authorize::{self, Ask, PolicyCache};
 use crate::backend::Backend;
 use crate::body::Body;
 use crate::catalogue::{Served, Shelves};
+use crate::encodings::Encodings;
 use crate::flow::Seats;
 use crate::handle;
 use crate::health::Check;
@@ -56,6 +57,7 @@ pub(crate) struct Shared {
     pub(crate) policy: PolicyCache,
     pub(crate) seats: Seats,
     pub(crate) metrics: Metrics,
+    pub(crate) encodings: Arc<Encodings>,
     pub(crate) ids: Ids,
     pub(crate) clock: Clock,
     pub(crate) entropy: Entropy,
@@ -165,6 +167,7 @@ impl Server {
             policy: PolicyCache::default(),
             seats: Seats::new(SEATS),
             metrics: Metrics::new(clock.now()),
+            encodings: Arc::default(),
             ids: Ids::new(&entropy),
             clock,
             entropy,

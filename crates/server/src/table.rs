@@ -10,12 +10,15 @@ mod workloads;
 
 use bytes::Bytes;
 use jiff::Timestamp;
+use kinds::encodings::Encoded;
 use kinds::facts::Resource;
 use kinds::status::{ListMeta, Status};
 use registry::custom::Version;
 use serde::Serialize;
 
+use crate::encodings::Encodings;
 use crate::respond::metadata_only;
+use cells::Moment;
 use columns::Printer;
 
 /// What a row carries beside its cells (`includeObject`).
@@ -69,7 +72,7 @@ pub(crate) fn can_render(_resource: &Resource) -> bool {
 }
 
 /// A table as compact JSON.
-pub(crate) fn render(shown: &Shown<'_>) -> Vec<u8> {
+pub(crate) fn render(shown: &Shown<'_>, encodings: &Encodings) -> Vec<u8> {
     let printer = match registry::custom::of(shown.resource) {
         Some(version) => Rows::Custom(version),
         None => Rows::BuiltIn(columns::of(shown.resource)),
@@ -88,7 +91,7 @@ pub(crate) fn render(shown: &Shown<'_>) -> Vec<u8> {
         if at > 0 {
             out.push(b',');
         }
-        render_row(&mut out, object, &printer, shown);
+        render_row(&mut out, object, &printer, shown, encodings);
     }
     out.extend_from_slice(b"]}");
     out
@@ -118,11 +121,11 @@ impl Rows {
         }
     }
 
-    fn cells(&self, object: &kinds::Tree, now: i64) -> Vec<kinds::Tree> {
+    fn cells(&self, object: &kinds::Tree, now: &Moment) -> Vec<kinds::Tree> {
         match self {
             Self::BuiltIn(printer) => (printer.cells)(object, now),
             Self::Custom(version) => {
-                let more = version.columns().iter().map(|column| registry::custom::cell(column, object, now));
+                let more = version.columns().iter().map(|column| registry::custom::cell(column, object, |then| now.age(then)));
                 std::iter::once(cells::name(object)).chain(more).collect()
             }
         }
@@ -136,14 +139,9 @@ impl Rows {
     }
 }
 
-fn render_row(out: &mut Vec<u8>, object: &Bytes, printer: &Rows, shown: &Shown<'_>) {
-    let tree: kinds::Tree = serde_json::from_slice(object).unwrap_or_default();
-    out.extend_from_slice(br#"{"cells":"#);
-    write(out, &printer.cells(&tree, shown.now.as_second()));
-    if let Some(conditions) = printer.conditions(&tree) {
-        out.extend_from_slice(br#","conditions":"#);
-        write(out, &conditions);
-    }
+fn render_row(out: &mut Vec<u8>, object: &Bytes, printer: &Rows, shown: &Shown<'_>, encodings: &Encodings) {
+    let now = shown.now.as_second();
+    out.extend_from_slice(&encodings.cells(object, shown.resource, now, || render_cells(object, printer, now)));
     out.extend_from_slice(br#","object":"#);
     match shown.include {
         Include::Metadata => out.extend_from_slice(&metadata_only(object, shown.beta)),
@@ -151,6 +149,19 @@ fn render_row(out: &mut Vec<u8>, object: &Bytes, printer: &Rows, shown: &Shown<'
         Include::Nothing => out.extend_from_slice(b"null"),
     }
     out.push(b'}');
+}
+
+/// A row up to its object. It stays true until one of the ages in it changes.
+fn render_cells(object: &[u8], printer: &Rows, now: i64) -> Encoded {
+    let tree: kinds::Tree = serde_json::from_slice(object).unwrap_or_default();
+    let now = Moment::at(now);
+    let mut out = br#"{"cells":"#.to_vec();
+    write(&mut out, &printer.cells(&tree, &now));
+    if let Some(conditions) = printer.conditions(&tree) {
+        out.extend_from_slice(br#","conditions":"#);
+        write(&mut out, &conditions);
+    }
+    Encoded { bytes: out.into(), until: now.until() }
 }
 
 fn write<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
@@ -184,7 +195,7 @@ mod tests {
                 include,
                 now: Timestamp::UNIX_EPOCH,
             };
-            let text = String::from_utf8(render(&shown)).expect("text");
+            let text = String::from_utf8(render(&shown, &Encodings::default())).expect("text");
             assert!(text.contains(r#""columnDefinitions":null,"rows":[{"cells":["a","0/0","","0","#), "{text}");
             assert!(text.ends_with(&format!(r#","object":{expected}}}]}}"#)), "{text}");
         }

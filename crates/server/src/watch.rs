@@ -3,16 +3,19 @@
 //! Events that are ready together leave together, so that a burst costs one write and not a
 //! thousand. The stream ends with the registry's, and when the server stops.
 
+use std::sync::Arc;
+
 use bytes::{BufMut, Bytes, BytesMut};
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
-use jiff::Timestamp;
-use kinds::facts::Resource;
+use kinds::facts::{Resource, Type};
+use kinds::protobuf::watch_frame;
 use kinds::status::ListMeta;
 use registry::request::WatchEvent;
 use tokio_util::sync::CancellationToken;
 
 use crate::body::Body;
+use crate::encodings::{Encodings, Frame};
 use crate::negotiate::{Media, Transform};
 use crate::respond;
 use crate::table;
@@ -32,6 +35,8 @@ pub(crate) struct Form {
     pub(crate) include: table::Include,
     /// Tells the time for ages in tables.
     pub(crate) clock: clock::Clock,
+    /// What has been encoded already.
+    pub(crate) encodings: Arc<Encodings>,
 }
 
 /// The body of a watch. `guard` is dropped when it ends.
@@ -39,66 +44,88 @@ pub(crate) fn body(events: BoxStream<'static, WatchEvent>, form: Form, stop: Can
     let mut columns = true;
     let frames = events.take_until(stop.cancelled_owned()).ready_chunks(EVENTS_IN_A_FRAME).map(move |events| {
         let _held = &guard;
-        let mut frame = BytesMut::with_capacity(events.iter().map(|event| event.json.len() + 40).sum());
-        for event in events {
-            let object = form.shown(&event, &mut columns);
-            match form.media {
-                Media::Protobuf => frame.put_slice(&form.protobuf_frame(&event, &object)),
-                _ => put_event(&mut frame, event.kind, &object),
-            }
+        let mut frames = events.iter().map(|event| form.framed(event, &mut columns));
+        // One alone is sent as it is shared, without a copy.
+        if let [_] = events[..] {
+            return frames.next().unwrap_or_default();
         }
-        frame.freeze()
+        let mut together = BytesMut::with_capacity(events.iter().map(|event| event.json.len() + 40).sum());
+        frames.for_each(|frame| together.put(frame));
+        together.freeze()
     });
     Body::stream(frames)
 }
 
 impl Form {
-    fn shown(&self, event: &WatchEvent, columns: &mut bool) -> Bytes {
-        match self.transform {
-            // An error is a Status, and a Status is shown as it is.
-            _ if event.kind == "ERROR" => event.json.clone(),
-            None | Some(Transform::MetadataList { .. }) => event.json.clone(),
-            Some(Transform::Metadata { beta }) => respond::metadata_only(&event.json, beta),
-            Some(Transform::Table { beta }) => self.table(event, beta, std::mem::take(columns), self.clock.now()),
+    /// The frame of an event, the one that another watch has made where there is one.
+    fn framed(&self, event: &WatchEvent, columns: &mut bool) -> Bytes {
+        let metadata = match self.transform {
+            // An error is a Status, which is shown as it is; errors and bookmarks are each watch's own.
+            _ if event.kind == "ERROR" => return self.wrapped(event, &event.json, respond::status_type()),
+            Some(Transform::Table { beta }) => return line(event.kind, &self.table(event, beta, std::mem::take(columns))).into(),
+            Some(Transform::Metadata { beta }) => Some(beta),
+            None | Some(Transform::MetadataList { .. }) => None,
+        };
+        if event.kind == "BOOKMARK" {
+            return match metadata {
+                Some(beta) => self.wrapped(event, &respond::metadata_only(&event.json, beta), respond::metadata_type()),
+                None => self.wrapped(event, &event.json, Some(self.resource.ty)),
+            };
+        }
+        let frame = Frame { kind: event.kind, media: self.media, metadata };
+        self.encodings.frame(&event.json, frame, || match (self.media, metadata) {
+            (Media::Protobuf, Some(beta)) => {
+                watch_frame(event.kind, &respond::metadata_sealed(&self.encodings.metadata(&event.json), beta))
+            }
+            (Media::Protobuf, None) => {
+                watch_frame(event.kind, &respond::sealed(&event.json, &self.encodings.message(&event.json, self.resource.ty)))
+            }
+            (_, Some(beta)) => line(event.kind, &respond::metadata_only(&event.json, beta)),
+            (_, None) => line(event.kind, &event.json),
+        })
+    }
+
+    /// A frame that is not kept.
+    fn wrapped(&self, event: &WatchEvent, object: &[u8], ty: Option<&'static Type>) -> Bytes {
+        match self.media {
+            Media::Protobuf => watch_frame(event.kind, &respond::protobuf(object, ty)).into(),
+            _ => line(event.kind, object).into(),
         }
     }
 
-    fn protobuf_frame(&self, event: &WatchEvent, object: &[u8]) -> Vec<u8> {
-        let ty = match self.transform {
-            _ if event.kind == "ERROR" => respond::status_type(),
-            Some(Transform::Metadata { .. }) => respond::metadata_type(),
-            _ => Some(self.resource.ty),
-        };
-        kinds::protobuf::watch_frame(event.kind, &respond::protobuf(object, ty))
-    }
-
-    fn table(&self, event: &WatchEvent, beta: bool, columns: bool, now: Timestamp) -> Bytes {
+    fn table(&self, event: &WatchEvent, beta: bool, columns: bool) -> Vec<u8> {
         let metadata: ListMeta = respond::list_meta_of(&event.json);
         let objects = std::slice::from_ref(&event.json);
-        let shown = table::Shown { resource: self.resource, beta, metadata: &metadata, objects, columns, include: self.include, now };
-        table::render(&shown).into()
+        let (include, now) = (self.include, self.clock.now());
+        let shown = table::Shown { resource: self.resource, beta, metadata: &metadata, objects, columns, include, now };
+        table::render(&shown, &self.encodings)
     }
 }
 
-fn put_event(frame: &mut BytesMut, kind: &str, object: &[u8]) {
-    frame.put_slice(br#"{"type":""#);
-    frame.put_slice(kind.as_bytes());
-    frame.put_slice(br#"","object":"#);
-    frame.put_slice(object);
-    frame.put_slice(b"}\n");
+/// An event as a line of JSON.
+fn line(kind: &str, object: &[u8]) -> Vec<u8> {
+    [br#"{"type":""#.as_slice(), kind.as_bytes(), br#"","object":"#, object, b"}\n"].concat()
 }
 
 #[cfg(test)]
 mod tests {
     use futures::stream;
     use http_body_util::BodyExt as _;
+    use jiff::Timestamp;
 
     use super::*;
     use crate::testing;
 
     fn form(transform: Option<Transform>) -> Form {
         let clock = clock::Clock::starting_at(Timestamp::UNIX_EPOCH);
-        Form { media: Media::Json, transform, resource: &testing::RESOURCES[0], include: table::Include::Nothing, clock }
+        Form {
+            media: Media::Json,
+            transform,
+            resource: &testing::RESOURCES[0],
+            include: table::Include::Nothing,
+            clock,
+            encodings: Arc::default(),
+        }
     }
 
     fn event(kind: &'static str) -> WatchEvent {

@@ -7,20 +7,36 @@
 //! protocol in `testkit` found this; upstream works by name alone.)
 //!
 //! A note is *settled* when the pods are known up to the version at which the budget came with it. The eviction writes
-//! the pod after the budget, so that the event which shows the end of the pod also settles its note. Where versions
-//! are no numbers every note counts as settled, which is what upstream does.
+//! the pod after the budget, so that the event which shows the end of the pod also settles its note. Some notes are not
+//! followed by any event about pods: those that a client has written itself, and those that were there when the
+//! controller started. They count as settled after a few seconds, by which a watch that works has told everything.
+//! Where versions are no numbers every note counts as settled, which is what upstream does.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{PoisonError, RwLock};
+use std::time::Duration;
 
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use tokio::time::Instant;
 
 use crate::caches::Change;
 use crate::meta::{Key, version};
 
-/// Notes by the pods that they are about: their time, and the version of the budget that brought them.
-type Arrivals = BTreeMap<String, (Time, u64)>;
+/// How long a note waits for the pods to be known as of its arrival.
+pub(super) const SETTLES_AFTER: Duration = Duration::from_secs(5);
+
+/// Notes by the pods that they are about.
+type Arrivals = BTreeMap<String, Arrival>;
+
+#[derive(Clone)]
+struct Arrival {
+    /// What the note says, by which it is told from a later one about a pod of the same name.
+    noted: Time,
+    /// The version of the budget that brought it.
+    version: u64,
+    at: Instant,
+}
 
 /// See the module.
 #[derive(Default)]
@@ -36,8 +52,9 @@ impl Notes {
         let Some(budget) = &change.new else { return };
         let arrivals: Arrivals = noted(budget)
             .map(|(pod, at)| {
-                let known = before.remove(pod).filter(|(time, _)| time == at);
-                (pod.clone(), known.unwrap_or_else(|| (at.clone(), version(&budget.metadata))))
+                let known = before.remove(pod).filter(|known| known.noted == *at);
+                let new = || Arrival { noted: at.clone(), version: version(&budget.metadata), at: Instant::now() };
+                (pod.clone(), known.unwrap_or_else(new))
             })
             .collect();
         if !arrivals.is_empty() {
@@ -49,11 +66,13 @@ impl Notes {
     pub(super) fn unsettled(&self, budget: &PodDisruptionBudget, progress: u64) -> BTreeSet<String> {
         let budgets = self.budgets.read().unwrap_or_else(PoisonError::into_inner);
         let arrivals = budgets.get(&Key::of(budget));
-        let newest = version(&budget.metadata);
-        // What nobody has been told of yet is as new as the budget.
-        let came =
-            |pod: &str, at: &Time| arrivals.and_then(|known| known.get(pod)).filter(|(time, _)| time == at).map_or(newest, |known| known.1);
-        noted(budget).filter(|(pod, at)| came(pod, at) > progress).map(|(pod, _)| pod.clone()).collect()
+        let (newest, now) = (version(&budget.metadata), Instant::now());
+        let waits = |pod: &str, noted: &Time| match arrivals.and_then(|known| known.get(pod)).filter(|known| known.noted == *noted) {
+            Some(arrival) => arrival.version > progress && arrival.at + SETTLES_AFTER > now,
+            // What nobody has been told of yet is as new as the budget.
+            None => newest > progress,
+        };
+        noted(budget).filter(|(pod, at)| waits(pod, at)).map(|(pod, _)| pod.clone()).collect()
     }
 }
 
@@ -79,8 +98,8 @@ mod tests {
         set.iter().map(String::as_str).collect()
     }
 
-    #[test]
-    fn a_note_is_settled_when_the_pods_are_known_up_to_its_arrival() {
+    #[tokio::test(start_paused = true)]
+    async fn a_note_is_settled_when_the_pods_are_known_up_to_its_arrival() {
         let notes = Notes::default();
         let (one, two) = ("2026-01-01T00:00:01Z", "2026-01-01T00:00:02Z");
         let first = budget(10, json!({"a": one}));
@@ -96,6 +115,9 @@ mod tests {
         let third = budget(30, json!({"a": two, "b": two}));
         notes.learn(&Change { old: Some(second), new: Some(Arc::clone(&third)) });
         assert_eq!(names(&notes.unsettled(&third, 25)), ["a"]);
+
+        tokio::time::advance(SETTLES_AFTER).await;
+        assert_eq!(names(&notes.unsettled(&third, 25)), [""; 0], "the pods are known by now");
 
         notes.learn(&Change { old: Some(third), new: None });
         assert!(notes.budgets.read().expect("a lock").is_empty());

@@ -36,7 +36,7 @@ impl Snapshot {
     /// For text that is no YAML, and for objects that are not as their kind wants them.
     pub fn parse(text: &str, now: Timestamp) -> Result<Self, ParseError> {
         let mut snapshot = Self::empty(now);
-        for (index, document) in documents(text).iter().enumerate() {
+        for (index, (_, document)) in documents(text).iter().enumerate() {
             let number = index + 1;
             let (json, _) =
                 kinds::yaml::to_json(document.as_bytes()).map_err(|error| ParseError::Document { number, why: error.to_string() })?;
@@ -64,20 +64,20 @@ fn text_of(value: &Value) -> &str {
     value.as_str().unwrap_or("?")
 }
 
-/// The documents of a stream that hold anything. A line that begins with `---` is always a
-/// boundary: inside a text it would be indented.
-fn documents(text: &str) -> Vec<String> {
-    let mut found = vec![String::new()];
-    for line in text.lines() {
+/// The documents of a stream that hold anything, each with its first line (counted from 1). A line
+/// that begins with `---` is always a boundary: inside a text it would be indented.
+pub(crate) fn documents(text: &str) -> Vec<(usize, String)> {
+    let mut found = vec![(1, String::new())];
+    for (index, line) in text.lines().enumerate() {
         match (line.starts_with("---"), found.last_mut()) {
-            (false, Some(document)) => {
+            (false, Some((_, document))) => {
                 document.push_str(line);
                 document.push('\n');
             }
-            _ => found.push(String::new()),
+            _ => found.push((index + 2, String::new())),
         }
     }
-    found.retain(|document| document.lines().any(|line| !line.trim().is_empty() && !line.trim_start().starts_with('#')));
+    found.retain(|(_, document)| document.lines().any(|line| !line.trim().is_empty() && !line.trim_start().starts_with('#')));
     found
 }
 

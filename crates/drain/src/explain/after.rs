@@ -36,7 +36,7 @@ pub(super) fn problems(snapshot: &Snapshot, pod: &Pod) -> Vec<Problem> {
 fn finalizers(pod: &Pod) -> Option<Problem> {
     let names: Vec<&str> = pod.metadata.finalizers.iter().flatten().map(String::as_str).collect();
     let text = || format!("once evicted it stays until finalizer {} is removed by its owner", listed(names.iter().copied(), 5));
-    (!names.is_empty()).then(|| Problem::new("finalizer", text()))
+    (!names.is_empty()).then(|| Problem::blocking("finalizer", text()))
 }
 
 fn grace(spec: &PodSpec) -> Option<Problem> {

@@ -26,18 +26,18 @@ pub(super) fn explain(snapshot: &Snapshot, found: &PodDisruptionBudget) -> Expla
             (Verdict::Allowed, format!("budget {name} selects no pod: it protects nothing and refuses nothing"))
         }
         () if has("overlap") => (Verdict::Blocked, format!("budget {name} shares pods with another budget: none of those can be evicted")),
+        () if has("sync-failed") => {
+            (Verdict::Blocked, format!("budget {name} allows 0 disruptions: the disruption controller cannot count its pods"))
+        }
         () if count.reported.stale => (
             Verdict::Refused,
             format!("budget {name} has not been looked at since its spec was edited: every eviction is told to come back"),
         ),
-        () if has("sync-failed") => {
-            (Verdict::Blocked, format!("budget {name} allows 0 disruptions: the disruption controller cannot count its pods"))
-        }
         () if allowed > 0 => (
             Verdict::Allowed,
             format!("budget {name} allows {} now ({healthy})", plural(usize::try_from(allowed).unwrap_or_default(), "disruption")),
         ),
-        () if has("never-allows") || has("single-replica") || has("no-rule") => {
+        () if has("never-allows") || has("single-replica") || has("no-rule") || counts_nobody(&count) => {
             (Verdict::Blocked, format!("budget {name} can never allow a disruption ({healthy})"))
         }
         () => (Verdict::Refused, format!("budget {name} allows 0 disruptions now ({healthy})")),
@@ -45,8 +45,18 @@ pub(super) fn explain(snapshot: &Snapshot, found: &PodDisruptionBudget) -> Expla
     let mut explanation = Explanation::new(Subject::of_budget(found), verdict, headline);
     explanation.evidence = evidence(snapshot, &count);
     explanation.ways = ways::of_budget(snapshot, &count, &problems);
-    explanation.problems = problems;
+    explanation.problems = held(problems, verdict != Verdict::Allowed);
     explanation
+}
+
+/// The same problems, as such that hold pods or as such that are good to know.
+pub(super) fn held(problems: Vec<Problem>, blocks: bool) -> Vec<Problem> {
+    problems.into_iter().map(|problem| Problem { blocks, ..problem }).collect()
+}
+
+/// A budget that counts by controllers while none of its pods has any.
+pub(super) fn counts_nobody(count: &Count<'_>) -> bool {
+    !count.unmanaged.is_empty() && count.figures.as_ref().is_ok_and(|figures| figures.expected == 0)
 }
 
 /// `needs 2 healthy of 3, has 2`, by the status, since evictions are decided by it.
@@ -76,10 +86,10 @@ fn arithmetic(count: &Count<'_>) -> Option<String> {
     let base = match &count.rule {
         Rule::Nothing => return Some("without minAvailable and maxUnavailable it allows nothing, whatever is healthy".to_owned()),
         Rule::MinAvailable(IntOrString::Int(_)) => format!("the {} that there are", plural(count.pods.len(), "pod")),
-        _ => format!("the {expected} that their controllers want"),
+        _ => format!("the {expected} that controllers want"),
     };
     let allowed = count.allowed().unwrap_or_default();
-    Some(format!("{rule} of {base}{rounded}: {desired} must be healthy, {} are, so {allowed} may go", count.healthy()))
+    Some(format!("{rule} of {base}{rounded}: needs {desired} healthy, has {}, so {allowed} may go", count.healthy()))
 }
 
 pub(super) fn evidence(snapshot: &Snapshot, count: &Count<'_>) -> Vec<Evidence> {
@@ -198,7 +208,7 @@ fn status(count: &Count<'_>) -> Vec<Problem> {
     if rules::budgets::asks_controllers(count.budget.spec.as_ref()) && !count.unmanaged.is_empty() {
         let names = listed(count.unmanaged.iter().map(|pod| health::name(pod)), 4);
         let text = format!(
-            "{names} have no controller, and {} counts by what controllers want: only an integer minAvailable counts such pods",
+            "{names} have no controller, and {} counts by what controllers want, and only an integer minAvailable counts such pods",
             rule(count)
         );
         problems.push(Problem::new("unmanaged", text));
@@ -215,6 +225,9 @@ fn shape(count: &Count<'_>) -> Vec<Problem> {
         let null = count.budget.spec.as_ref().is_none_or(|spec| spec.selector.is_none());
         let why = if null { "it has no selector (null selects nothing, {} selects all)" } else { "no pod has the labels of its selector" };
         return vec![Problem::new("selects-nothing", why)];
+    }
+    if counts_nobody(count) {
+        return Vec::new();
     }
     let wanted: i32 = count.owners.iter().filter_map(|owner| owner.replicas.as_ref().ok()).copied().fold(0, i32::saturating_add);
     if count.allowed_at_best() != Some(0) || (wanted == 0 && count.unmanaged.is_empty()) {
@@ -268,8 +281,8 @@ fn eaten(snapshot: &Snapshot, count: &Count<'_>) -> Vec<Problem> {
     };
     let unready = names(|standing| matches!(standing, Standing::Unready(_)));
     if !unready.is_empty() {
-        let text = format!("{} not Ready: {}", plural(unready.len(), "pod"), listed(unready.iter().copied(), 5));
-        problems.push(Problem::new("unready-pods", format!("the budget is used up by {text}")));
+        let text = format!("not Ready, and so not counted: {}", listed(unready.iter().copied(), 5));
+        problems.push(Problem::new("unready-pods", text));
         if !always_allows(count.budget) && count.reported.healthy < count.reported.desired {
             let text = format!(
                 "the unready pods cannot go either: policy IfHealthyBudget lets them go only while {} others are healthy, and {} are",
@@ -280,7 +293,7 @@ fn eaten(snapshot: &Snapshot, count: &Count<'_>) -> Vec<Problem> {
     }
     let terminating = names(|standing| *standing == Standing::Terminating);
     if !terminating.is_empty() {
-        problems.push(Problem::new("terminating-pods", format!("on their way out and no more counted: {}", listed(terminating, 5))));
+        problems.push(Problem::new("terminating-pods", format!("on the way out, and so not counted: {}", listed(terminating, 5))));
     }
     let granted = names(|standing| matches!(standing, Standing::Granted { .. }));
     if !granted.is_empty() {
@@ -316,7 +329,8 @@ fn homeless(snapshot: &Snapshot, count: &Count<'_>) -> Option<Problem> {
 /// Pods that a controller wants and does not get.
 fn missing(snapshot: &Snapshot, count: &Count<'_>) -> Option<Problem> {
     let figures = count.figures.as_ref().ok()?;
-    let there = count.pods.iter().filter(|covered| covered.standing != Standing::Terminating).count();
+    // A controller may wait until the pod that goes is gone.
+    let there = count.pods.len();
     let short = usize::try_from(figures.expected).unwrap_or_default().checked_sub(there).filter(|short| *short > 0)?;
     if matches!(count.rule, Rule::MinAvailable(IntOrString::Int(_))) {
         return None;
@@ -327,7 +341,7 @@ fn missing(snapshot: &Snapshot, count: &Count<'_>) -> Option<Problem> {
         event.reason.as_deref() == Some("FailedCreate") && names.iter().any(|name| about.starts_with(name))
     });
     let why = failed.and_then(|event| event.message.as_deref()).map(|message| format!(": {message}")).unwrap_or_default();
-    Some(Problem::new("missing-pods", format!("{} of {} are not there{why}", plural(short, "pod"), listed(names, 3))))
+    Some(Problem::new("missing-pods", format!("{} fewer than {} wants{why}", plural(short, "pod"), listed(names, 3))))
 }
 
 /// A budget that a controller writes is its tool, and edits do not last.

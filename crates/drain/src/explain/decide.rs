@@ -52,8 +52,7 @@ pub fn always_allows(budget: &PodDisruptionBudget) -> bool {
 /// Decides about one pod.
 #[must_use]
 pub fn decide<'a>(snapshot: &'a Snapshot, pod: &Pod) -> Decision<'a> {
-    let space = snapshot.namespaces.iter().find(|space| space.metadata.name.as_deref() == Some(health::namespace(pod)));
-    if space.is_some_and(|space| space.metadata.deletion_timestamp.is_some()) {
+    if is_ending(snapshot, health::namespace(pod)) {
         return Decision::Refused(Refusal::Namespace);
     }
     if let Some(why) = bypasses(pod) {
@@ -80,6 +79,12 @@ pub fn decide<'a>(snapshot: &'a Snapshot, pod: &Pod) -> Decision<'a> {
         budget::Reported { sync_failed: Some(why), .. } => Refusal::SyncFailed(budget, why),
         _ => Refusal::Spent(budget),
     })
+}
+
+/// Whether the namespace is being deleted.
+pub(super) fn is_ending(snapshot: &Snapshot, namespace: &str) -> bool {
+    let space = snapshot.namespaces.iter().find(|space| space.metadata.name.as_deref() == Some(namespace));
+    space.is_some_and(|space| space.metadata.deletion_timestamp.is_some())
 }
 
 fn bypasses(pod: &Pod) -> Option<&'static str> {

@@ -28,11 +28,18 @@ pub(super) fn explain(snapshot: &Snapshot, pod: &Pod, deadline: Timestamp) -> Ex
     };
     let mut explanation = Explanation::new(Subject::of_pod(pod), verdict, headline);
     explanation.evidence.push(Evidence::line("no budget is asked any more: the pod has been told to go"));
+    explanation.evidence.extend(namespace(snapshot, pod));
     explanation.evidence.extend(asked_by(snapshot, pod));
     explanation.evidence.extend(hooks(pod));
     explanation.ways = ways(pod, &problems, verdict);
     explanation.problems = problems;
     explanation
+}
+
+fn namespace(snapshot: &Snapshot, pod: &Pod) -> Option<Evidence> {
+    let name = health::namespace(pod);
+    let text = format!("namespace {name} is being deleted with all that is in it, and answers evictions with 403");
+    super::decide::is_ending(snapshot, name).then(|| Evidence::line(text))
 }
 
 /// Who wanted it: the only trace that an eviction leaves.
@@ -57,7 +64,7 @@ pub(super) fn holds(snapshot: &Snapshot, pod: &Pod, deadline: Timestamp) -> Vec<
     let finalizers = pod.metadata.finalizers.iter().flatten().map(String::as_str);
     let finalizers: Vec<&str> = finalizers.collect();
     if !finalizers.is_empty() {
-        problems.push(Problem::new("finalizer", format!("finalizer {} has not been removed by its owner", listed(finalizers, 5))));
+        problems.push(Problem::blocking("finalizer", format!("finalizer {} has not been removed by its owner", listed(finalizers, 5))));
     }
     problems.extend(node(snapshot, pod));
     let late = snapshot.now.duration_since(deadline);
@@ -65,7 +72,7 @@ pub(super) fn holds(snapshot: &Snapshot, pod: &Pod, deadline: Timestamp) -> Vec<
         problems.extend(attached(snapshot, pod));
         let node = health::node_of(pod).unwrap_or("no node");
         let why = format!("its node ({node}) has not reported the end of its containers (a volume that does not unmount, a hung runtime)");
-        problems.push(Problem::new("node-silent", why));
+        problems.push(Problem::blocking("node-silent", why));
     }
     problems
 }
@@ -75,14 +82,15 @@ pub(super) fn node(snapshot: &Snapshot, pod: &Pod) -> Option<Problem> {
     let name = health::node_of(pod)?;
     let Some(node) = snapshot.nodes.iter().find(|node| node.metadata.name.as_deref() == Some(name)) else {
         let read = !snapshot.unread.iter().any(|unread| unread.resource == "nodes");
-        return read.then(|| Problem::new("node-gone", format!("its node {name} does not exist any more, so nobody confirms its end")));
+        return read
+            .then(|| Problem::blocking("node-gone", format!("its node {name} does not exist any more, so nobody confirms its end")));
     };
     if health::node_is_ready(node) {
         return None;
     }
     let (status, since) = health::node_condition(node, "Ready").unwrap_or(("missing", None));
     let since = since.map(|since| format!(" for {}", between(snapshot.now, since))).unwrap_or_default();
-    Some(Problem::new(
+    Some(Problem::blocking(
         "node-unreachable",
         format!("its node {name} has not been Ready{since} (Ready is {status}), so nobody confirms its end"),
     ))
@@ -95,7 +103,7 @@ fn attached(snapshot: &Snapshot, pod: &Pod) -> Option<Problem> {
         volumes.iter().any(|(_, known)| known.metadata.name.as_deref() == Some(volume)).then_some(volume)
     });
     let held: Vec<&str> = held.collect();
-    (!held.is_empty()).then(|| Problem::new("volume-attached", format!("its volume {} is still attached to {node}", listed(held, 5))))
+    (!held.is_empty()).then(|| Problem::blocking("volume-attached", format!("its volume {} is still attached to {node}", listed(held, 5))))
 }
 
 fn ways(pod: &Pod, problems: &[Problem], verdict: Verdict) -> Vec<Way> {

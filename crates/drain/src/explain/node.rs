@@ -82,8 +82,7 @@ fn lines(group: &[&Explanation], brief: bool) -> Vec<String> {
     if brief {
         return vec![listed(group.iter().map(|one| one.subject.name.as_str()), MOST_NAMED)];
     }
-    let mut lines: Vec<String> =
-        group.iter().take(MOST_NAMED).map(|one| format!("{} -n {}", one.headline, one.subject.namespace)).collect();
+    let mut lines: Vec<String> = group.iter().take(MOST_NAMED).map(|one| format!("{}/{}", one.subject.namespace, one.headline)).collect();
     if group.len() > MOST_NAMED {
         lines.push(format!("{} more", group.len() - MOST_NAMED));
     }
@@ -96,7 +95,7 @@ fn problems(snapshot: &Snapshot, node: &Node, here: &[&Pod], told: &[Explanation
     let mut problems = Vec::new();
     if !health::node_is_ready(node) {
         let text = format!("{name} does not report: evictions may be granted, and nobody confirms that the pods are gone");
-        problems.push(Problem::new("node-unreachable", text));
+        problems.push(Problem::blocking("node-unreachable", text));
     }
     let idle: Vec<&str> = snapshot
         .attachments
@@ -113,19 +112,19 @@ fn problems(snapshot: &Snapshot, node: &Node, here: &[&Pod], told: &[Explanation
         problems
             .push(Problem::new("volume-attached", format!("volumes that none of its pods uses are still attached: {}", listed(idle, 5))));
     }
-    let mut sorts: Vec<(&str, Vec<&str>, &str)> = Vec::new();
+    let mut sorts: Vec<(&Problem, Vec<&str>)> = Vec::new();
     for one in told {
         for problem in one.problems.iter().filter(|problem| problem.id != "node-unreachable") {
-            match sorts.iter_mut().find(|(id, _, _)| *id == problem.id) {
-                Some((_, pods, _)) if pods.last() == Some(&one.subject.name.as_str()) => {}
-                Some((_, pods, _)) => pods.push(&one.subject.name),
-                None => sorts.push((problem.id, vec![&one.subject.name], &problem.text)),
+            match sorts.iter_mut().find(|(first, _)| (first.id, first.blocks) == (problem.id, problem.blocks)) {
+                Some((_, pods)) if pods.last() == Some(&one.subject.name.as_str()) => {}
+                Some((_, pods)) => pods.push(&one.subject.name),
+                None => sorts.push((problem, vec![&one.subject.name])),
             }
         }
     }
-    problems.extend(sorts.into_iter().map(|(id, pods, text)| {
+    problems.extend(sorts.into_iter().map(|(first, pods)| {
         let more = if pods.len() > 1 { format!(" (and likewise {})", listed(pods[1..].iter().copied(), 5)) } else { String::new() };
-        Problem::new(id, format!("{}: {text}{more}", pods[0]))
+        Problem { text: format!("{}: {}{more}", pods[0], first.text), ..first.clone() }
     }));
     problems
 }

@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::Pod;
 
 use super::decide::{Decision, Refusal, always_allows, decide};
-use super::{Evidence, Explanation, Problem, Subject, Verdict, after, budgets, leaving, ways};
+use super::{Evidence, Explanation, Problem, Subject, Verdict, after, budgets, leaving, ways, webhooks};
 use crate::budget;
 use crate::cluster::Snapshot;
 use crate::health;
@@ -31,13 +31,20 @@ pub(super) fn explain(snapshot: &Snapshot, pod: &Pod) -> Explanation {
         ) => budgets::problems(snapshot, &budget::count(snapshot, found)),
         _ => Vec::new(),
     };
-    let (verdict, headline) = headline(snapshot, pod, &decision, &problems);
+    problems = budgets::held(problems, matches!(decision, Decision::Refused(_)));
+    let after = after::problems(snapshot, pod);
+    let (verdict, headline) = match after.iter().find(|problem| problem.id == "webhook-down") {
+        // The server asks webhooks before it looks at budgets.
+        Some(down) => (Verdict::Blocked, format!("{} cannot be evicted: {}", health::name(pod), down.text)),
+        None => headline(snapshot, pod, &decision, &problems),
+    };
     let mut explanation = Explanation::new(Subject::of_pod(pod), verdict, headline);
     explanation.evidence = evidence(snapshot, pod, &decision);
     if let Decision::Refused(refusal) = &decision {
         explanation.ways = ways::of_refusal(snapshot, pod, refusal, &problems);
     }
-    problems.extend(after::problems(snapshot, pod));
+    explanation.ways.extend(webhooks::ways(snapshot, health::namespace(pod)));
+    problems.extend(after);
     explanation.problems = problems;
     explanation
 }
@@ -91,7 +98,8 @@ fn headline(snapshot: &Snapshot, pod: &Pod, decision: &Decision<'_>, problems: &
                 let count = budget::count(snapshot, found);
                 let figures = budgets::figures(&count);
                 let text = format!("budget {} allows 0 disruptions ({figures})", budget::name(found));
-                match problems.iter().any(|problem| matches!(problem.id, "never-allows" | "single-replica" | "no-rule" | "sync-failed")) {
+                let hopeless = |problem: &Problem| matches!(problem.id, "never-allows" | "single-replica" | "no-rule" | "sync-failed");
+                match problems.iter().any(hopeless) || budgets::counts_nobody(&count) {
                     true => (Verdict::Blocked, never(format!("{text}, and never will"))),
                     false => (Verdict::Refused, no(text)),
                 }

@@ -11,7 +11,10 @@ pub(super) fn text(explanation: &Explanation) -> String {
         lines.push(format!("  {}", evidence.text));
         lines.extend(evidence.parts.iter().map(|part| format!("    - {part}")));
     }
-    section(&mut lines, "In the way", explanation.problems.iter().map(|problem| format!("  - {} [{}]", problem.text, problem.id)));
+    for (title, blocks) in [("In the way", true), ("Good to know", false)] {
+        let problems = explanation.problems.iter().filter(|problem| problem.blocks == blocks);
+        section(&mut lines, title, problems.map(|problem| format!("  - {} [{}]", problem.text, problem.id)));
+    }
     let ways = explanation.ways.iter().enumerate().map(|(index, way)| {
         let note = match way.risk {
             Risk::Safe => "",

@@ -42,7 +42,7 @@ fn overlap(budgets: &[&k8s_openapi::api::policy::v1::PodDisruptionBudget], space
     let spare = names.last().copied().unwrap_or_default();
     vec![
         way(Risk::Protection, "Narrow the selector of all budgets but one", edits),
-        way(Risk::Protection, "Or keep only the stricter one, for example", [format!("kubectl delete pdb {spare} -n {space}")]),
+        way(Risk::Protection, "Keep only one of them, for example without the last", [format!("kubectl delete pdb {spare} -n {space}")]),
     ]
 }
 
@@ -97,7 +97,9 @@ pub(super) fn of_budget(snapshot: &Snapshot, count: &Count<'_>, problems: &[Prob
         let text = "Let unready pods go whatever the budget says: nobody is served by them";
         ways.push(way(Risk::Protection, text, [format!("kubectl patch pdb {name} -n {space} --type=merge -p {patch}")]));
     }
-    ways.extend(relax(count, name, space, has("operator-budget")));
+    if !["stale", "drift", "sync-failed", "unmanaged"].into_iter().any(has) {
+        ways.extend(relax(count, name, space, has("operator-budget")));
+    }
     ways
 }
 
@@ -139,7 +141,8 @@ fn make_room(snapshot: &Snapshot, count: &Count<'_>) -> Vec<Way> {
             ways.push(way(Risk::Safe, text, [up, format!("kubectl rollout status {thing} -n {space}"), down]));
         }
         if owner.kind == "Deployment" {
-            let text = "Or cordon the node and restart the Deployment: its new pods start elsewhere before the old ones go, if its strategy surges";
+            let text =
+                "Cordon the node and restart the Deployment: its new pods start elsewhere before the old ones go, if its strategy surges";
             ways.push(way(Risk::Safe, text, [format!("kubectl rollout restart {thing} -n {space}")]));
         }
     }
@@ -182,8 +185,8 @@ fn relax(count: &Count<'_>, name: &str, space: &str, operated: bool) -> Option<W
         }
     };
     let text = match always_allows(count.budget) || count.reported.healthy >= count.reported.desired {
-        true => "Or let one more pod go for the time of the drain, and put the budget back afterwards",
-        false => "Or lower the budget below what is healthy now, and put it back afterwards",
+        true => "Let one more pod go for the time of the drain, and put the budget back afterwards",
+        false => "Lower the budget below what is healthy now, and put it back afterwards",
     };
     Some(way(Risk::Protection, text, [format!("kubectl patch pdb {name} -n {space} --type=merge -p {patch}")]))
 }

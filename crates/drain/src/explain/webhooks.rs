@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::admissionregistration::v1::{RuleWithOperations, WebhookClientConfig};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use rules::selector::Selector;
 
-use super::Problem;
+use super::{Problem, Risk, Way};
 use crate::cluster::Snapshot;
 
 /// Seconds that the server waits for a webhook that says nothing about it.
@@ -14,7 +14,7 @@ const DEFAULT_TIMEOUT_SECONDS: i32 = 10;
 
 /// What both sorts of webhooks have in common.
 pub(crate) struct Hook<'a> {
-    pub(crate) configuration: &'a str,
+    pub(crate) meta: &'a ObjectMeta,
     pub(crate) kind: &'static str,
     pub(crate) name: &'a str,
     rules: &'a [RuleWithOperations],
@@ -28,8 +28,8 @@ pub(crate) struct Hook<'a> {
 pub(crate) fn of_evictions(snapshot: &Snapshot) -> impl Iterator<Item = Hook<'_>> {
     let validating = snapshot.validating_webhooks.iter().flat_map(|configuration| {
         configuration.webhooks.iter().flatten().map(|hook| Hook {
-            configuration: configuration.metadata.name.as_deref().unwrap_or_default(),
-            kind: "validatingwebhookconfiguration",
+            meta: &configuration.metadata,
+            kind: "ValidatingWebhookConfiguration",
             name: &hook.name,
             rules: hook.rules.as_deref().unwrap_or_default(),
             namespaces: hook.namespace_selector.as_ref(),
@@ -40,8 +40,8 @@ pub(crate) fn of_evictions(snapshot: &Snapshot) -> impl Iterator<Item = Hook<'_>
     });
     let mutating = snapshot.mutating_webhooks.iter().flat_map(|configuration| {
         configuration.webhooks.iter().flatten().map(|hook| Hook {
-            configuration: configuration.metadata.name.as_deref().unwrap_or_default(),
-            kind: "mutatingwebhookconfiguration",
+            meta: &configuration.metadata,
+            kind: "MutatingWebhookConfiguration",
             name: &hook.name,
             rules: hook.rules.as_deref().unwrap_or_default(),
             namespaces: hook.namespace_selector.as_ref(),
@@ -62,12 +62,36 @@ fn covers_evictions(rule: &RuleWithOperations) -> bool {
 
 /// Those that are asked about evictions in this namespace, as problems.
 pub(super) fn problems(snapshot: &Snapshot, namespace: &str) -> Vec<Problem> {
-    let labels = snapshot.namespaces.iter().find(|space| space.metadata.name.as_deref() == Some(namespace));
-    let labels = labels.and_then(|space| space.metadata.labels.as_ref());
+    let labels = labels(snapshot, namespace);
     of_evictions(snapshot).filter(|hook| hook.looks_at(labels)).map(|hook| hook.problem(snapshot)).collect()
 }
 
+/// What to do about those that cannot answer.
+pub(super) fn ways(snapshot: &Snapshot, namespace: &str) -> Vec<Way> {
+    let labels = labels(snapshot, namespace);
+    let down = of_evictions(snapshot).filter(|hook| hook.fails && hook.looks_at(labels) && hook.lost_service(snapshot).is_some());
+    let ways = down.flat_map(|hook| {
+        let (kind, configuration) = (hook.kind.to_lowercase(), hook.configuration());
+        let look = format!("kubectl get {kind} {configuration} -o yaml");
+        let drop = format!("kubectl delete {kind} {configuration}");
+        [
+            Way { risk: Risk::Safe, text: "Bring back the service behind the webhook".into(), commands: vec![look] },
+            Way { risk: Risk::Protection, text: "If what installed it is gone, remove the webhook".into(), commands: vec![drop] },
+        ]
+    });
+    ways.collect()
+}
+
+fn labels<'a>(snapshot: &'a Snapshot, namespace: &str) -> Option<&'a BTreeMap<String, String>> {
+    let space = snapshot.namespaces.iter().find(|space| space.metadata.name.as_deref() == Some(namespace));
+    space.and_then(|space| space.metadata.labels.as_ref())
+}
+
 impl Hook<'_> {
+    fn configuration(&self) -> &str {
+        self.meta.name.as_deref().unwrap_or_default()
+    }
+
     fn looks_at(&self, labels: Option<&BTreeMap<String, String>>) -> bool {
         self.namespaces.is_none_or(|selector| Selector::compile(Some(selector)).is_ok_and(|selector| selector.matches(labels)))
     }
@@ -87,9 +111,9 @@ impl Hook<'_> {
             true => format!("evictions are refused when it refuses, fails or does not answer within {} s", self.timeout_seconds),
             false => "evictions are refused when it refuses (its failures are ignored)".to_owned(),
         };
-        let Self { kind, configuration, name, .. } = self;
+        let (Self { kind, name, .. }, configuration) = (self, self.configuration());
         match self.lost_service(snapshot).filter(|_| self.fails) {
-            Some(service) => Problem::new(
+            Some(service) => Problem::blocking(
                 "webhook-down",
                 format!(
                     "webhook {name} ({kind} {configuration}) is asked about every eviction and its service {service} does not exist: every eviction fails"

@@ -1,6 +1,8 @@
 //! Arguments of `exeunt explain`.
 
-use clap::{Args, ValueEnum};
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, ValueEnum};
 
 use super::ConnectArgs;
 
@@ -14,6 +16,14 @@ pub(crate) struct Explain {
     /// Look in all namespaces.
     #[arg(short = 'A', long)]
     pub(crate) all_namespaces: bool,
+
+    /// Read the cluster from files that `kubectl get … -o yaml` wrote; may be repeated.
+    #[arg(short = 'f', long = "filename", value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+
+    /// Also ask the server with a dry-run eviction, which changes nothing, and show its answer.
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    pub(crate) ask: bool,
 
     /// How to print.
     #[arg(short, long, value_enum, default_value_t = Form::Text)]

@@ -9,6 +9,7 @@ use super::{ConnectArgs, duration};
 
 /// Arguments of `exeunt lint`.
 #[derive(Debug, Args)]
+#[command(after_long_help = ::drain::lint::help())]
 pub(crate) struct Lint {
     /// Read manifests or snapshots from files instead of a cluster; may be repeated.
     #[arg(short = 'f', long = "filename", value_name = "FILE")]

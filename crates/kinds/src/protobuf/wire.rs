@@ -116,9 +116,14 @@ impl Writer {
     }
 
     pub(super) fn bytes(&mut self, number: u32, value: &[u8]) {
-        self.tag(number, 2);
-        self.raw_varint(value.len() as u64);
+        self.head(number, value.len());
         self.out.extend_from_slice(value);
+    }
+
+    /// What stands before so many bytes.
+    pub(super) fn head(&mut self, number: u32, length: usize) {
+        self.tag(number, 2);
+        self.raw_varint(length as u64);
     }
 
     pub(super) fn text(&mut self, number: u32, value: &str) {

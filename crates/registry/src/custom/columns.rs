@@ -68,9 +68,10 @@ pub(crate) fn is_path(path: &str) -> bool {
     !path.is_empty() && !parse(path).contains(&Step::Nowhere)
 }
 
-/// The cell of an object in a column; `now` in seconds since 1970. Null when there is nothing to show.
+/// The cell of an object in a column; `age` shows how long ago something was, in seconds since 1970.
+/// Null when there is nothing to show.
 #[must_use]
-pub fn cell(column: &Column, object: &Tree, now: i64) -> Tree {
+pub fn cell(column: &Column, object: &Tree, age: impl Fn(i64) -> String) -> Tree {
     let found = follow(object, &column.path);
     let Some(first) = found.first() else { return Tree::Null };
     match column.kind.as_str() {
@@ -79,7 +80,7 @@ pub fn cell(column: &Column, object: &Tree, now: i64) -> Tree {
         "number" if first.is_number() => (*first).clone(),
         "boolean" if first.is_boolean() => (*first).clone(),
         "date" => match first.as_str().map(str::parse::<jiff::Timestamp>) {
-            Some(Ok(time)) => json!(kinds::duration::human_age(now - time.as_second())),
+            Some(Ok(time)) => json!(age(time.as_second())),
             Some(Err(_)) => json!("<invalid>"),
             None => Tree::Null,
         },
@@ -228,7 +229,7 @@ mod tests {
             ("date", ".metadata.annotations['a.b/c']", json!("<invalid>")),
         ] {
             let version = json!({"additionalPrinterColumns": [{"name": "C", "type": kind, "jsonPath": path}]});
-            assert_eq!(cell(&of(&version)[0], &object, 180), expected, "{path}");
+            assert_eq!(cell(&of(&version)[0], &object, |then| kinds::duration::human_age(180 - then)), expected, "{path}");
         }
         assert!(!is_path(".a[") && !is_path("") && !is_path(".a[?(b)]") && !is_path(".a..b"));
     }

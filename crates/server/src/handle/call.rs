@@ -107,7 +107,7 @@ impl Call<'_> {
             && reviews::is_review(&self.route)
         {
             let json = reviews::answer(self.shared, self.user, &self.route, self.at.namespace, body).await?;
-            return Ok(respond::object(manner, self.route.resource, self.route.resource.ty, 201, json.into(), &[]));
+            return Ok(respond::object(manner, self.route.resource, self.route.resource.ty, 201, json.into(), &self.shared.encodings, &[]));
         }
         let writes = !matches!(verb, Verb::Get { .. } | Verb::List(_) | Verb::Watch(_));
         let request = self.request(verb);
@@ -251,11 +251,11 @@ impl Call<'_> {
         match reply {
             Reply::Object { code, json, warnings } => {
                 let ty = route.subresource.map_or(route.resource.ty, |sub| sub.ty);
-                respond::object(manner, route.resource, ty, code, json, &self.warned(warnings))
+                respond::object(manner, route.resource, ty, code, json, &self.shared.encodings, &self.warned(warnings))
             }
             Reply::List { kind, api_version, metadata, items } => {
                 let list = List { kind, api_version, metadata, items };
-                respond::list(manner, route.resource, list, &self.warned(Vec::new()))
+                respond::list(manner, route.resource, list, &self.shared.encodings, &self.warned(Vec::new()))
             }
             // A Status that is a failure is an error, whatever the registry thought it was.
             Reply::Status { status, code, warnings } if status.is_failure() => {
@@ -270,6 +270,7 @@ impl Call<'_> {
                     resource: route.resource,
                     include: manner.include,
                     clock: self.shared.clock.clone(),
+                    encodings: self.shared.encodings.clone(),
                 };
                 let body = watch::body(events, form, self.shared.stop.clone(), self.shared.metrics.watching());
                 respond::watch(manner.accepted.media, body, &self.warned(Vec::new()))

@@ -2,16 +2,23 @@
 //! JSON. Knows no HTTP.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use kinds::facts::{Resource, Type};
+use kinds::facts::Type;
+use kinds::json::TypeMeta;
 use kinds::status::{ListMeta, Status};
 
 use super::List;
+use crate::body::{Before, Body};
 use crate::json;
 
 /// A `Status` as compact JSON.
 pub(super) fn status_json(status: &Status) -> Bytes {
     json::escape(serde_json::to_vec(status).expect("a Status has only text and numbers")).into()
 }
+
+/// The kind of bare metadata.
+const METADATA: &str = "PartialObjectMetadata";
+/// The kind of a list of it.
+pub(super) const METADATA_LIST: &str = "PartialObjectMetadataList";
 
 const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.";
 
@@ -25,10 +32,6 @@ pub(crate) fn status_type() -> Option<&'static Type> {
 
 pub(crate) fn metadata_type() -> Option<&'static Type> {
     meta_type("PartialObjectMetadata")
-}
-
-pub(super) fn metadata_list_type() -> Option<&'static Type> {
-    meta_type("PartialObjectMetadataList")
 }
 
 /// `{"kind":…,"apiVersion":…,"metadata":…,"items":[`
@@ -59,7 +62,7 @@ pub(super) fn whole((head, open, items): (Bytes, &'static str, Vec<Bytes>)) -> B
     out.freeze()
 }
 
-fn meta_version(beta: bool) -> &'static str {
+pub(super) fn meta_version(beta: bool) -> &'static str {
     if beta { "meta.k8s.io/v1beta1" } else { "meta.k8s.io/v1" }
 }
 
@@ -72,7 +75,9 @@ pub(crate) fn metadata_only(object: &[u8], beta: bool) -> Bytes {
 
 fn put_metadata_only(out: &mut BytesMut, object: &[u8], beta: bool) {
     let metadata = json::member(object, "metadata").unwrap_or(b"{}");
-    out.put_slice(br#"{"kind":"PartialObjectMetadata","apiVersion":""#);
+    out.put_slice(br#"{"kind":""#);
+    out.put_slice(METADATA.as_bytes());
+    out.put_slice(br#"","apiVersion":""#);
     out.put_slice(meta_version(beta).as_bytes());
     out.put_slice(br#"","metadata":"#);
     match own_metadata(object, metadata) {
@@ -101,7 +106,7 @@ fn own_metadata(object: &[u8], metadata: &[u8]) -> Option<Vec<u8>> {
 
 /// The metadata of each item of a list.
 pub(super) fn metadata_list(list: &List, beta: bool) -> Bytes {
-    let mut out = BytesMut::from(&list_head("PartialObjectMetadataList", meta_version(beta), &list.metadata)[..]);
+    let mut out = BytesMut::from(&list_head(METADATA_LIST, meta_version(beta), &list.metadata)[..]);
     for (at, item) in list.items.iter().enumerate() {
         if at > 0 {
             out.put_u8(b',');
@@ -123,29 +128,42 @@ pub(super) fn yaml(object: &[u8]) -> Bytes {
     kinds::yaml::from_json(object).expect("answers are valid JSON").into()
 }
 
+/// The message of an object of this type.
+pub(crate) fn message(object: &[u8], ty: &'static Type) -> Vec<u8> {
+    kinds::protobuf::encode_message(&tree(object), ty)
+}
+
+/// The message of an object's bare metadata.
+pub(crate) fn metadata_message(object: &[u8]) -> Vec<u8> {
+    message(&metadata_only(object, false), metadata_type().expect("the table has it"))
+}
+
+/// A message in its envelope; kind and version are those of the object.
+pub(crate) fn sealed(object: &[u8], message: &[u8]) -> Vec<u8> {
+    let text = |name: &str| json::text_member(object, name).unwrap_or_default().to_owned();
+    kinds::protobuf::seal(&TypeMeta { api_version: text("apiVersion"), kind: text("kind") }, message)
+}
+
+/// Bare metadata in protobuf.
+pub(crate) fn metadata_sealed(message: &[u8], beta: bool) -> Vec<u8> {
+    kinds::protobuf::seal(&TypeMeta { api_version: meta_version(beta).to_owned(), kind: METADATA.to_owned() }, message)
+}
+
 /// Protobuf in its envelope.
 pub(crate) fn protobuf(object: &[u8], ty: Option<&'static Type>) -> Vec<u8> {
     let ty = ty.expect("only what has a type is negotiated as protobuf");
-    kinds::protobuf::encode(&tree(object), ty)
+    sealed(object, &message(object, ty))
 }
 
-/// A list in protobuf.
-pub(super) fn protobuf_list(list: &List, resource: &'static Resource) -> Bytes {
-    let type_meta = kinds::json::TypeMeta { api_version: list.api_version.clone(), kind: list.kind.clone() };
-    let items = list.items.iter().map(|item| kinds::protobuf::encode_message(&without_kind(tree(item)), resource.ty));
-    kinds::protobuf::list(&type_meta, &list.metadata, items).into()
+/// A list in protobuf, of the items' messages.
+pub(super) fn protobuf_list(kind: &str, api_version: &str, metadata: &ListMeta, items: Vec<Bytes>) -> Body {
+    let type_meta = TypeMeta { api_version: api_version.to_owned(), kind: kind.to_owned() };
+    let head = kinds::protobuf::list_head(&type_meta, metadata, items.iter().map(Bytes::len));
+    Body::joined(head.into(), Before::Length, items, &kinds::protobuf::TAIL)
 }
 
 fn tree(object: &[u8]) -> kinds::Tree {
     serde_json::from_slice(object).expect("answers are valid JSON")
-}
-
-fn without_kind(mut tree: kinds::Tree) -> kinds::Tree {
-    if let Some(members) = tree.as_object_mut() {
-        members.remove("kind");
-        members.remove("apiVersion");
-    }
-    tree
 }
 
 #[cfg(test)]

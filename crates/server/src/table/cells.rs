@@ -1,8 +1,35 @@
 //! Small pieces that cells are made of.
 
+use std::cell::Cell;
+
 use kinds::Tree;
-use kinds::duration::human_age;
+use kinds::duration::{human_age, human_age_lasts};
 use serde_json::json;
+
+/// The present time, in seconds since 1970. It remembers until when the ages that were read off it
+/// stay true.
+pub(super) struct Moment {
+    now: i64,
+    until: Cell<i64>,
+}
+
+impl Moment {
+    pub(super) fn at(now: i64) -> Self {
+        Self { now, until: Cell::new(i64::MAX) }
+    }
+
+    /// How long ago that was.
+    pub(super) fn age(&self, then: i64) -> String {
+        let seconds = self.now.saturating_sub(then);
+        self.until.set(self.until.get().min(self.now.saturating_add(human_age_lasts(seconds))));
+        human_age(seconds)
+    }
+
+    /// The first second in which an age that was asked for may be another.
+    pub(super) fn until(&self) -> i64 {
+        self.until.get()
+    }
+}
 
 /// The text at a path, or nothing.
 pub(super) fn text<'a>(object: &'a Tree, pointer: &str) -> &'a str {
@@ -36,8 +63,8 @@ pub(super) fn seconds(time: &str) -> Option<i64> {
 }
 
 /// How long ago the time at a path was.
-pub(super) fn since(object: &Tree, pointer: &str, now: i64) -> String {
-    seconds(text(object, pointer)).map_or_else(|| "<unknown>".to_owned(), |then| human_age(now - then))
+pub(super) fn since(object: &Tree, pointer: &str, now: &Moment) -> String {
+    seconds(text(object, pointer)).map_or_else(|| "<unknown>".to_owned(), |then| now.age(then))
 }
 
 /// The object's name.
@@ -46,7 +73,7 @@ pub(super) fn name(object: &Tree) -> Tree {
 }
 
 /// The object's age.
-pub(super) fn age(object: &Tree, now: i64) -> Tree {
+pub(super) fn age(object: &Tree, now: &Moment) -> Tree {
     json!(since(object, "/metadata/creationTimestamp", now))
 }
 

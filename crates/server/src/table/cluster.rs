@@ -3,17 +3,17 @@
 use kinds::Tree;
 use serde_json::json;
 
-use super::cells::{age, condition, items, members, name, number, since, text, text_or};
+use super::cells::{Moment, age, condition, items, members, name, number, since, text, text_or};
 
-pub(super) fn plain(object: &Tree, now: i64) -> Vec<Tree> {
+pub(super) fn plain(object: &Tree, now: &Moment) -> Vec<Tree> {
     vec![name(object), age(object, now)]
 }
 
-pub(super) fn created(object: &Tree, _now: i64) -> Vec<Tree> {
+pub(super) fn created(object: &Tree, _now: &Moment) -> Vec<Tree> {
     vec![name(object), json!(text(object, "/metadata/creationTimestamp"))]
 }
 
-pub(super) fn node(object: &Tree, now: i64) -> Vec<Tree> {
+pub(super) fn node(object: &Tree, now: &Moment) -> Vec<Tree> {
     let mut status = match condition(object, "Ready") {
         None => "Unknown".to_owned(),
         Some(ready) if ready["status"] == "True" => "Ready".to_owned(),
@@ -61,12 +61,12 @@ fn roles(node: &Tree) -> String {
     if roles.is_empty() { "<none>".to_owned() } else { roles.join(",") }
 }
 
-pub(super) fn namespace(object: &Tree, now: i64) -> Vec<Tree> {
+pub(super) fn namespace(object: &Tree, now: &Moment) -> Vec<Tree> {
     vec![name(object), json!(text(object, "/status/phase")), age(object, now)]
 }
 
 /// Events of both groups: `events.k8s.io` has other names for the same things.
-pub(super) fn event(object: &Tree, now: i64) -> Vec<Tree> {
+pub(super) fn event(object: &Tree, now: &Moment) -> Vec<Tree> {
     let either = |one: &str, other: &str| {
         let found = text(object, one);
         if found.is_empty() { text(object, other).to_owned() } else { found.to_owned() }
@@ -100,28 +100,28 @@ pub(super) fn event(object: &Tree, now: i64) -> Vec<Tree> {
     ]
 }
 
-pub(super) fn lease(object: &Tree, now: i64) -> Vec<Tree> {
+pub(super) fn lease(object: &Tree, now: &Moment) -> Vec<Tree> {
     vec![name(object), json!(text(object, "/spec/holderIdentity")), age(object, now)]
 }
 
-pub(super) fn priority_class(object: &Tree, now: i64) -> Vec<Tree> {
+pub(super) fn priority_class(object: &Tree, now: &Moment) -> Vec<Tree> {
     let global = object.pointer("/globalDefault").and_then(Tree::as_bool).unwrap_or_default();
     vec![name(object), json!(number(object, "/value")), json!(global), age(object, now), json!(text(object, "/preemptionPolicy"))]
 }
 
-pub(super) fn config_map(object: &Tree, now: i64) -> Vec<Tree> {
+pub(super) fn config_map(object: &Tree, now: &Moment) -> Vec<Tree> {
     vec![name(object), json!(members(object, "/data") + members(object, "/binaryData")), age(object, now)]
 }
 
-pub(super) fn secret(object: &Tree, now: i64) -> Vec<Tree> {
+pub(super) fn secret(object: &Tree, now: &Moment) -> Vec<Tree> {
     vec![name(object), json!(text(object, "/type")), json!(members(object, "/data")), age(object, now)]
 }
 
-pub(super) fn service_account(object: &Tree, now: i64) -> Vec<Tree> {
+pub(super) fn service_account(object: &Tree, now: &Moment) -> Vec<Tree> {
     vec![name(object), json!(items(object, "/secrets").len()), age(object, now)]
 }
 
-pub(super) fn role_binding(object: &Tree, now: i64) -> Vec<Tree> {
+pub(super) fn role_binding(object: &Tree, now: &Moment) -> Vec<Tree> {
     let role = format!("{}/{}", text(object, "/roleRef/kind"), text(object, "/roleRef/name"));
     let subjects = |kind: &str| {
         let named = items(object, "/subjects").iter().filter(|subject| subject["kind"] == kind);
@@ -136,7 +136,7 @@ pub(super) fn role_binding(object: &Tree, now: i64) -> Vec<Tree> {
     vec![name(object), json!(role), age(object, now), subjects("User"), subjects("Group"), subjects("ServiceAccount")]
 }
 
-pub(super) fn quota(object: &Tree, now: i64) -> Vec<Tree> {
+pub(super) fn quota(object: &Tree, now: &Moment) -> Vec<Tree> {
     let (mut requests, mut limits) = (Vec::new(), Vec::new());
     for (resource, hard) in object.pointer("/status/hard").and_then(Tree::as_object).into_iter().flatten() {
         let used = object["status"]["used"][resource.as_str()].as_str().unwrap_or("0").to_owned();
@@ -158,7 +158,7 @@ fn access_modes(object: &Tree, pointer: &str) -> String {
     modes.join(",")
 }
 
-pub(super) fn volume(object: &Tree, now: i64) -> Vec<Tree> {
+pub(super) fn volume(object: &Tree, now: &Moment) -> Vec<Tree> {
     let claim = match (text(object, "/spec/claimRef/namespace"), text(object, "/spec/claimRef/name")) {
         (_, "") => String::new(),
         (namespace, name) => format!("{namespace}/{name}"),
@@ -178,7 +178,7 @@ pub(super) fn volume(object: &Tree, now: i64) -> Vec<Tree> {
     ]
 }
 
-pub(super) fn claim(object: &Tree, now: i64) -> Vec<Tree> {
+pub(super) fn claim(object: &Tree, now: &Moment) -> Vec<Tree> {
     let going = !text(object, "/metadata/deletionTimestamp").is_empty();
     vec![
         name(object),
@@ -193,7 +193,7 @@ pub(super) fn claim(object: &Tree, now: i64) -> Vec<Tree> {
     ]
 }
 
-pub(super) fn storage_class(object: &Tree, now: i64) -> Vec<Tree> {
+pub(super) fn storage_class(object: &Tree, now: &Moment) -> Vec<Tree> {
     let default = text(object, "/metadata/annotations/storageclass.kubernetes.io~1is-default-class") == "true";
     let shown = if default { json!(format!("{} (default)", text(object, "/metadata/name"))) } else { name(object) };
     let or = |member: &str, nothing: &str| text_or(object, member, nothing);
@@ -215,13 +215,13 @@ mod tests {
     fn a_cordoned_node_says_so() {
         let object = json!({"metadata": {"name": "n", "labels": {"node-role.kubernetes.io/b": "", "kubernetes.io/role": "a"}},
             "spec": {"unschedulable": true}, "status": {"conditions": [{"type": "Ready", "status": "True"}], "nodeInfo": {"kernelVersion": "6.1", "architecture": "amd64"}}});
-        let cells = node(&object, 0);
+        let cells = node(&object, &Moment::at(0));
         assert_eq!((&cells[1], &cells[2], &cells[8]), (&json!("Ready,SchedulingDisabled"), &json!("a,b"), &json!("6.1 (amd64)")));
     }
 
     #[test]
     fn subjects_are_told_apart() {
         let object = json!({"metadata": {"name": "b"}, "roleRef": {"kind": "Role", "name": "r"}, "subjects": [{"kind": "User", "name": "u"}, {"kind": "ServiceAccount", "namespace": "n", "name": "s"}]});
-        assert_eq!(role_binding(&object, 0)[3..], [json!("u"), json!(""), json!("n/s")]);
+        assert_eq!(role_binding(&object, &Moment::at(0))[3..], [json!("u"), json!(""), json!("n/s")]);
     }
 }

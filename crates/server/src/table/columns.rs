@@ -6,6 +6,7 @@ use kinds::Tree;
 use kinds::facts::Resource;
 use serde::Serialize;
 
+use super::cells::Moment;
 use super::{cluster, network, pods, workloads};
 
 /// One column.
@@ -26,8 +27,8 @@ pub(crate) struct Column {
 #[derive(Debug)]
 pub(crate) struct Printer {
     pub(crate) columns: &'static [Column],
-    /// An object and the present time (seconds since 1970) to its cells.
-    pub(crate) cells: fn(&Tree, i64) -> Vec<Tree>,
+    /// An object and the present time to its cells.
+    pub(crate) cells: fn(&Tree, &Moment) -> Vec<Tree>,
     /// Conditions of the row (`Completed` for finished pods).
     pub(crate) conditions: fn(&Tree) -> Option<Tree>,
 }
@@ -58,7 +59,7 @@ const CONTAINERS: Column = wide("Containers", "Names of each container in the te
 const IMAGES: Column = wide("Images", "Images referenced by each container in the template.");
 const SELECTOR: Column = wide("Selector", "The label selector of the pods.");
 
-const fn printer(columns: &'static [Column], cells: fn(&Tree, i64) -> Vec<Tree>) -> Printer {
+const fn printer(columns: &'static [Column], cells: fn(&Tree, &Moment) -> Vec<Tree>) -> Printer {
     Printer { columns, cells, conditions: no_conditions }
 }
 

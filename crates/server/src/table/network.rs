@@ -3,9 +3,9 @@
 use kinds::Tree;
 use serde_json::json;
 
-use super::cells::{age, items, joined, name, number, pairs, selector, some, text, text_or};
+use super::cells::{Moment, age, items, joined, name, number, pairs, selector, some, text, text_or};
 
-pub(super) fn service(object: &Tree, now: i64) -> Vec<Tree> {
+pub(super) fn service(object: &Tree, now: &Moment) -> Vec<Tree> {
     let ports: Vec<String> = items(object, "/spec/ports").iter().map(service_port).collect();
     let ports = if ports.is_empty() { "<none>".to_owned() } else { ports.join(",") };
     vec![
@@ -43,7 +43,7 @@ fn external(service: &Tree) -> String {
     }
 }
 
-pub(super) fn endpoints(object: &Tree, now: i64) -> Vec<Tree> {
+pub(super) fn endpoints(object: &Tree, now: &Moment) -> Vec<Tree> {
     let mut found = Vec::new();
     for subset in items(object, "/subsets") {
         let addresses = items(subset, "/addresses");
@@ -58,7 +58,7 @@ pub(super) fn endpoints(object: &Tree, now: i64) -> Vec<Tree> {
     vec![name(object), json!(some(&found, 3)), age(object, now)]
 }
 
-pub(super) fn endpoint_slice(object: &Tree, now: i64) -> Vec<Tree> {
+pub(super) fn endpoint_slice(object: &Tree, now: &Moment) -> Vec<Tree> {
     let port = |port: &Tree| port["port"].as_i64().map_or_else(|| "*".to_owned(), |port| port.to_string());
     let ports: Vec<String> = items(object, "/ports").iter().map(port).collect();
     let ports = if ports.is_empty() { "<unset>".to_owned() } else { some(&ports, 3) };
@@ -68,7 +68,7 @@ pub(super) fn endpoint_slice(object: &Tree, now: i64) -> Vec<Tree> {
     vec![name(object), json!(text(object, "/addressType")), json!(ports), json!(addresses), age(object, now)]
 }
 
-pub(super) fn ingress(object: &Tree, now: i64) -> Vec<Tree> {
+pub(super) fn ingress(object: &Tree, now: &Moment) -> Vec<Tree> {
     let hosts: Vec<String> =
         items(object, "/spec/rules").iter().map(|rule| text(rule, "/host").to_owned()).filter(|host| !host.is_empty()).collect();
     let hosts = if hosts.is_empty() { "*".to_owned() } else { some(&hosts, 3) };
@@ -88,7 +88,7 @@ pub(super) fn ingress(object: &Tree, now: i64) -> Vec<Tree> {
     ]
 }
 
-pub(super) fn network_policy(object: &Tree, now: i64) -> Vec<Tree> {
+pub(super) fn network_policy(object: &Tree, now: &Moment) -> Vec<Tree> {
     let selector = match object.pointer("/spec/podSelector") {
         Some(_) => selector(object, "/spec/podSelector"),
         None => joined([]),

@@ -3,7 +3,7 @@
 use kinds::Tree;
 use serde_json::json;
 
-use super::cells::{age, condition, containers, items, name, pairs, seconds, text, text_or};
+use super::cells::{Moment, age, condition, containers, items, name, pairs, seconds, text, text_or};
 
 /// What the walk over the containers found.
 struct Containers {
@@ -15,7 +15,7 @@ struct Containers {
 }
 
 /// The cells of a pod.
-pub(super) fn pod(pod: &Tree, now: i64) -> Vec<Tree> {
+pub(super) fn pod(pod: &Tree, now: &Moment) -> Vec<Tree> {
     let mut found = Containers { total: 0, ready: 0, restarts: 0, last_restart: None, status: first_text(pod) };
     found.total = items(pod, "/spec/containers").len() + items(pod, "/spec/initContainers").iter().filter(|spec| restartable(spec)).count();
     let initializing = walk_init(pod, &mut found);
@@ -30,7 +30,7 @@ pub(super) fn pod(pod: &Tree, now: i64) -> Vec<Tree> {
         }
     }
     let restarts = match found.last_restart {
-        Some(then) if found.restarts != 0 => format!("{} ({} ago)", found.restarts, kinds::duration::human_age(now - then)),
+        Some(then) if found.restarts != 0 => format!("{} ({} ago)", found.restarts, now.age(then)),
         _ => found.restarts.to_string(),
     };
     vec![
@@ -169,7 +169,7 @@ fn gates(pod: &Tree) -> Tree {
 }
 
 /// The cells of a pod template.
-pub(super) fn template(template: &Tree, _now: i64) -> Vec<Tree> {
+pub(super) fn template(template: &Tree, _now: &Moment) -> Vec<Tree> {
     let [names, images] = containers(template, "/template/spec/containers");
     vec![name(template), names, images, pairs(template, "/template/metadata/labels")]
 }
@@ -183,7 +183,7 @@ mod tests {
         if deleted {
             object["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
         }
-        let cells = pod(&object, 0);
+        let cells = pod(&object, &Moment::at(0));
         format!("{} {} {}", cells[1].as_str().unwrap(), cells[2].as_str().unwrap(), cells[3].as_str().unwrap())
     }
 

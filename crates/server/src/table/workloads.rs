@@ -4,7 +4,7 @@ use kinds::Tree;
 use kinds::duration::human_age;
 use serde_json::json;
 
-use super::cells::{age, condition, containers, items, name, number, pairs, seconds, selector, since, text, text_or};
+use super::cells::{Moment, age, condition, containers, items, name, number, pairs, seconds, selector, since, text, text_or};
 
 const TEMPLATE: &str = "/spec/template/spec/containers";
 
@@ -13,7 +13,7 @@ fn with_containers(mut cells: Vec<Tree>, object: &Tree, pointer: &str) -> Vec<Tr
     cells
 }
 
-pub(super) fn deployment(object: &Tree, now: i64) -> Vec<Tree> {
+pub(super) fn deployment(object: &Tree, now: &Moment) -> Vec<Tree> {
     let ready = format!("{}/{}", number(object, "/status/readyReplicas"), number(object, "/spec/replicas"));
     let (updated, available) = (number(object, "/status/updatedReplicas"), number(object, "/status/availableReplicas"));
     let cells = vec![name(object), json!(ready), json!(updated), json!(available), age(object, now)];
@@ -23,7 +23,7 @@ pub(super) fn deployment(object: &Tree, now: i64) -> Vec<Tree> {
 }
 
 /// ReplicaSets and ReplicationControllers; the selector of the latter is a plain map.
-pub(super) fn replicas(object: &Tree, now: i64) -> Vec<Tree> {
+pub(super) fn replicas(object: &Tree, now: &Moment) -> Vec<Tree> {
     let count = |pointer: &str| json!(number(object, pointer));
     let cells = vec![name(object), count("/spec/replicas"), count("/status/replicas"), count("/status/readyReplicas"), age(object, now)];
     let mut cells = with_containers(cells, object, TEMPLATE);
@@ -32,12 +32,12 @@ pub(super) fn replicas(object: &Tree, now: i64) -> Vec<Tree> {
     cells
 }
 
-pub(super) fn stateful_set(object: &Tree, now: i64) -> Vec<Tree> {
+pub(super) fn stateful_set(object: &Tree, now: &Moment) -> Vec<Tree> {
     let ready = format!("{}/{}", number(object, "/status/readyReplicas"), number(object, "/spec/replicas"));
     with_containers(vec![name(object), json!(ready), age(object, now)], object, TEMPLATE)
 }
 
-pub(super) fn daemon_set(object: &Tree, now: i64) -> Vec<Tree> {
+pub(super) fn daemon_set(object: &Tree, now: &Moment) -> Vec<Tree> {
     let count = |member: &str| json!(number(object, &format!("/status/{member}")));
     let cells = vec![
         name(object),
@@ -54,7 +54,7 @@ pub(super) fn daemon_set(object: &Tree, now: i64) -> Vec<Tree> {
     cells
 }
 
-pub(super) fn job(object: &Tree, now: i64) -> Vec<Tree> {
+pub(super) fn job(object: &Tree, now: &Moment) -> Vec<Tree> {
     let succeeded = number(object, "/status/succeeded");
     let completions = match (object.pointer("/spec/completions").and_then(Tree::as_i64), number(object, "/spec/parallelism")) {
         (Some(completions), _) => format!("{succeeded}/{completions}"),
@@ -62,8 +62,11 @@ pub(super) fn job(object: &Tree, now: i64) -> Vec<Tree> {
         (None, _) => format!("{succeeded}/1"),
     };
     let started = seconds(text(object, "/status/startTime"));
-    let ended = seconds(text(object, "/status/completionTime")).unwrap_or(now);
-    let duration = started.map_or_else(String::new, |started| human_age(ended - started));
+    let duration = match (started, seconds(text(object, "/status/completionTime"))) {
+        (None, _) => String::new(),
+        (Some(started), Some(ended)) => human_age(ended - started),
+        (Some(started), None) => now.age(started),
+    };
     let cells = vec![name(object), json!(job_status(object)), json!(completions), json!(duration), age(object, now)];
     let mut cells = with_containers(cells, object, TEMPLATE);
     cells.push(selector(object, "/spec/selector"));
@@ -89,7 +92,7 @@ fn job_status(job: &Tree) -> &'static str {
     }
 }
 
-pub(super) fn cron_job(object: &Tree, now: i64) -> Vec<Tree> {
+pub(super) fn cron_job(object: &Tree, now: &Moment) -> Vec<Tree> {
     let last = text(object, "/status/lastScheduleTime");
     let last = if last.is_empty() { "<none>".to_owned() } else { since(object, "/status/lastScheduleTime", now) };
     let cells = vec![
@@ -106,7 +109,7 @@ pub(super) fn cron_job(object: &Tree, now: i64) -> Vec<Tree> {
     cells
 }
 
-pub(super) fn autoscaler(object: &Tree, now: i64) -> Vec<Tree> {
+pub(super) fn autoscaler(object: &Tree, now: &Moment) -> Vec<Tree> {
     let reference = format!("{}/{}", text(object, "/spec/scaleTargetRef/kind"), text(object, "/spec/scaleTargetRef/name"));
     let least = object.pointer("/spec/minReplicas").and_then(Tree::as_i64);
     vec![
@@ -138,7 +141,7 @@ fn targets(object: &Tree) -> String {
     super::cells::some(&texts, 2)
 }
 
-pub(super) fn controller_revision(object: &Tree, now: i64) -> Vec<Tree> {
+pub(super) fn controller_revision(object: &Tree, now: &Moment) -> Vec<Tree> {
     let owner = items(object, "/metadata/ownerReferences").iter().find(|owner| owner["controller"] == true);
     let owner = owner.map_or_else(
         || "<none>".to_owned(),
@@ -151,7 +154,7 @@ pub(super) fn controller_revision(object: &Tree, now: i64) -> Vec<Tree> {
     vec![name(object), json!(owner), json!(number(object, "/revision")), age(object, now)]
 }
 
-pub(super) fn budget(object: &Tree, now: i64) -> Vec<Tree> {
+pub(super) fn budget(object: &Tree, now: &Moment) -> Vec<Tree> {
     let limit = |pointer: &str| match object.pointer(pointer) {
         Some(Tree::String(text)) => json!(text),
         Some(Tree::Number(number)) => json!(number.to_string()),

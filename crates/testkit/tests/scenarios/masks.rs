@@ -6,7 +6,7 @@ use regex::{Captures, Regex};
 /// Replaces the generated ends of the names of a Deployment's pods by letters, in the order in which
 /// the names appear: `web-6d4f9c7b8-x2x7q` becomes `web-(a)`.
 pub(crate) fn generated_names(text: &str) -> String {
-    let name = Regex::new(r"\b([a-z][a-z0-9-]*?)-([0-9a-z]{8,10}-[bcdfghjklmnpqrstvwxz2456789]{5})\b").expect("a pattern");
+    let name = Regex::new(r"\b([a-z][a-z0-9-]*?)-((?:[0-9a-z]{8,10}-)?[bcdfghjklmnpqrstvwxz2456789]{5})\b").expect("a pattern");
     let mut seen: Vec<String> = Vec::new();
     let named = name.replace_all(text, |found: &Captures<'_>| {
         let end = found[2].to_owned();

@@ -1,0 +1,113 @@
+//! The fuzz targets over the committed seeds and changed copies of them: the short form of what
+//! `cargo fuzz` does for longer.
+
+use std::path::PathBuf;
+
+use fuzzing::{Mutator, TARGETS};
+
+/// How many changed copies each target is fed. `EXEUNT_FUZZ_ROUNDS` sets another number.
+const ROUNDS: usize = 1500;
+
+fn seeds(target: &str) -> Vec<(PathBuf, Vec<u8>)> {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/seeds").join(target);
+    let entries = std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    assert!(!paths.is_empty(), "{} has no seeds", folder.display());
+    paths.into_iter().map(|path| (path.clone(), std::fs::read(path).unwrap())).collect()
+}
+
+/// Calls a target; when it panics, says with which input.
+fn feed(name: &str, target: fn(&[u8]), input: &[u8]) {
+    let outcome = std::panic::catch_unwind(|| target(input));
+    assert!(outcome.is_ok(), "{name} panics on b\"{}\"", input.escape_ascii());
+}
+
+fn check(name: &str) {
+    let (_, target) = TARGETS.iter().find(|(known, _)| *known == name).expect("a known target");
+    let seeds = seeds(name);
+    for (_, seed) in &seeds {
+        feed(name, *target, seed);
+    }
+    let rounds = std::env::var("EXEUNT_FUZZ_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(ROUNDS);
+    for round in 0..rounds {
+        let mut mutator = Mutator::seeded(round as u64 + 1);
+        let (one, other) = (mutator.below(seeds.len()), mutator.below(seeds.len()));
+        feed(name, *target, &mutator.change(&seeds[one].1, &seeds[other].1));
+    }
+}
+
+#[test]
+fn apply_keeps_its_laws() {
+    check("apply");
+}
+
+#[test]
+fn json_keeps_its_laws() {
+    check("json");
+}
+
+#[test]
+fn patches_keep_their_laws() {
+    check("patch");
+}
+
+#[test]
+fn protobuf_keeps_its_laws() {
+    check("protobuf");
+}
+
+#[test]
+fn quantities_keep_their_laws() {
+    check("quantity");
+}
+
+#[test]
+fn selectors_keep_their_laws() {
+    check("selector");
+}
+
+#[test]
+fn yaml_keeps_its_laws() {
+    check("yaml");
+}
+
+/// The fuzzers get a large stack; a worker thread of the server has two megabytes.
+#[test]
+fn the_deepest_input_fits_into_the_stack_of_a_worker() {
+    let nested = |open: &str, close: &str, depth: usize| [open.repeat(depth), close.repeat(depth)].concat();
+    let run = move || {
+        for depth in [199, 200, 201, 100_000] {
+            for (open, close) in [("[", "]"), ("{\"a\":", "}"), ("{\"a\":[", "]}")] {
+                let text = nested(open, close, depth);
+                for choice in [0, 3, 7] {
+                    fuzzing::json(format!("{choice}{text}").as_bytes());
+                    fuzzing::yaml(format!("{choice}{text}").as_bytes());
+                    fuzzing::patch(format!("{choice}{{}}\0{text}").as_bytes());
+                    fuzzing::patch(format!("{choice}{text}\0{text}").as_bytes());
+                }
+            }
+            let fields = nested("{\"f:a\":", "{}}", depth).replace("{}}{}}", "}}");
+            let managed = format!("03{{\"metadata\":{{\"managedFields\":[{{\"fieldsV1\":{fields}}}]}}}}\x003{{\"metadata\":{{}}}}");
+            fuzzing::apply(managed.as_bytes());
+            // Schemas contain schemas; in protobuf nothing says where it ends but the lengths.
+            let mut message = Vec::new();
+            for _ in 0..depth.min(2000) {
+                let length = message.len();
+                let mut outer = vec![0xa2, 0x01];
+                let mut left = length;
+                while left >= 0x80 {
+                    outer.push((left & 0x7f) as u8 | 0x80);
+                    left >>= 7;
+                }
+                outer.push(left as u8);
+                outer.extend_from_slice(&message);
+                message = outer;
+            }
+            let schema = kinds::type_named("io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps").unwrap();
+            let _ = kinds::protobuf::decode_message(&message, schema);
+            fuzzing::selector(nested("(", ")", depth).as_bytes());
+        }
+    };
+    std::thread::Builder::new().stack_size(2 * 1024 * 1024).spawn(run).unwrap().join().unwrap();
+}
