@@ -303,8 +303,8 @@ impl Ledger {
         }
         let stays = |pod: &String| pods.get(pod).is_some_and(|found| !found.terminating);
         let expired = |at: &Timestamp| *at + NOTE_LIFETIME < self.now + BLUR;
-        let explained =
-            |(pod, at): (&String, &Timestamp)| if new.notes.contains_key(pod) { stays(pod) } else { !stays(pod) || expired(at) };
+        // A note may stand for longer than it must, see `check_notes`, but not go while its pod stays.
+        let explained = |(pod, at): (&String, &Timestamp)| new.notes.contains_key(pod) || !stays(pod) || expired(at);
         if !old.notes.iter().all(explained) {
             return None;
         }
