@@ -14,6 +14,8 @@ use crate::pods::{is_ready, is_terminating, name};
 use rules::budgets::{DELETION_SECONDS, Demand};
 
 const CONDITION: &str = "DisruptionAllowed";
+/// A note stands until its time has passed: who looks again at the very moment, looks again and again.
+const PAST: Duration = Duration::from_millis(1);
 
 /// What to do about a budget.
 #[derive(Debug)]
@@ -43,7 +45,7 @@ pub(crate) fn plan<'a>(
     Plan {
         status: status(budget, Figures { healthy, allowed, demand }, notes.kept, now),
         not_deleted: notes.expired,
-        recheck: notes.earliest.map(|at| until(now, at)),
+        recheck: notes.earliest.map(|at| until(now, at) + PAST),
     }
 }
 
