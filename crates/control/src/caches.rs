@@ -1,20 +1,22 @@
 //! What the API server holds, as far as the watches have told: one watcher and one store per kind, shared by all
-//! controllers.
+//! controllers, the garbage collector among them.
 //!
 //! A watcher task owns the only writer of its [`Cache`]. Each change is first stored and then told to the
 //! subscribers, in order, as the old and the new state; subscribers only compute keys and add them to queues.
 //! After a broken watch the difference of the two lists is told in the same form, so that nothing is missed.
 //!
-//! Objects are read-only here. They are stripped of what no controller reads (field managers, environment, probes).
+//! Objects are read-only here, and without what no controller reads: managed fields of all kinds, most of a pod
+//! (`pod.rs`), the images of nodes. `objects.rs` finds them by owner, place and label.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::ops::Bound;
+mod objects;
+
+use std::collections::BTreeMap;
+use std::marker::PhantomData;
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
 
 use clock::Entropy;
-use futures::StreamExt;
 use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::coordination::v1::Lease;
@@ -23,14 +25,18 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use kube::runtime::{WatchStreamExt, watcher};
-use kube::{Api, Resource};
+use kube::{Client, Resource};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
-use tracing::debug;
+use tracing::error;
 
 use crate::context::Context;
-use crate::meta::{Key, controller_of, slim, version};
+use crate::meta::Key;
+use crate::pod::Wire;
+use crate::selector::Selector;
+use crate::selectors::SelectorIndex;
+use crate::watch::{Collection, ListEnd, Page, Sink, decode, follow};
+use objects::Objects;
 
 /// One change of one object. At least one of the two is there.
 pub(crate) struct Change<K> {
@@ -63,15 +69,6 @@ pub(crate) struct Cache<K> {
     synced: watch::Receiver<bool>,
 }
 
-struct Objects<K> {
-    by_key: BTreeMap<Key, Arc<K>>,
-    by_controller: HashMap<String, BTreeSet<Key>>,
-    /// Objects that nobody manages, by namespace.
-    loose: HashMap<String, BTreeSet<Key>>,
-    by_place: HashMap<String, BTreeSet<Key>>,
-    place: fn(&K) -> Option<String>,
-}
-
 /// Becomes true when the first list of a kind is in its cache.
 pub(crate) struct Synced(watch::Receiver<bool>);
 
@@ -97,24 +94,24 @@ impl<K: Resource> Cache<K> {
         self.progress.load(Ordering::Acquire)
     }
 
-    fn come_to(&self, version: u64) {
-        self.progress.fetch_max(version, Ordering::AcqRel);
+    fn come_to(&self, version: &str) {
+        self.progress.fetch_max(version.parse().unwrap_or_default(), Ordering::AcqRel);
     }
 
     pub(crate) fn get(&self, key: &Key) -> Option<Arc<K>> {
-        self.read(|objects| objects.by_key.get(key).cloned())
+        self.find(&key.namespace, &key.name)
     }
 
     pub(crate) fn find(&self, namespace: &str, name: &str) -> Option<Arc<K>> {
-        self.get(&Key::new(namespace, name))
+        self.read(|objects| objects.get(namespace, name).cloned())
     }
 
     pub(crate) fn all(&self) -> Vec<Arc<K>> {
-        self.read(|objects| objects.by_key.values().cloned().collect())
+        self.read(|objects| objects.all().cloned().collect())
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.read(|objects| objects.by_key.len())
+        self.read(Objects::len)
     }
 
     pub(crate) fn in_namespace(&self, namespace: &str) -> Vec<Arc<K>> {
@@ -123,104 +120,79 @@ impl<K: Resource> Cache<K> {
 
     /// Those of a namespace that `wanted` picks.
     pub(crate) fn select(&self, namespace: &str, wanted: impl Fn(&K) -> bool) -> Vec<Arc<K>> {
-        self.read(|objects| {
-            let first = Bound::Included(Key::new(namespace, ""));
-            objects
-                .by_key
-                .range((first, Bound::Unbounded))
-                .take_while(|(key, _)| key.namespace == namespace)
-                .filter(|(_, object)| wanted(object))
-                .map(|(_, object)| Arc::clone(object))
-                .collect()
-        })
+        self.read(|objects| objects.in_namespace(namespace).filter(|object| wanted(object)).cloned().collect())
+    }
+
+    /// Those of a namespace whose labels a selector selects.
+    pub(crate) fn selected(&self, namespace: &str, selector: &Selector) -> Vec<Arc<K>> {
+        self.read(|objects| objects.selected(namespace, selector))
     }
 
     /// Those that the object with this uid manages.
     pub(crate) fn controlled_by(&self, uid: &str) -> Vec<Arc<K>> {
-        self.read(|objects| objects.pick(objects.by_controller.get(uid)))
+        self.read(|objects| objects.controlled_by(uid))
     }
 
-    /// Those of a namespace that nobody manages.
-    pub(crate) fn loose_in(&self, namespace: &str) -> Vec<Arc<K>> {
-        self.read(|objects| objects.pick(objects.loose.get(namespace)))
+    /// Those of a namespace that nobody manages and whose labels a selector selects.
+    pub(crate) fn loose_selected(&self, namespace: &str, selector: &Selector) -> Vec<Arc<K>> {
+        self.read(|objects| objects.loose_selected(namespace, selector))
     }
 
     /// Those at a place; for pods, those of a node.
     pub(crate) fn at(&self, place: &str) -> Vec<Arc<K>> {
-        self.read(|objects| objects.pick(objects.by_place.get(place)))
+        self.read(|objects| objects.at(place))
     }
 }
 
-impl<K: Resource> Objects<K> {
-    fn pick(&self, keys: Option<&BTreeSet<Key>>) -> Vec<Arc<K>> {
-        keys.into_iter().flatten().filter_map(|key| self.by_key.get(key).cloned()).collect()
-    }
-
-    fn insert(&mut self, key: Key, object: Arc<K>) -> Option<Arc<K>> {
-        let old = self.remove(&key);
-        match controller_of(object.meta()) {
-            Some(owner) => self.by_controller.entry(owner.uid.clone()).or_default().insert(key.clone()),
-            None => self.loose.entry(key.namespace.clone()).or_default().insert(key.clone()),
-        };
-        if let Some(place) = (self.place)(&object) {
-            self.by_place.entry(place).or_default().insert(key.clone());
-        }
-        self.by_key.insert(key, object);
-        old
-    }
-
-    fn remove(&mut self, key: &Key) -> Option<Arc<K>> {
-        let old = self.by_key.remove(key)?;
-        match controller_of(old.meta()) {
-            Some(owner) => forget(&mut self.by_controller, &owner.uid, key),
-            None => forget(&mut self.loose, &key.namespace, key),
-        }
-        if let Some(place) = (self.place)(&old) {
-            forget(&mut self.by_place, &place, key);
-        }
-        Some(old)
-    }
-}
-
-fn forget(index: &mut HashMap<String, BTreeSet<Key>>, entry: &str, key: &Key) {
-    if let Some(keys) = index.get_mut(entry) {
-        keys.remove(key);
-        if keys.is_empty() {
-            index.remove(entry);
-        }
-    }
-}
-
-/// A cache before it is filled: subscribers can still join.
-pub(crate) struct Source<K> {
+/// A cache before it is filled: subscribers can still join. `W` is what objects are decoded as on their way in.
+pub(crate) struct Source<K, W = K> {
     pub(crate) cache: Arc<Cache<K>>,
-    api: Api<K>,
-    config: watcher::Config,
+    collection: Collection,
     strip: fn(&mut K),
     synced: watch::Sender<bool>,
     subscribers: Vec<Subscriber<K>>,
-    entropy: Entropy,
+    /// The version of the list that is coming in, and the list.
+    list_version: String,
+    listed: BTreeMap<Key, Arc<K>>,
+    wire: PhantomData<fn() -> W>,
 }
 
-impl<K> Source<K>
+impl<K, W> Source<K, W>
 where
-    K: Resource + Clone + DeserializeOwned + std::fmt::Debug + Send + Sync + 'static,
+    K: Resource<DynamicType = ()> + From<W> + Send + Sync + 'static,
+    W: DeserializeOwned + 'static,
 {
-    pub(crate) fn new(api: Api<K>, entropy: &Entropy) -> Self {
-        let (synced, receiver) = watch::channel(false);
-        let objects = Objects {
-            by_key: BTreeMap::new(),
-            by_controller: HashMap::new(),
-            loose: HashMap::new(),
-            by_place: HashMap::new(),
-            place: |_| None,
-        };
-        let cache = Arc::new(Cache { objects: RwLock::new(objects), progress: AtomicU64::new(0), synced: receiver });
-        Self { cache, api, config: watcher::Config::default(), strip: |_| {}, synced, subscribers: Vec::new(), entropy: entropy.clone() }
+    /// All objects of the kind.
+    fn new() -> Self {
+        Self::within(None)
     }
 
+    /// Those of one namespace.
+    fn within(namespace: Option<&str>) -> Self {
+        let (synced, receiver) = watch::channel(false);
+        let cache = Arc::new(Cache { objects: RwLock::new(Objects::default()), progress: AtomicU64::new(0), synced: receiver });
+        let collection = Collection { path: K::url_path(&(), namespace), fields: None, metadata_only: false };
+        Self {
+            cache,
+            collection,
+            strip: |_| {},
+            synced,
+            subscribers: Vec::new(),
+            list_version: String::new(),
+            listed: BTreeMap::new(),
+            wire: PhantomData,
+        }
+    }
+
+    /// Found by place, too.
     fn placed(self, place: fn(&K) -> Option<String>) -> Self {
-        self.cache.objects.write().unwrap_or_else(PoisonError::into_inner).place = place;
+        self.write(|objects| objects.index_places(place));
+        self
+    }
+
+    /// Found by their labels, too.
+    fn labelled(self) -> Self {
+        self.write(Objects::index_labels);
         self
     }
 
@@ -228,8 +200,17 @@ where
         Self { strip, ..self }
     }
 
-    fn selected(self, fields: &str) -> Self {
-        Self { config: self.config.fields(fields), ..self }
+    fn chosen(mut self, fields: &str) -> Self {
+        self.collection.fields = Some(fields.to_owned());
+        self
+    }
+
+    /// An index that follows the selectors of these objects. An object without a usable one is left out.
+    pub(crate) fn index_selectors(&mut self, selector_of: fn(&K) -> Option<Selector>) -> Arc<SelectorIndex> {
+        let index = Arc::new(SelectorIndex::default());
+        let learning = Arc::clone(&index);
+        self.subscribe(move |change| learning.set(&Key::of(change.latest()), change.new.as_deref().and_then(selector_of)));
+        index
     }
 
     /// Calls `subscriber` for every change from now on, after the cache shows it.
@@ -238,109 +219,106 @@ where
     }
 
     /// Fills the cache and keeps it up to date, for ever.
-    pub(crate) async fn run(mut self) {
-        let mut events =
-            watcher(self.api.clone(), self.config.clone()).backoff(Backoff { attempts: 0, entropy: self.entropy.clone() }).boxed();
-        let mut listed: Option<BTreeMap<Key, Arc<K>>> = None;
-        while let Some(event) = events.next().await {
-            match event {
-                Ok(watcher::Event::Init) => listed = Some(BTreeMap::new()),
-                Ok(watcher::Event::InitApply(object)) => {
-                    let object = self.strip(object);
-                    if let Some(listed) = &mut listed {
-                        listed.insert(Key::of(&*object), object);
-                    }
-                }
-                Ok(watcher::Event::InitDone) => {
-                    self.replace(listed.take().unwrap_or_default());
-                    self.synced.send_replace(true);
-                }
-                Ok(watcher::Event::Apply(object)) => {
-                    let object = self.strip(object);
-                    self.store(Key::of(&*object), object);
-                }
-                Ok(watcher::Event::Delete(object)) => self.drop_key(&Key::of(&object), object),
-                Err(error) => debug!(kind = std::any::type_name::<K>(), %error, "watch interrupted; taking it up again"),
-            }
-        }
+    fn run(self, client: &Client, entropy: &Entropy) -> impl Future<Output = ()> + Send + use<K, W> {
+        follow(client.clone(), self.collection.clone(), entropy.clone(), Box::new(self))
     }
 
-    fn strip(&self, mut object: K) -> Arc<K> {
-        slim(object.meta_mut());
+    fn write<T>(&self, change: impl FnOnce(&mut Objects<K>) -> T) -> T {
+        change(&mut self.cache.objects.write().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn take_in(&self, object: W) -> Arc<K> {
+        let mut object = K::from(object);
         (self.strip)(&mut object);
         Arc::new(object)
     }
 
-    fn store(&mut self, key: Key, object: Arc<K>) {
-        let old = self.cache.objects.write().unwrap_or_else(PoisonError::into_inner).insert(key, Arc::clone(&object));
-        self.cache.come_to(version(object.meta()));
+    /// Takes in an object of a cache that thereby comes to `version`, if there is one.
+    fn store(&self, key: Key, object: Arc<K>, version: &str) {
+        let old = self.write(|objects| objects.insert(key, Arc::clone(&object)));
+        self.cache.come_to(version);
         self.tell(&Change { old, new: Some(object) });
     }
 
-    fn drop_key(&mut self, key: &Key, last: K) {
-        self.cache.objects.write().unwrap_or_else(PoisonError::into_inner).remove(key);
+    fn remove(&self, key: &Key, last: Option<Arc<K>>, version: &str) {
+        let old = self.write(|objects| objects.remove(key));
+        self.cache.come_to(version);
         // What the event carries is newer than what was stored.
-        let last = self.strip(last);
-        self.cache.come_to(version(last.meta()));
-        self.tell(&Change { old: Some(last), new: None });
-    }
-
-    /// Takes over a whole list at once: nobody sees a part of it, or is told before all of it can be seen.
-    fn replace(&mut self, listed: BTreeMap<Key, Arc<K>>) {
-        let newest = listed.values().map(|object| version(object.meta())).max();
-        let mut changes = Vec::new();
-        {
-            let mut objects = self.cache.objects.write().unwrap_or_else(PoisonError::into_inner);
-            let gone: Vec<Key> = objects.by_key.keys().filter(|key| !listed.contains_key(key)).cloned().collect();
-            for key in gone {
-                changes.push(Change { old: objects.remove(&key), new: None });
-            }
-            for (key, object) in listed {
-                let known = objects.by_key.get(&key);
-                if known.is_none_or(|known| known.meta().resource_version != object.meta().resource_version) {
-                    let old = objects.insert(key, Arc::clone(&object));
-                    changes.push(Change { old, new: Some(object) });
-                }
-            }
+        let old = last.or(old);
+        if old.is_some() {
+            self.tell(&Change { old, new: None });
         }
-        self.cache.come_to(newest.unwrap_or_default());
-        changes.iter().for_each(|change| self.tell(change));
     }
 
     fn tell(&self, change: &Change<K>) {
         for subscriber in &self.subscribers {
-            subscriber(change);
+            // One subscriber that breaks down over one object must not end the watch for all controllers.
+            if std::panic::catch_unwind(AssertUnwindSafe(|| subscriber(change))).is_err() {
+                let key = Key::of(change.latest());
+                error!(kind = std::any::type_name::<K>(), %key, "a subscriber panicked over a change; it has missed it");
+            }
         }
     }
 }
 
-/// Pauses between attempts to watch: short at first, because in one process the server is up within milliseconds.
-#[derive(Debug)]
-struct Backoff {
-    attempts: u32,
-    entropy: Entropy,
+fn version_of<K: Resource>(object: &K) -> String {
+    object.meta().resource_version.clone().unwrap_or_default()
 }
 
-impl Iterator for Backoff {
-    type Item = Duration;
-
-    fn next(&mut self) -> Option<Duration> {
-        let pause = Duration::from_millis(20).saturating_mul(1 << self.attempts.min(10)).min(Duration::from_secs(15));
-        self.attempts += 1;
-        // Many watches break together; they need not all come back at once.
-        Some(self.entropy.jitter(pause, 0.2))
+impl<K, W> Sink for Source<K, W>
+where
+    K: Resource<DynamicType = ()> + From<W> + Send + Sync + 'static,
+    W: DeserializeOwned + 'static,
+{
+    fn begin(&mut self) {
+        self.listed.clear();
     }
-}
 
-impl kube::runtime::utils::Backoff for Backoff {
-    fn reset(&mut self) {
-        self.attempts = 0;
+    fn page(&mut self, body: &[u8]) -> serde_json::Result<ListEnd> {
+        let page: Page<W> = decode(body)?;
+        for object in page.items.into_iter().flatten() {
+            let object = self.take_in(object);
+            self.listed.insert(Key::of(&*object), object);
+        }
+        self.list_version.clone_from(&page.metadata.resource_version);
+        Ok(page.metadata)
+    }
+
+    fn complete(&mut self) {
+        let listed = std::mem::take(&mut self.listed);
+        let known = self.cache.all();
+        for key in known.iter().map(|object| Key::of(&**object)).filter(|key| !listed.contains_key(key)) {
+            self.remove(&key, None, "");
+        }
+        for (key, object) in listed {
+            let known = self.cache.get(&key);
+            if known.is_none_or(|known| known.meta().resource_version != object.meta().resource_version) {
+                self.store(key, object, "");
+            }
+        }
+        // Only now all of the list can be seen.
+        self.cache.come_to(&self.list_version);
+        self.synced.send_replace(true);
+    }
+
+    fn put(&mut self, object: &[u8]) -> serde_json::Result<String> {
+        let object = self.take_in(decode(object)?);
+        let version = version_of(&*object);
+        self.store(Key::of(&*object), object, &version);
+        Ok(version)
+    }
+
+    fn gone(&mut self, object: &[u8]) -> serde_json::Result<String> {
+        let object = self.take_in(decode(object)?);
+        let version = version_of(&*object);
+        self.remove(&Key::of(&*object), Some(object), &version);
+        Ok(version)
     }
 }
 
 /// All shared caches.
 pub(crate) struct Caches {
-    pub(crate) pods: Source<Pod>,
+    pub(crate) pods: Source<Pod, Wire>,
     pub(crate) budgets: Source<PodDisruptionBudget>,
     pub(crate) replication_controllers: Source<ReplicationController>,
     pub(crate) replica_sets: Source<ReplicaSet>,
@@ -368,56 +346,56 @@ pub(crate) const LEASE_NAMESPACE: &str = "kube-node-lease";
 pub(crate) const ROOT_CA_MAP: &str = "kube-root-ca.crt";
 
 impl Caches {
-    pub(crate) fn new(context: &Context) -> Self {
-        let (client, entropy) = (&context.client, &context.entropy);
+    pub(crate) fn new() -> Self {
         Self {
-            pods: Source::new(Api::all(client.clone()), entropy).placed(node_of).stripped(strip_pod),
-            budgets: Source::new(Api::all(client.clone()), entropy),
-            replication_controllers: Source::new(Api::all(client.clone()), entropy),
-            replica_sets: Source::new(Api::all(client.clone()), entropy),
-            deployments: Source::new(Api::all(client.clone()), entropy),
-            stateful_sets: Source::new(Api::all(client.clone()), entropy),
-            daemon_sets: Source::new(Api::all(client.clone()), entropy),
-            controller_revisions: Source::new(Api::all(client.clone()), entropy),
-            jobs: Source::new(Api::all(client.clone()), entropy),
-            cron_jobs: Source::new(Api::all(client.clone()), entropy),
-            nodes: Source::new(Api::all(client.clone()), entropy).stripped(|node| {
+            pods: Source::new().placed(node_of).labelled(),
+            budgets: Source::new(),
+            replication_controllers: Source::new(),
+            replica_sets: Source::new(),
+            deployments: Source::new(),
+            stateful_sets: Source::new(),
+            daemon_sets: Source::new(),
+            controller_revisions: Source::new(),
+            jobs: Source::new(),
+            cron_jobs: Source::new(),
+            nodes: Source::new().stripped(|node| {
                 if let Some(status) = &mut node.status {
                     status.images = None;
                 }
             }),
-            leases: Source::new(Api::namespaced(client.clone(), LEASE_NAMESPACE), entropy),
-            namespaces: Source::new(Api::all(client.clone()), entropy),
-            accounts: Source::new(Api::all(client.clone()), entropy).selected("metadata.name=default"),
-            root_ca_maps: Source::new(Api::all(client.clone()), entropy).selected("metadata.name=kube-root-ca.crt"),
-            services: Source::new(Api::all(client.clone()), entropy),
-            slices: Source::new(Api::all(client.clone()), entropy).placed(service_of_slice),
-            endpoints: Source::new(Api::all(client.clone()), entropy),
-            claims: Source::new(Api::all(client.clone()), entropy),
+            leases: Source::within(Some(LEASE_NAMESPACE)),
+            namespaces: Source::new(),
+            accounts: Source::new().chosen("metadata.name=default"),
+            root_ca_maps: Source::new().chosen("metadata.name=kube-root-ca.crt"),
+            services: Source::new(),
+            slices: Source::new().placed(service_of_slice),
+            endpoints: Source::new(),
+            claims: Source::new(),
         }
     }
 
     /// Starts the watchers.
     pub(crate) fn start(self, context: &Context) {
-        context.spawn(self.pods.run());
-        context.spawn(self.budgets.run());
-        context.spawn(self.replication_controllers.run());
-        context.spawn(self.replica_sets.run());
-        context.spawn(self.deployments.run());
-        context.spawn(self.stateful_sets.run());
-        context.spawn(self.daemon_sets.run());
-        context.spawn(self.controller_revisions.run());
-        context.spawn(self.jobs.run());
-        context.spawn(self.cron_jobs.run());
-        context.spawn(self.nodes.run());
-        context.spawn(self.leases.run());
-        context.spawn(self.namespaces.run());
-        context.spawn(self.accounts.run());
-        context.spawn(self.root_ca_maps.run());
-        context.spawn(self.services.run());
-        context.spawn(self.slices.run());
-        context.spawn(self.endpoints.run());
-        context.spawn(self.claims.run());
+        let (client, entropy) = (&context.client, &context.entropy);
+        context.spawn(self.pods.run(client, entropy));
+        context.spawn(self.budgets.run(client, entropy));
+        context.spawn(self.replication_controllers.run(client, entropy));
+        context.spawn(self.replica_sets.run(client, entropy));
+        context.spawn(self.deployments.run(client, entropy));
+        context.spawn(self.stateful_sets.run(client, entropy));
+        context.spawn(self.daemon_sets.run(client, entropy));
+        context.spawn(self.controller_revisions.run(client, entropy));
+        context.spawn(self.jobs.run(client, entropy));
+        context.spawn(self.cron_jobs.run(client, entropy));
+        context.spawn(self.nodes.run(client, entropy));
+        context.spawn(self.leases.run(client, entropy));
+        context.spawn(self.namespaces.run(client, entropy));
+        context.spawn(self.accounts.run(client, entropy));
+        context.spawn(self.root_ca_maps.run(client, entropy));
+        context.spawn(self.services.run(client, entropy));
+        context.spawn(self.slices.run(client, entropy));
+        context.spawn(self.endpoints.run(client, entropy));
+        context.spawn(self.claims.run(client, entropy));
     }
 }
 
@@ -429,22 +407,4 @@ fn node_of(pod: &Pod) -> Option<String> {
 fn service_of_slice(slice: &EndpointSlice) -> Option<String> {
     let name = slice.metadata.labels.as_ref()?.get("kubernetes.io/service-name")?;
     Some(format!("{}/{name}", slice.metadata.namespace.as_deref().unwrap_or_default()))
-}
-
-/// Controllers place and count pods; what runs inside is the node's business.
-fn strip_pod(pod: &mut Pod) {
-    let Some(spec) = &mut pod.spec else { return };
-    spec.volumes = None;
-    for container in spec.containers.iter_mut().chain(spec.init_containers.iter_mut().flatten()) {
-        container.env = None;
-        container.env_from = None;
-        container.command = None;
-        container.args = None;
-        container.volume_mounts = None;
-        container.liveness_probe = None;
-        container.readiness_probe = None;
-        container.startup_probe = None;
-        container.lifecycle = None;
-        container.security_context = None;
-    }
 }

@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use clock::{Clock, Entropy};
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::{ClusterResourceScope, NamespaceResourceScope};
+use kube::api::{PostParams, Request};
 use kube::{Api, Client, Resource};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -16,6 +18,7 @@ use crate::caches::Synced;
 use crate::error::Error;
 use crate::events::{Recorder, Sink};
 use crate::meta::Key;
+use crate::pod::Wire;
 use crate::queue::{Outcome, Queue};
 
 /// Shared by all controllers; cheap to clone.
@@ -86,6 +89,19 @@ impl Context {
             }
             queue.work(name, workers, shutdown, reconcile).await;
         });
+    }
+
+    /// Makes a request of whose answer only the success is of interest, so that nobody decodes the rest.
+    pub(crate) async fn send(&self, request: http::Request<Vec<u8>>) -> Result<(), kube::Error> {
+        crate::watch::send(&self.client, request).await
+    }
+
+    /// Creates a pod and returns it as the server has made it.
+    pub(crate) async fn create_pod(&self, pod: &Pod) -> Result<Pod, kube::Error> {
+        let path = Pod::url_path(&(), pod.metadata.namespace.as_deref());
+        let body = serde_json::to_vec(pod).map_err(kube::Error::SerdeError)?;
+        let request = Request::new(path).create(&PostParams::default(), body).map_err(kube::Error::BuildRequest)?;
+        self.client.request::<Wire>(request).await.map(Pod::from)
     }
 
     /// The objects of one kind in one namespace.

@@ -48,14 +48,8 @@ pub(crate) fn start(context: &Context, caches: &mut Caches) {
             sets.all().iter().for_each(|set| wake.add(Key::of(&**set)));
         }
     });
-    let known = Arc::clone(&caches.daemon_sets.cache);
-    wake_by_pods::<DaemonSet>(caches, &queue, &expectations, move |pod| {
-        let selects = |set: &DaemonSet| {
-            let selector = Selector::compile(set.spec.as_ref().map(|spec| &spec.selector));
-            selector.is_ok_and(|selector| selector.matches(pod.metadata.labels.as_ref()))
-        };
-        known.in_namespace(crate::pods::namespace(pod)).iter().filter(|set| selects(set)).map(|set| Key::of(&**set)).collect()
-    });
+    let selectors = caches.daemon_sets.index_selectors(|set| Selector::compile(set.spec.as_ref().map(|spec| &spec.selector)).ok());
+    wake_by_pods::<DaemonSet>(caches, &queue, &expectations, move |pod| selectors.selecting(pod));
     let control = PodControl { context: context.clone(), expectations, recorder: context.recorder(COMPONENT) };
     let controller = Arc::new(Controller {
         context: context.clone(),
@@ -99,7 +93,7 @@ impl Controller {
         }
         let seen = self.control.expectations.met(key);
         let mut candidates = self.pods.controlled_by(uid(&set.metadata));
-        candidates.extend(self.pods.loose_in(&key.namespace));
+        candidates.extend(self.pods.loose_selected(&key.namespace, &selector));
         let pods = claim(&self.context, &*set, &selector, candidates, |_| true).await?;
         let known = self.revisions.controlled_by(uid(&set.metadata));
         let revision = revisions::sync(&self.context, &*set, &known, &spec.template, HASH).await?;

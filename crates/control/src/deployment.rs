@@ -116,7 +116,7 @@ impl Controller {
             return Ok(Outcome::Done);
         }
         let mut candidates = self.sets.controlled_by(uid(&deployment.metadata));
-        candidates.extend(self.sets.loose_in(&key.namespace));
+        candidates.extend(self.sets.loose_selected(&key.namespace, &selector));
         let sets = claim(&self.context, &*deployment, &selector, candidates, |_| true).await?;
         let now = self.context.now();
         let plan = plan::plan(&deployment, &sets, |set| self.has_running_pods(set), now);

@@ -2,36 +2,43 @@
 //!
 //! The API server grants an eviction by what `status.disruptionsAllowed` says, so this controller is half of the
 //! safety of an eviction. It counts the pods that a budget selects (`plan.rs`, pure), asks their controllers how
-//! many there should be (`scale.rs`), and writes the status with the resource version that it read: when an eviction
-//! was faster, the write fails and the budget is looked at again, so that a charge is never overwritten.
+//! many there should be (`scale.rs`), and writes the status so that a charge is never overwritten (`write.rs`): when it
+//! depends on what was granted and an eviction was faster, the write fails and the budget is looked at again.
 //!
 //! It is woken by pods, budgets and, unlike upstream, also by controllers that are scaled and pods that change
-//! their labels away from a budget. `stale.rs` takes back marks of disruptions that did not happen.
+//! their labels away from a budget. Many changes in a short time are counted together (`pace.rs`). `stale.rs` takes back
+//! marks of disruptions that did not happen.
 
 mod notes;
+mod pace;
 pub(crate) mod plan;
 mod scale;
 mod stale;
+mod write;
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::core::v1::{Pod, ReplicationController};
 use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
-use kube::api::PostParams;
+use kube::Resource;
+use kube::api::{PostParams, Request};
+use tokio::time::Instant;
 
 use crate::caches::{Cache, Caches, Change};
 use crate::context::Context;
-use crate::error::{Error, unless_gone};
+use crate::error::{Error, code, unless_gone};
 use crate::events::{Recorder, Severity};
 use crate::meta::{Key, controller_of, uid};
 use crate::pods::{is_ready, is_terminating, name, namespace};
 use crate::queue::{Outcome, Queue};
 use crate::selector::{Selector, render_go};
+use crate::selectors::SelectorIndex;
 use notes::{Notes, SETTLES_AFTER};
+use pace::Pace;
 use rules::budgets::{Demand, asks_controllers, demand};
 use scale::Scales;
 
@@ -48,17 +55,24 @@ struct Disruption {
     pods: Arc<Cache<Pod>>,
     budgets: Arc<Cache<PodDisruptionBudget>>,
     scales: Scales,
-    notes: Arc<Notes>,
     recorder: Recorder,
+    pace: Arc<Pace>,
+    notes: Arc<Notes>,
 }
 
 pub(crate) fn start(context: &Context, caches: &mut Caches) {
     let queue: Queue<Key> = Queue::new();
     let recorder = context.recorder(COMPONENT);
-    let index = Arc::new(BudgetIndex::default());
+    let pace = Arc::new(Pace::default());
+    // The index learns of a budget before its budget is looked at.
+    let index = caches.budgets.index_selectors(|budget| Selector::compile(selector_of(budget)).ok());
     let notes = Arc::new(Notes::default());
-    wake_by_budgets(caches, &queue, &index, &notes);
-    wake_by_pods(caches, &queue, &index, &recorder);
+    let (wake, learning) = (queue.clone(), Arc::clone(&notes));
+    caches.budgets.subscribe(move |change| {
+        learning.learn(change);
+        wake.add(Key::of(change.latest()));
+    });
+    wake_by_pods(caches, &queue, &index, &pace, &recorder);
     wake_by_scales(caches, &queue, &index);
     stale::start(context, caches);
 
@@ -67,8 +81,9 @@ pub(crate) fn start(context: &Context, caches: &mut Caches) {
         pods: Arc::clone(&caches.pods.cache),
         budgets: Arc::clone(&caches.budgets.cache),
         scales: Scales::new(context, caches),
-        notes,
         recorder,
+        pace,
+        notes,
     });
     let synced = vec![
         caches.pods.cache.synced(),
@@ -84,83 +99,46 @@ pub(crate) fn start(context: &Context, caches: &mut Caches) {
     });
 }
 
-/// The compiled selectors of all budgets.
-#[derive(Default)]
-struct BudgetIndex {
-    namespaces: RwLock<HashMap<String, BTreeMap<String, Selector>>>,
-}
-
-impl BudgetIndex {
-    fn learn(&self, change: &Change<PodDisruptionBudget>) {
-        let key = Key::of(change.latest());
-        let mut namespaces = self.namespaces.write().unwrap_or_else(PoisonError::into_inner);
-        let compiled = change.new.as_ref().and_then(|budget| Selector::compile(selector_of(budget)).ok());
-        match compiled {
-            Some(selector) => {
-                namespaces.entry(key.namespace).or_default().insert(key.name, selector);
-            }
-            None => {
-                if let Some(budgets) = namespaces.get_mut(&key.namespace) {
-                    budgets.remove(&key.name);
-                    if budgets.is_empty() {
-                        namespaces.remove(&key.namespace);
-                    }
-                }
-            }
-        }
-    }
-
-    /// The names of the budgets that select these labels.
-    fn matching(&self, namespace: &str, labels: Option<&BTreeMap<String, String>>) -> Vec<String> {
-        let namespaces = self.namespaces.read().unwrap_or_else(PoisonError::into_inner);
-        let budgets = namespaces.get(namespace).into_iter().flatten();
-        budgets.filter(|(_, selector)| selector.matches(labels)).map(|(name, _)| name.clone()).collect()
-    }
-}
-
 fn selector_of(budget: &PodDisruptionBudget) -> Option<&LabelSelector> {
     budget.spec.as_ref()?.selector.as_ref()
 }
 
-fn wake_by_budgets(caches: &mut Caches, queue: &Queue<Key>, index: &Arc<BudgetIndex>, notes: &Arc<Notes>) {
-    let (queue, index, notes) = (queue.clone(), Arc::clone(index), Arc::clone(notes));
-    caches.budgets.subscribe(move |change| {
-        index.learn(change);
-        notes.learn(change);
-        queue.add(Key::of(change.latest()));
-    });
-}
-
-fn wake_by_pods(caches: &mut Caches, queue: &Queue<Key>, index: &Arc<BudgetIndex>, recorder: &Recorder) {
-    let (queue, index, recorder) = (queue.clone(), Arc::clone(index), recorder.clone());
+fn wake_by_pods(caches: &mut Caches, queue: &Queue<Key>, index: &Arc<SelectorIndex>, pace: &Arc<Pace>, recorder: &Recorder) {
+    let (queue, index, pace, recorder) = (queue.clone(), Arc::clone(index), Arc::clone(pace), recorder.clone());
     caches.pods.subscribe(move |change| {
         if !matters(change) {
             return;
         }
         let pod = change.latest();
-        let now = index.matching(namespace(pod), pod.metadata.labels.as_ref());
+        let wake = |budget: Key| {
+            let rest = pace.pod_changed(&budget);
+            queue.add_after(budget, rest);
+        };
+        let now = index.selecting(pod);
         if let [first, _, ..] = now.as_slice() {
-            let message =
-                format!("Pod {:?}/{:?} matches multiple PodDisruptionBudgets.  Chose {first:?} arbitrarily.", namespace(pod), name(pod));
+            let message = format!(
+                "Pod {:?}/{:?} matches multiple PodDisruptionBudgets.  Chose {:?} arbitrarily.",
+                namespace(pod),
+                name(pod),
+                first.name
+            );
             recorder.tell(pod, Severity::Warning, "MultiplePodDisruptionBudgets", message);
         }
-        for budget in now {
-            queue.add(Key::new(namespace(pod), budget));
-        }
+        now.into_iter().for_each(wake);
         if let Some(old) = &change.old
             && old.metadata.labels != pod.metadata.labels
         {
-            for budget in index.matching(namespace(old), old.metadata.labels.as_ref()) {
-                queue.add(Key::new(namespace(old), budget));
-            }
+            index.selecting(&**old).into_iter().for_each(wake);
         }
     });
 }
 
 /// Whether a change of a pod can change the figures of a budget.
 fn matters(change: &Change<Pod>) -> bool {
+    fn owner(pod: &Pod) -> Option<&String> {
+        controller_of(&pod.metadata).map(|owner| &owner.uid)
+    }
     let (Some(old), Some(new)) = (&change.old, &change.new) else { return true };
-    let owner = |pod: &Pod| controller_of(&pod.metadata).map(|owner| owner.uid.clone());
     is_ready(old) != is_ready(new)
         || is_terminating(old) != is_terminating(new)
         || old.metadata.labels != new.metadata.labels
@@ -172,10 +150,10 @@ fn matters(change: &Change<Pod>) -> bool {
 type Wish<'a> = (Option<i32>, Option<&'a BTreeMap<String, String>>);
 
 /// A controller that was scaled, came or went: its replicas and the labels of its pods.
-fn wake_by_scales(caches: &mut Caches, queue: &Queue<Key>, index: &Arc<BudgetIndex>) {
+fn wake_by_scales(caches: &mut Caches, queue: &Queue<Key>, index: &Arc<SelectorIndex>) {
     fn wake<K: kube::Resource>(
         queue: &Queue<Key>,
-        index: &Arc<BudgetIndex>,
+        index: &Arc<SelectorIndex>,
         look: fn(&K) -> Wish<'_>,
     ) -> impl Fn(&Change<K>) + Send + Sync + use<K> {
         let (queue, index) = (queue.clone(), Arc::clone(index));
@@ -213,11 +191,18 @@ fn wake_by_scales(caches: &mut Caches, queue: &Queue<Key>, index: &Arc<BudgetInd
 
 impl Disruption {
     async fn reconcile(&self, key: &Key) -> Result<Outcome, Error> {
-        let Some(budget) = self.budgets.get(key) else { return Ok(Outcome::Done) };
+        let Some(budget) = self.budgets.get(key) else {
+            self.pace.forget(key);
+            return Ok(Outcome::Done);
+        };
+        let rest = self.pace.rest(key);
+        if !rest.is_zero() {
+            return Ok(Outcome::After(rest));
+        }
         match self.sync(&budget).await {
             Err(error) if !error.is_conflict() => {
                 if let Some(status) = plan::failed(&budget, &error.to_string(), self.context.now()) {
-                    self.write(&budget, status).await?;
+                    self.replace(&budget, status).await?;
                 }
                 Ok(Outcome::After(AFTER_FAILURE))
             }
@@ -231,9 +216,10 @@ impl Disruption {
             self.recorder.tell(&**budget, Severity::Warning, "NoPods", format!("Failed to get pods: {error}"));
             Error::Plan(error)
         })?;
+        let behind = self.pace.count(&key);
         // Asked before the pods are read, which then are not older than it.
         let unsettled = self.notes.unsettled(budget, self.pods.progress());
-        let pods = self.pods.select(&key.namespace, |pod| selector.matches(pod.metadata.labels.as_ref()));
+        let pods = self.pods.selected(&key.namespace, &selector);
         if pods.is_empty() {
             self.recorder.tell(&**budget, Severity::Normal, "NoPods", "No matching pods found");
         }
@@ -247,7 +233,10 @@ impl Disruption {
             self.recorder.tell(&***pod, Severity::Warning, "NotDeleted", message);
         }
         if let Some(status) = plan.status {
-            self.write(budget, status).await?;
+            self.write(&key, budget, status).await.inspect_err(|_| self.pace.untold(&key, behind))?;
+            if let (Some(behind), Some(lag)) = (behind, &self.context.options.status_lag) {
+                lag.observe(behind.elapsed());
+            }
         }
         let settled = (!unsettled.is_empty()).then_some(SETTLES_AFTER);
         Ok(plan.recheck.into_iter().chain(settled).min().map_or(Outcome::Done, Outcome::After))
@@ -272,11 +261,36 @@ impl Disruption {
         Ok(demand(spec, pods.len(), expected.replicas)?)
     }
 
-    async fn write(&self, budget: &PodDisruptionBudget, status: PodDisruptionBudgetStatus) -> Result<(), Error> {
+    async fn write(&self, key: &Key, budget: &PodDisruptionBudget, status: PodDisruptionBudgetStatus) -> Result<(), Error> {
+        let begun = Instant::now();
+        let result = match write::patch(budget, &status) {
+            Some(patch) => match self.patch(key, &patch).await {
+                // One of its tests has failed: more has changed than was known.
+                Err(Error::Api(error)) if code(&error) == 422 => self.replace(budget, status).await,
+                patched => patched,
+            },
+            None => self.replace(budget, status).await,
+        };
+        self.pace.written(key, begun.elapsed());
+        result
+    }
+
+    async fn patch(&self, key: &Key, patch: &serde_json::Value) -> Result<(), Error> {
+        let path = format!("{}/{}/status", PodDisruptionBudget::url_path(&(), Some(&key.namespace)), key.name);
+        let request = http::Request::patch(path).header(http::header::CONTENT_TYPE, "application/json-patch+json");
+        let request = request.body(patch.to_string().into_bytes()).map_err(|error| Error::Plan(error.to_string()))?;
+        unless_gone(self.context.send(request).await)?;
+        Ok(())
+    }
+
+    /// Writes the status over the one that was read, and over no other.
+    async fn replace(&self, budget: &PodDisruptionBudget, status: PodDisruptionBudgetStatus) -> Result<(), Error> {
         let updated = PodDisruptionBudget { status: Some(status), ..budget.clone() };
-        let api = self.context.namespaced::<PodDisruptionBudget>(budget.metadata.namespace.as_deref().unwrap_or_default());
+        let path = PodDisruptionBudget::url_path(&(), budget.metadata.namespace.as_deref());
         let name = budget.metadata.name.as_deref().unwrap_or_default();
-        unless_gone(api.replace_status(name, &PostParams::default(), &updated).await)?;
+        let body = serde_json::to_vec(&updated).map_err(|error| Error::Plan(error.to_string()))?;
+        let request = Request::new(path).replace_subresource("status", name, &PostParams::default(), body);
+        unless_gone(self.context.send(request.map_err(|error| Error::Plan(error.to_string()))?).await)?;
         Ok(())
     }
 }

@@ -68,7 +68,7 @@ impl Controller {
             return Ok(Outcome::Done);
         };
         let Some(selector) = selector_of(&service) else { return Ok(Outcome::Done) };
-        let pods = self.pods.select(&key.namespace, |pod| selector.matches(pod.metadata.labels.as_ref()));
+        let pods = self.pods.selected(&key.namespace, &selector);
         let members: Vec<_> = pods.iter().map(|pod| Member { pod, zone: zone_of(&self.nodes, pod) }).collect();
         let wanted = plan(&service, &members, present.as_deref());
         let result = match (present, wanted) {

@@ -15,7 +15,7 @@ use crate::caches::{Cache, Caches, Change};
 use crate::context::Context;
 use crate::error::{Error, code, namespace_terminates, unless_gone};
 use crate::meta::Key;
-use crate::pods::{is_ready, is_terminating, namespace};
+use crate::pods::{is_ready, is_terminating};
 use crate::queue::{Outcome, Queue};
 use crate::selector::Selector;
 
@@ -66,16 +66,15 @@ pub(crate) fn start(context: &Context, caches: &mut Caches) {
 
 /// Wakes the services whose endpoints a pod's change can change.
 pub(crate) fn wake_by_pods(caches: &mut Caches, queue: &Queue<Key>) {
-    let (queue, services) = (queue.clone(), Arc::clone(&caches.services.cache));
+    let (queue, services) = (queue.clone(), caches.services.index_selectors(selector_of));
     caches.pods.subscribe(move |change| {
         if !matters(change) {
             return;
         }
-        for service in services.in_namespace(namespace(change.latest())) {
-            if let Some(selector) = selector_of(&service)
-                && change.states().any(|pod| selector.matches(pod.metadata.labels.as_ref()))
-            {
-                queue.add(Key::of(&*service));
+        let moved = matches!((&change.old, &change.new), (Some(old), Some(new)) if old.metadata.labels != new.metadata.labels);
+        for pod in change.states().skip(usize::from(change.old.is_some() && change.new.is_some() && !moved)) {
+            for service in services.selecting(&**pod) {
+                queue.add(service);
             }
         }
     });
@@ -91,21 +90,17 @@ pub(crate) fn selector_of(service: &Service) -> Option<Selector> {
 /// Phase alone is no reason, as upstream has it.
 fn matters(change: &Change<Pod>) -> bool {
     let (Some(old), Some(new)) = (&change.old, &change.new) else { return true };
-    let place = |pod: &Pod| {
-        let spec = pod.spec.as_ref();
-        let ips = pod.status.as_ref().and_then(|status| status.pod_ips.clone());
-        (
-            spec.and_then(|spec| spec.hostname.clone()),
-            spec.and_then(|spec| spec.subdomain.clone()),
-            spec.and_then(|spec| spec.node_name.clone()),
-            ips,
-        )
-    };
     is_terminating(new)
         || is_terminating(old)
         || is_ready(old) != is_ready(new)
         || old.metadata.labels != new.metadata.labels
-        || place(old) != place(new)
+        || place_of(old) != place_of(new)
+}
+
+/// What the address and the name of an endpoint follow from.
+fn place_of(pod: &Pod) -> impl PartialEq + '_ {
+    let spec = pod.spec.as_ref().map(|spec| (&spec.hostname, &spec.subdomain, &spec.node_name));
+    (spec, pod.status.as_ref().and_then(|status| status.pod_ips.as_ref()))
 }
 
 /// A pod and the zone of its node; none when the node is not known.
@@ -121,7 +116,7 @@ impl Controller {
             return Ok(Outcome::Done);
         };
         let Some(selector) = selector_of(&service) else { return Ok(Outcome::Done) };
-        let pods = self.pods.select(&key.namespace, |pod| selector.matches(pod.metadata.labels.as_ref()));
+        let pods = self.pods.selected(&key.namespace, &selector);
         let members: Vec<_> = pods.iter().map(|pod| plan::Member { pod, zone: zone_of(&self.nodes, pod) }).collect();
         let present = self.slices.at(&key.to_string());
         let plan = plan::plan(&service, &members, &present);

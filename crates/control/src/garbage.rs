@@ -1,6 +1,7 @@
 //! The garbage collector: what belongs to something that is gone goes too.
 //!
-//! One metadata watch per deletable kind feeds a graph of owners (`graph.rs`). An object whose owners are all gone is
+//! Every deletable kind feeds a graph of owners (`graph.rs`): those that other controllers watch through the same caches,
+//! each of the others through a watch of metadata. An object whose owners are all gone is
 //! deleted; an owner that is deleted in the foreground waits until the dependents that block it are gone; one that
 //! leaves orphans is only let go when no dependent names it any more. An owner that the graph does not know is asked
 //! for at the server before anything is deleted, because the watches of two kinds are not in step.
@@ -11,23 +12,25 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures::StreamExt;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use kube::Api;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, Preconditions, PropagationPolicy};
 use kube::core::PartialObjectMeta;
-use kube::runtime::{WatchStreamExt, watcher};
+use kube::discovery::ApiResource;
+use kube::{Api, Resource};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use crate::caches::Caches;
+use crate::caches::{Caches, Source};
 use crate::context::Context;
 use crate::discovery::{Discovery, Kind, deletable};
 use crate::error::{Error, unless_gone};
-use crate::meta::Key;
+use crate::meta::{Key, uid};
 use crate::namespace::Waker;
 use crate::queue::{Outcome, Queue};
+use crate::watch::{Collection, ListEnd, Page, Sink, decode, follow};
 use graph::{FOREGROUND, Graph, Node, ORPHAN, Step};
 
 const WORKERS: usize = 20;
@@ -46,7 +49,7 @@ struct Collector {
     definitions: watch::Sender<u64>,
 }
 
-pub(crate) fn start(context: &Context, _caches: &mut Caches, namespaces: Waker) {
+pub(crate) fn start(context: &Context, caches: &mut Caches, namespaces: Waker) {
     let queue: Queue<Key> = Queue::new();
     let (definitions, changes) = watch::channel(0);
     let collector = Arc::new(Collector {
@@ -57,8 +60,9 @@ pub(crate) fn start(context: &Context, _caches: &mut Caches, namespaces: Waker) 
         namespaces,
         definitions,
     });
+    let shared = share(caches, &collector);
     let monitors = Arc::clone(&collector);
-    context.spawn(async move { monitors.monitor_all(changes).await });
+    context.spawn(async move { monitors.monitor_all(changes, shared).await });
     let workers = context.clone();
     let shutdown = context.shutdown.clone();
     workers.spawn(async move {
@@ -71,6 +75,54 @@ pub(crate) fn start(context: &Context, _caches: &mut Caches, namespaces: Waker) 
     });
 }
 
+/// Learns from the caches that hold all objects of their kind. Returns the names of these kinds.
+fn share(caches: &mut Caches, collector: &Arc<Collector>) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    let mut learn = Learn { collector, names: &mut names };
+    learn.from(&mut caches.pods, true);
+    learn.from(&mut caches.budgets, true);
+    learn.from(&mut caches.replication_controllers, true);
+    learn.from(&mut caches.replica_sets, true);
+    learn.from(&mut caches.deployments, true);
+    learn.from(&mut caches.stateful_sets, true);
+    learn.from(&mut caches.daemon_sets, true);
+    learn.from(&mut caches.controller_revisions, true);
+    learn.from(&mut caches.jobs, true);
+    learn.from(&mut caches.cron_jobs, true);
+    learn.from(&mut caches.nodes, false);
+    learn.from(&mut caches.namespaces, false);
+    learn.from(&mut caches.services, true);
+    learn.from(&mut caches.slices, true);
+    learn.from(&mut caches.endpoints, true);
+    learn.from(&mut caches.claims, true);
+    names
+}
+
+struct Learn<'a> {
+    collector: &'a Arc<Collector>,
+    names: &'a mut BTreeSet<String>,
+}
+
+impl Learn<'_> {
+    fn from<K, W>(&mut self, source: &mut Source<K, W>, namespaced: bool)
+    where
+        K: Resource<DynamicType = ()> + From<W> + Send + Sync + 'static,
+        W: DeserializeOwned + 'static,
+    {
+        let kind = Arc::new(Kind { resource: ApiResource::erase::<K>(&()), namespaced, deletable_together: true });
+        self.names.insert(name_of(&kind));
+        let collector = Arc::clone(self.collector);
+        source.subscribe(move |change| {
+            collector.follow(&kind, change.old.as_deref().map(Resource::meta), change.new.as_deref().map(Resource::meta));
+        });
+    }
+}
+
+/// Under which a kind is known, whatever its version.
+fn name_of(kind: &Kind) -> String {
+    format!("{}.{}", kind.resource.plural, kind.resource.group)
+}
+
 fn key(uid: &str) -> Key {
     Key::new("", uid)
 }
@@ -80,13 +132,13 @@ impl Collector {
         self.graph.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Watches every deletable kind, and asks anew for the kinds whenever a definition changes.
-    async fn monitor_all(self: Arc<Self>, mut changes: watch::Receiver<u64>) {
+    /// Watches every deletable kind that is not shared, and asks anew for the kinds whenever a definition changes.
+    async fn monitor_all(self: Arc<Self>, mut changes: watch::Receiver<u64>, shared: BTreeSet<String>) {
         let mut watched: BTreeMap<String, CancellationToken> = BTreeMap::new();
         loop {
             changes.mark_unchanged();
             match deletable(&self.context.client).await {
-                Ok(kinds) => self.adjust(&mut watched, kinds),
+                Ok(kinds) => self.adjust(&mut watched, kinds, &shared),
                 Err(error) => {
                     debug!(%error, "the kinds could not be asked for; trying again");
                     tokio::time::sleep(ASK_AGAIN).await;
@@ -101,12 +153,12 @@ impl Collector {
         }
     }
 
-    fn adjust(self: &Arc<Self>, watched: &mut BTreeMap<String, CancellationToken>, kinds: Vec<Kind>) {
+    fn adjust(self: &Arc<Self>, watched: &mut BTreeMap<String, CancellationToken>, kinds: Vec<Kind>, shared: &BTreeSet<String>) {
         // Events belong to nobody and are many.
-        let kinds = kinds.into_iter().filter(|kind| kind.resource.plural != "events");
+        let kinds = kinds.into_iter().filter(|kind| kind.resource.plural != "events" && !shared.contains(&name_of(kind)));
         let mut served = BTreeSet::new();
         for kind in kinds {
-            let name = format!("{}.{}", kind.resource.plural, kind.resource.group);
+            let name = name_of(&kind);
             served.insert(name.clone());
             watched.entry(name).or_insert_with(|| self.start_monitor(kind));
         }
@@ -123,54 +175,39 @@ impl Collector {
     /// Watches one kind until the returned token is cancelled.
     fn start_monitor(self: &Arc<Self>, kind: Kind) -> CancellationToken {
         let stop = CancellationToken::new();
-        let (collector, token) = (Arc::clone(self), stop.clone());
+        let path = DynamicObject::url_path(&kind.resource, None);
+        let collection = Collection { path, fields: None, metadata_only: true };
+        let definitions = kind.resource.plural == "customresourcedefinitions";
+        let monitor = Monitor { collector: Arc::clone(self), kind: Arc::new(kind), definitions, listed: BTreeSet::new() };
+        let (client, entropy, token) = (self.context.client.clone(), self.context.entropy.clone(), stop.clone());
         self.context.spawn(async move {
             tokio::select! {
                 () = token.cancelled() => {}
-                () = collector.monitor(Arc::new(kind)) => {}
+                () = follow(client, collection, entropy, Box::new(monitor)) => {}
             }
         });
         stop
     }
 
-    async fn monitor(self: Arc<Self>, kind: Arc<Kind>) {
-        let api: Api<Metadata> = Api::all_with(self.context.client.clone(), &kind.resource);
-        let definitions = kind.resource.plural == "customresourcedefinitions";
-        let mut events = watcher(api, watcher::Config::default()).default_backoff().boxed();
-        let mut listed = BTreeSet::new();
-        while let Some(event) = events.next().await {
-            match event {
-                Ok(watcher::Event::Init) => listed.clear(),
-                Ok(watcher::Event::InitApply(object)) => {
-                    listed.insert(object.metadata.uid.clone().unwrap_or_default());
-                    self.learn(&kind, object);
-                }
-                Ok(watcher::Event::InitDone) => {
-                    let gone = self.graph().missing(&kind.resource, &listed);
-                    for uid in gone {
-                        self.lose(&uid);
-                    }
-                    listed.clear();
-                }
-                Ok(watcher::Event::Apply(object)) => {
-                    self.learn(&kind, object);
-                    if definitions {
-                        self.definitions.send_modify(|count| *count += 1);
-                    }
-                }
-                Ok(watcher::Event::Delete(object)) => {
-                    self.lose(object.metadata.uid.as_deref().unwrap_or_default());
-                    if definitions {
-                        self.definitions.send_modify(|count| *count += 1);
-                    }
-                }
-                Err(error) => debug!(kind = kind.resource.kind, %error, "watch interrupted; taking it up again"),
-            }
+    /// Learns a change of an object of a shared kind.
+    fn follow(&self, kind: &Arc<Kind>, old: Option<&ObjectMeta>, new: Option<&ObjectMeta>) {
+        if let (Some(old), Some(new)) = (old, new)
+            && Node::is_same(old, new)
+        {
+            return;
+        }
+        if let Some(old) = old
+            && new.is_none_or(|new| new.uid != old.uid)
+        {
+            self.lose(uid(old));
+        }
+        if let Some(new) = new {
+            self.learn(Node::new(kind, new));
         }
     }
 
-    fn learn(&self, kind: &Arc<Kind>, object: Metadata) {
-        let wake = self.graph().learn(Node::new(kind, object.metadata));
+    fn learn(&self, node: Node) {
+        let wake = self.graph().learn(node);
         wake.iter().for_each(|uid| self.queue.add(key(uid)));
     }
 
@@ -228,7 +265,7 @@ impl Collector {
             .body(Vec::new())
             .map_err(|error| Error::Plan(error.to_string()))?;
         let there = unless_gone(self.context.client.request::<Metadata>(request).await)?;
-        Ok(there.is_none_or(|there| there.metadata.uid.as_deref() != Some(&owner.uid)))
+        Ok(there.is_none_or(|there| uid(&there.metadata) != owner.uid))
     }
 
     async fn delete(&self, node: &Node, policy: PropagationPolicy) -> Result<(), Error> {
@@ -264,5 +301,63 @@ impl Collector {
         let patch = serde_json::json!({"metadata": {"uid": node.uid, "resourceVersion": fresh.metadata.resource_version, field: value}});
         unless_gone(self.api(node).patch_metadata(&node.key.name, &PatchParams::default(), &Patch::Merge(&patch)).await.map(drop))?;
         Ok(())
+    }
+}
+
+/// Feeds the graph with the objects of one kind that no cache holds.
+struct Monitor {
+    collector: Arc<Collector>,
+    kind: Arc<Kind>,
+    /// The objects define kinds.
+    definitions: bool,
+    /// Uids of the list that is coming in.
+    listed: BTreeSet<String>,
+}
+
+/// An object of which only the metadata are of interest.
+#[derive(Deserialize)]
+struct Partial {
+    metadata: ObjectMeta,
+}
+
+impl Monitor {
+    fn defined(&self) {
+        if self.definitions {
+            self.collector.definitions.send_modify(|count| *count += 1);
+        }
+    }
+}
+
+impl Sink for Monitor {
+    fn begin(&mut self) {
+        self.listed.clear();
+    }
+
+    fn page(&mut self, body: &[u8]) -> serde_json::Result<ListEnd> {
+        let page: Page<Partial> = decode(body)?;
+        for object in page.items.into_iter().flatten() {
+            self.listed.insert(uid(&object.metadata).to_owned());
+            self.collector.learn(Node::new(&self.kind, &object.metadata));
+        }
+        Ok(page.metadata)
+    }
+
+    fn complete(&mut self) {
+        let gone = self.collector.graph().missing(&self.kind.resource, &std::mem::take(&mut self.listed));
+        gone.iter().for_each(|uid| self.collector.lose(uid));
+    }
+
+    fn put(&mut self, object: &[u8]) -> serde_json::Result<String> {
+        let object: Partial = decode(object)?;
+        self.collector.learn(Node::new(&self.kind, &object.metadata));
+        self.defined();
+        Ok(object.metadata.resource_version.unwrap_or_default())
+    }
+
+    fn gone(&mut self, object: &[u8]) -> serde_json::Result<String> {
+        let object: Partial = decode(object)?;
+        self.collector.lose(uid(&object.metadata));
+        self.defined();
+        Ok(object.metadata.resource_version.unwrap_or_default())
     }
 }

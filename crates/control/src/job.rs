@@ -45,11 +45,8 @@ pub(crate) fn start(context: &Context, caches: &mut Caches) {
     let expectations = Arc::new(Expectations::default());
     let wake = queue.clone();
     caches.jobs.subscribe(move |change| wake.add(Key::of(change.latest())));
-    let known = Arc::clone(&caches.jobs.cache);
-    wake_by_pods::<Job>(caches, &queue, &expectations, move |pod| {
-        let selects = |job: &Job| selector_of(job).is_ok_and(|selector| selector.matches(pod.metadata.labels.as_ref()));
-        known.in_namespace(namespace(pod)).iter().filter(|job| selects(job)).map(|job| Key::of(&**job)).collect()
-    });
+    let selectors = caches.jobs.index_selectors(|job| selector_of(job).ok());
+    wake_by_pods::<Job>(caches, &queue, &expectations, move |pod| selectors.selecting(pod));
     let control = PodControl { context: context.clone(), expectations, recorder: context.recorder(COMPONENT) };
     let controller = Arc::new(Controller {
         context: context.clone(),
@@ -77,7 +74,7 @@ impl Controller {
         }
         let selector = selector_of(&job).map_err(Error::Plan)?;
         let mut candidates = self.pods.controlled_by(uid(&job.metadata));
-        candidates.extend(self.pods.loose_in(&key.namespace));
+        candidates.extend(self.pods.loose_selected(&key.namespace, &selector));
         let pods = claim(&self.context, &*job, &selector, candidates, |_| true).await?;
         let now = self.context.now();
         if plan::is_over(&job) {

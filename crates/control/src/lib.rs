@@ -16,6 +16,7 @@ mod caches;
 mod claim;
 mod claimprotection;
 mod context;
+mod cronjob;
 mod daemonset;
 mod deployment;
 mod discovery;
@@ -31,6 +32,7 @@ mod meta;
 pub mod model;
 mod namespace;
 mod nodelifecycle;
+mod pod;
 mod podcontrol;
 mod podgc;
 mod pods;
@@ -38,10 +40,13 @@ mod queue;
 mod replicaset;
 mod revisions;
 mod scheduler;
+mod selectors;
 mod serviceaccount;
 mod statefulset;
 mod tainteviction;
+mod watch;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use clock::{Clock, Entropy};
@@ -68,6 +73,30 @@ pub struct Options {
     pub terminated_pod_threshold: usize,
     /// False leaves the placing of pods to another scheduler.
     pub schedule: bool,
+    /// Learns how long the status of a budget lagged behind its pods.
+    pub status_lag: Option<StatusLag>,
+}
+
+/// Learns for each written status of a budget how long it lagged: from the moment at which the oldest change of a pod
+/// that it counts was seen until the status was committed.
+#[derive(Clone)]
+pub struct StatusLag(Arc<dyn Fn(Duration) + Send + Sync>);
+
+impl StatusLag {
+    /// Calls `observe` for each.
+    pub fn new(observe: impl Fn(Duration) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(observe))
+    }
+
+    fn observe(&self, lag: Duration) {
+        (self.0)(lag);
+    }
+}
+
+impl std::fmt::Debug for StatusLag {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("StatusLag").finish_non_exhaustive()
+    }
 }
 
 impl Default for Options {
@@ -79,6 +108,7 @@ impl Default for Options {
             orphan_quarantine: Duration::from_secs(40),
             terminated_pod_threshold: 12_500,
             schedule: true,
+            status_lag: None,
         }
     }
 }
@@ -104,7 +134,7 @@ impl Handle {
 pub fn run(client: Client, clock: Clock, entropy: Entropy, options: Options, shutdown: CancellationToken) -> Handle {
     let tasks = TaskTracker::new();
     let context = Context::new(client, clock, entropy, options, shutdown, tasks.clone());
-    let mut caches = Caches::new(&context);
+    let mut caches = Caches::new();
     disruption::start(&context, &mut caches);
     replicaset::start(&context, &mut caches);
     deployment::start(&context, &mut caches);
@@ -121,6 +151,7 @@ pub fn run(client: Client, clock: Clock, entropy: Entropy, options: Options, shu
     statefulset::start(&context, &mut caches);
     daemonset::start(&context, &mut caches);
     job::start(&context, &mut caches);
+    cronjob::start(&context, &mut caches);
     claimprotection::start(&context, &mut caches);
     garbage::start(&context, &mut caches, namespaces);
     caches.start(&context);

@@ -75,12 +75,6 @@ pub(crate) fn until(now: Timestamp, time: Timestamp) -> std::time::Duration {
     std::time::Duration::try_from(time.duration_since(now)).unwrap_or_default()
 }
 
-/// Drops what no controller reads and every object carries: field managers are often half of it. Nothing else may go:
-/// a status written back with these meta data would lose it.
-pub(crate) fn slim(meta: &mut ObjectMeta) {
-    meta.managed_fields = None;
-}
-
 /// Uid of an object; empty when it has none.
 pub(crate) fn uid(meta: &ObjectMeta) -> &str {
     meta.uid.as_deref().unwrap_or_default()

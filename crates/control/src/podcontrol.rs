@@ -6,7 +6,7 @@ use futures::future::join_all;
 use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::Resource;
-use kube::api::{DeleteParams, PostParams, Preconditions};
+use kube::api::{DeleteParams, Preconditions};
 
 use crate::caches::{Caches, Change};
 use crate::context::Context;
@@ -79,7 +79,7 @@ impl PodControl {
         O: Resource,
         O::DynamicType: Default,
     {
-        match self.context.namespaced::<Pod>(namespace(pod)).create(&PostParams::default(), pod).await {
+        match self.context.create_pod(pod).await {
             Ok(created) => {
                 self.recorder.tell(owner, Severity::Normal, "SuccessfulCreate", format!("Created pod: {}", name(&created)));
                 Ok(())

@@ -68,12 +68,8 @@ fn start_one<K: Replicated>(context: &Context, caches: &mut Caches, source: fn(&
     let sets = Arc::clone(&source(caches).cache);
     let wake = queue.clone();
     source(caches).subscribe(move |change| wake.add(Key::of(change.latest())));
-    let known = Arc::clone(&sets);
-    wake_by_pods::<K>(caches, &queue, &expectations, move |pod| {
-        let in_reach = known.in_namespace(pod.metadata.namespace.as_deref().unwrap_or_default());
-        let matching = in_reach.iter().filter(|set| set.selector().is_ok_and(|selector| selector.matches(pod.metadata.labels.as_ref())));
-        matching.map(|set| Key::of(&**set)).collect()
-    });
+    let selectors = source(caches).index_selectors(|set| set.selector().ok());
+    wake_by_pods::<K>(caches, &queue, &expectations, move |pod| selectors.selecting(pod));
     let control = PodControl { context: context.clone(), expectations, recorder: context.recorder(K::COMPONENT) };
     let synced = vec![caches.pods.cache.synced(), sets.synced()];
     let controller = Arc::new(Controller { context: context.clone(), pods: Arc::clone(&caches.pods.cache), sets, control });
@@ -108,7 +104,7 @@ impl<K: Replicated> Controller<K> {
         let (going, mut candidates): (Vec<_>, Vec<_>) =
             self.pods.controlled_by(uid(set.meta())).into_iter().partition(|pod| is_terminating(pod));
         let terminating = going.iter().filter(|pod| !is_finished(pod) && selector.matches(pod.metadata.labels.as_ref())).count();
-        candidates.extend(self.pods.loose_in(set.meta().namespace.as_deref().unwrap_or_default()));
+        candidates.extend(self.pods.loose_selected(set.meta().namespace.as_deref().unwrap_or_default(), selector));
         candidates.retain(|pod| is_active(pod));
         let active = claim(&self.context, &**set, selector, candidates, is_active).await?;
         Ok((active, i32::try_from(terminating).unwrap_or(i32::MAX)))

@@ -19,7 +19,8 @@ const LETTERS: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
 
 /// A template as revisions keep it: a patch that replaces the whole.
 pub(crate) fn data_of(template: &PodTemplateSpec) -> Value {
-    let mut template = json!(template);
+    // Through text, because for trees all of a pod's types would be compiled once more.
+    let mut template: Value = serde_json::to_string(template).and_then(|text| serde_json::from_str(&text)).unwrap_or_default();
     if let Some(members) = template.as_object_mut() {
         members.insert("$patch".to_owned(), "replace".into());
     }
@@ -30,7 +31,7 @@ pub(crate) fn data_of(template: &PodTemplateSpec) -> Value {
 pub(crate) fn template_of(revision: &ControllerRevision) -> Option<PodTemplateSpec> {
     let mut template = revision.data.as_ref()?.0.get("spec")?.get("template")?.clone();
     template.as_object_mut()?.remove("$patch");
-    serde_json::from_value(template).ok()
+    serde_json::from_str(&template.to_string()).ok()
 }
 
 /// FNV-1a of the template, in letters.

@@ -33,6 +33,11 @@ use preempt::Preemption;
 const WORKERS: usize = 32;
 /// The name that pods ask for.
 const SCHEDULER: &str = "default-scheduler";
+/// The key of all who wait; no pod is in a namespace without a name.
+fn everybody() -> Key {
+    Key::default()
+}
+
 /// When so many pods wait, they are tried again together after a moment, not after each change.
 const MANY_WAITING: usize = 200;
 const MOMENT: Duration = Duration::from_millis(50);
@@ -64,9 +69,10 @@ impl Shared {
 
     fn try_again(&self, queue: &Queue<Key>) {
         let waiting = self.waiting();
-        let pause = if waiting.len() > MANY_WAITING { MOMENT } else { Duration::ZERO };
-        for key in &*waiting {
-            queue.add_after(key.clone(), pause);
+        if waiting.len() > MANY_WAITING {
+            queue.add_after(everybody(), MOMENT);
+        } else {
+            waiting.iter().for_each(|key| queue.add(key.clone()));
         }
     }
 
@@ -141,6 +147,10 @@ enum Decision {
 
 impl Scheduler {
     async fn reconcile(&self, key: &Key) -> Result<Outcome, Error> {
+        if *key == everybody() {
+            self.shared.waiting().iter().for_each(|key| self.queue.add(key.clone()));
+            return Ok(Outcome::Done);
+        }
         let Some(pod) = self.pods.get(key).filter(|pod| is_mine(pod)) else {
             self.shared.waiting().remove(key);
             return Ok(Outcome::Done);
@@ -165,6 +175,11 @@ impl Scheduler {
             // Its binding is under way.
             return Decision::Nothing;
         }
+        let promised = cluster.nominated.contains_key(uid(&pod.metadata));
+        if !promised && let Some(message) = cluster.refused(pod).map(str::to_owned) {
+            self.shared.waiting().insert(key.clone());
+            return Decision::Wait { message, preemption: None };
+        }
         match place::choose(&mut cluster, &tenant) {
             Ok(node) => {
                 cluster.assume(&node, tenant);
@@ -174,19 +189,22 @@ impl Scheduler {
                 // While the picture is still locked: room that is made from now on finds the pod waiting.
                 self.shared.waiting().insert(key.clone());
                 let preemption = self.make_room(&mut cluster, tenant, &refusals);
-                Decision::Wait { message: place::render(&refusals), preemption }
+                let message = place::render(&refusals);
+                if preemption.is_none() && !promised {
+                    cluster.remember_refused(pod, &message);
+                }
+                Decision::Wait { message, preemption }
             }
         }
     }
 
     fn make_room(&self, cluster: &mut Cluster, tenant: Tenant, refusals: &Refusals) -> Option<Preemption> {
-        let key = uid(&tenant.pod.metadata).to_owned();
-        let promised = cluster.nominated.get(&key).map(|(node, _)| node.clone());
+        let promised = cluster.nominated.get(uid(&tenant.pod.metadata)).map(|(node, _)| node.clone());
         if promised.is_some_and(|node| preempt::is_being_made(cluster, &tenant, &node)) {
             return None;
         }
         let preemption = preempt::preempt(cluster, &tenant, refusals, &self.budgets.all())?;
-        cluster.nominated.insert(key, (preemption.node.clone(), tenant));
+        cluster.nominate(&preemption.node, tenant);
         Some(preemption)
     }
 

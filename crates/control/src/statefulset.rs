@@ -67,7 +67,8 @@ impl Controller {
         let Some(spec) = &set.spec else { return Ok(Outcome::Done) };
         let selector = Selector::compile(Some(&spec.selector)).map_err(Error::Plan)?;
         let mut candidates = self.pods.controlled_by(uid(&set.metadata));
-        candidates.extend(self.pods.loose_in(&key.namespace).into_iter().filter(|pod| plan::ordinal(&set, name(pod)).is_some()));
+        candidates
+            .extend(self.pods.loose_selected(&key.namespace, &selector).into_iter().filter(|pod| plan::ordinal(&set, name(pod)).is_some()));
         let pods = claim(&self.context, &*set, &selector, candidates, |_| true).await?;
         let known = self.revisions.controlled_by(uid(&set.metadata));
         let update = revisions::sync(&self.context, &*set, &known, &spec.template, "controller.kubernetes.io/hash").await?;
@@ -103,7 +104,7 @@ impl Controller {
                 for claim in claims {
                     self.ensure_claim(namespace, claim).await?;
                 }
-                match api.create(&PostParams::default(), pod).await {
+                match self.context.create_pod(pod).await {
                     Ok(_) => {
                         let message = format!("create Pod {} in StatefulSet {set_name} successful", name(pod));
                         self.recorder.tell(set, Severity::Normal, "SuccessfulCreate", message);

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Node, Pod, Taint};
+use k8s_openapi::api::core::v1::{Node, Pod, Taint, Toleration};
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 
 use crate::caches::{Cache, Caches};
@@ -43,9 +43,12 @@ pub(crate) fn start(context: &Context, caches: &mut Caches) {
     });
     let wake = queue.clone();
     caches.pods.subscribe(move |change| {
-        let told = |pod: &Pod| (node_name(pod).to_owned(), pod.spec.as_ref().and_then(|spec| spec.tolerations.clone()));
+        fn tolerations(pod: &Pod) -> Option<&Vec<Toleration>> {
+            pod.spec.as_ref()?.tolerations.as_ref()
+        }
         let Some(pod) = &change.new else { return };
-        if !node_name(pod).is_empty() && change.old.as_ref().is_none_or(|old| told(old) != told(pod)) {
+        let same = |old: &Arc<Pod>| node_name(old) == node_name(pod) && tolerations(old) == tolerations(pod);
+        if !node_name(pod).is_empty() && !change.old.as_ref().is_some_and(same) {
             wake.add(Key::of(&**pod));
         }
     });

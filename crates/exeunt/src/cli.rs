@@ -3,6 +3,7 @@
 //! A file for each family of commands. What all commands that talk to a cluster share is in
 //! [`connect`]; its flags are kubectl's.
 
+mod bench;
 mod connect;
 mod drain;
 mod duration;
@@ -11,8 +12,9 @@ mod lint;
 mod plan;
 mod serve;
 
+pub(crate) use bench::Bench;
 pub(crate) use connect::ConnectArgs;
-pub(crate) use drain::{Cordon, Drain, DryRun, Evict};
+pub(crate) use drain::{Cordon, Drain, DryRun, Evict, OnDeadline, Output, Pace};
 pub(crate) use explain::{Explain, Form as ExplainForm};
 pub(crate) use lint::{Form as LintForm, Lint, Severity as LintSeverity};
 pub(crate) use plan::Plan;
@@ -56,6 +58,9 @@ pub(crate) enum Command {
     Lint(Lint),
     /// Print a completion script for a shell.
     Completions(Completions),
+    /// Measure how far budgets are behind their pods, and how fast evictions are granted, in this process.
+    #[command(hide = true)]
+    Bench(Bench),
     /// Write manual pages, one for each command.
     #[command(hide = true)]
     Man(Man),

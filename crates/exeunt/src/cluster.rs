@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use clock::{Clock, Entropy};
-use control::Options as ControlOptions;
+use control::{Options as ControlOptions, StatusLag};
 use kube::Client;
 use node::NodeOptions;
 use registry::{Gates, Registry};
@@ -134,11 +134,13 @@ impl Cluster {
         server::kubeconfig::write(&kubeconfig, &url, &certs).with_context(|| format!("cannot write {}", kubeconfig.display()))?;
 
         let inside = |name: &str| client_of(&server, name);
+        let told = registry.clone();
+        let status_lag = Some(StatusLag::new(move |lag| told.budget_status_told(lag)));
         let controllers = control::run(
             inside("system:kube-controller-manager"),
             clock.clone(),
             entropy.clone(),
-            ControlOptions { root_ca, ..ControlOptions::default() },
+            ControlOptions { root_ca, status_lag, ..ControlOptions::default() },
             clients.clone(),
         );
         let nodes = start_nodes(inside("system:nodes"), clock, entropy, config.nodes, &clients)?;
@@ -242,7 +244,7 @@ fn port_failure(address: SocketAddr, error: &std::io::Error) -> Failure {
 }
 
 /// Ctrl-C or SIGTERM.
-async fn signal() {
+pub(crate) async fn signal() {
     let interrupted = tokio::signal::ctrl_c();
     match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
         Ok(mut terminated) => {

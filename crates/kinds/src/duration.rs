@@ -117,8 +117,8 @@ pub fn human_age(seconds: i64) -> String {
 pub fn human_age_lasts(seconds: i64) -> i64 {
     let step = match seconds {
         ..600 => 1,
-        ..28_800 => 60,
-        ..691_200 => 3_600,
+        600..28_800 => 60,
+        28_800..691_200 => 3_600,
         _ => 86_400,
     };
     step - seconds.rem_euclid(step)

@@ -16,7 +16,8 @@ use crate::Tree;
 use crate::facts::Type;
 use crate::json::{DecodeError, Decoded, TypeMeta};
 use crate::status::ListMeta;
-use wire::{Reader, Value, Writer};
+pub use wire::Writer;
+use wire::{Reader, Value};
 
 /// What every body begins with.
 pub const MAGIC: [u8; 4] = *b"k8s\0";
@@ -49,7 +50,7 @@ pub fn decode(bytes: &[u8], ty: &'static Type) -> Result<Decoded, DecodeError> {
     let mut tree = decode_message(envelope.raw, ty)?;
     for (name, value) in [("kind", envelope.type_meta.kind), ("apiVersion", envelope.type_meta.api_version)] {
         if !value.is_empty() {
-            tree[name] = Tree::String(value);
+            tree[name] = Tree::from(value);
         }
     }
     Ok(Decoded { tree, warnings: Vec::new() })

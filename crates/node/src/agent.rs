@@ -315,8 +315,8 @@ impl<R: Runtime> Agent<R> {
             uid: uid.clone(),
         };
         match differs {
-            Some(status) => self.calls.spawn(call.report(status)),
-            None => self.calls.spawn(call.remove()),
+            Some(status) => self.calls.spawn(calls::guarded(uid.clone(), call.report(status))),
+            None => self.calls.spawn(calls::guarded(uid.clone(), call.remove())),
         };
     }
 
@@ -351,7 +351,7 @@ impl<R: Runtime> Agent<R> {
                         }
                         (uid, None)
                     }
-                    Err(error) => (uid, Some(error)),
+                    Err(error) => (uid, Some(error.to_string())),
                 }
             }
             Finished::Removed { uid, answer } => {
@@ -359,7 +359,14 @@ impl<R: Runtime> Agent<R> {
                 if let Some(pod) = self.pods.get_mut(&uid) {
                     pod.call = if removed { Call::Removed } else { Call::None };
                 }
-                (uid, answer.err())
+                (uid, answer.err().map(|error| error.to_string()))
+            }
+            Finished::Broken { uid } => {
+                tracing::error!(%uid, "a call for a pod panicked; it is made again later");
+                if let Some(pod) = self.pods.get_mut(&uid) {
+                    pod.call = Call::None;
+                }
+                (uid, Some("the call panicked".to_owned()))
             }
         };
         if let Some(pod) = self.pods.get_mut(&uid) {

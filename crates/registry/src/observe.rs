@@ -12,6 +12,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use kinds::status::Status;
 use store::{Compacted, Event, Record, Watch};
@@ -36,6 +37,9 @@ use crate::target::{self, Target};
 
 /// Granted evictions whose pods are waited for at the same time; what goes beyond is not measured.
 const MAX_LEAVING: usize = 50_000;
+
+/// The buckets of lags.
+const LAGS_MS: [u32; 13] = [1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 5_000, 10_000, 60_000];
 
 /// What an eviction saw on its way. Filled in by the eviction, judged after its answer is known.
 #[derive(Debug, Default)]
@@ -62,6 +66,8 @@ pub(crate) struct Observer {
     counts: Counts,
     to_gone: Histogram,
     status_lag: Histogram,
+    /// How far the status of budgets was behind their pods, as the one who writes it tells.
+    pod_lag: Histogram,
     /// When the evictions were granted whose pods are not gone, by the uid of the pod.
     leaving: Mutex<HashMap<String, Instant>>,
     notices: Notices,
@@ -74,7 +80,8 @@ impl Default for Observer {
         Self {
             counts: Counts::default(),
             to_gone: Histogram::new(&[5, 50, 100, 500, 1_000, 2_000, 5_000, 10_000, 15_000, 30_000, 45_000, 60_000, 120_000, 600_000]),
-            status_lag: Histogram::new(&[1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 5_000, 10_000, 60_000]),
+            status_lag: Histogram::new(&LAGS_MS),
+            pod_lag: Histogram::new(&LAGS_MS),
             leaving: Mutex::default(),
             notices: Notices::default(),
             following: AtomicBool::new(false),
@@ -104,6 +111,12 @@ impl Registry {
             () = self.follow_budgets() => {}
             () = self.tell() => {}
         }
+    }
+
+    /// Takes note of how long the status of a budget lagged behind its pods. Whoever keeps the status knows; the store
+    /// cannot tell which change of a pod a status has counted.
+    pub fn budget_status_told(&self, lag: Duration) {
+        self.observer().pod_lag.observe(lag);
     }
 
     /// Takes note of an eviction that has been answered; `refusal` is the answer if it was refused.

@@ -64,6 +64,15 @@ impl Selector {
         Self { requirements: Some(requirements.collect()) }
     }
 
+    /// Labels without which it means nothing, each with the only value that will do.
+    pub fn demanded(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.requirements.iter().flatten().filter_map(|requirement| match &requirement.test {
+            Test::Is(value) => Some((requirement.key.as_str(), value.as_str())),
+            Test::In(values) if values.len() == 1 => Some((requirement.key.as_str(), values[0].as_str())),
+            _ => None,
+        })
+    }
+
     /// True when it asks for nothing, and so means everything.
     #[must_use]
     pub fn is_empty(&self) -> bool {

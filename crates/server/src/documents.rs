@@ -24,6 +24,10 @@ use crate::negotiate::{self, Accepted, Answer, Media, RouteTypes};
 use crate::query::Query;
 use crate::respond::{self, Manner};
 
+/// The protobuf form of OpenAPI v2, by the name with which it is answered and by the older one.
+const PROTOBUF_V2: [&str; 2] =
+    ["application/com.github.proto-openapi.spec.v2.v1.0+protobuf", "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"];
+
 const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 
 /// Documents that were made already.
@@ -32,21 +36,26 @@ pub(crate) struct Shelf {
     made: Mutex<HashMap<String, Document>>,
 }
 
-/// A document as compact JSON, and the hash that tells versions of it apart.
+/// A document as it is sent, mostly compact JSON, and the hash that tells versions of it apart.
 #[derive(Clone, Debug)]
 struct Document {
-    json: Bytes,
+    bytes: Bytes,
     hash: String,
 }
 
 impl Shelf {
+    /// A document that is JSON.
     fn get(&self, name: &str, make: impl FnOnce() -> Option<Tree>) -> Option<Document> {
+        self.keep(name, || make().map(|tree| tree.to_string().into_bytes()))
+    }
+
+    fn keep(&self, name: &str, make: impl FnOnce() -> Option<Vec<u8>>) -> Option<Document> {
         if let Some(found) = self.made.lock().unwrap_or_else(PoisonError::into_inner).get(name) {
             return Some(found.clone());
         }
-        let json: Bytes = make()?.to_string().into();
-        let hash = Sha512::digest(&json).iter().map(|byte| format!("{byte:02X}")).collect();
-        let document = Document { json, hash };
+        let bytes: Bytes = make()?.into();
+        let hash = Sha512::digest(&bytes).iter().map(|byte| format!("{byte:02X}")).collect();
+        let document = Document { bytes, hash };
         self.made.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), document.clone());
         Some(document)
     }
@@ -145,9 +154,7 @@ impl Ask<'_> {
 
     /// A document of the shelf, as JSON under another name.
     fn json(&self, document: &Document, content_type: &'static str) -> Response<Body> {
-        let accepted = Accepted { media: Media::Json, transform: None };
-        let manner = Manner { accepted, gzip: negotiate::takes_gzip(self.headers), ..self.manner };
-        let mut response = respond::document(manner, 200, document.json.to_vec(), None);
+        let mut response = respond::document(self.manner_of(Media::Json), 200, document.bytes.to_vec(), None);
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
         response
     }
@@ -163,12 +170,12 @@ impl Ask<'_> {
         self.shelf.get("table", || {
             let schemas: Vec<&Tree> =
                 rows.iter().filter_map(|row| registry::custom::of(row)).map(registry::custom::Version::schema).collect();
-            Some(serde_json::json!([discovery::aggregated(rows, false), schemas]))
+            Some(kinds::tree::json!([discovery::aggregated(rows, false), schemas]))
         })
     }
 
     fn openapi_index(&self) -> Response<Body> {
-        if !takes_json(self.headers) {
+        if !takes_json(accept(self.headers)) {
             return empty(StatusCode::NOT_ACCEPTABLE);
         }
         let rows = self.catalogue.rows();
@@ -180,7 +187,7 @@ impl Ask<'_> {
     }
 
     fn openapi(&self, name: &str) -> Response<Body> {
-        if !takes_json(self.headers) {
+        if !takes_json(accept(self.headers)) {
             return empty(StatusCode::NOT_ACCEPTABLE);
         }
         let Some(document) = self.openapi_document(name) else { return empty(StatusCode::NOT_FOUND) };
@@ -196,13 +203,25 @@ impl Ask<'_> {
         response
     }
 
-    /// Only JSON: the protobuf form of version 2 is a format of its own.
+    /// JSON, or protobuf by the schema of gnostic; the first that is named wins.
     fn openapi_v2(&self) -> Response<Body> {
-        if !takes_json(self.headers) {
-            return empty(StatusCode::NOT_ACCEPTABLE);
-        }
-        let document = self.shelf.get("openapi-v2", || Some(openapi::v2(self.catalogue.rows())));
-        document.map_or_else(respond::page_not_found, |document| self.json(&document, "application/json"))
+        let rows = self.catalogue.rows();
+        let text = accept(self.headers);
+        let protobuf = |entry: &str| PROTOBUF_V2.contains(&entry.split(';').next().unwrap_or_default().trim());
+        let first = text.split(',').find(|entry| protobuf(entry) || takes_json(entry));
+        let document = match first {
+            None => return empty(StatusCode::NOT_ACCEPTABLE),
+            Some(entry) if protobuf(entry) => self
+                .shelf
+                .keep("openapi-v2-protobuf", || Some(openapi::gnostic(&openapi::v2(rows))))
+                .map(|document| respond::finished(self.manner_of(Media::Protobuf), PROTOBUF_V2[0], document.bytes)),
+            Some(_) => self.shelf.get("openapi-v2", || Some(openapi::v2(rows))).map(|document| self.json(&document, "application/json")),
+        };
+        document.unwrap_or_else(respond::page_not_found)
+    }
+
+    fn manner_of(&self, media: Media) -> Manner {
+        Manner { accepted: Accepted { media, transform: None }, gzip: negotiate::takes_gzip(self.headers), ..self.manner }
     }
 }
 
@@ -220,8 +239,8 @@ fn takes_aggregated(headers: &HeaderMap) -> bool {
     accept(headers).split(',').any(wanted)
 }
 
-fn takes_json(headers: &HeaderMap) -> bool {
-    let text = accept(headers);
+/// Whether a list of media types has JSON in it; an empty one welcomes everything.
+fn takes_json(text: &str) -> bool {
     let takes = |entry: &str| matches!(entry.split(';').next().unwrap_or_default().trim(), "*/*" | "application/*" | "application/json");
     text.is_empty() || text.split(',').any(takes)
 }

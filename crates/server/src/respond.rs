@@ -167,6 +167,13 @@ pub(crate) fn document(manner: Manner, code: u16, json: Vec<u8>, ty: Option<&'st
     build(manner, code, laid_out(manner, json.into(), ty), &[])
 }
 
+/// Bytes that have their form already, under the name of that form.
+pub(crate) fn finished(manner: Manner, content_type: &'static str, bytes: Bytes) -> Response<Body> {
+    let mut response = build(manner, 200, Body::whole(bytes), &[]);
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}
+
 /// A watch: headers now, events as they come.
 pub(crate) fn watch(media: Media, body: Body, warnings: &[String]) -> Response<Body> {
     let mut response = Response::new(body);

@@ -17,6 +17,7 @@ use registry::custom::Version;
 use serde::Serialize;
 
 use crate::encodings::Encodings;
+use crate::json;
 use crate::respond::metadata_only;
 use cells::Moment;
 use columns::Printer;
@@ -73,7 +74,9 @@ pub(crate) fn can_render(_resource: &Resource) -> bool {
 
 /// A table as compact JSON.
 pub(crate) fn render(shown: &Shown<'_>, encodings: &Encodings) -> Vec<u8> {
+    let scale = shown.objects.first().is_some_and(|object| json::text_member(object, "kind") == Some("Scale"));
     let printer = match registry::custom::of(shown.resource) {
+        _ if scale => Rows::BuiltIn(&columns::SCALE),
         Some(version) => Rows::Custom(version),
         None => Rows::BuiltIn(columns::of(shown.resource)),
     };
@@ -110,12 +113,12 @@ impl Rows {
             Self::BuiltIn(printer) => write(out, printer.columns),
             Self::Custom(version) => {
                 let more = version.columns().iter().map(|column| {
-                    serde_json::json!({
+                    kinds::tree::json!({
                         "name": column.name, "type": column.kind, "format": column.format,
                         "description": column.description, "priority": column.priority,
                     })
                 });
-                let all: Vec<kinds::Tree> = std::iter::once(serde_json::json!(columns::NAME)).chain(more).collect();
+                let all: Vec<kinds::Tree> = std::iter::once(kinds::tree::json!(columns::NAME)).chain(more).collect();
                 write(out, &all);
             }
         }

@@ -12,6 +12,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use bytes::Bytes;
 use clock::{Clock, Entropy};
+use control::StatusLag;
 use futures::FutureExt as _;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue};
@@ -158,7 +159,9 @@ impl Builder {
         let mut cluster = Cluster { server, registry, clock, entropy, controllers: None, stop_controllers, nodes: None, shutdown };
         if let Some(options) = self.controllers {
             let root_ca = if options.root_ca.is_empty() { certs.authority } else { options.root_ca };
-            cluster.start_controllers(control::Options { root_ca, ..options });
+            let told = cluster.registry.clone();
+            let status_lag = Some(StatusLag::new(move |lag| told.budget_status_told(lag)));
+            cluster.start_controllers(control::Options { root_ca, status_lag, ..options });
         }
         if let Some(options) = self.nodes {
             cluster.start_nodes(options).await?;

@@ -68,6 +68,60 @@ async fn an_evicted_pod_is_replaced_while_the_budget_holds_the_others() -> anyho
     cluster.stop().await
 }
 
+/// The number of a series whose name and labels begin like this; the last one of the page.
+fn figure(page: &str, series: &str) -> Option<f64> {
+    page.lines().rev().find(|line| line.starts_with(series))?.rsplit_once(' ')?.1.parse().ok()
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_life_of_an_eviction_is_measured_from_the_request_to_the_budget_that_counts_it() -> anyhow::Result<()> {
+    let cluster = Cluster::start(2).await?;
+    let client = cluster.client();
+    apply_web(&client).await?;
+    let names = cluster.wait_for(MINUTE, async || Ok(Some(ready_pods(&client).await?).filter(|names| names.len() == 3))).await?;
+    let budgets = Api::<PodDisruptionBudget>::default_namespaced(client.clone());
+    let healthy = async || {
+        let status = budgets.get("web").await?.status.unwrap_or_default();
+        Ok((status.current_healthy == Some(3) && status.disruptions_allowed == Some(1)).then_some(()))
+    };
+    cluster.wait_for(MINUTE, healthy).await?;
+    let pods = Api::<Pod>::default_namespaced(client.clone());
+    pods.evict(&names[0], &EvictParams::default()).await?;
+    pods.evict(&names[1], &EvictParams::default()).await.expect_err("the budget is spent");
+    let gone = async || Ok(pods.get_opt(&names[0]).await?.is_none().then_some(()));
+    cluster.wait_for(2 * MINUTE, gone).await?;
+    cluster.wait_for(MINUTE, healthy).await?;
+
+    let page = (cluster.transport())(http::Request::get("/metrics").body(Bytes::new())?).await;
+    let page = String::from_utf8(page.body.to_vec())?;
+    let budget = r#"namespace="default",pdb="web""#;
+    let eviction = r#"group="",resource="pods",scope="resource",subresource="eviction",verb="POST",version="v1""#;
+    for (series, least) in [
+        (format!("apiserver_request_total{{code=\"201\",component=\"apiserver\",dry_run=\"\",{eviction}"), 1.0),
+        (format!("apiserver_request_total{{code=\"429\",component=\"apiserver\",dry_run=\"\",{eviction}"), 1.0),
+        (format!("apiserver_request_duration_seconds_count{{component=\"apiserver\",dry_run=\"\",{eviction}"), 2.0),
+        (format!("exeunt_eviction_requests_total{{outcome=\"allowed\",{budget}"), 1.0),
+        (format!("exeunt_pdb_blocked_seconds_total{{{budget}"), 0.0),
+        ("exeunt_eviction_to_gone_seconds_count".to_owned(), 1.0),
+        ("exeunt_pdb_status_lag_seconds_count".to_owned(), 1.0),
+        ("exeunt_pdb_pod_status_lag_seconds_count".to_owned(), 2.0),
+    ] {
+        let found = figure(&page, &series);
+        assert!(found.is_some_and(|found| found >= least), "{series} is {found:?} in {page}");
+    }
+    for (name, expected) in [
+        ("current_healthy", 3.0),
+        ("desired_healthy", 2.0),
+        ("pod_disruptions_allowed", 1.0),
+        ("expected_pods", 3.0),
+        ("observed_generation", 1.0),
+    ] {
+        let series = format!("kube_poddisruptionbudget_status_{name}{{namespace=\"default\",poddisruptionbudget=\"web\"}}");
+        assert_eq!(figure(&page, &series), Some(expected), "{series}");
+    }
+    cluster.stop().await
+}
+
 #[tokio::test(start_paused = true)]
 async fn requests_with_credentials_of_their_own_are_judged_by_them() -> anyhow::Result<()> {
     let alice = User { name: "alice".to_owned(), ..User::default() };

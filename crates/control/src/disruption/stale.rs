@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Pod, PodCondition};
-use kube::api::PostParams;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Patch, PatchParams};
 
 use crate::caches::Caches;
 use crate::context::Context;
@@ -49,14 +49,8 @@ async fn reconcile(context: &Context, key: &Key, known: &Pod) -> Result<Outcome,
         Some(pause) if !pause.is_zero() => return Ok(Outcome::After(pause)),
         Some(_) => {}
     }
-    // The cached pod is stripped; the newest whole one is needed to be written back.
     let api = context.namespaced::<Pod>(&key.namespace);
-    let Some(mut pod) = unless_gone(api.get(&key.name).await)? else { return Ok(Outcome::Done) };
-    if due(&pod, context.now()) != Some(Duration::ZERO) {
-        return Ok(Outcome::Done);
-    }
-    take_back(&mut pod, context.now());
-    unless_gone(api.replace_status(&key.name, &PostParams::default(), &pod).await)?;
+    unless_gone(api.patch_status(&key.name, &PatchParams::default(), &Patch::Strategic(&taken_back(known, context.now()))).await)?;
     Ok(Outcome::Done)
 }
 
@@ -73,19 +67,14 @@ fn due(pod: &Pod, now: Timestamp) -> Option<Duration> {
     Some(until(now, after_seconds(since, DELETION_SECONDS)))
 }
 
-fn take_back(pod: &mut Pod, now: Timestamp) {
-    let observed = pod.metadata.generation;
-    for mark in pod.status.iter_mut().flat_map(|status| status.conditions.iter_mut().flatten()) {
-        if mark.type_ == CONDITION {
-            *mark = PodCondition {
-                type_: CONDITION.to_owned(),
-                status: "False".to_owned(),
-                observed_generation: observed,
-                last_transition_time: Some(on_wire(now)),
-                ..PodCondition::default()
-            };
-        }
-    }
+/// The change that turns the mark to False, if the pod is still the one that is known.
+fn taken_back(pod: &Pod, now: Timestamp) -> serde_json::Value {
+    let mark = serde_json::json!({
+        "type": CONDITION, "status": "False", "reason": null, "message": null, "lastProbeTime": null,
+        "observedGeneration": pod.metadata.generation, "lastTransitionTime": on_wire(now),
+    });
+    let metadata = serde_json::json!({"uid": pod.metadata.uid, "resourceVersion": pod.metadata.resource_version});
+    serde_json::json!({"metadata": metadata, "status": {"conditions": [mark]}})
 }
 
 #[cfg(test)]
@@ -124,9 +113,10 @@ mod tests {
 
     #[test]
     fn a_mark_that_is_taken_back_has_no_reason_left() {
-        let mut pod = marked(json!({}), "EvictionByEvictionAPI");
-        take_back(&mut pod, at("2026-01-01T00:02:01Z"));
-        let mark = condition(&pod, CONDITION).expect("still there");
-        assert_eq!((mark.status.as_str(), &mark.reason, mark.observed_generation), ("False", &None, Some(3)));
+        let pod = marked(json!({"resourceVersion": "7"}), "EvictionByEvictionAPI");
+        let patch = taken_back(&pod, at("2026-01-01T00:02:01Z"));
+        assert_eq!(patch["metadata"]["resourceVersion"], "7");
+        let mark = &patch["status"]["conditions"][0];
+        assert_eq!((&mark["status"], &mark["reason"], &mark["observedGeneration"]), (&json!("False"), &json!(null), &json!(3)));
     }
 }

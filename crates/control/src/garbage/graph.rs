@@ -28,17 +28,25 @@ pub(super) struct Node {
 }
 
 impl Node {
-    pub(super) fn new(kind: &Arc<Kind>, meta: ObjectMeta) -> Self {
+    pub(super) fn new(kind: &Arc<Kind>, meta: &ObjectMeta) -> Self {
         let has = |name: &str| meta.finalizers.iter().flatten().any(|finalizer| finalizer == name);
         Self {
             deleting: meta.deletion_timestamp.is_some(),
             foreground: has(FOREGROUND),
             orphan: has(ORPHAN),
-            key: Key::of_meta(&meta),
-            uid: meta.uid.unwrap_or_default(),
+            key: Key::of_meta(meta),
+            uid: meta.uid.clone().unwrap_or_default(),
             kind: Arc::clone(kind),
-            owners: meta.owner_references.unwrap_or_default(),
+            owners: meta.owner_references.clone().unwrap_or_default(),
         }
+    }
+
+    /// True when two states of an object are the same to the graph.
+    pub(super) fn is_same(old: &ObjectMeta, new: &ObjectMeta) -> bool {
+        old.uid == new.uid
+            && old.owner_references == new.owner_references
+            && old.finalizers == new.finalizers
+            && old.deletion_timestamp.is_some() == new.deletion_timestamp.is_some()
     }
 
     fn waits(&self) -> bool {
@@ -213,7 +221,7 @@ mod tests {
             .collect();
         let meta = json!({"name": uid, "namespace": "n", "uid": uid, "ownerReferences": owners, "finalizers": finalizers,
             "deletionTimestamp": deleting.then_some("2026-01-01T00:00:00Z")});
-        Node::new(&kind(), serde_json::from_value(meta).expect("meta data"))
+        Node::new(&kind(), &serde_json::from_value(meta).expect("meta data"))
     }
 
     fn plan(graph: &Graph, uid: &str, absent: &[&str]) -> String {

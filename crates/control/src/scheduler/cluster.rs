@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::{Node, Pod, PodSpec};
 
 use crate::meta::{controller_of, uid};
 use crate::nodes;
@@ -33,6 +33,10 @@ impl Tenant {
 
 pub(super) fn priority(pod: &Pod) -> i32 {
     pod.spec.as_ref().and_then(|spec| spec.priority).unwrap_or_default()
+}
+
+fn owner(pod: &Pod) -> Option<&str> {
+    controller_of(&pod.metadata).map(|owner| owner.uid.as_str())
 }
 
 /// A node and who is on it.
@@ -87,10 +91,22 @@ pub(super) struct Cluster {
     pub(super) nominated: HashMap<String, (String, Tenant)>,
     /// The node at which the next search begins, so that the load spreads.
     pub(super) next: String,
+    /// What was said to pods for which no node will do, by what they ask for. True until the picture changes, so that of
+    /// thousands of pods that wait alike only one is tried on every node.
+    refused: Vec<(PodSpec, String)>,
+}
+
+/// So many different wishes are remembered.
+const REFUSED: usize = 32;
+
+/// What a pod asks for, without what makes it different from its siblings and is of no interest to nodes.
+fn wish(pod: &Pod) -> PodSpec {
+    PodSpec { hostname: None, subdomain: None, volumes: None, ..pod.spec.clone().unwrap_or_default() }
 }
 
 impl Cluster {
     pub(super) fn learn_node(&mut self, name: &str, node: Option<&Arc<Node>>) {
+        self.refused.clear();
         match node {
             Some(node) => {
                 let place = self.places.entry(name.to_owned()).or_insert_with(Place::new);
@@ -125,13 +141,48 @@ impl Cluster {
         if node_name(pod).is_empty() {
             return freed;
         }
-        self.nominated.remove(uid(&pod.metadata));
-        self.assume(node_name(pod), Tenant::new(Arc::clone(pod)));
+        if !self.refresh(pod) {
+            self.nominated.remove(uid(&pod.metadata));
+            self.assume(node_name(pod), Tenant::new(Arc::clone(pod)));
+        }
         freed
+    }
+
+    /// Takes the newest state of a pod that is counted already and asks for what it asked for; false when it is not so.
+    fn refresh(&mut self, pod: &Arc<Pod>) -> bool {
+        let place = self.whereabouts.get(uid(&pod.metadata)).filter(|known| *known == node_name(pod));
+        let tenant = place.and_then(|node| self.places.get_mut(node)?.tenants.get_mut(uid(&pod.metadata)));
+        let Some(tenant) = tenant.filter(|tenant| tenant.pod.spec == pod.spec && owner(&tenant.pod) == owner(pod)) else { return false };
+        tenant.pod = Arc::clone(pod);
+        true
+    }
+
+    /// What was said to a pod that asks for the same, if nothing has changed since.
+    pub(super) fn refused(&self, pod: &Pod) -> Option<&str> {
+        if self.refused.is_empty() {
+            return None;
+        }
+        let wish = wish(pod);
+        self.refused.iter().find(|(known, _)| *known == wish).map(|(_, message)| message.as_str())
+    }
+
+    /// Remembers what was said to a pod.
+    pub(super) fn remember_refused(&mut self, pod: &Pod, message: &str) {
+        if self.refused.len() == REFUSED {
+            self.refused.clear();
+        }
+        self.refused.push((wish(pod), message.to_owned()));
+    }
+
+    /// Keeps room for a pod at a node where others make place for it.
+    pub(super) fn nominate(&mut self, node: &str, tenant: Tenant) {
+        self.refused.clear();
+        self.nominated.insert(uid(&tenant.pod.metadata).to_owned(), (node.to_owned(), tenant));
     }
 
     /// Counts a pod at a node, and nowhere else.
     pub(super) fn assume(&mut self, node: &str, tenant: Tenant) {
+        self.refused.clear();
         let key = uid(&tenant.pod.metadata).to_owned();
         if self.whereabouts.get(&key).is_some_and(|known| known != node) {
             self.forget(&key);
@@ -142,8 +193,11 @@ impl Cluster {
 
     /// Counts a pod nowhere any more.
     pub(super) fn forget(&mut self, uid: &str) -> bool {
-        self.nominated.remove(uid);
+        if self.nominated.remove(uid).is_some() {
+            self.refused.clear();
+        }
         let Some(node) = self.whereabouts.remove(uid) else { return false };
+        self.refused.clear();
         if let Some(place) = self.places.get_mut(&node) {
             place.leave(uid);
         }
@@ -169,4 +223,55 @@ pub(crate) fn opens(old: Option<&Arc<Node>>, new: Option<&Arc<Node>>) -> bool {
         || nodes::is_cordoned(old) != nodes::is_cordoned(new)
         || !nodes::taints(old).eq(nodes::taints(new))
         || allocatable(old) != allocatable(new)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::scheduler::place::tests::{cluster, node, tenant};
+
+    #[test]
+    fn what_was_said_to_a_pod_counts_for_its_like_until_the_picture_changes() {
+        let mut cluster = cluster(&[node("a", json!({}))]);
+        let (first, like, other) = (
+            tenant("1", "2", json!({"spec": {"hostname": "one"}})),
+            tenant("2", "2", json!({"spec": {"hostname": "two"}})),
+            tenant("3", "1", json!({})),
+        );
+        cluster.remember_refused(&first.pod, "no");
+        assert_eq!(cluster.refused(&like.pod), Some("no"));
+        assert_eq!(cluster.refused(&other.pod), None);
+        cluster.assume("a", other);
+        assert_eq!(cluster.refused(&like.pod), None, "the counts of reasons may be others now");
+        cluster.remember_refused(&first.pod, "no");
+        cluster.forget("3");
+        assert_eq!(cluster.refused(&like.pod), None, "room was freed");
+        cluster.remember_refused(&first.pod, "no");
+        cluster.learn_node("b", Some(&node("b", json!({}))));
+        assert_eq!(cluster.refused(&like.pod), None, "a node has come");
+    }
+
+    #[test]
+    fn a_pod_that_asks_for_the_same_is_only_refreshed() {
+        let mut cluster = cluster(&[node("a", json!({}))]);
+        let on_a = |extra: serde_json::Value| {
+            let mut spec = json!({"spec": {"nodeName": "a"}});
+            if let (Some(tree), Some(extra)) = (spec.as_object_mut(), extra.as_object()) {
+                tree.extend(extra.clone());
+            }
+            tenant("p", "500m", spec).pod
+        };
+        let old = on_a(json!({}));
+        cluster.learn_pod(None, Some(&old));
+        let new = on_a(json!({"status": {"phase": "Running"}}));
+        cluster.remember_refused(&old, "no");
+        cluster.learn_pod(Some(&old), Some(&new));
+        assert!(Arc::ptr_eq(&cluster.places["a"].tenants["p"].pod, &new));
+        assert!(cluster.refused(&old).is_some(), "nothing has changed for others");
+        assert_eq!(cluster.places["a"].used.get("cpu"), 500);
+        cluster.learn_pod(Some(&new), None);
+        assert_eq!(cluster.places["a"].used.get("cpu"), 0);
+    }
 }

@@ -4,6 +4,7 @@
 //! Among the nodes that will do, the pod goes where it is liked, then where the fewest of its siblings are, then where
 //! the most room is left.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{Node, PodSpec};
@@ -67,18 +68,17 @@ pub(super) fn choose(cluster: &mut Cluster, tenant: &Tenant) -> Result<String, R
 }
 
 fn check(cluster: &Cluster, name: &str, node: &Node, place: &Place, tenant: &Tenant) -> Result<(), Refusal> {
+    admits(node, &tenant.pod)?;
+    has_ports(place.tenants.values().map(|other| &*other.pod), &tenant.pod)?;
     let promised = cluster
         .nominated
         .iter()
         .filter(|(key, (at, other))| at == name && key.as_str() != uid(&tenant.pod.metadata) && other.priority() >= tenant.priority());
-    let mut used = place.used.clone();
-    let mut pods = place.tenants.len();
+    let (mut used, mut pods) = (Cow::Borrowed(&place.used), place.tenants.len());
     for (_, (_, other)) in promised {
-        used.add(&other.requests);
+        used.to_mut().add(&other.requests);
         pods += 1;
     }
-    admits(node, &tenant.pod)?;
-    has_ports(place.tenants.values().map(|other| &*other.pod), &tenant.pod)?;
     has_room(&place.has, &used, pods, &tenant.requests)
 }
 

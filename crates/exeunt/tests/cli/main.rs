@@ -16,4 +16,5 @@ mod durability;
 mod eviction;
 mod kubectl;
 mod refusals;
+#[expect(dead_code, reason = "the interop tests use the rest of it")]
 mod support;

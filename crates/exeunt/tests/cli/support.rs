@@ -25,6 +25,7 @@ pub(crate) struct Server {
     pub(crate) url: String,
     /// As the ready line tells it.
     pub(crate) kubeconfig: PathBuf,
+    kubectl: PathBuf,
 }
 
 impl Server {
@@ -51,7 +52,13 @@ impl Server {
         let words: Vec<&str> = line.split_whitespace().collect();
         let url = words.iter().find(|word| word.starts_with("https://")).unwrap_or_else(|| panic!("no URL in {line:?}"));
         let kubeconfig = words.last().expect("a path");
-        Self { process, url: (*url).to_owned(), kubeconfig: PathBuf::from(kubeconfig) }
+        Self { process, url: (*url).to_owned(), kubeconfig: PathBuf::from(kubeconfig), kubectl: PathBuf::from("kubectl") }
+    }
+
+    /// The same server, asked with another kubectl than the one on the path.
+    pub(crate) fn using(mut self, kubectl: PathBuf) -> Self {
+        self.kubectl = kubectl;
+        self
     }
 
     /// Where the kernel tells about it.
@@ -80,13 +87,15 @@ impl Server {
     /// A client of its own for watches.
     pub(crate) async fn client(&self) -> Client {
         let file = kube::config::Kubeconfig::read_from(&self.kubeconfig).expect("a kubeconfig");
-        let config = Config::from_custom_kubeconfig(file, &kube::config::KubeConfigOptions::default()).await.expect("a config");
+        let mut config = Config::from_custom_kubeconfig(file, &kube::config::KubeConfigOptions::default()).await.expect("a config");
+        // It would ask again for minutes when an eviction is refused.
+        config.default_retry = false;
         Client::try_from(config).expect("a client")
     }
 
     /// kubectl with this server's kubeconfig and no cache of another one.
     pub(crate) fn kubectl(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new("kubectl");
+        let mut command = Command::new(&self.kubectl);
         command
             .env("KUBECONFIG", &self.kubeconfig)
             .env("HOME", self.kubeconfig.parent().expect("a folder"))
@@ -102,14 +111,33 @@ impl Server {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
+    /// Runs kubectl, which must fail; gives its standard error.
+    pub(crate) fn refused(&self, arguments: &[&str]) -> String {
+        let output = self.kubectl(arguments).output().expect("kubectl runs");
+        assert!(!output.status.success(), "kubectl {arguments:?} must fail: {}", shown(&output));
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    }
+
     /// Runs kubectl with this text on its standard input; it must succeed.
     pub(crate) fn feed(&self, arguments: &[&str], text: &str) -> String {
+        let output = self.fed(arguments, text);
+        assert!(output.status.success(), "kubectl {arguments:?}: {}", shown(&output));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// Runs kubectl with this text on its standard input; it must fail. Gives its standard error.
+    pub(crate) fn refused_with(&self, arguments: &[&str], text: &str) -> String {
+        let output = self.fed(arguments, text);
+        assert!(!output.status.success(), "kubectl {arguments:?} must fail: {}", shown(&output));
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    }
+
+    /// Runs kubectl with this text on its standard input, however it ends.
+    pub(crate) fn fed(&self, arguments: &[&str], text: &str) -> Output {
         let mut child =
             self.kubectl(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("kubectl runs");
         std::io::Write::write_all(&mut child.stdin.take().expect("a pipe"), text.as_bytes()).expect("kubectl reads");
-        let output = child.wait_with_output().expect("kubectl ends");
-        assert!(output.status.success(), "kubectl {arguments:?}: {}", shown(&output));
-        String::from_utf8_lossy(&output.stdout).into_owned()
+        child.wait_with_output().expect("kubectl ends")
     }
 
     /// Runs kubectl again and again until its output passes; gives that output.

@@ -77,8 +77,9 @@ impl<'a> Reader<'a> {
     }
 }
 
-#[derive(Default)]
-pub(super) struct Writer {
+/// Writes one message, field by field; also those of formats that are not in the table of facts.
+#[derive(Debug, Default)]
+pub struct Writer {
     out: Vec<u8>,
 }
 
@@ -89,7 +90,9 @@ impl From<Vec<u8>> for Writer {
 }
 
 impl Writer {
-    pub(super) fn into_bytes(self) -> Vec<u8> {
+    /// The message.
+    #[must_use]
+    pub fn into_bytes(self) -> Vec<u8> {
         self.out
     }
 
@@ -105,17 +108,20 @@ impl Writer {
         self.raw_varint(u64::from(number) << 3 | wire_type);
     }
 
-    pub(super) fn varint(&mut self, number: u32, value: u64) {
+    /// A whole number, or a truth value as 0 or 1.
+    pub fn varint(&mut self, number: u32, value: u64) {
         self.tag(number, 0);
         self.raw_varint(value);
     }
 
-    pub(super) fn double(&mut self, number: u32, value: f64) {
+    /// A number with a fraction.
+    pub fn double(&mut self, number: u32, value: f64) {
         self.tag(number, 1);
         self.out.extend_from_slice(&value.to_le_bytes());
     }
 
-    pub(super) fn bytes(&mut self, number: u32, value: &[u8]) {
+    /// Bytes, or a message that is complete.
+    pub fn bytes(&mut self, number: u32, value: &[u8]) {
         self.head(number, value.len());
         self.out.extend_from_slice(value);
     }
@@ -126,7 +132,8 @@ impl Writer {
         self.raw_varint(length as u64);
     }
 
-    pub(super) fn text(&mut self, number: u32, value: &str) {
+    /// A text.
+    pub fn text(&mut self, number: u32, value: &str) {
         self.bytes(number, value.as_bytes());
     }
 }

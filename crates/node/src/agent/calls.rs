@@ -1,7 +1,9 @@
 //! The two calls that are made for a pod: its status, and its end.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
+use futures::FutureExt as _;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions};
 use kube::{Client, Error};
 
@@ -34,6 +36,16 @@ pub(super) enum Finished {
         /// Whether it is gone, or only waits for finalizers.
         answer: Result<(), Error>,
     },
+    /// The call panicked.
+    Broken {
+        /// For which pod.
+        uid: Arc<str>,
+    },
+}
+
+/// Makes a call and tells of it in any case: a pod whose call is never answered would not be looked at again.
+pub(super) async fn guarded(uid: Arc<str>, call: impl Future<Output = Finished>) -> Finished {
+    AssertUnwindSafe(call).catch_unwind().await.unwrap_or(Finished::Broken { uid })
 }
 
 impl Target {
@@ -57,5 +69,16 @@ impl Target {
             Err(error) => Err(error),
         };
         Finished::Removed { uid: self.uid, answer }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_call_that_panics_is_told_like_any_other() {
+        let broken = async { panic!("as the test wants it") };
+        assert!(matches!(guarded("u".into(), broken).await, Finished::Broken { uid } if &*uid == "u"));
     }
 }

@@ -50,6 +50,9 @@ impl Registry {
         observer.to_gone.render(out, "exeunt_eviction_to_gone_seconds", help)?;
         let help = "Time from a change of a budget's spec to the status that has observed it.";
         observer.status_lag.render(out, "exeunt_pdb_status_lag_seconds", help)?;
+        let help =
+            "Time from a change of a pod, as the disruption controller sees it, to the committed status of its budget that counts it.";
+        observer.pod_lag.render(out, "exeunt_pdb_pod_status_lag_seconds", help)?;
         let name = "exeunt_eviction_events_dropped_total";
         let help = "Refused evictions without an event because too many were refused at the same time.";
         writeln!(out, "# HELP {name} {help}\n# TYPE {name} counter\n{name} {}", observer.notices.dropped())

@@ -1,17 +1,26 @@
 //! OpenAPI v3: one document for each group version, and an index. Pure: from the resource table to
 //! trees. What kubectl needs to validate, to compute patches and to explain is all here.
+//!
+//! Version 2, one document for everything, is made from the same parts in `v2`; `gnostic` writes it
+//! as protobuf.
 
 mod descriptions;
+mod gnostic;
 mod operations;
 mod schemas;
+mod v2;
 
 use std::collections::BTreeSet;
 
 use kinds::Tree;
 use kinds::facts::{Resource, Type};
-use serde_json::{Map, json};
+use kinds::tree::{Map, json};
 
 use descriptions::Descriptions;
+use schemas::Style;
+
+pub(crate) use gnostic::encode as gnostic;
+pub(crate) use v2::document as v2;
 
 /// The documents there are, as the index names them: `api/v1`, `apis/apps/v1`.
 pub(crate) fn names(rows: &[&Resource]) -> Vec<String> {
@@ -34,7 +43,7 @@ pub(crate) fn index(rows: &[&Resource], hash: &str) -> Tree {
         let url = format!("/openapi/v3/{name}?hash={hash}");
         (name, json!({"serverRelativeURL": url}))
     };
-    json!({"paths": names(rows).into_iter().map(entry).collect::<Map<_, _>>()})
+    json!({"paths": names(rows).into_iter().map(entry).collect::<Map>()})
 }
 
 /// The document of a name; none when there is no such document.
@@ -45,50 +54,32 @@ pub(crate) fn document(rows: &[&'static Resource], name: &str) -> Option<Tree> {
     let prefix = format!("/{name}");
     let rows_here: Vec<&'static Resource> = rows.iter().copied().filter(|row| base(row) == prefix).collect();
     let mut paths = Map::new();
-    let mut types: BTreeSet<&'static str> = BTreeSet::new();
     for row in &rows_here {
         operations::of_resource(row, &mut paths);
-        types.extend(reachable(row.ty));
-        types.extend(row.subresources.iter().flat_map(|sub| reachable(sub.ty)));
     }
-    types.extend(["DeleteOptions", "ListMeta", "Status"].into_iter().filter_map(meta).flat_map(reachable));
-    let list = |row: &&'static Resource| (schemas::list_name(row), schemas::list(row));
-    let texts = Descriptions::gather();
-    let mut components: Map<String, Tree> = types
-        .into_iter()
-        .filter_map(kinds::type_named)
-        .map(|ty| (ty.name.to_owned(), schemas::of_type(ty, schemas::Style::V3, &texts)))
-        .collect();
-    components.extend(rows_here.iter().filter(|row| row.verbs.contains(&"list")).map(list));
-    components.extend(rows_here.iter().filter_map(|row| schemas::of_custom(row, schemas::Style::V3)));
     Some(json!({
         "openapi": "3.0.0",
         "info": {"title": "Kubernetes", "version": kinds::git_version()},
         "paths": paths,
-        "components": {"schemas": components},
+        "components": {"schemas": schemas(&rows_here, Style::V3)},
     }))
 }
 
-/// OpenAPI v2: the definitions alone, for clients that still ask for it.
-pub(crate) fn v2(rows: &[&'static Resource]) -> Tree {
+/// The schemas of all that these resources are made of, by name.
+fn schemas(rows: &[&'static Resource], style: Style) -> Map {
     let mut types: BTreeSet<&'static str> = BTreeSet::new();
     for row in rows {
         types.extend(reachable(row.ty));
         types.extend(row.subresources.iter().flat_map(|sub| reachable(sub.ty)));
     }
+    types.extend(["DeleteOptions", "ListMeta", "Status"].into_iter().filter_map(meta).flat_map(reachable));
     let texts = Descriptions::gather();
-    let mut definitions: Map<String, Tree> = types
-        .into_iter()
-        .filter_map(kinds::type_named)
-        .map(|ty| (ty.name.to_owned(), schemas::of_type(ty, schemas::Style::V2, &texts)))
-        .collect();
-    definitions.extend(rows.iter().filter_map(|row| schemas::of_custom(row, schemas::Style::V2)));
-    json!({
-        "swagger": "2.0",
-        "info": {"title": "Kubernetes", "version": kinds::git_version()},
-        "paths": {},
-        "definitions": definitions,
-    })
+    let types = types.into_iter().filter_map(kinds::type_named);
+    let mut found: Map = types.map(|ty| (ty.name.to_owned(), schemas::of_type(ty, style, &texts))).collect();
+    let lists = rows.iter().filter(|row| row.verbs.contains(&"list"));
+    found.extend(lists.map(|row| (schemas::list_name(row), schemas::list(row, style))));
+    found.extend(rows.iter().filter_map(|row| schemas::of_custom(row, style)));
+    found
 }
 
 /// The path below which a group version is served.

@@ -105,6 +105,15 @@ const DEPLOYMENT: Printer = printer(
     workloads::deployment,
 );
 
+pub(super) const SCALE: Printer = printer(
+    &[
+        NAME,
+        count("Desired", "replicas is the desired number of instances for the scaled object."),
+        count("Available", "replicas is the actual number of observed instances of the scaled object."),
+        AGE,
+    ],
+    workloads::scale,
+);
 const REPLICAS: Printer = printer(
     &[
         NAME,

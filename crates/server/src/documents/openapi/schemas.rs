@@ -2,7 +2,7 @@
 
 use kinds::Tree;
 use kinds::facts::{Field, ListType, Resource, Shape, Type};
-use serde_json::{Map, json};
+use kinds::tree::{Map, json};
 
 use super::descriptions::Descriptions;
 
@@ -16,7 +16,7 @@ pub(crate) enum Style {
 }
 
 impl Style {
-    fn reference(self, name: &str) -> Tree {
+    pub(super) fn reference(self, name: &str) -> Tree {
         match self {
             Self::V2 => json!({"$ref": format!("#/definitions/{name}")}),
             Self::V3 => json!({"$ref": format!("#/components/schemas/{name}")}),
@@ -42,7 +42,7 @@ pub(crate) fn of_type(ty: &'static Type, style: Style, texts: &Descriptions) -> 
         }
         (field.name.to_owned(), schema)
     };
-    let properties: Map<String, Tree> = ty.fields.iter().map(described).collect();
+    let properties: Map = ty.fields.iter().map(described).collect();
     let mut schema = json!({"type": "object"});
     if let Some(text) = texts.of_type(ty.name) {
         schema["description"] = json!(text);
@@ -56,7 +56,7 @@ pub(crate) fn of_type(ty: &'static Type, style: Style, texts: &Descriptions) -> 
     }
     let kinds = group_version_kinds(ty);
     if !kinds.is_empty() {
-        schema["x-kubernetes-group-version-kind"] = Tree::Array(kinds);
+        schema["x-kubernetes-group-version-kind"] = Tree::from(kinds);
     }
     schema
 }
@@ -147,15 +147,15 @@ pub(super) fn list_name(row: &Resource) -> String {
 }
 
 /// The schema of a resource's list.
-pub(super) fn list(row: &Resource) -> Tree {
+pub(super) fn list(row: &Resource, style: Style) -> Tree {
     let text = json!({"type": "string"});
     json!({
         "type": "object",
         "required": ["items"],
         "properties": {
             "apiVersion": text, "kind": text,
-            "items": {"type": "array", "items": Style::V3.reference(row.ty.name)},
-            "metadata": Style::V3.reference("io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta"),
+            "items": {"type": "array", "items": style.reference(row.ty.name)},
+            "metadata": style.reference("io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta"),
         },
         "x-kubernetes-group-version-kind": [{"group": row.group, "version": row.version, "kind": format!("{}List", row.kind)}],
     })

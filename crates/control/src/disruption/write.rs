@@ -1,0 +1,88 @@
+//! How a new status is written: so that no eviction that is granted meanwhile is overlooked. Pure.
+//!
+//! What may be disrupted depends on everything that was granted, so it is only written over the very status that was
+//! read; when an eviction was faster, the write fails and the budget is counted again. But most often, while evictions are
+//! granted one after the other, a count changes no more than what has become of the pods that were charged: then the rest
+//! of the status is changed and the allowance left to itself. Such a change fails only when one of the notes that it takes
+//! away is another by now, and evictions that go on cannot keep it from being made.
+
+use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetStatus};
+use serde_json::{Value, json};
+
+/// The change as a JSON patch; none when the whole status has to be written.
+pub(super) fn patch(budget: &PodDisruptionBudget, new: &PodDisruptionBudgetStatus) -> Option<Value> {
+    let old = budget.status.as_ref()?;
+    let same = old.disruptions_allowed == new.disruptions_allowed
+        && old.observed_generation == new.observed_generation
+        && old.conditions == new.conditions;
+    if !same {
+        return None;
+    }
+    let mut steps = vec![json!({"op": "test", "path": "/metadata/uid", "value": budget.metadata.uid.as_ref()?})];
+    let kept = |pod: &String| new.disrupted_pods.as_ref().and_then(|notes| notes.get(pod));
+    for (pod, at) in old.disrupted_pods.iter().flatten() {
+        if kept(pod) == Some(at) {
+            continue;
+        }
+        // Names of pods have no letters that a pointer would have to escape.
+        let path = format!("/status/disruptedPods/{pod}");
+        steps.push(json!({"op": "test", "path": path, "value": at}));
+        steps.push(json!({"op": "remove", "path": path}));
+    }
+    let figures = [
+        ("currentHealthy", old.current_healthy, new.current_healthy),
+        ("desiredHealthy", old.desired_healthy, new.desired_healthy),
+        ("expectedPods", old.expected_pods, new.expected_pods),
+    ];
+    for (member, _, figure) in figures.into_iter().filter(|(_, old, new)| old != new) {
+        steps.push(json!({"op": "add", "path": format!("/status/{member}"), "value": figure}));
+    }
+    Some(Value::Array(steps))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AT: &str = "2026-01-01T00:00:00Z";
+
+    fn budget(status: Value) -> PodDisruptionBudget {
+        serde_json::from_value(json!({"metadata": {"uid": "u"}, "status": status})).expect("a budget")
+    }
+
+    fn status(healthy: i32, allowed: i32, notes: Value) -> Value {
+        json!({"currentHealthy": healthy, "desiredHealthy": 1, "expectedPods": 5, "disruptionsAllowed": allowed,
+            "observedGeneration": 1, "disruptedPods": notes})
+    }
+
+    fn patched(old: Value, new: Value) -> Option<Value> {
+        patch(&budget(old), budget(new).status.as_ref().expect("a status"))
+    }
+
+    #[test]
+    fn what_became_of_charged_pods_is_told_without_touching_the_allowance() {
+        let steps = patched(status(5, 2, json!({"a": AT, "b": AT})), status(4, 2, json!({"b": AT})));
+        let expected = json!([
+            {"op": "test", "path": "/metadata/uid", "value": "u"},
+            {"op": "test", "path": "/status/disruptedPods/a", "value": AT},
+            {"op": "remove", "path": "/status/disruptedPods/a"},
+            {"op": "add", "path": "/status/currentHealthy", "value": 4},
+        ]);
+        assert_eq!(steps, Some(expected));
+    }
+
+    #[test]
+    fn another_allowance_and_another_spec_need_the_status_that_was_read() {
+        let old = status(5, 2, json!({}));
+        assert_eq!(patched(old.clone(), status(5, 3, json!({}))), None);
+        let mut observed = old.clone();
+        observed["observedGeneration"] = 2.into();
+        assert_eq!(patched(old.clone(), observed), None);
+        let mut told = old.clone();
+        told["conditions"] =
+            json!([{"type": "DisruptionAllowed", "status": "True", "reason": "r", "message": "", "lastTransitionTime": AT}]);
+        assert_eq!(patched(old, told), None);
+        let new = budget(status(5, 0, json!({}))).status.expect("a status");
+        assert_eq!(patch(&PodDisruptionBudget::default(), &new), None, "a budget without a status");
+    }
+}
