@@ -49,10 +49,10 @@ pub(crate) fn decide(name: Name, pod: Pod, budget: &Budget, uid: Option<Uid>) ->
 
 /// The budget's status after it has paid for this pod, as the registry writes it.
 pub(crate) fn charged(status: &Status, name: Name, minute: Minute) -> Status {
-    let mut tree = json!({"status": typed(status)});
+    let mut tree = kinds::Tree::from(json!({"status": typed(status)}));
     registry::rules::charged(&mut tree, &name_text(name), time(minute));
-    let typed = serde_json::from_value(tree["status"].clone()).expect("the charge leaves a status");
-    small(&typed)
+    let budget: PodDisruptionBudget = serde_json::from_str(&tree.to_string()).expect("the charge leaves a budget");
+    small(&budget.status.expect("the charge leaves a status"))
 }
 
 /// What the disruption controller would write that knows these pods, and which pods it then counts;
