@@ -95,7 +95,7 @@ mod tests {
             (json!({"metadata": {"creationTimestamp": old}, "series": {"lastObservedTime": "2026-01-01T11:30:00.000000Z"}}), false),
             (json!({"metadata": {}}), false),
         ] {
-            assert_eq!(is_old(&event, now), expected, "{event}");
+            assert_eq!(is_old(&Tree::from(event.clone()), now), expected, "{event}");
         }
     }
 }
