@@ -14,6 +14,7 @@
 mod demo;
 mod durability;
 mod eviction;
+mod explain;
 mod kubectl;
 mod plan;
 mod refusals;
