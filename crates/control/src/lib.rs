@@ -16,6 +16,7 @@ mod caches;
 mod claim;
 mod claimprotection;
 mod context;
+mod cronjob;
 mod daemonset;
 mod deployment;
 mod discovery;
@@ -149,6 +150,7 @@ pub fn run(client: Client, clock: Clock, entropy: Entropy, options: Options, shu
     statefulset::start(&context, &mut caches);
     daemonset::start(&context, &mut caches);
     job::start(&context, &mut caches);
+    cronjob::start(&context, &mut caches);
     claimprotection::start(&context, &mut caches);
     garbage::start(&context, &mut caches, namespaces);
     caches.start(&context);

@@ -14,6 +14,7 @@ const PORT_NAME_LIMIT: usize = 15;
 const LABEL_TEXT: &str = "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')";
 const LABEL_1035_TEXT: &str = "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')";
 const SUBDOMAIN_TEXT: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
+const UNDERSCORE_SUBDOMAIN_TEXT: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?(\\._?[a-z0-9]([-_a-z0-9]*[a-z0-9])?)*')";
 const WILDCARD_TEXT: &str = "a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which must consist of lower case alphanumeric characters, '-' or '.' and end with an alphanumeric character (e.g. '*.example.com', regex used for validation is '\\*\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
 const NAME_PART_TEXT: &str = "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
 const LABEL_VALUE_TEXT: &str = "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')";
@@ -56,6 +57,23 @@ pub fn dns_subdomain(value: &str) -> Vec<String> {
     }
     if !value.split('.').all(is_dns_label) {
         faults.push(SUBDOMAIN_TEXT.to_owned());
+    }
+    faults
+}
+
+/// The faults of a search domain of a resolver: a DNS subdomain whose labels may also hold underscores.
+#[must_use]
+pub fn dns_subdomain_with_underscores(value: &str) -> Vec<String> {
+    let is_label = |label: &str| {
+        let bare = label.strip_prefix('_').unwrap_or(label);
+        is_dns_label(&bare.replace('_', "-")) && !bare.starts_with('_') && !bare.ends_with('_')
+    };
+    let mut faults = Vec::new();
+    if value.len() > SUBDOMAIN_LIMIT {
+        faults.push(longer_than(SUBDOMAIN_LIMIT));
+    }
+    if !value.split('.').all(is_label) {
+        faults.push(UNDERSCORE_SUBDOMAIN_TEXT.to_owned());
     }
     faults
 }

@@ -6,11 +6,12 @@ use std::collections::HashSet;
 use kinds::Tree;
 use kinds::facts::Resource;
 use kinds::status::{FieldError, Status};
-use serde_json::json;
+use kinds::tree::json;
 use store::Txn;
 
 use crate::record::{self, More};
 use crate::request::Refusal;
+use crate::strategy::service::needs_health_check;
 use crate::{Registry, object, tree};
 
 /// The node ports that Kubernetes hands out by default.
@@ -38,12 +39,10 @@ pub(crate) fn node_ports(service: &Tree) -> Vec<i64> {
     ports.chain(tree::int(service, &["spec", "healthCheckNodePort"])).filter(|port| *port != 0).collect()
 }
 
-/// Gives a service what its type asks for; `old` keeps what it has.
+/// Gives a service what its type asks for. What an update left out of what it had, its rules have
+/// put back already.
 pub(crate) fn allocate(registry: &Registry, txn: &Txn, service: &mut Tree, old: Option<&Tree>) -> Result<(), Refusal> {
     let kind = tree::text(service, &["spec", "type"]).to_owned();
-    if let Some(old) = old {
-        keep(service, old);
-    }
     if kind == "ExternalName" {
         return Ok(());
     }
@@ -54,31 +53,6 @@ pub(crate) fn allocate(registry: &Registry, txn: &Txn, service: &mut Tree, old: 
         allocate_ports(registry, service, old, held_ports)?;
     }
     Ok(())
-}
-
-/// What an update leaves out stays as it was while the type still has it.
-fn keep(service: &mut Tree, old: &Tree) {
-    let external = tree::text(service, &["spec", "type"]) == "ExternalName" || tree::text(old, &["spec", "type"]) == "ExternalName";
-    if !external && tree::text(service, &["spec", "clusterIP"]).is_empty() {
-        tree::carry(old, service, &["spec", "clusterIP"]);
-        tree::carry(old, service, &["spec", "clusterIPs"]);
-    }
-    for member in ["ipFamilies", "ipFamilyPolicy"] {
-        if !external && tree::at(service, &["spec", member]).is_null() {
-            tree::carry(old, service, &["spec", member]);
-        }
-    }
-    if !matches!(tree::text(service, &["spec", "type"]), "NodePort" | "LoadBalancer") {
-        return;
-    }
-    let before: Vec<Tree> = tree::list(old, &["spec", "ports"]).to_vec();
-    for port in tree::list_mut(service, &["spec", "ports"]) {
-        let same = |other: &&Tree| ["port", "protocol", "name"].iter().all(|member| other.get(member) == port.get(member));
-        let found = before.iter().find(same).and_then(|other| tree::int(other, &["nodePort"]));
-        if let (0, Some(number)) = (tree::int(port, &["nodePort"]).unwrap_or(0), found) {
-            tree::put(port, &["nodePort"], number);
-        }
-    }
 }
 
 /// What all other services hold.
@@ -116,7 +90,14 @@ fn allocate_address(registry: &Registry, service: &mut Tree, old: Option<&Tree>,
     if spec.get("clusterIPs").and_then(Tree::as_array).is_none_or(Vec::is_empty) {
         spec.insert("clusterIPs".to_owned(), json!([address]));
     }
-    for (member, value) in [("ipFamilies", json!(["IPv4"])), ("ipFamilyPolicy", json!("SingleStack"))] {
+    // Who has neither an address nor pods of its own may be reached over both families.
+    let is_free = address == "None" && spec.get("selector").is_none_or(tree::is_empty);
+    if is_free && spec.get("ipFamilyPolicy").is_none_or(tree::is_empty) {
+        spec.insert("ipFamilyPolicy".to_owned(), "RequireDualStack".into());
+    }
+    let is_single = spec.get("ipFamilyPolicy").and_then(Tree::as_str).is_none_or(|policy| policy == "SingleStack");
+    let families = if is_free && !is_single { json!(["IPv4", "IPv6"]) } else { json!(["IPv4"]) };
+    for (member, value) in [("ipFamilies", families), ("ipFamilyPolicy", json!("SingleStack"))] {
         if spec.get(member).is_none_or(tree::is_empty) {
             spec.insert(member.to_owned(), value);
         }
@@ -139,7 +120,7 @@ fn allocate_ports(registry: &Registry, service: &mut Tree, old: Option<&Tree>, m
     if tree::at(service, &["spec", "allocateLoadBalancerNodePorts"]).as_bool() == Some(false)
         && tree::text(service, &["spec", "type"]) == "LoadBalancer"
     {
-        return Ok(());
+        return allocate_health_port(registry, service, &held);
     }
     let kept = old.map(node_ports).unwrap_or_default();
     let count = tree::list(service, &["spec", "ports"]).len();
@@ -160,6 +141,16 @@ fn allocate_ports(registry: &Registry, service: &mut Tree, old: Option<&Tree>, m
         if let Some(here) = tree::list_mut(service, &["spec", "ports"]).get_mut(place) {
             tree::put(here, &["nodePort"], port);
         }
+    }
+    allocate_health_port(registry, service, &held)
+}
+
+/// The port at which nodes tell a balancer whether they have a pod of the service.
+fn allocate_health_port(registry: &Registry, service: &mut Tree, held: &HashSet<i64>) -> Result<(), Refusal> {
+    let spec = tree::at(service, &["spec"]);
+    if needs_health_check(spec) && tree::int(spec, &["healthCheckNodePort"]).unwrap_or_default() == 0 {
+        let port = draw_port(registry, held)?;
+        tree::put(service, &["spec", "healthCheckNodePort"], port);
     }
     Ok(())
 }

@@ -20,9 +20,11 @@ mod config;
 mod custom;
 mod definition;
 mod deployment;
+mod endpoints;
 mod event;
 mod generic;
 mod job;
+mod limits;
 mod meta;
 mod namespace;
 mod node;
@@ -33,7 +35,7 @@ mod podspec;
 #[cfg(test)]
 mod recorded;
 mod selector;
-mod service;
+pub(crate) mod service;
 mod small;
 mod statefulset;
 #[cfg(test)]
@@ -222,9 +224,10 @@ pub(crate) fn of(resource: &'static Resource) -> Rules {
 fn strategy_of(group: &str, plural: &str) -> &'static dyn Strategy {
     match (group, plural) {
         ("", "configmaps") => &config::ConfigMap,
-        ("", "endpoints") => &service::Endpoints,
-        ("" | "events.k8s.io", "events") => &event::Event,
-        ("", "limitranges") => &small::LimitRange,
+        ("", "endpoints") => &endpoints::Endpoints,
+        ("", "events") => &event::Event::CORE,
+        ("events.k8s.io", "events") => &event::Event::NEW,
+        ("", "limitranges") => &limits::LimitRange,
         ("", "namespaces") => &namespace::Namespace,
         ("", "nodes") => &node::Node,
         ("", "persistentvolumeclaims") => &small::PersistentVolumeClaim,
@@ -232,7 +235,7 @@ fn strategy_of(group: &str, plural: &str) -> &'static dyn Strategy {
         ("", "pods") => &pod::Pod,
         ("", "podtemplates") => &deployment::PodTemplate,
         ("", "replicationcontrollers") => &deployment::ReplicationController,
-        ("", "resourcequotas") => &small::ResourceQuota,
+        ("", "resourcequotas") => &limits::ResourceQuota,
         ("", "secrets") => &config::Secret,
         ("", "serviceaccounts") => &config::ServiceAccount,
         ("", "services") => &service::Service,
@@ -250,7 +253,7 @@ fn strategy_of(group: &str, plural: &str) -> &'static dyn Strategy {
         ("batch", "cronjobs") => &job::CronJob,
         ("batch", "jobs") => &job::Job,
         ("coordination.k8s.io", "leases") => &config::Lease,
-        ("discovery.k8s.io", "endpointslices") => &service::EndpointSlice,
+        ("discovery.k8s.io", "endpointslices") => &endpoints::EndpointSlice,
         ("networking.k8s.io", "ingressclasses") => &small::IngressClass,
         ("networking.k8s.io", "networkpolicies") => &small::NetworkPolicy,
         ("node.k8s.io", "runtimeclasses") => &small::RuntimeClass,
@@ -401,7 +404,7 @@ impl Rules {
 
 /// A write of the status leaves everything alone but metadata and status.
 fn keep_all_but_status(new: &mut Tree, old: &Tree) {
-    let stays = |name: &String| !matches!(name.as_str(), "apiVersion" | "kind" | "metadata" | "status");
+    let stays = |name: &str| !matches!(name, "apiVersion" | "kind" | "metadata" | "status");
     if let (Some(new), Some(old)) = (new.as_object_mut(), old.as_object()) {
         new.retain(|name, _| !stays(name));
         new.extend(old.iter().filter(|(name, _)| stays(name)).map(|(name, value)| (name.clone(), value.clone())));

@@ -48,8 +48,9 @@ pub(crate) enum About<'a> {
 }
 
 impl<'a> Ask<'a> {
-    /// What a request asks.
-    pub(crate) fn of(attributes: &'a Attributes<'a>) -> Self {
+    /// What a request asks. `selected` is the name to which the field selector of a collection limits it.
+    pub(crate) fn of(attributes: &'a Attributes<'a>, selected: &'a str) -> Self {
+        let is_collection = matches!(attributes.verb, "list" | "watch" | "deletecollection");
         let about = match &attributes.resource {
             None => About::Path(attributes.path),
             Some(at) => About::Resource {
@@ -57,7 +58,7 @@ impl<'a> Ask<'a> {
                 resource: at.resource,
                 subresource: at.subresource,
                 namespace: at.namespace,
-                name: at.name,
+                name: if at.name.is_empty() && is_collection { selected } else { at.name },
             },
         };
         Self { verb: attributes.verb, about }

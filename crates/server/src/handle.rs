@@ -101,7 +101,9 @@ where
     if matches!(seat, Some(None)) {
         return crate::flow::too_many_requests();
     }
-    let ask = Ask::of(&attributes);
+    // Who asks for the one object of a name asks no more than that, also as a list.
+    let selected = query.selected_name();
+    let ask = Ask::of(&attributes, &selected);
     if !shared.allows(&user, &ask).await {
         return refuse(&authorize::forbidden(&user, &ask));
     }
@@ -115,7 +117,8 @@ where
         Err(NoRoute::Refused(status)) => return refuse(&status),
     };
     seen.labels = Some(call::labels(&route, at, &parts.headers, &query));
-    let call = call::Call { shared, user: &user, route, at, query: &query, headers: &parts.headers, user_agent, wait };
+    let upgrade = parts.extensions.get();
+    let call = call::Call { shared, user: &user, route, at, query: &query, headers: &parts.headers, upgrade, user_agent, wait };
     call.answer(body).await
 }
 

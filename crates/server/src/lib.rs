@@ -36,6 +36,7 @@ mod respond;
 mod reviews;
 mod route;
 mod service;
+mod socket;
 mod table;
 #[cfg(test)]
 mod testing;

@@ -59,6 +59,13 @@ impl<'a> Query<'a> {
         parse_int(value).map(Some).map_err(Status::bad_request)
     }
 
+    /// The name to which a field selector limits a collection; empty when it does not.
+    pub(crate) fn selected_name(&self) -> String {
+        let text = self.get("fieldSelector").unwrap_or_default();
+        let selector = kinds::selector::FieldSelector::parse(text).ok();
+        selector.as_ref().and_then(|selector| selector.required_value("metadata.name")).unwrap_or_default().to_owned()
+    }
+
     /// True when the collection is to be followed.
     pub(crate) fn watch(&self) -> bool {
         self.flag("watch").unwrap_or(false)

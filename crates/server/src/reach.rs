@@ -1,7 +1,8 @@
-//! Reaching into a pod: its log, and (clearly refused) `exec`, `attach` and `portforward`.
+//! Reaching into a pod: its log, and `exec`, `attach` and `portforward`, which end at once with a clear
+//! word, because a simulated container has no processes and no ports.
 //!
-//! The server knows no nodes. Whoever runs them in the same process hands in a [`PodLogs`]; without
-//! one, or for processes that do not exist, the answer is an error that says so.
+//! The server knows no nodes. Whoever runs them in the same process hands in a [`PodLogs`]. What is to be
+//! said through a socket is made here as messages; `socket` sends them.
 
 use std::sync::Arc;
 
@@ -9,12 +10,13 @@ use http::{Response, StatusCode};
 use jiff::{SignedDuration, Timestamp};
 use kinds::Tree;
 use kinds::status::{FieldError, GroupResource, Status};
+use kinds::tree::json;
 use registry::request::{Refusal, Reply};
-use serde_json::json;
 
 use crate::body::Body;
 use crate::query::Query;
 use crate::respond;
+use crate::socket::Message;
 
 /// What is asked of a log (`PodLogOptions`).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -47,26 +49,50 @@ pub(crate) fn is_reach(group: &str, resource: &str, subresource: &str) -> bool {
     group.is_empty() && resource == "pods" && matches!(subresource, "log" | "exec" | "attach" | "portforward")
 }
 
-/// Answers for a pod that was read already.
-pub(crate) fn answer(
+/// The protocols of sockets into pods, the newest first. In both, the first byte of a message is the
+/// number of its channel, and the third channel carries a `Status` in the end.
+pub(crate) const PROTOCOLS: [&str; 2] = ["v5.channel.k8s.io", "v4.channel.k8s.io"];
+
+const OUTPUT: u8 = 1;
+const TALK: u8 = 2;
+const OUTCOME: u8 = 3;
+
+/// What comes of looking into a pod.
+pub(crate) enum Reached {
+    /// An ordinary answer.
+    Answer(Box<Response<Body>>),
+    /// Messages for a socket, if the client opened one.
+    Messages(Vec<Message>),
+}
+
+/// Looks into a pod that was read already.
+pub(crate) fn reach(
     pod: Reply,
     subresource: &str,
     query: &Query<'_>,
     logs: Option<&Arc<dyn PodLogs>>,
     now: Timestamp,
-) -> Result<Response<Body>, Refusal> {
+) -> Result<Reached, Refusal> {
     let Reply::Object { json, .. } = pod else { return Err(Status::internal("a pod was expected").into()) };
     let pod: Tree = serde_json::from_slice(&json).map_err(Status::internal)?;
     if subresource == "portforward" {
-        return Err(no_process(&pod, "", subresource).into());
+        check_bound(&pod)?;
+        return Ok(Reached::Messages(no_ports(&pod, query)));
     }
     let asked = if subresource == "log" { Some(log_query(&pod, query, now)?) } else { None };
     let container = container(&pod, query.get("container").unwrap_or_default())?;
-    let Some(asked) = asked else { return Err(no_process(&pod, &container, subresource).into()) };
+    let Some(asked) = asked else {
+        check_bound(&pod)?;
+        check_running(&pod, &container)?;
+        return Ok(Reached::Messages(match subresource {
+            "attach" => attached(&pod, &container, logs),
+            _ => vec![outcome(&no_process(&pod, &container))],
+        }));
+    };
     if node(&pod).is_empty() {
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::NO_CONTENT;
-        return Ok(response);
+        return Ok(Reached::Answer(Box::new(response)));
     }
     let query = LogQuery { container, ..asked };
     let logs = logs.ok_or_else(|| Status::failure(501, "NotImplemented", "no logs of this node are kept here", None))?;
@@ -74,7 +100,55 @@ pub(crate) fn answer(
     if let Some(limit) = query.limit_bytes {
         text.truncate(text.floor_char_boundary(limit));
     }
-    Ok(respond::plain_text(text))
+    Ok(Reached::Answer(Box::new(respond::plain_text(text))))
+}
+
+/// The refusal of a client that opened no socket that is spoken here.
+pub(crate) fn no_socket(pod: &str, subresource: &str) -> Status {
+    let message = format!(
+        "{subresource} is served only through WebSocket ({}), and pod {pod} runs on a simulated node: its containers have no processes and no ports",
+        PROTOCOLS.join(" or ")
+    );
+    Status::failure(501, "NotImplemented", message, None)
+}
+
+/// The log of a container so far: a simulated one says no more, and nobody listens.
+fn attached(pod: &Tree, container: &str, logs: Option<&Arc<dyn PodLogs>>) -> Vec<Message> {
+    let query = LogQuery { container: container.to_owned(), ..LogQuery::default() };
+    let text = logs.and_then(|logs| logs.read(pod, &query).ok()).unwrap_or_default();
+    let note = format!("container {container} is simulated: this was its log, and there is no process to attach to\n");
+    let done = Status { status: "Success".to_owned(), code: 0, ..Status::success(0) };
+    vec![Message::on_channel(OUTPUT, text.as_bytes()), Message::on_channel(TALK, note.as_bytes()), outcome(&done)]
+}
+
+/// Each port has a channel for data and one for errors; both begin with the number of the port.
+fn no_ports(pod: &Tree, query: &Query<'_>) -> Vec<Message> {
+    let ports = query.get("ports").unwrap_or_default();
+    let mut messages = Vec::new();
+    for (channel, port) in (0_u8..=u8::MAX - 1).step_by(2).zip(ports.split(',').filter_map(|port| port.trim().parse::<u16>().ok())) {
+        let error = format!("pod {} runs on simulated node {}: nothing listens on port {port}", name(pod), node(pod));
+        messages.push(Message::on_channel(channel, &port.to_le_bytes()));
+        messages.push(Message::on_channel(channel + 1, &port.to_le_bytes()));
+        messages.push(Message::on_channel(channel + 1, error.as_bytes()));
+    }
+    messages
+}
+
+fn outcome(status: &Status) -> Message {
+    Message::on_channel(OUTCOME, serde_json::to_string(status).unwrap_or_default().as_bytes())
+}
+
+fn check_bound(pod: &Tree) -> Result<(), Status> {
+    let is_waiting = node(pod).is_empty();
+    if is_waiting { Err(Status::bad_request(format!("pod {} does not have a host assigned", name(pod)))) } else { Ok(()) }
+}
+
+/// Only a container that runs can be reached, in the words of a node agent.
+fn check_running(pod: &Tree, container: &str) -> Result<(), Status> {
+    let lists = ["containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses"];
+    let mut statuses = lists.iter().flat_map(|list| pod["status"][list].as_array().into_iter().flatten());
+    let runs = statuses.any(|status| status["name"] == *container && status["state"]["running"].is_object());
+    if runs { Ok(()) } else { Err(Status::failure(404, "NotFound", format!("container not found ({container:?})"), None)) }
 }
 
 fn name(pod: &Tree) -> &str {
@@ -85,13 +159,13 @@ fn node(pod: &Tree) -> &str {
     pod["spec"]["nodeName"].as_str().unwrap_or_default()
 }
 
-/// There is nobody to connect to.
-fn no_process(pod: &Tree, container: &str, subresource: &str) -> Status {
-    if node(pod).is_empty() {
-        return Status::bad_request(format!("pod {} does not have a host assigned", name(pod)));
-    }
-    let what = if container.is_empty() { String::new() } else { format!(" in container {container}") };
-    let message = format!("{subresource} is not served: node {} is simulated, there is no process{what} of pod {}", node(pod), name(pod));
+/// There is nothing in which a command could run.
+fn no_process(pod: &Tree, container: &str) -> Status {
+    let message = format!(
+        "cannot run a command in container {container} of pod {}: node {} is simulated, and its containers have no processes",
+        name(pod),
+        node(pod)
+    );
     Status::failure(501, "NotImplemented", message, None)
 }
 
@@ -164,10 +238,20 @@ mod tests {
         }
         let logs: Arc<dyn PodLogs> = Arc::new(Lines);
         let reply = Reply::Object { code: 200, json: pod.to_string().into(), warnings: Vec::new() };
-        match answer(reply, subresource, &Query::parse(Some(text)), Some(&logs), Timestamp::UNIX_EPOCH) {
-            Ok(response) => (response.status().as_u16(), String::new()),
+        match reach(reply, subresource, &Query::parse(Some(text)), Some(&logs), Timestamp::UNIX_EPOCH) {
+            Ok(Reached::Answer(response)) => (response.status().as_u16(), String::new()),
+            Ok(Reached::Messages(messages)) => (101, shown(&messages)),
             Err(refusal) => (refusal.status.code, refusal.status.message),
         }
+    }
+
+    fn shown(messages: &[Message]) -> String {
+        let show = |message: &Message| match message {
+            Message::Text(bytes) | Message::Binary(bytes) => {
+                format!("{}:{}", bytes[0], String::from_utf8_lossy(&bytes[1..]).escape_default())
+            }
+        };
+        messages.iter().map(show).collect::<Vec<_>>().join(" ")
     }
 
     #[test]
@@ -181,7 +265,29 @@ mod tests {
         assert_eq!(check("container=a&tailLines=2", &bound, "log").0, 200);
         assert_eq!(check("container=a&tailLines=-1", &bound, "log").0, 422);
         assert_eq!(check("container=a", &waiting, "exec"), (400, "pod p does not have a host assigned".into()));
-        assert_eq!(check("container=a", &bound, "exec").0, 501);
+        assert_eq!(check("container=a", &bound, "exec"), (404, "container not found (\"a\")".into()));
         assert_eq!(check("", &waiting, "portforward"), (400, "pod p does not have a host assigned".into()));
+    }
+
+    #[test]
+    fn a_socket_into_a_simulated_container_says_what_is_not_there() {
+        let pod = json!({
+            "metadata": {"name": "p"},
+            "spec": {"nodeName": "n", "containers": [{"name": "c"}]},
+            "status": {"containerStatuses": [{"name": "c", "state": {"running": {}}}]},
+        });
+        let (code, exec) = check("", &pod, "exec");
+        assert_eq!(code, 101);
+        assert!(
+            exec.starts_with("3:{") && exec.contains("Failure") && exec.contains("cannot run a command in container c of pod p"),
+            "{exec}"
+        );
+        let (_, attach) = check("", &pod, "attach");
+        assert!(
+            attach.starts_with("1:c None\\n 2:container c is simulated") && attach.contains(" 3:{") && attach.contains("Success"),
+            "{attach}"
+        );
+        let (_, forward) = check("ports=80", &pod, "portforward");
+        assert!(forward.starts_with("0:P\\u{0} 1:P\\u{0} 1:pod p runs on simulated node n"), "{forward}");
     }
 }

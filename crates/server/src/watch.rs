@@ -6,8 +6,8 @@
 use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use futures::StreamExt as _;
 use futures::stream::BoxStream;
+use futures::{Stream, StreamExt as _};
 use kinds::facts::{Resource, Type};
 use kinds::protobuf::watch_frame;
 use kinds::status::ListMeta;
@@ -18,6 +18,7 @@ use crate::body::Body;
 use crate::encodings::{Encodings, Frame};
 use crate::negotiate::{Media, Transform};
 use crate::respond;
+use crate::socket::Message;
 use crate::table;
 
 /// How many events that are ready are put into one frame at most.
@@ -54,6 +55,15 @@ pub(crate) fn body(events: BoxStream<'static, WatchEvent>, form: Form, stop: Can
         together.freeze()
     });
     Body::stream(frames)
+}
+
+/// The lines of a watch as messages.
+pub(crate) fn messages(body: Body) -> impl Stream<Item = Message> + Send + 'static {
+    let frames = http_body_util::BodyStream::new(body).filter_map(async |frame| frame.ok()?.into_data().ok());
+    frames.flat_map(|chunk| {
+        let lines: Vec<Message> = chunk.split_inclusive(|byte| *byte == b'\n').map(|line| Message::Text(chunk.slice_ref(line))).collect();
+        futures::stream::iter(lines)
+    })
 }
 
 impl Form {

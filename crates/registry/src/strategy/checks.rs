@@ -113,5 +113,27 @@ pub(crate) fn is_ip(text: &str) -> bool {
     text.parse::<std::net::IpAddr>().is_ok()
 }
 
+/// Refuses addresses that are none, and those that mean the machine or the link itself.
+pub(crate) fn special_address(address: &str, path: &Path<'_>, out: &mut Faults) {
+    let Ok(ip) = address.parse::<std::net::IpAddr>() else {
+        out.push(invalid_text(path, address, NOT_AN_IP));
+        return;
+    };
+    let (is_link_local, is_link_multicast) = match ip {
+        std::net::IpAddr::V4(ip) => (ip.is_link_local(), ip.octets()[..3] == [224, 0, 0]),
+        std::net::IpAddr::V6(ip) => (ip.is_unicast_link_local(), ip.segments()[0] & 0xff0f == 0xff02),
+    };
+    for (is_wrong, detail) in [
+        (ip.is_unspecified(), format!("may not be unspecified ({address})")),
+        (ip.is_loopback(), "may not be in the loopback range (127.0.0.0/8, ::1/128)".to_owned()),
+        (is_link_local, "may not be in the link-local range (169.254.0.0/16, fe80::/10)".to_owned()),
+        (is_link_multicast, "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)".to_owned()),
+    ] {
+        if is_wrong {
+            out.push(invalid_text(path, address, detail));
+        }
+    }
+}
+
 /// The fault of an address that is none.
 pub(crate) const NOT_AN_IP: &str = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";

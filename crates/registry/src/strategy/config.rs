@@ -80,7 +80,7 @@ impl Strategy for Secret {
         if let Some(Tree::Object(plain)) = take(object, &["stringData"]) {
             let data = ensure(object, &["data"]);
             for (key, value) in plain {
-                data.insert(key, Tree::String(STANDARD.encode(value.as_str().unwrap_or_default())));
+                data.insert(key, Tree::from(STANDARD.encode(value.as_str().unwrap_or_default())));
             }
         }
     }
@@ -166,7 +166,7 @@ fn need_json(data: &Tree, key: &str, out: &mut Faults) {
         return;
     };
     let bytes = STANDARD.decode(value).unwrap_or_default();
-    if let Err(fault) = serde_json::from_slice::<serde_json::Map<String, Tree>>(&bytes) {
+    if let Err(fault) = serde_json::from_slice::<kinds::tree::Map>(&bytes) {
         out.push(invalid_text(DATA.key(key), "<secret contents redacted>", fault));
     }
 }
@@ -206,10 +206,8 @@ impl Strategy for PriorityClass {
         let mut out = Vec::new();
         let (name, value) = (text(object, &["metadata", "name"]), at(object, &["value"]).as_i64().unwrap_or_default());
         if name.starts_with("system-") {
-            if !SYSTEM_CLASSES.contains(&(name, value)) {
-                let detail = format!(
-                    "priority class names with 'system-' prefix are reserved for system use only. error: {name} is not a known system priority class"
-                );
+            if let Some(why) = not_of_the_system(name, value, flag(object, &["globalDefault"])) {
+                let detail = format!("priority class names with 'system-' prefix are reserved for system use only. error: {why}");
                 out.push(FieldError::forbidden("metadata.name", detail));
             }
         } else if value > USER_PRIORITY_LIMIT {
@@ -218,7 +216,7 @@ impl Strategy for PriorityClass {
         }
         let policy = text(object, &["preemptionPolicy"]);
         if !matches!(policy, "Never" | "PreemptLowerPriority") {
-            let supported = ["Never", "PreemptLowerPriority"];
+            let supported = ["PreemptLowerPriority", "Never"];
             out.push(FieldError::not_supported("preemptionPolicy", &Tree::from(policy), &supported));
         }
         out
@@ -234,6 +232,17 @@ impl Strategy for PriorityClass {
         }
         out
     }
+}
+
+/// Why a class with the prefix of the system is none of its classes.
+fn not_of_the_system(name: &str, value: i64, is_default: bool) -> Option<String> {
+    let Some((_, known)) = SYSTEM_CLASSES.iter().find(|(known, _)| *known == name) else {
+        return Some(format!("{name} is not a known system priority class"));
+    };
+    if *known != value {
+        return Some(format!("value of {name} PriorityClass must be {known}"));
+    }
+    is_default.then(|| format!("globalDefault of {name} PriorityClass must be false"))
 }
 
 pub(crate) struct Lease;

@@ -1,8 +1,8 @@
 //! `Deployment`.
 
 use kinds::facts::Type;
+use kinds::tree::json;
 use kinds::{Tree, status::FieldError};
-use serde_json::json;
 
 use super::checks::{Faults, at_most_all, nonnegative, number_or_percent, percent};
 use super::path::Path;
@@ -59,7 +59,18 @@ impl Strategy for Deployment {
     fn validate_update(&self, context: &Context<'_>, new: &Tree, old: &Tree) -> Vec<FieldError> {
         let mut out = Vec::new();
         if context.subresource == "status" {
-            workload::replica_figures(new, &mut out);
+            let figures = [
+                "observedGeneration",
+                "replicas",
+                "updatedReplicas",
+                "readyReplicas",
+                "availableReplicas",
+                "unavailableReplicas",
+                "collisionCount",
+                "terminatingReplicas",
+            ];
+            workload::replica_figures(new, &figures, &figures[2..5], "readyReplicas", &mut out);
+            workload::collision_count(new, old, &mut out);
         } else {
             spec(at(new, &["spec"]), &mut out);
             workload::immutable_selector(new, old, &mut out);
@@ -75,8 +86,7 @@ impl Strategy for Deployment {
 fn spec(spec: &Tree, out: &mut Faults) {
     nonnegative(spec, "replicas", &SPEC, out);
     workload::required_selector(spec, "deployment", out);
-    workload::selector_matches_template(spec, out);
-    workload::lasting_template(spec, "ReplicaSet", out);
+    workload::selected_template(spec, "ReplicaSet", "invalid label selector", out);
     strategy(at(spec, &["strategy"]), &SPEC.child("strategy"), out);
     for field in ["minReadySeconds", "revisionHistoryLimit", "progressDeadlineSeconds"] {
         nonnegative(spec, field, &SPEC, out);
@@ -107,8 +117,17 @@ fn strategy(strategy: &Tree, path: &Path<'_>, out: &mut Faults) {
             }
             at_most_all(at(rolling, &["maxUnavailable"]), &path.child("maxUnavailable"), out);
         }
-        other => out.push(FieldError::not_supported(path.child("type"), &Tree::from(other), &["Recreate", "RollingUpdate"])),
+        other => out.push(unsupported_strategy(other, rolling, &["Recreate", "RollingUpdate"], path)),
     }
+}
+
+/// The fault of an unknown strategy, which shows all of it: with the names that its fields have
+/// inside of the reference implementation.
+pub(crate) fn unsupported_strategy(kind: &str, rolling: &Tree, supported: &[&str], path: &Path<'_>) -> FieldError {
+    let list: Vec<String> = supported.iter().map(|word| format!("{word:?}")).collect();
+    let shown = format!("{{\"Type\":{},\"RollingUpdate\":{rolling}}}", Tree::from(kind));
+    let body = format!("Unsupported value: {shown}: supported values: {}", list.join(", "));
+    FieldError { body, ..FieldError::not_supported(path, &Tree::Null, supported) }
 }
 
 /// True for a number or percentage that comes to nothing.
@@ -143,7 +162,7 @@ impl Strategy for ReplicaSet {
     fn validate_update(&self, context: &Context<'_>, new: &Tree, old: &Tree) -> Vec<FieldError> {
         let mut out = Vec::new();
         if context.subresource == "status" {
-            workload::replica_figures(new, &mut out);
+            replica_status(new, &mut out);
         } else {
             replica_set_spec(at(new, &["spec"]), &mut out);
             workload::immutable_selector(new, old, &mut out);
@@ -160,8 +179,12 @@ fn replica_set_spec(spec: &Tree, out: &mut Faults) {
     nonnegative(spec, "replicas", &SPEC, out);
     nonnegative(spec, "minReadySeconds", &SPEC, out);
     workload::required_selector(spec, "deployment", out);
-    workload::selector_matches_template(spec, out);
-    workload::lasting_template(spec, "ReplicaSet", out);
+    workload::selected_template(spec, "ReplicaSet", "invalid label selector", out);
+}
+
+fn replica_status(object: &Tree, out: &mut Faults) {
+    let figures = ["replicas", "fullyLabeledReplicas", "readyReplicas", "availableReplicas", "observedGeneration", "terminatingReplicas"];
+    workload::replica_figures(object, &figures, &figures[1..4], "readyReplicas", out);
 }
 
 pub(crate) struct ReplicationController;
@@ -200,7 +223,7 @@ impl Strategy for ReplicationController {
     fn validate_update(&self, context: &Context<'_>, new: &Tree, _old: &Tree) -> Vec<FieldError> {
         let mut out = Vec::new();
         if context.subresource == "status" {
-            workload::replica_figures(new, &mut out);
+            replica_status(new, &mut out);
         } else {
             controller_spec(at(new, &["spec"]), &mut out);
         }
@@ -243,7 +266,7 @@ fn controller_spec(spec: &Tree, out: &mut Faults) {
     if crate::tree::entries(wanted, &[]).into_iter().any(|(key, value)| labels.get(key) != Some(value)) {
         out.push(FieldError::invalid("spec.template.metadata.labels", labels, "`selector` does not match template `labels`"));
     }
-    workload::lasting_template(spec, "ReplicationController", out);
+    workload::lasting_template(spec, "ReplicationController", &[], out);
 }
 
 pub(crate) struct PodTemplate;
@@ -268,7 +291,7 @@ impl Strategy for PodTemplate {
 
     fn validate_create(&self, _context: &Context<'_>, object: &Tree) -> Vec<FieldError> {
         let mut out = Vec::new();
-        podspec::template_faults(at(object, &["template"]), &Path::root("template"), &mut out);
+        podspec::template_faults(at(object, &["template"]), &[], &Path::root("template"), &mut out);
         out
     }
 

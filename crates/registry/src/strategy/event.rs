@@ -1,12 +1,26 @@
 //! `Event`, of both groups: the core one and `events.k8s.io`, which name some fields differently.
 
-use kinds::{Tree, status::FieldError};
+use kinds::{Tree, names, status::FieldError};
 
 use super::meta::invalid_text;
 use super::{Context, Strategy};
 use crate::tree::{at, text};
 
-pub(crate) struct Event;
+/// One kind in two groups, which judge it differently.
+pub(crate) struct Event {
+    is_new: bool,
+}
+
+/// What new events may hold of each text.
+const WORDS_LIMIT: usize = 128;
+const NOTE_LIMIT: usize = 1024;
+
+impl Event {
+    /// As the core group has it.
+    pub(crate) const CORE: Self = Self { is_new: false };
+    /// As `events.k8s.io` has it.
+    pub(crate) const NEW: Self = Self { is_new: true };
+}
 
 impl Strategy for Event {
     fn has_own_metadata_rules(&self) -> bool {
@@ -15,27 +29,22 @@ impl Strategy for Event {
 
     fn validate_create(&self, _context: &Context<'_>, object: &Tree) -> Vec<FieldError> {
         let mut out = Vec::new();
-        let namespace = text(object, &["metadata", "namespace"]);
-        let (member, about) = about(object);
-        let theirs = text(about, &["namespace"]);
-        // Events about objects without a namespace are kept in `default`.
-        if theirs.is_empty() {
-            if namespace != "default" && namespace != "kube-system" {
-                let field = format!("{member}.namespace");
-                out.push(invalid_text(field, theirs, "does not match event.namespace"));
-            }
-        } else if theirs != namespace {
-            out.push(invalid_text(format!("{member}.namespace"), theirs, "does not match event.namespace"));
+        legacy(object, self.is_new, &mut out);
+        if self.is_new {
+            of_the_new_group(object, &mut out);
         }
-        if member == "regarding" {
-            for field in ["reportingController", "reportingInstance", "action", "reason"] {
-                if text(object, &[field]).is_empty() {
-                    out.push(FieldError::required(field, ""));
+        out
+    }
+
+    fn validate_update(&self, _context: &Context<'_>, new: &Tree, old: &Tree) -> Vec<FieldError> {
+        let mut out = Vec::new();
+        legacy(new, self.is_new, &mut out);
+        if self.is_new {
+            for (shown, field) in NEW_FIELDS {
+                let (now, before) = (at(new, &[field]), at(old, &[field]));
+                if now != before && !(crate::tree::is_empty(now) && crate::tree::is_empty(before)) {
+                    out.push(FieldError::invalid(shown, now, "field is immutable"));
                 }
-            }
-            if !matches!(text(object, &["type"]), "Normal" | "Warning") {
-                let shown = Tree::from(text(object, &["type"]));
-                out.push(FieldError::invalid("type", &shown, "has invalid value: "));
             }
         }
         out
@@ -89,6 +98,89 @@ impl Strategy for Event {
 
     fn allow_create_on_update(&self) -> bool {
         true
+    }
+}
+
+/// Members of a new event that never change: as they are called, and as they are kept.
+const NEW_FIELDS: [(&str, &str); 8] = [
+    ("reportingController", "reportingComponent"),
+    ("reportingInstance", "reportingInstance"),
+    ("action", "action"),
+    ("reason", "reason"),
+    ("regarding", "involvedObject"),
+    ("related", "related"),
+    ("note", "message"),
+    ("type", "type"),
+];
+
+/// Faults that both groups find. An event with a time of its own is one of the new ones.
+fn legacy(object: &Tree, is_new: bool, out: &mut Vec<FieldError>) {
+    let namespace = text(object, &["metadata", "namespace"]);
+    let theirs = text(object, &["involvedObject", "namespace"]);
+    let mut foreign = |is_foreign: bool| {
+        if is_foreign {
+            out.push(invalid_text("involvedObject.namespace", theirs, "does not match event.namespace"));
+        }
+    };
+    // Events about objects without a namespace are kept in `default`.
+    if at(object, &["eventTime"]).is_null() {
+        foreign(if theirs.is_empty() { !matches!(namespace, "" | "default") } else { theirs != namespace });
+    } else {
+        foreign(theirs.is_empty() && !matches!(namespace, "default" | "kube-system"));
+        timed(object, is_new, out);
+    }
+    out.extend(names::dns_subdomain(namespace).into_iter().map(|fault| invalid_text("namespace", namespace, fault)));
+}
+
+fn timed(object: &Tree, is_new: bool, out: &mut Vec<FieldError>) {
+    let controller = text(object, &["reportingComponent"]);
+    let field = if is_new { "reportingController" } else { "reportingComponent" };
+    if controller.is_empty() {
+        out.push(FieldError::required(field, ""));
+    }
+    out.extend(names::qualified_name(controller).into_iter().map(|fault| invalid_text(field, controller, fault)));
+    for field in ["reportingInstance", "action", "reason"] {
+        let value = text(object, &[field]);
+        if value.is_empty() {
+            out.push(FieldError::required(field, ""));
+        }
+        if value.len() > WORDS_LIMIT {
+            out.push(invalid_text(field, "", format!("can have at most {WORDS_LIMIT} characters")));
+        }
+    }
+    if text(object, &["message"]).len() > NOTE_LIMIT {
+        out.push(invalid_text("message", "", format!("can have at most {NOTE_LIMIT} characters")));
+    }
+}
+
+fn of_the_new_group(object: &Tree, out: &mut Vec<FieldError>) {
+    if at(object, &["eventTime"]).is_null() {
+        out.push(FieldError::required("eventTime", ""));
+    }
+    let series = at(object, &["series"]);
+    if series.is_object() {
+        let count = series.get("count").and_then(Tree::as_i64).unwrap_or_default();
+        if count < 2 {
+            out.push(invalid_text("series.count", "", "should be at least 2"));
+        }
+        if at(series, &["lastObservedTime"]).is_null() {
+            out.push(FieldError::required("series.lastObservedTime", ""));
+        }
+    }
+    let kind = text(object, &["type"]);
+    if !matches!(kind, "Normal" | "Warning") {
+        out.push(invalid_text("type", "", format!("has invalid value: {kind}")));
+    }
+    for (shown, field) in [
+        ("deprecatedFirstTimestamp", "firstTimestamp"),
+        ("deprecatedLastTimestamp", "lastTimestamp"),
+        ("deprecatedCount", "count"),
+        ("deprecatedSource", "source"),
+    ] {
+        let value = at(object, &[field]);
+        if !crate::tree::is_empty(value) && value.as_i64() != Some(0) {
+            out.push(invalid_text(shown, "", "needs to be unset"));
+        }
     }
 }
 

@@ -1,36 +1,46 @@
 //! `Job` and `CronJob`.
+//!
+//! Read next: [`policy`] for the rules about failed and succeeded pods, [`status`] for what a
+//! controller may write.
 
-use kinds::{Tree, status::FieldError};
-use serde_json::json;
+mod policy;
+mod status;
 
-use super::checks::{Faults, nonnegative, one_of, one_of_if_set};
-use super::meta::invalid_text;
+use kinds::schedule::{self, Schedule};
+use kinds::{Tree, names, status::FieldError};
+
+use super::checks::{Faults, nonnegative, required_one_of};
+use super::meta::{invalid_shown, invalid_text};
 use super::path::Path;
 use super::workload::SPEC;
 use super::{Context, DefaultPropagation, Strategy, podspec, same, selector};
-use crate::tree::{at, carry, ensure, fill, flag, int, list_mut, put, take, text};
+use crate::tree::{at, carry, ensure, fill, flag, int, is_empty, list, list_mut, put, take, text};
 
 pub(crate) struct Job;
 
 /// Labels by which the pods of a job are known, with the names that they had before.
-const UID_LABELS: [&str; 2] = ["batch.kubernetes.io/controller-uid", "controller-uid"];
-const NAME_LABELS: [&str; 2] = ["batch.kubernetes.io/job-name", "job-name"];
+const UID_LABELS: [&str; 2] = ["controller-uid", "batch.kubernetes.io/controller-uid"];
+const NAME_LABELS: [&str; 2] = ["job-name", "batch.kubernetes.io/job-name"];
 
 const JOB_SPEC: &str = "io.k8s.api.batch.v1.JobSpec";
 
-/// What can never change; the template has rules of its own.
-const IMMUTABLE: [&str; 6] = ["completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy", "successPolicy", "manualSelector"];
+/// What can never change; completions, selector and template have rules of their own.
+const IMMUTABLE: [&str; 5] = ["completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy", "successPolicy"];
 
 /// The pods of a suspended job may still be told where to run.
-const SCHEDULING: [&str; 5] = ["affinity", "nodeSelector", "tolerations", "schedulingGates", "containers"];
+const SCHEDULING: [&str; 3] = ["nodeSelector", "tolerations", "schedulingGates"];
+
+/// Bounds of indexed jobs, whose done and failed indexes are kept as text in the status.
+const INDEXED_PARALLELISM_LIMIT: i64 = 100_000;
+const FAILED_INDEXES_LIMIT: i64 = 100_000;
+const MANY_COMPLETIONS: i64 = 100_000;
+const LIMIT_FOR_MANY_COMPLETIONS: i64 = 10_000;
+const MANAGED_BY_LIMIT: usize = 63;
 
 impl Strategy for Job {
     fn default(&self, object: &mut Tree) {
         ensure(object, &["spec"]);
-        let labels = at(object, &["spec", "template", "metadata", "labels"]).clone();
-        if !crate::tree::is_empty(&labels) && crate::tree::is_empty(at(object, &["metadata", "labels"])) {
-            put(object, &["metadata", "labels"], labels);
-        }
+        labels_of_template(object);
         if at(object, &["spec", "completions"]).is_null() && at(object, &["spec", "parallelism"]).is_null() {
             put(object, &["spec", "completions"], 1);
         }
@@ -45,15 +55,24 @@ impl Strategy for Job {
         if !flag(object, &["spec", "manualSelector"]) {
             generate_selector(object);
         }
+        // Upstream fills in defaults once more when it reads what it has stored.
+        labels_of_template(object);
     }
 
     fn validate_create(&self, _context: &Context<'_>, object: &Tree) -> Vec<FieldError> {
         let mut out = Vec::new();
         let spec = at(object, &["spec"]);
+        generated_selector(object, &mut out);
         job_spec(spec, &SPEC, &mut out);
-        if flag(spec, &["manualSelector"]) && !selector::matches(at(spec, &["selector"]), at(spec, &["template", "metadata", "labels"])) {
-            let labels = at(spec, &["template", "metadata", "labels"]);
-            out.push(FieldError::invalid("spec.template.metadata.labels", labels, "`selector` does not match template `labels`"));
+        selector_faults(spec, &mut out);
+        let completions = int(spec, &["completions"]).unwrap_or_default();
+        if text(spec, &["completionMode"]) == "Indexed" && completions > 0 {
+            let name = text(object, &["metadata", "name"]);
+            let host = format!("{name}-{}", completions - 1);
+            if !names::dns_label(&host).is_empty() {
+                let detail = format!("will not able to create pod with invalid DNS label: {host}");
+                out.push(invalid_text("metadata.name", name, detail));
+            }
         }
         out
     }
@@ -61,9 +80,10 @@ impl Strategy for Job {
     fn validate_update(&self, context: &Context<'_>, new: &Tree, old: &Tree) -> Vec<FieldError> {
         let mut out = Vec::new();
         if context.subresource == "status" {
-            super::workload::status_figures(new, &["active", "succeeded", "failed", "terminating", "ready"], &mut out);
+            status::faults(new, old, &mut out);
         } else {
             job_spec(at(new, &["spec"]), &SPEC, &mut out);
+            selector_faults(at(new, &["spec"]), &mut out);
             job_change(at(new, &["spec"]), at(old, &["spec"]), &mut out);
         }
         out
@@ -86,6 +106,14 @@ impl Strategy for Job {
     }
 }
 
+/// A job without labels gets those of its pods.
+fn labels_of_template(object: &mut Tree) {
+    let labels = at(object, &["spec", "template", "metadata", "labels"]).clone();
+    if !is_empty(&labels) && is_empty(at(object, &["metadata", "labels"])) {
+        put(object, &["metadata", "labels"], labels);
+    }
+}
+
 fn job_spec_defaults(spec: &mut Tree) {
     fill(spec, &["parallelism"], 1);
     let is_per_index = !at(spec, &["backoffLimitPerIndex"]).is_null();
@@ -94,6 +122,7 @@ fn job_spec_defaults(spec: &mut Tree) {
     fill(spec, &["suspend"], false);
     let replacement = if at(spec, &["podFailurePolicy"]).is_object() { "Failed" } else { "TerminatingOrFailed" };
     fill(spec, &["podReplacementPolicy"], replacement);
+    fill(spec, &["manualSelector"], false);
     for rule in list_mut(spec, &["podFailurePolicy", "rules"]) {
         for condition in list_mut(rule, &["onPodConditions"]) {
             fill(condition, &["status"], "True");
@@ -103,21 +132,56 @@ fn job_spec_defaults(spec: &mut Tree) {
     podspec::template_defaults(&mut spec["template"]);
 }
 
-/// The selector and the labels that make a job's pods its own.
+/// The selector and the labels that make a job's pods its own. What the client gave stays, and is
+/// refused later when it is not what would have been generated.
 fn generate_selector(object: &mut Tree) {
     let uid = text(object, &["metadata", "uid"]).to_owned();
     let name = text(object, &["metadata", "name"]).to_owned();
     let labels = ensure(object, &["spec", "template", "metadata", "labels"]);
     for (keys, value) in [(UID_LABELS, &uid), (NAME_LABELS, &name)] {
         for key in keys {
-            labels.insert(key.to_owned(), Tree::from(value.as_str()));
+            labels.entry(key).or_insert_with(|| Tree::from(value.as_str()));
         }
     }
-    put(object, &["spec", "selector"], json!({"matchLabels": {(UID_LABELS[0]): uid}}));
+    ensure(object, &["spec", "selector", "matchLabels"]).entry(UID_LABELS[1]).or_insert_with(|| Tree::from(uid));
+}
+
+/// Faults of what the client put in the place of generated labels and selectors.
+fn generated_selector(object: &Tree, out: &mut Faults) {
+    let (spec, meta) = (at(object, &["spec"]), at(object, &["metadata"]));
+    if flag(spec, &["manualSelector"]) || at(spec, &["selector"]).is_null() {
+        return;
+    }
+    let (uid, name) = (text(meta, &["uid"]), text(meta, &["name"]));
+    let labels = at(spec, &["template", "metadata", "labels"]);
+    let path = Path::root("spec.template.metadata.labels");
+    let mut expected = kinds::tree::Map::new();
+    for (key, value) in [(UID_LABELS[0], uid), (NAME_LABELS[0], name), (UID_LABELS[1], uid), (NAME_LABELS[1], name)] {
+        if labels.get(key).and_then(Tree::as_str) != Some(value) {
+            out.push(FieldError::invalid(path.key(key), labels, format!("must be '{value}'")));
+        }
+        expected.insert(key.to_owned(), value.into());
+    }
+    if selector::is_sound(at(spec, &["selector"])) && !selector::matches(at(spec, &["selector"]), &Tree::Object(expected)) {
+        let shown = selector::shown(at(spec, &["selector"]));
+        out.push(invalid_shown(SPEC.child("selector"), &shown, "`selector` not auto-generated"));
+    }
+}
+
+fn selector_faults(spec: &Tree, out: &mut Faults) {
+    let wanted = at(spec, &["selector"]);
+    if wanted.is_null() {
+        out.push(FieldError::required(SPEC.child("selector"), ""));
+    }
+    selector::faults(wanted, &SPEC.child("selector"), false, out);
+    let labels = at(spec, &["template", "metadata", "labels"]);
+    if selector::is_sound(wanted) && !selector::matches(wanted, labels) {
+        out.push(FieldError::invalid("spec.template.metadata.labels", labels, "`selector` does not match template `labels`"));
+    }
 }
 
 fn job_spec(spec: &Tree, path: &Path<'_>, out: &mut Faults) {
-    for field in [
+    const FIGURES: [&str; 7] = [
         "parallelism",
         "completions",
         "activeDeadlineSeconds",
@@ -125,58 +189,126 @@ fn job_spec(spec: &Tree, path: &Path<'_>, out: &mut Faults) {
         "ttlSecondsAfterFinished",
         "backoffLimitPerIndex",
         "maxFailedIndexes",
-    ] {
+    ];
+    for field in FIGURES {
         nonnegative(spec, field, path, out);
     }
-    one_of_if_set(spec, "completionMode", &["Indexed", "NonIndexed"], path, out);
-    let is_indexed = text(spec, &["completionMode"]) == "Indexed";
-    if is_indexed && at(spec, &["completions"]).is_null() {
-        out.push(FieldError::required(path.child("completions"), "when completion mode is Indexed"));
+    if !at(spec, &["maxFailedIndexes"]).is_null() && at(spec, &["backoffLimitPerIndex"]).is_null() {
+        out.push(FieldError::required(path.child("backoffLimitPerIndex"), "when maxFailedIndexes is specified"));
     }
-    if !is_indexed {
+    managed_by(spec, &path.child("managedBy"), out);
+    completion_mode(spec, path, out);
+    policy::failure(spec, &path.child("podFailurePolicy"), out);
+    policy::success(spec, &path.child("successPolicy"), out);
+    policy::replacement(spec, &path.child("podReplacementPolicy"), out);
+    let at_template = path.child("template");
+    podspec::template_faults(at(spec, &["template"]), &[], &at_template, out);
+    restart_policy(spec, &at_template.child("spec"), out);
+}
+
+fn managed_by(spec: &Tree, path: &Path<'_>, out: &mut Faults) {
+    let Some(manager) = at(spec, &["managedBy"]).as_str() else { return };
+    match manager.split_once('/') {
+        _ if manager.is_empty() => out.push(FieldError::required(path, "")),
+        Some((domain, rest)) if !domain.is_empty() && !rest.is_empty() => {
+            out.extend(names::dns_subdomain(domain).into_iter().map(|fault| invalid_text(path, domain, fault)));
+        }
+        _ => out.push(invalid_text(path, manager, "must be a domain-prefixed path (such as \"acme.io/foo\")")),
+    }
+    if manager.len() > MANAGED_BY_LIMIT {
+        out.push(FieldError::too_long(path, MANAGED_BY_LIMIT));
+    }
+}
+
+fn completion_mode(spec: &Tree, path: &Path<'_>, out: &mut Faults) {
+    let mode = text(spec, &["completionMode"]);
+    if !matches!(mode, "NonIndexed" | "Indexed") && !at(spec, &["completionMode"]).is_null() {
+        out.push(FieldError::not_supported(path.child("completionMode"), &Tree::from(mode), &["NonIndexed", "Indexed"]));
+    }
+    if mode == "Indexed" {
+        indexed(spec, path, out);
+        return;
+    }
+    if matches!(mode, "" | "NonIndexed") {
         for field in ["backoffLimitPerIndex", "maxFailedIndexes"] {
             if !at(spec, &[field]).is_null() {
-                let detail = "requires indexed completion mode";
-                out.push(FieldError::invalid(path.child(field), at(spec, &[field]), detail));
+                out.push(FieldError::invalid(path.child(field), at(spec, &[field]), "requires indexed completion mode"));
             }
         }
     }
-    one_of_if_set(spec, "podReplacementPolicy", &["Failed", "TerminatingOrFailed"], path, out);
-    let at_template = path.child("template");
-    podspec::template_faults(at(spec, &["template"]), &at_template, out);
-    restart_policy(spec, &at_template.child("spec"), out);
+}
+
+fn indexed(spec: &Tree, path: &Path<'_>, out: &mut Faults) {
+    let figure = |field: &str| int(spec, &[field]);
+    let at_most = |field: &str, limit: i64, words: &str, out: &mut Faults| {
+        if let Some(number) = figure(field).filter(|number| *number > limit) {
+            let detail = format!("must be less than or equal to {limit}{words}");
+            out.push(FieldError::invalid(path.child(field), &Tree::from(number), detail));
+        }
+    };
+    let (completions, failed) = (figure("completions"), figure("maxFailedIndexes"));
+    if completions.is_none() {
+        out.push(FieldError::required(path.child("completions"), "when completion mode is Indexed"));
+    }
+    at_most("parallelism", INDEXED_PARALLELISM_LIMIT, " when completion mode is Indexed", out);
+    if let (Some(completions), Some(failed)) = (completions, failed)
+        && failed > completions
+    {
+        let detail = "must be less than or equal to completions";
+        out.push(FieldError::invalid(path.child("maxFailedIndexes"), &Tree::from(failed), detail));
+    }
+    at_most("maxFailedIndexes", FAILED_INDEXES_LIMIT, "", out);
+    if completions.is_none_or(|completions| completions <= MANY_COMPLETIONS) || figure("backoffLimitPerIndex").is_none() {
+        return;
+    }
+    if failed.is_none() {
+        let detail = format!("must be specified when completions is above {MANY_COMPLETIONS}");
+        out.push(FieldError::required(path.child("maxFailedIndexes"), &detail));
+    }
+    let words = format!(" when completions are above {MANY_COMPLETIONS} and used with backoff limit per index");
+    at_most("parallelism", LIMIT_FOR_MANY_COMPLETIONS, &words, out);
+    at_most("maxFailedIndexes", LIMIT_FOR_MANY_COMPLETIONS, &words, out);
 }
 
 fn restart_policy(spec: &Tree, path: &Path<'_>, out: &mut Faults) {
     let policy = text(spec, &["template", "spec", "restartPolicy"]);
+    let path = path.child("restartPolicy");
     match policy {
         // Templates get Always when their author says nothing.
-        "Always" | "" => out.push(FieldError::required(path.child("restartPolicy"), "valid values: \"OnFailure\", \"Never\"")),
+        "Always" | "" => out.push(FieldError::required(path, "valid values: \"OnFailure\", \"Never\"")),
+        "OnFailure" if at(spec, &["podFailurePolicy"]).is_object() => {
+            out.push(invalid_text(path, policy, "only \"Never\" is supported when podFailurePolicy is specified"));
+        }
         "OnFailure" | "Never" => {}
-        other => out.push(FieldError::not_supported(path.child("restartPolicy"), &Tree::from(other), &["OnFailure", "Never"])),
-    }
-    if at(spec, &["podFailurePolicy"]).is_object() && policy != "Never" {
-        let detail = "only \"Never\" is supported when podFailurePolicy is specified";
-        out.push(invalid_text(path.child("restartPolicy"), policy, detail));
+        other => out.push(FieldError::not_supported(path, &Tree::from(other), &["OnFailure", "Never"])),
     }
 }
 
 fn job_change(new: &Tree, old: &Tree, out: &mut Faults) {
-    let completions = at(new, &["completions"]);
-    // An indexed job may grow and shrink with its parallelism.
-    let is_elastic = text(new, &["completionMode"]) == "Indexed" && completions == at(new, &["parallelism"]);
-    if completions != at(old, &["completions"]) && !is_elastic {
-        out.push(FieldError::invalid(SPEC.child("completions"), completions, "field is immutable"));
-    }
+    completions_change(new, old, out);
     if !selector::same(at(new, &["selector"]), at(old, &["selector"])) {
         let shown = selector::shown(at(new, &["selector"]));
-        out.push(super::meta::invalid_shown(SPEC.child("selector"), &shown, "field is immutable"));
+        out.push(invalid_shown(SPEC.child("selector"), &shown, "field is immutable"));
     }
     template_change(new, old, out);
     for field in IMMUTABLE {
         if !same(JOB_SPEC, &[field], new, old) {
             out.push(FieldError::invalid(SPEC.child(field), at(new, &[field]), "field is immutable"));
         }
+    }
+}
+
+/// An indexed job may grow and shrink with its parallelism.
+fn completions_change(new: &Tree, old: &Tree, out: &mut Faults) {
+    let completions = at(new, &["completions"]);
+    if completions == at(old, &["completions"]) {
+        return;
+    }
+    if text(new, &["completionMode"]) != "Indexed" {
+        out.push(FieldError::invalid(SPEC.child("completions"), completions, "field is immutable"));
+    } else if !completions.is_null() && completions != at(new, &["parallelism"]) {
+        let detail = "can only be modified in tandem with spec.parallelism";
+        out.push(FieldError::invalid(SPEC.child("completions"), completions, detail));
     }
 }
 
@@ -194,12 +326,11 @@ fn template_change(new: &Tree, old: &Tree, out: &mut Faults) {
     for field in ["labels", "annotations"] {
         carry(before, &mut undone, &["metadata", field]);
     }
-    for field in &SCHEDULING[..4] {
+    for field in SCHEDULING {
         carry(before, &mut undone, &["spec", field]);
     }
-    for (container, was) in
-        list_mut(&mut undone, &["spec", SCHEDULING[4]]).iter_mut().zip(crate::tree::list(before, &["spec", "containers"]))
-    {
+    node_affinity_undone(before, &mut undone);
+    for (container, was) in list_mut(&mut undone, &["spec", "containers"]).iter_mut().zip(list(before, &["spec", "containers"])) {
         carry(was, container, &["resources"]);
     }
     if !same("io.k8s.api.core.v1.PodTemplateSpec", &["spec"], &undone, before) {
@@ -207,10 +338,19 @@ fn template_change(new: &Tree, old: &Tree, out: &mut Faults) {
     }
 }
 
+/// Of an affinity only the part about nodes may change.
+fn node_affinity_undone(before: &Tree, undone: &mut Tree) {
+    carry(before, undone, &["spec", "affinity", "nodeAffinity"]);
+    if at(before, &["spec", "affinity"]).is_null() && is_empty(at(undone, &["spec", "affinity"])) {
+        take(undone, &["spec", "affinity"]);
+    }
+}
+
 pub(crate) struct CronJob;
 
 /// The name of a cron job becomes part of the names of its jobs.
 const CRON_NAME_LIMIT: usize = 52;
+const ZONE_PART_LIMIT: usize = 14;
 
 impl Strategy for CronJob {
     fn default(&self, object: &mut Tree) {
@@ -227,97 +367,87 @@ impl Strategy for CronJob {
         true
     }
 
-    fn validate_create(&self, context: &Context<'_>, object: &Tree) -> Vec<FieldError> {
+    fn validate_create(&self, _context: &Context<'_>, object: &Tree) -> Vec<FieldError> {
         let mut out = Vec::new();
+        cron_spec(at(object, &["spec"]), &Tree::Null, &mut out);
         let name = text(object, &["metadata", "name"]);
         if name.len() > CRON_NAME_LIMIT {
             out.push(invalid_text("metadata.name", name, format!("must be no more than {CRON_NAME_LIMIT} characters")));
         }
-        out.extend(self.validate_update(context, object, object));
         out
     }
 
-    fn validate_update(&self, context: &Context<'_>, new: &Tree, _old: &Tree) -> Vec<FieldError> {
+    fn validate_update(&self, context: &Context<'_>, new: &Tree, old: &Tree) -> Vec<FieldError> {
         let mut out = Vec::new();
         if context.subresource != "status" {
-            cron_spec(at(new, &["spec"]), &mut out);
+            cron_spec(at(new, &["spec"]), at(old, &["spec"]), &mut out);
         }
         out
     }
 }
 
-fn cron_spec(spec: &Tree, out: &mut Faults) {
-    let schedule = text(spec, &["schedule"]);
-    if schedule.is_empty() {
+/// Faults of a cron job; `old` is null for a new one.
+fn cron_spec(spec: &Tree, old: &Tree, out: &mut Faults) {
+    let text_of_schedule = text(spec, &["schedule"]);
+    if text_of_schedule.is_empty() {
         out.push(FieldError::required(SPEC.child("schedule"), ""));
-    } else if let Some(fault) = schedule_fault(schedule) {
-        out.push(invalid_text(SPEC.child("schedule"), schedule, fault));
+    } else {
+        schedule_faults(text_of_schedule, spec, old, &SPEC.child("schedule"), out);
     }
     nonnegative(spec, "startingDeadlineSeconds", &SPEC, out);
-    one_of(spec, "concurrencyPolicy", &["Allow", "Forbid", "Replace"], &SPEC, out);
+    if old.is_null() || at(spec, &["timeZone"]) != at(old, &["timeZone"]) {
+        time_zone(at(spec, &["timeZone"]), &SPEC.child("timeZone"), out);
+    }
+    required_one_of(spec, "concurrencyPolicy", &["Allow", "Forbid", "Replace"], &SPEC, out);
     let template = SPEC.child("jobTemplate");
     let path = template.child("spec");
-    let mut inner = at(spec, &["jobTemplate", "spec"]).clone();
-    take(&mut inner, &["selector"]);
-    job_spec(&inner, &path, out);
+    let job = at(spec, &["jobTemplate", "spec"]);
+    job_spec(job, &path, out);
+    if !at(job, &["selector"]).is_null() {
+        let shown = selector::shown(at(job, &["selector"]));
+        out.push(invalid_shown(path.child("selector"), &shown, "`selector` will be auto-generated"));
+    }
+    if flag(job, &["manualSelector"]) {
+        out.push(FieldError::not_supported(path.child("manualSelector"), &Tree::Bool(true), &["nil", "false"]));
+    }
     nonnegative(spec, "successfulJobsHistoryLimit", &SPEC, out);
     nonnegative(spec, "failedJobsHistoryLimit", &SPEC, out);
 }
 
-const MACROS: [&str; 7] = ["@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnight", "@hourly"];
-
-/// What is wrong with a schedule of five fields, or of one word.
-fn schedule_fault(schedule: &str) -> Option<String> {
-    if schedule.contains("TZ") {
-        return Some("cannot use TZ or CRON_TZ in schedule, use timeZone field instead".to_owned());
+fn schedule_faults(wanted: &str, spec: &Tree, old: &Tree, path: &Path<'_>, out: &mut Faults) {
+    if let Err(fault) = Schedule::parse(wanted) {
+        out.push(invalid_text(path, wanted, fault));
     }
-    if schedule.starts_with('@') {
-        let known = MACROS.contains(&schedule) || schedule.starts_with("@every ");
-        return (!known).then(|| format!("unrecognized descriptor: {schedule}"));
+    if !wanted.contains("TZ") {
+        return;
     }
-    let fields: Vec<&str> = schedule.split_whitespace().collect();
-    if fields.len() != 5 {
-        return Some(format!("expected exactly 5 fields, found {}: [{}]", fields.len(), fields.join(" ")));
+    // Who wrote a zone into the schedule when that was allowed keeps it.
+    if !text(old, &["schedule"]).contains("TZ") {
+        out.push(invalid_text(path, wanted, "cannot use TZ or CRON_TZ in schedule, use timeZone field instead"));
+    } else if !at(spec, &["timeZone"]).is_null() {
+        out.push(invalid_text(path, wanted, "cannot use both timeZone field and TZ or CRON_TZ in schedule"));
     }
-    fields.iter().zip([(0, 59), (0, 23), (1, 31), (1, 12), (0, 6)]).find_map(|(field, bounds)| cron_field_fault(field, bounds))
 }
 
-fn cron_field_fault(field: &str, (least, most): (u32, u32)) -> Option<String> {
-    const WORDS: [&str; 19] = [
-        "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec", "sun", "mon", "tue", "wed", "thu", "fri", "sat",
-    ];
-    for part in field.split(',') {
-        let (range, step) = part.split_once('/').map_or((part, None), |(range, step)| (range, Some(step)));
-        if step.is_some_and(|step| step.parse::<u32>().map_or(true, |step| step == 0)) {
-            return Some(format!("step of range should be a positive number: {part}"));
-        }
-        if range == "*" || range == "?" {
-            continue;
-        }
-        for edge in range.splitn(2, '-') {
-            match edge.parse::<u32>() {
-                Ok(number) if number < least => return Some(format!("beginning of range ({number}) below minimum ({least}): {part}")),
-                Ok(number) if number > most => return Some(format!("end of range ({number}) above maximum ({most}): {part}")),
-                Ok(_) => {}
-                Err(_) if WORDS.contains(&edge.to_ascii_lowercase().as_str()) => {}
-                Err(_) => return Some(format!("failed to parse int from {edge}: strconv.Atoi: parsing {edge:?}: invalid syntax")),
-            }
-        }
+fn time_zone(zone: &Tree, path: &Path<'_>, out: &mut Faults) {
+    let Some(zone) = zone.as_str() else { return };
+    let is_sound = |part: &str| {
+        let known = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b'+');
+        !matches!(part, "" | "." | "..") && part.len() <= ZONE_PART_LIMIT && !part.starts_with('-') && part.bytes().all(known)
+    };
+    if zone.is_empty() {
+        out.push(invalid_text(path, zone, "timeZone must be nil or non-empty string"));
+        return;
     }
-    None
-}
-
-#[cfg(test)]
-mod tests {
-    use super::schedule_fault;
-
-    #[test]
-    fn schedules_are_judged() {
-        for sound in ["* * * * *", "*/5 0-6 1,15 jan-mar sun", "@hourly", "@every 5m", "0 0 ? * 1"] {
-            assert_eq!(schedule_fault(sound), None, "{sound}");
-        }
-        for broken in ["* * * *", "60 * * * *", "* * 0 * *", "a * * * *", "*/0 * * * *", "@never", "TZ=UTC * * * * *"] {
-            assert!(schedule_fault(broken).is_some(), "{broken}");
-        }
+    if !zone.split('/').all(is_sound) {
+        out.push(invalid_text(path, zone, format!("unknown time zone {zone}")));
+        return;
+    }
+    if zone.eq_ignore_ascii_case("local") {
+        let detail = "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones";
+        out.push(invalid_text(path, zone, detail));
+    }
+    if zone != "Local" && schedule::time_zone(zone).is_none() {
+        out.push(invalid_text(path, zone, format!("unknown time zone {zone}")));
     }
 }

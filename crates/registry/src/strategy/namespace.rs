@@ -44,12 +44,12 @@ impl Strategy for Namespace {
     }
 
     fn validate_create(&self, _context: &Context<'_>, object: &Tree) -> Vec<FieldError> {
-        finalizers(object)
+        finalizers(object, false)
     }
 
     fn validate_update(&self, context: &Context<'_>, new: &Tree, _old: &Tree) -> Vec<FieldError> {
         match context.subresource {
-            "finalize" => finalizers(new),
+            "finalize" => finalizers(new, true),
             "status" => {
                 let phase = text(new, &["status", "phase"]);
                 let is_deleted = !at(new, &["metadata", "deletionTimestamp"]).is_null();
@@ -62,7 +62,7 @@ impl Strategy for Namespace {
                 } else {
                     "may only be 'Active' if `deletionTimestamp` is empty"
                 };
-                vec![invalid_text("status.phase", phase, detail)]
+                vec![invalid_text("status.Phase", phase, detail)]
             }
             _ => Vec::new(),
         }
@@ -85,12 +85,13 @@ impl Strategy for Namespace {
     }
 }
 
-fn finalizers(object: &Tree) -> Vec<FieldError> {
-    let path = Path::root("spec.finalizers");
+/// Faults of the finalizers of the specification; only its own subresource tells which one is wrong.
+fn finalizers(object: &Tree, tells_which: bool) -> Vec<FieldError> {
+    let all = Path::root("spec.finalizers");
     let mut out = Vec::new();
     for (index, finalizer) in list(object, &["spec", "finalizers"]).iter().enumerate() {
         let name = finalizer.as_str().unwrap_or_default();
-        let path = path.index(index);
+        let path = if tells_which { all.index(index) } else { all };
         let faults = names::qualified_name(name);
         if faults.is_empty() && name != "kubernetes" && !name.contains('/') {
             out.push(invalid_text(path, name, "name is neither a standard finalizer name nor is it fully qualified"));

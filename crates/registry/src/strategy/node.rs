@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 
 use kinds::{Tree, names, status::FieldError};
 
-use super::checks::{Faults, nonnegative_quantity};
+use super::checks::Faults;
 use super::meta::invalid_text;
 use super::path::Path;
-use super::{Context, Strategy, same};
+use super::{Context, Strategy, podspec};
 use crate::tree::{at, carry, entries, fill, flag, list, put, take, text};
 
 pub(crate) struct Node;
@@ -46,30 +46,17 @@ impl Strategy for Node {
 
     fn validate_create(&self, _context: &Context<'_>, object: &Tree) -> Vec<FieldError> {
         let mut out = Vec::new();
-        annotations(object, &mut out);
-        taints(object, &mut out);
-        resources(object, &mut out);
-        let ranges = SPEC.child("podCIDRs");
-        for (index, range) in list(object, &["spec", "podCIDRs"]).iter().enumerate() {
-            let range = range.as_str().unwrap_or_default();
-            if !is_range(range) {
-                let detail = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
-                out.push(invalid_text(ranges.index(index), range, detail));
-            }
-        }
-        if list(object, &["spec", "podCIDRs"]).len() > 2 {
-            let shown = at(object, &["spec", "podCIDRs"]);
-            out.push(FieldError::invalid(ranges, shown, "may specify no more than one CIDR for each IP family"));
-        }
+        whole(object, &mut out);
         out
     }
 
-    fn validate_update(&self, _context: &Context<'_>, new: &Tree, old: &Tree) -> Vec<FieldError> {
+    fn validate_update(&self, context: &Context<'_>, new: &Tree, old: &Tree) -> Vec<FieldError> {
         let mut out = Vec::new();
+        // Upstream judges the whole node and then its change: some faults are told twice.
+        if context.subresource != "status" {
+            whole(new, &mut out);
+        }
         annotations(new, &mut out);
-        taints(new, &mut out);
-        // Upstream judges the whole node and then its change: what is wrong with taints is said twice.
-        taints(new, &mut out);
         resources(new, &mut out);
         addresses(new, &mut out);
         let (now, before) = (list(new, &["spec", "podCIDRs"]), list(old, &["spec", "podCIDRs"]));
@@ -82,7 +69,10 @@ impl Strategy for Node {
             let detail = "node updates may not change providerID except from \"\" to valid";
             out.push(FieldError::forbidden(SPEC.child("providerID"), detail));
         }
-        other_fields(new, old, &mut out);
+        taints(new, &mut out);
+        if text(new, &["spec", "externalID"]) != text(old, &["spec", "externalID"]) {
+            out.push(FieldError::forbidden(SPEC.child("externalID"), "may not be updated"));
+        }
         out
     }
 
@@ -96,6 +86,36 @@ impl Strategy for Node {
 
     fn field_refusal(&self, field: &str) -> String {
         format!("field label not supported: {field}")
+    }
+}
+
+fn whole(object: &Tree, out: &mut Faults) {
+    annotations(object, out);
+    taints(object, out);
+    resources(object, out);
+    ranges(object, out);
+}
+
+/// Ranges of pod addresses: at most one of each family.
+fn ranges(object: &Tree, out: &mut Faults) {
+    let path = SPEC.child("podCIDRs");
+    let all: Vec<&str> = list(object, &["spec", "podCIDRs"]).iter().filter_map(Tree::as_str).collect();
+    for (index, range) in all.iter().enumerate() {
+        if !is_range(range) {
+            let detail = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
+            out.push(invalid_text(path.index(index), range, detail));
+        }
+    }
+    let is_mixed = matches!(all[..], [one, other] if one.contains(':') != other.contains(':'));
+    if all.len() > 1 && !is_mixed {
+        let shown = at(object, &["spec", "podCIDRs"]);
+        out.push(FieldError::invalid(path, shown, "may specify no more than one CIDR for each IP family"));
+    }
+    let mut seen = BTreeSet::new();
+    for (index, range) in all.iter().enumerate() {
+        if !seen.insert(range) {
+            out.push(FieldError::duplicate(path.index(index), &Tree::from(*range)));
+        }
     }
 }
 
@@ -168,8 +188,7 @@ fn resources(object: &Tree, out: &mut Faults) {
     for kind in ["capacity", "allocatable"] {
         let path = STATUS.child(kind);
         for (name, amount) in entries(object, &["status", kind]) {
-            out.extend(names::qualified_name(name).into_iter().map(|fault| invalid_text(path, name, fault)));
-            nonnegative_quantity(amount, &path.key(name), out);
+            podspec::quantity_faults(name, amount, &path.child(name), out);
         }
     }
 }
@@ -182,21 +201,5 @@ fn addresses(object: &Tree, out: &mut Faults) {
             out.push(FieldError::duplicate(path.index(index), address));
         }
         seen.push(address);
-    }
-}
-
-/// What is left of the specification may not change.
-fn other_fields(new: &Tree, old: &Tree, out: &mut Faults) {
-    let rest = |object: &Tree| {
-        let mut spec = at(object, &["spec"]).clone();
-        for field in ["podCIDR", "podCIDRs", "providerID", "unschedulable", "taints", "configSource"] {
-            take(&mut spec, &[field]);
-        }
-        spec
-    };
-    let (now, before) = (rest(new), rest(old));
-    if !same("io.k8s.api.core.v1.NodeSpec", &[], &now, &before) {
-        let detail = "node updates may only change labels, taints, or capacity (or configSource, if the DynamicKubeletConfig feature gate is enabled)";
-        out.push(FieldError::forbidden("", detail));
     }
 }

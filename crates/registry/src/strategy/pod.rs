@@ -17,7 +17,7 @@ pub(crate) struct Pod;
 /// The annotation with which a client says which pods a controller should delete first.
 const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 /// The annotation of pods that a node agent runs from a file.
-const MIRROR: &str = "kubernetes.io/config.mirror";
+pub(super) const MIRROR: &str = "kubernetes.io/config.mirror";
 
 impl Strategy for Pod {
     fn default(&self, object: &mut Tree) {
@@ -34,7 +34,7 @@ impl Strategy for Pod {
         let class = podspec::qos_class(at(object, &["spec"]));
         put(object, &["status", "qosClass"], class);
         if !list(object, &["spec", "schedulingGates"]).is_empty() {
-            let gated = serde_json::json!({
+            let gated = kinds::tree::json!({
                 "type": "PodScheduled",
                 "status": "False",
                 "lastTransitionTime": context.now_text(),
@@ -50,6 +50,10 @@ impl Strategy for Pod {
         metadata_and_spec(object, &mut out);
         if !list(object, &["spec", "ephemeralContainers"]).is_empty() {
             out.push(FieldError::forbidden("spec.ephemeralContainers", "cannot be set on create"));
+        }
+        if !text(object, &["spec", "nodeName"]).is_empty() && !list(object, &["spec", "schedulingGates"]).is_empty() {
+            let detail = "cannot be set until all schedulingGates have been cleared";
+            out.push(FieldError::forbidden("spec.nodeName", detail));
         }
         out
     }
@@ -69,6 +73,7 @@ impl Strategy for Pod {
             "status" => update::status(new, old, &mut out),
             "ephemeralcontainers" => {
                 metadata_and_spec(new, &mut out);
+                update::annotations(new, old, &mut out);
                 update::ephemeral_containers(new, old, &mut out);
             }
             "resize" => {
@@ -77,6 +82,7 @@ impl Strategy for Pod {
             }
             _ => {
                 metadata_and_spec(new, &mut out);
+                update::annotations(new, old, &mut out);
                 update::spec(new, old, &mut out);
             }
         }
@@ -135,7 +141,7 @@ fn agree_on_addresses(object: &mut Tree) {
     if single.is_empty() && !first.is_empty() {
         put(object, &["status", "podIP"], first);
     } else if !single.is_empty() && single != first {
-        put(object, &["status", "podIPs"], vec![serde_json::json!({"ip": single})]);
+        put(object, &["status", "podIPs"], vec![kinds::tree::json!({"ip": single})]);
     }
 }
 
@@ -179,12 +185,17 @@ fn prepare_status(new: &mut Tree, old: &Tree) {
 fn metadata_and_spec(object: &Tree, out: &mut Faults) {
     const SPEC: Path<'static> = Path::root("spec");
     annotations(object, out);
-    podspec::spec_faults(at(object, &["spec"]), &SPEC, out);
+    let holder = podspec::Holder::Pod(text(object, &["metadata", "name"]));
+    podspec::spec_faults(at(object, &["spec"]), holder, &SPEC, out);
 }
 
 fn annotations(object: &Tree, out: &mut Faults) {
     let path = Path::root("metadata.annotations");
     let Some(annotations) = at(object, &["metadata", "annotations"]).as_object() else { return };
+    if annotations.contains_key(MIRROR) && text(object, &["spec", "nodeName"]).is_empty() {
+        let value = annotations.get(MIRROR).and_then(Tree::as_str).unwrap_or_default();
+        out.push(invalid_text(path.key(MIRROR), value, "must set spec.nodeName if mirror pod annotation is set"));
+    }
     if let Some(cost) = annotations.get(DELETION_COST).and_then(Tree::as_str) {
         // The API refuses what other parsers accept: a plus sign and leading zeros.
         let digits = cost.strip_prefix('-').unwrap_or(cost);
@@ -192,9 +203,5 @@ fn annotations(object: &Tree, out: &mut Faults) {
         if !plain || cost.parse::<i32>().is_err() {
             out.push(invalid_text(path.key(DELETION_COST), cost, "must be a 32bit integer"));
         }
-    }
-    if annotations.contains_key(MIRROR) && text(object, &["spec", "nodeName"]).is_empty() {
-        let value = annotations.get(MIRROR).and_then(Tree::as_str).unwrap_or_default();
-        out.push(invalid_text(path.key(MIRROR), value, "must set spec.nodeName if mirror pod annotation is set"));
     }
 }

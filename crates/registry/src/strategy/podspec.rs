@@ -1,14 +1,23 @@
 //! The specification of a pod, as pods and pod templates share it: defaults and validation.
 //!
-//! Read next: [`defaults`], then [`validate`], which calls [`container`] and [`volume`].
+//! Read next: [`defaults`], then [`validate`], which calls the others in the order in which the API
+//! reports faults.
 
+mod affinity;
 mod container;
 mod defaults;
+mod environment;
+mod handler;
+mod mounts;
+mod resources;
+mod security;
 mod validate;
 mod volume;
 
+pub(crate) use affinity::toleration_faults;
 pub(crate) use defaults::{claim_defaults, pod_defaults, resource_values, template_defaults};
-pub(crate) use validate::{spec_faults, template_faults, toleration_faults};
+pub(crate) use resources::{quantity_faults, resource_name};
+pub(crate) use validate::{Holder, spec_faults, template_faults};
 
 use kinds::Tree;
 

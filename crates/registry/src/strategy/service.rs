@@ -1,24 +1,37 @@
 //! `Service`. Addresses and node ports are drawn by the machinery, inside the commit.
+//!
+//! Read next: [`addresses`] for cluster addresses and their families.
+
+mod addresses;
 
 use std::collections::BTreeSet;
 
-use kinds::facts::Type;
 use kinds::{Tree, names, status::FieldError};
 
-use super::checks::{Faults, NOT_AN_IP, is_ip, one_of_if_set, port_number, port_number_or_name, required_one_of};
+use super::checks::{Faults, port_number, port_number_or_name, required_one_of, special_address};
 use super::meta::{self, invalid_text};
 use super::path::Path;
 use super::workload::SPEC;
-use super::{Context, Strategy};
-use crate::tree::{at, ensure, entries, fill, int, list, list_mut, put, take, text};
+use super::{Context, Strategy, node};
+use crate::tree::{at, carry, ensure, fill, int, is_empty, list, list_mut, put, take, text};
+
+pub(crate) use addresses::is_headless;
 
 pub(crate) struct Service;
 
 const TYPES: [&str; 4] = ["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"];
-const PROTOCOLS: [&str; 3] = ["SCTP", "TCP", "UDP"];
+pub(super) const PROTOCOLS: [&str; 3] = ["SCTP", "TCP", "UDP"];
 /// How long an address keeps its pod when nothing else is said: three hours.
 const AFFINITY_SECONDS: i64 = 10_800;
 const AFFINITY_SECONDS_LIMIT: i64 = 86_400;
+/// The port of node agents, which load balancers must not open.
+const AGENT_PORT: i64 = 10_250;
+
+const HINTS: &str = "service.kubernetes.io/topology-aware-hints";
+const TOPOLOGY: &str = "service.kubernetes.io/topology-mode";
+const SOURCE_RANGES: &str = "service.beta.kubernetes.io/load-balancer-source-ranges";
+const ONLY_LOAD_BALANCERS: &str = "may only be used when `type` is 'LoadBalancer'";
+const NOT_A_RANGE: &str = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
 
 impl Strategy for Service {
     fn default(&self, object: &mut Tree) {
@@ -41,19 +54,20 @@ impl Strategy for Service {
                 put(port, &["targetPort"], number);
             }
         }
-        let kind = text(spec, &["type"]).to_owned();
-        if matches!(kind.as_str(), "NodePort" | "LoadBalancer") {
+        if is_reachable_from_outside(spec) {
             fill(spec, &["externalTrafficPolicy"], "Cluster");
         }
+        let kind = text(spec, &["type"]).to_owned();
         if matches!(kind.as_str(), "NodePort" | "LoadBalancer" | "ClusterIP") {
             fill(spec, &["internalTrafficPolicy"], "Cluster");
         }
         if kind == "LoadBalancer" {
             fill(spec, &["allocateLoadBalancerNodePorts"], true);
-        }
-        let single = text(spec, &["clusterIP"]).to_owned();
-        if !single.is_empty() && list(spec, &["clusterIPs"]).is_empty() {
-            put(spec, &["clusterIPs"], vec![single]);
+            for ingress in list_mut(object, &["status", "loadBalancer", "ingress"]) {
+                if !text(ingress, &["ip"]).is_empty() {
+                    fill(ingress, &["ipMode"], "VIP");
+                }
+            }
         }
     }
 
@@ -61,24 +75,45 @@ impl Strategy for Service {
         names::dns_label(name)
     }
 
+    fn prepare_create(&self, _context: &Context<'_>, object: &mut Tree) {
+        let single = text(object, &["spec", "clusterIP"]).to_owned();
+        if !single.is_empty() && list(object, &["spec", "clusterIPs"]).is_empty() {
+            put(object, &["spec", "clusterIPs"], vec![single]);
+        }
+    }
+
+    fn prepare_update(&self, context: &Context<'_>, new: &mut Tree, old: &Tree) {
+        if context.subresource != "status" {
+            addresses::agree(new, old);
+            keep_drawn(new, old);
+            drop_what_the_type_lost(new, old);
+        }
+    }
+
     fn validate_create(&self, _context: &Context<'_>, object: &Tree) -> Vec<FieldError> {
+        // Upstream draws addresses first, and ends there when they cannot be drawn.
         let mut out = Vec::new();
-        service_spec(at(object, &["spec"]), &mut out);
+        addresses::faults(at(object, &["spec"]), &mut out);
+        if out.is_empty() {
+            service_faults(object, &mut out);
+        }
         out
     }
 
     fn validate_update(&self, context: &Context<'_>, new: &Tree, old: &Tree) -> Vec<FieldError> {
         let mut out = Vec::new();
         if context.subresource == "status" {
+            load_balancer_status(new, &mut out);
             return out;
         }
         let (spec, was) = (at(new, &["spec"]), at(old, &["spec"]));
-        let external = [spec, was].iter().any(|spec| text(spec, &["type"]) == "ExternalName");
-        let (now, before) = (text(spec, &["clusterIP"]), text(was, &["clusterIP"]));
-        if !external && !before.is_empty() && !now.is_empty() && now != before {
-            out.push(invalid_text(SPEC.child("clusterIPs").index(0), now, "may not change once set"));
+        addresses::change(spec, was, &mut out);
+        load_balancer_class(spec, was, &mut out);
+        let port = |spec: &Tree| int(spec, &["healthCheckNodePort"]).unwrap_or_default();
+        if needs_health_check(spec) && needs_health_check(was) && port(spec) != port(was) {
+            out.push(FieldError::forbidden(SPEC.child("healthCheckNodePort"), "field is immutable"));
         }
-        service_spec(spec, &mut out);
+        service_faults(new, &mut out);
         out
     }
 
@@ -103,14 +138,92 @@ impl Strategy for Service {
     }
 }
 
-fn service_spec(spec: &Tree, out: &mut Faults) {
+fn is_external_name(spec: &Tree) -> bool {
+    text(spec, &["type"]) == "ExternalName"
+}
+
+fn has_node_ports(spec: &Tree) -> bool {
+    match text(spec, &["type"]) {
+        "NodePort" => true,
+        "LoadBalancer" => at(spec, &["allocateLoadBalancerNodePorts"]) != &Tree::Bool(false),
+        _ => false,
+    }
+}
+
+/// True when a balancer has to ask nodes whether they have a pod of the service.
+pub(crate) fn needs_health_check(spec: &Tree) -> bool {
+    text(spec, &["type"]) == "LoadBalancer" && text(spec, &["externalTrafficPolicy"]) == "Local"
+}
+
+fn is_reachable_from_outside(spec: &Tree) -> bool {
     let kind = text(spec, &["type"]);
-    let is_headless = text(spec, &["clusterIP"]) == "None";
+    matches!(kind, "NodePort" | "LoadBalancer") || kind == "ClusterIP" && !list(spec, &["externalIPs"]).is_empty()
+}
+
+/// What was drawn for a service and is left out of an update stays.
+fn keep_drawn(new: &mut Tree, old: &Tree) {
+    let was = at(old, &["spec"]);
+    if has_node_ports(was) && has_node_ports(at(new, &["spec"])) {
+        let mut used: BTreeSet<i64> = list(new, &["spec", "ports"]).iter().filter_map(|port| int(port, &["nodePort"])).collect();
+        for port in list_mut(new, &["spec", "ports"]) {
+            let before = list(was, &["ports"]).iter().find(|before| text(before, &["name"]) == text(port, &["name"]));
+            let Some(number) = before.and_then(|before| int(before, &["nodePort"])).filter(|number| *number != 0) else { continue };
+            if int(port, &["nodePort"]).unwrap_or_default() == 0 && used.insert(number) {
+                put(port, &["nodePort"], number);
+            }
+        }
+    }
+    let drawn = int(at(new, &["spec"]), &["healthCheckNodePort"]).unwrap_or_default();
+    if needs_health_check(was) && needs_health_check(at(new, &["spec"])) && drawn == 0 {
+        carry(old, new, &["spec", "healthCheckNodePort"]);
+    }
+}
+
+/// What a type had and the next one does not have goes, unless the client said something about it.
+fn drop_what_the_type_lost(new: &mut Tree, old: &Tree) {
+    let was = at(old, &["spec"]);
+    let mut lost: Vec<&str> = Vec::new();
+    let now = at(new, &["spec"]);
+    let is_balancer = |spec: &Tree| text(spec, &["type"]) == "LoadBalancer";
+    if !is_external_name(was) && is_external_name(now) {
+        if at(now, &["clusterIPs"]) == at(was, &["clusterIPs"]) && at(now, &["clusterIP"]) == at(was, &["clusterIP"]) {
+            lost.extend(["clusterIP", "clusterIPs"]);
+        }
+        lost.extend(["ipFamilies", "ipFamilyPolicy"]);
+    }
+    if needs_health_check(was) && !needs_health_check(now) {
+        lost.push("healthCheckNodePort");
+    }
+    if is_balancer(was) && !is_balancer(now) {
+        lost.extend(["allocateLoadBalancerNodePorts", "loadBalancerClass"]);
+    }
+    if is_reachable_from_outside(was) && !is_reachable_from_outside(now) {
+        lost.push("externalTrafficPolicy");
+    }
+    let numbers =
+        |spec: &Tree| -> Vec<i64> { list(spec, &["ports"]).iter().map(|port| int(port, &["nodePort"]).unwrap_or_default()).collect() };
+    let drops_ports = has_node_ports(was) && !has_node_ports(now) && numbers(now) == numbers(was);
+    lost.retain(|field| at(now, &[field]) == at(was, &[field]));
+    for field in lost {
+        take(new, &["spec", field]);
+    }
+    if drops_ports {
+        for port in list_mut(new, &["spec", "ports"]) {
+            take(port, &["nodePort"]);
+        }
+    }
+}
+
+fn service_faults(object: &Tree, out: &mut Faults) {
+    let spec = at(object, &["spec"]);
+    let kind = text(spec, &["type"]);
+    let annotations = at(object, &["metadata", "annotations"]);
+    topology(annotations, out);
     let ports = list(spec, &["ports"]);
-    if ports.is_empty() && !is_headless && kind != "ExternalName" {
+    if ports.is_empty() && !is_headless(spec) && !is_external_name(spec) {
         out.push(FieldError::required(SPEC.child("ports"), ""));
     }
-    of_type(spec, kind, is_headless, out);
+    of_type(spec, kind, out);
     let path = SPEC.child("ports");
     let mut seen = BTreeSet::new();
     for (index, port) in ports.iter().enumerate() {
@@ -118,34 +231,52 @@ fn service_spec(spec: &Tree, out: &mut Faults) {
     }
     meta::labels(at(spec, &["selector"]), &SPEC.child("selector"), out);
     affinity(spec, out);
-    addresses(spec, out);
-    required_one_of(spec, "type", &TYPES, &SPEC, out);
-    duplicate_ports(ports, &path, out);
-    if kind == "ClusterIP" {
-        for (index, port) in ports.iter().enumerate() {
-            if int(port, &["nodePort"]).is_some_and(|number| number != 0) {
-                let detail = "may not be used when `type` is 'ClusterIP'";
-                out.push(FieldError::forbidden(path.index(index).child("nodePort"), detail));
-            }
-        }
+    addresses::faults(spec, out);
+    let external = SPEC.child("externalIPs");
+    for (index, address) in list(spec, &["externalIPs"]).iter().filter_map(Tree::as_str).enumerate() {
+        special_address(address, &external.index(index), out);
     }
-    one_of_if_set(spec, "externalTrafficPolicy", &["Cluster", "Local"], &SPEC, out);
-    one_of_if_set(spec, "internalTrafficPolicy", &["Cluster", "Local"], &SPEC, out);
-    if !matches!(kind, "NodePort" | "LoadBalancer") && !text(spec, &["externalTrafficPolicy"]).is_empty() {
-        let detail = "may only be set for externally-accessible services";
-        out.push(invalid_text(SPEC.child("externalTrafficPolicy"), text(spec, &["externalTrafficPolicy"]), detail));
+    required_one_of(spec, "type", &TYPES, &SPEC, out);
+    port_conflicts(ports, kind, &path, out);
+    source_ranges(spec, annotations, out);
+    balancer(spec, kind, out);
+    external_policy(spec, out);
+    internal_policy(spec, kind, out);
+    let distribution = at(spec, &["trafficDistribution"]);
+    let known = ["PreferClose", "PreferSameNode", "PreferSameZone"];
+    if distribution.as_str().is_some_and(|word| !known.contains(&word)) {
+        out.push(FieldError::not_supported(SPEC.child("trafficDistribution"), distribution, &known));
     }
 }
 
-fn of_type(spec: &Tree, kind: &str, is_headless: bool, out: &mut Faults) {
+fn topology(annotations: &Tree, out: &mut Faults) {
+    let (mode, hints) = (annotations.get(TOPOLOGY).and_then(Tree::as_str), annotations.get(HINTS).and_then(Tree::as_str));
+    if let (Some(mode), Some(hints)) = (mode, hints)
+        && mode != hints
+    {
+        let path = Path::root("metadata.annotations");
+        out.push(invalid_text(path.key(TOPOLOGY), mode, format!("must match annotations[{HINTS}] when both are specified")));
+    }
+}
+
+fn of_type(spec: &Tree, kind: &str, out: &mut Faults) {
     match kind {
-        "LoadBalancer" | "NodePort" if is_headless => {
-            let detail = format!("may not be set to 'None' for {kind} services");
-            out.push(invalid_text(SPEC.child("clusterIPs").index(0), "None", detail));
+        "LoadBalancer" | "NodePort" => {
+            let path = SPEC.child("ports");
+            for (index, port) in list(spec, &["ports"]).iter().enumerate() {
+                if kind == "LoadBalancer" && int(port, &["port"]) == Some(AGENT_PORT) {
+                    let detail = format!("may not expose port {AGENT_PORT} externally since it is used by kubelet");
+                    out.push(FieldError::invalid(path.index(index), &Tree::from(AGENT_PORT), detail));
+                }
+            }
+            if is_headless(spec) {
+                let detail = format!("may not be set to 'None' for {kind} services");
+                out.push(invalid_text(SPEC.child("clusterIPs").index(0), "None", detail));
+            }
         }
         "ExternalName" => {
             for field in ["clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
-                if !crate::tree::is_empty(at(spec, &[field])) {
+                if !is_empty(at(spec, &[field])) {
                     out.push(FieldError::forbidden(SPEC.child(field), "may not be set for ExternalName services"));
                 }
             }
@@ -176,13 +307,25 @@ fn service_port<'a>(port: &'a Tree, needs_name: bool, seen: &mut BTreeSet<&'a st
     port_number(int(port, &["port"]).unwrap_or_default(), &path.child("port"), out);
     required_one_of(port, "protocol", &PROTOCOLS, path, out);
     port_number_or_name(at(port, &["targetPort"]), &path.child("targetPort"), out);
-    let app = text(port, &["appProtocol"]);
-    if !app.is_empty() {
+    if let Some(app) = at(port, &["appProtocol"]).as_str() {
         out.extend(names::qualified_name(app).into_iter().map(|fault| invalid_text(path.child("appProtocol"), app, fault)));
     }
 }
 
-fn duplicate_ports(ports: &[Tree], path: &Path<'_>, out: &mut Faults) {
+fn port_conflicts(ports: &[Tree], kind: &str, path: &Path<'_>, out: &mut Faults) {
+    let node_port = |port: &Tree| int(port, &["nodePort"]).unwrap_or_default();
+    if kind == "ClusterIP" {
+        for (index, _) in ports.iter().enumerate().filter(|(_, port)| node_port(port) != 0) {
+            let detail = "may not be used when `type` is 'ClusterIP'";
+            out.push(FieldError::forbidden(path.index(index).child("nodePort"), detail));
+        }
+    }
+    let mut seen = BTreeSet::new();
+    for (index, port) in ports.iter().enumerate().filter(|(_, port)| node_port(port) != 0) {
+        if !seen.insert((text(port, &["protocol"]), node_port(port))) {
+            out.push(FieldError::duplicate(path.index(index).child("nodePort"), &Tree::from(node_port(port))));
+        }
+    }
     let mut seen = BTreeSet::new();
     for (index, port) in ports.iter().enumerate() {
         let (protocol, number) = (text(port, &["protocol"]), int(port, &["port"]).unwrap_or_default());
@@ -198,15 +341,17 @@ fn duplicate_ports(ports: &[Tree], path: &Path<'_>, out: &mut Faults) {
 }
 
 fn affinity(spec: &Tree, out: &mut Faults) {
+    const MISSING: &str = "when session affinity type is ClientIP";
     required_one_of(spec, "sessionAffinity", &["ClientIP", "None"], &SPEC, out);
     let path = SPEC.child("sessionAffinityConfig");
     let config = at(spec, &["sessionAffinityConfig"]);
     match text(spec, &["sessionAffinity"]) {
+        "ClientIP" if config.is_null() => out.push(FieldError::required(path, MISSING)),
         "ClientIP" => {
             let path = path.child("clientIP");
             let path = path.child("timeoutSeconds");
             match int(config, &["clientIP", "timeoutSeconds"]) {
-                None => out.push(FieldError::required(path, "")),
+                None => out.push(FieldError::required(path, MISSING)),
                 Some(seconds) if !(1..=AFFINITY_SECONDS_LIMIT).contains(&seconds) => {
                     let detail = format!("must be greater than 0 and less than {AFFINITY_SECONDS_LIMIT}");
                     out.push(FieldError::invalid(path, &Tree::from(seconds), detail));
@@ -215,210 +360,116 @@ fn affinity(spec: &Tree, out: &mut Faults) {
             }
         }
         "None" if !config.is_null() => {
-            out.push(FieldError::forbidden(path, "must not be set when session affinity is 'None'"));
+            out.push(FieldError::forbidden(path, "must not be set when session affinity is None"));
         }
         _ => {}
     }
 }
 
-fn addresses(spec: &Tree, out: &mut Faults) {
-    let path = SPEC.child("clusterIPs");
-    let all = list(spec, &["clusterIPs"]);
-    let single = text(spec, &["clusterIP"]);
-    if let Some(first) = all.first().and_then(Tree::as_str)
-        && first != single
-    {
-        out.push(FieldError::invalid(path, at(spec, &["clusterIPs"]), "first value must match `clusterIP`"));
-    }
-    if all.len() > 2 {
-        out.push(FieldError::invalid(path, at(spec, &["clusterIPs"]), "may only hold up to 2 values"));
-    }
-    for (index, address) in all.iter().filter_map(Tree::as_str).enumerate() {
-        if address == "None" && all.len() > 1 {
-            out.push(FieldError::invalid(path, at(spec, &["clusterIPs"]), "'None' must be the first and only value"));
-        } else if address != "None" && !is_ip(address) {
-            out.push(invalid_text(path.index(index), address, NOT_AN_IP));
+/// Who may reach a balancer; in the specification, or in an annotation from before there was a field.
+fn source_ranges(spec: &Tree, annotations: &Tree, out: &mut Faults) {
+    let is_balancer = text(spec, &["type"]) == "LoadBalancer";
+    let ranges = list(spec, &["loadBalancerSourceRanges"]);
+    let at_annotations = Path::root("metadata.annotations");
+    if !ranges.is_empty() {
+        let path = SPEC.child("LoadBalancerSourceRanges");
+        if !is_balancer {
+            out.push(FieldError::forbidden(path, ONLY_LOAD_BALANCERS));
         }
-    }
-    let families = SPEC.child("ipFamilies");
-    for (index, family) in list(spec, &["ipFamilies"]).iter().enumerate() {
-        if !matches!(family.as_str(), Some("IPv4" | "IPv6")) {
-            out.push(FieldError::not_supported(families.index(index), family, &["IPv4", "IPv6"]));
+        for (index, range) in ranges.iter().filter_map(Tree::as_str).map(str::trim).enumerate() {
+            if !node::is_range(range) {
+                out.push(invalid_text(path.index(index), range, NOT_A_RANGE));
+            }
         }
-    }
-    one_of_if_set(spec, "ipFamilyPolicy", &["PreferDualStack", "RequireDualStack", "SingleStack"], &SPEC, out);
-    let external = SPEC.child("externalIPs");
-    for (index, address) in list(spec, &["externalIPs"]).iter().filter_map(Tree::as_str).enumerate() {
-        if !is_ip(address) {
-            out.push(invalid_text(external.index(index), address, NOT_AN_IP));
+    } else if let Some(ranges) = annotations.get(SOURCE_RANGES).and_then(Tree::as_str) {
+        let path = at_annotations.key(SOURCE_RANGES);
+        if !is_balancer {
+            out.push(FieldError::forbidden(path, ONLY_LOAD_BALANCERS));
         }
-    }
-}
-
-pub(crate) struct Endpoints;
-
-impl Strategy for Endpoints {
-    fn default(&self, object: &mut Tree) {
-        for subset in list_mut(object, &["subsets"]) {
-            for port in list_mut(subset, &["ports"]) {
-                fill(port, &["protocol"], "TCP");
+        for range in ranges.split(',').map(str::trim).filter(|_| !ranges.trim().is_empty()) {
+            if !node::is_range(range) {
+                out.push(invalid_text(path, range, NOT_A_RANGE));
             }
         }
     }
-
-    fn validate_create(&self, _context: &Context<'_>, object: &Tree) -> Vec<FieldError> {
-        const SUBSETS: Path<'static> = Path::root("subsets");
-        let mut out = Vec::new();
-        for (index, subset) in list(object, &["subsets"]).iter().enumerate() {
-            let path = SUBSETS.index(index);
-            subset_faults(subset, &path, &mut out);
-        }
-        out
-    }
-
-    fn validate_update(&self, context: &Context<'_>, new: &Tree, _old: &Tree) -> Vec<FieldError> {
-        self.validate_create(context, new)
-    }
-
-    fn allow_create_on_update(&self) -> bool {
-        true
-    }
 }
 
-fn subset_faults(subset: &Tree, path: &Path<'_>, out: &mut Faults) {
-    if list(subset, &["addresses"]).is_empty() && list(subset, &["notReadyAddresses"]).is_empty() {
-        out.push(FieldError::required(path, "must specify `addresses` or `notReadyAddresses`"));
-    }
-    for kind in ["addresses", "notReadyAddresses"] {
-        let path = path.child(kind);
-        for (index, address) in list(subset, &[kind]).iter().enumerate() {
-            if !is_ip(text(address, &["ip"])) {
-                out.push(invalid_text(path.index(index).child("ip"), text(address, &["ip"]), NOT_AN_IP));
+fn balancer(spec: &Tree, kind: &str, out: &mut Faults) {
+    let (allocates, class) = (at(spec, &["allocateLoadBalancerNodePorts"]), at(spec, &["loadBalancerClass"]));
+    if kind != "LoadBalancer" {
+        for (field, value) in [("allocateLoadBalancerNodePorts", allocates), ("loadBalancerClass", class)] {
+            if !value.is_null() {
+                out.push(FieldError::forbidden(SPEC.child(field), ONLY_LOAD_BALANCERS));
             }
         }
-    }
-    let ports = list(subset, &["ports"]);
-    let path = path.child("ports");
-    for (index, port) in ports.iter().enumerate() {
-        let path = path.index(index);
-        let name = text(port, &["name"]);
-        if name.is_empty() && ports.len() > 1 {
-            out.push(FieldError::required(path.child("name"), ""));
-        } else if !name.is_empty() {
-            out.extend(names::dns_label(name).into_iter().map(|fault| invalid_text(path.child("name"), name, fault)));
-        }
-        port_number(int(port, &["port"]).unwrap_or_default(), &path.child("port"), out);
-        required_one_of(port, "protocol", &PROTOCOLS, &path, out);
+    } else if let Some(class) = class.as_str() {
+        out.extend(names::qualified_name(class).into_iter().map(|fault| invalid_text(SPEC.child("loadBalancerClass"), class, fault)));
     }
 }
 
-pub(crate) struct EndpointSlice;
-
-const ENDPOINTS_LIMIT: usize = 1000;
-const ADDRESSES_LIMIT: usize = 100;
-
-impl Strategy for EndpointSlice {
-    fn default(&self, object: &mut Tree) {
-        for port in list_mut(object, &["ports"]) {
-            if at(port, &["name"]).is_null() {
-                put(port, &["name"], "");
-            }
-            fill(port, &["protocol"], "TCP");
-        }
-    }
-
-    fn has_generation(&self) -> bool {
-        true
-    }
-
-    fn raises_generation(&self, ty: &'static Type, new: &Tree, old: &Tree) -> bool {
-        let parts: [&[&str]; 4] = [&["addressType"], &["endpoints"], &["ports"], &["metadata", "labels"]];
-        parts.iter().any(|part| !super::same_part(ty, part, new, old))
-    }
-
-    fn validate_create(&self, _context: &Context<'_>, object: &Tree) -> Vec<FieldError> {
-        let mut out = Vec::new();
-        let kind = text(object, &["addressType"]);
-        if kind.is_empty() {
-            out.push(FieldError::required("addressType", ""));
-        } else if !matches!(kind, "FQDN" | "IPv4" | "IPv6") {
-            out.push(FieldError::not_supported("addressType", &Tree::from(kind), &["FQDN", "IPv4", "IPv6"]));
-        }
-        slice_endpoints(object, kind, &mut out);
-        slice_ports(object, &mut out);
-        out
-    }
-
-    fn validate_update(&self, context: &Context<'_>, new: &Tree, old: &Tree) -> Vec<FieldError> {
-        let mut out = self.validate_create(context, new);
-        if text(new, &["addressType"]) != text(old, &["addressType"]) {
-            out.push(FieldError::invalid("addressType", at(new, &["addressType"]), "field is immutable"));
-        }
-        out
+fn load_balancer_class(spec: &Tree, was: &Tree, out: &mut Faults) {
+    let stays = [spec, was].iter().all(|spec| text(spec, &["type"]) == "LoadBalancer");
+    let class = at(spec, &["loadBalancerClass"]);
+    if stays && class != at(was, &["loadBalancerClass"]) {
+        out.push(FieldError::invalid(SPEC.child("loadBalancerClass"), class, "may not change once set"));
     }
 }
 
-fn slice_endpoints(object: &Tree, kind: &str, out: &mut Faults) {
-    const ENDPOINTS: Path<'static> = Path::root("endpoints");
-    let endpoints = list(object, &["endpoints"]);
-    if endpoints.len() > ENDPOINTS_LIMIT {
-        out.push(super::checks::too_many(&ENDPOINTS, endpoints.len(), ENDPOINTS_LIMIT));
+fn external_policy(spec: &Tree, out: &mut Faults) {
+    let policy = text(spec, &["externalTrafficPolicy"]);
+    if is_reachable_from_outside(spec) {
+        required_one_of(spec, "externalTrafficPolicy", &["Cluster", "Local"], &SPEC, out);
+    } else if !policy.is_empty() {
+        let detail = "may only be set for externally-accessible services";
+        out.push(invalid_text(SPEC.child("externalTrafficPolicy"), policy, detail));
+    }
+    let port = int(spec, &["healthCheckNodePort"]).unwrap_or_default();
+    if port != 0 {
+        let path = SPEC.child("healthCheckNodePort");
+        if needs_health_check(spec) {
+            port_number(port, &path, out);
+        } else {
+            let detail = "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'";
+            out.push(FieldError::invalid(path, &Tree::from(port), detail));
+        }
+    }
+}
+
+fn internal_policy(spec: &Tree, kind: &str, out: &mut Faults) {
+    let policy = at(spec, &["internalTrafficPolicy"]);
+    if policy.is_null() {
+        if matches!(kind, "NodePort" | "LoadBalancer" | "ClusterIP") {
+            out.push(FieldError::required(SPEC.child("internalTrafficPolicy"), ""));
+        }
+    } else if !matches!(policy.as_str(), Some("Cluster" | "Local")) {
+        out.push(FieldError::not_supported(SPEC.child("internalTrafficPolicy"), policy, &["Cluster", "Local"]));
+    }
+}
+
+fn load_balancer_status(object: &Tree, out: &mut Faults) {
+    let root = Path::root("status.loadBalancer.ingress");
+    let all = list(object, &["status", "loadBalancer", "ingress"]);
+    if text(object, &["spec", "type"]) != "LoadBalancer" && !all.is_empty() {
+        out.push(FieldError::forbidden(root, "may only be used when `spec.type` is 'LoadBalancer'"));
         return;
     }
-    for (index, endpoint) in endpoints.iter().enumerate() {
-        let path = ENDPOINTS.index(index);
-        let addresses = list(endpoint, &["addresses"]);
-        let at_addresses = path.child("addresses");
-        if addresses.is_empty() {
-            out.push(FieldError::required(at_addresses, "must contain at least 1 address"));
-        } else if addresses.len() > ADDRESSES_LIMIT {
-            out.push(super::checks::too_many(&at_addresses, addresses.len(), ADDRESSES_LIMIT));
+    for (index, ingress) in all.iter().enumerate() {
+        let path = root.index(index);
+        let (address, mode, host) = (text(ingress, &["ip"]), at(ingress, &["ipMode"]), text(ingress, &["hostname"]));
+        if !address.is_empty() && !super::checks::is_ip(address) {
+            out.push(invalid_text(path.child("ip"), address, super::checks::NOT_AN_IP));
         }
-        for (index, address) in addresses.iter().filter_map(Tree::as_str).enumerate() {
-            match kind {
-                "IPv4" if address.parse::<std::net::Ipv4Addr>().is_err() => {
-                    out.push(invalid_text(at_addresses.index(index), address, "must be a valid IPv4 address"));
-                }
-                "IPv6" if address.parse::<std::net::Ipv6Addr>().is_err() => {
-                    out.push(invalid_text(at_addresses.index(index), address, "must be a valid IPv6 address"));
-                }
-                "FQDN" => {
-                    out.extend(
-                        names::dns_subdomain(address).into_iter().map(|fault| invalid_text(at_addresses.index(index), address, fault)),
-                    );
-                }
-                _ => {}
+        match (mode.as_str(), address.is_empty()) {
+            (None, false) => out.push(FieldError::required(path.child("ipMode"), "must be specified when `ip` is set")),
+            (Some(_), true) => out.push(FieldError::forbidden(path.child("ipMode"), "may not be specified when `ip` is not set")),
+            (Some("VIP" | "Proxy") | None, _) => {}
+            (Some(_), false) => out.push(FieldError::not_supported(path.child("ipMode"), mode, &["Proxy", "VIP"])),
+        }
+        if !host.is_empty() {
+            out.extend(names::dns_subdomain(host).into_iter().map(|fault| invalid_text(path.child("hostname"), host, fault)));
+            if super::checks::is_ip(host) {
+                out.push(invalid_text(path.child("hostname"), host, "must be a DNS name, not an IP address"));
             }
-        }
-        for (field, rule) in
-            [("nodeName", names::dns_subdomain as fn(&str) -> Vec<String>), ("hostname", names::dns_label as fn(&str) -> Vec<String>)]
-        {
-            let value = text(endpoint, &[field]);
-            if !value.is_empty() {
-                out.extend(rule(value).into_iter().map(|fault| invalid_text(path.child(field), value, fault)));
-            }
-        }
-        if entries(endpoint, &["deprecatedTopology"]).iter().any(|(key, _)| *key == "kubernetes.io/hostname") {
-            out.push(FieldError::forbidden(path.child("deprecatedTopology").key("kubernetes.io/hostname"), "set nodeName instead"));
-        }
-    }
-}
-
-fn slice_ports(object: &Tree, out: &mut Faults) {
-    const PORTS: Path<'static> = Path::root("ports");
-    let mut seen = BTreeSet::new();
-    for (index, port) in list(object, &["ports"]).iter().enumerate() {
-        let path = PORTS.index(index);
-        let name = text(port, &["name"]);
-        if !name.is_empty() {
-            out.extend(names::port_name(name).into_iter().map(|fault| invalid_text(path.child("name"), name, fault)));
-        }
-        if !seen.insert(name) {
-            out.push(FieldError::duplicate(path.child("name"), &Tree::from(name)));
-        }
-        required_one_of(port, "protocol", &PROTOCOLS, &path, out);
-        if let Some(number) = int(port, &["port"]) {
-            port_number(number, &path.child("port"), out);
         }
     }
 }

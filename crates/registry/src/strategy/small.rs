@@ -2,14 +2,14 @@
 //! roles, webhooks.
 
 use kinds::facts::Type;
-use kinds::{Tree, status::FieldError};
-use serde_json::json;
+use kinds::{Tree, names, status::FieldError};
+use kinds::tree::json;
 
-use super::checks::{Faults, nonnegative, nonnegative_quantity, required_one_of};
+use super::checks::{Faults, nonnegative, one_of_if_set};
 use super::meta::invalid_text;
 use super::path::Path;
 use super::workload::SPEC;
-use super::{Context, Strategy, podspec, same, same_part};
+use super::{Context, Strategy, podspec, same, same_part, selector};
 use crate::tree::{at, carry, ensure, entries, fill, int, list, list_mut, put, text};
 
 const ACCESS_MODES: [&str; 4] = ["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
@@ -27,16 +27,7 @@ impl Strategy for PersistentVolumeClaim {
 
     fn validate_create(&self, _context: &Context<'_>, object: &Tree) -> Vec<FieldError> {
         let mut out = Vec::new();
-        let spec = at(object, &["spec"]);
-        access_modes(spec, "at least 1 access mode is required", &mut out);
-        let storage = at(spec, &["resources", "requests", "storage"]);
-        let path = SPEC.child("resources");
-        if storage.is_null() {
-            out.push(FieldError::required(path.key("storage"), ""));
-        } else if super::checks::quantity(storage).is_some_and(|amount| amount.is_zero() || amount.is_negative()) {
-            out.push(FieldError::invalid(path.key("storage"), storage, "must be greater than zero"));
-        }
-        required_one_of(spec, "volumeMode", &["Block", "Filesystem"], &SPEC, &mut out);
+        claim_spec(at(object, &["spec"]), &SPEC, &mut out);
         out
     }
 
@@ -65,8 +56,27 @@ impl Strategy for PersistentVolumeClaim {
     }
 }
 
-fn access_modes(spec: &Tree, missing: &str, out: &mut Faults) {
-    let path = SPEC.child("accessModes");
+/// Faults of the specification of a claim, alone or as a template.
+pub(crate) fn claim_spec(spec: &Tree, path: &Path<'_>, out: &mut Faults) {
+    selector::faults(at(spec, &["selector"]), &path.child("selector"), false, out);
+    access_modes(spec, "at least 1 access mode is required", path, out);
+    let storage = at(spec, &["resources", "requests", "storage"]);
+    let at_storage = path.child("resources");
+    let at_storage = at_storage.key("storage");
+    if storage.is_null() {
+        out.push(FieldError::required(at_storage, ""));
+    } else if super::checks::quantity(storage).is_some_and(|amount| amount.is_zero() || amount.is_negative()) {
+        out.push(FieldError::invalid(at_storage, storage, "must be greater than zero"));
+    }
+    let class = text(spec, &["storageClassName"]);
+    if !class.is_empty() {
+        out.extend(names::dns_subdomain(class).into_iter().map(|fault| invalid_text(path.child("storageClassName"), class, fault)));
+    }
+    one_of_if_set(spec, "volumeMode", &["Block", "Filesystem"], path, out);
+}
+
+fn access_modes(spec: &Tree, missing: &str, path: &Path<'_>, out: &mut Faults) {
+    let path = path.child("accessModes");
     let modes = list(spec, &["accessModes"]);
     if modes.is_empty() {
         out.push(FieldError::required(path, missing));
@@ -76,7 +86,15 @@ fn access_modes(spec: &Tree, missing: &str, out: &mut Faults) {
             out.push(FieldError::not_supported(path, mode, &ACCESS_MODES));
         }
     }
+    let is_single = |mode: &Tree| mode.as_str() == Some("ReadWriteOncePod");
+    let is_other = |mode: &Tree| !is_single(mode) && mode.as_str().is_some_and(|mode| ACCESS_MODES.contains(&mode));
+    if modes.iter().any(is_single) && modes.iter().any(is_other) {
+        out.push(FieldError::forbidden(path, "may not use ReadWriteOncePod with other access modes"));
+    }
 }
+
+/// Members of the specification of a volume that are structures and no sources.
+const NOT_SOURCES: [&str; 3] = ["capacity", "claimRef", "nodeAffinity"];
 
 pub(crate) struct PersistentVolume;
 
@@ -96,12 +114,27 @@ impl Strategy for PersistentVolume {
     fn validate_create(&self, _context: &Context<'_>, object: &Tree) -> Vec<FieldError> {
         let mut out = Vec::new();
         let spec = at(object, &["spec"]);
-        access_modes(spec, "", &mut out);
-        if crate::tree::is_empty(at(spec, &["capacity"])) {
-            out.push(FieldError::required(SPEC.child("capacity"), ""));
+        access_modes(spec, "", &SPEC, &mut out);
+        let capacity = at(spec, &["capacity"]);
+        let path = SPEC.child("capacity");
+        if crate::tree::is_empty(capacity) {
+            out.push(FieldError::required(path, ""));
         }
-        for (name, amount) in entries(spec, &["capacity"]) {
-            nonnegative_quantity(amount, &SPEC.child("capacity").key(name), &mut out);
+        if at(capacity, &["storage"]).is_null() || entries(capacity, &[]).len() > 1 {
+            out.push(FieldError::not_supported(path, capacity, &["storage"]));
+        }
+        for (name, amount) in entries(capacity, &[]) {
+            if super::checks::quantity(amount).is_some_and(|amount| amount.is_zero() || amount.is_negative()) {
+                out.push(FieldError::invalid(path.key(name), amount, "must be greater than zero"));
+            }
+        }
+        one_of_if_set(spec, "persistentVolumeReclaimPolicy", &["Delete", "Recycle", "Retain"], &SPEC, &mut out);
+        let sources =
+            spec.as_object().into_iter().flatten().filter(|(name, value)| value.is_object() && !NOT_SOURCES.contains(&name.as_str()));
+        match sources.count() {
+            0 => out.push(FieldError::required(SPEC, "must specify a volume type")),
+            1 => {}
+            _ => out.push(FieldError::forbidden(SPEC, "may not specify more than 1 volume type")),
         }
         out
     }
@@ -134,33 +167,6 @@ impl Strategy for StorageClass {
     }
 
     fn returns_deleted_object(&self) -> bool {
-        true
-    }
-}
-
-pub(crate) struct LimitRange;
-
-impl Strategy for LimitRange {
-    fn default(&self, object: &mut Tree) {
-        for item in list_mut(object, &["spec", "limits"]) {
-            if text(item, &["type"]) != "Container" {
-                continue;
-            }
-            // The strictest that is said becomes what is said nowhere else.
-            for (from, to) in [("max", "default"), ("default", "defaultRequest"), ("min", "defaultRequest")] {
-                let values = at(item, &[from]).as_object().cloned().unwrap_or_default();
-                if values.is_empty() {
-                    continue;
-                }
-                let target = ensure(item, &[to]);
-                for (name, value) in values {
-                    target.entry(name).or_insert(value);
-                }
-            }
-        }
-    }
-
-    fn allow_create_on_update(&self) -> bool {
         true
     }
 }
@@ -349,26 +355,6 @@ impl Strategy for WebhookConfiguration {
 
     fn allow_unconditional_update(&self) -> bool {
         false
-    }
-}
-
-pub(crate) struct ResourceQuota;
-
-impl Strategy for ResourceQuota {
-    fn validate_create(&self, _context: &Context<'_>, object: &Tree) -> Vec<FieldError> {
-        let mut out = Vec::new();
-        for (name, amount) in entries(object, &["spec", "hard"]) {
-            nonnegative_quantity(amount, &SPEC.child("hard").key(name), &mut out);
-        }
-        out
-    }
-
-    fn validate_update(&self, context: &Context<'_>, new: &Tree, _old: &Tree) -> Vec<FieldError> {
-        if context.subresource == "status" { Vec::new() } else { self.validate_create(context, new) }
-    }
-
-    fn returns_deleted_object(&self) -> bool {
-        true
     }
 }
 

@@ -1,14 +1,14 @@
 //! `StatefulSet` and `DaemonSet`.
 
-use kinds::{Tree, status::FieldError};
+use kinds::{Tree, names, status::FieldError};
 
 use super::checks::{Faults, at_most_all, nonnegative, number_or_percent};
-use super::deployment::{SCALE, is_zero};
+use super::deployment::{SCALE, is_zero, unsupported_strategy};
 use super::meta::{invalid_shown, invalid_text};
 use super::path::Path;
 use super::workload::{self, SPEC};
-use super::{Context, ScalePaths, Strategy, podspec, same, selector};
-use crate::tree::{at, carry, ensure, fill, int, list_mut, put, text};
+use super::{Context, ScalePaths, Strategy, podspec, same, selector, small};
+use crate::tree::{at, carry, ensure, fill, int, list, list_mut, put, text};
 
 pub(crate) struct StatefulSet;
 
@@ -46,24 +46,44 @@ impl Strategy for StatefulSet {
         }
     }
 
+    fn name_faults(&self, name: &str) -> Vec<String> {
+        names::dns_label(name)
+    }
+
     fn has_generation(&self) -> bool {
         true
     }
 
     fn validate_create(&self, _context: &Context<'_>, object: &Tree) -> Vec<FieldError> {
         let mut out = Vec::new();
-        stateful_spec(at(object, &["spec"]), &mut out);
+        let spec = at(object, &["spec"]);
+        stateful_spec(spec, true, true, &mut out);
+        let service = text(spec, &["serviceName"]);
+        if !service.is_empty() {
+            out.extend(names::dns_label(service).into_iter().map(|fault| invalid_text(SPEC.child("serviceName"), service, fault)));
+        }
         out
     }
 
     fn validate_update(&self, context: &Context<'_>, new: &Tree, old: &Tree) -> Vec<FieldError> {
         let mut out = Vec::new();
         if context.subresource == "status" {
-            let figures = ["replicas", "readyReplicas", "currentReplicas", "updatedReplicas", "availableReplicas", "collisionCount"];
-            workload::status_figures(new, &figures, &mut out);
+            let figures = [
+                "replicas",
+                "readyReplicas",
+                "currentReplicas",
+                "updatedReplicas",
+                "availableReplicas",
+                "observedGeneration",
+                "collisionCount",
+            ];
+            workload::replica_figures(new, &figures, &figures[1..5], "status.readyReplicas", &mut out);
+            workload::collision_count(new, old, &mut out);
             return out;
         }
-        stateful_spec(at(new, &["spec"]), &mut out);
+        // What was stored under older rules does not block changes of the rest.
+        let is_new = |part: &str| !same("io.k8s.api.apps.v1.StatefulSet", &["spec", part], new, old);
+        stateful_spec(at(new, &["spec"]), is_new("template"), is_new("volumeClaimTemplates"), &mut out);
         let mut undone = new.clone();
         for field in MUTABLE {
             carry(old, &mut undone, &["spec", field]);
@@ -87,7 +107,7 @@ impl Strategy for StatefulSet {
     }
 }
 
-fn stateful_spec(spec: &Tree, out: &mut Faults) {
+fn stateful_spec(spec: &Tree, judges_template: bool, judges_claims: bool, out: &mut Faults) {
     match text(spec, &["podManagementPolicy"]) {
         "" => out.push(FieldError::required(SPEC.child("podManagementPolicy"), "")),
         "OrderedReady" | "Parallel" => {}
@@ -98,15 +118,30 @@ fn stateful_spec(spec: &Tree, out: &mut Faults) {
     for moment in ["whenDeleted", "whenScaled"] {
         let policy = text(spec, &["persistentVolumeClaimRetentionPolicy", moment]);
         if !matches!(policy, "Retain" | "Delete") {
-            out.push(FieldError::not_supported(retention.child(moment), &Tree::from(policy), &["Delete", "Retain"]));
+            out.push(FieldError::not_supported(retention.child(moment), &Tree::from(policy), &["Retain", "Delete"]));
+        }
+    }
+    let claims = list(spec, &["volumeClaimTemplates"]);
+    if judges_claims {
+        let path = SPEC.child("volumeClaimTemplates");
+        for (index, claim) in claims.iter().enumerate() {
+            small::claim_spec(at(claim, &["spec"]), &path.index(index).child("spec"), out);
         }
     }
     nonnegative(spec, "replicas", &SPEC, out);
     nonnegative(spec, "minReadySeconds", &SPEC, out);
     nonnegative(at(spec, &["ordinals"]), "start", &SPEC.child("ordinals"), out);
     workload::required_selector(spec, "statefulset", out);
-    workload::selector_matches_template(spec, out);
-    workload::lasting_template(spec, "StatefulSet", out);
+    let wanted = at(spec, &["selector"]);
+    if selector::is_sound(wanted) {
+        workload::selector_matches_template(spec, out);
+    } else {
+        out.push(invalid_shown(SPEC.child("selector"), &selector::shown(wanted), ""));
+    }
+    if judges_template && selector::is_sound(wanted) {
+        workload::lasting_template(spec, "StatefulSet", claims, out);
+    }
+    nonnegative(spec, "revisionHistoryLimit", &SPEC, out);
 }
 
 fn stateful_strategy(strategy: &Tree, path: &Path<'_>, out: &mut Faults) {
@@ -116,7 +151,7 @@ fn stateful_strategy(strategy: &Tree, path: &Path<'_>, out: &mut Faults) {
         "OnDelete" => {
             if !rolling.is_null() {
                 let detail = "only allowed for updateStrategy 'RollingUpdate'";
-                out.push(FieldError::invalid(path.child("rollingUpdate"), rolling, detail));
+                out.push(invalid_shown(path.child("rollingUpdate"), &shown_rolling(rolling), detail));
             }
         }
         "RollingUpdate" => {
@@ -129,8 +164,20 @@ fn stateful_strategy(strategy: &Tree, path: &Path<'_>, out: &mut Faults) {
             }
             at_most_all(most, &path.child("maxUnavailable"), out);
         }
-        _ => out.push(FieldError::invalid(path, strategy, "must be 'RollingUpdate' or 'OnDelete'")),
+        other => {
+            let shown = format!("{{\"Type\":{},\"RollingUpdate\":{}}}", Tree::from(other), shown_rolling(rolling));
+            out.push(invalid_shown(path, &shown, "must be 'RollingUpdate' or 'OnDelete'"));
+        }
     }
+}
+
+/// Rolling updates as errors show them: with the names of the reference implementation.
+fn shown_rolling(rolling: &Tree) -> String {
+    if rolling.is_null() {
+        return "null".to_owned();
+    }
+    let partition = int(rolling, &["partition"]).unwrap_or_default();
+    format!("{{\"Partition\":{partition},\"MaxUnavailable\":{}}}", at(rolling, &["maxUnavailable"]))
 }
 
 pub(crate) struct DaemonSet;
@@ -189,6 +236,7 @@ impl Strategy for DaemonSet {
                 "collisionCount",
             ];
             workload::status_figures(new, &figures, &mut out);
+            workload::collision_count(new, old, &mut out);
         } else {
             workload::immutable_selector(new, old, &mut out);
             daemon_spec(at(new, &["spec"]), &mut out);
@@ -208,7 +256,7 @@ fn daemon_spec(spec: &Tree, out: &mut Faults) {
     if !wanted.is_null() && selector::is_empty(wanted) {
         out.push(invalid_shown(SPEC.child("selector"), &selector::shown(wanted), "empty selector is invalid for daemonset"));
     }
-    workload::lasting_template(spec, "DaemonSet", out);
+    workload::lasting_template(spec, "DaemonSet", &[], out);
     nonnegative(spec, "minReadySeconds", &SPEC, out);
     daemon_strategy(at(spec, &["updateStrategy"]), &SPEC.child("updateStrategy"), out);
     nonnegative(spec, "revisionHistoryLimit", &SPEC, out);
@@ -223,6 +271,8 @@ fn daemon_strategy(strategy: &Tree, path: &Path<'_>, out: &mut Faults) {
             let (most, surge) = (at(rolling, &["maxUnavailable"]), at(rolling, &["maxSurge"]));
             for (field, value) in [("maxUnavailable", most), ("maxSurge", surge)] {
                 number_or_percent(value, &path.child(field), out);
+            }
+            for (field, value) in [("maxUnavailable", most), ("maxSurge", surge)] {
                 at_most_all(value, &path.child(field), out);
             }
             match (is_zero(most), is_zero(surge)) {
@@ -237,7 +287,7 @@ fn daemon_strategy(strategy: &Tree, path: &Path<'_>, out: &mut Faults) {
                 _ => {}
             }
         }
-        other => out.push(FieldError::not_supported(path, &Tree::from(other), &["RollingUpdate", "OnDelete"])),
+        other => out.push(unsupported_strategy(other, rolling, &["RollingUpdate", "OnDelete"], path)),
     }
 }
 
@@ -246,11 +296,11 @@ pub(crate) struct ControllerRevision;
 impl Strategy for ControllerRevision {
     fn validate_create(&self, _context: &Context<'_>, object: &Tree) -> Vec<FieldError> {
         let mut out = Vec::new();
-        if int(object, &["revision"]).is_some_and(|revision| revision < 0) {
-            out.push(FieldError::invalid("revision", at(object, &["revision"]), "must be greater than or equal to 0"));
-        }
         if at(object, &["data"]).is_null() {
             out.push(FieldError::required("data", "data is mandatory"));
+        }
+        if int(object, &["revision"]).is_some_and(|revision| revision < 0) {
+            out.push(FieldError::invalid("revision", at(object, &["revision"]), "must be greater than or equal to 0"));
         }
         out
     }

@@ -7,20 +7,22 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Response};
 use http_body_util::BodyExt as _;
+use hyper::upgrade::OnUpgrade;
 use kinds::status::Status;
 use registry::request::{Body as RequestBody, BodyForm, DeleteRequest, PatchKind, Refusal, Reply, Request, User, Verb};
 
 use crate::attributes::ResourcePath;
-use crate::authorize;
+use crate::authorize::{self, About, Ask};
 use crate::body::Body;
 use crate::metrics::Labels;
 use crate::negotiate::{self, Answer, RouteTypes};
 use crate::query::Query;
-use crate::reach;
+use crate::reach::{self, Reached};
 use crate::respond::{self, List, Manner};
 use crate::reviews;
 use crate::route::{Action, Route};
 use crate::service::Shared;
+use crate::socket;
 use crate::table;
 use crate::watch;
 
@@ -42,6 +44,8 @@ pub(super) struct Call<'a> {
     pub(super) at: &'a ResourcePath<'a>,
     pub(super) query: &'a Query<'a>,
     pub(super) headers: &'a HeaderMap,
+    /// The connection itself, where it can be handed over.
+    pub(super) upgrade: Option<&'a OnUpgrade>,
     pub(super) user_agent: &'a str,
     /// How long the client wants to wait.
     pub(super) wait: Option<Duration>,
@@ -130,7 +134,23 @@ impl Call<'_> {
         let mut request = self.request(Verb::Get { resource_version: String::new() });
         let subresource = std::mem::take(&mut request.subresource);
         let pod = self.shared.backend.call(request).await?;
-        reach::answer(pod, &subresource, self.query, self.shared.logs.get(), self.shared.clock.now())
+        let asked = socket::asked(self.headers, self.upgrade, &reach::PROTOCOLS);
+        if asked.is_some() {
+            self.may_reach().await?;
+        }
+        let reached = reach::reach(pod, &subresource, self.query, self.shared.logs.get(), self.shared.clock.now())?;
+        match (reached, asked) {
+            (Reached::Answer(response), _) => Ok(*response),
+            (Reached::Messages(messages), Some(asked)) => Ok(asked.answer(futures::stream::iter(messages), self.shared.stop.clone())),
+            (Reached::Messages(_), None) => Err(reach::no_socket(self.at.name, &subresource).into()),
+        }
+    }
+
+    /// A socket into a pod begins with a GET; what it needs is the right to create, as with a POST.
+    async fn may_reach(&self) -> Result<(), Status> {
+        let ResourcePath { group, resource, subresource, namespace, name, .. } = *self.at;
+        let ask = Ask { verb: "create", about: About::Resource { group, resource, subresource, namespace, name } };
+        if self.shared.allows(self.user, &ask).await { Ok(()) } else { Err(authorize::forbidden(self.user, &ask)) }
     }
 
     /// How the client wants the answer; refuses what cannot be.
@@ -273,6 +293,10 @@ impl Call<'_> {
                     encodings: self.shared.encodings.clone(),
                 };
                 let body = watch::body(events, form, self.shared.stop.clone(), self.shared.metrics.watching());
+                // Browsers follow a watch through a socket; each event is a message there.
+                if let Some(asked) = socket::asked(self.headers, self.upgrade, &[]) {
+                    return asked.answer(watch::messages(body), self.shared.stop.clone());
+                }
                 respond::watch(manner.accepted.media, body, &self.warned(Vec::new()))
             }
         }

@@ -3,17 +3,41 @@
 
 use kinds::{Tree, names, status::FieldError};
 
-use crate::strategy::checks::Faults;
-use crate::strategy::meta::invalid_text;
+use crate::strategy::checks::{Faults, NOT_AN_IP, is_ip};
+use crate::strategy::meta::{invalid_shown, invalid_text};
 use crate::strategy::path::Path;
 use crate::strategy::{podspec, same};
-use crate::tree::{at, carry, int, list, put, take, text};
+use crate::tree::{at, carry, entries, int, list, put, take, text};
 
 const SPEC: Path<'static> = Path::root("spec");
 const POD_SPEC: &str = "io.k8s.api.core.v1.PodSpec";
 
 const ONLY_THESE: &str = "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
 const ONLY_RESOURCES: &str = "only cpu and memory resources are mutable";
+
+/// Faults of a change of the annotations that say where a pod comes from and what confines it.
+pub(super) fn annotations(new: &Tree, old: &Tree, out: &mut Faults) {
+    const CONFINED: &str = "container.apparmor.security.beta.kubernetes.io/";
+    let path = Path::root("metadata.annotations");
+    let (now, before) = (at(new, &["metadata", "annotations"]), at(old, &["metadata", "annotations"]));
+    for (key, value) in entries(before, &[]) {
+        if now.get(key) == Some(value) {
+            continue;
+        }
+        if key.starts_with(CONFINED) {
+            out.push(FieldError::forbidden(path.key(key), "may not remove or update AppArmor annotations"));
+        } else if key == super::MIRROR {
+            out.push(FieldError::forbidden(path.key(key), "may not remove or update mirror pod annotation"));
+        }
+    }
+    for (key, _) in entries(now, &[]).into_iter().filter(|(key, _)| before.get(key).is_none()) {
+        if key.starts_with(CONFINED) {
+            out.push(FieldError::forbidden(path.key(key), "may not add AppArmor annotations"));
+        } else if key == super::MIRROR {
+            out.push(FieldError::forbidden(path.key(key), "may not add mirror pod annotation"));
+        }
+    }
+}
 
 /// Faults of a change through the main resource.
 pub(super) fn spec(new: &Tree, old: &Tree, out: &mut Faults) {
@@ -27,6 +51,9 @@ pub(super) fn spec(new: &Tree, old: &Tree, out: &mut Faults) {
         }
         for (index, container) in now.iter().enumerate() {
             let image = text(container, &["image"]);
+            if image.is_empty() {
+                out.push(FieldError::required(path.index(index).child("image"), ""));
+            }
             if image.trim() != image {
                 let fault = "must not have leading or trailing whitespace";
                 out.push(invalid_text(path.index(index).child("image"), image, fault));
@@ -40,6 +67,11 @@ pub(super) fn spec(new: &Tree, old: &Tree, out: &mut Faults) {
     only_removed_gates(spec, was, out);
     if same(POD_SPEC, &[], spec, was) {
         return;
+    }
+    let gated = !list(was, &["schedulingGates"]).is_empty();
+    if gated && !narrows_node_selector(spec, was) {
+        let detail = "only additions are allowed to spec.nodeSelector (no mutations or deletions)";
+        out.push(FieldError::invalid(SPEC.child("nodeSelector"), at(spec, &["nodeSelector"]), detail));
     }
     let allowed = with_allowed_changes_undone(spec, was);
     if !same(POD_SPEC, &[], &allowed, was) {
@@ -77,6 +109,7 @@ fn only_added_tolerations(spec: &Tree, was: &Tree, out: &mut Faults) {
         |before: &Tree| now.iter().any(|toleration| same("io.k8s.api.core.v1.Toleration", &[], toleration, &without_seconds(before)));
     if !list(was, &["tolerations"]).iter().all(kept) {
         out.push(FieldError::forbidden(path, "existing toleration can not be modified except its tolerationSeconds"));
+        return;
     }
     podspec::toleration_faults(list(spec, &["tolerations"]), &path, out);
 }
@@ -110,8 +143,14 @@ fn with_allowed_changes_undone(spec: &Tree, was: &Tree) -> Tree {
         carry(was, &mut undone, &["terminationGracePeriodSeconds"]);
     }
     // A gated pod was not looked at by a scheduler, which may therefore still be told more.
-    if !list(was, &["schedulingGates"]).is_empty() && narrows_node_selector(spec, was) {
+    if !list(was, &["schedulingGates"]).is_empty() {
         carry(was, &mut undone, &["nodeSelector"]);
+        if keeps_node_terms(spec, was) {
+            carry(was, &mut undone, &["affinity", "nodeAffinity"]);
+            if at(was, &["affinity"]).is_null() && crate::tree::is_empty(at(&undone, &["affinity"])) {
+                take(&mut undone, &["affinity"]);
+            }
+        }
     }
     undone
 }
@@ -119,6 +158,16 @@ fn with_allowed_changes_undone(spec: &Tree, was: &Tree) -> Tree {
 fn narrows_node_selector(spec: &Tree, was: &Tree) -> bool {
     let now = at(spec, &["nodeSelector"]);
     crate::tree::entries(was, &["nodeSelector"]).into_iter().all(|(key, value)| now.get(key) == Some(value))
+}
+
+/// True when a change of the node affinity only adds to what was required.
+fn keeps_node_terms(spec: &Tree, was: &Tree) -> bool {
+    const TERMS: [&str; 4] = ["affinity", "nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution", "nodeSelectorTerms"];
+    let (now, before) = (list(spec, &TERMS), list(was, &TERMS));
+    let holds_all = |term: &Tree, old: &Tree| {
+        ["matchExpressions", "matchFields"].iter().all(|kind| list(old, &[kind]).iter().all(|part| list(term, &[kind]).contains(part)))
+    };
+    before.is_empty() || now.len() == before.len() && now.iter().zip(before).all(|(term, old)| holds_all(term, old))
 }
 
 /// The lines in which two trees differ, as one hunk of a unified difference.
@@ -141,38 +190,66 @@ fn difference(old: &Tree, new: &Tree) -> String {
 /// Faults of a change of the status.
 pub(super) fn status(new: &Tree, old: &Tree, out: &mut Faults) {
     const STATUS: Path<'static> = Path::root("status");
+    // This is the path that clients see.
+    let conditions = Path::root("metadata.conditions");
+    for (index, condition) in list(new, &["status", "conditions"]).iter().enumerate() {
+        let kind = text(condition, &["type"]);
+        if !matches!(kind, "PodScheduled" | "Ready" | "Initialized") {
+            let path = conditions.index(index);
+            out.extend(names::qualified_name(kind).into_iter().map(|fault| invalid_text(path.child("Type"), kind, fault)));
+        }
+    }
     let nominated = text(new, &["status", "nominatedNodeName"]);
-    if !nominated.is_empty() {
+    if !nominated.is_empty() && nominated != text(old, &["status", "nominatedNodeName"]) {
         let path = STATUS.child("nominatedNodeName");
         out.extend(names::dns_subdomain(nominated).into_iter().map(|fault| invalid_text(path, nominated, fault)));
     }
-    let conditions = STATUS.child("conditions");
-    for (index, condition) in list(new, &["status", "conditions"]).iter().enumerate() {
-        let kind = text(condition, &["type"]);
-        let path = conditions.index(index);
-        out.extend(names::qualified_name(kind).into_iter().map(|fault| invalid_text(path.child("type"), kind, fault)));
+    for field in ["containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses"] {
+        transitions(new, old, field, &STATUS.child(field), out);
     }
-    for (field, restarts_alone) in [("containerStatuses", false), ("initContainerStatuses", true)] {
-        transitions(new, old, field, restarts_alone, &STATUS.child(field), out);
+    addresses(new, "podIPs", &STATUS.child("podIPs"), out);
+    let hosts = list(new, &["status", "hostIPs"]);
+    if let Some(first) = hosts.first()
+        && text(first, &["ip"]) != text(new, &["status", "hostIP"])
+    {
+        let path = STATUS.child("hostIPs");
+        out.push(invalid_text(path.index(0).child("ip"), text(first, &["ip"]), "must be equal to `hostIP`"));
+    }
+    addresses(new, "hostIPs", &STATUS.child("hostIPs"), out);
+}
+
+/// Faults of a list of addresses: valid ones, and at most one of each family.
+fn addresses(pod: &Tree, field: &str, path: &Path<'_>, out: &mut Faults) {
+    let all: Vec<&str> = list(pod, &["status", field]).iter().map(|entry| text(entry, &["ip"])).collect();
+    for (index, address) in all.iter().enumerate() {
+        if !is_ip(address) {
+            out.push(invalid_text(path.index(index), address, NOT_AN_IP));
+        }
+    }
+    let is_mixed = matches!(all[..], [one, other] if one.contains(':') != other.contains(':'));
+    if all.len() > 1 && !is_mixed {
+        let shown: Vec<String> = all.iter().map(|address| format!("{{\"IP\":{}}}", Tree::from(*address))).collect();
+        let detail = "may specify no more than one IP for each IP family";
+        out.push(invalid_shown(path, &format!("[{}]", shown.join(",")), detail));
     }
 }
 
-/// A container that has ended for good does not come back.
-fn transitions(new: &Tree, old: &Tree, field: &str, init: bool, path: &Path<'_>, out: &mut Faults) {
-    let policy = text(new, &["spec", "restartPolicy"]);
+/// A container that has ended for good does not come back. The place is that in the old status.
+fn transitions(new: &Tree, old: &Tree, field: &str, path: &Path<'_>, out: &mut Faults) {
+    let policy = if field == "ephemeralContainerStatuses" { "Never" } else { text(old, &["spec", "restartPolicy"]) };
     if policy == "Always" {
         return;
     }
-    for (index, now) in list(new, &["status", field]).iter().enumerate() {
-        let name = text(now, &["name"]);
-        let sidecar = init
-            && list(new, &["spec", "initContainers"])
-                .iter()
-                .any(|container| text(container, &["name"]) == name && text(container, &["restartPolicy"]) == "Always");
-        let Some(before) = list(old, &["status", field]).iter().find(|before| text(before, &["name"]) == name) else { continue };
+    for (index, before) in list(old, &["status", field]).iter().enumerate() {
+        let name = text(before, &["name"]);
+        let lists = ["initContainers", "containers"].iter().flat_map(|kind| list(old, &["spec", kind]));
+        let restarts_itself =
+            lists.into_iter().any(|container| text(container, &["name"]) == name && !text(container, &["restartPolicy"]).is_empty());
         let ended = at(before, &["state", "terminated"]);
         let is_final = ended.is_object() && (policy == "Never" || int(ended, &["exitCode"]).unwrap_or_default() == 0);
-        if is_final && !sidecar && !at(now, &["state", "terminated"]).is_object() {
+        let now = list(new, &["status", field]).iter().find(|now| text(now, &["name"]) == name);
+        let comes_back = now.is_some_and(|now| !at(now, &["state", "terminated"]).is_object());
+        if is_final && comes_back && !restarts_itself {
             out.push(FieldError::forbidden(path.index(index).child("state"), "may not be transitioned to non-terminated state"));
         }
     }
@@ -180,6 +257,11 @@ fn transitions(new: &Tree, old: &Tree, field: &str, init: bool, path: &Path<'_>,
 
 /// Faults of a change of the ephemeral containers: they only become more.
 pub(super) fn ephemeral_containers(new: &Tree, old: &Tree, out: &mut Faults) {
+    if !at(old, &["metadata", "annotations", super::MIRROR]).is_null() {
+        out.clear();
+        out.push(FieldError::forbidden("", "static pods do not support ephemeral containers"));
+        return;
+    }
     let path = SPEC.child("ephemeralContainers");
     let now = list(new, &["spec", "ephemeralContainers"]);
     for before in list(old, &["spec", "ephemeralContainers"]) {

@@ -1,160 +1,204 @@
 //! Volumes of a pod: each has a name and exactly one source.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
-use kinds::{Tree, status::FieldError};
+use kinds::{Tree, names, status::FieldError};
 
-use crate::strategy::checks::{Faults, nonnegative_quantity, one_of_if_set};
+use super::container::{file_mode, no_climbing, relative_path};
+use super::environment::{field_ref, resource_ref};
+use super::validate::Holder;
+use crate::strategy::checks::{Faults, one_of_if_set, quantity};
 use crate::strategy::meta::invalid_text;
 use crate::strategy::path::Path;
-use crate::tree::{at, list, text};
-use kinds::names;
+use crate::strategy::small;
+use crate::tree::{at, int, list, text};
 
-/// The names of a pod's volumes, to which mounts refer.
+/// The names of a pod's sound volumes, to which mounts refer, and whether each is a claim.
 pub(super) struct Volumes<'a> {
-    names: BTreeSet<&'a str>,
+    names: BTreeMap<&'a str, bool>,
 }
 
-/// Sources with the member that they cannot do without, if there is one.
-const SOURCES: [(&str, &str); 30] = [
-    ("emptyDir", ""),
-    ("hostPath", "path"),
-    ("gcePersistentDisk", "pdName"),
-    ("awsElasticBlockStore", "volumeID"),
-    ("gitRepo", "repository"),
-    ("secret", "secretName"),
-    ("nfs", ""),
-    ("iscsi", "targetPortal"),
-    ("glusterfs", "endpoints"),
-    ("persistentVolumeClaim", "claimName"),
-    ("rbd", "image"),
-    ("cinder", "volumeID"),
-    ("cephfs", ""),
-    ("flocker", ""),
-    ("downwardAPI", ""),
-    ("fc", ""),
-    ("azureFile", "secretName"),
-    ("flexVolume", "driver"),
-    ("configMap", "name"),
-    ("vsphereVolume", "volumePath"),
-    ("quobyte", "registry"),
-    ("azureDisk", "diskName"),
-    ("photonPersistentDisk", "pdID"),
-    ("projected", ""),
-    ("portworxVolume", "volumeID"),
-    ("scaleIO", "gateway"),
-    ("storageos", ""),
-    ("csi", "driver"),
-    ("ephemeral", ""),
-    ("image", ""),
+/// Sources with the members that they cannot do without, in the order in which they are judged.
+const SOURCES: [(&str, &[&str]); 29] = [
+    ("hostPath", &["path"]),
+    ("gitRepo", &["repository"]),
+    ("gcePersistentDisk", &["pdName"]),
+    ("awsElasticBlockStore", &["volumeID"]),
+    ("secret", &["secretName"]),
+    ("nfs", &["server", "path"]),
+    ("iscsi", &["targetPortal", "iqn"]),
+    ("glusterfs", &["endpoints", "path"]),
+    ("flocker", &[]),
+    ("persistentVolumeClaim", &["claimName"]),
+    ("rbd", &["monitors", "image"]),
+    ("cinder", &["volumeID"]),
+    ("cephfs", &["monitors"]),
+    ("quobyte", &["registry", "volume"]),
+    ("downwardAPI", &[]),
+    ("fc", &[]),
+    ("flexVolume", &["driver"]),
+    ("configMap", &["name"]),
+    ("azureFile", &["secretName", "shareName"]),
+    ("vsphereVolume", &["volumePath"]),
+    ("photonPersistentDisk", &["pdID"]),
+    ("portworxVolume", &["volumeID"]),
+    ("azureDisk", &["diskName", "diskURI"]),
+    ("storageos", &["volumeName"]),
+    ("projected", &[]),
+    ("scaleIO", &["gateway", "system", "volumeName"]),
+    ("csi", &["driver"]),
+    ("ephemeral", &[]),
+    ("image", &[]),
 ];
 
 const HOST_PATH_TYPES: [&str; 8] = ["", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket"];
+const CSI_NAME_LIMIT: usize = 63;
+const SECOND_SOURCE: &str = "may not specify more than 1 volume type";
 
-impl<'a> Volumes<'a> {
-    /// The names alone, without judging anything.
-    pub(super) fn names_of(spec: &'a Tree) -> Self {
-        Self { names: list(spec, &["volumes"]).iter().map(|volume| text(volume, &["name"])).collect() }
+impl Volumes<'_> {
+    /// True when the pod has a sound volume of this name.
+    pub(super) fn contains(&self, name: &str) -> bool {
+        self.names.contains_key(name)
     }
 
-    /// True when the pod has a volume of this name.
-    pub(super) fn contains(&self, name: &str) -> bool {
-        self.names.contains(name)
+    /// True when the volume of this name is a claim, its own or one that is made for it.
+    pub(super) fn is_claim(&self, name: &str) -> bool {
+        self.names.get(name).copied().unwrap_or_default()
     }
 }
 
-/// Faults of a pod's volumes; the names of the sound ones.
-pub(super) fn volumes<'a>(spec: &'a Tree, path: &Path<'_>, out: &mut Faults) -> Volumes<'a> {
+/// Faults of a pod's volumes; the sound ones.
+pub(super) fn volumes<'a>(spec: &'a Tree, holder: Holder<'a>, path: &Path<'_>, out: &mut Faults) -> Volumes<'a> {
     let path = path.child("volumes");
-    let mut sound = BTreeSet::new();
+    let mut sound = BTreeMap::new();
     for (index, volume) in list(spec, &["volumes"]).iter().enumerate() {
         let path = path.index(index);
         let before = out.len();
-        source(volume, &path, out);
+        source(volume, holder, &path, out);
         let name = text(volume, &["name"]);
         if name.is_empty() {
             out.push(FieldError::required(path.child("name"), ""));
         } else {
             out.extend(names::dns_label(name).into_iter().map(|fault| invalid_text(path.child("name"), name, fault)));
-            if sound.contains(name) {
-                out.push(FieldError::duplicate(path.child("name"), &Tree::from(name)));
-            }
+        }
+        if sound.contains_key(name) {
+            out.push(FieldError::duplicate(path.child("name"), &Tree::from(name)));
         }
         if out.len() == before {
-            sound.insert(name);
+            let is_claim = ["persistentVolumeClaim", "ephemeral"].iter().any(|kind| at(volume, &[kind]).is_object());
+            sound.insert(name, is_claim);
         }
+    }
+    if let Holder::Template(claims) = holder {
+        sound.extend(claims.iter().map(|claim| (text(claim, &["metadata", "name"]), true)));
     }
     Volumes { names: sound }
 }
 
-fn source(volume: &Tree, path: &Path<'_>, out: &mut Faults) {
+fn source(volume: &Tree, holder: Holder<'_>, path: &Path<'_>, out: &mut Faults) {
     let mut found = 0;
+    let empty = at(volume, &["emptyDir"]);
+    if empty.is_object() {
+        found += 1;
+        if quantity(at(empty, &["sizeLimit"])).is_some_and(|size| size.is_negative()) {
+            let path = path.child("emptyDir");
+            out.push(FieldError::forbidden(path.child("sizeLimit"), "SizeLimit field must be a valid resource quantity"));
+        }
+    }
     for (kind, needed) in SOURCES {
         let source = at(volume, &[kind]);
         if !source.is_object() {
             continue;
         }
-        let path = path.child(kind);
+        // Two of the names are misspelt on the wire.
+        let shown = match kind {
+            "cephfs" if found > 0 => "cephFS",
+            "downwardAPI" if found > 0 => "downwarAPI",
+            "gcePersistentDisk" if found == 0 => "persistentDisk",
+            kind => kind,
+        };
+        let path = path.child(shown);
         if found > 0 {
-            out.push(FieldError::forbidden(path, "may not specify more than 1 volume type"));
+            out.push(FieldError::forbidden(path, SECOND_SOURCE));
             continue;
         }
         found += 1;
-        if !needed.is_empty() && text(source, &[needed]).is_empty() {
-            out.push(FieldError::required(path.child(needed), ""));
+        let before = out.len();
+        for member in needed {
+            if crate::tree::is_empty(at(source, &[member])) {
+                out.push(FieldError::required(path.child(member), ""));
+            }
         }
-        details(kind, source, &path, out);
+        if kind != "hostPath" || out.len() == before {
+            details(kind, source, &path, out);
+        }
     }
     if found == 0 {
         out.push(FieldError::required(path, "must specify a volume type"));
+    }
+    if at(volume, &["ephemeral"]).is_object()
+        && let Holder::Pod(pod) = holder
+        && !pod.is_empty()
+        && !text(volume, &["name"]).is_empty()
+    {
+        let name = text(volume, &["name"]);
+        let claim = format!("{pod}-{name}");
+        let faults = names::dns_subdomain(&claim);
+        out.extend(faults.into_iter().map(|fault| invalid_text(path.child("name"), name, format!("PVC name {claim:?}: {fault}"))));
     }
 }
 
 fn details(kind: &str, source: &Tree, path: &Path<'_>, out: &mut Faults) {
     match kind {
-        "emptyDir" => nonnegative_quantity(at(source, &["sizeLimit"]), &path.child("sizeLimit"), out),
         "hostPath" => {
-            let host = text(source, &["path"]);
-            if host.split('/').any(|part| part == "..") {
-                out.push(invalid_text(path.child("path"), host, "must not contain '..'"));
-            }
+            no_climbing(text(source, &["path"]), &path.child("path"), out);
             one_of_if_set(source, "type", &HOST_PATH_TYPES, path, out);
         }
+        "gitRepo" => relative_path(text(source, &["directory"]), &path.child("directory"), out),
         "nfs" => {
-            for field in ["server", "path"] {
-                if text(source, &[field]).is_empty() {
-                    out.push(FieldError::required(path.child(field), ""));
-                }
-            }
             let nfs_path = text(source, &["path"]);
-            if !nfs_path.is_empty() && !nfs_path.starts_with('/') {
+            if !nfs_path.starts_with('/') {
                 out.push(invalid_text(path.child("path"), nfs_path, "must be an absolute path"));
             }
         }
         "secret" | "configMap" => {
-            file_mode(source, path, out);
+            file_mode(source, "defaultMode", path, out);
             key_paths(source, path, out);
         }
         "downwardAPI" => {
-            file_mode(source, path, out);
-            downward_files(source, path, out);
+            file_mode(source, "defaultMode", path, out);
+            for file in list(source, &["items"]) {
+                downward_file(file, path, out);
+            }
         }
         "projected" => {
-            file_mode(source, path, out);
+            file_mode(source, "defaultMode", path, out);
             projected(source, path, out);
         }
-        "ephemeral" if !at(source, &["volumeClaimTemplate"]).is_object() => {
-            out.push(FieldError::required(path.child("volumeClaimTemplate"), ""));
+        "csi" => csi(source, path, out),
+        "ephemeral" => {
+            let template = at(source, &["volumeClaimTemplate"]);
+            let path = path.child("volumeClaimTemplate");
+            if template.is_object() {
+                small::claim_spec(at(template, &["spec"]), &path.child("spec"), out);
+            } else {
+                out.push(FieldError::required(path, ""));
+            }
         }
         _ => {}
     }
 }
 
-fn file_mode(source: &Tree, path: &Path<'_>, out: &mut Faults) {
-    let mode = at(source, &["defaultMode"]);
-    if mode.as_i64().is_some_and(|mode| !(0..=0o777).contains(&mode)) {
-        let detail = "must be a number between 0 and 0777 (octal), both inclusive";
-        out.push(FieldError::invalid(path.child("defaultMode"), mode, detail));
+fn csi(source: &Tree, path: &Path<'_>, out: &mut Faults) {
+    let driver = text(source, &["driver"]);
+    if driver.len() > CSI_NAME_LIMIT {
+        out.push(FieldError::too_long(path.child("driver"), CSI_NAME_LIMIT));
+    }
+    let faults = names::dns_subdomain(&driver.to_lowercase());
+    out.extend(faults.into_iter().map(|fault| invalid_text(path.child("driver"), driver, fault)));
+    let secret = at(source, &["nodePublishSecretRef"]);
+    if secret.is_object() && text(secret, &["name"]).is_empty() {
+        out.push(FieldError::required(path.child("nodePublishSecretRef").child("name"), ""));
     }
 }
 
@@ -166,6 +210,7 @@ fn key_paths(source: &Tree, path: &Path<'_>, out: &mut Faults) {
             out.push(FieldError::required(path.child("key"), ""));
         }
         file_path(item, &path, out);
+        file_mode(item, "mode", &path, out);
     }
 }
 
@@ -174,70 +219,83 @@ fn file_path(item: &Tree, path: &Path<'_>, out: &mut Faults) {
     if file.is_empty() {
         out.push(FieldError::required(path.child("path"), ""));
     }
-    super::container::relative_path(file, &path.child("path"), out);
-    if file.starts_with("..") && !file.starts_with("../") && file != ".." {
-        out.push(invalid_text(path.child("path"), file, "must not start with '..'"));
+    let path = path.child("path");
+    relative_path(file, &path, out);
+    if file.starts_with("..") && !file.starts_with("../") {
+        out.push(invalid_text(path, file, "must not start with '..'"));
     }
 }
 
 /// Fields of the pod that a file may show.
 const FILE_FIELDS: [&str; 5] = ["metadata.annotations", "metadata.labels", "metadata.name", "metadata.namespace", "metadata.uid"];
 
-fn downward_files(source: &Tree, path: &Path<'_>, out: &mut Faults) {
-    let items = path.child("items");
-    for (index, item) in list(source, &["items"]).iter().enumerate() {
-        let path = items.index(index);
-        file_path(item, &path, out);
-        match (at(item, &["fieldRef"]), at(item, &["resourceFieldRef"])) {
-            (field, Tree::Null) if field.is_object() => {
-                super::container::field_ref(field, &FILE_FIELDS, &path.child("fieldRef"), out);
-            }
-            (Tree::Null, resource) if resource.is_object() => {
-                if text(resource, &["containerName"]).is_empty() {
-                    out.push(FieldError::required(path.child("resourceFieldRef").child("containerName"), ""));
-                }
-            }
-            (Tree::Null, Tree::Null) => out.push(FieldError::required(path, "one of fieldRef and resourceFieldRef is required")),
-            _ => out.push(invalid_text(path, "resource", "fieldRef and resourceFieldRef can not be specified simultaneously")),
+/// Faults of a file of the downward API. The API names them at the source, not at the item.
+fn downward_file(file: &Tree, path: &Path<'_>, out: &mut Faults) {
+    file_path(file, path, out);
+    let (field, resource) = (at(file, &["fieldRef"]), at(file, &["resourceFieldRef"]));
+    if field.is_object() {
+        field_ref(field, &FILE_FIELDS, &path.child("fieldRef"), out);
+        if resource.is_object() {
+            out.push(invalid_text(path, "resource", "fieldRef and resourceFieldRef can not be specified simultaneously"));
         }
+    } else if resource.is_object() {
+        resource_ref(resource, true, &path.child("resourceFieldRef"), out);
+    } else {
+        out.push(FieldError::required(path, "one of fieldRef and resourceFieldRef is required"));
     }
+    file_mode(file, "mode", path, out);
 }
 
 fn projected(source: &Tree, path: &Path<'_>, out: &mut Faults) {
     let sources = path.child("sources");
+    let mut taken = std::collections::BTreeSet::new();
     for (index, part) in list(source, &["sources"]).iter().enumerate() {
-        let path = sources.index(index);
-        let kinds: Vec<&str> =
-            part.as_object().into_iter().flatten().filter(|(_, value)| value.is_object()).map(|(name, _)| name.as_str()).collect();
-        for kind in &kinds {
-            let (inner, path) = (at(part, &[kind]), path.child(kind));
-            match *kind {
-                "secret" | "configMap" => {
-                    if text(inner, &["name"]).is_empty() {
-                        out.push(FieldError::required(path.child("name"), ""));
-                    }
-                    key_paths(inner, &path, out);
+        let at_part = sources.index(index);
+        let mut found = 0;
+        for kind in ["secret", "configMap", "downwardAPI", "serviceAccountToken", "clusterTrustBundle", "podCertificate"] {
+            let inner = at(part, &[kind]);
+            if !inner.is_object() {
+                continue;
+            }
+            found += 1;
+            projected_part(kind, inner, path, &at_part.child(kind), out);
+            for file in list(inner, &["items"]).iter().map(|item| text(item, &["path"])).filter(|file| !file.is_empty()) {
+                if !taken.insert(file) {
+                    let shown = if kind == "downwardAPI" { file } else { text(inner, &["name"]) };
+                    out.push(invalid_text(path, shown, "conflicting duplicate paths"));
                 }
-                "downwardAPI" => downward_files(inner, &path, out),
-                "serviceAccountToken" => {
-                    if crate::tree::int(inner, &["expirationSeconds"]).is_some_and(|seconds| seconds < 600) {
-                        let shown = at(inner, &["expirationSeconds"]);
-                        out.push(FieldError::invalid(
-                            path.child("expirationSeconds"),
-                            shown,
-                            "may not specify a duration less than 10 minutes",
-                        ));
-                    }
-                    file_path(inner, &path, out);
-                }
-                _ => {}
             }
         }
-        if kinds.len() > 1 {
-            out.push(FieldError::forbidden(path, "may not specify more than 1 volume type per source"));
+        if found > 1 {
+            out.push(FieldError::forbidden(at_part, SECOND_SOURCE));
         }
-        if kinds.is_empty() {
-            out.push(FieldError::required(path, "must specify a source"));
+    }
+}
+
+fn projected_part(kind: &str, inner: &Tree, all: &Path<'_>, path: &Path<'_>, out: &mut Faults) {
+    match kind {
+        "secret" | "configMap" => {
+            if text(inner, &["name"]).is_empty() {
+                out.push(FieldError::required(path.child("name"), ""));
+            }
+            key_paths(inner, path, out);
         }
+        "downwardAPI" => {
+            for file in list(inner, &["items"]) {
+                downward_file(file, path, out);
+            }
+        }
+        "serviceAccountToken" => {
+            let (seconds, shown) = (int(inner, &["expirationSeconds"]).unwrap_or_default(), at(inner, &["expirationSeconds"]));
+            let path = path.child("expirationSeconds");
+            if seconds < 600 {
+                out.push(FieldError::invalid(path, shown, "may not specify a duration less than 10 minutes"));
+            }
+            if seconds > 1 << 32 {
+                out.push(FieldError::invalid(path, shown, "may not specify a duration larger than 2^32 seconds"));
+            }
+            file_path(inner, all, out);
+        }
+        _ => {}
     }
 }
