@@ -15,6 +15,7 @@ mod demo;
 mod durability;
 mod eviction;
 mod kubectl;
+mod plan;
 mod refusals;
 #[expect(dead_code, reason = "the interop tests use the rest of it")]
 mod support;

@@ -15,6 +15,7 @@ mod drain;
 mod explain;
 mod masks;
 mod pace;
+mod plan;
 mod script;
 mod world;
 

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::world::{Target, World};
-use crate::{drain, explain, masks};
+use crate::{drain, explain, masks, plan};
 
 /// The first document of a file.
 #[derive(Debug, Deserialize)]
@@ -46,6 +46,10 @@ pub(crate) enum Step {
     Explain(explain::Arguments),
     /// Drains nodes or evicts pods, and prints what happens and when.
     Drain(Box<drain::Arguments>),
+    /// Prints what `exeunt plan` says.
+    Plan(plan::Arguments),
+    /// The same, then drains as planned; fails when that does not take as long as forecast.
+    Forecast(plan::Arguments),
 }
 
 #[derive(Debug, Deserialize)]
@@ -102,6 +106,8 @@ async fn take(world: &World, step: &Step) -> anyhow::Result<Option<String>> {
         Step::Delete(target) => world.delete(target).await?,
         Step::Evict(target) => return Ok(Some(world.evict(target).await?)),
         Step::Drain(arguments) => return Ok(Some(Box::pin(drain::run(world, arguments)).await?)),
+        Step::Plan(arguments) => return Ok(Some(plan::run(world, arguments).await?)),
+        Step::Forecast(arguments) => return Ok(Some(Box::pin(plan::forecast(world, arguments)).await?)),
         Step::Explain(arguments) => return Ok(Some(explain::run(world, arguments).await?)),
     }
     Ok(None)
