@@ -408,3 +408,59 @@ fn service_of_slice(slice: &EndpointSlice) -> Option<String> {
     let name = slice.metadata.labels.as_ref()?.get("kubernetes.io/service-name")?;
     Some(format!("{}/{name}", slice.metadata.namespace.as_deref().unwrap_or_default()))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    type Told = Arc<Mutex<Vec<(Option<String>, Option<String>)>>>;
+
+    /// A source whose first subscriber breaks down over pods named `bad`, and what its second one was told.
+    fn source() -> (Source<Pod, Wire>, Told) {
+        let mut source: Source<Pod, Wire> = Source::new();
+        source.subscribe(|change| assert_ne!(change.latest().metadata.name.as_deref(), Some("bad"), "as the test wants it"));
+        let told = Told::default();
+        let notes = Arc::clone(&told);
+        let version = |pod: &Option<Arc<Pod>>| pod.as_ref().and_then(|pod| pod.metadata.resource_version.clone());
+        source.subscribe(move |change| notes.lock().expect("lock").push((version(&change.old), version(&change.new))));
+        (source, told)
+    }
+
+    fn object(name: &str, version: &str) -> String {
+        format!(r#"{{"metadata":{{"namespace":"n","name":"{name}","resourceVersion":"{version}"}}}}"#)
+    }
+
+    fn page(items: &[String]) -> Vec<u8> {
+        format!(r#"{{"metadata":{{"resourceVersion":"9"}},"items":[{}]}}"#, items.join(",")).into_bytes()
+    }
+
+    fn pair(old: Option<&str>, new: Option<&str>) -> (Option<String>, Option<String>) {
+        (old.map(str::to_owned), new.map(str::to_owned))
+    }
+
+    #[test]
+    fn a_subscriber_that_panics_keeps_neither_the_cache_nor_the_others_from_learning() {
+        let (mut source, told) = source();
+        source.put(object("bad", "1").as_bytes()).expect("decodes");
+        source.put(object("good", "2").as_bytes()).expect("decodes");
+        assert_eq!(*told.lock().expect("lock"), [pair(None, Some("1")), pair(None, Some("2"))]);
+        assert_eq!(source.cache.len(), 2);
+    }
+
+    #[test]
+    fn a_new_list_tells_the_difference_to_what_was_known() {
+        let (mut source, told) = source();
+        for name in ["stays", "changes", "goes"] {
+            source.put(object(name, "1").as_bytes()).expect("decodes");
+        }
+        told.lock().expect("lock").clear();
+        source.begin();
+        source.page(&page(&[object("stays", "1"), object("changes", "2")])).expect("decodes");
+        source.page(&page(&[object("comes", "3")])).expect("decodes");
+        assert_eq!(*told.lock().expect("lock"), [], "nothing is told before the list is complete");
+        source.complete();
+        assert_eq!(*told.lock().expect("lock"), [pair(Some("1"), None), pair(Some("1"), Some("2")), pair(None, Some("3"))]);
+    }
+}
