@@ -12,8 +12,10 @@
 )]
 
 mod demo;
+mod drain;
 mod durability;
 mod eviction;
+mod explain;
 mod kubectl;
 mod plan;
 mod refusals;

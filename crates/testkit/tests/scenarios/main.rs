@@ -13,6 +13,7 @@
 
 mod drain;
 mod explain;
+mod lint;
 mod masks;
 mod pace;
 mod plan;
