@@ -6,7 +6,8 @@ use kube::{Client, Error, ResourceExt as _};
 use serde_json::json;
 
 /// Whether a call changed anything.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Change {
     /// The node was changed.
     Made,

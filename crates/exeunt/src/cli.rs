@@ -14,7 +14,7 @@ mod serve;
 
 pub(crate) use bench::Bench;
 pub(crate) use connect::ConnectArgs;
-pub(crate) use drain::{Cordon, Drain, DryRun, Evict};
+pub(crate) use drain::{Cordon, Drain, DryRun, Evict, OnDeadline, Output, Pace};
 pub(crate) use explain::{Explain, Form as ExplainForm};
 pub(crate) use lint::{Form as LintForm, Lint, Severity as LintSeverity};
 pub(crate) use plan::Plan;

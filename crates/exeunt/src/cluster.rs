@@ -244,7 +244,7 @@ fn port_failure(address: SocketAddr, error: &std::io::Error) -> Failure {
 }
 
 /// Ctrl-C or SIGTERM.
-async fn signal() {
+pub(crate) async fn signal() {
     let interrupted = tokio::signal::ctrl_c();
     match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
         Ok(mut terminated) => {

@@ -10,8 +10,9 @@ mod observe;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use ::drain::node::Progress;
+use ::drain::event::Event;
 use anyhow::Context as _;
+use clock::Clock;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -90,7 +91,7 @@ where
     K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
     K: Clone + std::fmt::Debug + DeserializeOwned + serde::Serialize,
 {
-    let object: K = serde_json::from_value(document).context("the sample does not fit its kind")?;
+    let object: K = serde_json::from_value(document.into()).context("the sample does not fit its kind")?;
     Api::<K>::namespaced(client.clone(), NAMESPACE).create(&PostParams::default(), &object).await.context("cannot apply the sample")?;
     Ok(())
 }
@@ -147,9 +148,9 @@ impl Story<'_> {
         let (sight_sender, mut sights) = unbounded_channel();
         let watches = observe::namespace(self.client, NAMESPACE, &sight_sender);
         let (progress_sender, mut progress) = unbounded_channel();
-        let started = Instant::now();
+        let (clock, started) = (Clock::system(), Instant::now());
         let mut told = Told { seconds: 0.0, refusals: 0 };
-        let mut drain = std::pin::pin!(::drain::node::drain(self.client, self.node, progress_sender));
+        let mut drain = std::pin::pin!(::drain::node::drain(self.client, &clock, self.node, progress_sender));
         let drained = loop {
             tokio::select! {
                 biased;
@@ -184,18 +185,18 @@ impl Story<'_> {
         }
     }
 
-    async fn progress(&self, started: Instant, step: Progress, told: &mut Told) {
-        let (target, happening) = match step {
-            Progress::Cordoned(_) => return say(&format!("  {:>8}  node/{} cordoned", "", self.node)),
-            Progress::Asked(target) => (target, Happening::Asked),
-            Progress::Granted(target) => (target, Happening::Granted { allowed: self.allowed().await }),
-            Progress::Refused(target, why) => {
+    async fn progress(&self, started: Instant, step: Event, told: &mut Told) {
+        let (pod, happening) = match step {
+            Event::Cordoned { .. } => return say(&format!("  {:>8}  node/{} cordoned", "", self.node)),
+            Event::Asked { pod, .. } => (pod, Happening::Asked),
+            Event::Accepted { pod } => (pod, Happening::Granted { allowed: self.allowed().await }),
+            Event::Refused { pod, why, .. } => {
                 told.refusals += 1;
-                (target, Happening::Refused { message: why.message, causes: why.causes })
+                (pod, Happening::Refused { message: why.message, causes: why.causes })
             }
-            Progress::Skipped(..) | Progress::Gone(_) => return,
+            _ => return,
         };
-        self.line(started, &target.name, &happening);
+        self.line(started, &pod.name, &happening);
     }
 
     async fn allowed(&self) -> Option<i32> {

@@ -1,22 +1,79 @@
-//! `exeunt drain`, `cordon`, `uncordon` and `evict`.
+//! `exeunt drain`, `cordon`, `uncordon` and `evict`: arguments to an engine, its events to the eye.
+//!
+//! `plain` puts events into kubectl's words, `table` shows the state on a terminal, `summary` tells
+//! at the end what took long; all three are pure. `confirm` asks before something is lost.
 
+mod confirm;
+mod plain;
+mod summary;
+mod table;
+
+use std::time::Duration;
+
+use ::drain::board::{Board, Policy};
 use ::drain::cordon::{self, Change};
-use k8s_openapi::api::core::v1::Node;
+use ::drain::engine::Engine;
+use ::drain::event::Event;
+use ::drain::filter::Allowed;
+use ::drain::stage;
+use ::drain::survey::Survey;
+use ::drain::tier::Tiers;
+use clock::Clock;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Node, Pod};
+use kinds::selector::LabelSelector;
 use kube::ResourceExt as _;
+use kube::api::{Api, ListParams};
 
-use crate::cli::{Cordon, Drain, DryRun, Evict};
+use crate::cli::{Cordon, Drain, DryRun, Evict, OnDeadline, Output, Pace};
 use crate::connect::{Connection, connect};
 use crate::failure::Failure;
-use crate::terminal::{remark, say};
+use crate::terminal::{self, Terminal, remark, say};
+use plain::{Line, Plain};
+
+/// How often the table is drawn.
+const FRAME: Duration = Duration::from_millis(250);
 
 /// Drains nodes.
-pub(crate) async fn run(_arguments: &Drain) -> Result<(), Failure> {
-    Err(Failure::new("exeunt drain is not built yet").hint("exeunt --help shows what there is"))
+pub(crate) async fn run(arguments: &Drain) -> Result<(), Failure> {
+    let policy = policy_of_drain(arguments)?;
+    parse_selector("--pod-selector", "<pod_selector>", &arguments.pod_selector)?;
+    let connection = connect(&arguments.connect).await?;
+    let (client, clock) = (connection.client.clone(), Clock::system());
+    let nodes = find(&connection, &arguments.nodes, arguments.selector.as_deref()).await?;
+    if nodes.is_empty() {
+        remark("No resources found");
+        return Ok(());
+    }
+    let survey = survey(arguments);
+    if arguments.pace.dry_run == DryRun::Client {
+        return rehearse(&connection, &survey, &nodes, clock.now()).await;
+    }
+    if confirm::is_needed(arguments) {
+        let losses = losses(&connection, &survey, &nodes, arguments, clock.now()).await?;
+        confirm::ask(&losses).await?;
+    }
+    let parallel = usize::try_from(arguments.parallel).unwrap_or(1);
+    let engine = Engine::drain(client, clock.clone(), policy, survey, nodes, parallel);
+    Box::pin(follow(engine, clock, &arguments.pace)).await
 }
 
-/// Evicts pods by name.
-pub(crate) async fn evict(_arguments: &Evict) -> Result<(), Failure> {
-    Err(Failure::new("exeunt evict is not built yet").hint("exeunt --help shows what there is"))
+/// Evicts pods by name or label.
+pub(crate) async fn evict(arguments: &Evict) -> Result<(), Failure> {
+    let policy = policy(&arguments.pace);
+    let connection = connect(&arguments.connect).await?;
+    let clock = Clock::system();
+    let pods = pods(&connection, arguments).await?;
+    if pods.is_empty() {
+        remark("No resources found");
+        return Ok(());
+    }
+    if arguments.pace.dry_run == DryRun::Client {
+        pods.iter().for_each(|pod| say(&format!("evicting pod {}/{} (dry run)", pod.namespace().unwrap_or_default(), pod.name_any())));
+        return Ok(());
+    }
+    let engine = Engine::evict(connection.client.clone(), clock.clone(), policy, pods);
+    Box::pin(follow(engine, clock, &arguments.pace)).await
 }
 
 /// Cordons nodes, or uncordons them (`wish` is false): every one that can be, and then fails if one
@@ -49,7 +106,253 @@ pub(crate) async fn cordon(arguments: &Cordon, wish: bool) -> Result<(), Failure
 }
 
 async fn find(connection: &Connection, names: &[String], selector: Option<&str>) -> Result<Vec<Node>, Failure> {
+    if let Some(selector) = selector {
+        parse_selector("--selector", "<selector>", selector)?;
+    }
     cordon::find(&connection.client, names, selector).await.map_err(|error| connection.failure("read the nodes", &error))
+}
+
+/// The pods that were named, or that have the labels.
+async fn pods(connection: &Connection, arguments: &Evict) -> Result<Vec<Pod>, Failure> {
+    let api = |namespace: &str| Api::<Pod>::namespaced(connection.client.clone(), namespace);
+    if let Some(selector) = &arguments.selector {
+        parse_selector("--selector", "<selector>", selector)?;
+        let listed = api(&connection.namespace).list(&ListParams::default().labels(selector)).await;
+        return Ok(listed.map_err(|error| connection.failure("list the pods", &error))?.items);
+    }
+    let mut pods = Vec::new();
+    for name in &arguments.pods {
+        let (namespace, name) = match name.split_once('/') {
+            Some(("pod" | "pods" | "po", name)) => (connection.namespace.as_str(), name),
+            Some((namespace, name)) => (namespace, name),
+            None => (connection.namespace.as_str(), name.as_str()),
+        };
+        pods.push(api(namespace).get(name).await.map_err(|error| connection.failure(&format!("read pod {namespace}/{name}"), &error))?);
+    }
+    Ok(pods)
+}
+
+fn policy(pace: &Pace) -> Policy {
+    Policy {
+        grace_seconds: (pace.grace_period >= 0).then_some(pace.grace_period),
+        dry_run: pace.dry_run == DryRun::Server,
+        timeout: (!pace.timeout.is_zero()).then_some(pace.timeout),
+        pod_deadline: pace.pod_deadline,
+        on_deadline: match pace.on_deadline {
+            OnDeadline::Wait => stage::OnDeadline::Wait,
+            OnDeadline::Report => stage::OnDeadline::Report,
+            OnDeadline::Delete => stage::OnDeadline::Delete,
+        },
+        ..Policy::default()
+    }
+}
+
+fn policy_of_drain(arguments: &Drain) -> Result<Policy, Failure> {
+    let parsed = |flag: &str, texts: &[String]| -> Result<Vec<LabelSelector>, Failure> {
+        texts.iter().map(|text| parse_selector(flag, "<selector>", text)).collect()
+    };
+    Ok(Policy {
+        delete: arguments.disable_eviction,
+        node_deadline: arguments.node_deadline,
+        skip_after_seconds: arguments.skip_wait_for_delete_timeout,
+        tiers: Tiers { first: parsed("--first", &arguments.first)?, last: parsed("--last", &arguments.last)? },
+        surge: arguments.surge,
+        ..policy(&arguments.pace)
+    })
+}
+
+fn parse_selector(flag: &str, placeholder: &str, text: &str) -> Result<LabelSelector, Failure> {
+    LabelSelector::parse(text).map_err(|error| {
+        Failure::usage(
+            format!("{flag}={placeholder} must be a valid label selector"),
+            format!("{error}; write it like app=web,tier!=cache"),
+        )
+    })
+}
+
+fn survey(arguments: &Drain) -> Survey {
+    Survey {
+        allowed: Allowed {
+            force: arguments.force,
+            ignore_daemonsets: arguments.ignore_daemonsets,
+            delete_emptydir_data: arguments.delete_emptydir_data,
+            skip_after_seconds: arguments.skip_wait_for_delete_timeout,
+        },
+        pod_selector: arguments.pod_selector.clone(),
+        chunk_size: arguments.chunk_size,
+    }
+}
+
+/// What cannot be undone, a line for each sort.
+async fn losses(
+    connection: &Connection,
+    survey: &Survey,
+    nodes: &[Node],
+    arguments: &Drain,
+    now: Timestamp,
+) -> Result<Vec<String>, Failure> {
+    let mut losses = Vec::new();
+    if arguments.disable_eviction {
+        losses.push("--disable-eviction deletes pods without asking any budget".to_owned());
+    }
+    if arguments.pace.on_deadline == OnDeadline::Delete {
+        losses.push("--on-deadline delete deletes refused pods past their budgets when a deadline has passed".to_owned());
+    }
+    for node in nodes {
+        losses.extend(look(connection, survey, node, now).await?.losses());
+    }
+    Ok(losses)
+}
+
+async fn look(connection: &Connection, survey: &Survey, node: &Node, now: Timestamp) -> Result<::drain::filter::Sorted, Failure> {
+    let name = node.name_any();
+    let sorted = survey.of_node(&connection.client, &name, now).await;
+    sorted.map_err(|error| connection.failure(&format!("list the pods of node {name:?}"), &error))
+}
+
+/// `--dry-run=client`: only reads.
+async fn rehearse(connection: &Connection, survey: &Survey, nodes: &[Node], now: Timestamp) -> Result<(), Failure> {
+    let suffix = suffix(DryRun::Client);
+    for node in nodes {
+        let already = if cordon::is_cordoned(node) { "already " } else { "" };
+        say(&format!("node/{} {already}cordoned{suffix}", node.name_any()));
+    }
+    let mut failed = 0;
+    for node in nodes {
+        let (name, sorted) = (node.name_any(), look(connection, survey, node, now).await?);
+        if !sorted.blocks.is_empty() {
+            failed += 1;
+            let event = Event::NodeFailed { node: name, errors: sorted.errors(), pending: Vec::new() };
+            plain::failure(&event).iter().for_each(print);
+            continue;
+        }
+        sorted.warning().iter().for_each(|warning| remark(&format!("Warning: {warning}")));
+        for pod in &sorted.go {
+            say(&format!("evicting pod {}/{}{suffix}", pod.namespace().unwrap_or_default(), pod.name_any()));
+        }
+        say(&format!("node/{name} drained{suffix}"));
+    }
+    if failed > 0 { Err(not_drained(failed, nodes.len(), "node")) } else { Ok(()) }
+}
+
+/// Shows what the engine does until it is over, or interrupted.
+async fn follow(mut engine: Engine, clock: Clock, pace: &Pace) -> Result<(), Failure> {
+    let mut show = Show::new(pace);
+    let mut frames = tokio::time::interval(FRAME);
+    frames.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    let mut interrupted = std::pin::pin!(crate::cluster::signal());
+    loop {
+        tokio::select! {
+            biased;
+            () = &mut interrupted => {
+                show.clear();
+                return Err(interrupt(&mut engine).await);
+            }
+            event = engine.next() => match event {
+                Some(event) => show.event(&event, engine.board(), clock.now()),
+                None => break,
+            },
+            _ = frames.tick() => show.frame(engine.board(), clock.now()),
+        }
+    }
+    show.clear();
+    finish(engine.board(), &show, clock.now())
+}
+
+async fn interrupt(engine: &mut Engine) -> Failure {
+    for fault in engine.stop().await {
+        remark(&format!("Warning: {fault}"));
+    }
+    let board = engine.board();
+    summary::standing(board).iter().for_each(|line| remark(line));
+    let nodes: Vec<&str> = board.nodes().iter().map(|node| node.name.as_str()).filter(|name| !plain::is_group(name)).collect();
+    let failure = Failure::new("interrupted: what was accepted still goes, nothing else is asked for");
+    if nodes.is_empty() {
+        failure.hint("the same command goes on")
+    } else {
+        failure.hint(format!("the same command goes on; exeunt uncordon {} takes it back", nodes.join(" ")))
+    }
+}
+
+fn finish(board: &Board, show: &Show, now: Timestamp) -> Result<(), Failure> {
+    match show {
+        Show::Json => say(&summary::as_json(board, now).to_string()),
+        Show::Plain(_) | Show::Table { .. } => summary::lines(board, now).iter().for_each(|line| remark(line)),
+    }
+    let failed: Vec<_> =
+        board.nodes().iter().filter(|node| node.outcome.as_ref().is_none_or(|outcome| !outcome.errors.is_empty())).collect();
+    if failed.is_empty() {
+        return Ok(());
+    }
+    if failed.iter().any(|node| plain::is_group(&node.name)) {
+        return Err(Failure::new("not all pods could be evicted").hint("exeunt explain POD tells why"));
+    }
+    remark("There are pending nodes to be drained:");
+    failed.iter().for_each(|node| remark(&format!(" {}", node.name)));
+    failed.iter().filter_map(|node| node.outcome.as_ref()).flat_map(|outcome| &outcome.errors).for_each(|error| remark(error));
+    Err(not_drained(failed.len(), board.nodes().len(), &failed[0].name))
+}
+
+fn not_drained(failed: usize, of: usize, example: &str) -> Failure {
+    let nodes = if of == 1 { "the node".to_owned() } else { format!("{failed} of {of} nodes") };
+    Failure::new(format!("unable to drain {nodes}")).hint(format!("exeunt explain {example} tells what holds it, and what to do"))
+}
+
+/// The eye that the events are for.
+enum Show {
+    Plain(Plain),
+    Table { plain: Plain, terminal: Terminal, drawn: usize },
+    Json,
+}
+
+impl Show {
+    fn new(pace: &Pace) -> Self {
+        let plain = Plain::new(pace.dry_run == DryRun::Server);
+        match pace.output {
+            Output::Json => Self::Json,
+            Output::Auto if terminal::is_live() => Self::Table { plain, terminal: Terminal::of_stdout(), drawn: 0 },
+            Output::Auto | Output::Plain => Self::Plain(plain),
+        }
+    }
+
+    fn event(&mut self, event: &Event, board: &Board, now: Timestamp) {
+        match self {
+            Self::Json => say(&summary::event_as_json(event, now).to_string()),
+            Self::Plain(plain) => plain.lines(event, board).iter().for_each(print),
+            Self::Table { plain, .. } => {
+                // The table shows these as they are, and not as they come.
+                let shown = matches!(event, Event::Asked { .. } | Event::Refused { .. } | Event::Faulty { .. });
+                let lines = plain.lines(event, board);
+                if !shown && !lines.is_empty() {
+                    self.clear();
+                    lines.iter().for_each(print);
+                    self.frame(board, now);
+                }
+            }
+        }
+    }
+
+    fn frame(&mut self, board: &Board, now: Timestamp) {
+        let Self::Table { terminal, drawn, .. } = self else { return };
+        let (columns, rows) = terminal::size();
+        let lines = table::render(board, *terminal, now, rows.saturating_sub(2), columns);
+        terminal::redraw(*drawn, &lines);
+        *drawn = lines.len();
+    }
+
+    fn clear(&mut self) {
+        if let Self::Table { drawn, .. } = self {
+            terminal::redraw(*drawn, &[]);
+            *drawn = 0;
+        }
+    }
+}
+
+fn print(line: &Line) {
+    match line {
+        Line::Out(text) => say(text),
+        Line::Err(text) => remark(text),
+    }
 }
 
 /// What kubectl appends to the lines of a dry run.

@@ -27,6 +27,11 @@ use clap::Parser as _;
 use cli::{Cli, Command};
 use failure::Failure;
 
+/// Objects are trees of small allocations made on one thread and freed on another, which is where
+/// the allocator of glibc spends a quarter of the time of a write.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = start_log(&cli.log).and_then(|()| run(&cli.command));

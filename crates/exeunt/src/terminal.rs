@@ -31,6 +31,12 @@ impl Terminal {
         Self { colour: wanted && std::io::stdout().is_terminal() }
     }
 
+    /// Without colours, whatever standard output is.
+    #[cfg(test)]
+    pub(crate) fn without_colour() -> Self {
+        Self { colour: false }
+    }
+
     /// The text in its tone; as it is where there are no colours.
     pub(crate) fn paint(self, tone: Tone, text: &str) -> String {
         if !self.colour {
@@ -56,4 +62,28 @@ pub(crate) fn say(line: &str) {
 /// A line of talk.
 pub(crate) fn remark(line: &str) {
     drop(writeln!(std::io::stderr().lock(), "{line}"));
+}
+
+/// Whether somebody looks: lines may be drawn over.
+pub(crate) fn is_live() -> bool {
+    std::io::stdout().is_terminal() && std::env::var_os("TERM").is_none_or(|kind| kind != "dumb")
+}
+
+/// Columns and rows of the window.
+pub(crate) fn size() -> (usize, usize) {
+    terminal_size::terminal_size().map_or((80, 24), |(columns, rows)| (usize::from(columns.0), usize::from(rows.0)))
+}
+
+/// Draws these lines over the last `drawn` ones.
+pub(crate) fn redraw(drawn: usize, lines: &[String]) {
+    let mut text = String::new();
+    if drawn > 0 {
+        text.push_str(&format!("\u{1b}[{drawn}A\r\u{1b}[J"));
+    }
+    for line in lines {
+        text.push_str(line);
+        text.push('\n');
+    }
+    let mut out = std::io::stdout().lock();
+    drop(out.write_all(text.as_bytes()).and_then(|()| out.flush()));
 }

@@ -2,8 +2,8 @@
 //! meets a conflict with what they have just applied, and a forced apply has no conflicts.
 
 use kinds::apply::{ApplyError, FieldSet, Writer, apply as apply_to, update_managers};
+use kinds::tree::json;
 use kinds::{Tree, json as codec};
-use serde_json::json;
 
 use crate::typed;
 

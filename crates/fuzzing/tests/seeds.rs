@@ -77,7 +77,7 @@ fn yaml_keeps_its_laws() {
 fn the_deepest_input_fits_into_the_stack_of_a_worker() {
     let nested = |open: &str, close: &str, depth: usize| [open.repeat(depth), close.repeat(depth)].concat();
     let run = move || {
-        for depth in [199, 200, 201, 100_000] {
+        for depth in [99, 100, 101, 128, 100_000] {
             for (open, close) in [("[", "]"), ("{\"a\":", "}"), ("{\"a\":[", "]}")] {
                 let text = nested(open, close, depth);
                 for choice in [0, 3, 7] {

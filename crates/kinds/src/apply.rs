@@ -25,6 +25,8 @@ mod validate;
 
 pub use field_set::{Entry, FieldSet};
 
+use std::sync::LazyLock;
+
 use self::compare::{Comparison, compare, fields};
 use self::managers::{Manager, Managers, Operation, is_reset};
 use self::node::Node;
@@ -108,7 +110,7 @@ pub fn apply(live: &Tree, applied: &Tree, ty: Option<&'static Type>, writer: &Wr
     let live = &without_managers(live);
     if managers.is_empty() {
         let before = Writer { manager: BEFORE_FIRST_APPLY, subresource: "", ..*writer };
-        note_update(&mut managers, &compare(&empty_object(), live, node), &before);
+        note_update(&mut managers, compare(&empty_object(), live, node), &before);
     }
     let applied = without_managers(applied);
     let mut own = Manager::new(writer, Operation::Apply);
@@ -128,7 +130,7 @@ pub fn apply(live: &Tree, applied: &Tree, ty: Option<&'static Type>, writer: &Wr
     }
     managers.release(&changed);
     managers.release(&comparison.removed);
-    own.fields = own.fields.difference(&unrecorded());
+    own.fields = own.fields.difference(&UNRECORDED);
     let is_changed = ty.map_or_else(|| *live != object, |ty| !crate::json::equal(live, &object, ty));
     own.time = if is_changed { Some(writer.now.to_owned()) } else { last.and_then(|last| last.time) };
     if !own.fields.is_empty() {
@@ -162,21 +164,21 @@ pub fn update_managers(old: &Tree, new: &Tree, ty: Option<&'static Type>, writer
     if managers.is_empty() && !is_create {
         return Tree::Null;
     }
-    note_update(&mut managers, &comparison, writer);
+    note_update(&mut managers, comparison, writer);
     managers.cap_updaters();
     managers.encode()
 }
 
 /// Gives the writer what it changed, and takes it from everybody else.
-fn note_update(managers: &mut Managers, comparison: &Comparison, writer: &Writer<'_>) {
+fn note_update(managers: &mut Managers, comparison: Comparison, writer: &Writer<'_>) {
     if comparison.is_empty() {
         return;
     }
-    let changed = comparison.changed();
+    let changed = comparison.added.union(&comparison.modified);
     managers.release(&changed);
     managers.release(&comparison.removed);
     let mut own = Manager::new(writer, Operation::Update);
-    own.fields = changed.difference(&unrecorded());
+    own.fields = changed.difference(&UNRECORDED);
     if !own.fields.is_empty() {
         own.time = Some(writer.now.to_owned());
         managers.add(own);
@@ -184,7 +186,7 @@ fn note_update(managers: &mut Managers, comparison: &Comparison, writer: &Writer
 }
 
 /// What is the server's own or names the object, and is owned by nobody.
-fn unrecorded() -> FieldSet {
+static UNRECORDED: LazyLock<FieldSet> = LazyLock::new(|| {
     let mut set = FieldSet::default();
     for name in ["f:apiVersion", "f:kind", "f:metadata"] {
         set.insert(&[name]);
@@ -195,7 +197,7 @@ fn unrecorded() -> FieldSet {
         set.insert(&["f:metadata", &format!("f:{name}")]);
     }
     set
-}
+});
 
 fn conflicts(managers: &Managers, changed: &FieldSet) -> Vec<Conflict> {
     let mut conflicts = Vec::new();
@@ -224,7 +226,7 @@ fn conflict_text(conflicts: &[Conflict]) -> String {
 }
 
 fn empty_object() -> Tree {
-    Tree::Object(serde_json::Map::new())
+    Tree::Object(crate::tree::Map::new())
 }
 
 fn without_managers(object: &Tree) -> Tree {

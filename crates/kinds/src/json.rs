@@ -17,14 +17,16 @@ pub(crate) mod scan;
 pub use decode::{Decoded, TypeMeta, decode, decode_untyped, peek_type_meta};
 pub use encode::{encode, encode_pretty, encode_untyped, encode_untyped_pretty};
 pub(crate) use normal::scalar;
-pub use normal::{equal, equal_member, normalize};
+pub use normal::{equal, equal_member, normalize, normalize_changes};
 
 use crate::facts::{Shape, Type};
 
-/// How deep values may nest. Upstream allows 10,000; a tree is walked recursively in many places,
-/// and all of them must fit into the stack of a worker thread (2 MiB), in a debug build too. No
-/// object that means anything comes near this.
-pub const MAX_DEPTH: usize = 200;
+/// How deep values may nest. Upstream allows 10,000. What is stored is read again with `serde_json`,
+/// here and by every client in Rust, which gives up at 128 levels; lists, events and the managed
+/// fields of the deepest field add a few. A tree is also walked recursively in many places, and all
+/// of them must fit into the stack of a worker thread (2 MiB), in a debug build too. No object that
+/// means anything comes near this.
+pub const MAX_DEPTH: usize = 100;
 
 /// Why bytes are no object of the type asked for.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -20,6 +20,7 @@ pub mod quantity;
 pub mod schedule;
 pub mod selector;
 pub mod status;
+pub mod tree;
 pub mod yaml;
 
 pub use lookup::{groups, resource, resource_by_kind, resources, storage_version_hash, type_named};
@@ -34,6 +35,7 @@ pub fn git_version() -> String {
     format!("v{major}.{minor}.{patch}+exeunt.{}", env!("CARGO_PKG_VERSION"))
 }
 
-/// An object, or a part of one, as a tree. Members of objects have no order here; encoding gives
-/// them the order of the table.
-pub type Tree = serde_json::Value;
+pub use tree::Tree;
+
+#[doc(hidden)]
+pub use serde_json as __serde_json;

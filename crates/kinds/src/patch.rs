@@ -86,7 +86,7 @@ fn syntax_text(bytes: &[u8], error: &serde_json::Error) -> String {
 }
 
 /// The members of a merge or strategic patch; `None` for null, whose meaning differs between them.
-fn object(patch: Tree) -> Result<Option<serde_json::Map<String, Tree>>, PatchError> {
+fn object(patch: Tree) -> Result<Option<crate::tree::Map>, PatchError> {
     match patch {
         Tree::Object(members) => Ok(Some(members)),
         Tree::Null => Ok(None),

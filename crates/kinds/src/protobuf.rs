@@ -50,7 +50,7 @@ pub fn decode(bytes: &[u8], ty: &'static Type) -> Result<Decoded, DecodeError> {
     let mut tree = decode_message(envelope.raw, ty)?;
     for (name, value) in [("kind", envelope.type_meta.kind), ("apiVersion", envelope.type_meta.api_version)] {
         if !value.is_empty() {
-            tree[name] = Tree::String(value);
+            tree[name] = Tree::from(value);
         }
     }
     Ok(Decoded { tree, warnings: Vec::new() })

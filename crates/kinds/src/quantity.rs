@@ -17,7 +17,7 @@ const DECIMAL_DIGITS: usize = 37;
 /// The same for a number with a binary suffix: 10^20 * 2^60 still fits into `i128`.
 const BINARY_DIGITS: usize = 20;
 /// Exponents beyond this are cut, so that absurd ones (`1e999999999999`) cost nothing.
-const EXPONENT_LIMIT: i64 = 1_000_000;
+const LARGEST_EXPONENT: i32 = 1_000_000;
 
 /// Why a text is no quantity. The texts are those that the API answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -369,7 +369,7 @@ impl<'a> Parts<'a> {
         }
         let exponent = self.suffix.strip_prefix(['e', 'E']).ok_or(QuantityError::Suffix)?;
         let exponent: i64 = exponent.parse().map_err(|_| QuantityError::Suffix)?;
-        Ok((Scale::Ten(exponent.clamp(-EXPONENT_LIMIT, EXPONENT_LIMIT)), Format::DecimalExponent))
+        Ok((Scale::Ten(exponent.clamp(-i64::from(LARGEST_EXPONENT), i64::from(LARGEST_EXPONENT))), Format::DecimalExponent))
     }
 
     /// Upstream shows a number as it was written when it looks canonical at a glance.
@@ -403,7 +403,9 @@ impl<'a> Parts<'a> {
             Scale::Two(power) => (mantissa << power, exponent),
         };
         let exponent = i32::try_from(exponent).unwrap_or(if exponent < 0 { i32::MIN } else { i32::MAX });
-        let amount = Quantity::normal(mantissa, exponent, format);
+        let mut amount = Quantity::normal(mantissa, exponent, format);
+        // Zeros of the mantissa have moved into it; what is shown must be read as the same amount.
+        amount.exponent = amount.exponent.min(LARGEST_EXPONENT);
         let most = Quantity::new(i64::MAX, format);
         let amount = if format == Format::BinarySi && amount > most { most } else { amount };
         if self.negative { amount.negated() } else { amount }

@@ -185,10 +185,10 @@ fn kind_and_version_are_read_without_the_rest() {
 
 #[test]
 fn a_patched_tree_is_checked_and_brought_into_form_like_a_decoded_one() {
-    let mut tree = serde_json::json!({"spec": {"minAvailable": 1, "nope": 1, "selector": null}, "x": 1});
-    assert_eq!(json::normalize(&mut tree, ty(BUDGET)), Ok(vec![r#"unknown field "x""#.into(), r#"unknown field "spec.nope""#.into()]));
-    assert_eq!(tree, serde_json::json!({"spec": {"minAvailable": 1}}));
-    let mut tree = serde_json::json!({"spec": 1});
+    let mut tree = exeunt_kinds::tree::json!({"spec": {"minAvailable": 1, "nope": 1, "selector": null}, "x": 1});
+    assert_eq!(json::normalize(&mut tree, ty(BUDGET)), Ok(vec![r#"unknown field "spec.nope""#.into(), r#"unknown field "x""#.into()]));
+    assert_eq!(tree, exeunt_kinds::tree::json!({"spec": {"minAvailable": 1}}));
+    let mut tree = exeunt_kinds::tree::json!({"spec": 1});
     let error = json::normalize(&mut tree, ty(BUDGET)).expect_err("a number is no spec").to_string();
     assert_eq!(error, "json: cannot unmarshal number into Go struct field PodDisruptionBudget.spec of type v1.PodDisruptionBudgetSpec");
 }
@@ -196,11 +196,11 @@ fn a_patched_tree_is_checked_and_brought_into_form_like_a_decoded_one() {
 #[test]
 fn absent_null_and_empty_are_equal_where_the_type_does_not_tell_them_apart() {
     for (name, one, other, same) in [
-        (POD, serde_json::json!({"metadata": {"labels": {}}}), serde_json::json!({"spec": {"containers": []}}), true),
-        (POD, serde_json::json!({"spec": {"hostNetwork": false}}), serde_json::json!({}), true),
-        (POD, serde_json::json!({"spec": {"automountServiceAccountToken": false}}), serde_json::json!({}), false),
-        (BUDGET, serde_json::json!({"spec": {"selector": {}}}), serde_json::json!({"spec": {}}), false),
-        (CONFIG_MAP, serde_json::json!({"data": {"a": "1"}}), serde_json::json!({"data": {"a": "2"}}), false),
+        (POD, exeunt_kinds::tree::json!({"metadata": {"labels": {}}}), exeunt_kinds::tree::json!({"spec": {"containers": []}}), true),
+        (POD, exeunt_kinds::tree::json!({"spec": {"hostNetwork": false}}), exeunt_kinds::tree::json!({}), true),
+        (POD, exeunt_kinds::tree::json!({"spec": {"automountServiceAccountToken": false}}), exeunt_kinds::tree::json!({}), false),
+        (BUDGET, exeunt_kinds::tree::json!({"spec": {"selector": {}}}), exeunt_kinds::tree::json!({"spec": {}}), false),
+        (CONFIG_MAP, exeunt_kinds::tree::json!({"data": {"a": "1"}}), exeunt_kinds::tree::json!({"data": {"a": "2"}}), false),
     ] {
         assert_eq!(json::equal(&one, &other, ty(name)), same, "{one} {other}");
     }
@@ -211,7 +211,7 @@ fn objects_of_no_built_in_type_keep_everything_and_are_written_sorted() {
     let decoded = json::decode_untyped(br#"{"b":{"x":1,"x":2.50},"a":[null,{"y":1,"y":1}],"c":null}"#).expect("decodes");
     assert_eq!(decoded.warnings, [r#"duplicate field "b.x""#, r#"duplicate field "a[1].y""#]);
     assert_eq!(json::encode_untyped(&decoded.tree), br#"{"a":[null,{"y":1}],"b":{"x":2.5},"c":null}"#);
-    let pretty = String::from_utf8(json::encode_untyped_pretty(&serde_json::json!({"a": {"b": [1, {}], "c": []}}))).expect("text");
+    let pretty = String::from_utf8(json::encode_untyped_pretty(&exeunt_kinds::tree::json!({"a": {"b": [1, {}], "c": []}}))).expect("text");
     assert_eq!(pretty, "{\n  \"a\": {\n    \"b\": [\n      1,\n      {}\n    ],\n    \"c\": []\n  }\n}");
     assert!(json::decode_untyped(b"1e999").is_err());
 }
@@ -232,6 +232,8 @@ fn the_deepest_document_that_is_read_is_also_written_and_compared() {
     let decoded = json::decode(schema.as_bytes(), ty(CRD)).expect("decodes");
     assert!(json::equal(&decoded.tree, &decoded.tree.clone(), ty(CRD)));
     assert!(json::normalize(&mut decoded.tree.clone(), ty(CRD)).is_ok());
+    let stored = json::encode(&decoded.tree, ty(CRD));
+    assert!(serde_json::from_str::<serde_json::Value>(&format!(r#"{{"items":[{}]}}"#, String::from_utf8_lossy(&stored))).is_ok());
     let body = exeunt_kinds::protobuf::encode_message(&decoded.tree, ty(CRD));
     assert!(exeunt_kinds::protobuf::decode_message(&body, ty(CRD)).is_ok());
     assert!(exeunt_kinds::yaml::decode(schema.as_bytes(), ty(CRD)).is_ok());
@@ -242,7 +244,7 @@ fn the_deepest_document_that_is_read_is_also_written_and_compared() {
 #[test]
 fn members_that_mean_nothing_are_equal_inside_a_list_that_stands_for_a_structure() {
     let schema = exeunt_kinds::type_named("io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps").expect("known");
-    let one = serde_json::json!({"items": [{"id": "a", "x-kubernetes-int-or-string": false}]});
-    assert!(json::equal(&one, &serde_json::json!({"items": [{"id": "a"}]}), schema));
-    assert!(!json::equal(&one, &serde_json::json!({"items": [{"id": "b"}]}), schema));
+    let one = exeunt_kinds::tree::json!({"items": [{"id": "a", "x-kubernetes-int-or-string": false}]});
+    assert!(json::equal(&one, &exeunt_kinds::tree::json!({"items": [{"id": "a"}]}), schema));
+    assert!(!json::equal(&one, &exeunt_kinds::tree::json!({"items": [{"id": "b"}]}), schema));
 }

@@ -21,7 +21,7 @@ fn status_type() -> &'static Type {
 fn a_recorded_eviction_is_read() {
     let body = STANDARD.decode("azhzAAoVCglwb2xpY3kvdjESCEV2aWN0aW9uEgsKBQoBcBoAEgIIBBoAIgA=").expect("base64");
     let decoded = protobuf::decode(&body, ty("io.k8s.api.policy.v1.Eviction")).expect("decodes");
-    let expected = serde_json::json!({
+    let expected = exeunt_kinds::tree::json!({
         "kind": "Eviction", "apiVersion": "policy/v1", "metadata": {"name": "p"}, "deleteOptions": {"gracePeriodSeconds": 4}
     });
     assert_eq!(decoded.tree, expected);
@@ -51,10 +51,10 @@ fn recorded_status_answers_are_written_byte_by_byte() {
             "azhzAAoMCgJ2MRIGU3RhdHVzEk8KBgoAEgAaABIHRmFpbHVyZRoYcG9kcyAibWlzc2luZyIgbm90IGZvdW5kIghOb3RGb3VuZCoVCgdtaXNzaW5nEgAaBHBvZHMoADIAMJQDGgAiAA==",
         ),
     ] {
-        let tree = serde_json::to_value(&status).expect("a tree");
+        let tree = Tree::from(serde_json::to_value(&status).expect("a tree"));
         assert_eq!(STANDARD.encode(protobuf::encode(&tree, status_type())), recorded, "{}", status.message);
         let body = STANDARD.decode(recorded).expect("base64");
-        let again: Status = serde_json::from_value(protobuf::decode(&body, status_type()).expect("decodes").tree).expect("a status");
+        let again: Status = serde_json::from_value(protobuf::decode(&body, status_type()).expect("decodes").tree.into()).expect("a status");
         assert_eq!(again, status);
     }
 }
@@ -66,16 +66,16 @@ fn zeros_of_go_clients_are_absent_members_and_zeros_behind_pointers_are_kept() {
     let metadata = [0x0a, 0x00, 0x12, 0x00, 0x1a, 0x00, 0x22, 0x00, 0x2a, 0x00, 0x32, 0x00, 0x38, 0x00, 0x42, 0x00];
     let mut raw = vec![0x0a, u8::try_from(metadata.len()).expect("short")];
     raw.extend_from_slice(&metadata);
-    assert_eq!(protobuf::decode_message(&raw, pod).expect("decodes"), serde_json::json!({}));
+    assert_eq!(protobuf::decode_message(&raw, pod).expect("decodes"), exeunt_kinds::tree::json!({}));
     for (name, tree) in [
         (
             "io.k8s.api.core.v1.Pod",
-            serde_json::json!({"spec": {"automountServiceAccountToken": false, "terminationGracePeriodSeconds": 0}}),
+            exeunt_kinds::tree::json!({"spec": {"automountServiceAccountToken": false, "terminationGracePeriodSeconds": 0}}),
         ),
-        ("io.k8s.api.apps.v1.Deployment", serde_json::json!({"spec": {"replicas": 0}})),
-        ("io.k8s.api.core.v1.PersistentVolumeClaim", serde_json::json!({"spec": {"storageClassName": ""}})),
-        ("io.k8s.api.policy.v1.PodDisruptionBudget", serde_json::json!({"spec": {"maxUnavailable": 0, "selector": {}}})),
-        ("io.k8s.api.core.v1.Pod", serde_json::json!({"spec": {"volumes": [{"name": "v", "emptyDir": {}}]}})),
+        ("io.k8s.api.apps.v1.Deployment", exeunt_kinds::tree::json!({"spec": {"replicas": 0}})),
+        ("io.k8s.api.core.v1.PersistentVolumeClaim", exeunt_kinds::tree::json!({"spec": {"storageClassName": ""}})),
+        ("io.k8s.api.policy.v1.PodDisruptionBudget", exeunt_kinds::tree::json!({"spec": {"maxUnavailable": 0, "selector": {}}})),
+        ("io.k8s.api.core.v1.Pod", exeunt_kinds::tree::json!({"spec": {"volumes": [{"name": "v", "emptyDir": {}}]}})),
     ] {
         let again = protobuf::decode_message(&protobuf::encode_message(&tree, ty(name)), ty(name)).expect("decodes");
         assert_eq!(again, tree, "{name}");
@@ -86,7 +86,7 @@ fn zeros_of_go_clients_are_absent_members_and_zeros_behind_pointers_are_kept() {
 fn lists_and_watch_frames_have_the_form_of_upstream() {
     let map = ty("io.k8s.api.core.v1.ConfigMap");
     let items: Vec<Vec<u8>> =
-        ["a", "b"].iter().map(|name| protobuf::encode_message(&serde_json::json!({"metadata": {"name": name}}), map)).collect();
+        ["a", "b"].iter().map(|name| protobuf::encode_message(&exeunt_kinds::tree::json!({"metadata": {"name": name}}), map)).collect();
     let meta = TypeMeta { api_version: "v1".to_owned(), kind: "ConfigMapList".to_owned() };
     let metadata = ListMeta { resource_version: "7".to_owned(), ..ListMeta::default() };
     let mut body = protobuf::list_head(&meta, &metadata, items.iter().map(Vec::len));
@@ -98,7 +98,7 @@ fn lists_and_watch_frames_have_the_form_of_upstream() {
     let list = protobuf::decode(&body, ty("io.k8s.api.core.v1.ConfigMapList")).expect("decodes").tree;
     assert_eq!(
         list,
-        serde_json::json!({"kind": "ConfigMapList", "apiVersion": "v1", "metadata": {"resourceVersion": "7"},
+        exeunt_kinds::tree::json!({"kind": "ConfigMapList", "apiVersion": "v1", "metadata": {"resourceVersion": "7"},
             "items": [{"metadata": {"name": "a"}}, {"metadata": {"name": "b"}}]})
     );
     let frame = protobuf::watch_frame("ADDED", &body);
@@ -112,7 +112,7 @@ fn broken_bodies_are_refused() {
     let pod = ty("io.k8s.api.core.v1.Pod");
     assert!(protobuf::decode(b"{}", pod).is_err());
     assert!(protobuf::peek_type_meta(b"k8s\0\x0a\x05").is_err());
-    let tree = serde_json::json!({"kind": "Pod", "apiVersion": "v1", "metadata": {"name": "p", "labels": {"a": "b"}}});
+    let tree = exeunt_kinds::tree::json!({"kind": "Pod", "apiVersion": "v1", "metadata": {"name": "p", "labels": {"a": "b"}}});
     let body = protobuf::encode(&tree, pod);
     let whole = protobuf::decode(&body, pod).expect("decodes").tree;
     assert_eq!(whole, tree);
@@ -141,10 +141,10 @@ impl Draw {
     }
 
     fn object(&mut self, ty: &'static Type, depth: u64) -> Tree {
-        let mut members = serde_json::Map::new();
+        let mut members = exeunt_kinds::tree::Map::new();
         for field in ty.fields.iter().filter(|field| field.number != 0) {
             if self.below(depth + 2) == 0 {
-                members.insert(field.name.to_owned(), self.value(&field.shape, depth + 1));
+                members.insert(field.name, self.value(&field.shape, depth + 1));
             }
         }
         Tree::Object(members)
@@ -169,7 +169,7 @@ impl Draw {
             Shape::IntOrString => {
                 [Tree::from(0), Tree::from(8080), "50%".into(), "".into()][usize::try_from(self.below(4)).expect("small")].clone()
             }
-            Shape::Any => [serde_json::json!({"f:a": {".": {}}}), serde_json::json!([1, null, "x"]), "t".into()]
+            Shape::Any => [exeunt_kinds::tree::json!({"f:a": {".": {}}}), exeunt_kinds::tree::json!([1, null, "x"]), "t".into()]
                 [usize::try_from(self.below(3)).expect("small")]
             .clone(),
             Shape::Object(ty) => self.object(ty, depth),
@@ -182,14 +182,14 @@ impl Draw {
             }
             Shape::ObjectOrList(ty) => {
                 if self.below(2) == 0 {
-                    Tree::Array(vec![self.object(ty, depth)])
+                    Tree::from([self.object(ty, depth)])
                 } else {
                     self.object(ty, depth)
                 }
             }
             Shape::ObjectOrStrings(ty) => {
                 if self.below(2) == 0 {
-                    serde_json::json!(["a", "b"])
+                    exeunt_kinds::tree::json!(["a", "b"])
                 } else {
                     self.object(ty, depth)
                 }
@@ -237,5 +237,30 @@ proptest! {
             *byte ^= flip;
         }
         let _ = protobuf::decode(&body, pod);
+    }
+}
+
+#[test]
+fn an_entry_of_a_map_without_a_value_has_an_empty_one() {
+    for (name, message, expected) in [
+        ("io.k8s.api.core.v1.Secret", &[0x12, 3, 0x0a, 1, b'k'][..], serde_json::json!({"data": {"k": ""}})),
+        ("io.k8s.api.core.v1.ConfigMap", &[0x12, 3, 0x0a, 1, b'k'], serde_json::json!({"data": {"k": ""}})),
+        ("io.k8s.api.authorization.v1.SubjectAccessReviewSpec", &[0x2a, 3, 0x0a, 1, b'k'], serde_json::json!({"extra": {"k": []}})),
+    ] {
+        let tree = protobuf::decode_message(message, ty(name)).expect("decodes");
+        assert_eq!(tree, expected, "{name}");
+        let again = protobuf::decode_message(&protobuf::encode_message(&tree, ty(name)), ty(name)).expect("decodes");
+        assert_eq!(again, expected, "{name} again");
+    }
+}
+
+#[test]
+fn json_inside_of_messages_counts_to_the_depth() {
+    let revision = ty("io.k8s.api.apps.v1.ControllerRevision");
+    for (depth, is_read) in [(json::MAX_DEPTH - 1, true), (json::MAX_DEPTH, false)] {
+        let data = "[".repeat(depth) + &"]".repeat(depth);
+        let tree = serde_json::json!({"metadata": {}, "data": serde_json::from_str::<serde_json::Value>(&data).expect("JSON")});
+        let message = protobuf::encode_message(&tree, revision);
+        assert_eq!(protobuf::decode_message(&message, revision).is_ok(), is_read, "{depth}");
     }
 }

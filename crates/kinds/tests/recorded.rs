@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use exeunt_kinds as kinds;
+use exeunt_kinds::tree::Text;
 use exeunt_kinds::{Tree, json, yaml};
 
 /// Every recorded answer that is JSON, with the place where it stands.
@@ -37,7 +38,7 @@ fn unmask(tree: &mut Tree, name: &str) {
             } else {
                 "2026-01-02T03:04:05Z"
             };
-            *text = text.replace("<time>", time);
+            *text = text.replace("<time>", time).into();
         }
         Tree::Array(items) => items.iter_mut().for_each(|item| unmask(item, name)),
         Tree::Object(members) => members.iter_mut().for_each(|(name, member)| unmask(member, name)),
@@ -116,7 +117,7 @@ fn every_recorded_object_passes_through_unchanged() {
 fn difference(one: &Tree, other: &Tree, path: &str) -> String {
     match (one, other) {
         (Tree::Object(a), Tree::Object(b)) => {
-            let names: BTreeSet<&String> = a.keys().chain(b.keys()).collect();
+            let names: BTreeSet<&str> = a.keys().map(Text::as_str).chain(b.keys().map(Text::as_str)).collect();
             let parts = names.into_iter().filter(|name| a.get(*name) != b.get(*name));
             parts
                 .map(|name| match (a.get(name), b.get(name)) {
@@ -141,7 +142,7 @@ fn shown(name: &str, group: &str, version: &str) -> Option<Tree> {
     let (plural, subresource) = name.split_once('/').map_or((name, None), |(plural, sub)| (plural, Some(sub)));
     let row = kinds::resource(group, version, plural)?;
     let Some(subresource) = subresource else {
-        let mut entry = serde_json::json!({
+        let mut entry = exeunt_kinds::tree::json!({
             "name": name, "singularName": row.singular, "namespaced": row.namespaced, "kind": row.kind, "verbs": row.verbs,
         });
         for (member, list) in [("shortNames", row.short_names), ("categories", row.categories)] {
@@ -156,7 +157,7 @@ fn shown(name: &str, group: &str, version: &str) -> Option<Tree> {
     };
     let sub = row.subresource(subresource)?;
     let mut entry =
-        serde_json::json!({"name": name, "singularName": "", "namespaced": row.namespaced, "kind": sub.kind, "verbs": sub.verbs});
+        exeunt_kinds::tree::json!({"name": name, "singularName": "", "namespaced": row.namespaced, "kind": sub.kind, "verbs": sub.verbs});
     if (sub.group, sub.version) != (group, version) {
         entry["group"] = sub.group.into();
         entry["version"] = sub.version.into();
@@ -175,8 +176,7 @@ fn the_resource_table_is_what_discovery_shows() {
             ["s", group, version] => (*group, *version),
             _ => continue,
         };
-        let one =
-            |name: &String, entry: &Tree| Some((name.strip_prefix("resources[?name=")?.trim_end_matches(']').to_owned(), entry.clone()));
+        let one = |name: &str, entry: &Tree| Some((name.strip_prefix("resources[?name=")?.trim_end_matches(']').to_owned(), entry.clone()));
         let all = |list: &Tree| {
             let entries = list.as_array().cloned().unwrap_or_default();
             entries.into_iter().map(|entry| (entry["name"].as_str().unwrap_or_default().to_owned(), entry)).collect::<Vec<_>>()

@@ -1,10 +1,11 @@
 //! What the YAML codec does, as tables.
 
+use exeunt_kinds::Tree;
+use exeunt_kinds::tree::json;
 use exeunt_kinds::{json, yaml};
 use proptest::prelude::*;
-use serde_json::{Value, json};
 
-fn read(text: &str) -> Value {
+fn read(text: &str) -> Tree {
     yaml::decode_untyped(text.as_bytes()).unwrap_or_else(|error| panic!("{text}: {error}")).tree
 }
 
@@ -112,18 +113,18 @@ fn documents_are_written_as_a_recorded_server_writes_them() {
     }
 }
 
-fn any_value() -> impl Strategy<Value = Value> {
+fn any_value() -> impl Strategy<Value = Tree> {
     let leaf = prop_oneof![
-        Just(Value::Null),
-        any::<bool>().prop_map(Value::from),
-        any::<i64>().prop_map(Value::from),
-        "[ -~\n\téü:#'\"-]{0,12}".prop_map(Value::from),
-        "(y|no|0x1|1e3|~|null|[0-9:.e_-]{1,8}|2026-01-02)".prop_map(Value::from),
+        Just(Tree::Null),
+        any::<bool>().prop_map(Tree::from),
+        any::<i64>().prop_map(Tree::from),
+        "[ -~\n\téü:#'\"-]{0,12}".prop_map(Tree::from),
+        "(y|no|0x1|1e3|~|null|[0-9:.e_-]{1,8}|2026-01-02)".prop_map(Tree::from),
     ];
     leaf.prop_recursive(4, 24, 4, |inner| {
         prop_oneof![
-            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
-            prop::collection::btree_map("[ -~\n]{0,6}", inner, 0..4).prop_map(|members| Value::Object(members.into_iter().collect())),
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Tree::from),
+            prop::collection::btree_map("[ -~\n]{0,6}", inner, 0..4).prop_map(Tree::from_iter),
         ]
     })
 }

@@ -5,6 +5,7 @@
 //! and are otherwise pure. `namespace` is asked again inside the commit.
 
 use kinds::Tree;
+use kinds::tree::List;
 
 use crate::request::Refusal;
 use crate::target::Target;
@@ -75,9 +76,9 @@ fn taint_not_ready(node: &mut Tree) {
     let spec = tree::ensure(node, &["spec"]);
     let taints = spec.entry("taints").or_insert(Tree::Null);
     if !taints.is_array() {
-        *taints = Tree::Array(Vec::new());
+        *taints = Tree::Array(List::default());
     }
     if let Some(list) = taints.as_array_mut() {
-        list.push(serde_json::json!({"key": KEY, "effect": "NoSchedule"}));
+        list.push(kinds::tree::json!({"key": KEY, "effect": "NoSchedule"}));
     }
 }

@@ -10,10 +10,10 @@ use kinds::facts::{Resource, Subresource, Type};
 use kinds::json::TypeMeta;
 use kinds::status::Status;
 use kinds::{Tree, json, protobuf, yaml};
-use serde_json::Value;
 
 use crate::custom::{self, Version};
 use crate::request::{Body, BodyForm, Decoded, FieldValidation, Refusal};
+use crate::tree;
 
 /// The kind that a path expects in a body.
 #[derive(Clone, Copy, Debug)]
@@ -75,6 +75,34 @@ pub(crate) fn with_warnings(mut refusal: Refusal, warnings: &[String]) -> Refusa
 
 /// Decodes a body into the expected kind. `kind` and `apiVersion` of the result are the expected ones.
 pub(crate) fn decode(body: &Body, expected: Expected, validation: FieldValidation) -> Result<Decoded, Refusal> {
+    // Nearly every body is what it should be. What is not goes the long way, which knows the words for it.
+    if body.form == BodyForm::Json
+        && expected.custom.is_none()
+        && let Ok(json::Decoded { mut tree, warnings }) = json::decode(&body.bytes, expected.ty)
+        && (warnings.is_empty() || validation != FieldValidation::Strict)
+        && is_of(&tree, expected)
+    {
+        name_kind(&mut tree, expected);
+        let warnings = if validation == FieldValidation::Ignore { Vec::new() } else { warnings };
+        return Ok(Decoded { tree, warnings });
+    }
+    decode_and_tell(body, expected, validation)
+}
+
+/// True when an object says that it is of this kind, or does not say.
+fn is_of(object: &Tree, expected: Expected) -> bool {
+    let (api_version, kind) = (tree::text(object, &["apiVersion"]), tree::text(object, &["kind"]));
+    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+    (kind.is_empty() || kind == expected.kind) && (api_version.is_empty() || (group, version) == (expected.group, expected.version))
+}
+
+fn name_kind(object: &mut Tree, expected: Expected) {
+    tree::put(object, &["apiVersion"], expected.api_version());
+    tree::put(object, &["kind"], expected.kind);
+}
+
+/// The same with the words for every way in which it fails.
+fn decode_and_tell(body: &Body, expected: Expected, validation: FieldValidation) -> Result<Decoded, Refusal> {
     let (api_version, kind) = type_meta(body, expected)?;
     let version = api_version.rsplit('/').next().unwrap_or_default().to_owned();
     let shown_kind = kind.clone();
@@ -96,10 +124,7 @@ pub(crate) fn decode(body: &Body, expected: Expected, validation: FieldValidatio
         });
     }
     let (mut tree, warnings) = read(body, expected).map_err(|why| fail(&why))?;
-    if let Some(members) = tree.as_object_mut() {
-        members.insert("apiVersion".to_owned(), expected.api_version().into());
-        members.insert("kind".to_owned(), expected.kind.into());
-    }
+    name_kind(&mut tree, expected);
     judge(Decoded { tree, warnings }, validation, |list| fail(&format!("strict decoding error: {list}")))
 }
 
@@ -137,7 +162,7 @@ pub(crate) fn decode_json(bytes: &[u8], expected: Expected) -> Result<json::Deco
 
 fn shaped(mut decoded: json::Decoded, expected: Expected) -> Result<json::Decoded, String> {
     if decoded.tree.is_null() {
-        decoded.tree = Value::Object(serde_json::Map::new());
+        decoded.tree = Tree::Object(kinds::tree::Map::new());
     }
     let unknown = normalize(&mut decoded.tree, expected)?;
     decoded.warnings.extend(unknown);
@@ -149,21 +174,21 @@ pub(crate) fn normalize(object: &mut Tree, expected: Expected) -> Result<Vec<Str
     let Some(version) = expected.custom else {
         return json::normalize(object, expected.ty).map_err(|error| error.to_string());
     };
-    let Value::Object(members) = object else {
+    let Tree::Object(members) = object else {
         return Err(format!("json: cannot unmarshal into Go value of type {}", expected.kind));
     };
     // Only what every object has is of a type.
     let metadata = members.remove("metadata").filter(|metadata| !metadata.is_null());
-    let mut own = serde_json::Map::from_iter(metadata.map(|metadata| ("metadata".to_owned(), metadata)));
+    let mut own = kinds::tree::Map::from_iter(metadata.map(|metadata| ("metadata".to_owned(), metadata)));
     for name in ["apiVersion", "kind"] {
         own.extend(members.remove(name).map(|value| (name.to_owned(), value)));
     }
-    let mut own = Value::Object(own);
+    let mut own = Tree::Object(own);
     let mut warnings = json::normalize(&mut own, expected.ty).map_err(|error| error.to_string())?;
     let mut unknown = Vec::new();
     custom::prune(object, &version.schema, &mut unknown);
     warnings.extend(unknown.into_iter().map(|path| format!("unknown field {}", kinds::status::quoted(&path))));
-    if let (Value::Object(members), Value::Object(own)) = (object, own) {
+    if let (Tree::Object(members), Tree::Object(own)) = (object, own) {
         members.extend(own);
     }
     Ok(warnings)
@@ -178,7 +203,7 @@ pub(crate) fn no_strategic_patch() -> Refusal {
 
 /// `null` decodes to an object without members.
 fn object_or_empty(tree: Tree) -> Tree {
-    if tree.is_null() { Value::Object(serde_json::Map::new()) } else { tree }
+    if tree.is_null() { Tree::Object(kinds::tree::Map::new()) } else { tree }
 }
 
 /// What the body says it is; what it leaves out is what the path expects.

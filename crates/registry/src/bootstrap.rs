@@ -2,7 +2,7 @@
 //! classes, and the service under which the API itself is found.
 
 use kinds::Tree;
-use serde_json::{Value, json};
+use kinds::tree::json;
 use store::Txn;
 
 use crate::Registry;
@@ -42,7 +42,7 @@ impl Registry {
             return Ok(());
         }
         let mut object = wanted.object.clone();
-        if let Value::Object(members) = &mut object {
+        if let Tree::Object(members) = &mut object {
             members.insert("kind".to_owned(), target.resource.kind.into());
             members.insert("apiVersion".to_owned(), target.resource.api_version().into());
         }

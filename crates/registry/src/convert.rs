@@ -9,8 +9,8 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use kinds::facts::Resource;
+use kinds::tree::json as tree_of;
 use kinds::{Tree, json};
-use serde_json::json as tree_of;
 
 use crate::target::Target;
 use crate::{Registry, custom, record, tree};
@@ -132,7 +132,7 @@ fn take_metrics(scaler: &mut Tree, path: &[&str]) -> (Option<Tree>, Option<Tree>
     let all = tree::take(scaler, path).unwrap_or(Tree::Null);
     let (mut cpu, others): (Vec<Tree>, Vec<Tree>) =
         tree::list(&all, &[]).iter().cloned().partition(|metric| tree::text(metric, &["resource", "name"]) == "cpu");
-    let others = if others.is_empty() { None } else { Some(Tree::Array(others)) };
+    let others = if others.is_empty() { None } else { Some(Tree::from(others)) };
     (cpu.pop(), others)
 }
 
@@ -178,7 +178,7 @@ fn unnote(scaler: &mut Tree, annotation: &str) -> Vec<Tree> {
 
 fn take_note(scaler: &mut Tree, annotation: &str) -> Option<String> {
     let text = tree::take(scaler, &["metadata", "annotations", annotation])?;
-    if tree::at(scaler, &["metadata", "annotations"]).as_object().is_some_and(serde_json::Map::is_empty) {
+    if tree::at(scaler, &["metadata", "annotations"]).as_object().is_some_and(kinds::tree::Map::is_empty) {
         tree::take(scaler, &["metadata", "annotations"]);
     }
     text.as_str().map(str::to_owned)

@@ -3,7 +3,7 @@
 
 use kinds::Tree;
 use kinds::apply::{Writer, update_managers};
-use serde_json::{Map, Value};
+use kinds::tree::Map;
 
 use crate::custom;
 use crate::object;
@@ -17,7 +17,7 @@ const NAMELESS: &str = "unknown";
 
 /// Notes the owner of a new object's fields.
 pub(crate) fn created(object: &mut Tree, target: &Target, write: &WriteOptions) {
-    let nothing = Value::Object(Map::new());
+    let nothing = Tree::Object(Map::new());
     // A new object's status is dropped before it is stored, so that nobody owns any of it.
     let status = target.resource.subresource("status").and_then(|_| tree::take(object, &["status"]));
     note(object, &nothing, target, "", write);
@@ -36,7 +36,7 @@ fn note(new: &mut Tree, old: &Tree, target: &Target, subresource: &str, write: &
     let (api_version, now) = (target.resource.api_version(), object::wire_time(target.now));
     let writer = Writer { manager, api_version: &api_version, subresource, now: &now };
     match update_managers(old, new, owned_type(target), &writer) {
-        Value::Null => {
+        Tree::Null => {
             tree::take(new, &["metadata", "managedFields"]);
         }
         managers => tree::put(new, &["metadata", "managedFields"], managers),

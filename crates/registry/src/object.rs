@@ -6,12 +6,12 @@
 
 use jiff::Timestamp;
 use kinds::Tree;
-use serde_json::Map;
+use kinds::tree::Map;
 
 use crate::tree;
 
 /// The metadata, made where it is missing.
-pub(crate) fn meta(object: &mut Tree) -> &mut Map<String, Tree> {
+pub(crate) fn meta(object: &mut Tree) -> &mut Map {
     tree::ensure(object, &["metadata"])
 }
 

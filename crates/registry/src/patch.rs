@@ -90,10 +90,9 @@ pub(crate) fn apply_to(patch: &Patch, old: &Tree, expected: Expected, write: &Wr
         PatchKind::Strategic | PatchKind::Apply => patch::strategic(old.clone(), patch.tree.clone(), expected.ty),
     };
     let patched = patched.map_err(|error| refusal(&error))?;
-    let bytes = json::encode_untyped(&patched);
     let refuse = |why: String| invalid_result(&patched, &why);
     check_type(&patched, expected).map_err(refuse)?;
-    let decoded = body::decode_json(&bytes, expected).map_err(refuse)?;
+    let decoded = checked(&patched, old, expected).map_err(refuse)?;
     let mut tree = decoded.tree;
     tree::put(&mut tree, &["kind"], expected.kind);
     tree::put(&mut tree, &["apiVersion"], body::api_version(expected.group, expected.version));
@@ -101,6 +100,16 @@ pub(crate) fn apply_to(patch: &Patch, old: &Tree, expected: Expected, write: &Wr
     body::judge(Decoded { tree, warnings }, write.field_validation, |list| {
         invalid_result(&patched, &format!("strict decoding error: {list}"))
     })
+}
+
+/// A patched object in the form of its kind, as if it had come in a body.
+fn checked(patched: &Tree, old: &Tree, expected: Expected) -> Result<json::Decoded, String> {
+    if expected.custom.is_some() {
+        return body::decode_json(&json::encode_untyped(patched), expected);
+    }
+    let mut tree = patched.clone();
+    let warnings = json::normalize_changes(&mut tree, old, expected.ty).map_err(|error| error.to_string())?;
+    Ok(json::Decoded { tree, warnings })
 }
 
 /// The patched object must still be of its kind; an absent kind is the same kind.

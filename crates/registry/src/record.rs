@@ -10,7 +10,6 @@ use bytes::Bytes;
 use kinds::facts::Resource;
 use kinds::selector::Labels;
 use kinds::{Tree, json};
-use serde_json::Value;
 use store::{Record, Txn};
 
 use crate::custom::definition::{self, Definition};
@@ -109,7 +108,7 @@ pub(crate) fn facts<'a>(resource: &'static Resource, record: &'a Record) -> &'a 
 pub(crate) fn tree(bytes: &[u8]) -> Tree {
     serde_json::from_slice(bytes).unwrap_or_else(|error| {
         tracing::error!(%error, "a stored object does not parse");
-        Value::Null
+        Tree::Null
     })
 }
 
@@ -126,9 +125,13 @@ pub(crate) fn put(txn: &mut Txn, resource: &'static Resource, key: &str, mut tre
 
 /// The same for a tree that is used on: it then has the new version, as the stored object has.
 pub(crate) fn put_tree(txn: &mut Txn, resource: &'static Resource, key: &str, tree: &mut Tree) -> Arc<Record> {
-    let facts = Arc::new(Facts::of(resource, tree));
     let bytes = encode(resource, tree, txn.next_revision().0);
-    txn.put(key, bytes, Some(facts))
+    put_encoded(txn, resource, key, tree, bytes)
+}
+
+/// The same for a tree that has been encoded at that revision.
+pub(crate) fn put_encoded(txn: &mut Txn, resource: &'static Resource, key: &str, tree: &Tree, bytes: Bytes) -> Arc<Record> {
+    txn.put(key, bytes, Some(Arc::new(Facts::of(resource, tree))))
 }
 
 /// Removes an object; its last event shows `last` at the revision of the removal.

@@ -8,7 +8,7 @@ use kinds::Tree;
 use kinds::facts::Subresource;
 use kinds::selector;
 use kinds::status::{FieldError, GroupResource, Status};
-use serde_json::json;
+use kinds::tree::json;
 
 use crate::body::{self, Expected};
 use crate::patch::{self, Patch};
@@ -134,7 +134,7 @@ fn of(object: &Tree, paths: ScalePaths) -> Tree {
     let selector = if paths.selector.is_empty() { &Tree::Null } else { tree::at(object, paths.selector) };
     // Objects of custom kinds keep it as text.
     let selector = if let Tree::String(text) = selector {
-        text.clone()
+        text.to_string()
     } else if paths.selector_is_map {
         let labels = tree::entries(selector, &[]);
         labels.iter().map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default())).collect::<Vec<_>>().join(",")

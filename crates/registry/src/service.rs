@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use kinds::Tree;
 use kinds::facts::Resource;
 use kinds::status::{FieldError, Status};
-use serde_json::json;
+use kinds::tree::json;
 use store::Txn;
 
 use crate::record::{self, More};

@@ -404,7 +404,7 @@ impl Rules {
 
 /// A write of the status leaves everything alone but metadata and status.
 fn keep_all_but_status(new: &mut Tree, old: &Tree) {
-    let stays = |name: &String| !matches!(name.as_str(), "apiVersion" | "kind" | "metadata" | "status");
+    let stays = |name: &str| !matches!(name, "apiVersion" | "kind" | "metadata" | "status");
     if let (Some(new), Some(old)) = (new.as_object_mut(), old.as_object()) {
         new.retain(|name, _| !stays(name));
         new.extend(old.iter().filter(|(name, _)| stays(name)).map(|(name, value)| (name.clone(), value.clone())));

@@ -3,7 +3,7 @@
 
 use kinds::Tree;
 use kinds::status::Status;
-use serde_json::json;
+use kinds::tree::json;
 
 use crate::body::{self, Expected};
 use crate::request::{Body, Refusal, Reply, WriteOptions};

@@ -4,7 +4,7 @@
 //! Knows no kinds. Everything in the registry that looks into an object goes through here.
 
 use kinds::Tree;
-use serde_json::Map;
+use kinds::tree::Map;
 
 static NULL: Tree = Tree::Null;
 
@@ -64,7 +64,7 @@ pub(crate) fn at_mut<'a>(tree: &'a mut Tree, path: &[&str]) -> Option<&'a mut Tr
 
 /// The structure at a path, made if it is missing. What stood in its way (null, a scalar) is
 /// replaced, so that defaulting never fails.
-pub(crate) fn ensure<'a>(tree: &'a mut Tree, path: &[&str]) -> &'a mut Map<String, Tree> {
+pub(crate) fn ensure<'a>(tree: &'a mut Tree, path: &[&str]) -> &'a mut Map {
     let mut here = as_map(tree);
     for name in path {
         here = as_map(here.entry(*name).or_insert(Tree::Null));
@@ -72,7 +72,7 @@ pub(crate) fn ensure<'a>(tree: &'a mut Tree, path: &[&str]) -> &'a mut Map<Strin
     here
 }
 
-fn as_map(tree: &mut Tree) -> &mut Map<String, Tree> {
+fn as_map(tree: &mut Tree) -> &mut Map {
     if !tree.is_object() {
         *tree = Tree::Object(Map::new());
     }
@@ -124,7 +124,7 @@ pub(crate) fn fill(tree: &mut Tree, path: &[&str], value: impl Into<Tree>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use kinds::tree::json;
 
     #[test]
     fn what_is_absent_reads_as_empty() {

@@ -152,16 +152,20 @@ impl Registry {
 
 /// Writes the new state, or nothing when it is the old one, or removes the object when this change
 /// took away what had held it.
-fn store_change(txn: &mut Txn, target: &Target, found: &Record, old: &Tree, new: Tree) -> Bytes {
-    if kinds::json::encode(&new, target.stored.ty) == found.value {
+fn store_change(txn: &mut Txn, target: &Target, found: &Record, old: &Tree, mut new: Tree) -> Bytes {
+    if new == *old {
+        return found.value.clone();
+    }
+    let next = txn.next_revision().0;
+    let json = record::encode(target.stored, &mut new, next);
+    // Trees tell apart what the wire does not.
+    if json == record::at_revision(&found.value, next) {
         return found.value.clone();
     }
     if !is_released(target, &new, old) {
-        return record::put(txn, target.stored, &found.key, new).value.clone();
+        return record::put_encoded(txn, target.stored, &found.key, &new, json).value.clone();
     }
     // Watchers see the object as it was last stored; the client sees what it has just written.
-    let mut new = new;
-    let json = record::encode(target.stored, &mut new, txn.next_revision().0);
     record::remove(txn, &found.key, &found.value);
     definition::release(txn, target.resource, target.now);
     json

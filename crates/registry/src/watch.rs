@@ -13,7 +13,7 @@ use bytes::Bytes;
 use futures::stream::{self, StreamExt};
 use kinds::Tree;
 use kinds::status::{FieldError, Status};
-use serde_json::json;
+use kinds::tree::json;
 use store::{Event, Record, Revision};
 use tokio::time::{Instant, sleep_until};
 

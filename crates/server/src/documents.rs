@@ -170,7 +170,7 @@ impl Ask<'_> {
         self.shelf.get("table", || {
             let schemas: Vec<&Tree> =
                 rows.iter().filter_map(|row| registry::custom::of(row)).map(registry::custom::Version::schema).collect();
-            Some(serde_json::json!([discovery::aggregated(rows, false), schemas]))
+            Some(kinds::tree::json!([discovery::aggregated(rows, false), schemas]))
         })
     }
 

@@ -10,8 +10,8 @@ use http::{Response, StatusCode};
 use jiff::{SignedDuration, Timestamp};
 use kinds::Tree;
 use kinds::status::{FieldError, GroupResource, Status};
+use kinds::tree::json;
 use registry::request::{Refusal, Reply};
-use serde_json::json;
 
 use crate::body::Body;
 use crate::query::Query;

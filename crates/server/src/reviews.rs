@@ -4,8 +4,8 @@
 
 use kinds::Tree;
 use kinds::status::{FieldError, GroupResource, Status};
+use kinds::tree::json;
 use registry::request::{Body, BodyForm, Refusal, User};
-use serde_json::json;
 
 use crate::auth::{AUDIENCE, Known};
 use crate::authorize::{About, Ask};

@@ -113,12 +113,12 @@ impl Rows {
             Self::BuiltIn(printer) => write(out, printer.columns),
             Self::Custom(version) => {
                 let more = version.columns().iter().map(|column| {
-                    serde_json::json!({
+                    kinds::tree::json!({
                         "name": column.name, "type": column.kind, "format": column.format,
                         "description": column.description, "priority": column.priority,
                     })
                 });
-                let all: Vec<kinds::Tree> = std::iter::once(serde_json::json!(columns::NAME)).chain(more).collect();
+                let all: Vec<kinds::Tree> = std::iter::once(kinds::tree::json!(columns::NAME)).chain(more).collect();
                 write(out, &all);
             }
         }

@@ -1,10 +1,14 @@
 //! Which fields an object has, and in which two objects differ.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+
+use smol_str::format_smolstr;
 
 use super::field_set::{Entry, FieldSet};
 use super::node::{Node, is_empty, is_zero};
 use crate::Tree;
+use crate::tree::{Map, Text};
 
 /// The fields of an applied object: leaves, entries of maps, items, and what is empty on purpose.
 pub(super) fn fields(tree: &Tree, node: Node) -> FieldSet {
@@ -15,18 +19,18 @@ pub(super) fn fields(tree: &Tree, node: Node) -> FieldSet {
         let is_member = is_leaf || is_empty_object(value) || value.is_null() || !node.names_member(name);
         // Members of untyped objects are named too: they count by what is in them.
         let is_deduced = matches!(node, Node::Deduced) && !below.is_empty();
-        set.attach(format!("f:{name}"), Entry { is_member: is_member && !is_deduced, below });
+        set.attach(format_smolstr!("f:{name}"), Entry { is_member: is_member && !is_deduced, below });
     }
     for item in node.items(Some(tree)).into_iter().flatten() {
         if let Some(element) = node.element(item) {
-            set.attach(element, Entry { is_member: true, below: fields(item, node.item()) });
+            set.attach(element.into(), Entry { is_member: true, below: fields(item, node.item()) });
         }
     }
     set
 }
 
 fn is_empty_object(tree: &Tree) -> bool {
-    tree.as_object().is_some_and(serde_json::Map::is_empty)
+    tree.as_object().is_some_and(crate::tree::Map::is_empty)
 }
 
 /// True when the value is owned as a whole.
@@ -57,14 +61,15 @@ impl Comparison {
         self.added.is_empty() && self.modified.is_empty() && self.removed.is_empty()
     }
 
-    fn attach(&mut self, element: &str, change: Change, below: Self) {
+    fn attach(&mut self, element: impl FnOnce() -> Text, change: Change, below: Self) {
         if change == Change::None && below.is_empty() {
             return;
         }
+        let element = element();
         let entry = |kind: Change, below: FieldSet| Entry { is_member: change == kind, below };
-        self.added.attach(element.to_owned(), entry(Change::Added, below.added));
-        self.modified.attach(element.to_owned(), entry(Change::Modified, below.modified));
-        self.removed.attach(element.to_owned(), entry(Change::Removed, below.removed));
+        self.added.attach(element.clone(), entry(Change::Added, below.added));
+        self.modified.attach(element.clone(), entry(Change::Modified, below.modified));
+        self.removed.attach(element, entry(Change::Removed, below.removed));
     }
 }
 
@@ -100,28 +105,48 @@ fn compare_value(old: Option<&Tree>, new: Option<&Tree>, node: Node) -> (Change,
 
 fn compare_below(old: Option<&Tree>, new: Option<&Tree>, node: Node) -> Comparison {
     let mut out = Comparison::default();
-    let mut names: BTreeSet<&str> = BTreeSet::new();
-    for side in [old, new] {
-        names.extend(node.members(side).into_iter().flatten().map(|(name, _)| name.as_str()));
-    }
-    for name in names {
-        let (change, below) = compare_value(member(old, name, node), member(new, name, node), node.member(name));
-        out.attach(&format!("f:{name}"), change, below);
+    for (name, was, is) in pairs(node.members(old), node.members(new)) {
+        let (was, is) = (member(old.is_some(), was, name, node), member(new.is_some(), is, name, node));
+        let (change, below) = compare_value(was, is, node.member(name));
+        out.attach(|| format_smolstr!("f:{name}"), change, below);
     }
     let (old_items, new_items) = (by_element(old, node), by_element(new, node));
-    let elements: BTreeSet<&String> = old_items.keys().chain(new_items.keys()).collect();
-    for element in elements {
-        let (change, below) = compare_value(old_items.get(element).copied(), new_items.get(element).copied(), node.item());
-        out.attach(element, change, below);
+    for (element, was) in &old_items {
+        let (change, below) = compare_value(Some(was), new_items.get(element).copied(), node.item());
+        out.attach(|| element.clone(), change, below);
+    }
+    for (element, is) in new_items.iter().filter(|(element, _)| !old_items.contains_key(*element)) {
+        let (change, below) = compare_value(None, Some(is), node.item());
+        out.attach(|| element.clone(), change, below);
     }
     out
 }
 
+/// The members of both, by name.
+fn pairs<'a>(old: Option<&'a Map>, new: Option<&'a Map>) -> impl Iterator<Item = (&'a Text, Option<&'a Tree>, Option<&'a Tree>)> {
+    let mut old = old.into_iter().flatten().peekable();
+    let mut new = new.into_iter().flatten().peekable();
+    std::iter::from_fn(move || {
+        let order = match (old.peek(), new.peek()) {
+            (Some((was, _)), Some((is, _))) => was.cmp(is),
+            (Some(_), None) => Ordering::Less,
+            (None, _) => Ordering::Greater,
+        };
+        match order {
+            Ordering::Less => old.next().map(|(name, was)| (name, Some(was), None)),
+            Ordering::Equal => old.next().zip(new.next()).map(|((name, was), (_, is))| (name, Some(was), Some(is))),
+            Ordering::Greater => new.next().map(|(name, is)| (name, None, Some(is))),
+        }
+    })
+}
+
 /// A member as upstream's typed objects have it: some are there although nobody wrote them, and
-/// others are not although somebody wrote their zero.
-fn member<'a>(tree: Option<&'a Tree>, name: &str, node: Node) -> Option<&'a Tree> {
+/// others are not although somebody wrote their zero. `there`: there is something to have members.
+fn member<'a>(there: bool, value: Option<&'a Tree>, name: &str, node: Node) -> Option<&'a Tree> {
     // A structure that is always there may be null here: all its members are at zero.
-    let value = tree?.get(name);
+    if !there {
+        return None;
+    }
     let Node::Object(ty) = node else { return value };
     let Some(field) = ty.field(name) else { return value };
     match value {
@@ -131,11 +156,11 @@ fn member<'a>(tree: Option<&'a Tree>, name: &str, node: Node) -> Option<&'a Tree
     }
 }
 
-fn by_element(tree: Option<&Tree>, node: Node) -> BTreeMap<String, &Tree> {
+fn by_element(tree: Option<&Tree>, node: Node) -> BTreeMap<Text, &Tree> {
     let mut items = BTreeMap::new();
     for item in node.items(tree).into_iter().flatten() {
         if let Some(element) = node.element(item) {
-            items.entry(element).or_insert(item);
+            items.entry(Text::from(element)).or_insert(item);
         }
     }
     items

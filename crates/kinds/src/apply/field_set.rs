@@ -4,14 +4,16 @@
 //! identity: `f:name` a member, `k:{"name":"c"}` a list item by its keys, `v:"x"` an item of a
 //! set, `i:0` an item by its index.
 
-use std::collections::BTreeMap;
+use smol_str::format_smolstr;
 
 use crate::Tree;
+use crate::tree::{Map, Text};
 
 /// A set of fields below some place.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FieldSet {
-    entries: BTreeMap<String, Entry>,
+    /// Sorted by element.
+    entries: Vec<(Text, Entry)>,
 }
 
 /// What is in the set at one element: the element itself, fields below it, or both.
@@ -35,8 +37,9 @@ impl FieldSet {
     /// Reads FieldsV1; `None` when it is none.
     #[must_use]
     pub fn decode(tree: &Tree) -> Option<Self> {
-        let mut set = Self::default();
-        for (element, value) in tree.as_object()? {
+        let members = tree.as_object()?;
+        let mut set = Self { entries: Vec::with_capacity(members.len()) };
+        for (element, value) in members {
             if element == "." {
                 continue;
             }
@@ -50,14 +53,17 @@ impl FieldSet {
     /// Writes FieldsV1.
     #[must_use]
     pub fn encode(&self) -> Tree {
+        Tree::Object(Map::of(self.members(false)))
+    }
+
+    /// The members of FieldsV1; a place that is in the set itself and has others below it says so.
+    fn members(&self, is_member: bool) -> Vec<(Text, Tree)> {
+        let own = (is_member && !self.is_empty()).then(|| (Text::new_static("."), Tree::Object(Map::new())));
         let members = self.entries.iter().map(|(element, entry)| {
-            let mut below = entry.below.encode();
-            if entry.is_member && !entry.below.is_empty() {
-                below["."] = Tree::Object(serde_json::Map::new());
-            }
-            (element.clone(), below)
+            let below = Map::of(entry.below.members(entry.is_member));
+            (element.clone(), Tree::Object(below))
         });
-        Tree::Object(members.collect())
+        own.into_iter().chain(members).collect()
     }
 
     /// True for the set of nothing.
@@ -66,23 +72,39 @@ impl FieldSet {
         self.entries.is_empty()
     }
 
+    fn place(&self, element: &str) -> Result<usize, usize> {
+        self.entries.binary_search_by(|(known, _)| known.as_str().cmp(element))
+    }
+
     /// What is in the set at an element.
     #[must_use]
     pub fn get(&self, element: &str) -> Option<&Entry> {
-        self.entries.get(element)
+        self.place(element).ok().map(|at| &self.entries[at].1)
     }
 
     /// Puts an entry at an element; an empty one is left out.
-    pub(super) fn attach(&mut self, element: String, entry: Entry) {
-        if !entry.is_empty() {
-            self.entries.insert(element, entry);
+    pub(super) fn attach(&mut self, element: Text, entry: Entry) {
+        if entry.is_empty() {
+            return;
+        }
+        // Nearly always they come in their order.
+        if self.entries.last().is_none_or(|(last, _)| *last < element) {
+            return self.entries.push((element, entry));
+        }
+        match self.place(&element) {
+            Ok(at) => self.entries[at].1 = entry,
+            Err(at) => self.entries.insert(at, (element, entry)),
         }
     }
 
     /// Adds one path.
     pub(super) fn insert(&mut self, path: &[&str]) {
         let [first, rest @ ..] = path else { return };
-        let entry = self.entries.entry((*first).to_owned()).or_default();
+        let at = self.place(first).unwrap_or_else(|at| {
+            self.entries.insert(at, (Text::new(first), Entry::default()));
+            at
+        });
+        let entry = &mut self.entries[at].1;
         if rest.is_empty() {
             entry.is_member = true;
         } else {
@@ -92,34 +114,54 @@ impl FieldSet {
 
     /// Everything that is in either.
     #[must_use]
-    pub fn union(mut self, other: &Self) -> Self {
-        for (element, theirs) in &other.entries {
-            let ours = self.entries.entry(element.clone()).or_default();
-            ours.is_member |= theirs.is_member;
-            ours.below = std::mem::take(&mut ours.below).union(&theirs.below);
+    pub fn union(self, other: &Self) -> Self {
+        if self.is_empty() {
+            return other.clone();
         }
-        self
+        if other.is_empty() {
+            return self;
+        }
+        let mut entries = Vec::with_capacity(self.entries.len() + other.entries.len());
+        let mut theirs = other.entries.iter().peekable();
+        for (element, mut ours) in self.entries {
+            while let Some(before) = theirs.next_if(|(known, _)| *known < element) {
+                entries.push(before.clone());
+            }
+            if let Some((_, same)) = theirs.next_if(|(known, _)| *known == element) {
+                ours.is_member |= same.is_member;
+                ours.below = ours.below.union(&same.below);
+            }
+            entries.push((element, ours));
+        }
+        entries.extend(theirs.cloned());
+        Self { entries }
     }
 
     /// What is in this one and not in the other. Removing a field does not remove those below it.
     #[must_use]
-    pub fn difference(&self, other: &Self) -> Self {
-        self.combine(other, |ours, theirs| ours && !theirs, Self::difference)
+    pub fn difference(mut self, other: &Self) -> Self {
+        if other.is_empty() {
+            return self;
+        }
+        let mut theirs = other.entries.iter().peekable();
+        self.entries.retain_mut(|(element, ours)| {
+            while theirs.next_if(|(known, _)| known < element).is_some() {}
+            let Some((_, same)) = theirs.next_if(|(known, _)| known == element) else { return true };
+            ours.is_member &= !same.is_member;
+            ours.below = std::mem::take(&mut ours.below).difference(&same.below);
+            !ours.is_empty()
+        });
+        self
     }
 
     /// What is in both.
     #[must_use]
     pub fn intersection(&self, other: &Self) -> Self {
-        self.combine(other, |ours, theirs| ours && theirs, Self::intersection)
-    }
-
-    fn combine(&self, other: &Self, keep: fn(bool, bool) -> bool, below: fn(&Self, &Self) -> Self) -> Self {
-        let nothing = Entry::default();
         let mut out = Self::default();
         for (element, ours) in &self.entries {
-            let theirs = other.entries.get(element).unwrap_or(&nothing);
-            let is_member = keep(ours.is_member, theirs.is_member);
-            out.attach(element.clone(), Entry { is_member, below: below(&ours.below, &theirs.below) });
+            let Some(theirs) = other.get(element) else { continue };
+            let is_member = ours.is_member && theirs.is_member;
+            out.attach(element.clone(), Entry { is_member, below: ours.below.intersection(&theirs.below) });
         }
         out
     }
@@ -144,12 +186,12 @@ impl FieldSet {
 }
 
 /// One spelling for every element, whoever wrote it.
-fn canonical(element: &str) -> Option<String> {
+fn canonical(element: &Text) -> Option<Text> {
     match element.split_once(':')? {
-        ("f", _) | ("i", _) => Some(element.to_owned()),
+        ("f", _) | ("i", _) => Some(element.clone()),
         (form @ ("k" | "v"), json) => {
             let value: Tree = serde_json::from_str(json).ok()?;
-            Some(format!("{form}:{value}"))
+            Some(format_smolstr!("{form}:{value}"))
         }
         _ => None,
     }

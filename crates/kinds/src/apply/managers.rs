@@ -1,6 +1,6 @@
 //! The managers of an object: who owns which fields since when (`metadata.managedFields`).
 
-use serde_json::{Map, json};
+use crate::tree::{Map, json};
 
 use super::Writer;
 use super::field_set::FieldSet;
@@ -80,9 +80,9 @@ impl Manager {
     fn encode(&self) -> Tree {
         let operation = if self.operation == Operation::Apply { "Apply" } else { "Update" };
         let mut entry = Map::new();
-        let mut put = |name: &str, value: &str| {
+        let mut put = |name: &'static str, value: &str| {
             if !value.is_empty() {
-                entry.insert(name.to_owned(), value.into());
+                entry.insert(name, value.into());
             }
         };
         put("manager", &self.name);
@@ -91,7 +91,7 @@ impl Manager {
         put("time", self.time.as_deref().unwrap_or_default());
         put("fieldsType", "FieldsV1");
         put("subresource", &self.subresource);
-        entry.insert("fieldsV1".to_owned(), self.fields.encode());
+        entry.insert("fieldsV1", self.fields.encode());
         Tree::Object(entry)
     }
 
@@ -150,7 +150,7 @@ impl Managers {
             return;
         }
         for manager in &mut self.0 {
-            manager.fields = manager.fields.difference(fields);
+            manager.fields = std::mem::take(&mut manager.fields).difference(fields);
         }
         self.0.retain(|manager| !manager.fields.is_empty());
     }

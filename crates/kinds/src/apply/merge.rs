@@ -19,7 +19,7 @@ pub(super) fn merge(live: Option<Tree>, applied: Tree, node: Node) -> Tree {
             Tree::Object(members)
         }
         (Some(Tree::Array(items)), Tree::Array(applied)) if matches!(node, Node::Items { .. } | Node::Set) => {
-            Tree::Array(merge_items(items, applied, node))
+            Tree::from(merge_items(items.into(), applied.into(), node))
         }
         (_, applied) => applied,
     }

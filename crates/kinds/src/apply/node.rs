@@ -1,6 +1,6 @@
 //! How a value is owned: as a whole, by members, or by items. Read from the table of facts.
 
-use serde_json::Map;
+use crate::tree::Map;
 
 use crate::Tree;
 use crate::facts::{Field, ListType, Shape, Type};
@@ -71,7 +71,7 @@ impl Node {
     }
 
     /// The members of a value that is owned by members.
-    pub(super) fn members(self, tree: Option<&Tree>) -> Option<&Map<String, Tree>> {
+    pub(super) fn members(self, tree: Option<&Tree>) -> Option<&Map> {
         matches!(self, Self::Object(_) | Self::Map(_) | Self::Deduced).then(|| tree?.as_object()).flatten()
     }
 

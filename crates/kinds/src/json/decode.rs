@@ -6,6 +6,7 @@ use super::scan::{Begins, Scanner};
 use super::{DecodeError, MAX_WARNINGS, Place, scalar};
 use crate::Tree;
 use crate::facts::{Shape, Type};
+use crate::tree::{Map, Text};
 
 /// An object with what its decoding noticed.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -34,7 +35,7 @@ pub fn decode(bytes: &[u8], ty: &'static Type) -> Result<Decoded, DecodeError> {
     let place = Place::root();
     let tree = typed(&mut scanner, begins, &Shape::Object(ty), &place, &mut warnings)?;
     scanner.end()?;
-    Ok(Decoded { tree: tree.unwrap_or_else(|| Tree::Object(serde_json::Map::new())), warnings })
+    Ok(Decoded { tree: tree.unwrap_or_else(|| Tree::Object(Map::new())), warnings })
 }
 
 /// Reads any JSON, for objects of no built-in type. Duplicate members of objects are reported; the
@@ -58,17 +59,16 @@ fn untyped(scanner: &mut Scanner<'_>, begins: Begins, place: &Place<'_>, warning
                 items.push(untyped(scanner, begins, &place.index(index), warnings)?);
                 Ok(())
             })?;
-            Tree::Array(items)
+            Tree::from(items)
         }
         Begins::Object => {
-            let mut members = serde_json::Map::new();
+            let mut members = Map::new();
             scanner.object(|scanner, key| {
                 let begins = scanner.begin()?;
                 let value = untyped(scanner, begins, &place.key(&key), warnings)?;
-                if members.contains_key(&*key) {
+                if members.insert(&*key, value).is_some() {
                     warn(warnings, || place.duplicate_field(&key));
                 }
-                members.insert(key.into_owned(), value);
                 Ok(())
             })?;
             Tree::Object(members)
@@ -153,7 +153,7 @@ fn typed(
 }
 
 fn object(scanner: &mut Scanner<'_>, ty: &'static Type, place: &Place<'_>, warnings: &mut Vec<String>) -> Result<Tree, DecodeError> {
-    let mut members = serde_json::Map::new();
+    let mut members = Vec::new();
     // A null member counts as seen and leaves nothing, so that what was seen is kept apart from
     // what is kept: one bit for each of the first fields, which no type exceeds in practice.
     let mut seen = Seen::default();
@@ -169,11 +169,11 @@ fn object(scanner: &mut Scanner<'_>, ty: &'static Type, place: &Place<'_>, warni
         let begins = scanner.begin()?;
         let inner = place.field(field.name, ty);
         if let Some(value) = typed(scanner, begins, &field.shape, &inner, warnings)? {
-            members.insert(field.name.to_owned(), value);
+            members.push((Text::new_static(field.name), value));
         }
         Ok(())
     })?;
-    Ok(Tree::Object(members))
+    Ok(Tree::Object(Map::of(members)))
 }
 
 /// Which fields of one structure have been met.
@@ -199,19 +199,18 @@ fn list(scanner: &mut Scanner<'_>, inner: &Shape, place: &Place<'_>, warnings: &
         items.push(value.unwrap_or_else(|| scalar::zero(inner)));
         Ok(())
     })?;
-    Ok(Tree::Array(items))
+    Ok(Tree::from(items))
 }
 
 fn map(scanner: &mut Scanner<'_>, inner: &Shape, place: &Place<'_>, warnings: &mut Vec<String>) -> Result<Tree, DecodeError> {
-    let mut members = serde_json::Map::new();
+    let mut members = Map::new();
     scanner.object(|scanner, key: Cow<'_, str>| {
         let begins = scanner.begin()?;
         let value = typed(scanner, begins, inner, &place.key(&key), warnings)?;
         let value = value.unwrap_or_else(|| scalar::zero(inner));
-        if members.contains_key(&*key) {
+        if members.insert(&*key, value).is_some() {
             warn(warnings, || place.duplicate_field(&key));
         }
-        members.insert(key.into_owned(), value);
         Ok(())
     })?;
     Ok(Tree::Object(members))

@@ -2,6 +2,7 @@
 
 use crate::Tree;
 use crate::facts::{Field, Shape, Type};
+use crate::tree::{Map, Number};
 
 /// One object of type `ty`, compact, without a newline at its end.
 #[must_use]
@@ -106,7 +107,7 @@ impl<'t> Writer<'t> {
         }
     }
 
-    fn object(&mut self, members: Option<&'t serde_json::Map<String, Tree>>, ty: &'static Type) {
+    fn object(&mut self, members: Option<&'t Map>, ty: &'static Type) {
         // Objects have few of the many fields of their types, so that each member is looked up in
         // the type, and not each field among the members.
         let start = self.found.len();
@@ -156,7 +157,7 @@ impl<'t> Writer<'t> {
         self.close(b']', first);
     }
 
-    fn map(&mut self, members: &'t serde_json::Map<String, Tree>, inner: &Shape) {
+    fn map(&mut self, members: &'t Map, inner: &Shape) {
         let mut first = true;
         self.open(b'{');
         for (name, member) in members {
@@ -193,12 +194,8 @@ impl<'t> Writer<'t> {
         }
     }
 
-    fn number(&mut self, number: &serde_json::Number) {
-        // A floating number without a fraction is written as a whole one, as Go writes it.
-        match number.as_f64().filter(|_| number.is_f64()) {
-            Some(float) if float.fract() == 0.0 && float.abs() < 1e21 => self.push(&format!("{float:.0}")),
-            _ => self.push(&number.to_string()),
-        }
+    fn number(&mut self, number: &Number) {
+        self.push(&number_text(number));
     }
 
     fn string(&mut self, text: &str) {
@@ -222,6 +219,14 @@ impl<'t> Writer<'t> {
         }
         self.out.extend_from_slice(&bytes[written..]);
         self.out.push(b'"');
+    }
+}
+
+/// A number as it is written: a floating one without a fraction as a whole one, as Go writes it.
+pub(super) fn number_text(number: &Number) -> String {
+    match number.as_f64().filter(|_| number.is_f64()) {
+        Some(float) if float.fract() == 0.0 && float.abs() < 1e21 => format!("{float:.0}"),
+        _ => number.to_string(),
     }
 }
 

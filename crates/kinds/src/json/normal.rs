@@ -5,16 +5,23 @@ pub(crate) mod scalar;
 use super::{DecodeError, MAX_WARNINGS, Place};
 use crate::Tree;
 use crate::facts::{Field, Shape, Type};
+use crate::tree::Map;
 
 /// Brings a tree (of a patch, of a strategy) into the form that [`decode`](super::decode) gives:
 /// the same checks and errors, the same canonical values. Returns warnings of unknown members,
 /// which are dropped.
 pub fn normalize(tree: &mut Tree, ty: &'static Type) -> Result<Vec<String>, DecodeError> {
+    normalize_changes(tree, &Tree::Null, ty)
+}
+
+/// The same for a tree that was made from `old`, which has that form already: what both share is
+/// left alone.
+pub fn normalize_changes(tree: &mut Tree, old: &Tree, ty: &'static Type) -> Result<Vec<String>, DecodeError> {
     let mut warnings = Vec::new();
     if tree.is_null() {
-        *tree = Tree::Object(serde_json::Map::new());
+        *tree = Tree::Object(Map::new());
     }
-    value(tree, &Shape::Object(ty), &Place::root(), &mut warnings, 0)?;
+    value(tree, Some(old), &Shape::Object(ty), &Place::root(), &mut warnings, 0)?;
     Ok(warnings)
 }
 
@@ -30,37 +37,47 @@ fn kind_of(tree: &Tree) -> &'static str {
 }
 
 /// `tree` is not null.
-fn value(tree: &mut Tree, shape: &Shape, place: &Place<'_>, warnings: &mut Vec<String>, depth: usize) -> Result<(), DecodeError> {
+fn value(
+    tree: &mut Tree,
+    old: Option<&Tree>,
+    shape: &Shape,
+    place: &Place<'_>,
+    warnings: &mut Vec<String>,
+    depth: usize,
+) -> Result<(), DecodeError> {
+    if old.is_some_and(|old| tree.is_shared_with(old)) {
+        return Ok(());
+    }
     if depth > super::MAX_DEPTH {
         return Err(DecodeError::Syntax(format!("exceeded max depth of {}", super::MAX_DEPTH)));
     }
     match (shape, &mut *tree) {
         (Shape::Any, _) => Ok(()),
         (Shape::Object(ty) | Shape::ObjectOrBool(ty) | Shape::ObjectOrList(ty) | Shape::ObjectOrStrings(ty), Tree::Object(members)) => {
-            object(members, ty, place, warnings, depth)
+            object(members, old.and_then(Tree::as_object), ty, place, warnings, depth)
         }
         (Shape::ObjectOrBool(_) | Shape::Bool, Tree::Bool(_)) => Ok(()),
-        (Shape::ObjectOrList(ty), Tree::Array(items)) => list(items, &Shape::Object(ty), place, warnings, depth),
-        (Shape::ObjectOrStrings(_), Tree::Array(items)) => list(items, &Shape::String, place, warnings, depth),
-        (Shape::List(inner), Tree::Array(items)) => list(items, inner, place, warnings, depth),
+        (Shape::ObjectOrList(ty), Tree::Array(items)) => list(items, old, &Shape::Object(ty), place, warnings, depth),
+        (Shape::ObjectOrStrings(_), Tree::Array(items)) => list(items, old, &Shape::String, place, warnings, depth),
+        (Shape::List(inner), Tree::Array(items)) => list(items, old, inner, place, warnings, depth),
         (Shape::Map(inner), Tree::Object(members)) => {
-            for (key, member) in members {
+            for (key, member) in members.iter_mut() {
                 let place = place.key(key);
                 if member.is_null() {
                     *member = scalar::zero(inner);
                 } else {
-                    value(member, inner, &place, warnings, depth + 1)?;
+                    value(member, old.and_then(|old| old.get(key)), inner, &place, warnings, depth + 1)?;
                 }
             }
             Ok(())
         }
         (_, Tree::String(text)) => {
             let text = std::mem::take(text);
-            *tree = scalar::text(text.into(), shape, place)?;
+            *tree = scalar::text(text.as_str().into(), shape, place)?;
             Ok(())
         }
         (_, Tree::Number(number)) => {
-            *tree = scalar::number(&number.to_string(), shape, place)?;
+            *tree = scalar::number(&super::encode::number_text(number), shape, place)?;
             Ok(())
         }
         (_, other) => Err(place.mismatch(kind_of(other), shape)),
@@ -68,33 +85,46 @@ fn value(tree: &mut Tree, shape: &Shape, place: &Place<'_>, warnings: &mut Vec<S
 }
 
 fn object(
-    members: &mut serde_json::Map<String, Tree>,
+    members: &mut Map,
+    old: Option<&Map>,
     ty: &'static Type,
     place: &Place<'_>,
     warnings: &mut Vec<String>,
     depth: usize,
 ) -> Result<(), DecodeError> {
+    let mut outcome = Ok(());
     members.retain(|name, member| {
-        let known = ty.field(name).is_some();
-        if !known && warnings.len() < MAX_WARNINGS {
-            warnings.push(place.unknown_field(name));
+        if outcome.is_err() {
+            return true;
         }
-        known && !member.is_null()
+        let Some(field) = ty.field(name) else {
+            if warnings.len() < MAX_WARNINGS {
+                warnings.push(place.unknown_field(name));
+            }
+            return false;
+        };
+        if !member.is_null() {
+            let old = old.and_then(|old| old.get(name));
+            outcome = value(member, old, &field.shape, &place.field(field.name, ty), warnings, depth + 1);
+        }
+        !member.is_null()
     });
-    for (name, member) in members {
-        if let Some(field) = ty.field(name) {
-            value(member, &field.shape, &place.field(field.name, ty), warnings, depth + 1)?;
-        }
-    }
-    Ok(())
+    outcome
 }
 
-fn list(items: &mut [Tree], inner: &Shape, place: &Place<'_>, warnings: &mut Vec<String>, depth: usize) -> Result<(), DecodeError> {
+fn list(
+    items: &mut [Tree],
+    old: Option<&Tree>,
+    inner: &Shape,
+    place: &Place<'_>,
+    warnings: &mut Vec<String>,
+    depth: usize,
+) -> Result<(), DecodeError> {
     for (index, item) in items.iter_mut().enumerate() {
         if item.is_null() {
             *item = scalar::zero(inner);
         } else {
-            value(item, inner, &place.index(index), warnings, depth + 1)?;
+            value(item, old.and_then(|old| old.get(index)), inner, &place.index(index), warnings, depth + 1)?;
         }
     }
     Ok(())
@@ -114,6 +144,10 @@ pub fn equal_member(one: &Tree, other: &Tree, field: &Field) -> bool {
 }
 
 fn same(one: &Tree, other: &Tree, shape: &Shape) -> bool {
+    // Most of an object is what it was before.
+    if one.is_shared_with(other) {
+        return true;
+    }
     match (shape, one, other) {
         (
             Shape::Object(ty) | Shape::ObjectOrBool(ty) | Shape::ObjectOrList(ty) | Shape::ObjectOrStrings(ty),

@@ -300,7 +300,7 @@ impl<'a> Scanner<'a> {
     pub(crate) fn scalar(&mut self, begins: Begins) -> Scanned<Tree> {
         Ok(match begins {
             Begins::Bool(value) => Tree::Bool(value),
-            Begins::String => Tree::String(self.string()?.into_owned()),
+            Begins::String => Tree::from(self.string()?),
             Begins::Number => {
                 let text = self.number()?;
                 Tree::Number(number(text).ok_or_else(|| DecodeError::Value(format!("number {text} is out of range")))?)

@@ -49,12 +49,12 @@ impl Operation {
     fn read(tree: Tree) -> Result<Self, PatchError> {
         let mut members = match tree {
             Tree::Object(members) => members,
-            Tree::Null => serde_json::Map::new(),
+            Tree::Null => crate::tree::Map::new(),
             other => return Err(unreadable(&other, "Go value of type handlers.jsonPatchOp")),
         };
         let mut text = |name: &str| match members.remove(name) {
             None | Some(Tree::Null) => Ok(None),
-            Some(Tree::String(text)) => Ok(Some(text)),
+            Some(Tree::String(text)) => Ok(Some(String::from(text))),
             Some(other) => Err(unreadable(&other, &format!("Go struct field jsonPatchOp.{name} of type string"))),
         };
         let (op, path, from) = (text("op")?, text("path")?, text("from")?);
@@ -171,7 +171,7 @@ fn get<'a>(document: &'a mut Tree, path: &str) -> Result<Option<&'a Tree>, Strin
 }
 
 enum Container<'a> {
-    Object(&'a mut serde_json::Map<String, Tree>),
+    Object(&'a mut crate::tree::Map),
     Array(&'a mut Vec<Tree>),
 }
 

@@ -1,6 +1,6 @@
 //! JSON merge patch (RFC 7396): null removes, objects merge, everything else replaces.
 
-use serde_json::Map;
+use crate::tree::Map;
 
 use super::{PatchError, object};
 use crate::Tree;
@@ -13,7 +13,7 @@ pub fn merge(document: Tree, patch: Tree) -> Result<Tree, PatchError> {
     Ok(Tree::Object(members))
 }
 
-fn merge_members(members: &mut Map<String, Tree>, patch: Map<String, Tree>) {
+fn merge_members(members: &mut Map, patch: Map) {
     for (name, value) in patch {
         match value {
             Tree::Null => {

@@ -7,7 +7,7 @@
 
 mod list;
 
-use serde_json::Map;
+use crate::tree::{Map, Text};
 
 use super::{PatchError, go, object};
 use crate::Tree;
@@ -18,7 +18,7 @@ const RETAIN_KEYS: &str = "$retainKeys";
 const SET_ORDER: &str = "$setElementOrder/";
 const DELETE_FROM: &str = "$deleteFromPrimitiveList/";
 
-type Members = Map<String, Tree>;
+type Members = Map;
 
 /// Applies a strategic merge patch to an object of this type. A null patch changes nothing.
 pub fn strategic(document: Tree, patch: Tree, ty: &'static Type) -> Result<Tree, PatchError> {
@@ -106,7 +106,7 @@ fn merge_members(mut original: Members, mut patch: Members, schema: Schema) -> R
                 }
             }
             (Some(Tree::Array(known)), Tree::Array(value)) => {
-                Some(Tree::Array(list::merge_or_replace(known, value, schema.member(&name))?))
+                Some(Tree::from(list::merge_or_replace(known.into(), value.into(), schema.member(&name))?))
             }
             (_, value) => new_value(value),
         };
@@ -138,7 +138,7 @@ fn retain_keys(original: &mut Members, patch: &mut Members) -> Result<(), PatchE
 
 /// `$setElementOrder/<list>`: merges that list, puts it in order, and takes both out of the patch.
 fn set_orders(original: &mut Members, patch: &mut Members, schema: Schema) -> Result<(), PatchError> {
-    let directives: Vec<String> = patch.keys().filter(|name| name.starts_with(SET_ORDER)).cloned().collect();
+    let directives: Vec<Text> = patch.keys().filter(|name| name.starts_with(SET_ORDER)).cloned().collect();
     for directive in directives {
         let name = &directive[SET_ORDER.len()..];
         let order = expect_list(patch.remove(&directive).unwrap_or_default())?;
@@ -148,7 +148,7 @@ fn set_orders(original: &mut Members, patch: &mut Members, schema: Schema) -> Re
             continue;
         }
         let merged = list::merge_in_order(known.unwrap_or_default(), change, order, schema.member(name))?;
-        original.insert(name.to_owned(), Tree::Array(merged));
+        original.insert(name, Tree::from(merged));
         patch.remove(name);
     }
     Ok(())
@@ -168,7 +168,7 @@ fn as_list(tree: &Tree) -> Result<Vec<Tree>, PatchError> {
 
 fn expect_list(tree: Tree) -> Result<Vec<Tree>, PatchError> {
     match tree {
-        Tree::Array(items) => Ok(items),
+        Tree::Array(items) => Ok(items.into()),
         other => Err(PatchError::Untyped(format!("expected a list, but received a {}", go::kind(&other)))),
     }
 }
@@ -183,7 +183,7 @@ fn new_value(tree: Tree) -> Option<Tree> {
             let kept = members.into_iter().filter(|(name, value)| !is_directive(name) && !value.is_null());
             Some(Tree::Object(kept.filter_map(|(name, value)| Some((name, new_value(value)?))).collect()))
         }
-        Tree::Array(items) => Some(Tree::Array(new_items(items))),
+        Tree::Array(items) => Some(Tree::from(new_items(items.into()))),
         other => Some(other),
     }
 }

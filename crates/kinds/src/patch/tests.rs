@@ -1,7 +1,7 @@
 //! Patches as tables. The types are small and made by hand, with the traits that matter.
 
+use crate::tree::json;
 use proptest::prelude::*;
-use serde_json::json;
 
 use super::*;
 use crate::facts::{Field, PatchStrategy, Shape, Type};
@@ -223,7 +223,7 @@ fn json_patches_that_are_none_are_refused() {
         (json!([1]), 400, "error decoding patch: json: cannot unmarshal number into Go value of type handlers.jsonPatchOp"),
         (json!([{"op": 1}]), 400, "error decoding patch: json: cannot unmarshal number into Go struct field jsonPatchOp.op of type string"),
         (
-            Tree::Array(vec![json!({}); 10_001]),
+            Tree::from(vec![json!({}); 10_001]),
             413,
             "Request entity too large: The allowed maximum operations in a JSON patch is 10000, got 10001",
         ),
@@ -236,7 +236,7 @@ fn json_patches_that_are_none_are_refused() {
 
 #[test]
 fn a_json_patch_cannot_make_a_document_large_deep_or_slow() {
-    let why = |document: Tree, patch: Vec<Tree>| match json(document, Tree::Array(patch)) {
+    let why = |document: Tree, patch: Vec<Tree>| match json(document, Tree::from(patch)) {
         Err(PatchError::Rejected(why)) => why,
         other => panic!("{other:?}"),
     };
@@ -274,8 +274,8 @@ fn any_tree() -> impl Strategy<Value = Tree> {
     leaf.prop_recursive(4, 24, 4, |inner| {
         let name = "containers|finalizers|labels|selector|strategy|name|port|ports|image|[$]patch|[$]retainKeys|[$]setElementOrder/containers|[$]deleteFromPrimitiveList/finalizers";
         prop_oneof![
-            proptest::collection::vec(inner.clone(), 0..4).prop_map(Tree::Array),
-            proptest::collection::btree_map(name, inner, 0..5).prop_map(|members| Tree::Object(members.into_iter().collect())),
+            proptest::collection::vec(inner.clone(), 0..4).prop_map(Tree::from),
+            proptest::collection::btree_map(name, inner, 0..5).prop_map(Tree::from_iter),
         ]
     })
 }
@@ -318,7 +318,7 @@ proptest! {
         model.extend(new);
         let mut items = patched["containers"].as_array().cloned().unwrap();
         items.sort_by_key(|item| item["name"].to_string());
-        prop_assert_eq!(Tree::Array(items), list(&model));
+        prop_assert_eq!(Tree::from(items), list(&model));
     }
 
     #[test]

@@ -8,11 +8,26 @@ use super::wire::{Reader, Value};
 use crate::Tree;
 use crate::facts::{Field, Shape, Type};
 use crate::json::{DecodeError, MAX_DEPTH, decode_untyped, scalar};
+use crate::tree::{Map, Text};
 
-type Members = serde_json::Map<String, Tree>;
+type Members = Map;
 
 pub(super) fn message(bytes: &[u8], ty: &'static Type) -> Result<Tree, DecodeError> {
-    object(bytes, ty, 0)
+    let tree = object(bytes, ty, 0)?;
+    // Lists and maps add levels to those of messages, and so does JSON inside of them.
+    if levels(&tree) > MAX_DEPTH { Err(too_deep()) } else { Ok(tree) }
+}
+
+fn levels(tree: &Tree) -> usize {
+    match tree {
+        Tree::Array(items) => 1 + items.iter().map(levels).max().unwrap_or(0),
+        Tree::Object(members) => 1 + members.values().map(levels).max().unwrap_or(0),
+        _ => 0,
+    }
+}
+
+fn too_deep() -> DecodeError {
+    DecodeError::Syntax(format!("exceeded max depth of {MAX_DEPTH}"))
 }
 
 fn object(bytes: &[u8], ty: &'static Type, depth: usize) -> Result<Tree, DecodeError> {
@@ -24,7 +39,7 @@ fn object(bytes: &[u8], ty: &'static Type, depth: usize) -> Result<Tree, DecodeE
 /// Reads the message `within` of a structure into its members.
 fn structure(bytes: &[u8], ty: &'static Type, within: &[u32], members: &mut Members, depth: usize) -> Result<(), DecodeError> {
     if depth > MAX_DEPTH {
-        return Err(DecodeError::Syntax(format!("exceeded max depth of {MAX_DEPTH}")));
+        return Err(too_deep());
     }
     let level = within.len();
     let mut reader = Reader::new(bytes);
@@ -52,7 +67,7 @@ fn need_bytes<'a>(value: Value<'a>, field: &Field) -> Result<&'a [u8], DecodeErr
 fn member(field: &Field, found: Value<'_>, members: &mut Members, depth: usize) -> Result<(), DecodeError> {
     match &field.shape {
         Shape::List(inner) => {
-            let items = members.entry(field.name).or_insert_with(|| Tree::Array(Vec::new()));
+            let items = members.entry(Text::new_static(field.name)).or_insert_with(|| Tree::from_iter([Tree::Null; 0]));
             let Tree::Array(items) = items else { return Ok(()) };
             match (found, inner) {
                 // Numbers may come packed, all in one field.
@@ -68,7 +83,7 @@ fn member(field: &Field, found: Value<'_>, members: &mut Members, depth: usize) 
         }
         Shape::Map(inner) => {
             let (key, entry) = entry(inner, need_bytes(found, field)?, field, depth)?;
-            let entries = members.entry(field.name).or_insert_with(|| Tree::Object(Members::new()));
+            let entries = members.entry(Text::new_static(field.name)).or_insert_with(|| Tree::Object(Members::new()));
             if let Tree::Object(entries) = entries {
                 entries.insert(key, entry);
             }
@@ -80,7 +95,7 @@ fn member(field: &Field, found: Value<'_>, members: &mut Members, depth: usize) 
             if tree.is_null() || (!field.optional && !written && is_zero(&tree, shape)) {
                 members.remove(field.name);
             } else {
-                members.insert(field.name.to_owned(), tree);
+                members.insert(Text::new_static(field.name), tree);
             }
         }
     }
@@ -113,7 +128,13 @@ fn entry(shape: &Shape, bytes: &[u8], field: &Field, depth: usize) -> Result<(St
             _ => {}
         }
     }
-    Ok((key, tree.unwrap_or_else(|| scalar::zero(shape))))
+    // An entry without a value has an empty one, and not none.
+    let empty = || match shape {
+        Shape::Bytes => Tree::String(String::new()),
+        Shape::List(_) => Tree::Array(Vec::new()),
+        _ => scalar::zero(shape),
+    };
+    Ok((key, tree.unwrap_or_else(empty)))
 }
 
 fn wrapped_list(inner: &Shape, bytes: &[u8], field: &Field, depth: usize) -> Result<Tree, DecodeError> {
@@ -124,7 +145,7 @@ fn wrapped_list(inner: &Shape, bytes: &[u8], field: &Field, depth: usize) -> Res
             items.push(value(inner, found, field, depth)?);
         }
     }
-    Ok(Tree::Array(items))
+    Ok(Tree::from(items))
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -135,14 +156,14 @@ fn text(bytes: &[u8]) -> String {
 fn value(shape: &Shape, found: Value<'_>, field: &Field, depth: usize) -> Result<Tree, DecodeError> {
     let bytes = || need_bytes(found, field);
     Ok(match (shape, found) {
-        (Shape::String | Shape::Duration, _) => Tree::String(text(bytes()?)),
+        (Shape::String | Shape::Duration, _) => Tree::from(String::from_utf8_lossy(bytes()?)),
         (Shape::Bool, Value::Varint(number)) => Tree::Bool(number != 0),
         // A 32-bit number is what its low half says, as every reader of protobuf has it.
         #[expect(clippy::cast_possible_truncation, reason = "the wire format cuts it so")]
         (Shape::Int32, Value::Varint(number)) => Tree::from(number as u32 as i32),
         (Shape::Int64, Value::Varint(number)) => Tree::from(number.cast_signed()),
         (Shape::Float64, Value::Fixed64(bits)) => serde_json::Number::from_f64(f64::from_bits(bits)).map_or(Tree::Null, Tree::Number),
-        (Shape::Bytes, _) => Tree::String(STANDARD.encode(bytes()?)),
+        (Shape::Bytes, _) => Tree::from(STANDARD.encode(bytes()?)),
         (Shape::Time | Shape::MicroTime, _) => time(bytes()?, matches!(shape, Shape::MicroTime))?,
         (Shape::Quantity, _) => quantity(bytes()?)?,
         (Shape::IntOrString, _) => int_or_string(bytes()?)?,
@@ -171,7 +192,7 @@ fn time(bytes: &[u8], micros: bool) -> Result<Tree, DecodeError> {
     if seconds == YEAR_ONE {
         return Ok(Tree::Null);
     }
-    Ok(Tree::String(if micros { scalar::micros_text(time) } else { scalar::seconds_text(time) }))
+    Ok(Tree::from(if micros { scalar::micros_text(time) } else { scalar::seconds_text(time) }))
 }
 
 fn quantity(bytes: &[u8]) -> Result<Tree, DecodeError> {
@@ -183,9 +204,9 @@ fn quantity(bytes: &[u8]) -> Result<Tree, DecodeError> {
         }
     }
     if written.is_empty() {
-        return Ok(Tree::String("0".to_owned()));
+        return Ok(Tree::from("0"));
     }
-    crate::quantity::canonical(&written).map(Tree::String).map_err(|error| DecodeError::Value(error.to_string()))
+    crate::quantity::canonical(&written).map(Tree::from).map_err(|error| DecodeError::Value(error.to_string()))
 }
 
 fn int_or_string(bytes: &[u8]) -> Result<Tree, DecodeError> {
@@ -200,7 +221,7 @@ fn int_or_string(bytes: &[u8]) -> Result<Tree, DecodeError> {
             _ => {}
         }
     }
-    Ok(if is_text { Tree::String(text_value) } else { Tree::from(number_value) })
+    Ok(if is_text { Tree::from(text_value) } else { Tree::from(number_value) })
 }
 
 fn any(bytes: &[u8]) -> Result<Tree, DecodeError> {
@@ -222,7 +243,7 @@ fn union(shape: &Shape, bytes: &[u8], ty: &'static Type, field: &Field, depth: u
             (Shape::ObjectOrBool(_), 1, Value::Varint(value)) => allows = value != 0,
             (Shape::ObjectOrBool(_), 2, Value::Bytes(bytes)) | (_, 1, Value::Bytes(bytes)) => schema = Some(object(bytes, ty, depth + 1)?),
             (Shape::ObjectOrList(_), 2, Value::Bytes(bytes)) => items.push(object(bytes, ty, depth + 1)?),
-            (Shape::ObjectOrStrings(_), 2, Value::Bytes(bytes)) => items.push(Tree::String(text(bytes))),
+            (Shape::ObjectOrStrings(_), 2, Value::Bytes(bytes)) => items.push(Tree::from(text(bytes))),
             (_, 1 | 2, _) => return Err(wrong(field)),
             _ => {}
         }
@@ -230,6 +251,6 @@ fn union(shape: &Shape, bytes: &[u8], ty: &'static Type, field: &Field, depth: u
     Ok(match (shape, schema) {
         (_, Some(schema)) => schema,
         (Shape::ObjectOrBool(_), None) => Tree::Bool(allows),
-        _ => Tree::Array(items),
+        _ => Tree::from(items),
     })
 }

@@ -13,13 +13,13 @@ pub(super) fn message(tree: &Tree, ty: &'static Type) -> Vec<u8> {
     if let Tree::Object(members) = tree {
         structure(&mut out, members, ty, &[]);
     } else {
-        structure(&mut out, &serde_json::Map::new(), ty, &[]);
+        structure(&mut out, &crate::tree::Map::new(), ty, &[]);
     }
     out.into_bytes()
 }
 
 /// Writes the fields that lie in the message `within` of the structure.
-fn structure(out: &mut Writer, members: &serde_json::Map<String, Tree>, ty: &'static Type, within: &[u32]) {
+fn structure(out: &mut Writer, members: &crate::tree::Map, ty: &'static Type, within: &[u32]) {
     let depth = within.len();
     let number = |field: &Field| field.within.get(depth).copied().unwrap_or(field.number);
     let mut inside: Vec<&'static Field> = ty.fields.iter().filter(|field| field.number != 0 && field.within.starts_with(within)).collect();

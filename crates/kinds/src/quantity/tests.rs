@@ -104,6 +104,15 @@ fn order_is_by_amount_whatever_the_notation() {
     }
 }
 
+#[test]
+fn an_absurd_exponent_is_shown_as_it_is_read_again() {
+    for text in ["9999900e+9999999999", "1e999999999999", "10e1000000", "-1000e999999"] {
+        let shown = canonical(text).unwrap();
+        assert_eq!(canonical(&shown).as_deref(), Ok(shown.as_str()), "{text}");
+        assert_eq!(quantity(&shown), quantity(text), "{text}");
+    }
+}
+
 proptest! {
     #[test]
     fn parsing_never_panics(text in "[-+]?[0-9.]{0,45}[eEinumkKMGTP]{0,3}[-+]?[0-9]{0,22}|.{0,12}") {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::fmt::Write;
 
-use serde_json::Map;
+use crate::tree::Map;
 
 use super::{Operator, Requirement, SelectorError};
 use crate::Tree;
@@ -15,7 +15,7 @@ pub trait Labels {
     fn label(&self, key: &str) -> Option<&str>;
 }
 
-impl Labels for Map<String, Tree> {
+impl Labels for Map {
     fn label(&self, key: &str) -> Option<&str> {
         self.get(key).and_then(Tree::as_str)
     }
@@ -164,7 +164,7 @@ pub fn formatted_labels(tree: &Tree) -> String {
 #[must_use]
 pub fn go_text(tree: &Tree) -> String {
     let Some(selector) = tree.as_object() else { return "nil".to_owned() };
-    let mut labels: Vec<(&String, &str)> =
+    let mut labels: Vec<(&str, &str)> =
         members(selector.get("matchLabels")).map(|(key, value)| (key, value.as_str().unwrap_or_default())).collect();
     labels.sort_unstable();
     let mut out = "&LabelSelector{MatchLabels:map[string]string{".to_owned();
@@ -181,8 +181,8 @@ pub fn go_text(tree: &Tree) -> String {
     out
 }
 
-fn members(tree: Option<&Tree>) -> impl Iterator<Item = (&String, &Tree)> {
-    tree.and_then(Tree::as_object).into_iter().flatten()
+fn members(tree: Option<&Tree>) -> impl Iterator<Item = (&str, &Tree)> {
+    tree.and_then(Tree::as_object).into_iter().flatten().map(|(name, value)| (name.as_str(), value))
 }
 
 fn items(tree: Option<&Tree>) -> impl Iterator<Item = &Tree> {

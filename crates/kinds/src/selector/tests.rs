@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use crate::tree::json;
 use proptest::prelude::*;
-use serde_json::json;
 
 use super::*;
 use crate::Tree;

@@ -99,14 +99,14 @@ impl<'a> Reader<'a> {
         let mut items = Vec::new();
         loop {
             match self.next()? {
-                (Event::SequenceEnd, _) => return Ok(Tree::Array(items)),
+                (Event::SequenceEnd, _) => return Ok(Tree::from(items)),
                 (event, span) => items.push(self.value(event, span, depth + 1)?),
             }
         }
     }
 
     fn map(&mut self, depth: usize) -> Result<Tree, DecodeError> {
-        let mut members = serde_json::Map::new();
+        let mut members = crate::tree::Map::new();
         // What `<<` brings in gives way to what stands in the map itself.
         let mut merged = Vec::new();
         loop {
@@ -136,7 +136,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-fn merge(members: &mut serde_json::Map<String, Tree>, value: Tree) -> Result<(), DecodeError> {
+fn merge(members: &mut crate::tree::Map, value: Tree) -> Result<(), DecodeError> {
     match value {
         Tree::Object(others) => {
             for (key, value) in others {
@@ -159,7 +159,7 @@ fn size(tree: &Tree) -> usize {
 
 fn key_text(key: &Tree) -> Option<String> {
     match key {
-        Tree::String(text) => Some(text.clone()),
+        Tree::String(text) => Some(text.to_string()),
         Tree::Bool(_) | Tree::Null => Some(key.to_string()),
         Tree::Number(_) => String::from_utf8(json::encode_untyped(key)).ok(),
         Tree::Array(_) | Tree::Object(_) => None,
@@ -168,9 +168,9 @@ fn key_text(key: &Tree) -> Option<String> {
 
 fn scalar(text: &str, style: ScalarStyle, tag: Option<&Tag>, line: usize) -> Result<Tree, DecodeError> {
     match tag.filter(|tag| tag.is_yaml_core_schema()).map(|tag| tag.suffix.as_str()) {
-        Some("str" | "binary" | "timestamp") => return Ok(Tree::String(text.to_owned())),
+        Some("str" | "binary" | "timestamp") => return Ok(Tree::from(text)),
         Some(wanted @ ("int" | "float" | "bool" | "null")) => {
-            let tree = plain(text).unwrap_or_else(|| Tree::String(text.to_owned()));
+            let tree = plain(text).unwrap_or_else(|| Tree::from(text));
             let fits = match (&tree, wanted) {
                 (Tree::Number(number), "int") => !number.is_f64(),
                 (Tree::Number(_), "float") | (Tree::Bool(_), "bool") | (Tree::Null, "null") => true,
@@ -187,7 +187,7 @@ fn scalar(text: &str, style: ScalarStyle, tag: Option<&Tag>, line: usize) -> Res
         return Err(fault(line, "infinity and not-a-number cannot be written as JSON"));
     }
     let resolved = if style == ScalarStyle::Plain && tag.is_none() { plain(text) } else { None };
-    Ok(resolved.unwrap_or_else(|| Tree::String(text.to_owned())))
+    Ok(resolved.unwrap_or_else(|| Tree::from(text)))
 }
 
 /// What a plain scalar is by YAML 1.1; none for text.

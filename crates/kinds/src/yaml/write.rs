@@ -22,7 +22,7 @@ fn indent(out: &mut String, level: usize) {
 }
 
 /// `inline`: the first member stands behind a dash that is written already.
-fn map(out: &mut String, members: &serde_json::Map<String, Tree>, level: usize, inline: bool) {
+fn map(out: &mut String, members: &crate::tree::Map, level: usize, inline: bool) {
     for (at, (name, member)) in members.iter().enumerate() {
         if at > 0 || !inline {
             indent(out, level);

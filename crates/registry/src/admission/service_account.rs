@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use kinds::Tree;
 use kinds::status::Status;
-use serde_json::{Value, json};
+use kinds::tree::json;
 use store::Record;
 
 use crate::request::Refusal;
@@ -69,7 +69,7 @@ fn missing(target: &Target, pod: &Tree, name: &str) -> Refusal {
 /// The pod decides, then the account; nobody said anything: yes.
 fn wants_token(pod: &Tree, account: &Record) -> bool {
     let asked = tree::at(pod, &["spec", "automountServiceAccountToken"]).as_bool();
-    asked.or_else(|| record::tree(&account.value).get("automountServiceAccountToken").and_then(Value::as_bool)).unwrap_or(true)
+    asked.or_else(|| record::tree(&account.value).get("automountServiceAccountToken").and_then(Tree::as_bool)).unwrap_or(true)
 }
 
 /// True when every container has brought something to that place itself.
@@ -118,7 +118,7 @@ fn add_pull_secrets(pod: &mut Tree, account: &Record) {
 
 /// Appends to a list, made where it is missing.
 pub(super) fn push(parent: &mut Tree, member: &str, item: Tree) {
-    let list = tree::ensure(parent, &[]).entry(member).or_insert(Value::Null);
+    let list = tree::ensure(parent, &[]).entry(member).or_insert(Tree::Null);
     match list.as_array_mut() {
         Some(items) => items.push(item),
         None => *list = json!([item]),

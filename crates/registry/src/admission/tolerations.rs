@@ -2,7 +2,7 @@
 //! five minutes.
 
 use kinds::Tree;
-use serde_json::json;
+use kinds::tree::json;
 
 use super::service_account::push;
 use crate::tree;

@@ -2,7 +2,7 @@
 //! they find their cells.
 
 use kinds::Tree;
-use serde_json::json;
+use kinds::tree::json;
 
 use crate::tree::{int, list, text};
 

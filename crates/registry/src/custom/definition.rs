@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use kinds::Tree;
 use kinds::facts::Resource;
 use kinds::status::{Details, Status};
-use serde_json::json;
+use kinds::tree::json;
 use store::{Record, Txn};
 
 use super::{Custom, compiled, of};

@@ -1,7 +1,7 @@
 //! Dropping what a schema does not know, and filling in what it names as defaults.
 
 use kinds::Tree;
-use serde_json::Map;
+use kinds::tree::Map;
 
 use super::schema::{Additional, Schema};
 
@@ -29,13 +29,13 @@ fn prune_at(value: &mut Tree, schema: &Schema, is_object: bool, path: &str, unkn
     }
 }
 
-fn prune_members(members: &mut Map<String, Tree>, schema: &Schema, is_object: bool, path: &str, unknown: &mut Vec<String>) {
+fn prune_members(members: &mut Map, schema: &Schema, is_object: bool, path: &str, unknown: &mut Vec<String>) {
     let keeps_all = schema.preserve || matches!(schema.additional, Additional::Any);
     members.retain(|name, member| {
         if is_object && OWN.contains(&name.as_str()) {
             return true;
         }
-        let here = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+        let here = if path.is_empty() { name.to_string() } else { format!("{path}.{name}") };
         match schema.member(name) {
             Some(inner) => prune_at(member, inner, false, &here, unknown),
             None if keeps_all => {}
@@ -76,7 +76,7 @@ pub(crate) fn default(value: &mut Tree, schema: &Schema) {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use kinds::tree::json;
 
     use super::*;
 

@@ -114,7 +114,7 @@ impl Schema {
                 .as_object()
                 .into_iter()
                 .flatten()
-                .map(|(name, schema)| (name.clone(), Self::parse(schema)))
+                .map(|(name, schema)| (name.to_string(), Self::parse(schema)))
                 .collect(),
             additional: match at(tree, &["additionalProperties"]) {
                 Tree::Bool(true) => Additional::Any,

@@ -223,7 +223,7 @@ fn check_combinations(here: &Tree, schema: &Schema, path: &str, faults: &mut Vec
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use kinds::tree::json;
 
     use super::*;
 

@@ -207,7 +207,7 @@ fn named(names: &[String]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use kinds::tree::json;
 
     use super::*;
 

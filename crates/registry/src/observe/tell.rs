@@ -7,7 +7,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use kinds::Tree;
 use kinds::status::Status;
-use serde_json::json;
+use kinds::tree::json;
 use store::Record;
 
 use super::notices::{Subject, Telling};

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use kinds::apply::{Writer, apply};
 use kinds::facts::Resource;
 use kinds::status::Status;
+use kinds::tree::Map;
 use kinds::{Tree, yaml};
-use serde_json::{Map, Value};
 
 use crate::body::Expected;
 use crate::request::{Decoded, Refusal, Reply, WriteOptions};
@@ -35,7 +35,7 @@ fn produce(applied: &Tree, old: Option<&Tree>, change: &Change<'_>) -> Result<De
     let target = change.target;
     let live = match old {
         Some(old) => convert::to_asked(target, old).into_owned(),
-        None => Value::Object(Map::new()),
+        None => Tree::Object(Map::new()),
     };
     let (api_version, now) = (target.resource.api_version(), object::wire_time(target.now));
     let manager = change.write.field_manager.as_str();
@@ -55,8 +55,8 @@ fn parse(bytes: &[u8], resource: &Resource) -> Result<Decoded, Refusal> {
     let refuse = |why: String| -> Refusal { Status::bad_request(format!("error decoding YAML: {why}")).into() };
     let decoded = yaml::decode_untyped(bytes).map_err(|error| refuse(format!("error converting YAML to JSON: {error}")))?;
     let applied = match decoded.tree {
-        Value::Null => Value::Object(Map::new()),
-        Value::Object(members) => Value::Object(members),
+        Tree::Null => Tree::Object(Map::new()),
+        Tree::Object(members) => Tree::Object(members),
         other => {
             let kind = if other.is_array() { "array" } else { "string" };
             let why = format!("json: cannot unmarshal {kind} into Go value of type map[string]interface {{}}");

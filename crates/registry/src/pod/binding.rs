@@ -2,7 +2,7 @@
 
 use kinds::Tree;
 use kinds::status::{GroupResource, Status};
-use serde_json::json;
+use kinds::tree::json;
 use store::Txn;
 
 use crate::body::{self, Expected};

@@ -225,7 +225,7 @@ impl Budget {
             disruptions_allowed: figure("disruptionsAllowed"),
             current_healthy: figure("currentHealthy"),
             desired_healthy: figure("desiredHealthy"),
-            disrupted_pods: tree::at(budget, &["status", "disruptedPods"]).as_object().map_or(0, serde_json::Map::len),
+            disrupted_pods: tree::at(budget, &["status", "disruptedPods"]).as_object().map_or(0, kinds::tree::Map::len),
             always_allow: tree::text(budget, &["spec", "unhealthyPodEvictionPolicy"]) == "AlwaysAllow",
             closed: closed.filter(|closed| !closed.message.is_empty()),
         }

@@ -80,7 +80,7 @@ impl Strategy for Secret {
         if let Some(Tree::Object(plain)) = take(object, &["stringData"]) {
             let data = ensure(object, &["data"]);
             for (key, value) in plain {
-                data.insert(key, Tree::String(STANDARD.encode(value.as_str().unwrap_or_default())));
+                data.insert(key, Tree::from(STANDARD.encode(value.as_str().unwrap_or_default())));
             }
         }
     }
@@ -166,7 +166,7 @@ fn need_json(data: &Tree, key: &str, out: &mut Faults) {
         return;
     };
     let bytes = STANDARD.decode(value).unwrap_or_default();
-    if let Err(fault) = serde_json::from_slice::<serde_json::Map<String, Tree>>(&bytes) {
+    if let Err(fault) = serde_json::from_slice::<kinds::tree::Map>(&bytes) {
         out.push(invalid_text(DATA.key(key), "<secret contents redacted>", fault));
     }
 }

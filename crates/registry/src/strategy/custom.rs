@@ -3,6 +3,7 @@
 use kinds::Tree;
 use kinds::facts::Type;
 use kinds::status::FieldError;
+use kinds::tree::Text;
 
 use super::{Context, ScalePaths, Strategy};
 use crate::custom::{Version, default, validate};
@@ -35,7 +36,7 @@ impl Strategy for Version {
 
     fn raises_generation(&self, _ty: &'static Type, new: &Tree, old: &Tree) -> bool {
         let has_status = self.resource.subresources.iter().any(|sub| sub.name == "status");
-        let content = |object: &Tree| -> Vec<(String, Tree)> {
+        let content = |object: &Tree| -> Vec<(Text, Tree)> {
             let members = object.as_object().into_iter().flatten().filter(|(name, _)| is_content(name, has_status));
             let mut members: Vec<_> = members.map(|(name, value)| (name.clone(), value.clone())).collect();
             members.retain(|(name, _)| name != "apiVersion");
@@ -51,7 +52,7 @@ impl Strategy for Version {
 
     fn selectable(&self, object: &Tree, field: &str) -> String {
         match field.split('.').try_fold(object, |here, name| here.get(name)) {
-            Some(Tree::String(text)) => text.clone(),
+            Some(Tree::String(text)) => text.to_string(),
             Some(Tree::Null) | None => String::new(),
             Some(other) => other.to_string(),
         }

@@ -1,8 +1,8 @@
 //! `Deployment`.
 
 use kinds::facts::Type;
+use kinds::tree::json;
 use kinds::{Tree, status::FieldError};
-use serde_json::json;
 
 use super::checks::{Faults, at_most_all, nonnegative, number_or_percent, percent};
 use super::path::Path;

@@ -193,7 +193,7 @@ fn slice_address(address: &str, kind: &str, path: &Path<'_>, out: &mut Faults) {
 }
 
 fn topology(topology: &Tree, path: &Path<'_>, out: &mut Faults) {
-    let count = topology.as_object().map_or(0, serde_json::Map::len);
+    let count = topology.as_object().map_or(0, kinds::tree::Map::len);
     if count > TOPOLOGY_LIMIT {
         out.push(too_many(path, count, TOPOLOGY_LIMIT));
     }

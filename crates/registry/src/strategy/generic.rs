@@ -79,7 +79,7 @@ pub(crate) fn same_part(ty: &'static Type, path: &[&str], one: &Tree, other: &Tr
             _ => return one == other,
         }
     }
-    let empty = Tree::Object(serde_json::Map::new());
+    let empty = Tree::Object(kinds::tree::Map::new());
     let present = |tree| if matches!(tree, &Tree::Null) { &empty } else { tree };
     kinds::json::equal(present(one), present(other), ty)
 }
@@ -94,7 +94,7 @@ pub(crate) fn same(type_name: &str, path: &[&str], one: &Tree, other: &Tree) -> 
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use kinds::tree::json;
 
     use super::*;
 

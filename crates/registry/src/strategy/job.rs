@@ -155,7 +155,7 @@ fn generated_selector(object: &Tree, out: &mut Faults) {
     let (uid, name) = (text(meta, &["uid"]), text(meta, &["name"]));
     let labels = at(spec, &["template", "metadata", "labels"]);
     let path = Path::root("spec.template.metadata.labels");
-    let mut expected = serde_json::Map::new();
+    let mut expected = kinds::tree::Map::new();
     for (key, value) in [(UID_LABELS[0], uid), (NAME_LABELS[0], name), (UID_LABELS[1], uid), (NAME_LABELS[1], name)] {
         if labels.get(key).and_then(Tree::as_str) != Some(value) {
             out.push(FieldError::invalid(path.key(key), labels, format!("must be '{value}'")));

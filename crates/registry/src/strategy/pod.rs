@@ -34,7 +34,7 @@ impl Strategy for Pod {
         let class = podspec::qos_class(at(object, &["spec"]));
         put(object, &["status", "qosClass"], class);
         if !list(object, &["spec", "schedulingGates"]).is_empty() {
-            let gated = serde_json::json!({
+            let gated = kinds::tree::json!({
                 "type": "PodScheduled",
                 "status": "False",
                 "lastTransitionTime": context.now_text(),
@@ -141,7 +141,7 @@ fn agree_on_addresses(object: &mut Tree) {
     if single.is_empty() && !first.is_empty() {
         put(object, &["status", "podIP"], first);
     } else if !single.is_empty() && single != first {
-        put(object, &["status", "podIPs"], vec![serde_json::json!({"ip": single})]);
+        put(object, &["status", "podIPs"], vec![kinds::tree::json!({"ip": single})]);
     }
 }
 

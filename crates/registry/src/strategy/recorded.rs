@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use clock::{Clock, Entropy};
 use kinds::Tree;
+use kinds::tree::json;
 use regex::Regex;
-use serde_json::json;
 use store::Store;
 
 use crate::request::{Body, BodyForm, PatchKind, Reply, Request, User, Verb, WriteOptions};
@@ -104,7 +104,7 @@ impl Conversation {
             _ => return None,
         };
         let bytes: Bytes = match &body {
-            Tree::String(text) => text.clone().into(),
+            Tree::String(text) => text.to_string().into(),
             other => other.to_string().into(),
         };
         let options = WriteOptions::default();
@@ -137,9 +137,9 @@ impl Conversation {
         };
         match self.registry.call(request).await {
             Ok(Reply::Object { code, json, .. }) => Some((code, serde_json::from_slice(&json).expect("JSON"))),
-            Ok(Reply::Status { status, code, .. }) => Some((code, serde_json::to_value(status).expect("JSON"))),
+            Ok(Reply::Status { status, code, .. }) => Some((code, serde_json::to_value(status).expect("JSON").into())),
             Ok(_) => None,
-            Err(refusal) => Some((refusal.status.code, serde_json::to_value(&refusal.status).expect("JSON"))),
+            Err(refusal) => Some((refusal.status.code, serde_json::to_value(&refusal.status).expect("JSON").into())),
         }
     }
 }
@@ -180,7 +180,7 @@ fn masked(tree: Tree, namespace: &str, masks: &[(Regex, String)]) -> Tree {
         Tree::Array(items) => items.into_iter().map(|item| masked(item, namespace, masks)).collect(),
         Tree::String(text) => {
             let text = text.replace(namespace, "<ns>");
-            Tree::String(masks.iter().fold(text, |text, (from, to)| from.replace_all(&text, to.as_str()).into_owned()))
+            Tree::from(masks.iter().fold(text, |text: String, (from, to)| from.replace_all(&text, to.as_str()).into_owned()))
         }
         other => other,
     }
@@ -230,7 +230,7 @@ async fn differences(scenario: &Tree, number: usize) -> Vec<String> {
         let Some((code, answer)) = talk.ask(method, path, body, text(step, &["headers", "Content-Type"])).await else { continue };
         for (name, path) in at(step, &["save"]).as_object().into_iter().flatten() {
             if let Some(value) = part(&answer, path.as_str().unwrap_or_default()) {
-                talk.saved.insert(name.clone(), value.as_str().map_or_else(|| value.to_string(), str::to_owned));
+                talk.saved.insert(name.to_string(), value.as_str().map_or_else(|| value.to_string(), str::to_owned));
             }
         }
         if !matches!(method, "POST" | "PUT" | "PATCH") || !at(step, &["check"]).is_null() || !at(step, &["raw"]).is_null() {
@@ -242,8 +242,7 @@ async fn differences(scenario: &Tree, number: usize) -> Vec<String> {
         let got = if fields.is_empty() {
             answer
         } else {
-            let parts: Option<serde_json::Map<_, _>> =
-                fields.iter().map(|field| Some(((*field).to_owned(), part(&answer, field)?))).collect();
+            let parts: Option<kinds::tree::Map> = fields.iter().map(|field| Some(((*field).to_owned(), part(&answer, field)?))).collect();
             let Some(parts) = parts else { continue };
             Tree::Object(parts)
         };

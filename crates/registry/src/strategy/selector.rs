@@ -45,7 +45,7 @@ fn requirement(expression: &Tree, path: &Path<'_>, lenient_values: bool, out: &m
 
 /// True when a selector demands nothing.
 pub(crate) fn is_empty(selector: &Tree) -> bool {
-    at(selector, &["matchLabels"]).as_object().is_none_or(serde_json::Map::is_empty) && list(selector, &["matchExpressions"]).is_empty()
+    at(selector, &["matchLabels"]).as_object().is_none_or(kinds::tree::Map::is_empty) && list(selector, &["matchExpressions"]).is_empty()
 }
 
 /// True when a selector breaks no rule. None is sound.

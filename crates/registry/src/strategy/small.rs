@@ -3,7 +3,7 @@
 
 use kinds::facts::Type;
 use kinds::{Tree, names, status::FieldError};
-use serde_json::json;
+use kinds::tree::json;
 
 use super::checks::{Faults, nonnegative, one_of_if_set};
 use super::meta::invalid_text;

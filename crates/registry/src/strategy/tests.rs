@@ -360,7 +360,7 @@ fn a_write_of_a_status_changes_nothing_else() {
     assert_eq!(next["metadata"]["generation"], 1);
     assert_eq!(
         next["status"],
-        serde_json::json!({"phase": "Running", "qosClass": "BestEffort", "podIP": "10.0.0.1", "podIPs": [{"ip": "10.0.0.1"}]})
+        kinds::tree::json!({"phase": "Running", "qosClass": "BestEffort", "podIP": "10.0.0.1", "podIPs": [{"ip": "10.0.0.1"}]})
     );
 }
 
@@ -500,7 +500,7 @@ fn the_grace_of_a_pod_follows_its_node_and_phase() {
 fn every_stored_kind_takes_an_empty_object_without_panic() {
     for resource in kinds::resources().iter().filter(|resource| resource.stored) {
         let rules = of(resource);
-        for mut tree in [Tree::Null, serde_json::json!({}), serde_json::json!({"spec": {}, "status": {}})] {
+        for mut tree in [Tree::Null, kinds::tree::json!({}), kinds::tree::json!({"spec": {}, "status": {}})] {
             rules.default(&mut tree);
             rules.prepare_create(&context("", ON), &mut tree);
             assert!(!rules.validate_create(&context("", ON), &tree).is_empty(), "{}: a name is required", resource.plural);
@@ -508,7 +508,7 @@ fn every_stored_kind_takes_an_empty_object_without_panic() {
             rules.prepare_update(&context("", ON), &mut next, &tree);
             let _ = rules.validate_update(&context("", ON), &next, &tree);
             for sub in resource.subresources {
-                let mut next = serde_json::json!({});
+                let mut next = kinds::tree::json!({});
                 rules.prepare_update(&context(sub.name, ON), &mut next, &tree);
                 let _ = rules.validate_update(&context(sub.name, ON), &next, &tree);
             }

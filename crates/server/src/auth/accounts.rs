@@ -8,12 +8,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
 use kinds::Tree;
+use kinds::tree::json;
 use rcgen::{KeyPair, PublicKeyData as _, SigningKey as _};
 use registry::request::User;
 use registry::token::{Claims, TokenIssuer};
 use rustls::SignatureScheme;
 use rustls::pki_types::SignatureVerificationAlgorithm;
-use serde_json::json;
 
 use super::AUTHENTICATED;
 

@@ -3,8 +3,8 @@
 
 use futures::future::try_join_all;
 use kinds::Tree;
+use kinds::tree::json;
 use registry::request::{Body, BodyForm, Refusal, Verb, WriteOptions};
-use serde_json::json;
 
 use super::cache;
 use crate::backend::Backend;

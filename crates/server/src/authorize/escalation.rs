@@ -98,8 +98,8 @@ pub(super) fn everything() -> [Rule; 2] {
 
 #[cfg(test)]
 mod tests {
+    use kinds::tree::json;
     use registry::request::{Body, BodyForm, WriteOptions};
-    use serde_json::json;
 
     use super::*;
     use crate::testing;

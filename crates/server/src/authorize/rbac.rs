@@ -229,7 +229,7 @@ fn list<'a>(tree: &'a Tree, pointer: &str) -> &'a [Tree] {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use kinds::tree::json;
 
     use super::*;
 

@@ -3,7 +3,7 @@
 
 use kinds::Tree;
 use kinds::facts::{Resource, Subresource};
-use serde_json::{Map, json};
+use kinds::tree::{Map, json};
 
 /// The old document at `/api`; upstream leaves its `apiVersion` out.
 pub(crate) fn versions(server_address: &str) -> Tree {
@@ -33,13 +33,13 @@ pub(crate) fn group(rows: &[&Resource], name: &str) -> Tree {
     Tree::Object(members)
 }
 
-fn group_members(rows: &[&Resource], name: &str) -> Map<String, Tree> {
+fn group_members(rows: &[&Resource], name: &str) -> Map {
     let version = |version: &str| json!({"groupVersion": format!("{name}/{version}"), "version": version});
     let versions: Vec<Tree> = versions_of(rows, name).into_iter().map(version).collect();
     let preferred = versions.first().cloned().unwrap_or_default();
     Map::from_iter([
         ("name".to_owned(), json!(name)),
-        ("versions".to_owned(), Tree::Array(versions)),
+        ("versions".to_owned(), Tree::from(versions)),
         ("preferredVersion".to_owned(), preferred),
     ])
 }
@@ -67,7 +67,7 @@ pub(crate) fn resources(rows: &[&Resource], group: &str, version: &str) -> Tree 
         list.extend(row.subresources.iter().map(|sub| subresource(row, sub)));
     }
     list.sort_by(|one, other| one["name"].as_str().cmp(&other["name"].as_str()));
-    let mut members = Map::from_iter([("kind".to_owned(), json!("APIResourceList")), ("resources".to_owned(), Tree::Array(list))]);
+    let mut members = Map::from_iter([("kind".to_owned(), json!("APIResourceList")), ("resources".to_owned(), Tree::from(list))]);
     if group.is_empty() {
         members.insert("groupVersion".to_owned(), json!(version));
     } else {
@@ -148,7 +148,7 @@ fn aggregated_resource(row: &Resource) -> Tree {
     }
     if !row.subresources.is_empty() {
         let subs: Vec<Tree> = row.subresources.iter().map(|sub| aggregated_subresource(row, sub)).collect();
-        found["subresources"] = Tree::Array(subs);
+        found["subresources"] = Tree::from(subs);
     }
     found
 }

@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 
 use kinds::Tree;
 use kinds::facts::{Resource, Type};
-use serde_json::{Map, json};
+use kinds::tree::{Map, json};
 
 use descriptions::Descriptions;
 use schemas::Style;
@@ -43,7 +43,7 @@ pub(crate) fn index(rows: &[&Resource], hash: &str) -> Tree {
         let url = format!("/openapi/v3/{name}?hash={hash}");
         (name, json!({"serverRelativeURL": url}))
     };
-    json!({"paths": names(rows).into_iter().map(entry).collect::<Map<_, _>>()})
+    json!({"paths": names(rows).into_iter().map(entry).collect::<Map>()})
 }
 
 /// The document of a name; none when there is no such document.
@@ -66,7 +66,7 @@ pub(crate) fn document(rows: &[&'static Resource], name: &str) -> Option<Tree> {
 }
 
 /// The schemas of all that these resources are made of, by name.
-fn schemas(rows: &[&'static Resource], style: Style) -> Map<String, Tree> {
+fn schemas(rows: &[&'static Resource], style: Style) -> Map {
     let mut types: BTreeSet<&'static str> = BTreeSet::new();
     for row in rows {
         types.extend(reachable(row.ty));
@@ -75,7 +75,7 @@ fn schemas(rows: &[&'static Resource], style: Style) -> Map<String, Tree> {
     types.extend(["DeleteOptions", "ListMeta", "Status"].into_iter().filter_map(meta).flat_map(reachable));
     let texts = Descriptions::gather();
     let types = types.into_iter().filter_map(kinds::type_named);
-    let mut found: Map<String, Tree> = types.map(|ty| (ty.name.to_owned(), schemas::of_type(ty, style, &texts))).collect();
+    let mut found: Map = types.map(|ty| (ty.name.to_owned(), schemas::of_type(ty, style, &texts))).collect();
     let lists = rows.iter().filter(|row| row.verbs.contains(&"list"));
     found.extend(lists.map(|row| (schemas::list_name(row), schemas::list(row, style))));
     found.extend(rows.iter().filter_map(|row| schemas::of_custom(row, style)));

@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 use kinds::Tree;
 use kinds::duration::{human_age, human_age_lasts};
-use serde_json::json;
+use kinds::tree::json;
 
 /// The present time, in seconds since 1970. It remembers until when the ages that were read off it
 /// stay true.
@@ -54,7 +54,7 @@ pub(super) fn items<'a>(object: &'a Tree, pointer: &str) -> &'a [Tree] {
 
 /// The number of members at a path.
 pub(super) fn members(object: &Tree, pointer: &str) -> usize {
-    object.pointer(pointer).and_then(Tree::as_object).map_or(0, serde_json::Map::len)
+    object.pointer(pointer).and_then(Tree::as_object).map_or(0, kinds::tree::Map::len)
 }
 
 /// A time in seconds since 1970.

@@ -1,7 +1,7 @@
 //! Rows of nodes, namespaces, events, and everything that is mostly a name.
 
 use kinds::Tree;
-use serde_json::json;
+use kinds::tree::{Text, json};
 
 use super::cells::{Moment, age, condition, items, members, name, number, since, text, text_or};
 
@@ -50,7 +50,7 @@ pub(super) fn node(object: &Tree, now: &Moment) -> Vec<Tree> {
 
 fn roles(node: &Tree) -> String {
     let labels = node.pointer("/metadata/labels").and_then(Tree::as_object);
-    let role = |(key, value): (&String, &Tree)| match key.strip_prefix("node-role.kubernetes.io/") {
+    let role = |(key, value): (&Text, &Tree)| match key.strip_prefix("node-role.kubernetes.io/") {
         Some(role) => Some(role.to_owned()).filter(|role| !role.is_empty()),
         None if key == "kubernetes.io/role" => value.as_str().filter(|role| !role.is_empty()).map(str::to_owned),
         None => None,

@@ -1,7 +1,7 @@
 //! Rows of what leads to pods.
 
 use kinds::Tree;
-use serde_json::json;
+use kinds::tree::json;
 
 use super::cells::{Moment, age, items, joined, name, number, pairs, selector, some, text, text_or};
 

@@ -1,7 +1,7 @@
 //! Rows of pods: the text in the STATUS column is the sum of phase, reasons and containers.
 
 use kinds::Tree;
-use serde_json::json;
+use kinds::tree::json;
 
 use super::cells::{Moment, age, condition, containers, items, name, pairs, seconds, text, text_or};
 

@@ -2,7 +2,7 @@
 
 use kinds::Tree;
 use kinds::duration::human_age;
-use serde_json::json;
+use kinds::tree::json;
 
 use super::cells::{Moment, age, condition, containers, items, name, number, pairs, seconds, selector, since, text, text_or};
 
@@ -162,7 +162,7 @@ pub(super) fn controller_revision(object: &Tree, now: &Moment) -> Vec<Tree> {
 
 pub(super) fn budget(object: &Tree, now: &Moment) -> Vec<Tree> {
     let limit = |pointer: &str| match object.pointer(pointer) {
-        Some(Tree::String(text)) => json!(text),
+        Some(text @ Tree::String(_)) => text.clone(),
         Some(Tree::Number(number)) => json!(number.to_string()),
         _ => json!("N/A"),
     };

@@ -11,8 +11,10 @@
 //!
 //! Read next: `script.rs` for the steps, `world.rs` for what they do to the cluster.
 
+mod drain;
 mod explain;
 mod masks;
+mod pace;
 mod script;
 mod world;
 

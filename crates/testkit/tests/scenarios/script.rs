@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::world::{Target, World};
-use crate::{explain, masks};
+use crate::{drain, explain, masks};
 
 /// The first document of a file.
 #[derive(Debug, Deserialize)]
@@ -29,7 +29,7 @@ fn yes() -> bool {
 /// One step. Targets are written `kind/name` or `namespace/kind/name`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-enum Step {
+pub(crate) enum Step {
     /// Creates an object, and sets its status if it has one.
     Create(Value),
     /// Waits until a member has a value, at most ten minutes: `{of: pdb/web, path: /status/currentHealthy, is: 3}`.
@@ -44,11 +44,13 @@ enum Step {
     Evict(Target),
     /// Prints what `exeunt explain` says.
     Explain(explain::Arguments),
+    /// Drains nodes or evicts pods, and prints what happens and when.
+    Drain(Box<drain::Arguments>),
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Wait {
+pub(crate) struct Wait {
     of: Target,
     path: String,
     is: Value,
@@ -56,7 +58,7 @@ struct Wait {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Patch {
+pub(crate) struct Patch {
     of: Target,
     #[serde(default)]
     status: bool,
@@ -71,17 +73,23 @@ pub(crate) async fn play(text: &str) -> anyhow::Result<String> {
     for object in documents {
         world.create(&object).await?;
     }
-    let mut printed = format!("{}\n", scenario.about);
-    for (index, step) in scenario.steps.iter().enumerate() {
-        let said = Box::pin(take(&world, step)).await.with_context(|| format!("step {}: {step:?}", index + 1))?;
+    let printed = format!("{}\n{}", scenario.about, play_steps(&world, &scenario.steps).await?);
+    world.stop().await?;
+    Ok(masks::generated_names(&printed))
+}
+
+/// Takes steps one after the other; gives what they print.
+pub(crate) async fn play_steps(world: &World, steps: &[Step]) -> anyhow::Result<String> {
+    let mut printed = String::new();
+    for (index, step) in steps.iter().enumerate() {
+        let said = Box::pin(take(world, step)).await.with_context(|| format!("step {}: {step:?}", index + 1))?;
         if let Some(said) = said {
             printed.push('\n');
             printed.push_str(said.trim_end());
             printed.push('\n');
         }
     }
-    world.stop().await?;
-    Ok(masks::generated_names(&printed))
+    Ok(printed)
 }
 
 /// Takes one step; gives what it prints.
@@ -93,6 +101,7 @@ async fn take(world: &World, step: &Step) -> anyhow::Result<Option<String>> {
         Step::Patch(patch) => world.patch(&patch.of, &patch.with, patch.status).await?,
         Step::Delete(target) => world.delete(target).await?,
         Step::Evict(target) => return Ok(Some(world.evict(target).await?)),
+        Step::Drain(arguments) => return Ok(Some(Box::pin(drain::run(world, arguments)).await?)),
         Step::Explain(arguments) => return Ok(Some(explain::run(world, arguments).await?)),
     }
     Ok(None)

@@ -16,8 +16,8 @@ const MICROS_LAYOUT: &str = "2006-01-02T15:04:05.000000Z07:00";
 
 /// A string in the place of a value of this shape.
 pub(crate) fn text(text: Cow<'_, str>, shape: &Shape, place: &Place<'_>) -> Result<Tree, DecodeError> {
-    Ok(Tree::String(match shape {
-        Shape::String | Shape::IntOrString | Shape::Any | Shape::Duration => text.into_owned(),
+    Ok(Tree::from(match shape {
+        Shape::String | Shape::IntOrString | Shape::Any | Shape::Duration => return Ok(Tree::from(&*text)),
         Shape::Quantity => crate::quantity::canonical(&text).map_err(|error| DecodeError::Value(error.to_string()))?,
         Shape::Time => match time(&text, SECONDS_LAYOUT)? {
             Some(time) => seconds_text(time),
@@ -39,7 +39,7 @@ pub(crate) fn number(text: &str, shape: &Shape, place: &Place<'_>) -> Result<Tre
         Shape::Int32 | Shape::IntOrString => Tree::from(text.parse::<i32>().map_err(|_| out_of_range())?),
         Shape::Int64 => Tree::from(text.parse::<i64>().map_err(|_| out_of_range())?),
         Shape::Float64 | Shape::Any => Tree::Number(scan::number(text).ok_or_else(out_of_range)?),
-        Shape::Quantity => Tree::String(crate::quantity::canonical(text).map_err(|error| DecodeError::Value(error.to_string()))?),
+        Shape::Quantity => Tree::from(crate::quantity::canonical(text).map_err(|error| DecodeError::Value(error.to_string()))?),
         Shape::Time | Shape::MicroTime => {
             return Err(DecodeError::Value("json: cannot unmarshal number into Go value of type string".to_owned()));
         }
@@ -50,13 +50,13 @@ pub(crate) fn number(text: &str, shape: &Shape, place: &Place<'_>) -> Result<Tre
 /// What null means where a value must be: in lists and in maps.
 pub(crate) fn zero(shape: &Shape) -> Tree {
     match shape {
-        Shape::String => Tree::String(String::new()),
+        Shape::String => Tree::from(""),
         Shape::Bool => Tree::Bool(false),
         Shape::Int32 | Shape::Int64 | Shape::Float64 | Shape::IntOrString => Tree::from(0),
-        Shape::Quantity => Tree::String("0".to_owned()),
-        Shape::Duration => Tree::String("0s".to_owned()),
+        Shape::Quantity => Tree::from("0"),
+        Shape::Duration => Tree::from("0s"),
         Shape::Object(_) | Shape::ObjectOrBool(_) | Shape::ObjectOrList(_) | Shape::ObjectOrStrings(_) => {
-            Tree::Object(serde_json::Map::new())
+            Tree::Object(crate::tree::Map::new())
         }
         Shape::Bytes | Shape::Time | Shape::MicroTime | Shape::Any | Shape::List(_) | Shape::Map(_) => Tree::Null,
     }

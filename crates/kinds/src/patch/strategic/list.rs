@@ -46,7 +46,7 @@ fn merge(known: Vec<Tree>, patch: Vec<Tree>, member: Member) -> Result<Vec<Tree>
         return Ok(in_order(merged, &patch, &known, ""));
     }
     if objects != known.len() + patch.len() {
-        let items = Tree::Array(known.into_iter().chain(patch).collect());
+        let items = Tree::from_iter(known.into_iter().chain(patch));
         return Err(PatchError::Untyped(format!("list element types are not identical: {}", go::shown(&items))));
     }
     if member.merge_key.is_empty() {

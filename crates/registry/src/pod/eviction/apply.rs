@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use kinds::Tree;
 use kinds::facts::Resource;
-use serde_json::json;
+use kinds::tree::{List, json};
 use store::{Record, Txn};
 
 use crate::target::Target;
@@ -60,7 +60,7 @@ fn set_condition(object: &mut Tree, mut condition: Tree) -> bool {
     let status = tree::ensure(object, &["status"]);
     let conditions = status.entry("conditions").or_insert(Tree::Null);
     if !conditions.is_array() {
-        *conditions = Tree::Array(Vec::new());
+        *conditions = Tree::Array(List::default());
     }
     let Some(list) = conditions.as_array_mut() else { return false };
     match list.iter_mut().find(|found| tree::text(found, &["type"]) == kind) {

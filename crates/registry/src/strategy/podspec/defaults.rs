@@ -1,7 +1,7 @@
 //! What the API fills into pods and pod templates.
 
 use kinds::Tree;
-use serde_json::{Map, json};
+use kinds::tree::{Map, json};
 
 use crate::tree::{at, ensure, fill, flag, int, list_mut, put, text};
 

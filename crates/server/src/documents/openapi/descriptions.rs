@@ -6,12 +6,11 @@
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService;
 use k8s_openapi::schemars::{JsonSchema, SchemaGenerator};
-use kinds::Tree;
-use serde_json::Map;
+use serde_json::{Map, Value};
 
 /// Descriptions by the full name of a type.
 pub(super) struct Descriptions {
-    schemas: Map<String, Tree>,
+    schemas: Map<String, Value>,
 }
 
 impl Descriptions {

@@ -7,7 +7,7 @@
 
 use kinds::Tree;
 use kinds::protobuf::Writer;
-use serde_json::Map;
+use kinds::tree::Map;
 
 /// The document as protobuf.
 pub(crate) fn encode(document: &Tree) -> Vec<u8> {
@@ -197,7 +197,7 @@ fn write(out: &mut Writer, number: u32, form: Form, value: &Tree) {
 }
 
 /// Entries in the order of their names.
-fn map(entries: Option<&Map<String, Tree>>, inside: u32, around: &[u32], kind: &Message) -> Vec<u8> {
+fn map(entries: Option<&Map>, inside: u32, around: &[u32], kind: &Message) -> Vec<u8> {
     let mut out = Writer::default();
     for (name, value) in entries.into_iter().flatten() {
         out.bytes(inside, &named(name, &wrapped(around, message(value, kind))));
@@ -238,7 +238,7 @@ fn any(value: &Tree) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use kinds::tree::json;
 
     use super::*;
 
@@ -256,7 +256,7 @@ mod tests {
         for (name, value) in tree.as_object().into_iter().flatten() {
             let Some((_, _, form)) = kind.fields.iter().find(|(known, _, _)| known == name) else {
                 if !name.starts_with("x-") {
-                    found.push(name.clone());
+                    found.push(name.to_string());
                 }
                 continue;
             };

@@ -2,7 +2,7 @@
 
 use kinds::Tree;
 use kinds::facts::{Resource, Subresource};
-use serde_json::{Map, json};
+use kinds::tree::{Map, json};
 
 use super::base;
 
@@ -42,7 +42,7 @@ struct About<'a> {
 }
 
 /// Adds the paths of a resource and of its subresources.
-pub(super) fn of_resource(row: &'static Resource, paths: &mut Map<String, Tree>) {
+pub(super) fn of_resource(row: &'static Resource, paths: &mut Map) {
     let about = About { row, sub: None };
     let collection = if row.namespaced {
         format!("{}/namespaces/{{namespace}}/{}", base(row), row.plural)
@@ -69,11 +69,11 @@ pub(super) fn of_resource(row: &'static Resource, paths: &mut Map<String, Tree>)
     }
 }
 
-fn add(paths: &mut Map<String, Tree>, path: &str, operations: Vec<(String, Tree)>, namespaced: bool, named: bool) {
+fn add(paths: &mut Map, path: &str, operations: Vec<(String, Tree)>, namespaced: bool, named: bool) {
     if operations.is_empty() {
         return;
     }
-    let mut item: Map<String, Tree> = operations.into_iter().collect();
+    let mut item: Map = operations.into_iter().collect();
     let mut parameters = Vec::new();
     for (wanted, name) in [(named, "name"), (namespaced, "namespace")] {
         if wanted {
@@ -81,7 +81,7 @@ fn add(paths: &mut Map<String, Tree>, path: &str, operations: Vec<(String, Tree)
         }
     }
     parameters.push(query(&("pretty", "string")));
-    item.insert("parameters".to_owned(), Tree::Array(parameters));
+    item.insert("parameters".to_owned(), Tree::from(parameters));
     paths.insert(path.to_owned(), Tree::Object(item));
 }
 
@@ -137,7 +137,7 @@ impl About<'_> {
             "x-kubernetes-group-version-kind": self.kind(),
         });
         if !parameters.is_empty() {
-            found["parameters"] = Tree::Array(parameters);
+            found["parameters"] = Tree::from(parameters);
         }
         if let Some(body) = self.body(verb) {
             found["requestBody"] = body;
@@ -152,11 +152,11 @@ impl About<'_> {
             _ => self.schema(),
         };
         let media = ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
-        media.into_iter().map(|media| (media.to_owned(), json!({"schema": schema}))).collect::<Map<_, _>>().into()
+        media.into_iter().map(|media| (media.to_owned(), json!({"schema": schema}))).collect::<Map>().into()
     }
 
     fn body(&self, verb: &str) -> Option<Tree> {
-        let content: Map<String, Tree> = match verb {
+        let content: Map = match verb {
             "create" | "update" => Map::from_iter([("*/*".to_owned(), json!({"schema": self.schema()}))]),
             "patch" => PATCHES
                 .iter()

@@ -2,7 +2,7 @@
 
 use kinds::Tree;
 use kinds::facts::{Field, ListType, Resource, Shape, Type};
-use serde_json::{Map, json};
+use kinds::tree::{Map, json};
 
 use super::descriptions::Descriptions;
 
@@ -42,7 +42,7 @@ pub(crate) fn of_type(ty: &'static Type, style: Style, texts: &Descriptions) -> 
         }
         (field.name.to_owned(), schema)
     };
-    let properties: Map<String, Tree> = ty.fields.iter().map(described).collect();
+    let properties: Map = ty.fields.iter().map(described).collect();
     let mut schema = json!({"type": "object"});
     if let Some(text) = texts.of_type(ty.name) {
         schema["description"] = json!(text);
@@ -56,7 +56,7 @@ pub(crate) fn of_type(ty: &'static Type, style: Style, texts: &Descriptions) -> 
     }
     let kinds = group_version_kinds(ty);
     if !kinds.is_empty() {
-        schema["x-kubernetes-group-version-kind"] = Tree::Array(kinds);
+        schema["x-kubernetes-group-version-kind"] = Tree::from(kinds);
     }
     schema
 }

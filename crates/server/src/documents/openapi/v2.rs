@@ -5,7 +5,7 @@
 
 use kinds::Tree;
 use kinds::facts::Resource;
-use serde_json::{Map, json};
+use kinds::tree::{Map, json};
 
 use super::operations;
 use super::schemas::Style;
@@ -25,8 +25,8 @@ pub(crate) fn document(rows: &[&'static Resource]) -> Tree {
     })
 }
 
-fn rewrite_item(item: &mut Map<String, Tree>) {
-    for (name, part) in item {
+fn rewrite_item(item: &mut Map) {
+    for (name, part) in item.iter_mut() {
         match part {
             Tree::Array(parameters) if name == "parameters" => parameters.iter_mut().for_each(rewrite_parameter),
             Tree::Object(operation) => rewrite_operation(operation),
@@ -44,7 +44,7 @@ fn rewrite_parameter(parameter: &mut Tree) {
 }
 
 /// A body is one parameter more, and media types stand beside the schemas.
-fn rewrite_operation(operation: &mut Map<String, Tree>) {
+fn rewrite_operation(operation: &mut Map) {
     let mut parameters = Vec::new();
     if let Some(body) = operation.remove("requestBody") {
         let (media, schema) = content(&body);
@@ -56,7 +56,7 @@ fn rewrite_operation(operation: &mut Map<String, Tree>) {
         parameters.extend(old);
     }
     if !parameters.is_empty() {
-        operation.insert("parameters".to_owned(), Tree::Array(parameters));
+        operation.insert("parameters".to_owned(), Tree::from(parameters));
     }
     let mut produces = Tree::Null;
     for response in operation.get_mut("responses").and_then(Tree::as_object_mut).into_iter().flat_map(Map::values_mut) {

@@ -1,0 +1,88 @@
+//! What is left to say at the end: how many, how long, what was slow. Pure.
+
+use drain::board::{Board, Tally};
+use drain::event::Event;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::plain::is_group;
+
+/// So many of the slowest pods and budgets are worth a line.
+const SLOWEST: usize = 3;
+/// What took less is not worth one.
+const WORTH_SECONDS: f64 = 1.0;
+
+/// The summary in lines; empty when there was nothing to do.
+pub(super) fn lines(board: &Board, now: Timestamp) -> Vec<String> {
+    let all = board.tally(None);
+    if board.pods().next().is_none() || board.policy().dry_run {
+        return Vec::new();
+    }
+    let from = board.nodes().iter().filter_map(|node| node.since).min().unwrap_or(now);
+    let refusals: u32 = board.pods().map(|entry| entry.refusals).sum();
+    let mut lines =
+        vec![format!("{}; {:.1} s, {refusals} {}", told(all), now.duration_since(from).as_secs_f64(), plural(refusals, "refusal"))];
+    for (entry, seconds) in board.slowest(SLOWEST, now).into_iter().filter(|(_, seconds)| *seconds >= WORTH_SECONDS) {
+        let accepted = entry.accepted_at.map_or(seconds, |at| at.duration_since(entry.since).as_secs_f64());
+        let pod = format!("{}/{}", entry.target.namespace, entry.target.name);
+        lines.push(format!("slow pod    {pod}: {seconds:.1} s, {accepted:.1} s of them until it was accepted"));
+    }
+    for hold in board.holds(now).into_iter().take(SLOWEST).filter(|hold| hold.seconds >= WORTH_SECONDS) {
+        let pods = u32::try_from(hold.pods).unwrap_or(u32::MAX);
+        let (refused, noun) = (plural(hold.refusals, "refusal"), plural(pods, "pod"));
+        lines.push(format!("slow budget {}: held {pods} {noun} for {:.1} s, {} {refused}", hold.budget, hold.seconds, hold.refusals));
+    }
+    lines
+}
+
+/// Where each node stands when the drain is interrupted.
+pub(super) fn standing(board: &Board) -> Vec<String> {
+    let told = |name: &str| match board.tally(Some(name)) {
+        tally if tally == Tally::default() => "none of its pods was touched".to_owned(),
+        tally => told(tally),
+    };
+    let line = |name: &str| if is_group(name) { told(name) } else { format!("node/{name} is cordoned: {}", told(name)) };
+    board.nodes().iter().map(|node| line(&node.name)).collect()
+}
+
+/// Counts in words.
+pub(super) fn told(tally: Tally) -> String {
+    let parts = [
+        (tally.gone, "gone"),
+        (tally.leaving, "terminating"),
+        (tally.refused, "refused"),
+        (tally.queued, "queued"),
+        (tally.stuck, "left where they are"),
+    ];
+    let parts: Vec<String> = parts.iter().filter(|(count, _)| *count > 0).map(|(count, word)| format!("{count} {word}")).collect();
+    let pods = tally.gone + tally.leaving + tally.refused + tally.queued + tally.stuck;
+    format!("{pods} {}: {}", if pods == 1 { "pod" } else { "pods" }, parts.join(", "))
+}
+
+fn plural(count: u32, noun: &str) -> String {
+    if count == 1 { noun.to_owned() } else { format!("{noun}s") }
+}
+
+/// An event for programs.
+pub(super) fn event_as_json(event: &Event, now: Timestamp) -> Value {
+    let mut value = serde_json::to_value(event).unwrap_or_default();
+    value["time"] = json!(now.to_string());
+    value
+}
+
+/// The summary for programs.
+pub(super) fn as_json(board: &Board, now: Timestamp) -> Value {
+    let all = board.tally(None);
+    let pod = |(entry, seconds): (&drain::board::Entry, f64)| json!({"pod": entry.target, "node": entry.node, "seconds": seconds, "refusals": entry.refusals});
+    let holds = board.holds(now);
+    let budgets: Vec<Value> = holds
+        .iter()
+        .map(|hold| json!({"budget": hold.budget, "pods": hold.pods, "refusals": hold.refusals, "seconds": hold.seconds}))
+        .collect();
+    let failed = board.nodes().iter().filter(|node| node.outcome.as_ref().is_none_or(|outcome| !outcome.errors.is_empty()));
+    json!({
+        "event": "summary", "time": now.to_string(), "gone": all.gone, "leaving": all.leaving, "refused": all.refused,
+        "queued": all.queued, "left": all.stuck, "failedNodes": failed.map(|node| node.name.clone()).collect::<Vec<_>>(),
+        "slowestPods": board.slowest(SLOWEST, now).into_iter().map(pod).collect::<Vec<_>>(), "budgets": budgets,
+    })
+}

@@ -1,0 +1,236 @@
+//! What `exeunt drain` and `exeunt evict` do in these situations, with the time at which they do it.
+//!
+//! A drain may be disturbed while it runs (`during`), be carried out by another user (`as`), meet a
+//! server that answers some evictions with a fault (`faults`), and be interrupted (`stopAfter`).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use drain::board::Policy;
+use drain::engine::Engine;
+use drain::event::Event;
+use drain::filter::Allowed;
+use drain::stage::OnDeadline;
+use drain::survey::Survey;
+use drain::tier::Tiers;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
+use kinds::selector::LabelSelector;
+use kube::client::Body;
+use kube::{Api, Client};
+use registry::request::User;
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::scenarios;
+use crate::script::{Step, play_steps};
+use crate::world::{Target, World};
+
+/// What to drain, and how.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(crate) struct Arguments {
+    nodes: Vec<String>,
+    /// Pods instead of nodes.
+    pods: Vec<Target>,
+    force: bool,
+    keep_daemons_out: bool,
+    keep_empty_dirs: bool,
+    delete: bool,
+    dry_run: bool,
+    surge: bool,
+    first: Vec<String>,
+    last: Vec<String>,
+    grace: Option<i64>,
+    timeout: Option<u64>,
+    pod_deadline: Option<u64>,
+    node_deadline: Option<u64>,
+    on_deadline: String,
+    skip_after: u32,
+    parallel: usize,
+    /// The user in whose name it is done.
+    r#as: Option<String>,
+    faults: Option<Faults>,
+    /// Interrupt it after so many seconds.
+    stop_after: Option<u64>,
+    during: Vec<Disturbance>,
+}
+
+/// Answers to the first eviction requests instead of the server's.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Faults {
+    times: u32,
+    answer: Value,
+}
+
+/// Steps taken while the drain runs.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Disturbance {
+    after: u64,
+    steps: Vec<Step>,
+}
+
+pub(crate) async fn run(world: &World, arguments: &Arguments) -> anyhow::Result<String> {
+    let clock = world.cluster.clock().clone();
+    let (engine, start) = (Box::pin(engine(world, arguments)).await?, clock.now());
+    let disturb = async {
+        let mut said = String::new();
+        for disturbance in &arguments.during {
+            clock.sleep_until(rules::after_seconds(start, i64::try_from(disturbance.after)?)).await;
+            said.push_str(&Box::pin(play_steps(world, &disturbance.steps)).await?);
+        }
+        anyhow::Ok(said)
+    };
+    let stop = async {
+        match arguments.stop_after {
+            Some(seconds) => tokio::time::sleep(Duration::from_secs(seconds)).await,
+            None => std::future::pending().await,
+        }
+    };
+    let (told, said) = tokio::join!(Box::pin(follow(engine, start, world, stop)), disturb);
+    // The names of a DaemonSet's pods are generated too.
+    let told = regex::Regex::new(r"\bagent-[a-z0-9]{5}\b")?.replace_all(&told, "agent-(x)");
+    Ok(format!("$ exeunt drain\n{told}{}", said?))
+}
+
+async fn engine(world: &World, arguments: &Arguments) -> anyhow::Result<Engine> {
+    let client = match &arguments.r#as {
+        Some(name) => world.cluster.client_as(User { name: name.clone(), ..User::default() }),
+        None => world.client(),
+    };
+    let client = match &arguments.faults {
+        Some(faults) => faulty(client, faults.clone()),
+        None => client,
+    };
+    let seconds = |limit: Option<u64>| limit.map(Duration::from_secs);
+    let selectors = |texts: &[String]| texts.iter().map(|text| LabelSelector::parse(text)).collect::<Result<Vec<_>, _>>();
+    let policy = Policy {
+        grace_seconds: arguments.grace,
+        delete: arguments.delete,
+        dry_run: arguments.dry_run,
+        timeout: seconds(arguments.timeout),
+        pod_deadline: seconds(arguments.pod_deadline),
+        node_deadline: seconds(arguments.node_deadline),
+        on_deadline: match arguments.on_deadline.as_str() {
+            "wait" => OnDeadline::Wait,
+            "delete" => OnDeadline::Delete,
+            _ => OnDeadline::Report,
+        },
+        skip_after_seconds: arguments.skip_after,
+        tiers: Tiers { first: selectors(&arguments.first)?, last: selectors(&arguments.last)? },
+        surge: arguments.surge,
+    };
+    let clock = world.cluster.clock().clone();
+    if !arguments.pods.is_empty() {
+        let mut pods = Vec::new();
+        for target in &arguments.pods {
+            pods.push(Api::<Pod>::namespaced(world.client(), &target.namespace).get(&target.name).await?);
+        }
+        return Ok(Engine::evict(client, clock, policy, pods));
+    }
+    let allowed = Allowed {
+        force: arguments.force,
+        ignore_daemonsets: !arguments.keep_daemons_out,
+        delete_emptydir_data: !arguments.keep_empty_dirs,
+        skip_after_seconds: arguments.skip_after,
+    };
+    let nodes = drain::cordon::find(&world.client(), &arguments.nodes, None).await?;
+    Ok(Engine::drain(client, clock, policy, Survey { allowed, ..Survey::default() }, nodes, arguments.parallel.max(1)))
+}
+
+/// The events, a line each, until the end or the interruption.
+async fn follow(mut engine: Engine, start: Timestamp, world: &World, stop: impl Future<Output = ()>) -> String {
+    let mut stop = std::pin::pin!(stop);
+    let mut lines = String::new();
+    loop {
+        let event = tokio::select! {
+            biased;
+            () = &mut stop => {
+                for fault in engine.stop().await {
+                    lines.push_str(&format!("{fault}\n"));
+                }
+                return lines + "(interrupted)\n";
+            }
+            event = engine.next() => event,
+        };
+        let Some(event) = event else { return lines };
+        let seconds = world.cluster.clock().now().duration_since(start).as_secs_f64();
+        lines.push_str(&format!("{seconds:6.1}  {}\n", told(&event)));
+    }
+}
+
+/// An event on one line.
+fn told(event: &Event) -> String {
+    let tree = serde_json::to_value(event).expect("an event");
+    let mut text = tree["event"].as_str().unwrap_or_default().to_owned();
+    let text_of = |member: &str| match &tree[member] {
+        Value::String(text) => Some(text.clone()),
+        Value::Array(items) if !items.is_empty() => Some(items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join("; ")),
+        _ => None,
+    };
+    if let (Some(namespace), Some(name)) = (tree["pod"]["namespace"].as_str(), tree["pod"]["name"].as_str()) {
+        text.push_str(&format!(" {namespace}/{name}"));
+    }
+    for member in ["node", "change", "workload", "class"] {
+        text.extend(text_of(member).map(|found| format!(" {found}")));
+    }
+    if let Event::Held { cause, .. } = event {
+        text.push_str(&format!(": {}", cause.told()));
+    }
+    for member in ["budgets", "causes", "why", "errors", "message"] {
+        text.extend(text_of(member).map(|found| format!(": {found}")));
+    }
+    text
+}
+
+/// A client whose first evictions are answered by somebody else.
+fn faulty(client: Client, faults: Faults) -> Client {
+    let left = Arc::new(AtomicU32::new(faults.times));
+    let service = tower::service_fn(move |request: http::Request<Body>| {
+        let (client, left, answer) = (client.clone(), left.clone(), faults.answer.clone());
+        async move {
+            let evicts = request.uri().path().ends_with("/eviction");
+            let hit = evicts && left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok();
+            if !hit {
+                return client.send(request).await;
+            }
+            let code = u16::try_from(answer["code"].as_u64().unwrap_or(500)).unwrap_or(500);
+            let response = http::Response::builder().status(code).body(Body::from(answer.to_string().into_bytes()));
+            response.map_err(kube::Error::HttpError)
+        }
+    });
+    Client::new(service, "default")
+}
+
+scenarios! { "drain":
+    a_bare_pod_and_an_empty_dir_block_until_they_are_allowed,
+    a_budget_is_deleted_under_the_drain,
+    a_budget_is_relaxed_under_the_drain,
+    a_budget_lets_one_pod_go_at_a_time,
+    a_dry_run_asks_and_changes_nothing,
+    a_finalizer_holds_an_accepted_pod,
+    a_pod_that_is_leaving_already_is_awaited,
+    a_refused_pod_becomes_unready_and_goes,
+    a_refused_pod_is_deleted_past_its_deadline,
+    a_refused_pod_is_left_at_its_deadline,
+    a_same_named_successor_is_spared,
+    a_timeout_speaks_as_kubectl_does,
+    a_user_who_may_not_list_pods,
+    a_user_who_may_not_watch_budgets,
+    a_webhook_denies_for_a_while,
+    a_webhook_is_broken_for_good,
+    an_interrupted_drain_is_taken_up_again,
+    an_unreachable_node_holds_its_pods,
+    deletion_asks_no_budget,
+    pods_are_evicted_by_name,
+    pods_of_daemon_sets_stay,
+    surge_keeps_a_single_replica_reachable,
+    surge_of_an_interrupted_drain_is_put_right,
+    the_node_vanishes_under_the_drain,
+    tiers_go_one_after_the_other,
+    two_budgets_on_one_pod_are_named,
+    two_nodes_take_turns_at_a_budget,
+}
