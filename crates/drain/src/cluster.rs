@@ -39,6 +39,9 @@ pub enum Scope {
     Namespace(String),
 }
 
+/// Why a file has none of a kind, in [`Unread::why`].
+pub const NOT_IN_FILE: &str = "the file holds none";
+
 /// A kind that could not be read, or that a file does not hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unread {
@@ -139,7 +142,7 @@ macro_rules! snapshot {
             /// Every kind of which nothing is here counts as unread: a file does not say which it is.
             fn mark_absent(&mut self) {
                 $(if self.$field.is_empty() {
-                    self.unread.push(Unread { resource: $resource, why: "the file holds none".to_owned() });
+                    self.unread.push(Unread { resource: $resource, why: NOT_IN_FILE.to_owned() });
                 })*
             }
         }

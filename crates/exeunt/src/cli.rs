@@ -17,7 +17,7 @@ pub(crate) use connect::ConnectArgs;
 pub(crate) use drain::{Cordon, Drain, DryRun, Evict, OnDeadline, Output, Pace};
 pub(crate) use explain::{Explain, Form as ExplainForm};
 pub(crate) use lint::{Form as LintForm, Lint, Severity as LintSeverity};
-pub(crate) use plan::Plan;
+pub(crate) use plan::{Form as PlanForm, Plan};
 pub(crate) use serve::{Demo, Serve, StoreKind};
 
 use clap::{Args, Parser, Subcommand};

@@ -1,6 +1,6 @@
 //! `exeunt explain`: finds what is meant, reads what is needed, prints.
 
-use ::drain::cluster::{Scope, Snapshot};
+use ::drain::cluster::{NOT_IN_FILE, Scope, Snapshot, Unread};
 use ::drain::explain::{Explanation, Kind, Subject, explain};
 use clock::Clock;
 
@@ -112,7 +112,8 @@ fn missing(wanted: &Wanted<'_>, namespace: Option<&str>, snapshot: &Snapshot) ->
         _ => String::new(),
     };
     let message = format!("no {kind} is called {:?}{place}", wanted.name);
-    match snapshot.unread.iter().find(|unread| resources.contains(&unread.resource)) {
+    let hidden = |unread: &&Unread| resources.contains(&unread.resource) && unread.why != NOT_IN_FILE;
+    match snapshot.unread.iter().find(hidden) {
         Some(unread) => {
             Failure::new(format!("{message}, or it may not be seen: {} cannot be read", unread.resource)).hint(unread.why.clone())
         }

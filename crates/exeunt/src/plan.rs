@@ -1,9 +1,98 @@
-//! `exeunt plan`.
+//! `exeunt plan`: reads a cluster or files, and prints what a drain would meet.
 
-use crate::cli::Plan;
+use std::path::Path;
+
+use ::drain::cluster::{RESOURCES, Scope, Snapshot};
+use ::drain::filter::Allowed;
+use ::drain::plan::{self, Options};
+use ::drain::tier::Tiers;
+use clock::Clock;
+use kinds::selector::LabelSelector;
+
+use crate::cli::{Plan, PlanForm};
+use crate::connect::connect;
 use crate::failure::Failure;
+use crate::terminal::say;
 
 /// Runs the command.
-pub(crate) async fn run(_arguments: &Plan) -> Result<(), Failure> {
-    Err(Failure::new("exeunt plan is not built yet").hint("exeunt --help shows what there is"))
+pub(crate) async fn run(arguments: &Plan) -> Result<(), Failure> {
+    let snapshot = if arguments.files.is_empty() { read(arguments).await? } else { read_files(&arguments.files)? };
+    let options = options(arguments, &snapshot)?;
+    let made = plan::make(&snapshot, &options);
+    let plan = made.map_err(|error| Failure::new(error.to_string()).hint("kubectl get nodes shows the nodes there are"))?;
+    match arguments.output {
+        PlanForm::Text => say(plan.render(&options).trim_end()),
+        PlanForm::Json => say(&serde_json::to_string_pretty(&plan).map_err(anyhow::Error::from)?),
+    }
+    if plan.finishes {
+        return Ok(());
+    }
+    Err(Failure::new("the drain would not finish").hint("exeunt explain POD says what would let a pod go"))
+}
+
+async fn read(arguments: &Plan) -> Result<Snapshot, Failure> {
+    let connection = connect(&arguments.connect).await?;
+    let read = Snapshot::read(&connection.client, &Scope::Cluster, Clock::system().now()).await;
+    read.map_err(|error| connection.failure("read the cluster", &error))
+}
+
+fn read_files(files: &[std::path::PathBuf]) -> Result<Snapshot, Failure> {
+    let texts: Result<Vec<String>, Failure> = files.iter().map(|file| text_of(file)).collect();
+    let parsed = Snapshot::parse(&texts?.join("\n---\n"), Clock::system().now());
+    let snapshot = parsed.map_err(|error| Failure::new(error.to_string()).hint(how_to_make()))?;
+    if snapshot.nodes.is_empty() || snapshot.pods.is_empty() {
+        let missing = if snapshot.nodes.is_empty() { "nodes" } else { "pods" };
+        return Err(Failure::new(format!("there are no {missing} in what was read")).hint(how_to_make()));
+    }
+    Ok(snapshot)
+}
+
+fn how_to_make() -> String {
+    format!("make a whole one with: kubectl get {} --all-namespaces -o yaml > snapshot.yaml", RESOURCES.join(","))
+}
+
+fn text_of(file: &Path) -> Result<String, Failure> {
+    if file == Path::new("-") {
+        return std::io::read_to_string(std::io::stdin()).map_err(|error| Failure::new(format!("cannot read standard input: {error}")));
+    }
+    let unread = |error| Failure::new(format!("cannot read {}: {error}", file.display())).hint(how_to_make());
+    std::fs::read_to_string(file).map_err(unread)
+}
+
+fn options(arguments: &Plan, snapshot: &Snapshot) -> Result<Options, Failure> {
+    let nodes = match &arguments.selector {
+        None => arguments.nodes.clone(),
+        Some(text) => {
+            let selector = selector("selector", text)?;
+            let chosen = snapshot.nodes.iter().filter(|node| selector.matches(&node.metadata.labels));
+            let names: Vec<String> = chosen.filter_map(|node| node.metadata.name.clone()).collect();
+            if names.is_empty() {
+                return Err(
+                    Failure::new(format!("no node has labels {text:?}")).hint("kubectl get nodes --show-labels shows what there is")
+                );
+            }
+            names
+        }
+    };
+    let pods = if arguments.pod_selector.is_empty() { None } else { Some(selector("pod-selector", &arguments.pod_selector)?) };
+    Ok(Options {
+        nodes,
+        allowed: Allowed {
+            force: arguments.force,
+            ignore_daemonsets: arguments.ignore_daemonsets,
+            delete_emptydir_data: arguments.delete_emptydir_data,
+            skip_after_seconds: 0,
+        },
+        pods,
+        tiers: Tiers::default(),
+        parallel: usize::try_from(arguments.parallel).unwrap_or(1),
+        grace_seconds: Some(arguments.grace_period).filter(|seconds| *seconds >= 0),
+        start_seconds: arguments.start_time.as_secs_f64(),
+        stop_seconds: arguments.stop_time.as_secs_f64(),
+    })
+}
+
+fn selector(flag: &str, text: &str) -> Result<LabelSelector, Failure> {
+    LabelSelector::parse(text)
+        .map_err(|error| Failure::usage(format!("--{flag}={text} is no label selector: {error}"), "write it like app=web,tier!=test"))
 }

@@ -259,7 +259,7 @@ fn json_inside_of_messages_counts_to_the_depth() {
     let revision = ty("io.k8s.api.apps.v1.ControllerRevision");
     for (depth, is_read) in [(json::MAX_DEPTH - 1, true), (json::MAX_DEPTH, false)] {
         let data = "[".repeat(depth) + &"]".repeat(depth);
-        let tree = serde_json::json!({"metadata": {}, "data": serde_json::from_str::<serde_json::Value>(&data).expect("JSON")});
+        let tree = exeunt_kinds::tree::json!({"metadata": {}, "data": serde_json::from_str::<Tree>(&data).expect("JSON")});
         let message = protobuf::encode_message(&tree, revision);
         assert_eq!(protobuf::decode_message(&message, revision).is_ok(), is_read, "{depth}");
     }

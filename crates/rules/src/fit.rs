@@ -17,8 +17,12 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    fn for_good(reason: &str) -> Self {
+    pub(crate) fn for_good(reason: &str) -> Self {
         Self { reasons: vec![reason.to_owned()], room_helps: false }
+    }
+
+    pub(crate) fn by_pods(reason: &str) -> Self {
+        Self { reasons: vec![reason.to_owned()], room_helps: true }
     }
 }
 
@@ -67,8 +71,7 @@ pub fn has_ports<'a>(others: impl Iterator<Item = &'a Pod>, pod: &Pod) -> Result
     }
     let mut taken = others.flat_map(host_ports);
     if taken.any(|port| wanted.contains(&port)) {
-        let reason = "node(s) didn't have free ports for the requested pod ports".to_owned();
-        return Err(Refusal { reasons: vec![reason], room_helps: true });
+        return Err(Refusal::by_pods("node(s) didn't have free ports for the requested pod ports"));
     }
     Ok(())
 }

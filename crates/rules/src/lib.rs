@@ -3,6 +3,7 @@
 //!
 //! Everything is pure: typed objects in, a value out. Nothing here holds a client, and the time is an argument.
 
+pub mod affinity;
 pub mod budgets;
 pub mod fit;
 pub mod nodes;

@@ -1,6 +1,6 @@
 //! What pods and nodes ask of each other: names, labels, taints. Pure.
 
-use k8s_openapi::api::core::v1::{Node, NodeSelectorRequirement, NodeSelectorTerm, PodSpec, Taint, Toleration};
+use k8s_openapi::api::core::v1::{Node, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, PodSpec, Taint, Toleration};
 
 /// True when the toleration covers the taint.
 fn tolerates_one(toleration: &Toleration, taint: &Taint) -> bool {
@@ -51,7 +51,13 @@ pub fn is_wanted(spec: &PodSpec, node: &Node) -> bool {
         .affinity
         .as_ref()
         .and_then(|affinity| affinity.node_affinity.as_ref()?.required_during_scheduling_ignored_during_execution.as_ref());
-    required.is_none_or(|required| required.node_selector_terms.iter().any(|term| matches_term(term, node)))
+    required.is_none_or(|required| matches(required, node))
+}
+
+/// True when one of the terms means the node.
+#[must_use]
+pub fn matches(selector: &NodeSelector, node: &Node) -> bool {
+    selector.node_selector_terms.iter().any(|term| matches_term(term, node))
 }
 
 /// How much the node is liked beyond what is demanded.

@@ -80,7 +80,11 @@ pub(super) fn rule(count: &Count<'_>) -> String {
 
 /// How the needed number comes about.
 fn arithmetic(count: &Count<'_>) -> Option<String> {
-    let figures = count.figures.as_ref().ok()?;
+    let figures = match &count.figures {
+        Ok(figures) => figures,
+        Err(Uncounted::Unseen(why)) => return Some(format!("its pods cannot be counted from here: {why}")),
+        Err(Uncounted::Fails(_)) => return None,
+    };
     let (rule, expected, desired) = (rule(count), figures.expected, figures.desired);
     let rounded = if rule.ends_with('%') { ", rounded up" } else { "" };
     let base = match &count.rule {
@@ -208,7 +212,7 @@ fn status(count: &Count<'_>) -> Vec<Problem> {
     if rules::budgets::asks_controllers(count.budget.spec.as_ref()) && !count.unmanaged.is_empty() {
         let names = listed(count.unmanaged.iter().map(|pod| health::name(pod)), 4);
         let text = format!(
-            "{names} have no controller, and {} counts by what controllers want, and only an integer minAvailable counts such pods",
+            "without a controller: {names}; {} counts by what controllers want, and only an integer minAvailable counts such pods",
             rule(count)
         );
         problems.push(Problem::new("unmanaged", text));

@@ -131,7 +131,11 @@ fn ways(pod: &Pod, problems: &[Problem], verdict: Verdict) -> Vec<Way> {
             commands: vec![drop],
         });
     }
-    if has("node-unreachable") || has("node-silent") || has("volume-attached") {
+    if has("volume-attached") {
+        let look = "kubectl describe volumeattachments".to_owned();
+        ways.push(Way { risk: Risk::Safe, text: "See why its volume does not detach".into(), commands: vec![look] });
+    }
+    if has("node-unreachable") || has("node-silent") {
         let node = health::node_of(pod).unwrap_or_default();
         ways.push(Way {
             risk: Risk::Safe,

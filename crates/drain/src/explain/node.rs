@@ -109,8 +109,10 @@ fn problems(snapshot: &Snapshot, node: &Node, here: &[&Pod], told: &[Explanation
         })
         .collect();
     if !idle.is_empty() {
-        problems
-            .push(Problem::new("volume-attached", format!("volumes that none of its pods uses are still attached: {}", listed(idle, 5))));
+        problems.push(Problem::new(
+            "volume-attached",
+            format!("volumes that none of its pods uses are still attached (wait before the machine is taken away): {}", listed(idle, 5)),
+        ));
     }
     let mut sorts: Vec<(&Problem, Vec<&str>)> = Vec::new();
     for one in told {

@@ -5,17 +5,18 @@ use k8s_openapi::api::core::v1::Pod;
 use super::decide::{Decision, Refusal, always_allows, decide};
 use super::{Evidence, Explanation, Problem, Subject, Verdict, after, budgets, leaving, ways, webhooks};
 use crate::budget;
-use crate::cluster::Snapshot;
+use crate::cluster::{NOT_IN_FILE, Snapshot};
 use crate::health;
 use crate::words::{between, listed};
+
+/// The resource without which nothing can be said.
+const BUDGETS: &str = "poddisruptionbudgets.policy";
 
 pub(super) fn explain(snapshot: &Snapshot, pod: &Pod) -> Explanation {
     if let Some(deadline) = &pod.metadata.deletion_timestamp {
         return leaving::explain(snapshot, pod, deadline.0);
     }
-    if let Some(unread) =
-        snapshot.unread.iter().find(|unread| unread.resource == "poddisruptionbudgets.policy" && unread.why != "the file holds none")
-    {
+    if let Some(unread) = snapshot.unread.iter().find(|unread| unread.resource == BUDGETS && unread.why != NOT_IN_FILE) {
         let headline = format!("whether {} can be evicted cannot be said: budgets cannot be read ({})", health::name(pod), unread.why);
         let mut explanation = Explanation::new(Subject::of_pod(pod), Verdict::Unknown, headline);
         explanation.problems = after::problems(snapshot, pod);
@@ -60,6 +61,9 @@ fn headline(snapshot: &Snapshot, pod: &Pod, decision: &Decision<'_>, problems: &
     let never = |why: String| format!("{name} cannot be evicted: {why}");
     match decision {
         Decision::Bypasses(why) => (Verdict::Allowed, format!("{name} can be evicted now: {why}, so no budget is asked")),
+        Decision::Unprotected if snapshot.unread.iter().any(|unread| unread.resource == BUDGETS) => {
+            (Verdict::Allowed, format!("{name} can be evicted as far as the file shows: it holds no budgets"))
+        }
         Decision::Unprotected => (Verdict::Allowed, format!("{name} can be evicted now: no budget selects it")),
         Decision::Free(found) => {
             let why = match always_allows(found) {
@@ -158,13 +162,14 @@ fn policy(pod: &Pod, count: &budget::Count<'_>) -> Option<Evidence> {
 
 /// What the server has written about refusals, where it writes such events.
 fn refusals(snapshot: &Snapshot, pod: &Pod) -> Option<Evidence> {
-    let about = snapshot.events.iter().filter(|event| {
-        event.reason.as_deref() == Some("EvictionRefused")
-            && event.involved_object.uid.is_some()
-            && event.involved_object.uid == pod.metadata.uid
-    });
-    let last = about.max_by_key(|event| event.last_timestamp.as_ref().map(|at| at.0))?;
-    let times = last.count.unwrap_or(1);
-    let ago = last.last_timestamp.as_ref().map(|at| format!(", last {} ago", between(snapshot.now, at.0))).unwrap_or_default();
-    Some(Evidence::line(format!("evictions of it were refused {times} times{ago}")))
+    let told: Vec<_> = snapshot
+        .events
+        .iter()
+        .filter(|event| event.reason.as_deref() == Some("EvictionRefused"))
+        .filter(|event| event.involved_object.uid.is_some() && event.involved_object.uid == pod.metadata.uid)
+        .collect();
+    let last = told.iter().filter_map(|event| event.last_timestamp.as_ref()).max_by_key(|at| at.0)?;
+    let times: i32 = told.iter().map(|event| event.count.unwrap_or(1)).sum();
+    let (ago, plural) = (between(snapshot.now, last.0), if times == 1 { "" } else { "s" });
+    Some(Evidence::line(format!("events tell of {times} refused eviction{plural} of it, the last {ago} ago")))
 }

@@ -1,7 +1,7 @@
 //! What could not be read, and what is therefore not known.
 
 use super::Kind;
-use crate::cluster::Snapshot;
+use crate::cluster::{NOT_IN_FILE, Snapshot};
 
 /// What each resource would have told; one that tells these subjects nothing is left out.
 const TELLS: &[(&str, &str)] = &[
@@ -28,7 +28,8 @@ pub(super) fn lines(snapshot: &Snapshot, kind: Kind) -> Vec<String> {
         let unread = snapshot.unread.iter().find(|unread| unread.resource == *resource)?;
         let why = match unread.why.as_str() {
             // Everybody knows what is in a file; the reader needs what it costs.
-            "the file holds none" => String::new(),
+            NOT_IN_FILE => String::new(),
+            why if why.contains("is forbidden") => " (forbidden)".to_owned(),
             why => format!(" ({why})"),
         };
         Some(format!("{resource}: {tells} is unknown{why}"))

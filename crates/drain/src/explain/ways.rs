@@ -56,7 +56,7 @@ pub(super) fn of_budget(snapshot: &Snapshot, count: &Count<'_>, problems: &[Prob
         let all: Vec<_> = std::iter::once(count.budget).chain(others).collect();
         return overlap(&all, space);
     }
-    if has("stale") || has("drift") {
+    if (has("stale") || has("drift")) && !has("sync-failed") {
         let lease = "kubectl get lease kube-controller-manager -n kube-system".to_owned();
         ways.push(way(
             Risk::Safe,
@@ -74,7 +74,7 @@ pub(super) fn of_budget(snapshot: &Snapshot, count: &Count<'_>, problems: &[Prob
         ways.extend(make_room(snapshot, count));
     } else {
         ways.extend(mend(count, space));
-        if has("terminating-pods") || has("granted-pods") || has("unready-pods") {
+        if !["no-rule", "unmanaged", "sync-failed", "stale", "drift"].into_iter().any(has) {
             ways.push(way(
                 Risk::Safe,
                 "Wait until the budget allows a disruption again",
@@ -155,7 +155,8 @@ fn mend(count: &Count<'_>, space: &str) -> Vec<Way> {
         Standing::Unready(unready) => Some((covered.pod, unready.trouble)),
         _ => None,
     });
-    let mut broken: Vec<(&Pod, Trouble)> = broken.collect();
+    // What has only just been made needs time and no hands.
+    let mut broken: Vec<(&Pod, Trouble)> = broken.filter(|(_, trouble)| *trouble != Trouble::Starting).collect();
     broken.sort_by_key(|(_, trouble)| *trouble != Trouble::Crashing);
     let Some((pod, trouble)) = broken.first() else { return Vec::new() };
     let name = health::name(pod);
@@ -173,14 +174,22 @@ fn relax(count: &Count<'_>, name: &str, space: &str, operated: bool) -> Option<W
     if operated {
         return Some(way(Risk::Safe, "Ask the controller that writes the budget for maintenance (see its documentation)", []));
     }
+    if count.rule == Rule::Nothing {
+        let patch = format!(r#"kubectl patch pdb {name} -n {space} --type=merge -p '{{"spec":{{"maxUnavailable":1}}}}'"#);
+        return Some(way(Risk::Protection, "Give the budget the rule that it lacks, for example", [patch]));
+    }
     let patch = match &count.rule {
         Rule::MinAvailable(IntOrString::Int(number)) if *number > 0 => {
             let least = count.healthy().min(*number).saturating_sub(1).max(0);
             format!(r#"'{{"spec":{{"minAvailable":{least}}}}}'"#)
         }
         _ => {
-            let figures = count.figures.as_ref().ok()?;
-            let more = figures.expected.saturating_sub(count.healthy()).max(0).saturating_add(1);
+            // Where nobody could count, the status has to do.
+            let (expected, healthy) = match &count.figures {
+                Ok(figures) => (figures.expected, count.healthy()),
+                Err(_) => (count.reported.expected, count.reported.healthy),
+            };
+            let more = expected.saturating_sub(healthy).max(0).saturating_add(1);
             format!(r#"'{{"spec":{{"minAvailable":null,"maxUnavailable":{more}}}}}'"#)
         }
     };

@@ -1,10 +1,11 @@
 //! Arguments of `exeunt plan`.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::ConnectArgs;
+use super::{ConnectArgs, duration};
 
 /// Arguments of `exeunt plan`.
 #[derive(Debug, Args)]
@@ -44,6 +45,14 @@ pub(crate) struct Plan {
     /// As for drain: this many nodes at the same time.
     #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..=100))]
     pub(crate) parallel: u32,
+
+    /// What pods need from their node to ready, where none of the same controller has shown it.
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration::parse)]
+    pub(crate) start_time: Duration,
+
+    /// What containers need to end after their stop signal, at most their grace period.
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = duration::parse)]
+    pub(crate) stop_time: Duration,
 
     /// How to print.
     #[arg(short, long, value_enum, default_value_t = Form::Text)]

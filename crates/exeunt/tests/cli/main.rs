@@ -14,7 +14,9 @@
 mod demo;
 mod durability;
 mod eviction;
+mod explain;
 mod kubectl;
+mod plan;
 mod refusals;
 #[expect(dead_code, reason = "the interop tests use the rest of it")]
 mod support;

@@ -130,8 +130,8 @@ fn entry(shape: &Shape, bytes: &[u8], field: &Field, depth: usize) -> Result<(St
     }
     // An entry without a value has an empty one, and not none.
     let empty = || match shape {
-        Shape::Bytes => Tree::String(String::new()),
-        Shape::List(_) => Tree::Array(Vec::new()),
+        Shape::Bytes => Tree::String(String::new().into()),
+        Shape::List(_) => Tree::Array(Vec::new().into()),
         _ => scalar::zero(shape),
     };
     Ok((key, tree.unwrap_or_else(empty)))

@@ -2,8 +2,8 @@
 //! roles, webhooks.
 
 use kinds::facts::Type;
-use kinds::{Tree, names, status::FieldError};
 use kinds::tree::json;
+use kinds::{Tree, names, status::FieldError};
 
 use super::checks::{Faults, nonnegative, one_of_if_set};
 use super::meta::invalid_text;

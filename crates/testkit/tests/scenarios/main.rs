@@ -13,8 +13,10 @@
 
 mod drain;
 mod explain;
+mod lint;
 mod masks;
 mod pace;
+mod plan;
 mod script;
 mod world;
 

@@ -34,7 +34,7 @@ struct Situation {
 
 async fn check(situation: Situation) -> anyhow::Result<()> {
     let Situation { nodes, replicas, .. } = situation;
-    let world = World::start(2 * nodes, true).await?;
+    let world = World::start(2 * nodes, true, false).await?;
     let node = |number: usize| -> anyhow::Result<Target> { Target::try_from(format!("node/node-{number}")).map_err(anyhow::Error::msg) };
     let spare: Vec<Target> = (nodes + 1..=2 * nodes).map(node).collect::<Result<_, _>>()?;
     for target in &spare {

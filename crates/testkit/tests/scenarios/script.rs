@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::world::{Target, World};
-use crate::{drain, explain, masks};
+use crate::{drain, explain, lint, masks, plan};
 
 /// The first document of a file.
 #[derive(Debug, Deserialize)]
@@ -19,6 +19,9 @@ struct Scenario {
     /// False leaves out controllers and scheduler, so that statuses stay as they are written.
     #[serde(default = "yes")]
     controllers: bool,
+    /// True writes the events about refused evictions that Kubernetes does not have.
+    #[serde(default)]
+    events: bool,
     steps: Vec<Step>,
 }
 
@@ -44,8 +47,14 @@ pub(crate) enum Step {
     Evict(Target),
     /// Prints what `exeunt explain` says.
     Explain(explain::Arguments),
+    /// Prints what `exeunt lint -A` says.
+    Lint,
     /// Drains nodes or evicts pods, and prints what happens and when.
     Drain(Box<drain::Arguments>),
+    /// Prints what `exeunt plan` says.
+    Plan(plan::Arguments),
+    /// The same, then drains as planned; fails when that does not take as long as forecast.
+    Forecast(plan::Arguments),
 }
 
 #[derive(Debug, Deserialize)]
@@ -69,7 +78,7 @@ pub(crate) struct Patch {
 pub(crate) async fn play(text: &str) -> anyhow::Result<String> {
     let mut documents = documents(text)?.into_iter();
     let scenario: Scenario = serde_json::from_value(documents.next().context("an empty file")?).context("the first document")?;
-    let world = World::start(scenario.nodes, scenario.controllers).await?;
+    let world = World::start(scenario.nodes, scenario.controllers, scenario.events).await?;
     for object in documents {
         world.create(&object).await?;
     }
@@ -101,7 +110,10 @@ async fn take(world: &World, step: &Step) -> anyhow::Result<Option<String>> {
         Step::Patch(patch) => world.patch(&patch.of, &patch.with, patch.status).await?,
         Step::Delete(target) => world.delete(target).await?,
         Step::Evict(target) => return Ok(Some(world.evict(target).await?)),
+        Step::Lint => return Ok(Some(lint::run(world).await?)),
         Step::Drain(arguments) => return Ok(Some(Box::pin(drain::run(world, arguments)).await?)),
+        Step::Plan(arguments) => return Ok(Some(plan::run(world, arguments).await?)),
+        Step::Forecast(arguments) => return Ok(Some(Box::pin(plan::forecast(world, arguments)).await?)),
         Step::Explain(arguments) => return Ok(Some(explain::run(world, arguments).await?)),
     }
     Ok(None)

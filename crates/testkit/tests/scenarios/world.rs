@@ -42,8 +42,9 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) async fn start(nodes: usize, controllers: bool) -> anyhow::Result<Self> {
+    pub(crate) async fn start(nodes: usize, controllers: bool, events: bool) -> anyhow::Result<Self> {
         let builder = Cluster::builder().nodes(nodes);
+        let builder = if events { builder.standing_help() } else { builder };
         let builder = if controllers { builder } else { builder.without_controllers() };
         Ok(Self { cluster: builder.start().await? })
     }
@@ -56,12 +57,18 @@ impl World {
         self.cluster.client()
     }
 
+    /// A client of somebody who may do what RBAC says.
+    pub(crate) fn client_of(&self, user: &str) -> Client {
+        let groups = vec!["system:authenticated".to_owned()];
+        self.cluster.client_as(registry::request::User { name: user.to_owned(), groups, ..Default::default() })
+    }
+
     pub(crate) async fn create(&self, object: &Value) -> anyhow::Result<()> {
         let meta = &object["metadata"];
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let namespace = meta["namespace"].as_str().unwrap_or("default").to_owned();
         let target = Target { namespace, kind: text(&object["kind"]), name: text(&meta["name"]) };
-        let api = self.api(&target)?;
+        let api = self.api(&target).or_else(|_| self.custom(&target, &text(&object["apiVersion"])))?;
         let whole: DynamicObject = serde_json::from_value(object.clone())?;
         // A controller makes the account of a namespace a moment after it, and pods need it.
         let made = async || match api.create(&PostParams::default(), &whole).await {
@@ -117,6 +124,13 @@ impl World {
             Err(error) => return Err(error.into()),
         };
         Ok(format!("$ evict {}\n{answer}", target.name))
+    }
+
+    /// Objects of a kind that a definition of the scenario has made, with the usual plural.
+    fn custom(&self, target: &Target, api_version: &str) -> anyhow::Result<Api<DynamicObject>> {
+        let (group, version) = api_version.split_once('/').context("a group and a version")?;
+        let kind = kube::core::GroupVersionKind::gvk(group, version, &target.kind);
+        Ok(Api::namespaced_with(self.client(), &target.namespace, &ApiResource::from_gvk(&kind)))
     }
 
     fn api(&self, target: &Target) -> anyhow::Result<Api<DynamicObject>> {

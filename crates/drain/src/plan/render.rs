@@ -1,0 +1,181 @@
+//! A plan as people read it: the verdict first, then what stands in the way, then the rest.
+
+use std::fmt::Write as _;
+
+use super::{Fate, NodePlan, Options, Plan, Stuck};
+
+impl Plan {
+    /// The whole plan as text, lines ended by a line feed.
+    #[must_use]
+    pub fn render(&self, options: &Options) -> String {
+        let mut text = self.headline();
+        self.render_refused(&mut text);
+        self.render_stuck(&mut text);
+        self.render_unplaced(&mut text);
+        for node in &self.nodes {
+            render_node(node, &mut text);
+        }
+        self.render_budgets(&mut text);
+        self.render_forecast(options, &mut text);
+        self.render_waves(&mut text);
+        if !self.unread.is_empty() {
+            text.push_str("\nNot read, and so not in this plan:\n");
+            for unread in &self.unread {
+                line(&mut text, 2, unread);
+            }
+        }
+        text
+    }
+
+    fn headline(&self) -> String {
+        let leaving = self.nodes.iter().flat_map(|node| &node.pods).filter(|pod| !matches!(pod.fate, Fate::Stays { .. })).count();
+        let pods = if leaving == 1 { "1 pod".to_owned() } else { format!("{leaving} pods") };
+        let nodes = if self.nodes.len() == 1 { "1 node".to_owned() } else { format!("{} nodes", self.nodes.len()) };
+        match self.seconds {
+            Some(seconds) => format!("This drain would finish in about {}: {nodes}, {pods}.\n", span(seconds)),
+            None if self.refused().next().is_some() => format!("This drain would be refused: {nodes}, {pods}.\n"),
+            None => format!("This drain would not finish: {} of {pods} cannot leave ({nodes}).\n", self.stuck.len()),
+        }
+    }
+
+    fn refused(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.nodes.iter().flat_map(|node| &node.pods).filter_map(|pod| match &pod.fate {
+            Fate::Refused { why } => Some((why.as_str(), pod.pod.as_str())),
+            _ => None,
+        })
+    }
+
+    fn render_refused(&self, text: &mut String) {
+        let mut by_reason = std::collections::BTreeMap::<&str, Vec<&str>>::new();
+        for (why, pod) in self.refused() {
+            by_reason.entry(why).or_default().push(pod);
+        }
+        for (why, pods) in by_reason {
+            line(text, 0, "");
+            line(text, 0, &format!("Cannot delete {why}:"));
+            line(text, 2, &pods.join(", "));
+        }
+    }
+
+    fn render_stuck(&self, text: &mut String) {
+        let mut told: Vec<&Stuck> = Vec::new();
+        for stuck in &self.stuck {
+            if told.iter().any(|known| known.because == stuck.because) {
+                continue;
+            }
+            let same: Vec<&str> =
+                self.stuck.iter().filter(|other| other.because == stuck.because).map(|other| other.pod.as_str()).collect();
+            line(text, 0, "");
+            line(text, 0, &format!("Stuck for good: {}", same.join(", ")));
+            for because in &stuck.because {
+                line(text, 2, because);
+            }
+            told.push(stuck);
+        }
+    }
+
+    fn render_unplaced(&self, text: &mut String) {
+        if self.unplaced.is_empty() {
+            return;
+        }
+        text.push_str("\nNo room elsewhere for the successors of:\n");
+        for unplaced in &self.unplaced {
+            line(text, 2, &format!("{}: {}", unplaced.pod, unplaced.why));
+        }
+    }
+
+    fn render_budgets(&self, text: &mut String) {
+        if self.budgets.is_empty() {
+            return;
+        }
+        text.push_str("\nBudgets:\n");
+        for budget in &self.budgets {
+            let needs = budget.needs.map_or("cannot be counted".to_owned(), |needs| format!("needs {needs} healthy"));
+            let time = if self.finishes { format!(", {} in all", span(budget.waited_seconds)) } else { String::new() };
+            let waits = match budget.waiting {
+                0 => "nobody waits for it".to_owned(),
+                1 => format!("1 pod waits for it{time}"),
+                many => format!("{many} pods wait for it{time}"),
+            };
+            let told = format!(
+                "{}: {needs}, has {}, {} at the least; {} of its pods leave, {waits}",
+                budget.budget, budget.healthy, budget.least_healthy, budget.leaving
+            );
+            line(text, 2, &told);
+        }
+    }
+
+    fn render_forecast(&self, options: &Options, text: &mut String) {
+        let Some(seconds) = self.seconds else { return };
+        let _ = writeln!(
+            text,
+            "\nForecast: {} with {} at a time",
+            span(seconds),
+            if options.parallel <= 1 { "1 node".to_owned() } else { format!("{} nodes", options.parallel) }
+        );
+        if let Some(worst) = self.worst_seconds.filter(|worst| *worst > seconds) {
+            line(text, 2, &format!("{} if every pod uses its whole grace period", span(worst)));
+        }
+        line(text, 2, &format!("pods are taken to end {} after their stop signal", span(options.stop_seconds)));
+        line(
+            text,
+            2,
+            &format!("pods of which no sibling has shown how fast they start, {} after they get a node", span(options.start_seconds)),
+        );
+    }
+
+    fn render_waves(&self, text: &mut String) {
+        if self.nodes.len() < 2 || !self.finishes {
+            return;
+        }
+        let proven = if self.fewest_waves { "the fewest there can be" } else { "found greedily" };
+        let takes = self.wave_seconds.map(|seconds| format!(", {} in all", span(seconds))).unwrap_or_default();
+        let _ = writeln!(
+            text,
+            "\nWithout waiting for each other, in {} wave{} ({proven}{takes}):",
+            self.waves.len(),
+            if self.waves.len() == 1 { "" } else { "s" }
+        );
+        for wave in &self.waves {
+            line(text, 2, &format!("exeunt drain --parallel {} {}", wave.len(), wave.join(" ")));
+        }
+    }
+}
+
+fn render_node(node: &NodePlan, text: &mut String) {
+    let when = node.seconds.map_or("never empty".to_owned(), |seconds| format!("empty after {}", span(seconds)));
+    let _ = writeln!(text, "\nNode {} ({when}):", node.name);
+    if node.pods.is_empty() {
+        line(text, 2, "no pods");
+    }
+    for pod in &node.pods {
+        let fate = match &pod.fate {
+            Fate::Moves { to: Some(to) } => format!("moves to {to}"),
+            Fate::Moves { to: None } => "leaves, and its successor finds no node".to_owned(),
+            Fate::Ends => "ends, and nobody makes it again".to_owned(),
+            Fate::Stays { why } => format!("stays: {why}"),
+            Fate::Refused { why } => format!("is refused: {why}"),
+            Fate::Stuck => "is stuck".to_owned(),
+        };
+        let when = pod.evicted.map(|seconds| format!(" after {}", span(seconds))).unwrap_or_default();
+        let notes: String = pod.notes.iter().map(|note| format!("; {note}")).collect();
+        line(text, 2, &format!("{} {fate}{when}{notes}", pod.pod));
+    }
+}
+
+fn line(text: &mut String, indent: usize, what: &str) {
+    let _ = writeln!(text, "{:indent$}{what}", "");
+}
+
+/// `0 s`, `4.5 s`, `42 s`, `3 min 5 s`, `2 h 10 min`.
+fn span(seconds: f64) -> String {
+    if seconds < 10.0 && seconds.fract() > 0.05 {
+        return format!("{seconds:.1} s");
+    }
+    let whole = std::time::Duration::try_from_secs_f64(seconds.round()).unwrap_or(std::time::Duration::MAX).as_secs();
+    match whole {
+        0..60 => format!("{whole} s"),
+        60..3600 => format!("{} min {} s", whole / 60, whole % 60),
+        _ => format!("{} h {} min", whole / 3600, whole % 3600 / 60),
+    }
+}

@@ -1,0 +1,108 @@
+//! Which nodes may be drained together without waiting for each other, in the fewest waves.
+//!
+//! Two nodes wait for each other when they hold pods of one budget, and the budget does not allow
+//! them all at a time. So a wave is free of waits when each of its budgets is touched by one node
+//! only, or allows everything that the wave takes from it.
+
+/// Sets up to this size are divided by looking at all ways; larger ones greedily.
+const EXACT: usize = 12;
+
+/// For each node, how many pods it takes from which budget.
+pub(super) type Takes = Vec<Vec<(usize, i32)>>;
+
+/// The waves, each a list of nodes by index, and whether fewer are proven impossible.
+pub(super) fn fewest(takes: &Takes, allowed: &[i32]) -> (Vec<Vec<usize>>, bool) {
+    let nodes = takes.len();
+    if nodes > EXACT { (greedy(takes, allowed), false) } else { (exact(takes, allowed), true) }
+}
+
+fn is_free(wave: &[usize], takes: &Takes, allowed: &[i32]) -> bool {
+    let mut sums: Vec<(usize, i32, usize)> = Vec::new();
+    for (budget, pods) in wave.iter().flat_map(|node| &takes[*node]) {
+        match sums.iter_mut().find(|(known, ..)| known == budget) {
+            Some((_, sum, nodes)) => (*sum, *nodes) = (*sum + pods, *nodes + 1),
+            None => sums.push((*budget, *pods, 1)),
+        }
+    }
+    sums.iter().all(|(budget, sum, nodes)| *nodes == 1 || *sum <= allowed[*budget])
+}
+
+/// First fit, the nodes that take most first.
+fn greedy(takes: &Takes, allowed: &[i32]) -> Vec<Vec<usize>> {
+    let mut order: Vec<usize> = (0..takes.len()).collect();
+    order.sort_by_key(|node| std::cmp::Reverse(takes[*node].iter().map(|(_, pods)| *pods).sum::<i32>()));
+    let mut waves: Vec<Vec<usize>> = Vec::new();
+    for node in order {
+        let fits = waves.iter().position(|wave| {
+            let mut with = wave.clone();
+            with.push(node);
+            is_free(&with, takes, allowed)
+        });
+        match fits {
+            Some(wave) => waves[wave].push(node),
+            None => waves.push(vec![node]),
+        }
+    }
+    waves.iter_mut().for_each(|wave| wave.sort_unstable());
+    waves
+}
+
+/// The fewest waves for every subset of the nodes, from the smallest subset up.
+fn exact(takes: &Takes, allowed: &[i32]) -> Vec<Vec<usize>> {
+    let nodes = takes.len();
+    let members = |set: usize| -> Vec<usize> { (0..nodes).filter(|node| set & (1 << node) != 0).collect() };
+    let all = (1_usize << nodes) - 1;
+    let free: Vec<bool> = (0..=all).map(|set| is_free(&members(set), takes, allowed)).collect();
+    // For each set: the number of waves, and the last of them.
+    let mut best: Vec<(usize, usize)> = vec![(0, 0)];
+    for set in 1..=all {
+        let lowest = set & set.wrapping_neg();
+        let (mut found, mut wave) = ((usize::MAX, 0), set);
+        while wave > 0 {
+            // One wave holds the lowest node; more ways than that would only be repetitions.
+            if wave & lowest != 0 && free[wave] {
+                let waves = best[set & !wave].0 + 1;
+                if waves < found.0 {
+                    found = (waves, wave);
+                }
+            }
+            wave = (wave - 1) & set;
+        }
+        best.push(found);
+    }
+    let (mut waves, mut left) = (Vec::new(), all);
+    while left > 0 {
+        waves.push(members(best[left].1));
+        left &= !best[left].1;
+    }
+    waves
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nodes_that_wait_for_each_other_go_in_different_waves() {
+        let takes: Takes = vec![vec![(0, 1)], vec![(0, 1)], vec![(1, 2)], vec![(0, 1), (1, 1)]];
+        let check = |allowed: &[i32], waves: usize| {
+            for (found, exact) in [(exact(&takes, allowed), true), (greedy(&takes, allowed), false)] {
+                assert!(found.iter().all(|wave| is_free(wave, &takes, allowed)), "{found:?}");
+                let mut all: Vec<usize> = found.concat();
+                all.sort_unstable();
+                assert_eq!(all, [0, 1, 2, 3]);
+                assert!(!exact || found.len() == waves, "{found:?}");
+            }
+        };
+        check(&[1, 1], 3);
+        check(&[3, 3], 1);
+        check(&[2, 0], 2);
+    }
+
+    #[test]
+    fn a_node_that_waits_for_itself_does_not_keep_others_from_going() {
+        let takes: Takes = vec![vec![(0, 9)], vec![(1, 1)], vec![]];
+        assert_eq!(fewest(&takes, &[1, 1]), (vec![vec![0, 1, 2]], true));
+        assert_eq!(fewest(&vec![], &[]), (vec![], true));
+    }
+}

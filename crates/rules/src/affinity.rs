@@ -1,0 +1,161 @@
+//! What pods demand of each other before they share a node or a zone: required affinity and anti-affinity, and hard
+//! topology spread, in the words of upstream's filters.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{Node, Pod, PodAffinityTerm, TopologySpreadConstraint};
+
+use crate::fit::Refusal;
+use crate::nodes;
+use crate::pods::{is_finished, is_terminating, namespace};
+use crate::selector::Selector;
+
+/// True when the pod demands anything of other pods; without it, and without others that do, there is nothing to ask.
+#[must_use]
+pub fn demands(pod: &Pod) -> bool {
+    required(pod, Side::Anti).next().is_some() || required(pod, Side::With).next().is_some() || hard_spread(pod).next().is_some()
+}
+
+/// Whether the pod may go to `node` with all these pods where they are.
+///
+/// # Errors
+/// The first demand, of this pod or of another, that would not be met.
+pub fn agree(pod: &Pod, node: &Node, placed: &[(&Pod, &Node)]) -> Result<(), Refusal> {
+    let others = || placed.iter().filter(|(other, _)| !is_finished(other));
+    let shares = |key: &str, other: &Node| domain(node, key).is_some_and(|here| domain(other, key) == Some(here));
+    if others().any(|(other, at)| required(other, Side::Anti).any(|term| means(term, other, pod) && shares(&term.topology_key, at))) {
+        return Err(Refusal::by_pods("node(s) didn't satisfy existing pods anti-affinity rules"));
+    }
+    if required(pod, Side::Anti).any(|term| others().any(|(other, at)| means(term, pod, other) && shares(&term.topology_key, at))) {
+        return Err(Refusal::by_pods("node(s) didn't match pod anti-affinity rules"));
+    }
+    let met = |term: &PodAffinityTerm| others().any(|(other, at)| means(term, pod, other) && shares(&term.topology_key, at));
+    // The first pod of a group that wants to be together may go anywhere: it is what the others will follow.
+    let is_first = |term: &PodAffinityTerm| means(term, pod, pod) && !others().any(|(other, _)| means(term, pod, other));
+    if required(pod, Side::With).any(|term| domain(node, &term.topology_key).is_none() || !(met(term) || is_first(term))) {
+        return Err(Refusal::for_good("node(s) didn't match pod affinity rules"));
+    }
+    if hard_spread(pod).any(|constraint| !spreads(constraint, pod, node, placed)) {
+        return Err(Refusal::by_pods("node(s) didn't match pod topology spread constraints"));
+    }
+    Ok(())
+}
+
+#[derive(Clone, Copy)]
+enum Side {
+    With,
+    Anti,
+}
+
+fn required(pod: &Pod, side: Side) -> impl Iterator<Item = &PodAffinityTerm> {
+    let affinity = pod.spec.as_ref().and_then(|spec| spec.affinity.as_ref());
+    let terms = affinity.and_then(|affinity| match side {
+        Side::With => affinity.pod_affinity.as_ref()?.required_during_scheduling_ignored_during_execution.as_ref(),
+        Side::Anti => affinity.pod_anti_affinity.as_ref()?.required_during_scheduling_ignored_during_execution.as_ref(),
+    });
+    terms.into_iter().flatten()
+}
+
+fn domain<'a>(node: &'a Node, key: &str) -> Option<&'a str> {
+    node.metadata.labels.as_ref()?.get(key).map(String::as_str)
+}
+
+/// Whether a term of `owner` means `other`. Without namespaces it means those of its own; a selector of namespaces
+/// needs their labels, which are not known here, so only the empty one (all) counts.
+fn means(term: &PodAffinityTerm, owner: &Pod, other: &Pod) -> bool {
+    let listed = term.namespaces.as_deref().unwrap_or_default();
+    let all = term
+        .namespace_selector
+        .as_ref()
+        .is_some_and(|selector| Selector::compile(Some(selector)).is_ok_and(|selector| selector.is_empty()));
+    let own = listed.is_empty() && term.namespace_selector.is_none() && namespace(owner) == namespace(other);
+    (own || all || listed.iter().any(|name| name == namespace(other)))
+        && Selector::compile(term.label_selector.as_ref()).is_ok_and(|selector| selector.matches(other.metadata.labels.as_ref()))
+}
+
+fn hard_spread(pod: &Pod) -> impl Iterator<Item = &TopologySpreadConstraint> {
+    let constraints = pod.spec.iter().flat_map(|spec| spec.topology_spread_constraints.iter().flatten());
+    constraints.filter(|constraint| constraint.when_unsatisfiable == "DoNotSchedule")
+}
+
+/// Whether the constraint still holds with the pod on `node`. Domains are those of the nodes with pods on them and of
+/// `node` itself, and only nodes that the pod's own node affinity wants count.
+fn spreads(constraint: &TopologySpreadConstraint, pod: &Pod, node: &Node, placed: &[(&Pod, &Node)]) -> bool {
+    let Some(here) = domain(node, &constraint.topology_key) else { return false };
+    let Ok(selector) = Selector::compile(constraint.label_selector.as_ref()) else { return false };
+    let counts = |other: &Pod| {
+        !is_finished(other)
+            && !is_terminating(other)
+            && namespace(other) == namespace(pod)
+            && selector.matches(other.metadata.labels.as_ref())
+    };
+    let mut found: BTreeMap<&str, i32> = BTreeMap::from([(here, 0)]);
+    for (other, at) in placed {
+        let wanted = pod.spec.as_ref().is_none_or(|spec| nodes::is_wanted(spec, at));
+        if let Some(there) = domain(at, &constraint.topology_key).filter(|_| wanted) {
+            *found.entry(there).or_default() += i32::from(counts(other));
+        }
+    }
+    let least = found.values().copied().min().unwrap_or_default();
+    let own = i32::from(selector.matches(pod.metadata.labels.as_ref()));
+    found[here] + own - least <= constraint.max_skew
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn node(name: &str, zone: &str) -> Node {
+        serde_json::from_value(json!({"metadata": {"name": name, "labels": {"host": name, "zone": zone}}})).expect("a node")
+    }
+
+    fn pod(app: &str, extra: Value) -> Pod {
+        let mut spec = json!({"containers": []});
+        spec.as_object_mut().expect("an object").extend(extra.as_object().expect("an object").clone());
+        serde_json::from_value(json!({"metadata": {"namespace": "n", "labels": {"app": app}}, "spec": spec})).expect("a pod")
+    }
+
+    fn term(side: &str, app: &str, key: &str) -> Value {
+        let term = json!({"labelSelector": {"matchLabels": {"app": app}}, "topologyKey": key});
+        json!({"affinity": {side: {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}})
+    }
+
+    fn check(pod: &Pod, node: &Node, placed: &[(&Pod, &Node)], refusal: Option<&str>) {
+        let found = agree(pod, node, placed).err().map(|refusal| refusal.reasons[0].clone());
+        assert_eq!(found.as_deref(), refusal);
+    }
+
+    #[test]
+    fn pods_keep_apart_when_either_of_them_demands_it() {
+        let (a, b, c) = (node("a", "1"), node("b", "1"), node("c", "2"));
+        let loner = pod("web", term("podAntiAffinity", "web", "zone"));
+        let other = pod("web", json!({}));
+        check(&loner, &b, &[(&other, &a)], Some("node(s) didn't match pod anti-affinity rules"));
+        check(&other, &b, &[(&loner, &a)], Some("node(s) didn't satisfy existing pods anti-affinity rules"));
+        check(&loner, &c, &[(&other, &a)], None);
+        check(&pod("db", json!({})), &b, &[(&loner, &a)], None);
+        assert!(demands(&loner) && !demands(&other));
+    }
+
+    #[test]
+    fn pods_follow_those_with_which_they_want_to_be() {
+        let (a, b) = (node("a", "1"), node("b", "2"));
+        let db = pod("db", json!({}));
+        let web = pod("web", term("podAffinity", "db", "zone"));
+        check(&web, &a, &[(&db, &a)], None);
+        check(&web, &b, &[(&db, &a)], Some("node(s) didn't match pod affinity rules"));
+        check(&pod("web", term("podAffinity", "web", "zone")), &b, &[(&db, &a)], None);
+    }
+
+    #[test]
+    fn hard_spread_holds_the_skew() {
+        let spread = json!({"topologySpreadConstraints": [{"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule",
+            "labelSelector": {"matchLabels": {"app": "web"}}}]});
+        let (a, b) = (node("a", "1"), node("b", "2"));
+        let (web, bystander) = (pod("web", spread), pod("db", json!({})));
+        check(&web, &a, &[(&web, &a), (&bystander, &b)], Some("node(s) didn't match pod topology spread constraints"));
+        check(&web, &b, &[(&web, &a), (&bystander, &b)], None);
+    }
+}

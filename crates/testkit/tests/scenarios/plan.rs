@@ -1,0 +1,108 @@
+//! What `exeunt plan` says in these situations, and whether the drain then takes as long.
+
+use anyhow::{Context as _, ensure};
+use drain::board::Policy;
+use drain::cluster::{Scope, Snapshot};
+use drain::engine::Engine;
+use drain::filter::Allowed;
+use drain::plan::{Options, Plan, make};
+use drain::survey::Survey;
+use drain::tier::Tiers;
+use kube::Api;
+use serde::Deserialize;
+
+use crate::scenarios;
+use crate::world::World;
+
+/// A forecast may be wrong by this share.
+const TOLERANCE: f64 = 0.2;
+
+/// What to plan.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Arguments {
+    nodes: Vec<String>,
+    /// Seconds that containers need after their stop signal.
+    #[serde(default)]
+    stop: u32,
+    #[serde(default = "one")]
+    parallel: usize,
+    /// None of the flags that allow a loss.
+    #[serde(default)]
+    careful: bool,
+}
+
+fn one() -> usize {
+    1
+}
+
+impl Arguments {
+    fn allowed(&self) -> Allowed {
+        let all = !self.careful;
+        Allowed { force: all, ignore_daemonsets: all, delete_emptydir_data: all, skip_after_seconds: 0 }
+    }
+
+    fn options(&self) -> Options {
+        Options {
+            nodes: self.nodes.clone(),
+            allowed: self.allowed(),
+            pods: None,
+            tiers: Tiers::default(),
+            parallel: self.parallel,
+            grace_seconds: None,
+            start_seconds: 10.0,
+            stop_seconds: f64::from(self.stop),
+        }
+    }
+}
+
+async fn plan(world: &World, options: &Options) -> anyhow::Result<Plan> {
+    let snapshot = Snapshot::read(&world.client(), &Scope::Cluster, world.cluster.clock().now()).await?;
+    Ok(make(&snapshot, options)?)
+}
+
+/// Prints the plan.
+pub(crate) async fn run(world: &World, arguments: &Arguments) -> anyhow::Result<String> {
+    let options = arguments.options();
+    let plan = plan(world, &options).await?;
+    Ok(format!("$ exeunt plan {}\n{}", arguments.nodes.join(" "), plan.render(&options)))
+}
+
+/// Prints the plan, drains as planned, and compares the time that it took with the forecast.
+pub(crate) async fn forecast(world: &World, arguments: &Arguments) -> anyhow::Result<String> {
+    let options = arguments.options();
+    let plan = plan(world, &options).await?;
+    let forecast = plan.seconds.context("the plan does not come to its end")?;
+    let (client, clock) = (world.client(), world.cluster.clock().clone());
+    let api = Api::all(client.clone());
+    let mut nodes = Vec::new();
+    for name in &arguments.nodes {
+        nodes.push(api.get(name).await?);
+    }
+    let survey = Survey { allowed: options.allowed, ..Survey::default() };
+    let begin = clock.now();
+    let mut engine = Engine::drain(client, clock.clone(), Policy::default(), survey, nodes, arguments.parallel);
+    while engine.next().await.is_some() {}
+    let took = clock.now().duration_since(begin).as_secs_f64();
+    ensure!((took - forecast).abs() <= forecast * TOLERANCE, "forecast {forecast} s, took {took} s\n{}", plan.render(&options));
+    let told = "the drain then took as long as that, within 20 %";
+    Ok(format!("$ exeunt plan {}\n{}\n{told}", arguments.nodes.join(" "), plan.render(&options)))
+}
+
+scenarios! { "plan":
+    a_budget_lets_pods_leave_one_by_one,
+    a_percentage_lets_several_leave,
+    a_pod_that_tolerates_the_cordon_comes_back,
+    a_pre_stop_sleep_is_part_of_the_grace,
+    a_stateful_set_waits_for_the_old_pod,
+    max_unavailable_zero_is_stuck_for_good,
+    no_room_elsewhere_makes_a_deadlock,
+    pods_that_must_keep_apart_find_no_node,
+    pods_that_never_become_ready_hold_the_others,
+    pods_without_a_budget_leave_at_once,
+    two_budgets_on_one_pod_are_refused,
+    two_nodes_at_a_time,
+    two_nodes_one_after_the_other,
+    waves_for_five_nodes,
+    what_keeps_a_node_is_told_with_the_flag,
+}
