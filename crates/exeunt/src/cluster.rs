@@ -17,6 +17,7 @@ use server::certs::Certs;
 use server::listen::Listener;
 use server::{AccountTokens, Server, TokenFile};
 use store::{EngineError, Store};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -120,7 +121,7 @@ impl Cluster {
 
         let observed = registry.clone();
         // Ends when the store is closed; nothing waits for it.
-        tokio::spawn(async move { observed.observe().await });
+        tokio::spawn(async move { tokio::join!(observed.observe(), observed.forget()) });
         if config.nodes > 0 {
             server.keep_logs(Arc::new(SimulatedLogs));
         }
@@ -156,9 +157,9 @@ impl Cluster {
     }
 
     /// Waits for Ctrl-C or SIGTERM, or until the server has ended by itself.
-    pub(crate) async fn wait_for_signal(&self) {
+    pub(crate) async fn wait_for_signal(&self, mut signals: Signals) {
         tokio::select! {
-            () = signal() => {}
+            () = signals.next() => {}
             () = self.served.cancelled() => {}
         }
     }
@@ -243,16 +244,32 @@ fn port_failure(address: SocketAddr, error: &std::io::Error) -> Failure {
     }
 }
 
-/// Ctrl-C or SIGTERM.
-pub(crate) async fn signal() {
-    let interrupted = tokio::signal::ctrl_c();
-    match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-        Ok(mut terminated) => {
-            tokio::select! {
-                _ = interrupted => {}
-                _ = terminated.recv() => {}
-            }
+/// Ctrl-C and SIGTERM, which no longer end the process from the moment that these are listened to.
+pub(crate) struct Signals {
+    interrupted: Signal,
+    terminated: Signal,
+}
+
+impl Signals {
+    /// To be called before anybody is told that the process runs, for who is told may send one.
+    pub(crate) fn listen() -> Result<Self, Failure> {
+        let listen = |kind| signal(kind).context("cannot listen to signals");
+        Ok(Self { interrupted: listen(SignalKind::interrupt())?, terminated: listen(SignalKind::terminate())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupted.recv() => {}
+            _ = self.terminated.recv() => {}
         }
-        Err(_) => drop(interrupted.await),
+    }
+}
+
+/// Ctrl-C or SIGTERM, from now on.
+pub(crate) async fn signalled() {
+    match Signals::listen() {
+        Ok(mut signals) => signals.next().await,
+        // Then a signal ends the process as it always does.
+        Err(_) => std::future::pending().await,
     }
 }

@@ -24,7 +24,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::Instant;
 
 use crate::cli::Demo;
-use crate::cluster::{Cluster, Config, Storage};
+use crate::cluster::{Cluster, Config, Signals, Storage};
 use crate::failure::Failure;
 use crate::terminal::{Terminal, Tone, say};
 use happening::Happening;
@@ -67,7 +67,7 @@ pub(crate) async fn run(arguments: &Demo) -> Result<(), Failure> {
     say(&terminal.paint(Tone::Good, &summary));
 
     if arguments.keep {
-        keep(&cluster, &node).await;
+        keep(&cluster, &node).await?;
     } else {
         farewell();
     }
@@ -226,12 +226,14 @@ fn farewell() {
     say("  exeunt serve --nodes 3        an empty one that survives restarts");
 }
 
-async fn keep(cluster: &Cluster, node: &str) {
+async fn keep(cluster: &Cluster, node: &str) -> Result<(), Failure> {
+    let signals = Signals::listen()?;
     say("\nThe server keeps running until you press Ctrl-C. In another terminal:");
     say(&format!("  export KUBECONFIG={}", cluster.kubeconfig.display()));
     say("  kubectl get pods -o wide");
     say("  kubectl describe pdb nginx-pdb");
     say(&format!("  kubectl uncordon {node}"));
     say("  kubectl drain node-3 --ignore-daemonsets");
-    cluster.wait_for_signal().await;
+    cluster.wait_for_signal(signals).await;
+    Ok(())
 }

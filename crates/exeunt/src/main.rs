@@ -34,7 +34,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let done = start_log(&cli.log).and_then(|()| run(&cli.command));
+    let done = start_log(&cli).and_then(|()| run(&cli.command));
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -65,8 +65,11 @@ fn run(command: &Command) -> Result<(), Failure> {
     })
 }
 
-fn start_log(filter: &str) -> Result<(), Failure> {
-    let filter = tracing_subscriber::EnvFilter::try_new(filter).map_err(|error| {
+fn start_log(cli: &Cli) -> Result<(), Failure> {
+    let filter = &cli.log;
+    // The commands for a cluster tell themselves what went wrong with a request.
+    let quiet = if matches!(cli.command, Command::Serve(_) | Command::Demo(_)) { "" } else { "kube_client=off,kube_runtime=off," };
+    let filter = tracing_subscriber::EnvFilter::try_new(format!("{quiet}{filter}")).map_err(|error| {
         Failure::usage(format!("bad log filter {filter:?}: {error}"), "write it as level or crate=level, for example info,registry=debug")
     })?;
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use server::TokenFile;
 
 use crate::cli::{Serve, StoreKind};
-use crate::cluster::{Cluster, Config, Storage};
+use crate::cluster::{Cluster, Config, Signals, Storage};
 use crate::failure::Failure;
 use crate::gates;
 use crate::terminal::{remark, say};
@@ -14,8 +14,9 @@ use crate::terminal::{remark, say};
 /// Runs the control plane.
 pub(crate) async fn run(arguments: &Serve) -> Result<(), Failure> {
     let cluster = Cluster::start(config(arguments)?).await?;
+    let signals = Signals::listen()?;
     say(&format!("exeunt is ready at {} with kubeconfig {}", cluster.url, cluster.kubeconfig.display()));
-    cluster.wait_for_signal().await;
+    cluster.wait_for_signal(signals).await;
     remark("stopping");
     cluster.stop().await
 }

@@ -12,6 +12,7 @@
 )]
 
 mod demo;
+mod drain;
 mod durability;
 mod eviction;
 mod explain;
