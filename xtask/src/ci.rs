@@ -45,6 +45,6 @@ fn installed(root: &Path, subcommand: &str) -> bool {
     Command::new(cargo()).args([subcommand, "--version"]).current_dir(root).output().is_ok_and(|output| output.status.success())
 }
 
-fn cargo() -> String {
+pub(crate) fn cargo() -> String {
     std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned())
 }

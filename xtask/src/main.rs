@@ -1,17 +1,18 @@
-//! Chores of the repository: `cargo xtask tidy|ci|schema`.
+//! Chores of the repository: `cargo xtask tidy|ci|schema|soak`.
 //!
 //! `tidy` checks what the compiler cannot: which crate may use which, file sizes, module headers
 //! and links between documents; it also runs as a test. `ci` is everything that has to pass before
-//! a change lands. `schema` makes the table of facts.
+//! a change lands. `schema` makes the table of facts. `soak` kills a server again and again for minutes.
 
 mod ci;
 mod schema;
+mod soak;
 mod tidy;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: cargo xtask tidy | ci [--fast] | schema [--facts DIR]";
+const USAGE: &str = "usage: cargo xtask tidy | ci [--fast] | schema [--facts DIR] | soak [--minutes N] [--seed N] [--release]";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -22,6 +23,7 @@ fn main() -> ExitCode {
         ["ci", "--fast"] => ci::run(&root(), ci::Extent::Fast),
         ["schema"] => schema::run(&root(), &root().join("facts")),
         ["schema", "--facts", directory] => schema::run(&root(), std::path::Path::new(directory)),
+        ["soak", rest @ ..] => soak::run(&root(), rest),
         _ => Err(anyhow::anyhow!(USAGE)),
     };
     match done {

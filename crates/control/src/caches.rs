@@ -13,6 +13,7 @@ mod objects;
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use clock::Entropy;
@@ -63,6 +64,8 @@ type Subscriber<K> = Box<dyn Fn(&Change<K>) + Send + Sync>;
 /// The known objects of one kind.
 pub(crate) struct Cache<K> {
     objects: RwLock<Objects<K>>,
+    /// See [`Cache::progress`].
+    progress: AtomicU64,
     synced: watch::Receiver<bool>,
 }
 
@@ -83,6 +86,16 @@ impl<K: Resource> Cache<K> {
 
     pub(crate) fn synced(&self) -> Synced {
         Synced(self.synced.clone())
+    }
+
+    /// The newest resource version that this cache has come to, at least; 0 when versions are no numbers. What is read
+    /// from the cache afterwards is not older.
+    pub(crate) fn progress(&self) -> u64 {
+        self.progress.load(Ordering::Acquire)
+    }
+
+    fn come_to(&self, version: &str) {
+        self.progress.fetch_max(version.parse().unwrap_or_default(), Ordering::AcqRel);
     }
 
     pub(crate) fn get(&self, key: &Key) -> Option<Arc<K>> {
@@ -138,7 +151,8 @@ pub(crate) struct Source<K, W = K> {
     strip: fn(&mut K),
     synced: watch::Sender<bool>,
     subscribers: Vec<Subscriber<K>>,
-    /// The list that is coming in.
+    /// The version of the list that is coming in, and the list.
+    list_version: String,
     listed: BTreeMap<Key, Arc<K>>,
     wire: PhantomData<fn() -> W>,
 }
@@ -156,9 +170,18 @@ where
     /// Those of one namespace.
     fn within(namespace: Option<&str>) -> Self {
         let (synced, receiver) = watch::channel(false);
-        let cache = Arc::new(Cache { objects: RwLock::new(Objects::default()), synced: receiver });
+        let cache = Arc::new(Cache { objects: RwLock::new(Objects::default()), progress: AtomicU64::new(0), synced: receiver });
         let collection = Collection { path: K::url_path(&(), namespace), fields: None, metadata_only: false };
-        Self { cache, collection, strip: |_| {}, synced, subscribers: Vec::new(), listed: BTreeMap::new(), wire: PhantomData }
+        Self {
+            cache,
+            collection,
+            strip: |_| {},
+            synced,
+            subscribers: Vec::new(),
+            list_version: String::new(),
+            listed: BTreeMap::new(),
+            wire: PhantomData,
+        }
     }
 
     /// Found by place, too.
@@ -210,13 +233,16 @@ where
         Arc::new(object)
     }
 
-    fn store(&self, key: Key, object: Arc<K>) {
+    /// Takes in an object of a cache that thereby comes to `version`, if there is one.
+    fn store(&self, key: Key, object: Arc<K>, version: &str) {
         let old = self.write(|objects| objects.insert(key, Arc::clone(&object)));
+        self.cache.come_to(version);
         self.tell(&Change { old, new: Some(object) });
     }
 
-    fn remove(&self, key: &Key, last: Option<Arc<K>>) {
+    fn remove(&self, key: &Key, last: Option<Arc<K>>, version: &str) {
         let old = self.write(|objects| objects.remove(key));
+        self.cache.come_to(version);
         // What the event carries is newer than what was stored.
         let old = last.or(old);
         if old.is_some() {
@@ -254,6 +280,7 @@ where
             let object = self.take_in(object);
             self.listed.insert(Key::of(&*object), object);
         }
+        self.list_version.clone_from(&page.metadata.resource_version);
         Ok(page.metadata)
     }
 
@@ -261,28 +288,30 @@ where
         let listed = std::mem::take(&mut self.listed);
         let known = self.cache.all();
         for key in known.iter().map(|object| Key::of(&**object)).filter(|key| !listed.contains_key(key)) {
-            self.remove(&key, None);
+            self.remove(&key, None, "");
         }
         for (key, object) in listed {
             let known = self.cache.get(&key);
             if known.is_none_or(|known| known.meta().resource_version != object.meta().resource_version) {
-                self.store(key, object);
+                self.store(key, object, "");
             }
         }
+        // Only now all of the list can be seen.
+        self.cache.come_to(&self.list_version);
         self.synced.send_replace(true);
     }
 
     fn put(&mut self, object: &[u8]) -> serde_json::Result<String> {
         let object = self.take_in(decode(object)?);
         let version = version_of(&*object);
-        self.store(Key::of(&*object), object);
+        self.store(Key::of(&*object), object, &version);
         Ok(version)
     }
 
     fn gone(&mut self, object: &[u8]) -> serde_json::Result<String> {
         let object = self.take_in(decode(object)?);
         let version = version_of(&*object);
-        self.remove(&Key::of(&*object), Some(object));
+        self.remove(&Key::of(&*object), Some(object), &version);
         Ok(version)
     }
 }
@@ -378,4 +407,60 @@ fn node_of(pod: &Pod) -> Option<String> {
 fn service_of_slice(slice: &EndpointSlice) -> Option<String> {
     let name = slice.metadata.labels.as_ref()?.get("kubernetes.io/service-name")?;
     Some(format!("{}/{name}", slice.metadata.namespace.as_deref().unwrap_or_default()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    type Told = Arc<Mutex<Vec<(Option<String>, Option<String>)>>>;
+
+    /// A source whose first subscriber breaks down over pods named `bad`, and what its second one was told.
+    fn source() -> (Source<Pod, Wire>, Told) {
+        let mut source: Source<Pod, Wire> = Source::new();
+        source.subscribe(|change| assert_ne!(change.latest().metadata.name.as_deref(), Some("bad"), "as the test wants it"));
+        let told = Told::default();
+        let notes = Arc::clone(&told);
+        let version = |pod: &Option<Arc<Pod>>| pod.as_ref().and_then(|pod| pod.metadata.resource_version.clone());
+        source.subscribe(move |change| notes.lock().expect("lock").push((version(&change.old), version(&change.new))));
+        (source, told)
+    }
+
+    fn object(name: &str, version: &str) -> String {
+        format!(r#"{{"metadata":{{"namespace":"n","name":"{name}","resourceVersion":"{version}"}}}}"#)
+    }
+
+    fn page(items: &[String]) -> Vec<u8> {
+        format!(r#"{{"metadata":{{"resourceVersion":"9"}},"items":[{}]}}"#, items.join(",")).into_bytes()
+    }
+
+    fn pair(old: Option<&str>, new: Option<&str>) -> (Option<String>, Option<String>) {
+        (old.map(str::to_owned), new.map(str::to_owned))
+    }
+
+    #[test]
+    fn a_subscriber_that_panics_keeps_neither_the_cache_nor_the_others_from_learning() {
+        let (mut source, told) = source();
+        source.put(object("bad", "1").as_bytes()).expect("decodes");
+        source.put(object("good", "2").as_bytes()).expect("decodes");
+        assert_eq!(*told.lock().expect("lock"), [pair(None, Some("1")), pair(None, Some("2"))]);
+        assert_eq!(source.cache.len(), 2);
+    }
+
+    #[test]
+    fn a_new_list_tells_the_difference_to_what_was_known() {
+        let (mut source, told) = source();
+        for name in ["stays", "changes", "goes"] {
+            source.put(object(name, "1").as_bytes()).expect("decodes");
+        }
+        told.lock().expect("lock").clear();
+        source.begin();
+        source.page(&page(&[object("stays", "1"), object("changes", "2")])).expect("decodes");
+        source.page(&page(&[object("comes", "3")])).expect("decodes");
+        assert_eq!(*told.lock().expect("lock"), [], "nothing is told before the list is complete");
+        source.complete();
+        assert_eq!(*told.lock().expect("lock"), [pair(Some("1"), None), pair(Some("1"), Some("2")), pair(None, Some("3"))]);
+    }
 }

@@ -9,8 +9,9 @@
 //! their labels away from a budget. Many changes in a short time are counted together (`pace.rs`). `stale.rs` takes back
 //! marks of disruptions that did not happen.
 
+mod notes;
 mod pace;
-mod plan;
+pub(crate) mod plan;
 mod scale;
 mod stale;
 mod write;
@@ -36,6 +37,7 @@ use crate::pods::{is_ready, is_terminating, name, namespace};
 use crate::queue::{Outcome, Queue};
 use crate::selector::{Selector, render_go};
 use crate::selectors::SelectorIndex;
+use notes::{Notes, SETTLES_AFTER};
 use pace::Pace;
 use rules::budgets::{Demand, asks_controllers, demand};
 use scale::Scales;
@@ -55,6 +57,7 @@ struct Disruption {
     scales: Scales,
     recorder: Recorder,
     pace: Arc<Pace>,
+    notes: Arc<Notes>,
 }
 
 pub(crate) fn start(context: &Context, caches: &mut Caches) {
@@ -63,8 +66,12 @@ pub(crate) fn start(context: &Context, caches: &mut Caches) {
     let pace = Arc::new(Pace::default());
     // The index learns of a budget before its budget is looked at.
     let index = caches.budgets.index_selectors(|budget| Selector::compile(selector_of(budget)).ok());
-    let wake = queue.clone();
-    caches.budgets.subscribe(move |change| wake.add(Key::of(change.latest())));
+    let notes = Arc::new(Notes::default());
+    let (wake, learning) = (queue.clone(), Arc::clone(&notes));
+    caches.budgets.subscribe(move |change| {
+        learning.learn(change);
+        wake.add(Key::of(change.latest()));
+    });
     wake_by_pods(caches, &queue, &index, &pace, &recorder);
     wake_by_scales(caches, &queue, &index);
     stale::start(context, caches);
@@ -76,6 +83,7 @@ pub(crate) fn start(context: &Context, caches: &mut Caches) {
         scales: Scales::new(context, caches),
         recorder,
         pace,
+        notes,
     });
     let synced = vec![
         caches.pods.cache.synced(),
@@ -209,6 +217,8 @@ impl Disruption {
             Error::Plan(error)
         })?;
         let behind = self.pace.count(&key);
+        // Asked before the pods are read, which then are not older than it.
+        let unsettled = self.notes.unsettled(budget, self.pods.progress());
         let pods = self.pods.selected(&key.namespace, &selector);
         if pods.is_empty() {
             self.recorder.tell(&**budget, Severity::Normal, "NoPods", "No matching pods found");
@@ -217,7 +227,7 @@ impl Disruption {
             let message = format!("Failed to calculate the number of expected pods: {error}");
             self.recorder.tell(&**budget, Severity::Warning, "CalculateExpectedPodCountFailed", message);
         })?;
-        let plan = plan::plan(budget, &pods, demand, self.context.now());
+        let plan = plan::plan(budget, &pods, demand, &unsettled, self.context.now());
         for pod in &plan.not_deleted {
             let message = format!("Pod was expected by PDB {0}/{0} to be deleted but it wasn't", key.namespace);
             self.recorder.tell(&***pod, Severity::Warning, "NotDeleted", message);
@@ -228,7 +238,8 @@ impl Disruption {
                 lag.observe(behind.elapsed());
             }
         }
-        Ok(plan.recheck.map_or(Outcome::Done, Outcome::After))
+        let settled = (!unsettled.is_empty()).then_some(SETTLES_AFTER);
+        Ok(plan.recheck.into_iter().chain(settled).min().map_or(Outcome::Done, Outcome::After))
     }
 
     /// How many pods the budget expects and how many of them must be healthy.

@@ -29,6 +29,7 @@ mod expectations;
 mod garbage;
 mod job;
 mod meta;
+pub mod model;
 mod namespace;
 mod nodelifecycle;
 mod pod;

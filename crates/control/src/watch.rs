@@ -66,7 +66,7 @@ pub(crate) trait Sink: Send {
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct ListEnd {
-    resource_version: String,
+    pub(crate) resource_version: String,
     #[serde(rename = "continue")]
     next: String,
 }

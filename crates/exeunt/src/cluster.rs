@@ -121,7 +121,7 @@ impl Cluster {
 
         let observed = registry.clone();
         // Ends when the store is closed; nothing waits for it.
-        tokio::spawn(async move { observed.observe().await });
+        tokio::spawn(async move { tokio::join!(observed.observe(), observed.forget()) });
         if config.nodes > 0 {
             server.keep_logs(Arc::new(SimulatedLogs));
         }

@@ -175,7 +175,9 @@ impl<R: Runtime> Agent<R> {
             if pod.shown != fingerprint {
                 pod.refused = None;
             }
-            let changed = pod.annotations != annotations || pod.desired.generation != desired.generation;
+            let changed = pod.annotations != annotations
+                || pod.desired.generation != desired.generation
+                || pod.desired.containers.len() != desired.containers.len();
             (pod.revision, pod.shown, pod.desired, pod.annotations) = (revision, fingerprint, desired, annotations);
             if pod.call != Call::UnderWay {
                 // Somebody else may have changed one of our conditions; then it changes back now.

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::pod::desired::Desired;
+use crate::pod::desired::{Desired, Role};
 use crate::pod::phase::Note;
 use crate::pod::status::whole_seconds;
 
@@ -67,7 +67,11 @@ impl Recorder {
     pub(crate) fn tell(&self, pod: &Desired, node: &Arc<str>, note: Note, at: Timestamp) {
         let Some(queue) = &self.queue else { return };
         let field_path = note.container.and_then(|index| pod.containers.get(index)).map(|container| {
-            let list = if container.role == crate::pod::desired::Role::Main { "containers" } else { "initContainers" };
+            let list = match container.role {
+                Role::Main => "containers",
+                Role::Ephemeral => "ephemeralContainers",
+                Role::Init | Role::Sidecar => "initContainers",
+            };
             format!("spec.{list}{{{}}}", container.name)
         });
         let told = Told {

@@ -93,9 +93,10 @@ fn chosen(pod: &Pod, options: &LogOptions) -> Result<String, LogsError> {
     let spec = pod.spec.as_ref();
     let mains: Vec<&str> = spec.iter().flat_map(|spec| &spec.containers).map(|container| container.name.as_str()).collect();
     let inits = spec.iter().flat_map(|spec| spec.init_containers.iter().flatten()).map(|container| container.name.as_str());
+    let ephemeral = spec.iter().flat_map(|spec| spec.ephemeral_containers.iter().flatten()).map(|container| container.name.as_str());
     let pod = pod.metadata.name.clone().unwrap_or_default();
     match (&options.container, mains.as_slice()) {
-        (Some(wanted), _) if mains.contains(&wanted.as_str()) || inits.clone().any(|name| name == wanted) => Ok(wanted.clone()),
+        (Some(wanted), _) if mains.contains(&wanted.as_str()) || inits.chain(ephemeral).any(|name| name == wanted) => Ok(wanted.clone()),
         (Some(wanted), _) => Err(LogsError::UnknownContainer { pod, container: wanted.clone() }),
         (None, [only]) => Ok((*only).to_owned()),
         (None, _) => Err(LogsError::WhichContainer { pod, containers: mains.join(" ") }),
@@ -105,7 +106,8 @@ fn chosen(pod: &Pod, options: &LogOptions) -> Result<String, LogsError> {
 fn status_of<'a>(pod: &'a Pod, container: &str) -> Option<&'a ContainerStatus> {
     let status = pod.status.as_ref()?;
     let inits = status.init_container_statuses.iter().flatten();
-    inits.chain(status.container_statuses.iter().flatten()).find(|status| status.name == container)
+    let ephemeral = status.ephemeral_container_statuses.iter().flatten();
+    inits.chain(status.container_statuses.iter().flatten()).chain(ephemeral).find(|status| status.name == container)
 }
 
 /// One attempt as the status tells it.

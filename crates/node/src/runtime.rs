@@ -20,7 +20,7 @@ use crate::pod::view::PodView;
 
 /// Runs the containers of pods.
 ///
-/// Containers are counted init containers first, then the ordinary ones.
+/// Containers are counted init containers first, then the ordinary ones, then the ephemeral ones.
 pub trait Runtime: Send + Sync + 'static {
     /// Takes note of the newest state of a pod; called before anything is ordered for it and
     /// whenever the pod changes. Returns what the pod's author should be told.

@@ -47,6 +47,7 @@ pub struct Builder {
     tokens: TokenFile,
     start: Timestamp,
     seed: u64,
+    store: Option<Store>,
 }
 
 impl Builder {
@@ -114,6 +115,14 @@ impl Builder {
         self
     }
 
+    /// On this store, which may have been used before, instead of an empty one in memory. Several
+    /// clusters may share a store: they are API servers of one control plane.
+    #[must_use]
+    pub fn store(mut self, store: Store) -> Self {
+        self.store = Some(store);
+        self
+    }
+
     /// Starts the cluster; returns when the API answers and all nodes are registered.
     ///
     /// # Errors
@@ -130,7 +139,7 @@ impl Builder {
             refusal_events: self.standing_help,
             ..registry::Options::default()
         };
-        let registry = Registry::new(Store::open_memory(), clock.clone(), entropy.clone(), options);
+        let registry = Registry::new(self.store.unwrap_or_else(Store::open_memory), clock.clone(), entropy.clone(), options);
         registry.bootstrap().await.context("cannot prepare the store")?;
         let config = server::Config {
             resources: kinds::resources(),
@@ -144,8 +153,10 @@ impl Builder {
         server.bootstrap().await.context("cannot prepare the default roles")?;
         let observed = registry.clone();
         // Ends when the store is closed, or with the runtime of the test.
-        tokio::spawn(async move { observed.observe().await });
-        let mut cluster = Cluster { server, registry, clock, entropy, controllers: None, nodes: None, shutdown: CancellationToken::new() };
+        tokio::spawn(async move { tokio::join!(observed.observe(), observed.forget()) });
+        let shutdown = CancellationToken::new();
+        let stop_controllers = shutdown.child_token();
+        let mut cluster = Cluster { server, registry, clock, entropy, controllers: None, stop_controllers, nodes: None, shutdown };
         if let Some(options) = self.controllers {
             let root_ca = if options.root_ca.is_empty() { certs.authority } else { options.root_ca };
             let told = cluster.registry.clone();
@@ -177,6 +188,7 @@ pub struct Cluster {
     clock: Clock,
     entropy: Entropy,
     controllers: Option<control::Handle>,
+    stop_controllers: CancellationToken,
     nodes: Option<node::Handle>,
     shutdown: CancellationToken,
 }
@@ -193,6 +205,7 @@ impl Cluster {
             tokens: TokenFile::default(),
             start: START,
             seed: 0,
+            store: None,
         }
     }
 
@@ -275,6 +288,22 @@ impl Cluster {
         tokio::time::timeout(limit, search).await.with_context(|| format!("did not happen within {limit:?}"))?
     }
 
+    /// Starts controllers that know nothing yet, beside none or after [`Cluster::stop_controllers`].
+    pub fn start_controllers(&mut self, options: control::Options) {
+        let client = self.client_as(server::administrator("system:kube-controller-manager"));
+        self.stop_controllers = self.shutdown.child_token();
+        let stop = self.stop_controllers.clone();
+        self.controllers = Some(control::run(client, self.clock.clone(), self.entropy.clone(), options, stop));
+    }
+
+    /// Stops the controllers where they are; what they have asked for may still be done.
+    pub async fn stop_controllers(&mut self) {
+        self.stop_controllers.cancel();
+        if let Some(controllers) = self.controllers.take() {
+            controllers.stopped().await;
+        }
+    }
+
     /// Stops in order: the clients of the API first, then the API, then the store.
     ///
     /// # Errors
@@ -290,11 +319,6 @@ impl Cluster {
         self.server.leave();
         self.server.end_watches();
         self.registry.store().close().await.context("cannot close the store")
-    }
-
-    fn start_controllers(&mut self, options: control::Options) {
-        let client = self.client_as(server::administrator("system:kube-controller-manager"));
-        self.controllers = Some(control::run(client, self.clock.clone(), self.entropy.clone(), options, self.shutdown.clone()));
     }
 
     async fn start_nodes(&mut self, options: NodeOptions) -> anyhow::Result<()> {

@@ -34,9 +34,10 @@
 //! # }
 //! ```
 //!
-//! Read next: `cluster.rs`, then [`golden`].
+//! Read next: `cluster.rs`, then [`golden`] and [`safety`].
 
 mod cluster;
 pub mod golden;
+pub mod safety;
 
 pub use cluster::{ADMIN_TOKEN, Builder, Cluster};

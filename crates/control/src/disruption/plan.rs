@@ -1,6 +1,6 @@
 //! What the status of a budget has to say. Pure: objects and the time in, a status out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,29 +14,38 @@ use crate::pods::{is_ready, is_terminating, name};
 use rules::budgets::{DELETION_SECONDS, Demand};
 
 const CONDITION: &str = "DisruptionAllowed";
+/// A note stands until its time has passed: who looks again at the very moment, looks again and again.
+const PAST: Duration = Duration::from_millis(1);
 
 /// What to do about a budget.
 #[derive(Debug)]
-pub(super) struct Plan<'a> {
+pub(crate) struct Plan<'a> {
     /// The status to write; none when the present one is right.
-    pub(super) status: Option<PodDisruptionBudgetStatus>,
+    pub(crate) status: Option<PodDisruptionBudgetStatus>,
     /// Pods whose eviction was granted and which are not being deleted.
     pub(super) not_deleted: Vec<&'a Arc<Pod>>,
     /// When time alone will change the figures.
     pub(super) recheck: Option<Duration>,
 }
 
-/// Compares what is there with what the budget asks for.
-pub(super) fn plan<'a>(budget: &PodDisruptionBudget, pods: &'a [Arc<Pod>], demand: Demand, now: Timestamp) -> Plan<'a> {
+/// Compares what is there with what the budget asks for. `unsettled` names the evicted pods of which `pods` may show
+/// an earlier state than the one in which they were evicted.
+pub(crate) fn plan<'a>(
+    budget: &PodDisruptionBudget,
+    pods: &'a [Arc<Pod>],
+    demand: Demand,
+    unsettled: &BTreeSet<String>,
+    now: Timestamp,
+) -> Plan<'a> {
     let noted = budget.status.as_ref().and_then(|status| status.disrupted_pods.as_ref());
-    let notes = sort_notes(noted, pods, now);
+    let notes = sort_notes(noted, pods, unsettled, now);
     let healthy = pods.iter().filter(|pod| is_healthy(pod, &notes.kept, now)).count();
     let healthy = i32::try_from(healthy).unwrap_or(i32::MAX);
     let allowed = if demand.expected > 0 { healthy.saturating_sub(demand.desired).max(0) } else { 0 };
     Plan {
         status: status(budget, Figures { healthy, allowed, demand }, notes.kept, now),
         not_deleted: notes.expired,
-        recheck: notes.earliest.map(|at| until(now, at)),
+        recheck: notes.earliest.map(|at| until(now, at) + PAST),
     }
 }
 
@@ -47,16 +56,23 @@ struct Notes<'a> {
 }
 
 /// Notes of granted evictions: those of pods that are being deleted or gone have served, and old ones have expired.
-fn sort_notes<'a>(noted: Option<&BTreeMap<String, Time>>, pods: &'a [Arc<Pod>], now: Timestamp) -> Notes<'a> {
+///
+/// A note knows its pod by name only. While the pods that we know may be older than the eviction, one of that name that
+/// goes, or is not there, may be the predecessor of the one that was evicted, and its end says nothing about the note.
+fn sort_notes<'a>(noted: Option<&BTreeMap<String, Time>>, pods: &'a [Arc<Pod>], unsettled: &BTreeSet<String>, now: Timestamp) -> Notes<'a> {
     let mut notes = Notes { kept: BTreeMap::new(), expired: Vec::new(), earliest: None };
     let Some(noted) = noted.filter(|noted| !noted.is_empty()) else { return notes };
-    for pod in pods.iter().filter(|pod| !is_terminating(pod)) {
-        let Some(at) = noted.get(name(pod)) else { continue };
+    let standing: BTreeMap<&str, &Arc<Pod>> = pods.iter().filter(|pod| !is_terminating(pod)).map(|pod| (name(pod), pod)).collect();
+    for (pod, at) in noted {
+        let found = standing.get(pod.as_str()).copied();
+        if found.is_none() && !unsettled.contains(pod) {
+            continue;
+        }
         let deadline = after_seconds(at.0, DELETION_SECONDS);
         if deadline < now {
-            notes.expired.push(pod);
+            notes.expired.extend(found);
         } else {
-            notes.kept.insert(name(pod).to_owned(), at.clone());
+            notes.kept.insert(pod.clone(), at.clone());
             notes.earliest = Some(notes.earliest.map_or(deadline, |earliest| earliest.min(deadline)));
         }
     }

@@ -61,6 +61,16 @@ impl Server {
         self
     }
 
+    /// Where the kernel tells about it.
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// True while it runs.
+    pub(crate) fn is_alive(&mut self) -> bool {
+        matches!(self.process.try_wait(), Ok(None))
+    }
+
     /// SIGKILL: no chance to write anything.
     pub(crate) fn kill(mut self) {
         self.process.kill().expect("the process can be killed");

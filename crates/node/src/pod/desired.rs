@@ -23,7 +23,7 @@ pub(crate) struct Desired {
     pub(crate) host_network: bool,
     /// Readiness gates and the status of their conditions, if these exist.
     pub(crate) gates: Vec<Gate>,
-    /// All containers, init containers first.
+    /// All containers, init containers first, ephemeral ones last.
     pub(crate) containers: Vec<Container>,
     /// The phase that the API shows.
     pub(crate) phase: Phase,
@@ -65,6 +65,8 @@ pub(crate) enum Role {
     Sidecar,
     /// An ordinary container.
     Main,
+    /// Added to look into the pod; runs once, and nothing depends on it.
+    Ephemeral,
 }
 
 /// Phase of a pod.
@@ -130,6 +132,7 @@ impl Container {
         let matches = |codes: &ExitCodes| codes.values.contains(&exit_code) == (codes.operator == "In");
         match self.role {
             Role::Sidecar => true,
+            Role::Ephemeral => false,
             _ if self.restart_on.iter().any(matches) => true,
             Role::Init if exit_code == 0 => false,
             Role::Init => self.restart.unwrap_or(pod) != Restart::Never,
@@ -141,8 +144,9 @@ impl Container {
 impl Desired {
     /// The part of `pod` that is kept.
     pub(crate) fn from_view(pod: &PodView) -> Self {
-        let inits = pod.spec.init_containers.iter().map(|container| keep(container, true));
-        let mains = pod.spec.containers.iter().map(|container| keep(container, false));
+        let inits = pod.spec.init_containers.iter().map(|container| keep(container, Role::Init));
+        let mains = pod.spec.containers.iter().map(|container| keep(container, Role::Main));
+        let ephemeral = pod.spec.ephemeral_containers.iter().map(|container| keep(container, Role::Ephemeral));
         let deletion = pod.metadata.deletion_timestamp.as_ref().map(|_| pod.metadata.deletion_grace_period_seconds.unwrap_or_default());
         Self {
             namespace: pod.metadata.namespace.as_deref().unwrap_or_default().into(),
@@ -155,7 +159,7 @@ impl Desired {
             restart: Restart::parse(&pod.spec.restart_policy).unwrap_or(Restart::Always),
             host_network: pod.spec.host_network,
             gates: pod.spec.readiness_gates.iter().map(|gate| look_up(gate, pod)).collect(),
-            containers: inits.chain(mains).collect(),
+            containers: inits.chain(mains).chain(ephemeral).collect(),
             phase: Phase::parse(&pod.status.phase),
         }
     }
@@ -172,13 +176,9 @@ impl Desired {
     }
 }
 
-fn keep(container: &view::Container, init: bool) -> Container {
+fn keep(container: &view::Container, role: Role) -> Container {
     let restart = container.restart_policy.as_deref().and_then(Restart::parse);
-    let role = match (init, restart) {
-        (true, Some(Restart::Always)) => Role::Sidecar,
-        (true, _) => Role::Init,
-        (false, _) => Role::Main,
-    };
+    let role = if role == Role::Init && restart == Some(Restart::Always) { Role::Sidecar } else { role };
     Container {
         name: container.name.as_str().into(),
         image: container.image.as_str().into(),

@@ -134,11 +134,8 @@ impl Life {
     /// The life of a pod that this agent sees for the first time. What the API shows of it is where
     /// it goes on, so that an agent can be started again.
     pub(crate) fn begin(desired: &Desired, shown: &PodStatus, host_ip: Ipv4Addr, ip: Option<Ipv4Addr>, now: Timestamp) -> Self {
-        let shown_of = |name: &str| {
-            let statuses = shown.init_container_statuses.iter().chain(&shown.container_statuses);
-            statuses.into_iter().find(|status| status.name == name)
-        };
-        let runs = desired.containers.iter().map(|container| shown_of(&container.name).map(Run::resume).unwrap_or_default()).collect();
+        let runs =
+            desired.containers.iter().map(|container| shown.of_container(&container.name).map(Run::resume).unwrap_or_default()).collect();
         let initialized = shown.conditions.iter().any(|condition| condition.kind == "Initialized" && condition.status == "True");
         Self {
             stage: Stage::Running,
@@ -202,7 +199,9 @@ impl Run {
 /// Decides what to do next.
 pub(crate) fn next(life: Life, desired: &Desired, observed: &Observed, now: Timestamp) -> Step {
     let mut step = Step { life, orders: Vec::new(), notes: Vec::new(), status: None, wake_at: observed.next_change, end: End::No };
-    take_in(&mut step, desired, observed, now);
+    // Ephemeral containers come at any time, and at the end.
+    step.life.runs.resize_with(desired.containers.len(), Run::default);
+    take_in(&mut step, observed, now);
     if step.life.stage == Stage::Running && (desired.is_ending() || desired.phase.is_terminal()) {
         step.life.stage = Stage::Terminating { since: now, grace_seconds: desired.effective_grace() };
     }
@@ -234,7 +233,7 @@ pub(crate) fn next(life: Life, desired: &Desired, observed: &Observed, now: Time
 }
 
 /// Notes what became of the containers since the last step.
-fn take_in(step: &mut Step, desired: &Desired, observed: &Observed, now: Timestamp) {
+fn take_in(step: &mut Step, observed: &Observed, now: Timestamp) {
     let Life { runs, stage, .. } = &mut step.life;
     for (index, run) in runs.iter_mut().enumerate() {
         if run.state != RunState::Ordered {
@@ -267,7 +266,6 @@ fn take_in(step: &mut Step, desired: &Desired, observed: &Observed, now: Timesta
             ContainerState::Absent => run.state = RunState::Ended(Box::new(lost(now))),
         }
     }
-    debug_assert_eq!(step.life.runs.len(), desired.containers.len(), "the containers of a pod never change in number");
 }
 
 /// The end of a container that the runtime no longer knows.

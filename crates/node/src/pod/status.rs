@@ -49,6 +49,9 @@ pub struct PodStatus {
     /// Ordinary containers.
     #[serde(deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
     pub container_statuses: Vec<ContainerStatus>,
+    /// Ephemeral containers.
+    #[serde(deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
+    pub ephemeral_container_statuses: Vec<ContainerStatus>,
 }
 
 /// One condition.
@@ -161,6 +164,12 @@ pub struct Terminated {
 }
 
 impl PodStatus {
+    /// The status of the container with this name.
+    pub(crate) fn of_container(&self, name: &str) -> Option<&ContainerStatus> {
+        let all = self.init_container_statuses.iter().chain(&self.container_statuses).chain(&self.ephemeral_container_statuses);
+        all.into_iter().find(|status| status.name == name)
+    }
+
     /// The owned part: the conditions of others are dropped, ours stand in our order.
     pub(crate) fn owned(mut self) -> Self {
         let place = |condition: &Condition| OWNED_CONDITIONS.iter().position(|owned| *owned == condition.kind);

@@ -49,6 +49,9 @@ pub struct Spec {
     /// The containers.
     #[serde(deserialize_with = "nullable")]
     pub containers: Vec<Container>,
+    /// Containers that were added to look into the pod.
+    #[serde(deserialize_with = "nullable")]
+    pub ephemeral_containers: Vec<Container>,
 }
 
 /// One readiness gate.
@@ -175,9 +178,9 @@ impl PodView {
         self.metadata.uid.as_deref().unwrap_or_default()
     }
 
-    /// All containers, init containers first: the order in which everything here counts them.
+    /// All containers, init containers first and ephemeral ones last: the order in which everything here counts them.
     pub(crate) fn all_containers(&self) -> impl Iterator<Item = &Container> {
-        self.spec.init_containers.iter().chain(&self.spec.containers)
+        self.spec.init_containers.iter().chain(&self.spec.containers).chain(&self.spec.ephemeral_containers)
     }
 }
 

@@ -75,13 +75,9 @@ impl Runtime for Simulated {
     }
 
     fn adopt(&self, pod: &PodView, now: Timestamp) {
-        let shown = |name: &str| {
-            let statuses = pod.status.init_container_statuses.iter().chain(&pod.status.container_statuses);
-            statuses.into_iter().find(|status| status.name == name)
-        };
         let mut pods = self.pods();
         for container in pods.get_mut(pod.uid()).into_iter().flatten() {
-            container.course = shown(&container.name).and_then(|status| resume(status, now));
+            container.course = pod.status.of_container(&container.name).and_then(|status| resume(status, now));
         }
     }
 

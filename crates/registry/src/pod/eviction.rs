@@ -19,7 +19,8 @@ mod apply;
 pub(crate) mod candidates;
 mod decide;
 
-pub(crate) use decide::{Ask, Budget, Closed, Decision, PodFacts, decide};
+pub use apply::charged;
+pub use decide::{Ask, Budget, Closed, Decision, PodFacts, decide};
 
 use crate::body::{self, Expected};
 use crate::delete;
@@ -199,7 +200,8 @@ fn delete_options(eviction: &Tree, write: &WriteOptions) -> Result<DeleteOptions
 
 impl PodFacts {
     /// What a pod's tree says.
-    pub(crate) fn of(pod: &Tree) -> Self {
+    #[must_use]
+    pub fn of(pod: &Tree) -> Self {
         Self {
             phase: tree::text(pod, &["status", "phase"]).to_owned(),
             ready: object::condition(pod, "Ready").is_some_and(|ready| tree::text(ready, &["status"]) == "True"),
@@ -211,7 +213,8 @@ impl PodFacts {
 
 impl Budget {
     /// What a budget's tree says.
-    pub(crate) fn of(budget: &Tree) -> Self {
+    #[must_use]
+    pub fn of(budget: &Tree) -> Self {
         let figure = |name: &str| tree::int(budget, &["status", name]).unwrap_or(0);
         let condition = object::condition(budget, "DisruptionAllowed");
         let closed = condition

@@ -5,6 +5,7 @@ extern crate exeunt_registry as registry;
 mod custom;
 mod deletion;
 mod eviction;
+mod forget;
 mod lists;
 mod objects;
 mod observe;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use registry::Options;
 use registry::request::{DeleteOptions, ListOptions, PatchKind, Reply, Verb, WriteOptions};
 use serde_json::{Value, json};
+use store::{MemoryEngine, Store};
 
 use crate::world::{World, json_body};
 
@@ -285,4 +286,22 @@ async fn replicas_that_are_still_to_come_count_for_a_budget() {
     world.delete("poddisruptionbudgets", "shop/two", DeleteOptions::default()).await.expect("deleted");
     let expected = ["spec.minAvailable: 3 of 3 selected pods leaves none to spare, so"];
     check_warnings(&world, "shop", create("three", json!({"minAvailable": 3})), &expected).await;
+}
+
+/// The writer of a store with a thread of its own tells watchers before it tells the one who commits, so that the end
+/// of a pod which nothing has to stop is followed before the eviction knows that it was granted.
+#[tokio::test(start_paused = true)]
+async fn the_end_of_a_pod_is_measured_also_when_it_is_seen_before_the_eviction_is_answered() {
+    let store = Store::open_threaded(Box::new(MemoryEngine), store::Options::default()).expect("a thread");
+    let world = World::on(store, Options::default()).await;
+    let registry = world.registry.clone();
+    tokio::spawn(async move { registry.observe().await });
+    settle().await;
+    for name in ["p", "q", "r"] {
+        world.pod(name, "Pending", false).await;
+        world.evict(name, Value::Null).await.expect("granted");
+        assert_eq!(world.get("pods", &format!("shop/{name}")).await, None, "it is gone at once");
+    }
+    settle().await;
+    assert_shows(&world, &["exeunt_eviction_to_gone_seconds_count 3"]);
 }

@@ -25,8 +25,12 @@ impl World {
     }
 
     pub(crate) async fn with(options: Options) -> Self {
+        Self::on(Store::open_memory(), options).await
+    }
+
+    pub(crate) async fn on(store: Store, options: Options) -> Self {
         let clock = Clock::starting_at(Timestamp::from_second(1_000_000_000).expect("a valid time"));
-        let registry = Registry::new(Store::open_memory(), clock, Entropy::seeded(1), options);
+        let registry = Registry::new(store, clock, Entropy::seeded(1), options);
         registry.bootstrap().await.expect("an empty store takes the first objects");
         let world = Self { registry };
         world.create("namespaces", "", json!({"metadata": {"name": "shop"}})).await;

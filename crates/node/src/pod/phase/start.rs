@@ -17,6 +17,7 @@ const HEALTHY_AFTER_SECONDS: i64 = 600;
 pub(super) fn advance(step: &mut Step, desired: &Desired, observed: &Observed, now: Timestamp) {
     let life = &mut step.life;
     life.initialized |= with_role(desired, Role::Main).any(|main| life.runs[main].state != RunState::Waiting);
+    with_role(desired, Role::Ephemeral).for_each(|ephemeral| keep_going(step, desired, ephemeral, now));
     let failed = !step.life.initialized && !initialize(step, desired, observed, now);
     if step.life.initialized {
         with_role(desired, Role::Sidecar).for_each(|sidecar| keep_going(step, desired, sidecar, now));
@@ -33,7 +34,7 @@ pub(super) fn advance(step: &mut Step, desired: &Desired, observed: &Observed, n
 /// Takes the init containers as far as they go; false when one of them has failed for good.
 fn initialize(step: &mut Step, desired: &Desired, observed: &Observed, now: Timestamp) -> bool {
     for (index, container) in desired.containers.iter().enumerate() {
-        if container.role == Role::Main {
+        if matches!(container.role, Role::Main | Role::Ephemeral) {
             continue;
         }
         keep_going(step, desired, index, now);

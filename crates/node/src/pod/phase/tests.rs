@@ -98,7 +98,8 @@ impl Play {
             };
             format!("{}={state}{}", status.name, if status.ready { "+" } else { "" })
         };
-        let containers: Vec<String> = status.init_container_statuses.iter().chain(&status.container_statuses).map(words).collect();
+        let statuses = status.init_container_statuses.iter().chain(&status.container_statuses).chain(&status.ephemeral_container_statuses);
+        let containers: Vec<String> = statuses.map(words).collect();
         let ready = status.conditions.iter().find(|condition| condition.kind == "Ready").unwrap();
         let ready = ready.reason.clone().unwrap_or_else(|| format!("Ready {}", ready.status));
         let shown = format!("{} [{}] {ready}", status.phase, containers.join(" "));
@@ -603,4 +604,29 @@ fn a_second_stop_only_comes_earlier() {
         }
         assert_eq!(stage.runtime.observe("u", stage.now).next_change, Some(at(f64::from(killed_at))));
     }
+}
+
+#[test]
+fn an_ephemeral_container_starts_when_it_is_added_and_ends_with_the_pod() {
+    let mut stage = Play::new(one(json!({}))).until(5.0);
+    stage.lines();
+    let mut added = stage.view.spec.containers[0].clone();
+    added.name = "debugger".to_owned();
+    stage.view.spec.ephemeral_containers.push(added);
+    stage.runtime.admit(&stage.view, stage.now);
+    stage.desired = Desired::from_view(&stage.view);
+    stage.look();
+    let stage = stage.check(&["5 start debugger #0", "5 Running [c=running+ debugger=running] Ready True"]);
+    let mut stage = again(stage);
+    stage.lines();
+    stage.until(9.0).delete(30).check(&[
+        "9 - deleted",
+        "9 Killing: Stopping container c",
+        "9 Killing: Stopping container debugger",
+        "9 stop c within 30",
+        "9 stop debugger within 30",
+        "9 remove",
+        "9 Succeeded [c=Completed 0 debugger=Completed 0] PodCompleted",
+        "9 Delete",
+    ]);
 }

@@ -48,7 +48,9 @@ pub(crate) fn status(life: &mut Life, desired: &Desired, observed: &Observed, no
     let conditions = conditions(life, desired, &statuses, now);
     let inits = desired.containers.iter().take_while(|container| container.role != Role::Main).count();
     let mut init_container_statuses = statuses;
-    let container_statuses = init_container_statuses.split_off(inits);
+    let mut container_statuses = init_container_statuses.split_off(inits);
+    let mains = desired.containers.iter().filter(|container| container.role == Role::Main).count();
+    let ephemeral_container_statuses = container_statuses.split_off(mains);
     let pod_ip = if desired.host_network { Some(life.host_ip) } else { life.ip }.map(|ip| ip.to_string()).unwrap_or_default();
     let host_ip = life.host_ip.to_string();
     PodStatus {
@@ -62,6 +64,7 @@ pub(crate) fn status(life: &mut Life, desired: &Desired, observed: &Observed, no
         start_time: Some(whole_seconds(life.start_time)),
         init_container_statuses,
         container_statuses,
+        ephemeral_container_statuses,
     }
 }
 
@@ -109,7 +112,7 @@ fn initialized(life: &Life, desired: &Desired, statuses: &[ContainerStatus]) -> 
         return Verdict::of(true, reason, String::new());
     }
     let incomplete = desired.containers.iter().zip(statuses).filter(|(container, status)| match container.role {
-        Role::Main => false,
+        Role::Main | Role::Ephemeral => false,
         Role::Init => status.state.terminated.as_ref().is_none_or(|ended| ended.exit_code != 0),
         Role::Sidecar => status.started != Some(true),
     });
@@ -123,7 +126,8 @@ fn containers_ready(life: &Life, desired: &Desired, statuses: &[ContainerStatus]
         Phase::Failed => return Verdict::of(false, "PodFailed", String::new()),
         Phase::Pending | Phase::Running => {}
     }
-    let unready = desired.containers.iter().zip(statuses).filter(|(container, status)| container.role != Role::Init && !status.ready);
+    let counts = |role: Role| matches!(role, Role::Sidecar | Role::Main);
+    let unready = desired.containers.iter().zip(statuses).filter(|(container, status)| counts(container.role) && !status.ready);
     let names: Vec<&str> = unready.map(|(container, _)| &*container.name).collect();
     if names.is_empty() {
         return Verdict::yes();
@@ -160,12 +164,13 @@ fn container(life: &Life, desired: &Desired, observed: &Observed, index: usize) 
         ready: match wanted.role {
             Role::Init => done,
             Role::Sidecar | Role::Main => is_running && passes_probe,
+            Role::Ephemeral => false,
         },
         restart_count: i32::try_from(run.restarts).unwrap_or(i32::MAX),
         image: wanted.image.to_string(),
         image_id: run.image_id.to_string(),
         container_id: id,
-        started: Some(is_running),
+        started: (wanted.role != Role::Ephemeral).then_some(is_running),
         state,
     }
 }

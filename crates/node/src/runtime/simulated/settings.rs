@@ -42,18 +42,20 @@ pub(super) struct Settings {
     pub(super) hook: SignedDuration,
 }
 
-/// Settings of all containers of a pod, init containers first, and what could not be read.
+/// Settings of all containers of a pod, init containers first and ephemeral ones last, and what could not be read.
 pub(super) fn of_pod(pod: &PodView) -> (Vec<Settings>, Vec<String>) {
     let owned_by_job = pod.metadata.owner_references.iter().flatten().any(|owner| owner.kind == "Job" && owner.controller == Some(true));
     let inits = pod.spec.init_containers.iter().map(|container| (container, container.restart_policy.as_deref() != Some("Always")));
     let mains = pod.spec.containers.iter().map(|container| (container, false));
-    let mut settings: Vec<(&str, bool, Settings)> =
-        inits.chain(mains).map(|(container, init)| (container.name.as_str(), init, defaults(container, init, owned_by_job))).collect();
+    let regular = inits.chain(mains).map(|(container, init)| (container.name.as_str(), init, defaults(container, init, owned_by_job)));
+    let ephemeral =
+        pod.spec.ephemeral_containers.iter().map(|container| (container.name.as_str(), true, defaults(container, false, false)));
+    let mut settings: Vec<(&str, bool, Settings)> = regular.chain(ephemeral).collect();
 
     let ours = || pod.metadata.annotations.iter().flatten().filter_map(|(key, value)| Some((key.strip_prefix(ANNOTATION_PREFIX)?, value)));
     let mut complaints = Vec::new();
     for (key, value) in ours().filter(|(key, _)| !key.contains('.')) {
-        let targets = settings.iter_mut().filter(|(_, init, _)| !init).map(|(.., settings)| settings);
+        let targets = settings.iter_mut().filter(|(_, apart, _)| !apart).map(|(.., settings)| settings);
         complaints.extend(put(key, value, targets).err());
     }
     // The more specific annotations come second and win.

@@ -15,13 +15,18 @@ use crate::{object, record, tree};
 /// Takes one disruption from the budget and notes the pod until the controller has seen it go.
 pub(super) fn charge(txn: &mut Txn, budgets: &'static Resource, budget: &Record, pod: &str, now: Timestamp) {
     let mut next = record::tree(&budget.value);
-    let left = tree::int(&next, &["status", "disruptionsAllowed"]).unwrap_or(0) - 1;
-    tree::put(&mut next, &["status", "disruptionsAllowed"], left);
-    tree::put(&mut next, &["status", "disruptedPods", pod], object::wire_time(now));
-    if left == 0 {
-        close(&mut next, now);
-    }
+    charged(&mut next, pod, now);
     record::put(txn, budgets, &budget.key, next);
+}
+
+/// What [`Decision::Charge`](super::Decision::Charge) does to the tree of the budget. Pure.
+pub fn charged(budget: &mut Tree, pod: &str, now: Timestamp) {
+    let left = tree::int(budget, &["status", "disruptionsAllowed"]).unwrap_or(0) - 1;
+    tree::put(budget, &["status", "disruptionsAllowed"], left);
+    tree::put(budget, &["status", "disruptedPods", pod], object::wire_time(now));
+    if left == 0 {
+        close(budget, now);
+    }
 }
 
 /// The condition of a budget that has nothing left to give.

@@ -16,67 +16,67 @@ const RETRY_AFTER_SECONDS: u32 = 10;
 
 /// What an eviction asks of a pod.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct PodFacts {
+pub struct PodFacts {
     /// `status.phase`; empty when nobody has set it.
-    pub(crate) phase: String,
+    pub phase: String,
     /// True when the condition `Ready` is `True`.
-    pub(crate) ready: bool,
+    pub ready: bool,
     /// True when the pod has a deletion time.
-    pub(crate) terminating: bool,
+    pub terminating: bool,
     /// Its uid.
-    pub(crate) uid: String,
+    pub uid: String,
 }
 
 /// What an eviction asks of a budget.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Budget {
+pub struct Budget {
     /// Its name.
-    pub(crate) name: String,
+    pub name: String,
     /// Its compiled selector; none when it does not compile or selects nothing.
-    pub(crate) selector: Option<kinds::selector::LabelSelector>,
+    pub selector: Option<kinds::selector::LabelSelector>,
     /// `metadata.generation`
-    pub(crate) generation: i64,
+    pub generation: i64,
     /// `status.observedGeneration`
-    pub(crate) observed_generation: i64,
+    pub observed_generation: i64,
     /// `status.disruptionsAllowed`
-    pub(crate) disruptions_allowed: i64,
+    pub disruptions_allowed: i64,
     /// `status.currentHealthy`
-    pub(crate) current_healthy: i64,
+    pub current_healthy: i64,
     /// `status.desiredHealthy`
-    pub(crate) desired_healthy: i64,
+    pub desired_healthy: i64,
     /// How many pods `status.disruptedPods` names.
-    pub(crate) disrupted_pods: usize,
+    pub disrupted_pods: usize,
     /// True for `unhealthyPodEvictionPolicy: AlwaysAllow`.
-    pub(crate) always_allow: bool,
+    pub always_allow: bool,
     /// The condition `DisruptionAllowed` when its status is `False` and it says why.
-    pub(crate) closed: Option<Closed>,
+    pub closed: Option<Closed>,
 }
 
 /// Why a budget's own condition says that nothing may go.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Closed {
+pub struct Closed {
     /// The condition's reason.
-    pub(crate) reason: String,
+    pub reason: String,
     /// The condition's message, never empty.
-    pub(crate) message: String,
+    pub message: String,
 }
 
 /// What the client asked for.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Ask<'a> {
+pub struct Ask<'a> {
     /// Name of the pod.
-    pub(crate) pod: &'a str,
+    pub pod: &'a str,
     /// `preconditions.uid`
-    pub(crate) uid: Option<&'a str>,
+    pub uid: Option<&'a str>,
     /// `preconditions.resourceVersion`
-    pub(crate) resource_version: Option<&'a str>,
+    pub resource_version: Option<&'a str>,
     /// The feature gate `PDBUnhealthyPodEvictionPolicy` is off: `AlwaysAllow` does not count.
-    pub(crate) ignore_always_allow: bool,
+    pub ignore_always_allow: bool,
 }
 
 /// What is to be done.
 #[derive(Debug)]
-pub(crate) enum Decision {
+pub enum Decision {
     /// Mark and delete the pod; no budget pays.
     Delete,
     /// The same, and the budget at this place of the list pays.
@@ -86,7 +86,8 @@ pub(crate) enum Decision {
 }
 
 /// Decides about a pod at `resource_version`, given the budgets that select it.
-pub(crate) fn decide(pod: &PodFacts, resource_version: &str, budgets: &[&Budget], ask: &Ask<'_>) -> Decision {
+#[must_use]
+pub fn decide(pod: &PodFacts, resource_version: &str, budgets: &[&Budget], ask: &Ask<'_>) -> Decision {
     match judge(pod, resource_version, budgets, ask) {
         Ok(decision) => decision,
         Err(refusal) => Decision::Refuse(refusal),
