@@ -43,7 +43,7 @@ pub enum Scope {
 pub const NOT_IN_FILE: &str = "the file holds none";
 
 /// A kind that could not be read, or that a file does not hold.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Unread {
     /// The resource as kubectl names it, for example `poddisruptionbudgets.policy`.
     pub resource: &'static str,

@@ -22,7 +22,7 @@ use rules::fit::cordon_taint;
 use rules::nodes;
 use serde::Serialize;
 
-use crate::cluster::Snapshot;
+use crate::cluster::{Snapshot, Unread};
 use crate::filter::{Allowed, Daemon, Verdict, daemon_set, has_local_storage, judge};
 use crate::health;
 use crate::tier::Tiers;
@@ -83,7 +83,7 @@ pub struct Plan {
     /// True when fewer waves are proven impossible.
     pub fewest_waves: bool,
     /// What could not be read, and so is not in the plan.
-    pub unread: Vec<String>,
+    pub unread: Vec<Unread>,
 }
 
 /// What happens on a node.
@@ -232,7 +232,7 @@ pub fn make(snapshot: &Snapshot, options: &Options) -> Result<Plan, Error> {
         unplaced: unplaced(&outcome),
         waves: waves.iter().map(|wave| wave.iter().map(name).collect()).collect(),
         fewest_waves,
-        unread: snapshot.unread.iter().map(|unread| format!("{}: {}", unread.resource, unread.why)).collect(),
+        unread: snapshot.unread.clone(),
         nodes: drafts.into_iter().enumerate().map(|(index, draft)| draft.finish(index, &outcome)).collect(),
     })
 }

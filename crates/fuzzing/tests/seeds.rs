@@ -1,6 +1,8 @@
 //! The fuzz targets over the committed seeds and changed copies of them: the short form of what
 //! `cargo fuzz` does for longer.
 
+#![expect(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "a test: a panic is how it fails, and its bytes are masked")]
+
 use std::path::PathBuf;
 
 use fuzzing::{Mutator, TARGETS};

@@ -118,7 +118,7 @@ fn difference(one: &Tree, other: &Tree, path: &str) -> String {
     match (one, other) {
         (Tree::Object(a), Tree::Object(b)) => {
             let names: BTreeSet<&str> = a.keys().map(Text::as_str).chain(b.keys().map(Text::as_str)).collect();
-            let parts = names.into_iter().filter(|name| a.get(*name) != b.get(*name));
+            let parts = names.into_iter().filter(|name| a.get(name) != b.get(name));
             parts
                 .map(|name| match (a.get(name), b.get(name)) {
                     (Some(one), Some(other)) => difference(one, other, &format!("{path}.{name}")),

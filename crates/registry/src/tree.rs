@@ -89,7 +89,7 @@ pub(crate) fn put(tree: &mut Tree, path: &[&str], value: impl Into<Tree>) {
 /// Takes the value at a path out of the tree.
 pub(crate) fn take(tree: &mut Tree, path: &[&str]) -> Option<Tree> {
     let (last, front) = path.split_last()?;
-    at_mut(tree, front)?.as_object_mut()?.remove(*last)
+    at_mut(tree, front)?.as_object_mut()?.remove(last)
 }
 
 /// Makes `to` hold at `path` what `from` holds there, also nothing.

@@ -1,3 +1,5 @@
+//! Watches against answers that a server might give: lists in pages, silence, faults, panics.
+
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 

@@ -1,3 +1,5 @@
+//! The arithmetic of budgets over small snapshots.
+
 use serde_json::{Value, json};
 
 use super::*;

@@ -1,3 +1,5 @@
+//! The rules of lint, each over a manifest that breaks it.
+
 use super::*;
 
 /// What is wrong with everything here stands in the names.

@@ -1,5 +1,6 @@
 //! A plan as people read it: the verdict first, then what stands in the way, then the rest.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::{Fate, NodePlan, Options, Plan, Stuck};
@@ -18,13 +19,21 @@ impl Plan {
         self.render_budgets(&mut text);
         self.render_forecast(options, &mut text);
         self.render_waves(&mut text);
-        if !self.unread.is_empty() {
-            text.push_str("\nNot read, and so not in this plan:\n");
-            for unread in &self.unread {
-                line(&mut text, 2, unread);
-            }
-        }
+        self.render_unread(&mut text);
         text
+    }
+
+    fn render_unread(&self, text: &mut String) {
+        let mut by_reason = BTreeMap::<&str, Vec<&str>>::new();
+        for unread in &self.unread {
+            by_reason.entry(&unread.why).or_default().push(unread.resource);
+        }
+        if !by_reason.is_empty() {
+            text.push_str("\nNot read, and so not in this plan:\n");
+        }
+        for (why, resources) in by_reason {
+            line(text, 2, &format!("{}: {why}", resources.join(", ")));
+        }
     }
 
     fn headline(&self) -> String {
@@ -46,7 +55,7 @@ impl Plan {
     }
 
     fn render_refused(&self, text: &mut String) {
-        let mut by_reason = std::collections::BTreeMap::<&str, Vec<&str>>::new();
+        let mut by_reason = BTreeMap::<&str, Vec<&str>>::new();
         for (why, pod) in self.refused() {
             by_reason.entry(why).or_default().push(pod);
         }
@@ -149,17 +158,17 @@ fn render_node(node: &NodePlan, text: &mut String) {
         line(text, 2, "no pods");
     }
     for pod in &node.pods {
+        let when = pod.evicted.map(|seconds| format!(" after {}", span(seconds))).unwrap_or_default();
         let fate = match &pod.fate {
-            Fate::Moves { to: Some(to) } => format!("moves to {to}"),
-            Fate::Moves { to: None } => "leaves, and its successor finds no node".to_owned(),
-            Fate::Ends => "ends, and nobody makes it again".to_owned(),
+            Fate::Moves { to: Some(to) } => format!("moves to {to}{when}"),
+            Fate::Moves { to: None } => format!("leaves{when}, and its successor finds no node"),
+            Fate::Ends => format!("ends{when}, and nobody makes it again"),
             Fate::Stays { why } => format!("stays: {why}"),
             Fate::Refused { why } => format!("is refused: {why}"),
             Fate::Stuck => "is stuck".to_owned(),
         };
-        let when = pod.evicted.map(|seconds| format!(" after {}", span(seconds))).unwrap_or_default();
         let notes: String = pod.notes.iter().map(|note| format!("; {note}")).collect();
-        line(text, 2, &format!("{} {fate}{when}{notes}", pod.pod));
+        line(text, 2, &format!("{} {fate}{notes}", pod.pod));
     }
 }
 

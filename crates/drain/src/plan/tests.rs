@@ -1,3 +1,5 @@
+//! Plans for small clusters that are sketched in a few words.
+
 use serde_json::{Value, json};
 
 use super::*;

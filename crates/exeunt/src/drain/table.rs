@@ -121,7 +121,7 @@ mod tests {
         let text = |rows, columns| render(&board, Terminal::without_colour(), later, rows, columns).join("\n");
         insta::assert_snapshot!(text(20, 100), @r"
         node-1  3 pods: 1 terminating, 1 refused, 1 queued
-          shop/b  refused by shop/web for 12 s, once: The disruption budget web needs 2 healthy pods and has…
+          shop/b  refused by shop/web for 12 s, once: The disruption budget web needs 2 healthy pods and ha…
           shop/a  terminating 0/30 s
           shop/c  asking
         3 pods: 1 terminating, 1 refused, 1 queued; 1 more nodes wait; nothing tells yet how long it takes

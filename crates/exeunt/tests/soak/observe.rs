@@ -141,7 +141,7 @@ impl Life {
         let faults: Vec<String> = [&mut pods, &mut budgets].into_iter().filter_map(|told| told.fault.take()).collect();
         drop((pods, budgets));
         assert!(faults.is_empty(), "{faults:#?}");
-        writes.sort_by(|one, other| (one.0, one.1).cmp(&(other.0, other.1)));
+        writes.sort_by_key(|write| (write.0, write.1));
         self.ledger.at(self.clock.now());
         for (revision, kind, name, object) in writes {
             match kind {

@@ -137,6 +137,7 @@ impl<N: Into<Text>, T: Into<Tree>> FromIterator<(N, T)> for Tree {
 }
 
 impl PartialEq<Value> for Tree {
+    #[expect(clippy::cmp_owned, reason = "this is the comparison that does the conversion")]
     fn eq(&self, other: &Value) -> bool {
         *self == Self::from(other.clone())
     }

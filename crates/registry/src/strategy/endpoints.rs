@@ -201,7 +201,8 @@ fn topology(topology: &Tree, path: &Path<'_>, out: &mut Faults) {
 }
 
 fn hints(hints: &Tree, path: &Path<'_>, out: &mut Faults) {
-    let rules: [(&str, fn(&str) -> Vec<String>); 2] = [("forZones", names::label_value), ("forNodes", names::dns_subdomain)];
+    type Rule = fn(&str) -> Vec<String>;
+    let rules: [(&str, Rule); 2] = [("forZones", names::label_value), ("forNodes", names::dns_subdomain)];
     for (field, rule) in rules {
         let path = path.child(field);
         let wanted = list(hints, &[field]);

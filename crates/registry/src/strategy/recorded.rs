@@ -192,7 +192,7 @@ fn drop_values(tree: &mut Tree, steps: &[&str]) {
         ([], here) => *here = "<any>".into(),
         (["*", rest @ ..], Tree::Array(items)) => items.iter_mut().for_each(|item| drop_values(item, rest)),
         ([name, rest @ ..], Tree::Object(members)) => {
-            if let Some(inner) = members.get_mut(*name) {
+            if let Some(inner) = members.get_mut(name) {
                 drop_values(inner, rest);
             }
         }

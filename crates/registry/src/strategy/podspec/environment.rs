@@ -150,7 +150,7 @@ pub(super) fn field_ref(reference: &Tree, fields: &[&str], path: &Path<'_>, out:
         }
     } else if !KNOWN_FIELDS.contains(&field) {
         out.push(refuse(format!("field label not supported: {field}")));
-    } else if !fields.contains(&field) && !(field == "spec.host" && fields.contains(&"spec.nodeName")) {
+    } else if !(fields.contains(&field) || field == "spec.host" && fields.contains(&"spec.nodeName")) {
         out.push(FieldError::not_supported(path.child("fieldPath"), &Tree::from(field), fields));
     }
 }

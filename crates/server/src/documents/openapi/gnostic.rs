@@ -158,7 +158,7 @@ fn message(tree: &Tree, kind: &Message) -> Vec<u8> {
     let mut out = Writer::default();
     let Tree::Object(members) = tree else { return out.into_bytes() };
     for (name, number, form) in kind.fields {
-        if let Some(value) = members.get(*name) {
+        if let Some(value) = members.get(name) {
             write(&mut out, *number, *form, value);
         }
     }
