@@ -248,3 +248,10 @@ fn members_that_mean_nothing_are_equal_inside_a_list_that_stands_for_a_structure
     assert!(json::equal(&one, &exeunt_kinds::tree::json!({"items": [{"id": "a"}]}), schema));
     assert!(!json::equal(&one, &exeunt_kinds::tree::json!({"items": [{"id": "b"}]}), schema));
 }
+
+#[test]
+fn a_negative_zero_is_read_as_it_will_be_read_again() {
+    let decoded = json::decode_untyped(b"[-0e-5, -0.0, -0]").expect("decodes");
+    let written = json::encode_untyped(&decoded.tree);
+    assert_eq!(written, b"[0,0,0]");
+}

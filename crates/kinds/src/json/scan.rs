@@ -318,7 +318,9 @@ pub(crate) fn number(text: &str) -> Option<Number> {
     if let Ok(whole) = text.parse::<u64>() {
         return Some(whole.into());
     }
-    Number::from_f64(text.parse().ok()?)
+    let float: f64 = text.parse().ok()?;
+    // A sum with zero has no negative zero, which would be written as `-0` and read again as a whole 0.
+    Number::from_f64(float + 0.0)
 }
 
 /// A byte as Go's parser names it.
