@@ -47,7 +47,7 @@ fn folder(tool: &str) -> PathBuf {
 /// Plays a scenario and compares what it printed.
 async fn check(tool: &str, name: &str) -> anyhow::Result<()> {
     let text = std::fs::read_to_string(folder(tool).join(format!("{name}.yaml")))?;
-    let printed = Box::pin(script::play(&text)).await?;
+    let printed = masks::same_moments(&Box::pin(script::play(&text)).await?);
     let settings = {
         let mut settings = insta::Settings::clone_current();
         settings.set_prepend_module_to_snapshot(false);

@@ -20,6 +20,24 @@ pub(crate) fn generated_names(text: &str) -> String {
     named.into_owned()
 }
 
+/// What happens at one moment to several pods has no order of its own: it is told by what happened.
+const ORDER: [&str; 6] = ["cordoned", "started", "asked", "refused", "accepted", "gone"];
+
+/// Brings consecutive lines of one moment (`   7.0  gone default/web-0`) into an order.
+pub(crate) fn same_moments(text: &str) -> String {
+    let moment =
+        |line: &str| line.trim_start().split_once("  ").filter(|(time, _)| time.parse::<f64>().is_ok()).map(|(time, _)| time.to_owned());
+    let rank = |line: &str| {
+        let verb = line.split_whitespace().nth(1).unwrap_or_default();
+        ORDER.iter().position(|known| *known == verb).unwrap_or(ORDER.len())
+    };
+    let mut lines: Vec<&str> = text.lines().collect();
+    for group in lines.chunk_by_mut(|one, other| moment(one).is_some() && moment(one) == moment(other)) {
+        group.sort_by_key(|line| (rank(line), *line));
+    }
+    lines.join("\n") + "\n"
+}
+
 #[test]
 fn the_same_name_gets_the_same_letter() {
     let text = "web-6d4f9c7b8-x2x7q waits for web-6d4f9c7b8-bbbbb; web-6d4f9c7b8-x2x7q is ready; db-0 and node-1 too";
