@@ -9,7 +9,7 @@
 //! their labels away from a budget. Many changes in a short time are counted together (`pace.rs`). `stale.rs` takes back
 //! marks of disruptions that did not happen.
 
-mod notes;
+pub(crate) mod notes;
 mod pace;
 pub(crate) mod plan;
 mod scale;
@@ -72,6 +72,9 @@ pub(crate) fn start(context: &Context, caches: &mut Caches) {
         learning.learn(change);
         wake.add(Key::of(change.latest()));
     });
+    // A budget that a pod wakes has to know what became of the pod.
+    let learning = Arc::clone(&notes);
+    caches.pods.subscribe(move |change| learning.learn_end(change));
     wake_by_pods(caches, &queue, &index, &pace, &recorder);
     wake_by_scales(caches, &queue, &index);
     stale::start(context, caches);
@@ -218,7 +221,7 @@ impl Disruption {
         })?;
         let behind = self.pace.count(&key);
         // Asked before the pods are read, which then are not older than it.
-        let unsettled = self.notes.unsettled(budget, self.pods.progress());
+        let insight = self.notes.insight(budget, self.pods.progress());
         let pods = self.pods.selected(&key.namespace, &selector);
         if pods.is_empty() {
             self.recorder.tell(&**budget, Severity::Normal, "NoPods", "No matching pods found");
@@ -227,7 +230,7 @@ impl Disruption {
             let message = format!("Failed to calculate the number of expected pods: {error}");
             self.recorder.tell(&**budget, Severity::Warning, "CalculateExpectedPodCountFailed", message);
         })?;
-        let plan = plan::plan(budget, &pods, demand, &unsettled, self.context.now());
+        let plan = plan::plan(budget, &pods, demand, &insight, self.context.now());
         for pod in &plan.not_deleted {
             let message = format!("Pod was expected by PDB {0}/{0} to be deleted but it wasn't", key.namespace);
             self.recorder.tell(&***pod, Severity::Warning, "NotDeleted", message);
@@ -238,7 +241,7 @@ impl Disruption {
                 lag.observe(behind.elapsed());
             }
         }
-        let settled = (!unsettled.is_empty()).then_some(SETTLES_AFTER);
+        let settled = (!insight.unsettled.is_empty()).then_some(SETTLES_AFTER);
         Ok(plan.recheck.into_iter().chain(settled).min().map_or(Outcome::Done, Outcome::After))
     }
 

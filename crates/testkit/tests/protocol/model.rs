@@ -6,12 +6,12 @@
 //! granted, what a status says, what a charge writes) is the code of the registry and of the
 //! disruption controller; see `rules.rs`.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use stateright::{Model, Property};
 
 use crate::rules::{self, Verdict};
-use crate::world::{Budget, Controller, Eviction, Left, Minute, Name, Pod, Status, Truth, World, Write};
+use crate::world::{Budget, Controller, Eviction, Known, Left, Minute, Name, Pod, Status, Truth, World, Write};
 
 /// No more pods are disrupted by evictions than the budget allowed.
 pub(crate) const SAFE: &str = "an eviction never leaves fewer healthy pods than the budget demands";
@@ -273,12 +273,12 @@ impl Protocol {
     fn plan(&self, world: &World, controller: &Controller) -> Option<Write> {
         let pods = controller.pods.as_ref()?;
         let by_name = self.fault == Some(Fault::KnowsPodsByName);
-        let unsettled = if by_name { BTreeMap::new() } else { controller.unsettled.clone() };
+        let known = if by_name { Known::default() } else { controller.known.clone() };
         let mut seen = world.budget.clone();
         if self.fault == Some(Fault::ForgetsNotes) {
             seen.status.notes.clear();
         }
-        let (status, counted) = rules::plan(&seen, pods, &unsettled, world.minute)?;
+        let (status, counted) = rules::plan(&seen, pods, &known, world.minute)?;
         Some(Write { status, counted, current: true })
     }
 
@@ -344,7 +344,8 @@ fn pay(world: &mut World, name: Name, pod: Pod) {
     for controller in world.controllers.iter_mut().filter(|controller| controller.pods.is_some()) {
         // All that has happened before, and the first that happens after it.
         let news = u8::try_from(controller.news.len()).unwrap_or(u8::MAX).saturating_add(1);
-        controller.unsettled.insert(name, news);
+        controller.known.unsettled.insert(name, news);
+        controller.known.served.remove(&name);
     }
 }
 
@@ -411,14 +412,19 @@ fn list(world: &mut World, place: usize) -> bool {
 }
 
 fn learn(world: &mut World, place: usize) -> bool {
+    let noted: BTreeSet<Name> = world.budget.status.notes.keys().copied().collect();
     let controller = &mut world.controllers[place];
     let (Some(news), Some(pods)) = (controller.news.pop_front(), &mut controller.pods) else { return false };
     match news.pod {
         Some(pod) => pods.insert(news.name, pod),
         None => pods.remove(&news.name),
     };
-    controller.unsettled.values_mut().for_each(|left| *left -= 1);
-    controller.unsettled.retain(|_, left| *left > 0);
+    let known = &mut controller.known;
+    known.unsettled.values_mut().for_each(|left| *left -= 1);
+    known.unsettled.retain(|_, left| *left > 0);
+    if news.pod.is_none_or(|pod| pod.leaving) && noted.contains(&news.name) && !known.unsettled.contains_key(&news.name) {
+        known.served.insert(news.name);
+    }
     true
 }
 

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use control::model::Insight;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod as CorePod, PodCondition, PodStatus};
 use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec, PodDisruptionBudgetStatus};
@@ -12,7 +13,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use registry::rules::{Ask, Decision, PodFacts};
 use serde_json::json;
 
-use crate::world::{Budget, Minute, Name, Pod, Pods, Status, Uid};
+use crate::world::{Budget, Known, Minute, Name, Pod, Pods, Status, Uid};
 
 const CONDITION: &str = "DisruptionAllowed";
 
@@ -57,7 +58,7 @@ pub(crate) fn charged(status: &Status, name: Name, minute: Minute) -> Status {
 
 /// What the disruption controller would write that knows these pods, and which pods it then counts;
 /// none when the status is right.
-pub(crate) fn plan(budget: &Budget, pods: &Pods, unsettled: &BTreeMap<Name, u8>, minute: Minute) -> Option<(Status, BTreeSet<Uid>)> {
+pub(crate) fn plan(budget: &Budget, pods: &Pods, known: &Known, minute: Minute) -> Option<(Status, BTreeSet<Uid>)> {
     let typed = PodDisruptionBudget {
         metadata: ObjectMeta { name: Some("b".to_owned()), generation: Some(budget.generation.into()), ..ObjectMeta::default() },
         spec: Some(PodDisruptionBudgetSpec {
@@ -67,8 +68,11 @@ pub(crate) fn plan(budget: &Budget, pods: &Pods, unsettled: &BTreeMap<Name, u8>,
         status: Some(typed(&budget.status)),
     };
     let seen: Vec<Arc<CorePod>> = pods.iter().map(|(name, pod)| Arc::new(core_pod(*name, *pod))).collect();
-    let unsettled = unsettled.keys().copied().map(name_text).collect();
-    let written = control::model::budget_status(&typed, &seen, 0, &unsettled, time(minute)).expect("a number of pods can be counted")?;
+    let insight = Insight {
+        unsettled: known.unsettled.keys().copied().map(name_text).collect(),
+        served: known.served.iter().copied().map(name_text).collect(),
+    };
+    let written = control::model::budget_status(&typed, &seen, 0, &insight, time(minute)).expect("a number of pods can be counted")?;
     let status = small(&written);
     let counted: BTreeSet<Uid> = pods
         .iter()

@@ -54,12 +54,21 @@ pub(crate) struct Controller {
     pub(crate) pods: Option<Pods>,
     /// What has happened to them and has not come to it yet.
     pub(crate) news: VecDeque<News>,
-    /// Pods that were evicted, and how much news has to come before it knows them as they were then.
-    pub(crate) unsettled: BTreeMap<Name, u8>,
+    /// What it knows about the notes of the budget.
+    pub(crate) known: Known,
     /// The status that it has sent.
     pub(crate) write: Option<Write>,
     /// When it listed.
     pub(crate) since: Minute,
+}
+
+/// What a controller knows about the notes of the budget beside what they say.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Known {
+    /// Pods that were evicted, and how much news has to come before it knows them as they were then.
+    pub(crate) unsettled: BTreeMap<Name, u8>,
+    /// Pods that it has seen go after their eviction.
+    pub(crate) served: BTreeSet<Name>,
 }
 
 /// What became of a pod, and when.
@@ -166,7 +175,8 @@ impl World {
         self.truth.paid_for.retain(|name, _| notes.contains_key(name));
         self.truth.gone.retain(|name, _| notes.contains_key(name));
         for controller in &mut self.controllers {
-            controller.unsettled.retain(|name, _| notes.contains_key(name));
+            controller.known.unsettled.retain(|name, _| notes.contains_key(name));
+            controller.known.served.retain(|name| notes.contains_key(name));
         }
         self.new_version();
     }
