@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetStatus};
 
 pub use crate::disruption::notes::Insight;
-use crate::disruption::plan;
+use crate::disruption::{plan, write};
 
 /// The status that the disruption controller writes when it knows this budget, these pods that the
 /// budget selects, and the number of replicas that their controllers want; none when the present one is right.
@@ -26,4 +26,11 @@ pub fn budget_status(
 ) -> Result<Option<PodDisruptionBudgetStatus>, String> {
     let demand = rules::budgets::demand(budget.spec.as_ref(), pods.len(), replicas).map_err(|error| error.to_string())?;
     Ok(plan::plan(budget, pods, demand, insight, now).status)
+}
+
+/// How the disruption controller writes `status` when it read this budget and another version is stored by now: a JSON
+/// patch, which may still fail; none when it writes only over the version that it read.
+#[must_use]
+pub fn status_patch(budget: &PodDisruptionBudget, status: &PodDisruptionBudgetStatus) -> Option<serde_json::Value> {
+    write::patch(budget, status)
 }

@@ -15,8 +15,6 @@ use crate::pods::{is_ready, is_terminating, name};
 use rules::budgets::{DELETION_SECONDS, Demand};
 
 const CONDITION: &str = "DisruptionAllowed";
-/// A note stands until its time has passed: who looks again at the very moment, looks again and again.
-const PAST: Duration = Duration::from_millis(1);
 
 /// What to do about a budget.
 #[derive(Debug)]
@@ -31,13 +29,7 @@ pub(crate) struct Plan<'a> {
 
 /// Compares what is there with what the budget asks for. `insight` says which of the evicted pods `pods` may show in an
 /// earlier state than the one in which they were evicted, and which have gone already.
-pub(crate) fn plan<'a>(
-    budget: &PodDisruptionBudget,
-    pods: &'a [Arc<Pod>],
-    demand: Demand,
-    insight: &Insight,
-    now: Timestamp,
-) -> Plan<'a> {
+pub(crate) fn plan<'a>(budget: &PodDisruptionBudget, pods: &'a [Arc<Pod>], demand: Demand, insight: &Insight, now: Timestamp) -> Plan<'a> {
     let noted = budget.status.as_ref().and_then(|status| status.disrupted_pods.as_ref());
     let notes = sort_notes(noted, pods, insight, now);
     let healthy = pods.iter().filter(|pod| is_healthy(pod, &notes.kept, now)).count();
@@ -46,7 +38,7 @@ pub(crate) fn plan<'a>(
     Plan {
         status: status(budget, Figures { healthy, allowed, demand }, notes.kept, now),
         not_deleted: notes.expired,
-        recheck: notes.earliest.map(|at| until(now, at) + PAST),
+        recheck: notes.earliest.map(|at| until(now, at)),
     }
 }
 
@@ -71,7 +63,8 @@ fn sort_notes<'a>(noted: Option<&BTreeMap<String, Time>>, pods: &'a [Arc<Pod>], 
             continue;
         }
         let deadline = after_seconds(at.0, DELETION_SECONDS);
-        if deadline < now {
+        // At the very moment at which the pod counts again, so that a status tells by its notes which pods it does not count.
+        if deadline <= now {
             notes.expired.extend(found);
         } else {
             notes.kept.insert(pod.clone(), at.clone());

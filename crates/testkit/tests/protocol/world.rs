@@ -46,8 +46,8 @@ pub(crate) struct Status {
     pub(crate) verdict: Option<bool>,
 }
 
-/// A disruption controller. A budget that it knows late does no harm but a refused write, so that
-/// only its pods lag behind the store.
+/// A disruption controller. Its pods lag behind the store, and after a write it may still take the
+/// budget for what it was before.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Controller {
     /// The pods that it knows; none until it has listed them.
@@ -58,6 +58,8 @@ pub(crate) struct Controller {
     pub(crate) known: Known,
     /// The status that it has sent.
     pub(crate) write: Option<Write>,
+    /// The budget before its newest write, which its cache may show still.
+    pub(crate) before: Option<Budget>,
     /// When it listed.
     pub(crate) since: Minute,
 }
@@ -82,6 +84,8 @@ pub(crate) struct News {
 /// A status on its way to the server.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Write {
+    /// What it was made from.
+    pub(crate) read: Budget,
     pub(crate) status: Status,
     pub(crate) counted: BTreeSet<Uid>,
     /// False as soon as the budget is no more the version from which it was made.
@@ -108,6 +112,8 @@ pub(crate) struct Left {
     pub(crate) flips: u8,
     pub(crate) edits: u8,
     pub(crate) crashes: u8,
+    /// Counts from a budget that is older than the controller's own write.
+    pub(crate) late: u8,
     pub(crate) minutes: u8,
 }
 
