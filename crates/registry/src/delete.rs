@@ -122,7 +122,7 @@ fn propagation_warnings(target: &Target, options: &DeleteOptions) -> Vec<String>
 pub(crate) fn delete_in(txn: &mut Txn, target: &Target, options: &DeleteOptions) -> Result<Deleted, Refusal> {
     let key = target.key();
     let found = txn.get(&key).ok_or_else(|| target.not_found())?;
-    delete_known(txn, target, &found, &record::tree(&found.value), options)
+    delete_known(txn, target, &found, &record::tree_of(target.stored, &found), options)
 }
 
 /// The same when the object has been read already: `found` is its present record, `object` its tree.

@@ -2,7 +2,9 @@
 //! fields, and for the kinds that evictions ask about the few figures that decide.
 //!
 //! Facts are made from the tree when an object is written, or from its bytes the first time
-//! somebody asks (after a restart).
+//! somebody asks (after a restart). With them the trees of recent objects are kept (`recent.rs`).
+
+mod recent;
 
 use std::sync::Arc;
 
@@ -17,6 +19,7 @@ use crate::object;
 use crate::pod::eviction::{Budget, PodFacts};
 use crate::strategy;
 use crate::tree as path;
+use recent::Recent;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -27,6 +30,7 @@ pub(crate) struct Facts {
     pub(crate) fields: Vec<(&'static str, String)>,
     /// What is particular about the kind.
     pub(crate) more: More,
+    recent: Recent,
 }
 
 /// What only some kinds have.
@@ -70,7 +74,7 @@ impl Facts {
             _ if definition::is_definition(resource) => More::Definition(Definition::of(tree)),
             _ => More::None,
         };
-        Self { labels, fields, more }
+        Self { labels, fields, more, recent: Recent::none() }
     }
 
     /// True for a namespace on its way out.
@@ -98,9 +102,20 @@ impl Labels for Facts {
 
 /// The facts of a record, made now if nobody has asked before.
 pub(crate) fn facts<'a>(resource: &'static Resource, record: &'a Record) -> &'a Facts {
-    const NOTHING: &Facts = &Facts { labels: Vec::new(), fields: Vec::new(), more: More::None };
+    static NOTHING: Facts = Facts { labels: Vec::new(), fields: Vec::new(), more: More::None, recent: Recent::none() };
     let memo = record.memo.get_or_init(|| Arc::new(Facts::of(resource, &tree(&record.value))));
-    memo.downcast_ref::<Facts>().unwrap_or(NOTHING)
+    memo.downcast_ref::<Facts>().unwrap_or(&NOTHING)
+}
+
+/// The object of a record, which is parsed only when it is not one of the recent ones.
+pub(crate) fn tree_of(resource: &'static Resource, record: &Record) -> Tree {
+    let memo = record.memo.get_or_init(|| Arc::new(Facts::of(resource, &tree(&record.value))));
+    let Ok(facts) = Arc::clone(memo).downcast::<Facts>() else { return tree(&record.value) };
+    facts.recent.get().unwrap_or_else(|| {
+        let tree = tree(&record.value);
+        recent::keep(&facts, &tree, record.value.len());
+        tree
+    })
 }
 
 /// Stored bytes as a tree. What we wrote ourselves parses; if a damaged store hands out something
@@ -112,10 +127,19 @@ pub(crate) fn tree(bytes: &[u8]) -> Tree {
     })
 }
 
+/// The bytes of an object.
+pub(crate) struct Encoded {
+    pub(crate) bytes: Bytes,
+    /// Whether parsing them gives the very tree that they were made from.
+    is_whole: bool,
+}
+
 /// An object's bytes at a resource version.
-pub(crate) fn encode(resource: &'static Resource, tree: &mut Tree, revision: u64) -> Bytes {
-    object::meta(tree).insert("resourceVersion".to_owned(), revision.to_string().into());
-    json::encode(tree, resource.ty).into()
+pub(crate) fn encode(resource: &'static Resource, tree: &mut Tree, revision: u64) -> Encoded {
+    object::meta(tree).insert("resourceVersion", revision.to_string().into());
+    let (bytes, is_whole) = json::encode_telling(tree, resource.ty);
+    debug_assert!(!is_whole || self::tree(&bytes) == *tree, "{tree} is not what is written: {}", String::from_utf8_lossy(&bytes));
+    Encoded { bytes: bytes.into(), is_whole }
 }
 
 /// Writes an object at the revision that its write takes, and gives back its record.
@@ -125,13 +149,17 @@ pub(crate) fn put(txn: &mut Txn, resource: &'static Resource, key: &str, mut tre
 
 /// The same for a tree that is used on: it then has the new version, as the stored object has.
 pub(crate) fn put_tree(txn: &mut Txn, resource: &'static Resource, key: &str, tree: &mut Tree) -> Arc<Record> {
-    let bytes = encode(resource, tree, txn.next_revision().0);
-    put_encoded(txn, resource, key, tree, bytes)
+    let encoded = encode(resource, tree, txn.next_revision().0);
+    put_encoded(txn, resource, key, tree, encoded)
 }
 
 /// The same for a tree that has been encoded at that revision.
-pub(crate) fn put_encoded(txn: &mut Txn, resource: &'static Resource, key: &str, tree: &Tree, bytes: Bytes) -> Arc<Record> {
-    txn.put(key, bytes, Some(Arc::new(Facts::of(resource, tree))))
+pub(crate) fn put_encoded(txn: &mut Txn, resource: &'static Resource, key: &str, tree: &Tree, encoded: Encoded) -> Arc<Record> {
+    let facts = Arc::new(Facts::of(resource, tree));
+    if encoded.is_whole {
+        recent::keep(&facts, tree, encoded.bytes.len());
+    }
+    txn.put(key, encoded.bytes, Some(facts))
 }
 
 /// Removes an object; its last event shows `last` at the revision of the removal.

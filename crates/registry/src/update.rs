@@ -119,7 +119,7 @@ impl Registry {
         produce: &impl Fn(Option<&Tree>) -> Result<Decoded, Refusal>,
     ) -> Result<Changed, Refusal> {
         let target = change.target;
-        let old = record::tree(&found.value);
+        let old = record::tree_of(target.stored, found);
         let Decoded { tree: mut new, mut warnings } = produce(Some(&old))?;
         check_identity(change, &mut new, &old)?;
         let rules = target.rules;
@@ -157,18 +157,18 @@ fn store_change(txn: &mut Txn, target: &Target, found: &Record, old: &Tree, mut 
         return found.value.clone();
     }
     let next = txn.next_revision().0;
-    let json = record::encode(target.stored, &mut new, next);
+    let encoded = record::encode(target.stored, &mut new, next);
     // Trees tell apart what the wire does not.
-    if json == record::at_revision(&found.value, next) {
+    if encoded.bytes == record::at_revision(&found.value, next) {
         return found.value.clone();
     }
     if !is_released(target, &new, old) {
-        return record::put_encoded(txn, target.stored, &found.key, &new, json).value.clone();
+        return record::put_encoded(txn, target.stored, &found.key, &new, encoded).value.clone();
     }
     // Watchers see the object as it was last stored; the client sees what it has just written.
     record::remove(txn, &found.key, &found.value);
     definition::release(txn, target.resource, target.now);
-    json
+    encoded.bytes
 }
 
 /// True when nothing holds a terminating object any more.

@@ -80,17 +80,20 @@ impl Notes {
     pub(super) fn learn(&self, change: &Change<PodDisruptionBudget>) {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         let key = Key::of(change.latest());
-        let before = state.budgets.remove(&key).unwrap_or_default();
-        let mut arrivals = Arrivals::new();
-        for (pod, at) in change.new.iter().flat_map(|budget| noted(budget)) {
-            let arrival = match before.get(pod).filter(|known| known.noted == *at) {
-                Some(known) => known.clone(),
-                None => state.arrival(&key, pod, at, version(&change.latest().metadata)),
-            };
-            arrivals.insert(pod.clone(), arrival);
-        }
-        for pod in before.keys().filter(|pod| !arrivals.contains_key(*pod)) {
-            state.forget(&key, pod);
+        let mut arrivals = state.budgets.remove(&key).unwrap_or_default();
+        let notes = change.new.as_ref().and_then(|budget| budget.status.as_ref()?.disrupted_pods.as_ref());
+        arrivals.retain(|pod, known| {
+            let stays = notes.and_then(|notes| notes.get(pod)) == Some(&known.noted);
+            if !stays {
+                state.forget(&key, pod);
+            }
+            stays
+        });
+        for (pod, at) in notes.into_iter().flatten() {
+            if !arrivals.contains_key(pod) {
+                let arrival = state.arrival(&key, pod, at, version(&change.latest().metadata));
+                arrivals.insert(pod.clone(), arrival);
+            }
         }
         if !arrivals.is_empty() {
             state.budgets.insert(key, arrivals);

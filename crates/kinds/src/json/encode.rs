@@ -12,6 +12,15 @@ pub fn encode(tree: &Tree, ty: &'static Type) -> Vec<u8> {
     writer.out
 }
 
+/// The same, and whether the bytes say all that the tree does and nothing else, so that reading them
+/// gives the tree again: an empty member may be left out, an absent one written.
+#[must_use]
+pub fn encode_telling(tree: &Tree, ty: &'static Type) -> (Vec<u8>, bool) {
+    let mut writer = Writer::new(None);
+    writer.value(tree, &Shape::Object(ty));
+    (writer.out, writer.is_whole)
+}
+
 /// The same for people: two spaces for each level.
 #[must_use]
 pub fn encode_pretty(tree: &Tree, ty: &'static Type) -> Vec<u8> {
@@ -46,11 +55,13 @@ struct Writer<'t> {
     found: Vec<(usize, &'t Tree)>,
     /// The level of indentation; none when it is compact.
     level: Option<usize>,
+    /// See [`encode_telling`].
+    is_whole: bool,
 }
 
 impl<'t> Writer<'t> {
     fn new(level: Option<usize>) -> Self {
-        Self { out: Vec::with_capacity(ROOM), found: Vec::new(), level }
+        Self { out: Vec::with_capacity(ROOM), found: Vec::new(), level, is_whole: true }
     }
 
     fn push(&mut self, text: &str) {
@@ -130,10 +141,11 @@ impl<'t> Writer<'t> {
                     self.value(member, &field.shape);
                 }
                 _ if field.always => {
+                    self.is_whole = false;
                     self.key(field.name, &mut first);
                     self.absent(field);
                 }
-                _ => {}
+                _ => self.is_whole &= member.is_none(),
             }
         }
         self.found.truncate(start);
@@ -195,6 +207,8 @@ impl<'t> Writer<'t> {
     }
 
     fn number(&mut self, number: &Number) {
+        // A whole one may be read as another kind of number.
+        self.is_whole &= !number.is_f64();
         self.push(&number_text(number));
     }
 

@@ -2,6 +2,7 @@
 
 use kinds::Tree;
 use kinds::status::Status;
+use store::Record;
 
 use crate::request::Refusal;
 use crate::target::Target;
@@ -28,15 +29,18 @@ pub(super) fn mutate(view: &impl View, target: &Target, pod: &mut Tree) -> Resul
 
 fn named(view: &impl View, target: &Target, pod: &Tree, name: &str) -> Result<Tree, Refusal> {
     let found = view.record(&format!("{CLASSES}{name}"));
-    found
-        .map(|class| record::tree(&class.value))
-        .ok_or_else(|| refuse(target, pod, &format!("no PriorityClass with name {name} was found")))
+    found.map(|class| class_tree(&class)).ok_or_else(|| refuse(target, pod, &format!("no PriorityClass with name {name} was found")))
 }
 
 /// Of several defaults the lowest counts, so that nobody is raised by an accident.
 fn default_class(view: &impl View) -> Option<Tree> {
-    let classes = view.records(CLASSES).map(|class| record::tree(&class.value));
+    let classes = view.records(CLASSES).map(|class| class_tree(&class));
     classes.filter(|class| tree::flag(class, &["globalDefault"])).min_by_key(|class| tree::int(class, &["value"]))
+}
+
+fn class_tree(class: &Record) -> Tree {
+    kinds::resource("scheduling.k8s.io", "v1", "priorityclasses")
+        .map_or_else(|| record::tree(&class.value), |classes| record::tree_of(classes, class))
 }
 
 fn check_given(target: &Target, pod: &Tree, value: i64, policy: &str) -> Result<(), Refusal> {

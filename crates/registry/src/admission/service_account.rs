@@ -69,7 +69,7 @@ fn missing(target: &Target, pod: &Tree, name: &str) -> Refusal {
 /// The pod decides, then the account; nobody said anything: yes.
 fn wants_token(pod: &Tree, account: &Record) -> bool {
     let asked = tree::at(pod, &["spec", "automountServiceAccountToken"]).as_bool();
-    asked.or_else(|| record::tree(&account.value).get("automountServiceAccountToken").and_then(Tree::as_bool)).unwrap_or(true)
+    asked.or_else(|| account_tree(account).get("automountServiceAccountToken").and_then(Tree::as_bool)).unwrap_or(true)
 }
 
 /// True when every container has brought something to that place itself.
@@ -110,10 +110,14 @@ fn add_pull_secrets(pod: &mut Tree, account: &Record) {
     if !tree::list(pod, &["spec", "imagePullSecrets"]).is_empty() {
         return;
     }
-    let account = record::tree(&account.value);
+    let account = account_tree(account);
     if !tree::list(&account, &["imagePullSecrets"]).is_empty() {
         tree::put(pod, &["spec", "imagePullSecrets"], account["imagePullSecrets"].clone());
     }
+}
+
+fn account_tree(account: &Record) -> Tree {
+    kinds::resource("", "v1", "serviceaccounts").map_or_else(|| record::tree(&account.value), |accounts| record::tree_of(accounts, account))
 }
 
 /// Appends to a list, made where it is missing.

@@ -51,6 +51,10 @@ struct Account {
     seen: u64,
     /// Uids of the pods that its newest status counts as healthy.
     counted: BTreeSet<String>,
+    /// How many more it counts, which were lost before anything was told.
+    missing: usize,
+    /// Uids of the pods that its notes are about, as far as it was seen to pay for them.
+    noted: BTreeMap<String, String>,
 }
 
 impl Default for Ledger {
@@ -118,8 +122,7 @@ impl Ledger {
         };
         self.check_figures(name, &new);
         let Some(mut account) = self.budgets.remove(name).filter(|account| account.sight.uid == new.uid) else {
-            // What the controller sees is not older than the budget.
-            let account = Account { sight: new, seen: 0, counted: BTreeSet::new() };
+            let account = self.open_account(new);
             self.budgets.insert(name.to_owned(), account);
             return;
         };
@@ -127,11 +130,19 @@ impl Ledger {
         match added.as_slice() {
             [] if same_status(&account.sight, &new) => {}
             [] => self.follow_status(name, &mut account, &new),
-            [pod] => self.follow_charge(name, &account, &new, pod),
+            [pod] => self.follow_charge(name, &mut account, &new, pod),
             _ => self.violation(name, "two disruptions were paid for at once"),
         }
         account.sight = new;
         self.budgets.insert(name.to_owned(), account);
+    }
+
+    /// A budget of which nothing was known. Its status may have been made before anything was told.
+    fn open_account(&self, budget: BudgetSight) -> Account {
+        let healthy = self.pods.values().filter(|pod| budget.selects(pod) && pod.is_healthy());
+        let counted: BTreeSet<String> = healthy.map(|pod| pod.uid.clone()).collect();
+        let missing = usize::try_from(budget.healthy).unwrap_or(0).saturating_sub(counted.len());
+        Account { sight: budget, seen: 0, counted, missing, noted: BTreeMap::new() }
     }
 
     /// Everything up to now has been told: looks for charges without their deletions.
@@ -223,10 +234,12 @@ impl Ledger {
             }
             let healthy = self.pods.values().filter(|other| account.sight.selects(other) && other.is_healthy()).count();
             // What was lost otherwise, and is still counted, is not the eviction's doing.
-            let unnoticed = account.counted.intersection(&self.lost).count();
+            let unnoticed = account.counted.intersection(&self.lost).count() + account.missing;
             let desired = account.sight.demand(account.sight.expected);
             if i64::try_from(healthy + unnoticed).unwrap_or(i64::MAX) < desired {
                 let text = format!("the eviction of {name} leaves {healthy} healthy pods ({unnoticed} lost otherwise) of {desired}");
+                let (seen, counted) = (account.seen, account.counted.len());
+                let text = format!("{text}; {counted} are counted as of {seen} by {:?}", account.sight);
                 wrong.push((budget.clone(), text));
             }
         }
@@ -241,7 +254,7 @@ impl Ledger {
         }
     }
 
-    fn follow_charge(&mut self, name: &str, account: &Account, new: &BudgetSight, pod: &str) {
+    fn follow_charge(&mut self, name: &str, account: &mut Account, new: &BudgetSight, pod: &str) {
         self.charges += 1;
         let old = &account.sight;
         let others_stay = old.notes.iter().all(|(other, at)| other == pod || new.notes.get(other) == Some(at));
@@ -256,6 +269,7 @@ impl Ledger {
         match found {
             Some((uid, false)) => {
                 self.paid.insert(uid.clone());
+                account.noted.insert(pod.to_owned(), uid.clone());
                 self.open.push((pod.to_owned(), uid, self.revision, name.to_owned()));
             }
             found => self.violation(name, &format!("a charge for {pod}, which is {found:?}")),
@@ -288,12 +302,13 @@ impl Ledger {
         let last_known = self.moments.iter().rposition(|(revision, _)| *revision <= account.seen).unwrap_or(0);
         let moments = self.moments.iter().skip(last_known);
         let counts: Vec<(u64, BTreeSet<String>)> =
-            moments.filter_map(|(revision, pods)| Some((*revision, self.counted(old, new, pods)?))).collect();
+            moments.filter_map(|(revision, pods)| Some((*revision, self.counted(account, new, pods)?))).collect();
         let honest = counts.iter().rev().find(|(_, counted)| counted.is_disjoint(&self.paid));
         match (counts.first(), honest) {
             (Some((first, _)), Some((_, counted))) => {
                 account.seen = *first;
                 account.counted = counted.clone();
+                account.missing = 0;
             }
             (None, _) => self.violation(name, &format!("no moment explains {new:?} after {old:?} and {:?}", self.moments.back())),
             (_, None) => self.violation(name, &format!("{new:?} counts pods that were evicted")),
@@ -315,16 +330,18 @@ impl Ledger {
     }
 
     /// The uids that a status counts if it was made from these pods; none if it was not.
-    fn counted(&self, old: &BudgetSight, new: &BudgetSight, pods: &Pods) -> Option<BTreeSet<String>> {
+    fn counted(&self, account: &Account, new: &BudgetSight, pods: &Pods) -> Option<BTreeSet<String>> {
         let selected: Vec<(&String, &PodSight)> = pods.iter().filter(|(_, pod)| new.selects(pod)).collect();
         if new.counts_pods() && i64::try_from(selected.len()) != Ok(new.expected) {
             return None;
         }
-        let stays = |pod: &String| pods.get(pod).is_some_and(|found| !found.terminating);
+        // A successor is not the pod that the note is about.
+        let is_meant = |pod: &String, found: &PodSight| account.noted.get(pod).is_none_or(|uid| *uid == found.uid);
+        let stays = |pod: &String| pods.get(pod).is_some_and(|found| !found.terminating && is_meant(pod, found));
         let expired = |at: &Timestamp| *at + NOTE_LIFETIME < self.now + BLUR;
         // A note may stand for longer than it must, see `check_notes`, but not go while its pod stays.
         let explained = |(pod, at): (&String, &Timestamp)| new.notes.contains_key(pod) || !stays(pod) || expired(at);
-        if !old.notes.iter().all(explained) {
+        if !account.sight.notes.iter().all(explained) {
             return None;
         }
         let healthy: Vec<_> = selected.iter().filter(|(_, pod)| pod.is_healthy()).collect();

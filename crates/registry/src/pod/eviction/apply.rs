@@ -14,7 +14,7 @@ use crate::{object, record, tree};
 
 /// Takes one disruption from the budget and notes the pod until the controller has seen it go.
 pub(super) fn charge(txn: &mut Txn, budgets: &'static Resource, budget: &Record, pod: &str, now: Timestamp) {
-    let mut next = record::tree(&budget.value);
+    let mut next = record::tree_of(budgets, budget);
     charged(&mut next, pod, now);
     record::put(txn, budgets, &budget.key, next);
 }
@@ -54,7 +54,7 @@ fn close(budget: &mut Tree, now: Timestamp) {
 /// Marks the pod as the target of a disruption, and gives back the pod as it is then. Nothing is
 /// written when it is marked already.
 pub(super) fn mark_disrupted(txn: &mut Txn, target: &Target, pod: &Arc<Record>) -> (Arc<Record>, Tree) {
-    let mut next = record::tree(&pod.value);
+    let mut next = record::tree_of(target.stored, pod);
     let mut condition = json!({
         "type": "DisruptionTarget", "status": "True", "lastProbeTime": null,
         "reason": "EvictionByEvictionAPI", "message": "Eviction API: evicting",
