@@ -214,27 +214,58 @@ impl<'t> Writer<'t> {
 
     fn string(&mut self, text: &str) {
         self.out.push(b'"');
-        let bytes = text.as_bytes();
-        let mut written = 0;
-        for (at, &byte) in bytes.iter().enumerate() {
-            let escape: Option<[u8; 6]> = match byte {
-                b'"' | b'\\' | b'<' | b'>' | b'&' | 0..=0x1f => Some(unicode_escape(byte)),
-                0xe2 if bytes[at..].starts_with("\u{2028}".as_bytes()) => Some(*b"\\u2028"),
-                0xe2 if bytes[at..].starts_with("\u{2029}".as_bytes()) => Some(*b"\\u2029"),
-                _ => None,
-            };
-            let Some(escape) = escape else { continue };
-            self.out.extend_from_slice(&bytes[written..at]);
-            match short_escape(byte) {
-                Some(letter) => self.out.extend_from_slice(&[b'\\', letter]),
-                None => self.out.extend_from_slice(&escape),
-            }
-            written = at + if byte == 0xe2 { 3 } else { 1 };
+        let mut rest = text.as_bytes();
+        while let Some(at) = rest.iter().position(|&byte| IS_SPECIAL[usize::from(byte)]) {
+            let (plain, special) = rest.split_at(at);
+            self.out.extend_from_slice(plain);
+            let taken = self.special(special);
+            rest = &special[taken..];
         }
-        self.out.extend_from_slice(&bytes[written..]);
+        self.out.extend_from_slice(rest);
         self.out.push(b'"');
     }
+
+    /// Writes what `bytes` begin with, a special letter; gives back how many of them it took.
+    fn special(&mut self, bytes: &[u8]) -> usize {
+        match *bytes {
+            // JavaScript takes U+2028 and U+2029 for ends of lines.
+            [0xe2, 0x80, last @ (0xa8 | 0xa9), ..] => {
+                self.push(if last == 0xa8 { "\\u2028" } else { "\\u2029" });
+                3
+            }
+            // Others begin as they do.
+            [0xe2, ..] => {
+                self.out.push(0xe2);
+                1
+            }
+            [byte, ..] => {
+                match short_escape(byte) {
+                    Some(letter) => self.out.extend_from_slice(&[b'\\', letter]),
+                    None => self.out.extend_from_slice(&unicode_escape(byte)),
+                }
+                1
+            }
+            [] => 0,
+        }
+    }
 }
+
+/// Bytes that may not stand in a text as they are, and the first of those that may not.
+static IS_SPECIAL: [bool; 256] = {
+    let mut special = [false; 256];
+    let mut control = 0;
+    while control < 0x20 {
+        special[control] = true;
+        control += 1;
+    }
+    special[b'"' as usize] = true;
+    special[b'\\' as usize] = true;
+    special[b'<' as usize] = true;
+    special[b'>' as usize] = true;
+    special[b'&' as usize] = true;
+    special[0xe2] = true;
+    special
+};
 
 /// A number as it is written: a floating one without a fraction as a whole one, as Go writes it.
 pub(super) fn number_text(number: &Number) -> String {
