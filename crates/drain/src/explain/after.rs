@@ -159,9 +159,14 @@ pub(crate) fn serving<'a>(
     selecting.filter_map(|service| service.metadata.name.as_deref())
 }
 
-fn kept(pod: &Pod) -> Option<Problem> {
+/// The annotation, with its value, by which automation is told to leave the pod.
+pub(super) fn keep_annotation(pod: &Pod) -> Option<(&'static str, &'static str)> {
     let notes = pod.metadata.annotations.as_ref()?;
-    let (name, value) = KEEP.iter().find(|(name, value)| notes.get(*name).is_some_and(|found| found == value))?;
+    KEEP.iter().copied().find(|(name, value)| notes.get(*name).is_some_and(|found| found == value))
+}
+
+fn kept(pod: &Pod) -> Option<Problem> {
+    let (name, value) = keep_annotation(pod)?;
     Some(Problem::new(
         "keep-annotation",
         format!("its annotation {name}={value} tells automation to leave it (the eviction API does not look at it)"),

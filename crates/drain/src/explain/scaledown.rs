@@ -4,7 +4,7 @@
 use k8s_openapi::api::core::v1::{Node, Pod};
 use rules::resources::{allocatable, requests};
 
-use super::{Problem, node, spread};
+use super::{Problem, after, node, spread};
 use crate::budget::{self, Standing};
 use crate::cluster::Snapshot;
 use crate::words::listed;
@@ -23,7 +23,7 @@ pub(super) fn problems(snapshot: &Snapshot, found: &Node) -> Vec<Problem> {
     if asked >= IDLE_PERCENT || leaving.is_empty() {
         return Vec::new();
     }
-    let whys = budgets(snapshot, &leaving).into_iter().chain(homeless(snapshot, found, &leaving));
+    let whys = kept(&leaving).into_iter().chain(budgets(snapshot, &leaving)).chain(homeless(snapshot, found, &leaving));
     let told = whys
         .map(|why| Problem::new("scale-down", format!("{asked} % of the node is asked for, and {autoscaler} cannot take it away: {why}")));
     told.collect()
@@ -53,6 +53,16 @@ fn asked_percent(snapshot: &Snapshot, node: &Node) -> i64 {
     here.filter(|pod| !health::is_finished(pod)).for_each(|pod| asked.add(&requests(pod)));
     let share = |name: &str| if has.get(name) > 0 { asked.get(name).saturating_mul(100) / has.get(name) } else { 0 };
     share("cpu").max(share("memory"))
+}
+
+/// Pods that no autoscaler moves, whatever their budgets: nobody makes them again, or they say so.
+fn kept(leaving: &[&Pod]) -> Vec<String> {
+    let kept = leaving.iter().filter_map(|pod| match after::keep_annotation(pod) {
+        Some((name, value)) => Some(format!("{} has the annotation {name}={value}", health::name(pod))),
+        None if health::controller_of(pod).is_none() => Some(format!("nobody makes {} again", health::name(pod))),
+        None => None,
+    });
+    kept.collect()
 }
 
 /// Budgets that do not let all their pods of the node go at once, and who uses them up elsewhere.
