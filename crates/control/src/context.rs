@@ -6,7 +6,7 @@ use std::sync::Arc;
 use clock::{Clock, Entropy};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use k8s_openapi::{ClusterResourceScope, NamespaceResourceScope};
 use kube::api::{PostParams, Request};
 use kube::{Api, Client, Resource};
@@ -17,7 +17,7 @@ use crate::Options;
 use crate::caches::Synced;
 use crate::error::Error;
 use crate::events::{Recorder, Sink};
-use crate::meta::Key;
+use crate::meta::{Key, version};
 use crate::pod::Wire;
 use crate::queue::{Outcome, Queue};
 
@@ -91,9 +91,14 @@ impl Context {
         });
     }
 
-    /// Makes a request of whose answer only the success is of interest, so that nobody decodes the rest.
-    pub(crate) async fn send(&self, request: http::Request<Vec<u8>>) -> Result<(), kube::Error> {
-        crate::watch::send(&self.client, request).await
+    /// Makes a request that is answered with an object, of which only the version is of interest: 0 when that is no number.
+    pub(crate) async fn send(&self, request: http::Request<Vec<u8>>) -> Result<u64, kube::Error> {
+        #[derive(serde::Deserialize)]
+        struct Written {
+            metadata: ObjectMeta,
+        }
+        let written: Written = self.client.request(request).await?;
+        Ok(version(&written.metadata))
     }
 
     /// Creates a pod and returns it as the server has made it.

@@ -9,12 +9,12 @@
 //! their labels away from a budget. Many changes in a short time are counted together (`pace.rs`). `stale.rs` takes back
 //! marks of disruptions that did not happen.
 
-mod notes;
+pub(crate) mod notes;
 mod pace;
 pub(crate) mod plan;
 mod scale;
 mod stale;
-mod write;
+pub(crate) mod write;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -32,7 +32,7 @@ use crate::caches::{Cache, Caches, Change};
 use crate::context::Context;
 use crate::error::{Error, code, unless_gone};
 use crate::events::{Recorder, Severity};
-use crate::meta::{Key, controller_of, uid};
+use crate::meta::{Key, controller_of, uid, version};
 use crate::pods::{is_ready, is_terminating, name, namespace};
 use crate::queue::{Outcome, Queue};
 use crate::selector::{Selector, render_go};
@@ -72,6 +72,9 @@ pub(crate) fn start(context: &Context, caches: &mut Caches) {
         learning.learn(change);
         wake.add(Key::of(change.latest()));
     });
+    // A budget that a pod wakes has to know what became of the pod.
+    let learning = Arc::clone(&notes);
+    caches.pods.subscribe(move |change| learning.learn_end(change));
     wake_by_pods(caches, &queue, &index, &pace, &recorder);
     wake_by_scales(caches, &queue, &index);
     stale::start(context, caches);
@@ -195,14 +198,14 @@ impl Disruption {
             self.pace.forget(key);
             return Ok(Outcome::Done);
         };
-        let rest = self.pace.rest(key);
+        let rest = self.pace.rest(key, version(&budget.metadata));
         if !rest.is_zero() {
             return Ok(Outcome::After(rest));
         }
         match self.sync(&budget).await {
             Err(error) if !error.is_conflict() => {
                 if let Some(status) = plan::failed(&budget, &error.to_string(), self.context.now()) {
-                    self.replace(&budget, status).await?;
+                    self.write(key, &budget, status).await?;
                 }
                 Ok(Outcome::After(AFTER_FAILURE))
             }
@@ -218,7 +221,7 @@ impl Disruption {
         })?;
         let behind = self.pace.count(&key);
         // Asked before the pods are read, which then are not older than it.
-        let unsettled = self.notes.unsettled(budget, self.pods.progress());
+        let insight = self.notes.insight(budget, self.pods.progress());
         let pods = self.pods.selected(&key.namespace, &selector);
         if pods.is_empty() {
             self.recorder.tell(&**budget, Severity::Normal, "NoPods", "No matching pods found");
@@ -227,7 +230,7 @@ impl Disruption {
             let message = format!("Failed to calculate the number of expected pods: {error}");
             self.recorder.tell(&**budget, Severity::Warning, "CalculateExpectedPodCountFailed", message);
         })?;
-        let plan = plan::plan(budget, &pods, demand, &unsettled, self.context.now());
+        let plan = plan::plan(budget, &pods, demand, &insight, self.context.now());
         for pod in &plan.not_deleted {
             let message = format!("Pod was expected by PDB {0}/{0} to be deleted but it wasn't", key.namespace);
             self.recorder.tell(&***pod, Severity::Warning, "NotDeleted", message);
@@ -238,7 +241,7 @@ impl Disruption {
                 lag.observe(behind.elapsed());
             }
         }
-        let settled = (!unsettled.is_empty()).then_some(SETTLES_AFTER);
+        let settled = (!insight.unsettled.is_empty()).then_some(SETTLES_AFTER);
         Ok(plan.recheck.into_iter().chain(settled).min().map_or(Outcome::Done, Outcome::After))
     }
 
@@ -271,26 +274,26 @@ impl Disruption {
             },
             None => self.replace(budget, status).await,
         };
-        self.pace.written(key, begun.elapsed());
-        result
+        self.pace.written(key, begun.elapsed(), result.as_ref().ok().copied().flatten());
+        result.map(drop)
     }
 
-    async fn patch(&self, key: &Key, patch: &serde_json::Value) -> Result<(), Error> {
+    async fn patch(&self, key: &Key, patch: &serde_json::Value) -> Result<Option<u64>, Error> {
         let path = format!("{}/{}/status", PodDisruptionBudget::url_path(&(), Some(&key.namespace)), key.name);
         let request = http::Request::patch(path).header(http::header::CONTENT_TYPE, "application/json-patch+json");
         let request = request.body(patch.to_string().into_bytes()).map_err(|error| Error::Plan(error.to_string()))?;
-        unless_gone(self.context.send(request).await)?;
-        Ok(())
+        Ok(unless_gone(self.context.send(request).await)?)
     }
 
-    /// Writes the status over the one that was read, and over no other.
-    async fn replace(&self, budget: &PodDisruptionBudget, status: PodDisruptionBudgetStatus) -> Result<(), Error> {
+    /// Writes the status over the one that was read, and over no other. Gives the version of the budget then, if it is
+    /// there still.
+    async fn replace(&self, budget: &PodDisruptionBudget, status: PodDisruptionBudgetStatus) -> Result<Option<u64>, Error> {
         let updated = PodDisruptionBudget { status: Some(status), ..budget.clone() };
         let path = PodDisruptionBudget::url_path(&(), budget.metadata.namespace.as_deref());
         let name = budget.metadata.name.as_deref().unwrap_or_default();
         let body = serde_json::to_vec(&updated).map_err(|error| Error::Plan(error.to_string()))?;
         let request = Request::new(path).replace_subresource("status", name, &PostParams::default(), body);
-        unless_gone(self.context.send(request.map_err(|error| Error::Plan(error.to_string()))?).await)?;
-        Ok(())
+        let request = request.map_err(|error| Error::Plan(error.to_string()))?;
+        Ok(unless_gone(self.context.send(request).await)?)
     }
 }

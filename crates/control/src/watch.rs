@@ -247,13 +247,5 @@ async fn open(client: &Client, request: http::Request<Vec<u8>>) -> Result<Body, 
     Err(kube::Error::Api(status.boxed()))
 }
 
-/// Makes a request whose answer is of no interest but for its success.
-///
-/// # Errors
-/// What the server refuses, and what goes wrong on the way to it.
-pub(crate) async fn send(client: &Client, request: http::Request<Vec<u8>>) -> Result<(), kube::Error> {
-    open(client, request).await.map(drop)
-}
-
 #[cfg(test)]
 mod tests;

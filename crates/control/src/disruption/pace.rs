@@ -3,6 +3,9 @@
 //! Many pods of one budget can change within the time of a single write. After a write the budget rests for a few times
 //! as long as the write took, so that what changes meanwhile is counted once; a quiet server is followed at once, a busy
 //! one is not kept busy by what it has to be told.
+//!
+//! It also rests until the cache shows what was written. Who counts on from an older status may change figures beside an
+//! allowance that belongs to others (`write.rs`), or would only meet a conflict.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -16,6 +19,9 @@ use crate::meta::Key;
 const REST: u32 = 3;
 /// … but not longer than this.
 const LONGEST_REST: Duration = Duration::from_millis(25);
+/// How long the cache is waited for, which wakes the budget when it knows. A version that a watch never tells must not
+/// stop a budget for good.
+const CACHE_PATIENCE: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Default)]
 pub(super) struct Pace(Mutex<HashMap<Key, Entry>>);
@@ -25,6 +31,8 @@ struct Entry {
     /// Since when a pod's change waits to be counted.
     behind: Option<Instant>,
     rests_until: Option<Instant>,
+    /// The version that the budget got by the newest write, and when.
+    written: Option<(u64, Instant)>,
 }
 
 impl Pace {
@@ -44,9 +52,12 @@ impl Pace {
         entry.rests_until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now))
     }
 
-    /// How long this budget still rests.
-    pub(super) fn rest(&self, key: &Key) -> Duration {
-        let until = self.entries().get(key).and_then(|entry| entry.rests_until);
+    /// How long this budget still rests, which the cache knows at this version.
+    pub(super) fn rest(&self, key: &Key, version: u64) -> Duration {
+        let entries = self.entries();
+        let Some(entry) = entries.get(key) else { return Duration::ZERO };
+        let shown = entry.written.filter(|(written, _)| *written > version).map(|(_, at)| at + CACHE_PATIENCE);
+        let until = entry.rests_until.into_iter().chain(shown).max();
         until.map_or(Duration::ZERO, |until| until.saturating_duration_since(Instant::now()))
     }
 
@@ -62,10 +73,13 @@ impl Pace {
         }
     }
 
-    /// The budget was written.
-    pub(super) fn written(&self, key: &Key, took: Duration) {
-        let rest = took.saturating_mul(REST).min(LONGEST_REST);
-        self.entries().entry(key.clone()).or_default().rests_until = Some(Instant::now() + rest);
+    /// The budget was written, if there is a version of it then.
+    pub(super) fn written(&self, key: &Key, took: Duration, version: Option<u64>) {
+        let (rest, now) = (took.saturating_mul(REST).min(LONGEST_REST), Instant::now());
+        let mut entries = self.entries();
+        let entry = entries.entry(key.clone()).or_default();
+        entry.rests_until = Some(now + rest);
+        entry.written = version.map(|version| (version, now)).or(entry.written);
     }
 
     /// The budget is gone.
@@ -82,12 +96,25 @@ mod tests {
     async fn a_budget_rests_after_a_write_for_as_long_as_writing_takes() {
         let (pace, key) = (Pace::default(), Key::new("n", "b"));
         assert_eq!(pace.pod_changed(&key), Duration::ZERO);
-        pace.written(&key, Duration::from_millis(2));
+        pace.written(&key, Duration::from_millis(2), None);
         assert_eq!(pace.pod_changed(&key), Duration::from_millis(6));
-        pace.written(&key, Duration::from_secs(9));
-        assert_eq!(pace.rest(&key), LONGEST_REST);
+        pace.written(&key, Duration::from_secs(9), None);
+        assert_eq!(pace.rest(&key, 1), LONGEST_REST);
         tokio::time::advance(LONGEST_REST).await;
-        assert_eq!(pace.rest(&key), Duration::ZERO);
+        assert_eq!(pace.rest(&key, 1), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_budget_rests_until_the_cache_shows_what_was_written() {
+        let (pace, key) = (Pace::default(), Key::new("n", "b"));
+        pace.written(&key, Duration::ZERO, Some(7));
+        assert_eq!(pace.rest(&key, 6), CACHE_PATIENCE);
+        assert_eq!(pace.rest(&key, 7), Duration::ZERO);
+        // What is known is not forgotten over a write that failed.
+        pace.written(&key, Duration::ZERO, None);
+        assert_eq!(pace.rest(&key, 6), CACHE_PATIENCE);
+        tokio::time::advance(CACHE_PATIENCE).await;
+        assert_eq!(pace.rest(&key, 6), Duration::ZERO);
     }
 
     #[tokio::test(start_paused = true)]

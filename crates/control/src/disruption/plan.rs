@@ -1,6 +1,6 @@
 //! What the status of a budget has to say. Pure: objects and the time in, a status out.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,13 +9,12 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
+use super::notes::Insight;
 use crate::meta::{after_seconds, on_wire, until};
 use crate::pods::{is_ready, is_terminating, name};
 use rules::budgets::{DELETION_SECONDS, Demand};
 
 const CONDITION: &str = "DisruptionAllowed";
-/// A note stands until its time has passed: who looks again at the very moment, looks again and again.
-const PAST: Duration = Duration::from_millis(1);
 
 /// What to do about a budget.
 #[derive(Debug)]
@@ -28,24 +27,18 @@ pub(crate) struct Plan<'a> {
     pub(super) recheck: Option<Duration>,
 }
 
-/// Compares what is there with what the budget asks for. `unsettled` names the evicted pods of which `pods` may show
-/// an earlier state than the one in which they were evicted.
-pub(crate) fn plan<'a>(
-    budget: &PodDisruptionBudget,
-    pods: &'a [Arc<Pod>],
-    demand: Demand,
-    unsettled: &BTreeSet<String>,
-    now: Timestamp,
-) -> Plan<'a> {
+/// Compares what is there with what the budget asks for. `insight` says which of the evicted pods `pods` may show in an
+/// earlier state than the one in which they were evicted, and which have gone already.
+pub(crate) fn plan<'a>(budget: &PodDisruptionBudget, pods: &'a [Arc<Pod>], demand: Demand, insight: &Insight, now: Timestamp) -> Plan<'a> {
     let noted = budget.status.as_ref().and_then(|status| status.disrupted_pods.as_ref());
-    let notes = sort_notes(noted, pods, unsettled, now);
+    let notes = sort_notes(noted, pods, insight, now);
     let healthy = pods.iter().filter(|pod| is_healthy(pod, &notes.kept, now)).count();
     let healthy = i32::try_from(healthy).unwrap_or(i32::MAX);
     let allowed = if demand.expected > 0 { healthy.saturating_sub(demand.desired).max(0) } else { 0 };
     Plan {
         status: status(budget, Figures { healthy, allowed, demand }, notes.kept, now),
         not_deleted: notes.expired,
-        recheck: notes.earliest.map(|at| until(now, at) + PAST),
+        recheck: notes.earliest.map(|at| until(now, at)),
     }
 }
 
@@ -59,17 +52,19 @@ struct Notes<'a> {
 ///
 /// A note knows its pod by name only. While the pods that we know may be older than the eviction, one of that name that
 /// goes, or is not there, may be the predecessor of the one that was evicted, and its end says nothing about the note.
-fn sort_notes<'a>(noted: Option<&BTreeMap<String, Time>>, pods: &'a [Arc<Pod>], unsettled: &BTreeSet<String>, now: Timestamp) -> Notes<'a> {
+/// And one that is there may be the successor of the one that was evicted, when that is known to have gone.
+fn sort_notes<'a>(noted: Option<&BTreeMap<String, Time>>, pods: &'a [Arc<Pod>], insight: &Insight, now: Timestamp) -> Notes<'a> {
     let mut notes = Notes { kept: BTreeMap::new(), expired: Vec::new(), earliest: None };
     let Some(noted) = noted.filter(|noted| !noted.is_empty()) else { return notes };
     let standing: BTreeMap<&str, &Arc<Pod>> = pods.iter().filter(|pod| !is_terminating(pod)).map(|pod| (name(pod), pod)).collect();
     for (pod, at) in noted {
         let found = standing.get(pod.as_str()).copied();
-        if found.is_none() && !unsettled.contains(pod) {
+        if insight.served.contains(pod) || (found.is_none() && !insight.unsettled.contains(pod)) {
             continue;
         }
         let deadline = after_seconds(at.0, DELETION_SECONDS);
-        if deadline < now {
+        // At the very moment at which the pod counts again, so that a status tells by its notes which pods it does not count.
+        if deadline <= now {
             notes.expired.extend(found);
         } else {
             notes.kept.insert(pod.clone(), at.clone());

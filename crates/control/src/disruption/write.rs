@@ -3,14 +3,15 @@
 //! What may be disrupted depends on everything that was granted, so it is only written over the very status that was
 //! read; when an eviction was faster, the write fails and the budget is counted again. But most often, while evictions are
 //! granted one after the other, a count changes no more than what has become of the pods that were charged: then the rest
-//! of the status is changed and the allowance left to itself. Such a change fails only when one of the notes that it takes
-//! away is another by now, and evictions that go on cannot keep it from being made.
+//! of the status is changed and the allowance left to itself. Such a change fails when notes or figures are not those that
+//! were read, because another count has been written meanwhile, to which the allowance then belongs. Evictions only add
+//! notes, so that they cannot keep it from being made.
 
 use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetStatus};
 use serde_json::{Value, json};
 
 /// The change as a JSON patch; none when the whole status has to be written.
-pub(super) fn patch(budget: &PodDisruptionBudget, new: &PodDisruptionBudgetStatus) -> Option<Value> {
+pub(crate) fn patch(budget: &PodDisruptionBudget, new: &PodDisruptionBudgetStatus) -> Option<Value> {
     let old = budget.status.as_ref()?;
     let same = old.disruptions_allowed == new.disruptions_allowed
         && old.observed_generation == new.observed_generation
@@ -21,23 +22,27 @@ pub(super) fn patch(budget: &PodDisruptionBudget, new: &PodDisruptionBudgetStatu
     let mut steps = vec![json!({"op": "test", "path": "/metadata/uid", "value": budget.metadata.uid.as_ref()?})];
     let kept = |pod: &String| new.disrupted_pods.as_ref().and_then(|notes| notes.get(pod));
     for (pod, at) in old.disrupted_pods.iter().flatten() {
-        if kept(pod) == Some(at) {
-            continue;
-        }
         // Names of pods have no letters that a pointer would have to escape.
         let path = format!("/status/disruptedPods/{pod}");
         steps.push(json!({"op": "test", "path": path, "value": at}));
-        steps.push(json!({"op": "remove", "path": path}));
+        if kept(pod) != Some(at) {
+            steps.push(json!({"op": "remove", "path": path}));
+        }
     }
-    let figures = [
-        ("currentHealthy", old.current_healthy, new.current_healthy),
-        ("desiredHealthy", old.desired_healthy, new.desired_healthy),
-        ("expectedPods", old.expected_pods, new.expected_pods),
-    ];
-    for (member, _, figure) in figures.into_iter().filter(|(_, old, new)| old != new) {
-        steps.push(json!({"op": "add", "path": format!("/status/{member}"), "value": figure}));
+    for (member, figure) in figures(old) {
+        steps.push(json!({"op": "test", "path": format!("/status/{member}"), "value": figure?}));
+    }
+    for ((member, before), (_, figure)) in figures(old).into_iter().zip(figures(new)) {
+        if before != figure {
+            steps.push(json!({"op": "add", "path": format!("/status/{member}"), "value": figure}));
+        }
     }
     Some(Value::Array(steps))
+}
+
+/// What a count says beside the allowance, and no eviction changes.
+fn figures(status: &PodDisruptionBudgetStatus) -> [(&'static str, Option<i32>); 3] {
+    [("currentHealthy", status.current_healthy), ("desiredHealthy", status.desired_healthy), ("expectedPods", status.expected_pods)]
 }
 
 #[cfg(test)]
@@ -66,9 +71,26 @@ mod tests {
             {"op": "test", "path": "/metadata/uid", "value": "u"},
             {"op": "test", "path": "/status/disruptedPods/a", "value": AT},
             {"op": "remove", "path": "/status/disruptedPods/a"},
+            {"op": "test", "path": "/status/disruptedPods/b", "value": AT},
+            {"op": "test", "path": "/status/currentHealthy", "value": 5},
+            {"op": "test", "path": "/status/desiredHealthy", "value": 1},
+            {"op": "test", "path": "/status/expectedPods", "value": 5},
             {"op": "add", "path": "/status/currentHealthy", "value": 4},
         ]);
         assert_eq!(steps, Some(expected));
+    }
+
+    #[test]
+    fn a_count_is_added_to_evictions_and_not_to_another_count() {
+        let (read, counted) = (status(1, 0, json!({})), status(0, 0, json!({})));
+        let steps = patched(read.clone(), counted).expect("a patch");
+        let applied = |stored: Value| {
+            let tree = json!({"metadata": {"uid": "u"}, "status": stored});
+            kinds::patch::json(tree.into(), steps.clone().into()).is_ok()
+        };
+        assert!(applied(read), "nothing has happened");
+        assert!(applied(status(1, 0, json!({"a": AT}))), "an eviction was granted");
+        assert!(!applied(status(4, 3, json!({}))), "the pods were counted in between, and three may go by that count");
     }
 
     #[test]

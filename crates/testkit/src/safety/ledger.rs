@@ -275,6 +275,7 @@ impl Ledger {
         }
         if new.allowed == old.allowed && new.observed == old.observed {
             // What may be disrupted stays as it was, so that this may have been counted before the newest charges.
+            self.follow_figures(account, new);
             return;
         }
         if new.desired != new.demand(new.expected) {
@@ -296,6 +297,20 @@ impl Ledger {
             }
             (None, _) => self.violation(name, &format!("no moment explains {new:?} after {old:?} and {:?}", self.moments.back())),
             (_, None) => self.violation(name, &format!("{new:?} counts pods that were evicted")),
+        }
+    }
+
+    /// The controller has changed the figures beside an allowance that stays. It cannot be told which notes it knew, so
+    /// that what it may have counted, at any moment that explains the figures, is added to what is counted.
+    fn follow_figures(&self, account: &mut Account, new: &BudgetSight) {
+        let last_known = self.moments.iter().rposition(|(revision, _)| *revision <= account.seen).unwrap_or(0);
+        for (_, pods) in self.moments.iter().skip(last_known) {
+            let healthy = pods.iter().filter(|(_, pod)| new.selects(pod) && pod.is_healthy());
+            let (noted, rest): (Vec<_>, Vec<_>) = healthy.partition(|(name, _)| new.notes.contains_key(*name));
+            let explained = rest.len()..=rest.len() + noted.len();
+            if usize::try_from(new.healthy).is_ok_and(|healthy| explained.contains(&healthy)) {
+                account.counted.extend(noted.into_iter().chain(rest).map(|(_, pod)| pod.uid.clone()));
+            }
         }
     }
 
@@ -327,3 +342,6 @@ fn same_status(old: &BudgetSight, new: &BudgetSight) -> bool {
     let figures = |budget: &BudgetSight| (budget.observed, budget.healthy, budget.desired, budget.expected, budget.allowed, budget.failed);
     figures(old) == figures(new) && old.notes == new.notes
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,12 +6,12 @@
 //! granted, what a status says, what a charge writes) is the code of the registry and of the
 //! disruption controller; see `rules.rs`.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use stateright::{Model, Property};
 
 use crate::rules::{self, Verdict};
-use crate::world::{Budget, Controller, Eviction, Left, Minute, Name, Pod, Status, Truth, World, Write};
+use crate::world::{Budget, Controller, Eviction, Known, Left, Minute, Name, Pod, Status, Truth, World, Write};
 
 /// No more pods are disrupted by evictions than the budget allowed.
 pub(crate) const SAFE: &str = "an eviction never leaves fewer healthy pods than the budget demands";
@@ -52,6 +52,8 @@ pub(crate) enum Fault {
     OmitsUid,
     /// The controller takes the end of any pod for that of the evicted one of its name, as upstream does.
     KnowsPodsByName,
+    /// The controller changes figures without a look at whose they are.
+    AddsToAnyCount,
     /// News may take longer than two minutes to come to the controller.
     LagsForMinutes,
 }
@@ -83,6 +85,7 @@ pub(crate) enum Step {
     List(usize),
     Learn(usize),
     Plan(usize),
+    PlanLate(usize),
     Land(usize),
     Crash(usize),
     LandOrphan,
@@ -134,7 +137,10 @@ impl Model for Protocol {
         for (place, controller) in world.controllers.iter().enumerate() {
             match (&controller.pods, &controller.write) {
                 (None, _) => steps.push(Step::List(place)),
-                (Some(_), None) => steps.push(Step::Plan(place)),
+                (Some(_), None) => {
+                    steps.push(Step::Plan(place));
+                    steps.extend((left.late > 0 && controller.before.is_some()).then_some(Step::PlanLate(place)));
+                }
                 (Some(_), Some(_)) => steps.push(Step::Land(place)),
             }
             steps.extend((!controller.news.is_empty()).then_some(Step::Learn(place)));
@@ -176,7 +182,7 @@ impl Protocol {
         }
         let lags = controller.news.front().is_some_and(|news| news.minute < world.minute);
         let late = self.fault == Some(Fault::LagsForMinutes);
-        (late || !lags) && controller.write.is_none() && self.plan(world, controller).is_none()
+        (late || !lags) && controller.write.is_none() && self.plan(world, controller, &world.budget).is_none()
     }
 
     fn take(&self, world: &mut World, step: Step) -> bool {
@@ -196,9 +202,19 @@ impl Protocol {
             Step::Lower => edit(world, world.budget.floor - 1),
             Step::List(place) => list(world, place),
             Step::Learn(place) => learn(world, place),
-            Step::Plan(place) => self.start_write(world, place),
+            Step::Plan(place) => {
+                let budget = world.budget.clone();
+                self.start_write(world, place, &budget)
+            }
+            Step::PlanLate(place) => {
+                world.left.late -= 1;
+                let before = world.controllers[place].before.take();
+                before.is_some_and(|budget| self.start_write(world, place, &budget))
+            }
             Step::Land(place) => {
                 let write = world.controllers[place].write.take();
+                let read = write.as_ref().map(|write| write.read.clone());
+                world.controllers[place].before = read.filter(|_| world.left.late > 0);
                 self.land(world, write)
             }
             Step::Crash(place) => crash(world, place),
@@ -270,28 +286,35 @@ impl Protocol {
         true
     }
 
-    fn plan(&self, world: &World, controller: &Controller) -> Option<Write> {
+    /// What the controller writes that takes the budget for `read`.
+    fn plan(&self, world: &World, controller: &Controller, read: &Budget) -> Option<Write> {
         let pods = controller.pods.as_ref()?;
         let by_name = self.fault == Some(Fault::KnowsPodsByName);
-        let unsettled = if by_name { BTreeMap::new() } else { controller.unsettled.clone() };
-        let mut seen = world.budget.clone();
+        let known = if by_name { Known::default() } else { controller.known.clone() };
+        let mut seen = read.clone();
         if self.fault == Some(Fault::ForgetsNotes) {
             seen.status.notes.clear();
         }
-        let (status, counted) = rules::plan(&seen, pods, &unsettled, world.minute)?;
-        Some(Write { status, counted, current: true })
+        let (status, counted) = rules::plan(&seen, pods, &known, world.minute)?;
+        Some(Write { read: read.clone(), status, counted, current: *read == world.budget })
     }
 
-    fn start_write(&self, world: &mut World, place: usize) -> bool {
-        let write = self.plan(world, &world.controllers[place]);
+    fn start_write(&self, world: &mut World, place: usize, read: &Budget) -> bool {
+        let write = self.plan(world, &world.controllers[place], read);
         world.controllers[place].write = write;
         world.controllers[place].write.is_some()
     }
 
     fn land(&self, world: &mut World, write: Option<Write>) -> bool {
         let Some(write) = write else { return false };
-        if write.current || self.fault == Some(Fault::TakesOldStatus) {
-            world.put_status(write.status);
+        let status = if write.current || self.fault == Some(Fault::TakesOldStatus) {
+            Some(write.status)
+        } else {
+            let careless = self.fault == Some(Fault::AddsToAnyCount);
+            rules::patched(&write.read, &write.status, &world.budget.status, careless)
+        };
+        if let Some(status) = status {
+            world.put_status(status);
             world.truth.counted = write.counted;
         }
         true
@@ -305,7 +328,7 @@ impl Protocol {
         let mut world = world.clone();
         for _ in 0..2 {
             let informed = Controller { pods: Some(world.pods.clone()), ..Controller::default() };
-            let Some(write) = self.plan(&world, &informed) else { break };
+            let Some(write) = self.plan(&world, &informed, &world.budget) else { break };
             world.put_status(write.status);
         }
         let status = &world.budget.status;
@@ -344,7 +367,8 @@ fn pay(world: &mut World, name: Name, pod: Pod) {
     for controller in world.controllers.iter_mut().filter(|controller| controller.pods.is_some()) {
         // All that has happened before, and the first that happens after it.
         let news = u8::try_from(controller.news.len()).unwrap_or(u8::MAX).saturating_add(1);
-        controller.unsettled.insert(name, news);
+        controller.known.unsettled.insert(name, news);
+        controller.known.served.remove(&name);
     }
 }
 
@@ -411,14 +435,19 @@ fn list(world: &mut World, place: usize) -> bool {
 }
 
 fn learn(world: &mut World, place: usize) -> bool {
+    let noted: BTreeSet<Name> = world.budget.status.notes.keys().copied().collect();
     let controller = &mut world.controllers[place];
     let (Some(news), Some(pods)) = (controller.news.pop_front(), &mut controller.pods) else { return false };
     match news.pod {
         Some(pod) => pods.insert(news.name, pod),
         None => pods.remove(&news.name),
     };
-    controller.unsettled.values_mut().for_each(|left| *left -= 1);
-    controller.unsettled.retain(|_, left| *left > 0);
+    let known = &mut controller.known;
+    known.unsettled.values_mut().for_each(|left| *left -= 1);
+    known.unsettled.retain(|_, left| *left > 0);
+    if news.pod.is_none_or(|pod| pod.leaving) && noted.contains(&news.name) && !known.unsettled.contains_key(&news.name) {
+        known.served.insert(news.name);
+    }
     true
 }
 

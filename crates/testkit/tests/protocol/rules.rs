@@ -4,17 +4,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use control::model::Insight;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod as CorePod, PodCondition, PodStatus};
 use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec, PodDisruptionBudgetStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta, Time};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use registry::rules::{Ask, Decision, PodFacts};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::world::{Budget, Minute, Name, Pod, Pods, Status, Uid};
+use crate::world::{Budget, Known, Minute, Name, Pod, Pods, Status, Uid};
 
 const CONDITION: &str = "DisruptionAllowed";
+/// The uid of the budget.
+const UID: &str = "b-uid";
 
 /// What an eviction comes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -57,18 +60,14 @@ pub(crate) fn charged(status: &Status, name: Name, minute: Minute) -> Status {
 
 /// What the disruption controller would write that knows these pods, and which pods it then counts;
 /// none when the status is right.
-pub(crate) fn plan(budget: &Budget, pods: &Pods, unsettled: &BTreeMap<Name, u8>, minute: Minute) -> Option<(Status, BTreeSet<Uid>)> {
-    let typed = PodDisruptionBudget {
-        metadata: ObjectMeta { name: Some("b".to_owned()), generation: Some(budget.generation.into()), ..ObjectMeta::default() },
-        spec: Some(PodDisruptionBudgetSpec {
-            min_available: Some(IntOrString::Int(budget.floor.into())),
-            ..PodDisruptionBudgetSpec::default()
-        }),
-        status: Some(typed(&budget.status)),
-    };
+pub(crate) fn plan(budget: &Budget, pods: &Pods, known: &Known, minute: Minute) -> Option<(Status, BTreeSet<Uid>)> {
+    let typed = typed_budget(budget);
     let seen: Vec<Arc<CorePod>> = pods.iter().map(|(name, pod)| Arc::new(core_pod(*name, *pod))).collect();
-    let unsettled = unsettled.keys().copied().map(name_text).collect();
-    let written = control::model::budget_status(&typed, &seen, 0, &unsettled, time(minute)).expect("a number of pods can be counted")?;
+    let insight = Insight {
+        unsettled: known.unsettled.keys().copied().map(name_text).collect(),
+        served: known.served.iter().copied().map(name_text).collect(),
+    };
+    let written = control::model::budget_status(&typed, &seen, 0, &insight, time(minute)).expect("a number of pods can be counted")?;
     let status = small(&written);
     let counted: BTreeSet<Uid> = pods
         .iter()
@@ -77,6 +76,38 @@ pub(crate) fn plan(budget: &Budget, pods: &Pods, unsettled: &BTreeMap<Name, u8>,
         .collect();
     assert_eq!(counted.len(), usize::from(status.healthy), "the model counts as the controller does");
     Some((status, counted))
+}
+
+/// What a status that was made from `read` becomes where another version of the budget is stored by now; none when it is
+/// refused. One who is `careless` leaves out the question whose figures are changed.
+pub(crate) fn patched(read: &Budget, new: &Status, stored: &Status, careless: bool) -> Option<Status> {
+    let mut steps = control::model::status_patch(&typed_budget(read), &typed(new))?;
+    if careless {
+        let asks = |step: &Value| {
+            step["op"] == "test" && step["path"].as_str().is_some_and(|path| path.ends_with("Healthy") || path.ends_with("Pods"))
+        };
+        steps.as_array_mut()?.retain(|step| !asks(step));
+    }
+    let stored = json!({"metadata": {"uid": UID}, "status": typed(stored)});
+    let tree = kinds::patch::json(stored.into(), steps.into()).ok()?;
+    let budget: PodDisruptionBudget = serde_json::from_str(&tree.to_string()).expect("the patch leaves a budget");
+    Some(small(&budget.status.expect("the patch leaves a status")))
+}
+
+fn typed_budget(budget: &Budget) -> PodDisruptionBudget {
+    PodDisruptionBudget {
+        metadata: ObjectMeta {
+            name: Some("b".to_owned()),
+            uid: Some(UID.to_owned()),
+            generation: Some(budget.generation.into()),
+            ..ObjectMeta::default()
+        },
+        spec: Some(PodDisruptionBudgetSpec {
+            min_available: Some(IntOrString::Int(budget.floor.into())),
+            ..PodDisruptionBudgetSpec::default()
+        }),
+        status: Some(typed(&budget.status)),
+    }
 }
 
 fn core_pod(name: Name, pod: Pod) -> CorePod {

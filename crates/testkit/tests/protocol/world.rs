@@ -46,20 +46,31 @@ pub(crate) struct Status {
     pub(crate) verdict: Option<bool>,
 }
 
-/// A disruption controller. A budget that it knows late does no harm but a refused write, so that
-/// only its pods lag behind the store.
+/// A disruption controller. Its pods lag behind the store, and after a write it may still take the
+/// budget for what it was before.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Controller {
     /// The pods that it knows; none until it has listed them.
     pub(crate) pods: Option<Pods>,
     /// What has happened to them and has not come to it yet.
     pub(crate) news: VecDeque<News>,
-    /// Pods that were evicted, and how much news has to come before it knows them as they were then.
-    pub(crate) unsettled: BTreeMap<Name, u8>,
+    /// What it knows about the notes of the budget.
+    pub(crate) known: Known,
     /// The status that it has sent.
     pub(crate) write: Option<Write>,
+    /// The budget before its newest write, which its cache may show still.
+    pub(crate) before: Option<Budget>,
     /// When it listed.
     pub(crate) since: Minute,
+}
+
+/// What a controller knows about the notes of the budget beside what they say.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Known {
+    /// Pods that were evicted, and how much news has to come before it knows them as they were then.
+    pub(crate) unsettled: BTreeMap<Name, u8>,
+    /// Pods that it has seen go after their eviction.
+    pub(crate) served: BTreeSet<Name>,
 }
 
 /// What became of a pod, and when.
@@ -73,6 +84,8 @@ pub(crate) struct News {
 /// A status on its way to the server.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Write {
+    /// What it was made from.
+    pub(crate) read: Budget,
     pub(crate) status: Status,
     pub(crate) counted: BTreeSet<Uid>,
     /// False as soon as the budget is no more the version from which it was made.
@@ -99,6 +112,8 @@ pub(crate) struct Left {
     pub(crate) flips: u8,
     pub(crate) edits: u8,
     pub(crate) crashes: u8,
+    /// Counts from a budget that is older than the controller's own write.
+    pub(crate) late: u8,
     pub(crate) minutes: u8,
 }
 
@@ -166,7 +181,8 @@ impl World {
         self.truth.paid_for.retain(|name, _| notes.contains_key(name));
         self.truth.gone.retain(|name, _| notes.contains_key(name));
         for controller in &mut self.controllers {
-            controller.unsettled.retain(|name, _| notes.contains_key(name));
+            controller.known.unsettled.retain(|name, _| notes.contains_key(name));
+            controller.known.served.retain(|name| notes.contains_key(name));
         }
         self.new_version();
     }

@@ -37,7 +37,7 @@ fn leaving(name: &str) -> Arc<Pod> {
 fn figures(spec: serde_json::Value, pods: &[Arc<Pod>], replicas: i32) -> (i32, i32, i32, i32) {
     let budget = budget(spec, json!({}));
     let demand = demand(budget.spec.as_ref(), pods.len(), replicas).expect("a demand");
-    let status = plan(&budget, pods, demand, &BTreeSet::new(), now()).status.expect("a new status");
+    let status = plan(&budget, pods, demand, &Insight::default(), now()).status.expect("a new status");
     let told = |figure: Option<i32>| figure.expect("every figure is told");
     (told(status.disruptions_allowed), told(status.current_healthy), told(status.desired_healthy), told(status.expected_pods))
 }
@@ -103,17 +103,18 @@ const DEMAND: Demand = Demand { expected: 2, desired: 1 };
 
 #[test]
 fn a_status_that_is_right_is_not_written_whatever_its_message_says() {
-    assert_eq!(plan(&settled(json!({})), &[ready("a"), ready("b")], DEMAND, &BTreeSet::new(), now()).status, None);
+    assert_eq!(plan(&settled(json!({})), &[ready("a"), ready("b")], DEMAND, &Insight::default(), now()).status, None);
 }
 
 #[test]
 fn the_time_of_the_condition_moves_only_when_its_status_does_and_other_conditions_stay() {
     let pods = [ready("a"), ready("b"), ready("c")];
-    let same = plan(&settled(json!({})), &pods, DEMAND, &BTreeSet::new(), now()).status.expect("written").conditions.expect("conditions");
+    let same =
+        plan(&settled(json!({})), &pods, DEMAND, &Insight::default(), now()).status.expect("written").conditions.expect("conditions");
     assert_eq!((same[0].type_.as_str(), same[1].last_transition_time.0), ("Foreign", at("2026-01-01T00:00:00Z")));
     assert_eq!(same[1].message, "");
     let flipped =
-        plan(&settled(json!({})), &pods[..1], DEMAND, &BTreeSet::new(), now()).status.expect("written").conditions.expect("conditions");
+        plan(&settled(json!({})), &pods[..1], DEMAND, &Insight::default(), now()).status.expect("written").conditions.expect("conditions");
     assert_eq!((flipped[1].reason.as_str(), flipped[1].last_transition_time.0), ("InsufficientPods", now()));
 }
 
@@ -121,21 +122,21 @@ fn the_time_of_the_condition_moves_only_when_its_status_does_and_other_condition
 fn a_granted_eviction_counts_until_the_pod_leaves_or_two_minutes_have_passed() {
     let pods = [ready("a"), ready("b")];
     let fresh = settled(json!({"a": "2026-01-01T00:09:00Z", "gone": "2026-01-01T00:09:00Z"}));
-    let plan_fresh = plan(&fresh, &pods, DEMAND, &BTreeSet::new(), now());
+    let plan_fresh = plan(&fresh, &pods, DEMAND, &Insight::default(), now());
     let status = plan_fresh.status.expect("written");
     assert_eq!((status.current_healthy, status.disruptions_allowed), (Some(1), Some(0)));
     assert_eq!(status.disrupted_pods.expect("notes").into_keys().collect::<Vec<_>>(), ["a"]);
-    assert_eq!(plan_fresh.recheck, Some(Duration::from_secs(60) + PAST));
+    assert_eq!(plan_fresh.recheck, Some(Duration::from_secs(60)));
 
     let old = settled(json!({"a": "2026-01-01T00:07:59Z"}));
-    let plan_old = plan(&old, &pods, DEMAND, &BTreeSet::new(), now());
+    let plan_old = plan(&old, &pods, DEMAND, &Insight::default(), now());
     assert_eq!(plan_old.not_deleted.len(), 1);
     assert_eq!(plan_old.recheck, None);
     assert_eq!(plan_old.status.expect("written").current_healthy, Some(2));
 
     let served = settled(json!({"a": "2026-01-01T00:09:59Z"}));
     let served_pods = [leaving("a"), ready("b")];
-    let plan_served = plan(&served, &served_pods, DEMAND, &BTreeSet::new(), now());
+    let plan_served = plan(&served, &served_pods, DEMAND, &Insight::default(), now());
     assert_eq!(plan_served.status.expect("written").disrupted_pods, None);
     assert!(plan_served.not_deleted.is_empty());
 }
@@ -159,9 +160,23 @@ fn a_note_that_is_newer_than_the_known_pods_stands_whatever_they_show() {
     let pods = [Arc::new(leaving)];
     let kept = |unsettled: &[&str]| {
         let unsettled = unsettled.iter().map(|name| (*name).to_owned()).collect();
-        let status = plan(&noted, &pods, DEMAND, &unsettled, now()).status.expect("written");
+        let insight = Insight { unsettled, ..Insight::default() };
+        let status = plan(&noted, &pods, DEMAND, &insight, now()).status.expect("written");
         status.disrupted_pods.unwrap_or_default().into_keys().collect::<Vec<_>>()
     };
     assert_eq!(kept(&[]), [""; 0]);
     assert_eq!(kept(&["a", "gone", "old"]), ["a", "gone"]);
+}
+
+#[test]
+fn the_successor_of_a_pod_that_was_seen_to_go_is_counted() {
+    let noted = settled(json!({"a": "2026-01-01T00:09:59Z"}));
+    let pods = [ready("a"), ready("b")];
+    let known = |served: bool| {
+        let insight = Insight { served: served.then(|| "a".to_owned()).into_iter().collect(), ..Insight::default() };
+        let status = plan(&noted, &pods, DEMAND, &insight, now()).status.expect("written");
+        (status.current_healthy, status.disrupted_pods.map_or(0, |notes| notes.len()))
+    };
+    assert_eq!(known(false), (Some(1), 1), "it may be the evicted pod itself");
+    assert_eq!(known(true), (Some(2), 0));
 }

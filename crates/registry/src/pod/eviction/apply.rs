@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use kinds::Tree;
 use kinds::facts::Resource;
 use kinds::tree::{List, json};
@@ -23,10 +23,19 @@ pub(super) fn charge(txn: &mut Txn, budgets: &'static Resource, budget: &Record,
 pub fn charged(budget: &mut Tree, pod: &str, now: Timestamp) {
     let left = tree::int(budget, &["status", "disruptionsAllowed"]).unwrap_or(0) - 1;
     tree::put(budget, &["status", "disruptionsAllowed"], left);
-    tree::put(budget, &["status", "disruptedPods", pod], object::wire_time(now));
+    let note = note(budget, pod, now);
+    tree::put(budget, &["status", "disruptedPods", pod], note);
     if left == 0 {
         close(budget, now);
     }
+}
+
+/// What the budget notes about the pod: the time. Who watches knows a note by its pod and its time, so that a successor
+/// which is evicted within the same second gets the next one.
+fn note(budget: &Tree, pod: &str, now: Timestamp) -> String {
+    let text = object::wire_time(now);
+    let before = tree::at(budget, &["status", "disruptedPods", pod]).as_str();
+    if before == Some(text.as_str()) { object::wire_time(now.saturating_add(SignedDuration::from_secs(1)).unwrap_or(now)) } else { text }
 }
 
 /// The condition of a budget that has nothing left to give.
@@ -97,5 +106,18 @@ mod tests {
         assert_eq!(tree::text(object::condition(&pod, "DisruptionTarget").expect("there"), &["lastTransitionTime"]), "then");
         set_condition(&mut pod, json!({"type": "DisruptionTarget", "status": "False", "lastTransitionTime": "now"}));
         assert_eq!(tree::text(object::condition(&pod, "DisruptionTarget").expect("there"), &["lastTransitionTime"]), "now");
+    }
+
+    #[test]
+    fn a_successor_that_is_evicted_in_the_same_second_gets_a_note_of_its_own() {
+        let now = Timestamp::from_millisecond(1_500).expect("a time");
+        let mut budget = json!({"status": {"disruptionsAllowed": 2, "disruptedPods": {"db-0": "2026-01-01T00:00:00Z"}}});
+        let mut notes = Vec::new();
+        for _ in 0..2 {
+            charged(&mut budget, "db-0", now);
+            notes.push(tree::text(&budget, &["status", "disruptedPods", "db-0"]).to_owned());
+        }
+        assert_eq!(notes, ["1970-01-01T00:00:01Z", "1970-01-01T00:00:02Z"]);
+        assert_eq!(tree::int(&budget, &["status", "disruptionsAllowed"]), Some(0));
     }
 }
