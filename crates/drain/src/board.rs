@@ -24,7 +24,7 @@ use crate::evict::{Answer, Fault, Refused, Target};
 use crate::health;
 use crate::leaving::Cause;
 use crate::stage::{End, OnDeadline, Stage};
-use crate::surge::Surge;
+use crate::surge::{Raised, Surge, may_be_raised};
 use crate::tier::Tiers;
 use budgets::Budgets;
 pub use decide::Action;
@@ -196,7 +196,7 @@ impl Board {
                 ended_at: None,
                 budgets: BTreeSet::new(),
                 tier: self.policy.tiers.of(&pod),
-                wants_surge: self.policy.surge && health::controller_of(&pod).is_some_and(|owner| owner.kind == "ReplicaSet"),
+                wants_surge: self.policy.surge && may_be_raised(&pod),
                 pod,
                 faults: 0,
                 chance: false,
@@ -351,22 +351,25 @@ impl Board {
     }
 
     /// Another replica is ready, or not needed, or could not be had.
-    pub fn surged(&mut self, uid: &str, surged: Result<Option<Surge>, String>, now: Timestamp) {
-        let Some(entry) = self.pods.get_mut(uid) else {
-            return self.to_restore.extend(surged.ok().flatten());
-        };
-        let waits = entry.stage == Stage::Surging;
+    pub fn surged(&mut self, uid: &str, surged: Result<Raised, String>, now: Timestamp) {
+        let Some(entry) = self.pods.get_mut(uid) else { return };
         entry.wants_surge = false;
+        let waits = entry.stage == Stage::Surging;
+        if waits && surged.is_ok() {
+            entry.stage = Stage::Queued;
+        }
         match surged {
-            Ok(surge) => {
+            Ok(Raised::Needless) => {}
+            Ok(Raised::Unwise(message)) => self.events.push_back(Event::Warning { message }),
+            Ok(Raised::Ready(surge)) => {
                 if waits {
-                    entry.stage = Stage::Queued;
-                    entry.surge.clone_from(&surge);
+                    entry.surge = Some(surge.clone());
                 } else {
-                    self.to_restore.extend(surge.clone());
+                    self.to_restore.push(surge.clone());
                 }
                 let pod = entry.target.clone();
-                self.events.extend(surge.map(|surge| Event::Surged { pod, workload: surge.told() }));
+                self.events.push_back(Event::Surged { pod, workload: surge.told() });
+                self.events.extend(surge.caveat().map(|message| Event::Warning { message }));
             }
             Err(why) => self.end(uid, End::Failed(why), now),
         }

@@ -160,8 +160,11 @@ impl Engine {
         if !self.board.policy().surge {
             return faults;
         }
-        for node in self.active.clone() {
-            for surge in surge::raised_for(&self.client, &node).await.unwrap_or_default() {
+        // A node whose drain has ended may still be waited for by what is to be scaled back.
+        for node in self.board.nodes().iter().filter(|node| node.since.is_some()) {
+            let (surges, unseen) = surge::raised_for(&self.client, &node.name).await;
+            faults.extend(unseen);
+            for surge in surges {
                 faults.extend(surge::lower(&self.client, &surge).await.err());
             }
         }
@@ -206,7 +209,10 @@ impl Engine {
             self.active.remove(&name);
             if self.board.policy().surge && !self.board.policy().dry_run {
                 let client = self.client.clone();
-                self.start(async move { Fact::Leftovers(surge::raised_for(&client, &name).await.unwrap_or_default()) });
+                self.start(async move {
+                    let (surges, unseen) = surge::raised_for(&client, &name).await;
+                    Fact::Leftovers(surges, unseen)
+                });
             }
         }
     }
@@ -233,7 +239,7 @@ impl Engine {
                 Fact::Surged(Target::of(&pod), surged)
             }),
             Action::Restore(surge) => self.start(async move {
-                let restored = surge::lower(&client, &surge).await;
+                let restored = surge::restore(&client, &surge).await;
                 Fact::Restored(surge, restored)
             }),
         }
@@ -267,7 +273,10 @@ impl Engine {
             Fact::Restored(_, Ok(false)) => {}
             Fact::Restored(surge, Ok(true)) => self.board.tell(Event::Restored { workload: surge.told() }),
             Fact::Restored(_, Err(message)) => self.board.tell(Event::Warning { message }),
-            Fact::Leftovers(surges) => surges.into_iter().for_each(|surge| self.act(Action::Restore(surge))),
+            Fact::Leftovers(surges, unseen) => {
+                unseen.into_iter().for_each(|message| self.board.tell(Event::Warning { message }));
+                surges.into_iter().for_each(|surge| self.act(Action::Restore(surge)));
+            }
         }
     }
 

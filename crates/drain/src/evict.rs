@@ -1,10 +1,16 @@
 //! One eviction: the request, and the answer taken apart.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::core::v1::Pod;
 use kube::core::Status;
 use kube::{Client, Error, ResourceExt as _};
 use serde::Serialize;
+use serde::de::IgnoredAny;
 use serde_json::json;
+
+/// As much of a strange answer as is shown.
+const EXCERPT: usize = 120;
 
 /// The pod to evict; the uid keeps a same-named successor safe.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -157,15 +163,25 @@ pub async fn delete(client: &Client, target: &Target, form: Form) -> Answer {
 
 async fn send(client: &Client, request: http::request::Builder, body: &serde_json::Value) -> Answer {
     let request = request.header("Content-Type", "application/json").body(body.to_string().into_bytes());
-    // Nobody looks at the body of an answer that says yes.
     let answer = match request {
-        Ok(request) => client.request_text(request).await.map(drop),
+        Ok(request) => client.request_text(request).await,
         Err(error) => Err(Error::HttpError(error)),
     };
     match answer {
-        Ok(()) => Answer::Granted,
+        Ok(body) => granted(&body),
         Err(error) => classify(&error),
     }
+}
+
+/// An answer that says yes, if an API server gave it: a proxy or a login page says yes to anything.
+fn granted(body: &str) -> Answer {
+    let object = serde_json::from_str::<BTreeMap<String, IgnoredAny>>(body);
+    if object.is_ok_and(|object| object.contains_key("kind")) {
+        return Answer::Granted;
+    }
+    let start: String = body.lines().next().unwrap_or_default().chars().take(EXCERPT).collect();
+    let message = format!("the server says yes, but not as Kubernetes does: {start}");
+    Answer::Fault(Fault { class: Class::Unreachable, message, retry_after_seconds: 0 })
 }
 
 /// What an error means for the pod.
@@ -183,12 +199,15 @@ fn classify(error: &Error) -> Answer {
     let webhook = status.message.contains("admission webhook") || status.message.contains("calling webhook");
     match status.code {
         404 => Answer::Gone,
+        401 => Answer::Fatal(format!("{} (the login may have expired: log in again, and the same command goes on)", status.message)),
         409 if status.message.contains("UID in precondition") => Answer::Gone,
         409 => fault(Class::Conflict),
         429 => Answer::Refused(refused(status)),
         403 if has_cause(status, "NamespaceTerminating") => fault(Class::NamespaceEnds),
         500 if status.message.contains("more than one PodDisruptionBudget") => Answer::Fatal(status.message.clone()),
         400..500 if webhook => fault(Class::Denied),
+        // Many evictions of one budget at the same moment: the server has tried to write it for long enough.
+        504 if status.message.contains("due to conflicts") => fault(Class::Conflict),
         500.. => fault(Class::Broken),
         _ => Answer::Fatal(status.message.clone()),
     }
@@ -258,9 +277,14 @@ mod tests {
         assert_eq!(class(500, r#"Internal error occurred: failed calling webhook "x": EOF"#), Some(Class::Broken));
         assert_eq!(class(504, "couldn't update PodDisruptionBudget"), Some(Class::Broken));
         assert_eq!(class(409, "the object has been modified"), Some(Class::Conflict));
+        assert_eq!(class(504, r#"Timeout: couldn't update PodDisruptionBudget "web" due to conflicts"#), Some(Class::Conflict));
         for (code, message, expected) in [
             (403, "pods is forbidden", Answer::Fatal("pods is forbidden".into())),
-            (401, "Unauthorized", Answer::Fatal("Unauthorized".into())),
+            (
+                401,
+                "Unauthorized",
+                Answer::Fatal("Unauthorized (the login may have expired: log in again, and the same command goes on)".into()),
+            ),
             (404, "not found", Answer::Gone),
             (409, "Precondition failed: UID in precondition: a, UID in object meta: b", Answer::Gone),
         ] {
@@ -268,6 +292,14 @@ mod tests {
         }
         let ends = json!({"code": 403, "message": "ends", "details": {"causes": [{"reason": "NamespaceTerminating", "message": "n"}]}});
         assert!(matches!(answer(ends), Answer::Fault(Fault { class: Class::NamespaceEnds, .. })));
+    }
+
+    #[test]
+    fn only_an_object_of_the_api_says_yes() {
+        assert_eq!(granted(r#"{"kind":"Status","status":"Success"}"#), Answer::Granted);
+        for body in ["", "ok", "<html>\n<body>", "[]", "{}"] {
+            assert!(matches!(granted(body), Answer::Fault(Fault { class: Class::Unreachable, .. })), "{body:?}");
+        }
     }
 
     #[test]

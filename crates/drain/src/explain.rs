@@ -10,11 +10,14 @@
 mod after;
 mod ask;
 mod budgets;
+mod contention;
 pub mod decide;
 mod leaving;
 mod node;
 mod pod;
 mod render;
+mod scaledown;
+mod spread;
 mod subject;
 mod unseen;
 mod ways;
@@ -22,10 +25,10 @@ mod webhooks;
 
 use serde::Serialize;
 
-pub(crate) use after::{prepares_to_stop, serving};
+pub(crate) use after::{prepares_to_stop, serving, volumes as volumes_of};
 pub use ask::Answer;
 pub use subject::{Kind, Subject};
-pub(crate) use webhooks::of_evictions as webhooks_of_evictions;
+pub(crate) use webhooks::{Hook, of_evictions as webhooks_of_evictions};
 
 use crate::cluster::Snapshot;
 

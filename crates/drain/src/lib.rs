@@ -23,6 +23,7 @@ pub mod health;
 pub mod leaving;
 pub mod lint;
 pub mod node;
+pub mod order;
 pub mod plan;
 pub mod stage;
 pub mod surge;

@@ -14,18 +14,21 @@ mod pace;
 mod play;
 mod proof;
 mod render;
+mod report;
 mod waves;
 mod world;
 
+use k8s_openapi::api::core::v1::Pod;
 use kinds::selector::LabelSelector;
 use rules::fit::cordon_taint;
 use rules::nodes;
-use serde::Serialize;
 
-use crate::cluster::{Snapshot, Unread};
+use crate::cluster::Snapshot;
 use crate::filter::{Allowed, Daemon, Verdict, daemon_set, has_local_storage, judge};
-use crate::health;
 use crate::tier::Tiers;
+use crate::{health, order};
+pub use report::{BudgetPlan, Fate, NodePlan, OutOfOrder, Plan, PodPlan, Reason, Stuck, Unplaced};
+
 use play::{Leaving, Order, Outcome, play};
 use world::{Millis, Replacement, State, World};
 
@@ -58,149 +61,6 @@ pub enum Error {
     NoSuchNode(String),
 }
 
-/// The plan.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Plan {
-    /// True when the drain comes to its end.
-    pub finishes: bool,
-    /// How long it takes in all, in seconds; none when it does not end.
-    pub seconds: Option<f64>,
-    /// The same if every pod uses its whole grace.
-    pub worst_seconds: Option<f64>,
-    /// The same with the waves below instead of so many nodes at a time.
-    pub wave_seconds: Option<f64>,
-    /// Node by node.
-    pub nodes: Vec<NodePlan>,
-    /// The budgets that matter.
-    pub budgets: Vec<BudgetPlan>,
-    /// Pods that cannot leave, and why.
-    pub stuck: Vec<Stuck>,
-    /// Pods for which there is no room elsewhere, and why.
-    pub unplaced: Vec<Unplaced>,
-    /// Nodes that do not wait for each other, wave by wave.
-    pub waves: Vec<Vec<String>>,
-    /// True when fewer waves are proven impossible.
-    pub fewest_waves: bool,
-    /// What could not be read, and so is not in the plan.
-    pub unread: Vec<Unread>,
-}
-
-/// What happens on a node.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct NodePlan {
-    /// Its name.
-    pub name: String,
-    /// When it is empty, in seconds from the start; none when it never is.
-    pub seconds: Option<f64>,
-    /// Its pods.
-    pub pods: Vec<PodPlan>,
-}
-
-/// What happens to a pod.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct PodPlan {
-    /// `namespace/name`
-    pub pod: String,
-    /// What happens to it.
-    #[serde(flatten)]
-    pub fate: Fate,
-    /// When its eviction is granted, in seconds from the start.
-    pub evicted: Option<f64>,
-    /// What else there is to know.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub notes: Vec<String>,
-}
-
-/// What happens to a pod.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case", tag = "fate")]
-pub enum Fate {
-    /// It leaves, and a successor starts there.
-    Moves {
-        /// The node; none when there is no room.
-        to: Option<String>,
-    },
-    /// It leaves, and nobody makes it again.
-    Ends,
-    /// It stays.
-    Stays {
-        /// Why.
-        why: String,
-    },
-    /// It keeps its node from being drained.
-    Refused {
-        /// In kubectl's words, with the flag that would change it.
-        why: String,
-    },
-    /// It never leaves: see [`Plan::stuck`].
-    Stuck,
-}
-
-/// How a budget goes through the drain.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct BudgetPlan {
-    /// `namespace/name`
-    pub budget: String,
-    /// Healthy pods that must stay; none when that cannot be counted.
-    pub needs: Option<i32>,
-    /// Healthy pods now.
-    pub healthy: i32,
-    /// The fewest healthy pods at any time.
-    pub least_healthy: i32,
-    /// Pods that leave under it.
-    pub leaving: usize,
-    /// Pods that had to wait for it.
-    pub waiting: usize,
-    /// Seconds that they waited, all together.
-    pub waited_seconds: f64,
-}
-
-/// A pod that cannot leave.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Stuck {
-    /// `namespace/name`
-    pub pod: String,
-    /// Of what sort.
-    pub reason: Reason,
-    /// The budget, when it is about one.
-    pub budget: Option<String>,
-    /// The proof, step by step.
-    pub because: Vec<String>,
-}
-
-/// What keeps a pod for good.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Reason {
-    /// The budget allows no eviction even with every pod healthy.
-    NeverAllows,
-    /// The budget has too few healthy pods, and those that lack will not become healthy.
-    Exhausted,
-    /// Several budgets select the pod.
-    SeveralBudgets,
-    /// The budget cannot be counted.
-    Uncounted,
-    /// The pod is being deleted and does not end.
-    NeverGone,
-    /// Pods that go before it do not go.
-    Waits,
-}
-
-/// A successor for which there is no node.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Unplaced {
-    /// The pod that it would stand in for.
-    pub pod: String,
-    /// The nodes' reasons, as the scheduler gives them.
-    pub why: String,
-}
-
 /// Makes the plan.
 ///
 /// # Errors
@@ -230,11 +90,45 @@ pub fn make(snapshot: &Snapshot, options: &Options) -> Result<Plan, Error> {
         budgets: budgets(&outcome, &leaving),
         stuck: stuck(&outcome, &leaving),
         unplaced: unplaced(&outcome),
+        order: drafts.iter().filter_map(|draft| draft.order(&outcome.world, snapshot, &options.tiers)).collect(),
         waves: waves.iter().map(|wave| wave.iter().map(name).collect()).collect(),
         fewest_waves,
         unread: snapshot.unread.clone(),
         nodes: drafts.into_iter().enumerate().map(|(index, draft)| draft.finish(index, &outcome)).collect(),
     })
+}
+
+/// Which of these pods of one node would find no other if all of them went at once, whatever budgets say.
+pub(crate) fn homeless(snapshot: &Snapshot, node: &str, pods: &[&Pod]) -> Vec<Unplaced> {
+    let nodes = vec![node.to_owned()];
+    let mut world = World::build(snapshot, &nodes, &Options::of(nodes.clone()));
+    let leaves = |actor: &world::Actor<'_>| pods.iter().any(|pod| std::ptr::eq(*pod, actor.pod)) && actor.replacement != Replacement::Never;
+    let leaving: Vec<usize> = (0..world.actors.len()).filter(|actor| leaves(&world.actors[*actor])).collect();
+    leaving.iter().for_each(|actor| world.set(*actor, State::Gone));
+    let lost = leaving.into_iter().filter_map(|actor| {
+        let successor = world.replace(actor);
+        world.place(successor, 0);
+        let successor = &world.actors[successor];
+        (successor.state == State::Pending).then(|| Unplaced { pod: successor.key(), why: proof::refusals(&successor.refusals) })
+    });
+    lost.collect()
+}
+
+impl Options {
+    /// A plan for these nodes with nothing allowed and nothing chosen, and the assumptions of `exeunt plan`.
+    #[must_use]
+    pub fn of(nodes: Vec<String>) -> Self {
+        Self {
+            nodes,
+            allowed: Allowed::default(),
+            pods: None,
+            tiers: Tiers::default(),
+            parallel: 1,
+            grace_seconds: None,
+            start_seconds: 10.0,
+            stop_seconds: 1.0,
+        }
+    }
 }
 
 fn seconds(millis: Millis) -> f64 {
@@ -266,7 +160,7 @@ fn draft(world: &World<'_>, snapshot: &Snapshot, node: &str, options: &Options) 
 }
 
 /// A file may lack DaemonSets: then they are taken to be there.
-fn daemon(snapshot: &Snapshot, pod: &k8s_openapi::api::core::v1::Pod) -> Daemon {
+fn daemon(snapshot: &Snapshot, pod: &Pod) -> Daemon {
     let Some(name) = daemon_set(pod) else { return Daemon::None };
     let unread = snapshot.unread.iter().any(|unread| unread.resource == "daemonsets.apps");
     let found = snapshot.daemon_sets.iter().any(|set| {
@@ -275,7 +169,7 @@ fn daemon(snapshot: &Snapshot, pod: &k8s_openapi::api::core::v1::Pod) -> Daemon 
     if found || unread { Daemon::There } else { Daemon::Gone(format!("daemonsets.apps {name:?} not found")) }
 }
 
-fn notes(pod: &k8s_openapi::api::core::v1::Pod) -> Vec<String> {
+fn notes(pod: &Pod) -> Vec<String> {
     let mut notes = Vec::new();
     if has_local_storage(pod) {
         notes.push("the contents of its emptyDir volumes are lost".to_owned());
@@ -295,6 +189,19 @@ impl Draft {
     /// Nothing leaves a node that cannot be drained.
     fn leaving(&self) -> Leaving {
         if self.is_blocked() { Leaving::default() } else { Leaving { tiers: self.tiers.clone() } }
+    }
+
+    /// What leaves too early with these tiers.
+    fn order(&self, world: &World<'_>, snapshot: &Snapshot, tiers: &Tiers) -> Option<OutOfOrder> {
+        let leaving: Vec<&Pod> = self.tiers.iter().flatten().map(|actor| world.actors[*actor].pod).collect();
+        let needs = order::needs(snapshot, &leaving);
+        let key = |pod: &Pod| format!("{}/{}", health::namespace(pod), health::name(pod));
+        let broken = needs.iter().filter(|need| need.is_broken(tiers)).map(|need| {
+            let users: Vec<String> = need.users.iter().map(|user| key(user)).collect();
+            format!("{} {}: it has to go after {}", key(need.provider), need.what, users.join(", "))
+        });
+        let because: Vec<String> = broken.collect();
+        (!because.is_empty()).then(|| OutOfOrder { node: self.node.clone(), because, last: order::last(&needs, &leaving, tiers) })
     }
 
     fn finish(self, index: usize, outcome: &Outcome<'_>) -> NodePlan {

@@ -13,7 +13,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use crate::cordon::Change;
 use crate::evict::{self, Answer, Target};
 use crate::filter::Sorted;
-use crate::surge::Surge;
+use crate::surge::{Raised, Surge};
 
 /// Something that the engine learns, from a watch or as the answer to a request.
 #[derive(Debug)]
@@ -33,10 +33,10 @@ pub(crate) enum Fact {
     BudgetsBlind(Option<String>),
     Answered(Target, Answer),
     Looked(Target, Result<Option<Box<Pod>>, kube::Error>),
-    Surged(Target, Result<Option<Surge>, String>),
+    Surged(Target, Result<Raised, String>),
     /// Whether there was anything to do.
     Restored(Surge, Result<bool, String>),
-    Leftovers(Vec<Surge>),
+    Leftovers(Vec<Surge>, Vec<String>),
 }
 
 /// Follows the pods that `config` selects, as pods of `node`.

@@ -15,12 +15,12 @@ mod serve;
 pub(crate) use bench::Bench;
 pub(crate) use connect::ConnectArgs;
 pub(crate) use drain::{Cordon, Drain, DryRun, Evict, OnDeadline, Output, Pace};
-pub(crate) use explain::{Explain, Form as ExplainForm};
+pub(crate) use explain::Explain;
 pub(crate) use lint::{Form as LintForm, Lint, Severity as LintSeverity};
-pub(crate) use plan::{Form as PlanForm, Plan};
+pub(crate) use plan::Plan;
 pub(crate) use serve::{Demo, Serve, StoreKind};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Kubernetes eviction, whole: API server, budgets, controllers and simulated nodes in one process,
 /// and the tools that drain nodes of any cluster and tell why a drain is stuck.
@@ -64,6 +64,15 @@ pub(crate) enum Command {
     /// Write manual pages, one for each command.
     #[command(hide = true)]
     Man(Man),
+}
+
+/// How to print what was found out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Form {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
 }
 
 /// Arguments of `exeunt completions`.

@@ -256,7 +256,17 @@ async fn follow(mut engine: Engine, clock: Clock, pace: &Pace) -> Result<(), Fai
         }
     }
     show.clear();
+    judged_alone(engine.board());
     finish(engine.board(), &show, clock.now())
+}
+
+/// What a dry run by the server does not say.
+fn judged_alone(board: &Board) {
+    let nodes: Vec<&str> = board.nodes().iter().map(|node| node.name.as_str()).filter(|name| !plain::is_group(name)).collect();
+    if board.policy().dry_run && !nodes.is_empty() {
+        let plan = format!("exeunt plan {}", nodes.join(" "));
+        remark(&format!("A dry run judges each pod alone, by the budgets of this moment; {plan} plays the whole drain through"));
+    }
 }
 
 async fn interrupt(engine: &mut Engine) -> Failure {

@@ -4,7 +4,7 @@ use ::drain::cluster::{NOT_IN_FILE, Scope, Snapshot, Unread};
 use ::drain::explain::{Explanation, Kind, Subject, explain};
 use clock::Clock;
 
-use crate::cli::{Explain, ExplainForm};
+use crate::cli::{Explain, Form};
 use crate::connect::{Connection, connect};
 use crate::failure::Failure;
 use crate::snapshot;
@@ -24,11 +24,11 @@ pub(crate) async fn run(arguments: &Explain) -> Result<(), Failure> {
         false => offline(arguments, &wanted)?,
     };
     match arguments.output {
-        ExplainForm::Json => {
+        Form::Json => {
             let json = serde_json::to_string_pretty(&explanations).map_err(|error| Failure::new(error.to_string()))?;
             say(&json);
         }
-        ExplainForm::Text => {
+        Form::Text => {
             let texts: Vec<String> = explanations.iter().map(Explanation::render).collect();
             say(texts.join("\n").trim_end());
         }

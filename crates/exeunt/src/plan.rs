@@ -1,6 +1,6 @@
 //! `exeunt plan`: reads a cluster or files, and prints what a drain would meet.
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use ::drain::cluster::{RESOURCES, Scope, Snapshot};
 use ::drain::filter::Allowed;
@@ -9,9 +9,10 @@ use ::drain::tier::Tiers;
 use clock::Clock;
 use kinds::selector::LabelSelector;
 
-use crate::cli::{Plan, PlanForm};
+use crate::cli::{Form, Plan};
 use crate::connect::connect;
 use crate::failure::Failure;
+use crate::snapshot;
 use crate::terminal::say;
 
 /// Runs the command.
@@ -21,8 +22,8 @@ pub(crate) async fn run(arguments: &Plan) -> Result<(), Failure> {
     let made = plan::make(&snapshot, &options);
     let plan = made.map_err(|error| Failure::new(error.to_string()).hint("kubectl get nodes shows the nodes there are"))?;
     match arguments.output {
-        PlanForm::Text => say(plan.render(&options).trim_end()),
-        PlanForm::Json => say(&serde_json::to_string_pretty(&plan).map_err(anyhow::Error::from)?),
+        Form::Text => say(plan.render(&options).trim_end()),
+        Form::Json => say(&serde_json::to_string_pretty(&plan).map_err(anyhow::Error::from)?),
     }
     if plan.finishes {
         return Ok(());
@@ -33,13 +34,20 @@ pub(crate) async fn run(arguments: &Plan) -> Result<(), Failure> {
 async fn read(arguments: &Plan) -> Result<Snapshot, Failure> {
     let connection = connect(&arguments.connect).await?;
     let read = Snapshot::read(&connection.client, &Scope::Cluster, Clock::system().now()).await;
-    read.map_err(|error| connection.failure("read the cluster", &error))
+    let snapshot = read.map_err(|error| connection.failure("read the cluster", &error))?;
+    // Without these a plan would be empty, and look as if all were well.
+    match snapshot.unread.iter().find(|unread| matches!(unread.resource, "nodes" | "pods")) {
+        Some(unread) => {
+            let hint = format!("kubectl auth can-i list {} -A shows when the user has a role for it", unread.resource);
+            Err(Failure::new(format!("cannot plan without {}: {}", unread.resource, unread.why)).hint(hint))
+        }
+        None => Ok(snapshot),
+    }
 }
 
-fn read_files(files: &[std::path::PathBuf]) -> Result<Snapshot, Failure> {
-    let texts: Result<Vec<String>, Failure> = files.iter().map(|file| text_of(file)).collect();
-    let parsed = Snapshot::parse(&texts?.join("\n---\n"), Clock::system().now());
-    let snapshot = parsed.map_err(|error| Failure::new(error.to_string()).hint(how_to_make()))?;
+fn read_files(files: &[PathBuf]) -> Result<Snapshot, Failure> {
+    let read = snapshot::read(files).and_then(|files| snapshot::parse(&files, Clock::system().now()));
+    let snapshot = read.map_err(|failure| failure.hint(how_to_make()))?;
     if snapshot.nodes.is_empty() || snapshot.pods.is_empty() {
         let missing = if snapshot.nodes.is_empty() { "nodes" } else { "pods" };
         return Err(Failure::new(format!("there are no {missing} in what was read")).hint(how_to_make()));
@@ -49,14 +57,6 @@ fn read_files(files: &[std::path::PathBuf]) -> Result<Snapshot, Failure> {
 
 fn how_to_make() -> String {
     format!("make a whole one with: kubectl get {} --all-namespaces -o yaml > snapshot.yaml", RESOURCES.join(","))
-}
-
-fn text_of(file: &Path) -> Result<String, Failure> {
-    if file == Path::new("-") {
-        return std::io::read_to_string(std::io::stdin()).map_err(|error| Failure::new(format!("cannot read standard input: {error}")));
-    }
-    let unread = |error| Failure::new(format!("cannot read {}: {error}", file.display())).hint(how_to_make());
-    std::fs::read_to_string(file).map_err(unread)
 }
 
 fn options(arguments: &Plan, snapshot: &Snapshot) -> Result<Options, Failure> {
@@ -74,6 +74,7 @@ fn options(arguments: &Plan, snapshot: &Snapshot) -> Result<Options, Failure> {
             names
         }
     };
+    let all = |flag: &str, texts: &[String]| texts.iter().map(|text| selector(flag, text)).collect::<Result<Vec<_>, _>>();
     let pods = if arguments.pod_selector.is_empty() { None } else { Some(selector("pod-selector", &arguments.pod_selector)?) };
     Ok(Options {
         nodes,
@@ -84,7 +85,7 @@ fn options(arguments: &Plan, snapshot: &Snapshot) -> Result<Options, Failure> {
             skip_after_seconds: 0,
         },
         pods,
-        tiers: Tiers::default(),
+        tiers: Tiers { first: all("first", &arguments.first)?, last: all("last", &arguments.last)? },
         parallel: usize::try_from(arguments.parallel).unwrap_or(1),
         grace_seconds: Some(arguments.grace_period).filter(|seconds| *seconds >= 0),
         start_seconds: arguments.start_time.as_secs_f64(),

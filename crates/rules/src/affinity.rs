@@ -1,11 +1,11 @@
 //! What pods demand of each other before they share a node or a zone: required affinity and anti-affinity, and hard
 //! topology spread, in the words of upstream's filters.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use k8s_openapi::api::core::v1::{Node, Pod, PodAffinityTerm, TopologySpreadConstraint};
+use k8s_openapi::api::core::v1::{Node, Pod, PodAffinityTerm, Taint, TopologySpreadConstraint};
 
-use crate::fit::Refusal;
+use crate::fit::{self, Refusal};
 use crate::nodes;
 use crate::pods::{is_finished, is_terminating, namespace};
 use crate::selector::Selector;
@@ -16,26 +16,49 @@ pub fn demands(pod: &Pod) -> bool {
     required(pod, Side::Anti).next().is_some() || required(pod, Side::With).next().is_some() || hard_spread(pod).next().is_some()
 }
 
-/// Whether the pod may go to `node` with all these pods where they are.
+/// A node as spread counts it.
+#[derive(Clone, Copy, Debug)]
+pub struct Ground<'a> {
+    /// The node.
+    pub node: &'a Node,
+    /// It takes no new pods, now or in what is being thought through.
+    pub cordoned: bool,
+}
+
+/// A pod that is somewhere.
+#[derive(Clone, Copy, Debug)]
+pub struct Placed<'a> {
+    /// The pod.
+    pub pod: &'a Pod,
+    /// Its node.
+    pub node: &'a Node,
+    /// It is on its way out: others still keep away from it, and spread counts it no more.
+    pub leaving: bool,
+}
+
+/// Whether the pod may go to `node` with all these pods where they are. `grounds` are all nodes of the cluster, since
+/// hard spread counts those without pods, too.
 ///
 /// # Errors
 /// The first demand, of this pod or of another, that would not be met.
-pub fn agree(pod: &Pod, node: &Node, placed: &[(&Pod, &Node)]) -> Result<(), Refusal> {
-    let others = || placed.iter().filter(|(other, _)| !is_finished(other));
+pub fn agree(pod: &Pod, node: &Node, grounds: &[Ground<'_>], placed: &[Placed<'_>]) -> Result<(), Refusal> {
+    let others = || placed.iter().filter(|other| !is_finished(other.pod));
     let shares = |key: &str, other: &Node| domain(node, key).is_some_and(|here| domain(other, key) == Some(here));
-    if others().any(|(other, at)| required(other, Side::Anti).any(|term| means(term, other, pod) && shares(&term.topology_key, at))) {
+    if others()
+        .any(|other| required(other.pod, Side::Anti).any(|term| means(term, other.pod, pod) && shares(&term.topology_key, other.node)))
+    {
         return Err(Refusal::by_pods("node(s) didn't satisfy existing pods anti-affinity rules"));
     }
-    if required(pod, Side::Anti).any(|term| others().any(|(other, at)| means(term, pod, other) && shares(&term.topology_key, at))) {
+    if required(pod, Side::Anti).any(|term| others().any(|other| means(term, pod, other.pod) && shares(&term.topology_key, other.node))) {
         return Err(Refusal::by_pods("node(s) didn't match pod anti-affinity rules"));
     }
-    let met = |term: &PodAffinityTerm| others().any(|(other, at)| means(term, pod, other) && shares(&term.topology_key, at));
+    let met = |term: &PodAffinityTerm| others().any(|other| means(term, pod, other.pod) && shares(&term.topology_key, other.node));
     // The first pod of a group that wants to be together may go anywhere: it is what the others will follow.
-    let is_first = |term: &PodAffinityTerm| means(term, pod, pod) && !others().any(|(other, _)| means(term, pod, other));
+    let is_first = |term: &PodAffinityTerm| means(term, pod, pod) && !others().any(|other| means(term, pod, other.pod));
     if required(pod, Side::With).any(|term| domain(node, &term.topology_key).is_none() || !(met(term) || is_first(term))) {
         return Err(Refusal::for_good("node(s) didn't match pod affinity rules"));
     }
-    if hard_spread(pod).any(|constraint| !spreads(constraint, pod, node, placed)) {
+    if hard_spread(pod).any(|constraint| !spreads(constraint, pod, node, grounds, placed)) {
         return Err(Refusal::by_pods("node(s) didn't match pod topology spread constraints"));
     }
     Ok(())
@@ -73,30 +96,47 @@ fn means(term: &PodAffinityTerm, owner: &Pod, other: &Pod) -> bool {
         && Selector::compile(term.label_selector.as_ref()).is_ok_and(|selector| selector.matches(other.metadata.labels.as_ref()))
 }
 
-fn hard_spread(pod: &Pod) -> impl Iterator<Item = &TopologySpreadConstraint> {
+/// The pod's constraints of topology spread that forbid and do not merely wish.
+pub fn hard_spread(pod: &Pod) -> impl Iterator<Item = &TopologySpreadConstraint> {
     let constraints = pod.spec.iter().flat_map(|spec| spec.topology_spread_constraints.iter().flatten());
     constraints.filter(|constraint| constraint.when_unsatisfiable == "DoNotSchedule")
 }
 
-/// Whether the constraint still holds with the pod on `node`. Domains are those of the nodes with pods on them and of
-/// `node` itself, and only nodes that the pod's own node affinity wants count.
-fn spreads(constraint: &TopologySpreadConstraint, pod: &Pod, node: &Node, placed: &[(&Pod, &Node)]) -> bool {
+/// Whether the constraint counts this node. Unless it says otherwise, a node counts when the pod's node affinity wants
+/// it, and even while it is cordoned: an emptied node is then a domain with no pods.
+fn counts_node(constraint: &TopologySpreadConstraint, pod: &Pod, Ground { node, cordoned }: Ground<'_>) -> bool {
+    let honours = |policy: &Option<String>, by_default: bool| policy.as_deref().map_or(by_default, |policy| policy == "Honor");
+    let wanted = pod.spec.as_ref().is_none_or(|spec| nodes::is_wanted(spec, node));
+    let tolerations = pod.spec.as_ref().and_then(|spec| spec.tolerations.as_ref());
+    let repels = |taint: &Taint| matches!(taint.effect.as_str(), "NoSchedule" | "NoExecute") && !nodes::tolerates(tolerations, taint);
+    let shut = nodes::taints(node).any(repels) || (cordoned && repels(&fit::cordon_taint()));
+    (wanted || !honours(&constraint.node_affinity_policy, true)) && !(shut && honours(&constraint.node_taints_policy, false))
+}
+
+/// Whether the constraint still holds with the pod on `node`.
+fn spreads(constraint: &TopologySpreadConstraint, pod: &Pod, node: &Node, grounds: &[Ground<'_>], placed: &[Placed<'_>]) -> bool {
     let Some(here) = domain(node, &constraint.topology_key) else { return false };
     let Ok(selector) = Selector::compile(constraint.label_selector.as_ref()) else { return false };
-    let counts = |other: &Pod| {
-        !is_finished(other)
-            && !is_terminating(other)
-            && namespace(other) == namespace(pod)
-            && selector.matches(other.metadata.labels.as_ref())
+    let counts = |other: &Placed<'_>| {
+        !(other.leaving || is_finished(other.pod) || is_terminating(other.pod))
+            && namespace(other.pod) == namespace(pod)
+            && selector.matches(other.pod.metadata.labels.as_ref())
     };
     let mut found: BTreeMap<&str, i32> = BTreeMap::from([(here, 0)]);
-    for (other, at) in placed {
-        let wanted = pod.spec.as_ref().is_none_or(|spec| nodes::is_wanted(spec, at));
-        if let Some(there) = domain(at, &constraint.topology_key).filter(|_| wanted) {
-            *found.entry(there).or_default() += i32::from(counts(other));
+    let mut counted: BTreeSet<&str> = BTreeSet::from([nodes::name(node)]);
+    for ground in grounds.iter().filter(|ground| counts_node(constraint, pod, **ground)) {
+        if let Some(there) = domain(ground.node, &constraint.topology_key) {
+            found.entry(there).or_default();
+            counted.insert(nodes::name(ground.node));
         }
     }
-    let least = found.values().copied().min().unwrap_or_default();
+    for other in placed.iter().filter(|other| counted.contains(nodes::name(other.node)) && counts(other)) {
+        if let Some(there) = domain(other.node, &constraint.topology_key) {
+            *found.entry(there).or_default() += 1;
+        }
+    }
+    let enough = constraint.min_domains.is_none_or(|least| i32::try_from(found.len()).unwrap_or(i32::MAX) >= least);
+    let least = if enough { found.values().copied().min().unwrap_or_default() } else { 0 };
     let own = i32::from(selector.matches(pod.metadata.labels.as_ref()));
     found[here] + own - least <= constraint.max_skew
 }
@@ -122,8 +162,15 @@ mod tests {
         json!({"affinity": {side: {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}})
     }
 
+    fn ground(node: &Node, cordoned: bool) -> Ground<'_> {
+        Ground { node, cordoned }
+    }
+
     fn check(pod: &Pod, node: &Node, placed: &[(&Pod, &Node)], refusal: Option<&str>) {
-        let found = agree(pod, node, placed).err().map(|refusal| refusal.reasons[0].clone());
+        let mut grounds: Vec<Ground<'_>> = placed.iter().map(|(_, at)| ground(at, false)).collect();
+        grounds.push(ground(node, false));
+        let placed: Vec<Placed<'_>> = placed.iter().map(|(pod, node)| Placed { pod, node, leaving: false }).collect();
+        let found = agree(pod, node, &grounds, &placed).err().map(|refusal| refusal.reasons[0].clone());
         assert_eq!(found.as_deref(), refusal);
     }
 
@@ -157,5 +204,22 @@ mod tests {
         let (web, bystander) = (pod("web", spread), pod("db", json!({})));
         check(&web, &a, &[(&web, &a), (&bystander, &b)], Some("node(s) didn't match pod topology spread constraints"));
         check(&web, &b, &[(&web, &a), (&bystander, &b)], None);
+    }
+    #[test]
+    fn hard_spread_counts_an_emptied_node_unless_it_honours_the_taint_of_its_cordon() {
+        let web = |policy: &str| {
+            let constraint = json!({"maxSkew": 1, "topologyKey": "host", "whenUnsatisfiable": "DoNotSchedule",
+                "labelSelector": {"matchLabels": {"app": "web"}}, "nodeTaintsPolicy": policy});
+            pod("web", json!({"topologySpreadConstraints": [constraint]}))
+        };
+        let (a, b, c) = (node("a", "1"), node("b", "1"), node("c", "1"));
+        let agrees = |policy: &str, cordoned: bool| {
+            let (new, old) = (web(policy), web(policy));
+            let grounds = [ground(&a, cordoned), ground(&b, false), ground(&c, false)];
+            // The one that leaves its node has stopped to count there.
+            let on = |node, leaving| Placed { pod: &old, node, leaving };
+            agree(&new, &b, &grounds, &[on(&a, true), on(&b, false), on(&c, false)]).is_ok()
+        };
+        assert!(!agrees("Ignore", true) && agrees("Honor", true) && !agrees("Honor", false));
     }
 }

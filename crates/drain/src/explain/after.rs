@@ -7,6 +7,7 @@ use rules::selector::Selector;
 use super::Problem;
 use crate::cluster::Snapshot;
 use crate::health;
+use crate::tier::{Tiers, is_critical};
 use crate::words::{listed, span};
 
 /// A grace beyond this makes every drain long.
@@ -30,7 +31,23 @@ pub(super) fn problems(snapshot: &Snapshot, pod: &Pod) -> Vec<Problem> {
     problems.extend(local_volumes(snapshot, pod));
     problems.extend(traffic(snapshot, pod, spec));
     problems.extend(kept(pod));
+    problems.extend(super::spread::problem(snapshot, pod));
+    problems.extend(needed(snapshot, pod));
     problems
+}
+
+/// Others of its node that cannot do without it.
+fn needed(snapshot: &Snapshot, pod: &Pod) -> Vec<Problem> {
+    let leaving = super::node::leaving(snapshot, health::node_of(pod).unwrap_or_default());
+    let told = crate::order::needs_of(snapshot, pod, &leaving).into_iter().map(|need| {
+        let users = listed(need.users.iter().map(|user| health::name(user)), 5);
+        let text = format!("it {} (here: {users})", need.what);
+        match need.is_broken(&Tiers::default()) {
+            true => Problem::blocking("wrong-order", format!("{text}: it has to go after them, and a drain takes it with them")),
+            false => Problem::new("wrong-order", format!("{text}: exeunt drain takes it after them, kubectl drain takes all at once")),
+        }
+    });
+    told.collect()
 }
 
 fn finalizers(pod: &Pod) -> Option<Problem> {
@@ -77,6 +94,10 @@ fn class(pod: &Pod, spec: &PodSpec) -> Vec<Problem> {
         problems.push(Problem::new("empty-dir", text));
     }
     let daemon = owner.is_some_and(|owner| owner.kind == "DaemonSet");
+    if !daemon && !mirror && is_critical(pod) {
+        let text = "the system needs it: exeunt drain takes it after all others of its node, kubectl drain takes all at once";
+        problems.push(Problem::new("critical-pod", text));
+    }
     if !daemon && !mirror && rules::nodes::tolerates(spec.tolerations.as_ref(), &rules::fit::cordon_taint()) {
         problems.push(Problem::new(
             "tolerates-cordon",
@@ -87,7 +108,7 @@ fn class(pod: &Pod, spec: &PodSpec) -> Vec<Problem> {
 }
 
 /// The volumes behind the pod's claims, with the names of the claims.
-pub(super) fn volumes<'a>(snapshot: &'a Snapshot, pod: &'a Pod) -> Vec<(&'a str, &'a PersistentVolume)> {
+pub(crate) fn volumes<'a>(snapshot: &'a Snapshot, pod: &'a Pod) -> Vec<(&'a str, &'a PersistentVolume)> {
     let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
     let claims = volumes.filter_map(|volume| volume.persistent_volume_claim.as_ref()).map(|source| source.claim_name.as_str());
     let bound = claims.filter_map(|name| {
@@ -138,9 +159,14 @@ pub(crate) fn serving<'a>(
     selecting.filter_map(|service| service.metadata.name.as_deref())
 }
 
-fn kept(pod: &Pod) -> Option<Problem> {
+/// The annotation, with its value, by which automation is told to leave the pod.
+pub(super) fn keep_annotation(pod: &Pod) -> Option<(&'static str, &'static str)> {
     let notes = pod.metadata.annotations.as_ref()?;
-    let (name, value) = KEEP.iter().find(|(name, value)| notes.get(*name).is_some_and(|found| found == value))?;
+    KEEP.iter().copied().find(|(name, value)| notes.get(*name).is_some_and(|found| found == value))
+}
+
+fn kept(pod: &Pod) -> Option<Problem> {
+    let (name, value) = keep_annotation(pod)?;
     Some(Problem::new(
         "keep-annotation",
         format!("its annotation {name}={value} tells automation to leave it (the eviction API does not look at it)"),

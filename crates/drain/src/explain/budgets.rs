@@ -5,7 +5,7 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::decide::always_allows;
-use super::{Evidence, Explanation, Problem, Subject, Verdict, ways};
+use super::{Evidence, Explanation, Problem, Subject, Verdict, contention, ways};
 use crate::budget::{self, Count, Covered, Rule, Standing, Uncounted};
 use crate::cluster::Snapshot;
 use crate::health::{self, Trouble};
@@ -171,6 +171,7 @@ pub(super) fn problems(snapshot: &Snapshot, count: &Count<'_>) -> Vec<Problem> {
         problems.extend(eaten(snapshot, count));
     }
     problems.extend(operator(count));
+    problems.extend(contention::contended(snapshot, count));
     problems
 }
 
@@ -324,7 +325,9 @@ fn homeless(snapshot: &Snapshot, count: &Count<'_>) -> Option<Problem> {
     let why = match cordoned.is_empty() {
         true => String::new(),
         false => {
-            format!("; {} is cordoned, and while it is, the budget waits for the pod and the drain for the budget", listed(cordoned, 4))
+            let (are, they_are) = if cordoned.len() == 1 { ("is", "it is") } else { ("are", "they are") };
+            let nodes = listed(cordoned, 4);
+            format!("; {nodes} {are} cordoned, and while {they_are}, the budget waits for the pod and the drain for the budget")
         }
     };
     Some(Problem::new("replacement-pending", format!("no node takes {}{why}", listed(pods, 4))))

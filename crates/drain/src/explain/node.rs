@@ -2,10 +2,11 @@
 
 use k8s_openapi::api::core::v1::{Node, Pod};
 
-use super::{Evidence, Explanation, Kind, Problem, Risk, Subject, Verdict, Way, pod};
+use super::{Evidence, Explanation, Kind, Problem, Risk, Subject, Verdict, Way, contention, pod, scaledown};
 use crate::cluster::Snapshot;
-use crate::health;
+use crate::tier::Tiers;
 use crate::words::{between, listed, plural};
+use crate::{health, order};
 
 /// Pods of one sort that are named.
 const MOST_NAMED: usize = 10;
@@ -40,11 +41,39 @@ pub(super) fn explain(snapshot: &Snapshot, node: &Node) -> Explanation {
     }
     explanation.problems = problems(snapshot, node, &here, &told);
     explanation.ways = ways(&held, &stuck);
+    let alone = contention::judged_alone(snapshot, &going, &told);
+    if !alone.is_empty() || !held.is_empty() {
+        explanation.ways.push(play_through(name));
+    }
+    explanation.ways.extend(in_order(snapshot, name));
+    explanation.problems.extend(alone);
+    explanation.problems.extend(scaledown::problems(snapshot, node));
     explanation
 }
 
+/// The honest dry run.
+fn play_through(node: &str) -> Way {
+    let text = "See what the whole drain would meet, played through on a copy of the cluster (a dry run judges each pod alone)";
+    Way { risk: Risk::Safe, text: text.into(), commands: vec![format!("exeunt plan {node}")] }
+}
+
+/// The flags with which pods that others need go after them.
+fn in_order(snapshot: &Snapshot, node: &str) -> Option<Way> {
+    let leaving = leaving(snapshot, node);
+    let last = order::last(&order::needs(snapshot, &leaving), &leaving, &Tiers::default());
+    let flags: String = last.iter().map(|selector| format!(" --last {selector}")).collect();
+    let text = "Drain it in an order in which pods that others need go after them";
+    (!last.is_empty()).then(|| Way { risk: Risk::Safe, text: text.into(), commands: vec![format!("exeunt drain {node}{flags}")] })
+}
+
+/// The pods that a drain of this node makes leave.
+pub(super) fn leaving<'a>(snapshot: &'a Snapshot, node: &str) -> Vec<&'a Pod> {
+    let here = snapshot.pods.iter().filter(|pod| health::node_of(pod) == Some(node));
+    here.filter(|pod| !stays(pod) && !health::is_finished(pod)).collect()
+}
+
 /// DaemonSets and static pods would be back at once.
-fn stays(pod: &Pod) -> bool {
+pub(super) fn stays(pod: &Pod) -> bool {
     let mirror = pod.metadata.annotations.as_ref().is_some_and(|notes| notes.contains_key("kubernetes.io/config.mirror"));
     mirror || health::controller_of(pod).is_some_and(|owner| owner.kind == "DaemonSet")
 }

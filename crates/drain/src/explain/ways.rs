@@ -1,13 +1,15 @@
 //! Ways out, as commands to copy.
 
+use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::decide::{Refusal, always_allows};
 use super::{Problem, Risk, Way};
-use crate::budget::{self, Count, Rule, Standing};
+use crate::budget::{self, Count, Owner, Rule, Standing};
 use crate::cluster::Snapshot;
 use crate::health::{self, Trouble};
+use crate::surge::Kind;
 use crate::words::resource;
 
 fn way(risk: Risk, text: impl Into<String>, commands: impl IntoIterator<Item = String>) -> Way {
@@ -66,6 +68,9 @@ pub(super) fn of_budget(snapshot: &Snapshot, count: &Count<'_>, problems: &[Prob
     }
     if has("sync-failed") || has("unmanaged") {
         ways.push(countable(count, name, space));
+    }
+    if has("contended") {
+        ways.extend(super::contention::ways(snapshot, count));
     }
     if count.reported.allowed > 0 || has("selects-nothing") {
         return ways;
@@ -137,7 +142,13 @@ fn make_room(snapshot: &Snapshot, count: &Count<'_>) -> Vec<Way> {
                     (set(wish), set(replicas))
                 }
             };
-            let text = format!("Run {wish} replicas while you drain, then go back (exeunt drain --surge does it)");
+            let note = match (own_volumes(snapshot, space, owner), replicas) {
+                (true, _) => " (the new member has volumes of its own)",
+                // What an autoscaler sets is the autoscaler's to change.
+                (false, 1) if scaler.is_none() && Kind::named(owner.kind).is_some() => " (exeunt drain --surge does it)",
+                (false, _) => "",
+            };
+            let text = format!("Run {wish} replicas while you drain, then go back{note}");
             ways.push(way(Risk::Safe, text, [up, format!("kubectl rollout status {thing} -n {space}"), down]));
         }
         if owner.kind == "Deployment" {
@@ -147,6 +158,16 @@ fn make_room(snapshot: &Snapshot, count: &Count<'_>) -> Vec<Way> {
         }
     }
     ways
+}
+
+/// Whether each member of the workload has volumes that no other has.
+fn own_volumes(snapshot: &Snapshot, space: &str, owner: &Owner<'_>) -> bool {
+    let sets = snapshot.stateful_sets.iter().filter(|_| owner.kind == "StatefulSet");
+    let mut named = sets
+        .filter(|set| (set.metadata.namespace.as_deref().unwrap_or("default"), set.metadata.name.as_deref()) == (space, Some(owner.name)));
+    let templates =
+        |set: &StatefulSet| set.spec.as_ref().and_then(|spec| spec.volume_claim_templates.as_ref()).is_some_and(|all| !all.is_empty());
+    named.any(templates)
 }
 
 /// Mends what is not ready, the crashes first.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::admissionregistration::v1::{RuleWithOperations, WebhookClientConfig};
+use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use rules::selector::Selector;
 
@@ -87,9 +88,22 @@ fn labels<'a>(snapshot: &'a Snapshot, namespace: &str) -> Option<&'a BTreeMap<St
     space.and_then(|space| space.metadata.labels.as_ref())
 }
 
-impl Hook<'_> {
+impl<'a> Hook<'a> {
     fn configuration(&self) -> &str {
         self.meta.name.as_deref().unwrap_or_default()
+    }
+
+    /// Whether it is asked about the evictions of this namespace.
+    pub(crate) fn is_asked_in(&self, snapshot: &Snapshot, namespace: &str) -> bool {
+        self.looks_at(labels(snapshot, namespace))
+    }
+
+    /// The service behind it, when it is there.
+    pub(crate) fn service(&self, snapshot: &'a Snapshot) -> Option<&'a Service> {
+        let wanted = self.client.service.as_ref()?;
+        snapshot.services.iter().find(|found| {
+            found.metadata.name.as_deref() == Some(&wanted.name) && found.metadata.namespace.as_deref() == Some(&wanted.namespace)
+        })
     }
 
     fn looks_at(&self, labels: Option<&BTreeMap<String, String>>) -> bool {
@@ -97,16 +111,13 @@ impl Hook<'_> {
     }
 
     /// The service behind it, when the snapshot shows that there is none.
-    fn lost_service(&self, snapshot: &Snapshot) -> Option<String> {
+    fn lost_service(&self, snapshot: &'a Snapshot) -> Option<String> {
         let service = self.client.service.as_ref()?;
         let read = !snapshot.unread.iter().any(|unread| unread.resource == "services");
-        let known = snapshot.services.iter().any(|found| {
-            found.metadata.name.as_deref() == Some(&service.name) && found.metadata.namespace.as_deref() == Some(&service.namespace)
-        });
-        (read && !known).then(|| format!("{}/{}", service.namespace, service.name))
+        (read && self.service(snapshot).is_none()).then(|| format!("{}/{}", service.namespace, service.name))
     }
 
-    fn problem(&self, snapshot: &Snapshot) -> Problem {
+    fn problem(&self, snapshot: &'a Snapshot) -> Problem {
         let then = match self.fails {
             true => format!("evictions are refused when it refuses, fails or does not answer within {} s", self.timeout_seconds),
             false => "evictions are refused when it refuses (its failures are ignored)".to_owned(),

@@ -175,6 +175,14 @@ pub const RULES: &[Rule] = &[
         check: workloads::tolerates_cordon,
     },
     Rule {
+        id: "spread-counts-cordoned",
+        severity: Note,
+        title: "Hard topology spread that counts cordoned nodes",
+        why: "A node that is being drained counts as a place without pods, so that no other may take one more: the successors find no node, and the budget waits for them.",
+        way: "set nodeTaintsPolicy: Honor in the constraint, or whenUnsatisfiable: ScheduleAnyway",
+        check: workloads::spread_counts_cordoned,
+    },
+    Rule {
         id: "eviction-webhook",
         severity: Warning,
         title: "A webhook that can fail every eviction",

@@ -83,6 +83,19 @@ pub(super) fn tolerates_cordon<'a>(scene: &Scene<'a>) -> Vec<Hit<'a>> {
     })
 }
 
+pub(super) fn spread_counts_cordoned<'a>(scene: &Scene<'a>) -> Vec<Hit<'a>> {
+    each(scene, |workload| {
+        let constraints = workload.spec.topology_spread_constraints.iter().flatten();
+        let mut trap = constraints.filter(|constraint| {
+            constraint.when_unsatisfiable == "DoNotSchedule" && constraint.node_taints_policy.as_deref() != Some("Honor")
+        });
+        // What runs on every node anyway, or once, has nothing to spread.
+        let spreads = workload.kind != "DaemonSet" && workload.kind != "Pod" && workload.replicas != Some(1);
+        let first = trap.next().filter(|_| spreads)?;
+        Some(format!("its spread over {} (maxSkew {}) counts cordoned nodes", first.topology_key, first.max_skew))
+    })
+}
+
 pub(super) fn eviction_webhook<'a>(scene: &Scene<'a>) -> Vec<Hit<'a>> {
     let closed = webhooks_of_evictions(scene.snapshot).filter(|hook| hook.fails);
     let hits = closed.map(|hook| Hit {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::{Fate, NodePlan, Options, Plan, Stuck};
+use crate::cluster::NOT_IN_FILE;
 
 impl Plan {
     /// The whole plan as text, lines ended by a line feed.
@@ -13,6 +14,7 @@ impl Plan {
         self.render_refused(&mut text);
         self.render_stuck(&mut text);
         self.render_unplaced(&mut text);
+        self.render_order(&mut text);
         for node in &self.nodes {
             render_node(node, &mut text);
         }
@@ -26,7 +28,9 @@ impl Plan {
     fn render_unread(&self, text: &mut String) {
         let mut by_reason = BTreeMap::<&str, Vec<&str>>::new();
         for unread in &self.unread {
-            by_reason.entry(&unread.why).or_default().push(unread.resource);
+            // The server's words differ in no more than the name of the resource.
+            let why = if unread.why.contains("is forbidden") { "the user may not list them" } else { &unread.why };
+            by_reason.entry(why).or_default().push(unread.resource);
         }
         if !by_reason.is_empty() {
             text.push_str("\nNot read, and so not in this plan:\n");
@@ -41,10 +45,18 @@ impl Plan {
         let pods = if leaving == 1 { "1 pod".to_owned() } else { format!("{leaving} pods") };
         let nodes = if self.nodes.len() == 1 { "1 node".to_owned() } else { format!("{} nodes", self.nodes.len()) };
         match self.seconds {
-            Some(seconds) => format!("This drain would finish in about {}: {nodes}, {pods}.\n", span(seconds)),
+            Some(seconds) => {
+                let unless = if self.is_blind() { ", unless a budget holds it (budgets could not be read)" } else { "" };
+                format!("This drain would finish in about {}{unless}: {nodes}, {pods}.\n", span(seconds))
+            }
             None if self.refused().next().is_some() => format!("This drain would be refused: {nodes}, {pods}.\n"),
             None => format!("This drain would not finish: {} of {pods} cannot leave ({nodes}).\n", self.stuck.len()),
         }
+    }
+
+    /// Budgets are there, perhaps, and could not be read; a file without any may be of a cluster without any.
+    fn is_blind(&self) -> bool {
+        self.unread.iter().any(|unread| unread.resource == "poddisruptionbudgets.policy" && unread.why != NOT_IN_FILE)
     }
 
     fn refused(&self) -> impl Iterator<Item = (&str, &str)> {
@@ -90,6 +102,18 @@ impl Plan {
         text.push_str("\nNo room elsewhere for the successors of:\n");
         for unplaced in &self.unplaced {
             line(text, 2, &format!("{}: {}", unplaced.pod, unplaced.why));
+        }
+    }
+
+    fn render_order(&self, text: &mut String) {
+        for wrong in &self.order {
+            let _ = writeln!(text, "\nIn the wrong order on node {}:", wrong.node);
+            wrong.because.iter().for_each(|why| line(text, 2, why));
+            let flags: String = wrong.last.iter().map(|selector| format!(" --last {selector}")).collect();
+            match flags.is_empty() {
+                true => line(text, 2, "no label tells it from the others: give it one, and name that with --last"),
+                false => line(text, 2, &format!("exeunt drain {}{flags}", wrong.node)),
+            }
         }
     }
 

@@ -214,10 +214,12 @@ impl<'a> World<'a> {
     fn choose(&self, actor: usize) -> Result<usize, Vec<(String, usize)>> {
         let wanted = &self.actors[actor];
         let neighbours = if self.affinities { self.neighbours(wanted) } else { Vec::new() };
+        let ground = |place: &Place<'a>| affinity::Ground { node: place.node, cordoned: place.closed };
+        let grounds: Vec<affinity::Ground<'_>> = if self.affinities { self.places.iter().map(ground).collect() } else { Vec::new() };
         let mut refusals: Vec<(String, usize)> = Vec::new();
         let mut best: Option<((usize, i64), usize)> = None;
         for index in 0..self.places.len() {
-            match self.check(wanted, index, &neighbours) {
+            match self.check(wanted, index, &grounds, &neighbours) {
                 Ok(()) => {
                     let score = (self.siblings(wanted, index), self.load(wanted, index));
                     if best.is_none_or(|(known, _)| score < known) {
@@ -234,7 +236,13 @@ impl<'a> World<'a> {
         best.map(|(_, index)| index).ok_or(refusals)
     }
 
-    fn check(&self, wanted: &Actor<'_>, index: usize, neighbours: &[(&Pod, &Node)]) -> Result<(), String> {
+    fn check(
+        &self,
+        wanted: &Actor<'_>,
+        index: usize,
+        grounds: &[affinity::Ground<'_>],
+        neighbours: &[affinity::Placed<'_>],
+    ) -> Result<(), String> {
         let (place, room) = (&self.places[index], &self.rooms[index]);
         let first = |refusal: fit::Refusal| refusal.reasons.into_iter().next().unwrap_or_default();
         if place.closed {
@@ -246,15 +254,19 @@ impl<'a> World<'a> {
         }
         fit::has_ports(room.actors.iter().map(|other| self.actors[*other].pod), wanted.pod).map_err(first)?;
         fit::has_room(&place.has, &room.used, room.actors.len(), &wanted.requests).map_err(first)?;
-        if self.affinities { affinity::agree(wanted.pod, place.node, neighbours).map_err(first) } else { Ok(()) }
+        if self.affinities { affinity::agree(wanted.pod, place.node, grounds, neighbours).map_err(first) } else { Ok(()) }
     }
 
     /// Those whose place matters to this pod: all of them when it demands something of others, else
     /// only those that demand something themselves.
-    fn neighbours(&self, wanted: &Actor<'_>) -> Vec<(&'a Pod, &'a Node)> {
+    fn neighbours(&self, wanted: &Actor<'_>) -> Vec<affinity::Placed<'a>> {
         let all = affinity::demands(wanted.pod);
         let placed = self.actors.iter().filter(|actor| actor.state.uses_room() && (all || affinity::demands(actor.pod)));
-        placed.filter_map(|actor| Some((actor.pod, self.places[actor.node?].node))).collect()
+        let placed = placed.filter_map(|actor| {
+            let leaving = matches!(actor.state, State::Leaving(_));
+            Some(affinity::Placed { pod: actor.pod, node: self.places[actor.node?].node, leaving })
+        });
+        placed.collect()
     }
 
     fn siblings(&self, wanted: &Actor<'_>, place: usize) -> usize {

@@ -67,7 +67,8 @@ pub(crate) struct Drain {
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     pub(crate) node_deadline: Option<Duration>,
 
-    /// Start a second replica of single-replica Deployments first, so that they stay reachable.
+    /// Start a second replica of single-replica workloads first, so that they stay reachable. StatefulSets get another
+    /// member for a while, unless members have volumes of their own.
     #[arg(long)]
     pub(crate) surge: bool,
 

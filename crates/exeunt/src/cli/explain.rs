@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use clap::{ArgAction, Args, ValueEnum};
+use clap::{ArgAction, Args};
 
-use super::ConnectArgs;
+use super::{ConnectArgs, Form};
 
 /// Arguments of `exeunt explain`.
 #[derive(Debug, Args)]
@@ -31,13 +31,4 @@ pub(crate) struct Explain {
 
     #[command(flatten)]
     pub(crate) connect: ConnectArgs,
-}
-
-/// How to print an explanation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Form {
-    /// For people.
-    Text,
-    /// For programs.
-    Json,
 }

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
-use super::{ConnectArgs, duration};
+use super::{ConnectArgs, Form, duration};
 
 /// Arguments of `exeunt plan`.
 #[derive(Debug, Args)]
@@ -46,6 +46,14 @@ pub(crate) struct Plan {
     #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..=100))]
     pub(crate) parallel: u32,
 
+    /// As for drain: pods with these labels before all others; may be repeated, in order.
+    #[arg(long, value_name = "SELECTOR")]
+    pub(crate) first: Vec<String>,
+
+    /// As for drain: pods with these labels after all others; may be repeated, in order.
+    #[arg(long, value_name = "SELECTOR")]
+    pub(crate) last: Vec<String>,
+
     /// What pods need from their node to ready, where none of the same controller has shown it.
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration::parse)]
     pub(crate) start_time: Duration,
@@ -60,13 +68,4 @@ pub(crate) struct Plan {
 
     #[command(flatten)]
     pub(crate) connect: ConnectArgs,
-}
-
-/// How to print a plan.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Form {
-    /// For people.
-    Text,
-    /// For programs.
-    Json,
 }

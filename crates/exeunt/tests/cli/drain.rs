@@ -103,6 +103,38 @@ fn what_is_wrong_with_the_connection_is_told_with_a_way_out() {
 }
 
 #[test]
+fn every_command_says_why_it_cannot_reach_a_cluster_or_may_not_look() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), &[]);
+    let commands: [&[&str]; 7] =
+        [&["drain", "n"], &["cordon", "n"], &["uncordon", "n"], &["evict", "p"], &["explain", "p"], &["plan", "n"], &["lint", "-A"]];
+    for command in commands {
+        let with = |more: &[&'static str]| [command, more].concat();
+        fails(None, command, 1, &["there is no kubeconfig", "hint:"]);
+        fails(None, &with(&["-s", "https://127.0.0.1:1"]), 1, &["cannot be reached", "hint:"]);
+        fails(Some(&server), &with(&["--token", "old"]), 1, &["401", "expired", "hint:"]);
+        if command[0] != "lint" {
+            fails(Some(&server), &with(&["--as", "ali"]), 1, &["\"ali\" cannot", "hint:"]);
+        }
+    }
+    // Lint goes on with what may be read, and says what may not.
+    let (code, _, err) = run(Some(&server), &["lint", "-A", "--as", "ali"]);
+    assert!(
+        code == Some(0) && err.contains("warning: poddisruptionbudgets.policy cannot be read, so rules about them find nothing"),
+        "{err}"
+    );
+}
+
+#[test]
+fn a_dry_run_points_to_the_plan_that_plays_the_whole_drain() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), &["--nodes", "1"]);
+    let (code, _, err) = run(Some(&server), &["drain", "node-1", "--dry-run=server"]);
+    assert_eq!(code, Some(0), "{err}");
+    assert!(err.contains("judges each pod alone, by the budgets of this moment; exeunt plan node-1 plays the whole drain"), "{err}");
+}
+
+#[test]
 fn a_server_that_talks_nonsense_and_one_that_is_silent_are_told_apart() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());

@@ -21,3 +21,4 @@ mod plan;
 mod refusals;
 #[expect(dead_code, reason = "the interop tests use the rest of it")]
 mod support;
+mod terminal;

@@ -52,6 +52,8 @@ pub(crate) struct Arguments {
     /// The user in whose name it is done.
     r#as: Option<String>,
     faults: Option<Faults>,
+    /// Seconds that the server takes for every answer.
+    slow: u64,
     /// Interrupt it after so many seconds.
     stop_after: Option<u64>,
     during: Vec<Disturbance>,
@@ -62,6 +64,7 @@ pub(crate) struct Arguments {
 #[serde(deny_unknown_fields)]
 struct Faults {
     times: u32,
+    /// A Status; or a text, which comes as an answer that says yes.
     answer: Value,
 }
 
@@ -105,6 +108,7 @@ async fn engine(world: &World, arguments: &Arguments) -> anyhow::Result<Engine> 
         Some(faults) => faulty(client, faults.clone()),
         None => client,
     };
+    let client = if arguments.slow > 0 { slow(client, Duration::from_secs(arguments.slow)) } else { client };
     let seconds = |limit: Option<u64>| limit.map(Duration::from_secs);
     let selectors = |texts: &[String]| texts.iter().map(|text| LabelSelector::parse(text)).collect::<Result<Vec<_>, _>>();
     let policy = Policy {
@@ -197,9 +201,24 @@ fn faulty(client: Client, faults: Faults) -> Client {
             if !hit {
                 return client.send(request).await;
             }
-            let code = u16::try_from(answer["code"].as_u64().unwrap_or(500)).unwrap_or(500);
-            let response = http::Response::builder().status(code).body(Body::from(answer.to_string().into_bytes()));
+            let (code, body) = match &answer {
+                Value::String(text) => (200, text.clone()),
+                status => (u16::try_from(status["code"].as_u64().unwrap_or(500)).unwrap_or(500), status.to_string()),
+            };
+            let response = http::Response::builder().status(code).body(Body::from(body.into_bytes()));
             response.map_err(kube::Error::HttpError)
+        }
+    });
+    Client::new(service, "default")
+}
+
+/// A client whose server takes its time.
+fn slow(client: Client, time: Duration) -> Client {
+    let service = tower::service_fn(move |request: http::Request<Body>| {
+        let client = client.clone();
+        async move {
+            tokio::time::sleep(time).await;
+            client.send(request).await
         }
     });
     Client::new(service, "default")
@@ -212,11 +231,14 @@ scenarios! { "drain":
     a_budget_lets_one_pod_go_at_a_time,
     a_dry_run_asks_and_changes_nothing,
     a_finalizer_holds_an_accepted_pod,
+    a_member_with_volumes_of_its_own_is_not_surged,
     a_pod_that_is_leaving_already_is_awaited,
+    a_proxy_says_yes_to_an_eviction,
     a_refused_pod_becomes_unready_and_goes,
     a_refused_pod_is_deleted_past_its_deadline,
     a_refused_pod_is_left_at_its_deadline,
     a_same_named_successor_is_spared,
+    a_server_answers_slowly,
     a_timeout_speaks_as_kubectl_does,
     a_user_who_may_not_list_pods,
     a_user_who_may_not_watch_budgets,
@@ -225,11 +247,19 @@ scenarios! { "drain":
     an_interrupted_drain_is_taken_up_again,
     an_unreachable_node_holds_its_pods,
     deletion_asks_no_budget,
+    evictions_of_one_budget_meet_each_other,
     pods_are_evicted_by_name,
     pods_of_daemon_sets_stay,
+    surge_gives_up_when_no_second_replica_comes,
+    surge_is_taken_back_by_an_interruption,
     surge_keeps_a_single_replica_reachable,
+    surge_of_a_stateful_set_gives_another_member,
+    surge_of_a_stateful_set_is_taken_back_while_its_member_is_away,
     surge_of_an_interrupted_drain_is_put_right,
+    surge_of_an_interrupted_stateful_set_is_put_right,
+    surge_of_replica_sets_and_replication_controllers,
     the_node_vanishes_under_the_drain,
+    the_token_expires_under_the_drain,
     tiers_go_one_after_the_other,
     two_budgets_on_one_pod_are_named,
     two_nodes_take_turns_at_a_budget,

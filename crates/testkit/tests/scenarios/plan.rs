@@ -8,6 +8,7 @@ use drain::filter::Allowed;
 use drain::plan::{Options, Plan, make};
 use drain::survey::Survey;
 use drain::tier::Tiers;
+use kinds::selector::LabelSelector;
 use kube::Api;
 use serde::Deserialize;
 
@@ -30,6 +31,10 @@ pub(crate) struct Arguments {
     /// None of the flags that allow a loss.
     #[serde(default)]
     careful: bool,
+    /// Who looks; the administrator unless told otherwise.
+    user: Option<String>,
+    #[serde(default)]
+    last: Vec<String>,
 }
 
 fn one() -> usize {
@@ -44,34 +49,35 @@ impl Arguments {
 
     fn options(&self) -> Options {
         Options {
-            nodes: self.nodes.clone(),
             allowed: self.allowed(),
-            pods: None,
-            tiers: Tiers::default(),
+            tiers: Tiers {
+                first: Vec::new(),
+                last: self.last.iter().map(|text| LabelSelector::parse(text).expect("a selector")).collect(),
+            },
             parallel: self.parallel,
-            grace_seconds: None,
-            start_seconds: 10.0,
             stop_seconds: f64::from(self.stop),
+            ..Options::of(self.nodes.clone())
         }
     }
 }
 
-async fn plan(world: &World, options: &Options) -> anyhow::Result<Plan> {
-    let snapshot = Snapshot::read(&world.client(), &Scope::Cluster, world.cluster.clock().now()).await?;
+async fn plan(world: &World, arguments: &Arguments, options: &Options) -> anyhow::Result<Plan> {
+    let client = arguments.user.as_deref().map_or_else(|| world.client(), |user| world.client_of(user));
+    let snapshot = Snapshot::read(&client, &Scope::Cluster, world.cluster.clock().now()).await?;
     Ok(make(&snapshot, options)?)
 }
 
 /// Prints the plan.
 pub(crate) async fn run(world: &World, arguments: &Arguments) -> anyhow::Result<String> {
     let options = arguments.options();
-    let plan = plan(world, &options).await?;
+    let plan = plan(world, arguments, &options).await?;
     Ok(format!("$ exeunt plan {}\n{}", arguments.nodes.join(" "), plan.render(&options)))
 }
 
 /// Prints the plan, drains as planned, and compares the time that it took with the forecast.
 pub(crate) async fn forecast(world: &World, arguments: &Arguments) -> anyhow::Result<String> {
     let options = arguments.options();
-    let plan = plan(world, &options).await?;
+    let plan = plan(world, arguments, &options).await?;
     let forecast = plan.seconds.context("the plan does not come to its end")?;
     let (client, clock) = (world.client(), world.cluster.clock().clone());
     let api = Api::all(client.clone());
@@ -100,6 +106,7 @@ scenarios! { "plan":
     pods_that_must_keep_apart_find_no_node,
     pods_that_never_become_ready_hold_the_others,
     pods_without_a_budget_leave_at_once,
+    somebody_who_may_not_see_budgets,
     two_budgets_on_one_pod_are_refused,
     two_nodes_at_a_time,
     two_nodes_one_after_the_other,
