@@ -1,7 +1,7 @@
 //! PATCH in its four languages: the patch is read before the commit, and applied inside it to the
 //! object as it is then, so that it meets a conflict only when it names a version itself.
 
-mod apply;
+pub(crate) mod apply;
 
 use bytes::Bytes;
 use kinds::patch::PatchError;
@@ -23,18 +23,16 @@ pub(crate) struct Patch {
 }
 
 impl Patch {
-    /// Reads a patch and checks the options that only some languages have.
+    /// Reads a patch (apply excepted, see [`apply::parse`]) and checks the options that only some languages have.
     pub(crate) fn parse(kind: PatchKind, bytes: &Bytes, write: &WriteOptions) -> Result<Self, Refusal> {
         check_options(kind, write)?;
-        if kind == PatchKind::Apply {
-            return Err(Status::failure(415, "UnsupportedMediaType", "this path takes no apply patches", None).into());
-        }
         let tree = patch::decode(bytes).map_err(|error| refusal(&error))?;
         Ok(Self { kind, tree, warnings: Vec::new() })
     }
 }
 
-fn check_options(kind: PatchKind, write: &WriteOptions) -> Result<(), Refusal> {
+/// Refuses options that another patch language has, or that this one has not.
+pub(crate) fn check_options(kind: PatchKind, write: &WriteOptions) -> Result<(), Refusal> {
     let mut faults = Vec::new();
     if kind == PatchKind::Apply && write.field_manager.is_empty() {
         faults.push(FieldError::required("fieldManager", "is required for apply patch"));
@@ -64,7 +62,7 @@ impl Registry {
         }
         let dry_run = options::dry_run(&write, "PatchOptions")?;
         let patch = Patch::parse(kind, &bytes, &write)?;
-        let change = Change { target: &target, subresource, owned_as: subresource, write: &write, origin: Origin::Patch };
+        let change = Change { target: &target, subresource, is_noted: false, write: &write, origin: Origin::Patch };
         let produce = |old: Option<&Tree>| produce(&patch, old, &target, &write);
         let changed = self.change(&change, dry_run, produce).await?;
         let code = if changed.created { 201 } else { 200 };
