@@ -137,6 +137,7 @@ impl Registry {
         if !faults.is_empty() {
             return Err(Status::invalid(target.resource.group_kind(), &target.name, &faults).into());
         }
+        admission::validate_update(txn, target, change.subresource, &new, &old)?;
         if service::is_service(target.stored) && change.subresource.is_empty() {
             service::allocate(self, txn, &mut new, Some(&old))?;
         }
