@@ -24,7 +24,7 @@ pub struct Claims {
     pub name: String,
     /// Uid of the account.
     pub uid: String,
-    /// Who may accept the token; empty: the API server.
+    /// Who may accept the token.
     pub audiences: Vec<String>,
     /// From when on it is of no use.
     pub expires: jiff::Timestamp,
@@ -34,6 +34,9 @@ pub struct Claims {
 pub trait TokenIssuer: Send + Sync {
     /// A token that says this.
     fn issue(&self, claims: &Claims) -> String;
+
+    /// Who accepts a token for which nobody is named.
+    fn audience(&self) -> String;
 }
 
 impl Registry {
@@ -51,6 +54,10 @@ impl Registry {
         let asked = tree::int(&request, &["spec", "expirationSeconds"]).unwrap_or(DEFAULT_SECONDS);
         check_life(asked)?;
         let expires = target.now.saturating_add(jiff::SignedDuration::from_secs(asked)).unwrap_or(jiff::Timestamp::MAX);
+        if tree::list(&request, &["spec", "audiences"]).is_empty() {
+            tree::put(&mut request, &["spec", "audiences"], vec![issuer.audience()]);
+        }
+        self.check_bound(target, tree::at(&request, &["spec", "boundObjectRef"]))?;
         let audiences = tree::list(&request, &["spec", "audiences"]).iter().filter_map(Tree::as_str).map(str::to_owned).collect();
         let claims = Claims { namespace: target.namespace.clone(), name: target.name.clone(), uid, audiences, expires };
         let status = json!({"token": issuer.issue(&claims), "expirationTimestamp": object::wire_time(expires)});
@@ -62,6 +69,43 @@ impl Registry {
         meta.insert("creationTimestamp".to_owned(), object::wire_time(target.now).into());
         let json = kinds::json::encode(&request, sub.ty).into();
         Ok(Reply::Object { code: 201, json, warnings: decoded.warnings })
+    }
+}
+
+impl Registry {
+    /// The object to which a token is bound must be there, and a pod must run as the account.
+    fn check_bound(&self, target: &Target, bound: &Tree) -> Result<(), Refusal> {
+        if bound.is_null() {
+            return Ok(());
+        }
+        let part = |member: &str| tree::text(bound, &[member]);
+        let plural = match (part("apiVersion"), part("kind")) {
+            ("v1", "Pod") => "pods",
+            ("v1", "Secret") => "secrets",
+            ("v1", "Node") => "nodes",
+            (api_version, kind) => {
+                let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+                let text = format!("cannot bind token for serviceaccount {:?} to type {group}/{version}, Kind={kind}", target.name);
+                return Err(Status::bad_request(text).into());
+            }
+        };
+        let namespace = if plural == "nodes" { String::new() } else { target.namespace.clone() };
+        let place = Target::find("", "v1", plural, target.user.clone(), target.now)?.at(namespace, part("name"));
+        let found = self.store().get(&place.key()).ok_or_else(|| place.not_found())?;
+        let found = record::tree(&found.value);
+        if plural == "pods" && tree::text(&found, &["spec", "serviceAccountName"]) != target.name {
+            let text = format!("cannot bind token to pod {:?} running with different service account name.", place.name);
+            return Err(Status::bad_request(text).into());
+        }
+        if !part("uid").is_empty() && part("uid") != object::meta_text(&found, "uid") {
+            let why = format!(
+                "the UID in the bound object reference ({}) does not match the UID in record. The object might have been deleted and then recreated",
+                part("uid")
+            );
+            let kind = kinds::status::GroupResource { group: "", resource: part("kind") };
+            return Err(Status::conflict(kind, &place.name, why).into());
+        }
+        Ok(())
     }
 }
 
