@@ -26,8 +26,12 @@ impl Patch {
     /// Reads a patch (apply excepted, see [`apply::parse`]) and checks the options that only some languages have.
     pub(crate) fn parse(kind: PatchKind, bytes: &Bytes, write: &WriteOptions) -> Result<Self, Refusal> {
         check_options(kind, write)?;
-        let tree = patch::decode(bytes).map_err(|error| refusal(&error))?;
-        Ok(Self { kind, tree, warnings: Vec::new() })
+        let json::Decoded { tree, mut warnings } = patch::decode(bytes).map_err(|error| refusal(&error))?;
+        if kind == PatchKind::Json {
+            warnings.extend(patch::unknown_members(&tree));
+            warnings = warnings.into_iter().map(|warning| format!("json patch {warning}")).collect();
+        }
+        Ok(Self { kind, tree, warnings })
     }
 }
 
@@ -96,7 +100,11 @@ pub(crate) fn apply_to(patch: &Patch, old: &Tree, expected: Expected, write: &Wr
     tree::put(&mut tree, &["apiVersion"], body::api_version(expected.group, expected.version));
     let warnings = patch.warnings.iter().cloned().chain(decoded.warnings).collect();
     body::judge(Decoded { tree, warnings }, write.field_validation, |list| {
-        invalid_result(&patched, &format!("strict decoding error: {list}"))
+        let why = format!("strict decoding error: {list}");
+        match patch.kind {
+            PatchKind::Strategic => invalid(&patch::shown(&patch.tree), &why),
+            _ => invalid_result(&patched, &why),
+        }
     })
 }
 
@@ -118,9 +126,14 @@ fn check_type(patched: &Tree, expected: Expected) -> Result<(), String> {
     body::check_type(&api_version, kind, expected)
 }
 
-/// 422 for a patched object that its type does not allow. Upstream names neither kind nor object.
+/// 422 for a patched object that its type does not allow.
 fn invalid_result(patched: &Tree, why: &str) -> Refusal {
-    let fault = FieldError::invalid("patch", &Tree::from(shown(patched)), why);
+    invalid(&shown(patched), why)
+}
+
+/// 422 for a patch that makes what must not be. Upstream names neither kind nor object.
+fn invalid(shown: &str, why: &str) -> Refusal {
+    let fault = FieldError::invalid("patch", &Tree::from(shown), why);
     Status::invalid(GroupResource { group: "", resource: "" }, "", &[fault]).into()
 }
 

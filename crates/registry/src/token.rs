@@ -2,7 +2,7 @@
 //! checks that the account is there and frames the answer.
 
 use kinds::Tree;
-use kinds::status::Status;
+use kinds::status::{GroupResource, Status};
 use kinds::tree::json;
 
 use crate::body::{self, Expected};
@@ -28,7 +28,23 @@ pub struct Claims {
     pub audiences: Vec<String>,
     /// From when on it is of no use.
     pub expires: jiff::Timestamp,
+    /// The object with which the token goes, if it is bound to one.
+    pub bound: Option<Bound>,
 }
+
+/// An object with which a token goes. Its namespace is the account's, if it has one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bound {
+    /// The resource: `pods`, `secrets` or `nodes`.
+    pub plural: &'static str,
+    /// Name of the object.
+    pub name: String,
+    /// Uid of the object.
+    pub uid: String,
+}
+
+/// The kinds to which tokens can be bound, with their resources.
+const BINDABLE: [(&str, &str); 3] = [("Pod", "pods"), ("Secret", "secrets"), ("Node", "nodes")];
 
 /// Makes tokens for service accounts.
 pub trait TokenIssuer: Send + Sync {
@@ -57,9 +73,9 @@ impl Registry {
         if tree::list(&request, &["spec", "audiences"]).is_empty() {
             tree::put(&mut request, &["spec", "audiences"], vec![issuer.audience()]);
         }
-        self.check_bound(target, tree::at(&request, &["spec", "boundObjectRef"]))?;
+        let bound = self.bound(target, tree::at(&request, &["spec", "boundObjectRef"]))?;
         let audiences = tree::list(&request, &["spec", "audiences"]).iter().filter_map(Tree::as_str).map(str::to_owned).collect();
-        let claims = Claims { namespace: target.namespace.clone(), name: target.name.clone(), uid, audiences, expires };
+        let claims = Claims { namespace: target.namespace.clone(), name: target.name.clone(), uid, audiences, expires, bound };
         let status = json!({"token": issuer.issue(&claims), "expirationTimestamp": object::wire_time(expires)});
         tree::put(&mut request, &["status"], status);
         tree::put(&mut request, &["spec", "expirationSeconds"], asked);
@@ -73,39 +89,37 @@ impl Registry {
 }
 
 impl Registry {
-    /// The object to which a token is bound must be there, and a pod must run as the account.
-    fn check_bound(&self, target: &Target, bound: &Tree) -> Result<(), Refusal> {
-        if bound.is_null() {
-            return Ok(());
+    /// The object to which a token is to be bound: it must be there, and a pod must run as the account.
+    fn bound(&self, target: &Target, asked: &Tree) -> Result<Option<Bound>, Refusal> {
+        if asked.is_null() {
+            return Ok(None);
         }
-        let part = |member: &str| tree::text(bound, &[member]);
-        let plural = match (part("apiVersion"), part("kind")) {
-            ("v1", "Pod") => "pods",
-            ("v1", "Secret") => "secrets",
-            ("v1", "Node") => "nodes",
-            (api_version, kind) => {
-                let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-                let text = format!("cannot bind token for serviceaccount {:?} to type {group}/{version}, Kind={kind}", target.name);
-                return Err(Status::bad_request(text).into());
-            }
+        let part = |member: &str| tree::text(asked, &[member]);
+        let (api_version, kind) = (part("apiVersion"), part("kind"));
+        let known = BINDABLE.iter().find(|(known, _)| api_version == "v1" && *known == kind);
+        let Some(&(_, plural)) = known else {
+            let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+            let text = format!("cannot bind token for serviceaccount {:?} to type {group}/{version}, Kind={kind}", target.name);
+            return Err(Status::bad_request(text).into());
         };
-        let namespace = if plural == "nodes" { String::new() } else { target.namespace.clone() };
-        let place = Target::find("", "v1", plural, target.user.clone(), target.now)?.at(namespace, part("name"));
+        let place = Target::find("", "v1", plural, target.user.clone(), target.now)?;
+        let namespace = if place.resource.namespaced { target.namespace.as_str() } else { "" };
+        let place = place.at(namespace, part("name"));
         let found = self.store().get(&place.key()).ok_or_else(|| place.not_found())?;
         let found = record::tree(&found.value);
         if plural == "pods" && tree::text(&found, &["spec", "serviceAccountName"]) != target.name {
             let text = format!("cannot bind token to pod {:?} running with different service account name.", place.name);
             return Err(Status::bad_request(text).into());
         }
-        if !part("uid").is_empty() && part("uid") != object::meta_text(&found, "uid") {
+        let (wanted, uid) = (part("uid"), object::meta_text(&found, "uid").to_owned());
+        if !wanted.is_empty() && wanted != uid {
             let why = format!(
-                "the UID in the bound object reference ({}) does not match the UID in record. The object might have been deleted and then recreated",
-                part("uid")
+                "the UID in the bound object reference ({wanted}) does not match the UID in record. \
+                 The object might have been deleted and then recreated"
             );
-            let kind = kinds::status::GroupResource { group: "", resource: part("kind") };
-            return Err(Status::conflict(kind, &place.name, why).into());
+            return Err(Status::conflict(GroupResource { group: "", resource: kind }, &place.name, why).into());
         }
-        Ok(())
+        Ok(Some(Bound { plural, name: place.name, uid }))
     }
 }
 
@@ -119,6 +133,6 @@ fn check_life(seconds: i64) -> Result<(), Refusal> {
         return Ok(());
     };
     let fault = kinds::status::FieldError::invalid("spec.expirationSeconds", &Tree::from(seconds), why);
-    let kind = kinds::status::GroupResource { group: "authentication.k8s.io", resource: "TokenRequest" };
+    let kind = GroupResource { group: "authentication.k8s.io", resource: "TokenRequest" };
     Err(Status::invalid(kind, "", &[fault]).into())
 }

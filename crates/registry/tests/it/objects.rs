@@ -1,6 +1,7 @@
 //! Creating, replacing and patching: names, versions, what a write that changes nothing does.
 
-use registry::request::{Verb, WriteOptions};
+use bytes::Bytes;
+use registry::request::{FieldValidation, PatchKind, Reply, Verb, WriteOptions};
 use serde_json::{Value, json};
 
 use crate::world::{World, json_body, refused};
@@ -275,4 +276,30 @@ async fn who_asks_for_a_certificate_is_who_sent_the_request() {
     let condition = &approved["status"]["conditions"][0];
     assert_eq!((&condition["status"], &condition["lastUpdateTime"]), (&json!("True"), &json!("2001-09-09T01:46:40Z")));
     assert_eq!(approved["status"]["certificate"], Value::Null);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_patch_says_twice_or_in_vain_is_told() {
+    let world = World::new().await;
+    world.create("configmaps", "shop", json!({"metadata": {"name": "m"}, "data": {"a": "1"}})).await;
+    let send = async |kind: PatchKind, patch: &'static str, validation: FieldValidation| {
+        let options = WriteOptions { field_validation: validation, ..WriteOptions::default() };
+        world.call("configmaps", "shop/m", Verb::Patch { kind, patch: Bytes::from(patch), options }).await
+    };
+    let check = async |kind: PatchKind, patch: &'static str, told: &[&str]| {
+        let Ok(Reply::Object { warnings, .. }) = send(kind, patch, FieldValidation::Warn).await else { panic!("{patch} is refused") };
+        assert_eq!(warnings, told);
+        let Err(refusal) = send(kind, patch, FieldValidation::Strict).await else { panic!("{patch} is accepted") };
+        let end = format!(": strict decoding error: {}", told.join(", "));
+        assert!(refusal.status.message.ends_with(&end), "{}", refusal.status.message);
+        assert!(send(kind, patch, FieldValidation::Ignore).await.is_ok());
+        refusal.status.message
+    };
+    let twice = r#"{"data": {"a": "1", "a": "2"}, "foo": 1}"#;
+    let told = [r#"duplicate field "data.a""#, r#"unknown field "foo""#];
+    check(PatchKind::Merge, twice, &told).await;
+    let message = check(PatchKind::Strategic, twice, &told).await;
+    assert!(message.contains(r#"Invalid value: "map[data:map[a:2] foo:1]": "#), "{message}");
+    let operations = r#"[{"op": "replace", "path": "/data/a", "path": "/data/a", "value": "3", "why": "so"}]"#;
+    check(PatchKind::Json, operations, &[r#"json patch duplicate field "[0].path""#, r#"json patch unknown field "[0].why""#]).await;
 }

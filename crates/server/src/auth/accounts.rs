@@ -11,7 +11,7 @@ use kinds::Tree;
 use kinds::tree::json;
 use rcgen::{KeyPair, PublicKeyData as _, SigningKey as _};
 use registry::request::User;
-use registry::token::{Claims, TokenIssuer};
+use registry::token::{Bound, Claims, TokenIssuer};
 use rustls::SignatureScheme;
 use rustls::pki_types::SignatureVerificationAlgorithm;
 use sha2::{Digest as _, Sha256};
@@ -33,6 +33,18 @@ pub(crate) struct Account {
     pub(crate) user: Arc<User>,
     /// For whom it is, of those that were asked about.
     pub(crate) audiences: Vec<String>,
+    /// The object with which it goes, if it is bound to one.
+    pub(crate) bound: Option<Bound>,
+}
+
+/// The resources to which tokens are bound, and how their claims call them.
+const BOUND: [(&str, &str); 3] = [("pods", "pod"), ("secrets", "secret"), ("nodes", "node")];
+
+/// The object that the claims of a token name.
+fn bound(claims: &Tree) -> Option<Bound> {
+    let (plural, object) = BOUND.iter().find_map(|(plural, claim)| Some((*plural, claims.get(*claim)?)))?;
+    let text = |member: &str| object.get(member).and_then(Tree::as_str).map(str::to_owned);
+    Some(Bound { plural, name: text("name")?, uid: text("uid")? })
 }
 
 /// Makes and judges tokens. Cheap to clone.
@@ -112,20 +124,26 @@ impl AccountTokens {
         let uid = account.pointer("/serviceaccount/uid")?.as_str()?.to_owned();
         let groups = ["system:serviceaccounts".to_owned(), format!("system:serviceaccounts:{namespace}"), AUTHENTICATED.to_owned()];
         let user = User { name: format!("system:serviceaccount:{namespace}:{name}"), uid, groups: groups.into() };
-        Some(Account { namespace: namespace.to_owned(), name: name.to_owned(), user: Arc::new(user), audiences })
+        Some(Account { namespace: namespace.to_owned(), name: name.to_owned(), user: Arc::new(user), audiences, bound: bound(account) })
     }
 }
 
 impl TokenIssuer for AccountTokens {
     fn issue(&self, claims: &Claims) -> String {
         let now = self.clock.now().as_second();
+        let mut account = json!({"namespace": claims.namespace, "serviceaccount": {"name": claims.name, "uid": claims.uid}});
+        if let Some(bound) = &claims.bound
+            && let Some((_, claim)) = BOUND.iter().find(|(plural, _)| *plural == bound.plural)
+        {
+            account[*claim] = json!({"name": bound.name, "uid": bound.uid});
+        }
         let body = json!({
             "aud": claims.audiences,
             "exp": claims.expires.as_second(),
             "iat": now,
             "iss": AUDIENCE,
             "jti": self.entropy.uid(),
-            "kubernetes.io": {"namespace": claims.namespace, "serviceaccount": {"name": claims.name, "uid": claims.uid}},
+            "kubernetes.io": account,
             "nbf": now,
             "sub": format!("system:serviceaccount:{}:{}", claims.namespace, claims.name),
         });
@@ -201,7 +219,7 @@ mod tests {
     fn issued(tokens: &AccountTokens, audiences: &[String]) -> String {
         let expires = "2026-11-20T13:00:00Z".parse().expect("a time");
         let [namespace, name, uid] = ["kube-system", "drainer", "u1"].map(str::to_owned);
-        tokens.issue(&Claims { namespace, name, uid, audiences: audiences.to_vec(), expires })
+        tokens.issue(&Claims { namespace, name, uid, audiences: audiences.to_vec(), expires, bound: None })
     }
 
     #[tokio::test(start_paused = true)]
@@ -217,6 +235,17 @@ mod tests {
             assert!(tokens.account(&token, &[AUDIENCE], at("2026-11-20T13:00:00Z")).is_none(), "expired");
             assert!(tokens.account(&token, &[AUDIENCE], at("2026-11-20T11:00:00Z")).is_none(), "not yet");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_token_says_with_what_it_goes() {
+        let (tokens, now) = (tokens(), "2026-11-20T12:30:00Z".parse().expect("a time"));
+        let expires = "2026-11-20T13:00:00Z".parse().expect("a time");
+        let [namespace, name, uid] = ["kube-system", "drainer", "u1"].map(str::to_owned);
+        let bound = Some(Bound { plural: "pods", name: "p".to_owned(), uid: "u2".to_owned() });
+        let claims = Claims { namespace, name, uid, audiences: vec![AUDIENCE.to_owned()], expires, bound };
+        let account = tokens.account(&tokens.issue(&claims), &[AUDIENCE], now).expect("valid");
+        assert_eq!(account.bound, claims.bound);
     }
 
     #[tokio::test(start_paused = true)]
