@@ -92,20 +92,17 @@ pub(crate) fn apply_to(patch: &Patch, old: &Tree, expected: Expected, write: &Wr
         PatchKind::Strategic | PatchKind::Apply => patch::strategic(old.clone(), patch.tree.clone(), expected.ty),
     };
     let patched = patched.map_err(|error| refusal(&error))?;
-    let refuse = |why: String| invalid_result(&patched, &why);
+    let refuse = |why: String| match patch.kind {
+        PatchKind::Strategic => invalid(&patch::shown(&patch.tree), &why),
+        _ => invalid(&shown(&patched), &why),
+    };
     check_type(&patched, expected).map_err(refuse)?;
     let decoded = checked(&patched, old, expected).map_err(refuse)?;
     let mut tree = decoded.tree;
     tree::put(&mut tree, &["kind"], expected.kind);
     tree::put(&mut tree, &["apiVersion"], body::api_version(expected.group, expected.version));
     let warnings = patch.warnings.iter().cloned().chain(decoded.warnings).collect();
-    body::judge(Decoded { tree, warnings }, write.field_validation, |list| {
-        let why = format!("strict decoding error: {list}");
-        match patch.kind {
-            PatchKind::Strategic => invalid(&patch::shown(&patch.tree), &why),
-            _ => invalid_result(&patched, &why),
-        }
-    })
+    body::judge(Decoded { tree, warnings }, write.field_validation, |list| refuse(format!("strict decoding error: {list}")))
 }
 
 /// A patched object in the form of its kind, as if it had come in a body.
@@ -126,12 +123,7 @@ fn check_type(patched: &Tree, expected: Expected) -> Result<(), String> {
     body::check_type(&api_version, kind, expected)
 }
 
-/// 422 for a patched object that its type does not allow.
-fn invalid_result(patched: &Tree, why: &str) -> Refusal {
-    invalid(&shown(patched), why)
-}
-
-/// 422 for a patch that makes what must not be. Upstream names neither kind nor object.
+/// 422 for a patch that makes what its type does not allow. Upstream names neither kind nor object.
 fn invalid(shown: &str, why: &str) -> Refusal {
     let fault = FieldError::invalid("patch", &Tree::from(shown), why);
     Status::invalid(GroupResource { group: "", resource: "" }, "", &[fault]).into()
