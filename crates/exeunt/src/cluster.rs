@@ -12,7 +12,7 @@ use clock::{Clock, Entropy};
 use control::{Options as ControlOptions, StatusLag};
 use kube::Client;
 use node::NodeOptions;
-use registry::{Gates, Registry};
+use registry::{Component, Gates, Registry};
 use server::certs::Certs;
 use server::listen::Listener;
 use server::{AccountTokens, Server, TokenFile};
@@ -94,9 +94,11 @@ impl Cluster {
 
         let accounts = AccountTokens::from_pem(&certs.accounts_key, clock.clone(), entropy.clone())
             .context("cannot use the key of service accounts")?;
+        let clients = CancellationToken::new();
         let options = registry::Options {
             gates: config.gates,
             tokens: Some(Arc::new(accounts.clone())),
+            components: components(&clients),
             budget_warnings: config.budget_warnings,
             refusal_events: config.refusal_events,
             ..registry::Options::default()
@@ -127,7 +129,7 @@ impl Cluster {
         }
         let url = listener.url();
         let kubeconfig = config.data_dir.join("kubeconfig");
-        let (clients, stop_listening) = (CancellationToken::new(), CancellationToken::new());
+        let stop_listening = CancellationToken::new();
         let root_ca = certs.authority.clone();
         let served = CancellationToken::new();
         let serving = serve(server.clone(), listener, certs.clone(), stop_listening.clone(), served.clone().drop_guard());
@@ -176,6 +178,16 @@ impl Cluster {
         self.registry.store().close().await.context("cannot close the store")?;
         served
     }
+}
+
+/// The parts that run until `clients` is cancelled, as `componentstatuses` tells of them.
+fn components(clients: &CancellationToken) -> Vec<Component> {
+    let running = |name: &'static str| {
+        let clients = clients.clone();
+        let check = move || if clients.is_cancelled() { Err("stopping".to_owned()) } else { Ok(()) };
+        Component { name, check: Arc::new(check) }
+    };
+    ["controller-manager", "scheduler"].map(running).into()
 }
 
 async fn serve(server: Server, listener: Listener, certs: Certs, stop: CancellationToken, _served: DropGuard) -> Result<(), Failure> {

@@ -13,7 +13,9 @@ pub fn patch(input: &[u8]) {
     let (Some(document), Some(patch)) = (parts.next(), parts.next()) else { return };
     let Ok(document) = codec::decode_untyped(document) else { return };
     let Ok(patch) = language::decode(patch) else { return };
-    let document = document.tree;
+    let (document, patch) = (document.tree, patch.tree);
+    // Telling what nobody knows must not fail, whatever the patch is.
+    let _ = (language::unknown_members(&patch), language::shown(&patch));
     if let Ok(merged) = language::merge(document.clone(), patch.clone()) {
         check_readable(&merged);
         let twice = language::merge(merged.clone(), patch.clone()).expect("it was applied before");

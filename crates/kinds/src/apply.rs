@@ -11,19 +11,22 @@
 //! Which part of an object a request may write is the caller's matter, too: what a status or main
 //! resource ignores is taken out of the applied object before it comes here.
 //!
-//! Two simplifications against upstream: managers of other versions of a kind are compared by the
-//! same paths, and the annotation of client-side apply is not read.
+//! A simplification against upstream: managers of other versions of a kind are compared by the same
+//! paths.
 
 mod compare;
 mod field_set;
+mod last_applied;
 mod managers;
 mod merge;
 mod node;
+mod scale;
 #[cfg(test)]
 mod tests;
 mod validate;
 
 pub use field_set::{Entry, FieldSet};
+pub use scale::{SCALE_VERSION, managers_behind_scale, managers_of_scale};
 
 use std::sync::LazyLock;
 
@@ -109,14 +112,14 @@ pub fn apply(live: &Tree, applied: &Tree, ty: Option<&'static Type>, writer: &Wr
     let mut managers = Managers::decode(managers::of(live)).unwrap_or_default();
     let live = &without_managers(live);
     if managers.is_empty() {
-        let before = Writer { manager: BEFORE_FIRST_APPLY, subresource: "", ..*writer };
+        let before = Writer { manager: BEFORE_FIRST_APPLY, ..*writer };
         note_update(&mut managers, compare(&empty_object(), live, node), &before);
     }
     let applied = without_managers(applied);
     let mut own = Manager::new(writer, Operation::Apply);
     own.fields = fields(&applied, node);
     let last = managers.take(&own);
-    let mut object = merge::merge(Some(live.clone()), applied, node);
+    let mut object = merge::merge(Some(live.clone()), applied.clone(), node);
     if let Some(last) = &last {
         // What it owns now includes its name, which is not recorded: the metadata stays.
         let owned = managers.owned().union(&own.fields);
@@ -124,9 +127,13 @@ pub fn apply(live: &Tree, applied: &Tree, ty: Option<&'static Type>, writer: &Wr
     }
     let comparison = compare(live, &object, node);
     let changed = comparison.changed();
-    let conflicts = conflicts(&managers, &changed);
-    if !force && !conflicts.is_empty() {
-        return Err(ApplyError::Conflicts(conflicts));
+    let mut disputed = conflicts(&managers, &changed);
+    if !force && !disputed.is_empty() {
+        let undisputed = last_applied::undisputed(live, node, writer.manager, writer.api_version);
+        disputed = conflicts(&managers, &changed.clone().difference(&undisputed));
+        if !disputed.is_empty() {
+            return Err(ApplyError::Conflicts(disputed));
+        }
     }
     managers.release(&changed);
     managers.release(&comparison.removed);
@@ -136,6 +143,7 @@ pub fn apply(live: &Tree, applied: &Tree, ty: Option<&'static Type>, writer: &Wr
     if !own.fields.is_empty() {
         managers.0.push(own);
     }
+    last_applied::remember(&mut object, &applied, writer.manager);
     set_managers(&mut object, managers.encode());
     Ok(object)
 }

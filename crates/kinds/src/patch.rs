@@ -16,6 +16,7 @@ mod strategic;
 mod tests;
 
 use crate::Tree;
+use crate::json::Decoded;
 use crate::status::{Details, Status};
 
 pub use json::json;
@@ -60,14 +61,37 @@ impl PatchError {
     }
 }
 
-/// Reads the JSON of a patch.
-pub fn decode(bytes: &[u8]) -> Result<Tree, PatchError> {
-    serde_json::from_slice(bytes).map_err(|error| {
+/// Reads the JSON of a patch, and notices members that it has twice.
+pub fn decode(bytes: &[u8]) -> Result<Decoded, PatchError> {
+    // What cannot be read goes the other way, which knows the words for it.
+    if let Ok(decoded) = crate::json::decode_untyped(bytes) {
+        return Ok(decoded);
+    }
+    let tree = serde_json::from_slice(bytes).map_err(|error| {
         if error.is_eof() {
             return PatchError::undecodable("unexpected end of JSON input");
         }
         PatchError::undecodable(syntax_text(bytes, &error))
-    })
+    })?;
+    Ok(Decoded { tree, warnings: Vec::new() })
+}
+
+/// What a JSON patch has that no operation knows, as the API tells it.
+#[must_use]
+pub fn unknown_members(operations: &Tree) -> Vec<String> {
+    const KNOWN: [&str; 4] = ["op", "path", "from", "value"];
+    let operations = operations.as_array().into_iter().flatten().enumerate();
+    let unknown = operations.flat_map(|(index, operation)| {
+        let members = operation.as_object().into_iter().flatten();
+        members.filter(|(name, _)| !KNOWN.contains(&name.as_str())).map(move |(name, _)| format!("[{index}].{name}"))
+    });
+    unknown.map(|path| format!("unknown field {}", crate::status::quoted(&path))).collect()
+}
+
+/// A value as Go prints it (`map[a:1 b:[x y]]`), because some answers of the API show patches so.
+#[must_use]
+pub fn shown(tree: &Tree) -> String {
+    go::shown(tree)
 }
 
 /// A syntax error in the words of the API when it is about one character, else in the decoder's.

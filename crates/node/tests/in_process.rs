@@ -256,3 +256,29 @@ async fn a_pod_that_has_done_its_work_is_kept_as_it_ended() {
         ]
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_running_pod_is_resized_at_once_and_within_its_node() {
+    let cluster = Cluster::new(1).await;
+    let of = |cpu: &str| json!({"requests": {"cpu": cpu}, "limits": {"cpu": "16"}});
+    let pod = json!({
+        "metadata": {"name": "p"},
+        "spec": {"nodeName": "node-1", "containers": [{"name": "c", "image": "nginx", "resources": of("1")}]},
+    });
+    cluster.pods().create(&PostParams::default(), &serde_json::from_value(pod).unwrap()).await.unwrap();
+    cluster.pass(5).await;
+    let shown = async || {
+        let status = cluster.get("p").await.unwrap().status.unwrap().container_statuses.unwrap().remove(0);
+        (status.allocated_resources.unwrap()["cpu"].0.clone(), status.resources.unwrap().requests.unwrap()["cpu"].0.clone())
+    };
+    assert_eq!(shown().await, ("1".to_owned(), "1".to_owned()));
+    let resize = async |cpu: &str| {
+        let patch = json!({"spec": {"containers": [{"name": "c", "resources": of(cpu)}]}});
+        cluster.pods().patch_subresource("resize", "p", &PatchParams::default(), &Patch::Strategic(patch)).await
+    };
+    resize("2").await.unwrap();
+    cluster.pass(5).await;
+    assert_eq!(shown().await, ("2".to_owned(), "2".to_owned()));
+    let refused = resize("9").await.unwrap_err().to_string();
+    assert!(refused.contains("cpu, requested: 9000, allocatable: 8000"), "{refused}");
+}

@@ -12,9 +12,12 @@ use crate::target::Target;
 use crate::view::View;
 use crate::{Registry, tree};
 
+mod default_class;
 mod limits;
 pub(crate) mod namespace;
 mod priority;
+mod resize;
+mod runtime_class;
 pub(crate) mod service_account;
 mod storage;
 mod tolerations;
@@ -26,14 +29,24 @@ pub(crate) fn mutate(registry: &Registry, view: &impl View, target: &Target, obj
             limits::mutate(view, target, object);
             service_account::mutate(registry, view, target, object)?;
             tolerations::mutate(object);
-            priority::mutate(view, target, object)
+            priority::mutate(view, target, object)?;
+            runtime_class::mutate(view, target, object)
         }
         ("", "nodes") => {
             taint_not_ready(object);
             Ok(())
         }
         ("", "persistentvolumeclaims") => {
+            default_class::mutate(view, &default_class::STORAGE, object);
             storage::protect(object, "kubernetes.io/pvc-protection");
+            Ok(())
+        }
+        ("certificates.k8s.io", "certificatesigningrequests") => {
+            name_requestor(target, object);
+            Ok(())
+        }
+        ("networking.k8s.io", "ingresses") => {
+            default_class::mutate(view, &default_class::INGRESS, object);
             Ok(())
         }
         ("", "persistentvolumes") => {
@@ -62,8 +75,35 @@ pub(crate) fn mutate_update(target: &Target, new: &mut Tree, old: &Tree) {
 pub(crate) fn validate(view: &impl View, target: &Target, object: &Tree) -> Result<(), Refusal> {
     match (target.stored.group, target.stored.plural) {
         ("", "pods") => limits::validate(view, target, object),
+        ("scheduling.k8s.io", "priorityclasses") => priority::validate_class(view, target, object),
         _ => Ok(()),
     }
+}
+
+/// Refuses a valid change that the surroundings of an object do not allow.
+pub(crate) fn validate_update(view: &impl View, target: &Target, subresource: &str, new: &Tree, old: &Tree) -> Result<(), Refusal> {
+    match (target.stored.group, target.stored.plural, subresource) {
+        ("", "pods", "resize") => resize::validate(view, target, new, old),
+        ("scheduling.k8s.io", "priorityclasses", "") => priority::validate_class(view, target, new),
+        _ => Ok(()),
+    }
+}
+
+/// Who asks for a certificate is whoever sent the request, whatever it says.
+fn name_requestor(target: &Target, request: &mut Tree) {
+    let user = &target.user;
+    let groups: List = user.groups.iter().map(|group| Tree::from(group.as_str())).collect();
+    for (field, value) in
+        [("username", Tree::from(user.name.as_str())), ("uid", Tree::from(user.uid.as_str())), ("groups", Tree::Array(groups))]
+    {
+        let is_empty = tree::is_empty(&value);
+        if is_empty {
+            tree::take(request, &["spec", field]);
+        } else {
+            tree::put(request, &["spec", field], value);
+        }
+    }
+    tree::take(request, &["spec", "extra"]);
 }
 
 /// A new node is not ready before somebody says so, whatever it says itself.

@@ -221,9 +221,26 @@ fn type_meta(body: &Body, expected: Expected) -> Result<(String, String), Refusa
     if api_version.matches('/').count() > 1 {
         return Err(unrecognized(&format!("unexpected GroupVersion string: {api_version}")));
     }
+    if expected.custom.is_some() {
+        // Nothing is assumed of objects without a type of their own.
+        if kind.is_empty() {
+            return Err(unrecognized(&format!("Object 'Kind' is missing in '{}'", as_json(body))));
+        }
+        if api_version.is_empty() {
+            let wanted = expected.api_version();
+            let text = format!("the API version in the data () does not match the expected API version ({wanted})");
+            return Err(Status::bad_request(text).into());
+        }
+    }
     let api_version = if api_version.is_empty() { expected.api_version() } else { api_version };
     let kind = if kind.is_empty() { expected.kind.to_owned() } else { kind };
     Ok((api_version, kind))
+}
+
+/// A body as its decoder sees it.
+fn as_json(body: &Body) -> String {
+    let json = if body.form == BodyForm::Yaml { yaml::to_json(&body.bytes).map(|(json, _)| json).ok() } else { None };
+    String::from_utf8_lossy(json.as_deref().unwrap_or(&body.bytes)).into_owned()
 }
 
 /// The beginning of a body as errors show it: text when it begins like JSON, otherwise hexadecimal.

@@ -20,6 +20,7 @@ use store::{CommitError, Store, Txn};
 mod admission;
 mod body;
 mod bootstrap;
+mod components;
 mod convert;
 mod create;
 pub mod custom;
@@ -48,6 +49,7 @@ mod update;
 mod view;
 mod watch;
 
+pub use components::Component;
 pub use strategy::Gates;
 
 use request::{Refusal, Reply, Request, Verb};
@@ -62,6 +64,8 @@ pub struct Options {
     pub service_network: [u8; 2],
     /// Who makes tokens for service accounts; none: such requests are refused.
     pub tokens: Option<Arc<dyn token::TokenIssuer>>,
+    /// The parts of the control plane that `componentstatuses` tells of, the store excepted.
+    pub components: Vec<Component>,
     /// Tell with a warning when a budget is written that cannot work. Kubernetes does not.
     pub budget_warnings: bool,
     /// Write events about refused evictions, see [`Registry::observe`]. Kubernetes does not.
@@ -70,7 +74,14 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { gates: Gates::default(), service_network: [10, 96], tokens: None, budget_warnings: false, refusal_events: false }
+        Self {
+            gates: Gates::default(),
+            service_network: [10, 96],
+            tokens: None,
+            components: Vec::new(),
+            budget_warnings: false,
+            refusal_events: false,
+        }
     }
 }
 
@@ -177,6 +188,9 @@ impl Registry {
                 Verb::Create { body, options } => self.bind(target, body, options).await,
                 _ => Err(Status::method_not_allowed().into()),
             };
+        }
+        if components::is_component_status(target.resource) {
+            return self.component_statuses(&target, verb);
         }
         if !target.resource.stored {
             return Err(Status::method_not_allowed().into());

@@ -2,7 +2,8 @@
 //! `kinds::apply`; this file says who writes, and when it is noted.
 
 use kinds::Tree;
-use kinds::apply::{Writer, update_managers};
+use kinds::apply::{SCALE_VERSION, Writer, update_managers};
+use kinds::facts::Type;
 use kinds::tree::Map;
 
 use crate::custom;
@@ -14,13 +15,40 @@ use crate::update::Change;
 
 /// The manager of a client that has no name.
 const NAMELESS: &str = "unknown";
+const MANAGED_FIELDS: [&str; 2] = ["metadata", "managedFields"];
+
+/// Who writes, through which version and part of an object, and when.
+pub(crate) struct Author<'a> {
+    manager: &'a str,
+    api_version: String,
+    subresource: &'a str,
+    now: String,
+}
+
+impl<'a> Author<'a> {
+    /// The author of a write to an object, or to the part of it that the subresource is.
+    pub(crate) fn new(target: &Target, subresource: &'a str, write: &'a WriteOptions) -> Self {
+        let manager = if write.field_manager.is_empty() { NAMELESS } else { &write.field_manager };
+        Self { manager, api_version: target.resource.api_version(), subresource, now: object::wire_time(target.now) }
+    }
+
+    /// The author of a write to a scale, which has a version of its own.
+    pub(crate) fn of_scale(target: &Target, write: &'a WriteOptions) -> Self {
+        Self { api_version: SCALE_VERSION.to_owned(), ..Self::new(target, "scale", write) }
+    }
+
+    /// The same as the bookkeeping wants it.
+    pub(crate) fn writer(&self) -> Writer<'_> {
+        Writer { manager: self.manager, api_version: &self.api_version, subresource: self.subresource, now: &self.now }
+    }
+}
 
 /// Notes the owner of a new object's fields.
 pub(crate) fn created(object: &mut Tree, target: &Target, write: &WriteOptions) {
     let nothing = Tree::Object(Map::new());
     // A new object's status is dropped before it is stored, so that nobody owns any of it.
     let status = target.resource.subresource("status").and_then(|_| tree::take(object, &["status"]));
-    note(object, &nothing, target, "", write);
+    note(object, &nothing, owned_type(target), &Author::new(target, "", write));
     if let Some(status) = status {
         tree::put(object, &["status"], status);
     }
@@ -28,22 +56,32 @@ pub(crate) fn created(object: &mut Tree, target: &Target, write: &WriteOptions) 
 
 /// Notes the owner of the fields that a change has changed.
 pub(crate) fn updated(new: &mut Tree, old: &Tree, change: &Change<'_>) {
-    note(new, old, change.target, change.owned_as, change.write);
+    let author = Author::new(change.target, change.subresource, change.write);
+    note(new, old, owned_type(change.target), &author);
 }
 
-fn note(new: &mut Tree, old: &Tree, target: &Target, subresource: &str, write: &WriteOptions) {
-    let manager = if write.field_manager.is_empty() { NAMELESS } else { &write.field_manager };
-    let (api_version, now) = (target.resource.api_version(), object::wire_time(target.now));
-    let writer = Writer { manager, api_version: &api_version, subresource, now: &now };
-    match update_managers(old, new, owned_type(target), &writer) {
+/// Notes the owner of the fields in which two trees of a type differ.
+pub(crate) fn note(new: &mut Tree, old: &Tree, ty: Option<&'static Type>, author: &Author<'_>) {
+    let managed = update_managers(old, new, ty, &author.writer());
+    put(new, managed);
+}
+
+/// What an object says of its managers; null when it says nothing.
+pub(crate) fn of(object: &Tree) -> &Tree {
+    tree::at(object, &MANAGED_FIELDS)
+}
+
+/// Makes an object say this of its managers; null: nothing.
+pub(crate) fn put(object: &mut Tree, managed: Tree) {
+    match managed {
         Tree::Null => {
-            tree::take(new, &["metadata", "managedFields"]);
+            tree::take(object, &MANAGED_FIELDS);
         }
-        managers => tree::put(new, &["metadata", "managedFields"], managers),
+        managed => tree::put(object, &MANAGED_FIELDS, managed),
     }
 }
 
 /// The type by which fields are owned: that of the kept form, or what the asked version of a custom kind says.
-fn owned_type(target: &Target) -> Option<&'static kinds::facts::Type> {
+fn owned_type(target: &Target) -> Option<&'static Type> {
     custom::owned_type(if custom::of(target.resource).is_some() { target.resource } else { target.stored })
 }

@@ -1,7 +1,7 @@
 //! PATCH in its four languages: the patch is read before the commit, and applied inside it to the
 //! object as it is then, so that it meets a conflict only when it names a version itself.
 
-mod apply;
+pub(crate) mod apply;
 
 use bytes::Bytes;
 use kinds::patch::PatchError;
@@ -23,18 +23,20 @@ pub(crate) struct Patch {
 }
 
 impl Patch {
-    /// Reads a patch and checks the options that only some languages have.
+    /// Reads a patch (apply excepted, see [`apply::parse`]) and checks the options that only some languages have.
     pub(crate) fn parse(kind: PatchKind, bytes: &Bytes, write: &WriteOptions) -> Result<Self, Refusal> {
         check_options(kind, write)?;
-        if kind == PatchKind::Apply {
-            return Err(Status::failure(415, "UnsupportedMediaType", "this path takes no apply patches", None).into());
+        let json::Decoded { tree, mut warnings } = patch::decode(bytes).map_err(|error| refusal(&error))?;
+        if kind == PatchKind::Json {
+            warnings.extend(patch::unknown_members(&tree));
+            warnings = warnings.into_iter().map(|warning| format!("json patch {warning}")).collect();
         }
-        let tree = patch::decode(bytes).map_err(|error| refusal(&error))?;
-        Ok(Self { kind, tree, warnings: Vec::new() })
+        Ok(Self { kind, tree, warnings })
     }
 }
 
-fn check_options(kind: PatchKind, write: &WriteOptions) -> Result<(), Refusal> {
+/// Refuses options that another patch language has, or that this one has not.
+pub(crate) fn check_options(kind: PatchKind, write: &WriteOptions) -> Result<(), Refusal> {
     let mut faults = Vec::new();
     if kind == PatchKind::Apply && write.field_manager.is_empty() {
         faults.push(FieldError::required("fieldManager", "is required for apply patch"));
@@ -64,7 +66,7 @@ impl Registry {
         }
         let dry_run = options::dry_run(&write, "PatchOptions")?;
         let patch = Patch::parse(kind, &bytes, &write)?;
-        let change = Change { target: &target, subresource, owned_as: subresource, write: &write, origin: Origin::Patch };
+        let change = Change { target: &target, subresource, is_noted: false, write: &write, origin: Origin::Patch };
         let produce = |old: Option<&Tree>| produce(&patch, old, &target, &write);
         let changed = self.change(&change, dry_run, produce).await?;
         let code = if changed.created { 201 } else { 200 };
@@ -90,16 +92,17 @@ pub(crate) fn apply_to(patch: &Patch, old: &Tree, expected: Expected, write: &Wr
         PatchKind::Strategic | PatchKind::Apply => patch::strategic(old.clone(), patch.tree.clone(), expected.ty),
     };
     let patched = patched.map_err(|error| refusal(&error))?;
-    let refuse = |why: String| invalid_result(&patched, &why);
+    let refuse = |why: String| match patch.kind {
+        PatchKind::Strategic => invalid(&patch::shown(&patch.tree), &why),
+        _ => invalid(&shown(&patched), &why),
+    };
     check_type(&patched, expected).map_err(refuse)?;
     let decoded = checked(&patched, old, expected).map_err(refuse)?;
     let mut tree = decoded.tree;
     tree::put(&mut tree, &["kind"], expected.kind);
     tree::put(&mut tree, &["apiVersion"], body::api_version(expected.group, expected.version));
     let warnings = patch.warnings.iter().cloned().chain(decoded.warnings).collect();
-    body::judge(Decoded { tree, warnings }, write.field_validation, |list| {
-        invalid_result(&patched, &format!("strict decoding error: {list}"))
-    })
+    body::judge(Decoded { tree, warnings }, write.field_validation, |list| refuse(format!("strict decoding error: {list}")))
 }
 
 /// A patched object in the form of its kind, as if it had come in a body.
@@ -120,9 +123,9 @@ fn check_type(patched: &Tree, expected: Expected) -> Result<(), String> {
     body::check_type(&api_version, kind, expected)
 }
 
-/// 422 for a patched object that its type does not allow. Upstream names neither kind nor object.
-fn invalid_result(patched: &Tree, why: &str) -> Refusal {
-    let fault = FieldError::invalid("patch", &Tree::from(shown(patched)), why);
+/// 422 for a patch that makes what its type does not allow. Upstream names neither kind nor object.
+fn invalid(shown: &str, why: &str) -> Refusal {
+    let fault = FieldError::invalid("patch", &Tree::from(shown), why);
     Status::invalid(GroupResource { group: "", resource: "" }, "", &[fault]).into()
 }
 

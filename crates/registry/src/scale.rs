@@ -1,40 +1,52 @@
 //! The scale subresource: one small object for everything that has replicas. Reading makes it from
-//! the object, writing puts its one figure back.
-
-use std::sync::Arc;
+//! the object, writing puts its one figure back, with the managers who own it.
 
 use bytes::Bytes;
 use kinds::Tree;
+use kinds::apply::{managers_behind_scale, managers_of_scale};
 use kinds::facts::Subresource;
 use kinds::selector;
 use kinds::status::{FieldError, GroupResource, Status};
 use kinds::tree::json;
 
 use crate::body::{self, Expected};
-use crate::patch::{self, Patch};
-use crate::request::{Body, Decoded, Refusal, Reply, Verb, WriteOptions};
+use crate::managers::{self, Author};
+use crate::patch::{self, Patch, apply};
+use crate::request::{Body, Decoded, PatchKind, Refusal, Reply, Verb, WriteOptions};
 use crate::strategy::ScalePaths;
 use crate::target::Target;
 use crate::update::{self, Change, Origin};
 use crate::{Registry, custom, options, read, record, tree};
+
+/// A scale that is asked for or written.
+#[derive(Clone, Copy)]
+struct Scaling<'a> {
+    /// The object whose scale it is.
+    target: &'a Target,
+    sub: &'static Subresource,
+    paths: ScalePaths,
+}
 
 impl Registry {
     /// Answers a request to `scale`.
     pub(crate) async fn scale(&self, target: Target, verb: Verb) -> Result<Reply, Refusal> {
         let sub = target.resource.subresource("scale").ok_or_else(Status::no_such_resource)?;
         let paths = target.rules.scale_paths().ok_or_else(Status::no_such_resource)?;
+        let scaling = Scaling { target: &target, sub, paths };
         match verb {
-            Verb::Get { resource_version } => self.read_scale(&target, sub, paths, &resource_version).await,
-            Verb::Update { body, options } => self.put_scale(&target, sub, paths, &body, &options).await,
+            Verb::Get { resource_version } => self.read_scale(scaling, &resource_version).await,
+            Verb::Update { body, options } => self.put_scale(scaling, &body, &options).await,
+            Verb::Patch { kind: PatchKind::Apply, patch, options } => self.apply_scale(scaling, &patch, &options).await,
             Verb::Patch { kind, patch, options } => {
                 let patch = Patch::parse(kind, &patch, &options)?;
-                self.patch_scale(&target, sub, paths, &patch, &options).await
+                self.patch_scale(scaling, &patch, &options).await
             }
             _ => Err(Status::method_not_allowed().into()),
         }
     }
 
-    async fn read_scale(&self, target: &Target, sub: &'static Subresource, paths: ScalePaths, version: &str) -> Result<Reply, Refusal> {
+    async fn read_scale(&self, scaling: Scaling<'_>, version: &str) -> Result<Reply, Refusal> {
+        let Scaling { target, sub, paths } = scaling;
         if let Some(revision) = read::parse_version(version)? {
             self.wait_for(revision).await?;
         }
@@ -45,69 +57,93 @@ impl Registry {
         Ok(Reply::Object { code: 200, json, warnings: Vec::new() })
     }
 
-    async fn put_scale(
-        &self,
-        target: &Target,
-        sub: &'static Subresource,
-        paths: ScalePaths,
-        body: &Body,
-        write: &WriteOptions,
-    ) -> Result<Reply, Refusal> {
+    async fn put_scale(&self, scaling: Scaling<'_>, body: &Body, write: &WriteOptions) -> Result<Reply, Refusal> {
         let dry_run = options::dry_run(write, "UpdateOptions")?;
-        let decoded = body::decode(body, Expected::of_subresource(sub), write.field_validation)?;
-        let scale = Arc::new(decoded.tree);
-        update::check_name(target, &scale)?;
-        let make = |_: &Tree| Ok(Decoded { tree: Tree::clone(&scale), warnings: Vec::new() });
-        let mut reply = self.change_scale(target, sub, paths, write, Origin::Put, dry_run, make).await?;
-        if let Reply::Object { warnings, .. } = &mut reply {
-            warnings.extend(decoded.warnings);
+        let Decoded { tree: sent, warnings } = body::decode(body, Expected::of_subresource(scaling.sub), write.field_validation)?;
+        update::check_name(scaling.target, &sent)?;
+        let change = scaling.change(write, Origin::Put);
+        let make = |scale: &Tree| Ok(Decoded { tree: scaling.note(sent.clone(), scale, write), warnings: Vec::new() });
+        let mut reply = self.change_scale(scaling, &change, dry_run, make).await?;
+        if let Reply::Object { warnings: told, .. } = &mut reply {
+            told.extend(warnings);
         }
         Ok(reply)
     }
 
-    async fn patch_scale(
-        &self,
-        target: &Target,
-        sub: &'static Subresource,
-        paths: ScalePaths,
-        patch: &Patch,
-        write: &WriteOptions,
-    ) -> Result<Reply, Refusal> {
+    async fn patch_scale(&self, scaling: Scaling<'_>, patch: &Patch, write: &WriteOptions) -> Result<Reply, Refusal> {
         let dry_run = options::dry_run(write, "PatchOptions")?;
-        let expected = Expected::of_subresource(sub);
-        let make = |scale: &Tree| patch::apply_to(patch, scale, expected, write);
-        self.change_scale(target, sub, paths, write, Origin::Patch, dry_run, make).await
+        let expected = Expected::of_subresource(scaling.sub);
+        let change = scaling.change(write, Origin::Patch);
+        let make = |scale: &Tree| {
+            let Decoded { tree, warnings } = patch::apply_to(patch, scale, expected, write)?;
+            Ok(Decoded { tree: scaling.note(tree, scale, write), warnings })
+        };
+        self.change_scale(scaling, &change, dry_run, make).await
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the two callers differ in all of them")]
+    async fn apply_scale(&self, scaling: Scaling<'_>, bytes: &Bytes, write: &WriteOptions) -> Result<Reply, Refusal> {
+        patch::check_options(PatchKind::Apply, write)?;
+        let dry_run = options::dry_run(write, "PatchOptions")?;
+        let expected = Expected::of_subresource(scaling.sub);
+        let Decoded { tree: applied, warnings } = apply::parse(bytes, scaling.target, expected)?;
+        let (change, author) = (scaling.change(write, Origin::Apply), Author::of_scale(scaling.target, write));
+        let make = |scale: &Tree| apply::on_top(scale, &applied, Some(expected.ty), expected, &author, write);
+        let mut reply = self.change_scale(scaling, &change, dry_run, make).await?;
+        if let Reply::Object { warnings: told, .. } = &mut reply {
+            told.splice(0..0, warnings);
+        }
+        Ok(reply)
+    }
+
+    /// Carries a change of a scale out. `make` gets the scale as it is, with its managers, and
+    /// makes the new one, with the new managers.
     async fn change_scale(
         &self,
-        target: &Target,
-        sub: &'static Subresource,
-        paths: ScalePaths,
-        write: &WriteOptions,
-        origin: Origin,
+        scaling: Scaling<'_>,
+        change: &Change<'_>,
         dry_run: bool,
         make: impl Fn(&Tree) -> Result<Decoded, Refusal> + Send + Sync,
     ) -> Result<Reply, Refusal> {
-        let change = Change { target, subresource: "", owned_as: "scale", write, origin };
+        let Scaling { target, sub, paths } = scaling;
         let produce = |old: Option<&Tree>| {
             let old = old.ok_or_else(|| target.not_found())?;
-            let Decoded { tree: scale, warnings } = make(&of(old, paths))?;
+            let mut scale = of(old, paths);
+            managers::put(&mut scale, managers_of_scale(managers::of(old), paths.spec_replicas));
+            let Decoded { tree: scale, warnings } = make(&scale)?;
             check(target, &scale)?;
-            let mut tree = old.clone();
-            tree::put(&mut tree, paths.spec_replicas, tree::int(&scale, &["spec", "replicas"]).unwrap_or(0));
-            for member in ["resourceVersion", "uid"] {
-                tree::carry(&scale, &mut tree, &["metadata", member]);
-            }
-            if tree::text(&tree, &["metadata", "uid"]).is_empty() {
-                tree::carry(old, &mut tree, &["metadata", "uid"]);
-            }
-            Ok(Decoded { tree, warnings })
+            Ok(Decoded { tree: scaling.scaled(old, &scale), warnings })
         };
-        let changed = self.change(&change, dry_run, produce).await?;
+        let changed = self.change(change, dry_run, produce).await?;
         let json = render(sub, &of(&record::tree(&changed.json), paths));
         Ok(Reply::Object { code: 200, json, warnings: changed.warnings })
+    }
+}
+
+impl<'a> Scaling<'a> {
+    fn change(&self, write: &'a WriteOptions, origin: Origin) -> Change<'a> {
+        Change { target: self.target, subresource: "", is_noted: true, write, origin }
+    }
+
+    /// A new scale with the managers that it has after an ordinary write.
+    fn note(&self, mut new: Tree, old: &Tree, write: &WriteOptions) -> Tree {
+        managers::note(&mut new, old, Some(self.sub.ty), &Author::of_scale(self.target, write));
+        new
+    }
+
+    /// The object with what its new scale says.
+    fn scaled(&self, old: &Tree, scale: &Tree) -> Tree {
+        let mut object = old.clone();
+        tree::put(&mut object, self.paths.spec_replicas, tree::int(scale, &["spec", "replicas"]).unwrap_or(0));
+        for member in ["resourceVersion", "uid"] {
+            tree::carry(scale, &mut object, &["metadata", member]);
+        }
+        if tree::text(&object, &["metadata", "uid"]).is_empty() {
+            tree::carry(old, &mut object, &["metadata", "uid"]);
+        }
+        let api_version = self.target.resource.api_version();
+        let after = managers_behind_scale(managers::of(old), managers::of(scale), self.paths.spec_replicas, &api_version);
+        managers::put(&mut object, after);
+        object
     }
 }
 

@@ -46,6 +46,12 @@ impl Selection {
         self.labels.is_none() && self.fields.is_none()
     }
 
+    /// Whether something that is not stored is shown, which has no labels.
+    pub(crate) fn matches_fields<'a>(&self, field: impl Fn(&str) -> Cow<'a, str>) -> bool {
+        let labels = self.labels.as_ref().is_none_or(|selector| selector.matches(&kinds::tree::Map::new()));
+        labels && self.fields.as_ref().is_none_or(|selector| selector.matches(|name| Some(field(name))))
+    }
+
     /// Whether a record is shown.
     pub(crate) fn matches(&self, record: &Record) -> bool {
         if self.is_everything() {

@@ -27,6 +27,7 @@ mod job;
 mod limits;
 mod meta;
 mod namespace;
+mod network;
 mod node;
 mod path;
 mod pdb;
@@ -34,8 +35,10 @@ mod pod;
 mod podspec;
 #[cfg(test)]
 mod recorded;
+mod role;
 mod selector;
 pub(crate) mod service;
+mod signing;
 mod small;
 mod statefulset;
 #[cfg(test)]
@@ -168,9 +171,11 @@ pub(crate) trait Strategy: Sync {
         None
     }
 
-    /// The text with which an unknown field selector is refused.
-    fn field_refusal(&self, field: &str) -> String {
-        format!("{field:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"")
+    /// The text with which an unknown field selector is refused by a kind that judges all of them.
+    /// None: the common rule judges, which knows name and namespace whatever the scope of the kind.
+    fn field_refusal(&self, field: &str) -> Option<String> {
+        let _ = field;
+        None
     }
 
     /// Where the scale subresource finds its figures.
@@ -252,12 +257,16 @@ fn strategy_of(group: &str, plural: &str) -> &'static dyn Strategy {
         ("autoscaling", "horizontalpodautoscalers") => &small::HorizontalPodAutoscaler,
         ("batch", "cronjobs") => &job::CronJob,
         ("batch", "jobs") => &job::Job,
+        ("certificates.k8s.io", "certificatesigningrequests") => &signing::SigningRequest,
         ("coordination.k8s.io", "leases") => &config::Lease,
         ("discovery.k8s.io", "endpointslices") => &endpoints::EndpointSlice,
         ("networking.k8s.io", "ingressclasses") => &small::IngressClass,
-        ("networking.k8s.io", "networkpolicies") => &small::NetworkPolicy,
+        ("networking.k8s.io", "ingresses") => &network::Ingress,
+        ("networking.k8s.io", "networkpolicies") => &network::NetworkPolicy,
         ("node.k8s.io", "runtimeclasses") => &small::RuntimeClass,
         ("policy", "poddisruptionbudgets") => &pdb::PodDisruptionBudget,
+        ("rbac.authorization.k8s.io", "clusterroles") => &role::Role { is_namespaced: false },
+        ("rbac.authorization.k8s.io", "roles") => &role::Role { is_namespaced: true },
         ("rbac.authorization.k8s.io", "rolebindings" | "clusterrolebindings") => &small::Binding,
         ("scheduling.k8s.io", "priorityclasses") => &config::PriorityClass,
         ("storage.k8s.io", "storageclasses") => &small::StorageClass,
@@ -352,9 +361,14 @@ impl Rules {
 
     /// The canonical name of a field selector, or the text with which it is refused (400).
     pub(crate) fn check_field(self, field: &str) -> Result<&'static str, String> {
-        let common: &[&'static str] = if self.resource.namespaced { &["metadata.name", "metadata.namespace"] } else { &["metadata.name"] };
+        let refusal = self.strategy.field_refusal(field);
+        let common: &[&'static str] =
+            if self.resource.namespaced || refusal.is_none() { &["metadata.name", "metadata.namespace"] } else { &["metadata.name"] };
         let known = common.iter().chain(self.strategy.fields()).find(|known| **known == field).copied();
-        known.or_else(|| self.strategy.field_alias(field)).ok_or_else(|| self.strategy.field_refusal(field))
+        let refusal = || {
+            refusal.unwrap_or_else(|| format!("{field:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\""))
+        };
+        known.or_else(|| self.strategy.field_alias(field)).ok_or_else(refusal)
     }
 
     /// The canonical names of all field selectors.

@@ -47,8 +47,10 @@ impl Target {
     /// The target of a request for a row that was found already.
     pub(crate) fn of(resource: &'static Resource, user: User, now: Timestamp) -> Self {
         let stored = convert::stored(resource);
-        // Versions of a custom kind differ in nothing but their schemas, and each is judged by its own.
-        let rules = strategy::of(if custom::of(resource).is_some() { resource } else { stored });
+        // Versions of a custom kind differ in nothing but their schemas, and each is judged by its own;
+        // the newer group of events is stricter than the one in whose form they are kept.
+        let by_asked = custom::of(resource).is_some() || resource.group == "events.k8s.io";
+        let rules = strategy::of(if by_asked { resource } else { stored });
         Self { resource, stored, rules, namespace: String::new(), name: String::new(), user, now }
     }
 

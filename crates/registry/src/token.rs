@@ -2,7 +2,7 @@
 //! checks that the account is there and frames the answer.
 
 use kinds::Tree;
-use kinds::status::Status;
+use kinds::status::{GroupResource, Status};
 use kinds::tree::json;
 
 use crate::body::{self, Expected};
@@ -24,16 +24,35 @@ pub struct Claims {
     pub name: String,
     /// Uid of the account.
     pub uid: String,
-    /// Who may accept the token; empty: the API server.
+    /// Who may accept the token.
     pub audiences: Vec<String>,
     /// From when on it is of no use.
     pub expires: jiff::Timestamp,
+    /// The object with which the token goes, if it is bound to one.
+    pub bound: Option<Bound>,
 }
+
+/// An object with which a token goes. Its namespace is the account's, if it has one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bound {
+    /// The resource: `pods`, `secrets` or `nodes`.
+    pub plural: &'static str,
+    /// Name of the object.
+    pub name: String,
+    /// Uid of the object.
+    pub uid: String,
+}
+
+/// The kinds to which tokens can be bound, with their resources.
+const BINDABLE: [(&str, &str); 3] = [("Pod", "pods"), ("Secret", "secrets"), ("Node", "nodes")];
 
 /// Makes tokens for service accounts.
 pub trait TokenIssuer: Send + Sync {
     /// A token that says this.
     fn issue(&self, claims: &Claims) -> String;
+
+    /// Who accepts a token for which nobody is named.
+    fn audience(&self) -> String;
 }
 
 impl Registry {
@@ -51,8 +70,12 @@ impl Registry {
         let asked = tree::int(&request, &["spec", "expirationSeconds"]).unwrap_or(DEFAULT_SECONDS);
         check_life(asked)?;
         let expires = target.now.saturating_add(jiff::SignedDuration::from_secs(asked)).unwrap_or(jiff::Timestamp::MAX);
+        if tree::list(&request, &["spec", "audiences"]).is_empty() {
+            tree::put(&mut request, &["spec", "audiences"], vec![issuer.audience()]);
+        }
+        let bound = self.bound(target, tree::at(&request, &["spec", "boundObjectRef"]))?;
         let audiences = tree::list(&request, &["spec", "audiences"]).iter().filter_map(Tree::as_str).map(str::to_owned).collect();
-        let claims = Claims { namespace: target.namespace.clone(), name: target.name.clone(), uid, audiences, expires };
+        let claims = Claims { namespace: target.namespace.clone(), name: target.name.clone(), uid, audiences, expires, bound };
         let status = json!({"token": issuer.issue(&claims), "expirationTimestamp": object::wire_time(expires)});
         tree::put(&mut request, &["status"], status);
         tree::put(&mut request, &["spec", "expirationSeconds"], asked);
@@ -62,6 +85,41 @@ impl Registry {
         meta.insert("creationTimestamp".to_owned(), object::wire_time(target.now).into());
         let json = kinds::json::encode(&request, sub.ty).into();
         Ok(Reply::Object { code: 201, json, warnings: decoded.warnings })
+    }
+}
+
+impl Registry {
+    /// The object to which a token is to be bound: it must be there, and a pod must run as the account.
+    fn bound(&self, target: &Target, asked: &Tree) -> Result<Option<Bound>, Refusal> {
+        if asked.is_null() {
+            return Ok(None);
+        }
+        let part = |member: &str| tree::text(asked, &[member]);
+        let (api_version, kind) = (part("apiVersion"), part("kind"));
+        let known = BINDABLE.iter().find(|(known, _)| api_version == "v1" && *known == kind);
+        let Some(&(_, plural)) = known else {
+            let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+            let text = format!("cannot bind token for serviceaccount {:?} to type {group}/{version}, Kind={kind}", target.name);
+            return Err(Status::bad_request(text).into());
+        };
+        let place = Target::find("", "v1", plural, target.user.clone(), target.now)?;
+        let namespace = if place.resource.namespaced { target.namespace.as_str() } else { "" };
+        let place = place.at(namespace, part("name"));
+        let found = self.store().get(&place.key()).ok_or_else(|| place.not_found())?;
+        let found = record::tree(&found.value);
+        if plural == "pods" && tree::text(&found, &["spec", "serviceAccountName"]) != target.name {
+            let text = format!("cannot bind token to pod {:?} running with different service account name.", place.name);
+            return Err(Status::bad_request(text).into());
+        }
+        let (wanted, uid) = (part("uid"), object::meta_text(&found, "uid").to_owned());
+        if !wanted.is_empty() && wanted != uid {
+            let why = format!(
+                "the UID in the bound object reference ({wanted}) does not match the UID in record. \
+                 The object might have been deleted and then recreated"
+            );
+            return Err(Status::conflict(GroupResource { group: "", resource: kind }, &place.name, why).into());
+        }
+        Ok(Some(Bound { plural, name: place.name, uid }))
     }
 }
 
@@ -75,6 +133,6 @@ fn check_life(seconds: i64) -> Result<(), Refusal> {
         return Ok(());
     };
     let fault = kinds::status::FieldError::invalid("spec.expirationSeconds", &Tree::from(seconds), why);
-    let kind = kinds::status::GroupResource { group: "authentication.k8s.io", resource: "TokenRequest" };
+    let kind = GroupResource { group: "authentication.k8s.io", resource: "TokenRequest" };
     Err(Status::invalid(kind, "", &[fault]).into())
 }

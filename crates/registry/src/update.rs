@@ -21,8 +21,8 @@ pub(crate) struct Change<'a> {
     pub(crate) target: &'a Target,
     /// Which part of it, as the rules know it; empty: the object itself.
     pub(crate) subresource: &'a str,
-    /// The subresource under which its new fields are owned; differs for `scale`.
-    pub(crate) owned_as: &'a str,
+    /// True when whoever makes the new state has noted the owners of its fields already.
+    pub(crate) is_noted: bool,
     /// The options of the request.
     pub(crate) write: &'a WriteOptions,
     /// Where the new state comes from.
@@ -36,7 +36,7 @@ pub(crate) enum Origin {
     Put,
     /// It was made from the present state.
     Patch,
-    /// It was made by apply, which has noted the owners of the fields already.
+    /// It was made by apply.
     Apply,
 }
 
@@ -58,7 +58,7 @@ impl Registry {
         check_name(&target, &sent)?;
         create::check_place(&target, &mut sent)?;
         convert::to_stored(&target, &mut sent);
-        let change = Change { target: &target, subresource, owned_as: subresource, write: &write, origin: Origin::Put };
+        let change = Change { target: &target, subresource, is_noted: false, write: &write, origin: Origin::Put };
         let changed = self.change(&change, dry_run, |_| Ok(Decoded { tree: sent.clone(), warnings: Vec::new() })).await;
         let changed = changed.map_err(|refusal| body::with_warnings(refusal, &warnings))?;
         warnings.extend(changed.warnings);
@@ -100,9 +100,10 @@ impl Registry {
             return Err(target.not_found());
         }
         object::meta(&mut object).remove("resourceVersion");
-        let draft = self.draft(txn, target, object, |object| match change.origin {
-            Origin::Apply => {}
-            Origin::Put | Origin::Patch => managers::created(object, target, write),
+        let draft = self.draft(txn, target, object, |object| {
+            if !change.is_noted {
+                managers::created(object, target, write);
+            }
         })?;
         let json = self.store_draft(txn, target, &draft)?;
         let json = if dry_run { record::without_revision(target.stored, &json) } else { json };
@@ -129,13 +130,14 @@ impl Registry {
             admission::mutate_update(target, &mut new, &old);
         }
         rules.prepare_update(&context, &mut new, &old);
-        if change.origin != Origin::Apply {
+        if !change.is_noted {
             managers::updated(&mut new, &old, change);
         }
         let faults = rules.validate_update(&context, &new, &old);
         if !faults.is_empty() {
             return Err(Status::invalid(target.resource.group_kind(), &target.name, &faults).into());
         }
+        admission::validate_update(txn, target, change.subresource, &new, &old)?;
         if service::is_service(target.stored) && change.subresource.is_empty() {
             service::allocate(self, txn, &mut new, Some(&old))?;
         }
@@ -189,7 +191,7 @@ fn may_create(change: &Change<'_>) -> bool {
         Origin::Patch => false,
         Origin::Apply => true,
     };
-    allowed && change.subresource.is_empty() && change.owned_as.is_empty()
+    allowed && change.subresource.is_empty()
 }
 
 /// 400 when the body is about another object than the path.

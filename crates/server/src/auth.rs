@@ -74,6 +74,11 @@ impl Authenticator {
         Self { tokens, accounts, anonymous: allow_anonymous.then(|| Arc::new(anonymous())) }
     }
 
+    /// Who makes tokens of service accounts, if anybody.
+    pub(crate) fn accounts(&self) -> Option<&AccountTokens> {
+        self.accounts.as_ref()
+    }
+
     /// Who sent these headers over this connection. Of a service account it remains to be asked
     /// whether it lives.
     pub(crate) fn authenticate(&self, peer: &Peer, headers: &HeaderMap, now: Timestamp) -> Result<Known, Status> {

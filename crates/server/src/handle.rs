@@ -2,6 +2,7 @@
 //! goes, and what came of it. Each step is a module of its own.
 
 mod call;
+mod issuer;
 mod leftover;
 #[cfg(test)]
 mod tests;
@@ -133,6 +134,7 @@ fn outside(shared: &Shared, parts: &Parts, path: &str, query: &Query<'_>, manner
             Ok(()) => respond::document(Manner::plain(negotiate::Media::Json, manner.pretty), 200, version::document(), None),
             Err(status) => respond::refusal(manner, &status, &[]),
         },
+        path @ ("/.well-known/openid-configuration" | "/openid/v1/jwks") => issuer::answer(shared, parts, path, manner),
         "/metrics" => {
             let mut text = shared.metrics.render(shared.seats.taken());
             shared.encodings.metrics(&mut text);

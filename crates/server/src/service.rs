@@ -99,22 +99,33 @@ impl Shared {
     }
 
     /// Whether somebody who showed credentials is still there: a service account that was deleted
-    /// takes its tokens with it, also when another of its name follows.
+    /// takes its tokens with it, also when another of its name follows, and so does an object to
+    /// which a token is bound.
     pub(crate) async fn lives(&self, known: &Known) -> bool {
         let Known::Account(account) = known else { return true };
+        let at = |plural| if plural == "nodes" { "" } else { account.namespace.as_str() };
+        self.is_there("serviceaccounts", &account.namespace, &account.name, &account.user.uid).await
+            && match &account.bound {
+                Some(bound) => self.is_there(bound.plural, at(bound.plural), &bound.name, &bound.uid).await,
+                None => true,
+            }
+    }
+
+    /// Whether the core object with this uid is there.
+    async fn is_there(&self, plural: &str, namespace: &str, name: &str, uid: &str) -> bool {
         let asked = Asked {
             user: crate::auth::administrator("system:apiserver"),
             group: String::new(),
             version: "v1".to_owned(),
-            resource: "serviceaccounts".to_owned(),
+            resource: plural.to_owned(),
             subresource: String::new(),
-            namespace: account.namespace.clone(),
-            name: account.name.clone(),
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
             verb: Verb::Get { resource_version: String::new() },
         };
         let Ok(Reply::Object { json, .. }) = self.backend.call(asked).await else { return false };
         let found: kinds::Tree = serde_json::from_slice(&json).unwrap_or_default();
-        found.pointer("/metadata/uid").is_some_and(|uid| *uid == *account.user.uid)
+        found.pointer("/metadata/uid").is_some_and(|found| *found == *uid)
     }
 
     /// What the checks of a health endpoint find.
@@ -288,6 +299,8 @@ where
 
 #[cfg(test)]
 mod tests {
+    use registry::token::Bound;
+
     use super::*;
     use crate::auth::Account;
     use crate::testing;
@@ -298,10 +311,19 @@ mod tests {
             "drainer" => Ok(Reply::Object { code: 200, json: Bytes::from_static(br#"{"metadata":{"uid":"u1"}}"#), warnings: Vec::new() }),
             _ => Err(kinds::status::Status::no_such_resource().into()),
         });
-        for (name, uid, expected) in [("drainer", "u1", true), ("drainer", "u2", false), ("gone", "u1", false)] {
+        let pod = |uid: &str| Some(Bound { plural: "pods", name: "drainer".to_owned(), uid: uid.to_owned() });
+        let cases = [
+            ("drainer", "u1", None, true),
+            ("drainer", "u2", None, false),
+            ("gone", "u1", None, false),
+            ("drainer", "u1", pod("u1"), true),
+            ("drainer", "u1", pod("u2"), false),
+        ];
+        for (name, uid, bound, expected) in cases {
             let user = Arc::new(User { uid: uid.to_owned(), ..User::default() });
-            let account = Account { namespace: "kube-system".to_owned(), name: name.to_owned(), user, audiences: Vec::new() };
-            assert_eq!(server.shared.lives(&Known::Account(account)).await, expected, "{name} {uid}");
+            let (namespace, name, audiences) = ("kube-system".to_owned(), name.to_owned(), Vec::new());
+            let account = Account { namespace, name, user, audiences, bound };
+            assert_eq!(server.shared.lives(&Known::Account(account.clone())).await, expected, "{account:?}");
         }
     }
 }

@@ -6,6 +6,7 @@ mod cluster;
 mod columns;
 mod network;
 mod pods;
+mod system;
 mod workloads;
 
 use bytes::Bytes;

@@ -112,6 +112,22 @@ impl FieldSet {
         }
     }
 
+    /// The set of one path.
+    pub(super) fn of(path: &[&str]) -> Self {
+        let mut set = Self::default();
+        set.insert(path);
+        set
+    }
+
+    /// True when the path itself is in the set.
+    pub(super) fn contains(&self, path: &[&str]) -> bool {
+        match path {
+            [] => false,
+            [last] => self.get(last).is_some_and(|entry| entry.is_member),
+            [first, rest @ ..] => self.get(first).is_some_and(|entry| entry.below.contains(rest)),
+        }
+    }
+
     /// Everything that is in either.
     #[must_use]
     pub fn union(self, other: &Self) -> Self {

@@ -79,6 +79,29 @@ impl Object {
 }
 
 #[test]
+fn kubectl_does_not_dispute_with_what_it_applied_on_the_other_side_before() {
+    const ANNOTATION: &str = "kubectl.kubernetes.io/last-applied-configuration";
+    let start = || {
+        let mut object = Object::new(CONFIG_MAP);
+        let last = json!({"apiVersion": "v1", "kind": "K", "metadata": {"name": "a"}, "data": {"k": "1", "l": "1"}}).to_string();
+        object.write("kubectl-client-side-apply", json!({"metadata": {"annotations": {ANNOTATION: last}}, "data": {"k": "1", "l": "1"}}));
+        object
+    };
+    let applied = || json!({"data": {"k": "2"}});
+    // Only kubectl takes over, only what is as it was left, and it keeps the annotation.
+    assert!(start().apply("other", applied()).is_err());
+    let mut object = start();
+    object.apply("kubectl", applied()).unwrap();
+    assert_eq!(object.live["data"], json!({"k": "2", "l": "1"}));
+    let remembered = object.live["metadata"]["annotations"][ANNOTATION].as_str().unwrap();
+    assert_eq!(remembered, "{\"apiVersion\":\"v1\",\"data\":{\"k\":\"2\"},\"kind\":\"K\",\"metadata\":{\"name\":\"a\"}}\n");
+    let mut object = start();
+    object.write("somebody", json!({"data": {"k": "3"}}));
+    let refused = object.apply("kubectl", applied()).unwrap_err();
+    assert_eq!(refused.to_string(), "Apply failed with 1 conflict: conflict with \"somebody\" using v1: .data.k");
+}
+
+#[test]
 fn a_config_map_is_applied_changed_and_pruned() {
     let mut map = Object::new(CONFIG_MAP);
     map.apply("m1", json!({"metadata": {"labels": {"l": "v"}}, "data": {"k": "1", "j": "1"}})).unwrap();

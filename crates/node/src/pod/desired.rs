@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use super::status::Resources;
 use super::view::{self, ExitCodes, PodView};
 
 /// What the API wants of one pod.
@@ -54,6 +55,8 @@ pub(crate) struct Container {
     pub(crate) restart: Option<Restart>,
     pub(crate) restart_on: Vec<ExitCodes>,
     pub(crate) has_pre_stop: bool,
+    /// What it asks for; none when that is nothing.
+    pub(crate) resources: Option<Box<Resources>>,
 }
 
 /// What a container is for.
@@ -191,6 +194,7 @@ fn keep(container: &view::Container, role: Role) -> Container {
             .filter_map(|rule| rule.exit_codes.clone())
             .collect(),
         has_pre_stop: container.lifecycle.as_ref().is_some_and(|lifecycle| lifecycle.pre_stop.is_some()),
+        resources: container.resources.clone().filter(|asked| *asked != Resources::default()).map(Box::new),
     }
 }
 

@@ -5,6 +5,7 @@
 
 pub(crate) mod render;
 
+use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use jiff::Timestamp;
@@ -106,6 +107,24 @@ pub struct ContainerStatus {
     /// True when it has started.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub started: Option<bool>,
+    /// What the node keeps for it.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub allocated_resources: BTreeMap<String, String>,
+    /// What it has; none when it asks for nothing, or does not run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resources: Option<Resources>,
+}
+
+/// Amounts of CPU, memory and the like by their names.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Resources {
+    /// The most that it gets.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub limits: BTreeMap<String, String>,
+    /// What it asks for.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub requests: BTreeMap<String, String>,
 }
 
 /// What a container does; at most one member is set.

@@ -12,7 +12,7 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
 use serde::{Deserialize, Deserializer};
 
-use super::status::PodStatus;
+use super::status::{PodStatus, Resources};
 
 /// A pod as the agent decodes it.
 #[derive(Clone, Debug, Deserialize)]
@@ -79,6 +79,8 @@ pub struct Container {
     pub readiness_probe: Option<Probe>,
     /// Hooks.
     pub lifecycle: Option<Lifecycle>,
+    /// What it asks for.
+    pub resources: Option<Resources>,
 }
 
 /// One rule on exit codes.

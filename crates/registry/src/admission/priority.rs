@@ -27,6 +27,16 @@ pub(super) fn mutate(view: &impl View, target: &Target, pod: &mut Tree) -> Resul
     Ok(())
 }
 
+/// 403 for a class that is to be the default beside another one.
+pub(super) fn validate_class(view: &impl View, target: &Target, class: &Tree) -> Result<(), Refusal> {
+    let name = object::meta_text(class, "name");
+    let other = default_class(view).filter(|_| tree::flag(class, &["globalDefault"]));
+    let other = other.as_ref().map(|other| object::meta_text(other, "name")).filter(|other| *other != name);
+    let Some(other) = other else { return Ok(()) };
+    let why = format!("PriorityClass {other} is already marked as default. Only one default can exist");
+    Err(Status::forbidden(target.resource.group_resource(), name, why).into())
+}
+
 fn named(view: &impl View, target: &Target, pod: &Tree, name: &str) -> Result<Tree, Refusal> {
     let found = view.record(&format!("{CLASSES}{name}"));
     found.map(|class| class_tree(&class)).ok_or_else(|| refuse(target, pod, &format!("no PriorityClass with name {name} was found")))

@@ -3,13 +3,13 @@
 //! parts that the path does not write, and makes the object if it is not there.
 
 use bytes::Bytes;
-use kinds::apply::{Writer, apply};
-use kinds::facts::Resource;
+use kinds::facts::{Resource, Type};
 use kinds::status::Status;
 use kinds::tree::Map;
 use kinds::{Tree, yaml};
 
 use crate::body::Expected;
+use crate::managers::Author;
 use crate::request::{Decoded, Refusal, Reply, WriteOptions};
 use crate::target::Target;
 use crate::update::{Change, Origin};
@@ -19,10 +19,9 @@ impl Registry {
     /// Applies an object, or the part of it that the subresource is.
     pub(super) async fn apply(&self, target: Target, subresource: &str, bytes: Bytes, write: WriteOptions) -> Result<Reply, Refusal> {
         let dry_run = options::dry_run(&write, "PatchOptions")?;
-        let Decoded { tree: mut applied, warnings } = parse(&bytes, target.resource)?;
-        check(&target, &mut applied)?;
+        let Decoded { tree: mut applied, warnings } = parse(&bytes, &target, Expected::of(target.resource))?;
         keep_written_parts(&mut applied, target.resource, subresource);
-        let change = Change { target: &target, subresource, owned_as: subresource, write: &write, origin: Origin::Apply };
+        let change = Change { target: &target, subresource, is_noted: true, write: &write, origin: Origin::Apply };
         let produce = |old: Option<&Tree>| produce(&applied, old, &change);
         let mut changed = self.change(&change, dry_run, produce).await?;
         changed.warnings.splice(0..0, warnings);
@@ -37,24 +36,37 @@ fn produce(applied: &Tree, old: Option<&Tree>, change: &Change<'_>) -> Result<De
         Some(old) => convert::to_asked(target, old).into_owned(),
         None => Tree::Object(Map::new()),
     };
-    let (api_version, now) = (target.resource.api_version(), object::wire_time(target.now));
-    let manager = change.write.field_manager.as_str();
-    let writer = Writer { manager, api_version: &api_version, subresource: change.owned_as, now: &now };
-    let force = change.write.force.unwrap_or(false);
-    let mut made = apply(&live, applied, custom::owned_type(target.resource), &writer, force).map_err(|error| error.status())?;
-    // Its values are of the right types already; this makes them canonical.
-    let expected = Expected::of(target.resource);
-    let warnings = body::normalize(&mut made, expected).map_err(Status::bad_request)?;
-    tree::put(&mut made, &["kind"], target.resource.kind);
-    tree::put(&mut made, &["apiVersion"], api_version);
+    let author = Author::new(target, change.subresource, change.write);
+    let owned = custom::owned_type(target.resource);
+    let Decoded { tree: mut made, warnings } = on_top(&live, applied, owned, Expected::of(target.resource), &author, change.write)?;
     convert::to_stored(target, &mut made);
     Ok(Decoded { tree: made, warnings })
 }
 
-fn parse(bytes: &[u8], resource: &Resource) -> Result<Decoded, Refusal> {
+/// The applied object on top of the live one, in the form of its kind and with its new managers.
+/// `owned` is the type by which fields are owned.
+pub(crate) fn on_top(
+    live: &Tree,
+    applied: &Tree,
+    owned: Option<&'static Type>,
+    expected: Expected,
+    author: &Author<'_>,
+    write: &WriteOptions,
+) -> Result<Decoded, Refusal> {
+    let force = write.force.unwrap_or(false);
+    let mut made = kinds::apply::apply(live, applied, owned, &author.writer(), force).map_err(|error| error.status())?;
+    // Its values are of the right types already; this makes them canonical.
+    let warnings = body::normalize(&mut made, expected).map_err(Status::bad_request)?;
+    tree::put(&mut made, &["kind"], expected.kind);
+    tree::put(&mut made, &["apiVersion"], body::api_version(expected.group, expected.version));
+    Ok(Decoded { tree: made, warnings })
+}
+
+/// Reads an apply patch, which must be of the expected kind and about the object of the path.
+pub(crate) fn parse(bytes: &[u8], target: &Target, expected: Expected) -> Result<Decoded, Refusal> {
     let refuse = |why: String| -> Refusal { Status::bad_request(format!("error decoding YAML: {why}")).into() };
     let decoded = yaml::decode_untyped(bytes).map_err(|error| refuse(format!("error converting YAML to JSON: {error}")))?;
-    let applied = match decoded.tree {
+    let mut applied = match decoded.tree {
         Tree::Null => Tree::Object(Map::new()),
         Tree::Object(members) => Tree::Object(members),
         other => {
@@ -64,10 +76,11 @@ fn parse(bytes: &[u8], resource: &Resource) -> Result<Decoded, Refusal> {
         }
     };
     let (api_version, kind) = (tree::text(&applied, &["apiVersion"]), tree::text(&applied, &["kind"]));
-    if api_version != resource.api_version() || kind != resource.kind {
+    if api_version != body::api_version(expected.group, expected.version) || kind != expected.kind {
         let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
         return Err(Status::bad_request(format!("invalid object type: {group}/{version}, Kind={kind}")).into());
     }
+    check(target, &mut applied)?;
     Ok(Decoded { tree: applied, warnings: decoded.warnings })
 }
 
@@ -81,13 +94,45 @@ fn check(target: &Target, applied: &mut Tree) -> Result<(), Refusal> {
 }
 
 /// What a path does not write, nobody can own through it.
-fn keep_written_parts(applied: &mut Tree, resource: &Resource, subresource: &str) {
+fn keep_written_parts(applied: &mut Tree, resource: &'static Resource, subresource: &str) {
     let Some(members) = applied.as_object_mut() else { return };
     match subresource {
-        "status" => members.retain(|name, _| matches!(name.as_str(), "apiVersion" | "kind" | "metadata" | "status")),
+        "status" => {
+            members.retain(|name, _| matches!(name.as_str(), "apiVersion" | "kind" | "metadata" | "status"));
+            if let Some(metadata) = members.get_mut("metadata").and_then(Tree::as_object_mut) {
+                metadata.retain(|name, _| is_written_with_status(resource, name));
+            }
+        }
         "" if resource.subresource("status").is_some() => {
             members.remove("status");
         }
+        "ephemeralcontainers" => keep(members, &["ephemeralContainers"]),
+        "resize" => {
+            keep(members, &["containers", "initContainers"]);
+            for list in ["containers", "initContainers"] {
+                for container in tree::list_mut(applied, &["spec", list]).iter_mut().filter_map(Tree::as_object_mut) {
+                    container.retain(|name, _| matches!(name.as_str(), "name" | "resources" | "resizePolicy"));
+                }
+            }
+        }
         _ => {}
+    }
+}
+
+/// Whether writing the status of a kind also writes this part of its metadata.
+fn is_written_with_status(resource: &'static Resource, member: &str) -> bool {
+    match (resource.group, resource.plural, member) {
+        (_, _, "name" | "namespace" | "resourceVersion" | "uid" | "managedFields") => true,
+        ("apps", "deployments", "labels") | ("", "pods", "deletionTimestamp" | "ownerReferences") => false,
+        ("apiextensions.k8s.io", "customresourcedefinitions", _) => false,
+        _ => custom::of(resource).is_none(),
+    }
+}
+
+/// Leaves nothing of an applied object but its name and these parts of its specification.
+fn keep(members: &mut Map, parts: &[&str]) {
+    members.retain(|name, _| matches!(name.as_str(), "apiVersion" | "kind" | "metadata" | "spec"));
+    if let Some(spec) = members.get_mut("spec").and_then(Tree::as_object_mut) {
+        spec.retain(|name, _| parts.contains(&name.as_str()));
     }
 }

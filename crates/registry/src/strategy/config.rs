@@ -123,8 +123,8 @@ impl Strategy for Secret {
         text(object, &["type"]).to_owned()
     }
 
-    fn field_refusal(&self, field: &str) -> String {
-        format!("field label not supported: {field}")
+    fn field_refusal(&self, field: &str) -> Option<String> {
+        Some(format!("field label not supported: {field}"))
     }
 }
 
@@ -166,8 +166,21 @@ fn need_json(data: &Tree, key: &str, out: &mut Faults) {
         return;
     };
     let bytes = STANDARD.decode(value).unwrap_or_default();
-    if let Err(fault) = serde_json::from_slice::<kinds::tree::Map>(&bytes) {
-        out.push(invalid_text(DATA.key(key), "<secret contents redacted>", fault));
+    let fault = match kinds::json::decode_untyped(&bytes).map(|decoded| decoded.tree) {
+        Ok(Tree::Object(_) | Tree::Null) => return,
+        Ok(other) => format!("json: cannot unmarshal {} into Go value of type map[string]interface {{}}", go_kind(&other)),
+        Err(fault) => fault.to_string(),
+    };
+    out.push(invalid_text(DATA.key(key), "<secret contents redacted>", fault));
+}
+
+fn go_kind(value: &Tree) -> &'static str {
+    match value {
+        Tree::Bool(_) => "bool",
+        Tree::Number(_) => "number",
+        Tree::String(_) => "string",
+        Tree::Array(_) => "array",
+        Tree::Null | Tree::Object(_) => "object",
     }
 }
 

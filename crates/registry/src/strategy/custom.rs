@@ -7,15 +7,31 @@ use kinds::tree::Text;
 
 use super::{Context, ScalePaths, Strategy};
 use crate::custom::{Version, default, validate};
+use crate::tree::{at, carry};
 
 /// Members of which the generation does not tell.
 fn is_content(name: &str, has_status: bool) -> bool {
     name != "metadata" && !(has_status && name == "status")
 }
 
+/// The status of a custom kind is written without its metadata, versions and managers excepted.
+fn keep_metadata(new: &mut Tree, old: &Tree) {
+    let sent = std::mem::take(&mut new["metadata"]);
+    new["metadata"] = at(old, &["metadata"]).clone();
+    for name in ["resourceVersion", "managedFields"] {
+        carry(&sent, &mut new["metadata"], &[name]);
+    }
+}
+
 impl Strategy for Version {
     fn default(&self, object: &mut Tree) {
         default(object, &self.schema);
+    }
+
+    fn prepare_update(&self, context: &Context<'_>, new: &mut Tree, old: &Tree) {
+        if context.subresource == "status" {
+            keep_metadata(new, old);
+        }
     }
 
     fn validate_create(&self, _context: &Context<'_>, object: &Tree) -> Vec<FieldError> {
@@ -58,8 +74,8 @@ impl Strategy for Version {
         }
     }
 
-    fn field_refusal(&self, field: &str) -> String {
-        format!("field label not supported: {field}")
+    fn field_refusal(&self, field: &str) -> Option<String> {
+        Some(format!("field label not supported: {field}"))
     }
 
     fn scale_paths(&self) -> Option<ScalePaths> {

@@ -238,8 +238,8 @@ impl Strategy for ReplicationController {
         int(object, &["status", "replicas"]).unwrap_or_default().to_string()
     }
 
-    fn field_refusal(&self, field: &str) -> String {
-        format!("field label not supported: {field}")
+    fn field_refusal(&self, field: &str) -> Option<String> {
+        Some(format!("field label not supported: {field}"))
     }
 
     fn scale_paths(&self) -> Option<ScalePaths> {

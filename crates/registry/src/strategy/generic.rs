@@ -28,9 +28,7 @@ static ROLES: Generic = Generic { any_name: true, create_on_update: true, ..PLAI
 pub(super) fn of(group: &str, plural: &str) -> &'static dyn Strategy {
     match (group, plural) {
         ("rbac.authorization.k8s.io", _) => &ROLES,
-        ("networking.k8s.io", "ingresses")
-        | ("flowcontrol.apiserver.k8s.io", _)
-        | ("resource.k8s.io", "deviceclasses" | "resourceslices") => &COUNTED,
+        ("flowcontrol.apiserver.k8s.io", _) | ("resource.k8s.io", "deviceclasses" | "resourceslices") => &COUNTED,
         ("admissionregistration.k8s.io", _) => &COUNTED_CONDITIONAL,
         ("storage.k8s.io", "csidrivers") => &CONDITIONAL,
         ("storage.k8s.io", "csinodes" | "volumeattachments") => &RETURNING,

@@ -97,8 +97,8 @@ impl Strategy for Job {
         int(object, &["status", "succeeded"]).unwrap_or_default().to_string()
     }
 
-    fn field_refusal(&self, field: &str) -> String {
-        format!("field label {field:?} not supported for Job")
+    fn field_refusal(&self, field: &str) -> Option<String> {
+        Some(format!("field label {field:?} not supported for Job"))
     }
 
     fn default_propagation(&self) -> DefaultPropagation {

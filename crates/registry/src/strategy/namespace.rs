@@ -80,8 +80,8 @@ impl Strategy for Namespace {
         (field == "name").then_some("metadata.name")
     }
 
-    fn field_refusal(&self, field: &str) -> String {
-        format!("field label not supported: {field}")
+    fn field_refusal(&self, field: &str) -> Option<String> {
+        Some(format!("field label not supported: {field}"))
     }
 }
 

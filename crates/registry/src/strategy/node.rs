@@ -84,8 +84,8 @@ impl Strategy for Node {
         flag(object, &["spec", "unschedulable"]).to_string()
     }
 
-    fn field_refusal(&self, field: &str) -> String {
-        format!("field label not supported: {field}")
+    fn field_refusal(&self, field: &str) -> Option<String> {
+        Some(format!("field label not supported: {field}"))
     }
 }
 

@@ -1,7 +1,8 @@
 //! `Pod`: what it gets when it is made, and the little of it that may change afterwards.
 //!
-//! Read next: [`update`] for the rules of changes.
+//! Read next: [`update`] for the rules of changes, [`resize`] for those of its resources.
 
+mod resize;
 mod update;
 
 use kinds::{Tree, status::FieldError};
@@ -62,7 +63,7 @@ impl Strategy for Pod {
         match context.subresource {
             "status" => prepare_status(new, old),
             "ephemeralcontainers" => keep_only(new, old, &["spec", "ephemeralContainers"]),
-            "resize" => update::prepare_resize(new, old),
+            "resize" => resize::prepare(new, old),
             _ => {}
         }
     }
@@ -78,7 +79,7 @@ impl Strategy for Pod {
             }
             "resize" => {
                 metadata_and_spec(new, &mut out);
-                update::resize(new, old, &mut out);
+                resize::faults(new, old, &mut out);
             }
             _ => {
                 metadata_and_spec(new, &mut out);
@@ -115,8 +116,8 @@ impl Strategy for Pod {
         (field == "spec.host").then_some("spec.nodeName")
     }
 
-    fn field_refusal(&self, field: &str) -> String {
-        format!("field label not supported: {field}")
+    fn field_refusal(&self, field: &str) -> Option<String> {
+        Some(format!("field label not supported: {field}"))
     }
 
     fn grace_seconds(&self, object: &Tree, requested: Option<i64>) -> Option<i64> {

@@ -125,8 +125,8 @@ impl Strategy for Service {
         super::text_at(object, field)
     }
 
-    fn field_refusal(&self, field: &str) -> String {
-        format!("field label not supported: {field}")
+    fn field_refusal(&self, field: &str) -> Option<String> {
+        Some(format!("field label not supported: {field}"))
     }
 
     fn allow_create_on_update(&self) -> bool {

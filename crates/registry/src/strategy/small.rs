@@ -1,5 +1,5 @@
-//! Kinds whose rules are a handful of defaults: storage, limits, autoscaling, network policies,
-//! roles, webhooks.
+//! Kinds whose rules are a handful of defaults: storage, limits, autoscaling, bindings of roles,
+//! webhooks.
 
 use kinds::facts::Type;
 use kinds::tree::json;
@@ -203,30 +203,6 @@ impl Strategy for HorizontalPodAutoscaler {
 
     fn validate_update(&self, context: &Context<'_>, new: &Tree, _old: &Tree) -> Vec<FieldError> {
         if context.subresource == "status" { Vec::new() } else { self.validate_create(context, new) }
-    }
-}
-
-pub(crate) struct NetworkPolicy;
-
-impl Strategy for NetworkPolicy {
-    fn default(&self, object: &mut Tree) {
-        ensure(object, &["spec", "podSelector"]);
-        if list(object, &["spec", "policyTypes"]).is_empty() {
-            let egress = !list(object, &["spec", "egress"]).is_empty();
-            let types = if egress { vec!["Ingress", "Egress"] } else { vec!["Ingress"] };
-            put(object, &["spec", "policyTypes"], types);
-        }
-        for direction in ["ingress", "egress"] {
-            for rule in list_mut(object, &["spec", direction]) {
-                for port in list_mut(rule, &["ports"]) {
-                    fill(port, &["protocol"], "TCP");
-                }
-            }
-        }
-    }
-
-    fn has_generation(&self) -> bool {
-        true
     }
 }
 

@@ -98,8 +98,8 @@ impl Strategy for StatefulSet {
         &["status.successful"]
     }
 
-    fn field_refusal(&self, field: &str) -> String {
-        format!("field label not supported for appsv1.StatefulSet: {field}")
+    fn field_refusal(&self, field: &str) -> Option<String> {
+        Some(format!("field label not supported for appsv1.StatefulSet: {field}"))
     }
 
     fn scale_paths(&self) -> Option<ScalePaths> {

@@ -289,3 +289,34 @@ async fn faults_of_definitions_are_told_in_the_words_of_the_api() {
         assert!(message.contains(expected), "{message}\nlacks {expected}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_custom_resource_says_itself_what_it_is() {
+    let world = world().await;
+    let mut nameless = red("a");
+    nameless.as_object_mut().expect("members").remove("kind");
+    let text = format!(
+        "the object provided is unrecognized (must be of type Crate): Object 'Kind' is missing in '{nameless}' ({} ...)",
+        &nameless.to_string()[..30]
+    );
+    assert_eq!(refused(send(&world, "v1", "shop", create(&nameless)).await), (400, text));
+    let mut without_version = red("a");
+    without_version.as_object_mut().expect("members").remove("apiVersion");
+    let text = "the API version in the data () does not match the expected API version (shop.example.com/v1)";
+    assert_eq!(refused(send(&world, "v1", "shop", create(&without_version)).await), (400, text.to_owned()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn writing_the_status_of_a_custom_resource_leaves_its_metadata_alone() {
+    let world = world().await;
+    send(&world, "v1", "shop", create(&red("a"))).await.expect("it can be made");
+    let both = json!({"metadata": {"labels": {"a": "b"}}, "status": {"phase": "open"}});
+    let (_, written) = send(&world, "v1", "shop/a/status", patch(PatchKind::Merge, &both, "m")).await.expect("written");
+    assert_eq!((&written["metadata"]["labels"], &written["status"]["phase"]), (&Value::Null, &json!("open")));
+    let mut applied = red("a");
+    applied["metadata"]["labels"] = json!({"a": "b"});
+    applied["status"] = json!({"phase": "open"});
+    let (_, written) = send(&world, "v1", "shop/a/status", patch(PatchKind::Apply, &applied, "n")).await.expect("applied");
+    let own = written["metadata"]["managedFields"].as_array().expect("managers").iter().find(|entry| entry["manager"] == "n");
+    assert_eq!(own.expect("its entry")["fieldsV1"], json!({"f:status": {"f:phase": {}}}));
+}

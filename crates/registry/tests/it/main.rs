@@ -2,6 +2,7 @@
 
 extern crate exeunt_registry as registry;
 
+mod components;
 mod custom;
 mod deletion;
 mod eviction;
@@ -9,5 +10,7 @@ mod forget;
 mod lists;
 mod objects;
 mod observe;
+mod resize;
+mod scale;
 mod watches;
 mod world;

@@ -1,6 +1,7 @@
 //! Creating, replacing and patching: names, versions, what a write that changes nothing does.
 
-use registry::request::{Verb, WriteOptions};
+use bytes::Bytes;
+use registry::request::{FieldValidation, PatchKind, Reply, Verb, WriteOptions};
 use serde_json::{Value, json};
 
 use crate::world::{World, json_body, refused};
@@ -163,4 +164,142 @@ async fn limit_ranges_fill_in_and_refuse() {
     let big = json!({"containers": [{"name": "c", "image": "i", "resources": {"limits": {"cpu": "2"}}}]});
     let (code, text) = refused(world.try_create("pods", "shop", json!({"metadata": {"name": "q"}, "spec": big})).await);
     assert_eq!((code, text.as_str()), (403, "pods \"q\" is forbidden: maximum cpu usage per Container is 1, but limit is 2"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_one_priority_class_is_the_default() {
+    let world = World::new().await;
+    let class = |name: &str, is_default: bool| json!({"metadata": {"name": name}, "value": 1, "globalDefault": is_default});
+    world.create("priorityclasses", "", class("one", true)).await;
+    let why = |name: &str| {
+        format!(
+            "priorityclasses.scheduling.k8s.io {name:?} is forbidden: PriorityClass one is already marked as default. Only one default can exist"
+        )
+    };
+    assert_eq!(refused(world.try_create("priorityclasses", "", class("two", true)).await), (403, why("two")));
+    world.create("priorityclasses", "", class("three", false)).await;
+    let marked = world.patch("priorityclasses", "/three", json!({"globalDefault": true})).await;
+    assert_eq!(refused(marked), (403, why("three")));
+    world.patch("priorityclasses", "/one", json!({"description": "the default"})).await.expect("it may stay what it is");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_runtime_class_adds_its_overhead_and_its_nodes() {
+    let world = World::new().await;
+    let class = json!({
+        "metadata": {"name": "small"}, "handler": "vm", "overhead": {"podFixed": {"memory": "64Mi"}},
+        "scheduling": {"nodeSelector": {"vm": "yes"}, "tolerations": [{"key": "vm", "operator": "Exists"}]},
+    });
+    world.create("runtimeclasses", "", class).await;
+    let pod = |name: &str, more: serde_json::Value| {
+        let mut spec = json!({"automountServiceAccountToken": false, "containers": [{"name": "c", "image": "img"}]});
+        for (key, value) in more.as_object().expect("members") {
+            spec[key] = value.clone();
+        }
+        json!({"metadata": {"name": name}, "spec": spec})
+    };
+    let made = world.create("pods", "shop", pod("a", json!({"runtimeClassName": "small"}))).await;
+    assert_eq!((&made["spec"]["overhead"], &made["spec"]["nodeSelector"]), (&json!({"memory": "64Mi"}), &json!({"vm": "yes"})));
+    assert!(made["spec"]["tolerations"].as_array().expect("a list").contains(&json!({"key": "vm", "operator": "Exists"})));
+    let check = async |more: serde_json::Value, why: &str| {
+        let answer = world.try_create("pods", "shop", pod("b", more)).await;
+        assert_eq!(refused(answer), (403, format!("pods \"b\" is forbidden: {why}")));
+    };
+    check(json!({"runtimeClassName": "large"}), "pod rejected: RuntimeClass \"large\" not found").await;
+    let own = json!({"overhead": {"memory": "1Mi"}});
+    check(own, "pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead").await;
+    let other = json!({"runtimeClassName": "small", "overhead": {"memory": "1Mi"}});
+    check(other, "pod rejected: Pod's Overhead doesn't match RuntimeClass's defined Overhead").await;
+    let selector = json!({"runtimeClassName": "small", "nodeSelector": {"vm": "no"}});
+    check(selector, "conflict: runtimeClass.scheduling.nodeSelector[vm] = yes; pod.spec.nodeSelector[vm] = no").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_claim_without_a_class_gets_the_default_one() {
+    let world = World::new().await;
+    let marked = json!({"storageclass.kubernetes.io/is-default-class": "true"});
+    world.create("storageclasses", "", json!({"metadata": {"name": "slow"}, "provisioner": "p"})).await;
+    world.create("storageclasses", "", json!({"metadata": {"name": "fast", "annotations": marked}, "provisioner": "p"})).await;
+    let claim = |name: &str| json!({"metadata": {"name": name}, "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}});
+    let made = world.create("persistentvolumeclaims", "shop", claim("a")).await;
+    assert_eq!(made["spec"]["storageClassName"], "fast");
+    let mut named = claim("b");
+    named["spec"]["storageClassName"] = json!("");
+    let made = world.create("persistentvolumeclaims", "shop", named).await;
+    assert!(made["spec"]["storageClassName"].as_str().unwrap_or_default().is_empty());
+}
+
+/// Tells what a token would say.
+struct Issuer;
+
+impl registry::token::TokenIssuer for Issuer {
+    fn issue(&self, claims: &registry::token::Claims) -> String {
+        format!("{}/{} for {}", claims.namespace, claims.name, claims.audiences.join(","))
+    }
+
+    fn audience(&self) -> String {
+        "api".to_owned()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_is_bound_to_what_is_there() {
+    let options = registry::Options { tokens: Some(std::sync::Arc::new(Issuer)), ..registry::Options::default() };
+    let world = World::with(options).await;
+    let made = world.create("serviceaccounts", "shop/default/token", json!({})).await;
+    assert_eq!((&made["spec"]["audiences"], &made["status"]["token"]), (&json!(["api"]), &json!("shop/default for api")));
+    world.create("serviceaccounts", "shop", json!({"metadata": {"name": "other"}})).await;
+    world.pod("p", "Pending", false).await;
+    let check = async |account: &str, bound: Value, code: u16, text: &str| {
+        let path = format!("shop/{account}/token");
+        let answer = world.try_create("serviceaccounts", &path, json!({"spec": {"boundObjectRef": bound}})).await;
+        assert_eq!(refused(answer), (code, text.to_owned()));
+    };
+    let pod = |name: &str, uid: &str| json!({"apiVersion": "v1", "kind": "Pod", "name": name, "uid": uid});
+    check("default", json!({"kind": "Foo"}), 400, "cannot bind token for serviceaccount \"default\" to type /, Kind=Foo").await;
+    check("default", pod("none", ""), 404, "pods \"none\" not found").await;
+    check("other", pod("p", ""), 400, "cannot bind token to pod \"p\" running with different service account name.").await;
+    let text = "Operation cannot be fulfilled on Pod \"p\": the UID in the bound object reference (u) does not match the UID in record. The object might have been deleted and then recreated";
+    check("default", pod("p", "u"), 409, text).await;
+    world.try_create("serviceaccounts", "shop/default/token", json!({"spec": {"boundObjectRef": pod("p", "")}})).await.expect("bound");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_asks_for_a_certificate_is_who_sent_the_request() {
+    let world = World::new().await;
+    let spec =
+        json!({"request": "AA==", "signerName": "kubernetes.io/kubelet-serving", "usages": ["digital signature"], "username": "root"});
+    let made = world.create("certificatesigningrequests", "", json!({"metadata": {"name": "c"}, "spec": spec})).await;
+    assert_eq!(made["spec"]["username"], "tester");
+    let approved = json!({"status": {"conditions": [{"type": "Approved", "reason": "Because"}], "certificate": "AA=="}});
+    let (_, approved) = world.patch("certificatesigningrequests", "/c/approval", approved).await.expect("approved");
+    let condition = &approved["status"]["conditions"][0];
+    assert_eq!((&condition["status"], &condition["lastUpdateTime"]), (&json!("True"), &json!("2001-09-09T01:46:40Z")));
+    assert_eq!(approved["status"]["certificate"], Value::Null);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_patch_says_twice_or_in_vain_is_told() {
+    let world = World::new().await;
+    world.create("configmaps", "shop", json!({"metadata": {"name": "m"}, "data": {"a": "1"}})).await;
+    let send = async |kind: PatchKind, patch: &'static str, validation: FieldValidation| {
+        let options = WriteOptions { field_validation: validation, ..WriteOptions::default() };
+        world.call("configmaps", "shop/m", Verb::Patch { kind, patch: Bytes::from(patch), options }).await
+    };
+    let check = async |kind: PatchKind, patch: &'static str, told: &[&str]| {
+        let Ok(Reply::Object { warnings, .. }) = send(kind, patch, FieldValidation::Warn).await else { panic!("{patch} is refused") };
+        assert_eq!(warnings, told);
+        let Err(refusal) = send(kind, patch, FieldValidation::Strict).await else { panic!("{patch} is accepted") };
+        let end = format!(": strict decoding error: {}", told.join(", "));
+        assert!(refusal.status.message.ends_with(&end), "{}", refusal.status.message);
+        assert!(send(kind, patch, FieldValidation::Ignore).await.is_ok());
+        refusal.status.message
+    };
+    let twice = r#"{"data": {"a": "1", "a": "2"}, "foo": 1}"#;
+    let told = [r#"duplicate field "data.a""#, r#"unknown field "foo""#];
+    check(PatchKind::Merge, twice, &told).await;
+    let message = check(PatchKind::Strategic, twice, &told).await;
+    assert!(message.contains(r#"Invalid value: "map[data:map[a:2] foo:1]": "#), "{message}");
+    let operations = r#"[{"op": "replace", "path": "/data/a", "path": "/data/a", "value": "3", "why": "so"}]"#;
+    check(PatchKind::Json, operations, &[r#"json patch duplicate field "[0].path""#, r#"json patch unknown field "[0].why""#]).await;
 }

@@ -149,6 +149,9 @@ fn group_of(plural: &str) -> (&'static str, &'static str) {
         "customresourcedefinitions" => ("apiextensions.k8s.io", "v1"),
         "leases" => ("coordination.k8s.io", "v1"),
         "priorityclasses" => ("scheduling.k8s.io", "v1"),
+        "runtimeclasses" => ("node.k8s.io", "v1"),
+        "certificatesigningrequests" => ("certificates.k8s.io", "v1"),
+        "storageclasses" => ("storage.k8s.io", "v1"),
         _ => ("", "v1"),
     }
 }

@@ -11,9 +11,10 @@ use kinds::Tree;
 use kinds::tree::json;
 use rcgen::{KeyPair, PublicKeyData as _, SigningKey as _};
 use registry::request::User;
-use registry::token::{Claims, TokenIssuer};
+use registry::token::{Bound, Claims, TokenIssuer};
 use rustls::SignatureScheme;
 use rustls::pki_types::SignatureVerificationAlgorithm;
+use sha2::{Digest as _, Sha256};
 
 use super::AUTHENTICATED;
 
@@ -32,6 +33,18 @@ pub(crate) struct Account {
     pub(crate) user: Arc<User>,
     /// For whom it is, of those that were asked about.
     pub(crate) audiences: Vec<String>,
+    /// The object with which it goes, if it is bound to one.
+    pub(crate) bound: Option<Bound>,
+}
+
+/// The resources to which tokens are bound, and how their claims call them.
+const BOUND: [(&str, &str); 3] = [("pods", "pod"), ("secrets", "secret"), ("nodes", "node")];
+
+/// The object that the claims of a token name.
+fn bound(claims: &Tree) -> Option<Bound> {
+    let (plural, object) = BOUND.iter().find_map(|(plural, claim)| Some((*plural, claims.get(*claim)?)))?;
+    let text = |member: &str| object.get(member).and_then(Tree::as_str).map(str::to_owned);
+    Some(Bound { plural, name: text("name")?, uid: text("uid")? })
 }
 
 /// Makes and judges tokens. Cheap to clone.
@@ -54,6 +67,34 @@ impl AccountTokens {
         let algorithm = known.iter().find(|(scheme, _)| *scheme == SignatureScheme::ECDSA_NISTP256_SHA256);
         let algorithm = algorithm.and_then(|(_, algorithms)| algorithms.first()).ok_or(rcgen::Error::UnsupportedSignatureAlgorithm)?;
         Ok(Self { key: Arc::new(key), algorithm: *algorithm, clock, entropy })
+    }
+
+    /// What those who judge tokens elsewhere need to know: OpenID Connect's document of the issuer.
+    /// `base` is where this server is reached.
+    pub(crate) fn openid_configuration(&self, base: &str) -> Tree {
+        json!({
+            "issuer": AUDIENCE,
+            "jwks_uri": format!("{base}/openid/v1/jwks"),
+            "response_types_supported": ["id_token"],
+            "subject_types_supported": ["public"],
+            "id_token_signing_alg_values_supported": ["ES256"],
+        })
+    }
+
+    /// The public key of the tokens, as a set of JSON Web Keys (RFC 7517).
+    pub(crate) fn keys(&self) -> Tree {
+        // An uncompressed point: a mark, then both coordinates.
+        let point = self.key.der_bytes().get(1..).unwrap_or_default();
+        let (x, y) = point.split_at(point.len() / 2);
+        json!({"keys": [{
+            "use": "sig", "kty": "EC", "kid": self.key_id(), "crv": "P-256", "alg": "ES256",
+            "x": URL_SAFE_NO_PAD.encode(x), "y": URL_SAFE_NO_PAD.encode(y),
+        }]})
+    }
+
+    /// The name of the key: the hash of its public half.
+    fn key_id(&self) -> String {
+        URL_SAFE_NO_PAD.encode(Sha256::digest(self.key.subject_public_key_info()))
     }
 
     /// The account that a token names; none when it is not ours, or past its time, or for nobody in
@@ -83,29 +124,38 @@ impl AccountTokens {
         let uid = account.pointer("/serviceaccount/uid")?.as_str()?.to_owned();
         let groups = ["system:serviceaccounts".to_owned(), format!("system:serviceaccounts:{namespace}"), AUTHENTICATED.to_owned()];
         let user = User { name: format!("system:serviceaccount:{namespace}:{name}"), uid, groups: groups.into() };
-        Some(Account { namespace: namespace.to_owned(), name: name.to_owned(), user: Arc::new(user), audiences })
+        Some(Account { namespace: namespace.to_owned(), name: name.to_owned(), user: Arc::new(user), audiences, bound: bound(account) })
     }
 }
 
 impl TokenIssuer for AccountTokens {
     fn issue(&self, claims: &Claims) -> String {
         let now = self.clock.now().as_second();
-        let audiences = if claims.audiences.is_empty() { vec![AUDIENCE.to_owned()] } else { claims.audiences.clone() };
+        let mut account = json!({"namespace": claims.namespace, "serviceaccount": {"name": claims.name, "uid": claims.uid}});
+        if let Some(bound) = &claims.bound
+            && let Some((_, claim)) = BOUND.iter().find(|(plural, _)| *plural == bound.plural)
+        {
+            account[*claim] = json!({"name": bound.name, "uid": bound.uid});
+        }
         let body = json!({
-            "aud": audiences,
+            "aud": claims.audiences,
             "exp": claims.expires.as_second(),
             "iat": now,
             "iss": AUDIENCE,
             "jti": self.entropy.uid(),
-            "kubernetes.io": {"namespace": claims.namespace, "serviceaccount": {"name": claims.name, "uid": claims.uid}},
+            "kubernetes.io": account,
             "nbf": now,
             "sub": format!("system:serviceaccount:{}:{}", claims.namespace, claims.name),
         });
-        let head = URL_SAFE_NO_PAD.encode(r#"{"alg":"ES256"}"#);
+        let head = URL_SAFE_NO_PAD.encode(json!({"alg": "ES256", "kid": self.key_id()}).to_string());
         let signed = format!("{head}.{}", URL_SAFE_NO_PAD.encode(body.to_string()));
         let signature = self.key.sign(signed.as_bytes()).ok().and_then(|der| from_der(&der));
         let signature = signature.expect("signing with a P-256 key gives a signature of two numbers");
         format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
+    }
+
+    fn audience(&self) -> String {
+        AUDIENCE.to_owned()
     }
 }
 
@@ -169,7 +219,7 @@ mod tests {
     fn issued(tokens: &AccountTokens, audiences: &[String]) -> String {
         let expires = "2026-11-20T13:00:00Z".parse().expect("a time");
         let [namespace, name, uid] = ["kube-system", "drainer", "u1"].map(str::to_owned);
-        tokens.issue(&Claims { namespace, name, uid, audiences: audiences.to_vec(), expires })
+        tokens.issue(&Claims { namespace, name, uid, audiences: audiences.to_vec(), expires, bound: None })
     }
 
     #[tokio::test(start_paused = true)]
@@ -178,7 +228,7 @@ mod tests {
         let at = |text: &str| text.parse::<Timestamp>().expect("a time");
         // Signatures differ in the lengths of their numbers: many are tried.
         for _ in 0..50 {
-            let token = issued(&tokens, &[]);
+            let token = issued(&tokens, &[AUDIENCE.to_owned()]);
             let user = tokens.account(&token, &[AUDIENCE], at("2026-11-20T12:30:00Z")).expect("valid").user;
             assert_eq!(user.name, "system:serviceaccount:kube-system:drainer");
             assert_eq!(user.groups[1], "system:serviceaccounts:kube-system");
@@ -188,9 +238,38 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_token_says_with_what_it_goes() {
+        let (tokens, now) = (tokens(), "2026-11-20T12:30:00Z".parse().expect("a time"));
+        let expires = "2026-11-20T13:00:00Z".parse().expect("a time");
+        let [namespace, name, uid] = ["kube-system", "drainer", "u1"].map(str::to_owned);
+        let bound = Some(Bound { plural: "pods", name: "p".to_owned(), uid: "u2".to_owned() });
+        let claims = Claims { namespace, name, uid, audiences: vec![AUDIENCE.to_owned()], expires, bound };
+        let account = tokens.account(&tokens.issue(&claims), &[AUDIENCE], now).expect("valid");
+        assert_eq!(account.bound, claims.bound);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_has_the_published_key_can_judge_a_token() {
+        let tokens = tokens();
+        let token = issued(&tokens, &[AUDIENCE.to_owned()]);
+        let decode = |text: &str| URL_SAFE_NO_PAD.decode(text).expect("base64");
+        let (signed, signature) = token.rsplit_once('.').expect("three parts");
+        let (head, _) = signed.split_once('.').expect("three parts");
+        let (head, keys): (Tree, Tree) = (serde_json::from_slice(&decode(head)).expect("JSON"), tokens.keys());
+        let key = &keys["keys"][0];
+        assert_eq!(head["kid"], key["kid"]);
+        let coordinate = |name: &str| decode(key[name].as_str().expect("text"));
+        let point = [vec![4], coordinate("x"), coordinate("y")].concat();
+        let signature = to_der(&decode(signature)).expect("two numbers");
+        tokens.algorithm.verify_signature(&point, signed.as_bytes(), &signature).expect("the signature is good");
+        let document = tokens.openid_configuration("https://k8s.example");
+        assert_eq!((&document["issuer"], &document["jwks_uri"]), (&json!(AUDIENCE), &json!("https://k8s.example/openid/v1/jwks")));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_token_that_was_touched_or_is_for_others_counts_nothing() {
         let (tokens, now) = (tokens(), "2026-11-20T12:30:00Z".parse().expect("a time"));
-        let token = issued(&tokens, &[]);
+        let token = issued(&tokens, &[AUDIENCE.to_owned()]);
         assert!(tokens.account(&token, &[AUDIENCE], now).is_some());
         assert!(tokens.account(&token, &["vault"], now).is_none());
         let body = URL_SAFE_NO_PAD.encode(r#"{"sub":"system:serviceaccount:kube-system:admin"}"#);

@@ -75,6 +75,10 @@ const ROLES: &[(&str, &[&[Row]])] = &[
     ),
     ("system:discovery", &[&[("get", "path", "/api /api/* /apis /apis/* /healthz /livez /openapi /openapi/* /readyz /version /version/")]]),
     ("system:public-info-viewer", &[&[("get", "path", "/healthz /livez /readyz /version /version/")]]),
+    (
+        "system:service-account-issuer-discovery",
+        &[&[("get", "path", "/.well-known/openid-configuration /.well-known/openid-configuration/ /openid/v1/jwks /openid/v1/jwks/")]],
+    ),
     ("system:monitoring", &[&[("get", "path", "/healthz /healthz/* /livez /livez/* /metrics /metrics/slis /readyz /readyz/*")]]),
     (
         "system:auth-delegator",
@@ -145,6 +149,7 @@ const BINDINGS: &[(&str, &str, &str, &[&str])] = &[
     ("system:basic-user", "system:basic-user", "Group", &["system:authenticated"]),
     ("system:discovery", "system:discovery", "Group", &["system:authenticated"]),
     ("system:public-info-viewer", "system:public-info-viewer", "Group", &["system:authenticated", "system:unauthenticated"]),
+    ("system:service-account-issuer-discovery", "system:service-account-issuer-discovery", "Group", &["system:serviceaccounts"]),
     ("system:monitoring", "system:monitoring", "Group", &["system:monitoring"]),
     ("system:node", "system:node", "Group", &["system:nodes"]),
     ("system:node-proxier", "system:node-proxier", "User", &["system:kube-proxy"]),

@@ -2,6 +2,8 @@
 //!
 //! The server always sends every column; those of priority 1 are shown only by `-o wide`.
 
+mod system;
+
 use kinds::Tree;
 use kinds::facts::Resource;
 use serde::Serialize;
@@ -307,7 +309,7 @@ const STORAGE_CLASS: Printer = printer(
         text("Provisioner", "Who makes the volumes."),
         text("ReclaimPolicy", "What becomes of a released volume."),
         text("VolumeBindingMode", "When claims are bound."),
-        truth("AllowVolumeExpansion", "Whether volumes may grow."),
+        text("AllowVolumeExpansion", "Whether volumes may grow."),
         AGE,
     ],
     cluster::storage_class,
@@ -383,7 +385,7 @@ pub(crate) fn of(resource: &Resource) -> &'static Printer {
         ("rbac.authorization.k8s.io", "roles" | "clusterroles") => &ROLE,
         ("rbac.authorization.k8s.io", "rolebindings" | "clusterrolebindings") => &BINDING,
         ("", "limitranges") => &ROLE,
-        ("networking.k8s.io" | "node.k8s.io", _) => &PLAIN,
-        _ => &OTHER,
+        ("resource.k8s.io", "deviceclasses" | "resourceclaimtemplates") => &PLAIN,
+        _ => system::of(resource).unwrap_or(&OTHER),
     }
 }

@@ -157,6 +157,8 @@ fn container(life: &Life, desired: &Desired, observed: &Observed, index: usize) 
     let (state, id) = state(run, seen, desired, index);
     let is_running = state.running.is_some();
     let passes_probe = matches!(seen, Some(Seen { state: ContainerState::Running { ready: true, .. }, .. }));
+    // A simulated container has at once what it is given.
+    let resources = wanted.resources.as_deref().filter(|_| is_running).cloned();
     let done = state.terminated.as_ref().is_some_and(|ended| ended.exit_code == 0);
     ContainerStatus {
         name: wanted.name.to_string(),
@@ -171,6 +173,8 @@ fn container(life: &Life, desired: &Desired, observed: &Observed, index: usize) 
         image_id: run.image_id.to_string(),
         container_id: id,
         started: (wanted.role != Role::Ephemeral).then_some(is_running),
+        allocated_resources: resources.as_ref().map(|resources| resources.requests.clone()).unwrap_or_default(),
+        resources,
         state,
     }
 }

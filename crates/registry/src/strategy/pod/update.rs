@@ -7,13 +7,12 @@ use crate::strategy::checks::{Faults, NOT_AN_IP, is_ip};
 use crate::strategy::meta::{invalid_shown, invalid_text};
 use crate::strategy::path::Path;
 use crate::strategy::{podspec, same};
-use crate::tree::{at, carry, entries, int, list, put, take, text};
+use crate::tree::{at, carry, entries, int, list, take, text};
 
 const SPEC: Path<'static> = Path::root("spec");
 const POD_SPEC: &str = "io.k8s.api.core.v1.PodSpec";
 
 const ONLY_THESE: &str = "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
-const ONLY_RESOURCES: &str = "only cpu and memory resources are mutable";
 
 /// Faults of a change of the annotations that say where a pod comes from and what confines it.
 pub(super) fn annotations(new: &Tree, old: &Tree, out: &mut Faults) {
@@ -273,52 +272,6 @@ pub(super) fn ephemeral_containers(new: &Tree, old: &Tree, out: &mut Faults) {
                 out.push(FieldError::forbidden(path, detail));
             }
             Some(_) => {}
-        }
-    }
-}
-
-/// Through `resize` only the resources of containers and their resize policies change.
-pub(super) fn prepare_resize(new: &mut Tree, old: &Tree) {
-    let wanted = new.clone();
-    let (version, managed) = (at(new, &["metadata", "resourceVersion"]), at(new, &["metadata", "managedFields"]));
-    let mut next = old.clone();
-    for (field, value) in [("resourceVersion", version), ("managedFields", managed)] {
-        if !value.is_null() {
-            put(&mut next, &["metadata", field], value.clone());
-        }
-    }
-    for kind in ["containers", "initContainers"] {
-        for container in crate::tree::list_mut(&mut next, &["spec", kind]) {
-            let name = text(container, &["name"]).to_owned();
-            let Some(change) = list(&wanted, &["spec", kind]).iter().find(|change| text(change, &["name"]) == name) else { continue };
-            for field in ["resources", "resizePolicy"] {
-                carry(change, container, &[field]);
-            }
-        }
-    }
-    *new = next;
-}
-
-/// Faults of a resize.
-pub(super) fn resize(new: &Tree, old: &Tree, out: &mut Faults) {
-    let class = podspec::qos_class(at(new, &["spec"]));
-    if class != podspec::qos_class(at(old, &["spec"])) {
-        out.push(invalid_text("spec", class, "Pod QOS Class may not change as a result of resizing"));
-    }
-    for kind in ["containers", "initContainers"] {
-        let path = SPEC.child(kind);
-        for (index, (now, before)) in list(new, &["spec", kind]).iter().zip(list(old, &["spec", kind])).enumerate() {
-            for part in ["limits", "requests"] {
-                let others = |container: &Tree| {
-                    let mut rest = at(container, &["resources", part]).clone();
-                    take(&mut rest, &["cpu"]);
-                    take(&mut rest, &["memory"]);
-                    rest
-                };
-                if others(now) != others(before) && !(crate::tree::is_empty(&others(now)) && crate::tree::is_empty(&others(before))) {
-                    out.push(FieldError::forbidden(path.index(index).child("resources").child(part), ONLY_RESOURCES));
-                }
-            }
         }
     }
 }

@@ -1,0 +1,105 @@
+//! `Role` and `ClusterRole`: which verbs on what.
+
+use kinds::{Tree, names, status::FieldError};
+
+use super::checks::Faults;
+use super::path::Path;
+use super::{Context, Strategy, selector};
+use crate::tree::{at, is_empty, list};
+
+pub(crate) struct Role {
+    /// The role is one of a namespace.
+    pub(crate) is_namespaced: bool,
+}
+
+impl Strategy for Role {
+    fn name_faults(&self, name: &str) -> Vec<String> {
+        names::path_segment(name)
+    }
+
+    fn validate_create(&self, _context: &Context<'_>, object: &Tree) -> Vec<FieldError> {
+        const RULES: Path<'static> = Path::root("rules");
+        let mut out = Vec::new();
+        for (index, rule) in list(object, &["rules"]).iter().enumerate() {
+            rule_faults(rule, self.is_namespaced, &RULES.index(index), &mut out);
+        }
+        let aggregation = at(object, &["aggregationRule"]);
+        if !self.is_namespaced && !aggregation.is_null() {
+            let path = Path::root("aggregationRule.clusterRoleSelectors");
+            let selectors = list(aggregation, &["clusterRoleSelectors"]);
+            if selectors.is_empty() {
+                out.push(FieldError::required(path, "at least one clusterRoleSelector required if aggregationRule is non-nil"));
+            }
+            for (index, one) in selectors.iter().enumerate() {
+                selector::faults(one, &path.index(index), false, &mut out);
+            }
+        }
+        out
+    }
+
+    fn validate_update(&self, context: &Context<'_>, new: &Tree, _old: &Tree) -> Vec<FieldError> {
+        self.validate_create(context, new)
+    }
+
+    fn allow_create_on_update(&self) -> bool {
+        true
+    }
+}
+
+fn rule_faults(rule: &Tree, is_namespaced: bool, path: &Path<'_>, out: &mut Faults) {
+    if list(rule, &["verbs"]).is_empty() {
+        out.push(FieldError::required(path.child("verbs"), "verbs must contain at least one value"));
+    }
+    let urls = at(rule, &["nonResourceURLs"]);
+    if !is_empty(urls) {
+        let path = path.child("nonResourceURLs");
+        if is_namespaced {
+            out.push(FieldError::invalid(path, urls, "namespaced rules cannot apply to non-resource URLs"));
+        }
+        if ["apiGroups", "resources", "resourceNames"].iter().any(|member| !is_empty(at(rule, &[member]))) {
+            out.push(FieldError::invalid(path, urls, "rules cannot apply to both regular resources and non-resource URLs"));
+        }
+        return;
+    }
+    for (member, what) in [("apiGroups", "api group"), ("resources", "resource")] {
+        if list(rule, &[member]).is_empty() {
+            let detail = format!("resource rules must supply at least one {what}");
+            out.push(FieldError::required(path.child(member), &detail));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kinds::tree::json;
+
+    use super::*;
+    use crate::strategy::Gates;
+
+    #[test]
+    fn a_rule_names_verbs_and_either_resources_or_paths() {
+        let check = |is_namespaced: bool, rule: Tree, expected: &[&str]| {
+            let context = Context { subresource: "", gates: Gates::default(), now: jiff::Timestamp::UNIX_EPOCH };
+            let faults = Role { is_namespaced }.validate_create(&context, &json!({"rules": [rule]}));
+            let texts: Vec<String> = faults.iter().map(ToString::to_string).collect();
+            assert_eq!(texts, expected, "{rule}");
+        };
+        check(true, json!({"verbs": ["get"], "apiGroups": [""], "resources": ["pods"]}), &[]);
+        check(
+            true,
+            json!({"verbs": []}),
+            &[
+                "rules[0].verbs: Required value: verbs must contain at least one value",
+                "rules[0].apiGroups: Required value: resource rules must supply at least one api group",
+                "rules[0].resources: Required value: resource rules must supply at least one resource",
+            ],
+        );
+        let path = || json!({"verbs": ["get"], "nonResourceURLs": ["/x"]});
+        check(false, path(), &[]);
+        check(true, path(), &["rules[0].nonResourceURLs: Invalid value: [\"/x\"]: namespaced rules cannot apply to non-resource URLs"]);
+        let mut both = path();
+        both["resources"] = json!(["pods"]);
+        let fault = "rules[0].nonResourceURLs: Invalid value: [\"/x\"]: rules cannot apply to both regular resources and non-resource URLs";
+        check(false, both, &[fault]);
+    }
+}

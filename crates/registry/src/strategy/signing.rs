@@ -1,0 +1,105 @@
+//! `CertificateSigningRequest`: what was asked for never changes, and each of its subresources has
+//! a part of the answer.
+
+use kinds::Tree;
+use kinds::status::FieldError;
+
+use super::{Context, Strategy};
+use crate::tree::{at, carry, fill, list, list_mut, put, text};
+
+pub(crate) struct SigningRequest;
+
+/// The conditions that `approval` writes, and nobody else.
+const DECISIONS: [&str; 2] = ["Approved", "Denied"];
+
+impl Strategy for SigningRequest {
+    fn default(&self, object: &mut Tree) {
+        for condition in list_mut(object, &["status", "conditions"]) {
+            fill(condition, &["status"], "True");
+        }
+    }
+
+    fn prepare_update(&self, context: &Context<'_>, new: &mut Tree, old: &Tree) {
+        carry(old, new, &["spec"]);
+        match context.subresource {
+            "approval" => {
+                carry(old, new, &["status", "certificate"]);
+                keep_conditions(new, old, |kind| !DECISIONS.contains(&kind));
+            }
+            "status" => keep_conditions(new, old, |kind| DECISIONS.contains(&kind)),
+            _ => {}
+        }
+        let now = context.now_text();
+        for condition in list_mut(new, &["status", "conditions"]) {
+            fill(condition, &["lastUpdateTime"], now.as_str());
+            fill(condition, &["lastTransitionTime"], now.as_str());
+        }
+    }
+
+    fn validate_update(&self, _context: &Context<'_>, new: &Tree, _old: &Tree) -> Vec<FieldError> {
+        let conditions = list(new, &["status", "conditions"]);
+        let said = |kind: &str| conditions.iter().any(|condition| text(condition, &["type"]) == kind);
+        if !DECISIONS.iter().all(|kind| said(kind)) {
+            return Vec::new();
+        }
+        let second = conditions.iter().rposition(|condition| DECISIONS.contains(&text(condition, &["type"]))).unwrap_or_default();
+        let kind = at(&conditions[second], &["type"]);
+        let detail = "Approved and Denied conditions are mutually exclusive";
+        vec![FieldError::invalid(format!("status.conditions[{second}].type"), kind, detail)]
+    }
+
+    fn fields(&self) -> &'static [&'static str] {
+        &["spec.signerName"]
+    }
+
+    fn selectable(&self, object: &Tree, field: &str) -> String {
+        super::text_at(object, field)
+    }
+
+    fn field_refusal(&self, field: &str) -> Option<String> {
+        Some(format!("field label not supported: {field}"))
+    }
+}
+
+/// Takes back what a subresource says in conditions that are not its own.
+fn keep_conditions(new: &mut Tree, old: &Tree, is_kept: impl Fn(&str) -> bool) {
+    let of = |object: &Tree, wanted: bool| -> Vec<Tree> {
+        let all = list(object, &["status", "conditions"]).iter();
+        all.filter(|condition| is_kept(text(condition, &["type"])) == wanted).cloned().collect()
+    };
+    let mut conditions = of(old, true);
+    conditions.extend(of(new, false));
+    if !conditions.is_empty() || !list(new, &["status", "conditions"]).is_empty() {
+        put(new, &["status", "conditions"], conditions);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kinds::tree::json;
+
+    use super::*;
+
+    #[test]
+    fn each_subresource_writes_its_own_conditions() {
+        let of = |kinds: &[&str]| -> Tree {
+            let conditions: Vec<Tree> = kinds.iter().map(|kind| json!({"type": kind})).collect();
+            json!({"spec": {"signerName": "s"}, "status": {"conditions": conditions, "certificate": kinds.len()}})
+        };
+        let check = |subresource: &str, old: &[&str], new: &[&str], expected: &[&str]| {
+            let (old, mut new) = (of(old), of(new));
+            new["spec"]["signerName"] = "other".into();
+            let context = Context { subresource, gates: super::super::Gates::default(), now: jiff::Timestamp::UNIX_EPOCH };
+            SigningRequest.prepare_update(&context, &mut new, &old);
+            let kinds: Vec<&str> = list(&new, &["status", "conditions"]).iter().map(|condition| text(condition, &["type"])).collect();
+            assert_eq!((kinds.as_slice(), &new["spec"]), (expected, &old["spec"]), "{subresource}");
+        };
+        check("approval", &["Failed"], &["Approved"], &["Failed", "Approved"]);
+        check("approval", &["Approved"], &[], &[]);
+        check("status", &["Approved"], &["Failed"], &["Approved", "Failed"]);
+        check("status", &["Approved"], &["Denied"], &["Approved"]);
+        let both = of(&["Approved", "Denied"]);
+        let context = Context { subresource: "approval", gates: super::super::Gates::default(), now: jiff::Timestamp::UNIX_EPOCH };
+        assert_eq!(SigningRequest.validate_update(&context, &both, &both)[0].field, "status.conditions[1].type");
+    }
+}
