@@ -140,7 +140,7 @@ pub(crate) async fn restore(client: &Client, surge: &Surge) -> Result<bool, Stri
         _ => true,
     };
     let lowered = lower(client, surge).await?;
-    if back {
+    if back || !lowered {
         return Ok(lowered);
     }
     Err(format!("{} was scaled back, and its first member is not ready after {} s", surge.told(), PATIENCE.as_secs()))
@@ -180,9 +180,10 @@ async fn members_are_back(client: &Client, surge: &Surge) {
     }
 }
 
-/// The number of replicas to go back to.
+/// The number of replicas to go back to. Others can write the annotation, so that no more is believed than a surge ever
+/// notes down: a small number.
 fn before(object: &DynamicObject) -> Option<i64> {
-    object.annotations().get(ANNOTATION)?.parse().ok()
+    object.annotations().get(ANNOTATION)?.parse::<u8>().ok().map(i64::from)
 }
 
 /// Scales a workload back at once, unless somebody else has changed its size since; false when that

@@ -10,6 +10,9 @@
 use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetStatus};
 use serde_json::{Value, json};
 
+/// Longer patches cost more than the whole status, and servers refuse those of more than 10,000 steps.
+const LONGEST: usize = 1000;
+
 /// The change as a JSON patch; none when the whole status has to be written.
 pub(crate) fn patch(budget: &PodDisruptionBudget, new: &PodDisruptionBudgetStatus) -> Option<Value> {
     let old = budget.status.as_ref()?;
@@ -37,7 +40,7 @@ pub(crate) fn patch(budget: &PodDisruptionBudget, new: &PodDisruptionBudgetStatu
             steps.push(json!({"op": "add", "path": format!("/status/{member}"), "value": figure}));
         }
     }
-    Some(Value::Array(steps))
+    (steps.len() <= LONGEST).then_some(Value::Array(steps))
 }
 
 /// What a count says beside the allowance, and no eviction changes.

@@ -13,6 +13,8 @@ use crate::Tree;
 
 /// The manager that kubectl applies as.
 const KUBECTL: &str = "kubectl";
+/// The most that all annotations of an object take, with their names.
+const ANNOTATIONS_BYTES: usize = 256 * 1024;
 const ANNOTATION: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// The annotation of an object, for the manager that heeds it.
@@ -33,7 +35,7 @@ pub(super) fn undisputed(live: &Tree, node: Node, manager: &str, api_version: &s
     held.difference(&differing.added).difference(&differing.removed)
 }
 
-/// Lets an annotation that is there remember what was applied.
+/// Lets an annotation that is there remember what was applied. Where it would be too large for the object it goes.
 pub(super) fn remember(object: &mut Tree, applied: &Tree, manager: &str) {
     if remembered(object, manager).is_none() {
         return;
@@ -44,6 +46,10 @@ pub(super) fn remember(object: &mut Tree, applied: &Tree, manager: &str) {
     }
     let text = String::from_utf8_lossy(&crate::json::encode_untyped(&applied)).into_owned() + "\n";
     if let Some(annotations) = object.pointer_mut("/metadata/annotations").and_then(Tree::as_object_mut) {
-        annotations.insert(ANNOTATION.to_owned(), text.into());
+        annotations.remove(ANNOTATION);
+        let others: usize = annotations.iter().map(|(name, value)| name.len() + value.as_str().map_or(0, str::len)).sum();
+        if others + ANNOTATION.len() + text.len() <= ANNOTATIONS_BYTES {
+            annotations.insert(ANNOTATION.to_owned(), text.into());
+        }
     }
 }

@@ -12,7 +12,7 @@ use kinds::Tree;
 
 use super::Facts;
 
-/// The bytes of all objects whose trees are kept; their trees take about three times as much. Some thousand pods.
+/// The bytes of all objects whose trees are kept, which take several times as much. Some thousand pods.
 const KEPT_BYTES: usize = 4 * 1024 * 1024;
 /// Larger objects are rare, and would push out all others.
 const LARGEST_BYTES: usize = 64 * 1024;

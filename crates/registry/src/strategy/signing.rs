@@ -12,6 +12,9 @@ pub(crate) struct SigningRequest;
 /// The conditions that `approval` writes, and nobody else.
 const DECISIONS: [&str; 2] = ["Approved", "Denied"];
 
+/// The conditions that stay for good.
+const FINAL: [&str; 3] = ["Approved", "Denied", "Failed"];
+
 impl Strategy for SigningRequest {
     fn default(&self, object: &mut Tree) {
         for condition in list_mut(object, &["status", "conditions"]) {
@@ -36,16 +39,19 @@ impl Strategy for SigningRequest {
         }
     }
 
-    fn validate_update(&self, _context: &Context<'_>, new: &Tree, _old: &Tree) -> Vec<FieldError> {
-        let conditions = list(new, &["status", "conditions"]);
-        let said = |kind: &str| conditions.iter().any(|condition| text(condition, &["type"]) == kind);
-        if !DECISIONS.iter().all(|kind| said(kind)) {
+    fn validate_update(&self, context: &Context<'_>, new: &Tree, old: &Tree) -> Vec<FieldError> {
+        if context.subresource.is_empty() {
             return Vec::new();
         }
-        let second = conditions.iter().rposition(|condition| DECISIONS.contains(&text(condition, &["type"]))).unwrap_or_default();
-        let kind = at(&conditions[second], &["type"]);
-        let detail = "Approved and Denied conditions are mutually exclusive";
-        vec![FieldError::invalid(format!("status.conditions[{second}].type"), kind, detail)]
+        let mut faults = undone(new, old);
+        let conditions = list(new, &["status", "conditions"]);
+        if DECISIONS.iter().all(|kind| said(new, kind) > 0) && !DECISIONS.iter().all(|kind| said(old, kind) > 0) {
+            let second = conditions.iter().rposition(|condition| DECISIONS.contains(&text(condition, &["type"]))).unwrap_or_default();
+            let kind = at(&conditions[second], &["type"]);
+            let detail = "Approved and Denied conditions are mutually exclusive";
+            faults.push(FieldError::invalid(format!("status.conditions[{second}].type"), kind, detail));
+        }
+        faults
     }
 
     fn fields(&self) -> &'static [&'static str] {
@@ -59,6 +65,25 @@ impl Strategy for SigningRequest {
     fn field_refusal(&self, field: &str) -> Option<String> {
         Some(format!("field label not supported: {field}"))
     }
+}
+
+/// How many conditions of this type there are.
+fn said(object: &Tree, kind: &str) -> usize {
+    list(object, &["status", "conditions"]).iter().filter(|condition| text(condition, &["type"]) == kind).count()
+}
+
+/// Faults of a change that takes back what is final.
+fn undone(new: &Tree, old: &Tree) -> Vec<FieldError> {
+    let mut faults: Vec<FieldError> = FINAL
+        .iter()
+        .filter(|kind| said(new, kind) < said(old, kind))
+        .map(|kind| FieldError::forbidden("status.conditions", format!("updates may not remove a condition of type {kind:?}")))
+        .collect();
+    let (now, was) = (at(new, &["status", "certificate"]), at(old, &["status", "certificate"]));
+    if !was.is_null() && now != was {
+        faults.push(FieldError::forbidden("status.certificate", "updates may not modify existing certificate content"));
+    }
+    faults
 }
 
 /// Takes back what a subresource says in conditions that are not its own.
@@ -98,8 +123,25 @@ mod tests {
         check("approval", &["Approved"], &[], &[]);
         check("status", &["Approved"], &["Failed"], &["Approved", "Failed"]);
         check("status", &["Approved"], &["Denied"], &["Approved"]);
-        let both = of(&["Approved", "Denied"]);
-        let context = Context { subresource: "approval", gates: super::super::Gates::default(), now: jiff::Timestamp::UNIX_EPOCH };
-        assert_eq!(SigningRequest.validate_update(&context, &both, &both)[0].field, "status.conditions[1].type");
+    }
+
+    #[test]
+    fn decisions_and_certificates_are_final() {
+        let of = |kinds: &[&str], certificate: Tree| -> Tree {
+            let conditions: Vec<Tree> = kinds.iter().map(|kind| json!({"type": kind})).collect();
+            json!({"status": {"conditions": conditions, "certificate": certificate}})
+        };
+        let check = |old: Tree, new: Tree, fields: &[&str]| {
+            let context = Context { subresource: "approval", gates: super::super::Gates::default(), now: jiff::Timestamp::UNIX_EPOCH };
+            let faults = SigningRequest.validate_update(&context, &new, &old);
+            assert_eq!(faults.iter().map(|fault| fault.field.as_str()).collect::<Vec<_>>(), fields, "{old} {new}");
+        };
+        let (none, one, other) = (Tree::Null, Tree::from("one"), Tree::from("other"));
+        check(of(&["Approved"], none.clone()), of(&["Approved", "Denied"], none.clone()), &["status.conditions[1].type"]);
+        check(of(&["Approved", "Denied"], none.clone()), of(&["Approved", "Denied"], none.clone()), &[]);
+        check(of(&["Denied"], none.clone()), of(&["Approved"], none.clone()), &["status.conditions"]);
+        check(of(&["Failed"], none.clone()), of(&[], none.clone()), &["status.conditions"]);
+        check(of(&["Approved"], none), of(&["Approved"], one.clone()), &[]);
+        check(of(&["Approved"], one), of(&["Approved"], other), &["status.certificate"]);
     }
 }

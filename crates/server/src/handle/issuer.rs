@@ -12,8 +12,10 @@ use crate::negotiate::Media;
 use crate::respond::{self, Manner};
 use crate::service::Shared;
 
-/// How long others may keep the documents.
+/// How long others may keep the keys.
 const KEPT: HeaderValue = HeaderValue::from_static("public, max-age=3600");
+/// The configuration names the host by which it was asked for, so that what one was told is not for others.
+const OWN: HeaderValue = HeaderValue::from_static("private, no-store");
 
 /// Answers for one of the two documents; 404 where nobody makes tokens.
 pub(super) fn answer(shared: &Shared, parts: &Parts, path: &str, manner: Manner) -> Response<Body> {
@@ -21,14 +23,14 @@ pub(super) fn answer(shared: &Shared, parts: &Parts, path: &str, manner: Manner)
         return respond::refusal(manner, &Status::method_not_allowed(), &[]);
     }
     let Some(accounts) = shared.authenticator.accounts() else { return respond::page_not_found() };
-    let (document, kind) = if path == "/openid/v1/jwks" {
-        (accounts.keys(), "application/jwk-set+json")
+    let (document, kind, kept) = if path == "/openid/v1/jwks" {
+        (accounts.keys(), "application/jwk-set+json", KEPT)
     } else {
-        (accounts.openid_configuration(&base(parts)), Media::Json.name())
+        (accounts.openid_configuration(&base(parts)), Media::Json.name(), OWN)
     };
     let mut response = respond::document(Manner::plain(Media::Json, false), 200, document.to_string().into_bytes(), None);
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-    response.headers_mut().insert(CACHE_CONTROL, KEPT);
+    response.headers_mut().insert(CACHE_CONTROL, kept);
     response
 }
 

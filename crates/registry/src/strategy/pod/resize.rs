@@ -101,11 +101,12 @@ fn class(new: &Tree, old: &Tree, out: &mut Faults) {
     }
 }
 
-/// A node agent that can resize says of a running container what it has been given.
+/// A node agent that can resize says of its running containers what they have been given; of one that asked for nothing
+/// it may say nothing.
 fn is_supported(pod: &Tree) -> bool {
     let statuses = list(pod, &["status", "containerStatuses"]);
-    let running = statuses.iter().find(|status| !at(status, &["state", "running"]).is_null());
-    running.is_none_or(|status| !at(status, &["resources"]).is_null())
+    let mut running = statuses.iter().filter(|status| !at(status, &["state", "running"]).is_null()).peekable();
+    running.peek().is_none() || running.any(|status| !at(status, &["resources"]).is_null())
 }
 
 /// Faults of a change of the resources of the pod as a whole.
