@@ -30,9 +30,8 @@ impl Registry {
         let selection = Selection::of(target, options)?;
         let prefix = target.prefix();
         let (snapshot, start_after) = self.place(options, &prefix).await?;
-        // Upstream serves "any version" from a cache that knows no pages, but the pages of a list that has begun.
-        let is_cached = options.resource_version == "0" && options.continue_token.is_empty();
-        let limit = if is_cached { 0 } else { options.limit };
+        // Upstream serves "any version" from a cache that knows no pages, also where a list goes on.
+        let limit = if options.resource_version == "0" { 0 } else { options.limit };
         Ok(page(&snapshot, &selection, &prefix, start_after.as_deref(), limit))
     }
 

@@ -75,7 +75,13 @@ impl Registry {
         let expected = Expected::of_subresource(scaling.sub);
         let change = scaling.change(write, Origin::Patch);
         let make = |scale: &Tree| {
-            let Decoded { tree, warnings } = patch::apply_to(patch, scale, expected, write)?;
+            // Who is refused is shown the scale, and not the managers that it has borrowed.
+            let mut shown = scale.clone();
+            tree::take(&mut shown, &["metadata", "managedFields"]);
+            let Decoded { mut tree, warnings } = patch::apply_to(patch, &shown, expected, write)?;
+            if managers::of(&tree).is_null() {
+                managers::put(&mut tree, managers::of(scale).clone());
+            }
             Ok(Decoded { tree: scaling.note(tree, scale, write), warnings })
         };
         self.change_scale(scaling, &change, dry_run, make).await
