@@ -45,7 +45,6 @@ pub struct Insight {
 /// Notes by the pods that they are about.
 type Arrivals = BTreeMap<String, Arrival>;
 
-#[derive(Clone)]
 struct Arrival {
     /// What the note says, by which it is told from a later one about a pod of the same name.
     noted: Time,

@@ -97,6 +97,13 @@ mod tests {
     }
 
     #[test]
+    fn a_change_of_too_many_notes_is_written_as_a_whole() {
+        let notes = |count: usize| (0..count).map(|pod| (format!("p{pod}"), json!(AT))).collect::<serde_json::Map<_, _>>().into();
+        assert!(patched(status(5, 2, notes(100)), status(4, 2, json!({}))).is_some());
+        assert_eq!(patched(status(5, 2, notes(LONGEST)), status(4, 2, json!({}))), None);
+    }
+
+    #[test]
     fn another_allowance_and_another_spec_need_the_status_that_was_read() {
         let old = status(5, 2, json!({}));
         assert_eq!(patched(old.clone(), status(5, 3, json!({}))), None);

@@ -7,16 +7,7 @@ use super::*;
 const ALL: Allowed = Allowed { force: true, ignore_daemonsets: true, delete_emptydir_data: true, skip_after_seconds: 0 };
 
 fn options(nodes: &[&str]) -> Options {
-    Options {
-        nodes: nodes.iter().map(|name| (*name).to_owned()).collect(),
-        allowed: ALL,
-        pods: None,
-        tiers: Tiers::default(),
-        parallel: 1,
-        grace_seconds: None,
-        start_seconds: 10.0,
-        stop_seconds: 1.0,
-    }
+    Options { allowed: ALL, ..Options::of(nodes.iter().map(|name| (*name).to_owned()).collect()) }
 }
 
 /// A cluster from a few words.

@@ -5,7 +5,8 @@ use std::net::TcpListener;
 
 use crate::support::{Server, exeunt, has, shown};
 
-const APPLICATION: &str = r#"
+/// Two pods that cannot both go, since they have no other node.
+pub(crate) const APPLICATION: &str = r#"
 apiVersion: apps/v1
 kind: StatefulSet
 metadata: {name: web}

@@ -12,28 +12,10 @@ use std::time::Instant;
 use pty_process::Size;
 use pty_process::blocking::{Command, Pty, open};
 
+use crate::drain::APPLICATION;
 use crate::support::{PATIENCE, Server, exeunt, has};
 
-/// Two pods that cannot both go, since they have no other node, and one that nobody makes again.
-const APPLICATION: &str = r#"
-apiVersion: apps/v1
-kind: StatefulSet
-metadata: {name: web}
-spec:
-  replicas: 2
-  serviceName: web
-  podManagementPolicy: Parallel
-  selector: {matchLabels: {app: web}}
-  template:
-    metadata: {labels: {app: web}}
-    spec: {containers: [{name: c, image: i}]}
----
-apiVersion: policy/v1
-kind: PodDisruptionBudget
-metadata: {name: web}
-spec: {maxUnavailable: 1, selector: {matchLabels: {app: web}}}
-"#;
-
+/// A pod that nobody makes again.
 const BARE: &str = r#"
 apiVersion: v1
 kind: Pod

@@ -180,3 +180,24 @@ fn with_amounts_undone(now: &Tree, was: &Tree) -> Tree {
     }
     undone
 }
+
+#[cfg(test)]
+mod tests {
+    use kinds::tree::json;
+
+    use super::*;
+
+    #[test]
+    fn an_agent_that_says_what_one_container_has_can_resize() {
+        let pod = |statuses: Vec<Tree>| {
+            let mut pod = json!({"status": {}});
+            pod["status"]["containerStatuses"] = Tree::from(statuses);
+            pod
+        };
+        let running = json!({"state": {"running": {}}});
+        let told = json!({"state": {"running": {}}, "resources": {"requests": {"cpu": "1"}}});
+        assert!(is_supported(&pod(vec![running.clone(), told])));
+        assert!(!is_supported(&pod(vec![running])));
+        assert!(is_supported(&pod(vec![json!({"state": {"waiting": {}}})])), "nothing runs yet");
+    }
+}
