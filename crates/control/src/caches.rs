@@ -149,6 +149,7 @@ pub(crate) struct Source<K, W = K> {
     pub(crate) cache: Arc<Cache<K>>,
     collection: Collection,
     strip: fn(&mut K),
+    newest_only: bool,
     synced: watch::Sender<bool>,
     subscribers: Vec<Subscriber<K>>,
     /// The version of the list that is coming in, and the list.
@@ -176,6 +177,7 @@ where
             cache,
             collection,
             strip: |_| {},
+            newest_only: false,
             synced,
             subscribers: Vec::new(),
             list_version: String::new(),
@@ -198,6 +200,11 @@ where
 
     fn stripped(self, strip: fn(&mut K)) -> Self {
         Self { strip, ..self }
+    }
+
+    /// Of several states that come together only the newest is taken in.
+    fn newest_only(self) -> Self {
+        Self { newest_only: true, ..self }
     }
 
     fn chosen(mut self, fields: &str) -> Self {
@@ -301,6 +308,10 @@ where
         self.synced.send_replace(true);
     }
 
+    fn wants_newest_only(&self) -> bool {
+        self.newest_only
+    }
+
     fn put(&mut self, object: &[u8]) -> serde_json::Result<String> {
         let object = self.take_in(decode(object)?);
         let version = version_of(&*object);
@@ -348,7 +359,8 @@ pub(crate) const ROOT_CA_MAP: &str = "kube-root-ca.crt";
 impl Caches {
     pub(crate) fn new() -> Self {
         Self {
-            pods: Source::new().placed(node_of).labelled(),
+            // An eviction alone makes three of them. A budget, in contrast, is followed state by state (`disruption/notes.rs`).
+            pods: Source::new().placed(node_of).labelled().newest_only(),
             budgets: Source::new(),
             replication_controllers: Source::new(),
             replica_sets: Source::new(),

@@ -33,7 +33,7 @@ use crate::context::Context;
 use crate::error::{Error, code, unless_gone};
 use crate::events::{Recorder, Severity};
 use crate::meta::{Key, controller_of, uid, version};
-use crate::pods::{is_ready, is_terminating, name, namespace};
+use crate::pods::{condition, is_ready, is_terminating, name, namespace};
 use crate::queue::{Outcome, Queue};
 use crate::selector::{Selector, render_go};
 use crate::selectors::SelectorIndex;
@@ -113,8 +113,9 @@ fn wake_by_pods(caches: &mut Caches, queue: &Queue<Key>, index: &Arc<SelectorInd
             return;
         }
         let pod = change.latest();
+        let charged = (change.new.is_none() || is_terminating(pod)) && was_evicted(pod);
         let wake = |budget: Key| {
-            let rest = pace.pod_changed(&budget);
+            let rest = pace.pod_changed(&budget, charged);
             queue.add_after(budget, rest);
         };
         let now = index.selecting(pod);
@@ -134,6 +135,11 @@ fn wake_by_pods(caches: &mut Caches, queue: &Queue<Key>, index: &Arc<SelectorInd
             index.selecting(&**old).into_iter().for_each(wake);
         }
     });
+}
+
+/// Whether the API server has let an eviction of the pod pass. By then its budget has paid, or the pod was not healthy.
+fn was_evicted(pod: &Pod) -> bool {
+    condition(pod, "DisruptionTarget").is_some_and(|target| target.reason.as_deref() == Some("EvictionByEvictionAPI"))
 }
 
 /// Whether a change of a pod can change the figures of a budget.
@@ -198,7 +204,8 @@ impl Disruption {
             self.pace.forget(key);
             return Ok(Outcome::Done);
         };
-        let rest = self.pace.rest(key, version(&budget.metadata));
+        let observed = budget.status.as_ref().and_then(|status| status.observed_generation);
+        let rest = self.pace.rest(key, version(&budget.metadata), observed != budget.metadata.generation);
         if !rest.is_zero() {
             return Ok(Outcome::After(rest));
         }

@@ -5,7 +5,8 @@
 //! that the sink decodes what it needs and skips the rest. Half of an object is often managed fields, and most of what
 //! comes is pods, of which most is of no interest here.
 //!
-//! Guarantees: `begin`, pages, `complete`, then changes in the order of the server; after whatever breaks (the stream,
+//! Guarantees: `begin`, pages, `complete`, then changes in the order of the server, of several that come together perhaps
+//! only the newest of each object; after whatever breaks (the stream,
 //! a history that is gone, a panic in the sink) either the changes go on without a gap or a new list begins.
 
 mod wire;
@@ -56,6 +57,10 @@ pub(crate) trait Sink: Send {
     fn page(&mut self, body: &[u8]) -> serde_json::Result<ListEnd>;
     /// The list is complete.
     fn complete(&mut self);
+    /// True when of several states of an object that come together the newest is enough.
+    fn wants_newest_only(&self) -> bool {
+        false
+    }
     /// An object is new or has changed. Returns its resource version.
     fn put(&mut self, object: &[u8]) -> serde_json::Result<String>;
     /// An object is gone. Returns the resource version of its end.
@@ -168,8 +173,13 @@ impl Follower {
         };
         let mut lines = Lines::default();
         while let Ok(Some(frame)) = tokio::time::timeout(SILENCE, body.frame()).await {
-            if let Ok(chunk) = frame?.into_data() {
-                lines.feed(&chunk, |line| self.take(line, sink))?;
+            let Ok(chunk) = frame?.into_data() else { continue };
+            let mut lines = lines.feed(chunk)?;
+            if sink.wants_newest_only() {
+                lines = wire::newest(lines);
+            }
+            for line in lines {
+                self.take(&line, sink)?;
             }
         }
         Ok(())

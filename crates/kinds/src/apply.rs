@@ -248,6 +248,6 @@ fn set_managers(object: &mut Tree, managed: Tree) {
     if managed.is_null() {
         metadata.remove("managedFields");
     } else {
-        metadata.insert("managedFields".to_owned(), managed);
+        metadata.insert("managedFields", managed);
     }
 }

@@ -4,6 +4,12 @@
 //! start-up. Codecs, strict field validation, patches, apply, pruning and OpenAPI are derived from
 //! it, so a kind is added by data.
 
+use std::sync::OnceLock;
+
+use smol_str::format_smolstr;
+
+use crate::tree::Text;
+
 /// A structure with named fields.
 #[derive(Debug)]
 pub struct Type {
@@ -11,8 +17,8 @@ pub struct Type {
     pub name: &'static str,
     /// Fields in the order in which the wire shows them.
     pub fields: &'static [Field],
-    /// Indexes into `fields`, sorted by JSON name.
-    pub by_name: &'static [u16],
+    /// How its fields are found.
+    pub lookup: Lookup,
     /// True when the structure is owned as a whole under apply, wherever it is used.
     pub atomic: bool,
 }
@@ -27,10 +33,83 @@ impl Type {
     /// The field with this JSON name and its index.
     #[must_use]
     pub fn field_at(&self, name: &str) -> Option<(usize, &'static Field)> {
-        let found = self.by_name.binary_search_by(|&index| self.fields[usize::from(index)].name.cmp(name)).ok()?;
-        let index = usize::from(self.by_name[found]);
-        Some((index, &self.fields[index]))
+        let slots = &self.found().slots;
+        let mut slot = hash(name) & (slots.len() - 1);
+        loop {
+            let index = (slots[slot] as usize).checked_sub(1)?;
+            let field = &self.fields[index];
+            if field.name == name {
+                return Some((index, field));
+            }
+            slot = (slot + 1) & (slots.len() - 1);
+        }
     }
+
+    /// Indexes of the fields that are always written, in the order of the wire.
+    pub(crate) fn always(&self) -> &[usize] {
+        &self.found().always
+    }
+
+    /// How managed fields name the field with this index: `f:` and its name.
+    pub(crate) fn element(&self, index: usize) -> &Text {
+        &self.found().elements[index]
+    }
+
+    fn found(&self) -> &Found {
+        self.lookup.0.get_or_init(|| Found::of(self.fields))
+    }
+}
+
+/// What is derived from the fields of a type, when somebody first asks for one of them.
+#[derive(Debug, Default)]
+pub struct Lookup(OnceLock<Found>);
+
+impl Lookup {
+    /// That of a type for whose fields nobody has asked.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(OnceLock::new())
+    }
+}
+
+#[derive(Debug)]
+struct Found {
+    /// A hash table: one more than the index of a field, at the first slot from the hash of its
+    /// name on that was free; 0 where there is none. More than half of it is free.
+    slots: Box<[u32]>,
+    always: Box<[usize]>,
+    elements: Box<[Text]>,
+}
+
+impl Found {
+    fn of(fields: &[Field]) -> Self {
+        let mut slots = vec![0; (2 * fields.len() + 1).next_power_of_two()];
+        for (number, field) in (1_u32..).zip(fields) {
+            let mut slot = hash(field.name) & (slots.len() - 1);
+            while slots[slot] != 0 {
+                slot = (slot + 1) & (slots.len() - 1);
+            }
+            slots[slot] = number;
+        }
+        Self {
+            slots: slots.into(),
+            always: (0..fields.len()).filter(|&index| fields[index].always).collect(),
+            elements: fields.iter().map(|field| format_smolstr!("f:{}", field.name)).collect(),
+        }
+    }
+}
+
+/// Names are short and come from no enemy: a few multiplications are enough.
+fn hash(name: &str) -> usize {
+    const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
+    let mix = |hash: u64, word: u64| (hash.rotate_left(5) ^ word).wrapping_mul(FACTOR);
+    let (mut hash, mut rest) = (name.len() as u64, name.as_bytes());
+    while let Some((word, more)) = rest.split_first_chunk() {
+        hash = mix(hash, u64::from_le_bytes(*word));
+        rest = more;
+    }
+    let last = rest.iter().fold(0, |word, &byte| (word << 8) | u64::from(byte));
+    (mix(hash, last) >> 32) as usize
 }
 
 /// One field of a [`Type`].
@@ -238,4 +317,21 @@ pub struct Group {
     pub name: &'static str,
     /// Versions by preference.
     pub versions: &'static [&'static str],
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn every_field_is_found_by_its_name_and_nothing_else_is() {
+        for ty in crate::generated::TYPES {
+            for (index, field) in ty.fields.iter().enumerate() {
+                assert_eq!(ty.field_at(field.name).map(|(index, _)| index), Some(index), "{} {}", ty.name, field.name);
+                assert_eq!(ty.element(index), &format!("f:{}", field.name));
+                assert_eq!(ty.always().contains(&index), field.always, "{} {}", ty.name, field.name);
+            }
+            for unknown in ["", "x", "metadatA", "aNameThatNoTypeHasAndThatIsLong"] {
+                assert!(ty.field(unknown).is_none(), "{} {unknown}", ty.name);
+            }
+        }
+    }
 }

@@ -43,8 +43,8 @@ impl Registry {
         }
         let mut object = wanted.object.clone();
         if let Tree::Object(members) = &mut object {
-            members.insert("kind".to_owned(), target.resource.kind.into());
-            members.insert("apiVersion".to_owned(), target.resource.api_version().into());
+            members.insert("kind", target.resource.kind.into());
+            members.insert("apiVersion", target.resource.api_version().into());
         }
         let write = WriteOptions { field_manager: "exeunt".to_owned(), ..WriteOptions::default() };
         let own = |object: &mut Tree| crate::managers::created(object, &target, &write);

@@ -93,8 +93,8 @@ impl Registry {
         admission::mutate(self, view, target, &mut object)?;
         let generated = self.name(&mut object);
         let meta = object::meta(&mut object);
-        meta.insert("uid".to_owned(), self.entropy().uid().into());
-        meta.insert("creationTimestamp".to_owned(), object::wire_time(target.now).into());
+        meta.insert("uid", self.entropy().uid().into());
+        meta.insert("creationTimestamp", object::wire_time(target.now).into());
         target.rules.prepare_create(&self.context(target, ""), &mut object);
         Ok(Draft { object, warnings: Vec::new(), generated })
     }
@@ -143,7 +143,7 @@ impl Registry {
         let prefix = object::meta_text(object, "generateName");
         let cut = (0..=prefix.len().min(MAX_PREFIX_BYTES)).rev().find(|&end| prefix.is_char_boundary(end)).unwrap_or(0);
         let name = format!("{}{}", &prefix[..cut], self.entropy().suffix(SUFFIX_LETTERS));
-        object::meta(object).insert("name".to_owned(), name.into());
+        object::meta(object).insert("name", name.into());
     }
 }
 
@@ -158,7 +158,7 @@ pub(crate) fn check_place(target: &Target, object: &mut Tree) -> Result<(), Refu
         let text = "the namespace of the provided object does not match the namespace sent on the request";
         return Err(Status::bad_request(text).into());
     }
-    object::meta(object).insert("namespace".to_owned(), target.namespace.clone().into());
+    object::meta(object).insert("namespace", target.namespace.clone().into());
     Ok(())
 }
 

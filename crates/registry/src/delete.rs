@@ -139,8 +139,8 @@ pub(crate) fn delete_known(
         Step::Wait => (found.value.clone(), false),
         Step::Mark(next) if next == *object => (found.value.clone(), false),
         Step::Mark(next) => (record::put(txn, target.stored, key, next).value.clone(), false),
-        Step::MarkAndRemove(next) => {
-            let marked = record::put(txn, target.stored, key, next);
+        Step::MarkAndRemove(mut next) => {
+            let marked = record::put_passing(txn, target.stored, key, &mut next);
             (remove(txn, &marked), true)
         }
         Step::Remove => (remove(txn, found), true),

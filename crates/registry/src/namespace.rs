@@ -29,7 +29,7 @@ pub(crate) fn delete_in(txn: &mut Txn, target: &Target, options: &DeleteOptions)
     check_preconditions(target, &before, options)?;
     let mut next = before.clone();
     if !object::terminating(&next) {
-        object::meta(&mut next).insert("deletionTimestamp".to_owned(), object::wire_time(target.now).into());
+        object::meta(&mut next).insert("deletionTimestamp", object::wire_time(target.now).into());
         let finalizers = delete::decide::finalizers(&before, target.rules, options);
         object::set_finalizers(&mut next, finalizers);
     }

@@ -36,7 +36,7 @@ pub(crate) fn set_finalizers(object: &mut Tree, finalizers: Vec<String>) {
     if finalizers.is_empty() {
         meta(object).remove("finalizers");
     } else {
-        meta(object).insert("finalizers".to_owned(), finalizers.into());
+        meta(object).insert("finalizers", finalizers.into());
     }
 }
 

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use kinds::facts::Resource;
 use kinds::selector::Labels;
 use kinds::{Tree, json};
+use memchr::memmem;
 use store::{Record, Txn};
 
 use crate::custom::definition::{self, Definition};
@@ -144,13 +145,8 @@ pub(crate) fn encode(resource: &'static Resource, tree: &mut Tree, revision: u64
 
 /// Writes an object at the revision that its write takes, and gives back its record.
 pub(crate) fn put(txn: &mut Txn, resource: &'static Resource, key: &str, mut tree: Tree) -> Arc<Record> {
-    put_tree(txn, resource, key, &mut tree)
-}
-
-/// The same for a tree that is used on: it then has the new version, as the stored object has.
-pub(crate) fn put_tree(txn: &mut Txn, resource: &'static Resource, key: &str, tree: &mut Tree) -> Arc<Record> {
-    let encoded = encode(resource, tree, txn.next_revision().0);
-    put_encoded(txn, resource, key, tree, encoded)
+    let encoded = encode(resource, &mut tree, txn.next_revision().0);
+    put_encoded(txn, resource, key, &tree, encoded)
 }
 
 /// The same for a tree that has been encoded at that revision.
@@ -160,6 +156,13 @@ pub(crate) fn put_encoded(txn: &mut Txn, resource: &'static Resource, key: &str,
         recent::keep(&facts, tree, encoded.bytes.len());
     }
     txn.put(key, encoded.bytes, Some(facts))
+}
+
+/// The same for a state that is about to be replaced or removed: nobody will ask for its tree, which then has the new
+/// version, as the stored object has.
+pub(crate) fn put_passing(txn: &mut Txn, resource: &'static Resource, key: &str, tree: &mut Tree) -> Arc<Record> {
+    let encoded = encode(resource, tree, txn.next_revision().0);
+    txn.put(key, encoded.bytes, Some(Arc::new(Facts::of(resource, tree))))
 }
 
 /// Removes an object; its last event shows `last` at the revision of the removal.
@@ -173,8 +176,8 @@ pub(crate) fn at_revision(bytes: &Bytes, revision: u64) -> Bytes {
     const MEMBER: &[u8] = b"\"resourceVersion\":\"";
     // The member stands in the metadata, before anything that a user can nest; quotes inside of
     // texts are escaped, so the first occurrence is the member itself.
-    let start = bytes.windows(MEMBER.len()).position(|window| window == MEMBER).map(|found| found + MEMBER.len());
-    let end = start.and_then(|start| Some(start + bytes[start..].iter().position(|&letter| letter == b'"')?));
+    let start = memmem::find(bytes, MEMBER).map(|found| found + MEMBER.len());
+    let end = start.and_then(|start| Some(start + memchr::memchr(b'"', &bytes[start..])?));
     let (Some(start), Some(end)) = (start, end) else { return bytes.clone() };
     let version = revision.to_string();
     let mut out = Vec::with_capacity(bytes.len() + version.len());

@@ -86,14 +86,14 @@ fn allocate_address(registry: &Registry, service: &mut Tree, old: Option<&Tree>,
         }
     };
     let spec = tree::ensure(service, &["spec"]);
-    spec.insert("clusterIP".to_owned(), address.clone().into());
+    spec.insert("clusterIP", address.clone().into());
     if spec.get("clusterIPs").and_then(Tree::as_array).is_none_or(Vec::is_empty) {
-        spec.insert("clusterIPs".to_owned(), json!([address]));
+        spec.insert("clusterIPs", json!([address]));
     }
     // Who has neither an address nor pods of its own may be reached over both families.
     let is_free = address == "None" && spec.get("selector").is_none_or(tree::is_empty);
     if is_free && spec.get("ipFamilyPolicy").is_none_or(tree::is_empty) {
-        spec.insert("ipFamilyPolicy".to_owned(), "RequireDualStack".into());
+        spec.insert("ipFamilyPolicy", "RequireDualStack".into());
     }
     let is_single = spec.get("ipFamilyPolicy").and_then(Tree::as_str).is_none_or(|policy| policy == "SingleStack");
     let families = if is_free && !is_single { json!(["IPv4", "IPv6"]) } else { json!(["IPv4"]) };

@@ -80,9 +80,9 @@ impl Registry {
         tree::put(&mut request, &["status"], status);
         tree::put(&mut request, &["spec", "expirationSeconds"], asked);
         let meta = object::meta(&mut request);
-        meta.insert("name".to_owned(), target.name.clone().into());
-        meta.insert("namespace".to_owned(), target.namespace.clone().into());
-        meta.insert("creationTimestamp".to_owned(), object::wire_time(target.now).into());
+        meta.insert("name", target.name.clone().into());
+        meta.insert("namespace", target.namespace.clone().into());
+        meta.insert("creationTimestamp", object::wire_time(target.now).into());
         let json = kinds::json::encode(&request, sub.ty).into();
         Ok(Reply::Object { code: 201, json, warnings: decoded.warnings })
     }

@@ -82,7 +82,7 @@ fn as_map(tree: &mut Tree) -> &mut Map {
 /// Puts a value at a path, making the structures on the way. A path without parts does nothing.
 pub(crate) fn put(tree: &mut Tree, path: &[&str], value: impl Into<Tree>) {
     if let Some((last, front)) = path.split_last() {
-        ensure(tree, front).insert((*last).to_owned(), value.into());
+        ensure(tree, front).insert(*last, value.into());
     }
 }
 

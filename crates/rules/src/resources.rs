@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{Container, Node, Pod};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use kinds::tree::Text;
 
 /// Amounts by resource name: processor time in thousandths, everything else in units.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Amounts(BTreeMap<String, i64>);
+pub struct Amounts(BTreeMap<Text, i64>);
 
 impl Amounts {
     fn read(list: Option<&BTreeMap<String, Quantity>>) -> Self {
-        Self(list.into_iter().flatten().map(|(name, text)| (name.clone(), amount(name, text))).collect())
+        Self(list.into_iter().flatten().map(|(name, text)| (name.into(), amount(name, text))).collect())
     }
 
     /// How much of this resource; 0 when it is not named.

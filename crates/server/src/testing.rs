@@ -10,7 +10,7 @@ use futures::future::BoxFuture;
 use http::{Request, Response};
 use http_body_util::{BodyExt as _, Full};
 use jiff::Timestamp;
-use kinds::facts::{Resource, Subresource, Type};
+use kinds::facts::{Lookup, Resource, Subresource, Type};
 use registry::request::{Refusal, Reply, Request as Asked, User};
 
 use crate::auth::TokenFile;
@@ -18,7 +18,7 @@ use crate::backend::Backend;
 use crate::body::Body;
 use crate::service::{Config, Server, Service};
 
-static TYPE: Type = Type { name: "io.k8s.api.core.v1.Pod", fields: &[], by_name: &[], atomic: false };
+static TYPE: Type = Type { name: "io.k8s.api.core.v1.Pod", fields: &[], lookup: Lookup::new(), atomic: false };
 
 const ALL: &[&str] = &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
 

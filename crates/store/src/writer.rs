@@ -33,13 +33,13 @@ pub(crate) struct Pending {
 }
 
 /// The writer lets commits gather for at most this part of a sync…
-const GATHER_PART: u32 = 4;
+const GATHER_PART: u32 = 2;
 
 /// …and no longer than none comes for this part of a sync.
-const PAUSE_PART: u32 = 24;
+const PAUSE_PART: u32 = 10;
 
 /// Below this a sync costs no more than the waking of those who would share it.
-const SHORT_SYNC: Duration = Duration::from_micros(500);
+const SHORT_SYNC: Duration = Duration::from_micros(100);
 
 /// Serves `shared` until it is closed or the engine fails. The engine is closed when this returns.
 pub(crate) fn run(shared: &Shared, mut engine: Box<dyn Engine>) {

@@ -1,7 +1,9 @@
 //! The bytes of lists and watches, as far as they can be understood without knowing the kind. Pure.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 
+use bytes::{Buf, Bytes};
 use memchr::memmem;
 use serde::Deserialize;
 
@@ -122,32 +124,65 @@ pub(super) struct Lines {
 const LONGEST_LINE_BYTES: usize = 64 << 20;
 
 impl Lines {
-    /// Shows every line that ends in this chunk.
+    /// The lines that end in this chunk, without empty ones.
     ///
     /// # Errors
-    /// What `each` fails with, and a line without end.
-    pub(super) fn feed<E>(&mut self, mut chunk: &[u8], mut each: impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E>
-    where
-        E: From<TooLong>,
-    {
-        while let Some(end) = memchr::memchr(b'\n', chunk) {
-            let line = if self.begun.is_empty() {
-                Cow::Borrowed(&chunk[..end])
-            } else {
-                self.begun.extend_from_slice(&chunk[..end]);
-                Cow::Owned(std::mem::take(&mut self.begun))
-            };
-            chunk = &chunk[end + 1..];
+    /// When a line has no end.
+    pub(super) fn feed(&mut self, mut chunk: Bytes) -> Result<Vec<Bytes>, TooLong> {
+        let mut lines = Vec::new();
+        while let Some(end) = memchr::memchr(b'\n', &chunk) {
+            let mut line = chunk.split_to(end);
+            chunk.advance(1);
+            if !self.begun.is_empty() {
+                self.begun.extend_from_slice(&line);
+                line = std::mem::take(&mut self.begun).into();
+            }
             if !line.is_empty() {
-                each(&line)?;
+                lines.push(line);
             }
         }
         if self.begun.len() + chunk.len() > LONGEST_LINE_BYTES {
-            return Err(TooLong.into());
+            return Err(TooLong);
         }
-        self.begun.extend_from_slice(chunk);
-        Ok(())
+        self.begun.extend_from_slice(&chunk);
+        Ok(lines)
     }
+}
+
+/// The same lines in their order, without those that tell of a state of an object which a later one of them tells to be
+/// past. Where it is not plain which object a line is about, it stays.
+pub(super) fn newest(mut lines: Vec<Bytes>) -> Vec<Bytes> {
+    if lines.len() < 2 {
+        return lines;
+    }
+    let mut told = HashSet::new();
+    let stays: Vec<bool> = lines
+        .iter()
+        .rev()
+        .map(|line| identity(line).is_none_or(|uid| told.insert(uid)) || line.starts_with(br#"{"type":"DELETED""#))
+        .collect();
+    let mut stays = stays.into_iter().rev();
+    lines.retain(|_| stays.next().unwrap_or(true));
+    lines
+}
+
+/// The uid of the object that a line is about.
+///
+/// It is taken from metadata that stand before anything else that has members, and from before anything in them that has,
+/// so that it can be nothing but the object's own: quotes inside of texts are escaped. Servers write them so.
+fn identity(line: &[u8]) -> Option<&[u8]> {
+    const METADATA: &[u8] = br#""metadata":{"#;
+    const UID: &[u8] = br#""uid":""#;
+    let (before, rest) = line.split_at(memmem::find(line, METADATA)? + METADATA.len());
+    // Those of the line, the object and the metadata.
+    if memchr::memchr_iter(b'{', before).count() != 3 || memchr::memchr2(b'[', b'}', before).is_some() {
+        return None;
+    }
+    let (before, rest) = rest.split_at(memmem::find(rest, UID)? + UID.len());
+    if memchr::memchr3(b'{', b'[', b'}', before).is_some() {
+        return None;
+    }
+    rest.get(..memchr::memchr(b'"', rest)?)
 }
 
 /// A line was longer than any object can be.
@@ -189,12 +224,59 @@ mod tests {
     fn lines_are_put_together_from_chunks() {
         let (mut lines, mut seen) = (Lines::default(), Vec::new());
         for chunk in ["a\nb", "c", "d\n\ne\n", "f"] {
-            let each = |line: &[u8]| {
-                seen.push(String::from_utf8_lossy(line).into_owned());
-                Ok(())
-            };
-            lines.feed::<super::super::Failure>(chunk.as_bytes(), each).expect("fed");
+            seen.extend(lines.feed(Bytes::from_static(chunk.as_bytes())).expect("fed"));
         }
         assert_eq!(seen, ["a", "bcd", "e"]);
+    }
+
+    /// Each line is a letter for its type, the name and the uid of the object.
+    fn stay(lines: &[&str]) -> Vec<String> {
+        let line = |text: &&str| {
+            let mut words = text.split(' ');
+            let kind = match words.next() {
+                Some("a") => "ADDED",
+                Some("m") => "MODIFIED",
+                _ => "DELETED",
+            };
+            let (name, uid) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+            let metadata = format!(r#"{{"name":"{name}","uid":"{uid}","labels":{{"uid":"x"}}}}"#);
+            Bytes::from(format!(r#"{{"type":"{kind}","object":{{"kind":"Pod","metadata":{metadata},"spec":{{}}}}}}"#))
+        };
+        let name = |line: &Bytes| {
+            let text = String::from_utf8_lossy(line);
+            let part = |from: &str| text.split_once(from).and_then(|(_, rest)| rest.split('"').next()).unwrap_or_default().to_owned();
+            format!("{} {}", part(r#""type":""#), part(r#""name":""#))
+        };
+        newest(lines.iter().map(line).collect()).iter().map(name).collect()
+    }
+
+    #[test]
+    fn of_several_states_of_an_object_the_newest_stays() {
+        assert_eq!(stay(&["m a 1"]), ["MODIFIED a"]);
+        assert_eq!(stay(&["a a 1", "m b 2", "m a 1", "m a 1"]), ["MODIFIED b", "MODIFIED a"]);
+        assert_eq!(stay(&["a a 1", "m a 1", "d a 1", "a a 2"]), ["DELETED a", "ADDED a"]);
+        // Nobody does that; an end is told all the same.
+        assert_eq!(stay(&["d a 1", "m a 1"]), ["DELETED a", "MODIFIED a"]);
+    }
+
+    #[test]
+    fn an_object_is_known_by_its_own_uid_only() {
+        let known = |object: &str| {
+            let line = format!(r#"{{"type":"MODIFIED","object":{object}}}"#);
+            identity(line.as_bytes()).map(|uid| String::from_utf8_lossy(uid).into_owned())
+        };
+        assert_eq!(known(r#"{"kind":"Pod","metadata":{"name":"a","uid":"1","labels":{}}}"#).as_deref(), Some("1"));
+        for other in [
+            r#"{"kind":"Pod","metadata":{"name":"a"}}"#,
+            r#"{"kind":"Pod","metadata":{"name":"a"},"uid":"1"}"#,
+            r#"{"kind":"Pod","metadata":{"labels":{"a":"b"},"uid":"1"}}"#,
+            r#"{"kind":"Pod","metadata":{"ownerReferences":[{"uid":"1"}],"uid":"2"}}"#,
+            r#"{"data":{"metadata":{"uid":"1"}},"metadata":{"uid":"2"}}"#,
+            r#"{"data":[{"metadata":{"uid":"1"}}],"metadata":{"uid":"2"}}"#,
+            r#"{"data":{},"x":{"metadata":{"uid":"1"}},"metadata":{"uid":"2"}}"#,
+            r#"{"data":{},"metadata":{"uid":"1"}}"#,
+        ] {
+            assert_eq!(known(other), None, "{other}");
+        }
     }
 }

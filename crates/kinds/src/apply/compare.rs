@@ -3,23 +3,23 @@
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
-use smol_str::format_smolstr;
-
 use super::field_set::{Entry, FieldSet};
 use super::node::{Node, is_empty, is_zero};
 use crate::Tree;
+use crate::facts::Field;
 use crate::tree::{Map, Text};
 
 /// The fields of an applied object: leaves, entries of maps, items, and what is empty on purpose.
 pub(super) fn fields(tree: &Tree, node: Node) -> FieldSet {
     let mut set = FieldSet::default();
     for (name, value) in node.members(Some(tree)).into_iter().flatten() {
-        let below = fields(value, node.member(name));
-        let is_leaf = is_leaf(value, node.member(name));
-        let is_member = is_leaf || is_empty_object(value) || value.is_null() || !node.names_member(name);
+        let (index, field) = node.field(name).unzip();
+        let member = node.member_of(field);
+        let below = fields(value, member);
+        let is_member = is_leaf(value, member) || is_empty_object(value) || value.is_null() || field.is_none();
         // Members of untyped objects are named too: they count by what is in them.
         let is_deduced = matches!(node, Node::Deduced) && !below.is_empty();
-        set.attach(format_smolstr!("f:{name}"), Entry { is_member: is_member && !is_deduced, below });
+        set.attach(node.name_of(index, name), Entry { is_member: is_member && !is_deduced, below });
     }
     for item in node.items(Some(tree)).into_iter().flatten() {
         if let Some(element) = node.element(item) {
@@ -106,9 +106,10 @@ fn compare_value(old: Option<&Tree>, new: Option<&Tree>, node: Node) -> (Change,
 fn compare_below(old: Option<&Tree>, new: Option<&Tree>, node: Node) -> Comparison {
     let mut out = Comparison::default();
     for (name, was, is) in pairs(node.members(old), node.members(new)) {
-        let (was, is) = (member(old.is_some(), was, name, node), member(new.is_some(), is, name, node));
-        let (change, below) = compare_value(was, is, node.member(name));
-        out.attach(|| format_smolstr!("f:{name}"), change, below);
+        let (index, field) = node.field(name).unzip();
+        let (was, is) = (member(old.is_some(), was, field), member(new.is_some(), is, field));
+        let (change, below) = compare_value(was, is, node.member_of(field));
+        out.attach(|| node.name_of(index, name), change, below);
     }
     let (old_items, new_items) = (by_element(old, node), by_element(new, node));
     for (element, was) in &old_items {
@@ -142,13 +143,12 @@ fn pairs<'a>(old: Option<&'a Map>, new: Option<&'a Map>) -> impl Iterator<Item =
 
 /// A member as upstream's typed objects have it: some are there although nobody wrote them, and
 /// others are not although somebody wrote their zero. `there`: there is something to have members.
-fn member<'a>(there: bool, value: Option<&'a Tree>, name: &str, node: Node) -> Option<&'a Tree> {
+fn member<'a>(there: bool, value: Option<&'a Tree>, field: Option<&Field>) -> Option<&'a Tree> {
     // A structure that is always there may be null here: all its members are at zero.
     if !there {
         return None;
     }
-    let Node::Object(ty) = node else { return value };
-    let Some(field) = ty.field(name) else { return value };
+    let Some(field) = field else { return value };
     match value {
         None | Some(Tree::Null) if field.always => Some(&Tree::Null),
         Some(value) if is_zero(value) && !field.always && (!field.optional || value.is_null()) => None,

@@ -1,9 +1,10 @@
 //! How a value is owned: as a whole, by members, or by items. Read from the table of facts.
 
-use crate::tree::Map;
+use smol_str::format_smolstr;
 
 use crate::Tree;
 use crate::facts::{Field, ListType, Shape, Type};
+use crate::tree::{Map, Text};
 
 /// The way in which a value is owned.
 #[derive(Clone, Copy, Debug)]
@@ -50,10 +51,20 @@ impl Node {
         }
     }
 
+    /// The field that a member is, and its index, if the type names it.
+    pub(super) fn field(self, name: &str) -> Option<(usize, &'static Field)> {
+        if let Self::Object(ty) = self { ty.field_at(name) } else { None }
+    }
+
     /// The value of a member.
     pub(super) fn member(self, name: &str) -> Self {
+        self.member_of(self.field(name).map(|(_, field)| field))
+    }
+
+    /// The same when it is known which field it is.
+    pub(super) fn member_of(self, field: Option<&'static Field>) -> Self {
         match self {
-            Self::Object(ty) => ty.field(name).map_or(Self::Deduced, Self::of_field),
+            Self::Object(_) => field.map_or(Self::Deduced, Self::of_field),
             Self::Map(value) => Self::of_shape(value),
             Self::Deduced => Self::Deduced,
             _ => Self::Leaf,
@@ -63,6 +74,14 @@ impl Node {
     /// The value of an item.
     pub(super) fn item(self) -> Self {
         if let Self::Items { item, .. } = self { Self::of_shape(item) } else { Self::Leaf }
+    }
+
+    /// The element that names a member.
+    pub(super) fn name_of(self, field: Option<usize>, name: &str) -> Text {
+        match (self, field) {
+            (Self::Object(ty), Some(index)) => ty.element(index).clone(),
+            _ => format_smolstr!("f:{name}"),
+        }
     }
 
     /// True when members have names that the type gives: these count as owned with what is in them.

@@ -2,14 +2,14 @@
 
 #![allow(unused_imports, reason = "every package begins alike")]
 
-use crate::facts::{Field, ListType, PatchStrategy, Shape, Type};
+use crate::facts::{Field, ListType, Lookup, PatchStrategy, Shape, Type};
 
 pub(crate) static APPLY_CONFIGURATION: Type = Type {
     name: "io.k8s.api.admissionregistration.v1.ApplyConfiguration",
     fields: &[
         Field { name: "expression", number: 1, shape: Shape::String, ..Field::BLANK },
     ],
-    by_name: &[0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -19,7 +19,7 @@ pub(crate) static AUDIT_ANNOTATION: Type = Type {
         Field { name: "key", number: 1, shape: Shape::String, required: true, always: true, ..Field::BLANK },
         Field { name: "valueExpression", number: 2, shape: Shape::String, required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[0, 1],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -29,7 +29,7 @@ pub(crate) static EXPRESSION_WARNING: Type = Type {
         Field { name: "fieldRef", number: 2, shape: Shape::String, required: true, always: true, ..Field::BLANK },
         Field { name: "warning", number: 3, shape: Shape::String, required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[0, 1],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -38,7 +38,7 @@ pub(crate) static JSON_PATCH: Type = Type {
     fields: &[
         Field { name: "expression", number: 1, shape: Shape::String, ..Field::BLANK },
     ],
-    by_name: &[0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -48,7 +48,7 @@ pub(crate) static MATCH_CONDITION: Type = Type {
         Field { name: "name", number: 1, shape: Shape::String, required: true, always: true, ..Field::BLANK },
         Field { name: "expression", number: 2, shape: Shape::String, required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -61,7 +61,7 @@ pub(crate) static MATCH_RESOURCES: Type = Type {
         Field { name: "excludeResourceRules", number: 4, shape: Shape::List(&Shape::Object(&crate::generated::admissionregistration_v1::NAMED_RULE_WITH_OPERATIONS)), ..Field::BLANK },
         Field { name: "matchPolicy", number: 7, shape: Shape::String, optional: true, ..Field::BLANK },
     ],
-    by_name: &[3, 4, 0, 1, 2],
+    lookup: Lookup::new(),
     atomic: true,
 };
 
@@ -73,7 +73,7 @@ pub(crate) static MUTATING_ADMISSION_POLICY: Type = Type {
         Field { name: "metadata", number: 1, shape: Shape::Object(&crate::generated::meta_v1::OBJECT_META), always: true, ..Field::BLANK },
         Field { name: "spec", number: 2, shape: Shape::Object(&crate::generated::admissionregistration_v1::MUTATING_ADMISSION_POLICY_SPEC), always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0, 2, 3],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -85,7 +85,7 @@ pub(crate) static MUTATING_ADMISSION_POLICY_BINDING: Type = Type {
         Field { name: "metadata", number: 1, shape: Shape::Object(&crate::generated::meta_v1::OBJECT_META), always: true, ..Field::BLANK },
         Field { name: "spec", number: 2, shape: Shape::Object(&crate::generated::admissionregistration_v1::MUTATING_ADMISSION_POLICY_BINDING_SPEC), always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0, 2, 3],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -97,7 +97,7 @@ pub(crate) static MUTATING_ADMISSION_POLICY_BINDING_LIST: Type = Type {
         Field { name: "metadata", number: 1, shape: Shape::Object(&crate::generated::meta_v1::LIST_META), always: true, ..Field::BLANK },
         Field { name: "items", number: 2, shape: Shape::List(&Shape::Object(&crate::generated::admissionregistration_v1::MUTATING_ADMISSION_POLICY_BINDING)), required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 3, 0, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -108,7 +108,7 @@ pub(crate) static MUTATING_ADMISSION_POLICY_BINDING_SPEC: Type = Type {
         Field { name: "paramRef", number: 2, shape: Shape::Object(&crate::generated::admissionregistration_v1::PARAM_REF), optional: true, atomic: true, ..Field::BLANK },
         Field { name: "matchResources", number: 3, shape: Shape::Object(&crate::generated::admissionregistration_v1::MATCH_RESOURCES), optional: true, atomic: true, ..Field::BLANK },
     ],
-    by_name: &[2, 1, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -120,7 +120,7 @@ pub(crate) static MUTATING_ADMISSION_POLICY_LIST: Type = Type {
         Field { name: "metadata", number: 1, shape: Shape::Object(&crate::generated::meta_v1::LIST_META), always: true, ..Field::BLANK },
         Field { name: "items", number: 2, shape: Shape::List(&Shape::Object(&crate::generated::admissionregistration_v1::MUTATING_ADMISSION_POLICY)), required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 3, 0, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -135,7 +135,7 @@ pub(crate) static MUTATING_ADMISSION_POLICY_SPEC: Type = Type {
         Field { name: "matchConditions", number: 6, shape: Shape::List(&Shape::Object(&crate::generated::admissionregistration_v1::MATCH_CONDITION)), list: ListType::Map, keys: &["name"], patch: PatchStrategy { merge: true, replace: false, retain_keys: false }, merge_key: "name", ..Field::BLANK },
         Field { name: "reinvocationPolicy", number: 7, shape: Shape::String, ..Field::BLANK },
     ],
-    by_name: &[4, 5, 1, 3, 0, 6, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -155,7 +155,7 @@ pub(crate) static MUTATING_WEBHOOK: Type = Type {
         Field { name: "reinvocationPolicy", number: 10, shape: Shape::String, optional: true, ..Field::BLANK },
         Field { name: "matchConditions", number: 12, shape: Shape::List(&Shape::Object(&crate::generated::admissionregistration_v1::MATCH_CONDITION)), list: ListType::Map, keys: &["name"], patch: PatchStrategy { merge: true, replace: false, retain_keys: false }, merge_key: "name", ..Field::BLANK },
     ],
-    by_name: &[9, 1, 3, 11, 4, 0, 5, 6, 10, 2, 7, 8],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -167,7 +167,7 @@ pub(crate) static MUTATING_WEBHOOK_CONFIGURATION: Type = Type {
         Field { name: "metadata", number: 1, shape: Shape::Object(&crate::generated::meta_v1::OBJECT_META), always: true, ..Field::BLANK },
         Field { name: "webhooks", number: 2, shape: Shape::List(&Shape::Object(&crate::generated::admissionregistration_v1::MUTATING_WEBHOOK)), list: ListType::Map, keys: &["name"], patch: PatchStrategy { merge: true, replace: false, retain_keys: false }, merge_key: "name", ..Field::BLANK },
     ],
-    by_name: &[1, 0, 2, 3],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -179,7 +179,7 @@ pub(crate) static MUTATING_WEBHOOK_CONFIGURATION_LIST: Type = Type {
         Field { name: "metadata", number: 1, shape: Shape::Object(&crate::generated::meta_v1::LIST_META), always: true, ..Field::BLANK },
         Field { name: "items", number: 2, shape: Shape::List(&Shape::Object(&crate::generated::admissionregistration_v1::MUTATING_WEBHOOK_CONFIGURATION)), required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 3, 0, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -190,7 +190,7 @@ pub(crate) static MUTATION: Type = Type {
         Field { name: "applyConfiguration", number: 3, shape: Shape::Object(&crate::generated::admissionregistration_v1::APPLY_CONFIGURATION), optional: true, ..Field::BLANK },
         Field { name: "jsonPatch", number: 4, shape: Shape::Object(&crate::generated::admissionregistration_v1::JSON_PATCH), optional: true, ..Field::BLANK },
     ],
-    by_name: &[1, 2, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -204,7 +204,7 @@ pub(crate) static NAMED_RULE_WITH_OPERATIONS: Type = Type {
         Field { name: "resources", number: 3, shape: Shape::List(&Shape::String), within: &[2, 2], ..Field::BLANK },
         Field { name: "scope", number: 4, shape: Shape::String, within: &[2, 2], optional: true, ..Field::BLANK },
     ],
-    by_name: &[2, 3, 1, 0, 4, 5],
+    lookup: Lookup::new(),
     atomic: true,
 };
 
@@ -214,7 +214,7 @@ pub(crate) static PARAM_KIND: Type = Type {
         Field { name: "apiVersion", number: 1, shape: Shape::String, ..Field::BLANK },
         Field { name: "kind", number: 2, shape: Shape::String, ..Field::BLANK },
     ],
-    by_name: &[0, 1],
+    lookup: Lookup::new(),
     atomic: true,
 };
 
@@ -226,7 +226,7 @@ pub(crate) static PARAM_REF: Type = Type {
         Field { name: "selector", number: 3, shape: Shape::Object(&crate::generated::meta_v1::LABEL_SELECTOR), optional: true, atomic: true, ..Field::BLANK },
         Field { name: "parameterNotFoundAction", number: 4, shape: Shape::String, optional: true, ..Field::BLANK },
     ],
-    by_name: &[0, 1, 3, 2],
+    lookup: Lookup::new(),
     atomic: true,
 };
 
@@ -239,7 +239,7 @@ pub(crate) static RULE_WITH_OPERATIONS: Type = Type {
         Field { name: "resources", number: 3, shape: Shape::List(&Shape::String), within: &[2], ..Field::BLANK },
         Field { name: "scope", number: 4, shape: Shape::String, within: &[2], optional: true, ..Field::BLANK },
     ],
-    by_name: &[1, 2, 0, 3, 4],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -251,7 +251,7 @@ pub(crate) static SERVICE_REFERENCE: Type = Type {
         Field { name: "path", number: 3, shape: Shape::String, optional: true, ..Field::BLANK },
         Field { name: "port", number: 4, shape: Shape::Int32, optional: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0, 2, 3],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -260,7 +260,7 @@ pub(crate) static TYPE_CHECKING: Type = Type {
     fields: &[
         Field { name: "expressionWarnings", number: 1, shape: Shape::List(&Shape::Object(&crate::generated::admissionregistration_v1::EXPRESSION_WARNING)), ..Field::BLANK },
     ],
-    by_name: &[0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -273,7 +273,7 @@ pub(crate) static VALIDATING_ADMISSION_POLICY: Type = Type {
         Field { name: "spec", number: 2, shape: Shape::Object(&crate::generated::admissionregistration_v1::VALIDATING_ADMISSION_POLICY_SPEC), always: true, ..Field::BLANK },
         Field { name: "status", number: 3, shape: Shape::Object(&crate::generated::admissionregistration_v1::VALIDATING_ADMISSION_POLICY_STATUS), always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0, 2, 3, 4],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -285,7 +285,7 @@ pub(crate) static VALIDATING_ADMISSION_POLICY_BINDING: Type = Type {
         Field { name: "metadata", number: 1, shape: Shape::Object(&crate::generated::meta_v1::OBJECT_META), always: true, ..Field::BLANK },
         Field { name: "spec", number: 2, shape: Shape::Object(&crate::generated::admissionregistration_v1::VALIDATING_ADMISSION_POLICY_BINDING_SPEC), required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0, 2, 3],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -297,7 +297,7 @@ pub(crate) static VALIDATING_ADMISSION_POLICY_BINDING_LIST: Type = Type {
         Field { name: "metadata", number: 1, shape: Shape::Object(&crate::generated::meta_v1::LIST_META), always: true, ..Field::BLANK },
         Field { name: "items", number: 2, shape: Shape::List(&Shape::Object(&crate::generated::admissionregistration_v1::VALIDATING_ADMISSION_POLICY_BINDING)), required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 3, 0, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -309,7 +309,7 @@ pub(crate) static VALIDATING_ADMISSION_POLICY_BINDING_SPEC: Type = Type {
         Field { name: "matchResources", number: 3, shape: Shape::Object(&crate::generated::admissionregistration_v1::MATCH_RESOURCES), optional: true, atomic: true, ..Field::BLANK },
         Field { name: "validationActions", number: 4, shape: Shape::List(&Shape::String), required: true, always: true, list: ListType::Set, ..Field::BLANK },
     ],
-    by_name: &[2, 1, 0, 3],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -321,7 +321,7 @@ pub(crate) static VALIDATING_ADMISSION_POLICY_LIST: Type = Type {
         Field { name: "metadata", number: 1, shape: Shape::Object(&crate::generated::meta_v1::LIST_META), always: true, ..Field::BLANK },
         Field { name: "items", number: 2, shape: Shape::List(&Shape::Object(&crate::generated::admissionregistration_v1::VALIDATING_ADMISSION_POLICY)), required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 3, 0, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -336,7 +336,7 @@ pub(crate) static VALIDATING_ADMISSION_POLICY_SPEC: Type = Type {
         Field { name: "matchConditions", number: 6, shape: Shape::List(&Shape::Object(&crate::generated::admissionregistration_v1::MATCH_CONDITION)), list: ListType::Map, keys: &["name"], patch: PatchStrategy { merge: true, replace: false, retain_keys: false }, merge_key: "name", ..Field::BLANK },
         Field { name: "variables", number: 7, shape: Shape::List(&Shape::Object(&crate::generated::admissionregistration_v1::VARIABLE)), list: ListType::Map, keys: &["name"], patch: PatchStrategy { merge: true, replace: false, retain_keys: false }, merge_key: "name", ..Field::BLANK },
     ],
-    by_name: &[4, 3, 5, 1, 0, 2, 6],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -347,7 +347,7 @@ pub(crate) static VALIDATING_ADMISSION_POLICY_STATUS: Type = Type {
         Field { name: "typeChecking", number: 2, shape: Shape::Object(&crate::generated::admissionregistration_v1::TYPE_CHECKING), optional: true, ..Field::BLANK },
         Field { name: "conditions", number: 3, shape: Shape::List(&Shape::Object(&crate::generated::meta_v1::CONDITION)), list: ListType::Map, keys: &["type"], ..Field::BLANK },
     ],
-    by_name: &[2, 0, 1],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -366,7 +366,7 @@ pub(crate) static VALIDATING_WEBHOOK: Type = Type {
         Field { name: "admissionReviewVersions", number: 8, shape: Shape::List(&Shape::String), required: true, always: true, ..Field::BLANK },
         Field { name: "matchConditions", number: 11, shape: Shape::List(&Shape::Object(&crate::generated::admissionregistration_v1::MATCH_CONDITION)), list: ListType::Map, keys: &["name"], patch: PatchStrategy { merge: true, replace: false, retain_keys: false }, merge_key: "name", ..Field::BLANK },
     ],
-    by_name: &[9, 1, 3, 10, 4, 0, 5, 6, 2, 7, 8],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -378,7 +378,7 @@ pub(crate) static VALIDATING_WEBHOOK_CONFIGURATION: Type = Type {
         Field { name: "metadata", number: 1, shape: Shape::Object(&crate::generated::meta_v1::OBJECT_META), always: true, ..Field::BLANK },
         Field { name: "webhooks", number: 2, shape: Shape::List(&Shape::Object(&crate::generated::admissionregistration_v1::VALIDATING_WEBHOOK)), list: ListType::Map, keys: &["name"], patch: PatchStrategy { merge: true, replace: false, retain_keys: false }, merge_key: "name", ..Field::BLANK },
     ],
-    by_name: &[1, 0, 2, 3],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -390,7 +390,7 @@ pub(crate) static VALIDATING_WEBHOOK_CONFIGURATION_LIST: Type = Type {
         Field { name: "metadata", number: 1, shape: Shape::Object(&crate::generated::meta_v1::LIST_META), always: true, ..Field::BLANK },
         Field { name: "items", number: 2, shape: Shape::List(&Shape::Object(&crate::generated::admissionregistration_v1::VALIDATING_WEBHOOK_CONFIGURATION)), required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 3, 0, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -402,7 +402,7 @@ pub(crate) static VALIDATION: Type = Type {
         Field { name: "reason", number: 3, shape: Shape::String, optional: true, ..Field::BLANK },
         Field { name: "messageExpression", number: 4, shape: Shape::String, ..Field::BLANK },
     ],
-    by_name: &[0, 1, 3, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -412,7 +412,7 @@ pub(crate) static VARIABLE: Type = Type {
         Field { name: "name", number: 1, shape: Shape::String, required: true, always: true, ..Field::BLANK },
         Field { name: "expression", number: 2, shape: Shape::String, required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0],
+    lookup: Lookup::new(),
     atomic: true,
 };
 
@@ -423,6 +423,6 @@ pub(crate) static WEBHOOK_CLIENT_CONFIG: Type = Type {
         Field { name: "service", number: 1, shape: Shape::Object(&crate::generated::admissionregistration_v1::SERVICE_REFERENCE), optional: true, ..Field::BLANK },
         Field { name: "caBundle", number: 2, shape: Shape::Bytes, ..Field::BLANK },
     ],
-    by_name: &[2, 1, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };

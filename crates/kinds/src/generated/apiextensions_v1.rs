@@ -2,7 +2,7 @@
 
 #![allow(unused_imports, reason = "every package begins alike")]
 
-use crate::facts::{Field, ListType, PatchStrategy, Shape, Type};
+use crate::facts::{Field, ListType, Lookup, PatchStrategy, Shape, Type};
 
 pub(crate) static CUSTOM_RESOURCE_COLUMN_DEFINITION: Type = Type {
     name: "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceColumnDefinition",
@@ -14,7 +14,7 @@ pub(crate) static CUSTOM_RESOURCE_COLUMN_DEFINITION: Type = Type {
         Field { name: "priority", number: 5, shape: Shape::Int32, ..Field::BLANK },
         Field { name: "jsonPath", number: 6, shape: Shape::String, required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[3, 2, 5, 0, 4, 1],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -24,7 +24,7 @@ pub(crate) static CUSTOM_RESOURCE_CONVERSION: Type = Type {
         Field { name: "strategy", number: 1, shape: Shape::String, required: true, always: true, ..Field::BLANK },
         Field { name: "webhook", number: 2, shape: Shape::Object(&crate::generated::apiextensions_v1::WEBHOOK_CONVERSION), optional: true, ..Field::BLANK },
     ],
-    by_name: &[0, 1],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -37,7 +37,7 @@ pub(crate) static CUSTOM_RESOURCE_DEFINITION: Type = Type {
         Field { name: "spec", number: 2, shape: Shape::Object(&crate::generated::apiextensions_v1::CUSTOM_RESOURCE_DEFINITION_SPEC), required: true, always: true, ..Field::BLANK },
         Field { name: "status", number: 3, shape: Shape::Object(&crate::generated::apiextensions_v1::CUSTOM_RESOURCE_DEFINITION_STATUS), always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0, 2, 3, 4],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -51,7 +51,7 @@ pub(crate) static CUSTOM_RESOURCE_DEFINITION_CONDITION: Type = Type {
         Field { name: "message", number: 5, shape: Shape::String, ..Field::BLANK },
         Field { name: "observedGeneration", number: 6, shape: Shape::Int64, optional: true, ..Field::BLANK },
     ],
-    by_name: &[2, 4, 5, 3, 1, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -63,7 +63,7 @@ pub(crate) static CUSTOM_RESOURCE_DEFINITION_LIST: Type = Type {
         Field { name: "metadata", number: 1, shape: Shape::Object(&crate::generated::meta_v1::LIST_META), always: true, ..Field::BLANK },
         Field { name: "items", number: 2, shape: Shape::List(&Shape::Object(&crate::generated::apiextensions_v1::CUSTOM_RESOURCE_DEFINITION)), required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 3, 0, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -77,7 +77,7 @@ pub(crate) static CUSTOM_RESOURCE_DEFINITION_NAMES: Type = Type {
         Field { name: "listKind", number: 5, shape: Shape::String, ..Field::BLANK },
         Field { name: "categories", number: 6, shape: Shape::List(&Shape::String), ..Field::BLANK },
     ],
-    by_name: &[5, 3, 4, 0, 2, 1],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -91,7 +91,7 @@ pub(crate) static CUSTOM_RESOURCE_DEFINITION_SPEC: Type = Type {
         Field { name: "conversion", number: 9, shape: Shape::Object(&crate::generated::apiextensions_v1::CUSTOM_RESOURCE_CONVERSION), optional: true, ..Field::BLANK },
         Field { name: "preserveUnknownFields", number: 10, shape: Shape::Bool, ..Field::BLANK },
     ],
-    by_name: &[4, 0, 1, 5, 2, 3],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -103,7 +103,7 @@ pub(crate) static CUSTOM_RESOURCE_DEFINITION_STATUS: Type = Type {
         Field { name: "storedVersions", number: 3, shape: Shape::List(&Shape::String), always: true, ..Field::BLANK },
         Field { name: "observedGeneration", number: 4, shape: Shape::Int64, optional: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0, 3, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -120,7 +120,7 @@ pub(crate) static CUSTOM_RESOURCE_DEFINITION_VERSION: Type = Type {
         Field { name: "additionalPrinterColumns", number: 6, shape: Shape::List(&Shape::Object(&crate::generated::apiextensions_v1::CUSTOM_RESOURCE_COLUMN_DEFINITION)), ..Field::BLANK },
         Field { name: "selectableFields", number: 9, shape: Shape::List(&Shape::Object(&crate::generated::apiextensions_v1::SELECTABLE_FIELD)), ..Field::BLANK },
     ],
-    by_name: &[7, 3, 4, 0, 5, 8, 1, 2, 6],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -131,7 +131,7 @@ pub(crate) static CUSTOM_RESOURCE_SUBRESOURCE_SCALE: Type = Type {
         Field { name: "statusReplicasPath", number: 2, shape: Shape::String, required: true, always: true, ..Field::BLANK },
         Field { name: "labelSelectorPath", number: 3, shape: Shape::String, optional: true, ..Field::BLANK },
     ],
-    by_name: &[2, 0, 1],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -139,7 +139,7 @@ pub(crate) static CUSTOM_RESOURCE_SUBRESOURCE_STATUS: Type = Type {
     name: "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceSubresourceStatus",
     fields: &[
     ],
-    by_name: &[],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -149,7 +149,7 @@ pub(crate) static CUSTOM_RESOURCE_SUBRESOURCES: Type = Type {
         Field { name: "status", number: 1, shape: Shape::Object(&crate::generated::apiextensions_v1::CUSTOM_RESOURCE_SUBRESOURCE_STATUS), optional: true, ..Field::BLANK },
         Field { name: "scale", number: 2, shape: Shape::Object(&crate::generated::apiextensions_v1::CUSTOM_RESOURCE_SUBRESOURCE_SCALE), optional: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -158,7 +158,7 @@ pub(crate) static CUSTOM_RESOURCE_VALIDATION: Type = Type {
     fields: &[
         Field { name: "openAPIV3Schema", number: 1, shape: Shape::Object(&crate::generated::apiextensions_v1::JSON_SCHEMA_PROPS), optional: true, ..Field::BLANK },
     ],
-    by_name: &[0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -168,7 +168,7 @@ pub(crate) static EXTERNAL_DOCUMENTATION: Type = Type {
         Field { name: "description", number: 1, shape: Shape::String, ..Field::BLANK },
         Field { name: "url", number: 2, shape: Shape::String, ..Field::BLANK },
     ],
-    by_name: &[0, 1],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -220,7 +220,7 @@ pub(crate) static JSON_SCHEMA_PROPS: Type = Type {
         Field { name: "x-kubernetes-map-type", number: 43, shape: Shape::String, optional: true, ..Field::BLANK },
         Field { name: "x-kubernetes-validations", number: 44, shape: Shape::List(&Shape::Object(&crate::generated::apiextensions_v1::VALIDATION_RULE)), list: ListType::Map, keys: &["rule"], patch: PatchStrategy { merge: true, replace: false, retain_keys: false }, merge_key: "rule", ..Field::BLANK },
     ],
-    by_name: &[2, 1, 32, 29, 24, 26, 7, 33, 31, 3, 19, 35, 9, 11, 34, 5, 0, 23, 15, 12, 20, 8, 16, 13, 21, 10, 18, 27, 36, 25, 14, 30, 28, 22, 6, 4, 17, 38, 39, 40, 41, 42, 37, 43],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -229,7 +229,7 @@ pub(crate) static SELECTABLE_FIELD: Type = Type {
     fields: &[
         Field { name: "jsonPath", number: 1, shape: Shape::String, required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -241,7 +241,7 @@ pub(crate) static SERVICE_REFERENCE: Type = Type {
         Field { name: "path", number: 3, shape: Shape::String, optional: true, ..Field::BLANK },
         Field { name: "port", number: 4, shape: Shape::Int32, optional: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0, 2, 3],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -255,7 +255,7 @@ pub(crate) static VALIDATION_RULE: Type = Type {
         Field { name: "fieldPath", number: 5, shape: Shape::String, ..Field::BLANK },
         Field { name: "optionalOldSelf", number: 6, shape: Shape::Bool, optional: true, ..Field::BLANK },
     ],
-    by_name: &[4, 1, 2, 5, 3, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -266,7 +266,7 @@ pub(crate) static WEBHOOK_CLIENT_CONFIG: Type = Type {
         Field { name: "service", number: 1, shape: Shape::Object(&crate::generated::apiextensions_v1::SERVICE_REFERENCE), optional: true, ..Field::BLANK },
         Field { name: "caBundle", number: 2, shape: Shape::Bytes, ..Field::BLANK },
     ],
-    by_name: &[2, 1, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -276,6 +276,6 @@ pub(crate) static WEBHOOK_CONVERSION: Type = Type {
         Field { name: "clientConfig", number: 2, shape: Shape::Object(&crate::generated::apiextensions_v1::WEBHOOK_CLIENT_CONFIG), optional: true, ..Field::BLANK },
         Field { name: "conversionReviewVersions", number: 3, shape: Shape::List(&Shape::String), required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[0, 1],
+    lookup: Lookup::new(),
     atomic: false,
 };

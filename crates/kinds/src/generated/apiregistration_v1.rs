@@ -2,7 +2,7 @@
 
 #![allow(unused_imports, reason = "every package begins alike")]
 
-use crate::facts::{Field, ListType, PatchStrategy, Shape, Type};
+use crate::facts::{Field, ListType, Lookup, PatchStrategy, Shape, Type};
 
 pub(crate) static API_SERVICE: Type = Type {
     name: "io.k8s.kube-aggregator.pkg.apis.apiregistration.v1.APIService",
@@ -13,7 +13,7 @@ pub(crate) static API_SERVICE: Type = Type {
         Field { name: "spec", number: 2, shape: Shape::Object(&crate::generated::apiregistration_v1::API_SERVICE_SPEC), always: true, ..Field::BLANK },
         Field { name: "status", number: 3, shape: Shape::Object(&crate::generated::apiregistration_v1::API_SERVICE_STATUS), always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0, 2, 3, 4],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -26,7 +26,7 @@ pub(crate) static API_SERVICE_CONDITION: Type = Type {
         Field { name: "reason", number: 4, shape: Shape::String, ..Field::BLANK },
         Field { name: "message", number: 5, shape: Shape::String, ..Field::BLANK },
     ],
-    by_name: &[2, 4, 3, 1, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -38,7 +38,7 @@ pub(crate) static API_SERVICE_LIST: Type = Type {
         Field { name: "metadata", number: 1, shape: Shape::Object(&crate::generated::meta_v1::LIST_META), always: true, ..Field::BLANK },
         Field { name: "items", number: 2, shape: Shape::List(&Shape::Object(&crate::generated::apiregistration_v1::API_SERVICE)), required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 3, 0, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -53,7 +53,7 @@ pub(crate) static API_SERVICE_SPEC: Type = Type {
         Field { name: "groupPriorityMinimum", number: 7, shape: Shape::Int32, required: true, always: true, ..Field::BLANK },
         Field { name: "versionPriority", number: 8, shape: Shape::Int32, required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[4, 1, 5, 3, 0, 2, 6],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -62,7 +62,7 @@ pub(crate) static API_SERVICE_STATUS: Type = Type {
     fields: &[
         Field { name: "conditions", number: 1, shape: Shape::List(&Shape::Object(&crate::generated::apiregistration_v1::API_SERVICE_CONDITION)), list: ListType::Map, keys: &["type"], patch: PatchStrategy { merge: true, replace: false, retain_keys: false }, merge_key: "type", ..Field::BLANK },
     ],
-    by_name: &[0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -73,6 +73,6 @@ pub(crate) static SERVICE_REFERENCE: Type = Type {
         Field { name: "name", number: 2, shape: Shape::String, ..Field::BLANK },
         Field { name: "port", number: 3, shape: Shape::Int32, optional: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };

@@ -2,7 +2,7 @@
 
 #![allow(unused_imports, reason = "every package begins alike")]
 
-use crate::facts::{Field, ListType, PatchStrategy, Shape, Type};
+use crate::facts::{Field, ListType, Lookup, PatchStrategy, Shape, Type};
 
 pub(crate) static CONTROLLER_REVISION: Type = Type {
     name: "io.k8s.api.apps.v1.ControllerRevision",
@@ -13,7 +13,7 @@ pub(crate) static CONTROLLER_REVISION: Type = Type {
         Field { name: "data", number: 2, shape: Shape::Any, always: true, ..Field::BLANK },
         Field { name: "revision", number: 3, shape: Shape::Int64, required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 3, 0, 2, 4],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -25,7 +25,7 @@ pub(crate) static CONTROLLER_REVISION_LIST: Type = Type {
         Field { name: "metadata", number: 1, shape: Shape::Object(&crate::generated::meta_v1::LIST_META), always: true, ..Field::BLANK },
         Field { name: "items", number: 2, shape: Shape::List(&Shape::Object(&crate::generated::apps_v1::CONTROLLER_REVISION)), required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 3, 0, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -38,7 +38,7 @@ pub(crate) static DAEMON_SET: Type = Type {
         Field { name: "spec", number: 2, shape: Shape::Object(&crate::generated::apps_v1::DAEMON_SET_SPEC), always: true, ..Field::BLANK },
         Field { name: "status", number: 3, shape: Shape::Object(&crate::generated::apps_v1::DAEMON_SET_STATUS), always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0, 2, 3, 4],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -51,7 +51,7 @@ pub(crate) static DAEMON_SET_CONDITION: Type = Type {
         Field { name: "reason", number: 4, shape: Shape::String, ..Field::BLANK },
         Field { name: "message", number: 5, shape: Shape::String, ..Field::BLANK },
     ],
-    by_name: &[2, 4, 3, 1, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -63,7 +63,7 @@ pub(crate) static DAEMON_SET_LIST: Type = Type {
         Field { name: "metadata", number: 1, shape: Shape::Object(&crate::generated::meta_v1::LIST_META), always: true, ..Field::BLANK },
         Field { name: "items", number: 2, shape: Shape::List(&Shape::Object(&crate::generated::apps_v1::DAEMON_SET)), required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 3, 0, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -76,7 +76,7 @@ pub(crate) static DAEMON_SET_SPEC: Type = Type {
         Field { name: "minReadySeconds", number: 4, shape: Shape::Int32, ..Field::BLANK },
         Field { name: "revisionHistoryLimit", number: 6, shape: Shape::Int32, optional: true, ..Field::BLANK },
     ],
-    by_name: &[3, 4, 0, 1, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -94,7 +94,7 @@ pub(crate) static DAEMON_SET_STATUS: Type = Type {
         Field { name: "collisionCount", number: 9, shape: Shape::Int32, optional: true, ..Field::BLANK },
         Field { name: "conditions", number: 10, shape: Shape::List(&Shape::Object(&crate::generated::apps_v1::DAEMON_SET_CONDITION)), list: ListType::Map, keys: &["type"], patch: PatchStrategy { merge: true, replace: false, retain_keys: false }, merge_key: "type", ..Field::BLANK },
     ],
-    by_name: &[8, 9, 0, 2, 6, 1, 3, 7, 4, 5],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -104,7 +104,7 @@ pub(crate) static DAEMON_SET_UPDATE_STRATEGY: Type = Type {
         Field { name: "type", number: 1, shape: Shape::String, ..Field::BLANK },
         Field { name: "rollingUpdate", number: 2, shape: Shape::Object(&crate::generated::apps_v1::ROLLING_UPDATE_DAEMON_SET), optional: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -117,7 +117,7 @@ pub(crate) static DEPLOYMENT: Type = Type {
         Field { name: "spec", number: 2, shape: Shape::Object(&crate::generated::apps_v1::DEPLOYMENT_SPEC), always: true, ..Field::BLANK },
         Field { name: "status", number: 3, shape: Shape::Object(&crate::generated::apps_v1::DEPLOYMENT_STATUS), always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0, 2, 3, 4],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -131,7 +131,7 @@ pub(crate) static DEPLOYMENT_CONDITION: Type = Type {
         Field { name: "reason", number: 4, shape: Shape::String, ..Field::BLANK },
         Field { name: "message", number: 5, shape: Shape::String, ..Field::BLANK },
     ],
-    by_name: &[3, 2, 5, 4, 1, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -143,7 +143,7 @@ pub(crate) static DEPLOYMENT_LIST: Type = Type {
         Field { name: "metadata", number: 1, shape: Shape::Object(&crate::generated::meta_v1::LIST_META), always: true, ..Field::BLANK },
         Field { name: "items", number: 2, shape: Shape::List(&Shape::Object(&crate::generated::apps_v1::DEPLOYMENT)), required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 3, 0, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -159,7 +159,7 @@ pub(crate) static DEPLOYMENT_SPEC: Type = Type {
         Field { name: "paused", number: 7, shape: Shape::Bool, ..Field::BLANK },
         Field { name: "progressDeadlineSeconds", number: 9, shape: Shape::Int32, optional: true, ..Field::BLANK },
     ],
-    by_name: &[4, 6, 7, 0, 5, 1, 3, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -176,7 +176,7 @@ pub(crate) static DEPLOYMENT_STATUS: Type = Type {
         Field { name: "conditions", number: 6, shape: Shape::List(&Shape::Object(&crate::generated::apps_v1::DEPLOYMENT_CONDITION)), list: ListType::Map, keys: &["type"], patch: PatchStrategy { merge: true, replace: false, retain_keys: false }, merge_key: "type", ..Field::BLANK },
         Field { name: "collisionCount", number: 8, shape: Shape::Int32, optional: true, ..Field::BLANK },
     ],
-    by_name: &[4, 8, 7, 0, 3, 1, 6, 5, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -186,7 +186,7 @@ pub(crate) static DEPLOYMENT_STRATEGY: Type = Type {
         Field { name: "type", number: 1, shape: Shape::String, ..Field::BLANK },
         Field { name: "rollingUpdate", number: 2, shape: Shape::Object(&crate::generated::apps_v1::ROLLING_UPDATE_DEPLOYMENT), optional: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -199,7 +199,7 @@ pub(crate) static REPLICA_SET: Type = Type {
         Field { name: "spec", number: 2, shape: Shape::Object(&crate::generated::apps_v1::REPLICA_SET_SPEC), always: true, ..Field::BLANK },
         Field { name: "status", number: 3, shape: Shape::Object(&crate::generated::apps_v1::REPLICA_SET_STATUS), always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0, 2, 3, 4],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -212,7 +212,7 @@ pub(crate) static REPLICA_SET_CONDITION: Type = Type {
         Field { name: "reason", number: 4, shape: Shape::String, ..Field::BLANK },
         Field { name: "message", number: 5, shape: Shape::String, ..Field::BLANK },
     ],
-    by_name: &[2, 4, 3, 1, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -224,7 +224,7 @@ pub(crate) static REPLICA_SET_LIST: Type = Type {
         Field { name: "metadata", number: 1, shape: Shape::Object(&crate::generated::meta_v1::LIST_META), always: true, ..Field::BLANK },
         Field { name: "items", number: 2, shape: Shape::List(&Shape::Object(&crate::generated::apps_v1::REPLICA_SET)), required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 3, 0, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -236,7 +236,7 @@ pub(crate) static REPLICA_SET_SPEC: Type = Type {
         Field { name: "selector", number: 2, shape: Shape::Object(&crate::generated::meta_v1::LABEL_SELECTOR), required: true, always: true, optional: true, atomic: true, ..Field::BLANK },
         Field { name: "template", number: 3, shape: Shape::Object(&crate::generated::core_v1::POD_TEMPLATE_SPEC), always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0, 2, 3],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -251,7 +251,7 @@ pub(crate) static REPLICA_SET_STATUS: Type = Type {
         Field { name: "observedGeneration", number: 3, shape: Shape::Int64, ..Field::BLANK },
         Field { name: "conditions", number: 6, shape: Shape::List(&Shape::Object(&crate::generated::apps_v1::REPLICA_SET_CONDITION)), list: ListType::Map, keys: &["type"], patch: PatchStrategy { merge: true, replace: false, retain_keys: false }, merge_key: "type", ..Field::BLANK },
     ],
-    by_name: &[3, 6, 1, 5, 2, 0, 4],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -261,7 +261,7 @@ pub(crate) static ROLLING_UPDATE_DAEMON_SET: Type = Type {
         Field { name: "maxUnavailable", number: 1, shape: Shape::IntOrString, optional: true, ..Field::BLANK },
         Field { name: "maxSurge", number: 2, shape: Shape::IntOrString, optional: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -271,7 +271,7 @@ pub(crate) static ROLLING_UPDATE_DEPLOYMENT: Type = Type {
         Field { name: "maxUnavailable", number: 1, shape: Shape::IntOrString, optional: true, ..Field::BLANK },
         Field { name: "maxSurge", number: 2, shape: Shape::IntOrString, optional: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -281,7 +281,7 @@ pub(crate) static ROLLING_UPDATE_STATEFUL_SET_STRATEGY: Type = Type {
         Field { name: "partition", number: 1, shape: Shape::Int32, optional: true, ..Field::BLANK },
         Field { name: "maxUnavailable", number: 2, shape: Shape::IntOrString, optional: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -294,7 +294,7 @@ pub(crate) static STATEFUL_SET: Type = Type {
         Field { name: "spec", number: 2, shape: Shape::Object(&crate::generated::apps_v1::STATEFUL_SET_SPEC), always: true, ..Field::BLANK },
         Field { name: "status", number: 3, shape: Shape::Object(&crate::generated::apps_v1::STATEFUL_SET_STATUS), always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0, 2, 3, 4],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -307,7 +307,7 @@ pub(crate) static STATEFUL_SET_CONDITION: Type = Type {
         Field { name: "reason", number: 4, shape: Shape::String, ..Field::BLANK },
         Field { name: "message", number: 5, shape: Shape::String, ..Field::BLANK },
     ],
-    by_name: &[2, 4, 3, 1, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -319,7 +319,7 @@ pub(crate) static STATEFUL_SET_LIST: Type = Type {
         Field { name: "metadata", number: 1, shape: Shape::Object(&crate::generated::meta_v1::LIST_META), always: true, ..Field::BLANK },
         Field { name: "items", number: 2, shape: Shape::List(&Shape::Object(&crate::generated::apps_v1::STATEFUL_SET)), required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 3, 0, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -328,7 +328,7 @@ pub(crate) static STATEFUL_SET_ORDINALS: Type = Type {
     fields: &[
         Field { name: "start", number: 1, shape: Shape::Int32, always: true, ..Field::BLANK },
     ],
-    by_name: &[0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -338,7 +338,7 @@ pub(crate) static STATEFUL_SET_PERSISTENT_VOLUME_CLAIM_RETENTION_POLICY: Type = 
         Field { name: "whenDeleted", number: 1, shape: Shape::String, ..Field::BLANK },
         Field { name: "whenScaled", number: 2, shape: Shape::String, ..Field::BLANK },
     ],
-    by_name: &[0, 1],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -357,7 +357,7 @@ pub(crate) static STATEFUL_SET_SPEC: Type = Type {
         Field { name: "persistentVolumeClaimRetentionPolicy", number: 10, shape: Shape::Object(&crate::generated::apps_v1::STATEFUL_SET_PERSISTENT_VOLUME_CLAIM_RETENTION_POLICY), optional: true, ..Field::BLANK },
         Field { name: "ordinals", number: 11, shape: Shape::Object(&crate::generated::apps_v1::STATEFUL_SET_ORDINALS), optional: true, ..Field::BLANK },
     ],
-    by_name: &[8, 10, 9, 5, 0, 7, 1, 4, 2, 6, 3],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -375,7 +375,7 @@ pub(crate) static STATEFUL_SET_STATUS: Type = Type {
         Field { name: "conditions", number: 10, shape: Shape::List(&Shape::Object(&crate::generated::apps_v1::STATEFUL_SET_CONDITION)), list: ListType::Map, keys: &["type"], patch: PatchStrategy { merge: true, replace: false, retain_keys: false }, merge_key: "type", ..Field::BLANK },
         Field { name: "availableReplicas", number: 11, shape: Shape::Int32, always: true, ..Field::BLANK },
     ],
-    by_name: &[9, 7, 8, 3, 5, 0, 2, 1, 6, 4],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -385,6 +385,6 @@ pub(crate) static STATEFUL_SET_UPDATE_STRATEGY: Type = Type {
         Field { name: "type", number: 1, shape: Shape::String, ..Field::BLANK },
         Field { name: "rollingUpdate", number: 2, shape: Shape::Object(&crate::generated::apps_v1::ROLLING_UPDATE_STATEFUL_SET_STRATEGY), optional: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };

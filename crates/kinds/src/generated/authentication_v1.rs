@@ -2,7 +2,7 @@
 
 #![allow(unused_imports, reason = "every package begins alike")]
 
-use crate::facts::{Field, ListType, PatchStrategy, Shape, Type};
+use crate::facts::{Field, ListType, Lookup, PatchStrategy, Shape, Type};
 
 pub(crate) static BOUND_OBJECT_REFERENCE: Type = Type {
     name: "io.k8s.api.authentication.v1.BoundObjectReference",
@@ -12,7 +12,7 @@ pub(crate) static BOUND_OBJECT_REFERENCE: Type = Type {
         Field { name: "name", number: 3, shape: Shape::String, ..Field::BLANK },
         Field { name: "uid", number: 4, shape: Shape::String, ..Field::BLANK },
     ],
-    by_name: &[1, 0, 2, 3],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -24,7 +24,7 @@ pub(crate) static SELF_SUBJECT_REVIEW: Type = Type {
         Field { name: "metadata", number: 1, shape: Shape::Object(&crate::generated::meta_v1::OBJECT_META), always: true, ..Field::BLANK },
         Field { name: "status", number: 2, shape: Shape::Object(&crate::generated::authentication_v1::SELF_SUBJECT_REVIEW_STATUS), always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0, 2, 3],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -33,7 +33,7 @@ pub(crate) static SELF_SUBJECT_REVIEW_STATUS: Type = Type {
     fields: &[
         Field { name: "userInfo", number: 1, shape: Shape::Object(&crate::generated::authentication_v1::USER_INFO), always: true, ..Field::BLANK },
     ],
-    by_name: &[0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -46,7 +46,7 @@ pub(crate) static TOKEN_REQUEST: Type = Type {
         Field { name: "spec", number: 2, shape: Shape::Object(&crate::generated::authentication_v1::TOKEN_REQUEST_SPEC), always: true, ..Field::BLANK },
         Field { name: "status", number: 3, shape: Shape::Object(&crate::generated::authentication_v1::TOKEN_REQUEST_STATUS), always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0, 2, 3, 4],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -57,7 +57,7 @@ pub(crate) static TOKEN_REQUEST_SPEC: Type = Type {
         Field { name: "expirationSeconds", number: 4, shape: Shape::Int64, always: true, optional: true, ..Field::BLANK },
         Field { name: "boundObjectRef", number: 3, shape: Shape::Object(&crate::generated::authentication_v1::BOUND_OBJECT_REFERENCE), always: true, optional: true, ..Field::BLANK },
     ],
-    by_name: &[0, 2, 1],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -67,7 +67,7 @@ pub(crate) static TOKEN_REQUEST_STATUS: Type = Type {
         Field { name: "token", number: 1, shape: Shape::String, always: true, ..Field::BLANK },
         Field { name: "expirationTimestamp", number: 2, shape: Shape::Time, always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -80,7 +80,7 @@ pub(crate) static TOKEN_REVIEW: Type = Type {
         Field { name: "spec", number: 2, shape: Shape::Object(&crate::generated::authentication_v1::TOKEN_REVIEW_SPEC), required: true, always: true, ..Field::BLANK },
         Field { name: "status", number: 3, shape: Shape::Object(&crate::generated::authentication_v1::TOKEN_REVIEW_STATUS), always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0, 2, 3, 4],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -90,7 +90,7 @@ pub(crate) static TOKEN_REVIEW_SPEC: Type = Type {
         Field { name: "token", number: 1, shape: Shape::String, required: true, ..Field::BLANK },
         Field { name: "audiences", number: 2, shape: Shape::List(&Shape::String), ..Field::BLANK },
     ],
-    by_name: &[1, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -102,7 +102,7 @@ pub(crate) static TOKEN_REVIEW_STATUS: Type = Type {
         Field { name: "audiences", number: 4, shape: Shape::List(&Shape::String), ..Field::BLANK },
         Field { name: "error", number: 3, shape: Shape::String, ..Field::BLANK },
     ],
-    by_name: &[2, 0, 3, 1],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -114,6 +114,6 @@ pub(crate) static USER_INFO: Type = Type {
         Field { name: "groups", number: 3, shape: Shape::List(&Shape::String), ..Field::BLANK },
         Field { name: "extra", number: 4, shape: Shape::Map(&Shape::List(&Shape::String)), ..Field::BLANK },
     ],
-    by_name: &[3, 2, 1, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };

@@ -2,7 +2,7 @@
 
 #![allow(unused_imports, reason = "every package begins alike")]
 
-use crate::facts::{Field, ListType, PatchStrategy, Shape, Type};
+use crate::facts::{Field, ListType, Lookup, PatchStrategy, Shape, Type};
 
 pub(crate) static FIELD_SELECTOR_ATTRIBUTES: Type = Type {
     name: "io.k8s.api.authorization.v1.FieldSelectorAttributes",
@@ -10,7 +10,7 @@ pub(crate) static FIELD_SELECTOR_ATTRIBUTES: Type = Type {
         Field { name: "rawSelector", number: 1, shape: Shape::String, ..Field::BLANK },
         Field { name: "requirements", number: 2, shape: Shape::List(&Shape::Object(&crate::generated::meta_v1::FIELD_SELECTOR_REQUIREMENT)), ..Field::BLANK },
     ],
-    by_name: &[0, 1],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -20,7 +20,7 @@ pub(crate) static LABEL_SELECTOR_ATTRIBUTES: Type = Type {
         Field { name: "rawSelector", number: 1, shape: Shape::String, ..Field::BLANK },
         Field { name: "requirements", number: 2, shape: Shape::List(&Shape::Object(&crate::generated::meta_v1::LABEL_SELECTOR_REQUIREMENT)), ..Field::BLANK },
     ],
-    by_name: &[0, 1],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -33,7 +33,7 @@ pub(crate) static LOCAL_SUBJECT_ACCESS_REVIEW: Type = Type {
         Field { name: "spec", number: 2, shape: Shape::Object(&crate::generated::authorization_v1::SUBJECT_ACCESS_REVIEW_SPEC), required: true, always: true, ..Field::BLANK },
         Field { name: "status", number: 3, shape: Shape::Object(&crate::generated::authorization_v1::SUBJECT_ACCESS_REVIEW_STATUS), always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0, 2, 3, 4],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -43,7 +43,7 @@ pub(crate) static NON_RESOURCE_ATTRIBUTES: Type = Type {
         Field { name: "path", number: 1, shape: Shape::String, ..Field::BLANK },
         Field { name: "verb", number: 2, shape: Shape::String, ..Field::BLANK },
     ],
-    by_name: &[0, 1],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -53,7 +53,7 @@ pub(crate) static NON_RESOURCE_RULE: Type = Type {
         Field { name: "verbs", number: 1, shape: Shape::List(&Shape::String), required: true, always: true, ..Field::BLANK },
         Field { name: "nonResourceURLs", number: 2, shape: Shape::List(&Shape::String), ..Field::BLANK },
     ],
-    by_name: &[1, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -70,7 +70,7 @@ pub(crate) static RESOURCE_ATTRIBUTES: Type = Type {
         Field { name: "fieldSelector", number: 8, shape: Shape::Object(&crate::generated::authorization_v1::FIELD_SELECTOR_ATTRIBUTES), optional: true, ..Field::BLANK },
         Field { name: "labelSelector", number: 9, shape: Shape::Object(&crate::generated::authorization_v1::LABEL_SELECTOR_ATTRIBUTES), optional: true, ..Field::BLANK },
     ],
-    by_name: &[7, 2, 8, 6, 0, 4, 5, 1, 3],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -82,7 +82,7 @@ pub(crate) static RESOURCE_RULE: Type = Type {
         Field { name: "resources", number: 3, shape: Shape::List(&Shape::String), ..Field::BLANK },
         Field { name: "resourceNames", number: 4, shape: Shape::List(&Shape::String), ..Field::BLANK },
     ],
-    by_name: &[1, 3, 2, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -95,7 +95,7 @@ pub(crate) static SELF_SUBJECT_ACCESS_REVIEW: Type = Type {
         Field { name: "spec", number: 2, shape: Shape::Object(&crate::generated::authorization_v1::SELF_SUBJECT_ACCESS_REVIEW_SPEC), required: true, always: true, ..Field::BLANK },
         Field { name: "status", number: 3, shape: Shape::Object(&crate::generated::authorization_v1::SUBJECT_ACCESS_REVIEW_STATUS), always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0, 2, 3, 4],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -105,7 +105,7 @@ pub(crate) static SELF_SUBJECT_ACCESS_REVIEW_SPEC: Type = Type {
         Field { name: "resourceAttributes", number: 1, shape: Shape::Object(&crate::generated::authorization_v1::RESOURCE_ATTRIBUTES), optional: true, ..Field::BLANK },
         Field { name: "nonResourceAttributes", number: 2, shape: Shape::Object(&crate::generated::authorization_v1::NON_RESOURCE_ATTRIBUTES), optional: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -118,7 +118,7 @@ pub(crate) static SELF_SUBJECT_RULES_REVIEW: Type = Type {
         Field { name: "spec", number: 2, shape: Shape::Object(&crate::generated::authorization_v1::SELF_SUBJECT_RULES_REVIEW_SPEC), required: true, always: true, ..Field::BLANK },
         Field { name: "status", number: 3, shape: Shape::Object(&crate::generated::authorization_v1::SUBJECT_RULES_REVIEW_STATUS), always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0, 2, 3, 4],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -127,7 +127,7 @@ pub(crate) static SELF_SUBJECT_RULES_REVIEW_SPEC: Type = Type {
     fields: &[
         Field { name: "namespace", number: 1, shape: Shape::String, ..Field::BLANK },
     ],
-    by_name: &[0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -140,7 +140,7 @@ pub(crate) static SUBJECT_ACCESS_REVIEW: Type = Type {
         Field { name: "spec", number: 2, shape: Shape::Object(&crate::generated::authorization_v1::SUBJECT_ACCESS_REVIEW_SPEC), required: true, always: true, ..Field::BLANK },
         Field { name: "status", number: 3, shape: Shape::Object(&crate::generated::authorization_v1::SUBJECT_ACCESS_REVIEW_STATUS), always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0, 2, 3, 4],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -154,7 +154,7 @@ pub(crate) static SUBJECT_ACCESS_REVIEW_SPEC: Type = Type {
         Field { name: "extra", number: 5, shape: Shape::Map(&Shape::List(&Shape::String)), ..Field::BLANK },
         Field { name: "uid", number: 6, shape: Shape::String, ..Field::BLANK },
     ],
-    by_name: &[4, 3, 1, 0, 5, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -166,7 +166,7 @@ pub(crate) static SUBJECT_ACCESS_REVIEW_STATUS: Type = Type {
         Field { name: "reason", number: 2, shape: Shape::String, ..Field::BLANK },
         Field { name: "evaluationError", number: 3, shape: Shape::String, ..Field::BLANK },
     ],
-    by_name: &[0, 1, 3, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -178,6 +178,6 @@ pub(crate) static SUBJECT_RULES_REVIEW_STATUS: Type = Type {
         Field { name: "incomplete", number: 3, shape: Shape::Bool, required: true, always: true, ..Field::BLANK },
         Field { name: "evaluationError", number: 4, shape: Shape::String, ..Field::BLANK },
     ],
-    by_name: &[3, 2, 1, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };

@@ -2,7 +2,7 @@
 
 #![allow(unused_imports, reason = "every package begins alike")]
 
-use crate::facts::{Field, ListType, PatchStrategy, Shape, Type};
+use crate::facts::{Field, ListType, Lookup, PatchStrategy, Shape, Type};
 
 pub(crate) static CROSS_VERSION_OBJECT_REFERENCE: Type = Type {
     name: "io.k8s.api.autoscaling.v1.CrossVersionObjectReference",
@@ -11,7 +11,7 @@ pub(crate) static CROSS_VERSION_OBJECT_REFERENCE: Type = Type {
         Field { name: "name", number: 2, shape: Shape::String, required: true, always: true, ..Field::BLANK },
         Field { name: "apiVersion", number: 3, shape: Shape::String, ..Field::BLANK },
     ],
-    by_name: &[2, 0, 1],
+    lookup: Lookup::new(),
     atomic: true,
 };
 
@@ -24,7 +24,7 @@ pub(crate) static HORIZONTAL_POD_AUTOSCALER: Type = Type {
         Field { name: "spec", number: 2, shape: Shape::Object(&crate::generated::autoscaling_v1::HORIZONTAL_POD_AUTOSCALER_SPEC), required: true, always: true, ..Field::BLANK },
         Field { name: "status", number: 3, shape: Shape::Object(&crate::generated::autoscaling_v1::HORIZONTAL_POD_AUTOSCALER_STATUS), always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0, 2, 3, 4],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -36,7 +36,7 @@ pub(crate) static HORIZONTAL_POD_AUTOSCALER_LIST: Type = Type {
         Field { name: "metadata", number: 1, shape: Shape::Object(&crate::generated::meta_v1::LIST_META), always: true, ..Field::BLANK },
         Field { name: "items", number: 2, shape: Shape::List(&Shape::Object(&crate::generated::autoscaling_v1::HORIZONTAL_POD_AUTOSCALER)), required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 3, 0, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -48,7 +48,7 @@ pub(crate) static HORIZONTAL_POD_AUTOSCALER_SPEC: Type = Type {
         Field { name: "maxReplicas", number: 3, shape: Shape::Int32, required: true, always: true, ..Field::BLANK },
         Field { name: "targetCPUUtilizationPercentage", number: 4, shape: Shape::Int32, optional: true, ..Field::BLANK },
     ],
-    by_name: &[2, 1, 0, 3],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -61,7 +61,7 @@ pub(crate) static HORIZONTAL_POD_AUTOSCALER_STATUS: Type = Type {
         Field { name: "desiredReplicas", number: 4, shape: Shape::Int32, required: true, always: true, ..Field::BLANK },
         Field { name: "currentCPUUtilizationPercentage", number: 5, shape: Shape::Int32, optional: true, ..Field::BLANK },
     ],
-    by_name: &[4, 2, 3, 1, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -74,7 +74,7 @@ pub(crate) static SCALE: Type = Type {
         Field { name: "spec", number: 2, shape: Shape::Object(&crate::generated::autoscaling_v1::SCALE_SPEC), always: true, ..Field::BLANK },
         Field { name: "status", number: 3, shape: Shape::Object(&crate::generated::autoscaling_v1::SCALE_STATUS), always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0, 2, 3, 4],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -83,7 +83,7 @@ pub(crate) static SCALE_SPEC: Type = Type {
     fields: &[
         Field { name: "replicas", number: 1, shape: Shape::Int32, ..Field::BLANK },
     ],
-    by_name: &[0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -93,6 +93,6 @@ pub(crate) static SCALE_STATUS: Type = Type {
         Field { name: "replicas", number: 1, shape: Shape::Int32, required: true, always: true, ..Field::BLANK },
         Field { name: "selector", number: 2, shape: Shape::String, ..Field::BLANK },
     ],
-    by_name: &[0, 1],
+    lookup: Lookup::new(),
     atomic: false,
 };

@@ -2,7 +2,7 @@
 
 #![allow(unused_imports, reason = "every package begins alike")]
 
-use crate::facts::{Field, ListType, PatchStrategy, Shape, Type};
+use crate::facts::{Field, ListType, Lookup, PatchStrategy, Shape, Type};
 
 pub(crate) static CONTAINER_RESOURCE_METRIC_SOURCE: Type = Type {
     name: "io.k8s.api.autoscaling.v2.ContainerResourceMetricSource",
@@ -11,7 +11,7 @@ pub(crate) static CONTAINER_RESOURCE_METRIC_SOURCE: Type = Type {
         Field { name: "target", number: 2, shape: Shape::Object(&crate::generated::autoscaling_v2::METRIC_TARGET), required: true, always: true, ..Field::BLANK },
         Field { name: "container", number: 3, shape: Shape::String, required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[2, 0, 1],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -22,7 +22,7 @@ pub(crate) static CONTAINER_RESOURCE_METRIC_STATUS: Type = Type {
         Field { name: "current", number: 2, shape: Shape::Object(&crate::generated::autoscaling_v2::METRIC_VALUE_STATUS), required: true, always: true, ..Field::BLANK },
         Field { name: "container", number: 3, shape: Shape::String, required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[2, 1, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -33,7 +33,7 @@ pub(crate) static CROSS_VERSION_OBJECT_REFERENCE: Type = Type {
         Field { name: "name", number: 2, shape: Shape::String, required: true, always: true, ..Field::BLANK },
         Field { name: "apiVersion", number: 3, shape: Shape::String, ..Field::BLANK },
     ],
-    by_name: &[2, 0, 1],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -43,7 +43,7 @@ pub(crate) static EXTERNAL_METRIC_SOURCE: Type = Type {
         Field { name: "metric", number: 1, shape: Shape::Object(&crate::generated::autoscaling_v2::METRIC_IDENTIFIER), required: true, always: true, ..Field::BLANK },
         Field { name: "target", number: 2, shape: Shape::Object(&crate::generated::autoscaling_v2::METRIC_TARGET), required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[0, 1],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -53,7 +53,7 @@ pub(crate) static EXTERNAL_METRIC_STATUS: Type = Type {
         Field { name: "metric", number: 1, shape: Shape::Object(&crate::generated::autoscaling_v2::METRIC_IDENTIFIER), required: true, always: true, ..Field::BLANK },
         Field { name: "current", number: 2, shape: Shape::Object(&crate::generated::autoscaling_v2::METRIC_VALUE_STATUS), required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -64,7 +64,7 @@ pub(crate) static HPA_SCALING_POLICY: Type = Type {
         Field { name: "value", number: 2, shape: Shape::Int32, required: true, always: true, ..Field::BLANK },
         Field { name: "periodSeconds", number: 3, shape: Shape::Int32, required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[2, 0, 1],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -76,7 +76,7 @@ pub(crate) static HPA_SCALING_RULES: Type = Type {
         Field { name: "policies", number: 2, shape: Shape::List(&Shape::Object(&crate::generated::autoscaling_v2::HPA_SCALING_POLICY)), ..Field::BLANK },
         Field { name: "tolerance", number: 4, shape: Shape::Quantity, optional: true, ..Field::BLANK },
     ],
-    by_name: &[2, 1, 0, 3],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -89,7 +89,7 @@ pub(crate) static HORIZONTAL_POD_AUTOSCALER: Type = Type {
         Field { name: "spec", number: 2, shape: Shape::Object(&crate::generated::autoscaling_v2::HORIZONTAL_POD_AUTOSCALER_SPEC), required: true, always: true, ..Field::BLANK },
         Field { name: "status", number: 3, shape: Shape::Object(&crate::generated::autoscaling_v2::HORIZONTAL_POD_AUTOSCALER_STATUS), always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0, 2, 3, 4],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -99,7 +99,7 @@ pub(crate) static HORIZONTAL_POD_AUTOSCALER_BEHAVIOR: Type = Type {
         Field { name: "scaleUp", number: 1, shape: Shape::Object(&crate::generated::autoscaling_v2::HPA_SCALING_RULES), optional: true, ..Field::BLANK },
         Field { name: "scaleDown", number: 2, shape: Shape::Object(&crate::generated::autoscaling_v2::HPA_SCALING_RULES), optional: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -112,7 +112,7 @@ pub(crate) static HORIZONTAL_POD_AUTOSCALER_CONDITION: Type = Type {
         Field { name: "reason", number: 4, shape: Shape::String, ..Field::BLANK },
         Field { name: "message", number: 5, shape: Shape::String, ..Field::BLANK },
     ],
-    by_name: &[2, 4, 3, 1, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -124,7 +124,7 @@ pub(crate) static HORIZONTAL_POD_AUTOSCALER_LIST: Type = Type {
         Field { name: "metadata", number: 1, shape: Shape::Object(&crate::generated::meta_v1::LIST_META), always: true, ..Field::BLANK },
         Field { name: "items", number: 2, shape: Shape::List(&Shape::Object(&crate::generated::autoscaling_v2::HORIZONTAL_POD_AUTOSCALER)), required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 3, 0, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -137,7 +137,7 @@ pub(crate) static HORIZONTAL_POD_AUTOSCALER_SPEC: Type = Type {
         Field { name: "metrics", number: 4, shape: Shape::List(&Shape::Object(&crate::generated::autoscaling_v2::METRIC_SPEC)), ..Field::BLANK },
         Field { name: "behavior", number: 5, shape: Shape::Object(&crate::generated::autoscaling_v2::HORIZONTAL_POD_AUTOSCALER_BEHAVIOR), optional: true, ..Field::BLANK },
     ],
-    by_name: &[4, 2, 3, 1, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -151,7 +151,7 @@ pub(crate) static HORIZONTAL_POD_AUTOSCALER_STATUS: Type = Type {
         Field { name: "currentMetrics", number: 5, shape: Shape::List(&Shape::Object(&crate::generated::autoscaling_v2::METRIC_STATUS)), always: true, ..Field::BLANK },
         Field { name: "conditions", number: 6, shape: Shape::List(&Shape::Object(&crate::generated::autoscaling_v2::HORIZONTAL_POD_AUTOSCALER_CONDITION)), always: true, list: ListType::Map, keys: &["type"], patch: PatchStrategy { merge: true, replace: false, retain_keys: false }, merge_key: "type", ..Field::BLANK },
     ],
-    by_name: &[5, 4, 2, 3, 1, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -161,7 +161,7 @@ pub(crate) static METRIC_IDENTIFIER: Type = Type {
         Field { name: "name", number: 1, shape: Shape::String, required: true, always: true, ..Field::BLANK },
         Field { name: "selector", number: 2, shape: Shape::Object(&crate::generated::meta_v1::LABEL_SELECTOR), optional: true, atomic: true, ..Field::BLANK },
     ],
-    by_name: &[0, 1],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -175,7 +175,7 @@ pub(crate) static METRIC_SPEC: Type = Type {
         Field { name: "containerResource", number: 7, shape: Shape::Object(&crate::generated::autoscaling_v2::CONTAINER_RESOURCE_METRIC_SOURCE), optional: true, ..Field::BLANK },
         Field { name: "external", number: 5, shape: Shape::Object(&crate::generated::autoscaling_v2::EXTERNAL_METRIC_SOURCE), optional: true, ..Field::BLANK },
     ],
-    by_name: &[4, 5, 1, 2, 3, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -189,7 +189,7 @@ pub(crate) static METRIC_STATUS: Type = Type {
         Field { name: "containerResource", number: 7, shape: Shape::Object(&crate::generated::autoscaling_v2::CONTAINER_RESOURCE_METRIC_STATUS), optional: true, ..Field::BLANK },
         Field { name: "external", number: 5, shape: Shape::Object(&crate::generated::autoscaling_v2::EXTERNAL_METRIC_STATUS), optional: true, ..Field::BLANK },
     ],
-    by_name: &[4, 5, 1, 2, 3, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -201,7 +201,7 @@ pub(crate) static METRIC_TARGET: Type = Type {
         Field { name: "averageValue", number: 3, shape: Shape::Quantity, optional: true, ..Field::BLANK },
         Field { name: "averageUtilization", number: 4, shape: Shape::Int32, optional: true, ..Field::BLANK },
     ],
-    by_name: &[3, 2, 0, 1],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -212,7 +212,7 @@ pub(crate) static METRIC_VALUE_STATUS: Type = Type {
         Field { name: "averageValue", number: 2, shape: Shape::Quantity, optional: true, ..Field::BLANK },
         Field { name: "averageUtilization", number: 3, shape: Shape::Int32, optional: true, ..Field::BLANK },
     ],
-    by_name: &[2, 1, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -223,7 +223,7 @@ pub(crate) static OBJECT_METRIC_SOURCE: Type = Type {
         Field { name: "target", number: 2, shape: Shape::Object(&crate::generated::autoscaling_v2::METRIC_TARGET), required: true, always: true, ..Field::BLANK },
         Field { name: "metric", number: 3, shape: Shape::Object(&crate::generated::autoscaling_v2::METRIC_IDENTIFIER), required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[0, 2, 1],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -234,7 +234,7 @@ pub(crate) static OBJECT_METRIC_STATUS: Type = Type {
         Field { name: "current", number: 2, shape: Shape::Object(&crate::generated::autoscaling_v2::METRIC_VALUE_STATUS), required: true, always: true, ..Field::BLANK },
         Field { name: "describedObject", number: 3, shape: Shape::Object(&crate::generated::autoscaling_v2::CROSS_VERSION_OBJECT_REFERENCE), required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 2, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -244,7 +244,7 @@ pub(crate) static PODS_METRIC_SOURCE: Type = Type {
         Field { name: "metric", number: 1, shape: Shape::Object(&crate::generated::autoscaling_v2::METRIC_IDENTIFIER), required: true, always: true, ..Field::BLANK },
         Field { name: "target", number: 2, shape: Shape::Object(&crate::generated::autoscaling_v2::METRIC_TARGET), required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[0, 1],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -254,7 +254,7 @@ pub(crate) static PODS_METRIC_STATUS: Type = Type {
         Field { name: "metric", number: 1, shape: Shape::Object(&crate::generated::autoscaling_v2::METRIC_IDENTIFIER), required: true, always: true, ..Field::BLANK },
         Field { name: "current", number: 2, shape: Shape::Object(&crate::generated::autoscaling_v2::METRIC_VALUE_STATUS), required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -264,7 +264,7 @@ pub(crate) static RESOURCE_METRIC_SOURCE: Type = Type {
         Field { name: "name", number: 1, shape: Shape::String, required: true, always: true, ..Field::BLANK },
         Field { name: "target", number: 2, shape: Shape::Object(&crate::generated::autoscaling_v2::METRIC_TARGET), required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[0, 1],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -274,6 +274,6 @@ pub(crate) static RESOURCE_METRIC_STATUS: Type = Type {
         Field { name: "name", number: 1, shape: Shape::String, required: true, always: true, ..Field::BLANK },
         Field { name: "current", number: 2, shape: Shape::Object(&crate::generated::autoscaling_v2::METRIC_VALUE_STATUS), required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };

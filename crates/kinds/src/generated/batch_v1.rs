@@ -2,7 +2,7 @@
 
 #![allow(unused_imports, reason = "every package begins alike")]
 
-use crate::facts::{Field, ListType, PatchStrategy, Shape, Type};
+use crate::facts::{Field, ListType, Lookup, PatchStrategy, Shape, Type};
 
 pub(crate) static CRON_JOB: Type = Type {
     name: "io.k8s.api.batch.v1.CronJob",
@@ -13,7 +13,7 @@ pub(crate) static CRON_JOB: Type = Type {
         Field { name: "spec", number: 2, shape: Shape::Object(&crate::generated::batch_v1::CRON_JOB_SPEC), required: true, always: true, ..Field::BLANK },
         Field { name: "status", number: 3, shape: Shape::Object(&crate::generated::batch_v1::CRON_JOB_STATUS), always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0, 2, 3, 4],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -25,7 +25,7 @@ pub(crate) static CRON_JOB_LIST: Type = Type {
         Field { name: "metadata", number: 1, shape: Shape::Object(&crate::generated::meta_v1::LIST_META), always: true, ..Field::BLANK },
         Field { name: "items", number: 2, shape: Shape::List(&Shape::Object(&crate::generated::batch_v1::CRON_JOB)), required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 3, 0, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -41,7 +41,7 @@ pub(crate) static CRON_JOB_SPEC: Type = Type {
         Field { name: "successfulJobsHistoryLimit", number: 6, shape: Shape::Int32, optional: true, ..Field::BLANK },
         Field { name: "failedJobsHistoryLimit", number: 7, shape: Shape::Int32, optional: true, ..Field::BLANK },
     ],
-    by_name: &[3, 7, 5, 0, 2, 6, 4, 1],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -52,7 +52,7 @@ pub(crate) static CRON_JOB_STATUS: Type = Type {
         Field { name: "lastScheduleTime", number: 4, shape: Shape::Time, optional: true, ..Field::BLANK },
         Field { name: "lastSuccessfulTime", number: 5, shape: Shape::Time, optional: true, ..Field::BLANK },
     ],
-    by_name: &[0, 1, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -65,7 +65,7 @@ pub(crate) static JOB: Type = Type {
         Field { name: "spec", number: 2, shape: Shape::Object(&crate::generated::batch_v1::JOB_SPEC), always: true, ..Field::BLANK },
         Field { name: "status", number: 3, shape: Shape::Object(&crate::generated::batch_v1::JOB_STATUS), always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0, 2, 3, 4],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -79,7 +79,7 @@ pub(crate) static JOB_CONDITION: Type = Type {
         Field { name: "reason", number: 5, shape: Shape::String, ..Field::BLANK },
         Field { name: "message", number: 6, shape: Shape::String, ..Field::BLANK },
     ],
-    by_name: &[2, 3, 5, 4, 1, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -91,7 +91,7 @@ pub(crate) static JOB_LIST: Type = Type {
         Field { name: "metadata", number: 1, shape: Shape::Object(&crate::generated::meta_v1::LIST_META), always: true, ..Field::BLANK },
         Field { name: "items", number: 2, shape: Shape::List(&Shape::Object(&crate::generated::batch_v1::JOB)), required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 3, 0, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -115,7 +115,7 @@ pub(crate) static JOB_SPEC: Type = Type {
         Field { name: "podReplacementPolicy", number: 14, shape: Shape::String, optional: true, ..Field::BLANK },
         Field { name: "managedBy", number: 15, shape: Shape::String, optional: true, ..Field::BLANK },
     ],
-    by_name: &[2, 5, 6, 12, 1, 15, 9, 7, 0, 3, 14, 8, 4, 13, 10, 11],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -134,7 +134,7 @@ pub(crate) static JOB_STATUS: Type = Type {
         Field { name: "uncountedTerminatedPods", number: 8, shape: Shape::Object(&crate::generated::batch_v1::UNCOUNTED_TERMINATED_PODS), optional: true, ..Field::BLANK },
         Field { name: "ready", number: 9, shape: Shape::Int32, optional: true, ..Field::BLANK },
     ],
-    by_name: &[3, 7, 2, 0, 5, 8, 10, 1, 4, 6, 9],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -144,7 +144,7 @@ pub(crate) static JOB_TEMPLATE_SPEC: Type = Type {
         Field { name: "metadata", number: 1, shape: Shape::Object(&crate::generated::meta_v1::OBJECT_META), always: true, ..Field::BLANK },
         Field { name: "spec", number: 2, shape: Shape::Object(&crate::generated::batch_v1::JOB_SPEC), always: true, ..Field::BLANK },
     ],
-    by_name: &[0, 1],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -153,7 +153,7 @@ pub(crate) static POD_FAILURE_POLICY: Type = Type {
     fields: &[
         Field { name: "rules", number: 1, shape: Shape::List(&Shape::Object(&crate::generated::batch_v1::POD_FAILURE_POLICY_RULE)), required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -164,7 +164,7 @@ pub(crate) static POD_FAILURE_POLICY_ON_EXIT_CODES_REQUIREMENT: Type = Type {
         Field { name: "operator", number: 2, shape: Shape::String, required: true, always: true, ..Field::BLANK },
         Field { name: "values", number: 3, shape: Shape::List(&Shape::Int32), required: true, always: true, list: ListType::Set, ..Field::BLANK },
     ],
-    by_name: &[0, 1, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -174,7 +174,7 @@ pub(crate) static POD_FAILURE_POLICY_ON_POD_CONDITIONS_PATTERN: Type = Type {
         Field { name: "type", number: 1, shape: Shape::String, required: true, always: true, ..Field::BLANK },
         Field { name: "status", number: 2, shape: Shape::String, ..Field::BLANK },
     ],
-    by_name: &[1, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -185,7 +185,7 @@ pub(crate) static POD_FAILURE_POLICY_RULE: Type = Type {
         Field { name: "onExitCodes", number: 2, shape: Shape::Object(&crate::generated::batch_v1::POD_FAILURE_POLICY_ON_EXIT_CODES_REQUIREMENT), optional: true, ..Field::BLANK },
         Field { name: "onPodConditions", number: 3, shape: Shape::List(&Shape::Object(&crate::generated::batch_v1::POD_FAILURE_POLICY_ON_POD_CONDITIONS_PATTERN)), ..Field::BLANK },
     ],
-    by_name: &[0, 1, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -194,7 +194,7 @@ pub(crate) static SUCCESS_POLICY: Type = Type {
     fields: &[
         Field { name: "rules", number: 1, shape: Shape::List(&Shape::Object(&crate::generated::batch_v1::SUCCESS_POLICY_RULE)), required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -204,7 +204,7 @@ pub(crate) static SUCCESS_POLICY_RULE: Type = Type {
         Field { name: "succeededIndexes", number: 1, shape: Shape::String, optional: true, ..Field::BLANK },
         Field { name: "succeededCount", number: 2, shape: Shape::Int32, optional: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -214,6 +214,6 @@ pub(crate) static UNCOUNTED_TERMINATED_PODS: Type = Type {
         Field { name: "succeeded", number: 1, shape: Shape::List(&Shape::String), list: ListType::Set, ..Field::BLANK },
         Field { name: "failed", number: 2, shape: Shape::List(&Shape::String), list: ListType::Set, ..Field::BLANK },
     ],
-    by_name: &[1, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };

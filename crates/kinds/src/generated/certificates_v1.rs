@@ -2,7 +2,7 @@
 
 #![allow(unused_imports, reason = "every package begins alike")]
 
-use crate::facts::{Field, ListType, PatchStrategy, Shape, Type};
+use crate::facts::{Field, ListType, Lookup, PatchStrategy, Shape, Type};
 
 pub(crate) static CERTIFICATE_SIGNING_REQUEST: Type = Type {
     name: "io.k8s.api.certificates.v1.CertificateSigningRequest",
@@ -13,7 +13,7 @@ pub(crate) static CERTIFICATE_SIGNING_REQUEST: Type = Type {
         Field { name: "spec", number: 2, shape: Shape::Object(&crate::generated::certificates_v1::CERTIFICATE_SIGNING_REQUEST_SPEC), required: true, always: true, ..Field::BLANK },
         Field { name: "status", number: 3, shape: Shape::Object(&crate::generated::certificates_v1::CERTIFICATE_SIGNING_REQUEST_STATUS), always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0, 2, 3, 4],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -27,7 +27,7 @@ pub(crate) static CERTIFICATE_SIGNING_REQUEST_CONDITION: Type = Type {
         Field { name: "lastUpdateTime", number: 4, shape: Shape::Time, always: true, ..Field::BLANK },
         Field { name: "lastTransitionTime", number: 5, shape: Shape::Time, always: true, ..Field::BLANK },
     ],
-    by_name: &[5, 4, 3, 2, 1, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -39,7 +39,7 @@ pub(crate) static CERTIFICATE_SIGNING_REQUEST_LIST: Type = Type {
         Field { name: "metadata", number: 1, shape: Shape::Object(&crate::generated::meta_v1::LIST_META), always: true, ..Field::BLANK },
         Field { name: "items", number: 2, shape: Shape::List(&Shape::Object(&crate::generated::certificates_v1::CERTIFICATE_SIGNING_REQUEST)), required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 3, 0, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -55,7 +55,7 @@ pub(crate) static CERTIFICATE_SIGNING_REQUEST_SPEC: Type = Type {
         Field { name: "groups", number: 4, shape: Shape::List(&Shape::String), ..Field::BLANK },
         Field { name: "extra", number: 6, shape: Shape::Map(&Shape::List(&Shape::String)), ..Field::BLANK },
     ],
-    by_name: &[2, 7, 6, 0, 1, 5, 3, 4],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -65,6 +65,6 @@ pub(crate) static CERTIFICATE_SIGNING_REQUEST_STATUS: Type = Type {
         Field { name: "conditions", number: 1, shape: Shape::List(&Shape::Object(&crate::generated::certificates_v1::CERTIFICATE_SIGNING_REQUEST_CONDITION)), list: ListType::Map, keys: &["type"], ..Field::BLANK },
         Field { name: "certificate", number: 2, shape: Shape::Bytes, ..Field::BLANK },
     ],
-    by_name: &[1, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };

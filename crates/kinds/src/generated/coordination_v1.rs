@@ -2,7 +2,7 @@
 
 #![allow(unused_imports, reason = "every package begins alike")]
 
-use crate::facts::{Field, ListType, PatchStrategy, Shape, Type};
+use crate::facts::{Field, ListType, Lookup, PatchStrategy, Shape, Type};
 
 pub(crate) static LEASE: Type = Type {
     name: "io.k8s.api.coordination.v1.Lease",
@@ -12,7 +12,7 @@ pub(crate) static LEASE: Type = Type {
         Field { name: "metadata", number: 1, shape: Shape::Object(&crate::generated::meta_v1::OBJECT_META), always: true, ..Field::BLANK },
         Field { name: "spec", number: 2, shape: Shape::Object(&crate::generated::coordination_v1::LEASE_SPEC), always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0, 2, 3],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -24,7 +24,7 @@ pub(crate) static LEASE_LIST: Type = Type {
         Field { name: "metadata", number: 1, shape: Shape::Object(&crate::generated::meta_v1::LIST_META), always: true, ..Field::BLANK },
         Field { name: "items", number: 2, shape: Shape::List(&Shape::Object(&crate::generated::coordination_v1::LEASE)), required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 3, 0, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -39,6 +39,6 @@ pub(crate) static LEASE_SPEC: Type = Type {
         Field { name: "strategy", number: 6, shape: Shape::String, optional: true, ..Field::BLANK },
         Field { name: "preferredHolder", number: 7, shape: Shape::String, optional: true, ..Field::BLANK },
     ],
-    by_name: &[2, 0, 1, 4, 6, 3, 5],
+    lookup: Lookup::new(),
     atomic: false,
 };

@@ -2,7 +2,7 @@
 
 #![allow(unused_imports, reason = "every package begins alike")]
 
-use crate::facts::{Field, ListType, PatchStrategy, Shape, Type};
+use crate::facts::{Field, ListType, Lookup, PatchStrategy, Shape, Type};
 
 pub(crate) static AWS_ELASTIC_BLOCK_STORE_VOLUME_SOURCE: Type = Type {
     name: "io.k8s.api.core.v1.AWSElasticBlockStoreVolumeSource",
@@ -12,7 +12,7 @@ pub(crate) static AWS_ELASTIC_BLOCK_STORE_VOLUME_SOURCE: Type = Type {
         Field { name: "partition", number: 3, shape: Shape::Int32, ..Field::BLANK },
         Field { name: "readOnly", number: 4, shape: Shape::Bool, ..Field::BLANK },
     ],
-    by_name: &[1, 2, 3, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -23,7 +23,7 @@ pub(crate) static AFFINITY: Type = Type {
         Field { name: "podAffinity", number: 2, shape: Shape::Object(&crate::generated::core_v1::POD_AFFINITY), optional: true, ..Field::BLANK },
         Field { name: "podAntiAffinity", number: 3, shape: Shape::Object(&crate::generated::core_v1::POD_ANTI_AFFINITY), optional: true, ..Field::BLANK },
     ],
-    by_name: &[0, 1, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -33,7 +33,7 @@ pub(crate) static APP_ARMOR_PROFILE: Type = Type {
         Field { name: "type", number: 1, shape: Shape::String, required: true, always: true, ..Field::BLANK },
         Field { name: "localhostProfile", number: 2, shape: Shape::String, optional: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -43,7 +43,7 @@ pub(crate) static ATTACHED_VOLUME: Type = Type {
         Field { name: "name", number: 1, shape: Shape::String, required: true, always: true, ..Field::BLANK },
         Field { name: "devicePath", number: 2, shape: Shape::String, required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -57,7 +57,7 @@ pub(crate) static AZURE_DISK_VOLUME_SOURCE: Type = Type {
         Field { name: "readOnly", number: 5, shape: Shape::Bool, optional: true, ..Field::BLANK },
         Field { name: "kind", number: 6, shape: Shape::String, optional: true, ..Field::BLANK },
     ],
-    by_name: &[2, 0, 1, 3, 5, 4],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -69,7 +69,7 @@ pub(crate) static AZURE_FILE_PERSISTENT_VOLUME_SOURCE: Type = Type {
         Field { name: "readOnly", number: 3, shape: Shape::Bool, ..Field::BLANK },
         Field { name: "secretNamespace", number: 4, shape: Shape::String, always: true, optional: true, ..Field::BLANK },
     ],
-    by_name: &[2, 0, 3, 1],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -80,7 +80,7 @@ pub(crate) static AZURE_FILE_VOLUME_SOURCE: Type = Type {
         Field { name: "shareName", number: 2, shape: Shape::String, required: true, always: true, ..Field::BLANK },
         Field { name: "readOnly", number: 3, shape: Shape::Bool, ..Field::BLANK },
     ],
-    by_name: &[2, 0, 1],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -92,7 +92,7 @@ pub(crate) static BINDING: Type = Type {
         Field { name: "metadata", number: 1, shape: Shape::Object(&crate::generated::meta_v1::OBJECT_META), always: true, ..Field::BLANK },
         Field { name: "target", number: 2, shape: Shape::Object(&crate::generated::core_v1::OBJECT_REFERENCE), required: true, always: true, atomic: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0, 2, 3],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -110,7 +110,7 @@ pub(crate) static CSI_PERSISTENT_VOLUME_SOURCE: Type = Type {
         Field { name: "controllerExpandSecretRef", number: 9, shape: Shape::Object(&crate::generated::core_v1::SECRET_REFERENCE), optional: true, atomic: true, ..Field::BLANK },
         Field { name: "nodeExpandSecretRef", number: 10, shape: Shape::Object(&crate::generated::core_v1::SECRET_REFERENCE), optional: true, atomic: true, ..Field::BLANK },
     ],
-    by_name: &[8, 5, 0, 3, 9, 7, 6, 2, 4, 1],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -123,7 +123,7 @@ pub(crate) static CSI_VOLUME_SOURCE: Type = Type {
         Field { name: "volumeAttributes", number: 4, shape: Shape::Map(&Shape::String), ..Field::BLANK },
         Field { name: "nodePublishSecretRef", number: 5, shape: Shape::Object(&crate::generated::core_v1::LOCAL_OBJECT_REFERENCE), optional: true, atomic: true, ..Field::BLANK },
     ],
-    by_name: &[0, 2, 4, 1, 3],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -133,7 +133,7 @@ pub(crate) static CAPABILITIES: Type = Type {
         Field { name: "add", number: 1, shape: Shape::List(&Shape::String), ..Field::BLANK },
         Field { name: "drop", number: 2, shape: Shape::List(&Shape::String), ..Field::BLANK },
     ],
-    by_name: &[0, 1],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -147,7 +147,7 @@ pub(crate) static CEPH_FS_PERSISTENT_VOLUME_SOURCE: Type = Type {
         Field { name: "secretRef", number: 5, shape: Shape::Object(&crate::generated::core_v1::SECRET_REFERENCE), optional: true, atomic: true, ..Field::BLANK },
         Field { name: "readOnly", number: 6, shape: Shape::Bool, ..Field::BLANK },
     ],
-    by_name: &[0, 1, 5, 3, 4, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -161,7 +161,7 @@ pub(crate) static CEPH_FS_VOLUME_SOURCE: Type = Type {
         Field { name: "secretRef", number: 5, shape: Shape::Object(&crate::generated::core_v1::LOCAL_OBJECT_REFERENCE), optional: true, atomic: true, ..Field::BLANK },
         Field { name: "readOnly", number: 6, shape: Shape::Bool, ..Field::BLANK },
     ],
-    by_name: &[0, 1, 5, 3, 4, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -173,7 +173,7 @@ pub(crate) static CINDER_PERSISTENT_VOLUME_SOURCE: Type = Type {
         Field { name: "readOnly", number: 3, shape: Shape::Bool, ..Field::BLANK },
         Field { name: "secretRef", number: 4, shape: Shape::Object(&crate::generated::core_v1::SECRET_REFERENCE), optional: true, atomic: true, ..Field::BLANK },
     ],
-    by_name: &[1, 2, 3, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -185,7 +185,7 @@ pub(crate) static CINDER_VOLUME_SOURCE: Type = Type {
         Field { name: "readOnly", number: 3, shape: Shape::Bool, ..Field::BLANK },
         Field { name: "secretRef", number: 4, shape: Shape::Object(&crate::generated::core_v1::LOCAL_OBJECT_REFERENCE), optional: true, atomic: true, ..Field::BLANK },
     ],
-    by_name: &[1, 2, 3, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -194,7 +194,7 @@ pub(crate) static CLIENT_IP_CONFIG: Type = Type {
     fields: &[
         Field { name: "timeoutSeconds", number: 1, shape: Shape::Int32, optional: true, ..Field::BLANK },
     ],
-    by_name: &[0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -207,7 +207,7 @@ pub(crate) static CLUSTER_TRUST_BUNDLE_PROJECTION: Type = Type {
         Field { name: "optional", number: 5, shape: Shape::Bool, optional: true, ..Field::BLANK },
         Field { name: "path", number: 4, shape: Shape::String, required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[2, 0, 3, 4, 1],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -219,7 +219,7 @@ pub(crate) static COMPONENT_CONDITION: Type = Type {
         Field { name: "message", number: 3, shape: Shape::String, ..Field::BLANK },
         Field { name: "error", number: 4, shape: Shape::String, ..Field::BLANK },
     ],
-    by_name: &[3, 2, 1, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -231,7 +231,7 @@ pub(crate) static COMPONENT_STATUS: Type = Type {
         Field { name: "metadata", number: 1, shape: Shape::Object(&crate::generated::meta_v1::OBJECT_META), always: true, ..Field::BLANK },
         Field { name: "conditions", number: 2, shape: Shape::List(&Shape::Object(&crate::generated::core_v1::COMPONENT_CONDITION)), list: ListType::Map, keys: &["type"], patch: PatchStrategy { merge: true, replace: false, retain_keys: false }, merge_key: "type", ..Field::BLANK },
     ],
-    by_name: &[1, 3, 0, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -243,7 +243,7 @@ pub(crate) static COMPONENT_STATUS_LIST: Type = Type {
         Field { name: "metadata", number: 1, shape: Shape::Object(&crate::generated::meta_v1::LIST_META), always: true, ..Field::BLANK },
         Field { name: "items", number: 2, shape: Shape::List(&Shape::Object(&crate::generated::core_v1::COMPONENT_STATUS)), required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 3, 0, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -257,7 +257,7 @@ pub(crate) static CONFIG_MAP: Type = Type {
         Field { name: "data", number: 2, shape: Shape::Map(&Shape::String), ..Field::BLANK },
         Field { name: "binaryData", number: 3, shape: Shape::Map(&Shape::Bytes), ..Field::BLANK },
     ],
-    by_name: &[1, 5, 4, 3, 0, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -267,7 +267,7 @@ pub(crate) static CONFIG_MAP_ENV_SOURCE: Type = Type {
         Field { name: "name", number: 1, shape: Shape::String, within: &[1], ..Field::BLANK },
         Field { name: "optional", number: 2, shape: Shape::Bool, optional: true, ..Field::BLANK },
     ],
-    by_name: &[0, 1],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -278,7 +278,7 @@ pub(crate) static CONFIG_MAP_KEY_SELECTOR: Type = Type {
         Field { name: "key", number: 2, shape: Shape::String, required: true, always: true, ..Field::BLANK },
         Field { name: "optional", number: 3, shape: Shape::Bool, optional: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0, 2],
+    lookup: Lookup::new(),
     atomic: true,
 };
 
@@ -290,7 +290,7 @@ pub(crate) static CONFIG_MAP_LIST: Type = Type {
         Field { name: "metadata", number: 1, shape: Shape::Object(&crate::generated::meta_v1::LIST_META), always: true, ..Field::BLANK },
         Field { name: "items", number: 2, shape: Shape::List(&Shape::Object(&crate::generated::core_v1::CONFIG_MAP)), required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 3, 0, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -303,7 +303,7 @@ pub(crate) static CONFIG_MAP_NODE_CONFIG_SOURCE: Type = Type {
         Field { name: "resourceVersion", number: 4, shape: Shape::String, ..Field::BLANK },
         Field { name: "kubeletConfigKey", number: 5, shape: Shape::String, required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[4, 1, 0, 3, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -314,7 +314,7 @@ pub(crate) static CONFIG_MAP_PROJECTION: Type = Type {
         Field { name: "items", number: 2, shape: Shape::List(&Shape::Object(&crate::generated::core_v1::KEY_TO_PATH)), ..Field::BLANK },
         Field { name: "optional", number: 4, shape: Shape::Bool, optional: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -326,7 +326,7 @@ pub(crate) static CONFIG_MAP_VOLUME_SOURCE: Type = Type {
         Field { name: "defaultMode", number: 3, shape: Shape::Int32, optional: true, ..Field::BLANK },
         Field { name: "optional", number: 4, shape: Shape::Bool, optional: true, ..Field::BLANK },
     ],
-    by_name: &[2, 1, 0, 3],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -359,7 +359,7 @@ pub(crate) static CONTAINER: Type = Type {
         Field { name: "stdinOnce", number: 17, shape: Shape::Bool, ..Field::BLANK },
         Field { name: "tty", number: 18, shape: Shape::Bool, ..Field::BLANK },
     ],
-    by_name: &[3, 2, 7, 6, 1, 20, 17, 14, 0, 5, 15, 9, 8, 10, 11, 21, 16, 22, 23, 18, 19, 24, 13, 12, 4],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -370,7 +370,7 @@ pub(crate) static CONTAINER_EXTENDED_RESOURCE_REQUEST: Type = Type {
         Field { name: "resourceName", number: 2, shape: Shape::String, required: true, always: true, ..Field::BLANK },
         Field { name: "requestName", number: 3, shape: Shape::String, required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[0, 2, 1],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -380,7 +380,7 @@ pub(crate) static CONTAINER_IMAGE: Type = Type {
         Field { name: "names", number: 1, shape: Shape::List(&Shape::String), always: true, ..Field::BLANK },
         Field { name: "sizeBytes", number: 2, shape: Shape::Int64, ..Field::BLANK },
     ],
-    by_name: &[0, 1],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -393,7 +393,7 @@ pub(crate) static CONTAINER_PORT: Type = Type {
         Field { name: "protocol", number: 4, shape: Shape::String, ..Field::BLANK },
         Field { name: "hostIP", number: 5, shape: Shape::String, ..Field::BLANK },
     ],
-    by_name: &[2, 4, 1, 0, 3],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -403,7 +403,7 @@ pub(crate) static CONTAINER_RESIZE_POLICY: Type = Type {
         Field { name: "resourceName", number: 1, shape: Shape::String, required: true, always: true, ..Field::BLANK },
         Field { name: "restartPolicy", number: 2, shape: Shape::String, required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[0, 1],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -413,7 +413,7 @@ pub(crate) static CONTAINER_RESTART_RULE: Type = Type {
         Field { name: "action", number: 1, shape: Shape::String, required: true, always: true, ..Field::BLANK },
         Field { name: "exitCodes", number: 2, shape: Shape::Object(&crate::generated::core_v1::CONTAINER_RESTART_RULE_ON_EXIT_CODES), optional: true, ..Field::BLANK },
     ],
-    by_name: &[0, 1],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -423,7 +423,7 @@ pub(crate) static CONTAINER_RESTART_RULE_ON_EXIT_CODES: Type = Type {
         Field { name: "operator", number: 1, shape: Shape::String, required: true, always: true, ..Field::BLANK },
         Field { name: "values", number: 2, shape: Shape::List(&Shape::Int32), list: ListType::Set, ..Field::BLANK },
     ],
-    by_name: &[0, 1],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -434,7 +434,7 @@ pub(crate) static CONTAINER_STATE: Type = Type {
         Field { name: "running", number: 2, shape: Shape::Object(&crate::generated::core_v1::CONTAINER_STATE_RUNNING), optional: true, ..Field::BLANK },
         Field { name: "terminated", number: 3, shape: Shape::Object(&crate::generated::core_v1::CONTAINER_STATE_TERMINATED), optional: true, ..Field::BLANK },
     ],
-    by_name: &[1, 2, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -443,7 +443,7 @@ pub(crate) static CONTAINER_STATE_RUNNING: Type = Type {
     fields: &[
         Field { name: "startedAt", number: 1, shape: Shape::Time, always: true, ..Field::BLANK },
     ],
-    by_name: &[0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -458,7 +458,7 @@ pub(crate) static CONTAINER_STATE_TERMINATED: Type = Type {
         Field { name: "finishedAt", number: 6, shape: Shape::Time, always: true, ..Field::BLANK },
         Field { name: "containerID", number: 7, shape: Shape::String, ..Field::BLANK },
     ],
-    by_name: &[6, 0, 5, 3, 2, 1, 4],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -468,7 +468,7 @@ pub(crate) static CONTAINER_STATE_WAITING: Type = Type {
         Field { name: "reason", number: 1, shape: Shape::String, ..Field::BLANK },
         Field { name: "message", number: 2, shape: Shape::String, ..Field::BLANK },
     ],
-    by_name: &[1, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -491,7 +491,7 @@ pub(crate) static CONTAINER_STATUS: Type = Type {
         Field { name: "allocatedResourcesStatus", number: 14, shape: Shape::List(&Shape::Object(&crate::generated::core_v1::RESOURCE_STATUS)), list: ListType::Map, keys: &["name"], patch: PatchStrategy { merge: true, replace: false, retain_keys: false }, merge_key: "name", ..Field::BLANK },
         Field { name: "stopSignal", number: 15, shape: Shape::String, optional: true, ..Field::BLANK },
     ],
-    by_name: &[9, 13, 7, 5, 6, 2, 0, 3, 10, 4, 8, 1, 14, 12, 11],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -500,7 +500,7 @@ pub(crate) static CONTAINER_USER: Type = Type {
     fields: &[
         Field { name: "linux", number: 1, shape: Shape::Object(&crate::generated::core_v1::LINUX_CONTAINER_USER), optional: true, ..Field::BLANK },
     ],
-    by_name: &[0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -509,7 +509,7 @@ pub(crate) static DAEMON_ENDPOINT: Type = Type {
     fields: &[
         Field { name: "Port", number: 1, shape: Shape::Int32, required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -518,7 +518,7 @@ pub(crate) static DOWNWARD_API_PROJECTION: Type = Type {
     fields: &[
         Field { name: "items", number: 1, shape: Shape::List(&Shape::Object(&crate::generated::core_v1::DOWNWARD_API_VOLUME_FILE)), ..Field::BLANK },
     ],
-    by_name: &[0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -530,7 +530,7 @@ pub(crate) static DOWNWARD_API_VOLUME_FILE: Type = Type {
         Field { name: "resourceFieldRef", number: 3, shape: Shape::Object(&crate::generated::core_v1::RESOURCE_FIELD_SELECTOR), optional: true, atomic: true, ..Field::BLANK },
         Field { name: "mode", number: 4, shape: Shape::Int32, optional: true, ..Field::BLANK },
     ],
-    by_name: &[1, 3, 0, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -540,7 +540,7 @@ pub(crate) static DOWNWARD_API_VOLUME_SOURCE: Type = Type {
         Field { name: "items", number: 1, shape: Shape::List(&Shape::Object(&crate::generated::core_v1::DOWNWARD_API_VOLUME_FILE)), ..Field::BLANK },
         Field { name: "defaultMode", number: 2, shape: Shape::Int32, optional: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -550,7 +550,7 @@ pub(crate) static EMPTY_DIR_VOLUME_SOURCE: Type = Type {
         Field { name: "medium", number: 1, shape: Shape::String, ..Field::BLANK },
         Field { name: "sizeLimit", number: 2, shape: Shape::Quantity, optional: true, ..Field::BLANK },
     ],
-    by_name: &[0, 1],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -562,7 +562,7 @@ pub(crate) static ENDPOINT_ADDRESS: Type = Type {
         Field { name: "nodeName", number: 4, shape: Shape::String, optional: true, ..Field::BLANK },
         Field { name: "targetRef", number: 2, shape: Shape::Object(&crate::generated::core_v1::OBJECT_REFERENCE), optional: true, atomic: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0, 2, 3],
+    lookup: Lookup::new(),
     atomic: true,
 };
 
@@ -574,7 +574,7 @@ pub(crate) static ENDPOINT_PORT: Type = Type {
         Field { name: "protocol", number: 3, shape: Shape::String, ..Field::BLANK },
         Field { name: "appProtocol", number: 4, shape: Shape::String, optional: true, ..Field::BLANK },
     ],
-    by_name: &[3, 0, 1, 2],
+    lookup: Lookup::new(),
     atomic: true,
 };
 
@@ -585,7 +585,7 @@ pub(crate) static ENDPOINT_SUBSET: Type = Type {
         Field { name: "notReadyAddresses", number: 2, shape: Shape::List(&Shape::Object(&crate::generated::core_v1::ENDPOINT_ADDRESS)), ..Field::BLANK },
         Field { name: "ports", number: 3, shape: Shape::List(&Shape::Object(&crate::generated::core_v1::ENDPOINT_PORT)), ..Field::BLANK },
     ],
-    by_name: &[0, 1, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -597,7 +597,7 @@ pub(crate) static ENDPOINTS: Type = Type {
         Field { name: "metadata", number: 1, shape: Shape::Object(&crate::generated::meta_v1::OBJECT_META), always: true, ..Field::BLANK },
         Field { name: "subsets", number: 2, shape: Shape::List(&Shape::Object(&crate::generated::core_v1::ENDPOINT_SUBSET)), ..Field::BLANK },
     ],
-    by_name: &[1, 0, 2, 3],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -609,7 +609,7 @@ pub(crate) static ENDPOINTS_LIST: Type = Type {
         Field { name: "metadata", number: 1, shape: Shape::Object(&crate::generated::meta_v1::LIST_META), always: true, ..Field::BLANK },
         Field { name: "items", number: 2, shape: Shape::List(&Shape::Object(&crate::generated::core_v1::ENDPOINTS)), required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 3, 0, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -620,7 +620,7 @@ pub(crate) static ENV_FROM_SOURCE: Type = Type {
         Field { name: "configMapRef", number: 2, shape: Shape::Object(&crate::generated::core_v1::CONFIG_MAP_ENV_SOURCE), optional: true, ..Field::BLANK },
         Field { name: "secretRef", number: 3, shape: Shape::Object(&crate::generated::core_v1::SECRET_ENV_SOURCE), optional: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -631,7 +631,7 @@ pub(crate) static ENV_VAR: Type = Type {
         Field { name: "value", number: 2, shape: Shape::String, ..Field::BLANK },
         Field { name: "valueFrom", number: 3, shape: Shape::Object(&crate::generated::core_v1::ENV_VAR_SOURCE), optional: true, ..Field::BLANK },
     ],
-    by_name: &[0, 1, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -644,7 +644,7 @@ pub(crate) static ENV_VAR_SOURCE: Type = Type {
         Field { name: "secretKeyRef", number: 4, shape: Shape::Object(&crate::generated::core_v1::SECRET_KEY_SELECTOR), optional: true, atomic: true, ..Field::BLANK },
         Field { name: "fileKeyRef", number: 5, shape: Shape::Object(&crate::generated::core_v1::FILE_KEY_SELECTOR), optional: true, atomic: true, ..Field::BLANK },
     ],
-    by_name: &[2, 0, 4, 1, 3],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -678,7 +678,7 @@ pub(crate) static EPHEMERAL_CONTAINER: Type = Type {
         Field { name: "tty", number: 18, shape: Shape::Bool, within: &[1], ..Field::BLANK },
         Field { name: "targetContainerName", number: 2, shape: Shape::String, ..Field::BLANK },
     ],
-    by_name: &[3, 2, 7, 6, 1, 20, 17, 14, 0, 5, 15, 9, 8, 10, 11, 21, 16, 22, 23, 25, 18, 19, 24, 13, 12, 4],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -687,7 +687,7 @@ pub(crate) static EPHEMERAL_VOLUME_SOURCE: Type = Type {
     fields: &[
         Field { name: "volumeClaimTemplate", number: 1, shape: Shape::Object(&crate::generated::core_v1::PERSISTENT_VOLUME_CLAIM_TEMPLATE), optional: true, ..Field::BLANK },
     ],
-    by_name: &[0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -712,7 +712,7 @@ pub(crate) static EVENT: Type = Type {
         Field { name: "reportingComponent", number: 14, shape: Shape::String, always: true, ..Field::BLANK },
         Field { name: "reportingInstance", number: 15, shape: Shape::String, always: true, ..Field::BLANK },
     ],
-    by_name: &[13, 1, 9, 11, 7, 3, 0, 8, 5, 2, 4, 14, 15, 16, 12, 6, 10],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -724,7 +724,7 @@ pub(crate) static EVENT_LIST: Type = Type {
         Field { name: "metadata", number: 1, shape: Shape::Object(&crate::generated::meta_v1::LIST_META), always: true, ..Field::BLANK },
         Field { name: "items", number: 2, shape: Shape::List(&Shape::Object(&crate::generated::core_v1::EVENT)), required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 3, 0, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -734,7 +734,7 @@ pub(crate) static EVENT_SERIES: Type = Type {
         Field { name: "count", number: 1, shape: Shape::Int32, ..Field::BLANK },
         Field { name: "lastObservedTime", number: 2, shape: Shape::MicroTime, always: true, ..Field::BLANK },
     ],
-    by_name: &[0, 1],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -744,7 +744,7 @@ pub(crate) static EVENT_SOURCE: Type = Type {
         Field { name: "component", number: 1, shape: Shape::String, ..Field::BLANK },
         Field { name: "host", number: 2, shape: Shape::String, ..Field::BLANK },
     ],
-    by_name: &[0, 1],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -753,7 +753,7 @@ pub(crate) static EXEC_ACTION: Type = Type {
     fields: &[
         Field { name: "command", number: 1, shape: Shape::List(&Shape::String), ..Field::BLANK },
     ],
-    by_name: &[0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -766,7 +766,7 @@ pub(crate) static FC_VOLUME_SOURCE: Type = Type {
         Field { name: "readOnly", number: 4, shape: Shape::Bool, ..Field::BLANK },
         Field { name: "wwids", number: 5, shape: Shape::List(&Shape::String), ..Field::BLANK },
     ],
-    by_name: &[2, 1, 3, 0, 4],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -778,7 +778,7 @@ pub(crate) static FILE_KEY_SELECTOR: Type = Type {
         Field { name: "key", number: 3, shape: Shape::String, required: true, always: true, ..Field::BLANK },
         Field { name: "optional", number: 4, shape: Shape::Bool, optional: true, ..Field::BLANK },
     ],
-    by_name: &[2, 3, 1, 0],
+    lookup: Lookup::new(),
     atomic: true,
 };
 
@@ -791,7 +791,7 @@ pub(crate) static FLEX_PERSISTENT_VOLUME_SOURCE: Type = Type {
         Field { name: "readOnly", number: 4, shape: Shape::Bool, ..Field::BLANK },
         Field { name: "options", number: 5, shape: Shape::Map(&Shape::String), ..Field::BLANK },
     ],
-    by_name: &[0, 1, 4, 3, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -804,7 +804,7 @@ pub(crate) static FLEX_VOLUME_SOURCE: Type = Type {
         Field { name: "readOnly", number: 4, shape: Shape::Bool, ..Field::BLANK },
         Field { name: "options", number: 5, shape: Shape::Map(&Shape::String), ..Field::BLANK },
     ],
-    by_name: &[0, 1, 4, 3, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -814,7 +814,7 @@ pub(crate) static FLOCKER_VOLUME_SOURCE: Type = Type {
         Field { name: "datasetName", number: 1, shape: Shape::String, ..Field::BLANK },
         Field { name: "datasetUUID", number: 2, shape: Shape::String, ..Field::BLANK },
     ],
-    by_name: &[0, 1],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -826,7 +826,7 @@ pub(crate) static GCE_PERSISTENT_DISK_VOLUME_SOURCE: Type = Type {
         Field { name: "partition", number: 3, shape: Shape::Int32, ..Field::BLANK },
         Field { name: "readOnly", number: 4, shape: Shape::Bool, ..Field::BLANK },
     ],
-    by_name: &[1, 2, 0, 3],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -836,7 +836,7 @@ pub(crate) static GRPC_ACTION: Type = Type {
         Field { name: "port", number: 1, shape: Shape::Int32, required: true, always: true, ..Field::BLANK },
         Field { name: "service", number: 2, shape: Shape::String, always: true, optional: true, ..Field::BLANK },
     ],
-    by_name: &[0, 1],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -847,7 +847,7 @@ pub(crate) static GIT_REPO_VOLUME_SOURCE: Type = Type {
         Field { name: "revision", number: 2, shape: Shape::String, ..Field::BLANK },
         Field { name: "directory", number: 3, shape: Shape::String, ..Field::BLANK },
     ],
-    by_name: &[2, 0, 1],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -859,7 +859,7 @@ pub(crate) static GLUSTERFS_PERSISTENT_VOLUME_SOURCE: Type = Type {
         Field { name: "readOnly", number: 3, shape: Shape::Bool, ..Field::BLANK },
         Field { name: "endpointsNamespace", number: 4, shape: Shape::String, optional: true, ..Field::BLANK },
     ],
-    by_name: &[0, 3, 1, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -870,7 +870,7 @@ pub(crate) static GLUSTERFS_VOLUME_SOURCE: Type = Type {
         Field { name: "path", number: 2, shape: Shape::String, required: true, always: true, ..Field::BLANK },
         Field { name: "readOnly", number: 3, shape: Shape::Bool, ..Field::BLANK },
     ],
-    by_name: &[0, 1, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -883,7 +883,7 @@ pub(crate) static HTTP_GET_ACTION: Type = Type {
         Field { name: "scheme", number: 4, shape: Shape::String, ..Field::BLANK },
         Field { name: "httpHeaders", number: 5, shape: Shape::List(&Shape::Object(&crate::generated::core_v1::HTTP_HEADER)), ..Field::BLANK },
     ],
-    by_name: &[2, 4, 0, 1, 3],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -893,7 +893,7 @@ pub(crate) static HTTP_HEADER: Type = Type {
         Field { name: "name", number: 1, shape: Shape::String, required: true, always: true, ..Field::BLANK },
         Field { name: "value", number: 2, shape: Shape::String, required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[0, 1],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -903,7 +903,7 @@ pub(crate) static HOST_ALIAS: Type = Type {
         Field { name: "ip", number: 1, shape: Shape::String, required: true, ..Field::BLANK },
         Field { name: "hostnames", number: 2, shape: Shape::List(&Shape::String), ..Field::BLANK },
     ],
-    by_name: &[1, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -912,7 +912,7 @@ pub(crate) static HOST_IP: Type = Type {
     fields: &[
         Field { name: "ip", number: 1, shape: Shape::String, required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -922,7 +922,7 @@ pub(crate) static HOST_PATH_VOLUME_SOURCE: Type = Type {
         Field { name: "path", number: 1, shape: Shape::String, required: true, always: true, ..Field::BLANK },
         Field { name: "type", number: 2, shape: Shape::String, optional: true, ..Field::BLANK },
     ],
-    by_name: &[0, 1],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -941,7 +941,7 @@ pub(crate) static ISCSI_PERSISTENT_VOLUME_SOURCE: Type = Type {
         Field { name: "secretRef", number: 10, shape: Shape::Object(&crate::generated::core_v1::SECRET_REFERENCE), optional: true, atomic: true, ..Field::BLANK },
         Field { name: "initiatorName", number: 12, shape: Shape::String, optional: true, ..Field::BLANK },
     ],
-    by_name: &[7, 8, 4, 10, 1, 3, 2, 6, 5, 9, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -960,7 +960,7 @@ pub(crate) static ISCSI_VOLUME_SOURCE: Type = Type {
         Field { name: "secretRef", number: 10, shape: Shape::Object(&crate::generated::core_v1::LOCAL_OBJECT_REFERENCE), optional: true, atomic: true, ..Field::BLANK },
         Field { name: "initiatorName", number: 12, shape: Shape::String, optional: true, ..Field::BLANK },
     ],
-    by_name: &[7, 8, 4, 10, 1, 3, 2, 6, 5, 9, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -970,7 +970,7 @@ pub(crate) static IMAGE_VOLUME_SOURCE: Type = Type {
         Field { name: "reference", number: 1, shape: Shape::String, ..Field::BLANK },
         Field { name: "pullPolicy", number: 2, shape: Shape::String, ..Field::BLANK },
     ],
-    by_name: &[1, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -979,7 +979,7 @@ pub(crate) static IMAGE_VOLUME_STATUS: Type = Type {
     fields: &[
         Field { name: "imageRef", number: 1, shape: Shape::String, required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -990,7 +990,7 @@ pub(crate) static KEY_TO_PATH: Type = Type {
         Field { name: "path", number: 2, shape: Shape::String, required: true, always: true, ..Field::BLANK },
         Field { name: "mode", number: 3, shape: Shape::Int32, optional: true, ..Field::BLANK },
     ],
-    by_name: &[0, 2, 1],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -1001,7 +1001,7 @@ pub(crate) static LIFECYCLE: Type = Type {
         Field { name: "preStop", number: 2, shape: Shape::Object(&crate::generated::core_v1::LIFECYCLE_HANDLER), optional: true, ..Field::BLANK },
         Field { name: "stopSignal", number: 3, shape: Shape::String, optional: true, ..Field::BLANK },
     ],
-    by_name: &[0, 1, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -1013,7 +1013,7 @@ pub(crate) static LIFECYCLE_HANDLER: Type = Type {
         Field { name: "tcpSocket", number: 3, shape: Shape::Object(&crate::generated::core_v1::TCP_SOCKET_ACTION), optional: true, ..Field::BLANK },
         Field { name: "sleep", number: 4, shape: Shape::Object(&crate::generated::core_v1::SLEEP_ACTION), optional: true, ..Field::BLANK },
     ],
-    by_name: &[0, 1, 3, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -1025,7 +1025,7 @@ pub(crate) static LIMIT_RANGE: Type = Type {
         Field { name: "metadata", number: 1, shape: Shape::Object(&crate::generated::meta_v1::OBJECT_META), always: true, ..Field::BLANK },
         Field { name: "spec", number: 2, shape: Shape::Object(&crate::generated::core_v1::LIMIT_RANGE_SPEC), always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0, 2, 3],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -1039,7 +1039,7 @@ pub(crate) static LIMIT_RANGE_ITEM: Type = Type {
         Field { name: "defaultRequest", number: 5, shape: Shape::Map(&Shape::Quantity), ..Field::BLANK },
         Field { name: "maxLimitRequestRatio", number: 6, shape: Shape::Map(&Shape::Quantity), ..Field::BLANK },
     ],
-    by_name: &[3, 4, 1, 5, 2, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -1051,7 +1051,7 @@ pub(crate) static LIMIT_RANGE_LIST: Type = Type {
         Field { name: "metadata", number: 1, shape: Shape::Object(&crate::generated::meta_v1::LIST_META), always: true, ..Field::BLANK },
         Field { name: "items", number: 2, shape: Shape::List(&Shape::Object(&crate::generated::core_v1::LIMIT_RANGE)), required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 3, 0, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -1060,7 +1060,7 @@ pub(crate) static LIMIT_RANGE_SPEC: Type = Type {
     fields: &[
         Field { name: "limits", number: 1, shape: Shape::List(&Shape::Object(&crate::generated::core_v1::LIMIT_RANGE_ITEM)), required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -1071,7 +1071,7 @@ pub(crate) static LINUX_CONTAINER_USER: Type = Type {
         Field { name: "gid", number: 2, shape: Shape::Int64, required: true, always: true, ..Field::BLANK },
         Field { name: "supplementalGroups", number: 3, shape: Shape::List(&Shape::Int64), ..Field::BLANK },
     ],
-    by_name: &[1, 2, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -1083,7 +1083,7 @@ pub(crate) static LOAD_BALANCER_INGRESS: Type = Type {
         Field { name: "ipMode", number: 3, shape: Shape::String, optional: true, ..Field::BLANK },
         Field { name: "ports", number: 4, shape: Shape::List(&Shape::Object(&crate::generated::core_v1::PORT_STATUS)), ..Field::BLANK },
     ],
-    by_name: &[1, 0, 2, 3],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -1092,7 +1092,7 @@ pub(crate) static LOAD_BALANCER_STATUS: Type = Type {
     fields: &[
         Field { name: "ingress", number: 1, shape: Shape::List(&Shape::Object(&crate::generated::core_v1::LOAD_BALANCER_INGRESS)), ..Field::BLANK },
     ],
-    by_name: &[0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -1101,7 +1101,7 @@ pub(crate) static LOCAL_OBJECT_REFERENCE: Type = Type {
     fields: &[
         Field { name: "name", number: 1, shape: Shape::String, ..Field::BLANK },
     ],
-    by_name: &[0],
+    lookup: Lookup::new(),
     atomic: true,
 };
 
@@ -1111,7 +1111,7 @@ pub(crate) static LOCAL_VOLUME_SOURCE: Type = Type {
         Field { name: "path", number: 1, shape: Shape::String, required: true, always: true, ..Field::BLANK },
         Field { name: "fsType", number: 2, shape: Shape::String, optional: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -1121,7 +1121,7 @@ pub(crate) static MODIFY_VOLUME_STATUS: Type = Type {
         Field { name: "targetVolumeAttributesClassName", number: 1, shape: Shape::String, ..Field::BLANK },
         Field { name: "status", number: 2, shape: Shape::String, required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -1132,7 +1132,7 @@ pub(crate) static NFS_VOLUME_SOURCE: Type = Type {
         Field { name: "path", number: 2, shape: Shape::String, required: true, always: true, ..Field::BLANK },
         Field { name: "readOnly", number: 3, shape: Shape::Bool, ..Field::BLANK },
     ],
-    by_name: &[1, 2, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -1145,7 +1145,7 @@ pub(crate) static NAMESPACE: Type = Type {
         Field { name: "spec", number: 2, shape: Shape::Object(&crate::generated::core_v1::NAMESPACE_SPEC), always: true, ..Field::BLANK },
         Field { name: "status", number: 3, shape: Shape::Object(&crate::generated::core_v1::NAMESPACE_STATUS), always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0, 2, 3, 4],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -1158,7 +1158,7 @@ pub(crate) static NAMESPACE_CONDITION: Type = Type {
         Field { name: "reason", number: 5, shape: Shape::String, ..Field::BLANK },
         Field { name: "message", number: 6, shape: Shape::String, ..Field::BLANK },
     ],
-    by_name: &[2, 4, 3, 1, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -1170,7 +1170,7 @@ pub(crate) static NAMESPACE_LIST: Type = Type {
         Field { name: "metadata", number: 1, shape: Shape::Object(&crate::generated::meta_v1::LIST_META), always: true, ..Field::BLANK },
         Field { name: "items", number: 2, shape: Shape::List(&Shape::Object(&crate::generated::core_v1::NAMESPACE)), required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 3, 0, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -1179,7 +1179,7 @@ pub(crate) static NAMESPACE_SPEC: Type = Type {
     fields: &[
         Field { name: "finalizers", number: 1, shape: Shape::List(&Shape::String), ..Field::BLANK },
     ],
-    by_name: &[0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -1189,7 +1189,7 @@ pub(crate) static NAMESPACE_STATUS: Type = Type {
         Field { name: "phase", number: 1, shape: Shape::String, ..Field::BLANK },
         Field { name: "conditions", number: 2, shape: Shape::List(&Shape::Object(&crate::generated::core_v1::NAMESPACE_CONDITION)), list: ListType::Map, keys: &["type"], patch: PatchStrategy { merge: true, replace: false, retain_keys: false }, merge_key: "type", ..Field::BLANK },
     ],
-    by_name: &[1, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -1202,7 +1202,7 @@ pub(crate) static NODE: Type = Type {
         Field { name: "spec", number: 2, shape: Shape::Object(&crate::generated::core_v1::NODE_SPEC), always: true, ..Field::BLANK },
         Field { name: "status", number: 3, shape: Shape::Object(&crate::generated::core_v1::NODE_STATUS), always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0, 2, 3, 4],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -1212,7 +1212,7 @@ pub(crate) static NODE_ADDRESS: Type = Type {
         Field { name: "type", number: 1, shape: Shape::String, required: true, always: true, ..Field::BLANK },
         Field { name: "address", number: 2, shape: Shape::String, required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -1222,7 +1222,7 @@ pub(crate) static NODE_AFFINITY: Type = Type {
         Field { name: "requiredDuringSchedulingIgnoredDuringExecution", number: 1, shape: Shape::Object(&crate::generated::core_v1::NODE_SELECTOR), optional: true, atomic: true, ..Field::BLANK },
         Field { name: "preferredDuringSchedulingIgnoredDuringExecution", number: 2, shape: Shape::List(&Shape::Object(&crate::generated::core_v1::PREFERRED_SCHEDULING_TERM)), ..Field::BLANK },
     ],
-    by_name: &[1, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -1233,7 +1233,7 @@ pub(crate) static NODE_ALLOCATABLE_RESOURCE_CLAIM_STATUS: Type = Type {
         Field { name: "containers", number: 2, shape: Shape::List(&Shape::String), list: ListType::Set, ..Field::BLANK },
         Field { name: "resources", number: 3, shape: Shape::Map(&Shape::Quantity), required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -1247,7 +1247,7 @@ pub(crate) static NODE_CONDITION: Type = Type {
         Field { name: "reason", number: 5, shape: Shape::String, ..Field::BLANK },
         Field { name: "message", number: 6, shape: Shape::String, ..Field::BLANK },
     ],
-    by_name: &[2, 3, 5, 4, 1, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -1256,7 +1256,7 @@ pub(crate) static NODE_CONFIG_SOURCE: Type = Type {
     fields: &[
         Field { name: "configMap", number: 2, shape: Shape::Object(&crate::generated::core_v1::CONFIG_MAP_NODE_CONFIG_SOURCE), optional: true, ..Field::BLANK },
     ],
-    by_name: &[0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -1268,7 +1268,7 @@ pub(crate) static NODE_CONFIG_STATUS: Type = Type {
         Field { name: "lastKnownGood", number: 3, shape: Shape::Object(&crate::generated::core_v1::NODE_CONFIG_SOURCE), optional: true, ..Field::BLANK },
         Field { name: "error", number: 4, shape: Shape::String, ..Field::BLANK },
     ],
-    by_name: &[1, 0, 3, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -1277,7 +1277,7 @@ pub(crate) static NODE_DAEMON_ENDPOINTS: Type = Type {
     fields: &[
         Field { name: "kubeletEndpoint", number: 1, shape: Shape::Object(&crate::generated::core_v1::DAEMON_ENDPOINT), always: true, ..Field::BLANK },
     ],
-    by_name: &[0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -1286,7 +1286,7 @@ pub(crate) static NODE_FEATURES: Type = Type {
     fields: &[
         Field { name: "supplementalGroupsPolicy", number: 1, shape: Shape::Bool, optional: true, ..Field::BLANK },
     ],
-    by_name: &[0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -1298,7 +1298,7 @@ pub(crate) static NODE_LIST: Type = Type {
         Field { name: "metadata", number: 1, shape: Shape::Object(&crate::generated::meta_v1::LIST_META), always: true, ..Field::BLANK },
         Field { name: "items", number: 2, shape: Shape::List(&Shape::Object(&crate::generated::core_v1::NODE)), required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 3, 0, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -1309,7 +1309,7 @@ pub(crate) static NODE_PROXY_OPTIONS: Type = Type {
         Field { name: "apiVersion", number: 0, shape: Shape::String, ..Field::BLANK },
         Field { name: "path", number: 1, shape: Shape::String, optional: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -1319,7 +1319,7 @@ pub(crate) static NODE_RUNTIME_HANDLER: Type = Type {
         Field { name: "name", number: 1, shape: Shape::String, ..Field::BLANK },
         Field { name: "features", number: 2, shape: Shape::Object(&crate::generated::core_v1::NODE_RUNTIME_HANDLER_FEATURES), optional: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -1329,7 +1329,7 @@ pub(crate) static NODE_RUNTIME_HANDLER_FEATURES: Type = Type {
         Field { name: "recursiveReadOnlyMounts", number: 1, shape: Shape::Bool, optional: true, ..Field::BLANK },
         Field { name: "userNamespaces", number: 2, shape: Shape::Bool, optional: true, ..Field::BLANK },
     ],
-    by_name: &[0, 1],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -1338,7 +1338,7 @@ pub(crate) static NODE_SELECTOR: Type = Type {
     fields: &[
         Field { name: "nodeSelectorTerms", number: 1, shape: Shape::List(&Shape::Object(&crate::generated::core_v1::NODE_SELECTOR_TERM)), required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[0],
+    lookup: Lookup::new(),
     atomic: true,
 };
 
@@ -1349,7 +1349,7 @@ pub(crate) static NODE_SELECTOR_REQUIREMENT: Type = Type {
         Field { name: "operator", number: 2, shape: Shape::String, required: true, always: true, ..Field::BLANK },
         Field { name: "values", number: 3, shape: Shape::List(&Shape::String), ..Field::BLANK },
     ],
-    by_name: &[0, 1, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -1359,7 +1359,7 @@ pub(crate) static NODE_SELECTOR_TERM: Type = Type {
         Field { name: "matchExpressions", number: 1, shape: Shape::List(&Shape::Object(&crate::generated::core_v1::NODE_SELECTOR_REQUIREMENT)), ..Field::BLANK },
         Field { name: "matchFields", number: 2, shape: Shape::List(&Shape::Object(&crate::generated::core_v1::NODE_SELECTOR_REQUIREMENT)), ..Field::BLANK },
     ],
-    by_name: &[0, 1],
+    lookup: Lookup::new(),
     atomic: true,
 };
 
@@ -1374,7 +1374,7 @@ pub(crate) static NODE_SPEC: Type = Type {
         Field { name: "configSource", number: 6, shape: Shape::Object(&crate::generated::core_v1::NODE_CONFIG_SOURCE), optional: true, ..Field::BLANK },
         Field { name: "externalID", number: 2, shape: Shape::String, ..Field::BLANK },
     ],
-    by_name: &[5, 6, 0, 1, 2, 4, 3],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -1396,7 +1396,7 @@ pub(crate) static NODE_STATUS: Type = Type {
         Field { name: "features", number: 13, shape: Shape::Object(&crate::generated::core_v1::NODE_FEATURES), optional: true, ..Field::BLANK },
         Field { name: "declaredFeatures", number: 14, shape: Shape::List(&Shape::String), ..Field::BLANK },
     ],
-    by_name: &[4, 1, 0, 3, 10, 5, 13, 12, 7, 6, 2, 11, 9, 8],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -1405,7 +1405,7 @@ pub(crate) static NODE_SWAP_STATUS: Type = Type {
     fields: &[
         Field { name: "capacity", number: 1, shape: Shape::Int64, optional: true, ..Field::BLANK },
     ],
-    by_name: &[0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -1424,7 +1424,7 @@ pub(crate) static NODE_SYSTEM_INFO: Type = Type {
         Field { name: "architecture", number: 10, shape: Shape::String, required: true, always: true, ..Field::BLANK },
         Field { name: "swap", number: 11, shape: Shape::Object(&crate::generated::core_v1::NODE_SWAP_STATUS), optional: true, ..Field::BLANK },
     ],
-    by_name: &[9, 2, 5, 3, 7, 6, 0, 8, 4, 10, 1],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -1434,7 +1434,7 @@ pub(crate) static OBJECT_FIELD_SELECTOR: Type = Type {
         Field { name: "apiVersion", number: 1, shape: Shape::String, ..Field::BLANK },
         Field { name: "fieldPath", number: 2, shape: Shape::String, required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[0, 1],
+    lookup: Lookup::new(),
     atomic: true,
 };
 
@@ -1449,7 +1449,7 @@ pub(crate) static OBJECT_REFERENCE: Type = Type {
         Field { name: "resourceVersion", number: 6, shape: Shape::String, ..Field::BLANK },
         Field { name: "fieldPath", number: 7, shape: Shape::String, ..Field::BLANK },
     ],
-    by_name: &[4, 6, 0, 2, 1, 5, 3],
+    lookup: Lookup::new(),
     atomic: true,
 };
 
@@ -1462,7 +1462,7 @@ pub(crate) static PERSISTENT_VOLUME: Type = Type {
         Field { name: "spec", number: 2, shape: Shape::Object(&crate::generated::core_v1::PERSISTENT_VOLUME_SPEC), always: true, ..Field::BLANK },
         Field { name: "status", number: 3, shape: Shape::Object(&crate::generated::core_v1::PERSISTENT_VOLUME_STATUS), always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0, 2, 3, 4],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -1475,7 +1475,7 @@ pub(crate) static PERSISTENT_VOLUME_CLAIM: Type = Type {
         Field { name: "spec", number: 2, shape: Shape::Object(&crate::generated::core_v1::PERSISTENT_VOLUME_CLAIM_SPEC), always: true, ..Field::BLANK },
         Field { name: "status", number: 3, shape: Shape::Object(&crate::generated::core_v1::PERSISTENT_VOLUME_CLAIM_STATUS), always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0, 2, 3, 4],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -1489,7 +1489,7 @@ pub(crate) static PERSISTENT_VOLUME_CLAIM_CONDITION: Type = Type {
         Field { name: "reason", number: 5, shape: Shape::String, ..Field::BLANK },
         Field { name: "message", number: 6, shape: Shape::String, ..Field::BLANK },
     ],
-    by_name: &[2, 3, 5, 4, 1, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -1501,7 +1501,7 @@ pub(crate) static PERSISTENT_VOLUME_CLAIM_LIST: Type = Type {
         Field { name: "metadata", number: 1, shape: Shape::Object(&crate::generated::meta_v1::LIST_META), always: true, ..Field::BLANK },
         Field { name: "items", number: 2, shape: Shape::List(&Shape::Object(&crate::generated::core_v1::PERSISTENT_VOLUME_CLAIM)), required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 3, 0, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -1518,7 +1518,7 @@ pub(crate) static PERSISTENT_VOLUME_CLAIM_SPEC: Type = Type {
         Field { name: "dataSourceRef", number: 8, shape: Shape::Object(&crate::generated::core_v1::TYPED_OBJECT_REFERENCE), optional: true, ..Field::BLANK },
         Field { name: "volumeAttributesClassName", number: 9, shape: Shape::String, optional: true, ..Field::BLANK },
     ],
-    by_name: &[0, 6, 7, 2, 1, 4, 8, 5, 3],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -1534,7 +1534,7 @@ pub(crate) static PERSISTENT_VOLUME_CLAIM_STATUS: Type = Type {
         Field { name: "currentVolumeAttributesClassName", number: 8, shape: Shape::String, optional: true, ..Field::BLANK },
         Field { name: "modifyVolumeStatus", number: 9, shape: Shape::Object(&crate::generated::core_v1::MODIFY_VOLUME_STATUS), optional: true, ..Field::BLANK },
     ],
-    by_name: &[1, 5, 4, 2, 3, 6, 7, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -1544,7 +1544,7 @@ pub(crate) static PERSISTENT_VOLUME_CLAIM_TEMPLATE: Type = Type {
         Field { name: "metadata", number: 1, shape: Shape::Object(&crate::generated::meta_v1::OBJECT_META), always: true, ..Field::BLANK },
         Field { name: "spec", number: 2, shape: Shape::Object(&crate::generated::core_v1::PERSISTENT_VOLUME_CLAIM_SPEC), required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[0, 1],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -1554,7 +1554,7 @@ pub(crate) static PERSISTENT_VOLUME_CLAIM_VOLUME_SOURCE: Type = Type {
         Field { name: "claimName", number: 1, shape: Shape::String, required: true, always: true, ..Field::BLANK },
         Field { name: "readOnly", number: 2, shape: Shape::Bool, ..Field::BLANK },
     ],
-    by_name: &[0, 1],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -1566,7 +1566,7 @@ pub(crate) static PERSISTENT_VOLUME_LIST: Type = Type {
         Field { name: "metadata", number: 1, shape: Shape::Object(&crate::generated::meta_v1::LIST_META), always: true, ..Field::BLANK },
         Field { name: "items", number: 2, shape: Shape::List(&Shape::Object(&crate::generated::core_v1::PERSISTENT_VOLUME)), required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 3, 0, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -1605,7 +1605,7 @@ pub(crate) static PERSISTENT_VOLUME_SPEC: Type = Type {
         Field { name: "nodeAffinity", number: 9, shape: Shape::Object(&crate::generated::core_v1::VOLUME_NODE_AFFINITY), optional: true, ..Field::BLANK },
         Field { name: "volumeAttributesClassName", number: 10, shape: Shape::String, optional: true, ..Field::BLANK },
     ],
-    by_name: &[23, 2, 16, 13, 0, 9, 8, 24, 22, 10, 12, 11, 1, 4, 3, 7, 20, 27, 5, 29, 25, 17, 18, 15, 6, 19, 26, 21, 30, 28, 14],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -1617,7 +1617,7 @@ pub(crate) static PERSISTENT_VOLUME_STATUS: Type = Type {
         Field { name: "reason", number: 3, shape: Shape::String, ..Field::BLANK },
         Field { name: "lastPhaseTransitionTime", number: 4, shape: Shape::Time, optional: true, ..Field::BLANK },
     ],
-    by_name: &[3, 1, 0, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -1627,7 +1627,7 @@ pub(crate) static PHOTON_PERSISTENT_DISK_VOLUME_SOURCE: Type = Type {
         Field { name: "pdID", number: 1, shape: Shape::String, required: true, always: true, ..Field::BLANK },
         Field { name: "fsType", number: 2, shape: Shape::String, ..Field::BLANK },
     ],
-    by_name: &[1, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -1640,7 +1640,7 @@ pub(crate) static POD: Type = Type {
         Field { name: "spec", number: 2, shape: Shape::Object(&crate::generated::core_v1::POD_SPEC), always: true, ..Field::BLANK },
         Field { name: "status", number: 3, shape: Shape::Object(&crate::generated::core_v1::POD_STATUS), always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0, 2, 3, 4],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -1650,7 +1650,7 @@ pub(crate) static POD_AFFINITY: Type = Type {
         Field { name: "requiredDuringSchedulingIgnoredDuringExecution", number: 1, shape: Shape::List(&Shape::Object(&crate::generated::core_v1::POD_AFFINITY_TERM)), ..Field::BLANK },
         Field { name: "preferredDuringSchedulingIgnoredDuringExecution", number: 2, shape: Shape::List(&Shape::Object(&crate::generated::core_v1::WEIGHTED_POD_AFFINITY_TERM)), ..Field::BLANK },
     ],
-    by_name: &[1, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -1664,7 +1664,7 @@ pub(crate) static POD_AFFINITY_TERM: Type = Type {
         Field { name: "matchLabelKeys", number: 5, shape: Shape::List(&Shape::String), ..Field::BLANK },
         Field { name: "mismatchLabelKeys", number: 6, shape: Shape::List(&Shape::String), ..Field::BLANK },
     ],
-    by_name: &[0, 4, 5, 3, 1, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -1674,7 +1674,7 @@ pub(crate) static POD_ANTI_AFFINITY: Type = Type {
         Field { name: "requiredDuringSchedulingIgnoredDuringExecution", number: 1, shape: Shape::List(&Shape::Object(&crate::generated::core_v1::POD_AFFINITY_TERM)), ..Field::BLANK },
         Field { name: "preferredDuringSchedulingIgnoredDuringExecution", number: 2, shape: Shape::List(&Shape::Object(&crate::generated::core_v1::WEIGHTED_POD_AFFINITY_TERM)), ..Field::BLANK },
     ],
-    by_name: &[1, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -1689,7 +1689,7 @@ pub(crate) static POD_ATTACH_OPTIONS: Type = Type {
         Field { name: "tty", number: 4, shape: Shape::Bool, optional: true, ..Field::BLANK },
         Field { name: "container", number: 5, shape: Shape::String, optional: true, ..Field::BLANK },
     ],
-    by_name: &[1, 6, 0, 4, 2, 3, 5],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -1704,7 +1704,7 @@ pub(crate) static POD_CERTIFICATE_PROJECTION: Type = Type {
         Field { name: "certificateChainPath", number: 6, shape: Shape::String, ..Field::BLANK },
         Field { name: "userAnnotations", number: 7, shape: Shape::Map(&Shape::String), ..Field::BLANK },
     ],
-    by_name: &[5, 3, 4, 1, 2, 0, 6],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -1719,7 +1719,7 @@ pub(crate) static POD_CONDITION: Type = Type {
         Field { name: "reason", number: 5, shape: Shape::String, ..Field::BLANK },
         Field { name: "message", number: 6, shape: Shape::String, ..Field::BLANK },
     ],
-    by_name: &[3, 4, 6, 1, 5, 2, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -1730,7 +1730,7 @@ pub(crate) static POD_DNS_CONFIG: Type = Type {
         Field { name: "searches", number: 2, shape: Shape::List(&Shape::String), ..Field::BLANK },
         Field { name: "options", number: 3, shape: Shape::List(&Shape::Object(&crate::generated::core_v1::POD_DNS_CONFIG_OPTION)), ..Field::BLANK },
     ],
-    by_name: &[0, 2, 1],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -1740,7 +1740,7 @@ pub(crate) static POD_DNS_CONFIG_OPTION: Type = Type {
         Field { name: "name", number: 1, shape: Shape::String, ..Field::BLANK },
         Field { name: "value", number: 2, shape: Shape::String, optional: true, ..Field::BLANK },
     ],
-    by_name: &[0, 1],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -1756,7 +1756,7 @@ pub(crate) static POD_EXEC_OPTIONS: Type = Type {
         Field { name: "container", number: 5, shape: Shape::String, optional: true, ..Field::BLANK },
         Field { name: "command", number: 6, shape: Shape::List(&Shape::String), optional: true, ..Field::BLANK },
     ],
-    by_name: &[1, 7, 6, 0, 4, 2, 3, 5],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -1766,7 +1766,7 @@ pub(crate) static POD_EXTENDED_RESOURCE_CLAIM_STATUS: Type = Type {
         Field { name: "requestMappings", number: 1, shape: Shape::List(&Shape::Object(&crate::generated::core_v1::CONTAINER_EXTENDED_RESOURCE_REQUEST)), required: true, always: true, ..Field::BLANK },
         Field { name: "resourceClaimName", number: 2, shape: Shape::String, required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[0, 1],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -1775,7 +1775,7 @@ pub(crate) static POD_IP: Type = Type {
     fields: &[
         Field { name: "ip", number: 1, shape: Shape::String, required: true, ..Field::BLANK },
     ],
-    by_name: &[0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -1787,7 +1787,7 @@ pub(crate) static POD_LIST: Type = Type {
         Field { name: "metadata", number: 1, shape: Shape::Object(&crate::generated::meta_v1::LIST_META), always: true, ..Field::BLANK },
         Field { name: "items", number: 2, shape: Shape::List(&Shape::Object(&crate::generated::core_v1::POD)), required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 3, 0, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -1807,7 +1807,7 @@ pub(crate) static POD_LOG_OPTIONS: Type = Type {
         Field { name: "insecureSkipTLSVerifyBackend", number: 9, shape: Shape::Bool, optional: true, ..Field::BLANK },
         Field { name: "stream", number: 10, shape: Shape::String, optional: true, ..Field::BLANK },
     ],
-    by_name: &[1, 2, 3, 10, 0, 9, 4, 5, 6, 11, 8, 7],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -1816,7 +1816,7 @@ pub(crate) static POD_OS: Type = Type {
     fields: &[
         Field { name: "name", number: 1, shape: Shape::String, required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -1827,7 +1827,7 @@ pub(crate) static POD_PORT_FORWARD_OPTIONS: Type = Type {
         Field { name: "apiVersion", number: 0, shape: Shape::String, ..Field::BLANK },
         Field { name: "ports", number: 1, shape: Shape::List(&Shape::Int32), optional: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -1838,7 +1838,7 @@ pub(crate) static POD_PROXY_OPTIONS: Type = Type {
         Field { name: "apiVersion", number: 0, shape: Shape::String, ..Field::BLANK },
         Field { name: "path", number: 1, shape: Shape::String, optional: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -1847,7 +1847,7 @@ pub(crate) static POD_READINESS_GATE: Type = Type {
     fields: &[
         Field { name: "conditionType", number: 1, shape: Shape::String, required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -1858,7 +1858,7 @@ pub(crate) static POD_RESOURCE_CLAIM: Type = Type {
         Field { name: "resourceClaimName", number: 3, shape: Shape::String, optional: true, ..Field::BLANK },
         Field { name: "resourceClaimTemplateName", number: 4, shape: Shape::String, optional: true, ..Field::BLANK },
     ],
-    by_name: &[0, 1, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -1868,7 +1868,7 @@ pub(crate) static POD_RESOURCE_CLAIM_STATUS: Type = Type {
         Field { name: "name", number: 1, shape: Shape::String, required: true, always: true, ..Field::BLANK },
         Field { name: "resourceClaimName", number: 2, shape: Shape::String, optional: true, ..Field::BLANK },
     ],
-    by_name: &[0, 1],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -1877,7 +1877,7 @@ pub(crate) static POD_SCHEDULING_GATE: Type = Type {
     fields: &[
         Field { name: "name", number: 1, shape: Shape::String, required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -1886,7 +1886,7 @@ pub(crate) static POD_SCHEDULING_GROUP: Type = Type {
     fields: &[
         Field { name: "podGroupName", number: 1, shape: Shape::String, optional: true, ..Field::BLANK },
     ],
-    by_name: &[0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -1907,7 +1907,7 @@ pub(crate) static POD_SECURITY_CONTEXT: Type = Type {
         Field { name: "appArmorProfile", number: 11, shape: Shape::Object(&crate::generated::core_v1::APP_ARMOR_PROFILE), optional: true, ..Field::BLANK },
         Field { name: "seLinuxChangePolicy", number: 13, shape: Shape::String, optional: true, ..Field::BLANK },
     ],
-    by_name: &[11, 7, 9, 3, 4, 2, 12, 0, 10, 5, 6, 8, 1],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -1957,7 +1957,7 @@ pub(crate) static POD_SPEC: Type = Type {
         Field { name: "hostnameOverride", number: 41, shape: Shape::String, optional: true, ..Field::BLANK },
         Field { name: "schedulingGroup", number: 43, shape: Shape::Object(&crate::generated::core_v1::POD_SCHEDULING_GROUP), optional: true, ..Field::BLANK },
     ],
-    by_name: &[6, 21, 11, 2, 27, 7, 30, 3, 24, 15, 13, 14, 36, 19, 40, 18, 1, 12, 8, 35, 32, 31, 26, 25, 28, 38, 39, 4, 29, 22, 37, 41, 17, 10, 9, 34, 16, 20, 5, 23, 33, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -1986,7 +1986,7 @@ pub(crate) static POD_STATUS: Type = Type {
         Field { name: "resources", number: 20, shape: Shape::Object(&crate::generated::core_v1::RESOURCE_REQUIREMENTS), optional: true, ..Field::BLANK },
         Field { name: "nodeAllocatableResourceClaimStatuses", number: 21, shape: Shape::List(&Shape::Object(&crate::generated::core_v1::NODE_ALLOCATABLE_RESOURCE_CLAIM_STATUS)), ..Field::BLANK },
     ],
-    by_name: &[18, 2, 12, 14, 17, 6, 7, 11, 3, 20, 5, 0, 1, 8, 9, 13, 4, 15, 16, 19, 10],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -1998,7 +1998,7 @@ pub(crate) static POD_TEMPLATE: Type = Type {
         Field { name: "metadata", number: 1, shape: Shape::Object(&crate::generated::meta_v1::OBJECT_META), always: true, ..Field::BLANK },
         Field { name: "template", number: 2, shape: Shape::Object(&crate::generated::core_v1::POD_TEMPLATE_SPEC), always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0, 2, 3],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -2010,7 +2010,7 @@ pub(crate) static POD_TEMPLATE_LIST: Type = Type {
         Field { name: "metadata", number: 1, shape: Shape::Object(&crate::generated::meta_v1::LIST_META), always: true, ..Field::BLANK },
         Field { name: "items", number: 2, shape: Shape::List(&Shape::Object(&crate::generated::core_v1::POD_TEMPLATE)), required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 3, 0, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -2020,7 +2020,7 @@ pub(crate) static POD_TEMPLATE_SPEC: Type = Type {
         Field { name: "metadata", number: 1, shape: Shape::Object(&crate::generated::meta_v1::OBJECT_META), always: true, ..Field::BLANK },
         Field { name: "spec", number: 2, shape: Shape::Object(&crate::generated::core_v1::POD_SPEC), always: true, ..Field::BLANK },
     ],
-    by_name: &[0, 1],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -2031,7 +2031,7 @@ pub(crate) static PORT_STATUS: Type = Type {
         Field { name: "protocol", number: 2, shape: Shape::String, required: true, always: true, ..Field::BLANK },
         Field { name: "error", number: 3, shape: Shape::String, optional: true, ..Field::BLANK },
     ],
-    by_name: &[2, 0, 1],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -2042,7 +2042,7 @@ pub(crate) static PORTWORX_VOLUME_SOURCE: Type = Type {
         Field { name: "fsType", number: 2, shape: Shape::String, ..Field::BLANK },
         Field { name: "readOnly", number: 3, shape: Shape::Bool, ..Field::BLANK },
     ],
-    by_name: &[1, 2, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -2052,7 +2052,7 @@ pub(crate) static PREFERRED_SCHEDULING_TERM: Type = Type {
         Field { name: "weight", number: 1, shape: Shape::Int32, required: true, always: true, ..Field::BLANK },
         Field { name: "preference", number: 2, shape: Shape::Object(&crate::generated::core_v1::NODE_SELECTOR_TERM), required: true, always: true, atomic: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -2070,7 +2070,7 @@ pub(crate) static PROBE: Type = Type {
         Field { name: "failureThreshold", number: 6, shape: Shape::Int32, ..Field::BLANK },
         Field { name: "terminationGracePeriodSeconds", number: 7, shape: Shape::Int64, optional: true, ..Field::BLANK },
     ],
-    by_name: &[0, 8, 3, 1, 4, 6, 7, 2, 9, 5],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -2080,7 +2080,7 @@ pub(crate) static PROJECTED_VOLUME_SOURCE: Type = Type {
         Field { name: "sources", number: 1, shape: Shape::List(&Shape::Object(&crate::generated::core_v1::VOLUME_PROJECTION)), always: true, ..Field::BLANK },
         Field { name: "defaultMode", number: 2, shape: Shape::Int32, optional: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -2094,7 +2094,7 @@ pub(crate) static QUOBYTE_VOLUME_SOURCE: Type = Type {
         Field { name: "group", number: 5, shape: Shape::String, ..Field::BLANK },
         Field { name: "tenant", number: 6, shape: Shape::String, ..Field::BLANK },
     ],
-    by_name: &[4, 2, 0, 5, 3, 1],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -2110,7 +2110,7 @@ pub(crate) static RBD_PERSISTENT_VOLUME_SOURCE: Type = Type {
         Field { name: "secretRef", number: 7, shape: Shape::Object(&crate::generated::core_v1::SECRET_REFERENCE), optional: true, atomic: true, ..Field::BLANK },
         Field { name: "readOnly", number: 8, shape: Shape::Bool, ..Field::BLANK },
     ],
-    by_name: &[2, 1, 5, 0, 3, 7, 6, 4],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -2126,7 +2126,7 @@ pub(crate) static RBD_VOLUME_SOURCE: Type = Type {
         Field { name: "secretRef", number: 7, shape: Shape::Object(&crate::generated::core_v1::LOCAL_OBJECT_REFERENCE), optional: true, atomic: true, ..Field::BLANK },
         Field { name: "readOnly", number: 8, shape: Shape::Bool, ..Field::BLANK },
     ],
-    by_name: &[2, 1, 5, 0, 3, 7, 6, 4],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -2139,7 +2139,7 @@ pub(crate) static REPLICATION_CONTROLLER: Type = Type {
         Field { name: "spec", number: 2, shape: Shape::Object(&crate::generated::core_v1::REPLICATION_CONTROLLER_SPEC), always: true, ..Field::BLANK },
         Field { name: "status", number: 3, shape: Shape::Object(&crate::generated::core_v1::REPLICATION_CONTROLLER_STATUS), always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0, 2, 3, 4],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -2152,7 +2152,7 @@ pub(crate) static REPLICATION_CONTROLLER_CONDITION: Type = Type {
         Field { name: "reason", number: 4, shape: Shape::String, ..Field::BLANK },
         Field { name: "message", number: 5, shape: Shape::String, ..Field::BLANK },
     ],
-    by_name: &[2, 4, 3, 1, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -2164,7 +2164,7 @@ pub(crate) static REPLICATION_CONTROLLER_LIST: Type = Type {
         Field { name: "metadata", number: 1, shape: Shape::Object(&crate::generated::meta_v1::LIST_META), always: true, ..Field::BLANK },
         Field { name: "items", number: 2, shape: Shape::List(&Shape::Object(&crate::generated::core_v1::REPLICATION_CONTROLLER)), required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 3, 0, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -2176,7 +2176,7 @@ pub(crate) static REPLICATION_CONTROLLER_SPEC: Type = Type {
         Field { name: "selector", number: 2, shape: Shape::Map(&Shape::String), atomic: true, ..Field::BLANK },
         Field { name: "template", number: 3, shape: Shape::Object(&crate::generated::core_v1::POD_TEMPLATE_SPEC), optional: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0, 2, 3],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -2190,7 +2190,7 @@ pub(crate) static REPLICATION_CONTROLLER_STATUS: Type = Type {
         Field { name: "observedGeneration", number: 3, shape: Shape::Int64, ..Field::BLANK },
         Field { name: "conditions", number: 6, shape: Shape::List(&Shape::Object(&crate::generated::core_v1::REPLICATION_CONTROLLER_CONDITION)), list: ListType::Map, keys: &["type"], patch: PatchStrategy { merge: true, replace: false, retain_keys: false }, merge_key: "type", ..Field::BLANK },
     ],
-    by_name: &[3, 5, 1, 4, 2, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -2200,7 +2200,7 @@ pub(crate) static RESOURCE_CLAIM: Type = Type {
         Field { name: "name", number: 1, shape: Shape::String, required: true, always: true, ..Field::BLANK },
         Field { name: "request", number: 2, shape: Shape::String, ..Field::BLANK },
     ],
-    by_name: &[0, 1],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -2211,7 +2211,7 @@ pub(crate) static RESOURCE_FIELD_SELECTOR: Type = Type {
         Field { name: "resource", number: 2, shape: Shape::String, required: true, always: true, ..Field::BLANK },
         Field { name: "divisor", number: 3, shape: Shape::Quantity, always: true, ..Field::BLANK },
     ],
-    by_name: &[0, 2, 1],
+    lookup: Lookup::new(),
     atomic: true,
 };
 
@@ -2222,7 +2222,7 @@ pub(crate) static RESOURCE_HEALTH: Type = Type {
         Field { name: "health", number: 2, shape: Shape::String, ..Field::BLANK },
         Field { name: "message", number: 6, shape: Shape::String, ..Field::BLANK },
     ],
-    by_name: &[1, 2, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -2235,7 +2235,7 @@ pub(crate) static RESOURCE_QUOTA: Type = Type {
         Field { name: "spec", number: 2, shape: Shape::Object(&crate::generated::core_v1::RESOURCE_QUOTA_SPEC), always: true, ..Field::BLANK },
         Field { name: "status", number: 3, shape: Shape::Object(&crate::generated::core_v1::RESOURCE_QUOTA_STATUS), always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0, 2, 3, 4],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -2247,7 +2247,7 @@ pub(crate) static RESOURCE_QUOTA_LIST: Type = Type {
         Field { name: "metadata", number: 1, shape: Shape::Object(&crate::generated::meta_v1::LIST_META), always: true, ..Field::BLANK },
         Field { name: "items", number: 2, shape: Shape::List(&Shape::Object(&crate::generated::core_v1::RESOURCE_QUOTA)), required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 3, 0, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -2258,7 +2258,7 @@ pub(crate) static RESOURCE_QUOTA_SPEC: Type = Type {
         Field { name: "scopes", number: 2, shape: Shape::List(&Shape::String), ..Field::BLANK },
         Field { name: "scopeSelector", number: 3, shape: Shape::Object(&crate::generated::core_v1::SCOPE_SELECTOR), optional: true, atomic: true, ..Field::BLANK },
     ],
-    by_name: &[0, 2, 1],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -2268,7 +2268,7 @@ pub(crate) static RESOURCE_QUOTA_STATUS: Type = Type {
         Field { name: "hard", number: 1, shape: Shape::Map(&Shape::Quantity), ..Field::BLANK },
         Field { name: "used", number: 2, shape: Shape::Map(&Shape::Quantity), ..Field::BLANK },
     ],
-    by_name: &[0, 1],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -2279,7 +2279,7 @@ pub(crate) static RESOURCE_REQUIREMENTS: Type = Type {
         Field { name: "requests", number: 2, shape: Shape::Map(&Shape::Quantity), ..Field::BLANK },
         Field { name: "claims", number: 3, shape: Shape::List(&Shape::Object(&crate::generated::core_v1::RESOURCE_CLAIM)), list: ListType::Map, keys: &["name"], ..Field::BLANK },
     ],
-    by_name: &[2, 0, 1],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -2289,7 +2289,7 @@ pub(crate) static RESOURCE_STATUS: Type = Type {
         Field { name: "name", number: 1, shape: Shape::String, required: true, always: true, ..Field::BLANK },
         Field { name: "resources", number: 2, shape: Shape::List(&Shape::Object(&crate::generated::core_v1::RESOURCE_HEALTH)), list: ListType::Map, keys: &["resourceID"], ..Field::BLANK },
     ],
-    by_name: &[0, 1],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -2301,7 +2301,7 @@ pub(crate) static SE_LINUX_OPTIONS: Type = Type {
         Field { name: "type", number: 3, shape: Shape::String, ..Field::BLANK },
         Field { name: "level", number: 4, shape: Shape::String, ..Field::BLANK },
     ],
-    by_name: &[3, 1, 2, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -2319,7 +2319,7 @@ pub(crate) static SCALE_IO_PERSISTENT_VOLUME_SOURCE: Type = Type {
         Field { name: "fsType", number: 9, shape: Shape::String, ..Field::BLANK },
         Field { name: "readOnly", number: 10, shape: Shape::Bool, ..Field::BLANK },
     ],
-    by_name: &[8, 0, 4, 9, 2, 3, 6, 5, 1, 7],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -2337,7 +2337,7 @@ pub(crate) static SCALE_IO_VOLUME_SOURCE: Type = Type {
         Field { name: "fsType", number: 9, shape: Shape::String, ..Field::BLANK },
         Field { name: "readOnly", number: 10, shape: Shape::Bool, ..Field::BLANK },
     ],
-    by_name: &[8, 0, 4, 9, 2, 3, 6, 5, 1, 7],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -2346,7 +2346,7 @@ pub(crate) static SCOPE_SELECTOR: Type = Type {
     fields: &[
         Field { name: "matchExpressions", number: 1, shape: Shape::List(&Shape::Object(&crate::generated::core_v1::SCOPED_RESOURCE_SELECTOR_REQUIREMENT)), ..Field::BLANK },
     ],
-    by_name: &[0],
+    lookup: Lookup::new(),
     atomic: true,
 };
 
@@ -2357,7 +2357,7 @@ pub(crate) static SCOPED_RESOURCE_SELECTOR_REQUIREMENT: Type = Type {
         Field { name: "operator", number: 2, shape: Shape::String, required: true, always: true, ..Field::BLANK },
         Field { name: "values", number: 3, shape: Shape::List(&Shape::String), ..Field::BLANK },
     ],
-    by_name: &[1, 0, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -2367,7 +2367,7 @@ pub(crate) static SECCOMP_PROFILE: Type = Type {
         Field { name: "type", number: 1, shape: Shape::String, required: true, always: true, ..Field::BLANK },
         Field { name: "localhostProfile", number: 2, shape: Shape::String, optional: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -2382,7 +2382,7 @@ pub(crate) static SECRET: Type = Type {
         Field { name: "stringData", number: 4, shape: Shape::Map(&Shape::String), ..Field::BLANK },
         Field { name: "type", number: 3, shape: Shape::String, ..Field::BLANK },
     ],
-    by_name: &[1, 4, 3, 0, 2, 5, 6],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -2392,7 +2392,7 @@ pub(crate) static SECRET_ENV_SOURCE: Type = Type {
         Field { name: "name", number: 1, shape: Shape::String, within: &[1], ..Field::BLANK },
         Field { name: "optional", number: 2, shape: Shape::Bool, optional: true, ..Field::BLANK },
     ],
-    by_name: &[0, 1],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -2403,7 +2403,7 @@ pub(crate) static SECRET_KEY_SELECTOR: Type = Type {
         Field { name: "key", number: 2, shape: Shape::String, required: true, always: true, ..Field::BLANK },
         Field { name: "optional", number: 3, shape: Shape::Bool, optional: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0, 2],
+    lookup: Lookup::new(),
     atomic: true,
 };
 
@@ -2415,7 +2415,7 @@ pub(crate) static SECRET_LIST: Type = Type {
         Field { name: "metadata", number: 1, shape: Shape::Object(&crate::generated::meta_v1::LIST_META), always: true, ..Field::BLANK },
         Field { name: "items", number: 2, shape: Shape::List(&Shape::Object(&crate::generated::core_v1::SECRET)), required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 3, 0, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -2426,7 +2426,7 @@ pub(crate) static SECRET_PROJECTION: Type = Type {
         Field { name: "items", number: 2, shape: Shape::List(&Shape::Object(&crate::generated::core_v1::KEY_TO_PATH)), ..Field::BLANK },
         Field { name: "optional", number: 4, shape: Shape::Bool, optional: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -2436,7 +2436,7 @@ pub(crate) static SECRET_REFERENCE: Type = Type {
         Field { name: "name", number: 1, shape: Shape::String, ..Field::BLANK },
         Field { name: "namespace", number: 2, shape: Shape::String, ..Field::BLANK },
     ],
-    by_name: &[0, 1],
+    lookup: Lookup::new(),
     atomic: true,
 };
 
@@ -2448,7 +2448,7 @@ pub(crate) static SECRET_VOLUME_SOURCE: Type = Type {
         Field { name: "defaultMode", number: 3, shape: Shape::Int32, optional: true, ..Field::BLANK },
         Field { name: "optional", number: 4, shape: Shape::Bool, optional: true, ..Field::BLANK },
     ],
-    by_name: &[2, 1, 3, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -2468,7 +2468,7 @@ pub(crate) static SECURITY_CONTEXT: Type = Type {
         Field { name: "seccompProfile", number: 11, shape: Shape::Object(&crate::generated::core_v1::SECCOMP_PROFILE), optional: true, ..Field::BLANK },
         Field { name: "appArmorProfile", number: 12, shape: Shape::Object(&crate::generated::core_v1::APP_ARMOR_PROFILE), optional: true, ..Field::BLANK },
     ],
-    by_name: &[8, 11, 0, 1, 9, 7, 5, 6, 4, 2, 10, 3],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -2481,7 +2481,7 @@ pub(crate) static SERVICE: Type = Type {
         Field { name: "spec", number: 2, shape: Shape::Object(&crate::generated::core_v1::SERVICE_SPEC), always: true, ..Field::BLANK },
         Field { name: "status", number: 3, shape: Shape::Object(&crate::generated::core_v1::SERVICE_STATUS), always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0, 2, 3, 4],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -2495,7 +2495,7 @@ pub(crate) static SERVICE_ACCOUNT: Type = Type {
         Field { name: "imagePullSecrets", number: 3, shape: Shape::List(&Shape::Object(&crate::generated::core_v1::LOCAL_OBJECT_REFERENCE)), ..Field::BLANK },
         Field { name: "automountServiceAccountToken", number: 4, shape: Shape::Bool, optional: true, ..Field::BLANK },
     ],
-    by_name: &[1, 5, 4, 0, 2, 3],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -2507,7 +2507,7 @@ pub(crate) static SERVICE_ACCOUNT_LIST: Type = Type {
         Field { name: "metadata", number: 1, shape: Shape::Object(&crate::generated::meta_v1::LIST_META), always: true, ..Field::BLANK },
         Field { name: "items", number: 2, shape: Shape::List(&Shape::Object(&crate::generated::core_v1::SERVICE_ACCOUNT)), required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 3, 0, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -2518,7 +2518,7 @@ pub(crate) static SERVICE_ACCOUNT_TOKEN_PROJECTION: Type = Type {
         Field { name: "expirationSeconds", number: 2, shape: Shape::Int64, optional: true, ..Field::BLANK },
         Field { name: "path", number: 3, shape: Shape::String, required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[0, 1, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -2530,7 +2530,7 @@ pub(crate) static SERVICE_LIST: Type = Type {
         Field { name: "metadata", number: 1, shape: Shape::Object(&crate::generated::meta_v1::LIST_META), always: true, ..Field::BLANK },
         Field { name: "items", number: 2, shape: Shape::List(&Shape::Object(&crate::generated::core_v1::SERVICE)), required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 3, 0, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -2544,7 +2544,7 @@ pub(crate) static SERVICE_PORT: Type = Type {
         Field { name: "targetPort", number: 4, shape: Shape::IntOrString, always: true, ..Field::BLANK },
         Field { name: "nodePort", number: 5, shape: Shape::Int32, ..Field::BLANK },
     ],
-    by_name: &[2, 0, 5, 3, 1, 4],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -2555,7 +2555,7 @@ pub(crate) static SERVICE_PROXY_OPTIONS: Type = Type {
         Field { name: "apiVersion", number: 0, shape: Shape::String, ..Field::BLANK },
         Field { name: "path", number: 1, shape: Shape::String, optional: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -2583,7 +2583,7 @@ pub(crate) static SERVICE_SPEC: Type = Type {
         Field { name: "internalTrafficPolicy", number: 22, shape: Shape::String, optional: true, ..Field::BLANK },
         Field { name: "trafficDistribution", number: 23, shape: Shape::String, optional: true, ..Field::BLANK },
     ],
-    by_name: &[16, 2, 3, 5, 9, 10, 11, 18, 14, 15, 17, 7, 8, 0, 12, 1, 6, 13, 19, 4],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -2593,7 +2593,7 @@ pub(crate) static SERVICE_STATUS: Type = Type {
         Field { name: "loadBalancer", number: 1, shape: Shape::Object(&crate::generated::core_v1::LOAD_BALANCER_STATUS), always: true, ..Field::BLANK },
         Field { name: "conditions", number: 2, shape: Shape::List(&Shape::Object(&crate::generated::meta_v1::CONDITION)), list: ListType::Map, keys: &["type"], patch: PatchStrategy { merge: true, replace: false, retain_keys: false }, merge_key: "type", ..Field::BLANK },
     ],
-    by_name: &[1, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -2602,7 +2602,7 @@ pub(crate) static SESSION_AFFINITY_CONFIG: Type = Type {
     fields: &[
         Field { name: "clientIP", number: 1, shape: Shape::Object(&crate::generated::core_v1::CLIENT_IP_CONFIG), optional: true, ..Field::BLANK },
     ],
-    by_name: &[0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -2611,7 +2611,7 @@ pub(crate) static SLEEP_ACTION: Type = Type {
     fields: &[
         Field { name: "seconds", number: 1, shape: Shape::Int64, required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -2624,7 +2624,7 @@ pub(crate) static STORAGE_OS_PERSISTENT_VOLUME_SOURCE: Type = Type {
         Field { name: "readOnly", number: 4, shape: Shape::Bool, ..Field::BLANK },
         Field { name: "secretRef", number: 5, shape: Shape::Object(&crate::generated::core_v1::OBJECT_REFERENCE), optional: true, atomic: true, ..Field::BLANK },
     ],
-    by_name: &[2, 3, 4, 0, 1],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -2637,7 +2637,7 @@ pub(crate) static STORAGE_OS_VOLUME_SOURCE: Type = Type {
         Field { name: "readOnly", number: 4, shape: Shape::Bool, ..Field::BLANK },
         Field { name: "secretRef", number: 5, shape: Shape::Object(&crate::generated::core_v1::LOCAL_OBJECT_REFERENCE), optional: true, atomic: true, ..Field::BLANK },
     ],
-    by_name: &[2, 3, 4, 0, 1],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -2647,7 +2647,7 @@ pub(crate) static SYSCTL: Type = Type {
         Field { name: "name", number: 1, shape: Shape::String, required: true, always: true, ..Field::BLANK },
         Field { name: "value", number: 2, shape: Shape::String, required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[0, 1],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -2657,7 +2657,7 @@ pub(crate) static TCP_SOCKET_ACTION: Type = Type {
         Field { name: "port", number: 1, shape: Shape::IntOrString, required: true, always: true, ..Field::BLANK },
         Field { name: "host", number: 2, shape: Shape::String, ..Field::BLANK },
     ],
-    by_name: &[1, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -2669,7 +2669,7 @@ pub(crate) static TAINT: Type = Type {
         Field { name: "effect", number: 3, shape: Shape::String, required: true, always: true, ..Field::BLANK },
         Field { name: "timeAdded", number: 4, shape: Shape::Time, optional: true, ..Field::BLANK },
     ],
-    by_name: &[2, 0, 3, 1],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -2682,7 +2682,7 @@ pub(crate) static TOLERATION: Type = Type {
         Field { name: "effect", number: 4, shape: Shape::String, ..Field::BLANK },
         Field { name: "tolerationSeconds", number: 5, shape: Shape::Int64, optional: true, ..Field::BLANK },
     ],
-    by_name: &[3, 0, 1, 4, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -2692,7 +2692,7 @@ pub(crate) static TOPOLOGY_SELECTOR_LABEL_REQUIREMENT: Type = Type {
         Field { name: "key", number: 1, shape: Shape::String, required: true, always: true, ..Field::BLANK },
         Field { name: "values", number: 2, shape: Shape::List(&Shape::String), required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[0, 1],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -2701,7 +2701,7 @@ pub(crate) static TOPOLOGY_SELECTOR_TERM: Type = Type {
     fields: &[
         Field { name: "matchLabelExpressions", number: 1, shape: Shape::List(&Shape::Object(&crate::generated::core_v1::TOPOLOGY_SELECTOR_LABEL_REQUIREMENT)), ..Field::BLANK },
     ],
-    by_name: &[0],
+    lookup: Lookup::new(),
     atomic: true,
 };
 
@@ -2717,7 +2717,7 @@ pub(crate) static TOPOLOGY_SPREAD_CONSTRAINT: Type = Type {
         Field { name: "nodeTaintsPolicy", number: 7, shape: Shape::String, optional: true, ..Field::BLANK },
         Field { name: "matchLabelKeys", number: 8, shape: Shape::List(&Shape::String), ..Field::BLANK },
     ],
-    by_name: &[3, 7, 0, 4, 5, 6, 1, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -2728,7 +2728,7 @@ pub(crate) static TYPED_LOCAL_OBJECT_REFERENCE: Type = Type {
         Field { name: "kind", number: 2, shape: Shape::String, required: true, always: true, ..Field::BLANK },
         Field { name: "name", number: 3, shape: Shape::String, required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[0, 1, 2],
+    lookup: Lookup::new(),
     atomic: true,
 };
 
@@ -2740,7 +2740,7 @@ pub(crate) static TYPED_OBJECT_REFERENCE: Type = Type {
         Field { name: "name", number: 3, shape: Shape::String, required: true, always: true, ..Field::BLANK },
         Field { name: "namespace", number: 4, shape: Shape::String, optional: true, ..Field::BLANK },
     ],
-    by_name: &[0, 1, 2, 3],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -2779,7 +2779,7 @@ pub(crate) static VOLUME: Type = Type {
         Field { name: "ephemeral", number: 29, shape: Shape::Object(&crate::generated::core_v1::EPHEMERAL_VOLUME_SOURCE), within: &[2], optional: true, ..Field::BLANK },
         Field { name: "image", number: 30, shape: Shape::Object(&crate::generated::core_v1::IMAGE_VOLUME_SOURCE), within: &[2], optional: true, ..Field::BLANK },
     ],
-    by_name: &[4, 22, 18, 14, 13, 19, 28, 16, 2, 29, 17, 12, 15, 3, 5, 9, 1, 30, 8, 0, 7, 10, 23, 25, 24, 21, 11, 26, 6, 27, 20],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -2789,7 +2789,7 @@ pub(crate) static VOLUME_DEVICE: Type = Type {
         Field { name: "name", number: 1, shape: Shape::String, required: true, always: true, ..Field::BLANK },
         Field { name: "devicePath", number: 2, shape: Shape::String, required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -2804,7 +2804,7 @@ pub(crate) static VOLUME_MOUNT: Type = Type {
         Field { name: "mountPropagation", number: 5, shape: Shape::String, optional: true, ..Field::BLANK },
         Field { name: "subPathExpr", number: 6, shape: Shape::String, ..Field::BLANK },
     ],
-    by_name: &[3, 5, 0, 1, 2, 4, 6],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -2817,7 +2817,7 @@ pub(crate) static VOLUME_MOUNT_STATUS: Type = Type {
         Field { name: "recursiveReadOnly", number: 4, shape: Shape::String, optional: true, ..Field::BLANK },
         Field { name: "volumeStatus", number: 5, shape: Shape::Object(&crate::generated::core_v1::VOLUME_STATUS), optional: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0, 2, 3, 4],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -2826,7 +2826,7 @@ pub(crate) static VOLUME_NODE_AFFINITY: Type = Type {
     fields: &[
         Field { name: "required", number: 1, shape: Shape::Object(&crate::generated::core_v1::NODE_SELECTOR), optional: true, atomic: true, ..Field::BLANK },
     ],
-    by_name: &[0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -2840,7 +2840,7 @@ pub(crate) static VOLUME_PROJECTION: Type = Type {
         Field { name: "clusterTrustBundle", number: 5, shape: Shape::Object(&crate::generated::core_v1::CLUSTER_TRUST_BUNDLE_PROJECTION), optional: true, ..Field::BLANK },
         Field { name: "podCertificate", number: 6, shape: Shape::Object(&crate::generated::core_v1::POD_CERTIFICATE_PROJECTION), optional: true, ..Field::BLANK },
     ],
-    by_name: &[4, 2, 1, 5, 0, 3],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -2850,7 +2850,7 @@ pub(crate) static VOLUME_RESOURCE_REQUIREMENTS: Type = Type {
         Field { name: "limits", number: 1, shape: Shape::Map(&Shape::Quantity), ..Field::BLANK },
         Field { name: "requests", number: 2, shape: Shape::Map(&Shape::Quantity), ..Field::BLANK },
     ],
-    by_name: &[0, 1],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -2859,7 +2859,7 @@ pub(crate) static VOLUME_STATUS: Type = Type {
     fields: &[
         Field { name: "image", number: 1, shape: Shape::Object(&crate::generated::core_v1::IMAGE_VOLUME_STATUS), optional: true, ..Field::BLANK },
     ],
-    by_name: &[0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -2871,7 +2871,7 @@ pub(crate) static VSPHERE_VIRTUAL_DISK_VOLUME_SOURCE: Type = Type {
         Field { name: "storagePolicyName", number: 3, shape: Shape::String, ..Field::BLANK },
         Field { name: "storagePolicyID", number: 4, shape: Shape::String, ..Field::BLANK },
     ],
-    by_name: &[1, 3, 2, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -2881,7 +2881,7 @@ pub(crate) static WEIGHTED_POD_AFFINITY_TERM: Type = Type {
         Field { name: "weight", number: 1, shape: Shape::Int32, required: true, always: true, ..Field::BLANK },
         Field { name: "podAffinityTerm", number: 2, shape: Shape::Object(&crate::generated::core_v1::POD_AFFINITY_TERM), required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -2893,6 +2893,6 @@ pub(crate) static WINDOWS_SECURITY_CONTEXT_OPTIONS: Type = Type {
         Field { name: "runAsUserName", number: 3, shape: Shape::String, optional: true, ..Field::BLANK },
         Field { name: "hostProcess", number: 4, shape: Shape::Bool, optional: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0, 3, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };

@@ -2,7 +2,7 @@
 
 #![allow(unused_imports, reason = "every package begins alike")]
 
-use crate::facts::{Field, ListType, PatchStrategy, Shape, Type};
+use crate::facts::{Field, ListType, Lookup, PatchStrategy, Shape, Type};
 
 pub(crate) static ENDPOINT: Type = Type {
     name: "io.k8s.api.discovery.v1.Endpoint",
@@ -16,7 +16,7 @@ pub(crate) static ENDPOINT: Type = Type {
         Field { name: "zone", number: 7, shape: Shape::String, optional: true, ..Field::BLANK },
         Field { name: "hints", number: 8, shape: Shape::Object(&crate::generated::discovery_v1::ENDPOINT_HINTS), optional: true, ..Field::BLANK },
     ],
-    by_name: &[0, 1, 4, 7, 2, 5, 3, 6],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -27,7 +27,7 @@ pub(crate) static ENDPOINT_CONDITIONS: Type = Type {
         Field { name: "serving", number: 2, shape: Shape::Bool, optional: true, ..Field::BLANK },
         Field { name: "terminating", number: 3, shape: Shape::Bool, optional: true, ..Field::BLANK },
     ],
-    by_name: &[0, 1, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -37,7 +37,7 @@ pub(crate) static ENDPOINT_HINTS: Type = Type {
         Field { name: "forZones", number: 1, shape: Shape::List(&Shape::Object(&crate::generated::discovery_v1::FOR_ZONE)), ..Field::BLANK },
         Field { name: "forNodes", number: 2, shape: Shape::List(&Shape::Object(&crate::generated::discovery_v1::FOR_NODE)), ..Field::BLANK },
     ],
-    by_name: &[1, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -49,7 +49,7 @@ pub(crate) static ENDPOINT_PORT: Type = Type {
         Field { name: "port", number: 3, shape: Shape::Int32, optional: true, ..Field::BLANK },
         Field { name: "appProtocol", number: 4, shape: Shape::String, optional: true, ..Field::BLANK },
     ],
-    by_name: &[3, 0, 2, 1],
+    lookup: Lookup::new(),
     atomic: true,
 };
 
@@ -63,7 +63,7 @@ pub(crate) static ENDPOINT_SLICE: Type = Type {
         Field { name: "endpoints", number: 2, shape: Shape::List(&Shape::Object(&crate::generated::discovery_v1::ENDPOINT)), always: true, ..Field::BLANK },
         Field { name: "ports", number: 3, shape: Shape::List(&Shape::Object(&crate::generated::discovery_v1::ENDPOINT_PORT)), always: true, ..Field::BLANK },
     ],
-    by_name: &[3, 1, 4, 0, 2, 5],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -75,7 +75,7 @@ pub(crate) static ENDPOINT_SLICE_LIST: Type = Type {
         Field { name: "metadata", number: 1, shape: Shape::Object(&crate::generated::meta_v1::LIST_META), always: true, ..Field::BLANK },
         Field { name: "items", number: 2, shape: Shape::List(&Shape::Object(&crate::generated::discovery_v1::ENDPOINT_SLICE)), required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 3, 0, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -84,7 +84,7 @@ pub(crate) static FOR_NODE: Type = Type {
     fields: &[
         Field { name: "name", number: 1, shape: Shape::String, required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -93,6 +93,6 @@ pub(crate) static FOR_ZONE: Type = Type {
     fields: &[
         Field { name: "name", number: 1, shape: Shape::String, required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[0],
+    lookup: Lookup::new(),
     atomic: false,
 };

@@ -2,7 +2,7 @@
 
 #![allow(unused_imports, reason = "every package begins alike")]
 
-use crate::facts::{Field, ListType, PatchStrategy, Shape, Type};
+use crate::facts::{Field, ListType, Lookup, PatchStrategy, Shape, Type};
 
 pub(crate) static EVENT: Type = Type {
     name: "io.k8s.api.events.v1.Event",
@@ -25,7 +25,7 @@ pub(crate) static EVENT: Type = Type {
         Field { name: "deprecatedLastTimestamp", number: 14, shape: Shape::Time, always: true, ..Field::BLANK },
         Field { name: "deprecatedCount", number: 15, shape: Shape::Int32, ..Field::BLANK },
     ],
-    by_name: &[7, 1, 16, 14, 15, 13, 3, 0, 2, 11, 8, 9, 10, 5, 6, 4, 12],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -37,7 +37,7 @@ pub(crate) static EVENT_LIST: Type = Type {
         Field { name: "metadata", number: 1, shape: Shape::Object(&crate::generated::meta_v1::LIST_META), always: true, ..Field::BLANK },
         Field { name: "items", number: 2, shape: Shape::List(&Shape::Object(&crate::generated::events_v1::EVENT)), required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 3, 0, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -47,6 +47,6 @@ pub(crate) static EVENT_SERIES: Type = Type {
         Field { name: "count", number: 1, shape: Shape::Int32, required: true, always: true, ..Field::BLANK },
         Field { name: "lastObservedTime", number: 2, shape: Shape::MicroTime, required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[0, 1],
+    lookup: Lookup::new(),
     atomic: false,
 };

@@ -2,7 +2,7 @@
 
 #![allow(unused_imports, reason = "every package begins alike")]
 
-use crate::facts::{Field, ListType, PatchStrategy, Shape, Type};
+use crate::facts::{Field, ListType, Lookup, PatchStrategy, Shape, Type};
 
 pub(crate) static EXEMPT_PRIORITY_LEVEL_CONFIGURATION: Type = Type {
     name: "io.k8s.api.flowcontrol.v1.ExemptPriorityLevelConfiguration",
@@ -10,7 +10,7 @@ pub(crate) static EXEMPT_PRIORITY_LEVEL_CONFIGURATION: Type = Type {
         Field { name: "nominalConcurrencyShares", number: 1, shape: Shape::Int32, optional: true, ..Field::BLANK },
         Field { name: "lendablePercent", number: 2, shape: Shape::Int32, optional: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -19,7 +19,7 @@ pub(crate) static FLOW_DISTINGUISHER_METHOD: Type = Type {
     fields: &[
         Field { name: "type", number: 1, shape: Shape::String, required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -32,7 +32,7 @@ pub(crate) static FLOW_SCHEMA: Type = Type {
         Field { name: "spec", number: 2, shape: Shape::Object(&crate::generated::flowcontrol_v1::FLOW_SCHEMA_SPEC), always: true, ..Field::BLANK },
         Field { name: "status", number: 3, shape: Shape::Object(&crate::generated::flowcontrol_v1::FLOW_SCHEMA_STATUS), always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0, 2, 3, 4],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -45,7 +45,7 @@ pub(crate) static FLOW_SCHEMA_CONDITION: Type = Type {
         Field { name: "reason", number: 4, shape: Shape::String, ..Field::BLANK },
         Field { name: "message", number: 5, shape: Shape::String, ..Field::BLANK },
     ],
-    by_name: &[2, 4, 3, 1, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -57,7 +57,7 @@ pub(crate) static FLOW_SCHEMA_LIST: Type = Type {
         Field { name: "metadata", number: 1, shape: Shape::Object(&crate::generated::meta_v1::LIST_META), always: true, ..Field::BLANK },
         Field { name: "items", number: 2, shape: Shape::List(&Shape::Object(&crate::generated::flowcontrol_v1::FLOW_SCHEMA)), required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 3, 0, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -69,7 +69,7 @@ pub(crate) static FLOW_SCHEMA_SPEC: Type = Type {
         Field { name: "distinguisherMethod", number: 3, shape: Shape::Object(&crate::generated::flowcontrol_v1::FLOW_DISTINGUISHER_METHOD), optional: true, ..Field::BLANK },
         Field { name: "rules", number: 4, shape: Shape::List(&Shape::Object(&crate::generated::flowcontrol_v1::POLICY_RULES_WITH_SUBJECTS)), ..Field::BLANK },
     ],
-    by_name: &[2, 1, 0, 3],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -78,7 +78,7 @@ pub(crate) static FLOW_SCHEMA_STATUS: Type = Type {
     fields: &[
         Field { name: "conditions", number: 1, shape: Shape::List(&Shape::Object(&crate::generated::flowcontrol_v1::FLOW_SCHEMA_CONDITION)), list: ListType::Map, keys: &["type"], patch: PatchStrategy { merge: true, replace: false, retain_keys: false }, merge_key: "type", ..Field::BLANK },
     ],
-    by_name: &[0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -87,7 +87,7 @@ pub(crate) static GROUP_SUBJECT: Type = Type {
     fields: &[
         Field { name: "name", number: 1, shape: Shape::String, required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -97,7 +97,7 @@ pub(crate) static LIMIT_RESPONSE: Type = Type {
         Field { name: "type", number: 1, shape: Shape::String, required: true, always: true, ..Field::BLANK },
         Field { name: "queuing", number: 2, shape: Shape::Object(&crate::generated::flowcontrol_v1::QUEUING_CONFIGURATION), optional: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -109,7 +109,7 @@ pub(crate) static LIMITED_PRIORITY_LEVEL_CONFIGURATION: Type = Type {
         Field { name: "lendablePercent", number: 3, shape: Shape::Int32, optional: true, ..Field::BLANK },
         Field { name: "borrowingLimitPercent", number: 4, shape: Shape::Int32, optional: true, ..Field::BLANK },
     ],
-    by_name: &[3, 2, 1, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -119,7 +119,7 @@ pub(crate) static NON_RESOURCE_POLICY_RULE: Type = Type {
         Field { name: "verbs", number: 1, shape: Shape::List(&Shape::String), required: true, always: true, list: ListType::Set, ..Field::BLANK },
         Field { name: "nonResourceURLs", number: 6, shape: Shape::List(&Shape::String), required: true, always: true, list: ListType::Set, ..Field::BLANK },
     ],
-    by_name: &[1, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -130,7 +130,7 @@ pub(crate) static POLICY_RULES_WITH_SUBJECTS: Type = Type {
         Field { name: "resourceRules", number: 2, shape: Shape::List(&Shape::Object(&crate::generated::flowcontrol_v1::RESOURCE_POLICY_RULE)), ..Field::BLANK },
         Field { name: "nonResourceRules", number: 3, shape: Shape::List(&Shape::Object(&crate::generated::flowcontrol_v1::NON_RESOURCE_POLICY_RULE)), ..Field::BLANK },
     ],
-    by_name: &[2, 1, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -143,7 +143,7 @@ pub(crate) static PRIORITY_LEVEL_CONFIGURATION: Type = Type {
         Field { name: "spec", number: 2, shape: Shape::Object(&crate::generated::flowcontrol_v1::PRIORITY_LEVEL_CONFIGURATION_SPEC), always: true, ..Field::BLANK },
         Field { name: "status", number: 3, shape: Shape::Object(&crate::generated::flowcontrol_v1::PRIORITY_LEVEL_CONFIGURATION_STATUS), always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0, 2, 3, 4],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -156,7 +156,7 @@ pub(crate) static PRIORITY_LEVEL_CONFIGURATION_CONDITION: Type = Type {
         Field { name: "reason", number: 4, shape: Shape::String, ..Field::BLANK },
         Field { name: "message", number: 5, shape: Shape::String, ..Field::BLANK },
     ],
-    by_name: &[2, 4, 3, 1, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -168,7 +168,7 @@ pub(crate) static PRIORITY_LEVEL_CONFIGURATION_LIST: Type = Type {
         Field { name: "metadata", number: 1, shape: Shape::Object(&crate::generated::meta_v1::LIST_META), always: true, ..Field::BLANK },
         Field { name: "items", number: 2, shape: Shape::List(&Shape::Object(&crate::generated::flowcontrol_v1::PRIORITY_LEVEL_CONFIGURATION)), required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 3, 0, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -177,7 +177,7 @@ pub(crate) static PRIORITY_LEVEL_CONFIGURATION_REFERENCE: Type = Type {
     fields: &[
         Field { name: "name", number: 1, shape: Shape::String, required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -188,7 +188,7 @@ pub(crate) static PRIORITY_LEVEL_CONFIGURATION_SPEC: Type = Type {
         Field { name: "limited", number: 2, shape: Shape::Object(&crate::generated::flowcontrol_v1::LIMITED_PRIORITY_LEVEL_CONFIGURATION), optional: true, ..Field::BLANK },
         Field { name: "exempt", number: 3, shape: Shape::Object(&crate::generated::flowcontrol_v1::EXEMPT_PRIORITY_LEVEL_CONFIGURATION), optional: true, ..Field::BLANK },
     ],
-    by_name: &[2, 1, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -197,7 +197,7 @@ pub(crate) static PRIORITY_LEVEL_CONFIGURATION_STATUS: Type = Type {
     fields: &[
         Field { name: "conditions", number: 1, shape: Shape::List(&Shape::Object(&crate::generated::flowcontrol_v1::PRIORITY_LEVEL_CONFIGURATION_CONDITION)), list: ListType::Map, keys: &["type"], patch: PatchStrategy { merge: true, replace: false, retain_keys: false }, merge_key: "type", ..Field::BLANK },
     ],
-    by_name: &[0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -208,7 +208,7 @@ pub(crate) static QUEUING_CONFIGURATION: Type = Type {
         Field { name: "handSize", number: 2, shape: Shape::Int32, always: true, ..Field::BLANK },
         Field { name: "queueLengthLimit", number: 3, shape: Shape::Int32, always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 2, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -221,7 +221,7 @@ pub(crate) static RESOURCE_POLICY_RULE: Type = Type {
         Field { name: "clusterScope", number: 4, shape: Shape::Bool, ..Field::BLANK },
         Field { name: "namespaces", number: 5, shape: Shape::List(&Shape::String), always: true, list: ListType::Set, ..Field::BLANK },
     ],
-    by_name: &[1, 3, 4, 2, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -231,7 +231,7 @@ pub(crate) static SERVICE_ACCOUNT_SUBJECT: Type = Type {
         Field { name: "namespace", number: 1, shape: Shape::String, required: true, always: true, ..Field::BLANK },
         Field { name: "name", number: 2, shape: Shape::String, required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -243,7 +243,7 @@ pub(crate) static SUBJECT: Type = Type {
         Field { name: "group", number: 3, shape: Shape::Object(&crate::generated::flowcontrol_v1::GROUP_SUBJECT), optional: true, ..Field::BLANK },
         Field { name: "serviceAccount", number: 4, shape: Shape::Object(&crate::generated::flowcontrol_v1::SERVICE_ACCOUNT_SUBJECT), optional: true, ..Field::BLANK },
     ],
-    by_name: &[2, 0, 3, 1],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -252,6 +252,6 @@ pub(crate) static USER_SUBJECT: Type = Type {
     fields: &[
         Field { name: "name", number: 1, shape: Shape::String, required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[0],
+    lookup: Lookup::new(),
     atomic: false,
 };

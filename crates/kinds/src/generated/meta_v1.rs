@@ -2,7 +2,7 @@
 
 #![allow(unused_imports, reason = "every package begins alike")]
 
-use crate::facts::{Field, ListType, PatchStrategy, Shape, Type};
+use crate::facts::{Field, ListType, Lookup, PatchStrategy, Shape, Type};
 
 pub(crate) static API_GROUP: Type = Type {
     name: "io.k8s.apimachinery.pkg.apis.meta.v1.APIGroup",
@@ -14,7 +14,7 @@ pub(crate) static API_GROUP: Type = Type {
         Field { name: "preferredVersion", number: 3, shape: Shape::Object(&crate::generated::meta_v1::GROUP_VERSION_FOR_DISCOVERY), always: true, ..Field::BLANK },
         Field { name: "serverAddressByClientCIDRs", number: 4, shape: Shape::List(&Shape::Object(&crate::generated::meta_v1::SERVER_ADDRESS_BY_CLIENT_CIDR)), ..Field::BLANK },
     ],
-    by_name: &[1, 0, 2, 4, 5, 3],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -25,7 +25,7 @@ pub(crate) static API_GROUP_LIST: Type = Type {
         Field { name: "apiVersion", number: 0, shape: Shape::String, ..Field::BLANK },
         Field { name: "groups", number: 1, shape: Shape::List(&Shape::Object(&crate::generated::meta_v1::API_GROUP)), required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 2, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -43,7 +43,7 @@ pub(crate) static API_RESOURCE: Type = Type {
         Field { name: "categories", number: 7, shape: Shape::List(&Shape::String), ..Field::BLANK },
         Field { name: "storageVersionHash", number: 10, shape: Shape::String, ..Field::BLANK },
     ],
-    by_name: &[8, 3, 5, 0, 2, 7, 1, 9, 6, 4],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -55,7 +55,7 @@ pub(crate) static API_RESOURCE_LIST: Type = Type {
         Field { name: "groupVersion", number: 1, shape: Shape::String, required: true, always: true, ..Field::BLANK },
         Field { name: "resources", number: 2, shape: Shape::List(&Shape::Object(&crate::generated::meta_v1::API_RESOURCE)), required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 2, 0, 3],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -67,7 +67,7 @@ pub(crate) static API_VERSIONS: Type = Type {
         Field { name: "versions", number: 1, shape: Shape::List(&Shape::String), required: true, always: true, ..Field::BLANK },
         Field { name: "serverAddressByClientCIDRs", number: 2, shape: Shape::List(&Shape::Object(&crate::generated::meta_v1::SERVER_ADDRESS_BY_CLIENT_CIDR)), required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0, 3, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -81,7 +81,7 @@ pub(crate) static CONDITION: Type = Type {
         Field { name: "reason", number: 5, shape: Shape::String, required: true, always: true, ..Field::BLANK },
         Field { name: "message", number: 6, shape: Shape::String, required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[3, 5, 2, 4, 1, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -94,7 +94,7 @@ pub(crate) static CREATE_OPTIONS: Type = Type {
         Field { name: "fieldManager", number: 3, shape: Shape::String, optional: true, ..Field::BLANK },
         Field { name: "fieldValidation", number: 4, shape: Shape::String, optional: true, ..Field::BLANK },
     ],
-    by_name: &[1, 2, 3, 4, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -110,7 +110,7 @@ pub(crate) static DELETE_OPTIONS: Type = Type {
         Field { name: "dryRun", number: 5, shape: Shape::List(&Shape::String), ..Field::BLANK },
         Field { name: "ignoreStoreReadErrorWithClusterBreakingPotential", number: 6, shape: Shape::Bool, optional: true, ..Field::BLANK },
     ],
-    by_name: &[1, 6, 2, 7, 0, 4, 3, 5],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -121,7 +121,7 @@ pub(crate) static FIELD_SELECTOR_REQUIREMENT: Type = Type {
         Field { name: "operator", number: 2, shape: Shape::String, required: true, always: true, ..Field::BLANK },
         Field { name: "values", number: 3, shape: Shape::List(&Shape::String), ..Field::BLANK },
     ],
-    by_name: &[0, 1, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -132,7 +132,7 @@ pub(crate) static GET_OPTIONS: Type = Type {
         Field { name: "apiVersion", number: 0, shape: Shape::String, ..Field::BLANK },
         Field { name: "resourceVersion", number: 1, shape: Shape::String, optional: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -142,7 +142,7 @@ pub(crate) static GROUP_VERSION_FOR_DISCOVERY: Type = Type {
         Field { name: "groupVersion", number: 1, shape: Shape::String, required: true, always: true, ..Field::BLANK },
         Field { name: "version", number: 2, shape: Shape::String, required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[0, 1],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -152,7 +152,7 @@ pub(crate) static LABEL_SELECTOR: Type = Type {
         Field { name: "matchLabels", number: 1, shape: Shape::Map(&Shape::String), ..Field::BLANK },
         Field { name: "matchExpressions", number: 2, shape: Shape::List(&Shape::Object(&crate::generated::meta_v1::LABEL_SELECTOR_REQUIREMENT)), ..Field::BLANK },
     ],
-    by_name: &[1, 0],
+    lookup: Lookup::new(),
     atomic: true,
 };
 
@@ -163,7 +163,7 @@ pub(crate) static LABEL_SELECTOR_REQUIREMENT: Type = Type {
         Field { name: "operator", number: 2, shape: Shape::String, required: true, always: true, ..Field::BLANK },
         Field { name: "values", number: 3, shape: Shape::List(&Shape::String), ..Field::BLANK },
     ],
-    by_name: &[0, 1, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -176,7 +176,7 @@ pub(crate) static LIST_META: Type = Type {
         Field { name: "remainingItemCount", number: 4, shape: Shape::Int64, optional: true, ..Field::BLANK },
         Field { name: "shardInfo", number: 5, shape: Shape::Object(&crate::generated::meta_v1::SHARD_INFO), optional: true, ..Field::BLANK },
     ],
-    by_name: &[2, 3, 1, 0, 4],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -197,7 +197,7 @@ pub(crate) static LIST_OPTIONS: Type = Type {
         Field { name: "sendInitialEvents", number: 11, shape: Shape::Bool, optional: true, ..Field::BLANK },
         Field { name: "shardSelector", number: 15, shape: Shape::String, optional: true, ..Field::BLANK },
     ],
-    by_name: &[5, 1, 10, 3, 0, 2, 9, 6, 7, 11, 12, 8, 4],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -212,7 +212,7 @@ pub(crate) static MANAGED_FIELDS_ENTRY: Type = Type {
         Field { name: "fieldsV1", number: 7, shape: Shape::Any, optional: true, ..Field::BLANK },
         Field { name: "subresource", number: 8, shape: Shape::String, ..Field::BLANK },
     ],
-    by_name: &[2, 4, 5, 0, 1, 6, 3],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -235,7 +235,7 @@ pub(crate) static OBJECT_META: Type = Type {
         Field { name: "finalizers", number: 14, shape: Shape::List(&Shape::String), list: ListType::Set, patch: PatchStrategy { merge: true, replace: false, retain_keys: false }, ..Field::BLANK },
         Field { name: "managedFields", number: 17, shape: Shape::List(&Shape::Object(&crate::generated::meta_v1::MANAGED_FIELDS_ENTRY)), ..Field::BLANK },
     ],
-    by_name: &[11, 7, 9, 8, 13, 1, 6, 10, 14, 0, 2, 12, 5, 3, 4],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -249,7 +249,7 @@ pub(crate) static OWNER_REFERENCE: Type = Type {
         Field { name: "controller", number: 6, shape: Shape::Bool, optional: true, ..Field::BLANK },
         Field { name: "blockOwnerDeletion", number: 7, shape: Shape::Bool, optional: true, ..Field::BLANK },
     ],
-    by_name: &[0, 5, 4, 1, 2, 3],
+    lookup: Lookup::new(),
     atomic: true,
 };
 
@@ -260,7 +260,7 @@ pub(crate) static PARTIAL_OBJECT_METADATA: Type = Type {
         Field { name: "apiVersion", number: 0, shape: Shape::String, ..Field::BLANK },
         Field { name: "metadata", number: 1, shape: Shape::Object(&crate::generated::meta_v1::OBJECT_META), always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -272,7 +272,7 @@ pub(crate) static PARTIAL_OBJECT_METADATA_LIST: Type = Type {
         Field { name: "metadata", number: 1, shape: Shape::Object(&crate::generated::meta_v1::LIST_META), always: true, ..Field::BLANK },
         Field { name: "items", number: 2, shape: Shape::List(&Shape::Object(&crate::generated::meta_v1::PARTIAL_OBJECT_METADATA)), optional: true, ..Field::BLANK },
     ],
-    by_name: &[1, 3, 0, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -286,7 +286,7 @@ pub(crate) static PATCH_OPTIONS: Type = Type {
         Field { name: "fieldManager", number: 3, shape: Shape::String, optional: true, ..Field::BLANK },
         Field { name: "fieldValidation", number: 4, shape: Shape::String, optional: true, ..Field::BLANK },
     ],
-    by_name: &[1, 2, 4, 5, 3, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -296,7 +296,7 @@ pub(crate) static PRECONDITIONS: Type = Type {
         Field { name: "uid", number: 1, shape: Shape::String, optional: true, ..Field::BLANK },
         Field { name: "resourceVersion", number: 2, shape: Shape::String, optional: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -306,7 +306,7 @@ pub(crate) static SERVER_ADDRESS_BY_CLIENT_CIDR: Type = Type {
         Field { name: "clientCIDR", number: 1, shape: Shape::String, required: true, always: true, ..Field::BLANK },
         Field { name: "serverAddress", number: 2, shape: Shape::String, required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[0, 1],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -315,7 +315,7 @@ pub(crate) static SHARD_INFO: Type = Type {
     fields: &[
         Field { name: "selector", number: 1, shape: Shape::String, required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -331,7 +331,7 @@ pub(crate) static STATUS: Type = Type {
         Field { name: "details", number: 5, shape: Shape::Object(&crate::generated::meta_v1::STATUS_DETAILS), optional: true, ..Field::BLANK },
         Field { name: "code", number: 6, shape: Shape::Int32, ..Field::BLANK },
     ],
-    by_name: &[1, 7, 6, 0, 4, 2, 5, 3],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -342,7 +342,7 @@ pub(crate) static STATUS_CAUSE: Type = Type {
         Field { name: "message", number: 2, shape: Shape::String, ..Field::BLANK },
         Field { name: "field", number: 3, shape: Shape::String, ..Field::BLANK },
     ],
-    by_name: &[2, 1, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -356,7 +356,7 @@ pub(crate) static STATUS_DETAILS: Type = Type {
         Field { name: "causes", number: 4, shape: Shape::List(&Shape::Object(&crate::generated::meta_v1::STATUS_CAUSE)), ..Field::BLANK },
         Field { name: "retryAfterSeconds", number: 5, shape: Shape::Int32, ..Field::BLANK },
     ],
-    by_name: &[4, 1, 2, 0, 5, 3],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -369,7 +369,7 @@ pub(crate) static UPDATE_OPTIONS: Type = Type {
         Field { name: "fieldManager", number: 2, shape: Shape::String, optional: true, ..Field::BLANK },
         Field { name: "fieldValidation", number: 3, shape: Shape::String, optional: true, ..Field::BLANK },
     ],
-    by_name: &[1, 2, 3, 4, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -379,6 +379,6 @@ pub(crate) static WATCH_EVENT: Type = Type {
         Field { name: "type", number: 1, shape: Shape::String, required: true, always: true, ..Field::BLANK },
         Field { name: "object", number: 2, shape: Shape::Any, required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };

@@ -2,7 +2,7 @@
 
 #![allow(unused_imports, reason = "every package begins alike")]
 
-use crate::facts::{Field, ListType, PatchStrategy, Shape, Type};
+use crate::facts::{Field, ListType, Lookup, PatchStrategy, Shape, Type};
 
 pub(crate) static HTTP_INGRESS_PATH: Type = Type {
     name: "io.k8s.api.networking.v1.HTTPIngressPath",
@@ -11,7 +11,7 @@ pub(crate) static HTTP_INGRESS_PATH: Type = Type {
         Field { name: "pathType", number: 3, shape: Shape::String, required: true, optional: true, ..Field::BLANK },
         Field { name: "backend", number: 2, shape: Shape::Object(&crate::generated::networking_v1::INGRESS_BACKEND), required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[2, 0, 1],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -20,7 +20,7 @@ pub(crate) static HTTP_INGRESS_RULE_VALUE: Type = Type {
     fields: &[
         Field { name: "paths", number: 1, shape: Shape::List(&Shape::Object(&crate::generated::networking_v1::HTTP_INGRESS_PATH)), required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -32,7 +32,7 @@ pub(crate) static IP_ADDRESS: Type = Type {
         Field { name: "metadata", number: 1, shape: Shape::Object(&crate::generated::meta_v1::OBJECT_META), always: true, ..Field::BLANK },
         Field { name: "spec", number: 2, shape: Shape::Object(&crate::generated::networking_v1::IP_ADDRESS_SPEC), required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0, 2, 3],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -44,7 +44,7 @@ pub(crate) static IP_ADDRESS_LIST: Type = Type {
         Field { name: "metadata", number: 1, shape: Shape::Object(&crate::generated::meta_v1::LIST_META), always: true, ..Field::BLANK },
         Field { name: "items", number: 2, shape: Shape::List(&Shape::Object(&crate::generated::networking_v1::IP_ADDRESS)), required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 3, 0, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -53,7 +53,7 @@ pub(crate) static IP_ADDRESS_SPEC: Type = Type {
     fields: &[
         Field { name: "parentRef", number: 1, shape: Shape::Object(&crate::generated::networking_v1::PARENT_REFERENCE), required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -63,7 +63,7 @@ pub(crate) static IP_BLOCK: Type = Type {
         Field { name: "cidr", number: 1, shape: Shape::String, required: true, always: true, ..Field::BLANK },
         Field { name: "except", number: 2, shape: Shape::List(&Shape::String), ..Field::BLANK },
     ],
-    by_name: &[0, 1],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -76,7 +76,7 @@ pub(crate) static INGRESS: Type = Type {
         Field { name: "spec", number: 2, shape: Shape::Object(&crate::generated::networking_v1::INGRESS_SPEC), always: true, ..Field::BLANK },
         Field { name: "status", number: 3, shape: Shape::Object(&crate::generated::networking_v1::INGRESS_STATUS), always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0, 2, 3, 4],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -86,7 +86,7 @@ pub(crate) static INGRESS_BACKEND: Type = Type {
         Field { name: "service", number: 4, shape: Shape::Object(&crate::generated::networking_v1::INGRESS_SERVICE_BACKEND), optional: true, ..Field::BLANK },
         Field { name: "resource", number: 3, shape: Shape::Object(&crate::generated::core_v1::TYPED_LOCAL_OBJECT_REFERENCE), optional: true, atomic: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -98,7 +98,7 @@ pub(crate) static INGRESS_CLASS: Type = Type {
         Field { name: "metadata", number: 1, shape: Shape::Object(&crate::generated::meta_v1::OBJECT_META), always: true, ..Field::BLANK },
         Field { name: "spec", number: 2, shape: Shape::Object(&crate::generated::networking_v1::INGRESS_CLASS_SPEC), always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0, 2, 3],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -110,7 +110,7 @@ pub(crate) static INGRESS_CLASS_LIST: Type = Type {
         Field { name: "metadata", number: 1, shape: Shape::Object(&crate::generated::meta_v1::LIST_META), always: true, ..Field::BLANK },
         Field { name: "items", number: 2, shape: Shape::List(&Shape::Object(&crate::generated::networking_v1::INGRESS_CLASS)), required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 3, 0, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -123,7 +123,7 @@ pub(crate) static INGRESS_CLASS_PARAMETERS_REFERENCE: Type = Type {
         Field { name: "scope", number: 4, shape: Shape::String, optional: true, ..Field::BLANK },
         Field { name: "namespace", number: 5, shape: Shape::String, optional: true, ..Field::BLANK },
     ],
-    by_name: &[0, 1, 2, 4, 3],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -133,7 +133,7 @@ pub(crate) static INGRESS_CLASS_SPEC: Type = Type {
         Field { name: "controller", number: 1, shape: Shape::String, ..Field::BLANK },
         Field { name: "parameters", number: 2, shape: Shape::Object(&crate::generated::networking_v1::INGRESS_CLASS_PARAMETERS_REFERENCE), optional: true, ..Field::BLANK },
     ],
-    by_name: &[0, 1],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -145,7 +145,7 @@ pub(crate) static INGRESS_LIST: Type = Type {
         Field { name: "metadata", number: 1, shape: Shape::Object(&crate::generated::meta_v1::LIST_META), always: true, ..Field::BLANK },
         Field { name: "items", number: 2, shape: Shape::List(&Shape::Object(&crate::generated::networking_v1::INGRESS)), required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 3, 0, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -156,7 +156,7 @@ pub(crate) static INGRESS_LOAD_BALANCER_INGRESS: Type = Type {
         Field { name: "hostname", number: 2, shape: Shape::String, ..Field::BLANK },
         Field { name: "ports", number: 4, shape: Shape::List(&Shape::Object(&crate::generated::networking_v1::INGRESS_PORT_STATUS)), ..Field::BLANK },
     ],
-    by_name: &[1, 0, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -165,7 +165,7 @@ pub(crate) static INGRESS_LOAD_BALANCER_STATUS: Type = Type {
     fields: &[
         Field { name: "ingress", number: 1, shape: Shape::List(&Shape::Object(&crate::generated::networking_v1::INGRESS_LOAD_BALANCER_INGRESS)), ..Field::BLANK },
     ],
-    by_name: &[0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -176,7 +176,7 @@ pub(crate) static INGRESS_PORT_STATUS: Type = Type {
         Field { name: "protocol", number: 2, shape: Shape::String, required: true, always: true, ..Field::BLANK },
         Field { name: "error", number: 3, shape: Shape::String, optional: true, ..Field::BLANK },
     ],
-    by_name: &[2, 0, 1],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -186,7 +186,7 @@ pub(crate) static INGRESS_RULE: Type = Type {
         Field { name: "host", number: 1, shape: Shape::String, ..Field::BLANK },
         Field { name: "http", number: 1, shape: Shape::Object(&crate::generated::networking_v1::HTTP_INGRESS_RULE_VALUE), within: &[2], optional: true, ..Field::BLANK },
     ],
-    by_name: &[0, 1],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -196,7 +196,7 @@ pub(crate) static INGRESS_SERVICE_BACKEND: Type = Type {
         Field { name: "name", number: 1, shape: Shape::String, required: true, always: true, ..Field::BLANK },
         Field { name: "port", number: 2, shape: Shape::Object(&crate::generated::networking_v1::SERVICE_BACKEND_PORT), always: true, atomic: true, ..Field::BLANK },
     ],
-    by_name: &[0, 1],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -208,7 +208,7 @@ pub(crate) static INGRESS_SPEC: Type = Type {
         Field { name: "tls", number: 2, shape: Shape::List(&Shape::Object(&crate::generated::networking_v1::INGRESS_TLS)), ..Field::BLANK },
         Field { name: "rules", number: 3, shape: Shape::List(&Shape::Object(&crate::generated::networking_v1::INGRESS_RULE)), ..Field::BLANK },
     ],
-    by_name: &[1, 0, 3, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -217,7 +217,7 @@ pub(crate) static INGRESS_STATUS: Type = Type {
     fields: &[
         Field { name: "loadBalancer", number: 1, shape: Shape::Object(&crate::generated::networking_v1::INGRESS_LOAD_BALANCER_STATUS), always: true, ..Field::BLANK },
     ],
-    by_name: &[0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -227,7 +227,7 @@ pub(crate) static INGRESS_TLS: Type = Type {
         Field { name: "hosts", number: 1, shape: Shape::List(&Shape::String), ..Field::BLANK },
         Field { name: "secretName", number: 2, shape: Shape::String, ..Field::BLANK },
     ],
-    by_name: &[0, 1],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -239,7 +239,7 @@ pub(crate) static NETWORK_POLICY: Type = Type {
         Field { name: "metadata", number: 1, shape: Shape::Object(&crate::generated::meta_v1::OBJECT_META), always: true, ..Field::BLANK },
         Field { name: "spec", number: 2, shape: Shape::Object(&crate::generated::networking_v1::NETWORK_POLICY_SPEC), always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0, 2, 3],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -249,7 +249,7 @@ pub(crate) static NETWORK_POLICY_EGRESS_RULE: Type = Type {
         Field { name: "ports", number: 1, shape: Shape::List(&Shape::Object(&crate::generated::networking_v1::NETWORK_POLICY_PORT)), ..Field::BLANK },
         Field { name: "to", number: 2, shape: Shape::List(&Shape::Object(&crate::generated::networking_v1::NETWORK_POLICY_PEER)), ..Field::BLANK },
     ],
-    by_name: &[0, 1],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -259,7 +259,7 @@ pub(crate) static NETWORK_POLICY_INGRESS_RULE: Type = Type {
         Field { name: "ports", number: 1, shape: Shape::List(&Shape::Object(&crate::generated::networking_v1::NETWORK_POLICY_PORT)), ..Field::BLANK },
         Field { name: "from", number: 2, shape: Shape::List(&Shape::Object(&crate::generated::networking_v1::NETWORK_POLICY_PEER)), ..Field::BLANK },
     ],
-    by_name: &[1, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -271,7 +271,7 @@ pub(crate) static NETWORK_POLICY_LIST: Type = Type {
         Field { name: "metadata", number: 1, shape: Shape::Object(&crate::generated::meta_v1::LIST_META), always: true, ..Field::BLANK },
         Field { name: "items", number: 2, shape: Shape::List(&Shape::Object(&crate::generated::networking_v1::NETWORK_POLICY)), required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 3, 0, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -282,7 +282,7 @@ pub(crate) static NETWORK_POLICY_PEER: Type = Type {
         Field { name: "namespaceSelector", number: 2, shape: Shape::Object(&crate::generated::meta_v1::LABEL_SELECTOR), optional: true, atomic: true, ..Field::BLANK },
         Field { name: "ipBlock", number: 3, shape: Shape::Object(&crate::generated::networking_v1::IP_BLOCK), optional: true, ..Field::BLANK },
     ],
-    by_name: &[2, 1, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -293,7 +293,7 @@ pub(crate) static NETWORK_POLICY_PORT: Type = Type {
         Field { name: "port", number: 2, shape: Shape::IntOrString, optional: true, ..Field::BLANK },
         Field { name: "endPort", number: 3, shape: Shape::Int32, optional: true, ..Field::BLANK },
     ],
-    by_name: &[2, 1, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -305,7 +305,7 @@ pub(crate) static NETWORK_POLICY_SPEC: Type = Type {
         Field { name: "egress", number: 3, shape: Shape::List(&Shape::Object(&crate::generated::networking_v1::NETWORK_POLICY_EGRESS_RULE)), ..Field::BLANK },
         Field { name: "policyTypes", number: 4, shape: Shape::List(&Shape::String), ..Field::BLANK },
     ],
-    by_name: &[2, 1, 0, 3],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -317,7 +317,7 @@ pub(crate) static PARENT_REFERENCE: Type = Type {
         Field { name: "namespace", number: 3, shape: Shape::String, ..Field::BLANK },
         Field { name: "name", number: 4, shape: Shape::String, required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[0, 3, 2, 1],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -327,7 +327,7 @@ pub(crate) static SERVICE_BACKEND_PORT: Type = Type {
         Field { name: "name", number: 1, shape: Shape::String, ..Field::BLANK },
         Field { name: "number", number: 2, shape: Shape::Int32, ..Field::BLANK },
     ],
-    by_name: &[0, 1],
+    lookup: Lookup::new(),
     atomic: true,
 };
 
@@ -340,7 +340,7 @@ pub(crate) static SERVICE_CIDR: Type = Type {
         Field { name: "spec", number: 2, shape: Shape::Object(&crate::generated::networking_v1::SERVICE_CIDR_SPEC), always: true, ..Field::BLANK },
         Field { name: "status", number: 3, shape: Shape::Object(&crate::generated::networking_v1::SERVICE_CIDR_STATUS), always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0, 2, 3, 4],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -352,7 +352,7 @@ pub(crate) static SERVICE_CIDR_LIST: Type = Type {
         Field { name: "metadata", number: 1, shape: Shape::Object(&crate::generated::meta_v1::LIST_META), always: true, ..Field::BLANK },
         Field { name: "items", number: 2, shape: Shape::List(&Shape::Object(&crate::generated::networking_v1::SERVICE_CIDR)), required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 3, 0, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -361,7 +361,7 @@ pub(crate) static SERVICE_CIDR_SPEC: Type = Type {
     fields: &[
         Field { name: "cidrs", number: 1, shape: Shape::List(&Shape::String), ..Field::BLANK },
     ],
-    by_name: &[0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -370,6 +370,6 @@ pub(crate) static SERVICE_CIDR_STATUS: Type = Type {
     fields: &[
         Field { name: "conditions", number: 1, shape: Shape::List(&Shape::Object(&crate::generated::meta_v1::CONDITION)), list: ListType::Map, keys: &["type"], patch: PatchStrategy { merge: true, replace: false, retain_keys: false }, merge_key: "type", ..Field::BLANK },
     ],
-    by_name: &[0],
+    lookup: Lookup::new(),
     atomic: false,
 };

@@ -2,14 +2,14 @@
 
 #![allow(unused_imports, reason = "every package begins alike")]
 
-use crate::facts::{Field, ListType, PatchStrategy, Shape, Type};
+use crate::facts::{Field, ListType, Lookup, PatchStrategy, Shape, Type};
 
 pub(crate) static OVERHEAD: Type = Type {
     name: "io.k8s.api.node.v1.Overhead",
     fields: &[
         Field { name: "podFixed", number: 1, shape: Shape::Map(&Shape::Quantity), ..Field::BLANK },
     ],
-    by_name: &[0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -23,7 +23,7 @@ pub(crate) static RUNTIME_CLASS: Type = Type {
         Field { name: "overhead", number: 3, shape: Shape::Object(&crate::generated::node_v1::OVERHEAD), optional: true, ..Field::BLANK },
         Field { name: "scheduling", number: 4, shape: Shape::Object(&crate::generated::node_v1::SCHEDULING), optional: true, ..Field::BLANK },
     ],
-    by_name: &[1, 3, 0, 2, 4, 5],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -35,7 +35,7 @@ pub(crate) static RUNTIME_CLASS_LIST: Type = Type {
         Field { name: "metadata", number: 1, shape: Shape::Object(&crate::generated::meta_v1::LIST_META), always: true, ..Field::BLANK },
         Field { name: "items", number: 2, shape: Shape::List(&Shape::Object(&crate::generated::node_v1::RUNTIME_CLASS)), required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 3, 0, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -45,6 +45,6 @@ pub(crate) static SCHEDULING: Type = Type {
         Field { name: "nodeSelector", number: 1, shape: Shape::Map(&Shape::String), atomic: true, ..Field::BLANK },
         Field { name: "tolerations", number: 2, shape: Shape::List(&Shape::Object(&crate::generated::core_v1::TOLERATION)), ..Field::BLANK },
     ],
-    by_name: &[0, 1],
+    lookup: Lookup::new(),
     atomic: false,
 };

@@ -2,7 +2,7 @@
 
 #![allow(unused_imports, reason = "every package begins alike")]
 
-use crate::facts::{Field, ListType, PatchStrategy, Shape, Type};
+use crate::facts::{Field, ListType, Lookup, PatchStrategy, Shape, Type};
 
 pub(crate) static EVICTION: Type = Type {
     name: "io.k8s.api.policy.v1.Eviction",
@@ -12,7 +12,7 @@ pub(crate) static EVICTION: Type = Type {
         Field { name: "metadata", number: 1, shape: Shape::Object(&crate::generated::meta_v1::OBJECT_META), always: true, ..Field::BLANK },
         Field { name: "deleteOptions", number: 2, shape: Shape::Object(&crate::generated::meta_v1::DELETE_OPTIONS), optional: true, ..Field::BLANK },
     ],
-    by_name: &[1, 3, 0, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -25,7 +25,7 @@ pub(crate) static POD_DISRUPTION_BUDGET: Type = Type {
         Field { name: "spec", number: 2, shape: Shape::Object(&crate::generated::policy_v1::POD_DISRUPTION_BUDGET_SPEC), always: true, ..Field::BLANK },
         Field { name: "status", number: 3, shape: Shape::Object(&crate::generated::policy_v1::POD_DISRUPTION_BUDGET_STATUS), always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0, 2, 3, 4],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -37,7 +37,7 @@ pub(crate) static POD_DISRUPTION_BUDGET_LIST: Type = Type {
         Field { name: "metadata", number: 1, shape: Shape::Object(&crate::generated::meta_v1::LIST_META), always: true, ..Field::BLANK },
         Field { name: "items", number: 2, shape: Shape::List(&Shape::Object(&crate::generated::policy_v1::POD_DISRUPTION_BUDGET)), required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 3, 0, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -49,7 +49,7 @@ pub(crate) static POD_DISRUPTION_BUDGET_SPEC: Type = Type {
         Field { name: "maxUnavailable", number: 3, shape: Shape::IntOrString, optional: true, ..Field::BLANK },
         Field { name: "unhealthyPodEvictionPolicy", number: 4, shape: Shape::String, optional: true, ..Field::BLANK },
     ],
-    by_name: &[2, 0, 1, 3],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -64,6 +64,6 @@ pub(crate) static POD_DISRUPTION_BUDGET_STATUS: Type = Type {
         Field { name: "expectedPods", number: 6, shape: Shape::Int32, always: true, ..Field::BLANK },
         Field { name: "conditions", number: 7, shape: Shape::List(&Shape::Object(&crate::generated::meta_v1::CONDITION)), list: ListType::Map, keys: &["type"], patch: PatchStrategy { merge: true, replace: false, retain_keys: false }, merge_key: "type", ..Field::BLANK },
     ],
-    by_name: &[6, 3, 4, 1, 2, 5, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };

@@ -2,7 +2,7 @@
 
 #![allow(unused_imports, reason = "every package begins alike")]
 
-use crate::facts::{Field, ListType, PatchStrategy, Shape, Type};
+use crate::facts::{Field, ListType, Lookup, PatchStrategy, Shape, Type};
 
 pub(crate) static EVICTION: Type = Type {
     name: "io.k8s.api.policy.v1beta1.Eviction",
@@ -12,6 +12,6 @@ pub(crate) static EVICTION: Type = Type {
         Field { name: "metadata", number: 1, shape: Shape::Object(&crate::generated::meta_v1::OBJECT_META), always: true, ..Field::BLANK },
         Field { name: "deleteOptions", number: 2, shape: Shape::Object(&crate::generated::meta_v1::DELETE_OPTIONS), optional: true, ..Field::BLANK },
     ],
-    by_name: &[1, 3, 0, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };

@@ -2,14 +2,14 @@
 
 #![allow(unused_imports, reason = "every package begins alike")]
 
-use crate::facts::{Field, ListType, PatchStrategy, Shape, Type};
+use crate::facts::{Field, ListType, Lookup, PatchStrategy, Shape, Type};
 
 pub(crate) static AGGREGATION_RULE: Type = Type {
     name: "io.k8s.api.rbac.v1.AggregationRule",
     fields: &[
         Field { name: "clusterRoleSelectors", number: 1, shape: Shape::List(&Shape::Object(&crate::generated::meta_v1::LABEL_SELECTOR)), ..Field::BLANK },
     ],
-    by_name: &[0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -22,7 +22,7 @@ pub(crate) static CLUSTER_ROLE: Type = Type {
         Field { name: "rules", number: 2, shape: Shape::List(&Shape::Object(&crate::generated::rbac_v1::POLICY_RULE)), always: true, ..Field::BLANK },
         Field { name: "aggregationRule", number: 3, shape: Shape::Object(&crate::generated::rbac_v1::AGGREGATION_RULE), optional: true, ..Field::BLANK },
     ],
-    by_name: &[4, 1, 0, 2, 3],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -35,7 +35,7 @@ pub(crate) static CLUSTER_ROLE_BINDING: Type = Type {
         Field { name: "subjects", number: 2, shape: Shape::List(&Shape::Object(&crate::generated::rbac_v1::SUBJECT)), ..Field::BLANK },
         Field { name: "roleRef", number: 3, shape: Shape::Object(&crate::generated::rbac_v1::ROLE_REF), required: true, always: true, atomic: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0, 2, 4, 3],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -47,7 +47,7 @@ pub(crate) static CLUSTER_ROLE_BINDING_LIST: Type = Type {
         Field { name: "metadata", number: 1, shape: Shape::Object(&crate::generated::meta_v1::LIST_META), always: true, ..Field::BLANK },
         Field { name: "items", number: 2, shape: Shape::List(&Shape::Object(&crate::generated::rbac_v1::CLUSTER_ROLE_BINDING)), required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 3, 0, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -59,7 +59,7 @@ pub(crate) static CLUSTER_ROLE_LIST: Type = Type {
         Field { name: "metadata", number: 1, shape: Shape::Object(&crate::generated::meta_v1::LIST_META), always: true, ..Field::BLANK },
         Field { name: "items", number: 2, shape: Shape::List(&Shape::Object(&crate::generated::rbac_v1::CLUSTER_ROLE)), required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 3, 0, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -72,7 +72,7 @@ pub(crate) static POLICY_RULE: Type = Type {
         Field { name: "resourceNames", number: 4, shape: Shape::List(&Shape::String), ..Field::BLANK },
         Field { name: "nonResourceURLs", number: 5, shape: Shape::List(&Shape::String), ..Field::BLANK },
     ],
-    by_name: &[1, 4, 3, 2, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -84,7 +84,7 @@ pub(crate) static ROLE: Type = Type {
         Field { name: "metadata", number: 1, shape: Shape::Object(&crate::generated::meta_v1::OBJECT_META), always: true, ..Field::BLANK },
         Field { name: "rules", number: 2, shape: Shape::List(&Shape::Object(&crate::generated::rbac_v1::POLICY_RULE)), always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0, 2, 3],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -97,7 +97,7 @@ pub(crate) static ROLE_BINDING: Type = Type {
         Field { name: "subjects", number: 2, shape: Shape::List(&Shape::Object(&crate::generated::rbac_v1::SUBJECT)), ..Field::BLANK },
         Field { name: "roleRef", number: 3, shape: Shape::Object(&crate::generated::rbac_v1::ROLE_REF), required: true, always: true, atomic: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0, 2, 4, 3],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -109,7 +109,7 @@ pub(crate) static ROLE_BINDING_LIST: Type = Type {
         Field { name: "metadata", number: 1, shape: Shape::Object(&crate::generated::meta_v1::LIST_META), always: true, ..Field::BLANK },
         Field { name: "items", number: 2, shape: Shape::List(&Shape::Object(&crate::generated::rbac_v1::ROLE_BINDING)), required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 3, 0, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -121,7 +121,7 @@ pub(crate) static ROLE_LIST: Type = Type {
         Field { name: "metadata", number: 1, shape: Shape::Object(&crate::generated::meta_v1::LIST_META), always: true, ..Field::BLANK },
         Field { name: "items", number: 2, shape: Shape::List(&Shape::Object(&crate::generated::rbac_v1::ROLE)), required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 3, 0, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -132,7 +132,7 @@ pub(crate) static ROLE_REF: Type = Type {
         Field { name: "kind", number: 2, shape: Shape::String, required: true, always: true, ..Field::BLANK },
         Field { name: "name", number: 3, shape: Shape::String, required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[0, 1, 2],
+    lookup: Lookup::new(),
     atomic: true,
 };
 
@@ -144,6 +144,6 @@ pub(crate) static SUBJECT: Type = Type {
         Field { name: "name", number: 3, shape: Shape::String, required: true, always: true, ..Field::BLANK },
         Field { name: "namespace", number: 4, shape: Shape::String, ..Field::BLANK },
     ],
-    by_name: &[1, 0, 2, 3],
+    lookup: Lookup::new(),
     atomic: true,
 };

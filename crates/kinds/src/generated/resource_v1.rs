@@ -2,7 +2,7 @@
 
 #![allow(unused_imports, reason = "every package begins alike")]
 
-use crate::facts::{Field, ListType, PatchStrategy, Shape, Type};
+use crate::facts::{Field, ListType, Lookup, PatchStrategy, Shape, Type};
 
 pub(crate) static ALLOCATED_DEVICE_STATUS: Type = Type {
     name: "io.k8s.api.resource.v1.AllocatedDeviceStatus",
@@ -15,7 +15,7 @@ pub(crate) static ALLOCATED_DEVICE_STATUS: Type = Type {
         Field { name: "data", number: 5, shape: Shape::Any, optional: true, ..Field::BLANK },
         Field { name: "networkData", number: 6, shape: Shape::Object(&crate::generated::resource_v1::NETWORK_DEVICE_DATA), optional: true, ..Field::BLANK },
     ],
-    by_name: &[4, 5, 2, 0, 6, 1, 3],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -26,7 +26,7 @@ pub(crate) static ALLOCATION_RESULT: Type = Type {
         Field { name: "nodeSelector", number: 3, shape: Shape::Object(&crate::generated::core_v1::NODE_SELECTOR), optional: true, atomic: true, ..Field::BLANK },
         Field { name: "allocationTimestamp", number: 5, shape: Shape::Time, optional: true, ..Field::BLANK },
     ],
-    by_name: &[2, 0, 1],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -35,7 +35,7 @@ pub(crate) static CEL_DEVICE_SELECTOR: Type = Type {
     fields: &[
         Field { name: "expression", number: 1, shape: Shape::String, required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -46,7 +46,7 @@ pub(crate) static CAPACITY_REQUEST_POLICY: Type = Type {
         Field { name: "validValues", number: 3, shape: Shape::List(&Shape::Quantity), ..Field::BLANK },
         Field { name: "validRange", number: 4, shape: Shape::Object(&crate::generated::resource_v1::CAPACITY_REQUEST_POLICY_RANGE), optional: true, ..Field::BLANK },
     ],
-    by_name: &[0, 2, 1],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -57,7 +57,7 @@ pub(crate) static CAPACITY_REQUEST_POLICY_RANGE: Type = Type {
         Field { name: "max", number: 2, shape: Shape::Quantity, optional: true, ..Field::BLANK },
         Field { name: "step", number: 3, shape: Shape::Quantity, optional: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -66,7 +66,7 @@ pub(crate) static CAPACITY_REQUIREMENTS: Type = Type {
     fields: &[
         Field { name: "requests", number: 1, shape: Shape::Map(&Shape::Quantity), ..Field::BLANK },
     ],
-    by_name: &[0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -75,7 +75,7 @@ pub(crate) static COUNTER: Type = Type {
     fields: &[
         Field { name: "value", number: 1, shape: Shape::Quantity, required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -85,7 +85,7 @@ pub(crate) static COUNTER_SET: Type = Type {
         Field { name: "name", number: 1, shape: Shape::String, required: true, always: true, ..Field::BLANK },
         Field { name: "counters", number: 2, shape: Shape::Map(&Shape::Object(&crate::generated::resource_v1::COUNTER)), required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -106,7 +106,7 @@ pub(crate) static DEVICE: Type = Type {
         Field { name: "allowMultipleAllocations", number: 12, shape: Shape::Bool, optional: true, ..Field::BLANK },
         Field { name: "nodeAllocatableResourceMappings", number: 13, shape: Shape::Map(&Shape::Object(&crate::generated::resource_v1::NODE_ALLOCATABLE_RESOURCE_MAPPING)), ..Field::BLANK },
     ],
-    by_name: &[6, 11, 1, 9, 10, 8, 2, 3, 0, 12, 4, 5, 7],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -117,7 +117,7 @@ pub(crate) static DEVICE_ALLOCATION_CONFIGURATION: Type = Type {
         Field { name: "requests", number: 2, shape: Shape::List(&Shape::String), ..Field::BLANK },
         Field { name: "opaque", number: 1, shape: Shape::Object(&crate::generated::resource_v1::OPAQUE_DEVICE_CONFIGURATION), within: &[3], optional: true, ..Field::BLANK },
     ],
-    by_name: &[2, 1, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -127,7 +127,7 @@ pub(crate) static DEVICE_ALLOCATION_RESULT: Type = Type {
         Field { name: "results", number: 1, shape: Shape::List(&Shape::Object(&crate::generated::resource_v1::DEVICE_REQUEST_ALLOCATION_RESULT)), ..Field::BLANK },
         Field { name: "config", number: 2, shape: Shape::List(&Shape::Object(&crate::generated::resource_v1::DEVICE_ALLOCATION_CONFIGURATION)), ..Field::BLANK },
     ],
-    by_name: &[1, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -143,7 +143,7 @@ pub(crate) static DEVICE_ATTRIBUTE: Type = Type {
         Field { name: "strings", number: 8, shape: Shape::List(&Shape::String), ..Field::BLANK },
         Field { name: "versions", number: 9, shape: Shape::List(&Shape::String), ..Field::BLANK },
     ],
-    by_name: &[1, 5, 0, 4, 2, 6, 3, 7],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -153,7 +153,7 @@ pub(crate) static DEVICE_CAPACITY: Type = Type {
         Field { name: "value", number: 1, shape: Shape::Quantity, required: true, always: true, ..Field::BLANK },
         Field { name: "requestPolicy", number: 2, shape: Shape::Object(&crate::generated::resource_v1::CAPACITY_REQUEST_POLICY), optional: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -164,7 +164,7 @@ pub(crate) static DEVICE_CLAIM: Type = Type {
         Field { name: "constraints", number: 2, shape: Shape::List(&Shape::Object(&crate::generated::resource_v1::DEVICE_CONSTRAINT)), ..Field::BLANK },
         Field { name: "config", number: 3, shape: Shape::List(&Shape::Object(&crate::generated::resource_v1::DEVICE_CLAIM_CONFIGURATION)), ..Field::BLANK },
     ],
-    by_name: &[2, 1, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -174,7 +174,7 @@ pub(crate) static DEVICE_CLAIM_CONFIGURATION: Type = Type {
         Field { name: "requests", number: 1, shape: Shape::List(&Shape::String), ..Field::BLANK },
         Field { name: "opaque", number: 1, shape: Shape::Object(&crate::generated::resource_v1::OPAQUE_DEVICE_CONFIGURATION), within: &[2], optional: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -186,7 +186,7 @@ pub(crate) static DEVICE_CLASS: Type = Type {
         Field { name: "metadata", number: 1, shape: Shape::Object(&crate::generated::meta_v1::OBJECT_META), always: true, ..Field::BLANK },
         Field { name: "spec", number: 2, shape: Shape::Object(&crate::generated::resource_v1::DEVICE_CLASS_SPEC), required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0, 2, 3],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -195,7 +195,7 @@ pub(crate) static DEVICE_CLASS_CONFIGURATION: Type = Type {
     fields: &[
         Field { name: "opaque", number: 1, shape: Shape::Object(&crate::generated::resource_v1::OPAQUE_DEVICE_CONFIGURATION), within: &[1], optional: true, ..Field::BLANK },
     ],
-    by_name: &[0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -207,7 +207,7 @@ pub(crate) static DEVICE_CLASS_LIST: Type = Type {
         Field { name: "metadata", number: 1, shape: Shape::Object(&crate::generated::meta_v1::LIST_META), always: true, ..Field::BLANK },
         Field { name: "items", number: 2, shape: Shape::List(&Shape::Object(&crate::generated::resource_v1::DEVICE_CLASS)), required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 3, 0, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -218,7 +218,7 @@ pub(crate) static DEVICE_CLASS_SPEC: Type = Type {
         Field { name: "config", number: 2, shape: Shape::List(&Shape::Object(&crate::generated::resource_v1::DEVICE_CLASS_CONFIGURATION)), ..Field::BLANK },
         Field { name: "extendedResourceName", number: 4, shape: Shape::String, optional: true, ..Field::BLANK },
     ],
-    by_name: &[1, 2, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -229,7 +229,7 @@ pub(crate) static DEVICE_CONSTRAINT: Type = Type {
         Field { name: "matchAttribute", number: 2, shape: Shape::String, optional: true, ..Field::BLANK },
         Field { name: "distinctAttribute", number: 3, shape: Shape::String, optional: true, ..Field::BLANK },
     ],
-    by_name: &[2, 1, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -239,7 +239,7 @@ pub(crate) static DEVICE_COUNTER_CONSUMPTION: Type = Type {
         Field { name: "counterSet", number: 1, shape: Shape::String, required: true, always: true, ..Field::BLANK },
         Field { name: "counters", number: 2, shape: Shape::Map(&Shape::Object(&crate::generated::resource_v1::COUNTER)), required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[0, 1],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -250,7 +250,7 @@ pub(crate) static DEVICE_REQUEST: Type = Type {
         Field { name: "exactly", number: 2, shape: Shape::Object(&crate::generated::resource_v1::EXACT_DEVICE_REQUEST), optional: true, ..Field::BLANK },
         Field { name: "firstAvailable", number: 3, shape: Shape::List(&Shape::Object(&crate::generated::resource_v1::DEVICE_SUB_REQUEST)), ..Field::BLANK },
     ],
-    by_name: &[1, 2, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -268,7 +268,7 @@ pub(crate) static DEVICE_REQUEST_ALLOCATION_RESULT: Type = Type {
         Field { name: "shareID", number: 9, shape: Shape::String, optional: true, ..Field::BLANK },
         Field { name: "consumedCapacity", number: 10, shape: Shape::Map(&Shape::Quantity), ..Field::BLANK },
     ],
-    by_name: &[4, 6, 7, 9, 3, 1, 2, 0, 8, 5],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -277,7 +277,7 @@ pub(crate) static DEVICE_SELECTOR: Type = Type {
     fields: &[
         Field { name: "cel", number: 1, shape: Shape::Object(&crate::generated::resource_v1::CEL_DEVICE_SELECTOR), optional: true, ..Field::BLANK },
     ],
-    by_name: &[0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -292,7 +292,7 @@ pub(crate) static DEVICE_SUB_REQUEST: Type = Type {
         Field { name: "tolerations", number: 6, shape: Shape::List(&Shape::Object(&crate::generated::resource_v1::DEVICE_TOLERATION)), ..Field::BLANK },
         Field { name: "capacity", number: 7, shape: Shape::Object(&crate::generated::resource_v1::CAPACITY_REQUIREMENTS), optional: true, ..Field::BLANK },
     ],
-    by_name: &[3, 6, 4, 1, 0, 2, 5],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -304,7 +304,7 @@ pub(crate) static DEVICE_TAINT: Type = Type {
         Field { name: "effect", number: 3, shape: Shape::String, required: true, always: true, ..Field::BLANK },
         Field { name: "timeAdded", number: 4, shape: Shape::Time, optional: true, ..Field::BLANK },
     ],
-    by_name: &[2, 0, 3, 1],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -317,7 +317,7 @@ pub(crate) static DEVICE_TOLERATION: Type = Type {
         Field { name: "effect", number: 4, shape: Shape::String, ..Field::BLANK },
         Field { name: "tolerationSeconds", number: 5, shape: Shape::Int64, optional: true, ..Field::BLANK },
     ],
-    by_name: &[3, 0, 1, 4, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -332,7 +332,7 @@ pub(crate) static EXACT_DEVICE_REQUEST: Type = Type {
         Field { name: "tolerations", number: 6, shape: Shape::List(&Shape::Object(&crate::generated::resource_v1::DEVICE_TOLERATION)), ..Field::BLANK },
         Field { name: "capacity", number: 7, shape: Shape::Object(&crate::generated::resource_v1::CAPACITY_REQUIREMENTS), optional: true, ..Field::BLANK },
     ],
-    by_name: &[4, 2, 6, 3, 0, 1, 5],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -343,7 +343,7 @@ pub(crate) static NETWORK_DEVICE_DATA: Type = Type {
         Field { name: "ips", number: 2, shape: Shape::List(&Shape::String), ..Field::BLANK },
         Field { name: "hardwareAddress", number: 3, shape: Shape::String, ..Field::BLANK },
     ],
-    by_name: &[2, 0, 1],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -353,7 +353,7 @@ pub(crate) static NODE_ALLOCATABLE_RESOURCE_MAPPING: Type = Type {
         Field { name: "capacityKey", number: 1, shape: Shape::String, optional: true, ..Field::BLANK },
         Field { name: "allocationMultiplier", number: 2, shape: Shape::Quantity, optional: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -363,7 +363,7 @@ pub(crate) static OPAQUE_DEVICE_CONFIGURATION: Type = Type {
         Field { name: "driver", number: 1, shape: Shape::String, required: true, always: true, ..Field::BLANK },
         Field { name: "parameters", number: 2, shape: Shape::Any, required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[0, 1],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -376,7 +376,7 @@ pub(crate) static RESOURCE_CLAIM: Type = Type {
         Field { name: "spec", number: 2, shape: Shape::Object(&crate::generated::resource_v1::RESOURCE_CLAIM_SPEC), required: true, always: true, ..Field::BLANK },
         Field { name: "status", number: 3, shape: Shape::Object(&crate::generated::resource_v1::RESOURCE_CLAIM_STATUS), always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0, 2, 3, 4],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -388,7 +388,7 @@ pub(crate) static RESOURCE_CLAIM_CONSUMER_REFERENCE: Type = Type {
         Field { name: "name", number: 4, shape: Shape::String, required: true, always: true, ..Field::BLANK },
         Field { name: "uid", number: 5, shape: Shape::String, required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[0, 2, 1, 3],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -400,7 +400,7 @@ pub(crate) static RESOURCE_CLAIM_LIST: Type = Type {
         Field { name: "metadata", number: 1, shape: Shape::Object(&crate::generated::meta_v1::LIST_META), always: true, ..Field::BLANK },
         Field { name: "items", number: 2, shape: Shape::List(&Shape::Object(&crate::generated::resource_v1::RESOURCE_CLAIM)), required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 3, 0, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -409,7 +409,7 @@ pub(crate) static RESOURCE_CLAIM_SPEC: Type = Type {
     fields: &[
         Field { name: "devices", number: 1, shape: Shape::Object(&crate::generated::resource_v1::DEVICE_CLAIM), always: true, ..Field::BLANK },
     ],
-    by_name: &[0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -420,7 +420,7 @@ pub(crate) static RESOURCE_CLAIM_STATUS: Type = Type {
         Field { name: "reservedFor", number: 2, shape: Shape::List(&Shape::Object(&crate::generated::resource_v1::RESOURCE_CLAIM_CONSUMER_REFERENCE)), list: ListType::Map, keys: &["uid"], patch: PatchStrategy { merge: true, replace: false, retain_keys: false }, merge_key: "uid", ..Field::BLANK },
         Field { name: "devices", number: 4, shape: Shape::List(&Shape::Object(&crate::generated::resource_v1::ALLOCATED_DEVICE_STATUS)), list: ListType::Map, keys: &["driver", "device", "pool", "shareID"], ..Field::BLANK },
     ],
-    by_name: &[0, 2, 1],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -432,7 +432,7 @@ pub(crate) static RESOURCE_CLAIM_TEMPLATE: Type = Type {
         Field { name: "metadata", number: 1, shape: Shape::Object(&crate::generated::meta_v1::OBJECT_META), always: true, ..Field::BLANK },
         Field { name: "spec", number: 2, shape: Shape::Object(&crate::generated::resource_v1::RESOURCE_CLAIM_TEMPLATE_SPEC), required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0, 2, 3],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -444,7 +444,7 @@ pub(crate) static RESOURCE_CLAIM_TEMPLATE_LIST: Type = Type {
         Field { name: "metadata", number: 1, shape: Shape::Object(&crate::generated::meta_v1::LIST_META), always: true, ..Field::BLANK },
         Field { name: "items", number: 2, shape: Shape::List(&Shape::Object(&crate::generated::resource_v1::RESOURCE_CLAIM_TEMPLATE)), required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 3, 0, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -454,7 +454,7 @@ pub(crate) static RESOURCE_CLAIM_TEMPLATE_SPEC: Type = Type {
         Field { name: "metadata", number: 1, shape: Shape::Object(&crate::generated::meta_v1::OBJECT_META), always: true, ..Field::BLANK },
         Field { name: "spec", number: 2, shape: Shape::Object(&crate::generated::resource_v1::RESOURCE_CLAIM_SPEC), required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[0, 1],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -465,7 +465,7 @@ pub(crate) static RESOURCE_POOL: Type = Type {
         Field { name: "generation", number: 2, shape: Shape::Int64, required: true, always: true, ..Field::BLANK },
         Field { name: "resourceSliceCount", number: 3, shape: Shape::Int64, required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -477,7 +477,7 @@ pub(crate) static RESOURCE_SLICE: Type = Type {
         Field { name: "metadata", number: 1, shape: Shape::Object(&crate::generated::meta_v1::OBJECT_META), always: true, ..Field::BLANK },
         Field { name: "spec", number: 2, shape: Shape::Object(&crate::generated::resource_v1::RESOURCE_SLICE_SPEC), required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0, 2, 3],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -489,7 +489,7 @@ pub(crate) static RESOURCE_SLICE_LIST: Type = Type {
         Field { name: "metadata", number: 1, shape: Shape::Object(&crate::generated::meta_v1::LIST_META), always: true, ..Field::BLANK },
         Field { name: "items", number: 2, shape: Shape::List(&Shape::Object(&crate::generated::resource_v1::RESOURCE_SLICE)), required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 3, 0, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -505,6 +505,6 @@ pub(crate) static RESOURCE_SLICE_SPEC: Type = Type {
         Field { name: "perDeviceNodeSelection", number: 7, shape: Shape::Bool, optional: true, ..Field::BLANK },
         Field { name: "sharedCounters", number: 8, shape: Shape::List(&Shape::Object(&crate::generated::resource_v1::COUNTER_SET)), ..Field::BLANK },
     ],
-    by_name: &[4, 5, 0, 2, 3, 6, 1, 7],
+    lookup: Lookup::new(),
     atomic: false,
 };

@@ -2,7 +2,7 @@
 
 #![allow(unused_imports, reason = "every package begins alike")]
 
-use crate::facts::{Field, ListType, PatchStrategy, Shape, Type};
+use crate::facts::{Field, ListType, Lookup, PatchStrategy, Shape, Type};
 
 pub(crate) static PRIORITY_CLASS: Type = Type {
     name: "io.k8s.api.scheduling.v1.PriorityClass",
@@ -15,7 +15,7 @@ pub(crate) static PRIORITY_CLASS: Type = Type {
         Field { name: "description", number: 4, shape: Shape::String, ..Field::BLANK },
         Field { name: "preemptionPolicy", number: 5, shape: Shape::String, optional: true, ..Field::BLANK },
     ],
-    by_name: &[1, 5, 4, 0, 2, 6, 3],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -27,6 +27,6 @@ pub(crate) static PRIORITY_CLASS_LIST: Type = Type {
         Field { name: "metadata", number: 1, shape: Shape::Object(&crate::generated::meta_v1::LIST_META), always: true, ..Field::BLANK },
         Field { name: "items", number: 2, shape: Shape::List(&Shape::Object(&crate::generated::scheduling_v1::PRIORITY_CLASS)), required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 3, 0, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };

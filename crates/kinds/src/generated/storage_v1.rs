@@ -2,7 +2,7 @@
 
 #![allow(unused_imports, reason = "every package begins alike")]
 
-use crate::facts::{Field, ListType, PatchStrategy, Shape, Type};
+use crate::facts::{Field, ListType, Lookup, PatchStrategy, Shape, Type};
 
 pub(crate) static CSI_DRIVER: Type = Type {
     name: "io.k8s.api.storage.v1.CSIDriver",
@@ -12,7 +12,7 @@ pub(crate) static CSI_DRIVER: Type = Type {
         Field { name: "metadata", number: 1, shape: Shape::Object(&crate::generated::meta_v1::OBJECT_META), always: true, ..Field::BLANK },
         Field { name: "spec", number: 2, shape: Shape::Object(&crate::generated::storage_v1::CSI_DRIVER_SPEC), required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0, 2, 3],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -24,7 +24,7 @@ pub(crate) static CSI_DRIVER_LIST: Type = Type {
         Field { name: "metadata", number: 1, shape: Shape::Object(&crate::generated::meta_v1::LIST_META), always: true, ..Field::BLANK },
         Field { name: "items", number: 2, shape: Shape::List(&Shape::Object(&crate::generated::storage_v1::CSI_DRIVER)), required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 3, 0, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -43,7 +43,7 @@ pub(crate) static CSI_DRIVER_SPEC: Type = Type {
         Field { name: "serviceAccountTokenInSecrets", number: 10, shape: Shape::Bool, optional: true, ..Field::BLANK },
         Field { name: "preventPodSchedulingIfMissing", number: 11, shape: Shape::Bool, optional: true, ..Field::BLANK },
     ],
-    by_name: &[0, 4, 8, 1, 10, 6, 7, 9, 3, 5, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -55,7 +55,7 @@ pub(crate) static CSI_NODE: Type = Type {
         Field { name: "metadata", number: 1, shape: Shape::Object(&crate::generated::meta_v1::OBJECT_META), always: true, ..Field::BLANK },
         Field { name: "spec", number: 2, shape: Shape::Object(&crate::generated::storage_v1::CSI_NODE_SPEC), required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0, 2, 3],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -67,7 +67,7 @@ pub(crate) static CSI_NODE_DRIVER: Type = Type {
         Field { name: "topologyKeys", number: 3, shape: Shape::List(&Shape::String), always: true, ..Field::BLANK },
         Field { name: "allocatable", number: 4, shape: Shape::Object(&crate::generated::storage_v1::VOLUME_NODE_RESOURCES), optional: true, ..Field::BLANK },
     ],
-    by_name: &[3, 0, 1, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -79,7 +79,7 @@ pub(crate) static CSI_NODE_LIST: Type = Type {
         Field { name: "metadata", number: 1, shape: Shape::Object(&crate::generated::meta_v1::LIST_META), always: true, ..Field::BLANK },
         Field { name: "items", number: 2, shape: Shape::List(&Shape::Object(&crate::generated::storage_v1::CSI_NODE)), required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 3, 0, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -88,7 +88,7 @@ pub(crate) static CSI_NODE_SPEC: Type = Type {
     fields: &[
         Field { name: "drivers", number: 1, shape: Shape::List(&Shape::Object(&crate::generated::storage_v1::CSI_NODE_DRIVER)), required: true, always: true, list: ListType::Map, keys: &["name"], patch: PatchStrategy { merge: true, replace: false, retain_keys: false }, merge_key: "name", ..Field::BLANK },
     ],
-    by_name: &[0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -103,7 +103,7 @@ pub(crate) static CSI_STORAGE_CAPACITY: Type = Type {
         Field { name: "capacity", number: 4, shape: Shape::Quantity, optional: true, ..Field::BLANK },
         Field { name: "maximumVolumeSize", number: 5, shape: Shape::Quantity, optional: true, ..Field::BLANK },
     ],
-    by_name: &[1, 5, 0, 6, 2, 3, 4],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -115,7 +115,7 @@ pub(crate) static CSI_STORAGE_CAPACITY_LIST: Type = Type {
         Field { name: "metadata", number: 1, shape: Shape::Object(&crate::generated::meta_v1::LIST_META), always: true, ..Field::BLANK },
         Field { name: "items", number: 2, shape: Shape::List(&Shape::Object(&crate::generated::storage_v1::CSI_STORAGE_CAPACITY)), required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 3, 0, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -133,7 +133,7 @@ pub(crate) static STORAGE_CLASS: Type = Type {
         Field { name: "volumeBindingMode", number: 7, shape: Shape::String, optional: true, ..Field::BLANK },
         Field { name: "allowedTopologies", number: 8, shape: Shape::List(&Shape::Object(&crate::generated::core_v1::TOPOLOGY_SELECTOR_TERM)), ..Field::BLANK },
     ],
-    by_name: &[7, 9, 1, 0, 2, 6, 4, 3, 5, 8],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -145,7 +145,7 @@ pub(crate) static STORAGE_CLASS_LIST: Type = Type {
         Field { name: "metadata", number: 1, shape: Shape::Object(&crate::generated::meta_v1::LIST_META), always: true, ..Field::BLANK },
         Field { name: "items", number: 2, shape: Shape::List(&Shape::Object(&crate::generated::storage_v1::STORAGE_CLASS)), required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 3, 0, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -155,7 +155,7 @@ pub(crate) static TOKEN_REQUEST: Type = Type {
         Field { name: "audience", number: 1, shape: Shape::String, required: true, always: true, ..Field::BLANK },
         Field { name: "expirationSeconds", number: 2, shape: Shape::Int64, optional: true, ..Field::BLANK },
     ],
-    by_name: &[0, 1],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -168,7 +168,7 @@ pub(crate) static VOLUME_ATTACHMENT: Type = Type {
         Field { name: "spec", number: 2, shape: Shape::Object(&crate::generated::storage_v1::VOLUME_ATTACHMENT_SPEC), required: true, always: true, ..Field::BLANK },
         Field { name: "status", number: 3, shape: Shape::Object(&crate::generated::storage_v1::VOLUME_ATTACHMENT_STATUS), always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0, 2, 3, 4],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -180,7 +180,7 @@ pub(crate) static VOLUME_ATTACHMENT_LIST: Type = Type {
         Field { name: "metadata", number: 1, shape: Shape::Object(&crate::generated::meta_v1::LIST_META), always: true, ..Field::BLANK },
         Field { name: "items", number: 2, shape: Shape::List(&Shape::Object(&crate::generated::storage_v1::VOLUME_ATTACHMENT)), required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 3, 0, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -190,7 +190,7 @@ pub(crate) static VOLUME_ATTACHMENT_SOURCE: Type = Type {
         Field { name: "persistentVolumeName", number: 1, shape: Shape::String, optional: true, ..Field::BLANK },
         Field { name: "inlineVolumeSpec", number: 2, shape: Shape::Object(&crate::generated::core_v1::PERSISTENT_VOLUME_SPEC), optional: true, ..Field::BLANK },
     ],
-    by_name: &[1, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -201,7 +201,7 @@ pub(crate) static VOLUME_ATTACHMENT_SPEC: Type = Type {
         Field { name: "source", number: 2, shape: Shape::Object(&crate::generated::storage_v1::VOLUME_ATTACHMENT_SOURCE), required: true, always: true, ..Field::BLANK },
         Field { name: "nodeName", number: 3, shape: Shape::String, required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[0, 2, 1],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -213,7 +213,7 @@ pub(crate) static VOLUME_ATTACHMENT_STATUS: Type = Type {
         Field { name: "attachError", number: 3, shape: Shape::Object(&crate::generated::storage_v1::VOLUME_ERROR), optional: true, ..Field::BLANK },
         Field { name: "detachError", number: 4, shape: Shape::Object(&crate::generated::storage_v1::VOLUME_ERROR), optional: true, ..Field::BLANK },
     ],
-    by_name: &[2, 0, 1, 3],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -226,7 +226,7 @@ pub(crate) static VOLUME_ATTRIBUTES_CLASS: Type = Type {
         Field { name: "driverName", number: 2, shape: Shape::String, required: true, always: true, ..Field::BLANK },
         Field { name: "parameters", number: 3, shape: Shape::Map(&Shape::String), ..Field::BLANK },
     ],
-    by_name: &[1, 3, 0, 2, 4],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -238,7 +238,7 @@ pub(crate) static VOLUME_ATTRIBUTES_CLASS_LIST: Type = Type {
         Field { name: "metadata", number: 1, shape: Shape::Object(&crate::generated::meta_v1::LIST_META), always: true, ..Field::BLANK },
         Field { name: "items", number: 2, shape: Shape::List(&Shape::Object(&crate::generated::storage_v1::VOLUME_ATTRIBUTES_CLASS)), required: true, always: true, ..Field::BLANK },
     ],
-    by_name: &[1, 3, 0, 2],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -249,7 +249,7 @@ pub(crate) static VOLUME_ERROR: Type = Type {
         Field { name: "message", number: 2, shape: Shape::String, ..Field::BLANK },
         Field { name: "errorCode", number: 3, shape: Shape::Int32, optional: true, ..Field::BLANK },
     ],
-    by_name: &[2, 1, 0],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -258,6 +258,6 @@ pub(crate) static VOLUME_NODE_RESOURCES: Type = Type {
     fields: &[
         Field { name: "count", number: 1, shape: Shape::Int32, optional: true, ..Field::BLANK },
     ],
-    by_name: &[0],
+    lookup: Lookup::new(),
     atomic: false,
 };

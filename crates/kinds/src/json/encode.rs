@@ -129,23 +129,40 @@ impl<'t> Writer<'t> {
                 None => is_known = false,
             }
         }
-        self.found[start..].sort_unstable_by_key(|(index, _)| *index);
-        let (mut first, mut next) = (true, start);
+        let members_of_type = &mut self.found[start..];
+        if !members_of_type.is_sorted_by_key(|(index, _)| *index) {
+            members_of_type.sort_unstable_by_key(|(index, _)| *index);
+        }
+        let mut first = true;
         self.open(b'{');
-        for (index, field) in ty.fields.iter().enumerate() {
-            let member = self.found.get(next).filter(|(at, _)| *at == index).map(|(_, member)| *member);
-            next += usize::from(member.is_some());
-            match member {
-                Some(member) if !left_out(member, field) => {
-                    self.key(field.name, &mut first);
-                    self.value(member, &field.shape);
-                }
-                _ if field.always => {
+        // Those that are there, and between them those that are always written.
+        let (mut next, mut always) = (start, ty.always());
+        loop {
+            let member = self.found.get(next).copied();
+            match always.split_first() {
+                Some((&absent, rest)) if member.is_none_or(|(index, _)| absent < index) => {
+                    let field = &ty.fields[absent];
                     self.is_whole = false;
                     self.key(field.name, &mut first);
                     self.absent(field);
+                    always = rest;
                 }
-                _ => self.is_whole &= member.is_none(),
+                _ => {
+                    let Some((index, member)) = member else { break };
+                    let field = &ty.fields[index];
+                    next += 1;
+                    always = always.strip_prefix(&[index]).unwrap_or(always);
+                    let is_shown = !left_out(member, field);
+                    self.is_whole &= is_shown;
+                    if is_shown || field.always {
+                        self.key(field.name, &mut first);
+                    }
+                    match (is_shown, field.always) {
+                        (true, _) => self.value(member, &field.shape),
+                        (false, true) => self.absent(field),
+                        (false, false) => {}
+                    }
+                }
             }
         }
         self.found.truncate(start);

@@ -4,7 +4,7 @@ use crate::tree::json;
 use proptest::prelude::*;
 
 use super::*;
-use crate::facts::{Field, PatchStrategy, Shape, Type};
+use crate::facts::{Field, Lookup, PatchStrategy, Shape, Type};
 
 const fn field(name: &'static str, shape: Shape) -> Field {
     Field { name, shape, ..Field::BLANK }
@@ -15,7 +15,7 @@ const fn merged(name: &'static str, shape: Shape, merge_key: &'static str) -> Fi
 }
 
 static PORT: Type =
-    Type { name: "Port", fields: &[field("name", Shape::String), field("port", Shape::Int32)], by_name: &[0, 1], atomic: false };
+    Type { name: "Port", fields: &[field("name", Shape::String), field("port", Shape::Int32)], lookup: Lookup::new(), atomic: false };
 
 static CONTAINER: Type = Type {
     name: "Container",
@@ -25,7 +25,7 @@ static CONTAINER: Type = Type {
         merged("ports", Shape::List(&Shape::Object(&PORT)), "port"),
         field("tags", Shape::List(&Shape::String)),
     ],
-    by_name: &[0, 1, 2, 3],
+    lookup: Lookup::new(),
     atomic: false,
 };
 
@@ -39,7 +39,7 @@ static SPEC: Type = Type {
         field("strategy", Shape::Object(&CONTAINER)),
         field("tolerations", Shape::List(&Shape::Object(&PORT))),
     ],
-    by_name: &[0, 1, 2, 3, 4, 5],
+    lookup: Lookup::new(),
     atomic: false,
 };
 

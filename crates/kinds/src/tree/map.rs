@@ -12,9 +12,9 @@ use super::{Text, Tree};
 /// From so many members on they are kept as a tree.
 const MANY: usize = 128;
 
-/// See the module.
+/// See the module. Many are empty, managed fields for the most part; these need no memory.
 #[derive(Clone, Debug, Default)]
-pub struct Map(Arc<Members>);
+pub struct Map(Option<Arc<Members>>);
 
 #[derive(Clone, Debug)]
 enum Members {
@@ -23,15 +23,32 @@ enum Members {
     Many(BTreeMap<Text, Tree>),
 }
 
+static NOBODY: Members = Members::Few(Vec::new());
+
 impl Default for Members {
     fn default() -> Self {
         Self::Few(Vec::new())
     }
 }
 
-/// Where a name stands among few members, or where it would. Nearly all lists are so short that
-/// looking at one after the other is the quickest.
+/// Up to so many members, looking at one after the other is quicker than a search: most names
+/// differ in their lengths.
+const SHORT: usize = 16;
+
+/// Where a name stands among few members.
+fn find(members: &[(Text, Tree)], name: &str) -> Option<usize> {
+    if members.len() > SHORT {
+        return place(members, name).ok();
+    }
+    members.iter().position(|(known, _)| known.as_str() == name)
+}
+
+/// The same, or where it would stand.
 fn place(members: &[(Text, Tree)], name: &str) -> Result<usize, usize> {
+    // Nearly always they come in their order.
+    if members.last().is_none_or(|(last, _)| last.as_str() < name) {
+        return Err(members.len());
+    }
     members.binary_search_by(|(known, _)| known.as_str().cmp(name))
 }
 
@@ -45,8 +62,11 @@ impl Map {
     /// Of members in any order; of those of one name the last counts.
     #[must_use]
     pub fn of(mut members: Vec<(Text, Tree)>) -> Self {
+        if members.is_empty() {
+            return Self(None);
+        }
         if members.len() >= MANY {
-            return Self(Arc::new(Members::Many(members.into_iter().collect())));
+            return Self(Some(Arc::new(Members::Many(members.into_iter().collect()))));
         }
         if !members.is_sorted_by(|(one, _), (next, _)| one < next) {
             // The sort is stable: of one name the last comes last.
@@ -59,19 +79,31 @@ impl Map {
                 is_same
             });
         }
-        Self(Arc::new(Members::Few(members)))
+        Self(Some(Arc::new(Members::Few(members))))
+    }
+
+    fn members(&self) -> &Members {
+        self.0.as_deref().unwrap_or(&NOBODY)
+    }
+
+    fn members_mut(&mut self) -> &mut Members {
+        Arc::make_mut(self.0.get_or_insert_default())
     }
 
     /// True when both are still one.
     #[must_use]
     pub fn is_shared_with(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
+        match (&self.0, &other.0) {
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+            (None, None) => true,
+            _ => false,
+        }
     }
 
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        match &*self.0 {
+        match self.members() {
             Members::Few(members) => members.len(),
             Members::Many(members) => members.len(),
         }
@@ -86,8 +118,8 @@ impl Map {
     /// The member of this name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Tree> {
-        match &*self.0 {
-            Members::Few(members) => place(members, name).ok().map(|at| &members[at].1),
+        match self.members() {
+            Members::Few(members) => find(members, name).map(|at| &members[at].1),
             Members::Many(members) => members.get(name),
         }
     }
@@ -100,30 +132,38 @@ impl Map {
 
     /// The member of this name, to change it.
     pub fn get_mut(&mut self, name: &str) -> Option<&mut Tree> {
-        match Arc::make_mut(&mut self.0) {
-            Members::Few(members) => place(members, name).ok().map(|at| &mut members[at].1),
+        if self.is_empty() {
+            return None;
+        }
+        match self.members_mut() {
+            Members::Few(members) => find(members, name).map(|at| &mut members[at].1),
             Members::Many(members) => members.get_mut(name),
         }
     }
 
     /// Puts a member, and gives back the one of this name that was there.
     pub fn insert(&mut self, name: impl Into<Text>, value: Tree) -> Option<Tree> {
-        let (name, inner) = (name.into(), Arc::make_mut(&mut self.0));
-        match inner {
+        let name = name.into();
+        self.make_room();
+        match self.members_mut() {
             Members::Few(members) => match place(members, &name) {
                 Ok(at) => Some(std::mem::replace(&mut members[at].1, value)),
-                Err(at) if members.len() < MANY => {
+                Err(at) => {
                     members.insert(at, (name, value));
-                    None
-                }
-                Err(_) => {
-                    let mut many: BTreeMap<_, _> = std::mem::take(members).into_iter().collect();
-                    many.insert(name, value);
-                    *inner = Members::Many(many);
                     None
                 }
             },
             Members::Many(members) => members.insert(name, value),
+        }
+    }
+
+    /// One member more may come.
+    fn make_room(&mut self) {
+        let inner = self.members_mut();
+        if let Members::Few(members) = inner
+            && members.len() >= MANY
+        {
+            *inner = Members::Many(std::mem::take(members).into_iter().collect());
         }
     }
 
@@ -133,8 +173,8 @@ impl Map {
         if !self.contains_key(name) {
             return None;
         }
-        match Arc::make_mut(&mut self.0) {
-            Members::Few(members) => place(members, name).ok().map(|at| members.remove(at).1),
+        match self.members_mut() {
+            Members::Few(members) => find(members, name).map(|at| members.remove(at).1),
             Members::Many(members) => members.remove(name),
         }
     }
@@ -146,7 +186,7 @@ impl Map {
 
     /// Keeps the members for which `keep` is true.
     pub fn retain(&mut self, mut keep: impl FnMut(&Text, &mut Tree) -> bool) {
-        match Arc::make_mut(&mut self.0) {
+        match self.members_mut() {
             Members::Few(members) => members.retain_mut(|(name, value)| keep(name, value)),
             Members::Many(members) => members.retain(|name, value| keep(name, value)),
         }
@@ -155,7 +195,7 @@ impl Map {
     /// All members.
     #[must_use]
     pub fn iter(&self) -> Iter<'_> {
-        match &*self.0 {
+        match self.members() {
             Members::Few(members) => Iter::Few(members.iter()),
             Members::Many(members) => Iter::Many(members.iter()),
         }
@@ -163,7 +203,7 @@ impl Map {
 
     /// All members, to change their values.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (&Text, &mut Tree)> {
-        let (few, many) = match Arc::make_mut(&mut self.0) {
+        let (few, many) = match self.members_mut() {
             Members::Few(members) => (Some(members), None),
             Members::Many(members) => (None, Some(members)),
         };
@@ -231,16 +271,24 @@ impl<'a> Entry<'a> {
     /// The member; what this makes when there was none.
     pub fn or_insert_with(self, make: impl FnOnce() -> Tree) -> &'a mut Tree {
         let Self { map, name } = self;
-        if !map.contains_key(&name) {
-            map.insert(name.clone(), make());
+        map.make_room();
+        match map.members_mut() {
+            Members::Few(members) => {
+                let at = find(members, &name).unwrap_or_else(|| {
+                    let (Ok(at) | Err(at)) = place(members, &name);
+                    members.insert(at, (name, make()));
+                    at
+                });
+                &mut members[at].1
+            }
+            Members::Many(members) => members.entry(name).or_insert_with(make),
         }
-        map.get_mut(&name).expect("it was just put there")
     }
 }
 
 impl PartialEq for Map {
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0) || (self.len() == other.len() && self.iter().eq(other.iter()))
+        self.is_shared_with(other) || (self.len() == other.len() && self.iter().eq(other.iter()))
     }
 }
 
@@ -263,7 +311,7 @@ impl IntoIterator for Map {
     type IntoIter = std::iter::Chain<std::vec::IntoIter<(Text, Tree)>, btree_map::IntoIter<Text, Tree>>;
 
     fn into_iter(self) -> Self::IntoIter {
-        let (few, many) = match Arc::unwrap_or_clone(self.0) {
+        let (few, many) = match self.0.map(Arc::unwrap_or_clone).unwrap_or_default() {
             Members::Few(members) => (members, BTreeMap::new()),
             Members::Many(members) => (Vec::new(), members),
         };

@@ -1,6 +1,8 @@
 //! A pod that says nothing about nodes that are not ready or cannot be reached stays on them for
 //! five minutes.
 
+use std::sync::LazyLock;
+
 use kinds::Tree;
 use kinds::tree::json;
 
@@ -10,15 +12,18 @@ use crate::tree;
 const KEYS: &[&str] = &["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"];
 const SECONDS: i64 = 300;
 
+/// One for each key. Copies of them share what they are made of.
+static TOLERATIONS: LazyLock<Vec<Tree>> = LazyLock::new(|| {
+    let toleration = |key| json!({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": SECONDS});
+    KEYS.iter().map(toleration).collect()
+});
+
 /// Adds the tolerations that are missing.
 pub(super) fn mutate(pod: &mut Tree) {
-    for key in KEYS {
+    for (key, toleration) in KEYS.iter().zip(&*TOLERATIONS) {
         let tolerated = tree::list(pod, &["spec", "tolerations"]).iter().any(|toleration| tolerates(toleration, key));
-        if !tolerated {
-            let toleration = json!({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": SECONDS});
-            if let Some(spec) = tree::at_mut(pod, &["spec"]) {
-                push(spec, "tolerations", toleration);
-            }
+        if !tolerated && let Some(spec) = tree::at_mut(pod, &["spec"]) {
+            push(spec, "tolerations", toleration.clone());
         }
     }
 }

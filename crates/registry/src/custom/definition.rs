@@ -241,7 +241,7 @@ pub(crate) fn delete_in(txn: &mut Txn, target: &Target, options: &DeleteOptions)
     delete::decide::decide(&before, target.stored.kind, target.rules, options, target.now)?;
     let mut next = before.clone();
     if !object::terminating(&next) {
-        object::meta(&mut next).insert("deletionTimestamp".to_owned(), object::wire_time(target.now).into());
+        object::meta(&mut next).insert("deletionTimestamp", object::wire_time(target.now).into());
         let mut finalizers: Vec<String> = object::finalizers(&next).into_iter().map(str::to_owned).collect();
         if !finalizers.iter().any(|name| name == CLEANUP) {
             finalizers.push(CLEANUP.to_owned());

@@ -1,7 +1,7 @@
 //! Types of the table for custom kinds: a small one for the codecs, which knows only what every
 //! object has, and one by which fields are owned under apply.
 
-use kinds::facts::{Field, ListType, Shape, Type};
+use kinds::facts::{Field, ListType, Lookup, Shape, Type};
 
 use super::schema::{Additional, Kind, ListKind, Schema};
 use super::{leak, leak_all};
@@ -17,9 +17,7 @@ fn own_fields() -> Vec<Field> {
 }
 
 fn build(name: &'static str, fields: Vec<Field>, atomic: bool) -> &'static Type {
-    let mut by_name: Vec<u16> = (0..fields.len()).filter_map(|index| u16::try_from(index).ok()).collect();
-    by_name.sort_by_key(|&index| fields[usize::from(index)].name);
-    Box::leak(Box::new(Type { name, fields: fields.leak(), by_name: by_name.leak(), atomic }))
+    Box::leak(Box::new(Type { name, fields: fields.leak(), lookup: Lookup::new(), atomic }))
 }
 
 /// The type with which objects are written: their metadata in the order of the wire, before all that

@@ -113,8 +113,8 @@ fn later(moment: Timestamp, seconds: i64) -> Timestamp {
 
 fn mark(object: &mut Tree, deadline: Timestamp, seconds: i64) {
     let meta = object::meta(object);
-    meta.insert("deletionTimestamp".to_owned(), object::wire_time(deadline).into());
-    meta.insert("deletionGracePeriodSeconds".to_owned(), seconds.into());
+    meta.insert("deletionTimestamp", object::wire_time(deadline).into());
+    meta.insert("deletionGracePeriodSeconds", seconds.into());
 }
 
 /// Marks an object that only its finalizers hold.
@@ -128,7 +128,7 @@ fn mark_at_once(object: &mut Tree, now: Timestamp) {
 
 fn raise_generation(object: &mut Tree) {
     if let Some(generation) = tree::int(object, &["metadata", "generation"]).filter(|generation| *generation > 0) {
-        object::meta(object).insert("generation".to_owned(), (generation + 1).into());
+        object::meta(object).insert("generation", (generation + 1).into());
     }
 }
 

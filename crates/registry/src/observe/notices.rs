@@ -2,7 +2,9 @@
 //! events at most once in a while with how often it happened.
 //!
 //! Bounded: at most [`MAX_OPEN`] subjects at a time, at most one write per subject and
-//! [`PAUSE`], forgotten when nothing has happened for [`MEMORY`]. Knows neither events nor the store.
+//! [`PAUSE`], forgotten when nothing has happened for [`MEMORY`]. All subjects together are told
+//! slowly ([`AT_ONCE`], [`ONE_EVERY`]), so that a thousand refusals are not a thousand writes beside
+//! the evictions. Knows neither events nor the store.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,6 +21,12 @@ const MAX_OPEN: usize = 1024;
 const PAUSE: Duration = Duration::from_secs(10);
 /// A refusal after this long begins a new event.
 const MEMORY: Duration = Duration::from_secs(300);
+
+/// So many are told at once after a quiet time …
+const AT_ONCE: u32 = 50;
+/// … and then one each time this has passed.
+const ONE_EVERY: Duration = Duration::from_millis(20);
+const LONGEST_SPARE: Duration = ONE_EVERY.saturating_mul(AT_ONCE);
 
 /// What an event is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +70,8 @@ impl Notice {
 #[derive(Debug, Default)]
 pub(super) struct Notices {
     open: Mutex<HashMap<String, Notice>>,
+    /// When everything that was told had its time, see [`ONE_EVERY`].
+    paid_until: Mutex<Option<Instant>>,
     bell: Notify,
     dropped: AtomicU64,
 }
@@ -106,18 +116,30 @@ impl Notices {
         }
     }
 
-    /// What is due, and when the next will be. Forgets what is long past.
+    /// What is due and may be told by now, and when to look again. Forgets what is long past.
     fn take_due(&self, now: Instant) -> (Vec<Telling>, Option<Instant>) {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut paid_until = self.paid_until.lock().unwrap_or_else(PoisonError::into_inner);
+        let spare = paid_until.map_or(LONGEST_SPARE, |paid| now.saturating_duration_since(paid).min(LONGEST_SPARE));
+        if spare < ONE_EVERY {
+            return (Vec::new(), Some(now + (ONE_EVERY - spare)));
+        }
         open.retain(|_, notice| notice.telling.count > notice.written || notice.due() > now);
-        let mut due = Vec::new();
-        for notice in open.values_mut().filter(|notice| notice.due() <= now) {
+        let mut due: Vec<&mut Notice> = open.values_mut().filter(|notice| notice.due() <= now).collect();
+        // Those who have waited longest come first.
+        due.sort_by(|one, other| (one.due(), &one.telling.key).cmp(&(other.due(), &other.telling.key)));
+        let mut left = spare;
+        let mut told = Vec::new();
+        for notice in due {
+            let Some(rest) = left.checked_sub(ONE_EVERY) else { break };
+            left = rest;
             notice.written = notice.telling.count;
             notice.next_write = now + PAUSE;
-            due.push(notice.telling.clone());
+            told.push(notice.telling.clone());
         }
-        due.sort_by(|one, other| one.key.cmp(&other.key));
-        (due, open.values().map(Notice::due).min())
+        *paid_until = now.checked_sub(left);
+        let next = open.values().map(Notice::due).min();
+        (told, next.map(|next| next.max(now + ONE_EVERY.saturating_sub(left))))
     }
 
     /// Under which name a telling was written; none when it could not be, and is forgotten.
@@ -180,14 +202,30 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn many_subjects_are_told_slowly_and_in_their_order() {
+        let notices = Notices::default();
+        for number in 0..AT_ONCE + 3 {
+            note(&notices, &format!("{number:04}"));
+        }
+        let (first, wake) = notices.take_due(Instant::now());
+        assert_eq!((first.len(), wake), (AT_ONCE as usize, Some(Instant::now() + ONE_EVERY)));
+        note(&notices, "later");
+        assert_eq!(notices.take_due(Instant::now()), (Vec::new(), Some(Instant::now() + ONE_EVERY)));
+        tokio::time::advance(2 * ONE_EVERY).await;
+        assert_eq!(told(&notices), [("0050".to_owned(), 1), ("0051".to_owned(), 1)]);
+        tokio::time::advance(3 * ONE_EVERY).await;
+        assert_eq!(told(&notices), [("0052".to_owned(), 1), ("later".to_owned(), 1)]);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn memory_is_bounded() {
         let notices = Notices::default();
         for number in 0..MAX_OPEN + 3 {
             note(&notices, &number.to_string());
         }
-        assert_eq!((told(&notices).len(), notices.dropped()), (MAX_OPEN, 3));
+        assert_eq!((notices.open.lock().expect("lock").len(), notices.dropped()), (MAX_OPEN, 3));
         notices.written("0", None);
         note(&notices, "new");
-        assert_eq!(told(&notices), [("new".to_owned(), 1)]);
+        assert_eq!((notices.open.lock().expect("lock").len(), notices.dropped()), (MAX_OPEN, 3));
     }
 }

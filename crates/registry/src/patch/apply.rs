@@ -86,7 +86,7 @@ pub(crate) fn parse(bytes: &[u8], target: &Target, expected: Expected) -> Result
 
 fn check(target: &Target, applied: &mut Tree) -> Result<(), Refusal> {
     if object::meta_text(applied, "name").is_empty() {
-        object::meta(applied).insert("name".to_owned(), target.name.clone().into());
+        object::meta(applied).insert("name", target.name.clone().into());
     }
     update::check_name(target, applied)?;
     // The namespace is not filled in: errors about the patch name the object as it was sent.

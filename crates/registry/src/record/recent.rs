@@ -13,7 +13,7 @@ use kinds::Tree;
 use super::Facts;
 
 /// The bytes of all objects whose trees are kept, which take several times as much. Some thousand pods.
-const KEPT_BYTES: usize = 4 * 1024 * 1024;
+const KEPT_BYTES: usize = 8 * 1024 * 1024;
 /// Larger objects are rare, and would push out all others.
 const LARGEST_BYTES: usize = 64 * 1024;
 

@@ -64,7 +64,8 @@ pub(super) fn mark_disrupted(txn: &mut Txn, target: &Target, pod: &Arc<Record>) 
     if let Some(observed) = observed {
         tree::put(&mut condition, &["observedGeneration"], observed);
     }
-    let record = if set_condition(&mut next, condition) { record::put_tree(txn, target.stored, &pod.key, &mut next) } else { pod.clone() };
+    let record =
+        if set_condition(&mut next, condition) { record::put_passing(txn, target.stored, &pod.key, &mut next) } else { pod.clone() };
     (record, next)
 }
 
