@@ -10,6 +10,7 @@ use store::Txn;
 
 use crate::body::{self, Expected};
 use crate::custom::definition;
+use crate::record::Ready;
 use crate::request::{Body, Refusal, Reply, WriteOptions};
 use crate::strategy::Context;
 use crate::target::Target;
@@ -29,6 +30,8 @@ pub(crate) struct Draft {
     /// What the client should know.
     pub(crate) warnings: Vec<String>,
     generated: bool,
+    /// The object as it is written, unless something about it is decided in the commit.
+    ready: Option<Ready>,
 }
 
 impl Registry {
@@ -52,7 +55,8 @@ impl Registry {
         dry_run: bool,
     ) -> Result<(Bytes, Vec<String>), Refusal> {
         self.await_default_account(target, &object).await;
-        let draft = self.draft(&self.store().snapshot(), target, object, |object| managers::created(object, target, write))?;
+        let mut draft = self.draft(&self.store().snapshot(), target, object, |object| managers::created(object, target, write))?;
+        draft.ready = (!service::is_service(target.stored)).then(|| record::ready(target.stored, draft.object.clone()));
         let json = self.commit_or_rehearse(dry_run, |txn| self.store_draft(txn, target, &draft)).await?;
         let json = if dry_run { record::without_revision(target.stored, &json) } else { json };
         Ok((json, draft.warnings))
@@ -96,7 +100,7 @@ impl Registry {
         meta.insert("uid", self.entropy().uid().into());
         meta.insert("creationTimestamp", object::wire_time(target.now).into());
         target.rules.prepare_create(&self.context(target, ""), &mut object);
-        Ok(Draft { object, warnings: Vec::new(), generated })
+        Ok(Draft { object, warnings: Vec::new(), generated, ready: None })
     }
 
     /// What the rules of a kind may know about a request.
@@ -111,19 +115,25 @@ impl Registry {
         let mut place = target.clone().at(target.namespace.clone(), name);
         admission::namespace::check(txn, &place)?;
         definition::check_open(txn, target.resource)?;
+        let mut is_changed = false;
         let mut attempts = 1;
         while let Some(found) = txn.get(&place.key()) {
             if !draft.generated || attempts >= GENERATE_ATTEMPTS {
                 return Err(already_exists(&place, &found.value));
             }
             attempts += 1;
+            is_changed = true;
             self.name_again(&mut object);
             object::meta_text(&object, "name").clone_into(&mut place.name);
         }
         if service::is_service(target.stored) {
             service::allocate(self, txn, &mut object, None)?;
+            is_changed = true;
         }
-        let stored = record::put(txn, target.stored, &place.key(), object);
+        let stored = match &draft.ready {
+            Some(ready) if !is_changed => record::put_ready(txn, &place.key(), ready),
+            _ => record::put(txn, target.stored, &place.key(), object),
+        };
         if definition::is_definition(target.stored) {
             definition::settle(txn, tree::text(&draft.object, &["spec", "group"]), target.now);
         }

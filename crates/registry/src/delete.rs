@@ -15,6 +15,7 @@ pub(crate) mod decide;
 
 use self::decide::Step;
 use crate::custom::definition;
+use crate::record::Ready;
 use crate::request::{DeleteOptions, DeleteRequest, ListOptions, Refusal, Reply};
 use crate::target::{self, Target};
 use crate::{Registry, admission, namespace, object, options, record};
@@ -122,33 +123,52 @@ fn propagation_warnings(target: &Target, options: &DeleteOptions) -> Vec<String>
 pub(crate) fn delete_in(txn: &mut Txn, target: &Target, options: &DeleteOptions) -> Result<Deleted, Refusal> {
     let key = target.key();
     let found = txn.get(&key).ok_or_else(|| target.not_found())?;
-    delete_known(txn, target, &found, &record::tree_of(target.stored, &found), options)
+    let deletion = prepare(target, &record::tree_of(target.stored, &found), options)?;
+    Ok(carry_out(txn, target, &found, &deletion))
 }
 
-/// The same when the object has been read already: `found` is its present record, `object` its tree.
-pub(crate) fn delete_known(
-    txn: &mut Txn,
-    target: &Target,
-    found: &Arc<Record>,
-    object: &Tree,
-    options: &DeleteOptions,
-) -> Result<Deleted, Refusal> {
+/// A deletion that is decided and ready to be written.
+pub(crate) struct Deletion {
+    next: Next,
+    uid: String,
+}
+
+/// What a deletion makes of an object.
+enum Next {
+    Same,
+    Marked(Ready),
+    MarkedAndRemoved(Ready),
+    Removed,
+}
+
+/// Decides about an object, and makes ready what is to be written.
+pub(crate) fn prepare(target: &Target, object: &Tree, options: &DeleteOptions) -> Result<Deletion, Refusal> {
+    let next = match decide::decide(object, target.stored.kind, target.rules, options, target.now)? {
+        Step::Wait => Next::Same,
+        Step::Mark(next) if next == *object => Next::Same,
+        Step::Mark(next) => Next::Marked(record::ready(target.stored, next)),
+        Step::MarkAndRemove(next) => Next::MarkedAndRemoved(record::ready(target.stored, next)),
+        Step::Remove => Next::Removed,
+    };
+    Ok(Deletion { next, uid: object::meta_text(object, "uid").to_owned() })
+}
+
+/// Writes a deletion of the object whose present record is `found`.
+pub(crate) fn carry_out(txn: &mut Txn, target: &Target, found: &Arc<Record>, deletion: &Deletion) -> Deleted {
     let key = &*found.key;
-    let step = decide::decide(object, target.stored.kind, target.rules, options, target.now)?;
-    let (json, gone) = match step {
-        Step::Wait => (found.value.clone(), false),
-        Step::Mark(next) if next == *object => (found.value.clone(), false),
-        Step::Mark(next) => (record::put(txn, target.stored, key, next).value.clone(), false),
-        Step::MarkAndRemove(mut next) => {
-            let marked = record::put_passing(txn, target.stored, key, &mut next);
+    let (json, gone) = match &deletion.next {
+        Next::Same => (found.value.clone(), false),
+        Next::Marked(ready) => (record::put_ready(txn, key, ready).value.clone(), false),
+        Next::MarkedAndRemoved(ready) => {
+            let marked = record::put_passing(txn, key, ready);
             (remove(txn, &marked), true)
         }
-        Step::Remove => (remove(txn, found), true),
+        Next::Removed => (remove(txn, found), true),
     };
     if gone {
         definition::release(txn, target.resource, target.now);
     }
-    Ok(Deleted::new(json, gone, object))
+    Deleted { json, gone, uid: deletion.uid.clone() }
 }
 
 /// Removes a record; gives back its last state.

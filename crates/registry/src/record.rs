@@ -137,10 +137,14 @@ pub(crate) struct Encoded {
 
 /// An object's bytes at a resource version.
 pub(crate) fn encode(resource: &'static Resource, tree: &mut Tree, revision: u64) -> Encoded {
-    object::meta(tree).insert("resourceVersion", revision.to_string().into());
+    set_revision(tree, revision);
     let (bytes, is_whole) = json::encode_telling(tree, resource.ty);
     debug_assert!(!is_whole || self::tree(&bytes) == *tree, "{tree} is not what is written: {}", String::from_utf8_lossy(&bytes));
     Encoded { bytes: bytes.into(), is_whole }
+}
+
+fn set_revision(tree: &mut Tree, revision: u64) {
+    object::meta(tree).insert("resourceVersion", revision.to_string().into());
 }
 
 /// Writes an object at the revision that its write takes, and gives back its record.
@@ -158,11 +162,38 @@ pub(crate) fn put_encoded(txn: &mut Txn, resource: &'static Resource, key: &str,
     txn.put(key, encoded.bytes, Some(facts))
 }
 
-/// The same for a state that is about to be replaced or removed: nobody will ask for its tree, which then has the new
-/// version, as the stored object has.
-pub(crate) fn put_passing(txn: &mut Txn, resource: &'static Resource, key: &str, tree: &mut Tree) -> Arc<Record> {
-    let encoded = encode(resource, tree, txn.next_revision().0);
-    txn.put(key, encoded.bytes, Some(Arc::new(Facts::of(resource, tree))))
+/// An object that is ready to be written: all that need not wait for its turn in the queue of commits is done.
+pub(crate) struct Ready {
+    resource: &'static Resource,
+    tree: Tree,
+    encoded: Encoded,
+    facts: Arc<Facts>,
+}
+
+/// Makes an object ready; the version that it has does not matter.
+pub(crate) fn ready(resource: &'static Resource, mut tree: Tree) -> Ready {
+    let encoded = encode(resource, &mut tree, 0);
+    let facts = Arc::new(Facts::of(resource, &tree));
+    Ready { resource, tree, encoded, facts }
+}
+
+/// Writes what is ready at the revision that its write takes, and gives back its record.
+pub(crate) fn put_ready(txn: &mut Txn, key: &str, ready: &Ready) -> Arc<Record> {
+    let record = put_passing(txn, key, ready);
+    if ready.encoded.is_whole {
+        let mut tree = ready.tree.clone();
+        set_revision(&mut tree, record.modified.0);
+        debug_assert!(self::tree(&record.value) == tree, "{} {key} is not what is written", ready.resource.kind);
+        recent::keep(&ready.facts, &tree, record.value.len());
+    }
+    record
+}
+
+/// The same for a state that is about to be replaced or removed: nobody will ask for its tree.
+pub(crate) fn put_passing(txn: &mut Txn, key: &str, ready: &Ready) -> Arc<Record> {
+    let bytes = at_revision(&ready.encoded.bytes, txn.next_revision().0);
+    let facts: Arc<Facts> = Arc::clone(&ready.facts);
+    txn.put(key, bytes, Some(facts))
 }
 
 /// Removes an object; its last event shows `last` at the revision of the removal.

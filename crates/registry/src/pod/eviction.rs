@@ -23,9 +23,9 @@ pub use apply::charged;
 pub use decide::{Ask, Budget, Closed, Decision, PodFacts, decide};
 
 use crate::body::{self, Expected};
-use crate::delete;
+use crate::delete::{self, Deletion};
 use crate::observe::Sight;
-use crate::record::{self, Facts, More};
+use crate::record::{self, Facts, More, Ready};
 use crate::request::{Body, DeleteOptions, Refusal, Reply, WriteOptions};
 use crate::target::Target;
 use crate::view::View;
@@ -66,6 +66,9 @@ impl Registry {
         if let (_, Decision::Refuse(refusal)) = early.decide(&asked, ignore_always_allow) {
             return Err(refusal);
         }
+        // What is to be written of the pod is made ready here. It serves if the pod is the same
+        // when its turn comes.
+        let early = Plan::of(target, &early.pod, &asked).ok();
         self.commit(move |txn| {
             let scene = Scene::look(txn, target, kinds)?;
             scene.show(sight);
@@ -74,23 +77,43 @@ impl Registry {
             match decision {
                 Decision::Refuse(refusal) => Err(refusal),
                 Decision::Delete | Decision::Charge(_) if dry_run => Ok(()),
-                Decision::Delete => carry_out(txn, target, &scene, None, &asked),
-                Decision::Charge(_) => carry_out(txn, target, &scene, budget, &asked),
+                Decision::Delete | Decision::Charge(_) => match &early {
+                    Some(plan) if Arc::ptr_eq(&plan.pod, &scene.pod) => carry_out(txn, target, kinds, budget, plan),
+                    _ => carry_out(txn, target, kinds, budget, &Plan::of(target, &scene.pod, &asked)?),
+                },
             }
         })
         .await
     }
 }
 
-/// The writes of a granted eviction: budget, condition, deletion.
-fn carry_out(txn: &mut Txn, target: &Target, scene: &Scene, budget: Option<&Record>, asked: &DeleteOptions) -> Result<(), Refusal> {
-    if let Some(budget) = budget {
-        apply::charge(txn, scene.kinds.budgets, budget, &target.name, target.now);
+/// What a granted eviction writes of the pod.
+struct Plan {
+    pod: Arc<Record>,
+    /// The pod with its condition, if it does not have that already.
+    marked: Option<Ready>,
+    deletion: Deletion,
+}
+
+impl Plan {
+    fn of(target: &Target, pod: &Arc<Record>, asked: &DeleteOptions) -> Result<Self, Refusal> {
+        let before = record::tree_of(target.stored, pod);
+        let marked = apply::marked(&before, target.now);
+        // The preconditions were judged with the decision; the version they name is older by then.
+        let options = DeleteOptions { uid: None, resource_version: None, ..asked.clone() };
+        let deletion = delete::prepare(target, marked.as_ref().unwrap_or(&before), &options)?;
+        Ok(Self { pod: Arc::clone(pod), marked: marked.map(|tree| record::ready(target.stored, tree)), deletion })
     }
-    let (pod, tree) = apply::mark_disrupted(txn, target, &scene.pod);
-    // The preconditions were judged with the decision; the version they name is older by now.
-    let options = DeleteOptions { uid: None, resource_version: None, ..asked.clone() };
-    delete::delete_known(txn, target, &pod, &tree, &options).map(|_| ())
+}
+
+/// The writes of a granted eviction: budget, condition, deletion.
+fn carry_out(txn: &mut Txn, target: &Target, kinds: Kinds, budget: Option<&Record>, plan: &Plan) -> Result<(), Refusal> {
+    if let Some(budget) = budget {
+        apply::charge(txn, kinds.budgets, budget, &target.name, target.now);
+    }
+    let pod = plan.marked.as_ref().map(|marked| record::put_passing(txn, &plan.pod.key, marked));
+    delete::carry_out(txn, target, pod.as_ref().unwrap_or(&plan.pod), &plan.deletion);
+    Ok(())
 }
 
 /// The two kinds of an eviction.

@@ -1,15 +1,12 @@
 //! The writes of a granted eviction that are not those of any deletion: the budget pays, and the
 //! pod says why it goes.
 
-use std::sync::Arc;
-
 use jiff::{SignedDuration, Timestamp};
 use kinds::Tree;
 use kinds::facts::Resource;
 use kinds::tree::{List, json};
 use store::{Record, Txn};
 
-use crate::target::Target;
 use crate::{object, record, tree};
 
 /// Takes one disruption from the budget and notes the pod until the controller has seen it go.
@@ -51,22 +48,19 @@ fn close(budget: &mut Tree, now: Timestamp) {
     set_condition(budget, closed);
 }
 
-/// Marks the pod as the target of a disruption, and gives back the pod as it is then. Nothing is
-/// written when it is marked already.
-pub(super) fn mark_disrupted(txn: &mut Txn, target: &Target, pod: &Arc<Record>) -> (Arc<Record>, Tree) {
-    let mut next = record::tree_of(target.stored, pod);
+/// The pod marked as the target of a disruption; `None` when it is marked already. Pure.
+pub(super) fn marked(pod: &Tree, now: Timestamp) -> Option<Tree> {
     let mut condition = json!({
         "type": "DisruptionTarget", "status": "True", "lastProbeTime": null,
         "reason": "EvictionByEvictionAPI", "message": "Eviction API: evicting",
-        "lastTransitionTime": object::wire_time(target.now),
+        "lastTransitionTime": object::wire_time(now),
     });
-    let observed = object::condition(&next, "DisruptionTarget").and_then(|old| tree::int(old, &["observedGeneration"]));
+    let observed = object::condition(pod, "DisruptionTarget").and_then(|old| tree::int(old, &["observedGeneration"]));
     if let Some(observed) = observed {
         tree::put(&mut condition, &["observedGeneration"], observed);
     }
-    let record =
-        if set_condition(&mut next, condition) { record::put_passing(txn, target.stored, &pod.key, &mut next) } else { pod.clone() };
-    (record, next)
+    let mut next = pod.clone();
+    set_condition(&mut next, condition).then_some(next)
 }
 
 /// Sets the condition of this type; its time stays when the status does. False when it was so already.
