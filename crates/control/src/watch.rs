@@ -5,9 +5,9 @@
 //! that the sink decodes what it needs and skips the rest. Half of an object is often managed fields, and most of what
 //! comes is pods, of which most is of no interest here.
 //!
-//! Guarantees: `begin`, pages, `complete`, then changes in the order of the server, of several that come together perhaps
-//! only the newest of each object; after whatever breaks (the stream,
-//! a history that is gone, a panic in the sink) either the changes go on without a gap or a new list begins.
+//! Guarantees: `begin`, pages, `complete`, then changes in the order of the server, of several of one object that follow
+//! each other perhaps only the newest; after whatever breaks (the stream, a history that is gone, a panic in the sink)
+//! either the changes go on without a gap or a new list begins.
 
 mod wire;
 
@@ -57,7 +57,7 @@ pub(crate) trait Sink: Send {
     fn page(&mut self, body: &[u8]) -> serde_json::Result<ListEnd>;
     /// The list is complete.
     fn complete(&mut self);
-    /// True when of several states of an object that come together the newest is enough.
+    /// True when of several states of an object that follow each other the newest is enough.
     fn wants_newest_only(&self) -> bool {
         false
     }

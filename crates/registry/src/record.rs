@@ -140,7 +140,8 @@ pub(crate) fn encode(resource: &'static Resource, tree: &mut Tree, revision: u64
     set_revision(tree, revision);
     let (bytes, is_whole) = json::encode_telling(tree, resource.ty);
     debug_assert!(!is_whole || self::tree(&bytes) == *tree, "{tree} is not what is written: {}", String::from_utf8_lossy(&bytes));
-    Encoded { bytes: bytes.into(), is_whole }
+    // A copy of its own: the buffer has more room than most objects need, and objects stay for long.
+    Encoded { bytes: Bytes::copy_from_slice(&bytes), is_whole }
 }
 
 fn set_revision(tree: &mut Tree, revision: u64) {

@@ -1,7 +1,6 @@
 //! The bytes of lists and watches, as far as they can be understood without knowing the kind. Pure.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
 
 use bytes::{Buf, Bytes};
 use memchr::memmem;
@@ -149,20 +148,16 @@ impl Lines {
     }
 }
 
-/// The same lines in their order, without those that tell of a state of an object which a later one of them tells to be
-/// past. Where it is not plain which object a line is about, it stays.
+/// The same lines without those that tell of a state of an object which the very next line tells to be past. When a line
+/// has been taken in, all lines before it count as taken in, too; so a line that does not stand right before its successor
+/// stays, and so does one of which it is not plain which object it is about.
 pub(super) fn newest(mut lines: Vec<Bytes>) -> Vec<Bytes> {
-    if lines.len() < 2 {
-        return lines;
-    }
-    let mut told = HashSet::new();
-    let stays: Vec<bool> = lines
-        .iter()
-        .rev()
-        .map(|line| identity(line).is_none_or(|uid| told.insert(uid)) || line.starts_with(br#"{"type":"DELETED""#))
-        .collect();
-    let mut stays = stays.into_iter().rev();
-    lines.retain(|_| stays.next().unwrap_or(true));
+    let about: Vec<Option<&[u8]>> = lines.iter().map(|line| identity(line)).collect();
+    let is_past = |pair: &[Option<&[u8]>]| pair[0].is_some() && pair[0] == pair[1];
+    let mut past: Vec<bool> = about.windows(2).map(is_past).collect();
+    past.push(false);
+    let mut past = past.into_iter();
+    lines.retain(|line| !past.next().unwrap_or(false) || line.starts_with(br#"{"type":"DELETED""#));
     lines
 }
 
@@ -251,10 +246,12 @@ mod tests {
     }
 
     #[test]
-    fn of_several_states_of_an_object_the_newest_stays() {
+    fn of_states_of_an_object_that_follow_each_other_the_newest_stays() {
         assert_eq!(stay(&["m a 1"]), ["MODIFIED a"]);
-        assert_eq!(stay(&["a a 1", "m b 2", "m a 1", "m a 1"]), ["MODIFIED b", "MODIFIED a"]);
+        assert_eq!(stay(&["m a 1", "m b 2", "m b 2"]), ["MODIFIED a", "MODIFIED b"]);
         assert_eq!(stay(&["a a 1", "m a 1", "d a 1", "a a 2"]), ["DELETED a", "ADDED a"]);
+        // Else it would seem that the first state of a had been seen when b is.
+        assert_eq!(stay(&["a a 1", "m b 2", "m a 1"]), ["ADDED a", "MODIFIED b", "MODIFIED a"]);
         // Nobody does that; an end is told all the same.
         assert_eq!(stay(&["d a 1", "m a 1"]), ["DELETED a", "MODIFIED a"]);
     }

@@ -2,5 +2,5 @@
 
 #[tokio::test(start_paused = true)]
 async fn disruption_status_shows_as_recorded() {
-    crate::check("disruption", 100.0).await;
+    crate::check("disruption", 0).await;
 }
