@@ -190,7 +190,7 @@ pub(crate) fn put_ready(txn: &mut Txn, key: &str, ready: &Ready) -> Arc<Record> 
     record
 }
 
-/// The same for a state that is about to be replaced or removed: nobody will ask for its tree.
+/// The same for a state that is mostly replaced or removed at once: hardly anybody will ask for its tree.
 pub(crate) fn put_passing(txn: &mut Txn, key: &str, ready: &Ready) -> Arc<Record> {
     let bytes = at_revision(&ready.encoded.bytes, txn.next_revision().0);
     let facts: Arc<Facts> = Arc::clone(&ready.facts);

@@ -6,7 +6,7 @@
 //!
 //! Whoever commits during a sync is in the next batch. Those whom a sync has just released often
 //! commit again at once, but a little too late: the writer would sync for the first of them alone,
-//! and the others would wait twice. So it lets them gather, for a small part of what a sync takes,
+//! and the others would wait twice. So it lets them gather, for at most half of what a sync takes,
 //! and only if there were several; a client that is alone never waits for anything but its sync.
 
 use std::collections::BTreeMap;
