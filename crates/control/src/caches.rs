@@ -202,7 +202,7 @@ where
         Self { strip, ..self }
     }
 
-    /// Of several states of an object that follow each other only the newest is taken in.
+    /// Of several changes of an object that follow each other only the newest is taken in.
     fn newest_only(self) -> Self {
         Self { newest_only: true, ..self }
     }

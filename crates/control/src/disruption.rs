@@ -137,7 +137,8 @@ fn wake_by_pods(caches: &mut Caches, queue: &Queue<Key>, index: &Arc<SelectorInd
     });
 }
 
-/// Whether the API server has let an eviction of the pod pass. By then its budget has paid, or the pod was not healthy.
+/// Whether the API server has let an eviction of the pod pass. By then its budget has paid, unless the pod was not healthy
+/// or was leaving already.
 fn was_evicted(pod: &Pod) -> bool {
     condition(pod, "DisruptionTarget").is_some_and(|target| target.reason.as_deref() == Some("EvictionByEvictionAPI"))
 }

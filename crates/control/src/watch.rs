@@ -5,8 +5,8 @@
 //! that the sink decodes what it needs and skips the rest. Half of an object is often managed fields, and most of what
 //! comes is pods, of which most is of no interest here.
 //!
-//! Guarantees: `begin`, pages, `complete`, then changes in the order of the server, of several of one object that follow
-//! each other perhaps only the newest; after whatever breaks (the stream, a history that is gone, a panic in the sink)
+//! Guarantees: `begin`, pages, `complete`, then changes in the order of the server, where a sink wants
+//! that, without those changes of an object which its next line overtakes; after whatever breaks (the stream, a history that is gone, a panic in the sink)
 //! either the changes go on without a gap or a new list begins.
 
 mod wire;
@@ -57,7 +57,7 @@ pub(crate) trait Sink: Send {
     fn page(&mut self, body: &[u8]) -> serde_json::Result<ListEnd>;
     /// The list is complete.
     fn complete(&mut self);
-    /// True when of several states of an object that follow each other the newest is enough.
+    /// True when a change of an object need not be told if the very next line tells of it, too.
     fn wants_newest_only(&self) -> bool {
         false
     }

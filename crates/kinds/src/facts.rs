@@ -99,7 +99,8 @@ impl Found {
     }
 }
 
-/// Names are short and come from no enemy: a few multiplications are enough.
+/// Names are short: a few multiplications are enough. Who may define custom kinds could choose names
+/// that collide, and make the lookups of those kinds slow.
 fn hash(name: &str) -> usize {
     const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
     let mix = |hash: u64, word: u64| (hash.rotate_left(5) ^ word).wrapping_mul(FACTOR);

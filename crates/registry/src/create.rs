@@ -117,23 +117,21 @@ impl Registry {
         let mut place = target.clone().at(target.namespace.clone(), name);
         admission::namespace::check(txn, &place)?;
         definition::check_open(txn, target.resource)?;
-        let mut is_changed = false;
         let mut attempts = 1;
         while let Some(found) = txn.get(&place.key()) {
             if !draft.generated || attempts >= GENERATE_ATTEMPTS {
                 return Err(already_exists(&place, &found.value));
             }
             attempts += 1;
-            is_changed = true;
             self.name_again(&mut object);
             object::meta_text(&object, "name").clone_into(&mut place.name);
         }
         if service::is_service(target.stored) {
             service::allocate(self, txn, &mut object, None)?;
-            is_changed = true;
         }
         let stored = match &draft.ready {
-            Some(ready) if !is_changed => record::put_ready(txn, &place.key(), ready),
+            // It has the first name that was drawn.
+            Some(ready) if attempts == 1 => record::put_ready(txn, &place.key(), ready),
             _ => record::put(txn, target.stored, &place.key(), object),
         };
         if definition::is_definition(target.stored) {

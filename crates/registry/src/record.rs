@@ -165,7 +165,6 @@ pub(crate) fn put_encoded(txn: &mut Txn, resource: &'static Resource, key: &str,
 
 /// An object that is ready to be written: all that need not wait for its turn in the queue of commits is done.
 pub(crate) struct Ready {
-    resource: &'static Resource,
     tree: Tree,
     encoded: Encoded,
     facts: Arc<Facts>,
@@ -175,7 +174,7 @@ pub(crate) struct Ready {
 pub(crate) fn ready(resource: &'static Resource, mut tree: Tree) -> Ready {
     let encoded = encode(resource, &mut tree, 0);
     let facts = Arc::new(Facts::of(resource, &tree));
-    Ready { resource, tree, encoded, facts }
+    Ready { tree, encoded, facts }
 }
 
 /// Writes what is ready at the revision that its write takes, and gives back its record.
@@ -184,7 +183,7 @@ pub(crate) fn put_ready(txn: &mut Txn, key: &str, ready: &Ready) -> Arc<Record> 
     if ready.encoded.is_whole {
         let mut tree = ready.tree.clone();
         set_revision(&mut tree, record.modified.0);
-        debug_assert!(self::tree(&record.value) == tree, "{} {key} is not what is written", ready.resource.kind);
+        debug_assert!(self::tree(&record.value) == tree, "{key} is not what is written");
         recent::keep(&ready.facts, &tree, record.value.len());
     }
     record

@@ -39,7 +39,10 @@ fn client(script: &Shared) -> Client {
 }
 
 #[derive(Clone, Default)]
-struct Notes(Arc<Mutex<Vec<String>>>);
+struct Notes {
+    told: Arc<Mutex<Vec<String>>>,
+    newest_only: bool,
+}
 
 #[derive(Deserialize)]
 struct Named {
@@ -56,7 +59,7 @@ struct Meta {
 impl Notes {
     fn note(&self, text: String) {
         assert!(!text.ends_with("bad"), "as the test wants it");
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(text);
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).push(text);
     }
 
     fn take(&self, what: &str, object: &[u8]) -> serde_json::Result<String> {
@@ -81,6 +84,10 @@ impl Sink for Notes {
         self.note("complete".to_owned());
     }
 
+    fn wants_newest_only(&self) -> bool {
+        self.newest_only
+    }
+
     fn put(&mut self, object: &[u8]) -> serde_json::Result<String> {
         self.take("put", object)
     }
@@ -100,14 +107,17 @@ fn event(kind: &str, name: &str, version: u32) -> String {
 
 /// What is asked and what is told when the server gives these answers.
 async fn followed(answers: &[(u16, String)]) -> (Vec<String>, Vec<String>) {
+    followed_by(Notes::default(), answers).await
+}
+
+async fn followed_by(notes: Notes, answers: &[(u16, String)]) -> (Vec<String>, Vec<String>) {
     let script = Shared::default();
     lock(&script).answers = answers.iter().cloned().collect();
-    let notes = Notes::default();
     let collection = Collection { path: "/api/v1/pods".to_owned(), fields: None, metadata_only: false };
     let following = follow(client(&script), collection, Entropy::seeded(1), Box::new(notes.clone()));
     let _ = tokio::time::timeout(Duration::from_secs(60), following).await;
     let asked = std::mem::take(&mut lock(&script).asked);
-    let told = std::mem::take(&mut *notes.0.lock().unwrap_or_else(PoisonError::into_inner));
+    let told = std::mem::take(&mut *notes.told.lock().unwrap_or_else(PoisonError::into_inner));
     (asked, told)
 }
 
@@ -150,4 +160,19 @@ async fn a_panic_over_one_object_leads_to_a_new_list_and_an_unreadable_object_is
     let (asked, told) = followed(&[list("", &["a"]), (200, changes), list("", &["c"])]).await;
     assert_eq!(told, ["begin", "listed a", "complete", "put b", "begin", "listed c", "complete"]);
     assert_eq!(asked, ["list", "resourceVersion=5", "list", "resourceVersion=5"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_that_the_next_line_overtakes_is_told_to_those_who_want_all() {
+    let line = |kind: &str, version: u32| {
+        let metadata = format!(r#"{{"name":"a","uid":"1","resourceVersion":"{version}"}}"#);
+        format!("{{\"type\":\"{kind}\",\"object\":{{\"metadata\":{metadata}}}}}\n")
+    };
+    let answers = [list("", &[]), (200, line("ADDED", 6) + &line("MODIFIED", 7) + &line("MODIFIED", 8) + &line("DELETED", 9))];
+    let newest = Notes { newest_only: true, ..Notes::default() };
+    let (asked, told) = followed_by(newest, &answers).await;
+    assert_eq!(told, ["begin", "complete", "put a", "gone a"], "that it came and that it went");
+    assert_eq!(asked, ["list", "resourceVersion=5", "resourceVersion=9"]);
+    let (_, told) = followed(&answers).await;
+    assert_eq!(told, ["begin", "complete", "put a", "put a", "put a", "gone a"]);
 }

@@ -148,7 +148,7 @@ impl Lines {
     }
 }
 
-/// The same lines without those that tell of a state of an object which the very next line tells to be past. When a line
+/// The same lines without those that tell of a change of an object which the very next line tells of, too. When a line
 /// has been taken in, all lines before it count as taken in, too; so a line that does not stand right before its successor
 /// stays, and so does one of which it is not plain which object it is about.
 pub(super) fn newest(mut lines: Vec<Bytes>) -> Vec<Bytes> {

@@ -86,7 +86,7 @@ impl Node {
 
     /// True when members have names that the type gives: these count as owned with what is in them.
     pub(super) fn names_member(self, name: &str) -> bool {
-        matches!(self, Self::Object(ty) if ty.field(name).is_some())
+        self.field(name).is_some()
     }
 
     /// The members of a value that is owned by members.

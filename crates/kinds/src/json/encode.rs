@@ -129,10 +129,7 @@ impl<'t> Writer<'t> {
                 None => is_known = false,
             }
         }
-        let members_of_type = &mut self.found[start..];
-        if !members_of_type.is_sorted_by_key(|(index, _)| *index) {
-            members_of_type.sort_unstable_by_key(|(index, _)| *index);
-        }
+        self.found[start..].sort_unstable_by_key(|(index, _)| *index);
         let mut first = true;
         self.open(b'{');
         // Those that are there, and between them those that are always written.

@@ -186,6 +186,9 @@ impl Map {
 
     /// Keeps the members for which `keep` is true.
     pub fn retain(&mut self, mut keep: impl FnMut(&Text, &mut Tree) -> bool) {
+        if self.is_empty() {
+            return;
+        }
         match self.members_mut() {
             Members::Few(members) => members.retain_mut(|(name, value)| keep(name, value)),
             Members::Many(members) => members.retain(|name, value| keep(name, value)),
@@ -203,9 +206,10 @@ impl Map {
 
     /// All members, to change their values.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (&Text, &mut Tree)> {
-        let (few, many) = match self.members_mut() {
-            Members::Few(members) => (Some(members), None),
-            Members::Many(members) => (None, Some(members)),
+        let (few, many) = match self.0.as_mut().map(Arc::make_mut) {
+            None => (None, None),
+            Some(Members::Few(members)) => (Some(members), None),
+            Some(Members::Many(members)) => (None, Some(members)),
         };
         few.into_iter().flatten().map(|(name, value)| (&*name, value)).chain(many.into_iter().flatten())
     }

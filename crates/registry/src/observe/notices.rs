@@ -26,6 +26,7 @@ const MEMORY: Duration = Duration::from_secs(300);
 const AT_ONCE: u32 = 50;
 /// … and then one each time this has passed.
 const ONE_EVERY: Duration = Duration::from_millis(20);
+/// The quiet time after which no more are told at once.
 const LONGEST_SPARE: Duration = ONE_EVERY.saturating_mul(AT_ONCE);
 
 /// What an event is about.

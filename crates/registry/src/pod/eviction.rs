@@ -68,7 +68,7 @@ impl Registry {
         }
         // What is to be written of the pod is made ready here. It serves if the pod is the same
         // when its turn comes.
-        let early = Plan::of(target, &early.pod, &asked).ok();
+        let early = if dry_run { None } else { Plan::of(target, &early.pod, &asked).ok() };
         self.commit(move |txn| {
             let scene = Scene::look(txn, target, kinds)?;
             scene.show(sight);
