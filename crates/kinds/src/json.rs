@@ -15,7 +15,7 @@ mod normal;
 pub(crate) mod scan;
 
 pub use decode::{Decoded, TypeMeta, decode, decode_untyped, peek_type_meta};
-pub use encode::{encode, encode_pretty, encode_telling, encode_untyped, encode_untyped_pretty};
+pub use encode::{encode, encode_and_reread, encode_pretty, encode_untyped, encode_untyped_pretty};
 pub(crate) use normal::scalar;
 pub use normal::{equal, equal_member, normalize, normalize_changes};
 

@@ -114,7 +114,7 @@ pub(crate) fn tree_of(resource: &'static Resource, record: &Record) -> Tree {
     let Ok(facts) = Arc::clone(memo).downcast::<Facts>() else { return tree(&record.value) };
     facts.recent.get().unwrap_or_else(|| {
         let tree = tree(&record.value);
-        recent::keep(&facts, &tree, record.value.len());
+        recent::keep(&facts, tree.clone(), record.value.len());
         tree
     })
 }
@@ -131,17 +131,21 @@ pub(crate) fn tree(bytes: &[u8]) -> Tree {
 /// The bytes of an object.
 pub(crate) struct Encoded {
     pub(crate) bytes: Bytes,
-    /// Whether parsing them gives the very tree that they were made from.
-    is_whole: bool,
+    /// What parsing them gives, if that is known.
+    reread: Option<Tree>,
 }
 
 /// An object's bytes at a resource version.
 pub(crate) fn encode(resource: &'static Resource, tree: &mut Tree, revision: u64) -> Encoded {
     set_revision(tree, revision);
-    let (bytes, is_whole) = json::encode_telling(tree, resource.ty);
-    debug_assert!(!is_whole || self::tree(&bytes) == *tree, "{tree} is not what is written: {}", String::from_utf8_lossy(&bytes));
+    let (bytes, reread) = json::encode_and_reread(tree, resource.ty);
+    debug_assert!(
+        reread.as_ref().is_none_or(|reread| self::tree(&bytes) == *reread),
+        "{reread:?} is not what is written: {}",
+        String::from_utf8_lossy(&bytes)
+    );
     // A copy of its own: the buffer has more room than most objects need, and objects stay for long.
-    Encoded { bytes: Bytes::copy_from_slice(&bytes), is_whole }
+    Encoded { bytes: Bytes::copy_from_slice(&bytes), reread }
 }
 
 fn set_revision(tree: &mut Tree, revision: u64) {
@@ -157,15 +161,15 @@ pub(crate) fn put(txn: &mut Txn, resource: &'static Resource, key: &str, mut tre
 /// The same for a tree that has been encoded at that revision.
 pub(crate) fn put_encoded(txn: &mut Txn, resource: &'static Resource, key: &str, tree: &Tree, encoded: Encoded) -> Arc<Record> {
     let facts = Arc::new(Facts::of(resource, tree));
-    if encoded.is_whole {
-        recent::keep(&facts, tree, encoded.bytes.len());
+    forget(txn, key);
+    if let Some(reread) = encoded.reread {
+        recent::keep(&facts, reread, encoded.bytes.len());
     }
     txn.put(key, encoded.bytes, Some(facts))
 }
 
 /// An object that is ready to be written: all that need not wait for its turn in the queue of commits is done.
 pub(crate) struct Ready {
-    tree: Tree,
     encoded: Encoded,
     facts: Arc<Facts>,
 }
@@ -174,17 +178,17 @@ pub(crate) struct Ready {
 pub(crate) fn ready(resource: &'static Resource, mut tree: Tree) -> Ready {
     let encoded = encode(resource, &mut tree, 0);
     let facts = Arc::new(Facts::of(resource, &tree));
-    Ready { tree, encoded, facts }
+    Ready { encoded, facts }
 }
 
 /// Writes what is ready at the revision that its write takes, and gives back its record.
 pub(crate) fn put_ready(txn: &mut Txn, key: &str, ready: &Ready) -> Arc<Record> {
     let record = put_passing(txn, key, ready);
-    if ready.encoded.is_whole {
-        let mut tree = ready.tree.clone();
+    if let Some(reread) = &ready.encoded.reread {
+        let mut tree = reread.clone();
         set_revision(&mut tree, record.modified.0);
         debug_assert!(self::tree(&record.value) == tree, "{key} is not what is written");
-        recent::keep(&ready.facts, &tree, record.value.len());
+        recent::keep(&ready.facts, tree, record.value.len());
     }
     record
 }
@@ -193,13 +197,23 @@ pub(crate) fn put_ready(txn: &mut Txn, key: &str, ready: &Ready) -> Arc<Record> 
 pub(crate) fn put_passing(txn: &mut Txn, key: &str, ready: &Ready) -> Arc<Record> {
     let bytes = at_revision(&ready.encoded.bytes, txn.next_revision().0);
     let facts: Arc<Facts> = Arc::clone(&ready.facts);
+    forget(txn, key);
     txn.put(key, bytes, Some(facts))
 }
 
 /// Removes an object; its last event shows `last` at the revision of the removal.
 pub(crate) fn remove(txn: &mut Txn, key: &str, last: &Bytes) -> Option<Arc<Record>> {
     let bytes = at_revision(last, txn.next_revision().0);
+    forget(txn, key);
     txn.remove(key, Some(bytes))
+}
+
+/// Forgets the tree of the state that is about to be replaced, which stays in the history for long. Who reads that state
+/// once more, because the commit is not visible yet or will not be made, parses it.
+fn forget(txn: &Txn, key: &str) {
+    if let Some(facts) = txn.peek(key).and_then(|record| record.memo.get()?.downcast_ref::<Facts>()) {
+        facts.recent.forget();
+    }
 }
 
 /// The same bytes with another resource version.

@@ -61,6 +61,12 @@ impl Txn {
         self.state.get(key).cloned()
     }
 
+    /// The same to look at only.
+    #[must_use]
+    pub fn peek(&self, key: &str) -> Option<&Record> {
+        self.state.get(key).map(AsRef::as_ref)
+    }
+
     /// As [`Snapshot::range`](crate::Snapshot::range) from the beginning, with this transaction's
     /// own writes.
     #[must_use]

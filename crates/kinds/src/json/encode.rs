@@ -2,30 +2,31 @@
 
 use crate::Tree;
 use crate::facts::{Field, Shape, Type};
-use crate::tree::{Map, Number};
+use crate::tree::{List, Map, Number};
 
 /// One object of type `ty`, compact, without a newline at its end.
 #[must_use]
 pub fn encode(tree: &Tree, ty: &'static Type) -> Vec<u8> {
     let mut writer = Writer::new(None);
-    writer.value(tree, &Shape::Object(ty));
+    drop(writer.value(tree, &Shape::Object(ty)));
     writer.out
 }
 
-/// The same, and whether the bytes say all that the tree does and nothing else, so that reading them
-/// gives the tree again: an empty member may be left out, an absent one written.
+/// The same, and the tree that reading them gives: an empty member may be left out, an absent one
+/// written. `None` when only reading them tells. What both trees have in common they share.
 #[must_use]
-pub fn encode_telling(tree: &Tree, ty: &'static Type) -> (Vec<u8>, bool) {
-    let mut writer = Writer::new(None);
-    writer.value(tree, &Shape::Object(ty));
-    (writer.out, writer.is_whole)
+pub fn encode_and_reread(tree: &Tree, ty: &'static Type) -> (Vec<u8>, Option<Tree>) {
+    let mut writer = Writer { is_rereading: true, ..Writer::new(None) };
+    let reread = writer.value(tree, &Shape::Object(ty));
+    let reread = writer.is_reread_known.then(|| reread.unwrap_or_else(|| tree.clone()));
+    (writer.out, reread)
 }
 
 /// The same for people: two spaces for each level.
 #[must_use]
 pub fn encode_pretty(tree: &Tree, ty: &'static Type) -> Vec<u8> {
     let mut writer = Writer::new(Some(0));
-    writer.value(tree, &Shape::Object(ty));
+    drop(writer.value(tree, &Shape::Object(ty)));
     writer.out
 }
 
@@ -55,13 +56,45 @@ struct Writer<'t> {
     found: Vec<(usize, &'t Tree)>,
     /// The level of indentation; none when it is compact.
     level: Option<usize>,
-    /// See [`encode_telling`].
-    is_whole: bool,
+    /// Whether anybody asks what reading gives, see [`encode_and_reread`].
+    is_rereading: bool,
+    is_reread_known: bool,
+}
+
+/// The members of an object as reading gives them, if they are others than those that were written.
+struct Reread<'t> {
+    members: Option<&'t Map>,
+    is_asked: bool,
+    changed: Option<Map>,
+}
+
+impl<'t> Reread<'t> {
+    fn of(members: Option<&'t Map>, is_asked: bool) -> Self {
+        Self { members, is_asked, changed: None }
+    }
+
+    fn change(&mut self, change: impl FnOnce(&mut Map)) {
+        if self.is_asked {
+            change(self.changed.get_or_insert_with(|| self.members.cloned().unwrap_or_default()));
+        }
+    }
+
+    fn set(&mut self, name: &str, value: Tree) {
+        self.change(|members| {
+            members.insert(name, value);
+        });
+    }
+
+    fn remove(&mut self, name: &str) {
+        self.change(|members| {
+            members.remove(name);
+        });
+    }
 }
 
 impl<'t> Writer<'t> {
     fn new(level: Option<usize>) -> Self {
-        Self { out: Vec::with_capacity(ROOM), found: Vec::new(), level, is_whole: true }
+        Self { out: Vec::with_capacity(ROOM), found: Vec::new(), level, is_rereading: false, is_reread_known: true }
     }
 
     fn push(&mut self, text: &str) {
@@ -106,7 +139,8 @@ impl<'t> Writer<'t> {
         }
     }
 
-    fn value(&mut self, tree: &'t Tree, shape: &Shape) {
+    /// Gives back what reading gives, if it is asked for and is something else.
+    fn value(&mut self, tree: &'t Tree, shape: &Shape) -> Option<Tree> {
         match (shape, tree) {
             (Shape::Object(ty) | Shape::ObjectOrBool(ty) | Shape::ObjectOrList(ty) | Shape::ObjectOrStrings(ty), Tree::Object(members)) => {
                 self.object(Some(members), ty)
@@ -114,11 +148,14 @@ impl<'t> Writer<'t> {
             (Shape::List(inner), Tree::Array(items)) => self.list(items, inner),
             (Shape::ObjectOrList(ty), Tree::Array(items)) => self.list(items, &Shape::Object(ty)),
             (Shape::Map(inner), Tree::Object(members)) => self.map(members, inner),
-            _ => self.any(tree),
+            _ => {
+                self.any(tree);
+                None
+            }
         }
     }
 
-    fn object(&mut self, members: Option<&'t Map>, ty: &'static Type) {
+    fn object(&mut self, members: Option<&'t Map>, ty: &'static Type) -> Option<Tree> {
         // Objects have few of the many fields of their types, so that each member is looked up in
         // the type, and not each field among the members.
         let start = self.found.len();
@@ -130,6 +167,7 @@ impl<'t> Writer<'t> {
             }
         }
         self.found[start..].sort_unstable_by_key(|(index, _)| *index);
+        let mut reread = Reread::of(members, self.is_rereading);
         let mut first = true;
         self.open(b'{');
         // Those that are there, and between them those that are always written.
@@ -139,9 +177,8 @@ impl<'t> Writer<'t> {
             match always.split_first() {
                 Some((&absent, rest)) if member.is_none_or(|(index, _)| absent < index) => {
                     let field = &ty.fields[absent];
-                    self.is_whole = false;
                     self.key(field.name, &mut first);
-                    self.absent(field);
+                    reread.set(field.name, self.absent(field));
                     always = rest;
                 }
                 _ => {
@@ -149,15 +186,19 @@ impl<'t> Writer<'t> {
                     let field = &ty.fields[index];
                     next += 1;
                     always = always.strip_prefix(&[index]).unwrap_or(always);
-                    let is_shown = !left_out(member, field);
-                    self.is_whole &= is_shown;
-                    if is_shown || field.always {
+                    if !left_out(member, field) {
                         self.key(field.name, &mut first);
-                    }
-                    match (is_shown, field.always) {
-                        (true, _) => self.value(member, &field.shape),
-                        (false, true) => self.absent(field),
-                        (false, false) => {}
+                        if let Some(changed) = self.value(member, &field.shape) {
+                            reread.set(field.name, changed);
+                        }
+                    } else if field.always {
+                        self.key(field.name, &mut first);
+                        let written = self.absent(field);
+                        if written != *member {
+                            reread.set(field.name, written);
+                        }
+                    } else {
+                        reread.remove(field.name);
                     }
                 }
             }
@@ -171,41 +212,52 @@ impl<'t> Writer<'t> {
             }
         }
         self.close(b'}', first);
+        reread.changed.map(Tree::Object)
     }
 
-    fn list(&mut self, items: &'t [Tree], inner: &Shape) {
+    fn list(&mut self, items: &'t List, inner: &Shape) -> Option<Tree> {
+        let mut reread: Option<List> = None;
         let mut first = true;
         self.open(b'[');
-        for item in items {
+        for (at, item) in items.iter().enumerate() {
             self.separate(&mut first);
-            self.value(item, inner);
+            if let Some(changed) = self.value(item, inner) {
+                reread.get_or_insert_with(|| items.clone())[at] = changed;
+            }
         }
         self.close(b']', first);
+        reread.map(Tree::Array)
     }
 
-    fn map(&mut self, members: &'t Map, inner: &Shape) {
+    fn map(&mut self, members: &'t Map, inner: &Shape) -> Option<Tree> {
+        let mut reread = Reread::of(Some(members), self.is_rereading);
         let mut first = true;
         self.open(b'{');
         for (name, member) in members {
             self.key(name, &mut first);
-            self.value(member, inner);
+            if let Some(changed) = self.value(member, inner) {
+                reread.set(name, changed);
+            }
         }
         self.close(b'}', first);
+        reread.changed.map(Tree::Object)
     }
 
-    /// What stands for a member that is always written and not there.
-    fn absent(&mut self, field: &Field) {
-        match &field.shape {
+    /// Writes what stands for a member that is always written and not there; gives back how it is read.
+    fn absent(&mut self, field: &Field) -> Tree {
+        let (text, read) = match &field.shape {
             // A pointer to nothing.
-            _ if field.optional => self.push("null"),
-            Shape::String => self.push("\"\""),
-            Shape::Bool => self.push("false"),
-            Shape::Int32 | Shape::Int64 | Shape::Float64 | Shape::IntOrString => self.push("0"),
-            Shape::Quantity => self.push("\"0\""),
-            Shape::Duration => self.push("\"0s\""),
-            Shape::Object(ty) => self.object(None, ty),
-            _ => self.push("null"),
-        }
+            _ if field.optional => ("null", Tree::Null),
+            Shape::String => ("\"\"", "".into()),
+            Shape::Bool => ("false", false.into()),
+            Shape::Int32 | Shape::Int64 | Shape::Float64 | Shape::IntOrString => ("0", 0.into()),
+            Shape::Quantity => ("\"0\"", "0".into()),
+            Shape::Duration => ("\"0s\"", "0s".into()),
+            Shape::Object(ty) => return self.object(None, ty).unwrap_or_else(|| Map::new().into()),
+            _ => ("null", Tree::Null),
+        };
+        self.push(text);
+        read
     }
 
     fn any(&mut self, tree: &'t Tree) {
@@ -215,14 +267,14 @@ impl<'t> Writer<'t> {
             Tree::Bool(false) => self.push("false"),
             Tree::Number(number) => self.number(number),
             Tree::String(text) => self.string(text),
-            Tree::Array(items) => self.list(items, &Shape::Any),
-            Tree::Object(members) => self.map(members, &Shape::Any),
+            Tree::Array(items) => drop(self.list(items, &Shape::Any)),
+            Tree::Object(members) => drop(self.map(members, &Shape::Any)),
         }
     }
 
     fn number(&mut self, number: &Number) {
         // A whole one may be read as another kind of number.
-        self.is_whole &= !number.is_f64();
+        self.is_reread_known &= !number.is_f64();
         self.push(&number_text(number));
     }
 
