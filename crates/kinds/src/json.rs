@@ -12,10 +12,11 @@ mod decode;
 mod encode;
 mod go_names;
 mod normal;
+mod parts;
 pub(crate) mod scan;
 
 pub use decode::{Decoded, TypeMeta, decode, decode_untyped, peek_type_meta};
-pub use encode::{encode, encode_and_reread, encode_pretty, encode_untyped, encode_untyped_pretty};
+pub use encode::{Written, encode, encode_and_reread, encode_pretty, encode_untyped, encode_untyped_pretty};
 pub(crate) use normal::scalar;
 pub use normal::{equal, equal_member, normalize, normalize_changes};
 

@@ -2,7 +2,7 @@
 
 use exeunt_kinds as kinds;
 use exeunt_kinds::facts::Type;
-use exeunt_kinds::json;
+use exeunt_kinds::{Tree, json};
 
 fn ty(name: &str) -> &'static Type {
     kinds::type_named(name).unwrap_or_else(|| panic!("there is no type {name}"))
@@ -254,4 +254,17 @@ fn a_negative_zero_is_read_as_it_will_be_read_again() {
     let decoded = json::decode_untyped(b"[-0e-5, -0.0, -0]").expect("decodes");
     let written = json::encode_untyped(&decoded.tree);
     assert_eq!(written, b"[0,0,0]");
+}
+
+#[test]
+fn what_an_object_shares_with_an_earlier_state_is_copied() {
+    let bytes = br#"{"metadata":{"name":"p","labels":{"a":"1"}},"spec":{"containers":[]},"status":{"phase":"Running"}}"#;
+    let earlier: Tree = serde_json::from_slice(bytes).expect("JSON");
+    let mut now = earlier.clone();
+    now["metadata"]["resourceVersion"] = "7".into();
+    // These bytes are not what the tree says, so that it shows which of them are taken.
+    let marked = String::from_utf8_lossy(bytes).replace("\"1\"", "\"copied\"").replace("[]", "[\"copied\"]").replace("Running", "copied");
+    let (written, _) = json::encode_and_reread(&now, ty(POD), Some(json::Written { tree: &earlier, bytes: marked.as_bytes() }));
+    let wire = r#"{"metadata":{"name":"p","resourceVersion":"7","labels":{"a":"copied"}},"spec":{"containers":["copied"]},"status":{"phase":"copied"}}"#;
+    assert_eq!(String::from_utf8_lossy(&written), wire);
 }

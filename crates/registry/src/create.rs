@@ -58,7 +58,7 @@ impl Registry {
         let mut draft = self.draft(&self.store().snapshot(), target, object, |object| managers::created(object, target, write))?;
         // A definition is compiled for good when it is made ready, so only when its name is free.
         let is_decided_later = service::is_service(target.stored) || definition::is_definition(target.stored);
-        draft.ready = (!is_decided_later).then(|| record::ready(target.stored, draft.object.clone()));
+        draft.ready = (!is_decided_later).then(|| record::ready(target.stored, draft.object.clone(), None));
         let json = self.commit_or_rehearse(dry_run, |txn| self.store_draft(txn, target, &draft)).await?;
         let json = if dry_run { record::without_revision(target.stored, &json) } else { json };
         Ok((json, draft.warnings))

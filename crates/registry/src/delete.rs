@@ -8,6 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::StreamExt as _;
 use kinds::Tree;
+use kinds::json::Written;
 use kinds::status::{Details, GroupResource, Status};
 use store::{Record, Txn};
 
@@ -123,7 +124,8 @@ fn propagation_warnings(target: &Target, options: &DeleteOptions) -> Vec<String>
 pub(crate) fn delete_in(txn: &mut Txn, target: &Target, options: &DeleteOptions) -> Result<Deleted, Refusal> {
     let key = target.key();
     let found = txn.get(&key).ok_or_else(|| target.not_found())?;
-    let deletion = prepare(target, &record::tree_of(target.stored, &found), options)?;
+    let before = record::tree_of(target.stored, &found);
+    let deletion = prepare(target, &before, Some(record::written(&before, &found)), options)?;
     Ok(carry_out(txn, target, &found, &deletion))
 }
 
@@ -141,13 +143,13 @@ enum Next {
     Removed,
 }
 
-/// Decides about an object, and makes ready what is to be written.
-pub(crate) fn prepare(target: &Target, object: &Tree, options: &DeleteOptions) -> Result<Deletion, Refusal> {
+/// Decides about an object, and makes ready what is to be written over its earlier state.
+pub(crate) fn prepare(target: &Target, object: &Tree, earlier: Option<Written<'_>>, options: &DeleteOptions) -> Result<Deletion, Refusal> {
     let next = match decide::decide(object, target.stored.kind, target.rules, options, target.now)? {
         Step::Wait => Next::Same,
         Step::Mark(next) if next == *object => Next::Same,
-        Step::Mark(next) => Next::Marked(record::ready(target.stored, next)),
-        Step::MarkAndRemove(next) => Next::MarkedAndRemoved(record::ready(target.stored, next)),
+        Step::Mark(next) => Next::Marked(record::ready(target.stored, next, earlier)),
+        Step::MarkAndRemove(next) => Next::MarkedAndRemoved(record::ready(target.stored, next, earlier)),
         Step::Remove => Next::Removed,
     };
     Ok(Deletion { next, uid: object::meta_text(object, "uid").to_owned() })

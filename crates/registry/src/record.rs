@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use kinds::facts::Resource;
+use kinds::json::Written;
 use kinds::selector::Labels;
 use kinds::{Tree, json};
 use memchr::memmem;
@@ -129,16 +130,23 @@ pub(crate) fn tree(bytes: &[u8]) -> Tree {
 }
 
 /// The bytes of an object.
+#[derive(Debug)]
 pub(crate) struct Encoded {
     pub(crate) bytes: Bytes,
     /// What parsing them gives, if that is known.
     reread: Option<Tree>,
 }
 
-/// An object's bytes at a resource version.
-pub(crate) fn encode(resource: &'static Resource, tree: &mut Tree, revision: u64) -> Encoded {
+/// The present state of an object: its tree as [`tree_of`] gives it, and its bytes.
+pub(crate) fn written<'a>(tree: &'a Tree, record: &'a Record) -> Written<'a> {
+    Written { tree, bytes: &record.value }
+}
+
+/// An object's bytes at a resource version; what it shares with an earlier state is taken from there.
+pub(crate) fn encode(resource: &'static Resource, tree: &mut Tree, revision: u64, earlier: Option<Written<'_>>) -> Encoded {
     set_revision(tree, revision);
-    let (bytes, reread) = json::encode_and_reread(tree, resource.ty);
+    let (bytes, reread) = json::encode_and_reread(tree, resource.ty, earlier);
+    debug_assert_eq!(bytes, json::encode(tree, resource.ty), "what was taken from an earlier state");
     debug_assert!(
         reread.as_ref().is_none_or(|reread| self::tree(&bytes) == *reread),
         "{reread:?} is not what is written: {}",
@@ -153,8 +161,13 @@ fn set_revision(tree: &mut Tree, revision: u64) {
 }
 
 /// Writes an object at the revision that its write takes, and gives back its record.
-pub(crate) fn put(txn: &mut Txn, resource: &'static Resource, key: &str, mut tree: Tree) -> Arc<Record> {
-    let encoded = encode(resource, &mut tree, txn.next_revision().0);
+pub(crate) fn put(txn: &mut Txn, resource: &'static Resource, key: &str, tree: Tree) -> Arc<Record> {
+    put_over(txn, resource, key, tree, None)
+}
+
+/// The same for the successor of an earlier state.
+pub(crate) fn put_over(txn: &mut Txn, resource: &'static Resource, key: &str, mut tree: Tree, earlier: Option<Written<'_>>) -> Arc<Record> {
+    let encoded = encode(resource, &mut tree, txn.next_revision().0, earlier);
     put_encoded(txn, resource, key, &tree, encoded)
 }
 
@@ -174,9 +187,16 @@ pub(crate) struct Ready {
     facts: Arc<Facts>,
 }
 
+impl Ready {
+    /// The object as reading it will give it, with its bytes, but for its version; `None` when only reading tells.
+    pub(crate) fn written(&self) -> Option<Written<'_>> {
+        self.encoded.reread.as_ref().map(|tree| Written { tree, bytes: &self.encoded.bytes })
+    }
+}
+
 /// Makes an object ready; the version that it has does not matter.
-pub(crate) fn ready(resource: &'static Resource, mut tree: Tree) -> Ready {
-    let encoded = encode(resource, &mut tree, 0);
+pub(crate) fn ready(resource: &'static Resource, mut tree: Tree, earlier: Option<Written<'_>>) -> Ready {
+    let encoded = encode(resource, &mut tree, 0, earlier);
     let facts = Arc::new(Facts::of(resource, &tree));
     Ready { encoded, facts }
 }

@@ -159,7 +159,7 @@ fn store_change(txn: &mut Txn, target: &Target, found: &Record, old: &Tree, mut 
         return found.value.clone();
     }
     let next = txn.next_revision().0;
-    let encoded = record::encode(target.stored, &mut new, next);
+    let encoded = record::encode(target.stored, &mut new, next, Some(record::written(old, found)));
     // Trees tell apart what the wire does not.
     if encoded.bytes == record::at_revision(&found.value, next) {
         return found.value.clone();

@@ -1,5 +1,6 @@
 //! A tree to bytes, in the order and with the escapes of the wire.
 
+use super::parts::Parts;
 use crate::Tree;
 use crate::facts::{Field, Shape, Type};
 use crate::tree::{List, Map, Number};
@@ -12,12 +13,27 @@ pub fn encode(tree: &Tree, ty: &'static Type) -> Vec<u8> {
     writer.out
 }
 
-/// The same, and the tree that reading them gives: an empty member may be left out, an absent one
+/// An object and the bytes that [`encode`] has made of it: reading them gives this very tree.
+#[derive(Clone, Copy, Debug)]
+pub struct Written<'a> {
+    /// The object.
+    pub tree: &'a Tree,
+    /// Its bytes.
+    pub bytes: &'a [u8],
+}
+
+/// As [`encode`], and the tree that reading the bytes gives: an empty member may be left out, an absent one
 /// written. `None` when only reading them tells. What both trees have in common they share.
+///
+/// What the object shares with an earlier state of it is not encoded again but copied.
 #[must_use]
-pub fn encode_and_reread(tree: &Tree, ty: &'static Type) -> (Vec<u8>, Option<Tree>) {
+pub fn encode_and_reread(tree: &Tree, ty: &'static Type, earlier: Option<Written<'_>>) -> (Vec<u8>, Option<Tree>) {
     let mut writer = Writer { is_rereading: true, ..Writer::new(None) };
-    let reread = writer.value(tree, &Shape::Object(ty));
+    let shape = Shape::Object(ty);
+    let reread = match tree {
+        Tree::Object(members) => writer.object(Some(members), ty, earlier.and_then(Earlier::of)),
+        _ => writer.value(tree, &shape),
+    };
     let reread = writer.is_reread_known.then(|| reread.unwrap_or_else(|| tree.clone()));
     (writer.out, reread)
 }
@@ -59,6 +75,44 @@ struct Writer<'t> {
     /// Whether anybody asks what reading gives, see [`encode_and_reread`].
     is_rereading: bool,
     is_reread_known: bool,
+}
+
+/// An earlier state of an object that is being written.
+struct Earlier<'e> {
+    members: &'e Map,
+    parts: Parts<'e>,
+    /// How many levels of objects below this one are compared member by member. What takes most of the bytes lies in
+    /// the first two.
+    levels: u8,
+}
+
+/// What an earlier state says of a member.
+enum Before<'e> {
+    /// It was the same, in these bytes.
+    Same(&'e [u8]),
+    /// It was an object with other members.
+    Other(Earlier<'e>),
+    /// Nothing that helps.
+    Unknown,
+}
+
+impl<'e> Earlier<'e> {
+    fn of(written: Written<'e>) -> Option<Self> {
+        Some(Self { members: written.tree.as_object()?, parts: Parts::of(written.bytes), levels: 1 })
+    }
+
+    fn member(&mut self, name: &str, now: &Tree) -> Before<'e> {
+        let Some(before @ (Tree::Array(_) | Tree::Object(_))) = self.members.get(name) else { return Before::Unknown };
+        let is_same = now.is_shared_with(before);
+        if !is_same && self.levels == 0 {
+            return Before::Unknown;
+        }
+        match (self.parts.find(name), before) {
+            (Some(bytes), _) if is_same => Before::Same(bytes),
+            (Some(bytes), Tree::Object(members)) => Before::Other(Self { members, parts: Parts::of(bytes), levels: self.levels - 1 }),
+            _ => Before::Unknown,
+        }
+    }
 }
 
 /// The members of an object as reading gives them, if they are others than those that were written.
@@ -143,7 +197,7 @@ impl<'t> Writer<'t> {
     fn value(&mut self, tree: &'t Tree, shape: &Shape) -> Option<Tree> {
         match (shape, tree) {
             (Shape::Object(ty) | Shape::ObjectOrBool(ty) | Shape::ObjectOrList(ty) | Shape::ObjectOrStrings(ty), Tree::Object(members)) => {
-                self.object(Some(members), ty)
+                self.object(Some(members), ty, None)
             }
             (Shape::List(inner), Tree::Array(items)) => self.list(items, inner),
             (Shape::ObjectOrList(ty), Tree::Array(items)) => self.list(items, &Shape::Object(ty)),
@@ -155,7 +209,7 @@ impl<'t> Writer<'t> {
         }
     }
 
-    fn object(&mut self, members: Option<&'t Map>, ty: &'static Type) -> Option<Tree> {
+    fn object(&mut self, members: Option<&'t Map>, ty: &'static Type, mut earlier: Option<Earlier<'_>>) -> Option<Tree> {
         // Objects have few of the many fields of their types, so that each member is looked up in
         // the type, and not each field among the members.
         let start = self.found.len();
@@ -188,7 +242,8 @@ impl<'t> Writer<'t> {
                     always = always.strip_prefix(&[index]).unwrap_or(always);
                     if !left_out(member, field) {
                         self.key(field.name, &mut first);
-                        if let Some(changed) = self.value(member, &field.shape) {
+                        let before = earlier.as_mut().map_or(Before::Unknown, |earlier| earlier.member(field.name, member));
+                        if let Some(changed) = self.member(member, &field.shape, before) {
                             reread.set(field.name, changed);
                         }
                     } else if field.always {
@@ -213,6 +268,17 @@ impl<'t> Writer<'t> {
         }
         self.close(b'}', first);
         reread.changed.map(Tree::Object)
+    }
+
+    fn member(&mut self, member: &'t Tree, shape: &Shape, before: Before<'_>) -> Option<Tree> {
+        match (before, shape, member) {
+            (Before::Same(bytes), ..) => {
+                self.out.extend_from_slice(bytes);
+                None
+            }
+            (Before::Other(earlier), Shape::Object(ty), Tree::Object(members)) => self.object(Some(members), ty, Some(earlier)),
+            _ => self.value(member, shape),
+        }
     }
 
     fn list(&mut self, items: &'t List, inner: &Shape) -> Option<Tree> {
@@ -253,7 +319,7 @@ impl<'t> Writer<'t> {
             Shape::Int32 | Shape::Int64 | Shape::Float64 | Shape::IntOrString => ("0", 0.into()),
             Shape::Quantity => ("\"0\"", "0".into()),
             Shape::Duration => ("\"0s\"", "0s".into()),
-            Shape::Object(ty) => return self.object(None, ty).unwrap_or_else(|| Map::new().into()),
+            Shape::Object(ty) => return self.object(None, ty, None).unwrap_or_else(|| Map::new().into()),
             _ => ("null", Tree::Null),
         };
         self.push(text);

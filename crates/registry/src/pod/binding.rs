@@ -47,7 +47,8 @@ fn check_target(binding: &Tree) -> Result<(), Refusal> {
 
 fn bind_in(txn: &mut Txn, target: &Target, binding: &Tree) -> Result<(), Refusal> {
     let found = txn.get(&target.key()).ok_or_else(|| target.not_found())?;
-    let mut pod = record::tree(&found.value);
+    let before = record::tree_of(target.stored, &found);
+    let mut pod = before.clone();
     check_pod(target, &pod, binding)?;
     let node = tree::text(binding, &["target", "name"]);
     tree::put(&mut pod, &["spec", "nodeName"], node);
@@ -58,7 +59,7 @@ fn bind_in(txn: &mut Txn, target: &Target, binding: &Tree) -> Result<(), Refusal
     }
     tree::take(&mut pod, &["status", "nominatedNodeName"]);
     set_scheduled(&mut pod, target);
-    record::put(txn, target.stored, &found.key, pod);
+    record::put_over(txn, target.stored, &found.key, pod, Some(record::written(&before, &found)));
     Ok(())
 }
 

@@ -98,11 +98,15 @@ struct Plan {
 impl Plan {
     fn of(target: &Target, pod: &Arc<Record>, asked: &DeleteOptions) -> Result<Self, Refusal> {
         let before = record::tree_of(target.stored, pod);
+        let now = record::written(&before, pod);
         let marked = apply::marked(&before, target.now);
+        let ready = marked.clone().map(|tree| record::ready(target.stored, tree, Some(now)));
         // The preconditions were judged with the decision; the version they name is older by then.
         let options = DeleteOptions { uid: None, resource_version: None, ..asked.clone() };
-        let deletion = delete::prepare(target, marked.as_ref().unwrap_or(&before), &options)?;
-        Ok(Self { pod: Arc::clone(pod), marked: marked.map(|tree| record::ready(target.stored, tree)), deletion })
+        let earlier = ready.as_ref().map_or(Some(now), Ready::written);
+        let last = earlier.map_or(marked.as_ref().unwrap_or(&before), |earlier| earlier.tree);
+        let deletion = delete::prepare(target, last, earlier, &options)?;
+        Ok(Self { pod: Arc::clone(pod), marked: ready, deletion })
     }
 }
 

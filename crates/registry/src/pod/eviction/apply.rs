@@ -11,9 +11,10 @@ use crate::{object, record, tree};
 
 /// Takes one disruption from the budget and notes the pod until the controller has seen it go.
 pub(super) fn charge(txn: &mut Txn, budgets: &'static Resource, budget: &Record, pod: &str, now: Timestamp) {
-    let mut next = record::tree_of(budgets, budget);
+    let before = record::tree_of(budgets, budget);
+    let mut next = before.clone();
     charged(&mut next, pod, now);
-    record::put(txn, budgets, &budget.key, next);
+    record::put_over(txn, budgets, &budget.key, next, Some(record::written(&before, budget)));
 }
 
 /// What [`Decision::Charge`](super::Decision::Charge) does to the tree of the budget. Pure.

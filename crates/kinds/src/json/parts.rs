@@ -1,0 +1,80 @@
+//! The members of an object in bytes that this crate has written: compact, and in the order of the type.
+
+/// The members of one object, from the first to the last.
+pub(super) struct Parts<'a> {
+    /// Behind the bracket, or behind a member.
+    rest: &'a [u8],
+}
+
+impl<'a> Parts<'a> {
+    pub(super) fn of(object: &'a [u8]) -> Self {
+        Self { rest: object.strip_prefix(b"{").unwrap_or_default() }
+    }
+
+    /// The value of a member; `None` when it does not stand behind those that were found before.
+    pub(super) fn find(&mut self, name: &str) -> Option<&'a [u8]> {
+        loop {
+            let text = self.rest.strip_prefix(b",").unwrap_or(self.rest).strip_prefix(b"\"")?;
+            let (key, behind) = text.split_at_checked(end_of_text(text)?)?;
+            let value = behind.strip_prefix(b":")?;
+            let (value, rest) = value.split_at_checked(end_of_value(value)?)?;
+            self.rest = rest;
+            if key.strip_suffix(b"\"") == Some(name.as_bytes()) {
+                return Some(value);
+            }
+        }
+    }
+}
+
+/// How long the value is with which the text begins.
+fn end_of_value(text: &[u8]) -> Option<usize> {
+    if !matches!(text.first()?, b'{' | b'[' | b'"') {
+        return text.iter().position(|byte| matches!(byte, b',' | b'}' | b']'));
+    }
+    let mut depth = 0_usize;
+    let mut at = 0;
+    loop {
+        match *text.get(at)? {
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' => depth -= 1,
+            b'"' => at += end_of_text(text.get(at + 1..)?)?,
+            _ => {}
+        }
+        at += 1;
+        if depth == 0 {
+            return Some(at);
+        }
+    }
+}
+
+/// How far it is behind the quote that ends a text.
+fn end_of_text(text: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    loop {
+        at += memchr::memchr2(b'"', b'\\', text.get(at..)?)?;
+        if text[at] == b'"' {
+            return Some(at + 1);
+        }
+        at += 2;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_are_found_in_their_order() {
+        let object = br#"{"a":{"x":["]}\"",{}],"b":1},"n":-1.5,"t":"\\","l":[],"b":true}"#;
+        let mut parts = Parts::of(object);
+        let found: Vec<_> = ["a", "t", "b", "n"].map(|name| parts.find(name).map(String::from_utf8_lossy)).into();
+        assert_eq!(found, [Some(r#"{"x":["]}\"",{}],"b":1}"#.into()), Some(r#""\\""#.into()), Some("true".into()), None]);
+    }
+
+    #[test]
+    fn what_is_no_object_has_no_members() {
+        for text in ["", "{", "{}", "[1]", "null", r#"{"a"#, r#"{"a""#, r#"{"a":"#, r#"{"a":{"#, r#"{"a":1"#, r#"{"a":"\"#] {
+            assert_eq!(Parts::of(text.as_bytes()).find("a"), None, "{text}");
+        }
+    }
+}
