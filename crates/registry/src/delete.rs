@@ -143,7 +143,7 @@ enum Next {
     Removed,
 }
 
-/// Decides about an object, and makes ready what is to be written over its earlier state.
+/// Decides about an object, and makes ready what is to be written. `earlier` is the object, too, if its bytes are known.
 pub(crate) fn prepare(target: &Target, object: &Tree, earlier: Option<Written<'_>>, options: &DeleteOptions) -> Result<Deletion, Refusal> {
     let next = match decide::decide(object, target.stored.kind, target.rules, options, target.now)? {
         Step::Wait => Next::Same,

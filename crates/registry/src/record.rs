@@ -111,10 +111,11 @@ pub(crate) fn facts<'a>(resource: &'static Resource, record: &'a Record) -> &'a 
 
 /// The object of a record, which is parsed only when it is not one of the recent ones.
 pub(crate) fn tree_of(resource: &'static Resource, record: &Record) -> Tree {
-    let memo = record.memo.get_or_init(|| Arc::new(Facts::of(resource, &tree(&record.value))));
+    let mut parsed = None;
+    let memo = record.memo.get_or_init(|| Arc::new(Facts::of(resource, parsed.insert(tree(&record.value)))));
     let Ok(facts) = Arc::clone(memo).downcast::<Facts>() else { return tree(&record.value) };
     facts.recent.get().unwrap_or_else(|| {
-        let tree = tree(&record.value);
+        let tree = parsed.unwrap_or_else(|| tree(&record.value));
         recent::keep(&facts, tree.clone(), record.value.len());
         tree
     })
@@ -146,7 +147,7 @@ pub(crate) fn written<'a>(tree: &'a Tree, record: &'a Record) -> Written<'a> {
 pub(crate) fn encode(resource: &'static Resource, tree: &mut Tree, revision: u64, earlier: Option<Written<'_>>) -> Encoded {
     set_revision(tree, revision);
     let (bytes, reread) = json::encode_and_reread(tree, resource.ty, earlier);
-    debug_assert_eq!(bytes, json::encode(tree, resource.ty), "what was taken from an earlier state");
+    debug_assert!(is_alike(&bytes, tree, resource), "taken from an earlier state: {}", String::from_utf8_lossy(&bytes));
     debug_assert!(
         reread.as_ref().is_none_or(|reread| self::tree(&bytes) == *reread),
         "{reread:?} is not what is written: {}",
@@ -154,6 +155,13 @@ pub(crate) fn encode(resource: &'static Resource, tree: &mut Tree, revision: u64
     );
     // A copy of its own: the buffer has more room than most objects need, and objects stay for long.
     Encoded { bytes: Bytes::copy_from_slice(&bytes), reread }
+}
+
+/// Whether the bytes are those of the tree. An earlier state may be the work of an older program, which wrote the same in
+/// another form, so that what is read has to be the same.
+fn is_alike(bytes: &[u8], object: &Tree, resource: &'static Resource) -> bool {
+    let whole = json::encode(object, resource.ty);
+    whole == bytes || json::equal(&tree(&whole), &tree(bytes), resource.ty)
 }
 
 fn set_revision(tree: &mut Tree, revision: u64) {
@@ -217,6 +225,8 @@ pub(crate) fn put_ready(txn: &mut Txn, key: &str, ready: &Ready) -> Arc<Record> 
 pub(crate) fn put_passing(txn: &mut Txn, key: &str, ready: &Ready) -> Arc<Record> {
     let bytes = at_revision(&ready.encoded.bytes, txn.next_revision().0);
     let facts: Arc<Facts> = Arc::clone(&ready.facts);
+    // It may have been written before, at another version.
+    facts.recent.forget();
     forget(txn, key);
     txn.put(key, bytes, Some(facts))
 }
@@ -228,8 +238,8 @@ pub(crate) fn remove(txn: &mut Txn, key: &str, last: &Bytes) -> Option<Arc<Recor
     txn.remove(key, Some(bytes))
 }
 
-/// Forgets the tree of the state that is about to be replaced, which stays in the history for long. Who reads that state
-/// once more, because the commit is not visible yet or will not be made, parses it.
+/// Forgets the tree of the state that is about to be replaced, which stays in the history for long. Who needs that state
+/// once more, because the commit is not visible yet or will not be made, parses it and keeps it again.
 fn forget(txn: &Txn, key: &str) {
     if let Some(facts) = txn.peek(key).and_then(|record| record.memo.get()?.downcast_ref::<Facts>()) {
         facts.recent.forget();

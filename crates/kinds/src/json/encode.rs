@@ -13,7 +13,8 @@ pub fn encode(tree: &Tree, ty: &'static Type) -> Vec<u8> {
     writer.out
 }
 
-/// An object and the bytes that [`encode`] has made of it: reading them gives this very tree.
+/// An object and the bytes that [`encode`] has made of it, maybe in an older version of this crate: reading them gives
+/// this very tree.
 #[derive(Clone, Copy, Debug)]
 pub struct Written<'a> {
     /// The object.
@@ -23,7 +24,8 @@ pub struct Written<'a> {
 }
 
 /// As [`encode`], and the tree that reading the bytes gives: an empty member may be left out, an absent one
-/// written. `None` when only reading them tells. What both trees have in common they share.
+/// written. `None` when only reading them tells: a floating number may be read as a whole one. What both trees have in
+/// common they share.
 ///
 /// What the object shares with an earlier state of it is not encoded again but copied.
 #[must_use]
@@ -74,6 +76,7 @@ struct Writer<'t> {
     level: Option<usize>,
     /// Whether anybody asks what reading gives, see [`encode_and_reread`].
     is_rereading: bool,
+    /// False once a floating number has been encoded.
     is_reread_known: bool,
 }
 
@@ -90,7 +93,7 @@ struct Earlier<'e> {
 enum Before<'e> {
     /// It was the same, in these bytes.
     Same(&'e [u8]),
-    /// It was an object with other members.
+    /// It was another object.
     Other(Earlier<'e>),
     /// Nothing that helps.
     Unknown,
@@ -101,15 +104,17 @@ impl<'e> Earlier<'e> {
         Some(Self { members: written.tree.as_object()?, parts: Parts::of(written.bytes), levels: 1 })
     }
 
-    fn member(&mut self, name: &str, now: &Tree) -> Before<'e> {
+    fn member(&mut self, name: &str, shape: &Shape, now: &Tree) -> Before<'e> {
+        // Plain values are soon encoded.
         let Some(before @ (Tree::Array(_) | Tree::Object(_))) = self.members.get(name) else { return Before::Unknown };
-        let is_same = now.is_shared_with(before);
-        if !is_same && self.levels == 0 {
-            return Before::Unknown;
+        if now.is_shared_with(before) {
+            return self.parts.find(name).map_or(Before::Unknown, Before::Same);
         }
-        match (self.parts.find(name), before) {
-            (Some(bytes), _) if is_same => Before::Same(bytes),
-            (Some(bytes), Tree::Object(members)) => Before::Other(Self { members, parts: Parts::of(bytes), levels: self.levels - 1 }),
+        match (shape, before) {
+            (Shape::Object(_), Tree::Object(members)) if self.levels > 0 => {
+                let other = |bytes| Before::Other(Self { members, parts: Parts::of(bytes), levels: self.levels - 1 });
+                self.parts.find(name).map_or(Before::Unknown, other)
+            }
             _ => Before::Unknown,
         }
     }
@@ -242,7 +247,7 @@ impl<'t> Writer<'t> {
                     always = always.strip_prefix(&[index]).unwrap_or(always);
                     if !left_out(member, field) {
                         self.key(field.name, &mut first);
-                        let before = earlier.as_mut().map_or(Before::Unknown, |earlier| earlier.member(field.name, member));
+                        let before = earlier.as_mut().map_or(Before::Unknown, |earlier| earlier.member(field.name, &field.shape, member));
                         if let Some(changed) = self.member(member, &field.shape, before) {
                             reread.set(field.name, changed);
                         }

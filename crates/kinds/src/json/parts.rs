@@ -11,7 +11,8 @@ impl<'a> Parts<'a> {
         Self { rest: object.strip_prefix(b"{").unwrap_or_default() }
     }
 
-    /// The value of a member; `None` when it does not stand behind those that were found before.
+    /// The value of a member; `None` when it does not stand behind those that were found before, and from then on: the
+    /// search has passed all others.
     pub(super) fn find(&mut self, name: &str) -> Option<&'a [u8]> {
         loop {
             let text = self.rest.strip_prefix(b",").unwrap_or(self.rest).strip_prefix(b"\"")?;

@@ -11,7 +11,13 @@ fn shown(tree: &Tree, ty: &'static Type) -> String {
     String::from_utf8(json::encode(tree, ty)).expect("text")
 }
 
-/// Replaces or removes some of the members of an object, and of the objects in it.
+/// Whether what reading gives was known; it need not be where there are floating numbers, which only the schemas of
+/// definitions have.
+fn is_known_as(known: Option<Tree>, read: &Tree, kind: &str) -> bool {
+    known.map_or(kind == "CustomResourceDefinition", |known| known == *read)
+}
+
+/// Replaces, empties or removes some of the members of an object, and of the objects in it.
 fn change(draw: &mut Draw, tree: &mut Tree, other: &Tree, levels: u8) {
     let Some(members) = tree.as_object_mut() else { return };
     let names: Vec<_> = members.keys().chain(other.as_object().into_iter().flat_map(|other| other.keys())).cloned().collect();
@@ -19,7 +25,8 @@ fn change(draw: &mut Draw, tree: &mut Tree, other: &Tree, levels: u8) {
         match (draw.below(6), members.get_mut(&name), other.get(&name)) {
             (0, Some(_), _) => drop(members.remove(&name)),
             (1, _, Some(member)) => drop(members.insert(name, member.clone())),
-            (2, Some(member), Some(other)) if levels > 0 => change(draw, member, other, levels - 1),
+            (2, Some(member), _) => *member = Tree::Null,
+            (3, Some(member), Some(other)) if levels > 0 => change(draw, member, other, levels - 1),
             _ => {}
         }
     }
@@ -69,14 +76,14 @@ proptest! {
             let (bytes, reread) = json::encode_and_reread(&drawn, row.ty, None);
             prop_assert_eq!(&bytes, &json::encode(&drawn, row.ty));
             let earlier = read(&bytes);
-            prop_assert!(reread.is_none_or(|reread| reread == earlier), "{} as it is read", row.kind);
+            prop_assert!(is_known_as(reread, &earlier, row.kind), "{} as it is read", row.kind);
             let mut now = earlier.clone();
             let other = draw.object(row.ty, 0);
             change(&mut draw, &mut now, &other, 3);
             let (again, reread) = json::encode_and_reread(&now, row.ty, Some(json::Written { tree: &earlier, bytes: &bytes }));
             let whole = json::encode(&now, row.ty);
             prop_assert_eq!(String::from_utf8_lossy(&again), String::from_utf8_lossy(&whole), "{}", row.kind);
-            prop_assert!(reread.is_none_or(|reread| reread == read(&again)), "{} as it is read", row.kind);
+            prop_assert!(is_known_as(reread, &read(&again), row.kind), "{} as it is read", row.kind);
         }
     }
 }

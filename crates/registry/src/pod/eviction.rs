@@ -99,14 +99,18 @@ impl Plan {
     fn of(target: &Target, pod: &Arc<Record>, asked: &DeleteOptions) -> Result<Self, Refusal> {
         let before = record::tree_of(target.stored, pod);
         let now = record::written(&before, pod);
-        let marked = apply::marked(&before, target.now);
-        let ready = marked.clone().map(|tree| record::ready(target.stored, tree, Some(now)));
+        let marked = apply::marked(&before, target.now).map(|tree| (record::ready(target.stored, tree.clone(), Some(now)), tree));
         // The preconditions were judged with the decision; the version they name is older by then.
         let options = DeleteOptions { uid: None, resource_version: None, ..asked.clone() };
-        let earlier = ready.as_ref().map_or(Some(now), Ready::written);
-        let last = earlier.map_or(marked.as_ref().unwrap_or(&before), |earlier| earlier.tree);
-        let deletion = delete::prepare(target, last, earlier, &options)?;
-        Ok(Self { pod: Arc::clone(pod), marked: ready, deletion })
+        let deletion = match &marked {
+            None => delete::prepare(target, &before, Some(now), &options)?,
+            Some((ready, tree)) => {
+                let written = ready.written();
+                delete::prepare(target, written.map_or(tree, |written| written.tree), written, &options)?
+            }
+        };
+        let marked = marked.map(|(ready, _)| ready);
+        Ok(Self { pod: Arc::clone(pod), marked, deletion })
     }
 }
 

@@ -3,10 +3,11 @@
 //! same account.
 //!
 //! What a whole process keeps is bounded together, by the bytes of the objects that the trees stand for; the oldest go
-//! first, and the tree of a state that has been replaced goes at once.
+//! first, and the tree of a state that is replaced goes at once; somebody who still sees that state may bring it back for
+//! a while.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use kinds::Tree;
@@ -41,8 +42,13 @@ impl Recent {
         drop(before);
     }
 
-    fn is_kept(&self) -> bool {
-        self.lock().is_some()
+    fn turn(&self) -> Option<u64> {
+        self.lock().as_ref().map(|kept| kept.turn)
+    }
+
+    /// Forgets what was kept in this turn; gives it back to be dropped.
+    fn take(&self, turn: u64) -> Option<Kept> {
+        self.lock().take_if(|kept| kept.turn == turn)
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Kept>> {
@@ -55,13 +61,15 @@ impl Recent {
 struct Kept {
     tree: Tree,
     bytes: usize,
+    /// Tells it from what the same record kept earlier.
+    turn: u64,
     shelf: &'static Shelf,
 }
 
 impl Kept {
     fn new(tree: Tree, bytes: usize, shelf: &'static Shelf) -> Self {
         shelf.bytes.fetch_add(bytes, Ordering::Relaxed);
-        Self { tree, bytes, shelf }
+        Self { tree, bytes, turn: shelf.turns.fetch_add(1, Ordering::Relaxed), shelf }
     }
 }
 
@@ -82,13 +90,14 @@ static SHELF: Shelf = Shelf::new();
 #[derive(Debug)]
 struct Shelf {
     bytes: AtomicUsize,
+    turns: AtomicU64,
     order: Mutex<Order>,
 }
 
-/// Those whose trees were kept, the oldest first. Some have been forgotten since.
+/// Those whose trees were kept, each with its turn, the oldest first. Some have been forgotten since.
 #[derive(Debug)]
 struct Order {
-    entries: VecDeque<Weak<Facts>>,
+    entries: VecDeque<(Weak<Facts>, u64)>,
     /// With so many entries, those that were forgotten are swept out.
     sweeps_at: usize,
 }
@@ -98,26 +107,26 @@ const FEW: usize = 4096;
 
 impl Shelf {
     const fn new() -> Self {
-        Self { bytes: AtomicUsize::new(0), order: Mutex::new(Order { entries: VecDeque::new(), sweeps_at: FEW }) }
+        Self { bytes: AtomicUsize::new(0), turns: AtomicU64::new(0), order: Mutex::new(Order { entries: VecDeque::new(), sweeps_at: FEW }) }
     }
 
     fn keep(&'static self, facts: &Arc<Facts>, tree: Tree, bytes: usize) {
         if bytes > LARGEST_BYTES {
-            return;
+            return facts.recent.forget();
         }
-        facts.recent.set(Some(Kept::new(tree, bytes, self)));
-        self.order().add(facts);
+        let kept = Kept::new(tree, bytes, self);
+        let turn = kept.turn;
+        facts.recent.set(Some(kept));
+        self.order().add(facts, turn);
         while self.bytes.load(Ordering::Relaxed) > KEPT_BYTES
-            && let Some(oldest) = self.pop()
+            && let Some((oldest, turn)) = self.pop()
         {
-            if let Some(oldest) = oldest.upgrade() {
-                oldest.recent.forget();
-            }
+            drop(oldest.upgrade().and_then(|facts| facts.recent.take(turn)));
         }
     }
 
-    /// A tree is not dropped under the lock, which others wait for.
-    fn pop(&self) -> Option<Weak<Facts>> {
+    /// Hands out the oldest, so that its tree is not dropped under the lock, which others wait for.
+    fn pop(&self) -> Option<(Weak<Facts>, u64)> {
         self.order().entries.pop_front()
     }
 
@@ -127,12 +136,12 @@ impl Shelf {
 }
 
 impl Order {
-    fn add(&mut self, facts: &Arc<Facts>) {
+    fn add(&mut self, facts: &Arc<Facts>, turn: u64) {
         if self.entries.len() >= self.sweeps_at {
-            self.entries.retain(|entry| entry.upgrade().is_some_and(|facts| facts.recent.is_kept()));
+            self.entries.retain(|(entry, turn)| entry.upgrade().is_some_and(|facts| facts.recent.turn() == Some(*turn)));
             self.sweeps_at = FEW.max(2 * self.entries.len());
         }
-        self.entries.push_back(Arc::downgrade(facts));
+        self.entries.push_back((Arc::downgrade(facts), turn));
     }
 }
 
@@ -154,7 +163,7 @@ mod tests {
     fn the_oldest_go_when_there_are_too_many() {
         let shelf = shelf();
         let facts: Vec<_> = (0..=KEPT_BYTES / LARGEST_BYTES).map(|_| put(shelf, LARGEST_BYTES)).collect();
-        let kept: Vec<bool> = facts.iter().map(|facts| facts.recent.is_kept()).collect();
+        let kept: Vec<bool> = facts.iter().map(|facts| facts.recent.get().is_some()).collect();
         assert!(!kept[0] && kept[1..].iter().all(|kept| *kept), "{kept:?}");
         assert_eq!(shelf.bytes.load(Ordering::Relaxed), KEPT_BYTES);
     }
@@ -180,12 +189,32 @@ mod tests {
         (0..3 * FEW).for_each(|_| drop(put(shelf, 1)));
         let order = shelf.order();
         assert!(order.entries.len() <= FEW + 1, "{}", order.entries.len());
-        assert!(order.entries[0].ptr_eq(&Arc::downgrade(&first)));
+        assert!(order.entries[0].0.ptr_eq(&Arc::downgrade(&first)));
+    }
+
+    #[test]
+    fn one_that_is_forgotten_and_kept_again_is_one_and_the_newest() {
+        let shelf = shelf();
+        let again = put(shelf, LARGEST_BYTES);
+        for _ in 0..3 * FEW {
+            again.recent.forget();
+            shelf.keep(&again, Tree::Bool(true), LARGEST_BYTES);
+        }
+        assert!(shelf.order().entries.len() <= FEW + 1, "{}", shelf.order().entries.len());
+        let others: Vec<_> = (1..KEPT_BYTES / LARGEST_BYTES).map(|_| put(shelf, LARGEST_BYTES)).collect();
+        again.recent.forget();
+        shelf.keep(&again, Tree::Bool(true), LARGEST_BYTES);
+        let last = put(shelf, LARGEST_BYTES);
+        let kept = |facts: &Arc<Facts>| facts.recent.get().is_some();
+        assert!(!kept(&others[0]) && others[1..].iter().all(kept) && kept(&again) && kept(&last));
     }
 
     #[test]
     fn what_is_too_large_is_not_kept() {
         let shelf = shelf();
+        let grown = put(shelf, 4);
+        shelf.keep(&grown, Tree::Bool(false), LARGEST_BYTES + 1);
+        assert_eq!(grown.recent.get(), None);
         assert_eq!(put(shelf, LARGEST_BYTES + 1).recent.get(), None);
         assert_eq!(put(shelf, 4).recent.get(), Some(Tree::Bool(true)));
     }
