@@ -19,6 +19,7 @@ pub use decode::{Decoded, TypeMeta, decode, decode_untyped, peek_type_meta};
 pub use encode::{Written, encode, encode_and_reread, encode_pretty, encode_untyped, encode_untyped_pretty};
 pub(crate) use normal::scalar;
 pub use normal::{equal, equal_member, normalize, normalize_changes};
+pub use parts::{end_of_text, end_of_value};
 
 use crate::facts::{Shape, Type};
 

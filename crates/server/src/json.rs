@@ -91,7 +91,7 @@ pub(crate) fn member<'a>(object: &'a [u8], name: &str) -> Option<&'a [u8]> {
         let key_end = end_of_string(object, at);
         let key = object.get(at + 1..key_end - 1)?;
         let start = skip_space(object, skip_space(object, key_end) + 1);
-        let end = end_of_value(object, start);
+        let end = kinds::json::end_of_value(object.get(start..)?).map_or(object.len(), |length| start + length);
         if key == name.as_bytes() {
             return object.get(start..end);
         }
@@ -116,42 +116,7 @@ fn skip_space(json: &[u8], mut at: usize) -> usize {
 
 /// Where the string that starts at `at` ends (after its quote).
 fn end_of_string(json: &[u8], at: usize) -> usize {
-    let mut at = at + 1;
-    while let Some(&byte) = json.get(at) {
-        match byte {
-            b'\\' => at += 2,
-            b'"' => return at + 1,
-            _ => at += 1,
-        }
-    }
-    json.len()
-}
-
-fn end_of_value(json: &[u8], mut at: usize) -> usize {
-    let mut depth = 0_usize;
-    while let Some(&byte) = json.get(at) {
-        match byte {
-            b'"' => {
-                at = end_of_string(json, at);
-                if depth == 0 {
-                    return at;
-                }
-                continue;
-            }
-            b'{' | b'[' => depth += 1,
-            b'}' | b']' if depth == 0 => return at,
-            b'}' | b']' => {
-                depth -= 1;
-                if depth == 0 {
-                    return at + 1;
-                }
-            }
-            b',' if depth == 0 => return at,
-            _ => {}
-        }
-        at += 1;
-    }
-    json.len()
+    kinds::json::end_of_text(&json[at + 1..]).map_or(json.len(), |length| at + 1 + length)
 }
 
 #[cfg(test)]

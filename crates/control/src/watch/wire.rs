@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use bytes::{Buf, Bytes};
+use kinds::json;
 use memchr::memmem;
 use serde::Deserialize;
 
@@ -54,15 +55,15 @@ fn sort<'a>(kind: &[u8], object: Cow<'a, [u8]>) -> Result<Line<'a>, serde_json::
 /// The same JSON without lists of managed fields, which nobody here reads and which are often half of an object.
 ///
 /// The quote that ends the key makes sure that a key was found: inside a text it would be escaped.
-pub(crate) fn without_managed_fields(json: &[u8]) -> Cow<'_, [u8]> {
+pub(crate) fn without_managed_fields(object: &[u8]) -> Cow<'_, [u8]> {
     const KEY: &[u8] = br#""managedFields":["#;
     let mut left: Vec<u8> = Vec::new();
-    let mut rest = json;
+    let mut rest = object;
     while let Some(at) = memmem::find(rest, KEY) {
         let list = &rest[at + KEY.len() - 1..];
-        let Some(end) = end_of_list(list) else { break };
+        let Some(end) = json::end_of_value(list) else { break };
         if left.is_empty() {
-            left.reserve(json.len() - end);
+            left.reserve(object.len() - end);
         }
         left.extend_from_slice(&rest[..at]);
         rest = &list[end..];
@@ -74,42 +75,10 @@ pub(crate) fn without_managed_fields(json: &[u8]) -> Cow<'_, [u8]> {
         }
     }
     if left.is_empty() {
-        return Cow::Borrowed(json);
+        return Cow::Borrowed(object);
     }
     left.extend_from_slice(rest);
     Cow::Owned(left)
-}
-
-/// Where the list ends with which the text begins.
-fn end_of_list(text: &[u8]) -> Option<usize> {
-    let mut depth = 0_usize;
-    let mut at = 0;
-    loop {
-        match *text.get(at)? {
-            b'[' => depth += 1,
-            b']' => {
-                depth -= 1;
-                if depth == 0 {
-                    return Some(at + 1);
-                }
-            }
-            b'"' => at += end_of_text(&text[at + 1..])?,
-            _ => {}
-        }
-        at += 1;
-    }
-}
-
-/// How far it is behind the quote that ends a text.
-fn end_of_text(text: &[u8]) -> Option<usize> {
-    let mut at = 0;
-    loop {
-        at += memchr::memchr2(b'"', b'\\', text.get(at..)?)?;
-        if text[at] == b'"' {
-            return Some(at + 1);
-        }
-        at += 2;
-    }
 }
 
 /// Cuts chunks into lines.

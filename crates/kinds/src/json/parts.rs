@@ -27,8 +27,10 @@ impl<'a> Parts<'a> {
     }
 }
 
-/// How long the value is with which the text begins.
-fn end_of_value(text: &[u8]) -> Option<usize> {
+/// Where the value ends with which the text begins; `None` when it does not end. What is broken inside of it is not
+/// found.
+#[must_use]
+pub fn end_of_value(text: &[u8]) -> Option<usize> {
     if !matches!(text.first()?, b'{' | b'[' | b'"') {
         return text.iter().position(|byte| matches!(byte, b',' | b'}' | b']'));
     }
@@ -48,8 +50,9 @@ fn end_of_value(text: &[u8]) -> Option<usize> {
     }
 }
 
-/// How far it is behind the quote that ends a text.
-fn end_of_text(text: &[u8]) -> Option<usize> {
+/// Where it goes on behind the quote that ends a string; the text begins behind the one that opened it.
+#[must_use]
+pub fn end_of_text(text: &[u8]) -> Option<usize> {
     let mut at = 0;
     loop {
         at += memchr::memchr2(b'"', b'\\', text.get(at..)?)?;
