@@ -20,9 +20,22 @@ pub(crate) enum Extent {
 pub(crate) fn run(root: &Path, extent: Extent) -> Result<()> {
     tidy::run(root)?;
     step(root, &["fmt", "--all", "--check"])?;
-    step(root, &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])?;
+    step(
+        root,
+        &[
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--",
+            "-D",
+            "warnings",
+        ],
+    )?;
     if installed(root, "deny") {
-        step(root, &["deny", "--offline", "check", "bans", "licenses", "sources"])?;
+        step(
+            root,
+            &["deny", "--offline", "check", "bans", "licenses", "sources"],
+        )?;
     } else {
         say("skipped: cargo deny is not installed");
     }
@@ -34,7 +47,11 @@ pub(crate) fn run(root: &Path, extent: Extent) -> Result<()> {
 
 fn step(root: &Path, arguments: &[&str]) -> Result<()> {
     say(&format!("==> cargo {}", arguments.join(" ")));
-    let status = Command::new(cargo()).args(arguments).current_dir(root).status().context("cannot start cargo")?;
+    let status = Command::new(cargo())
+        .args(arguments)
+        .current_dir(root)
+        .status()
+        .context("cannot start cargo")?;
     if !status.success() {
         bail!("`cargo {}` failed", arguments.join(" "));
     }
@@ -42,7 +59,11 @@ fn step(root: &Path, arguments: &[&str]) -> Result<()> {
 }
 
 fn installed(root: &Path, subcommand: &str) -> bool {
-    Command::new(cargo()).args([subcommand, "--version"]).current_dir(root).output().is_ok_and(|output| output.status.success())
+    Command::new(cargo())
+        .args([subcommand, "--version"])
+        .current_dir(root)
+        .output()
+        .is_ok_and(|output| output.status.success())
 }
 
 pub(crate) fn cargo() -> String {

@@ -2,7 +2,8 @@
 //!
 //! `tidy` checks what the compiler cannot: which crate may use which, file sizes, module headers
 //! and links between documents; it also runs as a test. `ci` is everything that has to pass before
-//! a change lands. `schema` makes the table of facts. `soak` kills a server again and again for minutes.
+//! a change lands. `schema` makes the table of facts. `soak` kills a server again and again for
+//! minutes.
 
 mod ci;
 mod schema;
@@ -42,7 +43,10 @@ fn root() -> PathBuf {
     path
 }
 
-#[expect(clippy::print_stderr, reason = "the one place where this program talks")]
+#[expect(
+    clippy::print_stderr,
+    reason = "the one place where this program talks"
+)]
 fn say(line: &str) {
     eprintln!("{line}");
 }

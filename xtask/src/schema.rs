@@ -21,11 +21,13 @@ pub(crate) fn run(root: &Path, facts_dir: &Path) -> Result<()> {
     let sources = root.join(SOURCES);
     let files = files(facts_dir)?;
     let directory = sources.join("generated");
-    std::fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
+    std::fs::create_dir_all(&directory)
+        .with_context(|| format!("cannot make {}", directory.display()))?;
     for entry in std::fs::read_dir(&directory)? {
         let path = entry?.path();
         if !files.iter().any(|(name, _)| sources.join(name) == path) {
-            std::fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+            std::fs::remove_file(&path)
+                .with_context(|| format!("cannot remove {}", path.display()))?;
         }
     }
     for (name, text) in &files {
@@ -60,9 +62,18 @@ mod tests {
         let sources = root.join(SOURCES);
         for (name, text) in &files {
             let committed = std::fs::read_to_string(sources.join(name)).unwrap_or_default();
-            assert!(committed == *text, "{name} is stale: run `cargo xtask schema`");
+            assert!(
+                committed == *text,
+                "{name} is stale: run `cargo xtask schema`"
+            );
         }
-        let committed = std::fs::read_dir(sources.join("generated")).expect("the output is there").count();
-        assert_eq!(committed + 1, files.len(), "there are files that nobody generates: run `cargo xtask schema`");
+        let committed = std::fs::read_dir(sources.join("generated"))
+            .expect("the output is there")
+            .count();
+        assert_eq!(
+            committed + 1,
+            files.len(),
+            "there are files that nobody generates: run `cargo xtask schema`"
+        );
     }
 }

@@ -10,7 +10,9 @@ use crate::ci::cargo;
 /// Runs the soak for so many minutes; with a seed the traffic of an earlier run.
 pub(crate) fn run(root: &Path, arguments: &[&str]) -> Result<()> {
     let mut command = Command::new(cargo());
-    command.args(["test", "--package", "exeunt", "--test", "soak"]).env("EXEUNT_SOAK_MINUTES", "10");
+    command
+        .args(["test", "--package", "exeunt", "--test", "soak"])
+        .env("EXEUNT_SOAK_MINUTES", "10");
     let mut rest = arguments.iter();
     while let Some(argument) = rest.next() {
         match *argument {
@@ -20,7 +22,11 @@ pub(crate) fn run(root: &Path, arguments: &[&str]) -> Result<()> {
             other => bail!("soak takes --minutes N, --seed N and --release, not {other:?}"),
         }
     }
-    let status = command.args(["--", "--nocapture"]).current_dir(root).status().context("cannot start cargo")?;
+    let status = command
+        .args(["--", "--nocapture"])
+        .current_dir(root)
+        .status()
+        .context("cannot start cargo")?;
     if !status.success() {
         bail!("the soak has failed");
     }
@@ -29,6 +35,7 @@ pub(crate) fn run(root: &Path, arguments: &[&str]) -> Result<()> {
 
 fn number<'a>(text: Option<&&'a str>) -> Result<&'a str> {
     let text = text.context("a number is missing")?;
-    text.parse::<u64>().with_context(|| format!("{text:?} is no number"))?;
+    text.parse::<u64>()
+        .with_context(|| format!("{text:?} is no number"))?;
     Ok(text)
 }

@@ -20,7 +20,11 @@ pub(crate) fn run(root: &Path) -> Result<()> {
     for fault in &faults {
         say(fault);
     }
-    if faults.is_empty() { Ok(()) } else { bail!("{} faults", faults.len()) }
+    if faults.is_empty() {
+        Ok(())
+    } else {
+        bail!("{} faults", faults.len())
+    }
 }
 
 fn faults(root: &Path) -> Result<Vec<String>> {
@@ -33,10 +37,15 @@ fn faults(root: &Path) -> Result<Vec<String>> {
 /// All files below `folder` whose name ends with `ending`, sorted, without build output.
 fn files_below(folder: &Path, ending: &str) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
-    let entries = std::fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
+    let entries =
+        std::fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
     for entry in entries {
         let path = entry?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         if path.is_dir() {
             if name != "target" && name != ".git" && name != "node_modules" {
                 found.extend(files_below(&path, ending)?);
@@ -50,7 +59,10 @@ fn files_below(folder: &Path, ending: &str) -> Result<Vec<PathBuf>> {
 }
 
 fn shown(root: &Path, path: &Path) -> String {
-    path.strip_prefix(root).unwrap_or(path).display().to_string()
+    path.strip_prefix(root)
+        .unwrap_or(path)
+        .display()
+        .to_string()
 }
 
 #[cfg(test)]

@@ -25,7 +25,10 @@ impl Clock {
     /// A clock that begins at the machine's present time and advances with `tokio::time`.
     #[must_use]
     pub fn system() -> Self {
-        #[expect(clippy::disallowed_methods, reason = "the one place that reads the machine's clock")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the one place that reads the machine's clock"
+        )]
         let now = std::time::SystemTime::now();
         let wall = Timestamp::try_from(now).unwrap_or(Timestamp::UNIX_EPOCH);
         Self::starting_at(wall)
@@ -34,14 +37,19 @@ impl Clock {
     /// A clock that shows `wall` now and advances with `tokio::time`.
     #[must_use]
     pub fn starting_at(wall: Timestamp) -> Self {
-        Self { wall_at_start: wall, start: Instant::now() }
+        Self {
+            wall_at_start: wall,
+            start: Instant::now(),
+        }
     }
 
     /// The present wall-clock time.
     #[must_use]
     pub fn now(&self) -> Timestamp {
         let passed = SignedDuration::try_from(self.start.elapsed()).unwrap_or(SignedDuration::MAX);
-        self.wall_at_start.saturating_add(passed).unwrap_or(Timestamp::MAX)
+        self.wall_at_start
+            .saturating_add(passed)
+            .unwrap_or(Timestamp::MAX)
     }
 
     /// Sleeps until the wall clock shows `deadline`; returns at once when it is past.
@@ -69,38 +77,60 @@ impl Entropy {
     /// Seeded by the operating system.
     #[must_use]
     pub fn system() -> Self {
-        #[expect(clippy::disallowed_methods, reason = "the one place that seeds from the machine")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the one place that seeds from the machine"
+        )]
         let generator = fastrand::Rng::new();
-        Self { generator: Arc::new(Mutex::new(generator)) }
+        Self {
+            generator: Arc::new(Mutex::new(generator)),
+        }
     }
 
     /// The sequence that belongs to `seed`.
     #[must_use]
     pub fn seeded(seed: u64) -> Self {
-        Self { generator: Arc::new(Mutex::new(fastrand::Rng::with_seed(seed))) }
+        Self {
+            generator: Arc::new(Mutex::new(fastrand::Rng::with_seed(seed))),
+        }
     }
 
     fn with<T>(&self, draw: impl FnOnce(&mut fastrand::Rng) -> T) -> T {
-        draw(&mut self.generator.lock().unwrap_or_else(PoisonError::into_inner))
+        draw(
+            &mut self
+                .generator
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        )
     }
 
     /// A new random (version 4) uid in its usual text form.
     #[must_use]
     pub fn uid(&self) -> String {
         let bytes = self.with(|random| random.u128(..)).to_be_bytes();
-        uuid::Builder::from_random_bytes(bytes).into_uuid().to_string()
+        uuid::Builder::from_random_bytes(bytes)
+            .into_uuid()
+            .to_string()
     }
 
     /// `length` letters for a generated name.
     #[must_use]
     pub fn suffix(&self, length: usize) -> String {
-        self.with(|random| (0..length).map(|_| char::from(SUFFIX_LETTERS[random.usize(..SUFFIX_LETTERS.len())])).collect())
+        self.with(|random| {
+            (0..length)
+                .map(|_| char::from(SUFFIX_LETTERS[random.usize(..SUFFIX_LETTERS.len())]))
+                .collect()
+        })
     }
 
     /// A number below `bound`; 0 when `bound` is 0.
     #[must_use]
     pub fn below(&self, bound: u64) -> u64 {
-        if bound == 0 { 0 } else { self.with(|random| random.u64(..bound)) }
+        if bound == 0 {
+            0
+        } else {
+            self.with(|random| random.u64(..bound))
+        }
     }
 
     /// `base` lengthened by a random part of at most `fraction` of it (0.1 = up to 10 %).
@@ -119,7 +149,9 @@ mod tests {
         let clock = Clock::starting_at(Timestamp::UNIX_EPOCH);
         tokio::time::advance(Duration::from_secs(30)).await;
         assert_eq!(clock.now().as_second(), 30);
-        clock.sleep_until(Timestamp::from_second(120).expect("a valid time")).await;
+        clock
+            .sleep_until(Timestamp::from_second(120).expect("a valid time"))
+            .await;
         assert_eq!(clock.now().as_second(), 120);
     }
 

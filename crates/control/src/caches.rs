@@ -1,12 +1,14 @@
-//! What the API server holds, as far as the watches have told: one watcher and one store per kind, shared by all
-//! controllers, the garbage collector among them.
+//! What the API server holds, as far as the watches have told: one watcher and one store per kind,
+//! shared by all controllers, the garbage collector among them.
 //!
-//! A watcher task owns the only writer of its [`Cache`]. Each change is first stored and then told to the
-//! subscribers, in order, as the old and the new state; subscribers only compute keys and add them to queues.
-//! After a broken watch the difference of the two lists is told in the same form, so that nothing is missed.
+//! A watcher task owns the only writer of its [`Cache`]. Each change is first stored and then told
+//! to the subscribers, in order, as the old and the new state; subscribers only compute keys and
+//! add them to queues. After a broken watch the difference of the two lists is told in the same
+//! form, so that nothing is missed.
 //!
-//! Objects are read-only here, and without what no controller reads: managed fields of all kinds, most of a pod
-//! (`pod.rs`), the images of nodes. `objects.rs` finds them by owner, place and label.
+//! Objects are read-only here, and without what no controller reads: managed fields of all kinds,
+//! most of a pod (`pod.rs`), the images of nodes. `objects.rs` finds them by owner, place and
+//! label.
 
 mod objects;
 
@@ -17,11 +19,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use clock::Entropy;
-use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet};
+use k8s_openapi::api::apps::v1::{
+    ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet,
+};
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{
-    ConfigMap, Endpoints, Namespace, Node, PersistentVolumeClaim, Pod, ReplicationController, Service, ServiceAccount,
+    ConfigMap, Endpoints, Namespace, Node, PersistentVolumeClaim, Pod, ReplicationController,
+    Service, ServiceAccount,
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -74,7 +79,8 @@ pub(crate) struct Synced(watch::Receiver<bool>);
 
 impl Synced {
     pub(crate) async fn wait(mut self) {
-        // The sender lives as long as the watcher task; when that is gone, so is the controller that waits.
+        // The sender lives as long as the watcher task; when that is gone, so is the controller
+        // that waits.
         let _ = self.0.wait_for(|synced| *synced).await;
     }
 }
@@ -88,14 +94,15 @@ impl<K: Resource> Cache<K> {
         Synced(self.synced.clone())
     }
 
-    /// The newest resource version that this cache has come to, at least; 0 when versions are no numbers. What is read
-    /// from the cache afterwards is not older.
+    /// The newest resource version that this cache has come to, at least; 0 when versions are no
+    /// numbers. What is read from the cache afterwards is not older.
     pub(crate) fn progress(&self) -> u64 {
         self.progress.load(Ordering::Acquire)
     }
 
     fn come_to(&self, version: &str) {
-        self.progress.fetch_max(version.parse().unwrap_or_default(), Ordering::AcqRel);
+        self.progress
+            .fetch_max(version.parse().unwrap_or_default(), Ordering::AcqRel);
     }
 
     pub(crate) fn get(&self, key: &Key) -> Option<Arc<K>> {
@@ -120,7 +127,13 @@ impl<K: Resource> Cache<K> {
 
     /// Those of a namespace that `wanted` picks.
     pub(crate) fn select(&self, namespace: &str, wanted: impl Fn(&K) -> bool) -> Vec<Arc<K>> {
-        self.read(|objects| objects.in_namespace(namespace).filter(|object| wanted(object)).cloned().collect())
+        self.read(|objects| {
+            objects
+                .in_namespace(namespace)
+                .filter(|object| wanted(object))
+                .cloned()
+                .collect()
+        })
     }
 
     /// Those of a namespace whose labels a selector selects.
@@ -144,7 +157,8 @@ impl<K: Resource> Cache<K> {
     }
 }
 
-/// A cache before it is filled: subscribers can still join. `W` is what objects are decoded as on their way in.
+/// A cache before it is filled: subscribers can still join. `W` is what objects are decoded as on
+/// their way in.
 pub(crate) struct Source<K, W = K> {
     pub(crate) cache: Arc<Cache<K>>,
     collection: Collection,
@@ -171,8 +185,16 @@ where
     /// Those of one namespace.
     fn within(namespace: Option<&str>) -> Self {
         let (synced, receiver) = watch::channel(false);
-        let cache = Arc::new(Cache { objects: RwLock::new(Objects::default()), progress: AtomicU64::new(0), synced: receiver });
-        let collection = Collection { path: K::url_path(&(), namespace), fields: None, metadata_only: false };
+        let cache = Arc::new(Cache {
+            objects: RwLock::new(Objects::default()),
+            progress: AtomicU64::new(0),
+            synced: receiver,
+        });
+        let collection = Collection {
+            path: K::url_path(&(), namespace),
+            fields: None,
+            metadata_only: false,
+        };
         Self {
             cache,
             collection,
@@ -204,7 +226,10 @@ where
 
     /// Of several changes of an object that follow each other only the newest is taken in.
     fn newest_only(self) -> Self {
-        Self { newest_only: true, ..self }
+        Self {
+            newest_only: true,
+            ..self
+        }
     }
 
     fn chosen(mut self, fields: &str) -> Self {
@@ -212,11 +237,20 @@ where
         self
     }
 
-    /// An index that follows the selectors of these objects. An object without a usable one is left out.
-    pub(crate) fn index_selectors(&mut self, selector_of: fn(&K) -> Option<Selector>) -> Arc<SelectorIndex> {
+    /// An index that follows the selectors of these objects. An object without a usable one is left
+    /// out.
+    pub(crate) fn index_selectors(
+        &mut self,
+        selector_of: fn(&K) -> Option<Selector>,
+    ) -> Arc<SelectorIndex> {
         let index = Arc::new(SelectorIndex::default());
         let learning = Arc::clone(&index);
-        self.subscribe(move |change| learning.set(&Key::of(change.latest()), change.new.as_deref().and_then(selector_of)));
+        self.subscribe(move |change| {
+            learning.set(
+                &Key::of(change.latest()),
+                change.new.as_deref().and_then(selector_of),
+            )
+        });
         index
     }
 
@@ -226,12 +260,27 @@ where
     }
 
     /// Fills the cache and keeps it up to date, for ever.
-    fn run(self, client: &Client, entropy: &Entropy) -> impl Future<Output = ()> + Send + use<K, W> {
-        follow(client.clone(), self.collection.clone(), entropy.clone(), Box::new(self))
+    fn run(
+        self,
+        client: &Client,
+        entropy: &Entropy,
+    ) -> impl Future<Output = ()> + Send + use<K, W> {
+        follow(
+            client.clone(),
+            self.collection.clone(),
+            entropy.clone(),
+            Box::new(self),
+        )
     }
 
     fn write<T>(&self, change: impl FnOnce(&mut Objects<K>) -> T) -> T {
-        change(&mut self.cache.objects.write().unwrap_or_else(PoisonError::into_inner))
+        change(
+            &mut self
+                .cache
+                .objects
+                .write()
+                .unwrap_or_else(PoisonError::into_inner),
+        )
     }
 
     fn take_in(&self, object: W) -> Arc<K> {
@@ -244,7 +293,10 @@ where
     fn store(&self, key: Key, object: Arc<K>, version: &str) {
         let old = self.write(|objects| objects.insert(key, Arc::clone(&object)));
         self.cache.come_to(version);
-        self.tell(&Change { old, new: Some(object) });
+        self.tell(&Change {
+            old,
+            new: Some(object),
+        });
     }
 
     fn remove(&self, key: &Key, last: Option<Arc<K>>, version: &str) {
@@ -259,7 +311,8 @@ where
 
     fn tell(&self, change: &Change<K>) {
         for subscriber in &self.subscribers {
-            // One subscriber that breaks down over one object must not end the watch for all controllers.
+            // One subscriber that breaks down over one object must not end the watch for all
+            // controllers.
             if std::panic::catch_unwind(AssertUnwindSafe(|| subscriber(change))).is_err() {
                 let key = Key::of(change.latest());
                 error!(kind = std::any::type_name::<K>(), %key, "a subscriber panicked over a change; it has missed it");
@@ -287,19 +340,26 @@ where
             let object = self.take_in(object);
             self.listed.insert(Key::of(&*object), object);
         }
-        self.list_version.clone_from(&page.metadata.resource_version);
+        self.list_version
+            .clone_from(&page.metadata.resource_version);
         Ok(page.metadata)
     }
 
     fn complete(&mut self) {
         let listed = std::mem::take(&mut self.listed);
         let known = self.cache.all();
-        for key in known.iter().map(|object| Key::of(&**object)).filter(|key| !listed.contains_key(key)) {
+        for key in known
+            .iter()
+            .map(|object| Key::of(&**object))
+            .filter(|key| !listed.contains_key(key))
+        {
             self.remove(&key, None, "");
         }
         for (key, object) in listed {
             let known = self.cache.get(&key);
-            if known.is_none_or(|known| known.meta().resource_version != object.meta().resource_version) {
+            if known
+                .is_none_or(|known| known.meta().resource_version != object.meta().resource_version)
+            {
                 self.store(key, object, "");
             }
         }
@@ -359,7 +419,8 @@ pub(crate) const ROOT_CA_MAP: &str = "kube-root-ca.crt";
 impl Caches {
     pub(crate) fn new() -> Self {
         Self {
-            // An eviction alone makes three of them. A budget, in contrast, is followed state by state (`disruption/notes.rs`).
+            // An eviction alone makes three of them. A budget, in contrast, is followed state by
+            // state (`disruption/notes.rs`).
             pods: Source::new().placed(node_of).labelled().newest_only(),
             budgets: Source::new(),
             replication_controllers: Source::new(),
@@ -412,13 +473,24 @@ impl Caches {
 }
 
 fn node_of(pod: &Pod) -> Option<String> {
-    pod.spec.as_ref()?.node_name.clone().filter(|name| !name.is_empty())
+    pod.spec
+        .as_ref()?
+        .node_name
+        .clone()
+        .filter(|name| !name.is_empty())
 }
 
 /// The place of a slice: the service that it is about.
 fn service_of_slice(slice: &EndpointSlice) -> Option<String> {
-    let name = slice.metadata.labels.as_ref()?.get("kubernetes.io/service-name")?;
-    Some(format!("{}/{name}", slice.metadata.namespace.as_deref().unwrap_or_default()))
+    let name = slice
+        .metadata
+        .labels
+        .as_ref()?
+        .get("kubernetes.io/service-name")?;
+    Some(format!(
+        "{}/{name}",
+        slice.metadata.namespace.as_deref().unwrap_or_default()
+    ))
 }
 
 #[cfg(test)]
@@ -429,23 +501,44 @@ mod tests {
 
     type Told = Arc<Mutex<Vec<(Option<String>, Option<String>)>>>;
 
-    /// A source whose first subscriber breaks down over pods named `bad`, and what its second one was told.
+    /// A source whose first subscriber breaks down over pods named `bad`, and what its second one
+    /// was told.
     fn source() -> (Source<Pod, Wire>, Told) {
         let mut source: Source<Pod, Wire> = Source::new();
-        source.subscribe(|change| assert_ne!(change.latest().metadata.name.as_deref(), Some("bad"), "as the test wants it"));
+        source.subscribe(|change| {
+            assert_ne!(
+                change.latest().metadata.name.as_deref(),
+                Some("bad"),
+                "as the test wants it"
+            )
+        });
         let told = Told::default();
         let notes = Arc::clone(&told);
-        let version = |pod: &Option<Arc<Pod>>| pod.as_ref().and_then(|pod| pod.metadata.resource_version.clone());
-        source.subscribe(move |change| notes.lock().expect("lock").push((version(&change.old), version(&change.new))));
+        let version = |pod: &Option<Arc<Pod>>| {
+            pod.as_ref()
+                .and_then(|pod| pod.metadata.resource_version.clone())
+        };
+        source.subscribe(move |change| {
+            notes
+                .lock()
+                .expect("lock")
+                .push((version(&change.old), version(&change.new)))
+        });
         (source, told)
     }
 
     fn object(name: &str, version: &str) -> String {
-        format!(r#"{{"metadata":{{"namespace":"n","name":"{name}","resourceVersion":"{version}"}}}}"#)
+        format!(
+            r#"{{"metadata":{{"namespace":"n","name":"{name}","resourceVersion":"{version}"}}}}"#
+        )
     }
 
     fn page(items: &[String]) -> Vec<u8> {
-        format!(r#"{{"metadata":{{"resourceVersion":"9"}},"items":[{}]}}"#, items.join(",")).into_bytes()
+        format!(
+            r#"{{"metadata":{{"resourceVersion":"9"}},"items":[{}]}}"#,
+            items.join(",")
+        )
+        .into_bytes()
     }
 
     fn pair(old: Option<&str>, new: Option<&str>) -> (Option<String>, Option<String>) {
@@ -457,7 +550,10 @@ mod tests {
         let (mut source, told) = source();
         source.put(object("bad", "1").as_bytes()).expect("decodes");
         source.put(object("good", "2").as_bytes()).expect("decodes");
-        assert_eq!(*told.lock().expect("lock"), [pair(None, Some("1")), pair(None, Some("2"))]);
+        assert_eq!(
+            *told.lock().expect("lock"),
+            [pair(None, Some("1")), pair(None, Some("2"))]
+        );
         assert_eq!(source.cache.len(), 2);
     }
 
@@ -469,10 +565,25 @@ mod tests {
         }
         told.lock().expect("lock").clear();
         source.begin();
-        source.page(&page(&[object("stays", "1"), object("changes", "2")])).expect("decodes");
-        source.page(&page(&[object("comes", "3")])).expect("decodes");
-        assert_eq!(*told.lock().expect("lock"), [], "nothing is told before the list is complete");
+        source
+            .page(&page(&[object("stays", "1"), object("changes", "2")]))
+            .expect("decodes");
+        source
+            .page(&page(&[object("comes", "3")]))
+            .expect("decodes");
+        assert_eq!(
+            *told.lock().expect("lock"),
+            [],
+            "nothing is told before the list is complete"
+        );
         source.complete();
-        assert_eq!(*told.lock().expect("lock"), [pair(Some("1"), None), pair(Some("1"), Some("2")), pair(None, Some("3"))]);
+        assert_eq!(
+            *told.lock().expect("lock"),
+            [
+                pair(Some("1"), None),
+                pair(Some("1"), Some("2")),
+                pair(None, Some("3"))
+            ]
+        );
     }
 }

@@ -1,5 +1,5 @@
-//! Who belongs to whom: a controller takes in matching objects that nobody manages and lets go of its own that
-//! no longer match.
+//! Who belongs to whom: a controller takes in matching objects that nobody manages and lets go of
+//! its own that no longer match.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -24,8 +24,14 @@ pub(crate) enum Claim {
     Ignore,
 }
 
-/// Decides whether an object belongs to the owner. `adoptable` is false for objects that would be of no use.
-pub(crate) fn decide(owner: &ObjectMeta, selector: &Selector, object: &ObjectMeta, adoptable: bool) -> Claim {
+/// Decides whether an object belongs to the owner. `adoptable` is false for objects that would be
+/// of no use.
+pub(crate) fn decide(
+    owner: &ObjectMeta,
+    selector: &Selector,
+    object: &ObjectMeta,
+    adoptable: bool,
+) -> Claim {
     let matches = selector.matches(object.labels.as_ref());
     let leaving = object.deletion_timestamp.is_some();
     match controller_of(object) {
@@ -34,7 +40,9 @@ pub(crate) fn decide(owner: &ObjectMeta, selector: &Selector, object: &ObjectMet
         // What is leaving anyway need not be let go; neither does it count.
         Some(_) if leaving || owner.deletion_timestamp.is_some() => Claim::Ignore,
         Some(_) => Claim::Release,
-        None if matches && adoptable && !leaving && owner.deletion_timestamp.is_none() => Claim::Adopt,
+        None if matches && adoptable && !leaving && owner.deletion_timestamp.is_none() => {
+            Claim::Adopt
+        }
         None => Claim::Ignore,
     }
 }
@@ -60,7 +68,12 @@ where
             Claim::Keep => claimed.push(object),
             Claim::Ignore => {}
             Claim::Release => {
-                let others = object.meta().owner_references.iter().flatten().filter(|other| other.uid != uid(owner.meta()));
+                let others = object
+                    .meta()
+                    .owner_references
+                    .iter()
+                    .flatten()
+                    .filter(|other| other.uid != uid(owner.meta()));
                 set_owners(context, object.meta(), others.cloned().collect(), &*object).await?;
             }
             Claim::Adopt => {
@@ -79,7 +92,8 @@ where
     Ok(claimed)
 }
 
-/// Before something is adopted the owner is read from the server: the cache may show one that is gone.
+/// Before something is adopted the owner is read from the server: the cache may show one that is
+/// gone.
 async fn check_alive<O>(context: &Context, owner: &O) -> Result<(), Error>
 where
     O: Resource<Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
@@ -87,26 +101,44 @@ where
 {
     let meta = owner.meta();
     let name = meta.name.as_deref().unwrap_or_default();
-    let fresh = context.namespaced::<O>(meta.namespace.as_deref().unwrap_or_default()).get(name).await?;
+    let fresh = context
+        .namespaced::<O>(meta.namespace.as_deref().unwrap_or_default())
+        .get(name)
+        .await?;
     if uid(fresh.meta()) != uid(meta) || fresh.meta().deletion_timestamp.is_some() {
-        return Err(Error::Plan(format!("{name} is not there any more and adopts nothing")));
+        return Err(Error::Plan(format!(
+            "{name} is not there any more and adopts nothing"
+        )));
     }
     Ok(())
 }
 
 /// True when the object is still there.
-async fn set_owners<K>(context: &Context, meta: &ObjectMeta, owners: Vec<OwnerReference>, _kind: &K) -> Result<bool, Error>
+async fn set_owners<K>(
+    context: &Context,
+    meta: &ObjectMeta,
+    owners: Vec<OwnerReference>,
+    _kind: &K,
+) -> Result<bool, Error>
 where
     K: Resource<Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
     K::DynamicType: Default,
 {
-    let owners = if owners.is_empty() { serde_json::Value::Null } else { serde_json::json!(owners) };
+    let owners = if owners.is_empty() {
+        serde_json::Value::Null
+    } else {
+        serde_json::json!(owners)
+    };
     let patch = serde_json::json!({"metadata": {
         "uid": meta.uid, "resourceVersion": meta.resource_version, "ownerReferences": owners,
     }});
     let api = context.namespaced::<K>(meta.namespace.as_deref().unwrap_or_default());
     let name = meta.name.as_deref().unwrap_or_default();
-    Ok(unless_gone(api.patch(name, &PatchParams::default(), &Patch::Merge(&patch)).await)?.is_some())
+    Ok(unless_gone(
+        api.patch(name, &PatchParams::default(), &Patch::Merge(&patch))
+            .await,
+    )?
+    .is_some())
 }
 
 #[cfg(test)]
@@ -127,19 +159,51 @@ mod tests {
         let dying = meta(json!({"uid": "me", "deletionTimestamp": "2026-01-01T00:00:00Z"}));
         let owned = |uid: &str| json!([{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "rs", "uid": uid, "controller": true}]);
         let cases = [
-            (&me, json!({"labels": {"app": "web"}, "ownerReferences": owned("me")}), Claim::Keep),
-            (&me, json!({"labels": {"app": "web"}, "ownerReferences": owned("other")}), Claim::Ignore),
-            (&me, json!({"labels": {"app": "free"}, "ownerReferences": owned("me")}), Claim::Release),
+            (
+                &me,
+                json!({"labels": {"app": "web"}, "ownerReferences": owned("me")}),
+                Claim::Keep,
+            ),
+            (
+                &me,
+                json!({"labels": {"app": "web"}, "ownerReferences": owned("other")}),
+                Claim::Ignore,
+            ),
+            (
+                &me,
+                json!({"labels": {"app": "free"}, "ownerReferences": owned("me")}),
+                Claim::Release,
+            ),
             (&me, json!({"labels": {"app": "web"}}), Claim::Adopt),
             (&me, json!({"labels": {"app": "free"}}), Claim::Ignore),
-            (&me, json!({"labels": {"app": "web"}, "deletionTimestamp": "2026-01-01T00:00:00Z"}), Claim::Ignore),
+            (
+                &me,
+                json!({"labels": {"app": "web"}, "deletionTimestamp": "2026-01-01T00:00:00Z"}),
+                Claim::Ignore,
+            ),
             (&dying, json!({"labels": {"app": "web"}}), Claim::Ignore),
-            (&dying, json!({"labels": {"app": "free"}, "ownerReferences": owned("me")}), Claim::Ignore),
+            (
+                &dying,
+                json!({"labels": {"app": "free"}, "ownerReferences": owned("me")}),
+                Claim::Ignore,
+            ),
         ];
         for (owner, object, expected) in cases {
             let text = object.to_string();
-            assert_eq!(decide(owner, &selector, &meta(object), true), expected, "{text}");
+            assert_eq!(
+                decide(owner, &selector, &meta(object), true),
+                expected,
+                "{text}"
+            );
         }
-        assert_eq!(decide(&me, &selector, &meta(json!({"labels": {"app": "web"}})), false), Claim::Ignore);
+        assert_eq!(
+            decide(
+                &me,
+                &selector,
+                &meta(json!({"labels": {"app": "web"}})),
+                false
+            ),
+            Claim::Ignore
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! What every controller is given: the client, the time, randomness, options and the place to run tasks.
+//! What every controller is given: the client, the time, randomness, options and the place to run
+//! tasks.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -44,7 +45,15 @@ impl Context {
     ) -> Self {
         let (events, writer) = Sink::new(client.clone(), clock.clone());
         tasks.spawn(writer.run(shutdown.clone()));
-        Self { client, clock, entropy, options: Arc::new(options), shutdown, tasks, events }
+        Self {
+            client,
+            clock,
+            entropy,
+            options: Arc::new(options),
+            shutdown,
+            tasks,
+            events,
+        }
     }
 
     /// The present time.
@@ -76,9 +85,16 @@ impl Context {
         });
     }
 
-    /// Works a queue off with `workers` keys at a time, as soon as the caches that it reads are filled.
-    pub(crate) fn work<F, W>(&self, name: &'static str, queue: Queue<Key>, workers: usize, synced: Vec<Synced>, reconcile: F)
-    where
+    /// Works a queue off with `workers` keys at a time, as soon as the caches that it reads are
+    /// filled.
+    pub(crate) fn work<F, W>(
+        &self,
+        name: &'static str,
+        queue: Queue<Key>,
+        workers: usize,
+        synced: Vec<Synced>,
+        reconcile: F,
+    ) where
         F: Fn(Key) -> W + Send + 'static,
         W: Future<Output = Result<Outcome, Error>> + Send + 'static,
     {
@@ -91,7 +107,8 @@ impl Context {
         });
     }
 
-    /// Makes a request that is answered with an object, of which only the version is of interest: 0 when that is no number.
+    /// Makes a request that is answered with an object, of which only the version is of interest: 0
+    /// when that is no number.
     pub(crate) async fn send(&self, request: http::Request<Vec<u8>>) -> Result<u64, kube::Error> {
         #[derive(serde::Deserialize)]
         struct Written {
@@ -105,7 +122,9 @@ impl Context {
     pub(crate) async fn create_pod(&self, pod: &Pod) -> Result<Pod, kube::Error> {
         let path = Pod::url_path(&(), pod.metadata.namespace.as_deref());
         let body = serde_json::to_vec(pod).map_err(kube::Error::SerdeError)?;
-        let request = Request::new(path).create(&PostParams::default(), body).map_err(kube::Error::BuildRequest)?;
+        let request = Request::new(path)
+            .create(&PostParams::default(), body)
+            .map_err(kube::Error::BuildRequest)?;
         self.client.request::<Wire>(request).await.map(Pod::from)
     }
 

@@ -1,7 +1,8 @@
 //! Cron jobs: a job at each time of a schedule.
 //!
-//! The name of a job follows from its time, so that a time that is looked at twice makes one job. `plan.rs` decides what
-//! is started, stopped and forgotten; time alone wakes the controller through a delayed key.
+//! The name of a job follows from its time, so that a time that is looked at twice makes one job.
+//! `plan.rs` decides what is started, stopped and forgotten; time alone wakes the controller
+//! through a delayed key.
 
 mod plan;
 
@@ -30,12 +31,19 @@ struct Controller {
 pub(crate) fn start(context: &Context, caches: &mut Caches) {
     let queue: Queue<Key> = Queue::new();
     let wake = queue.clone();
-    caches.cron_jobs.subscribe(move |change| wake.add(Key::of(change.latest())));
+    caches
+        .cron_jobs
+        .subscribe(move |change| wake.add(Key::of(change.latest())));
     let wake = queue.clone();
     caches.jobs.subscribe(move |change| {
         for job in change.states() {
-            if let Some(owner) = controller_of(&job.metadata).filter(|owner| owner.kind == "CronJob") {
-                wake.add(Key::new(job.metadata.namespace.clone().unwrap_or_default(), owner.name.clone()));
+            if let Some(owner) =
+                controller_of(&job.metadata).filter(|owner| owner.kind == "CronJob")
+            {
+                wake.add(Key::new(
+                    job.metadata.namespace.clone().unwrap_or_default(),
+                    owner.name.clone(),
+                ));
             }
         }
     });
@@ -54,8 +62,12 @@ pub(crate) fn start(context: &Context, caches: &mut Caches) {
 
 impl Controller {
     async fn reconcile(&self, key: &Key) -> Result<Outcome, Error> {
-        let Some(cron_job) = self.cron_jobs.get(key) else { return Ok(Outcome::Done) };
-        let mine = |job: &Job| controller_of(&job.metadata).is_some_and(|owner| owner.uid == uid(&cron_job.metadata));
+        let Some(cron_job) = self.cron_jobs.get(key) else {
+            return Ok(Outcome::Done);
+        };
+        let mine = |job: &Job| {
+            controller_of(&job.metadata).is_some_and(|owner| owner.uid == uid(&cron_job.metadata))
+        };
         let jobs = self.jobs.select(&key.namespace, mine);
         let now = self.context.now();
         let plan = plan::plan(&cron_job, &jobs, now);
@@ -74,48 +86,92 @@ impl Controller {
         if let Some(status) = status {
             self.write(&cron_job, status).await?;
         }
-        Ok(plan.recheck.map_or(Outcome::Done, |at| Outcome::After(until(now, at))))
+        Ok(plan
+            .recheck
+            .map_or(Outcome::Done, |at| Outcome::After(until(now, at))))
     }
 
-    /// Makes the job of a time. One that is there already was made by an earlier pass that did not come to its end.
+    /// Makes the job of a time. One that is there already was made by an earlier pass that did not
+    /// come to its end.
     async fn create(&self, cron_job: &CronJob, job: Job) -> Result<Job, Error> {
-        let api = self.context.namespaced::<Job>(cron_job.metadata.namespace.as_deref().unwrap_or_default());
+        let api = self
+            .context
+            .namespaced::<Job>(cron_job.metadata.namespace.as_deref().unwrap_or_default());
         match api.create(&PostParams::default(), &job).await {
             Ok(made) => {
                 let name = made.metadata.name.clone().unwrap_or_default();
-                self.recorder.tell(cron_job, Severity::Normal, "SuccessfulCreate", format!("Created job {name}"));
+                self.recorder.tell(
+                    cron_job,
+                    Severity::Normal,
+                    "SuccessfulCreate",
+                    format!("Created job {name}"),
+                );
                 Ok(made)
             }
             Err(kube::Error::Api(status)) if status.reason == "AlreadyExists" => {
-                let found = api.get(job.metadata.name.as_deref().unwrap_or_default()).await?;
-                let is_mine = controller_of(&found.metadata).is_some_and(|owner| owner.uid == uid(&cron_job.metadata));
-                if is_mine { Ok(found) } else { Err(kube::Error::Api(status).into()) }
+                let found = api
+                    .get(job.metadata.name.as_deref().unwrap_or_default())
+                    .await?;
+                let is_mine = controller_of(&found.metadata)
+                    .is_some_and(|owner| owner.uid == uid(&cron_job.metadata));
+                if is_mine {
+                    Ok(found)
+                } else {
+                    Err(kube::Error::Api(status).into())
+                }
             }
             Err(error) => {
-                self.recorder.tell(cron_job, Severity::Warning, "FailedCreate", format!("Error creating job: {error}"));
+                self.recorder.tell(
+                    cron_job,
+                    Severity::Warning,
+                    "FailedCreate",
+                    format!("Error creating job: {error}"),
+                );
                 Err(error.into())
             }
         }
     }
 
     async fn delete(&self, cron_job: &CronJob, job: &Job) -> Result<(), Error> {
-        let api = self.context.namespaced::<Job>(cron_job.metadata.namespace.as_deref().unwrap_or_default());
+        let api = self
+            .context
+            .namespaced::<Job>(cron_job.metadata.namespace.as_deref().unwrap_or_default());
         let name = job.metadata.name.as_deref().unwrap_or_default();
         let how = DeleteParams {
-            preconditions: Some(Preconditions { uid: job.metadata.uid.clone(), resource_version: None }),
+            preconditions: Some(Preconditions {
+                uid: job.metadata.uid.clone(),
+                resource_version: None,
+            }),
             propagation_policy: Some(PropagationPolicy::Background),
             ..DeleteParams::default()
         };
         if unless_gone(api.delete(name, &how).await.map(drop))?.is_some() {
-            self.recorder.tell(cron_job, Severity::Normal, "SuccessfulDelete", format!("Deleted job {name}"));
+            self.recorder.tell(
+                cron_job,
+                Severity::Normal,
+                "SuccessfulDelete",
+                format!("Deleted job {name}"),
+            );
         }
         Ok(())
     }
 
     async fn write(&self, cron_job: &CronJob, status: CronJobStatus) -> Result<(), Error> {
-        let updated = CronJob { status: Some(status), ..cron_job.clone() };
-        let api = self.context.namespaced::<CronJob>(cron_job.metadata.namespace.as_deref().unwrap_or_default());
-        unless_gone(api.replace_status(cron_job.metadata.name.as_deref().unwrap_or_default(), &PostParams::default(), &updated).await)?;
+        let updated = CronJob {
+            status: Some(status),
+            ..cron_job.clone()
+        };
+        let api = self
+            .context
+            .namespaced::<CronJob>(cron_job.metadata.namespace.as_deref().unwrap_or_default());
+        unless_gone(
+            api.replace_status(
+                cron_job.metadata.name.as_deref().unwrap_or_default(),
+                &PostParams::default(),
+                &updated,
+            )
+            .await,
+        )?;
         Ok(())
     }
 }

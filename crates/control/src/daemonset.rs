@@ -1,7 +1,8 @@
 //! DaemonSets: one pod on every node that wants one.
 //!
-//! A pod is pinned to its node by the node's name and tolerates what keeps other pods away, so that cordoned and troubled
-//! nodes have theirs too. A terminating pod still holds its place; its successor comes when it is gone. `plan.rs` decides.
+//! A pod is pinned to its node by the node's name and tolerates what keeps other pods away, so that
+//! cordoned and troubled nodes have theirs too. A terminating pod still holds its place; its
+//! successor comes when it is gone. `plan.rs` decides.
 
 mod plan;
 
@@ -41,16 +42,27 @@ pub(crate) fn start(context: &Context, caches: &mut Caches) {
     let queue: Queue<Key> = Queue::new();
     let expectations = Arc::new(Expectations::default());
     let wake = queue.clone();
-    caches.daemon_sets.subscribe(move |change| wake.add(Key::of(change.latest())));
+    caches
+        .daemon_sets
+        .subscribe(move |change| wake.add(Key::of(change.latest())));
     let (wake, sets) = (queue.clone(), Arc::clone(&caches.daemon_sets.cache));
     caches.nodes.subscribe(move |change| {
-        if change.new.is_none() || crate::scheduler::opens(change.old.as_ref(), change.new.as_ref()) {
+        if change.new.is_none() || crate::scheduler::opens(change.old.as_ref(), change.new.as_ref())
+        {
             sets.all().iter().for_each(|set| wake.add(Key::of(&**set)));
         }
     });
-    let selectors = caches.daemon_sets.index_selectors(|set| Selector::compile(set.spec.as_ref().map(|spec| &spec.selector)).ok());
-    wake_by_pods::<DaemonSet>(caches, &queue, &expectations, move |pod| selectors.selecting(pod));
-    let control = PodControl { context: context.clone(), expectations, recorder: context.recorder(COMPONENT) };
+    let selectors = caches.daemon_sets.index_selectors(|set| {
+        Selector::compile(set.spec.as_ref().map(|spec| &spec.selector)).ok()
+    });
+    wake_by_pods::<DaemonSet>(caches, &queue, &expectations, move |pod| {
+        selectors.selecting(pod)
+    });
+    let control = PodControl {
+        context: context.clone(),
+        expectations,
+        recorder: context.recorder(COMPONENT),
+    };
     let controller = Arc::new(Controller {
         context: context.clone(),
         sets: Arc::clone(&caches.daemon_sets.cache),
@@ -77,7 +89,9 @@ impl Controller {
             self.control.expectations.forget(key);
             return Ok(Outcome::Done);
         };
-        let Some(spec) = &set.spec else { return Ok(Outcome::Done) };
+        let Some(spec) = &set.spec else {
+            return Ok(Outcome::Done);
+        };
         let selector = Selector::compile(Some(&spec.selector)).map_err(Error::Plan)?;
         if selector.is_empty() {
             self.control.recorder.tell(
@@ -97,33 +111,73 @@ impl Controller {
         let pods = claim(&self.context, &*set, &selector, candidates, |_| true).await?;
         let known = self.revisions.controlled_by(uid(&set.metadata));
         let revision = revisions::sync(&self.context, &*set, &known, &spec.template, HASH).await?;
-        let hash = revision.metadata.labels.as_ref().and_then(|labels| labels.get(HASH).cloned()).unwrap_or_default();
+        let hash = revision
+            .metadata
+            .labels
+            .as_ref()
+            .and_then(|labels| labels.get(HASH).cloned())
+            .unwrap_or_default();
         let now = self.context.now();
         let plan = plan::plan(&set, &pods, &self.nodes.all(), &hash, now);
-        let acted = if seen { self.act(&set, &plan, &hash).await } else { Ok(()) };
+        let acted = if seen {
+            self.act(&set, &plan, &hash).await
+        } else {
+            Ok(())
+        };
         if let Some(status) = plan.status {
-            let updated = DaemonSet { status: Some(status), ..(*set).clone() };
+            let updated = DaemonSet {
+                status: Some(status),
+                ..(*set).clone()
+            };
             let api = self.context.namespaced::<DaemonSet>(&key.namespace);
-            unless_gone(api.replace_status(&key.name, &PostParams::default(), &updated).await)?;
+            unless_gone(
+                api.replace_status(&key.name, &PostParams::default(), &updated)
+                    .await,
+            )?;
         }
         acted?;
         let in_use = |known: &ControllerRevision| {
             known.metadata.name == revision.metadata.name
-                || pods.iter().any(|pod| plan::hash_of(pod) == known.metadata.labels.as_ref().and_then(|labels| labels.get(HASH)))
+                || pods.iter().any(|pod| {
+                    plan::hash_of(pod)
+                        == known
+                            .metadata
+                            .labels
+                            .as_ref()
+                            .and_then(|labels| labels.get(HASH))
+                })
         };
-        revisions::trim(&self.context, &key.namespace, &known, in_use, spec.revision_history_limit.unwrap_or(10)).await?;
-        Ok(plan.available_at.map_or(Outcome::Done, |at| Outcome::After(until(now, at))))
+        revisions::trim(
+            &self.context,
+            &key.namespace,
+            &known,
+            in_use,
+            spec.revision_history_limit.unwrap_or(10),
+        )
+        .await?;
+        Ok(plan
+            .available_at
+            .map_or(Outcome::Done, |at| Outcome::After(until(now, at))))
     }
 
     async fn act(&self, set: &DaemonSet, plan: &plan::Plan, hash: &str) -> Result<(), Error> {
         for (pod, node) in &plan.failed {
             let key = Key::of(set);
-            let message =
-                format!("Found failed daemon pod {}/{} on node {node}, will try to kill it", key.namespace, crate::pods::name(pod));
-            self.control.recorder.tell(set, Severity::Warning, "FailedDaemonPod", message);
+            let message = format!(
+                "Found failed daemon pod {}/{} on node {node}, will try to kill it",
+                key.namespace,
+                crate::pods::name(pod)
+            );
+            self.control
+                .recorder
+                .tell(set, Severity::Warning, "FailedDaemonPod", message);
         }
         self.control.delete(set, &plan.delete).await?;
-        let pods = plan.create.iter().map(|node| plan::make(set, node, hash)).collect();
+        let pods = plan
+            .create
+            .iter()
+            .map(|node| plan::make(set, node, hash))
+            .collect();
         self.control.create(set, pods).await?;
         Ok(())
     }

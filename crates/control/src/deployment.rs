@@ -1,8 +1,9 @@
 //! Deployments: ReplicaSets of one template after the other.
 //!
-//! Each pass takes the newest state, plans at most one stage (`plan.rs`: make the set of the present template, scale,
-//! roll, tidy up) together with the status (`status.rs`), and applies it. The change comes back through the watch
-//! and wakes the next pass, so a pass never has to guess what its own writes did.
+//! Each pass takes the newest state, plans at most one stage (`plan.rs`: make the set of the
+//! present template, scale, roll, tidy up) together with the status (`status.rs`), and applies it.
+//! The change comes back through the watch and wakes the next pass, so a pass never has to guess
+//! what its own writes did.
 
 mod plan;
 mod revision;
@@ -41,7 +42,9 @@ struct Controller {
 pub(crate) fn start(context: &Context, caches: &mut Caches) {
     let queue: Queue<Key> = Queue::new();
     let wake = queue.clone();
-    caches.deployments.subscribe(move |change| wake.add(Key::of(change.latest())));
+    caches
+        .deployments
+        .subscribe(move |change| wake.add(Key::of(change.latest())));
     wake_by_sets(caches, &queue);
     wake_by_pods(caches, &queue);
     let controller = Arc::new(Controller {
@@ -51,7 +54,11 @@ pub(crate) fn start(context: &Context, caches: &mut Caches) {
         pods: Arc::clone(&caches.pods.cache),
         recorder: context.recorder(COMPONENT),
     });
-    let synced = vec![caches.deployments.cache.synced(), caches.replica_sets.cache.synced(), caches.pods.cache.synced()];
+    let synced = vec![
+        caches.deployments.cache.synced(),
+        caches.replica_sets.cache.synced(),
+        caches.pods.cache.synced(),
+    ];
     context.work("deployment", queue, WORKERS, synced, move |key| {
         let controller = Arc::clone(&controller);
         async move { controller.reconcile(&key).await }
@@ -61,7 +68,12 @@ pub(crate) fn start(context: &Context, caches: &mut Caches) {
 fn deployment_of(set: &ReplicaSet) -> Option<Key> {
     let owner = controller_of(&set.metadata)?;
     let ours = owner.kind == "Deployment" && group_of(&owner.api_version) == "apps";
-    ours.then(|| Key::new(set.metadata.namespace.as_deref().unwrap_or_default(), &owner.name))
+    ours.then(|| {
+        Key::new(
+            set.metadata.namespace.as_deref().unwrap_or_default(),
+            &owner.name,
+        )
+    })
 }
 
 fn wake_by_sets(caches: &mut Caches, queue: &Queue<Key>) {
@@ -72,8 +84,12 @@ fn wake_by_sets(caches: &mut Caches, queue: &Queue<Key>) {
         }
         let set = change.latest();
         if controller_of(&set.metadata).is_none() && change.new.is_some() {
-            for deployment in deployments.in_namespace(set.metadata.namespace.as_deref().unwrap_or_default()) {
-                if selector_of(&deployment).is_ok_and(|selector| selector.matches(set.metadata.labels.as_ref())) {
+            for deployment in
+                deployments.in_namespace(set.metadata.namespace.as_deref().unwrap_or_default())
+            {
+                if selector_of(&deployment)
+                    .is_ok_and(|selector| selector.matches(set.metadata.labels.as_ref()))
+                {
                     queue.add(Key::of(&*deployment));
                 }
             }
@@ -81,16 +97,30 @@ fn wake_by_sets(caches: &mut Caches, queue: &Queue<Key>) {
     });
 }
 
-/// `Recreate` waits until the last old pod has ended or is gone; that shows at the pod, not at its set.
+/// `Recreate` waits until the last old pod has ended or is gone; that shows at the pod, not at its
+/// set.
 fn wake_by_pods(caches: &mut Caches, queue: &Queue<Key>) {
-    let (queue, sets, deployments) = (queue.clone(), Arc::clone(&caches.replica_sets.cache), Arc::clone(&caches.deployments.cache));
+    let (queue, sets, deployments) = (
+        queue.clone(),
+        Arc::clone(&caches.replica_sets.cache),
+        Arc::clone(&caches.deployments.cache),
+    );
     caches.pods.subscribe(move |change| {
         let Some(old) = &change.old else { return };
-        let ended = change.new.as_ref().is_none_or(|new| is_finished(new) && !is_finished(old));
-        let Some(owner) = controller_of(&old.metadata).filter(|owner| ended && owner.kind == "ReplicaSet") else { return };
+        let ended = change
+            .new
+            .as_ref()
+            .is_none_or(|new| is_finished(new) && !is_finished(old));
+        let Some(owner) =
+            controller_of(&old.metadata).filter(|owner| ended && owner.kind == "ReplicaSet")
+        else {
+            return;
+        };
         let set = sets.find(namespace(old), &owner.name);
         if let Some(key) = set.as_deref().and_then(deployment_of)
-            && deployments.get(&key).is_some_and(|deployment| scale::is_recreate(&deployment))
+            && deployments
+                .get(&key)
+                .is_some_and(|deployment| scale::is_recreate(&deployment))
         {
             queue.add(key);
         }
@@ -104,7 +134,9 @@ fn selector_of(deployment: &Deployment) -> Result<Selector, String> {
 
 impl Controller {
     async fn reconcile(&self, key: &Key) -> Result<Outcome, Error> {
-        let Some(deployment) = self.deployments.get(key) else { return Ok(Outcome::Done) };
+        let Some(deployment) = self.deployments.get(key) else {
+            return Ok(Outcome::Done);
+        };
         let selector = selector_of(&deployment).map_err(Error::Plan)?;
         if selector.is_empty() {
             self.recorder.tell(
@@ -132,19 +164,32 @@ impl Controller {
             && !namespace_terminates(error)
         {
             let message = format!("Failed to create new replica set {name:?}: {}", told(error));
-            self.recorder.tell(&*deployment, Severity::Warning, "ReplicaSetCreateError", message.clone());
-            updated = status::with_failed_creation(updated.as_ref().unwrap_or(&deployment), message, now);
+            self.recorder.tell(
+                &*deployment,
+                Severity::Warning,
+                "ReplicaSetCreateError",
+                message.clone(),
+            );
+            updated =
+                status::with_failed_creation(updated.as_ref().unwrap_or(&deployment), message, now);
         }
         if let Some(Failure::Collision) = &failure {
-            updated = Some(revision::with_collision(updated.as_ref().unwrap_or(&deployment)));
+            updated = Some(revision::with_collision(
+                updated.as_ref().unwrap_or(&deployment),
+            ));
         }
         if let Some(updated) = updated {
             let api = self.context.namespaced::<Deployment>(&key.namespace);
-            unless_gone(api.replace_status(&key.name, &PostParams::default(), &updated).await)?;
+            unless_gone(
+                api.replace_status(&key.name, &PostParams::default(), &updated)
+                    .await,
+            )?;
         }
         match failure {
             None => Ok(plan.recheck.map_or(Outcome::Done, Outcome::After)),
-            Some(Failure::Create { error, .. }) if namespace_terminates(&error) => Ok(Outcome::Done),
+            Some(Failure::Create { error, .. }) if namespace_terminates(&error) => {
+                Ok(Outcome::Done)
+            }
             Some(Failure::Create { error, .. } | Failure::Other(error)) => Err(error.into()),
             // The status with the new count comes back and wakes the next pass.
             Some(Failure::Collision) => Ok(Outcome::Done),
@@ -152,7 +197,10 @@ impl Controller {
     }
 
     fn has_running_pods(&self, set: &ReplicaSet) -> bool {
-        self.pods.controlled_by(uid(&set.metadata)).iter().any(|pod| !is_finished(pod))
+        self.pods
+            .controlled_by(uid(&set.metadata))
+            .iter()
+            .any(|pod| !is_finished(pod))
     }
 
     async fn apply(&self, deployment: &Deployment, action: Action) -> Result<(), Failure> {
@@ -166,25 +214,43 @@ impl Controller {
                     "metadata": {"resourceVersion": change.set.metadata.resource_version, "annotations": change.annotations},
                     "spec": {"replicas": change.replicas, "minReadySeconds": change.min_ready_seconds},
                 });
-                unless_gone(api.patch(name, &PatchParams::default(), &Patch::Merge(&patch)).await).map_err(Failure::Other)?;
-                self.tell_scaled(deployment, name, scale::replicas_of(&change.set), change.replicas);
+                unless_gone(
+                    api.patch(name, &PatchParams::default(), &Patch::Merge(&patch))
+                        .await,
+                )
+                .map_err(Failure::Other)?;
+                self.tell_scaled(
+                    deployment,
+                    name,
+                    scale::replicas_of(&change.set),
+                    change.replicas,
+                );
                 Ok(())
             }
             Action::Remove(set) => {
-                let precondition = Preconditions { uid: set.metadata.uid.clone(), resource_version: None };
+                let precondition = Preconditions {
+                    uid: set.metadata.uid.clone(),
+                    resource_version: None,
+                };
                 let how = DeleteParams {
                     preconditions: Some(precondition),
                     propagation_policy: Some(PropagationPolicy::Background),
                     ..DeleteParams::default()
                 };
-                unless_gone(api.delete(set.metadata.name.as_deref().unwrap_or_default(), &how).await).map_err(Failure::Other)?;
+                unless_gone(
+                    api.delete(set.metadata.name.as_deref().unwrap_or_default(), &how)
+                        .await,
+                )
+                .map_err(Failure::Other)?;
                 Ok(())
             }
         }
     }
 
     async fn create(&self, deployment: &Deployment, set: ReplicaSet) -> Result<(), Failure> {
-        let api = self.context.namespaced::<ReplicaSet>(deployment.metadata.namespace.as_deref().unwrap_or_default());
+        let api = self
+            .context
+            .namespaced::<ReplicaSet>(deployment.metadata.namespace.as_deref().unwrap_or_default());
         let name = set.metadata.name.clone().unwrap_or_default();
         match api.create(&PostParams::default(), &set).await {
             Ok(created) => {
@@ -195,10 +261,15 @@ impl Controller {
                 // Either this very set, not yet seen here, or another template with the same hash.
                 let there = unless_gone(api.get(&name).await).map_err(Failure::Other)?;
                 let ours = there.is_some_and(|there| {
-                    controller_of(&there.metadata).is_some_and(|owner| owner.uid == uid(&deployment.metadata))
+                    controller_of(&there.metadata)
+                        .is_some_and(|owner| owner.uid == uid(&deployment.metadata))
                         && revision::same_template(deployment, &there)
                 });
-                if ours { Ok(()) } else { Err(Failure::Collision) }
+                if ours {
+                    Ok(())
+                } else {
+                    Err(Failure::Collision)
+                }
             }
             Err(error) => Err(Failure::Create { name, error }),
         }
@@ -211,7 +282,8 @@ impl Controller {
             std::cmp::Ordering::Greater => "down",
         };
         let message = format!("Scaled {direction} replica set {name} from {from} to {to}");
-        self.recorder.tell(deployment, Severity::Normal, "ScalingReplicaSet", message);
+        self.recorder
+            .tell(deployment, Severity::Normal, "ScalingReplicaSet", message);
     }
 }
 

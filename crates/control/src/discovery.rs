@@ -1,6 +1,7 @@
 //! Which resource serves a kind, asked of the API server and remembered.
 //!
-//! A kind that is not known is asked for again after a moment, so that custom kinds are seen soon after they come.
+//! A kind that is not known is asked for again after a moment, so that custom kinds are seen soon
+//! after they come.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -38,8 +39,16 @@ impl Served {
 
     /// The path of one object.
     pub(crate) fn path(&self, namespace: &str, name: &str) -> String {
-        let root = if self.api_version.contains('/') { "apis" } else { "api" };
-        let scope = if self.namespaced { format!("/namespaces/{namespace}") } else { String::new() };
+        let root = if self.api_version.contains('/') {
+            "apis"
+        } else {
+            "api"
+        };
+        let scope = if self.namespaced {
+            format!("/namespaces/{namespace}")
+        } else {
+            String::new()
+        };
         format!("/{root}/{}{scope}/{}/{name}", self.api_version, self.plural)
     }
 }
@@ -56,7 +65,10 @@ pub(crate) struct Discovery {
 
 impl Discovery {
     pub(crate) fn new(client: Client) -> Self {
-        Self { client, known: Arc::default() }
+        Self {
+            client,
+            known: Arc::default(),
+        }
     }
 
     /// The resource that serves this kind.
@@ -64,7 +76,12 @@ impl Discovery {
     /// # Errors
     /// When there is none (`no matches for kind …`), or the server cannot be asked.
     pub(crate) async fn resource(&self, api_version: &str, kind: &str) -> Result<Served, Error> {
-        let remembered = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(api_version).cloned();
+        let remembered = self
+            .known
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(api_version)
+            .cloned();
         if let Some((list, asked)) = remembered {
             if let Some(served) = pick(&list, api_version, kind) {
                 return Ok(served);
@@ -83,12 +100,16 @@ impl Discovery {
             Err(error) if code(&error) == 404 => return Err(no_match(api_version, kind)),
             Err(error) => return Err(error.into()),
         };
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(api_version.to_owned(), (Arc::clone(&list), Instant::now()));
+        self.known
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(api_version.to_owned(), (Arc::clone(&list), Instant::now()));
         pick(&list, api_version, kind).ok_or_else(|| no_match(api_version, kind))
     }
 }
 
-/// All resources that can be listed, watched and deleted, each in the version that the server prefers.
+/// All resources that can be listed, watched and deleted, each in the version that the server
+/// prefers.
 ///
 /// # Errors
 /// When the server cannot be asked.
@@ -104,7 +125,11 @@ pub(crate) async fn deletable(client: &Client) -> Result<Vec<Kind>, kube::Error>
             let can = |verb: &str| capabilities.supports_operation(verb);
             if can("delete") && can("list") && can("watch") {
                 let namespaced = capabilities.scope == kube::discovery::Scope::Namespaced;
-                kinds.push(Kind { deletable_together: can("deletecollection"), namespaced, resource });
+                kinds.push(Kind {
+                    deletable_together: can("deletecollection"),
+                    namespaced,
+                    resource,
+                });
             }
         }
     }
@@ -120,20 +145,36 @@ pub(crate) struct Kind {
 }
 
 fn no_match(api_version: &str, kind: &str) -> Error {
-    Error::Plan(format!("no matches for kind {kind:?} in version {api_version:?}"))
+    Error::Plan(format!(
+        "no matches for kind {kind:?} in version {api_version:?}"
+    ))
 }
 
 fn pick(list: &APIResourceList, api_version: &str, kind: &str) -> Option<Served> {
-    let resource = list.resources.iter().find(|resource| resource.kind == kind && !resource.name.contains('/'))?;
+    let resource = list
+        .resources
+        .iter()
+        .find(|resource| resource.kind == kind && !resource.name.contains('/'))?;
     let scale = format!("{}/scale", resource.name);
-    let scalable = list.resources.iter().any(|sub| sub.name == scale && is_known_scale(sub));
-    Some(Served { api_version: api_version.to_owned(), plural: resource.name.clone(), namespaced: resource.namespaced, scalable })
+    let scalable = list
+        .resources
+        .iter()
+        .any(|sub| sub.name == scale && is_known_scale(sub));
+    Some(Served {
+        api_version: api_version.to_owned(),
+        plural: resource.name.clone(),
+        namespaced: resource.namespaced,
+        scalable,
+    })
 }
 
 fn is_known_scale(sub: &APIResource) -> bool {
     sub.kind == "Scale"
         && matches!(
-            (sub.group.as_deref().unwrap_or_default(), sub.version.as_deref().unwrap_or_default()),
+            (
+                sub.group.as_deref().unwrap_or_default(),
+                sub.version.as_deref().unwrap_or_default()
+            ),
             ("autoscaling", "v1") | ("extensions" | "apps", "v1beta1") | ("apps", "v1beta2")
         )
 }

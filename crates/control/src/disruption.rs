@@ -1,13 +1,14 @@
 //! The disruption controller: keeps the status of every PodDisruptionBudget true.
 //!
-//! The API server grants an eviction by what `status.disruptionsAllowed` says, so this controller is half of the
-//! safety of an eviction. It counts the pods that a budget selects (`plan.rs`, pure), asks their controllers how
-//! many there should be (`scale.rs`), and writes the status so that a charge is never overwritten (`write.rs`): when it
-//! depends on what was granted and an eviction was faster, the write fails and the budget is looked at again.
+//! The API server grants an eviction by what `status.disruptionsAllowed` says, so this controller
+//! is half of the safety of an eviction. It counts the pods that a budget selects (`plan.rs`,
+//! pure), asks their controllers how many there should be (`scale.rs`), and writes the status so
+//! that a charge is never overwritten (`write.rs`): when it depends on what was granted and an
+//! eviction was faster, the write fails and the budget is looked at again.
 //!
-//! It is woken by pods, budgets and, unlike upstream, also by controllers that are scaled and pods that change
-//! their labels away from a budget. Many changes in a short time are counted together (`pace.rs`). `stale.rs` takes back
-//! marks of disruptions that did not happen.
+//! It is woken by pods, budgets and, unlike upstream, also by controllers that are scaled and pods
+//! that change their labels away from a budget. Many changes in a short time are counted together
+//! (`pace.rs`). `stale.rs` takes back marks of disruptions that did not happen.
 
 pub(crate) mod notes;
 mod pace;
@@ -65,7 +66,9 @@ pub(crate) fn start(context: &Context, caches: &mut Caches) {
     let recorder = context.recorder(COMPONENT);
     let pace = Arc::new(Pace::default());
     // The index learns of a budget before its budget is looked at.
-    let index = caches.budgets.index_selectors(|budget| Selector::compile(selector_of(budget)).ok());
+    let index = caches
+        .budgets
+        .index_selectors(|budget| Selector::compile(selector_of(budget)).ok());
     let notes = Arc::new(Notes::default());
     let (wake, learning) = (queue.clone(), Arc::clone(&notes));
     caches.budgets.subscribe(move |change| {
@@ -74,7 +77,9 @@ pub(crate) fn start(context: &Context, caches: &mut Caches) {
     });
     // A budget that a pod wakes has to know what became of the pod.
     let learning = Arc::clone(&notes);
-    caches.pods.subscribe(move |change| learning.learn_end(change));
+    caches
+        .pods
+        .subscribe(move |change| learning.learn_end(change));
     wake_by_pods(caches, &queue, &index, &pace, &recorder);
     wake_by_scales(caches, &queue, &index);
     stale::start(context, caches);
@@ -106,8 +111,19 @@ fn selector_of(budget: &PodDisruptionBudget) -> Option<&LabelSelector> {
     budget.spec.as_ref()?.selector.as_ref()
 }
 
-fn wake_by_pods(caches: &mut Caches, queue: &Queue<Key>, index: &Arc<SelectorIndex>, pace: &Arc<Pace>, recorder: &Recorder) {
-    let (queue, index, pace, recorder) = (queue.clone(), Arc::clone(index), Arc::clone(pace), recorder.clone());
+fn wake_by_pods(
+    caches: &mut Caches,
+    queue: &Queue<Key>,
+    index: &Arc<SelectorIndex>,
+    pace: &Arc<Pace>,
+    recorder: &Recorder,
+) {
+    let (queue, index, pace, recorder) = (
+        queue.clone(),
+        Arc::clone(index),
+        Arc::clone(pace),
+        recorder.clone(),
+    );
     caches.pods.subscribe(move |change| {
         if !matters(change) {
             return;
@@ -126,7 +142,12 @@ fn wake_by_pods(caches: &mut Caches, queue: &Queue<Key>, index: &Arc<SelectorInd
                 name(pod),
                 first.name
             );
-            recorder.tell(pod, Severity::Warning, "MultiplePodDisruptionBudgets", message);
+            recorder.tell(
+                pod,
+                Severity::Warning,
+                "MultiplePodDisruptionBudgets",
+                message,
+            );
         }
         now.into_iter().for_each(wake);
         if let Some(old) = &change.old
@@ -137,10 +158,11 @@ fn wake_by_pods(caches: &mut Caches, queue: &Queue<Key>, index: &Arc<SelectorInd
     });
 }
 
-/// Whether the API server has let an eviction of the pod pass. By then its budget has paid, unless the pod was not healthy
-/// or was leaving already.
+/// Whether the API server has let an eviction of the pod pass. By then its budget has paid, unless
+/// the pod was not healthy or was leaving already.
 fn was_evicted(pod: &Pod) -> bool {
-    condition(pod, "DisruptionTarget").is_some_and(|target| target.reason.as_deref() == Some("EvictionByEvictionAPI"))
+    condition(pod, "DisruptionTarget")
+        .is_some_and(|target| target.reason.as_deref() == Some("EvictionByEvictionAPI"))
 }
 
 /// Whether a change of a pod can change the figures of a budget.
@@ -148,7 +170,9 @@ fn matters(change: &Change<Pod>) -> bool {
     fn owner(pod: &Pod) -> Option<&String> {
         controller_of(&pod.metadata).map(|owner| &owner.uid)
     }
-    let (Some(old), Some(new)) = (&change.old, &change.new) else { return true };
+    let (Some(old), Some(new)) = (&change.old, &change.new) else {
+        return true;
+    };
     is_ready(old) != is_ready(new)
         || is_terminating(old) != is_terminating(new)
         || old.metadata.labels != new.metadata.labels
@@ -179,24 +203,42 @@ fn wake_by_scales(caches: &mut Caches, queue: &Queue<Key>, index: &Arc<SelectorI
             }
         }
     }
-    caches.replication_controllers.subscribe(wake(queue, index, |object: &ReplicationController| {
-        let spec = object.spec.as_ref();
-        let labels = spec.and_then(|spec| spec.template.as_ref()?.metadata.as_ref()?.labels.as_ref());
-        (spec.and_then(|spec| spec.replicas), labels)
-    }));
-    caches.replica_sets.subscribe(wake(queue, index, |object: &ReplicaSet| {
-        let spec = object.spec.as_ref();
-        let labels = spec.and_then(|spec| spec.template.as_ref()?.metadata.as_ref()?.labels.as_ref());
-        (spec.and_then(|spec| spec.replicas), labels)
-    }));
-    caches.deployments.subscribe(wake(queue, index, |object: &Deployment| {
-        let spec = object.spec.as_ref();
-        (spec.and_then(|spec| spec.replicas), spec.and_then(|spec| spec.template.metadata.as_ref()?.labels.as_ref()))
-    }));
-    caches.stateful_sets.subscribe(wake(queue, index, |object: &StatefulSet| {
-        let spec = object.spec.as_ref();
-        (spec.and_then(|spec| spec.replicas), spec.and_then(|spec| spec.template.metadata.as_ref()?.labels.as_ref()))
-    }));
+    caches.replication_controllers.subscribe(wake(
+        queue,
+        index,
+        |object: &ReplicationController| {
+            let spec = object.spec.as_ref();
+            let labels =
+                spec.and_then(|spec| spec.template.as_ref()?.metadata.as_ref()?.labels.as_ref());
+            (spec.and_then(|spec| spec.replicas), labels)
+        },
+    ));
+    caches
+        .replica_sets
+        .subscribe(wake(queue, index, |object: &ReplicaSet| {
+            let spec = object.spec.as_ref();
+            let labels =
+                spec.and_then(|spec| spec.template.as_ref()?.metadata.as_ref()?.labels.as_ref());
+            (spec.and_then(|spec| spec.replicas), labels)
+        }));
+    caches
+        .deployments
+        .subscribe(wake(queue, index, |object: &Deployment| {
+            let spec = object.spec.as_ref();
+            (
+                spec.and_then(|spec| spec.replicas),
+                spec.and_then(|spec| spec.template.metadata.as_ref()?.labels.as_ref()),
+            )
+        }));
+    caches
+        .stateful_sets
+        .subscribe(wake(queue, index, |object: &StatefulSet| {
+            let spec = object.spec.as_ref();
+            (
+                spec.and_then(|spec| spec.replicas),
+                spec.and_then(|spec| spec.template.metadata.as_ref()?.labels.as_ref()),
+            )
+        }));
 }
 
 impl Disruption {
@@ -205,14 +247,22 @@ impl Disruption {
             self.pace.forget(key);
             return Ok(Outcome::Done);
         };
-        let observed = budget.status.as_ref().and_then(|status| status.observed_generation);
-        let rest = self.pace.rest(key, version(&budget.metadata), observed != budget.metadata.generation);
+        let observed = budget
+            .status
+            .as_ref()
+            .and_then(|status| status.observed_generation);
+        let rest = self.pace.rest(
+            key,
+            version(&budget.metadata),
+            observed != budget.metadata.generation,
+        );
         if !rest.is_zero() {
             return Ok(Outcome::After(rest));
         }
         match self.sync(&budget).await {
             Err(error) if !error.is_conflict() => {
-                if let Some(status) = plan::failed(&budget, &error.to_string(), self.context.now()) {
+                if let Some(status) = plan::failed(&budget, &error.to_string(), self.context.now())
+                {
                     self.write(key, &budget, status).await?;
                 }
                 Ok(Outcome::After(AFTER_FAILURE))
@@ -224,7 +274,12 @@ impl Disruption {
     async fn sync(&self, budget: &Arc<PodDisruptionBudget>) -> Result<Outcome, Error> {
         let key = Key::of(&**budget);
         let selector = Selector::compile(selector_of(budget)).map_err(|error| {
-            self.recorder.tell(&**budget, Severity::Warning, "NoPods", format!("Failed to get pods: {error}"));
+            self.recorder.tell(
+                &**budget,
+                Severity::Warning,
+                "NoPods",
+                format!("Failed to get pods: {error}"),
+            );
             Error::Plan(error)
         })?;
         let behind = self.pace.count(&key);
@@ -232,29 +287,54 @@ impl Disruption {
         let insight = self.notes.insight(budget, self.pods.progress());
         let pods = self.pods.selected(&key.namespace, &selector);
         if pods.is_empty() {
-            self.recorder.tell(&**budget, Severity::Normal, "NoPods", "No matching pods found");
+            self.recorder.tell(
+                &**budget,
+                Severity::Normal,
+                "NoPods",
+                "No matching pods found",
+            );
         }
         let demand = self.demand(budget, &pods).await.inspect_err(|error| {
             let message = format!("Failed to calculate the number of expected pods: {error}");
-            self.recorder.tell(&**budget, Severity::Warning, "CalculateExpectedPodCountFailed", message);
+            self.recorder.tell(
+                &**budget,
+                Severity::Warning,
+                "CalculateExpectedPodCountFailed",
+                message,
+            );
         })?;
         let plan = plan::plan(budget, &pods, demand, &insight, self.context.now());
         for pod in &plan.not_deleted {
-            let message = format!("Pod was expected by PDB {0}/{0} to be deleted but it wasn't", key.namespace);
-            self.recorder.tell(&***pod, Severity::Warning, "NotDeleted", message);
+            let message = format!(
+                "Pod was expected by PDB {0}/{0} to be deleted but it wasn't",
+                key.namespace
+            );
+            self.recorder
+                .tell(&***pod, Severity::Warning, "NotDeleted", message);
         }
         if let Some(status) = plan.status {
-            self.write(&key, budget, status).await.inspect_err(|_| self.pace.untold(&key, behind))?;
+            self.write(&key, budget, status)
+                .await
+                .inspect_err(|_| self.pace.untold(&key, behind))?;
             if let (Some(behind), Some(lag)) = (behind, &self.context.options.status_lag) {
                 lag.observe(behind.elapsed());
             }
         }
         let settled = (!insight.unsettled.is_empty()).then_some(SETTLES_AFTER);
-        Ok(plan.recheck.into_iter().chain(settled).min().map_or(Outcome::Done, Outcome::After))
+        Ok(plan
+            .recheck
+            .into_iter()
+            .chain(settled)
+            .min()
+            .map_or(Outcome::Done, Outcome::After))
     }
 
     /// How many pods the budget expects and how many of them must be healthy.
-    async fn demand(&self, budget: &PodDisruptionBudget, pods: &[Arc<Pod>]) -> Result<Demand, Error> {
+    async fn demand(
+        &self,
+        budget: &PodDisruptionBudget,
+        pods: &[Arc<Pod>],
+    ) -> Result<Demand, Error> {
         let spec = budget.spec.as_ref();
         if !asks_controllers(spec) {
             return Ok(demand(spec, pods.len(), 0)?);
@@ -267,12 +347,18 @@ impl Disruption {
                  \".spec.minAvailable\" field of the PDB to an integer value.",
                 render_go(selector_of(budget))
             );
-            self.recorder.tell(budget, Severity::Warning, "UnmanagedPods", message);
+            self.recorder
+                .tell(budget, Severity::Warning, "UnmanagedPods", message);
         }
         Ok(demand(spec, pods.len(), expected.replicas)?)
     }
 
-    async fn write(&self, key: &Key, budget: &PodDisruptionBudget, status: PodDisruptionBudgetStatus) -> Result<(), Error> {
+    async fn write(
+        &self,
+        key: &Key,
+        budget: &PodDisruptionBudget,
+        status: PodDisruptionBudgetStatus,
+    ) -> Result<(), Error> {
         let begun = Instant::now();
         let result = match write::patch(budget, &status) {
             Some(patch) => match self.patch(key, &patch).await {
@@ -282,25 +368,44 @@ impl Disruption {
             },
             None => self.replace(budget, status).await,
         };
-        self.pace.written(key, begun.elapsed(), result.as_ref().ok().copied().flatten());
+        self.pace.written(
+            key,
+            begun.elapsed(),
+            result.as_ref().ok().copied().flatten(),
+        );
         result.map(drop)
     }
 
     async fn patch(&self, key: &Key, patch: &serde_json::Value) -> Result<Option<u64>, Error> {
-        let path = format!("{}/{}/status", PodDisruptionBudget::url_path(&(), Some(&key.namespace)), key.name);
-        let request = http::Request::patch(path).header(http::header::CONTENT_TYPE, "application/json-patch+json");
-        let request = request.body(patch.to_string().into_bytes()).map_err(|error| Error::Plan(error.to_string()))?;
+        let path = format!(
+            "{}/{}/status",
+            PodDisruptionBudget::url_path(&(), Some(&key.namespace)),
+            key.name
+        );
+        let request = http::Request::patch(path)
+            .header(http::header::CONTENT_TYPE, "application/json-patch+json");
+        let request = request
+            .body(patch.to_string().into_bytes())
+            .map_err(|error| Error::Plan(error.to_string()))?;
         Ok(unless_gone(self.context.send(request).await)?)
     }
 
-    /// Writes the status over the one that was read, and over no other. Gives the version of the budget then, if it is
-    /// there still.
-    async fn replace(&self, budget: &PodDisruptionBudget, status: PodDisruptionBudgetStatus) -> Result<Option<u64>, Error> {
-        let updated = PodDisruptionBudget { status: Some(status), ..budget.clone() };
+    /// Writes the status over the one that was read, and over no other. Gives the version of the
+    /// budget then, if it is there still.
+    async fn replace(
+        &self,
+        budget: &PodDisruptionBudget,
+        status: PodDisruptionBudgetStatus,
+    ) -> Result<Option<u64>, Error> {
+        let updated = PodDisruptionBudget {
+            status: Some(status),
+            ..budget.clone()
+        };
         let path = PodDisruptionBudget::url_path(&(), budget.metadata.namespace.as_deref());
         let name = budget.metadata.name.as_deref().unwrap_or_default();
         let body = serde_json::to_vec(&updated).map_err(|error| Error::Plan(error.to_string()))?;
-        let request = Request::new(path).replace_subresource("status", name, &PostParams::default(), body);
+        let request =
+            Request::new(path).replace_subresource("status", name, &PostParams::default(), body);
         let request = request.map_err(|error| Error::Plan(error.to_string()))?;
         Ok(unless_gone(self.context.send(request).await)?)
     }

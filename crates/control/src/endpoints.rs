@@ -1,17 +1,22 @@
-//! The older `Endpoints` object of a service: addresses of pods that are ready and of pods that are not.
+//! The older `Endpoints` object of a service: addresses of pods that are ready and of pods that are
+//! not.
 //!
 //! A terminating pod is dropped at once, unless the service publishes pods that are not ready.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{EndpointAddress, EndpointPort, EndpointSubset, Endpoints, Node, Pod, Service};
+use k8s_openapi::api::core::v1::{
+    EndpointAddress, EndpointPort, EndpointSubset, Endpoints, Node, Pod, Service,
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{DeleteParams, PostParams};
 
 use crate::caches::{Cache, Caches};
 use crate::context::Context;
-use crate::endpointslice::plan::{Member, address, families, host_name, is_headless, port_at, publishes_unready, reference};
+use crate::endpointslice::plan::{
+    Member, address, families, host_name, is_headless, port_at, publishes_unready, reference,
+};
 use crate::endpointslice::{selector_of, wake_by_pods, zone_of};
 use crate::error::{Error, code, namespace_terminates, unless_gone};
 use crate::meta::Key;
@@ -37,9 +42,13 @@ struct Controller {
 pub(crate) fn start(context: &Context, caches: &mut Caches) {
     let queue: Queue<Key> = Queue::new();
     let wake = queue.clone();
-    caches.services.subscribe(move |change| wake.add(Key::of(change.latest())));
+    caches
+        .services
+        .subscribe(move |change| wake.add(Key::of(change.latest())));
     let wake = queue.clone();
-    caches.endpoints.subscribe(move |change| wake.add(Key::of(change.latest())));
+    caches
+        .endpoints
+        .subscribe(move |change| wake.add(Key::of(change.latest())));
     wake_by_pods(caches, &queue);
     let controller = Arc::new(Controller {
         context: context.clone(),
@@ -48,8 +57,12 @@ pub(crate) fn start(context: &Context, caches: &mut Caches) {
         pods: Arc::clone(&caches.pods.cache),
         nodes: Arc::clone(&caches.nodes.cache),
     });
-    let synced =
-        vec![caches.services.cache.synced(), caches.endpoints.cache.synced(), caches.pods.cache.synced(), caches.nodes.cache.synced()];
+    let synced = vec![
+        caches.services.cache.synced(),
+        caches.endpoints.cache.synced(),
+        caches.pods.cache.synced(),
+        caches.nodes.cache.synced(),
+    ];
     context.work("endpoints", queue, WORKERS, synced, move |key| {
         let controller = Arc::clone(&controller);
         async move { controller.reconcile(&key).await }
@@ -67,13 +80,24 @@ impl Controller {
             }
             return Ok(Outcome::Done);
         };
-        let Some(selector) = selector_of(&service) else { return Ok(Outcome::Done) };
+        let Some(selector) = selector_of(&service) else {
+            return Ok(Outcome::Done);
+        };
         let pods = self.pods.selected(&key.namespace, &selector);
-        let members: Vec<_> = pods.iter().map(|pod| Member { pod, zone: zone_of(&self.nodes, pod) }).collect();
+        let members: Vec<_> = pods
+            .iter()
+            .map(|pod| Member {
+                pod,
+                zone: zone_of(&self.nodes, pod),
+            })
+            .collect();
         let wanted = plan(&service, &members, present.as_deref());
         let result = match (present, wanted) {
             (_, None) => return Ok(Outcome::Done),
-            (Some(_), Some(wanted)) => api.replace(&key.name, &PostParams::default(), &wanted).await,
+            (Some(_), Some(wanted)) => {
+                api.replace(&key.name, &PostParams::default(), &wanted)
+                    .await
+            }
             (None, Some(wanted)) => api.create(&PostParams::default(), &wanted).await,
         };
         match result {
@@ -84,12 +108,23 @@ impl Controller {
 }
 
 fn is_ours(meta: &ObjectMeta) -> bool {
-    meta.labels.as_ref().and_then(|labels| labels.get(MANAGED_BY)).is_some_and(|manager| manager == MANAGER)
+    meta.labels
+        .as_ref()
+        .and_then(|labels| labels.get(MANAGED_BY))
+        .is_some_and(|manager| manager == MANAGER)
 }
 
 /// The object to write; none when the present one is right.
-fn plan(service: &Service, members: &[Member<'_>], present: Option<&Endpoints>) -> Option<Endpoints> {
-    let fresh = ObjectMeta { name: service.metadata.name.clone(), namespace: service.metadata.namespace.clone(), ..ObjectMeta::default() };
+fn plan(
+    service: &Service,
+    members: &[Member<'_>],
+    present: Option<&Endpoints>,
+) -> Option<Endpoints> {
+    let fresh = ObjectMeta {
+        name: service.metadata.name.clone(),
+        namespace: service.metadata.namespace.clone(),
+        ..ObjectMeta::default()
+    };
     let mut meta = present.map_or(fresh, |present| present.metadata.clone());
     let mut labels = service.metadata.labels.clone().unwrap_or_default();
     labels.insert(MANAGED_BY.to_owned(), MANAGER.to_owned());
@@ -99,16 +134,22 @@ fn plan(service: &Service, members: &[Member<'_>], present: Option<&Endpoints>) 
     meta.labels = Some(labels);
     let over = members.len() > CAPACITY;
     if over {
-        meta.annotations.get_or_insert_default().insert(OVER_CAPACITY.to_owned(), "truncated".to_owned());
+        meta.annotations
+            .get_or_insert_default()
+            .insert(OVER_CAPACITY.to_owned(), "truncated".to_owned());
     } else if let Some(annotations) = &mut meta.annotations {
         annotations.remove(OVER_CAPACITY);
     }
     let subsets = subsets(service, members);
-    let wanted = Endpoints { metadata: meta, subsets: Some(subsets).filter(|subsets| !subsets.is_empty()) };
+    let wanted = Endpoints {
+        metadata: meta,
+        subsets: Some(subsets).filter(|subsets| !subsets.is_empty()),
+    };
     let same = present.is_some_and(|present| {
         present.metadata.labels == wanted.metadata.labels
             && present.metadata.annotations == wanted.metadata.annotations
-            && present.subsets.as_deref().unwrap_or_default() == wanted.subsets.as_deref().unwrap_or_default()
+            && present.subsets.as_deref().unwrap_or_default()
+                == wanted.subsets.as_deref().unwrap_or_default()
     });
     (!same).then_some(wanted)
 }
@@ -120,8 +161,13 @@ fn subsets(service: &Service, members: &[Member<'_>]) -> Vec<EndpointSubset> {
     let family = families(service).into_iter().next().unwrap_or_default();
     let mut addresses: BTreeMap<(String, String), (EndpointAddress, bool)> = BTreeMap::new();
     let mut by_port: BTreeMap<Option<PortKey>, BTreeSet<(String, String)>> = BTreeMap::new();
-    for member in members.iter().filter(|member| !is_terminating(member.pod) || publishes_unready(service)) {
-        let Some(ip) = address(service, member, &family) else { continue };
+    for member in members
+        .iter()
+        .filter(|member| !is_terminating(member.pod) || publishes_unready(service))
+    {
+        let Some(ip) = address(service, member, &family) else {
+            continue;
+        };
         let pod = member.pod;
         if addresses.len() >= CAPACITY {
             break;
@@ -133,15 +179,29 @@ fn subsets(service: &Service, members: &[Member<'_>]) -> Vec<EndpointSubset> {
             node_name: Some(node_name(pod).to_owned()).filter(|name| !name.is_empty()),
             target_ref: Some(reference(pod)),
         };
-        addresses.insert(key.clone(), (told, publishes_unready(service) || is_ready(pod)));
-        let ports: Vec<_> = service.spec.iter().flat_map(|spec| spec.ports.iter().flatten()).collect();
+        addresses.insert(
+            key.clone(),
+            (told, publishes_unready(service) || is_ready(pod)),
+        );
+        let ports: Vec<_> = service
+            .spec
+            .iter()
+            .flat_map(|spec| spec.ports.iter().flatten())
+            .collect();
         if ports.is_empty() && is_headless(service) {
             by_port.entry(None).or_default().insert(key.clone());
         }
         for port in ports {
-            let Some(number) = port_at(pod, port) else { continue };
+            let Some(number) = port_at(pod, port) else {
+                continue;
+            };
             let protocol = port.protocol.clone().unwrap_or_else(|| "TCP".to_owned());
-            let port = (port.name.clone().unwrap_or_default(), number, protocol, port.app_protocol.clone());
+            let port = (
+                port.name.clone().unwrap_or_default(),
+                number,
+                protocol,
+                port.app_protocol.clone(),
+            );
             by_port.entry(Some(port)).or_default().insert(key.clone());
         }
     }
@@ -149,7 +209,10 @@ fn subsets(service: &Service, members: &[Member<'_>]) -> Vec<EndpointSubset> {
     for (port, keys) in by_port {
         shared.entry(keys).or_default().extend(port);
     }
-    shared.into_iter().map(|(keys, ports)| subset(&keys, ports, &addresses)).collect()
+    shared
+        .into_iter()
+        .map(|(keys, ports)| subset(&keys, ports, &addresses))
+        .collect()
 }
 
 fn subset(
@@ -159,14 +222,20 @@ fn subset(
 ) -> EndpointSubset {
     let (mut ready, mut unready) = (Vec::new(), Vec::new());
     for (address, is_ready) in keys.iter().filter_map(|key| addresses.get(key)) {
-        if *is_ready { ready.push(address.clone()) } else { unready.push(address.clone()) }
+        if *is_ready {
+            ready.push(address.clone())
+        } else {
+            unready.push(address.clone())
+        }
     }
-    let ports = ports.into_iter().map(|(name, port, protocol, app_protocol)| EndpointPort {
-        name: Some(name).filter(|name| !name.is_empty()),
-        port,
-        protocol: Some(protocol),
-        app_protocol,
-    });
+    let ports = ports
+        .into_iter()
+        .map(|(name, port, protocol, app_protocol)| EndpointPort {
+            name: Some(name).filter(|name| !name.is_empty()),
+            port,
+            protocol: Some(protocol),
+            app_protocol,
+        });
     EndpointSubset {
         addresses: Some(ready).filter(|list| !list.is_empty()),
         not_ready_addresses: Some(unready).filter(|list| !list.is_empty()),
@@ -190,7 +259,13 @@ mod tests {
     }
 
     fn told(service: &Service, pods: &[Arc<Pod>]) -> Value {
-        let members: Vec<_> = pods.iter().map(|pod| Member { pod, zone: Some(None) }).collect();
+        let members: Vec<_> = pods
+            .iter()
+            .map(|pod| Member {
+                pod,
+                zone: Some(None),
+            })
+            .collect();
         serde_json::to_value(plan(service, &members, None).expect("written").subsets).expect("json")
     }
 
@@ -202,8 +277,14 @@ mod tests {
 
     #[test]
     fn ready_and_unready_addresses_share_a_subset_and_terminating_ones_are_dropped() {
-        let subsets =
-            told(&service(), &[web("a", "10.0.0.1", true, false), web("b", "10.0.0.2", false, false), web("c", "10.0.0.3", true, true)]);
+        let subsets = told(
+            &service(),
+            &[
+                web("a", "10.0.0.1", true, false),
+                web("b", "10.0.0.2", false, false),
+                web("c", "10.0.0.3", true, true),
+            ],
+        );
         assert_eq!(subsets.as_array().expect("a list").len(), 1);
         assert_eq!(subsets[0]["addresses"][0]["ip"], "10.0.0.1");
         assert_eq!(subsets[0]["notReadyAddresses"][0]["ip"], "10.0.0.2");
@@ -216,7 +297,13 @@ mod tests {
     #[test]
     fn what_is_right_is_not_written_again() {
         let pods = [web("a", "10.0.0.1", true, false)];
-        let members: Vec<_> = pods.iter().map(|pod| Member { pod, zone: Some(None) }).collect();
+        let members: Vec<_> = pods
+            .iter()
+            .map(|pod| Member {
+                pod,
+                zone: Some(None),
+            })
+            .collect();
         let first = plan(&service(), &members, None).expect("written");
         assert_eq!(plan(&service(), &members, Some(&first)), None);
         assert_eq!(told(&service(), &[]), Value::Null);

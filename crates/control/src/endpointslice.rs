@@ -1,7 +1,8 @@
 //! Endpoint slices: which pods stand behind a service, and how far each of them may be used.
 //!
-//! A terminating pod stays listed, `terminating` and as far `serving` as it says, until it ends; it is no longer `ready`.
-//! `plan.rs` fills slices of at most a hundred endpoints and changes as few of them as it can.
+//! A terminating pod stays listed, `terminating` and as far `serving` as it says, until it ends; it
+//! is no longer `ready`. `plan.rs` fills slices of at most a hundred endpoints and changes as few
+//! of them as it can.
 
 pub(crate) mod plan;
 
@@ -32,13 +33,18 @@ struct Controller {
 pub(crate) fn start(context: &Context, caches: &mut Caches) {
     let queue: Queue<Key> = Queue::new();
     let wake = queue.clone();
-    caches.services.subscribe(move |change| wake.add(Key::of(change.latest())));
+    caches
+        .services
+        .subscribe(move |change| wake.add(Key::of(change.latest())));
     wake_by_pods(caches, &queue);
     let wake = queue.clone();
     caches.slices.subscribe(move |change| {
         for slice in change.states().filter(|slice| plan::is_ours(slice)) {
             if let Some(service) = plan::service_of(slice) {
-                wake.add(Key::new(slice.metadata.namespace.as_deref().unwrap_or_default(), service));
+                wake.add(Key::new(
+                    slice.metadata.namespace.as_deref().unwrap_or_default(),
+                    service,
+                ));
             }
         }
     });
@@ -46,7 +52,10 @@ pub(crate) fn start(context: &Context, caches: &mut Caches) {
     caches.nodes.subscribe(move |change| {
         // A node that comes or goes makes its pods known or unknown.
         if change.old.is_none() || change.new.is_none() {
-            services.all().iter().for_each(|service| wake.add(Key::of(&**service)));
+            services
+                .all()
+                .iter()
+                .for_each(|service| wake.add(Key::of(&**service)));
         }
     });
     let controller = Arc::new(Controller {
@@ -56,8 +65,12 @@ pub(crate) fn start(context: &Context, caches: &mut Caches) {
         pods: Arc::clone(&caches.pods.cache),
         nodes: Arc::clone(&caches.nodes.cache),
     });
-    let synced =
-        vec![caches.services.cache.synced(), caches.slices.cache.synced(), caches.pods.cache.synced(), caches.nodes.cache.synced()];
+    let synced = vec![
+        caches.services.cache.synced(),
+        caches.slices.cache.synced(),
+        caches.pods.cache.synced(),
+        caches.nodes.cache.synced(),
+    ];
     context.work("endpointslice", queue, WORKERS, synced, move |key| {
         let controller = Arc::clone(&controller);
         async move { controller.reconcile(&key).await }
@@ -89,7 +102,9 @@ pub(crate) fn selector_of(service: &Service) -> Option<Selector> {
 
 /// Phase alone is no reason, as upstream has it.
 fn matters(change: &Change<Pod>) -> bool {
-    let (Some(old), Some(new)) = (&change.old, &change.new) else { return true };
+    let (Some(old), Some(new)) = (&change.old, &change.new) else {
+        return true;
+    };
     is_terminating(new)
         || is_terminating(old)
         || is_ready(old) != is_ready(new)
@@ -99,25 +114,50 @@ fn matters(change: &Change<Pod>) -> bool {
 
 /// What the address and the name of an endpoint follow from.
 fn place_of(pod: &Pod) -> impl PartialEq + '_ {
-    let spec = pod.spec.as_ref().map(|spec| (&spec.hostname, &spec.subdomain, &spec.node_name));
-    (spec, pod.status.as_ref().and_then(|status| status.pod_ips.as_ref()))
+    let spec = pod
+        .spec
+        .as_ref()
+        .map(|spec| (&spec.hostname, &spec.subdomain, &spec.node_name));
+    (
+        spec,
+        pod.status
+            .as_ref()
+            .and_then(|status| status.pod_ips.as_ref()),
+    )
 }
 
 /// A pod and the zone of its node; none when the node is not known.
 pub(crate) fn zone_of(nodes: &Cache<Node>, pod: &Pod) -> Option<Option<String>> {
     let node = nodes.find("", crate::pods::node_name(pod))?;
-    Some(node.metadata.labels.as_ref().and_then(|labels| labels.get("topology.kubernetes.io/zone").cloned()))
+    Some(
+        node.metadata
+            .labels
+            .as_ref()
+            .and_then(|labels| labels.get("topology.kubernetes.io/zone").cloned()),
+    )
 }
 
 impl Controller {
     async fn reconcile(&self, key: &Key) -> Result<Outcome, Error> {
-        let Some(service) = self.services.get(key).filter(|service| service.metadata.deletion_timestamp.is_none()) else {
+        let Some(service) = self
+            .services
+            .get(key)
+            .filter(|service| service.metadata.deletion_timestamp.is_none())
+        else {
             // The garbage collector removes the slices of a service that is gone.
             return Ok(Outcome::Done);
         };
-        let Some(selector) = selector_of(&service) else { return Ok(Outcome::Done) };
+        let Some(selector) = selector_of(&service) else {
+            return Ok(Outcome::Done);
+        };
         let pods = self.pods.selected(&key.namespace, &selector);
-        let members: Vec<_> = pods.iter().map(|pod| plan::Member { pod, zone: zone_of(&self.nodes, pod) }).collect();
+        let members: Vec<_> = pods
+            .iter()
+            .map(|pod| plan::Member {
+                pod,
+                zone: zone_of(&self.nodes, pod),
+            })
+            .collect();
         let present = self.slices.at(&key.to_string());
         let plan = plan::plan(&service, &members, &present);
         let api = self.context.namespaced::<EndpointSlice>(&key.namespace);

@@ -52,10 +52,15 @@ pub(crate) fn code(error: &kube::Error) -> u16 {
 
 /// True when the namespace is on its way out or gone, so that creating in it again is of no use.
 pub(crate) fn namespace_terminates(error: &kube::Error) -> bool {
-    let kube::Error::Api(status) = error else { return false };
+    let kube::Error::Api(status) = error else {
+        return false;
+    };
     status.details.as_ref().is_some_and(|details| {
         let gone = status.code == 404 && details.kind == "namespaces";
-        gone || details.causes.iter().any(|cause| cause.reason == "NamespaceTerminating")
+        gone || details
+            .causes
+            .iter()
+            .any(|cause| cause.reason == "NamespaceTerminating")
     })
 }
 

@@ -1,8 +1,9 @@
 //! Events: what controllers tell people about an object.
 //!
-//! Recording never waits: an event goes into a bounded channel, and one writer task sends them. The same event told
-//! again raises the count of the one that is there; a source that tells too much about one object is silenced for
-//! a while. Events are a courtesy: one that cannot be written is dropped with a debug line.
+//! Recording never waits: an event goes into a bounded channel, and one writer task sends them. The
+//! same event told again raises the count of the one that is there; a source that tells too much
+//! about one object is silenced for a while. Events are a courtesy: one that cannot be written is
+//! dropped with a debug line.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -23,7 +24,8 @@ use crate::meta::on_wire;
 const WAITING: usize = 4096;
 /// How many told events are remembered, to raise their counts.
 const REMEMBERED: usize = 4096;
-/// How many events of one source about one object may come at once, and how often one more is allowed.
+/// How many events of one source about one object may come at once, and how often one more is
+/// allowed.
 const BURST: f64 = 25.0;
 const REFILL_SECONDS: f64 = 300.0;
 
@@ -55,12 +57,22 @@ pub(crate) struct Sink {
 impl Sink {
     pub(crate) fn new(client: Client, clock: Clock) -> (Self, Writer) {
         let (sender, receiver) = mpsc::channel(WAITING);
-        let writer = Writer { client, receiver, known: HashMap::new(), order: VecDeque::new(), budgets: HashMap::new(), written: 0 };
+        let writer = Writer {
+            client,
+            receiver,
+            known: HashMap::new(),
+            order: VecDeque::new(),
+            budgets: HashMap::new(),
+            written: 0,
+        };
         (Self { sender, clock }, writer)
     }
 
     pub(crate) fn recorder(&self, component: &'static str) -> Recorder {
-        Recorder { sink: self.clone(), component }
+        Recorder {
+            sink: self.clone(),
+            component,
+        }
     }
 }
 
@@ -73,8 +85,13 @@ pub(crate) struct Recorder {
 
 impl Recorder {
     /// Tells that something happened to `object`.
-    pub(crate) fn tell<K>(&self, object: &K, severity: Severity, reason: &'static str, message: impl Into<String>)
-    where
+    pub(crate) fn tell<K>(
+        &self,
+        object: &K,
+        severity: Severity,
+        reason: &'static str,
+        message: impl Into<String>,
+    ) where
         K: Resource,
         K::DynamicType: Default,
     {
@@ -93,11 +110,32 @@ impl Recorder {
         K: Resource,
         K::DynamicType: Default,
     {
-        self.send(reference(object), Some(action), severity, reason, message.into());
+        self.send(
+            reference(object),
+            Some(action),
+            severity,
+            reason,
+            message.into(),
+        );
     }
 
-    fn send(&self, about: ObjectReference, action: Option<&'static str>, severity: Severity, reason: &'static str, message: String) {
-        let told = Told { component: self.component, action, about, severity, reason, message, at: self.sink.clock.now() };
+    fn send(
+        &self,
+        about: ObjectReference,
+        action: Option<&'static str>,
+        severity: Severity,
+        reason: &'static str,
+        message: String,
+    ) {
+        let told = Told {
+            component: self.component,
+            action,
+            about,
+            severity,
+            reason,
+            message,
+            at: self.sink.clock.now(),
+        };
         if self.sink.sender.try_send(told).is_err() {
             debug!(reason, "too many events are waiting; dropped one");
         }
@@ -187,16 +225,31 @@ impl Writer {
         if !self.allowed(told.component, &uid, told.at) {
             return;
         }
-        let same =
-            Same { component: told.component, uid, name, reason: told.reason, severity: told.severity, message: told.message.clone() };
-        let namespace = told.about.namespace.clone().filter(|namespace| !namespace.is_empty()).unwrap_or_else(|| "default".to_owned());
+        let same = Same {
+            component: told.component,
+            uid,
+            name,
+            reason: told.reason,
+            severity: told.severity,
+            message: told.message.clone(),
+        };
+        let namespace = told
+            .about
+            .namespace
+            .clone()
+            .filter(|namespace| !namespace.is_empty())
+            .unwrap_or_else(|| "default".to_owned());
         let api: Api<Event> = Api::namespaced(self.client.clone(), &namespace);
         if told.action.is_none()
             && let Some(known) = self.known.get_mut(&same)
         {
             known.count += 1;
-            let patch = serde_json::json!({"count": known.count, "lastTimestamp": on_wire(told.at)});
-            match api.patch(&known.event, &PatchParams::default(), &Patch::Merge(&patch)).await {
+            let patch =
+                serde_json::json!({"count": known.count, "lastTimestamp": on_wire(told.at)});
+            match api
+                .patch(&known.event, &PatchParams::default(), &Patch::Merge(&patch))
+                .await
+            {
                 Ok(_) => return,
                 Err(error) if code(&error) == 404 => drop(self.known.remove(&same)),
                 Err(error) => {
@@ -215,17 +268,30 @@ impl Writer {
 
     fn allowed(&mut self, component: &'static str, uid: &str, now: Timestamp) -> bool {
         if self.budgets.len() > REMEMBERED {
-            // Objects that were not told about for long have a full allowance, which is what a new entry has too.
-            self.budgets.retain(|_, allowance| now.duration_since(allowance.at).as_secs_f64() < REFILL_SECONDS);
+            // Objects that were not told about for long have a full allowance, which is what a new
+            // entry has too.
+            self.budgets.retain(|_, allowance| {
+                now.duration_since(allowance.at).as_secs_f64() < REFILL_SECONDS
+            });
         }
         if self.budgets.len() > REMEMBERED * 4 {
             self.budgets.clear();
         }
-        self.budgets.entry((component, uid.to_owned())).or_insert(Allowance { left: BURST, at: now }).take(now)
+        self.budgets
+            .entry((component, uid.to_owned()))
+            .or_insert(Allowance {
+                left: BURST,
+                at: now,
+            })
+            .take(now)
     }
 
     fn remember(&mut self, same: Same, event: String) {
-        if self.known.insert(same.clone(), Known { event, count: 1 }).is_none() {
+        if self
+            .known
+            .insert(same.clone(), Known { event, count: 1 })
+            .is_none()
+        {
             self.order.push_back(same);
         }
         while self.order.len() > REMEMBERED {
@@ -238,13 +304,19 @@ impl Writer {
 
 fn render(told: &Told, namespace: &str, number: u64) -> Event {
     let object = told.about.name.as_deref().unwrap_or_default();
-    let stamp = u64::try_from(told.at.as_nanosecond()).unwrap_or_default().wrapping_add(number);
+    let stamp = u64::try_from(told.at.as_nanosecond())
+        .unwrap_or_default()
+        .wrapping_add(number);
     let severity = match told.severity {
         Severity::Normal => "Normal",
         Severity::Warning => "Warning",
     };
     let mut event = Event {
-        metadata: ObjectMeta { name: Some(format!("{object}.{stamp:x}")), namespace: Some(namespace.to_owned()), ..ObjectMeta::default() },
+        metadata: ObjectMeta {
+            name: Some(format!("{object}.{stamp:x}")),
+            namespace: Some(namespace.to_owned()),
+            ..ObjectMeta::default()
+        },
         involved_object: told.about.clone(),
         type_: Some(severity.to_owned()),
         reason: Some(told.reason.to_owned()),
@@ -257,7 +329,10 @@ fn render(told: &Told, namespace: &str, number: u64) -> Event {
         event.event_time = Some(MicroTime(told.at));
         event.reporting_instance = Some(format!("{}-exeunt", told.component));
     } else {
-        event.source = Some(EventSource { component: Some(told.component.to_owned()), host: None });
+        event.source = Some(EventSource {
+            component: Some(told.component.to_owned()),
+            host: None,
+        });
         event.first_timestamp = Some(on_wire(told.at));
         event.last_timestamp = Some(on_wire(told.at));
         event.count = Some(1);
@@ -272,7 +347,10 @@ mod tests {
     #[test]
     fn a_source_that_tells_too_much_about_one_object_is_silenced_and_heard_again_later() {
         let now = Timestamp::UNIX_EPOCH;
-        let mut allowance = Allowance { left: BURST, at: now };
+        let mut allowance = Allowance {
+            left: BURST,
+            at: now,
+        };
         assert_eq!((0..40).filter(|_| allowance.take(now)).count(), 25);
         assert!(!allowance.take(crate::meta::after_seconds(now, 299)));
         assert!(allowance.take(crate::meta::after_seconds(now, 301)));

@@ -1,7 +1,8 @@
 //! What a controller has asked for and not yet seen in its caches.
 //!
-//! A cache is behind the server. A controller that has just created pods and looks again before they show would create
-//! them twice, so it does not act until everything it asked for was seen, or until five minutes have passed.
+//! A cache is behind the server. A controller that has just created pods and looks again before
+//! they show would create them twice, so it does not act until everything it asked for was seen, or
+//! until five minutes have passed.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
@@ -85,7 +86,10 @@ impl Expectations {
     }
 
     fn tidy(entries: &mut HashMap<Key, Entry>, key: &Key) {
-        if entries.get(key).is_some_and(|entry| entry.creations == 0 && entry.deletions.is_empty()) {
+        if entries
+            .get(key)
+            .is_some_and(|entry| entry.creations == 0 && entry.deletions.is_empty())
+        {
             entries.remove(key);
         }
     }
@@ -93,7 +97,11 @@ impl Expectations {
 
 impl Entry {
     fn new() -> Self {
-        Self { creations: 0, deletions: HashSet::new(), since: Instant::now() }
+        Self {
+            creations: 0,
+            deletions: HashSet::new(),
+            since: Instant::now(),
+        }
     }
 }
 

@@ -1,10 +1,11 @@
 //! The garbage collector: what belongs to something that is gone goes too.
 //!
-//! Every deletable kind feeds a graph of owners (`graph.rs`): those that other controllers watch through the same caches,
-//! each of the others through a watch of metadata. An object whose owners are all gone is
-//! deleted; an owner that is deleted in the foreground waits until the dependents that block it are gone; one that
-//! leaves orphans is only let go when no dependent names it any more. An owner that the graph does not know is asked
-//! for at the server before anything is deleted, because the watches of two kinds are not in step.
+//! Every deletable kind feeds a graph of owners (`graph.rs`): those that other controllers watch
+//! through the same caches, each of the others through a watch of metadata. An object whose owners
+//! are all gone is deleted; an owner that is deleted in the foreground waits until the dependents
+//! that block it are gone; one that leaves orphans is only let go when no dependent names it any
+//! more. An owner that the graph does not know is asked for at the server before anything is
+//! deleted, because the watches of two kinds are not in step.
 
 mod graph;
 
@@ -13,7 +14,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
-use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, Preconditions, PropagationPolicy};
+use kube::api::{
+    DeleteParams, DynamicObject, Patch, PatchParams, Preconditions, PropagationPolicy,
+};
 use kube::core::PartialObjectMeta;
 use kube::discovery::ApiResource;
 use kube::{Api, Resource};
@@ -78,7 +81,10 @@ pub(crate) fn start(context: &Context, caches: &mut Caches, namespaces: Waker) {
 /// Learns from the caches that hold all objects of their kind. Returns the names of these kinds.
 fn share(caches: &mut Caches, collector: &Arc<Collector>) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
-    let mut learn = Learn { collector, names: &mut names };
+    let mut learn = Learn {
+        collector,
+        names: &mut names,
+    };
     learn.from(&mut caches.pods, true);
     learn.from(&mut caches.budgets, true);
     learn.from(&mut caches.replication_controllers, true);
@@ -109,11 +115,19 @@ impl Learn<'_> {
         K: Resource<DynamicType = ()> + From<W> + Send + Sync + 'static,
         W: DeserializeOwned + 'static,
     {
-        let kind = Arc::new(Kind { resource: ApiResource::erase::<K>(&()), namespaced, deletable_together: true });
+        let kind = Arc::new(Kind {
+            resource: ApiResource::erase::<K>(&()),
+            namespaced,
+            deletable_together: true,
+        });
         self.names.insert(name_of(&kind));
         let collector = Arc::clone(self.collector);
         source.subscribe(move |change| {
-            collector.follow(&kind, change.old.as_deref().map(Resource::meta), change.new.as_deref().map(Resource::meta));
+            collector.follow(
+                &kind,
+                change.old.as_deref().map(Resource::meta),
+                change.new.as_deref().map(Resource::meta),
+            );
         });
     }
 }
@@ -132,8 +146,13 @@ impl Collector {
         self.graph.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Watches every deletable kind that is not shared, and asks anew for the kinds whenever a definition changes.
-    async fn monitor_all(self: Arc<Self>, mut changes: watch::Receiver<u64>, shared: BTreeSet<String>) {
+    /// Watches every deletable kind that is not shared, and asks anew for the kinds whenever a
+    /// definition changes.
+    async fn monitor_all(
+        self: Arc<Self>,
+        mut changes: watch::Receiver<u64>,
+        shared: BTreeSet<String>,
+    ) {
         let mut watched: BTreeMap<String, CancellationToken> = BTreeMap::new();
         loop {
             changes.mark_unchanged();
@@ -153,14 +172,23 @@ impl Collector {
         }
     }
 
-    fn adjust(self: &Arc<Self>, watched: &mut BTreeMap<String, CancellationToken>, kinds: Vec<Kind>, shared: &BTreeSet<String>) {
+    fn adjust(
+        self: &Arc<Self>,
+        watched: &mut BTreeMap<String, CancellationToken>,
+        kinds: Vec<Kind>,
+        shared: &BTreeSet<String>,
+    ) {
         // Events belong to nobody and are many.
-        let kinds = kinds.into_iter().filter(|kind| kind.resource.plural != "events" && !shared.contains(&name_of(kind)));
+        let kinds = kinds
+            .into_iter()
+            .filter(|kind| kind.resource.plural != "events" && !shared.contains(&name_of(kind)));
         let mut served = BTreeSet::new();
         for kind in kinds {
             let name = name_of(&kind);
             served.insert(name.clone());
-            watched.entry(name).or_insert_with(|| self.start_monitor(kind));
+            watched
+                .entry(name)
+                .or_insert_with(|| self.start_monitor(kind));
         }
         watched.retain(|name, stop| {
             let keep = served.contains(name);
@@ -176,10 +204,23 @@ impl Collector {
     fn start_monitor(self: &Arc<Self>, kind: Kind) -> CancellationToken {
         let stop = CancellationToken::new();
         let path = DynamicObject::url_path(&kind.resource, None);
-        let collection = Collection { path, fields: None, metadata_only: true };
+        let collection = Collection {
+            path,
+            fields: None,
+            metadata_only: true,
+        };
         let definitions = kind.resource.plural == "customresourcedefinitions";
-        let monitor = Monitor { collector: Arc::clone(self), kind: Arc::new(kind), definitions, listed: BTreeSet::new() };
-        let (client, entropy, token) = (self.context.client.clone(), self.context.entropy.clone(), stop.clone());
+        let monitor = Monitor {
+            collector: Arc::clone(self),
+            kind: Arc::new(kind),
+            definitions,
+            listed: BTreeSet::new(),
+        };
+        let (client, entropy, token) = (
+            self.context.client.clone(),
+            self.context.entropy.clone(),
+            stop.clone(),
+        );
         self.context.spawn(async move {
             tokio::select! {
                 () = token.cancelled() => {}
@@ -220,7 +261,9 @@ impl Collector {
     }
 
     async fn reconcile(&self, uid: &str) -> Result<Outcome, Error> {
-        let Some(node) = self.graph().get(uid) else { return Ok(Outcome::Done) };
+        let Some(node) = self.graph().get(uid) else {
+            return Ok(Outcome::Done);
+        };
         let unknown = self.graph().unknown_owners(&node);
         let mut absent = BTreeSet::new();
         for owner in unknown {
@@ -236,7 +279,8 @@ impl Collector {
             Step::DropOwners(uids) => self.drop_owners(&node, &uids).await?,
             Step::Orphan(dependents) => {
                 for dependent in dependents {
-                    self.drop_owners(&dependent, &BTreeSet::from([node.uid.clone()])).await?;
+                    self.drop_owners(&dependent, &BTreeSet::from([node.uid.clone()]))
+                        .await?;
                 }
                 self.drop_finalizer(&node, ORPHAN).await?;
             }
@@ -247,21 +291,32 @@ impl Collector {
 
     fn api(&self, node: &Node) -> Api<Metadata> {
         if node.kind.namespaced {
-            Api::namespaced_with(self.context.client.clone(), &node.key.namespace, &node.kind.resource)
+            Api::namespaced_with(
+                self.context.client.clone(),
+                &node.key.namespace,
+                &node.kind.resource,
+            )
         } else {
             Api::all_with(self.context.client.clone(), &node.kind.resource)
         }
     }
 
-    /// Asks the server whether an owner is really gone. An owner of a kind that nobody serves is not known to be gone.
+    /// Asks the server whether an owner is really gone. An owner of a kind that nobody serves is
+    /// not known to be gone.
     async fn is_absent(&self, node: &Node, owner: &OwnerReference) -> Result<bool, Error> {
-        let served = self.discovery.resource(&owner.api_version, &owner.kind).await?;
+        let served = self
+            .discovery
+            .resource(&owner.api_version, &owner.kind)
+            .await?;
         if served.namespaced && node.key.namespace.is_empty() {
             // A cluster-wide object cannot belong to one in a namespace; nothing can be said.
             return Ok(false);
         }
         let request = http::Request::get(served.path(&node.key.namespace, &owner.name))
-            .header(http::header::ACCEPT, "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json")
+            .header(
+                http::header::ACCEPT,
+                "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json",
+            )
             .body(Vec::new())
             .map_err(|error| Error::Plan(error.to_string()))?;
         let there = unless_gone(self.context.client.request::<Metadata>(request).await)?;
@@ -269,8 +324,15 @@ impl Collector {
     }
 
     async fn delete(&self, node: &Node, policy: PropagationPolicy) -> Result<(), Error> {
-        let precondition = Preconditions { uid: Some(node.uid.clone()), resource_version: None };
-        let how = DeleteParams { preconditions: Some(precondition), propagation_policy: Some(policy), ..DeleteParams::default() };
+        let precondition = Preconditions {
+            uid: Some(node.uid.clone()),
+            resource_version: None,
+        };
+        let how = DeleteParams {
+            preconditions: Some(precondition),
+            propagation_policy: Some(policy),
+            ..DeleteParams::default()
+        };
         debug!(object = %node.key, kind = node.kind.resource.kind, "deleting what belongs to something that is gone");
         match self.api(node).delete(&node.key.name, &how).await {
             Err(error) if !matches!(crate::error::code(&error), 404 | 409) => Err(error.into()),
@@ -279,27 +341,83 @@ impl Collector {
     }
 
     async fn drop_owners(&self, node: &Node, uids: &BTreeSet<String>) -> Result<(), Error> {
-        let Some(fresh) = self.fresh(node).await? else { return Ok(()) };
-        let owners: Vec<_> = fresh.metadata.owner_references.iter().flatten().filter(|owner| !uids.contains(&owner.uid)).cloned().collect();
-        self.patch(node, &fresh, "ownerReferences", serde_json::json!(owners), owners.is_empty()).await
+        let Some(fresh) = self.fresh(node).await? else {
+            return Ok(());
+        };
+        let owners: Vec<_> = fresh
+            .metadata
+            .owner_references
+            .iter()
+            .flatten()
+            .filter(|owner| !uids.contains(&owner.uid))
+            .cloned()
+            .collect();
+        self.patch(
+            node,
+            &fresh,
+            "ownerReferences",
+            serde_json::json!(owners),
+            owners.is_empty(),
+        )
+        .await
     }
 
     async fn drop_finalizer(&self, node: &Node, finalizer: &str) -> Result<(), Error> {
-        let Some(fresh) = self.fresh(node).await? else { return Ok(()) };
-        let left: Vec<_> = fresh.metadata.finalizers.iter().flatten().filter(|one| *one != finalizer).cloned().collect();
-        self.patch(node, &fresh, "finalizers", serde_json::json!(left), left.is_empty()).await
+        let Some(fresh) = self.fresh(node).await? else {
+            return Ok(());
+        };
+        let left: Vec<_> = fresh
+            .metadata
+            .finalizers
+            .iter()
+            .flatten()
+            .filter(|one| *one != finalizer)
+            .cloned()
+            .collect();
+        self.patch(
+            node,
+            &fresh,
+            "finalizers",
+            serde_json::json!(left),
+            left.is_empty(),
+        )
+        .await
     }
 
     async fn fresh(&self, node: &Node) -> Result<Option<Metadata>, Error> {
         let fresh = self.api(node).get_metadata_opt(&node.key.name).await?;
-        let fresh = fresh.map(|fresh| Metadata { types: fresh.types, metadata: fresh.metadata, _phantom: std::marker::PhantomData });
+        let fresh = fresh.map(|fresh| Metadata {
+            types: fresh.types,
+            metadata: fresh.metadata,
+            _phantom: std::marker::PhantomData,
+        });
         Ok(fresh.filter(|fresh| fresh.metadata.uid.as_deref() == Some(&node.uid)))
     }
 
-    async fn patch(&self, node: &Node, fresh: &Metadata, field: &str, value: serde_json::Value, empty: bool) -> Result<(), Error> {
-        let value = if empty { serde_json::Value::Null } else { value };
+    async fn patch(
+        &self,
+        node: &Node,
+        fresh: &Metadata,
+        field: &str,
+        value: serde_json::Value,
+        empty: bool,
+    ) -> Result<(), Error> {
+        let value = if empty {
+            serde_json::Value::Null
+        } else {
+            value
+        };
         let patch = serde_json::json!({"metadata": {"uid": node.uid, "resourceVersion": fresh.metadata.resource_version, field: value}});
-        unless_gone(self.api(node).patch_metadata(&node.key.name, &PatchParams::default(), &Patch::Merge(&patch)).await.map(drop))?;
+        unless_gone(
+            self.api(node)
+                .patch_metadata(
+                    &node.key.name,
+                    &PatchParams::default(),
+                    &Patch::Merge(&patch),
+                )
+                .await
+                .map(drop),
+        )?;
         Ok(())
     }
 }
@@ -337,19 +455,24 @@ impl Sink for Monitor {
         let page: Page<Partial> = decode(body)?;
         for object in page.items.into_iter().flatten() {
             self.listed.insert(uid(&object.metadata).to_owned());
-            self.collector.learn(Node::new(&self.kind, &object.metadata));
+            self.collector
+                .learn(Node::new(&self.kind, &object.metadata));
         }
         Ok(page.metadata)
     }
 
     fn complete(&mut self) {
-        let gone = self.collector.graph().missing(&self.kind.resource, &std::mem::take(&mut self.listed));
+        let gone = self
+            .collector
+            .graph()
+            .missing(&self.kind.resource, &std::mem::take(&mut self.listed));
         gone.iter().for_each(|uid| self.collector.lose(uid));
     }
 
     fn put(&mut self, object: &[u8]) -> serde_json::Result<String> {
         let object: Partial = decode(object)?;
-        self.collector.learn(Node::new(&self.kind, &object.metadata));
+        self.collector
+            .learn(Node::new(&self.kind, &object.metadata));
         self.defined();
         Ok(object.metadata.resource_version.unwrap_or_default())
     }

@@ -1,16 +1,20 @@
 //! Controllers and the scheduler.
 //!
 //! Everything here sees the world through one [`kube::Client`] and works against any Kubernetes API
-//! server. It never knows how objects are stored or served, and never asks the machine for the time.
+//! server. It never knows how objects are stored or served, and never asks the machine for the
+//! time.
 //!
 //! How data flows: one watcher per kind fills a [`caches`] entry, which calls the controllers that
-//! subscribed; they map the change to keys of their work [`queue`]. A worker takes a key, reads the caches,
-//! makes a plan (a pure function with `now` as an argument) and applies it with idempotent requests. No
-//! reconciler learns why it was called, so a lost or doubled wake-up costs nothing but time.
+//! subscribed; they map the change to keys of their work [`queue`]. A worker takes a key, reads the
+//! caches, makes a plan (a pure function with `now` as an argument) and applies it with idempotent
+//! requests. No reconciler learns why it was called, so a lost or doubled wake-up costs nothing but
+//! time.
 //!
-//! Invariant: nothing waits for a polling interval. What depends on time is a delayed key in a queue.
+//! Invariant: nothing waits for a polling interval. What depends on time is a delayed key in a
+//! queue.
 //!
-//! Read next: [`run`], `caches.rs`, `queue.rs`, then `disruption.rs`, the controller that matters most here.
+//! Read next: [`run`], `caches.rs`, `queue.rs`, then `disruption.rs`, the controller that matters
+//! most here.
 
 mod caches;
 mod claim;
@@ -61,7 +65,8 @@ pub(crate) use rules::{nodes, selector};
 /// What can be chosen about the controllers.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The certificate authority (PEM) that every namespace gets in its `kube-root-ca.crt` config map; empty: no map is made.
+    /// The certificate authority (PEM) that every namespace gets in its `kube-root-ca.crt` config
+    /// map; empty: no map is made.
     pub root_ca: String,
     /// How long a node may be silent before its state is unknown.
     pub node_monitor_grace: Duration,
@@ -77,8 +82,8 @@ pub struct Options {
     pub status_lag: Option<StatusLag>,
 }
 
-/// Learns for each written status of a budget how long it lagged: from the moment at which the oldest change of a pod
-/// that it counts was seen until the status was committed.
+/// Learns for each written status of a budget how long it lagged: from the moment at which the
+/// oldest change of a pod that it counts was seen until the status was committed.
 #[derive(Clone)]
 pub struct StatusLag(Arc<dyn Fn(Duration) + Send + Sync>);
 
@@ -120,7 +125,8 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// Waits until every controller has stopped, which they do soon after the shutdown token was cancelled.
+    /// Waits until every controller has stopped, which they do soon after the shutdown token was
+    /// cancelled.
     pub async fn stopped(self) {
         self.tasks.wait().await;
     }
@@ -128,10 +134,16 @@ impl Handle {
 
 /// Starts all controllers and returns at once. They run until `shutdown` is cancelled.
 ///
-/// Needs a tokio runtime. A watch or a request that fails is tried again with growing pauses for as long as it takes,
-/// so the API server may come up later than the controllers.
+/// Needs a tokio runtime. A watch or a request that fails is tried again with growing pauses for as
+/// long as it takes, so the API server may come up later than the controllers.
 #[must_use]
-pub fn run(client: Client, clock: Clock, entropy: Entropy, options: Options, shutdown: CancellationToken) -> Handle {
+pub fn run(
+    client: Client,
+    clock: Clock,
+    entropy: Entropy,
+    options: Options,
+    shutdown: CancellationToken,
+) -> Handle {
     let tasks = TaskTracker::new();
     let context = Context::new(client, clock, entropy, options, shutdown, tasks.clone());
     let mut caches = Caches::new();

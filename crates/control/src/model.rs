@@ -11,8 +11,9 @@ pub use crate::disruption::notes::Insight;
 use crate::disruption::{plan, write};
 
 /// The status that the disruption controller writes when it knows this budget, these pods that the
-/// budget selects, and the number of replicas that their controllers want; none when the present one is right.
-/// `insight` says of which evicted pods `pods` may be older than their eviction, and which have gone already.
+/// budget selects, and the number of replicas that their controllers want; none when the present
+/// one is right. `insight` says of which evicted pods `pods` may be older than their eviction, and
+/// which have gone already.
 ///
 /// # Errors
 ///
@@ -24,13 +25,18 @@ pub fn budget_status(
     insight: &Insight,
     now: Timestamp,
 ) -> Result<Option<PodDisruptionBudgetStatus>, String> {
-    let demand = rules::budgets::demand(budget.spec.as_ref(), pods.len(), replicas).map_err(|error| error.to_string())?;
+    let demand = rules::budgets::demand(budget.spec.as_ref(), pods.len(), replicas)
+        .map_err(|error| error.to_string())?;
     Ok(plan::plan(budget, pods, demand, insight, now).status)
 }
 
-/// How the disruption controller writes `status` when it read this budget and another version is stored by now: a JSON
-/// patch, which may still fail; none when it writes only over the version that it read.
+/// How the disruption controller writes `status` when it read this budget and another version is
+/// stored by now: a JSON patch, which may still fail; none when it writes only over the version
+/// that it read.
 #[must_use]
-pub fn status_patch(budget: &PodDisruptionBudget, status: &PodDisruptionBudgetStatus) -> Option<serde_json::Value> {
+pub fn status_patch(
+    budget: &PodDisruptionBudget,
+    status: &PodDisruptionBudgetStatus,
+) -> Option<serde_json::Value> {
     write::patch(budget, status)
 }

@@ -1,8 +1,9 @@
 //! The end of a namespace: everything in it is deleted, pods first, and then the namespace lets go.
 //!
-//! While any pod is left nothing else is touched, so that what protects and serves the pods (budgets, configuration,
-//! network policy) outlives them. What is left, and why, stands in five conditions (`plan.rs`). The namespace is looked
-//! at again when something in it goes away, or when the grace of its pods has run out.
+//! While any pod is left nothing else is touched, so that what protects and serves the pods
+//! (budgets, configuration, network policy) outlives them. What is left, and why, stands in five
+//! conditions (`plan.rs`). The namespace is looked at again when something in it goes away, or when
+//! the grace of its pods has run out.
 
 mod plan;
 
@@ -45,7 +46,12 @@ impl Waker {
     /// Something in this namespace has gone.
     pub(crate) fn content_gone(&self, namespace: &str) {
         let key = Key::new("", namespace);
-        if !namespace.is_empty() && self.namespaces.get(&key).is_some_and(|namespace| is_leaving(&namespace)) {
+        if !namespace.is_empty()
+            && self
+                .namespaces
+                .get(&key)
+                .is_some_and(|namespace| is_leaving(&namespace))
+        {
             self.queue.add(key);
         }
     }
@@ -65,32 +71,59 @@ pub(crate) fn start(context: &Context, caches: &mut Caches) -> Waker {
             wake.add(Key::of(&**namespace));
         }
     });
-    let waker = Waker { queue: queue.clone(), namespaces: Arc::clone(&caches.namespaces.cache) };
+    let waker = Waker {
+        queue: queue.clone(),
+        namespaces: Arc::clone(&caches.namespaces.cache),
+    };
     let on_pods = waker.clone();
     caches.pods.subscribe(move |change| {
         if change.new.is_none() {
             on_pods.content_gone(crate::pods::namespace(change.latest()));
         }
     });
-    let controller = Arc::new(Controller { context: context.clone(), namespaces: Arc::clone(&caches.namespaces.cache) });
-    context.work("namespace", queue, WORKERS, vec![caches.namespaces.cache.synced()], move |key| {
-        let controller = Arc::clone(&controller);
-        async move { controller.reconcile(&key).await }
+    let controller = Arc::new(Controller {
+        context: context.clone(),
+        namespaces: Arc::clone(&caches.namespaces.cache),
     });
+    context.work(
+        "namespace",
+        queue,
+        WORKERS,
+        vec![caches.namespaces.cache.synced()],
+        move |key| {
+            let controller = Arc::clone(&controller);
+            async move { controller.reconcile(&key).await }
+        },
+    );
     waker
 }
 
 impl Controller {
     async fn reconcile(&self, key: &Key) -> Result<Outcome, Error> {
-        let Some(namespace) = self.namespaces.get(key).filter(|namespace| is_leaving(namespace)) else { return Ok(Outcome::Done) };
-        let finalizers = namespace.spec.as_ref().and_then(|spec| spec.finalizers.clone()).unwrap_or_default();
+        let Some(namespace) = self
+            .namespaces
+            .get(key)
+            .filter(|namespace| is_leaving(namespace))
+        else {
+            return Ok(Outcome::Done);
+        };
+        let finalizers = namespace
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.finalizers.clone())
+            .unwrap_or_default();
         if !finalizers.iter().any(|finalizer| finalizer == FINALIZER) {
             return Ok(Outcome::Done);
         }
         let findings = self.empty(&namespace).await;
         let done = findings.is_empty();
         if let Some(updated) = plan::with_conditions(&namespace, &findings, self.context.now()) {
-            unless_gone(self.context.cluster::<Namespace>().replace_status(&key.name, &PostParams::default(), &updated).await)?;
+            unless_gone(
+                self.context
+                    .cluster::<Namespace>()
+                    .replace_status(&key.name, &PostParams::default(), &updated)
+                    .await,
+            )?;
         }
         if done {
             return self.finalize(&key.name).await;
@@ -103,16 +136,28 @@ impl Controller {
 
     async fn finalize(&self, name: &str) -> Result<Outcome, Error> {
         let api = self.context.cluster::<Namespace>();
-        let Some(mut namespace) = unless_gone(api.get(name).await)? else { return Ok(Outcome::Done) };
-        if let Some(finalizers) = namespace.spec.as_mut().and_then(|spec| spec.finalizers.as_mut()) {
+        let Some(mut namespace) = unless_gone(api.get(name).await)? else {
+            return Ok(Outcome::Done);
+        };
+        if let Some(finalizers) = namespace
+            .spec
+            .as_mut()
+            .and_then(|spec| spec.finalizers.as_mut())
+        {
             finalizers.retain(|finalizer| finalizer != FINALIZER);
         }
-        let body = serde_json::to_vec(&namespace).map_err(|error| Error::Plan(error.to_string()))?;
+        let body =
+            serde_json::to_vec(&namespace).map_err(|error| Error::Plan(error.to_string()))?;
         let request = http::Request::put(format!("/api/v1/namespaces/{name}/finalize"))
             .header(http::header::CONTENT_TYPE, "application/json")
             .body(body)
             .map_err(|error| Error::Plan(error.to_string()))?;
-        unless_gone(self.context.client.request::<serde_json::Value>(request).await)?;
+        unless_gone(
+            self.context
+                .client
+                .request::<serde_json::Value>(request)
+                .await,
+        )?;
         Ok(Outcome::Done)
     }
 
@@ -147,23 +192,52 @@ impl Controller {
         findings
     }
 
-    async fn empty_kind(&self, namespace: &Namespace, name: &str, kind: &Kind, findings: &mut Findings) {
+    async fn empty_kind(
+        &self,
+        namespace: &Namespace,
+        name: &str,
+        kind: &Kind,
+        findings: &mut Findings,
+    ) {
         if let Err(error) = self.try_empty_kind(namespace, name, kind, findings).await {
             findings.failures.push(error.to_string());
         }
     }
 
-    async fn try_empty_kind(&self, namespace: &Namespace, name: &str, kind: &Kind, findings: &mut Findings) -> Result<(), Error> {
-        let api: Api<PartialObjectMeta<DynamicObject>> = Api::namespaced_with(self.context.client.clone(), name, &kind.resource);
-        if api.list_metadata(&ListParams::default()).await?.items.is_empty() {
+    async fn try_empty_kind(
+        &self,
+        namespace: &Namespace,
+        name: &str,
+        kind: &Kind,
+        findings: &mut Findings,
+    ) -> Result<(), Error> {
+        let api: Api<PartialObjectMeta<DynamicObject>> =
+            Api::namespaced_with(self.context.client.clone(), name, &kind.resource);
+        if api
+            .list_metadata(&ListParams::default())
+            .await?
+            .items
+            .is_empty()
+        {
             return Ok(());
         }
-        let wait = if kind.resource.group.is_empty() && kind.resource.plural == "pods" { self.grace(namespace, name).await? } else { None };
+        let wait = if kind.resource.group.is_empty() && kind.resource.plural == "pods" {
+            self.grace(namespace, name).await?
+        } else {
+            None
+        };
         if kind.deletable_together {
             self.delete_together(name, kind).await?;
         } else {
             for object in api.list_metadata(&ListParams::default()).await?.items {
-                unless_gone(api.delete(&object.metadata.name.unwrap_or_default(), &DeleteParams::background()).await.map(drop))?;
+                unless_gone(
+                    api.delete(
+                        &object.metadata.name.unwrap_or_default(),
+                        &DeleteParams::background(),
+                    )
+                    .await
+                    .map(drop),
+                )?;
             }
         }
         let left = api.list_metadata(&ListParams::default()).await?.items;
@@ -177,7 +251,10 @@ impl Controller {
         };
         findings.remaining.insert(resource, left.len());
         let mut held = false;
-        for finalizer in left.iter().flat_map(|object| object.metadata.finalizers.iter().flatten()) {
+        for finalizer in left
+            .iter()
+            .flat_map(|object| object.metadata.finalizers.iter().flatten())
+        {
             *findings.finalizers.entry(finalizer.clone()).or_default() += 1;
             held = true;
         }
@@ -188,7 +265,9 @@ impl Controller {
                 let version = &kind.resource.version;
                 let group = &kind.resource.group;
                 let plural = &kind.resource.plural;
-                let text = format!("unexpected items still remain in namespace: {name} for gvr: {group}/{version}, Resource={plural}");
+                let text = format!(
+                    "unexpected items still remain in namespace: {name} for gvr: {group}/{version}, Resource={plural}"
+                );
                 return Err(Error::Plan(text));
             }
         }
@@ -196,9 +275,17 @@ impl Controller {
     }
 
     async fn delete_together(&self, name: &str, kind: &Kind) -> Result<(), Error> {
-        let root = if kind.resource.group.is_empty() { "api" } else { "apis" };
-        let path = format!("/{root}/{}/namespaces/{name}/{}", kind.resource.api_version, kind.resource.plural);
-        let body = serde_json::to_vec(&DeleteParams::background()).map_err(|error| Error::Plan(error.to_string()))?;
+        let root = if kind.resource.group.is_empty() {
+            "api"
+        } else {
+            "apis"
+        };
+        let path = format!(
+            "/{root}/{}/namespaces/{name}/{}",
+            kind.resource.api_version, kind.resource.plural
+        );
+        let body = serde_json::to_vec(&DeleteParams::background())
+            .map_err(|error| Error::Plan(error.to_string()))?;
         let request = http::Request::delete(path)
             .header(http::header::CONTENT_TYPE, "application/json")
             .body(body)
@@ -209,12 +296,25 @@ impl Controller {
         }
     }
 
-    /// How long the pods may still take, counted from the deletion of the namespace; none when that time is over.
+    /// How long the pods may still take, counted from the deletion of the namespace; none when that
+    /// time is over.
     async fn grace(&self, namespace: &Namespace, name: &str) -> Result<Option<Duration>, Error> {
-        let pods = self.context.namespaced::<Pod>(name).list(&ListParams::default()).await?.items;
+        let pods = self
+            .context
+            .namespaced::<Pod>(name)
+            .list(&ListParams::default())
+            .await?
+            .items;
         let running = pods.iter().filter(|pod| !is_finished(pod));
-        let grace = running.filter_map(|pod| pod.spec.as_ref()?.termination_grace_period_seconds).max().unwrap_or_default();
-        let since = namespace.metadata.deletion_timestamp.as_ref().map_or(self.context.now(), |time| time.0);
+        let grace = running
+            .filter_map(|pod| pod.spec.as_ref()?.termination_grace_period_seconds)
+            .max()
+            .unwrap_or_default();
+        let since = namespace
+            .metadata
+            .deletion_timestamp
+            .as_ref()
+            .map_or(self.context.now(), |time| time.0);
         let left = until(self.context.now(), after_seconds(since, grace));
         Ok(Some(left).filter(|left| !left.is_zero()))
     }

@@ -1,9 +1,10 @@
 //! The state of nodes as others see it: who is silent, and which taints say so.
 //!
-//! A node is heard when its lease is renewed or its heartbeat changes. One that is silent for too long gets unknown
-//! conditions, and its pods are marked unready, because nobody can tell. Taints follow from the conditions and from
-//! cordoning (`taints.rs`, pure). The taints that drive pods away come slowly, and not at all when everything seems to be
-//! down, because then it is more likely that we are.
+//! A node is heard when its lease is renewed or its heartbeat changes. One that is silent for too
+//! long gets unknown conditions, and its pods are marked unready, because nobody can tell. Taints
+//! follow from the conditions and from cordoning (`taints.rs`, pure). The taints that drive pods
+//! away come slowly, and not at all when everything seems to be down, because then it is more
+//! likely that we are.
 
 mod taints;
 
@@ -49,15 +50,26 @@ struct Heard(Mutex<HashMap<String, Timestamp>>);
 
 impl Heard {
     fn note(&self, node: &str, at: Timestamp) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(node.to_owned(), at);
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(node.to_owned(), at);
     }
 
     fn forget(&self, node: &str) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(node);
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(node);
     }
 
     fn last(&self, node: &str, now: Timestamp) -> Timestamp {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(node.to_owned()).or_insert(now)
+        *self
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .entry(node.to_owned())
+            .or_insert(now)
     }
 }
 
@@ -69,7 +81,9 @@ pub(crate) fn start(context: &Context, caches: &mut Caches) {
     caches.pods.subscribe(move |change| {
         if let Some(pod) = &change.new
             && is_ready(pod)
-            && nodes.find("", node_name(pod)).is_some_and(|node| reach(&node) == Reach::Unknown)
+            && nodes
+                .find("", node_name(pod))
+                .is_some_and(|node| reach(&node) == Reach::Unknown)
         {
             wake.add(Key::new("", node_name(pod)));
         }
@@ -82,7 +96,11 @@ pub(crate) fn start(context: &Context, caches: &mut Caches) {
         next: Mutex::default(),
         recorder: context.recorder(COMPONENT),
     });
-    let synced = vec![caches.nodes.cache.synced(), caches.pods.cache.synced(), caches.leases.cache.synced()];
+    let synced = vec![
+        caches.nodes.cache.synced(),
+        caches.pods.cache.synced(),
+        caches.leases.cache.synced(),
+    ];
     context.work("node lifecycle", queue, WORKERS, synced, move |key| {
         let controller = Arc::clone(&controller);
         async move { controller.reconcile(&key.name).await }
@@ -105,10 +123,14 @@ fn listen(context: &Context, caches: &mut Caches, queue: &Queue<Key>, heard: &Ar
         let renewed = |lease: &Lease| lease.spec.as_ref().and_then(|spec| spec.renew_time.clone());
         let node = change.latest().metadata.name.as_deref().unwrap_or_default();
         if let Some(new) = &change.new
-            && change.old.as_ref().is_none_or(|old| renewed(old) != renewed(new))
+            && change
+                .old
+                .as_ref()
+                .is_none_or(|old| renewed(old) != renewed(new))
         {
             notes.note(node, clock.now());
-            // The present deadline is found to be moved when it comes; a first lease needs a first deadline.
+            // The present deadline is found to be moved when it comes; a first lease needs a first
+            // deadline.
             if change.old.is_none() {
                 wake.add(Key::new("", node));
             }
@@ -118,19 +140,39 @@ fn listen(context: &Context, caches: &mut Caches, queue: &Queue<Key>, heard: &Ar
 
 impl Controller {
     async fn reconcile(&self, name: &str) -> Result<Outcome, Error> {
-        let Some(node) = self.nodes.find("", name) else { return Ok(Outcome::Done) };
+        let Some(node) = self.nodes.find("", name) else {
+            return Ok(Outcome::Done);
+        };
         let now = self.context.now();
         let told = taints::heartbeat(&node).is_some();
-        let grace = if told { self.context.options.node_monitor_grace } else { self.context.options.node_startup_grace };
-        let deadline = self.heard.last(name, now).saturating_add(grace).unwrap_or(Timestamp::MAX);
+        let grace = if told {
+            self.context.options.node_monitor_grace
+        } else {
+            self.context.options.node_startup_grace
+        };
+        let deadline = self
+            .heard
+            .last(name, now)
+            .saturating_add(grace)
+            .unwrap_or(Timestamp::MAX);
         let left = until(now, deadline);
         if left.is_zero()
             && let Some(silent) = taints::silenced(&node, now)
         {
             if reach(&node) == Reach::Ready {
-                self.recorder.tell(&*node, Severity::Normal, "NodeNotReady", format!("Node {name} status is now: NodeNotReady"));
+                self.recorder.tell(
+                    &*node,
+                    Severity::Normal,
+                    "NodeNotReady",
+                    format!("Node {name} status is now: NodeNotReady"),
+                );
             }
-            unless_gone(self.context.cluster::<Node>().replace_status(name, &PostParams::default(), &silent).await)?;
+            unless_gone(
+                self.context
+                    .cluster::<Node>()
+                    .replace_status(name, &PostParams::default(), &silent)
+                    .await,
+            )?;
             return Ok(Outcome::Done);
         }
         if reach(&node) == Reach::Unknown {
@@ -138,20 +180,36 @@ impl Controller {
         }
         let pause = self.taint(&node, now).await?;
         let look_again = if left.is_zero() { None } else { Some(left) };
-        Ok(pause.into_iter().chain(look_again).min().map_or(Outcome::Done, Outcome::After))
+        Ok(pause
+            .into_iter()
+            .chain(look_again)
+            .min()
+            .map_or(Outcome::Done, Outcome::After))
     }
 
     /// Nobody can tell whether the pods of a silent node are ready, so they are not.
     async fn mark_pods(&self, node: &str) -> Result<(), Error> {
         for pod in self.pods.at(node).iter().filter(|pod| is_ready(pod)) {
-            self.recorder.tell(&**pod, Severity::Warning, "NodeNotReady", "Node is not ready");
+            self.recorder.tell(
+                &**pod,
+                Severity::Warning,
+                "NodeNotReady",
+                "Node is not ready",
+            );
             let condition = serde_json::json!({
                 "type": "Ready", "status": "False", "lastTransitionTime": self.context.now_on_wire(),
                 "observedGeneration": pod.metadata.generation, "reason": null, "message": null,
             });
             let patch = serde_json::json!({"metadata": {"uid": pod.metadata.uid}, "status": {"conditions": [condition]}});
             let api = self.context.namespaced::<Pod>(namespace(pod));
-            unless_gone(api.patch_status(name(pod), &PatchParams::default(), &Patch::Strategic(&patch)).await)?;
+            unless_gone(
+                api.patch_status(
+                    name(pod),
+                    &PatchParams::default(),
+                    &Patch::Strategic(&patch),
+                )
+                .await,
+            )?;
         }
         Ok(())
     }
@@ -160,7 +218,8 @@ impl Controller {
     async fn taint(&self, node: &Arc<Node>, now: Timestamp) -> Result<Option<Duration>, Error> {
         let mut wanted = taints::wanted(node);
         let mut pause = None;
-        if let Some(key) = taints::driving(node).filter(|key| !taints::has(node, key, "NoExecute")) {
+        if let Some(key) = taints::driving(node).filter(|key| !taints::has(node, key, "NoExecute"))
+        {
             match self.may_drive(node, now) {
                 Ok(()) => wanted.push((key, "NoExecute")),
                 Err(wait) => pause = wait,
@@ -169,10 +228,21 @@ impl Controller {
             wanted.push((key, "NoExecute"));
         }
         if let Some(list) = taints::plan(node, &wanted, on_wire(now)) {
-            let list = if list.is_empty() { serde_json::Value::Null } else { serde_json::json!(list) };
+            let list = if list.is_empty() {
+                serde_json::Value::Null
+            } else {
+                serde_json::json!(list)
+            };
             let patch = serde_json::json!({"metadata": {"resourceVersion": node.metadata.resource_version}, "spec": {"taints": list}});
             let api = self.context.cluster::<Node>();
-            unless_gone(api.patch(nodes::name(node), &PatchParams::default(), &Patch::Merge(&patch)).await)?;
+            unless_gone(
+                api.patch(
+                    nodes::name(node),
+                    &PatchParams::default(),
+                    &Patch::Merge(&patch),
+                )
+                .await,
+            )?;
         }
         Ok(pause)
     }
@@ -180,7 +250,9 @@ impl Controller {
     /// Whether pods may be driven from this node now; else how long to wait, if waiting helps.
     fn may_drive(&self, node: &Node, now: Timestamp) -> Result<(), Option<Duration>> {
         let zone = taints::zone(node);
-        let Some(every) = taints::pace(&zone, &self.nodes.all(), EVERY, RARELY) else { return Err(None) };
+        let Some(every) = taints::pace(&zone, &self.nodes.all(), EVERY, RARELY) else {
+            return Err(None);
+        };
         let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
         let at = next.get(&zone).copied().unwrap_or(now);
         if at > now {

@@ -1,15 +1,15 @@
 //! How a pod is decoded: only what controllers read.
 //!
-//! A pod is by far the most frequent object, and most of it (environments, probes, hooks, security) is the node's
-//! business. What is not named here is skipped by the decoder instead of being built and thrown away. What comes out is a
-//! [`Pod`] as everybody knows it, in which the rest is empty.
+//! A pod is by far the most frequent object, and most of it (environments, probes, hooks, security)
+//! is the node's business. What is not named here is skipped by the decoder instead of being built
+//! and thrown away. What comes out is a [`Pod`] as everybody knows it, in which the rest is empty.
 
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{
-    Affinity, Container, ContainerPort, ContainerState, ContainerStateTerminated, ContainerStatus, NodeAffinity,
-    PersistentVolumeClaimVolumeSource, Pod, PodCondition, PodIP, PodSchedulingGate, PodSpec, PodStatus, ResourceRequirements, Toleration,
-    Volume,
+    Affinity, Container, ContainerPort, ContainerState, ContainerStateTerminated, ContainerStatus,
+    NodeAffinity, PersistentVolumeClaimVolumeSource, Pod, PodCondition, PodIP, PodSchedulingGate,
+    PodSpec, PodStatus, ResourceRequirements, Toleration, Volume,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
@@ -123,7 +123,9 @@ struct Terminated {
 }
 
 /// `null` stands for nothing, as everywhere in the API.
-fn nullable<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(source: D) -> Result<T, D::Error> {
+fn nullable<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
+    source: D,
+) -> Result<T, D::Error> {
     Ok(Option::deserialize(source)?.unwrap_or_default())
 }
 
@@ -133,7 +135,11 @@ fn all<T, U: From<T>>(list: Vec<T>) -> Vec<U> {
 
 impl From<Wire> for Pod {
     fn from(wire: Wire) -> Self {
-        Self { metadata: wire.metadata, spec: wire.spec.map(PodSpec::from), status: wire.status.map(PodStatus::from) }
+        Self {
+            metadata: wire.metadata,
+            spec: wire.spec.map(PodSpec::from),
+            status: wire.status.map(PodStatus::from),
+        }
     }
 }
 
@@ -142,7 +148,10 @@ impl From<Spec> for PodSpec {
         Self {
             node_name: spec.node_name,
             node_selector: spec.node_selector,
-            affinity: spec.affinity.map(|liking| Affinity { node_affinity: liking.node_affinity, ..Affinity::default() }),
+            affinity: spec.affinity.map(|liking| Affinity {
+                node_affinity: liking.node_affinity,
+                ..Affinity::default()
+            }),
             tolerations: spec.tolerations,
             scheduler_name: spec.scheduler_name,
             scheduling_gates: spec.scheduling_gates,
@@ -155,7 +164,12 @@ impl From<Spec> for PodSpec {
             hostname: spec.hostname,
             subdomain: spec.subdomain,
             // A volume that claims nothing is as good as none.
-            volumes: spec.volumes.map(|list| all(list.into_iter().filter(|one| one.persistent_volume_claim.is_some()).collect())),
+            volumes: spec.volumes.map(|list| {
+                all(list
+                    .into_iter()
+                    .filter(|one| one.persistent_volume_claim.is_some())
+                    .collect())
+            }),
             termination_grace_period_seconds: spec.termination_grace_period_seconds,
             ..Self::default()
         }
@@ -176,13 +190,20 @@ impl From<Running> for Container {
 
 impl From<Requests> for ResourceRequirements {
     fn from(resources: Requests) -> Self {
-        Self { requests: resources.requests, ..Self::default() }
+        Self {
+            requests: resources.requests,
+            ..Self::default()
+        }
     }
 }
 
 impl From<Storage> for Volume {
     fn from(volume: Storage) -> Self {
-        Self { name: volume.name, persistent_volume_claim: volume.persistent_volume_claim, ..Self::default() }
+        Self {
+            name: volume.name,
+            persistent_volume_claim: volume.persistent_volume_claim,
+            ..Self::default()
+        }
     }
 }
 
@@ -217,9 +238,20 @@ impl From<Condition> for PodCondition {
 
 impl From<Past> for ContainerStatus {
     fn from(status: Past) -> Self {
-        let ended = |ended: Terminated| ContainerStateTerminated { exit_code: ended.exit_code, ..ContainerStateTerminated::default() };
-        let state = |state: State| ContainerState { terminated: state.terminated.map(ended), ..ContainerState::default() };
-        Self { name: status.name, restart_count: status.restart_count, state: status.state.map(state), ..Self::default() }
+        let ended = |ended: Terminated| ContainerStateTerminated {
+            exit_code: ended.exit_code,
+            ..ContainerStateTerminated::default()
+        };
+        let state = |state: State| ContainerState {
+            terminated: state.terminated.map(ended),
+            ..ContainerState::default()
+        };
+        Self {
+            name: status.name,
+            restart_count: status.restart_count,
+            state: status.state.map(state),
+            ..Self::default()
+        }
     }
 }
 
@@ -239,7 +271,11 @@ mod tests {
         let whole: Pod = serde_json::from_str(text).expect("a pod");
         let (spec, status) = (pod.spec.expect("a spec"), pod.status.expect("a status"));
         assert_eq!(spec.containers[0].env, None);
-        let requests = spec.containers[0].resources.as_ref().and_then(|resources| resources.requests.as_ref()).expect("requests");
+        let requests = spec.containers[0]
+            .resources
+            .as_ref()
+            .and_then(|resources| resources.requests.as_ref())
+            .expect("requests");
         assert_eq!(requests["cpu"].0, "1");
         assert_eq!(spec.volumes.expect("volumes").len(), 1);
         assert_eq!((status.pod_ip, status.pod_ips, status.conditions), {
@@ -247,8 +283,18 @@ mod tests {
             (status.pod_ip, status.pod_ips, status.conditions)
         });
         let ended = &status.container_statuses.expect("statuses")[0];
-        assert_eq!((ended.restart_count, ended.state.as_ref().and_then(|state| Some(state.terminated.as_ref()?.exit_code))), (2, Some(3)));
-        let empty: Wire = serde_json::from_str(r#"{"metadata":{},"spec":{"containers":null}}"#).expect("a pod");
+        assert_eq!(
+            (
+                ended.restart_count,
+                ended
+                    .state
+                    .as_ref()
+                    .and_then(|state| Some(state.terminated.as_ref()?.exit_code))
+            ),
+            (2, Some(3))
+        );
+        let empty: Wire =
+            serde_json::from_str(r#"{"metadata":{},"spec":{"containers":null}}"#).expect("a pod");
         assert_eq!(Pod::from(empty).spec, Some(PodSpec::default()));
     }
 }

@@ -21,7 +21,12 @@ use crate::queue::Queue;
 pub(crate) const BURST: usize = 500;
 
 /// A pod made from a template.
-pub(crate) fn from_template(template: &PodTemplateSpec, namespace: &str, owner_name: &str, owner: OwnerReference) -> Pod {
+pub(crate) fn from_template(
+    template: &PodTemplateSpec,
+    namespace: &str,
+    owner_name: &str,
+    owner: OwnerReference,
+) -> Pod {
     let meta = template.metadata.clone().unwrap_or_default();
     Pod {
         metadata: ObjectMeta {
@@ -47,7 +52,8 @@ pub(crate) struct PodControl {
 }
 
 impl PodControl {
-    /// Creates pods in growing batches, so that a server that refuses them is asked once and not five hundred times.
+    /// Creates pods in growing batches, so that a server that refuses them is asked once and not
+    /// five hundred times.
     ///
     /// # Errors
     /// The first refusal. What was not tried or refused is no longer expected.
@@ -66,7 +72,11 @@ impl PodControl {
             let failures: Vec<kube::Error> = results.into_iter().filter_map(Result::err).collect();
             if let Some(first) = failures.into_iter().next() {
                 self.expectations.creations_seen(&key, later.len());
-                return if namespace_terminates(&first) { Ok(()) } else { Err(first) };
+                return if namespace_terminates(&first) {
+                    Ok(())
+                } else {
+                    Err(first)
+                };
             }
             left = later;
             batch *= 2;
@@ -81,13 +91,23 @@ impl PodControl {
     {
         match self.context.create_pod(pod).await {
             Ok(created) => {
-                self.recorder.tell(owner, Severity::Normal, "SuccessfulCreate", format!("Created pod: {}", name(&created)));
+                self.recorder.tell(
+                    owner,
+                    Severity::Normal,
+                    "SuccessfulCreate",
+                    format!("Created pod: {}", name(&created)),
+                );
                 Ok(())
             }
             Err(error) => {
                 self.expectations.creations_seen(&Key::of(owner), 1);
                 if !namespace_terminates(&error) {
-                    self.recorder.tell(owner, Severity::Warning, "FailedCreate", format!("Error creating: {}", told(&error)));
+                    self.recorder.tell(
+                        owner,
+                        Severity::Warning,
+                        "FailedCreate",
+                        format!("Error creating: {}", told(&error)),
+                    );
                 }
                 Err(error)
             }
@@ -116,28 +136,49 @@ impl PodControl {
         O: Resource,
         O::DynamicType: Default,
     {
-        let precondition = Preconditions { uid: pod.metadata.uid.clone(), resource_version: None };
-        let how = DeleteParams { preconditions: Some(precondition), ..DeleteParams::default() };
-        let result = self.context.namespaced::<Pod>(namespace(pod)).delete(name(pod), &how).await;
+        let precondition = Preconditions {
+            uid: pod.metadata.uid.clone(),
+            resource_version: None,
+        };
+        let how = DeleteParams {
+            preconditions: Some(precondition),
+            ..DeleteParams::default()
+        };
+        let result = self
+            .context
+            .namespaced::<Pod>(namespace(pod))
+            .delete(name(pod), &how)
+            .await;
         match result {
             Ok(_) => {
-                self.recorder.tell(owner, Severity::Normal, "SuccessfulDelete", format!("Deleted pod: {}", name(pod)));
+                self.recorder.tell(
+                    owner,
+                    Severity::Normal,
+                    "SuccessfulDelete",
+                    format!("Deleted pod: {}", name(pod)),
+                );
                 Ok(())
             }
             Err(error) => {
-                self.expectations.deletion_seen(&Key::of(owner), uid(&pod.metadata));
+                self.expectations
+                    .deletion_seen(&Key::of(owner), uid(&pod.metadata));
                 if matches!(code(&error), 404 | 409) {
                     return Ok(());
                 }
-                self.recorder.tell(owner, Severity::Warning, "FailedDelete", format!("Error deleting: {}", told(&error)));
+                self.recorder.tell(
+                    owner,
+                    Severity::Warning,
+                    "FailedDelete",
+                    format!("Error deleting: {}", told(&error)),
+                );
                 Err(error)
             }
         }
     }
 }
 
-/// Wakes the controllers of a kind when their pods change, and notes what was seen of what they asked for. `takers` names
-/// those that may want a pod that nobody manages.
+/// Wakes the controllers of a kind when their pods change, and notes what was seen of what they
+/// asked for. `takers` names those that may want a pod that nobody manages.
 pub(crate) fn wake_by_pods<O>(
     caches: &mut Caches,
     queue: &Queue<Key>,
@@ -153,7 +194,8 @@ pub(crate) fn wake_by_pods<O>(
     caches.pods.subscribe(move |change| {
         let owner_of = |pod: &Pod| {
             let owner = controller_of(&pod.metadata)?;
-            (owner.kind == kind && group_of(&owner.api_version) == group).then(|| Key::new(namespace(pod), &owner.name))
+            (owner.kind == kind && group_of(&owner.api_version) == group)
+                .then(|| Key::new(namespace(pod), &owner.name))
         };
         let old = change.old.as_deref().and_then(owner_of);
         let new = change.new.as_deref().and_then(owner_of);
@@ -161,7 +203,9 @@ pub(crate) fn wake_by_pods<O>(
         if let Some(pod) = change.new.as_deref()
             && controller_of(&pod.metadata).is_none()
             && !is_terminating(pod)
-            && change.old.as_ref().is_none_or(|old| old.metadata.labels != pod.metadata.labels || controller_of(&old.metadata).is_some())
+            && change.old.as_ref().is_none_or(|old| {
+                old.metadata.labels != pod.metadata.labels || controller_of(&old.metadata).is_some()
+            })
         {
             for taker in takers(pod) {
                 queue.add(taker);
@@ -189,7 +233,9 @@ fn note(expectations: &Expectations, change: &Change<Pod>, old: Option<&Key>, ne
             }
         }
         (Some(before), after) => {
-            let left = after.as_ref().is_none_or(|after| is_terminating(after) || uid(&after.metadata) != uid(&before.metadata));
+            let left = after.as_ref().is_none_or(|after| {
+                is_terminating(after) || uid(&after.metadata) != uid(&before.metadata)
+            });
             if let Some(owner) = old.or(new)
                 && left
             {

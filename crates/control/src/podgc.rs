@@ -1,5 +1,6 @@
-//! Removes the objects of pods that nobody else will remove: on nodes that are no more, deleted before they had a
-//! node, on nodes that were declared out of service, and finished ones beyond what is kept.
+//! Removes the objects of pods that nobody else will remove: on nodes that are no more, deleted
+//! before they had a node, on nodes that were declared out of service, and finished ones beyond
+//! what is kept.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -33,8 +34,14 @@ pub(crate) fn start(context: &Context, caches: &mut Caches) {
     // Keys without a namespace are nodes, the others are pods.
     let queue: Queue<Key> = Queue::new();
     let wake = queue.clone();
-    caches.nodes.subscribe(move |change| wake.add(Key::of(change.latest())));
-    let (wake, threshold, pods) = (queue.clone(), context.options.terminated_pod_threshold, Arc::clone(&caches.pods.cache));
+    caches
+        .nodes
+        .subscribe(move |change| wake.add(Key::of(change.latest())));
+    let (wake, threshold, pods) = (
+        queue.clone(),
+        context.options.terminated_pod_threshold,
+        Arc::clone(&caches.pods.cache),
+    );
     let known = Arc::clone(&caches.nodes.cache);
     caches.pods.subscribe(move |change| {
         let Some(pod) = &change.new else { return };
@@ -66,14 +73,22 @@ pub(crate) fn start(context: &Context, caches: &mut Caches) {
 }
 
 fn is_out_of_service(node: &Node) -> bool {
-    let ready = node.status.iter().flat_map(|status| status.conditions.iter().flatten()).any(|c| c.type_ == "Ready" && c.status == "True");
+    let ready = node
+        .status
+        .iter()
+        .flat_map(|status| status.conditions.iter().flatten())
+        .any(|c| c.type_ == "Ready" && c.status == "True");
     !ready && nodes::taints(node).any(|taint| taint.key == OUT_OF_SERVICE)
 }
 
 impl Controller {
     async fn reconcile(&self, key: &Key) -> Result<Outcome, Error> {
         if !key.namespace.is_empty() {
-            if let Some(pod) = self.pods.get(key).filter(|pod| is_terminating(pod) && node_name(pod).is_empty()) {
+            if let Some(pod) = self
+                .pods
+                .get(key)
+                .filter(|pod| is_terminating(pod) && node_name(pod).is_empty())
+            {
                 self.remove(&pod, false).await?;
             }
             return Ok(Outcome::Done);
@@ -85,7 +100,12 @@ impl Controller {
             Some(node) => {
                 self.note_missing(&key.name, None);
                 if is_out_of_service(&node) {
-                    for pod in self.pods.at(&key.name).iter().filter(|pod| is_terminating(pod)) {
+                    for pod in self
+                        .pods
+                        .at(&key.name)
+                        .iter()
+                        .filter(|pod| is_terminating(pod))
+                    {
                         self.remove(pod, false).await?;
                     }
                 }
@@ -103,7 +123,8 @@ impl Controller {
         }
     }
 
-    /// Pods of a node that is no more. It is given a while to come back, and the server is asked once more.
+    /// Pods of a node that is no more. It is given a while to come back, and the server is asked
+    /// once more.
     async fn remove_orphans(&self, key: &Key) -> Result<Outcome, Error> {
         let orphans = self.pods.at(&key.name);
         if orphans.is_empty() {
@@ -112,11 +133,19 @@ impl Controller {
         }
         let now = self.context.now();
         let since = self.note_missing(&key.name, Some(now)).unwrap_or(now);
-        let due = since.saturating_add(self.context.options.orphan_quarantine).unwrap_or(Timestamp::MAX);
+        let due = since
+            .saturating_add(self.context.options.orphan_quarantine)
+            .unwrap_or(Timestamp::MAX);
         if due > now {
             return Ok(Outcome::After(until(now, due)));
         }
-        if self.context.cluster::<Node>().get_opt(&key.name).await?.is_some() {
+        if self
+            .context
+            .cluster::<Node>()
+            .get_opt(&key.name)
+            .await?
+            .is_some()
+        {
             return Ok(Outcome::Done);
         }
         for pod in orphans {
@@ -127,10 +156,28 @@ impl Controller {
 
     /// The finished pods beyond what is kept: those that were evicted first, then the oldest.
     async fn trim(&self) -> Result<Outcome, Error> {
-        let mut finished: Vec<_> = self.pods.all().into_iter().filter(|pod| is_finished(pod) && !is_terminating(pod)).collect();
-        let surplus = finished.len().saturating_sub(self.context.options.terminated_pod_threshold);
-        let evicted = |pod: &Pod| pod.status.as_ref().and_then(|status| status.reason.as_deref()) == Some("Evicted");
-        finished.sort_by_key(|pod| (!evicted(pod), pod.metadata.creation_timestamp.as_ref().map(|time| time.0), Key::of(&**pod)));
+        let mut finished: Vec<_> = self
+            .pods
+            .all()
+            .into_iter()
+            .filter(|pod| is_finished(pod) && !is_terminating(pod))
+            .collect();
+        let surplus = finished
+            .len()
+            .saturating_sub(self.context.options.terminated_pod_threshold);
+        let evicted = |pod: &Pod| {
+            pod.status
+                .as_ref()
+                .and_then(|status| status.reason.as_deref())
+                == Some("Evicted")
+        };
+        finished.sort_by_key(|pod| {
+            (
+                !evicted(pod),
+                pod.metadata.creation_timestamp.as_ref().map(|time| time.0),
+                Key::of(&**pod),
+            )
+        });
         for pod in finished.iter().take(surplus) {
             self.remove(pod, false).await?;
         }
@@ -148,10 +195,21 @@ impl Controller {
                     "observedGeneration": pod.metadata.generation, "lastProbeTime": null, "lastTransitionTime": self.context.now_on_wire(),
                 }]);
             }
-            let patch = serde_json::json!({"metadata": {"uid": pod.metadata.uid}, "status": status});
-            unless_gone(api.patch_status(name(pod), &PatchParams::default(), &Patch::Strategic(&patch)).await)?;
+            let patch =
+                serde_json::json!({"metadata": {"uid": pod.metadata.uid}, "status": status});
+            unless_gone(
+                api.patch_status(
+                    name(pod),
+                    &PatchParams::default(),
+                    &Patch::Strategic(&patch),
+                )
+                .await,
+            )?;
         }
-        unless_gone(api.delete(name(pod), &DeleteParams::default().grace_period(0)).await)?;
+        unless_gone(
+            api.delete(name(pod), &DeleteParams::default().grace_period(0))
+                .await,
+        )?;
         Ok(())
     }
 }

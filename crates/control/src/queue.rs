@@ -1,8 +1,8 @@
 //! The work queue: keys that need a look.
 //!
-//! A key is in the queue at most once, and at most one worker has it. A key that is added while it is worked
-//! on is worked on again afterwards. Failed keys come back after a pause that doubles; keys can be added for
-//! later, and the earliest wish counts. An idle queue sleeps; it never polls.
+//! A key is in the queue at most once, and at most one worker has it. A key that is added while it
+//! is worked on is worked on again afterwards. Failed keys come back after a pause that doubles;
+//! keys can be added for later, and the earliest wish counts. An idle queue sleeps; it never polls.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::fmt::{Debug, Display};
@@ -23,7 +23,8 @@ use crate::error::Error;
 
 /// The pause after the first failure of a key.
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
-/// The longest pause. Upstream lets it grow to a quarter of an hour, which nobody who has mended a cluster wants to wait for.
+/// The longest pause. Upstream lets it grow to a quarter of an hour, which nobody who has mended a
+/// cluster wants to wait for.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// What a reconciliation came to.
@@ -42,7 +43,9 @@ pub(crate) struct Queue<K> {
 
 impl<K> Clone for Queue<K> {
     fn clone(&self) -> Self {
-        Self { shared: Arc::clone(&self.shared) }
+        Self {
+            shared: Arc::clone(&self.shared),
+        }
     }
 }
 
@@ -74,11 +77,19 @@ impl<K: Clone + Eq + Hash + Debug + Display + Send + 'static> Queue<K> {
             failures: HashMap::new(),
             counter: 0,
         };
-        Self { shared: Arc::new(Shared { state: Mutex::new(state), wake: Notify::new() }) }
+        Self {
+            shared: Arc::new(Shared {
+                state: Mutex::new(state),
+                wake: Notify::new(),
+            }),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State<K>> {
-        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared
+            .state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Adds a key for now.
@@ -98,8 +109,13 @@ impl<K: Clone + Eq + Hash + Debug + Display + Send + 'static> Queue<K> {
     }
 
     /// Reconciles keys until shutdown, `workers` at a time.
-    pub(crate) async fn work<F, W>(&self, name: &'static str, workers: usize, shutdown: CancellationToken, reconcile: F)
-    where
+    pub(crate) async fn work<F, W>(
+        &self,
+        name: &'static str,
+        workers: usize,
+        shutdown: CancellationToken,
+        reconcile: F,
+    ) where
         F: Fn(K) -> W,
         W: Future<Output = Result<Outcome, Error>>,
     {
@@ -113,9 +129,15 @@ impl<K: Clone + Eq + Hash + Debug + Display + Send + 'static> Queue<K> {
                 {
                     let work = reconcile(key.clone());
                     running.push(async move {
-                        // One object that nobody thought of must not end the controller for all others.
+                        // One object that nobody thought of must not end the controller for all
+                        // others.
                         let result = AssertUnwindSafe(work).catch_unwind().await;
-                        (key, result.unwrap_or_else(|_| Err(Error::Plan("the reconciliation panicked".to_owned()))))
+                        (
+                            key,
+                            result.unwrap_or_else(|_| {
+                                Err(Error::Plan("the reconciliation panicked".to_owned()))
+                            }),
+                        )
                     });
                 }
                 state.later.first_key_value().map(|((at, _), _)| *at)
@@ -208,7 +230,9 @@ impl<K: Clone + Eq + Hash> State<K> {
 
     fn fail(&mut self, key: &K) -> Duration {
         let failures = self.failures.entry(key.clone()).or_insert(0);
-        let pause = FIRST_PAUSE.saturating_mul(1 << (*failures).min(16)).min(LONGEST_PAUSE);
+        let pause = FIRST_PAUSE
+            .saturating_mul(1 << (*failures).min(16))
+            .min(LONGEST_PAUSE);
         *failures += 1;
         pause
     }
@@ -225,13 +249,24 @@ mod tests {
     fn spawn_counting(queue: &Queue<String>, fail: bool) -> (Log, CancellationToken) {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let stop = CancellationToken::new();
-        let (queue, log, token, start) = (queue.clone(), Arc::clone(&seen), stop.clone(), Instant::now());
+        let (queue, log, token, start) = (
+            queue.clone(),
+            Arc::clone(&seen),
+            stop.clone(),
+            Instant::now(),
+        );
         let tasks = tokio_util::task::TaskTracker::new();
         tasks.spawn(async move {
             queue
                 .work("test", 2, token, |key| {
                     log.lock().expect("lock").push((key, start.elapsed()));
-                    async move { if fail { Err(Error::Plan("no".to_owned())) } else { Ok(Outcome::Done) } }
+                    async move {
+                        if fail {
+                            Err(Error::Plan("no".to_owned()))
+                        } else {
+                            Ok(Outcome::Done)
+                        }
+                    }
                 })
                 .await;
         });
@@ -266,7 +301,12 @@ mod tests {
         let (seen, _stop) = spawn_counting(&queue, true);
         queue.add("a".to_owned());
         tokio::time::sleep(Duration::from_millis(36)).await;
-        let times: Vec<u128> = seen.lock().expect("lock").iter().map(|(_, at)| at.as_millis()).collect();
+        let times: Vec<u128> = seen
+            .lock()
+            .expect("lock")
+            .iter()
+            .map(|(_, at)| at.as_millis())
+            .collect();
         assert_eq!(times, [0, 5, 15, 35]);
     }
 
@@ -290,8 +330,17 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_key_is_never_worked_by_two_and_comes_again_when_it_was_added_meanwhile() {
         let queue: Queue<String> = Queue::new();
-        let (now, most, runs) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-        let (q, n, m, r) = (queue.clone(), Arc::clone(&now), Arc::clone(&most), Arc::clone(&runs));
+        let (now, most, runs) = (
+            Arc::new(AtomicUsize::new(0)),
+            Arc::new(AtomicUsize::new(0)),
+            Arc::new(AtomicUsize::new(0)),
+        );
+        let (q, n, m, r) = (
+            queue.clone(),
+            Arc::clone(&now),
+            Arc::clone(&most),
+            Arc::clone(&runs),
+        );
         let tasks = tokio_util::task::TaskTracker::new();
         tasks.spawn(async move {
             q.work("test", 4, CancellationToken::new(), |_| {
@@ -311,6 +360,9 @@ mod tests {
         queue.add("a".to_owned());
         queue.add("a".to_owned());
         tokio::time::sleep(Duration::from_secs(10)).await;
-        assert_eq!((most.load(Ordering::SeqCst), runs.load(Ordering::SeqCst)), (1, 2));
+        assert_eq!(
+            (most.load(Ordering::SeqCst), runs.load(Ordering::SeqCst)),
+            (1, 2)
+        );
     }
 }

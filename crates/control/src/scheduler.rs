@@ -1,9 +1,10 @@
 //! The scheduler: gives each pod a node.
 //!
-//! A pod without a node is a key in the queue. The choice is made under one lock, from a picture of the nodes that
-//! follows the caches (`cluster.rs`), by pure functions (`place.rs`); the pod is counted at its node at once, and the
-//! binding is sent without the lock, so that many are under way at a time. A pod for which there is no room says so in a
-//! condition and an event, may make others leave (`preempt.rs`), and is tried again when a node or a pod makes room.
+//! A pod without a node is a key in the queue. The choice is made under one lock, from a picture of
+//! the nodes that follows the caches (`cluster.rs`), by pure functions (`place.rs`); the pod is
+//! counted at its node at once, and the binding is sent without the lock, so that many are under
+//! way at a time. A pod for which there is no room says so in a condition and an event, may make
+//! others leave (`preempt.rs`), and is tried again when a node or a pod makes room.
 
 mod cluster;
 mod place;
@@ -76,8 +77,8 @@ impl Shared {
         }
     }
 
-    /// A pod did not get the node after all. The watch cannot tell later that its room is free again, because by then
-    /// it is counted nowhere: who waits for room is tried again now.
+    /// A pod did not get the node after all. The watch cannot tell later that its room is free
+    /// again, because by then it is counted nowhere: who waits for room is tried again now.
     fn give_back(&self, uid: &str, queue: &Queue<Key>) {
         if self.cluster().forget(uid) {
             self.try_again(queue);
@@ -98,7 +99,11 @@ pub(crate) fn start(context: &Context, caches: &mut Caches) {
         queue: queue.clone(),
         recorder: context.recorder(SCHEDULER),
     });
-    let synced = vec![caches.nodes.cache.synced(), caches.pods.cache.synced(), caches.budgets.cache.synced()];
+    let synced = vec![
+        caches.nodes.cache.synced(),
+        caches.pods.cache.synced(),
+        caches.budgets.cache.synced(),
+    ];
     context.work("scheduler", queue, WORKERS, synced, move |key| {
         let scheduler = Arc::clone(&scheduler);
         async move { scheduler.reconcile(&key).await }
@@ -108,7 +113,9 @@ pub(crate) fn start(context: &Context, caches: &mut Caches) {
 fn follow_nodes(caches: &mut Caches, queue: &Queue<Key>, shared: &Arc<Shared>) {
     let (queue, shared) = (queue.clone(), Arc::clone(shared));
     caches.nodes.subscribe(move |change| {
-        shared.cluster().learn_node(nodes::name(change.latest()), change.new.as_ref());
+        shared
+            .cluster()
+            .learn_node(nodes::name(change.latest()), change.new.as_ref());
         if opens(change.old.as_ref(), change.new.as_ref()) {
             shared.try_again(&queue);
         }
@@ -118,7 +125,9 @@ fn follow_nodes(caches: &mut Caches, queue: &Queue<Key>, shared: &Arc<Shared>) {
 fn follow_pods(caches: &mut Caches, queue: &Queue<Key>, shared: &Arc<Shared>) {
     let (queue, shared) = (queue.clone(), Arc::clone(shared));
     caches.pods.subscribe(move |change| {
-        let freed = shared.cluster().learn_pod(change.old.as_ref(), change.new.as_ref());
+        let freed = shared
+            .cluster()
+            .learn_pod(change.old.as_ref(), change.new.as_ref());
         if freed {
             shared.try_again(&queue);
         }
@@ -134,21 +143,31 @@ fn follow_pods(caches: &mut Caches, queue: &Queue<Key>, shared: &Arc<Shared>) {
 /// It waits for a node, and for this scheduler to give it one.
 fn is_mine(pod: &Pod) -> bool {
     let spec = pod.spec.as_ref();
-    let by = spec.and_then(|spec| spec.scheduler_name.as_deref()).unwrap_or(SCHEDULER);
-    let gated = spec.and_then(|spec| spec.scheduling_gates.as_ref()).is_some_and(|gates| !gates.is_empty());
+    let by = spec
+        .and_then(|spec| spec.scheduler_name.as_deref())
+        .unwrap_or(SCHEDULER);
+    let gated = spec
+        .and_then(|spec| spec.scheduling_gates.as_ref())
+        .is_some_and(|gates| !gates.is_empty());
     node_name(pod).is_empty() && is_active(pod) && by == SCHEDULER && !gated
 }
 
 enum Decision {
     Bind(String),
-    Wait { message: String, preemption: Option<Preemption> },
+    Wait {
+        message: String,
+        preemption: Option<Preemption>,
+    },
     Nothing,
 }
 
 impl Scheduler {
     async fn reconcile(&self, key: &Key) -> Result<Outcome, Error> {
         if *key == everybody() {
-            self.shared.waiting().iter().for_each(|key| self.queue.add(key.clone()));
+            self.shared
+                .waiting()
+                .iter()
+                .for_each(|key| self.queue.add(key.clone()));
             return Ok(Outcome::Done);
         }
         let Some(pod) = self.pods.get(key).filter(|pod| is_mine(pod)) else {
@@ -161,7 +180,10 @@ impl Scheduler {
                 self.shared.waiting().remove(key);
                 self.bind(&pod, &node).await
             }
-            Decision::Wait { message, preemption } => {
+            Decision::Wait {
+                message,
+                preemption,
+            } => {
                 self.refuse(&pod, message, preemption).await?;
                 Ok(Outcome::Done)
             }
@@ -178,7 +200,10 @@ impl Scheduler {
         let promised = cluster.nominated.contains_key(uid(&pod.metadata));
         if !promised && let Some(message) = cluster.refused(pod).map(str::to_owned) {
             self.shared.waiting().insert(key.clone());
-            return Decision::Wait { message, preemption: None };
+            return Decision::Wait {
+                message,
+                preemption: None,
+            };
         }
         match place::choose(&mut cluster, &tenant) {
             Ok(node) => {
@@ -186,20 +211,32 @@ impl Scheduler {
                 Decision::Bind(node)
             }
             Err(refusals) => {
-                // While the picture is still locked: room that is made from now on finds the pod waiting.
+                // While the picture is still locked: room that is made from now on finds the pod
+                // waiting.
                 self.shared.waiting().insert(key.clone());
                 let preemption = self.make_room(&mut cluster, tenant, &refusals);
                 let message = place::render(&refusals);
                 if preemption.is_none() && !promised {
                     cluster.remember_refused(pod, &message);
                 }
-                Decision::Wait { message, preemption }
+                Decision::Wait {
+                    message,
+                    preemption,
+                }
             }
         }
     }
 
-    fn make_room(&self, cluster: &mut Cluster, tenant: Tenant, refusals: &Refusals) -> Option<Preemption> {
-        let promised = cluster.nominated.get(uid(&tenant.pod.metadata)).map(|(node, _)| node.clone());
+    fn make_room(
+        &self,
+        cluster: &mut Cluster,
+        tenant: Tenant,
+        refusals: &Refusals,
+    ) -> Option<Preemption> {
+        let promised = cluster
+            .nominated
+            .get(uid(&tenant.pod.metadata))
+            .map(|(node, _)| node.clone());
         if promised.is_some_and(|node| preempt::is_being_made(cluster, &tenant, &node)) {
             return None;
         }
@@ -215,34 +252,64 @@ impl Scheduler {
             "target": {"apiVersion": "v1", "kind": "Node", "name": node},
         });
         let api = self.context.namespaced::<Pod>(namespace(pod));
-        let result: Result<serde_json::Value, _> = api.create_subresource("binding", name(pod), &PostParams::default(), &binding).await;
+        let result: Result<serde_json::Value, _> = api
+            .create_subresource("binding", name(pod), &PostParams::default(), &binding)
+            .await;
         match result {
             Ok(_) => {
-                let message = format!("Successfully assigned {}/{} to {node}", namespace(pod), name(pod));
-                self.recorder.tell_action(&**pod, "Binding", Severity::Normal, "Scheduled", message);
+                let message = format!(
+                    "Successfully assigned {}/{} to {node}",
+                    namespace(pod),
+                    name(pod)
+                );
+                self.recorder.tell_action(
+                    &**pod,
+                    "Binding",
+                    Severity::Normal,
+                    "Scheduled",
+                    message,
+                );
                 Ok(Outcome::Done)
             }
             Err(error) => {
                 self.shared.give_back(uid(&pod.metadata), &self.queue);
-                if code(&error) == 404 { Ok(Outcome::Done) } else { Err(error.into()) }
+                if code(&error) == 404 {
+                    Ok(Outcome::Done)
+                } else {
+                    Err(error.into())
+                }
             }
         }
     }
 
     /// Says that there is no room, and makes some.
-    async fn refuse(&self, pod: &Arc<Pod>, message: String, preemption: Option<Preemption>) -> Result<(), Error> {
+    async fn refuse(
+        &self,
+        pod: &Arc<Pod>,
+        message: String,
+        preemption: Option<Preemption>,
+    ) -> Result<(), Error> {
         if let Some(preemption) = &preemption {
             for victim in &preemption.victims {
                 self.push_out(pod, victim, &preemption.node).await?;
             }
         }
         let told = condition(pod, "PodScheduled");
-        let new = told.is_none_or(|told| told.status != "False" || told.message.as_deref() != Some(&message));
+        let new = told
+            .is_none_or(|told| told.status != "False" || told.message.as_deref() != Some(&message));
         if !new && preemption.is_none() {
             return Ok(());
         }
-        self.recorder.tell_action(&**pod, "Scheduling", Severity::Warning, "FailedScheduling", message.clone());
-        let since = told.filter(|told| told.status == "False").and_then(|told| told.last_transition_time.clone());
+        self.recorder.tell_action(
+            &**pod,
+            "Scheduling",
+            Severity::Warning,
+            "FailedScheduling",
+            message.clone(),
+        );
+        let since = told
+            .filter(|told| told.status == "False")
+            .and_then(|told| told.last_transition_time.clone());
         let mut status = serde_json::json!({"conditions": [{
             "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message,
             "observedGeneration": pod.metadata.generation, "lastProbeTime": null,
@@ -263,18 +330,42 @@ impl Scheduler {
             "lastTransitionTime": self.context.now_on_wire(),
         }]});
         self.patch_status(victim, mark).await?;
-        let precondition = Preconditions { uid: victim.metadata.uid.clone(), resource_version: None };
-        let how = DeleteParams { preconditions: Some(precondition), ..DeleteParams::default() };
-        unless_gone(self.context.namespaced::<Pod>(namespace(victim)).delete(name(victim), &how).await)?;
+        let precondition = Preconditions {
+            uid: victim.metadata.uid.clone(),
+            resource_version: None,
+        };
+        let how = DeleteParams {
+            preconditions: Some(precondition),
+            ..DeleteParams::default()
+        };
+        unless_gone(
+            self.context
+                .namespaced::<Pod>(namespace(victim))
+                .delete(name(victim), &how)
+                .await,
+        )?;
         let message = format!("Preempted by pod {} on node {node}", uid(&pod.metadata));
-        self.recorder.tell_action(&**victim, "Preempting", Severity::Normal, "Preempted", message);
+        self.recorder.tell_action(
+            &**victim,
+            "Preempting",
+            Severity::Normal,
+            "Preempted",
+            message,
+        );
         Ok(())
     }
 
     async fn patch_status(&self, pod: &Pod, status: serde_json::Value) -> Result<(), Error> {
         let patch = serde_json::json!({"metadata": {"uid": pod.metadata.uid}, "status": status});
         let api = self.context.namespaced::<Pod>(namespace(pod));
-        unless_gone(api.patch_status(name(pod), &PatchParams::default(), &Patch::Strategic(&patch)).await)?;
+        unless_gone(
+            api.patch_status(
+                name(pod),
+                &PatchParams::default(),
+                &Patch::Strategic(&patch),
+            )
+            .await,
+        )?;
         Ok(())
     }
 }
@@ -288,8 +379,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_binding_that_fails_wakes_those_who_wait_for_room() {
         let (shared, queue) = (Shared::default(), Queue::new());
-        let pod =
-            Arc::new(Pod { metadata: kube::api::ObjectMeta { uid: Some("u".to_owned()), ..Default::default() }, ..Default::default() });
+        let pod = Arc::new(Pod {
+            metadata: kube::api::ObjectMeta {
+                uid: Some("u".to_owned()),
+                ..Default::default()
+            },
+            ..Default::default()
+        });
         shared.cluster().assume("node-1", Tenant::new(pod));
         shared.waiting().insert(Key::new("shop", "next"));
         shared.give_back("u", &queue);

@@ -1,7 +1,7 @@
 //! Many selectors, and which of them select given labels, without trying them all.
 //!
-//! A selector that demands a label with one value can only match where that label is, so it is filed under it. The few
-//! that demand nothing so exact are tried each time.
+//! A selector that demands a label with one value can only match where that label is, so it is
+//! filed under it. The few that demand nothing so exact are tried each time.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{PoisonError, RwLock};
@@ -29,8 +29,13 @@ struct Shelf {
 impl SelectorIndex {
     /// Files a selector under a name in place of the one that was there; none only takes that away.
     pub(crate) fn set(&self, key: &Key, selector: Option<Selector>) {
-        let mut namespaces = self.namespaces.write().unwrap_or_else(PoisonError::into_inner);
-        let known = namespaces.get(&key.namespace).and_then(|shelf| shelf.selectors.get(&key.name));
+        let mut namespaces = self
+            .namespaces
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        let known = namespaces
+            .get(&key.namespace)
+            .and_then(|shelf| shelf.selectors.get(&key.name));
         if known == selector.as_ref() {
             return;
         }
@@ -41,7 +46,10 @@ impl SelectorIndex {
             }
         }
         if let Some(selector) = selector {
-            namespaces.entry(key.namespace.clone()).or_default().insert(key.name.clone(), selector);
+            namespaces
+                .entry(key.namespace.clone())
+                .or_default()
+                .insert(key.name.clone(), selector);
         }
     }
 
@@ -49,17 +57,40 @@ impl SelectorIndex {
     pub(crate) fn selecting<K: Resource>(&self, object: &K) -> Vec<Key> {
         let meta = object.meta();
         let namespace = meta.namespace.as_deref().unwrap_or_default();
-        self.matching(namespace, meta.labels.as_ref()).into_iter().map(|name| Key::new(namespace, name)).collect()
+        self.matching(namespace, meta.labels.as_ref())
+            .into_iter()
+            .map(|name| Key::new(namespace, name))
+            .collect()
     }
 
     /// The names of those that select these labels, in order.
-    pub(crate) fn matching(&self, namespace: &str, labels: Option<&BTreeMap<String, String>>) -> Vec<String> {
-        let namespaces = self.namespaces.read().unwrap_or_else(PoisonError::into_inner);
-        let Some(shelf) = namespaces.get(namespace) else { return Vec::new() };
-        let filed = labels.into_iter().flatten().filter_map(|(key, value)| shelf.by_label.get(key)?.get(value)).flatten();
+    pub(crate) fn matching(
+        &self,
+        namespace: &str,
+        labels: Option<&BTreeMap<String, String>>,
+    ) -> Vec<String> {
+        let namespaces = self
+            .namespaces
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        let Some(shelf) = namespaces.get(namespace) else {
+            return Vec::new();
+        };
+        let filed = labels
+            .into_iter()
+            .flatten()
+            .filter_map(|(key, value)| shelf.by_label.get(key)?.get(value))
+            .flatten();
         let candidates = filed.chain(&shelf.others);
-        let mut names: Vec<String> =
-            candidates.filter(|name| shelf.selectors.get(*name).is_some_and(|selector| selector.matches(labels))).cloned().collect();
+        let mut names: Vec<String> = candidates
+            .filter(|name| {
+                shelf
+                    .selectors
+                    .get(*name)
+                    .is_some_and(|selector| selector.matches(labels))
+            })
+            .cloned()
+            .collect();
         names.sort_unstable();
         names
     }
@@ -69,7 +100,12 @@ impl Shelf {
     fn insert(&mut self, name: String, selector: Selector) {
         match selector.demanded().next() {
             Some((key, value)) => {
-                self.by_label.entry(key.to_owned()).or_default().entry(value.to_owned()).or_default().insert(name.clone());
+                self.by_label
+                    .entry(key.to_owned())
+                    .or_default()
+                    .entry(value.to_owned())
+                    .or_default()
+                    .insert(name.clone());
             }
             None => {
                 self.others.insert(name.clone());
@@ -79,12 +115,16 @@ impl Shelf {
     }
 
     fn remove(&mut self, name: &str) {
-        let Some(selector) = self.selectors.remove(name) else { return };
+        let Some(selector) = self.selectors.remove(name) else {
+            return;
+        };
         let Some((key, value)) = selector.demanded().next() else {
             self.others.remove(name);
             return;
         };
-        let Some(values) = self.by_label.get_mut(key) else { return };
+        let Some(values) = self.by_label.get_mut(key) else {
+            return;
+        };
         if let Some(names) = values.get_mut(value) {
             names.remove(name);
             if names.is_empty() {
@@ -104,11 +144,17 @@ mod tests {
     use super::*;
 
     fn selector(json: Value) -> Option<Selector> {
-        Some(Selector::compile(Some(&serde_json::from_value(json).expect("a selector"))).expect("compiles"))
+        Some(
+            Selector::compile(Some(&serde_json::from_value(json).expect("a selector")))
+                .expect("compiles"),
+        )
     }
 
     fn found(index: &SelectorIndex, labels: &[(&str, &str)]) -> Vec<String> {
-        let labels = labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let labels = labels
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect();
         index.matching("n", Some(&labels))
     }
 
@@ -116,12 +162,23 @@ mod tests {
     fn every_selector_is_found_by_the_labels_that_it_selects() {
         let index = SelectorIndex::default();
         let key = |name: &str| Key::new("n", name);
-        index.set(&key("web"), selector(json!({"matchLabels": {"app": "web", "tier": "a"}})));
+        index.set(
+            &key("web"),
+            selector(json!({"matchLabels": {"app": "web", "tier": "a"}})),
+        );
         index.set(&key("all"), selector(json!({})));
-        index.set(&key("one"), selector(json!({"matchExpressions": [{"key": "app", "operator": "In", "values": ["web"]}]})));
+        index.set(
+            &key("one"),
+            selector(
+                json!({"matchExpressions": [{"key": "app", "operator": "In", "values": ["web"]}]}),
+            ),
+        );
         index.set(&key("not"), selector(json!({"matchExpressions": [{"key": "app", "operator": "NotIn", "values": ["web"]}]})));
         index.set(&Key::new("other", "web"), selector(json!({})));
-        assert_eq!(found(&index, &[("app", "web"), ("tier", "a")]), ["all", "one", "web"]);
+        assert_eq!(
+            found(&index, &[("app", "web"), ("tier", "a")]),
+            ["all", "one", "web"]
+        );
         assert_eq!(found(&index, &[("app", "web")]), ["all", "one"]);
         assert_eq!(found(&index, &[]), ["all", "not"]);
         assert_eq!(index.matching("n", None), ["all", "not"]);
@@ -137,6 +194,9 @@ mod tests {
         assert_eq!(found(&index, &[("app", "b")]), ["web"]);
         index.set(&key, None);
         assert_eq!(found(&index, &[("app", "b")]), Vec::<String>::new());
-        assert!(index.namespaces.read().expect("lock").is_empty(), "nothing is kept of what is gone");
+        assert!(
+            index.namespaces.read().expect("lock").is_empty(),
+            "nothing is kept of what is gone"
+        );
     }
 }

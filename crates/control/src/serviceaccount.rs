@@ -1,5 +1,5 @@
-//! What every namespace gets: the service account `default`, and the config map that says whom to trust.
-//! Both come back when they are deleted, and the map is mended when it was changed.
+//! What every namespace gets: the service account `default`, and the config map that says whom to
+//! trust. Both come back when they are deleted, and the map is mended when it was changed.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -38,12 +38,28 @@ pub(crate) fn start(context: &Context, caches: &mut Caches) {
     let wake = queue.clone();
     caches.accounts.subscribe(move |change| {
         if change.new.is_none() {
-            wake.add(Key::new("", change.latest().metadata.namespace.clone().unwrap_or_default()));
+            wake.add(Key::new(
+                "",
+                change
+                    .latest()
+                    .metadata
+                    .namespace
+                    .clone()
+                    .unwrap_or_default(),
+            ));
         }
     });
     let wake = queue.clone();
     caches.root_ca_maps.subscribe(move |change| {
-        wake.add(Key::new("", change.latest().metadata.namespace.clone().unwrap_or_default()));
+        wake.add(Key::new(
+            "",
+            change
+                .latest()
+                .metadata
+                .namespace
+                .clone()
+                .unwrap_or_default(),
+        ));
     });
     let controller = Arc::new(Controller {
         context: context.clone(),
@@ -51,7 +67,11 @@ pub(crate) fn start(context: &Context, caches: &mut Caches) {
         accounts: Arc::clone(&caches.accounts.cache),
         maps: Arc::clone(&caches.root_ca_maps.cache),
     });
-    let synced = vec![caches.namespaces.cache.synced(), caches.accounts.cache.synced(), caches.root_ca_maps.cache.synced()];
+    let synced = vec![
+        caches.namespaces.cache.synced(),
+        caches.accounts.cache.synced(),
+        caches.root_ca_maps.cache.synced(),
+    ];
     context.work("namespace defaults", queue, WORKERS, synced, move |key| {
         let controller = Arc::clone(&controller);
         async move { controller.reconcile(&key.name).await }
@@ -61,20 +81,35 @@ pub(crate) fn start(context: &Context, caches: &mut Caches) {
 /// Made by somebody else meanwhile, or not wanted any more: both are as good as made.
 fn unless_settled<T>(result: Result<T, kube::Error>) -> Result<(), Error> {
     match result {
-        Err(error) if code(&error) != 409 && code(&error) != 404 && !namespace_terminates(&error) => Err(error.into()),
+        Err(error)
+            if code(&error) != 409 && code(&error) != 404 && !namespace_terminates(&error) =>
+        {
+            Err(error.into())
+        }
         _ => Ok(()),
     }
 }
 
 impl Controller {
     async fn reconcile(&self, namespace: &str) -> Result<Outcome, Error> {
-        let alive = self.namespaces.find("", namespace).is_some_and(|namespace| namespace.metadata.deletion_timestamp.is_none());
+        let alive = self
+            .namespaces
+            .find("", namespace)
+            .is_some_and(|namespace| namespace.metadata.deletion_timestamp.is_none());
         if !alive {
             return Ok(Outcome::Done);
         }
         if self.accounts.find(namespace, ACCOUNT).is_none() {
-            let account = ServiceAccount { metadata: named(namespace, ACCOUNT), ..ServiceAccount::default() };
-            unless_settled(self.context.namespaced::<ServiceAccount>(namespace).create(&PostParams::default(), &account).await)?;
+            let account = ServiceAccount {
+                metadata: named(namespace, ACCOUNT),
+                ..ServiceAccount::default()
+            };
+            unless_settled(
+                self.context
+                    .namespaced::<ServiceAccount>(namespace)
+                    .create(&PostParams::default(), &account)
+                    .await,
+            )?;
         }
         if !self.context.options.root_ca.is_empty() {
             self.tell_root_ca(namespace).await?;
@@ -84,21 +119,37 @@ impl Controller {
 
     async fn tell_root_ca(&self, namespace: &str) -> Result<(), Error> {
         let data = BTreeMap::from([(CERTIFICATE.to_owned(), self.context.options.root_ca.clone())]);
-        let notes = BTreeMap::from([("kubernetes.io/description".to_owned(), DESCRIPTION.to_owned())]);
+        let notes = BTreeMap::from([(
+            "kubernetes.io/description".to_owned(),
+            DESCRIPTION.to_owned(),
+        )]);
         let api = self.context.namespaced::<ConfigMap>(namespace);
         match self.maps.find(namespace, ROOT_CA_MAP) {
             None => {
-                let metadata = ObjectMeta { annotations: Some(notes), ..named(namespace, ROOT_CA_MAP) };
-                let map = ConfigMap { metadata, data: Some(data), ..ConfigMap::default() };
+                let metadata = ObjectMeta {
+                    annotations: Some(notes),
+                    ..named(namespace, ROOT_CA_MAP)
+                };
+                let map = ConfigMap {
+                    metadata,
+                    data: Some(data),
+                    ..ConfigMap::default()
+                };
                 unless_settled(api.create(&PostParams::default(), &map).await)
             }
             Some(map) if map.data.as_ref() != Some(&data) => {
                 let mended = ConfigMap {
                     data: Some(data),
-                    metadata: ObjectMeta { annotations: Some(notes), ..map.metadata.clone() },
+                    metadata: ObjectMeta {
+                        annotations: Some(notes),
+                        ..map.metadata.clone()
+                    },
                     ..ConfigMap::default()
                 };
-                unless_gone(api.replace(ROOT_CA_MAP, &PostParams::default(), &mended).await)?;
+                unless_gone(
+                    api.replace(ROOT_CA_MAP, &PostParams::default(), &mended)
+                        .await,
+                )?;
                 Ok(())
             }
             Some(_) => Ok(()),
@@ -107,5 +158,9 @@ impl Controller {
 }
 
 fn named(namespace: &str, name: &str) -> ObjectMeta {
-    ObjectMeta { name: Some(name.to_owned()), namespace: Some(namespace.to_owned()), ..ObjectMeta::default() }
+    ObjectMeta {
+        name: Some(name.to_owned()),
+        namespace: Some(namespace.to_owned()),
+        ..ObjectMeta::default()
+    }
 }

@@ -1,8 +1,9 @@
 //! StatefulSets: pods with names that last.
 //!
-//! The name is the identity, so a successor can only be made when the object of its predecessor is gone. `plan.rs` looks
-//! at the pods by their ordinals and decides what may happen now: in order, one at a time, unless the set says that it may
-//! happen in parallel. Names make creation idempotent, so no expectations are needed.
+//! The name is the identity, so a successor can only be made when the object of its predecessor is
+//! gone. `plan.rs` looks at the pods by their ordinals and decides what may happen now: in order,
+//! one at a time, unless the set says that it may happen in parallel. Names make creation
+//! idempotent, so no expectations are needed.
 
 mod plan;
 
@@ -41,12 +42,22 @@ struct Controller {
 pub(crate) fn start(context: &Context, caches: &mut Caches) {
     let queue: Queue<Key> = Queue::new();
     let wake = queue.clone();
-    caches.stateful_sets.subscribe(move |change| wake.add(Key::of(change.latest())));
+    caches
+        .stateful_sets
+        .subscribe(move |change| wake.add(Key::of(change.latest())));
     let known = Arc::clone(&caches.stateful_sets.cache);
-    wake_by_pods::<StatefulSet>(caches, &queue, &Arc::new(Expectations::default()), move |pod| {
-        let sets = known.in_namespace(crate::pods::namespace(pod));
-        sets.iter().filter(|set| plan::ordinal(set, name(pod)).is_some()).map(|set| Key::of(&**set)).collect()
-    });
+    wake_by_pods::<StatefulSet>(
+        caches,
+        &queue,
+        &Arc::new(Expectations::default()),
+        move |pod| {
+            let sets = known.in_namespace(crate::pods::namespace(pod));
+            sets.iter()
+                .filter(|set| plan::ordinal(set, name(pod)).is_some())
+                .map(|set| Key::of(&**set))
+                .collect()
+        },
+    );
     let controller = Arc::new(Controller {
         context: context.clone(),
         sets: Arc::clone(&caches.stateful_sets.cache),
@@ -54,7 +65,11 @@ pub(crate) fn start(context: &Context, caches: &mut Caches) {
         revisions: Arc::clone(&caches.controller_revisions.cache),
         recorder: context.recorder(COMPONENT),
     });
-    let synced = vec![caches.stateful_sets.cache.synced(), caches.pods.cache.synced(), caches.controller_revisions.cache.synced()];
+    let synced = vec![
+        caches.stateful_sets.cache.synced(),
+        caches.pods.cache.synced(),
+        caches.controller_revisions.cache.synced(),
+    ];
     context.work("statefulset", queue, WORKERS, synced, move |key| {
         let controller = Arc::clone(&controller);
         async move { controller.reconcile(&key).await }
@@ -63,26 +78,59 @@ pub(crate) fn start(context: &Context, caches: &mut Caches) {
 
 impl Controller {
     async fn reconcile(&self, key: &Key) -> Result<Outcome, Error> {
-        let Some(set) = self.sets.get(key) else { return Ok(Outcome::Done) };
-        let Some(spec) = &set.spec else { return Ok(Outcome::Done) };
+        let Some(set) = self.sets.get(key) else {
+            return Ok(Outcome::Done);
+        };
+        let Some(spec) = &set.spec else {
+            return Ok(Outcome::Done);
+        };
         let selector = Selector::compile(Some(&spec.selector)).map_err(Error::Plan)?;
         let mut candidates = self.pods.controlled_by(uid(&set.metadata));
-        candidates
-            .extend(self.pods.loose_selected(&key.namespace, &selector).into_iter().filter(|pod| plan::ordinal(&set, name(pod)).is_some()));
+        candidates.extend(
+            self.pods
+                .loose_selected(&key.namespace, &selector)
+                .into_iter()
+                .filter(|pod| plan::ordinal(&set, name(pod)).is_some()),
+        );
         let pods = claim(&self.context, &*set, &selector, candidates, |_| true).await?;
         let known = self.revisions.controlled_by(uid(&set.metadata));
-        let update = revisions::sync(&self.context, &*set, &known, &spec.template, "controller.kubernetes.io/hash").await?;
-        let current = set.status.as_ref().and_then(|status| status.current_revision.as_deref());
-        let current = known.iter().find(|revision| revision.metadata.name.as_deref() == current).unwrap_or(&update);
-        let revisions = Revisions { current: Arc::clone(current), update: Arc::clone(&update) };
+        let update = revisions::sync(
+            &self.context,
+            &*set,
+            &known,
+            &spec.template,
+            "controller.kubernetes.io/hash",
+        )
+        .await?;
+        let current = set
+            .status
+            .as_ref()
+            .and_then(|status| status.current_revision.as_deref());
+        let current = known
+            .iter()
+            .find(|revision| revision.metadata.name.as_deref() == current)
+            .unwrap_or(&update);
+        let revisions = Revisions {
+            current: Arc::clone(current),
+            update: Arc::clone(&update),
+        };
         let now = self.context.now();
         let plan = plan::plan(&set, &pods, &revisions, now);
         let acted: Result<Vec<()>, Error> =
-            join_all(plan.actions.iter().map(|action| self.apply(&set, action))).await.into_iter().collect();
+            join_all(plan.actions.iter().map(|action| self.apply(&set, action)))
+                .await
+                .into_iter()
+                .collect();
         if let Some(status) = plan.status {
-            let updated = StatefulSet { status: Some(status), ..(*set).clone() };
+            let updated = StatefulSet {
+                status: Some(status),
+                ..(*set).clone()
+            };
             let api = self.context.namespaced::<StatefulSet>(&key.namespace);
-            unless_gone(api.replace_status(&key.name, &PostParams::default(), &updated).await)?;
+            unless_gone(
+                api.replace_status(&key.name, &PostParams::default(), &updated)
+                    .await,
+            )?;
         }
         acted?;
         let in_use = |revision: &ControllerRevision| {
@@ -91,8 +139,17 @@ impl Controller {
                 || name == revisions.update.metadata.name.as_deref()
                 || pods.iter().any(|pod| plan::revision_of(pod) == name)
         };
-        revisions::trim(&self.context, &key.namespace, &known, in_use, spec.revision_history_limit.unwrap_or(10)).await?;
-        Ok(plan.available_at.map_or(Outcome::Done, |at| Outcome::After(until(now, at))))
+        revisions::trim(
+            &self.context,
+            &key.namespace,
+            &known,
+            in_use,
+            spec.revision_history_limit.unwrap_or(10),
+        )
+        .await?;
+        Ok(plan
+            .available_at
+            .map_or(Outcome::Done, |at| Outcome::After(until(now, at))))
     }
 
     async fn apply(&self, set: &StatefulSet, action: &Action) -> Result<(), Error> {
@@ -106,30 +163,58 @@ impl Controller {
                 }
                 match self.context.create_pod(pod).await {
                     Ok(_) => {
-                        let message = format!("create Pod {} in StatefulSet {set_name} successful", name(pod));
-                        self.recorder.tell(set, Severity::Normal, "SuccessfulCreate", message);
+                        let message = format!(
+                            "create Pod {} in StatefulSet {set_name} successful",
+                            name(pod)
+                        );
+                        self.recorder
+                            .tell(set, Severity::Normal, "SuccessfulCreate", message);
                         Ok(())
                     }
                     // It is there and not seen yet, or nothing can be made here any more.
-                    Err(error) if (code(&error) == 409 && !told(&error).contains("quota")) || namespace_terminates(&error) => Ok(()),
+                    Err(error)
+                        if (code(&error) == 409 && !told(&error).contains("quota"))
+                            || namespace_terminates(&error) =>
+                    {
+                        Ok(())
+                    }
                     Err(error) => {
-                        let message = format!("create Pod {} in StatefulSet {set_name} failed error: {}", name(pod), told(&error));
-                        self.recorder.tell(set, Severity::Warning, "FailedCreate", message);
+                        let message = format!(
+                            "create Pod {} in StatefulSet {set_name} failed error: {}",
+                            name(pod),
+                            told(&error)
+                        );
+                        self.recorder
+                            .tell(set, Severity::Warning, "FailedCreate", message);
                         Err(error.into())
                     }
                 }
             }
             Action::Delete { pod, failed } => {
                 if *failed {
-                    let message = format!("StatefulSet {namespace}/{set_name} is recreating failed Pod {}", name(pod));
-                    self.recorder.tell(set, Severity::Warning, "RecreatingFailedPod", message);
+                    let message = format!(
+                        "StatefulSet {namespace}/{set_name} is recreating failed Pod {}",
+                        name(pod)
+                    );
+                    self.recorder
+                        .tell(set, Severity::Warning, "RecreatingFailedPod", message);
                 }
-                let precondition = Preconditions { uid: pod.metadata.uid.clone(), resource_version: None };
-                let how = DeleteParams { preconditions: Some(precondition), ..DeleteParams::default() };
+                let precondition = Preconditions {
+                    uid: pod.metadata.uid.clone(),
+                    resource_version: None,
+                };
+                let how = DeleteParams {
+                    preconditions: Some(precondition),
+                    ..DeleteParams::default()
+                };
                 match api.delete(name(pod), &how).await {
                     Ok(_) => {
-                        let message = format!("delete Pod {} in StatefulSet {set_name} successful", name(pod));
-                        self.recorder.tell(set, Severity::Normal, "SuccessfulDelete", message);
+                        let message = format!(
+                            "delete Pod {} in StatefulSet {set_name} successful",
+                            name(pod)
+                        );
+                        self.recorder
+                            .tell(set, Severity::Normal, "SuccessfulDelete", message);
                         Ok(())
                     }
                     Err(error) if matches!(code(&error), 404 | 409) => Ok(()),
@@ -139,9 +224,17 @@ impl Controller {
         }
     }
 
-    async fn ensure_claim(&self, namespace: &str, claim: &PersistentVolumeClaim) -> Result<(), Error> {
+    async fn ensure_claim(
+        &self,
+        namespace: &str,
+        claim: &PersistentVolumeClaim,
+    ) -> Result<(), Error> {
         let api = self.context.namespaced::<PersistentVolumeClaim>(namespace);
-        if api.get_opt(claim.metadata.name.as_deref().unwrap_or_default()).await?.is_some() {
+        if api
+            .get_opt(claim.metadata.name.as_deref().unwrap_or_default())
+            .await?
+            .is_some()
+        {
             return Ok(());
         }
         match api.create(&PostParams::default(), claim).await {

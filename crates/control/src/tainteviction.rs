@@ -1,6 +1,7 @@
 //! Drives pods from nodes whose taints they do not tolerate.
 //!
-//! A pod that tolerates a `NoExecute` taint only for a time is deleted when that time is over. Budgets are not asked.
+//! A pod that tolerates a `NoExecute` taint only for a time is deleted when that time is over.
+//! Budgets are not asked.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -35,10 +36,22 @@ pub(crate) fn start(context: &Context, caches: &mut Caches) {
     let queue: Queue<Key> = Queue::new();
     let (wake, pods) = (queue.clone(), Arc::clone(&caches.pods.cache));
     caches.nodes.subscribe(move |change| {
-        let before: Vec<_> = change.old.iter().flat_map(|node| driving(node)).cloned().collect();
-        let now: Vec<_> = change.new.iter().flat_map(|node| driving(node)).cloned().collect();
+        let before: Vec<_> = change
+            .old
+            .iter()
+            .flat_map(|node| driving(node))
+            .cloned()
+            .collect();
+        let now: Vec<_> = change
+            .new
+            .iter()
+            .flat_map(|node| driving(node))
+            .cloned()
+            .collect();
         if before != now {
-            pods.at(nodes::name(change.latest())).iter().for_each(|pod| wake.add(Key::of(&**pod)));
+            pods.at(nodes::name(change.latest()))
+                .iter()
+                .for_each(|pod| wake.add(Key::of(&**pod)));
         }
     });
     let wake = queue.clone();
@@ -47,7 +60,9 @@ pub(crate) fn start(context: &Context, caches: &mut Caches) {
             pod.spec.as_ref()?.tolerations.as_ref()
         }
         let Some(pod) = &change.new else { return };
-        let same = |old: &Arc<Pod>| node_name(old) == node_name(pod) && tolerations(old) == tolerations(pod);
+        let same = |old: &Arc<Pod>| {
+            node_name(old) == node_name(pod) && tolerations(old) == tolerations(pod)
+        };
         if !node_name(pod).is_empty() && !change.old.as_ref().is_some_and(same) {
             wake.add(Key::of(&**pod));
         }
@@ -80,8 +95,15 @@ fn deadline(pod: &Pod, node: &Node, now: Timestamp) -> Option<Timestamp> {
             if covering.peek().is_none() {
                 return Some(Timestamp::MIN);
             }
-            let seconds = covering.filter_map(|toleration| toleration.toleration_seconds).min()?;
-            let since = taint.time_added.as_ref().map(|time| time.0).max(born).unwrap_or(now);
+            let seconds = covering
+                .filter_map(|toleration| toleration.toleration_seconds)
+                .min()?;
+            let since = taint
+                .time_added
+                .as_ref()
+                .map(|time| time.0)
+                .max(born)
+                .unwrap_or(now);
             Some(after_seconds(since, seconds.max(0)))
         })
         .min()
@@ -89,8 +111,13 @@ fn deadline(pod: &Pod, node: &Node, now: Timestamp) -> Option<Timestamp> {
 
 impl Controller {
     async fn reconcile(&self, key: &Key) -> Result<Outcome, Error> {
-        let pod = self.pods.get(key).filter(|pod| !is_terminating(pod) && !is_finished(pod));
-        let node = pod.as_ref().and_then(|pod| self.nodes.find("", node_name(pod)));
+        let pod = self
+            .pods
+            .get(key)
+            .filter(|pod| !is_terminating(pod) && !is_finished(pod));
+        let node = pod
+            .as_ref()
+            .and_then(|pod| self.nodes.find("", node_name(pod)));
         let (Some(pod), Some(node)) = (pod, node) else {
             self.set_doomed(key, false);
             return Ok(Outcome::Done);
@@ -99,7 +126,12 @@ impl Controller {
         match deadline(&pod, &node, now) {
             None => {
                 if self.set_doomed(key, false) {
-                    self.recorder.tell(&*pod, Severity::Normal, "TaintManagerEviction", format!("Cancelling deletion of Pod {key}"));
+                    self.recorder.tell(
+                        &*pod,
+                        Severity::Normal,
+                        "TaintManagerEviction",
+                        format!("Cancelling deletion of Pod {key}"),
+                    );
                 }
                 Ok(Outcome::Done)
             }
@@ -118,11 +150,20 @@ impl Controller {
     /// True when it was doomed before.
     fn set_doomed(&self, key: &Key, doomed: bool) -> bool {
         let mut set = self.doomed.lock().unwrap_or_else(PoisonError::into_inner);
-        if doomed { !set.insert(key.clone()) } else { set.remove(key) }
+        if doomed {
+            !set.insert(key.clone())
+        } else {
+            set.remove(key)
+        }
     }
 
     async fn delete(&self, pod: &Pod, key: &Key) -> Result<(), Error> {
-        self.recorder.tell(pod, Severity::Normal, "TaintManagerEviction", format!("Marking for deletion Pod {key}"));
+        self.recorder.tell(
+            pod,
+            Severity::Normal,
+            "TaintManagerEviction",
+            format!("Marking for deletion Pod {key}"),
+        );
         let mark = serde_json::json!({
             "type": "DisruptionTarget", "status": "True", "reason": "DeletionByTaintManager",
             "message": "Taint manager: deleting due to NoExecute taint", "observedGeneration": pod.metadata.generation,
@@ -130,9 +171,22 @@ impl Controller {
         });
         let patch = serde_json::json!({"metadata": {"uid": pod.metadata.uid}, "status": {"conditions": [mark]}});
         let api = self.context.namespaced::<Pod>(namespace(pod));
-        unless_gone(api.patch_status(name(pod), &PatchParams::default(), &Patch::Strategic(&patch)).await)?;
-        let precondition = Preconditions { uid: pod.metadata.uid.clone(), resource_version: None };
-        let how = DeleteParams { preconditions: Some(precondition), ..DeleteParams::default() };
+        unless_gone(
+            api.patch_status(
+                name(pod),
+                &PatchParams::default(),
+                &Patch::Strategic(&patch),
+            )
+            .await,
+        )?;
+        let precondition = Preconditions {
+            uid: pod.metadata.uid.clone(),
+            resource_version: None,
+        };
+        let how = DeleteParams {
+            preconditions: Some(precondition),
+            ..DeleteParams::default()
+        };
         unless_gone(api.delete(name(pod), &how).await)?;
         Ok(())
     }
@@ -160,8 +214,14 @@ mod tests {
         ];
         for (tolerations, expected) in cases {
             let text = tolerations.to_string();
-            let pod = pod(json!({"metadata": {"name": "p"}, "spec": {"containers": [], "nodeName": "a", "tolerations": tolerations}}));
-            assert_eq!(deadline(&pod, &node, at("2026-01-01T00:00:30Z")), expected, "{text}");
+            let pod = pod(
+                json!({"metadata": {"name": "p"}, "spec": {"containers": [], "nodeName": "a", "tolerations": tolerations}}),
+            );
+            assert_eq!(
+                deadline(&pod, &node, at("2026-01-01T00:00:30Z")),
+                expected,
+                "{text}"
+            );
         }
     }
 }

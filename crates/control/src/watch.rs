@@ -1,13 +1,15 @@
 //! One collection, listed and then followed, for ever.
 //!
-//! This does what `kube::runtime::watcher` does, over the same [`Client`], but knows no kind: what is asynchronous is
-//! compiled once and not for each of twenty kinds, and a line of a watch goes to its [`Sink`] as the bytes that came, so
-//! that the sink decodes what it needs and skips the rest. Half of an object is often managed fields, and most of what
-//! comes is pods, of which most is of no interest here.
+//! This does what `kube::runtime::watcher` does, over the same [`Client`], but knows no kind: what
+//! is asynchronous is compiled once and not for each of twenty kinds, and a line of a watch goes to
+//! its [`Sink`] as the bytes that came, so that the sink decodes what it needs and skips the rest.
+//! Half of an object is often managed fields, and most of what comes is pods, of which most is of
+//! no interest here.
 //!
-//! Guarantees: `begin`, pages, `complete`, then changes in the order of the server, where a sink wants
-//! that, without those changes of an object which its next line overtakes; after whatever breaks (the stream, a history that is gone, a panic in the sink)
-//! either the changes go on without a gap or a new list begins.
+//! Guarantees: `begin`, pages, `complete`, then changes in the order of the server, where a sink
+//! wants that, without those changes of an object which its next line overtakes; after whatever
+//! breaks (the stream, a history that is gone, a panic in the sink) either the changes go on
+//! without a gap or a new list begins.
 
 mod wire;
 
@@ -88,7 +90,8 @@ pub(crate) struct Page<K> {
 /// Decodes an object, or a page of them, without what nobody reads.
 pub(crate) fn decode<T: DeserializeOwned>(json: &[u8]) -> serde_json::Result<T> {
     let json = without_managed_fields(json);
-    // As text, as the answers of requests are decoded: for another kind of input all types would be compiled once more.
+    // As text, as the answers of requests are decoded: for another kind of input all types would be
+    // compiled once more.
     serde_json::from_str(std::str::from_utf8(&json).map_err(serde::de::Error::custom)?)
 }
 
@@ -115,13 +118,26 @@ impl From<TooLong> for Failure {
 }
 
 /// Follows a collection until it is dropped.
-pub(crate) async fn follow(client: Client, collection: Collection, entropy: Entropy, mut sink: Box<dyn Sink>) {
-    let mut follower = Follower { client, collection, from: None, heard: false };
+pub(crate) async fn follow(
+    client: Client,
+    collection: Collection,
+    entropy: Entropy,
+    mut sink: Box<dyn Sink>,
+) {
+    let mut follower = Follower {
+        client,
+        collection,
+        from: None,
+        heard: false,
+    };
     let mut attempts = 0;
     loop {
         follower.heard = false;
         let path = follower.collection.path.clone();
-        match AssertUnwindSafe(follower.run(&mut *sink)).catch_unwind().await {
+        match AssertUnwindSafe(follower.run(&mut *sink))
+            .catch_unwind()
+            .await
+        {
             Ok(Ok(())) => {}
             Ok(Err(error)) => debug!(path, %error, "watch interrupted; taking it up again"),
             Err(_) => {
@@ -131,7 +147,9 @@ pub(crate) async fn follow(client: Client, collection: Collection, entropy: Entr
         }
         attempts = if follower.heard { 0 } else { attempts + 1 };
         // Many watches break together; they need not all come back at once.
-        let pause = FIRST_PAUSE.saturating_mul(1 << attempts.min(10)).min(LONGEST_PAUSE);
+        let pause = FIRST_PAUSE
+            .saturating_mul(1 << attempts.min(10))
+            .min(LONGEST_PAUSE);
         if attempts > 0 {
             tokio::time::sleep(entropy.jitter(pause, 0.2)).await;
         }
@@ -141,7 +159,8 @@ pub(crate) async fn follow(client: Client, collection: Collection, entropy: Entr
 struct Follower {
     client: Client,
     collection: Collection,
-    /// The revision up to which the sink knows everything; none before the first list and after a gap.
+    /// The revision up to which the sink knows everything; none before the first list and after a
+    /// gap.
     from: Option<String>,
     /// Something was understood since the last attempt began.
     heard: bool,
@@ -162,8 +181,11 @@ impl Follower {
             ..WatchParams::default()
         };
         let request = Request::new(&self.collection.path);
-        let request =
-            if self.collection.metadata_only { request.watch_metadata(&params, &from)? } else { request.watch(&params, &from)? };
+        let request = if self.collection.metadata_only {
+            request.watch_metadata(&params, &from)?
+        } else {
+            request.watch(&params, &from)?
+        };
         let mut body = match open(&self.client, request).await {
             Err(error) if crate::error::code(&error) == 410 => {
                 self.from = None;
@@ -173,7 +195,9 @@ impl Follower {
         };
         let mut lines = Lines::default();
         while let Ok(Some(frame)) = tokio::time::timeout(SILENCE, body.frame()).await {
-            let Ok(chunk) = frame?.into_data() else { continue };
+            let Ok(chunk) = frame?.into_data() else {
+                continue;
+            };
             let mut lines = lines.feed(chunk)?;
             if sink.wants_newest_only() {
                 lines = wire::newest(lines);
@@ -196,8 +220,16 @@ impl Follower {
                 ..ListParams::default()
             };
             let request = Request::new(&self.collection.path);
-            let request = if self.collection.metadata_only { request.list_metadata(&params)? } else { request.list(&params)? };
-            let body = open(&self.client, request).await?.collect().await?.to_bytes();
+            let request = if self.collection.metadata_only {
+                request.list_metadata(&params)?
+            } else {
+                request.list(&params)?
+            };
+            let body = open(&self.client, request)
+                .await?
+                .collect()
+                .await?
+                .to_bytes();
             let end = sink.page(&body)?;
             self.heard = true;
             if end.next.is_empty() {
@@ -215,7 +247,9 @@ impl Follower {
         let version = match wire::line(line)? {
             Line::Put(object) => sink.put(&object),
             Line::Gone(object) => sink.gone(&object),
-            Line::Bookmark(object) => serde_json::from_slice::<Mark>(&object).map(|mark| mark.metadata.resource_version),
+            Line::Bookmark(object) => {
+                serde_json::from_slice::<Mark>(&object).map(|mark| mark.metadata.resource_version)
+            }
             Line::Error(object) => {
                 let status: Status = serde_json::from_slice(&object)?;
                 if status.code == 410 {
@@ -228,7 +262,9 @@ impl Follower {
         match version {
             Ok(version) => self.from = Some(version),
             // One object that cannot be read must not keep all others from being seen.
-            Err(error) => warn!(path = self.collection.path, %error, "an object is not understood; it is left out"),
+            Err(error) => {
+                warn!(path = self.collection.path, %error, "an object is not understood; it is left out")
+            }
         }
         Ok(())
     }
@@ -243,7 +279,10 @@ struct Mark {
 async fn open(client: &Client, request: http::Request<Vec<u8>>) -> Result<Body, kube::Error> {
     let mut request = request.map(Body::from);
     // Packing saves nothing inside a machine, and packed watches cannot be read line by line.
-    request.headers_mut().insert(http::header::ACCEPT_ENCODING, http::HeaderValue::from_static("identity"));
+    request.headers_mut().insert(
+        http::header::ACCEPT_ENCODING,
+        http::HeaderValue::from_static("identity"),
+    );
     let answer = client.send(request).await?;
     let code = answer.status();
     if !code.is_client_error() && !code.is_server_error() {

@@ -138,7 +138,12 @@ impl Board {
     /// A board for these nodes, in order.
     #[must_use]
     pub fn new(policy: Policy, nodes: Vec<String>) -> Self {
-        let node = |name| NodeEntry { name, since: None, outcome: None, object: None };
+        let node = |name| NodeEntry {
+            name,
+            since: None,
+            outcome: None,
+            object: None,
+        };
         Self {
             policy,
             pods: BTreeMap::new(),
@@ -179,7 +184,10 @@ impl Board {
 
     /// The pods of a node begin to go.
     pub fn start(&mut self, node: &str, pods: Vec<Pod>, now: Timestamp) {
-        self.events.push_back(Event::Started { node: node.to_owned(), pods: pods.len() });
+        self.events.push_back(Event::Started {
+            node: node.to_owned(),
+            pods: pods.len(),
+        });
         if let Some(entry) = self.node_mut(node) {
             entry.since = Some(now);
         }
@@ -213,10 +221,18 @@ impl Board {
 
     /// The node cannot be drained.
     pub fn fail(&mut self, node: &str, errors: Vec<String>, now: Timestamp) {
-        if self.nodes.iter().any(|entry| entry.name == node && entry.outcome.is_some()) {
+        if self
+            .nodes
+            .iter()
+            .any(|entry| entry.name == node && entry.outcome.is_some())
+        {
             return;
         }
-        self.events.push_back(Event::NodeFailed { node: node.to_owned(), errors: errors.clone(), pending: Vec::new() });
+        self.events.push_back(Event::NodeFailed {
+            node: node.to_owned(),
+            errors: errors.clone(),
+            pending: Vec::new(),
+        });
         if let Some(entry) = self.node_mut(node) {
             entry.outcome = Some(Outcome { at: now, errors });
         }
@@ -228,10 +244,18 @@ impl Board {
 
     /// A pod was seen; none of other pods than those of the drain matter.
     pub fn pod_seen(&mut self, pod: Pod, now: Timestamp) {
-        let Some(entry) = pod.metadata.uid.as_ref().and_then(|uid| self.pods.get_mut(uid)) else { return };
+        let Some(entry) = pod
+            .metadata
+            .uid
+            .as_ref()
+            .and_then(|uid| self.pods.get_mut(uid))
+        else {
+            return;
+        };
         entry.looked_at = now;
         // What decides about its eviction has changed: the next answer may be another one.
-        let differs = health::is_ready(&pod) != health::is_ready(&entry.pod) || pod.metadata.labels != entry.pod.metadata.labels;
+        let differs = health::is_ready(&pod) != health::is_ready(&entry.pod)
+            || pod.metadata.labels != entry.pod.metadata.labels;
         entry.chance |= differs;
         entry.pod = pod;
     }
@@ -243,7 +267,11 @@ impl Board {
 
     /// A whole list of a node's pods: those of the drain that are not in it are gone.
     pub fn pods_listed(&mut self, node: &str, uids: &BTreeSet<String>, now: Timestamp) {
-        let gone = self.pods.iter().filter(|(uid, entry)| entry.node == node && !uids.contains(*uid)).map(|(uid, _)| uid.clone());
+        let gone = self
+            .pods
+            .iter()
+            .filter(|(uid, entry)| entry.node == node && !uids.contains(*uid))
+            .map(|(uid, _)| uid.clone());
         for uid in gone.collect::<Vec<_>>() {
             self.pod_gone(&uid, now);
         }
@@ -260,23 +288,37 @@ impl Board {
         if let kube::Error::Api(status) = error
             && matches!(status.code, 401 | 403)
         {
-            self.end(uid, End::Failed(format!("cannot tell whether it is gone: {}", status.message)), now);
+            self.end(
+                uid,
+                End::Failed(format!(
+                    "cannot tell whether it is gone: {}",
+                    status.message
+                )),
+                now,
+            );
         }
     }
 
     /// A node was seen, or it is gone.
     pub fn node_seen(&mut self, name: &str, object: Option<Node>) {
-        let Some(entry) = self.node_mut(name) else { return };
-        let vanished = object.is_none() && !matches!(entry.object, Some(None)) && entry.outcome.is_none();
+        let Some(entry) = self.node_mut(name) else {
+            return;
+        };
+        let vanished =
+            object.is_none() && !matches!(entry.object, Some(None)) && entry.outcome.is_none();
         entry.object = Some(object);
         if vanished {
-            self.events.push_back(Event::NodeVanished { node: name.to_owned() });
+            self.events.push_back(Event::NodeVanished {
+                node: name.to_owned(),
+            });
         }
     }
 
     /// The server has answered about a pod.
     pub fn answered(&mut self, uid: &str, answer: Answer, now: Timestamp) {
-        let Some(entry) = self.pods.get_mut(uid) else { return };
+        let Some(entry) = self.pods.get_mut(uid) else {
+            return;
+        };
         if entry.stage != Stage::Asking {
             return;
         }
@@ -295,7 +337,9 @@ impl Board {
 
     /// The pod has been told to go, or was so before.
     fn accepted(&mut self, uid: &str, now: Timestamp) {
-        let Some(entry) = self.pods.get_mut(uid) else { return };
+        let Some(entry) = self.pods.get_mut(uid) else {
+            return;
+        };
         let (was_asked, pod) = (entry.stage == Stage::Asking, entry.target.clone());
         if was_asked {
             self.budgets.granted(entry);
@@ -308,51 +352,114 @@ impl Board {
     }
 
     fn refused(&mut self, uid: &str, why: Refused, now: Timestamp) {
-        let Some(entry) = self.pods.get_mut(uid) else { return };
-        let named: Vec<String> = why.budgets().iter().map(|name| format!("{}/{name}", entry.target.namespace)).collect();
-        let budgets = if named.is_empty() && !why.causes.is_empty() { self.budgets.selecting(&entry.pod) } else { named };
+        let Some(entry) = self.pods.get_mut(uid) else {
+            return;
+        };
+        let named: Vec<String> = why
+            .budgets()
+            .iter()
+            .map(|name| format!("{}/{name}", entry.target.namespace))
+            .collect();
+        let budgets = if named.is_empty() && !why.causes.is_empty() {
+            self.budgets.selecting(&entry.pod)
+        } else {
+            named
+        };
         entry.faults = 0;
         entry.refusals += 1;
         entry.refused_since.get_or_insert(now);
         entry.budgets.extend(budgets.iter().cloned());
-        let patience = if self.budgets.blind || budgets.is_empty() { BLIND_RETRY_SECONDS } else { RETRY_SECONDS };
+        let patience = if self.budgets.blind || budgets.is_empty() {
+            BLIND_RETRY_SECONDS
+        } else {
+            RETRY_SECONDS
+        };
         let wanted = i64::from(why.retry_after_seconds);
-        let retry_at = later(now, if wanted > 0 { wanted.min(patience) } else { patience });
-        let event = Event::Refused { pod: entry.target.clone(), why: why.clone(), budgets: budgets.clone(), times: entry.refusals };
+        let retry_at = later(
+            now,
+            if wanted > 0 {
+                wanted.min(patience)
+            } else {
+                patience
+            },
+        );
+        let event = Event::Refused {
+            pod: entry.target.clone(),
+            why: why.clone(),
+            budgets: budgets.clone(),
+            times: entry.refusals,
+        };
         if self.policy.dry_run {
             let end = End::Left(why.causes.first().unwrap_or(&why.message).clone());
             self.events.push_back(event);
             return self.end(uid, end, now);
         }
         entry.chance = self.budgets.freed_since(&budgets, entry.asked_at_change);
-        entry.stage = Stage::Refused { why, budgets, retry_at };
+        entry.stage = Stage::Refused {
+            why,
+            budgets,
+            retry_at,
+        };
         self.events.push_back(event);
     }
 
     fn faulty(&mut self, uid: &str, fault: Fault, now: Timestamp) {
-        let Some(entry) = self.pods.get_mut(uid) else { return };
+        let Some(entry) = self.pods.get_mut(uid) else {
+            return;
+        };
         entry.faults += 1;
-        let Fault { class, message, retry_after_seconds } = fault;
+        let Fault {
+            class,
+            message,
+            retry_after_seconds,
+        } = fault;
         if self.policy.dry_run || class.tries().is_some_and(|tries| entry.faults >= tries) {
-            let why = if entry.faults > 1 { format!("{message} ({} tries)", entry.faults) } else { message };
+            let why = if entry.faults > 1 {
+                format!("{message} ({} tries)", entry.faults)
+            } else {
+                message
+            };
             return self.end(uid, End::Failed(why), now);
         }
-        let retry_seconds = class.pause_seconds(entry.faults).max(i64::from(retry_after_seconds).min(30));
+        let retry_seconds = class
+            .pause_seconds(entry.faults)
+            .max(i64::from(retry_after_seconds).min(30));
         let pod = entry.target.clone();
-        entry.stage = Stage::Faulty { class, message: message.clone(), retry_at: later(now, retry_seconds) };
-        self.events.push_back(Event::Faulty { pod, class, message, retry_seconds });
+        entry.stage = Stage::Faulty {
+            class,
+            message: message.clone(),
+            retry_at: later(now, retry_seconds),
+        };
+        self.events.push_back(Event::Faulty {
+            pod,
+            class,
+            message,
+            retry_seconds,
+        });
     }
 
     /// The server does not say which budgets it means when there are several.
     fn with_budgets(&self, uid: &str, why: String) -> String {
-        let Some(entry) = self.pods.get(uid).filter(|_| why.contains("more than one PodDisruptionBudget")) else { return why };
+        let Some(entry) = self
+            .pods
+            .get(uid)
+            .filter(|_| why.contains("more than one PodDisruptionBudget"))
+        else {
+            return why;
+        };
         let budgets = self.budgets.selecting(&entry.pod);
-        if budgets.is_empty() { why } else { format!("{why} (budgets: {})", budgets.join(", ")) }
+        if budgets.is_empty() {
+            why
+        } else {
+            format!("{why} (budgets: {})", budgets.join(", "))
+        }
     }
 
     /// Another replica is ready, or not needed, or could not be had.
     pub fn surged(&mut self, uid: &str, surged: Result<Raised, String>, now: Timestamp) {
-        let Some(entry) = self.pods.get_mut(uid) else { return };
+        let Some(entry) = self.pods.get_mut(uid) else {
+            return;
+        };
         entry.wants_surge = false;
         let waits = entry.stage == Stage::Surging;
         if waits && surged.is_ok() {
@@ -368,8 +475,12 @@ impl Board {
                     self.to_restore.push(surge.clone());
                 }
                 let pod = entry.target.clone();
-                self.events.push_back(Event::Surged { pod, workload: surge.told() });
-                self.events.extend(surge.caveat().map(|message| Event::Warning { message }));
+                self.events.push_back(Event::Surged {
+                    pod,
+                    workload: surge.told(),
+                });
+                self.events
+                    .extend(surge.caveat().map(|message| Event::Warning { message }));
             }
             Err(why) => self.end(uid, End::Failed(why), now),
         }
@@ -377,19 +488,29 @@ impl Board {
 
     /// The drain of a pod is over.
     fn end(&mut self, uid: &str, end: End, now: Timestamp) {
-        let Some(entry) = self.pods.get_mut(uid) else { return };
+        let Some(entry) = self.pods.get_mut(uid) else {
+            return;
+        };
         if matches!(entry.stage, Stage::Done { .. }) {
             return;
         }
         let pod = entry.target.clone();
         self.events.push_back(match &end {
-            End::Gone => {
-                Event::Gone { pod, deleted: entry.deleted || self.policy.delete, seconds: now.duration_since(entry.since).as_secs_f64() }
-            }
+            End::Gone => Event::Gone {
+                pod,
+                deleted: entry.deleted || self.policy.delete,
+                seconds: now.duration_since(entry.since).as_secs_f64(),
+            },
             End::Skipped => Event::Skipped { pod },
             End::Would => Event::Would { pod },
-            End::Left(why) => Event::Left { pod, why: why.clone() },
-            End::Failed(why) => Event::Failed { pod, why: why.clone() },
+            End::Left(why) => Event::Left {
+                pod,
+                why: why.clone(),
+            },
+            End::Failed(why) => Event::Failed {
+                pod,
+                why: why.clone(),
+            },
         });
         entry.ended_at = Some(now);
         entry.stage = Stage::Done { end };
@@ -402,5 +523,8 @@ fn later(now: Timestamp, seconds: i64) -> Timestamp {
 }
 
 fn after(time: Timestamp, duration: Duration) -> Timestamp {
-    SignedDuration::try_from(duration).ok().and_then(|duration| time.saturating_add(duration).ok()).unwrap_or(Timestamp::MAX)
+    SignedDuration::try_from(duration)
+        .ok()
+        .and_then(|duration| time.saturating_add(duration).ok())
+        .unwrap_or(Timestamp::MAX)
 }

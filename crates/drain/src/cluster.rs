@@ -10,11 +10,16 @@ mod parse;
 mod scale;
 
 use jiff::Timestamp;
-use k8s_openapi::api::admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration};
+use k8s_openapi::api::admissionregistration::v1::{
+    MutatingWebhookConfiguration, ValidatingWebhookConfiguration,
+};
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{Event, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, ReplicationController, Service};
+use k8s_openapi::api::core::v1::{
+    Event, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, ReplicationController,
+    Service,
+};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::storage::v1::VolumeAttachment;
 use kube::api::{Api, ListParams};
@@ -82,7 +87,8 @@ fn clusterwide<K: Resource<DynamicType = ()>>(client: &Client, _: &Scope) -> Api
     Api::all(client.clone())
 }
 
-/// Makes the snapshot from the table of kinds: the field, how it is reached, its type, its resource.
+/// Makes the snapshot from the table of kinds: the field, how it is reached, its type, its
+/// resource.
 macro_rules! snapshot {
     ($($(#[$doc:meta])* $field:ident: $reach:ident $kind:ty = $resource:literal,)*) => {
         /// What was read, in the order in which the server gave it.
@@ -139,7 +145,8 @@ macro_rules! snapshot {
                 Ok(false)
             }
 
-            /// Every kind of which nothing is here counts as unread: a file does not say which it is.
+            /// Every kind of which nothing is here counts as unread: a file does not say which it
+            /// is.
             fn mark_absent(&mut self) {
                 $(if self.$field.is_empty() {
                     self.unread.push(Unread { resource: $resource, why: NOT_IN_FILE.to_owned() });
@@ -155,7 +162,10 @@ macro_rules! snapshot {
 /// An answer about one kind is worth going on without it; anything else ends the reading.
 fn unread(resource: &'static str, error: kube::Error) -> Result<Unread, kube::Error> {
     match error {
-        kube::Error::Api(status) if status.code != 401 => Ok(Unread { resource, why: status.message.clone() }),
+        kube::Error::Api(status) if status.code != 401 => Ok(Unread {
+            resource,
+            why: status.message.clone(),
+        }),
         other => Err(other),
     }
 }

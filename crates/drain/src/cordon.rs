@@ -19,10 +19,17 @@ pub enum Change {
 ///
 /// # Errors
 /// What the server answers, for example 404 for the first name that is no node's.
-pub async fn find(client: &Client, names: &[String], selector: Option<&str>) -> Result<Vec<Node>, Error> {
+pub async fn find(
+    client: &Client,
+    names: &[String],
+    selector: Option<&str>,
+) -> Result<Vec<Node>, Error> {
     let api: Api<Node> = Api::all(client.clone());
     if let Some(selector) = selector {
-        return Ok(api.list(&ListParams::default().labels(selector)).await?.items);
+        return Ok(api
+            .list(&ListParams::default().labels(selector))
+            .await?
+            .items);
     }
     let mut nodes: Vec<Node> = Vec::new();
     for name in names {
@@ -37,11 +44,14 @@ pub async fn find(client: &Client, names: &[String], selector: Option<&str>) -> 
 
 /// A name without the resource that people may put before it.
 fn short_name(name: &str) -> &str {
-    ["node/", "nodes/", "no/"].iter().find_map(|prefix| name.strip_prefix(prefix)).unwrap_or(name)
+    ["node/", "nodes/", "no/"]
+        .iter()
+        .find_map(|prefix| name.strip_prefix(prefix))
+        .unwrap_or(name)
 }
 
-/// Lets no new pods onto the node (`wish`), or lets them again; asks the server no more than what it
-/// would say when `dry_run` is set.
+/// Lets no new pods onto the node (`wish`), or lets them again; asks the server no more than what
+/// it would say when `dry_run` is set.
 ///
 /// # Errors
 /// What the server answers.
@@ -51,16 +61,24 @@ pub async fn set(client: &Client, node: &Node, wish: bool, dry_run: bool) -> Res
     }
     // As kubectl does: uncordoning removes the field instead of writing false.
     let value = if wish { json!(true) } else { json!(null) };
-    let params = PatchParams { dry_run, ..PatchParams::default() };
+    let params = PatchParams {
+        dry_run,
+        ..PatchParams::default()
+    };
     let patch = Patch::Strategic(json!({"spec": {"unschedulable": value}}));
-    Api::<Node>::all(client.clone()).patch(&node.name_any(), &params, &patch).await?;
+    Api::<Node>::all(client.clone())
+        .patch(&node.name_any(), &params, &patch)
+        .await?;
     Ok(Change::Made)
 }
 
 /// Whether the node takes no new pods.
 #[must_use]
 pub fn is_cordoned(node: &Node) -> bool {
-    node.spec.as_ref().and_then(|spec| spec.unschedulable).unwrap_or(false)
+    node.spec
+        .as_ref()
+        .and_then(|spec| spec.unschedulable)
+        .unwrap_or(false)
 }
 
 /// Lets no new pods onto the node.
@@ -68,5 +86,11 @@ pub fn is_cordoned(node: &Node) -> bool {
 /// # Errors
 /// What the server answers, for example 404 for a node that is not there.
 pub async fn cordon(client: &Client, node: &str) -> Result<Change, Error> {
-    set(client, &Api::all(client.clone()).get(node).await?, true, false).await
+    set(
+        client,
+        &Api::all(client.clone()).get(node).await?,
+        true,
+        false,
+    )
+    .await
 }

@@ -51,7 +51,14 @@ pub struct Engine {
 impl Engine {
     /// A drain of these nodes, `parallel` of them at the same time.
     #[must_use]
-    pub fn drain(client: Client, clock: Clock, policy: Policy, survey: Survey, nodes: Vec<Node>, parallel: usize) -> Self {
+    pub fn drain(
+        client: Client,
+        clock: Clock,
+        policy: Policy,
+        survey: Survey,
+        nodes: Vec<Node>,
+        parallel: usize,
+    ) -> Self {
         let names: Vec<String> = nodes.iter().map(ResourceExt::name_any).collect();
         let mut engine = Self::new(client, clock, policy, survey, names.clone(), parallel);
         engine.cordoning = names.iter().cloned().collect();
@@ -72,10 +79,20 @@ impl Engine {
     pub fn evict(client: Client, clock: Clock, policy: Policy, pods: Vec<Pod>) -> Self {
         let mut groups: BTreeMap<String, Vec<Pod>> = BTreeMap::new();
         for pod in pods {
-            groups.entry(format!("{NAMESPACE}{}", health::namespace(&pod))).or_default().push(pod);
+            groups
+                .entry(format!("{NAMESPACE}{}", health::namespace(&pod)))
+                .or_default()
+                .push(pod);
         }
         let parallel = groups.len();
-        let mut engine = Self::new(client, clock, policy, Survey::default(), groups.keys().cloned().collect(), parallel);
+        let mut engine = Self::new(
+            client,
+            clock,
+            policy,
+            Survey::default(),
+            groups.keys().cloned().collect(),
+            parallel,
+        );
         let now = engine.clock.now();
         for (group, pods) in groups {
             engine.watch_namespace(&group, &pods);
@@ -85,7 +102,14 @@ impl Engine {
         engine
     }
 
-    fn new(client: Client, clock: Clock, policy: Policy, survey: Survey, names: Vec<String>, parallel: usize) -> Self {
+    fn new(
+        client: Client,
+        clock: Clock,
+        policy: Policy,
+        survey: Survey,
+        names: Vec<String>,
+        parallel: usize,
+    ) -> Self {
         let (sender, facts) = unbounded_channel();
         let delete = policy.delete;
         let mut engine = Self {
@@ -105,7 +129,9 @@ impl Engine {
             watches: JoinSet::new(),
         };
         if !delete {
-            engine.watches.spawn(watch::budgets(engine.client.clone(), engine.sender.clone()));
+            engine
+                .watches
+                .spawn(watch::budgets(engine.client.clone(), engine.sender.clone()));
             let client = engine.client.clone();
             // Nothing is asked for before this is known: see `advance`.
             engine.cordoning.insert(String::new());
@@ -130,7 +156,9 @@ impl Engine {
             if let Some(event) = self.board.event() {
                 return Some(event);
             }
-            if self.running.is_empty() && self.board.nodes().iter().all(|node| node.outcome.is_some()) {
+            if self.running.is_empty()
+                && self.board.nodes().iter().all(|node| node.outcome.is_some())
+            {
                 return None;
             }
             let clock = self.clock.clone();
@@ -161,7 +189,12 @@ impl Engine {
             return faults;
         }
         // A node whose drain has ended may still be waited for by what is to be scaled back.
-        for node in self.board.nodes().iter().filter(|node| node.since.is_some()) {
+        for node in self
+            .board
+            .nodes()
+            .iter()
+            .filter(|node| node.since.is_some())
+        {
             let (surges, unseen) = surge::raised_for(&self.client, &node.name).await;
             faults.extend(unseen);
             for surge in surges {
@@ -182,9 +215,12 @@ impl Engine {
         }
         self.finish_nodes();
         while self.active.len() < self.parallel {
-            let Some(node) = self.waiting.pop_front() else { break };
+            let Some(node) = self.waiting.pop_front() else {
+                break;
+            };
             self.active.insert(node.clone());
-            let (client, survey, now) = (self.client.clone(), self.survey.clone(), self.clock.now());
+            let (client, survey, now) =
+                (self.client.clone(), self.survey.clone(), self.clock.now());
             self.start(async move {
                 let sorted = survey.of_node(&client, &node, now).await;
                 Fact::Surveyed(node, sorted)
@@ -194,7 +230,12 @@ impl Engine {
         for action in actions {
             self.act(action);
         }
-        let ended = |name: &String| self.board.nodes().iter().any(|node| node.name == *name && node.outcome.is_some());
+        let ended = |name: &String| {
+            self.board
+                .nodes()
+                .iter()
+                .any(|node| node.name == *name && node.outcome.is_some())
+        };
         if self.active.iter().any(ended) {
             // The next node's turn comes now, and not at the next fact.
             return Some(self.clock.now());
@@ -204,8 +245,19 @@ impl Engine {
 
     /// Takes nodes that have ended out of their turn.
     fn finish_nodes(&mut self) {
-        let ended = |name: &&String| self.board.nodes().iter().any(|node| node.name == **name && node.outcome.is_some());
-        for name in self.active.iter().filter(ended).cloned().collect::<Vec<_>>() {
+        let ended = |name: &&String| {
+            self.board
+                .nodes()
+                .iter()
+                .any(|node| node.name == **name && node.outcome.is_some())
+        };
+        for name in self
+            .active
+            .iter()
+            .filter(ended)
+            .cloned()
+            .collect::<Vec<_>>()
+        {
             self.active.remove(&name);
             if self.board.policy().surge && !self.board.policy().dry_run {
                 let client = self.client.clone();
@@ -220,7 +272,11 @@ impl Engine {
     fn act(&mut self, action: Action) {
         let client = self.client.clone();
         let policy = self.board.policy();
-        let form = Form { grace_seconds: policy.grace_seconds, dry_run: policy.dry_run, beta: self.beta };
+        let form = Form {
+            grace_seconds: policy.grace_seconds,
+            dry_run: policy.dry_run,
+            beta: self.beta,
+        };
         match action {
             Action::Evict(target) => self.start(async move {
                 let answer = evict::evict(&client, &target, form).await;
@@ -231,7 +287,9 @@ impl Engine {
                 Fact::Answered(target, answer)
             }),
             Action::Look(target) => self.start(async move {
-                let found = Api::<Pod>::namespaced(client, &target.namespace).get_opt(&target.name).await;
+                let found = Api::<Pod>::namespaced(client, &target.namespace)
+                    .get_opt(&target.name)
+                    .await;
                 Fact::Looked(target, found.map(|pod| pod.map(Box::new)))
             }),
             Action::Surge(pod, node) => self.start(async move {
@@ -263,26 +321,42 @@ impl Engine {
             Fact::BudgetGone(budget) => self.board.budget_gone(&budget),
             Fact::BudgetsBlind(why) => {
                 self.board.budgets_blind(why.is_some());
-                self.tell_blind("budgets", "refused evictions are tried again every 5 s", why);
+                self.tell_blind(
+                    "budgets",
+                    "refused evictions are tried again every 5 s",
+                    why,
+                );
             }
             Fact::Answered(target, answer) => self.board.answered(&target.uid, answer, now),
-            Fact::Looked(target, Ok(Some(pod))) if pod.metadata.uid.as_deref() == Some(&target.uid) => self.board.pod_seen(*pod, now),
+            Fact::Looked(target, Ok(Some(pod)))
+                if pod.metadata.uid.as_deref() == Some(&target.uid) =>
+            {
+                self.board.pod_seen(*pod, now)
+            }
             Fact::Looked(target, Ok(_)) => self.board.pod_gone(&target.uid, now),
             Fact::Looked(target, Err(error)) => self.board.cannot_look(&target.uid, &error, now),
             Fact::Surged(target, surged) => self.board.surged(&target.uid, surged, now),
             Fact::Restored(_, Ok(false)) => {}
-            Fact::Restored(surge, Ok(true)) => self.board.tell(Event::Restored { workload: surge.told() }),
+            Fact::Restored(surge, Ok(true)) => self.board.tell(Event::Restored {
+                workload: surge.told(),
+            }),
             Fact::Restored(_, Err(message)) => self.board.tell(Event::Warning { message }),
             Fact::Leftovers(surges, unseen) => {
-                unseen.into_iter().for_each(|message| self.board.tell(Event::Warning { message }));
-                surges.into_iter().for_each(|surge| self.act(Action::Restore(surge)));
+                unseen
+                    .into_iter()
+                    .for_each(|message| self.board.tell(Event::Warning { message }));
+                surges
+                    .into_iter()
+                    .for_each(|surge| self.act(Action::Restore(surge)));
             }
         }
     }
 
     fn tell_blind(&mut self, what: &'static str, instead: &str, why: Option<String>) {
         if let Some(why) = why.filter(|_| self.told_blind.insert(what)) {
-            self.board.tell(Event::Warning { message: format!("{what} cannot be watched, so {instead}: {why}") });
+            self.board.tell(Event::Warning {
+                message: format!("{what} cannot be watched, so {instead}: {why}"),
+            });
         }
     }
 
@@ -292,28 +366,61 @@ impl Engine {
             Ok(beta) => self.beta = beta,
             Err(why) => {
                 self.waiting.clear();
-                let names: Vec<String> = self.board.nodes().iter().map(|node| node.name.clone()).collect();
-                names.iter().for_each(|name| self.board.fail(name, vec![why.clone()], now));
+                let names: Vec<String> = self
+                    .board
+                    .nodes()
+                    .iter()
+                    .map(|node| node.name.clone())
+                    .collect();
+                names
+                    .iter()
+                    .for_each(|name| self.board.fail(name, vec![why.clone()], now));
             }
         }
     }
 
-    fn cordoned(&mut self, node: String, change: Result<cordon::Change, kube::Error>, now: Timestamp) {
+    fn cordoned(
+        &mut self,
+        node: String,
+        change: Result<cordon::Change, kube::Error>,
+        now: Timestamp,
+    ) {
         self.cordoning.remove(&node);
         match change {
             Ok(change) => self.board.tell(Event::Cordoned { node, change }),
             Err(error) => {
                 // Its pods would come back to it.
                 self.waiting.retain(|name| *name != node);
-                self.board.fail(&node, vec![format!("unable to cordon node {node:?}: {}", evict::words(&error))], now);
+                self.board.fail(
+                    &node,
+                    vec![format!(
+                        "unable to cordon node {node:?}: {}",
+                        evict::words(&error)
+                    )],
+                    now,
+                );
             }
         }
     }
 
-    fn surveyed(&mut self, node: &str, sorted: Result<crate::filter::Sorted, kube::Error>, now: Timestamp) {
+    fn surveyed(
+        &mut self,
+        node: &str,
+        sorted: Result<crate::filter::Sorted, kube::Error>,
+        now: Timestamp,
+    ) {
         let sorted = match sorted {
             Ok(sorted) => sorted,
-            Err(error) => return self.board.fail(node, vec![format!("cannot list the pods of {node}: {}", evict::words(&error))], now),
+            Err(error) => {
+                return self.board.fail(
+                    node,
+                    vec![format!(
+                        "cannot list the pods of {node}: {}",
+                        evict::words(&error)
+                    )],
+                    now,
+                );
+            }
         };
         let errors = sorted.errors();
         if !errors.is_empty() {
@@ -325,8 +432,17 @@ impl Engine {
         if !sorted.go.is_empty() && !self.board.policy().dry_run {
             let config = watcher::Config::default().fields(&format!("spec.nodeName={node}"));
             let api = Api::<Pod>::all(self.client.clone());
-            self.watches.spawn(watch::pods(api, config, node.to_owned(), self.sender.clone()));
-            self.watches.spawn(watch::node(self.client.clone(), node.to_owned(), self.sender.clone()));
+            self.watches.spawn(watch::pods(
+                api,
+                config,
+                node.to_owned(),
+                self.sender.clone(),
+            ));
+            self.watches.spawn(watch::node(
+                self.client.clone(),
+                node.to_owned(),
+                self.sender.clone(),
+            ));
         }
         self.board.start(node, sorted.go, now);
     }
@@ -334,11 +450,18 @@ impl Engine {
     fn watch_namespace(&mut self, group: &str, pods: &[Pod]) {
         let namespace = group.trim_start_matches(NAMESPACE);
         let config = match pods {
-            [pod] => watcher::Config::default().fields(&format!("metadata.name={}", health::name(pod))),
+            [pod] => {
+                watcher::Config::default().fields(&format!("metadata.name={}", health::name(pod)))
+            }
             _ => watcher::Config::default(),
         };
         let api = Api::<Pod>::namespaced(self.client.clone(), namespace);
-        self.watches.spawn(watch::pods(api, config, group.to_owned(), self.sender.clone()));
+        self.watches.spawn(watch::pods(
+            api,
+            config,
+            group.to_owned(),
+            self.sender.clone(),
+        ));
     }
 }
 
@@ -348,9 +471,17 @@ async fn discover(client: &Client) -> Result<bool, String> {
         Ok(list) => list,
         // Every server of today knows it, and will say so if this one does not.
         Err(kube::Error::Api(status)) if status.code == 403 => return Ok(false),
-        Err(error) => return Err(format!("cannot ask what the server can do: {}", evict::words(&error))),
+        Err(error) => {
+            return Err(format!(
+                "cannot ask what the server can do: {}",
+                evict::words(&error)
+            ));
+        }
     };
-    let found = list.resources.iter().find(|resource| resource.name == "pods/eviction" && resource.kind == "Eviction");
+    let found = list
+        .resources
+        .iter()
+        .find(|resource| resource.name == "pods/eviction" && resource.kind == "Eviction");
     match found {
         Some(found) => Ok((found.group.as_deref(), found.version.as_deref()) != (Some("policy"), Some("v1"))),
         // kubectl deletes then, without a word and past all budgets.

@@ -27,7 +27,11 @@ impl Target {
     /// The target that this pod is.
     #[must_use]
     pub fn of(pod: &Pod) -> Self {
-        Self { namespace: pod.namespace().unwrap_or_default(), name: pod.name_any(), uid: pod.uid().unwrap_or_default() }
+        Self {
+            namespace: pod.namespace().unwrap_or_default(),
+            name: pod.name_any(),
+            uid: pod.uid().unwrap_or_default(),
+        }
     }
 }
 
@@ -72,7 +76,15 @@ impl Refused {
     /// The budgets that the causes name.
     #[must_use]
     pub fn budgets(&self) -> Vec<String> {
-        let named = |cause: &String| Some(cause.strip_prefix("The disruption budget ")?.split_whitespace().next()?.to_owned());
+        let named = |cause: &String| {
+            Some(
+                cause
+                    .strip_prefix("The disruption budget ")?
+                    .split_whitespace()
+                    .next()?
+                    .to_owned(),
+            )
+        };
         self.causes.iter().filter_map(named).collect()
     }
 }
@@ -111,7 +123,8 @@ impl Class {
         match self {
             // With the pauses below: about ten minutes, long enough for an operator to move a pod.
             Self::Denied => Some(25),
-            // About four minutes: a webhook's pod or an API server is back by then, or needs a person.
+            // About four minutes: a webhook's pod or an API server is back by then, or needs a
+            // person.
             Self::Broken | Self::Unreachable => Some(12),
             Self::Conflict => Some(20),
             Self::NamespaceEnds => None,
@@ -130,9 +143,13 @@ impl Class {
     }
 }
 
-/// Asks the server to evict one pod. One request, no retries; a failure of the request is an answer too.
+/// Asks the server to evict one pod. One request, no retries; a failure of the request is an answer
+/// too.
 pub async fn evict(client: &Client, target: &Target, form: Form) -> Answer {
-    let path = format!("/api/v1/namespaces/{}/pods/{}/eviction", target.namespace, target.name);
+    let path = format!(
+        "/api/v1/namespaces/{}/pods/{}/eviction",
+        target.namespace, target.name
+    );
     let mut options = json!({"preconditions": {"uid": target.uid}});
     if let Some(seconds) = form.grace_seconds {
         options["gracePeriodSeconds"] = json!(seconds);
@@ -150,8 +167,12 @@ pub async fn evict(client: &Client, target: &Target, form: Form) -> Answer {
 
 /// Deletes the pod, which asks no budget.
 pub async fn delete(client: &Client, target: &Target, form: Form) -> Answer {
-    let path = format!("/api/v1/namespaces/{}/pods/{}", target.namespace, target.name);
-    let mut body = json!({"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": target.uid}});
+    let path = format!(
+        "/api/v1/namespaces/{}/pods/{}",
+        target.namespace, target.name
+    );
+    let mut body =
+        json!({"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": target.uid}});
     if let Some(seconds) = form.grace_seconds {
         body["gracePeriodSeconds"] = json!(seconds);
     }
@@ -161,8 +182,14 @@ pub async fn delete(client: &Client, target: &Target, form: Form) -> Answer {
     send(client, http::Request::delete(path), &body).await
 }
 
-async fn send(client: &Client, request: http::request::Builder, body: &serde_json::Value) -> Answer {
-    let request = request.header("Content-Type", "application/json").body(body.to_string().into_bytes());
+async fn send(
+    client: &Client,
+    request: http::request::Builder,
+    body: &serde_json::Value,
+) -> Answer {
+    let request = request
+        .header("Content-Type", "application/json")
+        .body(body.to_string().into_bytes());
     let answer = match request {
         Ok(request) => client.request_text(request).await,
         Err(error) => Err(Error::HttpError(error)),
@@ -179,9 +206,19 @@ fn granted(body: &str) -> Answer {
     if object.is_ok_and(|object| object.contains_key("kind")) {
         return Answer::Granted;
     }
-    let start: String = body.lines().next().unwrap_or_default().chars().take(EXCERPT).collect();
+    let start: String = body
+        .lines()
+        .next()
+        .unwrap_or_default()
+        .chars()
+        .take(EXCERPT)
+        .collect();
     let message = format!("the server says yes, but not as Kubernetes does: {start}");
-    Answer::Fault(Fault { class: Class::Unreachable, message, retry_after_seconds: 0 })
+    Answer::Fault(Fault {
+        class: Class::Unreachable,
+        message,
+        retry_after_seconds: 0,
+    })
 }
 
 /// What an error means for the pod.
@@ -191,22 +228,42 @@ fn classify(error: &Error) -> Answer {
         return match error {
             // Credentials that cannot be had do not come back by themselves.
             Error::Auth(_) | Error::HttpError(_) | Error::BuildRequest(_) => Answer::Fatal(message),
-            _ => Answer::Fault(Fault { class: Class::Unreachable, message, retry_after_seconds: 0 }),
+            _ => Answer::Fault(Fault {
+                class: Class::Unreachable,
+                message,
+                retry_after_seconds: 0,
+            }),
         };
     };
-    let retry_after_seconds = status.details.as_ref().map_or(0, |details| details.retry_after_seconds);
-    let fault = |class| Answer::Fault(Fault { class, message: status.message.clone(), retry_after_seconds });
-    let webhook = status.message.contains("admission webhook") || status.message.contains("calling webhook");
+    let retry_after_seconds = status
+        .details
+        .as_ref()
+        .map_or(0, |details| details.retry_after_seconds);
+    let fault = |class| {
+        Answer::Fault(Fault {
+            class,
+            message: status.message.clone(),
+            retry_after_seconds,
+        })
+    };
+    let webhook =
+        status.message.contains("admission webhook") || status.message.contains("calling webhook");
     match status.code {
         404 => Answer::Gone,
-        401 => Answer::Fatal(format!("{} (the login may have expired: log in again, and the same command goes on)", status.message)),
+        401 => Answer::Fatal(format!(
+            "{} (the login may have expired: log in again, and the same command goes on)",
+            status.message
+        )),
         409 if status.message.contains("UID in precondition") => Answer::Gone,
         409 => fault(Class::Conflict),
         429 => Answer::Refused(refused(status)),
         403 if has_cause(status, "NamespaceTerminating") => fault(Class::NamespaceEnds),
-        500 if status.message.contains("more than one PodDisruptionBudget") => Answer::Fatal(status.message.clone()),
+        500 if status.message.contains("more than one PodDisruptionBudget") => {
+            Answer::Fatal(status.message.clone())
+        }
         400..500 if webhook => fault(Class::Denied),
-        // Many evictions of one budget at the same moment: the server has tried to write it for long enough.
+        // Many evictions of one budget at the same moment: the server has tried to write it for
+        // long enough.
         504 if status.message.contains("due to conflicts") => fault(Class::Conflict),
         500.. => fault(Class::Broken),
         _ => Answer::Fatal(status.message.clone()),
@@ -228,11 +285,16 @@ pub(crate) fn words(error: &Error) -> String {
         }
         next = cause.source();
     }
-    text.trim_start_matches("ServiceError: ").trim_start_matches("HyperError: ").to_owned()
+    text.trim_start_matches("ServiceError: ")
+        .trim_start_matches("HyperError: ")
+        .to_owned()
 }
 
 fn has_cause(status: &Status, reason: &str) -> bool {
-    status.details.as_ref().is_some_and(|details| details.causes.iter().any(|cause| cause.reason == reason))
+    status
+        .details
+        .as_ref()
+        .is_some_and(|details| details.causes.iter().any(|cause| cause.reason == reason))
 }
 
 fn refused(status: &Status) -> Refused {
@@ -240,7 +302,10 @@ fn refused(status: &Status) -> Refused {
     let causes = details.into_iter().flat_map(|details| &details.causes);
     Refused {
         message: status.message.clone(),
-        causes: causes.filter(|cause| cause.reason == "DisruptionBudget").map(|cause| cause.message.clone()).collect(),
+        causes: causes
+            .filter(|cause| cause.reason == "DisruptionBudget")
+            .map(|cause| cause.message.clone())
+            .collect(),
         retry_after_seconds: details.map_or(0, |details| details.retry_after_seconds),
     }
 }
@@ -250,7 +315,9 @@ mod tests {
     use super::*;
 
     fn answer(status: serde_json::Value) -> Answer {
-        classify(&Error::Api(serde_json::from_value(status).expect("a status")))
+        classify(&Error::Api(
+            serde_json::from_value(status).expect("a status"),
+        ))
     }
 
     #[test]
@@ -262,22 +329,58 @@ mod tests {
         })) else {
             panic!("not refused")
         };
-        assert_eq!(refused, Refused { message: "no".into(), causes: vec![cause.into()], retry_after_seconds: 10 });
+        assert_eq!(
+            refused,
+            Refused {
+                message: "no".into(),
+                causes: vec![cause.into()],
+                retry_after_seconds: 10
+            }
+        );
         assert_eq!(refused.budgets(), ["web"]);
     }
 
     #[test]
     fn every_class_of_fault_is_told_from_the_others() {
-        let class = |code: u16, message: &str| match answer(json!({"status": "Failure", "code": code, "message": message})) {
+        let class = |code: u16, message: &str| match answer(
+            json!({"status": "Failure", "code": code, "message": message}),
+        ) {
             Answer::Fault(fault) => Some(fault.class),
             _ => None,
         };
-        assert_eq!(class(403, r#"admission webhook "x" denied the request: moving it myself"#), Some(Class::Denied));
-        assert_eq!(class(400, r#"admission webhook "x" denied the request: no"#), Some(Class::Denied));
-        assert_eq!(class(500, r#"Internal error occurred: failed calling webhook "x": EOF"#), Some(Class::Broken));
-        assert_eq!(class(504, "couldn't update PodDisruptionBudget"), Some(Class::Broken));
-        assert_eq!(class(409, "the object has been modified"), Some(Class::Conflict));
-        assert_eq!(class(504, r#"Timeout: couldn't update PodDisruptionBudget "web" due to conflicts"#), Some(Class::Conflict));
+        assert_eq!(
+            class(
+                403,
+                r#"admission webhook "x" denied the request: moving it myself"#
+            ),
+            Some(Class::Denied)
+        );
+        assert_eq!(
+            class(400, r#"admission webhook "x" denied the request: no"#),
+            Some(Class::Denied)
+        );
+        assert_eq!(
+            class(
+                500,
+                r#"Internal error occurred: failed calling webhook "x": EOF"#
+            ),
+            Some(Class::Broken)
+        );
+        assert_eq!(
+            class(504, "couldn't update PodDisruptionBudget"),
+            Some(Class::Broken)
+        );
+        assert_eq!(
+            class(409, "the object has been modified"),
+            Some(Class::Conflict)
+        );
+        assert_eq!(
+            class(
+                504,
+                r#"Timeout: couldn't update PodDisruptionBudget "web" due to conflicts"#
+            ),
+            Some(Class::Conflict)
+        );
         for (code, message, expected) in [
             (403, "pods is forbidden", Answer::Fatal("pods is forbidden".into())),
             (
@@ -291,20 +394,40 @@ mod tests {
             assert_eq!(answer(json!({"status": "Failure", "code": code, "message": message})), expected);
         }
         let ends = json!({"code": 403, "message": "ends", "details": {"causes": [{"reason": "NamespaceTerminating", "message": "n"}]}});
-        assert!(matches!(answer(ends), Answer::Fault(Fault { class: Class::NamespaceEnds, .. })));
+        assert!(matches!(
+            answer(ends),
+            Answer::Fault(Fault {
+                class: Class::NamespaceEnds,
+                ..
+            })
+        ));
     }
 
     #[test]
     fn only_an_object_of_the_api_says_yes() {
-        assert_eq!(granted(r#"{"kind":"Status","status":"Success"}"#), Answer::Granted);
+        assert_eq!(
+            granted(r#"{"kind":"Status","status":"Success"}"#),
+            Answer::Granted
+        );
         for body in ["", "ok", "<html>\n<body>", "[]", "{}"] {
-            assert!(matches!(granted(body), Answer::Fault(Fault { class: Class::Unreachable, .. })), "{body:?}");
+            assert!(
+                matches!(
+                    granted(body),
+                    Answer::Fault(Fault {
+                        class: Class::Unreachable,
+                        ..
+                    })
+                ),
+                "{body:?}"
+            );
         }
     }
 
     #[test]
     fn pauses_grow_to_half_a_minute() {
-        let pauses: Vec<i64> = (1..=7).map(|faults| Class::Denied.pause_seconds(faults)).collect();
+        let pauses: Vec<i64> = (1..=7)
+            .map(|faults| Class::Denied.pause_seconds(faults))
+            .collect();
         assert_eq!(pauses, [1, 2, 4, 8, 16, 30, 30]);
     }
 }

@@ -132,7 +132,16 @@ pub fn explain(snapshot: &Snapshot, subject: &Subject) -> Option<Explanation> {
 impl Explanation {
     fn new(subject: Subject, verdict: Verdict, headline: String) -> Self {
         let (evidence, problems, ways, unseen) = Default::default();
-        Self { subject, verdict, headline, evidence, problems, ways, unseen, answer: None }
+        Self {
+            subject,
+            verdict,
+            headline,
+            evidence,
+            problems,
+            ways,
+            unseen,
+            answer: None,
+        }
     }
 
     /// The explanation as text for people.
@@ -152,16 +161,26 @@ impl Explanation {
 
 impl Problem {
     fn new(id: &'static str, text: impl Into<String>) -> Self {
-        Self { id, text: text.into(), blocks: false }
+        Self {
+            id,
+            text: text.into(),
+            blocks: false,
+        }
     }
 
     fn blocking(id: &'static str, text: impl Into<String>) -> Self {
-        Self { blocks: true, ..Self::new(id, text) }
+        Self {
+            blocks: true,
+            ..Self::new(id, text)
+        }
     }
 }
 
 impl Evidence {
     fn line(text: impl Into<String>) -> Self {
-        Self { text: text.into(), parts: Vec::new() }
+        Self {
+            text: text.into(),
+            parts: Vec::new(),
+        }
     }
 }

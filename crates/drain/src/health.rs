@@ -51,13 +51,21 @@ pub fn namespace(pod: &Pod) -> &str {
 /// The node on which the pod is.
 #[must_use]
 pub fn node_of(pod: &Pod) -> Option<&str> {
-    pod.spec.as_ref()?.node_name.as_deref().filter(|name| !name.is_empty())
+    pod.spec
+        .as_ref()?
+        .node_name
+        .as_deref()
+        .filter(|name| !name.is_empty())
 }
 
 /// Who replaces the pod when it goes.
 #[must_use]
 pub fn controller_of(pod: &Pod) -> Option<&OwnerReference> {
-    pod.metadata.owner_references.as_ref()?.iter().find(|owner| owner.controller == Some(true))
+    pod.metadata
+        .owner_references
+        .as_ref()?
+        .iter()
+        .find(|owner| owner.controller == Some(true))
 }
 
 /// Whether the node says that it works: false when it reports trouble or does not report at all.
@@ -67,9 +75,21 @@ pub fn node_is_ready(node: &Node) -> bool {
 }
 
 /// Status and time of a node's condition.
-pub(crate) fn node_condition<'a>(node: &'a Node, kind: &str) -> Option<(&'a str, Option<Timestamp>)> {
-    let found = node.status.as_ref()?.conditions.as_ref()?.iter().find(|condition| condition.type_ == kind)?;
-    Some((&found.status, found.last_transition_time.as_ref().map(|time| time.0)))
+pub(crate) fn node_condition<'a>(
+    node: &'a Node,
+    kind: &str,
+) -> Option<(&'a str, Option<Timestamp>)> {
+    let found = node
+        .status
+        .as_ref()?
+        .conditions
+        .as_ref()?
+        .iter()
+        .find(|condition| condition.type_ == kind)?;
+    Some((
+        &found.status,
+        found.last_transition_time.as_ref().map(|time| time.0),
+    ))
 }
 
 /// Why the pod is not ready; none when it is.
@@ -78,7 +98,9 @@ pub fn unready(snapshot: &Snapshot, pod: &Pod) -> Option<Unready> {
     if is_ready(pod) {
         return None;
     }
-    let ready = condition(pod, "Ready").and_then(|ready| ready.last_transition_time.as_ref()).map(|time| time.0);
+    let ready = condition(pod, "Ready")
+        .and_then(|ready| ready.last_transition_time.as_ref())
+        .map(|time| time.0);
     let since = ready.or_else(|| pod.metadata.creation_timestamp.as_ref().map(|time| time.0));
     let (trouble, why) = finished(pod)
         .or_else(|| unschedulable(pod))
@@ -86,79 +108,159 @@ pub fn unready(snapshot: &Snapshot, pod: &Pod) -> Option<Unready> {
         .or_else(|| containers(pod))
         .or_else(|| gate(pod))
         .unwrap_or_else(|| not_started(pod));
-    Some(Unready { trouble, why, since })
+    Some(Unready {
+        trouble,
+        why,
+        since,
+    })
 }
 
 fn finished(pod: &Pod) -> Option<(Trouble, String)> {
-    let reason = pod.status.as_ref().and_then(|status| status.reason.as_deref());
-    let why = reason.map_or_else(|| phase(pod).to_owned(), |reason| format!("{}: {reason}", phase(pod)));
+    let reason = pod
+        .status
+        .as_ref()
+        .and_then(|status| status.reason.as_deref());
+    let why = reason.map_or_else(
+        || phase(pod).to_owned(),
+        |reason| format!("{}: {reason}", phase(pod)),
+    );
     is_finished(pod).then_some((Trouble::Finished, why))
 }
 
 fn unschedulable(pod: &Pod) -> Option<(Trouble, String)> {
-    let scheduled = condition(pod, "PodScheduled").filter(|scheduled| scheduled.status == "False")?;
+    let scheduled =
+        condition(pod, "PodScheduled").filter(|scheduled| scheduled.status == "False")?;
     let reason = scheduled.reason.as_deref().unwrap_or("not scheduled");
-    let why = scheduled.message.as_ref().map_or_else(|| reason.to_owned(), |message| format!("{reason}: {message}"));
+    let why = scheduled.message.as_ref().map_or_else(
+        || reason.to_owned(),
+        |message| format!("{reason}: {message}"),
+    );
     Some((Trouble::Unschedulable, why))
 }
 
 fn lost(snapshot: &Snapshot, pod: &Pod) -> Option<(Trouble, String)> {
     let name = node_of(pod)?;
-    let node = snapshot.nodes.iter().find(|node| node.metadata.name.as_deref() == Some(name))?;
+    let node = snapshot
+        .nodes
+        .iter()
+        .find(|node| node.metadata.name.as_deref() == Some(name))?;
     let (status, _) = node_condition(node, "Ready").filter(|(status, _)| *status != "True")?;
-    Some((Trouble::NodeLost, format!("node {name} is not Ready ({status})")))
+    Some((
+        Trouble::NodeLost,
+        format!("node {name} is not Ready ({status})"),
+    ))
 }
 
 fn containers(pod: &Pod) -> Option<(Trouble, String)> {
     let status = pod.status.as_ref()?;
-    let all = status.init_container_statuses.iter().flatten().chain(status.container_statuses.iter().flatten());
+    let all = status
+        .init_container_statuses
+        .iter()
+        .flatten()
+        .chain(status.container_statuses.iter().flatten());
     let told: Vec<(Trouble, String)> = all.filter_map(container).collect();
     // A crash explains more than the wait of the others for it.
-    told.iter().find(|(trouble, _)| matches!(trouble, Trouble::Crashing | Trouble::Image)).or(told.first()).cloned()
+    told.iter()
+        .find(|(trouble, _)| matches!(trouble, Trouble::Crashing | Trouble::Image))
+        .or(told.first())
+        .cloned()
 }
 
 fn container(container: &ContainerStatus) -> Option<(Trouble, String)> {
     let state = container.state.as_ref();
-    let last = container.last_state.as_ref().and_then(|state| state.terminated.as_ref());
+    let last = container
+        .last_state
+        .as_ref()
+        .and_then(|state| state.terminated.as_ref());
     if let Some(waiting) = state.and_then(|state| state.waiting.as_ref()) {
         let reason = waiting.reason.as_deref().unwrap_or("waiting");
         return match reason {
-            "CrashLoopBackOff" => Some((Trouble::Crashing, crashed(container, reason, last.map(|end| end.exit_code)))),
-            "ContainerCreating" | "PodInitializing" => Some((Trouble::Starting, format!("container {} starts ({reason})", container.name))),
-            _ => Some((Trouble::Image, format!("{reason} (container {}, image {})", container.name, container.image))),
+            "CrashLoopBackOff" => Some((
+                Trouble::Crashing,
+                crashed(container, reason, last.map(|end| end.exit_code)),
+            )),
+            "ContainerCreating" | "PodInitializing" => Some((
+                Trouble::Starting,
+                format!("container {} starts ({reason})", container.name),
+            )),
+            _ => Some((
+                Trouble::Image,
+                format!(
+                    "{reason} (container {}, image {})",
+                    container.name, container.image
+                ),
+            )),
         };
     }
-    if let Some(end) = state.and_then(|state| state.terminated.as_ref()).filter(|end| end.exit_code != 0) {
-        return Some((Trouble::Crashing, crashed(container, end.reason.as_deref().unwrap_or("Error"), Some(end.exit_code))));
+    if let Some(end) = state
+        .and_then(|state| state.terminated.as_ref())
+        .filter(|end| end.exit_code != 0)
+    {
+        return Some((
+            Trouble::Crashing,
+            crashed(
+                container,
+                end.reason.as_deref().unwrap_or("Error"),
+                Some(end.exit_code),
+            ),
+        ));
     }
     let runs = state.is_some_and(|state| state.running.is_some());
     if !runs || container.ready {
         return None;
     }
-    let often = if container.restart_count > 2 { format!(", {} restarts", container.restart_count) } else { String::new() };
-    Some((Trouble::NotReady, format!("container {} runs and is not ready{often}", container.name)))
+    let often = if container.restart_count > 2 {
+        format!(", {} restarts", container.restart_count)
+    } else {
+        String::new()
+    };
+    Some((
+        Trouble::NotReady,
+        format!("container {} runs and is not ready{often}", container.name),
+    ))
 }
 
 fn crashed(container: &ContainerStatus, reason: &str, exit_code: Option<i32>) -> String {
-    let exit = exit_code.map(|code| format!(", exit {code}")).unwrap_or_default();
-    let plural = if container.restart_count == 1 { "" } else { "s" };
-    format!("{reason}{exit}, {} restart{plural} (container {})", container.restart_count, container.name)
+    let exit = exit_code
+        .map(|code| format!(", exit {code}"))
+        .unwrap_or_default();
+    let plural = if container.restart_count == 1 {
+        ""
+    } else {
+        "s"
+    };
+    format!(
+        "{reason}{exit}, {} restart{plural} (container {})",
+        container.restart_count, container.name
+    )
 }
 
 fn gate(pod: &Pod) -> Option<(Trouble, String)> {
     let gates = pod.spec.as_ref()?.readiness_gates.as_ref()?;
-    let open = |kind: &str| condition(pod, kind).is_some_and(|condition| condition.status == "True");
+    let open =
+        |kind: &str| condition(pod, kind).is_some_and(|condition| condition.status == "True");
     let shut = gates.iter().find(|gate| !open(&gate.condition_type))?;
-    Some((Trouble::NotReady, format!("readiness gate {} is not True", shut.condition_type)))
+    Some((
+        Trouble::NotReady,
+        format!("readiness gate {} is not True", shut.condition_type),
+    ))
 }
 
 fn not_started(pod: &Pod) -> (Trouble, String) {
     let ready = condition(pod, "Ready");
-    let told = ready.and_then(|ready| ready.message.clone().or_else(|| ready.reason.clone())).filter(|text| !text.is_empty());
+    let told = ready
+        .and_then(|ready| ready.message.clone().or_else(|| ready.reason.clone()))
+        .filter(|text| !text.is_empty());
     match phase(pod) {
-        "Running" => (Trouble::NotReady, told.unwrap_or_else(|| "its condition Ready is not True".to_owned())),
+        "Running" => (
+            Trouble::NotReady,
+            told.unwrap_or_else(|| "its condition Ready is not True".to_owned()),
+        ),
         "Unknown" => (Trouble::NodeLost, "its phase is Unknown".to_owned()),
-        _ => (Trouble::Starting, told.unwrap_or_else(|| "it has not started".to_owned())),
+        _ => (
+            Trouble::Starting,
+            told.unwrap_or_else(|| "it has not started".to_owned()),
+        ),
     }
 }
 
@@ -175,10 +277,15 @@ mod tests {
             "status": {"conditions": [{"type": "Ready", "status": "Unknown"}]}}))
             .expect("a node"),
         );
-        let node = if why.contains("node lost") { "lost" } else { "n" };
+        let node = if why.contains("node lost") {
+            "lost"
+        } else {
+            "n"
+        };
         let pod = json!({"metadata": {"name": "p"}, "status": status,
             "spec": {"nodeName": node, "containers": [], "readinessGates": [{"conditionType": "lb"}]}});
-        let found = unready(&snapshot, &serde_json::from_value(pod).expect("a pod")).expect("not ready");
+        let found =
+            unready(&snapshot, &serde_json::from_value(pod).expect("a pod")).expect("not ready");
         assert_eq!((found.trouble, found.why.as_str()), (trouble, why));
     }
 
@@ -186,17 +293,44 @@ mod tests {
     fn the_reason_is_the_one_that_explains_most() {
         let crash = json!({"name": "c", "image": "i", "imageID": "", "ready": false, "restartCount": 7,
             "state": {"waiting": {"reason": "CrashLoopBackOff"}}, "lastState": {"terminated": {"exitCode": 1, "startedAt": null, "finishedAt": null}}});
-        let side =
-            json!({"name": "s", "image": "i", "imageID": "", "ready": false, "restartCount": 0, "state": {"running": {"startedAt": null}}});
+        let side = json!({"name": "s", "image": "i", "imageID": "", "ready": false, "restartCount": 0, "state": {"running": {"startedAt": null}}});
         let pull = json!({"name": "c", "image": "i", "imageID": "", "ready": false, "restartCount": 0, "state": {"waiting": {"reason": "ImagePullBackOff"}}});
         let both = json!({"phase": "Running", "containerStatuses": [side, crash]});
-        check(both, Trouble::Crashing, "CrashLoopBackOff, exit 1, 7 restarts (container c)");
-        check(json!({"phase": "Running", "containerStatuses": [side]}), Trouble::NotReady, "container s runs and is not ready");
-        check(json!({"phase": "Pending", "containerStatuses": [pull]}), Trouble::Image, "ImagePullBackOff (container c, image i)");
-        check(json!({"phase": "Failed", "reason": "Evicted"}), Trouble::Finished, "Failed: Evicted");
-        check(json!({"phase": "Running", "containerStatuses": [side]}), Trouble::NodeLost, "node lost is not Ready (Unknown)");
-        check(json!({"phase": "Running"}), Trouble::NotReady, "readiness gate lb is not True");
+        check(
+            both,
+            Trouble::Crashing,
+            "CrashLoopBackOff, exit 1, 7 restarts (container c)",
+        );
+        check(
+            json!({"phase": "Running", "containerStatuses": [side]}),
+            Trouble::NotReady,
+            "container s runs and is not ready",
+        );
+        check(
+            json!({"phase": "Pending", "containerStatuses": [pull]}),
+            Trouble::Image,
+            "ImagePullBackOff (container c, image i)",
+        );
+        check(
+            json!({"phase": "Failed", "reason": "Evicted"}),
+            Trouble::Finished,
+            "Failed: Evicted",
+        );
+        check(
+            json!({"phase": "Running", "containerStatuses": [side]}),
+            Trouble::NodeLost,
+            "node lost is not Ready (Unknown)",
+        );
+        check(
+            json!({"phase": "Running"}),
+            Trouble::NotReady,
+            "readiness gate lb is not True",
+        );
         let scheduled = json!([{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3 nodes"}]);
-        check(json!({"phase": "Pending", "conditions": scheduled}), Trouble::Unschedulable, "Unschedulable: 0/3 nodes");
+        check(
+            json!({"phase": "Pending", "conditions": scheduled}),
+            Trouble::Unschedulable,
+            "Unschedulable: 0/3 nodes",
+        );
     }
 }

@@ -44,7 +44,9 @@ impl Cause {
         match self {
             Self::Grace { passed, of } => format!("terminating {passed}/{of} s"),
             Self::Finalizers { names } => format!("held by finalizer {}", names.join(", ")),
-            Self::NodeUnreachable => "the node is unreachable, so nobody can tell that it has stopped".to_owned(),
+            Self::NodeUnreachable => {
+                "the node is unreachable, so nobody can tell that it has stopped".to_owned()
+            }
             Self::NodeGone => "its node was deleted".to_owned(),
             Self::Overdue { seconds } => format!("{seconds} s past its grace period"),
         }
@@ -55,10 +57,17 @@ impl Cause {
 /// none when the node is gone.
 #[must_use]
 pub fn cause(pod: &Pod, node: Option<Option<&Node>>, now: Timestamp) -> Cause {
-    let of = pod.metadata.deletion_grace_period_seconds.or_else(|| pod.spec.as_ref()?.termination_grace_period_seconds);
+    let of = pod
+        .metadata
+        .deletion_grace_period_seconds
+        .or_else(|| pod.spec.as_ref()?.termination_grace_period_seconds);
     let of = of.unwrap_or(DEFAULT_GRACE_SECONDS);
     // Accepted a moment ago, and not seen since.
-    let due = pod.metadata.deletion_timestamp.as_ref().map_or(rules::after_seconds(now, of), |time| time.0);
+    let due = pod
+        .metadata
+        .deletion_timestamp
+        .as_ref()
+        .map_or(rules::after_seconds(now, of), |time| time.0);
     let past = now.duration_since(due).as_secs();
     match node {
         Some(None) => return Cause::NodeGone,
@@ -66,10 +75,15 @@ pub fn cause(pod: &Pod, node: Option<Option<&Node>>, now: Timestamp) -> Cause {
         _ => {}
     }
     if now < due {
-        return Cause::Grace { passed: (of + past).max(0), of };
+        return Cause::Grace {
+            passed: (of + past).max(0),
+            of,
+        };
     }
     match pod.metadata.finalizers.as_deref() {
-        Some(names) if !names.is_empty() => Cause::Finalizers { names: names.to_vec() },
+        Some(names) if !names.is_empty() => Cause::Finalizers {
+            names: names.to_vec(),
+        },
         _ => Cause::Overdue { seconds: past },
     }
 }
@@ -89,14 +103,35 @@ mod tests {
         let node = |ready: &str| -> Node {
             serde_json::from_value(json!({"metadata": {}, "status": {"conditions": [{"type": "Ready", "status": ready}]}})).expect("a node")
         };
-        let at = |text: &str| -> Timestamp { format!("2026-01-01T{text}Z").parse().expect("a time") };
+        let at =
+            |text: &str| -> Timestamp { format!("2026-01-01T{text}Z").parse().expect("a time") };
         let (well, lost) = (node("True"), node("Unknown"));
         for (pod, node, now, expected) in [
-            (pod(&[]), Some(Some(&well)), at("00:00:42"), "terminating 12/30 s"),
-            (pod(&["a/b"]), Some(Some(&well)), at("00:00:42"), "terminating 12/30 s"),
-            (pod(&["a/b"]), Some(Some(&well)), at("00:01:00"), "held by finalizer a/b"),
+            (
+                pod(&[]),
+                Some(Some(&well)),
+                at("00:00:42"),
+                "terminating 12/30 s",
+            ),
+            (
+                pod(&["a/b"]),
+                Some(Some(&well)),
+                at("00:00:42"),
+                "terminating 12/30 s",
+            ),
+            (
+                pod(&["a/b"]),
+                Some(Some(&well)),
+                at("00:01:00"),
+                "held by finalizer a/b",
+            ),
             (pod(&[]), None, at("00:01:40"), "40 s past its grace period"),
-            (pod(&[]), Some(Some(&lost)), at("00:00:42"), "the node is unreachable, so nobody can tell that it has stopped"),
+            (
+                pod(&[]),
+                Some(Some(&lost)),
+                at("00:00:42"),
+                "the node is unreachable, so nobody can tell that it has stopped",
+            ),
             (pod(&[]), Some(None), at("00:00:42"), "its node was deleted"),
         ] {
             assert_eq!(cause(&pod, node, now).told(), expected);

@@ -5,7 +5,8 @@
 //! checks it; help, documentation and SARIF come from the same rows. An object that carries the
 //! annotation [`IGNORE`] keeps its findings, marked as suppressed.
 //!
-//! Read next: `scene.rs` for what the rules look at, `budgets.rs` and `workloads.rs` for the checks.
+//! Read next: `scene.rs` for what the rules look at, `budgets.rs` and `workloads.rs` for the
+//! checks.
 
 mod budgets;
 mod render;
@@ -105,7 +106,11 @@ impl Severity {
 impl fmt::Display for Object {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = self.kind.to_lowercase();
-        let kind = if kind == "poddisruptionbudget" { "pdb" } else { &kind };
+        let kind = if kind == "poddisruptionbudget" {
+            "pdb"
+        } else {
+            &kind
+        };
         match self.namespace.as_str() {
             "" => write!(out, "{kind}/{}", self.name),
             namespace => write!(out, "{namespace}/{kind}/{}", self.name),
@@ -117,22 +122,54 @@ impl fmt::Display for Object {
 #[must_use]
 pub fn lint(snapshot: &Snapshot, sources: &Sources, options: &Options) -> Vec<Finding> {
     let scene = Scene::of(snapshot, *options);
-    let mut findings: Vec<Finding> =
-        RULES.iter().flat_map(|rule| (rule.check)(&scene).into_iter().map(|hit| finding(rule, &hit, sources))).collect();
-    findings.sort_by(|left, right| (right.severity, &left.object).cmp(&(left.severity, &right.object)));
+    let mut findings: Vec<Finding> = RULES
+        .iter()
+        .flat_map(|rule| {
+            (rule.check)(&scene)
+                .into_iter()
+                .map(|hit| finding(rule, &hit, sources))
+        })
+        .collect();
+    findings
+        .sort_by(|left, right| (right.severity, &left.object).cmp(&(left.severity, &right.object)));
     findings
 }
 
 fn finding(rule: &'static Rule, hit: &Hit<'_>, sources: &Sources) -> Finding {
     let namespace = match hit.kind {
         "ValidatingWebhookConfiguration" | "MutatingWebhookConfiguration" => String::new(),
-        _ => hit.meta.namespace.clone().unwrap_or_else(|| "default".to_owned()),
+        _ => hit
+            .meta
+            .namespace
+            .clone()
+            .unwrap_or_else(|| "default".to_owned()),
     };
-    let object = Object { namespace, kind: hit.kind.to_owned(), name: hit.meta.name.clone().unwrap_or_default() };
-    let ignored = hit.meta.annotations.as_ref().and_then(|notes| notes.get(IGNORE)).map(String::as_str).unwrap_or_default();
-    let suppressed = ignored.split(',').map(str::trim).any(|word| word == rule.id || word == "*");
+    let object = Object {
+        namespace,
+        kind: hit.kind.to_owned(),
+        name: hit.meta.name.clone().unwrap_or_default(),
+    };
+    let ignored = hit
+        .meta
+        .annotations
+        .as_ref()
+        .and_then(|notes| notes.get(IGNORE))
+        .map(String::as_str)
+        .unwrap_or_default();
+    let suppressed = ignored
+        .split(',')
+        .map(str::trim)
+        .any(|word| word == rule.id || word == "*");
     let source = sources.of(&object);
-    Finding { rule: rule.id, severity: rule.severity, object, message: hit.message.clone(), way: rule.way, suppressed, source }
+    Finding {
+        rule: rule.id,
+        severity: rule.severity,
+        object,
+        message: hit.message.clone(),
+        way: rule.way,
+        suppressed,
+        source,
+    }
 }
 
 #[cfg(test)]

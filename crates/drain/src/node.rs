@@ -16,11 +16,31 @@ use crate::survey::Survey;
 ///
 /// # Errors
 /// The node cannot be read. What keeps it from being drained is told by an event.
-pub async fn drain(client: &Client, clock: &Clock, node: &str, events: UnboundedSender<Event>) -> Result<(), kube::Error> {
+pub async fn drain(
+    client: &Client,
+    clock: &Clock,
+    node: &str,
+    events: UnboundedSender<Event>,
+) -> Result<(), kube::Error> {
     let node = Api::all(client.clone()).get(node).await?;
-    let allowed = Allowed { ignore_daemonsets: true, delete_emptydir_data: true, force: true, skip_after_seconds: 0 };
-    let survey = Survey { allowed, ..Survey::default() };
-    let mut engine = Engine::drain(client.clone(), clock.clone(), Policy::default(), survey, vec![node], 1);
+    let allowed = Allowed {
+        ignore_daemonsets: true,
+        delete_emptydir_data: true,
+        force: true,
+        skip_after_seconds: 0,
+    };
+    let survey = Survey {
+        allowed,
+        ..Survey::default()
+    };
+    let mut engine = Engine::drain(
+        client.clone(),
+        clock.clone(),
+        Policy::default(),
+        survey,
+        vec![node],
+        1,
+    );
     while let Some(event) = engine.next().await {
         drop(events.send(event));
     }

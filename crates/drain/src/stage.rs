@@ -149,35 +149,59 @@ pub fn next(stage: &Stage, facts: &Facts) -> Step {
         Stage::Queued if facts.wants_surge => Step::Surge,
         Stage::Queued => Step::Ask,
         Stage::Refused { .. } | Stage::Faulty { .. } if facts.terminating => Step::Await,
-        Stage::Refused { retry_at, .. } if !(facts.may_ask && (facts.chance || *retry_at <= facts.now)) => Step::Wait(Some(*retry_at)),
-        Stage::Faulty { retry_at, .. } if !(facts.may_ask && *retry_at <= facts.now) => Step::Wait(Some(*retry_at)),
+        Stage::Refused { retry_at, .. }
+            if !(facts.may_ask && (facts.chance || *retry_at <= facts.now)) =>
+        {
+            Step::Wait(Some(*retry_at))
+        }
+        Stage::Faulty { retry_at, .. } if !(facts.may_ask && *retry_at <= facts.now) => {
+            Step::Wait(Some(*retry_at))
+        }
         Stage::Refused { .. } | Stage::Faulty { .. } => Step::Ask,
         Stage::Leaving if due(facts.skip_at) => Step::Stop(End::Skipped),
         Stage::Leaving => Step::Wait(facts.skip_at),
         Stage::Surging | Stage::Asking | Stage::Done { .. } => Step::Wait(None),
     };
     match step {
-        Step::Wait(at) => Step::Wait([at, facts.timeout_at, facts.deadline_at].into_iter().flatten().filter(|at| *at > facts.now).min()),
+        Step::Wait(at) => Step::Wait(
+            [at, facts.timeout_at, facts.deadline_at]
+                .into_iter()
+                .flatten()
+                .filter(|at| *at > facts.now)
+                .min(),
+        ),
         step => step,
     }
 }
 
 fn timed_out(stage: &Stage) -> &'static str {
-    if *stage == Stage::Leaving { "context deadline exceeded" } else { "global timeout reached" }
+    if *stage == Stage::Leaving {
+        "context deadline exceeded"
+    } else {
+        "global timeout reached"
+    }
 }
 
 fn past_deadline(stage: &Stage, on_deadline: OnDeadline) -> Step {
     match (on_deadline, stage) {
         (OnDeadline::Wait, _) => Step::TellOverdue,
-        // What has been accepted needs no second order, and force would hide a process that still runs.
-        (_, Stage::Leaving) => Step::Stop(End::Left("accepted, but not gone at its deadline".to_owned())),
+        // What has been accepted needs no second order, and force would hide a process that still
+        // runs.
+        (_, Stage::Leaving) => Step::Stop(End::Left(
+            "accepted, but not gone at its deadline".to_owned(),
+        )),
         (OnDeadline::Delete, Stage::Asking) => Step::Wait(None),
         (OnDeadline::Delete, _) => Step::Delete,
-        (OnDeadline::Report, Stage::Refused { why, .. }) => {
-            Step::Stop(End::Left(format!("refused until its deadline: {}", why.causes.first().unwrap_or(&why.message))))
+        (OnDeadline::Report, Stage::Refused { why, .. }) => Step::Stop(End::Left(format!(
+            "refused until its deadline: {}",
+            why.causes.first().unwrap_or(&why.message)
+        ))),
+        (OnDeadline::Report, Stage::Faulty { message, .. }) => {
+            Step::Stop(End::Left(format!("failed until its deadline: {message}")))
         }
-        (OnDeadline::Report, Stage::Faulty { message, .. }) => Step::Stop(End::Left(format!("failed until its deadline: {message}"))),
-        (OnDeadline::Report, _) => Step::Stop(End::Left("its turn did not come before its deadline".to_owned())),
+        (OnDeadline::Report, _) => Step::Stop(End::Left(
+            "its turn did not come before its deadline".to_owned(),
+        )),
     }
 }
 
@@ -204,50 +228,147 @@ mod tests {
     }
 
     fn refused(retry: i64) -> Stage {
-        let why = Refused { message: "no".into(), causes: vec!["because".into()], retry_after_seconds: 0 };
-        Stage::Refused { why, budgets: vec!["b".into()], retry_at: at(retry) }
+        let why = Refused {
+            message: "no".into(),
+            causes: vec!["because".into()],
+            retry_after_seconds: 0,
+        };
+        Stage::Refused {
+            why,
+            budgets: vec!["b".into()],
+            retry_at: at(retry),
+        }
     }
 
     fn faulty(retry: i64) -> Stage {
-        Stage::Faulty { class: Class::Broken, message: "EOF".into(), retry_at: at(retry) }
+        Stage::Faulty {
+            class: Class::Broken,
+            message: "EOF".into(),
+            retry_at: at(retry),
+        }
     }
 
     #[test]
     fn a_pod_is_asked_for_when_its_turn_or_its_chance_comes() {
-        let check = |stage: Stage, facts: Facts, step: Step| assert_eq!(next(&stage, &facts), step, "{stage:?}");
+        let check = |stage: Stage, facts: Facts, step: Step| {
+            assert_eq!(next(&stage, &facts), step, "{stage:?}")
+        };
         check(Stage::Queued, facts(), Step::Ask);
-        check(Stage::Queued, Facts { may_ask: false, ..facts() }, Step::Wait(None));
-        check(Stage::Queued, Facts { wants_surge: true, ..facts() }, Step::Surge);
-        check(Stage::Queued, Facts { terminating: true, wants_surge: true, ..facts() }, Step::Await);
+        check(
+            Stage::Queued,
+            Facts {
+                may_ask: false,
+                ..facts()
+            },
+            Step::Wait(None),
+        );
+        check(
+            Stage::Queued,
+            Facts {
+                wants_surge: true,
+                ..facts()
+            },
+            Step::Surge,
+        );
+        check(
+            Stage::Queued,
+            Facts {
+                terminating: true,
+                wants_surge: true,
+                ..facts()
+            },
+            Step::Await,
+        );
         check(refused(105), facts(), Step::Wait(Some(at(105))));
-        check(refused(105), Facts { chance: true, ..facts() }, Step::Ask);
+        check(
+            refused(105),
+            Facts {
+                chance: true,
+                ..facts()
+            },
+            Step::Ask,
+        );
         check(refused(100), facts(), Step::Ask);
-        check(refused(105), Facts { terminating: true, ..facts() }, Step::Await);
-        check(faulty(105), Facts { chance: true, ..facts() }, Step::Wait(Some(at(105))));
+        check(
+            refused(105),
+            Facts {
+                terminating: true,
+                ..facts()
+            },
+            Step::Await,
+        );
+        check(
+            faulty(105),
+            Facts {
+                chance: true,
+                ..facts()
+            },
+            Step::Wait(Some(at(105))),
+        );
         check(faulty(99), facts(), Step::Ask);
-        check(Stage::Leaving, Facts { skip_at: Some(at(120)), ..facts() }, Step::Wait(Some(at(120))));
-        check(Stage::Leaving, Facts { skip_at: Some(at(100)), ..facts() }, Step::Stop(End::Skipped));
+        check(
+            Stage::Leaving,
+            Facts {
+                skip_at: Some(at(120)),
+                ..facts()
+            },
+            Step::Wait(Some(at(120))),
+        );
+        check(
+            Stage::Leaving,
+            Facts {
+                skip_at: Some(at(100)),
+                ..facts()
+            },
+            Step::Stop(End::Skipped),
+        );
     }
 
     #[test]
     fn a_deadline_never_deletes_by_default_and_never_by_force() {
-        let late = |on_deadline| Facts { deadline_at: Some(at(100)), on_deadline, ..facts() };
+        let late = |on_deadline| Facts {
+            deadline_at: Some(at(100)),
+            on_deadline,
+            ..facts()
+        };
         let left = |why: &str| Step::Stop(End::Left(why.to_owned()));
-        assert_eq!(next(&refused(105), &late(OnDeadline::Report)), left("refused until its deadline: because"));
-        assert_eq!(next(&refused(105), &late(OnDeadline::Wait)), Step::TellOverdue);
+        assert_eq!(
+            next(&refused(105), &late(OnDeadline::Report)),
+            left("refused until its deadline: because")
+        );
+        assert_eq!(
+            next(&refused(105), &late(OnDeadline::Wait)),
+            Step::TellOverdue
+        );
         assert_eq!(next(&refused(105), &late(OnDeadline::Delete)), Step::Delete);
         for on_deadline in [OnDeadline::Report, OnDeadline::Delete] {
-            assert_eq!(next(&Stage::Leaving, &late(on_deadline)), left("accepted, but not gone at its deadline"));
+            assert_eq!(
+                next(&Stage::Leaving, &late(on_deadline)),
+                left("accepted, but not gone at its deadline")
+            );
         }
     }
 
     #[test]
     fn a_wait_ends_at_the_earliest_of_all_limits() {
-        let facts = Facts { timeout_at: Some(at(103)), deadline_at: Some(at(102)), ..facts() };
+        let facts = Facts {
+            timeout_at: Some(at(103)),
+            deadline_at: Some(at(102)),
+            ..facts()
+        };
         assert_eq!(next(&refused(105), &facts), Step::Wait(Some(at(102))));
         assert_eq!(next(&refused(101), &facts), Step::Wait(Some(at(101))));
-        let late = Facts { timeout_at: Some(at(100)), ..facts };
-        assert_eq!(next(&refused(105), &late), Step::Stop(End::Failed("global timeout reached".into())));
-        assert_eq!(next(&Stage::Leaving, &late), Step::Stop(End::Failed("context deadline exceeded".into())));
+        let late = Facts {
+            timeout_at: Some(at(100)),
+            ..facts
+        };
+        assert_eq!(
+            next(&refused(105), &late),
+            Step::Stop(End::Failed("global timeout reached".into()))
+        );
+        assert_eq!(
+            next(&Stage::Leaving, &late),
+            Step::Stop(End::Failed("context deadline exceeded".into()))
+        );
     }
 }

@@ -31,13 +31,23 @@ impl Survey {
     ///
     /// # Errors
     /// The pods cannot be listed.
-    pub async fn of_node(&self, client: &Client, node: &str, now: Timestamp) -> Result<Sorted, Error> {
+    pub async fn of_node(
+        &self,
+        client: &Client,
+        node: &str,
+        now: Timestamp,
+    ) -> Result<Sorted, Error> {
         let mut pods = self.list(client, node).await?;
-        pods.sort_by(|one, other| (&one.metadata.namespace, &one.metadata.name).cmp(&(&other.metadata.namespace, &other.metadata.name)));
+        pods.sort_by(|one, other| {
+            (&one.metadata.namespace, &one.metadata.name)
+                .cmp(&(&other.metadata.namespace, &other.metadata.name))
+        });
         let daemons = daemons_of(client, &pods).await;
         let mut sorted = Sorted::default();
         for pod in pods {
-            let daemon = daemon_set(&pod).and_then(|name| daemons.get(&(health::namespace(&pod).to_owned(), name.to_owned())));
+            let daemon = daemon_set(&pod).and_then(|name| {
+                daemons.get(&(health::namespace(&pod).to_owned(), name.to_owned()))
+            });
             let verdict = judge(&pod, daemon.unwrap_or(&Daemon::None), self.allowed, now);
             sorted.add(pod, verdict);
         }
@@ -69,17 +79,30 @@ type DaemonName = (String, String);
 /// Whether the DaemonSets of these pods exist, each asked for once.
 async fn daemons_of(client: &Client, pods: &[Pod]) -> BTreeMap<DaemonName, Daemon> {
     let running = pods.iter().filter(|pod| !health::is_finished(pod));
-    let mut names: Vec<DaemonName> =
-        running.filter_map(|pod| Some((health::namespace(pod).to_owned(), daemon_set(pod)?.to_owned()))).collect();
+    let mut names: Vec<DaemonName> = running
+        .filter_map(|pod| {
+            Some((
+                health::namespace(pod).to_owned(),
+                daemon_set(pod)?.to_owned(),
+            ))
+        })
+        .collect();
     names.sort();
     names.dedup();
     let ask = |(namespace, name): DaemonName| async move {
-        let daemon = match Api::<DaemonSet>::namespaced(client.clone(), &namespace).get(&name).await {
+        let daemon = match Api::<DaemonSet>::namespaced(client.clone(), &namespace)
+            .get(&name)
+            .await
+        {
             Ok(_) => Daemon::There,
             Err(Error::Api(status)) if status.code == 404 => Daemon::Gone(status.message.clone()),
             Err(error) => Daemon::Unknown(evict::words(&error)),
         };
         ((namespace, name), daemon)
     };
-    futures::stream::iter(names).map(ask).buffer_unordered(READERS).collect().await
+    futures::stream::iter(names)
+        .map(ask)
+        .buffer_unordered(READERS)
+        .collect()
+        .await
 }

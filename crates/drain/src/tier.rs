@@ -19,7 +19,11 @@ impl Tiers {
     /// The pod's tier; lower ones go earlier.
     #[must_use]
     pub fn of(&self, pod: &Pod) -> usize {
-        let matching = |selectors: &[LabelSelector]| selectors.iter().position(|selector| selector.matches(&pod.metadata.labels));
+        let matching = |selectors: &[LabelSelector]| {
+            selectors
+                .iter()
+                .position(|selector| selector.matches(&pod.metadata.labels))
+        };
         if let Some(at) = matching(&self.first) {
             return at;
         }
@@ -27,7 +31,11 @@ impl Tiers {
         if let Some(at) = matching(&self.last) {
             return ordinary + 1 + at;
         }
-        if is_critical(pod) { ordinary + 1 + self.last.len() } else { ordinary }
+        if is_critical(pod) {
+            ordinary + 1 + self.last.len()
+        } else {
+            ordinary
+        }
     }
 }
 
@@ -35,8 +43,14 @@ impl Tiers {
 #[must_use]
 pub fn is_critical(pod: &Pod) -> bool {
     let Some(spec) = &pod.spec else { return false };
-    let named = spec.priority_class_name.as_deref().is_some_and(|name| name.starts_with("system-"));
-    named || spec.priority.is_some_and(|priority| priority >= CRITICAL_PRIORITY)
+    let named = spec
+        .priority_class_name
+        .as_deref()
+        .is_some_and(|name| name.starts_with("system-"));
+    named
+        || spec
+            .priority
+            .is_some_and(|priority| priority >= CRITICAL_PRIORITY)
 }
 
 #[cfg(test)]
@@ -48,7 +62,10 @@ mod tests {
     #[test]
     fn critical_pods_go_after_those_that_were_put_last() {
         let select = |text: &str| LabelSelector::parse(text).expect("a selector");
-        let tiers = Tiers { first: vec![select("job=batch"), select("job")], last: vec![select("app=db")] };
+        let tiers = Tiers {
+            first: vec![select("job=batch"), select("job")],
+            last: vec![select("app=db")],
+        };
         let tier = |labels: serde_json::Value, class: &str| {
             let pod = json!({"metadata": {"labels": labels}, "spec": {"containers": [], "priorityClassName": class}});
             tiers.of(&serde_json::from_value(pod).expect("a pod"))

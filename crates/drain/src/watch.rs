@@ -40,7 +40,12 @@ pub(crate) enum Fact {
 }
 
 /// Follows the pods that `config` selects, as pods of `node`.
-pub(crate) async fn pods(api: Api<Pod>, config: watcher::Config, node: String, facts: UnboundedSender<Fact>) {
+pub(crate) async fn pods(
+    api: Api<Pod>,
+    config: watcher::Config,
+    node: String,
+    facts: UnboundedSender<Fact>,
+) {
     let mut events = watcher::watcher(api, config).default_backoff().boxed();
     let mut listed = BTreeSet::new();
     while let Some(event) = events.next().await {
@@ -68,7 +73,9 @@ pub(crate) async fn pods(api: Api<Pod>, config: watcher::Config, node: String, f
 /// Follows a node.
 pub(crate) async fn node(client: Client, name: String, facts: UnboundedSender<Fact>) {
     let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
-    let mut events = watcher::watcher(Api::<Node>::all(client), config).default_backoff().boxed();
+    let mut events = watcher::watcher(Api::<Node>::all(client), config)
+        .default_backoff()
+        .boxed();
     let mut found = false;
     while let Some(event) = events.next().await {
         let seen = match event {
@@ -94,10 +101,17 @@ pub(crate) async fn node(client: Client, name: String, facts: UnboundedSender<Fa
 
 /// Follows all budgets.
 pub(crate) async fn budgets(client: Client, facts: UnboundedSender<Fact>) {
-    let mut events = watcher::watcher(Api::<PodDisruptionBudget>::all(client), watcher::Config::default()).default_backoff().boxed();
+    let mut events = watcher::watcher(
+        Api::<PodDisruptionBudget>::all(client),
+        watcher::Config::default(),
+    )
+    .default_backoff()
+    .boxed();
     while let Some(event) = events.next().await {
         let fact = match event {
-            Ok(Event::Apply(budget) | Event::InitApply(budget)) => Fact::BudgetSeen(Box::new(budget)),
+            Ok(Event::Apply(budget) | Event::InitApply(budget)) => {
+                Fact::BudgetSeen(Box::new(budget))
+            }
             Ok(Event::Delete(budget)) => Fact::BudgetGone(Box::new(budget)),
             Ok(Event::InitDone) => Fact::BudgetsBlind(None),
             Ok(Event::Init) => continue,
@@ -110,9 +124,9 @@ pub(crate) async fn budgets(client: Client, facts: UnboundedSender<Fact>) {
 /// The server's words in an error of a watch.
 fn words(error: &watcher::Error) -> String {
     match error {
-        watcher::Error::InitialListFailed(error) | watcher::Error::WatchStartFailed(error) | watcher::Error::WatchFailed(error) => {
-            evict::words(error)
-        }
+        watcher::Error::InitialListFailed(error)
+        | watcher::Error::WatchStartFailed(error)
+        | watcher::Error::WatchFailed(error) => evict::words(error),
         watcher::Error::WatchError(status) => status.message.clone(),
         other => other.to_string(),
     }

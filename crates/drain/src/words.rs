@@ -31,7 +31,11 @@ pub(crate) fn listed<'a>(names: impl IntoIterator<Item = &'a str>, most: usize) 
         [] => "none".to_owned(),
         [one] => (*one).to_owned(),
         [head @ .., last] if names.len() <= most => format!("{} and {last}", head.join(", ")),
-        _ => format!("{} and {} more", names[..most].join(", "), names.len() - most),
+        _ => format!(
+            "{} and {} more",
+            names[..most].join(", "),
+            names.len() - most
+        ),
     }
 }
 
@@ -47,8 +51,16 @@ mod tests {
     #[test]
     fn spans_and_lists_are_short() {
         let seconds = [-5, 0, 119, 120, 7199, 7200, 172_799, 200_000];
-        let spans: Vec<String> = seconds.into_iter().map(|seconds| span(SignedDuration::from_secs(seconds))).collect();
-        assert_eq!(spans, ["0 s", "0 s", "119 s", "2 min", "119 min", "2 h", "47 h", "2 d"]);
+        let spans: Vec<String> = seconds
+            .into_iter()
+            .map(|seconds| span(SignedDuration::from_secs(seconds)))
+            .collect();
+        assert_eq!(
+            spans,
+            [
+                "0 s", "0 s", "119 s", "2 min", "119 min", "2 h", "47 h", "2 d"
+            ]
+        );
         assert_eq!(listed(["a"], 2), "a");
         assert_eq!(listed(["a", "b"], 2), "a and b");
         assert_eq!(listed(["a", "b", "c", "d"], 2), "a, b and 2 more");

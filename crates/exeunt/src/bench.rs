@@ -1,9 +1,10 @@
-//! `exeunt bench` (hidden): how far the status of budgets is behind their pods, and how fast evictions are granted, in a
-//! cluster in this process.
+//! `exeunt bench` (hidden): how far the status of budgets is behind their pods, and how fast
+//! evictions are granted, in a cluster in this process.
 //!
-//! Everything goes through the API and the controllers as in `serve`, but without sockets and without nodes: what is
-//! measured is the server with its controllers, and this client. Figures depend on the machine and on who else works on
-//! it; `docs/performance.md` says what was measured where.
+//! Everything goes through the API and the controllers as in `serve`, but without sockets and
+//! without nodes: what is measured is the server with its controllers, and this client. Figures
+//! depend on the machine and on who else works on it; `docs/performance.md` says what was measured
+//! where.
 
 mod board;
 mod figures;
@@ -36,14 +37,20 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Runs the benchmark.
 pub(crate) async fn run(arguments: &Bench) -> Result<(), Failure> {
-    let folder = tempfile::Builder::new().prefix("exeunt-bench-").tempdir().context("cannot make a folder for the benchmark")?;
+    let folder = tempfile::Builder::new()
+        .prefix("exeunt-bench-")
+        .tempdir()
+        .context("cannot make a folder for the benchmark")?;
     let (folder, storage) = match (&arguments.data_dir, arguments.store) {
         (Some(kept), StoreKind::Disk) => (kept.clone(), Storage::Disk),
         (None, StoreKind::Disk) => (folder.path().to_path_buf(), Storage::Disk),
         (_, StoreKind::Memory) => (folder.path().to_path_buf(), Storage::Memory),
     };
     let cluster = Cluster::start(Config::new(folder, storage, ([127, 0, 0, 1], 0).into())).await?;
-    let bench = Run { client: cluster.client(), arguments };
+    let bench = Run {
+        client: cluster.client(),
+        arguments,
+    };
     let done = tokio::time::timeout(PATIENCE, bench.all()).await;
     done.with_context(|| format!("the benchmark was not over after {} s", PATIENCE.as_secs()))??;
     cluster.stop().await
@@ -59,7 +66,8 @@ impl Run<'_> {
         let Bench { budgets, pods, .. } = self.arguments;
         say(&format!("{budgets} budgets with {pods} pods each"));
         self.prepare().await?;
-        let boards: Arc<Vec<Mutex<Board>>> = Arc::new((0..*budgets).map(|_| Mutex::default()).collect());
+        let boards: Arc<Vec<Mutex<Board>>> =
+            Arc::new((0..*budgets).map(|_| Mutex::default()).collect());
         let watching = watch(self.client.clone(), Arc::clone(&boards));
         tokio::select! {
             result = self.measure(&boards) => result?,
@@ -78,27 +86,46 @@ impl Run<'_> {
 
     /// One change after the other for each budget, all budgets side by side.
     async fn lag(&self, boards: &[Mutex<Board>]) -> Result<(), Failure> {
-        let Bench { budgets, pods, rate, rounds, .. } = *self.arguments;
+        let Bench {
+            budgets,
+            pods,
+            rate,
+            rounds,
+            ..
+        } = *self.arguments;
         let (begun, spent) = (Instant::now(), processor_time());
         let every = Duration::from_secs(1) * budgets / rate;
-        let drivers: FuturesUnordered<_> = (0..budgets).zip(boards).map(|(number, board)| self.drive(number, board, every)).collect();
-        let changes: Result<Vec<()>, Failure> = drivers.collect::<Vec<_>>().await.into_iter().collect();
+        let drivers: FuturesUnordered<_> = (0..budgets)
+            .zip(boards)
+            .map(|(number, board)| self.drive(number, board, every))
+            .collect();
+        let changes: Result<Vec<()>, Failure> =
+            drivers.collect::<Vec<_>>().await.into_iter().collect();
         changes?;
         let (took, spent) = (begun.elapsed(), processor_time().saturating_sub(spent));
         let count = u32::from(rounds) * 2 * pods * budgets;
         let mut lags = Times::default();
-        boards.iter().for_each(|board| lags.extend(lock(board).take_lags()));
+        boards
+            .iter()
+            .for_each(|board| lags.extend(lock(board).take_lags()));
         say(&format!(
             "readiness changes: {:.0} per second, {:.0} µs of processor time each (client included)",
             f64::from(count) / took.as_secs_f64(),
             spent.as_secs_f64() * 1e6 / f64::from(count),
         ));
-        say(&format!("budget status visible to a watcher after the change was acknowledged: {lags}"));
+        say(&format!(
+            "budget status visible to a watcher after the change was acknowledged: {lags}"
+        ));
         Ok(())
     }
 
     /// Makes the pods of one budget unready one after the other, and ready again.
-    async fn drive(&self, budget: u32, board: &Mutex<Board>, every: Duration) -> Result<(), Failure> {
+    async fn drive(
+        &self,
+        budget: u32,
+        board: &Mutex<Board>,
+        every: Duration,
+    ) -> Result<(), Failure> {
         let pods = self.arguments.pods;
         // The changes of the budgets are spread over the time between two of them.
         let begin = Instant::now() + every * budget / self.arguments.budgets;
@@ -129,7 +156,8 @@ impl Run<'_> {
             let eviction = json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": NAMESPACE}});
             self.post(&format!("pods/{pod}/eviction"), &eviction).await.map(|()| since.elapsed())
         });
-        let times: Vec<Result<Duration, Failure>> = granted.buffer_unordered(CLIENTS).collect().await;
+        let times: Vec<Result<Duration, Failure>> =
+            granted.buffer_unordered(CLIENTS).collect().await;
         let took = begun.elapsed();
         let mut latencies = Times::default();
         for time in times {
@@ -138,8 +166,16 @@ impl Run<'_> {
         // What follows an eviction is part of its price: the pods are gone and counted.
         let rest: Api<PodDisruptionBudget> = Api::namespaced(self.client.clone(), NAMESPACE);
         loop {
-            let list = rest.list(&kube::api::ListParams::default()).await.context("cannot list the budgets")?;
-            let counted = |budget: &PodDisruptionBudget| budget.status.as_ref().is_some_and(|status| status.expected_pods == Some(0));
+            let list = rest
+                .list(&kube::api::ListParams::default())
+                .await
+                .context("cannot list the budgets")?;
+            let counted = |budget: &PodDisruptionBudget| {
+                budget
+                    .status
+                    .as_ref()
+                    .is_some_and(|status| status.expected_pods == Some(0))
+            };
             if list.items.iter().all(counted) {
                 break;
             }
@@ -158,7 +194,8 @@ impl Run<'_> {
 
     async fn prepare(&self) -> Result<(), Failure> {
         let meta = |name: &str| json!({"metadata": {"name": name}});
-        self.send("POST", "/api/v1/namespaces", &meta(NAMESPACE)).await?;
+        self.send("POST", "/api/v1/namespaces", &meta(NAMESPACE))
+            .await?;
         self.send("POST", "/api/v1/nodes", &meta(NODE)).await?;
         // The account of the namespace is made by a controller, and pods need it.
         let account = format!("/api/v1/namespaces/{NAMESPACE}/serviceaccounts/default");
@@ -172,19 +209,37 @@ impl Run<'_> {
             self.post("pods", &pod_of(budget, pod)).await?;
             Ok::<_, Failure>(())
         });
-        made.buffer_unordered(CLIENTS).collect::<Vec<_>>().await.into_iter().collect::<Result<Vec<()>, _>>()?;
-        let (took, spent, count) = (begun.elapsed(), processor_time().saturating_sub(spent), f64::from(budgets * pods));
+        made.buffer_unordered(CLIENTS)
+            .collect::<Vec<_>>()
+            .await
+            .into_iter()
+            .collect::<Result<Vec<()>, _>>()?;
+        let (took, spent, count) = (
+            begun.elapsed(),
+            processor_time().saturating_sub(spent),
+            f64::from(budgets * pods),
+        );
         say(&format!(
             "pods created: {:.0} per second, {:.0} µs of processor time each (client included)",
             count / took.as_secs_f64(),
             spent.as_secs_f64() * 1e6 / count
         ));
         let ready = stream::iter(all).map(|(budget, pod)| self.set_ready(budget, pod, true));
-        ready.buffer_unordered(CLIENTS).collect::<Vec<_>>().await.into_iter().collect::<Result<Vec<()>, _>>()?;
+        ready
+            .buffer_unordered(CLIENTS)
+            .collect::<Vec<_>>()
+            .await
+            .into_iter()
+            .collect::<Result<Vec<()>, _>>()?;
         for budget in 0..budgets {
             let object = json!({"metadata": {"name": format!("b{budget}")},
                 "spec": {"minAvailable": 0, "selector": {"matchLabels": {"budget": format!("b{budget}")}}}});
-            self.send("POST", &format!("/apis/policy/v1/namespaces/{NAMESPACE}/poddisruptionbudgets"), &object).await?;
+            self.send(
+                "POST",
+                &format!("/apis/policy/v1/namespaces/{NAMESPACE}/poddisruptionbudgets"),
+                &object,
+            )
+            .await?;
         }
         Ok(())
     }
@@ -192,19 +247,46 @@ impl Run<'_> {
     async fn set_ready(&self, budget: u32, pod: u32, ready: bool) -> Result<(), Failure> {
         let state = if ready { "True" } else { "False" };
         let patch = json!({"status": {"phase": "Running", "conditions": [{"type": "Ready", "status": state}]}});
-        self.send("PATCH", &format!("/api/v1/namespaces/{NAMESPACE}/pods/{}/status", name_of(budget, pod)), &patch).await
+        self.send(
+            "PATCH",
+            &format!(
+                "/api/v1/namespaces/{NAMESPACE}/pods/{}/status",
+                name_of(budget, pod)
+            ),
+            &patch,
+        )
+        .await
     }
 
     async fn post(&self, path: &str, object: &Value) -> Result<(), Failure> {
-        self.send("POST", &format!("/api/v1/namespaces/{NAMESPACE}/{path}"), object).await
+        self.send(
+            "POST",
+            &format!("/api/v1/namespaces/{NAMESPACE}/{path}"),
+            object,
+        )
+        .await
     }
 
     async fn send(&self, method: &str, path: &str, body: &Value) -> Result<(), Failure> {
-        let kind = if method == "PATCH" { "application/merge-patch+json" } else { "application/json" };
-        let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
-        let request = http::Request::builder().method(method).uri(path).header("Content-Type", kind);
+        let kind = if method == "PATCH" {
+            "application/merge-patch+json"
+        } else {
+            "application/json"
+        };
+        let body = if body.is_null() {
+            Vec::new()
+        } else {
+            body.to_string().into_bytes()
+        };
+        let request = http::Request::builder()
+            .method(method)
+            .uri(path)
+            .header("Content-Type", kind);
         let request = request.body(body).context("a request cannot be built")?;
-        self.client.request_text(request).await.with_context(|| format!("{method} {path} has failed"))?;
+        self.client
+            .request_text(request)
+            .await
+            .with_context(|| format!("{method} {path} has failed"))?;
         Ok(())
     }
 }
@@ -224,12 +306,21 @@ fn pod_of(budget: u32, pod: u32) -> Value {
 /// Shows every status of a budget to its board, for ever.
 async fn watch(client: Client, boards: Arc<Vec<Mutex<Board>>>) {
     let api: Api<PodDisruptionBudget> = Api::namespaced(client, NAMESPACE);
-    let mut budgets = watcher(api, watcher::Config::default()).default_backoff().applied_objects().boxed();
+    let mut budgets = watcher(api, watcher::Config::default())
+        .default_backoff()
+        .applied_objects()
+        .boxed();
     while let Some(budget) = budgets.next().await {
         let Ok(budget) = budget else { continue };
-        let number = budget.metadata.name.as_deref().and_then(|name| name.strip_prefix('b')?.parse::<usize>().ok());
+        let number = budget
+            .metadata
+            .name
+            .as_deref()
+            .and_then(|name| name.strip_prefix('b')?.parse::<usize>().ok());
         let healthy = budget.status.and_then(|status| status.current_healthy);
-        if let (Some(board), Some(healthy)) = (number.and_then(|number| boards.get(number)), healthy) {
+        if let (Some(board), Some(healthy)) =
+            (number.and_then(|number| boards.get(number)), healthy)
+        {
             lock(board).show(i64::from(healthy), Instant::now());
         }
     }

@@ -89,7 +89,9 @@ impl Cluster {
     /// Starts everything; returns when the API answers and all nodes are registered.
     pub(crate) async fn start(config: Config) -> Result<Self, Failure> {
         let (clock, entropy) = (Clock::system(), Entropy::system());
-        let listener = Listener::bind(config.listen).await.map_err(|error| port_failure(config.listen, &error))?;
+        let listener = Listener::bind(config.listen)
+            .await
+            .map_err(|error| port_failure(config.listen, &error))?;
         let (certs, store) = open_files(&config, clock.now()).await?;
 
         let accounts = AccountTokens::from_pem(&certs.accounts_key, clock.clone(), entropy.clone())
@@ -116,9 +118,17 @@ impl Cluster {
             Arc::new(registry.clone()),
         );
         // Side by side: a store on disk then syncs what both make together.
-        let objects = async { registry.bootstrap().await.map_err(|refusal| Failure::new(format!("cannot prepare the store: {refusal}"))) };
-        let roles =
-            async { server.bootstrap().await.map_err(|refusal| Failure::new(format!("cannot prepare the default roles: {refusal}"))) };
+        let objects = async {
+            registry
+                .bootstrap()
+                .await
+                .map_err(|refusal| Failure::new(format!("cannot prepare the store: {refusal}")))
+        };
+        let roles = async {
+            server.bootstrap().await.map_err(|refusal| {
+                Failure::new(format!("cannot prepare the default roles: {refusal}"))
+            })
+        };
         tokio::try_join!(objects, roles)?;
 
         let observed = registry.clone();
@@ -132,9 +142,16 @@ impl Cluster {
         let stop_listening = CancellationToken::new();
         let root_ca = certs.authority.clone();
         let served = CancellationToken::new();
-        let serving = serve(server.clone(), listener, certs.clone(), stop_listening.clone(), served.clone().drop_guard());
+        let serving = serve(
+            server.clone(),
+            listener,
+            certs.clone(),
+            stop_listening.clone(),
+            served.clone().drop_guard(),
+        );
         let serving = tokio::spawn(serving);
-        server::kubeconfig::write(&kubeconfig, &url, &certs).with_context(|| format!("cannot write {}", kubeconfig.display()))?;
+        server::kubeconfig::write(&kubeconfig, &url, &certs)
+            .with_context(|| format!("cannot write {}", kubeconfig.display()))?;
 
         let inside = |name: &str| client_of(&server, name);
         let told = registry.clone();
@@ -143,14 +160,35 @@ impl Cluster {
             inside("system:kube-controller-manager"),
             clock.clone(),
             entropy.clone(),
-            ControlOptions { root_ca, status_lag, ..ControlOptions::default() },
+            ControlOptions {
+                root_ca,
+                status_lag,
+                ..ControlOptions::default()
+            },
             clients.clone(),
         );
-        let nodes = start_nodes(inside("system:nodes"), clock, entropy, config.nodes, &clients)?;
+        let nodes = start_nodes(
+            inside("system:nodes"),
+            clock,
+            entropy,
+            config.nodes,
+            &clients,
+        )?;
         if let Some(nodes) = &nodes {
             nodes.registered().await;
         }
-        Ok(Self { url, kubeconfig, server, registry, serving, controllers, nodes, clients, listener: stop_listening, served })
+        Ok(Self {
+            url,
+            kubeconfig,
+            server,
+            registry,
+            serving,
+            controllers,
+            nodes,
+            clients,
+            listener: stop_listening,
+            served,
+        })
     }
 
     /// A client inside this process, with all rights.
@@ -175,7 +213,11 @@ impl Cluster {
         }
         self.listener.cancel();
         let served = self.serving.await.context("the server's task failed")?;
-        self.registry.store().close().await.context("cannot close the store")?;
+        self.registry
+            .store()
+            .close()
+            .await
+            .context("cannot close the store")?;
         served
     }
 }
@@ -184,14 +226,32 @@ impl Cluster {
 fn components(clients: &CancellationToken) -> Vec<Component> {
     let running = |name: &'static str| {
         let clients = clients.clone();
-        let check = move || if clients.is_cancelled() { Err("stopping".to_owned()) } else { Ok(()) };
-        Component { name, check: Arc::new(check) }
+        let check = move || {
+            if clients.is_cancelled() {
+                Err("stopping".to_owned())
+            } else {
+                Ok(())
+            }
+        };
+        Component {
+            name,
+            check: Arc::new(check),
+        }
     };
     ["controller-manager", "scheduler"].map(running).into()
 }
 
-async fn serve(server: Server, listener: Listener, certs: Certs, stop: CancellationToken, _served: DropGuard) -> Result<(), Failure> {
-    server.serve(listener, &certs, stop).await.context("cannot serve")?;
+async fn serve(
+    server: Server,
+    listener: Listener,
+    certs: Certs,
+    stop: CancellationToken,
+    _served: DropGuard,
+) -> Result<(), Failure> {
+    server
+        .serve(listener, &certs, stop)
+        .await
+        .context("cannot serve")?;
     Ok(())
 }
 
@@ -210,9 +270,17 @@ fn start_nodes(
         return Ok(None);
     }
     let names = (1..=count).map(|number| format!("node-{number}")).collect();
-    let started = node::run(client, clock, entropy, NodeOptions::named(names), shutdown.clone());
+    let started = node::run(
+        client,
+        clock,
+        entropy,
+        NodeOptions::named(names),
+        shutdown.clone(),
+    );
     let hint = "choose a smaller number of --nodes";
-    started.map(Some).map_err(|error| Failure::usage(error.to_string(), hint))
+    started
+        .map(Some)
+        .map_err(|error| Failure::usage(error.to_string(), hint))
 }
 
 /// What is kept in files. Certificates and store wait for the disk side by side.
@@ -225,7 +293,10 @@ async fn open_files(config: &Config, now: jiff::Timestamp) -> Result<(Certs, Sto
     let (storage, data_dir) = (config.storage, config.data_dir.clone());
     let store = tokio::task::spawn_blocking(move || open_store(storage, &data_dir));
     let (certs, store) = tokio::join!(certs, store);
-    Ok((certs.context("the task that reads certificates failed")??, store.context("the task that opens the store failed")??))
+    Ok((
+        certs.context("the task that reads certificates failed")??,
+        store.context("the task that opens the store failed")??,
+    ))
 }
 
 fn open_store(storage: Storage, data_dir: &Path) -> Result<Store, Failure> {
@@ -250,8 +321,11 @@ fn open_store(storage: Storage, data_dir: &Path) -> Result<Store, Failure> {
 fn port_failure(address: SocketAddr, error: &std::io::Error) -> Failure {
     let failure = Failure::new(format!("cannot listen on {address}: {error}"));
     match error.kind() {
-        std::io::ErrorKind::AddrInUse => failure.hint("another process listens there; choose another port, or port 0 for a free one"),
-        std::io::ErrorKind::AddrNotAvailable => failure.hint("the address is not one of this machine's"),
+        std::io::ErrorKind::AddrInUse => failure
+            .hint("another process listens there; choose another port, or port 0 for a free one"),
+        std::io::ErrorKind::AddrNotAvailable => {
+            failure.hint("the address is not one of this machine's")
+        }
         _ => failure.hint("choose another --listen address"),
     }
 }
@@ -266,7 +340,10 @@ impl Signals {
     /// To be called before anybody is told that the process runs, for who is told may send one.
     pub(crate) fn listen() -> Result<Self, Failure> {
         let listen = |kind| signal(kind).context("cannot listen to signals");
-        Ok(Self { interrupted: listen(SignalKind::interrupt())?, terminated: listen(SignalKind::terminate())? })
+        Ok(Self {
+            interrupted: listen(SignalKind::interrupt())?,
+            terminated: listen(SignalKind::terminate())?,
+        })
     }
 
     async fn next(&mut self) {

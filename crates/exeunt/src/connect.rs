@@ -1,8 +1,8 @@
 //! From kubeconfig and flags to a client: what every command for a cluster begins with.
 //!
-//! The client asks once: it repeats nothing by itself, since a refused eviction is an answer and not
-//! a fault. Every request has a limit of time, so that a silent server is told and not waited for.
-//! What goes wrong becomes a [`Failure`] with a way out in [`trouble`], and nowhere else.
+//! The client asks once: it repeats nothing by itself, since a refused eviction is an answer and
+//! not a fault. Every request has a limit of time, so that a silent server is told and not waited
+//! for. What goes wrong becomes a [`Failure`] with a way out in [`trouble`], and nowhere else.
 
 mod trouble;
 
@@ -37,11 +37,24 @@ impl Connection {
 pub(crate) async fn connect(arguments: &ConnectArgs) -> Result<Connection, Failure> {
     let mut config = load(arguments).await?;
     adjust(&mut config, arguments)?;
-    let (server, namespace) = (config.cluster_url.to_string(), config.default_namespace.clone());
+    let (server, namespace) = (
+        config.cluster_url.to_string(),
+        config.default_namespace.clone(),
+    );
     let server = server.trim_end_matches('/').to_owned();
-    let client = ClientBuilder::try_from(config).map_err(|error| trouble::failure(&server, "connect", &error))?.build();
-    let client = if arguments.request_timeout.is_zero() { client } else { limited(client, arguments.request_timeout, &namespace) };
-    Ok(Connection { client, namespace, server })
+    let client = ClientBuilder::try_from(config)
+        .map_err(|error| trouble::failure(&server, "connect", &error))?
+        .build();
+    let client = if arguments.request_timeout.is_zero() {
+        client
+    } else {
+        limited(client, arguments.request_timeout, &namespace)
+    };
+    Ok(Connection {
+        client,
+        namespace,
+        server,
+    })
 }
 
 async fn load(arguments: &ConnectArgs) -> Result<Config, Failure> {
@@ -49,8 +62,11 @@ async fn load(arguments: &ConnectArgs) -> Result<Config, Failure> {
         Some(path) => Kubeconfig::read_from(path),
         None => Kubeconfig::read(),
     };
-    let options =
-        KubeConfigOptions { context: arguments.context.clone(), cluster: arguments.cluster.clone(), user: arguments.user.clone() };
+    let options = KubeConfigOptions {
+        context: arguments.context.clone(),
+        cluster: arguments.cluster.clone(),
+        user: arguments.user.clone(),
+    };
     let loaded = match file {
         Ok(file) => Config::from_custom_kubeconfig(file, &options).await,
         Err(error) => Err(error),
@@ -58,8 +74,12 @@ async fn load(arguments: &ConnectArgs) -> Result<Config, Failure> {
     match (loaded, &arguments.server) {
         (Ok(config), _) => Ok(config),
         // The flags may say all that is needed.
-        (Err(error), Some(server)) if says_nothing(&error) => Ok(Config::new(parse_server(server)?)),
-        (Err(error), None) if says_nothing(&error) => Config::incluster().map_err(|_| trouble::kubeconfig(arguments, &error)),
+        (Err(error), Some(server)) if says_nothing(&error) => {
+            Ok(Config::new(parse_server(server)?))
+        }
+        (Err(error), None) if says_nothing(&error) => {
+            Config::incluster().map_err(|_| trouble::kubeconfig(arguments, &error))
+        }
         (Err(error), _) => Err(trouble::kubeconfig(arguments, &error)),
     }
 }
@@ -84,10 +104,15 @@ fn adjust(config: &mut Config, arguments: &ConnectArgs) -> Result<(), Failure> {
     }
     if let Some(token) = &arguments.token {
         let wanted = serde_json::from_value::<AuthInfo>(json!({"token": token}));
-        config.auth_info = wanted.map_err(|error| Failure::usage(format!("the token cannot be used: {error}"), "see --token"))?;
+        config.auth_info = wanted.map_err(|error| {
+            Failure::usage(format!("the token cannot be used: {error}"), "see --token")
+        })?;
     }
     if arguments.impersonate.is_none() && !arguments.impersonate_groups.is_empty() {
-        return Err(Failure::usage("--as-group says nothing without --as", "name the user with --as"));
+        return Err(Failure::usage(
+            "--as-group says nothing without --as",
+            "name the user with --as",
+        ));
     }
     if let Some(user) = &arguments.impersonate {
         config.auth_info.impersonate = Some(user.clone());
@@ -101,9 +126,18 @@ fn adjust(config: &mut Config, arguments: &ConnectArgs) -> Result<(), Failure> {
 }
 
 fn parse_server(server: &str) -> Result<http::Uri, Failure> {
-    let whole = if server.contains("://") { server.to_owned() } else { format!("http://{server}") };
+    let whole = if server.contains("://") {
+        server.to_owned()
+    } else {
+        format!("http://{server}")
+    };
     let hint = "write it like https://127.0.0.1:6443";
-    whole.parse().map_err(|error| Failure::usage(format!("{server:?} is not the address of a server: {error}"), hint))
+    whole.parse().map_err(|error| {
+        Failure::usage(
+            format!("{server:?} is not the address of a server: {error}"),
+            hint,
+        )
+    })
 }
 
 /// The same client with a limit of time for each answer, body included. The stream of a watch is
@@ -112,18 +146,28 @@ fn limited(client: Client, limit: Duration, namespace: &str) -> Client {
     let service = tower::service_fn(move |request: http::Request<Body>| {
         let client = client.clone();
         async move {
-            let watch = request.uri().query().is_some_and(|query| query.contains("watch="));
+            let watch = request
+                .uri()
+                .query()
+                .is_some_and(|query| query.contains("watch="));
             let answer = async {
                 let response = client.send(request).await?;
                 if watch {
                     return Ok(response);
                 }
                 let (head, body) = response.into_parts();
-                Ok(http::Response::from_parts(head, Body::from(body.collect_bytes().await?.to_vec())))
+                Ok(http::Response::from_parts(
+                    head,
+                    Body::from(body.collect_bytes().await?.to_vec()),
+                ))
             };
             match tokio::time::timeout(limit, answer).await {
-                Ok(answer) => answer.map_err(|error: kube::Error| Box::new(error) as Box<dyn std::error::Error + Send + Sync>),
-                Err(_) => Err(Box::new(trouble::NoAnswer { seconds: limit.as_secs_f64() }) as _),
+                Ok(answer) => answer.map_err(|error: kube::Error| {
+                    Box::new(error) as Box<dyn std::error::Error + Send + Sync>
+                }),
+                Err(_) => Err(Box::new(trouble::NoAnswer {
+                    seconds: limit.as_secs_f64(),
+                }) as _),
             }
         }
     });

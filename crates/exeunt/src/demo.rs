@@ -38,9 +38,19 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Runs the demo.
 pub(crate) async fn run(arguments: &Demo) -> Result<(), Failure> {
     let terminal = Terminal::of_stdout();
-    let folder = tempfile::Builder::new().prefix("exeunt-demo-").tempdir().context("cannot make a folder for the demo")?;
+    let folder = tempfile::Builder::new()
+        .prefix("exeunt-demo-")
+        .tempdir()
+        .context("cannot make a folder for the demo")?;
     let started = Instant::now();
-    let config = Config { nodes: 3, ..Config::new(folder.path().to_path_buf(), Storage::Memory, ([127, 0, 0, 1], 0).into()) };
+    let config = Config {
+        nodes: 3,
+        ..Config::new(
+            folder.path().to_path_buf(),
+            Storage::Memory,
+            ([127, 0, 0, 1], 0).into(),
+        )
+    };
     let cluster = Cluster::start(config).await?;
     let heading = |text: &str| say(&terminal.paint(Tone::Strong, text));
     heading("A cluster in this process");
@@ -56,14 +66,30 @@ pub(crate) async fn run(arguments: &Demo) -> Result<(), Failure> {
     let from = Instant::now();
     apply_sample(&client).await?;
     wait_until_settled(&client).await?;
-    say(&format!("  6 pods are Ready after {:.2} s; the budget allows 1 disruption", from.elapsed().as_secs_f64()));
+    say(&format!(
+        "  6 pods are Ready after {:.2} s; the budget allows 1 disruption",
+        from.elapsed().as_secs_f64()
+    ));
 
     let (node, pods) = busiest_node(&client).await?;
-    heading(&format!("\nDrain of {node}, where {} of them run", pods.len()));
-    let story = Story { terminal, client: &client, node: &node, numbers: pods.iter().cloned().zip(0..).collect() };
+    heading(&format!(
+        "\nDrain of {node}, where {} of them run",
+        pods.len()
+    ));
+    let story = Story {
+        terminal,
+        client: &client,
+        node: &node,
+        numbers: pods.iter().cloned().zip(0..).collect(),
+    };
     let told = Box::pin(story.tell()).await?;
     let plural = if told.refusals == 1 { "" } else { "s" };
-    let summary = format!("  {node} drained in {:.2} s: {} evictions, {} refusal{plural}", told.seconds, pods.len(), told.refusals);
+    let summary = format!(
+        "  {node} drained in {:.2} s: {} evictions, {} refusal{plural}",
+        told.seconds,
+        pods.len(),
+        told.refusals
+    );
     say(&terminal.paint(Tone::Good, &summary));
 
     if arguments.keep {
@@ -76,10 +102,14 @@ pub(crate) async fn run(arguments: &Demo) -> Result<(), Failure> {
 
 async fn apply_sample(client: &Client) -> Result<(), Failure> {
     for document in SAMPLE.split("\n---\n") {
-        let document = kinds::yaml::decode_untyped(document.as_bytes()).context("the sample is not YAML")?.tree;
+        let document = kinds::yaml::decode_untyped(document.as_bytes())
+            .context("the sample is not YAML")?
+            .tree;
         match document["kind"].as_str() {
             Some("Deployment") => create::<Deployment>(client, document).await?,
-            Some("Service") => create::<k8s_openapi::api::core::v1::Service>(client, document).await?,
+            Some("Service") => {
+                create::<k8s_openapi::api::core::v1::Service>(client, document).await?
+            }
             _ => create::<PodDisruptionBudget>(client, document).await?,
         }
     }
@@ -91,8 +121,12 @@ where
     K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
     K: Clone + std::fmt::Debug + DeserializeOwned + serde::Serialize,
 {
-    let object: K = serde_json::from_value(document.into()).context("the sample does not fit its kind")?;
-    Api::<K>::namespaced(client.clone(), NAMESPACE).create(&PostParams::default(), &object).await.context("cannot apply the sample")?;
+    let object: K =
+        serde_json::from_value(document.into()).context("the sample does not fit its kind")?;
+    Api::<K>::namespaced(client.clone(), NAMESPACE)
+        .create(&PostParams::default(), &object)
+        .await
+        .context("cannot apply the sample")?;
     Ok(())
 }
 
@@ -101,9 +135,13 @@ async fn wait_until_settled(client: &Client) -> Result<(), Failure> {
         deployment.and_then(|deployment| deployment.status.as_ref()?.available_replicas) == Some(6)
     })
     .await?;
-    wait::<PodDisruptionBudget>(client, "nginx-pdb", |budget: Option<&PodDisruptionBudget>| {
-        budget.and_then(|budget| budget.status.as_ref()?.disruptions_allowed) == Some(1)
-    })
+    wait::<PodDisruptionBudget>(
+        client,
+        "nginx-pdb",
+        |budget: Option<&PodDisruptionBudget>| {
+            budget.and_then(|budget| budget.status.as_ref()?.disruptions_allowed) == Some(1)
+        },
+    )
     .await
 }
 
@@ -114,19 +152,29 @@ where
 {
     let api = Api::<K>::namespaced(client.clone(), NAMESPACE);
     let done = tokio::time::timeout(PATIENCE, await_condition(api, name, condition)).await;
-    done.with_context(|| format!("{name} was not ready after {} s", PATIENCE.as_secs()))?.context("the watch failed")?;
+    done.with_context(|| format!("{name} was not ready after {} s", PATIENCE.as_secs()))?
+        .context("the watch failed")?;
     Ok(())
 }
 
 /// The node with most pods of the application, and their names.
 async fn busiest_node(client: &Client) -> Result<(String, Vec<String>), Failure> {
-    let pods = Api::<Pod>::namespaced(client.clone(), NAMESPACE).list(&ListParams::default().labels("app=nginx")).await;
+    let pods = Api::<Pod>::namespaced(client.clone(), NAMESPACE)
+        .list(&ListParams::default().labels("app=nginx"))
+        .await;
     let mut nodes: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for pod in pods.context("cannot list the pods")? {
-        let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).unwrap_or_default();
+        let node = pod
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.node_name.clone())
+            .unwrap_or_default();
         nodes.entry(node).or_default().push(pod.name_any());
     }
-    nodes.into_iter().max_by_key(|(_, pods)| pods.len()).ok_or_else(|| Failure::new("the application has no pods"))
+    nodes
+        .into_iter()
+        .max_by_key(|(_, pods)| pods.len())
+        .ok_or_else(|| Failure::new("the application has no pods"))
 }
 
 /// The drain of one node, told as it happens.
@@ -149,8 +197,16 @@ impl Story<'_> {
         let watches = observe::namespace(self.client, NAMESPACE, &sight_sender);
         let (progress_sender, mut progress) = unbounded_channel();
         let (clock, started) = (Clock::system(), Instant::now());
-        let mut told = Told { seconds: 0.0, refusals: 0 };
-        let mut drain = std::pin::pin!(::drain::node::drain(self.client, &clock, self.node, progress_sender));
+        let mut told = Told {
+            seconds: 0.0,
+            refusals: 0,
+        };
+        let mut drain = std::pin::pin!(::drain::node::drain(
+            self.client,
+            &clock,
+            self.node,
+            progress_sender
+        ));
         let drained = loop {
             tokio::select! {
                 biased;
@@ -187,12 +243,25 @@ impl Story<'_> {
 
     async fn progress(&self, started: Instant, step: Event, told: &mut Told) {
         let (pod, happening) = match step {
-            Event::Cordoned { .. } => return say(&format!("  {:>8}  node/{} cordoned", "", self.node)),
+            Event::Cordoned { .. } => {
+                return say(&format!("  {:>8}  node/{} cordoned", "", self.node));
+            }
             Event::Asked { pod, .. } => (pod, Happening::Asked),
-            Event::Accepted { pod } => (pod, Happening::Granted { allowed: self.allowed().await }),
+            Event::Accepted { pod } => (
+                pod,
+                Happening::Granted {
+                    allowed: self.allowed().await,
+                },
+            ),
             Event::Refused { pod, why, .. } => {
                 told.refusals += 1;
-                (pod, Happening::Refused { message: why.message, causes: why.causes })
+                (
+                    pod,
+                    Happening::Refused {
+                        message: why.message,
+                        causes: why.causes,
+                    },
+                )
             }
             _ => return,
         };
@@ -201,7 +270,12 @@ impl Story<'_> {
 
     async fn allowed(&self) -> Option<i32> {
         let budgets = Api::<PodDisruptionBudget>::namespaced(self.client.clone(), NAMESPACE);
-        budgets.get("nginx-pdb").await.ok()?.status?.disruptions_allowed
+        budgets
+            .get("nginx-pdb")
+            .await
+            .ok()?
+            .status?
+            .disruptions_allowed
     }
 
     fn sight(&self, started: Instant, (pod, happening): Sight) {
@@ -215,8 +289,16 @@ impl Story<'_> {
     fn line(&self, started: Instant, name: &str, happening: &Happening) {
         let number = self.numbers.get(name).map_or(usize::MAX, |number| *number);
         // The Deployment's and the ReplicaSet's parts of the name say nothing here.
-        let short = name.rsplit_once('-').filter(|_| number != usize::MAX).map_or(name.to_owned(), |(_, suffix)| format!("…-{suffix}"));
-        say(&happening.render(self.terminal, started.elapsed().as_secs_f64(), &short, number));
+        let short = name
+            .rsplit_once('-')
+            .filter(|_| number != usize::MAX)
+            .map_or(name.to_owned(), |(_, suffix)| format!("…-{suffix}"));
+        say(&happening.render(
+            self.terminal,
+            started.elapsed().as_secs_f64(),
+            &short,
+            number,
+        ));
     }
 }
 
@@ -229,7 +311,10 @@ fn farewell() {
 async fn keep(cluster: &Cluster, node: &str) -> Result<(), Failure> {
     let signals = Signals::listen()?;
     say("\nThe server keeps running until you press Ctrl-C. In another terminal:");
-    say(&format!("  export KUBECONFIG={}", cluster.kubeconfig.display()));
+    say(&format!(
+        "  export KUBECONFIG={}",
+        cluster.kubeconfig.display()
+    ));
     say("  kubectl get pods -o wide");
     say("  kubectl describe pdb nginx-pdb");
     say(&format!("  kubectl uncordon {node}"));

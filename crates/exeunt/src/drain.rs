@@ -69,7 +69,13 @@ pub(crate) async fn evict(arguments: &Evict) -> Result<(), Failure> {
         return Ok(());
     }
     if arguments.pace.dry_run == DryRun::Client {
-        pods.iter().for_each(|pod| say(&format!("evicting pod {}/{} (dry run)", pod.namespace().unwrap_or_default(), pod.name_any())));
+        pods.iter().for_each(|pod| {
+            say(&format!(
+                "evicting pod {}/{} (dry run)",
+                pod.namespace().unwrap_or_default(),
+                pod.name_any()
+            ))
+        });
         return Ok(());
     }
     let engine = Engine::evict(connection.client.clone(), clock.clone(), policy, pods);
@@ -91,8 +97,14 @@ pub(crate) async fn cordon(arguments: &Cordon, wish: bool) -> Result<(), Failure
             asked => cordon::set(&connection.client, node, wish, asked == DryRun::Server).await,
         };
         match change {
-            Ok(Change::Made) => say(&format!("node/{name} {verb}ed{}", suffix(arguments.dry_run))),
-            Ok(Change::Needless) => say(&format!("node/{name} already {verb}ed{}", suffix(arguments.dry_run))),
+            Ok(Change::Made) => say(&format!(
+                "node/{name} {verb}ed{}",
+                suffix(arguments.dry_run)
+            )),
+            Ok(Change::Needless) => say(&format!(
+                "node/{name} already {verb}ed{}",
+                suffix(arguments.dry_run)
+            )),
             Err(error) => {
                 // The last one ends the command; the others are told on the way.
                 let failure = connection.failure(&format!("{verb} node {name:?}"), &error);
@@ -105,11 +117,17 @@ pub(crate) async fn cordon(arguments: &Cordon, wish: bool) -> Result<(), Failure
     last
 }
 
-async fn find(connection: &Connection, names: &[String], selector: Option<&str>) -> Result<Vec<Node>, Failure> {
+async fn find(
+    connection: &Connection,
+    names: &[String],
+    selector: Option<&str>,
+) -> Result<Vec<Node>, Failure> {
     if let Some(selector) = selector {
         parse_selector("--selector", "<selector>", selector)?;
     }
-    cordon::find(&connection.client, names, selector).await.map_err(|error| connection.failure("read the nodes", &error))
+    cordon::find(&connection.client, names, selector)
+        .await
+        .map_err(|error| connection.failure("read the nodes", &error))
 }
 
 /// The pods that were named, or that have the labels.
@@ -117,8 +135,12 @@ async fn pods(connection: &Connection, arguments: &Evict) -> Result<Vec<Pod>, Fa
     let api = |namespace: &str| Api::<Pod>::namespaced(connection.client.clone(), namespace);
     if let Some(selector) = &arguments.selector {
         parse_selector("--selector", "<selector>", selector)?;
-        let listed = api(&connection.namespace).list(&ListParams::default().labels(selector)).await;
-        return Ok(listed.map_err(|error| connection.failure("list the pods", &error))?.items);
+        let listed = api(&connection.namespace)
+            .list(&ListParams::default().labels(selector))
+            .await;
+        return Ok(listed
+            .map_err(|error| connection.failure("list the pods", &error))?
+            .items);
     }
     let mut pods = Vec::new();
     for name in &arguments.pods {
@@ -127,7 +149,9 @@ async fn pods(connection: &Connection, arguments: &Evict) -> Result<Vec<Pod>, Fa
             Some((namespace, name)) => (namespace, name),
             None => (connection.namespace.as_str(), name.as_str()),
         };
-        pods.push(api(namespace).get(name).await.map_err(|error| connection.failure(&format!("read pod {namespace}/{name}"), &error))?);
+        pods.push(api(namespace).get(name).await.map_err(|error| {
+            connection.failure(&format!("read pod {namespace}/{name}"), &error)
+        })?);
     }
     Ok(pods)
 }
@@ -149,13 +173,19 @@ fn policy(pace: &Pace) -> Policy {
 
 fn policy_of_drain(arguments: &Drain) -> Result<Policy, Failure> {
     let parsed = |flag: &str, texts: &[String]| -> Result<Vec<LabelSelector>, Failure> {
-        texts.iter().map(|text| parse_selector(flag, "<selector>", text)).collect()
+        texts
+            .iter()
+            .map(|text| parse_selector(flag, "<selector>", text))
+            .collect()
     };
     Ok(Policy {
         delete: arguments.disable_eviction,
         node_deadline: arguments.node_deadline,
         skip_after_seconds: arguments.skip_wait_for_delete_timeout,
-        tiers: Tiers { first: parsed("--first", &arguments.first)?, last: parsed("--last", &arguments.last)? },
+        tiers: Tiers {
+            first: parsed("--first", &arguments.first)?,
+            last: parsed("--last", &arguments.last)?,
+        },
         surge: arguments.surge,
         ..policy(&arguments.pace)
     })
@@ -204,35 +234,67 @@ async fn losses(
     Ok(losses)
 }
 
-async fn look(connection: &Connection, survey: &Survey, node: &Node, now: Timestamp) -> Result<::drain::filter::Sorted, Failure> {
+async fn look(
+    connection: &Connection,
+    survey: &Survey,
+    node: &Node,
+    now: Timestamp,
+) -> Result<::drain::filter::Sorted, Failure> {
     let name = node.name_any();
     let sorted = survey.of_node(&connection.client, &name, now).await;
     sorted.map_err(|error| connection.failure(&format!("list the pods of node {name:?}"), &error))
 }
 
 /// `--dry-run=client`: only reads.
-async fn rehearse(connection: &Connection, survey: &Survey, nodes: &[Node], now: Timestamp) -> Result<(), Failure> {
+async fn rehearse(
+    connection: &Connection,
+    survey: &Survey,
+    nodes: &[Node],
+    now: Timestamp,
+) -> Result<(), Failure> {
     let suffix = suffix(DryRun::Client);
     for node in nodes {
-        let already = if cordon::is_cordoned(node) { "already " } else { "" };
-        say(&format!("node/{} {already}cordoned{suffix}", node.name_any()));
+        let already = if cordon::is_cordoned(node) {
+            "already "
+        } else {
+            ""
+        };
+        say(&format!(
+            "node/{} {already}cordoned{suffix}",
+            node.name_any()
+        ));
     }
     let mut failed = 0;
     for node in nodes {
         let (name, sorted) = (node.name_any(), look(connection, survey, node, now).await?);
         if !sorted.blocks.is_empty() {
             failed += 1;
-            let event = Event::NodeFailed { node: name, errors: sorted.errors(), pending: Vec::new() };
+            let event = Event::NodeFailed {
+                node: name,
+                errors: sorted.errors(),
+                pending: Vec::new(),
+            };
             plain::failure(&event).iter().for_each(print);
             continue;
         }
-        sorted.warning().iter().for_each(|warning| remark(&format!("Warning: {warning}")));
+        sorted
+            .warning()
+            .iter()
+            .for_each(|warning| remark(&format!("Warning: {warning}")));
         for pod in &sorted.go {
-            say(&format!("evicting pod {}/{}{suffix}", pod.namespace().unwrap_or_default(), pod.name_any()));
+            say(&format!(
+                "evicting pod {}/{}{suffix}",
+                pod.namespace().unwrap_or_default(),
+                pod.name_any()
+            ));
         }
         say(&format!("node/{name} drained{suffix}"));
     }
-    if failed > 0 { Err(not_drained(failed, nodes.len(), "node")) } else { Ok(()) }
+    if failed > 0 {
+        Err(not_drained(failed, nodes.len(), "node"))
+    } else {
+        Ok(())
+    }
 }
 
 /// Shows what the engine does until it is over, or interrupted.
@@ -262,10 +324,17 @@ async fn follow(mut engine: Engine, clock: Clock, pace: &Pace) -> Result<(), Fai
 
 /// What a dry run by the server does not say.
 fn judged_alone(board: &Board) {
-    let nodes: Vec<&str> = board.nodes().iter().map(|node| node.name.as_str()).filter(|name| !plain::is_group(name)).collect();
+    let nodes: Vec<&str> = board
+        .nodes()
+        .iter()
+        .map(|node| node.name.as_str())
+        .filter(|name| !plain::is_group(name))
+        .collect();
     if board.policy().dry_run && !nodes.is_empty() {
         let plan = format!("exeunt plan {}", nodes.join(" "));
-        remark(&format!("A dry run judges each pod alone, by the budgets of this moment; {plan} plays the whole drain through"));
+        remark(&format!(
+            "A dry run judges each pod alone, by the budgets of this moment; {plan} plays the whole drain through"
+        ));
     }
 }
 
@@ -274,44 +343,86 @@ async fn interrupt(engine: &mut Engine) -> Failure {
         remark(&format!("Warning: {fault}"));
     }
     let board = engine.board();
-    summary::standing(board).iter().for_each(|line| remark(line));
-    let nodes: Vec<&str> = board.nodes().iter().map(|node| node.name.as_str()).filter(|name| !plain::is_group(name)).collect();
-    let failure = Failure::new("interrupted: what was accepted still goes, nothing else is asked for");
+    summary::standing(board)
+        .iter()
+        .for_each(|line| remark(line));
+    let nodes: Vec<&str> = board
+        .nodes()
+        .iter()
+        .map(|node| node.name.as_str())
+        .filter(|name| !plain::is_group(name))
+        .collect();
+    let failure =
+        Failure::new("interrupted: what was accepted still goes, nothing else is asked for");
     if nodes.is_empty() {
         failure.hint("the same command goes on")
     } else {
-        failure.hint(format!("the same command goes on; exeunt uncordon {} takes it back", nodes.join(" ")))
+        failure.hint(format!(
+            "the same command goes on; exeunt uncordon {} takes it back",
+            nodes.join(" ")
+        ))
     }
 }
 
 fn finish(board: &Board, show: &Show, now: Timestamp) -> Result<(), Failure> {
     match show {
         Show::Json => say(&summary::as_json(board, now).to_string()),
-        Show::Plain(_) | Show::Table { .. } => summary::lines(board, now).iter().for_each(|line| remark(line)),
+        Show::Plain(_) | Show::Table { .. } => summary::lines(board, now)
+            .iter()
+            .for_each(|line| remark(line)),
     }
-    let failed: Vec<_> =
-        board.nodes().iter().filter(|node| node.outcome.as_ref().is_none_or(|outcome| !outcome.errors.is_empty())).collect();
+    let failed: Vec<_> = board
+        .nodes()
+        .iter()
+        .filter(|node| {
+            node.outcome
+                .as_ref()
+                .is_none_or(|outcome| !outcome.errors.is_empty())
+        })
+        .collect();
     if failed.is_empty() {
         return Ok(());
     }
     if failed.iter().any(|node| plain::is_group(&node.name)) {
-        return Err(Failure::new("not all pods could be evicted").hint("exeunt explain POD tells why"));
+        return Err(
+            Failure::new("not all pods could be evicted").hint("exeunt explain POD tells why")
+        );
     }
     remark("There are pending nodes to be drained:");
-    failed.iter().for_each(|node| remark(&format!(" {}", node.name)));
-    failed.iter().filter_map(|node| node.outcome.as_ref()).flat_map(|outcome| &outcome.errors).for_each(|error| remark(error));
-    Err(not_drained(failed.len(), board.nodes().len(), &failed[0].name))
+    failed
+        .iter()
+        .for_each(|node| remark(&format!(" {}", node.name)));
+    failed
+        .iter()
+        .filter_map(|node| node.outcome.as_ref())
+        .flat_map(|outcome| &outcome.errors)
+        .for_each(|error| remark(error));
+    Err(not_drained(
+        failed.len(),
+        board.nodes().len(),
+        &failed[0].name,
+    ))
 }
 
 fn not_drained(failed: usize, of: usize, example: &str) -> Failure {
-    let nodes = if of == 1 { "the node".to_owned() } else { format!("{failed} of {of} nodes") };
-    Failure::new(format!("unable to drain {nodes}")).hint(format!("exeunt explain {example} tells what holds it, and what to do"))
+    let nodes = if of == 1 {
+        "the node".to_owned()
+    } else {
+        format!("{failed} of {of} nodes")
+    };
+    Failure::new(format!("unable to drain {nodes}")).hint(format!(
+        "exeunt explain {example} tells what holds it, and what to do"
+    ))
 }
 
 /// The eye that the events are for.
 enum Show {
     Plain(Plain),
-    Table { plain: Plain, terminal: Terminal, drawn: usize },
+    Table {
+        plain: Plain,
+        terminal: Terminal,
+        drawn: usize,
+    },
     Json,
 }
 
@@ -320,7 +431,11 @@ impl Show {
         let plain = Plain::new(pace.dry_run == DryRun::Server);
         match pace.output {
             Output::Json => Self::Json,
-            Output::Auto if terminal::is_live() => Self::Table { plain, terminal: Terminal::of_stdout(), drawn: 0 },
+            Output::Auto if terminal::is_live() => Self::Table {
+                plain,
+                terminal: Terminal::of_stdout(),
+                drawn: 0,
+            },
             Output::Auto | Output::Plain => Self::Plain(plain),
         }
     }
@@ -331,7 +446,10 @@ impl Show {
             Self::Plain(plain) => plain.lines(event, board).iter().for_each(print),
             Self::Table { plain, .. } => {
                 // The table shows these as they are, and not as they come.
-                let shown = matches!(event, Event::Asked { .. } | Event::Refused { .. } | Event::Faulty { .. });
+                let shown = matches!(
+                    event,
+                    Event::Asked { .. } | Event::Refused { .. } | Event::Faulty { .. }
+                );
                 let lines = plain.lines(event, board);
                 if !shown && !lines.is_empty() {
                     self.clear();
@@ -343,7 +461,12 @@ impl Show {
     }
 
     fn frame(&mut self, board: &Board, now: Timestamp) {
-        let Self::Table { terminal, drawn, .. } = self else { return };
+        let Self::Table {
+            terminal, drawn, ..
+        } = self
+        else {
+            return;
+        };
         let (columns, rows) = terminal::size();
         let lines = table::render(board, *terminal, now, rows.saturating_sub(2), columns);
         terminal::redraw(*drawn, &lines);

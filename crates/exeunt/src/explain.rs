@@ -18,14 +18,19 @@ struct Wanted<'a> {
 
 /// Runs the command.
 pub(crate) async fn run(arguments: &Explain) -> Result<(), Failure> {
-    let wanted = arguments.targets.iter().map(|text| parse(text)).collect::<Result<Vec<_>, _>>()?;
+    let wanted = arguments
+        .targets
+        .iter()
+        .map(|text| parse(text))
+        .collect::<Result<Vec<_>, _>>()?;
     let explanations = match arguments.files.is_empty() {
         true => online(arguments, &wanted).await?,
         false => offline(arguments, &wanted)?,
     };
     match arguments.output {
         Form::Json => {
-            let json = serde_json::to_string_pretty(&explanations).map_err(|error| Failure::new(error.to_string()))?;
+            let json = serde_json::to_string_pretty(&explanations)
+                .map_err(|error| Failure::new(error.to_string()))?;
             say(&json);
         }
         Form::Text => {
@@ -39,10 +44,19 @@ pub(crate) async fn run(arguments: &Explain) -> Result<(), Failure> {
 fn parse(text: &str) -> Result<Wanted<'_>, Failure> {
     let hint = "write it as NAME, pod/NAME, node/NAME or pdb/NAME";
     match text.split_once('/') {
-        None => Ok(Wanted { kind: None, name: text }),
+        None => Ok(Wanted {
+            kind: None,
+            name: text,
+        }),
         Some((kind, name)) => match Kind::named(kind) {
-            Some(kind) if !name.is_empty() => Ok(Wanted { kind: Some(kind), name }),
-            _ => Err(Failure::usage(format!("{text:?} is no pod, node or budget"), hint)),
+            Some(kind) if !name.is_empty() => Ok(Wanted {
+                kind: Some(kind),
+                name,
+            }),
+            _ => Err(Failure::usage(
+                format!("{text:?} is no pod, node or budget"),
+                hint,
+            )),
         },
     }
 }
@@ -50,14 +64,22 @@ fn parse(text: &str) -> Result<Wanted<'_>, Failure> {
 fn offline(arguments: &Explain, wanted: &[Wanted<'_>]) -> Result<Vec<Explanation>, Failure> {
     let files = snapshot::read(&arguments.files)?;
     let snapshot = snapshot::parse(&files, Clock::system().now())?;
-    let namespace = if arguments.all_namespaces { None } else { arguments.connect.namespace.as_deref() };
+    let namespace = if arguments.all_namespaces {
+        None
+    } else {
+        arguments.connect.namespace.as_deref()
+    };
     let mut explanations = Vec::new();
     for one in wanted {
         let subjects = Subject::find(&snapshot, one.kind, namespace, one.name);
         if subjects.is_empty() {
             return Err(missing(one, namespace, &snapshot));
         }
-        explanations.extend(subjects.iter().filter_map(|subject| explain(&snapshot, subject)));
+        explanations.extend(
+            subjects
+                .iter()
+                .filter_map(|subject| explain(&snapshot, subject)),
+        );
     }
     Ok(explanations)
 }
@@ -67,12 +89,17 @@ async fn online(arguments: &Explain, wanted: &[Wanted<'_>]) -> Result<Vec<Explan
     let namespace = (!arguments.all_namespaces).then_some(connection.namespace.as_str());
     let nodes = wanted.iter().any(|one| one.kind == Some(Kind::Node));
     let mut snapshot = match namespace {
-        Some(namespace) if !nodes => read(&connection, Scope::Namespace(namespace.to_owned())).await?,
+        Some(namespace) if !nodes => {
+            read(&connection, Scope::Namespace(namespace.to_owned())).await?
+        }
         _ => read(&connection, Scope::Cluster).await?,
     };
     // A node concerns the pods of all namespaces, and a bare name may be one.
-    let is_node =
-        |one: &Wanted<'_>| Subject::find(&snapshot, one.kind, namespace, one.name).iter().any(|subject| subject.kind == Kind::Node);
+    let is_node = |one: &Wanted<'_>| {
+        Subject::find(&snapshot, one.kind, namespace, one.name)
+            .iter()
+            .any(|subject| subject.kind == Kind::Node)
+    };
     if !nodes && namespace.is_some() && wanted.iter().any(is_node) {
         snapshot = read(&connection, Scope::Cluster).await?;
     }
@@ -82,7 +109,10 @@ async fn online(arguments: &Explain, wanted: &[Wanted<'_>]) -> Result<Vec<Explan
         if subjects.is_empty() {
             return Err(missing(one, namespace, &snapshot));
         }
-        for explanation in subjects.iter().filter_map(|subject| explain(&snapshot, subject)) {
+        for explanation in subjects
+            .iter()
+            .filter_map(|subject| explain(&snapshot, subject))
+        {
             explanations.push(explanation);
         }
     }
@@ -105,18 +135,24 @@ fn missing(wanted: &Wanted<'_>, namespace: Option<&str>, snapshot: &Snapshot) ->
         Some(Kind::Pod) => ("pod", &["pods"]),
         Some(Kind::Node) => ("node", &["nodes"]),
         Some(Kind::Budget) => ("budget", &["poddisruptionbudgets.policy"]),
-        None => ("pod, node or budget", &["pods", "nodes", "poddisruptionbudgets.policy"]),
+        None => (
+            "pod, node or budget",
+            &["pods", "nodes", "poddisruptionbudgets.policy"],
+        ),
     };
     let place = match namespace {
         Some(namespace) if wanted.kind != Some(Kind::Node) => format!(" in namespace {namespace}"),
         _ => String::new(),
     };
     let message = format!("no {kind} is called {:?}{place}", wanted.name);
-    let hidden = |unread: &&Unread| resources.contains(&unread.resource) && unread.why != NOT_IN_FILE;
+    let hidden =
+        |unread: &&Unread| resources.contains(&unread.resource) && unread.why != NOT_IN_FILE;
     match snapshot.unread.iter().find(hidden) {
-        Some(unread) => {
-            Failure::new(format!("{message}, or it may not be seen: {} cannot be read", unread.resource)).hint(unread.why.clone())
-        }
+        Some(unread) => Failure::new(format!(
+            "{message}, or it may not be seen: {} cannot be read",
+            unread.resource
+        ))
+        .hint(unread.why.clone()),
         None => Failure::new(message).hint("another namespace is -n NAMESPACE, all of them are -A"),
     }
 }

@@ -14,12 +14,20 @@ pub(crate) struct Failure {
 impl Failure {
     /// Something was refused or failed: exit code 1.
     pub(crate) fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), hint: None, code: 1 }
+        Self {
+            message: message.into(),
+            hint: None,
+            code: 1,
+        }
     }
 
     /// The command was called wrongly: exit code 2.
     pub(crate) fn usage(message: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { message: message.into(), hint: Some(hint.into()), code: 2 }
+        Self {
+            message: message.into(),
+            hint: Some(hint.into()),
+            code: 2,
+        }
     }
 
     /// The same with a way out.

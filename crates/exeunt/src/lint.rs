@@ -17,7 +17,9 @@ pub(crate) async fn run(arguments: &Lint) -> Result<(), Failure> {
         true => online(arguments).await?,
         false => {
             let files = snapshot::read(&arguments.files)?;
-            files.iter().for_each(|file| sources.learn(&file.name, &file.text));
+            files
+                .iter()
+                .for_each(|file| sources.learn(&file.name, &file.text));
             let mut parsed = snapshot::parse(&files, Clock::system().now())?;
             // Manifests are not expected to hold everything.
             parsed.unread.clear();
@@ -25,31 +27,56 @@ pub(crate) async fn run(arguments: &Lint) -> Result<(), Failure> {
         }
     };
     for unread in &snapshot.unread {
-        remark(&format!("warning: {} cannot be read, so rules about them find nothing: {}", unread.resource, unread.why));
+        remark(&format!(
+            "warning: {} cannot be read, so rules about them find nothing: {}",
+            unread.resource, unread.why
+        ));
     }
     // What could not be read must not look like what is not there.
-    if snapshot.unread.iter().any(|unread| unread.resource == "pods") {
+    if snapshot
+        .unread
+        .iter()
+        .any(|unread| unread.resource == "pods")
+    {
         snapshot.budgets.clear();
     }
-    let findings = lint(&snapshot, &sources, &Options { max_grace: arguments.max_grace });
+    let findings = lint(
+        &snapshot,
+        &sources,
+        &Options {
+            max_grace: arguments.max_grace,
+        },
+    );
     print(arguments.output, &findings)?;
     let limit = match arguments.fail_on {
         LintSeverity::Note => Severity::Note,
         LintSeverity::Warning => Severity::Warning,
         LintSeverity::Error => Severity::Error,
     };
-    match findings.iter().filter(|finding| !finding.suppressed && finding.severity >= limit).count() {
+    match findings
+        .iter()
+        .filter(|finding| !finding.suppressed && finding.severity >= limit)
+        .count()
+    {
         0 => Ok(()),
         count => {
             let hint = "mend them, suppress them by annotation (exeunt lint --help), or choose another --fail-on";
-            Err(Failure::new(format!("findings of severity {} or above: {count}", limit.word())).hint(hint))
+            Err(Failure::new(format!(
+                "findings of severity {} or above: {count}",
+                limit.word()
+            ))
+            .hint(hint))
         }
     }
 }
 
 async fn online(arguments: &Lint) -> Result<Snapshot, Failure> {
     let connection = connect(&arguments.connect).await?;
-    let scope = if arguments.all_namespaces { Scope::Cluster } else { Scope::Namespace(connection.namespace.clone()) };
+    let scope = if arguments.all_namespaces {
+        Scope::Cluster
+    } else {
+        Scope::Namespace(connection.namespace.clone())
+    };
     let read = Snapshot::read(&connection.client, &scope, Clock::system().now()).await;
     read.map_err(|error| connection.failure("read the cluster", &error))
 }
@@ -61,7 +88,9 @@ fn print(form: LintForm, findings: &[Finding]) -> Result<(), Failure> {
             return Ok(());
         }
         LintForm::Json => serde_json::to_string_pretty(findings),
-        LintForm::Sarif => serde_json::to_string_pretty(&sarif(findings, env!("CARGO_PKG_VERSION"))),
+        LintForm::Sarif => {
+            serde_json::to_string_pretty(&sarif(findings, env!("CARGO_PKG_VERSION")))
+        }
     };
     say(&json.map_err(|error| Failure::new(error.to_string()))?);
     Ok(())

@@ -10,7 +10,8 @@ pub(crate) struct SimulatedLogs;
 
 impl PodLogs for SimulatedLogs {
     fn read(&self, pod: &Tree, query: &LogQuery) -> Result<String, String> {
-        let pod: Pod = serde_json::from_value(pod.clone().into()).map_err(|error| format!("the pod cannot be read: {error}"))?;
+        let pod: Pod = serde_json::from_value(pod.clone().into())
+            .map_err(|error| format!("the pod cannot be read: {error}"))?;
         let options = LogOptions {
             container: Some(query.container.clone()),
             previous: query.previous,

@@ -45,8 +45,11 @@ fn main() -> ExitCode {
 }
 
 fn run(command: &Command) -> Result<(), Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| Failure::new(format!("cannot start the runtime: {error}")))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
+    let runtime =
+        runtime.map_err(|error| Failure::new(format!("cannot start the runtime: {error}")))?;
     runtime.block_on(async {
         match command {
             Command::Serve(arguments) => Box::pin(serve::run(arguments)).await,
@@ -68,10 +71,21 @@ fn run(command: &Command) -> Result<(), Failure> {
 fn start_log(cli: &Cli) -> Result<(), Failure> {
     let filter = &cli.log;
     // The commands for a cluster tell themselves what went wrong with a request.
-    let quiet = if matches!(cli.command, Command::Serve(_) | Command::Demo(_)) { "" } else { "kube_client=off,kube_runtime=off," };
-    let filter = tracing_subscriber::EnvFilter::try_new(format!("{quiet}{filter}")).map_err(|error| {
-        Failure::usage(format!("bad log filter {filter:?}: {error}"), "write it as level or crate=level, for example info,registry=debug")
-    })?;
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let quiet = if matches!(cli.command, Command::Serve(_) | Command::Demo(_)) {
+        ""
+    } else {
+        "kube_client=off,kube_runtime=off,"
+    };
+    let filter =
+        tracing_subscriber::EnvFilter::try_new(format!("{quiet}{filter}")).map_err(|error| {
+            Failure::usage(
+                format!("bad log filter {filter:?}: {error}"),
+                "write it as level or crate=level, for example info,registry=debug",
+            )
+        })?;
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
     Ok(())
 }

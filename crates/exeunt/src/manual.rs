@@ -13,13 +13,16 @@ use crate::terminal::say;
 pub(crate) fn complete(shell: clap_complete::Shell) -> Result<(), Failure> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "exeunt", &mut script);
-    say(String::from_utf8(script).context("the script is not text")?.trim_end());
+    say(String::from_utf8(script)
+        .context("the script is not text")?
+        .trim_end());
     Ok(())
 }
 
 /// Writes manual pages.
 pub(crate) fn write(folder: &Path) -> Result<(), Failure> {
     std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    clap_mangen::generate_to(Cli::command(), folder).with_context(|| format!("cannot write to {}", folder.display()))?;
+    clap_mangen::generate_to(Cli::command(), folder)
+        .with_context(|| format!("cannot write to {}", folder.display()))?;
     Ok(())
 }

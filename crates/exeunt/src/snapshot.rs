@@ -23,7 +23,10 @@ pub(crate) fn read(paths: &[PathBuf]) -> Result<Vec<File>, Failure> {
 fn read_one(path: &Path) -> Result<File, Failure> {
     let name = path.display().to_string();
     let failed = |error: std::io::Error| {
-        Failure::usage(format!("cannot read {name}: {error}"), "give the path of a YAML or JSON file, or - for standard input")
+        Failure::usage(
+            format!("cannot read {name}: {error}"),
+            "give the path of a YAML or JSON file, or - for standard input",
+        )
     };
     let mut text = String::new();
     let mut written = None;
@@ -34,17 +37,26 @@ fn read_one(path: &Path) -> Result<File, Failure> {
         let changed = path.metadata().and_then(|meta| meta.modified()).ok();
         written = changed.and_then(|at| Timestamp::try_from(at).ok());
     }
-    Ok(File { name, text, written })
+    Ok(File {
+        name,
+        text,
+        written,
+    })
 }
 
 /// The snapshot that the files are together, as of the moment when the newest was written: ages are
 /// to be those that the cluster had.
 pub(crate) fn parse(files: &[File], now: Timestamp) -> Result<Snapshot, Failure> {
-    let moment = files.iter().filter_map(|file| file.written).max().unwrap_or(now);
+    let moment = files
+        .iter()
+        .filter_map(|file| file.written)
+        .max()
+        .unwrap_or(now);
     let mut whole: Option<Snapshot> = None;
     for file in files {
         let hint = "kubectl get RESOURCES -A -o yaml writes such files";
-        let part = Snapshot::parse(&file.text, moment).map_err(|error| Failure::usage(format!("{}: {error}", file.name), hint))?;
+        let part = Snapshot::parse(&file.text, moment)
+            .map_err(|error| Failure::usage(format!("{}: {error}", file.name), hint))?;
         match &mut whole {
             Some(whole) => whole.absorb(part),
             None => whole = Some(part),

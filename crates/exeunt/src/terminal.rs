@@ -28,7 +28,9 @@ impl Terminal {
     /// As standard output wants it.
     pub(crate) fn of_stdout() -> Self {
         let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        Self { colour: wanted && std::io::stdout().is_terminal() }
+        Self {
+            colour: wanted && std::io::stdout().is_terminal(),
+        }
     }
 
     /// Without colours, whatever standard output is.
@@ -71,7 +73,9 @@ pub(crate) fn is_live() -> bool {
 
 /// Columns and rows of the window.
 pub(crate) fn size() -> (usize, usize) {
-    terminal_size::terminal_size().map_or((80, 24), |(columns, rows)| (usize::from(columns.0), usize::from(rows.0)))
+    terminal_size::terminal_size().map_or((80, 24), |(columns, rows)| {
+        (usize::from(columns.0), usize::from(rows.0))
+    })
 }
 
 /// Draws these lines over the last `drawn` ones.

@@ -10,17 +10,31 @@ use crate::typed;
 /// Objects that are written one after the other by two managers, with a byte of zero between them.
 /// The byte before each says how: odd is forced, a multiple of four an ordinary write.
 pub fn apply(input: &[u8]) {
-    let Some((ty, rest)) = typed(input) else { return };
+    let Some((ty, rest)) = typed(input) else {
+        return;
+    };
     let mut live = json!({"metadata": {}});
     for (turn, part) in rest.split(|&byte| byte == 0).enumerate().take(6) {
-        let Some((&how, text)) = part.split_first() else { continue };
-        let Ok(decoded) = codec::decode(text, ty) else { continue };
+        let Some((&how, text)) = part.split_first() else {
+            continue;
+        };
+        let Ok(decoded) = codec::decode(text, ty) else {
+            continue;
+        };
         let mut object = decoded.tree;
-        if object.get("metadata").is_none_or(|metadata| !metadata.is_object()) {
+        if object
+            .get("metadata")
+            .is_none_or(|metadata| !metadata.is_object())
+        {
             object["metadata"] = json!({});
         }
         let manager = if turn % 2 == 0 { "a" } else { "b" };
-        let writer = Writer { manager, api_version: "v1", subresource: "", now: "2026-01-01T00:00:00Z" };
+        let writer = Writer {
+            manager,
+            api_version: "v1",
+            subresource: "",
+            now: "2026-01-01T00:00:00Z",
+        };
         if how % 4 == 0 {
             let managed = update_managers(&live, &object, Some(ty), &writer);
             object["metadata"]["managedFields"] = managed;
@@ -43,13 +57,21 @@ pub fn apply(input: &[u8]) {
 
 /// Who applies the same again meets no conflict and changes nothing.
 fn check_again(live: &Tree, object: &Tree, ty: &'static kinds::facts::Type, writer: &Writer<'_>) {
-    let again = apply_to(live, object, Some(ty), writer, false).unwrap_or_else(|error| panic!("{error}: {object} on {live}"));
+    let again = apply_to(live, object, Some(ty), writer, false)
+        .unwrap_or_else(|error| panic!("{error}: {object} on {live}"));
     assert!(codec::equal(live, &again, ty), "{live} {again}");
 }
 
 fn check_managers(live: &Tree) {
-    for entry in live.pointer("/metadata/managedFields").and_then(Tree::as_array).into_iter().flatten() {
-        let Some(set) = entry.get("fieldsV1").and_then(FieldSet::decode) else { continue };
+    for entry in live
+        .pointer("/metadata/managedFields")
+        .and_then(Tree::as_array)
+        .into_iter()
+        .flatten()
+    {
+        let Some(set) = entry.get("fieldsV1").and_then(FieldSet::decode) else {
+            continue;
+        };
         assert_eq!(FieldSet::decode(&set.encode()), Some(set.clone()));
         let _ = set.paths();
     }

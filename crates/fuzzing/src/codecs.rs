@@ -11,12 +11,16 @@ const WARNINGS: usize = 100;
 
 /// JSON, by type and without one.
 pub fn json(input: &[u8]) {
-    let Some((ty, text)) = typed(input) else { return };
+    let Some((ty, text)) = typed(input) else {
+        return;
+    };
     let _ = codec::peek_type_meta(text);
     if let Ok(decoded) = codec::decode_untyped(text) {
         assert!(decoded.warnings.len() <= WARNINGS);
         let written = codec::encode_untyped(&decoded.tree);
-        let again = codec::decode_untyped(&written).expect("what was written is read").tree;
+        let again = codec::decode_untyped(&written)
+            .expect("what was written is read")
+            .tree;
         assert_eq!(codec::encode_untyped(&again), written);
         let mut tree = decoded.tree;
         if codec::normalize(&mut tree, ty).is_ok() {
@@ -32,9 +36,14 @@ pub fn json(input: &[u8]) {
 /// An object that was read, in any form, is written as JSON that is read as the same object.
 fn check_stable(tree: &Tree, ty: &'static Type) {
     let written = codec::encode(tree, ty);
-    let again = codec::decode(&written, ty).unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&written)));
+    let again = codec::decode(&written, ty)
+        .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&written)));
     // Stored objects are read by others than our own codec.
-    assert!(serde_json::from_slice::<Tree>(&written).is_ok(), "{}", shown(&written));
+    assert!(
+        serde_json::from_slice::<Tree>(&written).is_ok(),
+        "{}",
+        shown(&written)
+    );
     assert!(again.warnings.is_empty(), "{:?}", again.warnings);
     assert_eq!(shown(&codec::encode(&again.tree, ty)), shown(&written));
     assert!(codec::equal(tree, &again.tree, ty), "{tree} {}", again.tree);
@@ -46,31 +55,52 @@ fn shown(bytes: &[u8]) -> String {
 
 /// YAML, by type and without one.
 pub fn yaml(input: &[u8]) {
-    let Some((ty, text)) = typed(input) else { return };
+    let Some((ty, text)) = typed(input) else {
+        return;
+    };
     if let Ok(decoded) = kinds::yaml::decode_untyped(text) {
         let written = kinds::yaml::encode_untyped(&decoded.tree);
-        let again = kinds::yaml::decode_untyped(written.as_bytes()).unwrap_or_else(|error| panic!("{error}: {written}"));
-        assert_eq!(shown(&codec::encode_untyped(&again.tree)), shown(&codec::encode_untyped(&decoded.tree)), "{written}");
+        let again = kinds::yaml::decode_untyped(written.as_bytes())
+            .unwrap_or_else(|error| panic!("{error}: {written}"));
+        assert_eq!(
+            shown(&codec::encode_untyped(&again.tree)),
+            shown(&codec::encode_untyped(&decoded.tree)),
+            "{written}"
+        );
     }
     if let Ok(decoded) = kinds::yaml::decode(text, ty) {
         let written = kinds::yaml::encode(&decoded.tree, ty);
-        let again = kinds::yaml::decode(written.as_bytes(), ty).unwrap_or_else(|error| panic!("{error}: {written}"));
-        assert_eq!(shown(&codec::encode(&again.tree, ty)), shown(&codec::encode(&decoded.tree, ty)), "{written}");
+        let again = kinds::yaml::decode(written.as_bytes(), ty)
+            .unwrap_or_else(|error| panic!("{error}: {written}"));
+        assert_eq!(
+            shown(&codec::encode(&again.tree, ty)),
+            shown(&codec::encode(&decoded.tree, ty)),
+            "{written}"
+        );
     }
 }
 
 /// Protobuf: the bytes as a body with its envelope, and as an object's own message.
 pub fn protobuf(input: &[u8]) {
-    let Some((ty, bytes)) = typed(input) else { return };
+    let Some((ty, bytes)) = typed(input) else {
+        return;
+    };
     let _ = kinds::protobuf::peek_type_meta(bytes);
     if let Ok(decoded) = kinds::protobuf::decode(bytes, ty) {
         let body = kinds::protobuf::encode(&decoded.tree, ty);
-        let again = kinds::protobuf::decode(&body, ty).expect("what was written is read").tree;
-        assert!(codec::equal(&decoded.tree, &again, ty), "{} {again}", decoded.tree);
+        let again = kinds::protobuf::decode(&body, ty)
+            .expect("what was written is read")
+            .tree;
+        assert!(
+            codec::equal(&decoded.tree, &again, ty),
+            "{} {again}",
+            decoded.tree
+        );
     }
     if let Ok(tree) = kinds::protobuf::decode_message(bytes, ty) {
         let message = kinds::protobuf::encode_message(&tree, ty);
-        let again = kinds::protobuf::decode_message(&message, ty).expect("what was written is read");
+        let again =
+            kinds::protobuf::decode_message(&message, ty).expect("what was written is read");
         assert_eq!(kinds::protobuf::encode_message(&again, ty), message);
         assert!(codec::equal(&tree, &again, ty), "{tree} {again}");
         // It is stored as JSON.

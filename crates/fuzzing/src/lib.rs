@@ -2,9 +2,9 @@
 //! tests. Dev only.
 //!
 //! A function takes any bytes and returns, or panics when a law of the codecs does not hold. It is
-//! called by `cargo fuzz` (the targets in `fuzz/` are one line each) and by this crate's test, which
-//! feeds it the committed seeds of `fuzz/seeds` and changed copies of them: the same bodies, with
-//! and without a fuzzer. Nothing here knows where input comes from.
+//! called by `cargo fuzz` (the targets in `fuzz/` are one line each) and by this crate's test,
+//! which feeds it the committed seeds of `fuzz/seeds` and changed copies of them: the same bodies,
+//! with and without a fuzzer. Nothing here knows where input comes from.
 
 mod apply;
 mod codecs;

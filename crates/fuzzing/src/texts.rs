@@ -10,10 +10,11 @@ use kinds::selector::{FieldSelector, LabelSelector};
 /// Label and field selectors of queries, and label selectors of objects.
 pub fn selector(input: &[u8]) {
     let text = String::from_utf8_lossy(input);
-    let labels: BTreeMap<String, String> = [("a", "1"), ("app", "web"), ("n", "-9223372036854775808")]
-        .into_iter()
-        .map(|(key, value)| (key.to_owned(), value.to_owned()))
-        .collect();
+    let labels: BTreeMap<String, String> =
+        [("a", "1"), ("app", "web"), ("n", "-9223372036854775808")]
+            .into_iter()
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .collect();
     if let Ok(selector) = LabelSelector::parse(&text) {
         let shown = selector.to_string();
         let again = LabelSelector::parse(&shown).unwrap_or_else(|error| panic!("{error}: {shown}"));
@@ -25,7 +26,11 @@ pub fn selector(input: &[u8]) {
         let again = FieldSelector::parse(&shown).unwrap_or_else(|error| panic!("{error}: {shown}"));
         assert_eq!(again.to_string(), shown);
         let value_of = |field: &str| Some(Cow::Owned(field.to_owned()));
-        assert_eq!(again.matches(value_of), selector.matches(value_of), "{shown}");
+        assert_eq!(
+            again.matches(value_of),
+            selector.matches(value_of),
+            "{shown}"
+        );
     }
     if let Ok(tree) = kinds::json::decode_untyped(input) {
         let _ = kinds::selector::formatted(&tree.tree);
@@ -37,13 +42,21 @@ pub fn selector(input: &[u8]) {
 pub fn quantity(input: &[u8]) {
     let text = String::from_utf8_lossy(input);
     if let Ok(canonical) = quantities::canonical(&text) {
-        assert_eq!(quantities::canonical(&canonical).as_deref(), Ok(canonical.as_str()), "{text}");
+        assert_eq!(
+            quantities::canonical(&canonical).as_deref(),
+            Ok(canonical.as_str()),
+            "{text}"
+        );
     }
     if let Ok(quantity) = Quantity::parse(&text) {
         let shown = quantity.to_string();
         let again = Quantity::parse(&shown).unwrap_or_else(|error| panic!("{error}: {shown}"));
         assert_eq!(again.to_string(), shown, "{text}");
-        assert_eq!((again.value(), again.milli_value()), (quantity.value(), quantity.milli_value()), "{text}");
+        assert_eq!(
+            (again.value(), again.milli_value()),
+            (quantity.value(), quantity.milli_value()),
+            "{text}"
+        );
         // Up is away from zero.
         assert_eq!(
             quantity.rounded_up_to_milli().cmp(&quantity).is_lt(),
@@ -51,7 +64,12 @@ pub fn quantity(input: &[u8]) {
         );
     }
     let _ = kinds::duration::parse_nanos(&text);
-    for check in [kinds::names::qualified_name, kinds::names::label_value, kinds::names::dns_subdomain, kinds::names::percent] {
+    for check in [
+        kinds::names::qualified_name,
+        kinds::names::label_value,
+        kinds::names::dns_subdomain,
+        kinds::names::percent,
+    ] {
         let _ = check(&text);
     }
 }

@@ -1,7 +1,11 @@
 //! The fuzz targets over the committed seeds and changed copies of them: the short form of what
 //! `cargo fuzz` does for longer.
 
-#![expect(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "a test: a panic is how it fails, and its bytes are masked")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    reason = "a test: a panic is how it fails, and its bytes are masked"
+)]
 
 use std::path::PathBuf;
 
@@ -11,31 +15,51 @@ use fuzzing::{Mutator, TARGETS};
 const ROUNDS: usize = 1500;
 
 fn seeds(target: &str) -> Vec<(PathBuf, Vec<u8>)> {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/seeds").join(target);
-    let entries = std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("../../fuzz/seeds")
+        .join(target);
+    let entries =
+        std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
     let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
     paths.sort();
     assert!(!paths.is_empty(), "{} has no seeds", folder.display());
-    paths.into_iter().map(|path| (path.clone(), std::fs::read(path).unwrap())).collect()
+    paths
+        .into_iter()
+        .map(|path| (path.clone(), std::fs::read(path).unwrap()))
+        .collect()
 }
 
 /// Calls a target; when it panics, says with which input.
 fn feed(name: &str, target: fn(&[u8]), input: &[u8]) {
     let outcome = std::panic::catch_unwind(|| target(input));
-    assert!(outcome.is_ok(), "{name} panics on b\"{}\"", input.escape_ascii());
+    assert!(
+        outcome.is_ok(),
+        "{name} panics on b\"{}\"",
+        input.escape_ascii()
+    );
 }
 
 fn check(name: &str) {
-    let (_, target) = TARGETS.iter().find(|(known, _)| *known == name).expect("a known target");
+    let (_, target) = TARGETS
+        .iter()
+        .find(|(known, _)| *known == name)
+        .expect("a known target");
     let seeds = seeds(name);
     for (_, seed) in &seeds {
         feed(name, *target, seed);
     }
-    let rounds = std::env::var("EXEUNT_FUZZ_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(ROUNDS);
+    let rounds = std::env::var("EXEUNT_FUZZ_ROUNDS")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(ROUNDS);
     for round in 0..rounds {
         let mut mutator = Mutator::seeded(round as u64 + 1);
         let (one, other) = (mutator.below(seeds.len()), mutator.below(seeds.len()));
-        feed(name, *target, &mutator.change(&seeds[one].1, &seeds[other].1));
+        feed(
+            name,
+            *target,
+            &mutator.change(&seeds[one].1, &seeds[other].1),
+        );
     }
 }
 
@@ -77,7 +101,8 @@ fn yaml_keeps_its_laws() {
 /// The fuzzers get a large stack; a worker thread of the server has two megabytes.
 #[test]
 fn the_deepest_input_fits_into_the_stack_of_a_worker() {
-    let nested = |open: &str, close: &str, depth: usize| [open.repeat(depth), close.repeat(depth)].concat();
+    let nested =
+        |open: &str, close: &str, depth: usize| [open.repeat(depth), close.repeat(depth)].concat();
     let run = move || {
         for depth in [99, 100, 101, 128, 100_000] {
             for (open, close) in [("[", "]"), ("{\"a\":", "}"), ("{\"a\":[", "]}")] {
@@ -90,7 +115,9 @@ fn the_deepest_input_fits_into_the_stack_of_a_worker() {
                 }
             }
             let fields = nested("{\"f:a\":", "{}}", depth).replace("{}}{}}", "}}");
-            let managed = format!("03{{\"metadata\":{{\"managedFields\":[{{\"fieldsV1\":{fields}}}]}}}}\x003{{\"metadata\":{{}}}}");
+            let managed = format!(
+                "03{{\"metadata\":{{\"managedFields\":[{{\"fieldsV1\":{fields}}}]}}}}\x003{{\"metadata\":{{}}}}"
+            );
             fuzzing::apply(managed.as_bytes());
             // Schemas contain schemas; in protobuf nothing says where it ends but the lengths.
             let mut message = Vec::new();
@@ -106,10 +133,18 @@ fn the_deepest_input_fits_into_the_stack_of_a_worker() {
                 outer.extend_from_slice(&message);
                 message = outer;
             }
-            let schema = kinds::type_named("io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps").unwrap();
+            let schema = kinds::type_named(
+                "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps",
+            )
+            .unwrap();
             let _ = kinds::protobuf::decode_message(&message, schema);
             fuzzing::selector(nested("(", ")", depth).as_bytes());
         }
     };
-    std::thread::Builder::new().stack_size(2 * 1024 * 1024).spawn(run).unwrap().join().unwrap();
+    std::thread::Builder::new()
+        .stack_size(2 * 1024 * 1024)
+        .spawn(run)
+        .unwrap()
+        .join()
+        .unwrap();
 }

@@ -92,7 +92,10 @@ impl ApplyError {
                     message: format!("conflict with {}", conflict.manager),
                     field: conflict.field.clone(),
                 };
-                let details = Details { causes: conflicts.iter().map(cause).collect(), ..Details::default() };
+                let details = Details {
+                    causes: conflicts.iter().map(cause).collect(),
+                    ..Details::default()
+                };
                 Status::failure(409, "Conflict", self.to_string(), Some(details))
             }
             Self::Schema { .. } => Status::untyped(self.to_string()),
@@ -103,16 +106,28 @@ impl ApplyError {
 
 /// Applies an object on top of the live one (an empty object when there is none). The result has
 /// the new `metadata.managedFields`. `ty` is absent for objects without a definition.
-pub fn apply(live: &Tree, applied: &Tree, ty: Option<&'static Type>, writer: &Writer<'_>, force: bool) -> Result<Tree, ApplyError> {
+pub fn apply(
+    live: &Tree,
+    applied: &Tree,
+    ty: Option<&'static Type>,
+    writer: &Writer<'_>,
+    force: bool,
+) -> Result<Tree, ApplyError> {
     let node = Node::root(ty);
-    if managers::of(applied).as_array().is_some_and(|entries| !entries.is_empty()) {
+    if managers::of(applied)
+        .as_array()
+        .is_some_and(|entries| !entries.is_empty())
+    {
         return Err(ApplyError::ManagedFields);
     }
     validate::validate(applied, node)?;
     let mut managers = Managers::decode(managers::of(live)).unwrap_or_default();
     let live = &without_managers(live);
     if managers.is_empty() {
-        let before = Writer { manager: BEFORE_FIRST_APPLY, ..*writer };
+        let before = Writer {
+            manager: BEFORE_FIRST_APPLY,
+            ..*writer
+        };
         note_update(&mut managers, compare(&empty_object(), live, node), &before);
     }
     let applied = without_managers(applied);
@@ -138,8 +153,15 @@ pub fn apply(live: &Tree, applied: &Tree, ty: Option<&'static Type>, writer: &Wr
     managers.release(&changed);
     managers.release(&comparison.removed);
     own.fields = own.fields.difference(&UNRECORDED);
-    let is_changed = ty.map_or_else(|| *live != object, |ty| !crate::json::equal(live, &object, ty));
-    own.time = if is_changed { Some(writer.now.to_owned()) } else { last.and_then(|last| last.time) };
+    let is_changed = ty.map_or_else(
+        || *live != object,
+        |ty| !crate::json::equal(live, &object, ty),
+    );
+    own.time = if is_changed {
+        Some(writer.now.to_owned())
+    } else {
+        last.and_then(|last| last.time)
+    };
     if !own.fields.is_empty() {
         managers.0.push(own);
     }
@@ -153,11 +175,20 @@ pub fn apply(live: &Tree, applied: &Tree, ty: Option<&'static Type>, writer: &Wr
 /// for a create. The managed fields that `new` brings are heeded as the API does: one empty entry
 /// or an empty list forgets all managers, none keeps those of `old`.
 #[must_use]
-pub fn update_managers(old: &Tree, new: &Tree, ty: Option<&'static Type>, writer: &Writer<'_>) -> Tree {
+pub fn update_managers(
+    old: &Tree,
+    new: &Tree,
+    ty: Option<&'static Type>,
+    writer: &Writer<'_>,
+) -> Tree {
     let requested = managers::of(new);
     let comparison = compare(old, new, Node::root(ty));
     // Nothing has changed, the managers least of all: they need not even be read.
-    if comparison.is_empty() && requested.as_array().is_some_and(|entries| !entries.is_empty()) {
+    if comparison.is_empty()
+        && requested
+            .as_array()
+            .is_some_and(|entries| !entries.is_empty())
+    {
         return requested.clone();
     }
     let live = || Managers::decode(managers::of(old)).unwrap_or_default();
@@ -199,8 +230,17 @@ static UNRECORDED: LazyLock<FieldSet> = LazyLock::new(|| {
     for name in ["f:apiVersion", "f:kind", "f:metadata"] {
         set.insert(&[name]);
     }
-    let names =
-        ["name", "namespace", "creationTimestamp", "selfLink", "uid", "clusterName", "generation", "managedFields", "resourceVersion"];
+    let names = [
+        "name",
+        "namespace",
+        "creationTimestamp",
+        "selfLink",
+        "uid",
+        "clusterName",
+        "generation",
+        "managedFields",
+        "resourceVersion",
+    ];
     for name in names {
         set.insert(&["f:metadata", &format!("f:{name}")]);
     }
@@ -211,7 +251,10 @@ fn conflicts(managers: &Managers, changed: &FieldSet) -> Vec<Conflict> {
     let mut conflicts = Vec::new();
     for manager in &managers.0 {
         let fields = manager.fields.intersection(changed).paths();
-        conflicts.extend(fields.into_iter().map(|field| Conflict { manager: manager.shown(), field }));
+        conflicts.extend(fields.into_iter().map(|field| Conflict {
+            manager: manager.shown(),
+            field,
+        }));
     }
     conflicts.sort_by(|left, right| left.manager.cmp(&right.manager));
     conflicts
@@ -219,7 +262,10 @@ fn conflicts(managers: &Managers, changed: &FieldSet) -> Vec<Conflict> {
 
 fn conflict_text(conflicts: &[Conflict]) -> String {
     if let [only] = conflicts {
-        return format!("Apply failed with 1 conflict: conflict with {}: {}", only.manager, only.field);
+        return format!(
+            "Apply failed with 1 conflict: conflict with {}: {}",
+            only.manager, only.field
+        );
     }
     let mut lines: Vec<String> = Vec::new();
     let mut last = None;
@@ -230,7 +276,11 @@ fn conflict_text(conflicts: &[Conflict]) -> String {
         }
         lines.push(format!("- {}", conflict.field));
     }
-    format!("Apply failed with {} conflicts: {}", conflicts.len(), lines.join("\n"))
+    format!(
+        "Apply failed with {} conflicts: {}",
+        conflicts.len(),
+        lines.join("\n")
+    )
 }
 
 fn empty_object() -> Tree {
@@ -244,7 +294,9 @@ fn without_managers(object: &Tree) -> Tree {
 }
 
 fn set_managers(object: &mut Tree, managed: Tree) {
-    let Some(metadata) = object.get_mut("metadata").and_then(Tree::as_object_mut) else { return };
+    let Some(metadata) = object.get_mut("metadata").and_then(Tree::as_object_mut) else {
+        return;
+    };
     if managed.is_null() {
         metadata.remove("managedFields");
     } else {

@@ -51,7 +51,9 @@ pub fn parse_nanos(text: &str) -> Result<i64, DurationError> {
         if whole.is_empty() && fraction.is_empty() {
             return Err(invalid());
         }
-        let end = after_fraction.find(|letter: char| letter == '.' || letter.is_ascii_digit()).unwrap_or(after_fraction.len());
+        let end = after_fraction
+            .find(|letter: char| letter == '.' || letter.is_ascii_digit())
+            .unwrap_or(after_fraction.len());
         let (unit, next) = after_fraction.split_at(end);
         total += term(text, whole, fraction, unit)?;
         // One term at most is as large as the limit, so that this sum cannot overflow.
@@ -70,21 +72,43 @@ fn term(text: &str, whole: &str, fraction: &str, unit: &str) -> Result<i128, Dur
         return Err(DurationError::MissingUnit(quoted()));
     }
     let Some((_, nanos)) = UNITS.iter().find(|(name, _)| *name == unit) else {
-        return Err(DurationError::UnknownUnit { unit: crate::status::quoted(unit), text: quoted() });
+        return Err(DurationError::UnknownUnit {
+            unit: crate::status::quoted(unit),
+            text: quoted(),
+        });
     };
     let limit = i128::from(i64::MAX) + 1;
-    let units: i128 = if whole.is_empty() { 0 } else { whole.parse().map_err(|_| DurationError::Invalid(quoted()))? };
+    let units: i128 = if whole.is_empty() {
+        0
+    } else {
+        whole
+            .parse()
+            .map_err(|_| DurationError::Invalid(quoted()))?
+    };
     let nanos = i128::from(*nanos);
-    let value = units.checked_mul(nanos).filter(|value| *value <= limit).ok_or_else(|| DurationError::Invalid(quoted()))?;
+    let value = units
+        .checked_mul(nanos)
+        .filter(|value| *value <= limit)
+        .ok_or_else(|| DurationError::Invalid(quoted()))?;
     // Digits below a nanosecond are dropped; 18 of them are more than an hour has.
     let digits = &fraction[..fraction.len().min(18)];
-    let part = if digits.is_empty() { 0 } else { digits.parse::<i128>().unwrap_or(0) };
-    let scale = u32::try_from(digits.len()).ok().map_or(1, |count| 10_i128.pow(count));
+    let part = if digits.is_empty() {
+        0
+    } else {
+        digits.parse::<i128>().unwrap_or(0)
+    };
+    let scale = u32::try_from(digits.len())
+        .ok()
+        .map_or(1, |count| 10_i128.pow(count));
     Ok(value + part * nanos / scale)
 }
 
 fn split_digits(text: &str) -> (&str, &str) {
-    text.split_at(text.bytes().position(|byte| !byte.is_ascii_digit()).unwrap_or(text.len()))
+    text.split_at(
+        text.bytes()
+            .position(|byte| !byte.is_ascii_digit())
+            .unwrap_or(text.len()),
+    )
 }
 
 /// An age as tables show it: two units when they are small, one when the second says little.
@@ -125,7 +149,11 @@ pub fn human_age_lasts(seconds: i64) -> i64 {
 }
 
 fn two(large: i64, large_unit: char, small: i64, small_unit: char) -> String {
-    if small == 0 { format!("{large}{large_unit}") } else { format!("{large}{large_unit}{small}{small_unit}") }
+    if small == 0 {
+        format!("{large}{large_unit}")
+    } else {
+        format!("{large}{large_unit}{small}{small_unit}")
+    }
 }
 
 #[cfg(test)]
@@ -170,7 +198,11 @@ mod tests {
         let mut seconds = -5;
         while seconds < 9 * 365 * 86_400 {
             let lasts = human_age_lasts(seconds);
-            assert_eq!(human_age(seconds), human_age(seconds + lasts - 1), "{seconds}");
+            assert_eq!(
+                human_age(seconds),
+                human_age(seconds + lasts - 1),
+                "{seconds}"
+            );
             seconds += lasts.max(seconds / 50);
         }
     }

@@ -31,7 +31,10 @@ pub struct Encoded {
 
 impl From<Vec<u8>> for Encoded {
     fn from(bytes: Vec<u8>) -> Self {
-        Self { bytes: bytes.into(), until: i64::MAX }
+        Self {
+            bytes: bytes.into(),
+            until: i64::MAX,
+        }
     }
 }
 
@@ -73,8 +76,17 @@ impl<Form: Copy + Eq + Hash> Encodings<Form> {
     /// A shelf that holds at most so many bytes, those that were encoded included.
     #[must_use]
     pub fn holding(limit_bytes: usize) -> Self {
-        let shelf = Shelf { entries: HashMap::new(), turn: VecDeque::new(), bytes: 0 };
-        Self { shelf: Mutex::new(shelf), limit_bytes, made: AtomicU64::new(0), shared: AtomicU64::new(0) }
+        let shelf = Shelf {
+            entries: HashMap::new(),
+            turn: VecDeque::new(),
+            bytes: 0,
+        };
+        Self {
+            shelf: Mutex::new(shelf),
+            limit_bytes,
+            made: AtomicU64::new(0),
+            shared: AtomicU64::new(0),
+        }
     }
 
     /// The encoding of `source` in a form, which `make` makes when there is none yet.
@@ -83,8 +95,18 @@ impl<Form: Copy + Eq + Hash> Encodings<Form> {
     }
 
     /// The same for what is only true for a time; `now` in seconds since 1970.
-    pub fn get_until(&self, source: &Bytes, form: Form, now: i64, make: impl FnOnce() -> Encoded) -> Bytes {
-        let key = Key { address: source.as_ptr().addr(), length: source.len(), form };
+    pub fn get_until(
+        &self,
+        source: &Bytes,
+        form: Form,
+        now: i64,
+        make: impl FnOnce() -> Encoded,
+    ) -> Bytes {
+        let key = Key {
+            address: source.as_ptr().addr(),
+            length: source.len(),
+            form,
+        };
         let cell = self.shelf().cell(key, source, now);
         let mut is_new = false;
         let encoded = cell.get_or_init(|| {
@@ -135,7 +157,15 @@ impl<Form: Copy + Eq + Hash> Shelf<Form> {
         }
         let cell = Arc::default();
         let bytes = ENTRY_BYTES + source.len();
-        self.entries.insert(key, Entry { source: source.clone(), cell: Arc::clone(&cell), bytes, is_wanted: false });
+        self.entries.insert(
+            key,
+            Entry {
+                source: source.clone(),
+                cell: Arc::clone(&cell),
+                bytes,
+                is_wanted: false,
+            },
+        );
         self.bytes += bytes;
         self.turn.push_back(key);
         cell
@@ -144,8 +174,14 @@ impl<Form: Copy + Eq + Hash> Shelf<Form> {
     /// Counts what has been made, and makes room.
     fn settle(&mut self, key: Key<Form>, cell: &Arc<OnceLock<Encoded>>, limit_bytes: usize) {
         // It may have been dropped, or replaced, while it was made.
-        if let Some(entry) = self.entries.get_mut(&key).filter(|entry| Arc::ptr_eq(&entry.cell, cell)) {
-            let bytes = ENTRY_BYTES + entry.source.len() + cell.get().map_or(0, |encoded| encoded.bytes.len());
+        if let Some(entry) = self
+            .entries
+            .get_mut(&key)
+            .filter(|entry| Arc::ptr_eq(&entry.cell, cell))
+        {
+            let bytes = ENTRY_BYTES
+                + entry.source.len()
+                + cell.get().map_or(0, |encoded| encoded.bytes.len());
             self.bytes = self.bytes - entry.bytes + bytes;
             entry.bytes = bytes;
         }
@@ -159,7 +195,9 @@ impl<Form: Copy + Eq + Hash> Shelf<Form> {
 
     /// Looks at the entry whose turn it is: it goes, or waits for its next turn.
     fn look(&mut self, is_over: impl FnOnce(&mut Entry) -> bool) {
-        let Some(key) = self.turn.pop_front() else { return };
+        let Some(key) = self.turn.pop_front() else {
+            return;
+        };
         if let Some(entry) = self.entries.get_mut(&key) {
             if is_over(entry) {
                 self.bytes -= entry.bytes;
@@ -189,15 +227,27 @@ mod tests {
         }
         assert_eq!(shelf.shared(), 2);
         let slice = source.slice(1..);
-        assert_eq!(shelf.get(&slice, 1, || text(&slice)), "<bc>", "a part of the bytes is not the bytes");
+        assert_eq!(
+            shelf.get(&slice, 1, || text(&slice)),
+            "<bc>",
+            "a part of the bytes is not the bytes"
+        );
     }
 
     #[test]
     fn an_encoding_that_is_no_longer_true_is_made_again() {
         let shelf = Encodings::holding(10_000);
         let source = Bytes::from(b"abc".to_vec());
-        let at = |now: i64| shelf.get_until(&source, (), now, || Encoded { bytes: now.to_string().into(), until: now + 10 });
-        assert_eq!([at(100), at(109), at(110), at(119)], ["100", "100", "110", "110"]);
+        let at = |now: i64| {
+            shelf.get_until(&source, (), now, || Encoded {
+                bytes: now.to_string().into(),
+                until: now + 10,
+            })
+        };
+        assert_eq!(
+            [at(100), at(109), at(110), at(119)],
+            ["100", "100", "110", "110"]
+        );
         assert_eq!(shelf.bytes(), ENTRY_BYTES + 3 + 3);
     }
 
@@ -206,22 +256,35 @@ mod tests {
         let shelf = Encodings::holding(usize::MAX);
         for number in 0..1000_u32 {
             let source = Bytes::from(number.to_be_bytes().to_vec());
-            assert_eq!(shelf.get(&source, (), || text(&number.to_be_bytes())), text(&number.to_be_bytes()));
+            assert_eq!(
+                shelf.get(&source, (), || text(&number.to_be_bytes())),
+                text(&number.to_be_bytes())
+            );
         }
-        assert!(shelf.bytes() <= 4 * (ENTRY_BYTES + 4 + 6), "{}", shelf.bytes());
+        assert!(
+            shelf.bytes() <= 4 * (ENTRY_BYTES + 4 + 6),
+            "{}",
+            shelf.bytes()
+        );
     }
 
     #[test]
     fn the_limit_holds_and_what_is_asked_for_stays() {
         const LIMIT: usize = 100 * (ENTRY_BYTES + 8);
         let shelf = Encodings::holding(LIMIT);
-        let held: Vec<Bytes> = (0..1000_u32).map(|number| Bytes::from(number.to_be_bytes().to_vec())).collect();
+        let held: Vec<Bytes> = (0..1000_u32)
+            .map(|number| Bytes::from(number.to_be_bytes().to_vec()))
+            .collect();
         for source in &held {
             shelf.get(source, (), || source.to_vec());
             shelf.get(&held[0], (), || held[0].to_vec());
             assert!(shelf.bytes() <= LIMIT);
         }
-        assert_eq!(shelf.made(), 1000, "the one that is always asked for was made once");
+        assert_eq!(
+            shelf.made(),
+            1000,
+            "the one that is always asked for was made once"
+        );
         assert!(shelf.bytes() > LIMIT / 2);
     }
 

@@ -93,14 +93,19 @@ impl Found {
         }
         Self {
             slots: slots.into(),
-            always: (0..fields.len()).filter(|&index| fields[index].always).collect(),
-            elements: fields.iter().map(|field| format_smolstr!("f:{}", field.name)).collect(),
+            always: (0..fields.len())
+                .filter(|&index| fields[index].always)
+                .collect(),
+            elements: fields
+                .iter()
+                .map(|field| format_smolstr!("f:{}", field.name))
+                .collect(),
         }
     }
 }
 
-/// Names are short: a few multiplications are enough. Who may define custom kinds could choose names
-/// that collide, and make the lookups of those kinds slow.
+/// Names are short: a few multiplications are enough. Who may define custom kinds could choose
+/// names that collide, and make the lookups of those kinds slow.
 fn hash(name: &str) -> usize {
     const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
     let mix = |hash: u64, word: u64| (hash.rotate_left(5) ^ word).wrapping_mul(FACTOR);
@@ -109,7 +114,9 @@ fn hash(name: &str) -> usize {
         hash = mix(hash, u64::from_le_bytes(*word));
         rest = more;
     }
-    let last = rest.iter().fold(0, |word, &byte| (word << 8) | u64::from(byte));
+    let last = rest
+        .iter()
+        .fold(0, |word, &byte| (word << 8) | u64::from(byte));
     (mix(hash, last) >> 32) as usize
 }
 
@@ -230,7 +237,11 @@ pub struct PatchStrategy {
 
 impl PatchStrategy {
     /// Nothing special: structures and maps are merged, lists are replaced.
-    pub const NONE: Self = Self { merge: false, replace: false, retain_keys: false };
+    pub const NONE: Self = Self {
+        merge: false,
+        replace: false,
+        retain_keys: false,
+    };
 }
 
 /// One served resource: a row of the resource table. Routing, discovery, OpenAPI and the coverage
@@ -289,19 +300,29 @@ impl Resource {
     /// `apiVersion` of its objects.
     #[must_use]
     pub fn api_version(&self) -> String {
-        if self.group.is_empty() { self.version.to_owned() } else { format!("{}/{}", self.group, self.version) }
+        if self.group.is_empty() {
+            self.version.to_owned()
+        } else {
+            format!("{}/{}", self.group, self.version)
+        }
     }
 
     /// The resource as errors name it.
     #[must_use]
     pub fn group_resource(&self) -> crate::status::GroupResource<'static> {
-        crate::status::GroupResource { group: self.group, resource: self.plural }
+        crate::status::GroupResource {
+            group: self.group,
+            resource: self.plural,
+        }
     }
 
     /// The kind as validation errors name it.
     #[must_use]
     pub fn group_kind(&self) -> crate::status::GroupResource<'static> {
-        crate::status::GroupResource { group: self.group, resource: self.kind }
+        crate::status::GroupResource {
+            group: self.group,
+            resource: self.kind,
+        }
     }
 
     /// The subresource with this name.
@@ -326,9 +347,21 @@ mod tests {
     fn every_field_is_found_by_its_name_and_nothing_else_is() {
         for ty in crate::generated::TYPES {
             for (index, field) in ty.fields.iter().enumerate() {
-                assert_eq!(ty.field_at(field.name).map(|(index, _)| index), Some(index), "{} {}", ty.name, field.name);
+                assert_eq!(
+                    ty.field_at(field.name).map(|(index, _)| index),
+                    Some(index),
+                    "{} {}",
+                    ty.name,
+                    field.name
+                );
                 assert_eq!(ty.element(index), &format!("f:{}", field.name));
-                assert_eq!(ty.always().contains(&index), field.always, "{} {}", ty.name, field.name);
+                assert_eq!(
+                    ty.always().contains(&index),
+                    field.always,
+                    "{} {}",
+                    ty.name,
+                    field.name
+                );
             }
             for unknown in ["", "x", "metadatA", "aNameThatNoTypeHasAndThatIsLong"] {
                 assert!(ty.field(unknown).is_none(), "{} {unknown}", ty.name);

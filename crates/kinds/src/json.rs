@@ -16,18 +16,20 @@ mod parts;
 pub(crate) mod scan;
 
 pub use decode::{Decoded, TypeMeta, decode, decode_untyped, peek_type_meta};
-pub use encode::{Written, encode, encode_and_reread, encode_pretty, encode_untyped, encode_untyped_pretty};
+pub use encode::{
+    Written, encode, encode_and_reread, encode_pretty, encode_untyped, encode_untyped_pretty,
+};
 pub(crate) use normal::scalar;
 pub use normal::{equal, equal_member, normalize, normalize_changes};
 pub use parts::{end_of_text, end_of_value};
 
 use crate::facts::{Shape, Type};
 
-/// How deep values may nest. Upstream allows 10,000. What is stored is read again with `serde_json`,
-/// here and by every client in Rust, which gives up at 128 levels; lists, events and the managed
-/// fields of the deepest field add a few. A tree is also walked recursively in many places, and all
-/// of them must fit into the stack of a worker thread (2 MiB), in a debug build too. No object that
-/// means anything comes near this.
+/// How deep values may nest. Upstream allows 10,000. What is stored is read again with
+/// `serde_json`, here and by every client in Rust, which gives up at 128 levels; lists, events and
+/// the managed fields of the deepest field add a few. A tree is also walked recursively in many
+/// places, and all of them must fit into the stack of a worker thread (2 MiB), in a debug build
+/// too. No object that means anything comes near this.
 pub const MAX_DEPTH: usize = 100;
 
 /// Why bytes are no object of the type asked for.
@@ -60,20 +62,32 @@ enum Step<'a> {
 
 impl<'a> Place<'a> {
     pub(crate) fn root() -> Self {
-        Self { parent: None, step: Step::Root }
+        Self {
+            parent: None,
+            step: Step::Root,
+        }
     }
 
     /// The field `name` of the structure `ty` at this place.
     pub(crate) fn field(&'a self, name: &'a str, ty: &'a Type) -> Self {
-        Self { parent: Some(self), step: Step::Field(name, ty) }
+        Self {
+            parent: Some(self),
+            step: Step::Field(name, ty),
+        }
     }
 
     pub(crate) fn key(&'a self, key: &'a str) -> Self {
-        Self { parent: Some(self), step: Step::Key(key) }
+        Self {
+            parent: Some(self),
+            step: Step::Key(key),
+        }
     }
 
     pub(crate) fn index(&'a self, index: usize) -> Self {
-        Self { parent: Some(self), step: Step::Index(index) }
+        Self {
+            parent: Some(self),
+            step: Step::Index(index),
+        }
     }
 
     /// `spec.containers[0].name`
@@ -130,17 +144,25 @@ impl<'a> Place<'a> {
     pub(crate) fn mismatch(&self, found: &str, shape: &Shape) -> DecodeError {
         let expected = self.expected(shape);
         DecodeError::Value(match self.go_field() {
-            Some(field) => format!("json: cannot unmarshal {found} into Go struct field {field} of type {expected}"),
+            Some(field) => format!(
+                "json: cannot unmarshal {found} into Go struct field {field} of type {expected}"
+            ),
             None => format!("json: cannot unmarshal {found} into Go value of type {expected}"),
         })
     }
 
     pub(crate) fn unknown_field(&self, name: &str) -> String {
-        format!("unknown field {}", crate::status::quoted(&self.key(name).path()))
+        format!(
+            "unknown field {}",
+            crate::status::quoted(&self.key(name).path())
+        )
     }
 
     pub(crate) fn duplicate_field(&self, name: &str) -> String {
-        format!("duplicate field {}", crate::status::quoted(&self.key(name).path()))
+        format!(
+            "duplicate field {}",
+            crate::status::quoted(&self.key(name).path())
+        )
     }
 }
 
@@ -154,16 +176,24 @@ fn short_name(ty: &Type) -> &str {
 /// A shape as decoding errors name it: `int32`, `[]string`, `v1.PodSpec`.
 pub(crate) fn go_type(shape: &Shape) -> String {
     match shape {
-        Shape::String | Shape::Quantity | Shape::Time | Shape::MicroTime | Shape::Duration => "string".to_owned(),
+        Shape::String | Shape::Quantity | Shape::Time | Shape::MicroTime | Shape::Duration => {
+            "string".to_owned()
+        }
         Shape::Bool => "bool".to_owned(),
         Shape::Int32 | Shape::IntOrString => "int32".to_owned(),
         Shape::Int64 => "int64".to_owned(),
         Shape::Float64 => "float64".to_owned(),
         Shape::Bytes => "[]uint8".to_owned(),
         Shape::Any => "interface {}".to_owned(),
-        Shape::Object(ty) | Shape::ObjectOrBool(ty) | Shape::ObjectOrList(ty) | Shape::ObjectOrStrings(ty) => {
+        Shape::Object(ty)
+        | Shape::ObjectOrBool(ty)
+        | Shape::ObjectOrList(ty)
+        | Shape::ObjectOrStrings(ty) => {
             let mut parts = ty.name.rsplit('.');
-            let (name, version) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+            let (name, version) = (
+                parts.next().unwrap_or_default(),
+                parts.next().unwrap_or_default(),
+            );
             format!("{version}.{name}")
         }
         Shape::List(inner) => format!("[]{}", go_type(inner)),

@@ -28,11 +28,15 @@ pub use lookup::{groups, resource, resource_by_kind, resources, storage_version_
 /// The version of Kubernetes whose API the table describes: major, minor, patch.
 pub const KUBERNETES: (&str, &str, &str) = ("1", "36", "2");
 
-/// That version as clients and nodes name it, with our own suffix, for example `v1.36.2+exeunt.0.1.0`.
+/// That version as clients and nodes name it, with our own suffix, for example
+/// `v1.36.2+exeunt.0.1.0`.
 #[must_use]
 pub fn git_version() -> String {
     let (major, minor, patch) = KUBERNETES;
-    format!("v{major}.{minor}.{patch}+exeunt.{}", env!("CARGO_PKG_VERSION"))
+    format!(
+        "v{major}.{minor}.{patch}+exeunt.{}",
+        env!("CARGO_PKG_VERSION")
+    )
 }
 
 pub use tree::Tree;

@@ -16,19 +16,27 @@ pub fn resources() -> &'static [Resource] {
 /// The resource with this plural, for example `resource("", "v1", "pods")`.
 #[must_use]
 pub fn resource(group: &str, version: &str, plural: &str) -> Option<&'static Resource> {
-    RESOURCES.iter().find(|row| row.plural == plural && row.group == group && row.version == version)
+    RESOURCES
+        .iter()
+        .find(|row| row.plural == plural && row.group == group && row.version == version)
 }
 
-/// The resource whose objects are of this kind, for example `resource_by_kind("apps", "v1", "Deployment")`.
+/// The resource whose objects are of this kind, for example `resource_by_kind("apps", "v1",
+/// "Deployment")`.
 #[must_use]
 pub fn resource_by_kind(group: &str, version: &str, kind: &str) -> Option<&'static Resource> {
-    RESOURCES.iter().find(|row| row.kind == kind && row.group == group && row.version == version)
+    RESOURCES
+        .iter()
+        .find(|row| row.kind == kind && row.group == group && row.version == version)
 }
 
 /// The type with this full name, for example `io.k8s.api.core.v1.Pod`.
 #[must_use]
 pub fn type_named(name: &str) -> Option<&'static Type> {
-    TYPES.binary_search_by(|known| known.name.cmp(name)).ok().map(|found| TYPES[found])
+    TYPES
+        .binary_search_by(|known| known.name.cmp(name))
+        .ok()
+        .map(|found| TYPES[found])
 }
 
 /// The served groups in discovery order, each with its versions, the preferred one first.
@@ -52,12 +60,27 @@ mod tests {
     #[test]
     fn a_resource_is_found_by_plural_and_by_kind() {
         let pods = resource("", "v1", "pods").expect("pods are served");
-        assert_eq!((pods.kind, pods.namespaced, pods.stored), ("Pod", true, true));
-        assert_eq!(pods.subresource("eviction").map(|sub| (sub.group, sub.kind)), Some(("policy", "Eviction")));
-        let budgets = resource_by_kind("policy", "v1", "PodDisruptionBudget").expect("budgets are served");
-        assert_eq!((budgets.plural, budgets.short_names), ("poddisruptionbudgets", ["pdb"].as_slice()));
+        assert_eq!(
+            (pods.kind, pods.namespaced, pods.stored),
+            ("Pod", true, true)
+        );
+        assert_eq!(
+            pods.subresource("eviction")
+                .map(|sub| (sub.group, sub.kind)),
+            Some(("policy", "Eviction"))
+        );
+        let budgets =
+            resource_by_kind("policy", "v1", "PodDisruptionBudget").expect("budgets are served");
+        assert_eq!(
+            (budgets.plural, budgets.short_names),
+            ("poddisruptionbudgets", ["pdb"].as_slice())
+        );
         assert!(resource("policy", "v1beta1", "poddisruptionbudgets").is_none());
-        assert!(!resource("authentication.k8s.io", "v1", "tokenreviews").expect("served").stored);
+        assert!(
+            !resource("authentication.k8s.io", "v1", "tokenreviews")
+                .expect("served")
+                .stored
+        );
     }
 
     #[test]
@@ -65,7 +88,12 @@ mod tests {
         assert!(TYPES.is_sorted_by(|a, b| a.name < b.name));
         for known in TYPES {
             for field in known.fields {
-                assert_eq!(known.field(field.name).map(|found| found.name), Some(field.name), "{}", known.name);
+                assert_eq!(
+                    known.field(field.name).map(|found| found.name),
+                    Some(field.name),
+                    "{}",
+                    known.name
+                );
             }
         }
     }

@@ -30,7 +30,11 @@ pub fn dns_label(value: &str) -> Vec<String> {
     }
     if !is_dns_label(value) {
         let is_subdomain = value.split('.').all(is_dns_label);
-        faults.push(if is_subdomain { "must not contain dots".to_owned() } else { LABEL_TEXT.to_owned() });
+        faults.push(if is_subdomain {
+            "must not contain dots".to_owned()
+        } else {
+            LABEL_TEXT.to_owned()
+        });
     }
     faults
 }
@@ -61,7 +65,8 @@ pub fn dns_subdomain(value: &str) -> Vec<String> {
     faults
 }
 
-/// The faults of a search domain of a resolver: a DNS subdomain whose labels may also hold underscores.
+/// The faults of a search domain of a resolver: a DNS subdomain whose labels may also hold
+/// underscores.
 #[must_use]
 pub fn dns_subdomain_with_underscores(value: &str) -> Vec<String> {
     let is_label = |label: &str| {
@@ -81,7 +86,9 @@ pub fn dns_subdomain_with_underscores(value: &str) -> Vec<String> {
 /// The faults of a DNS subdomain whose first label is a star: `*.example.com`.
 #[must_use]
 pub fn wildcard_dns_subdomain(value: &str) -> Vec<String> {
-    let is_wildcard = value.strip_prefix("*.").is_some_and(|rest| rest.split('.').all(is_dns_label));
+    let is_wildcard = value
+        .strip_prefix("*.")
+        .is_some_and(|rest| rest.split('.').all(is_dns_label));
     let mut faults = Vec::new();
     if value.len() > SUBDOMAIN_LIMIT {
         faults.push(longer_than(SUBDOMAIN_LIMIT));
@@ -108,14 +115,20 @@ pub fn qualified_name(value: &str) -> Vec<String> {
             name
         }
         Some((prefix, name)) => {
-            faults.extend(dns_subdomain(prefix).into_iter().map(|fault| format!("prefix part {fault}")));
+            faults.extend(
+                dns_subdomain(prefix)
+                    .into_iter()
+                    .map(|fault| format!("prefix part {fault}")),
+            );
             name
         }
     };
     if name.is_empty() {
         faults.push("name part must be non-empty".to_owned());
     } else if name.len() > LABEL_LIMIT {
-        faults.push(format!("name part must be no more than {LABEL_LIMIT} bytes"));
+        faults.push(format!(
+            "name part must be no more than {LABEL_LIMIT} bytes"
+        ));
     }
     if !is_name_part(name) {
         faults.push(format!("name part {NAME_PART_TEXT}"));
@@ -148,7 +161,11 @@ pub fn path_segment(value: &str) -> Vec<String> {
 /// The same for the beginning of such a name (`generateName`).
 #[must_use]
 pub fn path_segment_prefix(value: &str) -> Vec<String> {
-    ["/", "%"].iter().filter(|part| value.contains(**part)).map(|part| format!("may not contain '{part}'")).collect()
+    ["/", "%"]
+        .iter()
+        .filter(|part| value.contains(**part))
+        .map(|part| format!("may not contain '{part}'"))
+        .collect()
 }
 
 /// The faults of a key of a ConfigMap or Secret.
@@ -188,7 +205,9 @@ pub fn port_name(value: &str) -> Vec<String> {
         faults.push(longer_than(PORT_NAME_LIMIT));
     }
     if value.is_empty() || !value.bytes().all(is_label_byte) {
-        faults.push("must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)".to_owned());
+        faults.push(
+            "must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)".to_owned(),
+        );
     }
     if !value.bytes().any(|byte| byte.is_ascii_lowercase()) {
         faults.push("must contain at least one letter (a-z)".to_owned());
@@ -207,7 +226,11 @@ pub fn port_name(value: &str) -> Vec<String> {
 pub fn percent(value: &str) -> Vec<String> {
     let digits = value.strip_suffix('%').unwrap_or_default();
     let is_percent = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
-    if is_percent { Vec::new() } else { vec![PERCENT_TEXT.to_owned()] }
+    if is_percent {
+        Vec::new()
+    } else {
+        vec![PERCENT_TEXT.to_owned()]
+    }
 }
 
 fn longer_than(limit: usize) -> String {
@@ -224,7 +247,10 @@ fn is_name_byte(byte: u8) -> bool {
 
 /// The pattern of a DNS label, without its length.
 fn is_dns_label(value: &str) -> bool {
-    !value.is_empty() && value.bytes().all(is_label_byte) && !value.starts_with('-') && !value.ends_with('-')
+    !value.is_empty()
+        && value.bytes().all(is_label_byte)
+        && !value.starts_with('-')
+        && !value.ends_with('-')
 }
 
 /// The pattern of the name part of a qualified name, without its length.
@@ -246,8 +272,16 @@ mod tests {
     const PATTERNS: [(Rule, &str, usize); 6] = [
         (dns_label, "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", 63),
         (dns_1035_label, "^[a-z]([-a-z0-9]*[a-z0-9])?$", 63),
-        (dns_subdomain, r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$", 253),
-        (label_value, "^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$", 63),
+        (
+            dns_subdomain,
+            r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$",
+            253,
+        ),
+        (
+            label_value,
+            "^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$",
+            63,
+        ),
         (config_key, "^[-._a-zA-Z0-9]+$", 253),
         (percent, "^[0-9]+%$", usize::MAX),
     ];
@@ -271,34 +305,63 @@ mod tests {
             ("a b", &["name part must consist"]),
             ("Up.er/x", &["prefix part a lowercase RFC 1123 subdomain"]),
             ("/x", &["prefix part must be non-empty"]),
-            ("", &["name part must be non-empty", "name part must consist"]),
+            (
+                "",
+                &["name part must be non-empty", "name part must consist"],
+            ),
             ("x/y/z", &["a valid label key must consist"]),
         ];
         for (value, expected) in table {
             let faults = qualified_name(value);
             assert_eq!(faults.len(), expected.len(), "{value}: {faults:?}");
-            assert!(faults.iter().zip(expected).all(|(fault, start)| fault.starts_with(start)), "{value}: {faults:?}");
+            assert!(
+                faults
+                    .iter()
+                    .zip(expected)
+                    .all(|(fault, start)| fault.starts_with(start)),
+                "{value}: {faults:?}"
+            );
         }
-        assert_eq!(qualified_name(&"x".repeat(64)), ["name part must be no more than 63 bytes"]);
+        assert_eq!(
+            qualified_name(&"x".repeat(64)),
+            ["name part must be no more than 63 bytes"]
+        );
     }
 
     #[test]
     fn a_label_with_dots_is_told_about_the_dots() {
         assert_eq!(dns_label("x.y"), ["must not contain dots"]);
         assert_eq!(dns_label("x..y"), [LABEL_TEXT]);
-        assert_eq!(dns_label(&"x".repeat(64)), ["must be no more than 63 characters"]);
+        assert_eq!(
+            dns_label(&"x".repeat(64)),
+            ["must be no more than 63 characters"]
+        );
     }
 
     #[test]
     fn other_rules_have_their_own_words() {
         assert_eq!(path_segment(".."), ["may not be '..'"]);
-        assert_eq!(path_segment("a/b%c"), ["may not contain '/'", "may not contain '%'"]);
+        assert_eq!(
+            path_segment("a/b%c"),
+            ["may not contain '/'", "may not contain '%'"]
+        );
         assert_eq!(config_key("..x"), ["must not start with '..'"]);
         assert_eq!(
             port_name("-8--0-"),
-            ["must contain at least one letter (a-z)", "must not contain consecutive hyphens", "must not begin or end with a hyphen"]
+            [
+                "must contain at least one letter (a-z)",
+                "must not contain consecutive hyphens",
+                "must not begin or end with a hyphen"
+            ]
         );
-        assert!(port_name("http").is_empty() && environment_variable("MY VAR").is_empty() && !environment_variable("a=b").is_empty());
-        assert!(wildcard_dns_subdomain("*.example.com").is_empty() && !wildcard_dns_subdomain("example.com").is_empty());
+        assert!(
+            port_name("http").is_empty()
+                && environment_variable("MY VAR").is_empty()
+                && !environment_variable("a=b").is_empty()
+        );
+        assert!(
+            wildcard_dns_subdomain("*.example.com").is_empty()
+                && !wildcard_dns_subdomain("example.com").is_empty()
+        );
     }
 }

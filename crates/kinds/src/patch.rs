@@ -33,9 +33,12 @@ pub enum PatchError {
     #[error("{0}")]
     BadRequest(String),
     /// 413 with this message.
-    #[error("Request entity too large: The allowed maximum operations in a JSON patch is {OPERATION_LIMIT}, got {0}")]
+    #[error(
+        "Request entity too large: The allowed maximum operations in a JSON patch is {OPERATION_LIMIT}, got {0}"
+    )]
     TooManyOperations(usize),
-    /// 422 `Invalid` with this message and empty details. The reason is for logs only: upstream does not tell it.
+    /// 422 `Invalid` with this message and empty details. The reason is for logs only: upstream
+    /// does not tell it.
     #[error("the server rejected our request due to an error in our request")]
     Rejected(String),
     /// 500 without a reason, with this message.
@@ -50,7 +53,9 @@ impl PatchError {
         let message = self.to_string();
         match self {
             Self::BadRequest(_) => Status::bad_request(message),
-            Self::TooManyOperations(_) => Status::failure(413, "RequestEntityTooLarge", message, None),
+            Self::TooManyOperations(_) => {
+                Status::failure(413, "RequestEntityTooLarge", message, None)
+            }
             Self::Rejected(_) => Status::failure(422, "Invalid", message, Some(Details::default())),
             Self::Untyped(_) => Status::untyped(message),
         }
@@ -73,7 +78,10 @@ pub fn decode(bytes: &[u8]) -> Result<Decoded, PatchError> {
         }
         PatchError::undecodable(syntax_text(bytes, &error))
     })?;
-    Ok(Decoded { tree, warnings: Vec::new() })
+    Ok(Decoded {
+        tree,
+        warnings: Vec::new(),
+    })
 }
 
 /// What a JSON patch has that no operation knows, as the API tells it.
@@ -83,9 +91,13 @@ pub fn unknown_members(operations: &Tree) -> Vec<String> {
     let operations = operations.as_array().into_iter().flatten().enumerate();
     let unknown = operations.flat_map(|(index, operation)| {
         let members = operation.as_object().into_iter().flatten();
-        members.filter(|(name, _)| !KNOWN.contains(&name.as_str())).map(move |(name, _)| format!("[{index}].{name}"))
+        members
+            .filter(|(name, _)| !KNOWN.contains(&name.as_str()))
+            .map(move |(name, _)| format!("[{index}].{name}"))
     });
-    unknown.map(|path| format!("unknown field {}", crate::status::quoted(&path))).collect()
+    unknown
+        .map(|path| format!("unknown field {}", crate::status::quoted(&path)))
+        .collect()
 }
 
 /// A value as Go prints it (`map[a:1 b:[x y]]`), because some answers of the API show patches so.
@@ -97,11 +109,20 @@ pub fn shown(tree: &Tree) -> String {
 /// A syntax error in the words of the API when it is about one character, else in the decoder's.
 fn syntax_text(bytes: &[u8], error: &serde_json::Error) -> String {
     let text = error.to_string();
-    let line = bytes.split(|byte| *byte == b'\n').nth(error.line().saturating_sub(1)).unwrap_or_default();
-    let letter = line.get(error.column().saturating_sub(1)).map(|byte| char::from(*byte));
+    let line = bytes
+        .split(|byte| *byte == b'\n')
+        .nth(error.line().saturating_sub(1))
+        .unwrap_or_default();
+    let letter = line
+        .get(error.column().saturating_sub(1))
+        .map(|byte| char::from(*byte));
     match letter {
-        Some(letter) if text.starts_with("expected value") => format!("invalid character '{letter}' looking for beginning of value"),
-        Some(letter) if text.starts_with("trailing characters") => format!("invalid character '{letter}' after top-level value"),
+        Some(letter) if text.starts_with("expected value") => {
+            format!("invalid character '{letter}' looking for beginning of value")
+        }
+        Some(letter) if text.starts_with("trailing characters") => {
+            format!("invalid character '{letter}' after top-level value")
+        }
         Some(letter) if text.starts_with("key must be a string") => {
             format!("invalid character '{letter}' looking for beginning of object key string")
         }

@@ -34,8 +34,19 @@ pub struct Envelope<'a> {
 /// The body of one object of type `ty`; kind and version are those of the tree.
 #[must_use]
 pub fn encode(tree: &Tree, ty: &'static Type) -> Vec<u8> {
-    let text = |name: &str| tree.get(name).and_then(Tree::as_str).unwrap_or_default().to_owned();
-    seal(&TypeMeta { api_version: text("apiVersion"), kind: text("kind") }, &encode_message(tree, ty))
+    let text = |name: &str| {
+        tree.get(name)
+            .and_then(Tree::as_str)
+            .unwrap_or_default()
+            .to_owned()
+    };
+    seal(
+        &TypeMeta {
+            api_version: text("apiVersion"),
+            kind: text("kind"),
+        },
+        &encode_message(tree, ty),
+    )
 }
 
 /// The object's own message, without an envelope.
@@ -48,12 +59,18 @@ pub fn encode_message(tree: &Tree, ty: &'static Type) -> Vec<u8> {
 pub fn decode(bytes: &[u8], ty: &'static Type) -> Result<Decoded, DecodeError> {
     let envelope = open(bytes)?;
     let mut tree = decode_message(envelope.raw, ty)?;
-    for (name, value) in [("kind", envelope.type_meta.kind), ("apiVersion", envelope.type_meta.api_version)] {
+    for (name, value) in [
+        ("kind", envelope.type_meta.kind),
+        ("apiVersion", envelope.type_meta.api_version),
+    ] {
         if !value.is_empty() {
             tree[name] = Tree::from(value);
         }
     }
-    Ok(Decoded { tree, warnings: Vec::new() })
+    Ok(Decoded {
+        tree,
+        warnings: Vec::new(),
+    })
 }
 
 /// Reads an object's own message.
@@ -93,7 +110,10 @@ pub fn open(bytes: &[u8]) -> Result<Envelope<'_>, DecodeError> {
             "provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]".to_owned(),
         ));
     };
-    let mut envelope = Envelope { type_meta: TypeMeta::default(), raw: &[] };
+    let mut envelope = Envelope {
+        type_meta: TypeMeta::default(),
+        raw: &[],
+    };
     let mut reader = Reader::new(message);
     while let Some((number, value)) = reader.next()? {
         match (number, value) {
@@ -110,7 +130,9 @@ fn type_meta(bytes: &[u8]) -> Result<TypeMeta, DecodeError> {
     let mut reader = Reader::new(bytes);
     while let Some((number, value)) = reader.next()? {
         match (number, value) {
-            (1, Value::Bytes(text)) => found.api_version = String::from_utf8_lossy(text).into_owned(),
+            (1, Value::Bytes(text)) => {
+                found.api_version = String::from_utf8_lossy(text).into_owned()
+            }
             (2, Value::Bytes(text)) => found.kind = String::from_utf8_lossy(text).into_owned(),
             _ => {}
         }
@@ -121,7 +143,11 @@ fn type_meta(bytes: &[u8]) -> Result<TypeMeta, DecodeError> {
 /// What a list's body begins with; `lengths` are those of the items' own messages. Each item then
 /// stands behind its [`item_head`], and [`TAIL`] ends the body: items are encoded once and
 /// joined while they are sent.
-pub fn list_head(type_meta: &TypeMeta, metadata: &ListMeta, lengths: impl IntoIterator<Item = usize>) -> Vec<u8> {
+pub fn list_head(
+    type_meta: &TypeMeta,
+    metadata: &ListMeta,
+    lengths: impl IntoIterator<Item = usize>,
+) -> Vec<u8> {
     let mut inner = Writer::default();
     // Self links are gone and still written, empty.
     inner.text(1, "");
@@ -133,7 +159,10 @@ pub fn list_head(type_meta: &TypeMeta, metadata: &ListMeta, lengths: impl IntoIt
     let mut message = Writer::default();
     message.bytes(1, &inner.into_bytes());
     let message = message.into_bytes();
-    let items: usize = lengths.into_iter().map(|length| item_head(length).len() + length).sum();
+    let items: usize = lengths
+        .into_iter()
+        .map(|length| item_head(length).len() + length)
+        .sum();
     let mut out = envelope(type_meta);
     out.head(2, message.len() + items);
     let mut out = out.into_bytes();

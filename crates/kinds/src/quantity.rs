@@ -23,7 +23,9 @@ const LARGEST_EXPONENT: i32 = 1_000_000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum QuantityError {
     /// The text as a whole has not the form of a quantity.
-    #[error("quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'")]
+    #[error(
+        "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
+    )]
     Format,
     /// The letters behind the number are no suffix.
     #[error("unable to parse quantity's suffix")]
@@ -133,17 +135,26 @@ impl Quantity {
     /// Brings the number into its one form: no trailing zeros, nothing below a nano unit.
     fn normal(mut mantissa: i128, mut exponent: i32, format: Format) -> Self {
         if exponent < SMALLEST_EXPONENT {
-            (mantissa, _) = divide_away_from_zero(mantissa, SMALLEST_EXPONENT.saturating_sub(exponent));
+            (mantissa, _) =
+                divide_away_from_zero(mantissa, SMALLEST_EXPONENT.saturating_sub(exponent));
             exponent = SMALLEST_EXPONENT;
         }
         if mantissa == 0 {
-            return Self { mantissa: 0, exponent: 0, format };
+            return Self {
+                mantissa: 0,
+                exponent: 0,
+                format,
+            };
         }
         while mantissa % 10 == 0 {
             mantissa /= 10;
             exponent += 1;
         }
-        Self { mantissa, exponent, format }
+        Self {
+            mantissa,
+            exponent,
+            format,
+        }
     }
 
     /// The amount in units of `10^exponent`, rounded away from zero.
@@ -152,7 +163,11 @@ impl Quantity {
         let amount = if shift < 0 {
             divide_away_from_zero(self.mantissa, -shift).0
         } else {
-            multiply(self.mantissa, shift).unwrap_or(if self.mantissa < 0 { i128::MIN } else { i128::MAX })
+            multiply(self.mantissa, shift).unwrap_or(if self.mantissa < 0 {
+                i128::MIN
+            } else {
+                i128::MAX
+            })
         };
         i64::try_from(amount).unwrap_or(if amount < 0 { i64::MIN } else { i64::MAX })
     }
@@ -172,25 +187,43 @@ impl Quantity {
         Some((left, right, exponent))
     }
 
-    fn combine(self, other: Self, operation: fn(i128, i128) -> Option<i128>, larger: impl Fn(Self, Self) -> Self) -> Self {
+    fn combine(
+        self,
+        other: Self,
+        operation: fn(i128, i128) -> Option<i128>,
+        larger: impl Fn(Self, Self) -> Self,
+    ) -> Self {
         // The notation of nothing is not worth keeping.
-        let format = if self.is_zero() { other.format } else { self.format };
-        let sum = self.aligned(other).and_then(|(left, right, exponent)| Some((operation(left, right)?, exponent)));
+        let format = if self.is_zero() {
+            other.format
+        } else {
+            self.format
+        };
+        let sum = self
+            .aligned(other)
+            .and_then(|(left, right, exponent)| Some((operation(left, right)?, exponent)));
         match sum {
             Some((mantissa, exponent)) => Self::normal(mantissa, exponent, format),
             // More than 38 digits lie between the two: the smaller one cannot be seen in the sum.
-            None => Self { format, ..larger(self, other) },
+            None => Self {
+                format,
+                ..larger(self, other)
+            },
         }
     }
 
     /// `-amount`.
     fn negated(self) -> Self {
-        Self { mantissa: -self.mantissa, ..self }
+        Self {
+            mantissa: -self.mantissa,
+            ..self
+        }
     }
 
     /// The decimal exponent of the first digit, for comparing numbers that are far apart.
     fn magnitude(self) -> i64 {
-        i64::from(self.mantissa.unsigned_abs().checked_ilog10().unwrap_or(0)) + i64::from(self.exponent)
+        i64::from(self.mantissa.unsigned_abs().checked_ilog10().unwrap_or(0))
+            + i64::from(self.exponent)
     }
 
     /// Number and suffix by powers of ten: the exponent is a multiple of three.
@@ -199,7 +232,9 @@ impl Quantity {
         let exponent = self.exponent - spare;
         write!(out, "{}", self.mantissa)?;
         (0..spare).try_for_each(|_| out.write_str("0"))?;
-        let suffix = DECIMAL_SUFFIXES.iter().find(|(_, power)| *power == exponent);
+        let suffix = DECIMAL_SUFFIXES
+            .iter()
+            .find(|(_, power)| *power == exponent);
         match suffix {
             Some((suffix, _)) if format == Format::DecimalSi => out.write_str(suffix),
             _ if exponent == 0 => Ok(()),
@@ -212,7 +247,13 @@ impl std::ops::Add for Quantity {
     type Output = Self;
 
     fn add(self, other: Self) -> Self {
-        let larger = |left: Self, right: Self| if left.magnitude() >= right.magnitude() { left } else { right };
+        let larger = |left: Self, right: Self| {
+            if left.magnitude() >= right.magnitude() {
+                left
+            } else {
+                right
+            }
+        };
         self.combine(other, i128::checked_add, larger)
     }
 }
@@ -221,7 +262,13 @@ impl std::ops::Sub for Quantity {
     type Output = Self;
 
     fn sub(self, other: Self) -> Self {
-        let larger = |left: Self, right: Self| if left.magnitude() >= right.magnitude() { left } else { right.negated() };
+        let larger = |left: Self, right: Self| {
+            if left.magnitude() >= right.magnitude() {
+                left
+            } else {
+                right.negated()
+            }
+        };
         self.combine(other, i128::checked_sub, larger)
     }
 }
@@ -291,8 +338,18 @@ impl fmt::Display for Quantity {
     }
 }
 
-const DECIMAL_SUFFIXES: [(&str, i32); 10] =
-    [("n", -9), ("u", -6), ("m", -3), ("", 0), ("k", 3), ("M", 6), ("G", 9), ("T", 12), ("P", 15), ("E", 18)];
+const DECIMAL_SUFFIXES: [(&str, i32); 10] = [
+    ("n", -9),
+    ("u", -6),
+    ("m", -3),
+    ("", 0),
+    ("k", 3),
+    ("M", 6),
+    ("G", 9),
+    ("T", 12),
+    ("P", 15),
+    ("E", 18),
+];
 const BINARY_SUFFIXES: [&str; 7] = ["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
 
 fn write_binary(out: &mut fmt::Formatter<'_>, mut whole: i128) -> fmt::Result {
@@ -306,15 +363,21 @@ fn write_binary(out: &mut fmt::Formatter<'_>, mut whole: i128) -> fmt::Result {
 
 /// `number / 10^digits`, rounded away from zero, and whether nothing was lost.
 fn divide_away_from_zero(number: i128, digits: i32) -> (i128, bool) {
-    let divisor = u32::try_from(digits).ok().and_then(|digits| 10_i128.checked_pow(digits));
-    let Some(divisor) = divisor else { return (number.signum(), number == 0) };
+    let divisor = u32::try_from(digits)
+        .ok()
+        .and_then(|digits| 10_i128.checked_pow(digits));
+    let Some(divisor) = divisor else {
+        return (number.signum(), number == 0);
+    };
     let rest = number % divisor;
     (number / divisor + rest.signum(), rest == 0)
 }
 
 /// `number * 10^digits`; `None` when it does not fit. A negative count multiplies nothing.
 fn multiply(number: i128, digits: i32) -> Option<i128> {
-    10_i128.checked_pow(u32::try_from(digits).unwrap_or(0)).and_then(|factor| number.checked_mul(factor))
+    10_i128
+        .checked_pow(u32::try_from(digits).unwrap_or(0))
+        .and_then(|factor| number.checked_mul(factor))
 }
 
 /// A power of ten or of two that a suffix stands for.
@@ -356,20 +419,36 @@ impl<'a> Parts<'a> {
         if !tail.bytes().all(|byte| byte.is_ascii_digit()) {
             return Err(QuantityError::Format);
         }
-        Ok(Self { negative, whole, fraction, suffix })
+        Ok(Self {
+            negative,
+            whole,
+            fraction,
+            suffix,
+        })
     }
 
     fn suffix(&self) -> Result<(Scale, Format), QuantityError> {
-        if let Some((_, power)) = DECIMAL_SUFFIXES.iter().find(|(suffix, _)| *suffix == self.suffix) {
+        if let Some((_, power)) = DECIMAL_SUFFIXES
+            .iter()
+            .find(|(suffix, _)| *suffix == self.suffix)
+        {
             return Ok((Scale::Ten(i64::from(*power)), Format::DecimalSi));
         }
-        let binary = (1_u32..).zip(&BINARY_SUFFIXES[1..]).find(|(_, suffix)| **suffix == self.suffix);
+        let binary = (1_u32..)
+            .zip(&BINARY_SUFFIXES[1..])
+            .find(|(_, suffix)| **suffix == self.suffix);
         if let Some((power, _)) = binary {
             return Ok((Scale::Two(power * 10), Format::BinarySi));
         }
-        let exponent = self.suffix.strip_prefix(['e', 'E']).ok_or(QuantityError::Suffix)?;
+        let exponent = self
+            .suffix
+            .strip_prefix(['e', 'E'])
+            .ok_or(QuantityError::Suffix)?;
         let exponent: i64 = exponent.parse().map_err(|_| QuantityError::Suffix)?;
-        Ok((Scale::Ten(exponent.clamp(-i64::from(LARGEST_EXPONENT), i64::from(LARGEST_EXPONENT))), Format::DecimalExponent))
+        Ok((
+            Scale::Ten(exponent.clamp(-i64::from(LARGEST_EXPONENT), i64::from(LARGEST_EXPONENT))),
+            Format::DecimalExponent,
+        ))
     }
 
     /// Upstream shows a number as it was written when it looks canonical at a glance.
@@ -378,7 +457,10 @@ impl<'a> Parts<'a> {
         match scale {
             Scale::Two(power) => {
                 // Rougher than the number of digits, and by design the same as upstream.
-                let precision = 15 - i64::try_from(self.whole.len()).unwrap_or(i64::MAX) - i64::from(power) * 3 / 10 - 1;
+                let precision = 15
+                    - i64::try_from(self.whole.len()).unwrap_or(i64::MAX)
+                    - i64::from(power) * 3 / 10
+                    - 1;
                 let low_bits = self.whole.parse::<i64>().map_or(0, |whole| whole & 7);
                 self.fraction.is_empty() && precision >= 0 && low_bits != 0
             }
@@ -396,19 +478,32 @@ impl<'a> Parts<'a> {
     }
 
     fn amount(&self, scale: Scale, format: Format) -> Quantity {
-        let limit = if format == Format::BinarySi { BINARY_DIGITS } else { DECIMAL_DIGITS };
+        let limit = if format == Format::BinarySi {
+            BINARY_DIGITS
+        } else {
+            DECIMAL_DIGITS
+        };
         let (mantissa, exponent) = self.number(limit);
         let (mantissa, exponent) = match scale {
             Scale::Ten(power) => (mantissa, exponent.saturating_add(power)),
             Scale::Two(power) => (mantissa << power, exponent),
         };
-        let exponent = i32::try_from(exponent).unwrap_or(if exponent < 0 { i32::MIN } else { i32::MAX });
+        let exponent =
+            i32::try_from(exponent).unwrap_or(if exponent < 0 { i32::MIN } else { i32::MAX });
         let mut amount = Quantity::normal(mantissa, exponent, format);
         // Zeros of the mantissa have moved into it; what is shown must be read as the same amount.
         amount.exponent = amount.exponent.min(LARGEST_EXPONENT);
         let most = Quantity::new(i64::MAX, format);
-        let amount = if format == Format::BinarySi && amount > most { most } else { amount };
-        if self.negative { amount.negated() } else { amount }
+        let amount = if format == Format::BinarySi && amount > most {
+            most
+        } else {
+            amount
+        };
+        if self.negative {
+            amount.negated()
+        } else {
+            amount
+        }
     }
 
     /// The digits as a number and the power of ten of its last one. What is cut off rounds it up.
@@ -426,7 +521,10 @@ impl<'a> Parts<'a> {
 
 /// The longest prefix of bytes that `wanted` accepts, and the rest.
 fn take(text: &str, wanted: impl Fn(u8) -> bool) -> (&str, &str) {
-    let end = text.bytes().position(|byte| !wanted(byte)).unwrap_or(text.len());
+    let end = text
+        .bytes()
+        .position(|byte| !wanted(byte))
+        .unwrap_or(text.len());
     text.split_at(end)
 }
 

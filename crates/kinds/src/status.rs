@@ -88,12 +88,18 @@ pub struct Cause {
     pub field: String,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature that serde asks for"
+)]
 fn is_zero(code: &u16) -> bool {
     *code == 0
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature that serde asks for"
+)]
 fn is_zero_u32(seconds: &u32) -> bool {
     *seconds == 0
 }
@@ -109,13 +115,22 @@ pub struct GroupResource<'a> {
 
 impl std::fmt::Display for GroupResource<'_> {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if self.group.is_empty() { out.write_str(self.resource) } else { write!(out, "{}.{}", self.resource, self.group) }
+        if self.group.is_empty() {
+            out.write_str(self.resource)
+        } else {
+            write!(out, "{}.{}", self.resource, self.group)
+        }
     }
 }
 
 impl GroupResource<'_> {
     fn details(self, name: &str) -> Details {
-        Details { name: name.to_owned(), group: self.group.to_owned(), kind: self.resource.to_owned(), ..Details::default() }
+        Details {
+            name: name.to_owned(),
+            group: self.group.to_owned(),
+            kind: self.resource.to_owned(),
+            ..Details::default()
+        }
     }
 }
 
@@ -123,7 +138,10 @@ impl Status {
     /// A success with its HTTP code (0: the code is left out of the body).
     #[must_use]
     pub fn success(code: u16) -> Self {
-        Self { status: "Success".to_owned(), ..Self::blank(code) }
+        Self {
+            status: "Success".to_owned(),
+            ..Self::blank(code)
+        }
     }
 
     fn blank(code: u16) -> Self {
@@ -141,8 +159,19 @@ impl Status {
 
     /// A failure of any kind; the named constructors below are preferred.
     #[must_use]
-    pub fn failure(code: u16, reason: &str, message: impl Into<String>, details: Option<Details>) -> Self {
-        Self { status: "Failure".to_owned(), reason: reason.to_owned(), message: message.into(), details, ..Self::blank(code) }
+    pub fn failure(
+        code: u16,
+        reason: &str,
+        message: impl Into<String>,
+        details: Option<Details>,
+    ) -> Self {
+        Self {
+            status: "Failure".to_owned(),
+            reason: reason.to_owned(),
+            message: message.into(),
+            details,
+            ..Self::blank(code)
+        }
     }
 
     /// True for `Failure`.
@@ -166,33 +195,56 @@ impl Status {
     /// 403: `<resource> "<name>" is forbidden: <why>`.
     #[must_use]
     pub fn forbidden(resource: GroupResource<'_>, name: &str, why: impl std::fmt::Display) -> Self {
-        let message =
-            if name.is_empty() { format!("{resource} is forbidden: {why}") } else { format!("{resource} {name:?} is forbidden: {why}") };
+        let message = if name.is_empty() {
+            format!("{resource} is forbidden: {why}")
+        } else {
+            format!("{resource} {name:?} is forbidden: {why}")
+        };
         Self::failure(403, "Forbidden", message, Some(resource.details(name)))
     }
 
     /// 404: `<resource> "<name>" not found`.
     #[must_use]
     pub fn not_found(resource: GroupResource<'_>, name: &str) -> Self {
-        Self::failure(404, "NotFound", format!("{resource} {} not found", quoted(name)), Some(resource.details(name)))
+        Self::failure(
+            404,
+            "NotFound",
+            format!("{resource} {} not found", quoted(name)),
+            Some(resource.details(name)),
+        )
     }
 
     /// 404 of a path inside a served group that names no resource.
     #[must_use]
     pub fn no_such_resource() -> Self {
-        Self::failure(404, "NotFound", "the server could not find the requested resource", Some(Details::default()))
+        Self::failure(
+            404,
+            "NotFound",
+            "the server could not find the requested resource",
+            Some(Details::default()),
+        )
     }
 
     /// 405 of the router.
     #[must_use]
     pub fn method_not_allowed() -> Self {
-        Self::failure(405, "MethodNotAllowed", "the server does not allow this method on the requested resource", Some(Details::default()))
+        Self::failure(
+            405,
+            "MethodNotAllowed",
+            "the server does not allow this method on the requested resource",
+            Some(Details::default()),
+        )
     }
 
     /// 409: `<resource> "<name>" already exists`.
     #[must_use]
     pub fn already_exists(resource: GroupResource<'_>, name: &str) -> Self {
-        Self::failure(409, "AlreadyExists", format!("{resource} {} already exists", quoted(name)), Some(resource.details(name)))
+        Self::failure(
+            409,
+            "AlreadyExists",
+            format!("{resource} {} already exists", quoted(name)),
+            Some(resource.details(name)),
+        )
     }
 
     /// 409: `Operation cannot be fulfilled on <resource> "<name>": <why>`.
@@ -201,7 +253,10 @@ impl Status {
         Self::failure(
             409,
             "Conflict",
-            format!("Operation cannot be fulfilled on {resource} {}: {why}", quoted(name)),
+            format!(
+                "Operation cannot be fulfilled on {resource} {}: {why}",
+                quoted(name)
+            ),
             Some(resource.details(name)),
         )
     }
@@ -209,7 +264,11 @@ impl Status {
     /// 409 of optimistic concurrency.
     #[must_use]
     pub fn modified(resource: GroupResource<'_>, name: &str) -> Self {
-        Self::conflict(resource, name, "the object has been modified; please apply your changes to the latest version and try again")
+        Self::conflict(
+            resource,
+            name,
+            "the object has been modified; please apply your changes to the latest version and try again",
+        )
     }
 
     /// 410 for a revision or token older than the history.
@@ -221,7 +280,12 @@ impl Status {
     /// 413 for a body over the limit (bytes).
     #[must_use]
     pub fn request_too_large(limit: usize) -> Self {
-        Self::failure(413, "RequestEntityTooLarge", format!("Request entity too large: limit is {limit}"), None)
+        Self::failure(
+            413,
+            "RequestEntityTooLarge",
+            format!("Request entity too large: limit is {limit}"),
+            None,
+        )
     }
 
     /// 422: `<Kind.group> "<name>" is invalid: <faults>`. `kind` goes into the details as it is.
@@ -234,24 +298,60 @@ impl Status {
                 texts.push(text);
             }
         }
-        let list = if texts.len() == 1 { texts.remove(0) } else { format!("[{}]", texts.join(", ")) };
+        let list = if texts.len() == 1 {
+            texts.remove(0)
+        } else {
+            format!("[{}]", texts.join(", "))
+        };
         let causes = faults.iter().map(FieldError::cause).collect();
-        let details = Details { causes, ..kind.details(name) };
-        Self::failure(422, "Invalid", format!("{kind} {} is invalid: {list}", quoted(name)), Some(details))
+        let details = Details {
+            causes,
+            ..kind.details(name)
+        };
+        Self::failure(
+            422,
+            "Invalid",
+            format!("{kind} {} is invalid: {list}", quoted(name)),
+            Some(details),
+        )
     }
 
     /// 429 with its cause; `retry_after_seconds` 0 sends no header.
     #[must_use]
-    pub fn too_many_requests(message: impl Into<String>, causes: Vec<Cause>, retry_after_seconds: u32) -> Self {
-        Self::failure(429, "TooManyRequests", message, Some(Details { causes, retry_after_seconds, ..Details::default() }))
+    pub fn too_many_requests(
+        message: impl Into<String>,
+        causes: Vec<Cause>,
+        retry_after_seconds: u32,
+    ) -> Self {
+        Self::failure(
+            429,
+            "TooManyRequests",
+            message,
+            Some(Details {
+                causes,
+                retry_after_seconds,
+                ..Details::default()
+            }),
+        )
     }
 
     /// 500 with a reason: `Internal error occurred: <why>`.
     #[must_use]
     pub fn internal(why: impl std::fmt::Display) -> Self {
-        let cause = Cause { message: why.to_string(), ..Cause::default() };
-        let details = Details { causes: vec![cause], ..Details::default() };
-        Self::failure(500, "InternalError", format!("Internal error occurred: {why}"), Some(details))
+        let cause = Cause {
+            message: why.to_string(),
+            ..Cause::default()
+        };
+        let details = Details {
+            causes: vec![cause],
+            ..Details::default()
+        };
+        Self::failure(
+            500,
+            "InternalError",
+            format!("Internal error occurred: {why}"),
+            Some(details),
+        )
     }
 
     /// 500 as upstream answers errors that have no type: no reason, no details.
@@ -269,7 +369,15 @@ impl Status {
     /// 504: `Timeout: <why>`.
     #[must_use]
     pub fn timeout(why: impl std::fmt::Display, retry_after_seconds: u32) -> Self {
-        Self::failure(504, "Timeout", format!("Timeout: {why}"), Some(Details { retry_after_seconds, ..Details::default() }))
+        Self::failure(
+            504,
+            "Timeout",
+            format!("Timeout: {why}"),
+            Some(Details {
+                retry_after_seconds,
+                ..Details::default()
+            }),
+        )
     }
 }
 
@@ -299,7 +407,11 @@ pub fn quoted(text: &str) -> String {
 
 fn go_escape(letter: char) -> String {
     let code = u32::from(letter);
-    if code < 0x80 { format!("\\x{code:02x}") } else { format!("\\u{code:04x}") }
+    if code < 0x80 {
+        format!("\\x{code:02x}")
+    } else {
+        format!("\\u{code:04x}")
+    }
 }
 
 /// The kinds of field errors, as causes name them.
@@ -347,27 +459,55 @@ impl std::fmt::Display for FieldError {
 
 impl FieldError {
     fn new(fault: FieldFault, field: impl Into<String>, body: String) -> Self {
-        Self { fault, field: field.into(), body }
+        Self {
+            fault,
+            field: field.into(),
+            body,
+        }
     }
 
     /// `Invalid value: <value>: <detail>`.
     #[must_use]
-    pub fn invalid(field: impl Into<String>, value: &crate::Tree, detail: impl std::fmt::Display) -> Self {
-        Self::new(FieldFault::Invalid, field, format!("Invalid value: {}: {detail}", shown(value)))
+    pub fn invalid(
+        field: impl Into<String>,
+        value: &crate::Tree,
+        detail: impl std::fmt::Display,
+    ) -> Self {
+        Self::new(
+            FieldFault::Invalid,
+            field,
+            format!("Invalid value: {}: {detail}", shown(value)),
+        )
     }
 
     /// `Required value[: detail]`.
     #[must_use]
     pub fn required(field: impl Into<String>, detail: &str) -> Self {
-        let body = if detail.is_empty() { "Required value".to_owned() } else { format!("Required value: {detail}") };
+        let body = if detail.is_empty() {
+            "Required value".to_owned()
+        } else {
+            format!("Required value: {detail}")
+        };
         Self::new(FieldFault::Required, field, body)
     }
 
     /// `Unsupported value: <value>: supported values: "a", "b"`.
     #[must_use]
-    pub fn not_supported(field: impl Into<String>, value: &crate::Tree, supported: &[&str]) -> Self {
+    pub fn not_supported(
+        field: impl Into<String>,
+        value: &crate::Tree,
+        supported: &[&str],
+    ) -> Self {
         let list: Vec<String> = supported.iter().map(|value| quoted(value)).collect();
-        Self::new(FieldFault::NotSupported, field, format!("Unsupported value: {}: supported values: {}", shown(value), list.join(", ")))
+        Self::new(
+            FieldFault::NotSupported,
+            field,
+            format!(
+                "Unsupported value: {}: supported values: {}",
+                shown(value),
+                list.join(", ")
+            ),
+        )
     }
 
     /// `Forbidden: <detail>`.
@@ -379,19 +519,31 @@ impl FieldError {
     /// `Duplicate value: <value>`.
     #[must_use]
     pub fn duplicate(field: impl Into<String>, value: &crate::Tree) -> Self {
-        Self::new(FieldFault::Duplicate, field, format!("Duplicate value: {}", shown(value)))
+        Self::new(
+            FieldFault::Duplicate,
+            field,
+            format!("Duplicate value: {}", shown(value)),
+        )
     }
 
     /// `Too long: may not be more than <limit> bytes`.
     #[must_use]
     pub fn too_long(field: impl Into<String>, limit: usize) -> Self {
-        Self::new(FieldFault::TooLong, field, format!("Too long: may not be more than {limit} bytes"))
+        Self::new(
+            FieldFault::TooLong,
+            field,
+            format!("Too long: may not be more than {limit} bytes"),
+        )
     }
 
     /// `Not found: <value>`.
     #[must_use]
     pub fn not_found(field: impl Into<String>, value: &crate::Tree) -> Self {
-        Self::new(FieldFault::NotFound, field, format!("Not found: {}", shown(value)))
+        Self::new(
+            FieldFault::NotFound,
+            field,
+            format!("Not found: {}", shown(value)),
+        )
     }
 
     /// This error as a cause.
@@ -409,7 +561,11 @@ impl FieldError {
             FieldFault::TypeInvalid => "FieldValueTypeInvalid",
             FieldFault::Internal => "InternalError",
         };
-        Cause { reason: reason.to_owned(), message: self.body.clone(), field: self.field.clone() }
+        Cause {
+            reason: reason.to_owned(),
+            message: self.body.clone(),
+            field: self.field.clone(),
+        }
     }
 }
 
@@ -425,7 +581,10 @@ fn shown(value: &crate::Tree) -> String {
 mod tests {
     use super::*;
 
-    const PODS: GroupResource<'_> = GroupResource { group: "", resource: "pods" };
+    const PODS: GroupResource<'_> = GroupResource {
+        group: "",
+        resource: "pods",
+    };
 
     #[test]
     fn a_missing_pod_is_named_with_its_resource() {
@@ -439,15 +598,32 @@ mod tests {
     #[test]
     fn several_faults_are_listed_once_in_the_message_and_each_in_the_causes() {
         let fault = FieldError::required("spec.x", "");
-        let kind = GroupResource { group: "policy", resource: "PodDisruptionBudget" };
-        let status = Status::invalid(kind, "b", &[fault.clone(), fault.clone(), FieldError::forbidden("spec.y", "no")]);
-        assert_eq!(status.message, r#"PodDisruptionBudget.policy "b" is invalid: [spec.x: Required value, spec.y: Forbidden: no]"#);
+        let kind = GroupResource {
+            group: "policy",
+            resource: "PodDisruptionBudget",
+        };
+        let status = Status::invalid(
+            kind,
+            "b",
+            &[
+                fault.clone(),
+                fault.clone(),
+                FieldError::forbidden("spec.y", "no"),
+            ],
+        );
+        assert_eq!(
+            status.message,
+            r#"PodDisruptionBudget.policy "b" is invalid: [spec.x: Required value, spec.y: Forbidden: no]"#
+        );
         assert_eq!(status.details.expect("details").causes.len(), 3);
     }
 
     #[test]
     fn an_untyped_error_has_no_reason_and_no_details() {
         let text = serde_json::to_string(&Status::untyped("x")).expect("serializes");
-        assert_eq!(text, r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"x","code":500}"#);
+        assert_eq!(
+            text,
+            r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"x","code":500}"#
+        );
     }
 }

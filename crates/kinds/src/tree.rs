@@ -80,7 +80,9 @@ impl Step for str {
         if tree.is_null() {
             *tree = Tree::Object(Map::new());
         }
-        let Tree::Object(members) = tree else { panic!("there is no member {self:?} in what is no object") };
+        let Tree::Object(members) = tree else {
+            panic!("there is no member {self:?} in what is no object")
+        };
         members.entry(self).or_insert(Tree::Null)
     }
 }
@@ -123,7 +125,8 @@ impl Step for usize {
     }
 
     fn make<'a>(&self, tree: &'a mut Tree) -> &'a mut Tree {
-        self.within_mut(tree).unwrap_or_else(|| panic!("there is no item {self}"))
+        self.within_mut(tree)
+            .unwrap_or_else(|| panic!("there is no item {self}"))
     }
 }
 
@@ -180,7 +183,10 @@ impl Tree {
         if pointer.is_empty() {
             return Some(self);
         }
-        let mut steps = pointer.strip_prefix('/')?.split('/').map(|step| step.replace("~1", "/").replace("~0", "~"));
+        let mut steps = pointer
+            .strip_prefix('/')?
+            .split('/')
+            .map(|step| step.replace("~1", "/").replace("~0", "~"));
         steps.try_fold(self, |here, step| match here {
             Self::Object(members) => members.get_mut(&step),
             Self::Array(items) => items.get_mut(step.parse::<usize>().ok()?),
@@ -207,53 +213,89 @@ impl Tree {
     /// The text, if it is one.
     #[must_use]
     pub fn as_str(&self) -> Option<&str> {
-        if let Self::String(text) = self { Some(text) } else { None }
+        if let Self::String(text) = self {
+            Some(text)
+        } else {
+            None
+        }
     }
 
     /// The truth value, if it is one.
     #[must_use]
     pub fn as_bool(&self) -> Option<bool> {
-        if let Self::Bool(value) = self { Some(*value) } else { None }
+        if let Self::Bool(value) = self {
+            Some(*value)
+        } else {
+            None
+        }
     }
 
     /// The number, if it is whole and fits.
     #[must_use]
     pub fn as_i64(&self) -> Option<i64> {
-        if let Self::Number(number) = self { number.as_i64() } else { None }
+        if let Self::Number(number) = self {
+            number.as_i64()
+        } else {
+            None
+        }
     }
 
     /// The number, if it is whole, not negative and fits.
     #[must_use]
     pub fn as_u64(&self) -> Option<u64> {
-        if let Self::Number(number) = self { number.as_u64() } else { None }
+        if let Self::Number(number) = self {
+            number.as_u64()
+        } else {
+            None
+        }
     }
 
     /// The number, if it is one.
     #[must_use]
     pub fn as_f64(&self) -> Option<f64> {
-        if let Self::Number(number) = self { number.as_f64() } else { None }
+        if let Self::Number(number) = self {
+            number.as_f64()
+        } else {
+            None
+        }
     }
 
     /// The items, if it is a list.
     #[must_use]
     pub fn as_array(&self) -> Option<&Vec<Self>> {
-        if let Self::Array(items) = self { Some(items) } else { None }
+        if let Self::Array(items) = self {
+            Some(items)
+        } else {
+            None
+        }
     }
 
     /// The items to change them, if it is a list.
     pub fn as_array_mut(&mut self) -> Option<&mut Vec<Self>> {
-        if let Self::Array(items) = self { Some(items) } else { None }
+        if let Self::Array(items) = self {
+            Some(items)
+        } else {
+            None
+        }
     }
 
     /// The members, if it has any.
     #[must_use]
     pub fn as_object(&self) -> Option<&Map> {
-        if let Self::Object(members) = self { Some(members) } else { None }
+        if let Self::Object(members) = self {
+            Some(members)
+        } else {
+            None
+        }
     }
 
     /// The members to change them, if it has any.
     pub fn as_object_mut(&mut self) -> Option<&mut Map> {
-        if let Self::Object(members) = self { Some(members) } else { None }
+        if let Self::Object(members) = self {
+            Some(members)
+        } else {
+            None
+        }
     }
 
     /// True for null.
@@ -329,7 +371,11 @@ impl<S: Step> ops::IndexMut<S> for Tree {
 impl fmt::Display for Tree {
     /// Compact JSON, members sorted by name; indented with `{:#}`.
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = if out.alternate() { serde_json::to_string_pretty(self) } else { serde_json::to_string(self) };
+        let text = if out.alternate() {
+            serde_json::to_string_pretty(self)
+        } else {
+            serde_json::to_string(self)
+        };
         out.write_str(&text.map_err(|_| fmt::Error)?)
     }
 }

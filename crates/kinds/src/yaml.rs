@@ -24,7 +24,10 @@ pub fn decode(bytes: &[u8], ty: &'static Type) -> Result<Decoded, DecodeError> {
     let (text, mut warnings) = to_json(bytes)?;
     let decoded = json::decode(&text, ty)?;
     warnings.extend(decoded.warnings);
-    Ok(Decoded { tree: decoded.tree, warnings })
+    Ok(Decoded {
+        tree: decoded.tree,
+        warnings,
+    })
 }
 
 /// Reads anything, for objects of no built-in type.

@@ -14,20 +14,26 @@ const EVICTION: &str = "io.k8s.api.policy.v1.Eviction";
 const LEASE: &str = "io.k8s.api.coordination.v1.Lease";
 const CONFIG_MAP: &str = "io.k8s.api.core.v1.ConfigMap";
 const SECRET: &str = "io.k8s.api.core.v1.Secret";
-const CRD: &str = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceDefinition";
+const CRD: &str =
+    "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceDefinition";
 
 /// Decodes and encodes again.
 fn through(name: &str, text: &str) -> String {
-    let decoded = json::decode(text.as_bytes(), ty(name)).unwrap_or_else(|error| panic!("{text}: {error}"));
+    let decoded =
+        json::decode(text.as_bytes(), ty(name)).unwrap_or_else(|error| panic!("{text}: {error}"));
     String::from_utf8(json::encode(&decoded.tree, ty(name))).expect("text")
 }
 
 fn refused(name: &str, text: &str) -> String {
-    json::decode(text.as_bytes(), ty(name)).expect_err(text).to_string()
+    json::decode(text.as_bytes(), ty(name))
+        .expect_err(text)
+        .to_string()
 }
 
 fn warned(name: &str, text: &str) -> Vec<String> {
-    json::decode(text.as_bytes(), ty(name)).expect(text).warnings
+    json::decode(text.as_bytes(), ty(name))
+        .expect(text)
+        .warnings
 }
 
 #[test]
@@ -87,14 +93,33 @@ fn schemas_keep_their_unions() {
 #[test]
 fn unknown_and_duplicate_fields_are_reported_where_they_stand() {
     assert_eq!(
-        warned(BUDGET, r#"{"metadata":{"name":"a"},"spec":{"minAvailable":1,"minAvailable":2,"min":3},"extra":true}"#),
-        [r#"duplicate field "spec.minAvailable""#, r#"unknown field "spec.min""#, r#"unknown field "extra""#]
+        warned(
+            BUDGET,
+            r#"{"metadata":{"name":"a"},"spec":{"minAvailable":1,"minAvailable":2,"min":3},"extra":true}"#
+        ),
+        [
+            r#"duplicate field "spec.minAvailable""#,
+            r#"unknown field "spec.min""#,
+            r#"unknown field "extra""#
+        ]
     );
     assert_eq!(
-        warned(POD, r#"{"spec":{"containers":[{"name":"a"},{"Name":"b"}]},"metadata":{"labels":{"x":"1","x":"2"}}}"#),
-        [r#"unknown field "spec.containers[1].Name""#, r#"duplicate field "metadata.labels.x""#]
+        warned(
+            POD,
+            r#"{"spec":{"containers":[{"name":"a"},{"Name":"b"}]},"metadata":{"labels":{"x":"1","x":"2"}}}"#
+        ),
+        [
+            r#"unknown field "spec.containers[1].Name""#,
+            r#"duplicate field "metadata.labels.x""#
+        ]
     );
-    assert_eq!(through(BUDGET, r#"{"spec":{"maxUnavailable":1,"maxUnavailable":2}}"#), through(BUDGET, r#"{"spec":{"maxUnavailable":2}}"#));
+    assert_eq!(
+        through(
+            BUDGET,
+            r#"{"spec":{"maxUnavailable":1,"maxUnavailable":2}}"#
+        ),
+        through(BUDGET, r#"{"spec":{"maxUnavailable":2}}"#)
+    );
 }
 
 #[test]
@@ -120,10 +145,26 @@ fn values_of_the_wrong_type_are_refused_by_field() {
             r#"{"spec":{"minAvailable":2147483648}}"#,
             "json: cannot unmarshal number 2147483648 into Go struct field PodDisruptionBudgetSpec.spec.minAvailable of type int32",
         ),
-        (CONFIG_MAP, r#"{"data":{"k":5}}"#, "json: cannot unmarshal number into Go struct field ConfigMap.data of type string"),
-        (CONFIG_MAP, r#"{"data":"x"}"#, "json: cannot unmarshal string into Go struct field ConfigMap.data of type map[string]string"),
-        (CONFIG_MAP, r#"{"binaryData":{"k":"%%"}}"#, "illegal base64 data at input byte 0"),
-        (SECRET, r#"{"data":{"a":"not base64!"}}"#, "illegal base64 data at input byte 3"),
+        (
+            CONFIG_MAP,
+            r#"{"data":{"k":5}}"#,
+            "json: cannot unmarshal number into Go struct field ConfigMap.data of type string",
+        ),
+        (
+            CONFIG_MAP,
+            r#"{"data":"x"}"#,
+            "json: cannot unmarshal string into Go struct field ConfigMap.data of type map[string]string",
+        ),
+        (
+            CONFIG_MAP,
+            r#"{"binaryData":{"k":"%%"}}"#,
+            "illegal base64 data at input byte 0",
+        ),
+        (
+            SECRET,
+            r#"{"data":{"a":"not base64!"}}"#,
+            "illegal base64 data at input byte 3",
+        ),
         (
             LEASE,
             r#"{"spec":{"renewTime":"2026-01-02T03:04:05Z"}}"#,
@@ -134,7 +175,11 @@ fn values_of_the_wrong_type_are_refused_by_field() {
             r#"{"metadata":{"creationTimestamp":"yesterday"}}"#,
             r#"parsing time "yesterday" as "2006-01-02T15:04:05Z07:00": cannot parse "yesterday" as "2006""#,
         ),
-        (POD, r#"{"metadata":{"creationTimestamp":"2026-13-02T03:04:05Z"}}"#, r#"parsing time "2026-13-02T03:04:05Z": month out of range"#),
+        (
+            POD,
+            r#"{"metadata":{"creationTimestamp":"2026-13-02T03:04:05Z"}}"#,
+            r#"parsing time "2026-13-02T03:04:05Z": month out of range"#,
+        ),
     ] {
         assert_eq!(refused(name, text), error);
     }
@@ -143,16 +188,34 @@ fn values_of_the_wrong_type_are_refused_by_field() {
 #[test]
 fn what_is_no_json_is_refused_in_the_words_of_go() {
     for (text, error) in [
-        ("rubbish", "invalid character 'r' looking for beginning of value"),
+        (
+            "rubbish",
+            "invalid character 'r' looking for beginning of value",
+        ),
         ("", "unexpected end of JSON input"),
         ("{", "unexpected end of JSON input"),
         (r#"{"kind":"Pod""#, "unexpected end of JSON input"),
-        (r#"{kind:1}"#, "invalid character 'k' looking for beginning of object key string"),
+        (
+            r#"{kind:1}"#,
+            "invalid character 'k' looking for beginning of object key string",
+        ),
         (r#"{"kind" 1}"#, "invalid character '1' after object key"),
-        (r#"{"kind":"Pod" 1}"#, "invalid character '1' after object key:value pair"),
-        (r#"{"kind":"Pod"} x"#, "invalid character 'x' after top-level value"),
-        (r#"{"kind":nul}"#, "invalid character '}' in literal null (expecting 'l')"),
-        ("{\"kind\":\"a\nb\"}", r"invalid character '\n' in string literal"),
+        (
+            r#"{"kind":"Pod" 1}"#,
+            "invalid character '1' after object key:value pair",
+        ),
+        (
+            r#"{"kind":"Pod"} x"#,
+            "invalid character 'x' after top-level value",
+        ),
+        (
+            r#"{"kind":nul}"#,
+            "invalid character '}' in literal null (expecting 'l')",
+        ),
+        (
+            "{\"kind\":\"a\nb\"}",
+            r"invalid character '\n' in string literal",
+        ),
     ] {
         assert_eq!(refused(POD, text), error, "{text}");
     }
@@ -164,14 +227,23 @@ fn what_is_no_json_is_refused_in_the_words_of_go() {
 fn bytes_that_are_no_utf_8_become_replacement_letters() {
     let decoded = json::decode(b"{\"data\":{\"a\":\"\xff\"}}", ty(CONFIG_MAP)).expect("decodes");
     assert_eq!(decoded.tree["data"]["a"], "\u{fffd}");
-    assert_eq!(through(CONFIG_MAP, r#"{"data":{"a":"\ud83d\ude00\ud83d"}}"#), "{\"metadata\":{},\"data\":{\"a\":\"😀\u{fffd}\"}}");
+    assert_eq!(
+        through(CONFIG_MAP, r#"{"data":{"a":"\ud83d\ude00\ud83d"}}"#),
+        "{\"metadata\":{},\"data\":{\"a\":\"😀\u{fffd}\"}}"
+    );
 }
 
 #[test]
 fn kind_and_version_are_read_without_the_rest() {
-    let peek =
-        |text: &str| json::peek_type_meta(text.as_bytes()).map(|found| (found.api_version, found.kind)).map_err(|error| error.to_string());
-    assert_eq!(peek(r#"{"spec":{"kind":"no"},"kind":"Pod","apiVersion":"v1"}"#), Ok(("v1".into(), "Pod".into())));
+    let peek = |text: &str| {
+        json::peek_type_meta(text.as_bytes())
+            .map(|found| (found.api_version, found.kind))
+            .map_err(|error| error.to_string())
+    };
+    assert_eq!(
+        peek(r#"{"spec":{"kind":"no"},"kind":"Pod","apiVersion":"v1"}"#),
+        Ok(("v1".into(), "Pod".into()))
+    );
     assert_eq!(peek("null"), Ok((String::new(), String::new())));
     assert_eq!(
         peek("rubbish"),
@@ -186,21 +258,60 @@ fn kind_and_version_are_read_without_the_rest() {
 #[test]
 fn a_patched_tree_is_checked_and_brought_into_form_like_a_decoded_one() {
     let mut tree = exeunt_kinds::tree::json!({"spec": {"minAvailable": 1, "nope": 1, "selector": null}, "x": 1});
-    assert_eq!(json::normalize(&mut tree, ty(BUDGET)), Ok(vec![r#"unknown field "spec.nope""#.into(), r#"unknown field "x""#.into()]));
-    assert_eq!(tree, exeunt_kinds::tree::json!({"spec": {"minAvailable": 1}}));
+    assert_eq!(
+        json::normalize(&mut tree, ty(BUDGET)),
+        Ok(vec![
+            r#"unknown field "spec.nope""#.into(),
+            r#"unknown field "x""#.into()
+        ])
+    );
+    assert_eq!(
+        tree,
+        exeunt_kinds::tree::json!({"spec": {"minAvailable": 1}})
+    );
     let mut tree = exeunt_kinds::tree::json!({"spec": 1});
-    let error = json::normalize(&mut tree, ty(BUDGET)).expect_err("a number is no spec").to_string();
-    assert_eq!(error, "json: cannot unmarshal number into Go struct field PodDisruptionBudget.spec of type v1.PodDisruptionBudgetSpec");
+    let error = json::normalize(&mut tree, ty(BUDGET))
+        .expect_err("a number is no spec")
+        .to_string();
+    assert_eq!(
+        error,
+        "json: cannot unmarshal number into Go struct field PodDisruptionBudget.spec of type v1.PodDisruptionBudgetSpec"
+    );
 }
 
 #[test]
 fn absent_null_and_empty_are_equal_where_the_type_does_not_tell_them_apart() {
     for (name, one, other, same) in [
-        (POD, exeunt_kinds::tree::json!({"metadata": {"labels": {}}}), exeunt_kinds::tree::json!({"spec": {"containers": []}}), true),
-        (POD, exeunt_kinds::tree::json!({"spec": {"hostNetwork": false}}), exeunt_kinds::tree::json!({}), true),
-        (POD, exeunt_kinds::tree::json!({"spec": {"automountServiceAccountToken": false}}), exeunt_kinds::tree::json!({}), false),
-        (BUDGET, exeunt_kinds::tree::json!({"spec": {"selector": {}}}), exeunt_kinds::tree::json!({"spec": {}}), false),
-        (CONFIG_MAP, exeunt_kinds::tree::json!({"data": {"a": "1"}}), exeunt_kinds::tree::json!({"data": {"a": "2"}}), false),
+        (
+            POD,
+            exeunt_kinds::tree::json!({"metadata": {"labels": {}}}),
+            exeunt_kinds::tree::json!({"spec": {"containers": []}}),
+            true,
+        ),
+        (
+            POD,
+            exeunt_kinds::tree::json!({"spec": {"hostNetwork": false}}),
+            exeunt_kinds::tree::json!({}),
+            true,
+        ),
+        (
+            POD,
+            exeunt_kinds::tree::json!({"spec": {"automountServiceAccountToken": false}}),
+            exeunt_kinds::tree::json!({}),
+            false,
+        ),
+        (
+            BUDGET,
+            exeunt_kinds::tree::json!({"spec": {"selector": {}}}),
+            exeunt_kinds::tree::json!({"spec": {}}),
+            false,
+        ),
+        (
+            CONFIG_MAP,
+            exeunt_kinds::tree::json!({"data": {"a": "1"}}),
+            exeunt_kinds::tree::json!({"data": {"a": "2"}}),
+            false,
+        ),
     ] {
         assert_eq!(json::equal(&one, &other, ty(name)), same, "{one} {other}");
     }
@@ -208,22 +319,54 @@ fn absent_null_and_empty_are_equal_where_the_type_does_not_tell_them_apart() {
 
 #[test]
 fn objects_of_no_built_in_type_keep_everything_and_are_written_sorted() {
-    let decoded = json::decode_untyped(br#"{"b":{"x":1,"x":2.50},"a":[null,{"y":1,"y":1}],"c":null}"#).expect("decodes");
-    assert_eq!(decoded.warnings, [r#"duplicate field "b.x""#, r#"duplicate field "a[1].y""#]);
-    assert_eq!(json::encode_untyped(&decoded.tree), br#"{"a":[null,{"y":1}],"b":{"x":2.5},"c":null}"#);
-    let pretty = String::from_utf8(json::encode_untyped_pretty(&exeunt_kinds::tree::json!({"a": {"b": [1, {}], "c": []}}))).expect("text");
-    assert_eq!(pretty, "{\n  \"a\": {\n    \"b\": [\n      1,\n      {}\n    ],\n    \"c\": []\n  }\n}");
+    let decoded =
+        json::decode_untyped(br#"{"b":{"x":1,"x":2.50},"a":[null,{"y":1,"y":1}],"c":null}"#)
+            .expect("decodes");
+    assert_eq!(
+        decoded.warnings,
+        [r#"duplicate field "b.x""#, r#"duplicate field "a[1].y""#]
+    );
+    assert_eq!(
+        json::encode_untyped(&decoded.tree),
+        br#"{"a":[null,{"y":1}],"b":{"x":2.5},"c":null}"#
+    );
+    let pretty = String::from_utf8(json::encode_untyped_pretty(
+        &exeunt_kinds::tree::json!({"a": {"b": [1, {}], "c": []}}),
+    ))
+    .expect("text");
+    assert_eq!(
+        pretty,
+        "{\n  \"a\": {\n    \"b\": [\n      1,\n      {}\n    ],\n    \"c\": []\n  }\n}"
+    );
     assert!(json::decode_untyped(b"1e999").is_err());
 }
 
 #[test]
 fn the_deepest_document_that_is_read_is_also_written_and_compared() {
     let depth = json::MAX_DEPTH - 3;
-    let nested = |depth: usize| format!("{}{}", r#"{"a":["#.repeat(depth / 2), "]}".repeat(depth / 2));
-    let text = format!(r#"{{"metadata":{{"managedFields":[{{"fieldsV1":{}}}]}}}}"#, nested(depth - 1));
+    let nested = |depth: usize| {
+        format!(
+            "{}{}",
+            r#"{"a":["#.repeat(depth / 2),
+            "]}".repeat(depth / 2)
+        )
+    };
+    let text = format!(
+        r#"{{"metadata":{{"managedFields":[{{"fieldsV1":{}}}]}}}}"#,
+        nested(depth - 1)
+    );
     let decoded = json::decode(text.as_bytes(), ty(CONFIG_MAP)).expect("decodes");
-    assert_eq!(decoded.tree, json::decode(&json::encode(&decoded.tree, ty(CONFIG_MAP)), ty(CONFIG_MAP)).expect("decodes").tree);
-    assert!(json::equal(&decoded.tree, &decoded.tree.clone(), ty(CONFIG_MAP)));
+    assert_eq!(
+        decoded.tree,
+        json::decode(&json::encode(&decoded.tree, ty(CONFIG_MAP)), ty(CONFIG_MAP))
+            .expect("decodes")
+            .tree
+    );
+    assert!(json::equal(
+        &decoded.tree,
+        &decoded.tree.clone(),
+        ty(CONFIG_MAP)
+    ));
     let schema = format!(
         r#"{{"spec":{{"versions":[{{"schema":{{"openAPIV3Schema":{}{}"#,
         r#"{"not":"#.repeat(json::MAX_DEPTH - 10),
@@ -233,7 +376,13 @@ fn the_deepest_document_that_is_read_is_also_written_and_compared() {
     assert!(json::equal(&decoded.tree, &decoded.tree.clone(), ty(CRD)));
     assert!(json::normalize(&mut decoded.tree.clone(), ty(CRD)).is_ok());
     let stored = json::encode(&decoded.tree, ty(CRD));
-    assert!(serde_json::from_str::<serde_json::Value>(&format!(r#"{{"items":[{}]}}"#, String::from_utf8_lossy(&stored))).is_ok());
+    assert!(
+        serde_json::from_str::<serde_json::Value>(&format!(
+            r#"{{"items":[{}]}}"#,
+            String::from_utf8_lossy(&stored)
+        ))
+        .is_ok()
+    );
     let body = exeunt_kinds::protobuf::encode_message(&decoded.tree, ty(CRD));
     assert!(exeunt_kinds::protobuf::decode_message(&body, ty(CRD)).is_ok());
     assert!(exeunt_kinds::yaml::decode(schema.as_bytes(), ty(CRD)).is_ok());
@@ -243,10 +392,22 @@ fn the_deepest_document_that_is_read_is_also_written_and_compared() {
 
 #[test]
 fn members_that_mean_nothing_are_equal_inside_a_list_that_stands_for_a_structure() {
-    let schema = exeunt_kinds::type_named("io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps").expect("known");
-    let one = exeunt_kinds::tree::json!({"items": [{"id": "a", "x-kubernetes-int-or-string": false}]});
-    assert!(json::equal(&one, &exeunt_kinds::tree::json!({"items": [{"id": "a"}]}), schema));
-    assert!(!json::equal(&one, &exeunt_kinds::tree::json!({"items": [{"id": "b"}]}), schema));
+    let schema = exeunt_kinds::type_named(
+        "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps",
+    )
+    .expect("known");
+    let one =
+        exeunt_kinds::tree::json!({"items": [{"id": "a", "x-kubernetes-int-or-string": false}]});
+    assert!(json::equal(
+        &one,
+        &exeunt_kinds::tree::json!({"items": [{"id": "a"}]}),
+        schema
+    ));
+    assert!(!json::equal(
+        &one,
+        &exeunt_kinds::tree::json!({"items": [{"id": "b"}]}),
+        schema
+    ));
 }
 
 #[test]
@@ -263,8 +424,18 @@ fn what_an_object_shares_with_an_earlier_state_is_copied() {
     let mut now = earlier.clone();
     now["metadata"]["resourceVersion"] = "7".into();
     // These bytes are not what the tree says, so that it shows which of them are taken.
-    let marked = String::from_utf8_lossy(bytes).replace("\"1\"", "\"copied\"").replace("[]", "[\"copied\"]").replace("Running", "copied");
-    let (written, _) = json::encode_and_reread(&now, ty(POD), Some(json::Written { tree: &earlier, bytes: marked.as_bytes() }));
+    let marked = String::from_utf8_lossy(bytes)
+        .replace("\"1\"", "\"copied\"")
+        .replace("[]", "[\"copied\"]")
+        .replace("Running", "copied");
+    let (written, _) = json::encode_and_reread(
+        &now,
+        ty(POD),
+        Some(json::Written {
+            tree: &earlier,
+            bytes: marked.as_bytes(),
+        }),
+    );
     let wire = r#"{"metadata":{"name":"p","resourceVersion":"7","labels":{"a":"copied"}},"spec":{"containers":["copied"]},"status":{"phase":"copied"}}"#;
     assert_eq!(String::from_utf8_lossy(&written), wire);
 }

@@ -21,7 +21,10 @@ fn answers() -> Vec<(String, Tree)> {
         let area: Tree = serde_json::from_slice(&text).expect("a recording is JSON");
         for scenario in area["scenarios"].as_array().expect("scenarios") {
             for step in scenario["steps"].as_array().expect("steps") {
-                found.push((format!("{}: {} {}", path.display(), scenario["name"], step["do"]), step["expect"]["body"].clone()));
+                found.push((
+                    format!("{}: {} {}", path.display(), scenario["name"], step["do"]),
+                    step["expect"]["body"].clone(),
+                ));
             }
         }
     }
@@ -33,7 +36,10 @@ fn answers() -> Vec<(String, Tree)> {
 fn unmask(tree: &mut Tree, name: &str) {
     match tree {
         Tree::String(text) if text.contains("<time>") => {
-            let time = if matches!(name, "renewTime" | "acquireTime" | "eventTime" | "lastObservedTime") {
+            let time = if matches!(
+                name,
+                "renewTime" | "acquireTime" | "eventTime" | "lastObservedTime"
+            ) {
                 "2026-01-02T03:04:05.000006Z"
             } else {
                 "2026-01-02T03:04:05Z"
@@ -41,7 +47,9 @@ fn unmask(tree: &mut Tree, name: &str) {
             *text = text.replace("<time>", time).into();
         }
         Tree::Array(items) => items.iter_mut().for_each(|item| unmask(item, name)),
-        Tree::Object(members) => members.iter_mut().for_each(|(name, member)| unmask(member, name)),
+        Tree::Object(members) => members
+            .iter_mut()
+            .for_each(|(name, member)| unmask(member, name)),
         _ => {}
     }
 }
@@ -49,10 +57,20 @@ fn unmask(tree: &mut Tree, name: &str) {
 /// The objects of an answer: itself, the items of a list, the objects of a watch.
 fn objects(answer: &Tree) -> Vec<Tree> {
     match answer {
-        Tree::Array(events) => events.iter().filter_map(|event| event.get("object")).flat_map(objects).collect(),
+        Tree::Array(events) => events
+            .iter()
+            .filter_map(|event| event.get("object"))
+            .flat_map(objects)
+            .collect(),
         Tree::Object(members) => match members.get("items") {
             Some(Tree::Array(items)) => {
-                let (kind, version) = (members.get("kind").and_then(Tree::as_str).unwrap_or_default(), members.get("apiVersion").cloned());
+                let (kind, version) = (
+                    members
+                        .get("kind")
+                        .and_then(Tree::as_str)
+                        .unwrap_or_default(),
+                    members.get("apiVersion").cloned(),
+                );
                 let kind = kind.trim_end_matches("List");
                 items
                     .iter()
@@ -64,7 +82,9 @@ fn objects(answer: &Tree) -> Vec<Tree> {
                     })
                     .collect()
             }
-            _ if members.contains_key("metadata") && members.contains_key("kind") => vec![answer.clone()],
+            _ if members.contains_key("metadata") && members.contains_key("kind") => {
+                vec![answer.clone()]
+            }
             _ => Vec::new(),
         },
         _ => Vec::new(),
@@ -89,7 +109,10 @@ fn every_recorded_object_passes_through_unchanged() {
             unmask(&mut object, "");
             let text = object.to_string();
             // Some answers are recorded in part, by path.
-            if object.as_object().is_some_and(|members| members.keys().any(|name| name.contains('.'))) {
+            if object
+                .as_object()
+                .is_some_and(|members| members.keys().any(|name| name.contains('.')))
+            {
                 continue;
             }
             // Masks in other places (a port, a list of fields) make some answers unreadable.
@@ -104,20 +127,34 @@ fn every_recorded_object_passes_through_unchanged() {
                 }
             };
             count += 1;
-            let again: Tree = serde_json::from_slice(&json::encode(&decoded.tree, ty)).expect("JSON");
+            let again: Tree =
+                serde_json::from_slice(&json::encode(&decoded.tree, ty)).expect("JSON");
             if !decoded.warnings.is_empty() || again != object {
-                faults.insert(format!("{place}\n  {:?}\n  {}", decoded.warnings, difference(&object, &again, "")));
+                faults.insert(format!(
+                    "{place}\n  {:?}\n  {}",
+                    decoded.warnings,
+                    difference(&object, &again, "")
+                ));
             }
         }
     }
     assert!(count > 500, "only {count} objects");
-    assert!(faults.is_empty(), "{} of {count}:\n{}", faults.len(), faults.into_iter().collect::<Vec<_>>().join("\n"));
+    assert!(
+        faults.is_empty(),
+        "{} of {count}:\n{}",
+        faults.len(),
+        faults.into_iter().collect::<Vec<_>>().join("\n")
+    );
 }
 
 fn difference(one: &Tree, other: &Tree, path: &str) -> String {
     match (one, other) {
         (Tree::Object(a), Tree::Object(b)) => {
-            let names: BTreeSet<&str> = a.keys().map(Text::as_str).chain(b.keys().map(Text::as_str)).collect();
+            let names: BTreeSet<&str> = a
+                .keys()
+                .map(Text::as_str)
+                .chain(b.keys().map(Text::as_str))
+                .collect();
             let parts = names.into_iter().filter(|name| a.get(name) != b.get(name));
             parts
                 .map(|name| match (a.get(name), b.get(name)) {
@@ -139,25 +176,31 @@ fn difference(one: &Tree, other: &Tree, path: &str) -> String {
 
 /// A row of the table as discovery shows it.
 fn shown(name: &str, group: &str, version: &str) -> Option<Tree> {
-    let (plural, subresource) = name.split_once('/').map_or((name, None), |(plural, sub)| (plural, Some(sub)));
+    let (plural, subresource) = name
+        .split_once('/')
+        .map_or((name, None), |(plural, sub)| (plural, Some(sub)));
     let row = kinds::resource(group, version, plural)?;
     let Some(subresource) = subresource else {
         let mut entry = exeunt_kinds::tree::json!({
             "name": name, "singularName": row.singular, "namespaced": row.namespaced, "kind": row.kind, "verbs": row.verbs,
         });
-        for (member, list) in [("shortNames", row.short_names), ("categories", row.categories)] {
+        for (member, list) in [
+            ("shortNames", row.short_names),
+            ("categories", row.categories),
+        ] {
             if !list.is_empty() {
                 entry[member] = list.into();
             }
         }
         if row.stored {
-            entry["storageVersionHash"] = kinds::storage_version_hash(row.storage_group, row.storage_version, row.kind).into();
+            entry["storageVersionHash"] =
+                kinds::storage_version_hash(row.storage_group, row.storage_version, row.kind)
+                    .into();
         }
         return Some(entry);
     };
     let sub = row.subresource(subresource)?;
-    let mut entry =
-        exeunt_kinds::tree::json!({"name": name, "singularName": "", "namespaced": row.namespaced, "kind": sub.kind, "verbs": sub.verbs});
+    let mut entry = exeunt_kinds::tree::json!({"name": name, "singularName": "", "namespaced": row.namespaced, "kind": sub.kind, "verbs": sub.verbs});
     if (sub.group, sub.version) != (group, version) {
         entry["group"] = sub.group.into();
         entry["version"] = sub.version.into();
@@ -169,23 +212,48 @@ fn shown(name: &str, group: &str, version: &str) -> Option<Tree> {
 fn the_resource_table_is_what_discovery_shows() {
     let mut count = 0;
     for (place, answer) in answers() {
-        let Some(members) = answer.as_object() else { continue };
-        let Some(path) = place.split("GET /api").nth(1).map(|path| path.trim_end_matches(['"', '/'])) else { continue };
+        let Some(members) = answer.as_object() else {
+            continue;
+        };
+        let Some(path) = place
+            .split("GET /api")
+            .nth(1)
+            .map(|path| path.trim_end_matches(['"', '/']))
+        else {
+            continue;
+        };
         let (group, version) = match path.split('/').collect::<Vec<_>>().as_slice() {
             ["", "v1"] => ("", "v1"),
             ["s", group, version] => (*group, *version),
             _ => continue,
         };
-        let one = |name: &str, entry: &Tree| Some((name.strip_prefix("resources[?name=")?.trim_end_matches(']').to_owned(), entry.clone()));
+        let one = |name: &str, entry: &Tree| {
+            Some((
+                name.strip_prefix("resources[?name=")?
+                    .trim_end_matches(']')
+                    .to_owned(),
+                entry.clone(),
+            ))
+        };
         let all = |list: &Tree| {
             let entries = list.as_array().cloned().unwrap_or_default();
-            entries.into_iter().map(|entry| (entry["name"].as_str().unwrap_or_default().to_owned(), entry)).collect::<Vec<_>>()
+            entries
+                .into_iter()
+                .map(|entry| (entry["name"].as_str().unwrap_or_default().to_owned(), entry))
+                .collect::<Vec<_>>()
         };
-        let mut entries: Vec<(String, Tree)> = members.iter().filter_map(|(name, entry)| one(name, entry)).collect();
+        let mut entries: Vec<(String, Tree)> = members
+            .iter()
+            .filter_map(|(name, entry)| one(name, entry))
+            .collect();
         entries.extend(members.get("resources").map(all).unwrap_or_default());
         for (name, entry) in entries {
             count += 1;
-            assert_eq!(shown(&name, group, version).unwrap_or_default(), entry, "{place}");
+            assert_eq!(
+                shown(&name, group, version).unwrap_or_default(),
+                entry,
+                "{place}"
+            );
         }
     }
     assert!(count > 50, "only {count} entries");
@@ -195,10 +263,17 @@ fn the_resource_table_is_what_discovery_shows() {
 fn recorded_yaml_answers_are_written_letter_by_letter() {
     let mut count = 0;
     for (place, answer) in answers() {
-        let Some(text) = answer.as_str().filter(|text| text.starts_with("apiVersion:")) else { continue };
+        let Some(text) = answer
+            .as_str()
+            .filter(|text| text.starts_with("apiVersion:"))
+        else {
+            continue;
+        };
         count += 1;
         let text = text.replace("<time>", "2026-01-02T03:04:05Z");
-        let tree = yaml::decode_untyped(text.as_bytes()).unwrap_or_else(|error| panic!("{place}: {error}")).tree;
+        let tree = yaml::decode_untyped(text.as_bytes())
+            .unwrap_or_else(|error| panic!("{place}: {error}"))
+            .tree;
         assert_eq!(yaml::encode_untyped(&tree), text, "{place}");
     }
     assert!(count > 5, "only {count} answers");

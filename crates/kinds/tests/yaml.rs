@@ -6,7 +6,9 @@ use exeunt_kinds::{json, yaml};
 use proptest::prelude::*;
 
 fn read(text: &str) -> Tree {
-    yaml::decode_untyped(text.as_bytes()).unwrap_or_else(|error| panic!("{text}: {error}")).tree
+    yaml::decode_untyped(text.as_bytes())
+        .unwrap_or_else(|error| panic!("{text}: {error}"))
+        .tree
 }
 
 #[test]
@@ -39,11 +41,23 @@ fn plain_words_and_numbers_are_read_by_the_rules_of_yaml_1_1() {
 #[test]
 fn documents_are_read_as_people_write_them() {
     for (text, value) in [
-        ("data:\n  multi: |\n    one\n    two\n  quoted: \"yes\"\n", json!({"data": {"multi": "one\ntwo\n", "quoted": "yes"}})),
-        ("a: {yes: no, 1: x}\n", json!({"a": {"true": false, "1": "x"}})),
+        (
+            "data:\n  multi: |\n    one\n    two\n  quoted: \"yes\"\n",
+            json!({"data": {"multi": "one\ntwo\n", "quoted": "yes"}}),
+        ),
+        (
+            "a: {yes: no, 1: x}\n",
+            json!({"a": {"true": false, "1": "x"}}),
+        ),
         ("a: 1\n---\na: 2\n", json!({"a": 1})),
-        ("data: {k: &x v, l: *x}", json!({"data": {"k": "v", "l": "v"}})),
-        ("base: &b {x: 1, y: 2}\nc:\n  <<: *b\n  x: 3\n", json!({"base": {"x": 1, "true": 2}, "c": {"x": 3, "true": 2}})),
+        (
+            "data: {k: &x v, l: *x}",
+            json!({"data": {"k": "v", "l": "v"}}),
+        ),
+        (
+            "base: &b {x: 1, y: 2}\nc:\n  <<: *b\n  x: 3\n",
+            json!({"base": {"x": 1, "true": 2}, "c": {"x": 3, "true": 2}}),
+        ),
         ("# nothing\n", json!(null)),
         ("{\"a\": [1, \"y\"]}", json!({"a": [1, "y"]})),
     ] {
@@ -56,20 +70,35 @@ fn what_is_no_yaml_is_refused() {
     for (text, error) in [
         ("{{{", "yaml: line 1: did not find expected node content"),
         ("a: 1\n{{{", "yaml: line 3: could not find expected ':'"),
-        ("a: b: c", "yaml: mapping values are not allowed in this context"),
+        (
+            "a: b: c",
+            "yaml: mapping values are not allowed in this context",
+        ),
         ("a: &x [*x]", "yaml: anchor contains itself"),
-        ("a: .inf", "yaml: infinity and not-a-number cannot be written as JSON"),
+        (
+            "a: .inf",
+            "yaml: infinity and not-a-number cannot be written as JSON",
+        ),
     ] {
-        assert_eq!(yaml::decode_untyped(text.as_bytes()).expect_err(text).to_string(), error);
+        assert_eq!(
+            yaml::decode_untyped(text.as_bytes())
+                .expect_err(text)
+                .to_string(),
+            error
+        );
     }
     for text in ["{{{", "[a", "a: *nobody", "\"x", "%x"] {
         assert!(yaml::decode_untyped(text.as_bytes()).is_err(), "{text}");
     }
     let bomb = (0..20).fold("a0: &a0 [x,x,x,x,x,x,x,x]\n".to_owned(), |text, level| {
         let next = level + 1;
-        text + &format!("a{next}: &a{next} [*a{level},*a{level},*a{level},*a{level},*a{level},*a{level}]\n")
+        text + &format!(
+            "a{next}: &a{next} [*a{level},*a{level},*a{level},*a{level},*a{level},*a{level}]\n"
+        )
     });
-    let error = yaml::decode_untyped(bomb.as_bytes()).expect_err("a bomb").to_string();
+    let error = yaml::decode_untyped(bomb.as_bytes())
+        .expect_err("a bomb")
+        .to_string();
     assert!(error.contains("excessive aliasing"), "{error}");
     assert!(yaml::decode_untyped("[".repeat(5000).as_bytes()).is_err());
 }
@@ -78,15 +107,23 @@ fn what_is_no_yaml_is_refused() {
 fn duplicate_keys_are_reported_and_the_last_one_counts() {
     let decoded = yaml::decode_untyped(b"data:\n  k: 1\n  k: 2\n").expect("decodes");
     assert_eq!(decoded.tree, json!({"data": {"k": 2}}));
-    assert_eq!(decoded.warnings, [r#"yaml: unmarshal errors: line 3: key "k" already set in map"#]);
+    assert_eq!(
+        decoded.warnings,
+        [r#"yaml: unmarshal errors: line 3: key "k" already set in map"#]
+    );
 }
 
 #[test]
 fn a_typed_document_is_checked_like_json() {
     let ty = exeunt_kinds::type_named("io.k8s.api.core.v1.ConfigMap").expect("known");
     let text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: n}\ndata: {yes: no, num: 1}\n";
-    let error = yaml::decode(text.as_bytes(), ty).expect_err("a number").to_string();
-    assert_eq!(error, "json: cannot unmarshal number into Go struct field ConfigMap.data of type string");
+    let error = yaml::decode(text.as_bytes(), ty)
+        .expect_err("a number")
+        .to_string();
+    assert_eq!(
+        error,
+        "json: cannot unmarshal number into Go struct field ConfigMap.data of type string"
+    );
     let decoded = yaml::decode(b"metadata: {name: x, nope: 1}", ty).expect("decodes");
     assert_eq!(decoded.warnings, [r#"unknown field "metadata.nope""#]);
 }
@@ -106,7 +143,10 @@ fn documents_are_written_as_a_recorded_server_writes_them() {
             json!({"resources": [{"name": "a/status", "singularName": "", "verbs": ["get", "patch"]}, {"x": [[1, 2], []]}]}),
             "resources:\n- name: a/status\n  singularName: \"\"\n  verbs:\n  - get\n  - patch\n- x:\n  - - 1\n    - 2\n  - []\n",
         ),
-        (json!({"m": "configmaps \"none\" not found", "p": "a: b", "q": "*"}), "m: configmaps \"none\" not found\np: 'a: b'\nq: '*'\n"),
+        (
+            json!({"m": "configmaps \"none\" not found", "p": "a: b", "q": "*"}),
+            "m: configmaps \"none\" not found\np: 'a: b'\nq: '*'\n",
+        ),
     ] {
         assert_eq!(yaml::encode_untyped(&value), text);
         assert_eq!(read(text), value);

@@ -2,9 +2,9 @@
 //!
 //! One task owns all pods; nothing is locked. Whatever happens (the API shows a new state, a call
 //! has come back, the runtime names a pod, a moment is due), the pod is looked at once: its life is
-//! advanced by `pod/phase.rs`, orders go to the runtime, and at most one call per pod goes to the API.
-//! While a call is under way the pod may be looked at again, but what the API should show is computed
-//! afresh when the call is back, so there is never a queue of states.
+//! advanced by `pod/phase.rs`, orders go to the runtime, and at most one call per pod goes to the
+//! API. While a call is under way the pod may be looked at again, but what the API should show is
+//! computed afresh when the call is back, so there is never a queue of states.
 //!
 //! An idle pod costs its entry here and nothing else: no task, no timer of its own.
 
@@ -91,8 +91,20 @@ enum Call {
 }
 
 impl<R: Runtime> Agent<R> {
-    pub(crate) fn new(client: Client, clock: Clock, entropy: Entropy, options: &NodeOptions, runtime: R, recorder: Recorder) -> Self {
-        let number = |(index, name): (usize, &String)| (name.as_str().into(), Addresses::new(Range::of(options.first_index + index)));
+    pub(crate) fn new(
+        client: Client,
+        clock: Clock,
+        entropy: Entropy,
+        options: &NodeOptions,
+        runtime: R,
+        recorder: Recorder,
+    ) -> Self {
+        let number = |(index, name): (usize, &String)| {
+            (
+                name.as_str().into(),
+                Addresses::new(Range::of(options.first_index + index)),
+            )
+        };
         Self {
             client,
             clock,
@@ -116,7 +128,8 @@ impl<R: Runtime> Agent<R> {
             _ => "spec.nodeName!=".to_owned(),
         };
         let config = watcher::Config::default().fields(&selector);
-        let events = watch(Api::<PodView>::all(self.client.clone()), config).backoff(Pauses::new(self.entropy.clone()));
+        let events = watch(Api::<PodView>::all(self.client.clone()), config)
+            .backoff(Pauses::new(self.entropy.clone()));
         let mut events = std::pin::pin!(events);
         let mut changes = self.runtime.changes();
         loop {
@@ -143,7 +156,11 @@ impl<R: Runtime> Agent<R> {
             Event::Delete(pod) => self.lose(pod.uid()),
             Event::InitDone => {
                 let round = self.round;
-                let missing = self.pods.iter().filter(|(_, pod)| pod.round != round).map(|(uid, _)| uid.clone());
+                let missing = self
+                    .pods
+                    .iter()
+                    .filter(|(_, pod)| pod.round != round)
+                    .map(|(uid, _)| uid.clone());
                 let mut missing: Vec<Arc<str>> = missing.collect();
                 missing.sort_unstable();
                 missing.iter().for_each(|uid| self.lose(uid));
@@ -159,10 +176,16 @@ impl<R: Runtime> Agent<R> {
         }
     }
 
-    /// Keeps what the API shows of a pod; false when it is nobody's here or older than what is known.
+    /// Keeps what the API shows of a pod; false when it is nobody's here or older than what is
+    /// known.
     fn absorb(&mut self, uid: &Arc<str>, view: &PodView) -> bool {
         let now = self.clock.now();
-        let revision = view.metadata.resource_version.as_deref().and_then(|version| version.parse().ok()).unwrap_or(0);
+        let revision = view
+            .metadata
+            .resource_version
+            .as_deref()
+            .and_then(|version| version.parse().ok())
+            .unwrap_or(0);
         let desired = Desired::from_view(view);
         let annotations = status::fingerprint(&view.metadata.annotations);
         let shown = view.status.clone().owned();
@@ -178,7 +201,8 @@ impl<R: Runtime> Agent<R> {
             let changed = pod.annotations != annotations
                 || pod.desired.generation != desired.generation
                 || pod.desired.containers.len() != desired.containers.len();
-            (pod.revision, pod.shown, pod.desired, pod.annotations) = (revision, fingerprint, desired, annotations);
+            (pod.revision, pod.shown, pod.desired, pod.annotations) =
+                (revision, fingerprint, desired, annotations);
             if pod.call != Call::UnderWay {
                 // Somebody else may have changed one of our conditions; then it changes back now.
                 pod.life.transitions = status::render::transitions(&shown);
@@ -188,7 +212,9 @@ impl<R: Runtime> Agent<R> {
             }
             return true;
         }
-        let Some((node, addresses)) = self.nodes.get_key_value(view.spec.node_name.as_str()) else { return false };
+        let Some((node, addresses)) = self.nodes.get_key_value(view.spec.node_name.as_str()) else {
+            return false;
+        };
         if uid.is_empty() {
             return false;
         }
@@ -218,15 +244,27 @@ impl<R: Runtime> Agent<R> {
     }
 
     fn admit(&mut self, uid: &Arc<str>, view: &PodView, now: Timestamp) {
-        let Some(pod) = self.pods.get(uid) else { return };
+        let Some(pod) = self.pods.get(uid) else {
+            return;
+        };
         for message in self.runtime.admit(view, now) {
-            let note = Note { container: None, warning: true, reason: "InvalidSimulation", message };
+            let note = Note {
+                container: None,
+                warning: true,
+                reason: "InvalidSimulation",
+                message,
+            };
             self.recorder.tell(&pod.desired, &pod.node, note, now);
         }
     }
 
     /// The address that the pod has already, or a new one.
-    fn address_of(&mut self, node: &Arc<str>, desired: &Desired, shown: &PodStatus) -> Option<Ipv4Addr> {
+    fn address_of(
+        &mut self,
+        node: &Arc<str>,
+        desired: &Desired,
+        shown: &PodStatus,
+    ) -> Option<Ipv4Addr> {
         let addresses = self.nodes.get_mut(node)?;
         if desired.host_network {
             return None;
@@ -235,15 +273,24 @@ impl<R: Runtime> Agent<R> {
             addresses.adopt(ip);
             return Some(ip);
         }
-        if desired.phase.is_terminal() { None } else { addresses.take() }
+        if desired.phase.is_terminal() {
+            None
+        } else {
+            addresses.take()
+        }
     }
 
     /// The object is gone from the API.
     fn lose(&mut self, uid: &str) {
         if let Some((uid, pod)) = self.pods.get_key_value(uid) {
             let uid = uid.clone();
-            let gone = Desired { gone: true, ..pod.desired.clone() };
-            self.pods.entry(uid.clone()).and_modify(|pod| pod.desired = gone);
+            let gone = Desired {
+                gone: true,
+                ..pod.desired.clone()
+            };
+            self.pods
+                .entry(uid.clone())
+                .and_modify(|pod| pod.desired = gone);
             self.look(&uid);
         }
     }
@@ -264,11 +311,15 @@ impl<R: Runtime> Agent<R> {
 
     /// Advances a pod as far as it goes now.
     fn look(&mut self, uid: &str) {
-        let Some((uid, _)) = self.pods.get_key_value(uid) else { return };
+        let Some((uid, _)) = self.pods.get_key_value(uid) else {
+            return;
+        };
         let uid = uid.clone();
         let now = self.clock.now();
         for _ in 0..MOST_STEPS {
-            let Some(pod) = self.pods.get_mut(&uid) else { return };
+            let Some(pod) = self.pods.get_mut(&uid) else {
+                return;
+            };
             let observed = self.runtime.observe(&uid, now);
             let step = phase::next(pod.life.clone(), &pod.desired, &observed, now);
             pod.life = step.life;
@@ -283,19 +334,39 @@ impl<R: Runtime> Agent<R> {
                 return self.settle(&uid, step.status, step.end, step.wake_at, now);
             }
         }
-        tracing::error!(pod = &*uid, "a pod goes round in circles; it is looked at again later");
-        self.wake(&uid, Some(now.saturating_add(SignedDuration::from_secs(LONGEST_PAUSE_SECONDS)).unwrap_or(now)));
+        tracing::error!(
+            pod = &*uid,
+            "a pod goes round in circles; it is looked at again later"
+        );
+        self.wake(
+            &uid,
+            Some(
+                now.saturating_add(SignedDuration::from_secs(LONGEST_PAUSE_SECONDS))
+                    .unwrap_or(now),
+            ),
+        );
     }
 
     /// Makes the call that a pod needs, if any, and notes when to look again.
-    fn settle(&mut self, uid: &Arc<str>, status: Option<PodStatus>, end: End, wake_at: Option<Timestamp>, now: Timestamp) {
+    fn settle(
+        &mut self,
+        uid: &Arc<str>,
+        status: Option<PodStatus>,
+        end: End,
+        wake_at: Option<Timestamp>,
+        now: Timestamp,
+    ) {
         if end == End::Forget {
             return self.forget(uid);
         }
-        let Some(pod) = self.pods.get_mut(uid) else { return };
+        let Some(pod) = self.pods.get_mut(uid) else {
+            return;
+        };
         let retry_at = pod.retry_at.filter(|at| *at > now);
         self.wake(uid, [wake_at, retry_at].into_iter().flatten().min());
-        let Some(pod) = self.pods.get_mut(uid) else { return };
+        let Some(pod) = self.pods.get_mut(uid) else {
+            return;
+        };
         let differs = status.filter(|status| {
             let fingerprint = status::fingerprint(status);
             fingerprint != pod.shown && pod.refused != Some(fingerprint)
@@ -317,7 +388,9 @@ impl<R: Runtime> Agent<R> {
             uid: uid.clone(),
         };
         match differs {
-            Some(status) => self.calls.spawn(calls::guarded(uid.clone(), call.report(status))),
+            Some(status) => self
+                .calls
+                .spawn(calls::guarded(uid.clone(), call.report(status))),
             None => self.calls.spawn(calls::guarded(uid.clone(), call.remove())),
         };
     }
@@ -348,7 +421,10 @@ impl<R: Runtime> Agent<R> {
                     Ok(view) => {
                         self.absorb(&uid, &view);
                         if let Some(pod) = self.pods.get_mut(&uid).filter(|pod| pod.shown != sent) {
-                            tracing::debug!(pod = &*pod.desired.name, "the API shows another status than it was sent");
+                            tracing::debug!(
+                                pod = &*pod.desired.name,
+                                "the API shows another status than it was sent"
+                            );
                             pod.refused = Some(sent);
                         }
                         (uid, None)
@@ -396,7 +472,9 @@ impl<R: Runtime> Agent<R> {
 
     /// Sees to it that the pod is looked at then, and not earlier for the same reason.
     fn wake(&mut self, uid: &Arc<str>, at: Option<Timestamp>) {
-        let Some(pod) = self.pods.get_mut(uid) else { return };
+        let Some(pod) = self.pods.get_mut(uid) else {
+            return;
+        };
         if pod.due == at {
             return;
         }

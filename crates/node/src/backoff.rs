@@ -18,7 +18,10 @@ pub(crate) struct Pauses {
 
 impl Pauses {
     pub(crate) fn new(entropy: Entropy) -> Self {
-        Self { entropy, next: FIRST }
+        Self {
+            entropy,
+            next: FIRST,
+        }
     }
 }
 

@@ -56,8 +56,15 @@ impl Recorder {
         shutdown: CancellationToken,
     ) -> (Self, impl Future<Output = ()>) {
         let (queue, notes) = mpsc::channel(QUEUE);
-        let recorder = Self { queue: (per_second > 0).then_some(queue) };
-        let writer = Writer { client, entropy, written: HashMap::new(), allowance: Allowance::new(clock, per_second) };
+        let recorder = Self {
+            queue: (per_second > 0).then_some(queue),
+        };
+        let writer = Writer {
+            client,
+            entropy,
+            written: HashMap::new(),
+            allowance: Allowance::new(clock, per_second),
+        };
         (recorder, async move {
             let _ = shutdown.run_until_cancelled(writer.run(notes)).await;
         })
@@ -66,14 +73,17 @@ impl Recorder {
     /// Takes a note about a pod; drops it when too many wait.
     pub(crate) fn tell(&self, pod: &Desired, node: &Arc<str>, note: Note, at: Timestamp) {
         let Some(queue) = &self.queue else { return };
-        let field_path = note.container.and_then(|index| pod.containers.get(index)).map(|container| {
-            let list = match container.role {
-                Role::Main => "containers",
-                Role::Ephemeral => "ephemeralContainers",
-                Role::Init | Role::Sidecar => "initContainers",
-            };
-            format!("spec.{list}{{{}}}", container.name)
-        });
+        let field_path = note
+            .container
+            .and_then(|index| pod.containers.get(index))
+            .map(|container| {
+                let list = match container.role {
+                    Role::Main => "containers",
+                    Role::Ephemeral => "ephemeralContainers",
+                    Role::Init | Role::Sidecar => "initContainers",
+                };
+                format!("spec.{list}{{{}}}", container.name)
+            });
         let told = Told {
             namespace: pod.namespace.clone(),
             pod: pod.name.clone(),
@@ -111,7 +121,10 @@ impl Writer {
     async fn run(mut self, mut notes: mpsc::Receiver<Told>) {
         while let Some(told) = notes.recv().await {
             if !self.allowance.take() {
-                tracing::debug!(reason = told.reason, "an event was dropped because of the rate");
+                tracing::debug!(
+                    reason = told.reason,
+                    "an event was dropped because of the rate"
+                );
             } else if let Err(error) = self.write(told).await {
                 tracing::debug!(%error, "an event could not be written");
             }
@@ -120,10 +133,23 @@ impl Writer {
 
     async fn write(&mut self, told: Told) -> Result<(), kube::Error> {
         let events: Api<Event> = Api::namespaced(self.client.clone(), &told.namespace);
-        let key = (told.uid.clone(), told.field_path.clone(), told.reason, told.message.clone());
+        let key = (
+            told.uid.clone(),
+            told.field_path.clone(),
+            told.reason,
+            told.message.clone(),
+        );
         if let Some(written) = self.written.get_mut(&key) {
-            let repeated = json!({"count": written.count + 1, "lastTimestamp": whole_seconds(told.at)});
-            match events.patch(&written.name, &PatchParams::default(), &Patch::Merge(repeated)).await {
+            let repeated =
+                json!({"count": written.count + 1, "lastTimestamp": whole_seconds(told.at)});
+            match events
+                .patch(
+                    &written.name,
+                    &PatchParams::default(),
+                    &Patch::Merge(repeated),
+                )
+                .await
+            {
                 Ok(_) => {
                     written.count += 1;
                     return Ok(());
@@ -134,7 +160,8 @@ impl Writer {
             }
         }
         let name = format!("{}.{:016x}", told.pod, self.entropy.below(u64::MAX));
-        let event = serde_json::from_value(render(&told, &name)).map_err(kube::Error::SerdeError)?;
+        let event =
+            serde_json::from_value(render(&told, &name)).map_err(kube::Error::SerdeError)?;
         events.create(&PostParams::default(), &event).await?;
         if self.written.len() >= REMEMBERED {
             self.written.clear();
@@ -181,14 +208,20 @@ struct Allowance {
 impl Allowance {
     fn new(clock: Clock, per_second: u32) -> Self {
         let per_second = f64::from(per_second);
-        Self { counted_at: clock.now(), clock, per_second, left: per_second * f64::from(BURST_SECONDS) }
+        Self {
+            counted_at: clock.now(),
+            clock,
+            per_second,
+            left: per_second * f64::from(BURST_SECONDS),
+        }
     }
 
     fn take(&mut self) -> bool {
         let now = self.clock.now();
         let passed = now.duration_since(self.counted_at).as_secs_f64().max(0.0);
         self.counted_at = now;
-        self.left = (self.left + passed * self.per_second).min(self.per_second * f64::from(BURST_SECONDS));
+        self.left =
+            (self.left + passed * self.per_second).min(self.per_second * f64::from(BURST_SECONDS));
         let allowed = self.left >= 1.0;
         if allowed {
             self.left -= 1.0;

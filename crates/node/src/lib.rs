@@ -1,8 +1,8 @@
 //! The node agent: registration, leases, pods and their end.
 //!
 //! One agent serves one node or thousands of simulated ones. It sees the world only through a
-//! [`kube::Client`], so it works against any Kubernetes API server, and runs containers only through
-//! a [`Runtime`].
+//! [`kube::Client`], so it works against any Kubernetes API server, and runs containers only
+//! through a [`Runtime`].
 //!
 //! The walk of a pod: one watch for all nodes of the agent -> the newest state of the pod replaces
 //! the former one -> `pod/phase.rs` decides, purely -> orders go to the runtime, the status goes to
@@ -35,9 +35,13 @@ use crate::machine::Machines;
 
 pub use logs::{LogOptions, LogsError, logs};
 pub use options::{NodeOptions, OptionsError};
-pub use pod::status::{Address, Condition, ContainerStatus, PodStatus, Running, State, Terminated, Waiting};
+pub use pod::status::{
+    Address, Condition, ContainerStatus, PodStatus, Running, State, Terminated, Waiting,
+};
 pub use pod::view::PodView;
-pub use runtime::{ANNOTATION_PREFIX, ContainerState, Ended, Observed, Order, Runtime, Seen, Simulated};
+pub use runtime::{
+    ANNOTATION_PREFIX, ContainerState, Ended, Observed, Order, Runtime, Seen, Simulated,
+};
 
 /// A running agent.
 #[derive(Debug)]
@@ -79,9 +83,20 @@ pub fn run_with(
     let options = Arc::new(options);
     let (registering, registered) = watch::channel(false);
     let mut tasks = JoinSet::new();
-    let (recorder, writing) = Recorder::new(client.clone(), clock.clone(), entropy.clone(), options.events_per_second, shutdown.clone());
+    let (recorder, writing) = Recorder::new(
+        client.clone(),
+        clock.clone(),
+        entropy.clone(),
+        options.events_per_second,
+        shutdown.clone(),
+    );
     tasks.spawn(writing);
-    let machines = Machines::new(client.clone(), clock.clone(), entropy.clone(), options.clone());
+    let machines = Machines::new(
+        client.clone(),
+        clock.clone(),
+        entropy.clone(),
+        options.clone(),
+    );
     tasks.spawn(machines.run(registering, shutdown.clone()));
     let agent = Agent::new(client, clock, entropy, &options, runtime, recorder);
     tasks.spawn(agent.run(shutdown));
@@ -91,7 +106,11 @@ pub fn run_with(
 impl Handle {
     /// Waits until all nodes are registered; false when the agent ended before.
     pub async fn registered(&self) -> bool {
-        self.registered.clone().wait_for(|registered| *registered).await.is_ok()
+        self.registered
+            .clone()
+            .wait_for(|registered| *registered)
+            .await
+            .is_ok()
     }
 
     /// Waits until the agent has ended, after shutdown.

@@ -70,36 +70,79 @@ pub fn logs(pod: &Pod, options: &LogOptions) -> Result<String, LogsError> {
     let status = status_of(pod, &container);
     let life = if options.previous {
         let attempt = status.map_or(0, |status| status.restart_count - 1);
-        status.and_then(|status| status.last_state.as_ref()).and_then(|state| life(state, attempt))
+        status
+            .and_then(|status| status.last_state.as_ref())
+            .and_then(|state| life(state, attempt))
     } else {
-        status.and_then(|status| life(status.state.as_ref()?, status.restart_count).or_else(|| last_life(status)))
+        status.and_then(|status| {
+            life(status.state.as_ref()?, status.restart_count).or_else(|| last_life(status))
+        })
     };
     let Some(life) = life else {
         return Err(if options.previous {
-            LogsError::NoPrevious { pod: name(), container }
+            LogsError::NoPrevious {
+                pod: name(),
+                container,
+            }
         } else {
-            let waiting = status.and_then(|status| status.state.as_ref()?.waiting.as_ref()?.reason.clone());
-            LogsError::Waiting { pod: name(), container, reason: waiting.unwrap_or_else(|| "ContainerCreating".to_owned()) }
+            let waiting =
+                status.and_then(|status| status.state.as_ref()?.waiting.as_ref()?.reason.clone());
+            LogsError::Waiting {
+                pod: name(),
+                container,
+                reason: waiting.unwrap_or_else(|| "ContainerCreating".to_owned()),
+            }
         });
     };
-    let lines: Vec<(Timestamp, String)> =
-        lines(pod, status, &life).into_iter().filter(|(at, _)| options.since.is_none_or(|since| *at >= since)).collect();
-    let skipped = options.tail_lines.map_or(0, |tail| lines.len().saturating_sub(tail));
-    let render = |(at, text): &(Timestamp, String)| if options.timestamps { format!("{at} {text}\n") } else { format!("{text}\n") };
+    let lines: Vec<(Timestamp, String)> = lines(pod, status, &life)
+        .into_iter()
+        .filter(|(at, _)| options.since.is_none_or(|since| *at >= since))
+        .collect();
+    let skipped = options
+        .tail_lines
+        .map_or(0, |tail| lines.len().saturating_sub(tail));
+    let render = |(at, text): &(Timestamp, String)| {
+        if options.timestamps {
+            format!("{at} {text}\n")
+        } else {
+            format!("{text}\n")
+        }
+    };
     Ok(lines.iter().skip(skipped).map(render).collect())
 }
 
 fn chosen(pod: &Pod, options: &LogOptions) -> Result<String, LogsError> {
     let spec = pod.spec.as_ref();
-    let mains: Vec<&str> = spec.iter().flat_map(|spec| &spec.containers).map(|container| container.name.as_str()).collect();
-    let inits = spec.iter().flat_map(|spec| spec.init_containers.iter().flatten()).map(|container| container.name.as_str());
-    let ephemeral = spec.iter().flat_map(|spec| spec.ephemeral_containers.iter().flatten()).map(|container| container.name.as_str());
+    let mains: Vec<&str> = spec
+        .iter()
+        .flat_map(|spec| &spec.containers)
+        .map(|container| container.name.as_str())
+        .collect();
+    let inits = spec
+        .iter()
+        .flat_map(|spec| spec.init_containers.iter().flatten())
+        .map(|container| container.name.as_str());
+    let ephemeral = spec
+        .iter()
+        .flat_map(|spec| spec.ephemeral_containers.iter().flatten())
+        .map(|container| container.name.as_str());
     let pod = pod.metadata.name.clone().unwrap_or_default();
     match (&options.container, mains.as_slice()) {
-        (Some(wanted), _) if mains.contains(&wanted.as_str()) || inits.chain(ephemeral).any(|name| name == wanted) => Ok(wanted.clone()),
-        (Some(wanted), _) => Err(LogsError::UnknownContainer { pod, container: wanted.clone() }),
+        (Some(wanted), _)
+            if mains.contains(&wanted.as_str())
+                || inits.chain(ephemeral).any(|name| name == wanted) =>
+        {
+            Ok(wanted.clone())
+        }
+        (Some(wanted), _) => Err(LogsError::UnknownContainer {
+            pod,
+            container: wanted.clone(),
+        }),
         (None, [only]) => Ok((*only).to_owned()),
-        (None, _) => Err(LogsError::WhichContainer { pod, containers: mains.join(" ") }),
+        (None, _) => Err(LogsError::WhichContainer {
+            pod,
+            containers: mains.join(" "),
+        }),
     }
 }
 
@@ -107,7 +150,10 @@ fn status_of<'a>(pod: &'a Pod, container: &str) -> Option<&'a ContainerStatus> {
     let status = pod.status.as_ref()?;
     let inits = status.init_container_statuses.iter().flatten();
     let ephemeral = status.ephemeral_container_statuses.iter().flatten();
-    inits.chain(status.container_statuses.iter().flatten()).chain(ephemeral).find(|status| status.name == container)
+    inits
+        .chain(status.container_statuses.iter().flatten())
+        .chain(ephemeral)
+        .find(|status| status.name == container)
 }
 
 /// One attempt as the status tells it.
@@ -119,14 +165,25 @@ struct Life {
 
 fn life(state: &ContainerState, attempt: i32) -> Option<Life> {
     if let Some(running) = &state.running {
-        return Some(Life { attempt, started_at: running.started_at.as_ref()?.0, ended: None });
+        return Some(Life {
+            attempt,
+            started_at: running.started_at.as_ref()?.0,
+            ended: None,
+        });
     }
     let terminated = state.terminated.as_ref()?;
     let finished_at = terminated.finished_at.as_ref()?.0;
     Some(Life {
         attempt,
-        started_at: terminated.started_at.as_ref().map_or(finished_at, |time| time.0),
-        ended: Some((finished_at, terminated.exit_code, terminated.reason.clone().unwrap_or_default())),
+        started_at: terminated
+            .started_at
+            .as_ref()
+            .map_or(finished_at, |time| time.0),
+        ended: Some((
+            finished_at,
+            terminated.exit_code,
+            terminated.reason.clone().unwrap_or_default(),
+        )),
     })
 }
 
@@ -136,16 +193,33 @@ fn last_life(status: &ContainerStatus) -> Option<Life> {
 }
 
 fn lines(pod: &Pod, status: Option<&ContainerStatus>, life: &Life) -> Vec<(Timestamp, String)> {
-    let (name, image) = status.map(|status| (status.name.as_str(), status.image.as_str())).unwrap_or_default();
-    let mut lines = vec![(life.started_at, format!("simulated container {name} started from image {image}, attempt {}", life.attempt))];
+    let (name, image) = status
+        .map(|status| (status.name.as_str(), status.image.as_str()))
+        .unwrap_or_default();
+    let mut lines = vec![(
+        life.started_at,
+        format!(
+            "simulated container {name} started from image {image}, attempt {}",
+            life.attempt
+        ),
+    )];
     if status.is_some_and(|status| status.ready) && life.ended.is_none() {
-        let ready = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
-        let since = ready.clone().find(|condition| condition.type_ == "ContainersReady" && condition.status == "True");
-        let since = since.and_then(|condition| condition.last_transition_time.as_ref()).map_or(life.started_at, |time| time.0);
+        let ready = pod
+            .status
+            .iter()
+            .flat_map(|status| status.conditions.iter().flatten());
+        let since = ready
+            .clone()
+            .find(|condition| condition.type_ == "ContainersReady" && condition.status == "True");
+        let since = since
+            .and_then(|condition| condition.last_transition_time.as_ref())
+            .map_or(life.started_at, |time| time.0);
         lines.push((since.max(life.started_at), "ready".to_owned()));
     }
     let alive_until = life.ended.as_ref().map_or(Timestamp::MAX, |(at, ..)| *at);
-    if let Some(deleted_at) = deleted_at(pod).filter(|at| (life.started_at..=alive_until).contains(at)) {
+    if let Some(deleted_at) =
+        deleted_at(pod).filter(|at| (life.started_at..=alive_until).contains(at))
+    {
         lines.push((deleted_at, "asked to stop".to_owned()));
     }
     if let Some((at, code, reason)) = &life.ended {
@@ -157,7 +231,11 @@ fn lines(pod: &Pod, status: Option<&ContainerStatus>, life: &Life) -> Vec<(Times
 /// When the deletion was asked for: the API stores when its grace ends.
 fn deleted_at(pod: &Pod) -> Option<Timestamp> {
     let ends = pod.metadata.deletion_timestamp.as_ref()?.0;
-    let grace = SignedDuration::from_secs(pod.metadata.deletion_grace_period_seconds.unwrap_or_default());
+    let grace = SignedDuration::from_secs(
+        pod.metadata
+            .deletion_grace_period_seconds
+            .unwrap_or_default(),
+    );
     ends.checked_sub(grace).ok()
 }
 
@@ -188,27 +266,57 @@ mod tests {
         let pod = pod(json!({"state": ended(5, 12, 137), "lastState": ended(0, 4, 1)}));
         let shown = |options: LogOptions| logs(&pod, &options).unwrap();
         assert_eq!(
-            shown(LogOptions { timestamps: true, ..LogOptions::default() }),
+            shown(LogOptions {
+                timestamps: true,
+                ..LogOptions::default()
+            }),
             "2027-01-01T00:00:05Z simulated container c started from image i, attempt 1\n\
              2027-01-01T00:00:10Z asked to stop\n\
              2027-01-01T00:00:12Z exited with code 137 (Error)\n"
         );
-        let previous = LogOptions { previous: true, ..LogOptions::default() };
-        assert_eq!(shown(previous), "simulated container c started from image i, attempt 0\nexited with code 1 (Error)\n");
-        let tail = LogOptions { tail_lines: Some(1), container: Some("c".into()), ..LogOptions::default() };
+        let previous = LogOptions {
+            previous: true,
+            ..LogOptions::default()
+        };
+        assert_eq!(
+            shown(previous),
+            "simulated container c started from image i, attempt 0\nexited with code 1 (Error)\n"
+        );
+        let tail = LogOptions {
+            tail_lines: Some(1),
+            container: Some("c".into()),
+            ..LogOptions::default()
+        };
         assert_eq!(shown(tail), "exited with code 137 (Error)\n");
-        let since = LogOptions { since: "2027-01-01T00:00:11Z".parse().ok(), ..LogOptions::default() };
+        let since = LogOptions {
+            since: "2027-01-01T00:00:11Z".parse().ok(),
+            ..LogOptions::default()
+        };
         assert_eq!(shown(since), "exited with code 137 (Error)\n");
     }
 
     #[test]
     fn what_cannot_be_shown_is_said_in_the_words_of_the_api() {
-        let told = |state: Value, options: LogOptions| logs(&pod(state), &options).unwrap_err().to_string();
+        let told = |state: Value, options: LogOptions| {
+            logs(&pod(state), &options).unwrap_err().to_string()
+        };
         let waiting = || json!({"state": {"waiting": {"reason": "ContainerCreating"}}});
-        assert_eq!(told(waiting(), LogOptions::default()), "container \"c\" in pod \"p\" is waiting to start: ContainerCreating");
-        let previous = LogOptions { previous: true, ..LogOptions::default() };
-        assert_eq!(told(waiting(), previous), "previous terminated container \"c\" in pod \"p\" not found");
-        let other = LogOptions { container: Some("x".into()), ..LogOptions::default() };
+        assert_eq!(
+            told(waiting(), LogOptions::default()),
+            "container \"c\" in pod \"p\" is waiting to start: ContainerCreating"
+        );
+        let previous = LogOptions {
+            previous: true,
+            ..LogOptions::default()
+        };
+        assert_eq!(
+            told(waiting(), previous),
+            "previous terminated container \"c\" in pod \"p\" not found"
+        );
+        let other = LogOptions {
+            container: Some("x".into()),
+            ..LogOptions::default()
+        };
         assert_eq!(told(waiting(), other), "container x is not valid for pod p");
     }
 }

@@ -1,7 +1,7 @@
 //! The nodes themselves: registration, leases, heartbeats.
 //!
-//! A node is registered once, at the start of the agent; a node that somebody deletes stays deleted,
-//! as with a kubelet. One loop renews all leases in turn, spread over the interval.
+//! A node is registered once, at the start of the agent; a node that somebody deletes stays
+//! deleted, as with a kubelet. One loop renews all leases in turn, spread over the interval.
 
 mod render;
 
@@ -37,8 +37,18 @@ pub(crate) struct Machines {
 }
 
 impl Machines {
-    pub(crate) fn new(client: Client, clock: Clock, entropy: Entropy, options: Arc<NodeOptions>) -> Self {
-        Self { client, clock, entropy, options }
+    pub(crate) fn new(
+        client: Client,
+        clock: Clock,
+        entropy: Entropy,
+        options: Arc<NodeOptions>,
+    ) -> Self {
+        Self {
+            client,
+            clock,
+            entropy,
+            options,
+        }
     }
 
     /// Registers all nodes, says so, and keeps them alive until shutdown.
@@ -70,7 +80,9 @@ impl Machines {
                     self.renew(index).await;
                     return;
                 }
-                Err(error) => tracing::warn!(node = self.options.names[index], %error, "a node could not be registered"),
+                Err(error) => {
+                    tracing::warn!(node = self.options.names[index], %error, "a node could not be registered")
+                }
             }
             tokio::time::sleep(pause).await;
         }
@@ -85,29 +97,48 @@ impl Machines {
         let created = serde_json::from_value(wanted.clone()).map_err(kube::Error::SerdeError)?;
         match nodes.create(&PostParams::default(), &created).await {
             // A server may keep only the specification of what is created.
-            Ok(node) if node.status.as_ref().is_some_and(|status| status.conditions.is_some()) => return Ok(()),
+            Ok(node)
+                if node
+                    .status
+                    .as_ref()
+                    .is_some_and(|status| status.conditions.is_some()) =>
+            {
+                return Ok(());
+            }
             Ok(_) => {}
             Err(kube::Error::Api(status)) if status.code == 409 => {
                 let labels = json!({"metadata": {"labels": wanted["metadata"]["labels"]}});
-                nodes.patch(name, &PatchParams::default(), &Patch::Strategic(labels)).await?;
+                nodes
+                    .patch(name, &PatchParams::default(), &Patch::Strategic(labels))
+                    .await?;
             }
             Err(error) => return Err(error),
         }
         let status = json!({"status": wanted["status"]});
-        nodes.patch_status(name, &PatchParams::default(), &Patch::Strategic(status)).await?;
+        nodes
+            .patch_status(name, &PatchParams::default(), &Patch::Strategic(status))
+            .await?;
         Ok(())
     }
 
     async fn keep_alive(&self) {
         let count = self.options.names.len();
         let begin = self.clock.now();
-        let rounds_per_status = self.options.status_interval.as_nanos().div_ceil(self.options.lease_interval.as_nanos()).max(1);
-        let silence = SignedDuration::try_from(self.options.lease_interval * LEASE_INTERVALS).unwrap_or(SignedDuration::MAX);
+        let rounds_per_status = self
+            .options
+            .status_interval
+            .as_nanos()
+            .div_ceil(self.options.lease_interval.as_nanos())
+            .max(1);
+        let silence = SignedDuration::try_from(self.options.lease_interval * LEASE_INTERVALS)
+            .unwrap_or(SignedDuration::MAX);
         let mut renewed_at = vec![begin; count];
         let mut calls: JoinSet<(usize, bool)> = JoinSet::new();
         for round in 1_u32.. {
             for index in 0..count {
-                self.clock.sleep_until(due(begin, self.options.lease_interval, round, index, count)).await;
+                self.clock
+                    .sleep_until(due(begin, self.options.lease_interval, round, index, count))
+                    .await;
                 let mut finished = calls.try_join_next();
                 if finished.is_none() && calls.len() >= CONCURRENT {
                     finished = calls.join_next().await;
@@ -118,8 +149,8 @@ impl Machines {
                     }
                     finished = calls.try_join_next();
                 }
-                // Every node has its own round, so that not all of them report at once. One that was
-                // silent for long may have been called lost, and has to say that it is not.
+                // Every node has its own round, so that not all of them report at once. One that
+                // was silent for long may have been called lost, and has to say that it is not.
                 let reports = (u128::from(round) + index as u128).is_multiple_of(rounds_per_status)
                     || self.clock.now().duration_since(renewed_at[index]) > silence;
                 let machines = self.clone();
@@ -156,9 +187,19 @@ impl Machines {
         }
         // The lease goes with the node; without a node there is none.
         let nodes: Api<Node> = Api::all(self.client.clone());
-        let Some(uid) = nodes.get_opt(name).await?.and_then(|node| node.metadata.uid) else { return Ok(()) };
-        let lease = serde_json::from_value(render::lease(name, &uid, &spec)).map_err(kube::Error::SerdeError)?;
-        leases.create(&PostParams::default(), &lease).await.map(drop)
+        let Some(uid) = nodes
+            .get_opt(name)
+            .await?
+            .and_then(|node| node.metadata.uid)
+        else {
+            return Ok(());
+        };
+        let lease = serde_json::from_value(render::lease(name, &uid, &spec))
+            .map_err(kube::Error::SerdeError)?;
+        leases
+            .create(&PostParams::default(), &lease)
+            .await
+            .map(drop)
     }
 
     /// Says again that the node is well.
@@ -166,9 +207,15 @@ impl Machines {
         let name = &self.options.names[index];
         let nodes: Api<Node> = Api::all(self.client.clone());
         let reported = async {
-            let Some(node) = nodes.get_opt(name).await? else { return Ok(()) };
-            let status = json!({"status": {"conditions": render::heartbeat(&node, self.clock.now())}});
-            nodes.patch_status(name, &PatchParams::default(), &Patch::Strategic(status)).await.map(drop)
+            let Some(node) = nodes.get_opt(name).await? else {
+                return Ok(());
+            };
+            let status =
+                json!({"status": {"conditions": render::heartbeat(&node, self.clock.now())}});
+            nodes
+                .patch_status(name, &PatchParams::default(), &Patch::Strategic(status))
+                .await
+                .map(drop)
         };
         let reported: Result<(), kube::Error> = reported.await;
         if let Err(error) = reported {
@@ -181,6 +228,7 @@ impl Machines {
 fn due(begin: Timestamp, interval: Duration, round: u32, index: usize, count: usize) -> Timestamp {
     let share = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
     let offset = interval.saturating_mul(share(index)) / share(count).max(1);
-    let passed = SignedDuration::try_from(interval.saturating_mul(round) + offset).unwrap_or(SignedDuration::MAX);
+    let passed = SignedDuration::try_from(interval.saturating_mul(round) + offset)
+        .unwrap_or(SignedDuration::MAX);
     begin.saturating_add(passed).unwrap_or(Timestamp::MAX)
 }

@@ -50,7 +50,9 @@ pub enum OptionsError {
     #[error("an agent needs at least one node")]
     NoNodes,
     /// More than the address ranges allow.
-    #[error("{count} nodes from number {first} on are too many: at most {MOST_NODES} have an address range")]
+    #[error(
+        "{count} nodes from number {first} on are too many: at most {MOST_NODES} have an address range"
+    )]
     TooManyNodes {
         /// Number of the first.
         first: usize,
@@ -85,7 +87,11 @@ impl NodeOptions {
     /// `count` nodes called `PREFIX-1`, `PREFIX-2`, …
     #[must_use]
     pub fn numbered(prefix: &str, count: usize) -> Self {
-        Self::named((1..=count).map(|number| format!("{prefix}-{number}")).collect())
+        Self::named(
+            (1..=count)
+                .map(|number| format!("{prefix}-{number}"))
+                .collect(),
+        )
     }
 
     /// Whether an agent can start with these options.
@@ -98,7 +104,10 @@ impl NodeOptions {
             return Err(OptionsError::NoNodes);
         }
         if self.first_index.saturating_add(count) > MOST_NODES {
-            return Err(OptionsError::TooManyNodes { first: self.first_index, count });
+            return Err(OptionsError::TooManyNodes {
+                first: self.first_index,
+                count,
+            });
         }
         let mut seen = HashSet::new();
         if let Some(twice) = self.names.iter().find(|name| !seen.insert(name.as_str())) {
@@ -124,7 +133,10 @@ pub(crate) struct Range {
 impl Range {
     /// The range of the node with this number.
     pub(crate) fn of(index: usize) -> Self {
-        Self { high: SECOND_OCTETS[(index / 256) % SECOND_OCTETS.len()], low: u8::try_from(index % 256).unwrap_or_default() }
+        Self {
+            high: SECOND_OCTETS[(index / 256) % SECOND_OCTETS.len()],
+            low: u8::try_from(index % 256).unwrap_or_default(),
+        }
     }
 
     /// The node's own address.
@@ -155,7 +167,11 @@ pub(crate) struct Addresses {
 
 impl Addresses {
     pub(crate) fn new(range: Range) -> Self {
-        Self { range, taken: [0; 4], next: FIRST_HOST }
+        Self {
+            range,
+            taken: [0; 4],
+            next: FIRST_HOST,
+        }
     }
 
     pub(crate) fn range(&self) -> Range {
@@ -166,7 +182,11 @@ impl Addresses {
     pub(crate) fn take(&mut self) -> Option<Ipv4Addr> {
         for _ in FIRST_HOST..=LAST_HOST {
             let host = self.next;
-            self.next = if host == LAST_HOST { FIRST_HOST } else { host + 1 };
+            self.next = if host == LAST_HOST {
+                FIRST_HOST
+            } else {
+                host + 1
+            };
             if self.mark(host) {
                 return Some(self.range.pod(host));
             }
@@ -230,12 +250,27 @@ mod tests {
     #[test]
     fn options_that_cannot_work_are_refused() {
         assert_eq!(NodeOptions::numbered("node", 3).check(), Ok(()));
-        assert_eq!(NodeOptions::numbered("node", 0).check(), Err(OptionsError::NoNodes));
+        assert_eq!(
+            NodeOptions::numbered("node", 0).check(),
+            Err(OptionsError::NoNodes)
+        );
         let twice = NodeOptions::named(vec!["a".into(), "a".into()]);
         assert_eq!(twice.check(), Err(OptionsError::DuplicateName("a".into())));
-        let many = NodeOptions { first_index: MOST_NODES, ..NodeOptions::numbered("node", 1) };
-        assert!(matches!(many.check(), Err(OptionsError::TooManyNodes { .. })));
-        let restless = NodeOptions { lease_interval: Duration::ZERO, ..NodeOptions::numbered("node", 1) };
-        assert_eq!(restless.check(), Err(OptionsError::NoPause("renewals of a lease")));
+        let many = NodeOptions {
+            first_index: MOST_NODES,
+            ..NodeOptions::numbered("node", 1)
+        };
+        assert!(matches!(
+            many.check(),
+            Err(OptionsError::TooManyNodes { .. })
+        ));
+        let restless = NodeOptions {
+            lease_interval: Duration::ZERO,
+            ..NodeOptions::numbered("node", 1)
+        };
+        assert_eq!(
+            restless.check(),
+            Err(OptionsError::NoPause("renewals of a lease"))
+        );
     }
 }

@@ -27,7 +27,13 @@ impl Cluster {
     async fn new(nodes: usize) -> Self {
         let clock = Clock::starting_at(Timestamp::from_second(BEGIN).unwrap());
         let options = NodeOptions::numbered("node", nodes);
-        let mut cluster = Self { api: Api::default(), clock, handle: None, shutdown: CancellationToken::new(), options };
+        let mut cluster = Self {
+            api: Api::default(),
+            clock,
+            handle: None,
+            shutdown: CancellationToken::new(),
+            options,
+        };
         cluster.start();
         assert!(cluster.handle.as_ref().unwrap().registered().await);
         cluster.api.requests("");
@@ -36,7 +42,13 @@ impl Cluster {
 
     fn start(&mut self) {
         self.shutdown = CancellationToken::new();
-        let agent = super::run(self.api.client(), self.clock.clone(), Entropy::seeded(1), self.options.clone(), self.shutdown.clone());
+        let agent = super::run(
+            self.api.client(),
+            self.clock.clone(),
+            Entropy::seeded(1),
+            self.options.clone(),
+            self.shutdown.clone(),
+        );
         self.handle = Some(agent.unwrap());
     }
 
@@ -61,14 +73,17 @@ impl Cluster {
     /// Somebody deletes a pod with this grace.
     fn delete(&self, name: &str, grace: i64) {
         self.api.change(&pod_path(name), |pod| {
-            pod["metadata"]["deletionTimestamp"] = json!(Timestamp::from_second(BEGIN + grace).unwrap());
+            pod["metadata"]["deletionTimestamp"] =
+                json!(Timestamp::from_second(BEGIN + grace).unwrap());
             pod["metadata"]["deletionGracePeriodSeconds"] = json!(grace);
             pod["metadata"]["generation"] = json!(2);
         });
     }
 
     fn ready(&self, name: &str) -> bool {
-        self.api.pod(name).is_some_and(|pod| condition(&pod, "Ready")["status"] == "True")
+        self.api
+            .pod(name)
+            .is_some_and(|pod| condition(&pod, "Ready")["status"] == "True")
     }
 }
 
@@ -86,23 +101,53 @@ fn pod(name: &str, node: &str, annotations: Value) -> Value {
 
 fn condition(pod: &Value, kind: &str) -> Value {
     let conditions = pod["status"]["conditions"].as_array().unwrap();
-    conditions.iter().find(|condition| condition["type"] == kind).cloned().unwrap_or_default()
+    conditions
+        .iter()
+        .find(|condition| condition["type"] == kind)
+        .cloned()
+        .unwrap_or_default()
 }
 
 #[tokio::test(start_paused = true)]
 async fn nodes_are_registered_with_a_lease_that_is_renewed() {
     let cluster = Cluster::new(3).await;
-    assert_eq!(cluster.api.paths("/api/v1/nodes"), ["/api/v1/nodes/node-1", "/api/v1/nodes/node-2", "/api/v1/nodes/node-3"]);
+    assert_eq!(
+        cluster.api.paths("/api/v1/nodes"),
+        [
+            "/api/v1/nodes/node-1",
+            "/api/v1/nodes/node-2",
+            "/api/v1/nodes/node-3"
+        ]
+    );
     let node = cluster.api.get("/api/v1/nodes/node-2").unwrap();
     assert_eq!(node["status"]["allocatable"]["pods"], "110");
-    assert_eq!(node["metadata"]["labels"]["kubernetes.io/hostname"], "node-2");
+    assert_eq!(
+        node["metadata"]["labels"]["kubernetes.io/hostname"],
+        "node-2"
+    );
     assert_eq!(condition(&node, "Ready")["status"], "True");
     let lease = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/node-2";
-    assert_eq!(cluster.api.get(lease).unwrap()["metadata"]["ownerReferences"][0]["uid"], node["metadata"]["uid"]);
+    assert_eq!(
+        cluster.api.get(lease).unwrap()["metadata"]["ownerReferences"][0]["uid"],
+        node["metadata"]["uid"]
+    );
     cluster.pass(31.0).await;
-    let renewed: Timestamp = cluster.api.get(lease).unwrap()["spec"]["renewTime"].as_str().unwrap().parse().unwrap();
-    assert_eq!(cluster.api.get(lease).unwrap()["spec"]["renewTime"].as_str().unwrap().len(), "2027-01-15T08:00:00.000000Z".len());
-    assert!((20..=31).contains(&(renewed.as_second() - BEGIN)), "{renewed}");
+    let renewed: Timestamp = cluster.api.get(lease).unwrap()["spec"]["renewTime"]
+        .as_str()
+        .unwrap()
+        .parse()
+        .unwrap();
+    assert_eq!(
+        cluster.api.get(lease).unwrap()["spec"]["renewTime"]
+            .as_str()
+            .unwrap()
+            .len(),
+        "2027-01-15T08:00:00.000000Z".len()
+    );
+    assert!(
+        (20..=31).contains(&(renewed.as_second() - BEGIN)),
+        "{renewed}"
+    );
     // Between two heartbeats, which come every 300 seconds, nobody touches the nodes.
     assert_eq!(cluster.api.requests("PATCH /api/v1/nodes").len(), 0);
     cluster.pass(300.0).await;
@@ -113,10 +158,15 @@ async fn nodes_are_registered_with_a_lease_that_is_renewed() {
 async fn a_deleted_node_stays_deleted() {
     let cluster = Cluster::new(1).await;
     cluster.api.remove("/api/v1/nodes/node-1");
-    cluster.api.remove("/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/node-1");
+    cluster
+        .api
+        .remove("/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/node-1");
     cluster.pass(700.0).await;
     assert_eq!(cluster.api.paths("/api/v1/nodes"), Vec::<String>::new());
-    assert_eq!(cluster.api.paths("/apis/coordination"), Vec::<String>::new());
+    assert_eq!(
+        cluster.api.paths("/apis/coordination"),
+        Vec::<String>::new()
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -125,7 +175,9 @@ async fn a_node_that_was_called_lost_says_that_it_is_well() {
     let leases = "PATCH /apis/coordination.k8s.io";
     cluster.api.fail(leases, 503, 6);
     cluster.pass(50.0).await;
-    cluster.api.change("/api/v1/nodes/node-1", |node| node["status"]["conditions"][3]["status"] = json!("Unknown"));
+    cluster.api.change("/api/v1/nodes/node-1", |node| {
+        node["status"]["conditions"][3]["status"] = json!("Unknown")
+    });
     cluster.pass(30.0).await;
     let ready = condition(&cluster.api.get("/api/v1/nodes/node-1").unwrap(), "Ready");
     assert_eq!(ready["status"], "True");
@@ -138,7 +190,14 @@ async fn registration_is_tried_until_the_server_answers() {
     api.fail("POST /api/v1/nodes", 503, 4);
     let clock = Clock::starting_at(Timestamp::from_second(BEGIN).unwrap());
     let shutdown = CancellationToken::new();
-    let agent = super::run(api.client(), clock, Entropy::seeded(1), NodeOptions::numbered("node", 2), shutdown.clone()).unwrap();
+    let agent = super::run(
+        api.client(),
+        clock,
+        Entropy::seeded(1),
+        NodeOptions::numbered("node", 2),
+        shutdown.clone(),
+    )
+    .unwrap();
     assert!(agent.registered().await);
     assert_eq!(api.paths("/api/v1/nodes").len(), 2);
     shutdown.cancel();
@@ -148,7 +207,11 @@ async fn registration_is_tried_until_the_server_answers() {
 #[tokio::test(start_paused = true)]
 async fn a_pod_lives_and_ends_with_one_write_per_change() {
     let cluster = Cluster::new(2).await;
-    cluster.put("p", "node-2", json!({"sim.exeunt.dev/ready-after-seconds": "2", "sim.exeunt.dev/stop-seconds": "3"}));
+    cluster.put(
+        "p",
+        "node-2",
+        json!({"sim.exeunt.dev/ready-after-seconds": "2", "sim.exeunt.dev/stop-seconds": "3"}),
+    );
     cluster.pass(1.0).await;
     let running = cluster.api.pod("p").unwrap();
     assert_eq!(running["status"]["phase"], "Running");
@@ -156,7 +219,10 @@ async fn a_pod_lives_and_ends_with_one_write_per_change() {
     assert_eq!(running["status"]["hostIP"], "172.20.1.17");
     assert_eq!(running["status"]["qosClass"], "BestEffort");
     assert_eq!(condition(&running, "Ready")["reason"], "ContainersNotReady");
-    assert_eq!(condition(&running, "PodScheduled")["lastTransitionTime"], "2027-01-15T07:59:00Z");
+    assert_eq!(
+        condition(&running, "PodScheduled")["lastTransitionTime"],
+        "2027-01-15T07:59:00Z"
+    );
     cluster.pass(2.0).await;
     let ready = cluster.api.pod("p").unwrap();
     assert_eq!(
@@ -167,23 +233,45 @@ async fn a_pod_lives_and_ends_with_one_write_per_change() {
     );
     let patches = cluster.api.requests("PATCH /api/v1/namespaces/d/pods");
     assert_eq!(patches.len(), 2);
-    assert!(patches.iter().all(|(_, patch)| patch["metadata"] == json!({"uid": ready["metadata"]["uid"]})));
+    assert!(
+        patches
+            .iter()
+            .all(|(_, patch)| patch["metadata"] == json!({"uid": ready["metadata"]["uid"]}))
+    );
 
     cluster.delete("p", 30);
     cluster.pass(2.5).await;
-    assert!(cluster.ready("p"), "a pod stays ready until its containers have stopped");
+    assert!(
+        cluster.ready("p"),
+        "a pod stays ready until its containers have stopped"
+    );
     cluster.pass(1.0).await;
     assert_eq!(cluster.api.pod("p"), None);
     let writes = cluster.api.requests("");
-    let writes: Vec<_> = writes.iter().filter(|(request, _)| request.contains("/pods/p")).collect();
+    let writes: Vec<_> = writes
+        .iter()
+        .filter(|(request, _)| request.contains("/pods/p"))
+        .collect();
     // The new generation, the end, the removal.
-    let verbs: Vec<&str> = writes.iter().map(|(request, _)| request.split(' ').next().unwrap()).collect();
+    let verbs: Vec<&str> = writes
+        .iter()
+        .map(|(request, _)| request.split(' ').next().unwrap())
+        .collect();
     assert_eq!(verbs, ["PATCH", "PATCH", "DELETE"]);
     assert_eq!(writes[1].1["status"]["phase"], "Succeeded");
     assert_eq!(writes[2].1["gracePeriodSeconds"], 0);
-    assert_eq!(writes[2].1["preconditions"], json!({"uid": ready["metadata"]["uid"]}));
+    assert_eq!(
+        writes[2].1["preconditions"],
+        json!({"uid": ready["metadata"]["uid"]})
+    );
     cluster.pass(100.0).await;
-    assert_eq!(cluster.api.requests("PATCH /api/v1/namespaces/d/pods").len(), 0);
+    assert_eq!(
+        cluster
+            .api
+            .requests("PATCH /api/v1/namespaces/d/pods")
+            .len(),
+        0
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -195,7 +283,12 @@ async fn pods_of_other_nodes_are_left_alone() {
     cluster.delete("foreign", 1);
     cluster.pass(60.0).await;
     let touched = cluster.api.requests("");
-    assert!(!touched.iter().any(|(request, _)| request.contains("foreign") || request.contains("unscheduled")), "{touched:?}");
+    assert!(
+        !touched
+            .iter()
+            .any(|(request, _)| request.contains("foreign") || request.contains("unscheduled")),
+        "{touched:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -208,7 +301,10 @@ async fn calls_that_fail_are_repeated() {
     cluster.api.fail("DELETE /api/v1/namespaces/d/pods", 429, 2);
     cluster.delete("p", 5);
     cluster.pass(1.0).await;
-    assert_eq!(cluster.api.pod("p").unwrap()["status"]["phase"], "Succeeded");
+    assert_eq!(
+        cluster.api.pod("p").unwrap()["status"]["phase"],
+        "Succeeded"
+    );
     cluster.pass(30.0).await;
     assert_eq!(cluster.api.pod("p"), None);
 }
@@ -217,7 +313,11 @@ async fn calls_that_fail_are_repeated() {
 async fn what_a_watch_missed_is_found_by_the_next_list() {
     let cluster = Cluster::new(1).await;
     cluster.put("stays", "node-1", json!({}));
-    cluster.put("goes", "node-1", json!({"sim.exeunt.dev/crash-after-seconds": "40"}));
+    cluster.put(
+        "goes",
+        "node-1",
+        json!({"sim.exeunt.dev/crash-after-seconds": "40"}),
+    );
     cluster.pass(1.0).await;
     let address = cluster.api.pod("goes").unwrap()["status"]["podIP"].clone();
     cluster.api.remove_silently(&pod_path("goes"));
@@ -226,32 +326,56 @@ async fn what_a_watch_missed_is_found_by_the_next_list() {
     cluster.api.requests("");
     cluster.pass(60.0).await;
     let reports = cluster.api.requests("PATCH /api/v1/namespaces/d/pods");
-    assert_eq!(reports.len(), 0, "nothing is reported of a pod that is gone");
+    assert_eq!(
+        reports.len(),
+        0,
+        "nothing is reported of a pod that is gone"
+    );
     // The successor has the name, and nothing else of the one before.
     cluster.put("goes", "node-1", json!({}));
     cluster.pass(1.0).await;
     assert!(cluster.ready("goes") && cluster.ready("stays"));
     assert_ne!(cluster.api.pod("goes").unwrap()["status"]["podIP"], address);
-    assert_eq!(cluster.api.requests("PATCH /api/v1/namespaces/d/pods").len(), 1);
+    assert_eq!(
+        cluster
+            .api
+            .requests("PATCH /api/v1/namespaces/d/pods")
+            .len(),
+        1
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn events_that_come_late_are_not_taken_for_news() {
     let cluster = Cluster::new(1).await;
-    cluster.put("p", "node-1", json!({"sim.exeunt.dev/ready-after-seconds": "2"}));
+    cluster.put(
+        "p",
+        "node-1",
+        json!({"sim.exeunt.dev/ready-after-seconds": "2"}),
+    );
     cluster.api.hold_events();
     cluster.pass(5.0).await;
     assert!(cluster.ready("p"));
     cluster.api.requests("");
     cluster.api.release_events();
     cluster.pass(5.0).await;
-    assert_eq!(cluster.api.requests("PATCH /api/v1/namespaces/d/pods").len(), 0);
+    assert_eq!(
+        cluster
+            .api
+            .requests("PATCH /api/v1/namespaces/d/pods")
+            .len(),
+        0
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_pod_deleted_by_force_is_torn_down_silently() {
     let cluster = Cluster::new(1).await;
-    cluster.put("p", "node-1", json!({"sim.exeunt.dev/ignore-sigterm": "true"}));
+    cluster.put(
+        "p",
+        "node-1",
+        json!({"sim.exeunt.dev/ignore-sigterm": "true"}),
+    );
     cluster.pass(1.0).await;
     cluster.api.requests("");
     cluster.api.remove(&pod_path("p"));
@@ -259,14 +383,26 @@ async fn a_pod_deleted_by_force_is_torn_down_silently() {
     cluster.pass(60.0).await;
     assert!(cluster.ready("p"));
     let requests = cluster.api.requests("");
-    let pods: Vec<&str> = requests.iter().map(|(request, _)| request.as_str()).filter(|request| request.contains("/d/pods")).collect();
-    assert_eq!(pods, ["PATCH /api/v1/namespaces/d/pods/p/status"], "only the successor is reported");
+    let pods: Vec<&str> = requests
+        .iter()
+        .map(|(request, _)| request.as_str())
+        .filter(|request| request.contains("/d/pods"))
+        .collect();
+    assert_eq!(
+        pods,
+        ["PATCH /api/v1/namespaces/d/pods/p/status"],
+        "only the successor is reported"
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_agent_that_starts_again_changes_nothing() {
     let mut cluster = Cluster::new(1).await;
-    cluster.put("p", "node-1", json!({"sim.exeunt.dev/ready-after-seconds": "60"}));
+    cluster.put(
+        "p",
+        "node-1",
+        json!({"sim.exeunt.dev/ready-after-seconds": "60"}),
+    );
     cluster.put("q", "node-1", json!({}));
     cluster.pass(10.0).await;
     cluster.stop().await;
@@ -276,13 +412,21 @@ async fn an_agent_that_starts_again_changes_nothing() {
     cluster.start();
     cluster.pass(30.0).await;
     assert_eq!((cluster.api.pod("p"), cluster.api.pod("q")), before);
-    assert_eq!(cluster.api.requests("PATCH /api/v1/namespaces/d/pods").len(), 0);
+    assert_eq!(
+        cluster
+            .api
+            .requests("PATCH /api/v1/namespaces/d/pods")
+            .len(),
+        0
+    );
     cluster.pass(11.0).await;
     assert!(cluster.ready("p"), "at {} s", cluster.seconds());
     // A new pod does not get an address that an old one has.
     cluster.put("r", "node-1", json!({}));
     cluster.pass(1.0).await;
-    let addresses: HashSet<String> = ["p", "q", "r"].map(|name| cluster.api.pod(name).unwrap()["status"]["podIP"].to_string()).into();
+    let addresses: HashSet<String> = ["p", "q", "r"]
+        .map(|name| cluster.api.pod(name).unwrap()["status"]["podIP"].to_string())
+        .into();
     assert_eq!(addresses.len(), 3);
 }
 
@@ -292,40 +436,80 @@ async fn a_condition_that_somebody_else_changed_is_put_right() {
     cluster.put("p", "node-1", json!({}));
     cluster.pass(5.0).await;
     cluster.api.change(&pod_path("p"), |pod| {
-        let place = pod["status"]["conditions"].as_array().unwrap().iter().position(|condition| condition["type"] == "Ready").unwrap();
+        let place = pod["status"]["conditions"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .position(|condition| condition["type"] == "Ready")
+            .unwrap();
         pod["status"]["conditions"][place]["status"] = json!("False");
         pod["status"]["conditions"][place]["lastTransitionTime"] = json!("2027-01-15T08:00:05Z");
-        pod["status"]["conditions"].as_array_mut().unwrap().push(json!({"type": "DisruptionTarget", "status": "True"}));
+        pod["status"]["conditions"]
+            .as_array_mut()
+            .unwrap()
+            .push(json!({"type": "DisruptionTarget", "status": "True"}));
     });
     cluster.pass(5.0).await;
     assert!(cluster.ready("p"));
     let pod = cluster.api.pod("p").unwrap();
-    assert_eq!(condition(&pod, "Ready")["lastTransitionTime"], "2027-01-15T08:00:05Z");
-    assert_eq!(condition(&pod, "DisruptionTarget")["status"], "True", "the conditions of others stay");
+    assert_eq!(
+        condition(&pod, "Ready")["lastTransitionTime"],
+        "2027-01-15T08:00:05Z"
+    );
+    assert_eq!(
+        condition(&pod, "DisruptionTarget")["status"],
+        "True",
+        "the conditions of others stay"
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn events_tell_what_happens() {
     let cluster = Cluster::new(1).await;
-    cluster.put("p", "node-1", json!({"sim.exeunt.dev/crash-after-seconds": "1", "sim.exeunt.dev/stop-seconds": "soon"}));
+    cluster.put(
+        "p",
+        "node-1",
+        json!({"sim.exeunt.dev/crash-after-seconds": "1", "sim.exeunt.dev/stop-seconds": "soon"}),
+    );
     cluster.pass(60.0).await;
     let paths = cluster.api.paths("/api/v1/namespaces/d/events");
     let mut told: Vec<(String, String, u64)> = paths
         .iter()
         .map(|path| cluster.api.get(path).unwrap())
         .map(|event| {
-            assert_eq!(event["source"], json!({"component": "kubelet", "host": "node-1"}));
+            assert_eq!(
+                event["source"],
+                json!({"component": "kubelet", "host": "node-1"})
+            );
             let text = |name: &str| event[name].as_str().unwrap().to_owned();
-            (text("type") + " " + &text("reason"), text("message"), event["count"].as_u64().unwrap())
+            (
+                text("type") + " " + &text("reason"),
+                text("message"),
+                event["count"].as_u64().unwrap(),
+            )
         })
         .collect();
     told.sort();
-    let told: Vec<(&str, &str, u64)> = told.iter().map(|(reason, message, count)| (&**reason, &**message, *count)).collect();
+    let told: Vec<(&str, &str, u64)> = told
+        .iter()
+        .map(|(reason, message, count)| (&**reason, &**message, *count))
+        .collect();
     assert_eq!(
-        told.iter().map(|(reason, _, count)| (*reason, *count)).collect::<Vec<_>>(),
-        [("Normal Created", 4), ("Normal Pulled", 4), ("Normal Started", 4), ("Warning BackOff", 3), ("Warning InvalidSimulation", 1),]
+        told.iter()
+            .map(|(reason, _, count)| (*reason, *count))
+            .collect::<Vec<_>>(),
+        [
+            ("Normal Created", 4),
+            ("Normal Pulled", 4),
+            ("Normal Started", 4),
+            ("Warning BackOff", 3),
+            ("Warning InvalidSimulation", 1),
+        ]
     );
-    assert_eq!(told[1].1, "Container image \"i\" already present on machine");
+    assert_eq!(
+        told[1].1,
+        "Container image \"i\" already present on machine"
+    );
     let complaint = "annotation sim.exeunt.dev/stop-seconds: \"soon\" is not a number of seconds such as 2 or 0.5; it is ignored";
     assert_eq!(told[4].1, complaint);
 }
@@ -334,12 +518,18 @@ async fn events_tell_what_happens() {
 async fn many_pods_on_many_nodes_become_ready() {
     let cluster = Cluster::new(20).await;
     for number in 0..500 {
-        cluster.put(&format!("p{number}"), &format!("node-{}", number % 20 + 1), json!({"sim.exeunt.dev/startup-seconds": "1"}));
+        cluster.put(
+            &format!("p{number}"),
+            &format!("node-{}", number % 20 + 1),
+            json!({"sim.exeunt.dev/startup-seconds": "1"}),
+        );
     }
     cluster.pass(5.0).await;
     let names = || (0..500).map(|number| format!("p{number}"));
     assert!(names().all(|name| cluster.ready(&name)));
-    let addresses: HashSet<String> = names().map(|name| cluster.api.pod(&name).unwrap()["status"]["podIP"].to_string()).collect();
+    let addresses: HashSet<String> = names()
+        .map(|name| cluster.api.pod(&name).unwrap()["status"]["podIP"].to_string())
+        .collect();
     assert_eq!(addresses.len(), 500);
     names().for_each(|name| cluster.delete(&name, 30));
     cluster.pass(5.0).await;

@@ -3,7 +3,8 @@
 //!
 //! `cargo bench -p exeunt-registry --bench writes` prints one line for each phase. Each phase is a
 //! function of its own that is never inlined, so that instructions can be counted where time is
-//! noisy: `valgrind --tool=callgrind --toggle-collect='*phase_create*' target/release/deps/writes-…`.
+//! noisy: `valgrind --tool=callgrind --toggle-collect='*phase_create*'
+//! target/release/deps/writes-…`.
 #![expect(
     clippy::print_stdout,
     clippy::unwrap_used,
@@ -35,7 +36,10 @@ const ROUNDS: usize = 3;
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
     // Cargo passes flags of its own; the one number is how many pods.
-    let pods = std::env::args().skip(1).find_map(|text| text.parse().ok()).unwrap_or(2_000);
+    let pods = std::env::args()
+        .skip(1)
+        .find_map(|text| text.parse().ok())
+        .unwrap_or(2_000);
     for round in 0..ROUNDS {
         let world = World::new().await;
         for budget in 0..BUDGETS {
@@ -54,7 +58,9 @@ async fn main() {
 
 #[inline(never)]
 async fn phase_create(world: &World, pods: usize) {
-    let bodies: Vec<Bytes> = (0..pods).map(|number| Bytes::from(pod(number).to_string())).collect();
+    let bodies: Vec<Bytes> = (0..pods)
+        .map(|number| Bytes::from(pod(number).to_string()))
+        .collect();
     let start = Instant::now();
     for body in bodies {
         world.expect(201, "pods", "", "", create(body)).await;
@@ -69,7 +75,15 @@ async fn phase_ready(world: &World, pods: usize) {
     let patch = Bytes::from(status.to_string());
     let start = Instant::now();
     for number in 0..pods {
-        world.expect(200, "pods", &format!("p{number}"), "status", merge(patch.clone())).await;
+        world
+            .expect(
+                200,
+                "pods",
+                &format!("p{number}"),
+                "status",
+                merge(patch.clone()),
+            )
+            .await;
     }
     tell("status patched", start, pods);
 }
@@ -78,7 +92,15 @@ async fn phase_ready(world: &World, pods: usize) {
 async fn phase_refuse(world: &World, pods: usize) {
     let start = Instant::now();
     for number in 0..pods {
-        world.expect(429, "pods", &format!("p{number}"), "eviction", create(eviction(number))).await;
+        world
+            .expect(
+                429,
+                "pods",
+                &format!("p{number}"),
+                "eviction",
+                create(eviction(number)),
+            )
+            .await;
     }
     tell("eviction refused", start, pods);
 }
@@ -87,7 +109,15 @@ async fn phase_refuse(world: &World, pods: usize) {
 async fn phase_evict(world: &World, pods: usize) {
     let start = Instant::now();
     for number in 0..pods {
-        world.expect(201, "pods", &format!("p{number}"), "eviction", create(eviction(number))).await;
+        world
+            .expect(
+                201,
+                "pods",
+                &format!("p{number}"),
+                "eviction",
+                create(eviction(number)),
+            )
+            .await;
     }
     tell("eviction granted", start, pods);
 }
@@ -104,13 +134,36 @@ struct World {
 impl World {
     async fn new() -> Self {
         let clock = Clock::starting_at(Timestamp::from_second(1_000_000_000).unwrap());
-        let registry =
-            Registry::new(Store::open_memory(), clock, Entropy::seeded(1), Options { refusal_events: true, ..Options::default() });
+        let registry = Registry::new(
+            Store::open_memory(),
+            clock,
+            Entropy::seeded(1),
+            Options {
+                refusal_events: true,
+                ..Options::default()
+            },
+        );
         registry.bootstrap().await.unwrap();
         let world = Self { registry };
         let body = |value: Value| create(Bytes::from(value.to_string()));
-        world.expect(201, "namespaces", "", "", body(json!({"metadata": {"name": NAMESPACE}}))).await;
-        world.expect(201, "serviceaccounts", "", "", body(json!({"metadata": {"name": "default"}}))).await;
+        world
+            .expect(
+                201,
+                "namespaces",
+                "",
+                "",
+                body(json!({"metadata": {"name": NAMESPACE}})),
+            )
+            .await;
+        world
+            .expect(
+                201,
+                "serviceaccounts",
+                "",
+                "",
+                body(json!({"metadata": {"name": "default"}})),
+            )
+            .await;
         world
     }
 
@@ -118,13 +171,27 @@ impl World {
     async fn budget(&self, number: usize, allowed: usize) {
         let body = json!({"metadata": {"name": format!("b{number}")},
             "spec": {"minAvailable": 0, "selector": {"matchLabels": {"app": format!("a{number}")}}}});
-        self.expect(201, "poddisruptionbudgets", "", "", create(Bytes::from(body.to_string()))).await;
+        self.expect(
+            201,
+            "poddisruptionbudgets",
+            "",
+            "",
+            create(Bytes::from(body.to_string())),
+        )
+        .await;
         self.allow(number, allowed).await;
     }
 
     async fn allow(&self, number: usize, allowed: usize) {
         let status = json!({"status": {"observedGeneration": 1, "disruptionsAllowed": allowed, "currentHealthy": 1, "desiredHealthy": 1, "expectedPods": 1}});
-        self.expect(200, "poddisruptionbudgets", &format!("b{number}"), "status", merge(Bytes::from(status.to_string()))).await;
+        self.expect(
+            200,
+            "poddisruptionbudgets",
+            &format!("b{number}"),
+            "status",
+            merge(Bytes::from(status.to_string())),
+        )
+        .await;
     }
 
     async fn expect(&self, code: u16, plural: &str, name: &str, subresource: &str, verb: Verb) {
@@ -134,7 +201,10 @@ impl World {
             _ => ("", NAMESPACE),
         };
         let request = Request {
-            user: User { name: "bench".to_owned(), ..User::default() },
+            user: User {
+                name: "bench".to_owned(),
+                ..User::default()
+            },
             group: group.to_owned(),
             version: "v1".to_owned(),
             resource: plural.to_owned(),
@@ -153,15 +223,28 @@ impl World {
 }
 
 fn create(bytes: Bytes) -> Verb {
-    Verb::Create { body: Body { bytes, form: BodyForm::Json }, options: manager() }
+    Verb::Create {
+        body: Body {
+            bytes,
+            form: BodyForm::Json,
+        },
+        options: manager(),
+    }
 }
 
 fn merge(patch: Bytes) -> Verb {
-    Verb::Patch { kind: PatchKind::Merge, patch, options: manager() }
+    Verb::Patch {
+        kind: PatchKind::Merge,
+        patch,
+        options: manager(),
+    }
 }
 
 fn manager() -> WriteOptions {
-    WriteOptions { field_manager: "bench".to_owned(), ..WriteOptions::default() }
+    WriteOptions {
+        field_manager: "bench".to_owned(),
+        ..WriteOptions::default()
+    }
 }
 
 fn pod(number: usize) -> Value {

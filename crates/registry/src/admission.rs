@@ -23,7 +23,12 @@ mod storage;
 mod tolerations;
 
 /// Fills in what admission adds to a new object.
-pub(crate) fn mutate(registry: &Registry, view: &impl View, target: &Target, object: &mut Tree) -> Result<(), Refusal> {
+pub(crate) fn mutate(
+    registry: &Registry,
+    view: &impl View,
+    target: &Target,
+    object: &mut Tree,
+) -> Result<(), Refusal> {
     match (target.stored.group, target.stored.plural) {
         ("", "pods") => {
             limits::mutate(view, target, object);
@@ -81,7 +86,13 @@ pub(crate) fn validate(view: &impl View, target: &Target, object: &Tree) -> Resu
 }
 
 /// Refuses a valid change that the surroundings of an object do not allow.
-pub(crate) fn validate_update(view: &impl View, target: &Target, subresource: &str, new: &Tree, old: &Tree) -> Result<(), Refusal> {
+pub(crate) fn validate_update(
+    view: &impl View,
+    target: &Target,
+    subresource: &str,
+    new: &Tree,
+    old: &Tree,
+) -> Result<(), Refusal> {
     match (target.stored.group, target.stored.plural, subresource) {
         ("", "pods", "resize") => resize::validate(view, target, new, old),
         ("scheduling.k8s.io", "priorityclasses", "") => priority::validate_class(view, target, new),
@@ -92,10 +103,16 @@ pub(crate) fn validate_update(view: &impl View, target: &Target, subresource: &s
 /// Who asks for a certificate is whoever sent the request, whatever it says.
 fn name_requestor(target: &Target, request: &mut Tree) {
     let user = &target.user;
-    let groups: List = user.groups.iter().map(|group| Tree::from(group.as_str())).collect();
-    for (field, value) in
-        [("username", Tree::from(user.name.as_str())), ("uid", Tree::from(user.uid.as_str())), ("groups", Tree::Array(groups))]
-    {
+    let groups: List = user
+        .groups
+        .iter()
+        .map(|group| Tree::from(group.as_str()))
+        .collect();
+    for (field, value) in [
+        ("username", Tree::from(user.name.as_str())),
+        ("uid", Tree::from(user.uid.as_str())),
+        ("groups", Tree::Array(groups)),
+    ] {
         let is_empty = tree::is_empty(&value);
         if is_empty {
             tree::take(request, &["spec", field]);
@@ -109,7 +126,9 @@ fn name_requestor(target: &Target, request: &mut Tree) {
 /// A new node is not ready before somebody says so, whatever it says itself.
 fn taint_not_ready(node: &mut Tree) {
     const KEY: &str = "node.kubernetes.io/not-ready";
-    let present = tree::list(node, &["spec", "taints"]).iter().any(|taint| tree::text(taint, &["key"]) == KEY);
+    let present = tree::list(node, &["spec", "taints"])
+        .iter()
+        .any(|taint| tree::text(taint, &["key"]) == KEY);
     if present {
         return;
     }

@@ -52,7 +52,14 @@ impl Expected {
 
     /// The kind that a subresource takes.
     pub(crate) fn of_subresource(sub: &'static Subresource) -> Self {
-        Self { group: sub.group, version: sub.version, kind: sub.kind, ty: sub.ty, custom: None, also: &[] }
+        Self {
+            group: sub.group,
+            version: sub.version,
+            kind: sub.kind,
+            ty: sub.ty,
+            custom: None,
+            also: &[],
+        }
     }
 
     fn api_version(&self) -> String {
@@ -62,7 +69,11 @@ impl Expected {
 
 /// `group/version`, or the version alone in the core group.
 pub(crate) fn api_version(group: &str, version: &str) -> String {
-    if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") }
+    if group.is_empty() {
+        version.to_owned()
+    } else {
+        format!("{group}/{version}")
+    }
 }
 
 /// A refused body still earns the warnings about its unknown fields.
@@ -73,9 +84,15 @@ pub(crate) fn with_warnings(mut refusal: Refusal, warnings: &[String]) -> Refusa
     refusal
 }
 
-/// Decodes a body into the expected kind. `kind` and `apiVersion` of the result are the expected ones.
-pub(crate) fn decode(body: &Body, expected: Expected, validation: FieldValidation) -> Result<Decoded, Refusal> {
-    // Nearly every body is what it should be. What is not goes the long way, which knows the words for it.
+/// Decodes a body into the expected kind. `kind` and `apiVersion` of the result are the expected
+/// ones.
+pub(crate) fn decode(
+    body: &Body,
+    expected: Expected,
+    validation: FieldValidation,
+) -> Result<Decoded, Refusal> {
+    // Nearly every body is what it should be. What is not goes the long way, which knows the words
+    // for it.
     if body.form == BodyForm::Json
         && expected.custom.is_none()
         && let Ok(json::Decoded { mut tree, warnings }) = json::decode(&body.bytes, expected.ty)
@@ -83,7 +100,11 @@ pub(crate) fn decode(body: &Body, expected: Expected, validation: FieldValidatio
         && is_of(&tree, expected)
     {
         name_kind(&mut tree, expected);
-        let warnings = if validation == FieldValidation::Ignore { Vec::new() } else { warnings };
+        let warnings = if validation == FieldValidation::Ignore {
+            Vec::new()
+        } else {
+            warnings
+        };
         return Ok(Decoded { tree, warnings });
     }
     decode_and_tell(body, expected, validation)
@@ -91,9 +112,13 @@ pub(crate) fn decode(body: &Body, expected: Expected, validation: FieldValidatio
 
 /// True when an object says that it is of this kind, or does not say.
 fn is_of(object: &Tree, expected: Expected) -> bool {
-    let (api_version, kind) = (tree::text(object, &["apiVersion"]), tree::text(object, &["kind"]));
+    let (api_version, kind) = (
+        tree::text(object, &["apiVersion"]),
+        tree::text(object, &["kind"]),
+    );
     let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-    (kind.is_empty() || kind == expected.kind) && (api_version.is_empty() || (group, version) == (expected.group, expected.version))
+    (kind.is_empty() || kind == expected.kind)
+        && (api_version.is_empty() || (group, version) == (expected.group, expected.version))
 }
 
 fn name_kind(object: &mut Tree, expected: Expected) {
@@ -102,37 +127,62 @@ fn name_kind(object: &mut Tree, expected: Expected) {
 }
 
 /// The same with the words for every way in which it fails.
-fn decode_and_tell(body: &Body, expected: Expected, validation: FieldValidation) -> Result<Decoded, Refusal> {
+fn decode_and_tell(
+    body: &Body,
+    expected: Expected,
+    validation: FieldValidation,
+) -> Result<Decoded, Refusal> {
     let (api_version, kind) = type_meta(body, expected)?;
-    let version = api_version.rsplit('/').next().unwrap_or_default().to_owned();
+    let version = api_version
+        .rsplit('/')
+        .next()
+        .unwrap_or_default()
+        .to_owned();
     let shown_kind = kind.clone();
     let fail = |why: &str| -> Refusal {
-        Status::bad_request(format!("{shown_kind} in version {version:?} cannot be handled as a {}: {why}", expected.kind)).into()
+        Status::bad_request(format!(
+            "{shown_kind} in version {version:?} cannot be handled as a {}: {why}",
+            expected.kind
+        ))
+        .into()
     };
     if kind != expected.kind {
         return Err(fail(&unconvertible(&api_version, &kind, expected)));
     }
     if api_version != expected.api_version() && !expected.also.contains(&api_version.as_str()) {
-        return Err(if expected.custom.is_some() || registered(&api_version, &kind) {
-            Status::bad_request(format!(
+        return Err(
+            if expected.custom.is_some() || registered(&api_version, &kind) {
+                Status::bad_request(format!(
                 "the API version in the data ({api_version}) does not match the expected API version ({})",
                 expected.api_version()
             ))
             .into()
-        } else {
-            fail(&unregistered(&api_version, &kind))
-        });
+            } else {
+                fail(&unregistered(&api_version, &kind))
+            },
+        );
     }
     let (mut tree, warnings) = read(body, expected).map_err(|why| fail(&why))?;
     name_kind(&mut tree, expected);
-    judge(Decoded { tree, warnings }, validation, |list| fail(&format!("strict decoding error: {list}")))
+    judge(Decoded { tree, warnings }, validation, |list| {
+        fail(&format!("strict decoding error: {list}"))
+    })
 }
 
 /// What unknown and duplicate fields mean under a `fieldValidation`.
-pub(crate) fn judge(decoded: Decoded, validation: FieldValidation, refuse: impl FnOnce(&str) -> Refusal) -> Result<Decoded, Refusal> {
+pub(crate) fn judge(
+    decoded: Decoded,
+    validation: FieldValidation,
+    refuse: impl FnOnce(&str) -> Refusal,
+) -> Result<Decoded, Refusal> {
     match validation {
-        FieldValidation::Ignore => Ok(Decoded { tree: decoded.tree, warnings: Vec::new() }),
-        FieldValidation::Strict if !decoded.warnings.is_empty() => Err(refuse(&decoded.warnings.join(", "))),
+        FieldValidation::Ignore => Ok(Decoded {
+            tree: decoded.tree,
+            warnings: Vec::new(),
+        }),
+        FieldValidation::Strict if !decoded.warnings.is_empty() => {
+            Err(refuse(&decoded.warnings.join(", ")))
+        }
         FieldValidation::Strict | FieldValidation::Warn => Ok(decoded),
     }
 }
@@ -144,9 +194,15 @@ fn read(body: &Body, expected: Expected) -> Result<(Tree, Vec<String>), String> 
             let decoded = yaml::decode_untyped(&body.bytes).map_err(|error| error.to_string())?;
             shaped(decoded, expected)?
         }
-        BodyForm::Yaml => yaml::decode(&body.bytes, expected.ty).map_err(|error| error.to_string())?,
-        BodyForm::Protobuf if expected.custom.is_some() => return Err("custom resources have no protobuf form".to_owned()),
-        BodyForm::Protobuf => protobuf::decode(&body.bytes, expected.ty).map_err(|error| error.to_string())?,
+        BodyForm::Yaml => {
+            yaml::decode(&body.bytes, expected.ty).map_err(|error| error.to_string())?
+        }
+        BodyForm::Protobuf if expected.custom.is_some() => {
+            return Err("custom resources have no protobuf form".to_owned());
+        }
+        BodyForm::Protobuf => {
+            protobuf::decode(&body.bytes, expected.ty).map_err(|error| error.to_string())?
+        }
     };
     Ok((object_or_empty(decoded.tree), decoded.warnings))
 }
@@ -155,7 +211,10 @@ fn read(body: &Body, expected: Expected) -> Result<(Tree, Vec<String>), String> 
 /// is dropped here, what it demands is judged with all other rules.
 pub(crate) fn decode_json(bytes: &[u8], expected: Expected) -> Result<json::Decoded, String> {
     if expected.custom.is_some() {
-        return shaped(json::decode_untyped(bytes).map_err(|error| error.to_string())?, expected);
+        return shaped(
+            json::decode_untyped(bytes).map_err(|error| error.to_string())?,
+            expected,
+        );
     }
     json::decode(bytes, expected.ty).map_err(|error| error.to_string())
 }
@@ -169,17 +228,24 @@ fn shaped(mut decoded: json::Decoded, expected: Expected) -> Result<json::Decode
     Ok(decoded)
 }
 
-/// Brings an object into the form of its kind: canonical values, no unknown members; these are told.
+/// Brings an object into the form of its kind: canonical values, no unknown members; these are
+/// told.
 pub(crate) fn normalize(object: &mut Tree, expected: Expected) -> Result<Vec<String>, String> {
     let Some(version) = expected.custom else {
         return json::normalize(object, expected.ty).map_err(|error| error.to_string());
     };
     let Tree::Object(members) = object else {
-        return Err(format!("json: cannot unmarshal into Go value of type {}", expected.kind));
+        return Err(format!(
+            "json: cannot unmarshal into Go value of type {}",
+            expected.kind
+        ));
     };
     // Only what every object has is of a type.
-    let metadata = members.remove("metadata").filter(|metadata| !metadata.is_null());
-    let mut own = kinds::tree::Map::from_iter(metadata.map(|metadata| ("metadata".to_owned(), metadata)));
+    let metadata = members
+        .remove("metadata")
+        .filter(|metadata| !metadata.is_null());
+    let mut own =
+        kinds::tree::Map::from_iter(metadata.map(|metadata| ("metadata".to_owned(), metadata)));
     for name in ["apiVersion", "kind"] {
         own.extend(members.remove(name).map(|value| (name.to_owned(), value)));
     }
@@ -187,7 +253,11 @@ pub(crate) fn normalize(object: &mut Tree, expected: Expected) -> Result<Vec<Str
     let mut warnings = json::normalize(&mut own, expected.ty).map_err(|error| error.to_string())?;
     let mut unknown = Vec::new();
     custom::prune(object, &version.schema, &mut unknown);
-    warnings.extend(unknown.into_iter().map(|path| format!("unknown field {}", kinds::status::quoted(&path))));
+    warnings.extend(
+        unknown
+            .into_iter()
+            .map(|path| format!("unknown field {}", kinds::status::quoted(&path))),
+    );
     if let (Tree::Object(members), Tree::Object(own)) = (object, own) {
         members.extend(own);
     }
@@ -196,50 +266,84 @@ pub(crate) fn normalize(object: &mut Tree, expected: Expected) -> Result<Vec<Str
 
 /// 415 for the patch language that only built-in kinds know.
 pub(crate) fn no_strategic_patch() -> Refusal {
-    let types = "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml";
-    let message = format!("the body of the request was in an unknown format - accepted media types include: {types}");
+    let types =
+        "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml";
+    let message = format!(
+        "the body of the request was in an unknown format - accepted media types include: {types}"
+    );
     Status::failure(415, "UnsupportedMediaType", message, None).into()
 }
 
 /// `null` decodes to an object without members.
 fn object_or_empty(tree: Tree) -> Tree {
-    if tree.is_null() { Tree::Object(kinds::tree::Map::new()) } else { tree }
+    if tree.is_null() {
+        Tree::Object(kinds::tree::Map::new())
+    } else {
+        tree
+    }
 }
 
 /// What the body says it is; what it leaves out is what the path expects.
 fn type_meta(body: &Body, expected: Expected) -> Result<(String, String), Refusal> {
     let found = match body.form {
         BodyForm::Json => json::peek_type_meta(&body.bytes).map_err(|error| error.to_string()),
-        BodyForm::Yaml => yaml::to_json(&body.bytes).and_then(|(json, _)| json::peek_type_meta(&json)).map_err(|error| error.to_string()),
-        BodyForm::Protobuf => protobuf::peek_type_meta(&body.bytes).map_err(|error| error.to_string()),
+        BodyForm::Yaml => yaml::to_json(&body.bytes)
+            .and_then(|(json, _)| json::peek_type_meta(&json))
+            .map_err(|error| error.to_string()),
+        BodyForm::Protobuf => {
+            protobuf::peek_type_meta(&body.bytes).map_err(|error| error.to_string())
+        }
     };
     let unrecognized = |why: &str| -> Refusal {
-        Status::bad_request(format!("the object provided is unrecognized (must be of type {}): {why} ({})", expected.kind, excerpt(body)))
-            .into()
+        Status::bad_request(format!(
+            "the object provided is unrecognized (must be of type {}): {why} ({})",
+            expected.kind,
+            excerpt(body)
+        ))
+        .into()
     };
     let TypeMeta { api_version, kind } = found.map_err(|why| unrecognized(&why))?;
     if api_version.matches('/').count() > 1 {
-        return Err(unrecognized(&format!("unexpected GroupVersion string: {api_version}")));
+        return Err(unrecognized(&format!(
+            "unexpected GroupVersion string: {api_version}"
+        )));
     }
     if expected.custom.is_some() {
         // Nothing is assumed of objects without a type of their own.
         if kind.is_empty() {
-            return Err(unrecognized(&format!("Object 'Kind' is missing in '{}'", as_json(body))));
+            return Err(unrecognized(&format!(
+                "Object 'Kind' is missing in '{}'",
+                as_json(body)
+            )));
         }
         if api_version.is_empty() {
             let wanted = expected.api_version();
-            let text = format!("the API version in the data () does not match the expected API version ({wanted})");
+            let text = format!(
+                "the API version in the data () does not match the expected API version ({wanted})"
+            );
             return Err(Status::bad_request(text).into());
         }
     }
-    let api_version = if api_version.is_empty() { expected.api_version() } else { api_version };
-    let kind = if kind.is_empty() { expected.kind.to_owned() } else { kind };
+    let api_version = if api_version.is_empty() {
+        expected.api_version()
+    } else {
+        api_version
+    };
+    let kind = if kind.is_empty() {
+        expected.kind.to_owned()
+    } else {
+        kind
+    };
     Ok((api_version, kind))
 }
 
 /// A body as its decoder sees it.
 fn as_json(body: &Body) -> String {
-    let json = if body.form == BodyForm::Yaml { yaml::to_json(&body.bytes).map(|(json, _)| json).ok() } else { None };
+    let json = if body.form == BodyForm::Yaml {
+        yaml::to_json(&body.bytes).map(|(json, _)| json).ok()
+    } else {
+        None
+    };
     String::from_utf8_lossy(json.as_deref().unwrap_or(&body.bytes)).into_owned()
 }
 
@@ -259,9 +363,23 @@ fn excerpt(body: &Body) -> Cow<'static, str> {
 }
 
 /// Kinds that every API group can decode besides its own.
-const META_KINDS: &[&str] = &["DeleteOptions", "CreateOptions", "UpdateOptions", "PatchOptions", "GetOptions", "ListOptions", "WatchEvent"];
+const META_KINDS: &[&str] = &[
+    "DeleteOptions",
+    "CreateOptions",
+    "UpdateOptions",
+    "PatchOptions",
+    "GetOptions",
+    "ListOptions",
+    "WatchEvent",
+];
 /// Kinds that only the core version has.
-const CORE_META_KINDS: &[&str] = &["Status", "APIVersions", "APIGroupList", "APIGroup", "APIResourceList"];
+const CORE_META_KINDS: &[&str] = &[
+    "Status",
+    "APIVersions",
+    "APIGroupList",
+    "APIGroup",
+    "APIResourceList",
+];
 
 /// Whether something of this kind can be read as the expected one, in upstream's words.
 pub(crate) fn check_type(api_version: &str, kind: &str, expected: Expected) -> Result<(), String> {
@@ -280,9 +398,15 @@ fn registered(api_version: &str, kind: &str) -> bool {
         .iter()
         .flat_map(|resource| resource.subresources)
         .any(|sub| sub.group == group && sub.version == version && sub.kind == kind);
-    let served = kinds::resources().iter().any(|resource| resource.group == group && resource.version == version);
-    let old_budget = api_version == "policy/v1beta1" && (kind == "PodDisruptionBudget" || kind == "Eviction");
-    subresource_kind || old_budget || (served && META_KINDS.contains(&kind)) || (api_version == "v1" && CORE_META_KINDS.contains(&kind))
+    let served = kinds::resources()
+        .iter()
+        .any(|resource| resource.group == group && resource.version == version);
+    let old_budget =
+        api_version == "policy/v1beta1" && (kind == "PodDisruptionBudget" || kind == "Eviction");
+    subresource_kind
+        || old_budget
+        || (served && META_KINDS.contains(&kind))
+        || (api_version == "v1" && CORE_META_KINDS.contains(&kind))
 }
 
 fn unregistered(api_version: &str, kind: &str) -> String {
@@ -298,5 +422,8 @@ fn unconvertible(api_version: &str, kind: &str, expected: Expected) -> String {
         "" => "core",
         group => group,
     };
-    format!("converting ({version}.{kind}) to ({internal}.{}): unknown conversion", expected.kind)
+    format!(
+        "converting ({version}.{kind}) to ({internal}.{}): unknown conversion",
+        expected.kind
+    )
 }

@@ -14,7 +14,11 @@ const SYSTEM_USER: &str = "system:apiserver";
 const NAMESPACES: &[&str] = &["default", "kube-system", "kube-public", "kube-node-lease"];
 /// Name, value and description.
 const PRIORITY_CLASSES: &[(&str, i64, &str)] = &[
-    ("system-node-critical", 2_000_001_000, "Used for system critical pods that must not be moved from their current node."),
+    (
+        "system-node-critical",
+        2_000_001_000,
+        "Used for system critical pods that must not be moved from their current node.",
+    ),
     (
         "system-cluster-critical",
         2_000_000_000,
@@ -31,13 +35,23 @@ impl Registry {
     pub async fn bootstrap(&self) -> Result<(), Refusal> {
         let wanted = wanted(self.options().service_network);
         // One commit, and on disk one sync: a server should start at once.
-        self.commit(|txn| wanted.iter().try_for_each(|wanted| self.ensure_in(txn, wanted))).await
+        self.commit(|txn| {
+            wanted
+                .iter()
+                .try_for_each(|wanted| self.ensure_in(txn, wanted))
+        })
+        .await
     }
 
     fn ensure_in(&self, txn: &mut Txn, wanted: &Wanted) -> Result<(), Refusal> {
-        let user = User { name: SYSTEM_USER.to_owned(), uid: String::new(), groups: vec!["system:masters".to_owned()] };
+        let user = User {
+            name: SYSTEM_USER.to_owned(),
+            uid: String::new(),
+            groups: vec!["system:masters".to_owned()],
+        };
         let name = crate::object::meta_text(&wanted.object, "name");
-        let target = Target::find(wanted.group, "v1", wanted.plural, user, self.clock().now())?.at(wanted.namespace, name);
+        let target = Target::find(wanted.group, "v1", wanted.plural, user, self.clock().now())?
+            .at(wanted.namespace, name);
         if txn.get(&target.key()).is_some() {
             return Ok(());
         }
@@ -46,7 +60,10 @@ impl Registry {
             members.insert("kind", target.resource.kind.into());
             members.insert("apiVersion", target.resource.api_version().into());
         }
-        let write = WriteOptions { field_manager: "exeunt".to_owned(), ..WriteOptions::default() };
+        let write = WriteOptions {
+            field_manager: "exeunt".to_owned(),
+            ..WriteOptions::default()
+        };
         let own = |object: &mut Tree| crate::managers::created(object, &target, &write);
         // The rules would refuse names that only the system may use, so they are not asked.
         let draft = self.unchecked_draft(txn, &target, object, own)?;
@@ -66,7 +83,12 @@ struct Wanted {
 fn wanted(service_network: [u8; 2]) -> Vec<Wanted> {
     let mut wanted: Vec<Wanted> = NAMESPACES
         .iter()
-        .map(|name| Wanted { group: "", plural: "namespaces", namespace: "", object: json!({"metadata": {"name": name}}) })
+        .map(|name| Wanted {
+            group: "",
+            plural: "namespaces",
+            namespace: "",
+            object: json!({"metadata": {"name": name}}),
+        })
         .collect();
     wanted.extend(PRIORITY_CLASSES.iter().map(|(name, value, description)| Wanted {
         group: "scheduling.k8s.io",
@@ -82,6 +104,11 @@ fn wanted(service_network: [u8; 2]) -> Vec<Wanted> {
             "ports": [{"name": "https", "protocol": "TCP", "port": 443, "targetPort": 6443}],
         },
     });
-    wanted.push(Wanted { group: "", plural: "services", namespace: "default", object: service });
+    wanted.push(Wanted {
+        group: "",
+        plural: "services",
+        namespace: "default",
+        object: service,
+    });
     wanted
 }

@@ -45,15 +45,33 @@ impl Registry {
     pub(crate) fn component_statuses(&self, target: &Target, verb: Verb) -> Result<Reply, Refusal> {
         match verb {
             Verb::Get { .. } => {
-                let found = self.components().into_iter().find(|(name, _)| *name == target.name);
-                let (name, outcome) = found.ok_or_else(|| Status::untyped(format!("Component not found: {}", target.name)))?;
-                Ok(Reply::Object { code: 200, json: encode(target, name, outcome), warnings: Vec::new() })
+                let found = self
+                    .components()
+                    .into_iter()
+                    .find(|(name, _)| *name == target.name);
+                let (name, outcome) = found.ok_or_else(|| {
+                    Status::untyped(format!("Component not found: {}", target.name))
+                })?;
+                Ok(Reply::Object {
+                    code: 200,
+                    json: encode(target, name, outcome),
+                    warnings: Vec::new(),
+                })
             }
             Verb::List(options) => {
                 let selection = Selection::of(target, &options)?;
-                let shown = |name: &str| selection.matches_fields(|field| Cow::Borrowed(if field == "metadata.name" { name } else { "" }));
-                let items = self.components().into_iter().filter(|(name, _)| shown(name));
-                let items = items.map(|(name, outcome)| encode(target, name, outcome)).collect();
+                let shown = |name: &str| {
+                    selection.matches_fields(|field| {
+                        Cow::Borrowed(if field == "metadata.name" { name } else { "" })
+                    })
+                };
+                let items = self
+                    .components()
+                    .into_iter()
+                    .filter(|(name, _)| shown(name));
+                let items = items
+                    .map(|(name, outcome)| encode(target, name, outcome))
+                    .collect();
                 let resource = target.resource;
                 Ok(Reply::List {
                     kind: format!("{}List", resource.kind),
@@ -69,7 +87,11 @@ impl Registry {
     /// All parts with what is wrong with them, by name.
     fn components(&self) -> Vec<(&'static str, Result<(), String>)> {
         let store = (STORE, self.store_failure().map_or(Ok(()), Err));
-        let others = self.options().components.iter().map(|component| (component.name, (component.check)()));
+        let others = self
+            .options()
+            .components
+            .iter()
+            .map(|component| (component.name, (component.check)()));
         let mut all: Vec<_> = others.chain([store]).collect();
         all.sort_unstable_by_key(|(name, _)| *name);
         all

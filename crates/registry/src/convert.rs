@@ -23,7 +23,12 @@ pub(crate) fn stored(resource: &'static Resource) -> &'static Resource {
     if let Some(stored) = custom::stored(resource) {
         return stored;
     }
-    kinds::resource(resource.storage_group, resource.storage_version, resource.plural).unwrap_or(resource)
+    kinds::resource(
+        resource.storage_group,
+        resource.storage_version,
+        resource.plural,
+    )
+    .unwrap_or(resource)
 }
 
 fn is_stored_form(resource: &Resource) -> bool {
@@ -36,9 +41,12 @@ impl Registry {
         if is_as_asked(target, stored) {
             return stored.clone();
         }
-        // A row of the table keeps its address, and another definition of a custom kind gets another.
+        // A row of the table keeps its address, and another definition of a custom kind gets
+        // another.
         let version = std::ptr::from_ref(target.resource).addr();
-        self.converted().get(stored, version, || json::encode(&to_asked(target, &record::tree(stored)), target.resource.ty))
+        self.converted().get(stored, version, || {
+            json::encode(&to_asked(target, &record::tree(stored)), target.resource.ty)
+        })
     }
 }
 
@@ -58,7 +66,10 @@ pub(crate) fn to_stored(target: &Target, object: &mut Tree) {
         return;
     }
     match target.resource.plural {
-        "events" => rename(object, EVENT_MEMBERS.iter().map(|(core, new)| (*new, *core))),
+        "events" => rename(
+            object,
+            EVENT_MEMBERS.iter().map(|(core, new)| (*new, *core)),
+        ),
         "horizontalpodautoscalers" => autoscaler_to_v2(object),
         _ => {}
     }
@@ -67,7 +78,8 @@ pub(crate) fn to_stored(target: &Target, object: &mut Tree) {
 
 /// A stored object in the form that was asked for.
 pub(crate) fn to_asked<'a>(target: &Target, object: &'a Tree) -> Cow<'a, Tree> {
-    let renamed = custom::of(target.resource).is_some() && tree::text(object, &["apiVersion"]) != target.resource.api_version();
+    let renamed = custom::of(target.resource).is_some()
+        && tree::text(object, &["apiVersion"]) != target.resource.api_version();
     if is_stored_form(target.resource) && !renamed {
         return Cow::Borrowed(object);
     }
@@ -112,16 +124,29 @@ const CONDITIONS: &str = "autoscaling.alpha.kubernetes.io/conditions";
 
 fn autoscaler_to_v1(scaler: &mut Tree) {
     let (cpu, others) = take_metrics(scaler, &["spec", "metrics"]);
-    if let Some(percent) = cpu.as_ref().and_then(|cpu| tree::int(cpu, &["resource", "target", "averageUtilization"])) {
+    if let Some(percent) = cpu
+        .as_ref()
+        .and_then(|cpu| tree::int(cpu, &["resource", "target", "averageUtilization"]))
+    {
         tree::put(scaler, &["spec", "targetCPUUtilizationPercentage"], percent);
     }
     note(scaler, METRICS, others);
     let (cpu, others) = take_metrics(scaler, &["status", "currentMetrics"]);
-    if let Some(percent) = cpu.as_ref().and_then(|cpu| tree::int(cpu, &["resource", "current", "averageUtilization"])) {
-        tree::put(scaler, &["status", "currentCPUUtilizationPercentage"], percent);
+    if let Some(percent) = cpu
+        .as_ref()
+        .and_then(|cpu| tree::int(cpu, &["resource", "current", "averageUtilization"]))
+    {
+        tree::put(
+            scaler,
+            &["status", "currentCPUUtilizationPercentage"],
+            percent,
+        );
     }
     note(scaler, CURRENT_METRICS, others);
-    for (path, annotation) in [(["spec", "behavior"], BEHAVIOR), (["status", "conditions"], CONDITIONS)] {
+    for (path, annotation) in [
+        (["spec", "behavior"], BEHAVIOR),
+        (["status", "conditions"], CONDITIONS),
+    ] {
         let value = tree::take(scaler, &path);
         note(scaler, annotation, value);
     }
@@ -130,32 +155,53 @@ fn autoscaler_to_v1(scaler: &mut Tree) {
 /// The metric that v1 knows, and the list of the others if there are any.
 fn take_metrics(scaler: &mut Tree, path: &[&str]) -> (Option<Tree>, Option<Tree>) {
     let all = tree::take(scaler, path).unwrap_or(Tree::Null);
-    let (mut cpu, others): (Vec<Tree>, Vec<Tree>) =
-        tree::list(&all, &[]).iter().cloned().partition(|metric| tree::text(metric, &["resource", "name"]) == "cpu");
-    let others = if others.is_empty() { None } else { Some(Tree::from(others)) };
+    let (mut cpu, others): (Vec<Tree>, Vec<Tree>) = tree::list(&all, &[])
+        .iter()
+        .cloned()
+        .partition(|metric| tree::text(metric, &["resource", "name"]) == "cpu");
+    let others = if others.is_empty() {
+        None
+    } else {
+        Some(Tree::from(others))
+    };
     (cpu.pop(), others)
 }
 
 fn note(scaler: &mut Tree, annotation: &str, value: Option<Tree>) {
     if let Some(value) = value.filter(|value| !tree::is_empty(value)) {
-        tree::put(scaler, &["metadata", "annotations", annotation], value.to_string());
+        tree::put(
+            scaler,
+            &["metadata", "annotations", annotation],
+            value.to_string(),
+        );
     }
 }
 
 fn autoscaler_to_v2(scaler: &mut Tree) {
     let mut metrics = unnote(scaler, METRICS);
     if let Some(percent) = tree::take(scaler, &["spec", "targetCPUUtilizationPercentage"]) {
-        metrics.insert(0, cpu_metric("target", tree_of!({"type": "Utilization", "averageUtilization": percent})));
+        metrics.insert(
+            0,
+            cpu_metric(
+                "target",
+                tree_of!({"type": "Utilization", "averageUtilization": percent}),
+            ),
+        );
     }
     put_list(scaler, &["spec", "metrics"], metrics);
     let mut current = unnote(scaler, CURRENT_METRICS);
     if let Some(percent) = tree::take(scaler, &["status", "currentCPUUtilizationPercentage"]) {
-        current.insert(0, cpu_metric("current", tree_of!({"averageUtilization": percent})));
+        current.insert(
+            0,
+            cpu_metric("current", tree_of!({"averageUtilization": percent})),
+        );
     }
     put_list(scaler, &["status", "currentMetrics"], current);
     let conditions = unnote(scaler, CONDITIONS);
     put_list(scaler, &["status", "conditions"], conditions);
-    if let Some(Ok(behavior)) = take_note(scaler, BEHAVIOR).map(|text| serde_json::from_str::<Tree>(&text)) {
+    if let Some(Ok(behavior)) =
+        take_note(scaler, BEHAVIOR).map(|text| serde_json::from_str::<Tree>(&text))
+    {
         tree::put(scaler, &["spec", "behavior"], behavior);
     }
 }
@@ -173,12 +219,17 @@ fn put_list(scaler: &mut Tree, path: &[&str], items: Vec<Tree>) {
 }
 
 fn unnote(scaler: &mut Tree, annotation: &str) -> Vec<Tree> {
-    take_note(scaler, annotation).and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()
+    take_note(scaler, annotation)
+        .and_then(|text| serde_json::from_str(&text).ok())
+        .unwrap_or_default()
 }
 
 fn take_note(scaler: &mut Tree, annotation: &str) -> Option<String> {
     let text = tree::take(scaler, &["metadata", "annotations", annotation])?;
-    if tree::at(scaler, &["metadata", "annotations"]).as_object().is_some_and(kinds::tree::Map::is_empty) {
+    if tree::at(scaler, &["metadata", "annotations"])
+        .as_object()
+        .is_some_and(kinds::tree::Map::is_empty)
+    {
         tree::take(scaler, &["metadata", "annotations"]);
     }
     text.as_str().map(str::to_owned)
@@ -190,7 +241,14 @@ mod tests {
     use crate::request::User;
 
     fn check(group: &str, version: &str, plural: &str, asked: &Tree, kept: &Tree) {
-        let target = Target::find(group, version, plural, User::default(), jiff::Timestamp::UNIX_EPOCH).expect("served");
+        let target = Target::find(
+            group,
+            version,
+            plural,
+            User::default(),
+            jiff::Timestamp::UNIX_EPOCH,
+        )
+        .expect("served");
         let mut object = asked.clone();
         to_stored(&target, &mut object);
         assert_eq!(&object, kept);

@@ -7,8 +7,8 @@
 //! defaults and validates them.
 //!
 //! Rows live as long as the process, because everything holds them by `&'static`. They are interned
-//! by content, so that identical definitions share one compilation: what is leaked is bounded by the
-//! distinct specifications (and accepted names) of definitions that were stored while it ran.
+//! by content, so that identical definitions share one compilation: what is leaked is bounded by
+//! the distinct specifications (and accepted names) of definitions that were stored while it ran.
 //! Schemas are limited by the size of a request body.
 //!
 //! Validation rules in CEL (`x-kubernetes-validations`) are stored and not evaluated.
@@ -63,7 +63,11 @@ pub struct Version {
 
 impl std::fmt::Debug for Version {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(out, "{}.{}/{}", self.resource.plural, self.resource.group, self.resource.version)
+        write!(
+            out,
+            "{}.{}/{}",
+            self.resource.plural, self.resource.group, self.resource.version
+        )
     }
 }
 
@@ -87,7 +91,8 @@ impl Version {
     }
 }
 
-/// Where rows lead back to what they were made from: the address of a row, its definition and its version.
+/// Where rows lead back to what they were made from: the address of a row, its definition and its
+/// version.
 type Rows = HashMap<usize, (&'static Custom, usize)>;
 static ROWS: RwLock<Option<Rows>> = RwLock::new(None);
 static COMPILED: OnceLock<Mutex<HashMap<String, &'static Custom>>> = OnceLock::new();
@@ -98,10 +103,17 @@ fn address(resource: &'static Resource) -> usize {
 
 fn found(resource: &'static Resource) -> Option<(&'static Custom, usize)> {
     // Built-in rows lie in one slice, so that nearly all requests end here.
-    if kinds::resources().as_ptr_range().contains(&std::ptr::from_ref(resource)) {
+    if kinds::resources()
+        .as_ptr_range()
+        .contains(&std::ptr::from_ref(resource))
+    {
         return None;
     }
-    ROWS.read().unwrap_or_else(PoisonError::into_inner).as_ref()?.get(&address(resource)).copied()
+    ROWS.read()
+        .unwrap_or_else(PoisonError::into_inner)
+        .as_ref()?
+        .get(&address(resource))
+        .copied()
 }
 
 /// What is known of a row that belongs to a custom kind; none for built-in ones.
@@ -122,7 +134,10 @@ pub(crate) fn owned_type(resource: &'static Resource) -> Option<&'static Type> {
 
 /// The compiled form of a definition; none when it has no storage version.
 pub(crate) fn compiled(definition: &Tree) -> Option<&'static Custom> {
-    let (spec, names) = (tree::at(definition, &["spec"]), tree::at(definition, &["status", "acceptedNames"]));
+    let (spec, names) = (
+        tree::at(definition, &["spec"]),
+        tree::at(definition, &["status", "acceptedNames"]),
+    );
     let content = format!("{spec}{names}");
     let known = COMPILED.get_or_init(Mutex::default);
     let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
@@ -133,7 +148,13 @@ pub(crate) fn compiled(definition: &Tree) -> Option<&'static Custom> {
     known.insert(content, custom);
     let mut rows = ROWS.write().unwrap_or_else(PoisonError::into_inner);
     let rows = rows.get_or_insert_default();
-    rows.extend(custom.versions.iter().enumerate().map(|(index, version)| (address(&version.resource), (custom, index))));
+    rows.extend(
+        custom
+            .versions
+            .iter()
+            .enumerate()
+            .map(|(index, version)| (address(&version.resource), (custom, index))),
+    );
     Some(custom)
 }
 
@@ -149,17 +170,32 @@ fn texts<'a>(tree: &'a Tree, path: &[&str]) -> impl Iterator<Item = &'a str> {
     tree::list(tree, path).iter().filter_map(Tree::as_str)
 }
 
-const VERBS: &[&str] = &["delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"];
+const VERBS: &[&str] = &[
+    "delete",
+    "deletecollection",
+    "get",
+    "list",
+    "patch",
+    "create",
+    "update",
+    "watch",
+];
 const PART_VERBS: &[&str] = &["get", "patch", "update"];
 
 fn compile(spec: &Tree, names: &Tree) -> Option<Custom> {
     let listed = tree::list(spec, &["versions"]);
-    let storage = listed.iter().position(|version| tree::flag(version, &["storage"]))?;
+    let storage = listed
+        .iter()
+        .position(|version| tree::flag(version, &["storage"]))?;
     let storage_version = leak(tree::text(&listed[storage], &["name"]));
     let group = leak(tree::text(spec, &["group"]));
     let name = |member: &str| {
         let accepted = tree::text(names, &[member]);
-        leak(if accepted.is_empty() { tree::text(spec, &["names", member]) } else { accepted })
+        leak(if accepted.is_empty() {
+            tree::text(spec, &["names", member])
+        } else {
+            accepted
+        })
     };
     let (kind, plural, singular) = (name("kind"), name("plural"), name("singular"));
     let short_names = leak_all(texts(names, &["shortNames"]));
@@ -191,14 +227,21 @@ fn compile(spec: &Tree, names: &Tree) -> Option<Custom> {
             served: tree::flag(version, &["served"]),
             owned: types::owned(&schema, type_name),
             scale: scale_paths(version),
-            fields: leak_all(tree::list(version, &["selectableFields"]).iter().map(|field| trimmed(tree::text(field, &["jsonPath"])))),
+            fields: leak_all(
+                tree::list(version, &["selectableFields"])
+                    .iter()
+                    .map(|field| trimmed(tree::text(field, &["jsonPath"]))),
+            ),
             deprecation: deprecation(version, group, kind),
             columns: columns::of(version),
             published: raw.clone(),
             schema,
         }
     });
-    Some(Custom { versions: versions.collect(), storage })
+    Some(Custom {
+        versions: versions.collect(),
+        storage,
+    })
 }
 
 /// `com.example.v1.Crate`: the group's parts are turned round, as published names are.
@@ -212,15 +255,35 @@ fn trimmed(path: &str) -> &str {
     path.strip_prefix('.').unwrap_or(path)
 }
 
-fn subresources(version: &Tree, group: &'static str, name: &'static str, kind: &'static str, ty: &'static Type) -> &'static [Subresource] {
+fn subresources(
+    version: &Tree,
+    group: &'static str,
+    name: &'static str,
+    kind: &'static str,
+    ty: &'static Type,
+) -> &'static [Subresource] {
     let mut found = Vec::new();
     if !tree::at(version, &["subresources", "scale"]).is_null()
         && let Some(scale) = kinds::type_named("io.k8s.api.autoscaling.v1.Scale")
     {
-        found.push(Subresource { name: "scale", group: "autoscaling", version: "v1", kind: "Scale", verbs: PART_VERBS, ty: scale });
+        found.push(Subresource {
+            name: "scale",
+            group: "autoscaling",
+            version: "v1",
+            kind: "Scale",
+            verbs: PART_VERBS,
+            ty: scale,
+        });
     }
     if !tree::at(version, &["subresources", "status"]).is_null() {
-        found.push(Subresource { name: "status", group, version: name, kind, verbs: PART_VERBS, ty });
+        found.push(Subresource {
+            name: "status",
+            group,
+            version: name,
+            kind,
+            verbs: PART_VERBS,
+            ty,
+        });
     }
     Box::leak(found.into_boxed_slice())
 }
@@ -242,6 +305,11 @@ fn scale_paths(version: &Tree) -> Option<ScalePaths> {
 fn deprecation(version: &Tree, group: &str, kind: &str) -> Option<String> {
     let name = tree::text(version, &["name"]);
     let given = tree::text(version, &["deprecationWarning"]);
-    tree::flag(version, &["deprecated"])
-        .then(|| if given.is_empty() { format!("{group}/{name} {kind} is deprecated") } else { given.to_owned() })
+    tree::flag(version, &["deprecated"]).then(|| {
+        if given.is_empty() {
+            format!("{group}/{name} {kind} is deprecated")
+        } else {
+            given.to_owned()
+        }
+    })
 }

@@ -36,13 +36,21 @@ pub(crate) struct Deleted {
 impl Deleted {
     /// What became of `before`.
     pub(crate) fn new(json: Bytes, gone: bool, before: &Tree) -> Self {
-        Self { json, gone, uid: object::meta_text(before, "uid").to_owned() }
+        Self {
+            json,
+            gone,
+            uid: object::meta_text(before, "uid").to_owned(),
+        }
     }
 }
 
 impl Registry {
     /// Deletes one object.
-    pub(crate) async fn delete(&self, target: Target, request: &DeleteRequest) -> Result<Reply, Refusal> {
+    pub(crate) async fn delete(
+        &self,
+        target: Target,
+        request: &DeleteRequest,
+    ) -> Result<Reply, Refusal> {
         let options = options::of_delete(request)?;
         admission::namespace::check_delete(&target)?;
         let dry_run = !options.dry_run.is_empty();
@@ -63,7 +71,12 @@ impl Registry {
     }
 
     /// Deletes what a list would show; the answer is that list as it was.
-    pub(crate) async fn delete_collection(&self, target: Target, list: ListOptions, request: &DeleteRequest) -> Result<Reply, Refusal> {
+    pub(crate) async fn delete_collection(
+        &self,
+        target: Target,
+        list: ListOptions,
+        request: &DeleteRequest,
+    ) -> Result<Reply, Refusal> {
         let options = options::of_delete(request)?;
         let dry_run = !options.dry_run.is_empty();
         let (page, records) = self.select(&target, &list).await?;
@@ -92,7 +105,13 @@ impl Registry {
         Ok(self.render_list(&target, page, &records))
     }
 
-    fn answer(&self, target: &Target, options: &DeleteOptions, deleted: Deleted, warnings: Vec<String>) -> Reply {
+    fn answer(
+        &self,
+        target: &Target,
+        options: &DeleteOptions,
+        deleted: Deleted,
+        warnings: Vec<String>,
+    ) -> Reply {
         if deleted.gone && !target.rules.returns_deleted_object() {
             let details = Details {
                 name: target.name.clone(),
@@ -101,15 +120,31 @@ impl Registry {
                 uid: deleted.uid,
                 ..Details::default()
             };
-            let status = Status { details: Some(details), ..Status::success(0) };
-            return Reply::Status { status, code: 200, warnings };
+            let status = Status {
+                details: Some(details),
+                ..Status::success(0)
+            };
+            return Reply::Status {
+                status,
+                code: 200,
+                warnings,
+            };
         }
-        let code = if !deleted.gone && options.orphan_dependents == Some(false) { 202 } else { 200 };
-        Reply::Object { code, json: self.present(target, &deleted.json), warnings }
+        let code = if !deleted.gone && options.orphan_dependents == Some(false) {
+            202
+        } else {
+            200
+        };
+        Reply::Object {
+            code,
+            json: self.present(target, &deleted.json),
+            warnings,
+        }
     }
 }
 
-/// Jobs have always orphaned their pods by default; clients that do not say what they want are told.
+/// Jobs have always orphaned their pods by default; clients that do not say what they want are
+/// told.
 fn propagation_warnings(target: &Target, options: &DeleteOptions) -> Vec<String> {
     let silent = options.propagation_policy.is_none() && options.orphan_dependents.is_none();
     if silent && target.resource.group == "batch" && target.resource.plural == "jobs" {
@@ -121,11 +156,20 @@ fn propagation_warnings(target: &Target, options: &DeleteOptions) -> Vec<String>
 }
 
 /// Deletes inside a commit.
-pub(crate) fn delete_in(txn: &mut Txn, target: &Target, options: &DeleteOptions) -> Result<Deleted, Refusal> {
+pub(crate) fn delete_in(
+    txn: &mut Txn,
+    target: &Target,
+    options: &DeleteOptions,
+) -> Result<Deleted, Refusal> {
     let key = target.key();
     let found = txn.get(&key).ok_or_else(|| target.not_found())?;
     let before = record::tree_of(target.stored, &found);
-    let deletion = prepare(target, &before, Some(record::written(&before, &found)), options)?;
+    let deletion = prepare(
+        target,
+        &before,
+        Some(record::written(&before, &found)),
+        options,
+    )?;
     Ok(carry_out(txn, target, &found, &deletion))
 }
 
@@ -143,20 +187,42 @@ enum Next {
     Removed,
 }
 
-/// Decides about an object, and makes ready what is to be written. `earlier` is the object, too, if its bytes are known.
-pub(crate) fn prepare(target: &Target, object: &Tree, earlier: Option<Written<'_>>, options: &DeleteOptions) -> Result<Deletion, Refusal> {
-    let next = match decide::decide(object, target.stored.kind, target.rules, options, target.now)? {
+/// Decides about an object, and makes ready what is to be written. `earlier` is the object, too, if
+/// its bytes are known.
+pub(crate) fn prepare(
+    target: &Target,
+    object: &Tree,
+    earlier: Option<Written<'_>>,
+    options: &DeleteOptions,
+) -> Result<Deletion, Refusal> {
+    let next = match decide::decide(
+        object,
+        target.stored.kind,
+        target.rules,
+        options,
+        target.now,
+    )? {
         Step::Wait => Next::Same,
         Step::Mark(next) if next == *object => Next::Same,
         Step::Mark(next) => Next::Marked(record::ready(target.stored, next, earlier)),
-        Step::MarkAndRemove(next) => Next::MarkedAndRemoved(record::ready(target.stored, next, earlier)),
+        Step::MarkAndRemove(next) => {
+            Next::MarkedAndRemoved(record::ready(target.stored, next, earlier))
+        }
         Step::Remove => Next::Removed,
     };
-    Ok(Deletion { next, uid: object::meta_text(object, "uid").to_owned() })
+    Ok(Deletion {
+        next,
+        uid: object::meta_text(object, "uid").to_owned(),
+    })
 }
 
 /// Writes a deletion of the object whose present record is `found`.
-pub(crate) fn carry_out(txn: &mut Txn, target: &Target, found: &Arc<Record>, deletion: &Deletion) -> Deleted {
+pub(crate) fn carry_out(
+    txn: &mut Txn,
+    target: &Target,
+    found: &Arc<Record>,
+    deletion: &Deletion,
+) -> Deleted {
     let key = &*found.key;
     let (json, gone) = match &deletion.next {
         Next::Same => (found.value.clone(), false),
@@ -170,12 +236,17 @@ pub(crate) fn carry_out(txn: &mut Txn, target: &Target, found: &Arc<Record>, del
     if gone {
         definition::release(txn, target.resource, target.now);
     }
-    Deleted { json, gone, uid: deletion.uid.clone() }
+    Deleted {
+        json,
+        gone,
+        uid: deletion.uid.clone(),
+    }
 }
 
 /// Removes a record; gives back its last state.
 pub(crate) fn remove(txn: &mut Txn, last: &Arc<Record>) -> Bytes {
-    record::remove(txn, &last.key, &last.value).map_or_else(|| last.value.clone(), |removed| removed.value.clone())
+    record::remove(txn, &last.key, &last.value)
+        .map_or_else(|| last.value.clone(), |removed| removed.value.clone())
 }
 
 /// 409 of a delete that means another object of the name.
@@ -183,7 +254,15 @@ pub(crate) fn uid_conflict(kind: &str, name: &str, asked: &str, found: &str) -> 
     let why = format!(
         "the UID in the precondition ({asked}) does not match the UID in record ({found}). The object might have been deleted and then recreated"
     );
-    Status::conflict(GroupResource { group: "", resource: kind }, name, why).into()
+    Status::conflict(
+        GroupResource {
+            group: "",
+            resource: kind,
+        },
+        name,
+        why,
+    )
+    .into()
 }
 
 /// 409 of a delete that means another state of the object.
@@ -191,5 +270,13 @@ pub(crate) fn version_conflict(kind: &str, name: &str, asked: &str, found: &str)
     let why = format!(
         "the ResourceVersion in the precondition ({asked}) does not match the ResourceVersion in record ({found}). The object might have been modified"
     );
-    Status::conflict(GroupResource { group: "", resource: kind }, name, why).into()
+    Status::conflict(
+        GroupResource {
+            group: "",
+            resource: kind,
+        },
+        name,
+        why,
+    )
+    .into()
 }

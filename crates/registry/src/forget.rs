@@ -28,7 +28,8 @@ const EVENTS: &str = "events/";
 impl Registry {
     /// Forgets what is old, every five minutes, until the store is closed.
     pub async fn forget(&self) {
-        // Nobody commits to a closed store, so waiting for a revision that never comes is waiting for its end.
+        // Nobody commits to a closed store, so waiting for a revision that never comes is waiting
+        // for its end.
         let closed = self.store().reached(Revision(u64::MAX));
         tokio::select! {
             _ = closed => {}
@@ -51,13 +52,19 @@ impl Registry {
     async fn forget_events(&self) -> Result<(), Refusal> {
         let now = self.clock().now();
         let snapshot = self.store().snapshot();
-        let old: Vec<Arc<Record>> = snapshot.range(EVENTS, None).filter(|event| is_old(&record::tree(&event.value), now)).collect();
+        let old: Vec<Arc<Record>> = snapshot
+            .range(EVENTS, None)
+            .filter(|event| is_old(&record::tree(&event.value), now))
+            .collect();
         drop(snapshot);
         for some in old.chunks(REMOVALS) {
             self.commit(|txn| {
                 for event in some {
                     // Who told it again meanwhile has made it new.
-                    if txn.get(&event.key).is_some_and(|found| found.modified == event.modified) {
+                    if txn
+                        .get(&event.key)
+                        .is_some_and(|found| found.modified == event.modified)
+                    {
                         record::remove(txn, &event.key, &event.value);
                     }
                 }
@@ -71,9 +78,18 @@ impl Registry {
 
 /// Whether nobody has told this event for longer than events are kept.
 fn is_old(event: &Tree, now: Timestamp) -> bool {
-    let told = [&["lastTimestamp"][..], &["series", "lastObservedTime"], &["eventTime"]].map(|path| tree::text(event, path));
-    let times = told.into_iter().chain([object::meta_text(event, "creationTimestamp")]);
-    let newest = times.filter_map(|time| time.parse::<Timestamp>().ok()).max();
+    let told = [
+        &["lastTimestamp"][..],
+        &["series", "lastObservedTime"],
+        &["eventTime"],
+    ]
+    .map(|path| tree::text(event, path));
+    let times = told
+        .into_iter()
+        .chain([object::meta_text(event, "creationTimestamp")]);
+    let newest = times
+        .filter_map(|time| time.parse::<Timestamp>().ok())
+        .max();
     newest.is_some_and(|newest| now.duration_since(newest) > EVENT_LIFETIME)
 }
 
@@ -90,9 +106,18 @@ mod tests {
         for (event, expected) in [
             (json!({"metadata": {"creationTimestamp": old}}), true),
             (json!({"metadata": {"creationTimestamp": young}}), false),
-            (json!({"metadata": {"creationTimestamp": old}, "lastTimestamp": young}), false),
-            (json!({"metadata": {"creationTimestamp": old}, "lastTimestamp": old, "eventTime": null}), true),
-            (json!({"metadata": {"creationTimestamp": old}, "series": {"lastObservedTime": "2026-01-01T11:30:00.000000Z"}}), false),
+            (
+                json!({"metadata": {"creationTimestamp": old}, "lastTimestamp": young}),
+                false,
+            ),
+            (
+                json!({"metadata": {"creationTimestamp": old}, "lastTimestamp": old, "eventTime": null}),
+                true,
+            ),
+            (
+                json!({"metadata": {"creationTimestamp": old}, "series": {"lastObservedTime": "2026-01-01T11:30:00.000000Z"}}),
+                false,
+            ),
             (json!({"metadata": {}}), false),
         ] {
             assert_eq!(is_old(&Tree::from(event.clone()), now), expected, "{event}");

@@ -87,7 +87,10 @@ impl Default for Options {
 
 impl std::fmt::Debug for Options {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.debug_struct("Options").field("gates", &self.gates).field("service_network", &self.service_network).finish_non_exhaustive()
+        out.debug_struct("Options")
+            .field("gates", &self.gates)
+            .field("service_network", &self.service_network)
+            .finish_non_exhaustive()
     }
 }
 
@@ -174,12 +177,31 @@ impl Registry {
     ///
     /// A [`Refusal`] with the `Status` for the client.
     pub async fn call(&self, request: Request) -> Result<Reply, Refusal> {
-        let Request { user, group, version, resource, subresource, namespace, name, verb } = request;
-        let row = self.resource(&group, &version, &resource).ok_or_else(Status::no_such_resource)?;
+        let Request {
+            user,
+            group,
+            version,
+            resource,
+            subresource,
+            namespace,
+            name,
+            verb,
+        } = request;
+        let row = self
+            .resource(&group, &version, &resource)
+            .ok_or_else(Status::no_such_resource)?;
         let target = Target::of(row, user, self.clock().now());
-        let namespace = if target.resource.namespaced { namespace } else { String::new() };
+        let namespace = if target.resource.namespaced {
+            namespace
+        } else {
+            String::new()
+        };
         let target = target.at(namespace, name);
-        if subresource.is_empty() { self.call_object(target, verb).await } else { self.call_subresource(target, &subresource, verb).await }
+        if subresource.is_empty() {
+            self.call_object(target, verb).await
+        } else {
+            self.call_subresource(target, &subresource, verb).await
+        }
     }
 
     async fn call_object(&self, target: Target, verb: Verb) -> Result<Reply, Refusal> {
@@ -195,7 +217,10 @@ impl Registry {
         if !target.resource.stored {
             return Err(Status::method_not_allowed().into());
         }
-        let is_write = matches!(verb, Verb::Create { .. } | Verb::Update { .. } | Verb::Patch { .. });
+        let is_write = matches!(
+            verb,
+            Verb::Create { .. } | Verb::Update { .. } | Verb::Patch { .. }
+        );
         if is_write && self.is_advised(&target) {
             let namespace = target.namespace.clone();
             let reply = self.call_stored(target, verb).await;
@@ -211,34 +236,68 @@ impl Registry {
             Verb::Watch(options) => self.watch(target, options),
             Verb::Create { body, options } => self.create(target, &body, &options).await,
             Verb::Update { body, options } => self.update(target, "", body, options).await,
-            Verb::Patch { kind, patch, options } => self.patch(target, "", kind, patch, options).await,
+            Verb::Patch {
+                kind,
+                patch,
+                options,
+            } => self.patch(target, "", kind, patch, options).await,
             Verb::Delete(request) => self.delete(target, &request).await,
-            Verb::DeleteCollection { list, delete } => self.delete_collection(target, list, &delete).await,
+            Verb::DeleteCollection { list, delete } => {
+                self.delete_collection(target, list, &delete).await
+            }
         }
     }
 
-    async fn call_subresource(&self, target: Target, subresource: &str, verb: Verb) -> Result<Reply, Refusal> {
+    async fn call_subresource(
+        &self,
+        target: Target,
+        subresource: &str,
+        verb: Verb,
+    ) -> Result<Reply, Refusal> {
         if target.resource.subresource(subresource).is_none() {
             return Err(Status::no_such_resource().into());
         }
         match (target.resource.plural, subresource, verb) {
-            ("pods", "eviction", Verb::Create { body, options }) => self.evict(target, body, options).await,
-            ("pods", "binding", Verb::Create { body, options }) => self.bind(target, body, options).await,
-            ("serviceaccounts", "token", Verb::Create { body, options }) => self.issue_token(&target, &body, &options),
+            ("pods", "eviction", Verb::Create { body, options }) => {
+                self.evict(target, body, options).await
+            }
+            ("pods", "binding", Verb::Create { body, options }) => {
+                self.bind(target, body, options).await
+            }
+            ("serviceaccounts", "token", Verb::Create { body, options }) => {
+                self.issue_token(&target, &body, &options)
+            }
             (_, "eviction" | "binding" | "token", _) => Err(Status::method_not_allowed().into()),
             (_, "scale", verb) => self.scale(target, verb).await,
             (_, "log" | "exec" | "attach" | "portforward" | "proxy", _) => {
-                Err(Status::bad_request(format!("{}/{subresource} is not served here", target.resource.plural)).into())
+                Err(Status::bad_request(format!(
+                    "{}/{subresource} is not served here",
+                    target.resource.plural
+                ))
+                .into())
             }
             (_, _, Verb::Get { resource_version }) => self.get(&target, &resource_version).await,
-            (_, _, Verb::Update { body, options }) => self.update(target, subresource, body, options).await,
-            (_, _, Verb::Patch { kind, patch, options }) => self.patch(target, subresource, kind, patch, options).await,
+            (_, _, Verb::Update { body, options }) => {
+                self.update(target, subresource, body, options).await
+            }
+            (
+                _,
+                _,
+                Verb::Patch {
+                    kind,
+                    patch,
+                    options,
+                },
+            ) => self.patch(target, subresource, kind, patch, options).await,
             _ => Err(Status::method_not_allowed().into()),
         }
     }
 
     /// One commit, with the store's own failures in the API's words.
-    pub(crate) async fn commit<T: Send>(&self, decide: impl FnMut(&mut Txn) -> Result<T, Refusal> + Send) -> Result<T, Refusal> {
+    pub(crate) async fn commit<T: Send>(
+        &self,
+        decide: impl FnMut(&mut Txn) -> Result<T, Refusal> + Send,
+    ) -> Result<T, Refusal> {
         match self.store().commit(decide).await {
             Ok(committed) => Ok(committed.value),
             Err(CommitError::Refused(refusal)) => Err(refusal),
@@ -269,8 +328,15 @@ impl Registry {
 /// What a client is told when the store could not do its part.
 fn store_failure<E>(error: CommitError<E>) -> Refusal {
     match error {
-        CommitError::Busy => Status::too_many_requests("the storage engine does not keep up with the writes", Vec::new(), 1).into(),
-        CommitError::Unstorable(why) => Status::failure(413, "RequestEntityTooLarge", why.to_string(), None).into(),
+        CommitError::Busy => Status::too_many_requests(
+            "the storage engine does not keep up with the writes",
+            Vec::new(),
+            1,
+        )
+        .into(),
+        CommitError::Unstorable(why) => {
+            Status::failure(413, "RequestEntityTooLarge", why.to_string(), None).into()
+        }
         CommitError::Closed(why) => Status::unavailable(why.to_string()).into(),
         CommitError::Failed(why) => {
             tracing::error!(error = %why, "a commit failed");

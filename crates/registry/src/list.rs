@@ -19,37 +19,70 @@ use crate::{Registry, options, read};
 
 impl Registry {
     /// Answers a list.
-    pub(crate) async fn list(&self, target: Target, options: ListOptions) -> Result<Reply, Refusal> {
+    pub(crate) async fn list(
+        &self,
+        target: Target,
+        options: ListOptions,
+    ) -> Result<Reply, Refusal> {
         let (metadata, records) = self.select(&target, &options).await?;
         Ok(self.render_list(&target, metadata, &records))
     }
 
     /// The records that a list shows, and the list's metadata.
-    pub(crate) async fn select(&self, target: &Target, options: &ListOptions) -> Result<(ListMeta, Vec<Arc<Record>>), Refusal> {
+    pub(crate) async fn select(
+        &self,
+        target: &Target,
+        options: &ListOptions,
+    ) -> Result<(ListMeta, Vec<Arc<Record>>), Refusal> {
         check_list(options)?;
         let selection = Selection::of(target, options)?;
         let prefix = target.prefix();
         let (snapshot, start_after) = self.place(options, &prefix).await?;
-        // Upstream serves "any version" from a cache that knows no pages, also where a list goes on.
-        let limit = if options.resource_version == "0" { 0 } else { options.limit };
-        Ok(page(&snapshot, &selection, &prefix, start_after.as_deref(), limit))
+        // Upstream serves "any version" from a cache that knows no pages, also where a list goes
+        // on.
+        let limit = if options.resource_version == "0" {
+            0
+        } else {
+            options.limit
+        };
+        Ok(page(
+            &snapshot,
+            &selection,
+            &prefix,
+            start_after.as_deref(),
+            limit,
+        ))
     }
 
     /// The snapshot of a list and the key after which its page begins.
-    async fn place(&self, options: &ListOptions, prefix: &str) -> Result<(Snapshot, Option<String>), Refusal> {
+    async fn place(
+        &self,
+        options: &ListOptions,
+        prefix: &str,
+    ) -> Result<(Snapshot, Option<String>), Refusal> {
         let asked = version_of_list(&options.resource_version)?;
         if !options.continue_token.is_empty() {
             if asked.is_some() {
-                return Err(Status::bad_request("specifying resource version is not allowed when using continue").into());
+                return Err(Status::bad_request(
+                    "specifying resource version is not allowed when using continue",
+                )
+                .into());
             }
-            let Token { revision, start_after } = token::parse(&options.continue_token, prefix)?;
+            let Token {
+                revision,
+                start_after,
+            } = token::parse(&options.continue_token, prefix)?;
             let snapshot = match revision {
-                Some(revision) => self.store().snapshot_at(revision).map_err(|_| expired(&start_after, prefix))?,
+                Some(revision) => self
+                    .store()
+                    .snapshot_at(revision)
+                    .map_err(|_| expired(&start_after, prefix))?,
                 None => self.store().snapshot(),
             };
             return Ok((snapshot, Some(start_after)));
         }
-        let exact = options.resource_version_match == "Exact" || (options.resource_version_match.is_empty() && options.limit > 0);
+        let exact = options.resource_version_match == "Exact"
+            || (options.resource_version_match.is_empty() && options.limit > 0);
         match asked {
             Some(revision) if exact => Ok((self.exactly(revision)?, None)),
             Some(revision) => {
@@ -61,29 +94,61 @@ impl Registry {
     }
 
     fn exactly(&self, revision: Revision) -> Result<Snapshot, Refusal> {
-        self.store().snapshot_at(revision).map_err(
-            |Compacted { newest, .. }| {
-                if revision > newest { self.too_large(revision, 0) } else { too_old() }
-            },
-        )
+        self.store()
+            .snapshot_at(revision)
+            .map_err(|Compacted { newest, .. }| {
+                if revision > newest {
+                    self.too_large(revision, 0)
+                } else {
+                    too_old()
+                }
+            })
     }
 
     /// A list of these records, each as it is stored.
-    pub(crate) fn render_list(&self, target: &Target, metadata: ListMeta, records: &[Arc<Record>]) -> Reply {
+    pub(crate) fn render_list(
+        &self,
+        target: &Target,
+        metadata: ListMeta,
+        records: &[Arc<Record>],
+    ) -> Reply {
         let resource = target.resource;
-        let items = records.iter().map(|record| self.present(target, &record.value)).collect();
-        Reply::List { kind: format!("{}List", resource.kind), api_version: resource.api_version(), metadata, items }
+        let items = records
+            .iter()
+            .map(|record| self.present(target, &record.value))
+            .collect();
+        Reply::List {
+            kind: format!("{}List", resource.kind),
+            api_version: resource.api_version(),
+            metadata,
+            items,
+        }
     }
 }
 
 /// One page, and the metadata that tells whether there is more.
-fn page(snapshot: &Snapshot, selection: &Selection, prefix: &str, start_after: Option<&str>, limit: i64) -> (ListMeta, Vec<Arc<Record>>) {
-    let mut metadata = ListMeta { resource_version: snapshot.revision().0.to_string(), ..ListMeta::default() };
-    let mut matching = snapshot.range(prefix, start_after).filter(|record| selection.matches(record));
+fn page(
+    snapshot: &Snapshot,
+    selection: &Selection,
+    prefix: &str,
+    start_after: Option<&str>,
+    limit: i64,
+) -> (ListMeta, Vec<Arc<Record>>) {
+    let mut metadata = ListMeta {
+        resource_version: snapshot.revision().0.to_string(),
+        ..ListMeta::default()
+    };
+    let mut matching = snapshot
+        .range(prefix, start_after)
+        .filter(|record| selection.matches(record));
     let limit = usize::try_from(limit).ok().filter(|limit| *limit > 0);
-    let Some(limit) = limit else { return (metadata, matching.collect()) };
+    let Some(limit) = limit else {
+        return (metadata, matching.collect());
+    };
     let records: Vec<_> = matching.by_ref().take(limit).collect();
-    let (Some(last), Some(_)) = (records.last(), matching.next()) else { return (metadata, records) };
+    let (Some(last), Some(_)) = (records.last(), matching.next()) else {
+        return (metadata, records);
+    };
     metadata.continue_token = token::render(Some(snapshot.revision()), &last.key, prefix);
     if selection.is_everything() {
         let more = matching.count() + 1;
@@ -94,7 +159,8 @@ fn page(snapshot: &Snapshot, selection: &Selection, prefix: &str, start_after: O
 
 fn version_of_list(text: &str) -> Result<Option<Revision>, Refusal> {
     // A list answers 400 where a read answers 500.
-    read::parse_version(text).map_err(|refusal| Status::bad_request(refusal.status.message.clone()).into())
+    read::parse_version(text)
+        .map_err(|refusal| Status::bad_request(refusal.status.message.clone()).into())
 }
 
 fn expired(start_after: &str, prefix: &str) -> Refusal {
@@ -120,20 +186,40 @@ fn check_list(options: &ListOptions) -> Result<(), Refusal> {
     let asked = options.resource_version_match.as_str();
     if !asked.is_empty() {
         if options.resource_version.is_empty() {
-            faults.push(FieldError::forbidden(MATCH, "resourceVersionMatch is forbidden unless resourceVersion is provided"));
+            faults.push(FieldError::forbidden(
+                MATCH,
+                "resourceVersionMatch is forbidden unless resourceVersion is provided",
+            ));
         }
         if !options.continue_token.is_empty() {
-            faults.push(FieldError::forbidden(MATCH, "resourceVersionMatch is forbidden when continue is provided"));
+            faults.push(FieldError::forbidden(
+                MATCH,
+                "resourceVersionMatch is forbidden when continue is provided",
+            ));
         }
         if !MATCHES.contains(&asked) {
-            faults.push(FieldError::not_supported(MATCH, &Tree::from(asked), MATCHES));
+            faults.push(FieldError::not_supported(
+                MATCH,
+                &Tree::from(asked),
+                MATCHES,
+            ));
         }
         if asked == "Exact" && options.resource_version == "0" {
-            faults.push(FieldError::forbidden(MATCH, "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\""));
+            faults.push(FieldError::forbidden(
+                MATCH,
+                "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"",
+            ));
         }
     }
     if options.send_initial_events.is_some() {
-        faults.push(FieldError::forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list"));
+        faults.push(FieldError::forbidden(
+            "sendInitialEvents",
+            "sendInitialEvents is forbidden for list",
+        ));
     }
-    if faults.is_empty() { Ok(()) } else { Err(options::invalid("ListOptions", &faults)) }
+    if faults.is_empty() {
+        Ok(())
+    } else {
+        Err(options::invalid("ListOptions", &faults))
+    }
 }

@@ -28,18 +28,35 @@ pub(crate) struct Author<'a> {
 impl<'a> Author<'a> {
     /// The author of a write to an object, or to the part of it that the subresource is.
     pub(crate) fn new(target: &Target, subresource: &'a str, write: &'a WriteOptions) -> Self {
-        let manager = if write.field_manager.is_empty() { NAMELESS } else { &write.field_manager };
-        Self { manager, api_version: target.resource.api_version(), subresource, now: object::wire_time(target.now) }
+        let manager = if write.field_manager.is_empty() {
+            NAMELESS
+        } else {
+            &write.field_manager
+        };
+        Self {
+            manager,
+            api_version: target.resource.api_version(),
+            subresource,
+            now: object::wire_time(target.now),
+        }
     }
 
     /// The author of a write to a scale, which has a version of its own.
     pub(crate) fn of_scale(target: &Target, write: &'a WriteOptions) -> Self {
-        Self { api_version: SCALE_VERSION.to_owned(), ..Self::new(target, "scale", write) }
+        Self {
+            api_version: SCALE_VERSION.to_owned(),
+            ..Self::new(target, "scale", write)
+        }
     }
 
     /// The same as the bookkeeping wants it.
     pub(crate) fn writer(&self) -> Writer<'_> {
-        Writer { manager: self.manager, api_version: &self.api_version, subresource: self.subresource, now: &self.now }
+        Writer {
+            manager: self.manager,
+            api_version: &self.api_version,
+            subresource: self.subresource,
+            now: &self.now,
+        }
     }
 }
 
@@ -47,8 +64,16 @@ impl<'a> Author<'a> {
 pub(crate) fn created(object: &mut Tree, target: &Target, write: &WriteOptions) {
     let nothing = Tree::Object(Map::new());
     // A new object's status is dropped before it is stored, so that nobody owns any of it.
-    let status = target.resource.subresource("status").and_then(|_| tree::take(object, &["status"]));
-    note(object, &nothing, owned_type(target), &Author::new(target, "", write));
+    let status = target
+        .resource
+        .subresource("status")
+        .and_then(|_| tree::take(object, &["status"]));
+    note(
+        object,
+        &nothing,
+        owned_type(target),
+        &Author::new(target, "", write),
+    );
     if let Some(status) = status {
         tree::put(object, &["status"], status);
     }
@@ -81,7 +106,12 @@ pub(crate) fn put(object: &mut Tree, managed: Tree) {
     }
 }
 
-/// The type by which fields are owned: that of the kept form, or what the asked version of a custom kind says.
+/// The type by which fields are owned: that of the kept form, or what the asked version of a custom
+/// kind says.
 fn owned_type(target: &Target) -> Option<&'static Type> {
-    custom::owned_type(if custom::of(target.resource).is_some() { target.resource } else { target.stored })
+    custom::owned_type(if custom::of(target.resource).is_some() {
+        target.resource
+    } else {
+        target.stored
+    })
 }

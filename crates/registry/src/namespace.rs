@@ -18,11 +18,17 @@ pub(crate) fn is_namespace(resource: &Resource) -> bool {
 
 /// True when nothing holds a terminating namespace any more.
 pub(crate) fn is_released(namespace: &Tree) -> bool {
-    object::terminating(namespace) && object::finalizers(namespace).is_empty() && tree::list(namespace, &["spec", "finalizers"]).is_empty()
+    object::terminating(namespace)
+        && object::finalizers(namespace).is_empty()
+        && tree::list(namespace, &["spec", "finalizers"]).is_empty()
 }
 
 /// Deletes a namespace inside a commit: marks it, and removes it when nothing holds it.
-pub(crate) fn delete_in(txn: &mut Txn, target: &Target, options: &DeleteOptions) -> Result<Deleted, Refusal> {
+pub(crate) fn delete_in(
+    txn: &mut Txn,
+    target: &Target,
+    options: &DeleteOptions,
+) -> Result<Deleted, Refusal> {
     let key = target.key();
     let found = txn.get(&key).ok_or_else(|| target.not_found())?;
     let before = record::tree(&found.value);
@@ -35,18 +41,35 @@ pub(crate) fn delete_in(txn: &mut Txn, target: &Target, options: &DeleteOptions)
     }
     tree::put(&mut next, &["status", "phase"], "Terminating");
     let gone = is_released(&next);
-    let marked = if next == before { found } else { record::put(txn, target.stored, &key, next) };
-    let json = if gone { delete::remove(txn, &marked) } else { marked.value.clone() };
+    let marked = if next == before {
+        found
+    } else {
+        record::put(txn, target.stored, &key, next)
+    };
+    let json = if gone {
+        delete::remove(txn, &marked)
+    } else {
+        marked.value.clone()
+    };
     Ok(Deleted::new(json, gone, &before))
 }
 
-fn check_preconditions(target: &Target, namespace: &Tree, options: &DeleteOptions) -> Result<(), Refusal> {
-    let (uid, version) = (object::meta_text(namespace, "uid"), object::meta_text(namespace, "resourceVersion"));
-    let conflict = |why: String| -> Refusal { Status::conflict(target.resource.group_resource(), &target.name, why).into() };
+fn check_preconditions(
+    target: &Target,
+    namespace: &Tree,
+    options: &DeleteOptions,
+) -> Result<(), Refusal> {
+    let (uid, version) = (
+        object::meta_text(namespace, "uid"),
+        object::meta_text(namespace, "resourceVersion"),
+    );
+    let conflict = |why: String| -> Refusal {
+        Status::conflict(target.resource.group_resource(), &target.name, why).into()
+    };
     match (&options.uid, &options.resource_version) {
-        (Some(asked), _) if asked != uid => {
-            Err(conflict(format!("Precondition failed: UID in precondition: {asked}, UID in object meta: {uid}")))
-        }
+        (Some(asked), _) if asked != uid => Err(conflict(format!(
+            "Precondition failed: UID in precondition: {asked}, UID in object meta: {uid}"
+        ))),
         (_, Some(asked)) if asked != version => Err(conflict(format!(
             "Precondition failed: ResourceVersion in precondition: {asked}, ResourceVersion in object meta: {version}"
         ))),

@@ -23,12 +23,19 @@ pub(crate) fn meta_text<'a>(object: &'a Tree, name: &str) -> &'a str {
 /// The name by which refusals call a new object: its own, or the beginning of the one it will get.
 pub(crate) fn shown_name(object: &Tree) -> &str {
     let name = meta_text(object, "name");
-    if name.is_empty() { meta_text(object, "generateName") } else { name }
+    if name.is_empty() {
+        meta_text(object, "generateName")
+    } else {
+        name
+    }
 }
 
 /// The finalizers.
 pub(crate) fn finalizers(object: &Tree) -> Vec<&str> {
-    tree::list(object, &["metadata", "finalizers"]).iter().filter_map(Tree::as_str).collect()
+    tree::list(object, &["metadata", "finalizers"])
+        .iter()
+        .filter_map(Tree::as_str)
+        .collect()
 }
 
 /// Replaces the finalizers; none leaves no member.
@@ -47,12 +54,16 @@ pub(crate) fn terminating(object: &Tree) -> bool {
 
 /// The condition of this type in `status.conditions`.
 pub(crate) fn condition<'a>(object: &'a Tree, kind: &str) -> Option<&'a Tree> {
-    tree::list(object, &["status", "conditions"]).iter().find(|condition| tree::text(condition, &["type"]) == kind)
+    tree::list(object, &["status", "conditions"])
+        .iter()
+        .find(|condition| tree::text(condition, &["type"]) == kind)
 }
 
 /// A moment as the wire shows it: RFC 3339 in UTC with whole seconds.
 pub(crate) fn wire_time(moment: Timestamp) -> String {
-    Timestamp::from_second(moment.as_second()).unwrap_or(moment).to_string()
+    Timestamp::from_second(moment.as_second())
+        .unwrap_or(moment)
+        .to_string()
 }
 
 /// A time of the wire as a moment.

@@ -39,7 +39,9 @@ use crate::target::{self, Target};
 const MAX_LEAVING: usize = 50_000;
 
 /// The buckets of lags.
-const LAGS_MS: [u32; 13] = [1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 5_000, 10_000, 60_000];
+const LAGS_MS: [u32; 13] = [
+    1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 5_000, 10_000, 60_000,
+];
 
 /// What an eviction saw on its way. Filled in by the eviction, judged after its answer is known.
 #[derive(Debug, Default)]
@@ -55,7 +57,11 @@ pub(crate) struct Sight {
 impl Sight {
     /// The names of the budgets, joined by commas; mostly it is one.
     fn budget_names(&self) -> String {
-        let names: Vec<&str> = self.budgets.iter().map(|budget| target::place(&budget.key).1).collect();
+        let names: Vec<&str> = self
+            .budgets
+            .iter()
+            .map(|budget| target::place(&budget.key).1)
+            .collect();
         names.join(",")
     }
 }
@@ -71,7 +77,8 @@ pub(crate) struct Observer {
     /// When the evictions were granted whose pods are not gone, by the uid of the pod.
     leaving: Mutex<HashMap<String, Instant>>,
     notices: Notices,
-    /// True while somebody follows the store; otherwise nothing is collected that only he takes out.
+    /// True while somebody follows the store; otherwise nothing is collected that only he takes
+    /// out.
     following: AtomicBool,
 }
 
@@ -79,7 +86,10 @@ impl Default for Observer {
     fn default() -> Self {
         Self {
             counts: Counts::default(),
-            to_gone: Histogram::new(&[5, 50, 100, 500, 1_000, 2_000, 5_000, 10_000, 15_000, 30_000, 45_000, 60_000, 120_000, 600_000]),
+            to_gone: Histogram::new(&[
+                5, 50, 100, 500, 1_000, 2_000, 5_000, 10_000, 15_000, 30_000, 45_000, 60_000,
+                120_000, 600_000,
+            ]),
             status_lag: Histogram::new(&LAGS_MS),
             pod_lag: Histogram::new(&LAGS_MS),
             leaving: Mutex::default(),
@@ -113,8 +123,8 @@ impl Registry {
         }
     }
 
-    /// Takes note of how long the status of a budget lagged behind its pods. Whoever keeps the status knows; the store
-    /// cannot tell which change of a pod a status has counted.
+    /// Takes note of how long the status of a budget lagged behind its pods. Whoever keeps the
+    /// status knows; the store cannot tell which change of a pod a status has counted.
     pub fn budget_status_told(&self, lag: Duration) {
         self.observer().pod_lag.observe(lag);
     }
@@ -126,9 +136,15 @@ impl Registry {
         let outcome = outcome::of(sight, refused);
         let budget = sight.budget_names();
         // Anybody can ask for pods of namespaces that do not exist; those get no series.
-        let known = sight.pod.is_some() || self.store().get(&target::core_key("namespaces", "", &target.namespace)).is_some();
+        let known = sight.pod.is_some()
+            || self
+                .store()
+                .get(&target::core_key("namespaces", "", &target.namespace))
+                .is_some();
         let namespace = if known { target.namespace.as_str() } else { "" };
-        observer.counts.count(namespace, &budget, outcome, Instant::now());
+        observer
+            .counts
+            .count(namespace, &budget, outcome, Instant::now());
         tracing::info!(
             target: "eviction",
             user = %target.user.name,
@@ -143,26 +159,43 @@ impl Registry {
         );
         match refused {
             None if outcome == Outcome::Allowed => self.await_end(target, sight),
-            Some(refused) if outcome.is_blocked() && self.options().refusal_events => observer.note_refusal(target, sight, refused),
+            Some(refused) if outcome.is_blocked() && self.options().refusal_events => {
+                observer.note_refusal(target, sight, refused)
+            }
             _ => {}
         }
     }
 
     fn await_end(&self, target: &Target, sight: &Sight) {
         let observer = self.observer();
-        let Some(pod) = sight.pod.as_deref().filter(|_| observer.following.load(Ordering::Relaxed)) else { return };
+        let Some(pod) = sight
+            .pod
+            .as_deref()
+            .filter(|_| observer.following.load(Ordering::Relaxed))
+        else {
+            return;
+        };
         let uid = uid_of(pod);
         observer.leave(uid);
         // A pod that nothing has to stop is gone already, and its end may have been followed before
         // it was waited for.
-        if self.store().get(&target.key()).is_none_or(|found| found.created != pod.created) {
+        if self
+            .store()
+            .get(&target.key())
+            .is_none_or(|found| found.created != pod.created)
+        {
             observer.gone(uid);
         }
     }
 
     async fn follow(&self, group: &str, plural: &str, mut see: impl FnMut(&Event)) {
-        let Some(resource) = kinds::resource(group, "v1", plural) else { return };
-        while let Ok(mut watch) = self.store().watch(&target::prefix(resource, ""), self.store().revision()) {
+        let Some(resource) = kinds::resource(group, "v1", plural) else {
+            return;
+        };
+        while let Ok(mut watch) = self
+            .store()
+            .watch(&target::prefix(resource, ""), self.store().revision())
+        {
             if ended(&mut watch, &mut see).await {
                 return;
             }
@@ -171,7 +204,10 @@ impl Registry {
 
     async fn follow_budgets(&self) {
         let mut behind = HashMap::new();
-        self.follow("policy", "poddisruptionbudgets", |event| self.observer().budget_changed(&mut behind, event)).await;
+        self.follow("policy", "poddisruptionbudgets", |event| {
+            self.observer().budget_changed(&mut behind, event)
+        })
+        .await;
     }
 }
 
@@ -196,7 +232,11 @@ impl Observer {
     }
 
     fn gone(&self, uid: &str) {
-        let since = self.leaving.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+        let since = self
+            .leaving
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(uid);
         if let Some(since) = since {
             self.to_gone.observe(since.elapsed());
         }
@@ -210,10 +250,15 @@ impl Observer {
 
     /// `behind` holds the budgets whose status does not know their spec yet, and since when.
     fn budget_changed(&self, behind: &mut HashMap<Arc<str>, Instant>, event: &Event) {
-        let budget = kinds::resource("policy", "v1", "poddisruptionbudgets").map(|resource| &record::facts(resource, &event.record).more);
+        let budget = kinds::resource("policy", "v1", "poddisruptionbudgets")
+            .map(|resource| &record::facts(resource, &event.record).more);
         match budget {
-            Some(More::Budget(budget)) if !event.removed && budget.observed_generation < budget.generation => {
-                behind.entry(event.record.key.clone()).or_insert_with(Instant::now);
+            Some(More::Budget(budget))
+                if !event.removed && budget.observed_generation < budget.generation =>
+            {
+                behind
+                    .entry(event.record.key.clone())
+                    .or_insert_with(Instant::now);
             }
             _ => {
                 let since = behind.remove(&event.record.key);
@@ -236,6 +281,13 @@ fn uid_of(pod: &Record) -> &str {
 /// Why something was refused, as exactly as the answer says it.
 fn reason(status: &Status) -> String {
     let causes = status.details.iter().flat_map(|details| &details.causes);
-    let causes: Vec<&str> = causes.filter(|cause| cause.reason == "DisruptionBudget").map(|cause| cause.message.as_str()).collect();
-    if causes.is_empty() { status.message.clone() } else { causes.join("; ") }
+    let causes: Vec<&str> = causes
+        .filter(|cause| cause.reason == "DisruptionBudget")
+        .map(|cause| cause.message.as_str())
+        .collect();
+    if causes.is_empty() {
+        status.message.clone()
+    } else {
+        causes.join("; ")
+    }
 }

@@ -16,7 +16,15 @@ const META_SCHEME: &str = "k8s.io/apimachinery/pkg/apis/meta/internalversion/sch
 
 /// 422 of an options kind.
 pub(crate) fn invalid(kind: &str, faults: &[FieldError]) -> Refusal {
-    Status::invalid(GroupResource { group: "meta.k8s.io", resource: kind }, "", faults).into()
+    Status::invalid(
+        GroupResource {
+            group: "meta.k8s.io",
+            resource: kind,
+        },
+        "",
+        faults,
+    )
+    .into()
 }
 
 fn dry_run_faults(values: &[String]) -> Vec<FieldError> {
@@ -31,7 +39,11 @@ fn dry_run_faults(values: &[String]) -> Vec<FieldError> {
 /// kind, for example `CreateOptions`.
 pub(crate) fn dry_run(options: &WriteOptions, kind: &str) -> Result<bool, Refusal> {
     let faults = dry_run_faults(&options.dry_run);
-    if faults.is_empty() { Ok(!options.dry_run.is_empty()) } else { Err(invalid(kind, &faults)) }
+    if faults.is_empty() {
+        Ok(!options.dry_run.is_empty())
+    } else {
+        Err(invalid(kind, &faults))
+    }
 }
 
 /// The options of a delete: the body's when there is one that is not empty, otherwise the query's.
@@ -54,30 +66,55 @@ pub(crate) fn validate_delete(options: &DeleteOptions) -> Result<(), Refusal> {
             "orphanDependents and deletionPropagation cannot be both set",
         )),
         (Some(policy), None) if !PROPAGATIONS[..3].contains(&policy.as_str()) => {
-            faults.push(FieldError::not_supported("propagationPolicy", &Tree::from(policy.as_str()), PROPAGATIONS));
+            faults.push(FieldError::not_supported(
+                "propagationPolicy",
+                &Tree::from(policy.as_str()),
+                PROPAGATIONS,
+            ));
         }
         _ => {}
     }
     faults.extend(dry_run_faults(&options.dry_run));
-    if faults.is_empty() { Ok(()) } else { Err(invalid("DeleteOptions", &faults)) }
+    if faults.is_empty() {
+        Ok(())
+    } else {
+        Err(invalid("DeleteOptions", &faults))
+    }
 }
 
 fn decode(body: &Body) -> Result<DeleteOptions, Refusal> {
     let refuse = |why: String| -> Refusal { Status::bad_request(why).into() };
     let bytes = match body.form {
         BodyForm::Json | BodyForm::Protobuf => body.bytes.clone(),
-        BodyForm::Yaml => yaml::to_json(&body.bytes).map_err(|error| refuse(error.to_string()))?.0.into(),
+        BodyForm::Yaml => yaml::to_json(&body.bytes)
+            .map_err(|error| refuse(error.to_string()))?
+            .0
+            .into(),
     };
-    let found = if body.form == BodyForm::Protobuf { protobuf::peek_type_meta(&bytes) } else { json::peek_type_meta(&bytes) };
+    let found = if body.form == BodyForm::Protobuf {
+        protobuf::peek_type_meta(&bytes)
+    } else {
+        json::peek_type_meta(&bytes)
+    };
     let TypeMeta { api_version, kind } = found.map_err(|error| refuse(error.to_string()))?;
     if !kind.is_empty() && kind != "DeleteOptions" {
-        let version = if api_version.is_empty() { "v1" } else { &api_version };
-        return Err(refuse(format!("no kind {kind:?} is registered for version {version:?} in scheme {META_SCHEME:?}")));
+        let version = if api_version.is_empty() {
+            "v1"
+        } else {
+            &api_version
+        };
+        return Err(refuse(format!(
+            "no kind {kind:?} is registered for version {version:?} in scheme {META_SCHEME:?}"
+        )));
     }
     let Some(ty) = kinds::type_named("io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions") else {
         return Err(Status::internal("the table has no DeleteOptions").into());
     };
-    let decoded = if body.form == BodyForm::Protobuf { protobuf::decode(&bytes, ty) } else { json::decode(&bytes, ty) };
+    let decoded = if body.form == BodyForm::Protobuf {
+        protobuf::decode(&bytes, ty)
+    } else {
+        json::decode(&bytes, ty)
+    };
     let tree = decoded.map_err(|error| refuse(error.to_string()))?.tree;
     Ok(of_tree(&tree))
 }
@@ -91,7 +128,11 @@ pub(crate) fn of_tree(options: &Tree) -> DeleteOptions {
         resource_version: text(&["preconditions", "resourceVersion"]),
         propagation_policy: text(&["propagationPolicy"]),
         orphan_dependents: tree::at(options, &["orphanDependents"]).as_bool(),
-        dry_run: tree::list(options, &["dryRun"]).iter().filter_map(Tree::as_str).map(str::to_owned).collect(),
+        dry_run: tree::list(options, &["dryRun"])
+            .iter()
+            .filter_map(Tree::as_str)
+            .map(str::to_owned)
+            .collect(),
     }
 }
 
@@ -106,23 +147,43 @@ mod tests {
 
     #[test]
     fn a_policy_and_the_old_switch_exclude_each_other() {
-        let options =
-            DeleteOptions { propagation_policy: Some("Orphan".to_owned()), orphan_dependents: Some(true), ..DeleteOptions::default() };
+        let options = DeleteOptions {
+            propagation_policy: Some("Orphan".to_owned()),
+            orphan_dependents: Some(true),
+            ..DeleteOptions::default()
+        };
         let text = "DeleteOptions.meta.k8s.io \"\" is invalid: propagationPolicy: Invalid value: \"Orphan\": orphanDependents and deletionPropagation cannot be both set";
         check(&options, Err(text));
     }
 
     #[test]
     fn unknown_values_are_refused_by_name() {
-        let policy = DeleteOptions { propagation_policy: Some("Up".to_owned()), ..DeleteOptions::default() };
+        let policy = DeleteOptions {
+            propagation_policy: Some("Up".to_owned()),
+            ..DeleteOptions::default()
+        };
         check(
             &policy,
             Err(
                 "DeleteOptions.meta.k8s.io \"\" is invalid: propagationPolicy: Unsupported value: \"Up\": supported values: \"Foreground\", \"Background\", \"Orphan\", \"nil\"",
             ),
         );
-        let dry = DeleteOptions { dry_run: vec!["x".to_owned()], ..DeleteOptions::default() };
-        check(&dry, Err("DeleteOptions.meta.k8s.io \"\" is invalid: dryRun: Unsupported value: [\"x\"]: supported values: \"All\""));
-        check(&DeleteOptions { dry_run: vec!["All".to_owned(), "All".to_owned()], ..DeleteOptions::default() }, Ok(()));
+        let dry = DeleteOptions {
+            dry_run: vec!["x".to_owned()],
+            ..DeleteOptions::default()
+        };
+        check(
+            &dry,
+            Err(
+                "DeleteOptions.meta.k8s.io \"\" is invalid: dryRun: Unsupported value: [\"x\"]: supported values: \"All\"",
+            ),
+        );
+        check(
+            &DeleteOptions {
+                dry_run: vec!["All".to_owned(), "All".to_owned()],
+                ..DeleteOptions::default()
+            },
+            Ok(()),
+        );
     }
 }

@@ -23,15 +23,28 @@ pub(crate) struct Patch {
 }
 
 impl Patch {
-    /// Reads a patch (apply excepted, see [`apply::parse`]) and checks the options that only some languages have.
-    pub(crate) fn parse(kind: PatchKind, bytes: &Bytes, write: &WriteOptions) -> Result<Self, Refusal> {
+    /// Reads a patch (apply excepted, see [`apply::parse`]) and checks the options that only some
+    /// languages have.
+    pub(crate) fn parse(
+        kind: PatchKind,
+        bytes: &Bytes,
+        write: &WriteOptions,
+    ) -> Result<Self, Refusal> {
         check_options(kind, write)?;
-        let json::Decoded { tree, mut warnings } = patch::decode(bytes).map_err(|error| refusal(&error))?;
+        let json::Decoded { tree, mut warnings } =
+            patch::decode(bytes).map_err(|error| refusal(&error))?;
         if kind == PatchKind::Json {
             warnings.extend(patch::unknown_members(&tree));
-            warnings = warnings.into_iter().map(|warning| format!("json patch {warning}")).collect();
+            warnings = warnings
+                .into_iter()
+                .map(|warning| format!("json patch {warning}"))
+                .collect();
         }
-        Ok(Self { kind, tree, warnings })
+        Ok(Self {
+            kind,
+            tree,
+            warnings,
+        })
     }
 }
 
@@ -39,12 +52,22 @@ impl Patch {
 pub(crate) fn check_options(kind: PatchKind, write: &WriteOptions) -> Result<(), Refusal> {
     let mut faults = Vec::new();
     if kind == PatchKind::Apply && write.field_manager.is_empty() {
-        faults.push(FieldError::required("fieldManager", "is required for apply patch"));
+        faults.push(FieldError::required(
+            "fieldManager",
+            "is required for apply patch",
+        ));
     }
     if kind != PatchKind::Apply && write.force.is_some() {
-        faults.push(FieldError::forbidden("force", "may not be specified for non-apply patch"));
+        faults.push(FieldError::forbidden(
+            "force",
+            "may not be specified for non-apply patch",
+        ));
     }
-    if faults.is_empty() { Ok(()) } else { Err(options::invalid("PatchOptions", &faults)) }
+    if faults.is_empty() {
+        Ok(())
+    } else {
+        Err(options::invalid("PatchOptions", &faults))
+    }
 }
 
 impl Registry {
@@ -66,15 +89,30 @@ impl Registry {
         }
         let dry_run = options::dry_run(&write, "PatchOptions")?;
         let patch = Patch::parse(kind, &bytes, &write)?;
-        let change = Change { target: &target, subresource, is_noted: false, write: &write, origin: Origin::Patch };
+        let change = Change {
+            target: &target,
+            subresource,
+            is_noted: false,
+            write: &write,
+            origin: Origin::Patch,
+        };
         let produce = |old: Option<&Tree>| produce(&patch, old, &target, &write);
         let changed = self.change(&change, dry_run, produce).await?;
         let code = if changed.created { 201 } else { 200 };
-        Ok(Reply::Object { code, json: self.present(&target, &changed.json), warnings: changed.warnings })
+        Ok(Reply::Object {
+            code,
+            json: self.present(&target, &changed.json),
+            warnings: changed.warnings,
+        })
     }
 }
 
-fn produce(patch: &Patch, old: Option<&Tree>, target: &Target, write: &WriteOptions) -> Result<Decoded, Refusal> {
+fn produce(
+    patch: &Patch,
+    old: Option<&Tree>,
+    target: &Target,
+    write: &WriteOptions,
+) -> Result<Decoded, Refusal> {
     let old = old.ok_or_else(|| target.not_found())?;
     let shown = convert::to_asked(target, old);
     let mut patched = apply_to(patch, &shown, Expected::of(target.resource), write)?;
@@ -85,11 +123,18 @@ fn produce(patch: &Patch, old: Option<&Tree>, target: &Target, write: &WriteOpti
 }
 
 /// What a patch makes of an object, checked against the object's type.
-pub(crate) fn apply_to(patch: &Patch, old: &Tree, expected: Expected, write: &WriteOptions) -> Result<Decoded, Refusal> {
+pub(crate) fn apply_to(
+    patch: &Patch,
+    old: &Tree,
+    expected: Expected,
+    write: &WriteOptions,
+) -> Result<Decoded, Refusal> {
     let patched = match patch.kind {
         PatchKind::Json => patch::json(old.clone(), patch.tree.clone()),
         PatchKind::Merge => patch::merge(old.clone(), patch.tree.clone()),
-        PatchKind::Strategic | PatchKind::Apply => patch::strategic(old.clone(), patch.tree.clone(), expected.ty),
+        PatchKind::Strategic | PatchKind::Apply => {
+            patch::strategic(old.clone(), patch.tree.clone(), expected.ty)
+        }
     };
     let patched = patched.map_err(|error| refusal(&error))?;
     let refuse = |why: String| match patch.kind {
@@ -100,9 +145,20 @@ pub(crate) fn apply_to(patch: &Patch, old: &Tree, expected: Expected, write: &Wr
     let decoded = checked(&patched, old, expected).map_err(refuse)?;
     let mut tree = decoded.tree;
     tree::put(&mut tree, &["kind"], expected.kind);
-    tree::put(&mut tree, &["apiVersion"], body::api_version(expected.group, expected.version));
-    let warnings = patch.warnings.iter().cloned().chain(decoded.warnings).collect();
-    body::judge(Decoded { tree, warnings }, write.field_validation, |list| refuse(format!("strict decoding error: {list}")))
+    tree::put(
+        &mut tree,
+        &["apiVersion"],
+        body::api_version(expected.group, expected.version),
+    );
+    let warnings = patch
+        .warnings
+        .iter()
+        .cloned()
+        .chain(decoded.warnings)
+        .collect();
+    body::judge(Decoded { tree, warnings }, write.field_validation, |list| {
+        refuse(format!("strict decoding error: {list}"))
+    })
 }
 
 /// A patched object in the form of its kind, as if it had come in a body.
@@ -111,14 +167,22 @@ fn checked(patched: &Tree, old: &Tree, expected: Expected) -> Result<json::Decod
         return body::decode_json(&json::encode_untyped(patched), expected);
     }
     let mut tree = patched.clone();
-    let warnings = json::normalize_changes(&mut tree, old, expected.ty).map_err(|error| error.to_string())?;
+    let warnings =
+        json::normalize_changes(&mut tree, old, expected.ty).map_err(|error| error.to_string())?;
     Ok(json::Decoded { tree, warnings })
 }
 
 /// The patched object must still be of its kind; an absent kind is the same kind.
 fn check_type(patched: &Tree, expected: Expected) -> Result<(), String> {
-    let (api_version, kind) = (tree::text(patched, &["apiVersion"]), tree::text(patched, &["kind"]));
-    let api_version = if api_version.is_empty() { body::api_version(expected.group, expected.version) } else { api_version.to_owned() };
+    let (api_version, kind) = (
+        tree::text(patched, &["apiVersion"]),
+        tree::text(patched, &["kind"]),
+    );
+    let api_version = if api_version.is_empty() {
+        body::api_version(expected.group, expected.version)
+    } else {
+        api_version.to_owned()
+    };
     let kind = if kind.is_empty() { expected.kind } else { kind };
     body::check_type(&api_version, kind, expected)
 }
@@ -126,7 +190,15 @@ fn check_type(patched: &Tree, expected: Expected) -> Result<(), String> {
 /// 422 for a patch that makes what its type does not allow. Upstream names neither kind nor object.
 fn invalid(shown: &str, why: &str) -> Refusal {
     let fault = FieldError::invalid("patch", &Tree::from(shown), why);
-    Status::invalid(GroupResource { group: "", resource: "" }, "", &[fault]).into()
+    Status::invalid(
+        GroupResource {
+            group: "",
+            resource: "",
+        },
+        "",
+        &[fault],
+    )
+    .into()
 }
 
 /// The whole object as upstream shows it there: members sorted, the metadata in its own order.
@@ -139,7 +211,10 @@ fn shown(patched: &Tree) -> String {
         };
         format!("{}:{}", Tree::from(name), String::from_utf8_lossy(&bytes))
     };
-    let members: Vec<String> = tree::entries(patched, &[]).into_iter().map(member).collect();
+    let members: Vec<String> = tree::entries(patched, &[])
+        .into_iter()
+        .map(member)
+        .collect();
     format!("{{{}}}", members.join(","))
 }
 
@@ -148,7 +223,9 @@ pub(crate) fn refusal(error: &PatchError) -> Refusal {
     let text = error.to_string();
     match error {
         PatchError::BadRequest(_) => Status::bad_request(text).into(),
-        PatchError::TooManyOperations(_) => Status::failure(413, "RequestEntityTooLarge", text, None).into(),
+        PatchError::TooManyOperations(_) => {
+            Status::failure(413, "RequestEntityTooLarge", text, None).into()
+        }
         PatchError::Rejected(why) => {
             tracing::debug!(%why, "a patch could not be applied");
             Status::failure(422, "Invalid", text, Some(Details::default())).into()

@@ -14,12 +14,23 @@ const FUTURE_WAIT: Duration = Duration::from_secs(3);
 
 impl Registry {
     /// Reads one object.
-    pub(crate) async fn get(&self, target: &Target, resource_version: &str) -> Result<Reply, Refusal> {
+    pub(crate) async fn get(
+        &self,
+        target: &Target,
+        resource_version: &str,
+    ) -> Result<Reply, Refusal> {
         if let Some(revision) = parse_version(resource_version)? {
             self.wait_for(revision).await?;
         }
-        let record = self.store().get(&target.key()).ok_or_else(|| target.not_found())?;
-        Ok(Reply::Object { code: 200, json: self.present(target, &record.value), warnings: Vec::new() })
+        let record = self
+            .store()
+            .get(&target.key())
+            .ok_or_else(|| target.not_found())?;
+        Ok(Reply::Object {
+            code: 200,
+            json: self.present(target, &record.value),
+            warnings: Vec::new(),
+        })
     }
 
     /// Waits a little until the store has come to a revision.
@@ -36,10 +47,21 @@ impl Registry {
 
     /// 504 for a revision from the future.
     pub(crate) fn too_large(&self, revision: Revision, retry_after_seconds: u32) -> Refusal {
-        let message = format!("Timeout: Too large resource version: {}, current: {}", revision.0, self.store().revision().0);
-        let cause =
-            Cause { reason: "ResourceVersionTooLarge".to_owned(), message: "Too large resource version".to_owned(), field: String::new() };
-        let details = Details { causes: vec![cause], retry_after_seconds, ..Details::default() };
+        let message = format!(
+            "Timeout: Too large resource version: {}, current: {}",
+            revision.0,
+            self.store().revision().0
+        );
+        let cause = Cause {
+            reason: "ResourceVersionTooLarge".to_owned(),
+            message: "Too large resource version".to_owned(),
+            field: String::new(),
+        };
+        let details = Details {
+            causes: vec![cause],
+            retry_after_seconds,
+            ..Details::default()
+        };
         Status::failure(504, "Timeout", message, Some(details)).into()
     }
 }
@@ -52,13 +74,24 @@ pub(crate) fn parse_version(text: &str) -> Result<Option<Revision>, Refusal> {
     match text.parse::<u64>() {
         Ok(0) => Ok(None),
         Ok(revision) => Ok(Some(Revision(revision))),
-        Err(_) => Err(Status::untyped(format!("resourceVersion: Invalid value: {text:?}: {}", number_fault(text))).into()),
+        Err(_) => Err(Status::untyped(format!(
+            "resourceVersion: Invalid value: {text:?}: {}",
+            number_fault(text)
+        ))
+        .into()),
     }
 }
 
 /// What Go says about a number that is none.
 pub(crate) fn number_fault(text: &str) -> String {
     let digits = !text.is_empty() && text.bytes().all(|letter| letter.is_ascii_digit());
-    let why = if digits { "value out of range" } else { "invalid syntax" };
-    format!("strconv.ParseUint: parsing {}: {why}", kinds::status::quoted(text))
+    let why = if digits {
+        "value out of range"
+    } else {
+        "invalid syntax"
+    };
+    format!(
+        "strconv.ParseUint: parsing {}: {why}",
+        kinds::status::quoted(text)
+    )
 }

@@ -59,7 +59,12 @@ impl Facts {
         let rules = strategy::of(resource);
         let labels = path::entries(tree, &["metadata", "labels"])
             .into_iter()
-            .map(|(key, value)| (key.to_owned(), value.as_str().unwrap_or_default().to_owned()))
+            .map(|(key, value)| {
+                (
+                    key.to_owned(),
+                    value.as_str().unwrap_or_default().to_owned(),
+                )
+            })
             .collect();
         // Name and namespace are in the key.
         let fields = rules
@@ -71,12 +76,22 @@ impl Facts {
         let more = match (resource.group, resource.plural) {
             ("", "pods") => More::Pod(PodFacts::of(tree)),
             ("policy", "poddisruptionbudgets") => More::Budget(Box::new(Budget::of(tree))),
-            ("", "namespaces") => More::Namespace(crate::admission::namespace::is_terminating(tree)),
-            ("", "services") => More::Service(crate::service::addresses(tree), crate::service::node_ports(tree)),
+            ("", "namespaces") => {
+                More::Namespace(crate::admission::namespace::is_terminating(tree))
+            }
+            ("", "services") => More::Service(
+                crate::service::addresses(tree),
+                crate::service::node_ports(tree),
+            ),
             _ if definition::is_definition(resource) => More::Definition(Definition::of(tree)),
             _ => More::None,
         };
-        Self { labels, fields, more, recent: Recent::none() }
+        Self {
+            labels,
+            fields,
+            more,
+            recent: Recent::none(),
+        }
     }
 
     /// True for a namespace on its way out.
@@ -90,30 +105,48 @@ impl Facts {
         match field {
             "metadata.name" => name,
             "metadata.namespace" => namespace,
-            _ => self.fields.iter().find(|(known, _)| *known == field).map_or("", |(_, value)| value.as_str()),
+            _ => self
+                .fields
+                .iter()
+                .find(|(known, _)| *known == field)
+                .map_or("", |(_, value)| value.as_str()),
         }
     }
 }
 
 impl Labels for Facts {
     fn label(&self, key: &str) -> Option<&str> {
-        let found = self.labels.binary_search_by(|(name, _)| name.as_str().cmp(key)).ok()?;
+        let found = self
+            .labels
+            .binary_search_by(|(name, _)| name.as_str().cmp(key))
+            .ok()?;
         Some(&self.labels[found].1)
     }
 }
 
 /// The facts of a record, made now if nobody has asked before.
 pub(crate) fn facts<'a>(resource: &'static Resource, record: &'a Record) -> &'a Facts {
-    static NOTHING: Facts = Facts { labels: Vec::new(), fields: Vec::new(), more: More::None, recent: Recent::none() };
-    let memo = record.memo.get_or_init(|| Arc::new(Facts::of(resource, &tree(&record.value))));
+    static NOTHING: Facts = Facts {
+        labels: Vec::new(),
+        fields: Vec::new(),
+        more: More::None,
+        recent: Recent::none(),
+    };
+    let memo = record
+        .memo
+        .get_or_init(|| Arc::new(Facts::of(resource, &tree(&record.value))));
     memo.downcast_ref::<Facts>().unwrap_or(&NOTHING)
 }
 
 /// The object of a record, which is parsed only when it is not one of the recent ones.
 pub(crate) fn tree_of(resource: &'static Resource, record: &Record) -> Tree {
     let mut parsed = None;
-    let memo = record.memo.get_or_init(|| Arc::new(Facts::of(resource, parsed.insert(tree(&record.value)))));
-    let Ok(facts) = Arc::clone(memo).downcast::<Facts>() else { return tree(&record.value) };
+    let memo = record
+        .memo
+        .get_or_init(|| Arc::new(Facts::of(resource, parsed.insert(tree(&record.value)))));
+    let Ok(facts) = Arc::clone(memo).downcast::<Facts>() else {
+        return tree(&record.value);
+    };
     facts.recent.get().unwrap_or_else(|| {
         let tree = parsed.unwrap_or_else(|| tree(&record.value));
         recent::keep(&facts, tree.clone(), record.value.len());
@@ -140,25 +173,44 @@ pub(crate) struct Encoded {
 
 /// The present state of an object: its tree as [`tree_of`] gives it, and its bytes.
 pub(crate) fn written<'a>(tree: &'a Tree, record: &'a Record) -> Written<'a> {
-    Written { tree, bytes: &record.value }
+    Written {
+        tree,
+        bytes: &record.value,
+    }
 }
 
-/// An object's bytes at a resource version; what it shares with an earlier state is taken from there.
-pub(crate) fn encode(resource: &'static Resource, tree: &mut Tree, revision: u64, earlier: Option<Written<'_>>) -> Encoded {
+/// An object's bytes at a resource version; what it shares with an earlier state is taken from
+/// there.
+pub(crate) fn encode(
+    resource: &'static Resource,
+    tree: &mut Tree,
+    revision: u64,
+    earlier: Option<Written<'_>>,
+) -> Encoded {
     set_revision(tree, revision);
     let (bytes, reread) = json::encode_and_reread(tree, resource.ty, earlier);
-    debug_assert!(is_alike(&bytes, tree, resource), "taken from an earlier state: {}", String::from_utf8_lossy(&bytes));
     debug_assert!(
-        reread.as_ref().is_none_or(|reread| self::tree(&bytes) == *reread),
+        is_alike(&bytes, tree, resource),
+        "taken from an earlier state: {}",
+        String::from_utf8_lossy(&bytes)
+    );
+    debug_assert!(
+        reread
+            .as_ref()
+            .is_none_or(|reread| self::tree(&bytes) == *reread),
         "{reread:?} is not what is written: {}",
         String::from_utf8_lossy(&bytes)
     );
-    // A copy of its own: the buffer has more room than most objects need, and objects stay for long.
-    Encoded { bytes: Bytes::copy_from_slice(&bytes), reread }
+    // A copy of its own: the buffer has more room than most objects need, and objects stay for
+    // long.
+    Encoded {
+        bytes: Bytes::copy_from_slice(&bytes),
+        reread,
+    }
 }
 
-/// Whether the bytes are those of the tree. An earlier state may be the work of an older program, which wrote the same in
-/// another form, so that what is read has to be the same.
+/// Whether the bytes are those of the tree. An earlier state may be the work of an older program,
+/// which wrote the same in another form, so that what is read has to be the same.
 fn is_alike(bytes: &[u8], object: &Tree, resource: &'static Resource) -> bool {
     let whole = json::encode(object, resource.ty);
     whole == bytes || json::equal(&tree(&whole), &tree(bytes), resource.ty)
@@ -169,18 +221,35 @@ fn set_revision(tree: &mut Tree, revision: u64) {
 }
 
 /// Writes an object at the revision that its write takes, and gives back its record.
-pub(crate) fn put(txn: &mut Txn, resource: &'static Resource, key: &str, tree: Tree) -> Arc<Record> {
+pub(crate) fn put(
+    txn: &mut Txn,
+    resource: &'static Resource,
+    key: &str,
+    tree: Tree,
+) -> Arc<Record> {
     put_over(txn, resource, key, tree, None)
 }
 
 /// The same for the successor of an earlier state.
-pub(crate) fn put_over(txn: &mut Txn, resource: &'static Resource, key: &str, mut tree: Tree, earlier: Option<Written<'_>>) -> Arc<Record> {
+pub(crate) fn put_over(
+    txn: &mut Txn,
+    resource: &'static Resource,
+    key: &str,
+    mut tree: Tree,
+    earlier: Option<Written<'_>>,
+) -> Arc<Record> {
     let encoded = encode(resource, &mut tree, txn.next_revision().0, earlier);
     put_encoded(txn, resource, key, &tree, encoded)
 }
 
 /// The same for a tree that has been encoded at that revision.
-pub(crate) fn put_encoded(txn: &mut Txn, resource: &'static Resource, key: &str, tree: &Tree, encoded: Encoded) -> Arc<Record> {
+pub(crate) fn put_encoded(
+    txn: &mut Txn,
+    resource: &'static Resource,
+    key: &str,
+    tree: &Tree,
+    encoded: Encoded,
+) -> Arc<Record> {
     let facts = Arc::new(Facts::of(resource, tree));
     forget(txn, key);
     if let Some(reread) = encoded.reread {
@@ -189,21 +258,30 @@ pub(crate) fn put_encoded(txn: &mut Txn, resource: &'static Resource, key: &str,
     txn.put(key, encoded.bytes, Some(facts))
 }
 
-/// An object that is ready to be written: all that need not wait for its turn in the queue of commits is done.
+/// An object that is ready to be written: all that need not wait for its turn in the queue of
+/// commits is done.
 pub(crate) struct Ready {
     encoded: Encoded,
     facts: Arc<Facts>,
 }
 
 impl Ready {
-    /// The object as reading it will give it, with its bytes, but for its version; `None` when only reading tells.
+    /// The object as reading it will give it, with its bytes, but for its version; `None` when only
+    /// reading tells.
     pub(crate) fn written(&self) -> Option<Written<'_>> {
-        self.encoded.reread.as_ref().map(|tree| Written { tree, bytes: &self.encoded.bytes })
+        self.encoded.reread.as_ref().map(|tree| Written {
+            tree,
+            bytes: &self.encoded.bytes,
+        })
     }
 }
 
 /// Makes an object ready; the version that it has does not matter.
-pub(crate) fn ready(resource: &'static Resource, mut tree: Tree, earlier: Option<Written<'_>>) -> Ready {
+pub(crate) fn ready(
+    resource: &'static Resource,
+    mut tree: Tree,
+    earlier: Option<Written<'_>>,
+) -> Ready {
     let encoded = encode(resource, &mut tree, 0, earlier);
     let facts = Arc::new(Facts::of(resource, &tree));
     Ready { encoded, facts }
@@ -215,13 +293,17 @@ pub(crate) fn put_ready(txn: &mut Txn, key: &str, ready: &Ready) -> Arc<Record> 
     if let Some(reread) = &ready.encoded.reread {
         let mut tree = reread.clone();
         set_revision(&mut tree, record.modified.0);
-        debug_assert!(self::tree(&record.value) == tree, "{key} is not what is written");
+        debug_assert!(
+            self::tree(&record.value) == tree,
+            "{key} is not what is written"
+        );
         recent::keep(&ready.facts, tree, record.value.len());
     }
     record
 }
 
-/// The same for a state that is mostly replaced or removed at once: hardly anybody will ask for its tree.
+/// The same for a state that is mostly replaced or removed at once: hardly anybody will ask for its
+/// tree.
 pub(crate) fn put_passing(txn: &mut Txn, key: &str, ready: &Ready) -> Arc<Record> {
     let bytes = at_revision(&ready.encoded.bytes, txn.next_revision().0);
     let facts: Arc<Facts> = Arc::clone(&ready.facts);
@@ -238,10 +320,14 @@ pub(crate) fn remove(txn: &mut Txn, key: &str, last: &Bytes) -> Option<Arc<Recor
     txn.remove(key, Some(bytes))
 }
 
-/// Forgets the tree of the state that is about to be replaced, which stays in the history for long. Who needs that state
-/// once more, because the commit is not visible yet or will not be made, parses it and keeps it again.
+/// Forgets the tree of the state that is about to be replaced, which stays in the history for long.
+/// Who needs that state once more, because the commit is not visible yet or will not be made,
+/// parses it and keeps it again.
 fn forget(txn: &Txn, key: &str) {
-    if let Some(facts) = txn.peek(key).and_then(|record| record.memo.get()?.downcast_ref::<Facts>()) {
+    if let Some(facts) = txn
+        .peek(key)
+        .and_then(|record| record.memo.get()?.downcast_ref::<Facts>())
+    {
         facts.recent.forget();
     }
 }
@@ -253,7 +339,9 @@ pub(crate) fn at_revision(bytes: &Bytes, revision: u64) -> Bytes {
     // texts are escaped, so the first occurrence is the member itself.
     let start = memmem::find(bytes, MEMBER).map(|found| found + MEMBER.len());
     let end = start.and_then(|start| Some(start + memchr::memchr(b'"', &bytes[start..])?));
-    let (Some(start), Some(end)) = (start, end) else { return bytes.clone() };
+    let (Some(start), Some(end)) = (start, end) else {
+        return bytes.clone();
+    };
     let version = revision.to_string();
     let mut out = Vec::with_capacity(bytes.len() + version.len());
     out.extend_from_slice(&bytes[..start]);
@@ -280,6 +368,9 @@ mod tests {
         );
         let changed = at_revision(&bytes, 12);
         let text = std::str::from_utf8(&changed).expect("text");
-        assert_eq!(text, r#"{"metadata":{"name":"a\"resourceVersion\":\"1","resourceVersion":"12","labels":{"resourceVersion":"7"}}}"#);
+        assert_eq!(
+            text,
+            r#"{"metadata":{"name":"a\"resourceVersion\":\"1","resourceVersion":"12","labels":{"resourceVersion":"7"}}}"#
+        );
     }
 }

@@ -82,7 +82,8 @@ pub enum Verb {
     },
 }
 
-/// A body and the form it came in; the registry decodes it, since only it knows which kind is expected.
+/// A body and the form it came in; the registry decodes it, since only it knows which kind is
+/// expected.
 #[derive(Clone, Debug)]
 pub struct Body {
     /// The bytes as sent.
@@ -190,7 +191,10 @@ pub struct DeleteOptions {
 }
 
 /// What came of a request.
-#[expect(clippy::large_enum_variant, reason = "one lives per request, and is taken apart at once")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one lives per request, and is taken apart at once"
+)]
 pub enum Reply {
     /// One object: its stored bytes (JSON, in the version asked for, without a trailing newline).
     Object {
@@ -246,7 +250,10 @@ pub struct Refusal {
 
 impl From<Status> for Refusal {
     fn from(status: Status) -> Self {
-        Self { status: Box::new(status), warnings: Vec::new() }
+        Self {
+            status: Box::new(status),
+            warnings: Vec::new(),
+        }
     }
 }
 

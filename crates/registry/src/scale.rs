@@ -30,14 +30,32 @@ struct Scaling<'a> {
 impl Registry {
     /// Answers a request to `scale`.
     pub(crate) async fn scale(&self, target: Target, verb: Verb) -> Result<Reply, Refusal> {
-        let sub = target.resource.subresource("scale").ok_or_else(Status::no_such_resource)?;
-        let paths = target.rules.scale_paths().ok_or_else(Status::no_such_resource)?;
-        let scaling = Scaling { target: &target, sub, paths };
+        let sub = target
+            .resource
+            .subresource("scale")
+            .ok_or_else(Status::no_such_resource)?;
+        let paths = target
+            .rules
+            .scale_paths()
+            .ok_or_else(Status::no_such_resource)?;
+        let scaling = Scaling {
+            target: &target,
+            sub,
+            paths,
+        };
         match verb {
             Verb::Get { resource_version } => self.read_scale(scaling, &resource_version).await,
             Verb::Update { body, options } => self.put_scale(scaling, &body, &options).await,
-            Verb::Patch { kind: PatchKind::Apply, patch, options } => self.apply_scale(scaling, &patch, &options).await,
-            Verb::Patch { kind, patch, options } => {
+            Verb::Patch {
+                kind: PatchKind::Apply,
+                patch,
+                options,
+            } => self.apply_scale(scaling, &patch, &options).await,
+            Verb::Patch {
+                kind,
+                patch,
+                options,
+            } => {
                 let patch = Patch::parse(kind, &patch, &options)?;
                 self.patch_scale(scaling, &patch, &options).await
             }
@@ -50,19 +68,43 @@ impl Registry {
         if let Some(revision) = read::parse_version(version)? {
             self.wait_for(revision).await?;
         }
-        let found = self.store().get(&target.key()).ok_or_else(|| target.not_found())?;
+        let found = self
+            .store()
+            .get(&target.key())
+            .ok_or_else(|| target.not_found())?;
         let found = record::tree(&found.value);
         check_there(target, &found, paths)?;
         let json = render(sub, &of(&found, paths));
-        Ok(Reply::Object { code: 200, json, warnings: Vec::new() })
+        Ok(Reply::Object {
+            code: 200,
+            json,
+            warnings: Vec::new(),
+        })
     }
 
-    async fn put_scale(&self, scaling: Scaling<'_>, body: &Body, write: &WriteOptions) -> Result<Reply, Refusal> {
+    async fn put_scale(
+        &self,
+        scaling: Scaling<'_>,
+        body: &Body,
+        write: &WriteOptions,
+    ) -> Result<Reply, Refusal> {
         let dry_run = options::dry_run(write, "UpdateOptions")?;
-        let Decoded { tree: sent, warnings } = body::decode(body, Expected::of_subresource(scaling.sub), write.field_validation)?;
+        let Decoded {
+            tree: sent,
+            warnings,
+        } = body::decode(
+            body,
+            Expected::of_subresource(scaling.sub),
+            write.field_validation,
+        )?;
         update::check_name(scaling.target, &sent)?;
         let change = scaling.change(write, Origin::Put);
-        let make = |scale: &Tree| Ok(Decoded { tree: scaling.note(sent.clone(), scale, write), warnings: Vec::new() });
+        let make = |scale: &Tree| {
+            Ok(Decoded {
+                tree: scaling.note(sent.clone(), scale, write),
+                warnings: Vec::new(),
+            })
+        };
         let mut reply = self.change_scale(scaling, &change, dry_run, make).await?;
         if let Reply::Object { warnings: told, .. } = &mut reply {
             told.extend(warnings);
@@ -70,7 +112,12 @@ impl Registry {
         Ok(reply)
     }
 
-    async fn patch_scale(&self, scaling: Scaling<'_>, patch: &Patch, write: &WriteOptions) -> Result<Reply, Refusal> {
+    async fn patch_scale(
+        &self,
+        scaling: Scaling<'_>,
+        patch: &Patch,
+        write: &WriteOptions,
+    ) -> Result<Reply, Refusal> {
         let dry_run = options::dry_run(write, "PatchOptions")?;
         let expected = Expected::of_subresource(scaling.sub);
         let change = scaling.change(write, Origin::Patch);
@@ -82,18 +129,34 @@ impl Registry {
             if managers::of(&tree).is_null() {
                 managers::put(&mut tree, managers::of(scale).clone());
             }
-            Ok(Decoded { tree: scaling.note(tree, scale, write), warnings })
+            Ok(Decoded {
+                tree: scaling.note(tree, scale, write),
+                warnings,
+            })
         };
         self.change_scale(scaling, &change, dry_run, make).await
     }
 
-    async fn apply_scale(&self, scaling: Scaling<'_>, bytes: &Bytes, write: &WriteOptions) -> Result<Reply, Refusal> {
+    async fn apply_scale(
+        &self,
+        scaling: Scaling<'_>,
+        bytes: &Bytes,
+        write: &WriteOptions,
+    ) -> Result<Reply, Refusal> {
         patch::check_options(PatchKind::Apply, write)?;
         let dry_run = options::dry_run(write, "PatchOptions")?;
         let expected = Expected::of_subresource(scaling.sub);
-        let Decoded { tree: applied, warnings } = apply::parse(bytes, scaling.target, expected)?;
-        let (change, author) = (scaling.change(write, Origin::Apply), Author::of_scale(scaling.target, write));
-        let make = |scale: &Tree| apply::on_top(scale, &applied, Some(expected.ty), expected, &author, write);
+        let Decoded {
+            tree: applied,
+            warnings,
+        } = apply::parse(bytes, scaling.target, expected)?;
+        let (change, author) = (
+            scaling.change(write, Origin::Apply),
+            Author::of_scale(scaling.target, write),
+        );
+        let make = |scale: &Tree| {
+            apply::on_top(scale, &applied, Some(expected.ty), expected, &author, write)
+        };
         let mut reply = self.change_scale(scaling, &change, dry_run, make).await?;
         if let Reply::Object { warnings: told, .. } = &mut reply {
             told.splice(0..0, warnings);
@@ -114,32 +177,60 @@ impl Registry {
         let produce = |old: Option<&Tree>| {
             let old = old.ok_or_else(|| target.not_found())?;
             let mut scale = of(old, paths);
-            managers::put(&mut scale, managers_of_scale(managers::of(old), paths.spec_replicas));
-            let Decoded { tree: scale, warnings } = make(&scale)?;
+            managers::put(
+                &mut scale,
+                managers_of_scale(managers::of(old), paths.spec_replicas),
+            );
+            let Decoded {
+                tree: scale,
+                warnings,
+            } = make(&scale)?;
             check(target, &scale)?;
-            Ok(Decoded { tree: scaling.scaled(old, &scale), warnings })
+            Ok(Decoded {
+                tree: scaling.scaled(old, &scale),
+                warnings,
+            })
         };
         let changed = self.change(change, dry_run, produce).await?;
         let json = render(sub, &of(&record::tree(&changed.json), paths));
-        Ok(Reply::Object { code: 200, json, warnings: changed.warnings })
+        Ok(Reply::Object {
+            code: 200,
+            json,
+            warnings: changed.warnings,
+        })
     }
 }
 
 impl<'a> Scaling<'a> {
     fn change(&self, write: &'a WriteOptions, origin: Origin) -> Change<'a> {
-        Change { target: self.target, subresource: "", is_noted: true, write, origin }
+        Change {
+            target: self.target,
+            subresource: "",
+            is_noted: true,
+            write,
+            origin,
+        }
     }
 
     /// A new scale with the managers that it has after an ordinary write.
     fn note(&self, mut new: Tree, old: &Tree, write: &WriteOptions) -> Tree {
-        managers::note(&mut new, old, Some(self.sub.ty), &Author::of_scale(self.target, write));
+        managers::note(
+            &mut new,
+            old,
+            Some(self.sub.ty),
+            &Author::of_scale(self.target, write),
+        );
         new
     }
 
     /// The object with what its new scale says.
     fn scaled(&self, old: &Tree, scale: &Tree) -> Tree {
         let mut object = old.clone();
-        tree::put(&mut object, self.paths.spec_replicas, tree::int(scale, &["spec", "replicas"]).unwrap_or(0));
+        tree::put(
+            &mut object,
+            self.paths.spec_replicas,
+            tree::int(scale, &["spec", "replicas"]).unwrap_or(0),
+        );
         for member in ["resourceVersion", "uid"] {
             tree::carry(scale, &mut object, &["metadata", member]);
         }
@@ -147,7 +238,12 @@ impl<'a> Scaling<'a> {
             tree::carry(old, &mut object, &["metadata", "uid"]);
         }
         let api_version = self.target.resource.api_version();
-        let after = managers_behind_scale(managers::of(old), managers::of(scale), self.paths.spec_replicas, &api_version);
+        let after = managers_behind_scale(
+            managers::of(old),
+            managers::of(scale),
+            self.paths.spec_replicas,
+            &api_version,
+        );
         managers::put(&mut object, after);
         object
     }
@@ -157,7 +253,10 @@ impl<'a> Scaling<'a> {
 fn check_there(target: &Target, object: &Tree, paths: ScalePaths) -> Result<(), Refusal> {
     if custom::of(target.resource).is_some() && tree::at(object, paths.spec_replicas).is_null() {
         let path = paths.spec_replicas.join(".");
-        return Err(Status::internal(format!("the spec replicas field \".{path}\" does not exist")).into());
+        return Err(Status::internal(format!(
+            "the spec replicas field \".{path}\" does not exist"
+        ))
+        .into());
     }
     Ok(())
 }
@@ -167,27 +266,55 @@ fn check(target: &Target, scale: &Tree) -> Result<(), Refusal> {
     if replicas >= 0 {
         return Ok(());
     }
-    let fault = FieldError::invalid("spec.replicas", &Tree::from(replicas), "must be greater than or equal to 0");
-    Err(Status::invalid(GroupResource { group: "autoscaling", resource: "Scale" }, &target.name, &[fault]).into())
+    let fault = FieldError::invalid(
+        "spec.replicas",
+        &Tree::from(replicas),
+        "must be greater than or equal to 0",
+    );
+    Err(Status::invalid(
+        GroupResource {
+            group: "autoscaling",
+            resource: "Scale",
+        },
+        &target.name,
+        &[fault],
+    )
+    .into())
 }
 
 /// The scale of an object.
 fn of(object: &Tree, paths: ScalePaths) -> Tree {
-    let selector = if paths.selector.is_empty() { &Tree::Null } else { tree::at(object, paths.selector) };
+    let selector = if paths.selector.is_empty() {
+        &Tree::Null
+    } else {
+        tree::at(object, paths.selector)
+    };
     // Objects of custom kinds keep it as text.
     let selector = if let Tree::String(text) = selector {
         text.to_string()
     } else if paths.selector_is_map {
         let labels = tree::entries(selector, &[]);
-        labels.iter().map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default())).collect::<Vec<_>>().join(",")
+        labels
+            .iter()
+            .map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default()))
+            .collect::<Vec<_>>()
+            .join(",")
     } else {
-        selector::LabelSelector::from_tree(selector).map(|selector| selector.to_string()).unwrap_or_default()
+        selector::LabelSelector::from_tree(selector)
+            .map(|selector| selector.to_string())
+            .unwrap_or_default()
     };
     let mut scale = json!({
         "kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": {}, "spec": {},
         "status": {"replicas": tree::int(object, paths.status_replicas).unwrap_or(0)},
     });
-    for member in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
+    for member in [
+        "name",
+        "namespace",
+        "uid",
+        "resourceVersion",
+        "creationTimestamp",
+    ] {
         tree::carry(object, &mut scale, &["metadata", member]);
     }
     let replicas = tree::int(object, paths.spec_replicas).unwrap_or(0);

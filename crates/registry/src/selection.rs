@@ -31,14 +31,23 @@ impl Selection {
         let fields = match options.field_selector.as_str() {
             "" => None,
             text => {
-                let mut parsed = FieldSelector::parse(text).map_err(|error| refuse(error.to_string()))?;
+                let mut parsed =
+                    FieldSelector::parse(text).map_err(|error| refuse(error.to_string()))?;
                 for term in parsed.terms_mut() {
-                    target.rules.check_field(&term.field).map_err(refuse)?.clone_into(&mut term.field);
+                    target
+                        .rules
+                        .check_field(&term.field)
+                        .map_err(refuse)?
+                        .clone_into(&mut term.field);
                 }
                 Some(parsed)
             }
         };
-        Ok(Self { resource: target.stored, labels, fields })
+        Ok(Self {
+            resource: target.stored,
+            labels,
+            fields,
+        })
     }
 
     /// True when every object is shown.
@@ -48,8 +57,15 @@ impl Selection {
 
     /// Whether something that is not stored is shown, which has no labels.
     pub(crate) fn matches_fields<'a>(&self, field: impl Fn(&str) -> Cow<'a, str>) -> bool {
-        let labels = self.labels.as_ref().is_none_or(|selector| selector.matches(&kinds::tree::Map::new()));
-        labels && self.fields.as_ref().is_none_or(|selector| selector.matches(|name| Some(field(name))))
+        let labels = self
+            .labels
+            .as_ref()
+            .is_none_or(|selector| selector.matches(&kinds::tree::Map::new()));
+        labels
+            && self
+                .fields
+                .as_ref()
+                .is_none_or(|selector| selector.matches(|name| Some(field(name))))
     }
 
     /// Whether a record is shown.
@@ -58,7 +74,13 @@ impl Selection {
             return true;
         }
         let facts = record::facts(self.resource, record);
-        let labels = self.labels.as_ref().is_none_or(|selector| selector.matches(facts));
-        labels && self.fields.as_ref().is_none_or(|selector| selector.matches(|field| Some(Cow::Borrowed(facts.field(&record.key, field)))))
+        let labels = self
+            .labels
+            .as_ref()
+            .is_none_or(|selector| selector.matches(facts));
+        labels
+            && self.fields.as_ref().is_none_or(|selector| {
+                selector.matches(|field| Some(Cow::Borrowed(facts.field(&record.key, field))))
+            })
     }
 }

@@ -27,27 +27,44 @@ pub(crate) fn is_service(resource: &Resource) -> bool {
 /// The cluster addresses that a service holds.
 pub(crate) fn addresses(service: &Tree) -> Vec<String> {
     let first = tree::text(service, &["spec", "clusterIP"]);
-    let all = tree::list(service, &["spec", "clusterIPs"]).iter().filter_map(Tree::as_str);
-    let mut held: Vec<String> = all.chain([first]).filter(|text| !text.is_empty() && *text != "None").map(str::to_owned).collect();
+    let all = tree::list(service, &["spec", "clusterIPs"])
+        .iter()
+        .filter_map(Tree::as_str);
+    let mut held: Vec<String> = all
+        .chain([first])
+        .filter(|text| !text.is_empty() && *text != "None")
+        .map(str::to_owned)
+        .collect();
     held.dedup();
     held
 }
 
 /// The node ports that a service holds.
 pub(crate) fn node_ports(service: &Tree) -> Vec<i64> {
-    let ports = tree::list(service, &["spec", "ports"]).iter().filter_map(|port| tree::int(port, &["nodePort"]));
-    ports.chain(tree::int(service, &["spec", "healthCheckNodePort"])).filter(|port| *port != 0).collect()
+    let ports = tree::list(service, &["spec", "ports"])
+        .iter()
+        .filter_map(|port| tree::int(port, &["nodePort"]));
+    ports
+        .chain(tree::int(service, &["spec", "healthCheckNodePort"]))
+        .filter(|port| *port != 0)
+        .collect()
 }
 
 /// Gives a service what its type asks for. What an update left out of what it had, its rules have
 /// put back already.
-pub(crate) fn allocate(registry: &Registry, txn: &Txn, service: &mut Tree, old: Option<&Tree>) -> Result<(), Refusal> {
+pub(crate) fn allocate(
+    registry: &Registry,
+    txn: &Txn,
+    service: &mut Tree,
+    old: Option<&Tree>,
+) -> Result<(), Refusal> {
     let kind = tree::text(service, &["spec", "type"]).to_owned();
     if kind == "ExternalName" {
         return Ok(());
     }
     let own = object::meta_text(service, "uid").to_owned();
-    let (held_addresses, held_ports) = held(txn, &own, old.map(|old| object::meta_text(old, "name")));
+    let (held_addresses, held_ports) =
+        held(txn, &own, old.map(|old| object::meta_text(old, "name")));
     allocate_address(registry, service, old, &held_addresses)?;
     if matches!(kind.as_str(), "NodePort" | "LoadBalancer") {
         allocate_ports(registry, service, old, held_ports)?;
@@ -58,12 +75,16 @@ pub(crate) fn allocate(registry: &Registry, txn: &Txn, service: &mut Tree, old: 
 /// What all other services hold.
 fn held(txn: &Txn, uid: &str, name: Option<&str>) -> (HashSet<String>, HashSet<i64>) {
     let (mut addresses, mut ports) = (HashSet::new(), HashSet::new());
-    let Some(services) = kinds::resource("", "v1", "services") else { return (addresses, ports) };
+    let Some(services) = kinds::resource("", "v1", "services") else {
+        return (addresses, ports);
+    };
     for found in txn.range("services/") {
         // Facts hold no uid; the name is enough to leave out the service itself.
         let itself = name.is_some_and(|name| found.key.ends_with(&format!("/{name}")))
             && object::meta_text(&record::tree(&found.value), "uid") == uid;
-        if let (false, More::Service(its_addresses, its_ports)) = (itself, &record::facts(services, &found).more) {
+        if let (false, More::Service(its_addresses, its_ports)) =
+            (itself, &record::facts(services, &found).more)
+        {
             addresses.extend(its_addresses.iter().cloned());
             ports.extend(its_ports);
         }
@@ -71,23 +92,37 @@ fn held(txn: &Txn, uid: &str, name: Option<&str>) -> (HashSet<String>, HashSet<i
     (addresses, ports)
 }
 
-fn allocate_address(registry: &Registry, service: &mut Tree, old: Option<&Tree>, held: &HashSet<String>) -> Result<(), Refusal> {
+fn allocate_address(
+    registry: &Registry,
+    service: &mut Tree,
+    old: Option<&Tree>,
+    held: &HashSet<String>,
+) -> Result<(), Refusal> {
     let asked = tree::text(service, &["spec", "clusterIP"]).to_owned();
     let address = match asked.as_str() {
         "None" => asked,
         "" => draw_address(registry, held)?,
         wanted => {
-            let kept = old.is_some_and(|old| addresses(old).iter().any(|address| address == wanted));
+            let kept =
+                old.is_some_and(|old| addresses(old).iter().any(|address| address == wanted));
             if held.contains(wanted) && !kept {
-                let text = format!("failed to allocate IP {wanted}: provided IP is already allocated");
-                return Err(refuse(service, FieldError::invalid("spec.clusterIPs", &json!([wanted]), text)));
+                let text =
+                    format!("failed to allocate IP {wanted}: provided IP is already allocated");
+                return Err(refuse(
+                    service,
+                    FieldError::invalid("spec.clusterIPs", &json!([wanted]), text),
+                ));
             }
             asked
         }
     };
     let spec = tree::ensure(service, &["spec"]);
     spec.insert("clusterIP", address.clone().into());
-    if spec.get("clusterIPs").and_then(Tree::as_array).is_none_or(Vec::is_empty) {
+    if spec
+        .get("clusterIPs")
+        .and_then(Tree::as_array)
+        .is_none_or(Vec::is_empty)
+    {
         spec.insert("clusterIPs", json!([address]));
     }
     // Who has neither an address nor pods of its own may be reached over both families.
@@ -95,9 +130,19 @@ fn allocate_address(registry: &Registry, service: &mut Tree, old: Option<&Tree>,
     if is_free && spec.get("ipFamilyPolicy").is_none_or(tree::is_empty) {
         spec.insert("ipFamilyPolicy", "RequireDualStack".into());
     }
-    let is_single = spec.get("ipFamilyPolicy").and_then(Tree::as_str).is_none_or(|policy| policy == "SingleStack");
-    let families = if is_free && !is_single { json!(["IPv4", "IPv6"]) } else { json!(["IPv4"]) };
-    for (member, value) in [("ipFamilies", families), ("ipFamilyPolicy", json!("SingleStack"))] {
+    let is_single = spec
+        .get("ipFamilyPolicy")
+        .and_then(Tree::as_str)
+        .is_none_or(|policy| policy == "SingleStack");
+    let families = if is_free && !is_single {
+        json!(["IPv4", "IPv6"])
+    } else {
+        json!(["IPv4"])
+    };
+    for (member, value) in [
+        ("ipFamilies", families),
+        ("ipFamilyPolicy", json!("SingleStack")),
+    ] {
         if spec.get(member).is_none_or(tree::is_empty) {
             spec.insert(member.to_owned(), value);
         }
@@ -112,11 +157,19 @@ fn draw_address(registry: &Registry, held: &HashSet<String>) -> Result<String, R
     let [one, two] = registry.options().service_network;
     let shown = |number: u64| format!("{one}.{two}.{}.{}", number >> 8, number & 0xff);
     let drawn = (0..DRAWS).map(|_| FIRST + registry.entropy().below(LAST - FIRST + 1));
-    let free = drawn.chain(FIRST..=LAST).map(shown).find(|address| !held.contains(address));
+    let free = drawn
+        .chain(FIRST..=LAST)
+        .map(shown)
+        .find(|address| !held.contains(address));
     free.ok_or_else(|| Status::internal("failed to allocate a serviceIP: range is full").into())
 }
 
-fn allocate_ports(registry: &Registry, service: &mut Tree, old: Option<&Tree>, mut held: HashSet<i64>) -> Result<(), Refusal> {
+fn allocate_ports(
+    registry: &Registry,
+    service: &mut Tree,
+    old: Option<&Tree>,
+    mut held: HashSet<i64>,
+) -> Result<(), Refusal> {
     if tree::at(service, &["spec", "allocateLoadBalancerNodePorts"]).as_bool() == Some(false)
         && tree::text(service, &["spec", "type"]) == "LoadBalancer"
     {
@@ -125,17 +178,34 @@ fn allocate_ports(registry: &Registry, service: &mut Tree, old: Option<&Tree>, m
     let kept = old.map(node_ports).unwrap_or_default();
     let count = tree::list(service, &["spec", "ports"]).len();
     for place in 0..count {
-        let asked = tree::int(&tree::list(service, &["spec", "ports"])[place], &["nodePort"]).unwrap_or(0);
-        let port = if asked == 0 { draw_port(registry, &held)? } else { asked };
+        let asked = tree::int(
+            &tree::list(service, &["spec", "ports"])[place],
+            &["nodePort"],
+        )
+        .unwrap_or(0);
+        let port = if asked == 0 {
+            draw_port(registry, &held)?
+        } else {
+            asked
+        };
         if held.contains(&port) && !kept.contains(&port) {
             let field = format!("spec.ports[{place}].nodePort");
-            return Err(refuse(service, FieldError::invalid(field, &json!(port), "provided port is already allocated")));
+            return Err(refuse(
+                service,
+                FieldError::invalid(field, &json!(port), "provided port is already allocated"),
+            ));
         }
         if !NODE_PORTS.contains(&port) {
             let field = format!("spec.ports[{place}].nodePort");
-            let text =
-                format!("provided port is not in the valid range. The range of valid ports is {}-{}", NODE_PORTS.start(), NODE_PORTS.end());
-            return Err(refuse(service, FieldError::invalid(field, &json!(port), text)));
+            let text = format!(
+                "provided port is not in the valid range. The range of valid ports is {}-{}",
+                NODE_PORTS.start(),
+                NODE_PORTS.end()
+            );
+            return Err(refuse(
+                service,
+                FieldError::invalid(field, &json!(port), text),
+            ));
         }
         held.insert(port);
         if let Some(here) = tree::list_mut(service, &["spec", "ports"]).get_mut(place) {
@@ -146,9 +216,15 @@ fn allocate_ports(registry: &Registry, service: &mut Tree, old: Option<&Tree>, m
 }
 
 /// The port at which nodes tell a balancer whether they have a pod of the service.
-fn allocate_health_port(registry: &Registry, service: &mut Tree, held: &HashSet<i64>) -> Result<(), Refusal> {
+fn allocate_health_port(
+    registry: &Registry,
+    service: &mut Tree,
+    held: &HashSet<i64>,
+) -> Result<(), Refusal> {
     let spec = tree::at(service, &["spec"]);
-    if needs_health_check(spec) && tree::int(spec, &["healthCheckNodePort"]).unwrap_or_default() == 0 {
+    if needs_health_check(spec)
+        && tree::int(spec, &["healthCheckNodePort"]).unwrap_or_default() == 0
+    {
         let port = draw_port(registry, held)?;
         tree::put(service, &["spec", "healthCheckNodePort"], port);
     }
@@ -157,12 +233,16 @@ fn allocate_health_port(registry: &Registry, service: &mut Tree, held: &HashSet<
 
 fn draw_port(registry: &Registry, held: &HashSet<i64>) -> Result<i64, Refusal> {
     let width = u64::try_from(NODE_PORTS.end() - NODE_PORTS.start() + 1).unwrap_or(0);
-    let drawn = (0..DRAWS).map(|_| NODE_PORTS.start() + i64::try_from(registry.entropy().below(width)).unwrap_or(0));
+    let drawn = (0..DRAWS)
+        .map(|_| NODE_PORTS.start() + i64::try_from(registry.entropy().below(width)).unwrap_or(0));
     let free = drawn.chain(NODE_PORTS).find(|port| !held.contains(port));
     free.ok_or_else(|| Status::internal("failed to allocate a nodePort: range is full").into())
 }
 
 fn refuse(service: &Tree, fault: FieldError) -> Refusal {
-    let kind = kinds::status::GroupResource { group: "", resource: "Service" };
+    let kind = kinds::status::GroupResource {
+        group: "",
+        resource: "Service",
+    };
     Status::invalid(kind, object::meta_text(service, "name"), &[fault]).into()
 }

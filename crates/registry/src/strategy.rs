@@ -3,7 +3,8 @@
 //!
 //! The machinery asks [`of`] for the [`Rules`] of a resource and calls them in this order:
 //!
-//! - create: decode → `default` → (admission) → `prepare_create` → name, uid, time → `validate_create`
+//! - create: decode → `default` → (admission) → `prepare_create` → name, uid, time →
+//!   `validate_create`
 //! - update, patch, also of a subresource: decode → `default` → (admission) → `prepare_update` →
 //!   `validate_update`
 //!
@@ -50,13 +51,16 @@ use generic::{same, same_part};
 /// The feature gates that change what strategies do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gates {
-    /// `PDBUnhealthyPodEvictionPolicy`: off drops `spec.unhealthyPodEvictionPolicy` unless it is in use.
+    /// `PDBUnhealthyPodEvictionPolicy`: off drops `spec.unhealthyPodEvictionPolicy` unless it is in
+    /// use.
     pub unhealthy_pod_eviction_policy: bool,
 }
 
 impl Default for Gates {
     fn default() -> Self {
-        Self { unhealthy_pod_eviction_policy: true }
+        Self {
+            unhealthy_pod_eviction_policy: true,
+        }
     }
 }
 
@@ -244,9 +248,10 @@ fn strategy_of(group: &str, plural: &str) -> &'static dyn Strategy {
         ("", "secrets") => &config::Secret,
         ("", "serviceaccounts") => &config::ServiceAccount,
         ("", "services") => &service::Service,
-        ("admissionregistration.k8s.io", "mutatingwebhookconfigurations" | "validatingwebhookconfigurations") => {
-            &small::WebhookConfiguration
-        }
+        (
+            "admissionregistration.k8s.io",
+            "mutatingwebhookconfigurations" | "validatingwebhookconfigurations",
+        ) => &small::WebhookConfiguration,
         ("apiextensions.k8s.io", "customresourcedefinitions") => &definition::Definition,
         ("apiregistration.k8s.io", "apiservices") => &small::ApiService,
         ("apps", "controllerrevisions") => &statefulset::ControllerRevision,
@@ -265,8 +270,12 @@ fn strategy_of(group: &str, plural: &str) -> &'static dyn Strategy {
         ("networking.k8s.io", "networkpolicies") => &network::NetworkPolicy,
         ("node.k8s.io", "runtimeclasses") => &small::RuntimeClass,
         ("policy", "poddisruptionbudgets") => &pdb::PodDisruptionBudget,
-        ("rbac.authorization.k8s.io", "clusterroles") => &role::Role { is_namespaced: false },
-        ("rbac.authorization.k8s.io", "roles") => &role::Role { is_namespaced: true },
+        ("rbac.authorization.k8s.io", "clusterroles") => &role::Role {
+            is_namespaced: false,
+        },
+        ("rbac.authorization.k8s.io", "roles") => &role::Role {
+            is_namespaced: true,
+        },
         ("rbac.authorization.k8s.io", "rolebindings" | "clusterrolebindings") => &small::Binding,
         ("scheduling.k8s.io", "priorityclasses") => &config::PriorityClass,
         ("storage.k8s.io", "storageclasses") => &small::StorageClass,
@@ -308,10 +317,20 @@ impl Rules {
 
     /// Faults of a new object.
     pub(crate) fn validate_create(self, context: &Context<'_>, object: &Tree) -> Vec<FieldError> {
-        let mut faults = if self.strategy.has_own_metadata_rules() { self.own_create_faults(object) } else { Vec::new() };
+        let mut faults = if self.strategy.has_own_metadata_rules() {
+            self.own_create_faults(object)
+        } else {
+            Vec::new()
+        };
         faults.extend(self.strategy.validate_create(context, object));
         if faults.is_empty() {
-            let segment = |name: &str, prefix: bool| if prefix { names::path_segment_prefix(name) } else { names::path_segment(name) };
+            let segment = |name: &str, prefix: bool| {
+                if prefix {
+                    names::path_segment_prefix(name)
+                } else {
+                    names::path_segment(name)
+                }
+            };
             faults = meta::create_faults(object, self.resource.namespaced, &segment);
         }
         faults
@@ -319,7 +338,12 @@ impl Rules {
 
     fn own_create_faults(self, object: &Tree) -> Vec<FieldError> {
         let own = |name: &str, prefix: bool| {
-            if prefix { self.strategy.name_faults(&meta::without_trailing_dash(name)) } else { self.strategy.name_faults(name) }
+            if prefix {
+                self.strategy
+                    .name_faults(&meta::without_trailing_dash(name))
+            } else {
+                self.strategy.name_faults(name)
+            }
         };
         let mut faults = meta::create_faults(object, self.resource.namespaced, &own);
         faults.extend(meta::kube_finalizers(object));
@@ -337,14 +361,21 @@ impl Rules {
             _ => {}
         }
         self.strategy.prepare_update(context, new, old);
-        if context.subresource != "status" && self.strategy.has_generation() && self.strategy.raises_generation(self.resource.ty, new, old)
+        if context.subresource != "status"
+            && self.strategy.has_generation()
+            && self.strategy.raises_generation(self.resource.ty, new, old)
         {
             meta::raise_generation(new, old);
         }
     }
 
     /// Faults of an update of the main resource or of `context.subresource`.
-    pub(crate) fn validate_update(self, context: &Context<'_>, new: &Tree, old: &Tree) -> Vec<FieldError> {
+    pub(crate) fn validate_update(
+        self,
+        context: &Context<'_>,
+        new: &Tree,
+        old: &Tree,
+    ) -> Vec<FieldError> {
         let mut faults = meta::update_faults(new, old);
         if self.strategy.has_own_metadata_rules() {
             faults.extend(meta::update_faults(new, old));
@@ -355,25 +386,41 @@ impl Rules {
     }
 
     /// Things that the client should know and that are no faults.
-    pub(crate) fn warnings(self, context: &Context<'_>, new: &Tree, old: Option<&Tree>) -> Vec<String> {
+    pub(crate) fn warnings(
+        self,
+        context: &Context<'_>,
+        new: &Tree,
+        old: Option<&Tree>,
+    ) -> Vec<String> {
         self.strategy.warnings(context, new, old)
     }
 
     /// The canonical name of a field selector, or the text with which it is refused (400).
     pub(crate) fn check_field(self, field: &str) -> Result<&'static str, String> {
         let refusal = self.strategy.field_refusal(field);
-        let common: &[&'static str] =
-            if self.resource.namespaced || refusal.is_none() { &["metadata.name", "metadata.namespace"] } else { &["metadata.name"] };
-        let known = common.iter().chain(self.strategy.fields()).find(|known| **known == field).copied();
+        let common: &[&'static str] = if self.resource.namespaced || refusal.is_none() {
+            &["metadata.name", "metadata.namespace"]
+        } else {
+            &["metadata.name"]
+        };
+        let known = common
+            .iter()
+            .chain(self.strategy.fields())
+            .find(|known| **known == field)
+            .copied();
         let refusal = || {
             refusal.unwrap_or_else(|| format!("{field:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\""))
         };
-        known.or_else(|| self.strategy.field_alias(field)).ok_or_else(refusal)
+        known
+            .or_else(|| self.strategy.field_alias(field))
+            .ok_or_else(refusal)
     }
 
     /// The canonical names of all field selectors.
     pub(crate) fn fields(self) -> impl Iterator<Item = &'static str> {
-        ["metadata.name", "metadata.namespace"].into_iter().chain(self.strategy.fields().iter().copied())
+        ["metadata.name", "metadata.namespace"]
+            .into_iter()
+            .chain(self.strategy.fields().iter().copied())
     }
 
     /// The value of a field by its canonical name; empty text when it is not set.
@@ -421,6 +468,10 @@ fn keep_all_but_status(new: &mut Tree, old: &Tree) {
     let stays = |name: &str| !matches!(name, "apiVersion" | "kind" | "metadata" | "status");
     if let (Some(new), Some(old)) = (new.as_object_mut(), old.as_object()) {
         new.retain(|name, _| !stays(name));
-        new.extend(old.iter().filter(|(name, _)| stays(name)).map(|(name, value)| (name.clone(), value.clone())));
+        new.extend(
+            old.iter()
+                .filter(|(name, _)| stays(name))
+                .map(|(name, value)| (name.clone(), value.clone())),
+        );
     }
 }

@@ -39,24 +39,43 @@ impl std::fmt::Debug for Target {
 
 impl Target {
     /// The target of a request for a built-in kind; 404 when the table has no such row.
-    pub(crate) fn find(group: &str, version: &str, plural: &str, user: User, now: Timestamp) -> Result<Self, Refusal> {
-        let resource = kinds::resource(group, version, plural).ok_or_else(Status::no_such_resource)?;
+    pub(crate) fn find(
+        group: &str,
+        version: &str,
+        plural: &str,
+        user: User,
+        now: Timestamp,
+    ) -> Result<Self, Refusal> {
+        let resource =
+            kinds::resource(group, version, plural).ok_or_else(Status::no_such_resource)?;
         Ok(Self::of(resource, user, now))
     }
 
     /// The target of a request for a row that was found already.
     pub(crate) fn of(resource: &'static Resource, user: User, now: Timestamp) -> Self {
         let stored = convert::stored(resource);
-        // Versions of a custom kind differ in nothing but their schemas, and each is judged by its own;
-        // the newer group of events is stricter than the one in whose form they are kept.
+        // Versions of a custom kind differ in nothing but their schemas, and each is judged by its
+        // own; the newer group of events is stricter than the one in whose form they are kept.
         let by_asked = custom::of(resource).is_some() || resource.group == "events.k8s.io";
         let rules = strategy::of(if by_asked { resource } else { stored });
-        Self { resource, stored, rules, namespace: String::new(), name: String::new(), user, now }
+        Self {
+            resource,
+            stored,
+            rules,
+            namespace: String::new(),
+            name: String::new(),
+            user,
+            now,
+        }
     }
 
     /// The same for a place in it.
     pub(crate) fn at(self, namespace: impl Into<String>, name: impl Into<String>) -> Self {
-        Self { namespace: namespace.into(), name: name.into(), ..self }
+        Self {
+            namespace: namespace.into(),
+            name: name.into(),
+            ..self
+        }
     }
 
     /// The key of the object.
@@ -81,7 +100,11 @@ impl Target {
 
     /// 409 of an object that was replaced by another of its name.
     pub(crate) fn replaced(&self, asked: &str, found: &str) -> Refusal {
-        let place = if self.namespace.is_empty() { String::new() } else { format!("{}/", self.namespace) };
+        let place = if self.namespace.is_empty() {
+            String::new()
+        } else {
+            format!("{}/", self.namespace)
+        };
         let why = format!(
             "StorageError: invalid object, Code: 4, Key: /registry/{}/{place}{}, ResourceVersion: 0, AdditionalErrorMsg: \
              Precondition failed: UID in precondition: {asked}, UID in object meta: {found}",
@@ -93,22 +116,38 @@ impl Target {
 
 /// The first segment of a kind's keys.
 pub(crate) fn collection(resource: &Resource) -> String {
-    if resource.group.is_empty() { resource.plural.to_owned() } else { format!("{}.{}", resource.plural, resource.group) }
+    if resource.group.is_empty() {
+        resource.plural.to_owned()
+    } else {
+        format!("{}.{}", resource.plural, resource.group)
+    }
 }
 
 /// The key of one object.
 pub(crate) fn key(resource: &Resource, namespace: &str, name: &str) -> String {
-    if namespace.is_empty() { format!("{}/{name}", collection(resource)) } else { format!("{}/{namespace}/{name}", collection(resource)) }
+    if namespace.is_empty() {
+        format!("{}/{name}", collection(resource))
+    } else {
+        format!("{}/{namespace}/{name}", collection(resource))
+    }
 }
 
 /// What all keys of a namespace, or of the whole collection, begin with.
 pub(crate) fn prefix(resource: &Resource, namespace: &str) -> String {
-    if namespace.is_empty() { format!("{}/", collection(resource)) } else { format!("{}/{namespace}/", collection(resource)) }
+    if namespace.is_empty() {
+        format!("{}/", collection(resource))
+    } else {
+        format!("{}/{namespace}/", collection(resource))
+    }
 }
 
 /// Key of a core object that admission looks up.
 pub(crate) fn core_key(plural: &str, namespace: &str, name: &str) -> String {
-    if namespace.is_empty() { format!("{plural}/{name}") } else { format!("{plural}/{namespace}/{name}") }
+    if namespace.is_empty() {
+        format!("{plural}/{name}")
+    } else {
+        format!("{plural}/{namespace}/{name}")
+    }
 }
 
 /// Namespace and name of a key.

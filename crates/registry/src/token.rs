@@ -57,11 +57,22 @@ pub trait TokenIssuer: Send + Sync {
 
 impl Registry {
     /// Answers a `TokenRequest`.
-    pub(crate) fn issue_token(&self, target: &Target, body: &Body, write: &WriteOptions) -> Result<Reply, Refusal> {
+    pub(crate) fn issue_token(
+        &self,
+        target: &Target,
+        body: &Body,
+        write: &WriteOptions,
+    ) -> Result<Reply, Refusal> {
         options::dry_run(write, "CreateOptions")?;
-        let sub = target.resource.subresource("token").ok_or_else(Status::no_such_resource)?;
+        let sub = target
+            .resource
+            .subresource("token")
+            .ok_or_else(Status::no_such_resource)?;
         let decoded = body::decode(body, Expected::of_subresource(sub), write.field_validation)?;
-        let account = self.store().get(&target.key()).ok_or_else(|| target.not_found())?;
+        let account = self
+            .store()
+            .get(&target.key())
+            .ok_or_else(|| target.not_found())?;
         let uid = object::meta_text(&record::tree(&account.value), "uid").to_owned();
         let Some(issuer) = &self.options().tokens else {
             return Err(Status::unavailable("this server issues no service account tokens").into());
@@ -69,13 +80,31 @@ impl Registry {
         let mut request = decoded.tree;
         let asked = tree::int(&request, &["spec", "expirationSeconds"]).unwrap_or(DEFAULT_SECONDS);
         check_life(asked)?;
-        let expires = target.now.saturating_add(jiff::SignedDuration::from_secs(asked)).unwrap_or(jiff::Timestamp::MAX);
+        let expires = target
+            .now
+            .saturating_add(jiff::SignedDuration::from_secs(asked))
+            .unwrap_or(jiff::Timestamp::MAX);
         if tree::list(&request, &["spec", "audiences"]).is_empty() {
-            tree::put(&mut request, &["spec", "audiences"], vec![issuer.audience()]);
+            tree::put(
+                &mut request,
+                &["spec", "audiences"],
+                vec![issuer.audience()],
+            );
         }
         let bound = self.bound(target, tree::at(&request, &["spec", "boundObjectRef"]))?;
-        let audiences = tree::list(&request, &["spec", "audiences"]).iter().filter_map(Tree::as_str).map(str::to_owned).collect();
-        let claims = Claims { namespace: target.namespace.clone(), name: target.name.clone(), uid, audiences, expires, bound };
+        let audiences = tree::list(&request, &["spec", "audiences"])
+            .iter()
+            .filter_map(Tree::as_str)
+            .map(str::to_owned)
+            .collect();
+        let claims = Claims {
+            namespace: target.namespace.clone(),
+            name: target.name.clone(),
+            uid,
+            audiences,
+            expires,
+            bound,
+        };
         let status = json!({"token": issuer.issue(&claims), "expirationTimestamp": object::wire_time(expires)});
         tree::put(&mut request, &["status"], status);
         tree::put(&mut request, &["spec", "expirationSeconds"], asked);
@@ -84,31 +113,51 @@ impl Registry {
         meta.insert("namespace", target.namespace.clone().into());
         meta.insert("creationTimestamp", object::wire_time(target.now).into());
         let json = kinds::json::encode(&request, sub.ty).into();
-        Ok(Reply::Object { code: 201, json, warnings: decoded.warnings })
+        Ok(Reply::Object {
+            code: 201,
+            json,
+            warnings: decoded.warnings,
+        })
     }
 }
 
 impl Registry {
-    /// The object to which a token is to be bound: it must be there, and a pod must run as the account.
+    /// The object to which a token is to be bound: it must be there, and a pod must run as the
+    /// account.
     fn bound(&self, target: &Target, asked: &Tree) -> Result<Option<Bound>, Refusal> {
         if asked.is_null() {
             return Ok(None);
         }
         let part = |member: &str| tree::text(asked, &[member]);
         let (api_version, kind) = (part("apiVersion"), part("kind"));
-        let known = BINDABLE.iter().find(|(known, _)| api_version == "v1" && *known == kind);
+        let known = BINDABLE
+            .iter()
+            .find(|(known, _)| api_version == "v1" && *known == kind);
         let Some(&(_, plural)) = known else {
             let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-            let text = format!("cannot bind token for serviceaccount {:?} to type {group}/{version}, Kind={kind}", target.name);
+            let text = format!(
+                "cannot bind token for serviceaccount {:?} to type {group}/{version}, Kind={kind}",
+                target.name
+            );
             return Err(Status::bad_request(text).into());
         };
         let place = Target::find("", "v1", plural, target.user.clone(), target.now)?;
-        let namespace = if place.resource.namespaced { target.namespace.as_str() } else { "" };
+        let namespace = if place.resource.namespaced {
+            target.namespace.as_str()
+        } else {
+            ""
+        };
         let place = place.at(namespace, part("name"));
-        let found = self.store().get(&place.key()).ok_or_else(|| place.not_found())?;
+        let found = self
+            .store()
+            .get(&place.key())
+            .ok_or_else(|| place.not_found())?;
         let found = record::tree(&found.value);
         if plural == "pods" && tree::text(&found, &["spec", "serviceAccountName"]) != target.name {
-            let text = format!("cannot bind token to pod {:?} running with different service account name.", place.name);
+            let text = format!(
+                "cannot bind token to pod {:?} running with different service account name.",
+                place.name
+            );
             return Err(Status::bad_request(text).into());
         }
         let (wanted, uid) = (part("uid"), object::meta_text(&found, "uid").to_owned());
@@ -117,9 +166,21 @@ impl Registry {
                 "the UID in the bound object reference ({wanted}) does not match the UID in record. \
                  The object might have been deleted and then recreated"
             );
-            return Err(Status::conflict(GroupResource { group: "", resource: kind }, &place.name, why).into());
+            return Err(Status::conflict(
+                GroupResource {
+                    group: "",
+                    resource: kind,
+                },
+                &place.name,
+                why,
+            )
+            .into());
         }
-        Ok(Some(Bound { plural, name: place.name, uid }))
+        Ok(Some(Bound {
+            plural,
+            name: place.name,
+            uid,
+        }))
     }
 }
 
@@ -132,7 +193,11 @@ fn check_life(seconds: i64) -> Result<(), Refusal> {
     } else {
         return Ok(());
     };
-    let fault = kinds::status::FieldError::invalid("spec.expirationSeconds", &Tree::from(seconds), why);
-    let kind = GroupResource { group: "authentication.k8s.io", resource: "TokenRequest" };
+    let fault =
+        kinds::status::FieldError::invalid("spec.expirationSeconds", &Tree::from(seconds), why);
+    let kind = GroupResource {
+        group: "authentication.k8s.io",
+        resource: "TokenRequest",
+    };
     Err(Status::invalid(kind, "", &[fault]).into())
 }

@@ -37,18 +37,28 @@ pub(crate) fn flag(tree: &Tree, path: &[&str]) -> bool {
 
 /// The list at a path; empty when there is none.
 pub(crate) fn list<'a>(tree: &'a Tree, path: &[&str]) -> &'a [Tree] {
-    at(tree, path).as_array().map(Vec::as_slice).unwrap_or_default()
+    at(tree, path)
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default()
 }
 
 /// The list at a path, to change its items; empty when there is none.
 pub(crate) fn list_mut<'a>(tree: &'a mut Tree, path: &[&str]) -> &'a mut [Tree] {
-    at_mut(tree, path).and_then(Tree::as_array_mut).map(Vec::as_mut_slice).unwrap_or_default()
+    at_mut(tree, path)
+        .and_then(Tree::as_array_mut)
+        .map(Vec::as_mut_slice)
+        .unwrap_or_default()
 }
 
 /// The members of the map at a path, in the order of their names.
 pub(crate) fn entries<'a>(tree: &'a Tree, path: &[&str]) -> Vec<(&'a str, &'a Tree)> {
-    let mut all: Vec<(&str, &Tree)> =
-        at(tree, path).as_object().into_iter().flatten().map(|(name, value)| (name.as_str(), value)).collect();
+    let mut all: Vec<(&str, &Tree)> = at(tree, path)
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(name, value)| (name.as_str(), value))
+        .collect();
     all.sort_unstable_by_key(|(name, _)| *name);
     all
 }

@@ -13,7 +13,10 @@ use crate::body::{self, Expected};
 use crate::custom::definition;
 use crate::request::{Body, Decoded, Refusal, Reply, WriteOptions};
 use crate::target::Target;
-use crate::{Registry, admission, convert, create, managers, namespace, object, options, read, record, service, tree};
+use crate::{
+    Registry, admission, convert, create, managers, namespace, object, options, read, record,
+    service, tree,
+};
 
 /// How an object is to be changed.
 pub(crate) struct Change<'a> {
@@ -52,18 +55,44 @@ pub(crate) struct Changed {
 
 impl Registry {
     /// Replaces an object, or the part of it that the subresource is.
-    pub(crate) async fn update(&self, target: Target, subresource: &str, body: Body, write: WriteOptions) -> Result<Reply, Refusal> {
+    pub(crate) async fn update(
+        &self,
+        target: Target,
+        subresource: &str,
+        body: Body,
+        write: WriteOptions,
+    ) -> Result<Reply, Refusal> {
         let dry_run = options::dry_run(&write, "UpdateOptions")?;
-        let Decoded { tree: mut sent, mut warnings } = body::decode(&body, Expected::of(target.resource), write.field_validation)?;
+        let Decoded {
+            tree: mut sent,
+            mut warnings,
+        } = body::decode(&body, Expected::of(target.resource), write.field_validation)?;
         check_name(&target, &sent)?;
         create::check_place(&target, &mut sent)?;
         convert::to_stored(&target, &mut sent);
-        let change = Change { target: &target, subresource, is_noted: false, write: &write, origin: Origin::Put };
-        let changed = self.change(&change, dry_run, |_| Ok(Decoded { tree: sent.clone(), warnings: Vec::new() })).await;
+        let change = Change {
+            target: &target,
+            subresource,
+            is_noted: false,
+            write: &write,
+            origin: Origin::Put,
+        };
+        let changed = self
+            .change(&change, dry_run, |_| {
+                Ok(Decoded {
+                    tree: sent.clone(),
+                    warnings: Vec::new(),
+                })
+            })
+            .await;
         let changed = changed.map_err(|refusal| body::with_warnings(refusal, &warnings))?;
         warnings.extend(changed.warnings);
         let code = if changed.created { 201 } else { 200 };
-        Ok(Reply::Object { code, json: self.present(&target, &changed.json), warnings })
+        Ok(Reply::Object {
+            code,
+            json: self.present(&target, &changed.json),
+            warnings,
+        })
     }
 
     /// Carries a change out; `produce` makes the new state from the present one (none: there is no
@@ -90,13 +119,18 @@ impl Registry {
         produce: &impl Fn(Option<&Tree>) -> Result<Decoded, Refusal>,
     ) -> Result<Changed, Refusal> {
         let Change { target, write, .. } = change;
-        let Decoded { tree: mut object, mut warnings } = produce(None)?;
+        let Decoded {
+            tree: mut object,
+            mut warnings,
+        } = produce(None)?;
         // A client that names a uid or a version means an object that it has seen.
         let uid = object::meta_text(&object, "uid");
         if change.origin == Origin::Put && !uid.is_empty() {
             return Err(target.replaced(uid, ""));
         }
-        if change.origin == Origin::Put && read::parse_version(object::meta_text(&object, "resourceVersion"))?.is_some() {
+        if change.origin == Origin::Put
+            && read::parse_version(object::meta_text(&object, "resourceVersion"))?.is_some()
+        {
             return Err(target.not_found());
         }
         object::meta(&mut object).remove("resourceVersion");
@@ -106,9 +140,17 @@ impl Registry {
             }
         })?;
         let json = self.store_draft(txn, target, &draft)?;
-        let json = if dry_run { record::without_revision(target.stored, &json) } else { json };
+        let json = if dry_run {
+            record::without_revision(target.stored, &json)
+        } else {
+            json
+        };
         warnings.extend(draft.warnings);
-        Ok(Changed { json, created: true, warnings })
+        Ok(Changed {
+            json,
+            created: true,
+            warnings,
+        })
     }
 
     fn change_in(
@@ -121,7 +163,10 @@ impl Registry {
     ) -> Result<Changed, Refusal> {
         let target = change.target;
         let old = record::tree_of(target.stored, found);
-        let Decoded { tree: mut new, mut warnings } = produce(Some(&old))?;
+        let Decoded {
+            tree: mut new,
+            mut warnings,
+        } = produce(Some(&old))?;
         check_identity(change, &mut new, &old)?;
         let rules = target.rules;
         let context = self.context(target, change.subresource);
@@ -135,7 +180,9 @@ impl Registry {
         }
         let faults = rules.validate_update(&context, &new, &old);
         if !faults.is_empty() {
-            return Err(Status::invalid(target.resource.group_kind(), &target.name, &faults).into());
+            return Err(
+                Status::invalid(target.resource.group_kind(), &target.name, &faults).into(),
+            );
         }
         admission::validate_update(txn, target, change.subresource, &new, &old)?;
         if service::is_service(target.stored) && change.subresource.is_empty() {
@@ -147,25 +194,46 @@ impl Registry {
         if definition::is_definition(target.stored) {
             definition::settle(txn, tree::text(&old, &["spec", "group"]), target.now);
         }
-        let json = if dry_run { record::at_revision(&json, found.modified.0) } else { json };
-        Ok(Changed { json, created: false, warnings })
+        let json = if dry_run {
+            record::at_revision(&json, found.modified.0)
+        } else {
+            json
+        };
+        Ok(Changed {
+            json,
+            created: false,
+            warnings,
+        })
     }
 }
 
 /// Writes the new state, or nothing when it is the old one, or removes the object when this change
 /// took away what had held it.
-fn store_change(txn: &mut Txn, target: &Target, found: &Record, old: &Tree, mut new: Tree) -> Bytes {
+fn store_change(
+    txn: &mut Txn,
+    target: &Target,
+    found: &Record,
+    old: &Tree,
+    mut new: Tree,
+) -> Bytes {
     if new == *old {
         return found.value.clone();
     }
     let next = txn.next_revision().0;
-    let encoded = record::encode(target.stored, &mut new, next, Some(record::written(old, found)));
+    let encoded = record::encode(
+        target.stored,
+        &mut new,
+        next,
+        Some(record::written(old, found)),
+    );
     // Trees tell apart what the wire does not.
     if encoded.bytes == record::at_revision(&found.value, next) {
         return found.value.clone();
     }
     if !is_released(target, &new, old) {
-        return record::put_encoded(txn, target.stored, &found.key, &new, encoded).value.clone();
+        return record::put_encoded(txn, target.stored, &found.key, &new, encoded)
+            .value
+            .clone();
     }
     // Watchers see the object as it was last stored; the client sees what it has just written.
     record::remove(txn, &found.key, &found.value);
@@ -198,9 +266,15 @@ fn may_create(change: &Change<'_>) -> bool {
 pub(crate) fn check_name(target: &Target, object: &Tree) -> Result<(), Refusal> {
     let name = object::meta_text(object, "name");
     let text = if name.is_empty() {
-        format!("the name of the object ({} based on URL) was undeterminable: name must be provided", target.name)
+        format!(
+            "the name of the object ({} based on URL) was undeterminable: name must be provided",
+            target.name
+        )
     } else if name != target.name {
-        format!("the name of the object ({name}) does not match the name on the URL ({})", target.name)
+        format!(
+            "the name of the object ({name}) does not match the name on the URL ({})",
+            target.name
+        )
     } else {
         return Ok(());
     };
@@ -215,7 +289,11 @@ fn check_identity(change: &Change<'_>, new: &mut Tree, old: &Tree) -> Result<(),
     if change.origin == Origin::Put && !uid.is_empty() && uid != found {
         return Err(target.replaced(uid, found));
     }
-    check_version(change, object::meta_text(new, "resourceVersion"), object::meta_text(old, "resourceVersion"))
+    check_version(
+        change,
+        object::meta_text(new, "resourceVersion"),
+        object::meta_text(old, "resourceVersion"),
+    )
 }
 
 fn check_version(change: &Change<'_>, asked: &str, found: &str) -> Result<(), Refusal> {
@@ -224,12 +302,20 @@ fn check_version(change: &Change<'_>, asked: &str, found: &str) -> Result<(), Re
         return Ok(());
     }
     match asked {
-        "" | "0" if target.rules.allow_unconditional_update() || change.origin == Origin::Apply => Ok(()),
+        "" | "0" if target.rules.allow_unconditional_update() || change.origin == Origin::Apply => {
+            Ok(())
+        }
         "" | "0" => {
-            let fault = FieldError::invalid("metadata.resourceVersion", &Tree::from(0), "must be specified for an update");
+            let fault = FieldError::invalid(
+                "metadata.resourceVersion",
+                &Tree::from(0),
+                "must be specified for an update",
+            );
             Err(Status::invalid(target.resource.group_resource(), &target.name, &[fault]).into())
         }
-        garbage if garbage.parse::<u64>().is_err() => Err(Status::untyped(read::number_fault(garbage)).into()),
+        garbage if garbage.parse::<u64>().is_err() => {
+            Err(Status::untyped(read::number_fault(garbage)).into())
+        }
         _ => Err(target.modified()),
     }
 }

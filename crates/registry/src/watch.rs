@@ -41,7 +41,10 @@ impl Registry {
         let (from, ready) = if initial {
             self.initial_events(&target, &selection, options.allow_bookmarks)
         } else {
-            (asked.unwrap_or_else(|| self.store().revision()), VecDeque::new())
+            (
+                asked.unwrap_or_else(|| self.store().revision()),
+                VecDeque::new(),
+            )
         };
         let feed = match self.store().watch(&target.prefix(), from) {
             Ok(feed) => feed,
@@ -49,7 +52,9 @@ impl Registry {
         };
         let now = Instant::now();
         let timeout = options.timeout_seconds.filter(|seconds| *seconds > 0);
-        let timeout = timeout.unwrap_or_else(|| DEFAULT_TIMEOUT_SECONDS + self.entropy().below(DEFAULT_TIMEOUT_SECONDS));
+        let timeout = timeout.unwrap_or_else(|| {
+            DEFAULT_TIMEOUT_SECONDS + self.entropy().below(DEFAULT_TIMEOUT_SECONDS)
+        });
         let end = now + Duration::from_secs(timeout.min(u64::from(u32::MAX)));
         let watcher = Watcher {
             registry: self.clone(),
@@ -66,11 +71,22 @@ impl Registry {
     }
 
     /// What is there now, as events, and the revision from which to go on.
-    fn initial_events(&self, target: &Target, selection: &Selection, bookmark: bool) -> (Revision, VecDeque<WatchEvent>) {
+    fn initial_events(
+        &self,
+        target: &Target,
+        selection: &Selection,
+        bookmark: bool,
+    ) -> (Revision, VecDeque<WatchEvent>) {
         let snapshot = self.store().snapshot();
-        let shown = snapshot.range(&target.prefix(), None).filter(|record| selection.matches(record));
-        let mut events: VecDeque<WatchEvent> =
-            shown.map(|record| WatchEvent { kind: "ADDED", json: self.present(target, &record.value) }).collect();
+        let shown = snapshot
+            .range(&target.prefix(), None)
+            .filter(|record| selection.matches(record));
+        let mut events: VecDeque<WatchEvent> = shown
+            .map(|record| WatchEvent {
+                kind: "ADDED",
+                json: self.present(target, &record.value),
+            })
+            .collect();
         if bookmark {
             events.push_back(bookmark_at(target, snapshot.revision(), true));
         }
@@ -136,15 +152,28 @@ impl Watcher {
         let progress = self.feed.progress();
         if progress > self.told {
             self.told = progress;
-            self.ready.push_back(bookmark_at(&self.target, progress, false));
+            self.ready
+                .push_back(bookmark_at(&self.target, progress, false));
         }
     }
 
     /// How this watcher sees a change; none when it is none of its business.
     fn render(&self, event: &Event) -> Option<WatchEvent> {
-        let before = event.previous.as_deref().filter(|record| self.selection.matches(record));
-        let after = if event.removed { None } else { Some(event.record.as_ref()).filter(|record| self.selection.matches(record)) };
-        let show = |kind, json: Bytes| Some(WatchEvent { kind, json: self.registry.present(&self.target, &json) });
+        let before = event
+            .previous
+            .as_deref()
+            .filter(|record| self.selection.matches(record));
+        let after = if event.removed {
+            None
+        } else {
+            Some(event.record.as_ref()).filter(|record| self.selection.matches(record))
+        };
+        let show = |kind, json: Bytes| {
+            Some(WatchEvent {
+                kind,
+                json: self.registry.present(&self.target, &json),
+            })
+        };
         match (before, after) {
             (None, None) => None,
             (None, Some(now)) => show("ADDED", now.value.clone()),
@@ -161,7 +190,10 @@ fn last_match(last: &Record, revision: Revision) -> Bytes {
 }
 
 fn next_bookmark(now: Instant, end: Instant) -> Instant {
-    let last = end.checked_sub(BOOKMARK_BEFORE_END).filter(|last| *last > now).unwrap_or(end);
+    let last = end
+        .checked_sub(BOOKMARK_BEFORE_END)
+        .filter(|last| *last > now)
+        .unwrap_or(end);
     last.min(now + BOOKMARK_EVERY)
 }
 
@@ -172,15 +204,25 @@ fn bookmark_at(target: &Target, revision: Revision, initial_events_end: bool) ->
         "metadata": {"resourceVersion": revision.0.to_string()},
     });
     if initial_events_end {
-        crate::tree::put(&mut object, &["metadata", "annotations", INITIAL_EVENTS_END], "true");
+        crate::tree::put(
+            &mut object,
+            &["metadata", "annotations", INITIAL_EVENTS_END],
+            "true",
+        );
     }
-    WatchEvent { kind: "BOOKMARK", json: kinds::json::encode(&object, resource.ty).into() }
+    WatchEvent {
+        kind: "BOOKMARK",
+        json: kinds::json::encode(&object, resource.ty).into(),
+    }
 }
 
 fn too_old(compacted: &store::Compacted) -> WatchEvent {
     let (requested, oldest) = (compacted.requested.0, compacted.oldest.0);
     let status = Status::expired(format!("too old resource version: {requested} ({oldest})"));
-    WatchEvent { kind: "ERROR", json: serde_json::to_vec(&status).unwrap_or_default().into() }
+    WatchEvent {
+        kind: "ERROR",
+        json: serde_json::to_vec(&status).unwrap_or_default().into(),
+    }
 }
 
 /// 422 for options that a watch does not know or that do not go together.
@@ -190,16 +232,33 @@ fn check_watch(options: &ListOptions) -> Result<(), Refusal> {
     let asked = options.resource_version_match.as_str();
     if options.send_initial_events.is_some() {
         if asked != "NotOlderThan" {
-            faults.push(FieldError::forbidden(MATCH, "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"));
+            faults.push(FieldError::forbidden(
+                MATCH,
+                "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+            ));
         }
         if !asked.is_empty() && asked != "NotOlderThan" {
-            faults.push(FieldError::not_supported(MATCH, &Tree::from(asked), &["NotOlderThan"]));
+            faults.push(FieldError::not_supported(
+                MATCH,
+                &Tree::from(asked),
+                &["NotOlderThan"],
+            ));
         }
     } else if !asked.is_empty() {
-        faults.push(FieldError::forbidden(MATCH, "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"));
+        faults.push(FieldError::forbidden(
+            MATCH,
+            "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+        ));
     }
     if !options.continue_token.is_empty() {
-        faults.push(FieldError::forbidden("continue", "continue is forbidden for watch"));
+        faults.push(FieldError::forbidden(
+            "continue",
+            "continue is forbidden for watch",
+        ));
     }
-    if faults.is_empty() { Ok(()) } else { Err(options::invalid("ListOptions", &faults)) }
+    if faults.is_empty() {
+        Ok(())
+    } else {
+        Err(options::invalid("ListOptions", &faults))
+    }
 }

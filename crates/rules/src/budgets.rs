@@ -27,29 +27,53 @@ pub fn asks_controllers(spec: Option<&PodDisruptionBudgetSpec>) -> bool {
     spec.max_unavailable.is_some() || matches!(spec.min_available, Some(IntOrString::String(_)))
 }
 
-/// The numbers that follow from the spec, with `pods` covered by the selector and `replicas` wanted by their
-/// controllers. Percentages are rounded up on both sides.
+/// The numbers that follow from the spec, with `pods` covered by the selector and `replicas` wanted
+/// by their controllers. Percentages are rounded up on both sides.
 ///
 /// # Errors
 /// For a text that is no percentage.
-pub fn demand(spec: Option<&PodDisruptionBudgetSpec>, pods: usize, replicas: i32) -> Result<Demand, NotAPercentage> {
-    let Some(spec) = spec else { return Ok(Demand { expected: 0, desired: 0 }) };
+pub fn demand(
+    spec: Option<&PodDisruptionBudgetSpec>,
+    pods: usize,
+    replicas: i32,
+) -> Result<Demand, NotAPercentage> {
+    let Some(spec) = spec else {
+        return Ok(Demand {
+            expected: 0,
+            desired: 0,
+        });
+    };
     if let Some(max) = &spec.max_unavailable {
         let unavailable = match max {
             IntOrString::Int(number) => *number,
             IntOrString::String(text) => share(text, replicas)?,
         };
-        return Ok(Demand { expected: replicas, desired: replicas.saturating_sub(unavailable).max(0) });
+        return Ok(Demand {
+            expected: replicas,
+            desired: replicas.saturating_sub(unavailable).max(0),
+        });
     }
     match &spec.min_available {
-        Some(IntOrString::Int(number)) => Ok(Demand { expected: i32::try_from(pods).unwrap_or(i32::MAX), desired: *number }),
-        Some(IntOrString::String(text)) => Ok(Demand { expected: replicas, desired: share(text, replicas)? }),
-        None => Ok(Demand { expected: 0, desired: 0 }),
+        Some(IntOrString::Int(number)) => Ok(Demand {
+            expected: i32::try_from(pods).unwrap_or(i32::MAX),
+            desired: *number,
+        }),
+        Some(IntOrString::String(text)) => Ok(Demand {
+            expected: replicas,
+            desired: share(text, replicas)?,
+        }),
+        None => Ok(Demand {
+            expected: 0,
+            desired: 0,
+        }),
     }
 }
 
 fn share(text: &str, of: i32) -> Result<i32, NotAPercentage> {
-    let percent: i64 = text.strip_suffix('%').and_then(|number| number.parse().ok()).ok_or(NotAPercentage)?;
+    let percent: i64 = text
+        .strip_suffix('%')
+        .and_then(|number| number.parse().ok())
+        .ok_or(NotAPercentage)?;
     let rounded_up = (i64::from(of) * percent + 99).div_euclid(100);
     Ok(i32::try_from(rounded_up).unwrap_or(i32::MAX))
 }

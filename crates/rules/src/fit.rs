@@ -18,18 +18,28 @@ pub struct Refusal {
 
 impl Refusal {
     pub(crate) fn for_good(reason: &str) -> Self {
-        Self { reasons: vec![reason.to_owned()], room_helps: false }
+        Self {
+            reasons: vec![reason.to_owned()],
+            room_helps: false,
+        }
     }
 
     pub(crate) fn by_pods(reason: &str) -> Self {
-        Self { reasons: vec![reason.to_owned()], room_helps: true }
+        Self {
+            reasons: vec![reason.to_owned()],
+            room_helps: true,
+        }
     }
 }
 
 /// The taint that stands for a cordon.
 #[must_use]
 pub fn cordon_taint() -> Taint {
-    Taint { key: "node.kubernetes.io/unschedulable".to_owned(), effect: "NoSchedule".to_owned(), ..Taint::default() }
+    Taint {
+        key: "node.kubernetes.io/unschedulable".to_owned(),
+        effect: "NoSchedule".to_owned(),
+        ..Taint::default()
+    }
 }
 
 /// What depends on the node alone: cordon, taints, labels.
@@ -43,21 +53,29 @@ pub fn admits(node: &Node, pod: &Pod) -> Result<(), Refusal> {
         return Err(Refusal::for_good("node(s) were unschedulable"));
     }
     let forbids = |effect: &str| matches!(effect, "NoSchedule" | "NoExecute");
-    if nodes::taints(node).any(|taint| forbids(&taint.effect) && !nodes::tolerates(spec.tolerations.as_ref(), taint)) {
+    if nodes::taints(node)
+        .any(|taint| forbids(&taint.effect) && !nodes::tolerates(spec.tolerations.as_ref(), taint))
+    {
         return Err(Refusal::for_good("node(s) had untolerated taint(s)"));
     }
     if !nodes::is_wanted(spec, node) {
-        return Err(Refusal::for_good("node(s) didn't match Pod's node affinity/selector"));
+        return Err(Refusal::for_good(
+            "node(s) didn't match Pod's node affinity/selector",
+        ));
     }
     Ok(())
 }
 
 /// The ports on the host that a pod wants: protocol and number.
 pub fn host_ports(pod: &Pod) -> impl Iterator<Item = (&str, i32)> {
-    pod.spec.iter().flat_map(|spec| &spec.containers).flat_map(|container| container.ports.iter().flatten()).filter_map(|port| {
-        let number = port.host_port.filter(|number| *number != 0)?;
-        Some((port.protocol.as_deref().unwrap_or("TCP"), number))
-    })
+    pod.spec
+        .iter()
+        .flat_map(|spec| &spec.containers)
+        .flat_map(|container| container.ports.iter().flatten())
+        .filter_map(|port| {
+            let number = port.host_port.filter(|number| *number != 0)?;
+            Some((port.protocol.as_deref().unwrap_or("TCP"), number))
+        })
 }
 
 /// Whether the ports on the host that the pod wants are free where these others are.
@@ -71,7 +89,9 @@ pub fn has_ports<'a>(others: impl Iterator<Item = &'a Pod>, pod: &Pod) -> Result
     }
     let mut taken = others.flat_map(host_ports);
     if taken.any(|port| wanted.contains(&port)) {
-        return Err(Refusal::by_pods("node(s) didn't have free ports for the requested pod ports"));
+        return Err(Refusal::by_pods(
+            "node(s) didn't have free ports for the requested pod ports",
+        ));
     }
     Ok(())
 }
@@ -80,7 +100,12 @@ pub fn has_ports<'a>(others: impl Iterator<Item = &'a Pod>, pod: &Pod) -> Result
 ///
 /// # Errors
 /// Everything of which there is too little.
-pub fn has_room(has: &Amounts, used: &Amounts, pods: usize, requests: &Amounts) -> Result<(), Refusal> {
+pub fn has_room(
+    has: &Amounts,
+    used: &Amounts,
+    pods: usize,
+    requests: &Amounts,
+) -> Result<(), Refusal> {
     let mut reasons = Vec::new();
     let mut room_helps = true;
     if i64::try_from(pods + 1).unwrap_or(i64::MAX) > has.get("pods") {
@@ -92,5 +117,12 @@ pub fn has_room(has: &Amounts, used: &Amounts, pods: usize, requests: &Amounts) 
             room_helps &= amount <= has.get(name);
         }
     }
-    if reasons.is_empty() { Ok(()) } else { Err(Refusal { reasons, room_helps }) }
+    if reasons.is_empty() {
+        Ok(())
+    } else {
+        Err(Refusal {
+            reasons,
+            room_helps,
+        })
+    }
 }

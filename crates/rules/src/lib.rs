@@ -1,7 +1,9 @@
-//! What controllers and tools both ask of Kubernetes objects, answered once: the state of a pod, which labels a
-//! selector means, whether a node can take a pod, how many pods a budget wants healthy.
+//! What controllers and tools both ask of Kubernetes objects, answered once: the state of a pod,
+//! which labels a selector means, whether a node can take a pod, how many pods a budget wants
+//! healthy.
 //!
-//! Everything is pure: typed objects in, a value out. Nothing here holds a client, and the time is an argument.
+//! Everything is pure: typed objects in, a value out. Nothing here holds a client, and the time is
+//! an argument.
 
 pub mod affinity;
 pub mod budgets;
@@ -16,5 +18,6 @@ use jiff::Timestamp;
 /// `time` moved by `seconds`, bounded by what can be told.
 #[must_use]
 pub fn after_seconds(time: Timestamp, seconds: i64) -> Timestamp {
-    time.saturating_add(jiff::SignedDuration::from_secs(seconds)).unwrap_or(Timestamp::MAX)
+    time.saturating_add(jiff::SignedDuration::from_secs(seconds))
+        .unwrap_or(Timestamp::MAX)
 }

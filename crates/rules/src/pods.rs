@@ -7,7 +7,10 @@ use crate::after_seconds;
 
 /// Its phase; empty when nobody has said.
 pub fn phase(pod: &Pod) -> &str {
-    pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or_default()
+    pod.status
+        .as_ref()
+        .and_then(|status| status.phase.as_deref())
+        .unwrap_or_default()
 }
 
 /// All containers have ended and none will be started again.
@@ -27,7 +30,12 @@ pub fn is_active(pod: &Pod) -> bool {
 
 /// The condition of this type.
 pub fn condition<'a>(pod: &'a Pod, ty: &str) -> Option<&'a PodCondition> {
-    pod.status.as_ref()?.conditions.as_ref()?.iter().find(|condition| condition.type_ == ty)
+    pod.status
+        .as_ref()?
+        .conditions
+        .as_ref()?
+        .iter()
+        .find(|condition| condition.type_ == ty)
 }
 
 /// It says that it can take requests.
@@ -37,7 +45,11 @@ pub fn is_ready(pod: &Pod) -> bool {
 
 /// Since when it is ready; none when it is not, or has not said.
 pub fn ready_since(pod: &Pod) -> Option<Timestamp> {
-    condition(pod, "Ready").filter(|condition| condition.status == "True")?.last_transition_time.as_ref().map(|time| time.0)
+    condition(pod, "Ready")
+        .filter(|condition| condition.status == "True")?
+        .last_transition_time
+        .as_ref()
+        .map(|time| time.0)
 }
 
 /// Whether a pod is available: ready for long enough.
@@ -51,8 +63,8 @@ pub enum Availability {
     No,
 }
 
-/// Judges availability with the controller's `minReadySeconds`. A pod that does not say since when it is ready is
-/// available only when no time is asked for.
+/// Judges availability with the controller's `minReadySeconds`. A pod that does not say since when
+/// it is ready is available only when no time is asked for.
 pub fn availability(pod: &Pod, min_ready_seconds: i32, now: Timestamp) -> Availability {
     if !is_ready(pod) {
         return Availability::No;
@@ -69,7 +81,10 @@ pub fn availability(pod: &Pod, min_ready_seconds: i32, now: Timestamp) -> Availa
 
 /// The node it is bound to; empty when it is not.
 pub fn node_name(pod: &Pod) -> &str {
-    pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).unwrap_or_default()
+    pod.spec
+        .as_ref()
+        .and_then(|spec| spec.node_name.as_deref())
+        .unwrap_or_default()
 }
 
 /// Name of a pod.
@@ -103,7 +118,11 @@ mod tests {
         let cases = [
             (ready(Some("2026-01-01T00:00:00Z")), 0, Availability::Now),
             (ready(Some("2026-01-01T00:00:00Z")), 30, Availability::Now),
-            (ready(Some("2026-01-01T00:00:00Z")), 40, Availability::At("2026-01-01T00:00:40Z".parse().expect("a time"))),
+            (
+                ready(Some("2026-01-01T00:00:00Z")),
+                40,
+                Availability::At("2026-01-01T00:00:40Z".parse().expect("a time")),
+            ),
             (ready(None), 0, Availability::Now),
             (ready(None), 1, Availability::No),
             (pod(serde_json::json!({})), 0, Availability::No),

@@ -12,7 +12,12 @@ pub struct Amounts(BTreeMap<Text, i64>);
 
 impl Amounts {
     fn read(list: Option<&BTreeMap<String, Quantity>>) -> Self {
-        Self(list.into_iter().flatten().map(|(name, text)| (name.into(), amount(name, text))).collect())
+        Self(
+            list.into_iter()
+                .flatten()
+                .map(|(name, text)| (name.into(), amount(name, text)))
+                .collect(),
+        )
     }
 
     /// How much of this resource; 0 when it is not named.
@@ -46,29 +51,49 @@ impl Amounts {
 
     /// Those of which something is asked.
     pub fn asked(&self) -> impl Iterator<Item = (&str, i64)> {
-        self.0.iter().filter(|(_, amount)| **amount > 0).map(|(name, amount)| (name.as_str(), *amount))
+        self.0
+            .iter()
+            .filter(|(_, amount)| **amount > 0)
+            .map(|(name, amount)| (name.as_str(), *amount))
     }
 }
 
 /// A quantity that does not parse asks for nothing; the server does not let one in.
 fn amount(name: &str, text: &Quantity) -> i64 {
-    let Ok(quantity) = kinds::quantity::Quantity::parse(&text.0) else { return 0 };
-    if name == "cpu" { quantity.milli_value() } else { quantity.value() }
+    let Ok(quantity) = kinds::quantity::Quantity::parse(&text.0) else {
+        return 0;
+    };
+    if name == "cpu" {
+        quantity.milli_value()
+    } else {
+        quantity.value()
+    }
 }
 
 /// What a node can give.
 pub fn allocatable(node: &Node) -> Amounts {
-    Amounts::read(node.status.as_ref().and_then(|status| status.allocatable.as_ref()))
+    Amounts::read(
+        node.status
+            .as_ref()
+            .and_then(|status| status.allocatable.as_ref()),
+    )
 }
 
 fn of_container(container: &Container) -> Amounts {
-    Amounts::read(container.resources.as_ref().and_then(|resources| resources.requests.as_ref()))
+    Amounts::read(
+        container
+            .resources
+            .as_ref()
+            .and_then(|resources| resources.requests.as_ref()),
+    )
 }
 
-/// What a pod asks for: all containers and sidecars together, or the largest init container with the sidecars that run
-/// beside it, whichever is more; then the overhead.
+/// What a pod asks for: all containers and sidecars together, or the largest init container with
+/// the sidecars that run beside it, whichever is more; then the overhead.
 pub fn requests(pod: &Pod) -> Amounts {
-    let Some(spec) = &pod.spec else { return Amounts::default() };
+    let Some(spec) = &pod.spec else {
+        return Amounts::default();
+    };
     let mut running = Amounts::default();
     for container in &spec.containers {
         running.add(&of_container(container));
@@ -88,7 +113,11 @@ pub fn requests(pod: &Pod) -> Amounts {
     running.add(&sidecars);
     running.at_least(&start);
     // What is asked for the pod as a whole counts instead.
-    if let Some(whole) = spec.resources.as_ref().and_then(|resources| resources.requests.as_ref()) {
+    if let Some(whole) = spec
+        .resources
+        .as_ref()
+        .and_then(|resources| resources.requests.as_ref())
+    {
         running.0.extend(Amounts::read(Some(whole)).0);
     }
     running.add(&Amounts::read(spec.overhead.as_ref()));

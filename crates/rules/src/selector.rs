@@ -35,14 +35,20 @@ impl Selector {
     /// # Errors
     /// The text that says what is wrong with it.
     pub fn compile(selector: Option<&LabelSelector>) -> Result<Self, String> {
-        let Some(selector) = selector else { return Ok(Self { requirements: None }) };
-        let mut requirements = Self::exactly(selector.match_labels.as_ref()).requirements.unwrap_or_default();
+        let Some(selector) = selector else {
+            return Ok(Self { requirements: None });
+        };
+        let mut requirements = Self::exactly(selector.match_labels.as_ref())
+            .requirements
+            .unwrap_or_default();
         for expression in selector.match_expressions.iter().flatten() {
             let values = expression.values.clone().unwrap_or_default();
             let key = &expression.key;
             let test = match expression.operator.as_str() {
                 "In" | "NotIn" if values.is_empty() => {
-                    return Err(format!("values: Invalid value: []: for 'in', 'notin' operators, values set can't be empty ({key})"));
+                    return Err(format!(
+                        "values: Invalid value: []: for 'in', 'notin' operators, values set can't be empty ({key})"
+                    ));
                 }
                 "In" => Test::In(values),
                 "NotIn" => Test::NotIn(values),
@@ -53,24 +59,42 @@ impl Selector {
                 }
                 other => return Err(format!("{other:?} is not a valid label selector operator")),
             };
-            requirements.push(Requirement { key: expression.key.clone(), test });
+            requirements.push(Requirement {
+                key: expression.key.clone(),
+                test,
+            });
         }
-        Ok(Self { requirements: Some(requirements) })
+        Ok(Self {
+            requirements: Some(requirements),
+        })
     }
 
     /// All these labels with these values; absent matches everything.
     pub fn exactly(labels: Option<&Labels>) -> Self {
-        let requirements = labels.into_iter().flatten().map(|(key, value)| Requirement { key: key.clone(), test: Test::Is(value.clone()) });
-        Self { requirements: Some(requirements.collect()) }
+        let requirements = labels
+            .into_iter()
+            .flatten()
+            .map(|(key, value)| Requirement {
+                key: key.clone(),
+                test: Test::Is(value.clone()),
+            });
+        Self {
+            requirements: Some(requirements.collect()),
+        }
     }
 
     /// Labels without which it means nothing, each with the only value that will do.
     pub fn demanded(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.requirements.iter().flatten().filter_map(|requirement| match &requirement.test {
-            Test::Is(value) => Some((requirement.key.as_str(), value.as_str())),
-            Test::In(values) if values.len() == 1 => Some((requirement.key.as_str(), values[0].as_str())),
-            _ => None,
-        })
+        self.requirements
+            .iter()
+            .flatten()
+            .filter_map(|requirement| match &requirement.test {
+                Test::Is(value) => Some((requirement.key.as_str(), value.as_str())),
+                Test::In(values) if values.len() == 1 => {
+                    Some((requirement.key.as_str(), values[0].as_str()))
+                }
+                _ => None,
+            })
     }
 
     /// True when it asks for nothing, and so means everything.
@@ -82,7 +106,9 @@ impl Selector {
     /// Whether it means an object with these labels.
     #[must_use]
     pub fn matches(&self, labels: Option<&Labels>) -> bool {
-        let Some(requirements) = &self.requirements else { return false };
+        let Some(requirements) = &self.requirements else {
+            return false;
+        };
         requirements.iter().all(|requirement| {
             let value = labels.and_then(|labels| labels.get(&requirement.key));
             match &requirement.test {
@@ -98,7 +124,9 @@ impl Selector {
 
 /// A selector in the words in which upstream's events show it.
 pub fn render_go(selector: Option<&LabelSelector>) -> String {
-    let Some(selector) = selector else { return "nil".to_owned() };
+    let Some(selector) = selector else {
+        return "nil".to_owned();
+    };
     let mut text = "&LabelSelector{MatchLabels:map[string]string{".to_owned();
     for (key, value) in selector.match_labels.iter().flatten() {
         let _ = write!(text, "{key}: {value},");
@@ -106,7 +134,11 @@ pub fn render_go(selector: Option<&LabelSelector>) -> String {
     text.push_str("},MatchExpressions:[]LabelSelectorRequirement{");
     for expression in selector.match_expressions.iter().flatten() {
         let values = expression.values.clone().unwrap_or_default().join(" ");
-        let _ = write!(text, "LabelSelectorRequirement{{Key:{},Operator:{},Values:[{values}],}},", expression.key, expression.operator);
+        let _ = write!(
+            text,
+            "LabelSelectorRequirement{{Key:{},Operator:{},Values:[{values}],}},",
+            expression.key, expression.operator
+        );
     }
     text.push_str("},}");
     text
@@ -117,7 +149,10 @@ mod tests {
     use super::*;
 
     fn labels(pairs: &[(&str, &str)]) -> Labels {
-        pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+        pairs
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect()
     }
 
     fn compiled(json: serde_json::Value) -> Result<Selector, String> {
@@ -133,28 +168,55 @@ mod tests {
             (serde_json::json!({}), true),
             (serde_json::json!({"matchLabels": {"app": "a"}}), true),
             (serde_json::json!({"matchLabels": {"app": "b"}}), false),
-            (serde_json::json!({"matchExpressions": [{"key": "app", "operator": "In", "values": ["x", "a"]}]}), true),
-            (serde_json::json!({"matchExpressions": [{"key": "app", "operator": "NotIn", "values": ["a"]}]}), false),
-            (serde_json::json!({"matchExpressions": [{"key": "other", "operator": "NotIn", "values": ["a"]}]}), true),
-            (serde_json::json!({"matchExpressions": [{"key": "app", "operator": "Exists"}]}), true),
-            (serde_json::json!({"matchExpressions": [{"key": "app", "operator": "DoesNotExist"}]}), false),
-            (serde_json::json!({"matchLabels": {"app": "a"}, "matchExpressions": [{"key": "gone", "operator": "Exists"}]}), false),
+            (
+                serde_json::json!({"matchExpressions": [{"key": "app", "operator": "In", "values": ["x", "a"]}]}),
+                true,
+            ),
+            (
+                serde_json::json!({"matchExpressions": [{"key": "app", "operator": "NotIn", "values": ["a"]}]}),
+                false,
+            ),
+            (
+                serde_json::json!({"matchExpressions": [{"key": "other", "operator": "NotIn", "values": ["a"]}]}),
+                true,
+            ),
+            (
+                serde_json::json!({"matchExpressions": [{"key": "app", "operator": "Exists"}]}),
+                true,
+            ),
+            (
+                serde_json::json!({"matchExpressions": [{"key": "app", "operator": "DoesNotExist"}]}),
+                false,
+            ),
+            (
+                serde_json::json!({"matchLabels": {"app": "a"}, "matchExpressions": [{"key": "gone", "operator": "Exists"}]}),
+                false,
+            ),
         ];
         for (selector, expected) in cases {
             let text = selector.to_string();
-            assert_eq!(compiled(selector).expect("compiles").matches(Some(&pod)), expected, "{text}");
+            assert_eq!(
+                compiled(selector).expect("compiles").matches(Some(&pod)),
+                expected,
+                "{text}"
+            );
         }
     }
 
     #[test]
     fn an_unknown_operator_is_named() {
-        let error = compiled(serde_json::json!({"matchExpressions": [{"key": "a", "operator": "Near"}]})).expect_err("refused");
+        let error =
+            compiled(serde_json::json!({"matchExpressions": [{"key": "a", "operator": "Near"}]}))
+                .expect_err("refused");
         assert_eq!(error, "\"Near\" is not a valid label selector operator");
     }
 
     #[test]
     fn a_selector_is_told_in_the_form_of_upstream() {
-        let selector = LabelSelector { match_labels: Some(labels(&[("foo", "bar")])), match_expressions: None };
+        let selector = LabelSelector {
+            match_labels: Some(labels(&[("foo", "bar")])),
+            match_expressions: None,
+        };
         assert_eq!(
             render_go(Some(&selector)),
             "&LabelSelector{MatchLabels:map[string]string{foo: bar,},MatchExpressions:[]LabelSelectorRequirement{},}"

@@ -1,6 +1,7 @@
 //! A bare API server for trying things: memory store, no controllers, no nodes.
 //!
-//! `cargo run -p exeunt-server --example apiserver -- [--listen ADDRESS] [--dir DIR] [--token TOKEN]`
+//! `cargo run -p exeunt-server --example apiserver -- [--listen ADDRESS] [--dir DIR] [--token
+//! TOKEN]`
 //!
 //! Prints its URL and the path of the administrator's kubeconfig, and serves until it is
 //! interrupted. `--token` lets an administrator in by a bearer token as well. Every namespace gets
@@ -13,7 +14,9 @@ use anyhow::{Context as _, bail};
 use clock::{Clock, Entropy};
 use exeunt_server as server;
 use futures::StreamExt as _;
-use registry::request::{Body, BodyForm, ListOptions, Reply, Request, Verb, WatchEvent, WriteOptions};
+use registry::request::{
+    Body, BodyForm, ListOptions, Reply, Request, Verb, WatchEvent, WriteOptions,
+};
 use registry::{Options, Registry};
 use server::certs::Certs;
 use server::listen::Listener;
@@ -28,10 +31,16 @@ struct Arguments {
 }
 
 fn arguments() -> anyhow::Result<Arguments> {
-    let mut found = Arguments { listen: "127.0.0.1:0".to_owned(), dir: std::env::temp_dir().join("exeunt-apiserver"), token: None };
+    let mut found = Arguments {
+        listen: "127.0.0.1:0".to_owned(),
+        dir: std::env::temp_dir().join("exeunt-apiserver"),
+        token: None,
+    };
     let mut words = std::env::args().skip(1);
     while let Some(flag) = words.next() {
-        let value = words.next().with_context(|| format!("{flag} needs a value"))?;
+        let value = words
+            .next()
+            .with_context(|| format!("{flag} needs a value"))?;
         match flag.as_str() {
             "--listen" => found.listen = value,
             "--dir" => found.dir = value.into(),
@@ -45,20 +54,51 @@ fn arguments() -> anyhow::Result<Arguments> {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let Arguments { listen, dir, token } = arguments()?;
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn".into());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let filter =
+        tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn".into());
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
     let (clock, entropy) = (Clock::system(), Entropy::system());
     let listener = Listener::bind(listen.parse().context("--listen ADDRESS:PORT")?).await?;
-    let certs = Certs::load_or_make(&dir.join("pki"), &[listener.address().ip().to_string()], clock.now())?;
+    let certs = Certs::load_or_make(
+        &dir.join("pki"),
+        &[listener.address().ip().to_string()],
+        clock.now(),
+    )?;
     let accounts = AccountTokens::from_pem(&certs.accounts_key, clock.clone(), entropy.clone())?;
-    let options = Options { tokens: Some(Arc::new(accounts.clone())), ..Options::default() };
-    let registry = Registry::new(Store::open_memory(), clock.clone(), entropy.clone(), options);
-    registry.bootstrap().await.map_err(|refusal| anyhow::anyhow!("{refusal}"))?;
-    let tokens = token.map_or_else(TokenFile::default, |token| TokenFile::default().with(&token, server::administrator("admin")));
+    let options = Options {
+        tokens: Some(Arc::new(accounts.clone())),
+        ..Options::default()
+    };
+    let registry = Registry::new(
+        Store::open_memory(),
+        clock.clone(),
+        entropy.clone(),
+        options,
+    );
+    registry
+        .bootstrap()
+        .await
+        .map_err(|refusal| anyhow::anyhow!("{refusal}"))?;
+    let tokens = token.map_or_else(TokenFile::default, |token| {
+        TokenFile::default().with(&token, server::administrator("admin"))
+    });
     let accounts_made = tokio::spawn(make_accounts(registry.clone()));
-    let config = Config { resources: kinds::resources(), tokens, accounts: Some(accounts), anonymous: true, clock, entropy };
+    let config = Config {
+        resources: kinds::resources(),
+        tokens,
+        accounts: Some(accounts),
+        anonymous: true,
+        clock,
+        entropy,
+    };
     let server = Server::build(config, Arc::new(registry));
-    server.bootstrap().await.map_err(|refusal| anyhow::anyhow!("{refusal}"))?;
+    server
+        .bootstrap()
+        .await
+        .map_err(|refusal| anyhow::anyhow!("{refusal}"))?;
     let kubeconfig = dir.join("kubeconfig");
     server::kubeconfig::write(&kubeconfig, &listener.url(), &certs)?;
     #[expect(clippy::print_stdout, reason = "an example talks to who runs it")]
@@ -90,13 +130,34 @@ async fn make_accounts(registry: Registry) {
         name: String::new(),
         verb,
     };
-    let Ok(Reply::Watch(mut events)) = registry.call(request("namespaces", "", Verb::Watch(ListOptions::default()))).await else { return };
+    let Ok(Reply::Watch(mut events)) = registry
+        .call(request(
+            "namespaces",
+            "",
+            Verb::Watch(ListOptions::default()),
+        ))
+        .await
+    else {
+        return;
+    };
     while let Some(WatchEvent { kind, json }) = events.next().await {
         let namespace: kinds::Tree = serde_json::from_slice(&json).unwrap_or_default();
-        let Some(name) = namespace["metadata"]["name"].as_str().filter(|_| kind == "ADDED") else { continue };
-        let bytes = r#"{"apiVersion":"v1","kind":"ServiceAccount","metadata":{"name":"default"}}"#.into();
-        let body = Body { bytes, form: BodyForm::Json };
-        let verb = Verb::Create { body, options: WriteOptions::default() };
+        let Some(name) = namespace["metadata"]["name"]
+            .as_str()
+            .filter(|_| kind == "ADDED")
+        else {
+            continue;
+        };
+        let bytes =
+            r#"{"apiVersion":"v1","kind":"ServiceAccount","metadata":{"name":"default"}}"#.into();
+        let body = Body {
+            bytes,
+            form: BodyForm::Json,
+        };
+        let verb = Verb::Create {
+            body,
+            options: WriteOptions::default(),
+        };
         if let Err(refusal) = registry.call(request("serviceaccounts", name, verb)).await {
             tracing::debug!(%refusal, "the default account was not made");
         }

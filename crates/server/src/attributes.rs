@@ -44,7 +44,11 @@ impl<'p> Attributes<'p> {
     /// Reads them from a method, a decoded path and the query.
     pub(crate) fn of(method: &Method, path: &'p str, query: &Query<'_>) -> Self {
         let Some(resource) = ResourcePath::of(path) else {
-            return Self { verb: method_verb(method), path, resource: None };
+            return Self {
+                verb: method_verb(method),
+                path,
+                resource: None,
+            };
         };
         let named = !resource.name.is_empty();
         let verb = match *method {
@@ -59,7 +63,11 @@ impl<'p> Attributes<'p> {
             Method::DELETE => "deletecollection",
             _ => "",
         };
-        Self { verb, path, resource: Some(resource) }
+        Self {
+            verb,
+            path,
+            resource: Some(resource),
+        }
     }
 }
 
@@ -77,17 +85,42 @@ impl<'p> ResourcePath<'p> {
         if old_watch {
             first = parts.next()?;
         }
-        let mut out = Self { group, version, old_watch, ..Self::default() };
-        let mut rest = Rest { first: Some(first), parts };
+        let mut out = Self {
+            group,
+            version,
+            old_watch,
+            ..Self::default()
+        };
+        let mut rest = Rest {
+            first: Some(first),
+            parts,
+        };
         if first == "namespaces" {
             rest.next();
-            let Some(namespace) = rest.next() else { return Some(Self { resource: first, ..out }) };
+            let Some(namespace) = rest.next() else {
+                return Some(Self {
+                    resource: first,
+                    ..out
+                });
+            };
             out.namespace = namespace;
             match rest.next() {
                 // The namespace itself, or a subresource of it: it is its own namespace.
-                None => return Some(Self { resource: first, name: namespace, ..out }),
+                None => {
+                    return Some(Self {
+                        resource: first,
+                        name: namespace,
+                        ..out
+                    });
+                }
                 Some(sub @ ("status" | "finalize")) => {
-                    return Some(Self { resource: first, name: namespace, subresource: sub, tail: rest.next().is_some(), ..out });
+                    return Some(Self {
+                        resource: first,
+                        name: namespace,
+                        subresource: sub,
+                        tail: rest.next().is_some(),
+                        ..out
+                    });
                 }
                 Some(resource) => out.resource = resource,
             }
@@ -134,8 +167,13 @@ mod tests {
 
     fn read(method: Method, path: &str) -> String {
         let found = Attributes::of(&method, path, &Query::parse(Some("")));
-        let Some(at) = found.resource else { return format!("{} -", found.verb) };
-        format!("{} [{}] {} {}/{}/{}/{}", found.verb, at.group, at.version, at.namespace, at.resource, at.name, at.subresource)
+        let Some(at) = found.resource else {
+            return format!("{} -", found.verb);
+        };
+        format!(
+            "{} [{}] {} {}/{}/{}/{}",
+            found.verb, at.group, at.version, at.namespace, at.resource, at.name, at.subresource
+        )
     }
 
     #[test]
@@ -147,14 +185,46 @@ mod tests {
             (Method::DELETE, "/apis", "delete -"),
             (Method::GET, "/api/v1/pods", "list [] v1 /pods//"),
             (Method::GET, "/api/v1/nodes/n", "get [] v1 /nodes/n/"),
-            (Method::GET, "/api/v1/namespaces", "list [] v1 /namespaces//"),
-            (Method::GET, "/api/v1/namespaces/a", "get [] v1 a/namespaces/a/"),
-            (Method::PUT, "/api/v1/namespaces/a/finalize", "update [] v1 a/namespaces/a/finalize"),
-            (Method::GET, "/api/v1/namespaces/a/pods/", "list [] v1 a/pods//"),
-            (Method::POST, "/api/v1/namespaces/a/pods/p/eviction", "create [] v1 a/pods/p/eviction"),
-            (Method::DELETE, "/apis/policy/v1/namespaces/a/poddisruptionbudgets", "deletecollection [policy] v1 a/poddisruptionbudgets//"),
-            (Method::PATCH, "/apis/apps/v1/namespaces/a/deployments/d/scale", "patch [apps] v1 a/deployments/d/scale"),
-            (Method::GET, "/api/v1/watch/namespaces/a/pods", "watch [] v1 a/pods//"),
+            (
+                Method::GET,
+                "/api/v1/namespaces",
+                "list [] v1 /namespaces//",
+            ),
+            (
+                Method::GET,
+                "/api/v1/namespaces/a",
+                "get [] v1 a/namespaces/a/",
+            ),
+            (
+                Method::PUT,
+                "/api/v1/namespaces/a/finalize",
+                "update [] v1 a/namespaces/a/finalize",
+            ),
+            (
+                Method::GET,
+                "/api/v1/namespaces/a/pods/",
+                "list [] v1 a/pods//",
+            ),
+            (
+                Method::POST,
+                "/api/v1/namespaces/a/pods/p/eviction",
+                "create [] v1 a/pods/p/eviction",
+            ),
+            (
+                Method::DELETE,
+                "/apis/policy/v1/namespaces/a/poddisruptionbudgets",
+                "deletecollection [policy] v1 a/poddisruptionbudgets//",
+            ),
+            (
+                Method::PATCH,
+                "/apis/apps/v1/namespaces/a/deployments/d/scale",
+                "patch [apps] v1 a/deployments/d/scale",
+            ),
+            (
+                Method::GET,
+                "/api/v1/watch/namespaces/a/pods",
+                "watch [] v1 a/pods//",
+            ),
             (Method::OPTIONS, "/api/v1/pods", " [] v1 /pods//"),
         ] {
             assert_eq!(read(method, path), expected, "{path}");
@@ -164,7 +234,13 @@ mod tests {
     #[test]
     fn a_watch_is_a_list_that_says_so() {
         let query = Query::parse(Some("watch=1"));
-        assert_eq!(Attributes::of(&Method::GET, "/api/v1/pods", &query).verb, "watch");
-        assert_eq!(Attributes::of(&Method::GET, "/api/v1/namespaces/a/pods/p", &query).verb, "get");
+        assert_eq!(
+            Attributes::of(&Method::GET, "/api/v1/pods", &query).verb,
+            "watch"
+        );
+        assert_eq!(
+            Attributes::of(&Method::GET, "/api/v1/namespaces/a/pods/p", &query).verb,
+            "get"
+        );
     }
 }

@@ -33,13 +33,21 @@ pub(crate) const ANONYMOUS: &str = "system:anonymous";
 /// The user who proved nothing.
 #[must_use]
 pub fn anonymous() -> User {
-    User { name: ANONYMOUS.to_owned(), uid: String::new(), groups: vec![UNAUTHENTICATED.to_owned()] }
+    User {
+        name: ANONYMOUS.to_owned(),
+        uid: String::new(),
+        groups: vec![UNAUTHENTICATED.to_owned()],
+    }
 }
 
 /// The administrator: may do everything.
 #[must_use]
 pub fn administrator(name: &str) -> User {
-    User { name: name.to_owned(), uid: String::new(), groups: vec!["system:masters".to_owned(), AUTHENTICATED.to_owned()] }
+    User {
+        name: name.to_owned(),
+        uid: String::new(),
+        groups: vec!["system:masters".to_owned(), AUTHENTICATED.to_owned()],
+    }
 }
 
 /// Who showed credentials.
@@ -70,8 +78,16 @@ pub(crate) struct Authenticator {
 
 impl Authenticator {
     /// `anonymous`: whether requests without credentials are let through as the anonymous user.
-    pub(crate) fn new(tokens: TokenFile, accounts: Option<AccountTokens>, allow_anonymous: bool) -> Self {
-        Self { tokens, accounts, anonymous: allow_anonymous.then(|| Arc::new(anonymous())) }
+    pub(crate) fn new(
+        tokens: TokenFile,
+        accounts: Option<AccountTokens>,
+        allow_anonymous: bool,
+    ) -> Self {
+        Self {
+            tokens,
+            accounts,
+            anonymous: allow_anonymous.then(|| Arc::new(anonymous())),
+        }
     }
 
     /// Who makes tokens of service accounts, if anybody.
@@ -81,7 +97,12 @@ impl Authenticator {
 
     /// Who sent these headers over this connection. Of a service account it remains to be asked
     /// whether it lives.
-    pub(crate) fn authenticate(&self, peer: &Peer, headers: &HeaderMap, now: Timestamp) -> Result<Known, Status> {
+    pub(crate) fn authenticate(
+        &self,
+        peer: &Peer,
+        headers: &HeaderMap,
+        now: Timestamp,
+    ) -> Result<Known, Status> {
         if let Some(user) = peer.user() {
             return Ok(Known::User(user.clone()));
         }
@@ -92,19 +113,36 @@ impl Authenticator {
         if token.is_some() || peer.is_refused() {
             return Err(Status::unauthorized());
         }
-        self.anonymous.clone().map(Known::User).ok_or_else(Status::unauthorized)
+        self.anonymous
+            .clone()
+            .map(Known::User)
+            .ok_or_else(Status::unauthorized)
     }
 
-    /// Whose token this is, if it is for one of `audiences`; those of a file are for the API server.
+    /// Whose token this is, if it is for one of `audiences`; those of a file are for the API
+    /// server.
     pub(crate) fn token(&self, token: &str, audiences: &[&str], now: Timestamp) -> Option<Known> {
-        let listed = self.tokens.user(token).filter(|_| audiences.contains(&AUDIENCE));
-        listed.map(Known::User).or_else(|| self.accounts.as_ref()?.account(token, audiences, now).map(Known::Account))
+        let listed = self
+            .tokens
+            .user(token)
+            .filter(|_| audiences.contains(&AUDIENCE));
+        listed.map(Known::User).or_else(|| {
+            self.accounts
+                .as_ref()?
+                .account(token, audiences, now)
+                .map(Known::Account)
+        })
     }
 }
 
 /// The bearer token of a request; other schemes and empty tokens are none.
 fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.trim().split_once(' ')?;
+    let (scheme, token) = headers
+        .get(AUTHORIZATION)?
+        .to_str()
+        .ok()?
+        .trim()
+        .split_once(' ')?;
     let token = token.trim();
     (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
 }
@@ -116,10 +154,23 @@ mod tests {
     use super::*;
 
     fn who(header: &'static str, peer: &Peer) -> String {
-        let tokens = TokenFile::default().with("t0k", User { name: "alice".to_owned(), ..User::default() });
-        let headers =
-            if header.is_empty() { HeaderMap::new() } else { HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from_static(header))]) };
-        match Authenticator::new(tokens, None, true).authenticate(peer, &headers, Timestamp::UNIX_EPOCH) {
+        let tokens = TokenFile::default().with(
+            "t0k",
+            User {
+                name: "alice".to_owned(),
+                ..User::default()
+            },
+        );
+        let headers = if header.is_empty() {
+            HeaderMap::new()
+        } else {
+            HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from_static(header))])
+        };
+        match Authenticator::new(tokens, None, true).authenticate(
+            peer,
+            &headers,
+            Timestamp::UNIX_EPOCH,
+        ) {
             Ok(known) => known.user().name.clone(),
             Err(status) => status.code.to_string(),
         }
@@ -127,7 +178,10 @@ mod tests {
 
     #[test]
     fn a_bad_credential_is_not_the_same_as_none() {
-        let certified = Peer::Certified(Arc::new(User { name: "carol".to_owned(), ..User::default() }));
+        let certified = Peer::Certified(Arc::new(User {
+            name: "carol".to_owned(),
+            ..User::default()
+        }));
         for (header, peer, expected) in [
             ("", &Peer::Unknown, ANONYMOUS),
             ("Bearer t0k", &Peer::Unknown, "alice"),

@@ -48,7 +48,8 @@ pub(crate) enum About<'a> {
 }
 
 impl<'a> Ask<'a> {
-    /// What a request asks. `selected` is the name to which the field selector of a collection limits it.
+    /// What a request asks. `selected` is the name to which the field selector of a collection
+    /// limits it.
     pub(crate) fn of(attributes: &'a Attributes<'a>, selected: &'a str) -> Self {
         let is_collection = matches!(attributes.verb, "list" | "watch" | "deletecollection");
         let about = match &attributes.resource {
@@ -58,10 +59,17 @@ impl<'a> Ask<'a> {
                 resource: at.resource,
                 subresource: at.subresource,
                 namespace: at.namespace,
-                name: if at.name.is_empty() && is_collection { selected } else { at.name },
+                name: if at.name.is_empty() && is_collection {
+                    selected
+                } else {
+                    at.name
+                },
             },
         };
-        Self { verb: attributes.verb, about }
+        Self {
+            verb: attributes.verb,
+            about,
+        }
     }
 }
 
@@ -73,7 +81,9 @@ pub(crate) fn is_master(user: &User) -> bool {
 /// True for what is open without any rule: health and version for everybody, discovery for
 /// everybody who is known.
 pub(crate) fn is_open(user: &User, ask: &Ask<'_>) -> bool {
-    let About::Path(path) = ask.about else { return false };
+    let About::Path(path) = ask.about else {
+        return false;
+    };
     if !matches!(ask.verb, "get" | "head") {
         return false;
     }
@@ -92,17 +102,34 @@ pub(crate) fn forbidden(user: &User, ask: &Ask<'_>) -> Status {
     let name = kinds::status::quoted(&user.name);
     match ask.about {
         About::Path(path) => {
-            let message = format!("forbidden: User {name} cannot {} path {}", ask.verb, kinds::status::quoted(path));
+            let message = format!(
+                "forbidden: User {name} cannot {} path {}",
+                ask.verb,
+                kinds::status::quoted(path)
+            );
             Status::failure(403, "Forbidden", message, Some(Details::default()))
         }
-        About::Resource { group, resource, subresource, namespace, name: object } => {
-            let full = if subresource.is_empty() { resource.to_owned() } else { format!("{resource}/{subresource}") };
+        About::Resource {
+            group,
+            resource,
+            subresource,
+            namespace,
+            name: object,
+        } => {
+            let full = if subresource.is_empty() {
+                resource.to_owned()
+            } else {
+                format!("{resource}/{subresource}")
+            };
             let place = if namespace.is_empty() {
                 "at the cluster scope".to_owned()
             } else {
                 format!("in the namespace {}", kinds::status::quoted(namespace))
             };
-            let why = format!("User {name} cannot {} resource \"{full}\" in API group \"{group}\" {place}", ask.verb);
+            let why = format!(
+                "User {name} cannot {} resource \"{full}\" in API group \"{group}\" {place}",
+                ask.verb
+            );
             Status::forbidden(GroupResource { group, resource }, object, why)
         }
     }
@@ -115,20 +142,61 @@ mod tests {
 
     #[test]
     fn refusals_say_who_what_and_where() {
-        let bob = User { name: "bob".to_owned(), ..User::default() };
-        let about = About::Resource { group: "", resource: "pods", subresource: "eviction", namespace: "shop", name: "p" };
-        let status = forbidden(&bob, &Ask { verb: "create", about });
-        let expected =
-            r#"pods "p" is forbidden: User "bob" cannot create resource "pods/eviction" in API group "" in the namespace "shop""#;
+        let bob = User {
+            name: "bob".to_owned(),
+            ..User::default()
+        };
+        let about = About::Resource {
+            group: "",
+            resource: "pods",
+            subresource: "eviction",
+            namespace: "shop",
+            name: "p",
+        };
+        let status = forbidden(
+            &bob,
+            &Ask {
+                verb: "create",
+                about,
+            },
+        );
+        let expected = r#"pods "p" is forbidden: User "bob" cannot create resource "pods/eviction" in API group "" in the namespace "shop""#;
         assert_eq!(status.message, expected);
         let details = status.details.expect("details");
-        assert_eq!((details.name.as_str(), details.kind.as_str()), ("p", "pods"));
-        let about = About::Resource { group: "apps", resource: "deployments", subresource: "", namespace: "", name: "" };
-        let expected =
-            r#"deployments.apps is forbidden: User "bob" cannot list resource "deployments" in API group "apps" at the cluster scope"#;
-        assert_eq!(forbidden(&bob, &Ask { verb: "list", about }).message, expected);
-        let status = forbidden(&anonymous(), &Ask { verb: "get", about: About::Path("/metrics") });
-        assert_eq!(status.message, r#"forbidden: User "system:anonymous" cannot get path "/metrics""#);
+        assert_eq!(
+            (details.name.as_str(), details.kind.as_str()),
+            ("p", "pods")
+        );
+        let about = About::Resource {
+            group: "apps",
+            resource: "deployments",
+            subresource: "",
+            namespace: "",
+            name: "",
+        };
+        let expected = r#"deployments.apps is forbidden: User "bob" cannot list resource "deployments" in API group "apps" at the cluster scope"#;
+        assert_eq!(
+            forbidden(
+                &bob,
+                &Ask {
+                    verb: "list",
+                    about
+                }
+            )
+            .message,
+            expected
+        );
+        let status = forbidden(
+            &anonymous(),
+            &Ask {
+                verb: "get",
+                about: About::Path("/metrics"),
+            },
+        );
+        assert_eq!(
+            status.message,
+            r#"forbidden: User "system:anonymous" cannot get path "/metrics""#
+        );
         assert_eq!(status.details, Some(Details::default()));
     }
 
@@ -145,8 +213,15 @@ mod tests {
             ("/metrics", "get", false, false),
             ("/apis", "post", false, false),
         ] {
-            let ask = Ask { verb, about: About::Path(path) };
-            assert_eq!((is_open(&anonymous(), &ask), is_open(&known, &ask)), (anybody, everybody), "{path}");
+            let ask = Ask {
+                verb,
+                about: About::Path(path),
+            };
+            assert_eq!(
+                (is_open(&anonymous(), &ask), is_open(&known, &ask)),
+                (anybody, everybody),
+                "{path}"
+            );
         }
     }
 }

@@ -63,8 +63,13 @@ impl Backend for registry::Registry {
 
     fn metrics(&self, out: &mut String) {
         let revision = self.store().revision().0;
-        let (name, help) = ("exeunt_store_revision", "Revision of the store that readers see.");
-        out.push_str(&format!("# HELP {name} {help}\n# TYPE {name} gauge\n{name} {revision}\n"));
+        let (name, help) = (
+            "exeunt_store_revision",
+            "Revision of the store that readers see.",
+        );
+        out.push_str(&format!(
+            "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {revision}\n"
+        ));
         Self::metrics(self, out);
     }
 }

@@ -44,7 +44,8 @@ struct Joined {
 /// What stands before an item.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Before {
-    /// A comma, except before the first, and the brace that stripping the kind from an item took away.
+    /// A comma, except before the first, and the brace that stripping the kind from an item took
+    /// away.
     Comma(&'static str),
     /// Its length, as in a list of protobuf.
     Length,
@@ -67,7 +68,10 @@ impl Before {
     fn length(self, items: &[Bytes]) -> usize {
         match self {
             Self::Comma(open) => items.len().saturating_sub(1) + items.len() * open.len(),
-            Self::Length => items.iter().map(|item| kinds::protobuf::item_head(item.len()).len()).sum(),
+            Self::Length => items
+                .iter()
+                .map(|item| kinds::protobuf::item_head(item.len()).len())
+                .sum(),
         }
     }
 }
@@ -81,31 +85,56 @@ impl Body {
     /// No bytes at all.
     #[must_use]
     pub fn empty() -> Self {
-        Self { source: Source::Empty }
+        Self {
+            source: Source::Empty,
+        }
     }
 
     /// These bytes.
     #[must_use]
     pub fn whole(bytes: impl Into<Bytes>) -> Self {
-        Self { source: Source::Whole(bytes.into()) }
+        Self {
+            source: Source::Whole(bytes.into()),
+        }
     }
 
     /// Frames as they come; their length is not known before.
     pub(crate) fn stream(frames: impl Stream<Item = Bytes> + Send + 'static) -> Self {
-        Self { source: Source::Stream(Box::pin(frames)) }
+        Self {
+            source: Source::Stream(Box::pin(frames)),
+        }
     }
 
     /// `head`, then the items with what stands before each, then `tail`.
-    pub(crate) fn joined(head: Bytes, before: Before, items: Vec<Bytes>, tail: &'static [u8]) -> Self {
+    pub(crate) fn joined(
+        head: Bytes,
+        before: Before,
+        items: Vec<Bytes>,
+        tail: &'static [u8],
+    ) -> Self {
         let bytes: usize = items.iter().map(Bytes::len).sum();
         let left = (head.len() + bytes + before.length(&items) + tail.len()) as u64;
-        Self { source: Source::Joined(Joined { head, before, items: items.into_iter(), first: true, tail, left }) }
+        Self {
+            source: Source::Joined(Joined {
+                head,
+                before,
+                items: items.into_iter(),
+                first: true,
+                tail,
+                left,
+            }),
+        }
     }
 
     /// The same bytes, compressed while they are sent.
     pub(crate) fn gzip(self) -> Self {
         let encoder = GzEncoder::new(Vec::with_capacity(CHUNK_BYTES / 4), Compression::fast());
-        Self { source: Source::Gzip(Box::new(Gzip { source: self, encoder: Some(encoder) })) }
+        Self {
+            source: Source::Gzip(Box::new(Gzip {
+                source: self,
+                encoder: Some(encoder),
+            })),
+        }
     }
 
     /// How many bytes are still to come, where that is known.
@@ -145,7 +174,9 @@ impl Joined {
         if self.left == 0 {
             return None;
         }
-        let room = usize::try_from(self.left).unwrap_or(CHUNK_BYTES).min(CHUNK_BYTES * 2);
+        let room = usize::try_from(self.left)
+            .unwrap_or(CHUNK_BYTES)
+            .min(CHUNK_BYTES * 2);
         let mut chunk = BytesMut::with_capacity(room);
         chunk.put(std::mem::take(&mut self.head));
         while chunk.len() < CHUNK_BYTES {
@@ -154,7 +185,8 @@ impl Joined {
                 self.left = 0;
                 return Some(chunk.freeze());
             };
-            self.before.put(&mut chunk, &item, std::mem::take(&mut self.first));
+            self.before
+                .put(&mut chunk, &item, std::mem::take(&mut self.first));
             chunk.put(item);
         }
         self.left -= chunk.len() as u64;
@@ -165,10 +197,17 @@ impl Joined {
 impl Gzip {
     fn next(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
         loop {
-            let Some(encoder) = self.encoder.as_mut() else { return Poll::Ready(None) };
+            let Some(encoder) = self.encoder.as_mut() else {
+                return Poll::Ready(None);
+            };
             let written = match std::task::ready!(self.source.next(context)) {
-                Some(bytes) => encoder.write_all(&bytes).map(|()| std::mem::take(encoder.get_mut())),
-                None => self.encoder.take().map_or_else(|| Ok(Vec::new()), GzEncoder::finish),
+                Some(bytes) => encoder
+                    .write_all(&bytes)
+                    .map(|()| std::mem::take(encoder.get_mut())),
+                None => self
+                    .encoder
+                    .take()
+                    .map_or_else(|| Ok(Vec::new()), GzEncoder::finish),
             };
             match written {
                 Ok(out) if out.is_empty() => {}
@@ -184,8 +223,13 @@ impl http_body::Body for Body {
     type Data = Bytes;
     type Error = Infallible;
 
-    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        self.get_mut().next(context).map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes))))
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.get_mut()
+            .next(context)
+            .map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes))))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -193,13 +237,16 @@ impl http_body::Body for Body {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.bytes_left().map_or_else(SizeHint::default, SizeHint::with_exact)
+        self.bytes_left()
+            .map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }
 
 impl std::fmt::Debug for Body {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.debug_struct("Body").field("bytes_left", &self.bytes_left()).finish()
+        out.debug_struct("Body")
+            .field("bytes_left", &self.bytes_left())
+            .finish()
     }
 }
 
@@ -217,7 +264,11 @@ mod tests {
         let expected = body.bytes_left();
         let bytes = body.collect().await.expect("cannot fail").to_bytes();
         if let Some(expected) = expected {
-            assert_eq!(bytes.len() as u64, expected, "the announced length is the real one");
+            assert_eq!(
+                bytes.len() as u64,
+                expected,
+                "the announced length is the real one"
+            );
         }
         bytes.to_vec()
     }
@@ -225,31 +276,75 @@ mod tests {
     #[tokio::test]
     async fn a_list_is_joined_with_commas() {
         let items = vec![Bytes::from_static(b"1}"), Bytes::from_static(b"2}")];
-        assert_eq!(text(Body::joined(Bytes::from_static(b"["), Before::Comma("{"), items, b"]\n")).await, "[{1},{2}]\n");
-        assert_eq!(text(Body::joined(Bytes::from_static(b"["), Before::Comma("{"), Vec::new(), b"]\n")).await, "[]\n");
+        assert_eq!(
+            text(Body::joined(
+                Bytes::from_static(b"["),
+                Before::Comma("{"),
+                items,
+                b"]\n"
+            ))
+            .await,
+            "[{1},{2}]\n"
+        );
+        assert_eq!(
+            text(Body::joined(
+                Bytes::from_static(b"["),
+                Before::Comma("{"),
+                Vec::new(),
+                b"]\n"
+            ))
+            .await,
+            "[]\n"
+        );
     }
 
     #[tokio::test]
     async fn a_large_list_comes_in_chunks_and_whole() {
         let item = Bytes::from(vec![b'x'; 40_000]);
-        let body = Body::joined(Bytes::from_static(b"["), Before::Comma(""), vec![item; 5], b"]");
+        let body = Body::joined(
+            Bytes::from_static(b"["),
+            Before::Comma(""),
+            vec![item; 5],
+            b"]",
+        );
         assert_eq!(text(body).await.len(), 5 * 40_000 + 4 + 2);
     }
 
     #[tokio::test]
     async fn items_of_protobuf_stand_behind_their_lengths() {
         let items = vec![Bytes::from_static(b"ab"), Bytes::from(vec![b'x'; 200])];
-        let found = text_bytes(Body::joined(Bytes::from_static(b"head"), Before::Length, items, &kinds::protobuf::TAIL)).await;
-        assert_eq!(found, [b"head\x12\x02ab\x12\xc8\x01".as_slice(), &[b'x'; 200], &kinds::protobuf::TAIL].concat());
+        let found = text_bytes(Body::joined(
+            Bytes::from_static(b"head"),
+            Before::Length,
+            items,
+            &kinds::protobuf::TAIL,
+        ))
+        .await;
+        assert_eq!(
+            found,
+            [
+                b"head\x12\x02ab\x12\xc8\x01".as_slice(),
+                &[b'x'; 200],
+                &kinds::protobuf::TAIL
+            ]
+            .concat()
+        );
     }
 
     #[tokio::test]
     async fn gzip_gives_the_same_bytes_back() {
-        let body = Body::joined(Bytes::from_static(b"["), Before::Comma(""), vec![Bytes::from(vec![b'x'; 100_000]); 3], b"]").gzip();
+        let body = Body::joined(
+            Bytes::from_static(b"["),
+            Before::Comma(""),
+            vec![Bytes::from(vec![b'x'; 100_000]); 3],
+            b"]",
+        )
+        .gzip();
         let packed = body.collect().await.expect("cannot fail").to_bytes();
         assert!(packed.len() < 10_000);
         let mut plain = String::new();
-        std::io::Read::read_to_string(&mut flate2::read::GzDecoder::new(&packed[..]), &mut plain).expect("valid gzip");
+        std::io::Read::read_to_string(&mut flate2::read::GzDecoder::new(&packed[..]), &mut plain)
+            .expect("valid gzip");
         assert_eq!(plain.len(), 300_000 + 2 + 2);
     }
 }

@@ -34,8 +34,15 @@ impl Catalogue {
                 versions.push(resource.version);
             }
         }
-        let by_name = rows.iter().map(|row| ((row.group, row.version, row.plural), *row)).collect();
-        Self { rows, by_name, versions }
+        let by_name = rows
+            .iter()
+            .map(|row| ((row.group, row.version, row.plural), *row))
+            .collect();
+        Self {
+            rows,
+            by_name,
+            versions,
+        }
     }
 
     /// All rows, groups in discovery order.
@@ -44,7 +51,12 @@ impl Catalogue {
     }
 
     /// The row with this name.
-    pub(crate) fn resource(&self, group: &str, version: &str, plural: &str) -> Option<&'static Resource> {
+    pub(crate) fn resource(
+        &self,
+        group: &str,
+        version: &str,
+        plural: &str,
+    ) -> Option<&'static Resource> {
         self.by_name.get(&(group, version, plural)).copied()
     }
 
@@ -55,7 +67,9 @@ impl Catalogue {
 
     /// Whether this version of this group is served.
     pub(crate) fn has_version(&self, group: &str, version: &str) -> bool {
-        self.versions.get(group).is_some_and(|versions| versions.contains(&version))
+        self.versions
+            .get(group)
+            .is_some_and(|versions| versions.contains(&version))
     }
 }
 
@@ -77,18 +91,41 @@ pub(crate) struct Shelves {
 impl Shelves {
     /// Shelves over the table alone.
     pub(crate) fn new(resources: &'static [Resource]) -> Self {
-        let built_in = Arc::new(Served { custom: Vec::new(), catalogue: Catalogue::new(resources), shelf: Shelf::default() });
-        Self { newest: Mutex::new(built_in.clone()), built_in }
+        let built_in = Arc::new(Served {
+            custom: Vec::new(),
+            catalogue: Catalogue::new(resources),
+            shelf: Shelf::default(),
+        });
+        Self {
+            newest: Mutex::new(built_in.clone()),
+            built_in,
+        }
     }
 
     /// The catalogue with these custom kinds.
     pub(crate) fn with(&self, custom: Vec<&'static Resource>) -> Arc<Served> {
         let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
         // Rows are interned, so that the same address is the same content.
-        let same = newest.custom.len() == custom.len() && newest.custom.iter().zip(&custom).all(|(one, other)| std::ptr::eq(*one, *other));
+        let same = newest.custom.len() == custom.len()
+            && newest
+                .custom
+                .iter()
+                .zip(&custom)
+                .all(|(one, other)| std::ptr::eq(*one, *other));
         if !same {
-            let rows = self.built_in.catalogue.rows.iter().chain(&custom).copied().collect();
-            *newest = Arc::new(Served { custom, catalogue: Catalogue::of(rows), shelf: Shelf::default() });
+            let rows = self
+                .built_in
+                .catalogue
+                .rows
+                .iter()
+                .chain(&custom)
+                .copied()
+                .collect();
+            *newest = Arc::new(Served {
+                custom,
+                catalogue: Catalogue::of(rows),
+                shelf: Shelf::default(),
+            });
         }
         newest.clone()
     }

@@ -87,8 +87,13 @@ impl std::fmt::Debug for Certs {
 }
 
 /// Names under which every server is known, beside the addresses on which it listens.
-const NAMES: [&str; 5] =
-    ["localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"];
+const NAMES: [&str; 5] = [
+    "localhost",
+    "kubernetes",
+    "kubernetes.default",
+    "kubernetes.default.svc",
+    "kubernetes.default.svc.cluster.local",
+];
 /// First address of the service network: what `kubernetes.default.svc` resolves to.
 const SERVICE_ADDRESS: &str = "10.96.0.1";
 
@@ -131,7 +136,12 @@ impl Certs {
             }
         };
         made.write()?;
-        Ok(Self { authority: authority.pair.certificate.clone(), serving, admin, accounts_key })
+        Ok(Self {
+            authority: authority.pair.certificate.clone(),
+            serving,
+            admin,
+            accounts_key,
+        })
     }
 
     /// Makes certificates that are kept nowhere.
@@ -143,7 +153,12 @@ impl Certs {
         let names = all_names(names);
         let serving = authority.issue(&Subject::Server { names: &names }, now)?;
         let admin = authority.issue(&ADMIN, now)?;
-        Ok(Self { authority: authority.pair.certificate, serving, admin, accounts_key: issue::new_key()? })
+        Ok(Self {
+            authority: authority.pair.certificate,
+            serving,
+            admin,
+            accounts_key: issue::new_key()?,
+        })
     }
 
     /// The TLS settings of a server with these certificates, and the judge of client certificates.
@@ -154,7 +169,8 @@ impl Certs {
             roots.add(certificate)?;
         }
         let verifier = Arc::new(ClientVerifier::new(roots, provider.clone())?);
-        let key = PrivateKeyDer::from_pem_slice(self.serving.key.as_bytes()).map_err(|error| unusable("the serving key", error))?;
+        let key = PrivateKeyDer::from_pem_slice(self.serving.key.as_bytes())
+            .map_err(|error| unusable("the serving key", error))?;
         let mut tls = rustls::ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
             .with_client_cert_verifier(verifier.clone())
@@ -164,24 +180,33 @@ impl Certs {
     }
 }
 
-const ADMIN: Subject<'_> = Subject::Client { name: "kubernetes-admin", group: "system:masters" };
+const ADMIN: Subject<'_> = Subject::Client {
+    name: "kubernetes-admin",
+    group: "system:masters",
+};
 
 fn all_names(names: &[String]) -> BTreeSet<String> {
     let mut all: BTreeSet<String> = NAMES.iter().map(|&name| name.to_owned()).collect();
     all.extend(["127.0.0.1", "::1", SERVICE_ADDRESS].map(str::to_owned));
     // An address may be written in several ways; one of them is in the certificate.
-    all.extend(
-        names.iter().filter(|name| !name.is_empty()).map(|name| name.parse::<IpAddr>().map_or_else(|_| name.clone(), |ip| ip.to_string())),
-    );
+    all.extend(names.iter().filter(|name| !name.is_empty()).map(|name| {
+        name.parse::<IpAddr>()
+            .map_or_else(|_| name.clone(), |ip| ip.to_string())
+    }));
     all
 }
 
 fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, CertsError> {
-    CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<_, _>>().map_err(|error| unusable("a certificate", error))
+    CertificateDer::pem_slice_iter(pem.as_bytes())
+        .collect::<Result<_, _>>()
+        .map_err(|error| unusable("a certificate", error))
 }
 
 fn unusable(what: &str, why: impl std::fmt::Display) -> CertsError {
-    CertsError::Unusable { path: what.to_owned(), why: why.to_string() }
+    CertsError::Unusable {
+        path: what.to_owned(),
+        why: why.to_string(),
+    }
 }
 
 #[cfg(test)]
@@ -198,10 +223,14 @@ mod tests {
     fn certificates_are_used_again() {
         let dir = tempfile::tempdir().expect("a directory");
         let first = Certs::load_or_make(dir.path(), &["10.0.0.5".to_owned()], now()).expect("made");
-        let second = Certs::load_or_make(dir.path(), &["10.0.0.5".to_owned()], now()).expect("read");
+        let second =
+            Certs::load_or_make(dir.path(), &["10.0.0.5".to_owned()], now()).expect("read");
         assert_eq!(first.serving.certificate, second.serving.certificate);
         assert_eq!(first.admin.certificate, second.admin.certificate);
-        assert_eq!(first.accounts_key, second.accounts_key, "tokens stay good over a restart");
+        assert_eq!(
+            first.accounts_key, second.accounts_key,
+            "tokens stay good over a restart"
+        );
         first.tls().expect("TLS takes them");
     }
 
@@ -209,9 +238,13 @@ mod tests {
     fn a_new_address_and_a_near_end_renew_only_what_they_concern() {
         let dir = tempfile::tempdir().expect("a directory");
         let first = Certs::load_or_make(dir.path(), &[], now()).expect("made");
-        let moved = Certs::load_or_make(dir.path(), &["10.0.0.5".to_owned()], now()).expect("renewed");
+        let moved =
+            Certs::load_or_make(dir.path(), &["10.0.0.5".to_owned()], now()).expect("renewed");
         assert_ne!(first.serving.certificate, moved.serving.certificate);
-        assert_eq!((&first.admin.certificate, &first.authority), (&moved.admin.certificate, &moved.authority));
+        assert_eq!(
+            (&first.admin.certificate, &first.authority),
+            (&moved.admin.certificate, &moved.authority)
+        );
         let later = now().saturating_add((24 * 355).hours()).expect("a time");
         let renewed = Certs::load_or_make(dir.path(), &[], later).expect("renewed");
         assert_ne!(renewed.admin.certificate, moved.admin.certificate);
@@ -236,7 +269,10 @@ mod tests {
         std::fs::write(dir.path().join("ca.key"), "rubbish").expect("written");
         let error = Certs::load_or_make(dir.path(), &[], now()).expect_err("must be refused");
         assert!(error.to_string().contains("ca."), "{error}");
-        assert_eq!(std::fs::read_to_string(dir.path().join("ca.key")).expect("read"), "rubbish");
+        assert_eq!(
+            std::fs::read_to_string(dir.path().join("ca.key")).expect("read"),
+            "rubbish"
+        );
     }
 
     #[cfg(unix)]
@@ -246,7 +282,10 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         Certs::load_or_make(dir.path(), &[], now()).expect("made");
         for key in ["ca.key", "apiserver.key", "admin.key", "sa.key"] {
-            let mode = std::fs::metadata(dir.path().join(key)).expect("there").permissions().mode();
+            let mode = std::fs::metadata(dir.path().join(key))
+                .expect("there")
+                .permissions()
+                .mode();
             assert_eq!(mode & 0o777, 0o600, "{key}");
         }
     }

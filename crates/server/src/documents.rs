@@ -1,8 +1,8 @@
 //! The documents that describe the API: the place where discovery and OpenAPI answer.
 //!
 //! `answer` gets every authorized request whose path is not that of a resource and not one of the
-//! server's own (health, version, metrics). A path that nobody takes is 404. Documents are made when
-//! they are first asked for and kept, until the custom kinds that are served change.
+//! server's own (health, version, metrics). A path that nobody takes is 404. Documents are made
+//! when they are first asked for and kept, until the custom kinds that are served change.
 
 mod discovery;
 mod openapi;
@@ -25,8 +25,10 @@ use crate::query::Query;
 use crate::respond::{self, Manner};
 
 /// The protobuf form of OpenAPI v2, by the name with which it is answered and by the older one.
-const PROTOBUF_V2: [&str; 2] =
-    ["application/com.github.proto-openapi.spec.v2.v1.0+protobuf", "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"];
+const PROTOBUF_V2: [&str; 2] = [
+    "application/com.github.proto-openapi.spec.v2.v1.0+protobuf",
+    "application/com.github.proto-openapi.spec.v2@v1.0+protobuf",
+];
 
 const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 
@@ -50,13 +52,24 @@ impl Shelf {
     }
 
     fn keep(&self, name: &str, make: impl FnOnce() -> Option<Vec<u8>>) -> Option<Document> {
-        if let Some(found) = self.made.lock().unwrap_or_else(PoisonError::into_inner).get(name) {
+        if let Some(found) = self
+            .made
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(name)
+        {
             return Some(found.clone());
         }
         let bytes: Bytes = make()?.into();
-        let hash = Sha512::digest(&bytes).iter().map(|byte| format!("{byte:02X}")).collect();
+        let hash = Sha512::digest(&bytes)
+            .iter()
+            .map(|byte| format!("{byte:02X}"))
+            .collect();
         let document = Document { bytes, hash };
-        self.made.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), document.clone());
+        self.made
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(name.to_owned(), document.clone());
         Some(document)
     }
 }
@@ -82,7 +95,9 @@ pub(crate) fn answer(ask: &Ask<'_>) -> Response<Body> {
     match parts[..] {
         ["openapi", "v2"] => ask.openapi_v2(),
         ["openapi", "v3"] => ask.openapi_index(),
-        ["openapi", "v3", ..] => ask.openapi(ask.path.trim_matches('/').trim_start_matches("openapi/v3/")),
+        ["openapi", "v3", ..] => {
+            ask.openapi(ask.path.trim_matches('/').trim_start_matches("openapi/v3/"))
+        }
         ["api" | "apis", ..] => ask.discovery(&parts),
         _ => respond::page_not_found(),
     }
@@ -93,7 +108,9 @@ impl Ask<'_> {
         let known = match parts[..] {
             ["api" | "apis"] => Ok(()),
             ["api", version] => check(self.catalogue.has_version("", version)),
-            ["apis", group, ..] if !self.catalogue.has_group(group) => return respond::page_not_found(),
+            ["apis", group, ..] if !self.catalogue.has_group(group) => {
+                return respond::page_not_found();
+            }
             ["apis", _] => Ok(()),
             ["apis", group, version] => check(self.catalogue.has_version(group, version)),
             _ => return respond::page_not_found(),
@@ -110,15 +127,26 @@ impl Ask<'_> {
         }
         let rows = self.catalogue.rows();
         match parts[..] {
-            ["api" | "apis"] if takes_aggregated(self.headers) => self.aggregated(parts[0] == "api"),
+            ["api" | "apis"] if takes_aggregated(self.headers) => {
+                self.aggregated(parts[0] == "api")
+            }
             ["api"] => {
-                let host = self.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+                let host = self
+                    .headers
+                    .get(HOST)
+                    .and_then(|host| host.to_str().ok())
+                    .unwrap_or_default();
                 self.typed(&discovery::versions(host), "APIVersions")
             }
             ["apis"] => self.typed(&discovery::groups(rows), "APIGroupList"),
-            ["api", version] => self.typed(&discovery::resources(rows, "", version), "APIResourceList"),
+            ["api", version] => {
+                self.typed(&discovery::resources(rows, "", version), "APIResourceList")
+            }
             ["apis", group] => self.typed(&discovery::group(rows, group), "APIGroup"),
-            ["apis", group, version] => self.typed(&discovery::resources(rows, group, version), "APIResourceList"),
+            ["apis", group, version] => self.typed(
+                &discovery::resources(rows, group, version),
+                "APIResourceList",
+            ),
             _ => respond::page_not_found(),
         }
     }
@@ -129,19 +157,36 @@ impl Ask<'_> {
             return respond::refusal(self.manner, &negotiate::not_acceptable(Answer::Plain), &[]);
         };
         let ty = kinds::type_named(&format!("io.k8s.apimachinery.pkg.apis.meta.v1.{kind}"));
-        let json = ty.map_or_else(|| document.to_string().into_bytes(), |ty: &'static Type| kinds::json::encode(document, ty));
-        let manner = Manner { accepted, gzip: negotiate::takes_gzip(self.headers), ..self.manner };
+        let json = ty.map_or_else(
+            || document.to_string().into_bytes(),
+            |ty: &'static Type| kinds::json::encode(document, ty),
+        );
+        let manner = Manner {
+            accepted,
+            gzip: negotiate::takes_gzip(self.headers),
+            ..self.manner
+        };
         respond::document(manner, 200, json, ty)
     }
 
     fn aggregated(&self, core: bool) -> Response<Body> {
-        let name = if core { "aggregated/api" } else { "aggregated/apis" };
-        let Some(document) = self.shelf.get(name, || Some(discovery::aggregated(self.catalogue.rows(), core))) else {
+        let name = if core {
+            "aggregated/api"
+        } else {
+            "aggregated/apis"
+        };
+        let Some(document) = self.shelf.get(name, || {
+            Some(discovery::aggregated(self.catalogue.rows(), core))
+        }) else {
             return respond::page_not_found();
         };
         let tag = HeaderValue::try_from(format!("\"{}\"", document.hash)).ok();
         let unchanged = tag.is_some() && self.headers.get(IF_NONE_MATCH) == tag.as_ref();
-        let mut response = if unchanged { Response::new(Body::empty()) } else { self.json(&document, AGGREGATED) };
+        let mut response = if unchanged {
+            Response::new(Body::empty())
+        } else {
+            self.json(&document, AGGREGATED)
+        };
         if unchanged {
             *response.status_mut() = StatusCode::NOT_MODIFIED;
         }
@@ -154,23 +199,38 @@ impl Ask<'_> {
 
     /// A document of the shelf, as JSON under another name.
     fn json(&self, document: &Document, content_type: &'static str) -> Response<Body> {
-        let mut response = respond::document(self.manner_of(Media::Json), 200, document.bytes.to_vec(), None);
-        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        let mut response = respond::document(
+            self.manner_of(Media::Json),
+            200,
+            document.bytes.to_vec(),
+            None,
+        );
+        response
+            .headers_mut()
+            .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
         response
     }
 
     fn openapi_document(&self, name: &str) -> Option<Document> {
-        self.shelf.get(&format!("openapi/{name}"), || openapi::document(self.catalogue.rows(), name))
+        self.shelf.get(&format!("openapi/{name}"), || {
+            openapi::document(self.catalogue.rows(), name)
+        })
     }
 
-    /// All that documents are made of. Its hash stands for the hash of each of them, so that an index
-    /// does not make them all; it changes whenever one of them could.
+    /// All that documents are made of. Its hash stands for the hash of each of them, so that an
+    /// index does not make them all; it changes whenever one of them could.
     fn table(&self) -> Option<Document> {
         let rows = self.catalogue.rows();
         self.shelf.get("table", || {
-            let schemas: Vec<&Tree> =
-                rows.iter().filter_map(|row| registry::custom::of(row)).map(registry::custom::Version::schema).collect();
-            Some(kinds::tree::json!([discovery::aggregated(rows, false), schemas]))
+            let schemas: Vec<&Tree> = rows
+                .iter()
+                .filter_map(|row| registry::custom::of(row))
+                .map(registry::custom::Version::schema)
+                .collect();
+            Some(kinds::tree::json!([
+                discovery::aggregated(rows, false),
+                schemas
+            ]))
         })
     }
 
@@ -183,23 +243,35 @@ impl Ask<'_> {
             let hash = &self.table()?.hash;
             Some(openapi::index(rows, hash))
         });
-        index.map_or_else(respond::page_not_found, |index| self.json(&index, "text/plain; charset=utf-8"))
+        index.map_or_else(respond::page_not_found, |index| {
+            self.json(&index, "text/plain; charset=utf-8")
+        })
     }
 
     fn openapi(&self, name: &str) -> Response<Body> {
         if !takes_json(accept(self.headers)) {
             return empty(StatusCode::NOT_ACCEPTABLE);
         }
-        let Some(document) = self.openapi_document(name) else { return empty(StatusCode::NOT_FOUND) };
+        let Some(document) = self.openapi_document(name) else {
+            return empty(StatusCode::NOT_FOUND);
+        };
         let hash = self.table().map(|known| known.hash).unwrap_or_default();
-        if self.query.get("hash").is_some_and(|asked| !asked.is_empty() && asked != hash) {
+        if self
+            .query
+            .get("hash")
+            .is_some_and(|asked| !asked.is_empty() && asked != hash)
+        {
             let mut response = empty(StatusCode::MOVED_PERMANENTLY);
             let location = HeaderValue::try_from(format!("/openapi/v3/{name}?hash={hash}"));
-            response.headers_mut().extend(location.ok().map(|location| (LOCATION, location)));
+            response
+                .headers_mut()
+                .extend(location.ok().map(|location| (LOCATION, location)));
             return response;
         }
         let mut response = self.json(&document, "application/json");
-        response.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
+        response
+            .headers_mut()
+            .insert(VARY, HeaderValue::from_static("Accept"));
         response
     }
 
@@ -207,26 +279,51 @@ impl Ask<'_> {
     fn openapi_v2(&self) -> Response<Body> {
         let rows = self.catalogue.rows();
         let text = accept(self.headers);
-        let protobuf = |entry: &str| PROTOBUF_V2.contains(&entry.split(';').next().unwrap_or_default().trim());
-        let first = text.split(',').find(|entry| protobuf(entry) || takes_json(entry));
+        let protobuf =
+            |entry: &str| PROTOBUF_V2.contains(&entry.split(';').next().unwrap_or_default().trim());
+        let first = text
+            .split(',')
+            .find(|entry| protobuf(entry) || takes_json(entry));
         let document = match first {
             None => return empty(StatusCode::NOT_ACCEPTABLE),
             Some(entry) if protobuf(entry) => self
                 .shelf
-                .keep("openapi-v2-protobuf", || Some(openapi::gnostic(&openapi::v2(rows))))
-                .map(|document| respond::finished(self.manner_of(Media::Protobuf), PROTOBUF_V2[0], document.bytes)),
-            Some(_) => self.shelf.get("openapi-v2", || Some(openapi::v2(rows))).map(|document| self.json(&document, "application/json")),
+                .keep("openapi-v2-protobuf", || {
+                    Some(openapi::gnostic(&openapi::v2(rows)))
+                })
+                .map(|document| {
+                    respond::finished(
+                        self.manner_of(Media::Protobuf),
+                        PROTOBUF_V2[0],
+                        document.bytes,
+                    )
+                }),
+            Some(_) => self
+                .shelf
+                .get("openapi-v2", || Some(openapi::v2(rows)))
+                .map(|document| self.json(&document, "application/json")),
         };
         document.unwrap_or_else(respond::page_not_found)
     }
 
     fn manner_of(&self, media: Media) -> Manner {
-        Manner { accepted: Accepted { media, transform: None }, gzip: negotiate::takes_gzip(self.headers), ..self.manner }
+        Manner {
+            accepted: Accepted {
+                media,
+                transform: None,
+            },
+            gzip: negotiate::takes_gzip(self.headers),
+            ..self.manner
+        }
     }
 }
 
 fn check(known: bool) -> Result<(), Status> {
-    if known { Ok(()) } else { Err(Status::no_such_resource()) }
+    if known {
+        Ok(())
+    } else {
+        Err(Status::no_such_resource())
+    }
 }
 
 /// The newer form wins wherever it stands among the entries.
@@ -234,19 +331,30 @@ fn takes_aggregated(headers: &HeaderMap) -> bool {
     let wanted = |entry: &str| {
         let mut parts = entry.split(';').map(str::trim);
         let has = |part: &str| entry.split(';').any(|found| found.trim() == part);
-        parts.next() == Some("application/json") && has("g=apidiscovery.k8s.io") && has("v=v2") && has("as=APIGroupDiscoveryList")
+        parts.next() == Some("application/json")
+            && has("g=apidiscovery.k8s.io")
+            && has("v=v2")
+            && has("as=APIGroupDiscoveryList")
     };
     accept(headers).split(',').any(wanted)
 }
 
 /// Whether a list of media types has JSON in it; an empty one welcomes everything.
 fn takes_json(text: &str) -> bool {
-    let takes = |entry: &str| matches!(entry.split(';').next().unwrap_or_default().trim(), "*/*" | "application/*" | "application/json");
+    let takes = |entry: &str| {
+        matches!(
+            entry.split(';').next().unwrap_or_default().trim(),
+            "*/*" | "application/*" | "application/json"
+        )
+    };
     text.is_empty() || text.split(',').any(takes)
 }
 
 fn accept(headers: &HeaderMap) -> &str {
-    headers.get(http::header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    headers
+        .get(http::header::ACCEPT)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default()
 }
 
 fn empty(code: StatusCode) -> Response<Body> {

@@ -54,7 +54,10 @@ pub(crate) struct Frame {
 
 impl Default for Encodings {
     fn default() -> Self {
-        Self { objects: kinds::encodings::Encodings::holding(OBJECT_BYTES), frames: kinds::encodings::Encodings::holding(FRAME_BYTES) }
+        Self {
+            objects: kinds::encodings::Encodings::holding(OBJECT_BYTES),
+            frames: kinds::encodings::Encodings::holding(FRAME_BYTES),
+        }
     }
 }
 
@@ -67,16 +70,33 @@ impl Encodings {
 
     /// The message of an object's bare metadata.
     pub(crate) fn metadata(&self, json: &Bytes) -> Bytes {
-        self.objects.get(json, Form::Metadata, || respond::metadata_message(json))
+        self.objects
+            .get(json, Form::Metadata, || respond::metadata_message(json))
     }
 
     /// The cells of an object's row; `now` in seconds since 1970.
-    pub(crate) fn cells(&self, json: &Bytes, resource: &'static Resource, now: i64, make: impl FnOnce() -> Encoded) -> Bytes {
-        self.objects.get_until(json, Form::Cells(std::ptr::from_ref(resource).addr()), now, make)
+    pub(crate) fn cells(
+        &self,
+        json: &Bytes,
+        resource: &'static Resource,
+        now: i64,
+        make: impl FnOnce() -> Encoded,
+    ) -> Bytes {
+        self.objects.get_until(
+            json,
+            Form::Cells(std::ptr::from_ref(resource).addr()),
+            now,
+            make,
+        )
     }
 
     /// The frame of an event that shows this object.
-    pub(crate) fn frame(&self, json: &Bytes, frame: Frame, make: impl FnOnce() -> Vec<u8>) -> Bytes {
+    pub(crate) fn frame(
+        &self,
+        json: &Bytes,
+        frame: Frame,
+        make: impl FnOnce() -> Vec<u8>,
+    ) -> Bytes {
         self.frames.get(json, frame, make)
     }
 
@@ -90,9 +110,27 @@ impl Encodings {
     pub(crate) fn metrics(&self, out: &mut String) {
         let (objects, frames) = (&self.objects, &self.frames);
         let figures = [
-            ("made_total", "counter", "Encodings that were made", objects.made(), frames.made()),
-            ("shared_total", "counter", "Encodings that were there already when they were asked for", objects.shared(), frames.shared()),
-            ("bytes", "gauge", "Bytes of kept encodings and of what they were made from", objects.bytes() as u64, frames.bytes() as u64),
+            (
+                "made_total",
+                "counter",
+                "Encodings that were made",
+                objects.made(),
+                frames.made(),
+            ),
+            (
+                "shared_total",
+                "counter",
+                "Encodings that were there already when they were asked for",
+                objects.shared(),
+                frames.shared(),
+            ),
+            (
+                "bytes",
+                "gauge",
+                "Bytes of kept encodings and of what they were made from",
+                objects.bytes() as u64,
+                frames.bytes() as u64,
+            ),
         ];
         for (name, kind, help, objects, frames) in figures {
             let name = format!("exeunt_encodings_{name}");

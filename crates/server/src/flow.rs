@@ -35,7 +35,10 @@ impl Drop for Seat {
 
 impl Seats {
     pub(crate) fn new(limit: usize) -> Self {
-        Self { taken: Arc::default(), limit }
+        Self {
+            taken: Arc::default(),
+            limit,
+        }
     }
 
     /// Takes every seat, for good.
@@ -52,7 +55,9 @@ impl Seats {
     /// Takes a seat; none when all are taken and the user has to wait like everybody else.
     pub(crate) fn take(&self, user: &User) -> Option<Seat> {
         let before = self.taken.fetch_add(1, Ordering::Relaxed);
-        let seat = Seat { taken: self.taken.clone() };
+        let seat = Seat {
+            taken: self.taken.clone(),
+        };
         let exempt = || user.groups.iter().any(|group| group == "system:masters");
         (before < self.limit || exempt()).then_some(seat)
     }
@@ -60,8 +65,13 @@ impl Seats {
 
 /// 429 in plain text, which clients repeat after a second.
 pub(crate) fn too_many_requests() -> Response<Body> {
-    let mut response = respond::text(StatusCode::TOO_MANY_REQUESTS, "Too many requests, please try again later.\n");
-    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    let mut response = respond::text(
+        StatusCode::TOO_MANY_REQUESTS,
+        "Too many requests, please try again later.\n",
+    );
+    response
+        .headers_mut()
+        .insert(RETRY_AFTER, HeaderValue::from_static("1"));
     response
 }
 
@@ -71,7 +81,13 @@ mod tests {
 
     #[test]
     fn who_finds_no_seat_is_turned_away_unless_exempt() {
-        let (nobody, admin) = (User::default(), User { groups: vec!["system:masters".to_owned()], ..User::default() });
+        let (nobody, admin) = (
+            User::default(),
+            User {
+                groups: vec!["system:masters".to_owned()],
+                ..User::default()
+            },
+        );
         let seats = Seats::new(1);
         let first = seats.take(&nobody);
         assert!(first.is_some() && seats.take(&nobody).is_none() && seats.take(&admin).is_some());

@@ -36,7 +36,11 @@ use crate::version;
 use leftover::LeftOver;
 
 /// Answers one request, whatever happens: a panic becomes a 500 and a line in the log.
-pub(crate) async fn answer<B>(shared: Arc<Shared>, peer: Peer, request: Request<B>) -> Response<Body>
+pub(crate) async fn answer<B>(
+    shared: Arc<Shared>,
+    peer: Peer,
+    request: Request<B>,
+) -> Response<Body>
 where
     B: http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: std::fmt::Display,
@@ -45,16 +49,32 @@ where
     let started = Instant::now();
     let mut seen = Seen::default();
     let body = LeftOver::new(body);
-    let attempt = AssertUnwindSafe(steps(&shared, &peer, &parts, body, &mut seen)).catch_unwind().await;
+    let attempt = AssertUnwindSafe(steps(&shared, &peer, &parts, body, &mut seen))
+        .catch_unwind()
+        .await;
     let mut response = attempt.unwrap_or_else(|_| {
         tracing::error!(method = %parts.method, uri = %parts.uri, "a request panicked");
-        let status = Status::failure(500, "InternalError", "This request caused apiserver to panic. Look in the logs for details.", None);
-        respond::refusal(Manner::plain(negotiate::for_refusal(&parts.headers), false), &status, &[])
+        let status = Status::failure(
+            500,
+            "InternalError",
+            "This request caused apiserver to panic. Look in the logs for details.",
+            None,
+        );
+        respond::refusal(
+            Manner::plain(negotiate::for_refusal(&parts.headers), false),
+            &status,
+            &[],
+        )
     });
     let code = response.status().as_u16();
     let took = started.elapsed();
-    let labels =
-        seen.labels.unwrap_or(Labels { verb: plain_verb(&parts.method), resource: None, subresource: None, scope: "", dry_run: false });
+    let labels = seen.labels.unwrap_or(Labels {
+        verb: plain_verb(&parts.method),
+        resource: None,
+        subresource: None,
+        scope: "",
+        dry_run: false,
+    });
     shared.metrics.count(&labels, code, took);
     tracing::debug!(user = seen.user.as_ref().map_or("", |user| &user.name), method = %parts.method, uri = %parts.uri, code, ?took, "request");
     if let Ok(id) = HeaderValue::from_str(&audit_id(&shared, &parts.headers)) {
@@ -70,7 +90,13 @@ struct Seen {
     labels: Option<Labels>,
 }
 
-async fn steps<B>(shared: &Arc<Shared>, peer: &Peer, parts: &Parts, body: B, seen: &mut Seen) -> Response<Body>
+async fn steps<B>(
+    shared: &Arc<Shared>,
+    peer: &Peer,
+    parts: &Parts,
+    body: B,
+    seen: &mut Seen,
+) -> Response<Body>
 where
     B: http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: std::fmt::Display,
@@ -78,16 +104,26 @@ where
     let path = query::decode(parts.uri.path(), false);
     let query = Query::parse(parts.uri.query());
     let attributes = Attributes::of(&parts.method, &path, &query);
-    let user_agent = Some(header(&parts.headers, USER_AGENT.as_str())).filter(|agent| !agent.is_empty()).unwrap_or(peer.agent());
+    let user_agent = Some(header(&parts.headers, USER_AGENT.as_str()))
+        .filter(|agent| !agent.is_empty())
+        .unwrap_or(peer.agent());
     // For refusals; whoever answers with an object negotiates for it.
-    let plain = || Manner::plain(negotiate::for_refusal(&parts.headers), query.pretty(user_agent));
+    let plain = || {
+        Manner::plain(
+            negotiate::for_refusal(&parts.headers),
+            query.pretty(user_agent),
+        )
+    };
     let refuse = |status: &Status| respond::refusal(plain(), status, &[]);
 
     let wait = match query.timeout() {
         Ok(wait) => wait,
         Err(status) => return refuse(&status),
     };
-    let user = match shared.authenticator.authenticate(peer, &parts.headers, shared.clock.now()) {
+    let user = match shared
+        .authenticator
+        .authenticate(peer, &parts.headers, shared.clock.now())
+    {
         Ok(known) if shared.lives(&known).await => known.user().clone(),
         Ok(_) => return refuse(&Status::unauthorized()),
         Err(status) => return refuse(&status),
@@ -98,7 +134,11 @@ where
     };
     seen.user = Some(user.clone());
     let long_running = attributes.verb == "watch";
-    let seat = if long_running { None } else { Some(shared.seats.take(&user)) };
+    let seat = if long_running {
+        None
+    } else {
+        Some(shared.seats.take(&user))
+    };
     if matches!(seat, Some(None)) {
         return crate::flow::too_many_requests();
     }
@@ -119,29 +159,56 @@ where
     };
     seen.labels = Some(call::labels(&route, at, &parts.headers, &query));
     let upgrade = parts.extensions.get();
-    let call = call::Call { shared, user: &user, route, at, query: &query, headers: &parts.headers, upgrade, user_agent, wait };
+    let call = call::Call {
+        shared,
+        user: &user,
+        route,
+        at,
+        query: &query,
+        headers: &parts.headers,
+        upgrade,
+        user_agent,
+        wait,
+    };
     call.answer(body).await
 }
 
 /// Everything that is no resource: health, version, metrics, documents.
-fn outside(shared: &Shared, parts: &Parts, path: &str, query: &Query<'_>, manner: Manner) -> Response<Body> {
+fn outside(
+    shared: &Shared,
+    parts: &Parts,
+    path: &str,
+    query: &Query<'_>,
+    manner: Manner,
+) -> Response<Body> {
     if let Some((endpoint, single)) = health::endpoint(path) {
         return health::answer(endpoint, single, query, &shared.checks(endpoint));
     }
     match path.trim_end_matches('/') {
         "/version" => match negotiate::check_route(&parts.headers, RouteTypes::JsonOnly) {
-            _ if parts.method != Method::GET => respond::refusal(manner, &Status::method_not_allowed(), &[]),
-            Ok(()) => respond::document(Manner::plain(negotiate::Media::Json, manner.pretty), 200, version::document(), None),
+            _ if parts.method != Method::GET => {
+                respond::refusal(manner, &Status::method_not_allowed(), &[])
+            }
+            Ok(()) => respond::document(
+                Manner::plain(negotiate::Media::Json, manner.pretty),
+                200,
+                version::document(),
+                None,
+            ),
             Err(status) => respond::refusal(manner, &status, &[]),
         },
-        path @ ("/.well-known/openid-configuration" | "/openid/v1/jwks") => issuer::answer(shared, parts, path, manner),
+        path @ ("/.well-known/openid-configuration" | "/openid/v1/jwks") => {
+            issuer::answer(shared, parts, path, manner)
+        }
         "/metrics" => {
             let mut text = shared.metrics.render(shared.seats.taken());
             shared.encodings.metrics(&mut text);
             shared.backend.metrics(&mut text);
             let mut response = respond::text(StatusCode::OK, text);
             let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
-            response.headers_mut().insert(http::header::CONTENT_TYPE, kind);
+            response
+                .headers_mut()
+                .insert(http::header::CONTENT_TYPE, kind);
             response
         }
         _ => {
@@ -159,16 +226,40 @@ fn outside(shared: &Shared, parts: &Parts, path: &str, query: &Query<'_>, manner
     }
 }
 
-/// The user that is to be acted as. The inner result of a refusal is a finished answer or a `Status`.
-async fn impersonated(shared: &Shared, user: Arc<User>, headers: &HeaderMap) -> Result<Arc<User>, Result<Response<Body>, Status>> {
+/// The user that is to be acted as. The inner result of a refusal is a finished answer or a
+/// `Status`.
+async fn impersonated(
+    shared: &Shared,
+    user: Arc<User>,
+    headers: &HeaderMap,
+) -> Result<Arc<User>, Result<Response<Body>, Status>> {
     let wanted = match auth::wanted(headers) {
         Ok(None) => return Ok(user),
         Ok(Some(wanted)) => wanted,
-        Err(why) => return Err(Ok(respond::text(StatusCode::INTERNAL_SERVER_ERROR, format!("Internal Server Error: {why}\n")))),
+        Err(why) => {
+            return Err(Ok(respond::text(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                format!("Internal Server Error: {why}\n"),
+            )));
+        }
     };
     for question in &wanted.questions {
-        let auth::Question { group, resource, namespace, name } = question;
-        let ask = Ask { verb: "impersonate", about: About::Resource { group, resource, subresource: "", namespace, name } };
+        let auth::Question {
+            group,
+            resource,
+            namespace,
+            name,
+        } = question;
+        let ask = Ask {
+            verb: "impersonate",
+            about: About::Resource {
+                group,
+                resource,
+                subresource: "",
+                namespace,
+                name,
+            },
+        };
         if !shared.allows(&user, &ask).await {
             return Err(Err(authorize::forbidden(&user, &ask)));
         }
@@ -177,7 +268,10 @@ async fn impersonated(shared: &Shared, user: Arc<User>, headers: &HeaderMap) -> 
 }
 
 fn header<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
-    headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    headers
+        .get(name)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default()
 }
 
 /// The id under which a request can be found: the client's own, or a new one.

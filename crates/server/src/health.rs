@@ -16,22 +16,38 @@ pub(crate) struct Check {
 /// Splits a path into endpoint and single check; none when it is no path of this kind.
 pub(crate) fn endpoint(path: &str) -> Option<(&'static str, &str)> {
     let path = path.trim_matches('/');
-    ["livez", "readyz", "healthz"].into_iter().find_map(|endpoint| match path.strip_prefix(endpoint)? {
-        "" => Some((endpoint, "")),
-        rest => rest.strip_prefix('/').map(|check| (endpoint, check)),
-    })
+    ["livez", "readyz", "healthz"]
+        .into_iter()
+        .find_map(|endpoint| match path.strip_prefix(endpoint)? {
+            "" => Some((endpoint, "")),
+            rest => rest.strip_prefix('/').map(|check| (endpoint, check)),
+        })
 }
 
 /// Answers for an endpoint, given what its checks found.
-pub(crate) fn answer(endpoint: &str, single: &str, query: &Query<'_>, checks: &[Check]) -> Response<Body> {
+pub(crate) fn answer(
+    endpoint: &str,
+    single: &str,
+    query: &Query<'_>,
+    checks: &[Check],
+) -> Response<Body> {
     if !single.is_empty() {
-        let Some(check) = checks.iter().find(|check| check.name == single) else { return respond::page_not_found() };
+        let Some(check) = checks.iter().find(|check| check.name == single) else {
+            return respond::page_not_found();
+        };
         return match &check.outcome {
             Ok(()) => respond::text(StatusCode::OK, "ok"),
-            Err(why) => respond::text(StatusCode::INTERNAL_SERVER_ERROR, format!("internal server error: {why}\n")),
+            Err(why) => respond::text(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                format!("internal server error: {why}\n"),
+            ),
         };
     }
-    let excluded: Vec<&str> = query.all("exclude").flat_map(|names| names.split(',')).filter(|name| !name.is_empty()).collect();
+    let excluded: Vec<&str> = query
+        .all("exclude")
+        .flat_map(|names| names.split(','))
+        .filter(|name| !name.is_empty())
+        .collect();
     let mut lines = String::new();
     let mut failed = false;
     for check in checks {
@@ -40,19 +56,29 @@ pub(crate) fn answer(endpoint: &str, single: &str, query: &Query<'_>, checks: &[
             Ok(()) => format!("[+]{} ok\n", check.name),
             Err(_) => {
                 failed = true;
-                // The reason may name paths and addresses: it stands in the log and in the single check.
+                // The reason may name paths and addresses: it stands in the log and in the single
+                // check.
                 format!("[-]{} failed: reason withheld\n", check.name)
             }
         };
         lines.push_str(&line);
     }
-    let unknown: Vec<String> =
-        excluded.iter().filter(|name| checks.iter().all(|check| check.name != **name)).map(|name| kinds::status::quoted(name)).collect();
+    let unknown: Vec<String> = excluded
+        .iter()
+        .filter(|name| checks.iter().all(|check| check.name != **name))
+        .map(|name| kinds::status::quoted(name))
+        .collect();
     if !unknown.is_empty() {
-        lines.push_str(&format!("warn: some health checks cannot be excluded: no matches for {}\n", unknown.join(",")));
+        lines.push_str(&format!(
+            "warn: some health checks cannot be excluded: no matches for {}\n",
+            unknown.join(",")
+        ));
     }
     match (failed, query.get("verbose").is_some()) {
-        (true, _) => respond::text(StatusCode::INTERNAL_SERVER_ERROR, format!("{lines}{endpoint} check failed\n")),
+        (true, _) => respond::text(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            format!("{lines}{endpoint} check failed\n"),
+        ),
         (false, true) => respond::text(StatusCode::OK, format!("{lines}{endpoint} check passed\n")),
         (false, false) => respond::text(StatusCode::OK, "ok"),
     }
@@ -65,11 +91,29 @@ mod tests {
     use super::*;
 
     async fn ask(single: &str, query: &str, failing: bool) -> (u16, String) {
-        let outcome = if failing { Err("disk on fire".to_owned()) } else { Ok(()) };
-        let checks = [Check { name: "ping", outcome: Ok(()) }, Check { name: "store", outcome }];
+        let outcome = if failing {
+            Err("disk on fire".to_owned())
+        } else {
+            Ok(())
+        };
+        let checks = [
+            Check {
+                name: "ping",
+                outcome: Ok(()),
+            },
+            Check {
+                name: "store",
+                outcome,
+            },
+        ];
         let response = answer("readyz", single, &Query::parse(Some(query)), &checks);
         let code = response.status().as_u16();
-        let body = response.into_body().collect().await.expect("cannot fail").to_bytes();
+        let body = response
+            .into_body()
+            .collect()
+            .await
+            .expect("cannot fail")
+            .to_bytes();
         (code, String::from_utf8(body.to_vec()).expect("text"))
     }
 
@@ -78,12 +122,36 @@ mod tests {
         for (single, query, failing, code, text) in [
             ("", "", false, 200, "ok"),
             ("ping", "", true, 200, "ok"),
-            ("store", "", true, 500, "internal server error: disk on fire\n"),
+            (
+                "store",
+                "",
+                true,
+                500,
+                "internal server error: disk on fire\n",
+            ),
             ("nope", "", false, 404, "404 page not found\n"),
-            ("", "verbose", false, 200, "[+]ping ok\n[+]store ok\nreadyz check passed\n"),
-            ("", "", true, 500, "[+]ping ok\n[-]store failed: reason withheld\nreadyz check failed\n"),
+            (
+                "",
+                "verbose",
+                false,
+                200,
+                "[+]ping ok\n[+]store ok\nreadyz check passed\n",
+            ),
+            (
+                "",
+                "",
+                true,
+                500,
+                "[+]ping ok\n[-]store failed: reason withheld\nreadyz check failed\n",
+            ),
             ("", "exclude=store", true, 200, "ok"),
-            ("", "verbose&exclude=store", true, 200, "[+]ping ok\n[+]store excluded: ok\nreadyz check passed\n"),
+            (
+                "",
+                "verbose&exclude=store",
+                true,
+                200,
+                "[+]ping ok\n[+]store excluded: ok\nreadyz check passed\n",
+            ),
             (
                 "",
                 "verbose&exclude=nope",
@@ -92,7 +160,11 @@ mod tests {
                 "[+]ping ok\n[+]store ok\nwarn: some health checks cannot be excluded: no matches for \"nope\"\nreadyz check passed\n",
             ),
         ] {
-            assert_eq!(ask(single, query, failing).await, (code, text.to_owned()), "{single} {query} {failing}");
+            assert_eq!(
+                ask(single, query, failing).await,
+                (code, text.to_owned()),
+                "{single} {query} {failing}"
+            );
         }
     }
 

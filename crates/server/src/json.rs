@@ -3,8 +3,8 @@
 //! Stored objects are bytes that are sent as they are. What must look into them or lay them out
 //! differently works on the text, so that nothing is decoded and encoded again.
 
-/// Escapes `<`, `>`, `&` and the line separators of Unicode, as Go's encoder does. In JSON these can
-/// only stand inside strings.
+/// Escapes `<`, `>`, `&` and the line separators of Unicode, as Go's encoder does. In JSON these
+/// can only stand inside strings.
 pub(crate) fn escape(json: Vec<u8>) -> Vec<u8> {
     let special = |at: usize| match json[at] {
         b'<' => Some(("\\u003c", 1)),
@@ -14,7 +14,9 @@ pub(crate) fn escape(json: Vec<u8>) -> Vec<u8> {
         0xe2 if json[at..].starts_with(&[0xe2, 0x80, 0xa9]) => Some(("\\u2029", 3)),
         _ => None,
     };
-    let Some(first) = (0..json.len()).find(|&at| special(at).is_some()) else { return json };
+    let Some(first) = (0..json.len()).find(|&at| special(at).is_some()) else {
+        return json;
+    };
     let mut out = Vec::with_capacity(json.len() + 32);
     out.extend_from_slice(&json[..first]);
     let mut at = first;
@@ -91,7 +93,8 @@ pub(crate) fn member<'a>(object: &'a [u8], name: &str) -> Option<&'a [u8]> {
         let key_end = end_of_string(object, at);
         let key = object.get(at + 1..key_end - 1)?;
         let start = skip_space(object, skip_space(object, key_end) + 1);
-        let end = kinds::json::end_of_value(object.get(start..)?).map_or(object.len(), |length| start + length);
+        let end = kinds::json::end_of_value(object.get(start..)?)
+            .map_or(object.len(), |length| start + length);
         if key == name.as_bytes() {
             return object.get(start..end);
         }
@@ -126,20 +129,29 @@ mod tests {
     #[test]
     fn what_html_would_read_is_escaped() {
         let text = "{\"m\":\"<a>&\u{2028}ü😀\"}".to_owned();
-        assert_eq!(escape(text.into_bytes()), "{\"m\":\"\\u003ca\\u003e\\u0026\\u2028ü😀\"}".as_bytes());
+        assert_eq!(
+            escape(text.into_bytes()),
+            "{\"m\":\"\\u003ca\\u003e\\u0026\\u2028ü😀\"}".as_bytes()
+        );
     }
 
     #[test]
     fn indenting_breaks_lines_and_leaves_strings_alone() {
         let json = r#"{"a":{},"b":[],"c":[1,{"d":"x,{\"y\":1}"}]}"#;
         let expected = "{\n  \"a\": {},\n  \"b\": [],\n  \"c\": [\n    1,\n    {\n      \"d\": \"x,{\\\"y\\\":1}\"\n    }\n  ]\n}";
-        assert_eq!(String::from_utf8(indent(json.as_bytes())).expect("text"), expected);
+        assert_eq!(
+            String::from_utf8(indent(json.as_bytes())).expect("text"),
+            expected
+        );
     }
 
     #[test]
     fn members_are_found_by_name_at_the_top_only() {
         let json = br#" {"kind":"Pod", "spec":{"metadata":1,"s":"}\""} , "metadata" : {"name":"a","n":[1,2]},"last":12}"#;
-        assert_eq!(member(json, "metadata"), Some(&br#"{"name":"a","n":[1,2]}"#[..]));
+        assert_eq!(
+            member(json, "metadata"),
+            Some(&br#"{"name":"a","n":[1,2]}"#[..])
+        );
         assert_eq!(member(json, "last"), Some(&b"12"[..]));
         assert_eq!(member(json, "none"), None);
         assert_eq!(text_member(json, "kind"), Some("Pod"));
@@ -147,7 +159,17 @@ mod tests {
 
     #[test]
     fn broken_json_is_survived() {
-        for json in [&b""[..], b"{", b"{\"", b"{\"a", b"{\"a\"", b"{\"a\":", b"{\"a\":\"\\", b"[[[", b"}"] {
+        for json in [
+            &b""[..],
+            b"{",
+            b"{\"",
+            b"{\"a",
+            b"{\"a\"",
+            b"{\"a\":",
+            b"{\"a\":\"\\",
+            b"[[[",
+            b"}",
+        ] {
             let _ = (member(json, "a"), indent(json));
         }
     }

@@ -55,9 +55,19 @@ mod tests {
         let path = dir.path().join("kubeconfig");
         write(&path, "https://127.0.0.1:1", &certs).expect("written");
         let text = std::fs::read_to_string(&path).expect("read");
-        let tree: kinds::Tree = kinds::yaml::decode_untyped(text.as_bytes()).expect("YAML").tree;
-        assert_eq!(tree["clusters"][0]["cluster"]["server"], "https://127.0.0.1:1");
-        let key = tree["users"][0]["user"]["client-key-data"].as_str().expect("text");
-        assert_eq!(STANDARD.decode(key).expect("base64"), certs.admin.key.as_bytes());
+        let tree: kinds::Tree = kinds::yaml::decode_untyped(text.as_bytes())
+            .expect("YAML")
+            .tree;
+        assert_eq!(
+            tree["clusters"][0]["cluster"]["server"],
+            "https://127.0.0.1:1"
+        );
+        let key = tree["users"][0]["user"]["client-key-data"]
+            .as_str()
+            .expect("text");
+        assert_eq!(
+            STANDARD.decode(key).expect("base64"),
+            certs.admin.key.as_bytes()
+        );
     }
 }

@@ -93,7 +93,12 @@ impl Server {
     ///
     /// # Errors
     /// Certificates that TLS does not take. Errors of single connections end those connections.
-    pub async fn serve(&self, listener: Listener, certs: &Certs, shutdown: CancellationToken) -> Result<(), CertsError> {
+    pub async fn serve(
+        &self,
+        listener: Listener,
+        certs: &Certs,
+        shutdown: CancellationToken,
+    ) -> Result<(), CertsError> {
         let (tls, verifier) = certs.tls()?;
         let gate = Arc::new(Gate {
             server: self.clone(),
@@ -119,7 +124,10 @@ impl Server {
         self.end_watches();
         let farewell = async { while connections.join_next().await.is_some() {} };
         if tokio::time::timeout(FAREWELL, farewell).await.is_err() {
-            tracing::warn!(left = connections.len(), "connections did not finish in time and are cut");
+            tracing::warn!(
+                left = connections.len(),
+                "connections did not finish in time and are cut"
+            );
             connections.shutdown().await;
         }
         Ok(())
@@ -128,7 +136,10 @@ impl Server {
 
 fn http() -> auto::Builder<TokioExecutor> {
     let mut http = auto::Builder::new(TokioExecutor::new());
-    http.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIME).keep_alive(true);
+    http.http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIME)
+        .keep_alive(true);
     http.http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS)
@@ -141,7 +152,11 @@ fn http() -> auto::Builder<TokioExecutor> {
 
 /// The next connection, when there is room for one.
 async fn accept(socket: &TcpListener, room: &Arc<Semaphore>) -> (TcpStream, OwnedSemaphorePermit) {
-    let permit = room.clone().acquire_owned().await.expect("the semaphore is never closed");
+    let permit = room
+        .clone()
+        .acquire_owned()
+        .await
+        .expect("the semaphore is never closed");
     loop {
         match socket.accept().await {
             Ok((stream, _)) => return (stream, permit),
@@ -153,7 +168,12 @@ async fn accept(socket: &TcpListener, room: &Arc<Semaphore>) -> (TcpStream, Owne
     }
 }
 
-async fn connection(gate: Arc<Gate>, stream: TcpStream, _permit: OwnedSemaphorePermit, shutdown: CancellationToken) {
+async fn connection(
+    gate: Arc<Gate>,
+    stream: TcpStream,
+    _permit: OwnedSemaphorePermit,
+    shutdown: CancellationToken,
+) {
     // Answers are written whole: waiting for more of them would only delay them.
     let _ = stream.set_nodelay(true);
     let handshake = tokio::time::timeout(HANDSHAKE_TIME, gate.tls.accept(stream));
@@ -166,9 +186,16 @@ async fn connection(gate: Arc<Gate>, stream: TcpStream, _permit: OwnedSemaphoreP
         },
     };
     let now = Duration::from_secs(u64::try_from(gate.clock.now().as_second()).unwrap_or_default());
-    let peer = Peer::of(stream.get_ref().1.peer_certificates(), &gate.verifier, UnixTime::since_unix_epoch(now));
+    let peer = Peer::of(
+        stream.get_ref().1.peer_certificates(),
+        &gate.verifier,
+        UnixTime::since_unix_epoch(now),
+    );
     let service = gate.server.service_for(peer);
-    let serving = gate.http.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
+    let serving = gate
+        .http
+        .serve_connection_with_upgrades(TokioIo::new(stream), service)
+        .into_owned();
     let mut serving = std::pin::pin!(serving);
     let ended = tokio::select! {
         ended = serving.as_mut() => ended,

@@ -15,12 +15,15 @@ use kinds::facts::{Resource, Subresource};
 
 /// Upper bounds of the buckets of durations, in milliseconds.
 const BUCKETS_MS: [u32; 23] = [
-    5, 25, 50, 100, 200, 400, 600, 800, 1_000, 1_250, 1_500, 2_000, 3_000, 4_000, 5_000, 6_000, 8_000, 10_000, 15_000, 20_000, 30_000,
-    45_000, 60_000,
+    5, 25, 50, 100, 200, 400, 600, 800, 1_000, 1_250, 1_500, 2_000, 3_000, 4_000, 5_000, 6_000,
+    8_000, 10_000, 15_000, 20_000, 30_000, 45_000, 60_000,
 ];
 
 /// HTTP codes that are answered; any other is counted as the last one.
-const CODES: [u16; 20] = [200, 201, 202, 204, 304, 400, 401, 403, 404, 405, 406, 409, 410, 413, 415, 422, 429, 503, 504, 500];
+const CODES: [u16; 20] = [
+    200, 201, 202, 204, 304, 400, 401, 403, 404, 405, 406, 409, 410, 413, 415, 422, 429, 503, 504,
+    500,
+];
 
 /// What a request was, as its labels say it.
 #[derive(Clone, Copy, Debug)]
@@ -41,13 +44,19 @@ type Key = (usize, usize, &'static str, &'static str, bool);
 
 impl Labels {
     fn key(&self) -> Key {
-        let row = self.resource.map_or(0, |row| std::ptr::from_ref(row).addr());
-        let sub = self.subresource.map_or(0, |sub| std::ptr::from_ref(sub).addr());
+        let row = self
+            .resource
+            .map_or(0, |row| std::ptr::from_ref(row).addr());
+        let sub = self
+            .subresource
+            .map_or(0, |sub| std::ptr::from_ref(sub).addr());
         (row, sub, self.verb, self.scope, self.dry_run)
     }
 
     fn text(&self) -> String {
-        let (group, version, resource) = self.resource.map_or(("", "", ""), |row| (row.group, row.version, row.plural));
+        let (group, version, resource) = self
+            .resource
+            .map_or(("", "", ""), |row| (row.group, row.version, row.plural));
         let subresource = self.subresource.map_or("", |sub| sub.name);
         let dry_run = if self.dry_run { "All" } else { "" };
         let (scope, verb) = (self.scope, self.verb);
@@ -83,7 +92,11 @@ impl Drop for Watching {
 
 impl Metrics {
     pub(crate) fn new(started: Timestamp) -> Self {
-        Self { started, series: RwLock::default(), watches: Arc::default() }
+        Self {
+            started,
+            series: RwLock::default(),
+            watches: Arc::default(),
+        }
     }
 
     /// Counts a watch until the answer is dropped.
@@ -95,18 +108,32 @@ impl Metrics {
     /// Counts a request that was answered with `code` after `took`.
     pub(crate) fn count(&self, labels: &Labels, code: u16, took: Duration) {
         let series = self.series_of(labels);
-        let at = CODES.iter().position(|&known| known == code).unwrap_or(CODES.len() - 1);
+        let at = CODES
+            .iter()
+            .position(|&known| known == code)
+            .unwrap_or(CODES.len() - 1);
         series.codes[at].fetch_add(1, Ordering::Relaxed);
-        if let Some(at) = BUCKETS_MS.iter().position(|&bound| took <= Duration::from_millis(u64::from(bound))) {
+        if let Some(at) = BUCKETS_MS
+            .iter()
+            .position(|&bound| took <= Duration::from_millis(u64::from(bound)))
+        {
             series.buckets[at].fetch_add(1, Ordering::Relaxed);
         }
         series.count.fetch_add(1, Ordering::Relaxed);
-        series.nanoseconds.fetch_add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        series.nanoseconds.fetch_add(
+            u64::try_from(took.as_nanos()).unwrap_or(u64::MAX),
+            Ordering::Relaxed,
+        );
     }
 
     fn series_of(&self, labels: &Labels) -> Arc<Series> {
         let key = labels.key();
-        if let Some(series) = self.series.read().unwrap_or_else(PoisonError::into_inner).get(&key) {
+        if let Some(series) = self
+            .series
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&key)
+        {
             return series.clone();
         }
         let fresh = || {
@@ -118,7 +145,12 @@ impl Metrics {
                 nanoseconds: AtomicU64::new(0),
             })
         };
-        self.series.write().unwrap_or_else(PoisonError::into_inner).entry(key).or_insert_with(fresh).clone()
+        self.series
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .entry(key)
+            .or_insert_with(fresh)
+            .clone()
     }
 
     /// Everything, as text. `in_flight` is how many requests are being worked on.
@@ -126,21 +158,37 @@ impl Metrics {
         let mut out = String::with_capacity(64 * 1024);
         let mut series: Vec<(String, Arc<Series>)> = {
             let series = self.series.read().unwrap_or_else(PoisonError::into_inner);
-            series.values().map(|series| (series.labels.text(), series.clone())).collect()
+            series
+                .values()
+                .map(|series| (series.labels.text(), series.clone()))
+                .collect()
         };
         series.sort_by(|one, other| one.0.cmp(&other.0));
         render_requests(&mut out, &series);
         render_durations(&mut out, &series);
         let watches = self.watches.load(Ordering::Relaxed);
-        gauge(&mut out, "apiserver_current_inflight_requests", "Requests that are being worked on.", in_flight);
-        gauge(&mut out, "apiserver_longrunning_requests", "Watches and other long-running requests.", watches);
+        gauge(
+            &mut out,
+            "apiserver_current_inflight_requests",
+            "Requests that are being worked on.",
+            in_flight,
+        );
+        gauge(
+            &mut out,
+            "apiserver_longrunning_requests",
+            "Watches and other long-running requests.",
+            watches,
+        );
         render_process(&mut out, self.started);
         out
     }
 }
 
 fn gauge(out: &mut String, name: &str, help: &str, value: impl std::fmt::Display) {
-    push(out, format_args!("# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}\n"));
+    push(
+        out,
+        format_args!("# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}\n"),
+    );
 }
 
 fn push(out: &mut String, text: std::fmt::Arguments<'_>) {
@@ -153,7 +201,10 @@ fn render_requests(out: &mut String, series: &[(String, Arc<Series>)]) {
         for (code, count) in CODES.iter().zip(&series.codes) {
             let count = count.load(Ordering::Relaxed);
             if count > 0 {
-                push(out, format_args!("apiserver_request_total{{code=\"{code}\",{labels}}} {count}\n"));
+                push(
+                    out,
+                    format_args!("apiserver_request_total{{code=\"{code}\",{labels}}} {count}\n"),
+                );
             }
         }
     }
@@ -161,39 +212,69 @@ fn render_requests(out: &mut String, series: &[(String, Arc<Series>)]) {
 
 fn render_durations(out: &mut String, series: &[(String, Arc<Series>)]) {
     let name = "apiserver_request_duration_seconds";
-    push(out, format_args!("# HELP {name} How long requests took.\n# TYPE {name} histogram\n"));
+    push(
+        out,
+        format_args!("# HELP {name} How long requests took.\n# TYPE {name} histogram\n"),
+    );
     for (labels, series) in series {
         let mut below = 0;
         for (bound, count) in BUCKETS_MS.iter().zip(&series.buckets) {
             below += count.load(Ordering::Relaxed);
             let bound = f64::from(*bound) / 1000.0;
-            push(out, format_args!("{name}_bucket{{{labels},le=\"{bound}\"}} {below}\n"));
+            push(
+                out,
+                format_args!("{name}_bucket{{{labels},le=\"{bound}\"}} {below}\n"),
+            );
         }
         let count = series.count.load(Ordering::Relaxed);
         let sum = Duration::from_nanos(series.nanoseconds.load(Ordering::Relaxed)).as_secs_f64();
         push(
             out,
-            format_args!("{name}_bucket{{{labels},le=\"+Inf\"}} {count}\n{name}_sum{{{labels}}} {sum}\n{name}_count{{{labels}}} {count}\n"),
+            format_args!(
+                "{name}_bucket{{{labels},le=\"+Inf\"}} {count}\n{name}_sum{{{labels}}} {sum}\n{name}_count{{{labels}}} {count}\n"
+            ),
         );
     }
 }
 
 /// Figures of this process, where the system tells them.
 fn render_process(out: &mut String, started: Timestamp) {
-    gauge(out, "process_start_time_seconds", "When the server was built, as a Unix time.", started.as_second());
+    gauge(
+        out,
+        "process_start_time_seconds",
+        "When the server was built, as a Unix time.",
+        started.as_second(),
+    );
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    let mut pages = statm.split(' ').map(|pages| pages.trim().parse::<u64>().ok());
+    let mut pages = statm
+        .split(' ')
+        .map(|pages| pages.trim().parse::<u64>().ok());
     // Pages of 4 KiB: the kernels of all platforms that have /proc and matter here use them.
     if let (Some(Some(size)), Some(Some(resident))) = (pages.next(), pages.next()) {
-        gauge(out, "process_virtual_memory_bytes", "Virtual memory.", size * 4096);
-        gauge(out, "process_resident_memory_bytes", "Resident memory.", resident * 4096);
+        gauge(
+            out,
+            "process_virtual_memory_bytes",
+            "Virtual memory.",
+            size * 4096,
+        );
+        gauge(
+            out,
+            "process_resident_memory_bytes",
+            "Resident memory.",
+            resident * 4096,
+        );
     }
     if let Ok(files) = std::fs::read_dir("/proc/self/fd") {
         gauge(out, "process_open_fds", "Open files.", files.count());
     }
     if let Some(seconds) = cpu_seconds() {
         let name = "process_cpu_seconds_total";
-        push(out, format_args!("# HELP {name} Processor time used.\n# TYPE {name} counter\n{name} {seconds}\n"));
+        push(
+            out,
+            format_args!(
+                "# HELP {name} Processor time used.\n# TYPE {name} counter\n{name} {seconds}\n"
+            ),
+        );
     }
 }
 
@@ -201,7 +282,10 @@ fn render_process(out: &mut String, started: Timestamp) {
 fn cpu_seconds() -> Option<f64> {
     let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
     let (_, fields) = stat.rsplit_once(") ")?;
-    let mut fields = fields.split(' ').skip(11).map(|ticks| ticks.parse::<u32>().ok());
+    let mut fields = fields
+        .split(' ')
+        .skip(11)
+        .map(|ticks| ticks.parse::<u32>().ok());
     Some(f64::from(fields.next()?? + fields.next()??) / 100.0)
 }
 
@@ -213,13 +297,18 @@ mod tests {
     #[test]
     fn requests_are_counted_under_their_labels() {
         let metrics = Metrics::new(Timestamp::UNIX_EPOCH);
-        let labels = Labels { verb: "LIST", resource: Some(&testing::RESOURCES[0]), subresource: None, scope: "namespace", dry_run: false };
+        let labels = Labels {
+            verb: "LIST",
+            resource: Some(&testing::RESOURCES[0]),
+            subresource: None,
+            scope: "namespace",
+            dry_run: false,
+        };
         metrics.count(&labels, 200, Duration::from_millis(30));
         metrics.count(&labels, 200, Duration::from_secs(90));
         metrics.count(&labels, 404, Duration::from_millis(1));
         let text = metrics.render(3);
-        let labels =
-            r#"component="apiserver",dry_run="",group="",resource="pods",scope="namespace",subresource="",verb="LIST",version="v1""#;
+        let labels = r#"component="apiserver",dry_run="",group="",resource="pods",scope="namespace",subresource="",verb="LIST",version="v1""#;
         for expected in [
             format!("apiserver_request_total{{code=\"200\",{labels}}} 2\n"),
             format!("apiserver_request_total{{code=\"404\",{labels}}} 1\n"),
@@ -237,8 +326,16 @@ mod tests {
     fn a_watch_is_counted_while_it_lives() {
         let metrics = Metrics::new(Timestamp::UNIX_EPOCH);
         let watching = metrics.watching();
-        assert!(metrics.render(0).contains("apiserver_longrunning_requests 1\n"));
+        assert!(
+            metrics
+                .render(0)
+                .contains("apiserver_longrunning_requests 1\n")
+        );
         drop(watching);
-        assert!(metrics.render(0).contains("apiserver_longrunning_requests 0\n"));
+        assert!(
+            metrics
+                .render(0)
+                .contains("apiserver_longrunning_requests 0\n")
+        );
     }
 }

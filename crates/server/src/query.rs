@@ -23,22 +23,36 @@ pub(crate) struct Query<'a> {
 impl<'a> Query<'a> {
     /// Reads a query; what is not valid UTF-8 after decoding is replaced, never refused.
     pub(crate) fn parse(text: Option<&'a str>) -> Self {
-        let Some(text) = text.filter(|text| !text.is_empty()) else { return Self::default() };
+        let Some(text) = text.filter(|text| !text.is_empty()) else {
+            return Self::default();
+        };
         let pair = |part: &'a str| {
             let (key, value) = part.split_once('=').unwrap_or((part, ""));
             (decode(key, true), decode(value, true))
         };
-        Self { pairs: text.split('&').filter(|part| !part.is_empty()).map(pair).collect() }
+        Self {
+            pairs: text
+                .split('&')
+                .filter(|part| !part.is_empty())
+                .map(pair)
+                .collect(),
+        }
     }
 
     /// The first value of a parameter.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
-        self.pairs.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_ref())
+        self.pairs
+            .iter()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.as_ref())
     }
 
     /// All values of a parameter.
     pub(crate) fn all(&self, name: &str) -> impl Iterator<Item = &str> {
-        self.pairs.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_ref())
+        self.pairs
+            .iter()
+            .filter(move |(key, _)| key == name)
+            .map(|(_, value)| value.as_ref())
     }
 
     fn text(&self, name: &str) -> String {
@@ -51,11 +65,14 @@ impl<'a> Query<'a> {
 
     /// A boolean: absent is none, `false` and `0` are false, anything else is true.
     pub(crate) fn flag(&self, name: &str) -> Option<bool> {
-        self.get(name).map(|value| !(value == "0" || value.eq_ignore_ascii_case("false")))
+        self.get(name)
+            .map(|value| !(value == "0" || value.eq_ignore_ascii_case("false")))
     }
 
     fn number(&self, name: &str) -> Result<Option<i64>, Status> {
-        let Some(value) = self.get(name).filter(|value| !value.is_empty()) else { return Ok(None) };
+        let Some(value) = self.get(name).filter(|value| !value.is_empty()) else {
+            return Ok(None);
+        };
         parse_int(value).map(Some).map_err(Status::bad_request)
     }
 
@@ -63,7 +80,11 @@ impl<'a> Query<'a> {
     pub(crate) fn selected_name(&self) -> String {
         let text = self.get("fieldSelector").unwrap_or_default();
         let selector = kinds::selector::FieldSelector::parse(text).ok();
-        selector.as_ref().and_then(|selector| selector.required_value("metadata.name")).unwrap_or_default().to_owned()
+        selector
+            .as_ref()
+            .and_then(|selector| selector.required_value("metadata.name"))
+            .unwrap_or_default()
+            .to_owned()
     }
 
     /// True when the collection is to be followed.
@@ -82,7 +103,9 @@ impl<'a> Query<'a> {
             continue_token: self.text("continue"),
             allow_bookmarks: self.flag("allowWatchBookmarks").unwrap_or(false),
             send_initial_events: self.flag("sendInitialEvents"),
-            timeout_seconds: self.number("timeoutSeconds")?.and_then(|seconds| u64::try_from(seconds).ok()),
+            timeout_seconds: self
+                .number("timeoutSeconds")?
+                .and_then(|seconds| u64::try_from(seconds).ok()),
         })
     }
 
@@ -100,21 +123,36 @@ impl<'a> Query<'a> {
 
     /// Options of create, update (`patch` none) and patch. `user_agent` names the manager where the
     /// query does not, except for apply, which must name one.
-    pub(crate) fn write_options(&self, kind: &'static str, patch: Option<PatchKind>, user_agent: &str) -> Result<WriteOptions, Status> {
+    pub(crate) fn write_options(
+        &self,
+        kind: &'static str,
+        patch: Option<PatchKind>,
+        user_agent: &str,
+    ) -> Result<WriteOptions, Status> {
         let mut faults = Vec::new();
         let dry_run = self.texts("dryRun");
         if dry_run.iter().any(|value| value != "All") {
-            faults.push(FieldError::not_supported("dryRun", &Tree::from(dry_run.clone()), &["All"]));
+            faults.push(FieldError::not_supported(
+                "dryRun",
+                &Tree::from(dry_run.clone()),
+                &["All"],
+            ));
         }
         let manager = self.get("fieldManager").unwrap_or_default();
         faults.extend(field_manager_fault(manager));
         let force = self.flag("force");
         match patch {
             Some(PatchKind::Apply) if manager.is_empty() => {
-                faults.insert(0, FieldError::required("fieldManager", "is required for apply patch"));
+                faults.insert(
+                    0,
+                    FieldError::required("fieldManager", "is required for apply patch"),
+                );
             }
             Some(kind) if kind != PatchKind::Apply && force.is_some() => {
-                faults.insert(0, FieldError::forbidden("force", "may not be specified for non-apply patch"));
+                faults.insert(
+                    0,
+                    FieldError::forbidden("force", "may not be specified for non-apply patch"),
+                );
             }
             _ => {}
         }
@@ -123,23 +161,50 @@ impl<'a> Query<'a> {
             "Ignore" => FieldValidation::Ignore,
             "Strict" => FieldValidation::Strict,
             other => {
-                faults.push(FieldError::not_supported("fieldValidation", &Tree::from(other), &["", "Ignore", "Strict", "Warn"]));
+                faults.push(FieldError::not_supported(
+                    "fieldValidation",
+                    &Tree::from(other),
+                    &["", "Ignore", "Strict", "Warn"],
+                ));
                 FieldValidation::Warn
             }
         };
         if !faults.is_empty() {
-            return Err(Status::invalid(GroupResource { group: "meta.k8s.io", resource: kind }, "", &faults));
+            return Err(Status::invalid(
+                GroupResource {
+                    group: "meta.k8s.io",
+                    resource: kind,
+                },
+                "",
+                &faults,
+            ));
         }
-        let field_manager = if manager.is_empty() && patch != Some(PatchKind::Apply) { manager_of(user_agent) } else { manager.to_owned() };
-        Ok(WriteOptions { dry_run, field_manager, field_validation, force })
+        let field_manager = if manager.is_empty() && patch != Some(PatchKind::Apply) {
+            manager_of(user_agent)
+        } else {
+            manager.to_owned()
+        };
+        Ok(WriteOptions {
+            dry_run,
+            field_manager,
+            field_validation,
+            force,
+        })
     }
 
     /// `timeout`: how long the client wants to wait; none when it does not say.
     pub(crate) fn timeout(&self) -> Result<Option<Duration>, Status> {
-        let Some(text) = self.get("timeout").filter(|text| !text.is_empty()) else { return Ok(None) };
+        let Some(text) = self.get("timeout").filter(|text| !text.is_empty()) else {
+            return Ok(None);
+        };
         match kinds::duration::parse_nanos(text) {
-            Ok(nanos) => Ok(u64::try_from(nanos).ok().filter(|&nanos| nanos > 0).map(Duration::from_nanos)),
-            Err(error) => Err(Status::bad_request(format!("invalid timeout specified in the request URL - {error}"))),
+            Ok(nanos) => Ok(u64::try_from(nanos)
+                .ok()
+                .filter(|&nanos| nanos > 0)
+                .map(Duration::from_nanos)),
+            Err(error) => Err(Status::bad_request(format!(
+                "invalid timeout specified in the request URL - {error}"
+            ))),
         }
     }
 
@@ -147,12 +212,15 @@ impl<'a> Query<'a> {
     pub(crate) fn pretty(&self, user_agent: &str) -> bool {
         match self.get("pretty").filter(|value| !value.is_empty()) {
             Some(value) => matches!(value, "1" | "t" | "T" | "true" | "TRUE" | "True"),
-            None => ["curl", "Wget", "Mozilla/5.0"].iter().any(|agent| user_agent.starts_with(agent)),
+            None => ["curl", "Wget", "Mozilla/5.0"]
+                .iter()
+                .any(|agent| user_agent.starts_with(agent)),
         }
     }
 }
 
-/// The manager that a user agent stands for: what is before the first slash, printable, not too long.
+/// The manager that a user agent stands for: what is before the first slash, printable, not too
+/// long.
 fn manager_of(user_agent: &str) -> String {
     let name = user_agent.split('/').next().unwrap_or_default();
     let mut manager = String::new();
@@ -169,27 +237,44 @@ fn field_manager_fault(manager: &str) -> Option<FieldError> {
     if manager.len() > FIELD_MANAGER_BYTES {
         return Some(FieldError::too_long("fieldManager", FIELD_MANAGER_BYTES));
     }
-    let (position, letter) = manager.chars().enumerate().find(|(_, letter)| letter.is_control())?;
+    let (position, letter) = manager
+        .chars()
+        .enumerate()
+        .find(|(_, letter)| letter.is_control())?;
     let body = format!(
         "Invalid value: {}: invalid character U+{:04X} (at position {position})",
         kinds::status::quoted(manager),
         u32::from(letter)
     );
-    Some(FieldError { fault: FieldFault::Invalid, field: "fieldManager".to_owned(), body })
+    Some(FieldError {
+        fault: FieldFault::Invalid,
+        field: "fieldManager".to_owned(),
+        body,
+    })
 }
 
 /// A whole number, or the words of the API for what is wrong with it.
 fn parse_int(text: &str) -> Result<i64, String> {
     use std::num::IntErrorKind::{NegOverflow, PosOverflow};
     text.parse().map_err(|error: std::num::ParseIntError| {
-        let why = if matches!(error.kind(), PosOverflow | NegOverflow) { "value out of range" } else { "invalid syntax" };
-        format!("strconv.ParseInt: parsing {}: {why}", kinds::status::quoted(text))
+        let why = if matches!(error.kind(), PosOverflow | NegOverflow) {
+            "value out of range"
+        } else {
+            "invalid syntax"
+        };
+        format!(
+            "strconv.ParseInt: parsing {}: {why}",
+            kinds::status::quoted(text)
+        )
     })
 }
 
 /// Undoes percent encoding; `plus` also turns `+` into a space, as queries have it.
 pub(crate) fn decode(text: &str, plus: bool) -> Cow<'_, str> {
-    if !text.bytes().any(|byte| byte == b'%' || (plus && byte == b'+')) {
+    if !text
+        .bytes()
+        .any(|byte| byte == b'%' || (plus && byte == b'+'))
+    {
         return Cow::Borrowed(text);
     }
     let mut out = Vec::with_capacity(text.len());
@@ -207,11 +292,18 @@ pub(crate) fn decode(text: &str, plus: bool) -> Cow<'_, str> {
         out.push(byte);
         at += 1;
     }
-    Cow::Owned(String::from_utf8(out).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
+    Cow::Owned(
+        String::from_utf8(out)
+            .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()),
+    )
 }
 
 fn hex_byte(digits: &[u8]) -> Option<u8> {
-    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|value| u8::try_from(value).ok());
+    let digit = |byte: u8| {
+        char::from(byte)
+            .to_digit(16)
+            .and_then(|value| u8::try_from(value).ok())
+    };
     Some(digit(digits[0])? * 16 + digit(digits[1])?)
 }
 
@@ -250,40 +342,98 @@ mod tests {
 
     #[test]
     fn numbers_that_are_none_are_refused_in_the_words_of_the_api() {
-        let expected = (400, r#"strconv.ParseInt: parsing "x": invalid syntax"#.to_owned());
-        assert_eq!(refused(Query::parse(Some("limit=x")).list_options()), expected);
-        assert_eq!(refused(Query::parse(Some("gracePeriodSeconds=x")).delete_options()), expected);
+        let expected = (
+            400,
+            r#"strconv.ParseInt: parsing "x": invalid syntax"#.to_owned(),
+        );
+        assert_eq!(
+            refused(Query::parse(Some("limit=x")).list_options()),
+            expected
+        );
+        assert_eq!(
+            refused(Query::parse(Some("gracePeriodSeconds=x")).delete_options()),
+            expected
+        );
         let (_, message) = refused(Query::parse(Some("limit=99999999999999999999")).list_options());
         assert!(message.ends_with("value out of range"), "{message}");
-        assert_eq!(Query::parse(Some("limit=&timeoutSeconds=-3")).list_options().expect("valid").timeout_seconds, None);
+        assert_eq!(
+            Query::parse(Some("limit=&timeoutSeconds=-3"))
+                .list_options()
+                .expect("valid")
+                .timeout_seconds,
+            None
+        );
     }
 
     #[test]
     fn write_options_are_refused_field_by_field() {
         let long = "x".repeat(129);
         for (query, patch, expected) in [
-            ("dryRun=Some".to_owned(), None, r#"dryRun: Unsupported value: ["Some"]: supported values: "All""#),
-            ("dryRun=".to_owned(), None, r#"dryRun: Unsupported value: [""]: supported values: "All""#),
-            ("dryRun=All&dryRun=x".to_owned(), None, r#"dryRun: Unsupported value: ["All","x"]: supported values: "All""#),
-            (format!("fieldManager={long}"), None, "fieldManager: Too long: may not be more than 128 bytes"),
-            ("fieldManager=a%07b".to_owned(), None, r#"fieldManager: Invalid value: "a\ab": invalid character U+0007 (at position 1)"#),
+            (
+                "dryRun=Some".to_owned(),
+                None,
+                r#"dryRun: Unsupported value: ["Some"]: supported values: "All""#,
+            ),
+            (
+                "dryRun=".to_owned(),
+                None,
+                r#"dryRun: Unsupported value: [""]: supported values: "All""#,
+            ),
+            (
+                "dryRun=All&dryRun=x".to_owned(),
+                None,
+                r#"dryRun: Unsupported value: ["All","x"]: supported values: "All""#,
+            ),
+            (
+                format!("fieldManager={long}"),
+                None,
+                "fieldManager: Too long: may not be more than 128 bytes",
+            ),
+            (
+                "fieldManager=a%07b".to_owned(),
+                None,
+                r#"fieldManager: Invalid value: "a\ab": invalid character U+0007 (at position 1)"#,
+            ),
             (
                 "fieldValidation=strict".to_owned(),
                 None,
                 r#"fieldValidation: Unsupported value: "strict": supported values: "", "Ignore", "Strict", "Warn""#,
             ),
-            ("force=true".to_owned(), Some(PatchKind::Merge), "force: Forbidden: may not be specified for non-apply patch"),
-            (String::new(), Some(PatchKind::Apply), "fieldManager: Required value: is required for apply patch"),
+            (
+                "force=true".to_owned(),
+                Some(PatchKind::Merge),
+                "force: Forbidden: may not be specified for non-apply patch",
+            ),
+            (
+                String::new(),
+                Some(PatchKind::Apply),
+                "fieldManager: Required value: is required for apply patch",
+            ),
         ] {
-            let (code, message) = refused(Query::parse(Some(&query)).write_options("CreateOptions", patch, "agent/1"));
-            assert_eq!((code, message), (422, format!(r#"CreateOptions.meta.k8s.io "" is invalid: {expected}"#)), "{query}");
+            let (code, message) = refused(Query::parse(Some(&query)).write_options(
+                "CreateOptions",
+                patch,
+                "agent/1",
+            ));
+            assert_eq!(
+                (code, message),
+                (
+                    422,
+                    format!(r#"CreateOptions.meta.k8s.io "" is invalid: {expected}"#)
+                ),
+                "{query}"
+            );
         }
     }
 
     #[test]
     fn the_field_manager_comes_from_the_user_agent_unless_it_is_named() {
-        let manager =
-            |query: &str, agent: &str| Query::parse(Some(query)).write_options("CreateOptions", None, agent).expect("valid").field_manager;
+        let manager = |query: &str, agent: &str| {
+            Query::parse(Some(query))
+                .write_options("CreateOptions", None, agent)
+                .expect("valid")
+                .field_manager
+        };
         assert_eq!(manager("", "tool/1.2 (x) y"), "tool");
         assert_eq!(manager("fieldManager=me", "tool/1.2"), "me");
         assert_eq!(manager("", ""), "");
@@ -294,15 +444,25 @@ mod tests {
     fn timeouts_are_go_durations() {
         let timeout = |query: &'static str| Query::parse(Some(query)).timeout();
         assert_eq!(timeout("").expect("valid"), None);
-        assert_eq!(timeout("timeout=32s").expect("valid"), Some(Duration::from_secs(32)));
-        let expected = r#"invalid timeout specified in the request URL - time: invalid duration "soon""#;
+        assert_eq!(
+            timeout("timeout=32s").expect("valid"),
+            Some(Duration::from_secs(32))
+        );
+        let expected =
+            r#"invalid timeout specified in the request URL - time: invalid duration "soon""#;
         assert_eq!(refused(timeout("timeout=soon")), (400, expected.to_owned()));
     }
 
     #[test]
     fn browsers_and_curl_get_indented_json() {
         let pretty = |query: &str, agent: &str| Query::parse(Some(query)).pretty(agent);
-        assert!(pretty("", "curl/8.0") && pretty("", "Mozilla/5.0 x") && pretty("pretty=1", "kubectl"));
-        assert!(!pretty("pretty=false", "curl/8.0") && !pretty("", "kubectl") && !pretty("pretty=maybe", "curl/8.0"));
+        assert!(
+            pretty("", "curl/8.0") && pretty("", "Mozilla/5.0 x") && pretty("pretty=1", "kubectl")
+        );
+        assert!(
+            !pretty("pretty=false", "curl/8.0")
+                && !pretty("", "kubectl")
+                && !pretty("pretty=maybe", "curl/8.0")
+        );
     }
 }

@@ -1,8 +1,8 @@
-//! Reaching into a pod: its log, and `exec`, `attach` and `portforward`, which end at once with a clear
-//! word, because a simulated container has no processes and no ports.
+//! Reaching into a pod: its log, and `exec`, `attach` and `portforward`, which end at once with a
+//! clear word, because a simulated container has no processes and no ports.
 //!
-//! The server knows no nodes. Whoever runs them in the same process hands in a [`PodLogs`]. What is to be
-//! said through a socket is made here as messages; `socket` sends them.
+//! The server knows no nodes. Whoever runs them in the same process hands in a [`PodLogs`]. What is
+//! to be said through a socket is made here as messages; `socket` sends them.
 
 use std::sync::Arc;
 
@@ -46,11 +46,13 @@ pub trait PodLogs: Send + Sync + 'static {
 
 /// Whether a subresource of pods reaches into them.
 pub(crate) fn is_reach(group: &str, resource: &str, subresource: &str) -> bool {
-    group.is_empty() && resource == "pods" && matches!(subresource, "log" | "exec" | "attach" | "portforward")
+    group.is_empty()
+        && resource == "pods"
+        && matches!(subresource, "log" | "exec" | "attach" | "portforward")
 }
 
-/// The protocols of sockets into pods, the newest first. In both, the first byte of a message is the
-/// number of its channel, and the third channel carries a `Status` in the end.
+/// The protocols of sockets into pods, the newest first. In both, the first byte of a message is
+/// the number of its channel, and the third channel carries a `Status` in the end.
 pub(crate) const PROTOCOLS: [&str; 2] = ["v5.channel.k8s.io", "v4.channel.k8s.io"];
 
 const OUTPUT: u8 = 1;
@@ -73,13 +75,19 @@ pub(crate) fn reach(
     logs: Option<&Arc<dyn PodLogs>>,
     now: Timestamp,
 ) -> Result<Reached, Refusal> {
-    let Reply::Object { json, .. } = pod else { return Err(Status::internal("a pod was expected").into()) };
+    let Reply::Object { json, .. } = pod else {
+        return Err(Status::internal("a pod was expected").into());
+    };
     let pod: Tree = serde_json::from_slice(&json).map_err(Status::internal)?;
     if subresource == "portforward" {
         check_bound(&pod)?;
         return Ok(Reached::Messages(no_ports(&pod, query)));
     }
-    let asked = if subresource == "log" { Some(log_query(&pod, query, now)?) } else { None };
+    let asked = if subresource == "log" {
+        Some(log_query(&pod, query, now)?)
+    } else {
+        None
+    };
     let container = container(&pod, query.get("container").unwrap_or_default())?;
     let Some(asked) = asked else {
         check_bound(&pod)?;
@@ -95,7 +103,14 @@ pub(crate) fn reach(
         return Ok(Reached::Answer(Box::new(response)));
     }
     let query = LogQuery { container, ..asked };
-    let logs = logs.ok_or_else(|| Status::failure(501, "NotImplemented", "no logs of this node are kept here", None))?;
+    let logs = logs.ok_or_else(|| {
+        Status::failure(
+            501,
+            "NotImplemented",
+            "no logs of this node are kept here",
+            None,
+        )
+    })?;
     let mut text = logs.read(&pod, &query).map_err(Status::bad_request)?;
     if let Some(limit) = query.limit_bytes {
         text.truncate(text.floor_char_boundary(limit));
@@ -114,19 +129,42 @@ pub(crate) fn no_socket(pod: &str, subresource: &str) -> Status {
 
 /// The log of a container so far: a simulated one says no more, and nobody listens.
 fn attached(pod: &Tree, container: &str, logs: Option<&Arc<dyn PodLogs>>) -> Vec<Message> {
-    let query = LogQuery { container: container.to_owned(), ..LogQuery::default() };
-    let text = logs.and_then(|logs| logs.read(pod, &query).ok()).unwrap_or_default();
-    let note = format!("container {container} is simulated: this was its log, and there is no process to attach to\n");
-    let done = Status { status: "Success".to_owned(), code: 0, ..Status::success(0) };
-    vec![Message::on_channel(OUTPUT, text.as_bytes()), Message::on_channel(TALK, note.as_bytes()), outcome(&done)]
+    let query = LogQuery {
+        container: container.to_owned(),
+        ..LogQuery::default()
+    };
+    let text = logs
+        .and_then(|logs| logs.read(pod, &query).ok())
+        .unwrap_or_default();
+    let note = format!(
+        "container {container} is simulated: this was its log, and there is no process to attach to\n"
+    );
+    let done = Status {
+        status: "Success".to_owned(),
+        code: 0,
+        ..Status::success(0)
+    };
+    vec![
+        Message::on_channel(OUTPUT, text.as_bytes()),
+        Message::on_channel(TALK, note.as_bytes()),
+        outcome(&done),
+    ]
 }
 
 /// Each port has a channel for data and one for errors; both begin with the number of the port.
 fn no_ports(pod: &Tree, query: &Query<'_>) -> Vec<Message> {
     let ports = query.get("ports").unwrap_or_default();
     let mut messages = Vec::new();
-    for (channel, port) in (0_u8..=u8::MAX - 1).step_by(2).zip(ports.split(',').filter_map(|port| port.trim().parse::<u16>().ok())) {
-        let error = format!("pod {} runs on simulated node {}: nothing listens on port {port}", name(pod), node(pod));
+    for (channel, port) in (0_u8..=u8::MAX - 1).step_by(2).zip(
+        ports
+            .split(',')
+            .filter_map(|port| port.trim().parse::<u16>().ok()),
+    ) {
+        let error = format!(
+            "pod {} runs on simulated node {}: nothing listens on port {port}",
+            name(pod),
+            node(pod)
+        );
         messages.push(Message::on_channel(channel, &port.to_le_bytes()));
         messages.push(Message::on_channel(channel + 1, &port.to_le_bytes()));
         messages.push(Message::on_channel(channel + 1, error.as_bytes()));
@@ -135,20 +173,46 @@ fn no_ports(pod: &Tree, query: &Query<'_>) -> Vec<Message> {
 }
 
 fn outcome(status: &Status) -> Message {
-    Message::on_channel(OUTCOME, serde_json::to_string(status).unwrap_or_default().as_bytes())
+    Message::on_channel(
+        OUTCOME,
+        serde_json::to_string(status).unwrap_or_default().as_bytes(),
+    )
 }
 
 fn check_bound(pod: &Tree) -> Result<(), Status> {
     let is_waiting = node(pod).is_empty();
-    if is_waiting { Err(Status::bad_request(format!("pod {} does not have a host assigned", name(pod)))) } else { Ok(()) }
+    if is_waiting {
+        Err(Status::bad_request(format!(
+            "pod {} does not have a host assigned",
+            name(pod)
+        )))
+    } else {
+        Ok(())
+    }
 }
 
 /// Only a container that runs can be reached, in the words of a node agent.
 fn check_running(pod: &Tree, container: &str) -> Result<(), Status> {
-    let lists = ["containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses"];
-    let mut statuses = lists.iter().flat_map(|list| pod["status"][list].as_array().into_iter().flatten());
-    let runs = statuses.any(|status| status["name"] == *container && status["state"]["running"].is_object());
-    if runs { Ok(()) } else { Err(Status::failure(404, "NotFound", format!("container not found ({container:?})"), None)) }
+    let lists = [
+        "containerStatuses",
+        "initContainerStatuses",
+        "ephemeralContainerStatuses",
+    ];
+    let mut statuses = lists
+        .iter()
+        .flat_map(|list| pod["status"][list].as_array().into_iter().flatten());
+    let runs = statuses
+        .any(|status| status["name"] == *container && status["state"]["running"].is_object());
+    if runs {
+        Ok(())
+    } else {
+        Err(Status::failure(
+            404,
+            "NotFound",
+            format!("container not found ({container:?})"),
+            None,
+        ))
+    }
 }
 
 fn name(pod: &Tree) -> &str {
@@ -170,32 +234,62 @@ fn no_process(pod: &Tree, container: &str) -> Status {
 }
 
 fn names<'a>(pod: &'a Tree, member: &str) -> Vec<&'a str> {
-    pod["spec"][member].as_array().into_iter().flatten().filter_map(|container| container["name"].as_str()).collect()
+    pod["spec"][member]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|container| container["name"].as_str())
+        .collect()
 }
 
 /// The container that is meant; refuses a name that is not there, and no name where it matters.
 fn container(pod: &Tree, asked: &str) -> Result<String, Status> {
     let (regular, init) = (names(pod, "containers"), names(pod, "initContainers"));
     if asked.is_empty() {
-        let default = pod["metadata"]["annotations"]["kubectl.kubernetes.io/default-container"].as_str();
-        if let Some(only) = default.filter(|name| regular.contains(name)).or_else(|| (regular.len() == 1).then(|| regular[0])) {
+        let default =
+            pod["metadata"]["annotations"]["kubectl.kubernetes.io/default-container"].as_str();
+        if let Some(only) = default
+            .filter(|name| regular.contains(name))
+            .or_else(|| (regular.len() == 1).then(|| regular[0]))
+        {
             return Ok(only.to_owned());
         }
         let mut choice = format!("choose one of: [{}]", regular.join(" "));
         if !init.is_empty() {
-            choice.push_str(&format!(" or one of the init containers: [{}]", init.join(" ")));
+            choice.push_str(&format!(
+                " or one of the init containers: [{}]",
+                init.join(" ")
+            ));
         }
-        return Err(Status::bad_request(format!("a container name must be specified for pod {}, {choice}", name(pod))));
+        return Err(Status::bad_request(format!(
+            "a container name must be specified for pod {}, {choice}",
+            name(pod)
+        )));
     }
-    let known = regular.iter().chain(&init).chain(&names(pod, "ephemeralContainers")).any(|name| *name == asked);
-    if known { Ok(asked.to_owned()) } else { Err(Status::bad_request(format!("container {asked} is not valid for pod {}", name(pod)))) }
+    let known = regular
+        .iter()
+        .chain(&init)
+        .chain(&names(pod, "ephemeralContainers"))
+        .any(|name| *name == asked);
+    if known {
+        Ok(asked.to_owned())
+    } else {
+        Err(Status::bad_request(format!(
+            "container {asked} is not valid for pod {}",
+            name(pod)
+        )))
+    }
 }
 
 fn log_query(pod: &Tree, query: &Query<'_>, now: Timestamp) -> Result<LogQuery, Status> {
     let mut faults = Vec::new();
     let mut number = |field: &str, least: i64, text: &str| -> Result<Option<i64>, Status> {
-        let Some(given) = query.get(field).filter(|given| !given.is_empty()) else { return Ok(None) };
-        let value: i64 = given.parse().map_err(|_| Status::bad_request(format!("{field}: {given:?} is not a whole number")))?;
+        let Some(given) = query.get(field).filter(|given| !given.is_empty()) else {
+            return Ok(None);
+        };
+        let value: i64 = given.parse().map_err(|_| {
+            Status::bad_request(format!("{field}: {given:?} is not a whole number"))
+        })?;
         if value < least {
             faults.push(FieldError::invalid(field, &json!(value), text));
         }
@@ -206,13 +300,28 @@ fn log_query(pod: &Tree, query: &Query<'_>, now: Timestamp) -> Result<LogQuery, 
     let seconds = number("sinceSeconds", 1, "must be greater than 0")?;
     let time = query.get("sinceTime").filter(|given| !given.is_empty());
     if seconds.is_some() && time.is_some() {
-        faults.push(FieldError::forbidden("[]", "at most one of `sinceTime` or `sinceSeconds` may be specified"));
+        faults.push(FieldError::forbidden(
+            "[]",
+            "at most one of `sinceTime` or `sinceSeconds` may be specified",
+        ));
     }
     if !faults.is_empty() {
-        return Err(Status::invalid(GroupResource { group: "", resource: "PodLogOptions" }, name(pod), &faults));
+        return Err(Status::invalid(
+            GroupResource {
+                group: "",
+                resource: "PodLogOptions",
+            },
+            name(pod),
+            &faults,
+        ));
     }
-    let time =
-        time.map(|given| given.parse().map_err(|_| Status::bad_request(format!("sinceTime: {given:?} is not a time")))).transpose()?;
+    let time = time
+        .map(|given| {
+            given
+                .parse()
+                .map_err(|_| Status::bad_request(format!("sinceTime: {given:?} is not a time")))
+        })
+        .transpose()?;
     let ago = seconds.and_then(|seconds| now.checked_sub(SignedDuration::from_secs(seconds)).ok());
     let size = |value: Option<i64>| value.and_then(|value| usize::try_from(value).ok());
     Ok(LogQuery {
@@ -237,8 +346,18 @@ mod tests {
             }
         }
         let logs: Arc<dyn PodLogs> = Arc::new(Lines);
-        let reply = Reply::Object { code: 200, json: pod.to_string().into(), warnings: Vec::new() };
-        match reach(reply, subresource, &Query::parse(Some(text)), Some(&logs), Timestamp::UNIX_EPOCH) {
+        let reply = Reply::Object {
+            code: 200,
+            json: pod.to_string().into(),
+            warnings: Vec::new(),
+        };
+        match reach(
+            reply,
+            subresource,
+            &Query::parse(Some(text)),
+            Some(&logs),
+            Timestamp::UNIX_EPOCH,
+        ) {
             Ok(Reached::Answer(response)) => (response.status().as_u16(), String::new()),
             Ok(Reached::Messages(messages)) => (101, shown(&messages)),
             Err(refusal) => (refusal.status.code, refusal.status.message),
@@ -248,7 +367,11 @@ mod tests {
     fn shown(messages: &[Message]) -> String {
         let show = |message: &Message| match message {
             Message::Text(bytes) | Message::Binary(bytes) => {
-                format!("{}:{}", bytes[0], String::from_utf8_lossy(&bytes[1..]).escape_default())
+                format!(
+                    "{}:{}",
+                    bytes[0],
+                    String::from_utf8_lossy(&bytes[1..]).escape_default()
+                )
             }
         };
         messages.iter().map(show).collect::<Vec<_>>().join(" ")
@@ -259,14 +382,32 @@ mod tests {
         let waiting = json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "a"}, {"name": "b"}]}});
         let mut bound = waiting.clone();
         bound["spec"]["nodeName"] = json!("n");
-        assert_eq!(check("", &waiting, "log"), (400, "a container name must be specified for pod p, choose one of: [a b]".into()));
-        assert_eq!(check("container=zz", &waiting, "log"), (400, "container zz is not valid for pod p".into()));
+        assert_eq!(
+            check("", &waiting, "log"),
+            (
+                400,
+                "a container name must be specified for pod p, choose one of: [a b]".into()
+            )
+        );
+        assert_eq!(
+            check("container=zz", &waiting, "log"),
+            (400, "container zz is not valid for pod p".into())
+        );
         assert_eq!(check("container=a", &waiting, "log").0, 204);
         assert_eq!(check("container=a&tailLines=2", &bound, "log").0, 200);
         assert_eq!(check("container=a&tailLines=-1", &bound, "log").0, 422);
-        assert_eq!(check("container=a", &waiting, "exec"), (400, "pod p does not have a host assigned".into()));
-        assert_eq!(check("container=a", &bound, "exec"), (404, "container not found (\"a\")".into()));
-        assert_eq!(check("", &waiting, "portforward"), (400, "pod p does not have a host assigned".into()));
+        assert_eq!(
+            check("container=a", &waiting, "exec"),
+            (400, "pod p does not have a host assigned".into())
+        );
+        assert_eq!(
+            check("container=a", &bound, "exec"),
+            (404, "container not found (\"a\")".into())
+        );
+        assert_eq!(
+            check("", &waiting, "portforward"),
+            (400, "pod p does not have a host assigned".into())
+        );
     }
 
     #[test]
@@ -279,15 +420,22 @@ mod tests {
         let (code, exec) = check("", &pod, "exec");
         assert_eq!(code, 101);
         assert!(
-            exec.starts_with("3:{") && exec.contains("Failure") && exec.contains("cannot run a command in container c of pod p"),
+            exec.starts_with("3:{")
+                && exec.contains("Failure")
+                && exec.contains("cannot run a command in container c of pod p"),
             "{exec}"
         );
         let (_, attach) = check("", &pod, "attach");
         assert!(
-            attach.starts_with("1:c None\\n 2:container c is simulated") && attach.contains(" 3:{") && attach.contains("Success"),
+            attach.starts_with("1:c None\\n 2:container c is simulated")
+                && attach.contains(" 3:{")
+                && attach.contains("Success"),
             "{attach}"
         );
         let (_, forward) = check("ports=80", &pod, "portforward");
-        assert!(forward.starts_with("0:P\\u{0} 1:P\\u{0} 1:pod p runs on simulated node n"), "{forward}");
+        assert!(
+            forward.starts_with("0:P\\u{0} 1:P\\u{0} 1:pod p runs on simulated node n"),
+            "{forward}"
+        );
     }
 }

@@ -7,7 +7,8 @@
 mod form;
 
 pub(crate) use form::{
-    list_meta_of, message, metadata_message, metadata_only, metadata_sealed, metadata_type, protobuf, sealed, status_type,
+    list_meta_of, message, metadata_message, metadata_only, metadata_sealed, metadata_type,
+    protobuf, sealed, status_type,
 };
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -44,8 +45,17 @@ pub(crate) struct Manner {
 impl Manner {
     /// Without any wishes.
     pub(crate) fn plain(media: Media, pretty: bool) -> Self {
-        let accepted = Accepted { media, transform: None };
-        Self { accepted, pretty, gzip: false, include: table::Include::Metadata, now: Timestamp::UNIX_EPOCH }
+        let accepted = Accepted {
+            media,
+            transform: None,
+        };
+        Self {
+            accepted,
+            pretty,
+            gzip: false,
+            include: table::Include::Metadata,
+            now: Timestamp::UNIX_EPOCH,
+        }
     }
 }
 
@@ -66,8 +76,14 @@ pub(crate) fn text(code: StatusCode, text: impl Into<Bytes>) -> Response<Body> {
     let mut response = Response::new(Body::whole(text));
     *response.status_mut() = code;
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    headers.insert(http::header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
+    headers.insert(
+        http::header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
     response
 }
@@ -89,15 +105,25 @@ pub(crate) fn page_not_found() -> Response<Body> {
 /// A refusal.
 pub(crate) fn refusal(manner: Manner, refused: &Status, warnings: &[String]) -> Response<Body> {
     let mut response = status(manner, refused, refused.code, warnings);
-    let seconds = refused.details.as_ref().map_or(0, |details| details.retry_after_seconds);
+    let seconds = refused
+        .details
+        .as_ref()
+        .map_or(0, |details| details.retry_after_seconds);
     if seconds > 0 {
-        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+        response
+            .headers_mut()
+            .insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
     response
 }
 
 /// A `Status` as an answer. It is never transformed.
-pub(crate) fn status(manner: Manner, status: &Status, code: u16, warnings: &[String]) -> Response<Body> {
+pub(crate) fn status(
+    manner: Manner,
+    status: &Status,
+    code: u16,
+    warnings: &[String],
+) -> Response<Body> {
     let body = laid_out(manner, form::status_json(status), form::status_type());
     build(manner, code, body, warnings)
 }
@@ -115,12 +141,20 @@ pub(crate) fn object(
     let is_protobuf = manner.accepted.media == Media::Protobuf;
     let body = match manner.accepted.transform {
         // The answer of a deletion may be a Status; a Status is shown as it is.
-        Some(_) if json::text_member(&json, "kind") == Some("Status") => laid_out(manner, json, form::status_type()),
+        Some(_) if json::text_member(&json, "kind") == Some("Status") => {
+            laid_out(manner, json, form::status_type())
+        }
         None if is_protobuf => Body::whole(form::sealed(&json, &encodings.message(&json, ty))),
         None => laid_out(manner, json, None),
-        Some(Transform::Metadata { beta }) if is_protobuf => Body::whole(form::metadata_sealed(&encodings.metadata(&json), beta)),
-        Some(Transform::Metadata { beta }) => laid_out(manner, form::metadata_only(&json, beta), None),
-        Some(Transform::MetadataList { .. }) => return wrong_count(manner, resource, "PartialObjectMetadataList", false),
+        Some(Transform::Metadata { beta }) if is_protobuf => {
+            Body::whole(form::metadata_sealed(&encodings.metadata(&json), beta))
+        }
+        Some(Transform::Metadata { beta }) => {
+            laid_out(manner, form::metadata_only(&json, beta), None)
+        }
+        Some(Transform::MetadataList { .. }) => {
+            return wrong_count(manner, resource, "PartialObjectMetadataList", false);
+        }
         Some(Transform::Table { beta }) => {
             let metadata = form::list_meta_of(&json);
             table_of(manner, resource, beta, &metadata, &[json], encodings)
@@ -130,22 +164,52 @@ pub(crate) fn object(
 }
 
 /// A list.
-pub(crate) fn list(manner: Manner, resource: &'static Resource, list: List, encodings: &Encodings, warnings: &[String]) -> Response<Body> {
+pub(crate) fn list(
+    manner: Manner,
+    resource: &'static Resource,
+    list: List,
+    encodings: &Encodings,
+    warnings: &[String],
+) -> Response<Body> {
     let is_protobuf = manner.accepted.media == Media::Protobuf;
     let body = match manner.accepted.transform {
         None if manner.accepted.media == Media::Json && !manner.pretty => joined(&list),
         None if is_protobuf => {
-            let items = list.items.iter().map(|item| encodings.message(item, resource.ty)).collect();
+            let items = list
+                .items
+                .iter()
+                .map(|item| encodings.message(item, resource.ty))
+                .collect();
             form::protobuf_list(&list.kind, &list.api_version, &list.metadata, items)
         }
         None => laid_out(manner, form::whole(joined_parts(&list)), None),
         Some(Transform::MetadataList { beta }) if is_protobuf => {
-            let items = list.items.iter().map(|item| encodings.metadata(item)).collect();
-            form::protobuf_list(form::METADATA_LIST, form::meta_version(beta), &list.metadata, items)
+            let items = list
+                .items
+                .iter()
+                .map(|item| encodings.metadata(item))
+                .collect();
+            form::protobuf_list(
+                form::METADATA_LIST,
+                form::meta_version(beta),
+                &list.metadata,
+                items,
+            )
         }
-        Some(Transform::MetadataList { beta }) => laid_out(manner, form::metadata_list(&list, beta), None),
-        Some(Transform::Metadata { .. }) => return wrong_count(manner, resource, "PartialObjectMetadata", true),
-        Some(Transform::Table { beta }) => table_of(manner, resource, beta, &list.metadata, &list.items, encodings),
+        Some(Transform::MetadataList { beta }) => {
+            laid_out(manner, form::metadata_list(&list, beta), None)
+        }
+        Some(Transform::Metadata { .. }) => {
+            return wrong_count(manner, resource, "PartialObjectMetadata", true);
+        }
+        Some(Transform::Table { beta }) => table_of(
+            manner,
+            resource,
+            beta,
+            &list.metadata,
+            &list.items,
+            encodings,
+        ),
     };
     build(manner, 200, body, warnings)
 }
@@ -158,26 +222,45 @@ fn table_of(
     objects: &[Bytes],
     encodings: &Encodings,
 ) -> Body {
-    let shown = table::Shown { resource, beta, metadata, objects, columns: true, include: manner.include, now: manner.now };
+    let shown = table::Shown {
+        resource,
+        beta,
+        metadata,
+        objects,
+        columns: true,
+        include: manner.include,
+        now: manner.now,
+    };
     laid_out(manner, table::render(&shown, encodings).into(), None)
 }
 
 /// A document that is JSON already (a review, a version).
-pub(crate) fn document(manner: Manner, code: u16, json: Vec<u8>, ty: Option<&'static Type>) -> Response<Body> {
+pub(crate) fn document(
+    manner: Manner,
+    code: u16,
+    json: Vec<u8>,
+    ty: Option<&'static Type>,
+) -> Response<Body> {
     build(manner, code, laid_out(manner, json.into(), ty), &[])
 }
 
 /// Bytes that have their form already, under the name of that form.
 pub(crate) fn finished(manner: Manner, content_type: &'static str, bytes: Bytes) -> Response<Body> {
     let mut response = build(manner, 200, Body::whole(bytes), &[]);
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     response
 }
 
 /// A watch: headers now, events as they come.
 pub(crate) fn watch(media: Media, body: Body, warnings: &[String]) -> Response<Body> {
     let mut response = Response::new(body);
-    let kind = if media == Media::Protobuf { "application/vnd.kubernetes.protobuf;stream=watch" } else { media.name() };
+    let kind = if media == Media::Protobuf {
+        "application/vnd.kubernetes.protobuf;stream=watch"
+    } else {
+        media.name()
+    };
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
@@ -186,11 +269,18 @@ pub(crate) fn watch(media: Media, body: Body, warnings: &[String]) -> Response<B
 }
 
 fn build(manner: Manner, code: u16, body: Body, warnings: &[String]) -> Response<Body> {
-    let packed = manner.gzip && body.bytes_left().is_some_and(|bytes| bytes > GZIP_FROM_BYTES);
+    let packed = manner.gzip
+        && body
+            .bytes_left()
+            .is_some_and(|bytes| bytes > GZIP_FROM_BYTES);
     let mut response = Response::new(if packed { body.gzip() } else { body });
-    *response.status_mut() = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    *response.status_mut() =
+        StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(manner.accepted.media.name()));
+    headers.insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static(manner.accepted.media.name()),
+    );
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
     if packed {
         headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
@@ -247,19 +337,46 @@ fn joined(list: &List) -> Body {
 fn joined_parts(list: &List) -> (Bytes, &'static str, Vec<Bytes>) {
     let kind = list.kind.strip_suffix("List").unwrap_or(&list.kind);
     let prefix = format!(r#"{{"kind":"{kind}","apiVersion":"{}","#, list.api_version);
-    let items: Option<Vec<Bytes>> =
-        list.items.iter().map(|item| item.starts_with(prefix.as_bytes()).then(|| item.slice(prefix.len()..))).collect();
+    let items: Option<Vec<Bytes>> = list
+        .items
+        .iter()
+        .map(|item| {
+            item.starts_with(prefix.as_bytes())
+                .then(|| item.slice(prefix.len()..))
+        })
+        .collect();
     let (open, items) = items.map_or_else(|| ("", list.items.clone()), |items| ("{", items));
-    (form::list_head(&list.kind, &list.api_version, &list.metadata), open, items)
+    (
+        form::list_head(&list.kind, &list.api_version, &list.metadata),
+        open,
+        items,
+    )
 }
 
 /// 406: bare metadata of one object was asked of a list, or the other way round.
 fn wrong_count(manner: Manner, resource: &Resource, asked: &str, is_list: bool) -> Response<Body> {
-    let package = if resource.group.is_empty() { "core" } else { resource.group.split('.').next().unwrap_or_default() };
-    let (word, suffix) = if is_list { ("is a list", "List") } else { ("is not a list", "") };
-    let message = format!("you requested {asked}, but the requested object {word} (*{package}.{}{suffix})", resource.kind);
+    let package = if resource.group.is_empty() {
+        "core"
+    } else {
+        resource.group.split('.').next().unwrap_or_default()
+    };
+    let (word, suffix) = if is_list {
+        ("is a list", "List")
+    } else {
+        ("is not a list", "")
+    };
+    let message = format!(
+        "you requested {asked}, but the requested object {word} (*{package}.{}{suffix})",
+        resource.kind
+    );
     refusal(
-        Manner { accepted: Accepted { transform: None, ..manner.accepted }, ..manner },
+        Manner {
+            accepted: Accepted {
+                transform: None,
+                ..manner.accepted
+            },
+            ..manner
+        },
         &Status::failure(406, "NotAcceptable", message, None),
         &[],
     )

@@ -14,12 +14,21 @@ use crate::service::Shared;
 
 /// Whether a request is such a question.
 pub(crate) fn is_review(route: &Route) -> bool {
-    let group = matches!(route.resource.group, "authentication.k8s.io" | "authorization.k8s.io");
+    let group = matches!(
+        route.resource.group,
+        "authentication.k8s.io" | "authorization.k8s.io"
+    );
     group && !route.resource.stored && route.action == Action::Create && route.subresource.is_none()
 }
 
 /// Answers a question: the review with its status, as JSON.
-pub(crate) async fn answer(shared: &Shared, user: &User, route: &Route, namespace: &str, body: &Body) -> Result<Vec<u8>, Refusal> {
+pub(crate) async fn answer(
+    shared: &Shared,
+    user: &User,
+    route: &Route,
+    namespace: &str,
+    body: &Body,
+) -> Result<Vec<u8>, Refusal> {
     let ty = route.resource.ty;
     let kind = route.resource.kind;
     let decoded = match body.form {
@@ -28,14 +37,21 @@ pub(crate) async fn answer(shared: &Shared, user: &User, route: &Route, namespac
         BodyForm::Protobuf => kinds::protobuf::decode(&body.bytes, ty),
     };
     let version = route.resource.version;
-    let wrong = |error| Status::bad_request(format!("{kind} in version \"{version}\" cannot be handled as a {kind}: {error}"));
+    let wrong = |error| {
+        Status::bad_request(format!(
+            "{kind} in version \"{version}\" cannot be handled as a {kind}: {error}"
+        ))
+    };
     let mut review = decoded.map_err(wrong)?.tree;
     if !review.is_object() {
         review = json!({});
     }
     let named = review.get("kind").and_then(Tree::as_str).unwrap_or(kind);
     if named != kind {
-        return Err(Status::bad_request(format!("{named} in version \"{version}\" cannot be handled as a {kind}")).into());
+        return Err(Status::bad_request(format!(
+            "{named} in version \"{version}\" cannot be handled as a {kind}"
+        ))
+        .into());
     }
     review["kind"] = kind.into();
     review["apiVersion"] = route.resource.api_version().into();
@@ -63,12 +79,22 @@ fn text<'a>(tree: &'a Tree, member: &str) -> &'a str {
 }
 
 fn texts(tree: &Tree, member: &str) -> Vec<String> {
-    let items = tree.get(member).and_then(Tree::as_array).map(Vec::as_slice).unwrap_or_default();
-    items.iter().filter_map(Tree::as_str).map(str::to_owned).collect()
+    let items = tree
+        .get(member)
+        .and_then(Tree::as_array)
+        .map(Vec::as_slice)
+        .unwrap_or_default();
+    items
+        .iter()
+        .filter_map(Tree::as_str)
+        .map(str::to_owned)
+        .collect()
 }
 
 fn wire_time(now: jiff::Timestamp) -> String {
-    jiff::Timestamp::from_second(now.as_second()).unwrap_or(now).to_string()
+    jiff::Timestamp::from_second(now.as_second())
+        .unwrap_or(now)
+        .to_string()
 }
 
 fn user_info(user: &User) -> Tree {
@@ -82,32 +108,54 @@ fn user_info(user: &User) -> Tree {
 async fn token_review(shared: &Shared, review: &Tree) -> Result<Tree, Status> {
     let token = text(&review["spec"], "token");
     if token.is_empty() {
-        return Err(Status::bad_request("token is required for TokenReview in authentication"));
+        return Err(Status::bad_request(
+            "token is required for TokenReview in authentication",
+        ));
     }
     let asked = texts(&review["spec"], "audiences");
-    let asked: Vec<&str> = if asked.is_empty() { vec![AUDIENCE] } else { asked.iter().map(String::as_str).collect() };
-    Ok(match shared.authenticator.token(token, &asked, shared.clock.now()) {
-        Some(known) if shared.lives(&known).await => {
-            let audiences = match &known {
-                Known::Account(account) => account.audiences.clone(),
-                Known::User(_) => vec![AUDIENCE.to_owned()],
-            };
-            json!({"authenticated": true, "user": user_info(known.user()), "audiences": audiences})
-        }
-        _ => json!({"user": {}, "error": "invalid bearer token"}),
-    })
+    let asked: Vec<&str> = if asked.is_empty() {
+        vec![AUDIENCE]
+    } else {
+        asked.iter().map(String::as_str).collect()
+    };
+    Ok(
+        match shared
+            .authenticator
+            .token(token, &asked, shared.clock.now())
+        {
+            Some(known) if shared.lives(&known).await => {
+                let audiences = match &known {
+                    Known::Account(account) => account.audiences.clone(),
+                    Known::User(_) => vec![AUDIENCE.to_owned()],
+                };
+                json!({"authenticated": true, "user": user_info(known.user()), "audiences": audiences})
+            }
+            _ => json!({"user": {}, "error": "invalid bearer token"}),
+        },
+    )
 }
 
 fn refused(field: &str, value: &Tree, why: &str) -> Status {
     // Upstream names no kind here.
-    let kind = GroupResource { group: "authorization.k8s.io", resource: "" };
+    let kind = GroupResource {
+        group: "authorization.k8s.io",
+        resource: "",
+    };
     Status::invalid(kind, "", &[FieldError::invalid(field, value, why)])
 }
 
 fn asked_user(spec: &Tree) -> Result<User, Status> {
-    let user = User { name: text(spec, "user").to_owned(), uid: text(spec, "uid").to_owned(), groups: texts(spec, "groups") };
+    let user = User {
+        name: text(spec, "user").to_owned(),
+        uid: text(spec, "uid").to_owned(),
+        groups: texts(spec, "groups"),
+    };
     if user.name.is_empty() && user.groups.is_empty() {
-        return Err(refused("spec.user", &"".into(), "at least one of user or group must be specified"));
+        return Err(refused(
+            "spec.user",
+            &"".into(),
+            "at least one of user or group must be specified",
+        ));
     }
     Ok(user)
 }
@@ -116,11 +164,19 @@ fn check_namespace(review: &Tree, namespace: &str) -> Result<(), Status> {
     let attributes = &review["spec"]["resourceAttributes"];
     let asked = text(attributes, "namespace");
     if attributes.is_object() && asked != namespace {
-        return Err(refused("spec.resourceAttributes.namespace", &asked.into(), &format!("must match metadata.namespace: {namespace}")));
+        return Err(refused(
+            "spec.resourceAttributes.namespace",
+            &asked.into(),
+            &format!("must match metadata.namespace: {namespace}"),
+        ));
     }
     if review["spec"].get("nonResourceAttributes").is_some() {
         let why = "disallowed on this kind of request";
-        return Err(refused("spec.nonResourceAttributes", &review["spec"]["nonResourceAttributes"], why));
+        return Err(refused(
+            "spec.nonResourceAttributes",
+            &review["spec"]["nonResourceAttributes"],
+            why,
+        ));
     }
     Ok(())
 }
@@ -129,7 +185,10 @@ fn check_namespace(review: &Tree, namespace: &str) -> Result<(), Status> {
 async fn access(shared: &Shared, user: &User, spec: &Tree) -> Result<Tree, Refusal> {
     let member = |name: &str| spec.get(name).filter(|value| value.is_object());
     let about;
-    let ask = match (member("resourceAttributes"), member("nonResourceAttributes")) {
+    let ask = match (
+        member("resourceAttributes"),
+        member("nonResourceAttributes"),
+    ) {
         (Some(resource), None) => {
             about = About::Resource {
                 group: text(resource, "group"),
@@ -138,13 +197,25 @@ async fn access(shared: &Shared, user: &User, spec: &Tree) -> Result<Tree, Refus
                 namespace: text(resource, "namespace"),
                 name: text(resource, "name"),
             };
-            Ask { verb: text(resource, "verb"), about }
+            Ask {
+                verb: text(resource, "verb"),
+                about,
+            }
         }
-        (None, Some(path)) => Ask { verb: text(path, "verb"), about: About::Path(text(path, "path")) },
+        (None, Some(path)) => Ask {
+            verb: text(path, "verb"),
+            about: About::Path(text(path, "path")),
+        },
         (both, _) => {
             let (field, value) = match both {
-                Some(_) => ("spec.nonResourceAttributes", "cannot be specified in combination with resourceAttributes"),
-                None => ("spec.resourceAttributes", "exactly one of nonResourceAttributes or resourceAttributes must be specified"),
+                Some(_) => (
+                    "spec.nonResourceAttributes",
+                    "cannot be specified in combination with resourceAttributes",
+                ),
+                None => (
+                    "spec.resourceAttributes",
+                    "exactly one of nonResourceAttributes or resourceAttributes must be specified",
+                ),
             };
             return Err(refused(field, &Tree::Null, value).into());
         }
@@ -166,7 +237,8 @@ async fn rules_review(shared: &Shared, user: &User, review: &Tree) -> Result<Tre
     let (mut resource, mut path) = (Vec::new(), Vec::new());
     for (_, rule) in policy.rules_for(user, namespace) {
         if rule.paths.is_empty() {
-            let mut shown = json!({"verbs": rule.verbs, "apiGroups": rule.groups, "resources": rule.resources});
+            let mut shown =
+                json!({"verbs": rule.verbs, "apiGroups": rule.groups, "resources": rule.resources});
             if !rule.names.is_empty() {
                 shown["resourceNames"] = rule.names.clone().into();
             }

@@ -53,10 +53,22 @@ pub(crate) enum NoRoute {
 }
 
 /// Finds the route of a request.
-pub(crate) fn find(catalogue: &Catalogue, method: &Method, verb: &str, at: &ResourcePath<'_>) -> Result<Route, NoRoute> {
-    let missing =
-        || if catalogue.has_group(at.group) { NoRoute::Refused(Box::new(Status::no_such_resource())) } else { NoRoute::UnknownGroup };
-    let resource = catalogue.resource(at.group, at.version, at.resource).ok_or_else(missing)?;
+pub(crate) fn find(
+    catalogue: &Catalogue,
+    method: &Method,
+    verb: &str,
+    at: &ResourcePath<'_>,
+) -> Result<Route, NoRoute> {
+    let missing = || {
+        if catalogue.has_group(at.group) {
+            NoRoute::Refused(Box::new(Status::no_such_resource()))
+        } else {
+            NoRoute::UnknownGroup
+        }
+    };
+    let resource = catalogue
+        .resource(at.group, at.version, at.resource)
+        .ok_or_else(missing)?;
     let subresource = match at.subresource {
         "" => None,
         name => Some(resource.subresource(name).ok_or_else(missing)?),
@@ -65,7 +77,10 @@ pub(crate) fn find(catalogue: &Catalogue, method: &Method, verb: &str, at: &Reso
     let served = |verb: &str| verbs.contains(&verb);
     // The namespace of a namespace is itself; every other object is named in its own scope only.
     let in_namespace = !at.namespace.is_empty() && at.resource != "namespaces";
-    if at.tail || (in_namespace && !resource.namespaced) || (!at.name.is_empty() && resource.namespaced && !in_namespace) {
+    if at.tail
+        || (in_namespace && !resource.namespaced)
+        || (!at.name.is_empty() && resource.namespaced && !in_namespace)
+    {
         return Err(missing());
     }
     let across = resource.namespaced && !in_namespace;
@@ -80,12 +95,24 @@ pub(crate) fn find(catalogue: &Catalogue, method: &Method, verb: &str, at: &Reso
     if !here.iter().any(|(verb, ..)| served(verb)) {
         return Err(missing());
     }
-    let wanted = if verb == "watch" { Action::Watch } else { Action::List };
+    let wanted = if verb == "watch" {
+        Action::Watch
+    } else {
+        Action::List
+    };
     let found = here.iter().find(|(verb, used, action)| {
-        used == method && served(verb) && (!matches!(action, Action::List | Action::Watch) || *action == wanted)
+        used == method
+            && served(verb)
+            && (!matches!(action, Action::List | Action::Watch) || *action == wanted)
     });
-    let Some(&(_, _, action)) = found else { return Err(NoRoute::Refused(Box::new(Status::method_not_allowed()))) };
-    Ok(Route { resource, subresource, action })
+    let Some(&(_, _, action)) = found else {
+        return Err(NoRoute::Refused(Box::new(Status::method_not_allowed())));
+    };
+    Ok(Route {
+        resource,
+        subresource,
+        action,
+    })
 }
 
 /// What can be done to a collection; across namespaces only the first two.
@@ -143,28 +170,52 @@ mod tests {
             (Method::GET, "/api/v1/pods/p", "404"),
             (Method::GET, "/api/v1/namespaces/a/pods", "List Pod"),
             (Method::POST, "/api/v1/namespaces/a/pods", "Create Pod"),
-            (Method::DELETE, "/api/v1/namespaces/a/pods", "DeleteCollection Pod"),
+            (
+                Method::DELETE,
+                "/api/v1/namespaces/a/pods",
+                "DeleteCollection Pod",
+            ),
             (Method::PUT, "/api/v1/namespaces/a/pods", "405"),
             (Method::HEAD, "/api/v1/namespaces/a/pods", "405"),
             (Method::OPTIONS, "/api/v1/namespaces/a/pods", "405"),
             (Method::GET, "/api/v1/namespaces/a/pods/p", "Get Pod"),
-            (Method::GET, "/api/v1/watch/namespaces/a/pods/p", "Watch Pod"),
+            (
+                Method::GET,
+                "/api/v1/watch/namespaces/a/pods/p",
+                "Watch Pod",
+            ),
             (Method::GET, "/api/v1/watch/pods", "Watch Pod"),
             (Method::POST, "/api/v1/namespaces/a/pods/p", "405"),
             (Method::PATCH, "/api/v1/namespaces/a/pods/p", "Patch Pod"),
-            (Method::POST, "/api/v1/namespaces/a/pods/p/eviction", "Create Pod"),
-            (Method::GET, "/api/v1/namespaces/a/pods/p/eviction?watch=1", "405"),
+            (
+                Method::POST,
+                "/api/v1/namespaces/a/pods/p/eviction",
+                "Create Pod",
+            ),
+            (
+                Method::GET,
+                "/api/v1/namespaces/a/pods/p/eviction?watch=1",
+                "405",
+            ),
             (Method::GET, "/api/v1/namespaces/a/pods/p/nope", "404"),
             (Method::DELETE, "/api/v1/namespaces/a/pods/p/status", "405"),
             (Method::GET, "/api/v1/namespaces", "List Namespace"),
             (Method::POST, "/api/v1/namespaces", "Create Namespace"),
             (Method::DELETE, "/api/v1/namespaces", "405"),
             (Method::DELETE, "/api/v1/namespaces/a", "Delete Namespace"),
-            (Method::PUT, "/api/v1/namespaces/a/finalize", "Update Namespace"),
+            (
+                Method::PUT,
+                "/api/v1/namespaces/a/finalize",
+                "Update Namespace",
+            ),
             (Method::POST, "/api/v1/nope", "404"),
             (Method::GET, "/api/v2/pods", "404"),
             (Method::GET, "/api/v1/Pods", "404"),
-            (Method::GET, "/apis/policy/v1beta1/poddisruptionbudgets", "404"),
+            (
+                Method::GET,
+                "/apis/policy/v1beta1/poddisruptionbudgets",
+                "404",
+            ),
             (Method::GET, "/apis/nope.example.com/v1/things", "text 404"),
         ] {
             assert_eq!(found(method.clone(), target), expected, "{method} {target}");

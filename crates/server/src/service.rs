@@ -68,13 +68,20 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    /// Whether a user may do something. When the rules cannot be read, only what needs none is allowed.
+    /// Whether a user may do something. When the rules cannot be read, only what needs none is
+    /// allowed.
     pub(crate) async fn allows(&self, user: &User, ask: &Ask<'_>) -> bool {
-        self.reason(user, ask).await.is_ok_and(|reason| reason.is_some())
+        self.reason(user, ask)
+            .await
+            .is_ok_and(|reason| reason.is_some())
     }
 
     /// Why a user may do something (it may be empty); none when they may not.
-    pub(crate) async fn reason(&self, user: &User, ask: &Ask<'_>) -> Result<Option<String>, Refusal> {
+    pub(crate) async fn reason(
+        &self,
+        user: &User,
+        ask: &Ask<'_>,
+    ) -> Result<Option<String>, Refusal> {
         if authorize::is_master(user) || authorize::is_open(user, ask) {
             return Ok(Some(String::new()));
         }
@@ -95,18 +102,43 @@ impl Shared {
     /// What is served, as far as a request for this resource needs to know.
     pub(crate) fn served_for(&self, group: &str, version: &str, plural: &str) -> Arc<Served> {
         let built_in = &self.shelves.built_in;
-        if built_in.catalogue.resource(group, version, plural).is_some() { built_in.clone() } else { self.served() }
+        if built_in
+            .catalogue
+            .resource(group, version, plural)
+            .is_some()
+        {
+            built_in.clone()
+        } else {
+            self.served()
+        }
     }
 
     /// Whether somebody who showed credentials is still there: a service account that was deleted
     /// takes its tokens with it, also when another of its name follows, and so does an object to
     /// which a token is bound.
     pub(crate) async fn lives(&self, known: &Known) -> bool {
-        let Known::Account(account) = known else { return true };
-        let at = |plural| if plural == "nodes" { "" } else { account.namespace.as_str() };
-        self.is_there("serviceaccounts", &account.namespace, &account.name, &account.user.uid).await
+        let Known::Account(account) = known else {
+            return true;
+        };
+        let at = |plural| {
+            if plural == "nodes" {
+                ""
+            } else {
+                account.namespace.as_str()
+            }
+        };
+        self.is_there(
+            "serviceaccounts",
+            &account.namespace,
+            &account.name,
+            &account.user.uid,
+        )
+        .await
             && match &account.bound {
-                Some(bound) => self.is_there(bound.plural, at(bound.plural), &bound.name, &bound.uid).await,
+                Some(bound) => {
+                    self.is_there(bound.plural, at(bound.plural), &bound.name, &bound.uid)
+                        .await
+                }
                 None => true,
             }
     }
@@ -121,19 +153,41 @@ impl Shared {
             subresource: String::new(),
             namespace: namespace.to_owned(),
             name: name.to_owned(),
-            verb: Verb::Get { resource_version: String::new() },
+            verb: Verb::Get {
+                resource_version: String::new(),
+            },
         };
-        let Ok(Reply::Object { json, .. }) = self.backend.call(asked).await else { return false };
+        let Ok(Reply::Object { json, .. }) = self.backend.call(asked).await else {
+            return false;
+        };
         let found: kinds::Tree = serde_json::from_slice(&json).unwrap_or_default();
-        found.pointer("/metadata/uid").is_some_and(|found| *found == *uid)
+        found
+            .pointer("/metadata/uid")
+            .is_some_and(|found| *found == *uid)
     }
 
     /// What the checks of a health endpoint find.
     pub(crate) fn checks(&self, endpoint: &str) -> Vec<Check> {
-        let mut checks = vec![Check { name: "ping", outcome: Ok(()) }, Check { name: "store", outcome: self.backend.check() }];
+        let mut checks = vec![
+            Check {
+                name: "ping",
+                outcome: Ok(()),
+            },
+            Check {
+                name: "store",
+                outcome: self.backend.check(),
+            },
+        ];
         if endpoint == "readyz" {
             let stopping = self.stopping.load(Ordering::Relaxed);
-            checks.push(Check { name: "shutdown", outcome: if stopping { Err("process is shutting down".to_owned()) } else { Ok(()) } });
+            checks.push(Check {
+                name: "shutdown",
+                outcome: if stopping {
+                    Err("process is shutting down".to_owned())
+                } else {
+                    Ok(())
+                },
+            });
         }
         checks
     }
@@ -147,7 +201,10 @@ pub(crate) struct Ids {
 
 impl Ids {
     fn new(entropy: &Entropy) -> Self {
-        Self { seed: entropy.below(u64::MAX), next: AtomicU64::new(0) }
+        Self {
+            seed: entropy.below(u64::MAX),
+            next: AtomicU64::new(0),
+        }
     }
 
     pub(crate) fn next(&self) -> String {
@@ -155,7 +212,12 @@ impl Ids {
         // A multiplication by an odd number visits every value once.
         let low = self.seed ^ count.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let (a, b) = (self.seed >> 32, self.seed & 0xffff);
-        format!("{a:08x}-{b:04x}-4{:03x}-8{:03x}-{:012x}", low >> 52, (low >> 40) & 0xfff, low & 0xffff_ffff_ffff)
+        format!(
+            "{a:08x}-{b:04x}-4{:03x}-8{:03x}-{:012x}",
+            low >> 52,
+            (low >> 40) & 0xfff,
+            low & 0xffff_ffff_ffff
+        )
     }
 }
 
@@ -169,7 +231,14 @@ impl Server {
     /// Puts a server together. It answers nothing before one of its services is called.
     #[must_use]
     pub fn build(config: Config, backend: Arc<dyn Backend>) -> Self {
-        let Config { resources, tokens, accounts, anonymous, clock, entropy } = config;
+        let Config {
+            resources,
+            tokens,
+            accounts,
+            anonymous,
+            clock,
+            entropy,
+        } = config;
         let shared = Shared {
             backend,
             shelves: Shelves::new(resources),
@@ -185,7 +254,9 @@ impl Server {
             stop: CancellationToken::new(),
             stopping: AtomicBool::new(false),
         };
-        Self { shared: Arc::new(shared) }
+        Self {
+            shared: Arc::new(shared),
+        }
     }
 
     /// Makes the roles and bindings that every cluster has, as far as they are missing.
@@ -217,7 +288,10 @@ impl Server {
     }
 
     pub(crate) fn service_for(&self, peer: Peer) -> Service {
-        Service { shared: self.shared.clone(), peer }
+        Service {
+            shared: self.shared.clone(),
+            peer,
+        }
     }
 
     /// From now on `/readyz` fails, so that nobody sends new work here.
@@ -246,7 +320,9 @@ pub struct Service {
 
 impl std::fmt::Debug for Service {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.debug_struct("Service").field("peer", &self.peer).finish_non_exhaustive()
+        out.debug_struct("Service")
+            .field("peer", &self.peer)
+            .finish_non_exhaustive()
     }
 }
 
@@ -308,10 +384,20 @@ mod tests {
     #[tokio::test]
     async fn a_service_account_lives_as_long_as_its_object() {
         let server = testing::server(|request| match request.name.as_str() {
-            "drainer" => Ok(Reply::Object { code: 200, json: Bytes::from_static(br#"{"metadata":{"uid":"u1"}}"#), warnings: Vec::new() }),
+            "drainer" => Ok(Reply::Object {
+                code: 200,
+                json: Bytes::from_static(br#"{"metadata":{"uid":"u1"}}"#),
+                warnings: Vec::new(),
+            }),
             _ => Err(kinds::status::Status::no_such_resource().into()),
         });
-        let pod = |uid: &str| Some(Bound { plural: "pods", name: "drainer".to_owned(), uid: uid.to_owned() });
+        let pod = |uid: &str| {
+            Some(Bound {
+                plural: "pods",
+                name: "drainer".to_owned(),
+                uid: uid.to_owned(),
+            })
+        };
         let cases = [
             ("drainer", "u1", None, true),
             ("drainer", "u2", None, false),
@@ -320,10 +406,24 @@ mod tests {
             ("drainer", "u1", pod("u2"), false),
         ];
         for (name, uid, bound, expected) in cases {
-            let user = Arc::new(User { uid: uid.to_owned(), ..User::default() });
-            let (namespace, name, audiences) = ("kube-system".to_owned(), name.to_owned(), Vec::new());
-            let account = Account { namespace, name, user, audiences, bound };
-            assert_eq!(server.shared.lives(&Known::Account(account.clone())).await, expected, "{account:?}");
+            let user = Arc::new(User {
+                uid: uid.to_owned(),
+                ..User::default()
+            });
+            let (namespace, name, audiences) =
+                ("kube-system".to_owned(), name.to_owned(), Vec::new());
+            let account = Account {
+                namespace,
+                name,
+                user,
+                audiences,
+                bound,
+            };
+            assert_eq!(
+                server.shared.lives(&Known::Account(account.clone())).await,
+                expected,
+                "{account:?}"
+            );
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Tables: what `kubectl get` shows. `columns` says which columns a kind has; the other modules fill
-//! the cells from an object's tree. Every kind can be shown, if only with its name.
+//! Tables: what `kubectl get` shows. `columns` says which columns a kind has; the other modules
+//! fill the cells from an object's tree. Every kind can be shown, if only with its name.
 
 mod cells;
 mod cluster;
@@ -75,13 +75,20 @@ pub(crate) fn can_render(_resource: &Resource) -> bool {
 
 /// A table as compact JSON.
 pub(crate) fn render(shown: &Shown<'_>, encodings: &Encodings) -> Vec<u8> {
-    let scale = shown.objects.first().is_some_and(|object| json::text_member(object, "kind") == Some("Scale"));
+    let scale = shown
+        .objects
+        .first()
+        .is_some_and(|object| json::text_member(object, "kind") == Some("Scale"));
     let printer = match registry::custom::of(shown.resource) {
         _ if scale => Rows::BuiltIn(&columns::SCALE),
         Some(version) => Rows::Custom(version),
         None => Rows::BuiltIn(columns::of(shown.resource)),
     };
-    let version = if shown.beta { "meta.k8s.io/v1beta1" } else { "meta.k8s.io/v1" };
+    let version = if shown.beta {
+        "meta.k8s.io/v1beta1"
+    } else {
+        "meta.k8s.io/v1"
+    };
     let mut out = format!(r#"{{"kind":"Table","apiVersion":"{version}","metadata":"#).into_bytes();
     write(&mut out, shown.metadata);
     out.extend_from_slice(br#","columnDefinitions":"#);
@@ -119,7 +126,9 @@ impl Rows {
                         "description": column.description, "priority": column.priority,
                     })
                 });
-                let all: Vec<kinds::Tree> = std::iter::once(kinds::tree::json!(columns::NAME)).chain(more).collect();
+                let all: Vec<kinds::Tree> = std::iter::once(kinds::tree::json!(columns::NAME))
+                    .chain(more)
+                    .collect();
                 write(out, &all);
             }
         }
@@ -129,7 +138,10 @@ impl Rows {
         match self {
             Self::BuiltIn(printer) => (printer.cells)(object, now),
             Self::Custom(version) => {
-                let more = version.columns().iter().map(|column| registry::custom::cell(column, object, |then| now.age(then)));
+                let more = version
+                    .columns()
+                    .iter()
+                    .map(|column| registry::custom::cell(column, object, |then| now.age(then)));
                 std::iter::once(cells::name(object)).chain(more).collect()
             }
         }
@@ -143,9 +155,17 @@ impl Rows {
     }
 }
 
-fn render_row(out: &mut Vec<u8>, object: &Bytes, printer: &Rows, shown: &Shown<'_>, encodings: &Encodings) {
+fn render_row(
+    out: &mut Vec<u8>,
+    object: &Bytes,
+    printer: &Rows,
+    shown: &Shown<'_>,
+    encodings: &Encodings,
+) {
     let now = shown.now.as_second();
-    out.extend_from_slice(&encodings.cells(object, shown.resource, now, || render_cells(object, printer, now)));
+    out.extend_from_slice(&encodings.cells(object, shown.resource, now, || {
+        render_cells(object, printer, now)
+    }));
     out.extend_from_slice(br#","object":"#);
     match shown.include {
         Include::Metadata => out.extend_from_slice(&metadata_only(object, shown.beta)),
@@ -165,7 +185,10 @@ fn render_cells(object: &[u8], printer: &Rows, now: i64) -> Encoded {
         out.extend_from_slice(br#","conditions":"#);
         write(&mut out, &conditions);
     }
-    Encoded { bytes: out.into(), until: now.until() }
+    Encoded {
+        bytes: out.into(),
+        until: now.until(),
+    }
 }
 
 fn write<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
@@ -200,8 +223,14 @@ mod tests {
                 now: Timestamp::UNIX_EPOCH,
             };
             let text = String::from_utf8(render(&shown, &Encodings::default())).expect("text");
-            assert!(text.contains(r#""columnDefinitions":null,"rows":[{"cells":["a","0/0","","0","#), "{text}");
-            assert!(text.ends_with(&format!(r#","object":{expected}}}]}}"#)), "{text}");
+            assert!(
+                text.contains(r#""columnDefinitions":null,"rows":[{"cells":["a","0/0","","0","#),
+                "{text}"
+            );
+            assert!(
+                text.ends_with(&format!(r#","object":{expected}}}]}}"#)),
+                "{text}"
+            );
         }
         assert_eq!(Include::parse("All").expect_err("unknown").code, 400);
     }

@@ -18,11 +18,31 @@ use crate::backend::Backend;
 use crate::body::Body;
 use crate::service::{Config, Server, Service};
 
-static TYPE: Type = Type { name: "io.k8s.api.core.v1.Pod", fields: &[], lookup: Lookup::new(), atomic: false };
+static TYPE: Type = Type {
+    name: "io.k8s.api.core.v1.Pod",
+    fields: &[],
+    lookup: Lookup::new(),
+    atomic: false,
+};
 
-const ALL: &[&str] = &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
+const ALL: &[&str] = &[
+    "create",
+    "delete",
+    "deletecollection",
+    "get",
+    "list",
+    "patch",
+    "update",
+    "watch",
+];
 
-const fn row(group: &'static str, kind: &'static str, plural: &'static str, namespaced: bool, verbs: &'static [&'static str]) -> Resource {
+const fn row(
+    group: &'static str,
+    kind: &'static str,
+    plural: &'static str,
+    namespaced: bool,
+    verbs: &'static [&'static str],
+) -> Resource {
     Resource {
         group,
         version: "v1",
@@ -41,8 +61,19 @@ const fn row(group: &'static str, kind: &'static str, plural: &'static str, name
     }
 }
 
-const fn sub(name: &'static str, kind: &'static str, verbs: &'static [&'static str]) -> Subresource {
-    Subresource { name, group: "", version: "v1", kind, verbs, ty: &TYPE }
+const fn sub(
+    name: &'static str,
+    kind: &'static str,
+    verbs: &'static [&'static str],
+) -> Subresource {
+    Subresource {
+        name,
+        group: "",
+        version: "v1",
+        kind,
+        verbs,
+        ty: &TYPE,
+    }
 }
 
 /// A small resource table.
@@ -56,12 +87,29 @@ pub(crate) static RESOURCES: &[Resource] = &[
         ..row("", "Pod", "pods", true, ALL)
     },
     Resource {
-        subresources: &[sub("finalize", "Namespace", &["update"]), sub("status", "Namespace", &["get", "patch", "update"])],
-        ..row("", "Namespace", "namespaces", false, &["create", "delete", "get", "list", "patch", "update", "watch"])
+        subresources: &[
+            sub("finalize", "Namespace", &["update"]),
+            sub("status", "Namespace", &["get", "patch", "update"]),
+        ],
+        ..row(
+            "",
+            "Namespace",
+            "namespaces",
+            false,
+            &[
+                "create", "delete", "get", "list", "patch", "update", "watch",
+            ],
+        )
     },
     row("", "Node", "nodes", false, ALL),
     row("", "Endpoints", "endpoints", true, ALL),
-    row("policy", "PodDisruptionBudget", "poddisruptionbudgets", true, ALL),
+    row(
+        "policy",
+        "PodDisruptionBudget",
+        "poddisruptionbudgets",
+        true,
+        ALL,
+    ),
 ];
 
 type Answer = dyn Fn(Asked) -> BoxFuture<'static, Result<Reply, Refusal>> + Send + Sync;
@@ -81,7 +129,9 @@ pub(crate) fn now() -> Timestamp {
 }
 
 /// A server over a closure that answers at once.
-pub(crate) fn server(answer: impl Fn(Asked) -> Result<Reply, Refusal> + Send + Sync + 'static) -> Server {
+pub(crate) fn server(
+    answer: impl Fn(Asked) -> Result<Reply, Refusal> + Send + Sync + 'static,
+) -> Server {
     server_of(RESOURCES, answer)
 }
 
@@ -90,11 +140,15 @@ pub(crate) fn server_of(
     resources: &'static [Resource],
     answer: impl Fn(Asked) -> Result<Reply, Refusal> + Send + Sync + 'static,
 ) -> Server {
-    server_over(resources, move |request| futures::future::ready(answer(request)).boxed())
+    server_over(resources, move |request| {
+        futures::future::ready(answer(request)).boxed()
+    })
 }
 
 /// A server over a closure that answers when it likes.
-pub(crate) fn server_later(answer: impl Fn(Asked) -> BoxFuture<'static, Result<Reply, Refusal>> + Send + Sync + 'static) -> Server {
+pub(crate) fn server_later(
+    answer: impl Fn(Asked) -> BoxFuture<'static, Result<Reply, Refusal>> + Send + Sync + 'static,
+) -> Server {
     server_over(RESOURCES, answer)
 }
 
@@ -102,8 +156,15 @@ fn server_over(
     resources: &'static [Resource],
     answer: impl Fn(Asked) -> BoxFuture<'static, Result<Reply, Refusal>> + Send + Sync + 'static,
 ) -> Server {
-    let bob = User { name: "bob".to_owned(), ..User::default() };
-    let admin = User { name: "admin".to_owned(), groups: vec!["system:masters".to_owned()], ..User::default() };
+    let bob = User {
+        name: "bob".to_owned(),
+        ..User::default()
+    };
+    let admin = User {
+        name: "admin".to_owned(),
+        groups: vec!["system:masters".to_owned()],
+        ..User::default()
+    };
     let config = Config {
         resources,
         tokens: TokenFile::default().with("t0k", admin).with("b0b", bob),
@@ -116,20 +177,37 @@ fn server_over(
 }
 
 /// Sends a request: method, target, headers and body.
-pub(crate) async fn send(service: &Service, line: &str, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Response<Body> {
+pub(crate) async fn send(
+    service: &Service,
+    line: &str,
+    headers: &[(&str, &str)],
+    body: impl Into<Bytes>,
+) -> Response<Body> {
     let (method, target) = line.split_once(' ').expect("METHOD target");
     let mut request = Request::builder().method(method).uri(target);
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    let request = request.body(Full::new(body.into())).expect("a valid request");
+    let request = request
+        .body(Full::new(body.into()))
+        .expect("a valid request");
     service.answer(request).await.expect("cannot fail")
 }
 
 /// The code, the content type and the text of an answer.
 pub(crate) async fn read(response: Response<Body>) -> (u16, String, String) {
     let code = response.status().as_u16();
-    let kind = response.headers().get("content-type").and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
-    let body = response.into_body().collect().await.expect("cannot fail").to_bytes();
+    let kind = response
+        .headers()
+        .get("content-type")
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default()
+        .to_owned();
+    let body = response
+        .into_body()
+        .collect()
+        .await
+        .expect("cannot fail")
+        .to_bytes();
     (code, kind, String::from_utf8_lossy(&body).into_owned())
 }

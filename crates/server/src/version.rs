@@ -4,7 +4,11 @@
 pub(crate) fn document() -> Vec<u8> {
     let (major, minor, _) = kinds::KUBERNETES;
     let version = kinds::git_version();
-    let platform = format!("{}/{}", std::env::consts::OS, go_architecture(std::env::consts::ARCH));
+    let platform = format!(
+        "{}/{}",
+        std::env::consts::OS,
+        go_architecture(std::env::consts::ARCH)
+    );
     format!(
         concat!(
             r#"{{"major":"{major}","minor":"{minor}","emulationMajor":"{major}","emulationMinor":"{minor}","#,
@@ -34,8 +38,16 @@ mod tests {
     #[test]
     fn clients_can_read_the_version() {
         let tree: kinds::Tree = serde_json::from_slice(&super::document()).expect("valid JSON");
-        assert_eq!((&tree["major"], &tree["minor"]), (&"1".into(), &"36".into()));
-        assert!(tree["gitVersion"].as_str().expect("text").starts_with("v1.36.2+exeunt."));
+        assert_eq!(
+            (&tree["major"], &tree["minor"]),
+            (&"1".into(), &"36".into())
+        );
+        assert!(
+            tree["gitVersion"]
+                .as_str()
+                .expect("text")
+                .starts_with("v1.36.2+exeunt.")
+        );
         assert_eq!(tree.as_object().expect("an object").len(), 13);
     }
 }

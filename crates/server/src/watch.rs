@@ -41,27 +41,40 @@ pub(crate) struct Form {
 }
 
 /// The body of a watch. `guard` is dropped when it ends.
-pub(crate) fn body(events: BoxStream<'static, WatchEvent>, form: Form, stop: CancellationToken, guard: impl Send + 'static) -> Body {
+pub(crate) fn body(
+    events: BoxStream<'static, WatchEvent>,
+    form: Form,
+    stop: CancellationToken,
+    guard: impl Send + 'static,
+) -> Body {
     let mut columns = true;
-    let frames = events.take_until(stop.cancelled_owned()).ready_chunks(EVENTS_IN_A_FRAME).map(move |events| {
-        let _held = &guard;
-        let mut frames = events.iter().map(|event| form.framed(event, &mut columns));
-        // One alone is sent as it is shared, without a copy.
-        if let [_] = events[..] {
-            return frames.next().unwrap_or_default();
-        }
-        let mut together = BytesMut::with_capacity(events.iter().map(|event| event.json.len() + 40).sum());
-        frames.for_each(|frame| together.put(frame));
-        together.freeze()
-    });
+    let frames = events
+        .take_until(stop.cancelled_owned())
+        .ready_chunks(EVENTS_IN_A_FRAME)
+        .map(move |events| {
+            let _held = &guard;
+            let mut frames = events.iter().map(|event| form.framed(event, &mut columns));
+            // One alone is sent as it is shared, without a copy.
+            if let [_] = events[..] {
+                return frames.next().unwrap_or_default();
+            }
+            let mut together =
+                BytesMut::with_capacity(events.iter().map(|event| event.json.len() + 40).sum());
+            frames.for_each(|frame| together.put(frame));
+            together.freeze()
+        });
     Body::stream(frames)
 }
 
 /// The lines of a watch as messages.
 pub(crate) fn messages(body: Body) -> impl Stream<Item = Message> + Send + 'static {
-    let frames = http_body_util::BodyStream::new(body).filter_map(async |frame| frame.ok()?.into_data().ok());
+    let frames = http_body_util::BodyStream::new(body)
+        .filter_map(async |frame| frame.ok()?.into_data().ok());
     frames.flat_map(|chunk| {
-        let lines: Vec<Message> = chunk.split_inclusive(|byte| *byte == b'\n').map(|line| Message::Text(chunk.slice_ref(line))).collect();
+        let lines: Vec<Message> = chunk
+            .split_inclusive(|byte| *byte == b'\n')
+            .map(|line| Message::Text(chunk.slice_ref(line)))
+            .collect();
         futures::stream::iter(lines)
     })
 }
@@ -70,29 +83,52 @@ impl Form {
     /// The frame of an event, the one that another watch has made where there is one.
     fn framed(&self, event: &WatchEvent, columns: &mut bool) -> Bytes {
         let metadata = match self.transform {
-            // An error is a Status, which is shown as it is; errors and bookmarks are each watch's own.
-            _ if event.kind == "ERROR" => return self.wrapped(event, &event.json, respond::status_type()),
-            Some(Transform::Table { beta }) => return line(event.kind, &self.table(event, beta, std::mem::take(columns))).into(),
+            // An error is a Status, which is shown as it is; errors and bookmarks are each watch's
+            // own.
+            _ if event.kind == "ERROR" => {
+                return self.wrapped(event, &event.json, respond::status_type());
+            }
+            Some(Transform::Table { beta }) => {
+                return line(
+                    event.kind,
+                    &self.table(event, beta, std::mem::take(columns)),
+                )
+                .into();
+            }
             Some(Transform::Metadata { beta }) => Some(beta),
             None | Some(Transform::MetadataList { .. }) => None,
         };
         if event.kind == "BOOKMARK" {
             return match metadata {
-                Some(beta) => self.wrapped(event, &respond::metadata_only(&event.json, beta), respond::metadata_type()),
+                Some(beta) => self.wrapped(
+                    event,
+                    &respond::metadata_only(&event.json, beta),
+                    respond::metadata_type(),
+                ),
                 None => self.wrapped(event, &event.json, Some(self.resource.ty)),
             };
         }
-        let frame = Frame { kind: event.kind, media: self.media, metadata };
-        self.encodings.frame(&event.json, frame, || match (self.media, metadata) {
-            (Media::Protobuf, Some(beta)) => {
-                watch_frame(event.kind, &respond::metadata_sealed(&self.encodings.metadata(&event.json), beta))
-            }
-            (Media::Protobuf, None) => {
-                watch_frame(event.kind, &respond::sealed(&event.json, &self.encodings.message(&event.json, self.resource.ty)))
-            }
-            (_, Some(beta)) => line(event.kind, &respond::metadata_only(&event.json, beta)),
-            (_, None) => line(event.kind, &event.json),
-        })
+        let frame = Frame {
+            kind: event.kind,
+            media: self.media,
+            metadata,
+        };
+        self.encodings
+            .frame(&event.json, frame, || match (self.media, metadata) {
+                (Media::Protobuf, Some(beta)) => watch_frame(
+                    event.kind,
+                    &respond::metadata_sealed(&self.encodings.metadata(&event.json), beta),
+                ),
+                (Media::Protobuf, None) => watch_frame(
+                    event.kind,
+                    &respond::sealed(
+                        &event.json,
+                        &self.encodings.message(&event.json, self.resource.ty),
+                    ),
+                ),
+                (_, Some(beta)) => line(event.kind, &respond::metadata_only(&event.json, beta)),
+                (_, None) => line(event.kind, &event.json),
+            })
     }
 
     /// A frame that is not kept.
@@ -107,14 +143,29 @@ impl Form {
         let metadata: ListMeta = respond::list_meta_of(&event.json);
         let objects = std::slice::from_ref(&event.json);
         let (include, now) = (self.include, self.clock.now());
-        let shown = table::Shown { resource: self.resource, beta, metadata: &metadata, objects, columns, include, now };
+        let shown = table::Shown {
+            resource: self.resource,
+            beta,
+            metadata: &metadata,
+            objects,
+            columns,
+            include,
+            now,
+        };
         table::render(&shown, &self.encodings)
     }
 }
 
 /// An event as a line of JSON.
 fn line(kind: &str, object: &[u8]) -> Vec<u8> {
-    [br#"{"type":""#.as_slice(), kind.as_bytes(), br#"","object":"#, object, b"}\n"].concat()
+    [
+        br#"{"type":""#.as_slice(),
+        kind.as_bytes(),
+        br#"","object":"#,
+        object,
+        b"}\n",
+    ]
+    .concat()
 }
 
 #[cfg(test)]
@@ -146,9 +197,18 @@ mod tests {
     async fn events_are_lines_and_those_that_are_ready_leave_together() {
         let events = stream::iter([event("ADDED"), event("DELETED")]).boxed();
         let mut body = body(events, form(None), CancellationToken::new(), ());
-        let frame = body.frame().await.expect("a frame").expect("cannot fail").into_data().expect("data");
-        let object = r#"{"kind":"Pod","apiVersion":"v1","metadata":{"name":"a","resourceVersion":"7"}}"#;
-        let expected = format!("{{\"type\":\"ADDED\",\"object\":{object}}}\n{{\"type\":\"DELETED\",\"object\":{object}}}\n");
+        let frame = body
+            .frame()
+            .await
+            .expect("a frame")
+            .expect("cannot fail")
+            .into_data()
+            .expect("data");
+        let object =
+            r#"{"kind":"Pod","apiVersion":"v1","metadata":{"name":"a","resourceVersion":"7"}}"#;
+        let expected = format!(
+            "{{\"type\":\"ADDED\",\"object\":{object}}}\n{{\"type\":\"DELETED\",\"object\":{object}}}\n"
+        );
         assert_eq!(frame, expected.as_bytes());
         assert!(body.frame().await.is_none());
     }
@@ -156,9 +216,17 @@ mod tests {
     #[tokio::test]
     async fn columns_come_with_the_first_table_only() {
         let events = stream::iter([event("ADDED"), event("MODIFIED")]).boxed();
-        let body = body(events, form(Some(Transform::Table { beta: false })), CancellationToken::new(), ());
+        let body = body(
+            events,
+            form(Some(Transform::Table { beta: false })),
+            CancellationToken::new(),
+            (),
+        );
         let text = body.collect().await.expect("cannot fail").to_bytes();
-        let lines: Vec<kinds::Tree> = text.split(|&byte| byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect();
+        let lines: Vec<kinds::Tree> = text
+            .split(|&byte| byte == b'\n')
+            .filter_map(|line| serde_json::from_slice(line).ok())
+            .collect();
         assert!(lines[0]["object"]["columnDefinitions"].is_array());
         assert!(lines[1]["object"]["columnDefinitions"].is_null());
         assert_eq!(lines[1]["object"]["metadata"]["resourceVersion"], "7");

@@ -75,11 +75,19 @@ impl Group {
 
 impl Feed {
     pub(crate) fn new(history: History) -> Self {
-        Self { history, collections: HashMap::new(), closed: false }
+        Self {
+            history,
+            collections: HashMap::new(),
+            closed: false,
+        }
     }
 
     /// Appends the events of some commits, which lead to `state`. Gives back the groups to ring.
-    pub(crate) fn append(&mut self, events: impl IntoIterator<Item = Arc<Event>>, state: &State) -> Vec<Arc<Group>> {
+    pub(crate) fn append(
+        &mut self,
+        events: impl IntoIterator<Item = Arc<Event>>,
+        state: &State,
+    ) -> Vec<Arc<Group>> {
         let mut concerned: Vec<Arc<Group>> = Vec::new();
         for event in events {
             let name = collection_of(&event.record.key);
@@ -100,7 +108,9 @@ impl Feed {
     pub(crate) fn trim(&mut self, until: Revision) {
         while let Some(event) = self.history.pop(until) {
             let name = collection_of(&event.record.key);
-            let Some(collection) = self.collections.get_mut(name) else { continue };
+            let Some(collection) = self.collections.get_mut(name) else {
+                continue;
+            };
             collection.forget(&event);
             if collection.is_unused() {
                 self.collections.remove(name);
@@ -112,15 +122,30 @@ impl Feed {
     /// Enters a watch of `prefix` that has seen everything up to `after`.
     pub(crate) fn join(&mut self, prefix: &str, after: Revision) -> Result<Arc<Group>, Compacted> {
         self.history.check(after)?;
-        let collection = self.collections.entry(collection_of(prefix).into()).or_default();
+        let collection = self
+            .collections
+            .entry(collection_of(prefix).into())
+            .or_default();
         let member = if let Some(member) = collection.groups.get_mut(prefix) {
             member
         } else {
             *collection.lengths.entry(prefix.len()).or_default() += 1;
-            let queue = Queue { events: VecDeque::new(), complete_after: self.history.newest(), closed: self.closed, ringing: false };
+            let queue = Queue {
+                events: VecDeque::new(),
+                complete_after: self.history.newest(),
+                closed: self.closed,
+                ringing: false,
+            };
             let (bell, _) = tokio::sync::watch::channel(());
-            let group = Arc::new(Group { prefix: prefix.into(), queue: Mutex::new(queue), bell });
-            collection.groups.entry(prefix.into()).or_insert(Member { group, watches: 0 })
+            let group = Arc::new(Group {
+                prefix: prefix.into(),
+                queue: Mutex::new(queue),
+                bell,
+            });
+            collection
+                .groups
+                .entry(prefix.into())
+                .or_insert(Member { group, watches: 0 })
         };
         member.watches += 1;
         fill(&mut member.group.queue(), prefix, &collection.events, after);
@@ -130,8 +155,12 @@ impl Feed {
     /// Takes out one watch of `prefix`.
     pub(crate) fn leave(&mut self, prefix: &str) {
         let name = collection_of(prefix);
-        let Some(collection) = self.collections.get_mut(name) else { return };
-        let Some(member) = collection.groups.get_mut(prefix) else { return };
+        let Some(collection) = self.collections.get_mut(name) else {
+            return;
+        };
+        let Some(member) = collection.groups.get_mut(prefix) else {
+            return;
+        };
         member.watches -= 1;
         if member.watches == 0 {
             collection.groups.remove(prefix);
@@ -151,7 +180,10 @@ impl Feed {
     /// Gives back the groups to ring.
     pub(crate) fn close(&mut self) -> Vec<Arc<Group>> {
         self.closed = true;
-        let members = self.collections.values().flat_map(|collection| collection.groups.values());
+        let members = self
+            .collections
+            .values()
+            .flat_map(|collection| collection.groups.values());
         let groups: Vec<_> = members.map(|member| Arc::clone(&member.group)).collect();
         groups.iter().for_each(|group| group.queue().closed = true);
         groups
@@ -165,7 +197,11 @@ fn fill(queue: &mut Queue, prefix: &str, events: &VecDeque<Arc<Event>>, after: R
     }
     let from = events.partition_point(|event| event.revision <= after);
     let to = events.partition_point(|event| event.revision <= queue.complete_after);
-    for event in events.range(from..to).rev().filter(|event| event.record.key.starts_with(prefix)) {
+    for event in events
+        .range(from..to)
+        .rev()
+        .filter(|event| event.record.key.starts_with(prefix))
+    {
         queue.events.push_front(Arc::clone(event));
     }
     queue.complete_after = after;
@@ -179,7 +215,8 @@ impl Collection {
     /// The groups whose prefix `key` begins with.
     fn groups_of<'a>(&'a self, key: &'a str) -> impl Iterator<Item = &'a Arc<Group>> {
         let cuts = self.lengths.keys().filter_map(|&length| key.get(..length));
-        cuts.filter_map(|prefix| self.groups.get(prefix)).map(|member| &member.group)
+        cuts.filter_map(|prefix| self.groups.get(prefix))
+            .map(|member| &member.group)
     }
 
     fn append(&mut self, event: &Arc<Event>, concerned: &mut Vec<Arc<Group>>) {
@@ -194,10 +231,13 @@ impl Collection {
     }
 
     fn forget(&mut self, event: &Event) {
-        self.events.pop_front_if(|first| first.revision <= event.revision);
+        self.events
+            .pop_front_if(|first| first.revision <= event.revision);
         for group in self.groups_of(&event.record.key) {
             let mut queue = group.queue();
-            queue.events.pop_front_if(|first| first.revision <= event.revision);
+            queue
+                .events
+                .pop_front_if(|first| first.revision <= event.revision);
             queue.complete_after = queue.complete_after.max(event.revision);
         }
     }
@@ -219,7 +259,13 @@ mod tests {
             feed.join(prefix, Revision(0)).expect("within the history");
         }
         let concerned = feed.append(events, &state);
-        assert_eq!(concerned.iter().map(|group| &*group.prefix).collect::<Vec<_>>(), ["pods/", "pods/shop/"]);
+        assert_eq!(
+            concerned
+                .iter()
+                .map(|group| &*group.prefix)
+                .collect::<Vec<_>>(),
+            ["pods/", "pods/shop/"]
+        );
         feed.trim(state.revision);
         for prefix in ["pods/shop/", "leases/", "pods/", "pods/shop/"] {
             assert!(!feed.collections.is_empty());
@@ -236,9 +282,17 @@ mod tests {
         let (state, events) = txn.finish().expect("storable writes");
         feed.append(events, &state);
         for (after, revisions) in [(8, 9..=10), (3, 4..=10), (5, 4..=10), (0, 1..=10)] {
-            let group = feed.join("pods/", Revision(after)).expect("within the history");
+            let group = feed
+                .join("pods/", Revision(after))
+                .expect("within the history");
             let queue = group.queue();
-            assert!(queue.events.iter().map(|event| event.revision.0).eq(revisions));
+            assert!(
+                queue
+                    .events
+                    .iter()
+                    .map(|event| event.revision.0)
+                    .eq(revisions)
+            );
         }
     }
 }

@@ -45,7 +45,15 @@ pub(crate) struct History {
 
 impl History {
     pub(crate) fn starting_at(revision: Revision, max_events: usize, max_bytes: usize) -> Self {
-        Self { events: VecDeque::new(), bytes: 0, oldest: revision, newest: revision, roots: BTreeMap::new(), max_events, max_bytes }
+        Self {
+            events: VecDeque::new(),
+            bytes: 0,
+            oldest: revision,
+            newest: revision,
+            roots: BTreeMap::new(),
+            max_events,
+            max_bytes,
+        }
     }
 
     pub(crate) fn oldest(&self) -> Revision {
@@ -64,7 +72,10 @@ impl History {
 
     /// Keeps `state`, the one after the newest event, when it is time to keep one.
     pub(crate) fn keep(&mut self, state: &State) {
-        let last = self.roots.last_key_value().map_or(self.oldest, |(revision, _)| *revision);
+        let last = self
+            .roots
+            .last_key_value()
+            .map_or(self.oldest, |(revision, _)| *revision);
         if state.revision.0 >= last.0 + EVENTS_PER_ROOT {
             self.roots.insert(state.revision, state.clone());
         }
@@ -73,7 +84,9 @@ impl History {
     /// The oldest event, when the limits are exceeded or it is not newer than `until`.
     pub(crate) fn pop(&mut self, until: Revision) -> Option<Arc<Event>> {
         let over = self.events.len() > self.max_events || self.bytes > self.max_bytes;
-        let event = self.events.pop_front_if(|event| over || event.revision <= until)?;
+        let event = self
+            .events
+            .pop_front_if(|event| over || event.revision <= until)?;
         self.bytes -= cost(&event);
         self.oldest = event.revision;
         Some(event)
@@ -81,27 +94,46 @@ impl History {
 
     /// Lets go of the kept states that nobody can ask for any more.
     pub(crate) fn drop_old_roots(&mut self) {
-        while self.roots.first_entry().is_some_and(|root| *root.key() < self.oldest) {
+        while self
+            .roots
+            .first_entry()
+            .is_some_and(|root| *root.key() < self.oldest)
+        {
             self.roots.pop_first();
         }
     }
 
     /// Whether everything after `revision` is still known.
     pub(crate) fn check(&self, revision: Revision) -> Result<(), Compacted> {
-        if revision < self.oldest { Err(self.compacted(revision)) } else { Ok(()) }
+        if revision < self.oldest {
+            Err(self.compacted(revision))
+        } else {
+            Ok(())
+        }
     }
 
     pub(crate) fn compacted(&self, requested: Revision) -> Compacted {
-        Compacted { requested, oldest: self.oldest, newest: self.newest }
+        Compacted {
+            requested,
+            oldest: self.oldest,
+            newest: self.newest,
+        }
     }
 
     /// A state not older than `revision`, and the events to undo in it, newest first.
     /// `now` is the state after the newest event.
-    pub(crate) fn path_to(&self, revision: Revision, now: &State) -> Result<(State, Vec<Arc<Event>>), Compacted> {
+    pub(crate) fn path_to(
+        &self,
+        revision: Revision,
+        now: &State,
+    ) -> Result<(State, Vec<Arc<Event>>), Compacted> {
         if revision < self.oldest || revision > self.newest {
             return Err(self.compacted(revision));
         }
-        let root = self.roots.range((Bound::Included(revision), Bound::Unbounded)).next();
+        let root = self
+            .roots
+            .range((Bound::Included(revision), Bound::Unbounded))
+            .next();
         let state = root.map_or(now, |(_, state)| state).clone();
         let (from, to) = (self.index_after(revision), self.index_after(state.revision));
         let undo = self.events.range(from..to).rev().cloned().collect();
@@ -110,7 +142,8 @@ impl History {
 
     /// Where the first event after `revision` stands.
     fn index_after(&self, revision: Revision) -> usize {
-        self.events.partition_point(|event| event.revision <= revision)
+        self.events
+            .partition_point(|event| event.revision <= revision)
     }
 }
 
@@ -141,7 +174,9 @@ mod tests {
             assert!(undo.len() < 1000);
             undo.iter().for_each(|event| state.undo(event));
             assert_eq!(state.revision, revision);
-            let newest = state.get(&format!("pods/{}", (revision.0 - 1) % 7)).expect("written last");
+            let newest = state
+                .get(&format!("pods/{}", (revision.0 - 1) % 7))
+                .expect("written last");
             assert_eq!(newest.value, (revision.0 - 1).to_string());
             assert_eq!(state.len() as u64, revision.0.min(7));
         }
@@ -154,7 +189,11 @@ mod tests {
             txn.put("pods/a", vec![0; 1000], None);
         }
         let (_, events) = txn.finish().expect("storable writes");
-        for (max_events, max_bytes, left) in [(10, usize::MAX, 10), (usize::MAX, 16_000, 10), (1000, usize::MAX, 100)] {
+        for (max_events, max_bytes, left) in [
+            (10, usize::MAX, 10),
+            (usize::MAX, 16_000, 10),
+            (1000, usize::MAX, 100),
+        ] {
             let mut history = History::starting_at(Revision(0), max_events, max_bytes);
             events.iter().cloned().for_each(|event| history.push(event));
             while history.pop(Revision(0)).is_some() {}

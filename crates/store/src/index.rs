@@ -27,18 +27,25 @@ pub(crate) struct Terms {
 
 impl Terms {
     pub(crate) fn none() -> Self {
-        Self { index: None, keys: RedBlackTreeMapSync::new_sync() }
+        Self {
+            index: None,
+            keys: RedBlackTreeMapSync::new_sync(),
+        }
     }
 
     pub(crate) fn of<'a>(index: Index, records: impl Iterator<Item = &'a Arc<Record>>) -> Self {
-        let mut terms = Self { index: Some(index), ..Self::none() };
+        let mut terms = Self {
+            index: Some(index),
+            ..Self::none()
+        };
         records.for_each(|record| terms.replace(&record.key, None, Some(record)));
         terms
     }
 
     /// Whether the keys of this collection have terms.
     pub(crate) fn covers(&self, key: &str) -> bool {
-        self.index.is_some_and(|index| index.collection == collection_of(key))
+        self.index
+            .is_some_and(|index| index.collection == collection_of(key))
     }
 
     /// The record of a key is another one now. Asked for keys that are covered.
@@ -55,7 +62,10 @@ impl Terms {
     }
 
     pub(crate) fn keys(&self, term: &str) -> impl Iterator<Item = &Arc<str>> {
-        self.keys.get(term).into_iter().flat_map(RedBlackTreeSetSync::iter)
+        self.keys
+            .get(term)
+            .into_iter()
+            .flat_map(RedBlackTreeSetSync::iter)
     }
 
     fn learn(&mut self, term: String, key: &Arc<str>) {
@@ -70,7 +80,9 @@ impl Terms {
     }
 
     fn forget(&mut self, term: &str, key: &Arc<str>) {
-        let Some(keys) = self.keys.get_mut(term) else { return };
+        let Some(keys) = self.keys.get_mut(term) else {
+            return;
+        };
         keys.remove_mut(key);
         if keys.is_empty() {
             self.keys.remove_mut(term);
@@ -85,11 +97,18 @@ mod tests {
 
     /// The words of the value.
     fn words(record: &Record) -> Vec<String> {
-        String::from_utf8_lossy(&record.value).split_whitespace().map(str::to_owned).collect()
+        String::from_utf8_lossy(&record.value)
+            .split_whitespace()
+            .map(str::to_owned)
+            .collect()
     }
 
     fn found(store: &Store, term: &str) -> Vec<String> {
-        store.snapshot().indexed(term).map(|record| record.key.to_string()).collect()
+        store
+            .snapshot()
+            .indexed(term)
+            .map(|record| record.key.to_string())
+            .collect()
     }
 
     async fn write(store: &Store, key: &str, value: &str) {
@@ -104,7 +123,10 @@ mod tests {
     async fn terms_follow_the_records_and_snapshots_keep_theirs() {
         let store = Store::open_memory_with(Options::default());
         write(&store, "books/a", "red small").await;
-        store.index(Index { collection: "books", terms: words });
+        store.index(Index {
+            collection: "books",
+            terms: words,
+        });
         write(&store, "books/b", "red").await;
         write(&store, "birds/a", "red").await;
         assert_eq!(found(&store, "red"), ["books/a", "books/b"]);
@@ -124,7 +146,10 @@ mod tests {
     #[tokio::test]
     async fn a_refused_commit_leaves_no_terms() {
         let store = Store::open_memory_with(Options::default());
-        store.index(Index { collection: "books", terms: words });
+        store.index(Index {
+            collection: "books",
+            terms: words,
+        });
         let refused = store.commit(|txn| {
             txn.put("books/a", "red", None);
             Err::<(), _>(txn.indexed("red").count())

@@ -64,7 +64,8 @@ pub struct Event {
 
 /// The collection that a key or a prefix belongs to: its first segment.
 pub(crate) fn collection_of(key: &str) -> &str {
-    key.split_once('/').map_or(key, |(collection, _)| collection)
+    key.split_once('/')
+        .map_or(key, |(collection, _)| collection)
 }
 
 /// A record as an element of an ordered set, where only its key counts.

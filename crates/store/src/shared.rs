@@ -68,7 +68,14 @@ impl Shared {
         let revision = state.revision;
         let history = History::starting_at(revision, options.history_events, options.history_bytes);
         let visible = RwLock::new(state.clone());
-        let head = Head { state, pending: Vec::new(), pending_bytes: 0, wake_at: 1, status: Status::Open, inline };
+        let head = Head {
+            state,
+            pending: Vec::new(),
+            pending_bytes: 0,
+            wake_at: 1,
+            status: Status::Open,
+            inline,
+        };
         Self {
             head: Mutex::new(head),
             work: Condvar::new(),
@@ -97,8 +104,15 @@ impl Shared {
         self.work.wait(head).unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn wait_for_work_at_most<'a>(&self, head: MutexGuard<'a, Head>, time: Duration) -> MutexGuard<'a, Head> {
-        self.work.wait_timeout(head, time).unwrap_or_else(PoisonError::into_inner).0
+    pub(crate) fn wait_for_work_at_most<'a>(
+        &self,
+        head: MutexGuard<'a, Head>,
+        time: Duration,
+    ) -> MutexGuard<'a, Head> {
+        self.work
+            .wait_timeout(head, time)
+            .unwrap_or_else(PoisonError::into_inner)
+            .0
     }
 
     pub(crate) fn feed(&self) -> MutexGuard<'_, Feed> {
@@ -121,7 +135,10 @@ impl Shared {
         self.feed().leave(prefix);
     }
 
-    pub(crate) fn apply<T, E>(&self, decide: &mut dyn FnMut(&mut Txn) -> Result<T, E>) -> Result<Applied<T, E>, CommitError<E>> {
+    pub(crate) fn apply<T, E>(
+        &self,
+        decide: &mut dyn FnMut(&mut Txn) -> Result<T, E>,
+    ) -> Result<Applied<T, E>, CommitError<E>> {
         let mut head = self.head();
         head.check_open()?;
         let mut txn = Txn::new(head.state.clone());
@@ -129,11 +146,20 @@ impl Shared {
             Err(refusal) => (Err(refusal), None, Vec::new()),
             Ok(value) => {
                 let (state, events) = txn.finish().map_err(CommitError::Unstorable)?;
-                (Ok(Committed { value, revision: state.revision }), Some(state), events)
+                (
+                    Ok(Committed {
+                        value,
+                        revision: state.revision,
+                    }),
+                    Some(state),
+                    events,
+                )
             }
         };
         let durable = match state {
-            Some(state) if !events.is_empty() => self.submit(&mut head, state, events).map_err(CommitError::Failed)?,
+            Some(state) if !events.is_empty() => self
+                .submit(&mut head, state, events)
+                .map_err(CommitError::Failed)?,
             _ if self.fed() >= head.state.revision => None,
             _ => Some(self.enqueue(&mut head, Vec::new())),
         };
@@ -141,7 +167,12 @@ impl Shared {
     }
 
     /// Makes `state` the head and its events durable, now or by way of the writer.
-    fn submit(&self, head: &mut Head, state: State, events: Vec<Arc<Event>>) -> Result<Option<Durable>, Arc<EngineError>> {
+    fn submit(
+        &self,
+        head: &mut Head,
+        state: State,
+        events: Vec<Arc<Event>>,
+    ) -> Result<Option<Durable>, Arc<EngineError>> {
         let Some(engine) = &mut head.inline else {
             head.state = state;
             return Ok(Some(self.enqueue(head, events)));
@@ -158,7 +189,10 @@ impl Shared {
 
     fn enqueue(&self, head: &mut Head, events: Vec<Arc<Event>>) -> Durable {
         let (done, durable) = oneshot::channel();
-        head.pending_bytes += events.iter().map(|event| event.record.value.len()).sum::<usize>();
+        head.pending_bytes += events
+            .iter()
+            .map(|event| event.record.value.len())
+            .sum::<usize>();
         head.pending.push(Pending { events, done });
         if head.pending.len() >= head.wake_at {
             self.work.notify_one();
@@ -171,7 +205,10 @@ impl Shared {
         let revision = state.revision;
         let (concerned, old) = {
             let mut feed = self.feed();
-            let old = std::mem::replace(&mut *self.visible.write().unwrap_or_else(PoisonError::into_inner), state.clone());
+            let old = std::mem::replace(
+                &mut *self.visible.write().unwrap_or_else(PoisonError::into_inner),
+                state.clone(),
+            );
             let concerned = feed.append(events, &state);
             self.fed.send_replace(revision);
             (concerned, old)
@@ -229,7 +266,10 @@ impl Head {
 
     /// Refuses everything from now on, and everyone who waits.
     fn fail(&mut self, error: &Arc<EngineError>) {
-        tracing::error!(error = &**error as &dyn std::error::Error, "the storage engine failed; nothing more is accepted");
+        tracing::error!(
+            error = &**error as &dyn std::error::Error,
+            "the storage engine failed; nothing more is accepted"
+        );
         self.status = Status::Failed(Arc::clone(error));
         for pending in self.pending.drain(..) {
             let _ = pending.done.send(Err(Arc::clone(error)));
@@ -239,6 +279,8 @@ impl Head {
 
 impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shared").field("fed", &self.fed()).finish_non_exhaustive()
+        f.debug_struct("Shared")
+            .field("fed", &self.fed())
+            .finish_non_exhaustive()
     }
 }

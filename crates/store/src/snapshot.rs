@@ -35,7 +35,9 @@ impl Snapshot {
     /// nothing.
     #[must_use]
     pub fn range(&self, prefix: &str, start_after: Option<&str>) -> Range<'_> {
-        Range { records: self.state.range(prefix, start_after) }
+        Range {
+            records: self.state.range(prefix, start_after),
+        }
     }
 
     /// The records of the indexed collection that have this term, in the order of their keys.

@@ -26,7 +26,11 @@ pub(crate) struct State {
 
 impl State {
     pub(crate) fn empty() -> Self {
-        Self { revision: Revision(0), collections: RedBlackTreeMapSync::new_sync(), terms: Terms::none() }
+        Self {
+            revision: Revision(0),
+            collections: RedBlackTreeMapSync::new_sync(),
+            terms: Terms::none(),
+        }
     }
 
     /// The same with an index in the place of the one that it had.
@@ -48,7 +52,8 @@ impl State {
     pub(crate) fn put(&mut self, record: Arc<Record>) {
         if self.terms.covers(&record.key) {
             let old = self.get(&record.key).cloned();
-            self.terms.replace(&record.key, old.as_deref(), Some(&record));
+            self.terms
+                .replace(&record.key, old.as_deref(), Some(&record));
         }
         let collection = collection_of(&record.key);
         if let Some(tree) = self.collections.get_mut(collection) {
@@ -69,7 +74,9 @@ impl State {
             self.terms.replace(&old.key, Some(&old), None);
         }
         let collection = collection_of(key);
-        let Some(tree) = self.collections.get_mut(collection) else { return };
+        let Some(tree) = self.collections.get_mut(collection) else {
+            return;
+        };
         tree.remove_mut(key);
         if tree.is_empty() {
             self.collections.remove_mut(collection);
@@ -91,13 +98,20 @@ impl State {
             Some(after) if after >= prefix => Bound::Excluded(after.into()),
             _ => Bound::Included(prefix.into()),
         };
-        let records: Option<Slots<'_>> = self.tree(prefix).map(|tree| Box::new(tree.range(From { start })) as _);
-        StateRange { prefix: prefix.into(), records }
+        let records: Option<Slots<'_>> = self
+            .tree(prefix)
+            .map(|tree| Box::new(tree.range(From { start })) as _);
+        StateRange {
+            prefix: prefix.into(),
+            records,
+        }
     }
 
     /// How many keys begin with `prefix`. At once for a whole collection, otherwise it walks them.
     pub(crate) fn count(&self, prefix: &str) -> usize {
-        let Some(tree) = self.tree(prefix) else { return 0 };
+        let Some(tree) = self.tree(prefix) else {
+            return 0;
+        };
         let collection = collection_of(prefix);
         match prefix.len() - collection.len() {
             0 => tree.size(),
@@ -147,7 +161,9 @@ pub(crate) struct StateRange<'a> {
 
 impl fmt::Debug for StateRange<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("StateRange").field("prefix", &self.prefix).finish_non_exhaustive()
+        f.debug_struct("StateRange")
+            .field("prefix", &self.prefix)
+            .finish_non_exhaustive()
     }
 }
 
@@ -155,7 +171,11 @@ impl<'a> Iterator for StateRange<'a> {
     type Item = &'a Arc<Record>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let slot = self.records.as_mut()?.next().filter(|slot| slot.0.key.starts_with(&*self.prefix));
+        let slot = self
+            .records
+            .as_mut()?
+            .next()
+            .filter(|slot| slot.0.key.starts_with(&*self.prefix));
         if slot.is_none() {
             self.records = None;
         }

@@ -40,7 +40,10 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { history_events: HISTORY_EVENTS, history_bytes: HISTORY_BYTES }
+        Self {
+            history_events: HISTORY_EVENTS,
+            history_bytes: HISTORY_BYTES,
+        }
     }
 }
 
@@ -113,7 +116,10 @@ impl Store {
     /// nothing is changed or deleted then.
     pub fn open_disk(dir: &Path, options: Options) -> Result<Self, OpenError> {
         let engine = DiskEngine::open(dir)?;
-        Self::open_threaded(Box::new(engine), options).map_err(|reason| OpenError { path: dir.to_owned(), reason })
+        Self::open_threaded(Box::new(engine), options).map_err(|reason| OpenError {
+            path: dir.to_owned(),
+            reason,
+        })
     }
 
     /// A store on an engine that does not block: the committer calls it itself.
@@ -132,11 +138,16 @@ impl Store {
     /// # Errors
     ///
     /// Those of [`Engine::load`]; [`EngineError::Io`] when there can be no thread.
-    pub fn open_threaded(mut engine: Box<dyn Engine>, options: Options) -> Result<Self, EngineError> {
+    pub fn open_threaded(
+        mut engine: Box<dyn Engine>,
+        options: Options,
+    ) -> Result<Self, EngineError> {
         let state = load(&mut *engine)?;
         let mut store = Self::new(state, None, options);
         let shared = Arc::clone(&store.handle.shared);
-        let thread = std::thread::Builder::new().name("store".into()).spawn(move || writer::run(&shared, engine))?;
+        let thread = std::thread::Builder::new()
+            .name("store".into())
+            .spawn(move || writer::run(&shared, engine))?;
         if let Some(handle) = Arc::get_mut(&mut store.handle) {
             handle.writer = Some(thread);
         }
@@ -144,7 +155,12 @@ impl Store {
     }
 
     fn new(state: State, inline: Option<Box<dyn Engine>>, options: Options) -> Self {
-        Self { handle: Arc::new(Handle { shared: Arc::new(Shared::new(state, inline, options)), writer: None }) }
+        Self {
+            handle: Arc::new(Handle {
+                shared: Arc::new(Shared::new(state, inline, options)),
+                writer: None,
+            }),
+        }
     }
 
     /// Keeps an index over one collection from now on. To be called before the first commit, and
@@ -215,7 +231,10 @@ impl Store {
         if let Some(durable) = durable {
             // The writer answers everyone before it ends, so a missing answer is its sudden death.
             let lost = || EngineError::Failed("the writer is gone".into());
-            durable.await.unwrap_or_else(|_| Err(Arc::new(lost()))).map_err(CommitError::Failed)?;
+            durable
+                .await
+                .unwrap_or_else(|_| Err(Arc::new(lost())))
+                .map_err(CommitError::Failed)?;
         }
         outcome.map_err(CommitError::Refused)
     }
@@ -296,7 +315,9 @@ impl Drop for Handle {
 
 impl fmt::Debug for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Store").field("revision", &self.revision()).finish_non_exhaustive()
+        f.debug_struct("Store")
+            .field("revision", &self.revision())
+            .finish_non_exhaustive()
     }
 }
 
@@ -308,10 +329,19 @@ fn load(engine: &mut dyn Engine) -> Result<State, EngineError> {
         newest = newest.max(stored.modified);
         let key = Arc::from(stored.key);
         let (value, created, modified) = (stored.value, stored.created, stored.modified);
-        state.put(Arc::new(Record { key, value, created, modified, memo: Memo::new() }));
+        state.put(Arc::new(Record {
+            key,
+            value,
+            created,
+            modified,
+            memo: Memo::new(),
+        }));
     })?;
     if newest > state.revision {
-        return Err(EngineError::Corrupt(format!("a record has revision {newest}, the store only {}", state.revision)));
+        return Err(EngineError::Corrupt(format!(
+            "a record has revision {newest}, the store only {}",
+            state.revision
+        )));
     }
     Ok(state)
 }

@@ -47,7 +47,11 @@ pub struct Txn {
 
 impl Txn {
     pub(crate) fn new(state: State) -> Self {
-        Self { state, events: Vec::new(), unstorable: None }
+        Self {
+            state,
+            events: Vec::new(),
+            unstorable: None,
+        }
     }
 
     /// The new state and the events that lead to it, or why they cannot be.
@@ -93,21 +97,35 @@ impl Txn {
 
     /// Writes `value` to `key`, whether it is there or not. It takes the next revision and is an
     /// event of its own, also when the same key was written before in this transaction.
-    pub fn put(&mut self, key: &str, value: impl Into<Bytes>, memo: Option<Arc<dyn Any + Send + Sync>>) -> Arc<Record> {
+    pub fn put(
+        &mut self,
+        key: &str,
+        value: impl Into<Bytes>,
+        memo: Option<Arc<dyn Any + Send + Sync>>,
+    ) -> Arc<Record> {
         let value = value.into();
         self.check(key, &value);
         let previous = self.state.get(key).cloned();
         let revision = self.next_revision();
         let record = Arc::new(Record {
-            key: previous.as_ref().map_or_else(|| Arc::from(key), |previous| Arc::clone(&previous.key)),
+            key: previous
+                .as_ref()
+                .map_or_else(|| Arc::from(key), |previous| Arc::clone(&previous.key)),
             value,
-            created: previous.as_ref().map_or(revision, |previous| previous.created),
+            created: previous
+                .as_ref()
+                .map_or(revision, |previous| previous.created),
             modified: revision,
             memo: memo.map_or_else(Memo::new, OnceLock::from),
         });
         self.state.put(Arc::clone(&record));
         self.state.revision = revision;
-        self.events.push(Arc::new(Event { revision, record: Arc::clone(&record), removed: false, previous }));
+        self.events.push(Arc::new(Event {
+            revision,
+            record: Arc::clone(&record),
+            removed: false,
+            previous,
+        }));
         record
     }
 
@@ -121,20 +139,37 @@ impl Txn {
             self.check(key, value);
         }
         // A memo belongs to the bytes that it was derived from.
-        let memo = if final_bytes.is_some() { Memo::new() } else { previous.memo.clone() };
+        let memo = if final_bytes.is_some() {
+            Memo::new()
+        } else {
+            previous.memo.clone()
+        };
         let value = final_bytes.unwrap_or_else(|| previous.value.clone());
-        let record = Arc::new(Record { key: Arc::clone(&previous.key), value, created: previous.created, modified: revision, memo });
+        let record = Arc::new(Record {
+            key: Arc::clone(&previous.key),
+            value,
+            created: previous.created,
+            modified: revision,
+            memo,
+        });
         self.state.remove(key);
         self.state.revision = revision;
-        self.events.push(Arc::new(Event { revision, record: Arc::clone(&record), removed: true, previous: Some(previous) }));
+        self.events.push(Arc::new(Event {
+            revision,
+            record: Arc::clone(&record),
+            removed: true,
+            previous: Some(previous),
+        }));
         Some(record)
     }
 
     fn check(&mut self, key: &str, value: &Bytes) {
         if key.is_empty() || key.len() > MAX_KEY_BYTES {
-            self.unstorable.get_or_insert(Unstorable::Key { bytes: key.len() });
+            self.unstorable
+                .get_or_insert(Unstorable::Key { bytes: key.len() });
         } else if value.len() > MAX_VALUE_BYTES {
-            self.unstorable.get_or_insert(Unstorable::Value { bytes: value.len() });
+            self.unstorable
+                .get_or_insert(Unstorable::Value { bytes: value.len() });
         }
     }
 }

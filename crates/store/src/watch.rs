@@ -26,7 +26,12 @@ pub struct Watch {
 impl Watch {
     pub(crate) fn new(shared: Arc<Shared>, group: Arc<Group>, after: Revision) -> Self {
         let bell = group.listen();
-        Self { shared, group, bell, cursor: after }
+        Self {
+            shared,
+            group,
+            bell,
+            cursor: after,
+        }
     }
 
     /// The next events, at least one, waiting for them when there are none. `None` when the store
@@ -56,8 +61,15 @@ impl Watch {
         // First the store's revision and then the queue: whatever comes between is in the queue.
         let fed = self.shared.fed();
         let queue = self.group.queue();
-        let pending = queue.events.back().is_some_and(|event| event.revision > self.cursor);
-        if pending || self.cursor < queue.complete_after { self.cursor } else { fed.max(self.cursor) }
+        let pending = queue
+            .events
+            .back()
+            .is_some_and(|event| event.revision > self.cursor);
+        if pending || self.cursor < queue.complete_after {
+            self.cursor
+        } else {
+            fed.max(self.cursor)
+        }
     }
 
     fn take(&mut self) -> Result<Taken, Compacted> {
@@ -66,8 +78,15 @@ impl Watch {
             drop(queue);
             return Err(self.shared.compacted_error(self.cursor));
         }
-        let from = queue.events.partition_point(|event| event.revision <= self.cursor);
-        let events: Vec<_> = queue.events.range(from..).take(BATCH_EVENTS).cloned().collect();
+        let from = queue
+            .events
+            .partition_point(|event| event.revision <= self.cursor);
+        let events: Vec<_> = queue
+            .events
+            .range(from..)
+            .take(BATCH_EVENTS)
+            .cloned()
+            .collect();
         match events.last() {
             Some(last) => {
                 self.cursor = last.revision;

@@ -25,7 +25,8 @@ use crate::state::State;
 /// What a committer waits for: that its commit is durable, or that nobody knows.
 pub(crate) type Durable = oneshot::Receiver<Result<(), Arc<EngineError>>>;
 
-/// A commit that is applied but not yet durable, or one that wrote nothing and waits for what it saw.
+/// A commit that is applied but not yet durable, or one that wrote nothing and waits for what it
+/// saw.
 #[derive(Debug)]
 pub(crate) struct Pending {
     pub(crate) events: Vec<Arc<Event>>,
@@ -46,16 +47,23 @@ pub(crate) fn run(shared: &Shared, mut engine: Box<dyn Engine>) {
     let mut gather = Gather::default();
     while let Some((state, batch)) = next_batch(shared, &gather) {
         let (commits, start) = (batch.len(), Instant::now());
-        let (events, waiting): (Vec<_>, Vec<_>) = batch.into_iter().map(|pending| (pending.events, pending.done)).unzip();
+        let (events, waiting): (Vec<_>, Vec<_>) = batch
+            .into_iter()
+            .map(|pending| (pending.events, pending.done))
+            .unzip();
         let events: Vec<_> = events.into_iter().flatten().collect();
         let result = append(&mut *engine, &state, &events).map_err(Arc::new);
-        gather = Gather { sync: start.elapsed(), released: commits };
+        gather = Gather {
+            sync: start.elapsed(),
+            released: commits,
+        };
         match &result {
             Ok(()) => shared.publish(state, events),
             Err(error) => shared.fail(error),
         }
         for done in waiting {
-            // Nobody listens when the committer's future was dropped; the commit stands all the same.
+            // Nobody listens when the committer's future was dropped; the commit stands all the
+            // same.
             let _ = done.send(result.clone());
         }
     }
@@ -82,7 +90,10 @@ impl Gather {
         }
         let deadline = Instant::now() + self.sync / GATHER_PART;
         head.wake_at = committers;
-        while head.pending.len() < committers && matches!(head.status, Status::Open) && Instant::now() < deadline {
+        while head.pending.len() < committers
+            && matches!(head.status, Status::Open)
+            && Instant::now() < deadline
+        {
             let before = head.pending.len();
             head = shared.wait_for_work_at_most(head, self.sync / PAUSE_PART);
             if head.pending.len() == before {
@@ -108,14 +119,23 @@ fn next_batch(shared: &Shared, gather: &Gather) -> Option<(State, Vec<Pending>)>
 }
 
 /// Makes `events`, which lead to `state`, durable.
-pub(crate) fn append(engine: &mut dyn Engine, state: &State, events: &[Arc<Event>]) -> Result<(), EngineError> {
+pub(crate) fn append(
+    engine: &mut dyn Engine,
+    state: &State,
+    events: &[Arc<Event>],
+) -> Result<(), EngineError> {
     if events.is_empty() {
         return Ok(());
     }
-    let batch = Batch { revision: state.revision, records: state.len(), writes: last_writes(events) };
+    let batch = Batch {
+        revision: state.revision,
+        records: state.len(),
+        writes: last_writes(events),
+    };
     // Engines are other people's code under failing disks. Whatever happens in there must end as
     // an error for those who wait, not as a thread that is silently gone.
-    catch_unwind(AssertUnwindSafe(|| engine.append(&batch))).unwrap_or_else(|panic| Err(EngineError::Failed(text_of_panic(&*panic))))
+    catch_unwind(AssertUnwindSafe(|| engine.append(&batch)))
+        .unwrap_or_else(|panic| Err(EngineError::Failed(text_of_panic(&*panic))))
 }
 
 fn last_writes(events: &[Arc<Event>]) -> Vec<Write<'_>> {
@@ -123,12 +143,22 @@ fn last_writes(events: &[Arc<Event>]) -> Vec<Write<'_>> {
     let mut writes = BTreeMap::new();
     for event in events {
         let key = &*event.record.key;
-        writes.insert(key, if event.removed { Write::Remove(key) } else { Write::Put(&event.record) });
+        writes.insert(
+            key,
+            if event.removed {
+                Write::Remove(key)
+            } else {
+                Write::Put(&event.record)
+            },
+        );
     }
     writes.into_values().collect()
 }
 
 pub(crate) fn text_of_panic(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    let text = panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied());
     format!("it panicked: {}", text.unwrap_or("without a message"))
 }

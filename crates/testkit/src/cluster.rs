@@ -139,29 +139,59 @@ impl Builder {
             refusal_events: self.standing_help,
             ..registry::Options::default()
         };
-        let registry = Registry::new(self.store.unwrap_or_else(Store::open_memory), clock.clone(), entropy.clone(), options);
-        registry.bootstrap().await.context("cannot prepare the store")?;
+        let registry = Registry::new(
+            self.store.unwrap_or_else(Store::open_memory),
+            clock.clone(),
+            entropy.clone(),
+            options,
+        );
+        registry
+            .bootstrap()
+            .await
+            .context("cannot prepare the store")?;
         let config = server::Config {
             resources: kinds::resources(),
-            tokens: self.tokens.with(ADMIN_TOKEN, server::administrator("testkit")),
+            tokens: self
+                .tokens
+                .with(ADMIN_TOKEN, server::administrator("testkit")),
             accounts: Some(accounts),
             anonymous: true,
             clock: clock.clone(),
             entropy: entropy.clone(),
         };
         let server = Server::build(config, Arc::new(registry.clone()));
-        server.bootstrap().await.context("cannot prepare the default roles")?;
+        server
+            .bootstrap()
+            .await
+            .context("cannot prepare the default roles")?;
         let observed = registry.clone();
         // Ends when the store is closed, or with the runtime of the test.
         tokio::spawn(async move { tokio::join!(observed.observe(), observed.forget()) });
         let shutdown = CancellationToken::new();
         let stop_controllers = shutdown.child_token();
-        let mut cluster = Cluster { server, registry, clock, entropy, controllers: None, stop_controllers, nodes: None, shutdown };
+        let mut cluster = Cluster {
+            server,
+            registry,
+            clock,
+            entropy,
+            controllers: None,
+            stop_controllers,
+            nodes: None,
+            shutdown,
+        };
         if let Some(options) = self.controllers {
-            let root_ca = if options.root_ca.is_empty() { certs.authority } else { options.root_ca };
+            let root_ca = if options.root_ca.is_empty() {
+                certs.authority
+            } else {
+                options.root_ca
+            };
             let told = cluster.registry.clone();
             let status_lag = Some(StatusLag::new(move |lag| told.budget_status_told(lag)));
-            cluster.start_controllers(control::Options { root_ca, status_lag, ..options });
+            cluster.start_controllers(control::Options {
+                root_ca,
+                status_lag,
+                ..options
+            });
         }
         if let Some(options) = self.nodes {
             cluster.start_nodes(options).await?;
@@ -170,7 +200,8 @@ impl Builder {
     }
 }
 
-/// A running cluster. Dropping it stops controllers and nodes; [`Cluster::stop`] also waits for them.
+/// A running cluster. Dropping it stops controllers and nodes; [`Cluster::stop`] also waits for
+/// them.
 ///
 /// # Guarantees
 ///
@@ -285,15 +316,24 @@ impl Cluster {
                 tokio::time::sleep(PAUSE).await;
             }
         };
-        tokio::time::timeout(limit, search).await.with_context(|| format!("did not happen within {limit:?}"))?
+        tokio::time::timeout(limit, search)
+            .await
+            .with_context(|| format!("did not happen within {limit:?}"))?
     }
 
-    /// Starts controllers that know nothing yet, beside none or after [`Cluster::stop_controllers`].
+    /// Starts controllers that know nothing yet, beside none or after
+    /// [`Cluster::stop_controllers`].
     pub fn start_controllers(&mut self, options: control::Options) {
         let client = self.client_as(server::administrator("system:kube-controller-manager"));
         self.stop_controllers = self.shutdown.child_token();
         let stop = self.stop_controllers.clone();
-        self.controllers = Some(control::run(client, self.clock.clone(), self.entropy.clone(), options, stop));
+        self.controllers = Some(control::run(
+            client,
+            self.clock.clone(),
+            self.entropy.clone(),
+            options,
+            stop,
+        ));
     }
 
     /// Stops the controllers where they are; what they have asked for may still be done.
@@ -318,13 +358,26 @@ impl Cluster {
         }
         self.server.leave();
         self.server.end_watches();
-        self.registry.store().close().await.context("cannot close the store")
+        self.registry
+            .store()
+            .close()
+            .await
+            .context("cannot close the store")
     }
 
     async fn start_nodes(&mut self, options: NodeOptions) -> anyhow::Result<()> {
         let client = self.client_as(server::administrator("system:nodes"));
-        let nodes = node::run(client, self.clock.clone(), self.entropy.clone(), options, self.shutdown.clone())?;
-        anyhow::ensure!(nodes.registered().await, "the simulated nodes ended before they were registered");
+        let nodes = node::run(
+            client,
+            self.clock.clone(),
+            self.entropy.clone(),
+            options,
+            self.shutdown.clone(),
+        )?;
+        anyhow::ensure!(
+            nodes.registered().await,
+            "the simulated nodes ended before they were registered"
+        );
         self.nodes = Some(nodes);
         Ok(())
     }
@@ -350,13 +403,18 @@ async fn exchange(service: Service, mut request: http::Request<Bytes>) -> Answer
         Ok(whole) => whole.to_bytes(),
         Err(never) => match never {},
     };
-    Answer { code: head.status.as_u16(), headers: joined(&head.headers), body }
+    Answer {
+        code: head.status.as_u16(),
+        headers: joined(&head.headers),
+        body,
+    }
 }
 
 fn authorize(headers: &mut HeaderMap) {
-    headers
-        .entry(AUTHORIZATION)
-        .or_insert_with(|| HeaderValue::try_from(format!("Bearer {ADMIN_TOKEN}")).expect("the token has only letters and dashes"));
+    headers.entry(AUTHORIZATION).or_insert_with(|| {
+        HeaderValue::try_from(format!("Bearer {ADMIN_TOKEN}"))
+            .expect("the token has only letters and dashes")
+    });
 }
 
 /// Headers by lower-case name; several of one name become one.
@@ -364,7 +422,9 @@ fn joined(headers: &HeaderMap) -> std::collections::BTreeMap<String, String> {
     let mut all = std::collections::BTreeMap::<String, String>::new();
     for (name, value) in headers {
         let value = String::from_utf8_lossy(value.as_bytes());
-        all.entry(name.as_str().to_owned()).and_modify(|seen| *seen = format!("{seen}, {value}")).or_insert_with(|| value.into_owned());
+        all.entry(name.as_str().to_owned())
+            .and_modify(|seen| *seen = format!("{seen}, {value}"))
+            .or_insert_with(|| value.into_owned());
     }
     all
 }

@@ -1,9 +1,9 @@
 //! Replays recorded conversations (`golden/*.json`) against a server and tells the differences.
 //!
-//! A transcript holds scenarios, a scenario holds steps: a request, what to wait for, and the answer
-//! that a real Kubernetes gave, with the moving parts masked (`<uid>`, `<rv>`, `<time>`…). Every
-//! scenario has a namespace of its own. Nothing here knows which server answers: it is handed a
-//! [`Transport`]. On a paused runtime waits take no time.
+//! A transcript holds scenarios, a scenario holds steps: a request, what to wait for, and the
+//! answer that a real Kubernetes gave, with the moving parts masked (`<uid>`, `<rv>`, `<time>`…).
+//! Every scenario has a namespace of its own. Nothing here knows which server answers: it is handed
+//! a [`Transport`]. On a paused runtime waits take no time.
 //!
 //! Read next: `path` for the small language that picks parts of an answer, `mask` for what moves.
 
@@ -111,7 +111,9 @@ pub struct Step {
 }
 
 /// The recordings write a member without a value in both ways: left out, or null.
-fn or_default<'de, T: Deserialize<'de> + Default, D: Deserializer<'de>>(from: D) -> Result<T, D::Error> {
+fn or_default<'de, T: Deserialize<'de> + Default, D: Deserializer<'de>>(
+    from: D,
+) -> Result<T, D::Error> {
     Option::deserialize(from).map(Option::unwrap_or_default)
 }
 
@@ -149,7 +151,11 @@ impl Report {
     #[must_use]
     pub fn percent(&self) -> f64 {
         let count = |number: usize| f64::from(u32::try_from(number).unwrap_or(u32::MAX));
-        if self.compared == 0 { 100.0 } else { 100.0 * count(self.right) / count(self.compared) }
+        if self.compared == 0 {
+            100.0
+        } else {
+            100.0 * count(self.right) / count(self.compared)
+        }
     }
 }
 
@@ -159,7 +165,9 @@ impl Transcript {
     /// # Errors
     /// When the file cannot be read or is not a transcript.
     pub fn load(area: &str) -> anyhow::Result<Self> {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../golden").join(format!("{area}.json"));
+        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../../golden")
+            .join(format!("{area}.json"));
         Ok(serde_json::from_slice(&std::fs::read(path)?)?)
     }
 }

@@ -1,7 +1,7 @@
 //! For tests only: a whole cluster in a test process, and the replay of recorded conversations.
 //!
-//! An author of a controller starts a [`Cluster`], points the controller at [`Cluster::client`], and
-//! looks at what becomes of the objects. There is no socket and no container, and on a paused
+//! An author of a controller starts a [`Cluster`], points the controller at [`Cluster::client`],
+//! and looks at what becomes of the objects. There is no socket and no container, and on a paused
 //! runtime no wait takes real time: a minute of grace is over at once.
 //!
 //! ```

@@ -16,13 +16,27 @@ use testkit::Cluster;
 const MINUTE: Duration = Duration::from_secs(60);
 
 fn pod_is_ready(pod: &Pod) -> bool {
-    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
-    pod.metadata.deletion_timestamp.is_none() && conditions.iter().any(|one| one.type_ == "Ready" && one.status == "True")
+    let conditions = pod
+        .status
+        .as_ref()
+        .and_then(|status| status.conditions.as_deref())
+        .unwrap_or_default();
+    pod.metadata.deletion_timestamp.is_none()
+        && conditions
+            .iter()
+            .any(|one| one.type_ == "Ready" && one.status == "True")
 }
 
 async fn ready_pods(client: &Client) -> anyhow::Result<Vec<String>> {
-    let pods = Api::<Pod>::default_namespaced(client.clone()).list(&ListParams::default()).await?;
-    Ok(pods.items.into_iter().filter(pod_is_ready).filter_map(|pod| pod.metadata.name).collect())
+    let pods = Api::<Pod>::default_namespaced(client.clone())
+        .list(&ListParams::default())
+        .await?;
+    Ok(pods
+        .items
+        .into_iter()
+        .filter(pod_is_ready)
+        .filter_map(|pod| pod.metadata.name)
+        .collect())
 }
 
 /// Three pods of a deployment under a budget that lets one of them go.
@@ -38,8 +52,12 @@ async fn apply_web(client: &Client) -> anyhow::Result<()> {
     });
     let budget = json!({"metadata": {"name": "web"}, "spec": {"maxUnavailable": 1, "selector": {"matchLabels": labels}}});
     let options = PostParams::default();
-    Api::<Deployment>::default_namespaced(client.clone()).create(&options, &serde_json::from_value(deployment)?).await?;
-    Api::<PodDisruptionBudget>::default_namespaced(client.clone()).create(&options, &serde_json::from_value(budget)?).await?;
+    Api::<Deployment>::default_namespaced(client.clone())
+        .create(&options, &serde_json::from_value(deployment)?)
+        .await?;
+    Api::<PodDisruptionBudget>::default_namespaced(client.clone())
+        .create(&options, &serde_json::from_value(budget)?)
+        .await?;
     Ok(())
 }
 
@@ -51,7 +69,11 @@ async fn an_evicted_pod_is_replaced_while_the_budget_holds_the_others() -> anyho
     let pods = Api::<Pod>::default_namespaced(client.clone());
     let budgets = Api::<PodDisruptionBudget>::default_namespaced(client.clone());
 
-    let names = cluster.wait_for(MINUTE, async || Ok(Some(ready_pods(&client).await?).filter(|names| names.len() == 3))).await?;
+    let names = cluster
+        .wait_for(MINUTE, async || {
+            Ok(Some(ready_pods(&client).await?).filter(|names| names.len() == 3))
+        })
+        .await?;
     let allowed = async || {
         let status = budgets.get("web").await?.status.unwrap_or_default();
         Ok((status.disruptions_allowed == Some(1)).then_some(()))
@@ -59,10 +81,19 @@ async fn an_evicted_pod_is_replaced_while_the_budget_holds_the_others() -> anyho
     cluster.wait_for(MINUTE, allowed).await?;
 
     pods.evict(&names[0], &EvictParams::default()).await?;
-    let refused = pods.evict(&names[1], &EvictParams::default()).await.expect_err("the budget is spent");
-    assert!(matches!(&refused, kube::Error::Api(status) if status.code == 429), "{refused}");
+    let refused = pods
+        .evict(&names[1], &EvictParams::default())
+        .await
+        .expect_err("the budget is spent");
+    assert!(
+        matches!(&refused, kube::Error::Api(status) if status.code == 429),
+        "{refused}"
+    );
 
-    let replaced = async || Ok(Some(ready_pods(&client).await?).filter(|now| now.len() == 3 && !now.contains(&names[0])));
+    let replaced = async || {
+        Ok(Some(ready_pods(&client).await?)
+            .filter(|now| now.len() == 3 && !now.contains(&names[0])))
+    };
     cluster.wait_for(2 * MINUTE, replaced).await?;
     cluster.wait_for(MINUTE, allowed).await?;
     cluster.stop().await
@@ -70,24 +101,40 @@ async fn an_evicted_pod_is_replaced_while_the_budget_holds_the_others() -> anyho
 
 /// The number of a series whose name and labels begin like this; the last one of the page.
 fn figure(page: &str, series: &str) -> Option<f64> {
-    page.lines().rev().find(|line| line.starts_with(series))?.rsplit_once(' ')?.1.parse().ok()
+    page.lines()
+        .rev()
+        .find(|line| line.starts_with(series))?
+        .rsplit_once(' ')?
+        .1
+        .parse()
+        .ok()
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_life_of_an_eviction_is_measured_from_the_request_to_the_budget_that_counts_it() -> anyhow::Result<()> {
+async fn the_life_of_an_eviction_is_measured_from_the_request_to_the_budget_that_counts_it()
+-> anyhow::Result<()> {
     let cluster = Cluster::start(2).await?;
     let client = cluster.client();
     apply_web(&client).await?;
-    let names = cluster.wait_for(MINUTE, async || Ok(Some(ready_pods(&client).await?).filter(|names| names.len() == 3))).await?;
+    let names = cluster
+        .wait_for(MINUTE, async || {
+            Ok(Some(ready_pods(&client).await?).filter(|names| names.len() == 3))
+        })
+        .await?;
     let budgets = Api::<PodDisruptionBudget>::default_namespaced(client.clone());
     let healthy = async || {
         let status = budgets.get("web").await?.status.unwrap_or_default();
-        Ok((status.current_healthy == Some(3) && status.disruptions_allowed == Some(1)).then_some(()))
+        Ok(
+            (status.current_healthy == Some(3) && status.disruptions_allowed == Some(1))
+                .then_some(()),
+        )
     };
     cluster.wait_for(MINUTE, healthy).await?;
     let pods = Api::<Pod>::default_namespaced(client.clone());
     pods.evict(&names[0], &EvictParams::default()).await?;
-    pods.evict(&names[1], &EvictParams::default()).await.expect_err("the budget is spent");
+    pods.evict(&names[1], &EvictParams::default())
+        .await
+        .expect_err("the budget is spent");
     let gone = async || Ok(pods.get_opt(&names[0]).await?.is_none().then_some(()));
     cluster.wait_for(2 * MINUTE, gone).await?;
     cluster.wait_for(MINUTE, healthy).await?;
@@ -97,17 +144,38 @@ async fn the_life_of_an_eviction_is_measured_from_the_request_to_the_budget_that
     let budget = r#"namespace="default",pdb="web""#;
     let eviction = r#"group="",resource="pods",scope="resource",subresource="eviction",verb="POST",version="v1""#;
     for (series, least) in [
-        (format!("apiserver_request_total{{code=\"201\",component=\"apiserver\",dry_run=\"\",{eviction}"), 1.0),
-        (format!("apiserver_request_total{{code=\"429\",component=\"apiserver\",dry_run=\"\",{eviction}"), 1.0),
-        (format!("apiserver_request_duration_seconds_count{{component=\"apiserver\",dry_run=\"\",{eviction}"), 2.0),
-        (format!("exeunt_eviction_requests_total{{outcome=\"allowed\",{budget}"), 1.0),
+        (
+            format!(
+                "apiserver_request_total{{code=\"201\",component=\"apiserver\",dry_run=\"\",{eviction}"
+            ),
+            1.0,
+        ),
+        (
+            format!(
+                "apiserver_request_total{{code=\"429\",component=\"apiserver\",dry_run=\"\",{eviction}"
+            ),
+            1.0,
+        ),
+        (
+            format!(
+                "apiserver_request_duration_seconds_count{{component=\"apiserver\",dry_run=\"\",{eviction}"
+            ),
+            2.0,
+        ),
+        (
+            format!("exeunt_eviction_requests_total{{outcome=\"allowed\",{budget}"),
+            1.0,
+        ),
         (format!("exeunt_pdb_blocked_seconds_total{{{budget}"), 0.0),
         ("exeunt_eviction_to_gone_seconds_count".to_owned(), 1.0),
         ("exeunt_pdb_status_lag_seconds_count".to_owned(), 1.0),
         ("exeunt_pdb_pod_status_lag_seconds_count".to_owned(), 2.0),
     ] {
         let found = figure(&page, &series);
-        assert!(found.is_some_and(|found| found >= least), "{series} is {found:?} in {page}");
+        assert!(
+            found.is_some_and(|found| found >= least),
+            "{series} is {found:?} in {page}"
+        );
     }
     for (name, expected) in [
         ("current_healthy", 3.0),
@@ -116,7 +184,9 @@ async fn the_life_of_an_eviction_is_measured_from_the_request_to_the_budget_that
         ("expected_pods", 3.0),
         ("observed_generation", 1.0),
     ] {
-        let series = format!("kube_poddisruptionbudget_status_{name}{{namespace=\"default\",poddisruptionbudget=\"web\"}}");
+        let series = format!(
+            "kube_poddisruptionbudget_status_{name}{{namespace=\"default\",poddisruptionbudget=\"web\"}}"
+        );
         assert_eq!(figure(&page, &series), Some(expected), "{series}");
     }
     cluster.stop().await
@@ -124,12 +194,23 @@ async fn the_life_of_an_eviction_is_measured_from_the_request_to_the_budget_that
 
 #[tokio::test(start_paused = true)]
 async fn requests_with_credentials_of_their_own_are_judged_by_them() -> anyhow::Result<()> {
-    let alice = User { name: "alice".to_owned(), ..User::default() };
-    let cluster = Cluster::builder().without_controllers().token("t0k", alice).start().await?;
+    let alice = User {
+        name: "alice".to_owned(),
+        ..User::default()
+    };
+    let cluster = Cluster::builder()
+        .without_controllers()
+        .token("t0k", alice)
+        .start()
+        .await?;
     let code = async |token: Option<&str>| {
         let request = http::Request::builder().uri("/api/v1/namespaces/default/pods");
-        let request = token.iter().fold(request, |request, token| request.header("Authorization", *token));
-        (cluster.transport())(request.body(Bytes::new()).expect("a request")).await.code
+        let request = token.iter().fold(request, |request, token| {
+            request.header("Authorization", *token)
+        });
+        (cluster.transport())(request.body(Bytes::new()).expect("a request"))
+            .await
+            .code
     };
     assert_eq!(code(None).await, 200);
     assert_eq!(code(Some("Bearer t0k")).await, 403);
@@ -150,19 +231,37 @@ async fn what_never_happens_is_given_up_in_time() -> anyhow::Result<()> {
 
 #[tokio::test(start_paused = true)]
 async fn standing_help_is_told_over_http_when_it_is_asked_for() -> anyhow::Result<()> {
-    let cluster = Cluster::builder().without_controllers().standing_help().start().await?;
+    let cluster = Cluster::builder()
+        .without_controllers()
+        .standing_help()
+        .start()
+        .await?;
     let body = json!({"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": "b"},
         "spec": {"maxUnavailable": 0, "selector": {"matchLabels": {"app": "a"}}}});
-    let request = http::Request::post("/apis/policy/v1/namespaces/default/poddisruptionbudgets").header("Content-Type", "application/json");
+    let request = http::Request::post("/apis/policy/v1/namespaces/default/poddisruptionbudgets")
+        .header("Content-Type", "application/json");
     let answer = (cluster.transport())(request.body(body.to_string().into())?).await;
-    let warning = answer.headers.get("warning").map(String::as_str).unwrap_or_default();
+    let warning = answer
+        .headers
+        .get("warning")
+        .map(String::as_str)
+        .unwrap_or_default();
     assert_eq!(answer.code, 201);
-    assert!(warning.starts_with("299 - \"spec.maxUnavailable: with 0 no healthy pod"), "{warning}");
+    assert!(
+        warning.starts_with("299 - \"spec.maxUnavailable: with 0 no healthy pod"),
+        "{warning}"
+    );
     let page = (cluster.transport())(http::Request::get("/metrics").body(Bytes::new())?).await;
     let page = String::from_utf8(page.body.to_vec())?;
     let requests = r#"apiserver_request_total{code="201",component="apiserver",dry_run="",group="policy",resource="poddisruptionbudgets",scope="resource",subresource="",verb="POST",version="v1"} 1"#;
-    for line in [requests, r#"kube_poddisruptionbudget_status_expected_pods{namespace="default",poddisruptionbudget="b"} 0"#] {
-        assert!(page.lines().any(|found| found == line), "{line} is missing in {page}");
+    for line in [
+        requests,
+        r#"kube_poddisruptionbudget_status_expected_pods{namespace="default",poddisruptionbudget="b"} 0"#,
+    ] {
+        assert!(
+            page.lines().any(|found| found == line),
+            "{line} is missing in {page}"
+        );
     }
     cluster.stop().await
 }

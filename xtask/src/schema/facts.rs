@@ -151,11 +151,20 @@ impl<'de> Deserialize<'de> for Message {
 impl<'de> Deserialize<'de> for ProtoField {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let parts = Vec::<Value>::deserialize(deserializer)?;
-        let number = parts.first().and_then(Value::as_u64).and_then(|number| u32::try_from(number).ok());
+        let number = parts
+            .first()
+            .and_then(Value::as_u64)
+            .and_then(|number| u32::try_from(number).ok());
         let kind = parts.get(1).and_then(Value::as_str);
         match (number, kind) {
-            (Some(number), Some(kind)) => Ok(Self { number, kind: kind.to_owned(), repeated: parts.len() > 2 }),
-            _ => Err(serde::de::Error::custom("a protobuf field is [number, type, \"repeated\"?]")),
+            (Some(number), Some(kind)) => Ok(Self {
+                number,
+                kind: kind.to_owned(),
+                repeated: parts.len() > 2,
+            }),
+            _ => Err(serde::de::Error::custom(
+                "a protobuf field is [number, type, \"repeated\"?]",
+            )),
         }
     }
 }

@@ -82,10 +82,19 @@ impl Model {
             if facts.definitions.contains_key(&list) {
                 roots.push(list);
             }
-            roots.extend(resource.subresources.iter().map(|sub| sub.type_name.clone()));
+            roots.extend(
+                resource
+                    .subresources
+                    .iter()
+                    .map(|sub| sub.type_name.clone()),
+            );
         }
         roots.extend(facts.resources.also.iter().cloned());
         roots.extend(facts.resources.protobuf_only.iter().cloned());
-        Ok(Self { types: types::build(facts, roots)?, resources, groups: facts.resources.served.clone() })
+        Ok(Self {
+            types: types::build(facts, roots)?,
+            resources,
+            groups: facts.resources.served.clone(),
+        })
     }
 }

@@ -13,11 +13,19 @@ const USES: &str = "use crate::facts::{Field, ListType, Lookup, PatchStrategy, S
 pub(super) fn files(model: &Model) -> Vec<(String, String)> {
     let mut packages: BTreeMap<String, Vec<&TypeModel>> = BTreeMap::new();
     for known in &model.types {
-        packages.entry(package(&known.name)).or_default().push(known);
+        packages
+            .entry(package(&known.name))
+            .or_default()
+            .push(known);
     }
-    let mut files = vec![("generated.rs".to_owned(), root(packages.keys())), ("generated/tables.rs".to_owned(), tables(model))];
+    let mut files = vec![
+        ("generated.rs".to_owned(), root(packages.keys())),
+        ("generated/tables.rs".to_owned(), tables(model)),
+    ];
     for (package, types) in packages {
-        let mut text = format!("{HEADER}#![allow(unused_imports, reason = \"every package begins alike\")]\n\n{USES}\n");
+        let mut text = format!(
+            "{HEADER}#![allow(unused_imports, reason = \"every package begins alike\")]\n\n{USES}\n"
+        );
         for known in types {
             render_type(&mut text, known);
         }
@@ -43,7 +51,9 @@ fn constant(name: &str) -> String {
         let before = index.checked_sub(1).map(|before| letters[before]);
         let after = letters.get(index + 1);
         let starts = letter.is_ascii_uppercase()
-            && before.is_some_and(|before| !before.is_ascii_uppercase() || after.is_some_and(char::is_ascii_lowercase));
+            && before.is_some_and(|before| {
+                !before.is_ascii_uppercase() || after.is_some_and(char::is_ascii_lowercase)
+            });
         if starts {
             out.push('_');
         }
@@ -57,22 +67,44 @@ fn path(name: &str) -> String {
 }
 
 fn render_type(text: &mut String, known: &TypeModel) {
-    let _ = writeln!(text, "\npub(crate) static {}: Type = Type {{", constant(&known.name));
+    let _ = writeln!(
+        text,
+        "\npub(crate) static {}: Type = Type {{",
+        constant(&known.name)
+    );
     let _ = writeln!(text, "    name: {:?},", known.name);
     text.push_str("    fields: &[\n");
     for field in &known.fields {
-        let _ = writeln!(text, "        Field {{ {}..Field::BLANK }},", members(field));
+        let _ = writeln!(
+            text,
+            "        Field {{ {}..Field::BLANK }},",
+            members(field)
+        );
     }
-    let _ = writeln!(text, "    ],\n    lookup: Lookup::new(),\n    atomic: {},\n}};", known.atomic);
+    let _ = writeln!(
+        text,
+        "    ],\n    lookup: Lookup::new(),\n    atomic: {},\n}};",
+        known.atomic
+    );
 }
 
 /// The members of a field that differ from `Field::BLANK`.
 fn members(field: &FieldModel) -> String {
-    let mut out = format!("name: {:?}, number: {}, shape: {}, ", field.name, field.number, shape(&field.shape));
+    let mut out = format!(
+        "name: {:?}, number: {}, shape: {}, ",
+        field.name,
+        field.number,
+        shape(&field.shape)
+    );
     if !field.within.is_empty() {
         let _ = write!(out, "within: &{:?}, ", field.within);
     }
-    for (set, name) in [(field.required, "required"), (field.always, "always"), (field.optional, "optional"), (field.atomic, "atomic")] {
+    for (set, name) in [
+        (field.required, "required"),
+        (field.always, "always"),
+        (field.optional, "optional"),
+        (field.atomic, "atomic"),
+    ] {
         if set {
             let _ = write!(out, "{name}: true, ");
         }
@@ -135,7 +167,10 @@ fn tables(model: &Model) -> String {
     }
     text.push_str("];\n\n/// Groups in discovery order, versions by preference.\npub(crate) static GROUPS: &[Group] = &[\n");
     for (name, versions) in &model.groups {
-        let _ = writeln!(text, "    Group {{ name: {name:?}, versions: &{versions:?} }},");
+        let _ = writeln!(
+            text,
+            "    Group {{ name: {name:?}, versions: &{versions:?} }},"
+        );
     }
     text.push_str(
         "];\n\n/// Every resource, groups in discovery order, resources by name.\npub(crate) static RESOURCES: &[Resource] = &[\n",
@@ -148,10 +183,29 @@ fn tables(model: &Model) -> String {
 }
 
 fn render_resource(text: &mut String, known: &ResourceModel) {
-    let ResourceModel { group, version, kind, plural, singular, short_names, categories, namespaced, verbs, stored, storage, .. } = known;
+    let ResourceModel {
+        group,
+        version,
+        kind,
+        plural,
+        singular,
+        short_names,
+        categories,
+        namespaced,
+        verbs,
+        stored,
+        storage,
+        ..
+    } = known;
     let _ = writeln!(text, "    Resource {{");
-    let _ = writeln!(text, "        group: {group:?}, version: {version:?}, kind: {kind:?}, plural: {plural:?}, singular: {singular:?},");
-    let _ = writeln!(text, "        short_names: &{short_names:?}, categories: &{categories:?}, namespaced: {namespaced},");
+    let _ = writeln!(
+        text,
+        "        group: {group:?}, version: {version:?}, kind: {kind:?}, plural: {plural:?}, singular: {singular:?},"
+    );
+    let _ = writeln!(
+        text,
+        "        short_names: &{short_names:?}, categories: &{categories:?}, namespaced: {namespaced},"
+    );
     let _ = writeln!(text, "        verbs: &{verbs:?},");
     let _ = writeln!(text, "        subresources: &[");
     for sub in &known.subresources {
@@ -165,7 +219,15 @@ fn render_resource(text: &mut String, known: &ResourceModel) {
         );
     }
     let _ = writeln!(text, "        ],");
-    let _ = writeln!(text, "        ty: &{}, stored: {stored},", path(&known.type_name));
-    let _ = writeln!(text, "        storage_group: {:?}, storage_version: {:?},", storage.0, storage.1);
+    let _ = writeln!(
+        text,
+        "        ty: &{}, stored: {stored},",
+        path(&known.type_name)
+    );
+    let _ = writeln!(
+        text,
+        "        storage_group: {:?}, storage_version: {:?},",
+        storage.0, storage.1
+    );
     let _ = writeln!(text, "    }},");
 }

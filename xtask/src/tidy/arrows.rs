@@ -16,22 +16,39 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("control", &["clock", "kinds", "rules"]),
     ("node", &["clock", "kinds"]),
     ("drain", &["clock", "kinds", "rules"]),
-    ("exeunt", &["clock", "kinds", "store", "registry", "server", "control", "node", "drain", "rules"]),
-    ("testkit", &["clock", "kinds", "store", "registry", "server", "control", "node", "drain", "rules"]),
+    (
+        "exeunt",
+        &[
+            "clock", "kinds", "store", "registry", "server", "control", "node", "drain", "rules",
+        ],
+    ),
+    (
+        "testkit",
+        &[
+            "clock", "kinds", "store", "registry", "server", "control", "node", "drain", "rules",
+        ],
+    ),
 ];
 
 /// Crates that hold only a client: the server's side is closed to them, also in their tests'
 /// ordinary dependencies.
-const NO_KUBE: &[&str] = &["clock", "kinds", "fuzzing", "rules", "store", "registry", "server"];
+const NO_KUBE: &[&str] = &[
+    "clock", "kinds", "fuzzing", "rules", "store", "registry", "server",
+];
 
 /// One fault per arrow that is not allowed.
 pub(super) fn faults(root: &Path) -> Result<Vec<String>> {
     let mut faults = Vec::new();
     for entry in std::fs::read_dir(root.join("crates"))? {
         let folder = entry?.path();
-        let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = folder
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         let manifest = folder.join("Cargo.toml");
-        let text = std::fs::read_to_string(&manifest).with_context(|| format!("cannot read {}", manifest.display()))?;
+        let text = std::fs::read_to_string(&manifest)
+            .with_context(|| format!("cannot read {}", manifest.display()))?;
         match ALLOWED.iter().find(|(known, _)| *known == name) {
             Some((_, allowed)) => faults.extend(check(&name, allowed, &dependencies(&text))),
             None => faults.push(format!("crates/{name}: not in the list of arrows")),
@@ -63,7 +80,12 @@ fn dependencies(manifest: &str) -> Vec<String> {
         let line = line.trim();
         if line.starts_with('[') {
             inside = line == "[dependencies]";
-        } else if inside && let Some(name) = line.split(['.', ' ', '=']).next().filter(|name| !name.is_empty() && !name.starts_with('#')) {
+        } else if inside
+            && let Some(name) = line
+                .split(['.', ' ', '='])
+                .next()
+                .filter(|name| !name.is_empty() && !name.starts_with('#'))
+        {
             found.push(name.to_owned());
         }
     }
@@ -80,6 +102,9 @@ mod tests {
             "[dependencies]\nkinds.workspace = true\nstore = { path = \"../store\" }\n[dev-dependencies]\nserver.workspace = true\n",
         );
         assert_eq!(found, ["kinds", "store"]);
-        assert_eq!(check("control", &["clock", "kinds"], &found), ["crates/control: may not use store"]);
+        assert_eq!(
+            check("control", &["clock", "kinds"], &found),
+            ["crates/control: may not use store"]
+        );
     }
 }

@@ -18,7 +18,8 @@ pub(super) fn faults(root: &Path) -> Result<Vec<String>> {
             if name.contains("/generated/") {
                 continue;
             }
-            let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {name}"))?;
+            let text =
+                std::fs::read_to_string(&path).with_context(|| format!("cannot read {name}"))?;
             faults.extend(check(&name, &text));
         }
     }
@@ -29,13 +30,19 @@ fn check(name: &str, text: &str) -> Vec<String> {
     let mut faults = Vec::new();
     let lines = text.lines().count();
     if lines > LINES_AT_MOST {
-        faults.push(format!("{name}: {lines} lines, more than {LINES_AT_MOST}: split it by resource or by step"));
+        faults.push(format!(
+            "{name}: {lines} lines, more than {LINES_AT_MOST}: split it by resource or by step"
+        ));
     }
     if !text.trim_start().starts_with("//!") {
-        faults.push(format!("{name}: has no header (`//!`) that says what it is"));
+        faults.push(format!(
+            "{name}: has no header (`//!`) that says what it is"
+        ));
     }
     if name.ends_with("/mod.rs") {
-        faults.push(format!("{name}: name it after its folder instead of mod.rs"));
+        faults.push(format!(
+            "{name}: name it after its folder instead of mod.rs"
+        ));
     }
     faults
 }

@@ -26,7 +26,9 @@ pub(super) fn faults(root: &Path) -> Result<Vec<String>> {
 fn targets(text: &str) -> Vec<String> {
     let mut found = Vec::new();
     for part in text.split("](").skip(1) {
-        let Some(target) = part.split(')').next() else { continue };
+        let Some(target) = part.split(')').next() else {
+            continue;
+        };
         let target = target.split('#').next().unwrap_or_default();
         if !target.is_empty() && !target.contains("://") && !target.starts_with("mailto:") {
             found.push(target.to_owned());
@@ -41,6 +43,9 @@ mod tests {
 
     #[test]
     fn links_to_files_are_told_from_links_to_the_web() {
-        assert_eq!(targets("[a](docs/a.md#b) and [c](https://example.org) and [d](#here)"), ["docs/a.md"]);
+        assert_eq!(
+            targets("[a](docs/a.md#b) and [c](https://example.org) and [d](#here)"),
+            ["docs/a.md"]
+        );
     }
 }

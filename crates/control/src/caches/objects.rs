@@ -61,27 +61,46 @@ impl<K: Resource> Objects<K> {
     }
 
     pub(super) fn in_namespace(&self, namespace: &str) -> impl Iterator<Item = &Arc<K>> {
-        self.by_name.get(namespace).into_iter().flat_map(BTreeMap::values)
+        self.by_name
+            .get(namespace)
+            .into_iter()
+            .flat_map(BTreeMap::values)
     }
 
     pub(super) fn selected(&self, namespace: &str, selector: &Selector) -> Vec<Arc<K>> {
         let matches = |object: &&Arc<K>| selector.matches(object.meta().labels.as_ref());
         match self.narrowed(namespace, selector) {
-            Narrowed::All => self.in_namespace(namespace).filter(matches).cloned().collect(),
-            Narrowed::To(names) => self.named(namespace, names).filter(matches).cloned().collect(),
+            Narrowed::All => self
+                .in_namespace(namespace)
+                .filter(matches)
+                .cloned()
+                .collect(),
+            Narrowed::To(names) => self
+                .named(namespace, names)
+                .filter(matches)
+                .cloned()
+                .collect(),
             Narrowed::Nothing => Vec::new(),
         }
     }
 
     pub(super) fn loose_selected(&self, namespace: &str, selector: &Selector) -> Vec<Arc<K>> {
-        let Some(loose) = self.loose.get(namespace) else { return Vec::new() };
+        let Some(loose) = self.loose.get(namespace) else {
+            return Vec::new();
+        };
         let names = match self.narrowed(namespace, selector) {
             Narrowed::To(names) if names.len() < loose.len() => names,
             Narrowed::Nothing => return Vec::new(),
             _ => loose,
         };
-        let wanted = |object: &&Arc<K>| controller_of(object.meta()).is_none() && selector.matches(object.meta().labels.as_ref());
-        self.named(namespace, names).filter(wanted).cloned().collect()
+        let wanted = |object: &&Arc<K>| {
+            controller_of(object.meta()).is_none()
+                && selector.matches(object.meta().labels.as_ref())
+        };
+        self.named(namespace, names)
+            .filter(wanted)
+            .cloned()
+            .collect()
     }
 
     pub(super) fn controlled_by(&self, uid: &str) -> Vec<Arc<K>> {
@@ -94,40 +113,63 @@ impl<K: Resource> Objects<K> {
 
     /// The fewest objects among which all are that the selector can select.
     fn narrowed(&self, namespace: &str, selector: &Selector) -> Narrowed<'_> {
-        let Some(labels) = &self.by_label else { return Narrowed::All };
+        let Some(labels) = &self.by_label else {
+            return Narrowed::All;
+        };
         let with = |(key, value): (&str, &str)| labels.get(namespace)?.get(key)?.get(value);
         let mut fewest = Narrowed::All;
         for names in selector.demanded().map(with) {
             fewest = match (names, fewest) {
                 (None, _) => return Narrowed::Nothing,
-                (Some(names), Narrowed::To(known)) if known.len() <= names.len() => Narrowed::To(known),
+                (Some(names), Narrowed::To(known)) if known.len() <= names.len() => {
+                    Narrowed::To(known)
+                }
                 (Some(names), _) => Narrowed::To(names),
             };
         }
         fewest
     }
 
-    fn named<'a>(&'a self, namespace: &str, names: &'a BTreeSet<String>) -> impl Iterator<Item = &'a Arc<K>> {
+    fn named<'a>(
+        &'a self,
+        namespace: &str,
+        names: &'a BTreeSet<String>,
+    ) -> impl Iterator<Item = &'a Arc<K>> {
         let objects = self.by_name.get(namespace);
         names.iter().filter_map(move |name| objects?.get(name))
     }
 
     fn pick(&self, keys: Option<&BTreeSet<Key>>) -> Vec<Arc<K>> {
-        keys.into_iter().flatten().filter_map(|key| self.get(&key.namespace, &key.name).cloned()).collect()
+        keys.into_iter()
+            .flatten()
+            .filter_map(|key| self.get(&key.namespace, &key.name).cloned())
+            .collect()
     }
 
     pub(super) fn insert(&mut self, key: Key, object: Arc<K>) -> Option<Arc<K>> {
-        if let Some(known) = self.by_name.get_mut(&key.namespace).and_then(|objects| objects.get_mut(&key.name))
+        if let Some(known) = self
+            .by_name
+            .get_mut(&key.namespace)
+            .and_then(|objects| objects.get_mut(&key.name))
             && known.meta().labels == object.meta().labels
-            && controller_of(known.meta()).map(|owner| &owner.uid) == controller_of(object.meta()).map(|owner| &owner.uid)
+            && controller_of(known.meta()).map(|owner| &owner.uid)
+                == controller_of(object.meta()).map(|owner| &owner.uid)
             && (self.place)(known) == (self.place)(&object)
         {
             return Some(std::mem::replace(known, object));
         }
         let old = self.remove(&key);
         match controller_of(object.meta()) {
-            Some(owner) => self.by_controller.entry(owner.uid.clone()).or_default().insert(key.clone()),
-            None => self.loose.entry(key.namespace.clone()).or_default().insert(key.name.clone()),
+            Some(owner) => self
+                .by_controller
+                .entry(owner.uid.clone())
+                .or_default()
+                .insert(key.clone()),
+            None => self
+                .loose
+                .entry(key.namespace.clone())
+                .or_default()
+                .insert(key.name.clone()),
         };
         if let Some(place) = (self.place)(&object) {
             self.by_place.entry(place).or_default().insert(key.clone());
@@ -137,10 +179,18 @@ impl<K: Resource> Objects<K> {
         {
             let labels = labels.entry(key.namespace.clone()).or_default();
             for (label, value) in own {
-                labels.entry(label.clone()).or_default().entry(value.clone()).or_default().insert(key.name.clone());
+                labels
+                    .entry(label.clone())
+                    .or_default()
+                    .entry(value.clone())
+                    .or_default()
+                    .insert(key.name.clone());
             }
         }
-        self.by_name.entry(key.namespace).or_default().insert(key.name, object);
+        self.by_name
+            .entry(key.namespace)
+            .or_default()
+            .insert(key.name, object);
         old
     }
 
@@ -230,13 +280,20 @@ mod tests {
     }
 
     fn selector(json: Value) -> Selector {
-        Selector::compile(Some(&serde_json::from_value(json).expect("a selector"))).expect("compiles")
+        Selector::compile(Some(&serde_json::from_value(json).expect("a selector")))
+            .expect("compiles")
     }
 
     #[test]
     fn objects_are_found_by_all_that_they_have_and_not_by_what_they_had() {
         let mut pods = objects();
-        put(&mut pods, "a", json!({"app": "web", "tier": "x"}), Some("rs"), "node-1");
+        put(
+            &mut pods,
+            "a",
+            json!({"app": "web", "tier": "x"}),
+            Some("rs"),
+            "node-1",
+        );
         put(&mut pods, "b", json!({"app": "web"}), None, "node-1");
         put(&mut pods, "c", json!({"app": "db"}), None, "node-2");
         let web = selector(json!({"matchLabels": {"app": "web"}}));
@@ -267,7 +324,12 @@ mod tests {
             assert!(pods.remove(&Key::new("n", name)).is_some());
         }
         assert_eq!(pods.len(), 0);
-        assert!(pods.by_name.is_empty() && pods.by_controller.is_empty() && pods.loose.is_empty() && pods.by_place.is_empty());
+        assert!(
+            pods.by_name.is_empty()
+                && pods.by_controller.is_empty()
+                && pods.loose.is_empty()
+                && pods.by_place.is_empty()
+        );
         assert!(pods.by_label.is_some_and(|labels| labels.is_empty()));
     }
 }

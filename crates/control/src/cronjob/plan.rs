@@ -38,7 +38,10 @@ pub(super) struct Plan {
 fn end(job: &Job) -> Option<&str> {
     let conditions = job.status.as_ref()?.conditions.as_ref()?;
     let ended = |ty: &str| matches!(ty, "Complete" | "Failed");
-    conditions.iter().find(|condition| condition.status == "True" && ended(&condition.type_)).map(|condition| condition.type_.as_str())
+    conditions
+        .iter()
+        .find(|condition| condition.status == "True" && ended(&condition.type_))
+        .map(|condition| condition.type_.as_str())
 }
 
 fn name(meta: &ObjectMeta) -> &str {
@@ -55,7 +58,15 @@ pub(super) fn plan(cron_job: &CronJob, jobs: &[Arc<Job>], now: Timestamp) -> Pla
     forget(spec, jobs, &mut plan.delete);
     if cron_job.metadata.deletion_timestamp.is_none() && spec.suspend != Some(true) {
         match rhythm(spec) {
-            Ok((schedule, zone)) => start(cron_job, spec, &mut status, jobs, (&schedule, &zone), now, &mut plan),
+            Ok((schedule, zone)) => start(
+                cron_job,
+                spec,
+                &mut status,
+                jobs,
+                (&schedule, &zone),
+                now,
+                &mut plan,
+            ),
             Err(event) => plan.events.push(event),
         }
     }
@@ -68,11 +79,22 @@ pub(super) fn plan(cron_job: &CronJob, jobs: &[Arc<Job>], now: Timestamp) -> Pla
 fn rhythm(spec: &CronJobSpec) -> Result<(Schedule, TimeZone), Event> {
     let zone = match spec.time_zone.as_deref() {
         None => TimeZone::UTC,
-        Some(name) => schedule::time_zone(name)
-            .ok_or_else(|| (Severity::Warning, "UnknownTimeZone", format!("invalid timeZone: {name:?}: unknown time zone {name}")))?,
+        Some(name) => schedule::time_zone(name).ok_or_else(|| {
+            (
+                Severity::Warning,
+                "UnknownTimeZone",
+                format!("invalid timeZone: {name:?}: unknown time zone {name}"),
+            )
+        })?,
     };
     let text = &spec.schedule;
-    let broken = |fault| (Severity::Warning, "UnparseableSchedule", format!("unparseable schedule: {text:?} : {fault}"));
+    let broken = |fault| {
+        (
+            Severity::Warning,
+            "UnparseableSchedule",
+            format!("unparseable schedule: {text:?} : {fault}"),
+        )
+    };
     Ok((Schedule::parse(text).map_err(broken)?, zone))
 }
 
@@ -82,19 +104,35 @@ fn settle(status: &mut CronJobStatus, jobs: &[Arc<Job>], events: &mut Vec<Event>
     active.retain(|reference| {
         let Some(job) = jobs.iter().find(|job| job.metadata.uid == reference.uid) else {
             let gone = reference.name.as_deref().unwrap_or_default();
-            events.push((Severity::Normal, "MissingJob", format!("Active job went missing: {gone}")));
+            events.push((
+                Severity::Normal,
+                "MissingJob",
+                format!("Active job went missing: {gone}"),
+            ));
             return false;
         };
         if let Some(end) = end(job) {
-            events.push((Severity::Normal, "SawCompletedJob", format!("Saw completed job: {}, condition: {end}", name(&job.metadata))));
+            events.push((
+                Severity::Normal,
+                "SawCompletedJob",
+                format!(
+                    "Saw completed job: {}, condition: {end}",
+                    name(&job.metadata)
+                ),
+            ));
         }
         end(job).is_none()
     });
     status.active = (!active.is_empty()).then_some(active);
     let completions = jobs.iter().filter(|job| end(job) == Some("Complete"));
-    let latest = completions.filter_map(|job| job.status.as_ref()?.completion_time.clone()).max_by_key(|time| time.0);
+    let latest = completions
+        .filter_map(|job| job.status.as_ref()?.completion_time.clone())
+        .max_by_key(|time| time.0);
     if let Some(latest) = latest
-        && status.last_successful_time.as_ref().is_none_or(|known| known.0 < latest.0)
+        && status
+            .last_successful_time
+            .as_ref()
+            .is_none_or(|known| known.0 < latest.0)
     {
         status.last_successful_time = Some(latest);
     }
@@ -102,12 +140,26 @@ fn settle(status: &mut CronJobStatus, jobs: &[Arc<Job>], events: &mut Vec<Event>
 
 /// Of the jobs that have ended only so many are kept, the youngest.
 fn forget(spec: &CronJobSpec, jobs: &[Arc<Job>], delete: &mut Vec<Arc<Job>>) {
-    for (how, limit) in [("Complete", spec.successful_jobs_history_limit), ("Failed", spec.failed_jobs_history_limit)] {
-        let Some(limit) = limit.and_then(|limit| usize::try_from(limit).ok()) else { continue };
-        let mut ended: Vec<&Arc<Job>> =
-            jobs.iter().filter(|job| end(job) == Some(how) && job.metadata.deletion_timestamp.is_none()).collect();
-        let started = |job: &Job| job.status.as_ref().and_then(|status| status.start_time.as_ref()).map(|time| time.0);
-        ended.sort_by(|one, other| (started(one), name(&one.metadata)).cmp(&(started(other), name(&other.metadata))));
+    for (how, limit) in [
+        ("Complete", spec.successful_jobs_history_limit),
+        ("Failed", spec.failed_jobs_history_limit),
+    ] {
+        let Some(limit) = limit.and_then(|limit| usize::try_from(limit).ok()) else {
+            continue;
+        };
+        let mut ended: Vec<&Arc<Job>> = jobs
+            .iter()
+            .filter(|job| end(job) == Some(how) && job.metadata.deletion_timestamp.is_none())
+            .collect();
+        let started = |job: &Job| {
+            job.status
+                .as_ref()
+                .and_then(|status| status.start_time.as_ref())
+                .map(|time| time.0)
+        };
+        ended.sort_by(|one, other| {
+            (started(one), name(&one.metadata)).cmp(&(started(other), name(&other.metadata)))
+        });
         let surplus = ended.len().saturating_sub(limit);
         delete.extend(ended.into_iter().take(surplus).cloned());
     }
@@ -122,37 +174,59 @@ fn start(
     now: Timestamp,
     plan: &mut Plan,
 ) {
-    plan.recheck = schedule.next(&now, zone).and_then(|next| next.checked_add(MARGIN).ok());
+    plan.recheck = schedule
+        .next(&now, zone)
+        .and_then(|next| next.checked_add(MARGIN).ok());
     let last = status.last_schedule_time.as_ref().map(|time| time.0);
-    let made = cron_job.metadata.creation_timestamp.as_ref().map_or(now, |time| time.0);
+    let made = cron_job
+        .metadata
+        .creation_timestamp
+        .as_ref()
+        .map_or(now, |time| time.0);
     let mut since = last.unwrap_or(made);
     let deadline = spec.starting_deadline_seconds;
     if let Some(seconds) = deadline {
         since = since.max(after_seconds(now, -seconds));
     }
-    let (Some(due), missed) = due(schedule, zone, since, now) else { return };
+    let (Some(due), missed) = due(schedule, zone, since, now) else {
+        return;
+    };
     if missed > MISSED_LIMIT {
         let advice = "too many missed start times. Set or decrease .spec.startingDeadlineSeconds or check clock skew";
-        plan.events.push((Severity::Warning, "TooManyMissedTimes", advice.to_owned()));
+        plan.events
+            .push((Severity::Warning, "TooManyMissedTimes", advice.to_owned()));
     }
     if deadline.is_some_and(|seconds| after_seconds(due, seconds) < now) {
         let when = due.strftime("%a, %d %b %Y %H:%M:%S +0000");
-        plan.events.push((Severity::Warning, "MissSchedule", format!("Missed scheduled time to start a job: {when}")));
+        plan.events.push((
+            Severity::Warning,
+            "MissSchedule",
+            format!("Missed scheduled time to start a job: {when}"),
+        ));
         return;
     }
     let job = make(cron_job, spec, due, zone);
     let active = status.active.clone().unwrap_or_default();
-    if last == Some(due) || active.iter().any(|reference| reference.name == job.metadata.name) {
+    if last == Some(due)
+        || active
+            .iter()
+            .any(|reference| reference.name == job.metadata.name)
+    {
         return;
     }
     match spec.concurrency_policy.as_deref() {
         Some("Forbid") if !active.is_empty() => {
             let words = "Not starting job because prior execution is running and concurrency policy is Forbid";
-            plan.events.push((Severity::Normal, "JobAlreadyActive", words.to_owned()));
+            plan.events
+                .push((Severity::Normal, "JobAlreadyActive", words.to_owned()));
             return;
         }
         Some("Replace") => {
-            let is_active = |job: &&Arc<Job>| active.iter().any(|reference| reference.uid == job.metadata.uid);
+            let is_active = |job: &&Arc<Job>| {
+                active
+                    .iter()
+                    .any(|reference| reference.uid == job.metadata.uid)
+            };
             plan.delete.extend(jobs.iter().filter(is_active).cloned());
             status.active = None;
         }
@@ -162,7 +236,12 @@ fn start(
 }
 
 /// The last time that is due, and how many there were since the last start.
-fn due(schedule: &Schedule, zone: &TimeZone, since: Timestamp, now: Timestamp) -> (Option<Timestamp>, usize) {
+fn due(
+    schedule: &Schedule,
+    zone: &TimeZone,
+    since: Timestamp,
+    now: Timestamp,
+) -> (Option<Timestamp>, usize) {
     let mut latest = None;
     let mut count = 0;
     let mut here = since;
@@ -181,17 +260,32 @@ fn make(cron_job: &CronJob, spec: &CronJobSpec, time: Timestamp, zone: &TimeZone
     let template = spec.job_template.metadata.clone().unwrap_or_default();
     let mut annotations = template.annotations.unwrap_or_default();
     let local = time.to_zoned(zone.clone());
-    let offset = if local.offset().is_zero() { "Z".to_owned() } else { local.strftime("%:z").to_string() };
-    annotations.insert(TIME.to_owned(), format!("{}{offset}", local.strftime("%Y-%m-%dT%H:%M:%S")));
+    let offset = if local.offset().is_zero() {
+        "Z".to_owned()
+    } else {
+        local.strftime("%:z").to_string()
+    };
+    annotations.insert(
+        TIME.to_owned(),
+        format!("{}{offset}", local.strftime("%Y-%m-%dT%H:%M:%S")),
+    );
     let metadata = ObjectMeta {
-        name: Some(format!("{}-{}", name(&cron_job.metadata), time.as_second() / 60)),
+        name: Some(format!(
+            "{}-{}",
+            name(&cron_job.metadata),
+            time.as_second() / 60
+        )),
         namespace: cron_job.metadata.namespace.clone(),
         labels: template.labels,
         annotations: Some(annotations),
         owner_references: Some(vec![controlled_by(cron_job)]),
         ..ObjectMeta::default()
     };
-    Job { metadata, spec: spec.job_template.spec.clone(), status: None }
+    Job {
+        metadata,
+        spec: spec.job_template.spec.clone(),
+        status: None,
+    }
 }
 
 /// Notes a job that was started for a time.
@@ -206,7 +300,11 @@ pub(super) fn note_start(status: &mut CronJobStatus, job: &Job, time: Timestamp)
         ..ObjectReference::default()
     };
     let active = status.active.get_or_insert_default();
-    if end(job).is_none() && !active.iter().any(|known| known.uid.as_deref() == Some(uid(&job.metadata))) {
+    if end(job).is_none()
+        && !active
+            .iter()
+            .any(|known| known.uid.as_deref() == Some(uid(&job.metadata)))
+    {
         active.push(reference);
     }
     status.last_schedule_time = Some(on_wire(time));
@@ -238,10 +336,14 @@ mod tests {
     }
 
     fn job(name: &str, end: Option<&str>, started: &str) -> Arc<Job> {
-        let conditions: Vec<Value> = end.iter().map(|end| json!({"type": end, "status": "True"})).collect();
+        let conditions: Vec<Value> = end
+            .iter()
+            .map(|end| json!({"type": end, "status": "True"}))
+            .collect();
         let time = at(started).to_string();
         let status = json!({"conditions": conditions, "startTime": time, "completionTime": end.map(|_| time.clone())});
-        let tree = json!({"metadata": {"name": name, "namespace": "n", "uid": name}, "status": status});
+        let tree =
+            json!({"metadata": {"name": name, "namespace": "n", "uid": name}, "status": status});
         Arc::new(serde_json::from_value(tree).expect("a job"))
     }
 
@@ -262,17 +364,39 @@ mod tests {
         let (job, time) = due.create.expect("it is time");
         assert_eq!(time, at("00:05:00"));
         assert_eq!(job.metadata.name.as_deref(), Some("c-29453765"));
-        assert_eq!(job.metadata.annotations.as_ref().expect("annotated")[TIME], "2026-01-01T00:05:00Z");
+        assert_eq!(
+            job.metadata.annotations.as_ref().expect("annotated")[TIME],
+            "2026-01-01T00:05:00Z"
+        );
         let mut status = CronJobStatus::default();
-        note_start(&mut status, &Job { metadata: ObjectMeta { name: Some("c-29453765".into()), ..job.metadata }, ..Job::default() }, time);
-        let started = CronJob { status: Some(status), ..cron_job(json!({}), json!({})) };
+        note_start(
+            &mut status,
+            &Job {
+                metadata: ObjectMeta {
+                    name: Some("c-29453765".into()),
+                    ..job.metadata
+                },
+                ..Job::default()
+            },
+            time,
+        );
+        let started = CronJob {
+            status: Some(status),
+            ..cron_job(json!({}), json!({}))
+        };
         assert!(plan(&started, &[], at("00:05:01")).create.is_none());
     }
 
     #[test]
     fn concurrency_is_allowed_forbidden_or_replaced() {
         let running = [job("c-1", None, "00:00:00")];
-        let check = |policy: &str| plan(&cron_job(json!({"concurrencyPolicy": policy}), active(&["c-1"])), &running, at("00:05:01"));
+        let check = |policy: &str| {
+            plan(
+                &cron_job(json!({"concurrencyPolicy": policy}), active(&["c-1"])),
+                &running,
+                at("00:05:01"),
+            )
+        };
         assert!(check("Allow").create.is_some() && check("Allow").delete.is_empty());
         let forbidden = check("Forbid");
         assert!(forbidden.create.is_none());
@@ -287,12 +411,24 @@ mod tests {
     fn missed_times_are_made_up_for_once_unless_it_is_too_late() {
         let late = plan(&cron_job(json!({}), json!({})), &[], at("00:23:00"));
         assert_eq!(late.create.expect("the last one").1, at("00:20:00"));
-        let strict = plan(&cron_job(json!({"startingDeadlineSeconds": 60}), json!({})), &[], at("00:23:00"));
+        let strict = plan(
+            &cron_job(json!({"startingDeadlineSeconds": 60}), json!({})),
+            &[],
+            at("00:23:00"),
+        );
         assert!(strict.create.is_none());
-        let long = plan(&cron_job(json!({"schedule": "* * * * *"}), json!({})), &[], at("05:00:00"));
+        let long = plan(
+            &cron_job(json!({"schedule": "* * * * *"}), json!({})),
+            &[],
+            at("05:00:00"),
+        );
         assert!(long.create.is_some());
         assert_eq!(reasons(&long), ["TooManyMissedTimes"]);
-        let suspended = plan(&cron_job(json!({"suspend": true}), json!({})), &[], at("00:23:00"));
+        let suspended = plan(
+            &cron_job(json!({"suspend": true}), json!({})),
+            &[],
+            at("00:23:00"),
+        );
         assert!(suspended.create.is_none() && suspended.recheck.is_none());
     }
 
@@ -305,20 +441,50 @@ mod tests {
             job("d", Some("Failed"), "00:04:00"),
         ];
         let limits = json!({"successfulJobsHistoryLimit": 1, "suspend": true});
-        let plan = plan(&cron_job(limits, active(&["b", "gone"])), &jobs, at("00:04:30"));
-        assert_eq!(plan.delete.iter().map(|job| name(&job.metadata)).collect::<Vec<_>>(), ["a", "c"]);
+        let plan = plan(
+            &cron_job(limits, active(&["b", "gone"])),
+            &jobs,
+            at("00:04:30"),
+        );
+        assert_eq!(
+            plan.delete
+                .iter()
+                .map(|job| name(&job.metadata))
+                .collect::<Vec<_>>(),
+            ["a", "c"]
+        );
         assert_eq!(reasons(&plan), ["SawCompletedJob", "MissingJob"]);
         let status = plan.status.expect("changed");
-        assert_eq!((status.active, status.last_successful_time.map(|time| time.0)), (None, Some(at("00:02:00"))));
+        assert_eq!(
+            (
+                status.active,
+                status.last_successful_time.map(|time| time.0)
+            ),
+            (None, Some(at("00:02:00")))
+        );
     }
 
     #[test]
     fn a_time_zone_moves_the_start_and_an_unknown_one_prevents_it() {
-        let tokyo = plan(&cron_job(json!({"schedule": "10 9 * * *", "timeZone": "Asia/Tokyo"}), json!({})), &[], at("00:10:01"));
+        let tokyo = plan(
+            &cron_job(
+                json!({"schedule": "10 9 * * *", "timeZone": "Asia/Tokyo"}),
+                json!({}),
+            ),
+            &[],
+            at("00:10:01"),
+        );
         let (job, time) = tokyo.create.expect("nine in Tokyo");
         assert_eq!(time, at("00:10:00"));
-        assert_eq!(job.metadata.annotations.as_ref().expect("annotated")[TIME], "2026-01-01T09:10:00+09:00");
-        let unknown = plan(&cron_job(json!({"timeZone": "Mars/Base"}), json!({})), &[], at("00:10:01"));
+        assert_eq!(
+            job.metadata.annotations.as_ref().expect("annotated")[TIME],
+            "2026-01-01T09:10:00+09:00"
+        );
+        let unknown = plan(
+            &cron_job(json!({"timeZone": "Mars/Base"}), json!({})),
+            &[],
+            at("00:10:01"),
+        );
         assert_eq!(reasons(&unknown), ["UnknownTimeZone"]);
         assert!(unknown.create.is_none());
     }

@@ -5,7 +5,10 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{DaemonSet, DaemonSetStatus};
-use k8s_openapi::api::core::v1::{Affinity, Node, NodeAffinity, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, Pod, Toleration};
+use k8s_openapi::api::core::v1::{
+    Affinity, Node, NodeAffinity, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, Pod,
+    Toleration,
+};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::HASH;
@@ -49,17 +52,35 @@ fn target(pod: &Pod) -> &str {
     if !node_name(pod).is_empty() {
         return node_name(pod);
     }
-    let required = pod
-        .spec
-        .as_ref()
-        .and_then(|spec| spec.affinity.as_ref()?.node_affinity.as_ref()?.required_during_scheduling_ignored_during_execution.as_ref());
-    let field = required.and_then(|required| required.node_selector_terms.first()?.match_fields.as_ref()?.first());
-    field.and_then(|field| field.values.as_ref()?.first()).map_or("", String::as_str)
+    let required = pod.spec.as_ref().and_then(|spec| {
+        spec.affinity
+            .as_ref()?
+            .node_affinity
+            .as_ref()?
+            .required_during_scheduling_ignored_during_execution
+            .as_ref()
+    });
+    let field = required.and_then(|required| {
+        required
+            .node_selector_terms
+            .first()?
+            .match_fields
+            .as_ref()?
+            .first()
+    });
+    field
+        .and_then(|field| field.values.as_ref()?.first())
+        .map_or("", String::as_str)
 }
 
 fn tolerations(set: &DaemonSet) -> Vec<Toleration> {
-    let spec = set.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
-    let mut list = spec.and_then(|spec| spec.tolerations.clone()).unwrap_or_default();
+    let spec = set
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.template.spec.as_ref());
+    let mut list = spec
+        .and_then(|spec| spec.tolerations.clone())
+        .unwrap_or_default();
     let host = spec.is_some_and(|spec| spec.host_network == Some(true));
     let network = host.then_some(("node.kubernetes.io/network-unavailable", "NoSchedule"));
     for (key, effect) in TOLERATED.into_iter().chain(network) {
@@ -83,7 +104,13 @@ fn tolerations(set: &DaemonSet) -> Vec<Toleration> {
 
 /// (gets a pod, may keep the one it has)
 fn wants(set: &DaemonSet, node: &Node) -> (bool, bool) {
-    let Some(spec) = set.spec.as_ref().and_then(|spec| spec.template.spec.as_ref()) else { return (false, false) };
+    let Some(spec) = set
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.template.spec.as_ref())
+    else {
+        return (false, false);
+    };
     let pinned = spec.node_name.as_deref().unwrap_or_default();
     if (!pinned.is_empty() && pinned != nodes::name(node)) || !nodes::is_wanted(spec, node) {
         return (false, false);
@@ -98,17 +125,33 @@ fn wants(set: &DaemonSet, node: &Node) -> (bool, bool) {
 }
 
 /// Decides. `hash` is that of the present template.
-pub(super) fn plan(set: &DaemonSet, pods: &[Arc<Pod>], all: &[Arc<Node>], hash: &str, now: Timestamp) -> Plan {
+pub(super) fn plan(
+    set: &DaemonSet,
+    pods: &[Arc<Pod>],
+    all: &[Arc<Node>],
+    hash: &str,
+    now: Timestamp,
+) -> Plan {
     let mut on: BTreeMap<&str, Vec<&Arc<Pod>>> = BTreeMap::new();
     for pod in pods {
         on.entry(target(pod)).or_default().push(pod);
     }
-    let mut plan = Plan { create: Vec::new(), delete: Vec::new(), failed: Vec::new(), status: None, available_at: None };
+    let mut plan = Plan {
+        create: Vec::new(),
+        delete: Vec::new(),
+        failed: Vec::new(),
+        status: None,
+        available_at: None,
+    };
     let mut figures = DaemonSetStatus::default();
     let (mut available, mut updated) = (0, 0);
     let mut old: Vec<(&Arc<Pod>, bool)> = Vec::new();
     let mut unavailable = 0;
-    let min_ready = set.spec.as_ref().and_then(|spec| spec.min_ready_seconds).unwrap_or_default();
+    let min_ready = set
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.min_ready_seconds)
+        .unwrap_or_default();
     for node in all {
         let name = nodes::name(node);
         let here = on.remove(name).unwrap_or_default();
@@ -147,7 +190,13 @@ pub(super) fn plan(set: &DaemonSet, pods: &[Arc<Pod>], all: &[Arc<Node>], hash: 
         }
     }
     // Pods of nodes that are no more are left to those who collect them.
-    roll(set, &old, unavailable, figures.desired_number_scheduled, &mut plan);
+    roll(
+        set,
+        &old,
+        unavailable,
+        figures.desired_number_scheduled,
+        &mut plan,
+    );
     plan.create.truncate(BURST);
     plan.delete.truncate(BURST);
     let unless_zero = |count: i32| Some(count).filter(|count| *count != 0);
@@ -166,7 +215,13 @@ pub(super) fn plan(set: &DaemonSet, pods: &[Arc<Pod>], all: &[Arc<Node>], hash: 
 }
 
 /// Finished pods go, and all but the oldest; returns the one that counts.
-fn tidy<'a>(here: &[&'a Arc<Pod>], gets: bool, keeps: bool, node: &str, plan: &mut Plan) -> Option<&'a Arc<Pod>> {
+fn tidy<'a>(
+    here: &[&'a Arc<Pod>],
+    gets: bool,
+    keeps: bool,
+    node: &str,
+    plan: &mut Plan,
+) -> Option<&'a Arc<Pod>> {
     let mut alive: Vec<&Arc<Pod>> = Vec::new();
     for pod in here.iter().filter(|pod| !is_terminating(pod)) {
         match phase(pod) {
@@ -179,25 +234,43 @@ fn tidy<'a>(here: &[&'a Arc<Pod>], gets: bool, keeps: bool, node: &str, plan: &m
         }
     }
     alive.sort_by_key(|pod| {
-        (node_name(pod).is_empty(), pod.metadata.creation_timestamp.as_ref().map(|time| time.0), pod.metadata.name.clone())
+        (
+            node_name(pod).is_empty(),
+            pod.metadata.creation_timestamp.as_ref().map(|time| time.0),
+            pod.metadata.name.clone(),
+        )
     });
     let spare = if keeps || gets { 1 } else { 0 };
-    plan.delete.extend(alive.iter().skip(spare).map(|pod| Arc::clone(pod)));
+    plan.delete
+        .extend(alive.iter().skip(spare).map(|pod| Arc::clone(pod)));
     alive.first().copied().filter(|_| spare == 1)
 }
 
 /// Takes pods of older templates, as many as may be missing: those first that are missing anyway.
-fn roll(set: &DaemonSet, old: &[(&Arc<Pod>, bool)], unavailable: i32, desired: i32, plan: &mut Plan) {
-    let strategy = set.spec.as_ref().and_then(|spec| spec.update_strategy.as_ref());
+fn roll(
+    set: &DaemonSet,
+    old: &[(&Arc<Pod>, bool)],
+    unavailable: i32,
+    desired: i32,
+    plan: &mut Plan,
+) {
+    let strategy = set
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.update_strategy.as_ref());
     if strategy.and_then(|strategy| strategy.type_.as_deref()) == Some("OnDelete") {
         return;
     }
-    let limit = strategy.and_then(|strategy| strategy.rolling_update.as_ref()?.max_unavailable.as_ref());
+    let limit =
+        strategy.and_then(|strategy| strategy.rolling_update.as_ref()?.max_unavailable.as_ref());
     let limit = match limit {
         None => 1,
         Some(IntOrString::Int(number)) => *number,
         Some(IntOrString::String(text)) => {
-            let percent: i64 = text.strip_suffix('%').and_then(|number| number.parse().ok()).unwrap_or_default();
+            let percent: i64 = text
+                .strip_suffix('%')
+                .and_then(|number| number.parse().ok())
+                .unwrap_or_default();
             i32::try_from((i64::from(desired) * percent + 99).div_euclid(100)).unwrap_or(i32::MAX)
         }
     };
@@ -214,9 +287,18 @@ fn roll(set: &DaemonSet, old: &[(&Arc<Pod>, bool)], unavailable: i32, desired: i
 
 /// The pod for one node.
 pub(super) fn make(set: &DaemonSet, node: &str, hash: &str) -> Pod {
-    let template = set.spec.as_ref().map(|spec| spec.template.clone()).unwrap_or_default();
+    let template = set
+        .spec
+        .as_ref()
+        .map(|spec| spec.template.clone())
+        .unwrap_or_default();
     let namespace = set.metadata.namespace.as_deref().unwrap_or_default();
-    let mut pod = from_template(&template, namespace, set.metadata.name.as_deref().unwrap_or_default(), controlled_by(set));
+    let mut pod = from_template(
+        &template,
+        namespace,
+        set.metadata.name.as_deref().unwrap_or_default(),
+        controlled_by(set),
+    );
     let labels = pod.metadata.labels.get_or_insert_default();
     labels.insert(HASH.to_owned(), hash.to_owned());
     if let Some(generation) = annotation(&set.metadata, GENERATION) {
@@ -224,11 +306,20 @@ pub(super) fn make(set: &DaemonSet, node: &str, hash: &str) -> Pod {
     }
     let spec = pod.spec.get_or_insert_default();
     spec.tolerations = Some(tolerations(set));
-    let name = NodeSelectorRequirement { key: "metadata.name".to_owned(), operator: "In".to_owned(), values: Some(vec![node.to_owned()]) };
-    let term = NodeSelectorTerm { match_fields: Some(vec![name]), match_expressions: None };
+    let name = NodeSelectorRequirement {
+        key: "metadata.name".to_owned(),
+        operator: "In".to_owned(),
+        values: Some(vec![node.to_owned()]),
+    };
+    let term = NodeSelectorTerm {
+        match_fields: Some(vec![name]),
+        match_expressions: None,
+    };
     let affinity: &mut Affinity = spec.affinity.get_or_insert_default();
     let node_affinity: &mut NodeAffinity = affinity.node_affinity.get_or_insert_default();
-    node_affinity.required_during_scheduling_ignored_during_execution = Some(NodeSelector { node_selector_terms: vec![term] });
+    node_affinity.required_during_scheduling_ignored_during_execution = Some(NodeSelector {
+        node_selector_terms: vec![term],
+    });
     pod
 }
 
@@ -255,7 +346,14 @@ mod tests {
         )
     }
 
-    fn daemon(name: &str, node: &str, hash: &str, phase: &str, ready: bool, leaving: bool) -> Arc<Pod> {
+    fn daemon(
+        name: &str,
+        node: &str,
+        hash: &str,
+        phase: &str,
+        ready: bool,
+        leaving: bool,
+    ) -> Arc<Pod> {
         Arc::new(pod(json!({
             "metadata": {"name": name, "labels": {HASH: hash}, "deletionTimestamp": leaving.then_some("2026-01-01T00:00:00Z")},
             "spec": {"nodeName": node, "containers": []},
@@ -263,50 +361,115 @@ mod tests {
         })))
     }
 
-    fn planned(set: &DaemonSet, pods: &[Arc<Pod>], nodes: &[Arc<Node>]) -> (Vec<String>, Vec<String>) {
+    fn planned(
+        set: &DaemonSet,
+        pods: &[Arc<Pod>],
+        nodes: &[Arc<Node>],
+    ) -> (Vec<String>, Vec<String>) {
         let plan = plan(set, pods, nodes, "h2", Timestamp::UNIX_EPOCH);
-        (plan.create, plan.delete.iter().map(|pod| crate::pods::name(pod).to_owned()).collect())
+        (
+            plan.create,
+            plan.delete
+                .iter()
+                .map(|pod| crate::pods::name(pod).to_owned())
+                .collect(),
+        )
     }
 
     #[test]
     fn matching_nodes_get_a_pod_and_cordoned_ones_too() {
         let cordoned = json!([{"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"}]);
         let foreign = json!([{"key": "other", "effect": "NoSchedule"}]);
-        let nodes = [node("a", "x", json!([])), node("b", "x", cordoned), node("c", "y", json!([])), node("d", "x", foreign)];
+        let nodes = [
+            node("a", "x", json!([])),
+            node("b", "x", cordoned),
+            node("c", "y", json!([])),
+            node("d", "x", foreign),
+        ];
         assert_eq!(planned(&set(json!({})), &[], &nodes).0, ["a", "b"]);
-        let status = plan(&set(json!({})), &[], &nodes, "h2", Timestamp::UNIX_EPOCH).status.expect("written");
-        assert_eq!((status.desired_number_scheduled, status.current_number_scheduled, status.number_unavailable), (2, 0, Some(2)));
+        let status = plan(&set(json!({})), &[], &nodes, "h2", Timestamp::UNIX_EPOCH)
+            .status
+            .expect("written");
+        assert_eq!(
+            (
+                status.desired_number_scheduled,
+                status.current_number_scheduled,
+                status.number_unavailable
+            ),
+            (2, 0, Some(2))
+        );
     }
 
     #[test]
     fn a_place_is_taken_until_its_pod_is_gone_and_failed_pods_go() {
         let nodes = [node("a", "x", json!([]))];
         let empty = Vec::<String>::new();
-        assert_eq!(planned(&set(json!({})), &[daemon("p", "a", "h2", "Running", true, true)], &nodes), (empty.clone(), empty.clone()));
         assert_eq!(
-            planned(&set(json!({})), &[daemon("p", "a", "h2", "Failed", false, false)], &nodes),
+            planned(
+                &set(json!({})),
+                &[daemon("p", "a", "h2", "Running", true, true)],
+                &nodes
+            ),
+            (empty.clone(), empty.clone())
+        );
+        assert_eq!(
+            planned(
+                &set(json!({})),
+                &[daemon("p", "a", "h2", "Failed", false, false)],
+                &nodes
+            ),
             (empty.clone(), vec!["p".to_owned()])
         );
         let off = [node("a", "y", json!([]))];
-        assert_eq!(planned(&set(json!({})), &[daemon("p", "a", "h2", "Running", true, false)], &off), (empty, vec!["p".to_owned()]));
+        assert_eq!(
+            planned(
+                &set(json!({})),
+                &[daemon("p", "a", "h2", "Running", true, false)],
+                &off
+            ),
+            (empty, vec!["p".to_owned()])
+        );
     }
 
     #[test]
     fn a_roll_takes_what_may_be_missing() {
         let nodes = [node("a", "x", json!([])), node("b", "x", json!([]))];
-        let pods = [daemon("p", "a", "h1", "Running", true, false), daemon("q", "b", "h1", "Running", true, false)];
+        let pods = [
+            daemon("p", "a", "h1", "Running", true, false),
+            daemon("q", "b", "h1", "Running", true, false),
+        ];
         assert_eq!(planned(&set(json!({})), &pods, &nodes).1, ["p"]);
-        let half = [daemon("p", "a", "h2", "Running", false, false), daemon("q", "b", "h1", "Running", true, false)];
-        assert_eq!(planned(&set(json!({})), &half, &nodes).1, Vec::<String>::new());
-        assert_eq!(planned(&set(json!({"updateStrategy": {"type": "OnDelete"}})), &pods, &nodes).1, Vec::<String>::new());
+        let half = [
+            daemon("p", "a", "h2", "Running", false, false),
+            daemon("q", "b", "h1", "Running", true, false),
+        ];
+        assert_eq!(
+            planned(&set(json!({})), &half, &nodes).1,
+            Vec::<String>::new()
+        );
+        assert_eq!(
+            planned(
+                &set(json!({"updateStrategy": {"type": "OnDelete"}})),
+                &pods,
+                &nodes
+            )
+            .1,
+            Vec::<String>::new()
+        );
     }
 
     #[test]
     fn a_daemon_pod_is_pinned_and_tolerant() {
         let pod = make(&set(json!({})), "a", "h2");
         let tree = serde_json::to_value(&pod).expect("json");
-        assert_eq!(tree["metadata"]["labels"], json!({"app": "web", "controller-revision-hash": "h2", "pod-template-generation": "1"}));
-        assert_eq!(tree["spec"]["tolerations"].as_array().map(Vec::len), Some(6));
+        assert_eq!(
+            tree["metadata"]["labels"],
+            json!({"app": "web", "controller-revision-hash": "h2", "pod-template-generation": "1"})
+        );
+        assert_eq!(
+            tree["spec"]["tolerations"].as_array().map(Vec::len),
+            Some(6)
+        );
         assert_eq!(target(&pod), "a");
     }
 }

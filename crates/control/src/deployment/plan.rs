@@ -1,4 +1,5 @@
-//! What to do next about a deployment. Pure: the deployment, its sets and the time in, at most one stage out.
+//! What to do next about a deployment. Pure: the deployment, its sets and the time in, at most one
+//! stage out.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -40,9 +41,17 @@ pub(super) struct Plan {
 }
 
 /// Decides. `running` says whether a set has pods that have not ended.
-pub(super) fn plan(deployment: &Deployment, sets: &[Arc<ReplicaSet>], running: impl Fn(&ReplicaSet) -> bool, now: Timestamp) -> Plan {
+pub(super) fn plan(
+    deployment: &Deployment,
+    sets: &[Arc<ReplicaSet>],
+    running: impl Fn(&ReplicaSet) -> bool,
+    now: Timestamp,
+) -> Plan {
     let sets = Sets::sort(deployment, sets);
-    let paused = deployment.spec.as_ref().is_some_and(|spec| spec.paused == Some(true));
+    let paused = deployment
+        .spec
+        .as_ref()
+        .is_some_and(|spec| spec.paused == Some(true));
     let scaled = is_scaled(deployment, &sets);
     let leaving = deployment.metadata.deletion_timestamp.is_some();
     let actions = if leaving {
@@ -50,8 +59,20 @@ pub(super) fn plan(deployment: &Deployment, sets: &[Arc<ReplicaSet>], running: i
     } else {
         first_of([
             &|| sync_revision(deployment, &sets),
-            &|| if paused || scaled { scale_all(deployment, &sets) } else { Vec::new() },
-            &|| if paused || scaled { Vec::new() } else { roll(deployment, &sets, &running) },
+            &|| {
+                if paused || scaled {
+                    scale_all(deployment, &sets)
+                } else {
+                    Vec::new()
+                }
+            },
+            &|| {
+                if paused || scaled {
+                    Vec::new()
+                } else {
+                    roll(deployment, &sets, &running)
+                }
+            },
             &|| clean_up(deployment, &sets, paused),
         ])
     };
@@ -59,24 +80,49 @@ pub(super) fn plan(deployment: &Deployment, sets: &[Arc<ReplicaSet>], running: i
         Action::Create(set) => set.metadata.name.as_deref(),
         _ => None,
     });
-    let progress = Progress { figures_only: paused || scaled || leaving, creating };
+    let progress = Progress {
+        figures_only: paused || scaled || leaving,
+        creating,
+    };
     let status = status::status(deployment, &sets, &progress, now);
     let recheck = status::recheck(deployment, &status, now);
-    let mut updated = Deployment { status: Some(status), ..deployment.clone() };
-    if let Some(number) = sets.new.as_ref().and_then(|set| annotation(&set.metadata, REVISION)) {
-        updated.metadata.annotations.get_or_insert_default().insert(REVISION.to_owned(), number.to_owned());
+    let mut updated = Deployment {
+        status: Some(status),
+        ..deployment.clone()
+    };
+    if let Some(number) = sets
+        .new
+        .as_ref()
+        .and_then(|set| annotation(&set.metadata, REVISION))
+    {
+        updated
+            .metadata
+            .annotations
+            .get_or_insert_default()
+            .insert(REVISION.to_owned(), number.to_owned());
     }
-    Plan { actions, updated: (updated != *deployment).then_some(updated), recheck }
+    Plan {
+        actions,
+        updated: (updated != *deployment).then_some(updated),
+        recheck,
+    }
 }
 
 /// The first stage that has something to do.
 fn first_of<const N: usize>(stages: [&dyn Fn() -> Vec<Action>; N]) -> Vec<Action> {
-    stages.iter().map(|stage| stage()).find(|actions| !actions.is_empty()).unwrap_or_default()
+    stages
+        .iter()
+        .map(|stage| stage())
+        .find(|actions| !actions.is_empty())
+        .unwrap_or_default()
 }
 
 /// The deployment's size was changed since its sets noted it.
 fn is_scaled(deployment: &Deployment, sets: &Sets) -> bool {
-    sets.all().any(|set| replicas_of(set) > 0 && noted(set, DESIRED).is_some_and(|desired| desired != wanted(deployment)))
+    sets.all().any(|set| {
+        replicas_of(set) > 0
+            && noted(set, DESIRED).is_some_and(|desired| desired != wanted(deployment))
+    })
 }
 
 fn change(set: &Arc<ReplicaSet>, replicas: i32) -> Change {
@@ -91,35 +137,77 @@ fn change(set: &Arc<ReplicaSet>, replicas: i32) -> Change {
 /// Gives a set this size and notes the deployment's; nothing when both are so already.
 fn resize(deployment: &Deployment, set: &Arc<ReplicaSet>, replicas: i32) -> Option<Action> {
     let notes = scale::notes(deployment);
-    let noted = notes.iter().all(|(name, value)| annotation(&set.metadata, name) == Some(value));
+    let noted = notes
+        .iter()
+        .all(|(name, value)| annotation(&set.metadata, name) == Some(value));
     let same = replicas_of(set) == replicas;
-    (!(same && noted)).then(|| Action::Change(Change { annotations: notes, ..change(set, replicas) }))
+    (!(same && noted)).then(|| {
+        Action::Change(Change {
+            annotations: notes,
+            ..change(set, replicas)
+        })
+    })
 }
 
-/// The set of the present template carries the newest revision, the deployment's annotations and its `minReadySeconds`.
+/// The set of the present template carries the newest revision, the deployment's annotations and
+/// its `minReadySeconds`.
 fn sync_revision(deployment: &Deployment, sets: &Sets) -> Vec<Action> {
-    let Some(set) = &sets.new else { return Vec::new() };
-    let notes = revision::annotations(deployment, &set.metadata, revision::next_revision(&sets.old));
-    let min_ready = deployment.spec.as_ref().and_then(|spec| spec.min_ready_seconds).unwrap_or_default();
+    let Some(set) = &sets.new else {
+        return Vec::new();
+    };
+    let notes = revision::annotations(
+        deployment,
+        &set.metadata,
+        revision::next_revision(&sets.old),
+    );
+    let min_ready = deployment
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.min_ready_seconds)
+        .unwrap_or_default();
     let change = change(set, replicas_of(set));
-    let right =
-        set.metadata.annotations.as_ref().is_some_and(|known| *known == notes) || (notes.is_empty() && set.metadata.annotations.is_none());
+    let right = set
+        .metadata
+        .annotations
+        .as_ref()
+        .is_some_and(|known| *known == notes)
+        || (notes.is_empty() && set.metadata.annotations.is_none());
     if right && change.min_ready_seconds.unwrap_or_default() == min_ready {
         return Vec::new();
     }
-    vec![Action::Change(Change { annotations: notes, min_ready_seconds: Some(min_ready), ..change })]
+    vec![Action::Change(Change {
+        annotations: notes,
+        min_ready_seconds: Some(min_ready),
+        ..change
+    })]
 }
 
 /// Brings the sets to the deployment's size without going on with a roll.
 fn scale_all(deployment: &Deployment, sets: &Sets) -> Vec<Action> {
-    let mut active: Vec<_> = sets.all().filter(|set| replicas_of(set) > 0).cloned().collect();
+    let mut active: Vec<_> = sets
+        .all()
+        .filter(|set| replicas_of(set) > 0)
+        .cloned()
+        .collect();
     if active.len() <= 1 {
         let latest = || sets.old.last();
         let only = active.first().or(sets.new.as_ref()).or_else(latest);
-        return only.and_then(|set| resize(deployment, set, wanted(deployment))).into_iter().collect();
+        return only
+            .and_then(|set| resize(deployment, set, wanted(deployment)))
+            .into_iter()
+            .collect();
     }
-    if sets.new.as_ref().is_some_and(|new| is_saturated(deployment, new)) {
-        return sets.old.iter().filter(|set| replicas_of(set) > 0).filter_map(|set| resize(deployment, set, 0)).collect();
+    if sets
+        .new
+        .as_ref()
+        .is_some_and(|new| is_saturated(deployment, new))
+    {
+        return sets
+            .old
+            .iter()
+            .filter(|set| replicas_of(set) > 0)
+            .filter_map(|set| resize(deployment, set, 0))
+            .collect();
     }
     if scale::is_recreate(deployment) {
         return Vec::new();
@@ -128,13 +216,25 @@ fn scale_all(deployment: &Deployment, sets: &Sets) -> Vec<Action> {
     let grows = wanted(deployment) > 0 && wanted(deployment) + scale::max_surge(deployment) > total;
     // The largest first; of the same size the newer one when growing, the older one when shrinking.
     active.sort_by(|a, b| {
-        let created = |set: &ReplicaSet| set.metadata.creation_timestamp.as_ref().map(|time| time.0);
-        let by_age = created(a).cmp(&created(b)).then_with(|| a.metadata.name.cmp(&b.metadata.name));
-        replicas_of(b).cmp(&replicas_of(a)).then(if grows { by_age.reverse() } else { by_age })
+        let created =
+            |set: &ReplicaSet| set.metadata.creation_timestamp.as_ref().map(|time| time.0);
+        let by_age = created(a)
+            .cmp(&created(b))
+            .then_with(|| a.metadata.name.cmp(&b.metadata.name));
+        replicas_of(b)
+            .cmp(&replicas_of(a))
+            .then(if grows { by_age.reverse() } else { by_age })
     });
-    let sizes: Vec<_> = active.iter().map(|set| (replicas_of(set), noted(set, MAX))).collect();
+    let sizes: Vec<_> = active
+        .iter()
+        .map(|set| (replicas_of(set), noted(set, MAX)))
+        .collect();
     let sizes = scale::proportional(deployment, &sizes);
-    active.iter().zip(sizes).filter_map(|(set, size)| resize(deployment, set, size)).collect()
+    active
+        .iter()
+        .zip(sizes)
+        .filter_map(|(set, size)| resize(deployment, set, size))
+        .collect()
 }
 
 fn is_saturated(deployment: &Deployment, set: &ReplicaSet) -> bool {
@@ -142,13 +242,20 @@ fn is_saturated(deployment: &Deployment, set: &ReplicaSet) -> bool {
     replicas_of(set) == wanted && noted(set, DESIRED) == Some(wanted) && available_of(set) == wanted
 }
 
-fn roll(deployment: &Deployment, sets: &Sets, running: &impl Fn(&ReplicaSet) -> bool) -> Vec<Action> {
+fn roll(
+    deployment: &Deployment,
+    sets: &Sets,
+    running: &impl Fn(&ReplicaSet) -> bool,
+) -> Vec<Action> {
     if scale::is_recreate(deployment) {
         return recreate(deployment, sets, running);
     }
-    let Some(new) = &sets.new else { return create(deployment, sets) };
+    let Some(new) = &sets.new else {
+        return create(deployment, sets);
+    };
     let total: i32 = sets.all().map(|set| replicas_of(set)).sum();
-    let size = scale::new_set_size(deployment, replicas_of(new), total).min(wanted(deployment).max(0));
+    let size =
+        scale::new_set_size(deployment, replicas_of(new), total).min(wanted(deployment).max(0));
     if size != replicas_of(new) {
         return resize(deployment, new, size).into_iter().collect();
     }
@@ -156,11 +263,20 @@ fn roll(deployment: &Deployment, sets: &Sets, running: &impl Fn(&ReplicaSet) -> 
 }
 
 fn create(deployment: &Deployment, sets: &Sets) -> Vec<Action> {
-    revision::make(deployment, sets).map(|set| Action::Create(Box::new(set))).into_iter().collect()
+    revision::make(deployment, sets)
+        .map(|set| Action::Create(Box::new(set)))
+        .into_iter()
+        .collect()
 }
 
-/// Takes from the old sets what the limit of unavailable pods allows: first what is not available anyway.
-fn shrink_old(deployment: &Deployment, new: &ReplicaSet, old: &[Arc<ReplicaSet>], total: i32) -> Vec<Action> {
+/// Takes from the old sets what the limit of unavailable pods allows: first what is not available
+/// anyway.
+fn shrink_old(
+    deployment: &Deployment,
+    new: &ReplicaSet,
+    old: &[Arc<ReplicaSet>],
+    total: i32,
+) -> Vec<Action> {
     let least = wanted(deployment) - max_unavailable(deployment);
     let new_unavailable = replicas_of(new) - available_of(new);
     let mut spare = total - least - new_unavailable;
@@ -180,34 +296,67 @@ fn shrink_old(deployment: &Deployment, new: &ReplicaSet, old: &[Arc<ReplicaSet>]
         *size -= taken;
         healthy -= taken;
     }
-    let changed = old.iter().zip(sizes).filter(|(set, size)| replicas_of(set) != *size);
-    changed.filter_map(|(set, size)| resize(deployment, set, size)).collect()
+    let changed = old
+        .iter()
+        .zip(sizes)
+        .filter(|(set, size)| replicas_of(set) != *size);
+    changed
+        .filter_map(|(set, size)| resize(deployment, set, size))
+        .collect()
 }
 
 /// All old pods end before the first new one starts.
-fn recreate(deployment: &Deployment, sets: &Sets, running: &impl Fn(&ReplicaSet) -> bool) -> Vec<Action> {
-    let down: Vec<_> = sets.old.iter().filter(|set| replicas_of(set) > 0).filter_map(|set| resize(deployment, set, 0)).collect();
+fn recreate(
+    deployment: &Deployment,
+    sets: &Sets,
+    running: &impl Fn(&ReplicaSet) -> bool,
+) -> Vec<Action> {
+    let down: Vec<_> = sets
+        .old
+        .iter()
+        .filter(|set| replicas_of(set) > 0)
+        .filter_map(|set| resize(deployment, set, 0))
+        .collect();
     if !down.is_empty() {
         return down;
     }
     if sets.old.iter().any(|set| running(set)) {
         return Vec::new();
     }
-    let Some(new) = &sets.new else { return create(deployment, sets) };
+    let Some(new) = &sets.new else {
+        return create(deployment, sets);
+    };
     if replicas_of(new) == wanted(deployment) {
         return Vec::new();
     }
-    resize(deployment, new, wanted(deployment)).into_iter().collect()
+    resize(deployment, new, wanted(deployment))
+        .into_iter()
+        .collect()
 }
 
 /// Old sets beyond the limit of history go, the lowest revisions first.
 fn clean_up(deployment: &Deployment, sets: &Sets, paused: bool) -> Vec<Action> {
-    let complete = deployment.status.as_ref().is_some_and(|status| status::is_complete(deployment, status));
-    let Some(limit) = deployment.spec.as_ref().and_then(|spec| spec.revision_history_limit).filter(|_| complete || paused) else {
+    let complete = deployment
+        .status
+        .as_ref()
+        .is_some_and(|status| status::is_complete(deployment, status));
+    let Some(limit) = deployment
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.revision_history_limit)
+        .filter(|_| complete || paused)
+    else {
         return Vec::new();
     };
-    let mut old: Vec<_> = sets.old.iter().filter(|set| set.metadata.deletion_timestamp.is_none()).cloned().collect();
-    let surplus = old.len().saturating_sub(usize::try_from(limit).unwrap_or_default());
+    let mut old: Vec<_> = sets
+        .old
+        .iter()
+        .filter(|set| set.metadata.deletion_timestamp.is_none())
+        .cloned()
+        .collect();
+    let surplus = old
+        .len()
+        .saturating_sub(usize::try_from(limit).unwrap_or_default());
     old.sort_by_key(|set| revision::revision(&set.metadata));
     let empty = |set: &ReplicaSet| {
         let status = set.status.as_ref();
@@ -215,7 +364,11 @@ fn clean_up(deployment: &Deployment, sets: &Sets, paused: bool) -> Vec<Action> {
             && status.is_none_or(|status| status.replicas == 0)
             && status.and_then(|status| status.observed_generation) >= set.metadata.generation
     };
-    old.into_iter().take(surplus).filter(|set| empty(set)).map(Action::Remove).collect()
+    old.into_iter()
+        .take(surplus)
+        .filter(|set| empty(set))
+        .map(Action::Remove)
+        .collect()
 }
 
 #[cfg(test)]

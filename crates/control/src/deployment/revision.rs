@@ -1,4 +1,5 @@
-//! Which ReplicaSet belongs to the present template, and the numbers and notes by which people find older ones. Pure.
+//! Which ReplicaSet belongs to the present template, and the numbers and notes by which people find
+//! older ones. Pure.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,8 +18,14 @@ pub(super) const MAX: &str = "deployment.kubernetes.io/max-replicas";
 const HASH: &str = "pod-template-hash";
 
 /// Annotations of a deployment that say something about itself and are not handed down.
-const OWN: [&str; 6] =
-    ["kubectl.kubernetes.io/last-applied-configuration", REVISION, HISTORY, DESIRED, MAX, "deprecated.deployment.rollback.to"];
+const OWN: [&str; 6] = [
+    "kubectl.kubernetes.io/last-applied-configuration",
+    REVISION,
+    HISTORY,
+    DESIRED,
+    MAX,
+    "deprecated.deployment.rollback.to",
+];
 
 /// The letters of generated names; digits become letters, so that a hash spells nothing.
 const LETTERS: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
@@ -35,7 +42,11 @@ impl Sets {
     /// Tells them apart. Of several with the present template, the oldest counts.
     pub(super) fn sort(deployment: &Deployment, sets: &[Arc<ReplicaSet>]) -> Self {
         let mut sets = sets.to_vec();
-        sets.sort_by(|a, b| created(a).cmp(&created(b)).then_with(|| a.metadata.name.cmp(&b.metadata.name)));
+        sets.sort_by(|a, b| {
+            created(a)
+                .cmp(&created(b))
+                .then_with(|| a.metadata.name.cmp(&b.metadata.name))
+        });
         let at = sets.iter().position(|set| same_template(deployment, set));
         let new = at.map(|at| sets.remove(at));
         Self { new, old: sets }
@@ -51,14 +62,26 @@ fn created(set: &ReplicaSet) -> Option<jiff::Timestamp> {
 }
 
 pub(super) fn same_template(deployment: &Deployment, set: &ReplicaSet) -> bool {
-    let Some(wanted) = deployment.spec.as_ref().map(|spec| &spec.template) else { return false };
-    let Some(mut template) = set.spec.as_ref().and_then(|spec| spec.template.clone()) else { return false };
-    if let Some(labels) = template.metadata.as_mut().and_then(|meta| meta.labels.as_mut()) {
+    let Some(wanted) = deployment.spec.as_ref().map(|spec| &spec.template) else {
+        return false;
+    };
+    let Some(mut template) = set.spec.as_ref().and_then(|spec| spec.template.clone()) else {
+        return false;
+    };
+    if let Some(labels) = template
+        .metadata
+        .as_mut()
+        .and_then(|meta| meta.labels.as_mut())
+    {
         labels.remove(HASH);
     }
     without_empty_labels(&mut template);
     let mut wanted = wanted.clone();
-    if let Some(labels) = wanted.metadata.as_mut().and_then(|meta| meta.labels.as_mut()) {
+    if let Some(labels) = wanted
+        .metadata
+        .as_mut()
+        .and_then(|meta| meta.labels.as_mut())
+    {
         labels.remove(HASH);
     }
     without_empty_labels(&mut wanted);
@@ -73,16 +96,26 @@ fn without_empty_labels(template: &mut PodTemplateSpec) {
 
 /// The revision number of a set; 0 when it has none.
 pub(super) fn revision(meta: &ObjectMeta) -> i64 {
-    annotation(meta, REVISION).and_then(|text| text.parse().ok()).unwrap_or_default()
+    annotation(meta, REVISION)
+        .and_then(|text| text.parse().ok())
+        .unwrap_or_default()
 }
 
 /// The number that the set of the present template must have.
 pub(super) fn next_revision(old: &[Arc<ReplicaSet>]) -> i64 {
-    old.iter().map(|set| revision(&set.metadata)).max().unwrap_or_default() + 1
+    old.iter()
+        .map(|set| revision(&set.metadata))
+        .max()
+        .unwrap_or_default()
+        + 1
 }
 
 /// The annotations that the set of the present template must have.
-pub(super) fn annotations(deployment: &Deployment, set: &ObjectMeta, wanted: i64) -> BTreeMap<String, String> {
+pub(super) fn annotations(
+    deployment: &Deployment,
+    set: &ObjectMeta,
+    wanted: i64,
+) -> BTreeMap<String, String> {
     let mut notes = set.annotations.clone().unwrap_or_default();
     for (key, value) in deployment.metadata.annotations.iter().flatten() {
         if !OWN.contains(&key.as_str()) {
@@ -94,7 +127,13 @@ pub(super) fn annotations(deployment: &Deployment, set: &ObjectMeta, wanted: i64
         notes.insert(REVISION.to_owned(), wanted.to_string());
         if before > 0 {
             let history = annotation(set, HISTORY).filter(|history| !history.is_empty());
-            notes.insert(HISTORY.to_owned(), history.map_or_else(|| before.to_string(), |history| format!("{history},{before}")));
+            notes.insert(
+                HISTORY.to_owned(),
+                history.map_or_else(
+                    || before.to_string(),
+                    |history| format!("{history},{before}"),
+                ),
+            );
         }
     }
     notes
@@ -103,25 +142,56 @@ pub(super) fn annotations(deployment: &Deployment, set: &ObjectMeta, wanted: i64
 /// The set of the present template, as it is to be created.
 pub(super) fn make(deployment: &Deployment, sets: &Sets) -> Option<ReplicaSet> {
     let spec = deployment.spec.as_ref()?;
-    let hash = hash(&spec.template, deployment.status.as_ref().and_then(|status| status.collision_count).unwrap_or_default());
+    let hash = hash(
+        &spec.template,
+        deployment
+            .status
+            .as_ref()
+            .and_then(|status| status.collision_count)
+            .unwrap_or_default(),
+    );
     let mut template = spec.template.clone();
-    template.metadata.get_or_insert_default().labels.get_or_insert_default().insert(HASH.to_owned(), hash.clone());
+    template
+        .metadata
+        .get_or_insert_default()
+        .labels
+        .get_or_insert_default()
+        .insert(HASH.to_owned(), hash.clone());
     let mut selector = spec.selector.clone();
-    selector.match_labels.get_or_insert_default().insert(HASH.to_owned(), hash.clone());
+    selector
+        .match_labels
+        .get_or_insert_default()
+        .insert(HASH.to_owned(), hash.clone());
     let name = deployment.metadata.name.as_deref().unwrap_or_default();
     let mut meta = ObjectMeta {
         name: Some(format!("{name}-{hash}")),
         namespace: deployment.metadata.namespace.clone(),
-        labels: template.metadata.as_ref().and_then(|meta| meta.labels.clone()),
+        labels: template
+            .metadata
+            .as_ref()
+            .and_then(|meta| meta.labels.clone()),
         owner_references: Some(vec![controlled_by(deployment)]),
         ..ObjectMeta::default()
     };
     let mut notes = annotations(deployment, &meta, next_revision(&sets.old));
     notes.extend(scale::notes(deployment));
     meta.annotations = Some(notes);
-    let replicas = scale::new_set_size(deployment, 0, sets.all().map(|set| scale::replicas_of(set)).sum());
-    let spec = ReplicaSetSpec { replicas: Some(replicas), min_ready_seconds: spec.min_ready_seconds, selector, template: Some(template) };
-    Some(ReplicaSet { metadata: meta, spec: Some(spec), status: None })
+    let replicas = scale::new_set_size(
+        deployment,
+        0,
+        sets.all().map(|set| scale::replicas_of(set)).sum(),
+    );
+    let spec = ReplicaSetSpec {
+        replicas: Some(replicas),
+        min_ready_seconds: spec.min_ready_seconds,
+        selector,
+        template: Some(template),
+    };
+    Some(ReplicaSet {
+        metadata: meta,
+        spec: Some(spec),
+        status: None,
+    })
 }
 
 /// After the name was found taken, the next hash is another one.
@@ -138,6 +208,11 @@ fn hash(template: &PodTemplateSpec, collisions: i32) -> String {
     if collisions > 0 {
         text.extend_from_slice(&collisions.to_le_bytes());
     }
-    let sum = text.iter().fold(0x811c_9dc5_u32, |sum, byte| (sum ^ u32::from(*byte)).wrapping_mul(0x0100_0193));
-    sum.to_string().bytes().map(|digit| char::from(LETTERS[usize::from(digit) % LETTERS.len()])).collect()
+    let sum = text.iter().fold(0x811c_9dc5_u32, |sum, byte| {
+        (sum ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
+    });
+    sum.to_string()
+        .bytes()
+        .map(|digit| char::from(LETTERS[usize::from(digit) % LETTERS.len()]))
+        .collect()
 }

@@ -9,40 +9,69 @@ use super::revision::{DESIRED, MAX};
 use crate::meta::annotation;
 
 pub(super) fn is_recreate(deployment: &Deployment) -> bool {
-    let strategy = deployment.spec.as_ref().and_then(|spec| spec.strategy.as_ref());
+    let strategy = deployment
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.strategy.as_ref());
     strategy.and_then(|strategy| strategy.type_.as_deref()) == Some("Recreate")
 }
 
 /// How many pods the deployment wants.
 pub(super) fn wanted(deployment: &Deployment) -> i32 {
-    deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1)
+    deployment
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.replicas)
+        .unwrap_or(1)
 }
 
 /// How many pods a set wants.
 pub(super) fn replicas_of(set: &ReplicaSet) -> i32 {
-    set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1)
+    set.spec
+        .as_ref()
+        .and_then(|spec| spec.replicas)
+        .unwrap_or(1)
 }
 
 /// How many of its pods are available.
 pub(super) fn available_of(set: &ReplicaSet) -> i32 {
-    set.status.as_ref().and_then(|status| status.available_replicas).unwrap_or_default()
+    set.status
+        .as_ref()
+        .and_then(|status| status.available_replicas)
+        .unwrap_or_default()
 }
 
-/// (surge, unavailable): how far a rolling deployment may go over and below its size. Not both can be nothing.
+/// (surge, unavailable): how far a rolling deployment may go over and below its size. Not both can
+/// be nothing.
 fn fences(deployment: &Deployment) -> (i32, i32) {
-    let rolling = deployment.spec.as_ref().and_then(|spec| spec.strategy.as_ref()?.rolling_update.as_ref());
+    let rolling = deployment
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.strategy.as_ref()?.rolling_update.as_ref());
     let quarter = IntOrString::String("25%".to_owned());
-    let of = |value: Option<&IntOrString>, round_up: bool| share(value.unwrap_or(&quarter), wanted(deployment), round_up);
+    let of = |value: Option<&IntOrString>, round_up: bool| {
+        share(value.unwrap_or(&quarter), wanted(deployment), round_up)
+    };
     let surge = of(rolling.and_then(|rolling| rolling.max_surge.as_ref()), true);
-    let unavailable = of(rolling.and_then(|rolling| rolling.max_unavailable.as_ref()), false);
-    if surge == 0 && unavailable == 0 { (0, 1) } else { (surge, unavailable) }
+    let unavailable = of(
+        rolling.and_then(|rolling| rolling.max_unavailable.as_ref()),
+        false,
+    );
+    if surge == 0 && unavailable == 0 {
+        (0, 1)
+    } else {
+        (surge, unavailable)
+    }
 }
 
 fn share(value: &IntOrString, of: i32, round_up: bool) -> i32 {
     match value {
         IntOrString::Int(number) => *number,
         IntOrString::String(text) => {
-            let percent: i64 = text.strip_suffix('%').and_then(|number| number.parse().ok()).unwrap_or_default();
+            let percent: i64 = text
+                .strip_suffix('%')
+                .and_then(|number| number.parse().ok())
+                .unwrap_or_default();
             let scaled = i64::from(of) * percent + if round_up { 99 } else { 0 };
             i32::try_from(scaled.div_euclid(100)).unwrap_or(i32::MAX)
         }
@@ -51,19 +80,31 @@ fn share(value: &IntOrString, of: i32, round_up: bool) -> i32 {
 
 /// How many pods more than wanted there may be.
 pub(super) fn max_surge(deployment: &Deployment) -> i32 {
-    if is_recreate(deployment) { 0 } else { fences(deployment).0 }
+    if is_recreate(deployment) {
+        0
+    } else {
+        fences(deployment).0
+    }
 }
 
 /// How many of the wanted pods may be unavailable.
 pub(super) fn max_unavailable(deployment: &Deployment) -> i32 {
-    if is_recreate(deployment) || wanted(deployment) == 0 { 0 } else { fences(deployment).1.min(wanted(deployment)) }
+    if is_recreate(deployment) || wanted(deployment) == 0 {
+        0
+    } else {
+        fences(deployment).1.min(wanted(deployment))
+    }
 }
 
-/// What a set notes about the size of its deployment, so that a later change of it can be told from a roll.
+/// What a set notes about the size of its deployment, so that a later change of it can be told from
+/// a roll.
 pub(super) fn notes(deployment: &Deployment) -> BTreeMap<String, String> {
     let wanted = wanted(deployment);
     let max = wanted.saturating_add(max_surge(deployment));
-    BTreeMap::from([(DESIRED.to_owned(), wanted.to_string()), (MAX.to_owned(), max.to_string())])
+    BTreeMap::from([
+        (DESIRED.to_owned(), wanted.to_string()),
+        (MAX.to_owned(), max.to_string()),
+    ])
 }
 
 /// A number that a set notes.
@@ -71,22 +112,31 @@ pub(super) fn noted(set: &ReplicaSet, name: &str) -> Option<i32> {
     annotation(&set.metadata, name)?.parse().ok()
 }
 
-/// The size to which the set of the present template may grow now. `total` is the size of all sets together.
+/// The size to which the set of the present template may grow now. `total` is the size of all sets
+/// together.
 pub(super) fn new_set_size(deployment: &Deployment, present: i32, total: i32) -> i32 {
     let wanted = wanted(deployment);
     if is_recreate(deployment) {
         return wanted;
     }
     let room = wanted.saturating_add(max_surge(deployment)) - total;
-    if room <= 0 { present } else { present + room.min(wanted - present) }
+    if room <= 0 {
+        present
+    } else {
+        present + room.min(wanted - present)
+    }
 }
 
-/// Shares out a change of the deployment's size over its sets, each by its part, the rounding to the first.
-/// `sizes` are the sizes and the noted maxima; the result has the same order.
+/// Shares out a change of the deployment's size over its sets, each by its part, the rounding to
+/// the first. `sizes` are the sizes and the noted maxima; the result has the same order.
 pub(super) fn proportional(deployment: &Deployment, sizes: &[(i32, Option<i32>)]) -> Vec<i32> {
     let wanted = wanted(deployment);
     let total: i32 = sizes.iter().map(|(size, _)| size).sum();
-    let allowed = if wanted > 0 { wanted.saturating_add(max_surge(deployment)) } else { 0 };
+    let allowed = if wanted > 0 {
+        wanted.saturating_add(max_surge(deployment))
+    } else {
+        0
+    };
     let to_add = allowed - total;
     let mut added = 0;
     let mut result = Vec::with_capacity(sizes.len());
@@ -94,11 +144,23 @@ pub(super) fn proportional(deployment: &Deployment, sizes: &[(i32, Option<i32>)]
         let part = if wanted == 0 || *size == 0 || to_add == added {
             0
         } else {
-            let status = deployment.status.as_ref().and_then(|status| status.replicas).unwrap_or_default();
+            let status = deployment
+                .status
+                .as_ref()
+                .and_then(|status| status.replicas)
+                .unwrap_or_default();
             let before = max_before.filter(|max| *max > 0).unwrap_or(status);
-            let fraction = if before == 0 { 0 } else { rounded(i64::from(*size) * i64::from(allowed), i64::from(before)) - size };
+            let fraction = if before == 0 {
+                0
+            } else {
+                rounded(i64::from(*size) * i64::from(allowed), i64::from(before)) - size
+            };
             let left = to_add - added;
-            if to_add > 0 { fraction.min(left) } else { fraction.max(left) }
+            if to_add > 0 {
+                fraction.min(left)
+            } else {
+                fraction.max(left)
+            }
         };
         added += part;
         result.push(size + part);
@@ -141,7 +203,11 @@ mod tests {
         ];
         for ((replicas, strategy), expected) in cases {
             let deployment = deployment(replicas, strategy);
-            assert_eq!((max_surge(&deployment), max_unavailable(&deployment)), expected, "{deployment:?}");
+            assert_eq!(
+                (max_surge(&deployment), max_unavailable(&deployment)),
+                expected,
+                "{deployment:?}"
+            );
         }
     }
 
@@ -157,10 +223,21 @@ mod tests {
     #[test]
     fn a_change_of_size_in_the_middle_of_a_roll_is_shared_out() {
         let grown = deployment(20, rolling(json!(0), json!(2)));
-        assert_eq!(proportional(&grown, &[(8, Some(10)), (2, Some(10))]), [16, 4]);
+        assert_eq!(
+            proportional(&grown, &[(8, Some(10)), (2, Some(10))]),
+            [16, 4]
+        );
         let shrunk = deployment(5, rolling(json!(0), json!(2)));
-        assert_eq!(proportional(&shrunk, &[(8, Some(10)), (2, Some(10))]), [4, 1]);
+        assert_eq!(
+            proportional(&shrunk, &[(8, Some(10)), (2, Some(10))]),
+            [4, 1]
+        );
         let uneven = deployment(5, rolling(json!(0), json!(2)));
-        assert_eq!(proportional(&uneven, &[(3, Some(4)), (1, Some(4))]).iter().sum::<i32>(), 5);
+        assert_eq!(
+            proportional(&uneven, &[(3, Some(4)), (1, Some(4))])
+                .iter()
+                .sum::<i32>(),
+            5
+        );
     }
 }

@@ -43,7 +43,12 @@ fn actual(set: &ReplicaSet) -> i32 {
 }
 
 /// The new status.
-pub(super) fn status(deployment: &Deployment, sets: &Sets, progress: &Progress<'_>, now: Timestamp) -> DeploymentStatus {
+pub(super) fn status(
+    deployment: &Deployment,
+    sets: &Sets,
+    progress: &Progress<'_>,
+    now: Timestamp,
+) -> DeploymentStatus {
     let old = deployment.status.clone().unwrap_or_default();
     let mut new = figures(deployment, sets, &old, now);
     let conditions = new.conditions.get_or_insert_default();
@@ -62,27 +67,52 @@ pub(super) fn status(deployment: &Deployment, sets: &Sets, progress: &Progress<'
     new
 }
 
-fn figures(deployment: &Deployment, sets: &Sets, old: &DeploymentStatus, now: Timestamp) -> DeploymentStatus {
+fn figures(
+    deployment: &Deployment,
+    sets: &Sets,
+    old: &DeploymentStatus,
+    now: Timestamp,
+) -> DeploymentStatus {
     let all: Vec<_> = sets.all().collect();
     let available = sum(&all, available_of);
     let terminating = all.iter().map(|set| {
         let status = set.status.as_ref();
-        let synced = status.and_then(|status| status.observed_generation).is_some();
-        status.and_then(|status| status.terminating_replicas).or_else(|| (!synced).then_some(0))
+        let synced = status
+            .and_then(|status| status.observed_generation)
+            .is_some();
+        status
+            .and_then(|status| status.terminating_replicas)
+            .or_else(|| (!synced).then_some(0))
     });
     let mut conditions = old.conditions.clone().unwrap_or_default();
     let enough = available >= wanted(deployment) - max_unavailable(deployment);
     let (status, reason, message) = if enough {
-        ("True", "MinimumReplicasAvailable", "Deployment has minimum availability.")
+        (
+            "True",
+            "MinimumReplicasAvailable",
+            "Deployment has minimum availability.",
+        )
     } else {
-        ("False", "MinimumReplicasUnavailable", "Deployment does not have minimum availability.")
+        (
+            "False",
+            "MinimumReplicasUnavailable",
+            "Deployment does not have minimum availability.",
+        )
     };
-    set_condition(&mut conditions, condition(AVAILABLE, status, reason, message.to_owned(), now));
+    set_condition(
+        &mut conditions,
+        condition(AVAILABLE, status, reason, message.to_owned(), now),
+    );
     DeploymentStatus {
         observed_generation: deployment.metadata.generation,
         replicas: unless_zero(sum(&all, actual)),
         updated_replicas: unless_zero(sets.new.as_deref().map_or(0, actual)),
-        ready_replicas: unless_zero(sum(&all, |set| set.status.as_ref().and_then(|status| status.ready_replicas).unwrap_or_default())),
+        ready_replicas: unless_zero(sum(&all, |set| {
+            set.status
+                .as_ref()
+                .and_then(|status| status.ready_replicas)
+                .unwrap_or_default()
+        })),
         available_replicas: unless_zero(available),
         unavailable_replicas: unless_zero((sum(&all, replicas_of) - available).max(0)),
         terminating_replicas: terminating.sum(),
@@ -95,59 +125,127 @@ fn note_pause(deployment: &Deployment, conditions: &mut Vec<DeploymentCondition>
     if deadline(deployment).is_none() {
         return;
     }
-    let paused = deployment.spec.as_ref().is_some_and(|spec| spec.paused == Some(true));
+    let paused = deployment
+        .spec
+        .as_ref()
+        .is_some_and(|spec| spec.paused == Some(true));
     let reason = find(conditions, PROGRESSING).and_then(|condition| condition.reason.as_deref());
     match (paused, reason) {
         (_, Some(TIMED_OUT)) => {}
         (true, reason) if reason != Some(PAUSED) => {
-            set_condition(conditions, condition(PROGRESSING, "Unknown", PAUSED, "Deployment is paused".to_owned(), now));
+            set_condition(
+                conditions,
+                condition(
+                    PROGRESSING,
+                    "Unknown",
+                    PAUSED,
+                    "Deployment is paused".to_owned(),
+                    now,
+                ),
+            );
         }
         (false, Some(PAUSED)) => {
-            set_condition(conditions, condition(PROGRESSING, "Unknown", "DeploymentResumed", "Deployment is resumed".to_owned(), now));
+            set_condition(
+                conditions,
+                condition(
+                    PROGRESSING,
+                    "Unknown",
+                    "DeploymentResumed",
+                    "Deployment is resumed".to_owned(),
+                    now,
+                ),
+            );
         }
         _ => {}
     }
 }
 
-fn tell_found(sets: &Sets, progress: &Progress<'_>, conditions: &mut Vec<DeploymentCondition>, now: Timestamp) {
+fn tell_found(
+    sets: &Sets,
+    progress: &Progress<'_>,
+    conditions: &mut Vec<DeploymentCondition>,
+    now: Timestamp,
+) {
     if let Some(name) = progress.creating {
         let message = format!("Created new replica set {name:?}");
-        set_condition(conditions, condition(PROGRESSING, "True", "NewReplicaSetCreated", message, now));
+        set_condition(
+            conditions,
+            condition(PROGRESSING, "True", "NewReplicaSetCreated", message, now),
+        );
     } else if let Some(set) = &sets.new
         && find(conditions, PROGRESSING).is_none()
     {
-        let message = format!("Found new replica set {:?}", set.metadata.name.as_deref().unwrap_or_default());
-        set_condition(conditions, condition(PROGRESSING, "True", "FoundNewReplicaSet", message, now));
+        let message = format!(
+            "Found new replica set {:?}",
+            set.metadata.name.as_deref().unwrap_or_default()
+        );
+        set_condition(
+            conditions,
+            condition(PROGRESSING, "True", "FoundNewReplicaSet", message, now),
+        );
     }
 }
 
-fn tell_progress(deployment: &Deployment, sets: &Sets, old: &DeploymentStatus, new: &mut DeploymentStatus, now: Timestamp) {
-    let Some(seconds) = deadline(deployment) else { return };
-    let before = old.conditions.as_ref().and_then(|conditions| find(conditions, PROGRESSING)).cloned();
+fn tell_progress(
+    deployment: &Deployment,
+    sets: &Sets,
+    old: &DeploymentStatus,
+    new: &mut DeploymentStatus,
+    now: Timestamp,
+) {
+    let Some(seconds) = deadline(deployment) else {
+        return;
+    };
+    let before = old
+        .conditions
+        .as_ref()
+        .and_then(|conditions| find(conditions, PROGRESSING))
+        .cloned();
     let settled = new.replicas == new.updated_replicas
-        && before.as_ref().is_some_and(|condition| condition.reason.as_deref() == Some(NEW_SET_AVAILABLE));
+        && before
+            .as_ref()
+            .is_some_and(|condition| condition.reason.as_deref() == Some(NEW_SET_AVAILABLE));
     if settled {
         return;
     }
     let subject = match &sets.new {
-        Some(set) => format!("ReplicaSet {:?}", set.metadata.name.as_deref().unwrap_or_default()),
-        None => format!("Deployment {:?}", deployment.metadata.name.as_deref().unwrap_or_default()),
+        Some(set) => format!(
+            "ReplicaSet {:?}",
+            set.metadata.name.as_deref().unwrap_or_default()
+        ),
+        None => format!(
+            "Deployment {:?}",
+            deployment.metadata.name.as_deref().unwrap_or_default()
+        ),
     };
     if is_complete(deployment, new) {
         let message = format!("{subject} has successfully progressed.");
-        set_condition(new.conditions.get_or_insert_default(), condition(PROGRESSING, "True", NEW_SET_AVAILABLE, message, now));
+        set_condition(
+            new.conditions.get_or_insert_default(),
+            condition(PROGRESSING, "True", NEW_SET_AVAILABLE, message, now),
+        );
     } else if has_progressed(old, new) {
-        let mut told = condition(PROGRESSING, "True", "ReplicaSetUpdated", format!("{subject} is progressing."), now);
+        let mut told = condition(
+            PROGRESSING,
+            "True",
+            "ReplicaSetUpdated",
+            format!("{subject} is progressing."),
+            now,
+        );
         if let Some(before) = before.filter(|before| before.status == "True") {
             told.last_transition_time = before.last_transition_time;
         }
         let conditions = new.conditions.get_or_insert_default();
-        // The time of the last update is what the deadline counts from, so it is told anew each time.
+        // The time of the last update is what the deadline counts from, so it is told anew each
+        // time.
         conditions.retain(|condition| condition.type_ != PROGRESSING);
         conditions.push(told);
     } else if has_timed_out(new, seconds, now) {
         let message = format!("{subject} has timed out progressing.");
-        set_condition(new.conditions.get_or_insert_default(), condition(PROGRESSING, "False", TIMED_OUT, message, now));
+        set_condition(
+            new.conditions.get_or_insert_default(),
+            condition(PROGRESSING, "False", TIMED_OUT, message, now),
+        );
     }
 }
 
@@ -162,7 +260,8 @@ pub(super) fn is_complete(deployment: &Deployment, status: &DeploymentStatus) ->
 
 fn has_progressed(old: &DeploymentStatus, new: &DeploymentStatus) -> bool {
     let count = |count: Option<i32>| count.unwrap_or_default();
-    let outdated = |status: &DeploymentStatus| count(status.replicas) - count(status.updated_replicas);
+    let outdated =
+        |status: &DeploymentStatus| count(status.replicas) - count(status.updated_replicas);
     count(new.updated_replicas) > count(old.updated_replicas)
         || outdated(new) < outdated(old)
         || count(new.ready_replicas) > count(old.ready_replicas)
@@ -170,31 +269,60 @@ fn has_progressed(old: &DeploymentStatus, new: &DeploymentStatus) -> bool {
 }
 
 fn has_timed_out(status: &DeploymentStatus, seconds: i64, now: Timestamp) -> bool {
-    let Some(condition) = status.conditions.as_ref().and_then(|conditions| find(conditions, PROGRESSING)) else { return false };
+    let Some(condition) = status
+        .conditions
+        .as_ref()
+        .and_then(|conditions| find(conditions, PROGRESSING))
+    else {
+        return false;
+    };
     match condition.reason.as_deref() {
         Some(NEW_SET_AVAILABLE) => false,
         Some(TIMED_OUT) => true,
-        _ => condition.last_update_time.as_ref().is_some_and(|time| after_seconds(time.0, seconds) < now),
+        _ => condition
+            .last_update_time
+            .as_ref()
+            .is_some_and(|time| after_seconds(time.0, seconds) < now),
     }
 }
 
 /// When the deadline runs out, if nothing happens before.
-pub(super) fn recheck(deployment: &Deployment, status: &DeploymentStatus, now: Timestamp) -> Option<Duration> {
+pub(super) fn recheck(
+    deployment: &Deployment,
+    status: &DeploymentStatus,
+    now: Timestamp,
+) -> Option<Duration> {
     let seconds = deadline(deployment)?;
-    if deployment.spec.as_ref().is_some_and(|spec| spec.paused == Some(true)) || is_complete(deployment, status) {
+    if deployment
+        .spec
+        .as_ref()
+        .is_some_and(|spec| spec.paused == Some(true))
+        || is_complete(deployment, status)
+    {
         return None;
     }
     let condition = find(status.conditions.as_ref()?, PROGRESSING)?;
-    if matches!(condition.reason.as_deref(), Some(NEW_SET_AVAILABLE | TIMED_OUT)) {
+    if matches!(
+        condition.reason.as_deref(),
+        Some(NEW_SET_AVAILABLE | TIMED_OUT)
+    ) {
         return None;
     }
     // One second more, because the time is told in whole seconds and must be past.
-    Some(until(now, after_seconds(condition.last_update_time.as_ref()?.0, seconds + 1)))
+    Some(until(
+        now,
+        after_seconds(condition.last_update_time.as_ref()?.0, seconds + 1),
+    ))
 }
 
 fn tell_failure(sets: &Sets, conditions: &mut Vec<DeploymentCondition>) {
     let told = sets.new.iter().chain(&sets.old).find_map(|set| {
-        set.status.as_ref()?.conditions.as_ref()?.iter().find(|condition| condition.type_ == FAILURE && condition.status == "True")
+        set.status
+            .as_ref()?
+            .conditions
+            .as_ref()?
+            .iter()
+            .find(|condition| condition.type_ == FAILURE && condition.status == "True")
     });
     match told {
         Some(told) => set_condition(
@@ -213,11 +341,22 @@ fn tell_failure(sets: &Sets, conditions: &mut Vec<DeploymentCondition>) {
 }
 
 /// The deployment after its new set was refused; none when it says so already.
-pub(super) fn with_failed_creation(deployment: &Deployment, message: String, now: Timestamp) -> Option<Deployment> {
+pub(super) fn with_failed_creation(
+    deployment: &Deployment,
+    message: String,
+    now: Timestamp,
+) -> Option<Deployment> {
     deadline(deployment)?;
     let mut updated = deployment.clone();
-    let conditions = updated.status.get_or_insert_default().conditions.get_or_insert_default();
-    set_condition(conditions, condition(PROGRESSING, "False", "ReplicaSetCreateError", message, now));
+    let conditions = updated
+        .status
+        .get_or_insert_default()
+        .conditions
+        .get_or_insert_default();
+    set_condition(
+        conditions,
+        condition(PROGRESSING, "False", "ReplicaSetCreateError", message, now),
+    );
     (updated != *deployment).then_some(updated)
 }
 
@@ -225,7 +364,13 @@ fn find<'a>(conditions: &'a [DeploymentCondition], ty: &str) -> Option<&'a Deplo
     conditions.iter().find(|condition| condition.type_ == ty)
 }
 
-fn condition(ty: &str, status: &str, reason: &str, message: String, now: Timestamp) -> DeploymentCondition {
+fn condition(
+    ty: &str,
+    status: &str,
+    reason: &str,
+    message: String,
+    now: Timestamp,
+) -> DeploymentCondition {
     DeploymentCondition {
         type_: ty.to_owned(),
         status: status.to_owned(),
@@ -236,14 +381,16 @@ fn condition(ty: &str, status: &str, reason: &str, message: String, now: Timesta
     }
 }
 
-/// Replaces a condition, unless status and reason are the same; its transition time moves only with the status.
+/// Replaces a condition, unless status and reason are the same; its transition time moves only with
+/// the status.
 fn set_condition(conditions: &mut Vec<DeploymentCondition>, mut new: DeploymentCondition) {
     if let Some(known) = find(conditions, &new.type_) {
         if known.status == new.status && known.reason == new.reason {
             return;
         }
         if known.status == new.status {
-            new.last_transition_time.clone_from(&known.last_transition_time);
+            new.last_transition_time
+                .clone_from(&known.last_transition_time);
         }
     }
     conditions.retain(|condition| condition.type_ != new.type_);

@@ -1,21 +1,26 @@
-//! When the notes of budgets about evicted pods came, in resource versions, and which of them have served.
+//! When the notes of budgets about evicted pods came, in resource versions, and which of them have
+//! served.
 //!
-//! Pods and budgets come by two watches, of which one may be behind the other. A budget that notes the eviction of
-//! `web-0` may be known before the cache shows that `web-0` goes, or even before it shows the `web-0` that was evicted
-//! instead of an earlier one of that name. Who then takes the end of the earlier one for the end of the evicted one drops
-//! the note, counts the evicted pod as healthy as soon as it shows up, and lets too many pods go. (The checker of the
-//! protocol in `testkit` found this; upstream works by name alone.)
+//! Pods and budgets come by two watches, of which one may be behind the other. A budget that notes
+//! the eviction of `web-0` may be known before the cache shows that `web-0` goes, or even before it
+//! shows the `web-0` that was evicted instead of an earlier one of that name. Who then takes the
+//! end of the earlier one for the end of the evicted one drops the note, counts the evicted pod as
+//! healthy as soon as it shows up, and lets too many pods go. (The checker of the protocol in
+//! `testkit` found this; upstream works by name alone.)
 //!
-//! A note is *settled* when the pods are known up to the version at which the budget came with it. The eviction writes
-//! the pod after the budget, so that the event which shows the end of the pod also settles its note. Some notes are not
-//! followed by any event about pods: those that a client has written itself, and those that were there when the
-//! controller started. They count as settled after a few seconds, by which a watch that works has told everything.
+//! A note is *settled* when the pods are known up to the version at which the budget came with it.
+//! The eviction writes the pod after the budget, so that the event which shows the end of the pod
+//! also settles its note. Some notes are not followed by any event about pods: those that a client
+//! has written itself, and those that were there when the controller started. They count as settled
+//! after a few seconds, by which a watch that works has told everything.
 //!
-//! A note has *served* when its pod was seen to go at a version after the note. That is remembered, because a pod that
-//! stops at once and is replaced under its name can be gone before the budget is counted; its successor would then be
-//! taken for the evicted pod, and be missing among the healthy ones until the note expires, as it is upstream.
+//! A note has *served* when its pod was seen to go at a version after the note. That is remembered,
+//! because a pod that stops at once and is replaced under its name can be gone before the budget is
+//! counted; its successor would then be taken for the evicted pod, and be missing among the healthy
+//! ones until the note expires, as it is upstream.
 //!
-//! Where versions are no numbers every note counts as settled and none as served, which is what upstream does.
+//! Where versions are no numbers every note counts as settled and none as served, which is what
+//! upstream does.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{PoisonError, RwLock};
@@ -30,7 +35,8 @@ use crate::caches::Change;
 use crate::meta::{Key, uid, version};
 use crate::pods::is_terminating;
 
-/// How long a note waits for the pods to be known as of its arrival, and the end of a pod for the note about it.
+/// How long a note waits for the pods to be known as of its arrival, and the end of a pod for the
+/// note about it.
 pub(super) const SETTLES_AFTER: Duration = Duration::from_secs(5);
 
 /// What is known about the notes of a budget beside what they say: names of pods.
@@ -68,7 +74,8 @@ struct State {
     ends: Ends,
 }
 
-/// The newest versions at which pods were seen to go, for as long as the notes about them may still come.
+/// The newest versions at which pods were seen to go, for as long as the notes about them may still
+/// come.
 #[derive(Default)]
 struct Ends {
     versions: HashMap<Key, u64>,
@@ -80,7 +87,10 @@ impl Notes {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         let key = Key::of(change.latest());
         let mut arrivals = state.budgets.remove(&key).unwrap_or_default();
-        let notes = change.new.as_ref().and_then(|budget| budget.status.as_ref()?.disrupted_pods.as_ref());
+        let notes = change
+            .new
+            .as_ref()
+            .and_then(|budget| budget.status.as_ref()?.disrupted_pods.as_ref());
         arrivals.retain(|pod, known| {
             let stays = notes.and_then(|notes| notes.get(pod)) == Some(&known.noted);
             if !stays {
@@ -113,7 +123,10 @@ impl Notes {
         let (newest, now) = (version(&budget.metadata), Instant::now());
         let mut insight = Insight::default();
         for (pod, at) in noted(budget) {
-            let waits = match arrivals.and_then(|known| known.get(pod)).filter(|known| known.noted == *at) {
+            let waits = match arrivals
+                .and_then(|known| known.get(pod))
+                .filter(|known| known.noted == *at)
+            {
                 Some(arrival) if arrival.served => {
                     insight.served.insert(pod.clone());
                     false
@@ -134,17 +147,29 @@ impl State {
     fn arrival(&mut self, budget: &Key, pod: &str, noted: &Time, version: u64) -> Arrival {
         let pod = Key::new(&budget.namespace, pod);
         // The pods may be ahead of the budgets.
-        let served = version > 0 && self.ends.versions.get(&pod).is_some_and(|end| *end > version);
+        let served = version > 0
+            && self
+                .ends
+                .versions
+                .get(&pod)
+                .is_some_and(|end| *end > version);
         let budgets = self.about.entry(pod).or_default();
         if !budgets.contains(budget) {
             budgets.push(budget.clone());
         }
-        Arrival { noted: noted.clone(), version, at: Instant::now(), served }
+        Arrival {
+            noted: noted.clone(),
+            version,
+            at: Instant::now(),
+            served,
+        }
     }
 
     fn forget(&mut self, budget: &Key, pod: &str) {
         let pod = Key::new(&budget.namespace, pod);
-        let Some(budgets) = self.about.get_mut(&pod) else { return };
+        let Some(budgets) = self.about.get_mut(&pod) else {
+            return;
+        };
         budgets.retain(|other| other != budget);
         if budgets.is_empty() {
             self.about.remove(&pod);
@@ -153,8 +178,13 @@ impl State {
 
     fn end(&mut self, pod: Key, end: u64) {
         for budget in self.about.get(&pod).into_iter().flatten() {
-            let arrival = self.budgets.get_mut(budget).and_then(|arrivals| arrivals.get_mut(&pod.name));
-            if let Some(arrival) = arrival.filter(|arrival| arrival.version > 0 && arrival.version < end) {
+            let arrival = self
+                .budgets
+                .get_mut(budget)
+                .and_then(|arrivals| arrivals.get_mut(&pod.name));
+            if let Some(arrival) =
+                arrival.filter(|arrival| arrival.version > 0 && arrival.version < end)
+            {
                 arrival.served = true;
             }
         }
@@ -182,7 +212,8 @@ impl Ends {
 fn end_of(change: &Change<Pod>) -> Option<u64> {
     let end = match (&change.old, &change.new) {
         (_, Some(new)) if is_terminating(new) => new,
-        // The last state of what is gone; its version is that of the removal, where a watch has told it.
+        // The last state of what is gone; its version is that of the removal, where a watch has
+        // told it.
         (Some(old), None) => old,
         (Some(old), Some(new)) if uid(&old.metadata) != uid(&new.metadata) => old,
         _ => return None,
@@ -191,7 +222,10 @@ fn end_of(change: &Change<Pod>) -> Option<u64> {
 }
 
 fn noted(budget: &PodDisruptionBudget) -> impl Iterator<Item = (&String, &Time)> {
-    budget.status.iter().flat_map(|status| status.disrupted_pods.iter().flatten())
+    budget
+        .status
+        .iter()
+        .flat_map(|status| status.disrupted_pods.iter().flatten())
 }
 
 #[cfg(test)]
@@ -212,7 +246,8 @@ mod tests {
     }
 
     fn pod(uid: &str, version: u64, leaving: bool) -> Option<Arc<Pod>> {
-        let mut tree = json!({"metadata": {"name": "a", "uid": uid, "resourceVersion": version.to_string()}});
+        let mut tree =
+            json!({"metadata": {"name": "a", "uid": uid, "resourceVersion": version.to_string()}});
         if leaving {
             tree["metadata"]["deletionTimestamp"] = ONE.into();
         }
@@ -220,7 +255,11 @@ mod tests {
     }
 
     fn unsettled(notes: &Notes, budget: &PodDisruptionBudget, progress: u64) -> Vec<String> {
-        notes.insight(budget, progress).unsettled.into_iter().collect()
+        notes
+            .insight(budget, progress)
+            .unsettled
+            .into_iter()
+            .collect()
     }
 
     fn served(notes: &Notes, budget: &PodDisruptionBudget) -> bool {
@@ -231,23 +270,39 @@ mod tests {
     async fn a_note_is_settled_when_the_pods_are_known_up_to_its_arrival() {
         let notes = Notes::default();
         let first = budget(10, json!({"a": ONE}));
-        notes.learn(&Change { old: None, new: Some(Arc::clone(&first)) });
+        notes.learn(&Change {
+            old: None,
+            new: Some(Arc::clone(&first)),
+        });
         assert_eq!(unsettled(&notes, &first, 9), ["a"]);
         assert_eq!(unsettled(&notes, &first, 10), [""; 0]);
 
         // The note of `a` keeps its arrival, and that of a new `a` has one of its own.
         let second = budget(20, json!({"a": ONE, "b": TWO}));
         assert_eq!(unsettled(&notes, &second, 15), ["b"], "not told yet");
-        notes.learn(&Change { old: Some(first), new: Some(Arc::clone(&second)) });
+        notes.learn(&Change {
+            old: Some(first),
+            new: Some(Arc::clone(&second)),
+        });
         assert_eq!(unsettled(&notes, &second, 15), ["b"]);
         let third = budget(30, json!({"a": TWO, "b": TWO}));
-        notes.learn(&Change { old: Some(second), new: Some(Arc::clone(&third)) });
+        notes.learn(&Change {
+            old: Some(second),
+            new: Some(Arc::clone(&third)),
+        });
         assert_eq!(unsettled(&notes, &third, 25), ["a"]);
 
         tokio::time::advance(SETTLES_AFTER).await;
-        assert_eq!(unsettled(&notes, &third, 25), [""; 0], "the pods are known by now");
+        assert_eq!(
+            unsettled(&notes, &third, 25),
+            [""; 0],
+            "the pods are known by now"
+        );
 
-        notes.learn(&Change { old: Some(third), new: None });
+        notes.learn(&Change {
+            old: Some(third),
+            new: None,
+        });
         let state = notes.state.read().expect("a lock");
         assert!(state.budgets.is_empty() && state.about.is_empty());
     }
@@ -256,39 +311,102 @@ mod tests {
     async fn a_note_has_served_when_its_pod_was_seen_to_go_after_it() {
         let ends = |end: Change<Pod>| {
             let (notes, noted) = (Notes::default(), budget(10, json!({"a": ONE})));
-            notes.learn(&Change { old: None, new: Some(Arc::clone(&noted)) });
+            notes.learn(&Change {
+                old: None,
+                new: Some(Arc::clone(&noted)),
+            });
             notes.learn_end(&end);
             let first = served(&notes, &noted);
             // The other way round: the pods are ahead of the budgets.
             let ahead = Notes::default();
             ahead.learn_end(&end);
-            ahead.learn(&Change { old: None, new: Some(Arc::clone(&noted)) });
+            ahead.learn(&Change {
+                old: None,
+                new: Some(Arc::clone(&noted)),
+            });
             assert_eq!(first, served(&ahead, &noted));
             first
         };
-        assert!(ends(Change { old: pod("1", 5, false), new: pod("1", 12, true) }), "it goes");
-        assert!(ends(Change { old: pod("1", 12, true), new: None }), "it is gone");
-        assert!(ends(Change { old: pod("1", 12, false), new: pod("2", 14, false) }), "it was replaced");
-        assert!(!ends(Change { old: pod("1", 5, false), new: pod("1", 12, false) }), "it stays");
-        assert!(!ends(Change { old: pod("1", 5, false), new: pod("1", 8, true) }), "an earlier one of its name goes");
-        assert!(!ends(Change { old: pod("1", 8, true), new: pod("2", 14, false) }), "an earlier one was replaced");
-        assert!(!ends(Change { old: None, new: pod("1", 12, false) }), "it comes");
+        assert!(
+            ends(Change {
+                old: pod("1", 5, false),
+                new: pod("1", 12, true)
+            }),
+            "it goes"
+        );
+        assert!(
+            ends(Change {
+                old: pod("1", 12, true),
+                new: None
+            }),
+            "it is gone"
+        );
+        assert!(
+            ends(Change {
+                old: pod("1", 12, false),
+                new: pod("2", 14, false)
+            }),
+            "it was replaced"
+        );
+        assert!(
+            !ends(Change {
+                old: pod("1", 5, false),
+                new: pod("1", 12, false)
+            }),
+            "it stays"
+        );
+        assert!(
+            !ends(Change {
+                old: pod("1", 5, false),
+                new: pod("1", 8, true)
+            }),
+            "an earlier one of its name goes"
+        );
+        assert!(
+            !ends(Change {
+                old: pod("1", 8, true),
+                new: pod("2", 14, false)
+            }),
+            "an earlier one was replaced"
+        );
+        assert!(
+            !ends(Change {
+                old: None,
+                new: pod("1", 12, false)
+            }),
+            "it comes"
+        );
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_end_of_one_pod_says_nothing_about_the_next_note_and_is_forgotten() {
         let notes = Notes::default();
         let first = budget(10, json!({"a": ONE}));
-        notes.learn(&Change { old: None, new: Some(Arc::clone(&first)) });
-        notes.learn_end(&Change { old: pod("1", 5, false), new: pod("1", 12, true) });
+        notes.learn(&Change {
+            old: None,
+            new: Some(Arc::clone(&first)),
+        });
+        notes.learn_end(&Change {
+            old: pod("1", 5, false),
+            new: pod("1", 12, true),
+        });
         let second = budget(20, json!({"a": TWO}));
-        notes.learn(&Change { old: Some(first), new: Some(Arc::clone(&second)) });
+        notes.learn(&Change {
+            old: Some(first),
+            new: Some(Arc::clone(&second)),
+        });
         assert!(!served(&notes, &second));
-        notes.learn_end(&Change { old: pod("2", 15, false), new: pod("2", 22, true) });
+        notes.learn_end(&Change {
+            old: pod("2", 15, false),
+            new: pod("2", 22, true),
+        });
         assert!(served(&notes, &second));
 
         tokio::time::advance(SETTLES_AFTER * 2).await;
-        notes.learn_end(&Change { old: pod("3", 25, false), new: pod("3", 30, true) });
+        notes.learn_end(&Change {
+            old: pod("3", 25, false),
+            new: pod("3", 30, true),
+        });
         let state = notes.state.read().expect("a lock");
         assert_eq!((state.ends.versions.len(), state.ends.order.len()), (1, 1));
     }

@@ -1,12 +1,14 @@
 //! When a budget may be written again, and how far its status is behind its pods.
 //!
-//! Many pods of one budget can change within the time of a single write. After a write the budget rests for about as long
-//! as the write took, so that what changes meanwhile is counted once; a quiet server is followed at once, a busy one is
-//! not kept busy by what it has to be told. What became of pods that have been charged can wait longer: the allowance has
-//! been lowered for them already.
+//! Many pods of one budget can change within the time of a single write. After a write the budget
+//! rests for about as long as the write took, so that what changes meanwhile is counted once; a
+//! quiet server is followed at once, a busy one is not kept busy by what it has to be told. What
+//! became of pods that have been charged can wait longer: the allowance has been lowered for them
+//! already.
 //!
-//! It also rests until the cache shows what was written. Who counts on from an older status may change figures beside an
-//! allowance that belongs to others (`write.rs`), or would only meet a conflict.
+//! It also rests until the cache shows what was written. Who counts on from an older status may
+//! change figures beside an allowance that belongs to others (`write.rs`), or would only meet a
+//! conflict.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -22,8 +24,8 @@ const LONGEST_REST: Duration = Duration::from_millis(4);
 const SETTLING_REST: u32 = 3;
 /// … but not longer than this.
 const LONGEST_SETTLING_REST: Duration = Duration::from_millis(25);
-/// How long the cache is waited for, which wakes the budget when it knows. A version that a watch never tells must not
-/// stop a budget for good.
+/// How long the cache is waited for, which wakes the budget when it knows. A version that a watch
+/// never tells must not stop a budget for good.
 const CACHE_PATIENCE: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Default)]
@@ -45,28 +47,40 @@ impl Pace {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A pod of this budget has changed; `charged`: it was evicted, and the budget has paid. Returns how long the budget
-    /// still rests.
+    /// A pod of this budget has changed; `charged`: it was evicted, and the budget has paid.
+    /// Returns how long the budget still rests.
     pub(super) fn pod_changed(&self, key: &Key, charged: bool) -> Duration {
         let mut entries = self.entries();
         if !entries.contains_key(key) {
             entries.insert(key.clone(), Entry::default());
         }
-        let Some(entry) = entries.get_mut(key) else { return Duration::ZERO };
+        let Some(entry) = entries.get_mut(key) else {
+            return Duration::ZERO;
+        };
         let now = Instant::now();
         if !charged {
             entry.behind.get_or_insert(now);
         }
-        entry.rest(false).map_or(Duration::ZERO, |until| until.saturating_duration_since(now))
+        entry
+            .rest(false)
+            .map_or(Duration::ZERO, |until| until.saturating_duration_since(now))
     }
 
-    /// How long this budget still rests, which the cache knows at this version; `unobserved`: its spec was not looked at.
+    /// How long this budget still rests, which the cache knows at this version; `unobserved`: its
+    /// spec was not looked at.
     pub(super) fn rest(&self, key: &Key, version: u64, unobserved: bool) -> Duration {
         let entries = self.entries();
-        let Some(entry) = entries.get(key) else { return Duration::ZERO };
-        let shown = entry.written.filter(|(written, _)| *written > version).map(|(_, at)| at + CACHE_PATIENCE);
+        let Some(entry) = entries.get(key) else {
+            return Duration::ZERO;
+        };
+        let shown = entry
+            .written
+            .filter(|(written, _)| *written > version)
+            .map(|(_, at)| at + CACHE_PATIENCE);
         let until = entry.rest(unobserved).into_iter().chain(shown).max();
-        until.map_or(Duration::ZERO, |until| until.saturating_duration_since(Instant::now()))
+        until.map_or(Duration::ZERO, |until| {
+            until.saturating_duration_since(Instant::now())
+        })
     }
 
     /// The pods are counted now. Returns since when one of them was not.
@@ -87,7 +101,11 @@ impl Pace {
         let mut entries = self.entries();
         let entry = entries.entry(key.clone()).or_default();
         entry.rests_until = Some(now + took.min(LONGEST_REST));
-        entry.settles_at = Some(now + took.saturating_mul(SETTLING_REST).min(LONGEST_SETTLING_REST));
+        entry.settles_at = Some(
+            now + took
+                .saturating_mul(SETTLING_REST)
+                .min(LONGEST_SETTLING_REST),
+        );
         entry.written = version.map(|version| (version, now)).or(entry.written);
     }
 
@@ -100,7 +118,11 @@ impl Pace {
 impl Entry {
     /// Until when the budget rests.
     fn rest(&self, unobserved: bool) -> Option<Instant> {
-        if unobserved || self.behind.is_some() { self.rests_until } else { self.settles_at }
+        if unobserved || self.behind.is_some() {
+            self.rests_until
+        } else {
+            self.settles_at
+        }
     }
 }
 
@@ -130,7 +152,11 @@ mod tests {
         assert_eq!(pace.pod_changed(&key, true), LONGEST_SETTLING_REST);
         assert_eq!(pace.rest(&key, 1, true), LONGEST_REST);
         assert_eq!(pace.pod_changed(&key, false), LONGEST_REST);
-        assert_eq!(pace.rest(&key, 1, false), LONGEST_REST, "and what was charged with it");
+        assert_eq!(
+            pace.rest(&key, 1, false),
+            LONGEST_REST,
+            "and what was charged with it"
+        );
     }
 
     #[tokio::test(start_paused = true)]

@@ -27,16 +27,42 @@ pub(crate) struct Plan<'a> {
     pub(super) recheck: Option<Duration>,
 }
 
-/// Compares what is there with what the budget asks for. `insight` says which of the evicted pods `pods` may show in an
-/// earlier state than the one in which they were evicted, and which have gone already.
-pub(crate) fn plan<'a>(budget: &PodDisruptionBudget, pods: &'a [Arc<Pod>], demand: Demand, insight: &Insight, now: Timestamp) -> Plan<'a> {
-    let noted = budget.status.as_ref().and_then(|status| status.disrupted_pods.as_ref());
+/// Compares what is there with what the budget asks for. `insight` says which of the evicted pods
+/// `pods` may show in an earlier state than the one in which they were evicted, and which have gone
+/// already.
+pub(crate) fn plan<'a>(
+    budget: &PodDisruptionBudget,
+    pods: &'a [Arc<Pod>],
+    demand: Demand,
+    insight: &Insight,
+    now: Timestamp,
+) -> Plan<'a> {
+    let noted = budget
+        .status
+        .as_ref()
+        .and_then(|status| status.disrupted_pods.as_ref());
     let notes = sort_notes(noted, pods, insight, now);
-    let healthy = pods.iter().filter(|pod| is_healthy(pod, &notes.kept, now)).count();
+    let healthy = pods
+        .iter()
+        .filter(|pod| is_healthy(pod, &notes.kept, now))
+        .count();
     let healthy = i32::try_from(healthy).unwrap_or(i32::MAX);
-    let allowed = if demand.expected > 0 { healthy.saturating_sub(demand.desired).max(0) } else { 0 };
+    let allowed = if demand.expected > 0 {
+        healthy.saturating_sub(demand.desired).max(0)
+    } else {
+        0
+    };
     Plan {
-        status: status(budget, Figures { healthy, allowed, demand }, notes.kept, now),
+        status: status(
+            budget,
+            Figures {
+                healthy,
+                allowed,
+                demand,
+            },
+            notes.kept,
+            now,
+        ),
         not_deleted: notes.expired,
         recheck: notes.earliest.map(|at| until(now, at)),
     }
@@ -48,34 +74,58 @@ struct Notes<'a> {
     earliest: Option<Timestamp>,
 }
 
-/// Notes of granted evictions: those of pods that are being deleted or gone have served, and old ones have expired.
+/// Notes of granted evictions: those of pods that are being deleted or gone have served, and old
+/// ones have expired.
 ///
-/// A note knows its pod by name only. While the pods that we know may be older than the eviction, one of that name that
-/// goes, or is not there, may be the predecessor of the one that was evicted, and its end says nothing about the note.
-/// And one that is there may be the successor of the one that was evicted, when that is known to have gone.
-fn sort_notes<'a>(noted: Option<&BTreeMap<String, Time>>, pods: &'a [Arc<Pod>], insight: &Insight, now: Timestamp) -> Notes<'a> {
-    let mut notes = Notes { kept: BTreeMap::new(), expired: Vec::new(), earliest: None };
-    let Some(noted) = noted.filter(|noted| !noted.is_empty()) else { return notes };
-    let standing: BTreeMap<&str, &Arc<Pod>> = pods.iter().filter(|pod| !is_terminating(pod)).map(|pod| (name(pod), pod)).collect();
+/// A note knows its pod by name only. While the pods that we know may be older than the eviction,
+/// one of that name that goes, or is not there, may be the predecessor of the one that was evicted,
+/// and its end says nothing about the note. And one that is there may be the successor of the one
+/// that was evicted, when that is known to have gone.
+fn sort_notes<'a>(
+    noted: Option<&BTreeMap<String, Time>>,
+    pods: &'a [Arc<Pod>],
+    insight: &Insight,
+    now: Timestamp,
+) -> Notes<'a> {
+    let mut notes = Notes {
+        kept: BTreeMap::new(),
+        expired: Vec::new(),
+        earliest: None,
+    };
+    let Some(noted) = noted.filter(|noted| !noted.is_empty()) else {
+        return notes;
+    };
+    let standing: BTreeMap<&str, &Arc<Pod>> = pods
+        .iter()
+        .filter(|pod| !is_terminating(pod))
+        .map(|pod| (name(pod), pod))
+        .collect();
     for (pod, at) in noted {
         let found = standing.get(pod.as_str()).copied();
         if insight.served.contains(pod) || (found.is_none() && !insight.unsettled.contains(pod)) {
             continue;
         }
         let deadline = after_seconds(at.0, DELETION_SECONDS);
-        // At the very moment at which the pod counts again, so that a status tells by its notes which pods it does not count.
+        // At the very moment at which the pod counts again, so that a status tells by its notes
+        // which pods it does not count.
         if deadline <= now {
             notes.expired.extend(found);
         } else {
             notes.kept.insert(pod.clone(), at.clone());
-            notes.earliest = Some(notes.earliest.map_or(deadline, |earliest| earliest.min(deadline)));
+            notes.earliest = Some(
+                notes
+                    .earliest
+                    .map_or(deadline, |earliest| earliest.min(deadline)),
+            );
         }
     }
     notes
 }
 
 fn is_healthy(pod: &Pod, notes: &BTreeMap<String, Time>, now: Timestamp) -> bool {
-    let granted = notes.get(name(pod)).is_some_and(|at| after_seconds(at.0, DELETION_SECONDS) > now);
+    let granted = notes
+        .get(name(pod))
+        .is_some_and(|at| after_seconds(at.0, DELETION_SECONDS) > now);
     !is_terminating(pod) && !granted && is_ready(pod)
 }
 
@@ -93,8 +143,16 @@ fn status(
 ) -> Option<PodDisruptionBudgetStatus> {
     let old = budget.status.clone().unwrap_or_default();
     let generation = budget.metadata.generation.unwrap_or_default();
-    let (verdict, reason) = if figures.allowed > 0 { ("True", "SufficientPods") } else { ("False", "InsufficientPods") };
-    let told = old.conditions.iter().flatten().any(|c| c.type_ == CONDITION && c.status == verdict && c.reason == reason);
+    let (verdict, reason) = if figures.allowed > 0 {
+        ("True", "SufficientPods")
+    } else {
+        ("False", "InsufficientPods")
+    };
+    let told = old
+        .conditions
+        .iter()
+        .flatten()
+        .any(|c| c.type_ == CONDITION && c.status == verdict && c.reason == reason);
     let right = old.current_healthy == Some(figures.healthy)
         && old.desired_healthy == Some(figures.demand.desired)
         && old.expected_pods == Some(figures.demand.expected)
@@ -105,7 +163,14 @@ fn status(
         return None;
     }
     let mut conditions = old.conditions.unwrap_or_default();
-    set_condition(&mut conditions, verdict, reason, String::new(), Some(generation), now);
+    set_condition(
+        &mut conditions,
+        verdict,
+        reason,
+        String::new(),
+        Some(generation),
+        now,
+    );
     Some(PodDisruptionBudgetStatus {
         conditions: Some(conditions),
         current_healthy: Some(figures.healthy),
@@ -117,26 +182,53 @@ fn status(
     })
 }
 
-/// The status of a budget that could not be counted: nothing is allowed, and the condition says why. The other
-/// figures and the observed generation stay, so that an edit that cannot be counted is not taken for observed.
-/// None when it says so already.
-pub(super) fn failed(budget: &PodDisruptionBudget, why: &str, now: Timestamp) -> Option<PodDisruptionBudgetStatus> {
+/// The status of a budget that could not be counted: nothing is allowed, and the condition says
+/// why. The other figures and the observed generation stay, so that an edit that cannot be counted
+/// is not taken for observed. None when it says so already.
+pub(super) fn failed(
+    budget: &PodDisruptionBudget,
+    why: &str,
+    now: Timestamp,
+) -> Option<PodDisruptionBudgetStatus> {
     let old = budget.status.clone().unwrap_or_default();
     let mut new = old.clone();
     new.disruptions_allowed = Some(0);
-    let observed = old.observed_generation.filter(|generation| *generation != 0);
-    set_condition(new.conditions.get_or_insert_default(), "False", "SyncFailed", why.to_owned(), observed, now);
+    let observed = old
+        .observed_generation
+        .filter(|generation| *generation != 0);
+    set_condition(
+        new.conditions.get_or_insert_default(),
+        "False",
+        "SyncFailed",
+        why.to_owned(),
+        observed,
+        now,
+    );
     (new != old).then_some(new)
 }
 
-fn set_condition(conditions: &mut Vec<Condition>, status: &str, reason: &str, message: String, observed: Option<i64>, now: Timestamp) {
-    let known = conditions.iter().position(|condition| condition.type_ == CONDITION);
-    let since = known.map(|at| &conditions[at]).filter(|condition| condition.status == status);
+fn set_condition(
+    conditions: &mut Vec<Condition>,
+    status: &str,
+    reason: &str,
+    message: String,
+    observed: Option<i64>,
+    now: Timestamp,
+) {
+    let known = conditions
+        .iter()
+        .position(|condition| condition.type_ == CONDITION);
+    let since = known
+        .map(|at| &conditions[at])
+        .filter(|condition| condition.status == status);
     let condition = Condition {
         type_: CONDITION.to_owned(),
         status: status.to_owned(),
         observed_generation: observed,
-        last_transition_time: since.map_or_else(|| on_wire(now), |condition| condition.last_transition_time.clone()),
+        last_transition_time: since.map_or_else(
+            || on_wire(now),
+            |condition| condition.last_transition_time.clone(),
+        ),
         reason: reason.to_owned(),
         message,
     };

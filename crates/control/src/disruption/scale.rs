@@ -1,7 +1,7 @@
 //! How many pods the controllers of some pods want.
 //!
-//! Known controllers are read from the caches; every other owner is asked for its `scale` subresource. A Deployment is
-//! counted once for all its ReplicaSets.
+//! Known controllers are read from the caches; every other owner is asked for its `scale`
+//! subresource. A Deployment is counted once for all its ReplicaSets.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -72,7 +72,9 @@ impl Scales {
                 Some(found) => Some(found),
                 None => self.asked(namespace(pod), owner).await?,
             };
-            let found = found.ok_or_else(|| Error::Plan(format!("found no controllers for pod {:?}", name(pod))))?;
+            let found = found.ok_or_else(|| {
+                Error::Plan(format!("found no controllers for pod {:?}", name(pod)))
+            })?;
             wishes.insert(found.uid, found.replicas);
         }
         expected.replicas = wishes.into_values().fold(0, i32::saturating_add);
@@ -83,39 +85,71 @@ impl Scales {
         match (owner.kind.as_str(), group_of(&owner.api_version)) {
             ("ReplicationController", "") => {
                 let object = self.replication_controllers.find(namespace, &owner.name)?;
-                found(owner, &object.metadata, object.spec.as_ref().and_then(|spec| spec.replicas))
+                found(
+                    owner,
+                    &object.metadata,
+                    object.spec.as_ref().and_then(|spec| spec.replicas),
+                )
             }
             ("ReplicaSet", "apps" | "extensions") => self.replica_set(namespace, owner),
             ("StatefulSet", "apps") => {
                 let object = self.stateful_sets.find(namespace, &owner.name)?;
-                found(owner, &object.metadata, object.spec.as_ref().and_then(|spec| spec.replicas))
+                found(
+                    owner,
+                    &object.metadata,
+                    object.spec.as_ref().and_then(|spec| spec.replicas),
+                )
             }
             _ => None,
         }
     }
 
     fn replica_set(&self, namespace: &str, owner: &OwnerReference) -> Option<Found> {
-        let set = self.replica_sets.find(namespace, &owner.name).filter(|set| uid(&set.metadata) == owner.uid)?;
-        let Some(above) = controller_of(&set.metadata).filter(|above| above.kind == "Deployment") else {
-            return found(owner, &set.metadata, set.spec.as_ref().and_then(|spec| spec.replicas));
+        let set = self
+            .replica_sets
+            .find(namespace, &owner.name)
+            .filter(|set| uid(&set.metadata) == owner.uid)?;
+        let Some(above) = controller_of(&set.metadata).filter(|above| above.kind == "Deployment")
+        else {
+            return found(
+                owner,
+                &set.metadata,
+                set.spec.as_ref().and_then(|spec| spec.replicas),
+            );
         };
         if !matches!(group_of(&above.api_version), "apps" | "extensions") {
             return None;
         }
         let deployment = self.deployments.find(namespace, &above.name)?;
-        found(above, &deployment.metadata, deployment.spec.as_ref().and_then(|spec| spec.replicas))
+        found(
+            above,
+            &deployment.metadata,
+            deployment.spec.as_ref().and_then(|spec| spec.replicas),
+        )
     }
 
     /// The `scale` subresource of an owner of any kind; none when the owner is not there.
     async fn asked(&self, namespace: &str, owner: &OwnerReference) -> Result<Option<Found>, Error> {
-        let served = self.discovery.resource(&owner.api_version, &owner.kind).await?;
+        let served = self
+            .discovery
+            .resource(&owner.api_version, &owner.kind)
+            .await?;
         if !served.scalable {
-            return Err(Error::Plan(format!("{} does not implement the scale subresource", served.group_resource())));
+            return Err(Error::Plan(format!(
+                "{} does not implement the scale subresource",
+                served.group_resource()
+            )));
         }
         let path = format!("{}/scale", served.path(namespace, &owner.name));
-        let request = http::Request::get(path).body(Vec::new()).map_err(|error| Error::Plan(error.to_string()))?;
+        let request = http::Request::get(path)
+            .body(Vec::new())
+            .map_err(|error| Error::Plan(error.to_string()))?;
         match self.client.request::<Scale>(request).await {
-            Ok(scale) => Ok(found(owner, &scale.metadata, scale.spec.and_then(|spec| spec.replicas))),
+            Ok(scale) => Ok(found(
+                owner,
+                &scale.metadata,
+                scale.spec.and_then(|spec| spec.replicas),
+            )),
             Err(error) if code(&error) == 404 => Ok(None),
             Err(error) => Err(error.into()),
         }
@@ -123,5 +157,8 @@ impl Scales {
 }
 
 fn found(owner: &OwnerReference, meta: &ObjectMeta, replicas: Option<i32>) -> Option<Found> {
-    (uid(meta) == owner.uid).then(|| Found { uid: owner.uid.clone(), replicas: replicas.unwrap_or_default() })
+    (uid(meta) == owner.uid).then(|| Found {
+        uid: owner.uid.clone(),
+        replicas: replicas.unwrap_or_default(),
+    })
 }

@@ -1,7 +1,7 @@
 //! Takes back `DisruptionTarget` of pods that nobody deletes.
 //!
-//! Whoever sets the condition announces a deletion. When two minutes later none has come, the announcement is wrong
-//! and would mislead those who count pods, so it is turned to False.
+//! Whoever sets the condition announces a deletion. When two minutes later none has come, the
+//! announcement is wrong and would mislead those who count pods, so it is turned to False.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,15 +32,21 @@ pub(super) fn start(context: &Context, caches: &mut Caches) {
         }
     });
     let (context_, pods) = (context.clone(), Arc::clone(&caches.pods.cache));
-    context.work("stale disruption marks", queue, WORKERS, vec![caches.pods.cache.synced()], move |key| {
-        let (context, known) = (context_.clone(), pods.get(&key));
-        async move {
-            match known {
-                Some(pod) => reconcile(&context, &key, &pod).await,
-                None => Ok(Outcome::Done),
+    context.work(
+        "stale disruption marks",
+        queue,
+        WORKERS,
+        vec![caches.pods.cache.synced()],
+        move |key| {
+            let (context, known) = (context_.clone(), pods.get(&key));
+            async move {
+                match known {
+                    Some(pod) => reconcile(&context, &key, &pod).await,
+                    None => Ok(Outcome::Done),
+                }
             }
-        }
-    });
+        },
+    );
 }
 
 async fn reconcile(context: &Context, key: &Key, known: &Pod) -> Result<Outcome, Error> {
@@ -50,7 +56,14 @@ async fn reconcile(context: &Context, key: &Key, known: &Pod) -> Result<Outcome,
         Some(_) => {}
     }
     let api = context.namespaced::<Pod>(&key.namespace);
-    unless_gone(api.patch_status(&key.name, &PatchParams::default(), &Patch::Strategic(&taken_back(known, context.now()))).await)?;
+    unless_gone(
+        api.patch_status(
+            &key.name,
+            &PatchParams::default(),
+            &Patch::Strategic(&taken_back(known, context.now())),
+        )
+        .await,
+    )?;
     Ok(Outcome::Done)
 }
 
@@ -63,7 +76,10 @@ fn due(pod: &Pod, now: Timestamp) -> Option<Duration> {
     if mark.status != "True" || mark.reason.as_deref() == Some("TerminationByKubelet") {
         return None;
     }
-    let since = mark.last_transition_time.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0);
+    let since = mark
+        .last_transition_time
+        .as_ref()
+        .map_or(Timestamp::UNIX_EPOCH, |time| time.0);
     Some(until(now, after_seconds(since, DELETION_SECONDS)))
 }
 
@@ -100,10 +116,29 @@ mod tests {
     #[test]
     fn a_mark_stands_for_two_minutes_unless_the_pod_leaves() {
         let cases = [
-            (marked(json!({}), "EvictionByEvictionAPI"), "2026-01-01T00:01:59Z", Some(Duration::from_secs(1))),
-            (marked(json!({}), "EvictionByEvictionAPI"), "2026-01-01T00:02:01Z", Some(Duration::ZERO)),
-            (marked(json!({"deletionTimestamp": "2026-01-01T00:01:00Z"}), "EvictionByEvictionAPI"), "2026-01-01T00:02:01Z", None),
-            (marked(json!({}), "TerminationByKubelet"), "2026-01-01T00:02:01Z", None),
+            (
+                marked(json!({}), "EvictionByEvictionAPI"),
+                "2026-01-01T00:01:59Z",
+                Some(Duration::from_secs(1)),
+            ),
+            (
+                marked(json!({}), "EvictionByEvictionAPI"),
+                "2026-01-01T00:02:01Z",
+                Some(Duration::ZERO),
+            ),
+            (
+                marked(
+                    json!({"deletionTimestamp": "2026-01-01T00:01:00Z"}),
+                    "EvictionByEvictionAPI",
+                ),
+                "2026-01-01T00:02:01Z",
+                None,
+            ),
+            (
+                marked(json!({}), "TerminationByKubelet"),
+                "2026-01-01T00:02:01Z",
+                None,
+            ),
             (pod(json!({})), "2026-01-01T00:02:01Z", None),
         ];
         for (pod, now, expected) in cases {
@@ -117,6 +152,13 @@ mod tests {
         let patch = taken_back(&pod, at("2026-01-01T00:02:01Z"));
         assert_eq!(patch["metadata"]["resourceVersion"], "7");
         let mark = &patch["status"]["conditions"][0];
-        assert_eq!((&mark["status"], &mark["reason"], &mark["observedGeneration"]), (&json!("False"), &json!(null), &json!(3)));
+        assert_eq!(
+            (
+                &mark["status"],
+                &mark["reason"],
+                &mark["observedGeneration"]
+            ),
+            (&json!("False"), &json!(null), &json!(3))
+        );
     }
 }

@@ -1,20 +1,25 @@
 //! How a new status is written: so that no eviction that is granted meanwhile is overlooked. Pure.
 //!
-//! What may be disrupted depends on everything that was granted, so it is only written over the very status that was
-//! read; when an eviction was faster, the write fails and the budget is counted again. But most often, while evictions are
-//! granted one after the other, a count changes no more than what has become of the pods that were charged: then the rest
-//! of the status is changed and the allowance left to itself. Such a change fails when notes or figures are not those that
-//! were read, because another count has been written meanwhile, to which the allowance then belongs. Evictions only add
-//! notes, so that they cannot keep it from being made.
+//! What may be disrupted depends on everything that was granted, so it is only written over the
+//! very status that was read; when an eviction was faster, the write fails and the budget is
+//! counted again. But most often, while evictions are granted one after the other, a count changes
+//! no more than what has become of the pods that were charged: then the rest of the status is
+//! changed and the allowance left to itself. Such a change fails when notes or figures are not
+//! those that were read, because another count has been written meanwhile, to which the allowance
+//! then belongs. Evictions only add notes, so that they cannot keep it from being made.
 
 use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetStatus};
 use serde_json::{Value, json};
 
-/// Longer patches cost more than the whole status, and servers refuse those of more than 10,000 steps.
+/// Longer patches cost more than the whole status, and servers refuse those of more than 10,000
+/// steps.
 const LONGEST: usize = 1000;
 
 /// The change as a JSON patch; none when the whole status has to be written.
-pub(crate) fn patch(budget: &PodDisruptionBudget, new: &PodDisruptionBudgetStatus) -> Option<Value> {
+pub(crate) fn patch(
+    budget: &PodDisruptionBudget,
+    new: &PodDisruptionBudgetStatus,
+) -> Option<Value> {
     let old = budget.status.as_ref()?;
     let same = old.disruptions_allowed == new.disruptions_allowed
         && old.observed_generation == new.observed_generation
@@ -22,7 +27,9 @@ pub(crate) fn patch(budget: &PodDisruptionBudget, new: &PodDisruptionBudgetStatu
     if !same {
         return None;
     }
-    let mut steps = vec![json!({"op": "test", "path": "/metadata/uid", "value": budget.metadata.uid.as_ref()?})];
+    let mut steps = vec![
+        json!({"op": "test", "path": "/metadata/uid", "value": budget.metadata.uid.as_ref()?}),
+    ];
     let kept = |pod: &String| new.disrupted_pods.as_ref().and_then(|notes| notes.get(pod));
     for (pod, at) in old.disrupted_pods.iter().flatten() {
         // Names of pods have no letters that a pointer would have to escape.
@@ -45,7 +52,11 @@ pub(crate) fn patch(budget: &PodDisruptionBudget, new: &PodDisruptionBudgetStatu
 
 /// What a count says beside the allowance, and no eviction changes.
 fn figures(status: &PodDisruptionBudgetStatus) -> [(&'static str, Option<i32>); 3] {
-    [("currentHealthy", status.current_healthy), ("desiredHealthy", status.desired_healthy), ("expectedPods", status.expected_pods)]
+    [
+        ("currentHealthy", status.current_healthy),
+        ("desiredHealthy", status.desired_healthy),
+        ("expectedPods", status.expected_pods),
+    ]
 }
 
 #[cfg(test)]
@@ -55,7 +66,8 @@ mod tests {
     const AT: &str = "2026-01-01T00:00:00Z";
 
     fn budget(status: Value) -> PodDisruptionBudget {
-        serde_json::from_value(json!({"metadata": {"uid": "u"}, "status": status})).expect("a budget")
+        serde_json::from_value(json!({"metadata": {"uid": "u"}, "status": status}))
+            .expect("a budget")
     }
 
     fn status(healthy: i32, allowed: i32, notes: Value) -> Value {
@@ -69,7 +81,10 @@ mod tests {
 
     #[test]
     fn what_became_of_charged_pods_is_told_without_touching_the_allowance() {
-        let steps = patched(status(5, 2, json!({"a": AT, "b": AT})), status(4, 2, json!({"b": AT})));
+        let steps = patched(
+            status(5, 2, json!({"a": AT, "b": AT})),
+            status(4, 2, json!({"b": AT})),
+        );
         let expected = json!([
             {"op": "test", "path": "/metadata/uid", "value": "u"},
             {"op": "test", "path": "/status/disruptedPods/a", "value": AT},
@@ -92,15 +107,29 @@ mod tests {
             kinds::patch::json(tree.into(), steps.clone().into()).is_ok()
         };
         assert!(applied(read), "nothing has happened");
-        assert!(applied(status(1, 0, json!({"a": AT}))), "an eviction was granted");
-        assert!(!applied(status(4, 3, json!({}))), "the pods were counted in between, and three may go by that count");
+        assert!(
+            applied(status(1, 0, json!({"a": AT}))),
+            "an eviction was granted"
+        );
+        assert!(
+            !applied(status(4, 3, json!({}))),
+            "the pods were counted in between, and three may go by that count"
+        );
     }
 
     #[test]
     fn a_change_of_too_many_notes_is_written_as_a_whole() {
-        let notes = |count: usize| (0..count).map(|pod| (format!("p{pod}"), json!(AT))).collect::<serde_json::Map<_, _>>().into();
+        let notes = |count: usize| {
+            (0..count)
+                .map(|pod| (format!("p{pod}"), json!(AT)))
+                .collect::<serde_json::Map<_, _>>()
+                .into()
+        };
         assert!(patched(status(5, 2, notes(100)), status(4, 2, json!({}))).is_some());
-        assert_eq!(patched(status(5, 2, notes(LONGEST)), status(4, 2, json!({}))), None);
+        assert_eq!(
+            patched(status(5, 2, notes(LONGEST)), status(4, 2, json!({}))),
+            None
+        );
     }
 
     #[test]
@@ -111,10 +140,13 @@ mod tests {
         observed["observedGeneration"] = 2.into();
         assert_eq!(patched(old.clone(), observed), None);
         let mut told = old.clone();
-        told["conditions"] =
-            json!([{"type": "DisruptionAllowed", "status": "True", "reason": "r", "message": "", "lastTransitionTime": AT}]);
+        told["conditions"] = json!([{"type": "DisruptionAllowed", "status": "True", "reason": "r", "message": "", "lastTransitionTime": AT}]);
         assert_eq!(patched(old, told), None);
         let new = budget(status(5, 0, json!({}))).status.expect("a status");
-        assert_eq!(patch(&PodDisruptionBudget::default(), &new), None, "a budget without a status");
+        assert_eq!(
+            patch(&PodDisruptionBudget::default(), &new),
+            None,
+            "a budget without a status"
+        );
     }
 }

@@ -33,25 +33,46 @@ pub(super) struct Plan {
 }
 
 pub(super) fn is_ours(slice: &EndpointSlice) -> bool {
-    slice.metadata.labels.as_ref().and_then(|labels| labels.get(MANAGED_BY)).is_some_and(|manager| manager == MANAGER)
+    slice
+        .metadata
+        .labels
+        .as_ref()
+        .and_then(|labels| labels.get(MANAGED_BY))
+        .is_some_and(|manager| manager == MANAGER)
 }
 
 pub(super) fn service_of(slice: &EndpointSlice) -> Option<&str> {
-    slice.metadata.labels.as_ref()?.get(SERVICE).map(String::as_str)
+    slice
+        .metadata
+        .labels
+        .as_ref()?
+        .get(SERVICE)
+        .map(String::as_str)
 }
 
 /// True when pods are used before they are ready.
 pub(crate) fn publishes_unready(service: &Service) -> bool {
-    service.spec.as_ref().is_some_and(|spec| spec.publish_not_ready_addresses == Some(true))
+    service
+        .spec
+        .as_ref()
+        .is_some_and(|spec| spec.publish_not_ready_addresses == Some(true))
 }
 
 pub(crate) fn is_headless(service: &Service) -> bool {
-    service.spec.as_ref().and_then(|spec| spec.cluster_ip.as_deref()).is_some_and(|ip| ip == "None")
+    service
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.cluster_ip.as_deref())
+        .is_some_and(|ip| ip == "None")
 }
 
 /// The address families that a service serves.
 pub(crate) fn families(service: &Service) -> Vec<String> {
-    let families = service.spec.as_ref().and_then(|spec| spec.ip_families.clone()).filter(|families| !families.is_empty());
+    let families = service
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.ip_families.clone())
+        .filter(|families| !families.is_empty());
     families.unwrap_or_else(|| vec!["IPv4".to_owned()])
 }
 
@@ -63,11 +84,14 @@ pub(crate) fn address<'a>(service: &Service, member: &Member<'a>, family: &str) 
     }
     let status = pod.status.as_ref()?;
     let listed = status.pod_ips.iter().flatten().map(|ip| ip.ip.as_str());
-    let mut ips = listed.chain(status.pod_ip.as_deref()).filter(|ip| !ip.is_empty());
+    let mut ips = listed
+        .chain(status.pod_ip.as_deref())
+        .filter(|ip| !ip.is_empty());
     ips.find(|ip| ip.contains(':') == (family == "IPv6"))
 }
 
-/// The number of a service's port at one pod; a named port that the pod does not have leads nowhere.
+/// The number of a service's port at one pod; a named port that the pod does not have leads
+/// nowhere.
 pub(crate) fn port_at(pod: &Pod, port: &ServicePort) -> Option<i32> {
     match &port.target_port {
         None => Some(port.port),
@@ -76,11 +100,20 @@ pub(crate) fn port_at(pod: &Pod, port: &ServicePort) -> Option<i32> {
         Some(IntOrString::String(name)) => {
             let protocol = |text: Option<&str>| text.unwrap_or("TCP").to_owned();
             let spec = pod.spec.as_ref()?;
-            let sidecars = spec.init_containers.iter().flatten().filter(|container| container.restart_policy.as_deref() == Some("Always"));
-            let ports = spec.containers.iter().chain(sidecars).flat_map(|container| container.ports.iter().flatten());
+            let sidecars = spec
+                .init_containers
+                .iter()
+                .flatten()
+                .filter(|container| container.restart_policy.as_deref() == Some("Always"));
+            let ports = spec
+                .containers
+                .iter()
+                .chain(sidecars)
+                .flat_map(|container| container.ports.iter().flatten());
             ports
                 .filter(|known| {
-                    known.name.as_ref() == Some(name) && protocol(known.protocol.as_deref()) == protocol(port.protocol.as_deref())
+                    known.name.as_ref() == Some(name)
+                        && protocol(known.protocol.as_deref()) == protocol(port.protocol.as_deref())
                 })
                 .map(|known| known.container_port)
                 .next()
@@ -92,7 +125,9 @@ pub(crate) fn port_at(pod: &Pod, port: &ServicePort) -> Option<i32> {
 pub(crate) fn host_name(service: &Service, pod: &Pod) -> Option<String> {
     let spec = pod.spec.as_ref()?;
     let beside = spec.subdomain.as_ref() == service.metadata.name.as_ref();
-    spec.hostname.clone().filter(|name| beside && !name.is_empty())
+    spec.hostname
+        .clone()
+        .filter(|name| beside && !name.is_empty())
 }
 
 /// A reference to the pod, as endpoints carry it.
@@ -112,7 +147,11 @@ fn endpoint(service: &Service, member: &Member<'_>, address: &str) -> Endpoint {
     let ready = publishes_unready(service) || (serving && !terminating);
     Endpoint {
         addresses: vec![address.to_owned()],
-        conditions: Some(EndpointConditions { ready: Some(ready), serving: Some(serving), terminating: Some(terminating) }),
+        conditions: Some(EndpointConditions {
+            ready: Some(ready),
+            serving: Some(serving),
+            terminating: Some(terminating),
+        }),
         hostname: host_name(service, pod),
         node_name: Some(node_name(pod).to_owned()).filter(|name| !name.is_empty()),
         target_ref: Some(reference(pod)),
@@ -122,7 +161,10 @@ fn endpoint(service: &Service, member: &Member<'_>, address: &str) -> Endpoint {
 }
 
 fn ports_at(service: &Service, pod: &Pod) -> Vec<EndpointPort> {
-    let ports = service.spec.iter().flat_map(|spec| spec.ports.iter().flatten());
+    let ports = service
+        .spec
+        .iter()
+        .flat_map(|spec| spec.ports.iter().flatten());
     let mut ports: Vec<_> = ports
         .filter_map(|port| {
             Some(EndpointPort {
@@ -139,32 +181,66 @@ fn ports_at(service: &Service, pod: &Pod) -> Vec<EndpointPort> {
 
 /// Ports in a form that can be compared and ordered.
 fn port_key(ports: &[EndpointPort]) -> String {
-    let mut keys: Vec<String> =
-        ports.iter().map(|port| format!("{:?} {:?} {:?} {:?}", port.name, port.protocol, port.port, port.app_protocol)).collect();
+    let mut keys: Vec<String> = ports
+        .iter()
+        .map(|port| {
+            format!(
+                "{:?} {:?} {:?} {:?}",
+                port.name, port.protocol, port.port, port.app_protocol
+            )
+        })
+        .collect();
     keys.sort();
     keys.join("\n")
 }
 
 /// Compares what is wanted with the slices that are there.
-pub(super) fn plan(service: &Service, members: &[Member<'_>], present: &[Arc<EndpointSlice>]) -> Plan {
+pub(super) fn plan(
+    service: &Service,
+    members: &[Member<'_>],
+    present: &[Arc<EndpointSlice>],
+) -> Plan {
     let families = families(service);
     let ours = present.iter().filter(|slice| is_ours(slice));
-    let (served, foreign): (Vec<_>, Vec<_>) = ours.cloned().partition(|slice| families.contains(&slice.address_type));
-    let mut plan = Plan { delete: foreign, ..Plan::default() };
+    let (served, foreign): (Vec<_>, Vec<_>) = ours
+        .cloned()
+        .partition(|slice| families.contains(&slice.address_type));
+    let mut plan = Plan {
+        delete: foreign,
+        ..Plan::default()
+    };
     for family in &families {
-        let slices: Vec<_> = served.iter().filter(|slice| slice.address_type == *family).cloned().collect();
+        let slices: Vec<_> = served
+            .iter()
+            .filter(|slice| slice.address_type == *family)
+            .cloned()
+            .collect();
         plan_family(service, members, family, &slices, &mut plan);
     }
     plan
 }
 
-fn plan_family(service: &Service, members: &[Member<'_>], family: &str, slices: &[Arc<EndpointSlice>], plan: &mut Plan) {
-    let mut groups: BTreeMap<String, (Vec<EndpointPort>, BTreeMap<String, Endpoint>)> = BTreeMap::new();
+fn plan_family(
+    service: &Service,
+    members: &[Member<'_>],
+    family: &str,
+    slices: &[Arc<EndpointSlice>],
+    plan: &mut Plan,
+) {
+    let mut groups: BTreeMap<String, (Vec<EndpointPort>, BTreeMap<String, Endpoint>)> =
+        BTreeMap::new();
     for member in members {
-        let Some(address) = address(service, member, family) else { continue };
+        let Some(address) = address(service, member, family) else {
+            continue;
+        };
         let ports = ports_at(service, member.pod);
-        let (_, endpoints) = groups.entry(port_key(&ports)).or_insert_with(|| (ports, BTreeMap::new()));
-        endpoints.insert(member.pod.metadata.uid.clone().unwrap_or_default(), endpoint(service, member, address));
+        let (_, endpoints) = groups
+            .entry(port_key(&ports))
+            .or_insert_with(|| (ports, BTreeMap::new()));
+        endpoints.insert(
+            member.pod.metadata.uid.clone().unwrap_or_default(),
+            endpoint(service, member, address),
+        );
     }
     if groups.is_empty() {
         // One slice stays as a sign that the service was looked at.
@@ -172,18 +248,26 @@ fn plan_family(service: &Service, members: &[Member<'_>], family: &str, slices: 
     }
     let mut left: Vec<Arc<EndpointSlice>> = slices.to_vec();
     for (key, (ports, endpoints)) in groups {
-        let matching: Vec<_> = extract(&mut left, |slice| port_key(slice.ports.as_deref().unwrap_or_default()) == key);
+        let matching: Vec<_> = extract(&mut left, |slice| {
+            port_key(slice.ports.as_deref().unwrap_or_default()) == key
+        });
         let nothing = endpoints.is_empty();
         for (old, endpoints) in pack(endpoints, &matching) {
             match old {
-                Some(old) if endpoints.is_empty() && !(nothing && plan_keeps_one(&matching, &old)) => plan.delete.push(old),
+                Some(old)
+                    if endpoints.is_empty() && !(nothing && plan_keeps_one(&matching, &old)) =>
+                {
+                    plan.delete.push(old)
+                }
                 Some(old) => {
                     let new = fill(service, family, Some(&old), ports.clone(), endpoints);
                     if new != *old {
                         plan.update.push(new);
                     }
                 }
-                None => plan.create.push(fill(service, family, None, ports.clone(), endpoints)),
+                None => plan
+                    .create
+                    .push(fill(service, family, None, ports.clone(), endpoints)),
             }
         }
     }
@@ -191,25 +275,44 @@ fn plan_family(service: &Service, members: &[Member<'_>], family: &str, slices: 
 }
 
 fn plan_keeps_one(matching: &[Arc<EndpointSlice>], slice: &Arc<EndpointSlice>) -> bool {
-    matching.first().is_some_and(|first| Arc::ptr_eq(first, slice))
+    matching
+        .first()
+        .is_some_and(|first| Arc::ptr_eq(first, slice))
 }
 
-fn extract(slices: &mut Vec<Arc<EndpointSlice>>, wanted: impl Fn(&EndpointSlice) -> bool) -> Vec<Arc<EndpointSlice>> {
-    let (taken, left) = std::mem::take(slices).into_iter().partition(|slice| wanted(slice));
+fn extract(
+    slices: &mut Vec<Arc<EndpointSlice>>,
+    wanted: impl Fn(&EndpointSlice) -> bool,
+) -> Vec<Arc<EndpointSlice>> {
+    let (taken, left) = std::mem::take(slices)
+        .into_iter()
+        .partition(|slice| wanted(slice));
     *slices = left;
     taken
 }
 
 type Packed = (Option<Arc<EndpointSlice>>, Vec<Endpoint>);
 
-/// Leaves each endpoint in the slice in which it is, fills the rest into slices with room, then into new ones.
+/// Leaves each endpoint in the slice in which it is, fills the rest into slices with room, then
+/// into new ones.
 fn pack(mut endpoints: BTreeMap<String, Endpoint>, slices: &[Arc<EndpointSlice>]) -> Vec<Packed> {
     let mut packed: Vec<Packed> = Vec::new();
     for slice in slices {
-        let uids: BTreeSet<String> =
-            slice.endpoints.iter().flatten().filter_map(|endpoint| endpoint.target_ref.as_ref()?.uid.clone()).collect();
-        let in_order = slice.endpoints.iter().flatten().filter_map(|endpoint| endpoint.target_ref.as_ref()?.uid.as_ref());
-        let kept = in_order.filter(|uid| uids.contains(*uid)).filter_map(|uid| endpoints.remove(uid)).collect();
+        let uids: BTreeSet<String> = slice
+            .endpoints
+            .iter()
+            .flatten()
+            .filter_map(|endpoint| endpoint.target_ref.as_ref()?.uid.clone())
+            .collect();
+        let in_order = slice
+            .endpoints
+            .iter()
+            .flatten()
+            .filter_map(|endpoint| endpoint.target_ref.as_ref()?.uid.as_ref());
+        let kept = in_order
+            .filter(|uid| uids.contains(*uid))
+            .filter_map(|uid| endpoints.remove(uid))
+            .collect();
         packed.push((Some(Arc::clone(slice)), kept));
     }
     let mut rest = endpoints.into_values();
@@ -237,7 +340,9 @@ fn fill(
 ) -> EndpointSlice {
     let name = service.metadata.name.clone().unwrap_or_default();
     let mut labels = service.metadata.labels.clone().unwrap_or_default();
-    labels.retain(|key, _| !key.starts_with("endpointslice.kubernetes.io/") && key != SERVICE && key != HEADLESS);
+    labels.retain(|key, _| {
+        !key.starts_with("endpointslice.kubernetes.io/") && key != SERVICE && key != HEADLESS
+    });
     labels.insert(SERVICE.to_owned(), name.clone());
     labels.insert(MANAGED_BY.to_owned(), MANAGER.to_owned());
     if is_headless(service) {
@@ -249,7 +354,10 @@ fn fill(
         owner_references: Some(vec![controlled_by(service)]),
         ..ObjectMeta::default()
     };
-    let meta = ObjectMeta { labels: Some(labels), ..old.map_or(fresh, |old| old.metadata.clone()) };
+    let meta = ObjectMeta {
+        labels: Some(labels),
+        ..old.map_or(fresh, |old| old.metadata.clone())
+    };
     EndpointSlice {
         address_type: family.to_owned(),
         endpoints: Some(endpoints).filter(|endpoints| !endpoints.is_empty()),
@@ -286,7 +394,12 @@ mod tests {
     }
 
     fn members(pods: &[Arc<Pod>]) -> Vec<Member<'_>> {
-        pods.iter().map(|pod| Member { pod, zone: Some(Some("z".to_owned())) }).collect()
+        pods.iter()
+            .map(|pod| Member {
+                pod,
+                zone: Some(Some("z".to_owned())),
+            })
+            .collect()
     }
 
     fn conditions(service: &Service, pod: Arc<Pod>) -> Option<(bool, bool, bool)> {
@@ -303,12 +416,41 @@ mod tests {
         let plain = service(json!({}));
         let eager = service(json!({"publishNotReadyAddresses": true}));
         let cases = [
-            (&plain, web("p", "10.0.0.1", true, json!({})), Some((true, true, false))),
-            (&plain, web("p", "10.0.0.1", false, json!({})), Some((false, false, false))),
-            (&plain, web("p", "10.0.0.1", true, leaving.clone()), Some((false, true, true))),
-            (&plain, web("p", "10.0.0.1", false, leaving.clone()), Some((false, false, true))),
-            (&eager, web("p", "10.0.0.1", false, leaving), Some((true, false, true))),
-            (&plain, web("p", "10.0.0.1", true, json!({"status": {"phase": "Succeeded"}})), None),
+            (
+                &plain,
+                web("p", "10.0.0.1", true, json!({})),
+                Some((true, true, false)),
+            ),
+            (
+                &plain,
+                web("p", "10.0.0.1", false, json!({})),
+                Some((false, false, false)),
+            ),
+            (
+                &plain,
+                web("p", "10.0.0.1", true, leaving.clone()),
+                Some((false, true, true)),
+            ),
+            (
+                &plain,
+                web("p", "10.0.0.1", false, leaving.clone()),
+                Some((false, false, true)),
+            ),
+            (
+                &eager,
+                web("p", "10.0.0.1", false, leaving),
+                Some((true, false, true)),
+            ),
+            (
+                &plain,
+                web(
+                    "p",
+                    "10.0.0.1",
+                    true,
+                    json!({"status": {"phase": "Succeeded"}}),
+                ),
+                None,
+            ),
             (&plain, web("p", "", true, json!({})), None),
             (&plain, web("p", "fd00::1", true, json!({})), None),
         ];
@@ -329,27 +471,42 @@ mod tests {
         );
         assert_eq!((slice.get("endpoints"), slice.get("ports")), (None, None));
         let again = plan(&service, &[], &[Arc::new(first.create[0].clone())]);
-        assert!(again.create.is_empty() && again.update.is_empty() && again.delete.is_empty(), "{again:?}");
+        assert!(
+            again.create.is_empty() && again.update.is_empty() && again.delete.is_empty(),
+            "{again:?}"
+        );
     }
 
     #[test]
     fn endpoints_stay_in_their_slice_and_the_empty_sign_goes() {
         let service = service(json!({}));
-        let pods: Vec<_> = (0..150).map(|i| web(&format!("p{i:03}"), &format!("10.0.0.{i}"), true, json!({}))).collect();
+        let pods: Vec<_> = (0..150)
+            .map(|i| web(&format!("p{i:03}"), &format!("10.0.0.{i}"), true, json!({})))
+            .collect();
         let sign = Arc::new(plan(&service, &[], &[]).create[0].clone());
         let full = plan(&service, &members(&pods), &[sign]);
         assert_eq!(full.delete.len(), 1);
-        let sizes = |slices: &[EndpointSlice]| slices.iter().map(|slice| slice.endpoints.as_ref().map_or(0, Vec::len)).collect::<Vec<_>>();
+        let sizes = |slices: &[EndpointSlice]| {
+            slices
+                .iter()
+                .map(|slice| slice.endpoints.as_ref().map_or(0, Vec::len))
+                .collect::<Vec<_>>()
+        };
         assert_eq!(sizes(&full.create), [100, 50]);
         let slices: Vec<_> = full.create.into_iter().map(Arc::new).collect();
         let fewer = plan(&service, &members(&pods[1..]), &slices);
-        assert_eq!(sizes(&fewer.update), [99], "only the slice of the pod that left is written");
+        assert_eq!(
+            sizes(&fewer.update),
+            [99],
+            "only the slice of the pod that left is written"
+        );
         assert!(fewer.create.is_empty() && fewer.delete.is_empty());
     }
 
     #[test]
     fn named_ports_are_looked_up_at_each_pod() {
-        let service = service(json!({"ports": [{"name": "web", "port": 80, "targetPort": "http"}]}));
+        let service =
+            service(json!({"ports": [{"name": "web", "port": 80, "targetPort": "http"}]}));
         let with = |name: &str, port: i32| {
             web(
                 name,
@@ -360,7 +517,11 @@ mod tests {
         };
         let pods = [with("a", 8080), with("b", 9090)];
         let plan = plan(&service, &members(&pods), &[]);
-        let ports: Vec<_> = plan.create.iter().map(|slice| slice.ports.as_ref().expect("ports")[0].port).collect();
+        let ports: Vec<_> = plan
+            .create
+            .iter()
+            .map(|slice| slice.ports.as_ref().expect("ports")[0].port)
+            .collect();
         assert_eq!(ports, [Some(8080), Some(9090)]);
     }
 }

@@ -29,7 +29,12 @@ pub(super) struct Node {
 
 impl Node {
     pub(super) fn new(kind: &Arc<Kind>, meta: &ObjectMeta) -> Self {
-        let has = |name: &str| meta.finalizers.iter().flatten().any(|finalizer| finalizer == name);
+        let has = |name: &str| {
+            meta.finalizers
+                .iter()
+                .flatten()
+                .any(|finalizer| finalizer == name)
+        };
         Self {
             deleting: meta.deletion_timestamp.is_some(),
             foreground: has(FOREGROUND),
@@ -89,9 +94,17 @@ impl Graph {
             self.unlink(known);
         }
         let mut wake = Vec::new();
-        let stray = node.owners.iter().any(|owner| !self.nodes.contains_key(&owner.uid));
-        let changed = known.as_ref().is_none_or(|known| known.owners != node.owners);
-        let owner_waits = node.owners.iter().any(|owner| self.nodes.get(&owner.uid).is_some_and(Node::waits));
+        let stray = node
+            .owners
+            .iter()
+            .any(|owner| !self.nodes.contains_key(&owner.uid));
+        let changed = known
+            .as_ref()
+            .is_none_or(|known| known.owners != node.owners);
+        let owner_waits = node
+            .owners
+            .iter()
+            .any(|owner| self.nodes.get(&owner.uid).is_some_and(Node::waits));
         let lets_go = node.deleting && (node.foreground || node.orphan);
         if lets_go || (changed && (stray || owner_waits)) {
             wake.push(uid.clone());
@@ -101,10 +114,19 @@ impl Graph {
         }
         if let Some(known) = &known {
             // A dependent that no longer names an owner, or no longer blocks it, may set it free.
-            wake.extend(known.owners.iter().map(|owner| owner.uid.clone()).filter(|owner| self.nodes.get(owner).is_some_and(Node::waits)));
+            wake.extend(
+                known
+                    .owners
+                    .iter()
+                    .map(|owner| owner.uid.clone())
+                    .filter(|owner| self.nodes.get(owner).is_some_and(Node::waits)),
+            );
         }
         for owner in &node.owners {
-            self.dependents.entry(owner.uid.clone()).or_default().insert(uid.clone());
+            self.dependents
+                .entry(owner.uid.clone())
+                .or_default()
+                .insert(uid.clone());
         }
         self.nodes.insert(uid, node);
         wake
@@ -112,10 +134,23 @@ impl Graph {
 
     /// Forgets an object and tells which objects to look at.
     pub(super) fn lose(&mut self, uid: &str) -> (Option<Node>, Vec<String>) {
-        let Some(node) = self.nodes.remove(uid) else { return (None, Vec::new()) };
+        let Some(node) = self.nodes.remove(uid) else {
+            return (None, Vec::new());
+        };
         self.unlink(&node);
-        let mut wake: Vec<String> = self.dependents.get(uid).into_iter().flatten().cloned().collect();
-        wake.extend(node.owners.iter().map(|owner| owner.uid.clone()).filter(|owner| self.nodes.get(owner).is_some_and(Node::waits)));
+        let mut wake: Vec<String> = self
+            .dependents
+            .get(uid)
+            .into_iter()
+            .flatten()
+            .cloned()
+            .collect();
+        wake.extend(
+            node.owners
+                .iter()
+                .map(|owner| owner.uid.clone())
+                .filter(|owner| self.nodes.get(owner).is_some_and(Node::waits)),
+        );
         (Some(node), wake)
     }
 
@@ -132,14 +167,27 @@ impl Graph {
 
     /// The known objects of a kind that a new list does not show.
     pub(super) fn missing(&self, resource: &ApiResource, listed: &BTreeSet<String>) -> Vec<String> {
-        let of_kind = self.nodes.values().filter(|node| node.kind.resource == *resource);
-        of_kind.filter(|node| !listed.contains(&node.uid)).map(|node| node.uid.clone()).collect()
+        let of_kind = self
+            .nodes
+            .values()
+            .filter(|node| node.kind.resource == *resource);
+        of_kind
+            .filter(|node| !listed.contains(&node.uid))
+            .map(|node| node.uid.clone())
+            .collect()
     }
 
     /// A kind is no longer served; its objects are gone without a word.
     pub(super) fn forget_kind(&mut self, name: &str) {
-        let of_kind = |node: &&Node| format!("{}.{}", node.kind.resource.plural, node.kind.resource.group) == name;
-        let uids: Vec<String> = self.nodes.values().filter(of_kind).map(|node| node.uid.clone()).collect();
+        let of_kind = |node: &&Node| {
+            format!("{}.{}", node.kind.resource.plural, node.kind.resource.group) == name
+        };
+        let uids: Vec<String> = self
+            .nodes
+            .values()
+            .filter(of_kind)
+            .map(|node| node.uid.clone())
+            .collect();
         for uid in uids {
             self.lose(&uid);
         }
@@ -147,11 +195,19 @@ impl Graph {
 
     /// Owners that have not been seen; the server has to be asked for them.
     pub(super) fn unknown_owners(&self, node: &Node) -> Vec<OwnerReference> {
-        node.owners.iter().filter(|owner| !self.nodes.contains_key(&owner.uid)).cloned().collect()
+        node.owners
+            .iter()
+            .filter(|owner| !self.nodes.contains_key(&owner.uid))
+            .cloned()
+            .collect()
     }
 
     fn dependents_of(&self, uid: &str) -> impl Iterator<Item = &Node> {
-        self.dependents.get(uid).into_iter().flatten().filter_map(|uid| self.nodes.get(uid))
+        self.dependents
+            .get(uid)
+            .into_iter()
+            .flatten()
+            .filter_map(|uid| self.nodes.get(uid))
     }
 
     /// Decides about one object. `absent` are owners that the server does not have.
@@ -177,7 +233,11 @@ impl Graph {
         }
         if solid {
             let drop: BTreeSet<String> = gone.into_iter().chain(waiting).collect();
-            return if drop.is_empty() { Step::Nothing } else { Step::DropOwners(drop) };
+            return if drop.is_empty() {
+                Step::Nothing
+            } else {
+                Step::DropOwners(drop)
+            };
         }
         if !waiting.is_empty() && self.dependents.contains_key(&node.uid) {
             return Step::Delete(PropagationPolicy::Foreground);
@@ -193,13 +253,23 @@ impl Graph {
 
     /// An owner that waits: the dependents that block it must go first.
     fn plan_waiting(&self, node: &Node) -> Step {
-        let blocks =
-            |dependent: &&Node| dependent.owners.iter().any(|owner| owner.uid == node.uid && owner.block_owner_deletion == Some(true));
+        let blocks = |dependent: &&Node| {
+            dependent
+                .owners
+                .iter()
+                .any(|owner| owner.uid == node.uid && owner.block_owner_deletion == Some(true))
+        };
         let blocking: Vec<&Node> = self.dependents_of(&node.uid).filter(blocks).collect();
         if blocking.is_empty() {
             return Step::Release;
         }
-        Step::Wake(blocking.iter().filter(|dependent| !dependent.deleting).map(|dependent| dependent.uid.clone()).collect())
+        Step::Wake(
+            blocking
+                .iter()
+                .filter(|dependent| !dependent.deleting)
+                .map(|dependent| dependent.uid.clone())
+                .collect(),
+        )
     }
 }
 
@@ -211,7 +281,11 @@ mod tests {
 
     fn kind() -> Arc<Kind> {
         let resource = ApiResource::erase::<k8s_openapi::api::core::v1::Pod>(&());
-        Arc::new(Kind { resource, namespaced: true, deletable_together: true })
+        Arc::new(Kind {
+            resource,
+            namespaced: true,
+            deletable_together: true,
+        })
     }
 
     fn object(uid: &str, owners: &[&str], finalizers: &[&str], deleting: bool) -> Node {
@@ -227,7 +301,13 @@ mod tests {
     fn plan(graph: &Graph, uid: &str, absent: &[&str]) -> String {
         let absent = absent.iter().map(|uid| (*uid).to_owned()).collect();
         match graph.plan(&graph.get(uid).expect("known"), &absent) {
-            Step::Orphan(nodes) => format!("orphan {:?}", nodes.iter().map(|node| node.uid.as_str()).collect::<Vec<_>>()),
+            Step::Orphan(nodes) => format!(
+                "orphan {:?}",
+                nodes
+                    .iter()
+                    .map(|node| node.uid.as_str())
+                    .collect::<Vec<_>>()
+            ),
             other => format!("{other:?}"),
         }
     }
@@ -236,7 +316,10 @@ mod tests {
     fn what_has_lost_all_its_owners_is_deleted() {
         let mut graph = Graph::default();
         graph.learn(object("owner", &[], &[], false));
-        assert_eq!(graph.learn(object("one", &["owner"], &[], false)), Vec::<String>::new());
+        assert_eq!(
+            graph.learn(object("one", &["owner"], &[], false)),
+            Vec::<String>::new()
+        );
         assert_eq!(plan(&graph, "one", &[]), "Nothing");
         let (_, wake) = graph.lose("owner");
         assert_eq!(wake, ["one"]);
@@ -247,8 +330,17 @@ mod tests {
     fn an_owner_that_was_never_seen_is_asked_for() {
         let mut graph = Graph::default();
         assert_eq!(graph.learn(object("one", &["never"], &[], false)), ["one"]);
-        assert_eq!(graph.unknown_owners(&graph.get("one").expect("known")).len(), 1);
-        assert_eq!(plan(&graph, "one", &[]), "Nothing", "the server has it, only its watch is late");
+        assert_eq!(
+            graph
+                .unknown_owners(&graph.get("one").expect("known"))
+                .len(),
+            1
+        );
+        assert_eq!(
+            plan(&graph, "one", &[]),
+            "Nothing",
+            "the server has it, only its watch is late"
+        );
     }
 
     #[test]
@@ -283,7 +375,10 @@ mod tests {
         let mut graph = Graph::default();
         graph.learn(object("owner", &[], &[], false));
         graph.learn(object("one", &["owner"], &[], false));
-        assert_eq!(graph.learn(object("owner", &[], &[ORPHAN], true)), ["owner"]);
+        assert_eq!(
+            graph.learn(object("owner", &[], &[ORPHAN], true)),
+            ["owner"]
+        );
         assert_eq!(plan(&graph, "owner", &[]), "orphan [\"one\"]");
     }
 }

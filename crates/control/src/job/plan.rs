@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use k8s_openapi::api::batch::v1::{Job, JobCondition, JobSpec, JobStatus, PodFailurePolicyRule, UncountedTerminatedPods};
+use k8s_openapi::api::batch::v1::{
+    Job, JobCondition, JobSpec, JobStatus, PodFailurePolicyRule, UncountedTerminatedPods,
+};
 use k8s_openapi::api::core::v1::{EnvVar, EnvVarSource, ObjectFieldSelector, Pod};
 
 use super::Event;
@@ -36,7 +38,9 @@ impl Failures {
             *self = Self::default();
         }
         if failed > 0 {
-            self.in_a_row = self.in_a_row.saturating_add(u32::try_from(failed).unwrap_or(u32::MAX));
+            self.in_a_row = self
+                .in_a_row
+                .saturating_add(u32::try_from(failed).unwrap_or(u32::MAX));
             self.last = Some(now);
         }
     }
@@ -44,17 +48,30 @@ impl Failures {
     /// Before this time no pod is made.
     fn pause_until(&self) -> Option<Timestamp> {
         let doublings = self.in_a_row.checked_sub(1)?.min(16);
-        Some(after_seconds(self.last?, (FIRST_PAUSE_SECONDS << doublings).min(LONGEST_PAUSE_SECONDS)))
+        Some(after_seconds(
+            self.last?,
+            (FIRST_PAUSE_SECONDS << doublings).min(LONGEST_PAUSE_SECONDS),
+        ))
     }
 }
 
 pub(super) fn is_tracked(pod: &Pod) -> bool {
-    pod.metadata.finalizers.iter().flatten().any(|finalizer| finalizer == TRACKING)
+    pod.metadata
+        .finalizers
+        .iter()
+        .flatten()
+        .any(|finalizer| finalizer == TRACKING)
 }
 
 fn has(job: &Job, ty: &str) -> bool {
-    let conditions = job.status.as_ref().and_then(|status| status.conditions.as_ref());
-    conditions.into_iter().flatten().any(|condition| condition.type_ == ty && condition.status == "True")
+    let conditions = job
+        .status
+        .as_ref()
+        .and_then(|status| status.conditions.as_ref());
+    conditions
+        .into_iter()
+        .flatten()
+        .any(|condition| condition.type_ == ty && condition.status == "True")
 }
 
 /// It has completed or failed.
@@ -66,9 +83,13 @@ pub(super) fn is_over(job: &Job) -> bool {
 pub(super) fn expires(job: &Job) -> Option<Timestamp> {
     let seconds = job.spec.as_ref()?.ttl_seconds_after_finished?;
     let conditions = job.status.as_ref()?.conditions.as_ref()?;
-    let ended =
-        conditions.iter().find(|condition| matches!(condition.type_.as_str(), "Complete" | "Failed") && condition.status == "True")?;
-    Some(after_seconds(ended.last_transition_time.as_ref()?.0, i64::from(seconds)))
+    let ended = conditions.iter().find(|condition| {
+        matches!(condition.type_.as_str(), "Complete" | "Failed") && condition.status == "True"
+    })?;
+    Some(after_seconds(
+        ended.last_transition_time.as_ref()?.0,
+        i64::from(seconds),
+    ))
 }
 
 fn is_indexed(spec: &JobSpec) -> bool {
@@ -77,11 +98,13 @@ fn is_indexed(spec: &JobSpec) -> bool {
 
 /// A pod that is being deleted is replaced only when it has ended.
 fn replaces_ended(spec: &JobSpec) -> bool {
-    spec.pod_replacement_policy.as_deref() == Some("Failed") || (spec.pod_replacement_policy.is_none() && spec.pod_failure_policy.is_some())
+    spec.pod_replacement_policy.as_deref() == Some("Failed")
+        || (spec.pod_replacement_policy.is_none() && spec.pod_failure_policy.is_some())
 }
 
 fn counts_as_failed(spec: &JobSpec, pod: &Pod) -> bool {
-    phase(pod) == "Failed" || (is_terminating(pod) && phase(pod) != "Succeeded" && !replaces_ended(spec))
+    phase(pod) == "Failed"
+        || (is_terminating(pod) && phase(pod) != "Succeeded" && !replaces_ended(spec))
 }
 
 /// The first half of counting.
@@ -100,15 +123,33 @@ pub(super) fn count(job: &Job, pods: &[Arc<Pod>]) -> Option<Counted> {
     let spec = job.spec.as_ref()?;
     let old = job.status.clone().unwrap_or_default();
     let mut waiting = old.uncounted_terminated_pods.clone().unwrap_or_default();
-    let noted_before: BTreeSet<String> = waiting.succeeded.iter().flatten().chain(waiting.failed.iter().flatten()).cloned().collect();
-    let mut counted = Counted { noted: None, release: noted_before.clone(), succeeded: 0, failed: 0 };
+    let noted_before: BTreeSet<String> = waiting
+        .succeeded
+        .iter()
+        .flatten()
+        .chain(waiting.failed.iter().flatten())
+        .cloned()
+        .collect();
+    let mut counted = Counted {
+        noted: None,
+        release: noted_before.clone(),
+        succeeded: 0,
+        failed: 0,
+    };
     let mut done = index::parse(old.completed_indexes.as_deref().unwrap_or_default());
     let mut lost = index::parse(old.failed_indexes.as_deref().unwrap_or_default());
-    for pod in pods.iter().filter(|pod| is_tracked(pod) && !noted_before.contains(uid(&pod.metadata))).take(TOGETHER) {
+    for pod in pods
+        .iter()
+        .filter(|pod| is_tracked(pod) && !noted_before.contains(uid(&pod.metadata)))
+        .take(TOGETHER)
+    {
         let id = uid(&pod.metadata).to_owned();
         if phase(pod) == "Succeeded" {
             let index = index::of(pod);
-            let fits = !is_indexed(spec) || index.is_some_and(|index| index < spec.completions.unwrap_or_default() && done.insert(index));
+            let fits = !is_indexed(spec)
+                || index.is_some_and(|index| {
+                    index < spec.completions.unwrap_or_default() && done.insert(index)
+                });
             if fits {
                 waiting.succeeded.get_or_insert_default().push(id.clone());
                 counted.succeeded += 1;
@@ -117,14 +158,17 @@ pub(super) fn count(job: &Job, pods: &[Arc<Pod>]) -> Option<Counted> {
         } else if counts_as_failed(spec, pod) {
             match judge(spec, pod) {
                 Verdict::Ignore => {}
-                // Whether the job goes on is decided from the condition that this leaves; the pod counts all the same.
+                // Whether the job goes on is decided from the condition that this leaves; the pod
+                // counts all the same.
                 Verdict::Count | Verdict::FailJob(_) | Verdict::FailIndex => {
                     waiting.failed.get_or_insert_default().push(id.clone());
                     counted.failed += 1;
                 }
             }
             if let (Some(limit), Some(index)) = (spec.backoff_limit_per_index, index::of(pod)) {
-                let failures = annotation(&pod.metadata, FAILURES).and_then(|text| text.parse::<i32>().ok()).unwrap_or_default();
+                let failures = annotation(&pod.metadata, FAILURES)
+                    .and_then(|text| text.parse::<i32>().ok())
+                    .unwrap_or_default();
                 if failures >= limit || judge(spec, pod) == Verdict::FailIndex {
                     lost.insert(index);
                 }
@@ -135,19 +179,33 @@ pub(super) fn count(job: &Job, pods: &[Arc<Pod>]) -> Option<Counted> {
     if counted.release.is_empty() {
         return None;
     }
-    let mut new = JobStatus { uncounted_terminated_pods: Some(waiting), ..old.clone() };
+    let mut new = JobStatus {
+        uncounted_terminated_pods: Some(waiting),
+        ..old.clone()
+    };
     if is_indexed(spec) {
         new.completed_indexes = Some(index::render(&done));
         if spec.backoff_limit_per_index.is_some() {
             new.failed_indexes = Some(index::render(&lost));
         }
     }
-    if let Some(message) = pods.iter().filter(|pod| counts_as_failed(spec, pod)).find_map(|pod| match judge(spec, pod) {
-        Verdict::FailJob(message) => Some(message),
-        _ => None,
-    }) && !has(job, "FailureTarget")
+    if let Some(message) = pods
+        .iter()
+        .filter(|pod| counts_as_failed(spec, pod))
+        .find_map(|pod| match judge(spec, pod) {
+            Verdict::FailJob(message) => Some(message),
+            _ => None,
+        })
+        && !has(job, "FailureTarget")
     {
-        set(&mut new, "FailureTarget", "True", "PodFailurePolicy", &message, None);
+        set(
+            &mut new,
+            "FailureTarget",
+            "True",
+            "PodFailurePolicy",
+            &message,
+            None,
+        );
     }
     counted.noted = (new != old).then_some(new);
     Some(counted)
@@ -156,13 +214,15 @@ pub(super) fn count(job: &Job, pods: &[Arc<Pod>]) -> Option<Counted> {
 /// The second half: the uids become numbers, and what still runs is told with them.
 pub(super) fn settle(status: Option<&JobStatus>, pods: &[Arc<Pod>]) -> JobStatus {
     let mut status = status.cloned().unwrap_or_default();
-    let count = |wanted: &dyn Fn(&Pod) -> bool| to_i32(pods.iter().filter(|pod| wanted(pod)).count());
+    let count =
+        |wanted: &dyn Fn(&Pod) -> bool| to_i32(pods.iter().filter(|pod| wanted(pod)).count());
     status.active = Some(count(&is_active)).filter(|active| *active > 0);
     status.ready = Some(count(&|pod| is_active(pod) && is_ready(pod)));
     status.terminating = Some(count(&|pod| is_terminating(pod) && !is_finished(pod)));
     let waiting = status.uncounted_terminated_pods.take().unwrap_or_default();
     let add = |count: Option<i32>, uids: Option<Vec<String>>| {
-        let sum = count.unwrap_or_default() + i32::try_from(uids.map_or(0, |uids| uids.len())).unwrap_or_default();
+        let sum = count.unwrap_or_default()
+            + i32::try_from(uids.map_or(0, |uids| uids.len())).unwrap_or_default();
         Some(sum).filter(|sum| *sum != 0)
     };
     status.succeeded = add(status.succeeded, waiting.succeeded);
@@ -181,7 +241,11 @@ enum Verdict {
 
 /// What the failure policy says about a failed pod.
 fn judge(spec: &JobSpec, pod: &Pod) -> Verdict {
-    let rules = spec.pod_failure_policy.as_ref().map(|policy| policy.rules.as_slice()).unwrap_or_default();
+    let rules = spec
+        .pod_failure_policy
+        .as_ref()
+        .map(|policy| policy.rules.as_slice())
+        .unwrap_or_default();
     for (number, rule) in rules.iter().enumerate() {
         if phase(pod) == "Failed"
             && let Some(message) = matching(rule, number, pod)
@@ -201,24 +265,43 @@ fn matching(rule: &PodFailurePolicyRule, number: usize, pod: &Pod) -> Option<Str
     let who = format!("{}/{}", crate::pods::namespace(pod), crate::pods::name(pod));
     let end = format!("matching {} rule at index {number}", rule.action);
     if let Some(wanted) = &rule.on_exit_codes {
-        let statuses = pod
-            .status
-            .iter()
-            .flat_map(|status| status.container_statuses.iter().flatten().chain(status.init_container_statuses.iter().flatten()));
-        let mut exits =
-            statuses.filter(|status| wanted.container_name.as_ref().is_none_or(|name| *name == status.name)).filter_map(|status| {
+        let statuses = pod.status.iter().flat_map(|status| {
+            status
+                .container_statuses
+                .iter()
+                .flatten()
+                .chain(status.init_container_statuses.iter().flatten())
+        });
+        let mut exits = statuses
+            .filter(|status| {
+                wanted
+                    .container_name
+                    .as_ref()
+                    .is_none_or(|name| *name == status.name)
+            })
+            .filter_map(|status| {
                 let code = status.state.as_ref()?.terminated.as_ref()?.exit_code;
                 Some((status.name.as_str(), code))
             });
         let listed = |code: i32| wanted.values.contains(&code);
-        let (name, code) = exits.find(|(_, code)| *code != 0 && listed(*code) == (wanted.operator == "In"))?;
-        return Some(format!("Container {name} for pod {who} failed with exit code {code} {end}"));
+        let (name, code) =
+            exits.find(|(_, code)| *code != 0 && listed(*code) == (wanted.operator == "In"))?;
+        return Some(format!(
+            "Container {name} for pod {who} failed with exit code {code} {end}"
+        ));
     }
     let wanted = rule.on_pod_conditions.iter().flatten();
-    let conditions = || pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    let conditions = || {
+        pod.status
+            .iter()
+            .flat_map(|status| status.conditions.iter().flatten())
+    };
     wanted
         .filter(|wanted| {
-            conditions().any(|known| known.type_ == wanted.type_ && known.status == wanted.status.as_deref().unwrap_or("True"))
+            conditions().any(|known| {
+                known.type_ == wanted.type_
+                    && known.status == wanted.status.as_deref().unwrap_or("True")
+            })
         })
         .map(|wanted| format!("Pod {who} has condition {} {end}", wanted.type_))
         .next()
@@ -249,14 +332,24 @@ struct View<'a> {
 
 /// Decides, once everything that has ended is counted.
 pub(super) fn plan(job: &Job, pods: &[Arc<Pod>], failures: &Failures, now: Timestamp) -> Plan {
-    let mut plan = Plan { create: Vec::new(), delete: Vec::new(), status: None, events: Vec::new(), recheck: None };
+    let mut plan = Plan {
+        create: Vec::new(),
+        delete: Vec::new(),
+        status: None,
+        events: Vec::new(),
+        recheck: None,
+    };
     let Some(spec) = &job.spec else { return plan };
     let old = job.status.clone().unwrap_or_default();
     let view = View {
         job,
         spec,
         active: pods.iter().filter(|pod| is_active(pod)).collect(),
-        terminating: to_i32(pods.iter().filter(|pod| is_terminating(pod) && !is_finished(pod)).count()),
+        terminating: to_i32(
+            pods.iter()
+                .filter(|pod| is_terminating(pod) && !is_finished(pod))
+                .count(),
+        ),
         succeeded: old.succeeded.unwrap_or_default(),
         failed: old.failed.unwrap_or_default(),
         done: index::parse(old.completed_indexes.as_deref().unwrap_or_default()),
@@ -269,7 +362,14 @@ pub(super) fn plan(job: &Job, pods: &[Arc<Pod>], failures: &Failures, now: Times
         new.start_time = Some(on_wire(now));
     }
     if let Some((reason, message)) = failure(&view, &new) {
-        end(&view, &mut new, ("FailureTarget", "Failed"), reason, &message, &mut plan);
+        end(
+            &view,
+            &mut new,
+            ("FailureTarget", "Failed"),
+            reason,
+            &message,
+            &mut plan,
+        );
     } else if has_succeeded(&view) {
         end(
             &view,
@@ -306,7 +406,13 @@ fn tell(view: &View<'_>, status: &mut JobStatus, plan: &Plan) {
     let active = to_i32(view.active.len()) - leaving + to_i32(plan.create.len());
     status.active = Some(active).filter(|active| *active > 0);
     let stays = |pod: &&&Arc<Pod>| !plan.delete.iter().any(|gone| Arc::ptr_eq(gone, pod));
-    status.ready = Some(to_i32(view.active.iter().filter(stays).filter(|pod| is_ready(pod)).count()));
+    status.ready = Some(to_i32(
+        view.active
+            .iter()
+            .filter(stays)
+            .filter(|pod| is_ready(pod))
+            .count(),
+    ));
     status.terminating = Some(view.terminating);
     status.uncounted_terminated_pods.get_or_insert_default();
     if is_indexed(view.spec) {
@@ -319,28 +425,56 @@ fn tell(view: &View<'_>, status: &mut JobStatus, plan: &Plan) {
 
 /// Why the job cannot be completed any more.
 fn failure(view: &View<'_>, status: &JobStatus) -> Option<(&'static str, String)> {
-    let told = status.conditions.iter().flatten().find(|condition| condition.type_ == "FailureTarget" && condition.status == "True");
+    let told = status
+        .conditions
+        .iter()
+        .flatten()
+        .find(|condition| condition.type_ == "FailureTarget" && condition.status == "True");
     if let Some(told) = told {
-        let known = ["PodFailurePolicy", "BackoffLimitExceeded", "DeadlineExceeded", "FailedIndexes", "MaxFailedIndexesExceeded"];
-        let reason = known.into_iter().find(|known| told.reason.as_deref() == Some(known)).unwrap_or("Failed");
+        let known = [
+            "PodFailurePolicy",
+            "BackoffLimitExceeded",
+            "DeadlineExceeded",
+            "FailedIndexes",
+            "MaxFailedIndexesExceeded",
+        ];
+        let reason = known
+            .into_iter()
+            .find(|known| told.reason.as_deref() == Some(known))
+            .unwrap_or("Failed");
         return Some((reason, told.message.clone().unwrap_or_default()));
     }
     let restarts: i32 = view.active.iter().map(|pod| restarts(pod)).sum();
-    let on_failure = view.spec.template.spec.as_ref().and_then(|spec| spec.restart_policy.as_deref()) == Some("OnFailure");
+    let on_failure = view
+        .spec
+        .template
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.restart_policy.as_deref())
+        == Some("OnFailure");
     let limit = view.spec.backoff_limit.unwrap_or(6);
     if view.failed > limit || (on_failure && restarts > 0 && restarts >= limit.max(1)) {
-        return Some(("BackoffLimitExceeded", "Job has reached the specified backoff limit".to_owned()));
+        return Some((
+            "BackoffLimitExceeded",
+            "Job has reached the specified backoff limit".to_owned(),
+        ));
     }
     let start = status.start_time.as_ref().map(|time| time.0);
     if let (Some(seconds), Some(start)) = (view.spec.active_deadline_seconds, start)
         && view.spec.suspend != Some(true)
         && after_seconds(start, seconds) <= view.now
     {
-        return Some(("DeadlineExceeded", "Job was active longer than specified deadline".to_owned()));
+        return Some((
+            "DeadlineExceeded",
+            "Job was active longer than specified deadline".to_owned(),
+        ));
     }
     let lost = to_i32(view.lost.len());
     if view.spec.max_failed_indexes.is_some_and(|most| lost > most) {
-        return Some(("MaxFailedIndexesExceeded", "Job has exceeded the specified maximal number of failed indexes".to_owned()));
+        return Some((
+            "MaxFailedIndexesExceeded",
+            "Job has exceeded the specified maximal number of failed indexes".to_owned(),
+        ));
     }
     let all = view.spec.completions.unwrap_or_default();
     if lost > 0 && lost + to_i32(view.done.len()) >= all {
@@ -350,7 +484,11 @@ fn failure(view: &View<'_>, status: &JobStatus) -> Option<(&'static str, String)
 }
 
 fn restarts(pod: &Pod) -> i32 {
-    pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten()).map(|status| status.restart_count).sum()
+    pod.status
+        .iter()
+        .flat_map(|status| status.container_statuses.iter().flatten())
+        .map(|status| status.restart_count)
+        .sum()
 }
 
 fn has_succeeded(view: &View<'_>) -> bool {
@@ -361,34 +499,67 @@ fn has_succeeded(view: &View<'_>) -> bool {
 }
 
 /// Says that the job will end, stops its pods, and says that it has ended when they have.
-fn end(view: &View<'_>, status: &mut JobStatus, (announced, ended): (&str, &str), reason: &'static str, message: &str, plan: &mut Plan) {
+fn end(
+    view: &View<'_>,
+    status: &mut JobStatus,
+    (announced, ended): (&str, &str),
+    reason: &'static str,
+    message: &str,
+    plan: &mut Plan,
+) {
     set(status, announced, "True", reason, message, Some(view.now));
-    plan.delete.extend(view.active.iter().map(|pod| Arc::clone(pod)));
+    plan.delete
+        .extend(view.active.iter().map(|pod| Arc::clone(pod)));
     if !view.active.is_empty() || view.terminating > 0 {
         return;
     }
     set(status, ended, "True", reason, message, Some(view.now));
     if ended == "Complete" {
         status.completion_time = Some(on_wire(view.now));
-        plan.events.push((Severity::Normal, "Completed", "Job completed".to_owned()));
+        plan.events
+            .push((Severity::Normal, "Completed", "Job completed".to_owned()));
     } else {
-        plan.events.push((Severity::Warning, reason, message.to_owned()));
+        plan.events
+            .push((Severity::Warning, reason, message.to_owned()));
     }
 }
 
 fn suspend(view: &View<'_>, status: &mut JobStatus, plan: &mut Plan) {
-    plan.delete.extend(view.active.iter().map(|pod| Arc::clone(pod)));
-    if set(status, "Suspended", "True", "JobSuspended", "Job suspended", Some(view.now)) {
-        plan.events.push((Severity::Normal, "Suspended", "Job suspended".to_owned()));
+    plan.delete
+        .extend(view.active.iter().map(|pod| Arc::clone(pod)));
+    if set(
+        status,
+        "Suspended",
+        "True",
+        "JobSuspended",
+        "Job suspended",
+        Some(view.now),
+    ) {
+        plan.events
+            .push((Severity::Normal, "Suspended", "Job suspended".to_owned()));
     }
     status.start_time = None;
 }
 
 fn resume(status: &mut JobStatus, now: Timestamp, plan: &mut Plan) {
-    let suspended = status.conditions.iter().flatten().any(|condition| condition.type_ == "Suspended" && condition.status == "True");
-    if suspended && set(status, "Suspended", "False", "JobResumed", "Job resumed", Some(now)) {
+    let suspended = status
+        .conditions
+        .iter()
+        .flatten()
+        .any(|condition| condition.type_ == "Suspended" && condition.status == "True");
+    if suspended
+        && set(
+            status,
+            "Suspended",
+            "False",
+            "JobResumed",
+            "Job resumed",
+            Some(now),
+        )
+    {
         status.start_time = Some(on_wire(now));
-        plan.events.push((Severity::Normal, "Resumed", "Job resumed".to_owned()));
+        plan.events
+            .push((Severity::Normal, "Resumed", "Job resumed".to_owned()));
     }
 }
 
@@ -399,16 +570,37 @@ fn manage(view: &View<'_>, failures: &Failures, plan: &mut Plan) {
     let wanted = match view.spec.completions {
         None if view.succeeded > 0 => active,
         None => parallelism,
-        Some(completions) => (completions - view.succeeded - to_i32(view.lost.len())).min(parallelism).max(0),
+        Some(completions) => (completions - view.succeeded - to_i32(view.lost.len()))
+            .min(parallelism)
+            .max(0),
     };
     if active > wanted {
         let mut surplus = view.active.clone();
-        surplus.sort_by_key(|pod| (is_ready(pod), pod.metadata.creation_timestamp.as_ref().map(|time| std::cmp::Reverse(time.0))));
-        plan.delete.extend(surplus.into_iter().take(usize::try_from(active - wanted).unwrap_or_default()).map(Arc::clone));
+        surplus.sort_by_key(|pod| {
+            (
+                is_ready(pod),
+                pod.metadata
+                    .creation_timestamp
+                    .as_ref()
+                    .map(|time| std::cmp::Reverse(time.0)),
+            )
+        });
+        plan.delete.extend(
+            surplus
+                .into_iter()
+                .take(usize::try_from(active - wanted).unwrap_or_default())
+                .map(Arc::clone),
+        );
         return;
     }
-    let held = if replaces_ended(view.spec) { view.terminating } else { 0 };
-    let missing = usize::try_from(wanted - active - held).unwrap_or_default().min(BURST);
+    let held = if replaces_ended(view.spec) {
+        view.terminating
+    } else {
+        0
+    };
+    let missing = usize::try_from(wanted - active - held)
+        .unwrap_or_default()
+        .min(BURST);
     if missing == 0 {
         return;
     }
@@ -416,23 +608,45 @@ fn manage(view: &View<'_>, failures: &Failures, plan: &mut Plan) {
         plan.recheck = Some(at);
         return;
     }
-    plan.create = if is_indexed(view.spec) { make_indexed(view, missing) } else { vec![make(view.job, view.spec, None); missing] };
+    plan.create = if is_indexed(view.spec) {
+        make_indexed(view, missing)
+    } else {
+        vec![make(view.job, view.spec, None); missing]
+    };
 }
 
 fn make_indexed(view: &View<'_>, missing: usize) -> Vec<Pod> {
-    let taken: BTreeSet<i32> = view.active.iter().filter_map(|pod| index::of(pod)).collect();
-    let free = (0..view.spec.completions.unwrap_or_default())
-        .filter(|index| !taken.contains(index) && !view.done.contains(index) && !view.lost.contains(index));
-    free.take(missing).map(|index| make(view.job, view.spec, Some(index))).collect()
+    let taken: BTreeSet<i32> = view
+        .active
+        .iter()
+        .filter_map(|pod| index::of(pod))
+        .collect();
+    let free = (0..view.spec.completions.unwrap_or_default()).filter(|index| {
+        !taken.contains(index) && !view.done.contains(index) && !view.lost.contains(index)
+    });
+    free.take(missing)
+        .map(|index| make(view.job, view.spec, Some(index)))
+        .collect()
 }
 
 fn make(job: &Job, spec: &JobSpec, index: Option<i32>) -> Pod {
     let name = job.metadata.name.as_deref().unwrap_or_default();
-    let mut pod = from_template(&spec.template, job.metadata.namespace.as_deref().unwrap_or_default(), name, controlled_by(job));
-    pod.metadata.finalizers.get_or_insert_default().push(TRACKING.to_owned());
+    let mut pod = from_template(
+        &spec.template,
+        job.metadata.namespace.as_deref().unwrap_or_default(),
+        name,
+        controlled_by(job),
+    );
+    pod.metadata
+        .finalizers
+        .get_or_insert_default()
+        .push(TRACKING.to_owned());
     let Some(index) = index else { return pod };
     pod.metadata.generate_name = Some(format!("{name}-{index}-"));
-    pod.metadata.labels.get_or_insert_default().insert(INDEX.to_owned(), index.to_string());
+    pod.metadata
+        .labels
+        .get_or_insert_default()
+        .insert(INDEX.to_owned(), index.to_string());
     let notes: &mut BTreeMap<String, String> = pod.metadata.annotations.get_or_insert_default();
     notes.insert(INDEX.to_owned(), index.to_string());
     if spec.backoff_limit_per_index.is_some() {
@@ -440,8 +654,16 @@ fn make(job: &Job, spec: &JobSpec, index: Option<i32>) -> Pod {
     }
     let inside = pod.spec.get_or_insert_default();
     inside.hostname = Some(format!("{name}-{index}"));
-    for container in inside.containers.iter_mut().chain(inside.init_containers.iter_mut().flatten()) {
-        let known = container.env.iter().flatten().any(|variable| variable.name == "JOB_COMPLETION_INDEX");
+    for container in inside
+        .containers
+        .iter_mut()
+        .chain(inside.init_containers.iter_mut().flatten())
+    {
+        let known = container
+            .env
+            .iter()
+            .flatten()
+            .any(|variable| variable.name == "JOB_COMPLETION_INDEX");
         if !known {
             container.env.get_or_insert_default().push(index_variable());
         }
@@ -450,18 +672,33 @@ fn make(job: &Job, spec: &JobSpec, index: Option<i32>) -> Pod {
 }
 
 fn index_variable() -> EnvVar {
-    let field = ObjectFieldSelector { api_version: None, field_path: format!("metadata.labels['{INDEX}']") };
+    let field = ObjectFieldSelector {
+        api_version: None,
+        field_path: format!("metadata.labels['{INDEX}']"),
+    };
     EnvVar {
         name: "JOB_COMPLETION_INDEX".to_owned(),
         value: None,
-        value_from: Some(EnvVarSource { field_ref: Some(field), ..EnvVarSource::default() }),
+        value_from: Some(EnvVarSource {
+            field_ref: Some(field),
+            ..EnvVarSource::default()
+        }),
     }
 }
 
 /// Sets a condition; true when it says something new. Without a time it is told at the next pass.
-fn set(status: &mut JobStatus, ty: &str, value: &str, reason: &str, message: &str, now: Option<Timestamp>) -> bool {
+fn set(
+    status: &mut JobStatus,
+    ty: &str,
+    value: &str,
+    reason: &str,
+    message: &str,
+    now: Option<Timestamp>,
+) -> bool {
     let conditions = status.conditions.get_or_insert_default();
-    let known = conditions.iter().position(|condition| condition.type_ == ty);
+    let known = conditions
+        .iter()
+        .position(|condition| condition.type_ == ty);
     if known.is_some_and(|at| conditions[at].status == value) {
         return false;
     }

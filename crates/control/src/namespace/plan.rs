@@ -30,33 +30,89 @@ impl Findings {
 
     /// Nothing is left and nothing failed.
     pub(super) fn is_empty(&self) -> bool {
-        self.discovery.is_none() && self.failures.is_empty() && self.remaining.is_empty() && !self.pods_left
+        self.discovery.is_none()
+            && self.failures.is_empty()
+            && self.remaining.is_empty()
+            && !self.pods_left
     }
 
     fn conditions(&self) -> [(&'static str, bool, &'static str, String); 5] {
         let discovery = match &self.discovery {
-            None => (false, "ResourcesDiscovered", "All resources successfully discovered".to_owned()),
-            Some(error) => (true, "DiscoveryFailed", format!("Discovery failed for some groups, 1 failing: {error}")),
+            None => (
+                false,
+                "ResourcesDiscovered",
+                "All resources successfully discovered".to_owned(),
+            ),
+            Some(error) => (
+                true,
+                "DiscoveryFailed",
+                format!("Discovery failed for some groups, 1 failing: {error}"),
+            ),
         };
-        let parsing = (false, "ParsedGroupVersions", "All legacy kube types successfully parsed".to_owned());
+        let parsing = (
+            false,
+            "ParsedGroupVersions",
+            "All legacy kube types successfully parsed".to_owned(),
+        );
         let content = if self.failures.is_empty() {
-            (false, "ContentDeleted", "All content successfully deleted, may be waiting on finalization".to_owned())
+            (
+                false,
+                "ContentDeleted",
+                "All content successfully deleted, may be waiting on finalization".to_owned(),
+            )
         } else {
-            let texts = if let [one] = self.failures.as_slice() { one.clone() } else { format!("[{}]", self.failures.join(", ")) };
-            (true, "ContentDeletionFailed", format!("Failed to delete all resource types, {} remaining: {texts}", self.failures.len()))
+            let texts = if let [one] = self.failures.as_slice() {
+                one.clone()
+            } else {
+                format!("[{}]", self.failures.join(", "))
+            };
+            (
+                true,
+                "ContentDeletionFailed",
+                format!(
+                    "Failed to delete all resource types, {} remaining: {texts}",
+                    self.failures.len()
+                ),
+            )
         };
         let remaining = if self.remaining.is_empty() {
-            (false, "ContentRemoved", "All content successfully removed".to_owned())
+            (
+                false,
+                "ContentRemoved",
+                "All content successfully removed".to_owned(),
+            )
         } else {
-            let parts: Vec<_> =
-                self.remaining.iter().map(|(resource, count)| format!("{resource} has {count} resource instances")).collect();
-            (true, "SomeResourcesRemain", format!("Some resources are remaining: {}", parts.join(", ")))
+            let parts: Vec<_> = self
+                .remaining
+                .iter()
+                .map(|(resource, count)| format!("{resource} has {count} resource instances"))
+                .collect();
+            (
+                true,
+                "SomeResourcesRemain",
+                format!("Some resources are remaining: {}", parts.join(", ")),
+            )
         };
         let finalizers = if self.finalizers.is_empty() {
-            (false, "ContentHasNoFinalizers", "All content-preserving finalizers finished".to_owned())
+            (
+                false,
+                "ContentHasNoFinalizers",
+                "All content-preserving finalizers finished".to_owned(),
+            )
         } else {
-            let parts: Vec<_> = self.finalizers.iter().map(|(name, count)| format!("{name} in {count} resource instances")).collect();
-            (true, "SomeFinalizersRemain", format!("Some content in the namespace has finalizers remaining: {}", parts.join(", ")))
+            let parts: Vec<_> = self
+                .finalizers
+                .iter()
+                .map(|(name, count)| format!("{name} in {count} resource instances"))
+                .collect();
+            (
+                true,
+                "SomeFinalizersRemain",
+                format!(
+                    "Some content in the namespace has finalizers remaining: {}",
+                    parts.join(", ")
+                ),
+            )
         };
         let named = |ty, (status, reason, message)| (ty, status, reason, message);
         [
@@ -69,8 +125,13 @@ impl Findings {
     }
 }
 
-/// The namespace with the conditions that follow; none when it has them, or when it is about to go anyway.
-pub(super) fn with_conditions(namespace: &Namespace, findings: &Findings, now: Timestamp) -> Option<Namespace> {
+/// The namespace with the conditions that follow; none when it has them, or when it is about to go
+/// anyway.
+pub(super) fn with_conditions(
+    namespace: &Namespace,
+    findings: &Findings,
+    now: Timestamp,
+) -> Option<Namespace> {
     if findings.is_empty() {
         return None;
     }
@@ -80,9 +141,13 @@ pub(super) fn with_conditions(namespace: &Namespace, findings: &Findings, now: T
     let conditions = status.conditions.get_or_insert_default();
     for (ty, status, reason, message) in findings.conditions() {
         let status = if status { "True" } else { "False" };
-        let known = conditions.iter_mut().find(|condition| condition.type_ == ty);
+        let known = conditions
+            .iter_mut()
+            .find(|condition| condition.type_ == ty);
         let same = |known: &NamespaceCondition| {
-            known.status == status && known.reason.as_deref() == Some(reason) && known.message.as_deref() == Some(&message)
+            known.status == status
+                && known.reason.as_deref() == Some(reason)
+                && known.message.as_deref() == Some(&message)
         };
         match known {
             Some(known) if same(known) => {}
@@ -117,21 +182,49 @@ mod tests {
             finalizers: BTreeMap::from([("a.b/c".to_owned(), 1)]),
             ..Findings::default()
         };
-        let updated = with_conditions(&Namespace::default(), &findings, Timestamp::UNIX_EPOCH).expect("written");
-        let conditions = updated.status.as_ref().and_then(|status| status.conditions.as_ref()).expect("conditions");
-        let told: Vec<_> =
-            conditions.iter().map(|condition| (condition.status.as_str(), condition.message.as_deref().unwrap_or_default())).collect();
+        let updated = with_conditions(&Namespace::default(), &findings, Timestamp::UNIX_EPOCH)
+            .expect("written");
+        let conditions = updated
+            .status
+            .as_ref()
+            .and_then(|status| status.conditions.as_ref())
+            .expect("conditions");
+        let told: Vec<_> = conditions
+            .iter()
+            .map(|condition| {
+                (
+                    condition.status.as_str(),
+                    condition.message.as_deref().unwrap_or_default(),
+                )
+            })
+            .collect();
         assert_eq!(
             told,
             [
                 ("False", "All resources successfully discovered"),
                 ("False", "All legacy kube types successfully parsed"),
-                ("False", "All content successfully deleted, may be waiting on finalization"),
-                ("True", "Some resources are remaining: configmaps. has 1 resource instances"),
-                ("True", "Some content in the namespace has finalizers remaining: a.b/c in 1 resource instances"),
+                (
+                    "False",
+                    "All content successfully deleted, may be waiting on finalization"
+                ),
+                (
+                    "True",
+                    "Some resources are remaining: configmaps. has 1 resource instances"
+                ),
+                (
+                    "True",
+                    "Some content in the namespace has finalizers remaining: a.b/c in 1 resource instances"
+                ),
             ]
         );
-        assert_eq!(with_conditions(&updated, &findings, Timestamp::UNIX_EPOCH), None, "the second time there is nothing new");
-        assert_eq!(with_conditions(&updated, &Findings::default(), Timestamp::UNIX_EPOCH), None);
+        assert_eq!(
+            with_conditions(&updated, &findings, Timestamp::UNIX_EPOCH),
+            None,
+            "the second time there is nothing new"
+        );
+        assert_eq!(
+            with_conditions(&updated, &Findings::default(), Timestamp::UNIX_EPOCH),
+            None
+        );
     }
 }

@@ -17,7 +17,10 @@ const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
 const PRESSURES: [(&str, &str); 4] = [
     ("MemoryPressure", "node.kubernetes.io/memory-pressure"),
     ("DiskPressure", "node.kubernetes.io/disk-pressure"),
-    ("NetworkUnavailable", "node.kubernetes.io/network-unavailable"),
+    (
+        "NetworkUnavailable",
+        "node.kubernetes.io/network-unavailable",
+    ),
     ("PIDPressure", "node.kubernetes.io/pid-pressure"),
 ];
 /// The conditions that become unknown with a node.
@@ -36,7 +39,12 @@ pub(super) enum Reach {
 }
 
 fn condition<'a>(node: &'a Node, ty: &str) -> Option<&'a NodeCondition> {
-    node.status.as_ref()?.conditions.as_ref()?.iter().find(|condition| condition.type_ == ty)
+    node.status
+        .as_ref()?
+        .conditions
+        .as_ref()?
+        .iter()
+        .find(|condition| condition.type_ == ty)
 }
 
 pub(super) fn reach(node: &Node) -> Reach {
@@ -56,9 +64,16 @@ pub(super) fn heartbeat(node: &Node) -> Option<Option<Time>> {
 /// The node with the conditions of one that is silent; none when it has them already.
 pub(super) fn silenced(node: &Node, now: Timestamp) -> Option<Node> {
     let mut silent = node.clone();
-    let conditions = silent.status.get_or_insert_default().conditions.get_or_insert_default();
+    let conditions = silent
+        .status
+        .get_or_insert_default()
+        .conditions
+        .get_or_insert_default();
     for ty in TOLD_BY_NODES {
-        match conditions.iter_mut().find(|condition| condition.type_ == ty) {
+        match conditions
+            .iter_mut()
+            .find(|condition| condition.type_ == ty)
+        {
             Some(known) if known.status == "Unknown" => {}
             Some(known) => {
                 known.status = "Unknown".to_owned();
@@ -93,8 +108,14 @@ pub(super) fn wanted(node: &Node) -> Vec<(&'static str, &'static str)> {
         Reach::Silent if has(node, NOT_READY, "NoSchedule") => keys.push(NOT_READY),
         Reach::Ready | Reach::Silent => {}
     }
-    let pressed = |ty: &str| condition(node, ty).is_some_and(|condition| condition.status == "True");
-    keys.extend(PRESSURES.iter().filter(|(ty, _)| pressed(ty)).map(|(_, key)| *key));
+    let pressed =
+        |ty: &str| condition(node, ty).is_some_and(|condition| condition.status == "True");
+    keys.extend(
+        PRESSURES
+            .iter()
+            .filter(|(ty, _)| pressed(ty))
+            .map(|(_, key)| *key),
+    );
     if nodes::is_cordoned(node) {
         keys.push(UNSCHEDULABLE);
     }
@@ -111,36 +132,72 @@ pub(super) fn driving(node: &Node) -> Option<&'static str> {
 }
 
 /// The new list of taints; none when the present one is right. Taints of others stay.
-pub(super) fn plan(node: &Node, wanted: &[(&'static str, &'static str)], now: Time) -> Option<Vec<Taint>> {
+pub(super) fn plan(
+    node: &Node,
+    wanted: &[(&'static str, &'static str)],
+    now: Time,
+) -> Option<Vec<Taint>> {
     let ours = |taint: &Taint| {
-        let keeps_away =
-            matches!(taint.key.as_str(), NOT_READY | UNREACHABLE | UNSCHEDULABLE) || PRESSURES.iter().any(|(_, key)| taint.key == *key);
+        let keeps_away = matches!(taint.key.as_str(), NOT_READY | UNREACHABLE | UNSCHEDULABLE)
+            || PRESSURES.iter().any(|(_, key)| taint.key == *key);
         match taint.effect.as_str() {
             "NoSchedule" => keeps_away,
             "NoExecute" => matches!(taint.key.as_str(), NOT_READY | UNREACHABLE),
             _ => false,
         }
     };
-    let stays = |taint: &&Taint| !ours(taint) || wanted.iter().any(|(key, effect)| taint.key == *key && taint.effect == *effect);
+    let stays = |taint: &&Taint| {
+        !ours(taint)
+            || wanted
+                .iter()
+                .any(|(key, effect)| taint.key == *key && taint.effect == *effect)
+    };
     let mut list: Vec<Taint> = nodes::taints(node).filter(stays).cloned().collect();
-    for (key, effect) in wanted.iter().filter(|(key, effect)| !has(node, key, effect)) {
-        list.push(Taint { key: (*key).to_owned(), effect: (*effect).to_owned(), time_added: Some(now.clone()), value: None });
+    for (key, effect) in wanted
+        .iter()
+        .filter(|(key, effect)| !has(node, key, effect))
+    {
+        list.push(Taint {
+            key: (*key).to_owned(),
+            effect: (*effect).to_owned(),
+            time_added: Some(now.clone()),
+            value: None,
+        });
     }
     (!nodes::taints(node).eq(&list)).then_some(list)
 }
 
 /// Region and zone of a node.
 pub(super) fn zone(node: &Node) -> String {
-    let label = |name: &str| node.metadata.labels.as_ref().and_then(|labels| labels.get(name)).map_or("", String::as_str);
-    format!("{}:{}", label("topology.kubernetes.io/region"), label("topology.kubernetes.io/zone"))
+    let label = |name: &str| {
+        node.metadata
+            .labels
+            .as_ref()
+            .and_then(|labels| labels.get(name))
+            .map_or("", String::as_str)
+    };
+    format!(
+        "{}:{}",
+        label("topology.kubernetes.io/region"),
+        label("topology.kubernetes.io/zone")
+    )
 }
 
 /// How often a node of this zone may be given up; none when it must not be.
-pub(super) fn pace(of: &str, all: &[Arc<Node>], usual: Duration, rare: Duration) -> Option<Duration> {
+pub(super) fn pace(
+    of: &str,
+    all: &[Arc<Node>],
+    usual: Duration,
+    rare: Duration,
+) -> Option<Duration> {
     let mut zones: BTreeMap<String, (usize, usize)> = BTreeMap::new();
     for node in all {
         let (up, down) = zones.entry(zone(node)).or_default();
-        *(if reach(node) == Reach::Ready { up } else { down }) += 1;
+        *(if reach(node) == Reach::Ready {
+            up
+        } else {
+            down
+        }) += 1;
     }
     if zones.values().all(|(up, _)| *up == 0) {
         return None;
@@ -161,33 +218,81 @@ mod tests {
     use super::*;
 
     fn node(ready: Value, spec: Value, zone: &str) -> Node {
-        let conditions = if ready.is_null() { json!([]) } else { json!([{"type": "Ready", "status": ready, "reason": "KubeletReady"}]) };
+        let conditions = if ready.is_null() {
+            json!([])
+        } else {
+            json!([{"type": "Ready", "status": ready, "reason": "KubeletReady"}])
+        };
         serde_json::from_value(json!({"metadata": {"name": "a", "labels": {"topology.kubernetes.io/zone": zone}}, "spec": spec, "status": {"conditions": conditions}}))
             .expect("a node")
     }
 
     fn planned(node: &Node, drive: bool) -> Option<Vec<(String, String)>> {
         let mut wanted = wanted(node);
-        wanted.extend(driving(node).filter(|_| drive).map(|key| (key, "NoExecute")));
+        wanted.extend(
+            driving(node)
+                .filter(|_| drive)
+                .map(|key| (key, "NoExecute")),
+        );
         let list = plan(node, &wanted, on_wire(Timestamp::UNIX_EPOCH))?;
-        Some(list.into_iter().map(|taint| (taint.key, taint.effect)).collect())
+        Some(
+            list.into_iter()
+                .map(|taint| (taint.key, taint.effect))
+                .collect(),
+        )
     }
 
     #[test]
     fn taints_follow_conditions_and_cordoning() {
         let own = json!({"key": "own", "effect": "NoSchedule"});
         let taint = |key: &str, effect: &str| json!({"key": format!("node.kubernetes.io/{key}"), "effect": effect});
-        let told =
-            |list: &[(&str, &str)]| Some(list.iter().map(|(key, effect)| ((*key).to_owned(), (*effect).to_owned())).collect::<Vec<_>>());
+        let told = |list: &[(&str, &str)]| {
+            Some(
+                list.iter()
+                    .map(|(key, effect)| ((*key).to_owned(), (*effect).to_owned()))
+                    .collect::<Vec<_>>(),
+            )
+        };
         let cases = [
-            (node(json!("True"), json!({"taints": [own, taint("not-ready", "NoSchedule")]}), ""), told(&[("own", "NoSchedule")])),
-            (node(json!("True"), json!({"taints": [own]}), ""), None),
-            (node(Value::Null, json!({"taints": [taint("not-ready", "NoSchedule")]}), ""), None),
-            (node(json!("True"), json!({"unschedulable": true}), ""), told(&[(UNSCHEDULABLE, "NoSchedule")])),
-            (node(json!("True"), json!({"taints": [taint("unschedulable", "NoSchedule")]}), ""), told(&[])),
-            (node(json!("Unknown"), json!({}), ""), told(&[(UNREACHABLE, "NoSchedule"), (UNREACHABLE, "NoExecute")])),
             (
-                node(json!("False"), json!({"taints": [taint("unreachable", "NoExecute")]}), ""),
+                node(
+                    json!("True"),
+                    json!({"taints": [own, taint("not-ready", "NoSchedule")]}),
+                    "",
+                ),
+                told(&[("own", "NoSchedule")]),
+            ),
+            (node(json!("True"), json!({"taints": [own]}), ""), None),
+            (
+                node(
+                    Value::Null,
+                    json!({"taints": [taint("not-ready", "NoSchedule")]}),
+                    "",
+                ),
+                None,
+            ),
+            (
+                node(json!("True"), json!({"unschedulable": true}), ""),
+                told(&[(UNSCHEDULABLE, "NoSchedule")]),
+            ),
+            (
+                node(
+                    json!("True"),
+                    json!({"taints": [taint("unschedulable", "NoSchedule")]}),
+                    "",
+                ),
+                told(&[]),
+            ),
+            (
+                node(json!("Unknown"), json!({}), ""),
+                told(&[(UNREACHABLE, "NoSchedule"), (UNREACHABLE, "NoExecute")]),
+            ),
+            (
+                node(
+                    json!("False"),
+                    json!({"taints": [taint("unreachable", "NoExecute")]}),
+                    "",
+                ),
                 told(&[(NOT_READY, "NoSchedule"), (NOT_READY, "NoExecute")]),
             ),
         ];
@@ -198,7 +303,8 @@ mod tests {
 
     #[test]
     fn a_silent_node_has_unknown_conditions_once() {
-        let silent = silenced(&node(json!("True"), json!({}), ""), Timestamp::UNIX_EPOCH).expect("changed");
+        let silent =
+            silenced(&node(json!("True"), json!({}), ""), Timestamp::UNIX_EPOCH).expect("changed");
         let reasons: Vec<_> = silent
             .status
             .as_ref()
@@ -207,7 +313,15 @@ mod tests {
             .iter()
             .map(|c| c.reason.clone().unwrap_or_default())
             .collect();
-        assert_eq!(reasons, ["NodeStatusUnknown", "NodeStatusNeverUpdated", "NodeStatusNeverUpdated", "NodeStatusNeverUpdated"]);
+        assert_eq!(
+            reasons,
+            [
+                "NodeStatusUnknown",
+                "NodeStatusNeverUpdated",
+                "NodeStatusNeverUpdated",
+                "NodeStatusNeverUpdated"
+            ]
+        );
         assert_eq!(silenced(&silent, Timestamp::UNIX_EPOCH), None);
     }
 
@@ -217,11 +331,17 @@ mod tests {
         let up = |zone: &str| Arc::new(node(json!("True"), json!({}), zone));
         let down = |zone: &str| Arc::new(node(json!("Unknown"), json!({}), zone));
         assert_eq!(pace(":a", &[down("a")], usual, rare), None);
-        assert_eq!(pace(":a", &[down("a"), up("b")], usual, rare), Some(usual), "a zone that is wholly down, beside one that is not");
+        assert_eq!(
+            pace(":a", &[down("a"), up("b")], usual, rare),
+            Some(usual),
+            "a zone that is wholly down, beside one that is not"
+        );
         assert_eq!(pace(":a", &[down("a"), up("a")], usual, rare), Some(usual));
         let mostly = [down("a"), down("a"), down("a"), up("a")];
         assert_eq!(pace(":a", &mostly, usual, rare), None);
-        let large: Vec<_> = (0..60).map(|i| if i < 40 { down("a") } else { up("a") }).collect();
+        let large: Vec<_> = (0..60)
+            .map(|i| if i < 40 { down("a") } else { up("a") })
+            .collect();
         assert_eq!(pace(":a", &large, usual, rare), Some(rare));
     }
 }

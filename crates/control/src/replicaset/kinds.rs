@@ -1,7 +1,10 @@
 //! The two kinds behind [`Replicated`].
 
 use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetCondition, ReplicaSetStatus};
-use k8s_openapi::api::core::v1::{PodTemplateSpec, ReplicationController, ReplicationControllerCondition, ReplicationControllerStatus};
+use k8s_openapi::api::core::v1::{
+    PodTemplateSpec, ReplicationController, ReplicationControllerCondition,
+    ReplicationControllerStatus,
+};
 
 use super::Replicated;
 use super::plan::{FAILURE, Figures};
@@ -18,11 +21,17 @@ impl Replicated for ReplicaSet {
     const TELLS_TERMINATING: bool = true;
 
     fn replicas(&self) -> i32 {
-        self.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1)
+        self.spec
+            .as_ref()
+            .and_then(|spec| spec.replicas)
+            .unwrap_or(1)
     }
 
     fn min_ready_seconds(&self) -> i32 {
-        self.spec.as_ref().and_then(|spec| spec.min_ready_seconds).unwrap_or_default()
+        self.spec
+            .as_ref()
+            .and_then(|spec| spec.min_ready_seconds)
+            .unwrap_or_default()
     }
 
     fn selector(&self) -> Result<Selector, String> {
@@ -37,13 +46,19 @@ impl Replicated for ReplicaSet {
         let old = self.status.clone().unwrap_or_default();
         let mut conditions = old.conditions.clone().unwrap_or_default();
         match &figures.failure {
-            Some(failure) if !conditions.iter().any(|condition| condition.type_ == FAILURE) => conditions.push(ReplicaSetCondition {
-                type_: FAILURE.to_owned(),
-                status: "True".to_owned(),
-                reason: Some(failure.reason.to_owned()),
-                message: Some(failure.message.clone()),
-                last_transition_time: Some(on_wire(figures.now)),
-            }),
+            Some(failure)
+                if !conditions
+                    .iter()
+                    .any(|condition| condition.type_ == FAILURE) =>
+            {
+                conditions.push(ReplicaSetCondition {
+                    type_: FAILURE.to_owned(),
+                    status: "True".to_owned(),
+                    reason: Some(failure.reason.to_owned()),
+                    message: Some(failure.message.clone()),
+                    last_transition_time: Some(on_wire(figures.now)),
+                })
+            }
             Some(_) => {}
             None => conditions.retain(|condition| condition.type_ != FAILURE),
         }
@@ -56,7 +71,10 @@ impl Replicated for ReplicaSet {
             replicas: figures.replicas,
             terminating_replicas: Some(figures.terminating),
         };
-        (new != old).then(|| Self { status: Some(new), ..self.clone() })
+        (new != old).then(|| Self {
+            status: Some(new),
+            ..self.clone()
+        })
     }
 }
 
@@ -66,15 +84,23 @@ impl Replicated for ReplicationController {
     const TELLS_TERMINATING: bool = false;
 
     fn replicas(&self) -> i32 {
-        self.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1)
+        self.spec
+            .as_ref()
+            .and_then(|spec| spec.replicas)
+            .unwrap_or(1)
     }
 
     fn min_ready_seconds(&self) -> i32 {
-        self.spec.as_ref().and_then(|spec| spec.min_ready_seconds).unwrap_or_default()
+        self.spec
+            .as_ref()
+            .and_then(|spec| spec.min_ready_seconds)
+            .unwrap_or_default()
     }
 
     fn selector(&self) -> Result<Selector, String> {
-        refuse_empty(Selector::exactly(self.spec.as_ref().and_then(|spec| spec.selector.as_ref())))
+        refuse_empty(Selector::exactly(
+            self.spec.as_ref().and_then(|spec| spec.selector.as_ref()),
+        ))
     }
 
     fn template(&self) -> Option<&PodTemplateSpec> {
@@ -85,7 +111,11 @@ impl Replicated for ReplicationController {
         let old = self.status.clone().unwrap_or_default();
         let mut conditions = old.conditions.clone().unwrap_or_default();
         match &figures.failure {
-            Some(failure) if !conditions.iter().any(|condition| condition.type_ == FAILURE) => {
+            Some(failure)
+                if !conditions
+                    .iter()
+                    .any(|condition| condition.type_ == FAILURE) =>
+            {
                 conditions.push(ReplicationControllerCondition {
                     type_: FAILURE.to_owned(),
                     status: "True".to_owned(),
@@ -105,11 +135,18 @@ impl Replicated for ReplicationController {
             ready_replicas: unless_zero(figures.ready),
             replicas: figures.replicas,
         };
-        (new != old).then(|| Self { status: Some(new), ..self.clone() })
+        (new != old).then(|| Self {
+            status: Some(new),
+            ..self.clone()
+        })
     }
 }
 
 /// A set that selected every pod of its namespace would adopt them all and delete what is too much.
 fn refuse_empty(selector: Selector) -> Result<Selector, String> {
-    if selector.is_empty() { Err("the selector selects everything".to_owned()) } else { Ok(selector) }
+    if selector.is_empty() {
+        Err("the selector selects everything".to_owned())
+    } else {
+        Ok(selector)
+    }
 }

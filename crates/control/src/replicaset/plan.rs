@@ -52,10 +52,24 @@ pub(super) struct Told {
 }
 
 /// Counts the pods.
-pub(super) fn figures<K: Replicated>(set: &K, active: &[Arc<Pod>], terminating: i32, failure: Option<&Failure>, now: Timestamp) -> Figures {
-    let wanted = set.template().and_then(|template| template.metadata.as_ref()?.labels.as_ref());
+pub(super) fn figures<K: Replicated>(
+    set: &K,
+    active: &[Arc<Pod>],
+    terminating: i32,
+    failure: Option<&Failure>,
+    now: Timestamp,
+) -> Figures {
+    let wanted = set
+        .template()
+        .and_then(|template| template.metadata.as_ref()?.labels.as_ref());
     let fully_labeled = |pod: &Pod| {
-        wanted.into_iter().flatten().all(|(key, value)| pod.metadata.labels.as_ref().and_then(|labels| labels.get(key)) == Some(value))
+        wanted.into_iter().flatten().all(|(key, value)| {
+            pod.metadata
+                .labels
+                .as_ref()
+                .and_then(|labels| labels.get(key))
+                == Some(value)
+        })
     };
     let mut figures = Figures {
         replicas: i32::try_from(active.len()).unwrap_or(i32::MAX),
@@ -63,7 +77,10 @@ pub(super) fn figures<K: Replicated>(set: &K, active: &[Arc<Pod>], terminating: 
         ready: 0,
         available: 0,
         terminating: if K::TELLS_TERMINATING { terminating } else { 0 },
-        failure: failure.map(|failure| Told { reason: failure.reason, message: failure.error.to_string() }),
+        failure: failure.map(|failure| Told {
+            reason: failure.reason,
+            message: failure.error.to_string(),
+        }),
         available_at: None,
         now,
     };
@@ -72,7 +89,10 @@ pub(super) fn figures<K: Replicated>(set: &K, active: &[Arc<Pod>], terminating: 
         figures.ready += i32::from(is_ready(pod));
         match availability(pod, set.min_ready_seconds(), now) {
             Availability::Now => figures.available += 1,
-            Availability::At(at) => figures.available_at = Some(figures.available_at.map_or(at, |earliest| earliest.min(at))),
+            Availability::At(at) => {
+                figures.available_at =
+                    Some(figures.available_at.map_or(at, |earliest| earliest.min(at)))
+            }
             Availability::No => {}
         }
     }
@@ -116,13 +136,26 @@ mod tests {
     fn the_status_tells_what_counts_and_when_it_will_change() {
         let now: Timestamp = "2026-01-01T00:00:15Z".parse().expect("a time");
         let ready = |since: &str| {
-            Arc::new(pod(json!({"metadata": {"labels": {"app": "web"}}, "status": {"conditions": [
-                {"type": "Ready", "status": "True", "lastTransitionTime": since}]}})))
+            Arc::new(pod(
+                json!({"metadata": {"labels": {"app": "web"}}, "status": {"conditions": [
+                {"type": "Ready", "status": "True", "lastTransitionTime": since}]}}),
+            ))
         };
-        let pods = [ready("2026-01-01T00:00:00Z"), ready("2026-01-01T00:00:10Z"), Arc::new(pod(json!({})))];
+        let pods = [
+            ready("2026-01-01T00:00:00Z"),
+            ready("2026-01-01T00:00:10Z"),
+            Arc::new(pod(json!({}))),
+        ];
         let figures = figures(&set(), &pods, 1, None, now);
-        assert_eq!(figures.available_at, Some("2026-01-01T00:00:20Z".parse().expect("a time")));
-        let status = set().with_status(&figures).expect("changed").status.expect("a status");
+        assert_eq!(
+            figures.available_at,
+            Some("2026-01-01T00:00:20Z".parse().expect("a time"))
+        );
+        let status = set()
+            .with_status(&figures)
+            .expect("changed")
+            .status
+            .expect("a status");
         assert_eq!(
             serde_json::to_value(status).expect("json"),
             json!({"replicas": 3, "fullyLabeledReplicas": 2, "readyReplicas": 2, "availableReplicas": 1, "terminatingReplicas": 1, "observedGeneration": 2})
@@ -132,19 +165,43 @@ mod tests {
     #[test]
     fn a_failure_is_told_while_it_lasts() {
         let now = Timestamp::UNIX_EPOCH;
-        let failure = Failure { reason: "FailedCreate", error: Error::Plan("forbidden".to_owned()) };
-        let failed = set().with_status(&figures(&set(), &[], 0, Some(&failure), now)).expect("changed");
-        let condition = &failed.status.as_ref().expect("a status").conditions.as_ref().expect("conditions")[0];
-        assert_eq!((condition.reason.as_deref(), condition.message.as_deref()), (Some("FailedCreate"), Some("forbidden")));
-        let mended = failed.with_status(&figures(&failed, &[], 0, None, now)).expect("changed");
+        let failure = Failure {
+            reason: "FailedCreate",
+            error: Error::Plan("forbidden".to_owned()),
+        };
+        let failed = set()
+            .with_status(&figures(&set(), &[], 0, Some(&failure), now))
+            .expect("changed");
+        let condition = &failed
+            .status
+            .as_ref()
+            .expect("a status")
+            .conditions
+            .as_ref()
+            .expect("conditions")[0];
+        assert_eq!(
+            (condition.reason.as_deref(), condition.message.as_deref()),
+            (Some("FailedCreate"), Some("forbidden"))
+        );
+        let mended = failed
+            .with_status(&figures(&failed, &[], 0, None, now))
+            .expect("changed");
         assert_eq!(mended.status.expect("a status").conditions, None);
     }
 
     #[test]
     fn a_replication_controller_does_not_tell_of_terminating_pods() {
-        let rc: ReplicationController =
-            serde_json::from_value(json!({"metadata": {"name": "rc", "generation": 1}, "spec": {}})).expect("a controller");
-        let status = rc.with_status(&figures(&rc, &[], 3, None, Timestamp::UNIX_EPOCH)).expect("changed").status;
-        assert_eq!(serde_json::to_value(status).expect("json"), json!({"replicas": 0, "observedGeneration": 1}));
+        let rc: ReplicationController = serde_json::from_value(
+            json!({"metadata": {"name": "rc", "generation": 1}, "spec": {}}),
+        )
+        .expect("a controller");
+        let status = rc
+            .with_status(&figures(&rc, &[], 3, None, Timestamp::UNIX_EPOCH))
+            .expect("changed")
+            .status;
+        assert_eq!(
+            serde_json::to_value(status).expect("json"),
+            json!({"replicas": 0, "observedGeneration": 1})
+        );
     }
 }

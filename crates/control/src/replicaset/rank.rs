@@ -1,8 +1,9 @@
 //! Which pods go first when there are too many. Pure.
 //!
-//! The least useful first: not placed, not running, not ready; then the cheaper deletion cost; then those that share
-//! their node with more of their kind; then the younger ones, restarted ones before steady ones. Ages are compared by
-//! powers of two, so that among pods of about the same age chance (the uid) decides and not the minute of birth.
+//! The least useful first: not placed, not running, not ready; then the cheaper deletion cost; then
+//! those that share their node with more of their kind; then the younger ones, restarted ones
+//! before steady ones. Ages are compared by powers of two, so that among pods of about the same age
+//! chance (the uid) decides and not the minute of birth.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::HashMap;
@@ -17,7 +18,12 @@ use crate::pods::{is_ready, node_name, phase, ready_since};
 const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 
 /// The `count` pods to delete.
-pub(super) fn victims(active: &[Arc<Pod>], related: &[Arc<Pod>], count: usize, now: Timestamp) -> Vec<Arc<Pod>> {
+pub(super) fn victims(
+    active: &[Arc<Pod>],
+    related: &[Arc<Pod>],
+    count: usize,
+    now: Timestamp,
+) -> Vec<Arc<Pod>> {
     if count >= active.len() {
         return active.to_vec();
     }
@@ -25,10 +31,27 @@ pub(super) fn victims(active: &[Arc<Pod>], related: &[Arc<Pod>], count: usize, n
     for pod in related.iter().filter(|pod| !node_name(pod).is_empty()) {
         *neighbours.entry(node_name(pod)).or_default() += 1;
     }
-    let mut pods: Vec<(Rank, &Arc<Pod>)> =
-        active.iter().map(|pod| (Rank::of(pod, neighbours.get(node_name(pod)).copied().unwrap_or_default(), now), pod)).collect();
-    pods.sort_by(|(a, left), (b, right)| a.cmp(b).then_with(|| uid(&left.metadata).cmp(uid(&right.metadata))));
-    pods.into_iter().take(count).map(|(_, pod)| Arc::clone(pod)).collect()
+    let mut pods: Vec<(Rank, &Arc<Pod>)> = active
+        .iter()
+        .map(|pod| {
+            (
+                Rank::of(
+                    pod,
+                    neighbours.get(node_name(pod)).copied().unwrap_or_default(),
+                    now,
+                ),
+                pod,
+            )
+        })
+        .collect();
+    pods.sort_by(|(a, left), (b, right)| {
+        a.cmp(b)
+            .then_with(|| uid(&left.metadata).cmp(uid(&right.metadata)))
+    });
+    pods.into_iter()
+        .take(count)
+        .map(|(_, pod)| Arc::clone(pod))
+        .collect()
 }
 
 /// Smaller goes first.
@@ -63,7 +86,12 @@ impl Ord for Age {
 impl Age {
     fn since(time: Option<Timestamp>, now: Timestamp) -> Self {
         let nanoseconds = time.map_or(0, |time| now.duration_since(time).as_nanos());
-        Self(u128::try_from(nanoseconds).ok().and_then(u128::checked_ilog2).map_or(-1, i64::from))
+        Self(
+            u128::try_from(nanoseconds)
+                .ok()
+                .and_then(u128::checked_ilog2)
+                .map_or(-1, i64::from),
+        )
     }
 }
 
@@ -78,11 +106,16 @@ impl Rank {
             placed: !node_name(pod).is_empty(),
             phase,
             ready: is_ready(pod),
-            cost: annotation(&pod.metadata, DELETION_COST).and_then(|cost| cost.parse().ok()).unwrap_or_default(),
+            cost: annotation(&pod.metadata, DELETION_COST)
+                .and_then(|cost| cost.parse().ok())
+                .unwrap_or_default(),
             neighbours: Reverse(neighbours),
             ready_for: is_ready(pod).then(|| Age::since(ready_since(pod), now)),
             restarts: Reverse(restarts(pod)),
-            age: Age::since(pod.metadata.creation_timestamp.as_ref().map(|time| time.0), now),
+            age: Age::since(
+                pod.metadata.creation_timestamp.as_ref().map(|time| time.0),
+                now,
+            ),
         }
     }
 }
@@ -90,7 +123,12 @@ impl Rank {
 /// The highest number of restarts among the containers, then among the sidecars.
 fn restarts(pod: &Pod) -> (i32, i32) {
     fn most(statuses: Option<&Vec<ContainerStatus>>) -> i32 {
-        statuses.into_iter().flatten().map(|status| status.restart_count).max().unwrap_or_default()
+        statuses
+            .into_iter()
+            .flatten()
+            .map(|status| status.restart_count)
+            .max()
+            .unwrap_or_default()
     }
     let status = pod.status.as_ref();
     (
@@ -119,7 +157,11 @@ mod tests {
 
     fn first(one: Arc<Pod>, other: Arc<Pod>, related: &[Arc<Pod>]) -> String {
         let now = "2026-01-02T00:00:00Z".parse().expect("a time");
-        victims(&[one, other], related, 1, now)[0].metadata.name.clone().expect("a name")
+        victims(&[one, other], related, 1, now)[0]
+            .metadata
+            .name
+            .clone()
+            .expect("a name")
     }
 
     #[test]
@@ -129,21 +171,37 @@ mod tests {
             ("not placed", |pod| pod["spec"]["nodeName"] = json!(null)),
             ("pending", |pod| pod["status"]["phase"] = json!("Pending")),
             ("unknown", |pod| pod["status"]["phase"] = json!("Unknown")),
-            ("not ready", |pod| pod["status"]["conditions"][0]["status"] = json!("False")),
-            ("cheap", |pod| pod["metadata"]["annotations"] = json!({DELETION_COST: "-5"})),
-            ("ready for less time", |pod| pod["status"]["conditions"][0]["lastTransitionTime"] = json!("2026-01-01T23:00:00Z")),
-            ("restarted", |pod| pod["status"]["containerStatuses"][0]["restartCount"] = json!(3)),
-            ("younger", |pod| pod["metadata"]["creationTimestamp"] = json!("2026-01-01T23:00:00Z")),
+            ("not ready", |pod| {
+                pod["status"]["conditions"][0]["status"] = json!("False")
+            }),
+            ("cheap", |pod| {
+                pod["metadata"]["annotations"] = json!({DELETION_COST: "-5"})
+            }),
+            ("ready for less time", |pod| {
+                pod["status"]["conditions"][0]["lastTransitionTime"] = json!("2026-01-01T23:00:00Z")
+            }),
+            ("restarted", |pod| {
+                pod["status"]["containerStatuses"][0]["restartCount"] = json!(3)
+            }),
+            ("younger", |pod| {
+                pod["metadata"]["creationTimestamp"] = json!("2026-01-01T23:00:00Z")
+            }),
         ];
         for (what, change) in changes {
             // Named so that the uid would decide otherwise.
-            assert_eq!(first(web("plain", |_| {}), web("victim", change), &[]), "victim", "{what}");
+            assert_eq!(
+                first(web("plain", |_| {}), web("victim", change), &[]),
+                "victim",
+                "{what}"
+            );
         }
     }
 
     #[test]
     fn a_cheap_ready_pod_outlives_an_expensive_unready_one() {
-        let cheap = web("cheap", |pod| pod["metadata"]["annotations"] = json!({DELETION_COST: "-5"}));
+        let cheap = web("cheap", |pod| {
+            pod["metadata"]["annotations"] = json!({DELETION_COST: "-5"})
+        });
         let unready = web("unready", |pod| {
             pod["status"]["conditions"][0]["status"] = json!("False");
             pod["metadata"]["annotations"] = json!({DELETION_COST: "100"});
@@ -153,8 +211,15 @@ mod tests {
 
     #[test]
     fn a_pod_with_more_neighbours_goes_first() {
-        let (lonely, crowded) = (web("a-lonely", |pod| pod["spec"]["nodeName"] = json!("b")), web("crowded", |_| {}));
-        let related = [Arc::clone(&lonely), Arc::clone(&crowded), web("other", |_| {})];
+        let (lonely, crowded) = (
+            web("a-lonely", |pod| pod["spec"]["nodeName"] = json!("b")),
+            web("crowded", |_| {}),
+        );
+        let related = [
+            Arc::clone(&lonely),
+            Arc::clone(&crowded),
+            web("other", |_| {}),
+        ];
         assert_eq!(first(lonely, crowded, &related), "crowded");
     }
 }

@@ -1,7 +1,7 @@
 //! The scheduler's picture of the nodes: what they have, and what the pods on them use.
 //!
-//! It follows the caches, and runs ahead of them: a pod that was just given a node is counted there before the watch
-//! shows it, so that the next pod does not get the same room.
+//! It follows the caches, and runs ahead of them: a pod that was just given a node is counted there
+//! before the watch shows it, so that the next pod does not get the same room.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -32,7 +32,10 @@ impl Tenant {
 }
 
 pub(super) fn priority(pod: &Pod) -> i32 {
-    pod.spec.as_ref().and_then(|spec| spec.priority).unwrap_or_default()
+    pod.spec
+        .as_ref()
+        .and_then(|spec| spec.priority)
+        .unwrap_or_default()
 }
 
 fn owner(pod: &Pod) -> Option<&str> {
@@ -53,7 +56,13 @@ pub(super) struct Place {
 
 impl Place {
     fn new() -> Self {
-        Self { node: None, has: Amounts::default(), used: Amounts::default(), tenants: BTreeMap::new(), siblings: HashMap::new() }
+        Self {
+            node: None,
+            has: Amounts::default(),
+            used: Amounts::default(),
+            tenants: BTreeMap::new(),
+            siblings: HashMap::new(),
+        }
     }
 
     pub(super) fn enter(&mut self, tenant: Tenant) {
@@ -91,17 +100,24 @@ pub(super) struct Cluster {
     pub(super) nominated: HashMap<String, (String, Tenant)>,
     /// The node at which the next search begins, so that the load spreads.
     pub(super) next: String,
-    /// What was said to pods for which no node will do, by what they ask for. True until the picture changes, so that of
-    /// thousands of pods that wait alike only one is tried on every node.
+    /// What was said to pods for which no node will do, by what they ask for. True until the
+    /// picture changes, so that of thousands of pods that wait alike only one is tried on every
+    /// node.
     refused: Vec<(PodSpec, String)>,
 }
 
 /// So many different wishes are remembered.
 const REFUSED: usize = 32;
 
-/// What a pod asks for, without what makes it different from its siblings and is of no interest to nodes.
+/// What a pod asks for, without what makes it different from its siblings and is of no interest to
+/// nodes.
 fn wish(pod: &Pod) -> PodSpec {
-    PodSpec { hostname: None, subdomain: None, volumes: None, ..pod.spec.clone().unwrap_or_default() }
+    PodSpec {
+        hostname: None,
+        subdomain: None,
+        volumes: None,
+        ..pod.spec.clone().unwrap_or_default()
+    }
 }
 
 impl Cluster {
@@ -109,7 +125,10 @@ impl Cluster {
         self.refused.clear();
         match node {
             Some(node) => {
-                let place = self.places.entry(name.to_owned()).or_insert_with(Place::new);
+                let place = self
+                    .places
+                    .entry(name.to_owned())
+                    .or_insert_with(Place::new);
                 place.has = allocatable(node);
                 place.node = Some(Arc::clone(node));
             }
@@ -123,7 +142,11 @@ impl Cluster {
     }
 
     fn drop_empty(&mut self, name: &str) {
-        if self.places.get(name).is_some_and(|place| place.node.is_none() && place.tenants.is_empty()) {
+        if self
+            .places
+            .get(name)
+            .is_some_and(|place| place.node.is_none() && place.tenants.is_empty())
+        {
             self.places.remove(name);
         }
     }
@@ -148,11 +171,24 @@ impl Cluster {
         freed
     }
 
-    /// Takes the newest state of a pod that is counted already and asks for what it asked for; false when it is not so.
+    /// Takes the newest state of a pod that is counted already and asks for what it asked for;
+    /// false when it is not so.
     fn refresh(&mut self, pod: &Arc<Pod>) -> bool {
-        let place = self.whereabouts.get(uid(&pod.metadata)).filter(|known| *known == node_name(pod));
-        let tenant = place.and_then(|node| self.places.get_mut(node)?.tenants.get_mut(uid(&pod.metadata)));
-        let Some(tenant) = tenant.filter(|tenant| tenant.pod.spec == pod.spec && owner(&tenant.pod) == owner(pod)) else { return false };
+        let place = self
+            .whereabouts
+            .get(uid(&pod.metadata))
+            .filter(|known| *known == node_name(pod));
+        let tenant = place.and_then(|node| {
+            self.places
+                .get_mut(node)?
+                .tenants
+                .get_mut(uid(&pod.metadata))
+        });
+        let Some(tenant) =
+            tenant.filter(|tenant| tenant.pod.spec == pod.spec && owner(&tenant.pod) == owner(pod))
+        else {
+            return false;
+        };
         tenant.pod = Arc::clone(pod);
         true
     }
@@ -163,7 +199,10 @@ impl Cluster {
             return None;
         }
         let wish = wish(pod);
-        self.refused.iter().find(|(known, _)| *known == wish).map(|(_, message)| message.as_str())
+        self.refused
+            .iter()
+            .find(|(known, _)| *known == wish)
+            .map(|(_, message)| message.as_str())
     }
 
     /// Remembers what was said to a pod.
@@ -177,17 +216,27 @@ impl Cluster {
     /// Keeps room for a pod at a node where others make place for it.
     pub(super) fn nominate(&mut self, node: &str, tenant: Tenant) {
         self.refused.clear();
-        self.nominated.insert(uid(&tenant.pod.metadata).to_owned(), (node.to_owned(), tenant));
+        self.nominated.insert(
+            uid(&tenant.pod.metadata).to_owned(),
+            (node.to_owned(), tenant),
+        );
     }
 
     /// Counts a pod at a node, and nowhere else.
     pub(super) fn assume(&mut self, node: &str, tenant: Tenant) {
         self.refused.clear();
         let key = uid(&tenant.pod.metadata).to_owned();
-        if self.whereabouts.get(&key).is_some_and(|known| known != node) {
+        if self
+            .whereabouts
+            .get(&key)
+            .is_some_and(|known| known != node)
+        {
             self.forget(&key);
         }
-        self.places.entry(node.to_owned()).or_insert_with(Place::new).enter(tenant);
+        self.places
+            .entry(node.to_owned())
+            .or_insert_with(Place::new)
+            .enter(tenant);
         self.whereabouts.insert(key, node.to_owned());
     }
 
@@ -196,7 +245,9 @@ impl Cluster {
         if self.nominated.remove(uid).is_some() {
             self.refused.clear();
         }
-        let Some(node) = self.whereabouts.remove(uid) else { return false };
+        let Some(node) = self.whereabouts.remove(uid) else {
+            return false;
+        };
         self.refused.clear();
         if let Some(place) = self.places.get_mut(&node) {
             place.leave(uid);
@@ -211,7 +262,10 @@ impl Cluster {
 
     /// The known nodes.
     pub(super) fn nodes(&self) -> usize {
-        self.places.values().filter(|place| place.node.is_some()).count()
+        self.places
+            .values()
+            .filter(|place| place.node.is_some())
+            .count()
     }
 }
 
@@ -244,7 +298,11 @@ mod tests {
         assert_eq!(cluster.refused(&like.pod), Some("no"));
         assert_eq!(cluster.refused(&other.pod), None);
         cluster.assume("a", other);
-        assert_eq!(cluster.refused(&like.pod), None, "the counts of reasons may be others now");
+        assert_eq!(
+            cluster.refused(&like.pod),
+            None,
+            "the counts of reasons may be others now"
+        );
         cluster.remember_refused(&first.pod, "no");
         cluster.forget("3");
         assert_eq!(cluster.refused(&like.pod), None, "room was freed");
@@ -269,7 +327,10 @@ mod tests {
         cluster.remember_refused(&old, "no");
         cluster.learn_pod(Some(&old), Some(&new));
         assert!(Arc::ptr_eq(&cluster.places["a"].tenants["p"].pod, &new));
-        assert!(cluster.refused(&old).is_some(), "nothing has changed for others");
+        assert!(
+            cluster.refused(&old).is_some(),
+            "nothing has changed for others"
+        );
         assert_eq!(cluster.places["a"].used.get("cpu"), 500);
         cluster.learn_pod(Some(&new), None);
         assert_eq!(cluster.places["a"].used.get("cpu"), 0);

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{ControllerRevision, StatefulSet, StatefulSetStatus};
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, PersistentVolumeClaimVolumeSource, Pod, PodTemplateSpec, Volume};
+use k8s_openapi::api::core::v1::{
+    PersistentVolumeClaim, PersistentVolumeClaimVolumeSource, Pod, PodTemplateSpec, Volume,
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::meta::controlled_by;
@@ -17,8 +19,14 @@ const REVISION: &str = "controller-revision-hash";
 /// One request.
 #[derive(Debug)]
 pub(super) enum Action {
-    Create { pod: Box<Pod>, claims: Vec<PersistentVolumeClaim> },
-    Delete { pod: Arc<Pod>, failed: bool },
+    Create {
+        pod: Box<Pod>,
+        claims: Vec<PersistentVolumeClaim>,
+    },
+    Delete {
+        pod: Arc<Pod>,
+        failed: bool,
+    },
 }
 
 /// What to do now.
@@ -39,12 +47,18 @@ pub(super) struct Revisions {
 
 /// The revision that a pod was made from.
 pub(super) fn revision_of(pod: &Pod) -> Option<&str> {
-    pod.metadata.labels.as_ref()?.get(REVISION).map(String::as_str)
+    pod.metadata
+        .labels
+        .as_ref()?
+        .get(REVISION)
+        .map(String::as_str)
 }
 
 /// The ordinal in the name of a pod of this set.
 pub(super) fn ordinal(set: &StatefulSet, pod: &str) -> Option<i32> {
-    let number = pod.strip_prefix(set.metadata.name.as_deref()?)?.strip_prefix('-')?;
+    let number = pod
+        .strip_prefix(set.metadata.name.as_deref()?)?
+        .strip_prefix('-')?;
     let ordinal: i32 = number.parse().ok()?;
     (ordinal >= 0 && ordinal.to_string() == number).then_some(ordinal)
 }
@@ -66,12 +80,22 @@ impl View<'_> {
 
     /// From this ordinal on, pods get the new template.
     fn partition(&self) -> i32 {
-        let strategy = self.set.spec.as_ref().and_then(|spec| spec.update_strategy.as_ref());
-        strategy.and_then(|strategy| strategy.rolling_update.as_ref()?.partition).unwrap_or_default()
+        let strategy = self
+            .set
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.update_strategy.as_ref());
+        strategy
+            .and_then(|strategy| strategy.rolling_update.as_ref()?.partition)
+            .unwrap_or_default()
     }
 
     fn rolls(&self) -> bool {
-        let strategy = self.set.spec.as_ref().and_then(|spec| spec.update_strategy.as_ref());
+        let strategy = self
+            .set
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.update_strategy.as_ref());
         strategy.and_then(|strategy| strategy.type_.as_deref()) != Some("OnDelete")
     }
 
@@ -80,41 +104,72 @@ impl View<'_> {
     }
 
     fn is_available(&self, pod: &Pod) -> bool {
-        phase(pod) == "Running" && availability(pod, self.min_ready_seconds, self.now) == Availability::Now
+        phase(pod) == "Running"
+            && availability(pod, self.min_ready_seconds, self.now) == Availability::Now
     }
 
-    /// The revision from which a new pod with this ordinal is made: while a roll is under way, one that the roll has not
-    /// reached comes back as it was.
+    /// The revision from which a new pod with this ordinal is made: while a roll is under way, one
+    /// that the roll has not reached comes back as it was.
     fn revision_for(&self, ordinal: i32) -> &ControllerRevision {
-        let reached = match self.set.status.as_ref().and_then(|status| status.current_replicas) {
+        let reached = match self
+            .set
+            .status
+            .as_ref()
+            .and_then(|status| status.current_replicas)
+        {
             _ if !self.rolls() => true,
             current if self.partition() == 0 => ordinal >= self.first + current.unwrap_or_default(),
             _ => ordinal >= self.first + self.partition(),
         };
-        if reached { &self.revisions.update } else { &self.revisions.current }
+        if reached {
+            &self.revisions.update
+        } else {
+            &self.revisions.current
+        }
     }
 }
 
 /// Decides.
-pub(super) fn plan(set: &StatefulSet, pods: &[Arc<Pod>], revisions: &Revisions, now: Timestamp) -> Plan {
+pub(super) fn plan(
+    set: &StatefulSet,
+    pods: &[Arc<Pod>],
+    revisions: &Revisions,
+    now: Timestamp,
+) -> Plan {
     let spec = set.spec.as_ref();
     let view = View {
         set,
         revisions,
-        first: spec.and_then(|spec| spec.ordinals.as_ref()?.start).unwrap_or_default(),
+        first: spec
+            .and_then(|spec| spec.ordinals.as_ref()?.start)
+            .unwrap_or_default(),
         replicas: spec.and_then(|spec| spec.replicas).unwrap_or(1).max(0),
         in_order: spec.and_then(|spec| spec.pod_management_policy.as_deref()) != Some("Parallel"),
-        min_ready_seconds: spec.and_then(|spec| spec.min_ready_seconds).unwrap_or_default(),
+        min_ready_seconds: spec
+            .and_then(|spec| spec.min_ready_seconds)
+            .unwrap_or_default(),
         now,
     };
-    let by_ordinal: BTreeMap<i32, &Arc<Pod>> =
-        pods.iter().filter_map(|pod| Some((ordinal(set, pod.metadata.name.as_deref()?)?, pod))).collect();
-    let actions = if set.metadata.deletion_timestamp.is_some() { Vec::new() } else { act(&view, &by_ordinal) };
-    let waits = by_ordinal.values().filter_map(|pod| match availability(pod, view.min_ready_seconds, now) {
-        Availability::At(at) => Some(at),
-        _ => None,
+    let by_ordinal: BTreeMap<i32, &Arc<Pod>> = pods
+        .iter()
+        .filter_map(|pod| Some((ordinal(set, pod.metadata.name.as_deref()?)?, pod)))
+        .collect();
+    let actions = if set.metadata.deletion_timestamp.is_some() {
+        Vec::new()
+    } else {
+        act(&view, &by_ordinal)
+    };
+    let waits = by_ordinal.values().filter_map(|pod| {
+        match availability(pod, view.min_ready_seconds, now) {
+            Availability::At(at) => Some(at),
+            _ => None,
+        }
     });
-    Plan { actions, status: status(&view, &by_ordinal), available_at: waits.min() }
+    Plan {
+        actions,
+        status: status(&view, &by_ordinal),
+        available_at: waits.min(),
+    }
 }
 
 fn act(view: &View<'_>, pods: &BTreeMap<i32, &Arc<Pod>>) -> Vec<Action> {
@@ -122,20 +177,29 @@ fn act(view: &View<'_>, pods: &BTreeMap<i32, &Arc<Pod>>) -> Vec<Action> {
     for ordinal in view.first..view.last() {
         let action = match pods.get(&ordinal) {
             None => Some(create(view, ordinal)),
-            Some(pod) if is_finished(pod) && !is_terminating(pod) => {
-                Some(Action::Delete { pod: Arc::clone(pod), failed: phase(pod) == "Failed" })
-            }
+            Some(pod) if is_finished(pod) && !is_terminating(pod) => Some(Action::Delete {
+                pod: Arc::clone(pod),
+                failed: phase(pod) == "Failed",
+            }),
             Some(_) => None,
         };
         let busy = action.is_some();
         actions.extend(action);
-        let settled = pods.get(&ordinal).is_some_and(|pod| view.is_healthy(pod) && view.is_available(pod));
+        let settled = pods
+            .get(&ordinal)
+            .is_some_and(|pod| view.is_healthy(pod) && view.is_available(pod));
         if view.in_order && (busy || !settled) {
             return actions;
         }
     }
-    let surplus: Vec<_> = pods.iter().filter(|(ordinal, _)| **ordinal < view.first || **ordinal >= view.last()).collect();
-    let first_unhealthy = pods.values().find(|pod| !view.is_healthy(pod)).map(|pod| Arc::as_ptr(pod));
+    let surplus: Vec<_> = pods
+        .iter()
+        .filter(|(ordinal, _)| **ordinal < view.first || **ordinal >= view.last())
+        .collect();
+    let first_unhealthy = pods
+        .values()
+        .find(|pod| !view.is_healthy(pod))
+        .map(|pod| Arc::as_ptr(pod));
     for (_, pod) in surplus.into_iter().rev() {
         if is_terminating(pod) {
             if view.in_order {
@@ -146,26 +210,39 @@ fn act(view: &View<'_>, pods: &BTreeMap<i32, &Arc<Pod>>) -> Vec<Action> {
         if view.in_order && !view.is_healthy(pod) && first_unhealthy != Some(Arc::as_ptr(pod)) {
             return actions;
         }
-        actions.push(Action::Delete { pod: Arc::clone(pod), failed: false });
+        actions.push(Action::Delete {
+            pod: Arc::clone(pod),
+            failed: false,
+        });
         if view.in_order {
             return actions;
         }
     }
-    if actions.is_empty() { roll(view, pods) } else { actions }
+    if actions.is_empty() {
+        roll(view, pods)
+    } else {
+        actions
+    }
 }
 
-/// From the last pod to the partition, one at a time, each waiting for the one before to be well again.
+/// From the last pod to the partition, one at a time, each waiting for the one before to be well
+/// again.
 fn roll(view: &View<'_>, pods: &BTreeMap<i32, &Arc<Pod>>) -> Vec<Action> {
     if !view.rolls() {
         return Vec::new();
     }
     for ordinal in (view.first + view.partition()..view.last()).rev() {
-        let Some(pod) = pods.get(&ordinal) else { return Vec::new() };
+        let Some(pod) = pods.get(&ordinal) else {
+            return Vec::new();
+        };
         if is_terminating(pod) {
             return Vec::new();
         }
         if revision_of(pod) != view.revisions.update.metadata.name.as_deref() {
-            return vec![Action::Delete { pod: Arc::clone(pod), failed: false }];
+            return vec![Action::Delete {
+                pod: Arc::clone(pod),
+                failed: false,
+            }];
         }
         if !view.is_healthy(pod) || !view.is_available(pod) {
             return Vec::new();
@@ -176,24 +253,48 @@ fn roll(view: &View<'_>, pods: &BTreeMap<i32, &Arc<Pod>>) -> Vec<Action> {
 
 fn create(view: &View<'_>, ordinal: i32) -> Action {
     let (set, revision) = (view.set, view.revision_for(ordinal));
-    let own = set.spec.as_ref().map(|spec| spec.template.clone()).unwrap_or_default();
+    let own = set
+        .spec
+        .as_ref()
+        .map(|spec| spec.template.clone())
+        .unwrap_or_default();
     let template: PodTemplateSpec = template_of(revision).unwrap_or(own);
     let set_name = set.metadata.name.as_deref().unwrap_or_default();
     let pod_name = format!("{set_name}-{ordinal}");
     let meta = template.metadata.unwrap_or_default();
     let mut labels = meta.labels.unwrap_or_default();
-    labels.insert("statefulset.kubernetes.io/pod-name".to_owned(), pod_name.clone());
-    labels.insert("apps.kubernetes.io/pod-index".to_owned(), ordinal.to_string());
-    labels.insert(REVISION.to_owned(), revision.metadata.name.clone().unwrap_or_default());
+    labels.insert(
+        "statefulset.kubernetes.io/pod-name".to_owned(),
+        pod_name.clone(),
+    );
+    labels.insert(
+        "apps.kubernetes.io/pod-index".to_owned(),
+        ordinal.to_string(),
+    );
+    labels.insert(
+        REVISION.to_owned(),
+        revision.metadata.name.clone().unwrap_or_default(),
+    );
     let mut spec = template.spec.unwrap_or_default();
     spec.hostname = Some(pod_name.clone());
-    spec.subdomain = set.spec.as_ref().and_then(|spec| spec.service_name.clone()).filter(|name| !name.is_empty());
+    spec.subdomain = set
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.service_name.clone())
+        .filter(|name| !name.is_empty());
     let claims = claims(set, ordinal);
     let volumes = spec.volumes.get_or_insert_default();
     for (template, claim) in &claims {
         volumes.retain(|volume| volume.name != *template);
-        let source = PersistentVolumeClaimVolumeSource { claim_name: claim.metadata.name.clone().unwrap_or_default(), read_only: None };
-        volumes.push(Volume { name: template.clone(), persistent_volume_claim: Some(source), ..Volume::default() });
+        let source = PersistentVolumeClaimVolumeSource {
+            claim_name: claim.metadata.name.clone().unwrap_or_default(),
+            read_only: None,
+        };
+        volumes.push(Volume {
+            name: template.clone(),
+            persistent_volume_claim: Some(source),
+            ..Volume::default()
+        });
     }
     spec.volumes = spec.volumes.filter(|volumes| !volumes.is_empty());
     let pod = Pod {
@@ -210,12 +311,17 @@ fn create(view: &View<'_>, ordinal: i32) -> Action {
         spec: Some(spec),
         status: None,
     };
-    Action::Create { pod: Box::new(pod), claims: claims.into_iter().map(|(_, claim)| claim).collect() }
+    Action::Create {
+        pod: Box::new(pod),
+        claims: claims.into_iter().map(|(_, claim)| claim).collect(),
+    }
 }
 
 /// The claims of one pod, by the names of their templates.
 fn claims(set: &StatefulSet, ordinal: i32) -> Vec<(String, PersistentVolumeClaim)> {
-    let Some(spec) = &set.spec else { return Vec::new() };
+    let Some(spec) = &set.spec else {
+        return Vec::new();
+    };
     let set_name = set.metadata.name.as_deref().unwrap_or_default();
     let templates = spec.volume_claim_templates.iter().flatten();
     templates
@@ -234,10 +340,14 @@ fn claims(set: &StatefulSet, ordinal: i32) -> Vec<(String, PersistentVolumeClaim
 
 fn status(view: &View<'_>, pods: &BTreeMap<i32, &Arc<Pod>>) -> Option<StatefulSetStatus> {
     let old = view.set.status.clone().unwrap_or_default();
-    let count = |wanted: &dyn Fn(&Pod) -> bool| i32::try_from(pods.values().filter(|pod| wanted(pod)).count()).unwrap_or(i32::MAX);
+    let count = |wanted: &dyn Fn(&Pod) -> bool| {
+        i32::try_from(pods.values().filter(|pod| wanted(pod)).count()).unwrap_or(i32::MAX)
+    };
     let created = |pod: &Pod| !phase(pod).is_empty();
     let of = |pod: &Pod, revision: &ControllerRevision| {
-        created(pod) && !is_terminating(pod) && revision_of(pod) == revision.metadata.name.as_deref()
+        created(pod)
+            && !is_terminating(pod)
+            && revision_of(pod) == revision.metadata.name.as_deref()
     };
     let replicas = count(&created);
     let ready = count(&|pod| phase(pod) == "Running" && is_ready(pod));
@@ -282,7 +392,10 @@ mod tests {
 
     fn revision(name: &str) -> Arc<ControllerRevision> {
         Arc::new(ControllerRevision {
-            metadata: ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() },
+            metadata: ObjectMeta {
+                name: Some(name.to_owned()),
+                ..ObjectMeta::default()
+            },
             ..ControllerRevision::default()
         })
     }
@@ -299,7 +412,10 @@ mod tests {
     }
 
     fn acts(set: &StatefulSet, pods: &[Arc<Pod>], current: &str, update: &str) -> Vec<String> {
-        let revisions = Revisions { current: revision(current), update: revision(update) };
+        let revisions = Revisions {
+            current: revision(current),
+            update: revision(update),
+        };
         let plan = plan(set, pods, &revisions, Timestamp::UNIX_EPOCH);
         plan.actions
             .iter()
@@ -317,15 +433,37 @@ mod tests {
         assert_eq!(acts(&set, &[], "r1", "r1"), ["create sts-0"]);
         assert_eq!(acts(&set, &[pending], "r1", "r1"), Vec::<String>::new());
         assert_eq!(acts(&set, &[well("sts-0")], "r1", "r1"), ["create sts-1"]);
-        assert_eq!(acts(&set, &[member("sts-0", "r1", "Running", true, true), well("sts-2")], "r1", "r1"), Vec::<String>::new());
-        assert_eq!(acts(&set, &[member("sts-0", "r1", "Failed", false, false)], "r1", "r1"), ["delete sts-0"]);
+        assert_eq!(
+            acts(
+                &set,
+                &[member("sts-0", "r1", "Running", true, true), well("sts-2")],
+                "r1",
+                "r1"
+            ),
+            Vec::<String>::new()
+        );
+        assert_eq!(
+            acts(
+                &set,
+                &[member("sts-0", "r1", "Failed", false, false)],
+                "r1",
+                "r1"
+            ),
+            ["delete sts-0"]
+        );
     }
 
     #[test]
     fn in_parallel_all_come_at_once_and_go_at_once() {
         let parallel = |replicas| set(replicas, json!({"podManagementPolicy": "Parallel"}));
-        assert_eq!(acts(&parallel(2), &[], "r1", "r1"), ["create sts-0", "create sts-1"]);
-        assert_eq!(acts(&parallel(0), &[well("sts-0"), well("sts-1")], "r1", "r1"), ["delete sts-1", "delete sts-0"]);
+        assert_eq!(
+            acts(&parallel(2), &[], "r1", "r1"),
+            ["create sts-0", "create sts-1"]
+        );
+        assert_eq!(
+            acts(&parallel(0), &[well("sts-0"), well("sts-1")], "r1", "r1"),
+            ["delete sts-1", "delete sts-0"]
+        );
     }
 
     #[test]
@@ -333,42 +471,92 @@ mod tests {
         let set = set(0, json!({}));
         let pods = [well("sts-0"), well("sts-1"), well("sts-2")];
         assert_eq!(acts(&set, &pods, "r1", "r1"), ["delete sts-2"]);
-        let going = [well("sts-0"), well("sts-1"), member("sts-2", "r1", "Running", true, true)];
+        let going = [
+            well("sts-0"),
+            well("sts-1"),
+            member("sts-2", "r1", "Running", true, true),
+        ];
         assert_eq!(acts(&set, &going, "r1", "r1"), Vec::<String>::new());
     }
 
     #[test]
     fn a_roll_goes_from_the_end_to_the_partition() {
         let pods = [well("sts-0"), well("sts-1")];
-        assert_eq!(acts(&set(2, json!({})), &pods, "r1", "r2"), ["delete sts-1"]);
+        assert_eq!(
+            acts(&set(2, json!({})), &pods, "r1", "r2"),
+            ["delete sts-1"]
+        );
         let half = [well("sts-0"), member("sts-1", "r2", "Running", true, false)];
-        assert_eq!(acts(&set(2, json!({})), &half, "r1", "r2"), ["delete sts-0"]);
-        let partitioned = set(2, json!({"updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"partition": 1}}}));
+        assert_eq!(
+            acts(&set(2, json!({})), &half, "r1", "r2"),
+            ["delete sts-0"]
+        );
+        let partitioned = set(
+            2,
+            json!({"updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"partition": 1}}}),
+        );
         assert_eq!(acts(&partitioned, &half, "r1", "r2"), Vec::<String>::new());
-        assert_eq!(acts(&set(2, json!({"updateStrategy": {"type": "OnDelete"}})), &pods, "r1", "r2"), Vec::<String>::new());
+        assert_eq!(
+            acts(
+                &set(2, json!({"updateStrategy": {"type": "OnDelete"}})),
+                &pods,
+                "r1",
+                "r2"
+            ),
+            Vec::<String>::new()
+        );
     }
 
     #[test]
     fn a_pod_carries_its_identity_and_its_claims() {
-        let set = set(1, json!({"volumeClaimTemplates": [{"metadata": {"name": "data"}, "spec": {}}]}));
-        let revisions = Revisions { current: revision("r1"), update: revision("r1") };
+        let set = set(
+            1,
+            json!({"volumeClaimTemplates": [{"metadata": {"name": "data"}, "spec": {}}]}),
+        );
+        let revisions = Revisions {
+            current: revision("r1"),
+            update: revision("r1"),
+        };
         let plan = plan(&set, &[], &revisions, Timestamp::UNIX_EPOCH);
-        let Action::Create { pod, claims } = &plan.actions[0] else { panic!("creates") };
+        let Action::Create { pod, claims } = &plan.actions[0] else {
+            panic!("creates")
+        };
         let tree = serde_json::to_value(pod).expect("json");
         assert_eq!(
             tree["metadata"]["labels"],
             json!({"app": "web", "apps.kubernetes.io/pod-index": "0", "controller-revision-hash": "r1", "statefulset.kubernetes.io/pod-name": "sts-0"})
         );
-        assert_eq!((&tree["spec"]["hostname"], &tree["spec"]["subdomain"]), (&json!("sts-0"), &json!("svc")));
-        assert_eq!(tree["spec"]["volumes"], json!([{"name": "data", "persistentVolumeClaim": {"claimName": "data-sts-0"}}]));
-        assert_eq!(claims[0].metadata.labels.as_ref().expect("labels")["app"], "web");
+        assert_eq!(
+            (&tree["spec"]["hostname"], &tree["spec"]["subdomain"]),
+            (&json!("sts-0"), &json!("svc"))
+        );
+        assert_eq!(
+            tree["spec"]["volumes"],
+            json!([{"name": "data", "persistentVolumeClaim": {"claimName": "data-sts-0"}}])
+        );
+        assert_eq!(
+            claims[0].metadata.labels.as_ref().expect("labels")["app"],
+            "web"
+        );
     }
 
     #[test]
     fn a_terminating_pod_counts_as_there_and_ready_and_not_as_current() {
         let pods = [well("sts-0"), member("sts-1", "r1", "Running", true, true)];
-        let revisions = Revisions { current: revision("r1"), update: revision("r1") };
-        let status = plan(&set(2, json!({})), &pods, &revisions, Timestamp::UNIX_EPOCH).status.expect("written");
-        assert_eq!((status.replicas, status.ready_replicas, status.current_replicas), (2, Some(2), Some(1)));
+        let revisions = Revisions {
+            current: revision("r1"),
+            update: revision("r1"),
+        };
+        let status = plan(&set(2, json!({})), &pods, &revisions, Timestamp::UNIX_EPOCH)
+            .status
+            .expect("written");
+        assert_eq!(
+            (
+                status.replicas,
+                status.ready_replicas,
+                status.current_replicas
+            ),
+            (2, Some(2), Some(1))
+        );
     }
 }

@@ -10,7 +10,10 @@ fn at(seconds: i64) -> Timestamp {
 }
 
 fn pod(name: &str) -> Pod {
-    serde_json::from_value(json!({"metadata": {"name": name, "namespace": "d", "uid": name, "labels": {"app": "a"}}})).expect("a pod")
+    serde_json::from_value(
+        json!({"metadata": {"name": name, "namespace": "d", "uid": name, "labels": {"app": "a"}}}),
+    )
+    .expect("a pod")
 }
 
 fn budget(allowed: i32, generation: i64) -> k8s_openapi::api::policy::v1::PodDisruptionBudget {
@@ -23,15 +26,27 @@ fn budget(allowed: i32, generation: i64) -> k8s_openapi::api::policy::v1::PodDis
 }
 
 fn no() -> Answer {
-    let causes = vec!["The disruption budget b needs 2 healthy pods and has 1 currently".to_owned()];
-    Answer::Refused(Refused { message: "no".to_owned(), causes, retry_after_seconds: 0 })
+    let causes =
+        vec!["The disruption budget b needs 2 healthy pods and has 1 currently".to_owned()];
+    Answer::Refused(Refused {
+        message: "no".to_owned(),
+        causes,
+        retry_after_seconds: 0,
+    })
 }
 
 /// A board whose pods (on two nodes) have all been asked for and refused.
 fn refused(pods: &[(&str, &str)]) -> Board {
     let mut board = Board::new(Policy::default(), vec!["n1".to_owned(), "n2".to_owned()]);
     for node in ["n1", "n2"] {
-        board.start(node, pods.iter().filter(|(_, on)| *on == node).map(|(name, _)| pod(name)).collect(), at(0));
+        board.start(
+            node,
+            pods.iter()
+                .filter(|(_, on)| *on == node)
+                .map(|(name, _)| pod(name))
+                .collect(),
+            at(0),
+        );
     }
     drop(board.decide(at(0)));
     for (name, _) in pods {
@@ -60,7 +75,10 @@ fn a_budget_wakes_as_many_pods_as_it_allows_and_no_more() {
     board.budget_seen(budget(2, 1));
     assert_eq!(evicted(&mut board, 1), ["a", "b"]);
     board.budget_seen(budget(2, 1));
-    assert!(evicted(&mut board, 1).is_empty(), "both are being asked for already");
+    assert!(
+        evicted(&mut board, 1).is_empty(),
+        "both are being asked for already"
+    );
 }
 
 #[test]
@@ -77,7 +95,13 @@ fn an_edited_budget_and_a_deleted_one_wake_everybody() {
 
 #[test]
 fn nodes_take_turns_at_a_budget_that_they_share() {
-    let mut board = refused(&[("a1", "n1"), ("a2", "n1"), ("a3", "n1"), ("b1", "n2"), ("b2", "n2")]);
+    let mut board = refused(&[
+        ("a1", "n1"),
+        ("a2", "n1"),
+        ("a3", "n1"),
+        ("b1", "n2"),
+        ("b2", "n2"),
+    ]);
     let mut order = Vec::new();
     for now in 1..=5 {
         board.budget_seen(budget(1, 1));
@@ -97,10 +121,18 @@ fn a_chance_that_came_while_the_answer_was_on_its_way_is_not_missed() {
     assert_eq!(evicted(&mut board, 0), ["a"]);
     board.budget_seen(budget(1, 1));
     board.answered("a", no(), at(0));
-    assert_eq!(evicted(&mut board, 0), ["a"], "the budget freed after the question");
+    assert_eq!(
+        evicted(&mut board, 0),
+        ["a"],
+        "the budget freed after the question"
+    );
     board.answered("a", no(), at(0));
     assert!(evicted(&mut board, 0).is_empty(), "and not again since");
-    assert_eq!(evicted(&mut board, RETRY_SECONDS), ["a"], "in case that a watch is silent");
+    assert_eq!(
+        evicted(&mut board, RETRY_SECONDS),
+        ["a"],
+        "in case that a watch is silent"
+    );
 }
 
 #[test]
@@ -117,13 +149,22 @@ fn without_a_watch_of_budgets_the_pause_is_the_one_of_kubectl() {
 fn a_same_named_successor_is_not_touched() {
     let mut board = refused(&[("a", "n1")]);
     let successor = Pod {
-        metadata: k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta { uid: Some("other".into()), ..pod("a").metadata },
+        metadata: k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta {
+            uid: Some("other".into()),
+            ..pod("a").metadata
+        },
         ..pod("a")
     };
     board.pods_listed("n1", &BTreeSet::from(["other".to_owned()]), at(1));
     board.pod_seen(successor, at(1));
     assert!(board.decide(at(1)).0.is_empty());
-    assert_eq!(board.tally(None), Tally { gone: 1, ..Tally::default() });
+    assert_eq!(
+        board.tally(None),
+        Tally {
+            gone: 1,
+            ..Tally::default()
+        }
+    );
 }
 
 #[test]
@@ -138,7 +179,11 @@ fn a_fault_is_tried_again_a_bounded_number_of_times() {
             continue;
         }
         tries += 1;
-        let fault = Fault { class: Class::Denied, message: "no".to_owned(), retry_after_seconds: 0 };
+        let fault = Fault {
+            class: Class::Denied,
+            message: "no".to_owned(),
+            retry_after_seconds: 0,
+        };
         board.answered("a", Answer::Fault(fault), at(now));
     }
     assert_eq!(Some(tries), Class::Denied.tries());
@@ -148,7 +193,10 @@ fn a_fault_is_tried_again_a_bounded_number_of_times() {
 #[test]
 fn a_tier_waits_for_the_one_before_it() {
     let policy = Policy {
-        tiers: Tiers { first: vec![kinds::selector::LabelSelector::parse("name=x").expect("a selector")], last: Vec::new() },
+        tiers: Tiers {
+            first: vec![kinds::selector::LabelSelector::parse("name=x").expect("a selector")],
+            last: Vec::new(),
+        },
         ..Policy::default()
     };
     let mut board = Board::new(policy, vec!["n1".to_owned()]);
@@ -174,5 +222,8 @@ fn the_forecast_follows_the_pace_of_the_budget() {
     }
     assert_eq!(board.forecast(at(12)), Some(Duration::from_secs(20)));
     let hold = &board.holds(at(12))[0];
-    assert_eq!((hold.budget.as_str(), hold.pods, hold.refusals, hold.seconds), ("d/b", 4, 4, 12.0));
+    assert_eq!(
+        (hold.budget.as_str(), hold.pods, hold.refusals, hold.seconds),
+        ("d/b", 4, 4, 12.0)
+    );
 }

@@ -36,7 +36,10 @@ pub(super) fn of<'a>(snapshot: &'a Snapshot, pods: &[&'a Pod]) -> (Vec<Owner<'a>
         seen.push(&reference.uid);
         let owner = owner(snapshot, pod, reference);
         // A Deployment that rolls out has several ReplicaSets and counts once.
-        if !owners.iter().any(|known| (known.kind, known.name) == (owner.kind, owner.name)) {
+        if !owners
+            .iter()
+            .any(|known| (known.kind, known.name) == (owner.kind, owner.name))
+        {
             owners.push(owner);
         }
     }
@@ -45,8 +48,19 @@ pub(super) fn of<'a>(snapshot: &'a Snapshot, pods: &[&'a Pod]) -> (Vec<Owner<'a>
 
 /// True for owners whose replicas are known only to their `scale` subresource.
 pub(crate) fn wants_scale(owner: &OwnerReference) -> bool {
-    let known = ["ReplicaSet", "StatefulSet", "ReplicationController", "DaemonSet", "Job", "Node"];
-    !(known.contains(&owner.kind.as_str()) && matches!(group(&owner.api_version), "" | "apps" | "batch" | "extensions"))
+    let known = [
+        "ReplicaSet",
+        "StatefulSet",
+        "ReplicationController",
+        "DaemonSet",
+        "Job",
+        "Node",
+    ];
+    !(known.contains(&owner.kind.as_str())
+        && matches!(
+            group(&owner.api_version),
+            "" | "apps" | "batch" | "extensions"
+        ))
 }
 
 fn group(api_version: &str) -> &str {
@@ -55,7 +69,12 @@ fn group(api_version: &str) -> &str {
 
 fn owner<'a>(snapshot: &'a Snapshot, pod: &'a Pod, reference: &'a OwnerReference) -> Owner<'a> {
     let space = namespace(pod);
-    let direct = |replicas| Owner { kind: &reference.kind, api_version: &reference.api_version, name: &reference.name, replicas };
+    let direct = |replicas| Owner {
+        kind: &reference.kind,
+        api_version: &reference.api_version,
+        name: &reference.name,
+        replicas,
+    };
     let is = |meta: &ObjectMeta| is_it(meta, space, reference);
     match (reference.kind.as_str(), group(&reference.api_version)) {
         ("ReplicaSet", "apps" | "extensions") => replica_set(snapshot, pod, reference),
@@ -63,14 +82,29 @@ fn owner<'a>(snapshot: &'a Snapshot, pod: &'a Pod, reference: &'a OwnerReference
             let found = snapshot.stateful_sets.iter().find(|set| is(&set.metadata));
             direct(found.map_or_else(
                 || Err(missing(snapshot, "statefulsets.apps", pod)),
-                |set| Ok(set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1)),
+                |set| {
+                    Ok(set
+                        .spec
+                        .as_ref()
+                        .and_then(|spec| spec.replicas)
+                        .unwrap_or(1))
+                },
             ))
         }
         ("ReplicationController", "") => {
-            let found = snapshot.replication_controllers.iter().find(|set| is(&set.metadata));
+            let found = snapshot
+                .replication_controllers
+                .iter()
+                .find(|set| is(&set.metadata));
             direct(found.map_or_else(
                 || Err(missing(snapshot, "replicationcontrollers", pod)),
-                |set| Ok(set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1)),
+                |set| {
+                    Ok(set
+                        .spec
+                        .as_ref()
+                        .and_then(|spec| spec.replicas)
+                        .unwrap_or(1))
+                },
             ))
         }
         ("DaemonSet", "apps") => direct(Err(no_scale("daemonsets.apps"))),
@@ -80,22 +114,56 @@ fn owner<'a>(snapshot: &'a Snapshot, pod: &'a Pod, reference: &'a OwnerReference
     }
 }
 
-fn replica_set<'a>(snapshot: &'a Snapshot, pod: &'a Pod, reference: &'a OwnerReference) -> Owner<'a> {
+fn replica_set<'a>(
+    snapshot: &'a Snapshot,
+    pod: &'a Pod,
+    reference: &'a OwnerReference,
+) -> Owner<'a> {
     let space = namespace(pod);
-    let lost = |replicas| Owner { kind: &reference.kind, api_version: &reference.api_version, name: &reference.name, replicas };
-    let Some(set) = snapshot.replica_sets.iter().find(|set| is_it(&set.metadata, space, reference)) else {
+    let lost = |replicas| Owner {
+        kind: &reference.kind,
+        api_version: &reference.api_version,
+        name: &reference.name,
+        replicas,
+    };
+    let Some(set) = snapshot
+        .replica_sets
+        .iter()
+        .find(|set| is_it(&set.metadata, space, reference))
+    else {
         return lost(Err(missing(snapshot, "replicasets.apps", pod)));
     };
-    let above = set.metadata.owner_references.iter().flatten().find(|owner| owner.controller == Some(true) && owner.kind == "Deployment");
+    let above = set
+        .metadata
+        .owner_references
+        .iter()
+        .flatten()
+        .find(|owner| owner.controller == Some(true) && owner.kind == "Deployment");
     let Some(above) = above else {
-        return lost(Ok(set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1)));
+        return lost(Ok(set
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.replicas)
+            .unwrap_or(1)));
     };
-    let found = snapshot.deployments.iter().find(|deployment| is_it(&deployment.metadata, space, above));
+    let found = snapshot
+        .deployments
+        .iter()
+        .find(|deployment| is_it(&deployment.metadata, space, above));
     let replicas = match found {
-        Some(deployment) => Ok(deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1)),
+        Some(deployment) => Ok(deployment
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.replicas)
+            .unwrap_or(1)),
         None => Err(missing(snapshot, "deployments.apps", pod)),
     };
-    Owner { kind: &above.kind, api_version: &above.api_version, name: &above.name, replicas }
+    Owner {
+        kind: &above.kind,
+        api_version: &above.api_version,
+        name: &above.name,
+        replicas,
+    }
 }
 
 fn is_it(meta: &ObjectMeta, namespace: &str, reference: &OwnerReference) -> bool {
@@ -104,24 +172,39 @@ fn is_it(meta: &ObjectMeta, namespace: &str, reference: &OwnerReference) -> bool
         && meta.uid.as_deref().is_none_or(|uid| uid == reference.uid)
 }
 
-fn scale(snapshot: &Snapshot, namespace: &str, reference: &OwnerReference) -> Result<i32, Uncounted> {
+fn scale(
+    snapshot: &Snapshot,
+    namespace: &str,
+    reference: &OwnerReference,
+) -> Result<i32, Uncounted> {
     let found = snapshot.scales.iter().find(|scale| {
-        (scale.api_version.as_str(), scale.kind.as_str()) == (reference.api_version.as_str(), reference.kind.as_str())
-            && (scale.namespace.as_str(), scale.name.as_str()) == (namespace, reference.name.as_str())
+        (scale.api_version.as_str(), scale.kind.as_str())
+            == (reference.api_version.as_str(), reference.kind.as_str())
+            && (scale.namespace.as_str(), scale.name.as_str())
+                == (namespace, reference.name.as_str())
     });
     match found {
         Some(scale) => scale.replicas.clone().map_err(Uncounted::Fails),
-        None => Err(Uncounted::Unseen(format!("the scale of {} {} was not read", reference.kind, reference.name))),
+        None => Err(Uncounted::Unseen(format!(
+            "the scale of {} {} was not read",
+            reference.kind, reference.name
+        ))),
     }
 }
 
 fn missing(snapshot: &Snapshot, resource: &'static str, pod: &Pod) -> Uncounted {
-    match snapshot.unread.iter().find(|unread| unread.resource == resource) {
+    match snapshot
+        .unread
+        .iter()
+        .find(|unread| unread.resource == resource)
+    {
         Some(unread) => Uncounted::Unseen(format!("{resource} were not read: {}", unread.why)),
         None => Uncounted::Fails(format!("found no controllers for pod {:?}", name(pod))),
     }
 }
 
 fn no_scale(resource: &str) -> Uncounted {
-    Uncounted::Fails(format!("{resource} does not implement the scale subresource"))
+    Uncounted::Fails(format!(
+        "{resource} does not implement the scale subresource"
+    ))
 }

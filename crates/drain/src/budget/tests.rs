@@ -42,19 +42,51 @@ fn check(spec: Value, pods: &[Value], replicas: i32, expected: (i32, i32, i32, i
     let snapshot = snapshot(&objects);
     let count = count(&snapshot, &snapshot.budgets[0]);
     let figures = count.figures.clone().expect("counted");
-    assert_eq!((figures.expected, figures.desired, count.healthy(), count.allowed().expect("counted")), expected, "{:?}", count.rule);
+    assert_eq!(
+        (
+            figures.expected,
+            figures.desired,
+            count.healthy(),
+            count.allowed().expect("counted")
+        ),
+        expected,
+        "{:?}",
+        count.rule
+    );
 }
 
 fn of_set(ready: usize, unready: usize) -> Vec<Value> {
-    (0..ready + unready).map(|n| pod(&format!("web-{n}"), n < ready, Some("StatefulSet"))).collect()
+    (0..ready + unready)
+        .map(|n| pod(&format!("web-{n}"), n < ready, Some("StatefulSet")))
+        .collect()
 }
 
 #[test]
 fn both_percentages_round_up_and_count_what_controllers_want() {
-    check(json!({"maxUnavailable": "30%"}), &of_set(7, 0), 7, (7, 4, 7, 3));
-    check(json!({"maxUnavailable": "30%"}), &of_set(2, 1), 3, (3, 2, 2, 0));
-    check(json!({"minAvailable": "34%"}), &of_set(3, 0), 3, (3, 2, 3, 1));
-    check(json!({"minAvailable": "100%"}), &of_set(3, 0), 3, (3, 3, 3, 0));
+    check(
+        json!({"maxUnavailable": "30%"}),
+        &of_set(7, 0),
+        7,
+        (7, 4, 7, 3),
+    );
+    check(
+        json!({"maxUnavailable": "30%"}),
+        &of_set(2, 1),
+        3,
+        (3, 2, 2, 0),
+    );
+    check(
+        json!({"minAvailable": "34%"}),
+        &of_set(3, 0),
+        3,
+        (3, 2, 3, 1),
+    );
+    check(
+        json!({"minAvailable": "100%"}),
+        &of_set(3, 0),
+        3,
+        (3, 3, 3, 0),
+    );
     check(json!({"maxUnavailable": 1}), &of_set(2, 0), 3, (3, 2, 2, 0));
     check(json!({"maxUnavailable": 9}), &of_set(2, 0), 3, (3, 0, 2, 2));
     check(json!({"minAvailable": 2}), &of_set(3, 1), 9, (4, 2, 3, 1));
@@ -66,7 +98,12 @@ fn bare_pods_are_healthy_and_not_expected() {
     let mut pods = of_set(3, 0);
     pods.push(pod("bare", true, None));
     check(json!({"minAvailable": "34%"}), &pods, 3, (3, 2, 4, 2));
-    check(json!({"maxUnavailable": 1}), &[pod("bare", true, None)], 3, (0, 0, 1, 0));
+    check(
+        json!({"maxUnavailable": 1}),
+        &[pod("bare", true, None)],
+        3,
+        (0, 0, 1, 0),
+    );
 }
 
 #[test]
@@ -79,8 +116,19 @@ fn granted_pods_count_again_after_two_minutes_and_terminating_ones_never() {
     let snapshot = snapshot(&pods);
     let count = count(&snapshot, &snapshot.budgets[0]);
     let until = "2026-01-01T00:11:00Z".parse().expect("a time");
-    let standings: Vec<Standing> = count.pods.iter().map(|covered| covered.standing.clone()).collect();
-    assert_eq!(standings, [Standing::Granted { until }, Standing::Healthy, Standing::Terminating]);
+    let standings: Vec<Standing> = count
+        .pods
+        .iter()
+        .map(|covered| covered.standing.clone())
+        .collect();
+    assert_eq!(
+        standings,
+        [
+            Standing::Granted { until },
+            Standing::Healthy,
+            Standing::Terminating
+        ]
+    );
     assert!(count.drifted(), "the status says 3 and there is 1");
     assert_eq!(count.reported.granted, 2);
 }
@@ -88,15 +136,40 @@ fn granted_pods_count_again_after_two_minutes_and_terminating_ones_never() {
 #[test]
 fn owners_that_cannot_be_scaled_or_seen_are_told_apart() {
     let check = |kind: &str, unread: Option<&'static str>, expected: Uncounted| {
-        let mut snapshot = snapshot(&[pod("p", true, Some(kind)), budget(json!({"maxUnavailable": 1, "selector": {}}), json!(null))]);
+        let mut snapshot = snapshot(&[
+            pod("p", true, Some(kind)),
+            budget(json!({"maxUnavailable": 1, "selector": {}}), json!(null)),
+        ]);
         let why = "forbidden".to_owned();
-        snapshot.unread.extend(unread.map(|resource| crate::cluster::Unread { resource, why }));
-        assert_eq!(count(&snapshot, &snapshot.budgets[0]).figures, Err(expected), "{kind}");
+        snapshot
+            .unread
+            .extend(unread.map(|resource| crate::cluster::Unread { resource, why }));
+        assert_eq!(
+            count(&snapshot, &snapshot.budgets[0]).figures,
+            Err(expected),
+            "{kind}"
+        );
     };
-    check("DaemonSet", None, Uncounted::Fails("daemonsets.apps does not implement the scale subresource".into()));
-    check("StatefulSet", None, Uncounted::Fails("found no controllers for pod \"p\"".into()));
-    check("StatefulSet", Some("statefulsets.apps"), Uncounted::Unseen("statefulsets.apps were not read: forbidden".into()));
-    check("Database", None, Uncounted::Unseen("the scale of Database web was not read".into()));
+    check(
+        "DaemonSet",
+        None,
+        Uncounted::Fails("daemonsets.apps does not implement the scale subresource".into()),
+    );
+    check(
+        "StatefulSet",
+        None,
+        Uncounted::Fails("found no controllers for pod \"p\"".into()),
+    );
+    check(
+        "StatefulSet",
+        Some("statefulsets.apps"),
+        Uncounted::Unseen("statefulsets.apps were not read: forbidden".into()),
+    );
+    check(
+        "Database",
+        None,
+        Uncounted::Unseen("the scale of Database web was not read".into()),
+    );
 }
 
 #[test]
@@ -105,7 +178,12 @@ fn null_selects_nothing_and_empty_selects_all_of_the_namespace() {
     other["metadata"]["namespace"] = json!("elsewhere");
     let mut null = budget(json!({"minAvailable": 1}), json!(null));
     null["metadata"]["name"] = json!("null");
-    let snapshot = snapshot(&[pod("p", true, None), other, budget(json!({"minAvailable": 1, "selector": {}}), json!(null)), null]);
+    let snapshot = snapshot(&[
+        pod("p", true, None),
+        other,
+        budget(json!({"minAvailable": 1, "selector": {}}), json!(null)),
+        null,
+    ]);
     let covered = |index: usize| count(&snapshot, &snapshot.budgets[index]).pods.len();
     assert_eq!((covered(0), covered(1)), (1, 0));
     assert_eq!(selecting(&snapshot, &snapshot.pods[0]).len(), 1);
@@ -113,8 +191,7 @@ fn null_selects_nothing_and_empty_selects_all_of_the_namespace() {
 
 #[test]
 fn a_rolling_deployment_counts_once() {
-    let owner =
-        |kind: &str, name: &str, uid: &str| json!([{"apiVersion": "apps/v1", "kind": kind, "name": name, "uid": uid, "controller": true}]);
+    let owner = |kind: &str, name: &str, uid: &str| json!([{"apiVersion": "apps/v1", "kind": kind, "name": name, "uid": uid, "controller": true}]);
     let set = |name: &str| {
         json!({"apiVersion": "apps/v1", "kind": "ReplicaSet", "metadata": {"name": name, "namespace": "shop", "uid": name,
             "ownerReferences": owner("Deployment", "web", "d")}, "spec": {"selector": {}}})
@@ -127,9 +204,22 @@ fn a_rolling_deployment_counts_once() {
     let deployment = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web", "namespace": "shop", "uid": "d"},
         "spec": {"replicas": 2, "selector": {}, "template": {}}});
     let budget = budget(json!({"maxUnavailable": 1, "selector": {}}), json!(null));
-    let snapshot = snapshot(&[member("a", "old"), member("b", "new"), set("old"), set("new"), deployment, budget]);
+    let snapshot = snapshot(&[
+        member("a", "old"),
+        member("b", "new"),
+        set("old"),
+        set("new"),
+        deployment,
+        budget,
+    ]);
     let count = count(&snapshot, &snapshot.budgets[0]);
-    assert_eq!(count.figures, Ok(Figures { expected: 2, desired: 1 }));
+    assert_eq!(
+        count.figures,
+        Ok(Figures {
+            expected: 2,
+            desired: 1
+        })
+    );
     assert_eq!(count.owners.len(), 1);
     assert_eq!(count.allowed_at_best(), Some(1));
 }

@@ -22,8 +22,13 @@ pub(super) async fn ask(client: &Client, subject: &Subject, expected: Verdict) -
         Ok(()) => (201, "it would be granted".to_owned()),
         Err(Error::Api(status)) => {
             let causes = status.details.iter().flat_map(|details| &details.causes);
-            let told = causes.filter(|cause| cause.reason == "DisruptionBudget").map(|cause| cause.message.as_str());
-            let text = std::iter::once(status.message.as_str()).chain(told).collect::<Vec<_>>().join(" ");
+            let told = causes
+                .filter(|cause| cause.reason == "DisruptionBudget")
+                .map(|cause| cause.message.as_str());
+            let text = std::iter::once(status.message.as_str())
+                .chain(told)
+                .collect::<Vec<_>>()
+                .join(" ");
             (status.code, text)
         }
         Err(error) => (0, error.to_string()),
@@ -37,13 +42,24 @@ pub(super) async fn ask(client: &Client, subject: &Subject, expected: Verdict) -
         403 if message.contains("is being terminated") => Some(refused),
         _ => None,
     };
-    Answer { code, message, agrees }
+    Answer {
+        code,
+        message,
+        agrees,
+    }
 }
 
 async fn send(client: &Client, subject: &Subject) -> Result<(), Error> {
-    let Subject { namespace, name, .. } = subject;
+    let Subject {
+        namespace, name, ..
+    } = subject;
     let path = format!("/api/v1/namespaces/{namespace}/pods/{name}/eviction?dryRun=All");
     let body = json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name, "namespace": namespace}});
-    let request = http::Request::post(path).header("Content-Type", "application/json").body(body.to_string().into_bytes());
-    client.request::<serde_json::Value>(request.map_err(Error::HttpError)?).await.map(drop)
+    let request = http::Request::post(path)
+        .header("Content-Type", "application/json")
+        .body(body.to_string().into_bytes());
+    client
+        .request::<serde_json::Value>(request.map_err(Error::HttpError)?)
+        .await
+        .map(drop)
 }

@@ -14,18 +14,30 @@ use crate::words::{between, listed, plural};
 /// Names in a text.
 const MOST_NAMED: usize = 5;
 
-/// What is wrong with judging the pods of a node one by one: several that share what a budget allows,
-/// and refusals that the drain itself will end. `told` explains the pods of `going`, in their order.
-pub(super) fn judged_alone(snapshot: &Snapshot, going: &[&Pod], told: &[Explanation]) -> Vec<Problem> {
+/// What is wrong with judging the pods of a node one by one: several that share what a budget
+/// allows, and refusals that the drain itself will end. `told` explains the pods of `going`, in
+/// their order.
+pub(super) fn judged_alone(
+    snapshot: &Snapshot,
+    going: &[&Pod],
+    told: &[Explanation],
+) -> Vec<Problem> {
     let mut groups: Vec<(&PodDisruptionBudget, Vec<&str>)> = Vec::new();
     for pod in going {
-        let Decision::Charged(found) = decide(snapshot, pod) else { continue };
-        match groups.iter_mut().find(|(known, _)| std::ptr::eq(*known, found)) {
+        let Decision::Charged(found) = decide(snapshot, pod) else {
+            continue;
+        };
+        match groups
+            .iter_mut()
+            .find(|(known, _)| std::ptr::eq(*known, found))
+        {
             Some((_, pods)) => pods.push(health::name(pod)),
             None => groups.push((found, vec![health::name(pod)])),
         }
     }
-    let allowed = |found: &PodDisruptionBudget| usize::try_from(budget::reported(found).allowed).unwrap_or_default();
+    let allowed = |found: &PodDisruptionBudget| {
+        usize::try_from(budget::reported(found).allowed).unwrap_or_default()
+    };
     let shared = groups.into_iter().filter(|(found, pods)| pods.len() > allowed(found)).map(|(found, pods)| {
         let count = plural(allowed(found), "disruption");
         let text = format!(
@@ -35,7 +47,10 @@ pub(super) fn judged_alone(snapshot: &Snapshot, going: &[&Pod], told: &[Explanat
         );
         Problem::new("judged-alone", text)
     });
-    let refused = told.iter().filter(|one| one.verdict == Verdict::Refused).map(|one| one.subject.name.as_str());
+    let refused = told
+        .iter()
+        .filter(|one| one.verdict == Verdict::Refused)
+        .map(|one| one.subject.name.as_str());
     let refused: Vec<&str> = refused.collect();
     let passing = (!refused.is_empty()).then(|| {
         let names = listed(refused.iter().copied(), MOST_NAMED);
@@ -44,10 +59,12 @@ pub(super) fn judged_alone(snapshot: &Snapshot, going: &[&Pod], told: &[Explanat
     shared.chain(passing).collect()
 }
 
-/// Drains that contend for a budget: more of its pods stand on cordoned nodes than it ever lets go at
-/// a time.
+/// Drains that contend for a budget: more of its pods stand on cordoned nodes than it ever lets go
+/// at a time.
 pub(super) fn contended(snapshot: &Snapshot, count: &Count<'_>) -> Option<Problem> {
-    let at_a_time = usize::try_from(count.allowed_at_best()?).ok().filter(|most| *most > 0)?;
+    let at_a_time = usize::try_from(count.allowed_at_best()?)
+        .ok()
+        .filter(|most| *most > 0)?;
     let waiting = waiting(snapshot, count);
     if waiting.len() <= at_a_time {
         return None;
@@ -70,7 +87,11 @@ pub(super) fn ways(snapshot: &Snapshot, count: &Count<'_>) -> Vec<Way> {
     let on = nodes(&waiting);
     let together = match on.as_slice() {
         [one] => format!("exeunt drain {one}"),
-        several => format!("exeunt drain --parallel {} {}", several.len(), several.join(" ")),
+        several => format!(
+            "exeunt drain --parallel {} {}",
+            several.len(),
+            several.join(" ")
+        ),
     };
     vec![
         Way {
@@ -88,10 +109,22 @@ pub(super) fn ways(snapshot: &Snapshot, count: &Count<'_>) -> Vec<Way> {
 
 /// The pods that a drain of the cordoned nodes has yet to make leave.
 fn waiting<'a>(snapshot: &Snapshot, count: &Count<'a>) -> Vec<&'a Pod> {
-    let cordoned = |name: &str| snapshot.nodes.iter().any(|node| rules::nodes::name(node) == name && rules::nodes::is_cordoned(node));
-    let stays = |covered: &&budget::Covered<'_>| !matches!(covered.standing, Standing::Terminating | Standing::Granted { .. });
+    let cordoned = |name: &str| {
+        snapshot
+            .nodes
+            .iter()
+            .any(|node| rules::nodes::name(node) == name && rules::nodes::is_cordoned(node))
+    };
+    let stays = |covered: &&budget::Covered<'_>| {
+        !matches!(
+            covered.standing,
+            Standing::Terminating | Standing::Granted { .. }
+        )
+    };
     let there = count.pods.iter().filter(stays).map(|covered| covered.pod);
-    there.filter(|pod| !super::node::stays(pod) && health::node_of(pod).is_some_and(cordoned)).collect()
+    there
+        .filter(|pod| !super::node::stays(pod) && health::node_of(pod).is_some_and(cordoned))
+        .collect()
 }
 
 fn nodes<'a>(pods: &[&'a Pod]) -> Vec<&'a str> {
@@ -103,8 +136,14 @@ fn nodes<'a>(pods: &[&'a Pod]) -> Vec<&'a str> {
 
 /// What events tell of refusals, where the server writes such.
 fn refusals(snapshot: &Snapshot, pods: &[&Pod]) -> Option<String> {
-    let of = |uid: &str| pods.iter().any(|pod| pod.metadata.uid.as_deref() == Some(uid));
-    let told = snapshot.events.iter().filter(|event| event.reason.as_deref() == Some("EvictionRefused"));
+    let of = |uid: &str| {
+        pods.iter()
+            .any(|pod| pod.metadata.uid.as_deref() == Some(uid))
+    };
+    let told = snapshot
+        .events
+        .iter()
+        .filter(|event| event.reason.as_deref() == Some("EvictionRefused"));
     let told = told.filter(|event| event.involved_object.uid.as_deref().is_some_and(of));
     let times: i32 = told.map(|event| event.count.unwrap_or(1)).sum();
     (times > 0).then(|| format!("; events tell of {times} refused evictions of them"))
@@ -113,7 +152,12 @@ fn refusals(snapshot: &Snapshot, pods: &[&Pod]) -> Option<String> {
 /// When what the budget allows last changed between something and nothing.
 fn changed(snapshot: &Snapshot, count: &Count<'_>) -> Option<String> {
     let conditions = count.budget.status.as_ref()?.conditions.as_ref()?;
-    let allowed = conditions.iter().find(|condition| condition.type_ == "DisruptionAllowed")?;
+    let allowed = conditions
+        .iter()
+        .find(|condition| condition.type_ == "DisruptionAllowed")?;
     let ago = between(snapshot.now, allowed.last_transition_time.0);
-    Some(format!("; DisruptionAllowed became {} {ago} ago", allowed.status))
+    Some(format!(
+        "; DisruptionAllowed became {} {ago} ago",
+        allowed.status
+    ))
 }

@@ -46,7 +46,11 @@ pub enum Refusal<'a> {
 /// True for the policy that lets unready pods go always.
 #[must_use]
 pub fn always_allows(budget: &PodDisruptionBudget) -> bool {
-    budget.spec.as_ref().and_then(|spec| spec.unhealthy_pod_eviction_policy.as_deref()) == Some("AlwaysAllow")
+    budget
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.unhealthy_pod_eviction_policy.as_deref())
+        == Some("AlwaysAllow")
 }
 
 /// Decides about one pod.
@@ -71,19 +75,28 @@ pub fn decide<'a>(snapshot: &'a Snapshot, pod: &Pod) -> Decision<'a> {
     }
     Decision::Refused(match reported {
         _ if reported.stale => Refusal::Stale(budget),
-        _ if reported.allowed < 0 => Refusal::Impossible(budget, "its disruptionsAllowed is negative"),
-        _ if reported.granted > MOST_GRANTED => {
-            Refusal::Impossible(budget, "it notes more than 2000 granted evictions that nobody confirmed")
+        _ if reported.allowed < 0 => {
+            Refusal::Impossible(budget, "its disruptionsAllowed is negative")
         }
+        _ if reported.granted > MOST_GRANTED => Refusal::Impossible(
+            budget,
+            "it notes more than 2000 granted evictions that nobody confirmed",
+        ),
         _ if reported.allowed > 0 => return Decision::Charged(budget),
-        budget::Reported { sync_failed: Some(why), .. } => Refusal::SyncFailed(budget, why),
+        budget::Reported {
+            sync_failed: Some(why),
+            ..
+        } => Refusal::SyncFailed(budget, why),
         _ => Refusal::Spent(budget),
     })
 }
 
 /// Whether the namespace is being deleted.
 pub(super) fn is_ending(snapshot: &Snapshot, namespace: &str) -> bool {
-    let space = snapshot.namespaces.iter().find(|space| space.metadata.name.as_deref() == Some(namespace));
+    let space = snapshot
+        .namespaces
+        .iter()
+        .find(|space| space.metadata.name.as_deref() == Some(namespace));
     space.is_some_and(|space| space.metadata.deletion_timestamp.is_some())
 }
 
@@ -104,8 +117,13 @@ mod tests {
 
     fn snapshot(pod: Value, budgets: &[Value]) -> Snapshot {
         let mut snapshot = Snapshot::empty(jiff::Timestamp::UNIX_EPOCH);
-        snapshot.pods.push(serde_json::from_value(pod).expect("a pod"));
-        snapshot.budgets = budgets.iter().map(|budget| serde_json::from_value(budget.clone()).expect("a budget")).collect();
+        snapshot
+            .pods
+            .push(serde_json::from_value(pod).expect("a pod"));
+        snapshot.budgets = budgets
+            .iter()
+            .map(|budget| serde_json::from_value(budget.clone()).expect("a budget"))
+            .collect();
         snapshot
     }
 
@@ -113,7 +131,13 @@ mod tests {
         json!({"metadata": {"name": "p"}, "status": {"phase": phase, "conditions": [{"type": "Ready", "status": ready}]}})
     }
 
-    fn budget(policy: Option<&str>, observed: i64, allowed: i32, healthy: i32, desired: i32) -> Value {
+    fn budget(
+        policy: Option<&str>,
+        observed: i64,
+        allowed: i32,
+        healthy: i32,
+        desired: i32,
+    ) -> Value {
         json!({"metadata": {"name": "b", "generation": 1}, "spec": {"minAvailable": desired, "selector": {}, "unhealthyPodEvictionPolicy": policy},
             "status": {"observedGeneration": observed, "disruptionsAllowed": allowed, "currentHealthy": healthy, "desiredHealthy": desired, "expectedPods": 3}})
     }
@@ -128,16 +152,46 @@ mod tests {
     fn it_decides_as_the_server_does() {
         let running = || pod("Running", "True");
         let spent = || budget(None, 1, 0, 2, 2);
-        check(pod("Pending", "False"), &[spent(), spent()], |found| matches!(found, Decision::Bypasses(_)));
+        check(pod("Pending", "False"), &[spent(), spent()], |found| {
+            matches!(found, Decision::Bypasses(_))
+        });
         check(running(), &[], |found| *found == Decision::Unprotected);
-        check(running(), &[spent(), spent()], |found| matches!(found, Decision::Refused(Refusal::Overlap(both)) if both.len() == 2));
-        check(running(), &[spent()], |found| matches!(found, Decision::Refused(Refusal::Spent(_))));
-        check(running(), &[budget(None, 1, 1, 3, 2)], |found| matches!(found, Decision::Charged(_)));
-        check(running(), &[budget(None, 0, 1, 3, 2)], |found| matches!(found, Decision::Refused(Refusal::Stale(_))));
-        check(running(), &[budget(None, 1, -1, 3, 2)], |found| matches!(found, Decision::Refused(Refusal::Impossible(..))));
-        check(pod("Running", "False"), &[budget(None, 0, 0, 2, 2)], |found| matches!(found, Decision::Free(_)));
-        check(pod("Running", "False"), &[budget(None, 1, 0, 1, 2)], |found| matches!(found, Decision::Refused(Refusal::Spent(_))));
-        check(pod("Running", "False"), &[budget(Some("AlwaysAllow"), 1, 0, 0, 2)], |found| matches!(found, Decision::Free(_)));
-        check(pod("Running", "False"), &[budget(None, 1, 0, 0, 0)], |found| matches!(found, Decision::Refused(Refusal::Spent(_))));
+        check(
+            running(),
+            &[spent(), spent()],
+            |found| matches!(found, Decision::Refused(Refusal::Overlap(both)) if both.len() == 2),
+        );
+        check(running(), &[spent()], |found| {
+            matches!(found, Decision::Refused(Refusal::Spent(_)))
+        });
+        check(running(), &[budget(None, 1, 1, 3, 2)], |found| {
+            matches!(found, Decision::Charged(_))
+        });
+        check(running(), &[budget(None, 0, 1, 3, 2)], |found| {
+            matches!(found, Decision::Refused(Refusal::Stale(_)))
+        });
+        check(running(), &[budget(None, 1, -1, 3, 2)], |found| {
+            matches!(found, Decision::Refused(Refusal::Impossible(..)))
+        });
+        check(
+            pod("Running", "False"),
+            &[budget(None, 0, 0, 2, 2)],
+            |found| matches!(found, Decision::Free(_)),
+        );
+        check(
+            pod("Running", "False"),
+            &[budget(None, 1, 0, 1, 2)],
+            |found| matches!(found, Decision::Refused(Refusal::Spent(_))),
+        );
+        check(
+            pod("Running", "False"),
+            &[budget(Some("AlwaysAllow"), 1, 0, 0, 2)],
+            |found| matches!(found, Decision::Free(_)),
+        );
+        check(
+            pod("Running", "False"),
+            &[budget(None, 1, 0, 0, 0)],
+            |found| matches!(found, Decision::Refused(Refusal::Spent(_))),
+        );
     }
 }

@@ -12,8 +12,15 @@ pub(super) fn text(explanation: &Explanation) -> String {
         lines.extend(evidence.parts.iter().map(|part| format!("    - {part}")));
     }
     for (title, blocks) in [("In the way", true), ("Good to know", false)] {
-        let problems = explanation.problems.iter().filter(|problem| problem.blocks == blocks);
-        section(&mut lines, title, problems.map(|problem| format!("  - {} [{}]", problem.text, problem.id)));
+        let problems = explanation
+            .problems
+            .iter()
+            .filter(|problem| problem.blocks == blocks);
+        section(
+            &mut lines,
+            title,
+            problems.map(|problem| format!("  - {} [{}]", problem.text, problem.id)),
+        );
     }
     let ways = explanation.ways.iter().enumerate().map(|(index, way)| {
         let note = match way.risk {
@@ -21,19 +28,37 @@ pub(super) fn text(explanation: &Explanation) -> String {
             Risk::Protection => " (lowers protection)",
             Risk::Downtime => " (ends pods)",
         };
-        let commands = way.commands.iter().map(|command| format!("\n       {command}")).collect::<String>();
+        let commands = way
+            .commands
+            .iter()
+            .map(|command| format!("\n       {command}"))
+            .collect::<String>();
         format!("  {}. {}{note}{commands}", index + 1, way.text)
     });
     section(&mut lines, "What to do, the safe things first", ways);
-    section(&mut lines, "Not seen", explanation.unseen.iter().map(|line| format!("  - {line}")));
+    section(
+        &mut lines,
+        "Not seen",
+        explanation.unseen.iter().map(|line| format!("  - {line}")),
+    );
     if let Some(answer) = &explanation.answer {
         let agrees = match answer.agrees {
             Some(true) => "; so it says here",
-            Some(false) => "; that is not what the objects say: they may have changed, or something outside the API decides",
+            Some(false) => {
+                "; that is not what the objects say: they may have changed, or something outside the API decides"
+            }
             None => "",
         };
-        let code = if answer.code == 0 { "no answer".to_owned() } else { answer.code.to_string() };
-        section(&mut lines, "The server, asked for a dry run", [format!("  {code}: {}{agrees}", answer.message)]);
+        let code = if answer.code == 0 {
+            "no answer".to_owned()
+        } else {
+            answer.code.to_string()
+        };
+        section(
+            &mut lines,
+            "The server, asked for a dry run",
+            [format!("  {code}: {}{agrees}", answer.message)],
+        );
     }
     lines.push(String::new());
     lines.join("\n")

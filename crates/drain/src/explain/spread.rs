@@ -1,6 +1,6 @@
-//! Hard topology spread that counts a node even while it is cordoned: the node that was emptied is a
-//! domain with no pods, so no other may take more, and the budget waits for a successor that finds
-//! no place.
+//! Hard topology spread that counts a node even while it is cordoned: the node that was emptied is
+//! a domain with no pods, so no other may take more, and the budget waits for a successor that
+//! finds no place.
 
 use std::collections::HashMap;
 
@@ -20,7 +20,10 @@ pub(super) fn problem(snapshot: &Snapshot, pod: &Pod) -> Option<Problem> {
         return None;
     }
     let waits = budget::selecting(snapshot, pod);
-    let waits = waits.first().map(|found| format!(", and budget {} waits for it", budget::name(found))).unwrap_or_default();
+    let waits = waits
+        .first()
+        .map(|found| format!(", and budget {} waits for it", budget::name(found)))
+        .unwrap_or_default();
     let key = &constraint.topology_key;
     let text = format!(
         "its spread over {key} (maxSkew {}) counts {home} even while it is cordoned: its successor finds no node{waits}; \
@@ -33,29 +36,50 @@ pub(super) fn problem(snapshot: &Snapshot, pod: &Pod) -> Option<Problem> {
 /// The same pod with constraints that leave cordoned nodes out.
 fn honouring(pod: &Pod) -> Pod {
     let mut pod = pod.clone();
-    for constraint in pod.spec.iter_mut().flat_map(|spec| spec.topology_spread_constraints.iter_mut().flatten()) {
+    for constraint in pod
+        .spec
+        .iter_mut()
+        .flat_map(|spec| spec.topology_spread_constraints.iter_mut().flatten())
+    {
         constraint.node_taints_policy = Some("Honor".to_owned());
     }
     pod
 }
 
-/// Whether some other node takes the successor while `home` is cordoned, by its spread and by what it
-/// demands of nodes; room is not looked at.
+/// Whether some other node takes the successor while `home` is cordoned, by its spread and by what
+/// it demands of nodes; room is not looked at.
 fn fits(snapshot: &Snapshot, pod: &Pod, home: &str) -> bool {
-    let ground = |node| Ground { node, cordoned: rules::nodes::is_cordoned(node) || rules::nodes::name(node) == home };
+    let ground = |node| Ground {
+        node,
+        cordoned: rules::nodes::is_cordoned(node) || rules::nodes::name(node) == home,
+    };
     let grounds: Vec<Ground<'_>> = snapshot.nodes.iter().map(ground).collect();
-    let by_name: HashMap<&str, &Node> = snapshot.nodes.iter().map(|node| (rules::nodes::name(node), node)).collect();
+    let by_name: HashMap<&str, &Node> = snapshot
+        .nodes
+        .iter()
+        .map(|node| (rules::nodes::name(node), node))
+        .collect();
     // Spread looks at no other namespace.
-    let near = snapshot.pods.iter().filter(|other| health::namespace(other) == health::namespace(pod));
+    let near = snapshot
+        .pods
+        .iter()
+        .filter(|other| health::namespace(other) == health::namespace(pod));
     let placed = near.filter_map(|other| {
         let node = *by_name.get(health::node_of(other)?)?;
         // A drain takes all of them, and the last one is the one that is stuck.
         let leaving = rules::nodes::name(node) == home && owner(other) == owner(pod);
-        Some(Placed { pod: other, node, leaving })
+        Some(Placed {
+            pod: other,
+            node,
+            leaving,
+        })
     });
     let placed: Vec<Placed<'_>> = placed.collect();
-    let open = grounds.iter().filter(|ground| !ground.cordoned && health::node_is_ready(ground.node));
-    open.filter(|ground| rules::fit::admits(ground.node, pod).is_ok()).any(|ground| agree(pod, ground.node, &grounds, &placed).is_ok())
+    let open = grounds
+        .iter()
+        .filter(|ground| !ground.cordoned && health::node_is_ready(ground.node));
+    open.filter(|ground| rules::fit::admits(ground.node, pod).is_ok())
+        .any(|ground| agree(pod, ground.node, &grounds, &placed).is_ok())
 }
 
 fn owner(pod: &Pod) -> Option<&str> {

@@ -1,4 +1,5 @@
-//! Webhooks that the server asks about evictions: they may refuse, and break drains when they are down.
+//! Webhooks that the server asks about evictions: they may refuse, and break drains when they are
+//! down.
 
 use std::collections::BTreeMap;
 
@@ -27,18 +28,21 @@ pub(crate) struct Hook<'a> {
 
 /// The webhooks that are asked about evictions.
 pub(crate) fn of_evictions(snapshot: &Snapshot) -> impl Iterator<Item = Hook<'_>> {
-    let validating = snapshot.validating_webhooks.iter().flat_map(|configuration| {
-        configuration.webhooks.iter().flatten().map(|hook| Hook {
-            meta: &configuration.metadata,
-            kind: "ValidatingWebhookConfiguration",
-            name: &hook.name,
-            rules: hook.rules.as_deref().unwrap_or_default(),
-            namespaces: hook.namespace_selector.as_ref(),
-            client: &hook.client_config,
-            fails: hook.failure_policy.as_deref() != Some("Ignore"),
-            timeout_seconds: hook.timeout_seconds.unwrap_or(DEFAULT_TIMEOUT_SECONDS),
-        })
-    });
+    let validating = snapshot
+        .validating_webhooks
+        .iter()
+        .flat_map(|configuration| {
+            configuration.webhooks.iter().flatten().map(|hook| Hook {
+                meta: &configuration.metadata,
+                kind: "ValidatingWebhookConfiguration",
+                name: &hook.name,
+                rules: hook.rules.as_deref().unwrap_or_default(),
+                namespaces: hook.namespace_selector.as_ref(),
+                client: &hook.client_config,
+                fails: hook.failure_policy.as_deref() != Some("Ignore"),
+                timeout_seconds: hook.timeout_seconds.unwrap_or(DEFAULT_TIMEOUT_SECONDS),
+            })
+        });
     let mutating = snapshot.mutating_webhooks.iter().flat_map(|configuration| {
         configuration.webhooks.iter().flatten().map(|hook| Hook {
             meta: &configuration.metadata,
@@ -51,40 +55,65 @@ pub(crate) fn of_evictions(snapshot: &Snapshot) -> impl Iterator<Item = Hook<'_>
             timeout_seconds: hook.timeout_seconds.unwrap_or(DEFAULT_TIMEOUT_SECONDS),
         })
     });
-    validating.chain(mutating).filter(|hook| hook.rules.iter().any(covers_evictions))
+    validating
+        .chain(mutating)
+        .filter(|hook| hook.rules.iter().any(covers_evictions))
 }
 
 fn covers_evictions(rule: &RuleWithOperations) -> bool {
-    let has = |list: &Option<Vec<String>>, wanted: &[&str]| list.iter().flatten().any(|one| wanted.contains(&one.as_str()));
+    let has = |list: &Option<Vec<String>>, wanted: &[&str]| {
+        list.iter()
+            .flatten()
+            .any(|one| wanted.contains(&one.as_str()))
+    };
     has(&rule.operations, &["CREATE", "*"])
         && has(&rule.api_groups, &["", "*"])
-        && has(&rule.resources, &["pods/eviction", "pods/*", "*/eviction", "*/*"])
+        && has(
+            &rule.resources,
+            &["pods/eviction", "pods/*", "*/eviction", "*/*"],
+        )
 }
 
 /// Those that are asked about evictions in this namespace, as problems.
 pub(super) fn problems(snapshot: &Snapshot, namespace: &str) -> Vec<Problem> {
     let labels = labels(snapshot, namespace);
-    of_evictions(snapshot).filter(|hook| hook.looks_at(labels)).map(|hook| hook.problem(snapshot)).collect()
+    of_evictions(snapshot)
+        .filter(|hook| hook.looks_at(labels))
+        .map(|hook| hook.problem(snapshot))
+        .collect()
 }
 
 /// What to do about those that cannot answer.
 pub(super) fn ways(snapshot: &Snapshot, namespace: &str) -> Vec<Way> {
     let labels = labels(snapshot, namespace);
-    let down = of_evictions(snapshot).filter(|hook| hook.fails && hook.looks_at(labels) && hook.lost_service(snapshot).is_some());
+    let down = of_evictions(snapshot).filter(|hook| {
+        hook.fails && hook.looks_at(labels) && hook.lost_service(snapshot).is_some()
+    });
     let ways = down.flat_map(|hook| {
         let (kind, configuration) = (hook.kind.to_lowercase(), hook.configuration());
         let look = format!("kubectl get {kind} {configuration} -o yaml");
         let drop = format!("kubectl delete {kind} {configuration}");
         [
-            Way { risk: Risk::Safe, text: "Bring back the service behind the webhook".into(), commands: vec![look] },
-            Way { risk: Risk::Protection, text: "If what installed it is gone, remove the webhook".into(), commands: vec![drop] },
+            Way {
+                risk: Risk::Safe,
+                text: "Bring back the service behind the webhook".into(),
+                commands: vec![look],
+            },
+            Way {
+                risk: Risk::Protection,
+                text: "If what installed it is gone, remove the webhook".into(),
+                commands: vec![drop],
+            },
         ]
     });
     ways.collect()
 }
 
 fn labels<'a>(snapshot: &'a Snapshot, namespace: &str) -> Option<&'a BTreeMap<String, String>> {
-    let space = snapshot.namespaces.iter().find(|space| space.metadata.name.as_deref() == Some(namespace));
+    let space = snapshot
+        .namespaces
+        .iter()
+        .find(|space| space.metadata.name.as_deref() == Some(namespace));
     space.and_then(|space| space.metadata.labels.as_ref())
 }
 
@@ -102,24 +131,34 @@ impl<'a> Hook<'a> {
     pub(crate) fn service(&self, snapshot: &'a Snapshot) -> Option<&'a Service> {
         let wanted = self.client.service.as_ref()?;
         snapshot.services.iter().find(|found| {
-            found.metadata.name.as_deref() == Some(&wanted.name) && found.metadata.namespace.as_deref() == Some(&wanted.namespace)
+            found.metadata.name.as_deref() == Some(&wanted.name)
+                && found.metadata.namespace.as_deref() == Some(&wanted.namespace)
         })
     }
 
     fn looks_at(&self, labels: Option<&BTreeMap<String, String>>) -> bool {
-        self.namespaces.is_none_or(|selector| Selector::compile(Some(selector)).is_ok_and(|selector| selector.matches(labels)))
+        self.namespaces.is_none_or(|selector| {
+            Selector::compile(Some(selector)).is_ok_and(|selector| selector.matches(labels))
+        })
     }
 
     /// The service behind it, when the snapshot shows that there is none.
     fn lost_service(&self, snapshot: &'a Snapshot) -> Option<String> {
         let service = self.client.service.as_ref()?;
-        let read = !snapshot.unread.iter().any(|unread| unread.resource == "services");
-        (read && self.service(snapshot).is_none()).then(|| format!("{}/{}", service.namespace, service.name))
+        let read = !snapshot
+            .unread
+            .iter()
+            .any(|unread| unread.resource == "services");
+        (read && self.service(snapshot).is_none())
+            .then(|| format!("{}/{}", service.namespace, service.name))
     }
 
     fn problem(&self, snapshot: &'a Snapshot) -> Problem {
         let then = match self.fails {
-            true => format!("evictions are refused when it refuses, fails or does not answer within {} s", self.timeout_seconds),
+            true => format!(
+                "evictions are refused when it refuses, fails or does not answer within {} s",
+                self.timeout_seconds
+            ),
             false => "evictions are refused when it refuses (its failures are ignored)".to_owned(),
         };
         let (Self { kind, name, .. }, configuration) = (self, self.configuration());
@@ -130,7 +169,10 @@ impl<'a> Hook<'a> {
                     "webhook {name} ({kind} {configuration}) is asked about every eviction and its service {service} does not exist: every eviction fails"
                 ),
             ),
-            None => Problem::new("webhook", format!("webhook {name} ({kind} {configuration}) is asked about evictions: {then}")),
+            None => Problem::new(
+                "webhook",
+                format!("webhook {name} ({kind} {configuration}) is asked about evictions: {then}"),
+            ),
         }
     }
 }

@@ -7,8 +7,18 @@ use super::{Finding, Severity};
 pub fn text(findings: &[Finding]) -> String {
     let mut lines = Vec::new();
     for finding in findings.iter().filter(|finding| !finding.suppressed) {
-        let place = finding.source.as_ref().map(|source| format!(" ({}:{})", source.file, source.line)).unwrap_or_default();
-        lines.push(format!("{}: {}{place}: {} [{}]", finding.severity.word(), finding.object, finding.message, finding.rule));
+        let place = finding
+            .source
+            .as_ref()
+            .map(|source| format!(" ({}:{})", source.file, source.line))
+            .unwrap_or_default();
+        lines.push(format!(
+            "{}: {}{place}: {} [{}]",
+            finding.severity.word(),
+            finding.object,
+            finding.message,
+            finding.rule
+        ));
         lines.push(format!("  way out: {}", finding.way));
     }
     if !lines.is_empty() {
@@ -20,13 +30,31 @@ pub fn text(findings: &[Finding]) -> String {
 }
 
 fn summary(findings: &[Finding]) -> String {
-    let count = |severity: Severity| findings.iter().filter(|finding| !finding.suppressed && finding.severity == severity).count();
+    let count = |severity: Severity| {
+        findings
+            .iter()
+            .filter(|finding| !finding.suppressed && finding.severity == severity)
+            .count()
+    };
     let suppressed = findings.iter().filter(|finding| finding.suppressed).count();
     let plural = |count: usize, noun: &str| crate::words::plural(count, noun);
-    let (errors, warnings, notes) = (count(Severity::Error), count(Severity::Warning), count(Severity::Note));
-    let more = if suppressed > 0 { format!("; {suppressed} suppressed") } else { String::new() };
+    let (errors, warnings, notes) = (
+        count(Severity::Error),
+        count(Severity::Warning),
+        count(Severity::Note),
+    );
+    let more = if suppressed > 0 {
+        format!("; {suppressed} suppressed")
+    } else {
+        String::new()
+    };
     match errors + warnings + notes {
         0 => format!("nothing found{more}"),
-        _ => format!("{}, {}, {}{more}", plural(errors, "error"), plural(warnings, "warning"), plural(notes, "note")),
+        _ => format!(
+            "{}, {}, {}{more}",
+            plural(errors, "error"),
+            plural(warnings, "warning"),
+            plural(notes, "note")
+        ),
     }
 }

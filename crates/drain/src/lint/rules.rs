@@ -22,7 +22,9 @@ pub struct Rule {
 
 impl std::fmt::Debug for Rule {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.debug_struct("Rule").field("id", &self.id).finish_non_exhaustive()
+        out.debug_struct("Rule")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
     }
 }
 
@@ -198,18 +200,42 @@ pub fn help() -> String {
     let mut text = String::from("Rules:\n");
     for rule in RULES {
         // Writing to a string cannot fail.
-        let _ = writeln!(text, "  {:<8} {:<22} {}", rule.severity.word(), rule.id, rule.title);
+        let _ = writeln!(
+            text,
+            "  {:<8} {:<22} {}",
+            rule.severity.word(),
+            rule.id,
+            rule.title
+        );
     }
-    let _ = write!(text, "\nThe annotation {}: RULE,RULE on an object suppresses findings about it (* is all).", super::IGNORE);
+    let _ = write!(
+        text,
+        "\nThe annotation {}: RULE,RULE on an object suppresses findings about it (* is all).",
+        super::IGNORE
+    );
     text
 }
 
 /// The table as the document that describes it.
 #[must_use]
 pub fn markdown() -> String {
-    let mut text = String::from("| rule | severity | what it finds | why it hurts | way out |\n| --- | --- | --- | --- | --- |\n");
-    for Rule { id, severity, title, why, way, .. } in RULES {
-        let _ = writeln!(text, "| `{id}` | {} | {title} | {why} | {way} |", severity.word());
+    let mut text = String::from(
+        "| rule | severity | what it finds | why it hurts | way out |\n| --- | --- | --- | --- | --- |\n",
+    );
+    for Rule {
+        id,
+        severity,
+        title,
+        why,
+        way,
+        ..
+    } in RULES
+    {
+        let _ = writeln!(
+            text,
+            "| `{id}` | {} | {title} | {why} | {way} |",
+            severity.word()
+        );
     }
     text
 }

@@ -54,9 +54,19 @@ fn result(finding: &Finding) -> Value {
 /// A path as the reference that SARIF wants: what a URI does not allow is escaped.
 fn uri(path: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte);
-    let escaped = path.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") });
+    let escaped = path.bytes().map(|byte| {
+        if plain(byte) {
+            char::from(byte).to_string()
+        } else {
+            format!("%{byte:02X}")
+        }
+    });
     let reference: String = escaped.collect();
-    if reference.starts_with('/') { format!("file://{reference}") } else { reference }
+    if reference.starts_with('/') {
+        format!("file://{reference}")
+    } else {
+        reference
+    }
 }
 
 #[cfg(test)]

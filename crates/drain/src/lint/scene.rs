@@ -57,52 +57,119 @@ impl<'a> Scene<'a> {
             let selector = budget::selector(found);
             let selected = workloads.iter().enumerate().filter(|(_, workload)| {
                 workload.namespace() == budget::namespace(found)
-                    && selector.as_ref().is_ok_and(|selector| selector.matches(workload.labels))
+                    && selector
+                        .as_ref()
+                        .is_ok_and(|selector| selector.matches(workload.labels))
             });
             let selected = selected.map(|(place, _)| place).collect();
-            Covered { budget: found, count: budget::count(snapshot, found), workloads: selected }
+            Covered {
+                budget: found,
+                count: budget::count(snapshot, found),
+                workloads: selected,
+            }
         });
         let budgets = budgets.collect();
-        Self { snapshot, options, budgets, workloads }
+        Self {
+            snapshot,
+            options,
+            budgets,
+            workloads,
+        }
     }
 
     /// The workloads that a budget selects.
-    pub(super) fn selected<'s>(&'s self, covered: &'s Covered<'a>) -> impl Iterator<Item = &'s Workload<'a>> {
-        covered.workloads.iter().map(|place| &self.workloads[*place])
+    pub(super) fn selected<'s>(
+        &'s self,
+        covered: &'s Covered<'a>,
+    ) -> impl Iterator<Item = &'s Workload<'a>> {
+        covered
+            .workloads
+            .iter()
+            .map(|place| &self.workloads[*place])
     }
 }
 
 fn workloads(snapshot: &Snapshot) -> Vec<Workload<'_>> {
     let mut found = Vec::new();
-    let owned = |meta: &ObjectMeta| meta.owner_references.iter().flatten().any(|owner| owner.controller == Some(true));
+    let owned = |meta: &ObjectMeta| {
+        meta.owner_references
+            .iter()
+            .flatten()
+            .any(|owner| owner.controller == Some(true))
+    };
     for object in &snapshot.deployments {
         let Some(spec) = &object.spec else { continue };
-        found.extend(made("Deployment", &object.metadata, Some(spec.replicas.unwrap_or(1)), Some(&spec.template)));
+        found.extend(made(
+            "Deployment",
+            &object.metadata,
+            Some(spec.replicas.unwrap_or(1)),
+            Some(&spec.template),
+        ));
     }
     for object in &snapshot.stateful_sets {
         let Some(spec) = &object.spec else { continue };
-        found.extend(made("StatefulSet", &object.metadata, Some(spec.replicas.unwrap_or(1)), Some(&spec.template)));
+        found.extend(made(
+            "StatefulSet",
+            &object.metadata,
+            Some(spec.replicas.unwrap_or(1)),
+            Some(&spec.template),
+        ));
     }
-    for object in snapshot.replica_sets.iter().filter(|object| !owned(&object.metadata)) {
+    for object in snapshot
+        .replica_sets
+        .iter()
+        .filter(|object| !owned(&object.metadata))
+    {
         let Some(spec) = &object.spec else { continue };
-        found.extend(made("ReplicaSet", &object.metadata, Some(spec.replicas.unwrap_or(1)), spec.template.as_ref()));
+        found.extend(made(
+            "ReplicaSet",
+            &object.metadata,
+            Some(spec.replicas.unwrap_or(1)),
+            spec.template.as_ref(),
+        ));
     }
-    for object in snapshot.replication_controllers.iter().filter(|object| !owned(&object.metadata)) {
+    for object in snapshot
+        .replication_controllers
+        .iter()
+        .filter(|object| !owned(&object.metadata))
+    {
         let Some(spec) = &object.spec else { continue };
-        found.extend(made("ReplicationController", &object.metadata, Some(spec.replicas.unwrap_or(1)), spec.template.as_ref()));
+        found.extend(made(
+            "ReplicationController",
+            &object.metadata,
+            Some(spec.replicas.unwrap_or(1)),
+            spec.template.as_ref(),
+        ));
     }
     for object in &snapshot.daemon_sets {
         let Some(spec) = &object.spec else { continue };
-        found.extend(made("DaemonSet", &object.metadata, None, Some(&spec.template)));
+        found.extend(made(
+            "DaemonSet",
+            &object.metadata,
+            None,
+            Some(&spec.template),
+        ));
     }
-    for object in snapshot.jobs.iter().filter(|object| !owned(&object.metadata)) {
+    for object in snapshot
+        .jobs
+        .iter()
+        .filter(|object| !owned(&object.metadata))
+    {
         let Some(spec) = &object.spec else { continue };
         found.extend(made("Job", &object.metadata, None, Some(&spec.template)));
     }
-    let bare = |pod: &&Pod| health::controller_of(pod).is_none() && !health::is_finished(pod) && !is_mirror(pod);
+    let bare = |pod: &&Pod| {
+        health::controller_of(pod).is_none() && !health::is_finished(pod) && !is_mirror(pod)
+    };
     for pod in snapshot.pods.iter().filter(bare) {
         let Some(spec) = &pod.spec else { continue };
-        found.push(Workload { kind: "Pod", meta: &pod.metadata, replicas: None, labels: pod.metadata.labels.as_ref(), spec });
+        found.push(Workload {
+            kind: "Pod",
+            meta: &pod.metadata,
+            replicas: None,
+            labels: pod.metadata.labels.as_ref(),
+            spec,
+        });
     }
     found
 }
@@ -114,10 +181,22 @@ fn made<'a>(
     template: Option<&'a PodTemplateSpec>,
 ) -> Option<Workload<'a>> {
     let template = template?;
-    let labels = template.metadata.as_ref().and_then(|meta| meta.labels.as_ref());
-    Some(Workload { kind, meta, replicas, labels, spec: template.spec.as_ref()? })
+    let labels = template
+        .metadata
+        .as_ref()
+        .and_then(|meta| meta.labels.as_ref());
+    Some(Workload {
+        kind,
+        meta,
+        replicas,
+        labels,
+        spec: template.spec.as_ref()?,
+    })
 }
 
 fn is_mirror(pod: &Pod) -> bool {
-    pod.metadata.annotations.as_ref().is_some_and(|notes| notes.contains_key("kubernetes.io/config.mirror"))
+    pod.metadata
+        .annotations
+        .as_ref()
+        .is_some_and(|notes| notes.contains_key("kubernetes.io/config.mirror"))
 }

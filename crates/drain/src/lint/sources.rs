@@ -25,9 +25,17 @@ impl Sources {
     /// Learns what a file holds. What cannot be read is left out: reading the snapshot reports it.
     pub fn learn(&mut self, file: &str, text: &str) {
         for (line, document) in documents(text) {
-            let Ok((json, _)) = kinds::yaml::to_json(document.as_bytes()) else { continue };
+            let Ok((json, _)) = kinds::yaml::to_json(document.as_bytes()) else {
+                continue;
+            };
             let value = serde_json::from_slice(&json).unwrap_or_default();
-            self.learn_all(&value, &Source { file: file.to_owned(), line });
+            self.learn_all(
+                &value,
+                &Source {
+                    file: file.to_owned(),
+                    line,
+                },
+            );
         }
     }
 
@@ -38,9 +46,17 @@ impl Sources {
             return items.iter().for_each(|item| self.learn_all(item, source));
         }
         let clusterwide = kind.ends_with("WebhookConfiguration");
-        let namespace = if clusterwide { "" } else { text("/metadata/namespace").unwrap_or("default") };
+        let namespace = if clusterwide {
+            ""
+        } else {
+            text("/metadata/namespace").unwrap_or("default")
+        };
         let name = text("/metadata/name").unwrap_or_default();
-        let object = Object { namespace: namespace.to_owned(), kind: kind.to_owned(), name: name.to_owned() };
+        let object = Object {
+            namespace: namespace.to_owned(),
+            kind: kind.to_owned(),
+            name: name.to_owned(),
+        };
         self.0.insert(object, source.clone());
     }
 

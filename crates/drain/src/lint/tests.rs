@@ -6,7 +6,9 @@ use super::*;
 const MANIFESTS: &str = include_str!("tests/manifests.yaml");
 
 fn options() -> Options {
-    Options { max_grace: Duration::from_secs(600) }
+    Options {
+        max_grace: Duration::from_secs(600),
+    }
 }
 
 fn findings(text: &str) -> Vec<Finding> {
@@ -25,7 +27,11 @@ fn every_rule_finds_what_it_is_for_with_its_line() {
 fn every_rule_is_seen_at_work() {
     let found = findings(MANIFESTS);
     for rule in RULES {
-        assert!(found.iter().any(|finding| finding.rule == rule.id), "{} found nothing", rule.id);
+        assert!(
+            found.iter().any(|finding| finding.rule == rule.id),
+            "{} found nothing",
+            rule.id
+        );
     }
 }
 
@@ -63,32 +69,52 @@ fn an_annotation_suppresses_a_rule_and_nothing_else() {
         )
     };
     let told = |ignore: &str| -> Vec<&str> {
-        findings(&pod(ignore)).into_iter().filter(|finding| !finding.suppressed).map(|finding| finding.rule).collect()
+        findings(&pod(ignore))
+            .into_iter()
+            .filter(|finding| !finding.suppressed)
+            .map(|finding| finding.rule)
+            .collect()
     };
     assert_eq!(told(""), ["bare-pod", "no-grace"]);
     assert_eq!(told("no-grace, other"), ["bare-pod"]);
     assert_eq!(told("*"), Vec::<&str>::new());
     let log = sarif(&findings(&pod("*")), "0");
-    assert_eq!(log["runs"][0]["results"][0]["suppressions"][0]["kind"], "inSource");
+    assert_eq!(
+        log["runs"][0]["results"][0]["suppressions"][0]["kind"],
+        "inSource"
+    );
 }
 
 #[test]
 fn the_sarif_log_has_what_the_format_demands() {
     let log = sarif(&findings(MANIFESTS), "1.2.3");
-    let rules = log["runs"][0]["tool"]["driver"]["rules"].as_array().expect("rules");
+    let rules = log["runs"][0]["tool"]["driver"]["rules"]
+        .as_array()
+        .expect("rules");
     for result in log["runs"][0]["results"].as_array().expect("results") {
-        let index = usize::try_from(result["ruleIndex"].as_u64().expect("an index")).expect("small");
+        let index =
+            usize::try_from(result["ruleIndex"].as_u64().expect("an index")).expect("small");
         assert_eq!(rules[index]["id"], result["ruleId"]);
         assert!(["note", "warning", "error"].contains(&result["level"].as_str().expect("a level")));
-        assert!(result["locations"][0]["physicalLocation"]["region"]["startLine"].as_u64() > Some(0), "{result}");
+        assert!(
+            result["locations"][0]["physicalLocation"]["region"]["startLine"].as_u64() > Some(0),
+            "{result}"
+        );
         assert!(result["message"]["text"].is_string());
     }
-    assert_eq!((&log["version"], rules.len()), (&"2.1.0".into(), RULES.len()));
+    assert_eq!(
+        (&log["version"], rules.len()),
+        (&"2.1.0".into(), RULES.len())
+    );
 }
 
 #[test]
 fn the_document_shows_the_table() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/lint.md");
     let document = std::fs::read_to_string(path).expect("docs/lint.md");
-    assert!(document.contains(&markdown()), "the table of docs/lint.md should be:\n{}", markdown());
+    assert!(
+        document.contains(&markdown()),
+        "the table of docs/lint.md should be:\n{}",
+        markdown()
+    );
 }

@@ -11,7 +11,11 @@ const SIDECARS: &[&str] = &["csi-attacher", "csi-provisioner"];
 
 /// Storage whose data comes from ordinary pods: a label of these, and the end of the driver's name.
 const BACK_ENDS: &[(&str, &str, &str)] = &[
-    ("longhorn.io/component", "instance-manager", "driver.longhorn.io"),
+    (
+        "longhorn.io/component",
+        "instance-manager",
+        "driver.longhorn.io",
+    ),
     ("app", "rook-ceph-osd", ".rbd.csi.ceph.com"),
     ("name", "portworx", "pxd.portworx.com"),
 ];
@@ -35,7 +39,11 @@ enum Part {
 
 impl Served {
     fn new(driver: impl Into<String>, part: Part) -> Self {
-        Self { driver: driver.into(), here_only: part != Part::Controller, part }
+        Self {
+            driver: driver.into(),
+            here_only: part != Part::Controller,
+            part,
+        }
     }
 
     /// What it does for the pods with the volumes.
@@ -43,7 +51,9 @@ impl Served {
         let driver = self.driver.trim_start_matches('.');
         match self.part {
             Part::Plugin => format!("mounts and unmounts volumes of driver {driver} on this node"),
-            Part::Controller => format!("attaches and detaches volumes of driver {driver}, and nobody else does"),
+            Part::Controller => {
+                format!("attaches and detaches volumes of driver {driver}, and nobody else does")
+            }
             Part::BackEnd => format!("holds the data of volumes of driver {driver}"),
         }
     }
@@ -52,18 +62,34 @@ impl Served {
 /// The drivers that this pod serves.
 pub(super) fn served_by(snapshot: &Snapshot, pod: &Pod) -> Vec<Served> {
     let labels = pod.metadata.labels.as_ref();
-    let back_ends = BACK_ENDS.iter().filter(|(key, value, _)| labels.and_then(|labels| labels.get(*key)).is_some_and(|has| has == value));
-    let mut served: Vec<Served> = back_ends.map(|(_, _, driver)| Served::new(*driver, Part::BackEnd)).collect();
+    let back_ends = BACK_ENDS.iter().filter(|(key, value, _)| {
+        labels
+            .and_then(|labels| labels.get(*key))
+            .is_some_and(|has| has == value)
+    });
+    let mut served: Vec<Served> = back_ends
+        .map(|(_, _, driver)| Served::new(*driver, Part::BackEnd))
+        .collect();
     served.extend(plugged_in(pod).map(|driver| Served::new(driver, Part::Plugin)));
     if containers(pod).any(|container| SIDECARS.contains(&image_name(container))) {
-        served.extend(controlled(snapshot, pod).into_iter().map(|driver| Served::new(driver, Part::Controller)));
+        served.extend(
+            controlled(snapshot, pod)
+                .into_iter()
+                .map(|driver| Served::new(driver, Part::Controller)),
+        );
     }
     served
 }
 
 /// Whether the pod has a volume of this driver.
 pub(super) fn uses(snapshot: &Snapshot, pod: &Pod, driver: &str) -> bool {
-    let named = |name: &str| if driver.starts_with('.') { name.ends_with(driver) } else { name == driver };
+    let named = |name: &str| {
+        if driver.starts_with('.') {
+            name.ends_with(driver)
+        } else {
+            name == driver
+        }
+    };
     volumes_of(snapshot, pod).into_iter().any(|(_, volume)| {
         let csi = volume.spec.as_ref().and_then(|spec| spec.csi.as_ref());
         csi.is_some_and(|csi| named(&csi.driver))
@@ -72,29 +98,59 @@ pub(super) fn uses(snapshot: &Snapshot, pod: &Pod, driver: &str) -> bool {
 
 /// The drivers whose folder (`…/plugins/NAME/…`) the pod mounts from its node.
 fn plugged_in(pod: &Pod) -> impl Iterator<Item = &str> {
-    let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+    let volumes = pod
+        .spec
+        .iter()
+        .flat_map(|spec| spec.volumes.iter().flatten());
     volumes.filter_map(|volume| {
         let path = volume.host_path.as_ref()?.path.as_str();
         let (_, rest) = path.split_once("/plugins/")?;
         // The kubelet's own folder, and names of drivers are DNS names.
-        rest.split('/').next().filter(|name| *name != "kubernetes.io" && name.contains('.'))
+        rest.split('/')
+            .next()
+            .filter(|name| *name != "kubernetes.io" && name.contains('.'))
     })
 }
 
-/// The drivers of a controller: those that its arguments name, or whose plugin runs one of its images.
+/// The drivers of a controller: those that its arguments name, or whose plugin runs one of its
+/// images.
 fn controlled(snapshot: &Snapshot, pod: &Pod) -> Vec<String> {
-    let known = snapshot.volumes.iter().filter_map(|volume| Some(volume.spec.as_ref()?.csi.as_ref()?.driver.as_str()));
+    let known = snapshot
+        .volumes
+        .iter()
+        .filter_map(|volume| Some(volume.spec.as_ref()?.csi.as_ref()?.driver.as_str()));
     let mut known: Vec<&str> = known.collect();
     known.sort_unstable();
     known.dedup();
     let own = |container: &&Container| !SIDECARS.contains(&image_name(container));
-    let images: Vec<&str> = containers(pod).filter(own).filter_map(|container| container.image.as_deref()).collect();
-    let says = |driver: &str| containers(pod).any(|container| container.args.iter().flatten().any(|argument| argument.contains(driver)));
-    let shares = |driver: &str| {
-        let plugins = snapshot.pods.iter().filter(|other| plugged_in(other).any(|name| name == driver));
-        plugins.flat_map(containers).filter_map(|container| container.image.as_deref()).any(|image| images.contains(&image))
+    let images: Vec<&str> = containers(pod)
+        .filter(own)
+        .filter_map(|container| container.image.as_deref())
+        .collect();
+    let says = |driver: &str| {
+        containers(pod).any(|container| {
+            container
+                .args
+                .iter()
+                .flatten()
+                .any(|argument| argument.contains(driver))
+        })
     };
-    known.into_iter().filter(|driver| says(driver) || shares(driver)).map(str::to_owned).collect()
+    let shares = |driver: &str| {
+        let plugins = snapshot
+            .pods
+            .iter()
+            .filter(|other| plugged_in(other).any(|name| name == driver));
+        plugins
+            .flat_map(containers)
+            .filter_map(|container| container.image.as_deref())
+            .any(|image| images.contains(&image))
+    };
+    known
+        .into_iter()
+        .filter(|driver| says(driver) || shares(driver))
+        .map(str::to_owned)
+        .collect()
 }
 
 fn containers(pod: &Pod) -> impl Iterator<Item = &Container> {
@@ -117,7 +173,9 @@ mod tests {
     fn snapshot() -> Snapshot {
         let mut snapshot = Snapshot::empty(jiff::Timestamp::UNIX_EPOCH);
         let volume = json!({"metadata": {"name": "v"}, "spec": {"csi": {"driver": "disk.example.com", "volumeHandle": "h"}}});
-        snapshot.volumes.push(serde_json::from_value(volume).expect("a volume"));
+        snapshot
+            .volumes
+            .push(serde_json::from_value(volume).expect("a volume"));
         snapshot.pods.push(pod(
             json!({"containers": [{"name": "driver", "image": "example.com/disk:v1"}],
             "volumes": [{"name": "p", "hostPath": {"path": "/var/lib/kubelet/plugins/disk.example.com/"}}]}),
@@ -127,27 +185,60 @@ mod tests {
     }
 
     fn pod(spec: Value, labels: Value) -> Pod {
-        serde_json::from_value(json!({"metadata": {"name": "p", "labels": labels}, "spec": spec})).expect("a pod")
+        serde_json::from_value(json!({"metadata": {"name": "p", "labels": labels}, "spec": spec}))
+            .expect("a pod")
     }
 
     fn check(spec: Value, labels: Value, expected: Option<(&str, bool)>) {
         let served = served_by(&snapshot(), &pod(spec.clone(), labels));
-        let found: Vec<(&str, bool)> = served.iter().map(|served| (served.driver.as_str(), served.here_only)).collect();
+        let found: Vec<(&str, bool)> = served
+            .iter()
+            .map(|served| (served.driver.as_str(), served.here_only))
+            .collect();
         assert_eq!(found, expected.into_iter().collect::<Vec<_>>(), "{spec}");
     }
 
     #[test]
     fn drivers_are_told_from_folders_sidecars_and_labels() {
-        let sidecar = json!({"name": "a", "image": "registry.k8s.io/sig-storage/csi-attacher:v4.8.0"});
+        let sidecar =
+            json!({"name": "a", "image": "registry.k8s.io/sig-storage/csi-attacher:v4.8.0"});
         let with = |container: Value| json!({"containers": [sidecar, container]});
         let folder = |path: &str| json!({"containers": [], "volumes": [{"name": "p", "hostPath": {"path": path}}]});
-        check(folder("/var/lib/kubelet/plugins/disk.example.com/csi.sock"), json!({}), Some(("disk.example.com", true)));
-        check(folder("/var/lib/kubelet/plugins/kubernetes.io/csi"), json!({}), None);
+        check(
+            folder("/var/lib/kubelet/plugins/disk.example.com/csi.sock"),
+            json!({}),
+            Some(("disk.example.com", true)),
+        );
+        check(
+            folder("/var/lib/kubelet/plugins/kubernetes.io/csi"),
+            json!({}),
+            None,
+        );
         check(folder("/var/lib/kubelet/plugins_registry"), json!({}), None);
-        check(with(json!({"name": "d", "image": "example.com/disk:v1"})), json!({}), Some(("disk.example.com", false)));
-        check(with(json!({"name": "d", "args": ["--driver=disk.example.com"]})), json!({}), Some(("disk.example.com", false)));
-        check(with(json!({"name": "d", "image": "other"})), json!({}), None);
-        check(json!({"containers": [{"name": "d", "image": "example.com/disk:v1"}]}), json!({}), None);
-        check(json!({"containers": []}), json!({"longhorn.io/component": "instance-manager"}), Some(("driver.longhorn.io", true)));
+        check(
+            with(json!({"name": "d", "image": "example.com/disk:v1"})),
+            json!({}),
+            Some(("disk.example.com", false)),
+        );
+        check(
+            with(json!({"name": "d", "args": ["--driver=disk.example.com"]})),
+            json!({}),
+            Some(("disk.example.com", false)),
+        );
+        check(
+            with(json!({"name": "d", "image": "other"})),
+            json!({}),
+            None,
+        );
+        check(
+            json!({"containers": [{"name": "d", "image": "example.com/disk:v1"}]}),
+            json!({}),
+            None,
+        );
+        check(
+            json!({"containers": []}),
+            json!({"longhorn.io/component": "instance-manager"}),
+            Some(("driver.longhorn.io", true)),
+        );
     }
 }

@@ -31,8 +31,15 @@ impl Leaving {
 
     /// Those whose turn it is.
     fn present(&self, world: &World<'_>) -> &[usize] {
-        let goes_on = |tier: &&Vec<usize>| tier.iter().any(|actor| world.actors[*actor].state != State::Gone);
-        self.tiers.iter().find(goes_on).map(Vec::as_slice).unwrap_or_default()
+        let goes_on = |tier: &&Vec<usize>| {
+            tier.iter()
+                .any(|actor| world.actors[*actor].state != State::Gone)
+        };
+        self.tiers
+            .iter()
+            .find(goes_on)
+            .map(Vec::as_slice)
+            .unwrap_or_default()
     }
 }
 
@@ -56,7 +63,10 @@ pub(super) struct Outcome<'a> {
 impl Outcome<'_> {
     /// When the last node was empty; none when the drain is stuck.
     pub(super) fn finished(&self) -> Option<Millis> {
-        self.emptied.iter().copied().try_fold(0, |last, emptied| Some(last.max(emptied?)))
+        self.emptied
+            .iter()
+            .copied()
+            .try_fold(0, |last, emptied| Some(last.max(emptied?)))
     }
 }
 
@@ -106,17 +116,27 @@ impl Stage<'_, '_> {
     fn settle(&mut self, now: Millis) {
         for actor in 0..self.outcome.world.actors.len() {
             match self.outcome.world.actors[actor].state {
-                State::Starting(ready) if ready <= now => self.outcome.world.set(actor, State::Ready),
+                State::Starting(ready) if ready <= now => {
+                    self.outcome.world.set(actor, State::Ready)
+                }
                 State::Leaving(Some(gone)) if gone <= now => {
                     self.outcome.world.set(actor, State::Gone);
-                    if matches!(self.outcome.world.actors[actor].replacement, Replacement::WhenGone { .. }) {
+                    if matches!(
+                        self.outcome.world.actors[actor].replacement,
+                        Replacement::WhenGone { .. }
+                    ) {
                         self.owed.push(actor);
                     }
                 }
                 _ => {}
             }
         }
-        let due: Vec<usize> = self.owed.iter().copied().filter(|actor| self.is_due(*actor)).collect();
+        let due: Vec<usize> = self
+            .owed
+            .iter()
+            .copied()
+            .filter(|actor| self.is_due(*actor))
+            .collect();
         self.owed.retain(|actor| !due.contains(actor));
         for actor in due {
             self.replace(actor);
@@ -131,14 +151,25 @@ impl Stage<'_, '_> {
     /// Where order counts, those before it must be ready.
     fn is_due(&self, actor: usize) -> bool {
         let gone = &self.outcome.world.actors[actor];
-        let Replacement::WhenGone { ordinal: Some(number) } = gone.replacement else { return true };
+        let Replacement::WhenGone {
+            ordinal: Some(number),
+        } = gone.replacement
+        else {
+            return true;
+        };
         let before = |other: usize| {
             let other = &self.outcome.world.actors[other];
             let lower = matches!(other.replacement, Replacement::WhenGone { ordinal: Some(other) } if other < number);
             lower && other.owner == gone.owner
         };
-        let ready = |other: usize| matches!(self.outcome.world.actors[other].state, State::Ready | State::Gone | State::Finished);
-        !self.owed.iter().any(|other| before(*other)) && (0..self.outcome.world.actors.len()).all(|other| !before(other) || ready(other))
+        let ready = |other: usize| {
+            matches!(
+                self.outcome.world.actors[other].state,
+                State::Ready | State::Gone | State::Finished
+            )
+        };
+        !self.owed.iter().any(|other| before(*other))
+            && (0..self.outcome.world.actors.len()).all(|other| !before(other) || ready(other))
     }
 
     fn replace(&mut self, actor: usize) {
@@ -148,10 +179,19 @@ impl Stage<'_, '_> {
         }
     }
 
-    /// Asks for every eviction that the drain asks for now, the nodes in turns, until none is granted.
+    /// Asks for every eviction that the drain asks for now, the nodes in turns, until none is
+    /// granted.
     fn send_away(&mut self, now: Millis) {
-        let tiers: Vec<&[usize]> = self.active().into_iter().map(|node| self.leaving[node].present(&self.outcome.world)).collect();
-        let longest = tiers.iter().map(|tier| tier.len()).max().unwrap_or_default();
+        let tiers: Vec<&[usize]> = self
+            .active()
+            .into_iter()
+            .map(|node| self.leaving[node].present(&self.outcome.world))
+            .collect();
+        let longest = tiers
+            .iter()
+            .map(|tier| tier.len())
+            .max()
+            .unwrap_or_default();
         for turn in 0..longest {
             for tier in &tiers {
                 if let Some(actor) = tier.get(turn).copied()
@@ -167,14 +207,17 @@ impl Stage<'_, '_> {
     fn send(&mut self, actor: usize, now: Millis) {
         let stop = self.outcome.world.actors[actor].stop;
         self.outcome.told[actor] = Some(now);
-        self.outcome.world.set(actor, State::Leaving(Some(now.saturating_add(stop))));
+        self.outcome
+            .world
+            .set(actor, State::Leaving(Some(now.saturating_add(stop))));
         if self.outcome.world.actors[actor].replacement == Replacement::AtOnce {
             self.replace(actor);
             let last = self.outcome.world.actors.len() - 1;
             self.outcome.world.place(last, now);
         }
         for budget in self.outcome.world.actors[actor].budgets.clone() {
-            self.outcome.least[budget] = self.outcome.least[budget].min(self.outcome.world.healthy(budget));
+            self.outcome.least[budget] =
+                self.outcome.least[budget].min(self.outcome.world.healthy(budget));
         }
     }
 
@@ -183,7 +226,11 @@ impl Stage<'_, '_> {
         let open = |node: &usize| self.outcome.emptied[*node].is_none();
         match self.order {
             Order::Window(width) => (0..self.leaving.len()).filter(open).take(*width).collect(),
-            Order::Waves(waves) => waves.iter().find(|wave| wave.iter().any(open)).cloned().unwrap_or_default(),
+            Order::Waves(waves) => waves
+                .iter()
+                .find(|wave| wave.iter().any(open))
+                .cloned()
+                .unwrap_or_default(),
         }
     }
 
@@ -191,9 +238,16 @@ impl Stage<'_, '_> {
     fn note(&mut self, now: Millis) {
         loop {
             let world = &self.outcome.world;
-            let is_empty = |node: usize| self.leaving[node].actors().all(|actor| world.actors[actor].state == State::Gone);
-            let done: Vec<usize> =
-                self.active().into_iter().filter(|node| self.outcome.emptied[*node].is_none() && is_empty(*node)).collect();
+            let is_empty = |node: usize| {
+                self.leaving[node]
+                    .actors()
+                    .all(|actor| world.actors[actor].state == State::Gone)
+            };
+            let done: Vec<usize> = self
+                .active()
+                .into_iter()
+                .filter(|node| self.outcome.emptied[*node].is_none() && is_empty(*node))
+                .collect();
             if done.is_empty() {
                 return;
             }
@@ -209,10 +263,15 @@ impl Stage<'_, '_> {
         if self.outcome.emptied.iter().all(Option::is_some) {
             return None;
         }
-        let times = self.outcome.world.actors.iter().filter_map(|actor| match actor.state {
-            State::Starting(at) | State::Leaving(Some(at)) => Some(at),
-            _ => None,
-        });
+        let times = self
+            .outcome
+            .world
+            .actors
+            .iter()
+            .filter_map(|actor| match actor.state {
+                State::Starting(at) | State::Leaving(Some(at)) => Some(at),
+                _ => None,
+            });
         times.min().map(|at| at.max(now))
     }
 
@@ -252,7 +311,8 @@ pub(super) enum Blocker {
 /// As the server decides it.
 pub(super) fn blocker(world: &World<'_>, actor: usize) -> Option<Blocker> {
     let leaver = &world.actors[actor];
-    let unstarted = matches!(leaver.state, State::Starting(_)) && health::phase(leaver.pod) == "Pending";
+    let unstarted =
+        matches!(leaver.state, State::Starting(_)) && health::phase(leaver.pod) == "Pending";
     if unstarted || matches!(leaver.state, State::Pending | State::Finished) {
         return None;
     }
@@ -262,10 +322,14 @@ pub(super) fn blocker(world: &World<'_>, actor: usize) -> Option<Blocker> {
         several => return Some(Blocker::Several(several.to_vec())),
     };
     let bound = &world.budgets[budget];
-    let Ok(figures) = &bound.count.figures else { return Some(Blocker::Uncounted(budget)) };
+    let Ok(figures) = &bound.count.figures else {
+        return Some(Blocker::Uncounted(budget));
+    };
     let (healthy, desired) = (world.healthy(budget), figures.desired);
     let unready_may_go = bound.always_allows_unready || (desired > 0 && healthy >= desired);
-    if (leaver.state != State::Ready && unready_may_go) || (figures.expected > 0 && healthy > desired) {
+    if (leaver.state != State::Ready && unready_may_go)
+        || (figures.expected > 0 && healthy > desired)
+    {
         return None;
     }
     Some(Blocker::Budget(budget))

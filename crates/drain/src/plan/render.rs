@@ -29,7 +29,11 @@ impl Plan {
         let mut by_reason = BTreeMap::<&str, Vec<&str>>::new();
         for unread in &self.unread {
             // The server's words differ in no more than the name of the resource.
-            let why = if unread.why.contains("is forbidden") { "the user may not list them" } else { &unread.why };
+            let why = if unread.why.contains("is forbidden") {
+                "the user may not list them"
+            } else {
+                &unread.why
+            };
             by_reason.entry(why).or_default().push(unread.resource);
         }
         if !by_reason.is_empty() {
@@ -41,29 +45,60 @@ impl Plan {
     }
 
     fn headline(&self) -> String {
-        let leaving = self.nodes.iter().flat_map(|node| &node.pods).filter(|pod| !matches!(pod.fate, Fate::Stays { .. })).count();
-        let pods = if leaving == 1 { "1 pod".to_owned() } else { format!("{leaving} pods") };
-        let nodes = if self.nodes.len() == 1 { "1 node".to_owned() } else { format!("{} nodes", self.nodes.len()) };
+        let leaving = self
+            .nodes
+            .iter()
+            .flat_map(|node| &node.pods)
+            .filter(|pod| !matches!(pod.fate, Fate::Stays { .. }))
+            .count();
+        let pods = if leaving == 1 {
+            "1 pod".to_owned()
+        } else {
+            format!("{leaving} pods")
+        };
+        let nodes = if self.nodes.len() == 1 {
+            "1 node".to_owned()
+        } else {
+            format!("{} nodes", self.nodes.len())
+        };
         match self.seconds {
             Some(seconds) => {
-                let unless = if self.is_blind() { ", unless a budget holds it (budgets could not be read)" } else { "" };
-                format!("This drain would finish in about {}{unless}: {nodes}, {pods}.\n", span(seconds))
+                let unless = if self.is_blind() {
+                    ", unless a budget holds it (budgets could not be read)"
+                } else {
+                    ""
+                };
+                format!(
+                    "This drain would finish in about {}{unless}: {nodes}, {pods}.\n",
+                    span(seconds)
+                )
             }
-            None if self.refused().next().is_some() => format!("This drain would be refused: {nodes}, {pods}.\n"),
-            None => format!("This drain would not finish: {} of {pods} cannot leave ({nodes}).\n", self.stuck.len()),
+            None if self.refused().next().is_some() => {
+                format!("This drain would be refused: {nodes}, {pods}.\n")
+            }
+            None => format!(
+                "This drain would not finish: {} of {pods} cannot leave ({nodes}).\n",
+                self.stuck.len()
+            ),
         }
     }
 
-    /// Budgets are there, perhaps, and could not be read; a file without any may be of a cluster without any.
+    /// Budgets are there, perhaps, and could not be read; a file without any may be of a cluster
+    /// without any.
     fn is_blind(&self) -> bool {
-        self.unread.iter().any(|unread| unread.resource == "poddisruptionbudgets.policy" && unread.why != NOT_IN_FILE)
+        self.unread.iter().any(|unread| {
+            unread.resource == "poddisruptionbudgets.policy" && unread.why != NOT_IN_FILE
+        })
     }
 
     fn refused(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.nodes.iter().flat_map(|node| &node.pods).filter_map(|pod| match &pod.fate {
-            Fate::Refused { why } => Some((why.as_str(), pod.pod.as_str())),
-            _ => None,
-        })
+        self.nodes
+            .iter()
+            .flat_map(|node| &node.pods)
+            .filter_map(|pod| match &pod.fate {
+                Fate::Refused { why } => Some((why.as_str(), pod.pod.as_str())),
+                _ => None,
+            })
     }
 
     fn render_refused(&self, text: &mut String) {
@@ -84,8 +119,12 @@ impl Plan {
             if told.iter().any(|known| known.because == stuck.because) {
                 continue;
             }
-            let same: Vec<&str> =
-                self.stuck.iter().filter(|other| other.because == stuck.because).map(|other| other.pod.as_str()).collect();
+            let same: Vec<&str> = self
+                .stuck
+                .iter()
+                .filter(|other| other.because == stuck.because)
+                .map(|other| other.pod.as_str())
+                .collect();
             line(text, 0, "");
             line(text, 0, &format!("Stuck for good: {}", same.join(", ")));
             for because in &stuck.because {
@@ -109,9 +148,17 @@ impl Plan {
         for wrong in &self.order {
             let _ = writeln!(text, "\nIn the wrong order on node {}:", wrong.node);
             wrong.because.iter().for_each(|why| line(text, 2, why));
-            let flags: String = wrong.last.iter().map(|selector| format!(" --last {selector}")).collect();
+            let flags: String = wrong
+                .last
+                .iter()
+                .map(|selector| format!(" --last {selector}"))
+                .collect();
             match flags.is_empty() {
-                true => line(text, 2, "no label tells it from the others: give it one, and name that with --last"),
+                true => line(
+                    text,
+                    2,
+                    "no label tells it from the others: give it one, and name that with --last",
+                ),
                 false => line(text, 2, &format!("exeunt drain {}{flags}", wrong.node)),
             }
         }
@@ -123,8 +170,16 @@ impl Plan {
         }
         text.push_str("\nBudgets:\n");
         for budget in &self.budgets {
-            let needs = budget.needs.map_or("cannot be counted".to_owned(), |needs| format!("needs {needs} healthy"));
-            let time = if self.finishes { format!(", {} in all", span(budget.waited_seconds)) } else { String::new() };
+            let needs = budget
+                .needs
+                .map_or("cannot be counted".to_owned(), |needs| {
+                    format!("needs {needs} healthy")
+                });
+            let time = if self.finishes {
+                format!(", {} in all", span(budget.waited_seconds))
+            } else {
+                String::new()
+            };
             let waits = match budget.waiting {
                 0 => "nobody waits for it".to_owned(),
                 1 => format!("1 pod waits for it{time}"),
@@ -144,16 +199,34 @@ impl Plan {
             text,
             "\nForecast: {} with {} at a time",
             span(seconds),
-            if options.parallel <= 1 { "1 node".to_owned() } else { format!("{} nodes", options.parallel) }
+            if options.parallel <= 1 {
+                "1 node".to_owned()
+            } else {
+                format!("{} nodes", options.parallel)
+            }
         );
         if let Some(worst) = self.worst_seconds.filter(|worst| *worst > seconds) {
-            line(text, 2, &format!("{} if every pod uses its whole grace period", span(worst)));
+            line(
+                text,
+                2,
+                &format!("{} if every pod uses its whole grace period", span(worst)),
+            );
         }
-        line(text, 2, &format!("pods are taken to end {} after their stop signal", span(options.stop_seconds)));
         line(
             text,
             2,
-            &format!("pods of which no sibling has shown how fast they start, {} after they get a node", span(options.start_seconds)),
+            &format!(
+                "pods are taken to end {} after their stop signal",
+                span(options.stop_seconds)
+            ),
+        );
+        line(
+            text,
+            2,
+            &format!(
+                "pods of which no sibling has shown how fast they start, {} after they get a node",
+                span(options.start_seconds)
+            ),
         );
     }
 
@@ -161,8 +234,15 @@ impl Plan {
         if self.nodes.len() < 2 || !self.finishes {
             return;
         }
-        let proven = if self.fewest_waves { "the fewest there can be" } else { "found greedily" };
-        let takes = self.wave_seconds.map(|seconds| format!(", {} in all", span(seconds))).unwrap_or_default();
+        let proven = if self.fewest_waves {
+            "the fewest there can be"
+        } else {
+            "found greedily"
+        };
+        let takes = self
+            .wave_seconds
+            .map(|seconds| format!(", {} in all", span(seconds)))
+            .unwrap_or_default();
         let _ = writeln!(
             text,
             "\nWithout waiting for each other, in {} wave{} ({proven}{takes}):",
@@ -170,19 +250,28 @@ impl Plan {
             if self.waves.len() == 1 { "" } else { "s" }
         );
         for wave in &self.waves {
-            line(text, 2, &format!("exeunt drain --parallel {} {}", wave.len(), wave.join(" ")));
+            line(
+                text,
+                2,
+                &format!("exeunt drain --parallel {} {}", wave.len(), wave.join(" ")),
+            );
         }
     }
 }
 
 fn render_node(node: &NodePlan, text: &mut String) {
-    let when = node.seconds.map_or("never empty".to_owned(), |seconds| format!("empty after {}", span(seconds)));
+    let when = node.seconds.map_or("never empty".to_owned(), |seconds| {
+        format!("empty after {}", span(seconds))
+    });
     let _ = writeln!(text, "\nNode {} ({when}):", node.name);
     if node.pods.is_empty() {
         line(text, 2, "no pods");
     }
     for pod in &node.pods {
-        let when = pod.evicted.map(|seconds| format!(" after {}", span(seconds))).unwrap_or_default();
+        let when = pod
+            .evicted
+            .map(|seconds| format!(" after {}", span(seconds)))
+            .unwrap_or_default();
         let fate = match &pod.fate {
             Fate::Moves { to: Some(to) } => format!("moves to {to}{when}"),
             Fate::Moves { to: None } => format!("leaves{when}, and its successor finds no node"),
@@ -205,7 +294,9 @@ fn span(seconds: f64) -> String {
     if seconds < 10.0 && seconds.fract() > 0.05 {
         return format!("{seconds:.1} s");
     }
-    let whole = std::time::Duration::try_from_secs_f64(seconds.round()).unwrap_or(std::time::Duration::MAX).as_secs();
+    let whole = std::time::Duration::try_from_secs_f64(seconds.round())
+        .unwrap_or(std::time::Duration::MAX)
+        .as_secs();
     match whole {
         0..60 => format!("{whole} s"),
         60..3600 => format!("{} min {} s", whole / 60, whole % 60),

@@ -4,10 +4,18 @@ use serde_json::{Value, json};
 
 use super::*;
 
-const ALL: Allowed = Allowed { force: true, ignore_daemonsets: true, delete_emptydir_data: true, skip_after_seconds: 0 };
+const ALL: Allowed = Allowed {
+    force: true,
+    ignore_daemonsets: true,
+    delete_emptydir_data: true,
+    skip_after_seconds: 0,
+};
 
 fn options(nodes: &[&str]) -> Options {
-    Options { allowed: ALL, ..Options::of(nodes.iter().map(|name| (*name).to_owned()).collect()) }
+    Options {
+        allowed: ALL,
+        ..Options::of(nodes.iter().map(|name| (*name).to_owned()).collect())
+    }
 }
 
 /// A cluster from a few words.
@@ -17,7 +25,9 @@ struct Sketch {
 
 impl Sketch {
     fn new(nodes: &[&str]) -> Self {
-        let mut sketch = Self { snapshot: Snapshot::empty("2026-01-01T01:00:00Z".parse().expect("a time")) };
+        let mut sketch = Self {
+            snapshot: Snapshot::empty("2026-01-01T01:00:00Z".parse().expect("a time")),
+        };
         for name in nodes {
             sketch = sketch.node(name, json!({}));
         }
@@ -27,7 +37,9 @@ impl Sketch {
     fn node(mut self, name: &str, spec: Value) -> Self {
         let node = json!({"metadata": {"name": name, "labels": {"kubernetes.io/hostname": name}}, "spec": spec,
             "status": {"allocatable": {"cpu": "4", "memory": "8Gi", "pods": "110"}, "conditions": [{"type": "Ready", "status": "True"}]}});
-        self.snapshot.nodes.push(serde_json::from_value(node).expect("a node"));
+        self.snapshot
+            .nodes
+            .push(serde_json::from_value(node).expect("a node"));
         self
     }
 
@@ -36,9 +48,18 @@ impl Sketch {
         let meta = json!({"name": app, "namespace": "shop", "uid": format!("uid-{app}")});
         let workload = json!({"metadata": meta, "spec": {"replicas": nodes.len(), "selector": {}, "template": {}}});
         match kind {
-            "ReplicaSet" => self.snapshot.replica_sets.push(serde_json::from_value(workload).expect("a set")),
-            "StatefulSet" => self.snapshot.stateful_sets.push(serde_json::from_value(workload).expect("a set")),
-            "DaemonSet" => self.snapshot.daemon_sets.push(serde_json::from_value(workload).expect("a set")),
+            "ReplicaSet" => self
+                .snapshot
+                .replica_sets
+                .push(serde_json::from_value(workload).expect("a set")),
+            "StatefulSet" => self
+                .snapshot
+                .stateful_sets
+                .push(serde_json::from_value(workload).expect("a set")),
+            "DaemonSet" => self
+                .snapshot
+                .daemon_sets
+                .push(serde_json::from_value(workload).expect("a set")),
             _ => {}
         }
         for (number, node) in nodes.iter().enumerate() {
@@ -62,7 +83,9 @@ impl Sketch {
         for (key, value) in spec.as_object().expect("an object") {
             pod["spec"][key] = value.clone();
         }
-        self.snapshot.pods.push(serde_json::from_value(pod).expect("a pod"));
+        self.snapshot
+            .pods
+            .push(serde_json::from_value(pod).expect("a pod"));
         self
     }
 
@@ -77,7 +100,9 @@ impl Sketch {
         let mut spec = spec;
         spec["selector"] = json!({"matchLabels": {"app": app}});
         let budget = json!({"metadata": {"name": app, "namespace": "shop"}, "spec": spec});
-        self.snapshot.budgets.push(serde_json::from_value(budget).expect("a budget"));
+        self.snapshot
+            .budgets
+            .push(serde_json::from_value(budget).expect("a budget"));
         self
     }
 
@@ -87,40 +112,68 @@ impl Sketch {
 }
 
 fn fates(plan: &Plan, node: usize) -> Vec<(&str, &Fate)> {
-    plan.nodes[node].pods.iter().map(|pod| (pod.pod.as_str(), &pod.fate)).collect()
+    plan.nodes[node]
+        .pods
+        .iter()
+        .map(|pod| (pod.pod.as_str(), &pod.fate))
+        .collect()
 }
 
 #[test]
 fn without_budgets_a_drain_takes_as_long_as_the_slowest_pod_ends() {
-    let plan = Sketch::new(&["a", "b"]).app("ReplicaSet", "web", &["a", "a", "b"], &json!({})).plan(&["a"]);
+    let plan = Sketch::new(&["a", "b"])
+        .app("ReplicaSet", "web", &["a", "a", "b"], &json!({}))
+        .plan(&["a"]);
     assert_eq!((plan.seconds, plan.worst_seconds), (Some(1.0), Some(30.0)));
-    assert!(fates(&plan, 0).iter().all(|(_, fate)| **fate == Fate::Moves { to: Some("b".to_owned()) }), "{plan:?}");
+    assert!(
+        fates(&plan, 0).iter().all(|(_, fate)| **fate
+            == Fate::Moves {
+                to: Some("b".to_owned())
+            }),
+        "{plan:?}"
+    );
 }
 
 #[test]
 fn a_budget_makes_its_pods_go_one_after_another_at_the_pace_that_siblings_have_shown() {
-    let sketch =
-        Sketch::new(&["a", "b"]).app("ReplicaSet", "web", &["a", "a", "a", "b"], &json!({})).budget("web", json!({"maxUnavailable": 1}));
+    let sketch = Sketch::new(&["a", "b"])
+        .app("ReplicaSet", "web", &["a", "a", "a", "b"], &json!({}))
+        .budget("web", json!({"maxUnavailable": 1}));
     let plan = sketch.plan(&["a"]);
     // At 0, 20 and 40 seconds: each as soon as the successor of the one before is ready.
     assert_eq!(plan.seconds, Some(41.0));
     let budget = &plan.budgets[0];
-    assert_eq!((budget.needs, budget.least_healthy, budget.leaving, budget.waiting), (Some(3), 3, 3, 2));
+    assert_eq!(
+        (
+            budget.needs,
+            budget.least_healthy,
+            budget.leaving,
+            budget.waiting
+        ),
+        (Some(3), 3, 3, 2)
+    );
 }
 
 #[test]
 fn pods_of_a_stateful_set_come_back_when_the_old_one_is_gone() {
-    let sketch = Sketch::new(&["a", "b"]).app("StatefulSet", "db", &["a", "a", "b"], &json!({})).budget("db", json!({"minAvailable": 2}));
+    let sketch = Sketch::new(&["a", "b"])
+        .app("StatefulSet", "db", &["a", "a", "b"], &json!({}))
+        .budget("db", json!({"minAvailable": 2}));
     // 1 to end, 20 to start, 1 to end.
     assert_eq!(sketch.plan(&["a"]).seconds, Some(22.0));
 }
 
 #[test]
 fn a_budget_that_never_allows_is_proven_from_its_numbers() {
-    let plan =
-        Sketch::new(&["a", "b"]).app("ReplicaSet", "web", &["a", "b"], &json!({})).budget("web", json!({"maxUnavailable": 0})).plan(&["a"]);
+    let plan = Sketch::new(&["a", "b"])
+        .app("ReplicaSet", "web", &["a", "b"], &json!({}))
+        .budget("web", json!({"maxUnavailable": 0}))
+        .plan(&["a"]);
     assert!(!plan.finishes);
-    assert_eq!((plan.stuck[0].pod.as_str(), plan.stuck[0].reason), ("shop/web-0", Reason::NeverAllows));
+    assert_eq!(
+        (plan.stuck[0].pod.as_str(), plan.stuck[0].reason),
+        ("shop/web-0", Reason::NeverAllows)
+    );
     assert_eq!(fates(&plan, 0), [("shop/web-0", &Fate::Stuck)]);
 }
 
@@ -130,15 +183,22 @@ fn nodes_that_close_to_each_other_are_told_by_the_successor_without_a_node() {
     // the second one never goes.
     let sketch = Sketch::new(&["a", "b", "c"])
         .app("ReplicaSet", "web", &["a", "b"], &json!({}))
-        .app("ReplicaSet", "big", &["c"], &json!({"containers": [{"name": "c", "resources": {"requests": {"cpu": "4"}}}]}))
+        .app(
+            "ReplicaSet",
+            "big",
+            &["c"],
+            &json!({"containers": [{"name": "c", "resources": {"requests": {"cpu": "4"}}}]}),
+        )
         .budget("web", json!({"minAvailable": 1}));
     let plan = sketch.plan(&["a", "b"]);
-    assert_eq!((plan.stuck[0].pod.as_str(), plan.stuck[0].reason), ("shop/web-1", Reason::Exhausted));
+    assert_eq!(
+        (plan.stuck[0].pod.as_str(), plan.stuck[0].reason),
+        ("shop/web-1", Reason::Exhausted)
+    );
     assert!(
-        plan.stuck[0]
-            .because
-            .iter()
-            .any(|line| line.starts_with("the successor of shop/web-0 finds no node: 0/3 nodes are available: 1 Insufficient cpu")),
+        plan.stuck[0].because.iter().any(|line| line.starts_with(
+            "the successor of shop/web-0 finds no node: 0/3 nodes are available: 1 Insufficient cpu"
+        )),
         "{plan:?}"
     );
     assert_eq!(plan.unplaced[0].pod, "shop/web-0");
@@ -152,7 +212,10 @@ fn unready_pods_are_judged_by_the_policy() {
             .app("ReplicaSet", "web", &["b"], &json!({}))
             .pod("ReplicaSet", "web", "web-x", "a", &json!({}))
             .but(broken.clone())
-            .budget("web", json!({"minAvailable": 2, "unhealthyPodEvictionPolicy": policy}))
+            .budget(
+                "web",
+                json!({"minAvailable": 2, "unhealthyPodEvictionPolicy": policy}),
+            )
     };
     assert!(sketch("AlwaysAllow").plan(&["a"]).finishes);
     let plan = sketch("IfHealthyBudget").plan(&["a"]);
@@ -162,27 +225,48 @@ fn unready_pods_are_judged_by_the_policy() {
 #[test]
 fn pods_of_several_budgets_never_go() {
     let sketch = Sketch::new(&["a", "b"]).app("ReplicaSet", "web", &["a"], &json!({}));
-    let plan = sketch.budget("web", json!({"minAvailable": 0})).budget("web", json!({"minAvailable": 0})).plan(&["a"]);
+    let plan = sketch
+        .budget("web", json!({"minAvailable": 0}))
+        .budget("web", json!({"minAvailable": 0}))
+        .plan(&["a"]);
     assert_eq!(plan.stuck[0].reason, Reason::SeveralBudgets);
 }
 
 #[test]
 fn what_stays_ends_or_is_refused_is_told_in_kubectls_words() {
-    let sketch = Sketch::new(&["a", "b"]).app("DaemonSet", "log", &["a"], &json!({})).pod("", "bare", "bare", "a", &json!({})).app(
-        "ReplicaSet",
-        "web",
-        &["a"],
-        &json!({"volumes": [{"name": "t", "emptyDir": {}}]}),
-    );
+    let sketch = Sketch::new(&["a", "b"])
+        .app("DaemonSet", "log", &["a"], &json!({}))
+        .pod("", "bare", "bare", "a", &json!({}))
+        .app(
+            "ReplicaSet",
+            "web",
+            &["a"],
+            &json!({"volumes": [{"name": "t", "emptyDir": {}}]}),
+        );
     let plan = sketch.plan(&["a"]);
     assert!(plan.finishes);
-    assert_eq!(fates(&plan, 0)[0].1, &Fate::Stays { why: "ignoring DaemonSet-managed Pods".to_owned() });
+    assert_eq!(
+        fates(&plan, 0)[0].1,
+        &Fate::Stays {
+            why: "ignoring DaemonSet-managed Pods".to_owned()
+        }
+    );
     assert_eq!(fates(&plan, 0)[1].1, &Fate::Ends);
-    assert_eq!(plan.nodes[0].pods[2].notes, ["the contents of its emptyDir volumes are lost"]);
-    let strict = Options { allowed: Allowed::default(), ..options(&["a"]) };
+    assert_eq!(
+        plan.nodes[0].pods[2].notes,
+        ["the contents of its emptyDir volumes are lost"]
+    );
+    let strict = Options {
+        allowed: Allowed::default(),
+        ..options(&["a"])
+    };
     let plan = make(&sketch.snapshot, &strict).expect("a plan");
     assert!(!plan.finishes);
-    let refused = plan.nodes[0].pods.iter().filter(|pod| matches!(pod.fate, Fate::Refused { .. })).count();
+    let refused = plan.nodes[0]
+        .pods
+        .iter()
+        .filter(|pod| matches!(pod.fate, Fate::Refused { .. }))
+        .count();
     assert_eq!(refused, 3);
 }
 
@@ -194,7 +278,12 @@ fn waves_keep_nodes_of_one_budget_apart() {
         .budget("web", json!({"maxUnavailable": 1}));
     let plan = sketch.plan(&["a", "b", "c"]);
     assert_eq!((plan.waves.len(), plan.fewest_waves), (2, true));
-    assert!(!plan.waves.iter().any(|wave| wave.contains(&"a".to_owned()) && wave.contains(&"b".to_owned())));
+    assert!(
+        !plan
+            .waves
+            .iter()
+            .any(|wave| wave.contains(&"a".to_owned()) && wave.contains(&"b".to_owned()))
+    );
 }
 
 #[test]
@@ -213,13 +302,17 @@ fn pods_that_must_keep_apart_find_no_room_on_too_few_nodes() {
 #[test]
 fn a_missing_node_is_an_error() {
     let sketch = Sketch::new(&["a"]);
-    assert_eq!(make(&sketch.snapshot, &options(&["x"])), Err(Error::NoSuchNode("x".to_owned())));
+    assert_eq!(
+        make(&sketch.snapshot, &options(&["x"])),
+        Err(Error::NoSuchNode("x".to_owned()))
+    );
 }
 
 #[test]
 fn the_text_says_the_verdict_first() {
-    let sketch =
-        Sketch::new(&["a", "b"]).app("ReplicaSet", "web", &["a", "a", "b"], &json!({})).budget("web", json!({"maxUnavailable": 1}));
+    let sketch = Sketch::new(&["a", "b"])
+        .app("ReplicaSet", "web", &["a", "a", "b"], &json!({}))
+        .budget("web", json!({"maxUnavailable": 1}));
     let text = sketch.plan(&["a"]).render(&options(&["a"]));
     insta::assert_snapshot!(text, @r"
     This drain would finish in about 21 s: 1 node, 2 pods.
@@ -236,8 +329,10 @@ fn the_text_says_the_verdict_first() {
       pods are taken to end 1 s after their stop signal
       pods of which no sibling has shown how fast they start, 10 s after they get a node
     ");
-    let stuck =
-        Sketch::new(&["a", "b"]).app("ReplicaSet", "web", &["a"], &json!({})).budget("web", json!({"minAvailable": 1})).plan(&["a"]);
+    let stuck = Sketch::new(&["a", "b"])
+        .app("ReplicaSet", "web", &["a"], &json!({}))
+        .budget("web", json!({"minAvailable": 1}))
+        .plan(&["a"]);
     insta::assert_snapshot!(stuck.render(&options(&["a"])), @r"
     This drain would not finish: 1 of 1 pod cannot leave (1 node).
 

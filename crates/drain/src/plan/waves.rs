@@ -13,7 +13,11 @@ pub(super) type Takes = Vec<Vec<(usize, i32)>>;
 /// The waves, each a list of nodes by index, and whether fewer are proven impossible.
 pub(super) fn fewest(takes: &Takes, allowed: &[i32]) -> (Vec<Vec<usize>>, bool) {
     let nodes = takes.len();
-    if nodes > EXACT { (greedy(takes, allowed), false) } else { (exact(takes, allowed), true) }
+    if nodes > EXACT {
+        (greedy(takes, allowed), false)
+    } else {
+        (exact(takes, allowed), true)
+    }
 }
 
 fn is_free(wave: &[usize], takes: &Takes, allowed: &[i32]) -> bool {
@@ -24,13 +28,16 @@ fn is_free(wave: &[usize], takes: &Takes, allowed: &[i32]) -> bool {
             None => sums.push((*budget, *pods, 1)),
         }
     }
-    sums.iter().all(|(budget, sum, nodes)| *nodes == 1 || *sum <= allowed[*budget])
+    sums.iter()
+        .all(|(budget, sum, nodes)| *nodes == 1 || *sum <= allowed[*budget])
 }
 
 /// First fit, the nodes that take most first.
 fn greedy(takes: &Takes, allowed: &[i32]) -> Vec<Vec<usize>> {
     let mut order: Vec<usize> = (0..takes.len()).collect();
-    order.sort_by_key(|node| std::cmp::Reverse(takes[*node].iter().map(|(_, pods)| *pods).sum::<i32>()));
+    order.sort_by_key(|node| {
+        std::cmp::Reverse(takes[*node].iter().map(|(_, pods)| *pods).sum::<i32>())
+    });
     let mut waves: Vec<Vec<usize>> = Vec::new();
     for node in order {
         let fits = waves.iter().position(|wave| {
@@ -50,9 +57,12 @@ fn greedy(takes: &Takes, allowed: &[i32]) -> Vec<Vec<usize>> {
 /// The fewest waves for every subset of the nodes, from the smallest subset up.
 fn exact(takes: &Takes, allowed: &[i32]) -> Vec<Vec<usize>> {
     let nodes = takes.len();
-    let members = |set: usize| -> Vec<usize> { (0..nodes).filter(|node| set & (1 << node) != 0).collect() };
+    let members =
+        |set: usize| -> Vec<usize> { (0..nodes).filter(|node| set & (1 << node) != 0).collect() };
     let all = (1_usize << nodes) - 1;
-    let free: Vec<bool> = (0..=all).map(|set| is_free(&members(set), takes, allowed)).collect();
+    let free: Vec<bool> = (0..=all)
+        .map(|set| is_free(&members(set), takes, allowed))
+        .collect();
     // For each set: the number of waves, and the last of them.
     let mut best: Vec<(usize, usize)> = vec![(0, 0)];
     for set in 1..=all {
@@ -84,10 +94,21 @@ mod tests {
 
     #[test]
     fn nodes_that_wait_for_each_other_go_in_different_waves() {
-        let takes: Takes = vec![vec![(0, 1)], vec![(0, 1)], vec![(1, 2)], vec![(0, 1), (1, 1)]];
+        let takes: Takes = vec![
+            vec![(0, 1)],
+            vec![(0, 1)],
+            vec![(1, 2)],
+            vec![(0, 1), (1, 1)],
+        ];
         let check = |allowed: &[i32], waves: usize| {
-            for (found, exact) in [(exact(&takes, allowed), true), (greedy(&takes, allowed), false)] {
-                assert!(found.iter().all(|wave| is_free(wave, &takes, allowed)), "{found:?}");
+            for (found, exact) in [
+                (exact(&takes, allowed), true),
+                (greedy(&takes, allowed), false),
+            ] {
+                assert!(
+                    found.iter().all(|wave| is_free(wave, &takes, allowed)),
+                    "{found:?}"
+                );
                 let mut all: Vec<usize> = found.concat();
                 all.sort_unstable();
                 assert_eq!(all, [0, 1, 2, 3]);

@@ -25,12 +25,19 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Deployment, Self::ReplicaSet, Self::ReplicationController, Self::StatefulSet];
+    pub const ALL: [Self; 4] = [
+        Self::Deployment,
+        Self::ReplicaSet,
+        Self::ReplicationController,
+        Self::StatefulSet,
+    ];
 
     /// The kind by its name.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.resource().kind == name)
+        Self::ALL
+            .into_iter()
+            .find(|kind| kind.resource().kind == name)
     }
 
     /// As kubectl calls it.
@@ -61,23 +68,43 @@ pub(crate) fn may_be_raised(pod: &Pod) -> bool {
 }
 
 /// The workload for which the pod stands: its controller, or the Deployment above it.
-pub(super) async fn find(client: &Client, pod: &Pod) -> Result<Option<(Kind, DynamicObject)>, kube::Error> {
-    let Some(owner) = health::controller_of(pod) else { return Ok(None) };
-    let Some((kind, object)) = read(client, health::namespace(pod), owner).await? else { return Ok(None) };
-    match controller_of(&object).filter(|above| kind == Kind::ReplicaSet && above.kind == "Deployment") {
+pub(super) async fn find(
+    client: &Client,
+    pod: &Pod,
+) -> Result<Option<(Kind, DynamicObject)>, kube::Error> {
+    let Some(owner) = health::controller_of(pod) else {
+        return Ok(None);
+    };
+    let Some((kind, object)) = read(client, health::namespace(pod), owner).await? else {
+        return Ok(None);
+    };
+    match controller_of(&object)
+        .filter(|above| kind == Kind::ReplicaSet && above.kind == "Deployment")
+    {
         Some(above) => read(client, health::namespace(pod), above).await,
         None => Ok(Some((kind, object))),
     }
 }
 
-async fn read(client: &Client, namespace: &str, owner: &OwnerReference) -> Result<Option<(Kind, DynamicObject)>, kube::Error> {
-    let Some(kind) = Kind::named(&owner.kind).filter(|kind| kind.resource().api_version == owner.api_version) else { return Ok(None) };
+async fn read(
+    client: &Client,
+    namespace: &str,
+    owner: &OwnerReference,
+) -> Result<Option<(Kind, DynamicObject)>, kube::Error> {
+    let Some(kind) =
+        Kind::named(&owner.kind).filter(|kind| kind.resource().api_version == owner.api_version)
+    else {
+        return Ok(None);
+    };
     let api = Api::<DynamicObject>::namespaced_with(client.clone(), namespace, &kind.resource());
     Ok(api.get_opt(&owner.name).await?.map(|object| (kind, object)))
 }
 
 fn controller_of(object: &DynamicObject) -> Option<&OwnerReference> {
-    object.owner_references().iter().find(|owner| owner.controller == Some(true))
+    object
+        .owner_references()
+        .iter()
+        .find(|owner| owner.controller == Some(true))
 }
 
 /// How many replicas it wants.
@@ -89,9 +116,14 @@ pub(super) fn replicas(object: &DynamicObject) -> i64 {
 pub(super) fn unwise(kind: Kind, object: &DynamicObject) -> Option<String> {
     // Deployments that belong to something are often left alone by it once they are made.
     if let Some(above) = controller_of(object).filter(|_| kind != Kind::Deployment) {
-        return Some(format!("{} {} sets its size and would undo it", above.kind, above.name));
+        return Some(format!(
+            "{} {} sets its size and would undo it",
+            above.kind, above.name
+        ));
     }
-    let own_volumes = object.data["spec"]["volumeClaimTemplates"].as_array().is_some_and(|templates| !templates.is_empty());
+    let own_volumes = object.data["spec"]["volumeClaimTemplates"]
+        .as_array()
+        .is_some_and(|templates| !templates.is_empty());
     own_volumes.then(|| "another member would begin with empty volumes of its own, and a Service would send it requests".to_owned())
 }
 
@@ -101,7 +133,9 @@ pub(super) fn members(set: &DynamicObject, count: i64) -> Vec<String> {
         Value::Number(start) => start.as_i64().unwrap_or_default(),
         _ => 0,
     };
-    (start..start.saturating_add(count)).map(|ordinal| format!("{}-{ordinal}", set.name_any())).collect()
+    (start..start.saturating_add(count))
+        .map(|ordinal| format!("{}-{ordinal}", set.name_any()))
+        .collect()
 }
 
 #[cfg(test)]
@@ -127,17 +161,46 @@ mod tests {
             assert!(why.is_none_or(|why| why.contains(word.unwrap_or_default())));
         };
         check(Kind::ReplicaSet, None, json!({}), None);
-        check(Kind::ReplicaSet, Some("Rollout"), json!({}), Some("Rollout above"));
-        check(Kind::ReplicationController, Some("DeploymentConfig"), json!({}), Some("would undo it"));
+        check(
+            Kind::ReplicaSet,
+            Some("Rollout"),
+            json!({}),
+            Some("Rollout above"),
+        );
+        check(
+            Kind::ReplicationController,
+            Some("DeploymentConfig"),
+            json!({}),
+            Some("would undo it"),
+        );
         check(Kind::Deployment, Some("App"), json!({}), None);
-        check(Kind::StatefulSet, None, json!({"volumeClaimTemplates": []}), None);
-        check(Kind::StatefulSet, None, json!({"volumeClaimTemplates": [{}]}), Some("empty volumes"));
+        check(
+            Kind::StatefulSet,
+            None,
+            json!({"volumeClaimTemplates": []}),
+            None,
+        );
+        check(
+            Kind::StatefulSet,
+            None,
+            json!({"volumeClaimTemplates": [{}]}),
+            Some("empty volumes"),
+        );
     }
 
     #[test]
     fn members_are_counted_from_where_their_set_begins() {
-        assert_eq!(members(&object(Kind::StatefulSet, None, json!({})), 2), ["web-0", "web-1"]);
-        assert_eq!(members(&object(Kind::StatefulSet, None, json!({"ordinals": {"start": 5}})), 1), ["web-5"]);
+        assert_eq!(
+            members(&object(Kind::StatefulSet, None, json!({})), 2),
+            ["web-0", "web-1"]
+        );
+        assert_eq!(
+            members(
+                &object(Kind::StatefulSet, None, json!({"ordinals": {"start": 5}})),
+                1
+            ),
+            ["web-5"]
+        );
     }
 
     #[test]

@@ -1,7 +1,8 @@
-//! What is known of one budget: which number of healthy pods was shown last, and which numbers are waited for. Pure.
+//! What is known of one budget: which number of healthy pods was shown last, and which numbers are
+//! waited for. Pure.
 //!
-//! Pods become unready one after the other, and then ready again, so that a number that is shown says how many of the
-//! changes were counted, also when several are counted together.
+//! Pods become unready one after the other, and then ready again, so that a number that is shown
+//! says how many of the changes were counted, also when several are counted together.
 
 use std::time::Duration;
 
@@ -51,7 +52,11 @@ impl Board {
     }
 
     fn is_reached(&self, healthy: i64) -> bool {
-        if self.falling { self.shown <= healthy } else { self.shown >= healthy }
+        if self.falling {
+            self.shown <= healthy
+        } else {
+            self.shown >= healthy
+        }
     }
 
     /// Nothing is waited for.

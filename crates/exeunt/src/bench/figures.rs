@@ -17,17 +17,32 @@ impl fmt::Display for Times {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut sorted = self.0.clone();
         sorted.sort_unstable();
-        let Some(last) = sorted.len().checked_sub(1) else { return out.write_str("none") };
+        let Some(last) = sorted.len().checked_sub(1) else {
+            return out.write_str("none");
+        };
         let millis = |thousandths: usize| sorted[last * thousandths / 1000].as_secs_f64() * 1e3;
-        write!(out, "p50 {:.2} ms, p99 {:.2} ms, p99.9 {:.2} ms, most {:.2} ms", millis(500), millis(990), millis(999), millis(1000))
+        write!(
+            out,
+            "p50 {:.2} ms, p99 {:.2} ms, p99.9 {:.2} ms, most {:.2} ms",
+            millis(500),
+            millis(990),
+            millis(999),
+            millis(1000)
+        )
     }
 }
 
-/// User and system time of this process, in the hundredths of a second that Linux counts; zero where nobody tells.
+/// User and system time of this process, in the hundredths of a second that Linux counts; zero
+/// where nobody tells.
 pub(super) fn processor_time() -> Duration {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let fields = stat.rsplit_once(") ").map_or("", |(_, fields)| fields);
-    let ticks: u64 = fields.split(' ').skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).sum();
+    let ticks: u64 = fields
+        .split(' ')
+        .skip(11)
+        .take(2)
+        .filter_map(|ticks| ticks.parse::<u64>().ok())
+        .sum();
     Duration::from_millis(ticks * 10)
 }
 
@@ -40,6 +55,9 @@ mod tests {
         let mut times = Times::default();
         assert_eq!(times.to_string(), "none");
         times.extend((0..=1000).map(Duration::from_millis));
-        assert_eq!(times.to_string(), "p50 500.00 ms, p99 990.00 ms, p99.9 999.00 ms, most 1000.00 ms");
+        assert_eq!(
+            times.to_string(),
+            "p50 500.00 ms, p99 990.00 ms, p99.9 999.00 ms, most 1000.00 ms"
+        );
     }
 }

@@ -1,5 +1,5 @@
-//! Arguments of `exeunt drain`, `cordon`, `uncordon` and `evict`: kubectl's, with kubectl's meaning,
-//! and our own.
+//! Arguments of `exeunt drain`, `cordon`, `uncordon` and `evict`: kubectl's, with kubectl's
+//! meaning, and our own.
 
 use std::time::Duration;
 
@@ -11,7 +11,11 @@ use super::{ConnectArgs, duration};
 #[derive(Debug, Args)]
 pub(crate) struct Drain {
     /// Names of nodes.
-    #[arg(value_name = "NODE", required_unless_present = "selector", conflicts_with = "selector")]
+    #[arg(
+        value_name = "NODE",
+        required_unless_present = "selector",
+        conflicts_with = "selector"
+    )]
     pub(crate) nodes: Vec<String>,
 
     /// Drain the nodes with these labels.
@@ -39,7 +43,12 @@ pub(crate) struct Drain {
     pub(crate) disable_eviction: bool,
 
     /// Only pods with these labels.
-    #[arg(long, value_name = "SELECTOR", default_value = "", hide_default_value = true)]
+    #[arg(
+        long,
+        value_name = "SELECTOR",
+        default_value = "",
+        hide_default_value = true
+    )]
     pub(crate) pod_selector: String,
 
     /// Do not wait for pods that should have been gone for more than this many seconds.
@@ -67,8 +76,8 @@ pub(crate) struct Drain {
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     pub(crate) node_deadline: Option<Duration>,
 
-    /// Start a second replica of single-replica workloads first, so that they stay reachable. StatefulSets get another
-    /// member for a while, unless members have volumes of their own.
+    /// Start a second replica of single-replica workloads first, so that they stay reachable.
+    /// StatefulSets get another member for a while, unless members have volumes of their own.
     #[arg(long)]
     pub(crate) surge: bool,
 
@@ -115,7 +124,11 @@ pub(crate) struct Pace {
 #[derive(Debug, Args)]
 pub(crate) struct Cordon {
     /// Names of nodes.
-    #[arg(value_name = "NODE", required_unless_present = "selector", conflicts_with = "selector")]
+    #[arg(
+        value_name = "NODE",
+        required_unless_present = "selector",
+        conflicts_with = "selector"
+    )]
     pub(crate) nodes: Vec<String>,
 
     /// The nodes with these labels.
@@ -134,7 +147,11 @@ pub(crate) struct Cordon {
 #[derive(Debug, Args)]
 pub(crate) struct Evict {
     /// Names of pods, as NAME, pod/NAME or NAMESPACE/NAME.
-    #[arg(value_name = "POD", required_unless_present = "selector", conflicts_with = "selector")]
+    #[arg(
+        value_name = "POD",
+        required_unless_present = "selector",
+        conflicts_with = "selector"
+    )]
     pub(crate) pods: Vec<String>,
 
     /// Evict the namespace's pods with these labels.
@@ -166,7 +183,8 @@ pub(crate) enum OnDeadline {
     Wait,
     /// Leave the pod, go on with the others, and fail at the end.
     Report,
-    /// Delete a refused pod past its budget, with its ordinary grace period; never its objects by force.
+    /// Delete a refused pod past its budget, with its ordinary grace period; never its objects by
+    /// force.
     Delete,
 }
 

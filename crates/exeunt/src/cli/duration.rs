@@ -2,7 +2,14 @@
 
 use std::time::Duration;
 
-const UNITS: [(&str, f64); 6] = [("ns", 1e-9), ("us", 1e-6), ("µs", 1e-6), ("ms", 1e-3), ("s", 1.0), ("m", 60.0)];
+const UNITS: [(&str, f64); 6] = [
+    ("ns", 1e-9),
+    ("us", 1e-6),
+    ("µs", 1e-6),
+    ("ms", 1e-3),
+    ("s", 1.0),
+    ("m", 60.0),
+];
 /// A year: longer spans are slips of the hand.
 const LONGEST_SECONDS: f64 = 365.0 * 86400.0;
 
@@ -18,12 +25,21 @@ pub(super) fn parse(text: &str) -> Result<Duration, String> {
         return Ok(Duration::ZERO);
     }
     while !rest.is_empty() {
-        let digits = rest.find(|letter: char| !letter.is_ascii_digit() && letter != '.').ok_or_else(wrong)?;
+        let digits = rest
+            .find(|letter: char| !letter.is_ascii_digit() && letter != '.')
+            .ok_or_else(wrong)?;
         let number: f64 = rest[..digits].parse().map_err(|_| wrong())?;
         let after = &rest[digits..];
-        let length = after.find(|letter: char| letter.is_ascii_digit() || letter == '.').unwrap_or(after.len());
-        let unit = UNITS.iter().find(|(unit, _)| *unit == &after[..length]).map(|(_, seconds)| *seconds);
-        let unit = unit.or_else(|| (&after[..length] == "h").then_some(3600.0)).ok_or_else(wrong)?;
+        let length = after
+            .find(|letter: char| letter.is_ascii_digit() || letter == '.')
+            .unwrap_or(after.len());
+        let unit = UNITS
+            .iter()
+            .find(|(unit, _)| *unit == &after[..length])
+            .map(|(_, seconds)| *seconds);
+        let unit = unit
+            .or_else(|| (&after[..length] == "h").then_some(3600.0))
+            .ok_or_else(wrong)?;
         seconds += number * unit;
         rest = &after[length..];
     }
@@ -35,7 +51,9 @@ pub(super) fn parse(text: &str) -> Result<Duration, String> {
 
 /// The same, where a bare number means seconds, as `--request-timeout` takes it.
 pub(super) fn parse_or_seconds(text: &str) -> Result<Duration, String> {
-    text.parse().map(Duration::from_secs).or_else(|_| parse(text))
+    text.parse()
+        .map(Duration::from_secs)
+        .or_else(|_| parse(text))
 }
 
 #[cfg(test)]
@@ -44,8 +62,19 @@ mod tests {
 
     #[test]
     fn go_durations_are_read() {
-        for (text, milliseconds) in [("0", 0), ("0s", 0), ("90s", 90_000), ("1h30m", 5_400_000), ("1.5s", 1_500), ("1m0.5s", 60_500)] {
-            assert_eq!(parse(text), Ok(Duration::from_millis(milliseconds)), "{text}");
+        for (text, milliseconds) in [
+            ("0", 0),
+            ("0s", 0),
+            ("90s", 90_000),
+            ("1h30m", 5_400_000),
+            ("1.5s", 1_500),
+            ("1m0.5s", 60_500),
+        ] {
+            assert_eq!(
+                parse(text),
+                Ok(Duration::from_millis(milliseconds)),
+                "{text}"
+            );
         }
         for text in ["", "5", "-1s", "s", "1x", "1.2.3s", "99999999h", "1 s"] {
             assert!(parse(text).is_err(), "{text}");

@@ -11,7 +11,11 @@ use super::{ConnectArgs, Form, duration};
 #[derive(Debug, Args)]
 pub(crate) struct Plan {
     /// Names of nodes.
-    #[arg(value_name = "NODE", required_unless_present = "selector", conflicts_with = "selector")]
+    #[arg(
+        value_name = "NODE",
+        required_unless_present = "selector",
+        conflicts_with = "selector"
+    )]
     pub(crate) nodes: Vec<String>,
 
     /// Plan for the nodes with these labels.
@@ -39,7 +43,12 @@ pub(crate) struct Plan {
     pub(crate) grace_period: i64,
 
     /// As for drain: only pods with these labels.
-    #[arg(long, value_name = "SELECTOR", default_value = "", hide_default_value = true)]
+    #[arg(
+        long,
+        value_name = "SELECTOR",
+        default_value = "",
+        hide_default_value = true
+    )]
     pub(crate) pod_selector: String,
 
     /// As for drain: this many nodes at the same time.

@@ -43,13 +43,20 @@ fn transport(server: &str, told: &impl Fn(String) -> Failure, chain: &str) -> Fa
     if has("invalid peer certificate") || has("UnknownIssuer") {
         let hint = "the kubeconfig's certificate-authority belongs to another cluster, or somebody stands between; \
                     --insecure-skip-tls-verify trusts anybody";
-        return told(format!("the certificate of {server} is not trusted: {chain}")).hint(hint);
+        return told(format!(
+            "the certificate of {server} is not trusted: {chain}"
+        ))
+        .hint(hint);
     }
     if has("InvalidMessage") || has("corrupt message") || has("invalid HTTP") || has("parse") {
-        return told(format!("{server} answers, but not as Kubernetes does: {chain}")).hint(NOT_KUBERNETES);
+        return told(format!(
+            "{server} answers, but not as Kubernetes does: {chain}"
+        ))
+        .hint(NOT_KUBERNETES);
     }
     if has("CertificateExpired") || has("certificate expired") || has("received fatal alert") {
-        return told(format!("{server} refuses the client certificate: {chain}")).hint("it may have expired; fetch a new kubeconfig");
+        return told(format!("{server} refuses the client certificate: {chain}"))
+            .hint("it may have expired; fetch a new kubeconfig");
     }
     let hint = "see that the server runs and that this machine may reach it, and that the context is the right one (kubectl config current-context)";
     told(format!("{server} cannot be reached: {chain}")).hint(hint)
@@ -83,7 +90,11 @@ fn allowed(message: &str) -> String {
         rest.split_once(end).map(|(word, _)| word.to_owned())
     };
     let (verb, resource) = (word(" cannot ", ' '), word("resource \"", '"'));
-    let scope = if message.contains("at the cluster scope") { " -A" } else { "" };
+    let scope = if message.contains("at the cluster scope") {
+        " -A"
+    } else {
+        ""
+    };
     match (verb, resource) {
         (Some(verb), Some(resource)) => {
             let resource = match resource.split_once('/') {
@@ -108,34 +119,61 @@ fn excerpt(text: &str) -> String {
 pub(super) fn kubeconfig(arguments: &ConnectArgs, error: &KubeconfigError) -> Failure {
     let hint = "give --kubeconfig FILE, or set KUBECONFIG; exeunt serve writes one for a cluster of your own";
     match error {
-        KubeconfigError::FindPath => {
-            Failure::new("there is no kubeconfig: neither --kubeconfig, nor KUBECONFIG, nor a home directory").hint(hint)
+        KubeconfigError::FindPath => Failure::new(
+            "there is no kubeconfig: neither --kubeconfig, nor KUBECONFIG, nor a home directory",
+        )
+        .hint(hint),
+        KubeconfigError::ReadConfig(cause, path)
+            if cause.kind() == std::io::ErrorKind::NotFound =>
+        {
+            Failure::new(format!(
+                "there is no kubeconfig: {} does not exist",
+                path.display()
+            ))
+            .hint(hint)
         }
-        KubeconfigError::ReadConfig(cause, path) if cause.kind() == std::io::ErrorKind::NotFound => {
-            Failure::new(format!("there is no kubeconfig: {} does not exist", path.display())).hint(hint)
-        }
-        KubeconfigError::ReadConfig(cause, path) => {
-            Failure::new(format!("cannot read the kubeconfig {}: {cause}", path.display())).hint("see who may read the file")
-        }
+        KubeconfigError::ReadConfig(cause, path) => Failure::new(format!(
+            "cannot read the kubeconfig {}: {cause}",
+            path.display()
+        ))
+        .hint("see who may read the file"),
         KubeconfigError::Parse(cause) => {
-            let first = cause.to_string().lines().next().unwrap_or_default().to_owned();
-            Failure::new(format!("the kubeconfig is not one: {first}")).hint("it must be YAML with clusters, users and contexts")
+            let first = cause
+                .to_string()
+                .lines()
+                .next()
+                .unwrap_or_default()
+                .to_owned();
+            Failure::new(format!("the kubeconfig is not one: {first}"))
+                .hint("it must be YAML with clusters, users and contexts")
         }
         KubeconfigError::CurrentContextNotSet => {
-            Failure::new("the kubeconfig has no current context").hint("choose one with --context, or with kubectl config use-context")
+            Failure::new("the kubeconfig has no current context")
+                .hint("choose one with --context, or with kubectl config use-context")
         }
         KubeconfigError::LoadContext(name) => {
-            Failure::new(format!("the kubeconfig has no context {name:?}")).hint("kubectl config get-contexts lists them")
+            Failure::new(format!("the kubeconfig has no context {name:?}"))
+                .hint("kubectl config get-contexts lists them")
         }
         KubeconfigError::LoadClusterOfContext(name) => {
-            let by = if arguments.cluster.is_some() { "--cluster" } else { "the context" };
-            Failure::new(format!("the kubeconfig has no cluster {name:?}, which {by} names")).hint("kubectl config get-clusters lists them")
+            let by = if arguments.cluster.is_some() {
+                "--cluster"
+            } else {
+                "the context"
+            };
+            Failure::new(format!(
+                "the kubeconfig has no cluster {name:?}, which {by} names"
+            ))
+            .hint("kubectl config get-clusters lists them")
         }
         KubeconfigError::LoadCertificateAuthority(LoadDataError::ReadFile(cause, path))
         | KubeconfigError::LoadClientCertificate(LoadDataError::ReadFile(cause, path))
         | KubeconfigError::LoadClientKey(LoadDataError::ReadFile(cause, path)) => {
-            Failure::new(format!("the kubeconfig names {}, which cannot be read: {cause}", path.display()))
-                .hint("fetch the file, or a new kubeconfig")
+            Failure::new(format!(
+                "the kubeconfig names {}, which cannot be read: {cause}",
+                path.display()
+            ))
+            .hint("fetch the file, or a new kubeconfig")
         }
         other => Failure::new(format!("the kubeconfig cannot be used: {other}")).hint(hint),
     }
@@ -147,8 +185,10 @@ fn chain(error: &dyn std::error::Error) -> String {
     let mut next = Some(error);
     while let Some(error) = next {
         let text = error.to_string();
-        let text =
-            text.trim_start_matches("ServiceError: ").trim_start_matches("HyperError: ").trim_start_matches("client error (Connect)");
+        let text = text
+            .trim_start_matches("ServiceError: ")
+            .trim_start_matches("HyperError: ")
+            .trim_start_matches("client error (Connect)");
         // Many layers repeat the text of the one below.
         if texts.iter().all(|seen| !seen.contains(text)) {
             texts.push(text.to_owned());
@@ -173,22 +213,57 @@ mod tests {
 
     #[test]
     fn answers_that_say_no_come_with_a_way_out() {
-        check(401, "Unauthorized", "Unauthorized", &["cannot list pods", "expired", "--token"]);
+        check(
+            401,
+            "Unauthorized",
+            "Unauthorized",
+            &["cannot list pods", "expired", "--token"],
+        );
         let forbidden = r#"pods is forbidden: User "ali" cannot list resource "pods" in API group "" at the cluster scope"#;
-        check(403, "Forbidden", forbidden, &["ali", "kubectl auth can-i list pods -A"]);
+        check(
+            403,
+            "Forbidden",
+            forbidden,
+            &["ali", "kubectl auth can-i list pods -A"],
+        );
         let eviction = r#"pods "p" is forbidden: User "ali" cannot create resource "pods/eviction" in API group "" in the namespace "d""#;
-        check(403, "Forbidden", eviction, &["can-i create pods --subresource=eviction"]);
-        check(502, "Failed to parse error data", "<html>\n<body>", &["answers 502", "<html>", "proxy"]);
-        check(404, "NotFound", r#"nodes "n" not found"#, &[r#"nodes "n" not found"#]);
+        check(
+            403,
+            "Forbidden",
+            eviction,
+            &["can-i create pods --subresource=eviction"],
+        );
+        check(
+            502,
+            "Failed to parse error data",
+            "<html>\n<body>",
+            &["answers 502", "<html>", "proxy"],
+        );
+        check(
+            404,
+            "NotFound",
+            r#"nodes "n" not found"#,
+            &[r#"nodes "n" not found"#],
+        );
     }
 
     #[test]
     fn a_server_that_cannot_be_reached_is_told_from_one_that_is_silent() {
-        let text =
-            |error: Box<dyn std::error::Error + Send + Sync>| failure("https://x:1", "connect", &kube::Error::Service(error)).render();
-        let refused = text(Box::new(std::io::Error::from(std::io::ErrorKind::ConnectionRefused)));
-        assert!(refused.contains("https://x:1 cannot be reached: connection refused"), "{refused}");
+        let text = |error: Box<dyn std::error::Error + Send + Sync>| {
+            failure("https://x:1", "connect", &kube::Error::Service(error)).render()
+        };
+        let refused = text(Box::new(std::io::Error::from(
+            std::io::ErrorKind::ConnectionRefused,
+        )));
+        assert!(
+            refused.contains("https://x:1 cannot be reached: connection refused"),
+            "{refused}"
+        );
         let silent = text(Box::new(NoAnswer { seconds: 2.0 }));
-        assert!(silent.contains("is silent: no answer within 2 s") && silent.contains("--request-timeout"), "{silent}");
+        assert!(
+            silent.contains("is silent: no answer within 2 s")
+                && silent.contains("--request-timeout"),
+            "{silent}"
+        );
     }
 }

@@ -60,8 +60,13 @@ impl Happening {
         match self {
             Self::Asked => "asked      POST …/eviction".to_owned(),
             Self::Granted { allowed } => {
-                let rest = allowed.map_or(String::new(), |allowed| format!("; the budget now allows {allowed}"));
-                format!("{}    201 Created{rest}", terminal.paint(Tone::Good, "granted"))
+                let rest = allowed.map_or(String::new(), |allowed| {
+                    format!("; the budget now allows {allowed}")
+                });
+                format!(
+                    "{}    201 Created{rest}",
+                    terminal.paint(Tone::Good, "granted")
+                )
             }
             Self::Refused { message, causes } => {
                 let mut text = format!("{}    429 {message}", terminal.paint(Tone::Bad, "refused"));
@@ -70,17 +75,31 @@ impl Happening {
                 }
                 text
             }
-            Self::Stopping => "stopping   the node agent runs preStop, then sends SIGTERM".to_owned(),
-            Self::Stopped { exit_code } => format!("stopped    the container ended with exit code {exit_code}"),
-            Self::Unready => "unready    its endpoint is terminating and takes no new connections".to_owned(),
+            Self::Stopping => {
+                "stopping   the node agent runs preStop, then sends SIGTERM".to_owned()
+            }
+            Self::Stopped { exit_code } => {
+                format!("stopped    the container ended with exit code {exit_code}")
+            }
+            Self::Unready => {
+                "unready    its endpoint is terminating and takes no new connections".to_owned()
+            }
             Self::Replaced { by } => format!("replaced   its ReplicaSet made {by}"),
             Self::Removed => "removed    the agent deleted the object with grace 0".to_owned(),
-            Self::Recovered { healthy, allowed } => format!("recovered  the budget counts {healthy} healthy pods and allows {allowed}"),
+            Self::Recovered { healthy, allowed } => {
+                format!("recovered  the budget counts {healthy} healthy pods and allows {allowed}")
+            }
         }
     }
 
     /// The line to print: time since the drain began, pod, step, text.
-    pub(crate) fn render(&self, terminal: Terminal, seconds: f64, pod: &str, number: usize) -> String {
+    pub(crate) fn render(
+        &self,
+        terminal: Terminal,
+        seconds: f64,
+        pod: &str,
+        number: usize,
+    ) -> String {
         let time = terminal.paint(Tone::Faint, &format!("{seconds:7.3}s"));
         let pod = terminal.paint(Tone::Thing(number), &format!("{pod:<12}"));
         format!("  {time}  {pod}  {}  {}", self.step(), self.text(terminal))

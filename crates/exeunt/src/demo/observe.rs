@@ -18,12 +18,36 @@ use super::happening::Happening;
 pub(crate) type Sight = (Option<String>, Happening);
 
 /// Begins to watch a namespace; ends when dropped.
-pub(crate) fn namespace(client: &Client, namespace: &str, sights: &UnboundedSender<Sight>) -> JoinSet<()> {
+pub(crate) fn namespace(
+    client: &Client,
+    namespace: &str,
+    sights: &UnboundedSender<Sight>,
+) -> JoinSet<()> {
     let mut watches = JoinSet::new();
-    watches.spawn(follow::<Pod, _>(client.clone(), namespace.to_owned(), sights.clone(), Pods::default()));
-    watches.spawn(follow::<EndpointSlice, _>(client.clone(), namespace.to_owned(), sights.clone(), Endpoints::default()));
-    watches.spawn(follow::<PodDisruptionBudget, _>(client.clone(), namespace.to_owned(), sights.clone(), Budget::default()));
-    watches.spawn(follow::<Notice, _>(client.clone(), namespace.to_owned(), sights.clone(), Notices::default()));
+    watches.spawn(follow::<Pod, _>(
+        client.clone(),
+        namespace.to_owned(),
+        sights.clone(),
+        Pods::default(),
+    ));
+    watches.spawn(follow::<EndpointSlice, _>(
+        client.clone(),
+        namespace.to_owned(),
+        sights.clone(),
+        Endpoints::default(),
+    ));
+    watches.spawn(follow::<PodDisruptionBudget, _>(
+        client.clone(),
+        namespace.to_owned(),
+        sights.clone(),
+        Budget::default(),
+    ));
+    watches.spawn(follow::<Notice, _>(
+        client.clone(),
+        namespace.to_owned(),
+        sights.clone(),
+        Notices::default(),
+    ));
     watches
 }
 
@@ -41,7 +65,11 @@ where
     K: Clone + std::fmt::Debug + DeserializeOwned + Send + 'static,
     E: Eye<K>,
 {
-    let mut events = watcher::watcher(Api::<K>::namespaced(client, &namespace), watcher::Config::default()).boxed();
+    let mut events = watcher::watcher(
+        Api::<K>::namespaced(client, &namespace),
+        watcher::Config::default(),
+    )
+    .boxed();
     while let Some(event) = events.next().await {
         let seen = match event {
             Ok(Event::InitApply(object) | Event::Apply(object)) => eye.seen(&object),
@@ -93,7 +121,15 @@ impl Eye<Pod> for Pods {
 
 fn exit_code(pod: &Pod) -> Option<i32> {
     let statuses = pod.status.as_ref()?.container_statuses.as_ref()?;
-    Some(statuses.first()?.state.as_ref()?.terminated.as_ref()?.exit_code)
+    Some(
+        statuses
+            .first()?
+            .state
+            .as_ref()?
+            .terminated
+            .as_ref()?
+            .exit_code,
+    )
 }
 
 /// Tells when a pod's endpoint begins to terminate.
@@ -106,9 +142,18 @@ impl Eye<EndpointSlice> for Endpoints {
     fn seen(&mut self, slice: &EndpointSlice) -> Vec<Sight> {
         let mut sights = Vec::new();
         for endpoint in slice.endpoints.iter().flatten() {
-            let terminating = endpoint.conditions.as_ref().and_then(|conditions| conditions.terminating) == Some(true);
-            if let (true, Some(name)) = (terminating, endpoint.target_ref.as_ref().and_then(|target| target.name.clone()))
-                && self.told.insert(name.clone())
+            let terminating = endpoint
+                .conditions
+                .as_ref()
+                .and_then(|conditions| conditions.terminating)
+                == Some(true);
+            if let (true, Some(name)) = (
+                terminating,
+                endpoint
+                    .target_ref
+                    .as_ref()
+                    .and_then(|target| target.name.clone()),
+            ) && self.told.insert(name.clone())
             {
                 sights.push((Some(name), Happening::Unready));
             }
@@ -125,11 +170,19 @@ struct Budget {
 
 impl Eye<PodDisruptionBudget> for Budget {
     fn seen(&mut self, budget: &PodDisruptionBudget) -> Vec<Sight> {
-        let Some(status) = &budget.status else { return Vec::new() };
+        let Some(status) = &budget.status else {
+            return Vec::new();
+        };
         let allowed = status.disruptions_allowed.unwrap_or_default();
         let before = self.allowed.replace(allowed);
         if before == Some(0) && allowed > 0 {
-            return vec![(None, Happening::Recovered { healthy: status.current_healthy.unwrap_or_default(), allowed })];
+            return vec![(
+                None,
+                Happening::Recovered {
+                    healthy: status.current_healthy.unwrap_or_default(),
+                    allowed,
+                },
+            )];
         }
         Vec::new()
     }
@@ -143,7 +196,9 @@ struct Notices {
 
 impl Eye<Notice> for Notices {
     fn seen(&mut self, notice: &Notice) -> Vec<Sight> {
-        let Some(name) = notice.involved_object.name.clone() else { return Vec::new() };
+        let Some(name) = notice.involved_object.name.clone() else {
+            return Vec::new();
+        };
         if notice.reason.as_deref() != Some("Killing") || !self.told.insert(name.clone()) {
             return Vec::new();
         }

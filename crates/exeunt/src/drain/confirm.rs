@@ -8,8 +8,10 @@ use crate::terminal::remark;
 
 /// Whether something may be lost, and somebody sits there who has not said yes.
 pub(super) fn is_needed(arguments: &Drain) -> bool {
-    let risky =
-        arguments.force || arguments.delete_emptydir_data || arguments.disable_eviction || arguments.pace.on_deadline == OnDeadline::Delete;
+    let risky = arguments.force
+        || arguments.delete_emptydir_data
+        || arguments.disable_eviction
+        || arguments.pace.on_deadline == OnDeadline::Delete;
     let somebody = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
     risky && somebody && !arguments.pace.yes && arguments.pace.dry_run == DryRun::None
 }

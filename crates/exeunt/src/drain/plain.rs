@@ -29,7 +29,10 @@ pub(super) struct Plain {
 
 impl Plain {
     pub(super) fn new(dry_run: bool) -> Self {
-        Self { suffix: if dry_run { " (server dry run)" } else { "" }, told: BTreeMap::new() }
+        Self {
+            suffix: if dry_run { " (server dry run)" } else { "" },
+            told: BTreeMap::new(),
+        }
     }
 
     /// The lines of an event.
@@ -37,58 +40,117 @@ impl Plain {
         let suffix = self.suffix;
         match event {
             Event::Cordoned { node, change } => {
-                let already = if *change == Change::Needless { "already " } else { "" };
+                let already = if *change == Change::Needless {
+                    "already "
+                } else {
+                    ""
+                };
                 vec![Line::Out(format!("node/{node} {already}cordoned{suffix}"))]
             }
             Event::Warning { message } => vec![Line::Err(format!("Warning: {message}"))],
-            Event::Asked { pod, attempt: 1 } if !board.policy().delete => vec![Line::Out(format!("evicting pod {}{suffix}", name(pod)))],
+            Event::Asked { pod, attempt: 1 } if !board.policy().delete => {
+                vec![Line::Out(format!("evicting pod {}{suffix}", name(pod)))]
+            }
             Event::Refused { pod, why, .. } => {
-                let text = std::iter::once(why.message.as_str()).chain(why.causes.iter().map(String::as_str)).collect::<Vec<_>>().join(" ");
+                let text = std::iter::once(why.message.as_str())
+                    .chain(why.causes.iter().map(String::as_str))
+                    .collect::<Vec<_>>()
+                    .join(" ");
                 self.trouble(pod, "will retry", text)
             }
-            Event::Faulty { pod, message, retry_seconds, .. } => {
-                self.trouble(pod, &format!("will retry after {retry_seconds}s"), message.clone())
-            }
-            Event::Overdue { pod } => vec![Line::Err(format!("Warning: pod {} has passed its deadline; waiting goes on", name(pod)))],
+            Event::Faulty {
+                pod,
+                message,
+                retry_seconds,
+                ..
+            } => self.trouble(
+                pod,
+                &format!("will retry after {retry_seconds}s"),
+                message.clone(),
+            ),
+            Event::Overdue { pod } => vec![Line::Err(format!(
+                "Warning: pod {} has passed its deadline; waiting goes on",
+                name(pod)
+            ))],
             Event::Deleted { pod } => {
-                vec![Line::Err(format!("Warning: pod {} has passed its deadline and is deleted past its budget", name(pod)))]
+                vec![Line::Err(format!(
+                    "Warning: pod {} has passed its deadline and is deleted past its budget",
+                    name(pod)
+                ))]
             }
-            Event::Held { pod, cause } => vec![Line::Err(format!("pod {} was accepted and is not gone: {}", name(pod), cause.told()))],
+            Event::Held { pod, cause } => vec![Line::Err(format!(
+                "pod {} was accepted and is not gone: {}",
+                name(pod),
+                cause.told()
+            ))],
             Event::Gone { pod, deleted, .. } => {
                 // A pod that was gone before anybody asked was not evicted.
-                let accepted = board.pods().any(|entry| entry.target == *pod && entry.accepted_at.is_some());
+                let accepted = board
+                    .pods()
+                    .any(|entry| entry.target == *pod && entry.accepted_at.is_some());
                 let verb = if *deleted { "deleted" } else { "evicted" };
-                if accepted { vec![Line::Out(format!("pod/{} {verb}", pod.name))] } else { Vec::new() }
+                if accepted {
+                    vec![Line::Out(format!("pod/{} {verb}", pod.name))]
+                } else {
+                    Vec::new()
+                }
             }
             Event::Skipped { pod } => {
                 let seconds = board.policy().skip_after_seconds;
-                vec![Line::Out(format!("pod {:?} has DeletionTimestamp older than {seconds} seconds, skipping", pod.name))]
+                vec![Line::Out(format!(
+                    "pod {:?} has DeletionTimestamp older than {seconds} seconds, skipping",
+                    pod.name
+                ))]
             }
-            Event::Surging { pod } => vec![Line::Err(format!("starting another replica before pod {} goes", name(pod)))],
-            Event::Surged { workload, .. } => vec![Line::Err(format!("{workload} has another replica ready"))],
+            Event::Surging { pod } => vec![Line::Err(format!(
+                "starting another replica before pod {} goes",
+                name(pod)
+            ))],
+            Event::Surged { workload, .. } => {
+                vec![Line::Err(format!("{workload} has another replica ready"))]
+            }
             Event::Restored { workload } => vec![Line::Err(format!("{workload} is scaled back"))],
             Event::NodeVanished { node } if !is_group(node) => {
                 vec![Line::Err(format!(
                     "Warning: node {node:?} was deleted; its pods go with it, as far as the garbage collector removes them"
                 ))]
             }
-            Event::Drained { node, .. } if !is_group(node) => vec![Line::Out(format!("node/{node} drained{suffix}"))],
+            Event::Drained { node, .. } if !is_group(node) => {
+                vec![Line::Out(format!("node/{node} drained{suffix}"))]
+            }
             Event::NodeFailed { .. } => failure(event),
             _ => Vec::new(),
         }
     }
 
     fn trouble(&mut self, pod: &Target, then: &str, text: String) -> Vec<Line> {
-        let line = format!("error when evicting pods/{:?} -n {:?} ({then}): {text}", pod.name, pod.namespace);
-        if self.told.insert(pod.uid.clone(), text.clone()) == Some(text) { Vec::new() } else { vec![Line::Err(line)] }
+        let line = format!(
+            "error when evicting pods/{:?} -n {:?} ({then}): {text}",
+            pod.name, pod.namespace
+        );
+        if self.told.insert(pod.uid.clone(), text.clone()) == Some(text) {
+            Vec::new()
+        } else {
+            vec![Line::Err(line)]
+        }
     }
 }
 
 /// The lines about a node that could not be drained.
 pub(super) fn failure(event: &Event) -> Vec<Line> {
-    let Event::NodeFailed { node, errors, pending } = event else { return Vec::new() };
+    let Event::NodeFailed {
+        node,
+        errors,
+        pending,
+    } = event
+    else {
+        return Vec::new();
+    };
     if is_group(node) {
-        return errors.iter().map(|error| Line::Err(format!("error: {error}"))).collect();
+        return errors
+            .iter()
+            .map(|error| Line::Err(format!("error: {error}")))
+            .collect();
     }
     let all = match errors.as_slice() {
         [one] => one.clone(),
@@ -96,10 +158,18 @@ pub(super) fn failure(event: &Event) -> Vec<Line> {
     };
     let mut lines = Vec::new();
     if !pending.is_empty() {
-        lines.push(Line::Err(format!("There are pending pods in node {node:?} when an error occurred: {all}")));
-        lines.extend(pending.iter().map(|pod| Line::Err(format!("pod/{}", pod.rsplit('/').next().unwrap_or(pod)))));
+        lines.push(Line::Err(format!(
+            "There are pending pods in node {node:?} when an error occurred: {all}"
+        )));
+        lines.extend(
+            pending
+                .iter()
+                .map(|pod| Line::Err(format!("pod/{}", pod.rsplit('/').next().unwrap_or(pod)))),
+        );
     }
-    lines.push(Line::Err(format!("error: unable to drain node {node:?} due to error: {all}, continuing command...")));
+    lines.push(Line::Err(format!(
+        "error: unable to drain node {node:?} due to error: {all}, continuing command..."
+    )));
     lines
 }
 

@@ -18,19 +18,44 @@ pub(super) fn lines(board: &Board, now: Timestamp) -> Vec<String> {
     if board.pods().next().is_none() || board.policy().dry_run {
         return Vec::new();
     }
-    let from = board.nodes().iter().filter_map(|node| node.since).min().unwrap_or(now);
+    let from = board
+        .nodes()
+        .iter()
+        .filter_map(|node| node.since)
+        .min()
+        .unwrap_or(now);
     let refusals: u32 = board.pods().map(|entry| entry.refusals).sum();
-    let mut lines =
-        vec![format!("{}; {:.1} s, {refusals} {}", told(all), now.duration_since(from).as_secs_f64(), plural(refusals, "refusal"))];
-    for (entry, seconds) in board.slowest(SLOWEST, now).into_iter().filter(|(_, seconds)| *seconds >= WORTH_SECONDS) {
-        let accepted = entry.accepted_at.map_or(seconds, |at| at.duration_since(entry.since).as_secs_f64());
+    let mut lines = vec![format!(
+        "{}; {:.1} s, {refusals} {}",
+        told(all),
+        now.duration_since(from).as_secs_f64(),
+        plural(refusals, "refusal")
+    )];
+    for (entry, seconds) in board
+        .slowest(SLOWEST, now)
+        .into_iter()
+        .filter(|(_, seconds)| *seconds >= WORTH_SECONDS)
+    {
+        let accepted = entry
+            .accepted_at
+            .map_or(seconds, |at| at.duration_since(entry.since).as_secs_f64());
         let pod = format!("{}/{}", entry.target.namespace, entry.target.name);
-        lines.push(format!("slow pod    {pod}: {seconds:.1} s, {accepted:.1} s of them until it was accepted"));
+        lines.push(format!(
+            "slow pod    {pod}: {seconds:.1} s, {accepted:.1} s of them until it was accepted"
+        ));
     }
-    for hold in board.holds(now).into_iter().take(SLOWEST).filter(|hold| hold.seconds >= WORTH_SECONDS) {
+    for hold in board
+        .holds(now)
+        .into_iter()
+        .take(SLOWEST)
+        .filter(|hold| hold.seconds >= WORTH_SECONDS)
+    {
         let pods = u32::try_from(hold.pods).unwrap_or(u32::MAX);
         let (refused, noun) = (plural(hold.refusals, "refusal"), plural(pods, "pod"));
-        lines.push(format!("slow budget {}: held {pods} {noun} for {:.1} s, {} {refused}", hold.budget, hold.seconds, hold.refusals));
+        lines.push(format!(
+            "slow budget {}: held {pods} {noun} for {:.1} s, {} {refused}",
+            hold.budget, hold.seconds, hold.refusals
+        ));
     }
     lines
 }
@@ -41,7 +66,13 @@ pub(super) fn standing(board: &Board) -> Vec<String> {
         tally if tally == Tally::default() => "none of its pods was touched".to_owned(),
         tally => told(tally),
     };
-    let line = |name: &str| if is_group(name) { told(name) } else { format!("node/{name} is cordoned: {}", told(name)) };
+    let line = |name: &str| {
+        if is_group(name) {
+            told(name)
+        } else {
+            format!("node/{name} is cordoned: {}", told(name))
+        }
+    };
     board.nodes().iter().map(|node| line(&node.name)).collect()
 }
 
@@ -54,13 +85,25 @@ pub(super) fn told(tally: Tally) -> String {
         (tally.queued, "queued"),
         (tally.stuck, "left where they are"),
     ];
-    let parts: Vec<String> = parts.iter().filter(|(count, _)| *count > 0).map(|(count, word)| format!("{count} {word}")).collect();
+    let parts: Vec<String> = parts
+        .iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, word)| format!("{count} {word}"))
+        .collect();
     let pods = tally.gone + tally.leaving + tally.refused + tally.queued + tally.stuck;
-    format!("{pods} {}: {}", if pods == 1 { "pod" } else { "pods" }, parts.join(", "))
+    format!(
+        "{pods} {}: {}",
+        if pods == 1 { "pod" } else { "pods" },
+        parts.join(", ")
+    )
 }
 
 fn plural(count: u32, noun: &str) -> String {
-    if count == 1 { noun.to_owned() } else { format!("{noun}s") }
+    if count == 1 {
+        noun.to_owned()
+    } else {
+        format!("{noun}s")
+    }
 }
 
 /// An event for programs.
@@ -79,7 +122,11 @@ pub(super) fn as_json(board: &Board, now: Timestamp) -> Value {
         .iter()
         .map(|hold| json!({"budget": hold.budget, "pods": hold.pods, "refusals": hold.refusals, "seconds": hold.seconds}))
         .collect();
-    let failed = board.nodes().iter().filter(|node| node.outcome.as_ref().is_none_or(|outcome| !outcome.errors.is_empty()));
+    let failed = board.nodes().iter().filter(|node| {
+        node.outcome
+            .as_ref()
+            .is_none_or(|outcome| !outcome.errors.is_empty())
+    });
     json!({
         "event": "summary", "time": now.to_string(), "gone": all.gone, "leaving": all.leaving, "refused": all.refused,
         "queued": all.queued, "left": all.stuck, "failedNodes": failed.map(|node| node.name.clone()).collect::<Vec<_>>(),

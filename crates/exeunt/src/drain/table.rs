@@ -9,21 +9,45 @@ use super::summary::told;
 use crate::terminal::{Terminal, Tone};
 
 /// The lines of the table, at most `rows` of them and none longer than `columns`.
-pub(super) fn render(board: &Board, terminal: Terminal, now: Timestamp, rows: usize, columns: usize) -> Vec<String> {
+pub(super) fn render(
+    board: &Board,
+    terminal: Terminal,
+    now: Timestamp,
+    rows: usize,
+    columns: usize,
+) -> Vec<String> {
     let mut lines = Vec::new();
-    for node in board.nodes().iter().filter(|node| node.since.is_some() && node.outcome.is_none()) {
+    for node in board
+        .nodes()
+        .iter()
+        .filter(|node| node.since.is_some() && node.outcome.is_none())
+    {
         let mut heading = format!("{}  {}", node.name, told(board.tally(Some(&node.name))));
         if is_group(&node.name) {
             heading = told(board.tally(Some(&node.name)));
         }
         lines.push((Tone::Strong, heading));
-        let mut pods: Vec<&Entry> = board.pods().filter(|entry| entry.node == node.name && rank(entry).is_some()).collect();
+        let mut pods: Vec<&Entry> = board
+            .pods()
+            .filter(|entry| entry.node == node.name && rank(entry).is_some())
+            .collect();
         pods.sort_by_key(|entry| (rank(entry), entry.refused_since, entry.target.name.clone()));
-        let width = pods.iter().map(|entry| entry.target.namespace.len() + 1 + entry.target.name.len()).max().unwrap_or_default();
+        let width = pods
+            .iter()
+            .map(|entry| entry.target.namespace.len() + 1 + entry.target.name.len())
+            .max()
+            .unwrap_or_default();
         for entry in pods {
             let pod = format!("{}/{}", entry.target.namespace, entry.target.name);
-            let tone = if matches!(entry.stage, Stage::Refused { .. } | Stage::Faulty { .. }) { Tone::Bad } else { Tone::Faint };
-            lines.push((tone, format!("  {pod:width$}  {}", stands(board, entry, now))));
+            let tone = if matches!(entry.stage, Stage::Refused { .. } | Stage::Faulty { .. }) {
+                Tone::Bad
+            } else {
+                Tone::Faint
+            };
+            lines.push((
+                tone,
+                format!("  {pod:width$}  {}", stands(board, entry, now)),
+            ));
         }
     }
     if lines.is_empty() {
@@ -35,7 +59,10 @@ pub(super) fn render(board: &Board, terminal: Terminal, now: Timestamp, rows: us
         lines.push((Tone::Faint, format!("  … and {hidden} more")));
     }
     lines.push((Tone::Strong, footer(board, now)));
-    lines.into_iter().map(|(tone, text)| terminal.paint(tone, &shortened(&text, columns))).collect()
+    lines
+        .into_iter()
+        .map(|(tone, text)| terminal.paint(tone, &shortened(&text, columns)))
+        .collect()
 }
 
 /// What needs the eye most comes first; nothing of what is over.
@@ -57,14 +84,29 @@ fn stands(board: &Board, entry: &Entry, now: Timestamp) -> String {
         Stage::Surging => "another replica is starting".to_owned(),
         Stage::Asking => "asking".to_owned(),
         Stage::Refused { why, budgets, .. } => {
-            let since = entry.refused_since.map_or(0, |since| now.duration_since(since).as_secs());
-            let by = if budgets.is_empty() { String::new() } else { format!(" by {}", budgets.join(", ")) };
+            let since = entry
+                .refused_since
+                .map_or(0, |since| now.duration_since(since).as_secs());
+            let by = if budgets.is_empty() {
+                String::new()
+            } else {
+                format!(" by {}", budgets.join(", "))
+            };
             let why = why.causes.first().unwrap_or(&why.message);
-            let times = if entry.refusals == 1 { "once".to_owned() } else { format!("{} times", entry.refusals) };
+            let times = if entry.refusals == 1 {
+                "once".to_owned()
+            } else {
+                format!("{} times", entry.refusals)
+            };
             format!("refused{by} for {since} s, {times}: {why}")
         }
-        Stage::Faulty { message, retry_at, .. } => {
-            format!("failed, again in {} s: {message}", retry_at.duration_since(now).as_secs().max(0))
+        Stage::Faulty {
+            message, retry_at, ..
+        } => {
+            format!(
+                "failed, again in {} s: {message}",
+                retry_at.duration_since(now).as_secs().max(0)
+            )
         }
         Stage::Leaving => board.cause(entry, now).told(),
         Stage::Done { .. } => "gone".to_owned(),
@@ -72,8 +114,16 @@ fn stands(board: &Board, entry: &Entry, now: Timestamp) -> String {
 }
 
 fn footer(board: &Board, now: Timestamp) -> String {
-    let waiting = board.nodes().iter().filter(|node| node.since.is_none() && node.outcome.is_none()).count();
-    let nodes = if waiting == 0 { String::new() } else { format!("; {waiting} more nodes wait") };
+    let waiting = board
+        .nodes()
+        .iter()
+        .filter(|node| node.since.is_none() && node.outcome.is_none())
+        .count();
+    let nodes = if waiting == 0 {
+        String::new()
+    } else {
+        format!("; {waiting} more nodes wait")
+    };
     let left = match board.forecast(now) {
         Some(left) if left.as_secs() > 0 => format!("; about {} left", span(left.as_secs())),
         Some(_) => String::new(),
@@ -94,7 +144,10 @@ fn shortened(text: &str, columns: usize) -> String {
     if text.chars().count() <= columns {
         return text.to_owned();
     }
-    text.chars().take(columns.saturating_sub(1)).chain(['…']).collect()
+    text.chars()
+        .take(columns.saturating_sub(1))
+        .chain(['…'])
+        .collect()
 }
 
 #[cfg(test)]
@@ -109,16 +162,29 @@ mod tests {
     fn the_table_puts_refused_pods_first_and_fits_the_window() {
         let now: Timestamp = "2026-01-01T00:00:00Z".parse().expect("a time");
         let later: Timestamp = "2026-01-01T00:00:12Z".parse().expect("a time");
-        let pod =
-            |name: &str| serde_json::from_value(json!({"metadata": {"name": name, "namespace": "shop", "uid": name}})).expect("a pod");
-        let mut board = Board::new(Policy::default(), vec!["node-1".to_owned(), "node-2".to_owned()]);
+        let pod = |name: &str| {
+            serde_json::from_value(
+                json!({"metadata": {"name": name, "namespace": "shop", "uid": name}}),
+            )
+            .expect("a pod")
+        };
+        let mut board = Board::new(
+            Policy::default(),
+            vec!["node-1".to_owned(), "node-2".to_owned()],
+        );
         board.start("node-1", vec![pod("a"), pod("b"), pod("c")], now);
         drop(board.decide(now));
         board.answered("a", Answer::Granted, now);
         let cause = "The disruption budget web needs 2 healthy pods and has 2 currently";
-        let why = Refused { message: "no".to_owned(), causes: vec![cause.to_owned()], retry_after_seconds: 0 };
+        let why = Refused {
+            message: "no".to_owned(),
+            causes: vec![cause.to_owned()],
+            retry_after_seconds: 0,
+        };
         board.answered("b", Answer::Refused(why), now);
-        let text = |rows, columns| render(&board, Terminal::without_colour(), later, rows, columns).join("\n");
+        let text = |rows, columns| {
+            render(&board, Terminal::without_colour(), later, rows, columns).join("\n")
+        };
         insta::assert_snapshot!(text(20, 100), @r"
         node-1  3 pods: 1 terminating, 1 refused, 1 queued
           shop/b  refused by shop/web for 12 s, once: The disruption budget web needs 2 healthy pods and ha…

@@ -28,13 +28,20 @@ spec: {maxUnavailable: 1, selector: {matchLabels: {app: web}}}
 /// Runs the binary; gives exit code, standard output and standard error.
 fn run(server: Option<&Server>, arguments: &[&str]) -> (Option<i32>, String, String) {
     let mut command = exeunt();
-    command.args(arguments).env_remove("KUBERNETES_SERVICE_HOST").env("KUBECONFIG", "/does/not/exist");
+    command
+        .args(arguments)
+        .env_remove("KUBERNETES_SERVICE_HOST")
+        .env("KUBECONFIG", "/does/not/exist");
     if let Some(server) = server {
         command.env("KUBECONFIG", &server.kubeconfig);
     }
     let output = command.output().expect("the binary starts");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    (output.status.code(), text(&output.stdout), text(&output.stderr))
+    (
+        output.status.code(),
+        text(&output.stdout),
+        text(&output.stderr),
+    )
 }
 
 /// It must fail with this code and these words, and without a line of a log.
@@ -42,9 +49,15 @@ fn fails(server: Option<&Server>, arguments: &[&str], code: i32, words: &[&str])
     let (got, out, err) = run(server, arguments);
     assert_eq!(got, Some(code), "{arguments:?}: {out}{err}");
     for word in words {
-        assert!(err.contains(word), "{arguments:?} does not say {word:?}: {err}");
+        assert!(
+            err.contains(word),
+            "{arguments:?} does not say {word:?}: {err}"
+        );
     }
-    assert!(!err.contains("panicked") && !err.contains(" WARN ") && !err.contains(" ERROR "), "{err}");
+    assert!(
+        !err.contains("panicked") && !err.contains(" WARN ") && !err.contains(" ERROR "),
+        "{err}"
+    );
 }
 
 #[test]
@@ -55,67 +68,176 @@ fn a_node_is_drained_in_the_words_of_kubectl() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path(), &["--nodes", "1"]);
     server.feed(&["apply", "-f", "-"], APPLICATION);
-    server.until(&["get", "pdb", "web", "-o", "jsonpath={.status.currentHealthy}"], |text| text == "2");
+    server.until(
+        &[
+            "get",
+            "pdb",
+            "web",
+            "-o",
+            "jsonpath={.status.currentHealthy}",
+        ],
+        |text| text == "2",
+    );
     let dry = run(Some(&server), &["drain", "node-1", "--dry-run"]);
     let expected = "node/node-1 cordoned (dry run)\nevicting pod default/web-0 (dry run)\nevicting pod default/web-1 (dry run)\nnode/node-1 drained (dry run)\n";
     assert_eq!((dry.0, dry.1.as_str()), (Some(0), expected));
 
     let asked = run(Some(&server), &["evict", "web-0"]);
-    assert_eq!((asked.0, asked.1.as_str()), (Some(0), "evicting pod default/web-0\npod/web-0 evicted\n"), "{}", asked.2);
-    server.until(&["get", "pdb", "web", "-o", "jsonpath={.status.currentHealthy}"], |text| text == "2");
+    assert_eq!(
+        (asked.0, asked.1.as_str()),
+        (Some(0), "evicting pod default/web-0\npod/web-0 evicted\n"),
+        "{}",
+        asked.2
+    );
+    server.until(
+        &[
+            "get",
+            "pdb",
+            "web",
+            "-o",
+            "jsonpath={.status.currentHealthy}",
+        ],
+        |text| text == "2",
+    );
 
     // The second pod is refused for good, since its sibling has no other node to go to.
     let (code, out, err) = run(Some(&server), &["drain", "node-1", "--timeout=3s"]);
     assert_eq!(code, Some(1));
-    assert!(out.starts_with("node/node-1 cordoned\nevicting pod default/web-0\nevicting pod default/web-1\n"), "{out}");
+    assert!(
+        out.starts_with(
+            "node/node-1 cordoned\nevicting pod default/web-0\nevicting pod default/web-1\n"
+        ),
+        "{out}"
+    );
     assert!(
         err.contains("(will retry): Cannot evict pod as it would violate the pod's disruption budget. The disruption budget web"),
         "{err}"
     );
-    assert!(err.contains("global timeout reached: 3s") && err.contains("There are pending nodes to be drained:\n node-1\n"), "{err}");
+    assert!(
+        err.contains("global timeout reached: 3s")
+            && err.contains("There are pending nodes to be drained:\n node-1\n"),
+        "{err}"
+    );
     server.run(&["delete", "pdb", "web"]);
-    let (code, out, err) = run(Some(&server), &["drain", "-l", "kubernetes.io/hostname=node-1", "-o", "json"]);
+    let (code, out, err) = run(
+        Some(&server),
+        &["drain", "-l", "kubernetes.io/hostname=node-1", "-o", "json"],
+    );
     assert_eq!(code, Some(0), "{err}");
-    let events: Vec<serde_json::Value> = out.lines().map(|line| serde_json::from_str(line).expect("a JSON object")).collect();
-    let kinds: Vec<&str> = events.iter().filter_map(|event| event["event"].as_str()).collect();
-    assert_eq!((kinds[0], kinds[kinds.len() - 2], kinds[kinds.len() - 1]), ("cordoned", "drained", "summary"), "{out}");
+    let events: Vec<serde_json::Value> = out
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("a JSON object"))
+        .collect();
+    let kinds: Vec<&str> = events
+        .iter()
+        .filter_map(|event| event["event"].as_str())
+        .collect();
+    assert_eq!(
+        (kinds[0], kinds[kinds.len() - 2], kinds[kinds.len() - 1]),
+        ("cordoned", "drained", "summary"),
+        "{out}"
+    );
 
-    assert_eq!(run(Some(&server), &["cordon", "node-1"]).1, "node/node-1 already cordoned\n");
-    assert_eq!(run(Some(&server), &["uncordon", "node/node-1"]).1, "node/node-1 uncordoned\n");
+    assert_eq!(
+        run(Some(&server), &["cordon", "node-1"]).1,
+        "node/node-1 already cordoned\n"
+    );
+    assert_eq!(
+        run(Some(&server), &["uncordon", "node/node-1"]).1,
+        "node/node-1 uncordoned\n"
+    );
 }
 
 #[test]
 fn what_is_wrong_with_the_connection_is_told_with_a_way_out() {
-    fails(None, &["drain", "n1"], 1, &["there is no kubeconfig: /does/not/exist", "hint:"]);
-    fails(None, &["drain", "n1", "-s", "https://127.0.0.1:1"], 1, &["cannot be reached", "Connection refused", "hint:"]);
+    fails(
+        None,
+        &["drain", "n1"],
+        1,
+        &["there is no kubeconfig: /does/not/exist", "hint:"],
+    );
+    fails(
+        None,
+        &["drain", "n1", "-s", "https://127.0.0.1:1"],
+        1,
+        &["cannot be reached", "Connection refused", "hint:"],
+    );
     fails(None, &["drain"], 2, &["NODE"]);
-    fails(None, &["drain", "n1", "--pod-selector=="], 2, &["--pod-selector=<pod_selector> must be a valid label selector", "hint:"]);
+    fails(
+        None,
+        &["drain", "n1", "--pod-selector=="],
+        2,
+        &[
+            "--pod-selector=<pod_selector> must be a valid label selector",
+            "hint:",
+        ],
+    );
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path(), &[]);
-    fails(Some(&server), &["drain", "nope"], 1, &["nodes \"nope\" not found"]);
+    fails(
+        Some(&server),
+        &["drain", "nope"],
+        1,
+        &["nodes \"nope\" not found"],
+    );
     fails(
         Some(&server),
         &["drain", "n1", "--as", "ali"],
         1,
-        &["User \"ali\" cannot get resource \"nodes\"", "kubectl auth can-i get nodes"],
+        &[
+            "User \"ali\" cannot get resource \"nodes\"",
+            "kubectl auth can-i get nodes",
+        ],
     );
-    fails(Some(&server), &["drain", "n1", "--token", "old"], 1, &["401", "expired", "hint:"]);
-    fails(Some(&server), &["drain", "n1", "--context", "other"], 1, &["no context \"other\"", "hint:"]);
+    fails(
+        Some(&server),
+        &["drain", "n1", "--token", "old"],
+        1,
+        &["401", "expired", "hint:"],
+    );
+    fails(
+        Some(&server),
+        &["drain", "n1", "--context", "other"],
+        1,
+        &["no context \"other\"", "hint:"],
+    );
 }
 
 #[test]
 fn every_command_says_why_it_cannot_reach_a_cluster_or_may_not_look() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path(), &[]);
-    let commands: [&[&str]; 7] =
-        [&["drain", "n"], &["cordon", "n"], &["uncordon", "n"], &["evict", "p"], &["explain", "p"], &["plan", "n"], &["lint", "-A"]];
+    let commands: [&[&str]; 7] = [
+        &["drain", "n"],
+        &["cordon", "n"],
+        &["uncordon", "n"],
+        &["evict", "p"],
+        &["explain", "p"],
+        &["plan", "n"],
+        &["lint", "-A"],
+    ];
     for command in commands {
         let with = |more: &[&'static str]| [command, more].concat();
         fails(None, command, 1, &["there is no kubeconfig", "hint:"]);
-        fails(None, &with(&["-s", "https://127.0.0.1:1"]), 1, &["cannot be reached", "hint:"]);
-        fails(Some(&server), &with(&["--token", "old"]), 1, &["401", "expired", "hint:"]);
+        fails(
+            None,
+            &with(&["-s", "https://127.0.0.1:1"]),
+            1,
+            &["cannot be reached", "hint:"],
+        );
+        fails(
+            Some(&server),
+            &with(&["--token", "old"]),
+            1,
+            &["401", "expired", "hint:"],
+        );
         if command[0] != "lint" {
-            fails(Some(&server), &with(&["--as", "ali"]), 1, &["\"ali\" cannot", "hint:"]);
+            fails(
+                Some(&server),
+                &with(&["--as", "ali"]),
+                1,
+                &["\"ali\" cannot", "hint:"],
+            );
         }
     }
     // Lint goes on with what may be read, and says what may not.
@@ -142,19 +264,36 @@ fn a_server_that_talks_nonsense_and_one_that_is_silent_are_told_apart() {
     let server = std::thread::spawn(move || {
         let (mut first, _) = listener.accept().unwrap();
         drop(first.read(&mut [0; 4096]));
-        first.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello").unwrap();
+        first
+            .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello")
+            .unwrap();
         drop(first);
-        // The second question is never answered, and the connection stays open until the client has left.
+        // The second question is never answered, and the connection stays open until the client has
+        // left.
         let (mut second, _) = listener.accept().unwrap();
         while second.read(&mut [0; 4096]).is_ok_and(|read| read > 0) {}
     });
-    fails(None, &["drain", "n1", "-s", &url], 1, &["not as Kubernetes does", "hint:"]);
-    fails(None, &["drain", "n1", "-s", &url, "--request-timeout=1s"], 1, &["is silent", "--request-timeout"]);
+    fails(
+        None,
+        &["drain", "n1", "-s", &url],
+        1,
+        &["not as Kubernetes does", "hint:"],
+    );
+    fails(
+        None,
+        &["drain", "n1", "-s", &url, "--request-timeout=1s"],
+        1,
+        &["is silent", "--request-timeout"],
+    );
     server.join().unwrap();
 }
 
 #[test]
 fn completions_come_from_the_definition() {
     let output = exeunt().args(["completions", "bash"]).output().unwrap();
-    assert!(String::from_utf8_lossy(&output.stdout).contains("--ignore-daemonsets"), "{}", shown(&output));
+    assert!(
+        String::from_utf8_lossy(&output.stdout).contains("--ignore-daemonsets"),
+        "{}",
+        shown(&output)
+    );
 }

@@ -10,16 +10,44 @@ fn state_survives_sigkill_and_restart() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path(), &[]);
     for number in 0..20 {
-        server.run(&["create", "configmap", &format!("c{number}"), "--from-literal=a=b"]);
+        server.run(&[
+            "create",
+            "configmap",
+            &format!("c{number}"),
+            "--from-literal=a=b",
+        ]);
     }
-    let before = server.run(&["get", "configmaps", "-o", "jsonpath={.items[*].metadata.uid}"]);
+    let before = server.run(&[
+        "get",
+        "configmaps",
+        "-o",
+        "jsonpath={.items[*].metadata.uid}",
+    ]);
     server.kill();
 
     let server = Server::start(folder.path(), &[]);
-    assert_eq!(server.run(&["get", "configmaps", "-o", "jsonpath={.items[*].metadata.uid}"]), before);
+    assert_eq!(
+        server.run(&[
+            "get",
+            "configmaps",
+            "-o",
+            "jsonpath={.items[*].metadata.uid}"
+        ]),
+        before
+    );
     server.run(&["create", "configmap", "after", "--from-literal=a=b"]);
-    let revision =
-        |name: &str| -> u64 { server.run(&["get", "configmap", name, "-o", "jsonpath={.metadata.resourceVersion}"]).parse().unwrap() };
+    let revision = |name: &str| -> u64 {
+        server
+            .run(&[
+                "get",
+                "configmap",
+                name,
+                "-o",
+                "jsonpath={.metadata.resourceVersion}",
+            ])
+            .parse()
+            .unwrap()
+    };
     assert!(revision("after") > revision("c19"), "revisions go on");
 }
 

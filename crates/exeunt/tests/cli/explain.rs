@@ -53,9 +53,19 @@ items:
 
 /// Runs the command in a folder; gives exit code, standard output and standard error as one text.
 fn run(folder: &Path, arguments: &[&str]) -> String {
-    let output = exeunt().current_dir(folder).env("KUBECONFIG", folder.join("none")).args(arguments).output().expect("the binary starts");
+    let output = exeunt()
+        .current_dir(folder)
+        .env("KUBECONFIG", folder.join("none"))
+        .args(arguments)
+        .output()
+        .expect("the binary starts");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    format!("exit code {}\n--- stdout\n{}--- stderr\n{}", output.status.code().unwrap_or(-1), text(&output.stdout), text(&output.stderr))
+    format!(
+        "exit code {}\n--- stdout\n{}--- stderr\n{}",
+        output.status.code().unwrap_or(-1),
+        text(&output.stdout),
+        text(&output.stderr)
+    )
 }
 
 fn folder() -> tempfile::TempDir {
@@ -66,26 +76,55 @@ fn folder() -> tempfile::TempDir {
 
 #[test]
 fn a_pod_of_a_file_is_explained_without_a_cluster() {
-    insta::assert_snapshot!(run(folder().path(), &["explain", "web-0", "-f", "cluster.yaml"]));
+    insta::assert_snapshot!(run(
+        folder().path(),
+        &["explain", "web-0", "-f", "cluster.yaml"]
+    ));
 }
 
 #[test]
 fn an_explanation_for_programs_has_the_same_facts() {
     let folder = folder();
-    let output = exeunt().current_dir(folder.path()).args(["explain", "pdb/web", "-f", "cluster.yaml", "-o", "json"]).output().unwrap();
+    let output = exeunt()
+        .current_dir(folder.path())
+        .args(["explain", "pdb/web", "-f", "cluster.yaml", "-o", "json"])
+        .output()
+        .unwrap();
     let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!((&told[0]["verdict"], &told[0]["subject"]["kind"]), (&"refused".into(), &"PodDisruptionBudget".into()));
-    assert!(told[0]["problems"].as_array().unwrap().iter().any(|problem| problem["id"] == "unready-pods"), "{told}");
+    assert_eq!(
+        (&told[0]["verdict"], &told[0]["subject"]["kind"]),
+        (&"refused".into(), &"PodDisruptionBudget".into())
+    );
+    assert!(
+        told[0]["problems"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|problem| problem["id"] == "unready-pods"),
+        "{told}"
+    );
 }
 
 #[test]
 fn what_cannot_be_explained_is_told_with_a_way_out() {
     let folder = folder();
-    insta::assert_snapshot!(run(folder.path(), &["explain", "nobody", "-f", "cluster.yaml"]));
-    insta::assert_snapshot!(run(folder.path(), &["explain", "service/web", "-f", "cluster.yaml"]));
-    insta::assert_snapshot!(run(folder.path(), &["explain", "web-0", "-f", "missing.yaml"]));
+    insta::assert_snapshot!(run(
+        folder.path(),
+        &["explain", "nobody", "-f", "cluster.yaml"]
+    ));
+    insta::assert_snapshot!(run(
+        folder.path(),
+        &["explain", "service/web", "-f", "cluster.yaml"]
+    ));
+    insta::assert_snapshot!(run(
+        folder.path(),
+        &["explain", "web-0", "-f", "missing.yaml"]
+    ));
     std::fs::write(folder.path().join("broken.yaml"), "a: [").unwrap();
-    insta::assert_snapshot!(run(folder.path(), &["explain", "web-0", "-f", "broken.yaml"]));
+    insta::assert_snapshot!(run(
+        folder.path(),
+        &["explain", "web-0", "-f", "broken.yaml"]
+    ));
 }
 
 #[test]
@@ -93,13 +132,33 @@ fn lint_fails_by_severity_and_tells_file_and_line() {
     let folder = folder();
     let pod = "# A pod.\napiVersion: v1\nkind: Pod\nmetadata: {name: bare}\nspec: {containers: [{name: c, image: i}]}\n";
     std::fs::write(folder.path().join("pod.yaml"), pod).unwrap();
-    insta::assert_snapshot!(run(folder.path(), &["lint", "-f", "cluster.yaml", "-f", "pod.yaml"]));
-    let failing = run(folder.path(), &["lint", "-f", "pod.yaml", "--fail-on", "warning"]);
-    assert!(failing.starts_with("exit code 1\n") && failing.contains("pod.yaml:1"), "{failing}");
-    let sarif = exeunt().current_dir(folder.path()).args(["lint", "-f", "pod.yaml", "-o", "sarif"]).output().unwrap();
+    insta::assert_snapshot!(run(
+        folder.path(),
+        &["lint", "-f", "cluster.yaml", "-f", "pod.yaml"]
+    ));
+    let failing = run(
+        folder.path(),
+        &["lint", "-f", "pod.yaml", "--fail-on", "warning"],
+    );
+    assert!(
+        failing.starts_with("exit code 1\n") && failing.contains("pod.yaml:1"),
+        "{failing}"
+    );
+    let sarif = exeunt()
+        .current_dir(folder.path())
+        .args(["lint", "-f", "pod.yaml", "-o", "sarif"])
+        .output()
+        .unwrap();
     let log: serde_json::Value = serde_json::from_slice(&sarif.stdout).unwrap();
     let place = &log["runs"][0]["results"][0]["locations"][0]["physicalLocation"];
-    assert_eq!((place["artifactLocation"]["uri"].as_str(), place["region"]["startLine"].as_u64()), (Some("pod.yaml"), Some(1)), "{log}");
+    assert_eq!(
+        (
+            place["artifactLocation"]["uri"].as_str(),
+            place["region"]["startLine"].as_u64()
+        ),
+        (Some("pod.yaml"), Some(1)),
+        "{log}"
+    );
 }
 
 #[tokio::test]
@@ -112,7 +171,13 @@ async fn a_refused_eviction_of_a_running_cluster_is_explained_and_the_server_agr
     let pod = json!({"metadata": {"name": "web", "labels": labels}, "spec": {"containers": [{"name": "web", "image": "web"}]}});
     let budget = json!({"metadata": {"name": "web"}, "spec": {"minAvailable": 1, "selector": {"matchLabels": labels}}});
     let budgets = Api::<PodDisruptionBudget>::default_namespaced(client);
-    budgets.create(&PostParams::default(), &serde_json::from_value(budget).unwrap()).await.unwrap();
+    budgets
+        .create(
+            &PostParams::default(),
+            &serde_json::from_value(budget).unwrap(),
+        )
+        .await
+        .unwrap();
     // The account of the namespace comes a moment after the server.
     let pod: Pod = serde_json::from_value(pod).unwrap();
     let healthy = async {
@@ -128,23 +193,47 @@ async fn a_refused_eviction_of_a_running_cluster_is_explained_and_the_server_agr
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, healthy).await.expect("the budget counts its pod");
+    tokio::time::timeout(PATIENCE, healthy)
+        .await
+        .expect("the budget counts its pod");
 
     let explain = |arguments: &[&str]| {
-        let output = exeunt().env("KUBECONFIG", &server.kubeconfig).arg("explain").args(arguments).output().unwrap();
+        let output = exeunt()
+            .env("KUBECONFIG", &server.kubeconfig)
+            .arg("explain")
+            .args(arguments)
+            .output()
+            .unwrap();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        (output.status.code(), text(&output.stdout), text(&output.stderr))
+        (
+            output.status.code(),
+            text(&output.stdout),
+            text(&output.stderr),
+        )
     };
     let (code, told, talk) = explain(&["web"]);
     assert_eq!(code, Some(0), "{told}{talk}");
-    assert!(told.starts_with("web cannot be evicted: budget web allows 0 disruptions (needs 1 healthy of 1, has 1)"), "{told}");
     assert!(
-        told.contains("429: Cannot evict pod as it would violate the pod's disruption budget.") && told.contains("so it says here"),
+        told.starts_with(
+            "web cannot be evicted: budget web allows 0 disruptions (needs 1 healthy of 1, has 1)"
+        ),
+        "{told}"
+    );
+    assert!(
+        told.contains("429: Cannot evict pod as it would violate the pod's disruption budget.")
+            && told.contains("so it says here"),
         "{told}"
     );
     let (code, told, _) = explain(&["node/node-1", "--ask=false"]);
-    assert_eq!((code, told.lines().next()), (Some(0), Some("node-1 has 1 pod: 1 cannot")), "{told}");
+    assert_eq!(
+        (code, told.lines().next()),
+        (Some(0), Some("node-1 has 1 pod: 1 cannot")),
+        "{told}"
+    );
     let (code, told, talk) = explain(&["web", "--as", "nobody"]);
     assert_eq!((code, told.as_str()), (Some(1), ""));
-    assert!(talk.contains("or it may not be seen") && talk.contains("hint:"), "{talk}");
+    assert!(
+        talk.contains("or it may not be seen") && talk.contains("hint:"),
+        "{talk}"
+    );
 }

@@ -6,9 +6,18 @@ const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cli/data/snapshot
 
 /// Exit code, standard output and standard error.
 fn plan(arguments: &[&str]) -> String {
-    let output = exeunt().arg("plan").args(arguments).output().expect("the binary runs");
+    let output = exeunt()
+        .arg("plan")
+        .args(arguments)
+        .output()
+        .expect("the binary runs");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
-    format!("exit {}\n{}\n{}", output.status.code().unwrap_or(-1), text(&output.stdout), text(&output.stderr))
+    format!(
+        "exit {}\n{}\n{}",
+        output.status.code().unwrap_or(-1),
+        text(&output.stdout),
+        text(&output.stderr)
+    )
 }
 
 #[test]
@@ -34,8 +43,16 @@ fn a_plan_is_json_for_programs() {
 #[test]
 fn what_is_wrong_with_files_and_nodes_is_told_with_a_way_out() {
     insta::assert_snapshot!(plan(&["x", "-f", FILE]));
-    let told = plan(&["a", "-f", concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")]);
-    assert!(told.starts_with("exit 1") && told.contains("hint: make a whole one with: kubectl get nodes,"), "{told}");
+    let told = plan(&[
+        "a",
+        "-f",
+        concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"),
+    ]);
+    assert!(
+        told.starts_with("exit 1")
+            && told.contains("hint: make a whole one with: kubectl get nodes,"),
+        "{told}"
+    );
     let told = plan(&["a", "-f", "nowhere.yaml"]);
     assert!(told.contains("error: cannot read nowhere.yaml"), "{told}");
     assert!(plan(&[]).starts_with("exit 2"));

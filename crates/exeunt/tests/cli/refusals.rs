@@ -6,22 +6,49 @@ use crate::support::{Server, exeunt, has, shown};
 
 /// Runs the binary, which must fail with this code and these words on standard error.
 fn check(arguments: &[&str], code: i32, words: &[&str]) {
-    let output = exeunt().args(arguments).output().expect("the binary starts");
+    let output = exeunt()
+        .args(arguments)
+        .output()
+        .expect("the binary starts");
     let talk = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {}", shown(&output));
+    assert_eq!(
+        output.status.code(),
+        Some(code),
+        "{arguments:?}: {}",
+        shown(&output)
+    );
     for word in words {
-        assert!(talk.contains(word), "{arguments:?} does not say {word:?}: {talk}");
+        assert!(
+            talk.contains(word),
+            "{arguments:?} does not say {word:?}: {talk}"
+        );
     }
     assert!(!talk.contains("panicked"), "{talk}");
 }
 
 #[test]
 fn bad_flags_are_refused_by_name() {
-    check(&["serve", "--listen", "nonsense"], 2, &["--listen", "nonsense"]);
+    check(
+        &["serve", "--listen", "nonsense"],
+        2,
+        &["--listen", "nonsense"],
+    );
     check(&["serve", "--nodes=-1"], 2, &["--nodes"]);
-    check(&["serve", "--store", "tape"], 2, &["tape", "disk", "memory"]);
-    check(&["serve", "--feature-gates=NoSuchGate=true"], 2, &["unrecognized feature gate: NoSuchGate", "hint:"]);
-    check(&["serve", "--token-auth-file", "/does/not/exist"], 2, &["/does/not/exist", "hint:"]);
+    check(
+        &["serve", "--store", "tape"],
+        2,
+        &["tape", "disk", "memory"],
+    );
+    check(
+        &["serve", "--feature-gates=NoSuchGate=true"],
+        2,
+        &["unrecognized feature gate: NoSuchGate", "hint:"],
+    );
+    check(
+        &["serve", "--token-auth-file", "/does/not/exist"],
+        2,
+        &["/does/not/exist", "hint:"],
+    );
     check(&["sevre"], 2, &["sevre"]);
 }
 
@@ -31,7 +58,15 @@ fn a_token_file_with_a_bad_line_is_refused_with_the_line() {
     let tokens = folder.path().join("tokens.csv");
     std::fs::write(&tokens, "good,ali,1\nbad\n").unwrap();
     check(
-        &["serve", "--store", "memory", "--listen", "127.0.0.1:0", "--token-auth-file", tokens.to_str().unwrap()],
+        &[
+            "serve",
+            "--store",
+            "memory",
+            "--listen",
+            "127.0.0.1:0",
+            "--token-auth-file",
+            tokens.to_str().unwrap(),
+        ],
         2,
         &["line 2", "hint:"],
     );
@@ -42,7 +77,11 @@ fn a_data_directory_in_use_is_told_from_other_faults() {
     let folder = tempfile::tempdir().unwrap();
     let _server = Server::start(folder.path(), &[]);
     let path = folder.path().to_str().unwrap();
-    check(&["serve", "--listen", "127.0.0.1:0", "--data-dir", path], 1, &["in use", "hint:"]);
+    check(
+        &["serve", "--listen", "127.0.0.1:0", "--data-dir", path],
+        1,
+        &["in use", "hint:"],
+    );
 }
 
 #[test]
@@ -51,7 +90,11 @@ fn a_port_in_use_is_told() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let path = folder.path().to_str().unwrap();
-    check(&["serve", "--listen", &address, "--data-dir", path], 1, &[&address, "hint:"]);
+    check(
+        &["serve", "--listen", &address, "--data-dir", path],
+        1,
+        &[&address, "hint:"],
+    );
 }
 
 #[test]
@@ -67,13 +110,26 @@ fn a_corrupt_store_is_told_and_left_as_it_is() {
             if path.is_dir() {
                 folders.push(path);
             } else if !path.to_string_lossy().contains("lock") {
-                std::fs::File::create(&path).unwrap().write_all(&[0xff; 4096]).unwrap();
+                std::fs::File::create(&path)
+                    .unwrap()
+                    .write_all(&[0xff; 4096])
+                    .unwrap();
                 spoilt += 1;
             }
         }
     }
     assert!(spoilt > 0, "there is a store to spoil");
-    check(&["serve", "--listen", "127.0.0.1:0", "--data-dir", folder.path().to_str().unwrap()], 1, &["store", "hint:"]);
+    check(
+        &[
+            "serve",
+            "--listen",
+            "127.0.0.1:0",
+            "--data-dir",
+            folder.path().to_str().unwrap(),
+        ],
+        1,
+        &["store", "hint:"],
+    );
 }
 
 #[test]
@@ -84,16 +140,43 @@ fn bad_requests_get_a_status() {
     let folder = tempfile::tempdir().unwrap();
     let tokens = folder.path().join("tokens.csv");
     std::fs::write(&tokens, "sesame,ali,1,\"system:masters\"\n").unwrap();
-    let server = Server::start(&folder.path().join("data"), &["--token-auth-file", tokens.to_str().unwrap()]);
+    let server = Server::start(
+        &folder.path().join("data"),
+        &["--token-auth-file", tokens.to_str().unwrap()],
+    );
     let large = folder.path().join("large.json");
-    std::fs::write(&large, format!(r#"{{"data":{{"a":"{}"}}}}"#, "x".repeat(3 * 1024 * 1024))).unwrap();
+    std::fs::write(
+        &large,
+        format!(r#"{{"data":{{"a":"{}"}}}}"#, "x".repeat(3 * 1024 * 1024)),
+    )
+    .unwrap();
     let large = format!("@{}", large.display());
     for (path, body, code, reason) in [
-        ("/api/v1/namespaces/default/configmaps", "{\"metadata\":", 400, "BadRequest"),
-        ("/api/v1/namespaces/default/configmaps", large.as_str(), 413, "RequestEntityTooLarge"),
+        (
+            "/api/v1/namespaces/default/configmaps",
+            "{\"metadata\":",
+            400,
+            "BadRequest",
+        ),
+        (
+            "/api/v1/namespaces/default/configmaps",
+            large.as_str(),
+            413,
+            "RequestEntityTooLarge",
+        ),
         ("/api/v1/namespaces/default/nonsense", "{}", 404, "NotFound"),
-        ("/apis/policy/v7/namespaces/default/poddisruptionbudgets", "{}", 404, "NotFound"),
-        ("/api/v1/namespaces/default/configmaps", r#"{"kind":"Secret","apiVersion":"v1"}"#, 400, "BadRequest"),
+        (
+            "/apis/policy/v7/namespaces/default/poddisruptionbudgets",
+            "{}",
+            404,
+            "NotFound",
+        ),
+        (
+            "/api/v1/namespaces/default/configmaps",
+            r#"{"kind":"Secret","apiVersion":"v1"}"#,
+            400,
+            "BadRequest",
+        ),
     ] {
         let output = std::process::Command::new("curl")
             .args([
@@ -109,11 +192,19 @@ fn bad_requests_get_a_status() {
             .arg(format!("{}{path}", server.url))
             .output()
             .expect("curl runs");
-        let status: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{path}: {}", shown(&output)));
-        assert_eq!((status["code"].as_u64(), status["reason"].as_str()), (Some(code), Some(reason)), "{path}: {status}");
+        let status: serde_json::Value = serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|_| panic!("{path}: {}", shown(&output)));
+        assert_eq!(
+            (status["code"].as_u64(), status["reason"].as_str()),
+            (Some(code), Some(reason)),
+            "{path}: {status}"
+        );
     }
     // Nothing of it was stored, and the server is well.
-    let output =
-        std::process::Command::new("curl").args(["--silent", "--insecure"]).arg(format!("{}/readyz", server.url)).output().unwrap();
+    let output = std::process::Command::new("curl")
+        .args(["--silent", "--insecure"])
+        .arg(format!("{}/readyz", server.url))
+        .output()
+        .unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stdout), "ok");
 }

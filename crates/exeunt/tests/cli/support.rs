@@ -14,7 +14,10 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// The binary under test.
 pub(crate) fn exeunt() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_exeunt"));
-    command.env_remove("EXEUNT_LOG").env("NO_COLOR", "1").stdin(Stdio::null());
+    command
+        .env_remove("EXEUNT_LOG")
+        .env("NO_COLOR", "1")
+        .stdin(Stdio::null());
     command
 }
 
@@ -50,9 +53,17 @@ impl Server {
         });
         let line = line.recv_timeout(PATIENCE).expect("a ready line");
         let words: Vec<&str> = line.split_whitespace().collect();
-        let url = words.iter().find(|word| word.starts_with("https://")).unwrap_or_else(|| panic!("no URL in {line:?}"));
+        let url = words
+            .iter()
+            .find(|word| word.starts_with("https://"))
+            .unwrap_or_else(|| panic!("no URL in {line:?}"));
         let kubeconfig = words.last().expect("a path");
-        Self { process, url: (*url).to_owned(), kubeconfig: PathBuf::from(kubeconfig), kubectl: PathBuf::from("kubectl") }
+        Self {
+            process,
+            url: (*url).to_owned(),
+            kubeconfig: PathBuf::from(kubeconfig),
+            kubectl: PathBuf::from("kubectl"),
+        }
     }
 
     /// The same server, asked with another kubectl than the one on the path.
@@ -79,7 +90,10 @@ impl Server {
 
     /// SIGTERM; gives the exit code.
     pub(crate) fn terminate(mut self) -> Option<i32> {
-        let status = Command::new("kill").arg(self.process.id().to_string()).status().expect("kill runs");
+        let status = Command::new("kill")
+            .arg(self.process.id().to_string())
+            .status()
+            .expect("kill runs");
         assert!(status.success());
         self.process.wait().expect("the process ends").code()
     }
@@ -87,7 +101,10 @@ impl Server {
     /// A client of its own for watches.
     pub(crate) async fn client(&self) -> Client {
         let file = kube::config::Kubeconfig::read_from(&self.kubeconfig).expect("a kubeconfig");
-        let mut config = Config::from_custom_kubeconfig(file, &kube::config::KubeConfigOptions::default()).await.expect("a config");
+        let mut config =
+            Config::from_custom_kubeconfig(file, &kube::config::KubeConfigOptions::default())
+                .await
+                .expect("a config");
         // It would ask again for minutes when an eviction is refused.
         config.default_retry = false;
         Client::try_from(config).expect("a client")
@@ -107,36 +124,58 @@ impl Server {
     /// Runs kubectl, which must succeed; gives its standard output.
     pub(crate) fn run(&self, arguments: &[&str]) -> String {
         let output = self.kubectl(arguments).output().expect("kubectl runs");
-        assert!(output.status.success(), "kubectl {arguments:?}: {}", shown(&output));
+        assert!(
+            output.status.success(),
+            "kubectl {arguments:?}: {}",
+            shown(&output)
+        );
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
     /// Runs kubectl, which must fail; gives its standard error.
     pub(crate) fn refused(&self, arguments: &[&str]) -> String {
         let output = self.kubectl(arguments).output().expect("kubectl runs");
-        assert!(!output.status.success(), "kubectl {arguments:?} must fail: {}", shown(&output));
+        assert!(
+            !output.status.success(),
+            "kubectl {arguments:?} must fail: {}",
+            shown(&output)
+        );
         String::from_utf8_lossy(&output.stderr).into_owned()
     }
 
     /// Runs kubectl with this text on its standard input; it must succeed.
     pub(crate) fn feed(&self, arguments: &[&str], text: &str) -> String {
         let output = self.fed(arguments, text);
-        assert!(output.status.success(), "kubectl {arguments:?}: {}", shown(&output));
+        assert!(
+            output.status.success(),
+            "kubectl {arguments:?}: {}",
+            shown(&output)
+        );
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
     /// Runs kubectl with this text on its standard input; it must fail. Gives its standard error.
     pub(crate) fn refused_with(&self, arguments: &[&str], text: &str) -> String {
         let output = self.fed(arguments, text);
-        assert!(!output.status.success(), "kubectl {arguments:?} must fail: {}", shown(&output));
+        assert!(
+            !output.status.success(),
+            "kubectl {arguments:?} must fail: {}",
+            shown(&output)
+        );
         String::from_utf8_lossy(&output.stderr).into_owned()
     }
 
     /// Runs kubectl with this text on its standard input, however it ends.
     pub(crate) fn fed(&self, arguments: &[&str], text: &str) -> Output {
-        let mut child =
-            self.kubectl(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("kubectl runs");
-        std::io::Write::write_all(&mut child.stdin.take().expect("a pipe"), text.as_bytes()).expect("kubectl reads");
+        let mut child = self
+            .kubectl(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("kubectl runs");
+        std::io::Write::write_all(&mut child.stdin.take().expect("a pipe"), text.as_bytes())
+            .expect("kubectl reads");
         child.wait_with_output().expect("kubectl ends")
     }
 
@@ -149,7 +188,11 @@ impl Server {
             if output.status.success() && passes(&text) {
                 return text;
             }
-            assert!(Instant::now() < deadline, "kubectl {arguments:?} never showed it: {}", shown(&output));
+            assert!(
+                Instant::now() < deadline,
+                "kubectl {arguments:?} never showed it: {}",
+                shown(&output)
+            );
             std::thread::sleep(Duration::from_millis(100));
         }
     }
@@ -165,14 +208,27 @@ impl Drop for Server {
 /// Both streams and the exit code, for messages.
 pub(crate) fn shown(output: &Output) -> String {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    format!("{}\nstdout: {}\nstderr: {}", output.status, text(&output.stdout), text(&output.stderr))
+    format!(
+        "{}\nstdout: {}\nstderr: {}",
+        output.status,
+        text(&output.stdout),
+        text(&output.stderr)
+    )
 }
 
 /// True when the tool is there. Otherwise says so, and fails where nothing may be skipped.
 pub(crate) fn has(tool: &str) -> bool {
-    let found = Command::new(tool).arg("--help").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
+    let found = Command::new(tool)
+        .arg("--help")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok();
     if !found {
-        assert!(std::env::var("EXEUNT_REQUIRE_TOOLS").as_deref() != Ok("1"), "{tool} is required here and is not installed");
+        assert!(
+            std::env::var("EXEUNT_REQUIRE_TOOLS").as_deref() != Ok("1"),
+            "{tool} is required here and is not installed"
+        );
         eprintln!("SKIPPED: {tool} is not installed");
     }
     found

@@ -1,6 +1,6 @@
-//! `exeunt drain` for somebody at a terminal: the live table, the question before something is lost,
-//! and Ctrl-C. The terminal is a pseudo-terminal of this process; everything that the command writes
-//! is read as it comes, and nothing is waited for but words that must appear.
+//! `exeunt drain` for somebody at a terminal: the live table, the question before something is
+//! lost, and Ctrl-C. The terminal is a pseudo-terminal of this process; everything that the command
+//! writes is read as it comes, and nothing is waited for but words that must appear.
 
 use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
@@ -40,8 +40,13 @@ impl Session {
         let (pty, pts) = open().expect("a pseudo-terminal");
         pty.resize(Size::new(24, 100)).expect("a window");
         let mut command = exeunt();
-        command.args(arguments).env("KUBECONFIG", &server.kubeconfig).env("TERM", "xterm");
-        let child = Command::from(command).spawn(pts).expect("the binary starts");
+        command
+            .args(arguments)
+            .env("KUBECONFIG", &server.kubeconfig)
+            .env("TERM", "xterm");
+        let child = Command::from(command)
+            .spawn(pts)
+            .expect("the binary starts");
         let (pty, (sender, pieces)) = (Arc::new(pty), mpsc::channel());
         let reader = Arc::clone(&pty);
         std::thread::spawn(move || {
@@ -51,11 +56,18 @@ impl Session {
                 drop(sender.send(piece[..length].to_vec()));
             }
         });
-        Self { child, pty, pieces, written: String::new() }
+        Self {
+            child,
+            pty,
+            pieces,
+            written: String::new(),
+        }
     }
 
     fn press(&self, keys: &[u8]) {
-        (&*self.pty).write_all(keys).expect("the terminal takes keys");
+        (&*self.pty)
+            .write_all(keys)
+            .expect("the terminal takes keys");
     }
 
     /// Waits until these words have been written.
@@ -78,10 +90,17 @@ impl Session {
     /// Waits for the end; gives the exit code and everything that was written.
     fn end(mut self) -> (Option<i32>, String) {
         let deadline = Instant::now() + PATIENCE;
-        while let Ok(piece) = self.pieces.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+        while let Ok(piece) = self
+            .pieces
+            .recv_timeout(deadline.saturating_duration_since(Instant::now()))
+        {
             self.written.push_str(&String::from_utf8_lossy(&piece));
         }
-        assert!(Instant::now() < deadline, "it never ends:\n{}", self.written);
+        assert!(
+            Instant::now() < deadline,
+            "it never ends:\n{}",
+            self.written
+        );
         let code = self.child.wait().expect("it has ended").code();
         (code, std::mem::take(&mut self.written))
     }
@@ -99,12 +118,21 @@ fn server_with(folder: &tempfile::TempDir, objects: &str, pod: &str) -> Server {
     let server = Server::start(folder.path(), &["--nodes", "1"]);
     server.until(&["get", "serviceaccount", "default"], |_| true);
     server.feed(&["apply", "-f", "-"], objects);
-    server.until(&["get", "pod", pod, "-o", "jsonpath={.status.phase}"], |phase| phase == "Running");
+    server.until(
+        &["get", "pod", pod, "-o", "jsonpath={.status.phase}"],
+        |phase| phase == "Running",
+    );
     server
 }
 
 fn is_cordoned(server: &Server) -> bool {
-    server.run(&["get", "node", "node-1", "-o", "jsonpath={.spec.unschedulable}"]) == "true"
+    server.run(&[
+        "get",
+        "node",
+        "node-1",
+        "-o",
+        "jsonpath={.spec.unschedulable}",
+    ]) == "true"
 }
 
 #[test]
@@ -114,36 +142,70 @@ fn the_table_shows_what_is_refused_and_ctrl_c_says_where_the_node_stands() {
     }
     let folder = tempfile::tempdir().unwrap();
     let server = server_with(&folder, APPLICATION, "web-1");
-    server.until(&["get", "pdb", "web", "-o", "jsonpath={.status.currentHealthy}"], |text| text == "2");
+    server.until(
+        &[
+            "get",
+            "pdb",
+            "web",
+            "-o",
+            "jsonpath={.status.currentHealthy}",
+        ],
+        |text| text == "2",
+    );
 
     let mut session = Session::start(&server, &["drain", "node-1"]);
     session.shows("node/node-1 cordoned");
     // Both are asked for at the same moment, and either may be the first.
     let heading = "node-1  2 pods: 1 gone, 1 refused\r\n  default/web-";
     let lines = ["0", "1"].map(|number| format!("{heading}{number}  refused by default/web for "));
-    session.until("which one is refused", |written| lines.iter().any(|line| written.contains(line)));
+    session.until("which one is refused", |written| {
+        lines.iter().any(|line| written.contains(line))
+    });
     // It is drawn again over itself, and the time goes on.
     session.shows("\u{1b}[J");
     session.until("another time", |written| {
-        let times = lines.iter().flat_map(|line| written.split(line).skip(1)).filter_map(|rest| rest.split(' ').next());
+        let times = lines
+            .iter()
+            .flat_map(|line| written.split(line).skip(1))
+            .filter_map(|rest| rest.split(' ').next());
         times.collect::<BTreeSet<_>>().len() > 1
     });
-    assert!(!session.written.contains("error when evicting"), "the table shows it: {}", session.written);
+    assert!(
+        !session.written.contains("error when evicting"),
+        "the table shows it: {}",
+        session.written
+    );
     session.press(CTRL_C);
     let (code, written) = session.end();
     assert_eq!(code, Some(1), "{written}");
-    let (_, last) = written.rsplit_once("\u{1b}[J").expect("the table is taken away at the end");
+    let (_, last) = written
+        .rsplit_once("\u{1b}[J")
+        .expect("the table is taken away at the end");
     let last = last.replace('\r', "");
-    assert!(last.starts_with("node/node-1 is cordoned: 2 pods: 1 gone, 1 refused\n"), "{last:?}");
-    assert!(last.contains("error: interrupted: what was accepted still goes, nothing else is asked for\n"), "{last:?}");
-    assert!(last.contains("hint: the same command goes on; exeunt uncordon node-1 takes it back\n"), "{last:?}");
+    assert!(
+        last.starts_with("node/node-1 is cordoned: 2 pods: 1 gone, 1 refused\n"),
+        "{last:?}"
+    );
+    assert!(
+        last.contains(
+            "error: interrupted: what was accepted still goes, nothing else is asked for\n"
+        ),
+        "{last:?}"
+    );
+    assert!(
+        last.contains("hint: the same command goes on; exeunt uncordon node-1 takes it back\n"),
+        "{last:?}"
+    );
     assert!(!last.contains("\u{1b}[3"), "NO_COLOR is set: {last:?}");
     assert!(is_cordoned(&server), "as it was told");
 
     // The same command goes on: nothing holds the second pod any more.
     server.run(&["delete", "pdb", "web"]);
     let (code, written) = Session::start(&server, &["drain", "node-1"]).end();
-    assert!(code == Some(0) && written.contains("node/node-1 drained"), "{written}");
+    assert!(
+        code == Some(0) && written.contains("node/node-1 drained"),
+        "{written}"
+    );
 }
 
 #[test]
@@ -161,7 +223,11 @@ fn a_question_comes_before_something_is_lost_and_only_yes_is_yes() {
         session.press(answer.as_bytes());
         let (code, written) = session.end();
         assert_eq!(code, Some(1), "{answer:?}: {written}");
-        assert!(written.contains("error: nothing was done") && written.contains("hint: --yes asks no questions"), "{written}");
+        assert!(
+            written.contains("error: nothing was done")
+                && written.contains("hint: --yes asks no questions"),
+            "{written}"
+        );
         assert!(!is_cordoned(&server), "{answer:?}");
     }
     let mut session = Session::start(&server, &["drain", "node-1", "--force"]);
@@ -175,7 +241,12 @@ fn a_question_comes_before_something_is_lost_and_only_yes_is_yes() {
     session.shows("Go on? [y/N] ");
     session.press(b"y\n");
     let (code, written) = session.end();
-    assert!(code == Some(0) && written.contains("pod/bare evicted") && written.contains("node/node-1 drained"), "{written}");
+    assert!(
+        code == Some(0)
+            && written.contains("pod/bare evicted")
+            && written.contains("node/node-1 drained"),
+        "{written}"
+    );
 }
 
 #[test]
@@ -185,10 +256,17 @@ fn no_question_is_asked_when_the_answer_was_given_or_nothing_is_lost() {
     }
     let folder = tempfile::tempdir().unwrap();
     let server = server_with(&folder, BARE, "bare");
-    let (code, written) = Session::start(&server, &["drain", "node-1", "--force", "--dry-run"]).end();
+    let (code, written) =
+        Session::start(&server, &["drain", "node-1", "--force", "--dry-run"]).end();
     assert!(code == Some(0) && !written.contains("Go on?"), "{written}");
     let (code, written) = Session::start(&server, &["drain", "node-1", "--force", "--yes"]).end();
-    assert!(code == Some(0) && !written.contains("Go on?") && written.contains("pod/bare evicted"), "{written}");
+    assert!(
+        code == Some(0) && !written.contains("Go on?") && written.contains("pod/bare evicted"),
+        "{written}"
+    );
     let (code, written) = Session::start(&server, &["drain", "node-1", "--force"]).end();
-    assert!(code == Some(0) && !written.contains("Go on?"), "there is nothing to lose any more: {written}");
+    assert!(
+        code == Some(0) && !written.contains("Go on?"),
+        "there is nothing to lose any more: {written}"
+    );
 }

@@ -14,11 +14,20 @@ pub(crate) const NODE_MODULES: &str = "EXEUNT_NODE_MODULES";
 
 /// What a variable names. Without it says so, and fails where nothing may be skipped.
 pub(crate) fn named_by(variable: &str) -> Option<PathBuf> {
-    let path = std::env::var_os(variable).filter(|path| !path.is_empty()).map(PathBuf::from);
+    let path = std::env::var_os(variable)
+        .filter(|path| !path.is_empty())
+        .map(PathBuf::from);
     match &path {
-        Some(path) => assert!(path.exists(), "{variable} names {}, which is not there", path.display()),
+        Some(path) => assert!(
+            path.exists(),
+            "{variable} names {}, which is not there",
+            path.display()
+        ),
         None => {
-            assert!(std::env::var("EXEUNT_REQUIRE_TOOLS").as_deref() != Ok("1"), "{variable} is required here and is not set");
+            assert!(
+                std::env::var("EXEUNT_REQUIRE_TOOLS").as_deref() != Ok("1"),
+                "{variable} is required here and is not set"
+            );
             eprintln!("SKIPPED: {variable} is not set");
         }
     }
@@ -29,7 +38,9 @@ pub(crate) fn named_by(variable: &str) -> Option<PathBuf> {
 pub(crate) fn run_script(interpreter: &Path, script: &str) {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path(), &["--nodes", "2"]);
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop").join(script);
+    let script = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/interop")
+        .join(script);
     let output = Command::new(interpreter)
         .arg(&script)
         .arg(&server.kubeconfig)
@@ -38,6 +49,15 @@ pub(crate) fn run_script(interpreter: &Path, script: &str) {
         .env("HOME", folder.path())
         .output()
         .expect("the interpreter starts");
-    assert!(output.status.success(), "{}: {}", script.display(), shown(&output));
-    assert!(output.stdout.starts_with(b"ok: "), "the script asserts something: {}", shown(&output));
+    assert!(
+        output.status.success(),
+        "{}: {}",
+        script.display(),
+        shown(&output)
+    );
+    assert!(
+        output.stdout.starts_with(b"ok: "),
+        "the script asserts something: {}",
+        shown(&output)
+    );
 }

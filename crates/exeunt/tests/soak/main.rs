@@ -12,7 +12,10 @@
     reason = "all of this is a test: a panic is how it fails, its report must be seen, and real processes live in real time"
 )]
 
-#[expect(dead_code, reason = "shared with the other tests of the binary, which use more of it")]
+#[expect(
+    dead_code,
+    reason = "shared with the other tests of the binary, which use more of it"
+)]
 #[path = "../cli/support.rs"]
 mod support;
 
@@ -42,14 +45,21 @@ const LIFE: Duration = Duration::from_secs(3);
 const LOOK: Duration = Duration::from_secs(1);
 
 fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|value| value.parse().unwrap_or_else(|_| panic!("{name} is a number")))
+    std::env::var(name).ok().map(|value| {
+        value
+            .parse()
+            .unwrap_or_else(|_| panic!("{name} is a number"))
+    })
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_is_killed_again_and_again_keeps_its_promises() {
     let seed = number("EXEUNT_SOAK_SEED").unwrap_or(1);
     let minutes = number("EXEUNT_SOAK_MINUTES");
-    eprintln!("EXEUNT_SOAK_SEED={seed}, {}", minutes.map_or("short".to_owned(), |minutes| format!("{minutes} minutes")));
+    eprintln!(
+        "EXEUNT_SOAK_SEED={seed}, {}",
+        minutes.map_or("short".to_owned(), |minutes| format!("{minutes} minutes"))
+    );
     let folder = tempfile::tempdir().unwrap();
     let mut soak = Soak {
         random: Entropy::seeded(seed),
@@ -60,7 +70,11 @@ async fn a_server_that_is_killed_again_and_again_keeps_its_promises() {
     let half = Duration::from_secs(30 * minutes.unwrap_or(0));
     let start = Instant::now();
     let mut lives = 0;
-    while if minutes.is_some() { start.elapsed() < half } else { lives < SHORT_LIVES } {
+    while if minutes.is_some() {
+        start.elapsed() < half
+    } else {
+        lives < SHORT_LIVES
+    } {
         let extra = Duration::from_millis(soak.random.below(3_000));
         soak.live(folder.path(), LIFE + extra, true).await;
         lives += 1;
@@ -70,9 +84,14 @@ async fn a_server_that_is_killed_again_and_again_keeps_its_promises() {
         soak.live(folder.path(), half, false).await;
     }
     soak.live(folder.path(), LIFE, false).await;
-    eprintln!("{lives} SIGKILLs, {}, {}", soak.promises.figures(), soak.observer.figures());
+    eprintln!(
+        "{lives} SIGKILLs, {}, {}",
+        soak.promises.figures(),
+        soak.observer.figures()
+    );
     eprintln!("{}", soak.measure.report());
-    soak.measure.judge(minutes.is_some_and(|minutes| minutes >= 4));
+    soak.measure
+        .judge(minutes.is_some_and(|minutes| minutes >= 4));
 }
 
 struct Soak {
@@ -120,7 +139,10 @@ async fn settle(client: &Client) {
         if wrong.is_empty() {
             return;
         }
-        assert!(Instant::now() < end, "without traffic, budgets still say: {wrong:?}");
+        assert!(
+            Instant::now() < end,
+            "without traffic, budgets still say: {wrong:?}"
+        );
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
 }

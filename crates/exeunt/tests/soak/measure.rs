@@ -44,11 +44,15 @@ impl Measure {
     }
 
     pub(crate) fn report(&self) -> String {
-        let lives: Vec<String> =
-            spread(&self.lives, 10).iter().map(|(memory, disk)| format!("{}/{}", memory / 1024, disk / 1024)).collect();
+        let lives: Vec<String> = spread(&self.lives, 10)
+            .iter()
+            .map(|(memory, disk)| format!("{}/{}", memory / 1024, disk / 1024))
+            .collect();
         let long = self.long.as_deref().unwrap_or_default();
-        let long: Vec<String> =
-            spread(long, 12).iter().map(|(second, memory, disk)| format!("{second} s: {}/{}", memory / 1024, disk / 1024)).collect();
+        let long: Vec<String> = spread(long, 12)
+            .iter()
+            .map(|(second, memory, disk)| format!("{second} s: {}/{}", memory / 1024, disk / 1024))
+            .collect();
         format!(
             "memory/disk in MiB at the end of short lives: {}\nmemory/disk in MiB in the long life: {}",
             lives.join(", "),
@@ -61,7 +65,9 @@ impl Measure {
         if !is_long {
             return;
         }
-        let mean = |values: &[u64]| values.iter().sum::<u64>() / u64::try_from(values.len().max(1)).unwrap();
+        let mean = |values: &[u64]| {
+            values.iter().sum::<u64>() / u64::try_from(values.len().max(1)).unwrap()
+        };
         let lives: Vec<u64> = self.lives.iter().map(|(memory, _)| *memory).collect();
         let third = lives.len() / 3;
         let (early, late) = (mean(&lives[..third]), mean(&lives[lives.len() - third..]));
@@ -69,10 +75,21 @@ impl Measure {
             late * 100 <= early * (100 + LIVES_PERCENT),
             "each life takes more memory than the one before: {early} KiB, then {late} KiB"
         );
-        let long: Vec<u64> = self.long.iter().flatten().map(|(_, memory, _)| *memory).collect();
+        let long: Vec<u64> = self
+            .long
+            .iter()
+            .flatten()
+            .map(|(_, memory, _)| *memory)
+            .collect();
         let quarter = long.len() / 4;
-        let (middle, end) = (mean(&long[2 * quarter..3 * quarter]), mean(&long[3 * quarter..]));
-        assert!(end * 100 <= middle * (100 + GROWTH_PERCENT), "memory grows: {middle} KiB in the third quarter, {end} KiB in the last");
+        let (middle, end) = (
+            mean(&long[2 * quarter..3 * quarter]),
+            mean(&long[3 * quarter..]),
+        );
+        assert!(
+            end * 100 <= middle * (100 + GROWTH_PERCENT),
+            "memory grows: {middle} KiB in the third quarter, {end} KiB in the last"
+        );
     }
 }
 
@@ -86,11 +103,23 @@ fn spread<T: Copy>(values: &[T], count: usize) -> Vec<T> {
 
 fn resident(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
-    line.split_whitespace().next().and_then(|number| number.parse().ok()).unwrap_or(0)
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .unwrap_or_default();
+    line.split_whitespace()
+        .next()
+        .and_then(|number| number.parse().ok())
+        .unwrap_or(0)
 }
 
 fn size(folder: &Path) -> u64 {
-    let files = std::fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
-    files.filter_map(|file| file.metadata().ok()).map(|file| file.len() / 1024).sum()
+    let files = std::fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .filter_map(Result::ok);
+    files
+        .filter_map(|file| file.metadata().ok())
+        .map(|file| file.len() / 1024)
+        .sum()
 }

@@ -71,15 +71,26 @@ impl Observer {
         }
         let clock = Clock::system();
         let (pods, pod_watch) = follow::<Pod>(client, Kind::Pod, self.newest).await;
-        let (budgets, budget_watch) = follow::<PodDisruptionBudget>(client, Kind::Budget, self.newest).await;
+        let (budgets, budget_watch) =
+            follow::<PodDisruptionBudget>(client, Kind::Budget, self.newest).await;
         let watches = vec![pod_watch, budget_watch];
-        self.life = Some(Life { ledger: Ledger::default(), begin: clock.now(), clock, pods, budgets, watches });
+        self.life = Some(Life {
+            ledger: Ledger::default(),
+            begin: clock.now(),
+            clock,
+            pods,
+            budgets,
+            watches,
+        });
     }
 
     /// A watch from where the last one ended goes on, or is told that the history is gone.
     async fn resume(&mut self, client: &Client) {
         let api = Api::<Pod>::default_namespaced(client.clone());
-        let stream = match api.watch(&WatchParams::default().timeout(5), &self.newest.to_string()).await {
+        let stream = match api
+            .watch(&WatchParams::default().timeout(5), &self.newest.to_string())
+            .await
+        {
             Ok(stream) => stream,
             Err(kube::Error::Api(status)) if status.code == 410 => {
                 self.compacted += 1;
@@ -93,8 +104,14 @@ impl Observer {
                 assert_eq!(status.code, 410, "a watch from {}: {status:?}", self.newest);
                 self.compacted += 1;
             }
-            Ok(Some(Ok(WatchEvent::Added(pod) | WatchEvent::Modified(pod) | WatchEvent::Deleted(pod)))) => {
-                assert!(revision(pod.resource_version()) > self.newest, "a watch from {} goes back", self.newest);
+            Ok(Some(Ok(
+                WatchEvent::Added(pod) | WatchEvent::Modified(pod) | WatchEvent::Deleted(pod),
+            ))) => {
+                assert!(
+                    revision(pod.resource_version()) > self.newest,
+                    "a watch from {} goes back",
+                    self.newest
+                );
                 self.continued += 1;
             }
             // Nothing has happened since.
@@ -138,7 +155,10 @@ impl Life {
         let newest = pods.until.max(budgets.until);
         let mut writes = take(&mut pods, until);
         writes.extend(take(&mut budgets, until));
-        let faults: Vec<String> = [&mut pods, &mut budgets].into_iter().filter_map(|told| told.fault.take()).collect();
+        let faults: Vec<String> = [&mut pods, &mut budgets]
+            .into_iter()
+            .filter_map(|told| told.fault.take())
+            .collect();
         drop((pods, budgets));
         assert!(faults.is_empty(), "{faults:#?}");
         writes.sort_by_key(|write| (write.0, write.1));
@@ -157,28 +177,57 @@ impl Life {
 }
 
 fn take(told: &mut Told, until: u64) -> Vec<Write> {
-    let place = told.writes.partition_point(|(revision, ..)| *revision <= until);
+    let place = told
+        .writes
+        .partition_point(|(revision, ..)| *revision <= until);
     told.writes.drain(..place).collect()
 }
 
 /// Lists, and watches from there for as long as the server lives.
 async fn follow<K>(client: &Client, kind: Kind, newest: u64) -> (Shared, JoinHandle<()>)
 where
-    K: Resource<Scope = NamespaceResourceScope> + Clone + Debug + Serialize + DeserializeOwned + Send + Sync + 'static,
+    K: Resource<Scope = NamespaceResourceScope>
+        + Clone
+        + Debug
+        + Serialize
+        + DeserializeOwned
+        + Send
+        + Sync
+        + 'static,
     K::DynamicType: Default,
 {
     let api = Api::<K>::default_namespaced(client.clone());
     let list = api.list(&ListParams::default()).await.unwrap();
     let from = revision(list.metadata.resource_version);
-    assert!(from >= newest, "the revision went back from {newest} to {from}");
-    let writes = list.items.iter().map(|object| (from, kind, object.name_any(), serde_json::to_value(object).ok())).collect();
-    let told = Arc::new(Mutex::new(Told { writes, until: from, fault: None }));
+    assert!(
+        from >= newest,
+        "the revision went back from {newest} to {from}"
+    );
+    let writes = list
+        .items
+        .iter()
+        .map(|object| {
+            (
+                from,
+                kind,
+                object.name_any(),
+                serde_json::to_value(object).ok(),
+            )
+        })
+        .collect();
+    let told = Arc::new(Mutex::new(Told {
+        writes,
+        until: from,
+        fault: None,
+    }));
     let shared = Arc::clone(&told);
     let watch = tokio::spawn(async move {
         let mut from = from;
         loop {
             // A connection that breaks is the server's end; who killed it knows.
-            let Ok(stream) = api.watch(&WatchParams::default(), &from.to_string()).await else { return };
+            let Ok(stream) = api.watch(&WatchParams::default(), &from.to_string()).await else {
+                return;
+            };
             let mut stream = stream.boxed();
             while let Ok(Some(event)) = stream.try_next().await {
                 match note(&shared, kind, event) {
@@ -198,7 +247,9 @@ fn note<K: Resource + Serialize>(told: &Shared, kind: Kind, event: WatchEvent<K>
         WatchEvent::Added(object) | WatchEvent::Modified(object) => (object, false),
         WatchEvent::Deleted(object) => (object, true),
         WatchEvent::Bookmark(mark) => {
-            told.until = told.until.max(revision(Some(mark.metadata.resource_version)));
+            told.until = told
+                .until
+                .max(revision(Some(mark.metadata.resource_version)));
             return Some(told.until);
         }
         WatchEvent::Error(status) => {
@@ -208,11 +259,19 @@ fn note<K: Resource + Serialize>(told: &Shared, kind: Kind, event: WatchEvent<K>
     };
     let at = revision(object.meta().resource_version.clone());
     if at <= told.until {
-        told.fault = Some(format!("revision {at} of {} comes after {}", object.name_any(), told.until));
+        told.fault = Some(format!(
+            "revision {at} of {} comes after {}",
+            object.name_any(),
+            told.until
+        ));
         return None;
     }
     told.until = at;
-    let value = if removed { None } else { serde_json::to_value(&object).ok() };
+    let value = if removed {
+        None
+    } else {
+        serde_json::to_value(&object).ok()
+    };
     told.writes.push((at, kind, object.name_any(), value));
     Some(at)
 }

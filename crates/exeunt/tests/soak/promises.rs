@@ -52,7 +52,10 @@ impl Promises {
 
     pub(crate) fn figures(&self) -> String {
         let kept = self.kept();
-        format!("{} evictions granted, {} refused, {} other writes acknowledged", kept.granted, kept.refused, kept.written)
+        format!(
+            "{} evictions granted, {} refused, {} other writes acknowledged",
+            kept.granted, kept.refused, kept.written
+        )
     }
 
     /// Asks the server of today what the server of yesterday promised.
@@ -63,17 +66,35 @@ impl Promises {
         };
         let maps = Api::<ConfigMap>::default_namespaced(client.clone());
         for (name, (acknowledged, sent)) in counters {
-            let map = maps.get(&name).await.unwrap_or_else(|error| panic!("{name} had {acknowledged}: {error}"));
-            let found: u64 = map.data.unwrap_or_default().get("number").and_then(|number| number.parse().ok()).unwrap_or(0);
-            assert!((acknowledged..=sent).contains(&found), "{name} is {found}; {acknowledged} was acknowledged and {sent} sent");
+            let map = maps
+                .get(&name)
+                .await
+                .unwrap_or_else(|error| panic!("{name} had {acknowledged}: {error}"));
+            let found: u64 = map
+                .data
+                .unwrap_or_default()
+                .get("number")
+                .and_then(|number| number.parse().ok())
+                .unwrap_or(0);
+            assert!(
+                (acknowledged..=sent).contains(&found),
+                "{name} is {found}; {acknowledged} was acknowledged and {sent} sent"
+            );
             // What came after the last answer is known now.
             self.kept().counters.insert(name, (found, sent));
         }
         let pods = Api::<Pod>::default_namespaced(client.clone());
         for (name, uid) in evicted {
-            let found = pods.get_opt(&name).await.unwrap().filter(|pod| pod.uid().as_ref() == Some(&uid));
+            let found = pods
+                .get_opt(&name)
+                .await
+                .unwrap()
+                .filter(|pod| pod.uid().as_ref() == Some(&uid));
             let lives = found.is_some_and(|pod| pod.metadata.deletion_timestamp.is_none());
-            assert!(!lives, "the eviction of {name} ({uid}) was granted and is forgotten");
+            assert!(
+                !lives,
+                "the eviction of {name} ({uid}) was granted and is forgotten"
+            );
         }
     }
 }

@@ -9,7 +9,9 @@ use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Pod};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use kube::api::{DeleteParams, EvictParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::api::{
+    DeleteParams, EvictParams, ListParams, Patch, PatchParams, PostParams, Preconditions,
+};
 use kube::{Api, Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -33,10 +35,15 @@ pub(crate) async fn prepare(client: &Client) {
     let mut web = spec("web", 12);
     web.as_object_mut().unwrap().remove("serviceName");
     ensure::<Deployment>(client, json!({"metadata": {"name": "web"}, "spec": web})).await;
-    ensure::<StatefulSet>(client, json!({"metadata": {"name": "db"}, "spec": spec("db", 4)})).await;
+    ensure::<StatefulSet>(
+        client,
+        json!({"metadata": {"name": "db"}, "spec": spec("db", 4)}),
+    )
+    .await;
     for app in APPS {
         let spec = json!({"maxUnavailable": 1, "selector": {"matchLabels": {"app": app}}});
-        ensure::<PodDisruptionBudget>(client, json!({"metadata": {"name": app}, "spec": spec})).await;
+        ensure::<PodDisruptionBudget>(client, json!({"metadata": {"name": app}, "spec": spec}))
+            .await;
     }
     for number in 0..CLIENTS {
         ensure::<ConfigMap>(client, json!({"metadata": {"name": counter(number)}})).await;
@@ -49,11 +56,18 @@ fn counter(number: usize) -> String {
 
 async fn ensure<K>(client: &Client, object: Value)
 where
-    K: Resource<Scope = NamespaceResourceScope> + Clone + std::fmt::Debug + serde::Serialize + DeserializeOwned,
+    K: Resource<Scope = NamespaceResourceScope>
+        + Clone
+        + std::fmt::Debug
+        + serde::Serialize
+        + DeserializeOwned,
     K::DynamicType: Default,
 {
     let object: K = serde_json::from_value(object).unwrap();
-    match Api::<K>::default_namespaced(client.clone()).create(&PostParams::default(), &object).await {
+    match Api::<K>::default_namespaced(client.clone())
+        .create(&PostParams::default(), &object)
+        .await
+    {
         Ok(_) => {}
         Err(kube::Error::Api(status)) if status.code == 409 => {}
         Err(error) => panic!("{} cannot be made: {error}", object.name_any()),
@@ -62,21 +76,43 @@ where
 
 /// Budgets whose status is not what their pods say.
 pub(crate) async fn wrong_budgets(client: &Client) -> Vec<String> {
-    let pods = Api::<Pod>::default_namespaced(client.clone()).list(&ListParams::default()).await.unwrap();
-    let budgets = Api::<PodDisruptionBudget>::default_namespaced(client.clone()).list(&ListParams::default()).await.unwrap();
+    let pods = Api::<Pod>::default_namespaced(client.clone())
+        .list(&ListParams::default())
+        .await
+        .unwrap();
+    let budgets = Api::<PodDisruptionBudget>::default_namespaced(client.clone())
+        .list(&ListParams::default())
+        .await
+        .unwrap();
     let ready = |pod: &Pod| {
-        let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
-        pod.metadata.deletion_timestamp.is_none() && conditions.into_iter().any(|found| found.type_ == "Ready" && found.status == "True")
+        let conditions = pod
+            .status
+            .iter()
+            .flat_map(|status| status.conditions.iter().flatten());
+        pod.metadata.deletion_timestamp.is_none()
+            && conditions
+                .into_iter()
+                .any(|found| found.type_ == "Ready" && found.status == "True")
     };
     let mut wrong = Vec::new();
     for budget in budgets {
         let name = budget.name_any();
-        let healthy = pods.items.iter().filter(|pod| pod.labels().get("app") == Some(&name) && ready(pod)).count();
+        let healthy = pods
+            .items
+            .iter()
+            .filter(|pod| pod.labels().get("app") == Some(&name) && ready(pod))
+            .count();
         let status = budget.status.unwrap_or_default();
         let notes = status.disrupted_pods.map_or(0, |notes| notes.len());
         let observed = status.observed_generation == budget.metadata.generation;
-        if status.current_healthy.map(i64::from) != i64::try_from(healthy).ok() || notes > 0 || !observed {
-            wrong.push(format!("{name}: {:?} healthy, {notes} notes, observed {observed}; {healthy} are", status.current_healthy));
+        if status.current_healthy.map(i64::from) != i64::try_from(healthy).ok()
+            || notes > 0
+            || !observed
+        {
+            wrong.push(format!(
+                "{name}: {:?} healthy, {notes} notes, observed {observed}; {healthy} are",
+                status.current_healthy
+            ));
         }
     }
     wrong
@@ -143,7 +179,11 @@ impl Shared {
                 Ok(()) => {}
                 Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409 | 429) => {}
                 Err(_) if self.dying.load(Ordering::SeqCst) => return,
-                Err(error) => self.faults.lock().unwrap().push(format!("client {number}: {error}")),
+                Err(error) => self
+                    .faults
+                    .lock()
+                    .unwrap()
+                    .push(format!("client {number}: {error}")),
             }
             tokio::time::sleep(Duration::from_millis(self.random.below(PAUSE_MILLIS))).await;
         }
@@ -158,7 +198,11 @@ impl Shared {
             12 => self.edit(app).await,
             13 => self.scale(app).await,
             // Events stay for an hour, as upstream; here they would only hide what grows.
-            14 => self.api::<Event>().delete_collection(&DeleteParams::default(), &ListParams::default()).await.map(drop),
+            14 => self
+                .api::<Event>()
+                .delete_collection(&DeleteParams::default(), &ListParams::default())
+                .await
+                .map(drop),
             _ => self.count(number).await,
         }
     }
@@ -172,16 +216,33 @@ impl Shared {
     }
 
     async fn some_pod(&self, app: &str) -> Result<Option<(String, String)>, kube::Error> {
-        let pods = self.api::<Pod>().list(&ListParams::default().labels(&format!("app={app}"))).await?.items;
+        let pods = self
+            .api::<Pod>()
+            .list(&ListParams::default().labels(&format!("app={app}")))
+            .await?
+            .items;
         let place = usize::try_from(self.random.below(pods.len() as u64)).unwrap();
-        Ok(pods.get(place).map(|pod| (pod.name_any(), pod.uid().unwrap_or_default())))
+        Ok(pods
+            .get(place)
+            .map(|pod| (pod.name_any(), pod.uid().unwrap_or_default())))
     }
 
     async fn evict(&self, app: &str) -> Result<(), kube::Error> {
-        let Some((name, uid)) = self.some_pod(app).await? else { return Ok(()) };
-        let preconditions = Some(Preconditions { uid: Some(uid.clone()), resource_version: None });
-        let delete = DeleteParams { preconditions, ..DeleteParams::default() };
-        let options = EvictParams { delete_options: Some(delete), ..EvictParams::default() };
+        let Some((name, uid)) = self.some_pod(app).await? else {
+            return Ok(());
+        };
+        let preconditions = Some(Preconditions {
+            uid: Some(uid.clone()),
+            resource_version: None,
+        });
+        let delete = DeleteParams {
+            preconditions,
+            ..DeleteParams::default()
+        };
+        let options = EvictParams {
+            delete_options: Some(delete),
+            ..EvictParams::default()
+        };
         match self.api::<Pod>().evict(&name, &options).await {
             Ok(_) => self.promises.granted(&name, &uid),
             Err(kube::Error::Api(status)) if status.code == 429 => self.promises.refused(),
@@ -191,14 +252,29 @@ impl Shared {
     }
 
     async fn delete(&self, app: &str) -> Result<(), kube::Error> {
-        let Some((name, _)) = self.some_pod(app).await? else { return Ok(()) };
-        self.api::<Pod>().delete(&name, &DeleteParams::default()).await.map(drop)
+        let Some((name, _)) = self.some_pod(app).await? else {
+            return Ok(());
+        };
+        self.api::<Pod>()
+            .delete(&name, &DeleteParams::default())
+            .await
+            .map(drop)
     }
 
     async fn flip(&self, app: &str) -> Result<(), kube::Error> {
-        let Some((name, _)) = self.some_pod(app).await? else { return Ok(()) };
-        let value = if self.random.below(2) == 0 { json!("true") } else { Value::Null };
-        self.patch::<Pod>(&name, json!({"metadata": {"annotations": {"sim.exeunt.dev/never-ready": value}}})).await
+        let Some((name, _)) = self.some_pod(app).await? else {
+            return Ok(());
+        };
+        let value = if self.random.below(2) == 0 {
+            json!("true")
+        } else {
+            Value::Null
+        };
+        self.patch::<Pod>(
+            &name,
+            json!({"metadata": {"annotations": {"sim.exeunt.dev/never-ready": value}}}),
+        )
+        .await
     }
 
     async fn edit(&self, app: &str) -> Result<(), kube::Error> {
@@ -207,22 +283,26 @@ impl Shared {
             1 => json!({"minAvailable": null, "maxUnavailable": "10%"}),
             _ => json!({"minAvailable": null, "maxUnavailable": self.random.below(3)}),
         };
-        self.patch::<PodDisruptionBudget>(app, json!({"spec": spec})).await
+        self.patch::<PodDisruptionBudget>(app, json!({"spec": spec}))
+            .await
     }
 
     async fn scale(&self, app: &str) -> Result<(), kube::Error> {
         let change = |replicas: u64| json!({"spec": {"replicas": replicas}});
         if app == "web" {
-            self.patch::<Deployment>(app, change(6 + self.random.below(8))).await
+            self.patch::<Deployment>(app, change(6 + self.random.below(8)))
+                .await
         } else {
-            self.patch::<StatefulSet>(app, change(2 + self.random.below(4))).await
+            self.patch::<StatefulSet>(app, change(2 + self.random.below(4)))
+                .await
         }
     }
 
     async fn count(&self, number: usize) -> Result<(), kube::Error> {
         let name = counter(number);
         let next = self.promises.next(&name);
-        self.patch::<ConfigMap>(&name, json!({"data": {"number": next.to_string()}})).await?;
+        self.patch::<ConfigMap>(&name, json!({"data": {"number": next.to_string()}}))
+            .await?;
         self.promises.written(&name, next);
         Ok(())
     }
@@ -232,6 +312,9 @@ impl Shared {
         K: Resource<Scope = NamespaceResourceScope> + Clone + std::fmt::Debug + DeserializeOwned,
         K::DynamicType: Default,
     {
-        self.api::<K>().patch(name, &PatchParams::default(), &Patch::Merge(change)).await.map(drop)
+        self.api::<K>()
+            .patch(name, &PatchParams::default(), &Patch::Merge(change))
+            .await
+            .map(drop)
     }
 }

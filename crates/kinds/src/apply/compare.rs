@@ -16,14 +16,27 @@ pub(super) fn fields(tree: &Tree, node: Node) -> FieldSet {
         let (index, field) = node.field(name).unzip();
         let member = node.member_of(field);
         let below = fields(value, member);
-        let is_member = is_leaf(value, member) || is_empty_object(value) || value.is_null() || field.is_none();
+        let is_member =
+            is_leaf(value, member) || is_empty_object(value) || value.is_null() || field.is_none();
         // Members of untyped objects are named too: they count by what is in them.
         let is_deduced = matches!(node, Node::Deduced) && !below.is_empty();
-        set.attach(node.name_of(index, name), Entry { is_member: is_member && !is_deduced, below });
+        set.attach(
+            node.name_of(index, name),
+            Entry {
+                is_member: is_member && !is_deduced,
+                below,
+            },
+        );
     }
     for item in node.items(Some(tree)).into_iter().flatten() {
         if let Some(element) = node.element(item) {
-            set.attach(element.into(), Entry { is_member: true, below: fields(item, node.item()) });
+            set.attach(
+                element.into(),
+                Entry {
+                    is_member: true,
+                    below: fields(item, node.item()),
+                },
+            );
         }
     }
     set
@@ -66,10 +79,16 @@ impl Comparison {
             return;
         }
         let element = element();
-        let entry = |kind: Change, below: FieldSet| Entry { is_member: change == kind, below };
-        self.added.attach(element.clone(), entry(Change::Added, below.added));
-        self.modified.attach(element.clone(), entry(Change::Modified, below.modified));
-        self.removed.attach(element, entry(Change::Removed, below.removed));
+        let entry = |kind: Change, below: FieldSet| Entry {
+            is_member: change == kind,
+            below,
+        };
+        self.added
+            .attach(element.clone(), entry(Change::Added, below.added));
+        self.modified
+            .attach(element.clone(), entry(Change::Modified, below.modified));
+        self.removed
+            .attach(element, entry(Change::Removed, below.removed));
     }
 }
 
@@ -92,31 +111,49 @@ fn compare_value(old: Option<&Tree>, new: Option<&Tree>, node: Node) -> (Change,
         return (Change::None, Comparison::default());
     }
     let sides = [old, new].into_iter().flatten();
-    let is_leaf = sides.clone().all(|side| is_leaf(side, node) || is_empty(side));
+    let is_leaf = sides
+        .clone()
+        .all(|side| is_leaf(side, node) || is_empty(side));
     let change = match (old, new) {
         (None, None) => Change::None,
         (None, Some(_)) => Change::Added,
         (Some(_), None) => Change::Removed,
-        (Some(old), Some(new)) if is_leaf && old != new && !(is_zero(old) && is_zero(new)) => Change::Modified,
+        (Some(old), Some(new)) if is_leaf && old != new && !(is_zero(old) && is_zero(new)) => {
+            Change::Modified
+        }
         (Some(_), Some(_)) => Change::None,
     };
-    (change, if is_leaf { Comparison::default() } else { compare_below(old, new, node) })
+    (
+        change,
+        if is_leaf {
+            Comparison::default()
+        } else {
+            compare_below(old, new, node)
+        },
+    )
 }
 
 fn compare_below(old: Option<&Tree>, new: Option<&Tree>, node: Node) -> Comparison {
     let mut out = Comparison::default();
     for (name, was, is) in pairs(node.members(old), node.members(new)) {
         let (index, field) = node.field(name).unzip();
-        let (was, is) = (member(old.is_some(), was, field), member(new.is_some(), is, field));
+        let (was, is) = (
+            member(old.is_some(), was, field),
+            member(new.is_some(), is, field),
+        );
         let (change, below) = compare_value(was, is, node.member_of(field));
         out.attach(|| node.name_of(index, name), change, below);
     }
     let (old_items, new_items) = (by_element(old, node), by_element(new, node));
     for (element, was) in &old_items {
-        let (change, below) = compare_value(Some(was), new_items.get(element).copied(), node.item());
+        let (change, below) =
+            compare_value(Some(was), new_items.get(element).copied(), node.item());
         out.attach(|| element.clone(), change, below);
     }
-    for (element, is) in new_items.iter().filter(|(element, _)| !old_items.contains_key(*element)) {
+    for (element, is) in new_items
+        .iter()
+        .filter(|(element, _)| !old_items.contains_key(*element))
+    {
         let (change, below) = compare_value(None, Some(is), node.item());
         out.attach(|| element.clone(), change, below);
     }
@@ -124,7 +161,10 @@ fn compare_below(old: Option<&Tree>, new: Option<&Tree>, node: Node) -> Comparis
 }
 
 /// The members of both, by name.
-fn pairs<'a>(old: Option<&'a Map>, new: Option<&'a Map>) -> impl Iterator<Item = (&'a Text, Option<&'a Tree>, Option<&'a Tree>)> {
+fn pairs<'a>(
+    old: Option<&'a Map>,
+    new: Option<&'a Map>,
+) -> impl Iterator<Item = (&'a Text, Option<&'a Tree>, Option<&'a Tree>)> {
     let mut old = old.into_iter().flatten().peekable();
     let mut new = new.into_iter().flatten().peekable();
     std::iter::from_fn(move || {
@@ -135,7 +175,10 @@ fn pairs<'a>(old: Option<&'a Map>, new: Option<&'a Map>) -> impl Iterator<Item =
         };
         match order {
             Ordering::Less => old.next().map(|(name, was)| (name, Some(was), None)),
-            Ordering::Equal => old.next().zip(new.next()).map(|((name, was), (_, is))| (name, Some(was), Some(is))),
+            Ordering::Equal => old
+                .next()
+                .zip(new.next())
+                .map(|((name, was), (_, is))| (name, Some(was), Some(is))),
             Ordering::Greater => new.next().map(|(name, is)| (name, None, Some(is))),
         }
     })
@@ -151,7 +194,9 @@ fn member<'a>(there: bool, value: Option<&'a Tree>, field: Option<&Field>) -> Op
     let Some(field) = field else { return value };
     match value {
         None | Some(Tree::Null) if field.always => Some(&Tree::Null),
-        Some(value) if is_zero(value) && !field.always && (!field.optional || value.is_null()) => None,
+        Some(value) if is_zero(value) && !field.always && (!field.optional || value.is_null()) => {
+            None
+        }
         other => other,
     }
 }

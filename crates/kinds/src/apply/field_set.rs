@@ -38,7 +38,9 @@ impl FieldSet {
     #[must_use]
     pub fn decode(tree: &Tree) -> Option<Self> {
         let members = tree.as_object()?;
-        let mut set = Self { entries: Vec::with_capacity(members.len()) };
+        let mut set = Self {
+            entries: Vec::with_capacity(members.len()),
+        };
         for (element, value) in members {
             if element == "." {
                 continue;
@@ -58,7 +60,8 @@ impl FieldSet {
 
     /// The members of FieldsV1; a place that is in the set itself and has others below it says so.
     fn members(&self, is_member: bool) -> Vec<(Text, Tree)> {
-        let own = (is_member && !self.is_empty()).then(|| (Text::new_static("."), Tree::Object(Map::new())));
+        let own = (is_member && !self.is_empty())
+            .then(|| (Text::new_static("."), Tree::Object(Map::new())));
         let members = self.entries.iter().map(|(element, entry)| {
             let below = Map::of(entry.below.members(entry.is_member));
             (element.clone(), Tree::Object(below))
@@ -73,7 +76,8 @@ impl FieldSet {
     }
 
     fn place(&self, element: &str) -> Result<usize, usize> {
-        self.entries.binary_search_by(|(known, _)| known.as_str().cmp(element))
+        self.entries
+            .binary_search_by(|(known, _)| known.as_str().cmp(element))
     }
 
     /// What is in the set at an element.
@@ -101,7 +105,8 @@ impl FieldSet {
     pub(super) fn insert(&mut self, path: &[&str]) {
         let [first, rest @ ..] = path else { return };
         let at = self.place(first).unwrap_or_else(|at| {
-            self.entries.insert(at, (Text::new(first), Entry::default()));
+            self.entries
+                .insert(at, (Text::new(first), Entry::default()));
             at
         });
         let entry = &mut self.entries[at].1;
@@ -124,7 +129,9 @@ impl FieldSet {
         match path {
             [] => false,
             [last] => self.get(last).is_some_and(|entry| entry.is_member),
-            [first, rest @ ..] => self.get(first).is_some_and(|entry| entry.below.contains(rest)),
+            [first, rest @ ..] => self
+                .get(first)
+                .is_some_and(|entry| entry.below.contains(rest)),
         }
     }
 
@@ -162,7 +169,9 @@ impl FieldSet {
         let mut theirs = other.entries.iter().peekable();
         self.entries.retain_mut(|(element, ours)| {
             while theirs.next_if(|(known, _)| known < element).is_some() {}
-            let Some((_, same)) = theirs.next_if(|(known, _)| known == element) else { return true };
+            let Some((_, same)) = theirs.next_if(|(known, _)| known == element) else {
+                return true;
+            };
             ours.is_member &= !same.is_member;
             ours.below = std::mem::take(&mut ours.below).difference(&same.below);
             !ours.is_empty()
@@ -175,9 +184,17 @@ impl FieldSet {
     pub fn intersection(&self, other: &Self) -> Self {
         let mut out = Self::default();
         for (element, ours) in &self.entries {
-            let Some(theirs) = other.get(element) else { continue };
+            let Some(theirs) = other.get(element) else {
+                continue;
+            };
             let is_member = ours.is_member && theirs.is_member;
-            out.attach(element.clone(), Entry { is_member, below: ours.below.intersection(&theirs.below) });
+            out.attach(
+                element.clone(),
+                Entry {
+                    is_member,
+                    below: ours.below.intersection(&theirs.below),
+                },
+            );
         }
         out
     }
@@ -220,7 +237,12 @@ pub(super) fn shown(element: &str) -> String {
         Some(("v", value)) => format!("[={value}]"),
         Some(("k", keys)) => {
             let keys: Tree = serde_json::from_str(keys).unwrap_or_default();
-            let pairs: Vec<String> = keys.as_object().into_iter().flatten().map(|(key, value)| format!("{key}={value}")).collect();
+            let pairs: Vec<String> = keys
+                .as_object()
+                .into_iter()
+                .flatten()
+                .map(|(key, value)| format!("{key}={value}"))
+                .collect();
             format!("[{}]", pairs.join(","))
         }
         Some((_, index)) => format!("[{index}]"),

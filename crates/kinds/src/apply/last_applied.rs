@@ -19,35 +19,56 @@ const ANNOTATION: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// The annotation of an object, for the manager that heeds it.
 fn remembered<'a>(object: &'a Tree, manager: &str) -> Option<&'a str> {
-    let annotations = object.pointer("/metadata/annotations").filter(|_| manager == KUBECTL)?;
-    annotations.get(ANNOTATION)?.as_str().filter(|text| !text.is_empty())
+    let annotations = object
+        .pointer("/metadata/annotations")
+        .filter(|_| manager == KUBECTL)?;
+    annotations
+        .get(ANNOTATION)?
+        .as_str()
+        .filter(|text| !text.is_empty())
 }
 
 /// The fields that hold what the annotation says, when `manager` heeds it.
 pub(super) fn undisputed(live: &Tree, node: Node, manager: &str, api_version: &str) -> FieldSet {
-    let remembered = remembered(live, manager).and_then(|text| serde_json::from_str::<Tree>(text).ok());
-    let Some(remembered) = remembered else { return FieldSet::default() };
-    if remembered.get("apiVersion").and_then(Tree::as_str) != Some(api_version) || validate(&remembered, node).is_err() {
+    let remembered =
+        remembered(live, manager).and_then(|text| serde_json::from_str::<Tree>(text).ok());
+    let Some(remembered) = remembered else {
+        return FieldSet::default();
+    };
+    if remembered.get("apiVersion").and_then(Tree::as_str) != Some(api_version)
+        || validate(&remembered, node).is_err()
+    {
         return FieldSet::default();
     }
     let differing = compare(&remembered, live, node);
     let held = fields(&remembered, node).difference(&differing.modified);
-    held.difference(&differing.added).difference(&differing.removed)
+    held.difference(&differing.added)
+        .difference(&differing.removed)
 }
 
-/// Lets an annotation that is there remember what was applied. Where it would be too large for the object it goes.
+/// Lets an annotation that is there remember what was applied. Where it would be too large for the
+/// object it goes.
 pub(super) fn remember(object: &mut Tree, applied: &Tree, manager: &str) {
     if remembered(object, manager).is_none() {
         return;
     }
     let mut applied = applied.clone();
-    if let Some(annotations) = applied.pointer_mut("/metadata/annotations").and_then(Tree::as_object_mut) {
+    if let Some(annotations) = applied
+        .pointer_mut("/metadata/annotations")
+        .and_then(Tree::as_object_mut)
+    {
         annotations.remove(ANNOTATION);
     }
     let text = String::from_utf8_lossy(&crate::json::encode_untyped(&applied)).into_owned() + "\n";
-    if let Some(annotations) = object.pointer_mut("/metadata/annotations").and_then(Tree::as_object_mut) {
+    if let Some(annotations) = object
+        .pointer_mut("/metadata/annotations")
+        .and_then(Tree::as_object_mut)
+    {
         annotations.remove(ANNOTATION);
-        let others: usize = annotations.iter().map(|(name, value)| name.len() + value.as_str().map_or(0, str::len)).sum();
+        let others: usize = annotations
+            .iter()
+            .map(|(name, value)| name.len() + value.as_str().map_or(0, str::len))
+            .sum();
         if others + ANNOTATION.len() + text.len() <= ANNOTATIONS_BYTES {
             annotations.insert(ANNOTATION.to_owned(), text.into());
         }

@@ -43,15 +43,22 @@ impl Manager {
 
     /// True when both are entries of one and the same manager.
     pub(super) fn is_same(&self, other: &Self) -> bool {
-        let is_same_version = self.operation == Operation::Apply || self.api_version == other.api_version;
-        self.name == other.name && self.operation == other.operation && self.subresource == other.subresource && is_same_version
+        let is_same_version =
+            self.operation == Operation::Apply || self.api_version == other.api_version;
+        self.name == other.name
+            && self.operation == other.operation
+            && self.subresource == other.subresource
+            && is_same_version
     }
 
     /// The manager as conflicts name it.
     pub(super) fn shown(&self) -> String {
         let mut text = crate::status::quoted(&self.name);
         if !self.subresource.is_empty() {
-            text.push_str(&format!(" with subresource {}", crate::status::quoted(&self.subresource)));
+            text.push_str(&format!(
+                " with subresource {}",
+                crate::status::quoted(&self.subresource)
+            ));
         }
         if self.operation == Operation::Update {
             text.push_str(&format!(" using {}", self.api_version));
@@ -60,13 +67,21 @@ impl Manager {
     }
 
     fn decode(tree: &Tree) -> Option<Self> {
-        let text = |name: &str| tree.get(name).and_then(Tree::as_str).unwrap_or_default().to_owned();
+        let text = |name: &str| {
+            tree.get(name)
+                .and_then(Tree::as_str)
+                .unwrap_or_default()
+                .to_owned()
+        };
         let operation = match text("operation").as_str() {
             "Apply" => Operation::Apply,
             "Update" => Operation::Update,
             _ => return None,
         };
-        let fields = tree.get("fieldsV1").filter(|fields| !fields.is_null()).map_or(Some(FieldSet::default()), FieldSet::decode)?;
+        let fields = tree
+            .get("fieldsV1")
+            .filter(|fields| !fields.is_null())
+            .map_or(Some(FieldSet::default()), FieldSet::decode)?;
         Some(Self {
             name: text("manager"),
             operation,
@@ -78,7 +93,11 @@ impl Manager {
     }
 
     fn encode(&self) -> Tree {
-        let operation = if self.operation == Operation::Apply { "Apply" } else { "Update" };
+        let operation = if self.operation == Operation::Apply {
+            "Apply"
+        } else {
+            "Update"
+        };
         let mut entry = Map::new();
         let mut put = |name: &'static str, value: &str| {
             if !value.is_empty() {
@@ -96,7 +115,13 @@ impl Manager {
     }
 
     fn order(&self) -> impl Ord + '_ {
-        (self.operation, self.time.as_deref(), &self.name, &self.api_version, &self.subresource)
+        (
+            self.operation,
+            self.time.as_deref(),
+            &self.name,
+            &self.api_version,
+            &self.subresource,
+        )
     }
 }
 
@@ -119,7 +144,8 @@ impl Managers {
         if self.0.is_empty() {
             return Tree::Null;
         }
-        self.0.sort_by(|left, right| left.order().cmp(&right.order()));
+        self.0
+            .sort_by(|left, right| left.order().cmp(&right.order()));
         self.0.iter().map(Manager::encode).collect()
     }
 
@@ -157,7 +183,9 @@ impl Managers {
 
     /// Everything that anybody owns.
     pub(super) fn owned(&self) -> FieldSet {
-        self.0.iter().fold(FieldSet::default(), |owned, manager| owned.union(&manager.fields))
+        self.0.iter().fold(FieldSet::default(), |owned, manager| {
+            owned.union(&manager.fields)
+        })
     }
 
     /// Counts the oldest updaters together, version by version, until few enough are left.
@@ -170,12 +198,17 @@ impl Managers {
             }
             !is_updater
         });
-        updaters.sort_by(|left, right| (left.time.as_deref(), &left.name).cmp(&(right.time.as_deref(), &right.name)));
+        updaters.sort_by(|left, right| {
+            (left.time.as_deref(), &left.name).cmp(&(right.time.as_deref(), &right.name))
+        });
         let mut excess = updaters.len().saturating_sub(UPDATER_LIMIT);
         let mut buckets: Vec<Manager> = Vec::new();
         // The first of a version becomes its bucket only when a second one joins it.
         for updater in updaters {
-            match buckets.iter_mut().find(|bucket| excess > 0 && bucket.api_version == updater.api_version) {
+            match buckets
+                .iter_mut()
+                .find(|bucket| excess > 0 && bucket.api_version == updater.api_version)
+            {
                 Some(bucket) => {
                     bucket.name = ANCIENT.to_owned();
                     bucket.subresource.clear();
@@ -192,10 +225,14 @@ impl Managers {
 
 /// What an object says of its managers.
 pub(super) fn of(object: &Tree) -> &Tree {
-    object.pointer("/metadata/managedFields").unwrap_or(&Tree::Null)
+    object
+        .pointer("/metadata/managedFields")
+        .unwrap_or(&Tree::Null)
 }
 
 /// True when a request asks to forget all managers: an empty list, or one empty entry.
 pub(super) fn is_reset(managed: &Tree) -> bool {
-    managed.as_array().is_some_and(|entries| entries.is_empty() || *entries == [json!({})])
+    managed
+        .as_array()
+        .is_some_and(|entries| entries.is_empty() || *entries == [json!({})])
 }

@@ -18,7 +18,9 @@ pub(super) fn merge(live: Option<Tree>, applied: Tree, node: Node) -> Tree {
             }
             Tree::Object(members)
         }
-        (Some(Tree::Array(items)), Tree::Array(applied)) if matches!(node, Node::Items { .. } | Node::Set) => {
+        (Some(Tree::Array(items)), Tree::Array(applied))
+            if matches!(node, Node::Items { .. } | Node::Set) =>
+        {
             Tree::from(merge_items(items.into(), applied.into(), node))
         }
         (_, applied) => applied,
@@ -32,8 +34,11 @@ fn is_granular(node: Node) -> bool {
 /// Both lists in one: the applied items in their order; items that only the live list has stay
 /// behind the shared item that they followed.
 fn merge_items(live: Vec<Tree>, applied: Vec<Tree>, node: Node) -> Vec<Tree> {
-    let places: HashMap<String, usize> =
-        applied.iter().enumerate().filter_map(|(place, item)| Some((node.element(item)?, place))).collect();
+    let places: HashMap<String, usize> = applied
+        .iter()
+        .enumerate()
+        .filter_map(|(place, item)| Some((node.element(item)?, place)))
+        .collect();
     let mut shared: Vec<Option<Tree>> = vec![None; applied.len()];
     // The live list as it will be walked: items of its own, and places of shared ones.
     let mut steps = Vec::with_capacity(live.len());
@@ -48,7 +53,9 @@ fn merge_items(live: Vec<Tree>, applied: Vec<Tree>, node: Node) -> Vec<Tree> {
             Some(_) => {}
         }
     }
-    let shared_places: Vec<usize> = (0..shared.len()).filter(|place| shared[*place].is_some()).collect();
+    let shared_places: Vec<usize> = (0..shared.len())
+        .filter(|place| shared[*place].is_some())
+        .collect();
     let mut next_shared = shared_places.into_iter().peekable();
     let mut rest = applied.into_iter().zip(shared).enumerate().peekable();
     let mut out = Vec::new();
@@ -79,24 +86,50 @@ pub(super) fn prune(tree: &mut Tree, node: Node, last: &FieldSet, owned: &FieldS
     match tree {
         Tree::Object(members) if is_granular(node) => members.retain(|name, value| {
             let element = format!("f:{name}");
-            // Fields that the type names are owned together with what is in them; entries of maps are not.
+            // Fields that the type names are owned together with what is in them; entries of maps
+            // are not.
             let is_named = node.names_member(name) || matches!(node, Node::Deduced);
-            keep(value, node.member(name), &element, is_named, (last, owned), &nothing)
+            keep(
+                value,
+                node.member(name),
+                &element,
+                is_named,
+                (last, owned),
+                &nothing,
+            )
         }),
-        Tree::Array(items) if matches!(node, Node::Items { .. } | Node::Set) => items.retain_mut(|item| {
-            let Some(element) = node.element(item) else { return true };
-            keep(item, node.item(), &element, false, (last, owned), &nothing)
-        }),
+        Tree::Array(items) if matches!(node, Node::Items { .. } | Node::Set) => {
+            items.retain_mut(|item| {
+                let Some(element) = node.element(item) else {
+                    return true;
+                };
+                keep(item, node.item(), &element, false, (last, owned), &nothing)
+            })
+        }
         _ => {}
     }
 }
 
-fn keep(tree: &mut Tree, node: Node, element: &str, is_named: bool, (last, owned): (&FieldSet, &FieldSet), nothing: &FieldSet) -> bool {
-    let Some(last) = last.get(element) else { return true };
+fn keep(
+    tree: &mut Tree,
+    node: Node,
+    element: &str,
+    is_named: bool,
+    (last, owned): (&FieldSet, &FieldSet),
+    nothing: &FieldSet,
+) -> bool {
+    let Some(last) = last.get(element) else {
+        return true;
+    };
     let owner = owned.get(element);
     if owner.is_none() && (last.is_member || is_named) {
         return false;
     }
-    prune(tree, node, &last.below, owner.map_or(nothing, |owner| &owner.below));
+    prune(
+        tree,
+        node,
+        &last.below,
+        owner.map_or(nothing, |owner| &owner.below),
+    );
     true
 }

@@ -16,7 +16,10 @@ pub(super) enum Node {
     /// A map, owned by its entries.
     Map(&'static Shape),
     /// A list whose items are paired by keys.
-    Items { keys: &'static [&'static str], item: &'static Shape },
+    Items {
+        keys: &'static [&'static str],
+        item: &'static Shape,
+    },
     /// A list of unique values.
     Set,
     /// A value without a definition: objects are owned by their members, all else as a whole.
@@ -36,7 +39,10 @@ impl Node {
             Shape::List(item) => match field.list {
                 ListType::Atomic => Self::Leaf,
                 ListType::Set => Self::Set,
-                ListType::Map => Self::Items { keys: field.keys, item },
+                ListType::Map => Self::Items {
+                    keys: field.keys,
+                    item,
+                },
             },
             _ => Self::of_shape(&field.shape),
         }
@@ -53,7 +59,11 @@ impl Node {
 
     /// The field that a member is, and its index, if the type names it.
     pub(super) fn field(self, name: &str) -> Option<(usize, &'static Field)> {
-        if let Self::Object(ty) = self { ty.field_at(name) } else { None }
+        if let Self::Object(ty) = self {
+            ty.field_at(name)
+        } else {
+            None
+        }
     }
 
     /// The value of a member.
@@ -73,7 +83,11 @@ impl Node {
 
     /// The value of an item.
     pub(super) fn item(self) -> Self {
-        if let Self::Items { item, .. } = self { Self::of_shape(item) } else { Self::Leaf }
+        if let Self::Items { item, .. } = self {
+            Self::of_shape(item)
+        } else {
+            Self::Leaf
+        }
     }
 
     /// The element that names a member.
@@ -91,20 +105,31 @@ impl Node {
 
     /// The members of a value that is owned by members.
     pub(super) fn members(self, tree: Option<&Tree>) -> Option<&Map> {
-        matches!(self, Self::Object(_) | Self::Map(_) | Self::Deduced).then(|| tree?.as_object()).flatten()
+        matches!(self, Self::Object(_) | Self::Map(_) | Self::Deduced)
+            .then(|| tree?.as_object())
+            .flatten()
     }
 
     /// The items of a value that is owned by items.
     pub(super) fn items(self, tree: Option<&Tree>) -> Option<&Vec<Tree>> {
-        matches!(self, Self::Items { .. } | Self::Set).then(|| tree?.as_array()).flatten()
+        matches!(self, Self::Items { .. } | Self::Set)
+            .then(|| tree?.as_array())
+            .flatten()
     }
 
     /// The element that names an item; `None` when it has none of its keys.
     pub(super) fn element(self, tree: &Tree) -> Option<String> {
-        let Self::Items { keys, item } = self else { return Some(format!("v:{tree}")) };
+        let Self::Items { keys, item } = self else {
+            return Some(format!("v:{tree}"));
+        };
         let mut found = Map::new();
         for key in keys {
-            if let Some(value) = tree.get(*key).filter(|value| !value.is_null()).cloned().or_else(|| key_default(item, key)) {
+            if let Some(value) = tree
+                .get(*key)
+                .filter(|value| !value.is_null())
+                .cloned()
+                .or_else(|| key_default(item, key))
+            {
                 found.insert((*key).to_owned(), value);
             }
         }

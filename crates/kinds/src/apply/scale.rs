@@ -25,18 +25,30 @@ pub fn managers_of_scale(managed: &Tree, replicas: &[&str]) -> Tree {
 ///
 /// An entry that has come through the scale carries no time, as upstream leaves it.
 #[must_use]
-pub fn managers_behind_scale(managed: &Tree, scaled: &Tree, replicas: &[&str], api_version: &str) -> Tree {
+pub fn managers_behind_scale(
+    managed: &Tree,
+    scaled: &Tree,
+    replicas: &[&str],
+    api_version: &str,
+) -> Tree {
     let (elements, mut scaled) = (elements(replicas), decode(scaled));
     let path = path(&elements);
     let only_replicas = FieldSet::of(&path);
     let mut object = decode(managed);
-    for manager in object.0.iter_mut().filter(|manager| manager.fields.contains(&path)) {
+    for manager in object
+        .0
+        .iter_mut()
+        .filter(|manager| manager.fields.contains(&path))
+    {
         if scaled.take(manager).is_none() {
             manager.fields = std::mem::take(&mut manager.fields).difference(&only_replicas);
         }
     }
     object.0.retain(|manager| !manager.fields.is_empty());
-    let taken = scaled.0.into_iter().filter(|manager| manager.fields.contains(&IN_SCALE));
+    let taken = scaled
+        .0
+        .into_iter()
+        .filter(|manager| manager.fields.contains(&IN_SCALE));
     object.0.extend(taken.map(|manager| Manager {
         api_version: api_version.to_owned(),
         fields: only_replicas.clone(),
@@ -47,9 +59,15 @@ pub fn managers_behind_scale(managed: &Tree, scaled: &Tree, replicas: &[&str], a
 }
 
 fn borrowed(object: &Managers, elements: &[String]) -> Managers {
-    let owners = object.0.iter().filter(|manager| manager.fields.contains(&path(elements)));
-    let as_scale =
-        |manager: &Manager| Manager { api_version: SCALE_VERSION.to_owned(), fields: FieldSet::of(&IN_SCALE), ..manager.clone() };
+    let owners = object
+        .0
+        .iter()
+        .filter(|manager| manager.fields.contains(&path(elements)));
+    let as_scale = |manager: &Manager| Manager {
+        api_version: SCALE_VERSION.to_owned(),
+        fields: FieldSet::of(&IN_SCALE),
+        ..manager.clone()
+    };
     Managers(owners.map(as_scale).collect())
 }
 
@@ -101,7 +119,10 @@ mod tests {
 
     #[test]
     fn a_scale_sees_the_owners_of_the_wanted_number_and_nobody_else() {
-        let managed = json!([entry("owner", "Apply", "", both()), entry("other", "Update", "", selector())]);
+        let managed = json!([
+            entry("owner", "Apply", "", both()),
+            entry("other", "Update", "", selector())
+        ]);
         let seen = managers_of_scale(&managed, &REPLICAS);
         let mut expected = entry("owner", "Apply", "", replicas());
         expected["apiVersion"] = SCALE_VERSION.into();
@@ -113,10 +134,24 @@ mod tests {
     fn who_scales_takes_the_wanted_number_from_its_owner() {
         let check = |owner: (&str, &str), scaler: (&str, &str)| {
             let managed = json!([entry(owner.0, owner.1, "", both())]);
-            let after = managers_behind_scale(&managed, &json!([scaled(scaler.0, scaler.1)]), &REPLICAS, "apps/v1");
-            let mut expected = [entry(owner.0, owner.1, "", selector()), entry(scaler.0, scaler.1, "scale", replicas())];
-            expected.sort_by_key(|entry| (entry["operation"].to_string(), entry["manager"].to_string()));
-            assert_eq!(after, json!([expected[0].clone(), expected[1].clone()]), "{owner:?} {scaler:?}");
+            let after = managers_behind_scale(
+                &managed,
+                &json!([scaled(scaler.0, scaler.1)]),
+                &REPLICAS,
+                "apps/v1",
+            );
+            let mut expected = [
+                entry(owner.0, owner.1, "", selector()),
+                entry(scaler.0, scaler.1, "scale", replicas()),
+            ];
+            expected.sort_by_key(|entry| {
+                (entry["operation"].to_string(), entry["manager"].to_string())
+            });
+            assert_eq!(
+                after,
+                json!([expected[0].clone(), expected[1].clone()]),
+                "{owner:?} {scaler:?}"
+            );
         };
         check(("test", "Apply"), ("scale", "Update"));
         check(("test", "Apply"), ("scale", "Apply"));
@@ -130,17 +165,39 @@ mod tests {
         let managed = json!([entry("test", "Apply", "", both())]);
         let mut kept = entry("test", "Apply", "", replicas());
         kept["apiVersion"] = SCALE_VERSION.into();
-        let after = managers_behind_scale(&managed, &json!([kept, scaled("test", "Apply")]), &REPLICAS, "apps/v1");
-        assert_eq!(after, json!([entry("test", "Apply", "", both()), entry("test", "Apply", "scale", replicas())]));
+        let after = managers_behind_scale(
+            &managed,
+            &json!([kept, scaled("test", "Apply")]),
+            &REPLICAS,
+            "apps/v1",
+        );
+        assert_eq!(
+            after,
+            json!([
+                entry("test", "Apply", "", both()),
+                entry("test", "Apply", "scale", replicas())
+            ])
+        );
     }
 
     #[test]
     fn an_owner_of_nothing_else_goes_and_one_of_another_part_of_the_scale_does_not_come() {
         let managed = json!([entry("test", "Apply", "", replicas())]);
-        let after = managers_behind_scale(&managed, &json!([scaled("scale", "Update")]), &REPLICAS, "apps/v1");
-        assert_eq!(after, json!([entry("scale", "Update", "scale", replicas())]));
+        let after = managers_behind_scale(
+            &managed,
+            &json!([scaled("scale", "Update")]),
+            &REPLICAS,
+            "apps/v1",
+        );
+        assert_eq!(
+            after,
+            json!([entry("scale", "Update", "scale", replicas())])
+        );
         let mut status = scaled("scale", "Update");
         status["fieldsV1"] = json!({"f:status": {"f:replicas": {}}});
-        assert_eq!(managers_behind_scale(&managed, &json!([status]), &REPLICAS, "apps/v1"), Tree::Null);
+        assert_eq!(
+            managers_behind_scale(&managed, &json!([status]), &REPLICAS, "apps/v1"),
+            Tree::Null
+        );
     }
 }

@@ -25,14 +25,34 @@ impl Object {
             DEPLOYMENT => "apps/v1",
             _ => "v1",
         };
-        Self { ty: crate::type_named(ty).unwrap(), live: json!({"metadata": {}}), api_version, minute: 0 }
+        Self {
+            ty: crate::type_named(ty).unwrap(),
+            live: json!({"metadata": {}}),
+            api_version,
+            minute: 0,
+        }
     }
 
-    fn apply_to(&mut self, subresource: &str, manager: &str, force: bool, applied: Tree) -> Result<(), ApplyError> {
+    fn apply_to(
+        &mut self,
+        subresource: &str,
+        manager: &str,
+        force: bool,
+        applied: Tree,
+    ) -> Result<(), ApplyError> {
         self.minute += 1;
         let now = format!("2026-01-01T00:{:02}:00Z", self.minute);
-        let object = crate::patch::merge(json!({"apiVersion": self.api_version, "kind": "K", "metadata": {"name": "a"}}), applied).unwrap();
-        let writer = Writer { manager, api_version: self.api_version, subresource, now: &now };
+        let object = crate::patch::merge(
+            json!({"apiVersion": self.api_version, "kind": "K", "metadata": {"name": "a"}}),
+            applied,
+        )
+        .unwrap();
+        let writer = Writer {
+            manager,
+            api_version: self.api_version,
+            subresource,
+            now: &now,
+        };
         let mut applied = apply(&self.live, &object, Some(self.ty), &writer, force)?;
         applied["metadata"]["uid"] = "u".into();
         self.live = applied;
@@ -46,7 +66,12 @@ impl Object {
     fn write_to(&mut self, subresource: &str, manager: &str, patch: Tree) {
         self.minute += 1;
         let now = format!("2026-01-01T00:{:02}:00Z", self.minute);
-        let writer = Writer { manager, api_version: self.api_version, subresource, now: &now };
+        let writer = Writer {
+            manager,
+            api_version: self.api_version,
+            subresource,
+            now: &now,
+        };
         // An empty list means something here, and a merge patch keeps it.
         let mut object = crate::patch::merge(self.live.clone(), patch).unwrap();
         let managed = update_managers(&self.live, &object, Some(self.ty), &writer);
@@ -61,19 +86,36 @@ impl Object {
 
     /// `manager operation[/subresource] fields` of every entry, in order.
     fn managers(&self) -> Vec<(String, Tree)> {
-        let entries = managers::of(&self.live).as_array().cloned().unwrap_or_default();
+        let entries = managers::of(&self.live)
+            .as_array()
+            .cloned()
+            .unwrap_or_default();
         let text = |entry: &Tree, name: &str| entry[name].as_str().unwrap_or_default().to_owned();
         let named = entries.into_iter().map(|entry| {
             let subresource = text(&entry, "subresource");
             let slash = if subresource.is_empty() { "" } else { "/" };
-            let untimed = if entry.get("time").is_none() { " untimed" } else { "" };
-            (format!("{} {}{slash}{subresource}{untimed}", text(&entry, "manager"), text(&entry, "operation")), entry["fieldsV1"].clone())
+            let untimed = if entry.get("time").is_none() {
+                " untimed"
+            } else {
+                ""
+            };
+            (
+                format!(
+                    "{} {}{slash}{subresource}{untimed}",
+                    text(&entry, "manager"),
+                    text(&entry, "operation")
+                ),
+                entry["fieldsV1"].clone(),
+            )
         });
         named.collect()
     }
 
     fn check(&self, expected: &[(&str, Tree)]) {
-        let expected: Vec<(String, Tree)> = expected.iter().map(|(name, fields)| ((*name).to_owned(), fields.clone())).collect();
+        let expected: Vec<(String, Tree)> = expected
+            .iter()
+            .map(|(name, fields)| ((*name).to_owned(), fields.clone()))
+            .collect();
         assert_eq!(self.managers(), expected);
     }
 }
@@ -84,7 +126,10 @@ fn kubectl_does_not_dispute_with_what_it_applied_on_the_other_side_before() {
     let start = || {
         let mut object = Object::new(CONFIG_MAP);
         let last = json!({"apiVersion": "v1", "kind": "K", "metadata": {"name": "a"}, "data": {"k": "1", "l": "1"}}).to_string();
-        object.write("kubectl-client-side-apply", json!({"metadata": {"annotations": {ANNOTATION: last}}, "data": {"k": "1", "l": "1"}}));
+        object.write(
+            "kubectl-client-side-apply",
+            json!({"metadata": {"annotations": {ANNOTATION: last}}, "data": {"k": "1", "l": "1"}}),
+        );
         object
     };
     let applied = || json!({"data": {"k": "2"}});
@@ -93,18 +138,30 @@ fn kubectl_does_not_dispute_with_what_it_applied_on_the_other_side_before() {
     let mut object = start();
     object.apply("kubectl", applied()).unwrap();
     assert_eq!(object.live["data"], json!({"k": "2", "l": "1"}));
-    let remembered = object.live["metadata"]["annotations"][ANNOTATION].as_str().unwrap();
-    assert_eq!(remembered, "{\"apiVersion\":\"v1\",\"data\":{\"k\":\"2\"},\"kind\":\"K\",\"metadata\":{\"name\":\"a\"}}\n");
+    let remembered = object.live["metadata"]["annotations"][ANNOTATION]
+        .as_str()
+        .unwrap();
+    assert_eq!(
+        remembered,
+        "{\"apiVersion\":\"v1\",\"data\":{\"k\":\"2\"},\"kind\":\"K\",\"metadata\":{\"name\":\"a\"}}\n"
+    );
     let mut object = start();
     object.write("somebody", json!({"data": {"k": "3"}}));
     let refused = object.apply("kubectl", applied()).unwrap_err();
-    assert_eq!(refused.to_string(), "Apply failed with 1 conflict: conflict with \"somebody\" using v1: .data.k");
+    assert_eq!(
+        refused.to_string(),
+        "Apply failed with 1 conflict: conflict with \"somebody\" using v1: .data.k"
+    );
 }
 
 #[test]
 fn a_config_map_is_applied_changed_and_pruned() {
     let mut map = Object::new(CONFIG_MAP);
-    map.apply("m1", json!({"metadata": {"labels": {"l": "v"}}, "data": {"k": "1", "j": "1"}})).unwrap();
+    map.apply(
+        "m1",
+        json!({"metadata": {"labels": {"l": "v"}}, "data": {"k": "1", "j": "1"}}),
+    )
+    .unwrap();
     let both = json!({"f:data": {"f:j": {}, "f:k": {}}, "f:metadata": {"f:labels": {"f:l": {}}}});
     map.check(&[("m1 Apply", both)]);
     map.apply("m1", json!({"data": {"k": "2"}})).unwrap();
@@ -116,8 +173,12 @@ fn a_config_map_is_applied_changed_and_pruned() {
     map.apply("m2", json!({"data": {"k": "2"}})).unwrap();
     map.check(&[("m2 Apply untimed", key()), ("m1 Apply", key())]);
     let error = map.apply("m2", json!({"data": {"k": "3"}})).unwrap_err();
-    assert_eq!(error.to_string(), "Apply failed with 1 conflict: conflict with \"m1\": .data.k");
-    map.apply_to("", "m2", true, json!({"data": {"k": "3"}})).unwrap();
+    assert_eq!(
+        error.to_string(),
+        "Apply failed with 1 conflict: conflict with \"m1\": .data.k"
+    );
+    map.apply_to("", "m2", true, json!({"data": {"k": "3"}}))
+        .unwrap();
     map.check(&[("m2 Apply", key())]);
     map.apply("m1", json!({})).unwrap();
     assert_eq!(map.live["data"], json!({"k": "3"}));
@@ -131,14 +192,19 @@ fn several_conflicts_are_listed_by_manager() {
     let mut map = Object::new(CONFIG_MAP);
     map.write("b", json!({"data": {"k": "1", "j": "1"}}));
     map.apply("a", json!({"data": {"x": "1"}})).unwrap();
-    let error = map.apply("m", json!({"data": {"k": "2", "j": "2", "x": "2"}})).unwrap_err();
+    let error = map
+        .apply("m", json!({"data": {"k": "2", "j": "2", "x": "2"}}))
+        .unwrap_err();
     assert_eq!(
         error.to_string(),
         "Apply failed with 3 conflicts: conflicts with \"a\":\n- .data.x\nconflicts with \"b\" using v1:\n- .data.j\n- .data.k"
     );
     let status = error.status();
     let details = status.details.unwrap();
-    assert_eq!((status.code, status.reason.as_str(), details.causes.len()), (409, "Conflict", 3));
+    assert_eq!(
+        (status.code, status.reason.as_str(), details.causes.len()),
+        (409, "Conflict", 3)
+    );
     assert_eq!(details.causes[1].message, "conflict with \"b\" using v1");
 }
 
@@ -148,19 +214,28 @@ fn the_status_of_a_pod_has_an_owner_of_its_own() {
     let spec = |image: &str| json!({"spec": {"schedulerName": "nobody", "nodeName": "n", "automountServiceAccountToken": false, "containers": [{"name": "c", "image": image}]}});
     pod.apply("m1", spec("img")).unwrap();
     let own = json!({"f:spec": {"f:automountServiceAccountToken": {}, "f:containers": {"k:{\"name\":\"c\"}": {".": {}, "f:image": {}, "f:name": {}}}, "f:nodeName": {}, "f:schedulerName": {}}});
-    let ready = |status: &str| json!({"status": {"conditions": [{"type": "Ready", "status": status}]}});
+    let ready =
+        |status: &str| json!({"status": {"conditions": [{"type": "Ready", "status": status}]}});
     pod.apply_to("status", "kubelet", false, json!({"status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}}))
         .unwrap();
     let status = json!({"f:status": {"f:conditions": {"k:{\"type\":\"Ready\"}": {".": {}, "f:status": {}, "f:type": {}}}, "f:phase": {}}});
     pod.check(&[("m1 Apply", own), ("kubelet Apply/status", status)]);
     pod.apply("m1", spec("img2")).unwrap();
     assert_eq!(pod.live["spec"]["containers"][0]["image"], "img2");
-    let error = pod.apply_to("status", "other", false, ready("False")).unwrap_err();
+    let error = pod
+        .apply_to("status", "other", false, ready("False"))
+        .unwrap_err();
     assert_eq!(
         error.to_string(),
         "Apply failed with 1 conflict: conflict with \"kubelet\" with subresource \"status\": .status.conditions[type=\"Ready\"].status"
     );
-    pod.apply_to("status", "kubelet", false, json!({"status": {"phase": "Running"}})).unwrap();
+    pod.apply_to(
+        "status",
+        "kubelet",
+        false,
+        json!({"status": {"phase": "Running"}}),
+    )
+    .unwrap();
     assert_eq!(pod.live["status"], json!({"phase": "Running"}));
 }
 
@@ -169,26 +244,47 @@ fn a_budget_is_shared_by_force_and_given_back() {
     let mut budget = Object::new(BUDGET);
     let spec = |count: u32| json!({"spec": {"minAvailable": count, "selector": {"matchLabels": {"app": "none"}}}});
     budget.apply("one", spec(1)).unwrap();
-    budget.check(&[("one Apply", json!({"f:spec": {"f:minAvailable": {}, "f:selector": {}}}))]);
+    budget.check(&[(
+        "one Apply",
+        json!({"f:spec": {"f:minAvailable": {}, "f:selector": {}}}),
+    )]);
     let before = managers::of(&budget.live).clone();
     budget.apply("one", spec(1)).unwrap();
-    assert_eq!(managers::of(&budget.live), &before, "an apply without effect keeps the time");
+    assert_eq!(
+        managers::of(&budget.live),
+        &before,
+        "an apply without effect keeps the time"
+    );
     assert_eq!(
         budget.apply("two", spec(2)).unwrap_err().to_string(),
         "Apply failed with 1 conflict: conflict with \"one\": .spec.minAvailable"
     );
     budget.apply_to("", "two", true, spec(2)).unwrap();
     let both = json!({"f:spec": {"f:minAvailable": {}, "f:selector": {}}});
-    budget.check(&[("one Apply", json!({"f:spec": {"f:selector": {}}})), ("two Apply", both)]);
-    budget.apply("one", json!({"spec": {"selector": {"matchLabels": {"app": "none"}}}})).unwrap();
+    budget.check(&[
+        ("one Apply", json!({"f:spec": {"f:selector": {}}})),
+        ("two Apply", both),
+    ]);
+    budget
+        .apply(
+            "one",
+            json!({"spec": {"selector": {"matchLabels": {"app": "none"}}}}),
+        )
+        .unwrap();
     budget.apply("two", json!({"spec": {}})).unwrap();
-    assert_eq!(budget.live["spec"], json!({"selector": {"matchLabels": {"app": "none"}}}));
+    assert_eq!(
+        budget.live["spec"],
+        json!({"selector": {"matchLabels": {"app": "none"}}})
+    );
 }
 
 #[test]
 fn a_controller_owns_the_conditions_that_it_writes() {
     let mut budget = Object::new(BUDGET);
-    budget.write("maker", json!({"spec": {"minAvailable": 1, "selector": {"matchLabels": {"app": "none"}}}}));
+    budget.write(
+        "maker",
+        json!({"spec": {"minAvailable": 1, "selector": {"matchLabels": {"app": "none"}}}}),
+    );
     budget.write_to("status", "kube-controller-manager", json!({"status": {
         "conditions": [{"type": "DisruptionAllowed", "status": "False", "observedGeneration": 1, "lastTransitionTime": "2026-01-01T00:00:00Z", "reason": "InsufficientPods", "message": ""}],
         "currentHealthy": 0, "desiredHealthy": 1, "disruptionsAllowed": 0, "expectedPods": 0, "observedGeneration": 1
@@ -203,8 +299,20 @@ fn a_controller_owns_the_conditions_that_it_writes() {
         ),
     ]);
     budget.write("changer", json!({"spec": {"minAvailable": 2}}));
-    assert_eq!(budget.managers()[0], ("maker Update".to_owned(), json!({"f:spec": {"f:selector": {}}})));
-    assert_eq!(budget.managers()[2], ("changer Update".to_owned(), json!({"f:spec": {"f:minAvailable": {}}})));
+    assert_eq!(
+        budget.managers()[0],
+        (
+            "maker Update".to_owned(),
+            json!({"f:spec": {"f:selector": {}}})
+        )
+    );
+    assert_eq!(
+        budget.managers()[2],
+        (
+            "changer Update".to_owned(),
+            json!({"f:spec": {"f:minAvailable": {}}})
+        )
+    );
 }
 
 #[test]
@@ -214,7 +322,10 @@ fn ordinary_writes_own_what_they_change() {
     map.check(&[("mine Update", json!({"f:data": {".": {}, "f:k": {}}}))]);
     map.write("mine", json!({"data": {"j": "1"}}));
     map.write("yours", json!({"data": {"k": "2"}}));
-    let (mine, yours) = (json!({"f:data": {".": {}, "f:j": {}}}), json!({"f:data": {"f:k": {}}}));
+    let (mine, yours) = (
+        json!({"f:data": {".": {}, "f:j": {}}}),
+        json!({"f:data": {"f:k": {}}}),
+    );
     map.check(&[("mine Update", mine), ("yours Update", yours)]);
     let before = map.live.clone();
     map.write("third", json!({"data": {"k": "2"}}));
@@ -225,14 +336,21 @@ fn ordinary_writes_own_what_they_change() {
     map.check(&[]);
     map.apply("later", json!({"data": {"k": "3"}})).unwrap();
     let before_apply = json!({"f:data": {".": {}, "f:j": {}, "f:k": {}}});
-    map.check(&[("later Apply untimed", json!({"f:data": {"f:k": {}}})), ("before-first-apply Update", before_apply)]);
+    map.check(&[
+        ("later Apply untimed", json!({"f:data": {"f:k": {}}})),
+        ("before-first-apply Update", before_apply),
+    ]);
 }
 
 #[test]
 fn an_empty_list_of_managers_forgets_them_and_a_subresource_cannot() {
     let mut map = Object::new(CONFIG_MAP);
     map.write("mine", json!({"data": {"k": "1"}}));
-    map.write_to("status", "mine", json!({"metadata": {"managedFields": [{}]}}));
+    map.write_to(
+        "status",
+        "mine",
+        json!({"metadata": {"managedFields": [{}]}}),
+    );
     assert_eq!(map.managers().len(), 1);
     map.write("mine", json!({"metadata": {"managedFields": []}}));
     map.check(&[]);
@@ -277,7 +395,8 @@ fn sets_and_references_are_owned_item_by_item() {
         json!({"metadata": {"finalizers": ["x/a"], "ownerReferences": [{"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": "1"}]}}),
     )
     .unwrap();
-    map.apply("b", json!({"metadata": {"finalizers": ["x/b"]}})).unwrap();
+    map.apply("b", json!({"metadata": {"finalizers": ["x/b"]}}))
+        .unwrap();
     assert_eq!(map.live["metadata"]["finalizers"], json!(["x/a", "x/b"]));
     map.check(&[
         ("a Apply", json!({"f:metadata": {"f:finalizers": {"v:\"x/a\"": {}}, "f:ownerReferences": {"k:{\"uid\":\"1\"}": {}}}})),
@@ -291,40 +410,74 @@ fn sets_and_references_are_owned_item_by_item() {
 #[test]
 fn applied_items_come_in_their_order_and_others_stay_between_them() {
     let table = [
-        (["a", "b"].as_slice(), ["b", "a"].as_slice(), ["b", "a"].as_slice()),
+        (
+            ["a", "b"].as_slice(),
+            ["b", "a"].as_slice(),
+            ["b", "a"].as_slice(),
+        ),
         (&["a", "x", "b"], &["b", "a"], &["x", "b", "a"]),
         (&["a", "b"], &["n"], &["a", "b", "n"]),
         (&["a", "b"], &["n", "b"], &["a", "n", "b"]),
         (&["a", "z"], &["a", "n"], &["a", "z", "n"]),
         (&[], &["b", "a"], &["b", "a"]),
     ];
-    let list = |names: &[&str]| -> Tree { names.iter().map(|name| json!({"name": name})).collect() };
+    let list =
+        |names: &[&str]| -> Tree { names.iter().map(|name| json!({"name": name})).collect() };
     for (live, applied, expected) in table {
         let mut pod = Object::new(POD);
         pod.write("other", json!({"spec": {"containers": list(live)}}));
-        pod.apply("m", json!({"spec": {"containers": list(applied)}})).unwrap();
-        assert_eq!(pod.live["spec"]["containers"], list(expected), "{applied:?} on {live:?}");
+        pod.apply("m", json!({"spec": {"containers": list(applied)}}))
+            .unwrap();
+        assert_eq!(
+            pod.live["spec"]["containers"],
+            list(expected),
+            "{applied:?} on {live:?}"
+        );
     }
 }
 
 #[test]
 fn what_the_server_added_below_an_owned_item_goes_with_it() {
     let mut pod = Object::new(POD);
-    pod.apply("m", json!({"spec": {"containers": [{"name": "a", "image": "i"}, {"name": "b"}]}})).unwrap();
+    pod.apply(
+        "m",
+        json!({"spec": {"containers": [{"name": "a", "image": "i"}, {"name": "b"}]}}),
+    )
+    .unwrap();
     pod.live["spec"]["containers"][0]["imagePullPolicy"] = "Always".into();
     pod.live["spec"]["dnsPolicy"] = "ClusterFirst".into();
-    pod.apply("m", json!({"spec": {"containers": [{"name": "b"}]}})).unwrap();
-    assert_eq!(pod.live["spec"], json!({"containers": [{"name": "b"}], "dnsPolicy": "ClusterFirst"}));
+    pod.apply("m", json!({"spec": {"containers": [{"name": "b"}]}}))
+        .unwrap();
+    assert_eq!(
+        pod.live["spec"],
+        json!({"containers": [{"name": "b"}], "dnsPolicy": "ClusterFirst"})
+    );
 }
 
 #[test]
 fn objects_that_are_none_are_refused_in_the_words_of_the_api() {
     let prefix = "failed to create typed patch object (/a; /v1, Kind=K): ";
     let table = [
-        (CONFIG_MAP, json!({"nope": 1}), ".nope: field not declared in schema"),
-        (CONFIG_MAP, json!({"data": {"k": 1}}), ".data.k: expected string, got &value.valueUnstructured{Value:1}"),
-        (CONFIG_MAP, json!({"data": ["x"]}), ".data: expected map, got &value.valueUnstructured{Value:[]interface {}{\"x\"}}"),
-        (POD, json!({"spec": {"containers": [{"name": "c"}, {"name": "c"}]}}), ".spec.containers: duplicate entries for key [name=\"c\"]"),
+        (
+            CONFIG_MAP,
+            json!({"nope": 1}),
+            ".nope: field not declared in schema",
+        ),
+        (
+            CONFIG_MAP,
+            json!({"data": {"k": 1}}),
+            ".data.k: expected string, got &value.valueUnstructured{Value:1}",
+        ),
+        (
+            CONFIG_MAP,
+            json!({"data": ["x"]}),
+            ".data: expected map, got &value.valueUnstructured{Value:[]interface {}{\"x\"}}",
+        ),
+        (
+            POD,
+            json!({"spec": {"containers": [{"name": "c"}, {"name": "c"}]}}),
+            ".spec.containers: duplicate entries for key [name=\"c\"]",
+        ),
         (
             POD,
             json!({"spec": {"containers": [{"name": "c", "tty": 1}]}}),
@@ -348,33 +501,58 @@ fn objects_that_are_none_are_refused_in_the_words_of_the_api() {
     ];
     for (ty, applied, why) in table {
         let error = Object::new(ty).apply("m", applied).unwrap_err();
-        assert_eq!((error.status().code, error.to_string()), (500, format!("{prefix}{why}")));
+        assert_eq!(
+            (error.status().code, error.to_string()),
+            (500, format!("{prefix}{why}"))
+        );
     }
-    let error = Object::new(CONFIG_MAP).apply("m", json!({"metadata": {"managedFields": [{"manager": "x"}]}})).unwrap_err();
-    assert_eq!((error.status().code, error.to_string().as_str()), (400, "metadata.managedFields must be nil"));
+    let error = Object::new(CONFIG_MAP)
+        .apply(
+            "m",
+            json!({"metadata": {"managedFields": [{"manager": "x"}]}}),
+        )
+        .unwrap_err();
+    assert_eq!(
+        (error.status().code, error.to_string().as_str()),
+        (400, "metadata.managedFields must be nil")
+    );
 }
 
 #[test]
 fn the_oldest_updaters_are_counted_together() {
     let mut map = Object::new(CONFIG_MAP);
     for index in 0..13 {
-        map.write(&format!("m{index:02}"), json!({"data": {format!("k{index:02}"): "1"}}));
+        map.write(
+            &format!("m{index:02}"),
+            json!({"data": {format!("k{index:02}"): "1"}}),
+        );
     }
     let managers = map.managers();
     assert_eq!(managers.len(), 10);
     assert_eq!(
         managers[0],
-        ("ancient-changes Update".to_owned(), json!({"f:data": {".": {}, "f:k00": {}, "f:k01": {}, "f:k02": {}, "f:k03": {}}}))
+        (
+            "ancient-changes Update".to_owned(),
+            json!({"f:data": {".": {}, "f:k00": {}, "f:k01": {}, "f:k02": {}, "f:k03": {}}})
+        )
     );
     assert_eq!(managers[1].0, "m04 Update");
 }
 
 #[test]
 fn objects_without_a_definition_are_owned_member_by_member() {
-    let writer = Writer { manager: "m", api_version: "x/v1", subresource: "", now: "2026-01-01T00:00:00Z" };
+    let writer = Writer {
+        manager: "m",
+        api_version: "x/v1",
+        subresource: "",
+        now: "2026-01-01T00:00:00Z",
+    };
     let applied = json!({"apiVersion": "x/v1", "kind": "X", "metadata": {"name": "a"}, "spec": {"list": [1], "map": {"a": 1}, "none": {}}});
     let object = apply(&json!({}), &applied, None, &writer, false).unwrap();
-    assert_eq!(managers::of(&object)[0]["fieldsV1"], json!({"f:spec": {"f:list": {}, "f:map": {"f:a": {}}, "f:none": {}}}));
+    assert_eq!(
+        managers::of(&object)[0]["fieldsV1"],
+        json!({"f:spec": {"f:list": {}, "f:map": {"f:a": {}}, "f:none": {}}})
+    );
     let applied = json!({"apiVersion": "x/v1", "kind": "X", "metadata": {"name": "a"}, "spec": {"list": [2]}});
     let object = apply(&object, &applied, None, &writer, false).unwrap();
     assert_eq!(object["spec"], json!({"list": [2]}));
@@ -384,7 +562,18 @@ fn any_fields() -> impl Strategy<Value = Tree> {
     Just(json!({})).prop_recursive(3, 12, 3, |inner| {
         let element = "f:[a-c]|k:[{]\"name\": ?\"[ab]\"[}]|v:\"[ab]\"|v:1|i:0|[.]";
         proptest::collection::btree_map(element, inner, 0..4).prop_map(|members| {
-            Tree::Object(members.into_iter().map(|(name, below)| if name == "." { (name, json!({})) } else { (name, below) }).collect())
+            Tree::Object(
+                members
+                    .into_iter()
+                    .map(|(name, below)| {
+                        if name == "." {
+                            (name, json!({}))
+                        } else {
+                            (name, below)
+                        }
+                    })
+                    .collect(),
+            )
         })
     })
 }
@@ -392,7 +581,9 @@ fn any_fields() -> impl Strategy<Value = Tree> {
 fn any_data() -> impl Strategy<Value = Tree> {
     let data = proptest::collection::btree_map("[a-d]", "[12]", 0..4);
     let finalizers = proptest::collection::btree_set("[a-d]", 0..4);
-    (data, finalizers).prop_map(|(data, finalizers)| json!({"data": data, "metadata": {"finalizers": finalizers}}))
+    (data, finalizers).prop_map(
+        |(data, finalizers)| json!({"data": data, "metadata": {"finalizers": finalizers}}),
+    )
 }
 
 proptest! {

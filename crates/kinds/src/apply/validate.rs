@@ -20,16 +20,37 @@ pub(super) fn validate(applied: &Tree, node: Node) -> Result<(), ApplyError> {
     if faults.is_empty() {
         return Ok(());
     }
-    let why = if faults.len() == 1 { faults.remove(0) } else { format!("errors:\n  {}", faults.join("\n  ")) };
-    Err(ApplyError::Schema { object: name(applied), why })
+    let why = if faults.len() == 1 {
+        faults.remove(0)
+    } else {
+        format!("errors:\n  {}", faults.join("\n  "))
+    };
+    Err(ApplyError::Schema {
+        object: name(applied),
+        why,
+    })
 }
 
 /// `namespace/name; group/version, Kind=kind`.
 fn name(applied: &Tree) -> String {
-    let text = |pointer: &str| applied.pointer(pointer).and_then(Tree::as_str).unwrap_or_default();
+    let text = |pointer: &str| {
+        applied
+            .pointer(pointer)
+            .and_then(Tree::as_str)
+            .unwrap_or_default()
+    };
     let api_version = text("/apiVersion");
-    let version = if api_version.contains('/') { api_version.to_owned() } else { format!("/{api_version}") };
-    format!("{}/{}; {version}, Kind={}", text("/metadata/namespace"), text("/metadata/name"), text("/kind"))
+    let version = if api_version.contains('/') {
+        api_version.to_owned()
+    } else {
+        format!("/{api_version}")
+    };
+    format!(
+        "{}/{}; {version}, Kind={}",
+        text("/metadata/namespace"),
+        text("/metadata/name"),
+        text("/kind")
+    )
 }
 
 fn object(tree: &Tree, ty: &'static Type, path: &str, faults: &mut Vec<String>) {
@@ -56,21 +77,29 @@ fn field_value(tree: &Tree, field: &'static Field, path: &str, faults: &mut Vec<
     let mut seen: HashMap<String, usize> = HashMap::new();
     for (index, value) in items.iter().enumerate() {
         let Some(element) = node.element(value) else {
-            faults.push(format!("{path}: element {index}: {}", without_keys(node, value)));
+            faults.push(format!(
+                "{path}: element {index}: {}",
+                without_keys(node, value)
+            ));
             continue;
         };
         let times = seen.entry(element.clone()).or_default();
         *times += 1;
         match *times {
             1 => shape(value, item, &format!("{path}{}", shown(&element)), faults),
-            2 => faults.push(format!("{path}: duplicate entries for key {}", shown(&element))),
+            2 => faults.push(format!(
+                "{path}: duplicate entries for key {}",
+                shown(&element)
+            )),
             _ => {}
         }
     }
 }
 
 fn without_keys(node: Node, item: &Tree) -> String {
-    let Node::Items { keys, .. } = node else { return String::new() };
+    let Node::Items { keys, .. } = node else {
+        return String::new();
+    };
     if item.is_null() {
         return "associative list with keys may not have a null element".to_owned();
     }
@@ -94,11 +123,20 @@ fn shape(tree: &Tree, expectation: &'static Shape, path: &str, faults: &mut Vec<
         }
     };
     match expectation {
-        Shape::String | Shape::Bytes | Shape::Time | Shape::MicroTime | Shape::Duration => demand(tree.is_string(), "string"),
+        Shape::String | Shape::Bytes | Shape::Time | Shape::MicroTime | Shape::Duration => {
+            demand(tree.is_string(), "string")
+        }
         Shape::Bool => demand(tree.is_boolean(), "boolean"),
-        Shape::Int32 | Shape::Int64 | Shape::Float64 => demand(tree.is_number(), "numeric (int or float)"),
-        Shape::Quantity | Shape::IntOrString => demand(tree.is_string() || tree.is_number(), "string or number"),
-        Shape::Any | Shape::ObjectOrBool(_) | Shape::ObjectOrList(_) | Shape::ObjectOrStrings(_) => {}
+        Shape::Int32 | Shape::Int64 | Shape::Float64 => {
+            demand(tree.is_number(), "numeric (int or float)")
+        }
+        Shape::Quantity | Shape::IntOrString => {
+            demand(tree.is_string() || tree.is_number(), "string or number")
+        }
+        Shape::Any
+        | Shape::ObjectOrBool(_)
+        | Shape::ObjectOrList(_)
+        | Shape::ObjectOrStrings(_) => {}
         Shape::Object(ty) => object(tree, ty, path, faults),
         Shape::Map(value) => match tree {
             Tree::Object(members) => {
@@ -121,18 +159,32 @@ fn shape(tree: &Tree, expectation: &'static Shape, path: &str, faults: &mut Vec<
 
 /// The value stands in Go's notation, as the API shows it.
 fn expected(path: &str, what: &str, found: &Tree) -> String {
-    let at = if path.is_empty() { String::new() } else { format!("{path}: ") };
-    format!("{at}expected {what}, got &value.valueUnstructured{{Value:{}}}", go_syntax(found))
+    let at = if path.is_empty() {
+        String::new()
+    } else {
+        format!("{path}: ")
+    };
+    format!(
+        "{at}expected {what}, got &value.valueUnstructured{{Value:{}}}",
+        go_syntax(found)
+    )
 }
 
 fn go_syntax(tree: &Tree) -> String {
     match tree {
         Tree::Null => "interface {}(nil)".to_owned(),
         Tree::String(text) => crate::status::quoted(text),
-        Tree::Array(items) => format!("[]interface {{}}{{{}}}", items.iter().map(go_syntax).collect::<Vec<_>>().join(", ")),
+        Tree::Array(items) => format!(
+            "[]interface {{}}{{{}}}",
+            items.iter().map(go_syntax).collect::<Vec<_>>().join(", ")
+        ),
         Tree::Object(members) => {
-            let members: Vec<String> =
-                members.iter().map(|(name, value)| format!("{}:{}", crate::status::quoted(name), go_syntax(value))).collect();
+            let members: Vec<String> = members
+                .iter()
+                .map(|(name, value)| {
+                    format!("{}:{}", crate::status::quoted(name), go_syntax(value))
+                })
+                .collect();
             format!("map[string]interface {{}}{{{}}}", members.join(", "))
         }
         Tree::Bool(_) | Tree::Number(_) => tree.to_string(),

@@ -33,9 +33,18 @@ pub fn decode(bytes: &[u8], ty: &'static Type) -> Result<Decoded, DecodeError> {
     let mut warnings = Vec::new();
     let begins = scanner.begin()?;
     let place = Place::root();
-    let tree = typed(&mut scanner, begins, &Shape::Object(ty), &place, &mut warnings)?;
+    let tree = typed(
+        &mut scanner,
+        begins,
+        &Shape::Object(ty),
+        &place,
+        &mut warnings,
+    )?;
     scanner.end()?;
-    Ok(Decoded { tree: tree.unwrap_or_else(|| Tree::Object(Map::new())), warnings })
+    Ok(Decoded {
+        tree: tree.unwrap_or_else(|| Tree::Object(Map::new())),
+        warnings,
+    })
 }
 
 /// Reads any JSON, for objects of no built-in type. Duplicate members of objects are reported; the
@@ -50,7 +59,12 @@ pub fn decode_untyped(bytes: &[u8]) -> Result<Decoded, DecodeError> {
     Ok(Decoded { tree, warnings })
 }
 
-fn untyped(scanner: &mut Scanner<'_>, begins: Begins, place: &Place<'_>, warnings: &mut Vec<String>) -> Result<Tree, DecodeError> {
+fn untyped(
+    scanner: &mut Scanner<'_>,
+    begins: Begins,
+    place: &Place<'_>,
+    warnings: &mut Vec<String>,
+) -> Result<Tree, DecodeError> {
     Ok(match begins {
         Begins::List => {
             let mut items = Vec::new();
@@ -137,12 +151,20 @@ fn typed(
         (Shape::Any, Begins::Null) => return Ok(None),
         (Shape::Any, _) => untyped(scanner, begins, place, warnings)?,
         (_, Begins::Null) => return Ok(None),
-        (Shape::Object(ty) | Shape::ObjectOrBool(ty) | Shape::ObjectOrList(ty) | Shape::ObjectOrStrings(ty), Begins::Object) => {
-            object(scanner, ty, place, warnings)?
-        }
+        (
+            Shape::Object(ty)
+            | Shape::ObjectOrBool(ty)
+            | Shape::ObjectOrList(ty)
+            | Shape::ObjectOrStrings(ty),
+            Begins::Object,
+        ) => object(scanner, ty, place, warnings)?,
         (Shape::ObjectOrBool(_), Begins::Bool(value)) => Tree::Bool(value),
-        (Shape::ObjectOrList(ty), Begins::List) => list(scanner, &Shape::Object(ty), place, warnings)?,
-        (Shape::ObjectOrStrings(_), Begins::List) => list(scanner, &Shape::String, place, warnings)?,
+        (Shape::ObjectOrList(ty), Begins::List) => {
+            list(scanner, &Shape::Object(ty), place, warnings)?
+        }
+        (Shape::ObjectOrStrings(_), Begins::List) => {
+            list(scanner, &Shape::String, place, warnings)?
+        }
         (Shape::List(inner), Begins::List) => list(scanner, inner, place, warnings)?,
         (Shape::Map(inner), Begins::Object) => map(scanner, inner, place, warnings)?,
         (_, Begins::String) => scalar::text(scanner.string()?, shape, place)?,
@@ -152,7 +174,12 @@ fn typed(
     }))
 }
 
-fn object(scanner: &mut Scanner<'_>, ty: &'static Type, place: &Place<'_>, warnings: &mut Vec<String>) -> Result<Tree, DecodeError> {
+fn object(
+    scanner: &mut Scanner<'_>,
+    ty: &'static Type,
+    place: &Place<'_>,
+    warnings: &mut Vec<String>,
+) -> Result<Tree, DecodeError> {
     let mut members = Vec::new();
     // A null member counts as seen and leaves nothing, so that what was seen is kept apart from
     // what is kept: one bit for each of the first fields, which no type exceeds in practice.
@@ -183,7 +210,9 @@ struct Seen([u64; 2]);
 impl Seen {
     /// Marks a field and says whether it had been met before.
     fn again(&mut self, index: usize) -> bool {
-        let Some(word) = self.0.get_mut(index / 64) else { return false };
+        let Some(word) = self.0.get_mut(index / 64) else {
+            return false;
+        };
         let bit = 1 << (index % 64);
         let before = *word & bit != 0;
         *word |= bit;
@@ -191,7 +220,12 @@ impl Seen {
     }
 }
 
-fn list(scanner: &mut Scanner<'_>, inner: &Shape, place: &Place<'_>, warnings: &mut Vec<String>) -> Result<Tree, DecodeError> {
+fn list(
+    scanner: &mut Scanner<'_>,
+    inner: &Shape,
+    place: &Place<'_>,
+    warnings: &mut Vec<String>,
+) -> Result<Tree, DecodeError> {
     let mut items = Vec::new();
     scanner.list(|scanner, index| {
         let begins = scanner.begin()?;
@@ -202,7 +236,12 @@ fn list(scanner: &mut Scanner<'_>, inner: &Shape, place: &Place<'_>, warnings: &
     Ok(Tree::from(items))
 }
 
-fn map(scanner: &mut Scanner<'_>, inner: &Shape, place: &Place<'_>, warnings: &mut Vec<String>) -> Result<Tree, DecodeError> {
+fn map(
+    scanner: &mut Scanner<'_>,
+    inner: &Shape,
+    place: &Place<'_>,
+    warnings: &mut Vec<String>,
+) -> Result<Tree, DecodeError> {
     let mut members = Map::new();
     scanner.object(|scanner, key: Cow<'_, str>| {
         let begins = scanner.begin()?;

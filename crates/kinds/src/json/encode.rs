@@ -13,8 +13,8 @@ pub fn encode(tree: &Tree, ty: &'static Type) -> Vec<u8> {
     writer.out
 }
 
-/// An object and the bytes that [`encode`] has made of it, maybe in an older version of this crate: reading them gives
-/// this very tree.
+/// An object and the bytes that [`encode`] has made of it, maybe in an older version of this crate:
+/// reading them gives this very tree.
 #[derive(Clone, Copy, Debug)]
 pub struct Written<'a> {
     /// The object.
@@ -23,20 +23,29 @@ pub struct Written<'a> {
     pub bytes: &'a [u8],
 }
 
-/// As [`encode`], and the tree that reading the bytes gives: an empty member may be left out, an absent one
-/// written. `None` when only reading them tells: a floating number may be read as a whole one. What both trees have in
-/// common they share.
+/// As [`encode`], and the tree that reading the bytes gives: an empty member may be left out, an
+/// absent one written. `None` when only reading them tells: a floating number may be read as a
+/// whole one. What both trees have in common they share.
 ///
 /// What the object shares with an earlier state of it is not encoded again but copied.
 #[must_use]
-pub fn encode_and_reread(tree: &Tree, ty: &'static Type, earlier: Option<Written<'_>>) -> (Vec<u8>, Option<Tree>) {
-    let mut writer = Writer { is_rereading: true, ..Writer::new(None) };
+pub fn encode_and_reread(
+    tree: &Tree,
+    ty: &'static Type,
+    earlier: Option<Written<'_>>,
+) -> (Vec<u8>, Option<Tree>) {
+    let mut writer = Writer {
+        is_rereading: true,
+        ..Writer::new(None)
+    };
     let shape = Shape::Object(ty);
     let reread = match tree {
         Tree::Object(members) => writer.object(Some(members), ty, earlier.and_then(Earlier::of)),
         _ => writer.value(tree, &shape),
     };
-    let reread = writer.is_reread_known.then(|| reread.unwrap_or_else(|| tree.clone()));
+    let reread = writer
+        .is_reread_known
+        .then(|| reread.unwrap_or_else(|| tree.clone()));
     (writer.out, reread)
 }
 
@@ -84,8 +93,8 @@ struct Writer<'t> {
 struct Earlier<'e> {
     members: &'e Map,
     parts: Parts<'e>,
-    /// How many levels of objects below this one are compared member by member. What takes most of the bytes lies in
-    /// the first two.
+    /// How many levels of objects below this one are compared member by member. What takes most of
+    /// the bytes lies in the first two.
     levels: u8,
 }
 
@@ -101,18 +110,30 @@ enum Before<'e> {
 
 impl<'e> Earlier<'e> {
     fn of(written: Written<'e>) -> Option<Self> {
-        Some(Self { members: written.tree.as_object()?, parts: Parts::of(written.bytes), levels: 1 })
+        Some(Self {
+            members: written.tree.as_object()?,
+            parts: Parts::of(written.bytes),
+            levels: 1,
+        })
     }
 
     fn member(&mut self, name: &str, shape: &Shape, now: &Tree) -> Before<'e> {
         // Plain values are soon encoded.
-        let Some(before @ (Tree::Array(_) | Tree::Object(_))) = self.members.get(name) else { return Before::Unknown };
+        let Some(before @ (Tree::Array(_) | Tree::Object(_))) = self.members.get(name) else {
+            return Before::Unknown;
+        };
         if now.is_shared_with(before) {
             return self.parts.find(name).map_or(Before::Unknown, Before::Same);
         }
         match (shape, before) {
             (Shape::Object(_), Tree::Object(members)) if self.levels > 0 => {
-                let other = |bytes| Before::Other(Self { members, parts: Parts::of(bytes), levels: self.levels - 1 });
+                let other = |bytes| {
+                    Before::Other(Self {
+                        members,
+                        parts: Parts::of(bytes),
+                        levels: self.levels - 1,
+                    })
+                };
                 self.parts.find(name).map_or(Before::Unknown, other)
             }
             _ => Before::Unknown,
@@ -129,12 +150,19 @@ struct Reread<'t> {
 
 impl<'t> Reread<'t> {
     fn of(members: Option<&'t Map>, is_asked: bool) -> Self {
-        Self { members, is_asked, changed: None }
+        Self {
+            members,
+            is_asked,
+            changed: None,
+        }
     }
 
     fn change(&mut self, change: impl FnOnce(&mut Map)) {
         if self.is_asked {
-            change(self.changed.get_or_insert_with(|| self.members.cloned().unwrap_or_default()));
+            change(
+                self.changed
+                    .get_or_insert_with(|| self.members.cloned().unwrap_or_default()),
+            );
         }
     }
 
@@ -153,7 +181,13 @@ impl<'t> Reread<'t> {
 
 impl<'t> Writer<'t> {
     fn new(level: Option<usize>) -> Self {
-        Self { out: Vec::with_capacity(ROOM), found: Vec::new(), level, is_rereading: false, is_reread_known: true }
+        Self {
+            out: Vec::with_capacity(ROOM),
+            found: Vec::new(),
+            level,
+            is_rereading: false,
+            is_reread_known: true,
+        }
     }
 
     fn push(&mut self, text: &str) {
@@ -201,9 +235,13 @@ impl<'t> Writer<'t> {
     /// Gives back what reading gives, if it is asked for and is something else.
     fn value(&mut self, tree: &'t Tree, shape: &Shape) -> Option<Tree> {
         match (shape, tree) {
-            (Shape::Object(ty) | Shape::ObjectOrBool(ty) | Shape::ObjectOrList(ty) | Shape::ObjectOrStrings(ty), Tree::Object(members)) => {
-                self.object(Some(members), ty, None)
-            }
+            (
+                Shape::Object(ty)
+                | Shape::ObjectOrBool(ty)
+                | Shape::ObjectOrList(ty)
+                | Shape::ObjectOrStrings(ty),
+                Tree::Object(members),
+            ) => self.object(Some(members), ty, None),
             (Shape::List(inner), Tree::Array(items)) => self.list(items, inner),
             (Shape::ObjectOrList(ty), Tree::Array(items)) => self.list(items, &Shape::Object(ty)),
             (Shape::Map(inner), Tree::Object(members)) => self.map(members, inner),
@@ -214,7 +252,12 @@ impl<'t> Writer<'t> {
         }
     }
 
-    fn object(&mut self, members: Option<&'t Map>, ty: &'static Type, mut earlier: Option<Earlier<'_>>) -> Option<Tree> {
+    fn object(
+        &mut self,
+        members: Option<&'t Map>,
+        ty: &'static Type,
+        mut earlier: Option<Earlier<'_>>,
+    ) -> Option<Tree> {
         // Objects have few of the many fields of their types, so that each member is looked up in
         // the type, and not each field among the members.
         let start = self.found.len();
@@ -247,7 +290,9 @@ impl<'t> Writer<'t> {
                     always = always.strip_prefix(&[index]).unwrap_or(always);
                     if !left_out(member, field) {
                         self.key(field.name, &mut first);
-                        let before = earlier.as_mut().map_or(Before::Unknown, |earlier| earlier.member(field.name, &field.shape, member));
+                        let before = earlier.as_mut().map_or(Before::Unknown, |earlier| {
+                            earlier.member(field.name, &field.shape, member)
+                        });
                         if let Some(changed) = self.member(member, &field.shape, before) {
                             reread.set(field.name, changed);
                         }
@@ -266,7 +311,11 @@ impl<'t> Writer<'t> {
         self.found.truncate(start);
         // What the type does not know stands last: parts of custom objects that share its types.
         if !is_known {
-            for (name, member) in members.into_iter().flatten().filter(|(name, _)| ty.field(name).is_none()) {
+            for (name, member) in members
+                .into_iter()
+                .flatten()
+                .filter(|(name, _)| ty.field(name).is_none())
+            {
                 self.key(name, &mut first);
                 self.any(member);
             }
@@ -281,7 +330,9 @@ impl<'t> Writer<'t> {
                 self.out.extend_from_slice(bytes);
                 None
             }
-            (Before::Other(earlier), Shape::Object(ty), Tree::Object(members)) => self.object(Some(members), ty, Some(earlier)),
+            (Before::Other(earlier), Shape::Object(ty), Tree::Object(members)) => {
+                self.object(Some(members), ty, Some(earlier))
+            }
             _ => self.value(member, shape),
         }
     }
@@ -314,7 +365,8 @@ impl<'t> Writer<'t> {
         reread.changed.map(Tree::Object)
     }
 
-    /// Writes what stands for a member that is always written and not there; gives back how it is read.
+    /// Writes what stands for a member that is always written and not there; gives back how it is
+    /// read.
     fn absent(&mut self, field: &Field) -> Tree {
         let (text, read) = match &field.shape {
             // A pointer to nothing.
@@ -324,7 +376,11 @@ impl<'t> Writer<'t> {
             Shape::Int32 | Shape::Int64 | Shape::Float64 | Shape::IntOrString => ("0", 0.into()),
             Shape::Quantity => ("\"0\"", "0".into()),
             Shape::Duration => ("\"0s\"", "0s".into()),
-            Shape::Object(ty) => return self.object(None, ty, None).unwrap_or_else(|| Map::new().into()),
+            Shape::Object(ty) => {
+                return self
+                    .object(None, ty, None)
+                    .unwrap_or_else(|| Map::new().into());
+            }
             _ => ("null", Tree::Null),
         };
         self.push(text);
@@ -427,7 +483,14 @@ fn short_escape(byte: u8) -> Option<u8> {
 
 fn unicode_escape(byte: u8) -> [u8; 6] {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    [b'\\', b'u', b'0', b'0', DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]
+    [
+        b'\\',
+        b'u',
+        b'0',
+        b'0',
+        DIGITS[usize::from(byte >> 4)],
+        DIGITS[usize::from(byte & 15)],
+    ]
 }
 
 /// True when a member is empty and empty members of this field are not shown.
@@ -444,7 +507,9 @@ fn left_out(tree: &Tree, field: &Field) -> bool {
         _ if field.optional => false,
         (Tree::String(text), _) => text.is_empty(),
         (Tree::Bool(value), Shape::Bool) => !value,
-        (Tree::Number(number), Shape::Int32 | Shape::Int64 | Shape::Float64) => number.as_f64() == Some(0.0),
+        (Tree::Number(number), Shape::Int32 | Shape::Int64 | Shape::Float64) => {
+            number.as_f64() == Some(0.0)
+        }
         _ => false,
     }
 }

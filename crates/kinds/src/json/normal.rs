@@ -16,12 +16,23 @@ pub fn normalize(tree: &mut Tree, ty: &'static Type) -> Result<Vec<String>, Deco
 
 /// The same for a tree that was made from `old`, which has that form already: what both share is
 /// left alone.
-pub fn normalize_changes(tree: &mut Tree, old: &Tree, ty: &'static Type) -> Result<Vec<String>, DecodeError> {
+pub fn normalize_changes(
+    tree: &mut Tree,
+    old: &Tree,
+    ty: &'static Type,
+) -> Result<Vec<String>, DecodeError> {
     let mut warnings = Vec::new();
     if tree.is_null() {
         *tree = Tree::Object(Map::new());
     }
-    value(tree, Some(old), &Shape::Object(ty), &Place::root(), &mut warnings, 0)?;
+    value(
+        tree,
+        Some(old),
+        &Shape::Object(ty),
+        &Place::root(),
+        &mut warnings,
+        0,
+    )?;
     Ok(warnings)
 }
 
@@ -49,16 +60,34 @@ fn value(
         return Ok(());
     }
     if depth > super::MAX_DEPTH {
-        return Err(DecodeError::Syntax(format!("exceeded max depth of {}", super::MAX_DEPTH)));
+        return Err(DecodeError::Syntax(format!(
+            "exceeded max depth of {}",
+            super::MAX_DEPTH
+        )));
     }
     match (shape, &mut *tree) {
         (Shape::Any, _) => Ok(()),
-        (Shape::Object(ty) | Shape::ObjectOrBool(ty) | Shape::ObjectOrList(ty) | Shape::ObjectOrStrings(ty), Tree::Object(members)) => {
-            object(members, old.and_then(Tree::as_object), ty, place, warnings, depth)
-        }
+        (
+            Shape::Object(ty)
+            | Shape::ObjectOrBool(ty)
+            | Shape::ObjectOrList(ty)
+            | Shape::ObjectOrStrings(ty),
+            Tree::Object(members),
+        ) => object(
+            members,
+            old.and_then(Tree::as_object),
+            ty,
+            place,
+            warnings,
+            depth,
+        ),
         (Shape::ObjectOrBool(_) | Shape::Bool, Tree::Bool(_)) => Ok(()),
-        (Shape::ObjectOrList(ty), Tree::Array(items)) => list(items, old, &Shape::Object(ty), place, warnings, depth),
-        (Shape::ObjectOrStrings(_), Tree::Array(items)) => list(items, old, &Shape::String, place, warnings, depth),
+        (Shape::ObjectOrList(ty), Tree::Array(items)) => {
+            list(items, old, &Shape::Object(ty), place, warnings, depth)
+        }
+        (Shape::ObjectOrStrings(_), Tree::Array(items)) => {
+            list(items, old, &Shape::String, place, warnings, depth)
+        }
         (Shape::List(inner), Tree::Array(items)) => list(items, old, inner, place, warnings, depth),
         (Shape::Map(inner), Tree::Object(members)) => {
             for (key, member) in members.iter_mut() {
@@ -66,7 +95,14 @@ fn value(
                 if member.is_null() {
                     *member = scalar::zero(inner);
                 } else {
-                    value(member, old.and_then(|old| old.get(key)), inner, &place, warnings, depth + 1)?;
+                    value(
+                        member,
+                        old.and_then(|old| old.get(key)),
+                        inner,
+                        &place,
+                        warnings,
+                        depth + 1,
+                    )?;
                 }
             }
             Ok(())
@@ -105,7 +141,14 @@ fn object(
         };
         if !member.is_null() {
             let old = old.and_then(|old| old.get(name));
-            outcome = value(member, old, &field.shape, &place.field(field.name, ty), warnings, depth + 1);
+            outcome = value(
+                member,
+                old,
+                &field.shape,
+                &place.field(field.name, ty),
+                warnings,
+                depth + 1,
+            );
         }
         !member.is_null()
     });
@@ -124,7 +167,14 @@ fn list(
         if item.is_null() {
             *item = scalar::zero(inner);
         } else {
-            value(item, old.and_then(|old| old.get(index)), inner, &place.index(index), warnings, depth + 1)?;
+            value(
+                item,
+                old.and_then(|old| old.get(index)),
+                inner,
+                &place.index(index),
+                warnings,
+                depth + 1,
+            )?;
         }
     }
     Ok(())
@@ -150,7 +200,10 @@ fn same(one: &Tree, other: &Tree, shape: &Shape) -> bool {
     }
     match (shape, one, other) {
         (
-            Shape::Object(ty) | Shape::ObjectOrBool(ty) | Shape::ObjectOrList(ty) | Shape::ObjectOrStrings(ty),
+            Shape::Object(ty)
+            | Shape::ObjectOrBool(ty)
+            | Shape::ObjectOrList(ty)
+            | Shape::ObjectOrStrings(ty),
             Tree::Object(one),
             Tree::Object(other),
         ) => ty.fields.iter().all(|field| {
@@ -162,14 +215,27 @@ fn same(one: &Tree, other: &Tree, shape: &Shape) -> bool {
             }
         }),
         (Shape::List(inner), Tree::Array(one), Tree::Array(other)) => {
-            one.len() == other.len() && one.iter().zip(other).all(|(one, other)| same(one, other, inner))
+            one.len() == other.len()
+                && one
+                    .iter()
+                    .zip(other)
+                    .all(|(one, other)| same(one, other, inner))
         }
         (Shape::ObjectOrList(ty), Tree::Array(one), Tree::Array(other)) => {
-            one.len() == other.len() && one.iter().zip(other).all(|(one, other)| equal(one, other, ty))
+            one.len() == other.len()
+                && one
+                    .iter()
+                    .zip(other)
+                    .all(|(one, other)| equal(one, other, ty))
         }
         (Shape::Map(inner), Tree::Object(one), Tree::Object(other)) => {
             one.len() == other.len()
-                && one.iter().zip(other).all(|((one_key, one), (other_key, other))| one_key == other_key && same(one, other, inner))
+                && one
+                    .iter()
+                    .zip(other)
+                    .all(|((one_key, one), (other_key, other))| {
+                        one_key == other_key && same(one, other, inner)
+                    })
         }
         (Shape::Float64, Tree::Number(one), Tree::Number(other)) => one.as_f64() == other.as_f64(),
         _ => one == other,
@@ -183,14 +249,19 @@ fn means_nothing(tree: &Tree, field: &Field) -> bool {
         (Tree::Array(items), _) => items.is_empty(),
         (Tree::Object(members), Shape::Map(_)) => members.is_empty(),
         (Tree::Object(members), Shape::Object(ty)) => {
-            !field.optional && members.iter().all(|(name, member)| ty.field(name).is_none_or(|field| means_nothing(member, field)))
+            !field.optional
+                && members.iter().all(|(name, member)| {
+                    ty.field(name)
+                        .is_none_or(|field| means_nothing(member, field))
+                })
         }
         (Tree::String(text), Shape::Quantity) => !field.optional && text == "0",
         (Tree::String(_), Shape::IntOrString) => false,
         (Tree::String(text), _) => !field.optional && text.is_empty(),
-        (Tree::Number(number), Shape::Int32 | Shape::Int64 | Shape::Float64 | Shape::IntOrString) => {
-            !field.optional && number.as_f64() == Some(0.0)
-        }
+        (
+            Tree::Number(number),
+            Shape::Int32 | Shape::Int64 | Shape::Float64 | Shape::IntOrString,
+        ) => !field.optional && number.as_f64() == Some(0.0),
         (Tree::Bool(value), Shape::Bool) => !field.optional && !value,
         _ => false,
     }

@@ -43,7 +43,11 @@ type Scanned<T> = Result<T, DecodeError>;
 
 impl<'a> Scanner<'a> {
     pub(crate) fn new(text: &'a str) -> Self {
-        Self { text, at: 0, depth: 0 }
+        Self {
+            text,
+            at: 0,
+            depth: 0,
+        }
     }
 
     fn byte(&self) -> Option<u8> {
@@ -81,7 +85,10 @@ impl<'a> Scanner<'a> {
     fn word(&mut self, word: &str) -> Scanned<()> {
         for expected in word.bytes() {
             if self.byte() != Some(expected) {
-                return Err(self.unexpected(&format!("in literal {word} (expecting {})", shown(expected))));
+                return Err(self.unexpected(&format!(
+                    "in literal {word} (expecting {})",
+                    shown(expected)
+                )));
             }
             self.at += 1;
         }
@@ -91,17 +98,30 @@ impl<'a> Scanner<'a> {
     /// Nothing but space may follow the document.
     pub(crate) fn end(&mut self) -> Scanned<()> {
         self.skip_space();
-        if self.at < self.text.len() { Err(self.unexpected("after top-level value")) } else { Ok(()) }
+        if self.at < self.text.len() {
+            Err(self.unexpected("after top-level value"))
+        } else {
+            Ok(())
+        }
     }
 
     fn deeper(&mut self) -> Scanned<()> {
         self.at += 1;
         self.depth += 1;
-        if self.depth > MAX_DEPTH { Err(DecodeError::Syntax(format!("exceeded max depth of {MAX_DEPTH}"))) } else { Ok(()) }
+        if self.depth > MAX_DEPTH {
+            Err(DecodeError::Syntax(format!(
+                "exceeded max depth of {MAX_DEPTH}"
+            )))
+        } else {
+            Ok(())
+        }
     }
 
     /// Calls `member` for every key of the object that begins here; it must consume the value.
-    pub(crate) fn object(&mut self, mut member: impl FnMut(&mut Self, Cow<'a, str>) -> Scanned<()>) -> Scanned<()> {
+    pub(crate) fn object(
+        &mut self,
+        mut member: impl FnMut(&mut Self, Cow<'a, str>) -> Scanned<()>,
+    ) -> Scanned<()> {
         self.deeper()?;
         self.skip_space();
         if self.byte() == Some(b'}') {
@@ -135,7 +155,10 @@ impl<'a> Scanner<'a> {
     }
 
     /// Calls `item` for every item of the list that begins here; it must consume it.
-    pub(crate) fn list(&mut self, mut item: impl FnMut(&mut Self, usize) -> Scanned<()>) -> Scanned<()> {
+    pub(crate) fn list(
+        &mut self,
+        mut item: impl FnMut(&mut Self, usize) -> Scanned<()>,
+    ) -> Scanned<()> {
         self.deeper()?;
         self.skip_space();
         if self.byte() == Some(b']') {
@@ -227,7 +250,10 @@ impl<'a> Scanner<'a> {
     fn run(&mut self) -> &'a str {
         let start = self.at;
         let rest = &self.text.as_bytes()[start..];
-        let length = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1f)).unwrap_or(rest.len());
+        let length = rest
+            .iter()
+            .position(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1f))
+            .unwrap_or(rest.len());
         self.at += length;
         &self.text[start..self.at]
     }
@@ -272,7 +298,9 @@ impl<'a> Scanner<'a> {
         let mut code = 0;
         for _ in 0..4 {
             let digit = self.byte().and_then(|byte| char::from(byte).to_digit(16));
-            let Some(digit) = digit else { return Err(self.unexpected("in \\u hexadecimal character escape")) };
+            let Some(digit) = digit else {
+                return Err(self.unexpected("in \\u hexadecimal character escape"));
+            };
             code = code * 16 + digit;
             self.at += 1;
         }
@@ -296,14 +324,19 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// The value without parts that `begin` announced; a list or an object has parts and is null here.
+    /// The value without parts that `begin` announced; a list or an object has parts and is null
+    /// here.
     pub(crate) fn scalar(&mut self, begins: Begins) -> Scanned<Tree> {
         Ok(match begins {
             Begins::Bool(value) => Tree::Bool(value),
             Begins::String => Tree::from(self.string()?),
             Begins::Number => {
                 let text = self.number()?;
-                Tree::Number(number(text).ok_or_else(|| DecodeError::Value(format!("number {text} is out of range")))?)
+                Tree::Number(
+                    number(text).ok_or_else(|| {
+                        DecodeError::Value(format!("number {text} is out of range"))
+                    })?,
+                )
             }
             Begins::Null | Begins::List | Begins::Object => Tree::Null,
         })
@@ -319,7 +352,8 @@ pub(crate) fn number(text: &str) -> Option<Number> {
         return Some(whole.into());
     }
     let float: f64 = text.parse().ok()?;
-    // A sum with zero has no negative zero, which would be written as `-0` and read again as a whole 0.
+    // A sum with zero has no negative zero, which would be written as `-0` and read again as a
+    // whole 0.
     Number::from_f64(float + 0.0)
 }
 

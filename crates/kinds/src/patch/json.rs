@@ -8,7 +8,8 @@ use super::{OPERATION_LIMIT, PatchError, go};
 use crate::Tree;
 use crate::json::MAX_DEPTH;
 
-/// Bytes that the `copy` operations of one patch may add: a few of them could double an object each.
+/// Bytes that the `copy` operations of one patch may add: a few of them could double an object
+/// each.
 const COPY_LIMIT_BYTES: usize = 3 * 1024 * 1024;
 
 /// Values that one patch may walk through to see how deep they are: ten thousand moves of a large
@@ -20,22 +21,35 @@ pub fn json(document: Tree, patch: Tree) -> Result<Tree, PatchError> {
     let operations = match patch {
         Tree::Array(operations) => operations,
         Tree::Null => return Ok(document),
-        other => return Err(unreadable(&other, "Go value of type []handlers.jsonPatchOp")),
+        other => {
+            return Err(unreadable(
+                &other,
+                "Go value of type []handlers.jsonPatchOp",
+            ));
+        }
     };
-    let operations = operations.into_iter().map(Operation::read).collect::<Result<Vec<_>, _>>()?;
+    let operations = operations
+        .into_iter()
+        .map(Operation::read)
+        .collect::<Result<Vec<_>, _>>()?;
     if operations.len() > OPERATION_LIMIT {
         return Err(PatchError::TooManyOperations(operations.len()));
     }
     let mut document = document;
     let mut spent = Spent::default();
     for operation in operations {
-        operation.apply(&mut document, &mut spent).map_err(PatchError::Rejected)?;
+        operation
+            .apply(&mut document, &mut spent)
+            .map_err(PatchError::Rejected)?;
     }
     Ok(document)
 }
 
 fn unreadable(tree: &Tree, target: &str) -> PatchError {
-    PatchError::undecodable(format!("json: cannot unmarshal {} into {target}", go::kind(tree)))
+    PatchError::undecodable(format!(
+        "json: cannot unmarshal {} into {target}",
+        go::kind(tree)
+    ))
 }
 
 struct Operation {
@@ -55,16 +69,31 @@ impl Operation {
         let mut text = |name: &str| match members.remove(name) {
             None | Some(Tree::Null) => Ok(None),
             Some(Tree::String(text)) => Ok(Some(String::from(text))),
-            Some(other) => Err(unreadable(&other, &format!("Go struct field jsonPatchOp.{name} of type string"))),
+            Some(other) => Err(unreadable(
+                &other,
+                &format!("Go struct field jsonPatchOp.{name} of type string"),
+            )),
         };
         let (op, path, from) = (text("op")?, text("path")?, text("from")?);
-        Ok(Self { op, path, from, value: members.remove("value") })
+        Ok(Self {
+            op,
+            path,
+            from,
+            value: members.remove("value"),
+        })
     }
 
     fn apply(self, document: &mut Tree, spent: &mut Spent) -> Result<(), String> {
         let op = self.op.as_deref().unwrap_or("unknown");
-        let path = self.path.as_deref().ok_or_else(|| format!("{op} operation without a path"))?;
-        let from = || self.from.as_deref().ok_or_else(|| format!("{op} operation without a from"));
+        let path = self
+            .path
+            .as_deref()
+            .ok_or_else(|| format!("{op} operation without a path"))?;
+        let from = || {
+            self.from
+                .as_deref()
+                .ok_or_else(|| format!("{op} operation without a from"))
+        };
         let value = self.value.unwrap_or_default();
         match op {
             "add" => add(document, path, value, spent),
@@ -104,7 +133,9 @@ impl Spent {
     fn check_depth(&mut self, path: &str, value: &Tree) -> Result<(), String> {
         let levels = path.split('/').count() + self.depth(value);
         if levels > MAX_DEPTH || self.visits > VISIT_LIMIT {
-            return Err(format!("the value at {path} is nested too deeply or too large"));
+            return Err(format!(
+                "the value at {path} is nested too deeply or too large"
+            ));
         }
         Ok(())
     }
@@ -114,7 +145,13 @@ impl Spent {
         self.visits += 1;
         match tree {
             Tree::Array(items) => 1 + items.iter().map(|item| self.depth(item)).max().unwrap_or(0),
-            Tree::Object(members) => 1 + members.values().map(|member| self.depth(member)).max().unwrap_or(0),
+            Tree::Object(members) => {
+                1 + members
+                    .values()
+                    .map(|member| self.depth(member))
+                    .max()
+                    .unwrap_or(0)
+            }
             _ => 0,
         }
     }
@@ -128,7 +165,11 @@ fn add(document: &mut Tree, path: &str, value: Tree, spent: &mut Spent) -> Resul
         }
         (Container::Array(items), key) => {
             // One more place than there are items: the one behind the last.
-            let index = if key == "-" { items.len() } else { index(&key, items.len() + 1)? };
+            let index = if key == "-" {
+                items.len()
+            } else {
+                index(&key, items.len() + 1)?
+            };
             items.insert(index, value);
         }
     }
@@ -151,7 +192,9 @@ fn replace(document: &mut Tree, path: &str, value: Tree, spent: &mut Spent) -> R
 
 fn remove(document: &mut Tree, path: &str) -> Result<Tree, String> {
     match container(document, path)? {
-        (Container::Object(members), key) => members.remove(&key).ok_or_else(|| format!("no member {key} to remove")),
+        (Container::Object(members), key) => members
+            .remove(&key)
+            .ok_or_else(|| format!("no member {key} to remove")),
         (Container::Array(items), key) => {
             let index = index(&key, items.len())?;
             Ok(items.remove(index))
@@ -203,11 +246,22 @@ fn container<'a>(document: &'a mut Tree, path: &str) -> Result<(Container<'a>, S
 fn index(text: &str, length: usize) -> Result<usize, String> {
     let number: i64 = text.parse().map_err(|_| format!("{text} is no index"))?;
     let size = i64::try_from(length).unwrap_or(i64::MAX);
-    let number = if number < 0 { number.saturating_add(size) } else { number };
-    usize::try_from(number).ok().filter(|index| *index < length).ok_or_else(|| format!("index {text} is out of bounds"))
+    let number = if number < 0 {
+        number.saturating_add(size)
+    } else {
+        number
+    };
+    usize::try_from(number)
+        .ok()
+        .filter(|index| *index < length)
+        .ok_or_else(|| format!("index {text} is out of bounds"))
 }
 
 /// `~1` is a slash and `~0` a tilde (RFC 6901).
 fn unescaped(segment: &str) -> String {
-    if segment.contains('~') { segment.replace("~1", "/").replace("~0", "~") } else { segment.to_owned() }
+    if segment.contains('~') {
+        segment.replace("~1", "/").replace("~0", "~")
+    } else {
+        segment.to_owned()
+    }
 }

@@ -7,8 +7,14 @@ use crate::Tree;
 
 /// Applies a merge patch. `document` must be an object; anything else counts as an empty one.
 pub fn merge(document: Tree, patch: Tree) -> Result<Tree, PatchError> {
-    let Some(patch) = object(patch)? else { return Err(PatchError::BadRequest("Invalid JSON Patch".to_owned())) };
-    let mut members = if let Tree::Object(members) = document { members } else { Map::new() };
+    let Some(patch) = object(patch)? else {
+        return Err(PatchError::BadRequest("Invalid JSON Patch".to_owned()));
+    };
+    let mut members = if let Tree::Object(members) = document {
+        members
+    } else {
+        Map::new()
+    };
     merge_members(&mut members, patch);
     Ok(Tree::Object(members))
 }
@@ -38,7 +44,10 @@ fn without_nulls(tree: Tree) -> Tree {
     match tree {
         Tree::Object(members) => {
             let kept = members.into_iter().filter(|(_, value)| !value.is_null());
-            Tree::Object(kept.map(|(name, value)| (name, without_nulls(value))).collect())
+            Tree::Object(
+                kept.map(|(name, value)| (name, without_nulls(value)))
+                    .collect(),
+            )
         }
         Tree::Array(items) => Tree::Array(items.into_iter().map(without_nulls).collect()),
         other => other,

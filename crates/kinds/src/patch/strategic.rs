@@ -22,9 +22,19 @@ type Members = Map;
 
 /// Applies a strategic merge patch to an object of this type. A null patch changes nothing.
 pub fn strategic(document: Tree, patch: Tree, ty: &'static Type) -> Result<Tree, PatchError> {
-    let Some(patch) = object(patch)? else { return Ok(document) };
-    let members = if let Tree::Object(members) = document { members } else { Members::new() };
-    Ok(Tree::Object(merge_members(members, patch, Schema::Object(ty))?))
+    let Some(patch) = object(patch)? else {
+        return Ok(document);
+    };
+    let members = if let Tree::Object(members) = document {
+        members
+    } else {
+        Members::new()
+    };
+    Ok(Tree::Object(merge_members(
+        members,
+        patch,
+        Schema::Object(ty),
+    )?))
 }
 
 /// What is known of a value while it is merged.
@@ -57,10 +67,18 @@ struct Member {
 
 impl Schema {
     fn member(self, name: &str) -> Member {
-        let unknown = Member { value: Self::Unknown, items: Self::Unknown, strategy: PatchStrategy::default(), merge_key: "" };
+        let unknown = Member {
+            value: Self::Unknown,
+            items: Self::Unknown,
+            strategy: PatchStrategy::default(),
+            merge_key: "",
+        };
         match self {
             Self::Unknown => unknown,
-            Self::Map(value) => Member { value: Self::from(value), ..unknown },
+            Self::Map(value) => Member {
+                value: Self::from(value),
+                ..unknown
+            },
             Self::Object(ty) => ty.field(name).map_or(unknown, Member::of),
         }
     }
@@ -68,12 +86,25 @@ impl Schema {
 
 impl Member {
     fn of(field: &'static Field) -> Self {
-        let items = if let Shape::List(items) = field.shape { Schema::from(items) } else { Schema::Unknown };
-        Self { value: Schema::from(&field.shape), items, strategy: field.patch, merge_key: field.merge_key }
+        let items = if let Shape::List(items) = field.shape {
+            Schema::from(items)
+        } else {
+            Schema::Unknown
+        };
+        Self {
+            value: Schema::from(&field.shape),
+            items,
+            strategy: field.patch,
+            merge_key: field.merge_key,
+        }
     }
 }
 
-fn merge_members(mut original: Members, mut patch: Members, schema: Schema) -> Result<Members, PatchError> {
+fn merge_members(
+    mut original: Members,
+    mut patch: Members,
+    schema: Schema,
+) -> Result<Members, PatchError> {
     if let Some(directive) = patch.get(DIRECTIVE) {
         return match directive.as_str() {
             Some("replace") => {
@@ -87,7 +118,9 @@ fn merge_members(mut original: Members, mut patch: Members, schema: Schema) -> R
     retain_keys(&mut original, &mut patch)?;
     set_orders(&mut original, &mut patch, schema)?;
     // What is to be deleted goes first, so that the patch can add the same value anew.
-    let (deletions, patch): (Vec<_>, Vec<_>) = patch.into_iter().partition(|(name, _)| name.starts_with(DELETE_FROM));
+    let (deletions, patch): (Vec<_>, Vec<_>) = patch
+        .into_iter()
+        .partition(|(name, _)| name.starts_with(DELETE_FROM));
     for (name, values) in deletions {
         delete_from(&mut original, &name[DELETE_FROM.len()..], values)?;
     }
@@ -105,9 +138,9 @@ fn merge_members(mut original: Members, mut patch: Members, schema: Schema) -> R
                     Some(Tree::Object(merge_members(known, value, member.value)?))
                 }
             }
-            (Some(Tree::Array(known)), Tree::Array(value)) => {
-                Some(Tree::from(list::merge_or_replace(known.into(), value.into(), schema.member(&name))?))
-            }
+            (Some(Tree::Array(known)), Tree::Array(value)) => Some(Tree::from(
+                list::merge_or_replace(known.into(), value.into(), schema.member(&name))?,
+            )),
             (_, value) => new_value(value),
         };
         if let Some(merged) = merged {
@@ -119,17 +152,29 @@ fn merge_members(mut original: Members, mut patch: Members, schema: Schema) -> R
 
 fn unknown_directive(patch: Members) -> PatchError {
     let directive = patch.get(DIRECTIVE).map(go::shown).unwrap_or_default();
-    PatchError::Untyped(format!("unknown patch type: {directive} in map: {}", go::shown(&Tree::Object(patch))))
+    PatchError::Untyped(format!(
+        "unknown patch type: {directive} in map: {}",
+        go::shown(&Tree::Object(patch))
+    ))
 }
 
 /// `$retainKeys`: members that it does not list are dropped, and the patch may hold no others.
 fn retain_keys(original: &mut Members, patch: &mut Members) -> Result<(), PatchError> {
-    let Some(directive) = patch.remove(RETAIN_KEYS) else { return Ok(()) };
+    let Some(directive) = patch.remove(RETAIN_KEYS) else {
+        return Ok(());
+    };
     let bad = || PatchError::BadRequest("invalid patch format of retainKeys".to_owned());
-    let Tree::Array(listed) = directive else { return Err(bad()) };
+    let Tree::Array(listed) = directive else {
+        return Err(bad());
+    };
     let is_listed = |name: &str| listed.iter().any(|key| key == name);
-    let is_exempt = |name: &str, value: &Tree| value.is_null() || name.starts_with(DELETE_FROM) || name.starts_with(SET_ORDER);
-    if patch.iter().any(|(name, value)| !is_exempt(name, value) && !is_listed(name)) {
+    let is_exempt = |name: &str, value: &Tree| {
+        value.is_null() || name.starts_with(DELETE_FROM) || name.starts_with(SET_ORDER)
+    };
+    if patch
+        .iter()
+        .any(|(name, value)| !is_exempt(name, value) && !is_listed(name))
+    {
         return Err(bad());
     }
     original.retain(|name, _| is_listed(name));
@@ -137,17 +182,34 @@ fn retain_keys(original: &mut Members, patch: &mut Members) -> Result<(), PatchE
 }
 
 /// `$setElementOrder/<list>`: merges that list, puts it in order, and takes both out of the patch.
-fn set_orders(original: &mut Members, patch: &mut Members, schema: Schema) -> Result<(), PatchError> {
-    let directives: Vec<Text> = patch.keys().filter(|name| name.starts_with(SET_ORDER)).cloned().collect();
+fn set_orders(
+    original: &mut Members,
+    patch: &mut Members,
+    schema: Schema,
+) -> Result<(), PatchError> {
+    let directives: Vec<Text> = patch
+        .keys()
+        .filter(|name| name.starts_with(SET_ORDER))
+        .cloned()
+        .collect();
     for directive in directives {
         let name = &directive[SET_ORDER.len()..];
         let order = expect_list(patch.remove(&directive).unwrap_or_default())?;
         let known = original.get(name).map(as_list).transpose()?;
-        let change = patch.get(name).filter(|change| !change.is_null()).map(as_list).transpose()?;
+        let change = patch
+            .get(name)
+            .filter(|change| !change.is_null())
+            .map(as_list)
+            .transpose()?;
         if known.is_none() && change.is_none() {
             continue;
         }
-        let merged = list::merge_in_order(known.unwrap_or_default(), change, order, schema.member(name))?;
+        let merged = list::merge_in_order(
+            known.unwrap_or_default(),
+            change,
+            order,
+            schema.member(name),
+        )?;
         original.insert(name, Tree::from(merged));
         patch.remove(name);
     }
@@ -169,7 +231,10 @@ fn as_list(tree: &Tree) -> Result<Vec<Tree>, PatchError> {
 fn expect_list(tree: Tree) -> Result<Vec<Tree>, PatchError> {
     match tree {
         Tree::Array(items) => Ok(items.into()),
-        other => Err(PatchError::Untyped(format!("expected a list, but received a {}", go::kind(&other)))),
+        other => Err(PatchError::Untyped(format!(
+            "expected a list, but received a {}",
+            go::kind(&other)
+        ))),
     }
 }
 
@@ -180,8 +245,13 @@ fn new_value(tree: Tree) -> Option<Tree> {
             if members.get(DIRECTIVE).and_then(Tree::as_str) == Some("delete") {
                 return None;
             }
-            let kept = members.into_iter().filter(|(name, value)| !is_directive(name) && !value.is_null());
-            Some(Tree::Object(kept.filter_map(|(name, value)| Some((name, new_value(value)?))).collect()))
+            let kept = members
+                .into_iter()
+                .filter(|(name, value)| !is_directive(name) && !value.is_null());
+            Some(Tree::Object(
+                kept.filter_map(|(name, value)| Some((name, new_value(value)?)))
+                    .collect(),
+            ))
         }
         Tree::Array(items) => Some(Tree::from(new_items(items.into()))),
         other => Some(other),
@@ -189,14 +259,23 @@ fn new_value(tree: Tree) -> Option<Tree> {
 }
 
 fn new_items(items: Vec<Tree>) -> Vec<Tree> {
-    items.into_iter().filter(|item| !is_replace_marker(item)).filter_map(new_value).collect()
+    items
+        .into_iter()
+        .filter(|item| !is_replace_marker(item))
+        .filter_map(new_value)
+        .collect()
 }
 
 /// An item that only says that the rest of its list replaces what was there.
 fn is_replace_marker(item: &Tree) -> bool {
-    item.as_object().is_some_and(|members| members.len() == 1 && members.get(DIRECTIVE).and_then(Tree::as_str) == Some("replace"))
+    item.as_object().is_some_and(|members| {
+        members.len() == 1 && members.get(DIRECTIVE).and_then(Tree::as_str) == Some("replace")
+    })
 }
 
 fn is_directive(name: &str) -> bool {
-    name == DIRECTIVE || name == RETAIN_KEYS || name.starts_with(SET_ORDER) || name.starts_with(DELETE_FROM)
+    name == DIRECTIVE
+        || name == RETAIN_KEYS
+        || name.starts_with(SET_ORDER)
+        || name.starts_with(DELETE_FROM)
 }

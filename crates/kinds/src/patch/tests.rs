@@ -7,15 +7,31 @@ use super::*;
 use crate::facts::{Field, Lookup, PatchStrategy, Shape, Type};
 
 const fn field(name: &'static str, shape: Shape) -> Field {
-    Field { name, shape, ..Field::BLANK }
+    Field {
+        name,
+        shape,
+        ..Field::BLANK
+    }
 }
 
 const fn merged(name: &'static str, shape: Shape, merge_key: &'static str) -> Field {
-    Field { patch: PatchStrategy { merge: true, replace: false, retain_keys: false }, merge_key, ..field(name, shape) }
+    Field {
+        patch: PatchStrategy {
+            merge: true,
+            replace: false,
+            retain_keys: false,
+        },
+        merge_key,
+        ..field(name, shape)
+    }
 }
 
-static PORT: Type =
-    Type { name: "Port", fields: &[field("name", Shape::String), field("port", Shape::Int32)], lookup: Lookup::new(), atomic: false };
+static PORT: Type = Type {
+    name: "Port",
+    fields: &[field("name", Shape::String), field("port", Shape::Int32)],
+    lookup: Lookup::new(),
+    atomic: false,
+};
 
 static CONTAINER: Type = Type {
     name: "Container",
@@ -32,10 +48,21 @@ static CONTAINER: Type = Type {
 static SPEC: Type = Type {
     name: "Spec",
     fields: &[
-        merged("containers", Shape::List(&Shape::Object(&CONTAINER)), "name"),
+        merged(
+            "containers",
+            Shape::List(&Shape::Object(&CONTAINER)),
+            "name",
+        ),
         merged("finalizers", Shape::List(&Shape::String), ""),
         field("labels", Shape::Map(&Shape::String)),
-        Field { patch: PatchStrategy { merge: false, replace: true, retain_keys: false }, ..field("selector", Shape::Map(&Shape::String)) },
+        Field {
+            patch: PatchStrategy {
+                merge: false,
+                replace: true,
+                retain_keys: false,
+            },
+            ..field("selector", Shape::Map(&Shape::String))
+        },
         field("strategy", Shape::Object(&CONTAINER)),
         field("tolerations", Shape::List(&Shape::Object(&PORT))),
     ],
@@ -44,12 +71,19 @@ static SPEC: Type = Type {
 };
 
 fn check(document: Tree, patch: Tree, expected: Tree) {
-    assert_eq!(strategic(document, patch.clone(), &SPEC), Ok(expected), "{patch}");
+    assert_eq!(
+        strategic(document, patch.clone(), &SPEC),
+        Ok(expected),
+        "{patch}"
+    );
 }
 
 fn refused(document: Tree, patch: Tree, code: u16, message: &str) {
     let error = strategic(document, patch, &SPEC).unwrap_err();
-    assert_eq!((error.status().code, error.to_string().as_str()), (code, message));
+    assert_eq!(
+        (error.status().code, error.to_string().as_str()),
+        (code, message)
+    );
 }
 
 fn named(names: &[&str]) -> Tree {
@@ -58,21 +92,61 @@ fn named(names: &[&str]) -> Tree {
 
 #[test]
 fn members_merge_and_null_removes() {
-    check(json!({"labels": {"a": "1", "b": "2"}}), json!({"labels": {"a": null, "c": "3"}}), json!({"labels": {"b": "2", "c": "3"}}));
-    check(json!({"labels": {"a": "1"}}), json!({"labels": null}), json!({}));
-    check(json!({"labels": {"a": "1"}}), Tree::Null, json!({"labels": {"a": "1"}}));
-    check(json!({}), json!({"labels": {"a": null, "b": "1"}}), json!({"labels": {"b": "1"}}));
-    check(json!({"selector": {"a": "1"}}), json!({"selector": {"b": "2"}}), json!({"selector": {"b": "2"}}));
+    check(
+        json!({"labels": {"a": "1", "b": "2"}}),
+        json!({"labels": {"a": null, "c": "3"}}),
+        json!({"labels": {"b": "2", "c": "3"}}),
+    );
+    check(
+        json!({"labels": {"a": "1"}}),
+        json!({"labels": null}),
+        json!({}),
+    );
+    check(
+        json!({"labels": {"a": "1"}}),
+        Tree::Null,
+        json!({"labels": {"a": "1"}}),
+    );
+    check(
+        json!({}),
+        json!({"labels": {"a": null, "b": "1"}}),
+        json!({"labels": {"b": "1"}}),
+    );
+    check(
+        json!({"selector": {"a": "1"}}),
+        json!({"selector": {"b": "2"}}),
+        json!({"selector": {"b": "2"}}),
+    );
 }
 
 #[test]
 fn new_items_come_before_old_ones_unless_the_patch_names_an_old_one() {
     let old = || json!({"containers": named(&["a", "b"])});
-    check(old(), json!({"containers": named(&["n"])}), json!({"containers": named(&["n", "a", "b"])}));
-    check(old(), json!({"containers": named(&["b", "n"])}), json!({"containers": named(&["a", "b", "n"])}));
-    check(json!({"finalizers": ["a", "d"]}), json!({"finalizers": ["g"]}), json!({"finalizers": ["g", "a", "d"]}));
-    check(json!({"finalizers": ["a", "d"]}), json!({"finalizers": ["d", "a"]}), json!({"finalizers": ["d", "a"]}));
-    check(json!({}), json!({"containers": named(&["b", "a"])}), json!({"containers": named(&["b", "a"])}));
+    check(
+        old(),
+        json!({"containers": named(&["n"])}),
+        json!({"containers": named(&["n", "a", "b"])}),
+    );
+    check(
+        old(),
+        json!({"containers": named(&["b", "n"])}),
+        json!({"containers": named(&["a", "b", "n"])}),
+    );
+    check(
+        json!({"finalizers": ["a", "d"]}),
+        json!({"finalizers": ["g"]}),
+        json!({"finalizers": ["g", "a", "d"]}),
+    );
+    check(
+        json!({"finalizers": ["a", "d"]}),
+        json!({"finalizers": ["d", "a"]}),
+        json!({"finalizers": ["d", "a"]}),
+    );
+    check(
+        json!({}),
+        json!({"containers": named(&["b", "a"])}),
+        json!({"containers": named(&["b", "a"])}),
+    );
 }
 
 #[test]
@@ -82,22 +156,38 @@ fn items_are_paired_by_their_key_at_every_level() {
         json!({"containers": [{"name": "a", "ports": [{"port": 1, "name": "y"}, {"port": 2}], "tags": ["u"]}]}),
         json!({"containers": [{"name": "a", "image": "i", "ports": [{"port": 1, "name": "y"}, {"port": 2}], "tags": ["u"]}]}),
     );
-    check(json!({"tolerations": [{"port": 1}]}), json!({"tolerations": [{"port": 2}]}), json!({"tolerations": [{"port": 2}]}));
+    check(
+        json!({"tolerations": [{"port": 1}]}),
+        json!({"tolerations": [{"port": 2}]}),
+        json!({"tolerations": [{"port": 2}]}),
+    );
 }
 
 #[test]
 fn the_order_of_elements_can_be_set() {
     let old = || json!({"containers": named(&["a", "b"])});
     let order = |names: &[&str]| json!({"$setElementOrder/containers": named(names)});
-    check(old(), order(&["b", "a"]), json!({"containers": named(&["b", "a"])}));
-    check(old(), order(&["b"]), json!({"containers": named(&["a", "b"])}));
+    check(
+        old(),
+        order(&["b", "a"]),
+        json!({"containers": named(&["b", "a"])}),
+    );
+    check(
+        old(),
+        order(&["b"]),
+        json!({"containers": named(&["a", "b"])}),
+    );
     let mut patch = order(&["c", "a", "b"]);
     patch["containers"] = json!([{"name": "c"}, {"name": "a", "$patch": "delete"}]);
     check(old(), patch, json!({"containers": named(&["c", "b"])}));
     let mut patch = order(&["a", "b", "n"]);
     patch["containers"] = json!([{"name": "n", "image": null}]);
     check(old(), patch, json!({"containers": named(&["a", "b", "n"])}));
-    check(json!({}), json!({"$setElementOrder/containers": [], "labels": {}}), json!({"labels": {}}));
+    check(
+        json!({}),
+        json!({"$setElementOrder/containers": [], "labels": {}}),
+        json!({"labels": {}}),
+    );
     check(
         json!({"finalizers": ["x", "y"]}),
         json!({"$setElementOrder/finalizers": ["z", "y"], "$deleteFromPrimitiveList/finalizers": ["x"], "finalizers": ["z"]}),
@@ -119,45 +209,137 @@ fn directives_replace_and_delete() {
         expected[name] = value;
         expected
     };
-    check(old(), json!({"containers": [{"name": "a", "$patch": "delete"}]}), with("containers", named(&["b"])));
-    check(old(), json!({"containers": [{"name": "q"}, {"$patch": "replace"}]}), with("containers", named(&["q"])));
-    check(old(), json!({"labels": {"$patch": "replace", "only": "me"}}), with("labels", json!({"only": "me"})));
-    check(old(), json!({"labels": {"$patch": "delete"}}), with("labels", json!({})));
-    check(old(), json!({"$deleteFromPrimitiveList/finalizers": ["x", "q"]}), with("finalizers", json!(["y"])));
-    check(old(), json!({"strategy": {"$retainKeys": ["name"], "name": "m"}}), with("strategy", json!({"name": "m"})));
-    check(json!({}), json!({"strategy": {"$retainKeys": ["name"], "name": "m"}}), json!({"strategy": {"name": "m"}}));
-    check(json!({}), json!({"containers": [{"name": "a", "$patch": "delete"}], "labels": {"$patch": "delete"}}), json!({"containers": []}));
+    check(
+        old(),
+        json!({"containers": [{"name": "a", "$patch": "delete"}]}),
+        with("containers", named(&["b"])),
+    );
+    check(
+        old(),
+        json!({"containers": [{"name": "q"}, {"$patch": "replace"}]}),
+        with("containers", named(&["q"])),
+    );
+    check(
+        old(),
+        json!({"labels": {"$patch": "replace", "only": "me"}}),
+        with("labels", json!({"only": "me"})),
+    );
+    check(
+        old(),
+        json!({"labels": {"$patch": "delete"}}),
+        with("labels", json!({})),
+    );
+    check(
+        old(),
+        json!({"$deleteFromPrimitiveList/finalizers": ["x", "q"]}),
+        with("finalizers", json!(["y"])),
+    );
+    check(
+        old(),
+        json!({"strategy": {"$retainKeys": ["name"], "name": "m"}}),
+        with("strategy", json!({"name": "m"})),
+    );
+    check(
+        json!({}),
+        json!({"strategy": {"$retainKeys": ["name"], "name": "m"}}),
+        json!({"strategy": {"name": "m"}}),
+    );
+    check(
+        json!({}),
+        json!({"containers": [{"name": "a", "$patch": "delete"}], "labels": {"$patch": "delete"}}),
+        json!({"containers": []}),
+    );
 }
 
 #[test]
 fn broken_strategic_patches_are_refused_with_the_code_of_the_api() {
-    let old = || json!({"containers": named(&["a"]), "strategy": {"name": "n"}, "finalizers": ["x"]});
-    refused(old(), json!([]), 400, "error decoding patch: json: cannot unmarshal array into Go value of type map[string]interface {}");
-    refused(old(), json!({"containers": [{"image": "i"}]}), 500, "map: map[image:i] does not contain declared merge key: name");
-    refused(old(), json!({"strategy": {"$patch": "x", "a": 1}}), 500, "unknown patch type: x in map: map[$patch:x a:1]");
-    refused(old(), json!({"containers": [{"$patch": "y"}]}), 500, "unknown patch type: y in map: map[$patch:y]");
-    refused(old(), json!({"strategy": {"$retainKeys": ["a"], "b": 1}}), 400, "invalid patch format of retainKeys");
-    refused(old(), json!({"finalizers": [["x"]]}), 422, "the server rejected our request due to an error in our request");
-    refused(old(), json!({"finalizers": [{"x": 1}]}), 500, "list element types are not identical: [x map[x:1]]");
-    refused(old(), json!({"$setElementOrder/finalizers": 1}), 500, "expected a list, but received a number");
+    let old =
+        || json!({"containers": named(&["a"]), "strategy": {"name": "n"}, "finalizers": ["x"]});
+    refused(
+        old(),
+        json!([]),
+        400,
+        "error decoding patch: json: cannot unmarshal array into Go value of type map[string]interface {}",
+    );
+    refused(
+        old(),
+        json!({"containers": [{"image": "i"}]}),
+        500,
+        "map: map[image:i] does not contain declared merge key: name",
+    );
+    refused(
+        old(),
+        json!({"strategy": {"$patch": "x", "a": 1}}),
+        500,
+        "unknown patch type: x in map: map[$patch:x a:1]",
+    );
+    refused(
+        old(),
+        json!({"containers": [{"$patch": "y"}]}),
+        500,
+        "unknown patch type: y in map: map[$patch:y]",
+    );
+    refused(
+        old(),
+        json!({"strategy": {"$retainKeys": ["a"], "b": 1}}),
+        400,
+        "invalid patch format of retainKeys",
+    );
+    refused(
+        old(),
+        json!({"finalizers": [["x"]]}),
+        422,
+        "the server rejected our request due to an error in our request",
+    );
+    refused(
+        old(),
+        json!({"finalizers": [{"x": 1}]}),
+        500,
+        "list element types are not identical: [x map[x:1]]",
+    );
+    refused(
+        old(),
+        json!({"$setElementOrder/finalizers": 1}),
+        500,
+        "expected a list, but received a number",
+    );
 }
 
 #[test]
 fn merge_patches_follow_the_rfc() {
     let table = [
         (json!({"a": "b"}), json!({"a": "c"}), json!({"a": "c"})),
-        (json!({"a": "b"}), json!({"b": "c"}), json!({"a": "b", "b": "c"})),
+        (
+            json!({"a": "b"}),
+            json!({"b": "c"}),
+            json!({"a": "b", "b": "c"}),
+        ),
         (json!({"a": "b"}), json!({"a": null}), json!({})),
         (json!({"a": ["b"]}), json!({"a": "c"}), json!({"a": "c"})),
         (json!({"a": "c"}), json!({"a": ["b"]}), json!({"a": ["b"]})),
-        (json!({"a": {"b": "c"}}), json!({"a": {"b": "d", "c": null}}), json!({"a": {"b": "d"}})),
-        (json!({"a": "foo"}), json!({"a": {"b": {"c": null}}}), json!({"a": {"b": {}}})),
-        (json!({"a": [{"b": "c"}]}), json!({"a": [1]}), json!({"a": [1]})),
+        (
+            json!({"a": {"b": "c"}}),
+            json!({"a": {"b": "d", "c": null}}),
+            json!({"a": {"b": "d"}}),
+        ),
+        (
+            json!({"a": "foo"}),
+            json!({"a": {"b": {"c": null}}}),
+            json!({"a": {"b": {}}}),
+        ),
+        (
+            json!({"a": [{"b": "c"}]}),
+            json!({"a": [1]}),
+            json!({"a": [1]}),
+        ),
     ];
     for (document, patch, expected) in table {
         assert_eq!(merge(document, patch.clone()), Ok(expected), "{patch}");
     }
-    assert_eq!(merge(json!({}), Tree::Null).unwrap_err().to_string(), "Invalid JSON Patch");
+    assert_eq!(
+        merge(json!({}), Tree::Null).unwrap_err().to_string(),
+        "Invalid JSON Patch"
+    );
     assert_eq!(
         merge(json!({}), json!(1)).unwrap_err().to_string(),
         "error decoding patch: json: cannot unmarshal number into Go value of type map[string]interface {}"
@@ -168,20 +350,76 @@ fn merge_patches_follow_the_rfc() {
 fn json_patches_do_all_operations_with_the_leniencies_of_the_api() {
     let document = json!({"data": {"k": "1", "a/b": "2", "l": [1, 2, 3]}});
     let table = [
-        (json!([{"op": "add", "path": "/data/n", "value": "4"}]), "/data/n", json!("4")),
-        (json!([{"op": "add", "path": "/data/l/-", "value": 4}]), "/data/l", json!([1, 2, 3, 4])),
-        (json!([{"op": "add", "path": "/data/l/1", "value": 4}]), "/data/l", json!([1, 4, 2, 3])),
-        (json!([{"op": "add", "path": "/data/l/3", "value": 4}]), "/data/l", json!([1, 2, 3, 4])),
-        (json!([{"op": "add", "path": "/data/l/-1", "value": 4}]), "/data/l", json!([1, 2, 3, 4])),
-        (json!([{"op": "remove", "path": "/data/l/-1"}]), "/data/l", json!([1, 2])),
-        (json!([{"op": "replace", "path": "/data/a~1b", "value": "5"}]), "/data/a~1b", json!("5")),
-        (json!([{"op": "replace", "path": "/data/none", "value": "5"}]), "/data/none", json!("5")),
-        (json!([{"op": "add", "path": "/data/k"}]), "/data/k", Tree::Null),
-        (json!([{"op": "add", "path": "ignored/data/k", "value": 1}]), "/data/k", json!(1)),
-        (json!([{"op": "move", "from": "/data/k", "path": "/data/m"}]), "/data/m", json!("1")),
-        (json!([{"op": "copy", "from": "/data/l/0", "path": "/data/m"}]), "/data/m", json!(1)),
-        (json!([{"op": "copy", "from": "/data/none", "path": "/data/m"}]), "/data/m", Tree::Null),
-        (json!([{"op": "test", "path": "/data/k", "value": "1"}, {"op": "test", "path": "/data/none"}]), "/data/k", json!("1")),
+        (
+            json!([{"op": "add", "path": "/data/n", "value": "4"}]),
+            "/data/n",
+            json!("4"),
+        ),
+        (
+            json!([{"op": "add", "path": "/data/l/-", "value": 4}]),
+            "/data/l",
+            json!([1, 2, 3, 4]),
+        ),
+        (
+            json!([{"op": "add", "path": "/data/l/1", "value": 4}]),
+            "/data/l",
+            json!([1, 4, 2, 3]),
+        ),
+        (
+            json!([{"op": "add", "path": "/data/l/3", "value": 4}]),
+            "/data/l",
+            json!([1, 2, 3, 4]),
+        ),
+        (
+            json!([{"op": "add", "path": "/data/l/-1", "value": 4}]),
+            "/data/l",
+            json!([1, 2, 3, 4]),
+        ),
+        (
+            json!([{"op": "remove", "path": "/data/l/-1"}]),
+            "/data/l",
+            json!([1, 2]),
+        ),
+        (
+            json!([{"op": "replace", "path": "/data/a~1b", "value": "5"}]),
+            "/data/a~1b",
+            json!("5"),
+        ),
+        (
+            json!([{"op": "replace", "path": "/data/none", "value": "5"}]),
+            "/data/none",
+            json!("5"),
+        ),
+        (
+            json!([{"op": "add", "path": "/data/k"}]),
+            "/data/k",
+            Tree::Null,
+        ),
+        (
+            json!([{"op": "add", "path": "ignored/data/k", "value": 1}]),
+            "/data/k",
+            json!(1),
+        ),
+        (
+            json!([{"op": "move", "from": "/data/k", "path": "/data/m"}]),
+            "/data/m",
+            json!("1"),
+        ),
+        (
+            json!([{"op": "copy", "from": "/data/l/0", "path": "/data/m"}]),
+            "/data/m",
+            json!(1),
+        ),
+        (
+            json!([{"op": "copy", "from": "/data/none", "path": "/data/m"}]),
+            "/data/m",
+            Tree::Null,
+        ),
+        (
+            json!([{"op": "test", "path": "/data/k", "value": "1"}, {"op": "test", "path": "/data/none"}]),
+            "/data/k",
+            json!("1"),
+        ),
         (json!([]), "/data/k", json!("1")),
     ];
     for (patch, pointer, expected) in table {
@@ -210,7 +448,10 @@ fn a_failing_json_patch_changes_nothing_and_is_one_422() {
         let error = json(document.clone(), patch.clone()).unwrap_err();
         assert_eq!(
             (error.status().code, error.to_string().as_str()),
-            (422, "the server rejected our request due to an error in our request"),
+            (
+                422,
+                "the server rejected our request due to an error in our request"
+            ),
             "{patch}"
         );
     }
@@ -219,9 +460,21 @@ fn a_failing_json_patch_changes_nothing_and_is_one_422() {
 #[test]
 fn json_patches_that_are_none_are_refused() {
     let table = [
-        (json!({"op": "add"}), 400, "error decoding patch: json: cannot unmarshal object into Go value of type []handlers.jsonPatchOp"),
-        (json!([1]), 400, "error decoding patch: json: cannot unmarshal number into Go value of type handlers.jsonPatchOp"),
-        (json!([{"op": 1}]), 400, "error decoding patch: json: cannot unmarshal number into Go struct field jsonPatchOp.op of type string"),
+        (
+            json!({"op": "add"}),
+            400,
+            "error decoding patch: json: cannot unmarshal object into Go value of type []handlers.jsonPatchOp",
+        ),
+        (
+            json!([1]),
+            400,
+            "error decoding patch: json: cannot unmarshal number into Go value of type handlers.jsonPatchOp",
+        ),
+        (
+            json!([{"op": 1}]),
+            400,
+            "error decoding patch: json: cannot unmarshal number into Go struct field jsonPatchOp.op of type string",
+        ),
         (
             Tree::from(vec![json!({}); 10_001]),
             413,
@@ -230,7 +483,10 @@ fn json_patches_that_are_none_are_refused() {
     ];
     for (patch, code, message) in table {
         let error = json(json!({}), patch).unwrap_err();
-        assert_eq!((error.status().code, error.to_string().as_str()), (code, message));
+        assert_eq!(
+            (error.status().code, error.to_string().as_str()),
+            (code, message)
+        );
     }
 }
 
@@ -243,7 +499,8 @@ fn a_json_patch_cannot_make_a_document_large_deep_or_slow() {
     let long = "x".repeat(100_000);
     let doubling = (0..60).map(|_| json!({"op": "copy", "from": "/d", "path": "/d/-"}));
     assert!(why(json!({"d": [long]}), doubling.collect()).contains("copies"));
-    let nesting = (0..60).map(|_| json!({"op": "copy", "from": "/d", "path": format!("/d{}", "/0".repeat(60))}));
+    let nesting = (0..60)
+        .map(|_| json!({"op": "copy", "from": "/d", "path": format!("/d{}", "/0".repeat(60))}));
     let mut deep = json!([[]]);
     for _ in 0..100 {
         deep = json!([deep]);
@@ -265,12 +522,19 @@ fn bytes_that_are_no_json_are_refused_in_the_words_of_the_api() {
         ("x", "invalid character 'x' looking for beginning of value"),
     ];
     for (bytes, why) in table {
-        assert_eq!(decode(bytes.as_bytes()).unwrap_err(), PatchError::BadRequest(format!("error decoding patch: {why}")));
+        assert_eq!(
+            decode(bytes.as_bytes()).unwrap_err(),
+            PatchError::BadRequest(format!("error decoding patch: {why}"))
+        );
     }
 }
 
 fn any_tree() -> impl Strategy<Value = Tree> {
-    let leaf = prop_oneof![Just(Tree::Null), "a|b|delete|replace|merge".prop_map(Tree::from), (0..3).prop_map(Tree::from)];
+    let leaf = prop_oneof![
+        Just(Tree::Null),
+        "a|b|delete|replace|merge".prop_map(Tree::from),
+        (0..3).prop_map(Tree::from)
+    ];
     leaf.prop_recursive(4, 24, 4, |inner| {
         let name = "containers|finalizers|labels|selector|strategy|name|port|ports|image|[$]patch|[$]retainKeys|[$]setElementOrder/containers|[$]deleteFromPrimitiveList/finalizers";
         prop_oneof![
@@ -284,9 +548,11 @@ fn any_tree() -> impl Strategy<Value = Tree> {
 fn plain(tree: Tree) -> Tree {
     match tree {
         Tree::Null => json!(0),
-        Tree::Object(members) => {
-            members.into_iter().filter(|(name, _)| !name.starts_with('$')).map(|(name, value)| (name, plain(value))).collect()
-        }
+        Tree::Object(members) => members
+            .into_iter()
+            .filter(|(name, _)| !name.starts_with('$'))
+            .map(|(name, value)| (name, plain(value)))
+            .collect(),
         Tree::Array(items) => items.into_iter().map(plain).collect(),
         other => other,
     }
@@ -327,7 +593,8 @@ proptest! {
     }
 }
 
-/// The recorded conversation "Strategic merge patch of metadata, strategy and conditions", with the real types.
+/// The recorded conversation "Strategic merge patch of metadata, strategy and conditions", with the
+/// real types.
 #[test]
 fn real_kinds_are_patched_as_a_real_server_patches_them() {
     let deployment = crate::type_named("io.k8s.api.apps.v1.Deployment").unwrap();
@@ -336,16 +603,30 @@ fn real_kinds_are_patched_as_a_real_server_patches_them() {
     let condition = |name: &str, status: &str| json!({"type": name, "status": status});
     let finalizers = |list: &[&str]| json!({"metadata": {"finalizers": list}});
     let conditions = |list: &[Tree]| json!({"status": {"conditions": list}});
-    let (a, b, c) = (condition("A", "True"), condition("B", "True"), condition("C", "True"));
+    let (a, b, c) = (
+        condition("A", "True"),
+        condition("B", "True"),
+        condition("C", "True"),
+    );
     let table = [
-        (deployment, finalizers(&["a.b/c", "d.e/f"]), finalizers(&["g.h/i"]), finalizers(&["g.h/i", "a.b/c", "d.e/f"])),
+        (
+            deployment,
+            finalizers(&["a.b/c", "d.e/f"]),
+            finalizers(&["g.h/i"]),
+            finalizers(&["g.h/i", "a.b/c", "d.e/f"]),
+        ),
         (
             deployment,
             finalizers(&["g.h/i", "a.b/c", "d.e/f"]),
             json!({"metadata": {"$deleteFromPrimitiveList/finalizers": ["a.b/c"]}}),
             finalizers(&["g.h/i", "d.e/f"]),
         ),
-        (deployment, finalizers(&["a.b/c"]), json!({"metadata": {"finalizers": null}}), json!({"metadata": {}})),
+        (
+            deployment,
+            finalizers(&["a.b/c"]),
+            json!({"metadata": {"finalizers": null}}),
+            json!({"metadata": {}}),
+        ),
         (
             deployment,
             json!({"spec": {"strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1}}}}),
@@ -385,7 +666,12 @@ fn real_kinds_are_patched_as_a_real_server_patches_them() {
             json!({"spec": {"tolerations": [{"key": "b"}]}}),
             json!({"spec": {"tolerations": [{"key": "b"}]}}),
         ),
-        (budget, conditions(std::slice::from_ref(&b)), conditions(&[condition("X", "True")]), conditions(&[condition("X", "True"), b])),
+        (
+            budget,
+            conditions(std::slice::from_ref(&b)),
+            conditions(&[condition("X", "True")]),
+            conditions(&[condition("X", "True"), b]),
+        ),
         (
             budget,
             json!({"spec": {"selector": {"matchLabels": {"app": "none"}}}}),
@@ -394,6 +680,10 @@ fn real_kinds_are_patched_as_a_real_server_patches_them() {
         ),
     ];
     for (ty, document, patch, expected) in table {
-        assert_eq!(strategic(document, patch.clone(), ty), Ok(expected), "{patch}");
+        assert_eq!(
+            strategic(document, patch.clone(), ty),
+            Ok(expected),
+            "{patch}"
+        );
     }
 }

@@ -15,7 +15,11 @@ type Members = Map;
 pub(super) fn message(bytes: &[u8], ty: &'static Type) -> Result<Tree, DecodeError> {
     let tree = object(bytes, ty, 0)?;
     // Lists and maps add levels to those of messages, and so does JSON inside of them.
-    if levels(&tree) > MAX_DEPTH { Err(too_deep()) } else { Ok(tree) }
+    if levels(&tree) > MAX_DEPTH {
+        Err(too_deep())
+    } else {
+        Ok(tree)
+    }
 }
 
 fn levels(tree: &Tree) -> usize {
@@ -37,18 +41,35 @@ fn object(bytes: &[u8], ty: &'static Type, depth: usize) -> Result<Tree, DecodeE
 }
 
 /// Reads the message `within` of a structure into its members.
-fn structure(bytes: &[u8], ty: &'static Type, within: &[u32], members: &mut Members, depth: usize) -> Result<(), DecodeError> {
+fn structure(
+    bytes: &[u8],
+    ty: &'static Type,
+    within: &[u32],
+    members: &mut Members,
+    depth: usize,
+) -> Result<(), DecodeError> {
     if depth > MAX_DEPTH {
         return Err(too_deep());
     }
     let level = within.len();
     let mut reader = Reader::new(bytes);
     while let Some((number, value)) = reader.next()? {
-        let of_number = |field: &&Field| field.within.get(level).copied().unwrap_or(field.number) == number;
-        let found = ty.fields.iter().filter(|field| field.number != 0 && field.within.starts_with(within)).find(of_number);
+        let of_number =
+            |field: &&Field| field.within.get(level).copied().unwrap_or(field.number) == number;
+        let found = ty
+            .fields
+            .iter()
+            .filter(|field| field.number != 0 && field.within.starts_with(within))
+            .find(of_number);
         let Some(field) = found else { continue };
         if field.within.len() > level {
-            structure(need_bytes(value, field)?, ty, &field.within[..=level], members, depth + 1)?;
+            structure(
+                need_bytes(value, field)?,
+                ty,
+                &field.within[..=level],
+                members,
+                depth + 1,
+            )?;
         } else {
             member(field, value, members, depth)?;
         }
@@ -61,14 +82,27 @@ fn wrong(field: &Field) -> DecodeError {
 }
 
 fn need_bytes<'a>(value: Value<'a>, field: &Field) -> Result<&'a [u8], DecodeError> {
-    if let Value::Bytes(bytes) = value { Ok(bytes) } else { Err(wrong(field)) }
+    if let Value::Bytes(bytes) = value {
+        Ok(bytes)
+    } else {
+        Err(wrong(field))
+    }
 }
 
-fn member(field: &Field, found: Value<'_>, members: &mut Members, depth: usize) -> Result<(), DecodeError> {
+fn member(
+    field: &Field,
+    found: Value<'_>,
+    members: &mut Members,
+    depth: usize,
+) -> Result<(), DecodeError> {
     match &field.shape {
         Shape::List(inner) => {
-            let items = members.entry(Text::new_static(field.name)).or_insert_with(|| Tree::from_iter([Tree::Null; 0]));
-            let Tree::Array(items) = items else { return Ok(()) };
+            let items = members
+                .entry(Text::new_static(field.name))
+                .or_insert_with(|| Tree::from_iter([Tree::Null; 0]));
+            let Tree::Array(items) = items else {
+                return Ok(());
+            };
             match (found, inner) {
                 // Numbers may come packed, all in one field.
                 (Value::Bytes(bytes), Shape::Int32 | Shape::Int64 | Shape::Bool) => {
@@ -83,7 +117,9 @@ fn member(field: &Field, found: Value<'_>, members: &mut Members, depth: usize) 
         }
         Shape::Map(inner) => {
             let (key, entry) = entry(inner, need_bytes(found, field)?, field, depth)?;
-            let entries = members.entry(Text::new_static(field.name)).or_insert_with(|| Tree::Object(Members::new()));
+            let entries = members
+                .entry(Text::new_static(field.name))
+                .or_insert_with(|| Tree::Object(Members::new()));
             if let Tree::Object(entries) = entries {
                 entries.insert(key, entry);
             }
@@ -113,7 +149,12 @@ fn is_zero(tree: &Tree, shape: &Shape) -> bool {
     }
 }
 
-fn entry(shape: &Shape, bytes: &[u8], field: &Field, depth: usize) -> Result<(String, Tree), DecodeError> {
+fn entry(
+    shape: &Shape,
+    bytes: &[u8],
+    field: &Field,
+    depth: usize,
+) -> Result<(String, Tree), DecodeError> {
     let (mut key, mut tree) = (String::new(), None);
     let mut reader = Reader::new(bytes);
     while let Some((number, found)) = reader.next()? {
@@ -121,7 +162,9 @@ fn entry(shape: &Shape, bytes: &[u8], field: &Field, depth: usize) -> Result<(St
             1 => key = text(need_bytes(found, field)?),
             2 => {
                 tree = Some(match shape {
-                    Shape::List(inner) => wrapped_list(inner, need_bytes(found, field)?, field, depth)?,
+                    Shape::List(inner) => {
+                        wrapped_list(inner, need_bytes(found, field)?, field, depth)?
+                    }
                     _ => value(shape, found, field, depth)?,
                 });
             }
@@ -137,7 +180,12 @@ fn entry(shape: &Shape, bytes: &[u8], field: &Field, depth: usize) -> Result<(St
     Ok((key, tree.unwrap_or_else(empty)))
 }
 
-fn wrapped_list(inner: &Shape, bytes: &[u8], field: &Field, depth: usize) -> Result<Tree, DecodeError> {
+fn wrapped_list(
+    inner: &Shape,
+    bytes: &[u8],
+    field: &Field,
+    depth: usize,
+) -> Result<Tree, DecodeError> {
     let mut items = Vec::new();
     let mut reader = Reader::new(bytes);
     while let Some((number, found)) = reader.next()? {
@@ -153,23 +201,35 @@ fn text(bytes: &[u8]) -> String {
 }
 
 /// One value; null when it is a time or anything else that nobody set.
-fn value(shape: &Shape, found: Value<'_>, field: &Field, depth: usize) -> Result<Tree, DecodeError> {
+fn value(
+    shape: &Shape,
+    found: Value<'_>,
+    field: &Field,
+    depth: usize,
+) -> Result<Tree, DecodeError> {
     let bytes = || need_bytes(found, field);
     Ok(match (shape, found) {
         (Shape::String | Shape::Duration, _) => Tree::from(String::from_utf8_lossy(bytes()?)),
         (Shape::Bool, Value::Varint(number)) => Tree::Bool(number != 0),
         // A 32-bit number is what its low half says, as every reader of protobuf has it.
-        #[expect(clippy::cast_possible_truncation, reason = "the wire format cuts it so")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "the wire format cuts it so"
+        )]
         (Shape::Int32, Value::Varint(number)) => Tree::from(number as u32 as i32),
         (Shape::Int64, Value::Varint(number)) => Tree::from(number.cast_signed()),
-        (Shape::Float64, Value::Fixed64(bits)) => serde_json::Number::from_f64(f64::from_bits(bits)).map_or(Tree::Null, Tree::Number),
+        (Shape::Float64, Value::Fixed64(bits)) => {
+            serde_json::Number::from_f64(f64::from_bits(bits)).map_or(Tree::Null, Tree::Number)
+        }
         (Shape::Bytes, _) => Tree::from(STANDARD.encode(bytes()?)),
         (Shape::Time | Shape::MicroTime, _) => time(bytes()?, matches!(shape, Shape::MicroTime))?,
         (Shape::Quantity, _) => quantity(bytes()?)?,
         (Shape::IntOrString, _) => int_or_string(bytes()?)?,
         (Shape::Any, _) => any(bytes()?)?,
         (Shape::Object(ty), _) => object(bytes()?, ty, depth + 1)?,
-        (Shape::ObjectOrBool(ty) | Shape::ObjectOrList(ty) | Shape::ObjectOrStrings(ty), _) => union(shape, bytes()?, ty, field, depth)?,
+        (Shape::ObjectOrBool(ty) | Shape::ObjectOrList(ty) | Shape::ObjectOrStrings(ty), _) => {
+            union(shape, bytes()?, ty, field, depth)?
+        }
         _ => return Err(wrong(field)),
     })
 }
@@ -182,17 +242,24 @@ fn time(bytes: &[u8], micros: bool) -> Result<Tree, DecodeError> {
     while let Some((number, found)) = reader.next()? {
         match (number, found) {
             (1, Value::Varint(value)) => seconds = value.cast_signed(),
-            (2, Value::Varint(value)) => nanos = i32::try_from(value.cast_signed()).unwrap_or_default(),
+            (2, Value::Varint(value)) => {
+                nanos = i32::try_from(value.cast_signed()).unwrap_or_default()
+            }
             _ => {}
         }
     }
-    let time = Timestamp::new(seconds, nanos).map_err(|_| DecodeError::Value(format!("a time of {seconds} seconds is out of range")))?;
+    let time = Timestamp::new(seconds, nanos)
+        .map_err(|_| DecodeError::Value(format!("a time of {seconds} seconds is out of range")))?;
     // Year 1 is Go's way to say that there is none.
     const YEAR_ONE: i64 = -62_135_596_800;
     if seconds == YEAR_ONE {
         return Ok(Tree::Null);
     }
-    Ok(Tree::from(if micros { scalar::micros_text(time) } else { scalar::seconds_text(time) }))
+    Ok(Tree::from(if micros {
+        scalar::micros_text(time)
+    } else {
+        scalar::seconds_text(time)
+    }))
 }
 
 fn quantity(bytes: &[u8]) -> Result<Tree, DecodeError> {
@@ -206,7 +273,9 @@ fn quantity(bytes: &[u8]) -> Result<Tree, DecodeError> {
     if written.is_empty() {
         return Ok(Tree::from("0"));
     }
-    crate::quantity::canonical(&written).map(Tree::from).map_err(|error| DecodeError::Value(error.to_string()))
+    crate::quantity::canonical(&written)
+        .map(Tree::from)
+        .map_err(|error| DecodeError::Value(error.to_string()))
 }
 
 fn int_or_string(bytes: &[u8]) -> Result<Tree, DecodeError> {
@@ -215,13 +284,20 @@ fn int_or_string(bytes: &[u8]) -> Result<Tree, DecodeError> {
     while let Some((number, found)) = reader.next()? {
         match (number, found) {
             (1, Value::Varint(value)) => is_text = value == 1,
-            #[expect(clippy::cast_possible_truncation, reason = "the wire format cuts it so")]
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "the wire format cuts it so"
+            )]
             (2, Value::Varint(value)) => number_value = value as u32 as i32,
             (3, Value::Bytes(bytes)) => text_value = text(bytes),
             _ => {}
         }
     }
-    Ok(if is_text { Tree::from(text_value) } else { Tree::from(number_value) })
+    Ok(if is_text {
+        Tree::from(text_value)
+    } else {
+        Tree::from(number_value)
+    })
 }
 
 fn any(bytes: &[u8]) -> Result<Tree, DecodeError> {
@@ -232,18 +308,34 @@ fn any(bytes: &[u8]) -> Result<Tree, DecodeError> {
             raw = bytes;
         }
     }
-    if raw.is_empty() { Ok(Tree::Null) } else { Ok(decode_untyped(raw)?.tree) }
+    if raw.is_empty() {
+        Ok(Tree::Null)
+    } else {
+        Ok(decode_untyped(raw)?.tree)
+    }
 }
 
-fn union(shape: &Shape, bytes: &[u8], ty: &'static Type, field: &Field, depth: usize) -> Result<Tree, DecodeError> {
+fn union(
+    shape: &Shape,
+    bytes: &[u8],
+    ty: &'static Type,
+    field: &Field,
+    depth: usize,
+) -> Result<Tree, DecodeError> {
     let (mut allows, mut schema, mut items) = (false, None, Vec::new());
     let mut reader = Reader::new(bytes);
     while let Some((number, found)) = reader.next()? {
         match (shape, number, found) {
             (Shape::ObjectOrBool(_), 1, Value::Varint(value)) => allows = value != 0,
-            (Shape::ObjectOrBool(_), 2, Value::Bytes(bytes)) | (_, 1, Value::Bytes(bytes)) => schema = Some(object(bytes, ty, depth + 1)?),
-            (Shape::ObjectOrList(_), 2, Value::Bytes(bytes)) => items.push(object(bytes, ty, depth + 1)?),
-            (Shape::ObjectOrStrings(_), 2, Value::Bytes(bytes)) => items.push(Tree::from(text(bytes))),
+            (Shape::ObjectOrBool(_), 2, Value::Bytes(bytes)) | (_, 1, Value::Bytes(bytes)) => {
+                schema = Some(object(bytes, ty, depth + 1)?)
+            }
+            (Shape::ObjectOrList(_), 2, Value::Bytes(bytes)) => {
+                items.push(object(bytes, ty, depth + 1)?)
+            }
+            (Shape::ObjectOrStrings(_), 2, Value::Bytes(bytes)) => {
+                items.push(Tree::from(text(bytes)))
+            }
             (_, 1 | 2, _) => return Err(wrong(field)),
             _ => {}
         }

@@ -22,12 +22,20 @@ pub(super) fn message(tree: &Tree, ty: &'static Type) -> Vec<u8> {
 fn structure(out: &mut Writer, members: &crate::tree::Map, ty: &'static Type, within: &[u32]) {
     let depth = within.len();
     let number = |field: &Field| field.within.get(depth).copied().unwrap_or(field.number);
-    let mut inside: Vec<&'static Field> = ty.fields.iter().filter(|field| field.number != 0 && field.within.starts_with(within)).collect();
+    let mut inside: Vec<&'static Field> = ty
+        .fields
+        .iter()
+        .filter(|field| field.number != 0 && field.within.starts_with(within))
+        .collect();
     inside.sort_by_key(|field| number(field));
     let mut last = 0;
     for field in inside {
         if field.within.len() == depth {
-            member(out, field, members.get(field.name).filter(|member| !member.is_null()));
+            member(
+                out,
+                field,
+                members.get(field.name).filter(|member| !member.is_null()),
+            );
         } else if number(field) != last {
             // The first field of a message inside brings the others with it.
             let mut inner = Writer::default();
@@ -83,7 +91,9 @@ fn value(out: &mut Writer, number: u32, shape: &Shape, tree: &Tree) {
     match shape {
         Shape::String | Shape::Duration => out.text(number, text()),
         Shape::Bool => out.varint(number, u64::from(tree.as_bool().unwrap_or_default())),
-        Shape::Int32 | Shape::Int64 => out.varint(number, tree.as_i64().unwrap_or_default().cast_unsigned()),
+        Shape::Int32 | Shape::Int64 => {
+            out.varint(number, tree.as_i64().unwrap_or_default().cast_unsigned())
+        }
         Shape::Float64 => out.double(number, tree.as_f64().unwrap_or_default()),
         Shape::Bytes => out.bytes(number, &STANDARD.decode(text()).unwrap_or_default()),
         Shape::Time | Shape::MicroTime => out.bytes(number, &time(text())),
@@ -119,7 +129,9 @@ fn value(out: &mut Writer, number: u32, shape: &Shape, tree: &Tree) {
 fn either(tree: &Tree, ty: &'static Type, item_shape: &Shape) -> Vec<u8> {
     let mut inner = Writer::default();
     match tree {
-        Tree::Array(items) => items.iter().for_each(|item| value(&mut inner, 2, item_shape, item)),
+        Tree::Array(items) => items
+            .iter()
+            .for_each(|item| value(&mut inner, 2, item_shape, item)),
         other => inner.bytes(1, &message(other, ty)),
     }
     inner.into_bytes()
@@ -140,7 +152,10 @@ fn time(text: &str) -> Vec<u8> {
         let nanos = time.as_nanosecond();
         let seconds = i64::try_from(nanos.div_euclid(1_000_000_000)).unwrap_or_default();
         inner.varint(1, seconds.cast_unsigned());
-        inner.varint(2, u64::try_from(nanos.rem_euclid(1_000_000_000)).unwrap_or_default());
+        inner.varint(
+            2,
+            u64::try_from(nanos.rem_euclid(1_000_000_000)).unwrap_or_default(),
+        );
     }
     inner.into_bytes()
 }

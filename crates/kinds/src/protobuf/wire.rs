@@ -37,11 +37,16 @@ impl<'a> Reader<'a> {
         let tag = self.varint()?;
         let number = u32::try_from(tag >> 3).unwrap_or(0);
         if number == 0 {
-            return Err(DecodeError::Syntax(format!("proto: illegal tag {number} (wire type {})", tag & 7)));
+            return Err(DecodeError::Syntax(format!(
+                "proto: illegal tag {number} (wire type {})",
+                tag & 7
+            )));
         }
         let value = match tag & 7 {
             0 => Value::Varint(self.varint()?),
-            1 => Value::Fixed64(u64::from_le_bytes(self.take(8)?.try_into().map_err(|_| truncated())?)),
+            1 => Value::Fixed64(u64::from_le_bytes(
+                self.take(8)?.try_into().map_err(|_| truncated())?,
+            )),
             2 => {
                 let length = usize::try_from(self.varint()?).map_err(|_| truncated())?;
                 Value::Bytes(self.take(length)?)
@@ -50,7 +55,11 @@ impl<'a> Reader<'a> {
                 self.take(4)?;
                 Value::Fixed32
             }
-            other => return Err(DecodeError::Syntax(format!("proto: illegal wireType {other}"))),
+            other => {
+                return Err(DecodeError::Syntax(format!(
+                    "proto: illegal wireType {other}"
+                )));
+            }
         };
         Ok(Some((number, value)))
     }

@@ -52,7 +52,10 @@ fn canonical_texts_are_those_of_the_api() {
         ("1.500", "1.500"),
         ("+5", "+5"),
         ("0001", "0001"),
-        ("123456789012345678901234567890", "123456789012345678901234567890"),
+        (
+            "123456789012345678901234567890",
+            "123456789012345678901234567890",
+        ),
         (".5", "500m"),
         ("5.", "5."),
         ("k", "0"),
@@ -67,17 +70,42 @@ fn texts_that_are_no_quantity_are_refused_with_the_texts_of_the_api() {
     for text in ["", "1.2.3", "aoeu", "1 ", "-3.01e-x", "ten", "1k ", "é"] {
         assert_eq!(Quantity::parse(text), Err(QuantityError::Format), "{text}");
     }
-    for text in ["1i", "1e", "0.1mi", "1K", "1kk", "1m5", "1ei", "-3.01i", "1+1", "1e99999999999999999999"] {
+    for text in [
+        "1i",
+        "1e",
+        "0.1mi",
+        "1K",
+        "1kk",
+        "1m5",
+        "1ei",
+        "-3.01i",
+        "1+1",
+        "1e99999999999999999999",
+    ] {
         assert_eq!(Quantity::parse(text), Err(QuantityError::Suffix), "{text}");
     }
-    assert_eq!(QuantityError::Suffix.to_string(), "unable to parse quantity's suffix");
+    assert_eq!(
+        QuantityError::Suffix.to_string(),
+        "unable to parse quantity's suffix"
+    );
 }
 
 #[test]
 fn values_are_rounded_away_from_zero() {
-    let table = [("1.1", 2, 1100), ("-1.1", -2, -1100), ("1n", 1, 1), ("2Ki", 2048, 2_048_000), ("0", 0, 0), ("1500m", 2, 1500)];
+    let table = [
+        ("1.1", 2, 1100),
+        ("-1.1", -2, -1100),
+        ("1n", 1, 1),
+        ("2Ki", 2048, 2_048_000),
+        ("0", 0, 0),
+        ("1500m", 2, 1500),
+    ];
     for (text, value, milli) in table {
-        assert_eq!((quantity(text).value(), quantity(text).milli_value()), (value, milli), "{text}");
+        assert_eq!(
+            (quantity(text).value(), quantity(text).milli_value()),
+            (value, milli),
+            "{text}"
+        );
     }
     assert_eq!(quantity("1e30").value(), i64::MAX);
     assert_eq!(quantity("-1e300").milli_value(), i64::MIN);
@@ -98,7 +126,9 @@ fn sums_keep_the_notation_of_what_was_there_first() {
 #[test]
 fn order_is_by_amount_whatever_the_notation() {
     assert_eq!(quantity("1Ki"), quantity("1024"));
-    let sorted = ["-1e400", "-1", "-1m", "0", "1n", "999m", "1", "1k", "1Ki", "1e400", "2e400"];
+    let sorted = [
+        "-1e400", "-1", "-1m", "0", "1n", "999m", "1", "1k", "1Ki", "1e400", "2e400",
+    ];
     for pair in sorted.windows(2) {
         assert!(quantity(pair[0]) < quantity(pair[1]), "{pair:?}");
     }
@@ -106,7 +136,12 @@ fn order_is_by_amount_whatever_the_notation() {
 
 #[test]
 fn an_absurd_exponent_is_shown_as_it_is_read_again() {
-    for text in ["9999900e+9999999999", "1e999999999999", "10e1000000", "-1000e999999"] {
+    for text in [
+        "9999900e+9999999999",
+        "1e999999999999",
+        "10e1000000",
+        "-1000e999999",
+    ] {
         let shown = canonical(text).unwrap();
         assert_eq!(canonical(&shown).as_deref(), Ok(shown.as_str()), "{text}");
         assert_eq!(quantity(&shown), quantity(text), "{text}");

@@ -25,14 +25,20 @@ pub struct FieldTerm {
 impl FieldSelector {
     /// Parses the text of a query. `\`, `,` and `=` in values are escaped with `\`.
     pub fn parse(text: &str) -> Result<Self, SelectorError> {
-        let parts = split_unescaped(text).into_iter().filter(|part| !part.is_empty());
-        let terms = parts.map(|part| FieldTerm::parse(text, part)).collect::<Result<_, _>>()?;
+        let parts = split_unescaped(text)
+            .into_iter()
+            .filter(|part| !part.is_empty());
+        let terms = parts
+            .map(|part| FieldTerm::parse(text, part))
+            .collect::<Result<_, _>>()?;
         Ok(Self { terms })
     }
 
     /// True when every term holds; `value_of` says what a field holds (nothing is the empty text).
     pub fn matches<'a>(&self, value_of: impl Fn(&str) -> Option<Cow<'a, str>>) -> bool {
-        self.terms.iter().all(|term| (value_of(&term.field).unwrap_or_default() == term.value) == term.equal)
+        self.terms
+            .iter()
+            .all(|term| (value_of(&term.field).unwrap_or_default() == term.value) == term.equal)
     }
 
     /// The terms, in the order in which they were written.
@@ -55,7 +61,10 @@ impl FieldSelector {
     /// The one value that this field must have, if it must have one.
     #[must_use]
     pub fn required_value(&self, field: &str) -> Option<&str> {
-        self.terms.iter().find(|term| term.equal && term.field == field).map(|term| term.value.as_str())
+        self.terms
+            .iter()
+            .find(|term| term.equal && term.field == field)
+            .map(|term| term.value.as_str())
     }
 }
 
@@ -64,7 +73,11 @@ impl fmt::Display for FieldSelector {
         for (index, term) in self.terms.iter().enumerate() {
             let comma = if index == 0 { "" } else { "," };
             let operator = if term.equal { "=" } else { "!=" };
-            let value = term.value.replace('\\', "\\\\").replace(',', "\\,").replace('=', "\\=");
+            let value = term
+                .value
+                .replace('\\', "\\\\")
+                .replace(',', "\\,")
+                .replace('=', "\\=");
             write!(out, "{comma}{}{operator}{value}", term.field)?;
         }
         Ok(())
@@ -74,14 +87,22 @@ impl fmt::Display for FieldSelector {
 impl FieldTerm {
     fn parse(whole: &str, part: &str) -> Result<Self, SelectorError> {
         let operator = part.char_indices().find_map(|(start, _)| {
-            let operator = ["!=", "==", "="].into_iter().find(|operator| part[start..].starts_with(operator));
+            let operator = ["!=", "==", "="]
+                .into_iter()
+                .find(|operator| part[start..].starts_with(operator));
             operator.map(|operator| (start, operator))
         });
         let Some((start, operator)) = operator else {
-            return Err(SelectorError(format!("invalid selector: '{whole}'; can't understand '{part}'")));
+            return Err(SelectorError(format!(
+                "invalid selector: '{whole}'; can't understand '{part}'"
+            )));
         };
         let value = unescape(&part[start + operator.len()..])?;
-        Ok(Self { field: part[..start].to_owned(), value, equal: operator != "!=" })
+        Ok(Self {
+            field: part[..start].to_owned(),
+            value,
+            equal: operator != "!=",
+        })
     }
 }
 
@@ -105,7 +126,11 @@ fn split_unescaped(text: &str) -> Vec<&str> {
 }
 
 fn unescape(text: &str) -> Result<String, SelectorError> {
-    let sequence = |text: String| SelectorError(format!("invalid field selector: invalid escape sequence: {text}"));
+    let sequence = |text: String| {
+        SelectorError(format!(
+            "invalid field selector: invalid escape sequence: {text}"
+        ))
+    };
     let mut value = String::with_capacity(text.len());
     let mut letters = text.chars();
     while let Some(letter) = letters.next() {
@@ -117,7 +142,10 @@ fn unescape(text: &str) -> Result<String, SelectorError> {
             },
             ',' | '=' => {
                 // Upstream prints the character's number here.
-                return Err(SelectorError(format!("invalid field selector: unescaped character in value: {}", u32::from(letter))));
+                return Err(SelectorError(format!(
+                    "invalid field selector: unescaped character in value: {}",
+                    u32::from(letter)
+                )));
             }
             other => value.push(other),
         }

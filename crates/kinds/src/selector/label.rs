@@ -64,29 +64,46 @@ impl LabelSelector {
     /// Selects no object.
     #[must_use]
     pub fn nothing() -> Self {
-        Self { requirements: Box::default(), nothing: true }
+        Self {
+            requirements: Box::default(),
+            nothing: true,
+        }
     }
 
     /// Selects what fulfils all of these.
     #[must_use]
     pub fn new(mut requirements: Vec<Requirement>) -> Self {
         requirements.sort_by(|left, right| left.key().cmp(right.key()));
-        Self { requirements: requirements.into_boxed_slice(), nothing: false }
+        Self {
+            requirements: requirements.into_boxed_slice(),
+            nothing: false,
+        }
     }
 
     /// Selects what has all of these labels (the selector of a Service or ReplicationController).
-    pub fn from_labels<'a>(labels: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, SelectorError> {
-        let requirements = labels.into_iter().map(|(key, value)| Requirement::new(key, Operator::Equals, vec![value.to_owned()]));
+    pub fn from_labels<'a>(
+        labels: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Result<Self, SelectorError> {
+        let requirements = labels
+            .into_iter()
+            .map(|(key, value)| Requirement::new(key, Operator::Equals, vec![value.to_owned()]));
         Ok(Self::new(requirements.collect::<Result<_, _>>()?))
     }
 
-    /// Compiles `{matchLabels, matchExpressions}`; null selects nothing, an empty object everything.
+    /// Compiles `{matchLabels, matchExpressions}`; null selects nothing, an empty object
+    /// everything.
     pub fn from_tree(tree: &Tree) -> Result<Self, SelectorError> {
-        let Some(selector) = tree.as_object() else { return Ok(Self::nothing()) };
+        let Some(selector) = tree.as_object() else {
+            return Ok(Self::nothing());
+        };
         let mut requirements = Vec::new();
         for (key, value) in members(selector.get("matchLabels")) {
             let value = value.as_str().unwrap_or_default();
-            requirements.push(Requirement::new(key, Operator::Equals, vec![value.to_owned()])?);
+            requirements.push(Requirement::new(
+                key,
+                Operator::Equals,
+                vec![value.to_owned()],
+            )?);
         }
         for expression in items(selector.get("matchExpressions")) {
             let operator = match text(expression, "operator") {
@@ -94,14 +111,24 @@ impl LabelSelector {
                 "NotIn" => Operator::NotIn,
                 "Exists" => Operator::Exists,
                 "DoesNotExist" => Operator::DoesNotExist,
-                other => return Err(SelectorError(format!("{} is not a valid label selector operator", crate::status::quoted(other)))),
+                other => {
+                    return Err(SelectorError(format!(
+                        "{} is not a valid label selector operator",
+                        crate::status::quoted(other)
+                    )));
+                }
             };
-            requirements.push(Requirement::new(text(expression, "key"), operator, values(expression))?);
+            requirements.push(Requirement::new(
+                text(expression, "key"),
+                operator,
+                values(expression),
+            )?);
         }
         Ok(Self::new(requirements))
     }
 
-    /// Parses the text of a query: `a=b,c!=d,e in (x,y),!f,g`. Errors are the parser's texts of the API.
+    /// Parses the text of a query: `a=b,c!=d,e in (x,y),!f,g`. Errors are the parser's texts of the
+    /// API.
     pub fn parse(text: &str) -> Result<Self, SelectorError> {
         super::parse::requirements(text).map(Self::new)
     }
@@ -109,7 +136,11 @@ impl LabelSelector {
     /// True when the labels fulfil every requirement.
     #[must_use]
     pub fn matches(&self, labels: &(impl Labels + ?Sized)) -> bool {
-        !self.nothing && self.requirements.iter().all(|requirement| requirement.matches(labels))
+        !self.nothing
+            && self
+                .requirements
+                .iter()
+                .all(|requirement| requirement.matches(labels))
     }
 
     /// True when it selects every object.
@@ -155,17 +186,26 @@ pub fn formatted(tree: &Tree) -> String {
 /// A map of labels as tables show it: `a=b,c=d` or `<none>`.
 #[must_use]
 pub fn formatted_labels(tree: &Tree) -> String {
-    let mut pairs: Vec<String> = members(Some(tree)).map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default())).collect();
+    let mut pairs: Vec<String> = members(Some(tree))
+        .map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default()))
+        .collect();
     pairs.sort_unstable();
-    if pairs.is_empty() { "<none>".to_owned() } else { pairs.join(",") }
+    if pairs.is_empty() {
+        "<none>".to_owned()
+    } else {
+        pairs.join(",")
+    }
 }
 
 /// A selector's tree as Go prints the structure, for events that upstream words so.
 #[must_use]
 pub fn go_text(tree: &Tree) -> String {
-    let Some(selector) = tree.as_object() else { return "nil".to_owned() };
-    let mut labels: Vec<(&str, &str)> =
-        members(selector.get("matchLabels")).map(|(key, value)| (key, value.as_str().unwrap_or_default())).collect();
+    let Some(selector) = tree.as_object() else {
+        return "nil".to_owned();
+    };
+    let mut labels: Vec<(&str, &str)> = members(selector.get("matchLabels"))
+        .map(|(key, value)| (key, value.as_str().unwrap_or_default()))
+        .collect();
     labels.sort_unstable();
     let mut out = "&LabelSelector{MatchLabels:map[string]string{".to_owned();
     for (key, value) in labels {
@@ -174,15 +214,25 @@ pub fn go_text(tree: &Tree) -> String {
     }
     out.push_str("},MatchExpressions:[]LabelSelectorRequirement{");
     for expression in items(selector.get("matchExpressions")) {
-        let (key, operator, values) = (text(expression, "key"), text(expression, "operator"), values(expression).join(" "));
-        let _ = write!(out, "LabelSelectorRequirement{{Key:{key},Operator:{operator},Values:[{values}],}},");
+        let (key, operator, values) = (
+            text(expression, "key"),
+            text(expression, "operator"),
+            values(expression).join(" "),
+        );
+        let _ = write!(
+            out,
+            "LabelSelectorRequirement{{Key:{key},Operator:{operator},Values:[{values}],}},"
+        );
     }
     out.push_str("},}");
     out
 }
 
 fn members(tree: Option<&Tree>) -> impl Iterator<Item = (&str, &Tree)> {
-    tree.and_then(Tree::as_object).into_iter().flatten().map(|(name, value)| (name.as_str(), value))
+    tree.and_then(Tree::as_object)
+        .into_iter()
+        .flatten()
+        .map(|(name, value)| (name.as_str(), value))
 }
 
 fn items(tree: Option<&Tree>) -> impl Iterator<Item = &Tree> {
@@ -194,5 +244,7 @@ fn text<'a>(tree: &'a Tree, name: &str) -> &'a str {
 }
 
 fn values(expression: &Tree) -> Vec<String> {
-    items(expression.get("values")).map(|value| value.as_str().unwrap_or_default().to_owned()).collect()
+    items(expression.get("values"))
+        .map(|value| value.as_str().unwrap_or_default().to_owned())
+        .collect()
 }

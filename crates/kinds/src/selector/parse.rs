@@ -22,10 +22,15 @@ pub(super) fn requirements(text: &str) -> Result<Vec<Requirement>, SelectorError
         match tokens.peek() {
             Token::End => return Ok(found),
             Token::Word(_) | Token::Symbol("!") => {}
-            other => return fail(format!("found '{other}', expected: !, identifier, or 'end of string'")),
+            other => {
+                return fail(format!(
+                    "found '{other}', expected: !, identifier, or 'end of string'"
+                ));
+            }
         }
-        let requirement =
-            tokens.requirement().map_err(|SelectorError(why)| SelectorError(format!("unable to parse requirement: {why}")))?;
+        let requirement = tokens.requirement().map_err(|SelectorError(why)| {
+            SelectorError(format!("unable to parse requirement: {why}"))
+        })?;
         found.push(requirement);
         match tokens.next() {
             Token::End => return Ok(found),
@@ -76,7 +81,12 @@ impl<'a> Tokens<'a> {
         if length > 0 {
             return Token::Symbol(self.cut(length));
         }
-        let is_end = |letter: char| matches!(letter, '=' | '!' | '(' | ')' | ',' | '>' | '<' | ' ' | '\t' | '\r' | '\n');
+        let is_end = |letter: char| {
+            matches!(
+                letter,
+                '=' | '!' | '(' | ')' | ',' | '>' | '<' | ' ' | '\t' | '\r' | '\n'
+            )
+        };
         Token::Word(self.cut(self.rest.find(is_end).unwrap_or(self.rest.len())))
     }
 
@@ -97,7 +107,9 @@ impl<'a> Tokens<'a> {
         if is_negated {
             first = self.next();
         }
-        let Token::Word(key) = first else { return fail(format!("found '{first}', expected: identifier")) };
+        let Token::Word(key) = first else {
+            return fail(format!("found '{first}', expected: identifier"));
+        };
         if let Some(fault) = key_fault(key, "<nil>") {
             return fail(fault.to_string());
         }
@@ -109,7 +121,9 @@ impl<'a> Tokens<'a> {
         }
         let operator = self.operator()?;
         let values = match operator {
-            Operator::In | Operator::NotIn => self.values()?.into_iter().map(str::to_owned).collect(),
+            Operator::In | Operator::NotIn => {
+                self.values()?.into_iter().map(str::to_owned).collect()
+            }
             _ => vec![self.exact_value()?.to_owned()],
         };
         Requirement::new(key, operator, values)
@@ -124,7 +138,11 @@ impl<'a> Tokens<'a> {
             Token::Symbol("!=") => Operator::NotEquals,
             Token::Symbol(">") => Operator::GreaterThan,
             Token::Symbol("<") => Operator::LessThan,
-            other => return fail(format!("found '{other}', expected: in, notin, =, ==, !=, gt, lt")),
+            other => {
+                return fail(format!(
+                    "found '{other}', expected: in, notin, =, ==, !=, gt, lt"
+                ));
+            }
         })
     }
 
@@ -139,7 +157,8 @@ impl<'a> Tokens<'a> {
         }
     }
 
-    /// The values behind `in`. Between two commas, and in empty parentheses, stands the empty value.
+    /// The values behind `in`. Between two commas, and in empty parentheses, stands the empty
+    /// value.
     fn values(&mut self) -> Result<BTreeSet<&'a str>, SelectorError> {
         match self.next() {
             Token::Symbol("(") => {}

@@ -47,10 +47,18 @@ impl Requirement {
         let mut number = 0;
         match operator {
             Operator::In | Operator::NotIn if values.is_empty() => {
-                faults.push(FieldError::invalid("values", &list(&values), "for 'in', 'notin' operators, values set can't be empty"));
+                faults.push(FieldError::invalid(
+                    "values",
+                    &list(&values),
+                    "for 'in', 'notin' operators, values set can't be empty",
+                ));
             }
             Operator::Exists | Operator::DoesNotExist if !values.is_empty() => {
-                faults.push(FieldError::invalid("values", &list(&values), "values set must be empty for exists and does not exist"));
+                faults.push(FieldError::invalid(
+                    "values",
+                    &list(&values),
+                    "values set must be empty for exists and does not exist",
+                ));
             }
             Operator::GreaterThan | Operator::LessThan => {
                 for (index, value) in values.iter().enumerate() {
@@ -69,7 +77,11 @@ impl Requirement {
         for (index, value) in values.iter().enumerate() {
             let texts = names::label_value(value);
             if !texts.is_empty() {
-                faults.push(FieldError::invalid(format!("values[{index}][{key}]"), &value.as_str().into(), texts.join("; ")));
+                faults.push(FieldError::invalid(
+                    format!("values[{index}][{key}]"),
+                    &value.as_str().into(),
+                    texts.join("; "),
+                ));
             }
         }
         if !faults.is_empty() {
@@ -78,7 +90,12 @@ impl Requirement {
         let mut values: Vec<Box<str>> = values.into_iter().map(String::into_boxed_str).collect();
         values.sort_unstable();
         values.dedup();
-        Ok(Self { key: key.into(), operator, values: values.into_boxed_slice(), number })
+        Ok(Self {
+            key: key.into(),
+            operator,
+            values: values.into_boxed_slice(),
+            number,
+        })
     }
 
     /// The label that it looks at.
@@ -104,19 +121,27 @@ impl Requirement {
     pub fn matches(&self, labels: &(impl Labels + ?Sized)) -> bool {
         let value = labels.label(&self.key);
         match self.operator {
-            Operator::Equals | Operator::DoubleEquals | Operator::In => value.is_some_and(|value| self.holds(value)),
+            Operator::Equals | Operator::DoubleEquals | Operator::In => {
+                value.is_some_and(|value| self.holds(value))
+            }
             Operator::NotEquals | Operator::NotIn => !value.is_some_and(|value| self.holds(value)),
             Operator::Exists => value.is_some(),
             Operator::DoesNotExist => value.is_none(),
-            Operator::GreaterThan => value.and_then(parse_number).is_some_and(|number| number > self.number),
-            Operator::LessThan => value.and_then(parse_number).is_some_and(|number| number < self.number),
+            Operator::GreaterThan => value
+                .and_then(parse_number)
+                .is_some_and(|number| number > self.number),
+            Operator::LessThan => value
+                .and_then(parse_number)
+                .is_some_and(|number| number < self.number),
         }
     }
 
     fn holds(&self, value: &str) -> bool {
         match &*self.values {
             [only] => **only == *value,
-            several => several.binary_search_by(|known| (**known).cmp(value)).is_ok(),
+            several => several
+                .binary_search_by(|known| (**known).cmp(value))
+                .is_ok(),
         }
     }
 }
@@ -160,5 +185,9 @@ fn aggregate(faults: &[FieldError]) -> SelectorError {
             texts.push(text);
         }
     }
-    SelectorError(if texts.len() == 1 { texts.remove(0) } else { format!("[{}]", texts.join(", ")) })
+    SelectorError(if texts.len() == 1 {
+        texts.remove(0)
+    } else {
+        format!("[{}]", texts.join(", "))
+    })
 }

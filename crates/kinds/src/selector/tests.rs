@@ -11,10 +11,18 @@ use crate::Tree;
 
 /// The pods of the recorded conversation "Selecting by labels".
 fn selected(query: &str) -> Result<String, String> {
-    let pods =
-        [("a", json!({"app": "x", "tier": "f"})), ("b", json!({"app": "x"})), ("c", json!({"app": "y", "tier": "b"})), ("d", Tree::Null)];
+    let pods = [
+        ("a", json!({"app": "x", "tier": "f"})),
+        ("b", json!({"app": "x"})),
+        ("c", json!({"app": "y", "tier": "b"})),
+        ("d", Tree::Null),
+    ];
     let selector = LabelSelector::parse(query).map_err(|error| error.to_string())?;
-    Ok(pods.iter().filter(|(_, labels)| selector.matches(labels)).map(|(name, _)| *name).collect())
+    Ok(pods
+        .iter()
+        .filter(|(_, labels)| selector.matches(labels))
+        .map(|(name, _)| *name)
+        .collect())
 }
 
 #[test]
@@ -51,7 +59,10 @@ fn queries_select_what_the_api_selects() {
 fn numbers_are_compared_as_numbers() {
     let numbered = |query: &str| -> String {
         let selector = LabelSelector::parse(query).unwrap();
-        ["1", "2", "10", "x"].into_iter().filter(|number| selector.matches(&json!({"n": number}))).collect()
+        ["1", "2", "10", "x"]
+            .into_iter()
+            .filter(|number| selector.matches(&json!({"n": number})))
+            .collect()
     };
     for (query, numbers) in [("n>1", "210"), ("n<10", "12"), ("m>1", "")] {
         assert_eq!(numbered(query), numbers, "{query}");
@@ -64,23 +75,77 @@ fn broken_queries_are_refused_in_the_words_of_the_api() {
     let name_part = crate::names::qualified_name("-a").remove(0);
     let label_value = crate::names::label_value("-b").remove(0);
     let table = [
-        ("tier>b", format!("unable to parse requirement: values[0]: Invalid value: \"b\": {integer}")),
-        ("n>", format!("unable to parse requirement: values[0]: Invalid value: \"\": {integer}")),
-        ("app===x", "unable to parse requirement: found '=', expected: identifier".to_owned()),
-        ("app=x,", "found '', expected: identifier after ','".to_owned()),
-        ("=x", "found '=', expected: !, identifier, or 'end of string'".to_owned()),
-        ("==", "found '==', expected: !, identifier, or 'end of string'".to_owned()),
-        ("(", "found '(', expected: !, identifier, or 'end of string'".to_owned()),
-        ("app in x", "unable to parse requirement: found 'x' expected: '('".to_owned()),
-        ("app in (x", "unable to parse requirement: found '', expected: ',' or ')'".to_owned()),
-        ("app in (", "unable to parse requirement: found '', expected: ',', ')' or identifier".to_owned()),
-        ("app in (,=)", "unable to parse requirement: found '=', expected: ',', or identifier".to_owned()),
-        ("a b", "unable to parse requirement: found 'b', expected: in, notin, =, ==, !=, gt, lt".to_owned()),
-        ("app=v v", "found 'v', expected: ',' or 'end of string'".to_owned()),
-        ("!a=b", "found '=', expected: ',' or 'end of string'".to_owned()),
-        ("!!a", "unable to parse requirement: found '!', expected: identifier".to_owned()),
-        ("-a=b", format!("unable to parse requirement: <nil>: Invalid value: \"-a\": {name_part}")),
-        ("a=-b", format!("unable to parse requirement: values[0][a]: Invalid value: \"-b\": {label_value}")),
+        (
+            "tier>b",
+            format!("unable to parse requirement: values[0]: Invalid value: \"b\": {integer}"),
+        ),
+        (
+            "n>",
+            format!("unable to parse requirement: values[0]: Invalid value: \"\": {integer}"),
+        ),
+        (
+            "app===x",
+            "unable to parse requirement: found '=', expected: identifier".to_owned(),
+        ),
+        (
+            "app=x,",
+            "found '', expected: identifier after ','".to_owned(),
+        ),
+        (
+            "=x",
+            "found '=', expected: !, identifier, or 'end of string'".to_owned(),
+        ),
+        (
+            "==",
+            "found '==', expected: !, identifier, or 'end of string'".to_owned(),
+        ),
+        (
+            "(",
+            "found '(', expected: !, identifier, or 'end of string'".to_owned(),
+        ),
+        (
+            "app in x",
+            "unable to parse requirement: found 'x' expected: '('".to_owned(),
+        ),
+        (
+            "app in (x",
+            "unable to parse requirement: found '', expected: ',' or ')'".to_owned(),
+        ),
+        (
+            "app in (",
+            "unable to parse requirement: found '', expected: ',', ')' or identifier".to_owned(),
+        ),
+        (
+            "app in (,=)",
+            "unable to parse requirement: found '=', expected: ',', or identifier".to_owned(),
+        ),
+        (
+            "a b",
+            "unable to parse requirement: found 'b', expected: in, notin, =, ==, !=, gt, lt"
+                .to_owned(),
+        ),
+        (
+            "app=v v",
+            "found 'v', expected: ',' or 'end of string'".to_owned(),
+        ),
+        (
+            "!a=b",
+            "found '=', expected: ',' or 'end of string'".to_owned(),
+        ),
+        (
+            "!!a",
+            "unable to parse requirement: found '!', expected: identifier".to_owned(),
+        ),
+        (
+            "-a=b",
+            format!("unable to parse requirement: <nil>: Invalid value: \"-a\": {name_part}"),
+        ),
+        (
+            "a=-b",
+            format!(
+                "unable to parse requirement: values[0][a]: Invalid value: \"-b\": {label_value}"
+            ),
+        ),
     ];
     for (query, message) in table {
         assert_eq!(selected(query), Err(message), "{query}");
@@ -90,8 +155,16 @@ fn broken_queries_are_refused_in_the_words_of_the_api() {
 #[test]
 fn an_absent_selector_selects_nothing_and_an_empty_one_everything() {
     let labels = json!({"a": "b"});
-    assert!(!LabelSelector::from_tree(&Tree::Null).unwrap().matches(&labels));
-    assert!(LabelSelector::from_tree(&json!({})).unwrap().matches(&Tree::Null));
+    assert!(
+        !LabelSelector::from_tree(&Tree::Null)
+            .unwrap()
+            .matches(&labels)
+    );
+    assert!(
+        LabelSelector::from_tree(&json!({}))
+            .unwrap()
+            .matches(&Tree::Null)
+    );
 }
 
 #[test]
@@ -107,12 +180,24 @@ fn selectors_of_objects_match_by_labels_and_expressions() {
     ];
     let labels = BTreeMap::from([("a".to_owned(), "b".to_owned())]);
     for (selector, expected) in table {
-        assert_eq!(LabelSelector::from_tree(&selector).unwrap().matches(&Some(&labels)), expected, "{selector}");
+        assert_eq!(
+            LabelSelector::from_tree(&selector)
+                .unwrap()
+                .matches(&Some(&labels)),
+            expected,
+            "{selector}"
+        );
     }
     let error = LabelSelector::from_tree(&expression("Near", &[])).unwrap_err();
-    assert_eq!(error.to_string(), "\"Near\" is not a valid label selector operator");
+    assert_eq!(
+        error.to_string(),
+        "\"Near\" is not a valid label selector operator"
+    );
     let error = LabelSelector::from_tree(&expression("In", &[])).unwrap_err();
-    assert_eq!(error.to_string(), "values: Invalid value: []: for 'in', 'notin' operators, values set can't be empty");
+    assert_eq!(
+        error.to_string(),
+        "values: Invalid value: []: for 'in', 'notin' operators, values set can't be empty"
+    );
 }
 
 #[test]
@@ -120,7 +205,10 @@ fn selectors_are_shown_in_two_forms() {
     let tree = json!({"matchLabels": {"foo": "bar", "a": "b"}, "matchExpressions": [{"key": "c", "operator": "In", "values": ["y", "x"]}, {"key": "d", "operator": "DoesNotExist"}]});
     assert_eq!(formatted(&tree), "a=b,c in (x,y),!d,foo=bar");
     assert_eq!(formatted(&Tree::Null), "<none>");
-    assert_eq!(formatted(&json!({"matchExpressions": [{"key": "a", "operator": "Near"}]})), "<error>");
+    assert_eq!(
+        formatted(&json!({"matchExpressions": [{"key": "a", "operator": "Near"}]})),
+        "<error>"
+    );
     assert_eq!(formatted_labels(&json!({"x": "1", "a": ""})), "a=,x=1");
     assert_eq!(
         go_text(&json!({"matchLabels": {"foo": "bar"}})),
@@ -153,22 +241,49 @@ fn field_selectors_compare_what_the_caller_reads() {
     for (query, expected) in table {
         let selector = FieldSelector::parse(query).unwrap();
         assert_eq!(selector.matches(pod), expected, "{query}");
-        assert_eq!(FieldSelector::parse(&selector.to_string()).unwrap(), selector, "{query}");
+        assert_eq!(
+            FieldSelector::parse(&selector.to_string()).unwrap(),
+            selector,
+            "{query}"
+        );
     }
-    assert_eq!(FieldSelector::parse("metadata.name=a,x!=y").unwrap().required_value("metadata.name"), Some("a"));
+    assert_eq!(
+        FieldSelector::parse("metadata.name=a,x!=y")
+            .unwrap()
+            .required_value("metadata.name"),
+        Some("a")
+    );
 }
 
 #[test]
 fn broken_field_selectors_are_refused_in_the_words_of_the_api() {
     let table = [
-        ("spec.nodeName", "invalid selector: 'spec.nodeName'; can't understand 'spec.nodeName'"),
-        ("a=b,spec.nodeName>a", "invalid selector: 'a=b,spec.nodeName>a'; can't understand 'spec.nodeName>a'"),
-        (r"a=\x", r"invalid field selector: invalid escape sequence: \x"),
-        ("a=\\", "invalid field selector: invalid escape sequence: \\"),
-        ("a=b=c", "invalid field selector: unescaped character in value: 61"),
+        (
+            "spec.nodeName",
+            "invalid selector: 'spec.nodeName'; can't understand 'spec.nodeName'",
+        ),
+        (
+            "a=b,spec.nodeName>a",
+            "invalid selector: 'a=b,spec.nodeName>a'; can't understand 'spec.nodeName>a'",
+        ),
+        (
+            r"a=\x",
+            r"invalid field selector: invalid escape sequence: \x",
+        ),
+        (
+            "a=\\",
+            "invalid field selector: invalid escape sequence: \\",
+        ),
+        (
+            "a=b=c",
+            "invalid field selector: unescaped character in value: 61",
+        ),
     ];
     for (query, message) in table {
-        assert_eq!(FieldSelector::parse(query).unwrap_err().to_string(), message);
+        assert_eq!(
+            FieldSelector::parse(query).unwrap_err().to_string(),
+            message
+        );
     }
 }
 

@@ -106,7 +106,12 @@ impl From<Value> for Tree {
             Value::Number(number) => Self::Number(number),
             Value::String(text) => Self::String(text.into()),
             Value::Array(items) => Self::Array(items.into_iter().collect()),
-            Value::Object(members) => Self::Object(members.into_iter().map(|(name, value)| (name, value.into())).collect()),
+            Value::Object(members) => Self::Object(
+                members
+                    .into_iter()
+                    .map(|(name, value)| (name, value.into()))
+                    .collect(),
+            ),
         }
     }
 }
@@ -119,7 +124,12 @@ impl From<Tree> for Value {
             Tree::Number(number) => Self::Number(number),
             Tree::String(text) => Self::String(text.into()),
             Tree::Array(items) => Self::Array(items.into_iter().map(Into::into).collect()),
-            Tree::Object(members) => Self::Object(members.into_iter().map(|(name, value)| (name.into(), value.into())).collect()),
+            Tree::Object(members) => Self::Object(
+                members
+                    .into_iter()
+                    .map(|(name, value)| (name.into(), value.into()))
+                    .collect(),
+            ),
         }
     }
 }
@@ -132,12 +142,20 @@ impl<T: Into<Tree>> FromIterator<T> for Tree {
 
 impl<N: Into<Text>, T: Into<Tree>> FromIterator<(N, T)> for Tree {
     fn from_iter<I: IntoIterator<Item = (N, T)>>(members: I) -> Self {
-        Self::Object(members.into_iter().map(|(name, value)| (name, value.into())).collect())
+        Self::Object(
+            members
+                .into_iter()
+                .map(|(name, value)| (name, value.into()))
+                .collect(),
+        )
     }
 }
 
 impl PartialEq<Value> for Tree {
-    #[expect(clippy::cmp_owned, reason = "this is the comparison that does the conversion")]
+    #[expect(
+        clippy::cmp_owned,
+        reason = "this is the comparison that does the conversion"
+    )]
     fn eq(&self, other: &Value) -> bool {
         *self == Self::from(other.clone())
     }

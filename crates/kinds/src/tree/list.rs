@@ -47,7 +47,11 @@ impl From<Vec<Tree>> for List {
 
 impl<T: Into<Tree>> FromIterator<T> for List {
     fn from_iter<I: IntoIterator<Item = T>>(items: I) -> Self {
-        items.into_iter().map(Into::into).collect::<Vec<Tree>>().into()
+        items
+            .into_iter()
+            .map(Into::into)
+            .collect::<Vec<Tree>>()
+            .into()
     }
 }
 

@@ -181,7 +181,10 @@ impl Map {
 
     /// The member of this name, or the place for it.
     pub fn entry(&mut self, name: impl Into<Text>) -> Entry<'_> {
-        Entry { map: self, name: name.into() }
+        Entry {
+            map: self,
+            name: name.into(),
+        }
     }
 
     /// Keeps the members for which `keep` is true.
@@ -211,7 +214,10 @@ impl Map {
             Some(Members::Few(members)) => (Some(members), None),
             Some(Members::Many(members)) => (None, Some(members)),
         };
-        few.into_iter().flatten().map(|(name, value)| (&*name, value)).chain(many.into_iter().flatten())
+        few.into_iter()
+            .flatten()
+            .map(|(name, value)| (&*name, value))
+            .chain(many.into_iter().flatten())
     }
 
     /// All names.
@@ -300,19 +306,27 @@ impl Eq for Map {}
 
 impl<N: Into<Text>> FromIterator<(N, Tree)> for Map {
     fn from_iter<I: IntoIterator<Item = (N, Tree)>>(members: I) -> Self {
-        Self::of(members.into_iter().map(|(name, value)| (name.into(), value)).collect())
+        Self::of(
+            members
+                .into_iter()
+                .map(|(name, value)| (name.into(), value))
+                .collect(),
+        )
     }
 }
 
 impl<N: Into<Text>> Extend<(N, Tree)> for Map {
     fn extend<I: IntoIterator<Item = (N, Tree)>>(&mut self, members: I) {
-        members.into_iter().for_each(|(name, value)| drop(self.insert(name, value)));
+        members
+            .into_iter()
+            .for_each(|(name, value)| drop(self.insert(name, value)));
     }
 }
 
 impl IntoIterator for Map {
     type Item = (Text, Tree);
-    type IntoIter = std::iter::Chain<std::vec::IntoIter<(Text, Tree)>, btree_map::IntoIter<Text, Tree>>;
+    type IntoIter =
+        std::iter::Chain<std::vec::IntoIter<(Text, Tree)>, btree_map::IntoIter<Text, Tree>>;
 
     fn into_iter(self) -> Self::IntoIter {
         let (few, many) = match self.0.map(Arc::unwrap_or_clone).unwrap_or_default() {

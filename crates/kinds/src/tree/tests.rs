@@ -27,9 +27,20 @@ fn pointers_find_members_and_items() {
 
 #[test]
 fn of_members_with_one_name_the_last_counts() {
-    let members = |names: &[&str]| names.iter().enumerate().map(|(at, name)| (*name, Tree::from(at))).collect::<Map>();
-    assert_eq!(Tree::from(members(&["b", "a", "b", "a", "b"])), json!({"a": 3, "b": 4}));
-    let many: Vec<String> = (0..1_000).map(|number| format!("m{}", number % 300)).collect();
+    let members = |names: &[&str]| {
+        names
+            .iter()
+            .enumerate()
+            .map(|(at, name)| (*name, Tree::from(at)))
+            .collect::<Map>()
+    };
+    assert_eq!(
+        Tree::from(members(&["b", "a", "b", "a", "b"])),
+        json!({"a": 3, "b": 4})
+    );
+    let many: Vec<String> = (0..1_000)
+        .map(|number| format!("m{}", number % 300))
+        .collect();
     let many = members(&many.iter().map(String::as_str).collect::<Vec<_>>());
     assert_eq!((many.len(), many.get("m5")), (300, Some(&Tree::from(905))));
 }
@@ -46,7 +57,8 @@ fn value() -> impl Strategy<Value = Value> {
     leaf.prop_recursive(4, 64, 8, |inner| {
         prop_oneof![
             proptest::collection::vec(inner.clone(), 0..8).prop_map(Value::from),
-            proptest::collection::btree_map(".{0,30}", inner, 0..8).prop_map(|members| Value::Object(members.into_iter().collect())),
+            proptest::collection::btree_map(".{0,30}", inner, 0..8)
+                .prop_map(|members| Value::Object(members.into_iter().collect())),
         ]
     })
 }

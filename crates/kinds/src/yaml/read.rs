@@ -19,7 +19,12 @@ pub(super) fn document(text: &str) -> Result<Decoded, DecodeError> {
     {
         return Ok(decoded);
     }
-    let mut reader = Reader { parser: Parser::new_from_str(text), anchors: HashMap::new(), expanded: 0, duplicates: Vec::new() };
+    let mut reader = Reader {
+        parser: Parser::new_from_str(text),
+        anchors: HashMap::new(),
+        expanded: 0,
+        duplicates: Vec::new(),
+    };
     let tree = loop {
         match reader.next()? {
             (Event::StreamStart | Event::DocumentStart(_) | Event::Nothing, _) => {}
@@ -27,8 +32,14 @@ pub(super) fn document(text: &str) -> Result<Decoded, DecodeError> {
             (event, span) => break reader.value(event, span, 0)?,
         }
     };
-    let warnings =
-        if reader.duplicates.is_empty() { Vec::new() } else { vec![format!("yaml: unmarshal errors: {}", reader.duplicates.join(", "))] };
+    let warnings = if reader.duplicates.is_empty() {
+        Vec::new()
+    } else {
+        vec![format!(
+            "yaml: unmarshal errors: {}",
+            reader.duplicates.join(", ")
+        )]
+    };
     Ok(Decoded { tree, warnings })
 }
 
@@ -40,16 +51,28 @@ struct Reader<'a> {
 }
 
 fn fault(line: usize, text: &str) -> DecodeError {
-    DecodeError::Syntax(if line > 1 { format!("yaml: line {line}: {text}") } else { format!("yaml: {text}") })
+    DecodeError::Syntax(if line > 1 {
+        format!("yaml: line {line}: {text}")
+    } else {
+        format!("yaml: {text}")
+    })
 }
 
 /// A fault that the parser found. Clients know it by its last clause, and by a line that counts
 /// from 1 for faults of letters (the scanner's) and from 0 for faults of structure (the parser's).
 fn syntax(line: usize, info: &str) -> DecodeError {
-    let (context, text) = info.split_once(", ").filter(|(context, _)| context.starts_with("while ")).unwrap_or(("", info));
+    let (context, text) = info
+        .split_once(", ")
+        .filter(|(context, _)| context.starts_with("while "))
+        .unwrap_or(("", info));
     // Where a line turns out to be no key, Kubernetes' parser misses its colon.
-    let text = if text == "simple key expected" { "could not find expected ':'" } else { text };
-    let structure = context.starts_with("while parsing") || text.starts_with("did not find expected");
+    let text = if text == "simple key expected" {
+        "could not find expected ':'"
+    } else {
+        text
+    };
+    let structure =
+        context.starts_with("while parsing") || text.starts_with("did not find expected");
     let above = line.saturating_sub(1);
     DecodeError::Syntax(match (above, structure) {
         (0, _) => format!("yaml: {text}"),
@@ -74,7 +97,9 @@ impl<'a> Reader<'a> {
         }
         let (tree, anchor) = match event {
             Event::Alias(anchor) => return self.alias(anchor, line),
-            Event::Scalar(text, style, anchor, tag) => (scalar(&text, style, tag.as_deref(), line)?, anchor),
+            Event::Scalar(text, style, anchor, tag) => {
+                (scalar(&text, style, tag.as_deref(), line)?, anchor)
+            }
             Event::SequenceStart(anchor, _) => (self.list(depth)?, anchor),
             Event::MappingStart(anchor, _) => (self.map(depth)?, anchor),
             _ => return Err(fault(line, "did not find expected node content")),
@@ -87,7 +112,10 @@ impl<'a> Reader<'a> {
 
     fn alias(&mut self, anchor: usize, line: usize) -> Result<Tree, DecodeError> {
         // An anchor that is not closed yet contains the alias itself.
-        let tree = self.anchors.get(&anchor).ok_or_else(|| fault(line, "anchor contains itself"))?;
+        let tree = self
+            .anchors
+            .get(&anchor)
+            .ok_or_else(|| fault(line, "anchor contains itself"))?;
         self.expanded += size(tree);
         if self.expanded > MAX_EXPANDED {
             return Err(fault(line, "document contains excessive aliasing"));
@@ -115,7 +143,8 @@ impl<'a> Reader<'a> {
                 break;
             }
             let line = span.start.line();
-            let merges = matches!(&event, Event::Scalar(text, ScalarStyle::Plain, _, _) if text == "<<");
+            let merges =
+                matches!(&event, Event::Scalar(text, ScalarStyle::Plain, _, _) if text == "<<");
             let key = self.value(event, span, depth + 1)?;
             let key = key_text(&key).ok_or_else(|| fault(line, "a key must be a plain value"))?;
             let (event, span) = self.next()?;
@@ -123,7 +152,10 @@ impl<'a> Reader<'a> {
             if merges {
                 merged.push(value);
             } else if members.contains_key(&key) {
-                self.duplicates.push(format!("line {line}: key {} already set in map", quoted(&key)));
+                self.duplicates.push(format!(
+                    "line {line}: key {} already set in map",
+                    quoted(&key)
+                ));
                 members.insert(key, value);
             } else {
                 members.insert(key, value);
@@ -144,8 +176,13 @@ fn merge(members: &mut crate::tree::Map, value: Tree) -> Result<(), DecodeError>
             }
             Ok(())
         }
-        Tree::Array(values) => values.into_iter().try_for_each(|value| merge(members, value)),
-        _ => Err(fault(0, "map merge requires map or sequence of maps as the value")),
+        Tree::Array(values) => values
+            .into_iter()
+            .try_for_each(|value| merge(members, value)),
+        _ => Err(fault(
+            0,
+            "map merge requires map or sequence of maps as the value",
+        )),
     }
 }
 
@@ -166,8 +203,16 @@ fn key_text(key: &Tree) -> Option<String> {
     }
 }
 
-fn scalar(text: &str, style: ScalarStyle, tag: Option<&Tag>, line: usize) -> Result<Tree, DecodeError> {
-    match tag.filter(|tag| tag.is_yaml_core_schema()).map(|tag| tag.suffix.as_str()) {
+fn scalar(
+    text: &str,
+    style: ScalarStyle,
+    tag: Option<&Tag>,
+    line: usize,
+) -> Result<Tree, DecodeError> {
+    match tag
+        .filter(|tag| tag.is_yaml_core_schema())
+        .map(|tag| tag.suffix.as_str())
+    {
         Some("str" | "binary" | "timestamp") => return Ok(Tree::from(text)),
         Some(wanted @ ("int" | "float" | "bool" | "null")) => {
             let tree = plain(text).unwrap_or_else(|| Tree::from(text));
@@ -176,17 +221,34 @@ fn scalar(text: &str, style: ScalarStyle, tag: Option<&Tag>, line: usize) -> Res
                 (Tree::Number(_), "float") | (Tree::Bool(_), "bool") | (Tree::Null, "null") => true,
                 _ => false,
             };
-            return if fits { Ok(tree) } else { Err(fault(line, &format!("cannot decode !!str {text:?} as a !!{wanted}"))) };
+            return if fits {
+                Ok(tree)
+            } else {
+                Err(fault(
+                    line,
+                    &format!("cannot decode !!str {text:?} as a !!{wanted}"),
+                ))
+            };
         }
         _ => {}
     }
     if style == ScalarStyle::Plain
         && tag.is_none()
-        && matches!(text, ".inf" | ".Inf" | ".INF" | "-.inf" | "+.inf" | ".nan" | ".NaN" | ".NAN")
+        && matches!(
+            text,
+            ".inf" | ".Inf" | ".INF" | "-.inf" | "+.inf" | ".nan" | ".NaN" | ".NAN"
+        )
     {
-        return Err(fault(line, "infinity and not-a-number cannot be written as JSON"));
+        return Err(fault(
+            line,
+            "infinity and not-a-number cannot be written as JSON",
+        ));
     }
-    let resolved = if style == ScalarStyle::Plain && tag.is_none() { plain(text) } else { None };
+    let resolved = if style == ScalarStyle::Plain && tag.is_none() {
+        plain(text)
+    } else {
+        None
+    };
     Ok(resolved.unwrap_or_else(|| Tree::from(text)))
 }
 
@@ -194,11 +256,17 @@ fn scalar(text: &str, style: ScalarStyle, tag: Option<&Tag>, line: usize) -> Res
 pub(super) fn plain(text: &str) -> Option<Tree> {
     match text {
         "" | "~" | "null" | "Null" | "NULL" => return Some(Tree::Null),
-        "y" | "Y" | "yes" | "Yes" | "YES" | "on" | "On" | "ON" | "true" | "True" | "TRUE" => return Some(Tree::Bool(true)),
-        "n" | "N" | "no" | "No" | "NO" | "off" | "Off" | "OFF" | "false" | "False" | "FALSE" => return Some(Tree::Bool(false)),
+        "y" | "Y" | "yes" | "Yes" | "YES" | "on" | "On" | "ON" | "true" | "True" | "TRUE" => {
+            return Some(Tree::Bool(true));
+        }
+        "n" | "N" | "no" | "No" | "NO" | "off" | "Off" | "OFF" | "false" | "False" | "FALSE" => {
+            return Some(Tree::Bool(false));
+        }
         _ => {}
     }
-    if !text.starts_with(['+', '-', '.', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9']) {
+    if !text.starts_with([
+        '+', '-', '.', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9',
+    ]) {
         return None;
     }
     let bare = text.replace('_', "");
@@ -209,9 +277,15 @@ pub(super) fn plain(text: &str) -> Option<Tree> {
     let decimal = bare.len() - digits.len() <= 1
         && digits.contains(|letter: char| letter.is_ascii_digit())
         && digits.starts_with(|letter: char| letter.is_ascii_digit() || letter == '.')
-        && digits.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b'e' | b'E' | b'+' | b'-'));
+        && digits
+            .bytes()
+            .all(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b'e' | b'E' | b'+' | b'-'));
     let float = bare.strip_prefix('+').unwrap_or(&bare);
-    decimal.then(|| float.parse::<f64>().ok()).flatten().and_then(serde_json::Number::from_f64).map(Tree::Number)
+    decimal
+        .then(|| float.parse::<f64>().ok())
+        .flatten()
+        .and_then(serde_json::Number::from_f64)
+        .map(Tree::Number)
 }
 
 fn integer(text: &str) -> Option<Tree> {
@@ -222,7 +296,11 @@ fn integer(text: &str) -> Option<Tree> {
     if digits.starts_with(['+', '-']) {
         return None;
     }
-    let radix = |prefixes: [&str; 2]| prefixes.iter().find_map(|prefix| digits.strip_prefix(prefix));
+    let radix = |prefixes: [&str; 2]| {
+        prefixes
+            .iter()
+            .find_map(|prefix| digits.strip_prefix(prefix))
+    };
     let value = if let Some(digits) = radix(["0x", "0X"]) {
         u64::from_str_radix(digits, 16).ok()?
     } else if let Some(digits) = radix(["0b", "0B"]) {
@@ -234,6 +312,10 @@ fn integer(text: &str) -> Option<Tree> {
     } else {
         digits.parse().ok()?
     };
-    let text = if negative { format!("-{value}") } else { value.to_string() };
+    let text = if negative {
+        format!("-{value}")
+    } else {
+        value.to_string()
+    };
     scan::number(&text).map(Tree::Number)
 }

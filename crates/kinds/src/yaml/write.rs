@@ -70,14 +70,18 @@ fn leaf(out: &mut String, tree: &Tree, level: usize) {
         Tree::String(value) => text(out, value, level, false),
         Tree::Array(_) => out.push_str("[]"),
         Tree::Object(_) => out.push_str("{}"),
-        other => out.push_str(&String::from_utf8_lossy(&crate::json::encode_untyped(other))),
+        other => out.push_str(&String::from_utf8_lossy(&crate::json::encode_untyped(
+            other,
+        ))),
     }
 }
 
 fn text(out: &mut String, value: &str, level: usize, key: bool) {
-    let printable = value
-        .chars()
-        .all(|letter| letter == '\n' || (!letter.is_control() && !matches!(letter, '\u{feff}' | '\u{2028}' | '\u{2029}' | '\u{85}')));
+    let printable = value.chars().all(|letter| {
+        letter == '\n'
+            || (!letter.is_control()
+                && !matches!(letter, '\u{feff}' | '\u{2028}' | '\u{2029}' | '\u{85}'))
+    });
     if !printable || needs_double_quotes(value) {
         double_quoted(out, value);
     } else if value.contains('\n') {
@@ -102,15 +106,24 @@ fn needs_double_quotes(value: &str) -> bool {
         || looks_like_time(value)
         || looks_sexagesimal(value)
         || matches!(value, "<<" | "=")
-        || matches!(value.trim_start_matches(['+', '-']), ".inf" | ".Inf" | ".INF" | ".nan" | ".NaN" | ".NAN")
+        || matches!(
+            value.trim_start_matches(['+', '-']),
+            ".inf" | ".Inf" | ".INF" | ".nan" | ".NaN" | ".NAN"
+        )
 }
 
 /// `2026-01-02`, with or without a time of the day.
 fn looks_like_time(value: &str) -> bool {
     let mut parts = value.splitn(3, '-');
-    let (year, month, rest) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    let (year, month, rest) = (
+        parts.next().unwrap_or_default(),
+        parts.next().unwrap_or_default(),
+        parts.next().unwrap_or_default(),
+    );
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    let day = rest.find(|letter: char| !letter.is_ascii_digit()).map_or(rest, |at| &rest[..at]);
+    let day = rest
+        .find(|letter: char| !letter.is_ascii_digit())
+        .map_or(rest, |at| &rest[..at]);
     let after = &rest[day.len()..];
     year.len() == 4
         && digits(year)
@@ -125,18 +138,49 @@ fn looks_sexagesimal(value: &str) -> bool {
     let digits = value.trim_start_matches(['+', '-']);
     digits.contains(':')
         && digits.starts_with(|letter: char| letter.is_ascii_digit())
-        && digits.split(':').all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b'_')))
+        && digits.split(':').all(|part| {
+            !part.is_empty()
+                && part
+                    .bytes()
+                    .all(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b'_'))
+        })
 }
 
 fn plain_is_safe(value: &str) -> bool {
-    let Some(first) = value.chars().next() else { return false };
-    if value.starts_with(' ') || value.ends_with(' ') || value.starts_with("---") || value.starts_with("...") {
+    let Some(first) = value.chars().next() else {
+        return false;
+    };
+    if value.starts_with(' ')
+        || value.ends_with(' ')
+        || value.starts_with("---")
+        || value.starts_with("...")
+    {
         return false;
     }
-    if matches!(first, '#' | ',' | '[' | ']' | '{' | '}' | '&' | '*' | '!' | '|' | '>' | '\'' | '"' | '%' | '@' | '`') {
+    if matches!(
+        first,
+        '#' | ','
+            | '['
+            | ']'
+            | '{'
+            | '}'
+            | '&'
+            | '*'
+            | '!'
+            | '|'
+            | '>'
+            | '\''
+            | '"'
+            | '%'
+            | '@'
+            | '`'
+    ) {
         return false;
     }
-    let lone = value[first.len_utf8()..].chars().next().is_none_or(|second| second == ' ');
+    let lone = value[first.len_utf8()..]
+        .chars()
+        .next()
+        .is_none_or(|second| second == ' ');
     if matches!(first, '-' | '?' | ':') && lone {
         return false;
     }
@@ -172,9 +216,15 @@ fn double_quoted(out: &mut String, value: &str) {
             '\t' => out.push_str("\\t"),
             '\r' => out.push_str("\\r"),
             '\0' => out.push_str("\\0"),
-            other if other.is_control() || matches!(other, '\u{feff}' | '\u{2028}' | '\u{2029}') => {
+            other
+                if other.is_control() || matches!(other, '\u{feff}' | '\u{2028}' | '\u{2029}') =>
+            {
                 let code = u32::from(other);
-                out.push_str(&if code < 0x100 { format!("\\x{code:02X}") } else { format!("\\u{code:04X}") });
+                out.push_str(&if code < 0x100 {
+                    format!("\\x{code:02X}")
+                } else {
+                    format!("\\u{code:04X}")
+                });
             }
             other => out.push(other),
         }

@@ -11,16 +11,22 @@ fn shown(tree: &Tree, ty: &'static Type) -> String {
     String::from_utf8(json::encode(tree, ty)).expect("text")
 }
 
-/// Whether what reading gives was known; it need not be where there are floating numbers, which only the schemas of
-/// definitions have.
+/// Whether what reading gives was known; it need not be where there are floating numbers, which
+/// only the schemas of definitions have.
 fn is_known_as(known: Option<Tree>, read: &Tree, kind: &str) -> bool {
     known.map_or(kind == "CustomResourceDefinition", |known| known == *read)
 }
 
 /// Replaces, empties or removes some of the members of an object, and of the objects in it.
 fn change(draw: &mut Draw, tree: &mut Tree, other: &Tree, levels: u8) {
-    let Some(members) = tree.as_object_mut() else { return };
-    let names: Vec<_> = members.keys().chain(other.as_object().into_iter().flat_map(|other| other.keys())).cloned().collect();
+    let Some(members) = tree.as_object_mut() else {
+        return;
+    };
+    let names: Vec<_> = members
+        .keys()
+        .chain(other.as_object().into_iter().flat_map(|other| other.keys()))
+        .cloned()
+        .collect();
     for name in names {
         match (draw.below(6), members.get_mut(&name), other.get(&name)) {
             (0, Some(_), _) => drop(members.remove(&name)),

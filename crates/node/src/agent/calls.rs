@@ -43,9 +43,13 @@ pub(super) enum Finished {
     },
 }
 
-/// Makes a call and tells of it in any case: a pod whose call is never answered would not be looked at again.
+/// Makes a call and tells of it in any case: a pod whose call is never answered would not be looked
+/// at again.
 pub(super) async fn guarded(uid: Arc<str>, call: impl Future<Output = Finished>) -> Finished {
-    AssertUnwindSafe(call).catch_unwind().await.unwrap_or(Finished::Broken { uid })
+    AssertUnwindSafe(call)
+        .catch_unwind()
+        .await
+        .unwrap_or(Finished::Broken { uid })
 }
 
 impl Target {
@@ -53,22 +57,39 @@ impl Target {
     pub(super) async fn report(self, status: PodStatus) -> Finished {
         let pods: Api<PodView> = Api::namespaced(self.client, &self.namespace);
         let patch = Patch::Strategic(status.patch(&self.uid));
-        let answer = pods.patch_status(&self.name, &PatchParams::default(), &patch).await.map(Box::new);
-        Finished::Reported { uid: self.uid, sent: fingerprint(&status), answer }
+        let answer = pods
+            .patch_status(&self.name, &PatchParams::default(), &patch)
+            .await
+            .map(Box::new);
+        Finished::Reported {
+            uid: self.uid,
+            sent: fingerprint(&status),
+            answer,
+        }
     }
 
     /// Removes the pod, and never its successor of the same name.
     pub(super) async fn remove(self) -> Finished {
         let pods: Api<PodView> = Api::namespaced(self.client, &self.namespace);
-        let preconditions = Preconditions { uid: Some(self.uid.to_string()), ..Preconditions::default() };
-        let how = DeleteParams { grace_period_seconds: Some(0), preconditions: Some(preconditions), ..DeleteParams::default() };
+        let preconditions = Preconditions {
+            uid: Some(self.uid.to_string()),
+            ..Preconditions::default()
+        };
+        let how = DeleteParams {
+            grace_period_seconds: Some(0),
+            preconditions: Some(preconditions),
+            ..DeleteParams::default()
+        };
         let answer = match pods.delete(&self.name, &how).await {
             Ok(_) => Ok(()),
             // Gone already, or gone and followed by another of the same name.
             Err(Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
             Err(error) => Err(error),
         };
-        Finished::Removed { uid: self.uid, answer }
+        Finished::Removed {
+            uid: self.uid,
+            answer,
+        }
     }
 }
 
@@ -79,6 +100,8 @@ mod tests {
     #[tokio::test]
     async fn a_call_that_panics_is_told_like_any_other() {
         let broken = async { panic!("as the test wants it") };
-        assert!(matches!(guarded("u".into(), broken).await, Finished::Broken { uid } if &*uid == "u"));
+        assert!(
+            matches!(guarded("u".into(), broken).await, Finished::Broken { uid } if &*uid == "u")
+        );
     }
 }

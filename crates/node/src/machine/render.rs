@@ -9,14 +9,40 @@ use crate::pod::status::whole_seconds;
 
 /// The four conditions of a node that is well: type, status, reason, message.
 const CONDITIONS: [(&str, &str, &str, &str); 4] = [
-    ("MemoryPressure", "False", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
-    ("DiskPressure", "False", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
-    ("PIDPressure", "False", "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
-    ("Ready", "True", "KubeletReady", "kubelet is posting ready status"),
+    (
+        "MemoryPressure",
+        "False",
+        "KubeletHasSufficientMemory",
+        "kubelet has sufficient memory available",
+    ),
+    (
+        "DiskPressure",
+        "False",
+        "KubeletHasNoDiskPressure",
+        "kubelet has no disk pressure",
+    ),
+    (
+        "PIDPressure",
+        "False",
+        "KubeletHasSufficientPID",
+        "kubelet has sufficient PID available",
+    ),
+    (
+        "Ready",
+        "True",
+        "KubeletReady",
+        "kubelet is posting ready status",
+    ),
 ];
 
 /// A node as it is registered.
-pub(super) fn node(options: &NodeOptions, name: &str, range: Range, boot_id: &str, now: Timestamp) -> Value {
+pub(super) fn node(
+    options: &NodeOptions,
+    name: &str,
+    range: Range,
+    boot_id: &str,
+    now: Timestamp,
+) -> Value {
     let mut labels = options.labels.clone();
     for (key, value) in [("hostname", name), ("os", "linux"), ("arch", "amd64")] {
         labels.insert(format!("kubernetes.io/{key}"), value.to_owned());
@@ -59,10 +85,17 @@ pub(super) fn node(options: &NodeOptions, name: &str, range: Range, boot_id: &st
 /// The conditions of a node that is well, as a report: a condition that the API shows otherwise
 /// changes now, the others have stood since they did.
 pub(super) fn heartbeat(shown: &Node, now: Timestamp) -> Value {
-    let shown = shown.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    let shown = shown
+        .status
+        .iter()
+        .flat_map(|status| status.conditions.iter().flatten());
     let stands = |kind: &str, status: &str| {
-        let condition = shown.clone().find(|condition| condition.type_ == kind && condition.status == status);
-        condition.and_then(|condition| condition.last_transition_time.as_ref()).map(|time| time.0)
+        let condition = shown
+            .clone()
+            .find(|condition| condition.type_ == kind && condition.status == status);
+        condition
+            .and_then(|condition| condition.last_transition_time.as_ref())
+            .map(|time| time.0)
     };
     conditions(now, stands)
 }

@@ -132,7 +132,8 @@ impl Restart {
 impl Container {
     /// Whether this container runs again after it ended with this code in a pod with this policy.
     pub(crate) fn restarts_after(&self, exit_code: i32, pod: Restart) -> bool {
-        let matches = |codes: &ExitCodes| codes.values.contains(&exit_code) == (codes.operator == "In");
+        let matches =
+            |codes: &ExitCodes| codes.values.contains(&exit_code) == (codes.operator == "In");
         match self.role {
             Role::Sidecar => true,
             Role::Ephemeral => false,
@@ -147,10 +148,26 @@ impl Container {
 impl Desired {
     /// The part of `pod` that is kept.
     pub(crate) fn from_view(pod: &PodView) -> Self {
-        let inits = pod.spec.init_containers.iter().map(|container| keep(container, Role::Init));
-        let mains = pod.spec.containers.iter().map(|container| keep(container, Role::Main));
-        let ephemeral = pod.spec.ephemeral_containers.iter().map(|container| keep(container, Role::Ephemeral));
-        let deletion = pod.metadata.deletion_timestamp.as_ref().map(|_| pod.metadata.deletion_grace_period_seconds.unwrap_or_default());
+        let inits = pod
+            .spec
+            .init_containers
+            .iter()
+            .map(|container| keep(container, Role::Init));
+        let mains = pod
+            .spec
+            .containers
+            .iter()
+            .map(|container| keep(container, Role::Main));
+        let ephemeral = pod
+            .spec
+            .ephemeral_containers
+            .iter()
+            .map(|container| keep(container, Role::Ephemeral));
+        let deletion = pod.metadata.deletion_timestamp.as_ref().map(|_| {
+            pod.metadata
+                .deletion_grace_period_seconds
+                .unwrap_or_default()
+        });
         Self {
             namespace: pod.metadata.namespace.as_deref().unwrap_or_default().into(),
             name: pod.metadata.name.as_deref().unwrap_or_default().into(),
@@ -161,7 +178,12 @@ impl Desired {
             gone: false,
             restart: Restart::parse(&pod.spec.restart_policy).unwrap_or(Restart::Always),
             host_network: pod.spec.host_network,
-            gates: pod.spec.readiness_gates.iter().map(|gate| look_up(gate, pod)).collect(),
+            gates: pod
+                .spec
+                .readiness_gates
+                .iter()
+                .map(|gate| look_up(gate, pod))
+                .collect(),
             containers: inits.chain(mains).chain(ephemeral).collect(),
             phase: Phase::parse(&pod.status.phase),
         }
@@ -181,7 +203,11 @@ impl Desired {
 
 fn keep(container: &view::Container, role: Role) -> Container {
     let restart = container.restart_policy.as_deref().and_then(Restart::parse);
-    let role = if role == Role::Init && restart == Some(Restart::Always) { Role::Sidecar } else { role };
+    let role = if role == Role::Init && restart == Some(Restart::Always) {
+        Role::Sidecar
+    } else {
+        role
+    };
     Container {
         name: container.name.as_str().into(),
         image: container.image.as_str().into(),
@@ -193,12 +219,26 @@ fn keep(container: &view::Container, role: Role) -> Container {
             .filter(|rule| rule.action == "Restart")
             .filter_map(|rule| rule.exit_codes.clone())
             .collect(),
-        has_pre_stop: container.lifecycle.as_ref().is_some_and(|lifecycle| lifecycle.pre_stop.is_some()),
-        resources: container.resources.clone().filter(|asked| *asked != Resources::default()).map(Box::new),
+        has_pre_stop: container
+            .lifecycle
+            .as_ref()
+            .is_some_and(|lifecycle| lifecycle.pre_stop.is_some()),
+        resources: container
+            .resources
+            .clone()
+            .filter(|asked| *asked != Resources::default())
+            .map(Box::new),
     }
 }
 
 fn look_up(gate: &view::ReadinessGate, pod: &PodView) -> Gate {
-    let condition = pod.status.conditions.iter().find(|condition| condition.kind == gate.condition_type);
-    Gate { condition: gate.condition_type.clone(), status: condition.map(|condition| condition.status.clone()) }
+    let condition = pod
+        .status
+        .conditions
+        .iter()
+        .find(|condition| condition.kind == gate.condition_type);
+    Gate {
+        condition: gate.condition_type.clone(),
+        status: condition.map(|condition| condition.status.clone()),
+    }
 }

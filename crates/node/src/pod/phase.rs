@@ -1,5 +1,5 @@
-//! The life of one pod, as a pure function: what is wanted, what is remembered, what is observed and
-//! the time go in; orders, notes, a status and the next moment to look come out.
+//! The life of one pod, as a pure function: what is wanted, what is remembered, what is observed
+//! and the time go in; orders, notes, a status and the next moment to look come out.
 //!
 //! A life has three stages and never goes back: `Running` ([`start`]), `Terminating` ([`stop`]),
 //! `Terminated`. The caller applies the orders and asks again until there are none; only then is
@@ -92,7 +92,10 @@ pub(crate) enum Stopping {
     /// Its preStop hook runs.
     Hook { since: Timestamp },
     /// Waits until others have stopped.
-    Turn { since: Timestamp, remaining_seconds: u64 },
+    Turn {
+        since: Timestamp,
+        remaining_seconds: u64,
+    },
     /// The stop signal was sent, the kill comes at this time.
     Signalled { kill_at: Timestamp },
 }
@@ -133,10 +136,27 @@ pub(crate) enum End {
 impl Life {
     /// The life of a pod that this agent sees for the first time. What the API shows of it is where
     /// it goes on, so that an agent can be started again.
-    pub(crate) fn begin(desired: &Desired, shown: &PodStatus, host_ip: Ipv4Addr, ip: Option<Ipv4Addr>, now: Timestamp) -> Self {
-        let runs =
-            desired.containers.iter().map(|container| shown.of_container(&container.name).map(Run::resume).unwrap_or_default()).collect();
-        let initialized = shown.conditions.iter().any(|condition| condition.kind == "Initialized" && condition.status == "True");
+    pub(crate) fn begin(
+        desired: &Desired,
+        shown: &PodStatus,
+        host_ip: Ipv4Addr,
+        ip: Option<Ipv4Addr>,
+        now: Timestamp,
+    ) -> Self {
+        let runs = desired
+            .containers
+            .iter()
+            .map(|container| {
+                shown
+                    .of_container(&container.name)
+                    .map(Run::resume)
+                    .unwrap_or_default()
+            })
+            .collect();
+        let initialized = shown
+            .conditions
+            .iter()
+            .any(|condition| condition.kind == "Initialized" && condition.status == "True");
         Self {
             stage: Stage::Running,
             phase: desired.phase,
@@ -198,12 +218,24 @@ impl Run {
 
 /// Decides what to do next.
 pub(crate) fn next(life: Life, desired: &Desired, observed: &Observed, now: Timestamp) -> Step {
-    let mut step = Step { life, orders: Vec::new(), notes: Vec::new(), status: None, wake_at: observed.next_change, end: End::No };
+    let mut step = Step {
+        life,
+        orders: Vec::new(),
+        notes: Vec::new(),
+        status: None,
+        wake_at: observed.next_change,
+        end: End::No,
+    };
     // Ephemeral containers come at any time, and at the end.
-    step.life.runs.resize_with(desired.containers.len(), Run::default);
+    step.life
+        .runs
+        .resize_with(desired.containers.len(), Run::default);
     take_in(&mut step, observed, now);
     if step.life.stage == Stage::Running && (desired.is_ending() || desired.phase.is_terminal()) {
-        step.life.stage = Stage::Terminating { since: now, grace_seconds: desired.effective_grace() };
+        step.life.stage = Stage::Terminating {
+            since: now,
+            grace_seconds: desired.effective_grace(),
+        };
     }
     if step.life.stage == Stage::Running {
         start::advance(&mut step, desired, observed, now);
@@ -215,7 +247,11 @@ pub(crate) fn next(life: Life, desired: &Desired, observed: &Observed, now: Time
         step.end = match desired {
             Desired { gone: true, .. } => End::Forget,
             // With a grace of 0 the API waits for finalizers, not for the node.
-            Desired { deletion_grace: Some(1..), phase, .. } if phase.is_terminal() => End::Delete,
+            Desired {
+                deletion_grace: Some(1..),
+                phase,
+                ..
+            } if phase.is_terminal() => End::Delete,
             _ => End::No,
         };
     }
@@ -246,16 +282,29 @@ fn take_in(step: &mut Step, observed: &Observed, now: Timestamp) {
         if *run.image_id != *seen.image_id && !seen.image_id.is_empty() {
             run.image_id = seen.image_id.as_str().into();
         }
-        if !run.told_start && matches!(seen.state, ContainerState::Running { .. } | ContainerState::Exited(_)) {
+        if !run.told_start
+            && matches!(
+                seen.state,
+                ContainerState::Running { .. } | ContainerState::Exited(_)
+            )
+        {
             run.told_start = true;
-            step.notes.push(Note::of(index, "Created", "Container created"));
-            step.notes.push(Note::of(index, "Started", "Container started"));
+            step.notes
+                .push(Note::of(index, "Created", "Container created"));
+            step.notes
+                .push(Note::of(index, "Started", "Container started"));
         }
         match &seen.state {
             ContainerState::Creating => {}
-            ContainerState::Running { unhealthy: Some(why), .. } if !run.told_unhealthy => {
+            ContainerState::Running {
+                unhealthy: Some(why),
+                ..
+            } if !run.told_unhealthy => {
                 run.told_unhealthy = true;
-                step.notes.push(Note { warning: true, ..Note::of(index, "Unhealthy", why) });
+                step.notes.push(Note {
+                    warning: true,
+                    ..Note::of(index, "Unhealthy", why)
+                });
             }
             ContainerState::Running { .. } => {}
             ContainerState::Exited(ended) => run.state = RunState::Ended(Box::new(ended.clone())),
@@ -282,7 +331,12 @@ pub(crate) fn lost(now: Timestamp) -> Ended {
 
 impl Note {
     fn of(container: usize, reason: &'static str, message: &str) -> Self {
-        Self { container: Some(container), warning: false, reason, message: message.to_owned() }
+        Self {
+            container: Some(container),
+            warning: false,
+            reason,
+            message: message.to_owned(),
+        }
     }
 }
 
@@ -294,7 +348,13 @@ impl Step {
 
 /// True when the container runs and may be called started.
 fn is_running(seen: Option<&Seen>) -> bool {
-    matches!(seen, Some(Seen { state: ContainerState::Running { .. }, .. }))
+    matches!(
+        seen,
+        Some(Seen {
+            state: ContainerState::Running { .. },
+            ..
+        })
+    )
 }
 
 fn plus_seconds(time: Timestamp, seconds: u64) -> Timestamp {
@@ -304,5 +364,10 @@ fn plus_seconds(time: Timestamp, seconds: u64) -> Timestamp {
 
 /// Indexes of the containers with this role.
 fn with_role(desired: &Desired, role: Role) -> impl Iterator<Item = usize> + '_ {
-    desired.containers.iter().enumerate().filter(move |(_, container)| container.role == role).map(|(index, _)| index)
+    desired
+        .containers
+        .iter()
+        .enumerate()
+        .filter(move |(_, container)| container.role == role)
+        .map(|(index, _)| index)
 }

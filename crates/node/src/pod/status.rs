@@ -15,7 +15,13 @@ use serde_json::{Value, json};
 use super::view::nullable;
 
 /// The types of conditions that a node writes, in the order in which it writes them.
-pub(crate) const OWNED_CONDITIONS: [&str; 5] = ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"];
+pub(crate) const OWNED_CONDITIONS: [&str; 5] = [
+    "PodReadyToStartContainers",
+    "Initialized",
+    "Ready",
+    "ContainersReady",
+    "PodScheduled",
+];
 
 /// Status of a pod, as far as a node owns it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -33,13 +39,21 @@ pub struct PodStatus {
     #[serde(rename = "hostIP", skip_serializing_if = "String::is_empty")]
     pub host_ip: String,
     /// Addresses of the node.
-    #[serde(rename = "hostIPs", deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        rename = "hostIPs",
+        deserialize_with = "nullable",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub host_ips: Vec<Address>,
     /// Address of the pod.
     #[serde(rename = "podIP", skip_serializing_if = "String::is_empty")]
     pub pod_ip: String,
     /// Addresses of the pod.
-    #[serde(rename = "podIPs", deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        rename = "podIPs",
+        deserialize_with = "nullable",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub pod_ips: Vec<Address>,
     /// When the node took the pod.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -185,23 +199,37 @@ pub struct Terminated {
 impl PodStatus {
     /// The status of the container with this name.
     pub(crate) fn of_container(&self, name: &str) -> Option<&ContainerStatus> {
-        let all = self.init_container_statuses.iter().chain(&self.container_statuses).chain(&self.ephemeral_container_statuses);
+        let all = self
+            .init_container_statuses
+            .iter()
+            .chain(&self.container_statuses)
+            .chain(&self.ephemeral_container_statuses);
         all.into_iter().find(|status| status.name == name)
     }
 
     /// The owned part: the conditions of others are dropped, ours stand in our order.
     pub(crate) fn owned(mut self) -> Self {
-        let place = |condition: &Condition| OWNED_CONDITIONS.iter().position(|owned| *owned == condition.kind);
-        self.conditions.retain(|condition| place(condition).is_some());
+        let place = |condition: &Condition| {
+            OWNED_CONDITIONS
+                .iter()
+                .position(|owned| *owned == condition.kind)
+        };
+        self.conditions
+            .retain(|condition| place(condition).is_some());
         self.conditions.sort_by_key(place);
         self
     }
 
     /// The strategic merge patch that makes the API show this status. The uid keeps it away from a
-    /// successor of the same name; reason and message of a condition are null where they are to vanish.
+    /// successor of the same name; reason and message of a condition are null where they are to
+    /// vanish.
     pub(crate) fn patch(&self, uid: &str) -> Value {
         let mut status = serde_json::to_value(self).unwrap_or_default();
-        let order: Vec<Value> = self.conditions.iter().map(|condition| json!({"type": condition.kind})).collect();
+        let order: Vec<Value> = self
+            .conditions
+            .iter()
+            .map(|condition| json!({"type": condition.kind}))
+            .collect();
         status["$setElementOrder/conditions"] = Value::Array(order);
         json!({"metadata": {"uid": uid}, "status": status})
     }

@@ -170,7 +170,9 @@ fn slim_metadata<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMet
 }
 
 /// Reads `null` as the default: other servers write it for empty lists.
-pub(crate) fn nullable<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(deserializer: D) -> Result<T, D::Error> {
+pub(crate) fn nullable<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
+    deserializer: D,
+) -> Result<T, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
@@ -180,9 +182,14 @@ impl PodView {
         self.metadata.uid.as_deref().unwrap_or_default()
     }
 
-    /// All containers, init containers first and ephemeral ones last: the order in which everything here counts them.
+    /// All containers, init containers first and ephemeral ones last: the order in which everything
+    /// here counts them.
     pub(crate) fn all_containers(&self) -> impl Iterator<Item = &Container> {
-        self.spec.init_containers.iter().chain(&self.spec.containers).chain(&self.spec.ephemeral_containers)
+        self.spec
+            .init_containers
+            .iter()
+            .chain(&self.spec.containers)
+            .chain(&self.spec.ephemeral_containers)
     }
 }
 

@@ -77,7 +77,10 @@ impl Runtime for Simulated {
     fn adopt(&self, pod: &PodView, now: Timestamp) {
         let mut pods = self.pods();
         for container in pods.get_mut(pod.uid()).into_iter().flatten() {
-            container.course = pod.status.of_container(&container.name).and_then(|status| resume(status, now));
+            container.course = pod
+                .status
+                .of_container(&container.name)
+                .and_then(|status| resume(status, now));
         }
     }
 
@@ -91,15 +94,26 @@ impl Runtime for Simulated {
                 }
             }
             Order::PreStop { container } => {
-                if let Some(Container { course: Some(course), .. }) = containers.get_mut(container) {
+                if let Some(Container {
+                    course: Some(course),
+                    ..
+                }) = containers.get_mut(container)
+                {
                     course.hook(now);
                 }
             }
             Order::Stop { container, timeout } => {
-                let Some(container) = containers.get_mut(container) else { return };
-                let Some(course) = &mut container.course else { return };
+                let Some(container) = containers.get_mut(container) else {
+                    return;
+                };
+                let Some(course) = &mut container.course else {
+                    return;
+                };
                 if course.has_started(&container.settings, now) {
-                    course.signal(now, SignedDuration::try_from(timeout).unwrap_or(SignedDuration::MAX));
+                    course.signal(
+                        now,
+                        SignedDuration::try_from(timeout).unwrap_or(SignedDuration::MAX),
+                    );
                 } else {
                     // Stopped before it was started: there never was a container.
                     container.course = None;
@@ -164,7 +178,8 @@ fn image_id(image: &str) -> String {
     format!("simulated://sha256:{}", digest(&image))
 }
 
-/// 64 hexadecimal digits that look like the ids of real runtimes. Nothing relies on them being unguessable.
+/// 64 hexadecimal digits that look like the ids of real runtimes. Nothing relies on them being
+/// unguessable.
 fn digest(of: &impl std::hash::Hash) -> String {
     use std::hash::{DefaultHasher, Hash, Hasher};
     let part = |salt: u8| {
@@ -172,5 +187,11 @@ fn digest(of: &impl std::hash::Hash) -> String {
         (salt, of).hash(&mut hasher);
         hasher.finish()
     };
-    format!("{:016x}{:016x}{:016x}{:016x}", part(0), part(1), part(2), part(3))
+    format!(
+        "{:016x}{:016x}{:016x}{:016x}",
+        part(0),
+        part(1),
+        part(2),
+        part(3)
+    )
 }

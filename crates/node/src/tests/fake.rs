@@ -57,13 +57,20 @@ impl Api {
     }
 
     pub(super) fn paths(&self, under: &str) -> Vec<String> {
-        self.inner().objects.keys().filter(|path| path.starts_with(under)).cloned().collect()
+        self.inner()
+            .objects
+            .keys()
+            .filter(|path| path.starts_with(under))
+            .cloned()
+            .collect()
     }
 
     /// Requests that begin with this text, since the last time that somebody asked.
     pub(super) fn requests(&self, begin: &str) -> Vec<(String, Value)> {
         let all = std::mem::take(&mut self.inner().requests);
-        all.into_iter().filter(|(request, _)| request.starts_with(begin)).collect()
+        all.into_iter()
+            .filter(|(request, _)| request.starts_with(begin))
+            .collect()
     }
 
     pub(super) fn fail(&self, begin: &str, code: u16, times: usize) {
@@ -125,15 +132,30 @@ impl Api {
         let mut inner = self.inner();
         let asked = format!("{method} {path}");
         inner.requests.push((asked.clone(), body.clone()));
-        if let Some(fault) = inner.faults.iter_mut().find(|(begin, _, times)| *times > 0 && asked.starts_with(begin.as_str())) {
+        if let Some(fault) = inner
+            .faults
+            .iter_mut()
+            .find(|(begin, _, times)| *times > 0 && asked.starts_with(begin.as_str()))
+        {
             fault.2 -= 1;
-            return if fault.1 == 410 { expired() } else { refuse(fault.1) };
+            return if fault.1 == 410 {
+                expired()
+            } else {
+                refuse(fault.1)
+            };
         }
         if path.ends_with("/pods") && path.starts_with("/api/v1/pods") {
-            return if watch { inner.watch() } else { json_answer(200, &inner.list()) };
+            return if watch {
+                inner.watch()
+            } else {
+                json_answer(200, &inner.list())
+            };
         }
         match method {
-            "GET" => inner.objects.get(&path).map_or_else(|| refuse(404), |object| json_answer(200, object)),
+            "GET" => inner
+                .objects
+                .get(&path)
+                .map_or_else(|| refuse(404), |object| json_answer(200, object)),
             "POST" => {
                 let path = format!("{path}/{}", body["metadata"]["name"].as_str().unwrap());
                 if inner.objects.contains_key(&path) {
@@ -156,7 +178,10 @@ impl Inner {
         if object["metadata"]["uid"].is_null() {
             object["metadata"]["uid"] = json!(format!("uid-{}", self.revision));
         }
-        let known = self.objects.insert(path.to_owned(), object.clone()).is_some();
+        let known = self
+            .objects
+            .insert(path.to_owned(), object.clone())
+            .is_some();
         self.tell(path, if known { "MODIFIED" } else { "ADDED" }, &object);
         object
     }
@@ -178,22 +203,32 @@ impl Inner {
     }
 
     fn send(&mut self, line: String) {
-        self.watchers.retain(|watcher| watcher.unbounded_send(Bytes::from(line.clone())).is_ok());
+        self.watchers
+            .retain(|watcher| watcher.unbounded_send(Bytes::from(line.clone())).is_ok());
     }
 
     fn list(&self) -> Value {
-        let items: Vec<&Value> = self.objects.iter().filter(|(path, _)| path.contains("/pods/")).map(|(_, pod)| pod).collect();
+        let items: Vec<&Value> = self
+            .objects
+            .iter()
+            .filter(|(path, _)| path.contains("/pods/"))
+            .map(|(_, pod)| pod)
+            .collect();
         json!({"kind": "PodList", "apiVersion": "v1", "metadata": {"resourceVersion": self.revision.to_string()}, "items": items})
     }
 
     fn watch(&mut self) -> Answer {
         let (sender, receiver) = unbounded();
         self.watchers.push(sender);
-        Response::new(StreamBody::new(receiver.map(|bytes| Ok(Frame::data(bytes))).boxed()))
+        Response::new(StreamBody::new(
+            receiver.map(|bytes| Ok(Frame::data(bytes))).boxed(),
+        ))
     }
 
     fn patch(&mut self, path: &str, patch: Value) -> Answer {
-        let Some(mut object) = self.objects.get(path).cloned() else { return refuse(404) };
+        let Some(mut object) = self.objects.get(path).cloned() else {
+            return refuse(404);
+        };
         let guard = &patch["metadata"]["uid"];
         if !guard.is_null() && *guard != object["metadata"]["uid"] {
             return refuse(409);
@@ -206,7 +241,9 @@ impl Inner {
     }
 
     fn delete(&mut self, path: &str, options: &Value) -> Answer {
-        let Some(object) = self.objects.get(path).cloned() else { return refuse(404) };
+        let Some(object) = self.objects.get(path).cloned() else {
+            return refuse(404);
+        };
         let guard = &options["preconditions"]["uid"];
         if !guard.is_null() && *guard != object["metadata"]["uid"] {
             return refuse(409);
@@ -216,7 +253,8 @@ impl Inner {
     }
 }
 
-/// Merges as the API merges what an agent sends: conditions by type, everything else as a merge patch.
+/// Merges as the API merges what an agent sends: conditions by type, everything else as a merge
+/// patch.
 fn merge(object: &mut Value, patch: &Value) {
     let Some(members) = patch.as_object() else {
         *object = patch.clone();
@@ -228,7 +266,10 @@ fn merge(object: &mut Value, patch: &Value) {
         } else if name == "conditions" {
             for condition in value.as_array().unwrap() {
                 let conditions = object[name].as_array().cloned().unwrap_or_default();
-                let place = conditions.iter().position(|known| known["type"] == condition["type"]).unwrap_or(conditions.len());
+                let place = conditions
+                    .iter()
+                    .position(|known| known["type"] == condition["type"])
+                    .unwrap_or(conditions.len());
                 object[name] = Value::Array(conditions);
                 if object[name].get(place).is_none() {
                     object[name].as_array_mut().unwrap().push(json!({}));

@@ -36,12 +36,25 @@ pub(super) fn mutate(view: &impl View, defaulted: &Defaulted, object: &mut Tree)
     if is_named {
         return;
     }
-    let classes = view.records(defaulted.classes).map(|class| record::tree(&class.value));
-    let marked = classes.filter(|class| tree::text(class, &["metadata", "annotations", defaulted.mark]) == "true");
+    let classes = view
+        .records(defaulted.classes)
+        .map(|class| record::tree(&class.value));
+    let marked = classes
+        .filter(|class| tree::text(class, &["metadata", "annotations", defaulted.mark]) == "true");
     let age = |class: &Tree| object::meta_text(class, "creationTimestamp").to_owned();
     // Records come in the order of their names, and the first of several maxima is wanted.
-    let youngest = marked.reduce(|best, class| if age(&class) > age(&best) { class } else { best });
+    let youngest = marked.reduce(|best, class| {
+        if age(&class) > age(&best) {
+            class
+        } else {
+            best
+        }
+    });
     if let Some(class) = youngest {
-        tree::put(object, &["spec", defaulted.field], object::meta_text(&class, "name"));
+        tree::put(
+            object,
+            &["spec", defaulted.field],
+            object::meta_text(&class, "name"),
+        );
     }
 }

@@ -15,17 +15,28 @@ const ANNOTATION: &str = "kubernetes.io/limit-ranger";
 /// The items of all LimitRanges of the target's namespace.
 fn limits(view: &impl View, target: &Target) -> Vec<Tree> {
     let prefix = target::core_key("limitranges", &target.namespace, "");
-    view.records(&prefix).flat_map(|range| tree::list(&record::tree(&range.value), &["spec", "limits"]).to_vec()).collect()
+    view.records(&prefix)
+        .flat_map(|range| tree::list(&record::tree(&range.value), &["spec", "limits"]).to_vec())
+        .collect()
 }
 
 /// Fills in what containers leave out.
 pub(super) fn mutate(view: &impl View, target: &Target, pod: &mut Tree) {
     let mut notes = Vec::new();
-    for limit in limits(view, target).iter().filter(|limit| tree::text(limit, &["type"]) == "Container") {
-        for (kind, called) in [("initContainers", "init container"), ("containers", "container")] {
+    for limit in limits(view, target)
+        .iter()
+        .filter(|limit| tree::text(limit, &["type"]) == "Container")
+    {
+        for (kind, called) in [
+            ("initContainers", "init container"),
+            ("containers", "container"),
+        ] {
             for container in tree::list_mut(pod, &["spec", kind]) {
                 let name = tree::text(container, &["name"]).to_owned();
-                for (member, defaults, word) in [("requests", "defaultRequest", "request"), ("limits", "default", "limit")] {
+                for (member, defaults, word) in [
+                    ("requests", "defaultRequest", "request"),
+                    ("limits", "default", "limit"),
+                ] {
                     let filled = fill(container, member, tree::at(limit, &[defaults]));
                     if !filled.is_empty() {
                         notes.push(format!("{} {word} for {called} {name}", filled.join(", ")));
@@ -59,8 +70,13 @@ pub(super) fn validate(view: &impl View, target: &Target, pod: &Tree) -> Result<
         let kind = tree::text(limit, &["type"]);
         match kind {
             "Container" => {
-                for container in ["initContainers", "containers"].into_iter().flat_map(|kind| tree::list(pod, &["spec", kind])) {
-                    let found = |member: &str, name: &str| quantity(tree::at(container, &["resources", member, name]));
+                for container in ["initContainers", "containers"]
+                    .into_iter()
+                    .flat_map(|kind| tree::list(pod, &["spec", kind]))
+                {
+                    let found = |member: &str, name: &str| {
+                        quantity(tree::at(container, &["resources", member, name]))
+                    };
                     check(limit, kind, &found, &mut faults);
                 }
             }
@@ -74,8 +90,17 @@ pub(super) fn validate(view: &impl View, target: &Target, pod: &Tree) -> Result<
     if faults.is_empty() {
         return Ok(());
     }
-    let why = if faults.len() == 1 { faults.remove(0) } else { format!("[{}]", faults.join(", ")) };
-    Err(Status::forbidden(target.resource.group_resource(), object::shown_name(pod), why).into())
+    let why = if faults.len() == 1 {
+        faults.remove(0)
+    } else {
+        format!("[{}]", faults.join(", "))
+    };
+    Err(Status::forbidden(
+        target.resource.group_resource(),
+        object::shown_name(pod),
+        why,
+    )
+    .into())
 }
 
 fn quantity(value: &Tree) -> Option<Quantity> {
@@ -83,28 +108,48 @@ fn quantity(value: &Tree) -> Option<Quantity> {
 }
 
 fn sum(pod: &Tree, member: &str, name: &str) -> Option<Quantity> {
-    let all = tree::list(pod, &["spec", "containers"]).iter().map(|container| quantity(tree::at(container, &["resources", member, name])));
-    all.reduce(|one, other| one.zip(other).map(|(one, other)| one + other)).flatten()
+    let all = tree::list(pod, &["spec", "containers"])
+        .iter()
+        .map(|container| quantity(tree::at(container, &["resources", member, name])));
+    all.reduce(|one, other| one.zip(other).map(|(one, other)| one + other))
+        .flatten()
 }
 
-fn check(limit: &Tree, kind: &str, found: &dyn Fn(&str, &str) -> Option<Quantity>, faults: &mut Vec<String>) {
+fn check(
+    limit: &Tree,
+    kind: &str,
+    found: &dyn Fn(&str, &str) -> Option<Quantity>,
+    faults: &mut Vec<String>,
+) {
     for (name, bound) in tree::entries(limit, &["min"]) {
-        let Some(bound) = quantity(bound) else { continue };
+        let Some(bound) = quantity(bound) else {
+            continue;
+        };
         let sentence = format!("minimum {name} usage per {kind} is {bound}");
         match (found("requests", name), found("limits", name)) {
             (None, _) => faults.push(format!("{sentence}.  No request is specified")),
-            (Some(request), _) if request < bound => faults.push(format!("{sentence}, but request is {request}")),
-            (_, Some(limit)) if limit < bound => faults.push(format!("{sentence}, but limit is {limit}")),
+            (Some(request), _) if request < bound => {
+                faults.push(format!("{sentence}, but request is {request}"))
+            }
+            (_, Some(limit)) if limit < bound => {
+                faults.push(format!("{sentence}, but limit is {limit}"))
+            }
             _ => {}
         }
     }
     for (name, bound) in tree::entries(limit, &["max"]) {
-        let Some(bound) = quantity(bound) else { continue };
+        let Some(bound) = quantity(bound) else {
+            continue;
+        };
         let sentence = format!("maximum {name} usage per {kind} is {bound}");
         match (found("limits", name), found("requests", name)) {
             (None, _) => faults.push(format!("{sentence}.  No limit is specified")),
-            (Some(limit), _) if limit > bound => faults.push(format!("{sentence}, but limit is {limit}")),
-            (_, Some(request)) if request > bound => faults.push(format!("{sentence}, but request is {request}")),
+            (Some(limit), _) if limit > bound => {
+                faults.push(format!("{sentence}, but limit is {limit}"))
+            }
+            (_, Some(request)) if request > bound => {
+                faults.push(format!("{sentence}, but request is {request}"))
+            }
             _ => {}
         }
     }

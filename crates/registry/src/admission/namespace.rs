@@ -9,7 +9,10 @@ use crate::target::{self, Target};
 use crate::view::View;
 use crate::{namespace, object};
 
-const NAMESPACES: GroupResource<'static> = GroupResource { group: "", resource: "namespaces" };
+const NAMESPACES: GroupResource<'static> = GroupResource {
+    group: "",
+    resource: "namespaces",
+};
 /// Namespaces that nobody may delete.
 const IMMORTAL: &[&str] = &["default", "kube-system", "kube-public"];
 
@@ -19,14 +22,23 @@ pub(crate) fn check(view: &impl View, target: &Target) -> Result<(), Refusal> {
         return Ok(());
     }
     let found = view.record(&target::core_key("namespaces", "", &target.namespace));
-    let Some(found) = found else { return Err(Status::not_found(NAMESPACES, &target.namespace).into()) };
-    let Some(resource) = kinds::resource("", "v1", "namespaces") else { return Ok(()) };
-    if record::facts(resource, &found).is_terminating() { Err(terminating(target)) } else { Ok(()) }
+    let Some(found) = found else {
+        return Err(Status::not_found(NAMESPACES, &target.namespace).into());
+    };
+    let Some(resource) = kinds::resource("", "v1", "namespaces") else {
+        return Ok(());
+    };
+    if record::facts(resource, &found).is_terminating() {
+        Err(terminating(target))
+    } else {
+        Ok(())
+    }
 }
 
 fn terminating(target: &Target) -> Refusal {
     let name = &target.namespace;
-    let why = format!("unable to create new content in namespace {name} because it is being terminated");
+    let why =
+        format!("unable to create new content in namespace {name} because it is being terminated");
     let mut status = Status::forbidden(target.resource.group_resource(), &target.name, why);
     let cause = Cause {
         reason: "NamespaceTerminating".to_owned(),
@@ -42,12 +54,18 @@ fn terminating(target: &Target) -> Refusal {
 /// 403 for a namespace that must stay.
 pub(crate) fn check_delete(target: &Target) -> Result<(), Refusal> {
     if namespace::is_namespace(target.resource) && IMMORTAL.contains(&target.name.as_str()) {
-        return Err(Status::forbidden(NAMESPACES, &target.name, "this namespace may not be deleted").into());
+        return Err(Status::forbidden(
+            NAMESPACES,
+            &target.name,
+            "this namespace may not be deleted",
+        )
+        .into());
     }
     Ok(())
 }
 
 /// Whether a namespace's tree says that it is on its way out.
 pub(crate) fn is_terminating(namespace: &kinds::Tree) -> bool {
-    object::terminating(namespace) || crate::tree::text(namespace, &["status", "phase"]) == "Terminating"
+    object::terminating(namespace)
+        || crate::tree::text(namespace, &["status", "phase"]) == "Terminating"
 }

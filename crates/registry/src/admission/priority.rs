@@ -14,12 +14,29 @@ const CLASSES: &str = "priorityclasses.scheduling.k8s.io/";
 /// Looks the class up, or takes the default one, and writes priority and preemption policy.
 pub(super) fn mutate(view: &impl View, target: &Target, pod: &mut Tree) -> Result<(), Refusal> {
     let name = tree::text(pod, &["spec", "priorityClassName"]).to_owned();
-    let class = if name.is_empty() { default_class(view) } else { Some(named(view, target, pod, &name)?) };
-    let value = class.as_ref().and_then(|class| tree::int(class, &["value"])).unwrap_or(0);
-    let policy = class.as_ref().map_or("", |class| tree::text(class, &["preemptionPolicy"]));
-    let policy = if policy.is_empty() { "PreemptLowerPriority" } else { policy };
+    let class = if name.is_empty() {
+        default_class(view)
+    } else {
+        Some(named(view, target, pod, &name)?)
+    };
+    let value = class
+        .as_ref()
+        .and_then(|class| tree::int(class, &["value"]))
+        .unwrap_or(0);
+    let policy = class
+        .as_ref()
+        .map_or("", |class| tree::text(class, &["preemptionPolicy"]));
+    let policy = if policy.is_empty() {
+        "PreemptLowerPriority"
+    } else {
+        policy
+    };
     if let Some(class) = class.as_ref().filter(|_| name.is_empty()) {
-        tree::put(pod, &["spec", "priorityClassName"], object::meta_text(class, "name"));
+        tree::put(
+            pod,
+            &["spec", "priorityClassName"],
+            object::meta_text(class, "name"),
+        );
     }
     check_given(target, pod, value, policy)?;
     tree::put(pod, &["spec", "priority"], value);
@@ -28,29 +45,47 @@ pub(super) fn mutate(view: &impl View, target: &Target, pod: &mut Tree) -> Resul
 }
 
 /// 403 for a class that is to be the default beside another one.
-pub(super) fn validate_class(view: &impl View, target: &Target, class: &Tree) -> Result<(), Refusal> {
+pub(super) fn validate_class(
+    view: &impl View,
+    target: &Target,
+    class: &Tree,
+) -> Result<(), Refusal> {
     let name = object::meta_text(class, "name");
     let other = default_class(view).filter(|_| tree::flag(class, &["globalDefault"]));
-    let other = other.as_ref().map(|other| object::meta_text(other, "name")).filter(|other| *other != name);
+    let other = other
+        .as_ref()
+        .map(|other| object::meta_text(other, "name"))
+        .filter(|other| *other != name);
     let Some(other) = other else { return Ok(()) };
-    let why = format!("PriorityClass {other} is already marked as default. Only one default can exist");
+    let why =
+        format!("PriorityClass {other} is already marked as default. Only one default can exist");
     Err(Status::forbidden(target.resource.group_resource(), name, why).into())
 }
 
 fn named(view: &impl View, target: &Target, pod: &Tree, name: &str) -> Result<Tree, Refusal> {
     let found = view.record(&format!("{CLASSES}{name}"));
-    found.map(|class| class_tree(&class)).ok_or_else(|| refuse(target, pod, &format!("no PriorityClass with name {name} was found")))
+    found.map(|class| class_tree(&class)).ok_or_else(|| {
+        refuse(
+            target,
+            pod,
+            &format!("no PriorityClass with name {name} was found"),
+        )
+    })
 }
 
 /// Of several defaults the lowest counts, so that nobody is raised by an accident.
 fn default_class(view: &impl View) -> Option<Tree> {
     let classes = view.records(CLASSES).map(|class| class_tree(&class));
-    classes.filter(|class| tree::flag(class, &["globalDefault"])).min_by_key(|class| tree::int(class, &["value"]))
+    classes
+        .filter(|class| tree::flag(class, &["globalDefault"]))
+        .min_by_key(|class| tree::int(class, &["value"]))
 }
 
 fn class_tree(class: &Record) -> Tree {
-    kinds::resource("scheduling.k8s.io", "v1", "priorityclasses")
-        .map_or_else(|| record::tree(&class.value), |classes| record::tree_of(classes, class))
+    kinds::resource("scheduling.k8s.io", "v1", "priorityclasses").map_or_else(
+        || record::tree(&class.value),
+        |classes| record::tree_of(classes, class),
+    )
 }
 
 fn check_given(target: &Target, pod: &Tree, value: i64, policy: &str) -> Result<(), Refusal> {
@@ -74,5 +109,10 @@ fn check_given(target: &Target, pod: &Tree, value: i64, policy: &str) -> Result<
 }
 
 fn refuse(target: &Target, pod: &Tree, why: &str) -> Refusal {
-    Status::forbidden(target.resource.group_resource(), object::shown_name(pod), why).into()
+    Status::forbidden(
+        target.resource.group_resource(),
+        object::shown_name(pod),
+        why,
+    )
+    .into()
 }

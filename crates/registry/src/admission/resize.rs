@@ -11,7 +11,12 @@ use crate::view::View;
 use crate::{record, tree};
 
 /// 403 for a resize that asks for more than the pod's node has, or whose node cannot resize.
-pub(super) fn validate(view: &impl View, target: &Target, new: &Tree, old: &Tree) -> Result<(), Refusal> {
+pub(super) fn validate(
+    view: &impl View,
+    target: &Target,
+    new: &Tree,
+    old: &Tree,
+) -> Result<(), Refusal> {
     let name = tree::text(new, &["spec", "nodeName"]);
     let generation = |pod: &Tree| tree::int(pod, &["metadata", "generation"]);
     if name.is_empty() || generation(new) == generation(old) {
@@ -21,25 +26,35 @@ pub(super) fn validate(view: &impl View, target: &Target, new: &Tree, old: &Tree
         None => Some(format!("node {name:?} not found")),
         Some(found) => obstacle(&record::tree(&found.value), new),
     };
-    why.map_or(Ok(()), |why| Err(Status::forbidden(target.resource.group_resource(), &target.name, why).into()))
+    why.map_or(Ok(()), |why| {
+        Err(Status::forbidden(target.resource.group_resource(), &target.name, why).into())
+    })
 }
 
 /// Why a node does not take a pod with these resources, if so.
 fn obstacle(node: &Tree, pod: &Tree) -> Option<String> {
     let amount = |name: &str| quantity(tree::at(node, &["status", "allocatable", name]));
     let (cpu, memory) = (amount("cpu").milli_value(), amount("memory").value());
-    let (wanted_cpu, wanted_memory) = (requested(pod, "cpu").milli_value(), requested(pod, "memory").value());
+    let (wanted_cpu, wanted_memory) = (
+        requested(pod, "cpu").milli_value(),
+        requested(pod, "memory").value(),
+    );
     let lacking: Vec<String> = [("cpu", wanted_cpu, cpu), ("memory", wanted_memory, memory)]
         .into_iter()
         .filter(|(_, wanted, there)| wanted > there)
         .map(|(name, wanted, there)| format!("{name}, requested: {wanted}, allocatable: {there}"))
         .collect();
     if !lacking.is_empty() {
-        return Some(format!("Node didn't have enough allocatable resources: {}", lacking.join("; ")));
+        return Some(format!(
+            "Node didn't have enough allocatable resources: {}",
+            lacking.join("; ")
+        ));
     }
     let system = tree::text(node, &["metadata", "labels", "kubernetes.io/os"]);
     let name = tree::text(node, &["metadata", "name"]);
-    (system != "linux").then(|| format!("pod resize is only supported on linux nodes, node {name:?} is {system:?}"))
+    (system != "linux").then(|| {
+        format!("pod resize is only supported on linux nodes, node {name:?} is {system:?}")
+    })
 }
 
 /// How much of a resource a pod asks for at most at one time. Sidecars run beside everything that
@@ -55,15 +70,24 @@ fn requested(pod: &Tree, resource: &str) -> Quantity {
             start = start.max(sidecars + of(container));
         }
     }
-    let running = tree::list(pod, &["spec", "containers"]).iter().fold(sidecars, |sum, container| sum + of(container));
+    let running = tree::list(pod, &["spec", "containers"])
+        .iter()
+        .fold(sidecars, |sum, container| sum + of(container));
     let of_pod = tree::at(pod, &["spec", "resources", "requests", resource]);
-    let wanted = if of_pod.is_null() { running.max(start) } else { quantity(of_pod) };
+    let wanted = if of_pod.is_null() {
+        running.max(start)
+    } else {
+        quantity(of_pod)
+    };
     wanted + quantity(tree::at(pod, &["spec", "overhead", resource]))
 }
 
 /// A quantity; nothing where there is none.
 fn quantity(value: &Tree) -> Quantity {
-    value.as_str().and_then(|text| Quantity::parse(text).ok()).unwrap_or_default()
+    value
+        .as_str()
+        .and_then(|text| Quantity::parse(text).ok())
+        .unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -100,7 +124,10 @@ mod tests {
         let pod = |cpu: &str, memory: &str| json!({"spec": {"containers": [{"resources": {"requests": {"cpu": cpu, "memory": memory}}}]}});
         assert_eq!(obstacle(&node, &pod("2", "1Ki")), None);
         let text = "Node didn't have enough allocatable resources: cpu, requested: 2001, allocatable: 2000; memory, requested: 1025, allocatable: 1024";
-        assert_eq!(obstacle(&node, &pod("2001m", "1025")).as_deref(), Some(text));
+        assert_eq!(
+            obstacle(&node, &pod("2001m", "1025")).as_deref(),
+            Some(text)
+        );
         let other = json!({"metadata": {"name": "n", "labels": {"kubernetes.io/os": "windows"}}});
         let text = "pod resize is only supported on linux nodes, node \"n\" is \"windows\"";
         assert_eq!(obstacle(&other, &pod("0", "0")).as_deref(), Some(text));

@@ -19,7 +19,9 @@ pub(super) fn mutate(view: &impl View, target: &Target, pod: &mut Tree) -> Resul
         let wanted = tree::text(pod, &["spec", "nodeSelector", key]);
         let given = value.as_str().unwrap_or_default();
         if !tree::at(pod, &["spec", "nodeSelector", key]).is_null() && wanted != given {
-            let why = format!("conflict: runtimeClass.scheduling.nodeSelector[{key}] = {given}; pod.spec.nodeSelector[{key}] = {wanted}");
+            let why = format!(
+                "conflict: runtimeClass.scheduling.nodeSelector[{key}] = {given}; pod.spec.nodeSelector[{key}] = {wanted}"
+            );
             return Err(refuse(target, pod, &why));
         }
         tree::put(pod, &["spec", "nodeSelector", key], value.clone());
@@ -39,8 +41,16 @@ fn class(view: &impl View, target: &Target, pod: &Tree) -> Result<Option<Tree>, 
     if name.is_empty() {
         return Ok(None);
     }
-    let found = view.record(&format!("{CLASSES}{name}")).map(|found| record::tree(&found.value));
-    let missing = || refuse(target, pod, &format!("pod rejected: RuntimeClass {name:?} not found"));
+    let found = view
+        .record(&format!("{CLASSES}{name}"))
+        .map(|found| record::tree(&found.value));
+    let missing = || {
+        refuse(
+            target,
+            pod,
+            &format!("pod rejected: RuntimeClass {name:?} not found"),
+        )
+    };
     found.ok_or_else(missing).map(Some)
 }
 
@@ -54,15 +64,28 @@ fn overhead(target: &Target, pod: &mut Tree, fixed: &Tree) -> Result<(), Refusal
         return Ok(());
     }
     if fixed.is_null() {
-        return Err(refuse(target, pod, "pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead"));
+        return Err(refuse(
+            target,
+            pod,
+            "pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead",
+        ));
     }
     // Quantities have one spelling by now.
     if tree::entries(given, &[]) == tree::entries(fixed, &[]) {
         return Ok(());
     }
-    Err(refuse(target, pod, "pod rejected: Pod's Overhead doesn't match RuntimeClass's defined Overhead"))
+    Err(refuse(
+        target,
+        pod,
+        "pod rejected: Pod's Overhead doesn't match RuntimeClass's defined Overhead",
+    ))
 }
 
 fn refuse(target: &Target, pod: &Tree, why: &str) -> Refusal {
-    Status::forbidden(target.resource.group_resource(), object::shown_name(pod), why).into()
+    Status::forbidden(
+        target.resource.group_resource(),
+        object::shown_name(pod),
+        why,
+    )
+    .into()
 }

@@ -14,8 +14,8 @@ use crate::view::View;
 use crate::{Registry, record, tree};
 
 const TOKEN_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
-/// The life of a projected token, as Kubernetes has it: an hour and a little, so that it can be told
-/// apart from one that somebody asked for.
+/// The life of a projected token, as Kubernetes has it: an hour and a little, so that it can be
+/// told apart from one that somebody asked for.
 const TOKEN_SECONDS: i64 = 3607;
 /// How long the first pods of a new namespace wait for the account that a controller makes.
 const DEFAULT_ACCOUNT_WAIT: Duration = Duration::from_secs(1);
@@ -25,7 +25,9 @@ const MIRROR: &str = "kubernetes.io/config.mirror";
 impl Registry {
     /// Waits a little for the default account of a namespace that has just been made.
     pub(crate) async fn await_default_account(&self, target: &Target, pod: &Tree) {
-        if (target.stored.group, target.stored.plural) != ("", "pods") || account_of(pod) != "default" {
+        if (target.stored.group, target.stored.plural) != ("", "pods")
+            || account_of(pod) != "default"
+        {
             return;
         }
         let key = target::core_key("serviceaccounts", &target.namespace, "default");
@@ -34,24 +36,39 @@ impl Registry {
         if self.store().get(&key).is_some() || self.store().get(&namespace).is_none() {
             return;
         }
-        let Ok(mut accounts) = self.store().watch(&key, revision) else { return };
+        let Ok(mut accounts) = self.store().watch(&key, revision) else {
+            return;
+        };
         let _ = tokio::time::timeout(DEFAULT_ACCOUNT_WAIT, accounts.next()).await;
     }
 }
 
 fn account_of(pod: &Tree) -> &str {
-    let names = [tree::text(pod, &["spec", "serviceAccountName"]), tree::text(pod, &["spec", "serviceAccount"])];
-    names.into_iter().find(|name| !name.is_empty()).unwrap_or("default")
+    let names = [
+        tree::text(pod, &["spec", "serviceAccountName"]),
+        tree::text(pod, &["spec", "serviceAccount"]),
+    ];
+    names
+        .into_iter()
+        .find(|name| !name.is_empty())
+        .unwrap_or("default")
 }
 
 /// Names the account, and mounts its token.
-pub(crate) fn mutate(registry: &Registry, view: &impl View, target: &Target, pod: &mut Tree) -> Result<(), Refusal> {
+pub(crate) fn mutate(
+    registry: &Registry,
+    view: &impl View,
+    target: &Target,
+    pod: &mut Tree,
+) -> Result<(), Refusal> {
     if !tree::at(pod, &["metadata", "annotations", MIRROR]).is_null() {
         return Ok(());
     }
     let name = account_of(pod).to_owned();
     let key = target::core_key("serviceaccounts", &target.namespace, &name);
-    let account = view.record(&key).ok_or_else(|| missing(target, pod, &name))?;
+    let account = view
+        .record(&key)
+        .ok_or_else(|| missing(target, pod, &name))?;
     tree::put(pod, &["spec", "serviceAccountName"], name.clone());
     tree::put(pod, &["spec", "serviceAccount"], name);
     if wants_token(pod, &account) && !has_token(pod) {
@@ -62,33 +79,65 @@ pub(crate) fn mutate(registry: &Registry, view: &impl View, target: &Target, pod
 }
 
 fn missing(target: &Target, pod: &Tree, name: &str) -> Refusal {
-    let why = format!("error looking up service account {}/{name}: serviceaccount {name:?} not found", target.namespace);
-    Status::forbidden(target.resource.group_resource(), crate::object::shown_name(pod), why).into()
+    let why = format!(
+        "error looking up service account {}/{name}: serviceaccount {name:?} not found",
+        target.namespace
+    );
+    Status::forbidden(
+        target.resource.group_resource(),
+        crate::object::shown_name(pod),
+        why,
+    )
+    .into()
 }
 
 /// The pod decides, then the account; nobody said anything: yes.
 fn wants_token(pod: &Tree, account: &Record) -> bool {
     let asked = tree::at(pod, &["spec", "automountServiceAccountToken"]).as_bool();
-    asked.or_else(|| account_tree(account).get("automountServiceAccountToken").and_then(Tree::as_bool)).unwrap_or(true)
+    asked
+        .or_else(|| {
+            account_tree(account)
+                .get("automountServiceAccountToken")
+                .and_then(Tree::as_bool)
+        })
+        .unwrap_or(true)
 }
 
 /// True when every container has brought something to that place itself.
 fn has_token(pod: &Tree) -> bool {
-    let mounted =
-        |container: &Tree| tree::list(container, &["volumeMounts"]).iter().any(|mount| tree::text(mount, &["mountPath"]) == TOKEN_PATH);
-    let mut all = ["initContainers", "containers"].into_iter().flat_map(|kind| tree::list(pod, &["spec", kind]));
+    let mounted = |container: &Tree| {
+        tree::list(container, &["volumeMounts"])
+            .iter()
+            .any(|mount| tree::text(mount, &["mountPath"]) == TOKEN_PATH)
+    };
+    let mut all = ["initContainers", "containers"]
+        .into_iter()
+        .flat_map(|kind| tree::list(pod, &["spec", kind]));
     all.all(mounted)
 }
 
 fn mount(registry: &Registry, pod: &mut Tree) {
-    let present = tree::list(pod, &["spec", "volumes"]).iter().map(|volume| tree::text(volume, &["name"]));
-    let existing = present.filter(|name| name.starts_with("kube-api-access-")).map(str::to_owned).next();
-    let name = existing.clone().unwrap_or_else(|| format!("kube-api-access-{}", registry.entropy().suffix(5)));
+    let present = tree::list(pod, &["spec", "volumes"])
+        .iter()
+        .map(|volume| tree::text(volume, &["name"]));
+    let existing = present
+        .filter(|name| name.starts_with("kube-api-access-"))
+        .map(str::to_owned)
+        .next();
+    let name = existing
+        .clone()
+        .unwrap_or_else(|| format!("kube-api-access-{}", registry.entropy().suffix(5)));
     for kind in ["initContainers", "containers"] {
         for container in tree::list_mut(pod, &["spec", kind]) {
-            let mounted = tree::list(container, &["volumeMounts"]).iter().any(|mount| tree::text(mount, &["mountPath"]) == TOKEN_PATH);
+            let mounted = tree::list(container, &["volumeMounts"])
+                .iter()
+                .any(|mount| tree::text(mount, &["mountPath"]) == TOKEN_PATH);
             if !mounted {
-                push(container, "volumeMounts", json!({"name": name, "readOnly": true, "mountPath": TOKEN_PATH}));
+                push(
+                    container,
+                    "volumeMounts",
+                    json!({"name": name, "readOnly": true, "mountPath": TOKEN_PATH}),
+                );
             }
         }
     }
@@ -112,17 +161,26 @@ fn add_pull_secrets(pod: &mut Tree, account: &Record) {
     }
     let account = account_tree(account);
     if !tree::list(&account, &["imagePullSecrets"]).is_empty() {
-        tree::put(pod, &["spec", "imagePullSecrets"], account["imagePullSecrets"].clone());
+        tree::put(
+            pod,
+            &["spec", "imagePullSecrets"],
+            account["imagePullSecrets"].clone(),
+        );
     }
 }
 
 fn account_tree(account: &Record) -> Tree {
-    kinds::resource("", "v1", "serviceaccounts").map_or_else(|| record::tree(&account.value), |accounts| record::tree_of(accounts, account))
+    kinds::resource("", "v1", "serviceaccounts").map_or_else(
+        || record::tree(&account.value),
+        |accounts| record::tree_of(accounts, account),
+    )
 }
 
 /// Appends to a list, made where it is missing.
 pub(super) fn push(parent: &mut Tree, member: &str, item: Tree) {
-    let list = tree::ensure(parent, &[]).entry(member).or_insert(Tree::Null);
+    let list = tree::ensure(parent, &[])
+        .entry(member)
+        .or_insert(Tree::Null);
     match list.as_array_mut() {
         Some(items) => items.push(item),
         None => *list = json!([item]),

@@ -9,7 +9,10 @@ use kinds::tree::json;
 use super::service_account::push;
 use crate::tree;
 
-const KEYS: &[&str] = &["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"];
+const KEYS: &[&str] = &[
+    "node.kubernetes.io/not-ready",
+    "node.kubernetes.io/unreachable",
+];
 const SECONDS: i64 = 300;
 
 /// One for each key. Copies of them share what they are made of.
@@ -21,7 +24,9 @@ static TOLERATIONS: LazyLock<Vec<Tree>> = LazyLock::new(|| {
 /// Adds the tolerations that are missing.
 pub(super) fn mutate(pod: &mut Tree) {
     for (key, toleration) in KEYS.iter().zip(&*TOLERATIONS) {
-        let tolerated = tree::list(pod, &["spec", "tolerations"]).iter().any(|toleration| tolerates(toleration, key));
+        let tolerated = tree::list(pod, &["spec", "tolerations"])
+            .iter()
+            .any(|toleration| tolerates(toleration, key));
         if !tolerated && let Some(spec) = tree::at_mut(pod, &["spec"]) {
             push(spec, "tolerations", toleration.clone());
         }
@@ -29,7 +34,10 @@ pub(super) fn mutate(pod: &mut Tree) {
 }
 
 fn tolerates(toleration: &Tree, key: &str) -> bool {
-    let (its_key, effect) = (tree::text(toleration, &["key"]), tree::text(toleration, &["effect"]));
+    let (its_key, effect) = (
+        tree::text(toleration, &["key"]),
+        tree::text(toleration, &["effect"]),
+    );
     (its_key.is_empty() || its_key == key) && (effect.is_empty() || effect == "NoExecute")
 }
 

@@ -54,7 +54,10 @@ pub(super) fn of(version: &Tree) -> Vec<Column> {
         kind: text(column, &["type"]).to_owned(),
         format: text(column, &["format"]).to_owned(),
         description: match text(column, &["description"]) {
-            "" => format!("Custom resource definition column (in JSONPath format): {}", text(column, &["jsonPath"])),
+            "" => format!(
+                "Custom resource definition column (in JSONPath format): {}",
+                text(column, &["jsonPath"])
+            ),
             given => given.to_owned(),
         },
         priority: int(column, &["priority"]).unwrap_or(0),
@@ -68,14 +71,22 @@ pub(crate) fn is_path(path: &str) -> bool {
     !path.is_empty() && !parse(path).contains(&Step::Nowhere)
 }
 
-/// The cell of an object in a column; `age` shows how long ago something was, in seconds since 1970.
-/// Null when there is nothing to show.
+/// The cell of an object in a column; `age` shows how long ago something was, in seconds since
+/// 1970. Null when there is nothing to show.
 #[must_use]
 pub fn cell(column: &Column, object: &Tree, age: impl Fn(i64) -> String) -> Tree {
     let found = follow(object, &column.path);
-    let Some(first) = found.first() else { return Tree::Null };
+    let Some(first) = found.first() else {
+        return Tree::Null;
+    };
     match column.kind.as_str() {
-        "string" => json!(found.iter().map(|value| shown(value)).collect::<Vec<_>>().join(" ")),
+        "string" => json!(
+            found
+                .iter()
+                .map(|value| shown(value))
+                .collect::<Vec<_>>()
+                .join(" ")
+        ),
         "integer" => first.as_i64().map_or(Tree::Null, Tree::from),
         "number" if first.is_number() => (*first).clone(),
         "boolean" if first.is_boolean() => (*first).clone(),
@@ -89,13 +100,18 @@ pub fn cell(column: &Column, object: &Tree, age: impl Fn(i64) -> String) -> Tree
 }
 
 fn shown(value: &Tree) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned)
 }
 
 fn follow<'a>(object: &'a Tree, path: &[Step]) -> Vec<&'a Tree> {
     let mut here = vec![object];
     for step in path {
-        here = here.into_iter().flat_map(|value| one_step(value, step)).collect();
+        here = here
+            .into_iter()
+            .flat_map(|value| one_step(value, step))
+            .collect();
     }
     here.retain(|value| !value.is_null());
     here
@@ -105,9 +121,17 @@ fn one_step<'a>(value: &'a Tree, step: &Step) -> Vec<&'a Tree> {
     match step {
         Step::Member(name) => value.get(name).into_iter().collect(),
         Step::Index(index) => {
-            let Tree::Array(items) = value else { return Vec::new() };
-            let Ok(from_end) = usize::try_from(index.unsigned_abs()) else { return Vec::new() };
-            let at = if *index < 0 { items.len().checked_sub(from_end) } else { Some(from_end) };
+            let Tree::Array(items) = value else {
+                return Vec::new();
+            };
+            let Ok(from_end) = usize::try_from(index.unsigned_abs()) else {
+                return Vec::new();
+            };
+            let at = if *index < 0 {
+                items.len().checked_sub(from_end)
+            } else {
+                Some(from_end)
+            };
             at.and_then(|at| items.get(at)).into_iter().collect()
         }
         Step::All => match value {
@@ -116,8 +140,15 @@ fn one_step<'a>(value: &'a Tree, step: &Step) -> Vec<&'a Tree> {
             _ => Vec::new(),
         },
         Step::Where(path, wanted) => {
-            let holds = |item: &&Tree| path.iter().try_fold(*item, |here, name| here.get(name)) == Some(wanted);
-            value.as_array().into_iter().flatten().filter(holds).collect()
+            let holds = |item: &&Tree| {
+                path.iter().try_fold(*item, |here, name| here.get(name)) == Some(wanted)
+            };
+            value
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter(holds)
+                .collect()
         }
         Step::Nowhere => Vec::new(),
     }
@@ -130,7 +161,9 @@ fn parse(path: &str) -> Vec<Step> {
     rest = rest.strip_prefix('$').unwrap_or(rest);
     while !rest.is_empty() {
         if let Some(inner) = rest.strip_prefix('[') {
-            let Some(end) = closing(inner) else { return vec![Step::Nowhere] };
+            let Some(end) = closing(inner) else {
+                return vec![Step::Nowhere];
+            };
             steps.push(bracket(inner[..end].trim()));
             rest = &inner[end + 1..];
             continue;
@@ -187,19 +220,29 @@ fn bracket(text: &str) -> Step {
     if let Ok(index) = text.parse() {
         return Step::Index(index);
     }
-    let condition = text.strip_prefix("?(").and_then(|text| text.strip_suffix(')'));
-    let Some((path, wanted)) = condition.and_then(|text| text.split_once("==")) else { return Step::Nowhere };
-    let Some(path) = path.trim().strip_prefix("@.") else { return Step::Nowhere };
+    let condition = text
+        .strip_prefix("?(")
+        .and_then(|text| text.strip_suffix(')'));
+    let Some((path, wanted)) = condition.and_then(|text| text.split_once("==")) else {
+        return Step::Nowhere;
+    };
+    let Some(path) = path.trim().strip_prefix("@.") else {
+        return Step::Nowhere;
+    };
     let wanted = wanted.trim();
     let wanted = match unquoted(wanted) {
         Some(text) => Some(Tree::from(text)),
         None => serde_json::from_str(wanted).ok(),
     };
-    wanted.map_or(Step::Nowhere, |wanted| Step::Where(path.split('.').map(str::to_owned).collect(), wanted))
+    wanted.map_or(Step::Nowhere, |wanted| {
+        Step::Where(path.split('.').map(str::to_owned).collect(), wanted)
+    })
 }
 
 fn unquoted(text: &str) -> Option<&str> {
-    ['\'', '"'].into_iter().find_map(|quote| text.strip_prefix(quote)?.strip_suffix(quote))
+    ['\'', '"']
+        .into_iter()
+        .find_map(|quote| text.strip_prefix(quote)?.strip_suffix(quote))
 }
 
 #[cfg(test)]
@@ -221,15 +264,31 @@ mod tests {
             ("string", ".spec.none", Tree::Null),
             ("string", ".spec.parts[*].name", json!("x y")),
             ("string", ".spec.parts[-1].name", json!("y")),
-            ("string", r#".status.conditions[?(@.type=="Ready")].status"#, json!("True")),
-            ("string", ".status.conditions[?(@.type == 'Synced')].status", json!("False")),
+            (
+                "string",
+                r#".status.conditions[?(@.type=="Ready")].status"#,
+                json!("True"),
+            ),
+            (
+                "string",
+                ".status.conditions[?(@.type == 'Synced')].status",
+                json!("False"),
+            ),
             ("string", r".metadata.annotations.a\.b/c", json!("noted")),
             ("string", ".metadata.annotations['a.b/c']", json!("noted")),
             ("date", ".metadata.creationTimestamp", json!("2m")),
             ("date", ".metadata.annotations['a.b/c']", json!("<invalid>")),
         ] {
             let version = json!({"additionalPrinterColumns": [{"name": "C", "type": kind, "jsonPath": path}]});
-            assert_eq!(cell(&of(&version)[0], &object, |then| kinds::duration::human_age(180 - then)), expected, "{path}");
+            assert_eq!(
+                cell(
+                    &of(&version)[0],
+                    &object,
+                    |then| kinds::duration::human_age(180 - then)
+                ),
+                expected,
+                "{path}"
+            );
         }
         assert!(!is_path(".a[") && !is_path("") && !is_path(".a[?(b)]") && !is_path(".a..b"));
     }

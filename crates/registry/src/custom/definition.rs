@@ -1,8 +1,9 @@
-//! The life of a definition: its names are accepted unless another definition of the group has them,
-//! then its kinds are served; when it is deleted its objects go first.
+//! The life of a definition: its names are accepted unless another definition of the group has
+//! them, then its kinds are served; when it is deleted its objects go first.
 //!
 //! All of it happens inside the commit that changes the definition: the client sees what it wrote,
-//! and the next revision has the conditions. Upstream does the same by controllers, some moments later.
+//! and the next revision has the conditions. Upstream does the same by controllers, some moments
+//! later.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -37,19 +38,30 @@ pub(crate) struct Definition {
 
 impl std::fmt::Debug for Definition {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.debug_struct("Definition").field("established", &self.established).finish_non_exhaustive()
+        out.debug_struct("Definition")
+            .field("established", &self.established)
+            .finish_non_exhaustive()
     }
 }
 
 impl Definition {
     /// Reads a definition; none when it has no storage version.
     pub(crate) fn of(tree: &Tree) -> Option<Self> {
-        let established = object::condition(tree, "Established").is_some_and(|found| tree::text(found, &["status"]) == "True");
-        Some(Self { custom: compiled(tree)?, established, terminating: object::terminating(tree) })
+        let established = object::condition(tree, "Established")
+            .is_some_and(|found| tree::text(found, &["status"]) == "True");
+        Some(Self {
+            custom: compiled(tree)?,
+            established,
+            terminating: object::terminating(tree),
+        })
     }
 
     fn rows(self) -> impl Iterator<Item = &'static Resource> {
-        let served = self.custom.versions.iter().filter(move |version| self.established && version.served);
+        let served = self
+            .custom
+            .versions
+            .iter()
+            .filter(move |version| self.established && version.served);
         served.map(|version| &version.resource)
     }
 }
@@ -88,24 +100,38 @@ fn definition_of(view: &impl View, resource: &Resource) -> Option<(Arc<Record>, 
 
 impl Registry {
     /// The row of a resource, built-in or custom.
-    pub(crate) fn resource(&self, group: &str, version: &str, plural: &str) -> Option<&'static Resource> {
+    pub(crate) fn resource(
+        &self,
+        group: &str,
+        version: &str,
+        plural: &str,
+    ) -> Option<&'static Resource> {
         if let Some(known) = kinds::resource(group, version, plural) {
             return Some(known);
         }
         let record = self.store().get(&key(plural, group))?;
-        definition(&record)?.rows().find(|row| row.version == version && row.plural == plural)
+        definition(&record)?
+            .rows()
+            .find(|row| row.version == version && row.plural == plural)
     }
 
-    /// The rows of all custom kinds that are served now, groups together, versions of a group by preference.
+    /// The rows of all custom kinds that are served now, groups together, versions of a group by
+    /// preference.
     #[must_use]
     pub fn custom_rows(&self) -> Vec<&'static Resource> {
         let snapshot = self.store().snapshot();
         let prefix = collection();
         let records = View::records(&snapshot, &prefix);
-        let mut rows: Vec<&'static Resource> = records.filter_map(|record| definition(&record)).flat_map(Definition::rows).collect();
+        let mut rows: Vec<&'static Resource> = records
+            .filter_map(|record| definition(&record))
+            .flat_map(Definition::rows)
+            .collect();
         rows.sort_by(|one, other| {
             let priority = |row: &Resource| version_priority(row.version);
-            one.group.cmp(other.group).then_with(|| priority(other).cmp(&priority(one))).then_with(|| one.plural.cmp(other.plural))
+            one.group
+                .cmp(other.group)
+                .then_with(|| priority(other).cmp(&priority(one)))
+                .then_with(|| one.plural.cmp(other.plural))
         });
         rows
     }
@@ -114,9 +140,13 @@ impl Registry {
 /// Versions by preference, the greatest first: `v2`, `v1`, `v1beta2`, `v1alpha1`, all others.
 fn version_priority(version: &str) -> (u8, u32, u32, std::cmp::Reverse<String>) {
     let other = || (0, 0, 0, std::cmp::Reverse(version.to_owned()));
-    let Some(rest) = version.strip_prefix('v') else { return other() };
+    let Some(rest) = version.strip_prefix('v') else {
+        return other();
+    };
     let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-    let Ok(major) = rest[..digits].parse() else { return other() };
+    let Ok(major) = rest[..digits].parse() else {
+        return other();
+    };
     let none = std::cmp::Reverse(String::new());
     let (stage, minor) = match &rest[digits..] {
         "" => return (3, major, 0, none),
@@ -124,7 +154,9 @@ fn version_priority(version: &str) -> (u8, u32, u32, std::cmp::Reverse<String>) 
         rest if rest.starts_with("alpha") => (1, &rest[5..]),
         _ => return other(),
     };
-    minor.parse().map_or_else(|_| other(), |minor| (stage, major, minor, none))
+    minor
+        .parse()
+        .map_or_else(|_| other(), |minor| (stage, major, minor, none))
 }
 
 /// Refuses a new object of a custom kind whose definition has gone or is going.
@@ -157,7 +189,12 @@ pub(crate) fn settle(txn: &mut Txn, group: &str, now: Timestamp) {
     // Who was first keeps its names.
     members.sort_by_key(|(record, _)| record.created);
     for at in 0..members.len() {
-        let others: Vec<&Tree> = members.iter().enumerate().filter(|(other, _)| *other != at).map(|(_, (_, tree))| tree).collect();
+        let others: Vec<&Tree> = members
+            .iter()
+            .enumerate()
+            .filter(|(other, _)| *other != at)
+            .map(|(_, (_, tree))| tree)
+            .collect();
         let settled = settled(&members[at].1, &others, now);
         if settled != members[at].1 {
             record::put(txn, row, &members[at].0.key, settled.clone());
@@ -171,13 +208,25 @@ fn settled(definition: &Tree, others: &[&Tree], now: Timestamp) -> Tree {
     let taken = |singles: &[&str], lists: &[&str]| -> BTreeSet<String> {
         let names = |tree: &&Tree| {
             let accepted = tree::at(tree, &["status", "acceptedNames"]);
-            let one = singles.iter().map(|member| tree::text(accepted, &[member]).to_owned());
-            let many = lists.iter().flat_map(|member| tree::list(accepted, &[member]).iter().filter_map(Tree::as_str).map(str::to_owned));
-            one.chain(many).filter(|name| !name.is_empty()).collect::<Vec<_>>()
+            let one = singles
+                .iter()
+                .map(|member| tree::text(accepted, &[member]).to_owned());
+            let many = lists.iter().flat_map(|member| {
+                tree::list(accepted, &[member])
+                    .iter()
+                    .filter_map(Tree::as_str)
+                    .map(str::to_owned)
+            });
+            one.chain(many)
+                .filter(|name| !name.is_empty())
+                .collect::<Vec<_>>()
         };
         others.iter().flat_map(names).collect()
     };
-    let (resources, kinds) = (taken(&["plural", "singular"], &["shortNames"]), taken(&["kind", "listKind"], &[]));
+    let (resources, kinds) = (
+        taken(&["plural", "singular"], &["shortNames"]),
+        taken(&["kind", "listKind"], &[]),
+    );
     let mut next = definition.clone();
     let mut conflict = None;
     for (member, reason, taken) in [
@@ -188,24 +237,48 @@ fn settled(definition: &Tree, others: &[&Tree], now: Timestamp) -> Tree {
         ("listKind", "ListKindConflict", &kinds),
     ] {
         let wanted = tree::at(definition, &["spec", "names", member]);
-        let names = wanted
-            .as_array()
-            .map_or_else(|| wanted.as_str().into_iter().collect::<Vec<_>>(), |list| list.iter().filter_map(Tree::as_str).collect());
+        let names = wanted.as_array().map_or_else(
+            || wanted.as_str().into_iter().collect::<Vec<_>>(),
+            |list| list.iter().filter_map(Tree::as_str).collect(),
+        );
         match names.iter().find(|name| taken.contains(**name)) {
             Some(name) => conflict = Some((reason, format!("{name:?} is already in use"))),
-            None => tree::carry(&at_names(wanted, member), &mut next, &["status", "acceptedNames", member]),
+            None => tree::carry(
+                &at_names(wanted, member),
+                &mut next,
+                &["status", "acceptedNames", member],
+            ),
         }
     }
     let categories = tree::at(definition, &["spec", "names", "categories"]);
-    tree::carry(&at_names(categories, "categories"), &mut next, &["status", "acceptedNames", "categories"]);
+    tree::carry(
+        &at_names(categories, "categories"),
+        &mut next,
+        &["status", "acceptedNames", "categories"],
+    );
     let accepted = conflict.is_none();
     let (reason, message) = conflict.unwrap_or(("NoConflicts", "no conflicts found".to_owned()));
     set_condition(&mut next, "NamesAccepted", accepted, reason, &message, now);
-    let established = object::condition(definition, "Established").is_some_and(|found| tree::text(found, &["status"]) == "True");
+    let established = object::condition(definition, "Established")
+        .is_some_and(|found| tree::text(found, &["status"]) == "True");
     if accepted && !established {
-        set_condition(&mut next, "Established", true, "InitialNamesAccepted", "the initial names have been accepted", now);
+        set_condition(
+            &mut next,
+            "Established",
+            true,
+            "InitialNamesAccepted",
+            "the initial names have been accepted",
+            now,
+        );
     } else if !established {
-        set_condition(&mut next, "Established", false, "NotAccepted", "not all names are accepted", now);
+        set_condition(
+            &mut next,
+            "Established",
+            false,
+            "NotAccepted",
+            "not all names are accepted",
+            now,
+        );
     }
     next
 }
@@ -214,12 +287,21 @@ fn at_names(value: &Tree, member: &str) -> Tree {
     json!({"status": {"acceptedNames": {member: value}}})
 }
 
-fn set_condition(definition: &mut Tree, kind: &str, holds: bool, reason: &str, message: &str, now: Timestamp) {
+fn set_condition(
+    definition: &mut Tree,
+    kind: &str,
+    holds: bool,
+    reason: &str,
+    message: &str,
+    now: Timestamp,
+) {
     let status = if holds { "True" } else { "False" };
-    let mut condition =
-        json!({"type": kind, "status": status, "lastTransitionTime": object::wire_time(now), "reason": reason, "message": message});
+    let mut condition = json!({"type": kind, "status": status, "lastTransitionTime": object::wire_time(now), "reason": reason, "message": message});
     let mut conditions = tree::list(definition, &["status", "conditions"]).to_vec();
-    match conditions.iter_mut().find(|known| tree::text(known, &["type"]) == kind) {
+    match conditions
+        .iter_mut()
+        .find(|known| tree::text(known, &["type"]) == kind)
+    {
         Some(known) => {
             if tree::text(known, &["status"]) == status {
                 tree::carry(known, &mut condition, &["lastTransitionTime"]);
@@ -233,49 +315,90 @@ fn set_condition(definition: &mut Tree, kind: &str, holds: bool, reason: &str, m
 
 /// Deletes a definition inside a commit: marks it, deletes its objects, and removes it when none is
 /// held back by finalizers of its own.
-pub(crate) fn delete_in(txn: &mut Txn, target: &Target, options: &DeleteOptions) -> Result<Deleted, Refusal> {
+pub(crate) fn delete_in(
+    txn: &mut Txn,
+    target: &Target,
+    options: &DeleteOptions,
+) -> Result<Deleted, Refusal> {
     let key = target.key();
     let found = txn.get(&key).ok_or_else(|| target.not_found())?;
     let before = record::tree(&found.value);
     // For its preconditions; what is done is this file's matter.
-    delete::decide::decide(&before, target.stored.kind, target.rules, options, target.now)?;
+    delete::decide::decide(
+        &before,
+        target.stored.kind,
+        target.rules,
+        options,
+        target.now,
+    )?;
     let mut next = before.clone();
     if !object::terminating(&next) {
         object::meta(&mut next).insert("deletionTimestamp", object::wire_time(target.now).into());
-        let mut finalizers: Vec<String> = object::finalizers(&next).into_iter().map(str::to_owned).collect();
+        let mut finalizers: Vec<String> = object::finalizers(&next)
+            .into_iter()
+            .map(str::to_owned)
+            .collect();
         if !finalizers.iter().any(|name| name == CLEANUP) {
             finalizers.push(CLEANUP.to_owned());
         }
         object::set_finalizers(&mut next, finalizers);
-        let message = "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon";
-        set_condition(&mut next, "Terminating", true, "InstanceDeletionPending", message, target.now);
+        let message =
+            "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon";
+        set_condition(
+            &mut next,
+            "Terminating",
+            true,
+            "InstanceDeletionPending",
+            message,
+            target.now,
+        );
     }
     let custom = compiled(&before);
-    let marked = if next == before { found } else { record::put(txn, target.stored, &key, next) };
+    let marked = if next == before {
+        found
+    } else {
+        record::put(txn, target.stored, &key, next)
+    };
     if let Some(custom) = custom {
         let resource = &custom.versions[custom.storage].resource;
         let place = Target::of(resource, target.user.clone(), target.now);
         let objects: Vec<Arc<Record>> = txn.records(&place.prefix()).collect();
         for object in objects {
             let (namespace, name) = crate::target::place(&object.key);
-            delete::delete_in(txn, &place.clone().at(namespace, name), &DeleteOptions::default())?;
+            delete::delete_in(
+                txn,
+                &place.clone().at(namespace, name),
+                &DeleteOptions::default(),
+            )?;
         }
         release(txn, resource, target.now);
     }
     Ok(Deleted::new(marked.value.clone(), false, &before))
 }
 
-/// Lets a deleted definition go when the last of its objects has gone. Does nothing for built-in kinds.
+/// Lets a deleted definition go when the last of its objects has gone. Does nothing for built-in
+/// kinds.
 pub(crate) fn release(txn: &mut Txn, resource: &'static Resource, now: Timestamp) {
     if of(resource).is_none() {
         return;
     }
-    let Some((record, found)) = definition_of(txn, resource) else { return };
-    if !found.terminating || txn.records(&crate::target::prefix(resource, "")).next().is_some() {
+    let Some((record, found)) = definition_of(txn, resource) else {
+        return;
+    };
+    if !found.terminating
+        || txn
+            .records(&crate::target::prefix(resource, ""))
+            .next()
+            .is_some()
+    {
         return;
     }
     let mut next = record::tree(&record.value);
-    let finalizers: Vec<String> = object::finalizers(&next).into_iter().filter(|name| *name != CLEANUP).map(str::to_owned).collect();
+    let finalizers: Vec<String> = object::finalizers(&next)
+        .into_iter()
+        .filter(|name| *name != CLEANUP)
+        .map(str::to_owned)
+        .collect();
     if finalizers.is_empty() {
         record::remove(txn, &record.key, &record.value);
         settle(txn, resource.group, now);
@@ -291,23 +414,55 @@ mod tests {
 
     #[test]
     fn stable_versions_are_preferred() {
-        let mut versions = ["foo1", "v1alpha1", "v1", "v10", "v1beta2", "v2", "v1beta1", "bar"];
+        let mut versions = [
+            "foo1", "v1alpha1", "v1", "v10", "v1beta2", "v2", "v1beta1", "bar",
+        ];
         versions.sort_by_key(|version| std::cmp::Reverse(version_priority(version)));
-        assert_eq!(versions, ["v10", "v2", "v1", "v1beta2", "v1beta1", "v1alpha1", "bar", "foo1"]);
+        assert_eq!(
+            versions,
+            [
+                "v10", "v2", "v1", "v1beta2", "v1beta1", "v1alpha1", "bar", "foo1"
+            ]
+        );
     }
 
     #[test]
     fn names_belong_to_who_was_first() {
         let definition = |plural: &str, kind: &str| json!({"spec": {"names": {"plural": plural, "kind": kind, "shortNames": ["c"]}}});
         let first = settled(&definition("crates", "Crate"), &[], Timestamp::UNIX_EPOCH);
-        assert_eq!(tree::text(&first, &["status", "acceptedNames", "kind"]), "Crate");
-        assert_eq!(object::condition(&first, "Established").map(|found| tree::text(found, &["status"])), Some("True"));
-        let second = settled(&definition("boxes", "Crate"), &[&first], Timestamp::UNIX_EPOCH);
+        assert_eq!(
+            tree::text(&first, &["status", "acceptedNames", "kind"]),
+            "Crate"
+        );
+        assert_eq!(
+            object::condition(&first, "Established").map(|found| tree::text(found, &["status"])),
+            Some("True")
+        );
+        let second = settled(
+            &definition("boxes", "Crate"),
+            &[&first],
+            Timestamp::UNIX_EPOCH,
+        );
         let names = object::condition(&second, "NamesAccepted").expect("a condition");
-        assert_eq!((tree::text(names, &["status"]), tree::text(names, &["reason"])), ("False", "KindConflict"));
-        assert_eq!(tree::text(names, &["message"]), "\"Crate\" is already in use");
-        assert_eq!(object::condition(&second, "Established").map(|found| tree::text(found, &["reason"])), Some("NotAccepted"));
+        assert_eq!(
+            (
+                tree::text(names, &["status"]),
+                tree::text(names, &["reason"])
+            ),
+            ("False", "KindConflict")
+        );
+        assert_eq!(
+            tree::text(names, &["message"]),
+            "\"Crate\" is already in use"
+        );
+        assert_eq!(
+            object::condition(&second, "Established").map(|found| tree::text(found, &["reason"])),
+            Some("NotAccepted")
+        );
         let freed = settled(&second, &[], Timestamp::UNIX_EPOCH);
-        assert_eq!(object::condition(&freed, "Established").map(|found| tree::text(found, &["status"])), Some("True"));
+        assert_eq!(
+            object::condition(&freed, "Established").map(|found| tree::text(found, &["status"])),
+            Some("True")
+        );
     }
 }

@@ -16,9 +16,17 @@ pub(crate) fn prune(object: &mut Tree, schema: &Schema, unknown: &mut Vec<String
     prune_at(object, schema, true, "", unknown);
 }
 
-fn prune_at(value: &mut Tree, schema: &Schema, is_object: bool, path: &str, unknown: &mut Vec<String>) {
+fn prune_at(
+    value: &mut Tree,
+    schema: &Schema,
+    is_object: bool,
+    path: &str,
+    unknown: &mut Vec<String>,
+) {
     match value {
-        Tree::Object(members) => prune_members(members, schema, is_object || schema.embedded, path, unknown),
+        Tree::Object(members) => {
+            prune_members(members, schema, is_object || schema.embedded, path, unknown)
+        }
         Tree::Array(items) => {
             let Some(schema) = &schema.items else { return };
             for (index, item) in items.iter_mut().enumerate() {
@@ -29,13 +37,23 @@ fn prune_at(value: &mut Tree, schema: &Schema, is_object: bool, path: &str, unkn
     }
 }
 
-fn prune_members(members: &mut Map, schema: &Schema, is_object: bool, path: &str, unknown: &mut Vec<String>) {
+fn prune_members(
+    members: &mut Map,
+    schema: &Schema,
+    is_object: bool,
+    path: &str,
+    unknown: &mut Vec<String>,
+) {
     let keeps_all = schema.preserve || matches!(schema.additional, Additional::Any);
     members.retain(|name, member| {
         if is_object && OWN.contains(&name.as_str()) {
             return true;
         }
-        let here = if path.is_empty() { name.to_string() } else { format!("{path}.{name}") };
+        let here = if path.is_empty() {
+            name.to_string()
+        } else {
+            format!("{path}.{name}")
+        };
         match schema.member(name) {
             Some(inner) => prune_at(member, inner, false, &here, unknown),
             None if keeps_all => {}
@@ -54,9 +72,15 @@ fn prune_members(members: &mut Map, schema: &Schema, is_object: bool, path: &str
 pub(crate) fn default(value: &mut Tree, schema: &Schema) {
     match value {
         Tree::Object(members) => {
-            members.retain(|name, member| !member.is_null() || schema.member(name).is_none_or(|inner| inner.nullable));
+            members.retain(|name, member| {
+                !member.is_null() || schema.member(name).is_none_or(|inner| inner.nullable)
+            });
             for (name, inner) in &schema.properties {
-                if let Some(default) = inner.default.as_ref().filter(|_| !members.contains_key(name)) {
+                if let Some(default) = inner
+                    .default
+                    .as_ref()
+                    .filter(|_| !members.contains_key(name))
+                {
                     members.insert(name.clone(), default.clone());
                 }
             }
@@ -101,7 +125,15 @@ mod tests {
         let mut unknown = Vec::new();
         prune(&mut object, &schema(), &mut unknown);
         unknown.sort();
-        assert_eq!(unknown, ["extra", "spec.free.known.not", "spec.parts[1].color", "spec.replica"]);
+        assert_eq!(
+            unknown,
+            [
+                "extra",
+                "spec.free.known.not",
+                "spec.parts[1].color",
+                "spec.replica"
+            ]
+        );
         let expected = json!({"kind": "K", "metadata": {"name": "n"}, "spec": {
             "free": {"any": {"deep": 1}, "known": {}}, "labels": {"a": "b"}, "parts": [{"size": 1}, {}]}});
         assert_eq!(object, expected);
@@ -111,7 +143,10 @@ mod tests {
     fn defaults_fill_what_is_absent_or_null() {
         for (given, expected) in [
             (json!({"spec": {}}), json!({"spec": {"replicas": 1}})),
-            (json!({"spec": {"replicas": null, "name": null, "note": null}}), json!({"spec": {"replicas": 1, "note": null}})),
+            (
+                json!({"spec": {"replicas": null, "name": null, "note": null}}),
+                json!({"spec": {"replicas": 1, "note": null}}),
+            ),
             (
                 json!({"spec": {"replicas": 0, "parts": [{}, {"size": 1}]}}),
                 json!({"spec": {"replicas": 0, "parts": [{"size": 3}, {"size": 1}]}}),

@@ -1,7 +1,7 @@
 //! A structural schema, read once from a definition.
 //!
-//! What a definition may say is judged when it is stored ([`crate::strategy`]); reading never fails,
-//! and takes what it does not understand as no demand.
+//! What a definition may say is judged when it is stored ([`crate::strategy`]); reading never
+//! fails, and takes what it does not understand as no demand.
 
 use std::collections::BTreeMap;
 
@@ -99,11 +99,22 @@ pub(crate) enum ListKind {
 impl Schema {
     /// Reads a schema.
     pub(crate) fn parse(tree: &Tree) -> Self {
-        let count = |member: &str| int(tree, &[member]).and_then(|number| usize::try_from(number).ok());
-        let bound =
-            |value: &str, exclusive: &str| at(tree, &[value]).as_f64().map(|value| Bound { value, exclusive: flag(tree, &[exclusive]) });
+        let count =
+            |member: &str| int(tree, &[member]).and_then(|number| usize::try_from(number).ok());
+        let bound = |value: &str, exclusive: &str| {
+            at(tree, &[value]).as_f64().map(|value| Bound {
+                value,
+                exclusive: flag(tree, &[exclusive]),
+            })
+        };
         let all = |member: &str| list(tree, &[member]).iter().map(Self::parse).collect();
-        let words = |member: &str| list(tree, &[member]).iter().filter_map(Tree::as_str).map(str::to_owned).collect();
+        let words = |member: &str| {
+            list(tree, &[member])
+                .iter()
+                .filter_map(Tree::as_str)
+                .map(str::to_owned)
+                .collect()
+        };
         Self {
             kind: Kind::parse(tree),
             format: text(tree, &["format"]).to_owned(),
@@ -121,16 +132,32 @@ impl Schema {
                 schema @ Tree::Object(_) => Additional::Each(Box::new(Self::parse(schema))),
                 _ => Additional::None,
             },
-            items: Some(at(tree, &["items"])).filter(|items| items.is_object()).map(|items| Box::new(Self::parse(items))),
+            items: Some(at(tree, &["items"]))
+                .filter(|items| items.is_object())
+                .map(|items| Box::new(Self::parse(items))),
             required: words("required"),
             values: list(tree, &["enum"]).to_vec(),
-            default: Some(at(tree, &["default"])).filter(|default| !default.is_null()).cloned(),
-            pattern: Some(text(tree, &["pattern"])).filter(|pattern| !pattern.is_empty()).and_then(|pattern| Regex::new(pattern).ok()),
+            default: Some(at(tree, &["default"]))
+                .filter(|default| !default.is_null())
+                .cloned(),
+            pattern: Some(text(tree, &["pattern"]))
+                .filter(|pattern| !pattern.is_empty())
+                .and_then(|pattern| Regex::new(pattern).ok()),
             minimum: bound("minimum", "exclusiveMinimum"),
             maximum: bound("maximum", "exclusiveMaximum"),
-            multiple_of: at(tree, &["multipleOf"]).as_f64().filter(|factor| *factor > 0.0),
-            least: Counts { letters: count("minLength"), items: count("minItems"), members: count("minProperties") },
-            most: Counts { letters: count("maxLength"), items: count("maxItems"), members: count("maxProperties") },
+            multiple_of: at(tree, &["multipleOf"])
+                .as_f64()
+                .filter(|factor| *factor > 0.0),
+            least: Counts {
+                letters: count("minLength"),
+                items: count("minItems"),
+                members: count("minProperties"),
+            },
+            most: Counts {
+                letters: count("maxLength"),
+                items: count("maxItems"),
+                members: count("maxProperties"),
+            },
             list: match text(tree, &["x-kubernetes-list-type"]) {
                 "set" => ListKind::Set,
                 "map" => ListKind::Map,
@@ -141,7 +168,9 @@ impl Schema {
             all_of: all("allOf"),
             any_of: all("anyOf"),
             one_of: all("oneOf"),
-            not: Some(at(tree, &["not"])).filter(|not| not.is_object()).map(|not| Box::new(Self::parse(not))),
+            not: Some(at(tree, &["not"]))
+                .filter(|not| not.is_object())
+                .map(|not| Box::new(Self::parse(not))),
         }
     }
 
@@ -186,7 +215,11 @@ impl Kind {
 
     /// Whether a value is of this type.
     pub(crate) fn takes(self, value: &Tree) -> bool {
-        let whole = |value: &Tree| value.is_i64() || value.is_u64() || value.as_f64().is_some_and(|number| number.fract() == 0.0);
+        let whole = |value: &Tree| {
+            value.is_i64()
+                || value.is_u64()
+                || value.as_f64().is_some_and(|number| number.fract() == 0.0)
+        };
         match self {
             Self::Any => true,
             Self::Object => value.is_object(),

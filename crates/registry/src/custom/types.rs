@@ -9,19 +9,38 @@ use super::{leak, leak_all};
 const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
 
 fn own_fields() -> Vec<Field> {
-    let mut fields = vec![Field { name: "apiVersion", ..Field::BLANK }, Field { name: "kind", ..Field::BLANK }];
+    let mut fields = vec![
+        Field {
+            name: "apiVersion",
+            ..Field::BLANK
+        },
+        Field {
+            name: "kind",
+            ..Field::BLANK
+        },
+    ];
     if let Some(meta) = kinds::type_named(META) {
-        fields.push(Field { name: "metadata", shape: Shape::Object(meta), always: true, ..Field::BLANK });
+        fields.push(Field {
+            name: "metadata",
+            shape: Shape::Object(meta),
+            always: true,
+            ..Field::BLANK
+        });
     }
     fields
 }
 
 fn build(name: &'static str, fields: Vec<Field>, atomic: bool) -> &'static Type {
-    Box::leak(Box::new(Type { name, fields: fields.leak(), lookup: Lookup::new(), atomic }))
+    Box::leak(Box::new(Type {
+        name,
+        fields: fields.leak(),
+        lookup: Lookup::new(),
+        atomic,
+    }))
 }
 
-/// The type with which objects are written: their metadata in the order of the wire, before all that
-/// a user can nest. The rest has no type and follows as it is.
+/// The type with which objects are written: their metadata in the order of the wire, before all
+/// that a user can nest. The rest has no type and follows as it is.
 pub(super) fn codec(name: &'static str) -> &'static Type {
     build(name, own_fields(), false)
 }
@@ -32,7 +51,13 @@ pub(super) fn owned(schema: &Schema, name: &'static str) -> Option<&'static Type
         return None;
     }
     let mut fields = own_fields();
-    fields.extend(schema.properties.iter().filter(|(name, _)| !matches!(name.as_str(), "apiVersion" | "kind" | "metadata")).map(field));
+    fields.extend(
+        schema
+            .properties
+            .iter()
+            .filter(|(name, _)| !matches!(name.as_str(), "apiVersion" | "kind" | "metadata"))
+            .map(field),
+    );
     Some(build(name, fields, false))
 }
 
@@ -48,7 +73,10 @@ fn field((name, schema): (&String, &Schema)) -> Field {
         },
         keys: leak_all(schema.keys.iter().map(String::as_str)),
         atomic: schema.atomic,
-        default: schema.default.as_ref().map_or("", |default| leak(&default.to_string())),
+        default: schema
+            .default
+            .as_ref()
+            .map_or("", |default| leak(&default.to_string())),
         ..Field::BLANK
     }
 }
@@ -62,13 +90,27 @@ fn shape(schema: &Schema) -> Shape {
         Kind::Number => Shape::Float64,
         Kind::Boolean => Shape::Bool,
         Kind::IntOrString => Shape::IntOrString,
-        Kind::Array => Shape::List(schema.items.as_ref().map_or(&ANY, |items| Box::leak(Box::new(shape(items))))),
+        Kind::Array => Shape::List(
+            schema
+                .items
+                .as_ref()
+                .map_or(&ANY, |items| Box::leak(Box::new(shape(items)))),
+        ),
         Kind::Object => match &schema.additional {
             Additional::Each(each) => Shape::Map(Box::leak(Box::new(shape(each)))),
             Additional::None if !schema.preserve => {
-                let mut fields = if schema.embedded { own_fields() } else { Vec::new() };
+                let mut fields = if schema.embedded {
+                    own_fields()
+                } else {
+                    Vec::new()
+                };
                 let known: Vec<&str> = fields.iter().map(|field| field.name).collect();
-                let rest: Vec<Field> = schema.properties.iter().filter(|(name, _)| !known.contains(&name.as_str())).map(field).collect();
+                let rest: Vec<Field> = schema
+                    .properties
+                    .iter()
+                    .filter(|(name, _)| !known.contains(&name.as_str()))
+                    .map(field)
+                    .collect();
                 fields.extend(rest);
                 Shape::Object(build("", fields, schema.atomic))
             }

@@ -13,7 +13,13 @@ pub(crate) fn validate(object: &Tree, old: Option<&Tree>, schema: &Schema) -> Ve
     faults
 }
 
-fn value(here: &Tree, old: Option<&Tree>, schema: &Schema, path: &str, faults: &mut Vec<FieldError>) {
+fn value(
+    here: &Tree,
+    old: Option<&Tree>,
+    schema: &Schema,
+    path: &str,
+    faults: &mut Vec<FieldError>,
+) {
     if old == Some(here) || (here.is_null() && schema.nullable) {
         return;
     }
@@ -22,13 +28,28 @@ fn value(here: &Tree, old: Option<&Tree>, schema: &Schema, path: &str, faults: &
     }
     if !schema.kind.takes(here) {
         let found = kind_of(here);
-        faults.push(of_type(path, found, &format!("{path} in body must be of type {}: {found:?}", schema.kind.name())));
+        faults.push(of_type(
+            path,
+            found,
+            &format!(
+                "{path} in body must be of type {}: {found:?}",
+                schema.kind.name()
+            ),
+        ));
         return;
     }
-    let mut invalid = |detail: String| faults.push(FieldError::invalid(path, here, format!("{path} in body {detail}")));
+    let mut invalid = |detail: String| {
+        faults.push(FieldError::invalid(
+            path,
+            here,
+            format!("{path} in body {detail}"),
+        ))
+    };
     match here {
         Tree::String(text) => check_text(text, schema, &mut invalid),
-        Tree::Number(number) => check_number(number.as_f64().unwrap_or_default(), schema, &mut invalid),
+        Tree::Number(number) => {
+            check_number(number.as_f64().unwrap_or_default(), schema, &mut invalid)
+        }
         _ => {}
     }
     check_sizes(here, schema, path, faults);
@@ -47,11 +68,16 @@ fn value(here: &Tree, old: Option<&Tree>, schema: &Schema, path: &str, faults: &
 }
 
 fn shown(value: &Tree) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned)
 }
 
 fn of_type(path: &str, found: &str, detail: &str) -> FieldError {
-    FieldError { fault: FieldFault::TypeInvalid, ..FieldError::invalid(path, &Tree::from(found), detail) }
+    FieldError {
+        fault: FieldFault::TypeInvalid,
+        ..FieldError::invalid(path, &Tree::from(found), detail)
+    }
 }
 
 fn kind_of(value: &Tree) -> &'static str {
@@ -71,19 +97,40 @@ fn check_text(text: &str, schema: &Schema, invalid: &mut impl FnMut(String)) {
     if let Some(least) = schema.least.letters.filter(|least| letters < *least) {
         invalid(format!("should be at least {least} chars long"));
     }
-    if let Some(pattern) = schema.pattern.as_ref().filter(|pattern| !pattern.is_match(text)) {
+    if let Some(pattern) = schema
+        .pattern
+        .as_ref()
+        .filter(|pattern| !pattern.is_match(text))
+    {
         invalid(format!("should match '{pattern}'"));
     }
 }
 
 fn check_number(number: f64, schema: &Schema, invalid: &mut impl FnMut(String)) {
-    if let Some(bound) = schema.minimum.filter(|bound| number < bound.value || (bound.exclusive && number <= bound.value)) {
-        invalid(format!("should be greater than {}{}", if bound.exclusive { "" } else { "or equal to " }, bound.value));
+    if let Some(bound) = schema
+        .minimum
+        .filter(|bound| number < bound.value || (bound.exclusive && number <= bound.value))
+    {
+        invalid(format!(
+            "should be greater than {}{}",
+            if bound.exclusive { "" } else { "or equal to " },
+            bound.value
+        ));
     }
-    if let Some(bound) = schema.maximum.filter(|bound| number > bound.value || (bound.exclusive && number >= bound.value)) {
-        invalid(format!("should be less than {}{}", if bound.exclusive { "" } else { "or equal to " }, bound.value));
+    if let Some(bound) = schema
+        .maximum
+        .filter(|bound| number > bound.value || (bound.exclusive && number >= bound.value))
+    {
+        invalid(format!(
+            "should be less than {}{}",
+            if bound.exclusive { "" } else { "or equal to " },
+            bound.value
+        ));
     }
-    if let Some(factor) = schema.multiple_of.filter(|factor| ((number / factor) - (number / factor).round()).abs() > 1e-9) {
+    if let Some(factor) = schema
+        .multiple_of
+        .filter(|factor| ((number / factor) - (number / factor).round()).abs() > 1e-9)
+    {
         invalid(format!("should be a multiple of {factor}"));
     }
 }
@@ -91,47 +138,76 @@ fn check_number(number: f64, schema: &Schema, invalid: &mut impl FnMut(String)) 
 fn check_sizes(here: &Tree, schema: &Schema, path: &str, faults: &mut Vec<FieldError>) {
     let (count, least, most, what) = match here {
         Tree::String(text) => {
-            if let Some(most) = schema.most.letters.filter(|most| text.chars().count() > *most) {
+            if let Some(most) = schema
+                .most
+                .letters
+                .filter(|most| text.chars().count() > *most)
+            {
                 faults.push(FieldError::too_long(path, most));
             }
             return;
         }
         Tree::Array(items) => (items.len(), schema.least.items, schema.most.items, "items"),
-        Tree::Object(members) => (members.len(), schema.least.members, schema.most.members, "properties"),
+        Tree::Object(members) => (
+            members.len(),
+            schema.least.members,
+            schema.most.members,
+            "properties",
+        ),
         _ => return,
     };
     if let Some(least) = least.filter(|least| count < *least) {
-        faults.push(FieldError::invalid(path, &Tree::from(count), format!("{path} in body should have at least {least} {what}")));
+        faults.push(FieldError::invalid(
+            path,
+            &Tree::from(count),
+            format!("{path} in body should have at least {least} {what}"),
+        ));
     }
     if let Some(most) = most.filter(|most| count > *most) {
         let body = format!("Too many: {count}: must have at most {most} items");
-        faults.push(FieldError { fault: FieldFault::TooMany, field: path.to_owned(), body });
+        faults.push(FieldError {
+            fault: FieldFault::TooMany,
+            field: path.to_owned(),
+            body,
+        });
     }
 }
 
 fn check_format(here: &Tree, schema: &Schema, path: &str, faults: &mut Vec<FieldError>) {
     let sound = match (schema.format.as_str(), here) {
         ("date-time", Tree::String(text)) => text.parse::<jiff::Timestamp>().is_ok(),
-        ("date", Tree::String(text)) => text.parse::<jiff::civil::Date>().is_ok() && text.len() == 10,
+        ("date", Tree::String(text)) => {
+            text.parse::<jiff::civil::Date>().is_ok() && text.len() == 10
+        }
         ("ipv4", Tree::String(text)) => text.parse::<std::net::Ipv4Addr>().is_ok(),
         ("ipv6", Tree::String(text)) => text.parse::<std::net::Ipv6Addr>().is_ok(),
         ("cidr", Tree::String(text)) => is_cidr(text),
         ("uuid", Tree::String(text)) => is_uuid(text),
         ("byte", Tree::String(text)) => {
             use base64::Engine as _;
-            base64::engine::general_purpose::STANDARD.decode(text).is_ok()
+            base64::engine::general_purpose::STANDARD
+                .decode(text)
+                .is_ok()
         }
-        ("int32", Tree::Number(number)) => number.as_i64().is_none_or(|number| i32::try_from(number).is_ok()),
+        ("int32", Tree::Number(number)) => number
+            .as_i64()
+            .is_none_or(|number| i32::try_from(number).is_ok()),
         _ => true,
     };
     if !sound {
-        let detail = format!("{path} in body must be of type {}: {}", schema.format, kinds::status::quoted(&shown(here)));
+        let detail = format!(
+            "{path} in body must be of type {}: {}",
+            schema.format,
+            kinds::status::quoted(&shown(here))
+        );
         faults.push(FieldError::invalid(path, here, detail));
     }
 }
 
 fn is_cidr(text: &str) -> bool {
-    let Some((address, bits)) = text.split_once('/') else { return false };
+    let Some((address, bits)) = text.split_once('/') else {
+        return false;
+    };
     let most = match address.parse::<std::net::IpAddr>() {
         Ok(std::net::IpAddr::V4(_)) => 32,
         Ok(std::net::IpAddr::V6(_)) => 128,
@@ -145,30 +221,61 @@ fn is_uuid(text: &str) -> bool {
     hex.len() == 32 && hex.chars().all(|letter| letter.is_ascii_hexdigit())
 }
 
-fn members(here: &Tree, old: Option<&Tree>, schema: &Schema, path: &str, faults: &mut Vec<FieldError>) {
-    for name in schema.required.iter().filter(|name| here.get(name.as_str()).is_none()) {
+fn members(
+    here: &Tree,
+    old: Option<&Tree>,
+    schema: &Schema,
+    path: &str,
+    faults: &mut Vec<FieldError>,
+) {
+    for name in schema
+        .required
+        .iter()
+        .filter(|name| here.get(name.as_str()).is_none())
+    {
         faults.push(FieldError::required(join(path, name), ""));
     }
     let Tree::Object(found) = here else { return };
     // Metadata has rules of its own; a schema may only narrow it, which nearly nobody does.
     for (name, member) in found {
         if let Some(inner) = schema.member(name) {
-            value(member, old.and_then(|old| old.get(name)), inner, &join(path, name), faults);
+            value(
+                member,
+                old.and_then(|old| old.get(name)),
+                inner,
+                &join(path, name),
+                faults,
+            );
         }
     }
 }
 
 fn join(path: &str, name: &str) -> String {
-    if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
+    if path.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{path}.{name}")
+    }
 }
 
-fn list(items: &[Tree], old: Option<&Tree>, schema: &Schema, path: &str, faults: &mut Vec<FieldError>) {
-    let before = old.and_then(Tree::as_array).map(Vec::as_slice).unwrap_or_default();
+fn list(
+    items: &[Tree],
+    old: Option<&Tree>,
+    schema: &Schema,
+    path: &str,
+    faults: &mut Vec<FieldError>,
+) {
+    let before = old
+        .and_then(Tree::as_array)
+        .map(Vec::as_slice)
+        .unwrap_or_default();
     if let Some(inner) = &schema.items {
         for (index, item) in items.iter().enumerate() {
             // Items that have moved are compared by their keys.
             let old = match schema.list {
-                ListKind::Map => before.iter().find(|other| key_of(other, schema) == key_of(item, schema)),
+                ListKind::Map => before
+                    .iter()
+                    .find(|other| key_of(other, schema) == key_of(item, schema)),
                 _ => before.get(index),
             };
             value(item, old, inner, &format!("{path}[{index}]"), faults);
@@ -191,7 +298,10 @@ fn list(items: &[Tree], old: Option<&Tree>, schema: &Schema, path: &str, faults:
 
 /// What tells an item of a list of type map from the others.
 fn key_of(item: &Tree, schema: &Schema) -> Tree {
-    let keys = schema.keys.iter().filter_map(|key| item.get(key).map(|value| (key.clone(), value.clone())));
+    let keys = schema
+        .keys
+        .iter()
+        .filter_map(|key| item.get(key).map(|value| (key.clone(), value.clone())));
     Tree::Object(keys.collect())
 }
 
@@ -205,15 +315,22 @@ fn check_combinations(here: &Tree, schema: &Schema, path: &str, faults: &mut Vec
         value(here, None, part, path, faults);
     }
     let name = if path.is_empty() { "<nil>" } else { path };
-    let mut refuse = |detail: String| faults.push(FieldError::invalid(path, &Tree::from(""), detail));
+    let mut refuse =
+        |detail: String| faults.push(FieldError::invalid(path, &Tree::from(""), detail));
     if !schema.any_of.is_empty() && !schema.any_of.iter().any(fits) {
-        refuse(format!("{name:?} must validate at least one schema (anyOf)"));
+        refuse(format!(
+            "{name:?} must validate at least one schema (anyOf)"
+        ));
     }
     if !schema.one_of.is_empty() {
         match schema.one_of.iter().filter(|part| fits(part)).count() {
             1 => {}
-            0 => refuse(format!("{name:?} must validate one and only one schema (oneOf). Found none valid")),
-            count => refuse(format!("{name:?} must validate one and only one schema (oneOf). Found {count} valid alternatives")),
+            0 => refuse(format!(
+                "{name:?} must validate one and only one schema (oneOf). Found none valid"
+            )),
+            count => refuse(format!(
+                "{name:?} must validate one and only one schema (oneOf). Found {count} valid alternatives"
+            )),
         }
     }
     if schema.not.as_ref().is_some_and(|not| fits(not)) {
@@ -229,7 +346,10 @@ mod tests {
 
     fn check(schema: &Tree, spec: &Tree, expected: &[&str]) {
         let schema = Schema::parse(&json!({"type": "object", "properties": {"spec": schema}}));
-        let faults: Vec<String> = validate(&json!({"spec": spec}), None, &schema).iter().map(ToString::to_string).collect();
+        let faults: Vec<String> = validate(&json!({"spec": spec}), None, &schema)
+            .iter()
+            .map(ToString::to_string)
+            .collect();
         assert_eq!(faults, expected, "{spec}");
     }
 
@@ -250,38 +370,111 @@ mod tests {
                 "oneOf": [{"required": ["a"]}, {"required": ["b"]}]},
         }});
         let check = |spec: Tree, expected: &[&str]| check(&schema, &spec, expected);
-        check(json!({"image": "abc", "replicas": 1, "port": "http", "none": null, "share": 0.5}), &[]);
+        check(
+            json!({"image": "abc", "replicas": 1, "port": "http", "none": null, "share": 0.5}),
+            &[],
+        );
         check(json!({}), &["spec.image: Required value"]);
-        check(json!("x"), &["spec: Invalid value: \"string\": spec in body must be of type object: \"string\""]);
-        check(json!({"image": 7}), &["spec.image: Invalid value: \"integer\": spec.image in body must be of type string: \"integer\""]);
-        check(json!({"image": "a"}), &["spec.image: Invalid value: \"a\": spec.image in body should be at least 2 chars long"]);
-        check(json!({"image": "AB"}), &["spec.image: Invalid value: \"AB\": spec.image in body should match '^[a-z]*$'"]);
-        check(json!({"image": "abcde"}), &["spec.image: Too long: may not be more than 4 bytes"]);
+        check(
+            json!("x"),
+            &["spec: Invalid value: \"string\": spec in body must be of type object: \"string\""],
+        );
+        check(
+            json!({"image": 7}),
+            &[
+                "spec.image: Invalid value: \"integer\": spec.image in body must be of type string: \"integer\"",
+            ],
+        );
+        check(
+            json!({"image": "a"}),
+            &[
+                "spec.image: Invalid value: \"a\": spec.image in body should be at least 2 chars long",
+            ],
+        );
+        check(
+            json!({"image": "AB"}),
+            &["spec.image: Invalid value: \"AB\": spec.image in body should match '^[a-z]*$'"],
+        );
+        check(
+            json!({"image": "abcde"}),
+            &["spec.image: Too long: may not be more than 4 bytes"],
+        );
         let with = |member: &str, value: Tree| json!({"image": "abc", member: value});
-        check(with("replicas", json!(0)), &["spec.replicas: Invalid value: 0: spec.replicas in body should be greater than or equal to 1"]);
-        check(with("replicas", json!(11)), &["spec.replicas: Invalid value: 11: spec.replicas in body should be less than or equal to 10"]);
-        check(with("share", json!(1)), &["spec.share: Invalid value: 1: spec.share in body should be less than 1"]);
-        check(with("mode", json!("c")), &["spec.mode: Unsupported value: \"c\": supported values: \"a\", \"b\""]);
+        check(
+            with("replicas", json!(0)),
+            &[
+                "spec.replicas: Invalid value: 0: spec.replicas in body should be greater than or equal to 1",
+            ],
+        );
+        check(
+            with("replicas", json!(11)),
+            &[
+                "spec.replicas: Invalid value: 11: spec.replicas in body should be less than or equal to 10",
+            ],
+        );
+        check(
+            with("share", json!(1)),
+            &["spec.share: Invalid value: 1: spec.share in body should be less than 1"],
+        );
+        check(
+            with("mode", json!("c")),
+            &["spec.mode: Unsupported value: \"c\": supported values: \"a\", \"b\""],
+        );
         check(
             with("port", json!(true)),
-            &["spec.port: Invalid value: \"boolean\": spec.port in body must be of type integer,string: \"boolean\""],
+            &[
+                "spec.port: Invalid value: \"boolean\": spec.port in body must be of type integer,string: \"boolean\"",
+            ],
         );
-        check(with("at", json!("noon")), &["spec.at: Invalid value: \"noon\": spec.at in body must be of type date-time: \"noon\""]);
-        check(with("tags", json!(["a", "b", "c"])), &["spec.tags: Too many: 3: must have at most 2 items"]);
-        check(with("tags", json!(["a", "a"])), &["spec.tags[1]: Duplicate value: \"a\""]);
-        check(with("ports", json!([{"name": "a"}, {"name": "a"}])), &["spec.ports[1]: Duplicate value: {\"name\":\"a\"}"]);
+        check(
+            with("at", json!("noon")),
+            &[
+                "spec.at: Invalid value: \"noon\": spec.at in body must be of type date-time: \"noon\"",
+            ],
+        );
+        check(
+            with("tags", json!(["a", "b", "c"])),
+            &["spec.tags: Too many: 3: must have at most 2 items"],
+        );
+        check(
+            with("tags", json!(["a", "a"])),
+            &["spec.tags[1]: Duplicate value: \"a\""],
+        );
+        check(
+            with("ports", json!([{"name": "a"}, {"name": "a"}])),
+            &["spec.ports[1]: Duplicate value: {\"name\":\"a\"}"],
+        );
         check(
             with("one", json!({})),
-            &["spec.one: Invalid value: \"\": \"spec.one\" must validate one and only one schema (oneOf). Found none valid"],
+            &[
+                "spec.one: Invalid value: \"\": \"spec.one\" must validate one and only one schema (oneOf). Found none valid",
+            ],
         );
     }
 
     #[test]
     fn what_an_update_leaves_alone_is_not_judged_again() {
-        let schema = Schema::parse(&json!({"type": "object", "properties": {"spec": {"type": "object",
-            "properties": {"a": {"type": "integer"}, "b": {"type": "integer"}}}}}));
+        let schema = Schema::parse(
+            &json!({"type": "object", "properties": {"spec": {"type": "object",
+            "properties": {"a": {"type": "integer"}, "b": {"type": "integer"}}}}}),
+        );
         let old = json!({"spec": {"a": "was allowed once", "b": 1}});
-        assert!(validate(&json!({"spec": {"a": "was allowed once", "b": 2}}), Some(&old), &schema).is_empty());
-        assert_eq!(validate(&json!({"spec": {"a": "is not now", "b": 2}}), Some(&old), &schema).len(), 1);
+        assert!(
+            validate(
+                &json!({"spec": {"a": "was allowed once", "b": 2}}),
+                Some(&old),
+                &schema
+            )
+            .is_empty()
+        );
+        assert_eq!(
+            validate(
+                &json!({"spec": {"a": "is not now", "b": 2}}),
+                Some(&old),
+                &schema
+            )
+            .len(),
+            1
+        );
     }
 }

@@ -26,7 +26,13 @@ pub(crate) enum Step {
 }
 
 /// Checks the preconditions and decides. `kind` is the name of the kind for the refusals.
-pub(crate) fn decide(object: &Tree, kind: &str, rules: Rules, options: &DeleteOptions, now: Timestamp) -> Result<Step, Refusal> {
+pub(crate) fn decide(
+    object: &Tree,
+    kind: &str,
+    rules: Rules,
+    options: &DeleteOptions,
+    now: Timestamp,
+) -> Result<Step, Refusal> {
     check_preconditions(object, kind, options)?;
     Ok(next(object, rules, options, now))
 }
@@ -34,10 +40,15 @@ pub(crate) fn decide(object: &Tree, kind: &str, rules: Rules, options: &DeleteOp
 /// 409 when the object is not the one that was meant. Unlike in an eviction, empty texts count.
 fn check_preconditions(object: &Tree, kind: &str, options: &DeleteOptions) -> Result<(), Refusal> {
     let name = object::meta_text(object, "name");
-    let (uid, version) = (object::meta_text(object, "uid"), object::meta_text(object, "resourceVersion"));
+    let (uid, version) = (
+        object::meta_text(object, "uid"),
+        object::meta_text(object, "resourceVersion"),
+    );
     match (&options.uid, &options.resource_version) {
         (Some(asked), _) if asked != uid => Err(super::uid_conflict(kind, name, asked, uid)),
-        (_, Some(asked)) if asked != version => Err(super::version_conflict(kind, name, asked, version)),
+        (_, Some(asked)) if asked != version => {
+            Err(super::version_conflict(kind, name, asked, version))
+        }
         _ => Ok(()),
     }
 }
@@ -54,7 +65,11 @@ fn next(object: &Tree, rules: Rules, options: &DeleteOptions, now: Timestamp) ->
     match marked {
         Some((mut tree, seconds)) => {
             object::set_finalizers(&mut tree, finalizers.clone());
-            if seconds > 0 || !finalizers.is_empty() { Step::Mark(tree) } else { Step::MarkAndRemove(tree) }
+            if seconds > 0 || !finalizers.is_empty() {
+                Step::Mark(tree)
+            } else {
+                Step::MarkAndRemove(tree)
+            }
         }
         None if finalizers.is_empty() => Step::Remove,
         None => {
@@ -82,13 +97,16 @@ enum Grace {
 
 fn grace(object: &Tree, rules: Rules, requested: Option<i64>, now: Timestamp) -> Grace {
     let Some(deadline) = object::moment(object::meta_text(object, "deletionTimestamp")) else {
-        let Some(seconds) = rules.grace_seconds(object, requested).map(positive) else { return Grace::None };
+        let Some(seconds) = rules.grace_seconds(object, requested).map(positive) else {
+            return Grace::None;
+        };
         let mut tree = object.clone();
         raise_generation(&mut tree);
         mark(&mut tree, later(now, seconds), seconds);
         return Grace::Marked(tree, seconds);
     };
-    let running = tree::int(object, &["metadata", "deletionGracePeriodSeconds"]).map_or(0, positive);
+    let running =
+        tree::int(object, &["metadata", "deletionGracePeriodSeconds"]).map_or(0, positive);
     // Kinds without grace are marked with 0 and land here as well.
     if running == 0 || rules.grace_seconds(object, requested).is_none() {
         return Grace::None;
@@ -99,7 +117,11 @@ fn grace(object: &Tree, rules: Rules, requested: Option<i64>, now: Timestamp) ->
             let shorter = later(deadline, seconds - running);
             // A deadline that the shorter grace puts into the past is now; a second stays, so that
             // the node may still end the pod in order.
-            let (deadline, seconds) = if shorter < now { (now, seconds.min(1)) } else { (shorter, seconds) };
+            let (deadline, seconds) = if shorter < now {
+                (now, seconds.min(1))
+            } else {
+                (shorter, seconds)
+            };
             mark(&mut tree, deadline, seconds);
             Grace::Marked(tree, seconds)
         }
@@ -108,7 +130,9 @@ fn grace(object: &Tree, rules: Rules, requested: Option<i64>, now: Timestamp) ->
 }
 
 fn later(moment: Timestamp, seconds: i64) -> Timestamp {
-    moment.saturating_add(SignedDuration::from_secs(seconds)).unwrap_or(Timestamp::MAX)
+    moment
+        .saturating_add(SignedDuration::from_secs(seconds))
+        .unwrap_or(Timestamp::MAX)
 }
 
 fn mark(object: &mut Tree, deadline: Timestamp, seconds: i64) {
@@ -122,12 +146,15 @@ fn mark_at_once(object: &mut Tree, now: Timestamp) {
     if tree::int(object, &["metadata", "deletionGracePeriodSeconds"]).is_none() {
         raise_generation(object);
     }
-    let deadline = object::moment(object::meta_text(object, "deletionTimestamp")).filter(|deadline| *deadline <= now);
+    let deadline = object::moment(object::meta_text(object, "deletionTimestamp"))
+        .filter(|deadline| *deadline <= now);
     mark(object, deadline.unwrap_or(now), 0);
 }
 
 fn raise_generation(object: &mut Tree) {
-    if let Some(generation) = tree::int(object, &["metadata", "generation"]).filter(|generation| *generation > 0) {
+    if let Some(generation) =
+        tree::int(object, &["metadata", "generation"]).filter(|generation| *generation > 0)
+    {
         object::meta(object).insert("generation", (generation + 1).into());
     }
 }
@@ -137,8 +164,11 @@ fn raise_generation(object: &mut Tree) {
 pub(crate) fn finalizers(object: &Tree, rules: Rules, options: &DeleteOptions) -> Vec<String> {
     let present = object::finalizers(object);
     let wanted = propagation(&present, rules, options);
-    let mut kept: Vec<String> =
-        present.iter().filter(|name| **name != ORPHAN && **name != FOREGROUND).map(|name| (*name).to_owned()).collect();
+    let mut kept: Vec<String> = present
+        .iter()
+        .filter(|name| **name != ORPHAN && **name != FOREGROUND)
+        .map(|name| (*name).to_owned())
+        .collect();
     let Some(wanted) = wanted else { return kept };
     if present.contains(&wanted) && !(present.contains(&ORPHAN) && present.contains(&FOREGROUND)) {
         return present.iter().map(|name| (*name).to_owned()).collect();
@@ -148,7 +178,10 @@ pub(crate) fn finalizers(object: &Tree, rules: Rules, options: &DeleteOptions) -
 }
 
 fn propagation(present: &[&str], rules: Rules, options: &DeleteOptions) -> Option<&'static str> {
-    match (options.orphan_dependents, options.propagation_policy.as_deref()) {
+    match (
+        options.orphan_dependents,
+        options.propagation_policy.as_deref(),
+    ) {
         (Some(true), _) | (None, Some("Orphan")) => Some(ORPHAN),
         (None, Some("Foreground")) => Some(FOREGROUND),
         (Some(false), _) | (None, Some(_)) => None,

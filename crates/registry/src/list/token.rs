@@ -12,7 +12,8 @@ use crate::request::Refusal;
 
 const VERSION: &str = "meta.k8s.io/v1";
 /// Bits that no byte needs are not looked at, as in Go.
-const BASE64: GeneralPurpose = GeneralPurpose::new(&URL_SAFE, NO_PAD.with_decode_allow_trailing_bits(true));
+const BASE64: GeneralPurpose =
+    GeneralPurpose::new(&URL_SAFE, NO_PAD.with_decode_allow_trailing_bits(true));
 
 /// Where the next page begins.
 #[derive(Debug, PartialEq)]
@@ -37,17 +38,31 @@ struct Wire {
 pub(super) fn render(revision: Option<Revision>, last: &str, prefix: &str) -> String {
     let revision = revision.map_or(-1, |revision| i64::try_from(revision.0).unwrap_or(i64::MAX));
     let start = format!("{}\0", last.strip_prefix(prefix).unwrap_or(last));
-    let wire = Wire { version: VERSION.to_owned(), revision, start };
+    let wire = Wire {
+        version: VERSION.to_owned(),
+        revision,
+        start,
+    };
     BASE64.encode(serde_json::to_string(&wire).unwrap_or_default())
 }
 
 /// Reads a token; 400 for one that we did not make.
 pub(super) fn parse(text: &str, prefix: &str) -> Result<Token, Refusal> {
-    let refuse = |why: &str| -> Refusal { Status::bad_request(format!("invalid continue token: continue key is not valid: {why}")).into() };
-    let bytes = BASE64.decode(text.trim_end_matches('=')).map_err(|_| refuse("illegal base64 data"))?;
+    let refuse = |why: &str| -> Refusal {
+        Status::bad_request(format!(
+            "invalid continue token: continue key is not valid: {why}"
+        ))
+        .into()
+    };
+    let bytes = BASE64
+        .decode(text.trim_end_matches('='))
+        .map_err(|_| refuse("illegal base64 data"))?;
     let wire: Wire = serde_json::from_slice(&bytes).map_err(|_| refuse(&json_fault(&bytes)))?;
     if wire.version != VERSION {
-        return Err(refuse(&format!("server does not recognize this encoded version {}", wire.version)));
+        return Err(refuse(&format!(
+            "server does not recognize this encoded version {}",
+            wire.version
+        )));
     }
     if wire.start.is_empty() {
         return Err(refuse("encoded start key empty (version meta.k8s.io/v1)"));
@@ -56,20 +71,33 @@ pub(super) fn parse(text: &str, prefix: &str) -> Result<Token, Refusal> {
         return Err(refuse(&wire.start));
     }
     let revision = match wire.revision {
-        0 => return Err(refuse("incorrect encoded start resourceVersion (version meta.k8s.io/v1)")),
+        0 => {
+            return Err(refuse(
+                "incorrect encoded start resourceVersion (version meta.k8s.io/v1)",
+            ));
+        }
         revision => u64::try_from(revision).ok().map(Revision),
     };
-    Ok(Token { revision, start_after: format!("{prefix}{}", wire.start.trim_end_matches('\0')) })
+    Ok(Token {
+        revision,
+        start_after: format!("{prefix}{}", wire.start.trim_end_matches('\0')),
+    })
 }
 
 /// What Go's decoder says about the first byte of what is not JSON.
 fn json_fault(bytes: &[u8]) -> String {
-    let Some(&first) = bytes.first() else { return "unexpected end of JSON input".to_owned() };
+    let Some(&first) = bytes.first() else {
+        return "unexpected end of JSON input".to_owned();
+    };
     if first == b'{' {
         return "unexpected end of JSON input".to_owned();
     }
     let is_printable = (0x20..0x7f).contains(&first) || (first > 0xa0 && first != 0xad);
-    let shown = if is_printable { char::from(first).to_string() } else { format!("\\u{first:04x}") };
+    let shown = if is_printable {
+        char::from(first).to_string()
+    } else {
+        format!("\\u{first:04x}")
+    };
     format!("invalid character '{shown}' looking for beginning of value")
 }
 
@@ -80,20 +108,47 @@ mod tests {
     #[test]
     fn a_token_reads_back() {
         let token = render(Some(Revision(7)), "pods/a/b", "pods/a/");
-        assert_eq!(parse(&token, "pods/a/").expect("valid"), Token { revision: Some(Revision(7)), start_after: "pods/a/b".to_owned() });
+        assert_eq!(
+            parse(&token, "pods/a/").expect("valid"),
+            Token {
+                revision: Some(Revision(7)),
+                start_after: "pods/a/b".to_owned()
+            }
+        );
         let open = render(None, "pods/a/b", "pods/");
-        assert_eq!(parse(&open, "pods/").expect("valid"), Token { revision: None, start_after: "pods/a/b".to_owned() });
+        assert_eq!(
+            parse(&open, "pods/").expect("valid"),
+            Token {
+                revision: None,
+                start_after: "pods/a/b".to_owned()
+            }
+        );
     }
 
     #[test]
     fn foreign_tokens_are_refused() {
         let check = |token: &str, expected: &str| {
             let refusal = parse(token, "pods/a/").expect_err("refused");
-            assert_eq!(refusal.status.message, format!("invalid continue token: continue key is not valid: {expected}"));
+            assert_eq!(
+                refusal.status.message,
+                format!("invalid continue token: continue key is not valid: {expected}")
+            );
         };
-        check("garbage", "invalid character '\\u0081' looking for beginning of value");
-        check("rubbish", "invalid character '®' looking for beginning of value");
-        check("eyJ2IjoibWV0YS5rOHMuaW8vdjEiLCJydiI6MX0", "encoded start key empty (version meta.k8s.io/v1)");
-        check("eyJ2IjoibWV0YS5rOHMuaW8vdjkiLCJydiI6MSwic3RhcnQiOiJhIn0", "server does not recognize this encoded version meta.k8s.io/v9");
+        check(
+            "garbage",
+            "invalid character '\\u0081' looking for beginning of value",
+        );
+        check(
+            "rubbish",
+            "invalid character '®' looking for beginning of value",
+        );
+        check(
+            "eyJ2IjoibWV0YS5rOHMuaW8vdjEiLCJydiI6MX0",
+            "encoded start key empty (version meta.k8s.io/v1)",
+        );
+        check(
+            "eyJ2IjoibWV0YS5rOHMuaW8vdjkiLCJydiI6MSwic3RhcnQiOiJhIn0",
+            "server does not recognize this encoded version meta.k8s.io/v9",
+        );
     }
 }

@@ -50,16 +50,25 @@ struct Facing {
 impl Registry {
     /// Whether writing this deserves a look afterwards.
     pub(crate) fn is_advised(&self, target: &Target) -> bool {
-        self.options().budget_warnings && target.resource.group == "policy" && target.resource.plural == "poddisruptionbudgets"
+        self.options().budget_warnings
+            && target.resource.group == "policy"
+            && target.resource.plural == "poddisruptionbudgets"
     }
 
     /// Adds to the answer of a write what should be known about the budget.
-    pub(crate) fn advise(&self, namespace: &str, reply: Result<Reply, Refusal>) -> Result<Reply, Refusal> {
+    pub(crate) fn advise(
+        &self,
+        namespace: &str,
+        reply: Result<Reply, Refusal>,
+    ) -> Result<Reply, Refusal> {
         let mut reply = reply?;
         if let Reply::Object { json, warnings, .. } = &mut reply {
             let budget = record::tree(json);
             if !object::terminating(&budget) {
-                warnings.extend(look(&self.store().snapshot(), namespace, &budget).map_or_else(Vec::new, |facing| advice(&facing)));
+                warnings.extend(
+                    look(&self.store().snapshot(), namespace, &budget)
+                        .map_or_else(Vec::new, |facing| advice(&facing)),
+                );
             }
         }
         Ok(reply)
@@ -81,14 +90,23 @@ fn look(snapshot: &Snapshot, namespace: &str, budget: &Tree) -> Option<Facing> {
     let limit = limit(tree::at(budget, &["spec"]));
     let count = i64::try_from(selected.len()).unwrap_or(i64::MAX);
     // Reading the owners of all pods costs, and more pods than there are only leave more room.
-    let expected = if is_tight(limit, count) { count.max(replicas(snapshot, namespace, &selected)) } else { count };
+    let expected = if is_tight(limit, count) {
+        count.max(replicas(snapshot, namespace, &selected))
+    } else {
+        count
+    };
     let own = object::meta_text(budget, "name");
     let others = snapshot
         .range(&target::prefix(budgets, namespace), None)
         .filter(|other| target::place(&other.key).1 != own)
         .filter_map(|other| shared(budgets, pods, &other, &selected))
         .collect();
-    Some(Facing { limit, pods: selected.iter().map(|pod| name_of(pod)).collect(), expected, others })
+    Some(Facing {
+        limit,
+        pods: selected.iter().map(|pod| name_of(pod)).collect(),
+        expected,
+        others,
+    })
 }
 
 fn name_of(record: &Record) -> String {
@@ -100,10 +118,21 @@ fn is_live(more: &More) -> bool {
     matches!(more, More::Pod(pod) if !pod.terminating && !matches!(pod.phase.as_str(), "Succeeded" | "Failed"))
 }
 
-fn shared(budgets: &'static Resource, pods: &'static Resource, other: &Record, selected: &[Arc<Record>]) -> Option<(String, Vec<String>)> {
-    let More::Budget(budget) = &record::facts(budgets, other).more else { return None };
+fn shared(
+    budgets: &'static Resource,
+    pods: &'static Resource,
+    other: &Record,
+    selected: &[Arc<Record>],
+) -> Option<(String, Vec<String>)> {
+    let More::Budget(budget) = &record::facts(budgets, other).more else {
+        return None;
+    };
     let selector = budget.selector.as_ref()?;
-    let both: Vec<String> = selected.iter().filter(|pod| selector.matches(record::facts(pods, pod))).map(|pod| name_of(pod)).collect();
+    let both: Vec<String> = selected
+        .iter()
+        .filter(|pod| selector.matches(record::facts(pods, pod)))
+        .map(|pod| name_of(pod))
+        .collect();
     (!both.is_empty()).then(|| (budget.name.clone(), both))
 }
 
@@ -114,19 +143,28 @@ fn replicas(snapshot: &Snapshot, namespace: &str, selected: &[Arc<Record>]) -> i
     for pod in selected {
         let pod = record::tree(&pod.value);
         let owners = tree::list(&pod, &["metadata", "ownerReferences"]);
-        let Some(owner) = owners.iter().find(|owner| tree::flag(owner, &["controller"])) else { continue };
+        let Some(owner) = owners
+            .iter()
+            .find(|owner| tree::flag(owner, &["controller"]))
+        else {
+            continue;
+        };
         let (group, plural) = match tree::text(owner, &["kind"]) {
             "ReplicaSet" => ("apps", "replicasets"),
             "StatefulSet" => ("apps", "statefulsets"),
             "ReplicationController" => ("", "replicationcontrollers"),
             _ => continue,
         };
-        let Some(resource) = kinds::resource(group, "v1", plural) else { continue };
+        let Some(resource) = kinds::resource(group, "v1", plural) else {
+            continue;
+        };
         let key = target::key(resource, namespace, tree::text(owner, &["name"]));
         if seen.insert(key.clone())
             && let Some(found) = snapshot.get(&key)
         {
-            sum = sum.saturating_add(tree::int(&record::tree(&found.value), &["spec", "replicas"]).unwrap_or(0));
+            sum = sum.saturating_add(
+                tree::int(&record::tree(&found.value), &["spec", "replicas"]).unwrap_or(0),
+            );
         }
     }
     sum
@@ -135,14 +173,20 @@ fn replicas(snapshot: &Snapshot, namespace: &str, selected: &[Arc<Record>]) -> i
 fn limit(spec: &Tree) -> Limit {
     let amount = |name: &str| match tree::at(spec, &[name]) {
         Tree::Number(number) => number.as_i64().map(Amount::Number),
-        Tree::String(text) => text.strip_suffix('%').and_then(|percent| percent.parse().ok()).map(Amount::Percent),
+        Tree::String(text) => text
+            .strip_suffix('%')
+            .and_then(|percent| percent.parse().ok())
+            .map(Amount::Percent),
         _ => None,
     };
     let least = amount("minAvailable").map(Limit::MinAvailable);
-    least.or_else(|| amount("maxUnavailable").map(Limit::MaxUnavailable)).unwrap_or(Limit::Nothing)
+    least
+        .or_else(|| amount("maxUnavailable").map(Limit::MaxUnavailable))
+        .unwrap_or(Limit::Nothing)
 }
 
-/// True when a demand leaves nothing of this many pods. Parts are rounded up, as the disruption controller does.
+/// True when a demand leaves nothing of this many pods. Parts are rounded up, as the disruption
+/// controller does.
 fn is_tight(limit: Limit, pods: i64) -> bool {
     match limit {
         Limit::MinAvailable(Amount::Number(least)) => least >= pods,
@@ -157,34 +201,60 @@ fn advice(facing: &Facing) -> Vec<String> {
     warnings.extend(never(facing));
     if facing.pods.is_empty() {
         let way = "compare the selector with the labels of the pods";
-        warnings.push(format!("spec.selector: selects no pods at present, so the budget protects nothing: {way}"));
+        warnings.push(format!(
+            "spec.selector: selects no pods at present, so the budget protects nothing: {way}"
+        ));
     }
     for (other, pods) in facing.others.iter().take(MAX_NAMED) {
-        let (noun, verb) = if pods.len() == 1 { ("pod", "is") } else { ("pods", "are") };
+        let (noun, verb) = if pods.len() == 1 {
+            ("pod", "is")
+        } else {
+            ("pods", "are")
+        };
         warnings.push(format!(
             "spec.selector: {noun} {} {verb} also selected by the budget {other}; evictions of pods with more than one budget are always \
              refused: make the selectors disjoint or delete one of the budgets",
             named(pods)
         ));
     }
-    if let Some(more) = facing.others.len().checked_sub(MAX_NAMED).filter(|&more| more > 0) {
-        warnings.push(format!("spec.selector: {more} more budgets select pods of this one"));
+    if let Some(more) = facing
+        .others
+        .len()
+        .checked_sub(MAX_NAMED)
+        .filter(|&more| more > 0)
+    {
+        warnings.push(format!(
+            "spec.selector: {more} more budgets select pods of this one"
+        ));
     }
     warnings
 }
 
 /// Why the budget can never allow an eviction, if so.
 fn never(facing: &Facing) -> Option<String> {
-    const SO: &str = "no healthy pod can ever be evicted and nodes with such pods cannot be drained";
+    const SO: &str =
+        "no healthy pod can ever be evicted and nodes with such pods cannot be drained";
     match facing.limit {
-        Limit::Nothing => Some(format!("spec: neither minAvailable nor maxUnavailable is set, so {SO}: set maxUnavailable to 1 or more")),
-        Limit::MaxUnavailable(Amount::Number(0)) => Some(format!("spec.maxUnavailable: with 0 {SO}: set it to 1 or more")),
-        Limit::MaxUnavailable(Amount::Percent(0)) => Some(format!("spec.maxUnavailable: with 0% {SO}: set it to 1 or more")),
-        Limit::MinAvailable(Amount::Percent(100..)) => Some(format!("spec.minAvailable: with 100% {SO}: set maxUnavailable to 1 instead")),
-        Limit::MinAvailable(amount) if facing.expected > 0 && is_tight(facing.limit, facing.expected) => {
+        Limit::Nothing => Some(format!(
+            "spec: neither minAvailable nor maxUnavailable is set, so {SO}: set maxUnavailable to 1 or more"
+        )),
+        Limit::MaxUnavailable(Amount::Number(0)) => Some(format!(
+            "spec.maxUnavailable: with 0 {SO}: set it to 1 or more"
+        )),
+        Limit::MaxUnavailable(Amount::Percent(0)) => Some(format!(
+            "spec.maxUnavailable: with 0% {SO}: set it to 1 or more"
+        )),
+        Limit::MinAvailable(Amount::Percent(100..)) => Some(format!(
+            "spec.minAvailable: with 100% {SO}: set maxUnavailable to 1 instead"
+        )),
+        Limit::MinAvailable(amount)
+            if facing.expected > 0 && is_tight(facing.limit, facing.expected) =>
+        {
             let (shown, expected) = (shown(amount), facing.expected);
             let way = "lower it, set maxUnavailable to 1 instead, or run more replicas";
-            Some(format!("spec.minAvailable: {shown} of {expected} selected pods leaves none to spare, so {SO}: {way}"))
+            Some(format!(
+                "spec.minAvailable: {shown} of {expected} selected pods leaves none to spare, so {SO}: {way}"
+            ))
         }
         _ => None,
     }
@@ -198,7 +268,12 @@ fn shown(amount: Amount) -> String {
 }
 
 fn named(names: &[String]) -> String {
-    let first = names.iter().take(MAX_NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+    let first = names
+        .iter()
+        .take(MAX_NAMED)
+        .map(String::as_str)
+        .collect::<Vec<_>>()
+        .join(", ");
     match names.len().checked_sub(MAX_NAMED) {
         Some(more) if more > 0 => format!("{first} and {more} more"),
         _ => first,
@@ -214,41 +289,108 @@ mod tests {
     /// The warnings of a budget over this many pods, cut where the way out begins.
     fn warned(spec: &Tree, pods: i64) -> Vec<String> {
         let names = (0..pods).map(|number| format!("p{number}")).collect();
-        let facing = Facing { limit: limit(spec), pods: names, expected: pods, others: Vec::new() };
-        advice(&facing).into_iter().map(|text| text.split(" no healthy").next().unwrap_or_default().to_owned()).collect()
+        let facing = Facing {
+            limit: limit(spec),
+            pods: names,
+            expected: pods,
+            others: Vec::new(),
+        };
+        advice(&facing)
+            .into_iter()
+            .map(|text| {
+                text.split(" no healthy")
+                    .next()
+                    .unwrap_or_default()
+                    .to_owned()
+            })
+            .collect()
     }
 
     #[test]
     fn budgets_that_never_allow_an_eviction_are_told() {
         for (spec, pods, expected) in [
-            (json!({"maxUnavailable": 0}), 3, Some("spec.maxUnavailable: with 0")),
-            (json!({"maxUnavailable": "0%"}), 3, Some("spec.maxUnavailable: with 0%")),
+            (
+                json!({"maxUnavailable": 0}),
+                3,
+                Some("spec.maxUnavailable: with 0"),
+            ),
+            (
+                json!({"maxUnavailable": "0%"}),
+                3,
+                Some("spec.maxUnavailable: with 0%"),
+            ),
             (json!({"maxUnavailable": 1}), 1, None),
             (json!({"maxUnavailable": "1%"}), 1, None),
-            (json!({"minAvailable": "100%"}), 3, Some("spec.minAvailable: with 100%")),
-            (json!({"minAvailable": 3}), 3, Some("spec.minAvailable: 3 of 3 selected pods leaves none to spare, so")),
-            (json!({"minAvailable": 5}), 1, Some("spec.minAvailable: 5 of 1 selected pods leaves none to spare, so")),
+            (
+                json!({"minAvailable": "100%"}),
+                3,
+                Some("spec.minAvailable: with 100%"),
+            ),
+            (
+                json!({"minAvailable": 3}),
+                3,
+                Some("spec.minAvailable: 3 of 3 selected pods leaves none to spare, so"),
+            ),
+            (
+                json!({"minAvailable": 5}),
+                1,
+                Some("spec.minAvailable: 5 of 1 selected pods leaves none to spare, so"),
+            ),
             (json!({"minAvailable": 2}), 3, None),
             (json!({"minAvailable": 0}), 1, None),
             // Rounded up, half of one pod is that pod, and nine tenths of ten are nine.
-            (json!({"minAvailable": "50%"}), 1, Some("spec.minAvailable: 50% of 1 selected pods leaves none to spare, so")),
+            (
+                json!({"minAvailable": "50%"}),
+                1,
+                Some("spec.minAvailable: 50% of 1 selected pods leaves none to spare, so"),
+            ),
             (json!({"minAvailable": "90%"}), 10, None),
-            (json!({"minAvailable": "91%"}), 10, Some("spec.minAvailable: 91% of 10 selected pods leaves none to spare, so")),
-            (json!({}), 3, Some("spec: neither minAvailable nor maxUnavailable is set, so")),
+            (
+                json!({"minAvailable": "91%"}),
+                10,
+                Some("spec.minAvailable: 91% of 10 selected pods leaves none to spare, so"),
+            ),
+            (
+                json!({}),
+                3,
+                Some("spec: neither minAvailable nor maxUnavailable is set, so"),
+            ),
         ] {
-            assert_eq!(warned(&spec, pods), Vec::from_iter(expected.map(str::to_owned)), "{spec} over {pods}");
+            assert_eq!(
+                warned(&spec, pods),
+                Vec::from_iter(expected.map(str::to_owned)),
+                "{spec} over {pods}"
+            );
         }
     }
 
     #[test]
     fn shared_pods_are_named_up_to_a_number() {
-        let names = |count: usize| (0..count).map(|number| format!("p{number}")).collect::<Vec<_>>();
-        let others = ["a", "b", "c", "d", "e"].map(|name| (name.to_owned(), names(5))).to_vec();
-        let facing = Facing { limit: limit(&json!({"maxUnavailable": 1})), pods: names(5), expected: 5, others };
+        let names = |count: usize| {
+            (0..count)
+                .map(|number| format!("p{number}"))
+                .collect::<Vec<_>>()
+        };
+        let others = ["a", "b", "c", "d", "e"]
+            .map(|name| (name.to_owned(), names(5)))
+            .to_vec();
+        let facing = Facing {
+            limit: limit(&json!({"maxUnavailable": 1})),
+            pods: names(5),
+            expected: 5,
+            others,
+        };
         let warnings = advice(&facing);
         assert_eq!(warnings.len(), 4);
-        assert!(warnings[0].contains("pods p0, p1, p2 and 2 more are also selected by the budget a;"), "{}", warnings[0]);
-        assert_eq!(warnings[3], "spec.selector: 2 more budgets select pods of this one");
+        assert!(
+            warnings[0].contains("pods p0, p1, p2 and 2 more are also selected by the budget a;"),
+            "{}",
+            warnings[0]
+        );
+        assert_eq!(
+            warnings[3],
+            "spec.selector: 2 more budgets select pods of this one"
+        );
         assert_eq!(named(&names(3)), "p0, p1, p2");
     }
 }

@@ -70,34 +70,62 @@ struct Table {
 
 impl Default for Counts {
     fn default() -> Self {
-        Self { start: Instant::now(), series: RwLock::default() }
+        Self {
+            start: Instant::now(),
+            series: RwLock::default(),
+        }
     }
 }
 
 impl Counts {
     pub(super) fn count(&self, namespace: &str, budget: &str, outcome: Outcome, now: Instant) {
-        let now_ms = u64::try_from(now.duration_since(self.start).as_millis()).unwrap_or(u64::MAX - 1);
+        let now_ms =
+            u64::try_from(now.duration_since(self.start).as_millis()).unwrap_or(u64::MAX - 1);
         self.series_of(namespace, budget).count(outcome, now_ms);
     }
 
     fn series_of(&self, namespace: &str, budget: &str) -> Arc<Series> {
         let table = self.series.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(found) = table.by_place.get(namespace).and_then(|budgets| budgets.get(budget)) {
+        if let Some(found) = table
+            .by_place
+            .get(namespace)
+            .and_then(|budgets| budgets.get(budget))
+        {
             return found.clone();
         }
         drop(table);
         let mut table = self.series.write().unwrap_or_else(PoisonError::into_inner);
-        let known = table.by_place.get(namespace).is_some_and(|budgets| budgets.contains_key(budget));
-        let (namespace, budget) = if known || table.size < MAX_SERIES { (namespace, budget) } else { (OTHER, OTHER) };
+        let known = table
+            .by_place
+            .get(namespace)
+            .is_some_and(|budgets| budgets.contains_key(budget));
+        let (namespace, budget) = if known || table.size < MAX_SERIES {
+            (namespace, budget)
+        } else {
+            (OTHER, OTHER)
+        };
         table.size += usize::from(!known);
-        table.by_place.entry(namespace.to_owned()).or_default().entry(budget.to_owned()).or_default().clone()
+        table
+            .by_place
+            .entry(namespace.to_owned())
+            .or_default()
+            .entry(budget.to_owned())
+            .or_default()
+            .clone()
     }
 
     /// All series with their namespace and budget, sorted.
     pub(super) fn all(&self) -> Vec<(String, String, Arc<Series>)> {
         let table = self.series.read().unwrap_or_else(PoisonError::into_inner);
-        let pairs = table.by_place.iter().flat_map(|(namespace, budgets)| budgets.iter().map(move |pair| (namespace, pair)));
-        let mut all: Vec<_> = pairs.map(|(namespace, (budget, series))| (namespace.clone(), budget.clone(), series.clone())).collect();
+        let pairs = table
+            .by_place
+            .iter()
+            .flat_map(|(namespace, budgets)| budgets.iter().map(move |pair| (namespace, pair)));
+        let mut all: Vec<_> = pairs
+            .map(|(namespace, (budget, series))| {
+                (namespace.clone(), budget.clone(), series.clone())
+            })
+            .collect();
         drop(table);
         all.sort_by(|one, other| (&one.0, &one.1).cmp(&(&other.0, &other.1)));
         all
@@ -112,12 +140,21 @@ mod tests {
     async fn the_number_of_series_is_bounded() {
         let counts = Counts::default();
         for number in 0..2 * MAX_SERIES {
-            counts.count("shop", &format!("b{number}"), Outcome::Allowed, Instant::now());
+            counts.count(
+                "shop",
+                &format!("b{number}"),
+                Outcome::Allowed,
+                Instant::now(),
+            );
         }
         counts.count("shop", "b0", Outcome::Allowed, Instant::now());
         let all = counts.all();
         assert_eq!(all.len(), MAX_SERIES + 1);
-        let of = |name: &str| all.iter().find(|(_, budget, _)| budget == name).map(|(_, _, series)| series.of(Outcome::Allowed));
+        let of = |name: &str| {
+            all.iter()
+                .find(|(_, budget, _)| budget == name)
+                .map(|(_, _, series)| series.of(Outcome::Allowed))
+        };
         assert_eq!((of("b0"), of(OTHER)), (Some(2), Some(MAX_SERIES as u64)));
     }
 
@@ -133,7 +170,9 @@ mod tests {
             (&[(Budget, 9), (Budget, 5)], 0),
         ] {
             let series = Series::default();
-            history.iter().for_each(|&(outcome, second)| series.count(outcome, second * 1000));
+            history
+                .iter()
+                .for_each(|&(outcome, second)| series.count(outcome, second * 1000));
             assert_eq!(series.blocked().as_secs(), seconds, "{history:?}");
         }
     }

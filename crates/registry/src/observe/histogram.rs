@@ -15,16 +15,30 @@ pub(super) struct Histogram {
 
 impl Histogram {
     pub(super) fn new(bounds_ms: &[u32]) -> Self {
-        let buckets = bounds_ms.iter().map(|&bound| (bound, AtomicU64::new(0))).collect();
-        Self { buckets, count: AtomicU64::new(0), nanoseconds: AtomicU64::new(0) }
+        let buckets = bounds_ms
+            .iter()
+            .map(|&bound| (bound, AtomicU64::new(0)))
+            .collect();
+        Self {
+            buckets,
+            count: AtomicU64::new(0),
+            nanoseconds: AtomicU64::new(0),
+        }
     }
 
     pub(super) fn observe(&self, took: Duration) {
-        if let Some((_, below)) = self.buckets.iter().find(|(bound, _)| took <= Duration::from_millis(u64::from(*bound))) {
+        if let Some((_, below)) = self
+            .buckets
+            .iter()
+            .find(|(bound, _)| took <= Duration::from_millis(u64::from(*bound)))
+        {
             below.fetch_add(1, Ordering::Relaxed);
         }
         self.count.fetch_add(1, Ordering::Relaxed);
-        self.nanoseconds.fetch_add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.nanoseconds.fetch_add(
+            u64::try_from(took.as_nanos()).unwrap_or(u64::MAX),
+            Ordering::Relaxed,
+        );
     }
 
     pub(super) fn render(&self, out: &mut String, name: &str, help: &str) -> std::fmt::Result {
@@ -32,12 +46,19 @@ impl Histogram {
         let mut below = 0;
         for (bound, count) in &self.buckets {
             below += count.load(Ordering::Relaxed);
-            writeln!(out, "{name}_bucket{{le=\"{}\"}} {below}", f64::from(*bound) / 1000.0)?;
+            writeln!(
+                out,
+                "{name}_bucket{{le=\"{}\"}} {below}",
+                f64::from(*bound) / 1000.0
+            )?;
         }
         // An observation may be under way: the last bucket must not be below the one before.
         let count = self.count.load(Ordering::Relaxed).max(below);
         let sum = Duration::from_nanos(self.nanoseconds.load(Ordering::Relaxed)).as_secs_f64();
-        writeln!(out, "{name}_bucket{{le=\"+Inf\"}} {count}\n{name}_sum {sum}\n{name}_count {count}")
+        writeln!(
+            out,
+            "{name}_bucket{{le=\"+Inf\"}} {count}\n{name}_sum {sum}\n{name}_count {count}"
+        )
     }
 }
 
@@ -52,7 +73,9 @@ mod tests {
             histogram.observe(Duration::from_millis(took));
         }
         let mut out = String::new();
-        histogram.render(&mut out, "x", "y").expect("text takes everything");
+        histogram
+            .render(&mut out, "x", "y")
+            .expect("text takes everything");
         let expected = "# HELP x y\n# TYPE x histogram\nx_bucket{le=\"0.01\"} 1\nx_bucket{le=\"1\"} 2\nx_bucket{le=\"+Inf\"} 3\nx_sum 2.021\nx_count 3\n";
         assert_eq!(out, expected);
     }

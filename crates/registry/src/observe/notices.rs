@@ -1,10 +1,10 @@
 //! Refusals that people should find with `kubectl describe`: collected per subject, and told as
 //! events at most once in a while with how often it happened.
 //!
-//! Bounded: at most [`MAX_OPEN`] subjects at a time, at most one write per subject and
-//! [`PAUSE`], forgotten when nothing has happened for [`MEMORY`]. All subjects together are told
-//! slowly ([`AT_ONCE`], [`ONE_EVERY`]), so that a thousand refusals are not a thousand writes beside
-//! the evictions. Knows neither events nor the store.
+//! Bounded: at most [`MAX_OPEN`] subjects at a time, at most one write per subject and [`PAUSE`],
+//! forgotten when nothing has happened for [`MEMORY`]. All subjects together are told slowly
+//! ([`AT_ONCE`], [`ONE_EVERY`]), so that a thousand refusals are not a thousand writes beside the
+//! evictions. Knows neither events nor the store.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -63,7 +63,11 @@ struct Notice {
 impl Notice {
     /// When something is to be done about it: tell it, or forget it.
     fn due(&self) -> Instant {
-        if self.telling.count > self.written { self.next_write } else { self.seen + MEMORY }
+        if self.telling.count > self.written {
+            self.next_write
+        } else {
+            self.seen + MEMORY
+        }
     }
 }
 
@@ -79,7 +83,13 @@ pub(super) struct Notices {
 
 impl Notices {
     /// Takes note of a refusal. Subject and text are only made when they are going to be used.
-    pub(super) fn note(&self, key: String, now: Timestamp, subject: impl FnOnce() -> Subject, message: impl FnOnce() -> String) {
+    pub(super) fn note(
+        &self,
+        key: String,
+        now: Timestamp,
+        subject: impl FnOnce() -> Subject,
+        message: impl FnOnce() -> String,
+    ) {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let seen = Instant::now();
         if let Some(notice) = open.get_mut(&key) {
@@ -91,9 +101,24 @@ impl Notices {
                 self.bell.notify_one();
             }
         } else if open.len() < MAX_OPEN {
-            let telling =
-                Telling { key: key.clone(), subject: subject(), message: message(), count: 1, first: now, last: now, event: None };
-            open.insert(key, Notice { telling, written: 0, seen, next_write: seen });
+            let telling = Telling {
+                key: key.clone(),
+                subject: subject(),
+                message: message(),
+                count: 1,
+                first: now,
+                last: now,
+                event: None,
+            };
+            open.insert(
+                key,
+                Notice {
+                    telling,
+                    written: 0,
+                    seen,
+                    next_write: seen,
+                },
+            );
             self.bell.notify_one();
         } else {
             self.dropped.fetch_add(1, Ordering::Relaxed);
@@ -120,19 +145,31 @@ impl Notices {
     /// What is due and may be told by now, and when to look again. Forgets what is long past.
     fn take_due(&self, now: Instant) -> (Vec<Telling>, Option<Instant>) {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut paid_until = self.paid_until.lock().unwrap_or_else(PoisonError::into_inner);
-        let spare = paid_until.map_or(LONGEST_SPARE, |paid| now.saturating_duration_since(paid).min(LONGEST_SPARE));
+        let mut paid_until = self
+            .paid_until
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let spare = paid_until.map_or(LONGEST_SPARE, |paid| {
+            now.saturating_duration_since(paid).min(LONGEST_SPARE)
+        });
         if spare < ONE_EVERY {
             return (Vec::new(), Some(now + (ONE_EVERY - spare)));
         }
         open.retain(|_, notice| notice.telling.count > notice.written || notice.due() > now);
-        let mut due: Vec<&mut Notice> = open.values_mut().filter(|notice| notice.due() <= now).collect();
+        let mut due: Vec<&mut Notice> = open
+            .values_mut()
+            .filter(|notice| notice.due() <= now)
+            .collect();
         // Those who have waited longest come first.
-        due.sort_by(|one, other| (one.due(), &one.telling.key).cmp(&(other.due(), &other.telling.key)));
+        due.sort_by(|one, other| {
+            (one.due(), &one.telling.key).cmp(&(other.due(), &other.telling.key))
+        });
         let mut left = spare;
         let mut told = Vec::new();
         for notice in due {
-            let Some(rest) = left.checked_sub(ONE_EVERY) else { break };
+            let Some(rest) = left.checked_sub(ONE_EVERY) else {
+                break;
+            };
             left = rest;
             notice.written = notice.telling.count;
             notice.next_write = now + PAUSE;
@@ -140,7 +177,10 @@ impl Notices {
         }
         *paid_until = now.checked_sub(left);
         let next = open.values().map(Notice::due).min();
-        (told, next.map(|next| next.max(now + ONE_EVERY.saturating_sub(left))))
+        (
+            told,
+            next.map(|next| next.max(now + ONE_EVERY.saturating_sub(left))),
+        )
     }
 
     /// Under which name a telling was written; none when it could not be, and is forgotten.
@@ -167,13 +207,26 @@ mod tests {
     use super::*;
 
     fn note(notices: &Notices, key: &str) {
-        let subject = || Subject { api_version: "v1", kind: "Pod", namespace: "n".into(), name: key.into(), uid: "u".into() };
-        notices.note(key.to_owned(), Timestamp::UNIX_EPOCH, subject, || "why".to_owned());
+        let subject = || Subject {
+            api_version: "v1",
+            kind: "Pod",
+            namespace: "n".into(),
+            name: key.into(),
+            uid: "u".into(),
+        };
+        notices.note(key.to_owned(), Timestamp::UNIX_EPOCH, subject, || {
+            "why".to_owned()
+        });
     }
 
     /// The counts that are told by now, by subject.
     fn told(notices: &Notices) -> Vec<(String, u32)> {
-        notices.take_due(Instant::now()).0.into_iter().map(|telling| (telling.key, telling.count)).collect()
+        notices
+            .take_due(Instant::now())
+            .0
+            .into_iter()
+            .map(|telling| (telling.key, telling.count))
+            .collect()
     }
 
     #[tokio::test(start_paused = true)]
@@ -209,13 +262,25 @@ mod tests {
             note(&notices, &format!("{number:04}"));
         }
         let (first, wake) = notices.take_due(Instant::now());
-        assert_eq!((first.len(), wake), (AT_ONCE as usize, Some(Instant::now() + ONE_EVERY)));
+        assert_eq!(
+            (first.len(), wake),
+            (AT_ONCE as usize, Some(Instant::now() + ONE_EVERY))
+        );
         note(&notices, "later");
-        assert_eq!(notices.take_due(Instant::now()), (Vec::new(), Some(Instant::now() + ONE_EVERY)));
+        assert_eq!(
+            notices.take_due(Instant::now()),
+            (Vec::new(), Some(Instant::now() + ONE_EVERY))
+        );
         tokio::time::advance(2 * ONE_EVERY).await;
-        assert_eq!(told(&notices), [("0050".to_owned(), 1), ("0051".to_owned(), 1)]);
+        assert_eq!(
+            told(&notices),
+            [("0050".to_owned(), 1), ("0051".to_owned(), 1)]
+        );
         tokio::time::advance(3 * ONE_EVERY).await;
-        assert_eq!(told(&notices), [("0052".to_owned(), 1), ("later".to_owned(), 1)]);
+        assert_eq!(
+            told(&notices),
+            [("0052".to_owned(), 1), ("later".to_owned(), 1)]
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -224,9 +289,15 @@ mod tests {
         for number in 0..MAX_OPEN + 3 {
             note(&notices, &number.to_string());
         }
-        assert_eq!((notices.open.lock().expect("lock").len(), notices.dropped()), (MAX_OPEN, 3));
+        assert_eq!(
+            (notices.open.lock().expect("lock").len(), notices.dropped()),
+            (MAX_OPEN, 3)
+        );
         notices.written("0", None);
         note(&notices, "new");
-        assert_eq!((notices.open.lock().expect("lock").len(), notices.dropped()), (MAX_OPEN, 3));
+        assert_eq!(
+            (notices.open.lock().expect("lock").len(), notices.dropped()),
+            (MAX_OPEN, 3)
+        );
     }
 }

@@ -61,13 +61,22 @@ impl Outcome {
 
     /// True when budgets stood in the way.
     pub(super) fn is_blocked(self) -> bool {
-        matches!(self, Self::Budget | Self::Processing | Self::SyncFailed | Self::MultiplePdb)
+        matches!(
+            self,
+            Self::Budget | Self::Processing | Self::SyncFailed | Self::MultiplePdb
+        )
     }
 }
 
 /// The outcome of an eviction that saw this and was refused with that, or granted.
 pub(super) fn of(sight: &Sight, refused: Option<&Status>) -> Outcome {
-    let Some(refused) = refused else { return if sight.dry_run { Outcome::DryRun } else { Outcome::Allowed } };
+    let Some(refused) = refused else {
+        return if sight.dry_run {
+            Outcome::DryRun
+        } else {
+            Outcome::Allowed
+        };
+    };
     if sight.dry_run {
         return Outcome::DryRun;
     }
@@ -83,8 +92,12 @@ pub(super) fn of(sight: &Sight, refused: Option<&Status>) -> Outcome {
 }
 
 fn of_budget(sight: &Sight, refused: &Status) -> Outcome {
-    let Some(details) = refused.details.as_ref().filter(|details| details.causes.iter().any(|cause| cause.reason == "DisruptionBudget"))
-    else {
+    let Some(details) = refused.details.as_ref().filter(|details| {
+        details
+            .causes
+            .iter()
+            .any(|cause| cause.reason == "DisruptionBudget")
+    }) else {
         // Not the budget's 429 but that of a store which does not keep up.
         return Outcome::Failed;
     };
@@ -95,7 +108,11 @@ fn of_budget(sight: &Sight, refused: &Status) -> Outcome {
         let facts = kinds::resource("policy", "v1", "poddisruptionbudgets").map(|resource| &record::facts(resource, budget).more);
         matches!(facts, Some(More::Budget(budget)) if budget.closed.as_ref().is_some_and(|closed| closed.reason == "SyncFailed"))
     });
-    if failed { Outcome::SyncFailed } else { Outcome::Budget }
+    if failed {
+        Outcome::SyncFailed
+    } else {
+        Outcome::Budget
+    }
 }
 
 #[cfg(test)]
@@ -111,7 +128,10 @@ mod tests {
 
     #[test]
     fn answers_without_a_budget_have_their_outcomes() {
-        let dry = Sight { dry_run: true, ..Sight::default() };
+        let dry = Sight {
+            dry_run: true,
+            ..Sight::default()
+        };
         let busy = Status::too_many_requests("busy", Vec::new(), 1);
         for (sight, refused, expected) in [
             (Sight::default(), None, "allowed"),

@@ -12,29 +12,59 @@ use crate::{Registry, object, record, target, tree};
 const NO_LIMIT: &str = "writing into text cannot fail";
 /// The gauges of a budget: the end of the name, the help, and the member of the status.
 const FIGURES: [(&str, &str, &str); 5] = [
-    ("current_healthy", "Current number of healthy pods.", "currentHealthy"),
-    ("desired_healthy", "Minimum desired number of healthy pods.", "desiredHealthy"),
-    ("pod_disruptions_allowed", "Number of pod disruptions that are currently allowed.", "disruptionsAllowed"),
-    ("expected_pods", "Total number of pods counted by this disruption budget.", "expectedPods"),
-    ("observed_generation", "Most recent generation observed when updating this PDB status.", "observedGeneration"),
+    (
+        "current_healthy",
+        "Current number of healthy pods.",
+        "currentHealthy",
+    ),
+    (
+        "desired_healthy",
+        "Minimum desired number of healthy pods.",
+        "desiredHealthy",
+    ),
+    (
+        "pod_disruptions_allowed",
+        "Number of pod disruptions that are currently allowed.",
+        "disruptionsAllowed",
+    ),
+    (
+        "expected_pods",
+        "Total number of pods counted by this disruption budget.",
+        "expectedPods",
+    ),
+    (
+        "observed_generation",
+        "Most recent generation observed when updating this PDB status.",
+        "observedGeneration",
+    ),
 ];
 
 impl Registry {
     /// Adds the figures about evictions and budgets in the text form of Prometheus.
     pub fn metrics(&self, out: &mut String) {
-        self.write_evictions(out).and_then(|()| self.write_budgets(out)).expect(NO_LIMIT);
+        self.write_evictions(out)
+            .and_then(|()| self.write_budgets(out))
+            .expect(NO_LIMIT);
     }
 
     fn write_evictions(&self, out: &mut String) -> std::fmt::Result {
         let observer = self.observer();
         let all = observer.counts.all();
         let name = "exeunt_eviction_requests_total";
-        writeln!(out, "# HELP {name} Evictions by outcome and by the budget that selects the pod.\n# TYPE {name} counter")?;
+        writeln!(
+            out,
+            "# HELP {name} Evictions by outcome and by the budget that selects the pod.\n# TYPE {name} counter"
+        )?;
         for (namespace, budget, series) in &all {
             for outcome in Outcome::ALL {
                 let count = series.of(outcome);
                 if count > 0 {
-                    let labels = format!("outcome=\"{}\",namespace=\"{}\",pdb=\"{}\"", outcome.name(), escaped(namespace), escaped(budget));
+                    let labels = format!(
+                        "outcome=\"{}\",namespace=\"{}\",pdb=\"{}\"",
+                        outcome.name(),
+                        escaped(namespace),
+                        escaped(budget)
+                    );
                     writeln!(out, "{name}{{{labels}}} {count}")?;
                 }
             }
@@ -42,36 +72,63 @@ impl Registry {
         let name = "exeunt_pdb_blocked_seconds_total";
         let help = "Time in which a budget refused: from a refusal to the next, if it came within a minute and none was granted between.";
         writeln!(out, "# HELP {name} {help}\n# TYPE {name} counter")?;
-        for (namespace, budget, series) in all.iter().filter(|(_, budget, series)| !budget.is_empty() && is_blocking(series)) {
+        for (namespace, budget, series) in all
+            .iter()
+            .filter(|(_, budget, series)| !budget.is_empty() && is_blocking(series))
+        {
             let seconds = series.blocked().as_secs_f64();
-            writeln!(out, "{name}{{namespace=\"{}\",pdb=\"{}\"}} {seconds}", escaped(namespace), escaped(budget))?;
+            writeln!(
+                out,
+                "{name}{{namespace=\"{}\",pdb=\"{}\"}} {seconds}",
+                escaped(namespace),
+                escaped(budget)
+            )?;
         }
         let help = "Time from a granted eviction to the removal of the pod.";
-        observer.to_gone.render(out, "exeunt_eviction_to_gone_seconds", help)?;
+        observer
+            .to_gone
+            .render(out, "exeunt_eviction_to_gone_seconds", help)?;
         let help = "Time from a change of a budget's spec to the status that has observed it.";
-        observer.status_lag.render(out, "exeunt_pdb_status_lag_seconds", help)?;
-        let help =
-            "Time from a change of a pod, as the disruption controller sees it, to the committed status of its budget that counts it.";
-        observer.pod_lag.render(out, "exeunt_pdb_pod_status_lag_seconds", help)?;
+        observer
+            .status_lag
+            .render(out, "exeunt_pdb_status_lag_seconds", help)?;
+        let help = "Time from a change of a pod, as the disruption controller sees it, to the committed status of its budget that counts it.";
+        observer
+            .pod_lag
+            .render(out, "exeunt_pdb_pod_status_lag_seconds", help)?;
         let name = "exeunt_eviction_events_dropped_total";
-        let help = "Refused evictions without an event because too many were refused at the same time.";
-        writeln!(out, "# HELP {name} {help}\n# TYPE {name} counter\n{name} {}", observer.notices.dropped())
+        let help =
+            "Refused evictions without an event because too many were refused at the same time.";
+        writeln!(
+            out,
+            "# HELP {name} {help}\n# TYPE {name} counter\n{name} {}",
+            observer.notices.dropped()
+        )
     }
 
     fn write_budgets(&self, out: &mut String) -> std::fmt::Result {
-        let Some(resource) = kinds::resource("policy", "v1", "poddisruptionbudgets") else { return Ok(()) };
+        let Some(resource) = kinds::resource("policy", "v1", "poddisruptionbudgets") else {
+            return Ok(());
+        };
         let budgets: Vec<(String, Tree)> = self
             .store()
             .snapshot()
             .range(&target::prefix(resource, ""), None)
             .map(|budget| {
                 let (namespace, name) = target::place(&budget.key);
-                let labels = format!("namespace=\"{}\",poddisruptionbudget=\"{}\"", escaped(namespace), escaped(name));
+                let labels = format!(
+                    "namespace=\"{}\",poddisruptionbudget=\"{}\"",
+                    escaped(namespace),
+                    escaped(name)
+                );
                 (labels, record::tree(&budget.value))
             })
             .collect();
         let name = "kube_poddisruptionbudget_created";
-        writeln!(out, "# HELP {name} Unix creation timestamp.\n# TYPE {name} gauge")?;
+        writeln!(
+            out,
+            "# HELP {name} Unix creation timestamp.\n# TYPE {name} gauge"
+        )?;
         for (labels, budget) in &budgets {
             if let Some(created) = object::moment(object::meta_text(budget, "creationTimestamp")) {
                 writeln!(out, "{name}{{{labels}}} {}", created.as_second())?;
@@ -81,7 +138,11 @@ impl Registry {
             let name = format!("kube_poddisruptionbudget_status_{ending}");
             writeln!(out, "# HELP {name} {help}\n# TYPE {name} gauge")?;
             for (labels, budget) in &budgets {
-                writeln!(out, "{name}{{{labels}}} {}", tree::int(budget, &["status", member]).unwrap_or(0))?;
+                writeln!(
+                    out,
+                    "{name}{{{labels}}} {}",
+                    tree::int(budget, &["status", member]).unwrap_or(0)
+                )?;
             }
         }
         Ok(())
@@ -89,10 +150,15 @@ impl Registry {
 }
 
 fn is_blocking(series: &super::counts::Series) -> bool {
-    Outcome::ALL.into_iter().any(|outcome| outcome.is_blocked() && series.of(outcome) > 0)
+    Outcome::ALL
+        .into_iter()
+        .any(|outcome| outcome.is_blocked() && series.of(outcome) > 0)
 }
 
 /// A label's value. Names of objects need no escapes, but no name may break the page.
 fn escaped(value: &str) -> String {
-    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+    value
+        .replace('\\', "\\\\")
+        .replace('"', "\\\"")
+        .replace('\n', "\\n")
 }

@@ -12,7 +12,9 @@ use store::Record;
 
 use super::notices::{Subject, Telling};
 use super::{Observer, Sight, reason};
-use crate::request::{Body, BodyForm, PatchKind, Refusal, Reply, Request, User, Verb, WriteOptions};
+use crate::request::{
+    Body, BodyForm, PatchKind, Refusal, Reply, Request, User, Verb, WriteOptions,
+};
 use crate::target::{self, Target};
 use crate::{Registry, object, record};
 
@@ -28,15 +30,40 @@ const MAX_PREFIX_BYTES: usize = 240;
 impl Observer {
     /// Takes note of a refusal for the events about the pod and about each budget.
     pub(super) fn note_refusal(&self, target: &Target, sight: &Sight, refused: &Status) {
-        let Some(pod) = sight.pod.as_deref().filter(|_| self.following.load(std::sync::atomic::Ordering::Relaxed)) else { return };
+        let Some(pod) = sight
+            .pod
+            .as_deref()
+            .filter(|_| self.following.load(std::sync::atomic::Ordering::Relaxed))
+        else {
+            return;
+        };
         let (user, now, why) = (&target.user.name, target.now, || why(sight, refused));
         // The revision tells objects apart that have the same name one after the other.
         let key = |record: &Record| format!("{}@{}", record.key, record.created);
-        let of_pod = sight.budgets.iter().fold(key(pod), |all, budget| format!("{all} {}", budget.key));
-        self.notices.note(of_pod, now, || subject("v1", "Pod", pod), || format!("Eviction requested by {user} was refused: {}", why()));
+        let of_pod = sight
+            .budgets
+            .iter()
+            .fold(key(pod), |all, budget| format!("{all} {}", budget.key));
+        self.notices.note(
+            of_pod,
+            now,
+            || subject("v1", "Pod", pod),
+            || format!("Eviction requested by {user} was refused: {}", why()),
+        );
         for budget in &sight.budgets {
-            let text = || format!("Eviction of pod {} requested by {user} was refused: {}", target.name, why());
-            self.notices.note(key(budget), now, || subject("policy/v1", "PodDisruptionBudget", budget), text);
+            let text = || {
+                format!(
+                    "Eviction of pod {} requested by {user} was refused: {}",
+                    target.name,
+                    why()
+                )
+            };
+            self.notices.note(
+                key(budget),
+                now,
+                || subject("policy/v1", "PodDisruptionBudget", budget),
+                text,
+            );
         }
     }
 }
@@ -44,13 +71,23 @@ impl Observer {
 /// The reason of the answer, and which budgets it is about where it does not name them.
 fn why(sight: &Sight, refused: &Status) -> String {
     let reason = reason(refused);
-    if sight.budgets.len() < 2 { reason } else { format!("{reason} ({})", sight.budget_names().replace(',', ", ")) }
+    if sight.budgets.len() < 2 {
+        reason
+    } else {
+        format!("{reason} ({})", sight.budget_names().replace(',', ", "))
+    }
 }
 
 fn subject(api_version: &'static str, kind: &'static str, record: &Record) -> Subject {
     let (namespace, name) = target::place(&record.key);
     let uid = object::meta_text(&record::tree(&record.value), "uid").to_owned();
-    Subject { api_version, kind, namespace: namespace.to_owned(), name: name.to_owned(), uid }
+    Subject {
+        api_version,
+        kind,
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
+        uid,
+    }
 }
 
 impl Registry {
@@ -72,7 +109,11 @@ impl Registry {
         let namespace = &telling.subject.namespace;
         if let Some(name) = &telling.event {
             let patch = Bytes::from(progress(telling).to_string());
-            let verb = Verb::Patch { kind: PatchKind::Merge, patch, options: options() };
+            let verb = Verb::Patch {
+                kind: PatchKind::Merge,
+                patch,
+                options: options(),
+            };
             match self.ask_as_system(namespace, name, verb).await {
                 Ok(_) => return Ok(name.clone()),
                 // Somebody has cleared the events away.
@@ -80,29 +121,67 @@ impl Registry {
                 Err(refusal) => return Err(refusal),
             }
         }
-        let name = event_name(&telling.subject.name, &self.entropy().suffix(SUFFIX_LETTERS));
-        let body = Body { bytes: Bytes::from(event(telling, &name).to_string()), form: BodyForm::Json };
-        self.ask_as_system(namespace, "", Verb::Create { body, options: options() }).await?;
+        let name = event_name(
+            &telling.subject.name,
+            &self.entropy().suffix(SUFFIX_LETTERS),
+        );
+        let body = Body {
+            bytes: Bytes::from(event(telling, &name).to_string()),
+            form: BodyForm::Json,
+        };
+        self.ask_as_system(
+            namespace,
+            "",
+            Verb::Create {
+                body,
+                options: options(),
+            },
+        )
+        .await?;
         Ok(name)
     }
 
-    async fn ask_as_system(&self, namespace: &str, name: &str, verb: Verb) -> Result<Reply, Refusal> {
-        let user = User { name: "system:apiserver".to_owned(), uid: String::new(), groups: vec!["system:masters".to_owned()] };
+    async fn ask_as_system(
+        &self,
+        namespace: &str,
+        name: &str,
+        verb: Verb,
+    ) -> Result<Reply, Refusal> {
+        let user = User {
+            name: "system:apiserver".to_owned(),
+            uid: String::new(),
+            groups: vec!["system:masters".to_owned()],
+        };
         let (namespace, name) = (namespace.to_owned(), name.to_owned());
         let (version, resource) = ("v1".to_owned(), "events".to_owned());
-        let request = Request { user, group: String::new(), version, resource, subresource: String::new(), namespace, name, verb };
+        let request = Request {
+            user,
+            group: String::new(),
+            version,
+            resource,
+            subresource: String::new(),
+            namespace,
+            name,
+            verb,
+        };
         // On the heap: this future lies in that of the observer for as long as the server runs.
         Box::pin(self.call(request)).await
     }
 }
 
 fn options() -> WriteOptions {
-    WriteOptions { field_manager: REPORTER.to_owned(), ..WriteOptions::default() }
+    WriteOptions {
+        field_manager: REPORTER.to_owned(),
+        ..WriteOptions::default()
+    }
 }
 
 fn event_name(subject: &str, suffix: &str) -> String {
     let cut = subject.len().min(MAX_PREFIX_BYTES);
-    let prefix = subject.get(..cut).unwrap_or_default().trim_end_matches(['.', '-']);
+    let prefix = subject
+        .get(..cut)
+        .unwrap_or_default()
+        .trim_end_matches(['.', '-']);
     format!("{prefix}.{suffix}")
 }
 
@@ -116,7 +195,13 @@ fn wire(moment: Timestamp) -> String {
 
 /// The whole event.
 fn event(telling: &Telling, name: &str) -> Tree {
-    let Subject { api_version, kind, namespace, name: subject, uid } = &telling.subject;
+    let Subject {
+        api_version,
+        kind,
+        namespace,
+        name: subject,
+        uid,
+    } = &telling.subject;
     json!({
         "apiVersion": "v1", "kind": "Event",
         "metadata": {"name": name, "namespace": namespace},
@@ -133,9 +218,15 @@ mod tests {
 
     #[test]
     fn names_of_events_stay_names() {
-        for (subject, expected) in [("web-1", "web-1.x"), (&*"a".repeat(300), &*format!("{}.x", "a".repeat(240)))] {
+        for (subject, expected) in [
+            ("web-1", "web-1.x"),
+            (&*"a".repeat(300), &*format!("{}.x", "a".repeat(240))),
+        ] {
             assert_eq!(event_name(subject, "x"), expected);
         }
-        assert_eq!(event_name(&format!("{}.b", "a".repeat(239)), "x"), format!("{}.x", "a".repeat(239)));
+        assert_eq!(
+            event_name(&format!("{}.b", "a".repeat(239)), "x"),
+            format!("{}.x", "a".repeat(239))
+        );
     }
 }

@@ -17,16 +17,35 @@ use crate::{Registry, body, convert, create, custom, object, options, tree, upda
 
 impl Registry {
     /// Applies an object, or the part of it that the subresource is.
-    pub(super) async fn apply(&self, target: Target, subresource: &str, bytes: Bytes, write: WriteOptions) -> Result<Reply, Refusal> {
+    pub(super) async fn apply(
+        &self,
+        target: Target,
+        subresource: &str,
+        bytes: Bytes,
+        write: WriteOptions,
+    ) -> Result<Reply, Refusal> {
         let dry_run = options::dry_run(&write, "PatchOptions")?;
-        let Decoded { tree: mut applied, warnings } = parse(&bytes, &target, Expected::of(target.resource))?;
+        let Decoded {
+            tree: mut applied,
+            warnings,
+        } = parse(&bytes, &target, Expected::of(target.resource))?;
         keep_written_parts(&mut applied, target.resource, subresource);
-        let change = Change { target: &target, subresource, is_noted: true, write: &write, origin: Origin::Apply };
+        let change = Change {
+            target: &target,
+            subresource,
+            is_noted: true,
+            write: &write,
+            origin: Origin::Apply,
+        };
         let produce = |old: Option<&Tree>| produce(&applied, old, &change);
         let mut changed = self.change(&change, dry_run, produce).await?;
         changed.warnings.splice(0..0, warnings);
         let code = if changed.created { 201 } else { 200 };
-        Ok(Reply::Object { code, json: self.present(&target, &changed.json), warnings: changed.warnings })
+        Ok(Reply::Object {
+            code,
+            json: self.present(&target, &changed.json),
+            warnings: changed.warnings,
+        })
     }
 }
 
@@ -38,9 +57,22 @@ fn produce(applied: &Tree, old: Option<&Tree>, change: &Change<'_>) -> Result<De
     };
     let author = Author::new(target, change.subresource, change.write);
     let owned = custom::owned_type(target.resource);
-    let Decoded { tree: mut made, warnings } = on_top(&live, applied, owned, Expected::of(target.resource), &author, change.write)?;
+    let Decoded {
+        tree: mut made,
+        warnings,
+    } = on_top(
+        &live,
+        applied,
+        owned,
+        Expected::of(target.resource),
+        &author,
+        change.write,
+    )?;
     convert::to_stored(target, &mut made);
-    Ok(Decoded { tree: made, warnings })
+    Ok(Decoded {
+        tree: made,
+        warnings,
+    })
 }
 
 /// The applied object on top of the live one, in the form of its kind and with its new managers.
@@ -54,34 +86,58 @@ pub(crate) fn on_top(
     write: &WriteOptions,
 ) -> Result<Decoded, Refusal> {
     let force = write.force.unwrap_or(false);
-    let mut made = kinds::apply::apply(live, applied, owned, &author.writer(), force).map_err(|error| error.status())?;
+    let mut made = kinds::apply::apply(live, applied, owned, &author.writer(), force)
+        .map_err(|error| error.status())?;
     // Its values are of the right types already; this makes them canonical.
     let warnings = body::normalize(&mut made, expected).map_err(Status::bad_request)?;
     tree::put(&mut made, &["kind"], expected.kind);
-    tree::put(&mut made, &["apiVersion"], body::api_version(expected.group, expected.version));
-    Ok(Decoded { tree: made, warnings })
+    tree::put(
+        &mut made,
+        &["apiVersion"],
+        body::api_version(expected.group, expected.version),
+    );
+    Ok(Decoded {
+        tree: made,
+        warnings,
+    })
 }
 
 /// Reads an apply patch, which must be of the expected kind and about the object of the path.
 pub(crate) fn parse(bytes: &[u8], target: &Target, expected: Expected) -> Result<Decoded, Refusal> {
-    let refuse = |why: String| -> Refusal { Status::bad_request(format!("error decoding YAML: {why}")).into() };
-    let decoded = yaml::decode_untyped(bytes).map_err(|error| refuse(format!("error converting YAML to JSON: {error}")))?;
+    let refuse = |why: String| -> Refusal {
+        Status::bad_request(format!("error decoding YAML: {why}")).into()
+    };
+    let decoded = yaml::decode_untyped(bytes)
+        .map_err(|error| refuse(format!("error converting YAML to JSON: {error}")))?;
     let mut applied = match decoded.tree {
         Tree::Null => Tree::Object(Map::new()),
         Tree::Object(members) => Tree::Object(members),
         other => {
             let kind = if other.is_array() { "array" } else { "string" };
-            let why = format!("json: cannot unmarshal {kind} into Go value of type map[string]interface {{}}");
-            return Err(refuse(format!("error unmarshaling JSON: while decoding JSON: {why}")));
+            let why = format!(
+                "json: cannot unmarshal {kind} into Go value of type map[string]interface {{}}"
+            );
+            return Err(refuse(format!(
+                "error unmarshaling JSON: while decoding JSON: {why}"
+            )));
         }
     };
-    let (api_version, kind) = (tree::text(&applied, &["apiVersion"]), tree::text(&applied, &["kind"]));
+    let (api_version, kind) = (
+        tree::text(&applied, &["apiVersion"]),
+        tree::text(&applied, &["kind"]),
+    );
     if api_version != body::api_version(expected.group, expected.version) || kind != expected.kind {
         let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-        return Err(Status::bad_request(format!("invalid object type: {group}/{version}, Kind={kind}")).into());
+        return Err(Status::bad_request(format!(
+            "invalid object type: {group}/{version}, Kind={kind}"
+        ))
+        .into());
     }
     check(target, &mut applied)?;
-    Ok(Decoded { tree: applied, warnings: decoded.warnings })
+    Ok(Decoded {
+        tree: applied,
+        warnings: decoded.warnings,
+    })
 }
 
 fn check(target: &Target, applied: &mut Tree) -> Result<(), Refusal> {
@@ -95,10 +151,14 @@ fn check(target: &Target, applied: &mut Tree) -> Result<(), Refusal> {
 
 /// What a path does not write, nobody can own through it.
 fn keep_written_parts(applied: &mut Tree, resource: &'static Resource, subresource: &str) {
-    let Some(members) = applied.as_object_mut() else { return };
+    let Some(members) = applied.as_object_mut() else {
+        return;
+    };
     match subresource {
         "status" => {
-            members.retain(|name, _| matches!(name.as_str(), "apiVersion" | "kind" | "metadata" | "status"));
+            members.retain(|name, _| {
+                matches!(name.as_str(), "apiVersion" | "kind" | "metadata" | "status")
+            });
             if let Some(metadata) = members.get_mut("metadata").and_then(Tree::as_object_mut) {
                 metadata.retain(|name, _| is_written_with_status(resource, name));
             }
@@ -110,8 +170,13 @@ fn keep_written_parts(applied: &mut Tree, resource: &'static Resource, subresour
         "resize" => {
             keep(members, &["containers", "initContainers"]);
             for list in ["containers", "initContainers"] {
-                for container in tree::list_mut(applied, &["spec", list]).iter_mut().filter_map(Tree::as_object_mut) {
-                    container.retain(|name, _| matches!(name.as_str(), "name" | "resources" | "resizePolicy"));
+                for container in tree::list_mut(applied, &["spec", list])
+                    .iter_mut()
+                    .filter_map(Tree::as_object_mut)
+                {
+                    container.retain(|name, _| {
+                        matches!(name.as_str(), "name" | "resources" | "resizePolicy")
+                    });
                 }
             }
         }
@@ -123,7 +188,8 @@ fn keep_written_parts(applied: &mut Tree, resource: &'static Resource, subresour
 fn is_written_with_status(resource: &'static Resource, member: &str) -> bool {
     match (resource.group, resource.plural, member) {
         (_, _, "name" | "namespace" | "resourceVersion" | "uid" | "managedFields") => true,
-        ("apps", "deployments", "labels") | ("", "pods", "deletionTimestamp" | "ownerReferences") => false,
+        ("apps", "deployments", "labels")
+        | ("", "pods", "deletionTimestamp" | "ownerReferences") => false,
         ("apiextensions.k8s.io", "customresourcedefinitions", _) => false,
         _ => custom::of(resource).is_none(),
     }

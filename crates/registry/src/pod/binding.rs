@@ -12,7 +12,12 @@ use crate::{Registry, admission, create, object, options, record, tree};
 
 impl Registry {
     /// Binds a pod to a node. `target` names the pod, or nothing for POST to `bindings`.
-    pub(crate) async fn bind(&self, target: Target, body: Body, write: WriteOptions) -> Result<Reply, Refusal> {
+    pub(crate) async fn bind(
+        &self,
+        target: Target,
+        body: Body,
+        write: WriteOptions,
+    ) -> Result<Reply, Refusal> {
         let dry_run = options::dry_run(&write, "CreateOptions")?;
         let kind = kinds::resource("", "v1", "bindings").ok_or_else(Status::no_such_resource)?;
         let decoded = body::decode(&body, Expected::of(kind), write.field_validation)?;
@@ -20,16 +25,23 @@ impl Registry {
         create::check_place(&target, &mut binding)?;
         let name = object::meta_text(&binding, "name").to_owned();
         if !target.name.is_empty() && target.name != name {
-            return Err(Status::bad_request("name in URL does not match name in Binding object").into());
+            return Err(
+                Status::bad_request("name in URL does not match name in Binding object").into(),
+            );
         }
         check_target(&binding)?;
-        let pods = Target::find("", "v1", "pods", target.user, target.now)?.at(target.namespace, name);
+        let pods =
+            Target::find("", "v1", "pods", target.user, target.now)?.at(target.namespace, name);
         self.commit_or_rehearse(dry_run, |txn| {
             admission::namespace::check(txn, &pods)?;
             bind_in(txn, &pods, &binding)
         })
         .await?;
-        Ok(Reply::Status { status: Status::success(201), code: 201, warnings: decoded.warnings })
+        Ok(Reply::Status {
+            status: Status::success(201),
+            code: 201,
+            warnings: decoded.warnings,
+        })
     }
 }
 
@@ -59,26 +71,48 @@ fn bind_in(txn: &mut Txn, target: &Target, binding: &Tree) -> Result<(), Refusal
     }
     tree::take(&mut pod, &["status", "nominatedNodeName"]);
     set_scheduled(&mut pod, target);
-    record::put_over(txn, target.stored, &found.key, pod, Some(record::written(&before, &found)));
+    record::put_over(
+        txn,
+        target.stored,
+        &found.key,
+        pod,
+        Some(record::written(&before, &found)),
+    );
     Ok(())
 }
 
 fn check_pod(target: &Target, pod: &Tree, binding: &Tree) -> Result<(), Refusal> {
     let name = &target.name;
-    let conflict = |why: String| -> Refusal { Status::conflict(GroupResource { group: "", resource: "pods/binding" }, name, why).into() };
+    let conflict = |why: String| -> Refusal {
+        Status::conflict(
+            GroupResource {
+                group: "",
+                resource: "pods/binding",
+            },
+            name,
+            why,
+        )
+        .into()
+    };
     let uid = object::meta_text(binding, "uid");
     if !uid.is_empty() && uid != object::meta_text(pod, "uid") {
         return Err(target.replaced(uid, object::meta_text(pod, "uid")));
     }
     if object::terminating(pod) {
-        return Err(conflict(format!("pod {name} is being deleted, cannot be assigned to a host")));
+        return Err(conflict(format!(
+            "pod {name} is being deleted, cannot be assigned to a host"
+        )));
     }
     let node = tree::text(pod, &["spec", "nodeName"]);
     if !node.is_empty() {
-        return Err(conflict(format!("pod {name} is already assigned to node {node:?}")));
+        return Err(conflict(format!(
+            "pod {name} is already assigned to node {node:?}"
+        )));
     }
     if !tree::list(pod, &["spec", "schedulingGates"]).is_empty() {
-        return Err(conflict(format!("pod {name} has non-empty .spec.schedulingGates")));
+        return Err(conflict(format!(
+            "pod {name} has non-empty .spec.schedulingGates"
+        )));
     }
     Ok(())
 }
@@ -87,9 +121,16 @@ fn set_scheduled(pod: &mut Tree, target: &Target) {
     let condition = json!({
         "type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": object::wire_time(target.now),
     });
-    let conditions = tree::ensure(pod, &["status"]).entry("conditions").or_insert_with(|| json!([]));
-    let Some(list) = conditions.as_array_mut() else { return };
-    match list.iter_mut().find(|found| tree::text(found, &["type"]) == "PodScheduled") {
+    let conditions = tree::ensure(pod, &["status"])
+        .entry("conditions")
+        .or_insert_with(|| json!([]));
+    let Some(list) = conditions.as_array_mut() else {
+        return;
+    };
+    match list
+        .iter_mut()
+        .find(|found| tree::text(found, &["type"]) == "PodScheduled")
+    {
         Some(found) if tree::text(found, &["status"]) == "True" => {}
         Some(found) => *found = condition,
         None => list.push(condition),

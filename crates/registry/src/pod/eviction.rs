@@ -33,23 +33,44 @@ use crate::{Registry, admission, object, options, tree};
 
 impl Registry {
     /// Evicts the pod that `target` names.
-    pub(crate) async fn evict(&self, target: Target, body: Body, write: WriteOptions) -> Result<Reply, Refusal> {
+    pub(crate) async fn evict(
+        &self,
+        target: Target,
+        body: Body,
+        write: WriteOptions,
+    ) -> Result<Reply, Refusal> {
         let mut sight = Sight::default();
         let evicted = self.evict_seen(&target, &body, &write, &mut sight).await;
         self.observed(&target, &sight, evicted.as_ref().err());
         evicted
     }
 
-    async fn evict_seen(&self, target: &Target, body: &Body, write: &WriteOptions, sight: &mut Sight) -> Result<Reply, Refusal> {
+    async fn evict_seen(
+        &self,
+        target: &Target,
+        body: &Body,
+        write: &WriteOptions,
+        sight: &mut Sight,
+    ) -> Result<Reply, Refusal> {
         options::dry_run(write, "CreateOptions")?;
         let decoded = body::decode(body, expected(target)?, write.field_validation)?;
         let warnings = decoded.warnings;
         let evicted = self.evict_decoded(target, decoded.tree, write, sight).await;
         evicted.map_err(|refusal| body::with_warnings(refusal, &warnings))?;
-        Ok(Reply::Status { status: Status::success(201), code: 201, warnings })
+        Ok(Reply::Status {
+            status: Status::success(201),
+            code: 201,
+            warnings,
+        })
     }
 
-    async fn evict_decoded(&self, target: &Target, eviction: Tree, write: &WriteOptions, sight: &mut Sight) -> Result<(), Refusal> {
+    async fn evict_decoded(
+        &self,
+        target: &Target,
+        eviction: Tree,
+        write: &WriteOptions,
+        sight: &mut Sight,
+    ) -> Result<(), Refusal> {
         check_namespace(target, &eviction)?;
         admission::namespace::check(&self.store().snapshot(), target)?;
         check_name(target, &eviction)?;
@@ -68,7 +89,11 @@ impl Registry {
         }
         // What is to be written of the pod is made ready here. It serves if the pod is the same
         // when its turn comes.
-        let early = if dry_run { None } else { Plan::of(target, &early.pod, &asked).ok() };
+        let early = if dry_run {
+            None
+        } else {
+            Plan::of(target, &early.pod, &asked).ok()
+        };
         self.commit(move |txn| {
             let scene = Scene::look(txn, target, kinds)?;
             scene.show(sight);
@@ -78,8 +103,16 @@ impl Registry {
                 Decision::Refuse(refusal) => Err(refusal),
                 Decision::Delete | Decision::Charge(_) if dry_run => Ok(()),
                 Decision::Delete | Decision::Charge(_) => match &early {
-                    Some(plan) if Arc::ptr_eq(&plan.pod, &scene.pod) => carry_out(txn, target, kinds, budget, plan),
-                    _ => carry_out(txn, target, kinds, budget, &Plan::of(target, &scene.pod, &asked)?),
+                    Some(plan) if Arc::ptr_eq(&plan.pod, &scene.pod) => {
+                        carry_out(txn, target, kinds, budget, plan)
+                    }
+                    _ => carry_out(
+                        txn,
+                        target,
+                        kinds,
+                        budget,
+                        &Plan::of(target, &scene.pod, &asked)?,
+                    ),
                 },
             }
         })
@@ -99,28 +132,56 @@ impl Plan {
     fn of(target: &Target, pod: &Arc<Record>, asked: &DeleteOptions) -> Result<Self, Refusal> {
         let before = record::tree_of(target.stored, pod);
         let now = record::written(&before, pod);
-        let marked = apply::marked(&before, target.now).map(|tree| (record::ready(target.stored, tree.clone(), Some(now)), tree));
+        let marked = apply::marked(&before, target.now)
+            .map(|tree| (record::ready(target.stored, tree.clone(), Some(now)), tree));
         // The preconditions were judged with the decision; the version they name is older by then.
-        let options = DeleteOptions { uid: None, resource_version: None, ..asked.clone() };
+        let options = DeleteOptions {
+            uid: None,
+            resource_version: None,
+            ..asked.clone()
+        };
         let deletion = match &marked {
             None => delete::prepare(target, &before, Some(now), &options)?,
             Some((ready, tree)) => {
                 let written = ready.written();
-                delete::prepare(target, written.map_or(tree, |written| written.tree), written, &options)?
+                delete::prepare(
+                    target,
+                    written.map_or(tree, |written| written.tree),
+                    written,
+                    &options,
+                )?
             }
         };
         let marked = marked.map(|(ready, _)| ready);
-        Ok(Self { pod: Arc::clone(pod), marked, deletion })
+        Ok(Self {
+            pod: Arc::clone(pod),
+            marked,
+            deletion,
+        })
     }
 }
 
 /// The writes of a granted eviction: budget, condition, deletion.
-fn carry_out(txn: &mut Txn, target: &Target, kinds: Kinds, budget: Option<&Record>, plan: &Plan) -> Result<(), Refusal> {
+fn carry_out(
+    txn: &mut Txn,
+    target: &Target,
+    kinds: Kinds,
+    budget: Option<&Record>,
+    plan: &Plan,
+) -> Result<(), Refusal> {
     if let Some(budget) = budget {
         apply::charge(txn, kinds.budgets, budget, &target.name, target.now);
     }
-    let pod = plan.marked.as_ref().map(|marked| record::put_passing(txn, &plan.pod.key, marked));
-    delete::carry_out(txn, target, pod.as_ref().unwrap_or(&plan.pod), &plan.deletion);
+    let pod = plan
+        .marked
+        .as_ref()
+        .map(|marked| record::put_passing(txn, &plan.pod.key, marked));
+    delete::carry_out(
+        txn,
+        target,
+        pod.as_ref().unwrap_or(&plan.pod),
+        &plan.deletion,
+    );
     Ok(())
 }
 
@@ -135,7 +196,9 @@ impl Kinds {
     fn find() -> Result<Self, Refusal> {
         let pods = kinds::resource("", "v1", "pods");
         let budgets = kinds::resource("policy", "v1", "poddisruptionbudgets");
-        let found = pods.zip(budgets).map(|(pods, budgets)| Self { pods, budgets });
+        let found = pods
+            .zip(budgets)
+            .map(|(pods, budgets)| Self { pods, budgets });
         found.ok_or_else(|| Status::internal("the table has no pods or no budgets").into())
     }
 }
@@ -150,11 +213,18 @@ struct Scene {
 
 impl Scene {
     fn look(view: &impl View, target: &Target, kinds: Kinds) -> Result<Self, Refusal> {
-        let pod = view.record(&target.key()).ok_or_else(|| target.not_found())?;
+        let pod = view
+            .record(&target.key())
+            .ok_or_else(|| target.not_found())?;
         let facts = record::facts(kinds.pods, &pod);
         let mut budgets = candidates::of(view, &target.namespace, facts);
         budgets.retain(|budget| selects(record::facts(kinds.budgets, budget), facts));
-        Ok(Self { kinds, budgets, name: target.name.clone(), pod })
+        Ok(Self {
+            kinds,
+            budgets,
+            name: target.name.clone(),
+            pod,
+        })
     }
 
     /// Tells the observer what was seen.
@@ -164,23 +234,43 @@ impl Scene {
     }
 
     /// The decision, and the budget that pays if one does.
-    fn decide(&self, asked: &DeleteOptions, ignore_always_allow: bool) -> (Option<&Record>, Decision) {
+    fn decide(
+        &self,
+        asked: &DeleteOptions,
+        ignore_always_allow: bool,
+    ) -> (Option<&Record>, Decision) {
         let nothing = PodFacts::default();
         let pod = match &record::facts(self.kinds.pods, &self.pod).more {
             More::Pod(pod) => pod,
             _ => &nothing,
         };
-        let budgets: Vec<&Budget> = self.budgets.iter().filter_map(|budget| budget_of(record::facts(self.kinds.budgets, budget))).collect();
-        let ask =
-            Ask { pod: &self.name, uid: asked.uid.as_deref(), resource_version: asked.resource_version.as_deref(), ignore_always_allow };
+        let budgets: Vec<&Budget> = self
+            .budgets
+            .iter()
+            .filter_map(|budget| budget_of(record::facts(self.kinds.budgets, budget)))
+            .collect();
+        let ask = Ask {
+            pod: &self.name,
+            uid: asked.uid.as_deref(),
+            resource_version: asked.resource_version.as_deref(),
+            ignore_always_allow,
+        };
         let decision = decide(pod, &self.pod.modified.0.to_string(), &budgets, &ask);
-        let budget = if let Decision::Charge(place) = decision { self.budgets.get(place).map(AsRef::as_ref) } else { None };
+        let budget = if let Decision::Charge(place) = decision {
+            self.budgets.get(place).map(AsRef::as_ref)
+        } else {
+            None
+        };
         (budget, decision)
     }
 }
 
 fn budget_of(facts: &Facts) -> Option<&Budget> {
-    if let More::Budget(budget) = &facts.more { Some(budget) } else { None }
+    if let More::Budget(budget) = &facts.more {
+        Some(budget)
+    } else {
+        None
+    }
 }
 
 fn selects(budget: &Facts, pod: &Facts) -> bool {
@@ -190,8 +280,14 @@ fn selects(budget: &Facts, pod: &Facts) -> bool {
 
 /// The kind of the body; the old version reads alike although it is no longer served.
 fn expected(target: &Target) -> Result<Expected, Refusal> {
-    let sub = target.resource.subresource("eviction").ok_or_else(Status::no_such_resource)?;
-    Ok(Expected { also: &["policy/v1beta1"], ..Expected::of_subresource(sub) })
+    let sub = target
+        .resource
+        .subresource("eviction")
+        .ok_or_else(Status::no_such_resource)?;
+    Ok(Expected {
+        also: &["policy/v1beta1"],
+        ..Expected::of_subresource(sub)
+    })
 }
 
 fn check_namespace(target: &Target, eviction: &Tree) -> Result<(), Refusal> {
@@ -199,19 +295,30 @@ fn check_namespace(target: &Target, eviction: &Tree) -> Result<(), Refusal> {
     if namespace.is_empty() || namespace == target.namespace {
         return Ok(());
     }
-    Err(Status::bad_request("the namespace of the provided object does not match the namespace sent on the request").into())
+    Err(Status::bad_request(
+        "the namespace of the provided object does not match the namespace sent on the request",
+    )
+    .into())
 }
 
 /// The name in the body is not filled in from the path; it has to be there and to be the same.
 fn check_name(target: &Target, eviction: &Tree) -> Result<(), Refusal> {
     if object::meta_text(eviction, "name") != target.name {
-        return Err(Status::bad_request("name in URL does not match name in Eviction object").into());
+        return Err(
+            Status::bad_request("name in URL does not match name in Eviction object").into(),
+        );
     }
-    let path = ["deleteOptions", "ignoreStoreReadErrorWithClusterBreakingPotential"];
+    let path = [
+        "deleteOptions",
+        "ignoreStoreReadErrorWithClusterBreakingPotential",
+    ];
     if tree::flag(eviction, &path) {
         let why = "can not be set for pod eviction, try after removing the option";
         let fault = FieldError::invalid(path.join("."), &Tree::Bool(true), why);
-        let kind = GroupResource { group: "policy", resource: "Eviction" };
+        let kind = GroupResource {
+            group: "policy",
+            resource: "Eviction",
+        };
         return Err(Status::invalid(kind, &target.name, &[fault]).into());
     }
     Ok(())
@@ -224,7 +331,10 @@ fn delete_options(eviction: &Tree, write: &WriteOptions) -> Result<DeleteOptions
         asked.dry_run.clone_from(&write.dry_run);
     } else if !write.dry_run.is_empty() && write.dry_run != asked.dry_run {
         let (query, body) = (write.dry_run.join(" "), asked.dry_run.join(" "));
-        return Err(Status::untyped(format!("Non-matching dry-run options in request and content: [{query}] and [{body}]")).into());
+        return Err(Status::untyped(format!(
+            "Non-matching dry-run options in request and content: [{query}] and [{body}]"
+        ))
+        .into());
     }
     Ok(asked)
 }
@@ -235,7 +345,8 @@ impl PodFacts {
     pub fn of(pod: &Tree) -> Self {
         Self {
             phase: tree::text(pod, &["status", "phase"]).to_owned(),
-            ready: object::condition(pod, "Ready").is_some_and(|ready| tree::text(ready, &["status"]) == "True"),
+            ready: object::condition(pod, "Ready")
+                .is_some_and(|ready| tree::text(ready, &["status"]) == "True"),
             terminating: object::terminating(pod),
             uid: object::meta_text(pod, "uid").to_owned(),
         }
@@ -250,7 +361,10 @@ impl Budget {
         let condition = object::condition(budget, "DisruptionAllowed");
         let closed = condition
             .filter(|found| tree::text(found, &["status"]) == "False")
-            .map(|found| Closed { reason: tree::text(found, &["reason"]).to_owned(), message: tree::text(found, &["message"]).to_owned() });
+            .map(|found| Closed {
+                reason: tree::text(found, &["reason"]).to_owned(),
+                message: tree::text(found, &["message"]).to_owned(),
+            });
         Self {
             name: object::meta_text(budget, "name").to_owned(),
             selector: LabelSelector::from_tree(tree::at(budget, &["spec", "selector"])).ok(),
@@ -259,8 +373,11 @@ impl Budget {
             disruptions_allowed: figure("disruptionsAllowed"),
             current_healthy: figure("currentHealthy"),
             desired_healthy: figure("desiredHealthy"),
-            disrupted_pods: tree::at(budget, &["status", "disruptedPods"]).as_object().map_or(0, kinds::tree::Map::len),
-            always_allow: tree::text(budget, &["spec", "unhealthyPodEvictionPolicy"]) == "AlwaysAllow",
+            disrupted_pods: tree::at(budget, &["status", "disruptedPods"])
+                .as_object()
+                .map_or(0, kinds::tree::Map::len),
+            always_allow: tree::text(budget, &["spec", "unhealthyPodEvictionPolicy"])
+                == "AlwaysAllow",
             closed: closed.filter(|closed| !closed.message.is_empty()),
         }
     }

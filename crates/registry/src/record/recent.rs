@@ -1,10 +1,10 @@
-//! The trees of the objects that were read or written last, so that who changes one of them again need not parse it:
-//! an object that has just come is bound, reported and patched within seconds, and each pod of a namespace looks at the
-//! same account.
+//! The trees of the objects that were read or written last, so that who changes one of them again
+//! need not parse it: an object that has just come is bound, reported and patched within seconds,
+//! and each pod of a namespace looks at the same account.
 //!
-//! What a whole process keeps is bounded together, by the bytes of the objects that the trees stand for; the oldest go
-//! first, and the tree of a state that is replaced goes at once; somebody who still sees that state may bring it back for
-//! a while.
+//! What a whole process keeps is bounded together, by the bytes of the objects that the trees stand
+//! for; the oldest go first, and the tree of a state that is replaced goes at once; somebody who
+//! still sees that state may bring it back for a while.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -14,7 +14,8 @@ use kinds::Tree;
 
 use super::Facts;
 
-/// The bytes of all objects whose trees are kept, which take several times as much. Some thousand pods.
+/// The bytes of all objects whose trees are kept, which take several times as much. Some thousand
+/// pods.
 const KEPT_BYTES: usize = 8 * 1024 * 1024;
 /// Larger objects are rare, and would push out all others.
 const LARGEST_BYTES: usize = 64 * 1024;
@@ -69,7 +70,12 @@ struct Kept {
 impl Kept {
     fn new(tree: Tree, bytes: usize, shelf: &'static Shelf) -> Self {
         shelf.bytes.fetch_add(bytes, Ordering::Relaxed);
-        Self { tree, bytes, turn: shelf.turns.fetch_add(1, Ordering::Relaxed), shelf }
+        Self {
+            tree,
+            bytes,
+            turn: shelf.turns.fetch_add(1, Ordering::Relaxed),
+            shelf,
+        }
     }
 }
 
@@ -94,7 +100,8 @@ struct Shelf {
     order: Mutex<Order>,
 }
 
-/// Those whose trees were kept, each with its turn, the oldest first. Some have been forgotten since.
+/// Those whose trees were kept, each with its turn, the oldest first. Some have been forgotten
+/// since.
 #[derive(Debug)]
 struct Order {
     entries: VecDeque<(Weak<Facts>, u64)>,
@@ -107,7 +114,14 @@ const FEW: usize = 4096;
 
 impl Shelf {
     const fn new() -> Self {
-        Self { bytes: AtomicUsize::new(0), turns: AtomicU64::new(0), order: Mutex::new(Order { entries: VecDeque::new(), sweeps_at: FEW }) }
+        Self {
+            bytes: AtomicUsize::new(0),
+            turns: AtomicU64::new(0),
+            order: Mutex::new(Order {
+                entries: VecDeque::new(),
+                sweeps_at: FEW,
+            }),
+        }
     }
 
     fn keep(&'static self, facts: &Arc<Facts>, tree: Tree, bytes: usize) {
@@ -138,7 +152,11 @@ impl Shelf {
 impl Order {
     fn add(&mut self, facts: &Arc<Facts>, turn: u64) {
         if self.entries.len() >= self.sweeps_at {
-            self.entries.retain(|(entry, turn)| entry.upgrade().is_some_and(|facts| facts.recent.turn() == Some(*turn)));
+            self.entries.retain(|(entry, turn)| {
+                entry
+                    .upgrade()
+                    .is_some_and(|facts| facts.recent.turn() == Some(*turn))
+            });
             self.sweeps_at = FEW.max(2 * self.entries.len());
         }
         self.entries.push_back((Arc::downgrade(facts), turn));
@@ -162,8 +180,13 @@ mod tests {
     #[test]
     fn the_oldest_go_when_there_are_too_many() {
         let shelf = shelf();
-        let facts: Vec<_> = (0..=KEPT_BYTES / LARGEST_BYTES).map(|_| put(shelf, LARGEST_BYTES)).collect();
-        let kept: Vec<bool> = facts.iter().map(|facts| facts.recent.get().is_some()).collect();
+        let facts: Vec<_> = (0..=KEPT_BYTES / LARGEST_BYTES)
+            .map(|_| put(shelf, LARGEST_BYTES))
+            .collect();
+        let kept: Vec<bool> = facts
+            .iter()
+            .map(|facts| facts.recent.get().is_some())
+            .collect();
         assert!(!kept[0] && kept[1..].iter().all(|kept| *kept), "{kept:?}");
         assert_eq!(shelf.bytes.load(Ordering::Relaxed), KEPT_BYTES);
     }
@@ -200,8 +223,14 @@ mod tests {
             again.recent.forget();
             shelf.keep(&again, Tree::Bool(true), LARGEST_BYTES);
         }
-        assert!(shelf.order().entries.len() <= FEW + 1, "{}", shelf.order().entries.len());
-        let others: Vec<_> = (1..KEPT_BYTES / LARGEST_BYTES).map(|_| put(shelf, LARGEST_BYTES)).collect();
+        assert!(
+            shelf.order().entries.len() <= FEW + 1,
+            "{}",
+            shelf.order().entries.len()
+        );
+        let others: Vec<_> = (1..KEPT_BYTES / LARGEST_BYTES)
+            .map(|_| put(shelf, LARGEST_BYTES))
+            .collect();
         again.recent.forget();
         shelf.keep(&again, Tree::Bool(true), LARGEST_BYTES);
         let last = put(shelf, LARGEST_BYTES);

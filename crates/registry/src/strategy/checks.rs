@@ -18,7 +18,11 @@ pub(crate) type Faults = Vec<FieldError>;
 pub(crate) fn nonnegative(tree: &Tree, field: &str, path: &Path<'_>, out: &mut Faults) {
     let value = at(tree, &[field]);
     if value.as_i64().is_some_and(|number| number < 0) {
-        out.push(FieldError::invalid(path.child(field), value, "must be greater than or equal to 0"));
+        out.push(FieldError::invalid(
+            path.child(field),
+            value,
+            "must be greater than or equal to 0",
+        ));
     }
 }
 
@@ -26,42 +30,76 @@ pub(crate) fn nonnegative(tree: &Tree, field: &str, path: &Path<'_>, out: &mut F
 pub(crate) fn positive(tree: &Tree, field: &str, path: &Path<'_>, out: &mut Faults) {
     let value = at(tree, &[field]);
     if value.as_i64().is_some_and(|number| number <= 0) {
-        out.push(FieldError::invalid(path.child(field), value, "must be greater than 0"));
+        out.push(FieldError::invalid(
+            path.child(field),
+            value,
+            "must be greater than 0",
+        ));
     }
 }
 
 /// Refuses port numbers out of range. Absent counts as 0.
 pub(crate) fn port_number(number: i64, path: &Path<'_>, out: &mut Faults) {
     if !(1..=65535).contains(&number) {
-        out.push(FieldError::invalid(path, &Tree::from(number), "must be between 1 and 65535, inclusive"));
+        out.push(FieldError::invalid(
+            path,
+            &Tree::from(number),
+            "must be between 1 and 65535, inclusive",
+        ));
     }
 }
 
 /// Refuses ports that are neither a number in range nor a port name.
 pub(crate) fn port_number_or_name(port: &Tree, path: &Path<'_>, out: &mut Faults) {
     match port.as_str() {
-        Some(name) => out.extend(names::port_name(name).into_iter().map(|fault| invalid_text(path, name, fault))),
+        Some(name) => out.extend(
+            names::port_name(name)
+                .into_iter()
+                .map(|fault| invalid_text(path, name, fault)),
+        ),
         None => port_number(port.as_i64().unwrap_or_default(), path, out),
     }
 }
 
 /// Refuses a word that is not among the supported ones. Absent counts as the empty word.
-pub(crate) fn one_of(tree: &Tree, field: &str, supported: &[&str], path: &Path<'_>, out: &mut Faults) {
+pub(crate) fn one_of(
+    tree: &Tree,
+    field: &str,
+    supported: &[&str],
+    path: &Path<'_>,
+    out: &mut Faults,
+) {
     let value = crate::tree::text(tree, &[field]);
     if !supported.contains(&value) {
-        out.push(FieldError::not_supported(path.child(field), &Tree::from(value), supported));
+        out.push(FieldError::not_supported(
+            path.child(field),
+            &Tree::from(value),
+            supported,
+        ));
     }
 }
 
 /// The same, but absent is sound.
-pub(crate) fn one_of_if_set(tree: &Tree, field: &str, supported: &[&str], path: &Path<'_>, out: &mut Faults) {
+pub(crate) fn one_of_if_set(
+    tree: &Tree,
+    field: &str,
+    supported: &[&str],
+    path: &Path<'_>,
+    out: &mut Faults,
+) {
     if !at(tree, &[field]).is_null() {
         one_of(tree, field, supported, path, out);
     }
 }
 
 /// Refuses an absent or empty word where one must be, and one that is not supported.
-pub(crate) fn required_one_of(tree: &Tree, field: &str, supported: &[&str], path: &Path<'_>, out: &mut Faults) {
+pub(crate) fn required_one_of(
+    tree: &Tree,
+    field: &str,
+    supported: &[&str],
+    path: &Path<'_>,
+    out: &mut Faults,
+) {
     if crate::tree::text(tree, &[field]).is_empty() {
         out.push(FieldError::required(path.child(field), ""));
     } else {
@@ -72,22 +110,40 @@ pub(crate) fn required_one_of(tree: &Tree, field: &str, supported: &[&str], path
 /// The number of a text like `25%`. Beyond what fits it is the largest number.
 pub(crate) fn percent(text: &str) -> Option<u64> {
     let digits = text.strip_suffix('%')?;
-    names::percent(text).is_empty().then(|| digits.parse().unwrap_or(u64::MAX))
+    names::percent(text)
+        .is_empty()
+        .then(|| digits.parse().unwrap_or(u64::MAX))
 }
 
 /// Refuses what is neither a number from zero nor a percentage. Absent is sound.
 pub(crate) fn number_or_percent(value: &Tree, path: &Path<'_>, out: &mut Faults) {
     if let Some(text) = value.as_str() {
-        out.extend(names::percent(text).into_iter().map(|fault| invalid_text(path, text, fault)));
+        out.extend(
+            names::percent(text)
+                .into_iter()
+                .map(|fault| invalid_text(path, text, fault)),
+        );
     } else if value.as_i64().is_some_and(|number| number < 0) {
-        out.push(FieldError::invalid(path, value, "must be greater than or equal to 0"));
+        out.push(FieldError::invalid(
+            path,
+            value,
+            "must be greater than or equal to 0",
+        ));
     }
 }
 
 /// Refuses percentages above a hundred.
 pub(crate) fn at_most_all(value: &Tree, path: &Path<'_>, out: &mut Faults) {
-    if value.as_str().and_then(percent).is_some_and(|percent| percent > 100) {
-        out.push(FieldError::invalid(path, value, "must not be greater than 100%"));
+    if value
+        .as_str()
+        .and_then(percent)
+        .is_some_and(|percent| percent > 100)
+    {
+        out.push(FieldError::invalid(
+            path,
+            value,
+            "must not be greater than 100%",
+        ));
     }
 }
 
@@ -99,13 +155,21 @@ pub(crate) fn quantity(value: &Tree) -> Option<Quantity> {
 /// Refuses a quantity below zero.
 pub(crate) fn nonnegative_quantity(value: &Tree, path: &Path<'_>, out: &mut Faults) {
     if quantity(value).is_some_and(Quantity::is_negative) {
-        out.push(FieldError::invalid(path, value, "must be greater than or equal to 0"));
+        out.push(FieldError::invalid(
+            path,
+            value,
+            "must be greater than or equal to 0",
+        ));
     }
 }
 
 /// A fault of too many items.
 pub(crate) fn too_many(path: &Path<'_>, count: usize, limit: usize) -> FieldError {
-    FieldError { fault: FieldFault::TooMany, field: path.to_string(), body: format!("Too many: {count}: must have at most {limit} items") }
+    FieldError {
+        fault: FieldFault::TooMany,
+        field: path.to_string(),
+        body: format!("Too many: {count}: must have at most {limit} items"),
+    }
 }
 
 /// True for an IPv4 or IPv6 address as the API takes it.
@@ -121,13 +185,28 @@ pub(crate) fn special_address(address: &str, path: &Path<'_>, out: &mut Faults) 
     };
     let (is_link_local, is_link_multicast) = match ip {
         std::net::IpAddr::V4(ip) => (ip.is_link_local(), ip.octets()[..3] == [224, 0, 0]),
-        std::net::IpAddr::V6(ip) => (ip.is_unicast_link_local(), ip.segments()[0] & 0xff0f == 0xff02),
+        std::net::IpAddr::V6(ip) => (
+            ip.is_unicast_link_local(),
+            ip.segments()[0] & 0xff0f == 0xff02,
+        ),
     };
     for (is_wrong, detail) in [
-        (ip.is_unspecified(), format!("may not be unspecified ({address})")),
-        (ip.is_loopback(), "may not be in the loopback range (127.0.0.0/8, ::1/128)".to_owned()),
-        (is_link_local, "may not be in the link-local range (169.254.0.0/16, fe80::/10)".to_owned()),
-        (is_link_multicast, "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)".to_owned()),
+        (
+            ip.is_unspecified(),
+            format!("may not be unspecified ({address})"),
+        ),
+        (
+            ip.is_loopback(),
+            "may not be in the loopback range (127.0.0.0/8, ::1/128)".to_owned(),
+        ),
+        (
+            is_link_local,
+            "may not be in the link-local range (169.254.0.0/16, fe80::/10)".to_owned(),
+        ),
+        (
+            is_link_multicast,
+            "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)".to_owned(),
+        ),
     ] {
         if is_wrong {
             out.push(invalid_text(path, address, detail));

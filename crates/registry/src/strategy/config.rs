@@ -25,15 +25,27 @@ impl Strategy for ConfigMap {
         let binary = at(object, &["binaryData"]);
         let mut size = 0;
         for (key, value) in entries(object, &["data"]) {
-            out.extend(names::config_key(key).into_iter().map(|fault| invalid_text(DATA.key(key), key, fault)));
+            out.extend(
+                names::config_key(key)
+                    .into_iter()
+                    .map(|fault| invalid_text(DATA.key(key), key, fault)),
+            );
             if binary.get(key).is_some() {
-                out.push(invalid_text(DATA.key(key), key, "duplicate of key present in binaryData"));
+                out.push(invalid_text(
+                    DATA.key(key),
+                    key,
+                    "duplicate of key present in binaryData",
+                ));
             }
             size += value.as_str().map_or(0, str::len);
         }
         let at_binary = Path::root("binaryData");
         for (key, value) in entries(object, &["binaryData"]) {
-            out.extend(names::config_key(key).into_iter().map(|fault| invalid_text(at_binary.key(key), key, fault)));
+            out.extend(
+                names::config_key(key)
+                    .into_iter()
+                    .map(|fault| invalid_text(at_binary.key(key), key, fault)),
+            );
             size += decoded_length(value);
         }
         if size > DATA_LIMIT {
@@ -80,7 +92,10 @@ impl Strategy for Secret {
         if let Some(Tree::Object(plain)) = take(object, &["stringData"]) {
             let data = ensure(object, &["data"]);
             for (key, value) in plain {
-                data.insert(key, Tree::from(STANDARD.encode(value.as_str().unwrap_or_default())));
+                data.insert(
+                    key,
+                    Tree::from(STANDARD.encode(value.as_str().unwrap_or_default())),
+                );
             }
         }
     }
@@ -95,7 +110,11 @@ impl Strategy for Secret {
         let mut out = Vec::new();
         let mut size = 0;
         for (key, value) in entries(object, &["data"]) {
-            out.extend(names::config_key(key).into_iter().map(|fault| invalid_text(DATA.key(key), key, fault)));
+            out.extend(
+                names::config_key(key)
+                    .into_iter()
+                    .map(|fault| invalid_text(DATA.key(key), key, fault)),
+            );
             size += decoded_length(value);
         }
         if size > DATA_LIMIT {
@@ -108,7 +127,11 @@ impl Strategy for Secret {
     fn validate_update(&self, context: &Context<'_>, new: &Tree, old: &Tree) -> Vec<FieldError> {
         let mut out = Vec::new();
         if text(new, &["type"]) != text(old, &["type"]) {
-            out.push(FieldError::invalid("type", at(new, &["type"]), "field is immutable"));
+            out.push(FieldError::invalid(
+                "type",
+                at(new, &["type"]),
+                "field is immutable",
+            ));
         }
         frozen(new, old, &["data"], &mut out);
         out.extend(self.validate_create(context, new));
@@ -140,16 +163,23 @@ fn secret_of_type(object: &Tree, out: &mut Faults) {
         "kubernetes.io/service-account-token" => {
             const ACCOUNT: &str = "kubernetes.io/service-account.name";
             if text(object, &["metadata", "annotations", ACCOUNT]).is_empty() {
-                out.push(FieldError::required(Path::root("metadata.annotations").key(ACCOUNT), ""));
+                out.push(FieldError::required(
+                    Path::root("metadata.annotations").key(ACCOUNT),
+                    "",
+                ));
             }
         }
         "kubernetes.io/dockercfg" => need_json(data, ".dockercfg", out),
         "kubernetes.io/dockerconfigjson" => need_json(data, ".dockerconfigjson", out),
-        "kubernetes.io/basic-auth" if data.get("username").is_none() && data.get("password").is_none() => {
+        "kubernetes.io/basic-auth"
+            if data.get("username").is_none() && data.get("password").is_none() =>
+        {
             need("username", out);
             need("password", out);
         }
-        "kubernetes.io/ssh-auth" if data.get("ssh-privatekey").is_none_or(crate::tree::is_empty) => {
+        "kubernetes.io/ssh-auth"
+            if data.get("ssh-privatekey").is_none_or(crate::tree::is_empty) =>
+        {
             out.push(FieldError::required(DATA.key("ssh-privatekey"), ""));
         }
         "kubernetes.io/tls" => {
@@ -168,10 +198,17 @@ fn need_json(data: &Tree, key: &str, out: &mut Faults) {
     let bytes = STANDARD.decode(value).unwrap_or_default();
     let fault = match kinds::json::decode_untyped(&bytes).map(|decoded| decoded.tree) {
         Ok(Tree::Object(_) | Tree::Null) => return,
-        Ok(other) => format!("json: cannot unmarshal {} into Go value of type map[string]interface {{}}", go_kind(&other)),
+        Ok(other) => format!(
+            "json: cannot unmarshal {} into Go value of type map[string]interface {{}}",
+            go_kind(&other)
+        ),
         Err(fault) => fault.to_string(),
     };
-    out.push(invalid_text(DATA.key(key), "<secret contents redacted>", fault));
+    out.push(invalid_text(
+        DATA.key(key),
+        "<secret contents redacted>",
+        fault,
+    ));
 }
 
 fn go_kind(value: &Tree) -> &'static str {
@@ -197,7 +234,10 @@ pub(crate) struct PriorityClass;
 /// Above this only the system's own classes are.
 const USER_PRIORITY_LIMIT: i64 = 1_000_000_000;
 /// The classes of the system and their values.
-const SYSTEM_CLASSES: [(&str, i64); 2] = [("system-node-critical", 2_000_001_000), ("system-cluster-critical", 2_000_000_000)];
+const SYSTEM_CLASSES: [(&str, i64); 2] = [
+    ("system-node-critical", 2_000_001_000),
+    ("system-cluster-critical", 2_000_000_000),
+];
 
 impl Strategy for PriorityClass {
     fn default(&self, object: &mut Tree) {
@@ -217,20 +257,31 @@ impl Strategy for PriorityClass {
 
     fn validate_create(&self, _context: &Context<'_>, object: &Tree) -> Vec<FieldError> {
         let mut out = Vec::new();
-        let (name, value) = (text(object, &["metadata", "name"]), at(object, &["value"]).as_i64().unwrap_or_default());
+        let (name, value) = (
+            text(object, &["metadata", "name"]),
+            at(object, &["value"]).as_i64().unwrap_or_default(),
+        );
         if name.starts_with("system-") {
             if let Some(why) = not_of_the_system(name, value, flag(object, &["globalDefault"])) {
-                let detail = format!("priority class names with 'system-' prefix are reserved for system use only. error: {why}");
+                let detail = format!(
+                    "priority class names with 'system-' prefix are reserved for system use only. error: {why}"
+                );
                 out.push(FieldError::forbidden("metadata.name", detail));
             }
         } else if value > USER_PRIORITY_LIMIT {
-            let detail = format!("maximum allowed value of a user defined priority is {USER_PRIORITY_LIMIT}");
+            let detail = format!(
+                "maximum allowed value of a user defined priority is {USER_PRIORITY_LIMIT}"
+            );
             out.push(FieldError::forbidden("value", detail));
         }
         let policy = text(object, &["preemptionPolicy"]);
         if !matches!(policy, "Never" | "PreemptLowerPriority") {
             let supported = ["PreemptLowerPriority", "Never"];
-            out.push(FieldError::not_supported("preemptionPolicy", &Tree::from(policy), &supported));
+            out.push(FieldError::not_supported(
+                "preemptionPolicy",
+                &Tree::from(policy),
+                &supported,
+            ));
         }
         out
     }
@@ -238,10 +289,17 @@ impl Strategy for PriorityClass {
     fn validate_update(&self, _context: &Context<'_>, new: &Tree, old: &Tree) -> Vec<FieldError> {
         let mut out = Vec::new();
         if at(new, &["value"]) != at(old, &["value"]) {
-            out.push(FieldError::forbidden("value", "may not be changed in an update."));
+            out.push(FieldError::forbidden(
+                "value",
+                "may not be changed in an update.",
+            ));
         }
         if text(new, &["preemptionPolicy"]) != text(old, &["preemptionPolicy"]) {
-            out.push(FieldError::invalid("preemptionPolicy", at(new, &["preemptionPolicy"]), "field is immutable"));
+            out.push(FieldError::invalid(
+                "preemptionPolicy",
+                at(new, &["preemptionPolicy"]),
+                "field is immutable",
+            ));
         }
         out
     }
@@ -268,11 +326,21 @@ impl Strategy for Lease {
         super::checks::positive(spec, "leaseDurationSeconds", &SPEC, &mut out);
         super::checks::nonnegative(spec, "leaseTransitions", &SPEC, &mut out);
         let strategy = text(spec, &["strategy"]);
-        if !strategy.is_empty() && !matches!(strategy, "OldestEmulationVersion") && !strategy.contains('/') {
-            out.push(invalid_text(SPEC.child("strategy"), strategy, "must be OldestEmulationVersion or a fully qualified name"));
+        if !strategy.is_empty()
+            && !matches!(strategy, "OldestEmulationVersion")
+            && !strategy.contains('/')
+        {
+            out.push(invalid_text(
+                SPEC.child("strategy"),
+                strategy,
+                "must be OldestEmulationVersion or a fully qualified name",
+            ));
         }
         if strategy.is_empty() && !text(spec, &["preferredHolder"]).is_empty() {
-            out.push(FieldError::forbidden(SPEC.child("preferredHolder"), "may only be specified when `strategy` is specified"));
+            out.push(FieldError::forbidden(
+                SPEC.child("preferredHolder"),
+                "may only be specified when `strategy` is specified",
+            ));
         }
         out
     }

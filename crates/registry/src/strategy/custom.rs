@@ -51,10 +51,20 @@ impl Strategy for Version {
     }
 
     fn raises_generation(&self, _ty: &'static Type, new: &Tree, old: &Tree) -> bool {
-        let has_status = self.resource.subresources.iter().any(|sub| sub.name == "status");
+        let has_status = self
+            .resource
+            .subresources
+            .iter()
+            .any(|sub| sub.name == "status");
         let content = |object: &Tree| -> Vec<(Text, Tree)> {
-            let members = object.as_object().into_iter().flatten().filter(|(name, _)| is_content(name, has_status));
-            let mut members: Vec<_> = members.map(|(name, value)| (name.clone(), value.clone())).collect();
+            let members = object
+                .as_object()
+                .into_iter()
+                .flatten()
+                .filter(|(name, _)| is_content(name, has_status));
+            let mut members: Vec<_> = members
+                .map(|(name, value)| (name.clone(), value.clone()))
+                .collect();
             members.retain(|(name, _)| name != "apiVersion");
             members.sort_by(|(one, _), (other, _)| one.cmp(other));
             members
@@ -67,7 +77,10 @@ impl Strategy for Version {
     }
 
     fn selectable(&self, object: &Tree, field: &str) -> String {
-        match field.split('.').try_fold(object, |here, name| here.get(name)) {
+        match field
+            .split('.')
+            .try_fold(object, |here, name| here.get(name))
+        {
             Some(Tree::String(text)) => text.to_string(),
             Some(Tree::Null) | None => String::new(),
             Some(other) => other.to_string(),

@@ -20,8 +20,16 @@ impl Strategy for Definition {
     fn default(&self, definition: &mut Tree) {
         let kind = text(definition, &["spec", "names", "kind"]).to_owned();
         if !kind.is_empty() {
-            fill(definition, &["spec", "names", "singular"], kind.to_lowercase());
-            fill(definition, &["spec", "names", "listKind"], format!("{kind}List"));
+            fill(
+                definition,
+                &["spec", "names", "singular"],
+                kind.to_lowercase(),
+            );
+            fill(
+                definition,
+                &["spec", "names", "listKind"],
+                format!("{kind}List"),
+            );
         }
         fill(definition, &["spec", "conversion", "strategy"], "None");
         for version in list_mut(definition, &["spec", "versions"]) {
@@ -63,15 +71,24 @@ impl Strategy for Definition {
         }
         validate(new, &mut faults);
         stored_versions_are_there(new, &mut faults);
-        let mut fixed = vec![["spec", "group"].as_slice(), &["spec", "names", "plural"], &["spec", "scope"]];
+        let mut fixed = vec![
+            ["spec", "group"].as_slice(),
+            &["spec", "names", "plural"],
+            &["spec", "scope"],
+        ];
         if at(old, &["status", "conditions"]).is_array() {
             fixed.push(&["spec", "names", "kind"]);
         }
-        let established = crate::object::condition(old, "Established").is_some_and(|found| text(found, &["status"]) == "True");
+        let established = crate::object::condition(old, "Established")
+            .is_some_and(|found| text(found, &["status"]) == "True");
         for path in fixed {
             let always = path != ["spec", "scope"] && path != ["spec", "names", "kind"];
             if (always || established) && at(new, path) != at(old, path) {
-                faults.push(FieldError::invalid(path.join("."), at(new, path), "field is immutable"));
+                faults.push(FieldError::invalid(
+                    path.join("."),
+                    at(new, path),
+                    "field is immutable",
+                ));
             }
         }
         faults
@@ -93,7 +110,9 @@ impl Strategy for Definition {
 /// The versions in which objects may lie in the store: those known, and the one for storage.
 fn stored_versions(definition: &Tree, known: &[Tree]) -> Vec<Tree> {
     let mut found = known.to_vec();
-    let storage = list(definition, &["spec", "versions"]).iter().find(|version| flag(version, &["storage"]));
+    let storage = list(definition, &["spec", "versions"])
+        .iter()
+        .find(|version| flag(version, &["storage"]));
     let storage = storage.map(|version| at(version, &["name"]).clone());
     found.extend(storage.filter(|name| !known.contains(name)));
     found
@@ -101,14 +120,24 @@ fn stored_versions(definition: &Tree, known: &[Tree]) -> Vec<Tree> {
 
 fn stored_versions_are_there(definition: &Tree, faults: &mut Faults) {
     let versions = list(definition, &["spec", "versions"]);
-    for (index, stored) in list(definition, &["status", "storedVersions"]).iter().enumerate() {
-        if !versions.iter().any(|version| at(version, &["name"]) == stored) {
+    for (index, stored) in list(definition, &["status", "storedVersions"])
+        .iter()
+        .enumerate()
+    {
+        if !versions
+            .iter()
+            .any(|version| at(version, &["name"]) == stored)
+        {
             let name = stored.as_str().unwrap_or_default();
             let why = format!(
                 "missing from spec.versions; {name} was previously a storage version, and must remain in spec.versions until a storage \
                  migration ensures no data remains persisted in {name} and removes {name} from status.storedVersions"
             );
-            faults.push(FieldError::invalid(format!("status.storedVersions[{index}]"), stored, why));
+            faults.push(FieldError::invalid(
+                format!("status.storedVersions[{index}]"),
+                stored,
+                why,
+            ));
         }
     }
 }
@@ -119,22 +148,40 @@ fn validate(definition: &Tree, faults: &mut Faults) {
     let (group, plural) = (text(spec, &["group"]), text(spec, &["names", "plural"]));
     let name = text(definition, &["metadata", "name"]);
     if name != format!("{plural}.{group}") {
-        faults.push(invalid_text(Path::root("metadata.name"), name, "must be spec.names.plural+\".\"+spec.group"));
+        faults.push(invalid_text(
+            Path::root("metadata.name"),
+            name,
+            "must be spec.names.plural+\".\"+spec.group",
+        ));
     }
     let path = root.child("group");
     if group.is_empty() {
         faults.push(FieldError::required(path, ""));
     } else {
-        faults.extend(names::dns_subdomain(group).into_iter().map(|fault| invalid_text(path, group, fault)));
+        faults.extend(
+            names::dns_subdomain(group)
+                .into_iter()
+                .map(|fault| invalid_text(path, group, fault)),
+        );
         if !group.contains('.') {
-            faults.push(invalid_text(path, group, "should be a domain with at least one dot"));
+            faults.push(invalid_text(
+                path,
+                group,
+                "should be a domain with at least one dot",
+            ));
         }
     }
-    let protected = group.ends_with(".k8s.io") || group.ends_with(".kubernetes.io") || group == "k8s.io" || group == "kubernetes.io";
+    let protected = group.ends_with(".k8s.io")
+        || group.ends_with(".kubernetes.io")
+        || group == "k8s.io"
+        || group == "kubernetes.io";
     const APPROVED: &str = "api-approved.kubernetes.io";
     if protected && text(definition, &["metadata", "annotations", APPROVED]).is_empty() {
         let why = "protected groups must have approval annotation \"api-approved.kubernetes.io\", see https://github.com/kubernetes/enhancements/pull/1111";
-        faults.push(FieldError::required(format!("metadata.annotations[{APPROVED}]"), why));
+        faults.push(FieldError::required(
+            format!("metadata.annotations[{APPROVED}]"),
+            why,
+        ));
     }
     if text(spec, &["scope"]).is_empty() {
         faults.push(FieldError::required(root.child("scope"), ""));
@@ -143,69 +190,137 @@ fn validate(definition: &Tree, faults: &mut Faults) {
     }
     if flag(spec, &["preserveUnknownFields"]) {
         let why = "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead";
-        faults.push(FieldError::invalid(root.child("preserveUnknownFields"), &Tree::from(true), why));
+        faults.push(FieldError::invalid(
+            root.child("preserveUnknownFields"),
+            &Tree::from(true),
+            why,
+        ));
     }
     validate_versions(spec, &root, faults);
     validate_names(at(spec, &["names"]), &root.child("names"), faults);
     let strategy = text(spec, &["conversion", "strategy"]);
     let path = root.child("conversion");
     if strategy == "None" && !at(spec, &["conversion", "webhook"]).is_null() {
-        faults.push(FieldError::forbidden(path.child("webhook"), "should not be set when strategy is not set to Webhook"));
+        faults.push(FieldError::forbidden(
+            path.child("webhook"),
+            "should not be set when strategy is not set to Webhook",
+        ));
     } else if strategy == "Webhook" {
         // Honest instead of serving objects in the wrong version.
-        faults.push(FieldError::forbidden(path.child("strategy"), "conversion webhooks are not served here"));
+        faults.push(FieldError::forbidden(
+            path.child("strategy"),
+            "conversion webhooks are not served here",
+        ));
     } else if strategy != "None" {
-        one_of(at(spec, &["conversion"]), "strategy", &["None", "Webhook"], &path, faults);
+        one_of(
+            at(spec, &["conversion"]),
+            "strategy",
+            &["None", "Webhook"],
+            &path,
+            faults,
+        );
     }
 }
 
 fn validate_names(found: &Tree, path: &Path<'_>, faults: &mut Faults) {
-    for (member, is_kind) in [("plural", false), ("singular", false), ("kind", true), ("listKind", true)] {
+    for (member, is_kind) in [
+        ("plural", false),
+        ("singular", false),
+        ("kind", true),
+        ("listKind", true),
+    ] {
         let name = text(found, &[member]);
         let path = path.child(member);
         if name.is_empty() {
             faults.push(FieldError::required(path, ""));
         } else if is_kind {
-            let why = |fault: String| format!("may have mixed case, but should otherwise match: {fault}");
-            faults.extend(names::dns_1035_label(&name.to_lowercase()).into_iter().map(|fault| invalid_text(path, name, why(fault))));
+            let why =
+                |fault: String| format!("may have mixed case, but should otherwise match: {fault}");
+            faults.extend(
+                names::dns_1035_label(&name.to_lowercase())
+                    .into_iter()
+                    .map(|fault| invalid_text(path, name, why(fault))),
+            );
         } else {
-            faults.extend(names::dns_1035_label(name).into_iter().map(|fault| invalid_text(path, name, fault)));
+            faults.extend(
+                names::dns_1035_label(name)
+                    .into_iter()
+                    .map(|fault| invalid_text(path, name, fault)),
+            );
         }
     }
     for member in ["shortNames", "categories"] {
         let path = path.child(member);
-        for (index, name) in list(found, &[member]).iter().filter_map(Tree::as_str).enumerate() {
+        for (index, name) in list(found, &[member])
+            .iter()
+            .filter_map(Tree::as_str)
+            .enumerate()
+        {
             let path = path.index(index);
-            faults.extend(names::dns_1035_label(name).into_iter().map(|fault| invalid_text(path, name, fault)));
+            faults.extend(
+                names::dns_1035_label(name)
+                    .into_iter()
+                    .map(|fault| invalid_text(path, name, fault)),
+            );
         }
     }
     let (kind, list_kind) = (text(found, &["kind"]), text(found, &["listKind"]));
     if !kind.is_empty() && kind == list_kind {
-        faults.push(invalid_text(path.child("listKind"), list_kind, "kind and listKind may not be the same"));
+        faults.push(invalid_text(
+            path.child("listKind"),
+            list_kind,
+            "kind and listKind may not be the same",
+        ));
     }
 }
 
 fn validate_versions(spec: &Tree, root: &Path<'_>, faults: &mut Faults) {
     let versions = list(spec, &["versions"]);
     let all = root.child("versions");
-    let shown = Tree::from(versions.iter().map(|version| text(version, &["name"])).collect::<Vec<_>>());
+    let shown = Tree::from(
+        versions
+            .iter()
+            .map(|version| text(version, &["name"]))
+            .collect::<Vec<_>>(),
+    );
     let mut seen = Vec::new();
     for (index, version) in versions.iter().enumerate() {
         let path = all.index(index);
         let name = text(version, &["name"]);
-        faults.extend(names::dns_1035_label(name).into_iter().map(|fault| invalid_text(path.child("name"), name, fault)));
+        faults.extend(
+            names::dns_1035_label(name)
+                .into_iter()
+                .map(|fault| invalid_text(path.child("name"), name, fault)),
+        );
         if seen.contains(&name) {
-            faults.push(FieldError::invalid(all, &shown, "must contain unique version names"));
+            faults.push(FieldError::invalid(
+                all,
+                &shown,
+                "must contain unique version names",
+            ));
         }
         seen.push(name);
         if !text(version, &["deprecationWarning"]).is_empty() && !flag(version, &["deprecated"]) {
             let why = "can only be set for deprecated versions";
-            faults.push(FieldError::invalid(path.child("deprecationWarning"), at(version, &["deprecationWarning"]), why));
+            faults.push(FieldError::invalid(
+                path.child("deprecationWarning"),
+                at(version, &["deprecationWarning"]),
+                why,
+            ));
         }
         validate_version(version, &path, faults);
     }
-    if versions.iter().filter(|version| flag(version, &["storage"])).count() != 1 {
-        faults.push(FieldError::invalid(all, &shown, "must have exactly one version marked as storage version"));
+    if versions
+        .iter()
+        .filter(|version| flag(version, &["storage"]))
+        .count()
+        != 1
+    {
+        faults.push(FieldError::invalid(
+            all,
+            &shown,
+            "must have exactly one version marked as storage version",
+        ));
     }
 }
 
@@ -222,39 +337,78 @@ fn validate_version(version: &Tree, path: &Path<'_>, faults: &mut Faults) {
     let scale = at(version, &["subresources", "scale"]);
     if !scale.is_null() {
         let path = subresources.child("scale");
-        for (member, prefix, required) in
-            [("specReplicasPath", ".spec.", true), ("statusReplicasPath", ".status.", true), ("labelSelectorPath", "", false)]
-        {
+        for (member, prefix, required) in [
+            ("specReplicasPath", ".spec.", true),
+            ("statusReplicasPath", ".status.", true),
+            ("labelSelectorPath", "", false),
+        ] {
             let value = text(scale, &[member]);
             let path = path.child(member);
             if value.is_empty() && required {
                 faults.push(FieldError::required(path, ""));
-            } else if !value.is_empty() && (!value.starts_with('.') || value.contains(['[', '\'', '*'])) {
-                faults.push(invalid_text(path, value, "should be a simple json path with . notation"));
+            } else if !value.is_empty()
+                && (!value.starts_with('.') || value.contains(['[', '\'', '*']))
+            {
+                faults.push(invalid_text(
+                    path,
+                    value,
+                    "should be a simple json path with . notation",
+                ));
             } else if !value.is_empty() && !value.starts_with(prefix) {
-                faults.push(invalid_text(path, value, format!("should be a json path under {}", prefix.trim_end_matches('.'))));
-            } else if !required && !value.is_empty() && !value.starts_with(".spec.") && !value.starts_with(".status.") {
-                faults.push(invalid_text(path, value, "should be a json path under either .spec or .status"));
+                faults.push(invalid_text(
+                    path,
+                    value,
+                    format!(
+                        "should be a json path under {}",
+                        prefix.trim_end_matches('.')
+                    ),
+                ));
+            } else if !required
+                && !value.is_empty()
+                && !value.starts_with(".spec.")
+                && !value.starts_with(".status.")
+            {
+                faults.push(invalid_text(
+                    path,
+                    value,
+                    "should be a json path under either .spec or .status",
+                ));
             }
         }
     }
     let columns = path.child("additionalPrinterColumns");
-    for (index, column) in list(version, &["additionalPrinterColumns"]).iter().enumerate() {
+    for (index, column) in list(version, &["additionalPrinterColumns"])
+        .iter()
+        .enumerate()
+    {
         let path = columns.index(index);
         if text(column, &["name"]).is_empty() {
             faults.push(FieldError::required(path.child("name"), ""));
         }
         if text(column, &["type"]).is_empty() {
-            faults.push(FieldError::required(path.child("type"), "must be one of boolean,date,integer,number,string"));
-        } else if !["boolean", "date", "integer", "number", "string"].contains(&text(column, &["type"])) {
+            faults.push(FieldError::required(
+                path.child("type"),
+                "must be one of boolean,date,integer,number,string",
+            ));
+        } else if !["boolean", "date", "integer", "number", "string"]
+            .contains(&text(column, &["type"]))
+        {
             let why = "must be one of boolean,date,integer,number,string";
-            faults.push(FieldError::invalid(path.child("type"), at(column, &["type"]), why));
+            faults.push(FieldError::invalid(
+                path.child("type"),
+                at(column, &["type"]),
+                why,
+            ));
         }
         let value = text(column, &["jsonPath"]);
         if value.is_empty() {
             faults.push(FieldError::required(path.child("jsonPath"), ""));
         } else if !is_path(value) {
-            faults.push(invalid_text(path.child("jsonPath"), value, "unrecognized JSONPath"));
+            faults.push(invalid_text(
+                path.child("jsonPath"),
+                value,
+                "unrecognized JSONPath",
+            ));
         }
     }
     let fields = path.child("selectableFields");
@@ -275,11 +429,16 @@ fn validate_version(version: &Tree, path: &Path<'_>, faults: &mut Faults) {
 }
 
 fn is_selectable(schema: &Tree, path: &str) -> bool {
-    let Some(path) = path.strip_prefix('.') else { return false };
-    let found = path.split('.').try_fold(schema, |here, name| here.get("properties")?.get(name));
+    let Some(path) = path.strip_prefix('.') else {
+        return false;
+    };
+    let found = path
+        .split('.')
+        .try_fold(schema, |here, name| here.get("properties")?.get(name));
     path != "metadata"
         && !path.starts_with("metadata.")
-        && found.is_some_and(|found| matches!(text(found, &["type"]), "string" | "boolean" | "integer"))
+        && found
+            .is_some_and(|found| matches!(text(found, &["type"]), "string" | "boolean" | "integer"))
 }
 
 /// The members of a map as a chain of paths cannot borrow them: sorted, with their names.

@@ -26,8 +26,16 @@ impl Strategy for Deployment {
         fill(object, &["spec", "replicas"], 1);
         fill(object, &["spec", "strategy", "type"], "RollingUpdate");
         if text(object, &["spec", "strategy", "type"]) == "RollingUpdate" {
-            fill(object, &["spec", "strategy", "rollingUpdate", "maxUnavailable"], "25%");
-            fill(object, &["spec", "strategy", "rollingUpdate", "maxSurge"], "25%");
+            fill(
+                object,
+                &["spec", "strategy", "rollingUpdate", "maxUnavailable"],
+                "25%",
+            );
+            fill(
+                object,
+                &["spec", "strategy", "rollingUpdate", "maxSurge"],
+                "25%",
+            );
         }
         fill(object, &["spec", "revisionHistoryLimit"], 10);
         fill(object, &["spec", "progressDeadlineSeconds"], 600);
@@ -41,7 +49,9 @@ impl Strategy for Deployment {
 
     fn raises_generation(&self, ty: &'static Type, new: &Tree, old: &Tree) -> bool {
         // Annotations travel to the replica sets, so that the controller has to look.
-        [&["spec"][..], &["metadata", "annotations"]].iter().any(|part| !same_part(ty, part, new, old))
+        [&["spec"][..], &["metadata", "annotations"]]
+            .iter()
+            .any(|part| !same_part(ty, part, new, old))
     }
 
     fn prepare_update(&self, context: &Context<'_>, new: &mut Tree, old: &Tree) {
@@ -88,12 +98,23 @@ fn spec(spec: &Tree, out: &mut Faults) {
     workload::required_selector(spec, "deployment", out);
     workload::selected_template(spec, "ReplicaSet", "invalid label selector", out);
     strategy(at(spec, &["strategy"]), &SPEC.child("strategy"), out);
-    for field in ["minReadySeconds", "revisionHistoryLimit", "progressDeadlineSeconds"] {
+    for field in [
+        "minReadySeconds",
+        "revisionHistoryLimit",
+        "progressDeadlineSeconds",
+    ] {
         nonnegative(spec, field, &SPEC, out);
     }
     let deadline = at(spec, &["progressDeadlineSeconds"]);
-    if deadline.as_i64().is_some_and(|seconds| seconds <= int(spec, &["minReadySeconds"]).unwrap_or_default()) {
-        out.push(FieldError::invalid(SPEC.child("progressDeadlineSeconds"), deadline, "must be greater than minReadySeconds"));
+    if deadline
+        .as_i64()
+        .is_some_and(|seconds| seconds <= int(spec, &["minReadySeconds"]).unwrap_or_default())
+    {
+        out.push(FieldError::invalid(
+            SPEC.child("progressDeadlineSeconds"),
+            deadline,
+            "must be greater than minReadySeconds",
+        ));
     }
 }
 
@@ -113,21 +134,48 @@ fn strategy(strategy: &Tree, path: &Path<'_>, out: &mut Faults) {
             }
             if is_zero(at(rolling, &["maxUnavailable"])) && is_zero(at(rolling, &["maxSurge"])) {
                 let detail = "may not be 0 when `maxSurge` is 0";
-                out.push(FieldError::invalid(path.child("maxUnavailable"), at(rolling, &["maxUnavailable"]), detail));
+                out.push(FieldError::invalid(
+                    path.child("maxUnavailable"),
+                    at(rolling, &["maxUnavailable"]),
+                    detail,
+                ));
             }
-            at_most_all(at(rolling, &["maxUnavailable"]), &path.child("maxUnavailable"), out);
+            at_most_all(
+                at(rolling, &["maxUnavailable"]),
+                &path.child("maxUnavailable"),
+                out,
+            );
         }
-        other => out.push(unsupported_strategy(other, rolling, &["Recreate", "RollingUpdate"], path)),
+        other => out.push(unsupported_strategy(
+            other,
+            rolling,
+            &["Recreate", "RollingUpdate"],
+            path,
+        )),
     }
 }
 
 /// The fault of an unknown strategy, which shows all of it: with the names that its fields have
 /// inside of the reference implementation.
-pub(crate) fn unsupported_strategy(kind: &str, rolling: &Tree, supported: &[&str], path: &Path<'_>) -> FieldError {
+pub(crate) fn unsupported_strategy(
+    kind: &str,
+    rolling: &Tree,
+    supported: &[&str],
+    path: &Path<'_>,
+) -> FieldError {
     let list: Vec<String> = supported.iter().map(|word| format!("{word:?}")).collect();
-    let shown = format!("{{\"Type\":{},\"RollingUpdate\":{rolling}}}", Tree::from(kind));
-    let body = format!("Unsupported value: {shown}: supported values: {}", list.join(", "));
-    FieldError { body, ..FieldError::not_supported(path, &Tree::Null, supported) }
+    let shown = format!(
+        "{{\"Type\":{},\"RollingUpdate\":{rolling}}}",
+        Tree::from(kind)
+    );
+    let body = format!(
+        "Unsupported value: {shown}: supported values: {}",
+        list.join(", ")
+    );
+    FieldError {
+        body,
+        ..FieldError::not_supported(path, &Tree::Null, supported)
+    }
 }
 
 /// True for a number or percentage that comes to nothing.
@@ -183,7 +231,14 @@ fn replica_set_spec(spec: &Tree, out: &mut Faults) {
 }
 
 fn replica_status(object: &Tree, out: &mut Faults) {
-    let figures = ["replicas", "fullyLabeledReplicas", "readyReplicas", "availableReplicas", "observedGeneration", "terminatingReplicas"];
+    let figures = [
+        "replicas",
+        "fullyLabeledReplicas",
+        "readyReplicas",
+        "availableReplicas",
+        "observedGeneration",
+        "terminatingReplicas",
+    ];
     workload::replica_figures(object, &figures, &figures[1..4], "readyReplicas", out);
 }
 
@@ -235,7 +290,9 @@ impl Strategy for ReplicationController {
     }
 
     fn selectable(&self, object: &Tree, _field: &str) -> String {
-        int(object, &["status", "replicas"]).unwrap_or_default().to_string()
+        int(object, &["status", "replicas"])
+            .unwrap_or_default()
+            .to_string()
     }
 
     fn field_refusal(&self, field: &str) -> Option<String> {
@@ -243,7 +300,10 @@ impl Strategy for ReplicationController {
     }
 
     fn scale_paths(&self) -> Option<ScalePaths> {
-        Some(ScalePaths { selector_is_map: true, ..SCALE })
+        Some(ScalePaths {
+            selector_is_map: true,
+            ..SCALE
+        })
     }
 
     fn default_propagation(&self) -> super::DefaultPropagation {
@@ -263,8 +323,15 @@ fn controller_spec(spec: &Tree, out: &mut Faults) {
         return;
     }
     let labels = at(spec, &["template", "metadata", "labels"]);
-    if crate::tree::entries(wanted, &[]).into_iter().any(|(key, value)| labels.get(key) != Some(value)) {
-        out.push(FieldError::invalid("spec.template.metadata.labels", labels, "`selector` does not match template `labels`"));
+    if crate::tree::entries(wanted, &[])
+        .into_iter()
+        .any(|(key, value)| labels.get(key) != Some(value))
+    {
+        out.push(FieldError::invalid(
+            "spec.template.metadata.labels",
+            labels,
+            "`selector` does not match template `labels`",
+        ));
     }
     workload::lasting_template(spec, "ReplicationController", &[], out);
 }
@@ -291,7 +358,12 @@ impl Strategy for PodTemplate {
 
     fn validate_create(&self, _context: &Context<'_>, object: &Tree) -> Vec<FieldError> {
         let mut out = Vec::new();
-        podspec::template_faults(at(object, &["template"]), &[], &Path::root("template"), &mut out);
+        podspec::template_faults(
+            at(object, &["template"]),
+            &[],
+            &Path::root("template"),
+            &mut out,
+        );
         out
     }
 

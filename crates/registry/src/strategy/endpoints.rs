@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use kinds::facts::Type;
 use kinds::{Tree, names, status::FieldError};
 
-use super::checks::{Faults, NOT_AN_IP, is_ip, port_number, required_one_of, special_address, too_many};
+use super::checks::{
+    Faults, NOT_AN_IP, is_ip, port_number, required_one_of, special_address, too_many,
+};
 use super::meta::{self, invalid_text};
 use super::path::Path;
 use super::service::PROTOCOLS;
@@ -43,7 +45,10 @@ impl Strategy for Endpoints {
 
 fn subset_faults(subset: &Tree, path: &Path<'_>, out: &mut Faults) {
     if list(subset, &["addresses"]).is_empty() && list(subset, &["notReadyAddresses"]).is_empty() {
-        out.push(FieldError::required(path, "must specify `addresses` or `notReadyAddresses`"));
+        out.push(FieldError::required(
+            path,
+            "must specify `addresses` or `notReadyAddresses`",
+        ));
     }
     for kind in ["addresses", "notReadyAddresses"] {
         let path = path.child(kind);
@@ -59,9 +64,17 @@ fn subset_faults(subset: &Tree, path: &Path<'_>, out: &mut Faults) {
         if name.is_empty() && ports.len() > 1 {
             out.push(FieldError::required(path.child("name"), ""));
         } else if !name.is_empty() {
-            out.extend(names::dns_label(name).into_iter().map(|fault| invalid_text(path.child("name"), name, fault)));
+            out.extend(
+                names::dns_label(name)
+                    .into_iter()
+                    .map(|fault| invalid_text(path.child("name"), name, fault)),
+            );
         }
-        port_number(int(port, &["port"]).unwrap_or_default(), &path.child("port"), out);
+        port_number(
+            int(port, &["port"]).unwrap_or_default(),
+            &path.child("port"),
+            out,
+        );
         required_one_of(port, "protocol", &PROTOCOLS, &path, out);
         app_protocol(port, &path, out);
     }
@@ -79,9 +92,19 @@ fn subset_address(address: &Tree, path: &Path<'_>, out: &mut Faults) {
     }
 }
 
-fn checked_name(holder: &Tree, field: &str, rule: fn(&str) -> Vec<String>, path: &Path<'_>, out: &mut Faults) {
+fn checked_name(
+    holder: &Tree,
+    field: &str,
+    rule: fn(&str) -> Vec<String>,
+    path: &Path<'_>,
+    out: &mut Faults,
+) {
     if let Some(value) = at(holder, &[field]).as_str() {
-        out.extend(rule(value).into_iter().map(|fault| invalid_text(path.child(field), value, fault)));
+        out.extend(
+            rule(value)
+                .into_iter()
+                .map(|fault| invalid_text(path.child(field), value, fault)),
+        );
     }
 }
 
@@ -113,8 +136,15 @@ impl Strategy for EndpointSlice {
     }
 
     fn raises_generation(&self, ty: &'static Type, new: &Tree, old: &Tree) -> bool {
-        let parts: [&[&str]; 4] = [&["addressType"], &["endpoints"], &["ports"], &["metadata", "labels"]];
-        parts.iter().any(|part| !super::same_part(ty, part, new, old))
+        let parts: [&[&str]; 4] = [
+            &["addressType"],
+            &["endpoints"],
+            &["ports"],
+            &["metadata", "labels"],
+        ];
+        parts
+            .iter()
+            .any(|part| !super::same_part(ty, part, new, old))
     }
 
     fn validate_create(&self, _context: &Context<'_>, object: &Tree) -> Vec<FieldError> {
@@ -123,7 +153,11 @@ impl Strategy for EndpointSlice {
         if kind.is_empty() {
             out.push(FieldError::required("addressType", ""));
         } else if !TYPES.contains(&kind) {
-            out.push(FieldError::not_supported("addressType", &Tree::from(kind), &TYPES));
+            out.push(FieldError::not_supported(
+                "addressType",
+                &Tree::from(kind),
+                &TYPES,
+            ));
         }
         slice_endpoints(object, kind, &mut out);
         slice_ports(object, &mut out);
@@ -133,14 +167,21 @@ impl Strategy for EndpointSlice {
     fn validate_update(&self, context: &Context<'_>, new: &Tree, old: &Tree) -> Vec<FieldError> {
         let mut out = self.validate_create(context, new);
         if text(new, &["addressType"]) != text(old, &["addressType"]) {
-            out.push(FieldError::invalid("addressType", at(new, &["addressType"]), "field is immutable"));
+            out.push(FieldError::invalid(
+                "addressType",
+                at(new, &["addressType"]),
+                "field is immutable",
+            ));
         }
         out
     }
 
     fn warnings(&self, _context: &Context<'_>, new: &Tree, _old: Option<&Tree>) -> Vec<String> {
         let is_fqdn = text(new, &["addressType"]) == "FQDN";
-        is_fqdn.then(|| "addressType: FQDN endpoints are deprecated".to_owned()).into_iter().collect()
+        is_fqdn
+            .then(|| "addressType: FQDN endpoints are deprecated".to_owned())
+            .into_iter()
+            .collect()
     }
 }
 
@@ -156,7 +197,10 @@ fn slice_endpoints(object: &Tree, kind: &str, out: &mut Faults) {
         let addresses = list(endpoint, &["addresses"]);
         let at_addresses = path.child("addresses");
         if addresses.is_empty() {
-            out.push(FieldError::required(at_addresses, "must contain at least 1 address"));
+            out.push(FieldError::required(
+                at_addresses,
+                "must contain at least 1 address",
+            ));
         } else if addresses.len() > ADDRESSES_LIMIT {
             out.push(too_many(&at_addresses, addresses.len(), ADDRESSES_LIMIT));
         }
@@ -164,7 +208,11 @@ fn slice_endpoints(object: &Tree, kind: &str, out: &mut Faults) {
             slice_address(address, kind, &at_addresses.index(index), out);
         }
         checked_name(endpoint, "nodeName", names::dns_subdomain, &path, out);
-        topology(at(endpoint, &["deprecatedTopology"]), &path.child("deprecatedTopology"), out);
+        topology(
+            at(endpoint, &["deprecatedTopology"]),
+            &path.child("deprecatedTopology"),
+            out,
+        );
         checked_name(endpoint, "hostname", names::dns_label, &path, out);
         hints(at(endpoint, &["hints"]), &path.child("hints"), out);
     }
@@ -183,9 +231,17 @@ fn slice_address(address: &str, kind: &str, path: &Path<'_>, out: &mut Faults) {
             let bare = address.strip_suffix('.').unwrap_or(address);
             let faults = names::dns_subdomain(bare);
             let is_short = faults.is_empty() && bare.split('.').count() < 2;
-            out.extend(faults.into_iter().map(|fault| invalid_text(path, bare, fault)));
+            out.extend(
+                faults
+                    .into_iter()
+                    .map(|fault| invalid_text(path, bare, fault)),
+            );
             if is_short {
-                out.push(invalid_text(path, bare, "should be a domain with at least two segments separated by dots"));
+                out.push(invalid_text(
+                    path,
+                    bare,
+                    "should be a domain with at least two segments separated by dots",
+                ));
             }
         }
         _ => {}
@@ -202,7 +258,10 @@ fn topology(topology: &Tree, path: &Path<'_>, out: &mut Faults) {
 
 fn hints(hints: &Tree, path: &Path<'_>, out: &mut Faults) {
     type Rule = fn(&str) -> Vec<String>;
-    let rules: [(&str, Rule); 2] = [("forZones", names::label_value), ("forNodes", names::dns_subdomain)];
+    let rules: [(&str, Rule); 2] = [
+        ("forZones", names::label_value),
+        ("forNodes", names::dns_subdomain),
+    ];
     for (field, rule) in rules {
         let path = path.child(field);
         let wanted = list(hints, &[field]);
@@ -217,7 +276,11 @@ fn hints(hints: &Tree, path: &Path<'_>, out: &mut Faults) {
             if !seen.insert(name) {
                 out.push(FieldError::duplicate(path.child("name"), &Tree::from(name)));
             }
-            out.extend(rule(name).into_iter().map(|fault| invalid_text(path.child("name"), name, fault)));
+            out.extend(
+                rule(name)
+                    .into_iter()
+                    .map(|fault| invalid_text(path.child("name"), name, fault)),
+            );
         }
     }
 }
@@ -234,7 +297,11 @@ fn slice_ports(object: &Tree, out: &mut Faults) {
         let path = PORTS.index(index);
         let name = text(port, &["name"]);
         if !name.is_empty() {
-            out.extend(names::dns_label(name).into_iter().map(|fault| invalid_text(path.child("name"), name, fault)));
+            out.extend(
+                names::dns_label(name)
+                    .into_iter()
+                    .map(|fault| invalid_text(path.child("name"), name, fault)),
+            );
         }
         if !seen.insert(name) {
             out.push(FieldError::duplicate(path.child("name"), &Tree::from(name)));

@@ -71,7 +71,10 @@ impl Strategy for Event {
             return Some("reportingComponent");
         }
         let member = field.strip_prefix("regarding.")?;
-        self.fields().iter().copied().find(|known| known.strip_prefix("involvedObject.") == Some(member))
+        self.fields()
+            .iter()
+            .copied()
+            .find(|known| known.strip_prefix("involvedObject.") == Some(member))
     }
 
     fn selectable(&self, object: &Tree, field: &str) -> String {
@@ -80,13 +83,21 @@ impl Strategy for Event {
         }
         let either = |one: &[&str], other: &[&str]| {
             let first = text(object, one);
-            if first.is_empty() { text(object, other).to_owned() } else { first.to_owned() }
+            if first.is_empty() {
+                text(object, other).to_owned()
+            } else {
+                first.to_owned()
+            }
         };
         match field {
             "reportingComponent" => either(&["reportingComponent"], &["reportingController"]),
             "source" => {
                 let source = either(&["source", "component"], &["deprecatedSource", "component"]);
-                if source.is_empty() { either(&["reportingComponent"], &["reportingController"]) } else { source }
+                if source.is_empty() {
+                    either(&["reportingComponent"], &["reportingController"])
+                } else {
+                    source
+                }
             }
             other => super::text_at(object, other),
         }
@@ -119,37 +130,65 @@ fn legacy(object: &Tree, is_new: bool, out: &mut Vec<FieldError>) {
     let theirs = text(object, &["involvedObject", "namespace"]);
     let mut foreign = |is_foreign: bool| {
         if is_foreign {
-            out.push(invalid_text("involvedObject.namespace", theirs, "does not match event.namespace"));
+            out.push(invalid_text(
+                "involvedObject.namespace",
+                theirs,
+                "does not match event.namespace",
+            ));
         }
     };
     // Events about objects without a namespace are kept in `default`.
     if at(object, &["eventTime"]).is_null() {
-        foreign(if theirs.is_empty() { !matches!(namespace, "" | "default") } else { theirs != namespace });
+        foreign(if theirs.is_empty() {
+            !matches!(namespace, "" | "default")
+        } else {
+            theirs != namespace
+        });
     } else {
         foreign(theirs.is_empty() && !matches!(namespace, "default" | "kube-system"));
         timed(object, is_new, out);
     }
-    out.extend(names::dns_subdomain(namespace).into_iter().map(|fault| invalid_text("namespace", namespace, fault)));
+    out.extend(
+        names::dns_subdomain(namespace)
+            .into_iter()
+            .map(|fault| invalid_text("namespace", namespace, fault)),
+    );
 }
 
 fn timed(object: &Tree, is_new: bool, out: &mut Vec<FieldError>) {
     let controller = text(object, &["reportingComponent"]);
-    let field = if is_new { "reportingController" } else { "reportingComponent" };
+    let field = if is_new {
+        "reportingController"
+    } else {
+        "reportingComponent"
+    };
     if controller.is_empty() {
         out.push(FieldError::required(field, ""));
     }
-    out.extend(names::qualified_name(controller).into_iter().map(|fault| invalid_text(field, controller, fault)));
+    out.extend(
+        names::qualified_name(controller)
+            .into_iter()
+            .map(|fault| invalid_text(field, controller, fault)),
+    );
     for field in ["reportingInstance", "action", "reason"] {
         let value = text(object, &[field]);
         if value.is_empty() {
             out.push(FieldError::required(field, ""));
         }
         if value.len() > WORDS_LIMIT {
-            out.push(invalid_text(field, "", format!("can have at most {WORDS_LIMIT} characters")));
+            out.push(invalid_text(
+                field,
+                "",
+                format!("can have at most {WORDS_LIMIT} characters"),
+            ));
         }
     }
     if text(object, &["message"]).len() > NOTE_LIMIT {
-        out.push(invalid_text("message", "", format!("can have at most {NOTE_LIMIT} characters")));
+        out.push(invalid_text(
+            "message",
+            "",
+            format!("can have at most {NOTE_LIMIT} characters"),
+        ));
     }
 }
 
@@ -159,7 +198,10 @@ fn of_the_new_group(object: &Tree, out: &mut Vec<FieldError>) {
     }
     let series = at(object, &["series"]);
     if series.is_object() {
-        let count = series.get("count").and_then(Tree::as_i64).unwrap_or_default();
+        let count = series
+            .get("count")
+            .and_then(Tree::as_i64)
+            .unwrap_or_default();
         if count < 2 {
             out.push(invalid_text("series.count", "", "should be at least 2"));
         }
@@ -169,7 +211,11 @@ fn of_the_new_group(object: &Tree, out: &mut Vec<FieldError>) {
     }
     let kind = text(object, &["type"]);
     if !matches!(kind, "Normal" | "Warning") {
-        out.push(invalid_text("type", "", format!("has invalid value: {kind}")));
+        out.push(invalid_text(
+            "type",
+            "",
+            format!("has invalid value: {kind}"),
+        ));
     }
     for (shown, field) in [
         ("deprecatedFirstTimestamp", "firstTimestamp"),
@@ -186,6 +232,10 @@ fn of_the_new_group(object: &Tree, out: &mut Vec<FieldError>) {
 
 /// What the event is about, and the member that says so in its version.
 fn about(object: &Tree) -> (&'static str, &Tree) {
-    let member = if at(object, &["regarding"]).is_object() { "regarding" } else { "involvedObject" };
+    let member = if at(object, &["regarding"]).is_object() {
+        "regarding"
+    } else {
+        "involvedObject"
+    };
     (member, at(object, &[member]))
 }

@@ -16,19 +16,44 @@ struct Generic {
     returns_object: bool,
 }
 
-const PLAIN: Generic = Generic { any_name: false, generation: false, create_on_update: false, unconditional: true, returns_object: false };
+const PLAIN: Generic = Generic {
+    any_name: false,
+    generation: false,
+    create_on_update: false,
+    unconditional: true,
+    returns_object: false,
+};
 static COMMON: Generic = PLAIN;
-static COUNTED: Generic = Generic { generation: true, ..PLAIN };
-static CONDITIONAL: Generic = Generic { unconditional: false, ..PLAIN };
-static COUNTED_CONDITIONAL: Generic = Generic { generation: true, unconditional: false, ..PLAIN };
-static RETURNING: Generic = Generic { returns_object: true, unconditional: false, ..PLAIN };
-static ROLES: Generic = Generic { any_name: true, create_on_update: true, ..PLAIN };
+static COUNTED: Generic = Generic {
+    generation: true,
+    ..PLAIN
+};
+static CONDITIONAL: Generic = Generic {
+    unconditional: false,
+    ..PLAIN
+};
+static COUNTED_CONDITIONAL: Generic = Generic {
+    generation: true,
+    unconditional: false,
+    ..PLAIN
+};
+static RETURNING: Generic = Generic {
+    returns_object: true,
+    unconditional: false,
+    ..PLAIN
+};
+static ROLES: Generic = Generic {
+    any_name: true,
+    create_on_update: true,
+    ..PLAIN
+};
 
 /// The strategy of a kind that has none of its own.
 pub(super) fn of(group: &str, plural: &str) -> &'static dyn Strategy {
     match (group, plural) {
         ("rbac.authorization.k8s.io", _) => &ROLES,
-        ("flowcontrol.apiserver.k8s.io", _) | ("resource.k8s.io", "deviceclasses" | "resourceslices") => &COUNTED,
+        ("flowcontrol.apiserver.k8s.io", _)
+        | ("resource.k8s.io", "deviceclasses" | "resourceslices") => &COUNTED,
         ("admissionregistration.k8s.io", _) => &COUNTED_CONDITIONAL,
         ("storage.k8s.io", "csidrivers") => &CONDITIONAL,
         ("storage.k8s.io", "csinodes" | "volumeattachments") => &RETURNING,
@@ -38,7 +63,11 @@ pub(super) fn of(group: &str, plural: &str) -> &'static dyn Strategy {
 
 impl Strategy for Generic {
     fn name_faults(&self, name: &str) -> Vec<String> {
-        if self.any_name { names::path_segment(name) } else { names::dns_subdomain(name) }
+        if self.any_name {
+            names::path_segment(name)
+        } else {
+            names::dns_subdomain(name)
+        }
     }
 
     fn has_generation(&self) -> bool {
@@ -47,8 +76,13 @@ impl Strategy for Generic {
 
     fn raises_generation(&self, ty: &'static Type, new: &Tree, old: &Tree) -> bool {
         // Kinds without a specification of that name keep their content at the top.
-        let content = ty.fields.iter().filter(|field| !matches!(field.name, "apiVersion" | "kind" | "metadata" | "status"));
-        content.into_iter().any(|field| !same_part(ty, &[field.name], new, old))
+        let content = ty
+            .fields
+            .iter()
+            .filter(|field| !matches!(field.name, "apiVersion" | "kind" | "metadata" | "status"));
+        content
+            .into_iter()
+            .any(|field| !same_part(ty, &[field.name], new, old))
     }
 
     fn allow_create_on_update(&self) -> bool {
@@ -70,7 +104,9 @@ pub(crate) fn same_part(ty: &'static Type, path: &[&str], one: &Tree, other: &Tr
     let (one, other) = (at(one, path), at(other, path));
     let mut ty = ty;
     for (index, name) in path.iter().enumerate() {
-        let Some(field) = ty.field(name) else { return one == other };
+        let Some(field) = ty.field(name) else {
+            return one == other;
+        };
         match &field.shape {
             _ if index + 1 == path.len() => return kinds::json::equal_member(one, other, field),
             Shape::Object(inner) => ty = inner,
@@ -78,7 +114,13 @@ pub(crate) fn same_part(ty: &'static Type, path: &[&str], one: &Tree, other: &Tr
         }
     }
     let empty = Tree::Object(kinds::tree::Map::new());
-    let present = |tree| if matches!(tree, &Tree::Null) { &empty } else { tree };
+    let present = |tree| {
+        if matches!(tree, &Tree::Null) {
+            &empty
+        } else {
+            tree
+        }
+    };
     kinds::json::equal(present(one), present(other), ty)
 }
 
@@ -104,11 +146,41 @@ mod tests {
             assert_eq!(same(name, path, &one, &two), expected, "{one} {two}");
             assert_eq!(same(name, path, &two, &one), expected, "{two} {one}");
         };
-        check(POD_SPEC, &[], json!({"hostNetwork": false, "tolerations": []}), json!({}), true);
-        check(POD_SPEC, &[], json!({"automountServiceAccountToken": false}), json!({}), false);
-        check(BUDGET, &["spec"], json!({"spec": {"selector": {}}}), json!({"spec": {}}), false);
-        check(BUDGET, &["spec"], json!({"spec": {"selector": {"matchLabels": {}}}}), json!({"spec": {"selector": {}}}), true);
+        check(
+            POD_SPEC,
+            &[],
+            json!({"hostNetwork": false, "tolerations": []}),
+            json!({}),
+            true,
+        );
+        check(
+            POD_SPEC,
+            &[],
+            json!({"automountServiceAccountToken": false}),
+            json!({}),
+            false,
+        );
+        check(
+            BUDGET,
+            &["spec"],
+            json!({"spec": {"selector": {}}}),
+            json!({"spec": {}}),
+            false,
+        );
+        check(
+            BUDGET,
+            &["spec"],
+            json!({"spec": {"selector": {"matchLabels": {}}}}),
+            json!({"spec": {"selector": {}}}),
+            true,
+        );
         check(BUDGET, &["spec"], json!({}), json!({"spec": {}}), true);
-        check(BUDGET, &["metadata", "labels"], json!({"metadata": {"labels": {}}}), json!({}), true);
+        check(
+            BUDGET,
+            &["metadata", "labels"],
+            json!({"metadata": {"labels": {}}}),
+            json!({}),
+            true,
+        );
     }
 }

@@ -25,7 +25,13 @@ const NAME_LABELS: [&str; 2] = ["job-name", "batch.kubernetes.io/job-name"];
 const JOB_SPEC: &str = "io.k8s.api.batch.v1.JobSpec";
 
 /// What can never change; completions, selector and template have rules of their own.
-const IMMUTABLE: [&str; 5] = ["completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy", "successPolicy"];
+const IMMUTABLE: [&str; 5] = [
+    "completionMode",
+    "podFailurePolicy",
+    "backoffLimitPerIndex",
+    "managedBy",
+    "successPolicy",
+];
 
 /// The pods of a suspended job may still be told where to run.
 const SCHEDULING: [&str; 3] = ["nodeSelector", "tolerations", "schedulingGates"];
@@ -41,7 +47,9 @@ impl Strategy for Job {
     fn default(&self, object: &mut Tree) {
         ensure(object, &["spec"]);
         labels_of_template(object);
-        if at(object, &["spec", "completions"]).is_null() && at(object, &["spec", "parallelism"]).is_null() {
+        if at(object, &["spec", "completions"]).is_null()
+            && at(object, &["spec", "parallelism"]).is_null()
+        {
             put(object, &["spec", "completions"], 1);
         }
         job_spec_defaults(&mut object["spec"]);
@@ -94,7 +102,9 @@ impl Strategy for Job {
     }
 
     fn selectable(&self, object: &Tree, _field: &str) -> String {
-        int(object, &["status", "succeeded"]).unwrap_or_default().to_string()
+        int(object, &["status", "succeeded"])
+            .unwrap_or_default()
+            .to_string()
     }
 
     fn field_refusal(&self, field: &str) -> Option<String> {
@@ -117,10 +127,18 @@ fn labels_of_template(object: &mut Tree) {
 fn job_spec_defaults(spec: &mut Tree) {
     fill(spec, &["parallelism"], 1);
     let is_per_index = !at(spec, &["backoffLimitPerIndex"]).is_null();
-    fill(spec, &["backoffLimit"], if is_per_index { i64::from(i32::MAX) } else { 6 });
+    fill(
+        spec,
+        &["backoffLimit"],
+        if is_per_index { i64::from(i32::MAX) } else { 6 },
+    );
     fill(spec, &["completionMode"], "NonIndexed");
     fill(spec, &["suspend"], false);
-    let replacement = if at(spec, &["podFailurePolicy"]).is_object() { "Failed" } else { "TerminatingOrFailed" };
+    let replacement = if at(spec, &["podFailurePolicy"]).is_object() {
+        "Failed"
+    } else {
+        "TerminatingOrFailed"
+    };
     fill(spec, &["podReplacementPolicy"], replacement);
     fill(spec, &["manualSelector"], false);
     for rule in list_mut(spec, &["podFailurePolicy", "rules"]) {
@@ -140,10 +158,14 @@ fn generate_selector(object: &mut Tree) {
     let labels = ensure(object, &["spec", "template", "metadata", "labels"]);
     for (keys, value) in [(UID_LABELS, &uid), (NAME_LABELS, &name)] {
         for key in keys {
-            labels.entry(key).or_insert_with(|| Tree::from(value.as_str()));
+            labels
+                .entry(key)
+                .or_insert_with(|| Tree::from(value.as_str()));
         }
     }
-    ensure(object, &["spec", "selector", "matchLabels"]).entry(UID_LABELS[1]).or_insert_with(|| Tree::from(uid));
+    ensure(object, &["spec", "selector", "matchLabels"])
+        .entry(UID_LABELS[1])
+        .or_insert_with(|| Tree::from(uid));
 }
 
 /// Faults of what the client put in the place of generated labels and selectors.
@@ -156,15 +178,30 @@ fn generated_selector(object: &Tree, out: &mut Faults) {
     let labels = at(spec, &["template", "metadata", "labels"]);
     let path = Path::root("spec.template.metadata.labels");
     let mut expected = kinds::tree::Map::new();
-    for (key, value) in [(UID_LABELS[0], uid), (NAME_LABELS[0], name), (UID_LABELS[1], uid), (NAME_LABELS[1], name)] {
+    for (key, value) in [
+        (UID_LABELS[0], uid),
+        (NAME_LABELS[0], name),
+        (UID_LABELS[1], uid),
+        (NAME_LABELS[1], name),
+    ] {
         if labels.get(key).and_then(Tree::as_str) != Some(value) {
-            out.push(FieldError::invalid(path.key(key), labels, format!("must be '{value}'")));
+            out.push(FieldError::invalid(
+                path.key(key),
+                labels,
+                format!("must be '{value}'"),
+            ));
         }
         expected.insert(key.to_owned(), value.into());
     }
-    if selector::is_sound(at(spec, &["selector"])) && !selector::matches(at(spec, &["selector"]), &Tree::Object(expected)) {
+    if selector::is_sound(at(spec, &["selector"]))
+        && !selector::matches(at(spec, &["selector"]), &Tree::Object(expected))
+    {
         let shown = selector::shown(at(spec, &["selector"]));
-        out.push(invalid_shown(SPEC.child("selector"), &shown, "`selector` not auto-generated"));
+        out.push(invalid_shown(
+            SPEC.child("selector"),
+            &shown,
+            "`selector` not auto-generated",
+        ));
     }
 }
 
@@ -176,7 +213,11 @@ fn selector_faults(spec: &Tree, out: &mut Faults) {
     selector::faults(wanted, &SPEC.child("selector"), false, out);
     let labels = at(spec, &["template", "metadata", "labels"]);
     if selector::is_sound(wanted) && !selector::matches(wanted, labels) {
-        out.push(FieldError::invalid("spec.template.metadata.labels", labels, "`selector` does not match template `labels`"));
+        out.push(FieldError::invalid(
+            "spec.template.metadata.labels",
+            labels,
+            "`selector` does not match template `labels`",
+        ));
     }
 }
 
@@ -194,7 +235,10 @@ fn job_spec(spec: &Tree, path: &Path<'_>, out: &mut Faults) {
         nonnegative(spec, field, path, out);
     }
     if !at(spec, &["maxFailedIndexes"]).is_null() && at(spec, &["backoffLimitPerIndex"]).is_null() {
-        out.push(FieldError::required(path.child("backoffLimitPerIndex"), "when maxFailedIndexes is specified"));
+        out.push(FieldError::required(
+            path.child("backoffLimitPerIndex"),
+            "when maxFailedIndexes is specified",
+        ));
     }
     managed_by(spec, &path.child("managedBy"), out);
     completion_mode(spec, path, out);
@@ -207,13 +251,23 @@ fn job_spec(spec: &Tree, path: &Path<'_>, out: &mut Faults) {
 }
 
 fn managed_by(spec: &Tree, path: &Path<'_>, out: &mut Faults) {
-    let Some(manager) = at(spec, &["managedBy"]).as_str() else { return };
+    let Some(manager) = at(spec, &["managedBy"]).as_str() else {
+        return;
+    };
     match manager.split_once('/') {
         _ if manager.is_empty() => out.push(FieldError::required(path, "")),
         Some((domain, rest)) if !domain.is_empty() && !rest.is_empty() => {
-            out.extend(names::dns_subdomain(domain).into_iter().map(|fault| invalid_text(path, domain, fault)));
+            out.extend(
+                names::dns_subdomain(domain)
+                    .into_iter()
+                    .map(|fault| invalid_text(path, domain, fault)),
+            );
         }
-        _ => out.push(invalid_text(path, manager, "must be a domain-prefixed path (such as \"acme.io/foo\")")),
+        _ => out.push(invalid_text(
+            path,
+            manager,
+            "must be a domain-prefixed path (such as \"acme.io/foo\")",
+        )),
     }
     if manager.len() > MANAGED_BY_LIMIT {
         out.push(FieldError::too_long(path, MANAGED_BY_LIMIT));
@@ -223,7 +277,11 @@ fn managed_by(spec: &Tree, path: &Path<'_>, out: &mut Faults) {
 fn completion_mode(spec: &Tree, path: &Path<'_>, out: &mut Faults) {
     let mode = text(spec, &["completionMode"]);
     if !matches!(mode, "NonIndexed" | "Indexed") && !at(spec, &["completionMode"]).is_null() {
-        out.push(FieldError::not_supported(path.child("completionMode"), &Tree::from(mode), &["NonIndexed", "Indexed"]));
+        out.push(FieldError::not_supported(
+            path.child("completionMode"),
+            &Tree::from(mode),
+            &["NonIndexed", "Indexed"],
+        ));
     }
     if mode == "Indexed" {
         indexed(spec, path, out);
@@ -232,7 +290,11 @@ fn completion_mode(spec: &Tree, path: &Path<'_>, out: &mut Faults) {
     if matches!(mode, "" | "NonIndexed") {
         for field in ["backoffLimitPerIndex", "maxFailedIndexes"] {
             if !at(spec, &[field]).is_null() {
-                out.push(FieldError::invalid(path.child(field), at(spec, &[field]), "requires indexed completion mode"));
+                out.push(FieldError::invalid(
+                    path.child(field),
+                    at(spec, &[field]),
+                    "requires indexed completion mode",
+                ));
             }
         }
     }
@@ -243,29 +305,52 @@ fn indexed(spec: &Tree, path: &Path<'_>, out: &mut Faults) {
     let at_most = |field: &str, limit: i64, words: &str, out: &mut Faults| {
         if let Some(number) = figure(field).filter(|number| *number > limit) {
             let detail = format!("must be less than or equal to {limit}{words}");
-            out.push(FieldError::invalid(path.child(field), &Tree::from(number), detail));
+            out.push(FieldError::invalid(
+                path.child(field),
+                &Tree::from(number),
+                detail,
+            ));
         }
     };
     let (completions, failed) = (figure("completions"), figure("maxFailedIndexes"));
     if completions.is_none() {
-        out.push(FieldError::required(path.child("completions"), "when completion mode is Indexed"));
+        out.push(FieldError::required(
+            path.child("completions"),
+            "when completion mode is Indexed",
+        ));
     }
-    at_most("parallelism", INDEXED_PARALLELISM_LIMIT, " when completion mode is Indexed", out);
+    at_most(
+        "parallelism",
+        INDEXED_PARALLELISM_LIMIT,
+        " when completion mode is Indexed",
+        out,
+    );
     if let (Some(completions), Some(failed)) = (completions, failed)
         && failed > completions
     {
         let detail = "must be less than or equal to completions";
-        out.push(FieldError::invalid(path.child("maxFailedIndexes"), &Tree::from(failed), detail));
+        out.push(FieldError::invalid(
+            path.child("maxFailedIndexes"),
+            &Tree::from(failed),
+            detail,
+        ));
     }
     at_most("maxFailedIndexes", FAILED_INDEXES_LIMIT, "", out);
-    if completions.is_none_or(|completions| completions <= MANY_COMPLETIONS) || figure("backoffLimitPerIndex").is_none() {
+    if completions.is_none_or(|completions| completions <= MANY_COMPLETIONS)
+        || figure("backoffLimitPerIndex").is_none()
+    {
         return;
     }
     if failed.is_none() {
         let detail = format!("must be specified when completions is above {MANY_COMPLETIONS}");
-        out.push(FieldError::required(path.child("maxFailedIndexes"), &detail));
+        out.push(FieldError::required(
+            path.child("maxFailedIndexes"),
+            &detail,
+        ));
     }
-    let words = format!(" when completions are above {MANY_COMPLETIONS} and used with backoff limit per index");
+    let words = format!(
+        " when completions are above {MANY_COMPLETIONS} and used with backoff limit per index"
+    );
     at_most("parallelism", LIMIT_FOR_MANY_COMPLETIONS, &words, out);
     at_most("maxFailedIndexes", LIMIT_FOR_MANY_COMPLETIONS, &words, out);
 }
@@ -275,12 +360,23 @@ fn restart_policy(spec: &Tree, path: &Path<'_>, out: &mut Faults) {
     let path = path.child("restartPolicy");
     match policy {
         // Templates get Always when their author says nothing.
-        "Always" | "" => out.push(FieldError::required(path, "valid values: \"OnFailure\", \"Never\"")),
+        "Always" | "" => out.push(FieldError::required(
+            path,
+            "valid values: \"OnFailure\", \"Never\"",
+        )),
         "OnFailure" if at(spec, &["podFailurePolicy"]).is_object() => {
-            out.push(invalid_text(path, policy, "only \"Never\" is supported when podFailurePolicy is specified"));
+            out.push(invalid_text(
+                path,
+                policy,
+                "only \"Never\" is supported when podFailurePolicy is specified",
+            ));
         }
         "OnFailure" | "Never" => {}
-        other => out.push(FieldError::not_supported(path, &Tree::from(other), &["OnFailure", "Never"])),
+        other => out.push(FieldError::not_supported(
+            path,
+            &Tree::from(other),
+            &["OnFailure", "Never"],
+        )),
     }
 }
 
@@ -288,12 +384,20 @@ fn job_change(new: &Tree, old: &Tree, out: &mut Faults) {
     completions_change(new, old, out);
     if !selector::same(at(new, &["selector"]), at(old, &["selector"])) {
         let shown = selector::shown(at(new, &["selector"]));
-        out.push(invalid_shown(SPEC.child("selector"), &shown, "field is immutable"));
+        out.push(invalid_shown(
+            SPEC.child("selector"),
+            &shown,
+            "field is immutable",
+        ));
     }
     template_change(new, old, out);
     for field in IMMUTABLE {
         if !same(JOB_SPEC, &[field], new, old) {
-            out.push(FieldError::invalid(SPEC.child(field), at(new, &[field]), "field is immutable"));
+            out.push(FieldError::invalid(
+                SPEC.child(field),
+                at(new, &[field]),
+                "field is immutable",
+            ));
         }
     }
 }
@@ -305,10 +409,18 @@ fn completions_change(new: &Tree, old: &Tree, out: &mut Faults) {
         return;
     }
     if text(new, &["completionMode"]) != "Indexed" {
-        out.push(FieldError::invalid(SPEC.child("completions"), completions, "field is immutable"));
+        out.push(FieldError::invalid(
+            SPEC.child("completions"),
+            completions,
+            "field is immutable",
+        ));
     } else if !completions.is_null() && completions != at(new, &["parallelism"]) {
         let detail = "can only be modified in tandem with spec.parallelism";
-        out.push(FieldError::invalid(SPEC.child("completions"), completions, detail));
+        out.push(FieldError::invalid(
+            SPEC.child("completions"),
+            completions,
+            detail,
+        ));
     }
 }
 
@@ -330,11 +442,23 @@ fn template_change(new: &Tree, old: &Tree, out: &mut Faults) {
         carry(before, &mut undone, &["spec", field]);
     }
     node_affinity_undone(before, &mut undone);
-    for (container, was) in list_mut(&mut undone, &["spec", "containers"]).iter_mut().zip(list(before, &["spec", "containers"])) {
+    for (container, was) in list_mut(&mut undone, &["spec", "containers"])
+        .iter_mut()
+        .zip(list(before, &["spec", "containers"]))
+    {
         carry(was, container, &["resources"]);
     }
-    if !same("io.k8s.api.core.v1.PodTemplateSpec", &["spec"], &undone, before) {
-        out.push(FieldError::invalid(template.child("spec"), at(now, &["spec"]), "field is immutable"));
+    if !same(
+        "io.k8s.api.core.v1.PodTemplateSpec",
+        &["spec"],
+        &undone,
+        before,
+    ) {
+        out.push(FieldError::invalid(
+            template.child("spec"),
+            at(now, &["spec"]),
+            "field is immutable",
+        ));
     }
 }
 
@@ -372,7 +496,11 @@ impl Strategy for CronJob {
         cron_spec(at(object, &["spec"]), &Tree::Null, &mut out);
         let name = text(object, &["metadata", "name"]);
         if name.len() > CRON_NAME_LIMIT {
-            out.push(invalid_text("metadata.name", name, format!("must be no more than {CRON_NAME_LIMIT} characters")));
+            out.push(invalid_text(
+                "metadata.name",
+                name,
+                format!("must be no more than {CRON_NAME_LIMIT} characters"),
+            ));
         }
         out
     }
@@ -398,17 +526,31 @@ fn cron_spec(spec: &Tree, old: &Tree, out: &mut Faults) {
     if old.is_null() || at(spec, &["timeZone"]) != at(old, &["timeZone"]) {
         time_zone(at(spec, &["timeZone"]), &SPEC.child("timeZone"), out);
     }
-    required_one_of(spec, "concurrencyPolicy", &["Allow", "Forbid", "Replace"], &SPEC, out);
+    required_one_of(
+        spec,
+        "concurrencyPolicy",
+        &["Allow", "Forbid", "Replace"],
+        &SPEC,
+        out,
+    );
     let template = SPEC.child("jobTemplate");
     let path = template.child("spec");
     let job = at(spec, &["jobTemplate", "spec"]);
     job_spec(job, &path, out);
     if !at(job, &["selector"]).is_null() {
         let shown = selector::shown(at(job, &["selector"]));
-        out.push(invalid_shown(path.child("selector"), &shown, "`selector` will be auto-generated"));
+        out.push(invalid_shown(
+            path.child("selector"),
+            &shown,
+            "`selector` will be auto-generated",
+        ));
     }
     if flag(job, &["manualSelector"]) {
-        out.push(FieldError::not_supported(path.child("manualSelector"), &Tree::Bool(true), &["nil", "false"]));
+        out.push(FieldError::not_supported(
+            path.child("manualSelector"),
+            &Tree::Bool(true),
+            &["nil", "false"],
+        ));
     }
     nonnegative(spec, "successfulJobsHistoryLimit", &SPEC, out);
     nonnegative(spec, "failedJobsHistoryLimit", &SPEC, out);
@@ -423,31 +565,56 @@ fn schedule_faults(wanted: &str, spec: &Tree, old: &Tree, path: &Path<'_>, out: 
     }
     // Who wrote a zone into the schedule when that was allowed keeps it.
     if !text(old, &["schedule"]).contains("TZ") {
-        out.push(invalid_text(path, wanted, "cannot use TZ or CRON_TZ in schedule, use timeZone field instead"));
+        out.push(invalid_text(
+            path,
+            wanted,
+            "cannot use TZ or CRON_TZ in schedule, use timeZone field instead",
+        ));
     } else if !at(spec, &["timeZone"]).is_null() {
-        out.push(invalid_text(path, wanted, "cannot use both timeZone field and TZ or CRON_TZ in schedule"));
+        out.push(invalid_text(
+            path,
+            wanted,
+            "cannot use both timeZone field and TZ or CRON_TZ in schedule",
+        ));
     }
 }
 
 fn time_zone(zone: &Tree, path: &Path<'_>, out: &mut Faults) {
     let Some(zone) = zone.as_str() else { return };
     let is_sound = |part: &str| {
-        let known = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b'+');
-        !matches!(part, "" | "." | "..") && part.len() <= ZONE_PART_LIMIT && !part.starts_with('-') && part.bytes().all(known)
+        let known =
+            |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b'+');
+        !matches!(part, "" | "." | "..")
+            && part.len() <= ZONE_PART_LIMIT
+            && !part.starts_with('-')
+            && part.bytes().all(known)
     };
     if zone.is_empty() {
-        out.push(invalid_text(path, zone, "timeZone must be nil or non-empty string"));
+        out.push(invalid_text(
+            path,
+            zone,
+            "timeZone must be nil or non-empty string",
+        ));
         return;
     }
     if !zone.split('/').all(is_sound) {
-        out.push(invalid_text(path, zone, format!("unknown time zone {zone}")));
+        out.push(invalid_text(
+            path,
+            zone,
+            format!("unknown time zone {zone}"),
+        ));
         return;
     }
     if zone.eq_ignore_ascii_case("local") {
-        let detail = "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones";
+        let detail =
+            "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones";
         out.push(invalid_text(path, zone, detail));
     }
     if zone != "Local" && schedule::time_zone(zone).is_none() {
-        out.push(invalid_text(path, zone, format!("unknown time zone {zone}")));
+        out.push(invalid_text(
+            path,
+            zone,
+            format!("unknown time zone {zone}"),
+        ));
     }
 }

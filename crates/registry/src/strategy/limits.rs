@@ -22,7 +22,11 @@ impl Strategy for LimitRange {
                 continue;
             }
             // The strictest that is said becomes what is said nowhere else.
-            for (from, to) in [("max", "default"), ("default", "defaultRequest"), ("min", "defaultRequest")] {
+            for (from, to) in [
+                ("max", "default"),
+                ("default", "defaultRequest"),
+                ("min", "defaultRequest"),
+            ] {
                 let values = at(item, &[from]).as_object().cloned().unwrap_or_default();
                 if values.is_empty() {
                     continue;
@@ -62,20 +66,40 @@ impl Strategy for LimitRange {
 
 fn limited_kind(kind: &str, path: &Path<'_>, out: &mut Faults) {
     let faults = kinds::names::qualified_name(kind);
-    if faults.is_empty() && !kind.contains('/') && !matches!(kind, "Pod" | "Container" | "PersistentVolumeClaim") {
-        out.push(invalid_text(path, kind, "must be a standard limit type or fully qualified"));
+    if faults.is_empty()
+        && !kind.contains('/')
+        && !matches!(kind, "Pod" | "Container" | "PersistentVolumeClaim")
+    {
+        out.push(invalid_text(
+            path,
+            kind,
+            "must be a standard limit type or fully qualified",
+        ));
     }
-    out.extend(faults.into_iter().map(|fault| invalid_text(path, kind, fault)));
+    out.extend(
+        faults
+            .into_iter()
+            .map(|fault| invalid_text(path, kind, fault)),
+    );
 }
 
 /// Faults of the limits of one kind: names, and that the smaller ones are the smaller ones.
 fn limits(item: &Tree, kind: &str, path: &Path<'_>, out: &mut Faults) {
-    const BOUNDS: [&str; 5] = ["max", "min", "default", "defaultRequest", "maxLimitRequestRatio"];
+    const BOUNDS: [&str; 5] = [
+        "max",
+        "min",
+        "default",
+        "defaultRequest",
+        "maxLimitRequestRatio",
+    ];
     for bound in BOUNDS {
         let path = path.child(bound);
         if kind == "Pod" && bound.starts_with("default") {
             if !crate::tree::is_empty(at(item, &[bound])) {
-                out.push(FieldError::forbidden(path, "may not be specified when `type` is 'Pod'"));
+                out.push(FieldError::forbidden(
+                    path,
+                    "may not be specified when `type` is 'Pod'",
+                ));
             }
             continue;
         }
@@ -83,23 +107,46 @@ fn limits(item: &Tree, kind: &str, path: &Path<'_>, out: &mut Faults) {
             podspec::resource_name(name, &path.key(name), out);
         }
     }
-    if kind == "PersistentVolumeClaim" && at(item, &["min", "storage"]).is_null() && at(item, &["max", "storage"]).is_null() {
+    if kind == "PersistentVolumeClaim"
+        && at(item, &["min", "storage"]).is_null()
+        && at(item, &["max", "storage"]).is_null()
+    {
         out.push(FieldError::required(
             path.child("limits"),
             "either minimum or maximum storage value is required, but neither was provided",
         ));
     }
-    let names: BTreeSet<&str> = BOUNDS.iter().flat_map(|bound| entries(item, &[bound])).map(|(name, _)| name).collect();
+    let names: BTreeSet<&str> = BOUNDS
+        .iter()
+        .flat_map(|bound| entries(item, &[bound]))
+        .map(|(name, _)| name)
+        .collect();
     for name in names {
         let of = |bound: &str| at(item, &[bound, name]);
         let amount = |bound: &str| quantity(of(bound));
-        for (small, large, words) in
-            [("min", "max", "min value"), ("defaultRequest", "max", "default request value"), ("default", "max", "default value")]
-        {
-            above(path.child(small).key(name).to_string(), of(small), of(large), words, "max value", out);
+        for (small, large, words) in [
+            ("min", "max", "min value"),
+            ("defaultRequest", "max", "default request value"),
+            ("default", "max", "default value"),
+        ] {
+            above(
+                path.child(small).key(name).to_string(),
+                of(small),
+                of(large),
+                words,
+                "max value",
+                out,
+            );
         }
         for (small, words) in [("defaultRequest", "min value"), ("default", "min value")] {
-            above(path.child(small).key(name).to_string(), of("min"), of(small), words, small_words(small), out);
+            above(
+                path.child(small).key(name).to_string(),
+                of("min"),
+                of(small),
+                words,
+                small_words(small),
+                out,
+            );
         }
         above(
             path.child("defaultRequest").key(name).to_string(),
@@ -113,28 +160,57 @@ fn limits(item: &Tree, kind: &str, path: &Path<'_>, out: &mut Faults) {
         if ratio.is_some_and(|ratio| ratio < Quantity::new(1, ratio.format())) {
             let shown = of("maxLimitRequestRatio").as_str().unwrap_or_default();
             let path = path.child("maxLimitRequestRatio");
-            out.push(invalid_text(path.key(name), shown, format!("ratio {shown} is less than 1")));
+            out.push(invalid_text(
+                path.key(name),
+                shown,
+                format!("ratio {shown} is less than 1"),
+            ));
         }
     }
 }
 
 fn small_words(bound: &str) -> &'static str {
-    if bound == "default" { "default value" } else { "default request value" }
+    if bound == "default" {
+        "default value"
+    } else {
+        "default request value"
+    }
 }
 
 /// The fault of an amount that is above the one that bounds it.
-fn above(path: String, amount: &Tree, bound: &Tree, words: &str, bound_words: &str, out: &mut Faults) {
+fn above(
+    path: String,
+    amount: &Tree,
+    bound: &Tree,
+    words: &str,
+    bound_words: &str,
+    out: &mut Faults,
+) {
     if let (Some(small), Some(large)) = (quantity(amount), quantity(bound))
         && small > large
     {
-        let (small, large) = (amount.as_str().unwrap_or_default(), bound.as_str().unwrap_or_default());
-        out.push(invalid_text(path, small, format!("{words} {small} is greater than {bound_words} {large}")));
+        let (small, large) = (
+            amount.as_str().unwrap_or_default(),
+            bound.as_str().unwrap_or_default(),
+        );
+        out.push(invalid_text(
+            path,
+            small,
+            format!("{words} {small} is greater than {bound_words} {large}"),
+        ));
     }
 }
 
 pub(crate) struct ResourceQuota;
 
-const SCOPES: [&str; 6] = ["Terminating", "NotTerminating", "BestEffort", "NotBestEffort", "PriorityClass", "CrossNamespacePodAffinity"];
+const SCOPES: [&str; 6] = [
+    "Terminating",
+    "NotTerminating",
+    "BestEffort",
+    "NotBestEffort",
+    "PriorityClass",
+    "CrossNamespacePodAffinity",
+];
 
 impl Strategy for ResourceQuota {
     fn validate_create(&self, _context: &Context<'_>, object: &Tree) -> Vec<FieldError> {
@@ -148,16 +224,28 @@ impl Strategy for ResourceQuota {
         let mut out = Vec::new();
         if context.subresource == "status" {
             for part in ["hard", "used"] {
-                amounts(at(new, &["status", part]), &Path::root("status").child(part), &mut out);
+                amounts(
+                    at(new, &["status", part]),
+                    &Path::root("status").child(part),
+                    &mut out,
+                );
             }
             return out;
         }
         out.extend(self.validate_create(context, new));
         let of = |quota: &Tree| -> BTreeSet<String> {
-            list(quota, &["spec", "scopes"]).iter().filter_map(Tree::as_str).map(str::to_owned).collect()
+            list(quota, &["spec", "scopes"])
+                .iter()
+                .filter_map(Tree::as_str)
+                .map(str::to_owned)
+                .collect()
         };
         if of(new) != of(old) {
-            out.push(FieldError::invalid(SPEC.child("scopes"), at(new, &["spec", "scopes"]), "field is immutable"));
+            out.push(FieldError::invalid(
+                SPEC.child("scopes"),
+                at(new, &["spec", "scopes"]),
+                "field is immutable",
+            ));
         }
         out
     }
@@ -177,15 +265,29 @@ fn amounts(amounts: &Tree, path: &Path<'_>, out: &mut Faults) {
 
 fn scopes(spec: &Tree, out: &mut Faults) {
     let path = SPEC.child("scopes");
-    let all: Vec<&str> = list(spec, &["scopes"]).iter().filter_map(Tree::as_str).collect();
+    let all: Vec<&str> = list(spec, &["scopes"])
+        .iter()
+        .filter_map(Tree::as_str)
+        .collect();
     for scope in &all {
         if !SCOPES.contains(scope) {
-            out.push(FieldError::invalid(path, at(spec, &["scopes"]), "unsupported scope"));
+            out.push(FieldError::invalid(
+                path,
+                at(spec, &["scopes"]),
+                "unsupported scope",
+            ));
         }
     }
-    for pair in [["BestEffort", "NotBestEffort"], ["Terminating", "NotTerminating"]] {
+    for pair in [
+        ["BestEffort", "NotBestEffort"],
+        ["Terminating", "NotTerminating"],
+    ] {
         if pair.iter().all(|scope| all.contains(scope)) {
-            out.push(FieldError::invalid(path, at(spec, &["scopes"]), "conflicting scopes"));
+            out.push(FieldError::invalid(
+                path,
+                at(spec, &["scopes"]),
+                "conflicting scopes",
+            ));
         }
     }
 }

@@ -26,44 +26,86 @@ const METADATA: Path<'static> = Path::root("metadata");
 pub(crate) type NameRule<'a> = &'a dyn Fn(&str, bool) -> Vec<String>;
 
 /// An `Invalid` fault whose value is text.
-pub(crate) fn invalid_text(path: impl Into<String>, value: &str, detail: impl std::fmt::Display) -> FieldError {
+pub(crate) fn invalid_text(
+    path: impl Into<String>,
+    value: &str,
+    detail: impl std::fmt::Display,
+) -> FieldError {
     FieldError::invalid(path, &Tree::from(value), detail)
 }
 
 /// An `Invalid` fault whose value is shown as the given text, for values whose members stand in an
 /// order of their own.
-pub(crate) fn invalid_shown(path: impl Into<String>, shown: &str, detail: impl std::fmt::Display) -> FieldError {
-    FieldError { fault: FieldFault::Invalid, field: path.into(), body: format!("Invalid value: {shown}: {detail}") }
+pub(crate) fn invalid_shown(
+    path: impl Into<String>,
+    shown: &str,
+    detail: impl std::fmt::Display,
+) -> FieldError {
+    FieldError {
+        fault: FieldFault::Invalid,
+        field: path.into(),
+        body: format!("Invalid value: {shown}: {detail}"),
+    }
 }
 
 /// Faults of a new object's metadata.
-pub(crate) fn create_faults(object: &Tree, namespaced: bool, rule: NameRule<'_>) -> Vec<FieldError> {
+pub(crate) fn create_faults(
+    object: &Tree,
+    namespaced: bool,
+    rule: NameRule<'_>,
+) -> Vec<FieldError> {
     let mut out = Vec::new();
     let meta = at(object, &["metadata"]);
     let generate = text(meta, &["generateName"]);
     if !generate.is_empty() {
-        out.extend(rule(generate, true).into_iter().map(|fault| invalid_text(METADATA.child("generateName"), generate, fault)));
+        out.extend(
+            rule(generate, true)
+                .into_iter()
+                .map(|fault| invalid_text(METADATA.child("generateName"), generate, fault)),
+        );
     }
     let name = text(meta, &["name"]);
     if name.is_empty() {
-        out.push(FieldError::required(METADATA.child("name"), "name or generateName is required"));
+        out.push(FieldError::required(
+            METADATA.child("name"),
+            "name or generateName is required",
+        ));
     } else {
-        out.extend(rule(name, false).into_iter().map(|fault| invalid_text(METADATA.child("name"), name, fault)));
+        out.extend(
+            rule(name, false)
+                .into_iter()
+                .map(|fault| invalid_text(METADATA.child("name"), name, fault)),
+        );
     }
     let namespace = text(meta, &["namespace"]);
     match (namespaced, namespace.is_empty()) {
         (true, true) => out.push(FieldError::required(METADATA.child("namespace"), "")),
         (true, false) => {
-            out.extend(names::dns_label(namespace).into_iter().map(|fault| invalid_text(METADATA.child("namespace"), namespace, fault)));
+            out.extend(
+                names::dns_label(namespace)
+                    .into_iter()
+                    .map(|fault| invalid_text(METADATA.child("namespace"), namespace, fault)),
+            );
         }
-        (false, false) => out.push(FieldError::forbidden(METADATA.child("namespace"), "not allowed on this type")),
+        (false, false) => out.push(FieldError::forbidden(
+            METADATA.child("namespace"),
+            "not allowed on this type",
+        )),
         (false, true) => {}
     }
     if int(meta, &["generation"]).is_some_and(|generation| generation < 0) {
-        out.push(FieldError::invalid(METADATA.child("generation"), at(meta, &["generation"]), "must be greater than or equal to 0"));
+        out.push(FieldError::invalid(
+            METADATA.child("generation"),
+            at(meta, &["generation"]),
+            "must be greater than or equal to 0",
+        ));
     }
     labels(at(meta, &["labels"]), &METADATA.child("labels"), &mut out);
-    annotations(at(meta, &["annotations"]), &METADATA.child("annotations"), &mut out);
+    annotations(
+        at(meta, &["annotations"]),
+        &METADATA.child("annotations"),
+        &mut out,
+    );
     owners(meta, &mut out);
     finalizers(meta, &mut out);
     out
@@ -77,19 +119,42 @@ pub(crate) fn update_faults(new: &Tree, old: &Tree) -> Vec<FieldError> {
         no_new_finalizers(meta, was, &mut out);
     }
     if text(meta, &["resourceVersion"]).is_empty() {
-        out.push(invalid_text(METADATA.child("resourceVersion"), "", "must be specified for an update"));
+        out.push(invalid_text(
+            METADATA.child("resourceVersion"),
+            "",
+            "must be specified for an update",
+        ));
     }
     if int(meta, &["generation"]) < int(was, &["generation"]) {
-        out.push(FieldError::invalid(METADATA.child("generation"), at(meta, &["generation"]), "must not be decremented"));
+        out.push(FieldError::invalid(
+            METADATA.child("generation"),
+            at(meta, &["generation"]),
+            "must not be decremented",
+        ));
     }
-    for field in ["name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"] {
+    for field in [
+        "name",
+        "namespace",
+        "uid",
+        "creationTimestamp",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+    ] {
         let (now, before) = (at(meta, &[field]), at(was, &[field]));
         if now != before && !(crate::tree::is_empty(now) && crate::tree::is_empty(before)) {
-            out.push(FieldError::invalid(METADATA.child(field), at(meta, &[field]), "field is immutable"));
+            out.push(FieldError::invalid(
+                METADATA.child(field),
+                at(meta, &[field]),
+                "field is immutable",
+            ));
         }
     }
     labels(at(meta, &["labels"]), &METADATA.child("labels"), &mut out);
-    annotations(at(meta, &["annotations"]), &METADATA.child("annotations"), &mut out);
+    annotations(
+        at(meta, &["annotations"]),
+        &METADATA.child("annotations"),
+        &mut out,
+    );
     owners(meta, &mut out);
     finalizers(meta, &mut out);
     out
@@ -128,15 +193,27 @@ pub(crate) fn prepare_update(new: &mut Tree, old: &Tree) {
 /// Raises the generation by one.
 pub(crate) fn raise_generation(new: &mut Tree, old: &Tree) {
     let generation = int(old, &["metadata", "generation"]).unwrap_or_default();
-    put(new, &["metadata", "generation"], generation.saturating_add(1));
+    put(
+        new,
+        &["metadata", "generation"],
+        generation.saturating_add(1),
+    );
 }
 
 /// Faults of a map of labels.
 pub(crate) fn labels(labels: &Tree, path: &Path<'_>, out: &mut Vec<FieldError>) {
     for (key, value) in entries(labels, &[]) {
-        out.extend(names::qualified_name(key).into_iter().map(|fault| invalid_text(path, key, fault)));
+        out.extend(
+            names::qualified_name(key)
+                .into_iter()
+                .map(|fault| invalid_text(path, key, fault)),
+        );
         let value = value.as_str().unwrap_or_default();
-        out.extend(names::label_value(value).into_iter().map(|fault| invalid_text(path, value, fault)));
+        out.extend(
+            names::label_value(value)
+                .into_iter()
+                .map(|fault| invalid_text(path, value, fault)),
+        );
     }
 }
 
@@ -144,7 +221,11 @@ pub(crate) fn labels(labels: &Tree, path: &Path<'_>, out: &mut Vec<FieldError>) 
 pub(crate) fn annotations(annotations: &Tree, path: &Path<'_>, out: &mut Vec<FieldError>) {
     let mut size = 0;
     for (key, value) in entries(annotations, &[]) {
-        out.extend(names::qualified_name(&key.to_lowercase()).into_iter().map(|fault| invalid_text(path, key, fault)));
+        out.extend(
+            names::qualified_name(&key.to_lowercase())
+                .into_iter()
+                .map(|fault| invalid_text(path, key, fault)),
+        );
         size += key.len() + value.as_str().map_or(0, str::len);
     }
     if size > ANNOTATIONS_LIMIT {
@@ -160,7 +241,11 @@ fn owners(meta: &Tree, out: &mut Vec<FieldError>) {
         let api_version = text(owner, &["apiVersion"]);
         let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
         if version.is_empty() {
-            out.push(invalid_text(path.child("apiVersion"), api_version, "version must not be empty"));
+            out.push(invalid_text(
+                path.child("apiVersion"),
+                api_version,
+                "version must not be empty",
+            ));
         }
         for field in ["kind", "name", "uid"] {
             if text(owner, &[field]).is_empty() {
@@ -168,15 +253,24 @@ fn owners(meta: &Tree, out: &mut Vec<FieldError>) {
             }
         }
         if group.is_empty() && version == "v1" && text(owner, &["kind"]) == "Event" {
-            out.push(invalid_shown(path, &shown_owner(owner), "/v1, Kind=Event is disallowed from being an owner"));
+            out.push(invalid_shown(
+                path,
+                &shown_owner(owner),
+                "/v1, Kind=Event is disallowed from being an owner",
+            ));
         }
         if flag(owner, &["controller"]) {
             let current = format!("{}/{}", text(owner, &["kind"]), text(owner, &["name"]));
             if let Some(first) = &controller {
                 let shown: Vec<String> = owners.iter().map(shown_owner).collect();
-                let detail =
-                    format!("Only one reference can have Controller set to true. Found \"true\" in references for {first} and {current}");
-                out.push(invalid_shown(path, &format!("[{}]", shown.join(",")), detail));
+                let detail = format!(
+                    "Only one reference can have Controller set to true. Found \"true\" in references for {first} and {current}"
+                );
+                out.push(invalid_shown(
+                    path,
+                    &format!("[{}]", shown.join(",")),
+                    detail,
+                ));
             } else {
                 controller = Some(current);
             }
@@ -186,11 +280,24 @@ fn owners(meta: &Tree, out: &mut Vec<FieldError>) {
 
 /// An owner reference as errors show it: members in their wire order.
 fn shown_owner(owner: &Tree) -> String {
-    let required = ["apiVersion", "kind", "name", "uid"].map(|field| format!("\"{field}\":{}", Tree::from(text(owner, &[field]))));
+    let required = ["apiVersion", "kind", "name", "uid"]
+        .map(|field| format!("\"{field}\":{}", Tree::from(text(owner, &[field]))));
     let optional = ["controller", "blockOwnerDeletion"]
         .into_iter()
-        .filter_map(|field| owner.get(field).filter(|value| value.is_boolean()).map(|value| format!("\"{field}\":{value}")));
-    format!("{{{}}}", required.into_iter().chain(optional).collect::<Vec<_>>().join(","))
+        .filter_map(|field| {
+            owner
+                .get(field)
+                .filter(|value| value.is_boolean())
+                .map(|value| format!("\"{field}\":{value}"))
+        });
+    format!(
+        "{{{}}}",
+        required
+            .into_iter()
+            .chain(optional)
+            .collect::<Vec<_>>()
+            .join(",")
+    )
 }
 
 fn finalizers(meta: &Tree, out: &mut Vec<FieldError>) {
@@ -198,9 +305,16 @@ fn finalizers(meta: &Tree, out: &mut Vec<FieldError>) {
     let all = list(meta, &["finalizers"]);
     for finalizer in all {
         let name = finalizer.as_str().unwrap_or_default();
-        out.extend(names::qualified_name(name).into_iter().map(|fault| invalid_text(path, name, fault)));
+        out.extend(
+            names::qualified_name(name)
+                .into_iter()
+                .map(|fault| invalid_text(path, name, fault)),
+        );
     }
-    let has = |wanted: &str| all.iter().any(|finalizer| finalizer.as_str() == Some(wanted));
+    let has = |wanted: &str| {
+        all.iter()
+            .any(|finalizer| finalizer.as_str() == Some(wanted))
+    };
     if has("orphan") && has("foregroundDeletion") {
         let detail = "finalizer orphan and foregroundDeletion cannot be both set";
         out.push(FieldError::invalid(path, at(meta, &["finalizers"]), detail));
@@ -217,7 +331,9 @@ fn no_new_finalizers(meta: &Tree, was: &Tree, out: &mut Vec<FieldError>) {
     extra.sort();
     if !extra.is_empty() {
         let extra = extra.join(", ");
-        let detail = format!("no new finalizers can be added if the object is being deleted, found new finalizers []string{{{extra}}}");
+        let detail = format!(
+            "no new finalizers can be added if the object is being deleted, found new finalizers []string{{{extra}}}"
+        );
         out.push(FieldError::forbidden(METADATA.child("finalizers"), detail));
     }
 }

@@ -27,7 +27,10 @@ impl Strategy for Namespace {
     fn prepare_create(&self, _context: &Context<'_>, object: &mut Tree) {
         put(object, &["status", "phase"], "Active");
         let mut finalizers = list(object, &["spec", "finalizers"]).to_vec();
-        if !finalizers.iter().any(|finalizer| finalizer.as_str() == Some("kubernetes")) {
+        if !finalizers
+            .iter()
+            .any(|finalizer| finalizer.as_str() == Some("kubernetes"))
+        {
             finalizers.push(Tree::from("kubernetes"));
         }
         put(object, &["spec", "finalizers"], finalizers);
@@ -85,7 +88,8 @@ impl Strategy for Namespace {
     }
 }
 
-/// Faults of the finalizers of the specification; only its own subresource tells which one is wrong.
+/// Faults of the finalizers of the specification; only its own subresource tells which one is
+/// wrong.
 fn finalizers(object: &Tree, tells_which: bool) -> Vec<FieldError> {
     let all = Path::root("spec.finalizers");
     let mut out = Vec::new();
@@ -94,9 +98,17 @@ fn finalizers(object: &Tree, tells_which: bool) -> Vec<FieldError> {
         let path = if tells_which { all.index(index) } else { all };
         let faults = names::qualified_name(name);
         if faults.is_empty() && name != "kubernetes" && !name.contains('/') {
-            out.push(invalid_text(path, name, "name is neither a standard finalizer name nor is it fully qualified"));
+            out.push(invalid_text(
+                path,
+                name,
+                "name is neither a standard finalizer name nor is it fully qualified",
+            ));
         }
-        out.extend(faults.into_iter().map(|fault| invalid_text(path, name, fault)));
+        out.extend(
+            faults
+                .into_iter()
+                .map(|fault| invalid_text(path, name, fault)),
+        );
     }
     out
 }

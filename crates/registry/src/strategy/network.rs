@@ -31,7 +31,11 @@ impl Strategy for Ingress {
         let annotation = at(object, &["metadata", "annotations", CLASS_ANNOTATION]);
         if !annotation.is_null() && !at(object, &["spec", "ingressClassName"]).is_null() {
             let path = format!("annotations.{CLASS_ANNOTATION}");
-            out.push(FieldError::invalid(path, annotation, "can not be set when the class field is also set"));
+            out.push(FieldError::invalid(
+                path,
+                annotation,
+                "can not be set when the class field is also set",
+            ));
         }
         ingress_spec(at(object, &["spec"]), &mut out);
         out
@@ -49,7 +53,11 @@ impl Strategy for Ingress {
 fn ingress_spec(spec: &Tree, out: &mut Faults) {
     let (rules, backend) = (list(spec, &["rules"]), at(spec, &["defaultBackend"]));
     if rules.is_empty() && backend.is_null() {
-        out.push(FieldError::invalid(SPEC, &Tree::Null, "either `defaultBackend` or `rules` must be specified"));
+        out.push(FieldError::invalid(
+            SPEC,
+            &Tree::Null,
+            "either `defaultBackend` or `rules` must be specified",
+        ));
     }
     if !backend.is_null() {
         ingress_backend(backend, &SPEC.child("defaultBackend"), out);
@@ -62,23 +70,43 @@ fn ingress_spec(spec: &Tree, out: &mut Faults) {
     for (index, tls) in list(spec, &["tls"]).iter().enumerate() {
         let path = path.index(index);
         let at_hosts = path.child("hosts");
-        for (index, host) in list(tls, &["hosts"]).iter().filter_map(Tree::as_str).enumerate() {
+        for (index, host) in list(tls, &["hosts"])
+            .iter()
+            .filter_map(Tree::as_str)
+            .enumerate()
+        {
             host_faults(host, &at_hosts.index(index), out);
         }
         let secret = text(tls, &["secretName"]);
         if !secret.is_empty() {
-            out.extend(names::dns_subdomain(secret).into_iter().map(|fault| invalid_text(path.child("secretName"), secret, fault)));
+            out.extend(
+                names::dns_subdomain(secret)
+                    .into_iter()
+                    .map(|fault| invalid_text(path.child("secretName"), secret, fault)),
+            );
         }
     }
     if let Some(class) = at(spec, &["ingressClassName"]).as_str() {
         let path = SPEC.child("ingressClassName");
-        out.extend(names::dns_subdomain(class).into_iter().map(|fault| invalid_text(path, class, fault)));
+        out.extend(
+            names::dns_subdomain(class)
+                .into_iter()
+                .map(|fault| invalid_text(path, class, fault)),
+        );
     }
 }
 
 fn host_faults(host: &str, path: &Path<'_>, out: &mut Faults) {
-    let rule = if host.contains('*') { names::wildcard_dns_subdomain } else { names::dns_subdomain };
-    out.extend(rule(host).into_iter().map(|fault| invalid_text(path, host, fault)));
+    let rule = if host.contains('*') {
+        names::wildcard_dns_subdomain
+    } else {
+        names::dns_subdomain
+    };
+    out.extend(
+        rule(host)
+            .into_iter()
+            .map(|fault| invalid_text(path, host, fault)),
+    );
 }
 
 fn ingress_rule(rule: &Tree, path: &Path<'_>, out: &mut Faults) {
@@ -86,7 +114,11 @@ fn ingress_rule(rule: &Tree, path: &Path<'_>, out: &mut Faults) {
     if !host.is_empty() {
         let at_host = path.child("host");
         if host.parse::<IpAddr>().is_ok() {
-            out.push(invalid_text(at_host, host, "must be a DNS name, not an IP address"));
+            out.push(invalid_text(
+                at_host,
+                host,
+                "must be a DNS name, not an IP address",
+            ));
         }
         host_faults(host, &at_host, out);
     }
@@ -112,7 +144,10 @@ fn ingress_path(path: &Tree, place: &Path<'_>, out: &mut Faults) {
     let is_relative = !value.starts_with('/');
     match kind {
         None => {
-            out.push(FieldError::required(place.child("pathType"), "pathType must be specified"));
+            out.push(FieldError::required(
+                place.child("pathType"),
+                "pathType must be specified",
+            ));
             return;
         }
         Some("Exact" | "Prefix") => {
@@ -120,10 +155,18 @@ fn ingress_path(path: &Tree, place: &Path<'_>, out: &mut Faults) {
                 out.push(invalid_text(at_path, value, "must be an absolute path"));
             }
             for part in NOT_INSIDE.into_iter().filter(|part| value.contains(part)) {
-                out.push(invalid_text(at_path, value, format!("must not contain '{part}'")));
+                out.push(invalid_text(
+                    at_path,
+                    value,
+                    format!("must not contain '{part}'"),
+                ));
             }
             for end in NOT_LAST.into_iter().filter(|end| value.ends_with(end)) {
-                out.push(invalid_text(at_path, value, format!("cannot end with '{end}'")));
+                out.push(invalid_text(
+                    at_path,
+                    value,
+                    format!("cannot end with '{end}'"),
+                ));
             }
         }
         Some("ImplementationSpecific") => {
@@ -131,7 +174,11 @@ fn ingress_path(path: &Tree, place: &Path<'_>, out: &mut Faults) {
                 out.push(invalid_text(at_path, value, "must be an absolute path"));
             }
         }
-        Some(other) => out.push(FieldError::not_supported(place.child("pathType"), &Tree::from(other), &PATH_TYPES)),
+        Some(other) => out.push(FieldError::not_supported(
+            place.child("pathType"),
+            &Tree::from(other),
+            &PATH_TYPES,
+        )),
     }
     ingress_backend(at(path, &["backend"]), &place.child("backend"), out);
 }
@@ -139,8 +186,16 @@ fn ingress_path(path: &Tree, place: &Path<'_>, out: &mut Faults) {
 fn ingress_backend(backend: &Tree, path: &Path<'_>, out: &mut Faults) {
     let (service, resource) = (at(backend, &["service"]), at(backend, &["resource"]));
     match (service.is_null(), resource.is_null()) {
-        (true, true) => out.push(invalid_text(path, "", "resource or service backend is required")),
-        (false, false) => out.push(invalid_text(path, "", "cannot set both resource and service backends")),
+        (true, true) => out.push(invalid_text(
+            path,
+            "",
+            "resource or service backend is required",
+        )),
+        (false, false) => out.push(invalid_text(
+            path,
+            "",
+            "cannot set both resource and service backends",
+        )),
         (true, false) => {
             let path = path.child("resource");
             for member in ["kind", "name"] {
@@ -159,15 +214,33 @@ fn service_backend(service: &Tree, path: &Path<'_>, out: &mut Faults) {
     if name.is_empty() {
         out.push(FieldError::required(at_service.child("name"), ""));
     } else {
-        out.extend(names::dns_label(name).into_iter().map(|fault| invalid_text(at_service.child("name"), name, fault)));
+        out.extend(
+            names::dns_label(name)
+                .into_iter()
+                .map(|fault| invalid_text(at_service.child("name"), name, fault)),
+        );
     }
-    let (name, number) = (text(service, &["port", "name"]), int(service, &["port", "number"]).unwrap_or_default());
+    let (name, number) = (
+        text(service, &["port", "name"]),
+        int(service, &["port", "number"]).unwrap_or_default(),
+    );
     let at_port = at_service.child("port");
     match (name.is_empty(), number) {
-        (true, 0) => out.push(FieldError::required(path, "port name or number is required")),
+        (true, 0) => out.push(FieldError::required(
+            path,
+            "port name or number is required",
+        )),
         (true, number) => port_number(number, &at_port.child("number"), out),
-        (false, 0) => out.extend(names::port_name(name).into_iter().map(|fault| invalid_text(at_port.child("name"), name, fault))),
-        (false, _) => out.push(invalid_text(path, "", "cannot set both port name & port number")),
+        (false, 0) => out.extend(
+            names::port_name(name)
+                .into_iter()
+                .map(|fault| invalid_text(at_port.child("name"), name, fault)),
+        ),
+        (false, _) => out.push(invalid_text(
+            path,
+            "",
+            "cannot set both port name & port number",
+        )),
     }
 }
 
@@ -183,7 +256,11 @@ impl Strategy for NetworkPolicy {
         ensure(object, &["spec", "podSelector"]);
         if list(object, &["spec", "policyTypes"]).is_empty() {
             let egress = !list(object, &["spec", "egress"]).is_empty();
-            let types = if egress { vec!["Ingress", "Egress"] } else { vec!["Ingress"] };
+            let types = if egress {
+                vec!["Ingress", "Egress"]
+            } else {
+                vec!["Ingress"]
+            };
             put(object, &["spec", "policyTypes"], types);
         }
         for (direction, _) in DIRECTIONS {
@@ -202,7 +279,12 @@ impl Strategy for NetworkPolicy {
     fn validate_create(&self, _context: &Context<'_>, object: &Tree) -> Vec<FieldError> {
         let mut out = Vec::new();
         let spec = at(object, &["spec"]);
-        selector::faults(at(spec, &["podSelector"]), &SPEC.child("podSelector"), false, &mut out);
+        selector::faults(
+            at(spec, &["podSelector"]),
+            &SPEC.child("podSelector"),
+            false,
+            &mut out,
+        );
         for (direction, peers) in DIRECTIONS {
             let path = SPEC.child(direction);
             for (index, rule) in list(spec, &[direction]).iter().enumerate() {
@@ -211,12 +293,20 @@ impl Strategy for NetworkPolicy {
         }
         let (path, types) = (SPEC.child("policyTypes"), list(spec, &["policyTypes"]));
         if types.len() > POLICY_TYPES.len() {
-            out.push(FieldError::invalid(path, at(spec, &["policyTypes"]), "may not specify more than two policyTypes"));
+            out.push(FieldError::invalid(
+                path,
+                at(spec, &["policyTypes"]),
+                "may not specify more than two policyTypes",
+            ));
             return out;
         }
         for (index, kind) in types.iter().enumerate() {
             if !POLICY_TYPES.contains(&kind.as_str().unwrap_or_default()) {
-                out.push(FieldError::not_supported(path.index(index), kind, &POLICY_TYPES));
+                out.push(FieldError::not_supported(
+                    path.index(index),
+                    kind,
+                    &POLICY_TYPES,
+                ));
             }
         }
         out
@@ -241,21 +331,37 @@ fn policy_rule(rule: &Tree, peers: &str, path: &Path<'_>, out: &mut Faults) {
 fn policy_port(port: &Tree, path: &Path<'_>, out: &mut Faults) {
     let protocol = text(port, &["protocol"]);
     if !protocol.is_empty() && !PROTOCOLS.contains(&protocol) {
-        out.push(FieldError::not_supported(path.child("protocol"), &Tree::from(protocol), &PROTOCOLS));
+        out.push(FieldError::not_supported(
+            path.child("protocol"),
+            &Tree::from(protocol),
+            &PROTOCOLS,
+        ));
     }
     let (begin, end) = (at(port, &["port"]), at(port, &["endPort"]));
     let at_end = path.child("endPort");
     if let (Some(first), Some(last)) = (begin.as_i64(), end.as_i64()) {
         port_number(first, &path.child("port"), out);
         if last < first {
-            out.push(FieldError::invalid(at_end, end, "must be greater than or equal to `port`"));
+            out.push(FieldError::invalid(
+                at_end,
+                end,
+                "must be greater than or equal to `port`",
+            ));
         }
         port_number(last, &at_end, out);
         return;
     }
     if !end.is_null() {
-        let when = if begin.is_null() { "is not specified" } else { "is non-numeric" };
-        out.push(FieldError::invalid(at_end, end, format!("may not be specified when `port` {when}")));
+        let when = if begin.is_null() {
+            "is not specified"
+        } else {
+            "is non-numeric"
+        };
+        out.push(FieldError::invalid(
+            at_end,
+            end,
+            format!("may not be specified when `port` {when}"),
+        ));
     }
     if !begin.is_null() {
         port_number_or_name(begin, &path.child("port"), out);
@@ -274,7 +380,10 @@ fn policy_peer(peer: &Tree, path: &Path<'_>, out: &mut Faults) {
     let selects = selectors.iter().any(|(_, selector)| !selector.is_null());
     match (selects, block.is_null()) {
         (false, true) => out.push(FieldError::required(path, "must specify a peer")),
-        (true, false) => out.push(FieldError::forbidden(path, "may not specify both ipBlock and another peer")),
+        (true, false) => out.push(FieldError::forbidden(
+            path,
+            "may not specify both ipBlock and another peer",
+        )),
         _ => {}
     }
 }
@@ -290,18 +399,28 @@ fn address_block(block: &Tree, path: &Path<'_>, out: &mut Faults) {
         return;
     }
     let path = path.child("except");
-    for (index, part) in list(block, &["except"]).iter().filter_map(Tree::as_str).enumerate() {
+    for (index, part) in list(block, &["except"])
+        .iter()
+        .filter_map(Tree::as_str)
+        .enumerate()
+    {
         if !is_range(part) {
             out.push(invalid_text(path.index(index), part, NOT_A_RANGE));
         } else if !is_within(part, whole) {
-            out.push(invalid_text(path.index(index), part, "must be a strict subset of `cidr`"));
+            out.push(invalid_text(
+                path.index(index),
+                part,
+                "must be a strict subset of `cidr`",
+            ));
         }
     }
 }
 
 /// True when a range of addresses is a part of another one and smaller.
 fn is_within(part: &str, whole: &str) -> bool {
-    let (Some((part, part_length)), Some((whole, length))) = (range(part), range(whole)) else { return false };
+    let (Some((part, part_length)), Some((whole, length))) = (range(part), range(whole)) else {
+        return false;
+    };
     let shift = 128 - length;
     part_length > length && (shift == 128 || part >> shift == whole >> shift)
 }
@@ -324,26 +443,48 @@ mod tests {
     use crate::strategy::Gates;
 
     fn faults(strategy: &dyn Strategy, spec: &Tree) -> Vec<String> {
-        let context = Context { subresource: "", gates: Gates::default(), now: jiff::Timestamp::UNIX_EPOCH };
-        strategy.validate_create(&context, &json!({"spec": spec})).iter().map(ToString::to_string).collect()
+        let context = Context {
+            subresource: "",
+            gates: Gates::default(),
+            now: jiff::Timestamp::UNIX_EPOCH,
+        };
+        strategy
+            .validate_create(&context, &json!({"spec": spec}))
+            .iter()
+            .map(ToString::to_string)
+            .collect()
     }
 
     #[test]
     fn an_ingress_says_where_its_traffic_goes() {
-        let check = |spec: Tree, expected: &[&str]| assert_eq!(faults(&Ingress, &spec), expected, "{spec}");
+        let check =
+            |spec: Tree, expected: &[&str]| assert_eq!(faults(&Ingress, &spec), expected, "{spec}");
         let service = || json!({"service": {"name": "web", "port": {"number": 80}}});
         let rule = |path: Tree| json!({"rules": [{"host": "a.b", "http": {"paths": [path]}}]});
-        check(json!({}), &["spec: Invalid value: null: either `defaultBackend` or `rules` must be specified"]);
+        check(
+            json!({}),
+            &["spec: Invalid value: null: either `defaultBackend` or `rules` must be specified"],
+        );
         check(json!({"defaultBackend": service()}), &[]);
-        check(json!({"defaultBackend": {}}), &["spec.defaultBackend: Invalid value: \"\": resource or service backend is required"]);
-        check(rule(json!({"path": "/", "pathType": "Prefix", "backend": service()})), &[]);
+        check(
+            json!({"defaultBackend": {}}),
+            &["spec.defaultBackend: Invalid value: \"\": resource or service backend is required"],
+        );
+        check(
+            rule(json!({"path": "/", "pathType": "Prefix", "backend": service()})),
+            &[],
+        );
         let place = "spec.rules[0].http.paths[0]";
         check(
             rule(json!({"path": "/", "backend": service()})),
-            &[&format!("{place}.pathType: Required value: pathType must be specified")],
+            &[&format!(
+                "{place}.pathType: Required value: pathType must be specified"
+            )],
         );
         check(
-            rule(json!({"path": "a//b/.", "pathType": "Exact", "backend": {"service": {"name": "web"}}})),
+            rule(
+                json!({"path": "a//b/.", "pathType": "Exact", "backend": {"service": {"name": "web"}}}),
+            ),
             &[
                 &format!("{place}.path: Invalid value: \"a//b/.\": must be an absolute path"),
                 &format!("{place}.path: Invalid value: \"a//b/.\": must not contain '//'"),
@@ -352,7 +493,12 @@ mod tests {
             ],
         );
         let host = json!({"rules": [{"host": "10.0.0.1"}]});
-        check(host, &["spec.rules[0].host: Invalid value: \"10.0.0.1\": must be a DNS name, not an IP address"]);
+        check(
+            host,
+            &[
+                "spec.rules[0].host: Invalid value: \"10.0.0.1\": must be a DNS name, not an IP address",
+            ],
+        );
     }
 
     #[test]
@@ -361,11 +507,21 @@ mod tests {
             let spec = json!({"podSelector": {}, "ingress": [rule], "policyTypes": ["Ingress"]});
             assert_eq!(faults(&NetworkPolicy, &spec), expected, "{spec}");
         };
-        check(json!({"from": [{"podSelector": {}}], "ports": [{"port": "http", "protocol": "TCP"}]}), &[]);
-        check(json!({"from": [{}]}), &["spec.ingress[0].from[0]: Required value: must specify a peer"]);
+        check(
+            json!({"from": [{"podSelector": {}}], "ports": [{"port": "http", "protocol": "TCP"}]}),
+            &[],
+        );
+        check(
+            json!({"from": [{}]}),
+            &["spec.ingress[0].from[0]: Required value: must specify a peer"],
+        );
         let both = json!({"from": [{"podSelector": {}, "ipBlock": {"cidr": "10.0.0.0/8", "except": ["10.1.0.0/16"]}}]});
-        check(both, &["spec.ingress[0].from[0]: Forbidden: may not specify both ipBlock and another peer"]);
-        let outside = json!({"from": [{"ipBlock": {"cidr": "10.0.0.0/8", "except": ["11.0.0.0/16"]}}]});
+        check(
+            both,
+            &["spec.ingress[0].from[0]: Forbidden: may not specify both ipBlock and another peer"],
+        );
+        let outside =
+            json!({"from": [{"ipBlock": {"cidr": "10.0.0.0/8", "except": ["11.0.0.0/16"]}}]});
         let fault = "spec.ingress[0].from[0].ipBlock.except[0]: Invalid value: \"11.0.0.0/16\": must be a strict subset of `cidr`";
         check(outside, &[fault]);
         let ports = json!({"ports": [{"port": 90, "endPort": 80}, {"port": "a", "endPort": 80}, {"endPort": 80}]});

@@ -41,7 +41,11 @@ impl Strategy for Node {
     }
 
     fn prepare_create(&self, _context: &Context<'_>, object: &mut Tree) {
-        fill(object, &["status", "daemonEndpoints", "kubeletEndpoint", "Port"], 0);
+        fill(
+            object,
+            &["status", "daemonEndpoints", "kubeletEndpoint", "Port"],
+            0,
+        );
     }
 
     fn validate_create(&self, _context: &Context<'_>, object: &Tree) -> Vec<FieldError> {
@@ -59,19 +63,28 @@ impl Strategy for Node {
         annotations(new, &mut out);
         resources(new, &mut out);
         addresses(new, &mut out);
-        let (now, before) = (list(new, &["spec", "podCIDRs"]), list(old, &["spec", "podCIDRs"]));
+        let (now, before) = (
+            list(new, &["spec", "podCIDRs"]),
+            list(old, &["spec", "podCIDRs"]),
+        );
         if !before.is_empty() && now != before {
             let detail = "node updates may not change podCIDR except from \"\" to valid";
             out.push(FieldError::forbidden(SPEC.child("podCIDRs"), detail));
         }
-        let (now, before) = (text(new, &["spec", "providerID"]), text(old, &["spec", "providerID"]));
+        let (now, before) = (
+            text(new, &["spec", "providerID"]),
+            text(old, &["spec", "providerID"]),
+        );
         if !before.is_empty() && now != before {
             let detail = "node updates may not change providerID except from \"\" to valid";
             out.push(FieldError::forbidden(SPEC.child("providerID"), detail));
         }
         taints(new, &mut out);
         if text(new, &["spec", "externalID"]) != text(old, &["spec", "externalID"]) {
-            out.push(FieldError::forbidden(SPEC.child("externalID"), "may not be updated"));
+            out.push(FieldError::forbidden(
+                SPEC.child("externalID"),
+                "may not be updated",
+            ));
         }
         out
     }
@@ -99,7 +112,10 @@ fn whole(object: &Tree, out: &mut Faults) {
 /// Ranges of pod addresses: at most one of each family.
 fn ranges(object: &Tree, out: &mut Faults) {
     let path = SPEC.child("podCIDRs");
-    let all: Vec<&str> = list(object, &["spec", "podCIDRs"]).iter().filter_map(Tree::as_str).collect();
+    let all: Vec<&str> = list(object, &["spec", "podCIDRs"])
+        .iter()
+        .filter_map(Tree::as_str)
+        .collect();
     for (index, range) in all.iter().enumerate() {
         if !is_range(range) {
             let detail = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
@@ -109,12 +125,19 @@ fn ranges(object: &Tree, out: &mut Faults) {
     let is_mixed = matches!(all[..], [one, other] if one.contains(':') != other.contains(':'));
     if all.len() > 1 && !is_mixed {
         let shown = at(object, &["spec", "podCIDRs"]);
-        out.push(FieldError::invalid(path, shown, "may specify no more than one CIDR for each IP family"));
+        out.push(FieldError::invalid(
+            path,
+            shown,
+            "may specify no more than one CIDR for each IP family",
+        ));
     }
     let mut seen = BTreeSet::new();
     for (index, range) in all.iter().enumerate() {
         if !seen.insert(range) {
-            out.push(FieldError::duplicate(path.index(index), &Tree::from(*range)));
+            out.push(FieldError::duplicate(
+                path.index(index),
+                &Tree::from(*range),
+            ));
         }
     }
 }
@@ -122,7 +145,11 @@ fn ranges(object: &Tree, out: &mut Faults) {
 /// The single range and the list of ranges say the same, whichever of them was written.
 fn agree_on_ranges(object: &mut Tree) {
     let single = text(object, &["spec", "podCIDR"]).to_owned();
-    let first = list(object, &["spec", "podCIDRs"]).first().and_then(Tree::as_str).unwrap_or_default().to_owned();
+    let first = list(object, &["spec", "podCIDRs"])
+        .first()
+        .and_then(Tree::as_str)
+        .unwrap_or_default()
+        .to_owned();
     if single.is_empty() && !first.is_empty() {
         put(object, &["spec", "podCIDR"], first);
     } else if !single.is_empty() && single != first {
@@ -132,7 +159,9 @@ fn agree_on_ranges(object: &mut Tree) {
 
 /// True for `10.0.0.0/24` and its like.
 pub(crate) fn is_range(text: &str) -> bool {
-    let Some((address, length)) = text.split_once('/') else { return false };
+    let Some((address, length)) = text.split_once('/') else {
+        return false;
+    };
     let limit = match address.parse::<std::net::IpAddr>() {
         Ok(std::net::IpAddr::V4(_)) => 32,
         Ok(std::net::IpAddr::V6(_)) => 128,
@@ -145,7 +174,9 @@ pub(crate) fn is_range(text: &str) -> bool {
 fn annotations(object: &Tree, out: &mut Faults) {
     const AVOID: &str = "scheduler.alpha.kubernetes.io/preferAvoidPods";
     let path = METADATA.child("annotations");
-    if let Some(value) = at(object, &["metadata", "annotations"]).get(AVOID).and_then(Tree::as_str)
+    if let Some(value) = at(object, &["metadata", "annotations"])
+        .get(AVOID)
+        .and_then(Tree::as_str)
         && serde_json::from_str::<Tree>(value).is_err()
     {
         out.push(invalid_text(path.key(AVOID), value, "must be valid JSON"));
@@ -158,8 +189,16 @@ fn taints(object: &Tree, out: &mut Faults) {
     let mut seen = BTreeSet::new();
     for (index, taint) in list(object, &["spec", "taints"]).iter().enumerate() {
         let path = path.index(index);
-        let (key, value, effect) = (text(taint, &["key"]), text(taint, &["value"]), text(taint, &["effect"]));
-        out.extend(names::qualified_name(key).into_iter().map(|fault| invalid_text(path.child("key"), key, fault)));
+        let (key, value, effect) = (
+            text(taint, &["key"]),
+            text(taint, &["value"]),
+            text(taint, &["effect"]),
+        );
+        out.extend(
+            names::qualified_name(key)
+                .into_iter()
+                .map(|fault| invalid_text(path.child("key"), key, fault)),
+        );
         let faults = names::label_value(value);
         if !faults.is_empty() {
             out.push(invalid_text(path.child("value"), value, faults.join(";")));
@@ -167,7 +206,11 @@ fn taints(object: &Tree, out: &mut Faults) {
         if effect.is_empty() {
             out.push(FieldError::required(path.child("effect"), ""));
         } else if !EFFECTS.contains(&effect) {
-            out.push(FieldError::not_supported(path.child("effect"), &Tree::from(effect), &EFFECTS));
+            out.push(FieldError::not_supported(
+                path.child("effect"),
+                &Tree::from(effect),
+                &EFFECTS,
+            ));
         }
         if !seen.insert((key, effect)) {
             let detail = "taints must be unique by key and effect pair";

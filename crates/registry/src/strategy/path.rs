@@ -20,22 +20,34 @@ enum Part<'a> {
 impl<'a> Path<'a> {
     /// A path of one member (or of several, already joined by dots).
     pub(crate) const fn root(name: &'a str) -> Self {
-        Self { parent: None, part: Part::Name(name) }
+        Self {
+            parent: None,
+            part: Part::Name(name),
+        }
     }
 
     /// A member: `.name`.
     pub(crate) fn child(&'a self, name: &'a str) -> Self {
-        Self { parent: Some(self), part: Part::Name(name) }
+        Self {
+            parent: Some(self),
+            part: Part::Name(name),
+        }
     }
 
     /// An item: `[3]`.
     pub(crate) fn index(&'a self, index: usize) -> Self {
-        Self { parent: Some(self), part: Part::Index(index) }
+        Self {
+            parent: Some(self),
+            part: Part::Index(index),
+        }
     }
 
     /// An entry of a map: `[key]`.
     pub(crate) fn key(&'a self, key: &'a str) -> Self {
-        Self { parent: Some(self), part: Part::Key(key) }
+        Self {
+            parent: Some(self),
+            part: Part::Key(key),
+        }
     }
 }
 
@@ -72,6 +84,13 @@ mod tests {
     #[test]
     fn a_path_reads_like_the_wire_shows_it() {
         let spec = Path::root("spec");
-        assert_eq!(spec.child("containers").index(2).child("limits").key("cpu").to_string(), "spec.containers[2].limits[cpu]");
+        assert_eq!(
+            spec.child("containers")
+                .index(2)
+                .child("limits")
+                .key("cpu")
+                .to_string(),
+            "spec.containers[2].limits[cpu]"
+        );
     }
 }

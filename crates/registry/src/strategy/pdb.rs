@@ -15,7 +15,12 @@ pub(crate) struct PodDisruptionBudget;
 
 const POLICIES: [&str; 2] = ["AlwaysAllow", "IfHealthyBudget"];
 /// The figures of a status, which are always written.
-const FIGURES: [&str; 4] = ["disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPods"];
+const FIGURES: [&str; 4] = [
+    "disruptionsAllowed",
+    "currentHealthy",
+    "desiredHealthy",
+    "expectedPods",
+];
 /// The term by which old servers kept empty selectors of `policy/v1beta1` from matching.
 const LEGACY_KEY: &str = "pdb.kubernetes.io/deprecated-v1beta1-empty-selector-match";
 
@@ -46,7 +51,8 @@ impl Strategy for PodDisruptionBudget {
 
     fn prepare_update(&self, context: &Context<'_>, new: &mut Tree, old: &Tree) {
         let in_use = !at(old, &["spec", "unhealthyPodEvictionPolicy"]).is_null();
-        if context.subresource.is_empty() && !context.gates.unhealthy_pod_eviction_policy && !in_use {
+        if context.subresource.is_empty() && !context.gates.unhealthy_pod_eviction_policy && !in_use
+        {
             take(new, &["spec", "unhealthyPodEvictionPolicy"]);
         }
     }
@@ -63,7 +69,12 @@ impl Strategy for PodDisruptionBudget {
             status(at(new, &["status"]), &mut out);
         } else {
             let mut stored = Vec::new();
-            selector::faults(at(old, &["spec", "selector"]), &Path::root("spec.selector"), false, &mut stored);
+            selector::faults(
+                at(old, &["spec", "selector"]),
+                &Path::root("spec.selector"),
+                false,
+                &mut stored,
+            );
             spec(new, !stored.is_empty(), &mut out);
         }
         out
@@ -86,7 +97,11 @@ fn strip_legacy_term(object: &mut Tree) {
         && list(&terms[0], &["values"]).is_empty()
         && crate::tree::is_empty(at(object, &["spec", "selector", "matchLabels"]));
     if !nothing_else {
-        let kept: Vec<Tree> = terms.iter().filter(|term| !is_legacy(term)).cloned().collect();
+        let kept: Vec<Tree> = terms
+            .iter()
+            .filter(|term| !is_legacy(term))
+            .cloned()
+            .collect();
         put(object, &["spec", "selector", "matchExpressions"], kept);
     }
 }
@@ -96,14 +111,23 @@ fn spec(object: &Tree, lenient_values: bool, out: &mut Faults) {
     let spec = at(object, &["spec"]);
     let (least, most) = (at(spec, &["minAvailable"]), at(spec, &["maxUnavailable"]));
     if !least.is_null() && !most.is_null() {
-        out.push(invalid_shown(SPEC, &shown_spec(spec), "minAvailable and maxUnavailable cannot be both set"));
+        out.push(invalid_shown(
+            SPEC,
+            &shown_spec(spec),
+            "minAvailable and maxUnavailable cannot be both set",
+        ));
     }
     for field in ["minAvailable", "maxUnavailable"] {
         let path = SPEC.child(field);
         number_or_percent(at(spec, &[field]), &path, out);
         at_most_all(at(spec, &[field]), &path, out);
     }
-    selector::faults(at(spec, &["selector"]), &SPEC.child("selector"), lenient_values, out);
+    selector::faults(
+        at(spec, &["selector"]),
+        &SPEC.child("selector"),
+        lenient_values,
+        out,
+    );
     one_of_if_set(spec, "unhealthyPodEvictionPolicy", &POLICIES, &SPEC, out);
 }
 
@@ -121,7 +145,11 @@ fn shown_spec(spec: &Tree) -> String {
 
 fn status(status: &Tree, out: &mut Faults) {
     const STATUS: Path<'static> = Path::root("status");
-    conditions(list(status, &["conditions"]), &STATUS.child("conditions"), out);
+    conditions(
+        list(status, &["conditions"]),
+        &STATUS.child("conditions"),
+        out,
+    );
     for figure in FIGURES {
         nonnegative(status, figure, &STATUS, out);
     }
@@ -136,14 +164,31 @@ pub(crate) fn conditions(conditions: &[Tree], path: &Path<'_>, out: &mut Faults)
         if !seen.insert(kind) {
             out.push(FieldError::duplicate(path.child("type"), &Tree::from(kind)));
         }
-        out.extend(names::qualified_name(kind).into_iter().map(|fault| invalid_text(path.child("type"), kind, fault)));
-        one_of(condition, "status", &["False", "True", "Unknown"], &path, out);
+        out.extend(
+            names::qualified_name(kind)
+                .into_iter()
+                .map(|fault| invalid_text(path.child("type"), kind, fault)),
+        );
+        one_of(
+            condition,
+            "status",
+            &["False", "True", "Unknown"],
+            &path,
+            out,
+        );
         if int(condition, &["observedGeneration"]).is_some_and(|generation| generation < 0) {
             let shown = at(condition, &["observedGeneration"]);
-            out.push(FieldError::invalid(path.child("observedGeneration"), shown, "must be greater than or equal to zero"));
+            out.push(FieldError::invalid(
+                path.child("observedGeneration"),
+                shown,
+                "must be greater than or equal to zero",
+            ));
         }
         if text(condition, &["lastTransitionTime"]).is_empty() {
-            out.push(FieldError::required(path.child("lastTransitionTime"), "must be set"));
+            out.push(FieldError::required(
+                path.child("lastTransitionTime"),
+                "must be set",
+            ));
         }
         reason(text(condition, &["reason"]), &path, out);
         if text(condition, &["message"]).len() > MESSAGE_LIMIT {
@@ -156,7 +201,9 @@ fn reason(reason: &str, path: &Path<'_>, out: &mut Faults) {
     let inner = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b',' | b':');
     let bytes = reason.as_bytes();
     let sound = bytes.first().is_some_and(u8::is_ascii_alphabetic)
-        && bytes.last().is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte == b'_')
+        && bytes
+            .last()
+            .is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte == b'_')
         && bytes.iter().copied().all(inner);
     if reason.is_empty() {
         out.push(FieldError::required(path.child("reason"), "must be set"));

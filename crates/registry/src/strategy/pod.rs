@@ -50,9 +50,14 @@ impl Strategy for Pod {
         let mut out = Vec::new();
         metadata_and_spec(object, &mut out);
         if !list(object, &["spec", "ephemeralContainers"]).is_empty() {
-            out.push(FieldError::forbidden("spec.ephemeralContainers", "cannot be set on create"));
+            out.push(FieldError::forbidden(
+                "spec.ephemeralContainers",
+                "cannot be set on create",
+            ));
         }
-        if !text(object, &["spec", "nodeName"]).is_empty() && !list(object, &["spec", "schedulingGates"]).is_empty() {
+        if !text(object, &["spec", "nodeName"]).is_empty()
+            && !list(object, &["spec", "schedulingGates"]).is_empty()
+        {
             let detail = "cannot be set until all schedulingGates have been cleared";
             out.push(FieldError::forbidden("spec.nodeName", detail));
         }
@@ -121,7 +126,9 @@ impl Strategy for Pod {
     }
 
     fn grace_seconds(&self, object: &Tree, requested: Option<i64>) -> Option<i64> {
-        let wanted = requested.or_else(|| int(object, &["spec", "terminationGracePeriodSeconds"])).unwrap_or_default();
+        let wanted = requested
+            .or_else(|| int(object, &["spec", "terminationGracePeriodSeconds"]))
+            .unwrap_or_default();
         let is_finished = matches!(text(object, &["status", "phase"]), "Failed" | "Succeeded");
         // Nobody has to be asked to stop where nothing runs.
         if text(object, &["spec", "nodeName"]).is_empty() || is_finished {
@@ -138,18 +145,28 @@ impl Strategy for Pod {
 /// The single address and the list of addresses say the same, whichever of them was written.
 fn agree_on_addresses(object: &mut Tree) {
     let single = text(object, &["status", "podIP"]).to_owned();
-    let first = list(object, &["status", "podIPs"]).first().map(|entry| text(entry, &["ip"]).to_owned()).unwrap_or_default();
+    let first = list(object, &["status", "podIPs"])
+        .first()
+        .map(|entry| text(entry, &["ip"]).to_owned())
+        .unwrap_or_default();
     if single.is_empty() && !first.is_empty() {
         put(object, &["status", "podIP"], first);
     } else if !single.is_empty() && single != first {
-        put(object, &["status", "podIPs"], vec![kinds::tree::json!({"ip": single})]);
+        put(
+            object,
+            &["status", "podIPs"],
+            vec![kinds::tree::json!({"ip": single})],
+        );
     }
 }
 
 /// Through this subresource only one part may change.
 fn keep_only(new: &mut Tree, old: &Tree, part: &[&str]) {
     let changed = at(new, part).clone();
-    let (version, managed) = (at(new, &["metadata", "resourceVersion"]).clone(), at(new, &["metadata", "managedFields"]).clone());
+    let (version, managed) = (
+        at(new, &["metadata", "resourceVersion"]).clone(),
+        at(new, &["metadata", "managedFields"]).clone(),
+    );
     *new = old.clone();
     if changed.is_null() {
         take(new, part);
@@ -174,7 +191,9 @@ fn prepare_status(new: &mut Tree, old: &Tree) {
     }
     let before = list(old, &["status", "conditions"]);
     for condition in crate::tree::list_mut(new, &["status", "conditions"]) {
-        let was = before.iter().find(|was| text(was, &["type"]) == text(condition, &["type"]));
+        let was = before
+            .iter()
+            .find(|was| text(was, &["type"]) == text(condition, &["type"]));
         if int(condition, &["observedGeneration"]).unwrap_or_default() == 0
             && let Some(was) = was
         {
@@ -192,17 +211,30 @@ fn metadata_and_spec(object: &Tree, out: &mut Faults) {
 
 fn annotations(object: &Tree, out: &mut Faults) {
     let path = Path::root("metadata.annotations");
-    let Some(annotations) = at(object, &["metadata", "annotations"]).as_object() else { return };
+    let Some(annotations) = at(object, &["metadata", "annotations"]).as_object() else {
+        return;
+    };
     if annotations.contains_key(MIRROR) && text(object, &["spec", "nodeName"]).is_empty() {
-        let value = annotations.get(MIRROR).and_then(Tree::as_str).unwrap_or_default();
-        out.push(invalid_text(path.key(MIRROR), value, "must set spec.nodeName if mirror pod annotation is set"));
+        let value = annotations
+            .get(MIRROR)
+            .and_then(Tree::as_str)
+            .unwrap_or_default();
+        out.push(invalid_text(
+            path.key(MIRROR),
+            value,
+            "must set spec.nodeName if mirror pod annotation is set",
+        ));
     }
     if let Some(cost) = annotations.get(DELETION_COST).and_then(Tree::as_str) {
         // The API refuses what other parsers accept: a plus sign and leading zeros.
         let digits = cost.strip_prefix('-').unwrap_or(cost);
         let plain = !cost.starts_with('+') && (digits == "0" || !digits.starts_with('0'));
         if !plain || cost.parse::<i32>().is_err() {
-            out.push(invalid_text(path.key(DELETION_COST), cost, "must be a 32bit integer"));
+            out.push(invalid_text(
+                path.key(DELETION_COST),
+                cost,
+                "must be a 32bit integer",
+            ));
         }
     }
 }

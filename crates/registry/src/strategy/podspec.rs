@@ -24,17 +24,26 @@ use kinds::Tree;
 use crate::tree::list;
 
 /// The lists that hold containers, in wire order.
-pub(crate) const CONTAINER_LISTS: [&str; 3] = ["initContainers", "containers", "ephemeralContainers"];
+pub(crate) const CONTAINER_LISTS: [&str; 3] =
+    ["initContainers", "containers", "ephemeralContainers"];
 
 /// The quality of service class of a pod, from the resources of its containers.
 pub(crate) fn qos_class(spec: &Tree) -> &'static str {
-    let containers = || list(spec, &["containers"]).iter().chain(list(spec, &["initContainers"]));
+    let containers = || {
+        list(spec, &["containers"])
+            .iter()
+            .chain(list(spec, &["initContainers"]))
+    };
     let amount = |container: &Tree, kind: &str, resource: &str| -> Option<String> {
         let value = resource_values(container, kind, resource)?;
         (value != "0").then(|| value.to_owned())
     };
     let is_set = |container: &Tree| {
-        ["requests", "limits"].iter().any(|kind| ["cpu", "memory"].iter().any(|resource| amount(container, kind, resource).is_some()))
+        ["requests", "limits"].iter().any(|kind| {
+            ["cpu", "memory"]
+                .iter()
+                .any(|resource| amount(container, kind, resource).is_some())
+        })
     };
     let is_guaranteed = |container: &Tree| {
         ["cpu", "memory"].iter().all(|resource| {

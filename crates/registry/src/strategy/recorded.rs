@@ -70,18 +70,43 @@ struct Conversation {
 impl Conversation {
     async fn begin(number: usize) -> Self {
         let wall = "2026-01-02T03:04:05Z".parse().expect("a time");
-        let registry = Registry::new(Store::open_memory(), Clock::starting_at(wall), Entropy::seeded(number as u64), Options::default());
+        let registry = Registry::new(
+            Store::open_memory(),
+            Clock::starting_at(wall),
+            Entropy::seeded(number as u64),
+            Options::default(),
+        );
         registry.bootstrap().await.expect("bootstraps");
         let namespace = "wire-ns".to_owned();
-        let mut new = Self { registry, namespace: namespace.clone(), saved: BTreeMap::new() };
+        let mut new = Self {
+            registry,
+            namespace: namespace.clone(),
+            saved: BTreeMap::new(),
+        };
         new.saved.insert("ns".to_owned(), namespace.clone());
-        new.ask("POST", "/api/v1/namespaces", json!({"metadata": {"name": namespace}}), "").await;
-        new.ask("POST", "/api/v1/namespaces/wire-ns/serviceaccounts", json!({"metadata": {"name": "default"}}), "").await;
+        new.ask(
+            "POST",
+            "/api/v1/namespaces",
+            json!({"metadata": {"name": namespace}}),
+            "",
+        )
+        .await;
+        new.ask(
+            "POST",
+            "/api/v1/namespaces/wire-ns/serviceaccounts",
+            json!({"metadata": {"name": "default"}}),
+            "",
+        )
+        .await;
         new
     }
 
     fn fill(&self, text: &str) -> String {
-        self.saved.iter().fold(text.to_owned(), |text, (name, value)| text.replace(&format!("${{{name}}}"), value))
+        self.saved
+            .iter()
+            .fold(text.to_owned(), |text, (name, value)| {
+                text.replace(&format!("${{{name}}}"), value)
+            })
     }
 
     /// One request; the code and the body of its answer. None: the request is not of the kind that
@@ -94,7 +119,11 @@ impl Conversation {
             _ => return None,
         };
         let (namespace, rest) = match *rest {
-            ["namespaces", namespace, ref rest @ ..] if !rest.is_empty() && !["finalize", "status"].contains(&rest[0]) => (namespace, rest),
+            ["namespaces", namespace, ref rest @ ..]
+                if !rest.is_empty() && !["finalize", "status"].contains(&rest[0]) =>
+            {
+                (namespace, rest)
+            }
             _ => ("", rest),
         };
         let (resource, name, subresource) = match *rest {
@@ -108,11 +137,16 @@ impl Conversation {
             other => other.to_string().into(),
         };
         let options = WriteOptions::default();
-        let body = Body { bytes: bytes.clone(), form: BodyForm::Json };
+        let body = Body {
+            bytes: bytes.clone(),
+            form: BodyForm::Json,
+        };
         let verb = match method {
             "POST" => Verb::Create { body, options },
             "PUT" => Verb::Update { body, options },
-            "GET" => Verb::Get { resource_version: String::new() },
+            "GET" => Verb::Get {
+                resource_version: String::new(),
+            },
             "DELETE" => Verb::Delete(crate::request::DeleteRequest::default()),
             "PATCH" => {
                 let kind = match patch {
@@ -121,12 +155,20 @@ impl Conversation {
                     "application/strategic-merge-patch+json" => PatchKind::Strategic,
                     _ => return None,
                 };
-                Verb::Patch { kind, patch: bytes, options }
+                Verb::Patch {
+                    kind,
+                    patch: bytes,
+                    options,
+                }
             }
             _ => return None,
         };
         let request = Request {
-            user: User { name: "admin".to_owned(), groups: vec!["system:masters".to_owned()], ..User::default() },
+            user: User {
+                name: "admin".to_owned(),
+                groups: vec!["system:masters".to_owned()],
+                ..User::default()
+            },
             group: group.to_owned(),
             version: version.to_owned(),
             resource: resource.to_owned(),
@@ -136,10 +178,17 @@ impl Conversation {
             verb,
         };
         match self.registry.call(request).await {
-            Ok(Reply::Object { code, json, .. }) => Some((code, serde_json::from_slice(&json).expect("JSON"))),
-            Ok(Reply::Status { status, code, .. }) => Some((code, serde_json::to_value(status).expect("JSON").into())),
+            Ok(Reply::Object { code, json, .. }) => {
+                Some((code, serde_json::from_slice(&json).expect("JSON")))
+            }
+            Ok(Reply::Status { status, code, .. }) => {
+                Some((code, serde_json::to_value(status).expect("JSON").into()))
+            }
             Ok(_) => None,
-            Err(refusal) => Some((refusal.status.code, serde_json::to_value(&refusal.status).expect("JSON").into())),
+            Err(refusal) => Some((
+                refusal.status.code,
+                serde_json::to_value(&refusal.status).expect("JSON").into(),
+            )),
         }
     }
 }
@@ -151,12 +200,17 @@ fn part(tree: &Tree, path: &str) -> Option<Tree> {
     for step in path.split('.').filter(|step| !step.is_empty()) {
         here = match step {
             "^" => here.as_object()?.keys().cloned().collect::<Vec<_>>().into(),
-            "#" => here.as_array().map_or(Tree::Null, |items| items.len().into()),
+            "#" => here
+                .as_array()
+                .map_or(Tree::Null, |items| items.len().into()),
             index if index.starts_with('[') => {
                 let index: usize = index.trim_matches(['[', ']']).parse().ok()?;
                 here.get(index).cloned().unwrap_or_default()
             }
-            name => here.get(name.replace('~', ".")).cloned().unwrap_or_default(),
+            name => here
+                .get(name.replace('~', "."))
+                .cloned()
+                .unwrap_or_default(),
         };
     }
     Some(here)
@@ -169,7 +223,9 @@ fn masked(tree: Tree, namespace: &str, masks: &[(Regex, String)]) -> Tree {
             .into_iter()
             .filter(|(name, _)| name != "managedFields")
             .map(|(name, value)| {
-                let value = if name == "resourceVersion" && value.as_str().is_some_and(|text| !text.is_empty()) {
+                let value = if name == "resourceVersion"
+                    && value.as_str().is_some_and(|text| !text.is_empty())
+                {
                     "<rv>".into()
                 } else {
                     masked(value, namespace, masks)
@@ -177,10 +233,15 @@ fn masked(tree: Tree, namespace: &str, masks: &[(Regex, String)]) -> Tree {
                 (name, value)
             })
             .collect(),
-        Tree::Array(items) => items.into_iter().map(|item| masked(item, namespace, masks)).collect(),
+        Tree::Array(items) => items
+            .into_iter()
+            .map(|item| masked(item, namespace, masks))
+            .collect(),
         Tree::String(text) => {
             let text = text.replace(namespace, "<ns>");
-            Tree::from(masks.iter().fold(text, |text: String, (from, to)| from.replace_all(&text, to.as_str()).into_owned()))
+            Tree::from(masks.iter().fold(text, |text: String, (from, to)| {
+                from.replace_all(&text, to.as_str()).into_owned()
+            }))
         }
         other => other,
     }
@@ -190,7 +251,9 @@ fn masked(tree: Tree, namespace: &str, masks: &[(Regex, String)]) -> Tree {
 fn drop_values(tree: &mut Tree, steps: &[&str]) {
     match (steps, tree) {
         ([], here) => *here = "<any>".into(),
-        (["*", rest @ ..], Tree::Array(items)) => items.iter_mut().for_each(|item| drop_values(item, rest)),
+        (["*", rest @ ..], Tree::Array(items)) => {
+            items.iter_mut().for_each(|item| drop_values(item, rest))
+        }
         ([name, rest @ ..], Tree::Object(members)) => {
             if let Some(inner) = members.get_mut(name) {
                 drop_values(inner, rest);
@@ -203,12 +266,21 @@ fn drop_values(tree: &mut Tree, steps: &[&str]) {
 fn masks(step: &Tree) -> Vec<(Regex, String)> {
     let usual = [
         (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "<time>"),
-        ("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "<uid>"),
+        (
+            "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}",
+            "<uid>",
+        ),
         (r"kube-api-access-[a-z0-9]{5}\b", "kube-api-access-<x>"),
         (r"\b10\.96\.\d+\.\d+\b", "<ip>"),
     ];
-    let own = list(step, &["mask"]).iter().filter_map(|pair| Some((pair.get(0)?.as_str()?, pair.get(1)?.as_str()?)));
-    usual.into_iter().chain(own).map(|(from, to)| (Regex::new(from).expect("a pattern"), to.to_owned())).collect()
+    let own = list(step, &["mask"])
+        .iter()
+        .filter_map(|pair| Some((pair.get(0)?.as_str()?, pair.get(1)?.as_str()?)));
+    usual
+        .into_iter()
+        .chain(own)
+        .map(|(from, to)| (Regex::new(from).expect("a pattern"), to.to_owned()))
+        .collect()
 }
 
 /// The differences of one scenario, each as the request and the two answers.
@@ -217,7 +289,9 @@ async fn differences(scenario: &Tree, number: usize) -> Vec<String> {
     let mut found = Vec::new();
     for step in list(scenario, &["steps"]) {
         let ask = talk.fill(text(step, &["do"]));
-        let Some((method, path)) = ask.split_once(' ') else { continue };
+        let Some((method, path)) = ask.split_once(' ') else {
+            continue;
+        };
         if path.contains('?') {
             continue;
         }
@@ -227,32 +301,57 @@ async fn differences(scenario: &Tree, number: usize) -> Vec<String> {
         }
         body = talk.fill(&body);
         let body: Tree = serde_json::from_str(&body).expect("JSON");
-        let Some((code, answer)) = talk.ask(method, path, body, text(step, &["headers", "Content-Type"])).await else { continue };
+        let Some((code, answer)) = talk
+            .ask(method, path, body, text(step, &["headers", "Content-Type"]))
+            .await
+        else {
+            continue;
+        };
         for (name, path) in at(step, &["save"]).as_object().into_iter().flatten() {
             if let Some(value) = part(&answer, path.as_str().unwrap_or_default()) {
-                talk.saved.insert(name.to_string(), value.as_str().map_or_else(|| value.to_string(), str::to_owned));
+                talk.saved.insert(
+                    name.to_string(),
+                    value
+                        .as_str()
+                        .map_or_else(|| value.to_string(), str::to_owned),
+                );
             }
         }
-        if !matches!(method, "POST" | "PUT" | "PATCH") || !at(step, &["check"]).is_null() || !at(step, &["raw"]).is_null() {
+        if !matches!(method, "POST" | "PUT" | "PATCH")
+            || !at(step, &["check"]).is_null()
+            || !at(step, &["raw"]).is_null()
+        {
             continue;
         }
         let masks = masks(step);
-        let fields: Vec<&str> = list(step, &["fields"]).iter().filter_map(Tree::as_str).collect();
+        let fields: Vec<&str> = list(step, &["fields"])
+            .iter()
+            .filter_map(Tree::as_str)
+            .collect();
         let (want, code_wanted) = (at(step, &["expect", "body"]), at(step, &["expect", "code"]));
         let got = if fields.is_empty() {
             answer
         } else {
-            let parts: Option<kinds::tree::Map> = fields.iter().map(|field| Some(((*field).to_owned(), part(&answer, field)?))).collect();
+            let parts: Option<kinds::tree::Map> = fields
+                .iter()
+                .map(|field| Some(((*field).to_owned(), part(&answer, field)?)))
+                .collect();
             let Some(parts) = parts else { continue };
             Tree::Object(parts)
         };
         let mut got = masked(got, &talk.namespace, &masks);
         for dropped in list(step, &["drop"]).iter().filter_map(Tree::as_str) {
-            let steps: Vec<&str> = dropped.split(['.', '[', ']']).filter(|step| !step.is_empty()).collect();
+            let steps: Vec<&str> = dropped
+                .split(['.', '[', ']'])
+                .filter(|step| !step.is_empty())
+                .collect();
             drop_values(&mut got, &steps);
         }
         if code_wanted != code || want != &got {
-            found.push(format!("{}: {ask}\n   want {code_wanted} {want}\n   got  {code} {got}", text(scenario, &["name"])));
+            found.push(format!(
+                "{}: {ask}\n   want {code_wanted} {want}\n   got  {code} {got}",
+                text(scenario, &["name"])
+            ));
         }
     }
     found
@@ -260,7 +359,8 @@ async fn differences(scenario: &Tree, number: usize) -> Vec<String> {
 
 async fn check(area: &str, names: &[&str], expected: &[&str]) {
     let file = format!("{}/../../golden/{area}.json", env!("CARGO_MANIFEST_DIR"));
-    let recorded: Tree = serde_json::from_slice(&std::fs::read(file).expect("golden")).expect("JSON");
+    let recorded: Tree =
+        serde_json::from_slice(&std::fs::read(file).expect("golden")).expect("JSON");
     let mut found = Vec::new();
     let mut replayed = 0;
     for (number, scenario) in list(&recorded, &["scenarios"]).iter().enumerate() {
@@ -270,12 +370,19 @@ async fn check(area: &str, names: &[&str], expected: &[&str]) {
         }
     }
     assert_eq!(replayed, names.len(), "every scenario is there");
-    let unexpected: Vec<&String> = found.iter().filter(|found| !expected.iter().any(|known| found.contains(known))).collect();
+    let unexpected: Vec<&String> = found
+        .iter()
+        .filter(|found| !expected.iter().any(|known| found.contains(known)))
+        .collect();
     assert!(
         unexpected.is_empty(),
         "{} differences:\n{}",
         unexpected.len(),
-        unexpected.iter().map(|text| text.as_str()).collect::<Vec<_>>().join("\n")
+        unexpected
+            .iter()
+            .map(|text| text.as_str())
+            .collect::<Vec<_>>()
+            .join("\n")
     );
 }
 

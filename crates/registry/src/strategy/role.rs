@@ -28,7 +28,10 @@ impl Strategy for Role {
             let path = Path::root("aggregationRule.clusterRoleSelectors");
             let selectors = list(aggregation, &["clusterRoleSelectors"]);
             if selectors.is_empty() {
-                out.push(FieldError::required(path, "at least one clusterRoleSelector required if aggregationRule is non-nil"));
+                out.push(FieldError::required(
+                    path,
+                    "at least one clusterRoleSelector required if aggregationRule is non-nil",
+                ));
             }
             for (index, one) in selectors.iter().enumerate() {
                 selector::faults(one, &path.index(index), false, &mut out);
@@ -48,16 +51,30 @@ impl Strategy for Role {
 
 fn rule_faults(rule: &Tree, is_namespaced: bool, path: &Path<'_>, out: &mut Faults) {
     if list(rule, &["verbs"]).is_empty() {
-        out.push(FieldError::required(path.child("verbs"), "verbs must contain at least one value"));
+        out.push(FieldError::required(
+            path.child("verbs"),
+            "verbs must contain at least one value",
+        ));
     }
     let urls = at(rule, &["nonResourceURLs"]);
     if !is_empty(urls) {
         let path = path.child("nonResourceURLs");
         if is_namespaced {
-            out.push(FieldError::invalid(path, urls, "namespaced rules cannot apply to non-resource URLs"));
+            out.push(FieldError::invalid(
+                path,
+                urls,
+                "namespaced rules cannot apply to non-resource URLs",
+            ));
         }
-        if ["apiGroups", "resources", "resourceNames"].iter().any(|member| !is_empty(at(rule, &[member]))) {
-            out.push(FieldError::invalid(path, urls, "rules cannot apply to both regular resources and non-resource URLs"));
+        if ["apiGroups", "resources", "resourceNames"]
+            .iter()
+            .any(|member| !is_empty(at(rule, &[member])))
+        {
+            out.push(FieldError::invalid(
+                path,
+                urls,
+                "rules cannot apply to both regular resources and non-resource URLs",
+            ));
         }
         return;
     }
@@ -79,12 +96,21 @@ mod tests {
     #[test]
     fn a_rule_names_verbs_and_either_resources_or_paths() {
         let check = |is_namespaced: bool, rule: Tree, expected: &[&str]| {
-            let context = Context { subresource: "", gates: Gates::default(), now: jiff::Timestamp::UNIX_EPOCH };
-            let faults = Role { is_namespaced }.validate_create(&context, &json!({"rules": [rule]}));
+            let context = Context {
+                subresource: "",
+                gates: Gates::default(),
+                now: jiff::Timestamp::UNIX_EPOCH,
+            };
+            let faults =
+                Role { is_namespaced }.validate_create(&context, &json!({"rules": [rule]}));
             let texts: Vec<String> = faults.iter().map(ToString::to_string).collect();
             assert_eq!(texts, expected, "{rule}");
         };
-        check(true, json!({"verbs": ["get"], "apiGroups": [""], "resources": ["pods"]}), &[]);
+        check(
+            true,
+            json!({"verbs": ["get"], "apiGroups": [""], "resources": ["pods"]}),
+            &[],
+        );
         check(
             true,
             json!({"verbs": []}),
@@ -96,7 +122,13 @@ mod tests {
         );
         let path = || json!({"verbs": ["get"], "nonResourceURLs": ["/x"]});
         check(false, path(), &[]);
-        check(true, path(), &["rules[0].nonResourceURLs: Invalid value: [\"/x\"]: namespaced rules cannot apply to non-resource URLs"]);
+        check(
+            true,
+            path(),
+            &[
+                "rules[0].nonResourceURLs: Invalid value: [\"/x\"]: namespaced rules cannot apply to non-resource URLs",
+            ],
+        );
         let mut both = path();
         both["resources"] = json!(["pods"]);
         let fault = "rules[0].nonResourceURLs: Invalid value: [\"/x\"]: rules cannot apply to both regular resources and non-resource URLs";

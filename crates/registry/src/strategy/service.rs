@@ -42,7 +42,11 @@ impl Strategy for Service {
             "None" => {
                 take(spec, &["sessionAffinityConfig"]);
             }
-            "ClientIP" => fill(spec, &["sessionAffinityConfig", "clientIP", "timeoutSeconds"], AFFINITY_SECONDS),
+            "ClientIP" => fill(
+                spec,
+                &["sessionAffinityConfig", "clientIP", "timeoutSeconds"],
+                AFFINITY_SECONDS,
+            ),
             _ => {}
         }
         fill(spec, &["type"], "ClusterIP");
@@ -111,7 +115,10 @@ impl Strategy for Service {
         load_balancer_class(spec, was, &mut out);
         let port = |spec: &Tree| int(spec, &["healthCheckNodePort"]).unwrap_or_default();
         if needs_health_check(spec) && needs_health_check(was) && port(spec) != port(was) {
-            out.push(FieldError::forbidden(SPEC.child("healthCheckNodePort"), "field is immutable"));
+            out.push(FieldError::forbidden(
+                SPEC.child("healthCheckNodePort"),
+                "field is immutable",
+            ));
         }
         service_faults(new, &mut out);
         out
@@ -157,17 +164,28 @@ pub(crate) fn needs_health_check(spec: &Tree) -> bool {
 
 fn is_reachable_from_outside(spec: &Tree) -> bool {
     let kind = text(spec, &["type"]);
-    matches!(kind, "NodePort" | "LoadBalancer") || kind == "ClusterIP" && !list(spec, &["externalIPs"]).is_empty()
+    matches!(kind, "NodePort" | "LoadBalancer")
+        || kind == "ClusterIP" && !list(spec, &["externalIPs"]).is_empty()
 }
 
 /// What was drawn for a service and is left out of an update stays.
 fn keep_drawn(new: &mut Tree, old: &Tree) {
     let was = at(old, &["spec"]);
     if has_node_ports(was) && has_node_ports(at(new, &["spec"])) {
-        let mut used: BTreeSet<i64> = list(new, &["spec", "ports"]).iter().filter_map(|port| int(port, &["nodePort"])).collect();
+        let mut used: BTreeSet<i64> = list(new, &["spec", "ports"])
+            .iter()
+            .filter_map(|port| int(port, &["nodePort"]))
+            .collect();
         for port in list_mut(new, &["spec", "ports"]) {
-            let before = list(was, &["ports"]).iter().find(|before| text(before, &["name"]) == text(port, &["name"]));
-            let Some(number) = before.and_then(|before| int(before, &["nodePort"])).filter(|number| *number != 0) else { continue };
+            let before = list(was, &["ports"])
+                .iter()
+                .find(|before| text(before, &["name"]) == text(port, &["name"]));
+            let Some(number) = before
+                .and_then(|before| int(before, &["nodePort"]))
+                .filter(|number| *number != 0)
+            else {
+                continue;
+            };
             if int(port, &["nodePort"]).unwrap_or_default() == 0 && used.insert(number) {
                 put(port, &["nodePort"], number);
             }
@@ -186,7 +204,9 @@ fn drop_what_the_type_lost(new: &mut Tree, old: &Tree) {
     let now = at(new, &["spec"]);
     let is_balancer = |spec: &Tree| text(spec, &["type"]) == "LoadBalancer";
     if !is_external_name(was) && is_external_name(now) {
-        if at(now, &["clusterIPs"]) == at(was, &["clusterIPs"]) && at(now, &["clusterIP"]) == at(was, &["clusterIP"]) {
+        if at(now, &["clusterIPs"]) == at(was, &["clusterIPs"])
+            && at(now, &["clusterIP"]) == at(was, &["clusterIP"])
+        {
             lost.extend(["clusterIP", "clusterIPs"]);
         }
         lost.extend(["ipFamilies", "ipFamilyPolicy"]);
@@ -200,8 +220,12 @@ fn drop_what_the_type_lost(new: &mut Tree, old: &Tree) {
     if is_reachable_from_outside(was) && !is_reachable_from_outside(now) {
         lost.push("externalTrafficPolicy");
     }
-    let numbers =
-        |spec: &Tree| -> Vec<i64> { list(spec, &["ports"]).iter().map(|port| int(port, &["nodePort"]).unwrap_or_default()).collect() };
+    let numbers = |spec: &Tree| -> Vec<i64> {
+        list(spec, &["ports"])
+            .iter()
+            .map(|port| int(port, &["nodePort"]).unwrap_or_default())
+            .collect()
+    };
     let drops_ports = has_node_ports(was) && !has_node_ports(now) && numbers(now) == numbers(was);
     lost.retain(|field| at(now, &[field]) == at(was, &[field]));
     for field in lost {
@@ -233,7 +257,11 @@ fn service_faults(object: &Tree, out: &mut Faults) {
     affinity(spec, out);
     addresses::faults(spec, out);
     let external = SPEC.child("externalIPs");
-    for (index, address) in list(spec, &["externalIPs"]).iter().filter_map(Tree::as_str).enumerate() {
+    for (index, address) in list(spec, &["externalIPs"])
+        .iter()
+        .filter_map(Tree::as_str)
+        .enumerate()
+    {
         special_address(address, &external.index(index), out);
     }
     required_one_of(spec, "type", &TYPES, &SPEC, out);
@@ -244,18 +272,32 @@ fn service_faults(object: &Tree, out: &mut Faults) {
     internal_policy(spec, kind, out);
     let distribution = at(spec, &["trafficDistribution"]);
     let known = ["PreferClose", "PreferSameNode", "PreferSameZone"];
-    if distribution.as_str().is_some_and(|word| !known.contains(&word)) {
-        out.push(FieldError::not_supported(SPEC.child("trafficDistribution"), distribution, &known));
+    if distribution
+        .as_str()
+        .is_some_and(|word| !known.contains(&word))
+    {
+        out.push(FieldError::not_supported(
+            SPEC.child("trafficDistribution"),
+            distribution,
+            &known,
+        ));
     }
 }
 
 fn topology(annotations: &Tree, out: &mut Faults) {
-    let (mode, hints) = (annotations.get(TOPOLOGY).and_then(Tree::as_str), annotations.get(HINTS).and_then(Tree::as_str));
+    let (mode, hints) = (
+        annotations.get(TOPOLOGY).and_then(Tree::as_str),
+        annotations.get(HINTS).and_then(Tree::as_str),
+    );
     if let (Some(mode), Some(hints)) = (mode, hints)
         && mode != hints
     {
         let path = Path::root("metadata.annotations");
-        out.push(invalid_text(path.key(TOPOLOGY), mode, format!("must match annotations[{HINTS}] when both are specified")));
+        out.push(invalid_text(
+            path.key(TOPOLOGY),
+            mode,
+            format!("must match annotations[{HINTS}] when both are specified"),
+        ));
     }
 }
 
@@ -265,19 +307,32 @@ fn of_type(spec: &Tree, kind: &str, out: &mut Faults) {
             let path = SPEC.child("ports");
             for (index, port) in list(spec, &["ports"]).iter().enumerate() {
                 if kind == "LoadBalancer" && int(port, &["port"]) == Some(AGENT_PORT) {
-                    let detail = format!("may not expose port {AGENT_PORT} externally since it is used by kubelet");
-                    out.push(FieldError::invalid(path.index(index), &Tree::from(AGENT_PORT), detail));
+                    let detail = format!(
+                        "may not expose port {AGENT_PORT} externally since it is used by kubelet"
+                    );
+                    out.push(FieldError::invalid(
+                        path.index(index),
+                        &Tree::from(AGENT_PORT),
+                        detail,
+                    ));
                 }
             }
             if is_headless(spec) {
                 let detail = format!("may not be set to 'None' for {kind} services");
-                out.push(invalid_text(SPEC.child("clusterIPs").index(0), "None", detail));
+                out.push(invalid_text(
+                    SPEC.child("clusterIPs").index(0),
+                    "None",
+                    detail,
+                ));
             }
         }
         "ExternalName" => {
             for field in ["clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
                 if !is_empty(at(spec, &[field])) {
-                    out.push(FieldError::forbidden(SPEC.child(field), "may not be set for ExternalName services"));
+                    out.push(FieldError::forbidden(
+                        SPEC.child(field),
+                        "may not be set for ExternalName services",
+                    ));
                 }
             }
             let name = text(spec, &["externalName"]);
@@ -285,57 +340,99 @@ fn of_type(spec: &Tree, kind: &str, out: &mut Faults) {
             if host.is_empty() {
                 out.push(FieldError::required(SPEC.child("externalName"), ""));
             } else {
-                out.extend(names::dns_subdomain(host).into_iter().map(|fault| invalid_text(SPEC.child("externalName"), host, fault)));
+                out.extend(
+                    names::dns_subdomain(host)
+                        .into_iter()
+                        .map(|fault| invalid_text(SPEC.child("externalName"), host, fault)),
+                );
             }
         }
         _ => {}
     }
 }
 
-fn service_port<'a>(port: &'a Tree, needs_name: bool, seen: &mut BTreeSet<&'a str>, path: &Path<'_>, out: &mut Faults) {
+fn service_port<'a>(
+    port: &'a Tree,
+    needs_name: bool,
+    seen: &mut BTreeSet<&'a str>,
+    path: &Path<'_>,
+    out: &mut Faults,
+) {
     let name = text(port, &["name"]);
     if name.is_empty() {
         if needs_name {
             out.push(FieldError::required(path.child("name"), ""));
         }
     } else {
-        out.extend(names::dns_label(name).into_iter().map(|fault| invalid_text(path.child("name"), name, fault)));
+        out.extend(
+            names::dns_label(name)
+                .into_iter()
+                .map(|fault| invalid_text(path.child("name"), name, fault)),
+        );
         if !seen.insert(name) {
             out.push(FieldError::duplicate(path.child("name"), &Tree::from(name)));
         }
     }
-    port_number(int(port, &["port"]).unwrap_or_default(), &path.child("port"), out);
+    port_number(
+        int(port, &["port"]).unwrap_or_default(),
+        &path.child("port"),
+        out,
+    );
     required_one_of(port, "protocol", &PROTOCOLS, path, out);
     port_number_or_name(at(port, &["targetPort"]), &path.child("targetPort"), out);
     if let Some(app) = at(port, &["appProtocol"]).as_str() {
-        out.extend(names::qualified_name(app).into_iter().map(|fault| invalid_text(path.child("appProtocol"), app, fault)));
+        out.extend(
+            names::qualified_name(app)
+                .into_iter()
+                .map(|fault| invalid_text(path.child("appProtocol"), app, fault)),
+        );
     }
 }
 
 fn port_conflicts(ports: &[Tree], kind: &str, path: &Path<'_>, out: &mut Faults) {
     let node_port = |port: &Tree| int(port, &["nodePort"]).unwrap_or_default();
     if kind == "ClusterIP" {
-        for (index, _) in ports.iter().enumerate().filter(|(_, port)| node_port(port) != 0) {
+        for (index, _) in ports
+            .iter()
+            .enumerate()
+            .filter(|(_, port)| node_port(port) != 0)
+        {
             let detail = "may not be used when `type` is 'ClusterIP'";
-            out.push(FieldError::forbidden(path.index(index).child("nodePort"), detail));
+            out.push(FieldError::forbidden(
+                path.index(index).child("nodePort"),
+                detail,
+            ));
         }
     }
     let mut seen = BTreeSet::new();
-    for (index, port) in ports.iter().enumerate().filter(|(_, port)| node_port(port) != 0) {
+    for (index, port) in ports
+        .iter()
+        .enumerate()
+        .filter(|(_, port)| node_port(port) != 0)
+    {
         if !seen.insert((text(port, &["protocol"]), node_port(port))) {
-            out.push(FieldError::duplicate(path.index(index).child("nodePort"), &Tree::from(node_port(port))));
+            out.push(FieldError::duplicate(
+                path.index(index).child("nodePort"),
+                &Tree::from(node_port(port)),
+            ));
         }
     }
     let mut seen = BTreeSet::new();
     for (index, port) in ports.iter().enumerate() {
-        let (protocol, number) = (text(port, &["protocol"]), int(port, &["port"]).unwrap_or_default());
+        let (protocol, number) = (
+            text(port, &["protocol"]),
+            int(port, &["port"]).unwrap_or_default(),
+        );
         if !seen.insert((protocol, number)) {
             let shown = format!(
                 "{{\"Name\":\"\",\"Protocol\":{},\"AppProtocol\":null,\"Port\":{number},\"TargetPort\":0,\"NodePort\":0}}",
                 Tree::from(protocol)
             );
             let path = path.index(index);
-            out.push(FieldError { body: format!("Duplicate value: {shown}"), ..FieldError::duplicate(path, &Tree::Null) });
+            out.push(FieldError {
+                body: format!("Duplicate value: {shown}"),
+                ..FieldError::duplicate(path, &Tree::Null)
+            });
         }
     }
 }
@@ -353,20 +450,25 @@ fn affinity(spec: &Tree, out: &mut Faults) {
             match int(config, &["clientIP", "timeoutSeconds"]) {
                 None => out.push(FieldError::required(path, MISSING)),
                 Some(seconds) if !(1..=AFFINITY_SECONDS_LIMIT).contains(&seconds) => {
-                    let detail = format!("must be greater than 0 and less than {AFFINITY_SECONDS_LIMIT}");
+                    let detail =
+                        format!("must be greater than 0 and less than {AFFINITY_SECONDS_LIMIT}");
                     out.push(FieldError::invalid(path, &Tree::from(seconds), detail));
                 }
                 Some(_) => {}
             }
         }
         "None" if !config.is_null() => {
-            out.push(FieldError::forbidden(path, "must not be set when session affinity is None"));
+            out.push(FieldError::forbidden(
+                path,
+                "must not be set when session affinity is None",
+            ));
         }
         _ => {}
     }
 }
 
-/// Who may reach a balancer; in the specification, or in an annotation from before there was a field.
+/// Who may reach a balancer; in the specification, or in an annotation from before there was a
+/// field.
 fn source_ranges(spec: &Tree, annotations: &Tree, out: &mut Faults) {
     let is_balancer = text(spec, &["type"]) == "LoadBalancer";
     let ranges = list(spec, &["loadBalancerSourceRanges"]);
@@ -376,7 +478,12 @@ fn source_ranges(spec: &Tree, annotations: &Tree, out: &mut Faults) {
         if !is_balancer {
             out.push(FieldError::forbidden(path, ONLY_LOAD_BALANCERS));
         }
-        for (index, range) in ranges.iter().filter_map(Tree::as_str).map(str::trim).enumerate() {
+        for (index, range) in ranges
+            .iter()
+            .filter_map(Tree::as_str)
+            .map(str::trim)
+            .enumerate()
+        {
             if !node::is_range(range) {
                 out.push(invalid_text(path.index(index), range, NOT_A_RANGE));
             }
@@ -386,7 +493,11 @@ fn source_ranges(spec: &Tree, annotations: &Tree, out: &mut Faults) {
         if !is_balancer {
             out.push(FieldError::forbidden(path, ONLY_LOAD_BALANCERS));
         }
-        for range in ranges.split(',').map(str::trim).filter(|_| !ranges.trim().is_empty()) {
+        for range in ranges
+            .split(',')
+            .map(str::trim)
+            .filter(|_| !ranges.trim().is_empty())
+        {
             if !node::is_range(range) {
                 out.push(invalid_text(path, range, NOT_A_RANGE));
             }
@@ -395,33 +506,62 @@ fn source_ranges(spec: &Tree, annotations: &Tree, out: &mut Faults) {
 }
 
 fn balancer(spec: &Tree, kind: &str, out: &mut Faults) {
-    let (allocates, class) = (at(spec, &["allocateLoadBalancerNodePorts"]), at(spec, &["loadBalancerClass"]));
+    let (allocates, class) = (
+        at(spec, &["allocateLoadBalancerNodePorts"]),
+        at(spec, &["loadBalancerClass"]),
+    );
     if kind != "LoadBalancer" {
-        for (field, value) in [("allocateLoadBalancerNodePorts", allocates), ("loadBalancerClass", class)] {
+        for (field, value) in [
+            ("allocateLoadBalancerNodePorts", allocates),
+            ("loadBalancerClass", class),
+        ] {
             if !value.is_null() {
-                out.push(FieldError::forbidden(SPEC.child(field), ONLY_LOAD_BALANCERS));
+                out.push(FieldError::forbidden(
+                    SPEC.child(field),
+                    ONLY_LOAD_BALANCERS,
+                ));
             }
         }
     } else if let Some(class) = class.as_str() {
-        out.extend(names::qualified_name(class).into_iter().map(|fault| invalid_text(SPEC.child("loadBalancerClass"), class, fault)));
+        out.extend(
+            names::qualified_name(class)
+                .into_iter()
+                .map(|fault| invalid_text(SPEC.child("loadBalancerClass"), class, fault)),
+        );
     }
 }
 
 fn load_balancer_class(spec: &Tree, was: &Tree, out: &mut Faults) {
-    let stays = [spec, was].iter().all(|spec| text(spec, &["type"]) == "LoadBalancer");
+    let stays = [spec, was]
+        .iter()
+        .all(|spec| text(spec, &["type"]) == "LoadBalancer");
     let class = at(spec, &["loadBalancerClass"]);
     if stays && class != at(was, &["loadBalancerClass"]) {
-        out.push(FieldError::invalid(SPEC.child("loadBalancerClass"), class, "may not change once set"));
+        out.push(FieldError::invalid(
+            SPEC.child("loadBalancerClass"),
+            class,
+            "may not change once set",
+        ));
     }
 }
 
 fn external_policy(spec: &Tree, out: &mut Faults) {
     let policy = text(spec, &["externalTrafficPolicy"]);
     if is_reachable_from_outside(spec) {
-        required_one_of(spec, "externalTrafficPolicy", &["Cluster", "Local"], &SPEC, out);
+        required_one_of(
+            spec,
+            "externalTrafficPolicy",
+            &["Cluster", "Local"],
+            &SPEC,
+            out,
+        );
     } else if !policy.is_empty() {
         let detail = "may only be set for externally-accessible services";
-        out.push(invalid_text(SPEC.child("externalTrafficPolicy"), policy, detail));
+        out.push(invalid_text(
+            SPEC.child("externalTrafficPolicy"),
+            policy,
+            detail,
+        ));
     }
     let port = int(spec, &["healthCheckNodePort"]).unwrap_or_default();
     if port != 0 {
@@ -439,10 +579,17 @@ fn internal_policy(spec: &Tree, kind: &str, out: &mut Faults) {
     let policy = at(spec, &["internalTrafficPolicy"]);
     if policy.is_null() {
         if matches!(kind, "NodePort" | "LoadBalancer" | "ClusterIP") {
-            out.push(FieldError::required(SPEC.child("internalTrafficPolicy"), ""));
+            out.push(FieldError::required(
+                SPEC.child("internalTrafficPolicy"),
+                "",
+            ));
         }
     } else if !matches!(policy.as_str(), Some("Cluster" | "Local")) {
-        out.push(FieldError::not_supported(SPEC.child("internalTrafficPolicy"), policy, &["Cluster", "Local"]));
+        out.push(FieldError::not_supported(
+            SPEC.child("internalTrafficPolicy"),
+            policy,
+            &["Cluster", "Local"],
+        ));
     }
 }
 
@@ -450,25 +597,54 @@ fn load_balancer_status(object: &Tree, out: &mut Faults) {
     let root = Path::root("status.loadBalancer.ingress");
     let all = list(object, &["status", "loadBalancer", "ingress"]);
     if text(object, &["spec", "type"]) != "LoadBalancer" && !all.is_empty() {
-        out.push(FieldError::forbidden(root, "may only be used when `spec.type` is 'LoadBalancer'"));
+        out.push(FieldError::forbidden(
+            root,
+            "may only be used when `spec.type` is 'LoadBalancer'",
+        ));
         return;
     }
     for (index, ingress) in all.iter().enumerate() {
         let path = root.index(index);
-        let (address, mode, host) = (text(ingress, &["ip"]), at(ingress, &["ipMode"]), text(ingress, &["hostname"]));
+        let (address, mode, host) = (
+            text(ingress, &["ip"]),
+            at(ingress, &["ipMode"]),
+            text(ingress, &["hostname"]),
+        );
         if !address.is_empty() && !super::checks::is_ip(address) {
-            out.push(invalid_text(path.child("ip"), address, super::checks::NOT_AN_IP));
+            out.push(invalid_text(
+                path.child("ip"),
+                address,
+                super::checks::NOT_AN_IP,
+            ));
         }
         match (mode.as_str(), address.is_empty()) {
-            (None, false) => out.push(FieldError::required(path.child("ipMode"), "must be specified when `ip` is set")),
-            (Some(_), true) => out.push(FieldError::forbidden(path.child("ipMode"), "may not be specified when `ip` is not set")),
+            (None, false) => out.push(FieldError::required(
+                path.child("ipMode"),
+                "must be specified when `ip` is set",
+            )),
+            (Some(_), true) => out.push(FieldError::forbidden(
+                path.child("ipMode"),
+                "may not be specified when `ip` is not set",
+            )),
             (Some("VIP" | "Proxy") | None, _) => {}
-            (Some(_), false) => out.push(FieldError::not_supported(path.child("ipMode"), mode, &["Proxy", "VIP"])),
+            (Some(_), false) => out.push(FieldError::not_supported(
+                path.child("ipMode"),
+                mode,
+                &["Proxy", "VIP"],
+            )),
         }
         if !host.is_empty() {
-            out.extend(names::dns_subdomain(host).into_iter().map(|fault| invalid_text(path.child("hostname"), host, fault)));
+            out.extend(
+                names::dns_subdomain(host)
+                    .into_iter()
+                    .map(|fault| invalid_text(path.child("hostname"), host, fault)),
+            );
             if super::checks::is_ip(host) {
-                out.push(invalid_text(path.child("hostname"), host, "must be a DNS name, not an IP address"));
+                out.push(invalid_text(
+                    path.child("hostname"),
+                    host,
+                    "must be a DNS name, not an IP address",
+                ));
             }
         }
     }

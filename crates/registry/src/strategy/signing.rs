@@ -45,11 +45,20 @@ impl Strategy for SigningRequest {
         }
         let mut faults = undone(new, old);
         let conditions = list(new, &["status", "conditions"]);
-        if DECISIONS.iter().all(|kind| said(new, kind) > 0) && !DECISIONS.iter().all(|kind| said(old, kind) > 0) {
-            let second = conditions.iter().rposition(|condition| DECISIONS.contains(&text(condition, &["type"]))).unwrap_or_default();
+        if DECISIONS.iter().all(|kind| said(new, kind) > 0)
+            && !DECISIONS.iter().all(|kind| said(old, kind) > 0)
+        {
+            let second = conditions
+                .iter()
+                .rposition(|condition| DECISIONS.contains(&text(condition, &["type"])))
+                .unwrap_or_default();
             let kind = at(&conditions[second], &["type"]);
             let detail = "Approved and Denied conditions are mutually exclusive";
-            faults.push(FieldError::invalid(format!("status.conditions[{second}].type"), kind, detail));
+            faults.push(FieldError::invalid(
+                format!("status.conditions[{second}].type"),
+                kind,
+                detail,
+            ));
         }
         faults
     }
@@ -69,7 +78,10 @@ impl Strategy for SigningRequest {
 
 /// How many conditions of this type there are.
 fn said(object: &Tree, kind: &str) -> usize {
-    list(object, &["status", "conditions"]).iter().filter(|condition| text(condition, &["type"]) == kind).count()
+    list(object, &["status", "conditions"])
+        .iter()
+        .filter(|condition| text(condition, &["type"]) == kind)
+        .count()
 }
 
 /// Faults of a change that takes back what is final.
@@ -77,11 +89,22 @@ fn undone(new: &Tree, old: &Tree) -> Vec<FieldError> {
     let mut faults: Vec<FieldError> = FINAL
         .iter()
         .filter(|kind| said(new, kind) < said(old, kind))
-        .map(|kind| FieldError::forbidden("status.conditions", format!("updates may not remove a condition of type {kind:?}")))
+        .map(|kind| {
+            FieldError::forbidden(
+                "status.conditions",
+                format!("updates may not remove a condition of type {kind:?}"),
+            )
+        })
         .collect();
-    let (now, was) = (at(new, &["status", "certificate"]), at(old, &["status", "certificate"]));
+    let (now, was) = (
+        at(new, &["status", "certificate"]),
+        at(old, &["status", "certificate"]),
+    );
     if !was.is_null() && now != was {
-        faults.push(FieldError::forbidden("status.certificate", "updates may not modify existing certificate content"));
+        faults.push(FieldError::forbidden(
+            "status.certificate",
+            "updates may not modify existing certificate content",
+        ));
     }
     faults
 }
@@ -90,7 +113,9 @@ fn undone(new: &Tree, old: &Tree) -> Vec<FieldError> {
 fn keep_conditions(new: &mut Tree, old: &Tree, is_kept: impl Fn(&str) -> bool) {
     let of = |object: &Tree, wanted: bool| -> Vec<Tree> {
         let all = list(object, &["status", "conditions"]).iter();
-        all.filter(|condition| is_kept(text(condition, &["type"])) == wanted).cloned().collect()
+        all.filter(|condition| is_kept(text(condition, &["type"])) == wanted)
+            .cloned()
+            .collect()
     };
     let mut conditions = of(old, true);
     conditions.extend(of(new, false));
@@ -114,14 +139,35 @@ mod tests {
         let check = |subresource: &str, old: &[&str], new: &[&str], expected: &[&str]| {
             let (old, mut new) = (of(old), of(new));
             new["spec"]["signerName"] = "other".into();
-            let context = Context { subresource, gates: super::super::Gates::default(), now: jiff::Timestamp::UNIX_EPOCH };
+            let context = Context {
+                subresource,
+                gates: super::super::Gates::default(),
+                now: jiff::Timestamp::UNIX_EPOCH,
+            };
             SigningRequest.prepare_update(&context, &mut new, &old);
-            let kinds: Vec<&str> = list(&new, &["status", "conditions"]).iter().map(|condition| text(condition, &["type"])).collect();
-            assert_eq!((kinds.as_slice(), &new["spec"]), (expected, &old["spec"]), "{subresource}");
+            let kinds: Vec<&str> = list(&new, &["status", "conditions"])
+                .iter()
+                .map(|condition| text(condition, &["type"]))
+                .collect();
+            assert_eq!(
+                (kinds.as_slice(), &new["spec"]),
+                (expected, &old["spec"]),
+                "{subresource}"
+            );
         };
-        check("approval", &["Failed"], &["Approved"], &["Failed", "Approved"]);
+        check(
+            "approval",
+            &["Failed"],
+            &["Approved"],
+            &["Failed", "Approved"],
+        );
         check("approval", &["Approved"], &[], &[]);
-        check("status", &["Approved"], &["Failed"], &["Approved", "Failed"]);
+        check(
+            "status",
+            &["Approved"],
+            &["Failed"],
+            &["Approved", "Failed"],
+        );
         check("status", &["Approved"], &["Denied"], &["Approved"]);
     }
 
@@ -132,16 +178,47 @@ mod tests {
             json!({"status": {"conditions": conditions, "certificate": certificate}})
         };
         let check = |old: Tree, new: Tree, fields: &[&str]| {
-            let context = Context { subresource: "approval", gates: super::super::Gates::default(), now: jiff::Timestamp::UNIX_EPOCH };
+            let context = Context {
+                subresource: "approval",
+                gates: super::super::Gates::default(),
+                now: jiff::Timestamp::UNIX_EPOCH,
+            };
             let faults = SigningRequest.validate_update(&context, &new, &old);
-            assert_eq!(faults.iter().map(|fault| fault.field.as_str()).collect::<Vec<_>>(), fields, "{old} {new}");
+            assert_eq!(
+                faults
+                    .iter()
+                    .map(|fault| fault.field.as_str())
+                    .collect::<Vec<_>>(),
+                fields,
+                "{old} {new}"
+            );
         };
         let (none, one, other) = (Tree::Null, Tree::from("one"), Tree::from("other"));
-        check(of(&["Approved"], none.clone()), of(&["Approved", "Denied"], none.clone()), &["status.conditions[1].type"]);
-        check(of(&["Approved", "Denied"], none.clone()), of(&["Approved", "Denied"], none.clone()), &[]);
-        check(of(&["Denied"], none.clone()), of(&["Approved"], none.clone()), &["status.conditions"]);
-        check(of(&["Failed"], none.clone()), of(&[], none.clone()), &["status.conditions"]);
+        check(
+            of(&["Approved"], none.clone()),
+            of(&["Approved", "Denied"], none.clone()),
+            &["status.conditions[1].type"],
+        );
+        check(
+            of(&["Approved", "Denied"], none.clone()),
+            of(&["Approved", "Denied"], none.clone()),
+            &[],
+        );
+        check(
+            of(&["Denied"], none.clone()),
+            of(&["Approved"], none.clone()),
+            &["status.conditions"],
+        );
+        check(
+            of(&["Failed"], none.clone()),
+            of(&[], none.clone()),
+            &["status.conditions"],
+        );
         check(of(&["Approved"], none), of(&["Approved"], one.clone()), &[]);
-        check(of(&["Approved"], one), of(&["Approved"], other), &["status.certificate"]);
+        check(
+            of(&["Approved"], one),
+            of(&["Approved"], other),
+            &["status.certificate"],
+        );
     }
 }

@@ -12,7 +12,12 @@ use super::workload::SPEC;
 use super::{Context, Strategy, podspec, same, same_part, selector};
 use crate::tree::{at, carry, ensure, entries, fill, int, list, list_mut, put, text};
 
-const ACCESS_MODES: [&str; 4] = ["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
+const ACCESS_MODES: [&str; 4] = [
+    "ReadOnlyMany",
+    "ReadWriteMany",
+    "ReadWriteOnce",
+    "ReadWriteOncePod",
+];
 
 pub(crate) struct PersistentVolumeClaim;
 
@@ -37,14 +42,22 @@ impl Strategy for PersistentVolumeClaim {
             return out;
         }
         let mut undone = new.clone();
-        for part in [&["spec", "resources"][..], &["spec", "volumeAttributesClassName"]] {
+        for part in [
+            &["spec", "resources"][..],
+            &["spec", "volumeAttributesClassName"],
+        ] {
             carry(old, &mut undone, part);
         }
         // A claim finds its volume once.
         if text(old, &["spec", "volumeName"]).is_empty() {
             carry(old, &mut undone, &["spec", "volumeName"]);
         }
-        if !same("io.k8s.api.core.v1.PersistentVolumeClaim", &["spec"], &undone, old) {
+        if !same(
+            "io.k8s.api.core.v1.PersistentVolumeClaim",
+            &["spec"],
+            &undone,
+            old,
+        ) {
             let detail = "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims";
             out.push(FieldError::forbidden(SPEC, detail));
         }
@@ -65,12 +78,22 @@ pub(crate) fn claim_spec(spec: &Tree, path: &Path<'_>, out: &mut Faults) {
     let at_storage = at_storage.key("storage");
     if storage.is_null() {
         out.push(FieldError::required(at_storage, ""));
-    } else if super::checks::quantity(storage).is_some_and(|amount| amount.is_zero() || amount.is_negative()) {
-        out.push(FieldError::invalid(at_storage, storage, "must be greater than zero"));
+    } else if super::checks::quantity(storage)
+        .is_some_and(|amount| amount.is_zero() || amount.is_negative())
+    {
+        out.push(FieldError::invalid(
+            at_storage,
+            storage,
+            "must be greater than zero",
+        ));
     }
     let class = text(spec, &["storageClassName"]);
     if !class.is_empty() {
-        out.extend(names::dns_subdomain(class).into_iter().map(|fault| invalid_text(path.child("storageClassName"), class, fault)));
+        out.extend(
+            names::dns_subdomain(class)
+                .into_iter()
+                .map(|fault| invalid_text(path.child("storageClassName"), class, fault)),
+        );
     }
     one_of_if_set(spec, "volumeMode", &["Block", "Filesystem"], path, out);
 }
@@ -82,14 +105,25 @@ fn access_modes(spec: &Tree, missing: &str, path: &Path<'_>, out: &mut Faults) {
         out.push(FieldError::required(path, missing));
     }
     for mode in modes {
-        if !mode.as_str().is_some_and(|mode| ACCESS_MODES.contains(&mode)) {
+        if !mode
+            .as_str()
+            .is_some_and(|mode| ACCESS_MODES.contains(&mode))
+        {
             out.push(FieldError::not_supported(path, mode, &ACCESS_MODES));
         }
     }
     let is_single = |mode: &Tree| mode.as_str() == Some("ReadWriteOncePod");
-    let is_other = |mode: &Tree| !is_single(mode) && mode.as_str().is_some_and(|mode| ACCESS_MODES.contains(&mode));
+    let is_other = |mode: &Tree| {
+        !is_single(mode)
+            && mode
+                .as_str()
+                .is_some_and(|mode| ACCESS_MODES.contains(&mode))
+    };
     if modes.iter().any(is_single) && modes.iter().any(is_other) {
-        out.push(FieldError::forbidden(path, "may not use ReadWriteOncePod with other access modes"));
+        out.push(FieldError::forbidden(
+            path,
+            "may not use ReadWriteOncePod with other access modes",
+        ));
     }
 }
 
@@ -102,7 +136,9 @@ impl Strategy for PersistentVolume {
     fn default(&self, object: &mut Tree) {
         fill(object, &["spec", "persistentVolumeReclaimPolicy"], "Retain");
         fill(object, &["spec", "volumeMode"], "Filesystem");
-        if at(object, &["spec", "hostPath"]).is_object() && at(object, &["spec", "hostPath", "type"]).is_null() {
+        if at(object, &["spec", "hostPath"]).is_object()
+            && at(object, &["spec", "hostPath", "type"]).is_null()
+        {
             put(object, &["spec", "hostPath", "type"], "");
         }
     }
@@ -124,17 +160,35 @@ impl Strategy for PersistentVolume {
             out.push(FieldError::not_supported(path, capacity, &["storage"]));
         }
         for (name, amount) in entries(capacity, &[]) {
-            if super::checks::quantity(amount).is_some_and(|amount| amount.is_zero() || amount.is_negative()) {
-                out.push(FieldError::invalid(path.key(name), amount, "must be greater than zero"));
+            if super::checks::quantity(amount)
+                .is_some_and(|amount| amount.is_zero() || amount.is_negative())
+            {
+                out.push(FieldError::invalid(
+                    path.key(name),
+                    amount,
+                    "must be greater than zero",
+                ));
             }
         }
-        one_of_if_set(spec, "persistentVolumeReclaimPolicy", &["Delete", "Recycle", "Retain"], &SPEC, &mut out);
-        let sources =
-            spec.as_object().into_iter().flatten().filter(|(name, value)| value.is_object() && !NOT_SOURCES.contains(&name.as_str()));
+        one_of_if_set(
+            spec,
+            "persistentVolumeReclaimPolicy",
+            &["Delete", "Recycle", "Retain"],
+            &SPEC,
+            &mut out,
+        );
+        let sources = spec
+            .as_object()
+            .into_iter()
+            .flatten()
+            .filter(|(name, value)| value.is_object() && !NOT_SOURCES.contains(&name.as_str()));
         match sources.count() {
             0 => out.push(FieldError::required(SPEC, "must specify a volume type")),
             1 => {}
-            _ => out.push(FieldError::forbidden(SPEC, "may not specify more than 1 volume type")),
+            _ => out.push(FieldError::forbidden(
+                SPEC,
+                "may not specify more than 1 volume type",
+            )),
         }
         out
     }
@@ -153,14 +207,26 @@ impl Strategy for StorageClass {
     }
 
     fn validate_create(&self, _context: &Context<'_>, object: &Tree) -> Vec<FieldError> {
-        if text(object, &["provisioner"]).is_empty() { vec![FieldError::required("provisioner", "")] } else { Vec::new() }
+        if text(object, &["provisioner"]).is_empty() {
+            vec![FieldError::required("provisioner", "")]
+        } else {
+            Vec::new()
+        }
     }
 
     fn validate_update(&self, _context: &Context<'_>, new: &Tree, old: &Tree) -> Vec<FieldError> {
         let mut out = Vec::new();
-        for field in ["parameters", "provisioner", "reclaimPolicy", "volumeBindingMode"] {
+        for field in [
+            "parameters",
+            "provisioner",
+            "reclaimPolicy",
+            "volumeBindingMode",
+        ] {
             if !same("io.k8s.api.storage.v1.StorageClass", &[field], new, old) {
-                out.push(FieldError::forbidden(field, format!("updates to {field} are forbidden.")));
+                out.push(FieldError::forbidden(
+                    field,
+                    format!("updates to {field} are forbidden."),
+                ));
             }
         }
         out
@@ -181,16 +247,31 @@ impl Strategy for HorizontalPodAutoscaler {
     fn validate_create(&self, _context: &Context<'_>, object: &Tree) -> Vec<FieldError> {
         let mut out = Vec::new();
         let spec = at(object, &["spec"]);
-        let (least, most) = (int(spec, &["minReplicas"]).unwrap_or(1), int(spec, &["maxReplicas"]).unwrap_or_default());
+        let (least, most) = (
+            int(spec, &["minReplicas"]).unwrap_or(1),
+            int(spec, &["maxReplicas"]).unwrap_or_default(),
+        );
         if least < 1 {
-            out.push(FieldError::invalid(SPEC.child("minReplicas"), &Tree::from(least), "must be greater than or equal to 1"));
+            out.push(FieldError::invalid(
+                SPEC.child("minReplicas"),
+                &Tree::from(least),
+                "must be greater than or equal to 1",
+            ));
         }
         if most < 1 {
-            out.push(FieldError::invalid(SPEC.child("maxReplicas"), &Tree::from(most), "must be greater than 0"));
+            out.push(FieldError::invalid(
+                SPEC.child("maxReplicas"),
+                &Tree::from(most),
+                "must be greater than 0",
+            ));
         }
         if most < least {
             let detail = "must be greater than or equal to `minReplicas`";
-            out.push(FieldError::invalid(SPEC.child("maxReplicas"), &Tree::from(most), detail));
+            out.push(FieldError::invalid(
+                SPEC.child("maxReplicas"),
+                &Tree::from(most),
+                detail,
+            ));
         }
         let target = SPEC.child("scaleTargetRef");
         for field in ["kind", "name"] {
@@ -202,7 +283,11 @@ impl Strategy for HorizontalPodAutoscaler {
     }
 
     fn validate_update(&self, context: &Context<'_>, new: &Tree, _old: &Tree) -> Vec<FieldError> {
-        if context.subresource == "status" { Vec::new() } else { self.validate_create(context, new) }
+        if context.subresource == "status" {
+            Vec::new()
+        } else {
+            self.validate_create(context, new)
+        }
     }
 }
 
@@ -229,11 +314,19 @@ impl Strategy for Binding {
         let role = Path::root("roleRef");
         if text(object, &["roleRef", "apiGroup"]) != RBAC {
             let group = Tree::from(text(object, &["roleRef", "apiGroup"]));
-            out.push(FieldError::not_supported(role.child("apiGroup"), &group, &[RBAC]));
+            out.push(FieldError::not_supported(
+                role.child("apiGroup"),
+                &group,
+                &[RBAC],
+            ));
         }
         let kind = text(object, &["roleRef", "kind"]);
         if !matches!(kind, "Role" | "ClusterRole") {
-            out.push(FieldError::not_supported(role.child("kind"), &Tree::from(kind), &["ClusterRole", "Role"]));
+            out.push(FieldError::not_supported(
+                role.child("kind"),
+                &Tree::from(kind),
+                &["ClusterRole", "Role"],
+            ));
         }
         if text(object, &["roleRef", "name"]).is_empty() {
             out.push(FieldError::required(role.child("name"), ""));
@@ -250,7 +343,11 @@ impl Strategy for Binding {
                     out.push(FieldError::required(path.child("namespace"), ""));
                 }
                 "ServiceAccount" | "User" | "Group" => {}
-                _ => out.push(FieldError::not_supported(path.child("kind"), &Tree::from(kind), &["Group", "ServiceAccount", "User"])),
+                _ => out.push(FieldError::not_supported(
+                    path.child("kind"),
+                    &Tree::from(kind),
+                    &["Group", "ServiceAccount", "User"],
+                )),
             }
         }
         out
@@ -259,7 +356,11 @@ impl Strategy for Binding {
     fn validate_update(&self, context: &Context<'_>, new: &Tree, old: &Tree) -> Vec<FieldError> {
         let mut out = self.validate_create(context, new);
         if at(new, &["roleRef"]) != at(old, &["roleRef"]) {
-            out.push(FieldError::invalid("roleRef", at(new, &["roleRef"]), "cannot change roleRef"));
+            out.push(FieldError::invalid(
+                "roleRef",
+                at(new, &["roleRef"]),
+                "cannot change roleRef",
+            ));
         }
         out
     }
@@ -307,19 +408,34 @@ impl Strategy for WebhookConfiguration {
             let path = hooks.index(index);
             let name = text(hook, &["name"]);
             if name.split('.').count() < 3 {
-                out.push(invalid_text(path.child("name"), name, "should be a domain with at least three segments separated by dots"));
+                out.push(invalid_text(
+                    path.child("name"),
+                    name,
+                    "should be a domain with at least three segments separated by dots",
+                ));
             }
             if !matches!(text(hook, &["sideEffects"]), "None" | "NoneOnDryRun") {
                 let shown = Tree::from(text(hook, &["sideEffects"]));
-                out.push(FieldError::not_supported(path.child("sideEffects"), &shown, &["None", "NoneOnDryRun"]));
+                out.push(FieldError::not_supported(
+                    path.child("sideEffects"),
+                    &shown,
+                    &["None", "NoneOnDryRun"],
+                ));
             }
             let seconds = int(hook, &["timeoutSeconds"]).unwrap_or(10);
             if !(1..=30).contains(&seconds) {
                 let detail = "the timeout value must be between 1 and 30 seconds";
-                out.push(FieldError::invalid(path.child("timeoutSeconds"), &Tree::from(seconds), detail));
+                out.push(FieldError::invalid(
+                    path.child("timeoutSeconds"),
+                    &Tree::from(seconds),
+                    detail,
+                ));
             }
             if list(hook, &["admissionReviewVersions"]).is_empty() {
-                out.push(FieldError::required(path.child("admissionReviewVersions"), "must specify one of v1, v1beta1"));
+                out.push(FieldError::required(
+                    path.child("admissionReviewVersions"),
+                    "must specify one of v1, v1beta1",
+                ));
             }
         }
         out
@@ -339,12 +455,19 @@ pub(crate) struct RuntimeClass;
 impl Strategy for RuntimeClass {
     fn validate_create(&self, _context: &Context<'_>, object: &Tree) -> Vec<FieldError> {
         let handler = text(object, &["handler"]);
-        kinds::names::dns_label(handler).into_iter().map(|fault| invalid_text("handler", handler, fault)).collect()
+        kinds::names::dns_label(handler)
+            .into_iter()
+            .map(|fault| invalid_text("handler", handler, fault))
+            .collect()
     }
 
     fn validate_update(&self, _context: &Context<'_>, new: &Tree, old: &Tree) -> Vec<FieldError> {
         let (now, before) = (text(new, &["handler"]), text(old, &["handler"]));
-        if now == before { Vec::new() } else { vec![invalid_text("handler", now, "field is immutable")] }
+        if now == before {
+            Vec::new()
+        } else {
+            vec![invalid_text("handler", now, "field is immutable")]
+        }
     }
 
     fn allow_unconditional_update(&self) -> bool {

@@ -30,10 +30,18 @@ impl Strategy for StatefulSet {
         fill(object, &["spec", "podManagementPolicy"], "OrderedReady");
         fill(object, &["spec", "updateStrategy", "type"], "RollingUpdate");
         if text(object, &["spec", "updateStrategy", "type"]) == "RollingUpdate" {
-            fill(object, &["spec", "updateStrategy", "rollingUpdate", "partition"], 0);
+            fill(
+                object,
+                &["spec", "updateStrategy", "rollingUpdate", "partition"],
+                0,
+            );
         }
         for moment in ["whenDeleted", "whenScaled"] {
-            fill(object, &["spec", "persistentVolumeClaimRetentionPolicy", moment], "Retain");
+            fill(
+                object,
+                &["spec", "persistentVolumeClaimRetentionPolicy", moment],
+                "Retain",
+            );
         }
         fill(object, &["spec", "replicas"], 1);
         fill(object, &["spec", "revisionHistoryLimit"], 10);
@@ -60,7 +68,11 @@ impl Strategy for StatefulSet {
         stateful_spec(spec, true, true, &mut out);
         let service = text(spec, &["serviceName"]);
         if !service.is_empty() {
-            out.extend(names::dns_label(service).into_iter().map(|fault| invalid_text(SPEC.child("serviceName"), service, fault)));
+            out.extend(
+                names::dns_label(service)
+                    .into_iter()
+                    .map(|fault| invalid_text(SPEC.child("serviceName"), service, fault)),
+            );
         }
         out
     }
@@ -77,13 +89,25 @@ impl Strategy for StatefulSet {
                 "observedGeneration",
                 "collisionCount",
             ];
-            workload::replica_figures(new, &figures, &figures[1..5], "status.readyReplicas", &mut out);
+            workload::replica_figures(
+                new,
+                &figures,
+                &figures[1..5],
+                "status.readyReplicas",
+                &mut out,
+            );
             workload::collision_count(new, old, &mut out);
             return out;
         }
         // What was stored under older rules does not block changes of the rest.
-        let is_new = |part: &str| !same("io.k8s.api.apps.v1.StatefulSet", &["spec", part], new, old);
-        stateful_spec(at(new, &["spec"]), is_new("template"), is_new("volumeClaimTemplates"), &mut out);
+        let is_new =
+            |part: &str| !same("io.k8s.api.apps.v1.StatefulSet", &["spec", part], new, old);
+        stateful_spec(
+            at(new, &["spec"]),
+            is_new("template"),
+            is_new("volumeClaimTemplates"),
+            &mut out,
+        );
         let mut undone = new.clone();
         for field in MUTABLE {
             carry(old, &mut undone, &["spec", field]);
@@ -99,7 +123,9 @@ impl Strategy for StatefulSet {
     }
 
     fn field_refusal(&self, field: &str) -> Option<String> {
-        Some(format!("field label not supported for appsv1.StatefulSet: {field}"))
+        Some(format!(
+            "field label not supported for appsv1.StatefulSet: {field}"
+        ))
     }
 
     fn scale_paths(&self) -> Option<ScalePaths> {
@@ -111,14 +137,26 @@ fn stateful_spec(spec: &Tree, judges_template: bool, judges_claims: bool, out: &
     match text(spec, &["podManagementPolicy"]) {
         "" => out.push(FieldError::required(SPEC.child("podManagementPolicy"), "")),
         "OrderedReady" | "Parallel" => {}
-        other => out.push(invalid_text(SPEC.child("podManagementPolicy"), other, "must be 'OrderedReady' or 'Parallel'")),
+        other => out.push(invalid_text(
+            SPEC.child("podManagementPolicy"),
+            other,
+            "must be 'OrderedReady' or 'Parallel'",
+        )),
     }
-    stateful_strategy(at(spec, &["updateStrategy"]), &SPEC.child("updateStrategy"), out);
+    stateful_strategy(
+        at(spec, &["updateStrategy"]),
+        &SPEC.child("updateStrategy"),
+        out,
+    );
     let retention = SPEC.child("persistentVolumeClaimRetentionPolicy");
     for moment in ["whenDeleted", "whenScaled"] {
         let policy = text(spec, &["persistentVolumeClaimRetentionPolicy", moment]);
         if !matches!(policy, "Retain" | "Delete") {
-            out.push(FieldError::not_supported(retention.child(moment), &Tree::from(policy), &["Retain", "Delete"]));
+            out.push(FieldError::not_supported(
+                retention.child(moment),
+                &Tree::from(policy),
+                &["Retain", "Delete"],
+            ));
         }
     }
     let claims = list(spec, &["volumeClaimTemplates"]);
@@ -130,13 +168,22 @@ fn stateful_spec(spec: &Tree, judges_template: bool, judges_claims: bool, out: &
     }
     nonnegative(spec, "replicas", &SPEC, out);
     nonnegative(spec, "minReadySeconds", &SPEC, out);
-    nonnegative(at(spec, &["ordinals"]), "start", &SPEC.child("ordinals"), out);
+    nonnegative(
+        at(spec, &["ordinals"]),
+        "start",
+        &SPEC.child("ordinals"),
+        out,
+    );
     workload::required_selector(spec, "statefulset", out);
     let wanted = at(spec, &["selector"]);
     if selector::is_sound(wanted) {
         workload::selector_matches_template(spec, out);
     } else {
-        out.push(invalid_shown(SPEC.child("selector"), &selector::shown(wanted), ""));
+        out.push(invalid_shown(
+            SPEC.child("selector"),
+            &selector::shown(wanted),
+            "",
+        ));
     }
     if judges_template && selector::is_sound(wanted) {
         workload::lasting_template(spec, "StatefulSet", claims, out);
@@ -151,7 +198,11 @@ fn stateful_strategy(strategy: &Tree, path: &Path<'_>, out: &mut Faults) {
         "OnDelete" => {
             if !rolling.is_null() {
                 let detail = "only allowed for updateStrategy 'RollingUpdate'";
-                out.push(invalid_shown(path.child("rollingUpdate"), &shown_rolling(rolling), detail));
+                out.push(invalid_shown(
+                    path.child("rollingUpdate"),
+                    &shown_rolling(rolling),
+                    detail,
+                ));
             }
         }
         "RollingUpdate" => {
@@ -160,13 +211,25 @@ fn stateful_strategy(strategy: &Tree, path: &Path<'_>, out: &mut Faults) {
             let most = at(rolling, &["maxUnavailable"]);
             number_or_percent(most, &path.child("maxUnavailable"), out);
             if is_zero(most) {
-                out.push(FieldError::invalid(path.child("maxUnavailable"), most, "cannot be 0"));
+                out.push(FieldError::invalid(
+                    path.child("maxUnavailable"),
+                    most,
+                    "cannot be 0",
+                ));
             }
             at_most_all(most, &path.child("maxUnavailable"), out);
         }
         other => {
-            let shown = format!("{{\"Type\":{},\"RollingUpdate\":{}}}", Tree::from(other), shown_rolling(rolling));
-            out.push(invalid_shown(path, &shown, "must be 'RollingUpdate' or 'OnDelete'"));
+            let shown = format!(
+                "{{\"Type\":{},\"RollingUpdate\":{}}}",
+                Tree::from(other),
+                shown_rolling(rolling)
+            );
+            out.push(invalid_shown(
+                path,
+                &shown,
+                "must be 'RollingUpdate' or 'OnDelete'",
+            ));
         }
     }
 }
@@ -177,7 +240,10 @@ fn shown_rolling(rolling: &Tree) -> String {
         return "null".to_owned();
     }
     let partition = int(rolling, &["partition"]).unwrap_or_default();
-    format!("{{\"Partition\":{partition},\"MaxUnavailable\":{}}}", at(rolling, &["maxUnavailable"]))
+    format!(
+        "{{\"Partition\":{partition},\"MaxUnavailable\":{}}}",
+        at(rolling, &["maxUnavailable"])
+    )
 }
 
 pub(crate) struct DaemonSet;
@@ -190,8 +256,16 @@ impl Strategy for DaemonSet {
         ensure(object, &["spec"]);
         fill(object, &["spec", "updateStrategy", "type"], "RollingUpdate");
         if text(object, &["spec", "updateStrategy", "type"]) == "RollingUpdate" {
-            fill(object, &["spec", "updateStrategy", "rollingUpdate", "maxUnavailable"], 1);
-            fill(object, &["spec", "updateStrategy", "rollingUpdate", "maxSurge"], 0);
+            fill(
+                object,
+                &["spec", "updateStrategy", "rollingUpdate", "maxUnavailable"],
+                1,
+            );
+            fill(
+                object,
+                &["spec", "updateStrategy", "rollingUpdate", "maxSurge"],
+                0,
+            );
         }
         fill(object, &["spec", "revisionHistoryLimit"], 10);
         ensure(object, &["spec", "template"]);
@@ -204,14 +278,27 @@ impl Strategy for DaemonSet {
 
     fn prepare_create(&self, _context: &Context<'_>, object: &mut Tree) {
         let given = template_generation(object).max(1);
-        put(object, &["metadata", "annotations", TEMPLATE_GENERATION], given.to_string());
+        put(
+            object,
+            &["metadata", "annotations", TEMPLATE_GENERATION],
+            given.to_string(),
+        );
     }
 
     fn prepare_update(&self, context: &Context<'_>, new: &mut Tree, old: &Tree) {
         if context.subresource.is_empty() {
-            let is_new = !same("io.k8s.api.apps.v1.DaemonSet", &["spec", "template"], new, old);
+            let is_new = !same(
+                "io.k8s.api.apps.v1.DaemonSet",
+                &["spec", "template"],
+                new,
+                old,
+            );
             let count = template_generation(old).saturating_add(i64::from(is_new));
-            put(new, &["metadata", "annotations", TEMPLATE_GENERATION], count.to_string());
+            put(
+                new,
+                &["metadata", "annotations", TEMPLATE_GENERATION],
+                count.to_string(),
+            );
         }
     }
 
@@ -246,7 +333,9 @@ impl Strategy for DaemonSet {
 }
 
 fn template_generation(object: &Tree) -> i64 {
-    text(object, &["metadata", "annotations", TEMPLATE_GENERATION]).parse().unwrap_or_default()
+    text(object, &["metadata", "annotations", TEMPLATE_GENERATION])
+        .parse()
+        .unwrap_or_default()
 }
 
 fn daemon_spec(spec: &Tree, out: &mut Faults) {
@@ -254,11 +343,19 @@ fn daemon_spec(spec: &Tree, out: &mut Faults) {
     selector::faults(wanted, &SPEC.child("selector"), false, out);
     workload::selector_matches_template(spec, out);
     if !wanted.is_null() && selector::is_empty(wanted) {
-        out.push(invalid_shown(SPEC.child("selector"), &selector::shown(wanted), "empty selector is invalid for daemonset"));
+        out.push(invalid_shown(
+            SPEC.child("selector"),
+            &selector::shown(wanted),
+            "empty selector is invalid for daemonset",
+        ));
     }
     workload::lasting_template(spec, "DaemonSet", &[], out);
     nonnegative(spec, "minReadySeconds", &SPEC, out);
-    daemon_strategy(at(spec, &["updateStrategy"]), &SPEC.child("updateStrategy"), out);
+    daemon_strategy(
+        at(spec, &["updateStrategy"]),
+        &SPEC.child("updateStrategy"),
+        out,
+    );
     nonnegative(spec, "revisionHistoryLimit", &SPEC, out);
 }
 
@@ -287,7 +384,12 @@ fn daemon_strategy(strategy: &Tree, path: &Path<'_>, out: &mut Faults) {
                 _ => {}
             }
         }
-        other => out.push(unsupported_strategy(other, rolling, &["RollingUpdate", "OnDelete"], path)),
+        other => out.push(unsupported_strategy(
+            other,
+            rolling,
+            &["RollingUpdate", "OnDelete"],
+            path,
+        )),
     }
 }
 
@@ -300,7 +402,11 @@ impl Strategy for ControllerRevision {
             out.push(FieldError::required("data", "data is mandatory"));
         }
         if int(object, &["revision"]).is_some_and(|revision| revision < 0) {
-            out.push(FieldError::invalid("revision", at(object, &["revision"]), "must be greater than or equal to 0"));
+            out.push(FieldError::invalid(
+                "revision",
+                at(object, &["revision"]),
+                "must be greater than or equal to 0",
+            ));
         }
         out
     }
@@ -308,7 +414,11 @@ impl Strategy for ControllerRevision {
     fn validate_update(&self, context: &Context<'_>, new: &Tree, old: &Tree) -> Vec<FieldError> {
         let mut out = self.validate_create(context, new);
         if at(new, &["data"]) != at(old, &["data"]) {
-            out.push(FieldError::invalid("data", at(new, &["data"]), "field is immutable"));
+            out.push(FieldError::invalid(
+                "data",
+                at(new, &["data"]),
+                "field is immutable",
+            ));
         }
         out
     }

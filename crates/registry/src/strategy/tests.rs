@@ -7,8 +7,12 @@ use kinds::facts::Resource;
 use super::{Context, Gates, Rules, of};
 use crate::tree::{at, put};
 
-const ON: Gates = Gates { unhealthy_pod_eviction_policy: true };
-const OFF: Gates = Gates { unhealthy_pod_eviction_policy: false };
+const ON: Gates = Gates {
+    unhealthy_pod_eviction_policy: true,
+};
+const OFF: Gates = Gates {
+    unhealthy_pod_eviction_policy: false,
+};
 
 fn rules(resource: &str) -> (Rules, &'static Resource) {
     let (group, version, plural) = match resource.split('/').collect::<Vec<_>>()[..] {
@@ -21,13 +25,19 @@ fn rules(resource: &str) -> (Rules, &'static Resource) {
 }
 
 fn context(subresource: &str, gates: Gates) -> Context<'_> {
-    Context { subresource, gates, now: "2026-01-02T03:04:05.678Z".parse().expect("a time") }
+    Context {
+        subresource,
+        gates,
+        now: "2026-01-02T03:04:05.678Z".parse().expect("a time"),
+    }
 }
 
 /// An object as it comes out of its decoder and its defaults.
 fn object(resource: &str, yaml: &str) -> Tree {
     let (rules, resource) = rules(resource);
-    let mut tree = kinds::yaml::decode(yaml.as_bytes(), resource.ty).expect("sound YAML").tree;
+    let mut tree = kinds::yaml::decode(yaml.as_bytes(), resource.ty)
+        .expect("sound YAML")
+        .tree;
     if at(&tree, &["metadata", "name"]).is_null() {
         put(&mut tree, &["metadata", "name"], "x");
     }
@@ -41,7 +51,9 @@ fn object(resource: &str, yaml: &str) -> Tree {
 
 fn made(resource: &str, yaml: &str, gates: Gates) -> Tree {
     let mut tree = object(resource, yaml);
-    rules(resource).0.prepare_create(&context("", gates), &mut tree);
+    rules(resource)
+        .0
+        .prepare_create(&context("", gates), &mut tree);
     put(&mut tree, &["metadata", "resourceVersion"], "7");
     tree
 }
@@ -67,7 +79,13 @@ fn check_faults(resource: &str, yaml: &str, expected: &[&str]) {
 }
 
 /// The change of an object through a subresource (or none): what comes of it, and its faults.
-fn change(resource: &str, old: &str, new: &str, subresource: &str, gates: Gates) -> (Tree, Vec<String>) {
+fn change(
+    resource: &str,
+    old: &str,
+    new: &str,
+    subresource: &str,
+    gates: Gates,
+) -> (Tree, Vec<String>) {
     let (rules, _) = rules(resource);
     let stored = made(resource, old, ON);
     let mut next = object(resource, new);
@@ -82,32 +100,73 @@ fn change(resource: &str, old: &str, new: &str, subresource: &str, gates: Gates)
 fn check_generation(resource: &str, old: &str, new: &str, expected: u64) {
     let (next, faults) = change(resource, old, new, "", ON);
     assert_eq!(faults, [""; 0]);
-    assert_eq!(at(&next, &["metadata", "generation"]), &Tree::from(expected), "{new}");
+    assert_eq!(
+        at(&next, &["metadata", "generation"]),
+        &Tree::from(expected),
+        "{new}"
+    );
 }
 
 #[track_caller]
 fn check_change(resource: &str, old: &str, new: &str, expected: &[&str]) {
     let (_, faults) = change(resource, old, new, "", ON);
-    let firsts: Vec<&str> = faults.iter().map(|fault| fault.split('\n').next().unwrap_or_default()).collect();
+    let firsts: Vec<&str> = faults
+        .iter()
+        .map(|fault| fault.split('\n').next().unwrap_or_default())
+        .collect();
     assert_eq!(firsts, expected);
 }
 
 const POD: &str = "spec: {containers: [{name: c, image: img}]}";
-const TEMPLATE: &str = "template: {metadata: {labels: {a: b}}, spec: {containers: [{name: c, image: img}]}}";
+const TEMPLATE: &str =
+    "template: {metadata: {labels: {a: b}}, spec: {containers: [{name: c, image: img}]}}";
 
 #[test]
 fn pods_get_their_defaults() {
-    let part = |spec: &str, path: &[&str], expected: &str| check_part("v1/pods", &format!("spec: {spec}"), path, expected);
-    part("{containers: [{name: c, image: 'a:5000/b'}]}", &["status"], r#"{"phase":"Pending","qosClass":"BestEffort"}"#);
-    for (image, policy) in [("a:5000/b", "Always"), ("a:5000/b:1", "IfNotPresent"), ("b:latest", "Always"), ("b@sha256:00", "IfNotPresent")]
-    {
-        let made = made("v1/pods", &format!("spec: {{containers: [{{name: c, image: '{image}'}}]}}"), ON);
-        assert_eq!(made["spec"]["containers"][0]["imagePullPolicy"], policy, "{image}");
+    let part = |spec: &str, path: &[&str], expected: &str| {
+        check_part("v1/pods", &format!("spec: {spec}"), path, expected)
+    };
+    part(
+        "{containers: [{name: c, image: 'a:5000/b'}]}",
+        &["status"],
+        r#"{"phase":"Pending","qosClass":"BestEffort"}"#,
+    );
+    for (image, policy) in [
+        ("a:5000/b", "Always"),
+        ("a:5000/b:1", "IfNotPresent"),
+        ("b:latest", "Always"),
+        ("b@sha256:00", "IfNotPresent"),
+    ] {
+        let made = made(
+            "v1/pods",
+            &format!("spec: {{containers: [{{name: c, image: '{image}'}}]}}"),
+            ON,
+        );
+        assert_eq!(
+            made["spec"]["containers"][0]["imagePullPolicy"], policy,
+            "{image}"
+        );
     }
-    part("{terminationGracePeriodSeconds: -5}", &["spec", "terminationGracePeriodSeconds"], "1");
-    part("{serviceAccount: old}", &["spec", "serviceAccountName"], r#""old""#);
-    part("{volumes: [{name: v}]}", &["spec", "volumes"], r#"[{"name":"v","emptyDir":{}}]"#);
-    part("{volumes: [{name: v, hostPath: {path: /}}]}", &["spec", "volumes"], r#"[{"name":"v","hostPath":{"path":"/","type":""}}]"#);
+    part(
+        "{terminationGracePeriodSeconds: -5}",
+        &["spec", "terminationGracePeriodSeconds"],
+        "1",
+    );
+    part(
+        "{serviceAccount: old}",
+        &["spec", "serviceAccountName"],
+        r#""old""#,
+    );
+    part(
+        "{volumes: [{name: v}]}",
+        &["spec", "volumes"],
+        r#"[{"name":"v","emptyDir":{}}]"#,
+    );
+    part(
+        "{volumes: [{name: v, hostPath: {path: /}}]}",
+        &["spec", "volumes"],
+        r#"[{"name":"v","hostPath":{"path":"/","type":""}}]"#,
+    );
     part(
         "{volumes: [{name: v, configMap: {name: c}}]}",
         &["spec", "volumes"],
@@ -134,11 +193,19 @@ fn a_gated_pod_says_so() {
 fn the_quality_of_a_pod_follows_from_its_resources() {
     let check = |resources: &str, expected: &str| {
         let yaml = format!("spec: {{containers: [{{name: c, image: i, resources: {resources}}}]}}");
-        check_part("v1/pods", &yaml, &["status", "qosClass"], &format!("{expected:?}"));
+        check_part(
+            "v1/pods",
+            &yaml,
+            &["status", "qosClass"],
+            &format!("{expected:?}"),
+        );
     };
     check("{}", "BestEffort");
     check("{limits: {cpu: 1, memory: 1Gi}}", "Guaranteed");
-    check("{limits: {cpu: 1, memory: 1Gi}, requests: {cpu: 500m}}", "Burstable");
+    check(
+        "{limits: {cpu: 1, memory: 1Gi}, requests: {cpu: 500m}}",
+        "Burstable",
+    );
     check("{requests: {cpu: 1}}", "Burstable");
     check("{requests: {cpu: 0}}", "BestEffort");
     check("{limits: {example.com/gpu: 1}}", "BestEffort");
@@ -162,19 +229,34 @@ fn workloads_get_their_defaults() {
         r#"{"deprecated.daemonset.template.generation":"1"}"#,
     );
     let job = "spec: {template: {metadata: {labels: {a: b}}, spec: {restartPolicy: Never, containers: [{name: c, image: i}]}}}";
-    check_part("batch/v1/jobs", job, &["spec", "selector"], r#"{"matchLabels":{"batch.kubernetes.io/controller-uid":"u-1"}}"#);
+    check_part(
+        "batch/v1/jobs",
+        job,
+        &["spec", "selector"],
+        r#"{"matchLabels":{"batch.kubernetes.io/controller-uid":"u-1"}}"#,
+    );
     check_part(
         "batch/v1/jobs",
         job,
         &["spec", "template", "metadata", "labels"],
         r#"{"a":"b","batch.kubernetes.io/controller-uid":"u-1","batch.kubernetes.io/job-name":"x","controller-uid":"u-1","job-name":"x"}"#,
     );
-    check_part("batch/v1/jobs", job, &["metadata", "labels"], r#"{"a":"b"}"#);
+    check_part(
+        "batch/v1/jobs",
+        job,
+        &["metadata", "labels"],
+        r#"{"a":"b"}"#,
+    );
     let made = made("batch/v1/jobs", job, ON);
     for (field, expected) in [("completions", 1), ("parallelism", 1), ("backoffLimit", 6)] {
         assert_eq!(made["spec"][field], expected, "{field}");
     }
-    check_part("batch/v1/cronjobs", "spec: {schedule: '* * * * *'}", &["spec", "concurrencyPolicy"], r#""Allow""#);
+    check_part(
+        "batch/v1/cronjobs",
+        "spec: {schedule: '* * * * *'}",
+        &["spec", "concurrencyPolicy"],
+        r#""Allow""#,
+    );
 }
 
 #[test]
@@ -191,19 +273,42 @@ fn small_kinds_get_their_defaults() {
         &["spec"],
         r#"{"podSelector":{},"policyTypes":["Ingress","Egress"],"egress":[{"ports":[{"port":53,"protocol":"TCP"}]}]}"#,
     );
-    check_part("storage.k8s.io/v1/storageclasses", "provisioner: p", &["reclaimPolicy"], r#""Delete""#);
-    check_part("v1/secrets", "stringData: {a: b}", &["data"], r#"{"a":"Yg=="}"#);
-    check_part("v1/nodes", "spec: {podCIDR: 10.0.0.0/24}", &["spec", "podCIDRs"], r#"["10.0.0.0/24"]"#);
-    check_part("v1/namespaces", "spec: {finalizers: [a.b/c]}", &["spec", "finalizers"], r#"["a.b/c","kubernetes"]"#);
+    check_part(
+        "storage.k8s.io/v1/storageclasses",
+        "provisioner: p",
+        &["reclaimPolicy"],
+        r#""Delete""#,
+    );
+    check_part(
+        "v1/secrets",
+        "stringData: {a: b}",
+        &["data"],
+        r#"{"a":"Yg=="}"#,
+    );
+    check_part(
+        "v1/nodes",
+        "spec: {podCIDR: 10.0.0.0/24}",
+        &["spec", "podCIDRs"],
+        r#"["10.0.0.0/24"]"#,
+    );
+    check_part(
+        "v1/namespaces",
+        "spec: {finalizers: [a.b/c]}",
+        &["spec", "finalizers"],
+        r#"["a.b/c","kubernetes"]"#,
+    );
 }
 
 #[test]
 fn faults_of_pods_are_named() {
-    let check = |spec: &str, expected: &[&str]| check_faults("v1/pods", &format!("spec: {spec}"), expected);
+    let check =
+        |spec: &str, expected: &[&str]| check_faults("v1/pods", &format!("spec: {spec}"), expected);
     check("{containers: [{name: c, image: i}]}", &[]);
     check(
         "{containers: [{name: c, image: ' i'}]}",
-        &[r#"spec.containers[0].image: Invalid value: " i": must not have leading or trailing whitespace"#],
+        &[
+            r#"spec.containers[0].image: Invalid value: " i": must not have leading or trailing whitespace"#,
+        ],
     );
     check(
         "{containers: [{name: c, image: i, livenessProbe: {}}]}",
@@ -223,7 +328,9 @@ fn faults_of_pods_are_named() {
     );
     check(
         "{initContainers: [{name: i, image: i, readinessProbe: {exec: {command: [x]}}}], containers: [{name: c, image: i}]}",
-        &["spec.initContainers[0].readinessProbe: Forbidden: may not be set for init containers without restartPolicy=Always"],
+        &[
+            "spec.initContainers[0].readinessProbe: Forbidden: may not be set for init containers without restartPolicy=Always",
+        ],
     );
     check(
         "{containers: [{name: c, image: i}], volumes: [{name: v, emptyDir: {}, secret: {}}]}",
@@ -242,7 +349,9 @@ fn faults_of_pods_are_named() {
     );
     check(
         "{containers: [{name: c, image: i}], tolerations: [{key: k, operator: Exists, effect: NoSchedule, tolerationSeconds: 1}]}",
-        &[r#"spec.tolerations[0].effect: Invalid value: "NoSchedule": effect must be 'NoExecute' when `tolerationSeconds` is set"#],
+        &[
+            r#"spec.tolerations[0].effect: Invalid value: "NoSchedule": effect must be 'NoExecute' when `tolerationSeconds` is set"#,
+        ],
     );
     check(
         "{containers: [{name: c, image: i}], affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: []}}}}",
@@ -291,7 +400,11 @@ fn faults_of_other_kinds_are_named() {
         "{involvedObject: {kind: Pod, namespace: other, name: p}}",
         &[r#"involvedObject.namespace: Invalid value: "other": does not match event.namespace"#],
     );
-    check_faults("rbac.authorization.k8s.io/v1/clusterroles", "metadata: {name: 'system:x'}", &[]);
+    check_faults(
+        "rbac.authorization.k8s.io/v1/clusterroles",
+        "metadata: {name: 'system:x'}",
+        &[],
+    );
     check_faults(
         "discovery.k8s.io/v1/endpointslices",
         "{addressType: IPv4, endpoints: [{addresses: []}, {addresses: ['::1']}]}",
@@ -304,31 +417,83 @@ fn faults_of_other_kinds_are_named() {
 
 #[test]
 fn generation_counts_what_controllers_must_look_at() {
-    let budgets = |new: &str, expected| check_generation("policy/v1/poddisruptionbudgets", "spec: {minAvailable: 1}", new, expected);
+    let budgets = |new: &str, expected| {
+        check_generation(
+            "policy/v1/poddisruptionbudgets",
+            "spec: {minAvailable: 1}",
+            new,
+            expected,
+        )
+    };
     budgets("{metadata: {labels: {a: b}}, spec: {minAvailable: 1}}", 1);
     budgets("spec: {minAvailable: 1, selector: {}}", 2);
     let old = format!("spec: {{selector: {{matchLabels: {{a: b}}}}, {TEMPLATE}}}");
-    check_generation("apps/v1/deployments", &old, &format!("{{metadata: {{annotations: {{x: v}}}}, {old}}}"), 2);
-    check_generation("apps/v1/deployments", &old, &format!("{{metadata: {{labels: {{x: v}}}}, {old}}}"), 1);
-    check_generation("apps/v1/replicasets", &old, &format!("{{metadata: {{annotations: {{x: v}}}}, {old}}}"), 1);
+    check_generation(
+        "apps/v1/deployments",
+        &old,
+        &format!("{{metadata: {{annotations: {{x: v}}}}, {old}}}"),
+        2,
+    );
+    check_generation(
+        "apps/v1/deployments",
+        &old,
+        &format!("{{metadata: {{labels: {{x: v}}}}, {old}}}"),
+        1,
+    );
+    check_generation(
+        "apps/v1/replicasets",
+        &old,
+        &format!("{{metadata: {{annotations: {{x: v}}}}, {old}}}"),
+        1,
+    );
     check_generation("v1/pods", POD, POD, 1);
-    check_generation("v1/pods", POD, "spec: {hostNetwork: false, containers: [{name: c, image: img, stdin: false}]}", 1);
-    check_generation("v1/pods", POD, "spec: {containers: [{name: c, image: new}]}", 2);
-    let (next, _) = change("apps/v1/daemonsets", &old, &old.replace("img", "new"), "", ON);
-    assert_eq!(next["metadata"]["annotations"]["deprecated.daemonset.template.generation"], "2");
+    check_generation(
+        "v1/pods",
+        POD,
+        "spec: {hostNetwork: false, containers: [{name: c, image: img, stdin: false}]}",
+        1,
+    );
+    check_generation(
+        "v1/pods",
+        POD,
+        "spec: {containers: [{name: c, image: new}]}",
+        2,
+    );
+    let (next, _) = change(
+        "apps/v1/daemonsets",
+        &old,
+        &old.replace("img", "new"),
+        "",
+        ON,
+    );
+    assert_eq!(
+        next["metadata"]["annotations"]["deprecated.daemonset.template.generation"],
+        "2"
+    );
     let (same, _) = change("apps/v1/daemonsets", &old, &old, "", ON);
-    assert_eq!(same["metadata"]["annotations"]["deprecated.daemonset.template.generation"], "1");
+    assert_eq!(
+        same["metadata"]["annotations"]["deprecated.daemonset.template.generation"],
+        "1"
+    );
     assert_eq!(next["metadata"]["generation"], 2);
 }
 
 #[test]
 fn little_of_a_pod_may_change() {
     let check = |new: &str, expected: &[&str]| check_change("v1/pods", POD, new, expected);
-    check("{metadata: {labels: {a: b}}, spec: {activeDeadlineSeconds: 5, containers: [{name: c, image: new}]}}", &[]);
-    check("spec: {tolerations: [{key: k, operator: Exists}], containers: [{name: c, image: img}]}", &[]);
+    check(
+        "{metadata: {labels: {a: b}}, spec: {activeDeadlineSeconds: 5, containers: [{name: c, image: new}]}}",
+        &[],
+    );
+    check(
+        "spec: {tolerations: [{key: k, operator: Exists}], containers: [{name: c, image: img}]}",
+        &[],
+    );
     check(
         "spec: {schedulingGates: [{name: a}], containers: [{name: c, image: img}]}",
-        &["spec.schedulingGates[0].name: Forbidden: only deletion is allowed, but found new scheduling gate 'a'"],
+        &[
+            "spec.schedulingGates[0].name: Forbidden: only deletion is allowed, but found new scheduling gate 'a'",
+        ],
     );
     check(
         "spec: {nodeName: n1, containers: [{name: c, image: img}]}",
@@ -379,7 +544,9 @@ fn a_finished_container_stays_finished() {
     rules.prepare_update(&context, &mut next, &stored);
     assert_eq!(
         texts(&rules.validate_update(&context, &next, &stored)),
-        ["status.containerStatuses[0].state: Forbidden: may not be transitioned to non-terminated state"]
+        [
+            "status.containerStatuses[0].state: Forbidden: may not be transitioned to non-terminated state"
+        ]
     );
 }
 
@@ -394,61 +561,129 @@ fn what_is_chosen_once_stays() {
             "spec.providerID: Forbidden: node updates may not change providerID except from \"\" to valid",
         ],
     );
-    check_change("v1/nodes", "{}", "spec: {unschedulable: true, taints: [{key: k, effect: NoExecute}]}", &[]);
+    check_change(
+        "v1/nodes",
+        "{}",
+        "spec: {unschedulable: true, taints: [{key: k, effect: NoExecute}]}",
+        &[],
+    );
     check_change(
         "v1/secrets",
         "{type: a, immutable: true, data: {k: eA==}}",
         "{type: b, immutable: true, data: {}}",
-        &[r#"type: Invalid value: "b": field is immutable"#, "data: Forbidden: field is immutable when `immutable` is set"],
+        &[
+            r#"type: Invalid value: "b": field is immutable"#,
+            "data: Forbidden: field is immutable when `immutable` is set",
+        ],
     );
-    check_change("v1/configmaps", "{immutable: true}", "{}", &["immutable: Forbidden: field is immutable when `immutable` is set"]);
+    check_change(
+        "v1/configmaps",
+        "{immutable: true}",
+        "{}",
+        &["immutable: Forbidden: field is immutable when `immutable` is set"],
+    );
     check_change(
         "v1/services",
         "spec: {clusterIP: 10.96.0.5, ports: [{port: 1}]}",
         "spec: {clusterIP: 10.96.0.6, ports: [{port: 1}]}",
         &[r#"spec.clusterIPs[0]: Invalid value: ["10.96.0.6"]: may not change once set"#],
     );
-    check_change("scheduling.k8s.io/v1/priorityclasses", "value: 1", "value: 2", &["value: Forbidden: may not be changed in an update."]);
+    check_change(
+        "scheduling.k8s.io/v1/priorityclasses",
+        "value: 1",
+        "value: 2",
+        &["value: Forbidden: may not be changed in an update."],
+    );
 }
 
 #[test]
 fn metadata_that_only_the_system_sets_is_carried_over_and_faults_are_said_twice() {
-    let (next, faults) = change("v1/configmaps", "{}", "metadata: {generation: 9, name: other}", "", ON);
+    let (next, faults) = change(
+        "v1/configmaps",
+        "{}",
+        "metadata: {generation: 9, name: other}",
+        "",
+        ON,
+    );
     assert_eq!(next["metadata"]["resourceVersion"], "7");
     assert!(next["metadata"].get("generation").is_none());
-    assert_eq!(faults, [r#"metadata.name: Invalid value: "other": field is immutable"#; 2]);
-    let (_, faults) = change("policy/v1/poddisruptionbudgets", "{}", "metadata: {name: other}", "", ON);
-    assert_eq!(faults, [r#"metadata.name: Invalid value: "other": field is immutable"#]);
+    assert_eq!(
+        faults,
+        [r#"metadata.name: Invalid value: "other": field is immutable"#; 2]
+    );
+    let (_, faults) = change(
+        "policy/v1/poddisruptionbudgets",
+        "{}",
+        "metadata: {name: other}",
+        "",
+        ON,
+    );
+    assert_eq!(
+        faults,
+        [r#"metadata.name: Invalid value: "other": field is immutable"#]
+    );
 }
 
 #[test]
 fn the_gate_drops_the_eviction_policy_unless_it_is_in_use() {
     const PLAIN: &str = "spec: {minAvailable: 1}";
     const ALWAYS: &str = "spec: {minAvailable: 1, unhealthyPodEvictionPolicy: AlwaysAllow}";
-    let policy = |tree: &Tree| at(tree, &["spec", "unhealthyPodEvictionPolicy"]).as_str().map(str::to_owned);
-    assert_eq!(policy(&made("policy/v1/poddisruptionbudgets", ALWAYS, OFF)), None);
-    assert_eq!(policy(&made("policy/v1/poddisruptionbudgets", ALWAYS, ON)), Some("AlwaysAllow".to_owned()));
-    assert_eq!(policy(&change("policy/v1/poddisruptionbudgets", PLAIN, ALWAYS, "", OFF).0), None);
-    assert_eq!(policy(&change("policy/v1/poddisruptionbudgets", ALWAYS, ALWAYS, "", OFF).0), Some("AlwaysAllow".to_owned()));
+    let policy = |tree: &Tree| {
+        at(tree, &["spec", "unhealthyPodEvictionPolicy"])
+            .as_str()
+            .map(str::to_owned)
+    };
+    assert_eq!(
+        policy(&made("policy/v1/poddisruptionbudgets", ALWAYS, OFF)),
+        None
+    );
+    assert_eq!(
+        policy(&made("policy/v1/poddisruptionbudgets", ALWAYS, ON)),
+        Some("AlwaysAllow".to_owned())
+    );
+    assert_eq!(
+        policy(&change("policy/v1/poddisruptionbudgets", PLAIN, ALWAYS, "", OFF).0),
+        None
+    );
+    assert_eq!(
+        policy(&change("policy/v1/poddisruptionbudgets", ALWAYS, ALWAYS, "", OFF).0),
+        Some("AlwaysAllow".to_owned())
+    );
 }
 
 #[test]
 fn the_legacy_selector_term_is_dropped_unless_it_stands_alone() {
     const KEY: &str = "pdb.kubernetes.io/deprecated-v1beta1-empty-selector-match";
     let terms = |others: &str| {
-        let yaml = format!("spec: {{selector: {{matchExpressions: [{{key: {KEY}, operator: Exists}}{others}]}}}}");
-        made("policy/v1/poddisruptionbudgets", &yaml, ON)["spec"]["selector"]["matchExpressions"].as_array().map(Vec::len)
+        let yaml = format!(
+            "spec: {{selector: {{matchExpressions: [{{key: {KEY}, operator: Exists}}{others}]}}}}"
+        );
+        made("policy/v1/poddisruptionbudgets", &yaml, ON)["spec"]["selector"]["matchExpressions"]
+            .as_array()
+            .map(Vec::len)
     };
     assert_eq!(terms(""), Some(1));
     assert_eq!(terms(", {key: a, operator: Exists}"), Some(1));
-    assert_eq!(terms(", {key: a, operator: Exists}, {key: b, operator: Exists}"), Some(2));
+    assert_eq!(
+        terms(", {key: a, operator: Exists}, {key: b, operator: Exists}"),
+        Some(2)
+    );
 }
 
 #[test]
 fn the_status_of_a_budget_is_judged() {
     let status = "{minAvailable: 1}, status: {disruptionsAllowed: -1, currentHealthy: 0, desiredHealthy: 0, expectedPods: 0, conditions: [{type: a b, status: Maybe, reason: '1', message: ''}, {type: ok, status: 'True', reason: Fine, message: '', lastTransitionTime: '2026-01-01T00:00:00Z'}]}}";
-    let (_, faults) = change("policy/v1/poddisruptionbudgets", "spec: {minAvailable: 1}", &format!("{{spec: {status}"), "status", ON);
-    let fields: Vec<&str> = faults.iter().map(|fault| fault.split(": ").next().unwrap_or_default()).collect();
+    let (_, faults) = change(
+        "policy/v1/poddisruptionbudgets",
+        "spec: {minAvailable: 1}",
+        &format!("{{spec: {status}"),
+        "status",
+        ON,
+    );
+    let fields: Vec<&str> = faults
+        .iter()
+        .map(|fault| fault.split(": ").next().unwrap_or_default())
+        .collect();
     assert_eq!(
         fields,
         [
@@ -464,19 +699,48 @@ fn the_status_of_a_budget_is_judged() {
 #[test]
 fn field_selectors_are_known_by_kind() {
     let check = |resource: &str, field: &str, expected: Result<&'static str, &str>| {
-        assert_eq!(rules(resource).0.check_field(field), expected.map_err(str::to_owned), "{resource} {field}");
+        assert_eq!(
+            rules(resource).0.check_field(field),
+            expected.map_err(str::to_owned),
+            "{resource} {field}"
+        );
     };
     check("v1/pods", "spec.nodeName", Ok("spec.nodeName"));
     check("v1/pods", "spec.host", Ok("spec.nodeName"));
-    check("v1/pods", "spec.priority", Err("field label not supported: spec.priority"));
+    check(
+        "v1/pods",
+        "spec.priority",
+        Err("field label not supported: spec.priority"),
+    );
     check("v1/configmaps", "metadata.name", Ok("metadata.name"));
-    check("v1/configmaps", "x", Err("\"x\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\""));
-    check("events.k8s.io/v1/events", "regarding.name", Ok("involvedObject.name"));
-    check("batch/v1/jobs", "status.successful", Ok("status.successful"));
-    let pod = made("v1/pods", "spec: {nodeName: n1, hostNetwork: true, containers: []}", ON);
+    check(
+        "v1/configmaps",
+        "x",
+        Err("\"x\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\""),
+    );
+    check(
+        "events.k8s.io/v1/events",
+        "regarding.name",
+        Ok("involvedObject.name"),
+    );
+    check(
+        "batch/v1/jobs",
+        "status.successful",
+        Ok("status.successful"),
+    );
+    let pod = made(
+        "v1/pods",
+        "spec: {nodeName: n1, hostNetwork: true, containers: []}",
+        ON,
+    );
     let value = |field: &str| rules("v1/pods").0.selectable(&pod, field);
     assert_eq!(
-        [value("spec.nodeName"), value("spec.hostNetwork"), value("status.phase"), value("status.podIP")],
+        [
+            value("spec.nodeName"),
+            value("spec.hostNetwork"),
+            value("status.phase"),
+            value("status.podIP")
+        ],
         ["n1", "true", "Pending", ""]
     );
 }
@@ -493,17 +757,28 @@ fn the_grace_of_a_pod_follows_its_node_and_phase() {
     assert_eq!(grace("{nodeName: n1}", "Running", Some(-1)), Some(1));
     assert_eq!(grace("{nodeName: n1}", "Succeeded", Some(5)), Some(0));
     assert_eq!(grace("{}", "Running", None), Some(0));
-    assert_eq!(rules("v1/configmaps").0.grace_seconds(&Tree::Null, Some(5)), None);
+    assert_eq!(
+        rules("v1/configmaps").0.grace_seconds(&Tree::Null, Some(5)),
+        None
+    );
 }
 
 #[test]
 fn every_stored_kind_takes_an_empty_object_without_panic() {
     for resource in kinds::resources().iter().filter(|resource| resource.stored) {
         let rules = of(resource);
-        for mut tree in [Tree::Null, kinds::tree::json!({}), kinds::tree::json!({"spec": {}, "status": {}})] {
+        for mut tree in [
+            Tree::Null,
+            kinds::tree::json!({}),
+            kinds::tree::json!({"spec": {}, "status": {}}),
+        ] {
             rules.default(&mut tree);
             rules.prepare_create(&context("", ON), &mut tree);
-            assert!(!rules.validate_create(&context("", ON), &tree).is_empty(), "{}: a name is required", resource.plural);
+            assert!(
+                !rules.validate_create(&context("", ON), &tree).is_empty(),
+                "{}: a name is required",
+                resource.plural
+            );
             let mut next = tree.clone();
             rules.prepare_update(&context("", ON), &mut next, &tree);
             let _ = rules.validate_update(&context("", ON), &next, &tree);

@@ -1,7 +1,10 @@
 //! Custom resources: from the definition to the last object.
 
 use bytes::Bytes;
-use registry::request::{DeleteOptions, FieldValidation, ListOptions, PatchKind, Reply, Request, User, Verb, WriteOptions};
+use registry::request::{
+    DeleteOptions, FieldValidation, ListOptions, PatchKind, Reply, Request, User, Verb,
+    WriteOptions,
+};
 use serde_json::{Value, json};
 
 use crate::world::{Answer, World, json_body, refused};
@@ -49,7 +52,10 @@ async fn send(world: &World, version: &str, path: &str, verb: Verb) -> Answer {
     let mut part = || parts.next().unwrap_or_default();
     let (namespace, name, subresource) = (part(), part(), part());
     let request = Request {
-        user: User { name: "tester".to_owned(), ..User::default() },
+        user: User {
+            name: "tester".to_owned(),
+            ..User::default()
+        },
         group: "shop.example.com".to_owned(),
         version: version.to_owned(),
         resource: "crates".to_owned(),
@@ -59,16 +65,25 @@ async fn send(world: &World, version: &str, path: &str, verb: Verb) -> Answer {
         verb,
     };
     match world.registry.call(request).await? {
-        Reply::Object { code, json, warnings } => {
+        Reply::Object {
+            code,
+            json,
+            warnings,
+        } => {
             let mut object: Value = serde_json::from_slice(&json).expect("JSON");
             if !warnings.is_empty() {
                 object["warnings"] = json!(warnings);
             }
             Ok((code, object))
         }
-        Reply::Status { code, status, .. } => Ok((code, serde_json::to_value(&status).expect("serializes"))),
+        Reply::Status { code, status, .. } => {
+            Ok((code, serde_json::to_value(&status).expect("serializes")))
+        }
         Reply::List { items, kind, .. } => {
-            let items: Vec<Value> = items.iter().map(|item| serde_json::from_slice(item).expect("JSON")).collect();
+            let items: Vec<Value> = items
+                .iter()
+                .map(|item| serde_json::from_slice(item).expect("JSON"))
+                .collect();
             Ok((200, json!({"kind": kind, "items": items})))
         }
         Reply::Watch(_) => panic!("a watch is not an answer"),
@@ -76,16 +91,28 @@ async fn send(world: &World, version: &str, path: &str, verb: Verb) -> Answer {
 }
 
 fn create(body: &Value) -> Verb {
-    Verb::Create { body: json_body(body), options: WriteOptions::default() }
+    Verb::Create {
+        body: json_body(body),
+        options: WriteOptions::default(),
+    }
 }
 
 fn get() -> Verb {
-    Verb::Get { resource_version: String::new() }
+    Verb::Get {
+        resource_version: String::new(),
+    }
 }
 
 fn patch(kind: PatchKind, patch: &Value, manager: &str) -> Verb {
-    let options = WriteOptions { field_manager: manager.to_owned(), ..WriteOptions::default() };
-    Verb::Patch { kind, patch: Bytes::from(patch.to_string()), options }
+    let options = WriteOptions {
+        field_manager: manager.to_owned(),
+        ..WriteOptions::default()
+    };
+    Verb::Patch {
+        kind,
+        patch: Bytes::from(patch.to_string()),
+        options,
+    }
 }
 
 fn delete() -> Verb {
@@ -104,15 +131,37 @@ async fn a_definition_is_established_at_once_and_shows_it_with_its_next_revision
     assert_eq!(made["status"]["conditions"], Value::Null);
     assert_eq!(made["spec"]["names"]["listKind"], "CrateList");
     assert_eq!(made["spec"]["conversion"]["strategy"], "None");
-    let found = world.get(DEFINITIONS, "/crates.shop.example.com").await.expect("it is there");
-    let conditions: Vec<_> =
-        found["status"]["conditions"].as_array().expect("conditions").iter().map(|one| (&one["type"], &one["status"])).collect();
-    assert_eq!(conditions, [(&json!("NamesAccepted"), &json!("True")), (&json!("Established"), &json!("True"))]);
+    let found = world
+        .get(DEFINITIONS, "/crates.shop.example.com")
+        .await
+        .expect("it is there");
+    let conditions: Vec<_> = found["status"]["conditions"]
+        .as_array()
+        .expect("conditions")
+        .iter()
+        .map(|one| (&one["type"], &one["status"]))
+        .collect();
+    assert_eq!(
+        conditions,
+        [
+            (&json!("NamesAccepted"), &json!("True")),
+            (&json!("Established"), &json!("True"))
+        ]
+    );
     assert_eq!(found["status"]["storedVersions"], json!(["v1"]));
-    assert_eq!(found["status"]["acceptedNames"]["shortNames"], json!(["cr"]));
-    assert_eq!(refused(send(&world, "v1alpha1", "shop/a", get()).await).0, 404);
+    assert_eq!(
+        found["status"]["acceptedNames"]["shortNames"],
+        json!(["cr"])
+    );
+    assert_eq!(
+        refused(send(&world, "v1alpha1", "shop/a", get()).await).0,
+        404
+    );
     let rows = world.registry.custom_rows();
-    assert_eq!(rows.iter().map(|row| row.version).collect::<Vec<_>>(), ["v1", "v1beta1"]);
+    assert_eq!(
+        rows.iter().map(|row| row.version).collect::<Vec<_>>(),
+        ["v1", "v1beta1"]
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -121,17 +170,31 @@ async fn an_object_is_pruned_defaulted_and_judged() {
     let mut body = red("a");
     body["spec"]["colour"] = json!("grey");
     body["status"] = json!({"replicas": 3});
-    let (code, made) = send(&world, "v1", "shop", create(&body)).await.expect("made");
-    assert_eq!((code, &made["spec"]), (201, &json!({"color": "red", "replicas": 1})));
+    let (code, made) = send(&world, "v1", "shop", create(&body))
+        .await
+        .expect("made");
+    assert_eq!(
+        (code, &made["spec"]),
+        (201, &json!({"color": "red", "replicas": 1}))
+    );
     assert_eq!(made["warnings"], json!(["unknown field \"spec.colour\""]));
-    assert_eq!((&made["status"], &made["metadata"]["generation"]), (&Value::Null, &json!(1)));
+    assert_eq!(
+        (&made["status"], &made["metadata"]["generation"]),
+        (&Value::Null, &json!(1))
+    );
     let strict = Verb::Create {
         body: json_body(&body),
-        options: WriteOptions { field_validation: FieldValidation::Strict, ..WriteOptions::default() },
+        options: WriteOptions {
+            field_validation: FieldValidation::Strict,
+            ..WriteOptions::default()
+        },
     };
     let (code, message) = refused(send(&world, "v1", "shop", strict).await);
     assert_eq!(code, 400);
-    assert!(message.contains("strict decoding error: unknown field \"spec.colour\""), "{message}");
+    assert!(
+        message.contains("strict decoding error: unknown field \"spec.colour\""),
+        "{message}"
+    );
     let mut bad = red("b");
     bad["spec"] = json!({"color": "green", "replicas": -1});
     let (code, message) = refused(send(&world, "v1", "shop", create(&bad)).await);
@@ -148,39 +211,106 @@ async fn an_object_is_pruned_defaulted_and_judged() {
 #[tokio::test(start_paused = true)]
 async fn all_patch_languages_but_the_strategic_one_work() {
     let world = world().await;
-    send(&world, "v1", "shop", create(&red("a"))).await.expect("made");
-    let (_, merged) =
-        send(&world, "v1", "shop/a", patch(PatchKind::Merge, &json!({"spec": {"color": "blue"}}), "m")).await.expect("merged");
-    assert_eq!((&merged["spec"]["color"], &merged["metadata"]["generation"]), (&json!("blue"), &json!(2)));
+    send(&world, "v1", "shop", create(&red("a")))
+        .await
+        .expect("made");
+    let (_, merged) = send(
+        &world,
+        "v1",
+        "shop/a",
+        patch(PatchKind::Merge, &json!({"spec": {"color": "blue"}}), "m"),
+    )
+    .await
+    .expect("merged");
+    assert_eq!(
+        (&merged["spec"]["color"], &merged["metadata"]["generation"]),
+        (&json!("blue"), &json!(2))
+    );
     let operations = json!([{"op": "replace", "path": "/spec/replicas", "value": 4}]);
-    let (_, changed) = send(&world, "v1", "shop/a", patch(PatchKind::Json, &operations, "m")).await.expect("changed");
+    let (_, changed) = send(
+        &world,
+        "v1",
+        "shop/a",
+        patch(PatchKind::Json, &operations, "m"),
+    )
+    .await
+    .expect("changed");
     assert_eq!(changed["spec"]["replicas"], 4);
-    assert_eq!(refused(send(&world, "v1", "shop/a", patch(PatchKind::Strategic, &json!({}), "m")).await).0, 415);
+    assert_eq!(
+        refused(
+            send(
+                &world,
+                "v1",
+                "shop/a",
+                patch(PatchKind::Strategic, &json!({}), "m")
+            )
+            .await
+        )
+        .0,
+        415
+    );
     let apply = |part: &str, manager: &str| {
         let body = json!({"apiVersion": "shop.example.com/v1", "kind": "Crate", "metadata": {"name": "a"}, "spec": {"parts": [{"name": part, "size": 1}]}});
         patch(PatchKind::Apply, &body, manager)
     };
-    send(&world, "v1", "shop/a", apply("lid", "one")).await.expect("applied");
-    let (_, applied) = send(&world, "v1", "shop/a", apply("side", "two")).await.expect("applied");
-    let names: Vec<_> = applied["spec"]["parts"].as_array().expect("parts").iter().map(|part| &part["name"]).collect();
+    send(&world, "v1", "shop/a", apply("lid", "one"))
+        .await
+        .expect("applied");
+    let (_, applied) = send(&world, "v1", "shop/a", apply("side", "two"))
+        .await
+        .expect("applied");
+    let names: Vec<_> = applied["spec"]["parts"]
+        .as_array()
+        .expect("parts")
+        .iter()
+        .map(|part| &part["name"])
+        .collect();
     assert_eq!(names, ["lid", "side"]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn status_and_scale_are_served() {
     let world = world().await;
-    send(&world, "v1", "shop", create(&red("a"))).await.expect("made");
+    send(&world, "v1", "shop", create(&red("a")))
+        .await
+        .expect("made");
     let status = json!({"spec": {"color": "blue"}, "status": {"replicas": 2, "selector": "a=b"}});
-    let (_, changed) = send(&world, "v1", "shop/a/status", patch(PatchKind::Merge, &status, "m")).await.expect("changed");
+    let (_, changed) = send(
+        &world,
+        "v1",
+        "shop/a/status",
+        patch(PatchKind::Merge, &status, "m"),
+    )
+    .await
+    .expect("changed");
     assert_eq!(
-        (&changed["spec"]["color"], &changed["status"]["replicas"], &changed["metadata"]["generation"]),
+        (
+            &changed["spec"]["color"],
+            &changed["status"]["replicas"],
+            &changed["metadata"]["generation"]
+        ),
         (&json!("red"), &json!(2), &json!(1))
     );
-    let (_, scale) = send(&world, "v1", "shop/a/scale", get()).await.expect("a scale");
-    assert_eq!((&scale["kind"], &scale["spec"]["replicas"]), (&json!("Scale"), &json!(1)));
+    let (_, scale) = send(&world, "v1", "shop/a/scale", get())
+        .await
+        .expect("a scale");
+    assert_eq!(
+        (&scale["kind"], &scale["spec"]["replicas"]),
+        (&json!("Scale"), &json!(1))
+    );
     assert_eq!(scale["status"], json!({"replicas": 2, "selector": "a=b"}));
-    send(&world, "v1", "shop/a/scale", patch(PatchKind::Merge, &json!({"spec": {"replicas": 7}}), "m")).await.expect("scaled");
-    assert_eq!(send(&world, "v1", "shop/a", get()).await.expect("there").1["spec"]["replicas"], 7);
+    send(
+        &world,
+        "v1",
+        "shop/a/scale",
+        patch(PatchKind::Merge, &json!({"spec": {"replicas": 7}}), "m"),
+    )
+    .await
+    .expect("scaled");
+    assert_eq!(
+        send(&world, "v1", "shop/a", get()).await.expect("there").1["spec"]["replicas"],
+        7
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -189,13 +319,28 @@ async fn selectable_fields_select_and_others_are_refused() {
     let mut blue = red("b");
     blue["spec"]["color"] = json!("blue");
     for body in [red("a"), blue] {
-        send(&world, "v1", "shop", create(&body)).await.expect("made");
+        send(&world, "v1", "shop", create(&body))
+            .await
+            .expect("made");
     }
-    let select = |text: &str| Verb::List(ListOptions { field_selector: text.to_owned(), ..ListOptions::default() });
-    let (_, list) = send(&world, "v1", "shop", select("spec.color=blue")).await.expect("a list");
-    assert_eq!((&list["kind"], list["items"].as_array().map(Vec::len)), (&json!("CrateList"), Some(1)));
+    let select = |text: &str| {
+        Verb::List(ListOptions {
+            field_selector: text.to_owned(),
+            ..ListOptions::default()
+        })
+    };
+    let (_, list) = send(&world, "v1", "shop", select("spec.color=blue"))
+        .await
+        .expect("a list");
+    assert_eq!(
+        (&list["kind"], list["items"].as_array().map(Vec::len)),
+        (&json!("CrateList"), Some(1))
+    );
     assert_eq!(list["items"][0]["metadata"]["name"], "b");
-    assert_eq!(refused(send(&world, "v1", "shop", select("spec.replicas=1")).await).0, 400);
+    assert_eq!(
+        refused(send(&world, "v1", "shop", select("spec.replicas=1")).await).0,
+        400
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -204,18 +349,32 @@ async fn every_version_shows_the_same_objects_under_its_own_name() {
     let mut body = red("a");
     body["apiVersion"] = json!("shop.example.com/v1beta1");
     body["spec"]["loose"] = json!(1);
-    let (_, made) = send(&world, "v1beta1", "shop", create(&body)).await.expect("made");
-    assert_eq!((&made["apiVersion"], &made["spec"]["loose"]), (&json!("shop.example.com/v1beta1"), &json!(1)));
+    let (_, made) = send(&world, "v1beta1", "shop", create(&body))
+        .await
+        .expect("made");
+    assert_eq!(
+        (&made["apiVersion"], &made["spec"]["loose"]),
+        (&json!("shop.example.com/v1beta1"), &json!(1))
+    );
     let (_, found) = send(&world, "v1", "shop/a", get()).await.expect("there");
     assert_eq!(found["apiVersion"], "shop.example.com/v1");
     let mut changed = definition();
-    changed["metadata"]["resourceVersion"] =
-        world.get(DEFINITIONS, "/crates.shop.example.com").await.expect("there")["metadata"]["resourceVersion"].clone();
+    changed["metadata"]["resourceVersion"] = world
+        .get(DEFINITIONS, "/crates.shop.example.com")
+        .await
+        .expect("there")["metadata"]["resourceVersion"]
+        .clone();
     for (version, storage) in [(0, false), (1, true)] {
         changed["spec"]["versions"][version]["storage"] = json!(storage);
     }
-    let (_, updated) = world.update(DEFINITIONS, "/crates.shop.example.com", changed).await.expect("updated");
-    assert_eq!(updated["status"]["storedVersions"], json!(["v1", "v1beta1"]));
+    let (_, updated) = world
+        .update(DEFINITIONS, "/crates.shop.example.com", changed)
+        .await
+        .expect("updated");
+    assert_eq!(
+        updated["status"]["storedVersions"],
+        json!(["v1", "v1beta1"])
+    );
     for version in ["v1", "v1beta1"] {
         let (_, found) = send(&world, version, "shop/a", get()).await.expect("there");
         assert_eq!(found["apiVersion"], format!("shop.example.com/{version}"));
@@ -228,16 +387,55 @@ async fn a_deleted_definition_takes_its_objects_along_and_waits_for_those_that_a
     let mut held = red("held");
     held["metadata"]["finalizers"] = json!(["example.com/hold"]);
     for body in [red("a"), held] {
-        send(&world, "v1", "shop", create(&body)).await.expect("made");
+        send(&world, "v1", "shop", create(&body))
+            .await
+            .expect("made");
     }
-    let (code, marked) = world.delete(DEFINITIONS, "/crates.shop.example.com", DeleteOptions::default()).await.expect("deleted");
-    assert_eq!((code, &marked["metadata"]["finalizers"]), (200, &json!(["customresourcecleanup.apiextensions.k8s.io"])));
+    let (code, marked) = world
+        .delete(
+            DEFINITIONS,
+            "/crates.shop.example.com",
+            DeleteOptions::default(),
+        )
+        .await
+        .expect("deleted");
+    assert_eq!(
+        (code, &marked["metadata"]["finalizers"]),
+        (200, &json!(["customresourcecleanup.apiextensions.k8s.io"]))
+    );
     assert_eq!(refused(send(&world, "v1", "shop/a", get()).await).0, 404);
     let (code, message) = refused(send(&world, "v1", "shop", create(&red("late"))).await);
-    assert_eq!((code, message.as_str()), (405, "create not allowed while custom resource definition is terminating"));
-    assert!(world.get(DEFINITIONS, "/crates.shop.example.com").await.is_some());
-    send(&world, "v1", "shop/held", patch(PatchKind::Merge, &json!({"metadata": {"finalizers": null}}), "m")).await.expect("released");
-    assert!(world.get(DEFINITIONS, "/crates.shop.example.com").await.is_none());
+    assert_eq!(
+        (code, message.as_str()),
+        (
+            405,
+            "create not allowed while custom resource definition is terminating"
+        )
+    );
+    assert!(
+        world
+            .get(DEFINITIONS, "/crates.shop.example.com")
+            .await
+            .is_some()
+    );
+    send(
+        &world,
+        "v1",
+        "shop/held",
+        patch(
+            PatchKind::Merge,
+            &json!({"metadata": {"finalizers": null}}),
+            "m",
+        ),
+    )
+    .await
+    .expect("released");
+    assert!(
+        world
+            .get(DEFINITIONS, "/crates.shop.example.com")
+            .await
+            .is_none()
+    );
     assert_eq!(refused(send(&world, "v1", "shop/held", get()).await).0, 404);
     assert!(world.registry.custom_rows().is_empty());
 }
@@ -245,8 +443,12 @@ async fn a_deleted_definition_takes_its_objects_along_and_waits_for_those_that_a
 #[tokio::test(start_paused = true)]
 async fn an_object_is_deleted_like_any_other() {
     let world = world().await;
-    send(&world, "v1", "shop", create(&red("a"))).await.expect("made");
-    let (code, answer) = send(&world, "v1", "shop/a", delete()).await.expect("deleted");
+    send(&world, "v1", "shop", create(&red("a")))
+        .await
+        .expect("made");
+    let (code, answer) = send(&world, "v1", "shop/a", delete())
+        .await
+        .expect("deleted");
     assert_eq!((code, &answer["status"]), (200, &json!("Success")));
 }
 
@@ -260,12 +462,36 @@ async fn faults_of_definitions_are_told_in_the_words_of_the_api() {
             json!("boxes.shop.example.com"),
             "metadata.name: Invalid value: \"boxes.shop.example.com\": must be spec.names.plural+\".\"+spec.group",
         ),
-        ("/spec/scope", json!("Village"), "spec.scope: Unsupported value: \"Village\": supported values: \"Cluster\", \"Namespaced\""),
-        ("/spec/versions/1/storage", json!(true), "must have exactly one version marked as storage version"),
-        ("/spec/versions/1/name", json!("v1"), "must contain unique version names"),
-        ("/spec/versions/0/schema", Value::Null, "spec.versions[0].schema.openAPIV3Schema: Required value: schemas are required"),
-        ("/spec/names/kind", json!(""), "spec.names.kind: Required value"),
-        (schema, json!({"properties": {}}), "spec.versions[0].schema.openAPIV3Schema.type: Required value: must not be empty at the root"),
+        (
+            "/spec/scope",
+            json!("Village"),
+            "spec.scope: Unsupported value: \"Village\": supported values: \"Cluster\", \"Namespaced\"",
+        ),
+        (
+            "/spec/versions/1/storage",
+            json!(true),
+            "must have exactly one version marked as storage version",
+        ),
+        (
+            "/spec/versions/1/name",
+            json!("v1"),
+            "must contain unique version names",
+        ),
+        (
+            "/spec/versions/0/schema",
+            Value::Null,
+            "spec.versions[0].schema.openAPIV3Schema: Required value: schemas are required",
+        ),
+        (
+            "/spec/names/kind",
+            json!(""),
+            "spec.names.kind: Required value",
+        ),
+        (
+            schema,
+            json!({"properties": {}}),
+            "spec.versions[0].schema.openAPIV3Schema.type: Required value: must not be empty at the root",
+        ),
         (
             schema,
             json!({"type": "object", "properties": {"spec": {"properties": {}}}}),
@@ -299,24 +525,59 @@ async fn a_custom_resource_says_itself_what_it_is() {
         "the object provided is unrecognized (must be of type Crate): Object 'Kind' is missing in '{nameless}' ({} ...)",
         &nameless.to_string()[..30]
     );
-    assert_eq!(refused(send(&world, "v1", "shop", create(&nameless)).await), (400, text));
+    assert_eq!(
+        refused(send(&world, "v1", "shop", create(&nameless)).await),
+        (400, text)
+    );
     let mut without_version = red("a");
-    without_version.as_object_mut().expect("members").remove("apiVersion");
+    without_version
+        .as_object_mut()
+        .expect("members")
+        .remove("apiVersion");
     let text = "the API version in the data () does not match the expected API version (shop.example.com/v1)";
-    assert_eq!(refused(send(&world, "v1", "shop", create(&without_version)).await), (400, text.to_owned()));
+    assert_eq!(
+        refused(send(&world, "v1", "shop", create(&without_version)).await),
+        (400, text.to_owned())
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn writing_the_status_of_a_custom_resource_leaves_its_metadata_alone() {
     let world = world().await;
-    send(&world, "v1", "shop", create(&red("a"))).await.expect("it can be made");
+    send(&world, "v1", "shop", create(&red("a")))
+        .await
+        .expect("it can be made");
     let both = json!({"metadata": {"labels": {"a": "b"}}, "status": {"phase": "open"}});
-    let (_, written) = send(&world, "v1", "shop/a/status", patch(PatchKind::Merge, &both, "m")).await.expect("written");
-    assert_eq!((&written["metadata"]["labels"], &written["status"]["phase"]), (&Value::Null, &json!("open")));
+    let (_, written) = send(
+        &world,
+        "v1",
+        "shop/a/status",
+        patch(PatchKind::Merge, &both, "m"),
+    )
+    .await
+    .expect("written");
+    assert_eq!(
+        (&written["metadata"]["labels"], &written["status"]["phase"]),
+        (&Value::Null, &json!("open"))
+    );
     let mut applied = red("a");
     applied["metadata"]["labels"] = json!({"a": "b"});
     applied["status"] = json!({"phase": "open"});
-    let (_, written) = send(&world, "v1", "shop/a/status", patch(PatchKind::Apply, &applied, "n")).await.expect("applied");
-    let own = written["metadata"]["managedFields"].as_array().expect("managers").iter().find(|entry| entry["manager"] == "n");
-    assert_eq!(own.expect("its entry")["fieldsV1"], json!({"f:status": {"f:phase": {}}}));
+    let (_, written) = send(
+        &world,
+        "v1",
+        "shop/a/status",
+        patch(PatchKind::Apply, &applied, "n"),
+    )
+    .await
+    .expect("applied");
+    let own = written["metadata"]["managedFields"]
+        .as_array()
+        .expect("managers")
+        .iter()
+        .find(|entry| entry["manager"] == "n");
+    assert_eq!(
+        own.expect("its entry")["fieldsV1"],
+        json!({"f:status": {"f:phase": {}}})
+    );
 }

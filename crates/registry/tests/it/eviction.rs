@@ -16,21 +16,43 @@ async fn a_granted_eviction_charges_the_budget_marks_the_pod_and_deletes_it_in_t
     let world = World::new().await;
     world.pod("p", "Running", true).await;
     world.budget("b", json!({"minAvailable": 2}), open(1)).await;
-    let since = ListOptions { resource_version: world.revision(), ..ListOptions::default() };
+    let since = ListOptions {
+        resource_version: world.revision(),
+        ..ListOptions::default()
+    };
     let (code, body) = world.evict("p", Value::Null).await.expect("granted");
-    assert_eq!((code, body), (201, json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201})));
+    assert_eq!(
+        (code, body),
+        (
+            201,
+            json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201})
+        )
+    );
 
     let pods = world.watch("pods", "shop", since.clone(), 1).await;
     let budgets = world.watch("poddisruptionbudgets", "shop", since, 1).await;
-    let version =
-        |object: &Value| object["metadata"]["resourceVersion"].as_str().and_then(|text| text.parse::<u64>().ok()).expect("a version");
+    let version = |object: &Value| {
+        object["metadata"]["resourceVersion"]
+            .as_str()
+            .and_then(|text| text.parse::<u64>().ok())
+            .expect("a version")
+    };
     assert_eq!((pods.len(), budgets.len()), (2, 1));
     let (charged, marked, deleted) = (&budgets[0].1, &pods[0].1, &pods[1].1);
-    assert_eq!([version(marked), version(deleted)], [version(charged) + 1, version(charged) + 2]);
+    assert_eq!(
+        [version(marked), version(deleted)],
+        [version(charged) + 1, version(charged) + 2]
+    );
 
     assert_eq!(charged["status"]["disruptionsAllowed"], 0);
-    assert_eq!(charged["status"]["disruptedPods"], json!({"p": "2001-09-09T01:46:40Z"}));
-    assert_eq!(charged["status"]["conditions"][0]["reason"], "InsufficientPods");
+    assert_eq!(
+        charged["status"]["disruptedPods"],
+        json!({"p": "2001-09-09T01:46:40Z"})
+    );
+    assert_eq!(
+        charged["status"]["conditions"][0]["reason"],
+        "InsufficientPods"
+    );
     assert_eq!(charged["status"]["currentHealthy"], 3);
     let condition = json!({
         "type": "DisruptionTarget", "status": "True", "lastProbeTime": null, "lastTransitionTime": "2001-09-09T01:46:40Z",
@@ -38,7 +60,10 @@ async fn a_granted_eviction_charges_the_budget_marks_the_pod_and_deletes_it_in_t
     });
     assert_eq!(marked["status"]["conditions"][1], condition);
     assert_eq!(marked["metadata"]["deletionTimestamp"], Value::Null);
-    assert_eq!(deleted["metadata"]["deletionTimestamp"], "2001-09-09T01:47:10Z");
+    assert_eq!(
+        deleted["metadata"]["deletionTimestamp"],
+        "2001-09-09T01:47:10Z"
+    );
     assert_eq!(deleted["metadata"]["deletionGracePeriodSeconds"], 30);
     assert_eq!(deleted["metadata"]["generation"], 2);
 }
@@ -52,17 +77,41 @@ async fn a_refused_eviction_leaves_no_trace() {
     let refusal = world.evict("p", Value::Null).await.expect_err("refused");
     assert_eq!(refusal.status.code, 429);
     let details = refusal.status.details.expect("details");
-    assert_eq!(details.causes[0].message, "The disruption budget b does not allow evicting pods currently");
+    assert_eq!(
+        details.causes[0].message,
+        "The disruption budget b does not allow evicting pods currently"
+    );
     assert_eq!(details.retry_after_seconds, 0);
 
-    world.budget("c", json!({"selector": {"matchLabels": {"app": "other"}}, "minAvailable": 2}), open(1)).await;
-    let spare = world.patch("poddisruptionbudgets", "shop/b/status", json!({"status": open(2)})).await.expect("written").1;
+    world
+        .budget(
+            "c",
+            json!({"selector": {"matchLabels": {"app": "other"}}, "minAvailable": 2}),
+            open(1),
+        )
+        .await;
+    let spare = world
+        .patch(
+            "poddisruptionbudgets",
+            "shop/b/status",
+            json!({"status": open(2)}),
+        )
+        .await
+        .expect("written")
+        .1;
     assert_eq!(spare["status"]["disruptionsAllowed"], 2);
     let written = world.revision();
-    for options in [json!({"preconditions": {"uid": "x"}}), json!({"preconditions": {"resourceVersion": "1"}})] {
+    for options in [
+        json!({"preconditions": {"uid": "x"}}),
+        json!({"preconditions": {"resourceVersion": "1"}}),
+    ] {
         assert_eq!(refused(world.evict("p", options).await).0, 409);
     }
-    let sideways = refused(world.evict("p", json!({"propagationPolicy": "Sideways"})).await);
+    let sideways = refused(
+        world
+            .evict("p", json!({"propagationPolicy": "Sideways"}))
+            .await,
+    );
     assert_eq!(sideways.0, 422);
     assert_eq!(world.revision(), written);
     assert_ne!(before, written);
@@ -75,7 +124,14 @@ async fn two_budgets_are_an_untyped_error() {
     world.budget("b", json!({"minAvailable": 1}), open(1)).await;
     world.budget("c", json!({"minAvailable": 1}), open(1)).await;
     let refusal = world.evict("p", Value::Null).await.expect_err("refused");
-    assert_eq!((refusal.status.code, refusal.status.reason.as_str(), refusal.status.details), (500, "", None));
+    assert_eq!(
+        (
+            refusal.status.code,
+            refusal.status.reason.as_str(),
+            refusal.status.details
+        ),
+        (500, "", None)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -83,15 +139,36 @@ async fn unready_pod_is_evicted_when_policy_is_always_allow_unless_the_gate_is_o
     let never = json!({"observedGeneration": 1, "disruptionsAllowed": 0, "currentHealthy": 0, "desiredHealthy": 2, "expectedPods": 2});
     let world = World::new().await;
     world.pod("p", "Running", false).await;
-    world.budget("b", json!({"minAvailable": 2, "unhealthyPodEvictionPolicy": "AlwaysAllow"}), never.clone()).await;
+    world
+        .budget(
+            "b",
+            json!({"minAvailable": 2, "unhealthyPodEvictionPolicy": "AlwaysAllow"}),
+            never.clone(),
+        )
+        .await;
     assert_eq!(world.evict("p", Value::Null).await.expect("granted").0, 201);
-    let budget = world.get("poddisruptionbudgets", "shop/b").await.expect("there");
+    let budget = world
+        .get("poddisruptionbudgets", "shop/b")
+        .await
+        .expect("there");
     assert_eq!(budget["status"]["disruptedPods"], Value::Null);
 
-    let off = Gates { unhealthy_pod_eviction_policy: false };
-    let world = World::with(Options { gates: off, ..Options::default() }).await;
+    let off = Gates {
+        unhealthy_pod_eviction_policy: false,
+    };
+    let world = World::with(Options {
+        gates: off,
+        ..Options::default()
+    })
+    .await;
     world.pod("p", "Running", false).await;
-    world.budget("b", json!({"minAvailable": 2, "unhealthyPodEvictionPolicy": "AlwaysAllow"}), never).await;
+    world
+        .budget(
+            "b",
+            json!({"minAvailable": 2, "unhealthyPodEvictionPolicy": "AlwaysAllow"}),
+            never,
+        )
+        .await;
     assert_eq!(refused(world.evict("p", Value::Null).await).0, 429);
 }
 
@@ -100,17 +177,28 @@ async fn a_pod_that_nothing_has_to_stop_is_gone_after_the_call() {
     let world = World::new().await;
     world.pod("p", "Pending", false).await;
     world.pod("s", "Succeeded", false).await;
-    let since = ListOptions { resource_version: world.revision(), ..ListOptions::default() };
+    let since = ListOptions {
+        resource_version: world.revision(),
+        ..ListOptions::default()
+    };
     for name in ["p", "s"] {
         world.evict(name, Value::Null).await.expect("granted");
         assert_eq!(world.get("pods", &format!("shop/{name}")).await, None);
     }
     let events = world.watch("pods", "shop", since, 1).await;
     let kinds: Vec<&str> = events.iter().map(|(kind, _)| kind.as_str()).collect();
-    assert_eq!(kinds, ["MODIFIED", "MODIFIED", "DELETED", "MODIFIED", "MODIFIED", "DELETED"]);
+    assert_eq!(
+        kinds,
+        [
+            "MODIFIED", "MODIFIED", "DELETED", "MODIFIED", "MODIFIED", "DELETED"
+        ]
+    );
     let last = &events[2].1;
     assert_eq!(last["metadata"]["deletionGracePeriodSeconds"], 0);
-    assert!(last["metadata"]["resourceVersion"].as_str() > events[1].1["metadata"]["resourceVersion"].as_str());
+    assert!(
+        last["metadata"]["resourceVersion"].as_str()
+            > events[1].1["metadata"]["resourceVersion"].as_str()
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -119,13 +207,29 @@ async fn a_dry_run_decides_and_writes_nothing() {
     world.pod("p", "Running", true).await;
     world.budget("b", json!({"minAvailable": 2}), open(1)).await;
     let before = world.revision();
-    assert_eq!(world.evict("p", json!({"dryRun": ["All"]})).await.expect("granted").0, 201);
+    assert_eq!(
+        world
+            .evict("p", json!({"dryRun": ["All"]}))
+            .await
+            .expect("granted")
+            .0,
+        201
+    );
     let both = Verb::Create {
         body: json_body(&json!({"metadata": {"name": "p"}, "deleteOptions": {"dryRun": ["x"]}})),
-        options: WriteOptions { dry_run: vec!["All".to_owned()], ..WriteOptions::default() },
+        options: WriteOptions {
+            dry_run: vec!["All".to_owned()],
+            ..WriteOptions::default()
+        },
     };
     let mismatch = refused(world.ask("pods", "shop/p/eviction", both).await);
-    assert_eq!(mismatch, (500, "Non-matching dry-run options in request and content: [All] and [x]".to_owned()));
+    assert_eq!(
+        mismatch,
+        (
+            500,
+            "Non-matching dry-run options in request and content: [All] and [x]".to_owned()
+        )
+    );
     let illegal = refused(world.evict("p", json!({"dryRun": ["x"]})).await);
     assert_eq!(illegal.0, 422);
     assert_eq!(world.revision(), before);
@@ -135,17 +239,57 @@ async fn a_dry_run_decides_and_writes_nothing() {
 async fn what_the_body_must_say_is_checked_before_the_pod_is_looked_for() {
     let world = World::new().await;
     let check = async |path: &str, body: Value, code: u16, message: &str| {
-        assert_eq!(refused(world.try_create("pods", path, body).await), (code, message.to_owned()));
+        assert_eq!(
+            refused(world.try_create("pods", path, body).await),
+            (code, message.to_owned())
+        );
     };
-    check("shop/p/eviction", json!({}), 400, "name in URL does not match name in Eviction object").await;
-    check("shop/p/eviction", json!({"metadata": {"name": "p"}}), 404, "pods \"p\" not found").await;
-    check("none/p/eviction", json!({"metadata": {"name": "q"}}), 404, "namespaces \"none\" not found").await;
-    let elsewhere = "the namespace of the provided object does not match the namespace sent on the request";
-    check("shop/p/eviction", json!({"metadata": {"name": "p", "namespace": "x"}}), 400, elsewhere).await;
+    check(
+        "shop/p/eviction",
+        json!({}),
+        400,
+        "name in URL does not match name in Eviction object",
+    )
+    .await;
+    check(
+        "shop/p/eviction",
+        json!({"metadata": {"name": "p"}}),
+        404,
+        "pods \"p\" not found",
+    )
+    .await;
+    check(
+        "none/p/eviction",
+        json!({"metadata": {"name": "q"}}),
+        404,
+        "namespaces \"none\" not found",
+    )
+    .await;
+    let elsewhere =
+        "the namespace of the provided object does not match the namespace sent on the request";
+    check(
+        "shop/p/eviction",
+        json!({"metadata": {"name": "p", "namespace": "x"}}),
+        400,
+        elsewhere,
+    )
+    .await;
     let pod = "Pod in version \"v1\" cannot be handled as a Eviction: converting (v1.Pod) to (policy.Eviction): unknown conversion";
-    check("shop/p/eviction", json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}}), 400, pod).await;
+    check(
+        "shop/p/eviction",
+        json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}}),
+        400,
+        pod,
+    )
+    .await;
     let v2 = "Eviction in version \"v2\" cannot be handled as a Eviction: no kind \"Eviction\" is registered for version \"policy/v2\" in scheme \"pkg/api/legacyscheme/scheme.go:30\"";
-    check("shop/p/eviction", json!({"apiVersion": "policy/v2", "kind": "Eviction"}), 400, v2).await;
+    check(
+        "shop/p/eviction",
+        json!({"apiVersion": "policy/v2", "kind": "Eviction"}),
+        400,
+        v2,
+    )
+    .await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -157,19 +301,35 @@ async fn many_evictions_at_once_never_take_more_than_the_budget_gives() {
     world.budget("b", json!({"minAvailable": 2}), open(7)).await;
     let all = (0..20).map(|number| {
         let world = &world;
-        async move { world.evict(&format!("p{number}"), Value::Null).await.is_ok() }
+        async move {
+            world
+                .evict(&format!("p{number}"), Value::Null)
+                .await
+                .is_ok()
+        }
     });
-    let granted = futures::future::join_all(all).await.into_iter().filter(|granted| *granted).count();
+    let granted = futures::future::join_all(all)
+        .await
+        .into_iter()
+        .filter(|granted| *granted)
+        .count();
     assert_eq!(granted, 7);
-    let budget = world.get("poddisruptionbudgets", "shop/b").await.expect("there");
+    let budget = world
+        .get("poddisruptionbudgets", "shop/b")
+        .await
+        .expect("there");
     assert_eq!(budget["status"]["disruptionsAllowed"], 0);
-    assert_eq!(budget["status"]["disruptedPods"].as_object().map(serde_json::Map::len), Some(7));
+    assert_eq!(
+        budget["status"]["disruptedPods"]
+            .as_object()
+            .map(serde_json::Map::len),
+        Some(7)
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_budget_is_found_by_whatever_kind_of_selector_it_has() {
-    let expression =
-        |key: &str, operator: &str, values: Value| json!({"matchExpressions": [{"key": key, "operator": operator, "values": values}]});
+    let expression = |key: &str, operator: &str, values: Value| json!({"matchExpressions": [{"key": key, "operator": operator, "values": values}]});
     for (selector, selects) in [
         (json!({"matchLabels": {"app": "a"}}), true),
         (json!({"matchLabels": {"app": "b"}}), false),
@@ -187,10 +347,23 @@ async fn a_budget_is_found_by_whatever_kind_of_selector_it_has() {
         let other = json!({"selector": {"matchLabels": {"app": "other"}}, "minAvailable": 2});
         world.budget("b", other, open(0)).await;
         let changed = json!({"spec": {"selector": null}});
-        world.patch("poddisruptionbudgets", "shop/b", changed).await.expect("written");
-        world.patch("poddisruptionbudgets", "shop/b", json!({"spec": {"selector": selector}})).await.expect("written");
+        world
+            .patch("poddisruptionbudgets", "shop/b", changed)
+            .await
+            .expect("written");
+        world
+            .patch(
+                "poddisruptionbudgets",
+                "shop/b",
+                json!({"spec": {"selector": selector}}),
+            )
+            .await
+            .expect("written");
         let expected = if selects { 429 } else { 201 };
-        let found = world.evict("p", Value::Null).await.map_or_else(|refusal| refusal.status.code, |(code, _)| code);
+        let found = world
+            .evict("p", Value::Null)
+            .await
+            .map_or_else(|refusal| refusal.status.code, |(code, _)| code);
         assert_eq!(found, expected, "{selector}");
     }
 }

@@ -24,9 +24,20 @@ fn event(name: &str) -> Value {
 }
 
 async fn events(world: &World) -> Vec<String> {
-    let list = world.list("events", "shop", ListOptions::default()).await.expect("a list").1;
+    let list = world
+        .list("events", "shop", ListOptions::default())
+        .await
+        .expect("a list")
+        .1;
     let items = list["items"].as_array().expect("items").iter();
-    items.map(|event| event["metadata"]["name"].as_str().unwrap_or_default().to_owned()).collect()
+    items
+        .map(|event| {
+            event["metadata"]["name"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned()
+        })
+        .collect()
 }
 
 #[tokio::test(start_paused = true)]
@@ -38,7 +49,10 @@ async fn events_go_an_hour_after_they_were_told_last() {
     tokio::time::sleep(40 * MINUTE).await;
     // The clock of the test world stands at 01:46:40 at the start.
     let again = json!({"count": 2, "lastTimestamp": "2001-09-09T02:26:40Z"});
-    world.patch("events", "shop/told-again", again).await.expect("told again");
+    world
+        .patch("events", "shop/told-again", again)
+        .await
+        .expect("told again");
     tokio::time::sleep(19 * MINUTE).await;
     assert_eq!(events(&world).await, ["old", "told-again"]);
     tokio::time::sleep(7 * MINUTE).await;
@@ -56,7 +70,11 @@ async fn history_goes_after_five_to_ten_minutes() {
     tokio::time::sleep(4 * MINUTE).await;
     assert_eq!(store.compacted(), Revision(0));
     tokio::time::sleep(2 * MINUTE).await;
-    assert_eq!(store.compacted(), start, "what was new when it was looked at first");
+    assert_eq!(
+        store.compacted(),
+        start,
+        "what was new when it was looked at first"
+    );
     tokio::time::sleep(5 * MINUTE).await;
     assert!(store.compacted() > start);
     let end = tokio::spawn({

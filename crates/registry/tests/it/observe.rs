@@ -9,7 +9,11 @@ use store::{MemoryEngine, Store};
 
 use crate::world::{World, json_body};
 
-const HELPFUL: fn() -> Options = || Options { budget_warnings: true, refusal_events: true, ..Options::default() };
+const HELPFUL: fn() -> Options = || Options {
+    budget_warnings: true,
+    refusal_events: true,
+    ..Options::default()
+};
 
 fn status(allowed: i64) -> Value {
     json!({"observedGeneration": 1, "disruptionsAllowed": allowed, "currentHealthy": 2, "desiredHealthy": 2, "expectedPods": 3})
@@ -45,12 +49,19 @@ fn metrics(world: &World) -> String {
 fn assert_shows(world: &World, lines: &[&str]) {
     let text = metrics(world);
     for line in lines {
-        assert!(text.lines().any(|found| found == *line), "{line} is missing in\n{text}");
+        assert!(
+            text.lines().any(|found| found == *line),
+            "{line} is missing in\n{text}"
+        );
     }
 }
 
 async fn events(world: &World) -> Vec<Value> {
-    let list = world.list("events", "shop", ListOptions::default()).await.expect("a list").1;
+    let list = world
+        .list("events", "shop", ListOptions::default())
+        .await
+        .expect("a list")
+        .1;
     list["items"].as_array().expect("items").clone()
 }
 
@@ -59,25 +70,56 @@ async fn evictions_are_counted_by_outcome_and_budget() {
     for (budgets, ask, outcome, labels) in [
         (&[status(1)][..], Value::Null, "allowed", "b0"),
         (&[status(0)], Value::Null, "budget", "b0"),
-        (&[json!({"observedGeneration": 0})], Value::Null, "processing", "b0"),
+        (
+            &[json!({"observedGeneration": 0})],
+            Value::Null,
+            "processing",
+            "b0",
+        ),
         (&[closed("SyncFailed")], Value::Null, "sync_failed", "b0"),
         (&[closed("Other")], Value::Null, "budget", "b0"),
-        (&[status(1), status(1)], Value::Null, "multiple_pdb", "b0,b1"),
-        (&[status(1)], json!({"preconditions": {"uid": "x"}}), "conflict", "b0"),
+        (
+            &[status(1), status(1)],
+            Value::Null,
+            "multiple_pdb",
+            "b0,b1",
+        ),
+        (
+            &[status(1)],
+            json!({"preconditions": {"uid": "x"}}),
+            "conflict",
+            "b0",
+        ),
         (&[status(1)], json!({"dryRun": ["All"]}), "dry_run", "b0"),
         (&[status(0)], json!({"dryRun": ["All"]}), "dry_run", "b0"),
-        (&[status(1)], json!({"propagationPolicy": "Sideways"}), "invalid", "b0"),
+        (
+            &[status(1)],
+            json!({"propagationPolicy": "Sideways"}),
+            "invalid",
+            "b0",
+        ),
         (&[], Value::Null, "allowed", ""),
     ] {
         let world = World::new().await;
         world.pod("p", "Running", true).await;
         for (number, status) in budgets.iter().enumerate() {
-            world.budget(&format!("b{number}"), json!({"minAvailable": 2}), status.clone()).await;
+            world
+                .budget(
+                    &format!("b{number}"),
+                    json!({"minAvailable": 2}),
+                    status.clone(),
+                )
+                .await;
         }
         drop(world.evict("p", ask).await);
-        let line = format!(r#"exeunt_eviction_requests_total{{outcome="{outcome}",namespace="shop",pdb="{labels}"}} 1"#);
+        let line = format!(
+            r#"exeunt_eviction_requests_total{{outcome="{outcome}",namespace="shop",pdb="{labels}"}} 1"#
+        );
         assert_shows(&world, &[&line]);
-        let counted = metrics(&world).lines().filter(|line| line.starts_with("exeunt_eviction_requests_total{")).count();
+        let counted = metrics(&world)
+            .lines()
+            .filter(|line| line.starts_with("exeunt_eviction_requests_total{"))
+            .count();
         assert_eq!(counted, 1, "{outcome}");
     }
 }
@@ -87,7 +129,15 @@ async fn what_is_not_there_is_counted_without_a_series_for_every_name() {
     let world = World::new().await;
     drop(world.evict("p", Value::Null).await);
     for namespace in ["no\"where", "nowhere"] {
-        drop(world.try_create("pods", &format!("{namespace}/p/eviction"), json!({"metadata": {"name": "p"}})).await);
+        drop(
+            world
+                .try_create(
+                    "pods",
+                    &format!("{namespace}/p/eviction"),
+                    json!({"metadata": {"name": "p"}}),
+                )
+                .await,
+        );
     }
     assert_shows(
         &world,
@@ -101,7 +151,9 @@ async fn what_is_not_there_is_counted_without_a_series_for_every_name() {
 #[tokio::test(start_paused = true)]
 async fn budgets_are_told_under_the_names_of_kube_state_metrics() {
     let world = World::new().await;
-    world.budget("b", json!({"minAvailable": 2}), status(1)).await;
+    world
+        .budget("b", json!({"minAvailable": 2}), status(1))
+        .await;
     let labels = r#"{namespace="shop",poddisruptionbudget="b"}"#;
     let lines = [
         format!("kube_poddisruptionbudget_created{labels} 1000000000"),
@@ -112,7 +164,10 @@ async fn budgets_are_told_under_the_names_of_kube_state_metrics() {
         format!("kube_poddisruptionbudget_status_observed_generation{labels} 1"),
     ];
     assert_shows(&world, &lines.each_ref().map(String::as_str));
-    world.delete("poddisruptionbudgets", "shop/b", DeleteOptions::default()).await.expect("deleted");
+    world
+        .delete("poddisruptionbudgets", "shop/b", DeleteOptions::default())
+        .await
+        .expect("deleted");
     assert!(!metrics(&world).contains(labels));
 }
 
@@ -121,14 +176,30 @@ async fn the_time_from_granted_to_gone_and_the_lag_of_a_status_are_measured() {
     let world = observed(Options::default()).await;
     world.pod("p", "Running", true).await;
     world.pod("q", "Pending", false).await;
-    world.create("poddisruptionbudgets", "shop", json!({"metadata": {"name": "b"}, "spec": {"maxUnavailable": 1}})).await;
+    world
+        .create(
+            "poddisruptionbudgets",
+            "shop",
+            json!({"metadata": {"name": "b"}, "spec": {"maxUnavailable": 1}}),
+        )
+        .await;
     tokio::time::sleep(Duration::from_millis(40)).await;
-    world.patch("poddisruptionbudgets", "shop/b/status", json!({"status": status(1)})).await.expect("written");
+    world
+        .patch(
+            "poddisruptionbudgets",
+            "shop/b/status",
+            json!({"status": status(1)}),
+        )
+        .await
+        .expect("written");
     for name in ["p", "q"] {
         world.evict(name, Value::Null).await.expect("granted");
     }
     tokio::time::sleep(Duration::from_secs(4)).await;
-    let now = DeleteOptions { grace_period_seconds: Some(0), ..DeleteOptions::default() };
+    let now = DeleteOptions {
+        grace_period_seconds: Some(0),
+        ..DeleteOptions::default()
+    };
     world.delete("pods", "shop/p", now).await.expect("deleted");
     settle().await;
     assert_shows(
@@ -149,24 +220,47 @@ async fn the_time_from_granted_to_gone_and_the_lag_of_a_status_are_measured() {
 async fn refusals_become_one_event_on_the_pod_and_one_on_the_budget() {
     let world = observed(HELPFUL()).await;
     let pod = world.pod("p", "Running", true).await;
-    let budget = world.budget("b", json!({"minAvailable": 2}), status(0)).await;
+    let budget = world
+        .budget("b", json!({"minAvailable": 2}), status(0))
+        .await;
     for _ in 0..3 {
         world.evict("p", Value::Null).await.expect_err("refused");
-        world.evict("p", json!({"dryRun": ["All"]})).await.expect_err("refused");
+        world
+            .evict("p", json!({"dryRun": ["All"]}))
+            .await
+            .expect_err("refused");
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
     let check = async |count: u64| {
         let mut found = events(&world).await;
         found.sort_by_key(|event| event["involvedObject"]["kind"].to_string());
-        let [of_pod, of_budget] = &found[..] else { panic!("{found:?}") };
+        let [of_pod, of_budget] = &found[..] else {
+            panic!("{found:?}")
+        };
         let why = "requested by tester was refused: The disruption budget b needs 2 healthy pods and has 2 currently";
-        assert_eq!((&of_pod["count"], &of_budget["count"]), (&json!(count), &json!(count)));
+        assert_eq!(
+            (&of_pod["count"], &of_budget["count"]),
+            (&json!(count), &json!(count))
+        );
         assert_eq!(of_pod["message"], format!("Eviction {why}").as_str());
-        assert_eq!(of_budget["message"], format!("Eviction of pod p {why}").as_str());
+        assert_eq!(
+            of_budget["message"],
+            format!("Eviction of pod p {why}").as_str()
+        );
         for (event, about) in [(of_pod, &pod), (of_budget, &budget)] {
             assert_eq!(event["involvedObject"]["uid"], about["metadata"]["uid"]);
-            assert_eq!(event["involvedObject"]["kind"], if about == &pod { "Pod" } else { "PodDisruptionBudget" });
-            assert_eq!((&event["type"], &event["reason"]), (&json!("Warning"), &json!("EvictionRefused")));
+            assert_eq!(
+                event["involvedObject"]["kind"],
+                if about == &pod {
+                    "Pod"
+                } else {
+                    "PodDisruptionBudget"
+                }
+            );
+            assert_eq!(
+                (&event["type"], &event["reason"]),
+                (&json!("Warning"), &json!("EvictionRefused"))
+            );
         }
     };
     check(1).await;
@@ -174,8 +268,14 @@ async fn refusals_become_one_event_on_the_pod_and_one_on_the_budget() {
     check(3).await;
     // Somebody clears the events away; the next refusal is told by new ones, with the whole count.
     for event in events(&world).await {
-        let name = event["metadata"]["name"].as_str().expect("a name").to_owned();
-        world.delete("events", &format!("shop/{name}"), DeleteOptions::default()).await.expect("deleted");
+        let name = event["metadata"]["name"]
+            .as_str()
+            .expect("a name")
+            .to_owned();
+        world
+            .delete("events", &format!("shop/{name}"), DeleteOptions::default())
+            .await
+            .expect("deleted");
     }
     world.evict("p", Value::Null).await.expect_err("refused");
     tokio::time::sleep(Duration::from_secs(10)).await;
@@ -187,14 +287,18 @@ async fn two_budgets_are_named_in_the_event() {
     let world = observed(HELPFUL()).await;
     world.pod("p", "Running", true).await;
     for name in ["b", "c"] {
-        world.budget(name, json!({"minAvailable": 1}), status(1)).await;
+        world
+            .budget(name, json!({"minAvailable": 1}), status(1))
+            .await;
     }
     world.evict("p", Value::Null).await.expect_err("refused");
     settle().await;
     let found = events(&world).await;
     assert_eq!(found.len(), 3, "{found:?}");
     assert!(
-        found.iter().all(|event| event["message"].as_str().is_some_and(|text| text.ends_with("does not support. (b, c)"))),
+        found.iter().all(|event| event["message"]
+            .as_str()
+            .is_some_and(|text| text.ends_with("does not support. (b, c)"))),
         "{found:?}"
     );
 }
@@ -203,26 +307,44 @@ async fn two_budgets_are_named_in_the_event() {
 async fn nothing_is_told_where_kubernetes_is_silent_unless_it_is_asked_for() {
     let world = observed(Options::default()).await;
     world.pod("p", "Running", true).await;
-    world.budget("b", json!({"minAvailable": 2}), status(0)).await;
+    world
+        .budget("b", json!({"minAvailable": 2}), status(0))
+        .await;
     world.evict("p", Value::Null).await.expect_err("refused");
     let helpful = observed(HELPFUL()).await;
     helpful.pod("p", "Running", true).await;
-    helpful.budget("b", json!({"minAvailable": 2}), status(1)).await;
-    for (name, options) in [("x", Value::Null), ("p", json!({"preconditions": {"uid": "x"}})), ("p", json!({"dryRun": ["All"]}))] {
+    helpful
+        .budget("b", json!({"minAvailable": 2}), status(1))
+        .await;
+    for (name, options) in [
+        ("x", Value::Null),
+        ("p", json!({"preconditions": {"uid": "x"}})),
+        ("p", json!({"dryRun": ["All"]})),
+    ] {
         drop(helpful.evict(name, options).await);
     }
     helpful.evict("p", Value::Null).await.expect("granted");
     tokio::time::sleep(Duration::from_secs(20)).await;
-    assert_eq!((events(&world).await, events(&helpful).await), (Vec::new(), Vec::new()));
-    assert_eq!(warnings(&world, "shop", create("z", json!({"maxUnavailable": 0}))).await, Vec::<String>::new());
+    assert_eq!(
+        (events(&world).await, events(&helpful).await),
+        (Vec::new(), Vec::new())
+    );
+    assert_eq!(
+        warnings(&world, "shop", create("z", json!({"maxUnavailable": 0}))).await,
+        Vec::<String>::new()
+    );
 }
 
 fn create(name: &str, spec: Value) -> Verb {
-    let mut body = json!({"metadata": {"name": name}, "spec": {"selector": {"matchLabels": {"app": "a"}}}});
+    let mut body =
+        json!({"metadata": {"name": name}, "spec": {"selector": {"matchLabels": {"app": "a"}}}});
     for (key, value) in spec.as_object().expect("members") {
         body["spec"][key] = value.clone();
     }
-    Verb::Create { body: json_body(&body), options: WriteOptions::default() }
+    Verb::Create {
+        body: json_body(&body),
+        options: WriteOptions::default(),
+    }
 }
 
 /// The warnings of a write of a budget.
@@ -237,39 +359,92 @@ async fn warnings(world: &World, path: &str, verb: Verb) -> Vec<String> {
 /// Writes a budget; the warnings must begin like this.
 async fn check_warnings(world: &World, path: &str, verb: Verb, expected: &[&str]) {
     let found = warnings(world, path, verb).await;
-    let alike = found.len() == expected.len() && found.iter().zip(expected).all(|(found, expected)| found.starts_with(expected));
+    let alike = found.len() == expected.len()
+        && found
+            .iter()
+            .zip(expected)
+            .all(|(found, expected)| found.starts_with(expected));
     assert!(alike, "{found:?} instead of {expected:?}");
 }
 
 fn patch(patch: &Value) -> Verb {
-    Verb::Patch { kind: PatchKind::Merge, patch: patch.to_string().into(), options: WriteOptions::default() }
+    Verb::Patch {
+        kind: PatchKind::Merge,
+        patch: patch.to_string().into(),
+        options: WriteOptions::default(),
+    }
 }
 
 #[tokio::test(start_paused = true)]
 async fn who_writes_a_budget_that_cannot_work_is_warned() {
     let world = World::with(HELPFUL()).await;
-    check_warnings(&world, "shop", create("empty", json!({"maxUnavailable": 1})), &["spec.selector: selects no pods at present, so"]).await;
-    world.delete("poddisruptionbudgets", "shop/empty", DeleteOptions::default()).await.expect("deleted");
+    check_warnings(
+        &world,
+        "shop",
+        create("empty", json!({"maxUnavailable": 1})),
+        &["spec.selector: selects no pods at present, so"],
+    )
+    .await;
+    world
+        .delete(
+            "poddisruptionbudgets",
+            "shop/empty",
+            DeleteOptions::default(),
+        )
+        .await
+        .expect("deleted");
 
     for name in ["p", "q"] {
         world.pod(name, "Running", true).await;
     }
     world.pod("done", "Succeeded", false).await;
-    check_warnings(&world, "shop", create("fine", json!({"maxUnavailable": 1})), &[]).await;
+    check_warnings(
+        &world,
+        "shop",
+        create("fine", json!({"maxUnavailable": 1})),
+        &[],
+    )
+    .await;
     for (spec, expected) in [
-        (json!({"maxUnavailable": "0%"}), &["spec.maxUnavailable: with 0% no healthy pod can ever be evicted"][..]),
-        (json!({"maxUnavailable": null, "minAvailable": 2}), &["spec.minAvailable: 2 of 2 selected pods leaves none to spare"]),
+        (
+            json!({"maxUnavailable": "0%"}),
+            &["spec.maxUnavailable: with 0% no healthy pod can ever be evicted"][..],
+        ),
+        (
+            json!({"maxUnavailable": null, "minAvailable": 2}),
+            &["spec.minAvailable: 2 of 2 selected pods leaves none to spare"],
+        ),
         (json!({"minAvailable": 1}), &[]),
     ] {
         check_warnings(&world, "shop/fine", patch(&json!({"spec": spec})), expected).await;
     }
     let overlap = ["spec.selector: pods p, q are also selected by the budget fine;"];
-    check_warnings(&world, "shop", create("twin", json!({"selector": {}, "maxUnavailable": 1})), &overlap).await;
-    let whole = world.get("poddisruptionbudgets", "shop/twin").await.expect("there");
-    let put =
-        Verb::Update { body: json_body(&whole), options: WriteOptions { dry_run: vec!["All".to_owned()], ..WriteOptions::default() } };
+    check_warnings(
+        &world,
+        "shop",
+        create("twin", json!({"selector": {}, "maxUnavailable": 1})),
+        &overlap,
+    )
+    .await;
+    let whole = world
+        .get("poddisruptionbudgets", "shop/twin")
+        .await
+        .expect("there");
+    let put = Verb::Update {
+        body: json_body(&whole),
+        options: WriteOptions {
+            dry_run: vec!["All".to_owned()],
+            ..WriteOptions::default()
+        },
+    };
     check_warnings(&world, "shop/twin", put, &overlap).await;
-    check_warnings(&world, "shop/twin/status", patch(&json!({"status": status(1)})), &[]).await;
+    check_warnings(
+        &world,
+        "shop/twin/status",
+        patch(&json!({"status": status(1)})),
+        &[],
+    )
+    .await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -282,17 +457,34 @@ async fn replicas_that_are_still_to_come_count_for_a_budget() {
     let pod = json!({"metadata": {"name": "p", "labels": {"app": "a"}, "ownerReferences": [owner]},
         "spec": {"containers": [{"name": "c", "image": "img"}]}});
     world.create("pods", "shop", pod).await;
-    check_warnings(&world, "shop", create("two", json!({"minAvailable": 2})), &[]).await;
-    world.delete("poddisruptionbudgets", "shop/two", DeleteOptions::default()).await.expect("deleted");
+    check_warnings(
+        &world,
+        "shop",
+        create("two", json!({"minAvailable": 2})),
+        &[],
+    )
+    .await;
+    world
+        .delete("poddisruptionbudgets", "shop/two", DeleteOptions::default())
+        .await
+        .expect("deleted");
     let expected = ["spec.minAvailable: 3 of 3 selected pods leaves none to spare, so"];
-    check_warnings(&world, "shop", create("three", json!({"minAvailable": 3})), &expected).await;
+    check_warnings(
+        &world,
+        "shop",
+        create("three", json!({"minAvailable": 3})),
+        &expected,
+    )
+    .await;
 }
 
-/// The writer of a store with a thread of its own tells watchers before it tells the one who commits, so that the end
-/// of a pod which nothing has to stop is followed before the eviction knows that it was granted.
+/// The writer of a store with a thread of its own tells watchers before it tells the one who
+/// commits, so that the end of a pod which nothing has to stop is followed before the eviction
+/// knows that it was granted.
 #[tokio::test(start_paused = true)]
 async fn the_end_of_a_pod_is_measured_also_when_it_is_seen_before_the_eviction_is_answered() {
-    let store = Store::open_threaded(Box::new(MemoryEngine), store::Options::default()).expect("a thread");
+    let store =
+        Store::open_threaded(Box::new(MemoryEngine), store::Options::default()).expect("a thread");
     let world = World::on(store, Options::default()).await;
     let registry = world.registry.clone();
     tokio::spawn(async move { registry.observe().await });
@@ -300,7 +492,11 @@ async fn the_end_of_a_pod_is_measured_also_when_it_is_seen_before_the_eviction_i
     for name in ["p", "q", "r"] {
         world.pod(name, "Pending", false).await;
         world.evict(name, Value::Null).await.expect("granted");
-        assert_eq!(world.get("pods", &format!("shop/{name}")).await, None, "it is gone at once");
+        assert_eq!(
+            world.get("pods", &format!("shop/{name}")).await,
+            None,
+            "it is gone at once"
+        );
     }
     settle().await;
     assert_shows(&world, &["exeunt_eviction_to_gone_seconds_count 3"]);

@@ -10,9 +10,18 @@ fn resources(cpu: &str, memory: &str) -> Value {
 
 async fn world() -> World {
     let world = World::new().await;
-    world.create("nodes", "", json!({"metadata": {"name": "n", "labels": {"kubernetes.io/os": "linux"}}})).await;
+    world
+        .create(
+            "nodes",
+            "",
+            json!({"metadata": {"name": "n", "labels": {"kubernetes.io/os": "linux"}}}),
+        )
+        .await;
     let status = json!({"status": {"allocatable": {"cpu": "2", "memory": "1Gi"}}});
-    world.patch("nodes", "/n/status", status).await.expect("the status can be written");
+    world
+        .patch("nodes", "/n/status", status)
+        .await
+        .expect("the status can be written");
     world
 }
 
@@ -22,7 +31,13 @@ async fn pod(world: &World, name: &str, node: &str) {
         "initContainers": [{"name": "i", "image": "img"}],
         "containers": [{"name": "c", "image": "img", "resources": resources("1", "1Gi")}],
     });
-    world.create("pods", "shop", json!({"metadata": {"name": name}, "spec": spec})).await;
+    world
+        .create(
+            "pods",
+            "shop",
+            json!({"metadata": {"name": name}, "spec": spec}),
+        )
+        .await;
 }
 
 /// The resize of the only container, by a merge patch.
@@ -38,27 +53,78 @@ fn resize(container: Value) -> Value {
 async fn a_pod_is_resized_within_its_node() {
     let world = world().await;
     pod(&world, "p", "n").await;
-    let (_, resized) = world.patch("pods", "shop/p/resize", resize(json!({"resources": resources("2", "1Gi")}))).await.expect("it fits");
+    let (_, resized) = world
+        .patch(
+            "pods",
+            "shop/p/resize",
+            resize(json!({"resources": resources("2", "1Gi")})),
+        )
+        .await
+        .expect("it fits");
     assert_eq!(
-        (&resized["spec"]["containers"][0]["resources"]["requests"]["cpu"], &resized["metadata"]["generation"]),
+        (
+            &resized["spec"]["containers"][0]["resources"]["requests"]["cpu"],
+            &resized["metadata"]["generation"]
+        ),
         (&json!("2"), &json!(2))
     );
     let check = async |cpu: &str, memory: &str, lack: &str| {
-        let answer = world.patch("pods", "shop/p/resize", resize(json!({"resources": resources(cpu, memory)}))).await;
-        let text = format!("pods \"p\" is forbidden: Node didn't have enough allocatable resources: {lack}");
+        let answer = world
+            .patch(
+                "pods",
+                "shop/p/resize",
+                resize(json!({"resources": resources(cpu, memory)})),
+            )
+            .await;
+        let text = format!(
+            "pods \"p\" is forbidden: Node didn't have enough allocatable resources: {lack}"
+        );
         assert_eq!(refused(answer), (403, text));
     };
     check("2100m", "1Gi", "cpu, requested: 2100, allocatable: 2000").await;
     let both = "cpu, requested: 3000, allocatable: 2000; memory, requested: 2147483648, allocatable: 1073741824";
     check("3", "2Gi", both).await;
     // What changes nothing is not measured, and neither is a pod without a node.
-    world.patch("nodes", "/n/status", json!({"status": {"allocatable": {"cpu": "1m"}}})).await.expect("written");
-    world.patch("pods", "shop/p/resize", resize(json!({"resources": resources("2", "1Gi")}))).await.expect("nothing changes");
+    world
+        .patch(
+            "nodes",
+            "/n/status",
+            json!({"status": {"allocatable": {"cpu": "1m"}}}),
+        )
+        .await
+        .expect("written");
+    world
+        .patch(
+            "pods",
+            "shop/p/resize",
+            resize(json!({"resources": resources("2", "1Gi")})),
+        )
+        .await
+        .expect("nothing changes");
     pod(&world, "free", "").await;
-    world.patch("pods", "shop/free/resize", resize(json!({"resources": resources("3", "1Gi")}))).await.expect("no node");
+    world
+        .patch(
+            "pods",
+            "shop/free/resize",
+            resize(json!({"resources": resources("3", "1Gi")})),
+        )
+        .await
+        .expect("no node");
     pod(&world, "lost", "gone").await;
-    let answer = world.patch("pods", "shop/lost/resize", resize(json!({"resources": resources("2", "1Gi")}))).await;
-    assert_eq!(refused(answer), (403, "pods \"lost\" is forbidden: node \"gone\" not found".to_owned()));
+    let answer = world
+        .patch(
+            "pods",
+            "shop/lost/resize",
+            resize(json!({"resources": resources("2", "1Gi")})),
+        )
+        .await;
+    assert_eq!(
+        refused(answer),
+        (
+            403,
+            "pods \"lost\" is forbidden: node \"gone\" not found".to_owned()
+        )
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -67,28 +133,54 @@ async fn a_resize_changes_amounts_of_cpu_and_memory_and_nothing_else() {
     pod(&world, "p", "n").await;
     let check = async |patch: Value, faults: &str| {
         let answer = world.patch("pods", "shop/p/resize", patch).await;
-        assert_eq!(refused(answer), (422, format!("Pod \"p\" is invalid: {faults}")));
+        assert_eq!(
+            refused(answer),
+            (422, format!("Pod \"p\" is invalid: {faults}"))
+        );
     };
-    let guaranteed = json!({"requests": {"cpu": "1", "memory": "1Gi"}, "limits": {"cpu": "1", "memory": "1Gi"}});
-    let class = "spec: Invalid value: \"Burstable\": Pod QOS Class may not change as a result of resizing";
+    let guaranteed =
+        json!({"requests": {"cpu": "1", "memory": "1Gi"}, "limits": {"cpu": "1", "memory": "1Gi"}});
+    let class =
+        "spec: Invalid value: \"Burstable\": Pod QOS Class may not change as a result of resizing";
     let init = json!({"name": "i", "image": "img", "resources": guaranteed});
     let mut all = resize(json!({"resources": guaranteed}));
     all["spec"]["initContainers"] = json!([init]);
     check(all, class).await;
     let mut less = resources("1", "1Gi");
-    less["limits"].as_object_mut().expect("members").remove("memory");
+    less["limits"]
+        .as_object_mut()
+        .expect("members")
+        .remove("memory");
     less["limits"]["memory"] = Value::Null;
-    check(resize(json!({"resources": less})), "spec.containers[0].resources.limits: Forbidden: resource limits cannot be removed").await;
+    check(
+        resize(json!({"resources": less})),
+        "spec.containers[0].resources.limits: Forbidden: resource limits cannot be removed",
+    )
+    .await;
     let mut more = resources("1", "1Gi");
     more["requests"]["ephemeral-storage"] = json!("1Gi");
-    check(resize(json!({"resources": more})), "spec: Forbidden: only cpu and memory resources are mutable").await;
+    check(
+        resize(json!({"resources": more})),
+        "spec: Forbidden: only cpu and memory resources are mutable",
+    )
+    .await;
     let renamed = json!({"spec": {"containers": [{"name": "d", "image": "img", "resources": resources("1", "1Gi")}]}});
-    check(renamed, "spec.containers[0].name: Forbidden: containers may not be renamed or reordered on resize").await;
-    let added =
-        json!({"spec": {"containers": [{"name": "c", "image": "img", "resources": resources("1", "1Gi")}, {"name": "d", "image": "i"}]}});
-    check(added, "spec.containers: Forbidden: containers may not be added or removed on resize").await;
+    check(
+        renamed,
+        "spec.containers[0].name: Forbidden: containers may not be renamed or reordered on resize",
+    )
+    .await;
+    let added = json!({"spec": {"containers": [{"name": "c", "image": "img", "resources": resources("1", "1Gi")}, {"name": "d", "image": "i"}]}});
+    check(
+        added,
+        "spec.containers: Forbidden: containers may not be added or removed on resize",
+    )
+    .await;
     // Other parts of the pod are overlooked.
     let patch = resize(json!({"image": "other", "resources": resources("500m", "1Gi")}));
-    let (_, resized) = world.patch("pods", "shop/p/resize", patch).await.expect("it fits");
+    let (_, resized) = world
+        .patch("pods", "shop/p/resize", patch)
+        .await
+        .expect("it fits");
     assert_eq!(resized["spec"]["containers"][0]["image"], "img");
 }

@@ -5,7 +5,8 @@ use clock::{Clock, Entropy};
 use futures::StreamExt;
 use jiff::Timestamp;
 use registry::request::{
-    Body, BodyForm, DeleteOptions, DeleteRequest, ListOptions, PatchKind, Refusal, Reply, Request, User, Verb, WriteOptions,
+    Body, BodyForm, DeleteOptions, DeleteRequest, ListOptions, PatchKind, Refusal, Reply, Request,
+    User, Verb, WriteOptions,
 };
 use registry::{Options, Registry};
 use serde_json::{Value, json};
@@ -29,22 +30,42 @@ impl World {
     }
 
     pub(crate) async fn on(store: Store, options: Options) -> Self {
-        let clock = Clock::starting_at(Timestamp::from_second(1_000_000_000).expect("a valid time"));
+        let clock =
+            Clock::starting_at(Timestamp::from_second(1_000_000_000).expect("a valid time"));
         let registry = Registry::new(store, clock, Entropy::seeded(1), options);
-        registry.bootstrap().await.expect("an empty store takes the first objects");
+        registry
+            .bootstrap()
+            .await
+            .expect("an empty store takes the first objects");
         let world = Self { registry };
-        world.create("namespaces", "", json!({"metadata": {"name": "shop"}})).await;
-        world.create("serviceaccounts", "shop", json!({"metadata": {"name": "default"}})).await;
+        world
+            .create("namespaces", "", json!({"metadata": {"name": "shop"}}))
+            .await;
+        world
+            .create(
+                "serviceaccounts",
+                "shop",
+                json!({"metadata": {"name": "default"}}),
+            )
+            .await;
         world
     }
 
     /// Asks; `path` is `namespace/name/subresource`, of which parts may be left out at the end.
-    pub(crate) async fn call(&self, plural: &str, path: &str, verb: Verb) -> Result<Reply, Refusal> {
+    pub(crate) async fn call(
+        &self,
+        plural: &str,
+        path: &str,
+        verb: Verb,
+    ) -> Result<Reply, Refusal> {
         let (group, version) = group_of(plural);
         let mut parts = path.split('/').map(str::to_owned);
         let mut part = || parts.next().unwrap_or_default();
         let (namespace, name, subresource) = (part(), part(), part());
-        let user = User { name: "tester".to_owned(), ..User::default() };
+        let user = User {
+            name: "tester".to_owned(),
+            ..User::default()
+        };
         let request = Request {
             user,
             group: group.to_owned(),
@@ -61,38 +82,93 @@ impl World {
     pub(crate) async fn ask(&self, plural: &str, path: &str, verb: Verb) -> Answer {
         Ok(match self.call(plural, path, verb).await? {
             Reply::Object { code, json, .. } => (code, parse(&json)),
-            Reply::Status { code, status, .. } => (code, serde_json::to_value(&status).expect("serializes")),
-            Reply::List { items, metadata, kind, .. } => {
+            Reply::Status { code, status, .. } => {
+                (code, serde_json::to_value(&status).expect("serializes"))
+            }
+            Reply::List {
+                items,
+                metadata,
+                kind,
+                ..
+            } => {
                 let items: Vec<Value> = items.iter().map(parse).collect();
-                (200, json!({"kind": kind, "metadata": metadata, "items": items}))
+                (
+                    200,
+                    json!({"kind": kind, "metadata": metadata, "items": items}),
+                )
             }
             Reply::Watch(_) => panic!("a watch is not an answer"),
         })
     }
 
     pub(crate) async fn create(&self, plural: &str, path: &str, body: Value) -> Value {
-        self.try_create(plural, path, body).await.expect("it can be made").1
+        self.try_create(plural, path, body)
+            .await
+            .expect("it can be made")
+            .1
     }
 
     pub(crate) async fn try_create(&self, plural: &str, path: &str, body: Value) -> Answer {
-        self.ask(plural, path, Verb::Create { body: json_body(&body), options: WriteOptions::default() }).await
+        self.ask(
+            plural,
+            path,
+            Verb::Create {
+                body: json_body(&body),
+                options: WriteOptions::default(),
+            },
+        )
+        .await
     }
 
     pub(crate) async fn update(&self, plural: &str, path: &str, body: Value) -> Answer {
-        self.ask(plural, path, Verb::Update { body: json_body(&body), options: WriteOptions::default() }).await
+        self.ask(
+            plural,
+            path,
+            Verb::Update {
+                body: json_body(&body),
+                options: WriteOptions::default(),
+            },
+        )
+        .await
     }
 
     pub(crate) async fn patch(&self, plural: &str, path: &str, patch: Value) -> Answer {
         let patch = Bytes::from(patch.to_string());
-        self.ask(plural, path, Verb::Patch { kind: PatchKind::Merge, patch, options: WriteOptions::default() }).await
+        self.ask(
+            plural,
+            path,
+            Verb::Patch {
+                kind: PatchKind::Merge,
+                patch,
+                options: WriteOptions::default(),
+            },
+        )
+        .await
     }
 
     pub(crate) async fn get(&self, plural: &str, path: &str) -> Option<Value> {
-        self.ask(plural, path, Verb::Get { resource_version: String::new() }).await.ok().map(|(_, object)| object)
+        self.ask(
+            plural,
+            path,
+            Verb::Get {
+                resource_version: String::new(),
+            },
+        )
+        .await
+        .ok()
+        .map(|(_, object)| object)
     }
 
     pub(crate) async fn delete(&self, plural: &str, path: &str, options: DeleteOptions) -> Answer {
-        self.ask(plural, path, Verb::Delete(DeleteRequest { body: None, query: options })).await
+        self.ask(
+            plural,
+            path,
+            Verb::Delete(DeleteRequest {
+                body: None,
+                query: options,
+            }),
+        )
+        .await
     }
 
     pub(crate) async fn list(&self, plural: &str, path: &str, options: ListOptions) -> Answer {
@@ -100,10 +176,24 @@ impl World {
     }
 
     /// The events of a watch that ends after `seconds`, as kind and object.
-    pub(crate) async fn watch(&self, plural: &str, path: &str, options: ListOptions, seconds: u64) -> Vec<(String, Value)> {
-        let options = ListOptions { timeout_seconds: Some(seconds), ..options };
-        let Ok(Reply::Watch(events)) = self.call(plural, path, Verb::Watch(options)).await else { panic!("no watch") };
-        events.map(|event| (event.kind.to_owned(), parse(&event.json))).collect().await
+    pub(crate) async fn watch(
+        &self,
+        plural: &str,
+        path: &str,
+        options: ListOptions,
+        seconds: u64,
+    ) -> Vec<(String, Value)> {
+        let options = ListOptions {
+            timeout_seconds: Some(seconds),
+            ..options
+        };
+        let Ok(Reply::Watch(events)) = self.call(plural, path, Verb::Watch(options)).await else {
+            panic!("no watch")
+        };
+        events
+            .map(|event| (event.kind.to_owned(), parse(&event.json)))
+            .collect()
+            .await
     }
 
     pub(crate) fn revision(&self) -> String {
@@ -116,10 +206,19 @@ impl World {
         if phase != "Pending" {
             spec["nodeName"] = json!("n");
         }
-        self.create("pods", "shop", json!({"metadata": {"name": name, "labels": {"app": "a"}}, "spec": spec})).await;
+        self.create(
+            "pods",
+            "shop",
+            json!({"metadata": {"name": name, "labels": {"app": "a"}}, "spec": spec}),
+        )
+        .await;
         let ready = if ready { "True" } else { "False" };
-        let status = json!({"status": {"phase": phase, "conditions": [{"type": "Ready", "status": ready}]}});
-        self.patch("pods", &format!("shop/{name}/status"), status).await.expect("the status can be written").1
+        let status =
+            json!({"status": {"phase": phase, "conditions": [{"type": "Ready", "status": ready}]}});
+        self.patch("pods", &format!("shop/{name}/status"), status)
+            .await
+            .expect("the status can be written")
+            .1
     }
 
     /// A budget over the application `a` with these figures in its status.
@@ -129,7 +228,14 @@ impl World {
             body["spec"][key] = value.clone();
         }
         self.create("poddisruptionbudgets", "shop", body).await;
-        self.patch("poddisruptionbudgets", &format!("shop/{name}/status"), json!({"status": status})).await.expect("written").1
+        self.patch(
+            "poddisruptionbudgets",
+            &format!("shop/{name}/status"),
+            json!({"status": status}),
+        )
+        .await
+        .expect("written")
+        .1
     }
 
     pub(crate) async fn evict(&self, name: &str, options: Value) -> Answer {
@@ -137,7 +243,8 @@ impl World {
         if !options.is_null() {
             body["deleteOptions"] = options;
         }
-        self.try_create("pods", &format!("shop/{name}/eviction"), body).await
+        self.try_create("pods", &format!("shop/{name}/eviction"), body)
+            .await
     }
 }
 
@@ -157,7 +264,10 @@ fn group_of(plural: &str) -> (&'static str, &'static str) {
 }
 
 pub(crate) fn json_body(body: &Value) -> Body {
-    Body { bytes: Bytes::from(body.to_string()), form: BodyForm::Json }
+    Body {
+        bytes: Bytes::from(body.to_string()),
+        form: BodyForm::Json,
+    }
 }
 
 fn parse(json: &Bytes) -> Value {

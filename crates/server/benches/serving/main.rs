@@ -35,11 +35,16 @@ const CLIENTS: usize = 32;
 const JSON: &str = "application/json";
 const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
 const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io";
-const METADATA: &str = "application/vnd.kubernetes.protobuf;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io";
+const METADATA: &str =
+    "application/vnd.kubernetes.protobuf;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io";
 const BASE: &str = "/api/v1/namespaces/default/pods";
 
 fn main() {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
     runtime.block_on(async {
         println!("{PODS} pods; times are wall time in this process, two worker threads\n");
         let memory = World::open(Store::open_memory()).await;
@@ -48,7 +53,10 @@ fn main() {
         memory.writes("memory").await;
         memory.fan_out().await;
         drop(memory);
-        let dir = tempfile::tempdir_in(std::env::var_os("EXEUNT_BENCH_DIR").map_or_else(std::env::temp_dir, Into::into)).unwrap();
+        let dir = tempfile::tempdir_in(
+            std::env::var_os("EXEUNT_BENCH_DIR").map_or_else(std::env::temp_dir, Into::into),
+        )
+        .unwrap();
         let disk = World::open(Store::open_disk(dir.path(), Options::default()).unwrap()).await;
         disk.create_all("disk").await;
         disk.writes("disk").await;
@@ -58,7 +66,9 @@ fn main() {
 /// One line of the table; `compared` is a time of the same run and what it is.
 fn line(what: &str, each: Duration, compared: Option<(Duration, &str)>) {
     let micros = each.as_secs_f64() * 1e6;
-    let ratio = compared.map_or_else(String::new, |(other, name)| format!("{:>8.2} x {name}", each.as_secs_f64() / other.as_secs_f64()));
+    let ratio = compared.map_or_else(String::new, |(other, name)| {
+        format!("{:>8.2} x {name}", each.as_secs_f64() / other.as_secs_f64())
+    });
     println!("{what:<52}{micros:>14.1} us{ratio}");
 }
 
@@ -70,26 +80,76 @@ struct World {
 impl World {
     async fn open(store: Store) -> Self {
         let (clock, entropy) = (Clock::system(), Entropy::system());
-        let registry = Registry::new(store, clock.clone(), entropy.clone(), registry::Options::default());
+        let registry = Registry::new(
+            store,
+            clock.clone(),
+            entropy.clone(),
+            registry::Options::default(),
+        );
         registry.bootstrap().await.unwrap();
-        let config =
-            Config { resources: kinds::resources(), tokens: TokenFile::default(), accounts: None, anonymous: false, clock, entropy };
+        let config = Config {
+            resources: kinds::resources(),
+            tokens: TokenFile::default(),
+            accounts: None,
+            anonymous: false,
+            clock,
+            entropy,
+        };
         let server = Server::build(config, Arc::new(registry));
-        let user = User { name: "bench".to_owned(), groups: vec!["system:masters".to_owned()], ..User::default() };
-        let world = Self { service: server.service_as(user) };
-        world.send("POST", "/api/v1/namespaces/default/serviceaccounts", JSON, JSON, r#"{"metadata":{"name":"default"}}"#.to_owned()).await;
+        let user = User {
+            name: "bench".to_owned(),
+            groups: vec!["system:masters".to_owned()],
+            ..User::default()
+        };
+        let world = Self {
+            service: server.service_as(user),
+        };
+        world
+            .send(
+                "POST",
+                "/api/v1/namespaces/default/serviceaccounts",
+                JSON,
+                JSON,
+                r#"{"metadata":{"name":"default"}}"#.to_owned(),
+            )
+            .await;
         world
     }
 
-    async fn open_answer(&self, method: &str, path: &str, accept: &str, kind: &str, body: String) -> Response<Body> {
-        let request = Request::builder().method(method).uri(path).header("accept", accept).header("content-type", kind);
-        self.service.answer(request.body(Full::from(body)).unwrap()).await.unwrap()
+    async fn open_answer(
+        &self,
+        method: &str,
+        path: &str,
+        accept: &str,
+        kind: &str,
+        body: String,
+    ) -> Response<Body> {
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("accept", accept)
+            .header("content-type", kind);
+        self.service
+            .answer(request.body(Full::from(body)).unwrap())
+            .await
+            .unwrap()
     }
 
     /// Sends a request and reads the answer to its end; how many bytes it had.
-    async fn send(&self, method: &str, path: &str, accept: &str, kind: &str, body: String) -> usize {
+    async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        accept: &str,
+        kind: &str,
+        body: String,
+    ) -> usize {
         let response = self.open_answer(method, path, accept, kind, body).await;
-        assert!(response.status().is_success(), "{method} {path}: {}", response.status());
+        assert!(
+            response.status().is_success(),
+            "{method} {path}: {}",
+            response.status()
+        );
         let mut body = std::pin::pin!(response.into_body());
         let mut bytes = 0;
         while let Some(frame) = body.frame().await {
@@ -105,7 +165,12 @@ impl World {
     }
 
     /// The time of each of so many requests that so many clients send.
-    async fn each(&self, count: usize, clients: usize, request: impl Fn(usize) -> Sent + Send + Sync + 'static) -> Duration {
+    async fn each(
+        &self,
+        count: usize,
+        clients: usize,
+        request: impl Fn(usize) -> Sent + Send + Sync + 'static,
+    ) -> Duration {
         let (next, request) = (Arc::new(AtomicU64::new(0)), Arc::new(request));
         let start = Instant::now();
         let mut tasks = JoinSet::new();
@@ -117,7 +182,13 @@ impl World {
                     if number >= count {
                         return;
                     }
-                    let Sent { method, path, accept, kind, body } = request(number);
+                    let Sent {
+                        method,
+                        path,
+                        accept,
+                        kind,
+                        body,
+                    } = request(number);
                     world.send(method, &path, accept, kind, body).await;
                 }
             });
@@ -127,29 +198,56 @@ impl World {
     }
 
     async fn create_all(&self, store: &str) {
-        let made = self.each(PODS, CLIENTS, |number| Sent::write("POST", BASE.to_owned(), JSON, pod(number))).await;
-        line(&format!("create, {store} store, {CLIENTS} clients"), made, None);
+        let made = self
+            .each(PODS, CLIENTS, |number| {
+                Sent::write("POST", BASE.to_owned(), JSON, pod(number))
+            })
+            .await;
+        line(
+            &format!("create, {store} store, {CLIENTS} clients"),
+            made,
+            None,
+        );
     }
 
     async fn reads(&self) {
         const GETS: usize = 20_000;
-        let get = |accept: &'static str| move |number: usize| Sent::read(format!("{BASE}/pod-{:05}", number % 100), accept);
+        let get = |accept: &'static str| {
+            move |number: usize| Sent::read(format!("{BASE}/pod-{:05}", number % 100), accept)
+        };
         let json = self.each(GETS, 1, get(JSON)).await;
         line("get, JSON", json, None);
         let protobuf = self.each(GETS, 1, get(PROTOBUF)).await;
         line("get, protobuf", protobuf, Some((json, "JSON")));
         let mut joined = None;
-        for (name, accept) in [("JSON", JSON), ("protobuf", PROTOBUF), ("protobuf, bare metadata", METADATA), ("table", TABLE)] {
+        for (name, accept) in [
+            ("JSON", JSON),
+            ("protobuf", PROTOBUF),
+            ("protobuf, bare metadata", METADATA),
+            ("table", TABLE),
+        ] {
             let (first, bytes) = self.get(BASE, accept).await;
             let mut again = Vec::new();
             for _ in 0..9 {
                 again.push(self.get(BASE, accept).await.0);
             }
             again.sort();
-            line(&format!("list, {name}, first ({} KiB)", bytes / 1024), first, None);
-            line(&format!("list, {name}, again (median of 9)"), again[4], Some((first, "first")));
+            line(
+                &format!("list, {name}, first ({} KiB)", bytes / 1024),
+                first,
+                None,
+            );
+            line(
+                &format!("list, {name}, again (median of 9)"),
+                again[4],
+                Some((first, "first")),
+            );
             if let Some(json) = joined {
-                line(&format!("list, {name}, again, beside JSON"), again[4], Some((json, "JSON again")));
+                line(
+                    &format!("list, {name}, again, beside JSON"),
+                    again[4],
+                    Some((json, "JSON again")),
+                );
             } else {
                 joined = Some(again[4]);
             }
@@ -159,29 +257,58 @@ impl World {
     async fn writes(&self, store: &str) {
         let path = |number: usize| format!("{BASE}/pod-{:05}", number * 5 % PODS);
         for clients in [1, CLIENTS] {
-            let patch =
-                |kind: &'static str, body: fn(usize) -> String| move |number| Sent::write("PATCH", path(number), kind, body(number));
-            let merge = patch("application/merge-patch+json", |number| labels(number, clients_mark(1)));
+            let patch = |kind: &'static str, body: fn(usize) -> String| {
+                move |number| Sent::write("PATCH", path(number), kind, body(number))
+            };
+            let merge = patch("application/merge-patch+json", |number| {
+                labels(number, clients_mark(1))
+            });
             let merge = self.each(WRITES, clients, merge).await;
-            line(&format!("merge patch, {store}, clients: {clients}"), merge, None);
-            let strategic = patch("application/strategic-merge-patch+json", |number| labels(number, clients_mark(2)));
+            line(
+                &format!("merge patch, {store}, clients: {clients}"),
+                merge,
+                None,
+            );
+            let strategic = patch("application/strategic-merge-patch+json", |number| {
+                labels(number, clients_mark(2))
+            });
             let strategic = self.each(WRITES, clients, strategic).await;
-            line(&format!("strategic merge patch, {store}, clients: {clients}"), strategic, Some((merge, "merge")));
+            line(
+                &format!("strategic merge patch, {store}, clients: {clients}"),
+                strategic,
+                Some((merge, "merge")),
+            );
             let json = patch("application/json-patch+json", |number| {
-                format!(r#"[{{"op":"add","path":"/metadata/labels/j","value":"{}"}}]"#, number + clients_mark(3))
+                format!(
+                    r#"[{{"op":"add","path":"/metadata/labels/j","value":"{}"}}]"#,
+                    number + clients_mark(3)
+                )
             });
             let json = self.each(WRITES, clients, json).await;
-            line(&format!("JSON patch, {store}, clients: {clients}"), json, Some((merge, "merge")));
+            line(
+                &format!("JSON patch, {store}, clients: {clients}"),
+                json,
+                Some((merge, "merge")),
+            );
             let apply = move |number: usize| {
                 let body = format!(
                     r#"{{"apiVersion":"v1","kind":"Pod","metadata":{{"name":"pod-{:05}","labels":{{"applied":"{}"}}}}}}"#,
                     number * 5 % PODS,
                     number + clients
                 );
-                Sent::write("PATCH", format!("{}?fieldManager=bench", path(number)), "application/apply-patch+yaml", body)
+                Sent::write(
+                    "PATCH",
+                    format!("{}?fieldManager=bench", path(number)),
+                    "application/apply-patch+yaml",
+                    body,
+                )
             };
             let apply = self.each(WRITES, clients, apply).await;
-            line(&format!("apply, {store}, clients: {clients}"), apply, Some((merge, "merge")));
+            line(
+                &format!("apply, {store}, clients: {clients}"),
+                apply,
+                Some((merge, "merge")),
+            );
         }
     }
 
@@ -194,10 +321,22 @@ impl World {
                 let each = self.watched(watchers, accept).await;
                 let made = self.frames().await - before;
                 let what = format!("change seen by {watchers} watchers, {name}");
-                line(&what, each, (watchers > 1).then_some((alone, "one watcher")));
-                println!("{:<52}{:>14.2}", "  frames made for each change", made as f64 / CHANGES as f64);
+                line(
+                    &what,
+                    each,
+                    (watchers > 1).then_some((alone, "one watcher")),
+                );
+                println!(
+                    "{:<52}{:>14.2}",
+                    "  frames made for each change",
+                    made as f64 / CHANGES as f64
+                );
                 if watchers > 1 {
-                    line("  for each watcher beyond the first", (each.saturating_sub(alone)) / u32::try_from(watchers - 1).unwrap(), None);
+                    line(
+                        "  for each watcher beyond the first",
+                        (each.saturating_sub(alone)) / u32::try_from(watchers - 1).unwrap(),
+                        None,
+                    );
                 }
                 alone = each;
             }
@@ -209,22 +348,44 @@ impl World {
         let ready = Arc::new(tokio::sync::Semaphore::new(0));
         let revision = self.revision().await;
         for _ in 0..watchers {
-            let (world, ready, path) = (self.clone(), ready.clone(), format!("{BASE}?watch=1&resourceVersion={revision}"));
+            let (world, ready, path) = (
+                self.clone(),
+                ready.clone(),
+                format!("{BASE}?watch=1&resourceVersion={revision}"),
+            );
             tasks.spawn(async move {
-                let mut body = Box::pin(world.open_answer("GET", &path, accept, JSON, String::new()).await.into_body());
+                let mut body = Box::pin(
+                    world
+                        .open_answer("GET", &path, accept, JSON, String::new())
+                        .await
+                        .into_body(),
+                );
                 ready.add_permits(1);
                 let mut seen = 0;
                 while seen < CHANGES {
                     let frame = body.frame().await.unwrap().unwrap().into_data().unwrap();
-                    seen += frame.windows(8).filter(|window| *window == b"MODIFIED").count();
+                    seen += frame
+                        .windows(8)
+                        .filter(|window| *window == b"MODIFIED")
+                        .count();
                 }
             });
         }
-        let _all = ready.acquire_many(u32::try_from(watchers).unwrap()).await.unwrap();
+        let _all = ready
+            .acquire_many(u32::try_from(watchers).unwrap())
+            .await
+            .unwrap();
         let start = Instant::now();
         for number in 0..CHANGES {
             let body = labels(number, usize::try_from(revision).unwrap());
-            self.send("PATCH", &format!("{BASE}/pod-{number:05}"), JSON, "application/merge-patch+json", body).await;
+            self.send(
+                "PATCH",
+                &format!("{BASE}/pod-{number:05}"),
+                JSON,
+                "application/merge-patch+json",
+                body,
+            )
+            .await;
         }
         tasks.join_all().await;
         start.elapsed() / u32::try_from(CHANGES).unwrap()
@@ -235,13 +396,21 @@ impl World {
     }
 
     async fn frames(&self) -> u64 {
-        self.figure("exeunt_encodings_made_total{of=\"frame\"} ").await
+        self.figure("exeunt_encodings_made_total{of=\"frame\"} ")
+            .await
     }
 
     async fn figure(&self, name: &str) -> u64 {
-        let body = self.open_answer("GET", "/metrics", "*/*", JSON, String::new()).await.into_body();
+        let body = self
+            .open_answer("GET", "/metrics", "*/*", JSON, String::new())
+            .await
+            .into_body();
         let text = String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap();
-        text.lines().find_map(|line| line.strip_prefix(name)).unwrap().parse().unwrap()
+        text.lines()
+            .find_map(|line| line.strip_prefix(name))
+            .unwrap()
+            .parse()
+            .unwrap()
     }
 }
 
@@ -255,11 +424,23 @@ struct Sent {
 
 impl Sent {
     fn read(path: String, accept: &'static str) -> Self {
-        Self { method: "GET", path, accept, kind: JSON, body: String::new() }
+        Self {
+            method: "GET",
+            path,
+            accept,
+            kind: JSON,
+            body: String::new(),
+        }
     }
 
     fn write(method: &'static str, path: String, kind: &'static str, body: String) -> Self {
-        Self { method, path, accept: JSON, kind, body }
+        Self {
+            method,
+            path,
+            accept: JSON,
+            kind,
+            body,
+        }
     }
 }
 
@@ -269,7 +450,10 @@ const fn clients_mark(kind: usize) -> usize {
 }
 
 fn labels(number: usize, mark: usize) -> String {
-    format!(r#"{{"metadata":{{"labels":{{"changed":"{}"}}}}}}"#, number + mark)
+    format!(
+        r#"{{"metadata":{{"labels":{{"changed":"{}"}}}}}}"#,
+        number + mark
+    )
 }
 
 /// A pod as controllers make them.

@@ -42,9 +42,15 @@ const BOUND: [(&str, &str); 3] = [("pods", "pod"), ("secrets", "secret"), ("node
 
 /// The object that the claims of a token name.
 fn bound(claims: &Tree) -> Option<Bound> {
-    let (plural, object) = BOUND.iter().find_map(|(plural, claim)| Some((*plural, claims.get(*claim)?)))?;
+    let (plural, object) = BOUND
+        .iter()
+        .find_map(|(plural, claim)| Some((*plural, claims.get(*claim)?)))?;
     let text = |member: &str| object.get(member).and_then(Tree::as_str).map(str::to_owned);
-    Some(Bound { plural, name: text("name")?, uid: text("uid")? })
+    Some(Bound {
+        plural,
+        name: text("name")?,
+        uid: text("uid")?,
+    })
 }
 
 /// Makes and judges tokens. Cheap to clone.
@@ -61,12 +67,27 @@ impl AccountTokens {
     ///
     /// # Errors
     /// The text is no ECDSA key on P-256.
-    pub fn from_pem(key: &str, clock: clock::Clock, entropy: clock::Entropy) -> Result<Self, rcgen::Error> {
+    pub fn from_pem(
+        key: &str,
+        clock: clock::Clock,
+        entropy: clock::Entropy,
+    ) -> Result<Self, rcgen::Error> {
         let key = KeyPair::from_pem_and_sign_algo(key, &rcgen::PKCS_ECDSA_P256_SHA256)?;
-        let known = rustls::crypto::ring::default_provider().signature_verification_algorithms.mapping;
-        let algorithm = known.iter().find(|(scheme, _)| *scheme == SignatureScheme::ECDSA_NISTP256_SHA256);
-        let algorithm = algorithm.and_then(|(_, algorithms)| algorithms.first()).ok_or(rcgen::Error::UnsupportedSignatureAlgorithm)?;
-        Ok(Self { key: Arc::new(key), algorithm: *algorithm, clock, entropy })
+        let known = rustls::crypto::ring::default_provider()
+            .signature_verification_algorithms
+            .mapping;
+        let algorithm = known
+            .iter()
+            .find(|(scheme, _)| *scheme == SignatureScheme::ECDSA_NISTP256_SHA256);
+        let algorithm = algorithm
+            .and_then(|(_, algorithms)| algorithms.first())
+            .ok_or(rcgen::Error::UnsupportedSignatureAlgorithm)?;
+        Ok(Self {
+            key: Arc::new(key),
+            algorithm: *algorithm,
+            clock,
+            entropy,
+        })
     }
 
     /// What those who judge tokens elsewhere need to know: OpenID Connect's document of the issuer.
@@ -99,7 +120,12 @@ impl AccountTokens {
 
     /// The account that a token names; none when it is not ours, or past its time, or for nobody in
     /// `audiences`.
-    pub(crate) fn account(&self, token: &str, audiences: &[&str], now: Timestamp) -> Option<Account> {
+    pub(crate) fn account(
+        &self,
+        token: &str,
+        audiences: &[&str],
+        now: Timestamp,
+    ) -> Option<Account> {
         let (signed, signature) = token.rsplit_once('.')?;
         let (head, claims) = signed.split_once('.')?;
         let decode = |text: &str| URL_SAFE_NO_PAD.decode(text).ok();
@@ -108,13 +134,24 @@ impl AccountTokens {
             return None;
         }
         let signature = to_der(&decode(signature)?)?;
-        self.algorithm.verify_signature(self.key.der_bytes(), signed.as_bytes(), &signature).ok()?;
+        self.algorithm
+            .verify_signature(self.key.der_bytes(), signed.as_bytes(), &signature)
+            .ok()?;
         let claims: Tree = serde_json::from_slice(&decode(claims)?).ok()?;
         let seconds = now.as_second();
-        let timely = claims.get("exp")?.as_i64()? > seconds && claims.get("nbf")?.as_i64()? <= seconds + 60;
-        let named: Vec<&str> = claims.get("aud")?.as_array()?.iter().filter_map(Tree::as_str).collect();
-        let audiences: Vec<String> =
-            audiences.iter().filter(|audience| named.contains(audience)).map(|&audience| audience.to_owned()).collect();
+        let timely =
+            claims.get("exp")?.as_i64()? > seconds && claims.get("nbf")?.as_i64()? <= seconds + 60;
+        let named: Vec<&str> = claims
+            .get("aud")?
+            .as_array()?
+            .iter()
+            .filter_map(Tree::as_str)
+            .collect();
+        let audiences: Vec<String> = audiences
+            .iter()
+            .filter(|audience| named.contains(audience))
+            .map(|&audience| audience.to_owned())
+            .collect();
         if !timely || audiences.is_empty() || claims.get("iss")? != AUDIENCE {
             return None;
         }
@@ -122,9 +159,23 @@ impl AccountTokens {
         let namespace = account.get("namespace")?.as_str()?;
         let name = account.pointer("/serviceaccount/name")?.as_str()?;
         let uid = account.pointer("/serviceaccount/uid")?.as_str()?.to_owned();
-        let groups = ["system:serviceaccounts".to_owned(), format!("system:serviceaccounts:{namespace}"), AUTHENTICATED.to_owned()];
-        let user = User { name: format!("system:serviceaccount:{namespace}:{name}"), uid, groups: groups.into() };
-        Some(Account { namespace: namespace.to_owned(), name: name.to_owned(), user: Arc::new(user), audiences, bound: bound(account) })
+        let groups = [
+            "system:serviceaccounts".to_owned(),
+            format!("system:serviceaccounts:{namespace}"),
+            AUTHENTICATED.to_owned(),
+        ];
+        let user = User {
+            name: format!("system:serviceaccount:{namespace}:{name}"),
+            uid,
+            groups: groups.into(),
+        };
+        Some(Account {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            user: Arc::new(user),
+            audiences,
+            bound: bound(account),
+        })
     }
 }
 
@@ -147,10 +198,16 @@ impl TokenIssuer for AccountTokens {
             "nbf": now,
             "sub": format!("system:serviceaccount:{}:{}", claims.namespace, claims.name),
         });
-        let head = URL_SAFE_NO_PAD.encode(json!({"alg": "ES256", "kid": self.key_id()}).to_string());
+        let head =
+            URL_SAFE_NO_PAD.encode(json!({"alg": "ES256", "kid": self.key_id()}).to_string());
         let signed = format!("{head}.{}", URL_SAFE_NO_PAD.encode(body.to_string()));
-        let signature = self.key.sign(signed.as_bytes()).ok().and_then(|der| from_der(&der));
-        let signature = signature.expect("signing with a P-256 key gives a signature of two numbers");
+        let signature = self
+            .key
+            .sign(signed.as_bytes())
+            .ok()
+            .and_then(|der| from_der(&der));
+        let signature =
+            signature.expect("signing with a P-256 key gives a signature of two numbers");
         format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
     }
 
@@ -169,16 +226,23 @@ impl std::fmt::Debug for AccountTokens {
 fn from_der(der: &[u8]) -> Option<[u8; 2 * HALF]> {
     let body = der.strip_prefix(&[0x30, u8::try_from(der.len().checked_sub(2)?).ok()?])?;
     let (first, rest) = integer(body)?;
-    let (second, []) = integer(rest)? else { return None };
+    let (second, []) = integer(rest)? else {
+        return None;
+    };
     let mut out = [0; 2 * HALF];
     out[HALF.checked_sub(first.len())?..HALF].copy_from_slice(first);
-    out[(2 * HALF).checked_sub(second.len()).filter(|&at| at >= HALF)?..].copy_from_slice(second);
+    out[(2 * HALF)
+        .checked_sub(second.len())
+        .filter(|&at| at >= HALF)?..]
+        .copy_from_slice(second);
     Some(out)
 }
 
 /// An ASN.1 integer without leading zeros, and what follows it.
 fn integer(der: &[u8]) -> Option<(&[u8], &[u8])> {
-    let [0x02, length, rest @ ..] = der else { return None };
+    let [0x02, length, rest @ ..] = der else {
+        return None;
+    };
     let (value, rest) = rest.split_at_checked(usize::from(*length))?;
     let zeros = value.iter().take_while(|&&byte| byte == 0).count();
     Some((&value[zeros..], rest))
@@ -191,7 +255,11 @@ fn to_der(signature: &[u8]) -> Option<Vec<u8>> {
     }
     let mut body = Vec::with_capacity(72);
     for half in signature.chunks(HALF) {
-        let zeros = half.iter().take_while(|&&byte| byte == 0).count().min(HALF - 1);
+        let zeros = half
+            .iter()
+            .take_while(|&&byte| byte == 0)
+            .count()
+            .min(HALF - 1);
         let value = &half[zeros..];
         // A leading bit would make the number negative.
         let sign = usize::from(value[0] & 0x80 != 0);
@@ -219,7 +287,14 @@ mod tests {
     fn issued(tokens: &AccountTokens, audiences: &[String]) -> String {
         let expires = "2026-11-20T13:00:00Z".parse().expect("a time");
         let [namespace, name, uid] = ["kube-system", "drainer", "u1"].map(str::to_owned);
-        tokens.issue(&Claims { namespace, name, uid, audiences: audiences.to_vec(), expires, bound: None })
+        tokens.issue(&Claims {
+            namespace,
+            name,
+            uid,
+            audiences: audiences.to_vec(),
+            expires,
+            bound: None,
+        })
     }
 
     #[tokio::test(start_paused = true)]
@@ -229,11 +304,24 @@ mod tests {
         // Signatures differ in the lengths of their numbers: many are tried.
         for _ in 0..50 {
             let token = issued(&tokens, &[AUDIENCE.to_owned()]);
-            let user = tokens.account(&token, &[AUDIENCE], at("2026-11-20T12:30:00Z")).expect("valid").user;
+            let user = tokens
+                .account(&token, &[AUDIENCE], at("2026-11-20T12:30:00Z"))
+                .expect("valid")
+                .user;
             assert_eq!(user.name, "system:serviceaccount:kube-system:drainer");
             assert_eq!(user.groups[1], "system:serviceaccounts:kube-system");
-            assert!(tokens.account(&token, &[AUDIENCE], at("2026-11-20T13:00:00Z")).is_none(), "expired");
-            assert!(tokens.account(&token, &[AUDIENCE], at("2026-11-20T11:00:00Z")).is_none(), "not yet");
+            assert!(
+                tokens
+                    .account(&token, &[AUDIENCE], at("2026-11-20T13:00:00Z"))
+                    .is_none(),
+                "expired"
+            );
+            assert!(
+                tokens
+                    .account(&token, &[AUDIENCE], at("2026-11-20T11:00:00Z"))
+                    .is_none(),
+                "not yet"
+            );
         }
     }
 
@@ -242,9 +330,22 @@ mod tests {
         let (tokens, now) = (tokens(), "2026-11-20T12:30:00Z".parse().expect("a time"));
         let expires = "2026-11-20T13:00:00Z".parse().expect("a time");
         let [namespace, name, uid] = ["kube-system", "drainer", "u1"].map(str::to_owned);
-        let bound = Some(Bound { plural: "pods", name: "p".to_owned(), uid: "u2".to_owned() });
-        let claims = Claims { namespace, name, uid, audiences: vec![AUDIENCE.to_owned()], expires, bound };
-        let account = tokens.account(&tokens.issue(&claims), &[AUDIENCE], now).expect("valid");
+        let bound = Some(Bound {
+            plural: "pods",
+            name: "p".to_owned(),
+            uid: "u2".to_owned(),
+        });
+        let claims = Claims {
+            namespace,
+            name,
+            uid,
+            audiences: vec![AUDIENCE.to_owned()],
+            expires,
+            bound,
+        };
+        let account = tokens
+            .account(&tokens.issue(&claims), &[AUDIENCE], now)
+            .expect("valid");
         assert_eq!(account.bound, claims.bound);
     }
 
@@ -255,15 +356,27 @@ mod tests {
         let decode = |text: &str| URL_SAFE_NO_PAD.decode(text).expect("base64");
         let (signed, signature) = token.rsplit_once('.').expect("three parts");
         let (head, _) = signed.split_once('.').expect("three parts");
-        let (head, keys): (Tree, Tree) = (serde_json::from_slice(&decode(head)).expect("JSON"), tokens.keys());
+        let (head, keys): (Tree, Tree) = (
+            serde_json::from_slice(&decode(head)).expect("JSON"),
+            tokens.keys(),
+        );
         let key = &keys["keys"][0];
         assert_eq!(head["kid"], key["kid"]);
         let coordinate = |name: &str| decode(key[name].as_str().expect("text"));
         let point = [vec![4], coordinate("x"), coordinate("y")].concat();
         let signature = to_der(&decode(signature)).expect("two numbers");
-        tokens.algorithm.verify_signature(&point, signed.as_bytes(), &signature).expect("the signature is good");
+        tokens
+            .algorithm
+            .verify_signature(&point, signed.as_bytes(), &signature)
+            .expect("the signature is good");
         let document = tokens.openid_configuration("https://k8s.example");
-        assert_eq!((&document["issuer"], &document["jwks_uri"]), (&json!(AUDIENCE), &json!("https://k8s.example/openid/v1/jwks")));
+        assert_eq!(
+            (&document["issuer"], &document["jwks_uri"]),
+            (
+                &json!(AUDIENCE),
+                &json!("https://k8s.example/openid/v1/jwks")
+            )
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -275,13 +388,26 @@ mod tests {
         let body = URL_SAFE_NO_PAD.encode(r#"{"sub":"system:serviceaccount:kube-system:admin"}"#);
         let (head, rest) = token.split_once('.').expect("three parts");
         let (_, signature) = rest.split_once('.').expect("three parts");
-        for broken in
-            [format!("{head}.{body}.{signature}"), format!("{head}.{rest}x"), "a.b.c".to_owned(), "...".to_owned(), head.to_owned()]
-        {
-            assert!(tokens.account(&broken, &[AUDIENCE], now).is_none(), "{broken}");
+        for broken in [
+            format!("{head}.{body}.{signature}"),
+            format!("{head}.{rest}x"),
+            "a.b.c".to_owned(),
+            "...".to_owned(),
+            head.to_owned(),
+        ] {
+            assert!(
+                tokens.account(&broken, &[AUDIENCE], now).is_none(),
+                "{broken}"
+            );
         }
         let vault = issued(&tokens, &["vault".to_owned()]);
         assert!(tokens.account(&vault, &[AUDIENCE], now).is_none());
-        assert_eq!(tokens.account(&vault, &[AUDIENCE, "vault"], now).expect("for the vault").audiences, ["vault"]);
+        assert_eq!(
+            tokens
+                .account(&vault, &[AUDIENCE, "vault"], now)
+                .expect("for the vault")
+                .audiences,
+            ["vault"]
+        );
     }
 }

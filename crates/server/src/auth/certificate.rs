@@ -48,8 +48,14 @@ impl Peer {
     }
 
     /// Judges the certificates that a client showed.
-    pub(crate) fn of(shown: Option<&[CertificateDer<'_>]>, verifier: &ClientVerifier, now: UnixTime) -> Self {
-        let Some([leaf, others @ ..]) = shown else { return Self::Unknown };
+    pub(crate) fn of(
+        shown: Option<&[CertificateDer<'_>]>,
+        verifier: &ClientVerifier,
+        now: UnixTime,
+    ) -> Self {
+        let Some([leaf, others @ ..]) = shown else {
+            return Self::Unknown;
+        };
         match verifier.inner.verify_client_cert(leaf, others, now) {
             Ok(_) => user_of(leaf).map_or(Self::Refused, |user| Self::Certified(Arc::new(user))),
             Err(_) => Self::Refused,
@@ -62,9 +68,18 @@ fn user_of(certificate: &CertificateDer<'_>) -> Option<User> {
     let (_, certificate) = x509_parser::parse_x509_certificate(certificate).ok()?;
     let subject = certificate.subject();
     let name = subject.iter_common_name().next()?.as_str().ok()?.to_owned();
-    let organizations = subject.iter_organization().filter_map(|organization| organization.as_str().ok());
-    let groups = organizations.map(str::to_owned).chain([AUTHENTICATED.to_owned()]).collect();
-    (!name.is_empty()).then_some(User { name, uid: String::new(), groups })
+    let organizations = subject
+        .iter_organization()
+        .filter_map(|organization| organization.as_str().ok());
+    let groups = organizations
+        .map(str::to_owned)
+        .chain([AUTHENTICATED.to_owned()])
+        .collect();
+    (!name.is_empty()).then_some(User {
+        name,
+        uid: String::new(),
+        groups,
+    })
 }
 
 /// Asks for a certificate, takes none as well, and only checks that the client holds its key.
@@ -75,9 +90,15 @@ pub(crate) struct ClientVerifier {
 
 impl ClientVerifier {
     /// Judges by these roots.
-    pub(crate) fn new(roots: RootCertStore, provider: Arc<rustls::crypto::CryptoProvider>) -> Result<Self, rustls::Error> {
+    pub(crate) fn new(
+        roots: RootCertStore,
+        provider: Arc<rustls::crypto::CryptoProvider>,
+    ) -> Result<Self, rustls::Error> {
         let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
-        let inner = builder.allow_unauthenticated().build().map_err(|error| rustls::Error::General(error.to_string()))?;
+        let inner = builder
+            .allow_unauthenticated()
+            .build()
+            .map_err(|error| rustls::Error::General(error.to_string()))?;
         Ok(Self { inner })
     }
 }
@@ -107,7 +128,8 @@ impl ClientCertVerifier for ClientVerifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.inner.verify_tls12_signature(message, certificate, signature)
+        self.inner
+            .verify_tls12_signature(message, certificate, signature)
     }
 
     fn verify_tls13_signature(
@@ -116,7 +138,8 @@ impl ClientCertVerifier for ClientVerifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.inner.verify_tls13_signature(message, certificate, signature)
+        self.inner
+            .verify_tls13_signature(message, certificate, signature)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

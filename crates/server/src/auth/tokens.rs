@@ -31,19 +31,30 @@ impl TokenFile {
     pub fn parse(text: &str) -> Result<Self, TokenFileError> {
         let mut users = HashMap::new();
         for (at, line) in text.lines().enumerate() {
-            let fail = |fault| TokenFileError { line: at + 1, fault };
+            let fail = |fault| TokenFileError {
+                line: at + 1,
+                fault,
+            };
             if line.trim().is_empty() || line.starts_with('#') {
                 continue;
             }
-            let mut columns = columns(line).ok_or_else(|| fail("has a quote that does not end"))?.into_iter();
-            let (Some(token), Some(name), Some(uid)) = (columns.next(), columns.next(), columns.next()) else {
+            let mut columns = columns(line)
+                .ok_or_else(|| fail("has a quote that does not end"))?
+                .into_iter();
+            let (Some(token), Some(name), Some(uid)) =
+                (columns.next(), columns.next(), columns.next())
+            else {
                 return Err(fail("has fewer than the three columns token, user and uid"));
             };
             if token.is_empty() {
                 return Err(fail("has an empty token"));
             }
             let groups = columns.next().unwrap_or_default();
-            let groups = groups.split(',').map(str::trim).filter(|group| !group.is_empty()).map(str::to_owned);
+            let groups = groups
+                .split(',')
+                .map(str::trim)
+                .filter(|group| !group.is_empty())
+                .map(str::to_owned);
             let groups = groups.chain([super::AUTHENTICATED.to_owned()]).collect();
             users.insert(digest(&token), Arc::new(User { name, uid, groups }));
         }
@@ -53,7 +64,11 @@ impl TokenFile {
     /// Adds one token.
     #[must_use]
     pub fn with(mut self, token: &str, mut user: User) -> Self {
-        if !user.groups.iter().any(|group| group == super::AUTHENTICATED) {
+        if !user
+            .groups
+            .iter()
+            .any(|group| group == super::AUTHENTICATED)
+        {
             user.groups.push(super::AUTHENTICATED.to_owned());
         }
         self.users.insert(digest(token), Arc::new(user));
@@ -62,7 +77,11 @@ impl TokenFile {
 
     /// The user whose token this is.
     pub(crate) fn user(&self, token: &str) -> Option<Arc<User>> {
-        if self.users.is_empty() { None } else { self.users.get(&digest(token)).cloned() }
+        if self.users.is_empty() {
+            None
+        } else {
+            self.users.get(&digest(token)).cloned()
+        }
     }
 }
 
@@ -105,18 +124,30 @@ mod tests {
 
     #[test]
     fn tokens_stand_for_users_with_groups() {
-        let file = TokenFile::parse("# people\nt0k,alice,u1,\"system:masters,dev\"\n\nother, bob , u2\n").expect("valid");
+        let file =
+            TokenFile::parse("# people\nt0k,alice,u1,\"system:masters,dev\"\n\nother, bob , u2\n")
+                .expect("valid");
         let alice = file.user("t0k").expect("known");
         assert_eq!((alice.name.as_str(), alice.uid.as_str()), ("alice", "u1"));
-        assert_eq!(alice.groups, ["system:masters", "dev", "system:authenticated"]);
-        assert_eq!(file.user("other").expect("known").groups, ["system:authenticated"]);
+        assert_eq!(
+            alice.groups,
+            ["system:masters", "dev", "system:authenticated"]
+        );
+        assert_eq!(
+            file.user("other").expect("known").groups,
+            ["system:authenticated"]
+        );
         assert!(file.user("t0").is_none());
     }
 
     #[test]
     fn a_broken_line_is_named() {
         for (text, line) in [("a,b", 1), ("a,b,c\n,b,c", 2), ("a,b,c,\"d", 1)] {
-            assert_eq!(TokenFile::parse(text).expect_err("must be refused").line, line, "{text}");
+            assert_eq!(
+                TokenFile::parse(text).expect_err("must be refused").line,
+                line,
+                "{text}"
+            );
         }
     }
 }

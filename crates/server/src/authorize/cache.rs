@@ -57,20 +57,40 @@ impl PolicyCache {
 
     fn fresh(&self) -> Option<Arc<Policy>> {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        known.as_ref().filter(|(since, _)| since.elapsed() < KEPT).map(|(_, policy)| policy.clone())
+        known
+            .as_ref()
+            .filter(|(since, _)| since.elapsed() < KEPT)
+            .map(|(_, policy)| policy.clone())
     }
 }
 
 async fn read(backend: &dyn Backend) -> Result<Policy, Refusal> {
-    let (roles, cluster_roles) = (all(backend, "roles").await?, all(backend, "clusterroles").await?);
-    let (bindings, cluster_bindings) = (all(backend, "rolebindings").await?, all(backend, "clusterrolebindings").await?);
-    Ok(Policy::of(&roles, &cluster_roles, &bindings, &cluster_bindings))
+    let (roles, cluster_roles) = (
+        all(backend, "roles").await?,
+        all(backend, "clusterroles").await?,
+    );
+    let (bindings, cluster_bindings) = (
+        all(backend, "rolebindings").await?,
+        all(backend, "clusterrolebindings").await?,
+    );
+    Ok(Policy::of(
+        &roles,
+        &cluster_roles,
+        &bindings,
+        &cluster_bindings,
+    ))
 }
 
 /// All objects of a resource of the group.
 pub(super) async fn all(backend: &dyn Backend, resource: &str) -> Result<Vec<Tree>, Refusal> {
-    match backend.call(request(resource, "", Verb::List(ListOptions::default()))).await? {
-        Reply::List { items, .. } => Ok(items.iter().filter_map(|item| serde_json::from_slice(item).ok()).collect()),
+    match backend
+        .call(request(resource, "", Verb::List(ListOptions::default())))
+        .await?
+    {
+        Reply::List { items, .. } => Ok(items
+            .iter()
+            .filter_map(|item| serde_json::from_slice(item).ok())
+            .collect()),
         _ => Ok(Vec::new()),
     }
 }
@@ -111,7 +131,11 @@ mod tests {
         });
         let cache = PolicyCache::default();
         let read = async || {
-            cache.policy(&*server.shared.backend).await.map(|_| ()).expect("read");
+            cache
+                .policy(&*server.shared.backend)
+                .await
+                .map(|_| ())
+                .expect("read");
             lists.load(Ordering::SeqCst) / 4
         };
         assert_eq!((read().await, read().await), (1, 1));

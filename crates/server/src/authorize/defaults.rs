@@ -25,17 +25,37 @@ const APPS_READ: &str = "controllerrevisions daemonsets daemonsets/status deploy
 const VIEW: &[Row] = &[
     (READ, "-", CORE_READ),
     (READ, "apps", APPS_READ),
-    (READ, "autoscaling", "horizontalpodautoscalers horizontalpodautoscalers/status"),
+    (
+        READ,
+        "autoscaling",
+        "horizontalpodautoscalers horizontalpodautoscalers/status",
+    ),
     (READ, "batch", "cronjobs cronjobs/status jobs jobs/status"),
     (READ, "discovery.k8s.io", "endpointslices"),
-    (READ, "networking.k8s.io", "ingresses ingresses/status networkpolicies"),
-    (READ, "policy", "poddisruptionbudgets poddisruptionbudgets/status"),
+    (
+        READ,
+        "networking.k8s.io",
+        "ingresses ingresses/status networkpolicies",
+    ),
+    (
+        READ,
+        "policy",
+        "poddisruptionbudgets poddisruptionbudgets/status",
+    ),
 ];
 
 const EDIT: &[Row] = &[
-    (READ, "-", "pods/attach pods/exec pods/portforward pods/proxy secrets services/proxy"),
+    (
+        READ,
+        "-",
+        "pods/attach pods/exec pods/portforward pods/proxy secrets services/proxy",
+    ),
     ("impersonate", "-", "serviceaccounts"),
-    (WRITE, "-", "pods pods/attach pods/exec pods/portforward pods/proxy"),
+    (
+        WRITE,
+        "-",
+        "pods pods/attach pods/exec pods/portforward pods/proxy",
+    ),
     ("create", "-", "pods/eviction"),
     (
         WRITE,
@@ -52,12 +72,24 @@ const EDIT: &[Row] = &[
     (WRITE, "batch", "cronjobs jobs"),
     (WRITE, "networking.k8s.io", "ingresses networkpolicies"),
     (WRITE, "policy", "poddisruptionbudgets"),
-    ("create delete deletecollection get list patch update watch", "coordination.k8s.io", "leases"),
+    (
+        "create delete deletecollection get list patch update watch",
+        "coordination.k8s.io",
+        "leases",
+    ),
 ];
 
 const ADMIN: &[Row] = &[
-    ("create", "authorization.k8s.io", "localsubjectaccessreviews"),
-    ("create delete deletecollection get list patch update watch", "rbac.authorization.k8s.io", "rolebindings roles"),
+    (
+        "create",
+        "authorization.k8s.io",
+        "localsubjectaccessreviews",
+    ),
+    (
+        "create delete deletecollection get list patch update watch",
+        "rbac.authorization.k8s.io",
+        "rolebindings roles",
+    ),
 ];
 
 /// Cluster roles: name, the roles whose rules they include, and their own rules.
@@ -69,26 +101,58 @@ const ROLES: &[(&str, &[&[Row]])] = &[
     (
         "system:basic-user",
         &[&[
-            ("create", "authorization.k8s.io", "selfsubjectaccessreviews selfsubjectrulesreviews"),
+            (
+                "create",
+                "authorization.k8s.io",
+                "selfsubjectaccessreviews selfsubjectrulesreviews",
+            ),
             ("create", "authentication.k8s.io", "selfsubjectreviews"),
         ]],
     ),
-    ("system:discovery", &[&[("get", "path", "/api /api/* /apis /apis/* /healthz /livez /openapi /openapi/* /readyz /version /version/")]]),
-    ("system:public-info-viewer", &[&[("get", "path", "/healthz /livez /readyz /version /version/")]]),
+    (
+        "system:discovery",
+        &[&[(
+            "get",
+            "path",
+            "/api /api/* /apis /apis/* /healthz /livez /openapi /openapi/* /readyz /version /version/",
+        )]],
+    ),
+    (
+        "system:public-info-viewer",
+        &[&[("get", "path", "/healthz /livez /readyz /version /version/")]],
+    ),
     (
         "system:service-account-issuer-discovery",
-        &[&[("get", "path", "/.well-known/openid-configuration /.well-known/openid-configuration/ /openid/v1/jwks /openid/v1/jwks/")]],
+        &[&[(
+            "get",
+            "path",
+            "/.well-known/openid-configuration /.well-known/openid-configuration/ /openid/v1/jwks /openid/v1/jwks/",
+        )]],
     ),
-    ("system:monitoring", &[&[("get", "path", "/healthz /healthz/* /livez /livez/* /metrics /metrics/slis /readyz /readyz/*")]]),
+    (
+        "system:monitoring",
+        &[&[(
+            "get",
+            "path",
+            "/healthz /healthz/* /livez /livez/* /metrics /metrics/slis /readyz /readyz/*",
+        )]],
+    ),
     (
         "system:auth-delegator",
-        &[&[("create", "authentication.k8s.io", "tokenreviews"), ("create", "authorization.k8s.io", "subjectaccessreviews")]],
+        &[&[
+            ("create", "authentication.k8s.io", "tokenreviews"),
+            ("create", "authorization.k8s.io", "subjectaccessreviews"),
+        ]],
     ),
     (
         "system:node",
         &[&[
             ("create", "authentication.k8s.io", "tokenreviews"),
-            ("create", "authorization.k8s.io", "localsubjectaccessreviews subjectaccessreviews"),
+            (
+                "create",
+                "authorization.k8s.io",
+                "localsubjectaccessreviews subjectaccessreviews",
+            ),
             (READ, "-", "services"),
             ("create get list watch", "-", "nodes"),
             ("patch update", "-", "nodes nodes/status"),
@@ -98,12 +162,28 @@ const ROLES: &[(&str, &[&[Row]])] = &[
             ("patch update", "-", "pods/status"),
             ("create", "-", "pods/eviction serviceaccounts/token"),
             (READ, "-", "configmaps secrets"),
-            ("get", "-", "endpoints persistentvolumeclaims persistentvolumes serviceaccounts"),
-            ("create delete get patch update", "coordination.k8s.io", "leases"),
-            ("create get list watch", "certificates.k8s.io", "certificatesigningrequests"),
+            (
+                "get",
+                "-",
+                "endpoints persistentvolumeclaims persistentvolumes serviceaccounts",
+            ),
+            (
+                "create delete get patch update",
+                "coordination.k8s.io",
+                "leases",
+            ),
+            (
+                "create get list watch",
+                "certificates.k8s.io",
+                "certificatesigningrequests",
+            ),
             (READ, "node.k8s.io", "runtimeclasses"),
             (READ, "storage.k8s.io", "csidrivers volumeattachments"),
-            ("create delete get patch update", "storage.k8s.io", "csinodes"),
+            (
+                "create delete get patch update",
+                "storage.k8s.io",
+                "csinodes",
+            ),
         ]],
     ),
     (
@@ -118,14 +198,26 @@ const ROLES: &[(&str, &[&[Row]])] = &[
         "system:kube-scheduler",
         &[&[
             ("create patch update", "- events.k8s.io", "events"),
-            ("create get list update watch", "coordination.k8s.io", "leases"),
-            (READ, "-", "nodes namespaces persistentvolumeclaims persistentvolumes replicationcontrollers services"),
+            (
+                "create get list update watch",
+                "coordination.k8s.io",
+                "leases",
+            ),
+            (
+                READ,
+                "-",
+                "nodes namespaces persistentvolumeclaims persistentvolumes replicationcontrollers services",
+            ),
             ("delete get list watch", "-", "pods"),
             ("create", "-", "bindings pods/binding"),
             ("patch update", "-", "pods/status"),
             (READ, "apps", "replicasets statefulsets"),
             (READ, "policy", "poddisruptionbudgets"),
-            (READ, "storage.k8s.io", "csidrivers csinodes csistoragecapacities storageclasses volumeattachments"),
+            (
+                READ,
+                "storage.k8s.io",
+                "csidrivers csinodes csistoragecapacities storageclasses volumeattachments",
+            ),
         ]],
     ),
     ("system:kube-controller-manager", &[&[("*", "*", "*")]]),
@@ -145,39 +237,107 @@ const ROLES: &[(&str, &[&[Row]])] = &[
 
 /// Cluster role bindings: name, role, kind and names of the subjects.
 const BINDINGS: &[(&str, &str, &str, &[&str])] = &[
-    ("cluster-admin", "cluster-admin", "Group", &["system:masters"]),
-    ("system:basic-user", "system:basic-user", "Group", &["system:authenticated"]),
-    ("system:discovery", "system:discovery", "Group", &["system:authenticated"]),
-    ("system:public-info-viewer", "system:public-info-viewer", "Group", &["system:authenticated", "system:unauthenticated"]),
-    ("system:service-account-issuer-discovery", "system:service-account-issuer-discovery", "Group", &["system:serviceaccounts"]),
-    ("system:monitoring", "system:monitoring", "Group", &["system:monitoring"]),
+    (
+        "cluster-admin",
+        "cluster-admin",
+        "Group",
+        &["system:masters"],
+    ),
+    (
+        "system:basic-user",
+        "system:basic-user",
+        "Group",
+        &["system:authenticated"],
+    ),
+    (
+        "system:discovery",
+        "system:discovery",
+        "Group",
+        &["system:authenticated"],
+    ),
+    (
+        "system:public-info-viewer",
+        "system:public-info-viewer",
+        "Group",
+        &["system:authenticated", "system:unauthenticated"],
+    ),
+    (
+        "system:service-account-issuer-discovery",
+        "system:service-account-issuer-discovery",
+        "Group",
+        &["system:serviceaccounts"],
+    ),
+    (
+        "system:monitoring",
+        "system:monitoring",
+        "Group",
+        &["system:monitoring"],
+    ),
     ("system:node", "system:node", "Group", &["system:nodes"]),
-    ("system:node-proxier", "system:node-proxier", "User", &["system:kube-proxy"]),
-    ("system:kube-scheduler", "system:kube-scheduler", "User", &["system:kube-scheduler"]),
-    ("system:kube-controller-manager", "system:kube-controller-manager", "User", &["system:kube-controller-manager"]),
+    (
+        "system:node-proxier",
+        "system:node-proxier",
+        "User",
+        &["system:kube-proxy"],
+    ),
+    (
+        "system:kube-scheduler",
+        "system:kube-scheduler",
+        "User",
+        &["system:kube-scheduler"],
+    ),
+    (
+        "system:kube-controller-manager",
+        "system:kube-controller-manager",
+        "User",
+        &["system:kube-controller-manager"],
+    ),
 ];
 
 /// Makes the roles and bindings that are missing.
 pub(crate) async fn ensure(backend: &dyn Backend) -> Result<(), Refusal> {
     let roles = cache::all(backend, "clusterroles").await?;
     let bindings = cache::all(backend, "clusterrolebindings").await?;
-    let missing = |all: &[Tree], name: &str| !all.iter().any(|object| object.pointer("/metadata/name").is_some_and(|own| own == name));
+    let missing = |all: &[Tree], name: &str| {
+        !all.iter().any(|object| {
+            object
+                .pointer("/metadata/name")
+                .is_some_and(|own| own == name)
+        })
+    };
     let mut fresh = Vec::new();
     for (name, parts) in ROLES.iter().filter(|(name, _)| missing(&roles, name)) {
         fresh.push(("clusterroles", role(name, parts)));
     }
-    for (name, role, kind, subjects) in BINDINGS.iter().filter(|(name, ..)| missing(&bindings, name)) {
+    for (name, role, kind, subjects) in BINDINGS
+        .iter()
+        .filter(|(name, ..)| missing(&bindings, name))
+    {
         fresh.push(("clusterrolebindings", binding(name, role, kind, subjects)));
     }
     // All at once: a store on disk then syncs them together.
-    try_join_all(fresh.into_iter().map(|(resource, object)| create(backend, resource, object))).await?;
+    try_join_all(
+        fresh
+            .into_iter()
+            .map(|(resource, object)| create(backend, resource, object)),
+    )
+    .await?;
     Ok(())
 }
 
 async fn create(backend: &dyn Backend, resource: &str, object: Tree) -> Result<(), Refusal> {
-    let body = Body { bytes: object.to_string().into(), form: BodyForm::Json };
-    let options = WriteOptions { field_manager: "exeunt".to_owned(), ..WriteOptions::default() };
-    match backend.call(cache::request(resource, "", Verb::Create { body, options })).await {
+    let body = Body {
+        bytes: object.to_string().into(),
+        form: BodyForm::Json,
+    };
+    let options = WriteOptions {
+        field_manager: "exeunt".to_owned(),
+        ..WriteOptions::default()
+    };
+    match backend
+        .call(cache::request(resource, "", Verb::Create { body, options }))
+        .await
+    {
         // Another server on the same store was quicker.
         Err(refusal) if refusal.status.reason == "AlreadyExists" => Ok(()),
         other => other.map(|_| ()),
@@ -193,18 +353,33 @@ fn metadata(name: &str) -> Tree {
 }
 
 fn role(name: &str, parts: &[&[Row]]) -> Tree {
-    let words =
-        |text: &str| text.split_whitespace().map(|word| if word == "-" { String::new() } else { word.to_owned() }).collect::<Vec<_>>();
+    let words = |text: &str| {
+        text.split_whitespace()
+            .map(|word| {
+                if word == "-" {
+                    String::new()
+                } else {
+                    word.to_owned()
+                }
+            })
+            .collect::<Vec<_>>()
+    };
     let rule = |&(verbs, groups, resources): &Row| match groups {
         "path" => json!({"verbs": words(verbs), "nonResourceURLs": words(resources)}),
-        _ => json!({"verbs": words(verbs), "apiGroups": words(groups), "resources": words(resources)}),
+        _ => {
+            json!({"verbs": words(verbs), "apiGroups": words(groups), "resources": words(resources)})
+        }
     };
-    let rules: Vec<Tree> = parts.iter().flat_map(|part| part.iter().map(rule)).collect();
+    let rules: Vec<Tree> = parts
+        .iter()
+        .flat_map(|part| part.iter().map(rule))
+        .collect();
     let mut role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": metadata(name), "rules": rules});
     if matches!(name, "admin" | "edit" | "view") {
         // Operators add rules for their own kinds by labelling roles.
         let label = format!("rbac.authorization.k8s.io/aggregate-to-{name}");
-        role["aggregationRule"] = json!({"clusterRoleSelectors": [{"matchLabels": {label: "true"}}]});
+        role["aggregationRule"] =
+            json!({"clusterRoleSelectors": [{"matchLabels": {label: "true"}}]});
     }
     role
 }
@@ -230,9 +405,15 @@ mod tests {
 
     #[test]
     fn the_default_roles_allow_what_their_names_say() {
-        let roles: Vec<Tree> = ROLES.iter().map(|(name, parts)| role(name, parts)).collect();
+        let roles: Vec<Tree> = ROLES
+            .iter()
+            .map(|(name, parts)| role(name, parts))
+            .collect();
         let bound = ["view", "edit", "admin"].map(|name| binding(name, name, "User", &[name]));
-        let mut bindings: Vec<Tree> = BINDINGS.iter().map(|(name, role, kind, subjects)| binding(name, role, kind, subjects)).collect();
+        let mut bindings: Vec<Tree> = BINDINGS
+            .iter()
+            .map(|(name, role, kind, subjects)| binding(name, role, kind, subjects))
+            .collect();
         bindings.extend(bound);
         let policy = Policy::of(&[], &roles, &[], &bindings);
         for (who, verb, group, resource, subresource, expected) in [
@@ -241,18 +422,71 @@ mod tests {
             ("view", "get", "", "secrets", "", false),
             ("view", "create", "", "pods", "eviction", false),
             ("edit", "create", "", "pods", "eviction", true),
-            ("edit", "create", "rbac.authorization.k8s.io", "roles", "", false),
-            ("admin", "create", "rbac.authorization.k8s.io", "roles", "", true),
+            (
+                "edit",
+                "create",
+                "rbac.authorization.k8s.io",
+                "roles",
+                "",
+                false,
+            ),
+            (
+                "admin",
+                "create",
+                "rbac.authorization.k8s.io",
+                "roles",
+                "",
+                true,
+            ),
             ("admin", "delete", "", "nodes", "", false),
-            ("system:kube-scheduler", "create", "", "pods", "binding", true),
+            (
+                "system:kube-scheduler",
+                "create",
+                "",
+                "pods",
+                "binding",
+                true,
+            ),
         ] {
-            let user = User { name: who.to_owned(), ..User::default() };
-            let about = About::Resource { group, resource, subresource, namespace: "shop", name: "" };
-            assert_eq!(policy.allows(&user, &Ask { verb, about }).is_some(), expected, "{who} {verb} {resource}/{subresource}");
+            let user = User {
+                name: who.to_owned(),
+                ..User::default()
+            };
+            let about = About::Resource {
+                group,
+                resource,
+                subresource,
+                namespace: "shop",
+                name: "",
+            };
+            assert_eq!(
+                policy.allows(&user, &Ask { verb, about }).is_some(),
+                expected,
+                "{who} {verb} {resource}/{subresource}"
+            );
         }
-        let known = User { groups: vec!["system:authenticated".to_owned()], ..User::default() };
-        for (path, expected) in [("/api/v1", true), ("/openapi/v3/apis/apps/v1", true), ("/metrics", false)] {
-            assert_eq!(policy.allows(&known, &Ask { verb: "get", about: About::Path(path) }).is_some(), expected, "{path}");
+        let known = User {
+            groups: vec!["system:authenticated".to_owned()],
+            ..User::default()
+        };
+        for (path, expected) in [
+            ("/api/v1", true),
+            ("/openapi/v3/apis/apps/v1", true),
+            ("/metrics", false),
+        ] {
+            assert_eq!(
+                policy
+                    .allows(
+                        &known,
+                        &Ask {
+                            verb: "get",
+                            about: About::Path(path)
+                        }
+                    )
+                    .is_some(),
+                expected,
+                "{path}"
+            );
         }
     }
 }

@@ -15,21 +15,33 @@ use crate::service::Shared;
 
 /// Whether a request may give somebody rights.
 pub(crate) fn concerns(request: &Request) -> bool {
-    let kinds = ["roles", "clusterroles", "rolebindings", "clusterrolebindings"];
+    let kinds = [
+        "roles",
+        "clusterroles",
+        "rolebindings",
+        "clusterrolebindings",
+    ];
     request.group == GROUP
         && kinds.contains(&request.resource.as_str())
-        && matches!(request.verb, Verb::Create { .. } | Verb::Update { .. } | Verb::Patch { .. })
+        && matches!(
+            request.verb,
+            Verb::Create { .. } | Verb::Update { .. } | Verb::Patch { .. }
+        )
         && !is_master(&request.user)
 }
 
 /// Refuses a request that gives away rights which its user does not have. The caller holds the
 /// turn of writers.
 pub(crate) async fn check(shared: &Shared, request: &Request) -> Result<(), Refusal> {
-    let rehearsal = Request { verb: rehearsed(&request.verb), ..request.clone() };
+    let rehearsal = Request {
+        verb: rehearsed(&request.verb),
+        ..request.clone()
+    };
     let Reply::Object { json, .. } = shared.backend.call(rehearsal).await? else {
         return Err(Status::internal("a write to RBAC cannot be judged").into());
     };
-    let object: Tree = serde_json::from_slice(&json).map_err(|_| Status::internal("a write to RBAC cannot be judged"))?;
+    let object: Tree = serde_json::from_slice(&json)
+        .map_err(|_| Status::internal("a write to RBAC cannot be judged"))?;
     let policy = shared.policy.policy(&*shared.backend).await?;
     let user = &request.user;
     let given = if request.resource.ends_with("bindings") {
@@ -37,37 +49,72 @@ pub(crate) async fn check(shared: &Shared, request: &Request) -> Result<(), Refu
         if may(&policy, request, "bind", resource, name) {
             return Ok(());
         }
-        let kind = GroupResource { group: GROUP, resource };
+        let kind = GroupResource {
+            group: GROUP,
+            resource,
+        };
         rules.ok_or_else(|| Status::not_found(kind, name))?
     } else {
-        if may(&policy, request, "escalate", &request.resource, &request.name) {
+        if may(
+            &policy,
+            request,
+            "escalate",
+            &request.resource,
+            &request.name,
+        ) {
             return Ok(());
         }
         Rule::of_role(&object)
     };
-    let missing: Vec<String> = policy.not_covered(user, &request.namespace, &given).map(render).collect();
+    let missing: Vec<String> = policy
+        .not_covered(user, &request.namespace, &given)
+        .map(render)
+        .collect();
     if missing.is_empty() {
         return Ok(());
     }
-    let groups = user.groups.iter().map(|group| kinds::status::quoted(group)).collect::<Vec<_>>().join(" ");
+    let groups = user
+        .groups
+        .iter()
+        .map(|group| kinds::status::quoted(group))
+        .collect::<Vec<_>>()
+        .join(" ");
     let why = format!(
         "user {} (groups=[{groups}]) is attempting to grant RBAC permissions not currently held:\n{}",
         kinds::status::quoted(&user.name),
         missing.join("\n")
     );
-    let name = object.pointer("/metadata/name").and_then(Tree::as_str).unwrap_or_default();
-    Err(Status::forbidden(GroupResource { group: GROUP, resource: &request.resource }, name, why).into())
+    let name = object
+        .pointer("/metadata/name")
+        .and_then(Tree::as_str)
+        .unwrap_or_default();
+    Err(Status::forbidden(
+        GroupResource {
+            group: GROUP,
+            resource: &request.resource,
+        },
+        name,
+        why,
+    )
+    .into())
 }
 
 fn may(policy: &Policy, request: &Request, verb: &str, resource: &str, name: &str) -> bool {
-    let about = About::Resource { group: GROUP, resource, subresource: "", namespace: &request.namespace, name };
+    let about = About::Resource {
+        group: GROUP,
+        resource,
+        subresource: "",
+        namespace: &request.namespace,
+        name,
+    };
     policy.allows(&request.user, &Ask { verb, about }).is_some()
 }
 
 /// The same write, as one that stores nothing.
 fn rehearsed(verb: &Verb) -> Verb {
     let mut verb = verb.clone();
-    if let Verb::Create { options, .. } | Verb::Update { options, .. } | Verb::Patch { options, .. } = &mut verb
+    if let Verb::Create { options, .. } | Verb::Update { options, .. } | Verb::Patch { options, .. } =
+        &mut verb
         && options.dry_run.is_empty()
     {
         options.dry_run = vec!["All".to_owned()];
@@ -83,17 +130,35 @@ fn render(rule: &Rule) -> String {
         ("NonResourceURLs", &rule.paths),
         ("Verbs", &rule.verbs),
     ];
-    let shown = parts.iter().filter(|(_, values)| !values.is_empty()).map(|(name, values)| {
-        let values: Vec<String> = values.iter().map(|value| kinds::status::quoted(value)).collect();
-        format!("{name}:[{}]", values.join(" "))
-    });
+    let shown = parts
+        .iter()
+        .filter(|(_, values)| !values.is_empty())
+        .map(|(name, values)| {
+            let values: Vec<String> = values
+                .iter()
+                .map(|value| kinds::status::quoted(value))
+                .collect();
+            format!("{name}:[{}]", values.join(" "))
+        });
     format!("{{{}}}", shown.collect::<Vec<_>>().join(", "))
 }
 
 /// All that there is to give.
 pub(super) fn everything() -> [Rule; 2] {
     let all = || vec!["*".to_owned()];
-    [Rule { verbs: all(), groups: all(), resources: all(), ..Rule::default() }, Rule { verbs: all(), paths: all(), ..Rule::default() }]
+    [
+        Rule {
+            verbs: all(),
+            groups: all(),
+            resources: all(),
+            ..Rule::default()
+        },
+        Rule {
+            verbs: all(),
+            paths: all(),
+            ..Rule::default()
+        },
+    ]
 }
 
 #[cfg(test)]
@@ -104,13 +169,18 @@ mod tests {
     use super::*;
     use crate::testing;
 
-    /// What becomes of a write of ann, who may write roles and bindings in a namespace, and get pods there.
+    /// What becomes of a write of ann, who may write roles and bindings in a namespace, and get
+    /// pods there.
     async fn outcome(resource: &str, object: Tree) -> String {
         let server = testing::server(|request| {
             let items = match (request.verb, request.resource.as_str()) {
                 (Verb::Create { body, options }, _) => {
                     assert_eq!(options.dry_run, ["All"], "only a rehearsal");
-                    return Ok(Reply::Object { code: 201, json: body.bytes, warnings: Vec::new() });
+                    return Ok(Reply::Object {
+                        code: 201,
+                        json: body.bytes,
+                        warnings: Vec::new(),
+                    });
                 }
                 (_, "clusterroles") => vec![
                     json!({"metadata": {"name": "writer"}, "rules": [
@@ -125,17 +195,31 @@ mod tests {
                 _ => Vec::new(),
             };
             let items = items.iter().map(|item| item.to_string().into()).collect();
-            Ok(Reply::List { kind: String::new(), api_version: String::new(), metadata: kinds::status::ListMeta::default(), items })
+            Ok(Reply::List {
+                kind: String::new(),
+                api_version: String::new(),
+                metadata: kinds::status::ListMeta::default(),
+                items,
+            })
         });
         let request = Request {
-            user: registry::request::User { name: "ann".to_owned(), ..Default::default() },
+            user: registry::request::User {
+                name: "ann".to_owned(),
+                ..Default::default()
+            },
             group: GROUP.to_owned(),
             version: "v1".to_owned(),
             resource: resource.to_owned(),
             subresource: String::new(),
             namespace: "shop".to_owned(),
             name: String::new(),
-            verb: Verb::Create { body: Body { bytes: object.to_string().into(), form: BodyForm::Json }, options: WriteOptions::default() },
+            verb: Verb::Create {
+                body: Body {
+                    bytes: object.to_string().into(),
+                    form: BodyForm::Json,
+                },
+                options: WriteOptions::default(),
+            },
         };
         assert!(concerns(&request));
         match check(&server.shared, &request).await {
@@ -146,25 +230,51 @@ mod tests {
 
     #[tokio::test]
     async fn a_role_gives_no_more_than_its_writer_has() {
-        let role = |rule: Tree| json!({"metadata": {"name": "r", "namespace": "shop"}, "rules": [rule]});
+        let role =
+            |rule: Tree| json!({"metadata": {"name": "r", "namespace": "shop"}, "rules": [rule]});
         let rule = |verbs: &[&str], resource: &str| json!({"verbs": verbs, "apiGroups": [""], "resources": [resource]});
-        assert_eq!(outcome("roles", role(rule(&["get", "list"], "pods"))).await, "allowed");
+        assert_eq!(
+            outcome("roles", role(rule(&["get", "list"], "pods"))).await,
+            "allowed"
+        );
         let named = json!({"verbs": ["get"], "apiGroups": [""], "resources": ["pods/log"], "resourceNames": ["p"]});
         assert_eq!(outcome("roles", role(named)).await, "allowed");
-        for more in [rule(&["get", "delete"], "pods"), rule(&["get"], "secrets"), rule(&["*"], "pods"), rule(&["get"], "*")] {
+        for more in [
+            rule(&["get", "delete"], "pods"),
+            rule(&["get"], "secrets"),
+            rule(&["*"], "pods"),
+            rule(&["get"], "*"),
+        ] {
             let refusal = outcome("roles", role(more)).await;
-            assert!(refusal.contains("is attempting to grant RBAC permissions not currently held:\n{APIGroups:[\"\"]"), "{refusal}");
+            assert!(
+                refusal.contains(
+                    "is attempting to grant RBAC permissions not currently held:\n{APIGroups:[\"\"]"
+                ),
+                "{refusal}"
+            );
         }
-        let gathers = json!({"metadata": {"name": "r"}, "aggregationRule": {"clusterRoleSelectors": [{}]}});
-        assert!(outcome("clusterroles", gathers).await.contains("NonResourceURLs:[\"*\"]"));
+        let gathers =
+            json!({"metadata": {"name": "r"}, "aggregationRule": {"clusterRoleSelectors": [{}]}});
+        assert!(
+            outcome("clusterroles", gathers)
+                .await
+                .contains("NonResourceURLs:[\"*\"]")
+        );
     }
 
     #[tokio::test]
     async fn a_binding_gives_no_more_than_its_writer_has() {
-        let binding =
-            |role: &str| json!({"metadata": {"name": "b", "namespace": "shop"}, "roleRef": {"kind": "ClusterRole", "name": role}});
+        let binding = |role: &str| json!({"metadata": {"name": "b", "namespace": "shop"}, "roleRef": {"kind": "ClusterRole", "name": role}});
         assert_eq!(outcome("rolebindings", binding("reader")).await, "allowed");
-        assert!(outcome("rolebindings", binding("all")).await.contains("not currently held"));
-        assert!(outcome("rolebindings", binding("nobody")).await.contains("not found"));
+        assert!(
+            outcome("rolebindings", binding("all"))
+                .await
+                .contains("not currently held")
+        );
+        assert!(
+            outcome("rolebindings", binding("nobody"))
+                .await
+                .contains("not found")
+        );
     }
 }

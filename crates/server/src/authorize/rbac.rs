@@ -46,19 +46,37 @@ pub(crate) struct Policy {
 
 impl Policy {
     /// The policy that these objects make. Objects that cannot be understood allow nothing.
-    pub(crate) fn of(roles: &[Tree], cluster_roles: &[Tree], bindings: &[Tree], cluster_bindings: &[Tree]) -> Self {
+    pub(crate) fn of(
+        roles: &[Tree],
+        cluster_roles: &[Tree],
+        bindings: &[Tree],
+        cluster_bindings: &[Tree],
+    ) -> Self {
         let mut policy = Self::default();
         for role in roles {
-            let name = (Some(text(role, "/metadata/namespace")), text(role, "/metadata/name"));
+            let name = (
+                Some(text(role, "/metadata/namespace")),
+                text(role, "/metadata/name"),
+            );
             policy.roles.insert(name, rules_of(role));
         }
         for role in cluster_roles {
             let mut rules = rules_of(role);
             rules.extend(aggregated(role, cluster_roles));
-            policy.roles.insert((None, text(role, "/metadata/name")), rules);
+            policy
+                .roles
+                .insert((None, text(role, "/metadata/name")), rules);
         }
-        policy.bindings.extend(cluster_bindings.iter().map(|binding| Binding::of(binding, None)));
-        policy.bindings.extend(bindings.iter().map(|binding| Binding::of(binding, Some(text(binding, "/metadata/namespace")))));
+        policy.bindings.extend(
+            cluster_bindings
+                .iter()
+                .map(|binding| Binding::of(binding, None)),
+        );
+        policy.bindings.extend(
+            bindings
+                .iter()
+                .map(|binding| Binding::of(binding, Some(text(binding, "/metadata/namespace")))),
+        );
         policy
     }
 
@@ -68,36 +86,80 @@ impl Policy {
             About::Resource { namespace, .. } => namespace,
             About::Path(_) => "",
         };
-        self.rules_for(user, namespace).find(|(_, rule)| rule.allows(ask)).map(|(binding, _)| {
-            let kind = if binding.namespace.is_some() { "RoleBinding" } else { "ClusterRoleBinding" };
-            let role = if binding.role.0.is_some() { "Role" } else { "ClusterRole" };
-            format!("RBAC: allowed by {kind} \"{}\" of {role} \"{}\"", binding.name, binding.role.1)
-        })
+        self.rules_for(user, namespace)
+            .find(|(_, rule)| rule.allows(ask))
+            .map(|(binding, _)| {
+                let kind = if binding.namespace.is_some() {
+                    "RoleBinding"
+                } else {
+                    "ClusterRoleBinding"
+                };
+                let role = if binding.role.0.is_some() {
+                    "Role"
+                } else {
+                    "ClusterRole"
+                };
+                format!(
+                    "RBAC: allowed by {kind} \"{}\" of {role} \"{}\"",
+                    binding.name, binding.role.1
+                )
+            })
     }
 
     /// Those of `given` that a user does not hold in a namespace (empty: cluster scope).
-    pub(crate) fn not_covered<'a>(&'a self, user: &'a User, namespace: &'a str, given: &'a [Rule]) -> impl Iterator<Item = &'a Rule> {
-        let held: Vec<&Rule> = self.rules_for(user, namespace).map(|(_, rule)| rule).collect();
+    pub(crate) fn not_covered<'a>(
+        &'a self,
+        user: &'a User,
+        namespace: &'a str,
+        given: &'a [Rule],
+    ) -> impl Iterator<Item = &'a Rule> {
+        let held: Vec<&Rule> = self
+            .rules_for(user, namespace)
+            .map(|(_, rule)| rule)
+            .collect();
         given.iter().filter(move |rule| !rule.is_covered_by(&held))
     }
 
-    /// Resource, name and rules of the role that a binding names; no rules when there is no such role.
-    pub(crate) fn role_of_binding<'a>(&self, binding: &'a Tree) -> (&'static str, &'a str, Option<Vec<Rule>>) {
-        let name = binding.pointer("/roleRef/name").and_then(Tree::as_str).unwrap_or_default();
+    /// Resource, name and rules of the role that a binding names; no rules when there is no such
+    /// role.
+    pub(crate) fn role_of_binding<'a>(
+        &self,
+        binding: &'a Tree,
+    ) -> (&'static str, &'a str, Option<Vec<Rule>>) {
+        let name = binding
+            .pointer("/roleRef/name")
+            .and_then(Tree::as_str)
+            .unwrap_or_default();
         let (resource, namespace) = match text(binding, "/roleRef/kind").as_str() {
             "Role" => ("roles", Some(text(binding, "/metadata/namespace"))),
             _ => ("clusterroles", None),
         };
-        (resource, name, self.roles.get(&(namespace, name.to_owned())).cloned())
+        (
+            resource,
+            name,
+            self.roles.get(&(namespace, name.to_owned())).cloned(),
+        )
     }
 
     /// The rules that hold for a user in a namespace (empty: cluster scope).
-    pub(crate) fn rules_for<'a>(&'a self, user: &'a User, namespace: &'a str) -> impl Iterator<Item = (&'a Binding, &'a Rule)> + use<'a> {
+    pub(crate) fn rules_for<'a>(
+        &'a self,
+        user: &'a User,
+        namespace: &'a str,
+    ) -> impl Iterator<Item = (&'a Binding, &'a Rule)> + use<'a> {
         let here = move |binding: &&Binding| {
-            binding.namespace.as_deref().is_none_or(|own| own == namespace) && binding.subjects.iter().any(|subject| subject.is(user))
+            binding
+                .namespace
+                .as_deref()
+                .is_none_or(|own| own == namespace)
+                && binding.subjects.iter().any(|subject| subject.is(user))
         };
         self.bindings.iter().filter(here).flat_map(|binding| {
-            let rules = self.roles.get(&binding.role).map(Vec::as_slice).unwrap_or_default();
+            let rules = self
+                .roles
+                .get(&binding.role)
+                .map(Vec::as_slice)
+                .unwrap_or_default();
             rules.iter().map(move |rule| (binding, rule))
         })
     }
@@ -121,8 +183,14 @@ impl Binding {
                 "Group" => Some(Subject::Group(name)),
                 "ServiceAccount" => {
                     let own = text(subject, "/namespace");
-                    let place = if own.is_empty() { namespace.clone().unwrap_or_default() } else { own };
-                    Some(Subject::User(format!("system:serviceaccount:{place}:{name}")))
+                    let place = if own.is_empty() {
+                        namespace.clone().unwrap_or_default()
+                    } else {
+                        own
+                    };
+                    Some(Subject::User(format!(
+                        "system:serviceaccount:{place}:{name}"
+                    )))
                 }
                 _ => None,
             }
@@ -132,7 +200,12 @@ impl Binding {
             "Role" => (namespace.clone(), text(tree, "/roleRef/name")),
             _ => (None, text(tree, "/roleRef/name")),
         };
-        Self { name: text(tree, "/metadata/name"), namespace, subjects, role }
+        Self {
+            name: text(tree, "/metadata/name"),
+            namespace,
+            subjects,
+            role,
+        }
     }
 }
 
@@ -150,20 +223,38 @@ impl Rule {
     fn is_covered_by(&self, held: &[&Self]) -> bool {
         let is_held = |verb: &str, about| held.iter().any(|rule| rule.allows(&Ask { verb, about }));
         let nobody = [String::new()];
-        let names = if self.names.is_empty() { &nobody[..] } else { &self.names };
+        let names = if self.names.is_empty() {
+            &nobody[..]
+        } else {
+            &self.names
+        };
         self.verbs.iter().all(|verb| {
-            self.paths.iter().all(|path| is_held(verb, About::Path(path)))
+            self.paths
+                .iter()
+                .all(|path| is_held(verb, About::Path(path)))
                 && self.groups.iter().all(|group| {
                     self.resources.iter().all(|full| {
                         let (resource, subresource) = full.split_once('/').unwrap_or((full, ""));
-                        names.iter().all(|name| is_held(verb, About::Resource { group, resource, subresource, namespace: "", name }))
+                        names.iter().all(|name| {
+                            is_held(
+                                verb,
+                                About::Resource {
+                                    group,
+                                    resource,
+                                    subresource,
+                                    namespace: "",
+                                    name,
+                                },
+                            )
+                        })
                     })
                 })
         })
     }
 
     fn allows(&self, ask: &Ask<'_>) -> bool {
-        let has = |list: &[String], value: &str| list.iter().any(|item| item == "*" || item == value);
+        let has =
+            |list: &[String], value: &str| list.iter().any(|item| item == "*" || item == value);
         if !has(&self.verbs, ask.verb) {
             return false;
         }
@@ -172,9 +263,18 @@ impl Rule {
                 Some(prefix) => path.starts_with(prefix),
                 None => rule == path,
             }),
-            About::Resource { group, resource, subresource, name, .. } => {
+            About::Resource {
+                group,
+                resource,
+                subresource,
+                name,
+                ..
+            } => {
                 has(&self.groups, group)
-                    && self.resources.iter().any(|rule| covers(rule, resource, subresource))
+                    && self
+                        .resources
+                        .iter()
+                        .any(|rule| covers(rule, resource, subresource))
                     && (self.names.is_empty() || self.names.iter().any(|own| own == name))
             }
         }
@@ -188,13 +288,20 @@ fn covers(rule: &str, resource: &str, subresource: &str) -> bool {
     }
     match rule.split_once('/') {
         None => subresource.is_empty() && rule == resource,
-        Some((own, sub)) => !subresource.is_empty() && sub == subresource && (own == "*" || own == resource),
+        Some((own, sub)) => {
+            !subresource.is_empty() && sub == subresource && (own == "*" || own == resource)
+        }
     }
 }
 
 fn rules_of(role: &Tree) -> Vec<Rule> {
-    let texts =
-        |rule: &Tree, member: &str| -> Vec<String> { list(rule, member).iter().filter_map(Tree::as_str).map(str::to_owned).collect() };
+    let texts = |rule: &Tree, member: &str| -> Vec<String> {
+        list(rule, member)
+            .iter()
+            .filter_map(Tree::as_str)
+            .map(str::to_owned)
+            .collect()
+    };
     let rule = |rule: &Tree| Rule {
         verbs: texts(rule, "/verbs"),
         groups: texts(rule, "/apiGroups"),
@@ -207,8 +314,10 @@ fn rules_of(role: &Tree) -> Vec<Rule> {
 
 /// The rules of all cluster roles whose labels the aggregation of this one selects.
 fn aggregated(role: &Tree, all: &[Tree]) -> Vec<Rule> {
-    let selectors: Vec<_> =
-        list(role, "/aggregationRule/clusterRoleSelectors").iter().filter_map(|selector| LabelSelector::from_tree(selector).ok()).collect();
+    let selectors: Vec<_> = list(role, "/aggregationRule/clusterRoleSelectors")
+        .iter()
+        .filter_map(|selector| LabelSelector::from_tree(selector).ok())
+        .collect();
     if selectors.is_empty() {
         return Vec::new();
     }
@@ -220,11 +329,17 @@ fn aggregated(role: &Tree, all: &[Tree]) -> Vec<Rule> {
 }
 
 fn text(tree: &Tree, pointer: &str) -> String {
-    tree.pointer(pointer).and_then(Tree::as_str).unwrap_or_default().to_owned()
+    tree.pointer(pointer)
+        .and_then(Tree::as_str)
+        .unwrap_or_default()
+        .to_owned()
 }
 
 fn list<'a>(tree: &'a Tree, pointer: &str) -> &'a [Tree] {
-    tree.pointer(pointer).and_then(Tree::as_array).map(Vec::as_slice).unwrap_or_default()
+    tree.pointer(pointer)
+        .and_then(Tree::as_array)
+        .map(Vec::as_slice)
+        .unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -249,12 +364,22 @@ mod tests {
     }
 
     fn may(who: &str, group: &str, verb: &str, what: &str) -> bool {
-        let user = User { name: who.to_owned(), groups: vec![group.to_owned()], ..User::default() };
+        let user = User {
+            name: who.to_owned(),
+            groups: vec![group.to_owned()],
+            ..User::default()
+        };
         let about = match what.split(' ').collect::<Vec<_>>()[..] {
             [path] => About::Path(path),
             [group, resource, namespace, name] => {
                 let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
-                About::Resource { group: if group == "-" { "" } else { group }, resource, subresource, namespace, name }
+                About::Resource {
+                    group: if group == "-" { "" } else { group },
+                    resource,
+                    subresource,
+                    namespace,
+                    name,
+                }
             }
             _ => panic!("{what}"),
         };
@@ -274,13 +399,41 @@ mod tests {
             ("bob", "", "get", "/debug/pprof", true),
             ("bob", "", "get", "/metricsx", false),
             ("eve", "", "create", "- pods/eviction shop web-1", false),
-            ("eve", "dev", "update", "apps deployments/scale shop d", true),
-            ("eve", "dev", "update", "apps deployments/scale other d", false),
+            (
+                "eve",
+                "dev",
+                "update",
+                "apps deployments/scale shop d",
+                true,
+            ),
+            (
+                "eve",
+                "dev",
+                "update",
+                "apps deployments/scale other d",
+                false,
+            ),
             ("eve", "dev", "update", "apps deployments shop d", false),
-            ("system:serviceaccount:shop:bot", "", "get", "apps replicasets/scale shop r", true),
-            ("system:serviceaccount:other:bot", "", "get", "apps replicasets/scale shop r", false),
+            (
+                "system:serviceaccount:shop:bot",
+                "",
+                "get",
+                "apps replicasets/scale shop r",
+                true,
+            ),
+            (
+                "system:serviceaccount:other:bot",
+                "",
+                "get",
+                "apps replicasets/scale shop r",
+                false,
+            ),
         ] {
-            assert_eq!(may(who, group, verb, what), expected, "{who} ({group}) {verb} {what}");
+            assert_eq!(
+                may(who, group, verb, what),
+                expected,
+                "{who} ({group}) {verb} {what}"
+            );
         }
     }
 }

@@ -6,8 +6,15 @@ use std::path::{Path, PathBuf};
 
 use super::{CertsError, Pair};
 
-fn failed<'a>(doing: &'static str, path: &'a Path) -> impl FnOnce(std::io::Error) -> CertsError + 'a {
-    move |source| CertsError::File { doing, path: path.display().to_string(), source }
+fn failed<'a>(
+    doing: &'static str,
+    path: &'a Path,
+) -> impl FnOnce(std::io::Error) -> CertsError + 'a {
+    move |source| CertsError::File {
+        doing,
+        path: path.display().to_string(),
+        source,
+    }
 }
 
 /// Makes the directory, closed to others.
@@ -26,8 +33,13 @@ pub(super) fn read_key(dir: &Path, name: &str) -> Result<Option<String>, CertsEr
 
 /// Reads `NAME.crt` and `NAME.key`; none when one of them is missing.
 pub(super) fn read_pair(dir: &Path, name: &str) -> Result<Option<Pair>, CertsError> {
-    let (certificate, key) = (read(&dir.join(format!("{name}.crt")))?, read_key(dir, name)?);
-    Ok(certificate.zip(key).map(|(certificate, key)| Pair { certificate, key }))
+    let (certificate, key) = (
+        read(&dir.join(format!("{name}.crt")))?,
+        read_key(dir, name)?,
+    );
+    Ok(certificate
+        .zip(key)
+        .map(|(certificate, key)| Pair { certificate, key }))
 }
 
 /// Files that are to be written together.
@@ -39,23 +51,35 @@ pub(super) struct Files {
 impl Files {
     /// Adds `NAME.key`.
     pub(super) fn add_key(&mut self, dir: &Path, name: &str, key: &str) {
-        self.files.push((dir.join(format!("{name}.key")), key.to_owned()));
+        self.files
+            .push((dir.join(format!("{name}.key")), key.to_owned()));
     }
 
     /// Adds `NAME.key` and `NAME.crt`.
     pub(super) fn add_pair(&mut self, dir: &Path, name: &str, pair: &Pair) {
         // The key first: a certificate without its key would look complete after a crash.
         self.add_key(dir, name, &pair.key);
-        self.files.push((dir.join(format!("{name}.crt")), pair.certificate.clone()));
+        self.files
+            .push((dir.join(format!("{name}.crt")), pair.certificate.clone()));
     }
 
     /// Writes them, each whole or not at all, and in their order as far as a crash can tell. They
     /// are synced side by side, because a disk takes several syncs in little more time than one.
     pub(super) fn write(&self) -> Result<(), CertsError> {
-        let fresh: Vec<Fresh<'_>> = self.files.iter().map(|(path, text)| Fresh::write(path, text)).collect::<Result<_, _>>()?;
+        let fresh: Vec<Fresh<'_>> = self
+            .files
+            .iter()
+            .map(|(path, text)| Fresh::write(path, text))
+            .collect::<Result<_, _>>()?;
         std::thread::scope(|scope| {
-            let syncs: Vec<_> = fresh.iter().map(|fresh| scope.spawn(|| fresh.sync())).collect();
-            syncs.into_iter().try_for_each(|sync| sync.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            let syncs: Vec<_> = fresh
+                .iter()
+                .map(|fresh| scope.spawn(|| fresh.sync()))
+                .collect();
+            syncs.into_iter().try_for_each(|sync| {
+                sync.join()
+                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            })
         })?;
         fresh.into_iter().try_for_each(Fresh::rename)
     }
@@ -109,5 +133,9 @@ fn create<'a>(path: &'a Path, text: &str) -> std::io::Result<Fresh<'a>> {
     let _ = std::fs::remove_file(&written_to);
     let mut file = options.open(&written_to)?;
     file.write_all(text.as_bytes())?;
-    Ok(Fresh { path, written_to, file })
+    Ok(Fresh {
+        path,
+        written_to,
+        file,
+    })
 }

@@ -6,7 +6,10 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use jiff::{SignedDuration, Timestamp};
-use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose,
+};
 use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
@@ -49,16 +52,31 @@ impl Authority {
         let key = KeyPair::generate()?;
         let mut params = params(now, AUTHORITY_LASTS)?;
         // The name tells authorities of different starts apart.
-        params.distinguished_name.push(DnType::CommonName, format!("exeunt-ca@{}", now.as_second()));
+        params
+            .distinguished_name
+            .push(DnType::CommonName, format!("exeunt-ca@{}", now.as_second()));
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        let pair = Pair { certificate: params.self_signed(&key)?.pem(), key: key.serialize_pem() };
-        Ok(Self { issuer: Issuer::new(params, key), pair })
+        params.key_usages = vec![
+            KeyUsagePurpose::DigitalSignature,
+            KeyUsagePurpose::KeyCertSign,
+            KeyUsagePurpose::CrlSign,
+        ];
+        let pair = Pair {
+            certificate: params.self_signed(&key)?.pem(),
+            key: key.serialize_pem(),
+        };
+        Ok(Self {
+            issuer: Issuer::new(params, key),
+            pair,
+        })
     }
 
     /// The one whose certificate and key these are.
     pub(super) fn of(pair: Pair, path: &Path) -> Result<Self, CertsError> {
-        let unusable = |why: rcgen::Error| CertsError::Unusable { path: path.display().to_string(), why: why.to_string() };
+        let unusable = |why: rcgen::Error| CertsError::Unusable {
+            path: path.display().to_string(),
+            why: why.to_string(),
+        };
         let key = KeyPair::from_pem(&pair.key).map_err(unusable)?;
         let issuer = Issuer::from_ca_cert_pem(&pair.certificate, key).map_err(unusable)?;
         Ok(Self { pair, issuer })
@@ -72,18 +90,27 @@ impl Authority {
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         match subject {
             Subject::Server { names } => {
-                params.subject_alt_names = CertificateParams::new(names.iter().cloned().collect::<Vec<_>>())?.subject_alt_names;
-                params.distinguished_name.push(DnType::CommonName, "kube-apiserver");
+                params.subject_alt_names =
+                    CertificateParams::new(names.iter().cloned().collect::<Vec<_>>())?
+                        .subject_alt_names;
+                params
+                    .distinguished_name
+                    .push(DnType::CommonName, "kube-apiserver");
                 params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
             }
             Subject::Client { name, group } => {
-                params.distinguished_name.push(DnType::OrganizationName, *group);
+                params
+                    .distinguished_name
+                    .push(DnType::OrganizationName, *group);
                 params.distinguished_name.push(DnType::CommonName, *name);
                 params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
             }
         }
         let certificate = params.signed_by(&key, &self.issuer)?.pem();
-        Ok(Pair { certificate, key: key.serialize_pem() })
+        Ok(Pair {
+            certificate,
+            key: key.serialize_pem(),
+        })
     }
 }
 
@@ -96,7 +123,10 @@ pub(super) fn new_key() -> Result<String, CertsError> {
 pub(super) fn checked_key(key: String, path: &Path) -> Result<String, CertsError> {
     match KeyPair::from_pem(&key) {
         Ok(_) => Ok(key),
-        Err(why) => Err(CertsError::Unusable { path: path.display().to_string(), why: why.to_string() }),
+        Err(why) => Err(CertsError::Unusable {
+            path: path.display().to_string(),
+            why: why.to_string(),
+        }),
     }
 }
 
@@ -117,16 +147,27 @@ pub(super) fn lasts(pair: &Pair, now: Timestamp) -> bool {
 
 fn ends_late(certificate: &X509Certificate<'_>, now: Timestamp) -> bool {
     let end = certificate.validity().not_after.timestamp();
-    now.saturating_add(RENEW_BEFORE).is_ok_and(|limit| end > limit.as_second())
+    now.saturating_add(RENEW_BEFORE)
+        .is_ok_and(|limit| end > limit.as_second())
 }
 
 /// Whether a certificate can be kept: it lasts, this authority signed it, its key belongs to it,
 /// and it has all the names.
-pub(super) fn is_good(pair: &Pair, authority: &Authority, subject: &Subject<'_>, now: Timestamp) -> bool {
-    let Ok(key) = KeyPair::from_pem(&pair.key) else { return false };
+pub(super) fn is_good(
+    pair: &Pair,
+    authority: &Authority,
+    subject: &Subject<'_>,
+    now: Timestamp,
+) -> bool {
+    let Ok(key) = KeyPair::from_pem(&pair.key) else {
+        return false;
+    };
     let good = with_parsed(pair, |certificate| {
-        let signed = with_parsed(&authority.pair, |ca| certificate.verify_signature(Some(ca.public_key())).is_ok());
-        let own_key = *certificate.public_key().subject_public_key.data == *rcgen::PublicKeyData::der_bytes(&key);
+        let signed = with_parsed(&authority.pair, |ca| {
+            certificate.verify_signature(Some(ca.public_key())).is_ok()
+        });
+        let own_key = *certificate.public_key().subject_public_key.data
+            == *rcgen::PublicKeyData::der_bytes(&key);
         let named = match subject {
             Subject::Server { names } => names.is_subset(&names_of(certificate)),
             Subject::Client { .. } => true,
@@ -145,14 +186,22 @@ fn with_parsed<T>(pair: &Pair, look: impl FnOnce(&X509Certificate<'_>) -> T) -> 
 fn names_of(certificate: &X509Certificate<'_>) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     for extension in certificate.extensions() {
-        let ParsedExtension::SubjectAlternativeName(found) = extension.parsed_extension() else { continue };
-        names.extend(found.general_names.iter().filter_map(|name| match name {
-            GeneralName::DNSName(name) => Some((*name).to_owned()),
-            GeneralName::IPAddress(bytes) => match bytes.len() {
-                4 => <[u8; 4]>::try_from(*bytes).ok().map(|bytes| IpAddr::from(bytes).to_string()),
-                _ => <[u8; 16]>::try_from(*bytes).ok().map(|bytes| IpAddr::from(bytes).to_string()),
-            },
-            _ => None,
+        let ParsedExtension::SubjectAlternativeName(found) = extension.parsed_extension() else {
+            continue;
+        };
+        names.extend(found.general_names.iter().filter_map(|name| {
+            match name {
+                GeneralName::DNSName(name) => Some((*name).to_owned()),
+                GeneralName::IPAddress(bytes) => match bytes.len() {
+                    4 => <[u8; 4]>::try_from(*bytes)
+                        .ok()
+                        .map(|bytes| IpAddr::from(bytes).to_string()),
+                    _ => <[u8; 16]>::try_from(*bytes)
+                        .ok()
+                        .map(|bytes| IpAddr::from(bytes).to_string()),
+                },
+                _ => None,
+            }
         }));
     }
     names

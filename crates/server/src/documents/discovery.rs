@@ -21,7 +21,10 @@ pub(crate) fn groups(rows: &[&Resource]) -> Tree {
             names.push(row.group);
         }
     }
-    let groups: Vec<Tree> = names.into_iter().map(|name| Tree::Object(group_members(rows, name))).collect();
+    let groups: Vec<Tree> = names
+        .into_iter()
+        .map(|name| Tree::Object(group_members(rows, name)))
+        .collect();
     json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
 }
 
@@ -34,7 +37,8 @@ pub(crate) fn group(rows: &[&Resource], name: &str) -> Tree {
 }
 
 fn group_members(rows: &[&Resource], name: &str) -> Map {
-    let version = |version: &str| json!({"groupVersion": format!("{name}/{version}"), "version": version});
+    let version =
+        |version: &str| json!({"groupVersion": format!("{name}/{version}"), "version": version});
     let versions: Vec<Tree> = versions_of(rows, name).into_iter().map(version).collect();
     let preferred = versions.first().cloned().unwrap_or_default();
     Map::from_iter([
@@ -62,17 +66,26 @@ fn versions_of<'a>(rows: &[&'a Resource], group: &str) -> Vec<&'a str> {
 /// `apiVersion` out.
 pub(crate) fn resources(rows: &[&Resource], group: &str, version: &str) -> Tree {
     let mut list: Vec<Tree> = Vec::new();
-    for row in rows.iter().filter(|row| row.group == group && row.version == version) {
+    for row in rows
+        .iter()
+        .filter(|row| row.group == group && row.version == version)
+    {
         list.push(resource(row));
         list.extend(row.subresources.iter().map(|sub| subresource(row, sub)));
     }
     list.sort_by(|one, other| one["name"].as_str().cmp(&other["name"].as_str()));
-    let mut members = Map::from_iter([("kind".to_owned(), json!("APIResourceList")), ("resources".to_owned(), Tree::from(list))]);
+    let mut members = Map::from_iter([
+        ("kind".to_owned(), json!("APIResourceList")),
+        ("resources".to_owned(), Tree::from(list)),
+    ]);
     if group.is_empty() {
         members.insert("groupVersion".to_owned(), json!(version));
     } else {
         members.insert("apiVersion".to_owned(), json!("v1"));
-        members.insert("groupVersion".to_owned(), json!(format!("{group}/{version}")));
+        members.insert(
+            "groupVersion".to_owned(),
+            json!(format!("{group}/{version}")),
+        );
     }
     Tree::Object(members)
 }
@@ -88,7 +101,11 @@ fn resource(row: &Resource) -> Tree {
         found["categories"] = json!(row.categories);
     }
     if row.stored {
-        found["storageVersionHash"] = json!(kinds::storage_version_hash(row.storage_group, row.storage_version, row.kind));
+        found["storageVersionHash"] = json!(kinds::storage_version_hash(
+            row.storage_group,
+            row.storage_version,
+            row.kind
+        ));
     }
     found
 }
@@ -117,18 +134,27 @@ pub(crate) fn aggregated(rows: &[&Resource], core: bool) -> Tree {
             names.push(row.group);
         }
     }
-    let items: Vec<Tree> = names.into_iter().map(|name| aggregated_group(rows, name)).collect();
+    let items: Vec<Tree> = names
+        .into_iter()
+        .map(|name| aggregated_group(rows, name))
+        .collect();
     json!({"kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": items})
 }
 
 fn aggregated_group(rows: &[&Resource], group: &str) -> Tree {
     let version = |version: &str| {
-        let of_version = rows.iter().filter(|row| row.group == group && row.version == version);
+        let of_version = rows
+            .iter()
+            .filter(|row| row.group == group && row.version == version);
         let resources: Vec<Tree> = of_version.map(|row| aggregated_resource(row)).collect();
         json!({"version": version, "resources": resources, "freshness": "Current"})
     };
     let versions: Vec<Tree> = versions_of(rows, group).into_iter().map(version).collect();
-    let metadata = if group.is_empty() { json!({}) } else { json!({"name": group}) };
+    let metadata = if group.is_empty() {
+        json!({})
+    } else {
+        json!({"name": group})
+    };
     json!({"metadata": metadata, "versions": versions})
 }
 
@@ -147,14 +173,22 @@ fn aggregated_resource(row: &Resource) -> Tree {
         found["categories"] = json!(row.categories);
     }
     if !row.subresources.is_empty() {
-        let subs: Vec<Tree> = row.subresources.iter().map(|sub| aggregated_subresource(row, sub)).collect();
+        let subs: Vec<Tree> = row
+            .subresources
+            .iter()
+            .map(|sub| aggregated_subresource(row, sub))
+            .collect();
         found["subresources"] = Tree::from(subs);
     }
     found
 }
 
 fn aggregated_subresource(row: &Resource, sub: &Subresource) -> Tree {
-    let (group, version) = if is_foreign(row, sub) { (sub.group, sub.version) } else { ("", "") };
+    let (group, version) = if is_foreign(row, sub) {
+        (sub.group, sub.version)
+    } else {
+        ("", "")
+    };
     json!({"subresource": sub.name, "responseKind": {"group": group, "version": version, "kind": sub.kind}, "verbs": sub.verbs})
 }
 
@@ -169,7 +203,12 @@ mod tests {
     #[test]
     fn eviction_is_found_where_kubectl_looks_for_it() {
         let list = resources(&rows(), "", "v1");
-        let eviction = list["resources"].as_array().unwrap().iter().find(|row| row["name"] == "pods/eviction").unwrap();
+        let eviction = list["resources"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|row| row["name"] == "pods/eviction")
+            .unwrap();
         let expected = json!({"name": "pods/eviction", "singularName": "", "namespaced": true, "group": "policy", "version": "v1", "kind": "Eviction", "verbs": ["create"]});
         assert_eq!(*eviction, expected);
         assert!(list.get("apiVersion").is_none());
@@ -178,8 +217,20 @@ mod tests {
     #[test]
     fn the_core_group_is_not_among_the_groups() {
         let names = groups(&rows());
-        assert!(names["groups"].as_array().unwrap().iter().all(|group| group["name"] != ""));
-        assert_eq!(group(&rows(), "policy")["preferredVersion"]["groupVersion"], "policy/v1");
-        assert_eq!(aggregated(&rows(), true)["items"].as_array().unwrap().len(), 1);
+        assert!(
+            names["groups"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .all(|group| group["name"] != "")
+        );
+        assert_eq!(
+            group(&rows(), "policy")["preferredVersion"]["groupVersion"],
+            "policy/v1"
+        );
+        assert_eq!(
+            aggregated(&rows(), true)["items"].as_array().unwrap().len(),
+            1
+        );
     }
 }

@@ -24,9 +24,16 @@ pub(crate) use v2::document as v2;
 
 /// The documents there are, as the index names them: `api/v1`, `apis/apps/v1`.
 pub(crate) fn names(rows: &[&Resource]) -> Vec<String> {
-    let mut names: Vec<String> = ["api", "apis", "version"].iter().map(|name| (*name).to_owned()).collect();
+    let mut names: Vec<String> = ["api", "apis", "version"]
+        .iter()
+        .map(|name| (*name).to_owned())
+        .collect();
     for row in rows {
-        let group = if row.group.is_empty() { "api".to_owned() } else { format!("apis/{}", row.group) };
+        let group = if row.group.is_empty() {
+            "api".to_owned()
+        } else {
+            format!("apis/{}", row.group)
+        };
         let version = format!("{group}/{}", row.version);
         for name in [group, version] {
             if !names.contains(&name) {
@@ -52,7 +59,11 @@ pub(crate) fn document(rows: &[&'static Resource], name: &str) -> Option<Tree> {
         return None;
     }
     let prefix = format!("/{name}");
-    let rows_here: Vec<&'static Resource> = rows.iter().copied().filter(|row| base(row) == prefix).collect();
+    let rows_here: Vec<&'static Resource> = rows
+        .iter()
+        .copied()
+        .filter(|row| base(row) == prefix)
+        .collect();
     let mut paths = Map::new();
     for row in &rows_here {
         operations::of_resource(row, &mut paths);
@@ -72,10 +83,17 @@ fn schemas(rows: &[&'static Resource], style: Style) -> Map {
         types.extend(reachable(row.ty));
         types.extend(row.subresources.iter().flat_map(|sub| reachable(sub.ty)));
     }
-    types.extend(["DeleteOptions", "ListMeta", "Status"].into_iter().filter_map(meta).flat_map(reachable));
+    types.extend(
+        ["DeleteOptions", "ListMeta", "Status"]
+            .into_iter()
+            .filter_map(meta)
+            .flat_map(reachable),
+    );
     let texts = Descriptions::gather();
     let types = types.into_iter().filter_map(kinds::type_named);
-    let mut found: Map = types.map(|ty| (ty.name.to_owned(), schemas::of_type(ty, style, &texts))).collect();
+    let mut found: Map = types
+        .map(|ty| (ty.name.to_owned(), schemas::of_type(ty, style, &texts)))
+        .collect();
     let lists = rows.iter().filter(|row| row.verbs.contains(&"list"));
     found.extend(lists.map(|row| (schemas::list_name(row), schemas::list(row, style))));
     found.extend(rows.iter().filter_map(|row| schemas::of_custom(row, style)));
@@ -84,7 +102,11 @@ fn schemas(rows: &[&'static Resource], style: Style) -> Map {
 
 /// The path below which a group version is served.
 fn base(row: &Resource) -> String {
-    if row.group.is_empty() { format!("/api/{}", row.version) } else { format!("/apis/{}/{}", row.group, row.version) }
+    if row.group.is_empty() {
+        format!("/api/{}", row.version)
+    } else {
+        format!("/apis/{}/{}", row.group, row.version)
+    }
 }
 
 fn meta(name: &str) -> Option<&'static Type> {
@@ -97,7 +119,11 @@ fn reachable(ty: &'static Type) -> BTreeSet<&'static str> {
     let mut open = vec![ty];
     while let Some(ty) = open.pop() {
         if found.insert(ty.name) {
-            open.extend(ty.fields.iter().filter_map(|field| schemas::structure(field.shape)));
+            open.extend(
+                ty.fields
+                    .iter()
+                    .filter_map(|field| schemas::structure(field.shape)),
+            );
         }
     }
     found
@@ -115,9 +141,19 @@ mod tests {
     fn kubectl_finds_what_it_validates_by() {
         let core = document(&rows(), "api/v1").unwrap();
         let patch = &core["paths"]["/api/v1/namespaces/{namespace}/pods/{name}"]["patch"];
-        assert_eq!(patch["x-kubernetes-group-version-kind"], json!({"group": "", "version": "v1", "kind": "Pod"}));
-        assert!(patch["parameters"].as_array().unwrap().iter().any(|parameter| parameter["name"] == "fieldValidation"));
-        let containers = &core["components"]["schemas"]["io.k8s.api.core.v1.PodSpec"]["properties"]["containers"];
+        assert_eq!(
+            patch["x-kubernetes-group-version-kind"],
+            json!({"group": "", "version": "v1", "kind": "Pod"})
+        );
+        assert!(
+            patch["parameters"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .any(|parameter| parameter["name"] == "fieldValidation")
+        );
+        let containers = &core["components"]["schemas"]["io.k8s.api.core.v1.PodSpec"]["properties"]
+            ["containers"];
         assert_eq!(containers["x-kubernetes-patch-merge-key"], "name");
         assert_eq!(containers["x-kubernetes-list-map-keys"], json!(["name"]));
     }
@@ -129,7 +165,10 @@ mod tests {
             let text = document.to_string();
             for part in text.split("\"#/components/schemas/").skip(1) {
                 let target = part.split('"').next().unwrap();
-                assert!(document["components"]["schemas"].get(target).is_some(), "{name}: {target}");
+                assert!(
+                    document["components"]["schemas"].get(target).is_some(),
+                    "{name}: {target}"
+                );
             }
         }
     }

@@ -12,8 +12,10 @@ use crate::testing::{now, send};
 
 const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
 const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io";
-const METADATA_LIST: &str = "application/vnd.kubernetes.protobuf;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io";
-const METADATA: &str = "application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;v=v1;g=meta.k8s.io";
+const METADATA_LIST: &str =
+    "application/vnd.kubernetes.protobuf;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io";
+const METADATA: &str =
+    "application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;v=v1;g=meta.k8s.io";
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 
 struct World {
@@ -25,8 +27,16 @@ impl World {
     /// A server with three config maps.
     async fn new() -> Self {
         let clock = Clock::starting_at(now());
-        let registry = Registry::new(Store::open_memory(), clock.clone(), Entropy::seeded(1), registry::Options::default());
-        registry.bootstrap().await.expect("an empty store takes the first objects");
+        let registry = Registry::new(
+            Store::open_memory(),
+            clock.clone(),
+            Entropy::seeded(1),
+            registry::Options::default(),
+        );
+        registry
+            .bootstrap()
+            .await
+            .expect("an empty store takes the first objects");
         let config = Config {
             resources: kinds::resources(),
             tokens: TokenFile::default(),
@@ -36,24 +46,63 @@ impl World {
             entropy: Entropy::seeded(1),
         };
         let server = Server::build(config, std::sync::Arc::new(registry));
-        let user = User { name: "admin".to_owned(), groups: vec!["system:masters".to_owned()], ..User::default() };
-        let world = Self { service: server.service_as(user), server };
+        let user = User {
+            name: "admin".to_owned(),
+            groups: vec!["system:masters".to_owned()],
+            ..User::default()
+        };
+        let world = Self {
+            service: server.service_as(user),
+            server,
+        };
         for name in ["a", "b", "c"] {
-            world.write("POST", MAPS, &format!(r#"{{"metadata":{{"name":"{name}"}},"data":{{"k":"v"}}}}"#)).await;
+            world
+                .write(
+                    "POST",
+                    MAPS,
+                    &format!(r#"{{"metadata":{{"name":"{name}"}},"data":{{"k":"v"}}}}"#),
+                )
+                .await;
         }
         world
     }
 
     async fn write(&self, method: &str, path: &str, body: &str) {
-        let kind = if method == "PATCH" { "application/merge-patch+json" } else { "application/json" };
-        let response = send(&self.service, &format!("{method} {path}"), &[("content-type", kind)], body.to_owned()).await;
-        assert!(response.status().is_success(), "{method} {path}: {}", response.status());
+        let kind = if method == "PATCH" {
+            "application/merge-patch+json"
+        } else {
+            "application/json"
+        };
+        let response = send(
+            &self.service,
+            &format!("{method} {path}"),
+            &[("content-type", kind)],
+            body.to_owned(),
+        )
+        .await;
+        assert!(
+            response.status().is_success(),
+            "{method} {path}: {}",
+            response.status()
+        );
     }
 
     async fn get(&self, path: &str, accept: &str) -> Vec<u8> {
-        let response = send(&self.service, &format!("GET {path}"), &[("accept", accept)], "").await;
+        let response = send(
+            &self.service,
+            &format!("GET {path}"),
+            &[("accept", accept)],
+            "",
+        )
+        .await;
         assert_eq!(response.status(), 200, "{path} {accept}");
-        response.into_body().collect().await.expect("cannot fail").to_bytes().to_vec()
+        response
+            .into_body()
+            .collect()
+            .await
+            .expect("cannot fail")
+            .to_bytes()
+            .to_vec()
     }
 
     /// The encodings and frames that were made while this happens, and its outcome.
@@ -75,7 +124,9 @@ async fn a_second_list_encodes_nothing_in_any_form() {
         assert_eq!(made, (count, 0), "{accept}");
         let (made, second) = world.made(world.get(MAPS, accept)).await;
         assert_eq!((made, &second), ((0, 0), &first), "{accept}");
-        let (made, _) = world.made(world.get(&format!("{MAPS}?limit=2"), accept)).await;
+        let (made, _) = world
+            .made(world.get(&format!("{MAPS}?limit=2"), accept))
+            .await;
         assert_eq!(made, (0, 0), "a page of it, {accept}");
     }
     let (made, _) = world.made(world.get(&format!("{MAPS}/a"), PROTOBUF)).await;
@@ -88,7 +139,9 @@ async fn a_second_list_encodes_nothing_in_any_form() {
 async fn only_what_has_changed_is_encoded() {
     let world = World::new().await;
     let before = world.get(MAPS, PROTOBUF).await;
-    world.write("PATCH", &format!("{MAPS}/b"), r#"{"data":{"k":"w"}}"#).await;
+    world
+        .write("PATCH", &format!("{MAPS}/b"), r#"{"data":{"k":"w"}}"#)
+        .await;
     let (made, after) = world.made(world.get(MAPS, PROTOBUF)).await;
     assert_eq!(made, (1, 0));
     assert_ne!(before, after);
@@ -101,12 +154,22 @@ async fn ages_in_tables_go_on() {
         tokio::time::advance(std::time::Duration::from_secs(seconds)).await;
         let (made, table) = world.made(world.get(&format!("{MAPS}/a"), TABLE)).await;
         let table: kinds::Tree = serde_json::from_slice(&table).expect("JSON");
-        (made.0, table["rows"][0]["cells"][2].as_str().expect("an age").to_owned())
+        (
+            made.0,
+            table["rows"][0]["cells"][2]
+                .as_str()
+                .expect("an age")
+                .to_owned(),
+        )
     };
     assert_eq!(age(0).await, (1, "0s".to_owned()));
     assert_eq!(age(0).await, (0, "0s".to_owned()));
     assert_eq!(age(700).await, (1, "11m".to_owned()));
-    assert_eq!(age(10).await, (0, "11m".to_owned()), "minutes are shown, and the same one still runs");
+    assert_eq!(
+        age(10).await,
+        (0, "11m".to_owned()),
+        "minutes are shown, and the same one still runs"
+    );
     assert_eq!(age(10).await, (1, "12m".to_owned()));
 }
 
@@ -129,13 +192,21 @@ async fn watches_of_the_same_form_share_each_frame() {
 async fn an_object_in_another_version_is_encoded_once_too() {
     let world = World::new().await;
     let event = r#"{"metadata":{"name":"e"},"involvedObject":{"kind":"Pod","namespace":"default","name":"p"},"reason":"r","message":"m"}"#;
-    world.write("POST", "/api/v1/namespaces/default/events", event).await;
+    world
+        .write("POST", "/api/v1/namespaces/default/events", event)
+        .await;
     let newer = "/apis/events.k8s.io/v1/namespaces/default/events";
     let (made, first) = world.made(world.get(newer, PROTOBUF)).await;
     assert_eq!(made, (1, 0));
     let (made, second) = world.made(world.get(newer, PROTOBUF)).await;
-    assert_eq!((made, second), ((0, 0), first), "the converted object is the same bytes");
-    let (made, _) = world.made(world.get("/api/v1/namespaces/default/events", PROTOBUF)).await;
+    assert_eq!(
+        (made, second),
+        ((0, 0), first),
+        "the converted object is the same bytes"
+    );
+    let (made, _) = world
+        .made(world.get("/api/v1/namespaces/default/events", PROTOBUF))
+        .await;
     assert_eq!(made, (1, 0), "another version is another message");
 }
 
@@ -146,7 +217,10 @@ async fn the_figures_are_told() {
         world.get(MAPS, PROTOBUF).await;
     }
     let text = String::from_utf8(world.get("/metrics", "*/*").await).expect("text");
-    for line in ["exeunt_encodings_made_total{of=\"object\"} 3\n", "exeunt_encodings_shared_total{of=\"object\"} 3\n"] {
+    for line in [
+        "exeunt_encodings_made_total{of=\"object\"} 3\n",
+        "exeunt_encodings_shared_total{of=\"object\"} 3\n",
+    ] {
         assert!(text.contains(line), "{line} is missing in {text}");
     }
 }

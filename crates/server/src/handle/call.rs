@@ -9,7 +9,9 @@ use http::{HeaderMap, Response};
 use http_body_util::BodyExt as _;
 use hyper::upgrade::OnUpgrade;
 use kinds::status::Status;
-use registry::request::{Body as RequestBody, BodyForm, DeleteRequest, PatchKind, Refusal, Reply, Request, User, Verb};
+use registry::request::{
+    Body as RequestBody, BodyForm, DeleteRequest, PatchKind, Refusal, Reply, Request, User, Verb,
+};
 
 use crate::attributes::ResourcePath;
 use crate::authorize::{self, About, Ask};
@@ -52,14 +54,23 @@ pub(super) struct Call<'a> {
 }
 
 /// The labels under which a request is counted.
-pub(super) fn labels(route: &Route, at: &ResourcePath<'_>, headers: &HeaderMap, query: &Query<'_>) -> Labels {
+pub(super) fn labels(
+    route: &Route,
+    at: &ResourcePath<'_>,
+    headers: &HeaderMap,
+    query: &Query<'_>,
+) -> Labels {
     let verb = match route.action {
         Action::Get => "GET",
         Action::List => "LIST",
         Action::Watch => "WATCH",
         Action::Create => "POST",
         Action::Update => "PUT",
-        Action::Patch if negotiate::patch_kind(headers).is_ok_and(|kind| kind == PatchKind::Apply) => "APPLY",
+        Action::Patch
+            if negotiate::patch_kind(headers).is_ok_and(|kind| kind == PatchKind::Apply) =>
+        {
+            "APPLY"
+        }
         Action::Patch => "PATCH",
         Action::Delete => "DELETE",
         Action::DeleteCollection => "DELETECOLLECTION",
@@ -71,7 +82,13 @@ pub(super) fn labels(route: &Route, at: &ResourcePath<'_>, headers: &HeaderMap, 
         (true, false) => "namespace",
         (true, true) => "cluster",
     };
-    Labels { verb, resource: Some(route.resource), subresource: route.subresource, scope, dry_run: query.get("dryRun").is_some() }
+    Labels {
+        verb,
+        resource: Some(route.resource),
+        subresource: route.subresource,
+        scope,
+        dry_run: query.get("dryRun").is_some(),
+    }
 }
 
 impl Call<'_> {
@@ -87,12 +104,22 @@ impl Call<'_> {
         let outcome = if self.route.action == Action::Watch {
             work.await
         } else {
-            let late = || Status::timeout("request did not complete within requested timeout - context deadline exceeded", 0);
-            tokio::time::timeout(limit, work).await.unwrap_or_else(|_| Err(late().into()))
+            let late = || {
+                Status::timeout(
+                    "request did not complete within requested timeout - context deadline exceeded",
+                    0,
+                )
+            };
+            tokio::time::timeout(limit, work)
+                .await
+                .unwrap_or_else(|_| Err(late().into()))
         };
         outcome.unwrap_or_else(|refusal| {
             let warnings = self.warned(refusal.warnings);
-            let manner = Manner::plain(negotiate::for_refusal(self.headers), self.query.pretty(self.user_agent));
+            let manner = Manner::plain(
+                negotiate::for_refusal(self.headers),
+                self.query.pretty(self.user_agent),
+            );
             respond::refusal(manner, &refusal.status, &warnings)
         })
     }
@@ -110,8 +137,18 @@ impl Call<'_> {
         if let Verb::Create { body, .. } = &verb
             && reviews::is_review(&self.route)
         {
-            let json = reviews::answer(self.shared, self.user, &self.route, self.at.namespace, body).await?;
-            return Ok(respond::object(manner, self.route.resource, self.route.resource.ty, 201, json.into(), &self.shared.encodings, &[]));
+            let json =
+                reviews::answer(self.shared, self.user, &self.route, self.at.namespace, body)
+                    .await?;
+            return Ok(respond::object(
+                manner,
+                self.route.resource,
+                self.route.resource.ty,
+                201,
+                json.into(),
+                &self.shared.encodings,
+                &[],
+            ));
         }
         let writes = !matches!(verb, Verb::Get { .. } | Verb::List(_) | Verb::Watch(_));
         let request = self.request(verb);
@@ -131,89 +168,171 @@ impl Call<'_> {
 
     /// Looks into a pod, which is read first.
     async fn reach(&self) -> Result<Response<Body>, Refusal> {
-        let mut request = self.request(Verb::Get { resource_version: String::new() });
+        let mut request = self.request(Verb::Get {
+            resource_version: String::new(),
+        });
         let subresource = std::mem::take(&mut request.subresource);
         let pod = self.shared.backend.call(request).await?;
         let asked = socket::asked(self.headers, self.upgrade, &reach::PROTOCOLS);
         if asked.is_some() {
             self.may_reach().await?;
         }
-        let reached = reach::reach(pod, &subresource, self.query, self.shared.logs.get(), self.shared.clock.now())?;
+        let reached = reach::reach(
+            pod,
+            &subresource,
+            self.query,
+            self.shared.logs.get(),
+            self.shared.clock.now(),
+        )?;
         match (reached, asked) {
             (Reached::Answer(response), _) => Ok(*response),
-            (Reached::Messages(messages), Some(asked)) => Ok(asked.answer(futures::stream::iter(messages), self.shared.stop.clone())),
-            (Reached::Messages(_), None) => Err(reach::no_socket(self.at.name, &subresource).into()),
+            (Reached::Messages(messages), Some(asked)) => {
+                Ok(asked.answer(futures::stream::iter(messages), self.shared.stop.clone()))
+            }
+            (Reached::Messages(_), None) => {
+                Err(reach::no_socket(self.at.name, &subresource).into())
+            }
         }
     }
 
     /// A socket into a pod begins with a GET; what it needs is the right to create, as with a POST.
     async fn may_reach(&self) -> Result<(), Status> {
-        let ResourcePath { group, resource, subresource, namespace, name, .. } = *self.at;
-        let ask = Ask { verb: "create", about: About::Resource { group, resource, subresource, namespace, name } };
-        if self.shared.allows(self.user, &ask).await { Ok(()) } else { Err(authorize::forbidden(self.user, &ask)) }
+        let ResourcePath {
+            group,
+            resource,
+            subresource,
+            namespace,
+            name,
+            ..
+        } = *self.at;
+        let ask = Ask {
+            verb: "create",
+            about: About::Resource {
+                group,
+                resource,
+                subresource,
+                namespace,
+                name,
+            },
+        };
+        if self.shared.allows(self.user, &ask).await {
+            Ok(())
+        } else {
+            Err(authorize::forbidden(self.user, &ask))
+        }
     }
 
     /// How the client wants the answer; refuses what cannot be.
     fn manner(&self) -> Result<Manner, Status> {
         let collection = matches!(self.route.action, Action::List | Action::Watch);
-        negotiate::check_route(self.headers, if collection { RouteTypes::Collection } else { RouteTypes::Objects })?;
+        negotiate::check_route(
+            self.headers,
+            if collection {
+                RouteTypes::Collection
+            } else {
+                RouteTypes::Objects
+            },
+        )?;
         if self.route.action == Action::Patch {
             negotiate::patch_kind(self.headers)?;
         }
-        // Subresources that answer with a Status or a foreign kind have no columns, but a scale has.
+        // Subresources that answer with a Status or a foreign kind have no columns, but a scale
+        // has.
         let shown = |kind: &str| kind == self.route.resource.kind || kind == "Scale";
-        let tables = self.route.subresource.is_none_or(|sub| shown(sub.kind)) && table::can_render(self.route.resource);
-        let answer = if self.route.action == Action::Watch { Answer::Watch { tables } } else { Answer::Objects { tables } };
+        let tables = self.route.subresource.is_none_or(|sub| shown(sub.kind))
+            && table::can_render(self.route.resource);
+        let answer = if self.route.action == Action::Watch {
+            Answer::Watch { tables }
+        } else {
+            Answer::Objects { tables }
+        };
         let protobuf = registry::custom::of(self.route.resource).is_none();
-        let accepted = negotiate::choose_among(self.headers, answer, protobuf).ok_or_else(|| negotiate::not_acceptable(answer))?;
+        let accepted = negotiate::choose_among(self.headers, answer, protobuf)
+            .ok_or_else(|| negotiate::not_acceptable(answer))?;
         let table = matches!(accepted.transform, Some(negotiate::Transform::Table { .. }));
-        let include = if table { self.query.get("includeObject").unwrap_or_default() } else { "" };
+        let include = if table {
+            self.query.get("includeObject").unwrap_or_default()
+        } else {
+            ""
+        };
         Ok(Manner {
             accepted,
             pretty: self.query.pretty(self.user_agent),
-            gzip: matches!(self.route.action, Action::Get | Action::List) && negotiate::takes_gzip(self.headers),
+            gzip: matches!(self.route.action, Action::Get | Action::List)
+                && negotiate::takes_gzip(self.headers),
             include: table::Include::parse(include)?,
             now: self.shared.clock.now(),
         })
     }
 
-    /// Reads the options and the body that the action has, in the order in which upstream refuses them.
+    /// Reads the options and the body that the action has, in the order in which upstream refuses
+    /// them.
     async fn verb<B>(&self, body: B) -> Result<Verb, Status>
     where
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: std::fmt::Display,
     {
         Ok(match self.route.action {
-            Action::Get => Verb::Get { resource_version: self.query.get("resourceVersion").unwrap_or_default().to_owned() },
+            Action::Get => Verb::Get {
+                resource_version: self
+                    .query
+                    .get("resourceVersion")
+                    .unwrap_or_default()
+                    .to_owned(),
+            },
             Action::List => Verb::List(self.list_options()?),
             Action::Watch => {
                 let mut options = self.list_options()?;
                 let lasting = || WATCH_SECONDS + self.shared.entropy.below(WATCH_SECONDS);
-                options.timeout_seconds = Some(options.timeout_seconds.filter(|&seconds| seconds > 0).unwrap_or_else(lasting));
+                options.timeout_seconds = Some(
+                    options
+                        .timeout_seconds
+                        .filter(|&seconds| seconds > 0)
+                        .unwrap_or_else(lasting),
+                );
                 Verb::Watch(options)
             }
             Action::Create => {
                 let form = self.body_form()?;
                 let bytes = read(body).await?;
-                let options = self.query.write_options("CreateOptions", None, self.user_agent)?;
-                Verb::Create { body: RequestBody { bytes, form }, options }
+                let options = self
+                    .query
+                    .write_options("CreateOptions", None, self.user_agent)?;
+                Verb::Create {
+                    body: RequestBody { bytes, form },
+                    options,
+                }
             }
             Action::Update => {
                 let bytes = read(body).await?;
-                let options = self.query.write_options("UpdateOptions", None, self.user_agent)?;
+                let options = self
+                    .query
+                    .write_options("UpdateOptions", None, self.user_agent)?;
                 let form = self.body_form()?;
-                Verb::Update { body: RequestBody { bytes, form }, options }
+                Verb::Update {
+                    body: RequestBody { bytes, form },
+                    options,
+                }
             }
             Action::Patch => {
                 let kind = negotiate::patch_kind(self.headers)?;
                 let patch = read(body).await?;
-                let options = self.query.write_options("PatchOptions", Some(kind), self.user_agent)?;
-                Verb::Patch { kind, patch, options }
+                let options =
+                    self.query
+                        .write_options("PatchOptions", Some(kind), self.user_agent)?;
+                Verb::Patch {
+                    kind,
+                    patch,
+                    options,
+                }
             }
             Action::Delete => Verb::Delete(self.delete_request(body).await?),
             Action::DeleteCollection => {
                 let list = self.list_options()?;
-                Verb::DeleteCollection { list, delete: self.delete_request(body).await? }
+                Verb::DeleteCollection {
+                    list,
+                    delete: self.delete_request(body).await?,
+                }
             }
         })
     }
@@ -221,9 +340,11 @@ impl Call<'_> {
     /// The form of the body, which custom kinds do not take as protobuf.
     fn body_form(&self) -> Result<BodyForm, Status> {
         let form = negotiate::body_form(self.headers)?;
-        if form == BodyForm::Protobuf && self.route.subresource.is_none() && registry::custom::of(self.route.resource).is_some() {
-            let message =
-                "the body of the request was in an unknown format - accepted media types include: application/json, application/yaml";
+        if form == BodyForm::Protobuf
+            && self.route.subresource.is_none()
+            && registry::custom::of(self.route.resource).is_some()
+        {
+            let message = "the body of the request was in an unknown format - accepted media types include: application/json, application/yaml";
             return Err(Status::failure(415, "UnsupportedMediaType", message, None));
         }
         Ok(form)
@@ -236,10 +357,16 @@ impl Call<'_> {
     {
         let bytes = read(body).await?;
         if bytes.is_empty() {
-            return Ok(DeleteRequest { body: None, query: self.query.delete_options()? });
+            return Ok(DeleteRequest {
+                body: None,
+                query: self.query.delete_options()?,
+            });
         }
         let form = negotiate::body_form(self.headers)?;
-        Ok(DeleteRequest { body: Some(RequestBody { bytes, form }), query: registry::request::DeleteOptions::default() })
+        Ok(DeleteRequest {
+            body: Some(RequestBody { bytes, form }),
+            query: registry::request::DeleteOptions::default(),
+        })
     }
 
     /// Options of list and watch. The old form of a watch names its object in the path.
@@ -253,15 +380,26 @@ impl Call<'_> {
 
     fn request(&self, verb: Verb) -> Request {
         let at = self.at;
-        let collection = matches!(verb, Verb::List(_) | Verb::Watch(_) | Verb::DeleteCollection { .. });
+        let collection = matches!(
+            verb,
+            Verb::List(_) | Verb::Watch(_) | Verb::DeleteCollection { .. }
+        );
         Request {
             user: User::clone(self.user),
             group: at.group.to_owned(),
             version: at.version.to_owned(),
             resource: at.resource.to_owned(),
             subresource: at.subresource.to_owned(),
-            namespace: if self.route.resource.namespaced { at.namespace.to_owned() } else { String::new() },
-            name: if collection { String::new() } else { at.name.to_owned() },
+            namespace: if self.route.resource.namespaced {
+                at.namespace.to_owned()
+            } else {
+                String::new()
+            },
+            name: if collection {
+                String::new()
+            } else {
+                at.name.to_owned()
+            },
             verb,
         }
     }
@@ -269,20 +407,56 @@ impl Call<'_> {
     fn lay_out(&self, manner: Manner, reply: Reply) -> Response<Body> {
         let route = &self.route;
         match reply {
-            Reply::Object { code, json, warnings } => {
+            Reply::Object {
+                code,
+                json,
+                warnings,
+            } => {
                 let ty = route.subresource.map_or(route.resource.ty, |sub| sub.ty);
-                respond::object(manner, route.resource, ty, code, json, &self.shared.encodings, &self.warned(warnings))
+                respond::object(
+                    manner,
+                    route.resource,
+                    ty,
+                    code,
+                    json,
+                    &self.shared.encodings,
+                    &self.warned(warnings),
+                )
             }
-            Reply::List { kind, api_version, metadata, items } => {
-                let list = List { kind, api_version, metadata, items };
-                respond::list(manner, route.resource, list, &self.shared.encodings, &self.warned(Vec::new()))
+            Reply::List {
+                kind,
+                api_version,
+                metadata,
+                items,
+            } => {
+                let list = List {
+                    kind,
+                    api_version,
+                    metadata,
+                    items,
+                };
+                respond::list(
+                    manner,
+                    route.resource,
+                    list,
+                    &self.shared.encodings,
+                    &self.warned(Vec::new()),
+                )
             }
             // A Status that is a failure is an error, whatever the registry thought it was.
-            Reply::Status { status, code, warnings } if status.is_failure() => {
+            Reply::Status {
+                status,
+                code,
+                warnings,
+            } if status.is_failure() => {
                 let status = Status { code, ..status };
                 respond::refusal(manner, &status, &self.warned(warnings))
             }
-            Reply::Status { status, code, warnings } => respond::status(manner, &status, code, &self.warned(warnings)),
+            Reply::Status {
+                status,
+                code,
+                warnings,
+            } => respond::status(manner, &status, code, &self.warned(warnings)),
             Reply::Watch(events) => {
                 let form = watch::Form {
                     media: manner.accepted.media,
@@ -292,7 +466,12 @@ impl Call<'_> {
                     clock: self.shared.clock.clone(),
                     encodings: self.shared.encodings.clone(),
                 };
-                let body = watch::body(events, form, self.shared.stop.clone(), self.shared.metrics.watching());
+                let body = watch::body(
+                    events,
+                    form,
+                    self.shared.stop.clone(),
+                    self.shared.metrics.watching(),
+                );
                 // Browsers follow a watch through a socket; each event is a message there.
                 if let Some(asked) = socket::asked(self.headers, self.upgrade, &[]) {
                     return asked.answer(watch::messages(body), self.shared.stop.clone());
@@ -305,9 +484,13 @@ impl Call<'_> {
     /// Warnings of the registry, after that for an API that is on its way out.
     fn warned(&self, warnings: Vec<String>) -> Vec<String> {
         let old = match (self.at.group, self.at.resource) {
-            ("", "endpoints") => "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice",
+            ("", "endpoints") => {
+                "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"
+            }
             ("", "componentstatuses") => "v1 ComponentStatus is deprecated in v1.19+",
-            _ => match registry::custom::of(self.route.resource).and_then(|version| version.deprecation()) {
+            _ => match registry::custom::of(self.route.resource)
+                .and_then(|version| version.deprecation())
+            {
                 Some(old) => old,
                 None => return warnings,
             },
@@ -325,8 +508,14 @@ where
     let mut body = std::pin::pin!(body);
     let (mut first, mut rest, mut seen) = (Bytes::new(), BytesMut::new(), 0_usize);
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| Status::bad_request(format!("the body of the request could not be read: {error}")))?;
-        let Ok(piece) = frame.into_data() else { continue };
+        let frame = frame.map_err(|error| {
+            Status::bad_request(format!(
+                "the body of the request could not be read: {error}"
+            ))
+        })?;
+        let Ok(piece) = frame.into_data() else {
+            continue;
+        };
         seen = seen.saturating_add(piece.len());
         if seen > DISCARDED_BYTES {
             break;
@@ -345,5 +534,9 @@ where
     if seen > BODY_BYTES {
         return Err(Status::request_too_large(BODY_BYTES));
     }
-    Ok(if rest.is_empty() { first } else { rest.freeze() })
+    Ok(if rest.is_empty() {
+        first
+    } else {
+        rest.freeze()
+    })
 }

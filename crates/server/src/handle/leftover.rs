@@ -30,7 +30,9 @@ where
     B: Body<Data = Bytes> + Send + 'static,
 {
     pub(super) fn new(body: B) -> Self {
-        Self { body: (!body.is_end_stream()).then(|| Box::pin(body)) }
+        Self {
+            body: (!body.is_end_stream()).then(|| Box::pin(body)),
+        }
     }
 }
 
@@ -41,8 +43,13 @@ where
     type Data = Bytes;
     type Error = B::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        let Some(body) = &mut self.body else { return Poll::Ready(None) };
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let Some(body) = &mut self.body else {
+            return Poll::Ready(None);
+        };
         let polled = body.as_mut().poll_frame(context);
         // After its end, or after an error, there is nothing left to read.
         if !matches!(polled, Poll::Pending | Poll::Ready(Some(Ok(_)))) {
@@ -56,7 +63,9 @@ where
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), |body| body.size_hint())
+        self.body
+            .as_ref()
+            .map_or_else(|| SizeHint::with_exact(0), |body| body.size_hint())
     }
 }
 
@@ -65,8 +74,12 @@ where
     B: Body<Data = Bytes> + Send + 'static,
 {
     fn drop(&mut self) {
-        let Some(mut body) = self.body.take().filter(|body| !body.is_end_stream()) else { return };
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let Some(mut body) = self.body.take().filter(|body| !body.is_end_stream()) else {
+            return;
+        };
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            return;
+        };
         runtime.spawn(tokio::time::timeout(PATIENCE, async move {
             let mut read = 0;
             while let Some(Ok(frame)) = body.frame().await {

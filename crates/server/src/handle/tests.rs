@@ -11,34 +11,50 @@ use registry::request::{FieldValidation, Refusal, Reply, Request, Verb, WatchEve
 use crate::service::{Server, Service};
 use crate::testing::{self, read, send};
 
-const POD: &str = r#"{"kind":"Pod","apiVersion":"v1","metadata":{"name":"p","resourceVersion":"7"}}"#;
+const POD: &str =
+    r#"{"kind":"Pod","apiVersion":"v1","metadata":{"name":"p","resourceVersion":"7"}}"#;
 const TOKEN: (&str, &str) = ("authorization", "Bearer t0k");
 
 fn pod(code: u16) -> Reply {
-    Reply::Object { code, json: Bytes::from_static(POD.as_bytes()), warnings: Vec::new() }
+    Reply::Object {
+        code,
+        json: Bytes::from_static(POD.as_bytes()),
+        warnings: Vec::new(),
+    }
 }
 
 /// A server whose registry shows one pod, whatever is asked.
 fn pods() -> Server {
     testing::server(|request| {
         Ok(match request.verb {
-            Verb::List(_) if request.group == "rbac.authorization.k8s.io" => {
-                Reply::List { kind: String::new(), api_version: String::new(), metadata: ListMeta::default(), items: Vec::new() }
-            }
+            Verb::List(_) if request.group == "rbac.authorization.k8s.io" => Reply::List {
+                kind: String::new(),
+                api_version: String::new(),
+                metadata: ListMeta::default(),
+                items: Vec::new(),
+            },
             Verb::List(_) | Verb::DeleteCollection { .. } => Reply::List {
                 kind: "PodList".to_owned(),
                 api_version: "v1".to_owned(),
-                metadata: ListMeta { resource_version: "9".to_owned(), ..ListMeta::default() },
+                metadata: ListMeta {
+                    resource_version: "9".to_owned(),
+                    ..ListMeta::default()
+                },
                 items: vec![Bytes::from_static(POD.as_bytes()); 2],
             },
             Verb::Watch(_) => Reply::Watch(
-                futures::stream::iter([WatchEvent { kind: "ADDED", json: Bytes::from_static(POD.as_bytes()) }])
-                    .chain(futures::stream::pending())
-                    .boxed(),
+                futures::stream::iter([WatchEvent {
+                    kind: "ADDED",
+                    json: Bytes::from_static(POD.as_bytes()),
+                }])
+                .chain(futures::stream::pending())
+                .boxed(),
             ),
-            Verb::Create { .. } if request.subresource == "eviction" => {
-                Reply::Status { status: Status::success(201), code: 201, warnings: Vec::new() }
-            }
+            Verb::Create { .. } if request.subresource == "eviction" => Reply::Status {
+                status: Status::success(201),
+                code: 201,
+                warnings: Vec::new(),
+            },
             Verb::Create { .. } => pod(201),
             _ => pod(200),
         })
@@ -57,7 +73,11 @@ fn recorded() -> (Service, Arc<Mutex<Vec<Request>>>) {
 }
 
 fn failure(message: &str, reason: &str, details: &str, code: u16) -> String {
-    let details = if details.is_empty() { String::new() } else { format!(r#""details":{details},"#) };
+    let details = if details.is_empty() {
+        String::new()
+    } else {
+        format!(r#""details":{details},"#)
+    };
     format!(
         r#"{{"kind":"Status","apiVersion":"v1","metadata":{{}},"status":"Failure","message":"{message}","reason":"{reason}",{details}"code":{code}}}"#
     ) + "\n"
@@ -65,38 +85,136 @@ fn failure(message: &str, reason: &str, details: &str, code: u16) -> String {
 
 #[tokio::test]
 async fn answers_have_the_form_of_the_api() {
-    let no_resource = failure("the server could not find the requested resource", "NotFound", "{}", 404);
-    let no_method = failure("the server does not allow this method on the requested resource", "MethodNotAllowed", "{}", 405);
+    let no_resource = failure(
+        "the server could not find the requested resource",
+        "NotFound",
+        "{}",
+        404,
+    );
+    let no_method = failure(
+        "the server does not allow this method on the requested resource",
+        "MethodNotAllowed",
+        "{}",
+        405,
+    );
     let types = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
-    let router_406 = failure(&format!(r"406: Not Acceptable\n\nAvailable representations: {types}"), "NotAcceptable", "{}", 406);
-    let writer_406 = failure(&format!("only the following media types are accepted: {types}"), "NotAcceptable", "", 406);
+    let router_406 = failure(
+        &format!(r"406: Not Acceptable\n\nAvailable representations: {types}"),
+        "NotAcceptable",
+        "{}",
+        406,
+    );
+    let writer_406 = failure(
+        &format!("only the following media types are accepted: {types}"),
+        "NotAcceptable",
+        "",
+        406,
+    );
     let body_415 = failure(
-        &format!("the body of the request was in an unknown format - accepted media types include: {types}"),
+        &format!(
+            "the body of the request was in an unknown format - accepted media types include: {types}"
+        ),
         "UnsupportedMediaType",
         "",
         415,
     );
-    let patch_415 = failure("415: Unsupported Media Type", "UnsupportedMediaType", "{}", 415);
+    let patch_415 = failure(
+        "415: Unsupported Media Type",
+        "UnsupportedMediaType",
+        "{}",
+        415,
+    );
     let not_found = "404 page not found\n".to_owned();
     let item = POD.replace(r#""kind":"Pod","apiVersion":"v1","#, "");
-    let list = format!(r#"{{"kind":"PodList","apiVersion":"v1","metadata":{{"resourceVersion":"9"}},"items":[{item},{item}]}}"#) + "\n";
-    let evicted = r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Success","code":201}"#.to_owned() + "\n";
+    let list = format!(
+        r#"{{"kind":"PodList","apiVersion":"v1","metadata":{{"resourceVersion":"9"}},"items":[{item},{item}]}}"#
+    ) + "\n";
+    let evicted =
+        r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Success","code":201}"#
+            .to_owned()
+            + "\n";
     let html = ("accept", "text/html");
     let service = pods().service();
     for (line, header, code, kind, body) in [
-        ("GET /api/v1/namespaces/a/pods/p", TOKEN, 200, "application/json", format!("{POD}\n")),
-        ("GET /api/v1/namespaces/a/pods", TOKEN, 200, "application/json", list),
-        ("POST /api/v1/namespaces/a/pods/p/eviction", TOKEN, 201, "application/json", evicted),
-        ("GET /api/v1/nope", TOKEN, 404, "application/json", no_resource.clone()),
-        ("GET /apis/policy/v1beta1", TOKEN, 404, "application/json", no_resource.clone()),
-        ("GET /apis/policy/v1beta1/poddisruptionbudgets", TOKEN, 404, "application/json", no_resource.clone()),
+        (
+            "GET /api/v1/namespaces/a/pods/p",
+            TOKEN,
+            200,
+            "application/json",
+            format!("{POD}\n"),
+        ),
+        (
+            "GET /api/v1/namespaces/a/pods",
+            TOKEN,
+            200,
+            "application/json",
+            list,
+        ),
+        (
+            "POST /api/v1/namespaces/a/pods/p/eviction",
+            TOKEN,
+            201,
+            "application/json",
+            evicted,
+        ),
+        (
+            "GET /api/v1/nope",
+            TOKEN,
+            404,
+            "application/json",
+            no_resource.clone(),
+        ),
+        (
+            "GET /apis/policy/v1beta1",
+            TOKEN,
+            404,
+            "application/json",
+            no_resource.clone(),
+        ),
+        (
+            "GET /apis/policy/v1beta1/poddisruptionbudgets",
+            TOKEN,
+            404,
+            "application/json",
+            no_resource.clone(),
+        ),
         ("GET /api/v2", TOKEN, 404, "application/json", no_resource),
-        ("GET /apis/nope.example.com/v1/things", TOKEN, 404, "text/plain; charset=utf-8", not_found.clone()),
-        ("GET /apis/nope.example.com", TOKEN, 404, "text/plain; charset=utf-8", not_found.clone()),
-        ("POST /nope", TOKEN, 404, "text/plain; charset=utf-8", not_found),
-        ("OPTIONS /api/v1/namespaces/a/pods", TOKEN, 405, "application/json", no_method.clone()),
+        (
+            "GET /apis/nope.example.com/v1/things",
+            TOKEN,
+            404,
+            "text/plain; charset=utf-8",
+            not_found.clone(),
+        ),
+        (
+            "GET /apis/nope.example.com",
+            TOKEN,
+            404,
+            "text/plain; charset=utf-8",
+            not_found.clone(),
+        ),
+        (
+            "POST /nope",
+            TOKEN,
+            404,
+            "text/plain; charset=utf-8",
+            not_found,
+        ),
+        (
+            "OPTIONS /api/v1/namespaces/a/pods",
+            TOKEN,
+            405,
+            "application/json",
+            no_method.clone(),
+        ),
         ("OPTIONS /api/v1", TOKEN, 405, "application/json", no_method),
-        ("GET /api/v1/namespaces/a/pods/p", html, 406, "application/json", router_406),
+        (
+            "GET /api/v1/namespaces/a/pods/p",
+            html,
+            406,
+            "application/json",
+            router_406,
+        ),
         (
             "GET /api/v1/namespaces/a/pods/p",
             ("accept", "application/json;as=Chair;v=v1;g=meta.k8s.io"),
@@ -111,11 +229,41 @@ async fn answers_have_the_form_of_the_api() {
             "application/json",
             writer_406,
         ),
-        ("POST /api/v1/namespaces/a/pods", ("content-type", "application/xml"), 415, "application/json", body_415.clone()),
-        ("DELETE /api/v1/namespaces/a/pods/p", ("content-type", "text/plain"), 415, "application/json", body_415),
-        ("PATCH /api/v1/namespaces/a/pods/p", ("content-type", "application/json"), 415, "application/json", patch_415),
-        ("GET /healthz", html, 200, "text/plain; charset=utf-8", "ok".to_owned()),
-        ("OPTIONS /livez", TOKEN, 200, "text/plain; charset=utf-8", "ok".to_owned()),
+        (
+            "POST /api/v1/namespaces/a/pods",
+            ("content-type", "application/xml"),
+            415,
+            "application/json",
+            body_415.clone(),
+        ),
+        (
+            "DELETE /api/v1/namespaces/a/pods/p",
+            ("content-type", "text/plain"),
+            415,
+            "application/json",
+            body_415,
+        ),
+        (
+            "PATCH /api/v1/namespaces/a/pods/p",
+            ("content-type", "application/json"),
+            415,
+            "application/json",
+            patch_415,
+        ),
+        (
+            "GET /healthz",
+            html,
+            200,
+            "text/plain; charset=utf-8",
+            "ok".to_owned(),
+        ),
+        (
+            "OPTIONS /livez",
+            TOKEN,
+            200,
+            "text/plain; charset=utf-8",
+            "ok".to_owned(),
+        ),
     ] {
         let found = read(send(&service, line, &[header, TOKEN], "x").await).await;
         assert_eq!(found, (code, kind.to_owned(), body), "{line} {header:?}");
@@ -125,18 +273,38 @@ async fn answers_have_the_form_of_the_api() {
 #[tokio::test]
 async fn refusals_come_in_the_form_that_the_client_accepts() {
     let service = pods().service();
-    let found = read(send(&service, "GET /api/v1/nope", &[TOKEN, ("accept", "application/yaml")], "").await).await;
+    let found = read(
+        send(
+            &service,
+            "GET /api/v1/nope",
+            &[TOKEN, ("accept", "application/yaml")],
+            "",
+        )
+        .await,
+    )
+    .await;
     let expected = "apiVersion: v1\ncode: 404\ndetails: {}\nkind: Status\nmessage: the server could not find the requested resource\nmetadata: {}\nreason: NotFound\nstatus: Failure\n";
-    assert_eq!(found, (404, "application/yaml".to_owned(), expected.to_owned()));
+    assert_eq!(
+        found,
+        (404, "application/yaml".to_owned(), expected.to_owned())
+    );
     let (_, _, body) = read(send(&service, "GET /api/v1/nope?pretty=1", &[TOKEN], "").await).await;
-    assert!(body.starts_with("{\n  \"kind\": \"Status\",\n") && body.ends_with("404\n}"), "{body}");
+    assert!(
+        body.starts_with("{\n  \"kind\": \"Status\",\n") && body.ends_with("404\n}"),
+        "{body}"
+    );
 }
 
 #[tokio::test]
 async fn who_may_not_is_told_so_before_anything_else() {
     let service = pods().service();
     for (line, headers, code, message) in [
-        ("GET /api/v1/namespaces/a/pods/p", &[("authorization", "Bearer nobody")][..], 401, "Unauthorized"),
+        (
+            "GET /api/v1/namespaces/a/pods/p",
+            &[("authorization", "Bearer nobody")][..],
+            401,
+            "Unauthorized",
+        ),
         (
             "POST /api/v1/namespaces/a/pods/p/eviction",
             &[],
@@ -151,15 +319,26 @@ async fn who_may_not_is_told_so_before_anything_else() {
         ),
         (
             "GET /api/v1/nodes",
-            &[("authorization", "Bearer b0b"), ("impersonate-user", "admin")],
+            &[
+                ("authorization", "Bearer b0b"),
+                ("impersonate-user", "admin"),
+            ],
             403,
             r#"users \"admin\" is forbidden: User \"bob\" cannot impersonate resource \"users\" in API group \"\" at the cluster scope"#,
         ),
-        ("GET /metrics", &[], 403, r#"forbidden: User \"system:anonymous\" cannot get path \"/metrics\""#),
+        (
+            "GET /metrics",
+            &[],
+            403,
+            r#"forbidden: User \"system:anonymous\" cannot get path \"/metrics\""#,
+        ),
     ] {
         let (found, _, body) = read(send(&service, line, headers, "").await).await;
         assert_eq!(found, code, "{line}");
-        assert!(body.contains(&format!(r#""message":"{message}""#)), "{line}: {body}");
+        assert!(
+            body.contains(&format!(r#""message":"{message}""#)),
+            "{line}: {body}"
+        );
     }
     let (code, _, _) = read(send(&service, "GET /version", &[], "").await).await;
     assert_eq!(code, 200, "the version is open to everybody");
@@ -169,39 +348,131 @@ async fn who_may_not_is_told_so_before_anything_else() {
 async fn the_registry_gets_what_the_client_said() {
     let (service, seen) = recorded();
     let json = ("content-type", "application/json");
-    send(&service, "POST /api/v1/namespaces/a/pods?fieldValidation=Strict&dryRun=All", &[TOKEN, json, ("user-agent", "kubectl/v1")], "{}")
-        .await;
-    send(&service, "DELETE /api/v1/namespaces/a/pods/p?gracePeriodSeconds=3", &[TOKEN], "").await;
-    send(&service, "DELETE /api/v1/namespaces/a/pods/p?gracePeriodSeconds=3", &[TOKEN], "{}").await;
-    send(&service, "PUT /api/v1/namespaces/a/finalize", &[TOKEN], "{}").await;
-    send(&service, "GET /api/v1/watch/namespaces/a/pods/p", &[TOKEN], "").await;
+    send(
+        &service,
+        "POST /api/v1/namespaces/a/pods?fieldValidation=Strict&dryRun=All",
+        &[TOKEN, json, ("user-agent", "kubectl/v1")],
+        "{}",
+    )
+    .await;
+    send(
+        &service,
+        "DELETE /api/v1/namespaces/a/pods/p?gracePeriodSeconds=3",
+        &[TOKEN],
+        "",
+    )
+    .await;
+    send(
+        &service,
+        "DELETE /api/v1/namespaces/a/pods/p?gracePeriodSeconds=3",
+        &[TOKEN],
+        "{}",
+    )
+    .await;
+    send(
+        &service,
+        "PUT /api/v1/namespaces/a/finalize",
+        &[TOKEN],
+        "{}",
+    )
+    .await;
+    send(
+        &service,
+        "GET /api/v1/watch/namespaces/a/pods/p",
+        &[TOKEN],
+        "",
+    )
+    .await;
     let seen = seen.lock().expect("not poisoned");
-    let Verb::Create { options, body } = &seen[0].verb else { panic!("not a create: {:?}", seen[0]) };
+    let Verb::Create { options, body } = &seen[0].verb else {
+        panic!("not a create: {:?}", seen[0])
+    };
     assert_eq!(
-        (options.field_validation, options.field_manager.as_str(), &body.bytes[..]),
+        (
+            options.field_validation,
+            options.field_manager.as_str(),
+            &body.bytes[..]
+        ),
         (FieldValidation::Strict, "kubectl", &b"{}"[..])
     );
-    assert_eq!((seen[0].user.name.as_str(), seen[0].namespace.as_str(), seen[0].name.as_str()), ("admin", "a", ""));
-    let Verb::Delete(delete) = &seen[1].verb else { panic!("not a delete: {:?}", seen[1]) };
-    assert_eq!((delete.body.is_none(), delete.query.grace_period_seconds), (true, Some(3)));
-    let Verb::Delete(delete) = &seen[2].verb else { panic!("not a delete: {:?}", seen[2]) };
-    assert_eq!((delete.body.is_some(), delete.query.grace_period_seconds), (true, None), "a body switches the query off");
-    assert_eq!((seen[3].namespace.as_str(), seen[3].name.as_str(), seen[3].subresource.as_str()), ("", "a", "finalize"));
-    let Verb::Watch(options) = &seen[4].verb else { panic!("not a watch: {:?}", seen[4]) };
+    assert_eq!(
+        (
+            seen[0].user.name.as_str(),
+            seen[0].namespace.as_str(),
+            seen[0].name.as_str()
+        ),
+        ("admin", "a", "")
+    );
+    let Verb::Delete(delete) = &seen[1].verb else {
+        panic!("not a delete: {:?}", seen[1])
+    };
+    assert_eq!(
+        (delete.body.is_none(), delete.query.grace_period_seconds),
+        (true, Some(3))
+    );
+    let Verb::Delete(delete) = &seen[2].verb else {
+        panic!("not a delete: {:?}", seen[2])
+    };
+    assert_eq!(
+        (delete.body.is_some(), delete.query.grace_period_seconds),
+        (true, None),
+        "a body switches the query off"
+    );
+    assert_eq!(
+        (
+            seen[3].namespace.as_str(),
+            seen[3].name.as_str(),
+            seen[3].subresource.as_str()
+        ),
+        ("", "a", "finalize")
+    );
+    let Verb::Watch(options) = &seen[4].verb else {
+        panic!("not a watch: {:?}", seen[4])
+    };
     assert_eq!(options.field_selector, "metadata.name=p");
-    assert!(options.timeout_seconds.is_some_and(|seconds| (1800..3600).contains(&seconds)));
+    assert!(
+        options
+            .timeout_seconds
+            .is_some_and(|seconds| (1800..3600).contains(&seconds))
+    );
 }
 
 #[tokio::test]
 async fn warnings_and_the_time_to_wait_become_headers() {
     let server = testing::server(|_| {
-        let cause = Cause { reason: "DisruptionBudget".to_owned(), ..Cause::default() };
+        let cause = Cause {
+            reason: "DisruptionBudget".to_owned(),
+            ..Cause::default()
+        };
         let status = Status::too_many_requests("Cannot evict", vec![cause], 10);
-        Err(Refusal { status: Box::new(status), warnings: vec![r#"unknown field "a""#.to_owned(), r#"unknown field "b""#.to_owned()] })
+        Err(Refusal {
+            status: Box::new(status),
+            warnings: vec![
+                r#"unknown field "a""#.to_owned(),
+                r#"unknown field "b""#.to_owned(),
+            ],
+        })
     });
-    let response = send(&server.service(), "POST /api/v1/namespaces/a/endpoints", &[TOKEN], "{}").await;
-    assert_eq!((response.status().as_u16(), &response.headers()["retry-after"]), (429, &"10".parse().expect("a value")));
-    let warnings: Vec<_> = response.headers().get_all("warning").iter().map(|value| value.to_str().expect("text").to_owned()).collect();
+    let response = send(
+        &server.service(),
+        "POST /api/v1/namespaces/a/endpoints",
+        &[TOKEN],
+        "{}",
+    )
+    .await;
+    assert_eq!(
+        (
+            response.status().as_u16(),
+            &response.headers()["retry-after"]
+        ),
+        (429, &"10".parse().expect("a value"))
+    );
+    let warnings: Vec<_> = response
+        .headers()
+        .get_all("warning")
+        .iter()
+        .map(|value| value.to_str().expect("text").to_owned())
+        .collect();
     let expected = [
         r#"299 - "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice""#,
         r#"299 - "unknown field \"a\"""#,
@@ -214,8 +485,23 @@ async fn warnings_and_the_time_to_wait_become_headers() {
 
 #[tokio::test]
 async fn a_failure_that_comes_as_a_reply_is_an_error() {
-    let server = testing::server(|_| Ok(Reply::Status { status: Status::untyped("two budgets"), code: 500, warnings: Vec::new() }));
-    let (code, _, body) = read(send(&server.service(), "POST /api/v1/namespaces/a/pods/p/eviction", &[TOKEN], "{}").await).await;
+    let server = testing::server(|_| {
+        Ok(Reply::Status {
+            status: Status::untyped("two budgets"),
+            code: 500,
+            warnings: Vec::new(),
+        })
+    });
+    let (code, _, body) = read(
+        send(
+            &server.service(),
+            "POST /api/v1/namespaces/a/pods/p/eviction",
+            &[TOKEN],
+            "{}",
+        )
+        .await,
+    )
+    .await;
     assert_eq!(
         (code, body.as_str()),
         (
@@ -229,29 +515,77 @@ async fn a_failure_that_comes_as_a_reply_is_an_error() {
 async fn bodies_over_three_mebibytes_are_refused() {
     let (service, seen) = recorded();
     let large = vec![b' '; 3 * 1024 * 1024 + 1];
-    let (code, _, body) = read(send(&service, "POST /api/v1/namespaces/a/pods", &[TOKEN], large.clone()).await).await;
-    assert!(code == 413 && body.contains("Request entity too large: limit is 3145728"), "{code} {body}");
+    let (code, _, body) = read(
+        send(
+            &service,
+            "POST /api/v1/namespaces/a/pods",
+            &[TOKEN],
+            large.clone(),
+        )
+        .await,
+    )
+    .await;
+    assert!(
+        code == 413 && body.contains("Request entity too large: limit is 3145728"),
+        "{code} {body}"
+    );
     assert!(seen.lock().expect("not poisoned").is_empty());
-    send(&service, "POST /api/v1/namespaces/a/pods", &[TOKEN], large[1..].to_vec()).await;
+    send(
+        &service,
+        "POST /api/v1/namespaces/a/pods",
+        &[TOKEN],
+        large[1..].to_vec(),
+    )
+    .await;
     assert_eq!(seen.lock().expect("not poisoned").len(), 1);
 }
 
 #[tokio::test]
 async fn a_panic_is_answered_and_the_next_request_is_served() {
-    let server = testing::server(|request| if request.name == "bad" { panic!("on purpose") } else { Ok(pod(200)) });
+    let server = testing::server(|request| {
+        if request.name == "bad" {
+            panic!("on purpose")
+        } else {
+            Ok(pod(200))
+        }
+    });
     let service = server.service();
-    let (code, _, body) = read(send(&service, "GET /api/v1/namespaces/a/pods/bad", &[TOKEN], "").await).await;
-    assert!(code == 500 && body.contains("caused apiserver to panic"), "{code} {body}");
-    assert_eq!(read(send(&service, "GET /api/v1/namespaces/a/pods/p", &[TOKEN], "").await).await.0, 200);
+    let (code, _, body) =
+        read(send(&service, "GET /api/v1/namespaces/a/pods/bad", &[TOKEN], "").await).await;
+    assert!(
+        code == 500 && body.contains("caused apiserver to panic"),
+        "{code} {body}"
+    );
+    assert_eq!(
+        read(send(&service, "GET /api/v1/namespaces/a/pods/p", &[TOKEN], "").await)
+            .await
+            .0,
+        200
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_request_that_takes_too_long_is_given_up() {
     let server = testing::server_later(|_| futures::future::pending().boxed());
-    let (code, _, body) = read(send(&server.service(), "GET /api/v1/nodes/n?timeout=2s", &[TOKEN], "").await).await;
+    let (code, _, body) = read(
+        send(
+            &server.service(),
+            "GET /api/v1/nodes/n?timeout=2s",
+            &[TOKEN],
+            "",
+        )
+        .await,
+    )
+    .await;
     assert_eq!(code, 504);
-    assert!(body.contains("Timeout: request did not complete within requested timeout - context deadline exceeded"), "{body}");
-    let (code, _, _) = read(send(&server.service(), "GET /api/v1/nodes/n", &[TOKEN], "").await).await;
+    assert!(
+        body.contains(
+            "Timeout: request did not complete within requested timeout - context deadline exceeded"
+        ),
+        "{body}"
+    );
+    let (code, _, _) =
+        read(send(&server.service(), "GET /api/v1/nodes/n", &[TOKEN], "").await).await;
     assert_eq!(code, 504, "every request has an end");
 }
 
@@ -261,9 +595,18 @@ async fn a_watch_streams_and_ends_with_the_server() {
     let response = send(&server.service(), "GET /api/v1/pods?watch=1", &[TOKEN], "").await;
     assert_eq!(response.headers()["content-type"], "application/json");
     let mut body = response.into_body();
-    let first = body.frame().await.expect("a frame").expect("cannot fail").into_data().expect("data");
+    let first = body
+        .frame()
+        .await
+        .expect("a frame")
+        .expect("cannot fail")
+        .into_data()
+        .expect("data");
     assert_eq!(first, format!("{{\"type\":\"ADDED\",\"object\":{POD}}}\n"));
-    assert!(body.frame().now_or_never().is_none(), "nothing more for now");
+    assert!(
+        body.frame().now_or_never().is_none(),
+        "nothing more for now"
+    );
     server.end_watches();
     assert!(body.frame().await.is_none());
 }
@@ -272,33 +615,78 @@ async fn a_watch_streams_and_ends_with_the_server() {
 async fn metadata_alone_is_cut_out_of_objects_and_lists() {
     let service = pods().service();
     let meta = r#"{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/v1","metadata":{"name":"p","resourceVersion":"7"}}"#;
-    let one = ("accept", "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1");
-    let many = ("accept", "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1");
+    let one = (
+        "accept",
+        "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1",
+    );
+    let many = (
+        "accept",
+        "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1",
+    );
     let list = format!(
         r#"{{"kind":"PartialObjectMetadataList","apiVersion":"meta.k8s.io/v1","metadata":{{"resourceVersion":"9"}},"items":[{meta},{meta}]}}"#
     );
-    let (object, pods) = ("GET /api/v1/namespaces/a/pods/p", "GET /api/v1/namespaces/a/pods");
-    assert_eq!(read(send(&service, object, &[TOKEN, one], "").await).await.2, format!("{meta}\n"));
-    assert_eq!(read(send(&service, pods, &[TOKEN, many], "").await).await.2, format!("{list}\n"));
+    let (object, pods) = (
+        "GET /api/v1/namespaces/a/pods/p",
+        "GET /api/v1/namespaces/a/pods",
+    );
+    assert_eq!(
+        read(send(&service, object, &[TOKEN, one], "").await)
+            .await
+            .2,
+        format!("{meta}\n")
+    );
+    assert_eq!(
+        read(send(&service, pods, &[TOKEN, many], "").await).await.2,
+        format!("{list}\n")
+    );
     let (code, _, body) = read(send(&service, pods, &[TOKEN, one], "").await).await;
     assert!(
         code == 406 && body.contains("you requested PartialObjectMetadata, but the requested object is a list (*core.PodList)"),
         "{body}"
     );
     let (code, _, body) = read(send(&service, object, &[TOKEN, many], "").await).await;
-    assert!(code == 406 && body.contains("PartialObjectMetadataList, but the requested object is not a list (*core.Pod)"), "{body}");
+    assert!(
+        code == 406
+            && body.contains(
+                "PartialObjectMetadataList, but the requested object is not a list (*core.Pod)"
+            ),
+        "{body}"
+    );
     // A Status is a Status, whatever was asked for.
-    let (code, _, body) = read(send(&service, "POST /api/v1/namespaces/a/pods/p/eviction", &[TOKEN, one], "{}").await).await;
-    assert!(code == 201 && body.starts_with(r#"{"kind":"Status""#), "{code} {body}");
+    let (code, _, body) = read(
+        send(
+            &service,
+            "POST /api/v1/namespaces/a/pods/p/eviction",
+            &[TOKEN, one],
+            "{}",
+        )
+        .await,
+    )
+    .await;
+    assert!(
+        code == 201 && body.starts_with(r#"{"kind":"Status""#),
+        "{code} {body}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn nobody_is_let_in_who_finds_no_seat() {
     let server = testing::server_later(|_| futures::future::pending().boxed());
-    let reader = server.service_as(registry::request::User { name: "system:anonymous".to_owned(), ..Default::default() });
+    let reader = server.service_as(registry::request::User {
+        name: "system:anonymous".to_owned(),
+        ..Default::default()
+    });
     server.shared.seats.fill();
     let (code, kind, body) = read(send(&reader, "GET /healthz", &[], "").await).await;
-    assert_eq!((code, kind.as_str(), body.as_str()), (429, "text/plain; charset=utf-8", "Too many requests, please try again later.\n"));
+    assert_eq!(
+        (code, kind.as_str(), body.as_str()),
+        (
+            429,
+            "text/plain; charset=utf-8",
+            "Too many requests, please try again later.\n"
+        )
+    );
 }
 
 #[tokio::test]
@@ -306,19 +694,39 @@ async fn a_status_in_protobuf_is_the_recorded_one() {
     use base64::Engine as _;
     let service = pods().service();
     let protobuf = ("accept", "application/vnd.kubernetes.protobuf");
-    let response = send(&service, "POST /api/v1/namespaces/a/pods/p/eviction", &[TOKEN, protobuf], "{}").await;
-    assert_eq!(response.headers()["content-type"], "application/vnd.kubernetes.protobuf");
-    let body = response.into_body().collect().await.expect("cannot fail").to_bytes();
+    let response = send(
+        &service,
+        "POST /api/v1/namespaces/a/pods/p/eviction",
+        &[TOKEN, protobuf],
+        "{}",
+    )
+    .await;
+    assert_eq!(
+        response.headers()["content-type"],
+        "application/vnd.kubernetes.protobuf"
+    );
+    let body = response
+        .into_body()
+        .collect()
+        .await
+        .expect("cannot fail")
+        .to_bytes();
     let text = base64::engine::general_purpose::STANDARD.encode(body);
-    assert_eq!(text, "azhzAAoMCgJ2MRIGU3RhdHVzEhgKBgoAEgAaABIHU3VjY2VzcxoAIgAwyQEaACIA");
+    assert_eq!(
+        text,
+        "azhzAAoMCgJ2MRIGU3RhdHVzEhgKBgoAEgAaABIHU3VjY2VzcxoAIgAwyQEaACIA"
+    );
 }
 
 #[tokio::test]
 async fn reviews_are_answered_without_the_registry() {
     let server = testing::server_of(kinds::resources(), |request| match request.group.as_str() {
-        "rbac.authorization.k8s.io" => {
-            Ok(Reply::List { kind: String::new(), api_version: String::new(), metadata: ListMeta::default(), items: Vec::new() })
-        }
+        "rbac.authorization.k8s.io" => Ok(Reply::List {
+            kind: String::new(),
+            api_version: String::new(),
+            metadata: ListMeta::default(),
+            items: Vec::new(),
+        }),
         _ => panic!("the registry was asked: {request:?}"),
     });
     let service = server.service();
@@ -326,22 +734,67 @@ async fn reviews_are_answered_without_the_registry() {
     let own = "POST /apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
     let token = "POST /apis/authentication.k8s.io/v1/tokenreviews";
     for (line, body, code, expected) in [
-        (own, r#"{"spec":{"resourceAttributes":{"verb":"get","resource":"pods"}}}"#, 201, r#""status":{"allowed":true}"#),
-        (own, r#"{"spec":{}}"#, 422, "exactly one of nonResourceAttributes or resourceAttributes must be specified"),
-        (own, r#"{"spec":{"nonResourceAttributes":{"verb":"get","path":"/healthz"}}}"#, 201, r#""allowed":true"#),
-        (access, r#"{"spec":{"user":"eve","resourceAttributes":{"verb":"get","resource":"pods"}}}"#, 201, r#""status":{"allowed":false}"#),
+        (
+            own,
+            r#"{"spec":{"resourceAttributes":{"verb":"get","resource":"pods"}}}"#,
+            201,
+            r#""status":{"allowed":true}"#,
+        ),
+        (
+            own,
+            r#"{"spec":{}}"#,
+            422,
+            "exactly one of nonResourceAttributes or resourceAttributes must be specified",
+        ),
+        (
+            own,
+            r#"{"spec":{"nonResourceAttributes":{"verb":"get","path":"/healthz"}}}"#,
+            201,
+            r#""allowed":true"#,
+        ),
+        (
+            access,
+            r#"{"spec":{"user":"eve","resourceAttributes":{"verb":"get","resource":"pods"}}}"#,
+            201,
+            r#""status":{"allowed":false}"#,
+        ),
         (
             access,
             r#"{"spec":{"resourceAttributes":{"verb":"get","resource":"pods"}}}"#,
             422,
             r#".authorization.k8s.io \"\" is invalid: spec.user"#,
         ),
-        (token, r#"{"spec":{"token":"b0b"}}"#, 201, r#""authenticated":true"#),
-        (token, r#"{"spec":{"token":"garbage"}}"#, 201, r#""user":{}"#),
-        (token, r#"{"spec":{}}"#, 400, "token is required for TokenReview in authentication"),
-        (token, r#"{"kind":"Pod"}"#, 400, "cannot be handled as a TokenReview"),
+        (
+            token,
+            r#"{"spec":{"token":"b0b"}}"#,
+            201,
+            r#""authenticated":true"#,
+        ),
+        (
+            token,
+            r#"{"spec":{"token":"garbage"}}"#,
+            201,
+            r#""user":{}"#,
+        ),
+        (
+            token,
+            r#"{"spec":{}}"#,
+            400,
+            "token is required for TokenReview in authentication",
+        ),
+        (
+            token,
+            r#"{"kind":"Pod"}"#,
+            400,
+            "cannot be handled as a TokenReview",
+        ),
         (token, "[]", 400, "cannot be handled as a TokenReview"),
-        ("POST /apis/authentication.k8s.io/v1/selfsubjectreviews", "{}", 201, r#""username":"admin""#),
+        (
+            "POST /apis/authentication.k8s.io/v1/selfsubjectreviews",
+            "{}",
+            201,
+            r#""username":"admin""#,
+        ),
         (
             "POST /apis/authorization.k8s.io/v1/selfsubjectrulesreviews",
             r#"{"spec":{"namespace":"a"}}"#,

@@ -37,29 +37,54 @@ async fn running() -> Running {
     let server = testing::server(|request| {
         Ok(match request.verb {
             Verb::Watch(_) => {
-                let first = WatchEvent { kind: "ADDED", json: Bytes::from_static(b"{}") };
-                Reply::Watch(futures::stream::iter([first]).chain(futures::stream::pending()).boxed())
+                let first = WatchEvent {
+                    kind: "ADDED",
+                    json: Bytes::from_static(b"{}"),
+                };
+                Reply::Watch(
+                    futures::stream::iter([first])
+                        .chain(futures::stream::pending())
+                        .boxed(),
+                )
             }
             // Who asks is what the tests want to know.
-            _ => Reply::Object { code: 200, json: format!("{{\"user\":{:?}}}", request.user.name).into(), warnings: Vec::new() },
+            _ => Reply::Object {
+                code: 200,
+                json: format!("{{\"user\":{:?}}}", request.user.name).into(),
+                warnings: Vec::new(),
+            },
         })
     });
     let certs = Certs::make(&[], testing::now()).expect("certificates");
-    let listener = Listener::bind((Ipv4Addr::LOCALHOST, 0).into()).await.expect("a free port");
+    let listener = Listener::bind((Ipv4Addr::LOCALHOST, 0).into())
+        .await
+        .expect("a free port");
     let (address, stop) = (listener.address(), CancellationToken::new());
     let (shown, ended) = (certs.clone(), stop.clone());
     let serving = tokio::spawn(async move { server.serve(listener, &shown, ended).await });
-    Running { address, certs, stop, serving }
+    Running {
+        address,
+        certs,
+        stop,
+        serving,
+    }
 }
 
 impl Running {
     async fn connect(&self, client: Option<&Pair>, protocol: &str) -> TlsStream<TcpStream> {
-        let certificate = |pem: &str| CertificateDer::from_pem_slice(pem.as_bytes()).expect("a certificate");
+        let certificate =
+            |pem: &str| CertificateDer::from_pem_slice(pem.as_bytes()).expect("a certificate");
         let mut roots = rustls::RootCertStore::empty();
-        roots.add(certificate(&self.certs.authority)).expect("a root");
+        roots
+            .add(certificate(&self.certs.authority))
+            .expect("a root");
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let verifier =
-            rustls::client::WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build().expect("a verifier");
+        let verifier = rustls::client::WebPkiServerVerifier::builder_with_provider(
+            Arc::new(roots),
+            provider.clone(),
+        )
+        .build()
+        .expect("a verifier");
         let config = rustls::ClientConfig::builder_with_details(provider, Arc::new(TestTime))
             .with_safe_default_protocol_versions()
             .expect("protocols")
@@ -67,26 +92,46 @@ impl Running {
         let mut config = match client {
             Some(pair) => {
                 let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).expect("a key");
-                config.with_client_auth_cert(vec![certificate(&pair.certificate)], key).expect("a client certificate")
+                config
+                    .with_client_auth_cert(vec![certificate(&pair.certificate)], key)
+                    .expect("a client certificate")
             }
             None => config.with_no_client_auth(),
         };
         config.alpn_protocols = vec![protocol.as_bytes().to_vec()];
-        let stream = TcpStream::connect(self.address).await.expect("a connection");
+        let stream = TcpStream::connect(self.address)
+            .await
+            .expect("a connection");
         let name = ServerName::try_from("localhost").expect("a name");
-        TlsConnector::from(Arc::new(config)).connect(name, stream).await.expect("a handshake")
+        TlsConnector::from(Arc::new(config))
+            .connect(name, stream)
+            .await
+            .expect("a handshake")
     }
 
-    async fn http1(&self, client: Option<&Pair>, request: Request<Empty<Bytes>>) -> Response<Incoming> {
+    async fn http1(
+        &self,
+        client: Option<&Pair>,
+        request: Request<Empty<Bytes>>,
+    ) -> Response<Incoming> {
         let stream = TokioIo::new(self.connect(client, "http/1.1").await);
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await.expect("HTTP/1.1");
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(stream)
+            .await
+            .expect("HTTP/1.1");
         tokio::spawn(connection);
         sender.send_request(request).await.expect("an answer")
     }
 
-    async fn http2(&self, client: Option<&Pair>, request: Request<Empty<Bytes>>) -> Response<Incoming> {
+    async fn http2(
+        &self,
+        client: Option<&Pair>,
+        request: Request<Empty<Bytes>>,
+    ) -> Response<Incoming> {
         let stream = TokioIo::new(self.connect(client, "h2").await);
-        let (mut sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), stream).await.expect("HTTP/2");
+        let (mut sender, connection) =
+            hyper::client::conn::http2::handshake(TokioExecutor::new(), stream)
+                .await
+                .expect("HTTP/2");
         tokio::spawn(connection);
         sender.send_request(request).await.expect("an answer")
     }
@@ -99,7 +144,9 @@ struct TestTime;
 impl rustls::time_provider::TimeProvider for TestTime {
     fn current_time(&self) -> Option<rustls::pki_types::UnixTime> {
         let seconds = u64::try_from(testing::now().as_second()).ok()?;
-        Some(rustls::pki_types::UnixTime::since_unix_epoch(Duration::from_secs(seconds)))
+        Some(rustls::pki_types::UnixTime::since_unix_epoch(
+            Duration::from_secs(seconds),
+        ))
     }
 }
 
@@ -112,7 +159,12 @@ fn ask(target: &str, token: &str) -> Request<Empty<Bytes>> {
 }
 
 async fn text(response: Response<Incoming>) -> String {
-    let body = response.into_body().collect().await.expect("a body").to_bytes();
+    let body = response
+        .into_body()
+        .collect()
+        .await
+        .expect("a body")
+        .to_bytes();
     String::from_utf8(body.to_vec()).expect("text")
 }
 
@@ -121,37 +173,80 @@ async fn certificates_and_tokens_are_taken_over_both_versions_of_http() {
     let running = running().await;
     let admin = Some(&running.certs.admin);
     let response = running.http1(admin, ask("/api/v1/nodes/n", "")).await;
-    assert_eq!((response.status().as_u16(), response.version()), (200, Version::HTTP_11));
+    assert_eq!(
+        (response.status().as_u16(), response.version()),
+        (200, Version::HTTP_11)
+    );
     assert_eq!(response.headers()["content-length"], "28");
     assert_eq!(text(response).await, "{\"user\":\"kubernetes-admin\"}\n");
-    let response = running.http2(None, ask("https://localhost/api/v1/nodes/n", "t0k")).await;
-    assert_eq!((response.status().as_u16(), response.version()), (200, Version::HTTP_2));
+    let response = running
+        .http2(None, ask("https://localhost/api/v1/nodes/n", "t0k"))
+        .await;
+    assert_eq!(
+        (response.status().as_u16(), response.version()),
+        (200, Version::HTTP_2)
+    );
     assert_eq!(text(response).await, "{\"user\":\"admin\"}\n");
-    assert_eq!(running.http1(None, ask("/api/v1/nodes/n", "")).await.status(), 403);
-    assert_eq!(running.http2(None, ask("https://localhost/api/v1/nodes/n", "nobody")).await.status(), 401);
+    assert_eq!(
+        running
+            .http1(None, ask("/api/v1/nodes/n", ""))
+            .await
+            .status(),
+        403
+    );
+    assert_eq!(
+        running
+            .http2(None, ask("https://localhost/api/v1/nodes/n", "nobody"))
+            .await
+            .status(),
+        401
+    );
 }
 
 #[tokio::test]
 async fn a_certificate_of_another_authority_gets_an_answer_and_no_rights() {
     let running = running().await;
     let other = Certs::make(&[], testing::now()).expect("certificates");
-    assert_eq!(running.http1(Some(&other.admin), ask("/api/v1/nodes/n", "")).await.status(), 401);
+    assert_eq!(
+        running
+            .http1(Some(&other.admin), ask("/api/v1/nodes/n", ""))
+            .await
+            .status(),
+        401
+    );
     // A serving certificate is no client certificate, though our authority signed it.
-    assert_eq!(running.http1(Some(&running.certs.serving), ask("/api/v1/nodes/n", "")).await.status(), 401);
+    assert_eq!(
+        running
+            .http1(Some(&running.certs.serving), ask("/api/v1/nodes/n", ""))
+            .await
+            .status(),
+        401
+    );
 }
 
 #[tokio::test]
 async fn what_is_no_http_ends_its_own_connection_only() {
     let running = running().await;
-    let mut plain = TcpStream::connect(running.address).await.expect("a connection");
-    plain.write_all(b"GET / HTTP/1.1\r\n\r\n").await.expect("written");
+    let mut plain = TcpStream::connect(running.address)
+        .await
+        .expect("a connection");
+    plain
+        .write_all(b"GET / HTTP/1.1\r\n\r\n")
+        .await
+        .expect("written");
     let mut rest = Vec::new();
     let _ = plain.read_to_end(&mut rest).await;
     let mut rubbish = running.connect(None, "http/1.1").await;
-    rubbish.write_all(b"\0\0\0 rubbish\r\n\r\n").await.expect("written");
+    rubbish
+        .write_all(b"\0\0\0 rubbish\r\n\r\n")
+        .await
+        .expect("written");
     let mut rest = Vec::new();
     let _ = rubbish.read_to_end(&mut rest).await;
-    assert!(rest.is_empty() || rest.starts_with(b"HTTP/1.1 400"), "{rest:?}");
+    assert!(
+        rest.is_empty() || rest.starts_with(b"HTTP/1.1 400"),
+        "{rest:?}"
+    );
     assert_eq!(running.http1(None, ask("/readyz", "")).await.status(), 200);
 }
 
@@ -160,19 +255,39 @@ async fn stopping_ends_watches_and_returns() {
     let running = running().await;
     let mut watches = Vec::new();
     for response in [
-        running.http1(None, ask("/api/v1/pods?watch=1", "t0k")).await,
-        running.http2(None, ask("https://localhost/api/v1/pods?watch=1", "t0k")).await,
+        running
+            .http1(None, ask("/api/v1/pods?watch=1", "t0k"))
+            .await,
+        running
+            .http2(None, ask("https://localhost/api/v1/pods?watch=1", "t0k"))
+            .await,
     ] {
         let mut body = response.into_body();
-        let first = body.frame().await.expect("a frame").expect("no error").into_data().expect("data");
+        let first = body
+            .frame()
+            .await
+            .expect("a frame")
+            .expect("no error")
+            .into_data()
+            .expect("data");
         assert_eq!(first, "{\"type\":\"ADDED\",\"object\":{}}\n");
         watches.push(body);
     }
     running.stop.cancel();
     for watch in watches {
-        let rest = tokio::time::timeout(SOON, watch.collect()).await.expect("the watch ends").expect("in order");
+        let rest = tokio::time::timeout(SOON, watch.collect())
+            .await
+            .expect("the watch ends")
+            .expect("in order");
         assert!(rest.to_bytes().is_empty());
     }
-    tokio::time::timeout(SOON, running.serving).await.expect("it returns").expect("no panic").expect("no error");
-    assert!(TcpStream::connect(running.address).await.is_err(), "nobody listens any more");
+    tokio::time::timeout(SOON, running.serving)
+        .await
+        .expect("it returns")
+        .expect("no panic")
+        .expect("no error");
+    assert!(
+        TcpStream::connect(running.address).await.is_err(),
+        "nobody listens any more"
+    );
 }

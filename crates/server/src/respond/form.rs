@@ -42,8 +42,16 @@ pub(super) fn list_head(kind: &str, api_version: &str, metadata: &ListMeta) -> B
     head.into_inner().freeze()
 }
 
-fn write_head(head: &mut impl std::io::Write, kind: &str, api_version: &str, metadata: &ListMeta) -> std::io::Result<()> {
-    write!(head, r#"{{"kind":"{kind}","apiVersion":"{api_version}","metadata":"#)?;
+fn write_head(
+    head: &mut impl std::io::Write,
+    kind: &str,
+    api_version: &str,
+    metadata: &ListMeta,
+) -> std::io::Result<()> {
+    write!(
+        head,
+        r#"{{"kind":"{kind}","apiVersion":"{api_version}","metadata":"#
+    )?;
     serde_json::to_writer(&mut *head, metadata)?;
     head.write_all(br#","items":["#)
 }
@@ -63,7 +71,11 @@ pub(super) fn whole((head, open, items): (Bytes, &'static str, Vec<Bytes>)) -> B
 }
 
 pub(super) fn meta_version(beta: bool) -> &'static str {
-    if beta { "meta.k8s.io/v1beta1" } else { "meta.k8s.io/v1" }
+    if beta {
+        "meta.k8s.io/v1beta1"
+    } else {
+        "meta.k8s.io/v1"
+    }
 }
 
 /// The object's metadata and nothing else.
@@ -87,10 +99,12 @@ fn put_metadata_only(out: &mut BytesMut, object: &[u8], beta: bool) {
     out.put_u8(b'}');
 }
 
-/// An annotation that stands for a field of older versions: objects show it, bare metadata does not.
+/// An annotation that stands for a field of older versions: objects show it, bare metadata does
+/// not.
 const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
 
-/// The metadata of a DaemonSet without what is no metadata of its own; none when there is nothing to take away.
+/// The metadata of a DaemonSet without what is no metadata of its own; none when there is nothing
+/// to take away.
 fn own_metadata(object: &[u8], metadata: &[u8]) -> Option<Vec<u8>> {
     if json::text_member(object, "kind") != Some("DaemonSet") {
         return None;
@@ -120,12 +134,19 @@ pub(super) fn metadata_list(list: &List, beta: bool) -> Bytes {
 /// The list metadata that stands in the table of a single object: its revision.
 pub(crate) fn list_meta_of(object: &[u8]) -> ListMeta {
     let metadata = json::member(object, "metadata").unwrap_or_default();
-    ListMeta { resource_version: json::text_member(metadata, "resourceVersion").unwrap_or_default().to_owned(), ..ListMeta::default() }
+    ListMeta {
+        resource_version: json::text_member(metadata, "resourceVersion")
+            .unwrap_or_default()
+            .to_owned(),
+        ..ListMeta::default()
+    }
 }
 
 /// YAML with sorted keys.
 pub(super) fn yaml(object: &[u8]) -> Bytes {
-    kinds::yaml::from_json(object).expect("answers are valid JSON").into()
+    kinds::yaml::from_json(object)
+        .expect("answers are valid JSON")
+        .into()
 }
 
 /// The message of an object of this type.
@@ -135,18 +156,37 @@ pub(crate) fn message(object: &[u8], ty: &'static Type) -> Vec<u8> {
 
 /// The message of an object's bare metadata.
 pub(crate) fn metadata_message(object: &[u8]) -> Vec<u8> {
-    message(&metadata_only(object, false), metadata_type().expect("the table has it"))
+    message(
+        &metadata_only(object, false),
+        metadata_type().expect("the table has it"),
+    )
 }
 
 /// A message in its envelope; kind and version are those of the object.
 pub(crate) fn sealed(object: &[u8], message: &[u8]) -> Vec<u8> {
-    let text = |name: &str| json::text_member(object, name).unwrap_or_default().to_owned();
-    kinds::protobuf::seal(&TypeMeta { api_version: text("apiVersion"), kind: text("kind") }, message)
+    let text = |name: &str| {
+        json::text_member(object, name)
+            .unwrap_or_default()
+            .to_owned()
+    };
+    kinds::protobuf::seal(
+        &TypeMeta {
+            api_version: text("apiVersion"),
+            kind: text("kind"),
+        },
+        message,
+    )
 }
 
 /// Bare metadata in protobuf.
 pub(crate) fn metadata_sealed(message: &[u8], beta: bool) -> Vec<u8> {
-    kinds::protobuf::seal(&TypeMeta { api_version: meta_version(beta).to_owned(), kind: METADATA.to_owned() }, message)
+    kinds::protobuf::seal(
+        &TypeMeta {
+            api_version: meta_version(beta).to_owned(),
+            kind: METADATA.to_owned(),
+        },
+        message,
+    )
 }
 
 /// Protobuf in its envelope.
@@ -156,8 +196,16 @@ pub(crate) fn protobuf(object: &[u8], ty: Option<&'static Type>) -> Vec<u8> {
 }
 
 /// A list in protobuf, of the items' messages.
-pub(super) fn protobuf_list(kind: &str, api_version: &str, metadata: &ListMeta, items: Vec<Bytes>) -> Body {
-    let type_meta = TypeMeta { api_version: api_version.to_owned(), kind: kind.to_owned() };
+pub(super) fn protobuf_list(
+    kind: &str,
+    api_version: &str,
+    metadata: &ListMeta,
+    items: Vec<Bytes>,
+) -> Body {
+    let type_meta = TypeMeta {
+        api_version: api_version.to_owned(),
+        kind: kind.to_owned(),
+    };
     let head = kinds::protobuf::list_head(&type_meta, metadata, items.iter().map(Bytes::len));
     Body::joined(head.into(), Before::Length, items, &kinds::protobuf::TAIL)
 }
@@ -173,13 +221,18 @@ mod tests {
     #[test]
     fn bare_metadata_of_a_daemon_set_hides_the_generation_of_its_template() {
         let shown = |kind: &str, annotations: &str| {
-            let object = format!(r#"{{"kind":"{kind}","metadata":{{"name":"a","annotations":{{{annotations}}}}}}}"#);
+            let object = format!(
+                r#"{{"kind":"{kind}","metadata":{{"name":"a","annotations":{{{annotations}}}}}}}"#
+            );
             let bare = tree(&metadata_only(object.as_bytes(), false));
             bare["metadata"]["annotations"].to_string()
         };
         let generation = r#""deprecated.daemonset.template.generation":"2""#;
         assert_eq!(shown("DaemonSet", generation), "null");
-        assert_eq!(shown("DaemonSet", &format!(r#""a":"b",{generation}"#)), r#"{"a":"b"}"#);
+        assert_eq!(
+            shown("DaemonSet", &format!(r#""a":"b",{generation}"#)),
+            r#"{"a":"b"}"#
+        );
         assert_eq!(shown("Pod", generation), format!("{{{generation}}}"));
     }
 }

@@ -38,31 +38,74 @@ pub(crate) struct Printer {
 const NAME_TEXT: &str = "Name must be unique within a namespace. Is required when creating resources, although some resources may allow a client to request the generation of an appropriate name automatically. Name is primarily intended for creation idempotence and configuration definition. Cannot be updated. More info: https://kubernetes.io/docs/concepts/overview/working-with-objects/names#names";
 const AGE_TEXT: &str = "CreationTimestamp is a timestamp representing the server time when this object was created. It is not guaranteed to be set in happens-before order across separate operations. Clients may not set this value. It is represented in RFC3339 form and is in UTC.\n\nPopulated by the system. Read-only. Null for lists. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#metadata";
 
-pub(super) const NAME: Column = Column { name: "Name", kind: "string", format: "name", description: NAME_TEXT, priority: 0 };
-const AGE: Column = Column { name: "Age", kind: "string", format: "", description: AGE_TEXT, priority: 0 };
+pub(super) const NAME: Column = Column {
+    name: "Name",
+    kind: "string",
+    format: "name",
+    description: NAME_TEXT,
+    priority: 0,
+};
+const AGE: Column = Column {
+    name: "Age",
+    kind: "string",
+    format: "",
+    description: AGE_TEXT,
+    priority: 0,
+};
 
 const fn text(name: &'static str, description: &'static str) -> Column {
-    Column { name, kind: "string", format: "", description, priority: 0 }
+    Column {
+        name,
+        kind: "string",
+        format: "",
+        description,
+        priority: 0,
+    }
 }
 
 const fn count(name: &'static str, description: &'static str) -> Column {
-    Column { name, kind: "integer", format: "", description, priority: 0 }
+    Column {
+        name,
+        kind: "integer",
+        format: "",
+        description,
+        priority: 0,
+    }
 }
 
 const fn truth(name: &'static str, description: &'static str) -> Column {
-    Column { name, kind: "boolean", format: "", description, priority: 0 }
+    Column {
+        name,
+        kind: "boolean",
+        format: "",
+        description,
+        priority: 0,
+    }
 }
 
 const fn wide(name: &'static str, description: &'static str) -> Column {
-    Column { name, kind: "string", format: "", description, priority: 1 }
+    Column {
+        name,
+        kind: "string",
+        format: "",
+        description,
+        priority: 1,
+    }
 }
 
 const CONTAINERS: Column = wide("Containers", "Names of each container in the template.");
-const IMAGES: Column = wide("Images", "Images referenced by each container in the template.");
+const IMAGES: Column = wide(
+    "Images",
+    "Images referenced by each container in the template.",
+);
 const SELECTOR: Column = wide("Selector", "The label selector of the pods.");
 
 const fn printer(columns: &'static [Column], cells: fn(&Tree, &Moment) -> Vec<Tree>) -> Printer {
-    Printer { columns, cells, conditions: no_conditions }
+    Printer {
+        columns,
+        cells,
+        conditions: no_conditions,
+    }
 }
 
 fn no_conditions(_object: &Tree) -> Option<Tree> {
@@ -72,8 +115,14 @@ fn no_conditions(_object: &Tree) -> Option<Tree> {
 const POD: Printer = Printer {
     columns: &[
         NAME,
-        text("Ready", "The aggregate readiness state of this pod for accepting traffic."),
-        text("Status", "The aggregate status of the containers in this pod."),
+        text(
+            "Ready",
+            "The aggregate readiness state of this pod for accepting traffic.",
+        ),
+        text(
+            "Status",
+            "The aggregate status of the containers in this pod.",
+        ),
         text(
             "Restarts",
             "The number of times the containers in this pod have been restarted and when the last container in this pod has restarted.",
@@ -81,16 +130,28 @@ const POD: Printer = Printer {
         AGE,
         wide("IP", "The pod's first address."),
         wide("Node", "The node that the pod is bound to."),
-        wide("Nominated Node", "The node on which pods are being preempted for this one."),
-        wide("Readiness Gates", "How many of the readiness gates are open."),
+        wide(
+            "Nominated Node",
+            "The node on which pods are being preempted for this one.",
+        ),
+        wide(
+            "Readiness Gates",
+            "How many of the readiness gates are open.",
+        ),
     ],
     cells: pods::pod,
     conditions: pods::conditions,
 };
 
-const POD_TEMPLATE: Printer = printer(&[NAME, CONTAINERS_SHOWN, IMAGES_SHOWN, POD_LABELS], pods::template);
+const POD_TEMPLATE: Printer = printer(
+    &[NAME, CONTAINERS_SHOWN, IMAGES_SHOWN, POD_LABELS],
+    pods::template,
+);
 const CONTAINERS_SHOWN: Column = text("Containers", "Names of each container in the template.");
-const IMAGES_SHOWN: Column = text("Images", "Images referenced by each container in the template.");
+const IMAGES_SHOWN: Column = text(
+    "Images",
+    "Images referenced by each container in the template.",
+);
 const POD_LABELS: Column = text("Pod Labels", "The labels for the pod template.");
 
 const DEPLOYMENT: Printer = printer(
@@ -110,8 +171,14 @@ const DEPLOYMENT: Printer = printer(
 pub(super) const SCALE: Printer = printer(
     &[
         NAME,
-        count("Desired", "replicas is the desired number of instances for the scaled object."),
-        count("Available", "replicas is the actual number of observed instances of the scaled object."),
+        count(
+            "Desired",
+            "replicas is the desired number of instances for the scaled object.",
+        ),
+        count(
+            "Available",
+            "replicas is the actual number of observed instances of the scaled object.",
+        ),
         AGE,
     ],
     workloads::scale,
@@ -130,8 +197,16 @@ const REPLICAS: Printer = printer(
     workloads::replicas,
 );
 
-const STATEFUL_SET: Printer =
-    printer(&[NAME, text("Ready", "Number of the pod with ready state"), AGE, CONTAINERS, IMAGES], workloads::stateful_set);
+const STATEFUL_SET: Printer = printer(
+    &[
+        NAME,
+        text("Ready", "Number of the pod with ready state"),
+        AGE,
+        CONTAINERS,
+        IMAGES,
+    ],
+    workloads::stateful_set,
+);
 
 const DAEMON_SET: Printer = printer(
     &[
@@ -140,7 +215,10 @@ const DAEMON_SET: Printer = printer(
         count("Current", "Nodes that run it."),
         count("Ready", "Nodes on which it is ready."),
         count("Up-to-date", "Nodes that run the newest template."),
-        count("Available", "Nodes on which it has been ready for long enough."),
+        count(
+            "Available",
+            "Nodes on which it has been ready for long enough.",
+        ),
         text("Node Selector", "Which nodes should run it."),
         AGE,
         CONTAINERS,
@@ -193,15 +271,31 @@ const AUTOSCALER: Printer = printer(
     workloads::autoscaler,
 );
 
-const CONTROLLER_REVISION: Printer =
-    printer(&[NAME, text("Controller", "The owner."), text("Revision", "The number of the state."), AGE], workloads::controller_revision);
+const CONTROLLER_REVISION: Printer = printer(
+    &[
+        NAME,
+        text("Controller", "The owner."),
+        text("Revision", "The number of the state."),
+        AGE,
+    ],
+    workloads::controller_revision,
+);
 
 const BUDGET: Printer = printer(
     &[
         NAME,
-        text("Min Available", "The minimum number of pods that must be available."),
-        text("Max Unavailable", "The maximum number of pods that may be unavailable."),
-        count("Allowed Disruptions", "Calculated number of pods that may be disrupted at this time."),
+        text(
+            "Min Available",
+            "The minimum number of pods that must be available.",
+        ),
+        text(
+            "Max Unavailable",
+            "The maximum number of pods that may be unavailable.",
+        ),
+        count(
+            "Allowed Disruptions",
+            "Calculated number of pods that may be disrupted at this time.",
+        ),
         AGE,
     ],
     workloads::budget,
@@ -223,7 +317,10 @@ const NODE: Printer = printer(
     cluster::node,
 );
 
-const NAMESPACE: Printer = printer(&[NAME, text("Status", "The status of the namespace"), AGE], cluster::namespace);
+const NAMESPACE: Printer = printer(
+    &[NAME, text("Status", "The status of the namespace"), AGE],
+    cluster::namespace,
+);
 
 const EVENT: Printer = printer(
     &[
@@ -236,12 +333,21 @@ const EVENT: Printer = printer(
         text("Message", "For people."),
         wide("First Seen", "When it was first seen."),
         wide("Count", "How often it was seen."),
-        Column { name: "Name", kind: "string", format: "name", description: NAME_TEXT, priority: 1 },
+        Column {
+            name: "Name",
+            kind: "string",
+            format: "name",
+            description: NAME_TEXT,
+            priority: 1,
+        },
     ],
     cluster::event,
 );
 
-const LEASE: Printer = printer(&[NAME, text("Holder", "Who holds the lease."), AGE], cluster::lease);
+const LEASE: Printer = printer(
+    &[NAME, text("Holder", "Who holds the lease."), AGE],
+    cluster::lease,
+);
 
 const PRIORITY_CLASS: Printer = printer(
     &[
@@ -254,12 +360,36 @@ const PRIORITY_CLASS: Printer = printer(
     cluster::priority_class,
 );
 
-const CONFIG_MAP: Printer = printer(&[NAME, text("Data", "The number of entries."), AGE], cluster::config_map);
-const SECRET: Printer =
-    printer(&[NAME, text("Type", "What the data is for."), text("Data", "The number of entries."), AGE], cluster::secret);
-const SERVICE_ACCOUNT: Printer = printer(&[NAME, text("Secrets", "The number of secrets."), AGE], cluster::service_account);
-const ROLE: Printer =
-    printer(&[NAME, Column { name: "Created At", kind: "date", format: "", description: AGE_TEXT, priority: 0 }], cluster::created);
+const CONFIG_MAP: Printer = printer(
+    &[NAME, text("Data", "The number of entries."), AGE],
+    cluster::config_map,
+);
+const SECRET: Printer = printer(
+    &[
+        NAME,
+        text("Type", "What the data is for."),
+        text("Data", "The number of entries."),
+        AGE,
+    ],
+    cluster::secret,
+);
+const SERVICE_ACCOUNT: Printer = printer(
+    &[NAME, text("Secrets", "The number of secrets."), AGE],
+    cluster::service_account,
+);
+const ROLE: Printer = printer(
+    &[
+        NAME,
+        Column {
+            name: "Created At",
+            kind: "date",
+            format: "",
+            description: AGE_TEXT,
+            priority: 0,
+        },
+    ],
+    cluster::created,
+);
 const BINDING: Printer = printer(
     &[
         NAME,
@@ -271,8 +401,15 @@ const BINDING: Printer = printer(
     ],
     cluster::role_binding,
 );
-const QUOTA: Printer =
-    printer(&[NAME, text("Request", "Requests, used and allowed."), text("Limit", "Limits, used and allowed."), AGE], cluster::quota);
+const QUOTA: Printer = printer(
+    &[
+        NAME,
+        text("Request", "Requests, used and allowed."),
+        text("Limit", "Limits, used and allowed."),
+        AGE,
+    ],
+    cluster::quota,
+);
 const VOLUME: Printer = printer(
     &[
         NAME,
@@ -327,9 +464,18 @@ const SERVICE: Printer = printer(
     ],
     network::service,
 );
-const ENDPOINTS: Printer = printer(&[NAME, text("Endpoints", "Addresses with their ports."), AGE], network::endpoints);
+const ENDPOINTS: Printer = printer(
+    &[NAME, text("Endpoints", "Addresses with their ports."), AGE],
+    network::endpoints,
+);
 const ENDPOINT_SLICE: Printer = printer(
-    &[NAME, text("AddressType", "The family of the addresses."), text("Ports", "The ports."), text("Endpoints", "The addresses."), AGE],
+    &[
+        NAME,
+        text("AddressType", "The family of the addresses."),
+        text("Ports", "The ports."),
+        text("Endpoints", "The addresses."),
+        AGE,
+    ],
     network::endpoint_slice,
 );
 const INGRESS: Printer = printer(
@@ -343,13 +489,27 @@ const INGRESS: Printer = printer(
     ],
     network::ingress,
 );
-const NETWORK_POLICY: Printer = printer(&[NAME, text("Pod-Selector", "Which pods it is for."), AGE], network::network_policy);
+const NETWORK_POLICY: Printer = printer(
+    &[NAME, text("Pod-Selector", "Which pods it is for."), AGE],
+    network::network_policy,
+);
 
 /// Kinds that have nothing to show but their name and age.
 const PLAIN: Printer = printer(&[NAME, AGE], cluster::plain);
 /// Every other kind.
-const OTHER: Printer =
-    printer(&[NAME, Column { name: "Created At", kind: "date", format: "", description: AGE_TEXT, priority: 0 }], cluster::created);
+const OTHER: Printer = printer(
+    &[
+        NAME,
+        Column {
+            name: "Created At",
+            kind: "date",
+            format: "",
+            description: AGE_TEXT,
+            priority: 0,
+        },
+    ],
+    cluster::created,
+);
 
 /// The printer of a resource.
 pub(crate) fn of(resource: &Resource) -> &'static Printer {

@@ -3,7 +3,9 @@
 use kinds::Tree;
 use kinds::tree::json;
 
-use super::cells::{Moment, age, condition, containers, items, name, pairs, seconds, text, text_or};
+use super::cells::{
+    Moment, age, condition, containers, items, name, pairs, seconds, text, text_or,
+};
 
 /// What the walk over the containers found.
 struct Containers {
@@ -16,10 +18,22 @@ struct Containers {
 
 /// The cells of a pod.
 pub(super) fn pod(pod: &Tree, now: &Moment) -> Vec<Tree> {
-    let mut found = Containers { total: 0, ready: 0, restarts: 0, last_restart: None, status: first_text(pod) };
-    found.total = items(pod, "/spec/containers").len() + items(pod, "/spec/initContainers").iter().filter(|spec| restartable(spec)).count();
+    let mut found = Containers {
+        total: 0,
+        ready: 0,
+        restarts: 0,
+        last_restart: None,
+        status: first_text(pod),
+    };
+    found.total = items(pod, "/spec/containers").len()
+        + items(pod, "/spec/initContainers")
+            .iter()
+            .filter(|spec| restartable(spec))
+            .count();
     let initializing = walk_init(pod, &mut found);
-    if !initializing || condition(pod, "Initialized").is_some_and(|condition| condition["status"] == "True") {
+    if !initializing
+        || condition(pod, "Initialized").is_some_and(|condition| condition["status"] == "True")
+    {
         walk_regular(pod, &mut found);
     }
     if !text(pod, "/metadata/deletionTimestamp").is_empty() {
@@ -39,7 +53,13 @@ pub(super) fn pod(pod: &Tree, now: &Moment) -> Vec<Tree> {
         json!(found.status),
         json!(restarts),
         age(pod, now),
-        text_or(pod, "/status/podIPs/0/ip", text_or(pod, "/status/podIP", "<none>").as_str().unwrap_or("<none>")),
+        text_or(
+            pod,
+            "/status/podIPs/0/ip",
+            text_or(pod, "/status/podIP", "<none>")
+                .as_str()
+                .unwrap_or("<none>"),
+        ),
         text_or(pod, "/spec/nodeName", "<none>"),
         text_or(pod, "/status/nominatedNodeName", "<none>"),
         gates(pod),
@@ -61,7 +81,8 @@ fn finished(pod: &Tree) -> bool {
 }
 
 fn first_text(pod: &Tree) -> String {
-    let gated = condition(pod, "PodScheduled").is_some_and(|condition| condition["reason"] == "SchedulingGated");
+    let gated = condition(pod, "PodScheduled")
+        .is_some_and(|condition| condition["reason"] == "SchedulingGated");
     let reason = text(pod, "/status/reason");
     let text = if gated {
         "SchedulingGated"
@@ -80,8 +101,15 @@ fn restartable(spec: &Tree) -> bool {
 /// True when an init container is not done yet; the status text then tells of it.
 fn walk_init(pod: &Tree, found: &mut Containers) -> bool {
     let specs = items(pod, "/spec/initContainers");
-    let sidecar = |status: &Tree| specs.iter().any(|spec| spec["name"] == status["name"] && restartable(spec));
-    for (place, status) in items(pod, "/status/initContainerStatuses").iter().enumerate() {
+    let sidecar = |status: &Tree| {
+        specs
+            .iter()
+            .any(|spec| spec["name"] == status["name"] && restartable(spec))
+    };
+    for (place, status) in items(pod, "/status/initContainerStatuses")
+        .iter()
+        .enumerate()
+    {
         count_restart(status, found);
         let terminated = status.pointer("/state/terminated");
         if terminated.is_some_and(|terminated| terminated["exitCode"] == 0) {
@@ -94,7 +122,9 @@ fn walk_init(pod: &Tree, found: &mut Containers) -> bool {
         let waiting = text(status, "/state/waiting/reason");
         found.status = match terminated {
             Some(terminated) => format!("Init:{}", ended(terminated)),
-            None if !waiting.is_empty() && waiting != "PodInitializing" => format!("Init:{waiting}"),
+            None if !waiting.is_empty() && waiting != "PodInitializing" => {
+                format!("Init:{waiting}")
+            }
             None => format!("Init:{place}/{}", specs.len()),
         };
         return true;
@@ -107,7 +137,10 @@ fn walk_regular(pod: &Tree, found: &mut Containers) {
     // Once initialised only sidecars and regular containers count.
     (found.restarts, found.last_restart) = (0, None);
     for status in items(pod, "/status/initContainerStatuses") {
-        if specs.iter().any(|spec| spec["name"] == status["name"] && restartable(spec)) {
+        if specs
+            .iter()
+            .any(|spec| spec["name"] == status["name"] && restartable(spec))
+        {
             count_restart(status, found);
         }
     }
@@ -151,7 +184,10 @@ fn ended(terminated: &Tree) -> String {
     let signal = terminated["signal"].as_i64().unwrap_or_default();
     match (reason.is_empty(), signal) {
         (false, _) => reason.to_owned(),
-        (true, 0) => format!("ExitCode:{}", terminated["exitCode"].as_i64().unwrap_or_default()),
+        (true, 0) => format!(
+            "ExitCode:{}",
+            terminated["exitCode"].as_i64().unwrap_or_default()
+        ),
         (true, signal) => format!("Signal:{signal}"),
     }
 }
@@ -165,13 +201,22 @@ fn gates(pod: &Tree) -> Tree {
         let kind = gate["conditionType"].as_str().unwrap_or_default();
         condition(pod, kind).is_some_and(|condition| condition["status"] == "True")
     };
-    json!(format!("{}/{}", gates.iter().filter(open).count(), gates.len()))
+    json!(format!(
+        "{}/{}",
+        gates.iter().filter(open).count(),
+        gates.len()
+    ))
 }
 
 /// The cells of a pod template.
 pub(super) fn template(template: &Tree, _now: &Moment) -> Vec<Tree> {
     let [names, images] = containers(template, "/template/spec/containers");
-    vec![name(template), names, images, pairs(template, "/template/metadata/labels")]
+    vec![
+        name(template),
+        names,
+        images,
+        pairs(template, "/template/metadata/labels"),
+    ]
 }
 
 #[cfg(test)]
@@ -184,18 +229,25 @@ mod tests {
             object["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
         }
         let cells = pod(&object, &Moment::at(0));
-        format!("{} {} {}", cells[1].as_str().unwrap(), cells[2].as_str().unwrap(), cells[3].as_str().unwrap())
+        format!(
+            "{} {} {}",
+            cells[1].as_str().unwrap(),
+            cells[2].as_str().unwrap(),
+            cells[3].as_str().unwrap()
+        )
     }
 
     #[test]
     fn the_status_sums_up_phase_reasons_and_containers() {
         let one = json!({"containers": [{"name": "c"}]});
-        let running =
-            json!({"phase": "Running", "containerStatuses": [{"name": "c", "ready": true, "restartCount": 0, "state": {"running": {}}}]});
+        let running = json!({"phase": "Running", "containerStatuses": [{"name": "c", "ready": true, "restartCount": 0, "state": {"running": {}}}]});
         assert_eq!(check(one.clone(), running.clone(), false), "1/1 Running 0");
         assert_eq!(check(one.clone(), running, true), "1/1 Terminating 0");
         let crashing = json!({"phase": "Running", "containerStatuses": [{"name": "c", "restartCount": 3, "state": {"waiting": {"reason": "CrashLoopBackOff"}}}]});
-        assert_eq!(check(one.clone(), crashing, false), "0/1 CrashLoopBackOff 3");
+        assert_eq!(
+            check(one.clone(), crashing, false),
+            "0/1 CrashLoopBackOff 3"
+        );
         let done = json!({"phase": "Succeeded", "containerStatuses": [{"name": "c", "state": {"terminated": {"exitCode": 0, "reason": "Completed"}}}]});
         assert_eq!(check(one.clone(), done.clone(), false), "0/1 Completed 0");
         assert_eq!(check(one, done, true), "0/1 Completed 0");

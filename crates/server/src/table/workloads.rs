@@ -4,7 +4,10 @@ use kinds::Tree;
 use kinds::duration::human_age;
 use kinds::tree::json;
 
-use super::cells::{Moment, age, condition, containers, items, name, number, pairs, seconds, selector, since, text, text_or};
+use super::cells::{
+    Moment, age, condition, containers, items, name, number, pairs, seconds, selector, since, text,
+    text_or,
+};
 
 const TEMPLATE: &str = "/spec/template/spec/containers";
 
@@ -14,9 +17,22 @@ fn with_containers(mut cells: Vec<Tree>, object: &Tree, pointer: &str) -> Vec<Tr
 }
 
 pub(super) fn deployment(object: &Tree, now: &Moment) -> Vec<Tree> {
-    let ready = format!("{}/{}", number(object, "/status/readyReplicas"), number(object, "/spec/replicas"));
-    let (updated, available) = (number(object, "/status/updatedReplicas"), number(object, "/status/availableReplicas"));
-    let cells = vec![name(object), json!(ready), json!(updated), json!(available), age(object, now)];
+    let ready = format!(
+        "{}/{}",
+        number(object, "/status/readyReplicas"),
+        number(object, "/spec/replicas")
+    );
+    let (updated, available) = (
+        number(object, "/status/updatedReplicas"),
+        number(object, "/status/availableReplicas"),
+    );
+    let cells = vec![
+        name(object),
+        json!(ready),
+        json!(updated),
+        json!(available),
+        age(object, now),
+    ];
     let mut cells = with_containers(cells, object, TEMPLATE);
     cells.push(selector(object, "/spec/selector"));
     cells
@@ -25,22 +41,45 @@ pub(super) fn deployment(object: &Tree, now: &Moment) -> Vec<Tree> {
 /// ReplicaSets and ReplicationControllers; the selector of the latter is a plain map.
 pub(super) fn replicas(object: &Tree, now: &Moment) -> Vec<Tree> {
     let count = |pointer: &str| json!(number(object, pointer));
-    let cells = vec![name(object), count("/spec/replicas"), count("/status/replicas"), count("/status/readyReplicas"), age(object, now)];
+    let cells = vec![
+        name(object),
+        count("/spec/replicas"),
+        count("/status/replicas"),
+        count("/status/readyReplicas"),
+        age(object, now),
+    ];
     let mut cells = with_containers(cells, object, TEMPLATE);
     let plain = text(object, "/kind") == "ReplicationController";
-    cells.push(if plain { pairs(object, "/spec/selector") } else { selector(object, "/spec/selector") });
+    cells.push(if plain {
+        pairs(object, "/spec/selector")
+    } else {
+        selector(object, "/spec/selector")
+    });
     cells
 }
 
 /// What the subresource `scale` shows, whatever is scaled.
 pub(super) fn scale(object: &Tree, now: &Moment) -> Vec<Tree> {
     let count = |pointer: &str| json!(number(object, pointer));
-    vec![name(object), count("/spec/replicas"), count("/status/replicas"), age(object, now)]
+    vec![
+        name(object),
+        count("/spec/replicas"),
+        count("/status/replicas"),
+        age(object, now),
+    ]
 }
 
 pub(super) fn stateful_set(object: &Tree, now: &Moment) -> Vec<Tree> {
-    let ready = format!("{}/{}", number(object, "/status/readyReplicas"), number(object, "/spec/replicas"));
-    with_containers(vec![name(object), json!(ready), age(object, now)], object, TEMPLATE)
+    let ready = format!(
+        "{}/{}",
+        number(object, "/status/readyReplicas"),
+        number(object, "/spec/replicas")
+    );
+    with_containers(
+        vec![name(object), json!(ready), age(object, now)],
+        object,
+        TEMPLATE,
+    )
 }
 
 pub(super) fn daemon_set(object: &Tree, now: &Moment) -> Vec<Tree> {
@@ -62,7 +101,10 @@ pub(super) fn daemon_set(object: &Tree, now: &Moment) -> Vec<Tree> {
 
 pub(super) fn job(object: &Tree, now: &Moment) -> Vec<Tree> {
     let succeeded = number(object, "/status/succeeded");
-    let completions = match (object.pointer("/spec/completions").and_then(Tree::as_i64), number(object, "/spec/parallelism")) {
+    let completions = match (
+        object.pointer("/spec/completions").and_then(Tree::as_i64),
+        number(object, "/spec/parallelism"),
+    ) {
         (Some(completions), _) => format!("{succeeded}/{completions}"),
         (None, parallelism) if parallelism > 1 => format!("{succeeded}/1 of {parallelism}"),
         (None, _) => format!("{succeeded}/1"),
@@ -73,14 +115,21 @@ pub(super) fn job(object: &Tree, now: &Moment) -> Vec<Tree> {
         (Some(started), Some(ended)) => human_age(ended - started),
         (Some(started), None) => now.age(started),
     };
-    let cells = vec![name(object), json!(job_status(object)), json!(completions), json!(duration), age(object, now)];
+    let cells = vec![
+        name(object),
+        json!(job_status(object)),
+        json!(completions),
+        json!(duration),
+        age(object, now),
+    ];
     let mut cells = with_containers(cells, object, TEMPLATE);
     cells.push(selector(object, "/spec/selector"));
     cells
 }
 
 fn job_status(job: &Tree) -> &'static str {
-    let holds = |kind: &str| condition(job, kind).is_some_and(|condition| condition["status"] == "True");
+    let holds =
+        |kind: &str| condition(job, kind).is_some_and(|condition| condition["status"] == "True");
     if holds("Complete") {
         "Complete"
     } else if holds("Failed") {
@@ -100,23 +149,40 @@ fn job_status(job: &Tree) -> &'static str {
 
 pub(super) fn cron_job(object: &Tree, now: &Moment) -> Vec<Tree> {
     let last = text(object, "/status/lastScheduleTime");
-    let last = if last.is_empty() { "<none>".to_owned() } else { since(object, "/status/lastScheduleTime", now) };
+    let last = if last.is_empty() {
+        "<none>".to_owned()
+    } else {
+        since(object, "/status/lastScheduleTime", now)
+    };
     let cells = vec![
         name(object),
         json!(text(object, "/spec/schedule")),
         text_or(object, "/spec/timeZone", "<none>"),
-        json!(object.pointer("/spec/suspend").and_then(Tree::as_bool).unwrap_or_default()),
+        json!(
+            object
+                .pointer("/spec/suspend")
+                .and_then(Tree::as_bool)
+                .unwrap_or_default()
+        ),
         json!(items(object, "/status/active").len()),
         json!(last),
         age(object, now),
     ];
-    let mut cells = with_containers(cells, object, "/spec/jobTemplate/spec/template/spec/containers");
+    let mut cells = with_containers(
+        cells,
+        object,
+        "/spec/jobTemplate/spec/template/spec/containers",
+    );
     cells.push(selector(object, "/spec/jobTemplate/spec/selector"));
     cells
 }
 
 pub(super) fn autoscaler(object: &Tree, now: &Moment) -> Vec<Tree> {
-    let reference = format!("{}/{}", text(object, "/spec/scaleTargetRef/kind"), text(object, "/spec/scaleTargetRef/name"));
+    let reference = format!(
+        "{}/{}",
+        text(object, "/spec/scaleTargetRef/kind"),
+        text(object, "/spec/scaleTargetRef/name")
+    );
     let least = object.pointer("/spec/minReplicas").and_then(Tree::as_i64);
     vec![
         name(object),
@@ -135,9 +201,16 @@ fn targets(object: &Tree) -> String {
     let current = items(object, "/status/currentMetrics");
     let one = |(place, metric): (usize, &Tree)| {
         let resource = text(metric, "/resource/name");
-        let target = metric.pointer("/resource/target/averageUtilization").and_then(Tree::as_i64);
-        let is = current.get(place).and_then(|metric| metric.pointer("/resource/current/averageUtilization")).and_then(Tree::as_i64);
-        let percent = |value: Option<i64>| value.map_or_else(|| "<unknown>".to_owned(), |value| format!("{value}%"));
+        let target = metric
+            .pointer("/resource/target/averageUtilization")
+            .and_then(Tree::as_i64);
+        let is = current
+            .get(place)
+            .and_then(|metric| metric.pointer("/resource/current/averageUtilization"))
+            .and_then(Tree::as_i64);
+        let percent = |value: Option<i64>| {
+            value.map_or_else(|| "<unknown>".to_owned(), |value| format!("{value}%"))
+        };
         match target {
             Some(_) => format!("{resource}: {}/{}", percent(is), percent(target)),
             None => format!("{}: <unknown>", text(metric, "/type")),
@@ -148,16 +221,25 @@ fn targets(object: &Tree) -> String {
 }
 
 pub(super) fn controller_revision(object: &Tree, now: &Moment) -> Vec<Tree> {
-    let owner = items(object, "/metadata/ownerReferences").iter().find(|owner| owner["controller"] == true);
+    let owner = items(object, "/metadata/ownerReferences")
+        .iter()
+        .find(|owner| owner["controller"] == true);
     let owner = owner.map_or_else(
         || "<none>".to_owned(),
         |owner| {
             let kind = text(owner, "/kind").to_lowercase();
-            let group = text(owner, "/apiVersion").split_once('/').map_or(String::new(), |(group, _)| format!(".{group}"));
+            let group = text(owner, "/apiVersion")
+                .split_once('/')
+                .map_or(String::new(), |(group, _)| format!(".{group}"));
             format!("{kind}{group}/{}", text(owner, "/name"))
         },
     );
-    vec![name(object), json!(owner), json!(number(object, "/revision")), age(object, now)]
+    vec![
+        name(object),
+        json!(owner),
+        json!(number(object, "/revision")),
+        age(object, now),
+    ]
 }
 
 pub(super) fn budget(object: &Tree, now: &Moment) -> Vec<Tree> {

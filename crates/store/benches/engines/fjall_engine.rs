@@ -24,7 +24,11 @@ impl Fjall {
             .manual_journal_persist(true)
             .open()
             .map_err(failed)?;
-        let records = database.keyspace("records", || KeyspaceCreateOptions::default().max_memtable_size(8 << 20)).map_err(failed)?;
+        let records = database
+            .keyspace("records", || {
+                KeyspaceCreateOptions::default().max_memtable_size(8 << 20)
+            })
+            .map_err(failed)?;
         Ok(Self { database, records })
     }
 }
@@ -52,7 +56,10 @@ impl Engine for Fjall {
     }
 
     fn append(&mut self, batch: &Batch<'_>) -> Result<(), EngineError> {
-        let mut writes = self.database.batch().durability(Some(PersistMode::SyncData));
+        let mut writes = self
+            .database
+            .batch()
+            .durability(Some(PersistMode::SyncData));
         let key_of = |key: &str| [b"r", key.as_bytes()].concat();
         for write in &batch.writes {
             match write {

@@ -47,24 +47,53 @@ fn main() {
     }
     let results = ENGINES.map(run_engine);
     let plain = plain_append();
-    println!("{COMMITTERS} committers, {POD_BYTES} bytes per write, {LOADED_RECORDS} records to load");
+    println!(
+        "{COMMITTERS} committers, {POD_BYTES} bytes per write, {LOADED_RECORDS} records to load"
+    );
     println!("one plain append of a write and its sync: {plain:.3} ms\n");
-    println!("{:<34}{:>12}{:>12}{:>14}{:>16}", "", ENGINES[0], ENGINES[1], "first/second", "first/plain");
+    println!(
+        "{:<34}{:>12}{:>12}{:>14}{:>16}",
+        "", ENGINES[0], ENGINES[1], "first/second", "first/plain"
+    );
     for (name, first) in &results[0] {
         let second = results[1][name];
-        let to_plain = if name.contains("latency") { format!("{:.2}", first / plain) } else { String::new() };
-        println!("{name:<34}{first:>12.2}{second:>12.2}{:>14.2}{to_plain:>16}", first / second);
+        let to_plain = if name.contains("latency") {
+            format!("{:.2}", first / plain)
+        } else {
+            String::new()
+        };
+        println!(
+            "{name:<34}{first:>12.2}{second:>12.2}{:>14.2}{to_plain:>16}",
+            first / second
+        );
     }
 }
 
 fn run_engine(engine: &str) -> Figures {
-    let dir = tempfile::tempdir_in(std::env::var_os("EXEUNT_BENCH_DIR").map_or_else(std::env::temp_dir, Into::into)).unwrap();
+    let dir = tempfile::tempdir_in(
+        std::env::var_os("EXEUNT_BENCH_DIR").map_or_else(std::env::temp_dir, Into::into),
+    )
+    .unwrap();
     let mut figures = Figures::new();
     for phase in ["empty", "group", "lone", "fill", "load", "killed", "reload"] {
-        let place = dir.path().join(if matches!(phase, "load" | "killed" | "reload") { "fill" } else { phase });
+        let place = dir
+            .path()
+            .join(if matches!(phase, "load" | "killed" | "reload") {
+                "fill"
+            } else {
+                phase
+            });
         let program = std::env::current_exe().unwrap();
-        let output = Command::new(program).args([engine, phase]).arg(&place).output().unwrap();
-        assert!(phase == "killed" || output.status.success(), "{engine} {phase}: {}", String::from_utf8_lossy(&output.stderr));
+        let output = Command::new(program)
+            .args([engine, phase])
+            .arg(&place)
+            .output()
+            .unwrap();
+        assert!(
+            phase == "killed" || output.status.success(),
+            "{engine} {phase}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         for line in String::from_utf8(output.stdout).unwrap().lines() {
             let (name, figure) = line.split_once('\t').unwrap();
             figures.insert(name.to_owned(), figure.parse().unwrap());
@@ -82,21 +111,31 @@ fn open(engine: &str, dir: &Path) -> Store {
 }
 
 fn run_phase(engine: &str, phase: &str, dir: &Path) -> Figures {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
     runtime.block_on(async {
         let before = memory_mib();
         let start = Instant::now();
         let store = open(engine, dir);
         let opened = milliseconds(start);
         let figures: Vec<(&str, f64)> = match phase {
-            "empty" => vec![("1 open empty, ms", opened), ("1 open empty, MiB resident", memory_mib() - before)],
+            "empty" => vec![
+                ("1 open empty, ms", opened),
+                ("1 open empty, MiB resident", memory_mib() - before),
+            ],
             "group" => {
                 let (commits, mut latencies) = commit_for(&store, COMMITTERS).await;
                 vec![
                     ("2 grouped commits per second", commits),
                     ("2 grouped latency p50, ms", percentile(&mut latencies, 50)),
                     ("2 grouped latency p99, ms", percentile(&mut latencies, 99)),
-                    ("2 MiB resident beyond the data", memory_mib() - before - data_mib(&store)),
+                    (
+                        "2 MiB resident beyond the data",
+                        memory_mib() - before - data_mib(&store),
+                    ),
                 ]
             }
             "lone" => {
@@ -110,22 +149,43 @@ fn run_phase(engine: &str, phase: &str, dir: &Path) -> Figures {
             "fill" => {
                 fill(&store).await;
                 store.close().await.unwrap();
-                vec![("4 fill 150,000, s", start.elapsed().as_secs_f64()), ("4 disk bytes per byte", disk_bytes(dir) / value_bytes())]
+                vec![
+                    ("4 fill 150,000, s", start.elapsed().as_secs_f64()),
+                    ("4 disk bytes per byte", disk_bytes(dir) / value_bytes()),
+                ]
             }
             "load" | "reload" => {
                 assert_eq!(store.snapshot().count("pods/"), LOADED_RECORDS);
-                let name = if phase == "load" { "5 load after close, ms" } else { "6 load after a kill, ms" };
-                vec![(name, opened), ("5 load, MiB resident per MiB", (memory_mib() - before) / (value_bytes() / 1_048_576.0))]
+                let name = if phase == "load" {
+                    "5 load after close, ms"
+                } else {
+                    "6 load after a kill, ms"
+                };
+                vec![
+                    (name, opened),
+                    (
+                        "5 load, MiB resident per MiB",
+                        (memory_mib() - before) / (value_bytes() / 1_048_576.0),
+                    ),
+                ]
             }
             _ => {
                 let (store, writer) = (store.clone(), store);
                 tokio::task::spawn(async move { commit_for(&writer, COMMITTERS).await });
-                store.reached(store::Revision(store.revision().0 + 5000)).await.unwrap();
-                let _ = Command::new("kill").args(["-9", &std::process::id().to_string()]).status();
+                store
+                    .reached(store::Revision(store.revision().0 + 5000))
+                    .await
+                    .unwrap();
+                let _ = Command::new("kill")
+                    .args(["-9", &std::process::id().to_string()])
+                    .status();
                 unreachable!("it was killed")
             }
         };
-        figures.into_iter().map(|(name, figure)| (name.to_owned(), figure)).collect()
+        figures
+            .into_iter()
+            .map(|(name, figure)| (name.to_owned(), figure))
+            .collect()
     })
 }
 
@@ -143,7 +203,12 @@ async fn commit_for(store: &Store, committers: usize) -> (f64, Vec<f64>) {
                     // A step that is prime to the number of pods visits them in no useful order.
                     number = (number + 7919) % 2000;
                     let (key, value) = (key(number), pod(latencies.len()));
-                    store.commit(|txn| Ok::<_, Infallible>(txn.put(&key, value.clone(), None).modified)).await.unwrap();
+                    store
+                        .commit(|txn| {
+                            Ok::<_, Infallible>(txn.put(&key, value.clone(), None).modified)
+                        })
+                        .await
+                        .unwrap();
                     latencies.push(milliseconds(begin));
                 }
                 latencies
@@ -160,7 +225,8 @@ async fn commit_for(store: &Store, committers: usize) -> (f64, Vec<f64>) {
 async fn fill(store: &Store) {
     for chunk in 0..LOADED_RECORDS / 500 {
         let write = |txn: &mut store::Txn| {
-            (0..500).for_each(|number| drop(txn.put(&key(chunk * 500 + number), pod(number), None)));
+            (0..500)
+                .for_each(|number| drop(txn.put(&key(chunk * 500 + number), pod(number), None)));
             Ok::<_, Infallible>(())
         };
         store.commit(write).await.unwrap();
@@ -168,12 +234,17 @@ async fn fill(store: &Store) {
 }
 
 fn key(number: usize) -> String {
-    format!("pods/namespace-{}/application-7d4b9c6f5-{number:06}", number % 50)
+    format!(
+        "pods/namespace-{}/application-7d4b9c6f5-{number:06}",
+        number % 50
+    )
 }
 
 /// Bytes that are not all alike, as text is not.
 fn pod(seed: usize) -> Vec<u8> {
-    (0..POD_BYTES).map(|place| LETTERS[(place * 31 + seed * 17 + place * place * seed) % LETTERS.len()]).collect()
+    (0..POD_BYTES)
+        .map(|place| LETTERS[(place * 31 + seed * 17 + place * place * seed) % LETTERS.len()])
+        .collect()
 }
 
 fn value_bytes() -> f64 {
@@ -190,7 +261,13 @@ fn milliseconds(since: Instant) -> f64 {
 }
 
 fn memory_mib() -> f64 {
-    let pages: f64 = fs::read_to_string("/proc/self/statm").unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+    let pages: f64 = fs::read_to_string("/proc/self/statm")
+        .unwrap()
+        .split(' ')
+        .nth(1)
+        .unwrap()
+        .parse()
+        .unwrap();
     pages * 4096.0 / 1_048_576.0
 }
 

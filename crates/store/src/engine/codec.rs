@@ -34,8 +34,15 @@ pub(crate) fn encode_record(record: &Record) -> Vec<u8> {
 }
 
 pub(crate) fn decode_record(key: &[u8], entry: &[u8]) -> Result<Stored, EngineError> {
-    let corrupt = |what: &str| EngineError::Corrupt(format!("the record of {:?} {what}", String::from_utf8_lossy(key)));
-    let (sum, body) = entry.split_first_chunk::<4>().ok_or_else(|| corrupt("is cut off"))?;
+    let corrupt = |what: &str| {
+        EngineError::Corrupt(format!(
+            "the record of {:?} {what}",
+            String::from_utf8_lossy(key)
+        ))
+    };
+    let (sum, body) = entry
+        .split_first_chunk::<4>()
+        .ok_or_else(|| corrupt("is cut off"))?;
     if *sum != checksum(key, body) {
         return Err(corrupt("does not match its checksum"));
     }
@@ -64,14 +71,20 @@ pub(crate) fn decode_summary(entry: &[u8]) -> Result<Summary, EngineError> {
     let (format, rest) = entry.split_first_chunk::<4>().ok_or_else(corrupt)?;
     let found = u32::from_be_bytes(*format);
     if found != FORMAT {
-        return Err(EngineError::Format { found, known: FORMAT });
+        return Err(EngineError::Format {
+            found,
+            known: FORMAT,
+        });
     }
     let (revision, rest) = rest.split_first_chunk::<8>().ok_or_else(corrupt)?;
     let (records, sum) = rest.split_first_chunk::<8>().ok_or_else(corrupt)?;
     if sum != checksum(&[], &entry[..entry.len() - sum.len()]) {
         return Err(corrupt());
     }
-    Ok(Summary { revision: Revision(u64::from_be_bytes(*revision)), records: u64::from_be_bytes(*records) })
+    Ok(Summary {
+        revision: Revision(u64::from_be_bytes(*revision)),
+        records: u64::from_be_bytes(*records),
+    })
 }
 
 /// A revision that stands alone.

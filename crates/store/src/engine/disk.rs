@@ -29,10 +29,15 @@ use std::io::{self, Read, Seek, Write as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
-use redb::{Builder, Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError, TableDefinition};
+use redb::{
+    Builder, Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError,
+    TableDefinition,
+};
 
 use self::file::NewFile;
-use crate::engine::codec::{Summary, decode_mark, decode_record, decode_summary, encode_mark, encode_record, encode_summary};
+use crate::engine::codec::{
+    Summary, decode_mark, decode_record, decode_summary, encode_mark, encode_record, encode_summary,
+};
 use crate::engine::{Batch, Engine, EngineError, OpenError, Stored, Write};
 use crate::record::Revision;
 use crate::writer::text_of_panic;
@@ -64,7 +69,10 @@ impl DiskEngine {
     /// With [`EngineError::InUse`] when the directory is locked, [`EngineError::Corrupt`] when the
     /// file is damaged, [`EngineError::Io`] when it cannot be read or written.
     pub fn open(dir: &Path) -> Result<Self, OpenError> {
-        open(dir).map_err(|reason| OpenError { path: dir.to_owned(), reason })
+        open(dir).map_err(|reason| OpenError {
+            path: dir.to_owned(),
+            reason,
+        })
     }
 }
 
@@ -78,12 +86,21 @@ fn open(dir: &Path) -> Result<DiskEngine, EngineError> {
     fs::create_dir_all(dir)?;
     let lock = lock(dir)?;
     let file = dir.join(STORE_FILE);
-    let database = if file.try_exists()? { guarded(|| builder().open(&file).map_err(Into::into))? } else { create(dir, &file)? };
+    let database = if file.try_exists()? {
+        guarded(|| builder().open(&file).map_err(Into::into))?
+    } else {
+        create(dir, &file)?
+    };
     Ok(DiskEngine { database, lock })
 }
 
 fn lock(dir: &Path) -> Result<File, EngineError> {
-    let file = File::options().create(true).truncate(false).read(true).write(true).open(dir.join(LOCK_FILE))?;
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .read(true)
+        .write(true)
+        .open(dir.join(LOCK_FILE))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(EngineError::InUse),
@@ -100,9 +117,22 @@ fn create(dir: &Path, file: &Path) -> Result<Database, EngineError> {
         // It was never a store: somebody was interrupted here before.
         Ok(()) | Err(_) => {}
     }
-    let (backend, founding) = NewFile::new(File::options().create_new(true).read(true).write(true).open(&unfinished)?)?;
+    let (backend, founding) = NewFile::new(
+        File::options()
+            .create_new(true)
+            .read(true)
+            .write(true)
+            .open(&unfinished)?,
+    )?;
     let database = builder().create_with_backend(backend)?;
-    write(&database, &Batch { revision: Revision(0), records: 0, writes: Vec::new() })?;
+    write(
+        &database,
+        &Batch {
+            revision: Revision(0),
+            records: 0,
+            writes: Vec::new(),
+        },
+    )?;
     founding.finish()?;
     fs::rename(&unfinished, file)?;
     // The name is durable only with the directory.
@@ -122,7 +152,9 @@ fn write(database: &Database, batch: &Batch<'_>) -> Result<(), EngineError> {
         let mut entries = txn.open_table(ENTRIES).map_err(redb::Error::from)?;
         for write in &batch.writes {
             match write {
-                Write::Put(record) => drop(entries.insert(record.key.as_bytes(), &*encode_record(record))?),
+                Write::Put(record) => {
+                    drop(entries.insert(record.key.as_bytes(), &*encode_record(record))?)
+                }
                 Write::Remove(key) => drop(entries.remove(key.as_bytes())?),
             }
         }
@@ -134,7 +166,9 @@ fn write(database: &Database, batch: &Batch<'_>) -> Result<(), EngineError> {
 
 fn read(database: &Database, each: &mut dyn FnMut(Stored)) -> Result<Revision, EngineError> {
     let txn = database.begin_read().map_err(redb::Error::from)?;
-    let entries = txn.open_table(ENTRIES).map_err(|error| EngineError::Corrupt(error.to_string()))?;
+    let entries = txn
+        .open_table(ENTRIES)
+        .map_err(|error| EngineError::Corrupt(error.to_string()))?;
     let mut summary: Option<Summary> = None;
     let mut count = 0;
     for entry in entries.iter()? {
@@ -146,9 +180,14 @@ fn read(database: &Database, each: &mut dyn FnMut(Stored)) -> Result<Revision, E
             count += 1;
         }
     }
-    let summary = summary.ok_or_else(|| EngineError::Corrupt("the entry with the newest revision is missing".into()))?;
+    let summary = summary.ok_or_else(|| {
+        EngineError::Corrupt("the entry with the newest revision is missing".into())
+    })?;
     if count != summary.records {
-        return Err(EngineError::Corrupt(format!("there are {count} records, there should be {}", summary.records)));
+        return Err(EngineError::Corrupt(format!(
+            "there are {count} records, there should be {}",
+            summary.records
+        )));
     }
     Ok(summary.revision)
 }
@@ -164,8 +203,12 @@ fn read_mark(lock: &mut File) -> Result<Revision, EngineError> {
 
 /// Damaged pages can run redb into its own assertions; that, too, means a corrupt file.
 fn guarded<T>(attempt: impl FnOnce() -> Result<T, EngineError>) -> Result<T, EngineError> {
-    catch_unwind(AssertUnwindSafe(attempt))
-        .unwrap_or_else(|panic| Err(EngineError::Corrupt(format!("the engine cannot read it, {}", text_of_panic(&*panic)))))
+    catch_unwind(AssertUnwindSafe(attempt)).unwrap_or_else(|panic| {
+        Err(EngineError::Corrupt(format!(
+            "the engine cannot read it, {}",
+            text_of_panic(&*panic)
+        )))
+    })
 }
 
 impl Engine for DiskEngine {
@@ -210,7 +253,12 @@ impl From<redb::Error> for EngineError {
         match error {
             redb::Error::Corrupted(what) => Self::Corrupt(what),
             // A file that ends too early, or that begins with something else.
-            redb::Error::Io(error) if matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData) => {
+            redb::Error::Io(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData
+                ) =>
+            {
                 Self::Corrupt(error.to_string())
             }
             redb::Error::Io(error) => Self::Io(error),

@@ -46,8 +46,15 @@ on_every_engine! {
 }
 
 /// Commits `decide`, which cannot refuse.
-pub(crate) async fn commit<T: Send>(store: &Store, mut decide: impl FnMut(&mut Txn) -> T + Send) -> T {
-    store.commit(|txn| Ok::<_, Infallible>(decide(txn))).await.expect("a commit").value
+pub(crate) async fn commit<T: Send>(
+    store: &Store,
+    mut decide: impl FnMut(&mut Txn) -> T + Send,
+) -> T {
+    store
+        .commit(|txn| Ok::<_, Infallible>(decide(txn)))
+        .await
+        .expect("a commit")
+        .value
 }
 
 pub(crate) async fn put(store: &Store, key: &str, value: &str) -> Revision {
@@ -55,7 +62,9 @@ pub(crate) async fn put(store: &Store, key: &str, value: &str) -> Revision {
 }
 
 pub(crate) async fn remove(store: &Store, key: &str) {
-    commit(store, |txn| txn.remove(key, None)).await.expect("it was there");
+    commit(store, |txn| txn.remove(key, None))
+        .await
+        .expect("it was there");
 }
 
 fn keys(records: impl Iterator<Item = Arc<Record>>) -> Vec<String> {
@@ -65,7 +74,11 @@ fn keys(records: impl Iterator<Item = Arc<Record>>) -> Vec<String> {
 /// `+key=value` for a put and `-key` for a removal.
 pub(crate) fn render(event: &Event) -> String {
     let record = &event.record;
-    if event.removed { format!("-{}", record.key) } else { format!("+{}={}", record.key, text(record)) }
+    if event.removed {
+        format!("-{}", record.key)
+    } else {
+        format!("+{}={}", record.key, text(record))
+    }
 }
 
 fn text(record: &Record) -> &str {
@@ -76,7 +89,11 @@ fn text(record: &Record) -> &str {
 pub(crate) async fn next(watch: &mut Watch, count: usize) -> Vec<String> {
     let mut events = Vec::new();
     while events.len() < count {
-        let batch = watch.next().await.expect("an open store").expect("no compaction");
+        let batch = watch
+            .next()
+            .await
+            .expect("an open store")
+            .expect("no compaction");
         assert!(!batch.is_empty());
         events.extend(batch.iter().map(|event| render(event)));
     }
@@ -84,7 +101,10 @@ pub(crate) async fn next(watch: &mut Watch, count: usize) -> Vec<String> {
 }
 
 fn small_history(events: usize) -> Options {
-    Options { history_events: events, ..Options::default() }
+    Options {
+        history_events: events,
+        ..Options::default()
+    }
 }
 
 async fn a_committed_write_can_be_read(place: Place) {
@@ -95,7 +115,10 @@ async fn a_committed_write_can_be_read(place: Place) {
     assert_eq!((revision, store.revision()), (Revision(1), Revision(1)));
     put(&store, "pods/shop/a", "two").await;
     let record = store.get("pods/shop/a").expect("written");
-    assert_eq!((text(&record), record.created, record.modified), ("two", Revision(1), Revision(2)));
+    assert_eq!(
+        (text(&record), record.created, record.modified),
+        ("two", Revision(1), Revision(2))
+    );
 }
 
 async fn every_write_takes_a_revision_of_its_own(place: Place) {
@@ -105,20 +128,41 @@ async fn every_write_takes_a_revision_of_its_own(place: Place) {
         .commit(|txn| {
             assert_eq!(txn.next_revision(), Revision(1));
             txn.put("pods/a", "1", None);
-            assert_eq!((txn.revision(), txn.next_revision()), (Revision(1), Revision(2)));
+            assert_eq!(
+                (txn.revision(), txn.next_revision()),
+                (Revision(1), Revision(2))
+            );
             txn.put("pods/a", "2", None);
             txn.remove("pods/a", Some(Bytes::from("3")));
             Ok::<_, Infallible>("done")
         })
         .await
         .expect("a commit");
-    assert_eq!((committed.value, committed.revision, store.revision()), ("done", Revision(3), Revision(3)));
+    assert_eq!(
+        (committed.value, committed.revision, store.revision()),
+        ("done", Revision(3), Revision(3))
+    );
     let events = watch.next().await.expect("open").expect("kept");
-    assert_eq!(events.iter().map(|event| event.revision.0).collect::<Vec<_>>(), [1, 2, 3]);
-    assert_eq!(events.iter().map(|event| render(event)).collect::<Vec<_>>(), ["+pods/a=1", "+pods/a=2", "-pods/a"]);
+    assert_eq!(
+        events
+            .iter()
+            .map(|event| event.revision.0)
+            .collect::<Vec<_>>(),
+        [1, 2, 3]
+    );
+    assert_eq!(
+        events.iter().map(|event| render(event)).collect::<Vec<_>>(),
+        ["+pods/a=1", "+pods/a=2", "-pods/a"]
+    );
     assert!(events[0].previous.is_none());
-    assert_eq!(events[1].previous.as_ref().map(|previous| text(previous)), Some("1"));
-    assert_eq!(events[2].previous.as_ref().map(|previous| text(previous)), Some("2"));
+    assert_eq!(
+        events[1].previous.as_ref().map(|previous| text(previous)),
+        Some("1")
+    );
+    assert_eq!(
+        events[2].previous.as_ref().map(|previous| text(previous)),
+        Some("2")
+    );
 }
 
 async fn a_refused_commit_changes_nothing(place: Place) {
@@ -132,7 +176,10 @@ async fn a_refused_commit_changes_nothing(place: Place) {
         })
         .await;
     assert!(matches!(refused, Err(CommitError::Refused("no"))));
-    assert_eq!((store.revision(), text(&store.get("pods/a").expect("kept"))), (Revision(1), "1"));
+    assert_eq!(
+        (store.revision(), text(&store.get("pods/a").expect("kept"))),
+        (Revision(1), "1")
+    );
     assert_eq!(put(&store, "pods/b", "1").await, Revision(2));
 }
 
@@ -146,7 +193,11 @@ async fn a_commit_reads_its_own_writes(place: Place) {
         assert_eq!(keys(txn.range("pods/")), ["pods/b"]);
         txn.put("pods/a", "3", None);
         assert_eq!(keys(txn.range("pods/")), ["pods/a", "pods/b"]);
-        assert_eq!(txn.get("pods/a").map(|record| record.created), Some(Revision(4)), "it was made anew");
+        assert_eq!(
+            txn.get("pods/a").map(|record| record.created),
+            Some(Revision(4)),
+            "it was made anew"
+        );
     })
     .await;
 }
@@ -154,32 +205,76 @@ async fn a_commit_reads_its_own_writes(place: Place) {
 async fn a_removal_leaves_its_final_bytes_in_the_event_only(place: Place) {
     let store = place.open();
     put(&store, "pods/a", "1").await;
-    let last = commit(&store, |txn| txn.remove("pods/a", Some(Bytes::from("last")))).await.expect("it was there");
-    assert_eq!((text(&last), last.created, last.modified), ("last", Revision(1), Revision(2)));
+    let last = commit(&store, |txn| {
+        txn.remove("pods/a", Some(Bytes::from("last")))
+    })
+    .await
+    .expect("it was there");
+    assert_eq!(
+        (text(&last), last.created, last.modified),
+        ("last", Revision(1), Revision(2))
+    );
     assert!(store.get("pods/a").is_none());
-    let events = store.watch("pods/", Revision(1)).expect("kept").next().await.expect("open").expect("kept");
+    let events = store
+        .watch("pods/", Revision(1))
+        .expect("kept")
+        .next()
+        .await
+        .expect("open")
+        .expect("kept");
     assert!(events[0].removed);
-    assert_eq!((text(&events[0].record), events[0].revision), ("last", Revision(2)));
-    assert_eq!(events[0].previous.as_ref().map(|previous| text(previous)), Some("1"));
+    assert_eq!(
+        (text(&events[0].record), events[0].revision),
+        ("last", Revision(2))
+    );
+    assert_eq!(
+        events[0].previous.as_ref().map(|previous| text(previous)),
+        Some("1")
+    );
 }
 
 async fn removing_what_is_not_there_takes_no_revision(place: Place) {
     let store = place.open();
     put(&store, "pods/a", "1").await;
-    assert!(commit(&store, |txn| txn.remove("pods/b", Some(Bytes::new()))).await.is_none());
-    assert!(commit(&store, |txn| txn.remove("nodes/b", None)).await.is_none());
+    assert!(
+        commit(&store, |txn| txn.remove("pods/b", Some(Bytes::new())))
+            .await
+            .is_none()
+    );
+    assert!(
+        commit(&store, |txn| txn.remove("nodes/b", None))
+            .await
+            .is_none()
+    );
     assert_eq!(store.revision(), Revision(1));
 }
 
 async fn ranges_are_ordered_and_stay_in_their_prefix(place: Place) {
     let store = place.open();
-    for key in ["pods/b/1", "pods/a/2", "pods/a/1", "pods/ab/1", "podsets/a/1", "pod/a/1", "pods", "nodes/a"] {
+    for key in [
+        "pods/b/1",
+        "pods/a/2",
+        "pods/a/1",
+        "pods/ab/1",
+        "podsets/a/1",
+        "pod/a/1",
+        "pods",
+        "nodes/a",
+    ] {
         put(&store, key, "").await;
     }
     let all = store.snapshot();
     for (prefix, after, expected) in [
-        ("pods", None, &["pods", "pods/a/1", "pods/a/2", "pods/ab/1", "pods/b/1"][..]),
-        ("pods/", None, &["pods/a/1", "pods/a/2", "pods/ab/1", "pods/b/1"]),
+        (
+            "pods",
+            None,
+            &["pods", "pods/a/1", "pods/a/2", "pods/ab/1", "pods/b/1"][..],
+        ),
+        (
+            "pods/",
+            None,
+            &["pods/a/1", "pods/a/2", "pods/ab/1", "pods/b/1"],
+        ),
         ("pods/a/", None, &["pods/a/1", "pods/a/2"]),
         ("pods/a", None, &["pods/a/1", "pods/a/2", "pods/ab/1"]),
         ("pods/a/", Some("pods/a/1"), &["pods/a/2"]),
@@ -191,7 +286,11 @@ async fn ranges_are_ordered_and_stay_in_their_prefix(place: Place) {
         ("", None, &[]),
         ("leases/", None, &[]),
     ] {
-        assert_eq!(keys(all.range(prefix, after)), expected, "{prefix} after {after:?}");
+        assert_eq!(
+            keys(all.range(prefix, after)),
+            expected,
+            "{prefix} after {after:?}"
+        );
         if after.is_none() {
             assert_eq!(all.count(prefix), expected.len(), "{prefix}");
         }
@@ -207,7 +306,10 @@ async fn a_snapshot_stays_as_it_is(place: Place) {
     put(&store, "pods/b", "3").await;
     assert_eq!(before.revision(), Revision(1));
     assert_eq!(keys(before.range("pods/", None)), ["pods/a"]);
-    assert_eq!(before.get("pods/a").map(|record| record.modified), Some(Revision(1)));
+    assert_eq!(
+        before.get("pods/a").map(|record| record.modified),
+        Some(Revision(1))
+    );
     assert_eq!(keys(store.snapshot().range("pods/", None)), ["pods/b"]);
 }
 
@@ -218,9 +320,14 @@ async fn every_revision_in_the_history_can_be_seen_again(place: Place) {
     remove(&store, "pods/a").await;
     put(&store, "pods/a", "4").await;
     let at = |revision| {
-        let snapshot = store.snapshot_at(Revision(revision)).expect("in the history");
+        let snapshot = store
+            .snapshot_at(Revision(revision))
+            .expect("in the history");
         assert_eq!(snapshot.revision(), Revision(revision));
-        snapshot.range("pods/", None).map(|record| format!("{}={}", record.key, text(&record))).collect::<Vec<_>>()
+        snapshot
+            .range("pods/", None)
+            .map(|record| format!("{}={}", record.key, text(&record)))
+            .collect::<Vec<_>>()
     };
     assert_eq!(at(0), Vec::<String>::new());
     assert_eq!(at(1), ["pods/a=1"]);
@@ -243,11 +350,17 @@ async fn a_watch_delivers_everything_after_its_revision_once(place: Place) {
     for number in 4..=5 {
         put(&store, "pods/a", &number.to_string()).await;
     }
-    assert_eq!(next(&mut watch, 4).await, ["+pods/a=2", "+pods/a=3", "+pods/a=4", "+pods/a=5"]);
+    assert_eq!(
+        next(&mut watch, 4).await,
+        ["+pods/a=2", "+pods/a=3", "+pods/a=4", "+pods/a=5"]
+    );
     assert_eq!(next(&mut other, 2).await, ["+pods/a=4", "+pods/a=5"]);
     assert_eq!(next(&mut whole, 5).await.len(), 5);
     assert_eq!(next(&mut future, 1).await, ["+pods/a=5"]);
-    assert_eq!([watch, other, whole, future].map(|watch| watch.progress()), [Revision(5); 4]);
+    assert_eq!(
+        [watch, other, whole, future].map(|watch| watch.progress()),
+        [Revision(5); 4]
+    );
 }
 
 async fn a_watch_sees_only_its_prefix(place: Place) {
@@ -255,12 +368,22 @@ async fn a_watch_sees_only_its_prefix(place: Place) {
     let mut one = store.watch("pods/shop/", Revision(0)).expect("kept");
     let mut odd = store.watch("pods/sh", Revision(0)).expect("kept");
     let mut none = store.watch("pod", Revision(0)).expect("kept");
-    for key in ["pods/shop/a", "pods/ship/a", "nodes/a", "pods/zoo/a", "pods/shop/b", "pod/a"] {
+    for key in [
+        "pods/shop/a",
+        "pods/ship/a",
+        "nodes/a",
+        "pods/zoo/a",
+        "pods/shop/b",
+        "pod/a",
+    ] {
         put(&store, key, "").await;
     }
     let mut late = store.watch("pods/shop/b", Revision(0)).expect("kept");
     assert_eq!(next(&mut one, 2).await, ["+pods/shop/a=", "+pods/shop/b="]);
-    assert_eq!(next(&mut odd, 3).await, ["+pods/shop/a=", "+pods/ship/a=", "+pods/shop/b="]);
+    assert_eq!(
+        next(&mut odd, 3).await,
+        ["+pods/shop/a=", "+pods/ship/a=", "+pods/shop/b="]
+    );
     assert_eq!(next(&mut none, 1).await, ["+pod/a="]);
     assert_eq!(next(&mut late, 1).await, ["+pods/shop/b="]);
 }
@@ -287,19 +410,41 @@ async fn a_watch_that_lags_behind_the_history_is_compacted(place: Place) {
     for number in 0..10 {
         put(&store, "pods/a", &number.to_string()).await;
     }
-    assert_eq!(next(&mut watch, 10).await.len(), 10, "the history still has them all");
+    assert_eq!(
+        next(&mut watch, 10).await.len(),
+        10,
+        "the history still has them all"
+    );
     for number in 0..11 {
         put(&store, "pods/a", &number.to_string()).await;
     }
-    let compacted = watch.next().await.expect("open").expect_err("one event is lost");
-    assert_eq!((compacted.requested, compacted.oldest, compacted.newest), (Revision(10), Revision(11), Revision(21)));
-    assert!(watch.next().await.expect("open").is_err(), "and it stays lost");
+    let compacted = watch
+        .next()
+        .await
+        .expect("open")
+        .expect_err("one event is lost");
+    assert_eq!(
+        (compacted.requested, compacted.oldest, compacted.newest),
+        (Revision(10), Revision(11), Revision(21))
+    );
+    assert!(
+        watch.next().await.expect("open").is_err(),
+        "and it stays lost"
+    );
     assert_eq!(watch.progress(), Revision(10));
     assert_eq!(store.compacted(), Revision(11));
     assert!(store.watch("pods/", Revision(10)).is_err());
     assert!(store.snapshot_at(Revision(10)).is_err());
-    assert_eq!(next(&mut store.watch("pods/", Revision(11)).expect("kept"), 10).await.len(), 10);
-    assert_eq!(store.snapshot_at(Revision(11)).expect("kept").revision(), Revision(11));
+    assert_eq!(
+        next(&mut store.watch("pods/", Revision(11)).expect("kept"), 10)
+            .await
+            .len(),
+        10
+    );
+    assert_eq!(
+        store.snapshot_at(Revision(11)).expect("kept").revision(),
+        Revision(11)
+    );
 }
 
 async fn a_quiet_watch_survives_the_history_of_others(place: Place) {
@@ -322,10 +467,17 @@ async fn progress_moves_on_without_events(place: Place) {
     assert_eq!(watch.progress(), Revision(1));
     put(&store, "pods/a", "1").await;
     put(&store, "nodes/a", "2").await;
-    assert_eq!(watch.progress(), Revision(0), "the pod's event has not been delivered");
+    assert_eq!(
+        watch.progress(),
+        Revision(0),
+        "the pod's event has not been delivered"
+    );
     next(&mut watch, 1).await;
     assert_eq!(watch.progress(), Revision(3));
-    assert_eq!(store.watch("pods/", Revision(9)).expect("kept").progress(), Revision(9));
+    assert_eq!(
+        store.watch("pods/", Revision(9)).expect("kept").progress(),
+        Revision(9)
+    );
 }
 
 async fn compaction_forgets_only_the_past(place: Place) {
@@ -341,11 +493,23 @@ async fn compaction_forgets_only_the_past(place: Place) {
     assert!(store.snapshot_at(Revision(2)).is_err());
     assert!(lagging.next().await.expect("open").is_err());
     assert_eq!(next(&mut fine, 2).await, ["+pods/a=4", "+pods/a=5"]);
-    assert_eq!(store.snapshot_at(Revision(3)).expect("kept").get("pods/a").expect("there").value, "3");
+    assert_eq!(
+        store
+            .snapshot_at(Revision(3))
+            .expect("kept")
+            .get("pods/a")
+            .expect("there")
+            .value,
+        "3"
+    );
     store.compact(Revision(1));
     assert_eq!(store.compacted(), Revision(3), "it does not go back");
     store.compact(Revision(100));
-    assert_eq!(store.compacted(), Revision(5), "what is to come is not compacted");
+    assert_eq!(
+        store.compacted(),
+        Revision(5),
+        "what is to come is not compacted"
+    );
     let mut now = store.watch("pods/", Revision(5)).expect("kept");
     put(&store, "pods/a", "6").await;
     assert_eq!(next(&mut now, 1).await, ["+pods/a=6"]);
@@ -359,12 +523,25 @@ async fn a_closed_store_refuses_commits_and_ends_watches(place: Place) {
     let waiting = tokio::task::spawn(async move { waiting.next().await.is_none() });
     store.close().await.expect("an orderly end");
     store.close().await.expect("twice is as good");
-    let refused = store.commit(|txn| Ok::<_, Infallible>(txn.put("pods/a", "2", None))).await;
+    let refused = store
+        .commit(|txn| Ok::<_, Infallible>(txn.put("pods/a", "2", None)))
+        .await;
     assert!(matches!(refused, Err(CommitError::Closed(Closed))));
     assert!(waiting.await.expect("no panic"));
-    assert_eq!(next(&mut behind, 1).await, ["+pods/a=1"], "what was due is delivered");
+    assert_eq!(
+        next(&mut behind, 1).await,
+        ["+pods/a=1"],
+        "what was due is delivered"
+    );
     assert!(behind.next().await.is_none());
-    assert!(store.watch("pods/", Revision(1)).expect("kept").next().await.is_none());
+    assert!(
+        store
+            .watch("pods/", Revision(1))
+            .expect("kept")
+            .next()
+            .await
+            .is_none()
+    );
     assert_eq!(store.get("pods/a").expect("still readable").value, "1");
     assert_eq!(store.reached(Revision(2)).await, Err(Closed));
 }
@@ -408,26 +585,48 @@ async fn concurrent_commits_are_serialised(place: Place) {
 async fn what_cannot_be_stored_is_refused(place: Place) {
     let store = place.open();
     for key in [String::new(), "k".repeat(store::MAX_KEY_BYTES + 1)] {
-        let refused = store.commit(|txn| Ok::<_, Infallible>(txn.put(&key, "1", None))).await;
-        assert!(matches!(refused, Err(CommitError::Unstorable(Unstorable::Key { bytes })) if bytes == key.len()));
+        let refused = store
+            .commit(|txn| Ok::<_, Infallible>(txn.put(&key, "1", None)))
+            .await;
+        assert!(
+            matches!(refused, Err(CommitError::Unstorable(Unstorable::Key { bytes })) if bytes == key.len())
+        );
     }
     let large = Bytes::from(vec![0; store::MAX_VALUE_BYTES + 1]);
-    let refused = store.commit(|txn| Ok::<_, Infallible>(txn.put("pods/a", large.clone(), None))).await;
-    assert!(matches!(refused, Err(CommitError::Unstorable(Unstorable::Value { .. }))));
+    let refused = store
+        .commit(|txn| Ok::<_, Infallible>(txn.put("pods/a", large.clone(), None)))
+        .await;
+    assert!(matches!(
+        refused,
+        Err(CommitError::Unstorable(Unstorable::Value { .. }))
+    ));
     assert_eq!(store.revision(), Revision(0));
     put(&store, &"k".repeat(store::MAX_KEY_BYTES), "1").await;
 }
 
 async fn a_memo_stays_with_its_bytes(place: Place) {
     let store = place.open();
-    let memo = |record: &Record| record.memo.get().and_then(|memo| memo.downcast_ref::<u32>()).copied();
+    let memo = |record: &Record| {
+        record
+            .memo
+            .get()
+            .and_then(|memo| memo.downcast_ref::<u32>())
+            .copied()
+    };
     let record = commit(&store, |txn| txn.put("pods/a", "1", Some(Arc::new(7_u32)))).await;
     assert_eq!(memo(&record), Some(7));
-    assert_eq!(store.get("pods/a").map(|record| memo(&record)), Some(Some(7)));
-    let removed = commit(&store, |txn| txn.remove("pods/a", None)).await.expect("it was there");
+    assert_eq!(
+        store.get("pods/a").map(|record| memo(&record)),
+        Some(Some(7))
+    );
+    let removed = commit(&store, |txn| txn.remove("pods/a", None))
+        .await
+        .expect("it was there");
     assert_eq!(memo(&removed), Some(7), "the same bytes");
     put(&store, "pods/a", "1").await;
-    let removed = commit(&store, |txn| txn.remove("pods/a", Some(Bytes::from("2")))).await.expect("it was there");
+    let removed = commit(&store, |txn| txn.remove("pods/a", Some(Bytes::from("2"))))
+        .await
+        .expect("it was there");
     assert_eq!(memo(&removed), None, "other bytes");
 }
 
@@ -477,18 +676,46 @@ async fn records_and_revisions_survive_a_restart(place: Place) {
     drop(store);
 
     let store = place.open();
-    assert_eq!((store.revision(), store.compacted()), (Revision(6), Revision(6)), "also when a removal was last");
+    assert_eq!(
+        (store.revision(), store.compacted()),
+        (Revision(6), Revision(6)),
+        "also when a removal was last"
+    );
     let found: HashMap<_, _> = ["nodes", "pods"]
         .iter()
         .flat_map(|prefix| store.snapshot().range(prefix, None).collect::<Vec<_>>())
-        .map(|record| (record.key.to_string(), (record.value.to_vec(), record.created.0, record.modified.0)))
+        .map(|record| {
+            (
+                record.key.to_string(),
+                (record.value.to_vec(), record.created.0, record.modified.0),
+            )
+        })
         .collect();
-    let expected = [("nodes/a", vec![0, 255, 10], 4, 4), ("pods/a", b"3".to_vec(), 1, 3), ("pods/c", vec![], 5, 5)];
-    assert_eq!(found, expected.into_iter().map(|(key, value, from, to)| (key.to_owned(), (value, from, to))).collect());
-    assert!(store.watch("pods/", Revision(5)).is_err(), "older watches are told that they missed something");
-    let mut watch = store.watch("pods/", Revision(6)).expect("the last revision goes on");
+    let expected = [
+        ("nodes/a", vec![0, 255, 10], 4, 4),
+        ("pods/a", b"3".to_vec(), 1, 3),
+        ("pods/c", vec![], 5, 5),
+    ];
+    assert_eq!(
+        found,
+        expected
+            .into_iter()
+            .map(|(key, value, from, to)| (key.to_owned(), (value, from, to)))
+            .collect()
+    );
+    assert!(
+        store.watch("pods/", Revision(5)).is_err(),
+        "older watches are told that they missed something"
+    );
+    let mut watch = store
+        .watch("pods/", Revision(6))
+        .expect("the last revision goes on");
     assert_eq!(put(&store, "pods/a", "4").await, Revision(7));
     assert_eq!(next(&mut watch, 1).await, ["+pods/a=4"]);
     drop(store);
-    assert_eq!(place.open().revision(), Revision(7), "dropping the store closes it");
+    assert_eq!(
+        place.open().revision(),
+        Revision(7),
+        "dropping the store closes it"
+    );
 }

@@ -22,11 +22,17 @@ async fn write_pair(store: &Store, number: u64) -> Result<Revision, CommitError<
         txn.put("pairs/right", number.to_string(), None);
         Ok(())
     };
-    store.commit(write).await.map(|committed| committed.revision)
+    store
+        .commit(write)
+        .await
+        .map(|committed| committed.revision)
 }
 
 fn number_in(record: &Record) -> u64 {
-    std::str::from_utf8(&record.value).expect("text").parse().expect("a number")
+    std::str::from_utf8(&record.value)
+        .expect("text")
+        .parse()
+        .expect("a number")
 }
 
 /// The number that the pair shows, after checking that it is one commit's.
@@ -34,7 +40,11 @@ fn read_pair(store: &Store) -> u64 {
     let read = |key| store.get(key).map_or(0, |record| number_in(&record));
     let (left, right): (u64, u64) = (read("pairs/left"), read("pairs/right"));
     assert_eq!(left, right, "half a commit");
-    assert_eq!(store.snapshot().count("numbers/"), usize::from(left > 0), "half a commit");
+    assert_eq!(
+        store.snapshot().count("numbers/"),
+        usize::from(left > 0),
+        "half a commit"
+    );
     assert!(left == 0 || store.get(&format!("numbers/{left}")).is_some());
     left
 }
@@ -42,7 +52,9 @@ fn read_pair(store: &Store) -> u64 {
 #[tokio::test]
 async fn what_was_acknowledged_survives_a_failure_at_any_call() {
     for place in [Place::inline(), Place::threaded()] {
-        let (Place::Inline(disk) | Place::Threaded(disk)) = &place else { unreachable!("made above") };
+        let (Place::Inline(disk) | Place::Threaded(disk)) = &place else {
+            unreachable!("made above")
+        };
         let mut written = 0;
         for (call, failure) in (0..6).flat_map(|call| FAILURES.map(|failure| (call, failure))) {
             let store = place.open();
@@ -58,7 +70,11 @@ async fn what_was_acknowledged_survives_a_failure_at_any_call() {
             assert!(matches!(error, CommitError::Failed(_)), "{error}");
             let refused = write_pair(&store, 0).await.expect_err("it is poisoned");
             assert!(matches!(refused, CommitError::Failed(_)), "{refused}");
-            assert_eq!((read_pair(&store), store.revision()), (written, acknowledged), "only what is durable is seen");
+            assert_eq!(
+                (read_pair(&store), store.revision()),
+                (written, acknowledged),
+                "only what is durable is seen"
+            );
             assert!(store.failure().is_some());
             assert!(store.close().await.is_err());
             drop(store);
@@ -66,7 +82,11 @@ async fn what_was_acknowledged_survives_a_failure_at_any_call() {
             disk.crash();
             let store = place.open();
             let late = u64::from(failure == Failure::Late);
-            assert_eq!(read_pair(&store), written + late, "{failure:?} at call {call}");
+            assert_eq!(
+                read_pair(&store),
+                written + late,
+                "{failure:?} at call {call}"
+            );
             assert!(store.revision() >= acknowledged);
             written += late;
         }
@@ -86,7 +106,9 @@ impl Engine for Gate {
     }
 
     fn append(&mut self, batch: &Batch<'_>) -> Result<(), EngineError> {
-        self.entered.send(batch.writes.len()).expect("the test listens");
+        self.entered
+            .send(batch.writes.len())
+            .expect("the test listens");
         self.open.recv().expect("the test opens the gate");
         self.disk.append(batch)
     }
@@ -97,8 +119,17 @@ fn gated() -> (Store, Disk, mpsc::Receiver<usize>, mpsc::Sender<()>) {
     let (entered, arrivals) = mpsc::channel();
     let (opener, open) = mpsc::channel();
     let disk = Disk::default();
-    let gate = Gate { disk: disk.clone(), entered, open };
-    (Store::open_threaded(Box::new(gate), Options::default()).expect("a store"), disk, arrivals, opener)
+    let gate = Gate {
+        disk: disk.clone(),
+        entered,
+        open,
+    };
+    (
+        Store::open_threaded(Box::new(gate), Options::default()).expect("a store"),
+        disk,
+        arrivals,
+        opener,
+    )
 }
 
 #[tokio::test]
@@ -110,7 +141,10 @@ async fn nothing_is_seen_before_it_is_synced() {
     arrivals.recv().expect("it syncs");
 
     assert!(store.get("pods/a").is_none());
-    assert_eq!((store.revision(), store.snapshot().count("pods/")), (Revision(0), 0));
+    assert_eq!(
+        (store.revision(), store.snapshot().count("pods/")),
+        (Revision(0), 0)
+    );
     assert!(watch.next().now_or_never().is_none());
     assert_eq!(watch.progress(), Revision(0));
     // Others build on what is applied, but are not answered before it is durable.
@@ -133,8 +167,13 @@ async fn commits_that_come_during_a_sync_share_the_next_one() {
     let mut first = Box::pin(put(&store, "pods/first", "1"));
     assert!(poll!(&mut first).is_pending());
     assert_eq!(arrivals.recv(), Ok(1));
-    let keys: Vec<_> = (0..10).map(|number| format!("pods/{}", number / 2)).collect();
-    let mut rest: Vec<_> = keys.iter().map(|key| Box::pin(put(&store, key, "1"))).collect();
+    let keys: Vec<_> = (0..10)
+        .map(|number| format!("pods/{}", number / 2))
+        .collect();
+    let mut rest: Vec<_> = keys
+        .iter()
+        .map(|key| Box::pin(put(&store, key, "1")))
+        .collect();
     for commit in &mut rest {
         assert!(poll!(commit).is_pending());
     }
@@ -145,7 +184,10 @@ async fn commits_that_come_during_a_sync_share_the_next_one() {
     opener.send(()).expect("the gate is there");
     futures::future::join_all(rest).await;
     assert_eq!(store.revision(), Revision(11));
-    assert!(arrivals.try_recv().is_err(), "there was nothing more to sync");
+    assert!(
+        arrivals.try_recv().is_err(),
+        "there was nothing more to sync"
+    );
 }
 
 #[tokio::test]
@@ -155,14 +197,18 @@ async fn those_who_wait_behind_a_failed_sync_fail_too() {
     let mut first = Box::pin(put(&store, "pods/a", "1").map(|_| ()));
     assert!(poll!(&mut first).is_pending());
     arrivals.recv().expect("it syncs");
-    let mut behind = Box::pin(store.commit(|txn| Ok::<_, Infallible>(txn.put("pods/b", "1", None))));
+    let mut behind =
+        Box::pin(store.commit(|txn| Ok::<_, Infallible>(txn.put("pods/b", "1", None))));
     let mut refused = Box::pin(store.commit(|txn| Err::<(), _>(txn.get("pods/a").is_some())));
     assert!(poll!(&mut behind).is_pending());
     assert!(poll!(&mut refused).is_pending());
     drop(first);
     opener.send(()).expect("the gate is there");
     assert!(matches!(behind.await, Err(CommitError::Failed(_))));
-    assert!(matches!(refused.await, Err(CommitError::Failed(_))), "it was refused because of what is lost");
+    assert!(
+        matches!(refused.await, Err(CommitError::Failed(_))),
+        "it was refused because of what is lost"
+    );
     assert_eq!(store.revision(), Revision(0));
 }
 
@@ -170,15 +216,28 @@ async fn those_who_wait_behind_a_failed_sync_fail_too() {
 async fn a_disk_that_hangs_makes_the_store_refuse_before_memory_runs_out() {
     let (store, _, _arrivals, opener) = gated();
     let large = Bytes::from(vec![0; store::MAX_VALUE_BYTES]);
-    let write = |_| store.commit(|txn| Ok::<_, Infallible>(txn.put("pods/a", large.clone(), None).modified));
+    let write = |_| {
+        store.commit(|txn| Ok::<_, Infallible>(txn.put("pods/a", large.clone(), None).modified))
+    };
     let mut commits: Vec<_> = (0..12).map(write).map(Box::pin).collect();
     let answers: Vec<_> = commits.iter_mut().map(FutureExt::now_or_never).collect();
     let waiting = answers.iter().filter(|answer| answer.is_none()).count();
     assert!((4..10).contains(&waiting), "{waiting} may wait");
-    assert!(answers.iter().flatten().all(|answer| matches!(answer, Err(CommitError::Busy))));
+    assert!(
+        answers
+            .iter()
+            .flatten()
+            .all(|answer| matches!(answer, Err(CommitError::Busy)))
+    );
     (0..waiting + 1).for_each(|_| opener.send(()).expect("the gate is there"));
-    store.reached(Revision(waiting as u64)).await.expect("the disk works again");
-    assert_eq!(put(&store, "pods/a", "1").await, Revision(waiting as u64 + 1));
+    store
+        .reached(Revision(waiting as u64))
+        .await
+        .expect("the disk works again");
+    assert_eq!(
+        put(&store, "pods/a", "1").await,
+        Revision(waiting as u64 + 1)
+    );
 }
 
 #[tokio::test]
@@ -197,5 +256,9 @@ async fn closing_waits_for_what_is_applied() {
     closing.await.expect("an orderly end");
     assert_eq!(behind.await, Revision(2));
     let again = Place::Inline(disk).open();
-    assert_eq!(again.snapshot().count("pods/"), 2, "also what nobody waited for any more");
+    assert_eq!(
+        again.snapshot().count("pods/"),
+        2,
+        "also what nobody waited for any more"
+    );
 }

@@ -15,15 +15,22 @@ fn open(dir: &Path) -> Result<Store, OpenError> {
 
 /// The one file that is not the lock.
 fn store_file(dir: &Path) -> PathBuf {
-    let files = fs::read_dir(dir).expect("a directory").map(|entry| entry.expect("a file").path());
-    files.filter(|path| path.file_name().is_some_and(|name| name != "lock")).max().expect("a store")
+    let files = fs::read_dir(dir)
+        .expect("a directory")
+        .map(|entry| entry.expect("a file").path());
+    files
+        .filter(|path| path.file_name().is_some_and(|name| name != "lock"))
+        .max()
+        .expect("a store")
 }
 
 async fn filled(dir: &Path) {
     let store = open(dir).expect("a new store");
     for chunk in 0..4 {
         commit(&store, |txn| {
-            (0..50).for_each(|number| drop(txn.put(&format!("pods/{chunk}/{number}"), vec![b'x'; 700], None)));
+            (0..50).for_each(|number| {
+                drop(txn.put(&format!("pods/{chunk}/{number}"), vec![b'x'; 700], None))
+            });
         })
         .await;
     }
@@ -40,7 +47,10 @@ async fn a_second_opener_is_told_that_it_is_in_use() {
     assert!(matches!(error.reason, EngineError::InUse), "{error:?}");
     put(&store, "pods/a", "2").await;
     drop(store);
-    assert_eq!(open(dir.path()).expect("it is free").revision(), Revision(2));
+    assert_eq!(
+        open(dir.path()).expect("it is free").revision(),
+        Revision(2)
+    );
 }
 
 #[tokio::test]
@@ -50,7 +60,10 @@ async fn a_closed_store_frees_its_directory_at_once() {
     put(&store, "pods/a", "1").await;
     store.close().await.expect("an orderly end");
     let again = open(dir.path()).expect("it is free although the old handle lives");
-    assert_eq!((store.revision(), again.revision()), (Revision(1), Revision(1)));
+    assert_eq!(
+        (store.revision(), again.revision()),
+        (Revision(1), Revision(1))
+    );
 }
 
 #[tokio::test]
@@ -58,7 +71,10 @@ async fn a_damaged_file_is_reported_and_left_alone() {
     let original = tempfile::tempdir().unwrap();
     filled(original.path()).await;
     let bytes = fs::read(store_file(original.path())).unwrap();
-    let first_value = bytes.windows(700).position(|window| window.iter().all(|byte| *byte == b'x')).unwrap();
+    let first_value = bytes
+        .windows(700)
+        .position(|window| window.iter().all(|byte| *byte == b'x'))
+        .unwrap();
     let mut flipped = bytes.clone();
     flipped[first_value + 300] ^= 1;
     let mut no_header = bytes.clone();
@@ -69,19 +85,36 @@ async fn a_damaged_file_is_reported_and_left_alone() {
         ("empty", Vec::new()),
         ("cut off", bytes[..bytes.len() / 2].to_vec()),
         ("cut off in the header", bytes[..100].to_vec()),
-        ("something else", b"apiVersion: v1\nkind: Config\n".repeat(500)),
+        (
+            "something else",
+            b"apiVersion: v1\nkind: Config\n".repeat(500),
+        ),
         ("one flipped bit in a value", flipped),
         ("no header", no_header),
         ("a lost middle", no_middle),
     ];
     for (name, damaged) in damages {
         let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join(store_file(original.path()).file_name().unwrap());
+        let file = dir
+            .path()
+            .join(store_file(original.path()).file_name().unwrap());
         fs::write(&file, &damaged).unwrap();
-        let error = open(dir.path()).err().unwrap_or_else(|| panic!("{name}: it opened"));
-        assert!(matches!(error.reason, EngineError::Corrupt(_)), "{name}: {error:?}");
-        assert_eq!(fs::read(&file).unwrap().len(), damaged.len(), "{name}: its size changed");
-        assert!(open(dir.path()).is_err(), "{name}: it opened the second time");
+        let error = open(dir.path())
+            .err()
+            .unwrap_or_else(|| panic!("{name}: it opened"));
+        assert!(
+            matches!(error.reason, EngineError::Corrupt(_)),
+            "{name}: {error:?}"
+        );
+        assert_eq!(
+            fs::read(&file).unwrap().len(),
+            damaged.len(),
+            "{name}: its size changed"
+        );
+        assert!(
+            open(dir.path()).is_err(),
+            "{name}: it opened the second time"
+        );
     }
 }
 
@@ -117,7 +150,16 @@ async fn a_flipped_bit_never_changes_what_is_read() {
 
 fn contents(store: &Store) -> Vec<(String, Bytes, Revision)> {
     let records = store.snapshot();
-    records.range("pods/", None).map(|record| (record.key.to_string(), record.value.clone(), record.modified)).collect()
+    records
+        .range("pods/", None)
+        .map(|record| {
+            (
+                record.key.to_string(),
+                record.value.clone(),
+                record.modified,
+            )
+        })
+        .collect()
 }
 
 /// As above, but in the files that a killed process leaves. Here redb may take damage to the newest
@@ -132,7 +174,10 @@ async fn a_flipped_bit_after_a_kill_never_loses_what_was_acknowledged() {
     let expected = contents(&store);
     let file = store_file(original.path());
     // While it is open, the files are what a kill would leave.
-    let (bytes, lock) = (fs::read(&file).unwrap(), fs::read(original.path().join("lock")).unwrap());
+    let (bytes, lock) = (
+        fs::read(&file).unwrap(),
+        fs::read(original.path().join("lock")).unwrap(),
+    );
     let dir = tempfile::tempdir().unwrap();
     let header = (0..320).step_by(8);
     let mut found = 0;
@@ -163,9 +208,15 @@ async fn an_older_copy_is_accepted_only_when_the_mark_is_removed() {
     drop(store);
     fs::write(&file, older).unwrap();
     let error = open(dir.path()).expect_err("a commit is missing");
-    assert!(matches!(&error.reason, EngineError::Corrupt(what) if what.contains("remove the file `lock`")), "{error:?}");
+    assert!(
+        matches!(&error.reason, EngineError::Corrupt(what) if what.contains("remove the file `lock`")),
+        "{error:?}"
+    );
     fs::remove_file(dir.path().join("lock")).unwrap();
-    assert_eq!(open(dir.path()).expect("on purpose").revision(), Revision(201));
+    assert_eq!(
+        open(dir.path()).expect("on purpose").revision(),
+        Revision(201)
+    );
 }
 
 #[tokio::test]

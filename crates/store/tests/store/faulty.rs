@@ -40,7 +40,9 @@ pub(crate) enum Failure {
 
 impl Disk {
     fn images(&self) -> MutexGuard<'_, Images> {
-        self.0.lock().expect("nothing panics while it holds this lock")
+        self.0
+            .lock()
+            .expect("nothing panics while it holds this lock")
     }
 
     /// Lets the `call`-th append from now on (counted from 0) fail.
@@ -66,7 +68,10 @@ impl Engine for Disk {
 
     fn append(&mut self, batch: &Batch<'_>) -> Result<(), EngineError> {
         let mut images = self.images();
-        let failure = images.failure.filter(|(call, _)| *call == images.calls).map(|(_, failure)| failure);
+        let failure = images
+            .failure
+            .filter(|(call, _)| *call == images.calls)
+            .map(|(_, failure)| failure);
         images.calls += 1;
         let refused = Err(EngineError::Io(io::Error::other("the disk is on fire")));
         if failure == Some(Failure::Write) {
@@ -91,7 +96,12 @@ impl Image {
             match write {
                 Write::Put(record) => {
                     let (key, value) = (record.key.to_string(), record.value.clone());
-                    let stored = Stored { key: key.clone(), value, created: record.created, modified: record.modified };
+                    let stored = Stored {
+                        key: key.clone(),
+                        value,
+                        created: record.created,
+                        modified: record.modified,
+                    };
                     self.records.insert(key, stored);
                 }
                 Write::Remove(key) => {
@@ -100,6 +110,10 @@ impl Image {
             }
         }
         self.revision = batch.revision;
-        assert_eq!(self.records.len(), batch.records, "the batch tells how many records there are");
+        assert_eq!(
+            self.records.len(),
+            batch.records,
+            "the batch tells how many records there are"
+        );
     }
 }

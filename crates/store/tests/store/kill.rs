@@ -18,14 +18,23 @@ const LOG_LENGTH: u64 = 5;
 const ACKNOWLEDGED_BEFORE_KILL: usize = 600;
 
 fn number_at(store: &Store, key: &str) -> u64 {
-    store.get(key).map_or(0, |record| std::str::from_utf8(&record.value).expect("text").trim().parse().expect("a number"))
+    store.get(key).map_or(0, |record| {
+        std::str::from_utf8(&record.value)
+            .expect("text")
+            .trim()
+            .parse()
+            .expect("a number")
+    })
 }
 
 /// The writer, when this program was called as one; otherwise there is nothing to do.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn writer() {
-    let Some(dir) = std::env::var_os(CHILD_DIR) else { return };
-    let store = Store::open_disk(Path::new(&dir), Options::default()).expect("a store that was killed opens again");
+    let Some(dir) = std::env::var_os(CHILD_DIR) else {
+        return;
+    };
+    let store = Store::open_disk(Path::new(&dir), Options::default())
+        .expect("a store that was killed opens again");
     let committers = (0..COMMITTERS).map(|committer| write_for_ever(store.clone(), committer));
     futures::future::join_all(committers.map(tokio::task::spawn)).await;
 }
@@ -35,15 +44,24 @@ async fn write_for_ever(store: Store, committer: usize) {
     loop {
         number += 1;
         let revision = commit(&store, |txn| {
-            txn.put(&format!("left/{committer}"), format!("{number:>1000}"), None);
+            txn.put(
+                &format!("left/{committer}"),
+                format!("{number:>1000}"),
+                None,
+            );
             txn.put(&format!("log/{committer}/{number}"), "", None);
             if let Some(old) = number.checked_sub(LOG_LENGTH) {
                 txn.remove(&format!("log/{committer}/{old}"), None);
             }
-            txn.put(&format!("right/{committer}"), number.to_string(), None).modified
+            txn.put(&format!("right/{committer}"), number.to_string(), None)
+                .modified
         })
         .await;
-        writeln!(std::io::stdout().lock(), "acknowledged {committer} {number} {revision}").expect("somebody reads");
+        writeln!(
+            std::io::stdout().lock(),
+            "acknowledged {committer} {number} {revision}"
+        )
+        .expect("somebody reads");
     }
 }
 
@@ -52,28 +70,53 @@ async fn write_for_ever(store: Store, committer: usize) {
 fn run_and_kill(dir: &Path) -> (HashMap<usize, u64>, Revision) {
     let program = std::env::current_exe().expect("a program");
     let arguments = ["--exact", "kill::writer", "--nocapture"];
-    let mut child = Command::new(program).args(arguments).env(CHILD_DIR, dir).stdout(Stdio::piped()).spawn().expect("a child");
+    let mut child = Command::new(program)
+        .args(arguments)
+        .env(CHILD_DIR, dir)
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("a child");
     let mut numbers = HashMap::new();
     let mut newest = Revision(0);
-    let lines = BufReader::new(child.stdout.take().expect("a pipe")).lines().map(|line| line.expect("text"));
+    let lines = BufReader::new(child.stdout.take().expect("a pipe"))
+        .lines()
+        .map(|line| line.expect("text"));
     let mut count = 0;
     for line in lines {
-        let Some(words) = line.find("acknowledged ").map(|start| line[start..].split(' ').collect::<Vec<_>>()) else { continue };
+        let Some(words) = line
+            .find("acknowledged ")
+            .map(|start| line[start..].split(' ').collect::<Vec<_>>())
+        else {
+            continue;
+        };
         // The last line may be cut off.
-        let [_, committer, number, revision] = words[..] else { continue };
-        let (Ok(committer), Ok(number), Ok(revision)) = (committer.parse(), number.parse(), revision.parse()) else { continue };
+        let [_, committer, number, revision] = words[..] else {
+            continue;
+        };
+        let (Ok(committer), Ok(number), Ok(revision)) =
+            (committer.parse(), number.parse(), revision.parse())
+        else {
+            continue;
+        };
         count += 1;
         if count == ACKNOWLEDGED_BEFORE_KILL {
             child.kill().expect("it still runs");
         }
-        if count > ACKNOWLEDGED_BEFORE_KILL && numbers.get(&committer).is_some_and(|last| *last + 1 != number) {
+        if count > ACKNOWLEDGED_BEFORE_KILL
+            && numbers
+                .get(&committer)
+                .is_some_and(|last| *last + 1 != number)
+        {
             continue;
         }
         numbers.insert(committer, number);
         newest = newest.max(Revision(revision));
     }
     assert!(!child.wait().expect("it ends").success());
-    assert!(count >= ACKNOWLEDGED_BEFORE_KILL, "the writer ended by itself");
+    assert!(
+        count >= ACKNOWLEDGED_BEFORE_KILL,
+        "the writer ended by itself"
+    );
     (numbers, newest)
 }
 
@@ -83,13 +126,27 @@ async fn what_was_acknowledged_survives_sigkill() {
     for _ in 0..3 {
         let (numbers, newest) = run_and_kill(dir.path());
         let store = Store::open_disk(dir.path(), Options::default()).expect("it opens again");
-        assert!(store.revision() >= newest, "{} went back before {newest}", store.revision());
+        assert!(
+            store.revision() >= newest,
+            "{} went back before {newest}",
+            store.revision()
+        );
         for committer in 0..COMMITTERS {
             let acknowledged = numbers.get(&committer).copied().unwrap_or(0);
-            let (left, right) = (number_at(&store, &format!("left/{committer}")), number_at(&store, &format!("right/{committer}")));
+            let (left, right) = (
+                number_at(&store, &format!("left/{committer}")),
+                number_at(&store, &format!("right/{committer}")),
+            );
             assert_eq!(left, right, "half a commit");
-            assert!((acknowledged..=acknowledged + 1).contains(&left), "acknowledged {acknowledged}, found {left}");
-            let log: Vec<_> = store.snapshot().range(&format!("log/{committer}/"), None).map(|record| record.key.to_string()).collect();
+            assert!(
+                (acknowledged..=acknowledged + 1).contains(&left),
+                "acknowledged {acknowledged}, found {left}"
+            );
+            let log: Vec<_> = store
+                .snapshot()
+                .range(&format!("log/{committer}/"), None)
+                .map(|record| record.key.to_string())
+                .collect();
             assert_eq!(log.len() as u64, left.min(LOG_LENGTH), "{log:?}");
             for number in left.saturating_sub(LOG_LENGTH - 1).max(1)..=left {
                 assert!(log.contains(&format!("log/{committer}/{number}")));
@@ -98,7 +155,9 @@ async fn what_was_acknowledged_survives_sigkill() {
         // Watches from before either go on or are told.
         let last = store.revision();
         assert!(store.watch("left/", Revision(last.0 - 1)).is_err());
-        let mut watch = store.watch("marks/", last).expect("the last revision goes on");
+        let mut watch = store
+            .watch("marks/", last)
+            .expect("the last revision goes on");
         assert_eq!(put(&store, "marks/a", "1").await, last.next());
         assert_eq!(next(&mut watch, 1).await, ["+marks/a=1"]);
     }

@@ -10,10 +10,23 @@ use crate::conformance::render;
 use crate::place::Place;
 
 /// Small, so that the operations run over its edge all the time.
-const HISTORY: Options = Options { history_events: 20, history_bytes: usize::MAX };
+const HISTORY: Options = Options {
+    history_events: 20,
+    history_bytes: usize::MAX,
+};
 
-const KEYS: [&str; 7] = ["nodes/a", "pods/a/1", "pods/a/2", "pods/ab/1", "pods/b/1", "pods", "podsets/a"];
-const PREFIXES: [&str; 8] = ["nodes/", "pods", "pods/", "pods/a", "pods/a/", "pods/a/1", "podsets/", "leases/"];
+const KEYS: [&str; 7] = [
+    "nodes/a",
+    "pods/a/1",
+    "pods/a/2",
+    "pods/ab/1",
+    "pods/b/1",
+    "pods",
+    "podsets/a",
+];
+const PREFIXES: [&str; 8] = [
+    "nodes/", "pods", "pods/", "pods/a", "pods/a/", "pods/a/1", "podsets/", "leases/",
+];
 
 #[derive(Clone, Debug)]
 enum Write {
@@ -93,7 +106,9 @@ impl Model {
                 map.insert((*key).to_owned(), (value.to_string(), created, revision));
                 ((*key).to_owned(), format!("+{key}={value}"))
             }
-            Write::Remove(key) if map.remove(*key).is_some() => ((*key).to_owned(), format!("-{key}")),
+            Write::Remove(key) if map.remove(*key).is_some() => {
+                ((*key).to_owned(), format!("-{key}"))
+            }
             Write::Remove(_) => return,
         };
         self.maps.push(map);
@@ -102,9 +117,13 @@ impl Model {
 
     /// The revisions and texts of the events of `prefix` after `after` and up to `until`.
     fn events(&self, prefix: &str, after: u64, until: u64) -> Vec<(u64, String)> {
-        let numbered = (1..).zip(&self.events).filter(|(revision, _)| (after + 1..=until).contains(revision));
+        let numbered = (1..)
+            .zip(&self.events)
+            .filter(|(revision, _)| (after + 1..=until).contains(revision));
         let matching = numbered.filter(|(_, (key, _))| belongs(key, prefix));
-        matching.map(|(revision, (_, text))| (revision, text.clone())).collect()
+        matching
+            .map(|(revision, (_, text))| (revision, text.clone()))
+            .collect()
     }
 }
 
@@ -129,14 +148,29 @@ fn compare(snapshot: &Snapshot, model: &Model) {
             .range(prefix, None)
             .map(|record| {
                 let value = String::from_utf8(record.value.to_vec()).expect("text");
-                (record.key.to_string(), (value, record.created.0, record.modified.0))
+                (
+                    record.key.to_string(),
+                    (value, record.created.0, record.modified.0),
+                )
             })
             .collect();
-        assert_eq!(found.iter().collect::<Vec<_>>(), expected, "{prefix} at {}", snapshot.revision());
+        assert_eq!(
+            found.iter().collect::<Vec<_>>(),
+            expected,
+            "{prefix} at {}",
+            snapshot.revision()
+        );
         assert_eq!(snapshot.count(prefix), expected.len());
         for after in KEYS {
-            let rest = expected.iter().filter(|(key, _)| key.as_str() > after).count();
-            assert_eq!(snapshot.range(prefix, Some(after)).count(), rest, "{prefix} after {after}");
+            let rest = expected
+                .iter()
+                .filter(|(key, _)| key.as_str() > after)
+                .count();
+            assert_eq!(
+                snapshot.range(prefix, Some(after)).count(),
+                rest,
+                "{prefix} after {after}"
+            );
         }
     }
 }
@@ -152,7 +186,10 @@ fn drain(watch: &mut Watch, prefix: &str, cursor: &mut u64, oldest: u64, model: 
         };
         found.extend(events.iter().map(|event| (event.revision.0, render(event))));
     }
-    assert!(!lost, "it must tell that something of {prefix} after {cursor} is lost");
+    assert!(
+        !lost,
+        "it must tell that something of {prefix} after {cursor} is lost"
+    );
     assert_eq!(found, model.events(prefix, *cursor, model.newest()));
     assert_eq!(watch.progress().0, model.newest().max(*cursor));
     *cursor = model.newest();
@@ -161,11 +198,16 @@ fn drain(watch: &mut Watch, prefix: &str, cursor: &mut u64, oldest: u64, model: 
 
 async fn run(place: Place, steps: Vec<Step>) {
     let mut store = place.open_with(HISTORY);
-    let mut model = Model { maps: vec![Map::new()], events: Vec::new() };
+    let mut model = Model {
+        maps: vec![Map::new()],
+        events: Vec::new(),
+    };
     let mut kept: Vec<Snapshot> = Vec::new();
     let mut watches: Vec<(Watch, &str, u64)> = Vec::new();
     for step in steps {
-        let (oldest, back) = (store.compacted().0, |by: u64| model.newest().saturating_sub(by));
+        let (oldest, back) = (store.compacted().0, |by: u64| {
+            model.newest().saturating_sub(by)
+        });
         match step {
             Step::Commit(writes, refuse) => commit(&store, &mut model, &writes, refuse).await,
             Step::KeepSnapshot => kept.push(store.snapshot()),
@@ -184,7 +226,9 @@ async fn run(place: Place, steps: Vec<Step>) {
                     watches.swap_remove(index);
                 }
             }
-            Step::DropWatch(index) if !watches.is_empty() => drop(watches.swap_remove(index.index(watches.len()))),
+            Step::DropWatch(index) if !watches.is_empty() => {
+                drop(watches.swap_remove(index.index(watches.len())))
+            }
             Step::Compact(by) => {
                 store.compact(Revision(back(by)));
                 assert_eq!(store.compacted().0, oldest.max(back(by)));
@@ -198,7 +242,10 @@ async fn run(place: Place, steps: Vec<Step>) {
             Step::Drain(_) | Step::DropWatch(_) | Step::Reopen => {}
         }
         assert_eq!(store.revision().0, model.newest());
-        assert!(store.compacted().0 + 20 >= model.newest(), "or there was no reason to compact");
+        assert!(
+            store.compacted().0 + 20 >= model.newest(),
+            "or there was no reason to compact"
+        );
     }
     compare(&store.snapshot(), &model);
     kept.iter().for_each(|snapshot| compare(snapshot, &model));
@@ -217,12 +264,17 @@ async fn commit(store: &Store, model: &mut Model, writes: &[Write], refuse: bool
             writes.iter().for_each(|write| model.write(write));
             assert_eq!(committed.revision.0, model.newest());
         }
-        Err(error) => assert!(refuse && matches!(error, CommitError::Refused(())), "{error}"),
+        Err(error) => assert!(
+            refuse && matches!(error, CommitError::Refused(())),
+            "{error}"
+        ),
     }
 }
 
 fn check(place: Place, steps: Vec<Step>) {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .expect("a runtime");
     runtime.block_on(run(place, steps));
 }
 

@@ -34,9 +34,13 @@ impl Place {
     pub(crate) fn open_with(&self, options: Options) -> Store {
         match self {
             Self::Memory => Store::open_memory_with(options),
-            Self::Inline(disk) => Store::open_inline(Box::new(disk.clone()), options).expect("a readable disk"),
+            Self::Inline(disk) => {
+                Store::open_inline(Box::new(disk.clone()), options).expect("a readable disk")
+            }
             Self::Disk(dir) => Store::open_disk(dir.path(), options).expect("a readable disk"),
-            Self::Threaded(disk) => Store::open_threaded(Box::new(disk.clone()), options).expect("a readable disk"),
+            Self::Threaded(disk) => {
+                Store::open_threaded(Box::new(disk.clone()), options).expect("a readable disk")
+            }
         }
     }
 

@@ -12,7 +12,11 @@ use super::{Answer, Step, mask, protobuf};
 
 /// The answer's body as the step wants to see it.
 pub(super) fn parse(step: &Step, answer: &Answer) -> Value {
-    let kind = answer.headers.get("content-type").cloned().unwrap_or_default();
+    let kind = answer
+        .headers
+        .get("content-type")
+        .cloned()
+        .unwrap_or_default();
     let mut body = by_type(&answer.body, &kind);
     if let Some(stream) = &step.stream
         && answer.code < 300
@@ -26,7 +30,11 @@ pub(super) fn parse(step: &Step, answer: &Answer) -> Value {
         body = serde_json::from_slice(&answer.body).unwrap_or(body);
     }
     if step.proto && kind.contains("protobuf") {
-        body = if kind.contains("stream=watch") { protobuf::frames(&answer.body) } else { protobuf::unwrap(&answer.body) };
+        body = if kind.contains("stream=watch") {
+            protobuf::frames(&answer.body)
+        } else {
+            protobuf::unwrap(&answer.body)
+        };
     }
     for path in &step.drop {
         blank(&mut body, path);
@@ -40,12 +48,19 @@ pub(super) fn parse(step: &Step, answer: &Answer) -> Value {
 
 /// The body without its compression.
 pub(super) fn unzipped(answer: Answer) -> Answer {
-    if answer.headers.get("content-encoding").is_none_or(|encoding| encoding != "gzip") {
+    if answer
+        .headers
+        .get("content-encoding")
+        .is_none_or(|encoding| encoding != "gzip")
+    {
         return answer;
     }
     let mut body = Vec::new();
     match flate2::read::GzDecoder::new(answer.body.as_ref()).read_to_end(&mut body) {
-        Ok(_) => Answer { body: body.into(), ..answer },
+        Ok(_) => Answer {
+            body: body.into(),
+            ..answer
+        },
         Err(_) => answer,
     }
 }
@@ -69,8 +84,10 @@ fn lines(raw: &[u8]) -> Value {
 
 /// Bookmarks may come at any time; only the one that ends the initial events is kept.
 fn without_bookmarks(body: &mut Value) {
-    let plain =
-        |event: &Value| event.get("type").is_some_and(|kind| kind == "BOOKMARK") && dig(event, "object.metadata.annotations").is_null();
+    let plain = |event: &Value| {
+        event.get("type").is_some_and(|kind| kind == "BOOKMARK")
+            && dig(event, "object.metadata.annotations").is_null()
+    };
     if let Some(events) = body.as_array_mut() {
         events.retain(|event| !plain(event));
     }
@@ -79,7 +96,11 @@ fn without_bookmarks(body: &mut Value) {
 fn mask_ages(body: &mut Value) {
     let mut columns = Vec::new();
     let mut table = |value: &mut Value| {
-        let value = if value.get("object").is_some() { value.get_mut("object") } else { Some(value) };
+        let value = if value.get("object").is_some() {
+            value.get_mut("object")
+        } else {
+            Some(value)
+        };
         if let Some(Value::Object(members)) = value
             && members.get("kind").is_some_and(|kind| kind == "Table")
         {
@@ -94,7 +115,9 @@ fn mask_ages(body: &mut Value) {
 
 /// As Python's `findall`: the whole match, or the group when there is one.
 fn matches(pattern: &str, text: &str) -> Value {
-    let Ok(pattern) = Regex::new(&format!("(?m){pattern}")) else { return json!(format!("bad expression {pattern}")) };
+    let Ok(pattern) = Regex::new(&format!("(?m){pattern}")) else {
+        return json!(format!("bad expression {pattern}"));
+    };
     let one = |found: regex::Captures<'_>| {
         let group = |place: usize| found.get(place).map_or("", |part| part.as_str());
         match found.len() {

@@ -1,7 +1,8 @@
 //! Bodies of requests as the recordings write them.
 //!
 //! Answers quote the beginning of a body and list its unknown fields in their order, so members
-//! keep their order here, and the text is spaced as the recording tool spaced it (`{"a": 1, "b": 2}`).
+//! keep their order here, and the text is spaced as the recording tool spaced it (`{"a": 1, "b":
+//! 2}`).
 
 use std::fmt;
 
@@ -29,10 +30,14 @@ impl Sent {
     pub(super) fn encoded(&self, variables: &Variables) -> Bytes {
         match self {
             Self::Plain(Value::String(text)) => plain(&filled(text, variables)).into(),
-            Self::Members(members) if members.len() == 1 && members[0].0 == "base64" => match &members[0].1 {
-                Self::Plain(Value::String(text)) => STANDARD.decode(text).unwrap_or_default().into(),
-                _ => Bytes::new(),
-            },
+            Self::Members(members) if members.len() == 1 && members[0].0 == "base64" => {
+                match &members[0].1 {
+                    Self::Plain(Value::String(text)) => {
+                        STANDARD.decode(text).unwrap_or_default().into()
+                    }
+                    _ => Bytes::new(),
+                }
+            }
             other => {
                 let mut out = String::new();
                 other.write(variables, &mut out);
@@ -55,7 +60,9 @@ impl Sent {
             }
             Self::Members(members) => {
                 out.push('{');
-                let all = members.iter().flat_map(|(key, value)| expanded(key).into_iter().map(move |key| (key, value)));
+                let all = members.iter().flat_map(|(key, value)| {
+                    expanded(key).into_iter().map(move |key| (key, value))
+                });
                 for (place, (key, value)) in all.enumerate() {
                     out.push_str(if place > 0 { ", " } else { "" });
                     write_value(&Value::String(fill_text(&key, variables)), out);
@@ -70,8 +77,13 @@ impl Sent {
 
 /// A text that is nothing but a variable becomes its value, of whatever type.
 fn filled(text: &str, variables: &Variables) -> Value {
-    let whole = text.strip_prefix("${").and_then(|rest| rest.strip_suffix('}')).and_then(|name| variables.get(name));
-    whole.cloned().unwrap_or_else(|| Value::String(fill_text(text, variables)))
+    let whole = text
+        .strip_prefix("${")
+        .and_then(|rest| rest.strip_suffix('}'))
+        .and_then(|name| variables.get(name));
+    whole
+        .cloned()
+        .unwrap_or_else(|| Value::String(fill_text(text, variables)))
 }
 
 /// A value as text; in strings everything beyond ASCII is escaped, as the recording tool did.
@@ -94,7 +106,11 @@ fn expanded(key: &str) -> Vec<String> {
         let (head, tail) = key.rsplit_once("${")?;
         let (from, to) = tail.strip_suffix('}')?.split_once("..")?;
         let (from, to): (u32, u32) = (from.parse().ok()?, to.parse().ok()?);
-        Some((from..=to).map(|number| format!("{head}{number}")).collect())
+        Some(
+            (from..=to)
+                .map(|number| format!("{head}{number}"))
+                .collect(),
+        )
     };
     range().unwrap_or_else(|| vec![key.to_owned()])
 }
@@ -161,7 +177,8 @@ mod tests {
 
     #[test]
     fn members_keep_their_order_and_their_spaces() {
-        let sent: Sent = serde_json::from_str(r#"{"z":1,"a":{"k${1..2}":"${n}"},"m":["é","x${n}"]}"#).unwrap();
+        let sent: Sent =
+            serde_json::from_str(r#"{"z":1,"a":{"k${1..2}":"${n}"},"m":["é","x${n}"]}"#).unwrap();
         let variables = Variables::from([("n".to_owned(), json!(7))]);
         let text = r#"{"z": 1, "a": {"k1": 7, "k2": 7}, "m": ["\u00e9", "x7"]}"#;
         assert_eq!(sent.encoded(&variables), text);
@@ -169,7 +186,11 @@ mod tests {
 
     #[test]
     fn text_and_base64_are_sent_as_they_are() {
-        let sent = |text: &str| serde_json::from_str::<Sent>(text).unwrap().encoded(&Variables::new());
+        let sent = |text: &str| {
+            serde_json::from_str::<Sent>(text)
+                .unwrap()
+                .encoded(&Variables::new())
+        };
         assert_eq!(sent(r#""{{{ é""#), "{{{ é");
         assert_eq!(sent(r#"{"base64":"azhz"}"#), "k8s");
     }

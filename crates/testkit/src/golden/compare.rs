@@ -17,12 +17,20 @@ pub(super) fn differences(want: &Value, got: &Value, at: &str) -> Vec<String> {
             };
             names.into_iter().flat_map(one).collect()
         }
-        (Value::Array(want), Value::Array(got)) if want.len() == got.len() => {
-            want.iter().zip(got).enumerate().flat_map(|(place, (want, got))| differences(want, got, &format!("{at}[{place}]"))).collect()
-        }
+        (Value::Array(want), Value::Array(got)) if want.len() == got.len() => want
+            .iter()
+            .zip(got)
+            .enumerate()
+            .flat_map(|(place, (want, got))| differences(want, got, &format!("{at}[{place}]")))
+            .collect(),
         (Value::Number(want), Value::Number(got)) if want.as_f64() == got.as_f64() => Vec::new(),
         (want, got) if want == got => Vec::new(),
-        (want, got) => vec![format!("{}: want {} got {}", if at.is_empty() { "." } else { at }, short(want), short(got))],
+        (want, got) => vec![format!(
+            "{}: want {} got {}",
+            if at.is_empty() { "." } else { at },
+            short(want),
+            short(got)
+        )],
     }
 }
 
@@ -30,5 +38,9 @@ pub(super) fn differences(want: &Value, got: &Value, at: &str) -> Vec<String> {
 pub(super) fn short(value: &Value) -> String {
     const LENGTH: usize = 200;
     let text = value.to_string();
-    if text.chars().count() <= LENGTH { text } else { text.chars().take(LENGTH).chain(['…']).collect() }
+    if text.chars().count() <= LENGTH {
+        text
+    } else {
+        text.chars().take(LENGTH).chain(['…']).collect()
+    }
 }

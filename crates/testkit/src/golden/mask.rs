@@ -17,16 +17,22 @@ static MASKS: LazyLock<Vec<(Regex, &'static str)>> = LazyLock::new(|| {
         (UID, "<uid>"),
         (r"kube-api-access-[a-z0-9]{5}\b", "kube-api-access-<x>"),
         (r#"(resourceVersion\\*":\\*")\d+"#, "${1}<rv>"),
-        (r"(resource ?version|ResourceVersion in (?:the )?(?:precondition|record)) \(?\d+\)?", "${1} <rv>"),
+        (
+            r"(resource ?version|ResourceVersion in (?:the )?(?:precondition|record)) \(?\d+\)?",
+            "${1} <rv>",
+        ),
     ]
     .into_iter()
     .map(|(pattern, mask)| (Regex::new(pattern).expect("a sound expression"), mask))
     .collect()
 });
-static BYTE_UID: LazyLock<bytes::Regex> = LazyLock::new(|| bytes::Regex::new(UID).expect("a sound expression"));
-static BYTE_TIME: LazyLock<bytes::Regex> =
-    LazyLock::new(|| bytes::Regex::new(r"(?-u)\x08[\x80-\xff]{4}[\x06\x07]\x10\x00").expect("a sound expression"));
-static AGE: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"^(\d+[smhdy])+$").expect("a sound expression"));
+static BYTE_UID: LazyLock<bytes::Regex> =
+    LazyLock::new(|| bytes::Regex::new(UID).expect("a sound expression"));
+static BYTE_TIME: LazyLock<bytes::Regex> = LazyLock::new(|| {
+    bytes::Regex::new(r"(?-u)\x08[\x80-\xff]{4}[\x06\x07]\x10\x00").expect("a sound expression")
+});
+static AGE: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"^(\d+[smhdy])+$").expect("a sound expression"));
 
 /// A text without its moving parts.
 pub(super) fn text(text: &str, namespace: &str) -> String {
@@ -44,10 +50,15 @@ pub(super) fn document(value: &Value, namespace: &str, managed: bool) -> Value {
 
 fn masked(value: &Value, namespace: &str, key: &str, managed: bool) -> Value {
     match value {
-        Value::Object(members) if members.len() == 1 && members.contains_key("base64") => blob(&members["base64"], namespace),
+        Value::Object(members) if members.len() == 1 && members.contains_key("base64") => {
+            blob(&members["base64"], namespace)
+        }
         Value::Object(members) if members.contains_key(UNORDERED) => {
             let mut items = members[UNORDERED].as_array().cloned().unwrap_or_default();
-            items = items.iter().map(|item| masked(item, namespace, key, managed)).collect();
+            items = items
+                .iter()
+                .map(|item| masked(item, namespace, key, managed))
+                .collect();
             items.sort_by_key(Value::to_string);
             Value::Array(items)
         }
@@ -63,7 +74,10 @@ fn masked(value: &Value, namespace: &str, key: &str, managed: bool) -> Value {
                 .map(|(name, value)| (name.clone(), masked(value, namespace, name, managed)))
                 .collect()
         }
-        Value::Array(items) => items.iter().map(|item| masked(item, namespace, key, managed)).collect(),
+        Value::Array(items) => items
+            .iter()
+            .map(|item| masked(item, namespace, key, managed))
+            .collect(),
         Value::String(value) if key == "resourceVersion" && !value.is_empty() => json!("<rv>"),
         Value::String(value) if key == "continue" && !value.is_empty() => json!("<token>"),
         Value::String(value) => Value::String(text(value, namespace)),
@@ -73,11 +87,22 @@ fn masked(value: &Value, namespace: &str, key: &str, managed: bool) -> Value {
 
 /// Protobuf bytes: only texts of a fixed length can be masked, so that lengths stay right.
 fn blob(base64: &Value, namespace: &str) -> Value {
-    let raw = STANDARD.decode(base64.as_str().unwrap_or_default()).unwrap_or_default();
+    let raw = STANDARD
+        .decode(base64.as_str().unwrap_or_default())
+        .unwrap_or_default();
     let pattern = bytes::Regex::new(&regex::escape(namespace)).expect("an escaped text");
-    let raw = pattern.replace_all(&raw, bytes::NoExpand(b"<the-ns->")).into_owned();
-    let raw = BYTE_TIME.replace_all(&raw, bytes::NoExpand(b"<a-time>")).into_owned();
-    let raw = BYTE_UID.replace_all(&raw, bytes::NoExpand(b"<uid-uid-uid-uid-uid-uid-uid-uid-id>")).into_owned();
+    let raw = pattern
+        .replace_all(&raw, bytes::NoExpand(b"<the-ns->"))
+        .into_owned();
+    let raw = BYTE_TIME
+        .replace_all(&raw, bytes::NoExpand(b"<a-time>"))
+        .into_owned();
+    let raw = BYTE_UID
+        .replace_all(
+            &raw,
+            bytes::NoExpand(b"<uid-uid-uid-uid-uid-uid-uid-uid-id>"),
+        )
+        .into_owned();
     json!({"base64": STANDARD.encode(raw)})
 }
 
@@ -85,13 +110,34 @@ fn blob(base64: &Value, namespace: &str) -> Value {
 /// which only the first names them.
 pub(super) fn ages(table: &mut serde_json::Map<String, Value>, known: &[usize]) -> Vec<usize> {
     const NAMES: [&str; 4] = ["Age", "Last Seen", "First Seen", "LAST SEEN"];
-    let named = |column: &Value| column.get("name").and_then(Value::as_str).is_some_and(|name| NAMES.contains(&name));
+    let named = |column: &Value| {
+        column
+            .get("name")
+            .and_then(Value::as_str)
+            .is_some_and(|name| NAMES.contains(&name))
+    };
     let columns = table.get("columnDefinitions").and_then(Value::as_array);
-    let found: Vec<usize> = columns.into_iter().flatten().enumerate().filter(|(_, column)| named(column)).map(|(place, _)| place).collect();
-    let columns = if found.is_empty() { known.to_vec() } else { found };
-    for row in table.get_mut("rows").and_then(Value::as_array_mut).into_iter().flatten() {
+    let found: Vec<usize> = columns
+        .into_iter()
+        .flatten()
+        .enumerate()
+        .filter(|(_, column)| named(column))
+        .map(|(place, _)| place)
+        .collect();
+    let columns = if found.is_empty() {
+        known.to_vec()
+    } else {
+        found
+    };
+    for row in table
+        .get_mut("rows")
+        .and_then(Value::as_array_mut)
+        .into_iter()
+        .flatten()
+    {
         for &column in &columns {
-            if let Some(Value::String(cell)) = row.get_mut("cells").and_then(|cells| cells.get_mut(column))
+            if let Some(Value::String(cell)) =
+                row.get_mut("cells").and_then(|cells| cells.get_mut(column))
                 && AGE.is_match(cell)
             {
                 *cell = "<age>".to_owned();
@@ -112,6 +158,9 @@ mod tests {
             "w1",
             false,
         );
-        assert_eq!(found, json!({"metadata": {"resourceVersion": "<rv>", "uid": "<uid>"}, "at": "<time> in <ns>"}));
+        assert_eq!(
+            found,
+            json!({"metadata": {"resourceVersion": "<rv>", "uid": "<uid>"}, "at": "<time> in <ns>"})
+        );
     }
 }

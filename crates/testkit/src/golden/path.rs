@@ -38,7 +38,9 @@ fn split(path: &str) -> Vec<&str> {
 }
 
 fn walk(doc: &Value, parts: &[&str]) -> Value {
-    let Some((part, rest)) = parts.split_first() else { return doc.clone() };
+    let Some((part, rest)) = parts.split_first() else {
+        return doc.clone();
+    };
     if doc.is_null() {
         return Value::Null;
     }
@@ -46,14 +48,22 @@ fn walk(doc: &Value, parts: &[&str]) -> Value {
         "#" => walk(&length(doc), rest),
         "^" => walk(&keys(doc), rest),
         "[*]" => each(doc, rest).map_or(Value::Null, Value::Array),
-        "[sort]" => {
-            each(doc, rest).map_or(Value::Null, |items| Value::Object(Map::from_iter([(UNORDERED.to_owned(), Value::Array(items))])))
+        "[sort]" => each(doc, rest).map_or(Value::Null, |items| {
+            Value::Object(Map::from_iter([(
+                UNORDERED.to_owned(),
+                Value::Array(items),
+            )]))
+        }),
+        filter if filter.starts_with("[?") => {
+            walk(&filtered(doc, &filter[2..filter.len() - 1]), rest)
         }
-        filter if filter.starts_with("[?") => walk(&filtered(doc, &filter[2..filter.len() - 1]), rest),
         index if index.starts_with('[') => walk(&indexed(doc, &index[1..index.len() - 1]), rest),
         several if several.starts_with('{') => {
             let part = |path: &str| (path.to_owned(), dig(doc, path));
-            walk(&Value::Object(several[1..several.len() - 1].split(',').map(part).collect()), rest)
+            walk(
+                &Value::Object(several[1..several.len() - 1].split(',').map(part).collect()),
+                rest,
+            )
         }
         key => walk(doc.get(key.replace('~', ".")).unwrap_or(&Value::Null), rest),
     }
@@ -76,11 +86,18 @@ fn keys(doc: &Value) -> Value {
 }
 
 fn each(doc: &Value, rest: &[&str]) -> Option<Vec<Value>> {
-    Some(doc.as_array()?.iter().map(|item| walk(item, rest)).collect())
+    Some(
+        doc.as_array()?
+            .iter()
+            .map(|item| walk(item, rest))
+            .collect(),
+    )
 }
 
 fn filtered(doc: &Value, filter: &str) -> Value {
-    let Some((key, want)) = filter.split_once('=') else { return Value::Null };
+    let Some((key, want)) = filter.split_once('=') else {
+        return Value::Null;
+    };
     let fits = |item: &&Value| match dig(item, key) {
         Value::String(text) => text == want,
         Value::Bool(true) => want == "True",
@@ -88,13 +105,25 @@ fn filtered(doc: &Value, filter: &str) -> Value {
         Value::Null => want == "None",
         other => other == want,
     };
-    doc.as_array().and_then(|items| items.iter().find(fits)).cloned().unwrap_or(Value::Null)
+    doc.as_array()
+        .and_then(|items| items.iter().find(fits))
+        .cloned()
+        .unwrap_or(Value::Null)
 }
 
 fn indexed(doc: &Value, index: &str) -> Value {
-    let (Some(items), Ok(index)) = (doc.as_array(), index.parse::<isize>()) else { return Value::Null };
-    let place = if index < 0 { items.len().checked_add_signed(index) } else { usize::try_from(index).ok() };
-    place.and_then(|place| items.get(place)).cloned().unwrap_or(Value::Null)
+    let (Some(items), Ok(index)) = (doc.as_array(), index.parse::<isize>()) else {
+        return Value::Null;
+    };
+    let place = if index < 0 {
+        items.len().checked_add_signed(index)
+    } else {
+        usize::try_from(index).ok()
+    };
+    place
+        .and_then(|place| items.get(place))
+        .cloned()
+        .unwrap_or(Value::Null)
 }
 
 /// Blanks a value that is there.
@@ -112,7 +141,11 @@ fn blank_at(doc: &mut Value, parts: &[&str]) {
                 *value = Value::String("<any>".to_owned());
             }
         }
-        ["[*]", rest @ ..] => doc.as_array_mut().into_iter().flatten().for_each(|item| blank_at(item, rest)),
+        ["[*]", rest @ ..] => doc
+            .as_array_mut()
+            .into_iter()
+            .flatten()
+            .for_each(|item| blank_at(item, rest)),
         [index, rest @ ..] if index.starts_with('[') => {
             let place = index[1..index.len() - 1].parse::<usize>().ok();
             if let Some(item) = place.and_then(|place| doc.get_mut(place)) {
@@ -135,14 +168,18 @@ mod tests {
 
     #[test]
     fn parts_are_picked() {
-        let doc = json!({"a": [{"k": "x", "v": 1}, {"k": "y", "v": 2}], "m": {"b.c": true, "a": 0}});
+        let doc =
+            json!({"a": [{"k": "x", "v": 1}, {"k": "y", "v": 2}], "m": {"b.c": true, "a": 0}});
         assert_eq!(dig(&doc, "a[1].v"), json!(2));
         assert_eq!(dig(&doc, "a[*].k"), json!(["x", "y"]));
         assert_eq!(dig(&doc, "a[?k=y].v"), json!(2));
         assert_eq!(dig(&doc, "a.#"), json!(2));
         assert_eq!(dig(&doc, "m.^"), json!(["a", "b.c"]));
         assert_eq!(dig(&doc, "m.b~c"), json!(true));
-        assert_eq!(dig(&doc, "a[*].{k,v}"), json!([{"k": "x", "v": 1}, {"k": "y", "v": 2}]));
+        assert_eq!(
+            dig(&doc, "a[*].{k,v}"),
+            json!([{"k": "x", "v": 1}, {"k": "y", "v": 2}])
+        );
         assert_eq!(dig(&doc, "a[7].v"), Value::Null);
     }
 

@@ -9,9 +9,22 @@ use serde_json::{Map, Value, json};
 pub(super) fn unwrap(part: &[u8]) -> Value {
     if let Some(envelope) = part.strip_prefix(b"k8s\0") {
         let outer = message(envelope).unwrap_or_default();
-        let meta = outer.get("1").and_then(|values| values.get(0)).cloned().unwrap_or_else(|| json!({}));
-        let text = |field: &str| meta.get(field).and_then(|values| values.get(0)).cloned().unwrap_or(Value::Null);
-        let raw = outer.get("2").and_then(|values| values.get(0)).cloned().unwrap_or_else(|| json!({}));
+        let meta = outer
+            .get("1")
+            .and_then(|values| values.get(0))
+            .cloned()
+            .unwrap_or_else(|| json!({}));
+        let text = |field: &str| {
+            meta.get(field)
+                .and_then(|values| values.get(0))
+                .cloned()
+                .unwrap_or(Value::Null)
+        };
+        let raw = outer
+            .get("2")
+            .and_then(|values| values.get(0))
+            .cloned()
+            .unwrap_or_else(|| json!({}));
         return json!({"apiVersion": text("1"), "kind": text("2"), "raw": raw});
     }
     if let Ok(text) = std::str::from_utf8(part)
@@ -32,11 +45,22 @@ pub(super) fn unwrap(part: &[u8]) -> Value {
 pub(super) fn frames(mut rest: &[u8]) -> Value {
     let mut events = Vec::new();
     while let Some((length, tail)) = rest.split_first_chunk::<4>() {
-        let length = usize::try_from(u32::from_be_bytes(*length)).unwrap_or(usize::MAX).min(tail.len());
+        let length = usize::try_from(u32::from_be_bytes(*length))
+            .unwrap_or(usize::MAX)
+            .min(tail.len());
         let event = message(&tail[..length]).unwrap_or_default();
-        let first = |field: &str| event.get(field).and_then(|values| values.get(0)).cloned().unwrap_or(Value::Null);
+        let first = |field: &str| {
+            event
+                .get(field)
+                .and_then(|values| values.get(0))
+                .cloned()
+                .unwrap_or(Value::Null)
+        };
         let object = first("2");
-        let inner = object.get("1").map_or_else(|| object.clone(), |values| values.get(0).cloned().unwrap_or(Value::Null));
+        let inner = object.get("1").map_or_else(
+            || object.clone(),
+            |values| values.get(0).cloned().unwrap_or(Value::Null),
+        );
         events.push(json!({"type": first("1"), "object": inner}));
         rest = &tail[length..];
     }

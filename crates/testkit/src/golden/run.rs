@@ -19,11 +19,27 @@ const ROUND_TRIP: Duration = Duration::from_millis(2);
 /// How often the node without an agent is reported alive.
 const BEAT: Duration = Duration::from_secs(8);
 /// Headers that are always compared.
-const KEPT: [&str; 5] = ["content-type", "retry-after", "warning", "allow", "content-encoding"];
+const KEPT: [&str; 5] = [
+    "content-type",
+    "retry-after",
+    "warning",
+    "allow",
+    "content-encoding",
+];
 
 /// Replays the scenarios whose names contain `only` (empty: all).
-pub async fn replay(transport: &Transport, transcript: &Transcript, only: &str, clock: &Clock, entropy: &Entropy) -> Report {
-    let run = Run { transport, clock, entropy };
+pub async fn replay(
+    transport: &Transport,
+    transcript: &Transcript,
+    only: &str,
+    clock: &Clock,
+    entropy: &Entropy,
+) -> Report {
+    let run = Run {
+        transport,
+        clock,
+        entropy,
+    };
     let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "wire-node"}});
     run.json("POST", "/api/v1/nodes", None, Some(node)).await;
     run.wake_node().await;
@@ -44,16 +60,31 @@ pub(super) type Variables = BTreeMap<String, Value>;
 impl Run<'_> {
     async fn scenarios(&self, transcript: &Transcript, only: &str) -> Report {
         let mut report = Report::default();
-        for scenario in transcript.scenarios.iter().filter(|scenario| scenario.name.contains(only)) {
+        for scenario in transcript
+            .scenarios
+            .iter()
+            .filter(|scenario| scenario.name.contains(only))
+        {
             let found = self.scenario(scenario).await;
             report.compared += found.compared;
             report.right += found.right;
-            report.differences.extend(found.differences.into_iter().map(|line| format!("{} / {}: {line}", transcript.area, scenario.name)));
+            report.differences.extend(
+                found
+                    .differences
+                    .into_iter()
+                    .map(|line| format!("{} / {}: {line}", transcript.area, scenario.name)),
+            );
         }
         report
     }
 
-    async fn call(&self, method: &str, path: &str, headers: &BTreeMap<String, String>, body: Option<Bytes>) -> Answer {
+    async fn call(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &BTreeMap<String, String>,
+        body: Option<Bytes>,
+    ) -> Answer {
         // Over a network an answer takes its time, in which controllers go on.
         tokio::time::sleep(ROUND_TRIP).await;
         let mut request = http::Request::builder().method(method).uri(escaped(path));
@@ -69,23 +100,51 @@ impl Run<'_> {
         }
         match request.body(body.unwrap_or_default()) {
             Ok(request) => answer::unzipped((self.transport)(request).await),
-            Err(error) => Answer { body: error.to_string().into(), ..Answer::default() },
+            Err(error) => Answer {
+                body: error.to_string().into(),
+                ..Answer::default()
+            },
         }
     }
 
-    async fn json(&self, method: &str, path: &str, content_type: Option<&str>, body: Option<Value>) -> (u16, Value) {
-        let headers = content_type.map(|kind| ("Content-Type".to_owned(), kind.to_owned())).into_iter().collect();
-        let answer = self.call(method, path, &headers, body.map(|body| body.to_string().into())).await;
-        (answer.code, serde_json::from_slice(&answer.body).unwrap_or_default())
+    async fn json(
+        &self,
+        method: &str,
+        path: &str,
+        content_type: Option<&str>,
+        body: Option<Value>,
+    ) -> (u16, Value) {
+        let headers = content_type
+            .map(|kind| ("Content-Type".to_owned(), kind.to_owned()))
+            .into_iter()
+            .collect();
+        let answer = self
+            .call(
+                method,
+                path,
+                &headers,
+                body.map(|body| body.to_string().into()),
+            )
+            .await;
+        (
+            answer.code,
+            serde_json::from_slice(&answer.body).unwrap_or_default(),
+        )
     }
 
     async fn scenario(&self, scenario: &Scenario) -> Report {
         let namespace = format!("w{}", &self.entropy.uid()[..8]);
         let mut report = Report::default();
-        let body = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}});
-        let (code, answer) = self.json("POST", "/api/v1/namespaces", None, Some(body)).await;
+        let body =
+            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}});
+        let (code, answer) = self
+            .json("POST", "/api/v1/namespaces", None, Some(body))
+            .await;
         if code != 201 {
-            report.differences.push(format!("cannot make a namespace: {code} {}", compare::short(&answer)));
+            report.differences.push(format!(
+                "cannot make a namespace: {code} {}",
+                compare::short(&answer)
+            ));
             report.compared = scenario.steps.len();
             return report;
         }
@@ -95,10 +154,20 @@ impl Run<'_> {
             let now = self.clock.now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
             variables.insert("now".to_owned(), json!(now));
             let label = format!("step {} {}", place + 1, step.ask);
-            let lines = self.step(step, &namespace, &mut variables, &mut report).await;
-            report.differences.extend(lines.into_iter().map(|line| format!("{label}: {line}")));
+            let lines = self
+                .step(step, &namespace, &mut variables, &mut report)
+                .await;
+            report
+                .differences
+                .extend(lines.into_iter().map(|line| format!("{label}: {line}")));
         }
-        self.json("DELETE", &format!("/api/v1/namespaces/{namespace}"), None, Some(json!({"gracePeriodSeconds": 0}))).await;
+        self.json(
+            "DELETE",
+            &format!("/api/v1/namespaces/{namespace}"),
+            None,
+            Some(json!({"gracePeriodSeconds": 0})),
+        )
+        .await;
         self.clear_pods(&namespace).await;
         report
     }
@@ -118,13 +187,33 @@ impl Run<'_> {
     async fn clear_pods(&self, namespace: &str) {
         let path = format!("/api/v1/namespaces/{namespace}/pods");
         let (_, list) = self.json("GET", &path, None, None).await;
-        for pod in list.get("items").and_then(Value::as_array).into_iter().flatten() {
-            if let (Some(name), true) = (pod["metadata"]["name"].as_str(), pod["metadata"]["finalizers"].is_array()) {
+        for pod in list
+            .get("items")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+        {
+            if let (Some(name), true) = (
+                pod["metadata"]["name"].as_str(),
+                pod["metadata"]["finalizers"].is_array(),
+            ) {
                 let patch = json!({"metadata": {"finalizers": null}});
-                self.json("PATCH", &format!("{path}/{name}"), Some("application/merge-patch+json"), Some(patch)).await;
+                self.json(
+                    "PATCH",
+                    &format!("{path}/{name}"),
+                    Some("application/merge-patch+json"),
+                    Some(patch),
+                )
+                .await;
             }
         }
-        self.json("DELETE", &format!("{path}?gracePeriodSeconds=0"), None, None).await;
+        self.json(
+            "DELETE",
+            &format!("{path}?gracePeriodSeconds=0"),
+            None,
+            None,
+        )
+        .await;
     }
 
     /// Waits until whoever watches over nodes has seen the node alive.
@@ -147,46 +236,81 @@ impl Run<'_> {
 
     /// Reports the node ready; true when it was so before.
     async fn beat(&self) -> bool {
-        let (_, node) = self.json("GET", "/api/v1/nodes/wire-node", None, None).await;
+        let (_, node) = self
+            .json("GET", "/api/v1/nodes/wire-node", None, None)
+            .await;
         let now = self.clock.now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
         let ready = json!({"type": "Ready", "status": "True", "reason": "KubeletReady", "message": "kubelet is posting ready status", "lastHeartbeatTime": now, "lastTransitionTime": now});
         let patch = json!({"status": {"conditions": [ready]}});
-        self.json("PATCH", "/api/v1/nodes/wire-node/status", Some("application/strategic-merge-patch+json"), Some(patch)).await;
+        self.json(
+            "PATCH",
+            "/api/v1/nodes/wire-node/status",
+            Some("application/strategic-merge-patch+json"),
+            Some(patch),
+        )
+        .await;
         let taints = node["spec"]["taints"].as_array().into_iter().flatten();
         let keys: Vec<&str> = taints.filter_map(|taint| taint["key"].as_str()).collect();
-        let tainted = keys.iter().any(|key| key.contains("unreachable") || key.contains("not-ready"));
+        let tainted = keys
+            .iter()
+            .any(|key| key.contains("unreachable") || key.contains("not-ready"));
         !tainted && dig(&node, "status.conditions[?type=Ready].status") == "True"
     }
 
-    async fn step(&self, step: &Step, namespace: &str, variables: &mut Variables, report: &mut Report) -> Vec<String> {
+    async fn step(
+        &self,
+        step: &Step,
+        namespace: &str,
+        variables: &mut Variables,
+        report: &mut Report,
+    ) -> Vec<String> {
         let ask = fill_text(&step.ask, variables);
         let (method, path) = ask.split_once(' ').unwrap_or((&ask, "/"));
         if method == "SLEEP" {
             tokio::time::sleep(Duration::from_secs_f64(path.parse().unwrap_or(0.0))).await;
             return Vec::new();
         }
-        let want = step.until.as_ref().map(|until| fill(until, variables)).unwrap_or(json!({}));
+        let want = step
+            .until
+            .as_ref()
+            .map(|until| fill(until, variables))
+            .unwrap_or(json!({}));
         let (answer, body, shown) = self.ask(step, method, path, &want, variables).await;
         for (name, place) in &step.save {
-            let value = place.strip_prefix('@').map(|header| json!(answer.headers.get(header)));
+            let value = place
+                .strip_prefix('@')
+                .map(|header| json!(answer.headers.get(header)));
             variables.insert(name.clone(), value.unwrap_or_else(|| dig(&body, place)));
         }
         let mut lines = Vec::new();
         if !shown {
-            let seen: Map<String, Value> =
-                want.as_object().into_iter().flatten().map(|(path, _)| (path.clone(), dig(&body, path))).collect();
-            lines.push(format!("never showed {}: {}", compare::short(&want), compare::short(&Value::Object(seen))));
+            let seen: Map<String, Value> = want
+                .as_object()
+                .into_iter()
+                .flatten()
+                .map(|(path, _)| (path.clone(), dig(&body, path)))
+                .collect();
+            lines.push(format!(
+                "never showed {}: {}",
+                compare::short(&want),
+                compare::short(&Value::Object(seen))
+            ));
         }
         match step.check.as_ref() {
             Some(check) if check == "any" => {}
             Some(Value::Bool(false)) => {
                 if answer.code >= 400 || answer.code == 0 {
-                    lines.push(format!("preparation failed: {} {}", answer.code, compare::short(&body)));
+                    lines.push(format!(
+                        "preparation failed: {} {}",
+                        answer.code,
+                        compare::short(&body)
+                    ));
                 }
             }
             check => {
                 let got = seen(step, check, &answer, &body, namespace, variables);
-                let found = compare::differences(step.expect.as_ref().unwrap_or(&Value::Null), &got, "");
+                let found =
+                    compare::differences(step.expect.as_ref().unwrap_or(&Value::Null), &got, "");
                 report.compared += 1;
                 report.right += usize::from(found.is_empty());
                 lines.extend(found);
@@ -196,14 +320,30 @@ impl Run<'_> {
     }
 
     /// Asks until the answer shows what is wanted, or the time is up; the last answer counts.
-    async fn ask(&self, step: &Step, method: &str, path: &str, want: &Value, variables: &Variables) -> (Answer, Value, bool) {
+    async fn ask(
+        &self,
+        step: &Step,
+        method: &str,
+        path: &str,
+        want: &Value,
+        variables: &Variables,
+    ) -> (Answer, Value, bool) {
         let deadline = Instant::now() + Duration::from_secs_f64(step.within);
-        let headers = step.headers.iter().flatten().map(|(name, value)| (name.clone(), fill_text(value, variables))).collect();
+        let headers = step
+            .headers
+            .iter()
+            .flatten()
+            .map(|(name, value)| (name.clone(), fill_text(value, variables)))
+            .collect();
         loop {
             let body = step.body.as_ref().map(|body| body.encoded(variables));
             let answer = self.call(method, path, &headers, body).await;
             let seen = answer::parse(step, &answer);
-            let shown = want.as_object().into_iter().flatten().all(|(path, value)| holds(value, &dig(&seen, path)));
+            let shown = want
+                .as_object()
+                .into_iter()
+                .flatten()
+                .all(|(path, value)| holds(value, &dig(&seen, path)));
             if shown || Instant::now() > deadline {
                 return (answer, seen, shown);
             }
@@ -213,7 +353,14 @@ impl Run<'_> {
 }
 
 /// What of an answer is compared.
-fn seen(step: &Step, check: Option<&Value>, answer: &Answer, body: &Value, namespace: &str, variables: &Variables) -> Value {
+fn seen(
+    step: &Step,
+    check: Option<&Value>,
+    answer: &Answer,
+    body: &Value,
+    namespace: &str,
+    variables: &Variables,
+) -> Value {
     let kept = |name: &str| KEPT.contains(&name) || step.keep.iter().any(|keep| keep == name);
     let headers: Map<String, Value> = answer
         .headers
@@ -226,15 +373,26 @@ fn seen(step: &Step, check: Option<&Value>, answer: &Answer, body: &Value, names
     } else if step.fields.is_empty() {
         body.clone()
     } else {
-        step.fields.iter().map(|field| (field.clone(), dig(body, field))).collect::<Map<_, _>>().into()
+        step.fields
+            .iter()
+            .map(|field| (field.clone(), dig(body, field)))
+            .collect::<Map<_, _>>()
+            .into()
     };
     let mut headers = Value::Object(headers);
     let mut picked = mask::document(&picked, namespace, step.managed);
     let hidden = step.hide.iter().filter_map(|name| {
-        let value = variables.get(name).map(plain).filter(|text| !text.is_empty())?;
+        let value = variables
+            .get(name)
+            .map(plain)
+            .filter(|text| !text.is_empty())?;
         Some((regex::escape(&value), format!("<{name}>")))
     });
-    for (pattern, mask) in hidden.chain(step.mask.iter().map(|(pattern, mask)| (pattern.clone(), back_references(mask)))) {
+    for (pattern, mask) in hidden.chain(
+        step.mask
+            .iter()
+            .map(|(pattern, mask)| (pattern.clone(), back_references(mask))),
+    ) {
         if let Ok(pattern) = Regex::new(&pattern) {
             rewrite(&mut picked, &pattern, &mask);
             rewrite(&mut headers, &pattern, &mask);
@@ -249,7 +407,9 @@ fn seen(step: &Step, check: Option<&Value>, answer: &Answer, body: &Value, names
 
 /// The masks of the transcripts use `\1` for a group.
 fn back_references(mask: &str) -> String {
-    (1..=9).fold(mask.replace('$', "$$"), |mask, group| mask.replace(&format!("\\{group}"), &format!("${{{group}}}")))
+    (1..=9).fold(mask.replace('$', "$$"), |mask, group| {
+        mask.replace(&format!("\\{group}"), &format!("${{{group}}}"))
+    })
 }
 
 /// A path as a client has to write it; the recordings use some letters that HTTP does not allow.
@@ -257,7 +417,9 @@ fn escaped(path: &str) -> String {
     let mut out = String::with_capacity(path.len());
     for byte in path.bytes() {
         match byte {
-            b'>' | b'<' | b'"' | b' ' | b'{' | b'}' | b'|' | b'\\' | b'^' | b'`' | 128.. => out.push_str(&format!("%{byte:02X}")),
+            b'>' | b'<' | b'"' | b' ' | b'{' | b'}' | b'|' | b'\\' | b'^' | b'`' | 128.. => {
+                out.push_str(&format!("%{byte:02X}"))
+            }
             _ => out.push(char::from(byte)),
         }
     }
@@ -267,23 +429,38 @@ fn escaped(path: &str) -> String {
 fn rewrite(value: &mut Value, pattern: &Regex, mask: &str) {
     match value {
         Value::String(text) => *text = pattern.replace_all(text, mask).into_owned(),
-        Value::Array(items) => items.iter_mut().for_each(|item| rewrite(item, pattern, mask)),
-        Value::Object(members) => members.values_mut().for_each(|member| rewrite(member, pattern, mask)),
+        Value::Array(items) => items
+            .iter_mut()
+            .for_each(|item| rewrite(item, pattern, mask)),
+        Value::Object(members) => members
+            .values_mut()
+            .for_each(|member| rewrite(member, pattern, mask)),
         _ => {}
     }
 }
 
 fn holds(want: &Value, got: &Value) -> bool {
-    if let Some((operator, value)) = want.as_object().filter(|members| members.len() == 1).and_then(|members| members.iter().next()) {
+    if let Some((operator, value)) = want
+        .as_object()
+        .filter(|members| members.len() == 1)
+        .and_then(|members| members.iter().next())
+    {
         match operator.as_str() {
             "not" => return got != value,
             "re" => {
                 return got
                     .as_str()
                     .zip(value.as_str())
-                    .is_some_and(|(got, value)| Regex::new(value).is_ok_and(|value| value.is_match(got)));
+                    .is_some_and(|(got, value)| {
+                        Regex::new(value).is_ok_and(|value| value.is_match(got))
+                    });
             }
-            "ge" => return got.as_f64().zip(value.as_f64()).is_some_and(|(got, value)| got >= value),
+            "ge" => {
+                return got
+                    .as_f64()
+                    .zip(value.as_f64())
+                    .is_some_and(|(got, value)| got >= value);
+            }
             _ => {}
         }
     }
@@ -291,21 +468,35 @@ fn holds(want: &Value, got: &Value) -> bool {
 }
 
 pub(super) fn plain(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned)
 }
 
 pub(super) fn fill_text(text: &str, variables: &Variables) -> String {
-    variables.iter().fold(text.to_owned(), |text, (name, value)| text.replace(&format!("${{{name}}}"), &plain(value)))
+    variables
+        .iter()
+        .fold(text.to_owned(), |text, (name, value)| {
+            text.replace(&format!("${{{name}}}"), &plain(value))
+        })
 }
 
 fn fill(value: &Value, variables: &Variables) -> Value {
     match value {
         Value::String(text) => {
-            let whole = text.strip_prefix("${").and_then(|rest| rest.strip_suffix('}')).and_then(|name| variables.get(name));
-            whole.cloned().unwrap_or_else(|| Value::String(fill_text(text, variables)))
+            let whole = text
+                .strip_prefix("${")
+                .and_then(|rest| rest.strip_suffix('}'))
+                .and_then(|name| variables.get(name));
+            whole
+                .cloned()
+                .unwrap_or_else(|| Value::String(fill_text(text, variables)))
         }
         Value::Array(items) => items.iter().map(|item| fill(item, variables)).collect(),
-        Value::Object(members) => members.iter().map(|(key, value)| (fill_text(key, variables), fill(value, variables))).collect(),
+        Value::Object(members) => members
+            .iter()
+            .map(|(key, value)| (fill_text(key, variables), fill(value, variables)))
+            .collect(),
         other => other.clone(),
     }
 }

@@ -1,8 +1,8 @@
 //! A disk that survives the crash of its server, and a witness of every write that becomes durable.
 //!
-//! A [`Disk`] is an engine for [`store::Store::open_inline`]. It outlives the stores that are opened
-//! on it: each opening begins a new life, and what an earlier life still tries to write is refused,
-//! as that of a killed process would be. Below it is memory, or any other engine.
+//! A [`Disk`] is an engine for [`store::Store::open_inline`]. It outlives the stores that are
+//! opened on it: each opening begins a new life, and what an earlier life still tries to write is
+//! refused, as that of a killed process would be. Below it is memory, or any other engine.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,7 +11,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use clock::Clock;
 use serde_json::Value;
-use store::{Batch, DiskEngine, Engine, EngineError, OpenError, Options, Revision, Store, Stored, Write};
+use store::{
+    Batch, DiskEngine, Engine, EngineError, OpenError, Options, Revision, Store, Stored, Write,
+};
 
 use super::Ledger;
 
@@ -41,13 +43,21 @@ struct Shared {
 }
 
 enum Below {
-    Memory { records: BTreeMap<String, Stored>, revision: Revision },
-    File { folder: PathBuf, engine: Option<DiskEngine> },
+    Memory {
+        records: BTreeMap<String, Stored>,
+        revision: Revision,
+    },
+    File {
+        folder: PathBuf,
+        engine: Option<DiskEngine>,
+    },
 }
 
 impl fmt::Debug for Disk {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("Disk").field("namespace", &self.namespace).finish_non_exhaustive()
+        out.debug_struct("Disk")
+            .field("namespace", &self.namespace)
+            .finish_non_exhaustive()
     }
 }
 
@@ -55,18 +65,41 @@ impl Disk {
     /// An empty disk in memory; pods and budgets of `namespace` are watched.
     #[must_use]
     pub fn in_memory(namespace: &'static str, clock: Clock) -> Self {
-        Self::over(Below::Memory { records: BTreeMap::new(), revision: Revision(0) }, namespace, clock)
+        Self::over(
+            Below::Memory {
+                records: BTreeMap::new(),
+                revision: Revision(0),
+            },
+            namespace,
+            clock,
+        )
     }
 
     /// The same over the embedded engine in a folder.
     #[must_use]
     pub fn in_folder(folder: &Path, namespace: &'static str, clock: Clock) -> Self {
-        Self::over(Below::File { folder: folder.to_owned(), engine: None }, namespace, clock)
+        Self::over(
+            Below::File {
+                folder: folder.to_owned(),
+                engine: None,
+            },
+            namespace,
+            clock,
+        )
     }
 
     fn over(below: Below, namespace: &'static str, clock: Clock) -> Self {
-        let shared = Shared { life: 0, death: None, ledger: Ledger::default(), below };
-        Self { shared: Arc::new(Mutex::new(shared)), namespace, clock }
+        let shared = Shared {
+            life: 0,
+            death: None,
+            ledger: Ledger::default(),
+            below,
+        };
+        Self {
+            shared: Arc::new(Mutex::new(shared)),
+            namespace,
+            clock,
+        }
     }
 
     fn shared(&self) -> MutexGuard<'_, Shared> {
@@ -89,7 +122,13 @@ impl Disk {
             *engine = Some(DiskEngine::open(folder).map_err(|OpenError { reason, .. }| reason)?);
         }
         drop(shared);
-        Store::open_inline(Box::new(Life { disk: self.clone(), life }), Options::default())
+        Store::open_inline(
+            Box::new(Life {
+                disk: self.clone(),
+                life,
+            }),
+            Options::default(),
+        )
     }
 
     /// The next write of this life is its last.
@@ -119,7 +158,9 @@ impl Engine for Life {
                 records.values().cloned().for_each(each);
                 Ok(*revision)
             }
-            Below::File { engine, .. } => engine.as_mut().map_or_else(|| Err(dead()), |engine| engine.load(each)),
+            Below::File { engine, .. } => engine
+                .as_mut()
+                .map_or_else(|| Err(dead()), |engine| engine.load(each)),
         }
     }
 
@@ -134,7 +175,9 @@ impl Engine for Life {
                 *revision = batch.revision;
                 batch.writes.iter().for_each(|write| keep(records, write));
             }
-            Below::File { engine, .. } => engine.as_mut().map_or_else(|| Err(dead()), |engine| engine.append(batch))?,
+            Below::File { engine, .. } => engine
+                .as_mut()
+                .map_or_else(|| Err(dead()), |engine| engine.append(batch))?,
         }
         shared.ledger.at(now);
         witness(&mut shared.ledger, self.disk.namespace, batch);
@@ -155,7 +198,15 @@ fn keep(records: &mut BTreeMap<String, Stored>, write: &Write<'_>) {
     match write {
         Write::Put(record) => {
             let (key, value) = (record.key.to_string(), record.value.clone());
-            records.insert(key.clone(), Stored { key, value, created: record.created, modified: record.modified });
+            records.insert(
+                key.clone(),
+                Stored {
+                    key,
+                    value,
+                    created: record.created,
+                    modified: record.modified,
+                },
+            );
         }
         Write::Remove(key) => drop(records.remove(*key)),
     }
@@ -168,21 +219,36 @@ fn witness(ledger: &mut Ledger, namespace: &str, batch: &Batch<'_>) {
     for write in &batch.writes {
         match write {
             Write::Put(record) if is_watched(&record.key, namespace) => {
-                writes.push((record.modified.0, &record.key, serde_json::from_slice(&record.value).ok()));
+                writes.push((
+                    record.modified.0,
+                    &record.key,
+                    serde_json::from_slice(&record.value).ok(),
+                ));
             }
-            Write::Remove(key) if is_watched(key, namespace) => writes.push((batch.revision.0, key, None)),
+            Write::Remove(key) if is_watched(key, namespace) => {
+                writes.push((batch.revision.0, key, None))
+            }
             _ => {}
         }
     }
     writes.sort_by_key(|(revision, ..)| *revision);
     for (revision, key, value) in writes {
         let name = key.rsplit('/').next().unwrap_or_default();
-        if key.starts_with("pods/") { ledger.pod(revision, name, value.as_ref()) } else { ledger.budget(revision, name, value.as_ref()) }
+        if key.starts_with("pods/") {
+            ledger.pod(revision, name, value.as_ref())
+        } else {
+            ledger.budget(revision, name, value.as_ref())
+        }
     }
     ledger.settle();
 }
 
 fn is_watched(key: &str, namespace: &str) -> bool {
-    let rest = key.strip_prefix("pods/").or_else(|| key.strip_prefix("poddisruptionbudgets.policy/"));
-    rest.is_some_and(|rest| rest.strip_prefix(namespace).is_some_and(|rest| rest.starts_with('/')))
+    let rest = key
+        .strip_prefix("pods/")
+        .or_else(|| key.strip_prefix("poddisruptionbudgets.policy/"));
+    rest.is_some_and(|rest| {
+        rest.strip_prefix(namespace)
+            .is_some_and(|rest| rest.starts_with('/'))
+    })
 }

@@ -101,12 +101,19 @@ impl Ledger {
             Some(new) => self.pods.insert(name.to_owned(), new),
             None => self.pods.remove(name),
         };
-        let same = new.as_ref().filter(|new| old.as_ref().is_some_and(|old| old.uid == new.uid));
+        let same = new
+            .as_ref()
+            .filter(|new| old.as_ref().is_some_and(|old| old.uid == new.uid));
         if let Some(old) = &old {
             self.follow_pod(name, old, same);
         }
-        if self.moments.back().is_none_or(|(_, pods)| **pods != self.pods) {
-            self.moments.push_back((revision, Arc::new(self.pods.clone())));
+        if self
+            .moments
+            .back()
+            .is_none_or(|(_, pods)| **pods != self.pods)
+        {
+            self.moments
+                .push_back((revision, Arc::new(self.pods.clone())));
         }
         if self.moments.len() > MOMENTS {
             self.moments.pop_front();
@@ -121,12 +128,20 @@ impl Ledger {
             return;
         };
         self.check_figures(name, &new);
-        let Some(mut account) = self.budgets.remove(name).filter(|account| account.sight.uid == new.uid) else {
+        let Some(mut account) = self
+            .budgets
+            .remove(name)
+            .filter(|account| account.sight.uid == new.uid)
+        else {
             let account = self.open_account(new);
             self.budgets.insert(name.to_owned(), account);
             return;
         };
-        let added: Vec<&String> = new.notes.keys().filter(|pod| account.sight.notes.get(*pod) != new.notes.get(*pod)).collect();
+        let added: Vec<&String> = new
+            .notes
+            .keys()
+            .filter(|pod| account.sight.notes.get(*pod) != new.notes.get(*pod))
+            .collect();
         match added.as_slice() {
             [] if same_status(&account.sight, &new) => {}
             [] => self.follow_status(name, &mut account, &new),
@@ -139,10 +154,21 @@ impl Ledger {
 
     /// A budget of which nothing was known. Its status may have been made before anything was told.
     fn open_account(&self, budget: BudgetSight) -> Account {
-        let healthy = self.pods.values().filter(|pod| budget.selects(pod) && pod.is_healthy());
+        let healthy = self
+            .pods
+            .values()
+            .filter(|pod| budget.selects(pod) && pod.is_healthy());
         let counted: BTreeSet<String> = healthy.map(|pod| pod.uid.clone()).collect();
-        let missing = usize::try_from(budget.healthy).unwrap_or(0).saturating_sub(counted.len());
-        Account { sight: budget, seen: 0, counted, missing, noted: BTreeMap::new() }
+        let missing = usize::try_from(budget.healthy)
+            .unwrap_or(0)
+            .saturating_sub(counted.len());
+        Account {
+            sight: budget,
+            seen: 0,
+            counted,
+            missing,
+            noted: BTreeMap::new(),
+        }
     }
 
     /// Everything up to now has been told: looks for charges without their deletions.
@@ -158,11 +184,16 @@ impl Ledger {
             for (pod, at) in &account.sight.notes {
                 let ends = (*at + NOTE_LIFETIME).max(since) + patience;
                 if ends < self.now {
-                    overdue.push((budget.clone(), format!("the note about {pod} of {at} stands at {}", self.now)));
+                    overdue.push((
+                        budget.clone(),
+                        format!("the note about {pod} of {at} stands at {}", self.now),
+                    ));
                 }
             }
         }
-        overdue.iter().for_each(|(budget, text)| self.violation(budget, text));
+        overdue
+            .iter()
+            .for_each(|(budget, text)| self.violation(budget, text));
     }
 
     /// Compares the statuses with what is true, when controllers have had the time to see it all.
@@ -171,14 +202,34 @@ impl Ledger {
         let mut wrong = Vec::new();
         for (name, account) in &self.budgets {
             let budget = &account.sight;
-            let selected: Vec<(&String, &PodSight)> = self.pods.iter().filter(|(_, pod)| budget.selects(pod)).collect();
+            let selected: Vec<(&String, &PodSight)> = self
+                .pods
+                .iter()
+                .filter(|(_, pod)| budget.selects(pod))
+                .collect();
             let present = i64::try_from(selected.len()).unwrap_or(i64::MAX);
-            let expected = if budget.counts_pods() { Some(present) } else { replicas(name) };
-            let noted = |pod: &String| budget.notes.get(pod).is_some_and(|at| *at + NOTE_LIFETIME + BLUR > self.now);
-            let healthy = selected.iter().filter(|(pod, sight)| sight.is_healthy() && !noted(pod)).count();
+            let expected = if budget.counts_pods() {
+                Some(present)
+            } else {
+                replicas(name)
+            };
+            let noted = |pod: &String| {
+                budget
+                    .notes
+                    .get(pod)
+                    .is_some_and(|at| *at + NOTE_LIFETIME + BLUR > self.now)
+            };
+            let healthy = selected
+                .iter()
+                .filter(|(pod, sight)| sight.is_healthy() && !noted(pod))
+                .count();
             let healthy = i64::try_from(healthy).unwrap_or(i64::MAX);
             let told = (budget.observed, budget.healthy, budget.expected);
-            let truth = (budget.generation, healthy, expected.unwrap_or(budget.expected));
+            let truth = (
+                budget.generation,
+                healthy,
+                expected.unwrap_or(budget.expected),
+            );
             if !budget.failed && told != truth {
                 wrong.push((
                     name.clone(),
@@ -186,23 +237,42 @@ impl Ledger {
                 ));
             }
         }
-        wrong.iter().for_each(|(budget, text)| self.violation(budget, text));
+        wrong
+            .iter()
+            .for_each(|(budget, text)| self.violation(budget, text));
     }
 
     fn violation(&mut self, budget: &str, text: &str) {
-        self.violations.push(format!("revision {}, budget {budget:?}: {text}", self.revision));
+        self.violations.push(format!(
+            "revision {}, budget {budget:?}: {text}",
+            self.revision
+        ));
     }
 
     fn come_to(&mut self, revision: u64) {
         if revision < self.revision {
-            self.violations.push(format!("revision {revision} came after {}", self.revision));
+            self.violations
+                .push(format!("revision {revision} came after {}", self.revision));
         }
         self.revision = revision;
-        let due: Vec<_> = self.open.iter().filter(|(_, _, paid, _)| revision > paid + EVICTION_WRITES).cloned().collect();
-        self.open.retain(|(_, _, paid, _)| revision <= paid + EVICTION_WRITES);
+        let due: Vec<_> = self
+            .open
+            .iter()
+            .filter(|(_, _, paid, _)| revision > paid + EVICTION_WRITES)
+            .cloned()
+            .collect();
+        self.open
+            .retain(|(_, _, paid, _)| revision <= paid + EVICTION_WRITES);
         for (pod, uid, _, budget) in due {
-            if self.pods.get(&pod).is_some_and(|found| found.uid == uid && !found.terminating) {
-                self.violation(&budget, &format!("it has paid for {pod}, which is not being deleted"));
+            if self
+                .pods
+                .get(&pod)
+                .is_some_and(|found| found.uid == uid && !found.terminating)
+            {
+                self.violation(
+                    &budget,
+                    &format!("it has paid for {pod}, which is not being deleted"),
+                );
             }
         }
     }
@@ -216,7 +286,8 @@ impl Ledger {
         if !leaves {
             return;
         }
-        let evicted = self.paid.contains(&old.uid) || new.is_some_and(|new| new.terminating && new.evicted && !old.evicted);
+        let evicted = self.paid.contains(&old.uid)
+            || new.is_some_and(|new| new.terminating && new.evicted && !old.evicted);
         if evicted && new.is_none_or(|new| new.terminating) {
             self.follow_eviction(name, old);
         } else {
@@ -227,29 +298,50 @@ impl Ledger {
     /// A healthy pod begins to go because of an eviction.
     fn follow_eviction(&mut self, name: &str, pod: &PodSight) {
         let mut wrong = Vec::new();
-        for (budget, account) in self.budgets.iter().filter(|(_, account)| account.sight.selects(pod)) {
+        for (budget, account) in self
+            .budgets
+            .iter()
+            .filter(|(_, account)| account.sight.selects(pod))
+        {
             if !self.paid.contains(&pod.uid) {
-                wrong.push((budget.clone(), format!("{name} was healthy and is evicted without a charge")));
+                wrong.push((
+                    budget.clone(),
+                    format!("{name} was healthy and is evicted without a charge"),
+                ));
                 continue;
             }
-            let healthy = self.pods.values().filter(|other| account.sight.selects(other) && other.is_healthy()).count();
+            let healthy = self
+                .pods
+                .values()
+                .filter(|other| account.sight.selects(other) && other.is_healthy())
+                .count();
             // What was lost otherwise, and is still counted, is not the eviction's doing.
             let unnoticed = account.counted.intersection(&self.lost).count() + account.missing;
             let desired = account.sight.demand(account.sight.expected);
             if i64::try_from(healthy + unnoticed).unwrap_or(i64::MAX) < desired {
-                let text = format!("the eviction of {name} leaves {healthy} healthy pods ({unnoticed} lost otherwise) of {desired}");
+                let text = format!(
+                    "the eviction of {name} leaves {healthy} healthy pods ({unnoticed} lost otherwise) of {desired}"
+                );
                 let (seen, counted) = (account.seen, account.counted.len());
-                let text = format!("{text}; {counted} are counted as of {seen} by {:?}", account.sight);
+                let text = format!(
+                    "{text}; {counted} are counted as of {seen} by {:?}",
+                    account.sight
+                );
                 wrong.push((budget.clone(), text));
             }
         }
-        wrong.iter().for_each(|(budget, text)| self.violation(budget, text));
+        wrong
+            .iter()
+            .for_each(|(budget, text)| self.violation(budget, text));
     }
 
     fn check_figures(&mut self, name: &str, budget: &BudgetSight) {
         let room = (budget.healthy - budget.desired).max(0);
         if budget.allowed < 0 || budget.healthy < 0 || budget.allowed > room {
-            let text = format!("{} healthy of {} and {} allowed", budget.healthy, budget.desired, budget.allowed);
+            let text = format!(
+                "{} healthy of {} and {} allowed",
+                budget.healthy, budget.desired, budget.allowed
+            );
             self.violation(name, &text);
         }
     }
@@ -257,20 +349,35 @@ impl Ledger {
     fn follow_charge(&mut self, name: &str, account: &mut Account, new: &BudgetSight, pod: &str) {
         self.charges += 1;
         let old = &account.sight;
-        let others_stay = old.notes.iter().all(|(other, at)| other == pod || new.notes.get(other) == Some(at));
-        let figures_stay = (old.healthy, old.desired, old.expected, old.observed) == (new.healthy, new.desired, new.expected, new.observed);
+        let others_stay = old
+            .notes
+            .iter()
+            .all(|(other, at)| other == pod || new.notes.get(other) == Some(at));
+        let figures_stay = (old.healthy, old.desired, old.expected, old.observed)
+            == (new.healthy, new.desired, new.expected, new.observed);
         if new.allowed != old.allowed - 1 || !others_stay || !figures_stay {
-            self.violation(name, &format!("a charge for {pod} changed {old:?} to {new:?}"));
+            self.violation(
+                name,
+                &format!("a charge for {pod} changed {old:?} to {new:?}"),
+            );
         }
         if old.observed != old.generation || new.generation != old.generation {
-            self.violation(name, &format!("a charge for {pod} under a status that does not know the spec"));
+            self.violation(
+                name,
+                &format!("a charge for {pod} under a status that does not know the spec"),
+            );
         }
-        let found = self.pods.get(pod).filter(|found| old.selects(found)).map(|found| (found.uid.clone(), found.terminating));
+        let found = self
+            .pods
+            .get(pod)
+            .filter(|found| old.selects(found))
+            .map(|found| (found.uid.clone(), found.terminating));
         match found {
             Some((uid, false)) => {
                 self.paid.insert(uid.clone());
                 account.noted.insert(pod.to_owned(), uid.clone());
-                self.open.push((pod.to_owned(), uid, self.revision, name.to_owned()));
+                self.open
+                    .push((pod.to_owned(), uid, self.revision, name.to_owned()));
             }
             found => self.violation(name, &format!("a charge for {pod}, which is {found:?}")),
         }
@@ -283,80 +390,160 @@ impl Ledger {
         let old = &account.sight;
         if new.failed {
             if new.allowed != 0 {
-                self.violation(name, "a budget that could not be worked out allows something");
+                self.violation(
+                    name,
+                    "a budget that could not be worked out allows something",
+                );
             }
             return;
         }
         if new.allowed == old.allowed && new.observed == old.observed {
-            // What may be disrupted stays as it was, so that this may have been counted before the newest charges.
+            // What may be disrupted stays as it was, so that this may have been counted before the
+            // newest charges.
             self.follow_figures(account, new);
             return;
         }
         if new.desired != new.demand(new.expected) {
-            self.violation(name, &format!("{} desired of {} expected", new.desired, new.expected));
+            self.violation(
+                name,
+                &format!("{} desired of {} expected", new.desired, new.expected),
+            );
         }
-        let allowed = if new.expected > 0 { (new.healthy - new.desired).max(0) } else { 0 };
+        let allowed = if new.expected > 0 {
+            (new.healthy - new.desired).max(0)
+        } else {
+            0
+        };
         if new.allowed != allowed {
-            self.violation(name, &format!("{} allowed with {} healthy of {}", new.allowed, new.healthy, new.desired));
+            self.violation(
+                name,
+                &format!(
+                    "{} allowed with {} healthy of {}",
+                    new.allowed, new.healthy, new.desired
+                ),
+            );
         }
-        let last_known = self.moments.iter().rposition(|(revision, _)| *revision <= account.seen).unwrap_or(0);
+        let last_known = self
+            .moments
+            .iter()
+            .rposition(|(revision, _)| *revision <= account.seen)
+            .unwrap_or(0);
         let moments = self.moments.iter().skip(last_known);
-        let counts: Vec<(u64, BTreeSet<String>)> =
-            moments.filter_map(|(revision, pods)| Some((*revision, self.counted(account, new, pods)?))).collect();
-        let honest = counts.iter().rev().find(|(_, counted)| counted.is_disjoint(&self.paid));
+        let counts: Vec<(u64, BTreeSet<String>)> = moments
+            .filter_map(|(revision, pods)| Some((*revision, self.counted(account, new, pods)?)))
+            .collect();
+        let honest = counts
+            .iter()
+            .rev()
+            .find(|(_, counted)| counted.is_disjoint(&self.paid));
         match (counts.first(), honest) {
             (Some((first, _)), Some((_, counted))) => {
                 account.seen = *first;
                 account.counted = counted.clone();
                 account.missing = 0;
             }
-            (None, _) => self.violation(name, &format!("no moment explains {new:?} after {old:?} and {:?}", self.moments.back())),
+            (None, _) => self.violation(
+                name,
+                &format!(
+                    "no moment explains {new:?} after {old:?} and {:?}",
+                    self.moments.back()
+                ),
+            ),
             (_, None) => self.violation(name, &format!("{new:?} counts pods that were evicted")),
         }
     }
 
-    /// The controller has changed the figures beside an allowance that stays. It cannot be told which notes it knew, so
-    /// that what it may have counted, at any moment that explains the figures, is added to what is counted.
+    /// The controller has changed the figures beside an allowance that stays. It cannot be told
+    /// which notes it knew, so that what it may have counted, at any moment that explains the
+    /// figures, is added to what is counted.
     fn follow_figures(&self, account: &mut Account, new: &BudgetSight) {
-        let last_known = self.moments.iter().rposition(|(revision, _)| *revision <= account.seen).unwrap_or(0);
+        let last_known = self
+            .moments
+            .iter()
+            .rposition(|(revision, _)| *revision <= account.seen)
+            .unwrap_or(0);
         for (_, pods) in self.moments.iter().skip(last_known) {
-            let healthy = pods.iter().filter(|(_, pod)| new.selects(pod) && pod.is_healthy());
-            let (noted, rest): (Vec<_>, Vec<_>) = healthy.partition(|(name, _)| new.notes.contains_key(*name));
+            let healthy = pods
+                .iter()
+                .filter(|(_, pod)| new.selects(pod) && pod.is_healthy());
+            let (noted, rest): (Vec<_>, Vec<_>) =
+                healthy.partition(|(name, _)| new.notes.contains_key(*name));
             let explained = rest.len()..=rest.len() + noted.len();
             if usize::try_from(new.healthy).is_ok_and(|healthy| explained.contains(&healthy)) {
-                account.counted.extend(noted.into_iter().chain(rest).map(|(_, pod)| pod.uid.clone()));
+                account.counted.extend(
+                    noted
+                        .into_iter()
+                        .chain(rest)
+                        .map(|(_, pod)| pod.uid.clone()),
+                );
             }
         }
     }
 
     /// The uids that a status counts if it was made from these pods; none if it was not.
-    fn counted(&self, account: &Account, new: &BudgetSight, pods: &Pods) -> Option<BTreeSet<String>> {
-        let selected: Vec<(&String, &PodSight)> = pods.iter().filter(|(_, pod)| new.selects(pod)).collect();
+    fn counted(
+        &self,
+        account: &Account,
+        new: &BudgetSight,
+        pods: &Pods,
+    ) -> Option<BTreeSet<String>> {
+        let selected: Vec<(&String, &PodSight)> =
+            pods.iter().filter(|(_, pod)| new.selects(pod)).collect();
         if new.counts_pods() && i64::try_from(selected.len()) != Ok(new.expected) {
             return None;
         }
         // A successor is not the pod that the note is about.
-        let is_meant = |pod: &String, found: &PodSight| account.noted.get(pod).is_none_or(|uid| *uid == found.uid);
-        let stays = |pod: &String| pods.get(pod).is_some_and(|found| !found.terminating && is_meant(pod, found));
+        let is_meant = |pod: &String, found: &PodSight| {
+            account.noted.get(pod).is_none_or(|uid| *uid == found.uid)
+        };
+        let stays = |pod: &String| {
+            pods.get(pod)
+                .is_some_and(|found| !found.terminating && is_meant(pod, found))
+        };
         let expired = |at: &Timestamp| *at + NOTE_LIFETIME < self.now + BLUR;
-        // A note may stand for longer than it must, see `check_notes`, but not go while its pod stays.
-        let explained = |(pod, at): (&String, &Timestamp)| new.notes.contains_key(pod) || !stays(pod) || expired(at);
+        // A note may stand for longer than it must, see `check_notes`, but not go while its pod
+        // stays.
+        let explained = |(pod, at): (&String, &Timestamp)| {
+            new.notes.contains_key(pod) || !stays(pod) || expired(at)
+        };
         if !account.sight.notes.iter().all(explained) {
             return None;
         }
-        let healthy: Vec<_> = selected.iter().filter(|(_, pod)| pod.is_healthy()).collect();
+        let healthy: Vec<_> = selected
+            .iter()
+            .filter(|(_, pod)| pod.is_healthy())
+            .collect();
         let noted = |pod: &String| new.notes.get(pod).is_some_and(|at| !expired(at));
         let all: BTreeSet<String> = healthy.iter().map(|(_, pod)| pod.uid.clone()).collect();
-        let rest: BTreeSet<String> = healthy.iter().filter(|(name, _)| !noted(name)).map(|(_, pod)| pod.uid.clone()).collect();
+        let rest: BTreeSet<String> = healthy
+            .iter()
+            .filter(|(name, _)| !noted(name))
+            .map(|(_, pod)| pod.uid.clone())
+            .collect();
         // A note about to expire may stand while its pod counts again.
-        let about_to = new.notes.values().any(|at| *at + NOTE_LIFETIME - BLUR < self.now);
-        [Some(rest), about_to.then_some(all)].into_iter().flatten().find(|counted| i64::try_from(counted.len()) == Ok(new.healthy))
+        let about_to = new
+            .notes
+            .values()
+            .any(|at| *at + NOTE_LIFETIME - BLUR < self.now);
+        [Some(rest), about_to.then_some(all)]
+            .into_iter()
+            .flatten()
+            .find(|counted| i64::try_from(counted.len()) == Ok(new.healthy))
     }
 }
 
 /// Whether only the spec, or the metadata, has changed.
 fn same_status(old: &BudgetSight, new: &BudgetSight) -> bool {
-    let figures = |budget: &BudgetSight| (budget.observed, budget.healthy, budget.desired, budget.expected, budget.allowed, budget.failed);
+    let figures = |budget: &BudgetSight| {
+        (
+            budget.observed,
+            budget.healthy,
+            budget.desired,
+            budget.expected,
+            budget.allowed,
+            budget.failed,
+        )
+    };
     figures(old) == figures(new) && old.notes == new.notes
 }
 

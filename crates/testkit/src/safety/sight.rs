@@ -20,15 +20,20 @@ impl PodSight {
     pub(super) fn of(pod: &Value) -> Self {
         let condition = |kind: &str| {
             let conditions = pod["status"]["conditions"].as_array().into_iter().flatten();
-            conditions.into_iter().find(|found| found["type"] == kind && found["status"] == "True")
+            conditions
+                .into_iter()
+                .find(|found| found["type"] == kind && found["status"] == "True")
         };
         let labels = pod["metadata"]["labels"].as_object().into_iter().flatten();
         Self {
             uid: text(&pod["metadata"]["uid"]),
-            labels: labels.map(|(key, value)| (key.clone(), text(value))).collect(),
+            labels: labels
+                .map(|(key, value)| (key.clone(), text(value)))
+                .collect(),
             ready: condition("Ready").is_some(),
             terminating: pod["metadata"]["deletionTimestamp"].is_string(),
-            evicted: condition("DisruptionTarget").is_some_and(|found| found["reason"] == "EvictionByEvictionAPI"),
+            evicted: condition("DisruptionTarget")
+                .is_some_and(|found| found["reason"] == "EvictionByEvictionAPI"),
         }
     }
 
@@ -67,10 +72,15 @@ impl BudgetSight {
         let figure = |name: &str| status[name].as_i64().unwrap_or(0);
         let conditions = status["conditions"].as_array().into_iter().flatten();
         let notes = status["disruptedPods"].as_object().into_iter().flatten();
-        let selector = spec["selector"]["matchLabels"].as_object().into_iter().flatten();
+        let selector = spec["selector"]["matchLabels"]
+            .as_object()
+            .into_iter()
+            .flatten();
         Self {
             uid: text(&budget["metadata"]["uid"]),
-            selector: selector.map(|(key, value)| (key.clone(), text(value))).collect(),
+            selector: selector
+                .map(|(key, value)| (key.clone(), text(value)))
+                .collect(),
             floor: match (&spec["minAvailable"], &spec["maxUnavailable"]) {
                 (Value::Null, Value::Null) => Floor::None,
                 (Value::Null, most) => Floor::MaxUnavailable(most.clone()),
@@ -82,13 +92,21 @@ impl BudgetSight {
             desired: figure("desiredHealthy"),
             expected: figure("expectedPods"),
             allowed: figure("disruptionsAllowed"),
-            notes: notes.filter_map(|(name, at)| Some((name.clone(), at.as_str()?.parse().ok()?))).collect(),
-            failed: conditions.into_iter().any(|found| found["type"] == "DisruptionAllowed" && found["reason"] == "SyncFailed"),
+            notes: notes
+                .filter_map(|(name, at)| Some((name.clone(), at.as_str()?.parse().ok()?)))
+                .collect(),
+            failed: conditions.into_iter().any(|found| {
+                found["type"] == "DisruptionAllowed" && found["reason"] == "SyncFailed"
+            }),
         }
     }
 
     pub(super) fn selects(&self, pod: &PodSight) -> bool {
-        !self.selector.is_empty() && self.selector.iter().all(|(key, value)| pod.labels.get(key) == Some(value))
+        !self.selector.is_empty()
+            && self
+                .selector
+                .iter()
+                .all(|(key, value)| pod.labels.get(key) == Some(value))
     }
 
     /// How many of `expected` pods have to be healthy.
@@ -108,8 +126,13 @@ impl BudgetSight {
 
 /// A number as it is, or a percentage of something, rounded up.
 fn portion(value: &Value, of: i64) -> i64 {
-    let percent = value.as_str().and_then(|text| text.strip_suffix('%')?.parse::<i64>().ok());
-    percent.map_or_else(|| value.as_i64().unwrap_or(0), |percent| (of * percent + 99).div_euclid(100))
+    let percent = value
+        .as_str()
+        .and_then(|text| text.strip_suffix('%')?.parse::<i64>().ok());
+    percent.map_or_else(
+        || value.as_i64().unwrap_or(0),
+        |percent| (of * percent + 99).div_euclid(100),
+    )
 }
 
 fn text(value: &Value) -> String {

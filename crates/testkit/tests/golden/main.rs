@@ -1,10 +1,14 @@
 //! The recorded conversations with a real Kubernetes, replayed in process and in virtual time.
 //!
-//! For every area it is known how many answers differ, and `docs/compatibility.md` says which and why; whoever mends one
-//! lowers the number. Run one scenario with `EXEUNT_GOLDEN=part-of-its-name`, for
-//! example `EXEUNT_GOLDEN=dry cargo nextest run -p exeunt-testkit --no-capture eviction`.
+//! For every area it is known how many answers differ, and `docs/compatibility.md` says which and
+//! why; whoever mends one lowers the number. Run one scenario with
+//! `EXEUNT_GOLDEN=part-of-its-name`, for example `EXEUNT_GOLDEN=dry cargo nextest run -p
+//! exeunt-testkit --no-capture eviction`.
 
-#![expect(clippy::print_stdout, reason = "whoever runs one area reads its differences")]
+#![expect(
+    clippy::print_stdout,
+    reason = "whoever runs one area reads its differences"
+)]
 
 mod budgets;
 mod deletion;
@@ -22,12 +26,30 @@ async fn check(area: &str, differ: usize) {
     let transcript = Transcript::load(area).expect("the recordings are in the repository");
     let cluster = Cluster::builder().start().await.expect("a cluster starts");
     let only = std::env::var("EXEUNT_GOLDEN").unwrap_or_default();
-    let report = replay(&cluster.transport(), &transcript, &only, cluster.clock(), cluster.entropy()).await;
+    let report = replay(
+        &cluster.transport(),
+        &transcript,
+        &only,
+        cluster.clock(),
+        cluster.entropy(),
+    )
+    .await;
     for line in &report.differences {
         println!("{line}");
     }
-    println!("{area}: {} of {} answers agree ({:.1} %)", report.right, report.compared, report.percent());
+    println!(
+        "{area}: {} of {} answers agree ({:.1} %)",
+        report.right,
+        report.compared,
+        report.percent()
+    );
     cluster.stop().await.expect("a cluster stops");
-    assert!(report.compared > 0, "no scenario of {area} is called {only:?}");
-    assert!(!only.is_empty() || report.compared - report.right == differ, "{differ} answers of {area} are known to differ");
+    assert!(
+        report.compared > 0,
+        "no scenario of {area} is called {only:?}"
+    );
+    assert!(
+        !only.is_empty() || report.compared - report.right == differ,
+        "{differ} answers of {area} are known to differ"
+    );
 }

@@ -1,12 +1,15 @@
-//! The protocol of evictions, checked exhaustively for small sizes with `stateright`: every order of
-//! everything that clients, servers, controllers, pods and people can do, with crashes between any
-//! two steps.
+//! The protocol of evictions, checked exhaustively for small sizes with `stateright`: every order
+//! of everything that clients, servers, controllers, pods and people can do, with crashes between
+//! any two steps.
 //!
 //! The model runs the real rules of the registry and of the disruption controller. That it can find
-//! something is shown by breaking the protocol in one place at a time. `docs/safety.md` says what is
-//! assumed; `EXEUNT_MODEL=large` checks a larger world, for some minutes.
+//! something is shown by breaking the protocol in one place at a time. `docs/safety.md` says what
+//! is assumed; `EXEUNT_MODEL=large` checks a larger world, for some minutes.
 
-#![expect(clippy::print_stderr, reason = "the size of what was checked, and the shortest way to break it, are the report")]
+#![expect(
+    clippy::print_stderr,
+    reason = "the size of what was checked, and the shortest way to break it, are the report"
+)]
 
 mod model;
 mod rules;
@@ -17,11 +20,28 @@ use stateright::{Checker, HasDiscoveries, Model};
 use crate::model::{AIMED, ATOMIC, Commits, EXPIRES, Fault, Protocol, SAFE, SETTLES, SOUND};
 use crate::world::Left;
 
-const NOTHING: Left = Left { evictions: 0, creations: 0, deletions: 0, flips: 0, edits: 0, crashes: 0, late: 0, minutes: 0 };
+const NOTHING: Left = Left {
+    evictions: 0,
+    creations: 0,
+    deletions: 0,
+    flips: 0,
+    edits: 0,
+    crashes: 0,
+    late: 0,
+    minutes: 0,
+};
 
 /// Two pods of which one has to stay.
 fn small(left: Left) -> Protocol {
-    Protocol { pods: 2, floor: 1, clients: 2, controllers: 1, commits: Commits::Serialised, left, fault: None }
+    Protocol {
+        pods: 2,
+        floor: 1,
+        clients: 2,
+        controllers: 1,
+        commits: Commits::Serialised,
+        left,
+        fault: None,
+    }
 }
 
 fn is_large() -> bool {
@@ -33,7 +53,11 @@ fn is_large() -> bool {
 fn holds(protocol: Protocol) -> usize {
     let checker = protocol.checker().threads(2).spawn_bfs().join();
     checker.assert_properties();
-    eprintln!("{} states, {} steps deep: {protocol:?}", checker.unique_state_count(), checker.max_depth());
+    eprintln!(
+        "{} states, {} steps deep: {protocol:?}",
+        checker.unique_state_count(),
+        checker.max_depth()
+    );
     checker.unique_state_count()
 }
 
@@ -43,125 +67,295 @@ fn breaks(protocol: Protocol, property: &'static str) {
     let wanted = HasDiscoveries::AnyOf(std::iter::once(property).collect());
     // With one thread the first that is found is the shortest.
     let checker = protocol.checker().finish_when(wanted).spawn_bfs().join();
-    let Some(path) = checker.discovery(property) else { panic!("nothing breaks \"{property}\" in {protocol:?}") };
-    eprintln!("{protocol:?} breaks \"{property}\": {:?}", path.into_actions());
+    let Some(path) = checker.discovery(property) else {
+        panic!("nothing breaks \"{property}\" in {protocol:?}")
+    };
+    eprintln!(
+        "{protocol:?} breaks \"{property}\": {:?}",
+        path.into_actions()
+    );
 }
 
 #[test]
 fn evictions_edits_and_crashes_in_any_order_keep_the_budget() {
-    let left = Left { evictions: 2, edits: 1, crashes: 1, ..NOTHING };
+    let left = Left {
+        evictions: 2,
+        edits: 1,
+        crashes: 1,
+        ..NOTHING
+    };
     for commits in [Commits::Serialised, Commits::Compared] {
-        assert!(holds(Protocol { commits, ..small(left) }) > 1000);
+        assert!(
+            holds(Protocol {
+                commits,
+                ..small(left)
+            }) > 1000
+        );
     }
 }
 
 #[test]
 fn pods_that_come_and_go_and_change_their_minds_keep_the_budget() {
-    let left = Left { evictions: 2, creations: 1, deletions: 1, flips: 1, ..NOTHING };
+    let left = Left {
+        evictions: 2,
+        creations: 1,
+        deletions: 1,
+        flips: 1,
+        ..NOTHING
+    };
     assert!(holds(small(left)) > 1000);
 }
 
 #[test]
 fn charges_expire_while_names_come_again() {
-    let left = Left { evictions: 1, creations: 1, crashes: 1, minutes: 5, ..NOTHING };
+    let left = Left {
+        evictions: 1,
+        creations: 1,
+        crashes: 1,
+        minutes: 5,
+        ..NOTHING
+    };
     assert!(holds(small(left)) > 1000);
 }
 
 #[test]
 fn three_pods_keep_the_budget() {
-    let left = Left { evictions: 2, flips: 1, ..NOTHING };
-    let large = Left { evictions: 3, creations: 1, deletions: 1, flips: 1, edits: 1, crashes: 1, late: 1, minutes: 3 };
+    let left = Left {
+        evictions: 2,
+        flips: 1,
+        ..NOTHING
+    };
+    let large = Left {
+        evictions: 3,
+        creations: 1,
+        deletions: 1,
+        flips: 1,
+        edits: 1,
+        crashes: 1,
+        late: 1,
+        minutes: 3,
+    };
     let left = if is_large() { large } else { left };
     for commits in [Commits::Serialised, Commits::Compared] {
-        assert!(holds(Protocol { pods: 3, commits, ..small(left) }) > 1000);
+        assert!(
+            holds(Protocol {
+                pods: 3,
+                commits,
+                ..small(left)
+            }) > 1000
+        );
     }
 }
 
 #[test]
 fn a_controller_that_sees_its_own_writes_late_keeps_the_budget() {
-    let left = Left { evictions: 1, flips: 4, late: 1, ..NOTHING };
+    let left = Left {
+        evictions: 1,
+        flips: 4,
+        late: 1,
+        ..NOTHING
+    };
     assert!(holds(small(left)) > 1000);
-    let edited = Left { evictions: 2, flips: 1, edits: 1, late: 1, ..NOTHING };
+    let edited = Left {
+        evictions: 2,
+        flips: 1,
+        edits: 1,
+        late: 1,
+        ..NOTHING
+    };
     assert!(holds(small(edited)) > 1000);
 }
 
-/// Found by the soak in the real controller, and mended there: figures were changed beside an allowance that belonged to
-/// another count, which the controller itself had written.
+/// Found by the soak in the real controller, and mended there: figures were changed beside an
+/// allowance that belonged to another count, which the controller itself had written.
 #[test]
 fn a_controller_that_adds_to_any_count_overdraws() {
-    let left = Left { flips: 4, late: 1, ..NOTHING };
-    breaks(Protocol { fault: Some(Fault::AddsToAnyCount), ..small(left) }, SOUND);
+    let left = Left {
+        flips: 4,
+        late: 1,
+        ..NOTHING
+    };
+    breaks(
+        Protocol {
+            fault: Some(Fault::AddsToAnyCount),
+            ..small(left)
+        },
+        SOUND,
+    );
 }
 
 #[test]
 fn a_server_that_ignores_the_generation_overdraws() {
-    let left = Left { evictions: 1, edits: 1, ..NOTHING };
-    breaks(Protocol { fault: Some(Fault::IgnoresGeneration), ..small(left) }, SAFE);
+    let left = Left {
+        evictions: 1,
+        edits: 1,
+        ..NOTHING
+    };
+    breaks(
+        Protocol {
+            fault: Some(Fault::IgnoresGeneration),
+            ..small(left)
+        },
+        SAFE,
+    );
 }
 
 #[test]
 fn a_controller_that_forgets_its_notes_overdraws() {
-    let left = Left { evictions: 2, ..NOTHING };
-    breaks(Protocol { fault: Some(Fault::ForgetsNotes), ..small(left) }, SAFE);
+    let left = Left {
+        evictions: 2,
+        ..NOTHING
+    };
+    breaks(
+        Protocol {
+            fault: Some(Fault::ForgetsNotes),
+            ..small(left)
+        },
+        SAFE,
+    );
 }
 
 #[test]
 fn a_server_that_does_not_compare_versions_overdraws() {
-    let left = Left { evictions: 2, ..NOTHING };
+    let left = Left {
+        evictions: 2,
+        ..NOTHING
+    };
     for property in [SAFE, SOUND] {
-        breaks(Protocol { fault: Some(Fault::CommitsUnseen), ..small(left) }, property);
+        breaks(
+            Protocol {
+                fault: Some(Fault::CommitsUnseen),
+                ..small(left)
+            },
+            property,
+        );
     }
 }
 
 #[test]
 fn a_budget_that_pays_before_the_deletion_pays_for_nothing_when_the_server_dies() {
-    let left = Left { evictions: 1, crashes: 1, ..NOTHING };
-    breaks(Protocol { fault: Some(Fault::PaysFirst), ..small(left) }, ATOMIC);
+    let left = Left {
+        evictions: 1,
+        crashes: 1,
+        ..NOTHING
+    };
+    breaks(
+        Protocol {
+            fault: Some(Fault::PaysFirst),
+            ..small(left)
+        },
+        ATOMIC,
+    );
 }
 
 #[test]
 fn a_budget_that_pays_before_a_slow_deletion_is_overdrawn() {
-    let slow = Left { evictions: 2, minutes: 3, ..NOTHING };
-    breaks(Protocol { fault: Some(Fault::PaysFirst), ..small(slow) }, SAFE);
+    let slow = Left {
+        evictions: 2,
+        minutes: 3,
+        ..NOTHING
+    };
+    breaks(
+        Protocol {
+            fault: Some(Fault::PaysFirst),
+            ..small(slow)
+        },
+        SAFE,
+    );
 }
 
 #[test]
 fn a_server_that_takes_an_old_status_overdraws() {
-    let left = Left { evictions: 2, crashes: 1, ..NOTHING };
-    breaks(Protocol { fault: Some(Fault::TakesOldStatus), ..small(left) }, SAFE);
+    let left = Left {
+        evictions: 2,
+        crashes: 1,
+        ..NOTHING
+    };
+    breaks(
+        Protocol {
+            fault: Some(Fault::TakesOldStatus),
+            ..small(left)
+        },
+        SAFE,
+    );
 }
 
 #[test]
 fn a_client_that_names_no_uid_evicts_the_successor() {
-    let left = Left { evictions: 1, creations: 1, deletions: 1, ..NOTHING };
-    breaks(Protocol { fault: Some(Fault::OmitsUid), ..small(left) }, AIMED);
+    let left = Left {
+        evictions: 1,
+        creations: 1,
+        deletions: 1,
+        ..NOTHING
+    };
+    breaks(
+        Protocol {
+            fault: Some(Fault::OmitsUid),
+            ..small(left)
+        },
+        AIMED,
+    );
 }
 
-/// Found by this checker in the real controller, and mended there: the note about an evicted pod was dropped when an
-/// earlier pod of its name went.
+/// Found by this checker in the real controller, and mended there: the note about an evicted pod
+/// was dropped when an earlier pod of its name went.
 #[test]
 fn a_controller_that_knows_pods_by_name_overdraws() {
-    let left = Left { evictions: 2, creations: 1, deletions: 1, ..NOTHING };
-    breaks(Protocol { fault: Some(Fault::KnowsPodsByName), ..small(left) }, SAFE);
+    let left = Left {
+        evictions: 2,
+        creations: 1,
+        deletions: 1,
+        ..NOTHING
+    };
+    breaks(
+        Protocol {
+            fault: Some(Fault::KnowsPodsByName),
+            ..small(left)
+        },
+        SAFE,
+    );
 }
 
 #[test]
 fn a_controller_that_lags_for_minutes_overdraws() {
-    let left = Left { evictions: 2, minutes: 3, ..NOTHING };
-    breaks(Protocol { fault: Some(Fault::LagsForMinutes), ..small(left) }, SAFE);
+    let left = Left {
+        evictions: 2,
+        minutes: 3,
+        ..NOTHING
+    };
+    breaks(
+        Protocol {
+            fault: Some(Fault::LagsForMinutes),
+            ..small(left)
+        },
+        SAFE,
+    );
 }
 
 /// The version of the budget protects it from one controller that is late, but not from two: the
 /// second one believes that the first has seen what it has not.
 #[test]
 fn two_controllers_at_a_time_overdraw() {
-    let left = Left { evictions: 2, ..NOTHING };
-    breaks(Protocol { controllers: 2, ..small(left) }, SAFE);
+    let left = Left {
+        evictions: 2,
+        ..NOTHING
+    };
+    breaks(
+        Protocol {
+            controllers: 2,
+            ..small(left)
+        },
+        SAFE,
+    );
 }
 
 /// So that a property which is never asked for is noticed.
 #[test]
 fn every_property_is_one_of_the_model() {
-    let names: Vec<&str> = small(NOTHING).properties().iter().map(|property| property.name).collect();
+    let names: Vec<&str> = small(NOTHING)
+        .properties()
+        .iter()
+        .map(|property| property.name)
+        .collect();
     assert_eq!(names, [SAFE, SOUND, ATOMIC, EXPIRES, AIMED, SETTLES]);
 }

@@ -11,7 +11,9 @@ use std::collections::BTreeSet;
 use stateright::{Model, Property};
 
 use crate::rules::{self, Verdict};
-use crate::world::{Budget, Controller, Eviction, Known, Left, Minute, Name, Pod, Status, Truth, World, Write};
+use crate::world::{
+    Budget, Controller, Eviction, Known, Left, Minute, Name, Pod, Status, Truth, World, Write,
+};
 
 /// No more pods are disrupted by evictions than the budget allowed.
 pub(crate) const SAFE: &str = "an eviction never leaves fewer healthy pods than the budget demands";
@@ -50,7 +52,8 @@ pub(crate) enum Fault {
     TakesOldStatus,
     /// Clients do not say which pod they mean.
     OmitsUid,
-    /// The controller takes the end of any pod for that of the evicted one of its name, as upstream does.
+    /// The controller takes the end of any pod for that of the evicted one of its name, as upstream
+    /// does.
     KnowsPodsByName,
     /// The controller changes figures without a look at whose they are.
     AddsToAnyCount,
@@ -98,8 +101,23 @@ impl Model for Protocol {
     type Action = Step;
 
     fn init_states(&self) -> Vec<World> {
-        let pods = (0..self.pods).map(|name| (name, Pod { uid: name, ready: true, leaving: false })).collect();
-        let budget = Budget { generation: 1, floor: self.floor, status: Status::default() };
+        let pods = (0..self.pods)
+            .map(|name| {
+                (
+                    name,
+                    Pod {
+                        uid: name,
+                        ready: true,
+                        leaving: false,
+                    },
+                )
+            })
+            .collect();
+        let budget = Budget {
+            generation: 1,
+            floor: self.floor,
+            status: Status::default(),
+        };
         vec![World {
             minute: 0,
             pods,
@@ -124,10 +142,18 @@ impl Model for Protocol {
         }
         if left.creations > 0 {
             // Names are alike, so that one which is free stands for all.
-            steps.extend((0..self.pods).find(|name| !world.pods.contains_key(name)).map(Step::Create));
+            steps.extend(
+                (0..self.pods)
+                    .find(|name| !world.pods.contains_key(name))
+                    .map(Step::Create),
+            );
         }
         for eviction in &world.evictions {
-            steps.push(if matches!(eviction, Eviction::Sent { .. }) { Step::Serve(*eviction) } else { Step::Commit(*eviction) });
+            steps.push(if matches!(eviction, Eviction::Sent { .. }) {
+                Step::Serve(*eviction)
+            } else {
+                Step::Commit(*eviction)
+            });
             steps.extend((left.crashes > 0).then_some(Step::Lose(*eviction)));
         }
         if left.edits > 0 {
@@ -139,17 +165,27 @@ impl Model for Protocol {
                 (None, _) => steps.push(Step::List(place)),
                 (Some(_), None) => {
                     steps.push(Step::Plan(place));
-                    steps.extend((left.late > 0 && controller.before.is_some()).then_some(Step::PlanLate(place)));
+                    steps.extend(
+                        (left.late > 0 && controller.before.is_some())
+                            .then_some(Step::PlanLate(place)),
+                    );
                 }
                 (Some(_), Some(_)) => steps.push(Step::Land(place)),
             }
             steps.extend((!controller.news.is_empty()).then_some(Step::Learn(place)));
-            steps.extend((left.crashes > 0 && controller.pods.is_some()).then_some(Step::Crash(place)));
+            steps.extend(
+                (left.crashes > 0 && controller.pods.is_some()).then_some(Step::Crash(place)),
+            );
         }
         if world.orphan.is_some() {
             steps.extend([Step::LandOrphan, Step::LoseOrphan]);
         }
-        if left.minutes > 0 && world.controllers.iter().all(|controller| self.may_wait(world, controller)) {
+        if left.minutes > 0
+            && world
+                .controllers
+                .iter()
+                .all(|controller| self.may_wait(world, controller))
+        {
             steps.push(Step::Minute);
         }
     }
@@ -168,7 +204,9 @@ impl Model for Protocol {
             Property::always(ATOMIC, |_, world: &World| pays_for_deletions(world)),
             Property::always(EXPIRES, |_, world: &World| charges_expire(world)),
             Property::always(AIMED, |_, world: &World| !world.truth.strayed),
-            Property::always(SETTLES, |protocol: &Self, world: &World| protocol.settles(world)),
+            Property::always(SETTLES, |protocol: &Self, world: &World| {
+                protocol.settles(world)
+            }),
         ]
     }
 }
@@ -180,9 +218,14 @@ impl Protocol {
         if controller.pods.is_none() {
             return true;
         }
-        let lags = controller.news.front().is_some_and(|news| news.minute < world.minute);
+        let lags = controller
+            .news
+            .front()
+            .is_some_and(|news| news.minute < world.minute);
         let late = self.fault == Some(Fault::LagsForMinutes);
-        (late || !lags) && controller.write.is_none() && self.plan(world, controller, &world.budget).is_none()
+        (late || !lags)
+            && controller.write.is_none()
+            && self.plan(world, controller, &world.budget).is_none()
     }
 
     fn take(&self, world: &mut World, step: Step) -> bool {
@@ -232,17 +275,27 @@ impl Protocol {
     }
 
     fn send(&self, world: &mut World, name: Name) -> bool {
-        let Some(pod) = world.pods.get(&name) else { return false };
+        let Some(pod) = world.pods.get(&name) else {
+            return false;
+        };
         let uid = (self.fault != Some(Fault::OmitsUid)).then_some(pod.uid);
-        world.evictions.push(Eviction::Sent { name, uid, meant: pod.uid });
+        world.evictions.push(Eviction::Sent {
+            name,
+            uid,
+            meant: pod.uid,
+        });
         world.left.evictions -= 1;
         true
     }
 
     fn serve(&self, world: &mut World, eviction: Eviction) -> bool {
-        let Eviction::Sent { name, uid, meant } = eviction else { return false };
+        let Eviction::Sent { name, uid, meant } = eviction else {
+            return false;
+        };
         forget(world, eviction);
-        let Some(&pod) = world.pods.get(&name) else { return true };
+        let Some(&pod) = world.pods.get(&name) else {
+            return true;
+        };
         let mut seen = world.budget.clone();
         if self.fault == Some(Fault::IgnoresGeneration) {
             seen.status.observed = seen.generation;
@@ -257,8 +310,16 @@ impl Protocol {
                 pay(world, name, pod);
                 world.evictions.push(Eviction::Paid { name, uid: pod.uid });
             }
-            (Commits::Serialised, None | Some(_)) if self.fault != Some(Fault::CommitsUnseen) => grant(world, name, pod, meant, charge),
-            _ => world.evictions.push(Eviction::Decided { name, pod, meant, charge, current: true }),
+            (Commits::Serialised, None | Some(_)) if self.fault != Some(Fault::CommitsUnseen) => {
+                grant(world, name, pod, meant, charge)
+            }
+            _ => world.evictions.push(Eviction::Decided {
+                name,
+                pod,
+                meant,
+                charge,
+                current: true,
+            }),
         }
         true
     }
@@ -267,14 +328,24 @@ impl Protocol {
         forget(world, eviction);
         match eviction {
             Eviction::Sent { .. } => return false,
-            Eviction::Decided { name, pod, meant, charge, current } => {
+            Eviction::Decided {
+                name,
+                pod,
+                meant,
+                charge,
+                current,
+            } => {
                 if current || self.fault == Some(Fault::CommitsUnseen) {
                     if world.pods.contains_key(&name) {
                         grant(world, name, pod, meant, charge);
                     }
                 } else {
                     // The closure runs again on what is there now.
-                    world.evictions.push(Eviction::Sent { name, uid: Some(meant), meant });
+                    world.evictions.push(Eviction::Sent {
+                        name,
+                        uid: Some(meant),
+                        meant,
+                    });
                 }
             }
             Eviction::Paid { name, uid } => {
@@ -290,13 +361,22 @@ impl Protocol {
     fn plan(&self, world: &World, controller: &Controller, read: &Budget) -> Option<Write> {
         let pods = controller.pods.as_ref()?;
         let by_name = self.fault == Some(Fault::KnowsPodsByName);
-        let known = if by_name { Known::default() } else { controller.known.clone() };
+        let known = if by_name {
+            Known::default()
+        } else {
+            controller.known.clone()
+        };
         let mut seen = read.clone();
         if self.fault == Some(Fault::ForgetsNotes) {
             seen.status.notes.clear();
         }
         let (status, counted) = rules::plan(&seen, pods, &known, world.minute)?;
-        Some(Write { read: read.clone(), status, counted, current: *read == world.budget })
+        Some(Write {
+            read: read.clone(),
+            status,
+            counted,
+            current: *read == world.budget,
+        })
     }
 
     fn start_write(&self, world: &mut World, place: usize, read: &Budget) -> bool {
@@ -327,20 +407,36 @@ impl Protocol {
         }
         let mut world = world.clone();
         for _ in 0..2 {
-            let informed = Controller { pods: Some(world.pods.clone()), ..Controller::default() };
-            let Some(write) = self.plan(&world, &informed, &world.budget) else { break };
+            let informed = Controller {
+                pods: Some(world.pods.clone()),
+                ..Controller::default()
+            };
+            let Some(write) = self.plan(&world, &informed, &world.budget) else {
+                break;
+            };
             world.put_status(write.status);
         }
         let status = &world.budget.status;
         let stands = |name: &Name| world.pods.get(name).is_some_and(|pod| !pod.leaving);
         let fresh = |at: Minute| world.minute < at + 2;
         let noted = |name: &Name| status.notes.get(name).is_some_and(|&at| fresh(at));
-        let healthy = world.pods.iter().filter(|(name, pod)| pod.is_healthy() && !noted(name)).count();
-        let allowed = if world.pods.is_empty() { 0 } else { healthy.saturating_sub(world.budget.floor.into()) };
+        let healthy = world
+            .pods
+            .iter()
+            .filter(|(name, pod)| pod.is_healthy() && !noted(name))
+            .count();
+        let allowed = if world.pods.is_empty() {
+            0
+        } else {
+            healthy.saturating_sub(world.budget.floor.into())
+        };
         status.observed == world.budget.generation
             && usize::from(status.healthy) == healthy
             && usize::try_from(status.allowed) == Ok(allowed)
-            && status.notes.iter().all(|(name, at)| stands(name) && world.minute <= at + 2)
+            && status
+                .notes
+                .iter()
+                .all(|(name, at)| stands(name) && world.minute <= at + 2)
     }
 }
 
@@ -354,7 +450,9 @@ fn grant(world: &mut World, name: Name, pod: Pod, meant: u8, charge: bool) {
     if charge {
         pay(world, name, pod);
     }
-    let Some(&found) = world.pods.get(&name) else { return };
+    let Some(&found) = world.pods.get(&name) else {
+        return;
+    };
     world.truth.strayed |= found.uid != meant && !found.leaving;
     remove(world, name, found);
 }
@@ -364,9 +462,15 @@ fn pay(world: &mut World, name: Name, pod: Pod) {
     world.truth.gone.remove(&name);
     world.put_status(status);
     world.truth.paid_for.insert(name, pod.uid);
-    for controller in world.controllers.iter_mut().filter(|controller| controller.pods.is_some()) {
+    for controller in world
+        .controllers
+        .iter_mut()
+        .filter(|controller| controller.pods.is_some())
+    {
         // All that has happened before, and the first that happens after it.
-        let news = u8::try_from(controller.news.len()).unwrap_or(u8::MAX).saturating_add(1);
+        let news = u8::try_from(controller.news.len())
+            .unwrap_or(u8::MAX)
+            .saturating_add(1);
         controller.known.unsettled.insert(name, news);
         controller.known.served.remove(&name);
     }
@@ -374,7 +478,13 @@ fn pay(world: &mut World, name: Name, pod: Pod) {
 
 /// Begins the deletion that an eviction asks for, and judges it.
 fn remove(world: &mut World, name: Name, pod: Pod) {
-    world.put_pod(name, Some(Pod { leaving: true, ..pod }));
+    world.put_pod(
+        name,
+        Some(Pod {
+            leaving: true,
+            ..pod
+        }),
+    );
     if pod.is_healthy() {
         // What was lost without an eviction, and is still counted, is not the eviction's doing.
         let unnoticed = world.truth.counted.intersection(&world.truth.lost).count();
@@ -395,27 +505,50 @@ fn create(world: &mut World, name: Name) -> bool {
     let uid = world.next_uid;
     world.next_uid += 1;
     world.left.creations -= 1;
-    world.put_pod(name, Some(Pod { uid, ready: true, leaving: false }));
+    world.put_pod(
+        name,
+        Some(Pod {
+            uid,
+            ready: true,
+            leaving: false,
+        }),
+    );
     true
 }
 
 fn delete(world: &mut World, name: Name) -> bool {
-    let Some(&pod) = world.pods.get(&name) else { return false };
+    let Some(&pod) = world.pods.get(&name) else {
+        return false;
+    };
     world.left.deletions -= 1;
     world.truth.lost.insert(pod.uid);
-    world.put_pod(name, Some(Pod { leaving: true, ..pod }));
+    world.put_pod(
+        name,
+        Some(Pod {
+            leaving: true,
+            ..pod
+        }),
+    );
     true
 }
 
 fn flip(world: &mut World, name: Name) -> bool {
-    let Some(&pod) = world.pods.get(&name) else { return false };
+    let Some(&pod) = world.pods.get(&name) else {
+        return false;
+    };
     world.left.flips -= 1;
     if pod.ready {
         world.truth.lost.insert(pod.uid);
     } else {
         world.truth.lost.remove(&pod.uid);
     }
-    world.put_pod(name, Some(Pod { ready: !pod.ready, ..pod }));
+    world.put_pod(
+        name,
+        Some(Pod {
+            ready: !pod.ready,
+            ..pod
+        }),
+    );
     true
 }
 
@@ -437,7 +570,9 @@ fn list(world: &mut World, place: usize) -> bool {
 fn learn(world: &mut World, place: usize) -> bool {
     let noted: BTreeSet<Name> = world.budget.status.notes.keys().copied().collect();
     let controller = &mut world.controllers[place];
-    let (Some(news), Some(pods)) = (controller.news.pop_front(), &mut controller.pods) else { return false };
+    let (Some(news), Some(pods)) = (controller.news.pop_front(), &mut controller.pods) else {
+        return false;
+    };
     match news.pod {
         Some(pod) => pods.insert(news.name, pod),
         None => pods.remove(&news.name),
@@ -445,7 +580,10 @@ fn learn(world: &mut World, place: usize) -> bool {
     let known = &mut controller.known;
     known.unsettled.values_mut().for_each(|left| *left -= 1);
     known.unsettled.retain(|_, left| *left > 0);
-    if news.pod.is_none_or(|pod| pod.leaving) && noted.contains(&news.name) && !known.unsettled.contains_key(&news.name) {
+    if news.pod.is_none_or(|pod| pod.leaving)
+        && noted.contains(&news.name)
+        && !known.unsettled.contains_key(&news.name)
+    {
         known.served.insert(news.name);
     }
     true
@@ -464,13 +602,29 @@ fn is_sound(status: &Status) -> bool {
 }
 
 fn pays_for_deletions(world: &World) -> bool {
-    world.truth.paid_for.iter().all(|(name, uid)| world.pods.get(name).is_none_or(|pod| pod.uid != *uid || pod.leaving))
+    world.truth.paid_for.iter().all(|(name, uid)| {
+        world
+            .pods
+            .get(name)
+            .is_none_or(|pod| pod.uid != *uid || pod.leaving)
+    })
 }
 
-/// Two minutes, and the one that the controller may take to act, from when the pod was gone or the controller came.
+/// Two minutes, and the one that the controller may take to act, from when the pod was gone or the
+/// controller came.
 fn charges_expire(world: &World) -> bool {
-    let Some(since) = world.controllers.iter().filter(|controller| controller.pods.is_some()).map(|alive| alive.since).min() else {
+    let Some(since) = world
+        .controllers
+        .iter()
+        .filter(|controller| controller.pods.is_some())
+        .map(|alive| alive.since)
+        .min()
+    else {
         return true;
     };
-    world.truth.gone.values().all(|gone| world.minute <= (*gone).max(since) + 3)
+    world
+        .truth
+        .gone
+        .values()
+        .all(|gone| world.minute <= (*gone).max(since) + 3)
 }

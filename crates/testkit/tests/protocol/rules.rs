@@ -7,7 +7,9 @@ use std::sync::Arc;
 use control::model::Insight;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod as CorePod, PodCondition, PodStatus};
-use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec, PodDisruptionBudgetStatus};
+use k8s_openapi::api::policy::v1::{
+    PodDisruptionBudget, PodDisruptionBudgetSpec, PodDisruptionBudgetStatus,
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta, Time};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use registry::rules::{Ask, Decision, PodFacts};
@@ -29,7 +31,12 @@ pub(crate) enum Verdict {
 
 /// Asks the registry's rules.
 pub(crate) fn decide(name: Name, pod: Pod, budget: &Budget, uid: Option<Uid>) -> Verdict {
-    let facts = PodFacts { phase: "Running".to_owned(), ready: pod.ready, terminating: pod.leaving, uid: uid_text(pod.uid) };
+    let facts = PodFacts {
+        phase: "Running".to_owned(),
+        ready: pod.ready,
+        terminating: pod.leaving,
+        uid: uid_text(pod.uid),
+    };
     let status = &budget.status;
     let seen = registry::rules::Budget {
         name: "b".to_owned(),
@@ -42,7 +49,11 @@ pub(crate) fn decide(name: Name, pod: Pod, budget: &Budget, uid: Option<Uid>) ->
         ..registry::rules::Budget::default()
     };
     let (name, uid) = (name_text(name), uid.map(uid_text));
-    let ask = Ask { pod: &name, uid: uid.as_deref(), ..Ask::default() };
+    let ask = Ask {
+        pod: &name,
+        uid: uid.as_deref(),
+        ..Ask::default()
+    };
     match registry::rules::decide(&facts, "1", &[&seen], &ask) {
         Decision::Refuse(_) => Verdict::Refused,
         Decision::Delete => Verdict::Free,
@@ -54,43 +65,69 @@ pub(crate) fn decide(name: Name, pod: Pod, budget: &Budget, uid: Option<Uid>) ->
 pub(crate) fn charged(status: &Status, name: Name, minute: Minute) -> Status {
     let mut tree = kinds::Tree::from(json!({"status": typed(status)}));
     registry::rules::charged(&mut tree, &name_text(name), time(minute));
-    let budget: PodDisruptionBudget = serde_json::from_str(&tree.to_string()).expect("the charge leaves a budget");
+    let budget: PodDisruptionBudget =
+        serde_json::from_str(&tree.to_string()).expect("the charge leaves a budget");
     small(&budget.status.expect("the charge leaves a status"))
 }
 
 /// What the disruption controller would write that knows these pods, and which pods it then counts;
 /// none when the status is right.
-pub(crate) fn plan(budget: &Budget, pods: &Pods, known: &Known, minute: Minute) -> Option<(Status, BTreeSet<Uid>)> {
+pub(crate) fn plan(
+    budget: &Budget,
+    pods: &Pods,
+    known: &Known,
+    minute: Minute,
+) -> Option<(Status, BTreeSet<Uid>)> {
     let typed = typed_budget(budget);
-    let seen: Vec<Arc<CorePod>> = pods.iter().map(|(name, pod)| Arc::new(core_pod(*name, *pod))).collect();
+    let seen: Vec<Arc<CorePod>> = pods
+        .iter()
+        .map(|(name, pod)| Arc::new(core_pod(*name, *pod)))
+        .collect();
     let insight = Insight {
         unsettled: known.unsettled.keys().copied().map(name_text).collect(),
         served: known.served.iter().copied().map(name_text).collect(),
     };
-    let written = control::model::budget_status(&typed, &seen, 0, &insight, time(minute)).expect("a number of pods can be counted")?;
+    let written = control::model::budget_status(&typed, &seen, 0, &insight, time(minute))
+        .expect("a number of pods can be counted")?;
     let status = small(&written);
     let counted: BTreeSet<Uid> = pods
         .iter()
-        .filter(|(name, pod)| pod.is_healthy() && status.notes.get(name).is_none_or(|&at| minute >= at + 2))
+        .filter(|(name, pod)| {
+            pod.is_healthy() && status.notes.get(name).is_none_or(|&at| minute >= at + 2)
+        })
         .map(|(_, pod)| pod.uid)
         .collect();
-    assert_eq!(counted.len(), usize::from(status.healthy), "the model counts as the controller does");
+    assert_eq!(
+        counted.len(),
+        usize::from(status.healthy),
+        "the model counts as the controller does"
+    );
     Some((status, counted))
 }
 
-/// What a status that was made from `read` becomes where another version of the budget is stored by now; none when it is
-/// refused. One who is `careless` leaves out the question whose figures are changed.
-pub(crate) fn patched(read: &Budget, new: &Status, stored: &Status, careless: bool) -> Option<Status> {
+/// What a status that was made from `read` becomes where another version of the budget is stored by
+/// now; none when it is refused. One who is `careless` leaves out the question whose figures are
+/// changed.
+pub(crate) fn patched(
+    read: &Budget,
+    new: &Status,
+    stored: &Status,
+    careless: bool,
+) -> Option<Status> {
     let mut steps = control::model::status_patch(&typed_budget(read), &typed(new))?;
     if careless {
         let asks = |step: &Value| {
-            step["op"] == "test" && step["path"].as_str().is_some_and(|path| path.ends_with("Healthy") || path.ends_with("Pods"))
+            step["op"] == "test"
+                && step["path"]
+                    .as_str()
+                    .is_some_and(|path| path.ends_with("Healthy") || path.ends_with("Pods"))
         };
         steps.as_array_mut()?.retain(|step| !asks(step));
     }
     let stored = json!({"metadata": {"uid": UID}, "status": typed(stored)});
     let tree = kinds::patch::json(stored.into(), steps.into()).ok()?;
-    let budget: PodDisruptionBudget = serde_json::from_str(&tree.to_string()).expect("the patch leaves a budget");
+    let budget: PodDisruptionBudget =
+        serde_json::from_str(&tree.to_string()).expect("the patch leaves a budget");
     Some(small(&budget.status.expect("the patch leaves a status")))
 }
 
@@ -111,15 +148,21 @@ fn typed_budget(budget: &Budget) -> PodDisruptionBudget {
 }
 
 fn core_pod(name: Name, pod: Pod) -> CorePod {
-    let ready =
-        PodCondition { type_: "Ready".to_owned(), status: if pod.ready { "True" } else { "False" }.to_owned(), ..PodCondition::default() };
+    let ready = PodCondition {
+        type_: "Ready".to_owned(),
+        status: if pod.ready { "True" } else { "False" }.to_owned(),
+        ..PodCondition::default()
+    };
     CorePod {
         metadata: ObjectMeta {
             name: Some(name_text(name)),
             deletion_timestamp: pod.leaving.then(|| Time(time(0))),
             ..ObjectMeta::default()
         },
-        status: Some(PodStatus { conditions: Some(vec![ready]), ..PodStatus::default() }),
+        status: Some(PodStatus {
+            conditions: Some(vec![ready]),
+            ..PodStatus::default()
+        }),
         ..CorePod::default()
     }
 }
@@ -128,12 +171,21 @@ fn typed(status: &Status) -> PodDisruptionBudgetStatus {
     let condition = |allowed: bool| Condition {
         type_: CONDITION.to_owned(),
         status: if allowed { "True" } else { "False" }.to_owned(),
-        reason: if allowed { "SufficientPods" } else { "InsufficientPods" }.to_owned(),
+        reason: if allowed {
+            "SufficientPods"
+        } else {
+            "InsufficientPods"
+        }
+        .to_owned(),
         last_transition_time: Time(time(0)),
         message: String::new(),
         observed_generation: None,
     };
-    let notes: BTreeMap<String, Time> = status.notes.iter().map(|(name, at)| (name_text(*name), Time(time(*at)))).collect();
+    let notes: BTreeMap<String, Time> = status
+        .notes
+        .iter()
+        .map(|(name, at)| (name_text(*name), Time(time(*at))))
+        .collect();
     PodDisruptionBudgetStatus {
         conditions: status.verdict.map(|allowed| vec![condition(allowed)]),
         current_healthy: Some(status.healthy.into()),
@@ -146,16 +198,30 @@ fn typed(status: &Status) -> PodDisruptionBudgetStatus {
 }
 
 fn small(status: &PodDisruptionBudgetStatus) -> Status {
-    let figure = |value: Option<i32>| u8::try_from(value.unwrap_or_default()).expect("a small number");
-    let condition = status.conditions.iter().flatten().find(|condition| condition.type_ == CONDITION);
+    let figure =
+        |value: Option<i32>| u8::try_from(value.unwrap_or_default()).expect("a small number");
+    let condition = status
+        .conditions
+        .iter()
+        .flatten()
+        .find(|condition| condition.type_ == CONDITION);
     let notes = status.disrupted_pods.iter().flatten();
     Status {
-        observed: u8::try_from(status.observed_generation.unwrap_or_default()).expect("a small number"),
+        observed: u8::try_from(status.observed_generation.unwrap_or_default())
+            .expect("a small number"),
         healthy: figure(status.current_healthy),
         desired: figure(status.desired_healthy),
         expected: figure(status.expected_pods),
-        allowed: i8::try_from(status.disruptions_allowed.unwrap_or_default()).expect("a small number"),
-        notes: notes.map(|(name, at)| (name[1..].parse().expect("a name of the model"), minute(at.0))).collect(),
+        allowed: i8::try_from(status.disruptions_allowed.unwrap_or_default())
+            .expect("a small number"),
+        notes: notes
+            .map(|(name, at)| {
+                (
+                    name[1..].parse().expect("a name of the model"),
+                    minute(at.0),
+                )
+            })
+            .collect(),
         verdict: condition.map(|condition| condition.status == "True"),
     }
 }

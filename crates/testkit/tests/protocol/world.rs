@@ -67,7 +67,8 @@ pub(crate) struct Controller {
 /// What a controller knows about the notes of the budget beside what they say.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Known {
-    /// Pods that were evicted, and how much news has to come before it knows them as they were then.
+    /// Pods that were evicted, and how much news has to come before it knows them as they were
+    /// then.
     pub(crate) unsettled: BTreeMap<Name, u8>,
     /// Pods that it has seen go after their eviction.
     pub(crate) served: BTreeSet<Name>,
@@ -96,10 +97,21 @@ pub(crate) struct Write {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Eviction {
     /// It has been sent.
-    Sent { name: Name, uid: Option<Uid>, meant: Uid },
+    Sent {
+        name: Name,
+        uid: Option<Uid>,
+        meant: Uid,
+    },
     /// A server has read and decided; `current` is false as soon as what it read has changed.
-    Decided { name: Name, pod: Pod, meant: Uid, charge: bool, current: bool },
-    /// The budget has paid, and the pod is still to be deleted (which our server never does in two steps).
+    Decided {
+        name: Name,
+        pod: Pod,
+        meant: Uid,
+        charge: bool,
+        current: bool,
+    },
+    /// The budget has paid, and the pod is still to be deleted (which our server never does in two
+    /// steps).
     Paid { name: Name, uid: Uid },
 }
 
@@ -160,12 +172,25 @@ impl World {
             Some(pod) => self.pods.insert(name, pod),
             None => self.pods.remove(&name),
         };
-        let news = News { name, pod, minute: self.minute };
-        for controller in self.controllers.iter_mut().filter(|controller| controller.pods.is_some()) {
+        let news = News {
+            name,
+            pod,
+            minute: self.minute,
+        };
+        for controller in self
+            .controllers
+            .iter_mut()
+            .filter(|controller| controller.pods.is_some())
+        {
             controller.news.push_back(news);
         }
         for eviction in &mut self.evictions {
-            if let Eviction::Decided { name: other, pod: seen, current, .. } = eviction
+            if let Eviction::Decided {
+                name: other,
+                pod: seen,
+                current,
+                ..
+            } = eviction
                 && *other == name
                 && Some(*seen) == before
             {
@@ -178,18 +203,31 @@ impl World {
     pub(crate) fn put_status(&mut self, status: Status) {
         self.budget.status = status;
         let notes = &self.budget.status.notes;
-        self.truth.paid_for.retain(|name, _| notes.contains_key(name));
+        self.truth
+            .paid_for
+            .retain(|name, _| notes.contains_key(name));
         self.truth.gone.retain(|name, _| notes.contains_key(name));
         for controller in &mut self.controllers {
-            controller.known.unsettled.retain(|name, _| notes.contains_key(name));
-            controller.known.served.retain(|name| notes.contains_key(name));
+            controller
+                .known
+                .unsettled
+                .retain(|name, _| notes.contains_key(name));
+            controller
+                .known
+                .served
+                .retain(|name| notes.contains_key(name));
         }
         self.new_version();
     }
 
     pub(crate) fn new_version(&mut self) {
-        self.controllers.iter_mut().filter_map(|controller| controller.write.as_mut()).for_each(|write| write.current = false);
-        self.orphan.iter_mut().for_each(|write| write.current = false);
+        self.controllers
+            .iter_mut()
+            .filter_map(|controller| controller.write.as_mut())
+            .for_each(|write| write.current = false);
+        self.orphan
+            .iter_mut()
+            .for_each(|write| write.current = false);
         for eviction in &mut self.evictions {
             if let Eviction::Decided { current, .. } = eviction {
                 *current = false;

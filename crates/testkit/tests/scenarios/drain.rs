@@ -1,4 +1,5 @@
-//! What `exeunt drain` and `exeunt evict` do in these situations, with the time at which they do it.
+//! What `exeunt drain` and `exeunt evict` do in these situations, with the time at which they do
+//! it.
 //!
 //! A drain may be disturbed while it runs (`during`), be carried out by another user (`as`), meet a
 //! server that answers some evictions with a fault (`faults`), and be interrupted (`stopAfter`).
@@ -82,7 +83,12 @@ pub(crate) async fn run(world: &World, arguments: &Arguments) -> anyhow::Result<
     let disturb = async {
         let mut said = String::new();
         for disturbance in &arguments.during {
-            clock.sleep_until(rules::after_seconds(start, i64::try_from(disturbance.after)?)).await;
+            clock
+                .sleep_until(rules::after_seconds(
+                    start,
+                    i64::try_from(disturbance.after)?,
+                ))
+                .await;
             said.push_str(&Box::pin(play_steps(world, &disturbance.steps)).await?);
         }
         anyhow::Ok(said)
@@ -101,16 +107,28 @@ pub(crate) async fn run(world: &World, arguments: &Arguments) -> anyhow::Result<
 
 async fn engine(world: &World, arguments: &Arguments) -> anyhow::Result<Engine> {
     let client = match &arguments.r#as {
-        Some(name) => world.cluster.client_as(User { name: name.clone(), ..User::default() }),
+        Some(name) => world.cluster.client_as(User {
+            name: name.clone(),
+            ..User::default()
+        }),
         None => world.client(),
     };
     let client = match &arguments.faults {
         Some(faults) => faulty(client, faults.clone()),
         None => client,
     };
-    let client = if arguments.slow > 0 { slow(client, Duration::from_secs(arguments.slow)) } else { client };
+    let client = if arguments.slow > 0 {
+        slow(client, Duration::from_secs(arguments.slow))
+    } else {
+        client
+    };
     let seconds = |limit: Option<u64>| limit.map(Duration::from_secs);
-    let selectors = |texts: &[String]| texts.iter().map(|text| LabelSelector::parse(text)).collect::<Result<Vec<_>, _>>();
+    let selectors = |texts: &[String]| {
+        texts
+            .iter()
+            .map(|text| LabelSelector::parse(text))
+            .collect::<Result<Vec<_>, _>>()
+    };
     let policy = Policy {
         grace_seconds: arguments.grace,
         delete: arguments.delete,
@@ -124,14 +142,21 @@ async fn engine(world: &World, arguments: &Arguments) -> anyhow::Result<Engine> 
             _ => OnDeadline::Report,
         },
         skip_after_seconds: arguments.skip_after,
-        tiers: Tiers { first: selectors(&arguments.first)?, last: selectors(&arguments.last)? },
+        tiers: Tiers {
+            first: selectors(&arguments.first)?,
+            last: selectors(&arguments.last)?,
+        },
         surge: arguments.surge,
     };
     let clock = world.cluster.clock().clone();
     if !arguments.pods.is_empty() {
         let mut pods = Vec::new();
         for target in &arguments.pods {
-            pods.push(Api::<Pod>::namespaced(world.client(), &target.namespace).get(&target.name).await?);
+            pods.push(
+                Api::<Pod>::namespaced(world.client(), &target.namespace)
+                    .get(&target.name)
+                    .await?,
+            );
         }
         return Ok(Engine::evict(client, clock, policy, pods));
     }
@@ -142,11 +167,26 @@ async fn engine(world: &World, arguments: &Arguments) -> anyhow::Result<Engine> 
         skip_after_seconds: arguments.skip_after,
     };
     let nodes = drain::cordon::find(&world.client(), &arguments.nodes, None).await?;
-    Ok(Engine::drain(client, clock, policy, Survey { allowed, ..Survey::default() }, nodes, arguments.parallel.max(1)))
+    Ok(Engine::drain(
+        client,
+        clock,
+        policy,
+        Survey {
+            allowed,
+            ..Survey::default()
+        },
+        nodes,
+        arguments.parallel.max(1),
+    ))
 }
 
 /// The events, a line each, until the end or the interruption.
-async fn follow(mut engine: Engine, start: Timestamp, world: &World, stop: impl Future<Output = ()>) -> String {
+async fn follow(
+    mut engine: Engine,
+    start: Timestamp,
+    world: &World,
+    stop: impl Future<Output = ()>,
+) -> String {
     let mut stop = std::pin::pin!(stop);
     let mut lines = String::new();
     loop {
@@ -161,7 +201,12 @@ async fn follow(mut engine: Engine, start: Timestamp, world: &World, stop: impl 
             event = engine.next() => event,
         };
         let Some(event) = event else { return lines };
-        let seconds = world.cluster.clock().now().duration_since(start).as_secs_f64();
+        let seconds = world
+            .cluster
+            .clock()
+            .now()
+            .duration_since(start)
+            .as_secs_f64();
         lines.push_str(&format!("{seconds:6.1}  {}\n", told(&event)));
     }
 }
@@ -172,10 +217,19 @@ fn told(event: &Event) -> String {
     let mut text = tree["event"].as_str().unwrap_or_default().to_owned();
     let text_of = |member: &str| match &tree[member] {
         Value::String(text) => Some(text.clone()),
-        Value::Array(items) if !items.is_empty() => Some(items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join("; ")),
+        Value::Array(items) if !items.is_empty() => Some(
+            items
+                .iter()
+                .filter_map(Value::as_str)
+                .collect::<Vec<_>>()
+                .join("; "),
+        ),
         _ => None,
     };
-    if let (Some(namespace), Some(name)) = (tree["pod"]["namespace"].as_str(), tree["pod"]["name"].as_str()) {
+    if let (Some(namespace), Some(name)) = (
+        tree["pod"]["namespace"].as_str(),
+        tree["pod"]["name"].as_str(),
+    ) {
         text.push_str(&format!(" {namespace}/{name}"));
     }
     for member in ["node", "change", "workload", "class"] {
@@ -197,15 +251,25 @@ fn faulty(client: Client, faults: Faults) -> Client {
         let (client, left, answer) = (client.clone(), left.clone(), faults.answer.clone());
         async move {
             let evicts = request.uri().path().ends_with("/eviction");
-            let hit = evicts && left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok();
+            let hit = evicts
+                && left
+                    .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
+                        left.checked_sub(1)
+                    })
+                    .is_ok();
             if !hit {
                 return client.send(request).await;
             }
             let (code, body) = match &answer {
                 Value::String(text) => (200, text.clone()),
-                status => (u16::try_from(status["code"].as_u64().unwrap_or(500)).unwrap_or(500), status.to_string()),
+                status => (
+                    u16::try_from(status["code"].as_u64().unwrap_or(500)).unwrap_or(500),
+                    status.to_string(),
+                ),
             };
-            let response = http::Response::builder().status(code).body(Body::from(body.into_bytes()));
+            let response = http::Response::builder()
+                .status(code)
+                .body(Body::from(body.into_bytes()));
             response.map_err(kube::Error::HttpError)
         }
     });

@@ -33,13 +33,18 @@ pub(crate) async fn run(world: &World, arguments: &Arguments) -> anyhow::Result<
         Arguments::Full(full) => (&full.of, full.ask, full.user.as_deref()),
     };
     let client = user.map_or_else(|| world.client(), |user| world.client_of(user));
-    let subject = Subject::new(&target.kind, &target.namespace, &target.name).context("pods, pdbs and nodes are explained")?;
+    let subject = Subject::new(&target.kind, &target.namespace, &target.name)
+        .context("pods, pdbs and nodes are explained")?;
     let snapshot = Snapshot::read(&client, &Scope::Cluster, world.cluster.clock().now()).await?;
-    let mut explanation = explain(&snapshot, &subject).with_context(|| format!("{subject} is not there"))?;
+    let mut explanation =
+        explain(&snapshot, &subject).with_context(|| format!("{subject} is not there"))?;
     if ask {
         explanation.ask(&client).await;
     }
-    Ok(format!("$ exeunt explain {subject}\n{}", explanation.render()))
+    Ok(format!(
+        "$ exeunt explain {subject}\n{}",
+        explanation.render()
+    ))
 }
 
 scenarios! { "explain":

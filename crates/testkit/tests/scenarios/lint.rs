@@ -9,8 +9,19 @@ use crate::scenarios;
 use crate::world::World;
 
 pub(crate) async fn run(world: &World) -> anyhow::Result<String> {
-    let snapshot = Snapshot::read(&world.client(), &Scope::Cluster, world.cluster.clock().now()).await?;
-    let findings = lint(&snapshot, &Sources::default(), &Options { max_grace: Duration::from_secs(600) });
+    let snapshot = Snapshot::read(
+        &world.client(),
+        &Scope::Cluster,
+        world.cluster.clock().now(),
+    )
+    .await?;
+    let findings = lint(
+        &snapshot,
+        &Sources::default(),
+        &Options {
+            max_grace: Duration::from_secs(600),
+        },
+    );
     Ok(format!("$ exeunt lint -A\n{}", text(&findings)))
 }
 

@@ -41,7 +41,9 @@ macro_rules! scenarios {
 pub(crate) use scenarios;
 
 fn folder(tool: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios/data").join(tool)
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/scenarios/data")
+        .join(tool)
 }
 
 /// Plays a scenario and compares what it printed.
@@ -63,7 +65,15 @@ fn check_listed(tool: &str, listed: &[&str]) {
     let files = std::fs::read_dir(folder(tool)).expect("the folder of the tool");
     for file in files {
         let path = file.expect("an entry").path();
-        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        assert!(listed.contains(&name.as_str()), "{} is no test: list it", path.display());
+        let name = path
+            .file_stem()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        assert!(
+            listed.contains(&name.as_str()),
+            "{} is no test: list it",
+            path.display()
+        );
     }
 }

@@ -3,17 +3,23 @@
 
 use regex::{Captures, Regex};
 
-/// Replaces the generated ends of the names of a Deployment's pods by letters, in the order in which
-/// the names appear: `web-6d4f9c7b8-x2x7q` becomes `web-(a)`.
+/// Replaces the generated ends of the names of a Deployment's pods by letters, in the order in
+/// which the names appear: `web-6d4f9c7b8-x2x7q` becomes `web-(a)`.
 pub(crate) fn generated_names(text: &str) -> String {
-    let name = Regex::new(r"\b([a-z][a-z0-9-]*?)-((?:[0-9a-z]{8,10}-)?[bcdfghjklmnpqrstvwxz2456789]{5})\b").expect("a pattern");
+    let name = Regex::new(
+        r"\b([a-z][a-z0-9-]*?)-((?:[0-9a-z]{8,10}-)?[bcdfghjklmnpqrstvwxz2456789]{5})\b",
+    )
+    .expect("a pattern");
     let mut seen: Vec<String> = Vec::new();
     let named = name.replace_all(text, |found: &Captures<'_>| {
         let end = found[2].to_owned();
-        let place = seen.iter().position(|known| *known == end).unwrap_or_else(|| {
-            seen.push(end);
-            seen.len() - 1
-        });
+        let place = seen
+            .iter()
+            .position(|known| *known == end)
+            .unwrap_or_else(|| {
+                seen.push(end);
+                seen.len() - 1
+            });
         let letter = char::from(b'a' + u8::try_from(place % 26).unwrap_or_default());
         format!("{}-({letter})", &found[1])
     });
@@ -21,18 +27,29 @@ pub(crate) fn generated_names(text: &str) -> String {
 }
 
 /// What happens at one moment to several pods has no order of its own: it is told by what happened.
-const ORDER: [&str; 6] = ["cordoned", "started", "asked", "refused", "accepted", "gone"];
+const ORDER: [&str; 6] = [
+    "cordoned", "started", "asked", "refused", "accepted", "gone",
+];
 
 /// Brings consecutive lines of one moment (`   7.0  gone default/web-0`) into an order.
 pub(crate) fn same_moments(text: &str) -> String {
-    let moment =
-        |line: &str| line.trim_start().split_once("  ").filter(|(time, _)| time.parse::<f64>().is_ok()).map(|(time, _)| time.to_owned());
+    let moment = |line: &str| {
+        line.trim_start()
+            .split_once("  ")
+            .filter(|(time, _)| time.parse::<f64>().is_ok())
+            .map(|(time, _)| time.to_owned())
+    };
     let rank = |line: &str| {
         let verb = line.split_whitespace().nth(1).unwrap_or_default();
-        ORDER.iter().position(|known| *known == verb).unwrap_or(ORDER.len())
+        ORDER
+            .iter()
+            .position(|known| *known == verb)
+            .unwrap_or(ORDER.len())
     };
     let mut lines: Vec<&str> = text.lines().collect();
-    for group in lines.chunk_by_mut(|one, other| moment(one).is_some() && moment(one) == moment(other)) {
+    for group in
+        lines.chunk_by_mut(|one, other| moment(one).is_some() && moment(one) == moment(other))
+    {
         group.sort_by_key(|line| (rank(line), *line));
     }
     lines.join("\n") + "\n"
@@ -41,5 +58,8 @@ pub(crate) fn same_moments(text: &str) -> String {
 #[test]
 fn the_same_name_gets_the_same_letter() {
     let text = "web-6d4f9c7b8-x2x7q waits for web-6d4f9c7b8-bbbbb; web-6d4f9c7b8-x2x7q is ready; db-0 and node-1 too";
-    assert_eq!(generated_names(text), "web-(a) waits for web-(b); web-(a) is ready; db-0 and node-1 too");
+    assert_eq!(
+        generated_names(text),
+        "web-(a) waits for web-(b); web-(a) is ready; db-0 and node-1 too"
+    );
 }

@@ -33,38 +33,58 @@ struct Situation {
 }
 
 async fn check(situation: Situation) -> anyhow::Result<()> {
-    let Situation { nodes, replicas, .. } = situation;
+    let Situation {
+        nodes, replicas, ..
+    } = situation;
     let world = World::start(2 * nodes, true, false).await?;
-    let node = |number: usize| -> anyhow::Result<Target> { Target::try_from(format!("node/node-{number}")).map_err(anyhow::Error::msg) };
-    let spare: Vec<Target> = (nodes + 1..=2 * nodes).map(node).collect::<Result<_, _>>()?;
+    let node = |number: usize| -> anyhow::Result<Target> {
+        Target::try_from(format!("node/node-{number}")).map_err(anyhow::Error::msg)
+    };
+    let spare: Vec<Target> = (nodes + 1..=2 * nodes)
+        .map(node)
+        .collect::<Result<_, _>>()?;
     for target in &spare {
-        world.patch(target, &json!({"spec": {"unschedulable": true}}), false).await?;
+        world
+            .patch(target, &json!({"spec": {"unschedulable": true}}), false)
+            .await?;
     }
     let annotations = json!({
         "sim.exeunt.dev/ready-after-seconds": situation.ready_seconds.to_string(),
         "sim.exeunt.dev/stop-seconds": situation.stop_seconds.to_string(),
     });
-    let template =
-        json!({"metadata": {"labels": {"app": "web"}, "annotations": annotations}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
+    let template = json!({"metadata": {"labels": {"app": "web"}, "annotations": annotations}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
     let spec = json!({"replicas": replicas, "selector": {"matchLabels": {"app": "web"}}, "template": template});
     world.create(&json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}, "spec": spec})).await?;
     let deployment = Target::try_from("deployment/web".to_owned()).map_err(anyhow::Error::msg)?;
-    world.wait(&deployment, "/status/readyReplicas", &json!(replicas)).await?;
+    world
+        .wait(&deployment, "/status/readyReplicas", &json!(replicas))
+        .await?;
     if let Some(mut spec) = situation.budget {
         spec["selector"] = json!({"matchLabels": {"app": "web"}});
         world.create(&json!({"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": "web"}, "spec": spec})).await?;
         let budget = Target::try_from("pdb/web".to_owned()).map_err(anyhow::Error::msg)?;
-        world.wait(&budget, "/status/currentHealthy", &json!(replicas)).await?;
+        world
+            .wait(&budget, "/status/currentHealthy", &json!(replicas))
+            .await?;
     }
     for target in &spare {
-        world.patch(target, &json!({"spec": {"unschedulable": null}}), false).await?;
+        world
+            .patch(target, &json!({"spec": {"unschedulable": null}}), false)
+            .await?;
     }
 
     let names: Vec<String> = (1..=nodes).map(|number| format!("node-{number}")).collect();
     let found = drain::cordon::find(&world.client(), &names, None).await?;
     let clock = world.cluster.clock().clone();
     let start = clock.now();
-    let mut engine = Engine::drain(world.client(), clock.clone(), Policy::default(), Survey::default(), found, nodes);
+    let mut engine = Engine::drain(
+        world.client(),
+        clock.clone(),
+        Policy::default(),
+        Survey::default(),
+        found,
+        nodes,
+    );
     let follow = async {
         let mut drained = 0;
         while let Some(event) = engine.next().await {
@@ -79,7 +99,11 @@ async fn check(situation: Situation) -> anyhow::Result<()> {
     assert_eq!(fewest, None, "fewer pods were ready than the budget wants");
     assert_eq!(drained, nodes);
     let seconds = clock.now().duration_since(start).as_secs_f64();
-    assert!(seconds <= situation.least_seconds * AT_MOST, "{seconds} s, the least is {} s", situation.least_seconds);
+    assert!(
+        seconds <= situation.least_seconds * AT_MOST,
+        "{seconds} s, the least is {} s",
+        situation.least_seconds
+    );
     world.stop().await
 }
 
@@ -87,7 +111,8 @@ async fn check(situation: Situation) -> anyhow::Result<()> {
 async fn fewest_ready(world: &World, least: usize) -> usize {
     let mut ready = BTreeMap::new();
     let mut complete = false;
-    let mut events = watcher::watcher(Api::<Pod>::all(world.client()), watcher::Config::default()).boxed();
+    let mut events =
+        watcher::watcher(Api::<Pod>::all(world.client()), watcher::Config::default()).boxed();
     while let Some(event) = events.next().await {
         match event.expect("the watch goes on") {
             Seen::Apply(pod) | Seen::InitApply(pod) => {
@@ -111,17 +136,33 @@ async fn fewest_ready(world: &World, least: usize) -> usize {
 #[tokio::test(start_paused = true)]
 async fn a_hundred_pods_without_budgets_go_at_once() -> anyhow::Result<()> {
     let least_seconds = 2.0;
-    let situation =
-        Situation { nodes: 1, replicas: 100, budget: None, ready_seconds: 0.0, stop_seconds: 2.0, least_ready: 0, least_seconds };
+    let situation = Situation {
+        nodes: 1,
+        replicas: 100,
+        budget: None,
+        ready_seconds: 0.0,
+        stop_seconds: 2.0,
+        least_ready: 0,
+        least_seconds,
+    };
     Box::pin(check(situation)).await
 }
 
 #[tokio::test(start_paused = true)]
-async fn thirty_pods_under_a_budget_of_one_go_as_fast_as_their_successors_are_ready() -> anyhow::Result<()> {
+async fn thirty_pods_under_a_budget_of_one_go_as_fast_as_their_successors_are_ready()
+-> anyhow::Result<()> {
     // Each pod but the last is waited for until its successor is ready.
     let least_seconds = 29.0 * 2.0;
     let budget = Some(json!({"maxUnavailable": 1}));
-    let situation = Situation { nodes: 1, replicas: 30, budget, ready_seconds: 2.0, stop_seconds: 0.0, least_ready: 29, least_seconds };
+    let situation = Situation {
+        nodes: 1,
+        replicas: 30,
+        budget,
+        ready_seconds: 2.0,
+        stop_seconds: 0.0,
+        least_ready: 29,
+        least_seconds,
+    };
     Box::pin(check(situation)).await
 }
 
@@ -130,6 +171,14 @@ async fn ten_nodes_share_a_budget() -> anyhow::Result<()> {
     // A hundred pods, ten at a time: ten rounds, the last of which nobody waits for.
     let least_seconds = 9.0 * 2.0;
     let budget = Some(json!({"maxUnavailable": 10}));
-    let situation = Situation { nodes: 10, replicas: 100, budget, ready_seconds: 2.0, stop_seconds: 0.0, least_ready: 90, least_seconds };
+    let situation = Situation {
+        nodes: 10,
+        replicas: 100,
+        budget,
+        ready_seconds: 2.0,
+        stop_seconds: 0.0,
+        least_ready: 90,
+        least_seconds,
+    };
     Box::pin(check(situation)).await
 }

@@ -44,7 +44,12 @@ fn one() -> usize {
 impl Arguments {
     fn allowed(&self) -> Allowed {
         let all = !self.careful;
-        Allowed { force: all, ignore_daemonsets: all, delete_emptydir_data: all, skip_after_seconds: 0 }
+        Allowed {
+            force: all,
+            ignore_daemonsets: all,
+            delete_emptydir_data: all,
+            skip_after_seconds: 0,
+        }
     }
 
     fn options(&self) -> Options {
@@ -52,7 +57,11 @@ impl Arguments {
             allowed: self.allowed(),
             tiers: Tiers {
                 first: Vec::new(),
-                last: self.last.iter().map(|text| LabelSelector::parse(text).expect("a selector")).collect(),
+                last: self
+                    .last
+                    .iter()
+                    .map(|text| LabelSelector::parse(text).expect("a selector"))
+                    .collect(),
             },
             parallel: self.parallel,
             stop_seconds: f64::from(self.stop),
@@ -62,7 +71,10 @@ impl Arguments {
 }
 
 async fn plan(world: &World, arguments: &Arguments, options: &Options) -> anyhow::Result<Plan> {
-    let client = arguments.user.as_deref().map_or_else(|| world.client(), |user| world.client_of(user));
+    let client = arguments
+        .user
+        .as_deref()
+        .map_or_else(|| world.client(), |user| world.client_of(user));
     let snapshot = Snapshot::read(&client, &Scope::Cluster, world.cluster.clock().now()).await?;
     Ok(make(&snapshot, options)?)
 }
@@ -71,7 +83,11 @@ async fn plan(world: &World, arguments: &Arguments, options: &Options) -> anyhow
 pub(crate) async fn run(world: &World, arguments: &Arguments) -> anyhow::Result<String> {
     let options = arguments.options();
     let plan = plan(world, arguments, &options).await?;
-    Ok(format!("$ exeunt plan {}\n{}", arguments.nodes.join(" "), plan.render(&options)))
+    Ok(format!(
+        "$ exeunt plan {}\n{}",
+        arguments.nodes.join(" "),
+        plan.render(&options)
+    ))
 }
 
 /// Prints the plan, drains as planned, and compares the time that it took with the forecast.
@@ -85,14 +101,32 @@ pub(crate) async fn forecast(world: &World, arguments: &Arguments) -> anyhow::Re
     for name in &arguments.nodes {
         nodes.push(api.get(name).await?);
     }
-    let survey = Survey { allowed: options.allowed, ..Survey::default() };
+    let survey = Survey {
+        allowed: options.allowed,
+        ..Survey::default()
+    };
     let begin = clock.now();
-    let mut engine = Engine::drain(client, clock.clone(), Policy::default(), survey, nodes, arguments.parallel);
+    let mut engine = Engine::drain(
+        client,
+        clock.clone(),
+        Policy::default(),
+        survey,
+        nodes,
+        arguments.parallel,
+    );
     while engine.next().await.is_some() {}
     let took = clock.now().duration_since(begin).as_secs_f64();
-    ensure!((took - forecast).abs() <= forecast * TOLERANCE, "forecast {forecast} s, took {took} s\n{}", plan.render(&options));
+    ensure!(
+        (took - forecast).abs() <= forecast * TOLERANCE,
+        "forecast {forecast} s, took {took} s\n{}",
+        plan.render(&options)
+    );
     let told = "the drain then took as long as that, within 20 %";
-    Ok(format!("$ exeunt plan {}\n{}\n{told}", arguments.nodes.join(" "), plan.render(&options)))
+    Ok(format!(
+        "$ exeunt plan {}\n{}\n{told}",
+        arguments.nodes.join(" "),
+        plan.render(&options)
+    ))
 }
 
 scenarios! { "plan":

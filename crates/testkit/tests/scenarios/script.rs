@@ -35,7 +35,8 @@ fn yes() -> bool {
 pub(crate) enum Step {
     /// Creates an object, and sets its status if it has one.
     Create(Value),
-    /// Waits until a member has a value, at most ten minutes: `{of: pdb/web, path: /status/currentHealthy, is: 3}`.
+    /// Waits until a member has a value, at most ten minutes: `{of: pdb/web, path:
+    /// /status/currentHealthy, is: 3}`.
     Wait(Wait),
     /// Lets so many seconds pass.
     Pass(u64),
@@ -77,12 +78,17 @@ pub(crate) struct Patch {
 /// Plays a file's text; gives what its steps print.
 pub(crate) async fn play(text: &str) -> anyhow::Result<String> {
     let mut documents = documents(text)?.into_iter();
-    let scenario: Scenario = serde_json::from_value(documents.next().context("an empty file")?).context("the first document")?;
+    let scenario: Scenario = serde_json::from_value(documents.next().context("an empty file")?)
+        .context("the first document")?;
     let world = World::start(scenario.nodes, scenario.controllers, scenario.events).await?;
     for object in documents {
         world.create(&object).await?;
     }
-    let printed = format!("{}\n{}", scenario.about, play_steps(&world, &scenario.steps).await?);
+    let printed = format!(
+        "{}\n{}",
+        scenario.about,
+        play_steps(&world, &scenario.steps).await?
+    );
     world.stop().await?;
     Ok(masks::generated_names(&printed))
 }
@@ -91,7 +97,9 @@ pub(crate) async fn play(text: &str) -> anyhow::Result<String> {
 pub(crate) async fn play_steps(world: &World, steps: &[Step]) -> anyhow::Result<String> {
     let mut printed = String::new();
     for (index, step) in steps.iter().enumerate() {
-        let said = Box::pin(take(world, step)).await.with_context(|| format!("step {}: {step:?}", index + 1))?;
+        let said = Box::pin(take(world, step))
+            .await
+            .with_context(|| format!("step {}: {step:?}", index + 1))?;
         if let Some(said) = said {
             printed.push('\n');
             printed.push_str(said.trim_end());
@@ -113,7 +121,9 @@ async fn take(world: &World, step: &Step) -> anyhow::Result<Option<String>> {
         Step::Lint => return Ok(Some(lint::run(world).await?)),
         Step::Drain(arguments) => return Ok(Some(Box::pin(drain::run(world, arguments)).await?)),
         Step::Plan(arguments) => return Ok(Some(plan::run(world, arguments).await?)),
-        Step::Forecast(arguments) => return Ok(Some(Box::pin(plan::forecast(world, arguments)).await?)),
+        Step::Forecast(arguments) => {
+            return Ok(Some(Box::pin(plan::forecast(world, arguments)).await?));
+        }
         Step::Explain(arguments) => return Ok(Some(explain::run(world, arguments).await?)),
     }
     Ok(None)

@@ -33,7 +33,11 @@ impl TryFrom<String> for Target {
             [namespace, kind, name] => (*namespace, *kind, *name),
             _ => return Err(format!("{text:?} is not kind/name or namespace/kind/name")),
         };
-        Ok(Self { namespace: namespace.to_owned(), kind: kind.to_owned(), name: name.to_owned() })
+        Ok(Self {
+            namespace: namespace.to_owned(),
+            kind: kind.to_owned(),
+            name: name.to_owned(),
+        })
     }
 }
 
@@ -42,11 +46,25 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) async fn start(nodes: usize, controllers: bool, events: bool) -> anyhow::Result<Self> {
+    pub(crate) async fn start(
+        nodes: usize,
+        controllers: bool,
+        events: bool,
+    ) -> anyhow::Result<Self> {
         let builder = Cluster::builder().nodes(nodes);
-        let builder = if events { builder.standing_help() } else { builder };
-        let builder = if controllers { builder } else { builder.without_controllers() };
-        Ok(Self { cluster: builder.start().await? })
+        let builder = if events {
+            builder.standing_help()
+        } else {
+            builder
+        };
+        let builder = if controllers {
+            builder
+        } else {
+            builder.without_controllers()
+        };
+        Ok(Self {
+            cluster: builder.start().await?,
+        })
     }
 
     pub(crate) async fn stop(self) -> anyhow::Result<()> {
@@ -60,15 +78,25 @@ impl World {
     /// A client of somebody who may do what RBAC says.
     pub(crate) fn client_of(&self, user: &str) -> Client {
         let groups = vec!["system:authenticated".to_owned()];
-        self.cluster.client_as(registry::request::User { name: user.to_owned(), groups, ..Default::default() })
+        self.cluster.client_as(registry::request::User {
+            name: user.to_owned(),
+            groups,
+            ..Default::default()
+        })
     }
 
     pub(crate) async fn create(&self, object: &Value) -> anyhow::Result<()> {
         let meta = &object["metadata"];
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let namespace = meta["namespace"].as_str().unwrap_or("default").to_owned();
-        let target = Target { namespace, kind: text(&object["kind"]), name: text(&meta["name"]) };
-        let api = self.api(&target).or_else(|_| self.custom(&target, &text(&object["apiVersion"])))?;
+        let target = Target {
+            namespace,
+            kind: text(&object["kind"]),
+            name: text(&meta["name"]),
+        };
+        let api = self
+            .api(&target)
+            .or_else(|_| self.custom(&target, &text(&object["apiVersion"])))?;
         let whole: DynamicObject = serde_json::from_value(object.clone())?;
         // A controller makes the account of a namespace a moment after it, and pods need it.
         let made = async || match api.create(&PostParams::default(), &whole).await {
@@ -76,15 +104,27 @@ impl World {
             Err(kube::Error::Api(status)) if status.message.contains("serviceaccount") => Ok(None),
             Err(error) => Err(error.into()),
         };
-        self.cluster.wait_for(PATIENCE, made).await.with_context(|| format!("creating {target:?}"))?;
+        self.cluster
+            .wait_for(PATIENCE, made)
+            .await
+            .with_context(|| format!("creating {target:?}"))?;
         match &object["status"] {
             Value::Null => Ok(()),
             status => self.patch(&target, &json!({"status": status}), true).await,
         }
     }
 
-    pub(crate) async fn patch(&self, target: &Target, change: &Value, status: bool) -> anyhow::Result<()> {
-        let (api, how, change) = (self.api(target)?, PatchParams::default(), Patch::Merge(change));
+    pub(crate) async fn patch(
+        &self,
+        target: &Target,
+        change: &Value,
+        status: bool,
+    ) -> anyhow::Result<()> {
+        let (api, how, change) = (
+            self.api(target)?,
+            PatchParams::default(),
+            Patch::Merge(change),
+        );
         match status {
             true => api.patch_status(&target.name, &how, &change).await?,
             false => api.patch(&target.name, &how, &change).await?,
@@ -93,12 +133,20 @@ impl World {
     }
 
     pub(crate) async fn delete(&self, target: &Target) -> anyhow::Result<()> {
-        self.api(target)?.delete(&target.name, &DeleteParams::default()).await?;
+        self.api(target)?
+            .delete(&target.name, &DeleteParams::default())
+            .await?;
         Ok(())
     }
 
-    /// Waits until the member at `path` (a JSON pointer) is `value`; null stands for a missing member or object.
-    pub(crate) async fn wait(&self, target: &Target, path: &str, value: &Value) -> anyhow::Result<()> {
+    /// Waits until the member at `path` (a JSON pointer) is `value`; null stands for a missing
+    /// member or object.
+    pub(crate) async fn wait(
+        &self,
+        target: &Target,
+        path: &str,
+        value: &Value,
+    ) -> anyhow::Result<()> {
         let api = self.api(target)?;
         let last = RefCell::new(Value::Null);
         let look = async || {
@@ -114,12 +162,16 @@ impl World {
 
     /// Evicts a pod; gives the answer as a line.
     pub(crate) async fn evict(&self, target: &Target) -> anyhow::Result<String> {
-        let api = Api::<k8s_openapi::api::core::v1::Pod>::namespaced(self.client(), &target.namespace);
+        let api =
+            Api::<k8s_openapi::api::core::v1::Pod>::namespaced(self.client(), &target.namespace);
         let answer = match api.evict(&target.name, &EvictParams::default()).await {
             Ok(_) => "201".to_owned(),
             Err(kube::Error::Api(status)) => {
                 let causes = status.details.iter().flat_map(|details| &details.causes);
-                causes.fold(format!("{} {}", status.code, status.message), |text, cause| format!("{text}\n  {}", cause.message))
+                causes.fold(
+                    format!("{} {}", status.code, status.message),
+                    |text, cause| format!("{text}\n  {}", cause.message),
+                )
             }
             Err(error) => return Err(error.into()),
         };
@@ -128,20 +180,36 @@ impl World {
 
     /// Objects of a kind that a definition of the scenario has made, with the usual plural.
     fn custom(&self, target: &Target, api_version: &str) -> anyhow::Result<Api<DynamicObject>> {
-        let (group, version) = api_version.split_once('/').context("a group and a version")?;
+        let (group, version) = api_version
+            .split_once('/')
+            .context("a group and a version")?;
         let kind = kube::core::GroupVersionKind::gvk(group, version, &target.kind);
-        Ok(Api::namespaced_with(self.client(), &target.namespace, &ApiResource::from_gvk(&kind)))
+        Ok(Api::namespaced_with(
+            self.client(),
+            &target.namespace,
+            &ApiResource::from_gvk(&kind),
+        ))
     }
 
     fn api(&self, target: &Target) -> anyhow::Result<Api<DynamicObject>> {
         let wanted = target.kind.to_lowercase();
         let called = |resource: &&kinds::facts::Resource| {
-            let names = [resource.kind.to_lowercase(), resource.plural.to_owned(), resource.singular.to_owned()];
+            let names = [
+                resource.kind.to_lowercase(),
+                resource.plural.to_owned(),
+                resource.singular.to_owned(),
+            ];
             names.contains(&wanted) || resource.short_names.contains(&wanted.as_str())
         };
-        let resource = kinds::resources().iter().find(called).with_context(|| format!("no kind is called {wanted:?}"))?;
-        let version =
-            if resource.group.is_empty() { resource.version.to_owned() } else { format!("{}/{}", resource.group, resource.version) };
+        let resource = kinds::resources()
+            .iter()
+            .find(called)
+            .with_context(|| format!("no kind is called {wanted:?}"))?;
+        let version = if resource.group.is_empty() {
+            resource.version.to_owned()
+        } else {
+            format!("{}/{}", resource.group, resource.version)
+        };
         let reached = ApiResource {
             group: resource.group.to_owned(),
             version: resource.version.to_owned(),

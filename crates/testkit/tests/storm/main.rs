@@ -15,18 +15,29 @@ const RUNS: u64 = 6;
 
 /// Runs one test's share of the seeds, which end with this digit of its own.
 async fn run(place: Place, share: u64) {
-    let number = |name: &str| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
+    let number = |name: &str| {
+        std::env::var(name)
+            .ok()
+            .and_then(|value| value.parse::<u64>().ok())
+    };
     let seeds: Vec<u64> = match number("EXEUNT_STORM_SEED") {
         Some(seed) => vec![seed],
-        None => (0..number("EXEUNT_STORM_RUNS").unwrap_or(RUNS)).map(|run| run * 10 + share).collect(),
+        None => (0..number("EXEUNT_STORM_RUNS").unwrap_or(RUNS))
+            .map(|run| run * 10 + share)
+            .collect(),
     };
     let mut total = Figures::default();
     for seed in seeds {
-        let figures = Storm::run(seed, place).await.unwrap_or_else(|why| panic!("EXEUNT_STORM_SEED={seed} finds: {why:#}"));
+        let figures = Storm::run(seed, place)
+            .await
+            .unwrap_or_else(|why| panic!("EXEUNT_STORM_SEED={seed} finds: {why:#}"));
         total.add(&figures);
     }
     eprintln!("{place:?}: {total:?}");
-    assert!(total.granted > 0 && total.refused > 0 && total.charges > 0 && total.statuses > 0, "nothing was checked: {total:?}");
+    assert!(
+        total.granted > 0 && total.refused > 0 && total.charges > 0 && total.statuses > 0,
+        "nothing was checked: {total:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -10,7 +10,9 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use kube::api::{DeleteParams, EvictParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::api::{
+    DeleteParams, EvictParams, ListParams, Patch, PatchParams, PostParams, Preconditions,
+};
 use kube::{Api, Client, ResourceExt as _};
 use serde_json::{Value, json};
 use testkit::Cluster;
@@ -82,20 +84,43 @@ impl Storm {
         let random = Entropy::seeded(seed);
         let (first, second) = boot(&disk, &clock, seed).await?;
         let since = clock.now();
-        let (figures, granted, log) = (Figures { runs: 1, ..Figures::default() }, Vec::new(), Vec::new());
-        let mut storm = Self { disk, clock, random, seed, first, second, since, granted, figures, log };
+        let (figures, granted, log) = (
+            Figures {
+                runs: 1,
+                ..Figures::default()
+            },
+            Vec::new(),
+            Vec::new(),
+        );
+        let mut storm = Self {
+            disk,
+            clock,
+            random,
+            seed,
+            first,
+            second,
+            since,
+            granted,
+            figures,
+            log,
+        };
         let outcome = storm.weather().await;
         outcome.with_context(|| format!("after {:#?}", storm.log))?;
-        (storm.figures.charges, storm.figures.statuses) = storm.disk.ledger(|ledger| ledger.figures());
+        (storm.figures.charges, storm.figures.statuses) =
+            storm.disk.ledger(|ledger| ledger.figures());
         Ok(storm.figures)
     }
 
     async fn weather(&mut self) -> anyhow::Result<()> {
         self.deploy().await?;
         tokio::time::sleep(CALM).await;
-        self.check_calm().await.context("before anything happened")?;
+        self.check_calm()
+            .await
+            .context("before anything happened")?;
         for step in 0..STEPS {
-            self.happen().await.with_context(|| format!("step {step}"))?;
+            self.happen()
+                .await
+                .with_context(|| format!("step {step}"))?;
             self.check()?;
             if step % 10 == 9 {
                 self.note("calm".to_owned());
@@ -114,17 +139,24 @@ impl Storm {
         };
         let spec = |app: &str, replicas: u64| json!({"replicas": replicas, "selector": {"matchLabels": {"app": app}}, "template": of(app)});
         let options = PostParams::default();
-        let web = serde_json::from_value(json!({"metadata": {"name": "web"}, "spec": spec("web", 5)}))?;
-        Api::<Deployment>::default_namespaced(client.clone()).create(&options, &web).await?;
+        let web =
+            serde_json::from_value(json!({"metadata": {"name": "web"}, "spec": spec("web", 5)}))?;
+        Api::<Deployment>::default_namespaced(client.clone())
+            .create(&options, &web)
+            .await?;
         let mut db = spec("db", 3);
         db["serviceName"] = json!("db");
         let db = serde_json::from_value(json!({"metadata": {"name": "db"}, "spec": db}))?;
-        Api::<StatefulSet>::default_namespaced(client.clone()).create(&options, &db).await?;
+        Api::<StatefulSet>::default_namespaced(client.clone())
+            .create(&options, &db)
+            .await?;
         for app in APPS {
             let mut spec = self.floor(app);
             spec["selector"] = json!({"matchLabels": {"app": app}});
             let budget = serde_json::from_value(json!({"metadata": {"name": app}, "spec": spec}))?;
-            Api::<PodDisruptionBudget>::default_namespaced(client.clone()).create(&options, &budget).await?;
+            Api::<PodDisruptionBudget>::default_namespaced(client.clone())
+                .create(&options, &budget)
+                .await?;
         }
         Ok(())
     }
@@ -134,8 +166,12 @@ impl Storm {
         let size = if app == "web" { 4 } else { 3 };
         match self.random.below(4) {
             0 => json!({"minAvailable": self.random.below(size), "maxUnavailable": null}),
-            1 => json!({"minAvailable": format!("{}%", 20 * self.random.below(5)), "maxUnavailable": null}),
-            2 => json!({"minAvailable": null, "maxUnavailable": format!("{}%", 20 * self.random.below(4))}),
+            1 => {
+                json!({"minAvailable": format!("{}%", 20 * self.random.below(5)), "maxUnavailable": null})
+            }
+            2 => {
+                json!({"minAvailable": null, "maxUnavailable": format!("{}%", 20 * self.random.below(4))})
+            }
             _ => json!({"minAvailable": null, "maxUnavailable": 1 + self.random.below(2)}),
         }
     }
@@ -145,7 +181,11 @@ impl Storm {
     }
 
     fn app(&self) -> &'static str {
-        if self.random.below(2) == 0 { "web" } else { "db" }
+        if self.random.below(2) == 0 {
+            "web"
+        } else {
+            "db"
+        }
     }
 
     /// Every other run knows no losses but by evictions, so that what is lost is lost by them.
@@ -165,7 +205,11 @@ impl Storm {
             13 => self.restart_controllers().await,
             14 => self.crash(None).await,
             15 => {
-                let death = if self.random.below(2) == 0 { Death::Before } else { Death::After };
+                let death = if self.random.below(2) == 0 {
+                    Death::Before
+                } else {
+                    Death::After
+                };
                 self.crash(Some(death)).await
             }
             _ => self.evict_some().await,
@@ -175,7 +219,10 @@ impl Storm {
     async fn pods(&self) -> anyhow::Result<Vec<Pod>> {
         let app = self.app();
         let pods = Api::<Pod>::default_namespaced(self.first.client());
-        Ok(pods.list(&ListParams::default().labels(&format!("app={app}"))).await?.items)
+        Ok(pods
+            .list(&ListParams::default().labels(&format!("app={app}")))
+            .await?
+            .items)
     }
 
     async fn evict_some(&mut self) -> anyhow::Result<()> {
@@ -191,10 +238,20 @@ impl Storm {
         let mut asked = Vec::new();
         for _ in 0..count {
             let pod = &pods[usize::try_from(self.random.below(pods.len() as u64))?];
-            let client = if self.random.below(2) == 0 { self.first.client() } else { self.second.client() };
+            let client = if self.random.below(2) == 0 {
+                self.first.client()
+            } else {
+                self.second.client()
+            };
             let uid = (self.random.below(2) == 0).then(|| pod.uid().unwrap_or_default());
             let grace = (self.random.below(4) == 0).then_some(0);
-            asked.push(evict(client, pod.name_any(), pod.uid().unwrap_or_default(), uid, grace));
+            asked.push(evict(
+                client,
+                pod.name_any(),
+                pod.uid().unwrap_or_default(),
+                uid,
+                grace,
+            ));
         }
         self.note(format!("evict {count} pods"));
         let answers = join_all(asked).await;
@@ -246,14 +303,27 @@ impl Storm {
     }
 
     async fn delete(&mut self) -> anyhow::Result<()> {
-        let Some(name) = self.some_pod().await? else { return Ok(()) };
+        let Some(name) = self.some_pod().await? else {
+            return Ok(());
+        };
         self.note(format!("delete {name}"));
-        gone_is_fine(Api::<Pod>::default_namespaced(self.second.client()).delete(&name, &DeleteParams::default()).await.map(drop))
+        gone_is_fine(
+            Api::<Pod>::default_namespaced(self.second.client())
+                .delete(&name, &DeleteParams::default())
+                .await
+                .map(drop),
+        )
     }
 
     async fn flip(&mut self) -> anyhow::Result<()> {
-        let Some(name) = self.some_pod().await? else { return Ok(()) };
-        let value = if self.random.below(2) == 0 { json!("true") } else { Value::Null };
+        let Some(name) = self.some_pod().await? else {
+            return Ok(());
+        };
+        let value = if self.random.below(2) == 0 {
+            json!("true")
+        } else {
+            Value::Null
+        };
         self.note(format!("{name} is never ready: {value}"));
         let change = json!({"metadata": {"annotations": {"sim.exeunt.dev/never-ready": value}}});
         patch::<Pod>(&self.first.client(), &name, &change).await
@@ -280,14 +350,21 @@ impl Storm {
             // Reads go on, and whoever writes is told that it failed.
             self.evict_burst(true).await?;
         }
-        let (first, second) = boot(&self.disk, &self.clock, self.seed + self.figures.crashes).await?;
+        let (first, second) =
+            boot(&self.disk, &self.clock, self.seed + self.figures.crashes).await?;
         (self.first, self.second) = (first, second);
         self.since = self.clock.now();
         let pods = Api::<Pod>::default_namespaced(self.first.client());
         for (name, uid) in &self.granted {
-            let found = pods.get_opt(name).await?.filter(|pod| pod.uid().as_ref() == Some(uid));
+            let found = pods
+                .get_opt(name)
+                .await?
+                .filter(|pod| pod.uid().as_ref() == Some(uid));
             let lives = found.is_some_and(|pod| pod.metadata.deletion_timestamp.is_none());
-            ensure!(!lives, "the eviction of {name} ({uid}) was granted and is forgotten");
+            ensure!(
+                !lives,
+                "the eviction of {name} ({uid}) was granted and is forgotten"
+            );
         }
         self.granted.clear();
         Ok(())
@@ -306,9 +383,19 @@ impl Storm {
     /// When nothing has happened for a while, every status is true.
     async fn check_calm(&self) -> anyhow::Result<()> {
         let client = self.first.client();
-        let web = Api::<Deployment>::default_namespaced(client.clone()).get("web").await?.spec.and_then(|spec| spec.replicas);
-        let db = Api::<StatefulSet>::default_namespaced(client).get("db").await?.spec.and_then(|spec| spec.replicas);
-        self.disk.ledger(|ledger| ledger.check_truth(|app| if app == "web" { web } else { db }.map(i64::from)));
+        let web = Api::<Deployment>::default_namespaced(client.clone())
+            .get("web")
+            .await?
+            .spec
+            .and_then(|spec| spec.replicas);
+        let db = Api::<StatefulSet>::default_namespaced(client)
+            .get("db")
+            .await?
+            .spec
+            .and_then(|spec| spec.replicas);
+        self.disk.ledger(|ledger| {
+            ledger.check_truth(|app| if app == "web" { web } else { db }.map(i64::from))
+        });
         self.check()
     }
 }
@@ -316,7 +403,11 @@ impl Storm {
 /// Two servers on the newest durable state; the first one with controllers and nodes.
 async fn boot(disk: &Disk, clock: &Clock, seed: u64) -> anyhow::Result<(Cluster, Cluster)> {
     let store = disk.open()?;
-    let builder = || Cluster::builder().starting_at(clock.now()).store(store.clone());
+    let builder = || {
+        Cluster::builder()
+            .starting_at(clock.now())
+            .store(store.clone())
+    };
     let first = builder().seed(seed).nodes(3).start().await?;
     let second = builder().seed(!seed).without_controllers().start().await?;
     Ok((first, second))
@@ -329,22 +420,42 @@ async fn evict(
     precondition: Option<String>,
     grace: Option<u32>,
 ) -> (String, String, Result<(), kube::Error>) {
-    let preconditions = precondition.map(|uid| Preconditions { uid: Some(uid), resource_version: None });
-    let delete = DeleteParams { grace_period_seconds: grace, preconditions, ..DeleteParams::default() };
+    let preconditions = precondition.map(|uid| Preconditions {
+        uid: Some(uid),
+        resource_version: None,
+    });
+    let delete = DeleteParams {
+        grace_period_seconds: grace,
+        preconditions,
+        ..DeleteParams::default()
+    };
     // Without a precondition a successor of the same name may be the one that goes.
     let pinned = delete.preconditions.is_some();
-    let options = EvictParams { delete_options: Some(delete), ..EvictParams::default() };
-    let answer = Api::<Pod>::default_namespaced(client).evict(&name, &options).await.map(drop);
+    let options = EvictParams {
+        delete_options: Some(delete),
+        ..EvictParams::default()
+    };
+    let answer = Api::<Pod>::default_namespaced(client)
+        .evict(&name, &options)
+        .await
+        .map(drop);
     (name, if pinned { uid } else { String::new() }, answer)
 }
 
 async fn patch<K>(client: &Client, name: &str, change: &Value) -> anyhow::Result<()>
 where
-    K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope> + Clone + serde::de::DeserializeOwned + std::fmt::Debug,
+    K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope>
+        + Clone
+        + serde::de::DeserializeOwned
+        + std::fmt::Debug,
     K::DynamicType: Default,
 {
     let api = Api::<K>::default_namespaced(client.clone());
-    gone_is_fine(api.patch(name, &PatchParams::default(), &Patch::Merge(change)).await.map(drop))
+    gone_is_fine(
+        api.patch(name, &PatchParams::default(), &Patch::Merge(change))
+            .await
+            .map(drop),
+    )
 }
 
 fn gone_is_fine(answer: Result<(), kube::Error>) -> anyhow::Result<()> {

@@ -29,12 +29,19 @@ pub(super) fn build(facts: &Facts) -> Result<Vec<ResourceModel>> {
 }
 
 fn rows(facts: &Facts, group: &str, version: &str) -> BTreeMap<String, Row> {
-    let prefix = if group.is_empty() { format!("/api/{version}/") } else { format!("/apis/{group}/{version}/") };
+    let prefix = if group.is_empty() {
+        format!("/api/{version}/")
+    } else {
+        format!("/apis/{group}/{version}/")
+    };
     let mut rows: BTreeMap<String, Row> = BTreeMap::new();
     for (path, operations) in &facts.paths {
-        let Some(rest) = path.strip_prefix(&prefix) else { continue };
+        let Some(rest) = path.strip_prefix(&prefix) else {
+            continue;
+        };
         let mut parts: Vec<&str> = rest.split('/').filter(|part| !part.is_empty()).collect();
-        // A namespace itself is `namespaces/{name}`, so only `{namespace}` marks what lies inside one.
+        // A namespace itself is `namespaces/{name}`, so only `{namespace}` marks what lies inside
+        // one.
         let namespaced = parts.len() > 2 && parts.starts_with(&["namespaces", "{namespace}"]);
         if namespaced {
             parts.drain(..2);
@@ -76,26 +83,54 @@ fn verb(action: Option<&str>, method: &str) -> Option<&'static str> {
     })
 }
 
-fn resource(facts: &Facts, (group, version): (&str, &str), plural: &str, row: &Row, rows: &BTreeMap<String, Row>) -> Result<ResourceModel> {
-    let gvk = row.gvk.clone().with_context(|| format!("{group}/{version} {plural} has no kind"))?;
+fn resource(
+    facts: &Facts,
+    (group, version): (&str, &str),
+    plural: &str,
+    row: &Row,
+    rows: &BTreeMap<String, Row>,
+) -> Result<ResourceModel> {
+    let gvk = row
+        .gvk
+        .clone()
+        .with_context(|| format!("{group}/{version} {plural} has no kind"))?;
     let prefix = format!("{plural}/");
     let subresources = rows
         .iter()
         .filter_map(|(name, row)| Some((name.strip_prefix(&prefix)?, row)))
         .map(|(name, row)| {
-            let gvk = row.gvk.clone().with_context(|| format!("{plural}/{name} has no kind"))?;
-            Ok(SubresourceModel { name: name.to_owned(), type_name: type_name(facts, &gvk)?, gvk, verbs: texts(&row.verbs) })
+            let gvk = row
+                .gvk
+                .clone()
+                .with_context(|| format!("{plural}/{name} has no kind"))?;
+            Ok(SubresourceModel {
+                name: name.to_owned(),
+                type_name: type_name(facts, &gvk)?,
+                gvk,
+                verbs: texts(&row.verbs),
+            })
         })
         .collect::<Result<_>>()?;
     let discovery = &facts.resources;
-    let storage = discovery.stored_as.get(&format!("{group}/{version}/{plural}")).cloned();
+    let storage = discovery
+        .stored_as
+        .get(&format!("{group}/{version}/{plural}"))
+        .cloned();
     Ok(ResourceModel {
         group: group.to_owned(),
         version: version.to_owned(),
         plural: plural.to_owned(),
         singular: gvk.2.to_lowercase(),
-        short_names: discovery.short_names.get(plural).cloned().unwrap_or_default(),
-        categories: discovery.categories.get(plural).cloned().unwrap_or_default(),
+        short_names: discovery
+            .short_names
+            .get(plural)
+            .cloned()
+            .unwrap_or_default(),
+        categories: discovery
+            .categories
+            .get(plural)
+            .cloned()
+            .unwrap_or_default(),
         namespaced: row.namespaced,
         verbs: texts(&row.verbs),
         subresources,
@@ -113,10 +148,20 @@ fn texts(verbs: &BTreeSet<&'static str>) -> Vec<String> {
 /// The type of a kind: the definition that claims it, or one that only protobuf knows.
 fn type_name(facts: &Facts, gvk: &(String, String, String)) -> Result<String> {
     let claims = |definition: &Definition| definition.gvk.len() == 1 && definition.gvk[0] == *gvk;
-    if let Some((name, _)) = facts.definitions.iter().find(|(_, definition)| claims(definition)) {
+    if let Some((name, _)) = facts
+        .definitions
+        .iter()
+        .find(|(_, definition)| claims(definition))
+    {
         return Ok(name.clone());
     }
     let ending = format!(".{}.{}", gvk.1, gvk.2);
-    let found = facts.resources.protobuf_only.iter().find(|name| name.ends_with(&ending));
-    found.cloned().with_context(|| format!("no definition claims {gvk:?}"))
+    let found = facts
+        .resources
+        .protobuf_only
+        .iter()
+        .find(|name| name.ends_with(&ending));
+    found
+        .cloned()
+        .with_context(|| format!("no definition claims {gvk:?}"))
 }

@@ -62,7 +62,11 @@ fn openapi_name(name: &str) -> String {
 
 /// The full name of a type that a message of `package` mentions.
 fn full_name(package: &str, kind: &str) -> String {
-    if kind.contains('.') { kind.trim_start_matches('.').to_owned() } else { format!("{package}.{kind}") }
+    if kind.contains('.') {
+        kind.trim_start_matches('.').to_owned()
+    } else {
+        format!("{package}.{kind}")
+    }
 }
 
 fn package_of(message: &str) -> &str {
@@ -93,8 +97,13 @@ fn from_definition(facts: &Facts, name: &str, definition: &Definition) -> Result
             _ => bail!("protobuf does not know {name}.{field}"),
         };
         let shape = shape(facts, known).with_context(|| format!("{name}.{field}"))?;
-        let tag = tags.get(field).map_or_else(|| rule(definition, field, known, place), String::as_str);
-        built.push((order, field_model(facts, definition, (field, known), place, shape, tag)));
+        let tag = tags
+            .get(field)
+            .map_or_else(|| rule(definition, field, known, place), String::as_str);
+        built.push((
+            order,
+            field_model(facts, definition, (field, known), place, shape, tag),
+        ));
     }
     built.sort_by_key(|(order, _)| *order);
     Ok(TypeModel {
@@ -114,8 +123,16 @@ fn field_model(
 ) -> FieldModel {
     let (pointer, omitted, unless_zero) = (tag.contains('p'), tag.contains('e'), tag.contains('z'));
     // Go never omits an empty structure that is not behind a pointer, whatever its tag says.
-    let structure = matches!(&shape, ShapeModel::Of(..) | ShapeModel::Plain("Time" | "MicroTime" | "Quantity" | "IntOrString" | "Any"));
-    let refers_to_atomic = known.reference.as_ref().and_then(|name| facts.definitions.get(name)).is_some_and(is_atomic);
+    let structure = matches!(
+        &shape,
+        ShapeModel::Of(..)
+            | ShapeModel::Plain("Time" | "MicroTime" | "Quantity" | "IntOrString" | "Any")
+    );
+    let refers_to_atomic = known
+        .reference
+        .as_ref()
+        .and_then(|name| facts.definitions.get(name))
+        .is_some_and(is_atomic);
     FieldModel {
         number: place.map_or(0, |place| place.number),
         within: place.map(|place| place.within.clone()).unwrap_or_default(),
@@ -125,9 +142,18 @@ fn field_model(
         list: known.list.clone(),
         keys: known.keys.clone(),
         atomic: known.map_type.as_deref() == Some("atomic") || refers_to_atomic,
-        patch: known.patch.iter().flat_map(|list| list.split(',')).map(str::to_owned).collect(),
+        patch: known
+            .patch
+            .iter()
+            .flat_map(|list| list.split(','))
+            .map(str::to_owned)
+            .collect(),
         merge_key: known.merge_key.clone().unwrap_or_default(),
-        default: known.default.as_ref().map(ToString::to_string).unwrap_or_default(),
+        default: known
+            .default
+            .as_ref()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
         ..blank(name, shape)
     }
 }
@@ -138,7 +164,12 @@ fn is_atomic(definition: &Definition) -> bool {
 
 /// How Go normally declares a field (`p`: behind a pointer, `e`: omitted when empty, `z`: also a
 /// structure that is zero).
-fn rule(definition: &Definition, name: &str, known: &FieldFacts, place: Option<&Place>) -> &'static str {
+fn rule(
+    definition: &Definition,
+    name: &str,
+    known: &FieldFacts,
+    place: Option<&Place>,
+) -> &'static str {
     if place.is_none() || name == "metadata" {
         return "e";
     }
@@ -146,7 +177,8 @@ fn rule(definition: &Definition, name: &str, known: &FieldFacts, place: Option<&
         return "";
     }
     let state = !definition.gvk.is_empty() && matches!(name, "spec" | "status");
-    let may_be_empty = known.array.is_some() || known.map.is_some() || known.kind.as_deref() == Some("string");
+    let may_be_empty =
+        known.array.is_some() || known.map.is_some() || known.kind.as_deref() == Some("string");
     if state || may_be_empty { "e" } else { "pe" }
 }
 
@@ -160,15 +192,17 @@ fn shape(facts: &Facts, known: &FieldFacts) -> Result<ShapeModel> {
     if let Some(name) = &known.reference {
         return reference(facts, name);
     }
-    Ok(ShapeModel::Plain(match (known.kind.as_deref(), known.format.as_deref()) {
-        (Some("string"), None) => "String",
-        (Some("string"), Some("byte")) => "Bytes",
-        (Some("boolean"), None) => "Bool",
-        (Some("integer"), Some("int32")) => "Int32",
-        (Some("integer"), Some("int64")) => "Int64",
-        (Some("number"), Some("double")) => "Float64",
-        (kind, format) => bail!("unknown type {kind:?} {format:?}"),
-    }))
+    Ok(ShapeModel::Plain(
+        match (known.kind.as_deref(), known.format.as_deref()) {
+            (Some("string"), None) => "String",
+            (Some("string"), Some("byte")) => "Bytes",
+            (Some("boolean"), None) => "Bool",
+            (Some("integer"), Some("int32")) => "Int32",
+            (Some("integer"), Some("int64")) => "Int64",
+            (Some("number"), Some("double")) => "Float64",
+            (kind, format) => bail!("unknown type {kind:?} {format:?}"),
+        },
+    ))
 }
 
 fn reference(facts: &Facts, name: &str) -> Result<ShapeModel> {
@@ -180,8 +214,12 @@ fn reference(facts: &Facts, name: &str) -> Result<ShapeModel> {
         "RawExtension" | "JSON" | "FieldsV1" => "Any",
         "JSONSchemaPropsOrBool" => return Ok(schema_or("ObjectOrBool", name, "OrBool")),
         "JSONSchemaPropsOrArray" => return Ok(schema_or("ObjectOrList", name, "OrArray")),
-        "JSONSchemaPropsOrStringArray" => return Ok(schema_or("ObjectOrStrings", name, "OrStringArray")),
-        _ if facts.definitions.contains_key(name) => return Ok(ShapeModel::Of("Object", name.to_owned())),
+        "JSONSchemaPropsOrStringArray" => {
+            return Ok(schema_or("ObjectOrStrings", name, "OrStringArray"));
+        }
+        _ if facts.definitions.contains_key(name) => {
+            return Ok(ShapeModel::Of("Object", name.to_owned()));
+        }
         _ => bail!("{name} is not defined"),
     };
     Ok(ShapeModel::Plain(plain))
@@ -192,7 +230,11 @@ fn schema_or(variant: &'static str, name: &str, ending: &str) -> ShapeModel {
 }
 
 /// Where each JSON field of a definition lies in its message.
-fn places(facts: &Facts, message: &str, fields: &BTreeMap<String, FieldFacts>) -> Result<BTreeMap<String, Place>> {
+fn places(
+    facts: &Facts,
+    message: &str,
+    fields: &BTreeMap<String, FieldFacts>,
+) -> Result<BTreeMap<String, Place>> {
     let mut places = BTreeMap::new();
     let mut order = 0;
     collect(facts, message, fields, &[], &mut order, &mut places)?;
@@ -207,15 +249,27 @@ fn collect(
     order: &mut usize,
     places: &mut BTreeMap<String, Place>,
 ) -> Result<()> {
-    let Some(Message(known)) = facts.messages.get(message) else { bail!("there is no protobuf message {message}") };
+    let Some(Message(known)) = facts.messages.get(message) else {
+        bail!("there is no protobuf message {message}")
+    };
     for (name, field) in known {
         *order += 1;
         let same = || fields.keys().find(|json| *json == name);
         let alike = || fields.keys().find(|json| plain(json) == plain(name));
         if let Some(json) = same().or_else(alike) {
-            let place = match list_in_message(facts, message, field).filter(|_| fields[json].array.is_some()) {
-                Some(items) => Place { number: items, within: [within, &[field.number]].concat(), order: *order },
-                None => Place { number: field.number, within: within.to_vec(), order: *order },
+            let place = match list_in_message(facts, message, field)
+                .filter(|_| fields[json].array.is_some())
+            {
+                Some(items) => Place {
+                    number: items,
+                    within: [within, &[field.number]].concat(),
+                    order: *order,
+                },
+                None => Place {
+                    number: field.number,
+                    within: within.to_vec(),
+                    order: *order,
+                },
             };
             places.insert(json.clone(), place);
             continue;
@@ -233,29 +287,53 @@ fn collect(
 
 /// The number of the items when a list of JSON is a message that holds a list (`Verbs`).
 fn list_in_message(facts: &Facts, message: &str, field: &ProtoField) -> Option<u32> {
-    match facts.messages.get(&full_name(package_of(message), &field.kind))?.0.as_slice() {
-        [(name, items)] if !field.repeated && name == "items" && items.repeated => Some(items.number),
+    match facts
+        .messages
+        .get(&full_name(package_of(message), &field.kind))?
+        .0
+        .as_slice()
+    {
+        [(name, items)] if !field.repeated && name == "items" && items.repeated => {
+            Some(items.number)
+        }
         _ => None,
     }
 }
 
 /// A name without the marks that protobuf cannot write, `$ref` and `x-kubernetes-list-type` too.
 fn plain(name: &str) -> String {
-    name.chars().filter(char::is_ascii_alphanumeric).map(|letter| letter.to_ascii_lowercase()).collect()
+    name.chars()
+        .filter(char::is_ascii_alphanumeric)
+        .map(|letter| letter.to_ascii_lowercase())
+        .collect()
 }
 
 /// A type that only protobuf knows (options of connections and of requests).
 fn from_message(facts: &Facts, name: &str) -> Result<TypeModel> {
     let message = protobuf_name(name);
-    let Some(Message(known)) = facts.messages.get(&message) else { bail!("nobody knows the type {name}") };
-    let mut fields = vec![blank("kind", ShapeModel::Plain("String")), blank("apiVersion", ShapeModel::Plain("String"))];
+    let Some(Message(known)) = facts.messages.get(&message) else {
+        bail!("nobody knows the type {name}")
+    };
+    let mut fields = vec![
+        blank("kind", ShapeModel::Plain("String")),
+        blank("apiVersion", ShapeModel::Plain("String")),
+    ];
     for (name, field) in known {
         let shape = message_shape(facts, package_of(&message), field)?;
         let metadata = name == "metadata";
         // Of these types the wire only ever shows what is set.
-        fields.push(FieldModel { number: field.number, always: metadata, optional: !metadata, ..blank(name, shape) });
+        fields.push(FieldModel {
+            number: field.number,
+            always: metadata,
+            optional: !metadata,
+            ..blank(name, shape)
+        });
     }
-    Ok(TypeModel { name: name.to_owned(), fields, atomic: false })
+    Ok(TypeModel {
+        name: name.to_owned(),
+        fields,
+        atomic: false,
+    })
 }
 
 fn blank(name: &str, shape: ShapeModel) -> FieldModel {
@@ -284,8 +362,16 @@ fn message_shape(facts: &Facts, package: &str, field: &ProtoField) -> Result<Sha
         "int64" => ShapeModel::Plain("Int64"),
         kind => {
             let name = openapi_name(&full_name(package, kind));
-            if facts.resources.protobuf_only.contains(&name) { ShapeModel::Of("Object", name) } else { reference(facts, &name)? }
+            if facts.resources.protobuf_only.contains(&name) {
+                ShapeModel::Of("Object", name)
+            } else {
+                reference(facts, &name)?
+            }
         }
     };
-    Ok(if field.repeated { ShapeModel::List(Box::new(single)) } else { single })
+    Ok(if field.repeated {
+        ShapeModel::List(Box::new(single))
+    } else {
+        single
+    })
 }

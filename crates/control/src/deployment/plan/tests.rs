@@ -1,4 +1,5 @@
-//! A deployment is rolled by hand: its sets are changed as the plan says, and their pods become available.
+//! A deployment is rolled by hand: its sets are changed as the plan says, and their pods become
+//! available.
 
 use serde_json::{Value, json};
 
@@ -35,17 +36,28 @@ impl World {
             match action {
                 Action::Create(set) => {
                     let mut set = *set;
-                    set.metadata.creation_timestamp = Some(crate::meta::on_wire(crate::meta::after_seconds(now(), self.tick)));
+                    set.metadata.creation_timestamp = Some(crate::meta::on_wire(
+                        crate::meta::after_seconds(now(), self.tick),
+                    ));
                     set.metadata.generation = Some(1);
                     self.sets.push(Arc::new(set));
                 }
                 Action::Change(change) => {
-                    let set = self.sets.iter_mut().find(|set| set.metadata.name == change.set.metadata.name).expect("known");
+                    let set = self
+                        .sets
+                        .iter_mut()
+                        .find(|set| set.metadata.name == change.set.metadata.name)
+                        .expect("known");
                     let set = Arc::make_mut(set);
                     set.spec.as_mut().expect("spec").replicas = Some(change.replicas);
-                    set.metadata.annotations.get_or_insert_default().extend(change.annotations);
+                    set.metadata
+                        .annotations
+                        .get_or_insert_default()
+                        .extend(change.annotations);
                 }
-                Action::Remove(set) => self.sets.retain(|known| known.metadata.name != set.metadata.name),
+                Action::Remove(set) => self
+                    .sets
+                    .retain(|known| known.metadata.name != set.metadata.name),
             }
         }
     }
@@ -62,7 +74,8 @@ impl World {
                 status.available_replicas = Some(replicas);
                 status.ready_replicas = Some(replicas);
             } else {
-                status.available_replicas = Some(status.available_replicas.unwrap_or_default().min(replicas));
+                status.available_replicas =
+                    Some(status.available_replicas.unwrap_or_default().min(replicas));
             }
         }
     }
@@ -94,8 +107,16 @@ impl World {
 }
 
 fn reason(deployment: &Deployment, ty: &str) -> String {
-    let conditions = deployment.status.as_ref().and_then(|status| status.conditions.as_ref()).expect("conditions");
-    conditions.iter().find(|condition| condition.type_ == ty).and_then(|condition| condition.reason.clone()).unwrap_or_default()
+    let conditions = deployment
+        .status
+        .as_ref()
+        .and_then(|status| status.conditions.as_ref())
+        .expect("conditions");
+    conditions
+        .iter()
+        .find(|condition| condition.type_ == ty)
+        .and_then(|condition| condition.reason.clone())
+        .unwrap_or_default()
 }
 
 #[test]
@@ -104,7 +125,10 @@ fn a_new_deployment_makes_one_set_with_a_hash_and_notes() {
     world.step(&mut deployment);
     let set = &world.sets[0];
     let hash = set.metadata.labels.as_ref().expect("labels")["pod-template-hash"].clone();
-    assert_eq!(set.metadata.name.as_deref(), Some(format!("web-{hash}").as_str()));
+    assert_eq!(
+        set.metadata.name.as_deref(),
+        Some(format!("web-{hash}").as_str())
+    );
     assert_eq!(
         serde_json::to_value(&set.metadata.annotations).expect("json"),
         json!({"deployment.kubernetes.io/desired-replicas": "2", "deployment.kubernetes.io/max-replicas": "3", "deployment.kubernetes.io/revision": "1"})
@@ -114,7 +138,14 @@ fn a_new_deployment_makes_one_set_with_a_hash_and_notes() {
     world.run(&mut deployment, true);
     assert_eq!(reason(&deployment, "Progressing"), "NewReplicaSetAvailable");
     assert_eq!(reason(&deployment, "Available"), "MinimumReplicasAvailable");
-    assert_eq!(deployment.metadata.annotations.as_ref().expect("annotations")[REVISION], "1");
+    assert_eq!(
+        deployment
+            .metadata
+            .annotations
+            .as_ref()
+            .expect("annotations")[REVISION],
+        "1"
+    );
 }
 
 #[test]
@@ -135,17 +166,31 @@ fn a_roll_waits_for_new_pods_when_none_may_be_missing() {
         .insert("v".to_owned(), "2".to_owned());
     deployment.metadata.generation = Some(2);
     world.run(&mut deployment, false);
-    assert_eq!(world.sizes(), [2, 1], "one more, and none less while the new one is not available");
+    assert_eq!(
+        world.sizes(),
+        [2, 1],
+        "one more, and none less while the new one is not available"
+    );
     world.settle(true);
     world.run(&mut deployment, true);
     assert_eq!(world.sizes(), [0, 2]);
-    assert_eq!(world.sets[1].metadata.annotations.as_ref().expect("annotations")[REVISION], "2");
+    assert_eq!(
+        world.sets[1]
+            .metadata
+            .annotations
+            .as_ref()
+            .expect("annotations")[REVISION],
+        "2"
+    );
 }
 
 #[test]
 fn at_no_step_of_a_roll_are_there_too_many_or_too_few() {
     for (surge, unavailable) in [(1, 0), (0, 1), (2, 1), (3, 3), (0, 5)] {
-        let (mut world, mut deployment) = (World::default(), deployment(5, "1", rolling(surge, unavailable)));
+        let (mut world, mut deployment) = (
+            World::default(),
+            deployment(5, "1", rolling(surge, unavailable)),
+        );
         world.run(&mut deployment, true);
         deployment
             .spec
@@ -162,10 +207,20 @@ fn at_no_step_of_a_roll_are_there_too_many_or_too_few() {
         for round in 0..50 {
             world.step(&mut deployment);
             let total: i32 = world.sizes().iter().sum();
-            assert!(total <= 5 + surge, "{surge}/{unavailable}: {total} in round {round}");
+            assert!(
+                total <= 5 + surge,
+                "{surge}/{unavailable}: {total} in round {round}"
+            );
             // What an old set keeps is available; of the new one, what has settled.
-            let available: i32 = world.sets.iter().map(|set| available_of(set).min(replicas_of(set))).sum();
-            assert!(available >= 5 - unavailable.min(5), "{surge}/{unavailable}: {available} available in round {round}");
+            let available: i32 = world
+                .sets
+                .iter()
+                .map(|set| available_of(set).min(replicas_of(set)))
+                .sum();
+            assert!(
+                available >= 5 - unavailable.min(5),
+                "{surge}/{unavailable}: {available} available in round {round}"
+            );
             world.settle(true);
         }
         assert_eq!(world.sizes(), [0, 5], "{surge}/{unavailable}");
@@ -174,7 +229,10 @@ fn at_no_step_of_a_roll_are_there_too_many_or_too_few() {
 
 #[test]
 fn recreate_waits_until_no_old_pod_runs() {
-    let (mut world, mut deployment) = (World::default(), deployment(2, "1", json!({"type": "Recreate"})));
+    let (mut world, mut deployment) = (
+        World::default(),
+        deployment(2, "1", json!({"type": "Recreate"})),
+    );
     world.run(&mut deployment, true);
     deployment
         .spec
@@ -208,7 +266,14 @@ fn a_paused_deployment_scales_and_does_not_roll() {
     world.run(&mut deployment, true);
     let spec = deployment.spec.as_mut().expect("spec");
     (spec.paused, spec.replicas) = (Some(true), Some(2));
-    spec.template.metadata.as_mut().expect("meta").labels.as_mut().expect("labels").insert("v".to_owned(), "2".to_owned());
+    spec.template
+        .metadata
+        .as_mut()
+        .expect("meta")
+        .labels
+        .as_mut()
+        .expect("labels")
+        .insert("v".to_owned(), "2".to_owned());
     world.run(&mut deployment, true);
     assert_eq!(world.sizes(), [2]);
 }
@@ -232,8 +297,18 @@ fn going_back_gives_the_old_set_a_new_number_and_notes_the_former() {
             .insert("v".to_owned(), version.to_owned());
         world.run(&mut deployment, true);
     }
-    let notes = world.sets[0].metadata.annotations.as_ref().expect("annotations");
-    assert_eq!((notes[REVISION].as_str(), notes["deployment.kubernetes.io/revision-history"].as_str()), ("3", "1"));
+    let notes = world.sets[0]
+        .metadata
+        .annotations
+        .as_ref()
+        .expect("annotations");
+    assert_eq!(
+        (
+            notes[REVISION].as_str(),
+            notes["deployment.kubernetes.io/revision-history"].as_str()
+        ),
+        ("3", "1")
+    );
 }
 
 #[test]
@@ -265,6 +340,14 @@ fn without_progress_the_condition_turns_after_the_deadline() {
     let pending = plan(&deployment, &world.sets, |_| false, now());
     let pause = pending.recheck.expect("looks again");
     assert_eq!(pause, Duration::from_secs(601));
-    let late = plan(&deployment, &world.sets, |_| false, crate::meta::after_seconds(now(), 601));
-    assert_eq!(reason(&late.updated.expect("changed"), "Progressing"), "ProgressDeadlineExceeded");
+    let late = plan(
+        &deployment,
+        &world.sets,
+        |_| false,
+        crate::meta::after_seconds(now(), 601),
+    );
+    assert_eq!(
+        reason(&late.updated.expect("changed"), "Progressing"),
+        "ProgressDeadlineExceeded"
+    );
 }

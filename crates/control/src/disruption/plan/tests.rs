@@ -20,11 +20,15 @@ fn budget(spec: serde_json::Value, status: serde_json::Value) -> PodDisruptionBu
 }
 
 fn ready(name: &str) -> Arc<Pod> {
-    Arc::new(pod(json!({"metadata": {"name": name}, "status": {"conditions": [{"type": "Ready", "status": "True"}]}})))
+    Arc::new(pod(
+        json!({"metadata": {"name": name}, "status": {"conditions": [{"type": "Ready", "status": "True"}]}}),
+    ))
 }
 
 fn unready(name: &str) -> Arc<Pod> {
-    Arc::new(pod(json!({"metadata": {"name": name}, "status": {"conditions": [{"type": "Ready", "status": "False"}]}})))
+    Arc::new(pod(
+        json!({"metadata": {"name": name}, "status": {"conditions": [{"type": "Ready", "status": "False"}]}}),
+    ))
 }
 
 fn leaving(name: &str) -> Arc<Pod> {
@@ -37,9 +41,16 @@ fn leaving(name: &str) -> Arc<Pod> {
 fn figures(spec: serde_json::Value, pods: &[Arc<Pod>], replicas: i32) -> (i32, i32, i32, i32) {
     let budget = budget(spec, json!({}));
     let demand = demand(budget.spec.as_ref(), pods.len(), replicas).expect("a demand");
-    let status = plan(&budget, pods, demand, &Insight::default(), now()).status.expect("a new status");
+    let status = plan(&budget, pods, demand, &Insight::default(), now())
+        .status
+        .expect("a new status");
     let told = |figure: Option<i32>| figure.expect("every figure is told");
-    (told(status.disruptions_allowed), told(status.current_healthy), told(status.desired_healthy), told(status.expected_pods))
+    (
+        told(status.disruptions_allowed),
+        told(status.current_healthy),
+        told(status.desired_healthy),
+        told(status.expected_pods),
+    )
 }
 
 #[test]
@@ -47,31 +58,71 @@ fn the_figures_follow_from_the_limits() {
     let three = [ready("a"), ready("b"), ready("c")];
     let seven: Vec<_> = (0..7).map(|i| ready(&i.to_string())).collect();
     let cases = [
-        (json!({"minAvailable": 1}), &[ready("a"), ready("b"), unready("c")][..], 0, (1, 2, 1, 3)),
+        (
+            json!({"minAvailable": 1}),
+            &[ready("a"), ready("b"), unready("c")][..],
+            0,
+            (1, 2, 1, 3),
+        ),
         (json!({"minAvailable": 5}), &three[..2], 0, (0, 2, 5, 2)),
         (json!({"minAvailable": 0}), &[unready("a")], 0, (0, 0, 0, 1)),
-        (json!({"minAvailable": 1}), &[ready("a"), leaving("b")], 0, (0, 1, 1, 2)),
+        (
+            json!({"minAvailable": 1}),
+            &[ready("a"), leaving("b")],
+            0,
+            (0, 1, 1, 2),
+        ),
         (json!({"minAvailable": 2}), &[], 0, (0, 0, 2, 0)),
         (json!({}), &three[..], 3, (0, 3, 0, 0)),
         (json!({"maxUnavailable": 1}), &three[..], 3, (1, 3, 2, 3)),
         (json!({"maxUnavailable": 10}), &three[..2], 2, (2, 2, 0, 2)),
         (json!({"maxUnavailable": 1}), &three[..2], 0, (0, 2, 0, 0)),
-        (json!({"maxUnavailable": "34%"}), &three[..], 3, (2, 3, 1, 3)),
-        (json!({"maxUnavailable": "30%"}), &seven[..], 7, (3, 7, 4, 7)),
-        (json!({"maxUnavailable": "50%"}), &seven[..], 7, (4, 7, 3, 7)),
+        (
+            json!({"maxUnavailable": "34%"}),
+            &three[..],
+            3,
+            (2, 3, 1, 3),
+        ),
+        (
+            json!({"maxUnavailable": "30%"}),
+            &seven[..],
+            7,
+            (3, 7, 4, 7),
+        ),
+        (
+            json!({"maxUnavailable": "50%"}),
+            &seven[..],
+            7,
+            (4, 7, 3, 7),
+        ),
         (json!({"maxUnavailable": "1%"}), &seven[..], 7, (1, 7, 6, 7)),
         (json!({"maxUnavailable": "0%"}), &seven[..], 7, (0, 7, 7, 7)),
-        (json!({"maxUnavailable": "100%"}), &seven[..], 7, (7, 7, 0, 7)),
+        (
+            json!({"maxUnavailable": "100%"}),
+            &seven[..],
+            7,
+            (7, 7, 0, 7),
+        ),
         (json!({"minAvailable": "50%"}), &three[..2], 2, (1, 2, 1, 2)),
         (json!({"minAvailable": "34%"}), &three[..], 3, (1, 3, 2, 3)),
         (json!({"minAvailable": "28%"}), &[], 11, (0, 0, 4, 11)),
         (json!({"minAvailable": "28%"}), &[], 22, (0, 0, 7, 22)),
         // Pods without a controller are healthy all the same and so raise the allowance.
-        (json!({"minAvailable": "34%"}), &[ready("a"), ready("b"), ready("c"), ready("bare")], 3, (2, 4, 2, 3)),
+        (
+            json!({"minAvailable": "34%"}),
+            &[ready("a"), ready("b"), ready("c"), ready("bare")],
+            3,
+            (2, 4, 2, 3),
+        ),
     ];
     for (spec, pods, replicas, expected) in cases {
         let text = spec.to_string();
-        assert_eq!(figures(spec, pods, replicas), expected, "{text} of {}", pods.len());
+        assert_eq!(
+            figures(spec, pods, replicas),
+            expected,
+            "{text} of {}",
+            pods.len()
+        );
     }
 }
 
@@ -99,23 +150,63 @@ fn settled(disrupted: serde_json::Value) -> PodDisruptionBudget {
     )
 }
 
-const DEMAND: Demand = Demand { expected: 2, desired: 1 };
+const DEMAND: Demand = Demand {
+    expected: 2,
+    desired: 1,
+};
 
 #[test]
 fn a_status_that_is_right_is_not_written_whatever_its_message_says() {
-    assert_eq!(plan(&settled(json!({})), &[ready("a"), ready("b")], DEMAND, &Insight::default(), now()).status, None);
+    assert_eq!(
+        plan(
+            &settled(json!({})),
+            &[ready("a"), ready("b")],
+            DEMAND,
+            &Insight::default(),
+            now()
+        )
+        .status,
+        None
+    );
 }
 
 #[test]
 fn the_time_of_the_condition_moves_only_when_its_status_does_and_other_conditions_stay() {
     let pods = [ready("a"), ready("b"), ready("c")];
-    let same =
-        plan(&settled(json!({})), &pods, DEMAND, &Insight::default(), now()).status.expect("written").conditions.expect("conditions");
-    assert_eq!((same[0].type_.as_str(), same[1].last_transition_time.0), ("Foreign", at("2026-01-01T00:00:00Z")));
+    let same = plan(
+        &settled(json!({})),
+        &pods,
+        DEMAND,
+        &Insight::default(),
+        now(),
+    )
+    .status
+    .expect("written")
+    .conditions
+    .expect("conditions");
+    assert_eq!(
+        (same[0].type_.as_str(), same[1].last_transition_time.0),
+        ("Foreign", at("2026-01-01T00:00:00Z"))
+    );
     assert_eq!(same[1].message, "");
-    let flipped =
-        plan(&settled(json!({})), &pods[..1], DEMAND, &Insight::default(), now()).status.expect("written").conditions.expect("conditions");
-    assert_eq!((flipped[1].reason.as_str(), flipped[1].last_transition_time.0), ("InsufficientPods", now()));
+    let flipped = plan(
+        &settled(json!({})),
+        &pods[..1],
+        DEMAND,
+        &Insight::default(),
+        now(),
+    )
+    .status
+    .expect("written")
+    .conditions
+    .expect("conditions");
+    assert_eq!(
+        (
+            flipped[1].reason.as_str(),
+            flipped[1].last_transition_time.0
+        ),
+        ("InsufficientPods", now())
+    );
 }
 
 #[test]
@@ -124,8 +215,18 @@ fn a_granted_eviction_counts_until_the_pod_leaves_or_two_minutes_have_passed() {
     let fresh = settled(json!({"a": "2026-01-01T00:09:00Z", "gone": "2026-01-01T00:09:00Z"}));
     let plan_fresh = plan(&fresh, &pods, DEMAND, &Insight::default(), now());
     let status = plan_fresh.status.expect("written");
-    assert_eq!((status.current_healthy, status.disruptions_allowed), (Some(1), Some(0)));
-    assert_eq!(status.disrupted_pods.expect("notes").into_keys().collect::<Vec<_>>(), ["a"]);
+    assert_eq!(
+        (status.current_healthy, status.disruptions_allowed),
+        (Some(1), Some(0))
+    );
+    assert_eq!(
+        status
+            .disrupted_pods
+            .expect("notes")
+            .into_keys()
+            .collect::<Vec<_>>(),
+        ["a"]
+    );
     assert_eq!(plan_fresh.recheck, Some(Duration::from_secs(60)));
 
     let old = settled(json!({"a": "2026-01-01T00:07:59Z"}));
@@ -146,23 +247,53 @@ fn a_failed_sync_allows_nothing_and_keeps_the_other_figures() {
     let mut budget = settled(json!({}));
     budget.metadata.generation = Some(2);
     let status = failed(&budget, "why", now()).expect("written");
-    assert_eq!((status.disruptions_allowed, status.current_healthy, status.observed_generation), (Some(0), Some(2), Some(1)));
+    assert_eq!(
+        (
+            status.disruptions_allowed,
+            status.current_healthy,
+            status.observed_generation
+        ),
+        (Some(0), Some(2), Some(1))
+    );
     let condition = &status.conditions.as_ref().expect("conditions")[1];
-    assert_eq!((condition.reason.as_str(), condition.message.as_str(), condition.observed_generation), ("SyncFailed", "why", Some(1)));
+    assert_eq!(
+        (
+            condition.reason.as_str(),
+            condition.message.as_str(),
+            condition.observed_generation
+        ),
+        ("SyncFailed", "why", Some(1))
+    );
     budget.status = Some(status);
-    assert_eq!(failed(&budget, "why", now()), None, "the second time there is nothing new to say");
+    assert_eq!(
+        failed(&budget, "why", now()),
+        None,
+        "the second time there is nothing new to say"
+    );
 }
 
 #[test]
 fn a_note_that_is_newer_than_the_known_pods_stands_whatever_they_show() {
-    let noted = settled(json!({"a": "2026-01-01T00:09:00Z", "gone": "2026-01-01T00:09:00Z", "old": "2026-01-01T00:07:00Z"}));
-    let leaving = pod(json!({"metadata": {"name": "a", "deletionTimestamp": "2026-01-01T00:08:00Z"}}));
+    let noted = settled(
+        json!({"a": "2026-01-01T00:09:00Z", "gone": "2026-01-01T00:09:00Z", "old": "2026-01-01T00:07:00Z"}),
+    );
+    let leaving =
+        pod(json!({"metadata": {"name": "a", "deletionTimestamp": "2026-01-01T00:08:00Z"}}));
     let pods = [Arc::new(leaving)];
     let kept = |unsettled: &[&str]| {
         let unsettled = unsettled.iter().map(|name| (*name).to_owned()).collect();
-        let insight = Insight { unsettled, ..Insight::default() };
-        let status = plan(&noted, &pods, DEMAND, &insight, now()).status.expect("written");
-        status.disrupted_pods.unwrap_or_default().into_keys().collect::<Vec<_>>()
+        let insight = Insight {
+            unsettled,
+            ..Insight::default()
+        };
+        let status = plan(&noted, &pods, DEMAND, &insight, now())
+            .status
+            .expect("written");
+        status
+            .disrupted_pods
+            .unwrap_or_default()
+            .into_keys()
+            .collect::<Vec<_>>()
     };
     assert_eq!(kept(&[]), [""; 0]);
     assert_eq!(kept(&["a", "gone", "old"]), ["a", "gone"]);
@@ -173,10 +304,22 @@ fn the_successor_of_a_pod_that_was_seen_to_go_is_counted() {
     let noted = settled(json!({"a": "2026-01-01T00:09:59Z"}));
     let pods = [ready("a"), ready("b")];
     let known = |served: bool| {
-        let insight = Insight { served: served.then(|| "a".to_owned()).into_iter().collect(), ..Insight::default() };
-        let status = plan(&noted, &pods, DEMAND, &insight, now()).status.expect("written");
-        (status.current_healthy, status.disrupted_pods.map_or(0, |notes| notes.len()))
+        let insight = Insight {
+            served: served.then(|| "a".to_owned()).into_iter().collect(),
+            ..Insight::default()
+        };
+        let status = plan(&noted, &pods, DEMAND, &insight, now())
+            .status
+            .expect("written");
+        (
+            status.current_healthy,
+            status.disrupted_pods.map_or(0, |notes| notes.len()),
+        )
     };
-    assert_eq!(known(false), (Some(1), 1), "it may be the evicted pod itself");
+    assert_eq!(
+        known(false),
+        (Some(1), 1),
+        "it may be the evicted pod itself"
+    );
     assert_eq!(known(true), (Some(2), 0));
 }

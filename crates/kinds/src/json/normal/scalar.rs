@@ -15,10 +15,17 @@ const SECONDS_LAYOUT: &str = "2006-01-02T15:04:05Z07:00";
 const MICROS_LAYOUT: &str = "2006-01-02T15:04:05.000000Z07:00";
 
 /// A string in the place of a value of this shape.
-pub(crate) fn text(text: Cow<'_, str>, shape: &Shape, place: &Place<'_>) -> Result<Tree, DecodeError> {
+pub(crate) fn text(
+    text: Cow<'_, str>,
+    shape: &Shape,
+    place: &Place<'_>,
+) -> Result<Tree, DecodeError> {
     Ok(Tree::from(match shape {
-        Shape::String | Shape::IntOrString | Shape::Any | Shape::Duration => return Ok(Tree::from(&*text)),
-        Shape::Quantity => crate::quantity::canonical(&text).map_err(|error| DecodeError::Value(error.to_string()))?,
+        Shape::String | Shape::IntOrString | Shape::Any | Shape::Duration => {
+            return Ok(Tree::from(&*text));
+        }
+        Shape::Quantity => crate::quantity::canonical(&text)
+            .map_err(|error| DecodeError::Value(error.to_string()))?,
         Shape::Time => match time(&text, SECONDS_LAYOUT)? {
             Some(time) => seconds_text(time),
             None => return Ok(Tree::Null),
@@ -36,12 +43,19 @@ pub(crate) fn text(text: Cow<'_, str>, shape: &Shape, place: &Place<'_>) -> Resu
 pub(crate) fn number(text: &str, shape: &Shape, place: &Place<'_>) -> Result<Tree, DecodeError> {
     let out_of_range = || place.mismatch(&format!("number {text}"), shape);
     Ok(match shape {
-        Shape::Int32 | Shape::IntOrString => Tree::from(text.parse::<i32>().map_err(|_| out_of_range())?),
+        Shape::Int32 | Shape::IntOrString => {
+            Tree::from(text.parse::<i32>().map_err(|_| out_of_range())?)
+        }
         Shape::Int64 => Tree::from(text.parse::<i64>().map_err(|_| out_of_range())?),
         Shape::Float64 | Shape::Any => Tree::Number(scan::number(text).ok_or_else(out_of_range)?),
-        Shape::Quantity => Tree::from(crate::quantity::canonical(text).map_err(|error| DecodeError::Value(error.to_string()))?),
+        Shape::Quantity => Tree::from(
+            crate::quantity::canonical(text)
+                .map_err(|error| DecodeError::Value(error.to_string()))?,
+        ),
         Shape::Time | Shape::MicroTime => {
-            return Err(DecodeError::Value("json: cannot unmarshal number into Go value of type string".to_owned()));
+            return Err(DecodeError::Value(
+                "json: cannot unmarshal number into Go value of type string".to_owned(),
+            ));
         }
         _ => return Err(place.mismatch("number", shape)),
     })
@@ -55,25 +69,40 @@ pub(crate) fn zero(shape: &Shape) -> Tree {
         Shape::Int32 | Shape::Int64 | Shape::Float64 | Shape::IntOrString => Tree::from(0),
         Shape::Quantity => Tree::from("0"),
         Shape::Duration => Tree::from("0s"),
-        Shape::Object(_) | Shape::ObjectOrBool(_) | Shape::ObjectOrList(_) | Shape::ObjectOrStrings(_) => {
-            Tree::Object(crate::tree::Map::new())
-        }
-        Shape::Bytes | Shape::Time | Shape::MicroTime | Shape::Any | Shape::List(_) | Shape::Map(_) => Tree::Null,
+        Shape::Object(_)
+        | Shape::ObjectOrBool(_)
+        | Shape::ObjectOrList(_)
+        | Shape::ObjectOrStrings(_) => Tree::Object(crate::tree::Map::new()),
+        Shape::Bytes
+        | Shape::Time
+        | Shape::MicroTime
+        | Shape::Any
+        | Shape::List(_)
+        | Shape::Map(_) => Tree::Null,
     }
 }
 
 /// Standard base64, which comes back in its one canonical form.
 fn bytes(text: &str) -> Result<String, DecodeError> {
     // Line breaks inside are allowed, as Go allows them.
-    let text: Cow<'_, str> = if text.contains(['\r', '\n']) { text.replace(['\r', '\n'], "").into() } else { Cow::Borrowed(text) };
+    let text: Cow<'_, str> = if text.contains(['\r', '\n']) {
+        text.replace(['\r', '\n'], "").into()
+    } else {
+        Cow::Borrowed(text)
+    };
     match STANDARD.decode(&*text) {
         Ok(_) => Ok(text.into_owned()),
         Err(error) => {
             let at = match error {
-                base64::DecodeError::InvalidByte(at, _) | base64::DecodeError::InvalidLastSymbol(at, _) => at,
-                base64::DecodeError::InvalidLength(_) | base64::DecodeError::InvalidPadding => text.len() - text.len() % 4,
+                base64::DecodeError::InvalidByte(at, _)
+                | base64::DecodeError::InvalidLastSymbol(at, _) => at,
+                base64::DecodeError::InvalidLength(_) | base64::DecodeError::InvalidPadding => {
+                    text.len() - text.len() % 4
+                }
             };
-            Err(DecodeError::Value(format!("illegal base64 data at input byte {at}")))
+            Err(DecodeError::Value(format!(
+                "illegal base64 data at input byte {at}"
+            )))
         }
     }
 }
@@ -101,27 +130,50 @@ pub(crate) fn time(text: &str, layout: &str) -> Result<Option<Timestamp>, Decode
         ))
     };
     let mut rest = text;
-    for (element, digits, after) in [("2006", 4, "-"), ("01", 2, "-"), ("02", 2, "T"), ("15", 2, ":"), ("04", 2, ":"), ("05", 2, "")] {
-        let number = rest.get(..digits).filter(|number| number.bytes().all(|byte| byte.is_ascii_digit()));
+    for (element, digits, after) in [
+        ("2006", 4, "-"),
+        ("01", 2, "-"),
+        ("02", 2, "T"),
+        ("15", 2, ":"),
+        ("04", 2, ":"),
+        ("05", 2, ""),
+    ] {
+        let number = rest
+            .get(..digits)
+            .filter(|number| number.bytes().all(|byte| byte.is_ascii_digit()));
         if number.is_none() {
             return Err(fault(rest, element));
         }
         rest = &rest[digits..];
         rest = rest.strip_prefix(after).ok_or_else(|| fault(rest, after))?;
     }
-    let fraction = rest.strip_prefix(['.', ',']).map_or(0, |rest| 1 + rest.bytes().take_while(u8::is_ascii_digit).count());
+    let fraction = rest.strip_prefix(['.', ',']).map_or(0, |rest| {
+        1 + rest.bytes().take_while(u8::is_ascii_digit).count()
+    });
     if micros && fraction != 7 {
         return Err(fault(rest, ".000000"));
     }
-    let zone = rest.get(if fraction > 1 { fraction } else { 0 }..).unwrap_or_default();
+    let zone = rest
+        .get(if fraction > 1 { fraction } else { 0 }..)
+        .unwrap_or_default();
     let sound = zone == "Z"
         || (zone.len() == 6
             && zone.starts_with(['+', '-'])
-            && zone.bytes().enumerate().skip(1).all(|(at, byte)| if at == 3 { byte == b':' } else { byte.is_ascii_digit() }));
+            && zone.bytes().enumerate().skip(1).all(|(at, byte)| {
+                if at == 3 {
+                    byte == b':'
+                } else {
+                    byte.is_ascii_digit()
+                }
+            }));
     if !sound {
         // What follows a complete time is another fault than a zone that is none.
         if let Some(extra) = zone.strip_prefix('Z') {
-            return Err(DecodeError::Value(format!("parsing time {}: extra text: {}", quoted(text), quoted(extra))));
+            return Err(DecodeError::Value(format!(
+                "parsing time {}: extra text: {}",
+                quoted(text),
+                quoted(extra)
+            )));
         }
         return Err(fault(zone, "Z07:00"));
     }
@@ -129,12 +181,22 @@ pub(crate) fn time(text: &str, layout: &str) -> Result<Option<Timestamp>, Decode
         return Ok(None);
     }
     let time = text.replace(',', ".").parse::<Timestamp>();
-    time.map(Some).map_err(|_| DecodeError::Value(format!("parsing time {}: {} out of range", quoted(text), part_out_of_range(text))))
+    time.map(Some).map_err(|_| {
+        DecodeError::Value(format!(
+            "parsing time {}: {} out of range",
+            quoted(text),
+            part_out_of_range(text)
+        ))
+    })
 }
 
 /// The first part of a well-formed time that is out of its range.
 fn part_out_of_range(text: &str) -> &'static str {
-    let part = |range: std::ops::Range<usize>| text.get(range).and_then(|digits| digits.parse::<u32>().ok()).unwrap_or(0);
+    let part = |range: std::ops::Range<usize>| {
+        text.get(range)
+            .and_then(|digits| digits.parse::<u32>().ok())
+            .unwrap_or(0)
+    };
     match () {
         () if !(1..=12).contains(&part(5..7)) => "month",
         () if part(11..13) > 23 => "hour",

@@ -11,18 +11,31 @@ use crate::Tree;
 use crate::patch::strategic::{DIRECTIVE, unknown_directive};
 
 /// Merges a list when its field says so, else replaces it.
-pub(super) fn merge_or_replace(known: Vec<Tree>, patch: Vec<Tree>, member: Member) -> Result<Vec<Tree>, PatchError> {
-    if member.strategy.merge { merge(known, patch, member) } else { Ok(new_items(patch)) }
+pub(super) fn merge_or_replace(
+    known: Vec<Tree>,
+    patch: Vec<Tree>,
+    member: Member,
+) -> Result<Vec<Tree>, PatchError> {
+    if member.strategy.merge {
+        merge(known, patch, member)
+    } else {
+        Ok(new_items(patch))
+    }
 }
 
-/// Merges a list whose order the patch gives (`$setElementOrder`). `change` is absent when only the order changes.
+/// Merges a list whose order the patch gives (`$setElementOrder`). `change` is absent when only the
+/// order changes.
 pub(super) fn merge_in_order(
     known: Vec<Tree>,
     change: Option<Vec<Tree>>,
     order: Vec<Tree>,
     member: Member,
 ) -> Result<Vec<Tree>, PatchError> {
-    check_order(change.as_deref().unwrap_or_default(), &order, member.merge_key)?;
+    check_order(
+        change.as_deref().unwrap_or_default(),
+        &order,
+        member.merge_key,
+    )?;
     let merged = match change {
         None => known.clone(),
         Some(change) if known.is_empty() => new_items(change),
@@ -36,27 +49,45 @@ fn merge(known: Vec<Tree>, patch: Vec<Tree>, member: Member) -> Result<Vec<Tree>
         return Ok(known);
     }
     if known.iter().chain(&patch).any(Tree::is_array) {
-        return Err(PatchError::Rejected("lists of lists are not supported".to_owned()));
+        return Err(PatchError::Rejected(
+            "lists of lists are not supported".to_owned(),
+        ));
     }
-    let objects = known.iter().chain(&patch).filter(|item| item.is_object()).count();
+    let objects = known
+        .iter()
+        .chain(&patch)
+        .filter(|item| item.is_object())
+        .count();
     if objects == 0 {
         let mut seen = HashSet::new();
         let both = known.iter().chain(&patch);
-        let merged = both.filter(|item| seen.insert(item.to_string())).cloned().collect();
+        let merged = both
+            .filter(|item| seen.insert(item.to_string()))
+            .cloned()
+            .collect();
         return Ok(in_order(merged, &patch, &known, ""));
     }
     if objects != known.len() + patch.len() {
         let items = Tree::from_iter(known.into_iter().chain(patch));
-        return Err(PatchError::Untyped(format!("list element types are not identical: {}", go::shown(&items))));
+        return Err(PatchError::Untyped(format!(
+            "list element types are not identical: {}",
+            go::shown(&items)
+        )));
     }
     if member.merge_key.is_empty() {
-        return Err(PatchError::Untyped("cannot merge lists without merge key".to_owned()));
+        return Err(PatchError::Untyped(
+            "cannot merge lists without merge key".to_owned(),
+        ));
     }
     merge_items(known, patch, member)
 }
 
 /// Merges lists of structures: directives first, then item by item.
-fn merge_items(known: Vec<Tree>, patch: Vec<Tree>, member: Member) -> Result<Vec<Tree>, PatchError> {
+fn merge_items(
+    known: Vec<Tree>,
+    patch: Vec<Tree>,
+    member: Member,
+) -> Result<Vec<Tree>, PatchError> {
     let key = member.merge_key;
     let mut items: Vec<Members> = Vec::with_capacity(patch.len());
     let mut deleted = HashSet::new();
@@ -69,7 +100,11 @@ fn merge_items(known: Vec<Tree>, patch: Vec<Tree>, member: Member) -> Result<Vec
                 deleted.insert(key_of(&item, key)?.to_string());
             }
             Some(Some("replace")) => is_replaced = true,
-            Some(Some("merge")) => return Err(PatchError::Untyped("merging lists cannot yet be specified in the patch".to_owned())),
+            Some(Some("merge")) => {
+                return Err(PatchError::Untyped(
+                    "merging lists cannot yet be specified in the patch".to_owned(),
+                ));
+            }
             Some(_) => return Err(unknown_directive(item)),
         }
     }
@@ -86,7 +121,9 @@ fn merge_items(known: Vec<Tree>, patch: Vec<Tree>, member: Member) -> Result<Vec
         let identity = value.to_string();
         order.push(Tree::Object(Members::from_iter([(key.to_owned(), value)])));
         if let Some(place) = places.get(&identity) {
-            let Tree::Object(members) = known[*place].take() else { continue };
+            let Tree::Object(members) = known[*place].take() else {
+                continue;
+            };
             known[*place] = Tree::Object(merge_members(members, item, member.items)?);
         } else if let Some(item) = new_value(Tree::Object(item)) {
             places.insert(identity, known.len());
@@ -99,16 +136,23 @@ fn merge_items(known: Vec<Tree>, patch: Vec<Tree>, member: Member) -> Result<Vec
 fn key_of<'a>(item: &'a Members, key: &str) -> Result<&'a Tree, PatchError> {
     item.get(key).ok_or_else(|| {
         let shown = go::shown(&Tree::Object(item.clone()));
-        PatchError::Untyped(format!("map: {shown} does not contain declared merge key: {key}"))
+        PatchError::Untyped(format!(
+            "map: {shown} does not contain declared merge key: {key}"
+        ))
     })
 }
 
 /// What makes an item this item: its key, or its value for scalars (empty key).
 fn identity(item: &Tree, key: &str) -> Option<String> {
-    if key.is_empty() { Some(item.to_string()) } else { item.get(key).map(Tree::to_string) }
+    if key.is_empty() {
+        Some(item.to_string())
+    } else {
+        item.get(key).map(Tree::to_string)
+    }
 }
 
-/// The first place of each item. Looking them up by hash keeps long lists from taking quadratic time.
+/// The first place of each item. Looking them up by hash keeps long lists from taking quadratic
+/// time.
 fn places(list: &[Tree], key: &str) -> HashMap<String, usize> {
     let mut places = HashMap::with_capacity(list.len());
     for (place, item) in list.iter().enumerate() {
@@ -119,12 +163,22 @@ fn places(list: &[Tree], key: &str) -> HashMap<String, usize> {
     places
 }
 
-/// Puts the merged items in order: `patch_order` for those that it names, `server_order` for the rest.
-fn in_order(merged: Vec<Tree>, patch_order: &[Tree], server_order: &[Tree], key: &str) -> Vec<Tree> {
+/// Puts the merged items in order: `patch_order` for those that it names, `server_order` for the
+/// rest.
+fn in_order(
+    merged: Vec<Tree>,
+    patch_order: &[Tree],
+    server_order: &[Tree],
+    key: &str,
+) -> Vec<Tree> {
     let (patch_places, server_places) = (places(patch_order, key), places(server_order, key));
     let placed = merged.into_iter().map(|item| {
         let identity = identity(&item, key).unwrap_or_default();
-        (patch_places.get(&identity).copied(), server_places.get(&identity).copied(), item)
+        (
+            patch_places.get(&identity).copied(),
+            server_places.get(&identity).copied(),
+            item,
+        )
     });
     let (mut named, mut rest): (Vec<_>, Vec<_>) = placed.partition(|(place, _, _)| place.is_some());
     named.sort_by_key(|(place, _, _)| *place);
@@ -132,7 +186,11 @@ fn in_order(merged: Vec<Tree>, patch_order: &[Tree], server_order: &[Tree], key:
     let mut out = Vec::with_capacity(named.len() + rest.len());
     let mut rest = rest.into_iter().peekable();
     for (_, named_place, item) in named {
-        let is_before = |place: Option<usize>| place.zip(named_place).is_some_and(|(left, right)| left < right);
+        let is_before = |place: Option<usize>| {
+            place
+                .zip(named_place)
+                .is_some_and(|(left, right)| left < right)
+        };
         while let Some((_, _, server)) = rest.next_if(|(_, place, _)| is_before(*place)) {
             out.push(server);
         }
@@ -149,7 +207,9 @@ fn check_order(patch: &[Tree], order: &[Tree], key: &str) -> Result<(), PatchErr
         let wanted = identity(item, key);
         if !rest.any(|place| identity(place, key) == wanted) {
             let (patch, order) = (go::shown(&patch.into()), go::shown(&order.into()));
-            let why = format!("The order in patch list:\n{patch}\n doesn't match $setElementOrder list:\n{order}\n");
+            let why = format!(
+                "The order in patch list:\n{patch}\n doesn't match $setElementOrder list:\n{order}\n"
+            );
             return Err(PatchError::Untyped(why));
         }
     }

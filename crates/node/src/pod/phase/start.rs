@@ -16,18 +16,25 @@ const HEALTHY_AFTER_SECONDS: i64 = 600;
 
 pub(super) fn advance(step: &mut Step, desired: &Desired, observed: &Observed, now: Timestamp) {
     let life = &mut step.life;
-    life.initialized |= with_role(desired, Role::Main).any(|main| life.runs[main].state != RunState::Waiting);
-    with_role(desired, Role::Ephemeral).for_each(|ephemeral| keep_going(step, desired, ephemeral, now));
+    life.initialized |=
+        with_role(desired, Role::Main).any(|main| life.runs[main].state != RunState::Waiting);
+    with_role(desired, Role::Ephemeral)
+        .for_each(|ephemeral| keep_going(step, desired, ephemeral, now));
     let failed = !step.life.initialized && !initialize(step, desired, observed, now);
     if step.life.initialized {
-        with_role(desired, Role::Sidecar).for_each(|sidecar| keep_going(step, desired, sidecar, now));
+        with_role(desired, Role::Sidecar)
+            .for_each(|sidecar| keep_going(step, desired, sidecar, now));
         with_role(desired, Role::Main).for_each(|main| keep_going(step, desired, main, now));
     }
-    let complete = step.life.initialized && with_role(desired, Role::Main).all(|main| step.life.runs[main].ended().is_some());
+    let complete = step.life.initialized
+        && with_role(desired, Role::Main).all(|main| step.life.runs[main].ended().is_some());
     if failed || complete {
         // Sidecars that were just told to start again are not needed any more.
         step.orders.clear();
-        step.life.stage = Stage::Terminating { since: now, grace_seconds: desired.effective_grace() };
+        step.life.stage = Stage::Terminating {
+            since: now,
+            grace_seconds: desired.effective_grace(),
+        };
     }
 }
 
@@ -39,7 +46,10 @@ fn initialize(step: &mut Step, desired: &Desired, observed: &Observed, now: Time
         }
         keep_going(step, desired, index, now);
         let done = match (container.role, step.life.runs[index].ended()) {
-            (Role::Sidecar, _) => step.life.runs[index].state == RunState::Ordered && is_running(observed.containers.get(index)),
+            (Role::Sidecar, _) => {
+                step.life.runs[index].state == RunState::Ordered
+                    && is_running(observed.containers.get(index))
+            }
             (_, Some(ended)) if ended.exit_code == 0 => true,
             (_, Some(_)) => return false,
             (_, None) => false,
@@ -68,7 +78,8 @@ fn keep_going(step: &mut Step, desired: &Desired, index: usize, now: Timestamp) 
                 return;
             }
             let ended = ended.clone();
-            if ended.finished_at.duration_since(ended.started_at).as_secs() > HEALTHY_AFTER_SECONDS {
+            if ended.finished_at.duration_since(ended.started_at).as_secs() > HEALTHY_AFTER_SECONDS
+            {
                 run.backoff_seconds = 0;
             }
             let seconds = run.backoff_seconds;
@@ -84,7 +95,10 @@ fn keep_going(step: &mut Step, desired: &Desired, index: usize, now: Timestamp) 
                     "Back-off restarting failed container {} in pod {}_{}({})",
                     desired.containers[index].name, desired.name, desired.namespace, desired.uid
                 );
-                step.notes.push(Note { warning: true, ..Note::of(index, "BackOff", &message) });
+                step.notes.push(Note {
+                    warning: true,
+                    ..Note::of(index, "BackOff", &message)
+                });
             }
         }
     }
@@ -98,7 +112,13 @@ fn start(step: &mut Step, desired: &Desired, index: usize) {
     run.state = RunState::Ordered;
     run.told_start = false;
     run.told_unhealthy = false;
-    step.orders.push(Order::Start { container: index, attempt: run.restarts });
-    let message = format!("Container image \"{}\" already present on machine", desired.containers[index].image);
+    step.orders.push(Order::Start {
+        container: index,
+        attempt: run.restarts,
+    });
+    let message = format!(
+        "Container image \"{}\" already present on machine",
+        desired.containers[index].image
+    );
     step.notes.push(Note::of(index, "Pulled", &message));
 }

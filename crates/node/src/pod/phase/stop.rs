@@ -1,5 +1,5 @@
-//! Stopping: preStop hooks, then the stop signal, then the kill, within the grace; sidecars last and
-//! in reverse order.
+//! Stopping: preStop hooks, then the stop signal, then the kill, within the grace; sidecars last
+//! and in reverse order.
 //!
 //! Of each container's grace the whole seconds are taken off that its hook and its waiting took. At
 //! least two seconds always remain between the signal and the kill. A grace that shrinks takes
@@ -17,9 +17,22 @@ use crate::runtime::{ContainerState, Observed, Order, Seen};
 const LEAST_SECONDS: u64 = 2;
 
 pub(super) fn advance(step: &mut Step, desired: &Desired, observed: &Observed, now: Timestamp) {
-    let Stage::Terminating { since, grace_seconds } = step.life.stage else { return };
-    let grace = if desired.deletion_grace.is_some() { grace_seconds.min(desired.effective_grace()) } else { grace_seconds };
-    step.life.stage = Stage::Terminating { since, grace_seconds: grace };
+    let Stage::Terminating {
+        since,
+        grace_seconds,
+    } = step.life.stage
+    else {
+        return;
+    };
+    let grace = if desired.deletion_grace.is_some() {
+        grace_seconds.min(desired.effective_grace())
+    } else {
+        grace_seconds
+    };
+    step.life.stage = Stage::Terminating {
+        since,
+        grace_seconds: grace,
+    };
     let shrunk = grace < grace_seconds;
 
     for index in 0..step.life.runs.len() {
@@ -36,17 +49,39 @@ pub(super) fn advance(step: &mut Step, desired: &Desired, observed: &Observed, n
     if step.life.all_stopped() {
         step.life.stage = Stage::Terminated;
         step.life.phase = final_phase(&step.life, desired);
-        // What never ran or got lost is reported as such, since nothing will be known of it any more.
+        // What never ran or got lost is reported as such, since nothing will be known of it any
+        // more.
         close_the_books(&mut step.life, desired, now);
         step.orders.push(Order::Remove);
     }
 }
 
-#[expect(clippy::too_many_arguments, reason = "one story: they are the facts of the pod that each container's stop depends on")]
-fn stop(step: &mut Step, desired: &Desired, observed: &Observed, index: usize, since: Timestamp, grace: u64, shrunk: bool, now: Timestamp) {
+#[expect(
+    clippy::too_many_arguments,
+    reason = "one story: they are the facts of the pod that each container's stop depends on"
+)]
+fn stop(
+    step: &mut Step,
+    desired: &Desired,
+    observed: &Observed,
+    index: usize,
+    since: Timestamp,
+    grace: u64,
+    shrunk: bool,
+    now: Timestamp,
+) {
     let seen = observed.containers.get(index);
-    if matches!(seen, Some(Seen { state: ContainerState::Creating, .. })) {
-        step.orders.push(Order::Stop { container: index, timeout: Duration::ZERO });
+    if matches!(
+        seen,
+        Some(Seen {
+            state: ContainerState::Creating,
+            ..
+        })
+    ) {
+        step.orders.push(Order::Stop {
+            container: index,
+            timeout: Duration::ZERO,
+        });
         return;
     }
     if step.life.runs[index].stop == Stopping::No {
@@ -57,7 +92,10 @@ fn stop(step: &mut Step, desired: &Desired, observed: &Observed, index: usize, s
             step.orders.push(Order::PreStop { container: index });
             return;
         }
-        step.life.runs[index].stop = Stopping::Turn { since: now, remaining_seconds: grace };
+        step.life.runs[index].stop = Stopping::Turn {
+            since: now,
+            remaining_seconds: grace,
+        };
     }
     if let Stopping::Hook { since: began } = step.life.runs[index].stop {
         let deadline = plus_seconds(began, grace);
@@ -67,30 +105,52 @@ fn stop(step: &mut Step, desired: &Desired, observed: &Observed, index: usize, s
         }
         if let Some(why) = seen.and_then(|seen| seen.hook_failure.as_deref()) {
             tracing::debug!(pod = &*desired.name, why, "preStop hook failed");
-            step.notes.push(Note { warning: true, ..Note::of(index, "FailedPreStopHook", "PreStopHook failed") });
+            step.notes.push(Note {
+                warning: true,
+                ..Note::of(index, "FailedPreStopHook", "PreStopHook failed")
+            });
         }
-        step.life.runs[index].stop = Stopping::Turn { since: now, remaining_seconds: grace.saturating_sub(whole_seconds(began, now)) };
+        step.life.runs[index].stop = Stopping::Turn {
+            since: now,
+            remaining_seconds: grace.saturating_sub(whole_seconds(began, now)),
+        };
     }
-    if let Stopping::Turn { since: began, remaining_seconds } = step.life.runs[index].stop {
+    if let Stopping::Turn {
+        since: began,
+        remaining_seconds,
+    } = step.life.runs[index].stop
+    {
         let remaining_seconds = remaining_seconds.min(grace);
         let deadline = plus_seconds(began, remaining_seconds);
         if !is_its_turn(&step.life, desired, index) && now < deadline {
             step.wake(deadline);
             return;
         }
-        let timeout = remaining_seconds.saturating_sub(whole_seconds(began, now)).max(LEAST_SECONDS);
-        step.life.runs[index].stop = Stopping::Signalled { kill_at: plus_seconds(now, timeout) };
-        step.orders.push(Order::Stop { container: index, timeout: Duration::from_secs(timeout) });
+        let timeout = remaining_seconds
+            .saturating_sub(whole_seconds(began, now))
+            .max(LEAST_SECONDS);
+        step.life.runs[index].stop = Stopping::Signalled {
+            kill_at: plus_seconds(now, timeout),
+        };
+        step.orders.push(Order::Stop {
+            container: index,
+            timeout: Duration::from_secs(timeout),
+        });
         return;
     }
     if let Stopping::Signalled { kill_at } = step.life.runs[index].stop
         && shrunk
     {
-        let timeout = grace.saturating_sub(whole_seconds(since, now)).max(LEAST_SECONDS);
+        let timeout = grace
+            .saturating_sub(whole_seconds(since, now))
+            .max(LEAST_SECONDS);
         let earlier = plus_seconds(now, timeout);
         if earlier < kill_at {
             step.life.runs[index].stop = Stopping::Signalled { kill_at: earlier };
-            step.orders.push(Order::Stop { container: index, timeout: Duration::from_secs(timeout) });
+            step.orders.push(Order::Stop {
+                container: index,
+                timeout: Duration::from_secs(timeout),
+            });
         }
     }
 }
@@ -101,7 +161,10 @@ fn is_its_turn(life: &Life, desired: &Desired, index: usize) -> bool {
         return true;
     }
     let stopped = |other: usize| life.runs[other].state != RunState::Ordered;
-    with_role(desired, Role::Main).all(stopped) && with_role(desired, Role::Sidecar).find(|other| *other > index).is_none_or(stopped)
+    with_role(desired, Role::Main).all(stopped)
+        && with_role(desired, Role::Sidecar)
+            .find(|other| *other > index)
+            .is_none_or(stopped)
 }
 
 fn whole_seconds(from: Timestamp, to: Timestamp) -> u64 {
@@ -113,18 +176,39 @@ fn final_phase(life: &Life, desired: &Desired) -> Phase {
     if desired.phase.is_terminal() {
         return desired.phase;
     }
-    let well = with_role(desired, Role::Main).all(|main| life.runs[main].ended().is_some_and(|ended| ended.exit_code == 0));
-    if well { Phase::Succeeded } else { Phase::Failed }
+    let well = with_role(desired, Role::Main).all(|main| {
+        life.runs[main]
+            .ended()
+            .is_some_and(|ended| ended.exit_code == 0)
+    });
+    if well {
+        Phase::Succeeded
+    } else {
+        Phase::Failed
+    }
 }
 
 /// Containers without a known end get one: ordinary ones if the pod was initialized, init
 /// containers up to the last that ever started.
 fn close_the_books(life: &mut Life, desired: &Desired, now: Timestamp) {
-    let started = |life: &Life, index: usize| life.runs[index].state != RunState::Waiting || life.runs[index].last.is_some();
-    let inits = desired.containers.iter().take_while(|container| container.role != Role::Main).count();
-    let last_init = (0..inits).rev().find(|index| started(life, *index)).map_or(0, |index| index + 1);
+    let started = |life: &Life, index: usize| {
+        life.runs[index].state != RunState::Waiting || life.runs[index].last.is_some()
+    };
+    let inits = desired
+        .containers
+        .iter()
+        .take_while(|container| container.role != Role::Main)
+        .count();
+    let last_init = (0..inits)
+        .rev()
+        .find(|index| started(life, *index))
+        .map_or(0, |index| index + 1);
     for index in 0..life.runs.len() {
-        let applies = if index < inits { index < last_init } else { life.initialized };
+        let applies = if index < inits {
+            index < last_init
+        } else {
+            life.initialized
+        };
         if applies && life.runs[index].state == RunState::Waiting {
             life.runs[index].state = RunState::Ended(Box::new(super::lost(now)));
         }

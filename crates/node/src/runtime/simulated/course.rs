@@ -38,17 +38,30 @@ enum Start {
 impl Course {
     /// Begins with the order to start.
     pub(super) fn ordered(attempt: u32, now: Timestamp) -> Self {
-        Self { attempt, starts_at: Start::Ordered(now), not_before: now, hook_since: None, signal: None, ended: None }
+        Self {
+            attempt,
+            starts_at: Start::Ordered(now),
+            not_before: now,
+            hook_since: None,
+            signal: None,
+            ended: None,
+        }
     }
 
     /// Goes on with a container that has run since `started_at`.
     pub(super) fn resumed(attempt: u32, started_at: Timestamp) -> Self {
-        Self { starts_at: Start::Known(started_at), ..Self::ordered(attempt, started_at) }
+        Self {
+            starts_at: Start::Known(started_at),
+            ..Self::ordered(attempt, started_at)
+        }
     }
 
     /// One that is over.
     pub(super) fn finished(attempt: u32, ended: Ended) -> Self {
-        Self { ended: Some(Box::new(ended)), ..Self::ordered(attempt, Timestamp::UNIX_EPOCH) }
+        Self {
+            ended: Some(Box::new(ended)),
+            ..Self::ordered(attempt, Timestamp::UNIX_EPOCH)
+        }
     }
 
     /// The preStop hook begins.
@@ -112,7 +125,8 @@ impl Course {
             ContainerState::Running {
                 started_at,
                 ready: ready_at <= now && !settings.never_ready,
-                unhealthy: (settings.never_ready && ready_at <= now).then(|| "Readiness probe failed: simulated as never ready".to_owned()),
+                unhealthy: (settings.never_ready && ready_at <= now)
+                    .then(|| "Readiness probe failed: simulated as never ready".to_owned()),
             }
         };
         let hook_ends = self.hook_since.map(|since| later(since, settings.hook));
@@ -120,19 +134,40 @@ impl Course {
             next = Some(next.map_or(hook_ends, |next| min(next, hook_ends)));
         }
         let hook_done = hook_ends.is_some_and(|ends| ends <= now);
-        (Seen { attempt: self.attempt, state, hook_done, ..Seen::default() }, next)
+        (
+            Seen {
+                attempt: self.attempt,
+                state,
+                hook_done,
+                ..Seen::default()
+            },
+            next,
+        )
     }
 
     /// When and how it ends, as things stand.
     fn end(&self, settings: &Settings, started_at: Timestamp) -> Option<(Timestamp, i32)> {
         let by_itself = |after: Option<SignedDuration>, code: i32| {
-            after.map(|after| (later(started_at, after).max(self.not_before), settings.exit_code.unwrap_or(code)))
+            after.map(|after| {
+                (
+                    later(started_at, after).max(self.not_before),
+                    settings.exit_code.unwrap_or(code),
+                )
+            })
         };
         let stopped = self.signal.map(|(since, kill_at)| {
             let leaves_at = later(since, settings.stop);
-            if settings.ignores_stop || leaves_at > kill_at { (kill_at, KILLED) } else { (leaves_at, settings.exit_code.unwrap_or(0)) }
+            if settings.ignores_stop || leaves_at > kill_at {
+                (kill_at, KILLED)
+            } else {
+                (leaves_at, settings.exit_code.unwrap_or(0))
+            }
         });
-        let ends = [by_itself(settings.run, 0), by_itself(settings.crash, BROKEN), stopped];
+        let ends = [
+            by_itself(settings.run, 0),
+            by_itself(settings.crash, BROKEN),
+            stopped,
+        ];
         ends.into_iter().flatten().min_by_key(|(at, _)| *at)
     }
 }

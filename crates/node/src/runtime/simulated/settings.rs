@@ -42,38 +42,98 @@ pub(super) struct Settings {
     pub(super) hook: SignedDuration,
 }
 
-/// Settings of all containers of a pod, init containers first and ephemeral ones last, and what could not be read.
+/// Settings of all containers of a pod, init containers first and ephemeral ones last, and what
+/// could not be read.
 pub(super) fn of_pod(pod: &PodView) -> (Vec<Settings>, Vec<String>) {
-    let owned_by_job = pod.metadata.owner_references.iter().flatten().any(|owner| owner.kind == "Job" && owner.controller == Some(true));
-    let inits = pod.spec.init_containers.iter().map(|container| (container, container.restart_policy.as_deref() != Some("Always")));
-    let mains = pod.spec.containers.iter().map(|container| (container, false));
-    let regular = inits.chain(mains).map(|(container, init)| (container.name.as_str(), init, defaults(container, init, owned_by_job)));
-    let ephemeral =
-        pod.spec.ephemeral_containers.iter().map(|container| (container.name.as_str(), true, defaults(container, false, false)));
+    let owned_by_job = pod
+        .metadata
+        .owner_references
+        .iter()
+        .flatten()
+        .any(|owner| owner.kind == "Job" && owner.controller == Some(true));
+    let inits = pod.spec.init_containers.iter().map(|container| {
+        (
+            container,
+            container.restart_policy.as_deref() != Some("Always"),
+        )
+    });
+    let mains = pod
+        .spec
+        .containers
+        .iter()
+        .map(|container| (container, false));
+    let regular = inits.chain(mains).map(|(container, init)| {
+        (
+            container.name.as_str(),
+            init,
+            defaults(container, init, owned_by_job),
+        )
+    });
+    let ephemeral = pod.spec.ephemeral_containers.iter().map(|container| {
+        (
+            container.name.as_str(),
+            true,
+            defaults(container, false, false),
+        )
+    });
     let mut settings: Vec<(&str, bool, Settings)> = regular.chain(ephemeral).collect();
 
-    let ours = || pod.metadata.annotations.iter().flatten().filter_map(|(key, value)| Some((key.strip_prefix(ANNOTATION_PREFIX)?, value)));
+    let ours = || {
+        pod.metadata
+            .annotations
+            .iter()
+            .flatten()
+            .filter_map(|(key, value)| Some((key.strip_prefix(ANNOTATION_PREFIX)?, value)))
+    };
     let mut complaints = Vec::new();
     for (key, value) in ours().filter(|(key, _)| !key.contains('.')) {
-        let targets = settings.iter_mut().filter(|(_, apart, _)| !apart).map(|(.., settings)| settings);
+        let targets = settings
+            .iter_mut()
+            .filter(|(_, apart, _)| !apart)
+            .map(|(.., settings)| settings);
         complaints.extend(put(key, value, targets).err());
     }
     // The more specific annotations come second and win.
     for (key, value) in ours() {
-        let Some((setting, container)) = key.split_once('.') else { continue };
-        let mut targets = settings.iter_mut().filter(|(name, ..)| *name == container).map(|(.., settings)| settings).peekable();
+        let Some((setting, container)) = key.split_once('.') else {
+            continue;
+        };
+        let mut targets = settings
+            .iter_mut()
+            .filter(|(name, ..)| *name == container)
+            .map(|(.., settings)| settings)
+            .peekable();
         if targets.peek().is_none() {
-            complaints.push(format!("annotation {ANNOTATION_PREFIX}{key}: the pod has no container {container:?}"));
+            complaints.push(format!(
+                "annotation {ANNOTATION_PREFIX}{key}: the pod has no container {container:?}"
+            ));
         } else {
-            complaints.extend(put(setting, value, targets).err().map(|error| format!("{error} (container {container:?})")));
+            complaints.extend(
+                put(setting, value, targets)
+                    .err()
+                    .map(|error| format!("{error} (container {container:?})")),
+            );
         }
     }
-    (settings.into_iter().map(|(.., settings)| settings).collect(), complaints)
+    (
+        settings
+            .into_iter()
+            .map(|(.., settings)| settings)
+            .collect(),
+        complaints,
+    )
 }
 
 fn defaults(container: &Container, init: bool, owned_by_job: bool) -> Settings {
-    let probe_delay = container.readiness_probe.as_ref().and_then(|probe| probe.initial_delay_seconds);
-    let hook = container.lifecycle.as_ref().and_then(|lifecycle| lifecycle.pre_stop.as_ref()).and_then(|hook| hook.sleep.as_ref());
+    let probe_delay = container
+        .readiness_probe
+        .as_ref()
+        .and_then(|probe| probe.initial_delay_seconds);
+    let hook = container
+        .lifecycle
+        .as_ref()
+        .and_then(|lifecycle| lifecycle.pre_stop.as_ref())
+        .and_then(|hook| hook.sleep.as_ref());
     Settings {
         ready_after: SignedDuration::from_secs(probe_delay.unwrap_or_default().max(0)),
         hook: SignedDuration::from_secs(hook.map_or(0, |sleep| sleep.seconds.max(0))),
@@ -87,7 +147,11 @@ fn defaults(container: &Container, init: bool, owned_by_job: bool) -> Settings {
 }
 
 /// Puts one setting into all targets.
-fn put<'a>(setting: &str, value: &str, targets: impl Iterator<Item = &'a mut Settings>) -> Result<(), String> {
+fn put<'a>(
+    setting: &str,
+    value: &str,
+    targets: impl Iterator<Item = &'a mut Settings>,
+) -> Result<(), String> {
     for target in targets {
         match setting {
             "startup-seconds" => target.startup = seconds(setting, value)?,
@@ -103,14 +167,22 @@ fn put<'a>(setting: &str, value: &str, targets: impl Iterator<Item = &'a mut Set
             "ignore-sigterm" => target.ignores_stop = boolean(setting, value)?,
             "never-ready" => target.never_ready = boolean(setting, value)?,
             "exit-code" => target.exit_code = Some(exit_code(setting, value)?),
-            _ => return Err(format!("annotation {ANNOTATION_PREFIX}{setting}: there is no such setting")),
+            _ => {
+                return Err(format!(
+                    "annotation {ANNOTATION_PREFIX}{setting}: there is no such setting"
+                ));
+            }
         }
     }
     Ok(())
 }
 
 fn seconds(setting: &str, value: &str) -> Result<SignedDuration, String> {
-    let parsed = value.trim().parse::<f64>().ok().filter(|seconds| (0.0..=LONGEST_SECONDS).contains(seconds));
+    let parsed = value
+        .trim()
+        .parse::<f64>()
+        .ok()
+        .filter(|seconds| (0.0..=LONGEST_SECONDS).contains(seconds));
     parsed
         .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
         .and_then(|time| SignedDuration::try_from(time).ok())
@@ -126,7 +198,11 @@ fn boolean(setting: &str, value: &str) -> Result<bool, String> {
 }
 
 fn exit_code(setting: &str, value: &str) -> Result<i32, String> {
-    let parsed = value.trim().parse::<i32>().ok().filter(|code| (0..=255).contains(code));
+    let parsed = value
+        .trim()
+        .parse::<i32>()
+        .ok()
+        .filter(|code| (0..=255).contains(code));
     parsed.ok_or_else(|| wrong(setting, value, "an exit code from 0 to 255"))
 }
 

@@ -10,11 +10,23 @@ use store::{Record, Txn};
 use crate::{object, record, tree};
 
 /// Takes one disruption from the budget and notes the pod until the controller has seen it go.
-pub(super) fn charge(txn: &mut Txn, budgets: &'static Resource, budget: &Record, pod: &str, now: Timestamp) {
+pub(super) fn charge(
+    txn: &mut Txn,
+    budgets: &'static Resource,
+    budget: &Record,
+    pod: &str,
+    now: Timestamp,
+) {
     let before = record::tree_of(budgets, budget);
     let mut next = before.clone();
     charged(&mut next, pod, now);
-    record::put_over(txn, budgets, &budget.key, next, Some(record::written(&before, budget)));
+    record::put_over(
+        txn,
+        budgets,
+        &budget.key,
+        next,
+        Some(record::written(&before, budget)),
+    );
 }
 
 /// What [`Decision::Charge`](super::Decision::Charge) does to the tree of the budget. Pure.
@@ -28,12 +40,19 @@ pub fn charged(budget: &mut Tree, pod: &str, now: Timestamp) {
     }
 }
 
-/// What the budget notes about the pod: the time. Who watches knows a note by its pod and its time, so that a successor
-/// which is evicted within the same second gets the next one.
+/// What the budget notes about the pod: the time. Who watches knows a note by its pod and its time,
+/// so that a successor which is evicted within the same second gets the next one.
 fn note(budget: &Tree, pod: &str, now: Timestamp) -> String {
     let text = object::wire_time(now);
     let before = tree::at(budget, &["status", "disruptedPods", pod]).as_str();
-    if before == Some(text.as_str()) { object::wire_time(now.saturating_add(SignedDuration::from_secs(1)).unwrap_or(now)) } else { text }
+    if before == Some(text.as_str()) {
+        object::wire_time(
+            now.saturating_add(SignedDuration::from_secs(1))
+                .unwrap_or(now),
+        )
+    } else {
+        text
+    }
 }
 
 /// The condition of a budget that has nothing left to give.
@@ -56,7 +75,8 @@ pub(super) fn marked(pod: &Tree, now: Timestamp) -> Option<Tree> {
         "reason": "EvictionByEvictionAPI", "message": "Eviction API: evicting",
         "lastTransitionTime": object::wire_time(now),
     });
-    let observed = object::condition(pod, "DisruptionTarget").and_then(|old| tree::int(old, &["observedGeneration"]));
+    let observed = object::condition(pod, "DisruptionTarget")
+        .and_then(|old| tree::int(old, &["observedGeneration"]));
     if let Some(observed) = observed {
         tree::put(&mut condition, &["observedGeneration"], observed);
     }
@@ -64,7 +84,8 @@ pub(super) fn marked(pod: &Tree, now: Timestamp) -> Option<Tree> {
     set_condition(&mut next, condition).then_some(next)
 }
 
-/// Sets the condition of this type; its time stays when the status does. False when it was so already.
+/// Sets the condition of this type; its time stays when the status does. False when it was so
+/// already.
 fn set_condition(object: &mut Tree, mut condition: Tree) -> bool {
     let kind = tree::text(&condition, &["type"]).to_owned();
     let status = tree::ensure(object, &["status"]);
@@ -72,8 +93,13 @@ fn set_condition(object: &mut Tree, mut condition: Tree) -> bool {
     if !conditions.is_array() {
         *conditions = Tree::Array(List::default());
     }
-    let Some(list) = conditions.as_array_mut() else { return false };
-    match list.iter_mut().find(|found| tree::text(found, &["type"]) == kind) {
+    let Some(list) = conditions.as_array_mut() else {
+        return false;
+    };
+    match list
+        .iter_mut()
+        .find(|found| tree::text(found, &["type"]) == kind)
+    {
         Some(found) => {
             if tree::text(found, &["status"]) == tree::text(&condition, &["status"]) {
                 tree::carry(found, &mut condition, &["lastTransitionTime"]);
@@ -98,10 +124,28 @@ mod tests {
     fn a_condition_keeps_its_time_when_its_status_stays() {
         let mut pod = json!({"status": {"conditions": [
             {"type": "DisruptionTarget", "status": "True", "lastTransitionTime": "then"}]}});
-        set_condition(&mut pod, json!({"type": "DisruptionTarget", "status": "True", "lastTransitionTime": "now", "reason": "r"}));
-        assert_eq!(tree::text(object::condition(&pod, "DisruptionTarget").expect("there"), &["lastTransitionTime"]), "then");
-        set_condition(&mut pod, json!({"type": "DisruptionTarget", "status": "False", "lastTransitionTime": "now"}));
-        assert_eq!(tree::text(object::condition(&pod, "DisruptionTarget").expect("there"), &["lastTransitionTime"]), "now");
+        set_condition(
+            &mut pod,
+            json!({"type": "DisruptionTarget", "status": "True", "lastTransitionTime": "now", "reason": "r"}),
+        );
+        assert_eq!(
+            tree::text(
+                object::condition(&pod, "DisruptionTarget").expect("there"),
+                &["lastTransitionTime"]
+            ),
+            "then"
+        );
+        set_condition(
+            &mut pod,
+            json!({"type": "DisruptionTarget", "status": "False", "lastTransitionTime": "now"}),
+        );
+        assert_eq!(
+            tree::text(
+                object::condition(&pod, "DisruptionTarget").expect("there"),
+                &["lastTransitionTime"]
+            ),
+            "now"
+        );
     }
 
     #[test]
@@ -114,6 +158,9 @@ mod tests {
             notes.push(tree::text(&budget, &["status", "disruptedPods", "db-0"]).to_owned());
         }
         assert_eq!(notes, ["1970-01-01T00:00:01Z", "1970-01-01T00:00:02Z"]);
-        assert_eq!(tree::int(&budget, &["status", "disruptionsAllowed"]), Some(0));
+        assert_eq!(
+            tree::int(&budget, &["status", "disruptionsAllowed"]),
+            Some(0)
+        );
     }
 }

@@ -16,15 +16,37 @@ use crate::target;
 use crate::view::View;
 
 /// The index that the store keeps over the budgets.
-pub(crate) const BUDGETS: Index = Index { collection: "poddisruptionbudgets.policy", terms };
+pub(crate) const BUDGETS: Index = Index {
+    collection: "poddisruptionbudgets.policy",
+    terms,
+};
 
 fn terms(budget: &Record) -> Vec<String> {
-    let Some(budgets) = kinds::resource("policy", "v1", "poddisruptionbudgets") else { return Vec::new() };
+    let Some(budgets) = kinds::resource("policy", "v1", "poddisruptionbudgets") else {
+        return Vec::new();
+    };
     let (namespace, _) = target::place(&budget.key);
-    let Some(selector) = budget_of(record::facts(budgets, budget)).and_then(|budget| budget.selector.as_ref()) else { return Vec::new() };
-    let pinned = |operator| matches!(operator, Operator::Equals | Operator::DoubleEquals | Operator::In);
-    match selector.requirements().iter().find(|requirement| pinned(requirement.operator())) {
-        Some(requirement) => requirement.values().iter().map(|value| term(namespace, requirement.key(), value)).collect(),
+    let Some(selector) =
+        budget_of(record::facts(budgets, budget)).and_then(|budget| budget.selector.as_ref())
+    else {
+        return Vec::new();
+    };
+    let pinned = |operator| {
+        matches!(
+            operator,
+            Operator::Equals | Operator::DoubleEquals | Operator::In
+        )
+    };
+    match selector
+        .requirements()
+        .iter()
+        .find(|requirement| pinned(requirement.operator()))
+    {
+        Some(requirement) => requirement
+            .values()
+            .iter()
+            .map(|value| term(namespace, requirement.key(), value))
+            .collect(),
         None => vec![format!("{namespace}/")],
     }
 }

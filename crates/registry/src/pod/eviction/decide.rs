@@ -87,14 +87,24 @@ pub enum Decision {
 
 /// Decides about a pod at `resource_version`, given the budgets that select it.
 #[must_use]
-pub fn decide(pod: &PodFacts, resource_version: &str, budgets: &[&Budget], ask: &Ask<'_>) -> Decision {
+pub fn decide(
+    pod: &PodFacts,
+    resource_version: &str,
+    budgets: &[&Budget],
+    ask: &Ask<'_>,
+) -> Decision {
     match judge(pod, resource_version, budgets, ask) {
         Ok(decision) => decision,
         Err(refusal) => Decision::Refuse(refusal),
     }
 }
 
-fn judge(pod: &PodFacts, resource_version: &str, budgets: &[&Budget], ask: &Ask<'_>) -> Result<Decision, Refusal> {
+fn judge(
+    pod: &PodFacts,
+    resource_version: &str,
+    budgets: &[&Budget],
+    ask: &Ask<'_>,
+) -> Result<Decision, Refusal> {
     if bypasses(pod) {
         check_preconditions(pod, resource_version, ask)?;
         return Ok(Decision::Delete);
@@ -141,12 +151,17 @@ fn guarded(pod: &PodFacts, budget: &Budget, ask: &Ask<'_>) -> Result<Decision, R
 }
 
 fn check_budget(budget: &Budget) -> Result<(), Refusal> {
-    const BUDGET: GroupResource<'static> = GroupResource { group: "policy", resource: "poddisruptionbudget" };
+    const BUDGET: GroupResource<'static> = GroupResource {
+        group: "policy",
+        resource: "poddisruptionbudget",
+    };
     if budget.observed_generation < budget.generation {
         return Err(unsettled(budget));
     }
     if budget.disruptions_allowed < 0 {
-        return Err(Status::forbidden(BUDGET, &budget.name, "pdb disruptions allowed is negative").into());
+        return Err(
+            Status::forbidden(BUDGET, &budget.name, "pdb disruptions allowed is negative").into(),
+        );
     }
     if budget.disrupted_pods > MAX_DISRUPTED_PODS {
         let why = "DisruptedPods map too big - too many evictions not confirmed by PDB controller";
@@ -158,35 +173,57 @@ fn check_budget(budget: &Budget) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn check_preconditions(pod: &PodFacts, resource_version: &str, ask: &Ask<'_>) -> Result<(), Refusal> {
+fn check_preconditions(
+    pod: &PodFacts,
+    resource_version: &str,
+    ask: &Ask<'_>,
+) -> Result<(), Refusal> {
     check_uid(pod, ask)?;
     match ask.resource_version {
-        Some(asked) if !asked.is_empty() && asked != resource_version => {
-            Err(crate::delete::version_conflict("Pod", ask.pod, asked, resource_version))
-        }
+        Some(asked) if !asked.is_empty() && asked != resource_version => Err(
+            crate::delete::version_conflict("Pod", ask.pod, asked, resource_version),
+        ),
         _ => Ok(()),
     }
 }
 
 fn check_uid(pod: &PodFacts, ask: &Ask<'_>) -> Result<(), Refusal> {
     match ask.uid {
-        Some(asked) if asked != pod.uid => Err(crate::delete::uid_conflict("Pod", ask.pod, asked, &pod.uid)),
+        Some(asked) if asked != pod.uid => {
+            Err(crate::delete::uid_conflict("Pod", ask.pod, asked, &pod.uid))
+        }
         _ => Ok(()),
     }
 }
 
 fn unsettled(budget: &Budget) -> Refusal {
-    refuse(format!("The disruption budget {} is still being processed by the server.", budget.name), RETRY_AFTER_SECONDS)
+    refuse(
+        format!(
+            "The disruption budget {} is still being processed by the server.",
+            budget.name
+        ),
+        RETRY_AFTER_SECONDS,
+    )
 }
 
 /// Why a budget without allowance has none, as well as its status can tell.
 fn spent(budget: &Budget) -> String {
-    let Budget { name, current_healthy, desired_healthy, closed, .. } = budget;
+    let Budget {
+        name,
+        current_healthy,
+        desired_healthy,
+        closed,
+        ..
+    } = budget;
     let sentence = format!("The disruption budget {name} does not allow evicting pods currently");
     match closed {
-        Some(Closed { reason, message }) if reason == "SyncFailed" => format!("{sentence} because it failed sync: {message}"),
+        Some(Closed { reason, message }) if reason == "SyncFailed" => {
+            format!("{sentence} because it failed sync: {message}")
+        }
         _ if current_healthy <= desired_healthy => {
-            format!("The disruption budget {name} needs {desired_healthy} healthy pods and has {current_healthy} currently")
+            format!(
+                "The disruption budget {name} needs {desired_healthy} healthy pods and has {current_healthy} currently"
+            )
         }
         Some(Closed { reason, message }) => format!("{sentence} ({reason}): {message}"),
         None => sentence,
@@ -194,7 +231,11 @@ fn spent(budget: &Budget) -> String {
 }
 
 fn refuse(why: String, retry_after_seconds: u32) -> Refusal {
-    let cause = Cause { reason: "DisruptionBudget".to_owned(), message: why, field: String::new() };
+    let cause = Cause {
+        reason: "DisruptionBudget".to_owned(),
+        message: why,
+        field: String::new(),
+    };
     let message = "Cannot evict pod as it would violate the pod's disruption budget.";
     Status::too_many_requests(message, vec![cause], retry_after_seconds).into()
 }
@@ -207,7 +248,12 @@ mod tests {
     const UNSETTLED: &str = "The disruption budget b is still being processed by the server.";
 
     fn pod(phase: &str, ready: bool) -> PodFacts {
-        PodFacts { phase: phase.to_owned(), ready, terminating: false, uid: "u".to_owned() }
+        PodFacts {
+            phase: phase.to_owned(),
+            ready,
+            terminating: false,
+            uid: "u".to_owned(),
+        }
     }
 
     fn budget(allowed: i64, healthy: i64, desired: i64) -> Budget {
@@ -223,7 +269,10 @@ mod tests {
     }
 
     fn ask() -> Ask<'static> {
-        Ask { pod: "p", ..Ask::default() }
+        Ask {
+            pod: "p",
+            ..Ask::default()
+        }
     }
 
     /// `delete`, `charge`, or the code with the cause (or the message where there is none).
@@ -235,8 +284,15 @@ mod tests {
             Decision::Refuse(refusal) => {
                 let status = *refusal.status;
                 let details = status.details.unwrap_or_default();
-                let why = details.causes.first().map_or(status.message, |cause| cause.message.clone());
-                let later = if details.retry_after_seconds > 0 { format!(", {} s", details.retry_after_seconds) } else { String::new() };
+                let why = details
+                    .causes
+                    .first()
+                    .map_or(status.message, |cause| cause.message.clone());
+                let later = if details.retry_after_seconds > 0 {
+                    format!(", {} s", details.retry_after_seconds)
+                } else {
+                    String::new()
+                };
                 format!("{}: {why}{later}", status.code)
             }
         };
@@ -248,14 +304,27 @@ mod tests {
         for phase in ["Pending", "Succeeded", "Failed"] {
             check(&pod(phase, false), &[budget(0, 0, 1)], &ask(), "delete");
         }
-        let terminating = PodFacts { terminating: true, ..pod("Running", true) };
-        check(&terminating, &[budget(0, 0, 1), budget(0, 0, 1)], &ask(), "delete");
+        let terminating = PodFacts {
+            terminating: true,
+            ..pod("Running", true)
+        };
+        check(
+            &terminating,
+            &[budget(0, 0, 1), budget(0, 0, 1)],
+            &ask(),
+            "delete",
+        );
     }
 
     #[test]
     fn a_pod_whose_phase_is_unknown_or_not_set_asks_its_budget() {
         for phase in ["Unknown", "", "Running"] {
-            check(&pod(phase, true), &[budget(0, 2, 2)], &ask(), &format!("429: {NEEDS_TWO}"));
+            check(
+                &pod(phase, true),
+                &[budget(0, 2, 2)],
+                &ask(),
+                &format!("429: {NEEDS_TWO}"),
+            );
         }
     }
 
@@ -268,7 +337,12 @@ mod tests {
     #[test]
     fn two_budgets_are_an_error_of_the_server() {
         let text = "500: This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.";
-        check(&pod("Running", true), &[budget(1, 2, 1), budget(1, 2, 1)], &ask(), text);
+        check(
+            &pod("Running", true),
+            &[budget(1, 2, 1), budget(1, 2, 1)],
+            &ask(),
+            text,
+        );
     }
 
     #[test]
@@ -280,66 +354,150 @@ mod tests {
     #[test]
     fn unready_pod_goes_free_when_enough_others_are_healthy() {
         check(&pod("Running", false), &[budget(0, 2, 2)], &ask(), "delete");
-        check(&pod("Running", false), &[budget(0, 1, 2)], &ask(), "429: The disruption budget b needs 2 healthy pods and has 1 currently");
+        check(
+            &pod("Running", false),
+            &[budget(0, 1, 2)],
+            &ask(),
+            "429: The disruption budget b needs 2 healthy pods and has 1 currently",
+        );
     }
 
     #[test]
     fn nothing_needed_is_not_the_same_as_enough_healthy() {
-        check(&pod("Running", false), &[budget(0, 0, 0)], &ask(), "429: The disruption budget b needs 0 healthy pods and has 0 currently");
+        check(
+            &pod("Running", false),
+            &[budget(0, 0, 0)],
+            &ask(),
+            "429: The disruption budget b needs 0 healthy pods and has 0 currently",
+        );
     }
 
     #[test]
     fn unready_pod_is_evicted_when_policy_is_always_allow() {
-        let always = Budget { always_allow: true, ..budget(0, 0, 2) };
-        check(&pod("Running", false), std::slice::from_ref(&always), &ask(), "delete");
-        check(&pod("Running", true), &[Budget { current_healthy: 2, ..always.clone() }], &ask(), &format!("429: {NEEDS_TWO}"));
-        let gate_off = Ask { ignore_always_allow: true, ..ask() };
-        check(&pod("Running", false), &[always], &gate_off, "429: The disruption budget b needs 2 healthy pods and has 0 currently");
+        let always = Budget {
+            always_allow: true,
+            ..budget(0, 0, 2)
+        };
+        check(
+            &pod("Running", false),
+            std::slice::from_ref(&always),
+            &ask(),
+            "delete",
+        );
+        check(
+            &pod("Running", true),
+            &[Budget {
+                current_healthy: 2,
+                ..always.clone()
+            }],
+            &ask(),
+            &format!("429: {NEEDS_TWO}"),
+        );
+        let gate_off = Ask {
+            ignore_always_allow: true,
+            ..ask()
+        };
+        check(
+            &pod("Running", false),
+            &[always],
+            &gate_off,
+            "429: The disruption budget b needs 2 healthy pods and has 0 currently",
+        );
     }
 
     #[test]
     fn the_shortcuts_of_unready_pods_do_not_wait_for_the_controller() {
-        let stale = Budget { observed_generation: 0, always_allow: true, ..budget(0, 0, 2) };
+        let stale = Budget {
+            observed_generation: 0,
+            always_allow: true,
+            ..budget(0, 0, 2)
+        };
         check(&pod("Running", false), &[stale], &ask(), "delete");
-        let stale = Budget { observed_generation: 0, ..budget(5, 2, 2) };
+        let stale = Budget {
+            observed_generation: 0,
+            ..budget(5, 2, 2)
+        };
         check(&pod("Running", false), &[stale], &ask(), "delete");
     }
 
     #[test]
     fn a_budget_that_was_not_observed_asks_to_come_back() {
-        let stale = Budget { observed_generation: 0, ..budget(5, 3, 2) };
-        check(&pod("Running", true), &[stale], &ask(), &format!("429: {UNSETTLED}, 10 s"));
+        let stale = Budget {
+            observed_generation: 0,
+            ..budget(5, 3, 2)
+        };
+        check(
+            &pod("Running", true),
+            &[stale],
+            &ask(),
+            &format!("429: {UNSETTLED}, 10 s"),
+        );
     }
 
     #[test]
     fn the_cause_says_as_much_as_the_status_knows() {
-        let closed = |reason: &str| Some(Closed { reason: reason.to_owned(), message: "m".to_owned() });
-        let failed = Budget { closed: closed("SyncFailed"), ..budget(0, 2, 2) };
+        let closed = |reason: &str| {
+            Some(Closed {
+                reason: reason.to_owned(),
+                message: "m".to_owned(),
+            })
+        };
+        let failed = Budget {
+            closed: closed("SyncFailed"),
+            ..budget(0, 2, 2)
+        };
         check(
             &pod("Running", true),
             &[failed],
             &ask(),
             "429: The disruption budget b does not allow evicting pods currently because it failed sync: m",
         );
-        let closed_by_other = Budget { closed: closed("Other"), ..budget(0, 2, 2) };
-        check(&pod("Running", true), &[closed_by_other], &ask(), &format!("429: {NEEDS_TWO}"));
-        let closed_by_other = Budget { closed: closed("Other"), ..budget(0, 3, 2) };
+        let closed_by_other = Budget {
+            closed: closed("Other"),
+            ..budget(0, 2, 2)
+        };
+        check(
+            &pod("Running", true),
+            &[closed_by_other],
+            &ask(),
+            &format!("429: {NEEDS_TWO}"),
+        );
+        let closed_by_other = Budget {
+            closed: closed("Other"),
+            ..budget(0, 3, 2)
+        };
         check(
             &pod("Running", true),
             &[closed_by_other],
             &ask(),
             "429: The disruption budget b does not allow evicting pods currently (Other): m",
         );
-        check(&pod("Running", true), &[budget(0, 3, 2)], &ask(), "429: The disruption budget b does not allow evicting pods currently");
+        check(
+            &pod("Running", true),
+            &[budget(0, 3, 2)],
+            &ask(),
+            "429: The disruption budget b does not allow evicting pods currently",
+        );
     }
 
     #[test]
     fn impossible_figures_close_a_budget() {
         let negative = "403: poddisruptionbudget.policy \"b\" is forbidden: pdb disruptions allowed is negative";
         check(&pod("Running", true), &[budget(-1, 3, 2)], &ask(), negative);
-        let full = Budget { disrupted_pods: 2000, ..budget(1, 3, 2) };
-        check(&pod("Running", true), std::slice::from_ref(&full), &ask(), "charge");
-        let over = Budget { disrupted_pods: 2001, ..full };
+        let full = Budget {
+            disrupted_pods: 2000,
+            ..budget(1, 3, 2)
+        };
+        check(
+            &pod("Running", true),
+            std::slice::from_ref(&full),
+            &ask(),
+            "charge",
+        );
+        let over = Budget {
+            disrupted_pods: 2001,
+            ..full
+        };
         let text = "403: poddisruptionbudget.policy \"b\" is forbidden: DisruptedPods map too big - too many evictions not confirmed by PDB controller";
         check(&pod("Running", true), &[over], &ask(), text);
     }
@@ -348,25 +506,63 @@ mod tests {
     fn preconditions_are_checked_after_the_budget() {
         let uid = "409: Operation cannot be fulfilled on Pod \"p\": the UID in the precondition (x) does not match the UID in record (u). The object might have been deleted and then recreated";
         let version = "409: Operation cannot be fulfilled on Pod \"p\": the ResourceVersion in the precondition (1) does not match the ResourceVersion in record (7). The object might have been modified";
-        let wrong_uid = Ask { uid: Some("x"), ..ask() };
-        let wrong_version = Ask { resource_version: Some("1"), ..ask() };
+        let wrong_uid = Ask {
+            uid: Some("x"),
+            ..ask()
+        };
+        let wrong_version = Ask {
+            resource_version: Some("1"),
+            ..ask()
+        };
         for pod in [pod("Pending", false), pod("Running", true)] {
             check(&pod, &[budget(1, 3, 2)], &wrong_uid, uid);
             check(&pod, &[budget(1, 3, 2)], &wrong_version, version);
         }
-        check(&pod("Running", true), &[budget(0, 2, 2)], &wrong_uid, &format!("429: {NEEDS_TWO}"));
-        let right = Ask { uid: Some("u"), resource_version: Some("7"), ..ask() };
+        check(
+            &pod("Running", true),
+            &[budget(0, 2, 2)],
+            &wrong_uid,
+            &format!("429: {NEEDS_TWO}"),
+        );
+        let right = Ask {
+            uid: Some("u"),
+            resource_version: Some("7"),
+            ..ask()
+        };
         check(&pod("Running", true), &[budget(1, 3, 2)], &right, "charge");
-        let empty = Ask { resource_version: Some(""), ..ask() };
+        let empty = Ask {
+            resource_version: Some(""),
+            ..ask()
+        };
         check(&pod("Running", true), &[budget(1, 3, 2)], &empty, "charge");
     }
 
     #[test]
     fn a_guarded_pod_forgets_the_clients_version_and_hides_a_wrong_uid() {
         let unready = pod("Running", false);
-        check(&unready, &[budget(0, 2, 2)], &Ask { resource_version: Some("1"), ..ask() }, "delete");
-        check(&unready, &[budget(0, 2, 2)], &Ask { uid: Some("x"), ..ask() }, &format!("429: {UNSETTLED}, 10 s"));
-        let both = Ask { uid: Some("x"), resource_version: Some("1"), ..ask() };
+        check(
+            &unready,
+            &[budget(0, 2, 2)],
+            &Ask {
+                resource_version: Some("1"),
+                ..ask()
+            },
+            "delete",
+        );
+        check(
+            &unready,
+            &[budget(0, 2, 2)],
+            &Ask {
+                uid: Some("x"),
+                ..ask()
+            },
+            &format!("429: {UNSETTLED}, 10 s"),
+        );
+        let both = Ask {
+            uid: Some("x"),
+            resource_version: Some("1"),
+            ..ask()
+        };
         let uid = "409: Operation cannot be fulfilled on Pod \"p\": the UID in the precondition (x) does not match the UID in record (u). The object might have been deleted and then recreated";
         check(&unready, &[budget(0, 2, 2)], &both, uid);
     }

@@ -32,10 +32,16 @@ fn value(schema: &Tree, place: Place, path: &Path<'_>, faults: &mut Faults) {
     let additional = at(schema, &["additionalProperties"]);
     let properties = sorted(schema, "properties");
     if place == Place::Root && !additional.is_null() {
-        faults.push(FieldError::forbidden(path.child("additionalProperties"), "must not be used at the root"));
+        faults.push(FieldError::forbidden(
+            path.child("additionalProperties"),
+            "must not be used at the root",
+        ));
     }
     if !properties.is_empty() && !additional.is_null() {
-        faults.push(FieldError::forbidden(path.child("additionalProperties"), "additionalProperties and properties are mutual exclusive"));
+        faults.push(FieldError::forbidden(
+            path.child("additionalProperties"),
+            "additionalProperties and properties are mutual exclusive",
+        ));
     }
     let here = path.child("properties");
     for (name, inner) in properties {
@@ -46,13 +52,21 @@ fn value(schema: &Tree, place: Place, path: &Path<'_>, faults: &mut Faults) {
         }
     }
     if additional.is_object() {
-        value(additional, Place::Entry, &path.child("additionalProperties"), faults);
+        value(
+            additional,
+            Place::Entry,
+            &path.child("additionalProperties"),
+            faults,
+        );
     }
     let items = at(schema, &["items"]);
     if items.is_object() {
         value(items, Place::Item, &path.child("items"), faults);
     } else if text(schema, &["type"]) == "array" {
-        faults.push(FieldError::required(path.child("items"), "must be specified"));
+        faults.push(FieldError::required(
+            path.child("items"),
+            "must be specified",
+        ));
     }
     check_pattern(schema, path, faults);
     check_default(schema, path, faults);
@@ -73,9 +87,12 @@ fn value(schema: &Tree, place: Place, path: &Path<'_>, faults: &mut Faults) {
 fn check_type(schema: &Tree, place: Place, path: &Path<'_>, faults: &mut Faults) {
     let kind = text(schema, &["type"]);
     let here = path.child("type");
-    let free = flag(schema, &["x-kubernetes-int-or-string"]) || flag(schema, &["x-kubernetes-preserve-unknown-fields"]);
+    let free = flag(schema, &["x-kubernetes-int-or-string"])
+        || flag(schema, &["x-kubernetes-preserve-unknown-fields"]);
     match kind {
-        "" if place == Place::Root => faults.push(FieldError::required(here, "must not be empty at the root")),
+        "" if place == Place::Root => {
+            faults.push(FieldError::required(here, "must not be empty at the root"))
+        }
         "" if free => {}
         "" => {
             let what = match place {
@@ -85,43 +102,74 @@ fn check_type(schema: &Tree, place: Place, path: &Path<'_>, faults: &mut Faults)
             faults.push(FieldError::required(here, what));
         }
         "object" => {}
-        _ if place == Place::Root => faults.push(invalid_text(here, kind, "must be object at the root")),
+        _ if place == Place::Root => {
+            faults.push(invalid_text(here, kind, "must be object at the root"))
+        }
         "array" | "string" | "integer" | "number" | "boolean" => {
             if flag(schema, &["x-kubernetes-int-or-string"]) {
-                faults.push(invalid_text(here, kind, "must be empty if x-kubernetes-int-or-string is true"));
+                faults.push(invalid_text(
+                    here,
+                    kind,
+                    "must be empty if x-kubernetes-int-or-string is true",
+                ));
             }
         }
-        _ => {
-            faults.push(FieldError::not_supported(here, &Tree::from(kind), &["array", "boolean", "integer", "number", "object", "string"]))
-        }
+        _ => faults.push(FieldError::not_supported(
+            here,
+            &Tree::from(kind),
+            &["array", "boolean", "integer", "number", "object", "string"],
+        )),
     }
 }
 
 fn check_extensions(schema: &Tree, path: &Path<'_>, faults: &mut Faults) {
     const PRESERVE: &str = "x-kubernetes-preserve-unknown-fields";
     if at(schema, &[PRESERVE]) == &Tree::Bool(false) {
-        faults.push(FieldError::invalid(path.child(PRESERVE), &Tree::from(false), "must be true or undefined"));
+        faults.push(FieldError::invalid(
+            path.child(PRESERVE),
+            &Tree::from(false),
+            "must be true or undefined",
+        ));
     }
     let embedded = flag(schema, &["x-kubernetes-embedded-resource"]);
     if embedded && text(schema, &["type"]) != "object" {
         let here = path.child("type");
-        faults.push(invalid_text(here, text(schema, &["type"]), "must be object if x-kubernetes-embedded-resource is true"));
+        faults.push(invalid_text(
+            here,
+            text(schema, &["type"]),
+            "must be object if x-kubernetes-embedded-resource is true",
+        ));
     }
     if embedded && at(schema, &["properties"]).is_null() && !flag(schema, &[PRESERVE]) {
         let why = "must not be empty if x-kubernetes-embedded-resource is true without x-kubernetes-preserve-unknown-fields";
         faults.push(FieldError::required(path.child("properties"), why));
     }
-    let nullable_root = flag(schema, &["nullable"]) && path.to_string().ends_with("openAPIV3Schema");
+    let nullable_root =
+        flag(schema, &["nullable"]) && path.to_string().ends_with("openAPIV3Schema");
     if nullable_root {
-        faults.push(FieldError::forbidden(path.child("nullable"), "nullable cannot be true at the root"));
+        faults.push(FieldError::forbidden(
+            path.child("nullable"),
+            "nullable cannot be true at the root",
+        ));
     }
 }
 
 /// Parts of JSON schema that a structural one may not use.
 fn check_forbidden(schema: &Tree, path: &Path<'_>, faults: &mut Faults) {
-    for member in ["$ref", "definitions", "dependencies", "patternProperties", "additionalItems", "id", "$schema"] {
+    for member in [
+        "$ref",
+        "definitions",
+        "dependencies",
+        "patternProperties",
+        "additionalItems",
+        "id",
+        "$schema",
+    ] {
         if !at(schema, &[member]).is_null() {
-            faults.push(FieldError::forbidden(path.child(member), format!("{member} is not supported")));
+            faults.push(FieldError::forbidden(
+                path.child(member),
+                format!("{member} is not supported"),
+            ));
         }
     }
     if flag(schema, &["uniqueItems"]) {
@@ -131,20 +179,33 @@ fn check_forbidden(schema: &Tree, path: &Path<'_>, faults: &mut Faults) {
         ));
     }
     if at(schema, &["additionalProperties"]) == &Tree::Bool(false) {
-        faults.push(FieldError::forbidden(path.child("additionalProperties"), "additionalProperties cannot be set to false"));
+        faults.push(FieldError::forbidden(
+            path.child("additionalProperties"),
+            "additionalProperties cannot be set to false",
+        ));
     }
     if at(schema, &["items"]).is_array() {
-        faults.push(FieldError::forbidden(path.child("items"), "items must be a schema object and not an array"));
+        faults.push(FieldError::forbidden(
+            path.child("items"),
+            "items must be a schema object and not an array",
+        ));
     }
 }
 
 /// The metadata of the root may only be narrowed in its name.
 fn check_metadata(schema: &Tree, path: &Path<'_>, faults: &mut Faults) {
     if text(schema, &["type"]) != "object" {
-        faults.push(invalid_text(path.child("type"), text(schema, &["type"]), "must be object"));
+        faults.push(invalid_text(
+            path.child("type"),
+            text(schema, &["type"]),
+            "must be object",
+        ));
     }
     let known = |name: &str| matches!(name, "name" | "generateName");
-    if sorted(schema, "properties").iter().any(|(name, _)| !known(name)) {
+    if sorted(schema, "properties")
+        .iter()
+        .any(|(name, _)| !known(name))
+    {
         faults.push(FieldError::forbidden(
             path,
             "must not specify anything other than name and generateName, but metadata is implicitly specified",
@@ -156,7 +217,11 @@ fn check_pattern(schema: &Tree, path: &Path<'_>, faults: &mut Faults) {
     let pattern = text(schema, &["pattern"]);
     if let Err(error) = regex::Regex::new(pattern) {
         tracing::debug!(%error, pattern, "a pattern of a schema is refused");
-        faults.push(invalid_text(path.child("pattern"), pattern, "must be a valid regular expression, but isn't"));
+        faults.push(invalid_text(
+            path.child("pattern"),
+            pattern,
+            "must be a valid regular expression, but isn't",
+        ));
     }
 }
 
@@ -171,11 +236,19 @@ fn check_default(schema: &Tree, path: &Path<'_>, faults: &mut Faults) {
     let mut unknown = Vec::new();
     custom::prune(&mut pruned, &compiled, &mut unknown);
     if !unknown.is_empty() {
-        faults.push(FieldError::invalid(here, default, "must not have unknown fields"));
+        faults.push(FieldError::invalid(
+            here,
+            default,
+            "must not have unknown fields",
+        ));
         return;
     }
     for fault in custom::validate(default, None, &compiled) {
-        let field = if fault.field.is_empty() { here.to_string() } else { format!("{here}.{}", fault.field) };
+        let field = if fault.field.is_empty() {
+            here.to_string()
+        } else {
+            format!("{here}.{}", fault.field)
+        };
         faults.push(FieldError { field, ..fault });
     }
 }
@@ -185,42 +258,79 @@ fn check_list(schema: &Tree, path: &Path<'_>, faults: &mut Faults) {
     const KEYS: &str = "x-kubernetes-list-map-keys";
     let (kind, keys) = (text(schema, &[TYPE]), list(schema, &[KEYS]));
     if !kind.is_empty() && text(schema, &["type"]) != "array" {
-        faults.push(invalid_text(path.child("type"), text(schema, &["type"]), "must be array if x-kubernetes-list-type is specified"));
+        faults.push(invalid_text(
+            path.child("type"),
+            text(schema, &["type"]),
+            "must be array if x-kubernetes-list-type is specified",
+        ));
     }
     if !matches!(kind, "" | "atomic" | "set" | "map") {
-        faults.push(FieldError::not_supported(path.child(TYPE), &Tree::from(kind), &["atomic", "map", "set"]));
+        faults.push(FieldError::not_supported(
+            path.child(TYPE),
+            &Tree::from(kind),
+            &["atomic", "map", "set"],
+        ));
     }
     if kind == "map" && keys.is_empty() {
-        faults.push(FieldError::required(path.child(KEYS), "must not be empty if x-kubernetes-list-type is map"));
+        faults.push(FieldError::required(
+            path.child(KEYS),
+            "must not be empty if x-kubernetes-list-type is map",
+        ));
     }
     if kind != "map" && !keys.is_empty() {
-        faults.push(FieldError::required(path.child(TYPE), "must be map if x-kubernetes-list-map-keys is non-empty"));
+        faults.push(FieldError::required(
+            path.child(TYPE),
+            "must be map if x-kubernetes-list-map-keys is non-empty",
+        ));
     }
     let here = path.child(KEYS);
-    let required: Vec<&str> = list(schema, &["items", "required"]).iter().filter_map(Tree::as_str).collect();
+    let required: Vec<&str> = list(schema, &["items", "required"])
+        .iter()
+        .filter_map(Tree::as_str)
+        .collect();
     for (index, key) in keys.iter().filter_map(Tree::as_str).enumerate() {
         let known = at(schema, &["items", "properties", key]);
         if known.is_null() {
-            faults.push(invalid_text(here.index(index), key, "must be a property of the array items"));
+            faults.push(invalid_text(
+                here.index(index),
+                key,
+                "must be a property of the array items",
+            ));
         } else if !required.contains(&key) && at(known, &["default"]).is_null() {
             let items = path.child("items");
             let properties = items.child("properties");
             let why = "this property is in x-kubernetes-list-map-keys, so it must have a default or be a required property";
-            faults.push(FieldError::required(properties.key(key).child("default"), why));
+            faults.push(FieldError::required(
+                properties.key(key).child("default"),
+                why,
+            ));
         }
     }
 }
 
 /// A part of a combination may narrow what is said outside of it, and say nothing new.
 fn nested(part: &Tree, outside: &Tree, int_or_string: bool, path: &Path<'_>, faults: &mut Faults) {
-    for member in ["default", "title", "description", "nullable", "additionalProperties", "x-kubernetes-preserve-unknown-fields"] {
+    for member in [
+        "default",
+        "title",
+        "description",
+        "nullable",
+        "additionalProperties",
+        "x-kubernetes-preserve-unknown-fields",
+    ] {
         let found = at(part, &[member]);
         if !found.is_null() && found != &Tree::Bool(false) {
-            faults.push(FieldError::forbidden(path.child(member), "must be undefined to be structural"));
+            faults.push(FieldError::forbidden(
+                path.child(member),
+                "must be undefined to be structural",
+            ));
         }
     }
     if !text(part, &["type"]).is_empty() && !int_or_string {
-        faults.push(FieldError::forbidden(path.child("type"), "must be empty to be structural"));
+        faults.push(FieldError::forbidden(
+            path.child("type"),
+            "must be empty to be structural",
+        ));
     }
     let here = path.child("properties");
     for (name, inner) in sorted(part, "properties") {
@@ -231,7 +341,13 @@ fn nested(part: &Tree, outside: &Tree, int_or_string: bool, path: &Path<'_>, fau
                 &format!("because it is defined in {}", here.key(name)),
             ));
         } else {
-            nested(inner, known, flag(known, &["x-kubernetes-int-or-string"]), &here.key(name), faults);
+            nested(
+                inner,
+                known,
+                flag(known, &["x-kubernetes-int-or-string"]),
+                &here.key(name),
+                faults,
+            );
         }
     }
     for member in ["allOf", "anyOf", "oneOf"] {
@@ -245,6 +361,9 @@ fn nested(part: &Tree, outside: &Tree, int_or_string: bool, path: &Path<'_>, fau
 /// The path of the schema to which a combination belongs.
 fn outer(path: &Path<'_>) -> String {
     let text = path.to_string();
-    let cut = [".allOf[", ".anyOf[", ".oneOf[", ".not"].into_iter().filter_map(|part| text.find(part)).min();
+    let cut = [".allOf[", ".anyOf[", ".oneOf[", ".not"]
+        .into_iter()
+        .filter_map(|part| text.find(part))
+        .min();
     cut.map_or(text.clone(), |cut| text[..cut].to_owned())
 }

@@ -20,14 +20,22 @@ const STATUSES: [&str; 3] = ["False", "True", "Unknown"];
 
 /// An `Invalid` fault that shows no value.
 pub(super) fn invalid_whole(path: impl Into<String>, detail: &str) -> FieldError {
-    FieldError { fault: FieldFault::Invalid, field: path.into(), body: format!("Invalid value: {detail}") }
+    FieldError {
+        fault: FieldFault::Invalid,
+        field: path.into(),
+        body: format!("Invalid value: {detail}"),
+    }
 }
 
-/// Faults of a word that must be there and be known; the known ones are told in brackets when it is missing.
+/// Faults of a word that must be there and be known; the known ones are told in brackets when it is
+/// missing.
 fn word(value: &str, known: &[&str], path: &Path<'_>, out: &mut Faults) {
     if value.is_empty() {
         let list: Vec<String> = known.iter().map(|word| format!("{word:?}")).collect();
-        out.push(FieldError::required(path, &format!("valid values: [{}]", list.join(" "))));
+        out.push(FieldError::required(
+            path,
+            &format!("valid values: [{}]", list.join(" ")),
+        ));
     } else if !known.contains(&value) {
         out.push(FieldError::not_supported(path, &Tree::from(value), known));
     }
@@ -53,7 +61,11 @@ fn failure_rule(rule: &Tree, spec: &Tree, path: &Path<'_>, out: &mut Faults) {
     let action = text(rule, &["action"]);
     if action == "FailIndex" {
         if at(spec, &["backoffLimitPerIndex"]).is_null() {
-            out.push(invalid_text(path.child("action"), action, "requires the backoffLimitPerIndex to be set"));
+            out.push(invalid_text(
+                path.child("action"),
+                action,
+                "requires the backoffLimitPerIndex to be set",
+            ));
         }
     } else {
         word(action, &ACTIONS, &path.child("action"), out);
@@ -69,12 +81,27 @@ fn failure_rule(rule: &Tree, spec: &Tree, path: &Path<'_>, out: &mut Faults) {
     for (index, condition) in conditions.iter().enumerate() {
         let path = at_conditions.index(index);
         let kind = text(condition, &["type"]);
-        out.extend(names::qualified_name(kind).into_iter().map(|fault| invalid_text(path.child("type"), kind, fault)));
-        word(text(condition, &["status"]), &STATUSES, &path.child("status"), out);
+        out.extend(
+            names::qualified_name(kind)
+                .into_iter()
+                .map(|fault| invalid_text(path.child("type"), kind, fault)),
+        );
+        word(
+            text(condition, &["status"]),
+            &STATUSES,
+            &path.child("status"),
+            out,
+        );
     }
     match (codes.is_object(), conditions.is_empty()) {
-        (true, false) => out.push(invalid_whole(path, "specifying both OnExitCodes and OnPodConditions is not supported")),
-        (false, true) => out.push(invalid_whole(path, "specifying one of OnExitCodes and OnPodConditions is required")),
+        (true, false) => out.push(invalid_whole(
+            path,
+            "specifying both OnExitCodes and OnPodConditions is not supported",
+        )),
+        (false, true) => out.push(invalid_whole(
+            path,
+            "specifying one of OnExitCodes and OnPodConditions is required",
+        )),
         _ => {}
     }
 }
@@ -83,7 +110,11 @@ fn exit_codes(codes: &Tree, spec: &Tree, path: &Path<'_>, out: &mut Faults) {
     let operator = text(codes, &["operator"]);
     word(operator, &OPERATORS, &path.child("operator"), out);
     if let Some(name) = at(codes, &["containerName"]).as_str() {
-        let has = |kind: &str| list(spec, &["template", "spec", kind]).iter().any(|container| text(container, &["name"]) == name);
+        let has = |kind: &str| {
+            list(spec, &["template", "spec", kind])
+                .iter()
+                .any(|container| text(container, &["name"]) == name)
+        };
         if !has("containers") && !has("initContainers") {
             let detail = "must be one of the container or initContainer names in the pod template";
             out.push(invalid_text(path.child("containerName"), name, detail));
@@ -92,7 +123,11 @@ fn exit_codes(codes: &Tree, spec: &Tree, path: &Path<'_>, out: &mut Faults) {
     let values = list(codes, &["values"]);
     let at_values = path.child("values");
     if values.is_empty() {
-        out.push(FieldError::invalid(at_values, at(codes, &["values"]), "at least one value is required"));
+        out.push(FieldError::invalid(
+            at_values,
+            at(codes, &["values"]),
+            "at least one value is required",
+        ));
     } else if values.len() > EXIT_CODES_LIMIT {
         out.push(too_many(&at_values, values.len(), EXIT_CODES_LIMIT));
     }
@@ -100,14 +135,22 @@ fn exit_codes(codes: &Tree, spec: &Tree, path: &Path<'_>, out: &mut Faults) {
     for (index, value) in values.iter().enumerate() {
         let number = value.as_i64().unwrap_or_default();
         if operator == "In" && number == 0 {
-            out.push(FieldError::invalid(at_values.index(index), value, "must not be 0 for the In operator"));
+            out.push(FieldError::invalid(
+                at_values.index(index),
+                value,
+                "must not be 0 for the In operator",
+            ));
         }
         if !seen.insert(number) {
             out.push(FieldError::duplicate(at_values.index(index), value));
         }
     }
     if !values.is_sorted_by_key(|value| value.as_i64().unwrap_or_default()) {
-        out.push(FieldError::invalid(at_values, at(codes, &["values"]), "must be ordered"));
+        out.push(FieldError::invalid(
+            at_values,
+            at(codes, &["values"]),
+            "must be ordered",
+        ));
     }
 }
 
@@ -119,12 +162,19 @@ pub(super) fn success(spec: &Tree, path: &Path<'_>, out: &mut Faults) {
     }
     let rules = list(policy, &["rules"]);
     if text(spec, &["completionMode"]) != "Indexed" {
-        out.push(invalid_shown(path, &shown(rules), "requires indexed completion mode"));
+        out.push(invalid_shown(
+            path,
+            &shown(rules),
+            "requires indexed completion mode",
+        ));
         return;
     }
     let path = path.child("rules");
     if rules.is_empty() {
-        out.push(FieldError::required(path, "at least one rules must be specified when the successPolicy is specified"));
+        out.push(FieldError::required(
+            path,
+            "at least one rules must be specified when the successPolicy is specified",
+        ));
     }
     if rules.len() > RULES_LIMIT {
         out.push(too_many(&path, rules.len(), RULES_LIMIT));
@@ -135,18 +185,32 @@ pub(super) fn success(spec: &Tree, path: &Path<'_>, out: &mut Faults) {
     }
 }
 
-/// A policy as errors show it: with the names that its fields have inside of the reference implementation.
+/// A policy as errors show it: with the names that its fields have inside of the reference
+/// implementation.
 fn shown(rules: &[Tree]) -> String {
     let rule = |rule: &Tree| {
-        format!("{{\"SucceededIndexes\":{},\"SucceededCount\":{}}}", at(rule, &["succeededIndexes"]), at(rule, &["succeededCount"]))
+        format!(
+            "{{\"SucceededIndexes\":{},\"SucceededCount\":{}}}",
+            at(rule, &["succeededIndexes"]),
+            at(rule, &["succeededCount"])
+        )
     };
-    format!("{{\"Rules\":[{}]}}", rules.iter().map(rule).collect::<Vec<_>>().join(","))
+    format!(
+        "{{\"Rules\":[{}]}}",
+        rules.iter().map(rule).collect::<Vec<_>>().join(",")
+    )
 }
 
 fn success_rule(rule: &Tree, completions: i64, path: &Path<'_>, out: &mut Faults) {
-    let (count, indexes) = (at(rule, &["succeededCount"]), at(rule, &["succeededIndexes"]).as_str());
+    let (count, indexes) = (
+        at(rule, &["succeededCount"]),
+        at(rule, &["succeededIndexes"]).as_str(),
+    );
     if count.is_null() && indexes.is_none() {
-        out.push(FieldError::required(path, "at least one of succeededCount or succeededIndexes must be specified"));
+        out.push(FieldError::required(
+            path,
+            "at least one of succeededCount or succeededIndexes must be specified",
+        ));
     }
     let mut total = 0;
     if let Some(indexes) = indexes {
@@ -156,17 +220,25 @@ fn success_rule(rule: &Tree, completions: i64, path: &Path<'_>, out: &mut Faults
         }
         match count_indexes(indexes, completions) {
             Ok(number) => total = number,
-            Err(fault) => out.push(invalid_text(path, indexes, format!("error parsing succeededIndexes: {fault}"))),
+            Err(fault) => out.push(invalid_text(
+                path,
+                indexes,
+                format!("error parsing succeededIndexes: {fault}"),
+            )),
         }
     }
     nonnegative(rule, "succeededCount", path, out);
     let path = path.child("succeededCount");
     if count.as_i64().is_some_and(|count| count > completions) {
-        let detail = format!("must be less than or equal to {completions} (the number of specified completions)");
+        let detail = format!(
+            "must be less than or equal to {completions} (the number of specified completions)"
+        );
         out.push(FieldError::invalid(path, count, detail));
     }
     if indexes.is_some() && count.as_i64().is_some_and(|count| count > total) {
-        let detail = format!("must be less than or equal to {total} (the number of indexes in the specified succeededIndexes field)");
+        let detail = format!(
+            "must be less than or equal to {total} (the number of indexes in the specified succeededIndexes field)"
+        );
         out.push(FieldError::invalid(path, count, detail));
     }
 }
@@ -174,15 +246,25 @@ fn success_rule(rule: &Tree, completions: i64, path: &Path<'_>, out: &mut Faults
 /// Faults of the moment at which a pod is replaced.
 pub(super) fn replacement(spec: &Tree, path: &Path<'_>, out: &mut Faults) {
     let value = at(spec, &["podReplacementPolicy"]);
-    let supported: &[&str] = if at(spec, &["podFailurePolicy"]).is_object() { &["Failed"] } else { &["Failed", "TerminatingOrFailed"] };
-    if value.as_str().is_some_and(|policy| !supported.contains(&policy)) {
+    let supported: &[&str] = if at(spec, &["podFailurePolicy"]).is_object() {
+        &["Failed"]
+    } else {
+        &["Failed", "TerminatingOrFailed"]
+    };
+    if value
+        .as_str()
+        .is_some_and(|policy| !supported.contains(&policy))
+    {
         out.push(FieldError::not_supported(path, value, supported));
     }
 }
 
 /// How many indexes a text like `0,3-5` names.
 pub(super) fn count_indexes(indexes: &str, completions: i64) -> Result<i64, String> {
-    Ok(intervals(indexes, completions)?.iter().map(|(first, last)| last - first + 1).sum())
+    Ok(intervals(indexes, completions)?
+        .iter()
+        .map(|(first, last)| last - first + 1)
+        .sum())
 }
 
 /// The intervals of a text like `0,3-5`, in order and below the number of completions.
@@ -191,7 +273,9 @@ pub(super) fn intervals(indexes: &str, completions: i64) -> Result<Vec<(i64, i64
     for part in indexes.split(',').filter(|_| !indexes.is_empty()) {
         let (first, last) = interval(part, completions)?;
         if let Some((_, before)) = all.last().filter(|(_, before)| *before >= first) {
-            return Err(format!("non-increasing order, previous: {before}, current: {first}"));
+            return Err(format!(
+                "non-increasing order, previous: {before}, current: {first}"
+            ));
         }
         all.push((first, last));
     }
@@ -205,15 +289,21 @@ fn interval(part: &str, completions: i64) -> Result<(i64, i64), String> {
         return Err(format!("the fragment {part:?} {words}"));
     }
     let edge = |text: &str| match text.parse::<i64>() {
-        Err(_) => Err(format!("cannot convert string to integer for index: {text:?}")),
+        Err(_) => Err(format!(
+            "cannot convert string to integer for index: {text:?}"
+        )),
         Ok(number) if number >= completions => Err(format!("too large index: {text:?}")),
         Ok(number) => Ok(number),
     };
     let first = edge(edges[0])?;
-    let Some(last) = edges.get(1) else { return Ok((first, first)) };
+    let Some(last) = edges.get(1) else {
+        return Ok((first, first));
+    };
     let last = edge(last)?;
     if first >= last {
-        return Err(format!("non-increasing order, previous: {first}, current: {last}"));
+        return Err(format!(
+            "non-increasing order, previous: {first}, current: {last}"
+        ));
     }
     Ok((first, last))
 }

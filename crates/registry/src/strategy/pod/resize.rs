@@ -21,7 +21,10 @@ const ONLY_THESE: &str = "only cpu and memory resources are mutable";
 /// Takes back all changes but those of resources and resize policies. Containers that were added,
 /// removed, renamed or moved stay as they were sent, so that they are refused and not overlooked.
 pub(super) fn prepare(new: &mut Tree, old: &Tree) {
-    if LISTS.iter().any(|kind| list(new, &["spec", kind]).len() != list(old, &["spec", kind]).len()) {
+    if LISTS
+        .iter()
+        .any(|kind| list(new, &["spec", kind]).len() != list(old, &["spec", kind]).len())
+    {
         return;
     }
     let mut next = old.clone();
@@ -47,7 +50,10 @@ pub(super) fn prepare(new: &mut Tree, old: &Tree) {
 }
 
 fn names<'a>(pod: &'a Tree, kind: &str) -> Vec<&'a str> {
-    list(pod, &["spec", kind]).iter().map(|container| text(container, &["name"])).collect()
+    list(pod, &["spec", kind])
+        .iter()
+        .map(|container| text(container, &["name"]))
+        .collect()
 }
 
 /// Faults of a resize.
@@ -55,7 +61,8 @@ pub(super) fn faults(new: &Tree, old: &Tree, out: &mut Faults) {
     let whole = if !at(old, &["metadata", "annotations", MIRROR]).is_null() {
         Some("static pods cannot be resized")
     } else {
-        (text(old, &["spec", "os", "name"]) == "windows").then_some("windows pods cannot be resized")
+        (text(old, &["spec", "os", "name"]) == "windows")
+            .then_some("windows pods cannot be resized")
     };
     if let Some(detail) = whole {
         *out = vec![FieldError::forbidden("", detail)];
@@ -63,18 +70,30 @@ pub(super) fn faults(new: &Tree, old: &Tree, out: &mut Faults) {
     }
     class(new, old, out);
     if !is_supported(old) {
-        out.push(FieldError::forbidden(SPEC, "Pod running on node without support for resize"));
+        out.push(FieldError::forbidden(
+            SPEC,
+            "Pod running on node without support for resize",
+        ));
     }
     pod_level(new, old, out);
     let before = out.len();
-    LISTS.iter().rev().for_each(|kind| order(new, old, kind, out));
+    LISTS
+        .iter()
+        .rev()
+        .for_each(|kind| order(new, old, kind, out));
     if out.len() > before {
         return;
     }
     for kind in LISTS {
         for (index, (now, was)) in pairs(new, old, kind).enumerate() {
             let path = SPEC.child(kind);
-            removed(now, was, &path.index(index).child("resources"), "resource", out);
+            removed(
+                now,
+                was,
+                &path.index(index).child("resources"),
+                "resource",
+                out,
+            );
         }
     }
     for (now, was) in pairs(new, old, "containers") {
@@ -87,44 +106,83 @@ pub(super) fn faults(new: &Tree, old: &Tree, out: &mut Faults) {
     }
 }
 
-fn pairs<'a>(new: &'a Tree, old: &'a Tree, kind: &str) -> impl Iterator<Item = (&'a Tree, &'a Tree)> {
-    list(new, &["spec", kind]).iter().zip(list(old, &["spec", kind]))
+fn pairs<'a>(
+    new: &'a Tree,
+    old: &'a Tree,
+    kind: &str,
+) -> impl Iterator<Item = (&'a Tree, &'a Tree)> {
+    list(new, &["spec", kind])
+        .iter()
+        .zip(list(old, &["spec", kind]))
 }
 
 /// The class that decides who is killed first was promised when the pod was made.
 fn class(new: &Tree, old: &Tree, out: &mut Faults) {
     let promised = text(old, &["status", "qosClass"]);
-    let promised = if promised.is_empty() { podspec::qos_class(at(old, &["spec"])) } else { promised };
+    let promised = if promised.is_empty() {
+        podspec::qos_class(at(old, &["spec"]))
+    } else {
+        promised
+    };
     if promised != podspec::qos_class(at(new, &["spec"])) {
         let shown = text(new, &["status", "qosClass"]);
-        out.push(invalid_text(SPEC, shown, "Pod QOS Class may not change as a result of resizing"));
+        out.push(invalid_text(
+            SPEC,
+            shown,
+            "Pod QOS Class may not change as a result of resizing",
+        ));
     }
 }
 
-/// A node agent that can resize says of its running containers what they have been given; of one that asked for nothing
-/// it may say nothing.
+/// A node agent that can resize says of its running containers what they have been given; of one
+/// that asked for nothing it may say nothing.
 fn is_supported(pod: &Tree) -> bool {
     let statuses = list(pod, &["status", "containerStatuses"]);
-    let mut running = statuses.iter().filter(|status| !at(status, &["state", "running"]).is_null()).peekable();
+    let mut running = statuses
+        .iter()
+        .filter(|status| !at(status, &["state", "running"]).is_null())
+        .peekable();
     running.peek().is_none() || running.any(|status| !at(status, &["resources"]).is_null())
 }
 
 /// Faults of a change of the resources of the pod as a whole.
 fn pod_level(new: &Tree, old: &Tree, out: &mut Faults) {
     let path = SPEC.child("resources");
-    let (now, was) = (at(new, &["spec", "resources"]), at(old, &["spec", "resources"]));
-    let is_set = |resources: &Tree| ["requests", "limits"].iter().any(|part| !is_empty(at(resources, &[part])));
+    let (now, was) = (
+        at(new, &["spec", "resources"]),
+        at(old, &["spec", "resources"]),
+    );
+    let is_set = |resources: &Tree| {
+        ["requests", "limits"]
+            .iter()
+            .any(|part| !is_empty(at(resources, &[part])))
+    };
     if !is_set(now) && !is_set(was) {
         return;
     }
     if now.is_null() {
-        out.push(FieldError::forbidden(path, "pod-level resources cannot be removed"));
+        out.push(FieldError::forbidden(
+            path,
+            "pod-level resources cannot be removed",
+        ));
         return;
     }
-    removed(at(new, &["spec"]), at(old, &["spec"]), &path, "pod-level resource", out);
-    let (undone, was) = (with_amounts_undone(at(new, &["spec"]), at(old, &["spec"])), was);
+    removed(
+        at(new, &["spec"]),
+        at(old, &["spec"]),
+        &path,
+        "pod-level resource",
+        out,
+    );
+    let (undone, was) = (
+        with_amounts_undone(at(new, &["spec"]), at(old, &["spec"])),
+        was,
+    );
     if !same(REQUIREMENTS, &[], at(&undone, &["resources"]), was) {
-        out.push(FieldError::forbidden(SPEC, format!("{ONLY_THESE} at pod-level")));
+        out.push(FieldError::forbidden(
+            SPEC,
+            format!("{ONLY_THESE} at pod-level"),
+        ));
     }
 }
 
@@ -133,12 +191,18 @@ fn order(new: &Tree, old: &Tree, kind: &str, out: &mut Faults) {
     let path = SPEC.child(kind);
     let (now, was) = (names(new, kind), names(old, kind));
     if now.len() != was.len() {
-        out.push(FieldError::forbidden(path, format!("{kind} may not be added or removed on resize")));
+        out.push(FieldError::forbidden(
+            path,
+            format!("{kind} may not be added or removed on resize"),
+        ));
         return;
     }
     for index in (0..now.len()).filter(|&index| now[index] != was[index]) {
         let detail = format!("{kind} may not be renamed or reordered on resize");
-        out.push(FieldError::forbidden(path.index(index).child("name"), detail));
+        out.push(FieldError::forbidden(
+            path.index(index).child("name"),
+            detail,
+        ));
     }
 }
 
@@ -146,18 +210,29 @@ fn order(new: &Tree, old: &Tree, kind: &str, out: &mut Faults) {
 fn removed(now: &Tree, was: &Tree, path: &Path<'_>, what: &str, out: &mut Faults) {
     for part in ["requests", "limits"] {
         let now = at(now, &["resources", part]);
-        if entries(was, &["resources", part]).into_iter().any(|(name, _)| now.get(name).is_none()) {
-            out.push(FieldError::forbidden(path.child(part), format!("{what} {part} cannot be removed")));
+        if entries(was, &["resources", part])
+            .into_iter()
+            .any(|(name, _)| now.get(name).is_none())
+        {
+            out.push(FieldError::forbidden(
+                path.child(part),
+                format!("{what} {part} cannot be removed"),
+            ));
         }
     }
 }
 
 fn init_container(now: &Tree, was: &Tree, path: &Path<'_>, out: &mut Faults) {
     if !same(CONTAINER, &[], &with_amounts_undone(now, was), was) {
-        out.push(FieldError::forbidden(path, "only cpu and memory resources for init or sidecar containers are mutable"));
+        out.push(FieldError::forbidden(
+            path,
+            "only cpu and memory resources for init or sidecar containers are mutable",
+        ));
     }
     let is_sidecar = text(now, &["restartPolicy"]) == "Always";
-    let restarts = list(now, &["resizePolicy"]).iter().any(|policy| text(policy, &["restartPolicy"]) == "RestartContainer");
+    let restarts = list(now, &["resizePolicy"])
+        .iter()
+        .any(|policy| text(policy, &["restartPolicy"]) == "RestartContainer");
     if !is_sidecar && restarts && !same(CONTAINER, &[], now, was) {
         let detail = "non-sidecar init containers with a resize policy of RestartContainer cannot be resized";
         out.push(FieldError::forbidden(path, detail));
@@ -176,7 +251,11 @@ fn with_amounts_undone(now: &Tree, was: &Tree) -> Tree {
         }
     }
     if at(&undone, &["resources"]).is_null() && !at(was, &["resources"]).is_null() {
-        put(&mut undone, &["resources"], Tree::Object(kinds::tree::Map::new()));
+        put(
+            &mut undone,
+            &["resources"],
+            Tree::Object(kinds::tree::Map::new()),
+        );
     }
     undone
 }
@@ -198,6 +277,9 @@ mod tests {
         let told = json!({"state": {"running": {}}, "resources": {"requests": {"cpu": "1"}}});
         assert!(is_supported(&pod(vec![running.clone(), told])));
         assert!(!is_supported(&pod(vec![running])));
-        assert!(is_supported(&pod(vec![json!({"state": {"waiting": {}}})])), "nothing runs yet");
+        assert!(
+            is_supported(&pod(vec![json!({"state": {"waiting": {}}})])),
+            "nothing runs yet"
+        );
     }
 }

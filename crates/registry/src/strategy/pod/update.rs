@@ -18,22 +18,40 @@ const ONLY_THESE: &str = "pod updates may not change fields other than `spec.con
 pub(super) fn annotations(new: &Tree, old: &Tree, out: &mut Faults) {
     const CONFINED: &str = "container.apparmor.security.beta.kubernetes.io/";
     let path = Path::root("metadata.annotations");
-    let (now, before) = (at(new, &["metadata", "annotations"]), at(old, &["metadata", "annotations"]));
+    let (now, before) = (
+        at(new, &["metadata", "annotations"]),
+        at(old, &["metadata", "annotations"]),
+    );
     for (key, value) in entries(before, &[]) {
         if now.get(key) == Some(value) {
             continue;
         }
         if key.starts_with(CONFINED) {
-            out.push(FieldError::forbidden(path.key(key), "may not remove or update AppArmor annotations"));
+            out.push(FieldError::forbidden(
+                path.key(key),
+                "may not remove or update AppArmor annotations",
+            ));
         } else if key == super::MIRROR {
-            out.push(FieldError::forbidden(path.key(key), "may not remove or update mirror pod annotation"));
+            out.push(FieldError::forbidden(
+                path.key(key),
+                "may not remove or update mirror pod annotation",
+            ));
         }
     }
-    for (key, _) in entries(now, &[]).into_iter().filter(|(key, _)| before.get(key).is_none()) {
+    for (key, _) in entries(now, &[])
+        .into_iter()
+        .filter(|(key, _)| before.get(key).is_none())
+    {
         if key.starts_with(CONFINED) {
-            out.push(FieldError::forbidden(path.key(key), "may not add AppArmor annotations"));
+            out.push(FieldError::forbidden(
+                path.key(key),
+                "may not add AppArmor annotations",
+            ));
         } else if key == super::MIRROR {
-            out.push(FieldError::forbidden(path.key(key), "may not add mirror pod annotation"));
+            out.push(FieldError::forbidden(
+                path.key(key),
+                "may not add mirror pod annotation",
+            ));
         }
     }
 }
@@ -45,7 +63,10 @@ pub(super) fn spec(new: &Tree, old: &Tree, out: &mut Faults) {
         let (now, before) = (list(spec, &[kind]), list(was, &[kind]));
         let path = SPEC.child(kind);
         if now.len() != before.len() {
-            out.push(FieldError::forbidden(path, "pod updates may not add or remove containers"));
+            out.push(FieldError::forbidden(
+                path,
+                "pod updates may not add or remove containers",
+            ));
             return;
         }
         for (index, container) in now.iter().enumerate() {
@@ -70,27 +91,49 @@ pub(super) fn spec(new: &Tree, old: &Tree, out: &mut Faults) {
     let gated = !list(was, &["schedulingGates"]).is_empty();
     if gated && !narrows_node_selector(spec, was) {
         let detail = "only additions are allowed to spec.nodeSelector (no mutations or deletions)";
-        out.push(FieldError::invalid(SPEC.child("nodeSelector"), at(spec, &["nodeSelector"]), detail));
+        out.push(FieldError::invalid(
+            SPEC.child("nodeSelector"),
+            at(spec, &["nodeSelector"]),
+            detail,
+        ));
     }
     let allowed = with_allowed_changes_undone(spec, was);
     if !same(POD_SPEC, &[], &allowed, was) {
-        out.push(FieldError::forbidden(SPEC, format!("{ONLY_THESE}\n{}", difference(was, &allowed))));
+        out.push(FieldError::forbidden(
+            SPEC,
+            format!("{ONLY_THESE}\n{}", difference(was, &allowed)),
+        ));
     }
 }
 
 /// The deadline may be set, and then only come nearer. False ends the judgement.
 fn deadline(spec: &Tree, was: &Tree, out: &mut Faults) -> bool {
     let path = SPEC.child("activeDeadlineSeconds");
-    match (int(spec, &["activeDeadlineSeconds"]), int(was, &["activeDeadlineSeconds"])) {
+    match (
+        int(spec, &["activeDeadlineSeconds"]),
+        int(was, &["activeDeadlineSeconds"]),
+    ) {
         (Some(now), _) if !(0..=i64::from(i32::MAX)).contains(&now) => {
-            out.push(FieldError::invalid(path, &Tree::from(now), "must be between 0 and 2147483647, inclusive"));
+            out.push(FieldError::invalid(
+                path,
+                &Tree::from(now),
+                "must be between 0 and 2147483647, inclusive",
+            ));
             return false;
         }
         (Some(now), Some(before)) if before < now => {
-            out.push(FieldError::invalid(path, &Tree::from(now), "must be less than or equal to previous value"));
+            out.push(FieldError::invalid(
+                path,
+                &Tree::from(now),
+                "must be less than or equal to previous value",
+            ));
             return false;
         }
-        (None, Some(_)) => out.push(FieldError::invalid(path, &Tree::Null, "must not update from a positive integer to nil value")),
+        (None, Some(_)) => out.push(FieldError::invalid(
+            path,
+            &Tree::Null,
+            "must not update from a positive integer to nil value",
+        )),
         _ => {}
     }
     true
@@ -102,25 +145,46 @@ fn only_added_tolerations(spec: &Tree, was: &Tree, out: &mut Faults) {
         take(&mut bare, &["tolerationSeconds"]);
         bare
     };
-    let now: Vec<Tree> = list(spec, &["tolerations"]).iter().map(without_seconds).collect();
+    let now: Vec<Tree> = list(spec, &["tolerations"])
+        .iter()
+        .map(without_seconds)
+        .collect();
     let path = SPEC.child("tolerations");
-    let kept =
-        |before: &Tree| now.iter().any(|toleration| same("io.k8s.api.core.v1.Toleration", &[], toleration, &without_seconds(before)));
+    let kept = |before: &Tree| {
+        now.iter().any(|toleration| {
+            same(
+                "io.k8s.api.core.v1.Toleration",
+                &[],
+                toleration,
+                &without_seconds(before),
+            )
+        })
+    };
     if !list(was, &["tolerations"]).iter().all(kept) {
-        out.push(FieldError::forbidden(path, "existing toleration can not be modified except its tolerationSeconds"));
+        out.push(FieldError::forbidden(
+            path,
+            "existing toleration can not be modified except its tolerationSeconds",
+        ));
         return;
     }
     podspec::toleration_faults(list(spec, &["tolerations"]), &path, out);
 }
 
 fn only_removed_gates(spec: &Tree, was: &Tree, out: &mut Faults) {
-    let before: Vec<&str> = list(was, &["schedulingGates"]).iter().map(|gate| text(gate, &["name"])).collect();
+    let before: Vec<&str> = list(was, &["schedulingGates"])
+        .iter()
+        .map(|gate| text(gate, &["name"]))
+        .collect();
     let path = SPEC.child("schedulingGates");
     for (index, gate) in list(spec, &["schedulingGates"]).iter().enumerate() {
         let name = text(gate, &["name"]);
         if !before.contains(&name) {
-            let detail = format!("only deletion is allowed, but found new scheduling gate '{name}'");
-            out.push(FieldError::forbidden(path.index(index).child("name"), detail));
+            let detail =
+                format!("only deletion is allowed, but found new scheduling gate '{name}'");
+            out.push(FieldError::forbidden(
+                path.index(index).child("name"),
+                detail,
+            ));
         }
     }
 }
@@ -129,7 +193,10 @@ fn only_removed_gates(spec: &Tree, was: &Tree, out: &mut Faults) {
 fn with_allowed_changes_undone(spec: &Tree, was: &Tree) -> Tree {
     let mut undone = spec.clone();
     for kind in ["containers", "initContainers"] {
-        for (container, before) in crate::tree::list_mut(&mut undone, &[kind]).iter_mut().zip(list(was, &[kind])) {
+        for (container, before) in crate::tree::list_mut(&mut undone, &[kind])
+            .iter_mut()
+            .zip(list(was, &[kind]))
+        {
             carry(before, container, &["image"]);
         }
     }
@@ -146,7 +213,8 @@ fn with_allowed_changes_undone(spec: &Tree, was: &Tree) -> Tree {
         carry(was, &mut undone, &["nodeSelector"]);
         if keeps_node_terms(spec, was) {
             carry(was, &mut undone, &["affinity", "nodeAffinity"]);
-            if at(was, &["affinity"]).is_null() && crate::tree::is_empty(at(&undone, &["affinity"])) {
+            if at(was, &["affinity"]).is_null() && crate::tree::is_empty(at(&undone, &["affinity"]))
+            {
                 take(&mut undone, &["affinity"]);
             }
         }
@@ -156,29 +224,72 @@ fn with_allowed_changes_undone(spec: &Tree, was: &Tree) -> Tree {
 
 fn narrows_node_selector(spec: &Tree, was: &Tree) -> bool {
     let now = at(spec, &["nodeSelector"]);
-    crate::tree::entries(was, &["nodeSelector"]).into_iter().all(|(key, value)| now.get(key) == Some(value))
+    crate::tree::entries(was, &["nodeSelector"])
+        .into_iter()
+        .all(|(key, value)| now.get(key) == Some(value))
 }
 
 /// True when a change of the node affinity only adds to what was required.
 fn keeps_node_terms(spec: &Tree, was: &Tree) -> bool {
-    const TERMS: [&str; 4] = ["affinity", "nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution", "nodeSelectorTerms"];
+    const TERMS: [&str; 4] = [
+        "affinity",
+        "nodeAffinity",
+        "requiredDuringSchedulingIgnoredDuringExecution",
+        "nodeSelectorTerms",
+    ];
     let (now, before) = (list(spec, &TERMS), list(was, &TERMS));
     let holds_all = |term: &Tree, old: &Tree| {
-        ["matchExpressions", "matchFields"].iter().all(|kind| list(old, &[kind]).iter().all(|part| list(term, &[kind]).contains(part)))
+        ["matchExpressions", "matchFields"].iter().all(|kind| {
+            list(old, &[kind])
+                .iter()
+                .all(|part| list(term, &[kind]).contains(part))
+        })
     };
-    before.is_empty() || now.len() == before.len() && now.iter().zip(before).all(|(term, old)| holds_all(term, old))
+    before.is_empty()
+        || now.len() == before.len()
+            && now
+                .iter()
+                .zip(before)
+                .all(|(term, old)| holds_all(term, old))
 }
 
 /// The lines in which two trees differ, as one hunk of a unified difference.
 fn difference(old: &Tree, new: &Tree) -> String {
-    let lines =
-        |tree: &Tree| -> Vec<String> { serde_json::to_string_pretty(tree).unwrap_or_default().lines().map(str::to_owned).collect() };
+    let lines = |tree: &Tree| -> Vec<String> {
+        serde_json::to_string_pretty(tree)
+            .unwrap_or_default()
+            .lines()
+            .map(str::to_owned)
+            .collect()
+    };
     let (before, after) = (lines(old), lines(new));
-    let head = before.iter().zip(&after).take_while(|(a, b)| a == b).count();
-    let tail = before[head..].iter().rev().zip(after[head..].iter().rev()).take_while(|(a, b)| a == b).count();
-    let (gone, come) = (&before[head..before.len() - tail], &after[head..after.len() - tail]);
-    let mut text = format!("@@ -{},{} +{},{} @@\n", head + 1, gone.len(), head + 1, come.len());
-    for (sign, line) in gone.iter().map(|line| ('-', line)).chain(come.iter().map(|line| ('+', line))) {
+    let head = before
+        .iter()
+        .zip(&after)
+        .take_while(|(a, b)| a == b)
+        .count();
+    let tail = before[head..]
+        .iter()
+        .rev()
+        .zip(after[head..].iter().rev())
+        .take_while(|(a, b)| a == b)
+        .count();
+    let (gone, come) = (
+        &before[head..before.len() - tail],
+        &after[head..after.len() - tail],
+    );
+    let mut text = format!(
+        "@@ -{},{} +{},{} @@\n",
+        head + 1,
+        gone.len(),
+        head + 1,
+        come.len()
+    );
+    for (sign, line) in gone
+        .iter()
+        .map(|line| ('-', line))
+        .chain(come.iter().map(|line| ('+', line)))
+    {
         text.push(sign);
         text.push_str(line);
         text.push('\n');
@@ -195,15 +306,27 @@ pub(super) fn status(new: &Tree, old: &Tree, out: &mut Faults) {
         let kind = text(condition, &["type"]);
         if !matches!(kind, "PodScheduled" | "Ready" | "Initialized") {
             let path = conditions.index(index);
-            out.extend(names::qualified_name(kind).into_iter().map(|fault| invalid_text(path.child("Type"), kind, fault)));
+            out.extend(
+                names::qualified_name(kind)
+                    .into_iter()
+                    .map(|fault| invalid_text(path.child("Type"), kind, fault)),
+            );
         }
     }
     let nominated = text(new, &["status", "nominatedNodeName"]);
     if !nominated.is_empty() && nominated != text(old, &["status", "nominatedNodeName"]) {
         let path = STATUS.child("nominatedNodeName");
-        out.extend(names::dns_subdomain(nominated).into_iter().map(|fault| invalid_text(path, nominated, fault)));
+        out.extend(
+            names::dns_subdomain(nominated)
+                .into_iter()
+                .map(|fault| invalid_text(path, nominated, fault)),
+        );
     }
-    for field in ["containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses"] {
+    for field in [
+        "containerStatuses",
+        "initContainerStatuses",
+        "ephemeralContainerStatuses",
+    ] {
         transitions(new, old, field, &STATUS.child(field), out);
     }
     addresses(new, "podIPs", &STATUS.child("podIPs"), out);
@@ -212,14 +335,21 @@ pub(super) fn status(new: &Tree, old: &Tree, out: &mut Faults) {
         && text(first, &["ip"]) != text(new, &["status", "hostIP"])
     {
         let path = STATUS.child("hostIPs");
-        out.push(invalid_text(path.index(0).child("ip"), text(first, &["ip"]), "must be equal to `hostIP`"));
+        out.push(invalid_text(
+            path.index(0).child("ip"),
+            text(first, &["ip"]),
+            "must be equal to `hostIP`",
+        ));
     }
     addresses(new, "hostIPs", &STATUS.child("hostIPs"), out);
 }
 
 /// Faults of a list of addresses: valid ones, and at most one of each family.
 fn addresses(pod: &Tree, field: &str, path: &Path<'_>, out: &mut Faults) {
-    let all: Vec<&str> = list(pod, &["status", field]).iter().map(|entry| text(entry, &["ip"])).collect();
+    let all: Vec<&str> = list(pod, &["status", field])
+        .iter()
+        .map(|entry| text(entry, &["ip"]))
+        .collect();
     for (index, address) in all.iter().enumerate() {
         if !is_ip(address) {
             out.push(invalid_text(path.index(index), address, NOT_AN_IP));
@@ -227,29 +357,49 @@ fn addresses(pod: &Tree, field: &str, path: &Path<'_>, out: &mut Faults) {
     }
     let is_mixed = matches!(all[..], [one, other] if one.contains(':') != other.contains(':'));
     if all.len() > 1 && !is_mixed {
-        let shown: Vec<String> = all.iter().map(|address| format!("{{\"IP\":{}}}", Tree::from(*address))).collect();
+        let shown: Vec<String> = all
+            .iter()
+            .map(|address| format!("{{\"IP\":{}}}", Tree::from(*address)))
+            .collect();
         let detail = "may specify no more than one IP for each IP family";
-        out.push(invalid_shown(path, &format!("[{}]", shown.join(",")), detail));
+        out.push(invalid_shown(
+            path,
+            &format!("[{}]", shown.join(",")),
+            detail,
+        ));
     }
 }
 
 /// A container that has ended for good does not come back. The place is that in the old status.
 fn transitions(new: &Tree, old: &Tree, field: &str, path: &Path<'_>, out: &mut Faults) {
-    let policy = if field == "ephemeralContainerStatuses" { "Never" } else { text(old, &["spec", "restartPolicy"]) };
+    let policy = if field == "ephemeralContainerStatuses" {
+        "Never"
+    } else {
+        text(old, &["spec", "restartPolicy"])
+    };
     if policy == "Always" {
         return;
     }
     for (index, before) in list(old, &["status", field]).iter().enumerate() {
         let name = text(before, &["name"]);
-        let lists = ["initContainers", "containers"].iter().flat_map(|kind| list(old, &["spec", kind]));
-        let restarts_itself =
-            lists.into_iter().any(|container| text(container, &["name"]) == name && !text(container, &["restartPolicy"]).is_empty());
+        let lists = ["initContainers", "containers"]
+            .iter()
+            .flat_map(|kind| list(old, &["spec", kind]));
+        let restarts_itself = lists.into_iter().any(|container| {
+            text(container, &["name"]) == name && !text(container, &["restartPolicy"]).is_empty()
+        });
         let ended = at(before, &["state", "terminated"]);
-        let is_final = ended.is_object() && (policy == "Never" || int(ended, &["exitCode"]).unwrap_or_default() == 0);
-        let now = list(new, &["status", field]).iter().find(|now| text(now, &["name"]) == name);
+        let is_final = ended.is_object()
+            && (policy == "Never" || int(ended, &["exitCode"]).unwrap_or_default() == 0);
+        let now = list(new, &["status", field])
+            .iter()
+            .find(|now| text(now, &["name"]) == name);
         let comes_back = now.is_some_and(|now| !at(now, &["state", "terminated"]).is_object());
         if is_final && comes_back && !restarts_itself {
-            out.push(FieldError::forbidden(path.index(index).child("state"), "may not be transitioned to non-terminated state"));
+            out.push(FieldError::forbidden(
+                path.index(index).child("state"),
+                "may not be transitioned to non-terminated state",
+            ));
         }
     }
 }
@@ -258,17 +408,36 @@ fn transitions(new: &Tree, old: &Tree, field: &str, path: &Path<'_>, out: &mut F
 pub(super) fn ephemeral_containers(new: &Tree, old: &Tree, out: &mut Faults) {
     if !at(old, &["metadata", "annotations", super::MIRROR]).is_null() {
         out.clear();
-        out.push(FieldError::forbidden("", "static pods do not support ephemeral containers"));
+        out.push(FieldError::forbidden(
+            "",
+            "static pods do not support ephemeral containers",
+        ));
         return;
     }
     let path = SPEC.child("ephemeralContainers");
     let now = list(new, &["spec", "ephemeralContainers"]);
     for before in list(old, &["spec", "ephemeralContainers"]) {
         let name = text(before, &["name"]);
-        match now.iter().find(|container| text(container, &["name"]) == name) {
-            None => out.push(FieldError::forbidden(path, format!("existing ephemeral containers {name:?} may not be removed\n"))),
-            Some(container) if !same("io.k8s.api.core.v1.EphemeralContainer", &[], container, before) => {
-                let detail = format!("existing ephemeral containers {name:?} may not be changed\n{}", difference(before, container));
+        match now
+            .iter()
+            .find(|container| text(container, &["name"]) == name)
+        {
+            None => out.push(FieldError::forbidden(
+                path,
+                format!("existing ephemeral containers {name:?} may not be removed\n"),
+            )),
+            Some(container)
+                if !same(
+                    "io.k8s.api.core.v1.EphemeralContainer",
+                    &[],
+                    container,
+                    before,
+                ) =>
+            {
+                let detail = format!(
+                    "existing ephemeral containers {name:?} may not be changed\n{}",
+                    difference(before, container)
+                );
                 out.push(FieldError::forbidden(path, detail));
             }
             Some(_) => {}

@@ -26,7 +26,12 @@ pub(super) fn affinity(affinity: &Tree, path: &Path<'_>, out: &mut Faults) {
     for (index, term) in list(node, &[PREFERRED]).iter().enumerate() {
         let path = preferred.index(index);
         weight(term, &path, out);
-        node_selector_term(at(term, &["preference"]), false, &path.child("preference"), out);
+        node_selector_term(
+            at(term, &["preference"]),
+            false,
+            &path.child("preference"),
+            out,
+        );
     }
     for kind in ["podAffinity", "podAntiAffinity"] {
         let path = path.child(kind);
@@ -39,7 +44,11 @@ pub(super) fn affinity(affinity: &Tree, path: &Path<'_>, out: &mut Faults) {
         for (index, term) in list(rules, &[PREFERRED]).iter().enumerate() {
             let path = preferred.index(index);
             weight(term, &path, out);
-            pod_affinity_term(at(term, &["podAffinityTerm"]), &path.child("podAffinityTerm"), out);
+            pod_affinity_term(
+                at(term, &["podAffinityTerm"]),
+                &path.child("podAffinityTerm"),
+                out,
+            );
         }
     }
 }
@@ -47,24 +56,49 @@ pub(super) fn affinity(affinity: &Tree, path: &Path<'_>, out: &mut Faults) {
 fn weight(term: &Tree, path: &Path<'_>, out: &mut Faults) {
     let weight = int(term, &["weight"]).unwrap_or_default();
     if !(1..=100).contains(&weight) {
-        out.push(FieldError::invalid(path.child("weight"), &Tree::from(weight), "must be in the range 1-100"));
+        out.push(FieldError::invalid(
+            path.child("weight"),
+            &Tree::from(weight),
+            "must be in the range 1-100",
+        ));
     }
 }
 
 fn label_name(name: &str, path: &Path<'_>, out: &mut Faults) {
-    out.extend(names::qualified_name(name).into_iter().map(|fault| invalid_text(path, name, fault)));
+    out.extend(
+        names::qualified_name(name)
+            .into_iter()
+            .map(|fault| invalid_text(path, name, fault)),
+    );
 }
 
 fn pod_affinity_term(term: &Tree, path: &Path<'_>, out: &mut Faults) {
-    selector::faults(at(term, &["labelSelector"]), &path.child("labelSelector"), false, out);
-    selector::faults(at(term, &["namespaceSelector"]), &path.child("namespaceSelector"), false, out);
+    selector::faults(
+        at(term, &["labelSelector"]),
+        &path.child("labelSelector"),
+        false,
+        out,
+    );
+    selector::faults(
+        at(term, &["namespaceSelector"]),
+        &path.child("namespaceSelector"),
+        false,
+        out,
+    );
     for namespace in list(term, &["namespaces"]).iter().filter_map(Tree::as_str) {
-        out.extend(names::dns_label(namespace).into_iter().map(|fault| invalid_text(path.child("namespace"), namespace, fault)));
+        out.extend(
+            names::dns_label(namespace)
+                .into_iter()
+                .map(|fault| invalid_text(path.child("namespace"), namespace, fault)),
+        );
     }
     matched_keys(term, path, out);
     let key = text(term, &["topologyKey"]);
     if key.is_empty() {
-        out.push(FieldError::required(path.child("topologyKey"), "can not be empty"));
+        out.push(FieldError::required(
+            path.child("topologyKey"),
+            "can not be empty",
+        ));
     }
     label_name(key, &path.child("topologyKey"), out);
 }
@@ -76,18 +110,32 @@ fn matched_keys(term: &Tree, path: &Path<'_>, out: &mut Faults) {
         let keys = list(term, &[field]);
         let path = path.child(field);
         if !keys.is_empty() && wanted.is_null() {
-            out.push(FieldError::forbidden(path, "must not be specified when labelSelector is not set"));
+            out.push(FieldError::forbidden(
+                path,
+                "must not be specified when labelSelector is not set",
+            ));
         } else {
             for (index, key) in keys.iter().filter_map(Tree::as_str).enumerate() {
                 label_name(key, &path.index(index), out);
             }
         }
     }
-    let others: BTreeSet<&str> = list(term, &["mismatchLabelKeys"]).iter().filter_map(Tree::as_str).collect();
+    let others: BTreeSet<&str> = list(term, &["mismatchLabelKeys"])
+        .iter()
+        .filter_map(Tree::as_str)
+        .collect();
     let keys = path.child("matchLabelKeys");
-    for (index, key) in list(term, &["matchLabelKeys"]).iter().filter_map(Tree::as_str).enumerate() {
+    for (index, key) in list(term, &["matchLabelKeys"])
+        .iter()
+        .filter_map(Tree::as_str)
+        .enumerate()
+    {
         if others.contains(key) {
-            out.push(invalid_text(keys.index(index), key, "exists in both matchLabelKeys and mismatchLabelKeys"));
+            out.push(invalid_text(
+                keys.index(index),
+                key,
+                "exists in both matchLabelKeys and mismatchLabelKeys",
+            ));
         }
     }
 }
@@ -97,7 +145,10 @@ fn node_selector_faults(selector: &Tree, path: &Path<'_>, out: &mut Faults) {
     let terms = list(selector, &["nodeSelectorTerms"]);
     let path = path.child("nodeSelectorTerms");
     if terms.is_empty() {
-        out.push(FieldError::required(path, "must have at least one node selector term"));
+        out.push(FieldError::required(
+            path,
+            "must have at least one node selector term",
+        ));
     }
     for (index, term) in terms.iter().enumerate() {
         node_selector_term(term, true, &path.index(index), out);
@@ -120,19 +171,32 @@ fn node_field(expression: &Tree, path: &Path<'_>, out: &mut Faults) {
     match text(expression, &["operator"]) {
         "In" | "NotIn" if values.len() == 1 => {}
         "In" | "NotIn" => {
-            let detail = "must be only one value when `operator` is 'In' or 'NotIn' for node field selector";
+            let detail =
+                "must be only one value when `operator` is 'In' or 'NotIn' for node field selector";
             out.push(FieldError::required(path.child("values"), detail));
         }
-        other => out.push(invalid_text(path.child("operator"), other, "not a valid selector operator")),
+        other => out.push(invalid_text(
+            path.child("operator"),
+            other,
+            "not a valid selector operator",
+        )),
     }
     let key = text(expression, &["key"]);
     if key != "metadata.name" {
-        out.push(invalid_text(path.child("key"), key, "not a valid field selector key"));
+        out.push(invalid_text(
+            path.child("key"),
+            key,
+            "not a valid field selector key",
+        ));
         return;
     }
     let at_values = path.child("values");
     for (index, value) in values.iter().filter_map(Tree::as_str).enumerate() {
-        out.extend(names::dns_subdomain(value).into_iter().map(|fault| invalid_text(at_values.index(index), value, fault)));
+        out.extend(
+            names::dns_subdomain(value)
+                .into_iter()
+                .map(|fault| invalid_text(at_values.index(index), value, fault)),
+        );
     }
 }
 
@@ -140,23 +204,37 @@ fn node_requirement(expression: &Tree, judges_values: bool, path: &Path<'_>, out
     let values = list(expression, &["values"]);
     match text(expression, &["operator"]) {
         "In" | "NotIn" if values.is_empty() => {
-            out.push(FieldError::required(path.child("values"), "must be specified when `operator` is 'In' or 'NotIn'"));
+            out.push(FieldError::required(
+                path.child("values"),
+                "must be specified when `operator` is 'In' or 'NotIn'",
+            ));
         }
         "Exists" | "DoesNotExist" if !values.is_empty() => {
             let detail = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'";
             out.push(FieldError::forbidden(path.child("values"), detail));
         }
         "Gt" | "Lt" if values.len() != 1 => {
-            out.push(FieldError::required(path.child("values"), "must be specified single value when `operator` is 'Lt' or 'Gt'"));
+            out.push(FieldError::required(
+                path.child("values"),
+                "must be specified single value when `operator` is 'Lt' or 'Gt'",
+            ));
         }
         "In" | "NotIn" | "Exists" | "DoesNotExist" | "Gt" | "Lt" => {}
-        other => out.push(invalid_text(path.child("operator"), other, "not a valid selector operator")),
+        other => out.push(invalid_text(
+            path.child("operator"),
+            other,
+            "not a valid selector operator",
+        )),
     }
     label_name(text(expression, &["key"]), &path.child("key"), out);
     if judges_values {
         let at_values = path.child("values");
         for (index, value) in values.iter().filter_map(Tree::as_str).enumerate() {
-            out.extend(names::label_value(value).into_iter().map(|fault| invalid_text(at_values.index(index), value, fault)));
+            out.extend(
+                names::label_value(value)
+                    .into_iter()
+                    .map(|fault| invalid_text(at_values.index(index), value, fault)),
+            );
         }
     }
 }
@@ -165,32 +243,67 @@ fn node_requirement(expression: &Tree, judges_values: bool, path: &Path<'_>, out
 pub(super) fn spread(spec: &Tree, path: &Path<'_>, out: &mut Faults) {
     let constraints = list(spec, &["topologySpreadConstraints"]);
     for (index, constraint) in constraints.iter().enumerate() {
-        spread_constraint(constraint, &constraints[index + 1..], &path.index(index), out);
+        spread_constraint(
+            constraint,
+            &constraints[index + 1..],
+            &path.index(index),
+            out,
+        );
     }
 }
 
 fn spread_constraint(constraint: &Tree, rest: &[Tree], path: &Path<'_>, out: &mut Faults) {
     let skew = int(constraint, &["maxSkew"]).unwrap_or_default();
     if skew <= 0 {
-        out.push(FieldError::invalid(path.child("maxSkew"), &Tree::from(skew), "must be greater than zero"));
+        out.push(FieldError::invalid(
+            path.child("maxSkew"),
+            &Tree::from(skew),
+            "must be greater than zero",
+        ));
     }
-    let (key, action) = (text(constraint, &["topologyKey"]), text(constraint, &["whenUnsatisfiable"]));
+    let (key, action) = (
+        text(constraint, &["topologyKey"]),
+        text(constraint, &["whenUnsatisfiable"]),
+    );
     if key.is_empty() {
-        out.push(FieldError::required(path.child("topologyKey"), "can not be empty"));
+        out.push(FieldError::required(
+            path.child("topologyKey"),
+            "can not be empty",
+        ));
     }
-    one_of(constraint, "whenUnsatisfiable", &["DoNotSchedule", "ScheduleAnyway"], path, out);
-    if rest.iter().any(|other| text(other, &["topologyKey"]) == key && text(other, &["whenUnsatisfiable"]) == action) {
+    one_of(
+        constraint,
+        "whenUnsatisfiable",
+        &["DoNotSchedule", "ScheduleAnyway"],
+        path,
+        out,
+    );
+    if rest.iter().any(|other| {
+        text(other, &["topologyKey"]) == key && text(other, &["whenUnsatisfiable"]) == action
+    }) {
         let pair = Tree::from(format!("{{{key}, {action}}}"));
-        out.push(FieldError::duplicate(path.child("{topologyKey, whenUnsatisfiable}"), &pair));
+        out.push(FieldError::duplicate(
+            path.child("{topologyKey, whenUnsatisfiable}"),
+            &pair,
+        ));
     }
     let domains = at(constraint, &["minDomains"]);
     if let Some(number) = domains.as_i64() {
         if number <= 0 {
-            out.push(FieldError::invalid(path.child("minDomains"), domains, "must be greater than zero"));
+            out.push(FieldError::invalid(
+                path.child("minDomains"),
+                domains,
+                "must be greater than zero",
+            ));
         }
         if action != "DoNotSchedule" {
-            let detail = format!("can only use minDomains if whenUnsatisfiable=DoNotSchedule, not {action}");
-            out.push(FieldError::invalid(path.child("minDomains"), domains, detail));
+            let detail =
+                format!("can only use minDomains if whenUnsatisfiable=DoNotSchedule, not {action}");
+            out.push(FieldError::invalid(
+                path.child("minDomains"),
+                domains,
+                detail,
+            ));
         }
     }
     for field in ["nodeAffinityPolicy", "nodeTaintsPolicy"] {
@@ -199,7 +312,12 @@ fn spread_constraint(constraint: &Tree, rest: &[Tree], path: &Path<'_>, out: &mu
         }
     }
     spread_keys(constraint, &path.child("matchLabelKeys"), out);
-    selector::faults(at(constraint, &["labelSelector"]), &path.child("labelSelector"), false, out);
+    selector::faults(
+        at(constraint, &["labelSelector"]),
+        &path.child("labelSelector"),
+        false,
+        out,
+    );
 }
 
 fn spread_keys(constraint: &Tree, path: &Path<'_>, out: &mut Faults) {
@@ -209,14 +327,28 @@ fn spread_keys(constraint: &Tree, path: &Path<'_>, out: &mut Faults) {
     }
     let wanted = at(constraint, &["labelSelector"]);
     if wanted.is_null() {
-        out.push(FieldError::forbidden(path, "must not be specified when labelSelector is not set"));
+        out.push(FieldError::forbidden(
+            path,
+            "must not be specified when labelSelector is not set",
+        ));
     }
-    let mut selected: BTreeSet<&str> = entries(wanted, &["matchLabels"]).into_iter().map(|(key, _)| key).collect();
-    selected.extend(list(wanted, &["matchExpressions"]).iter().map(|expression| text(expression, &["key"])));
+    let mut selected: BTreeSet<&str> = entries(wanted, &["matchLabels"])
+        .into_iter()
+        .map(|(key, _)| key)
+        .collect();
+    selected.extend(
+        list(wanted, &["matchExpressions"])
+            .iter()
+            .map(|expression| text(expression, &["key"])),
+    );
     for (index, key) in keys.iter().filter_map(Tree::as_str).enumerate() {
         label_name(key, &path.index(index), out);
         if selected.contains(key) {
-            out.push(invalid_text(path.index(index), key, "exists in both matchLabelKeys and labelSelector"));
+            out.push(invalid_text(
+                path.index(index),
+                key,
+                "exists in both matchLabelKeys and labelSelector",
+            ));
         }
     }
 }
@@ -225,7 +357,11 @@ fn spread_keys(constraint: &Tree, path: &Path<'_>, out: &mut Faults) {
 pub(crate) fn toleration_faults(tolerations: &[Tree], path: &Path<'_>, out: &mut Faults) {
     for (index, toleration) in tolerations.iter().enumerate() {
         let path = path.index(index);
-        let (key, operator, value) = (text(toleration, &["key"]), text(toleration, &["operator"]), text(toleration, &["value"]));
+        let (key, operator, value) = (
+            text(toleration, &["key"]),
+            text(toleration, &["operator"]),
+            text(toleration, &["value"]),
+        );
         let effect = text(toleration, &["effect"]);
         if !key.is_empty() {
             label_name(key, &path.child("key"), out);
@@ -235,23 +371,43 @@ pub(crate) fn toleration_faults(tolerations: &[Tree], path: &Path<'_>, out: &mut
             out.push(invalid_text(path.child("operator"), operator, detail));
         }
         if int(toleration, &["tolerationSeconds"]).is_some() && effect != "NoExecute" {
-            out.push(invalid_text(path.child("effect"), effect, "effect must be 'NoExecute' when `tolerationSeconds` is set"));
+            out.push(invalid_text(
+                path.child("effect"),
+                effect,
+                "effect must be 'NoExecute' when `tolerationSeconds` is set",
+            ));
         }
         match operator {
             "Equal" | "" => {
                 let faults = names::label_value(value);
                 if !faults.is_empty() {
-                    out.push(invalid_text(path.child("operator"), value, faults.join(";")));
+                    out.push(invalid_text(
+                        path.child("operator"),
+                        value,
+                        faults.join(";"),
+                    ));
                 }
             }
             "Exists" if !value.is_empty() => {
-                out.push(invalid_text(path.child("operator"), value, "value must be empty when `operator` is 'Exists'"));
+                out.push(invalid_text(
+                    path.child("operator"),
+                    value,
+                    "value must be empty when `operator` is 'Exists'",
+                ));
             }
             "Exists" => {}
-            other => out.push(FieldError::not_supported(path.child("operator"), &Tree::from(other), &["Equal", "Exists"])),
+            other => out.push(FieldError::not_supported(
+                path.child("operator"),
+                &Tree::from(other),
+                &["Equal", "Exists"],
+            )),
         }
         if !effect.is_empty() && !EFFECTS.contains(&effect) {
-            out.push(FieldError::not_supported(path.child("effect"), &Tree::from(effect), &EFFECTS));
+            out.push(FieldError::not_supported(
+                path.child("effect"),
+                &Tree::from(effect),
+                &EFFECTS,
+            ));
         }
     }
 }

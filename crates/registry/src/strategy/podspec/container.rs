@@ -41,9 +41,17 @@ pub(super) fn containers(spec: &Tree, volumes: &Volumes<'_>, path: &Path<'_>, ou
 }
 
 /// Faults of the init containers. Their names also differ from those of the regular ones.
-pub(super) fn init_containers(spec: &Tree, volumes: &Volumes<'_>, path: &Path<'_>, out: &mut Faults) {
+pub(super) fn init_containers(
+    spec: &Tree,
+    volumes: &Volumes<'_>,
+    path: &Path<'_>,
+    out: &mut Faults,
+) {
     let path = path.child("initContainers");
-    let mut seen: BTreeSet<&str> = list(spec, &["containers"]).iter().map(|container| text(container, &["name"])).collect();
+    let mut seen: BTreeSet<&str> = list(spec, &["containers"])
+        .iter()
+        .map(|container| text(container, &["name"]))
+        .collect();
     for (index, container) in list(spec, &["initContainers"]).iter().enumerate() {
         let all = &path;
         let path = path.index(index);
@@ -59,23 +67,43 @@ pub(super) fn init_containers(spec: &Tree, volumes: &Volumes<'_>, path: &Path<'_
             }
             continue;
         }
-        for field in ["lifecycle", "livenessProbe", "readinessProbe", "startupProbe"] {
+        for field in [
+            "lifecycle",
+            "livenessProbe",
+            "readinessProbe",
+            "startupProbe",
+        ] {
             if !at(container, &[field]).is_null() {
-                out.push(FieldError::forbidden(path.child(field), "may not be set for init containers without restartPolicy=Always"));
+                out.push(FieldError::forbidden(
+                    path.child(field),
+                    "may not be set for init containers without restartPolicy=Always",
+                ));
             }
         }
         let resize = at(container, &["resizePolicy"]);
         if !is_empty(resize) {
-            out.push(FieldError::invalid(path.child("resizePolicy"), resize, "must not be set for init containers"));
+            out.push(FieldError::invalid(
+                path.child("resizePolicy"),
+                resize,
+                "must not be set for init containers",
+            ));
         }
     }
 }
 
 /// Faults of the ephemeral containers.
-pub(super) fn ephemeral_containers(spec: &Tree, volumes: &Volumes<'_>, path: &Path<'_>, out: &mut Faults) {
+pub(super) fn ephemeral_containers(
+    spec: &Tree,
+    volumes: &Volumes<'_>,
+    path: &Path<'_>,
+    out: &mut Faults,
+) {
     let path = path.child("ephemeralContainers");
-    let lasting: BTreeSet<&str> =
-        ["containers", "initContainers"].iter().flat_map(|kind| list(spec, &[kind])).map(|container| text(container, &["name"])).collect();
+    let lasting: BTreeSet<&str> = ["containers", "initContainers"]
+        .iter()
+        .flat_map(|kind| list(spec, &[kind]))
+        .map(|container| text(container, &["name"]))
+        .collect();
     let mut taken = lasting.clone();
     for (index, container) in list(spec, &["ephemeralContainers"]).iter().enumerate() {
         let path = path.index(index);
@@ -84,7 +112,10 @@ pub(super) fn ephemeral_containers(spec: &Tree, volumes: &Volumes<'_>, path: &Pa
         unique_name(container, &mut taken, &path, out);
         let target = text(container, &["targetContainerName"]);
         if !target.is_empty() && !lasting.contains(target) {
-            out.push(FieldError::not_found(path.child("targetContainerName"), &Tree::from(target)));
+            out.push(FieldError::not_found(
+                path.child("targetContainerName"),
+                &Tree::from(target),
+            ));
         }
         not_for_ephemeral(container, &path, out);
     }
@@ -98,8 +129,21 @@ fn not_for_ephemeral(container: &Tree, path: &Path<'_>, out: &mut Faults) {
         }
     };
     forbid("ports", !is_empty(at(container, &["ports"])));
-    forbid("resources", ["limits", "requests", "claims"].iter().any(|kind| !is_empty(at(container, &["resources", kind]))));
-    for field in ["resizePolicy", "restartPolicy", "restartPolicyRules", "livenessProbe", "readinessProbe", "startupProbe", "lifecycle"] {
+    forbid(
+        "resources",
+        ["limits", "requests", "claims"]
+            .iter()
+            .any(|kind| !is_empty(at(container, &["resources", kind]))),
+    );
+    for field in [
+        "resizePolicy",
+        "restartPolicy",
+        "restartPolicyRules",
+        "livenessProbe",
+        "readinessProbe",
+        "startupProbe",
+        "lifecycle",
+    ] {
         forbid(field, !is_empty(at(container, &[field])));
     }
     let mounts = path.child("volumeMounts");
@@ -118,11 +162,19 @@ fn restarts(container: &Tree, path: &Path<'_>, out: &mut Faults) {
     one_of_if_set(container, "restartPolicy", &RESTART_POLICIES, path, out);
     let rules = list(container, &["restartPolicyRules"]);
     if !rules.is_empty() && at(container, &["restartPolicy"]).is_null() {
-        out.push(FieldError::required(path.child("restartPolicy"), "must specify restartPolicy when restart rules are used"));
+        out.push(FieldError::required(
+            path.child("restartPolicy"),
+            "must specify restartPolicy when restart rules are used",
+        ));
     }
 }
 
-fn unique_name<'a>(container: &'a Tree, seen: &mut BTreeSet<&'a str>, path: &Path<'_>, out: &mut Faults) {
+fn unique_name<'a>(
+    container: &'a Tree,
+    seen: &mut BTreeSet<&'a str>,
+    path: &Path<'_>,
+    out: &mut Faults,
+) {
     let name = text(container, &["name"]);
     if !name.is_empty() && !seen.insert(name) {
         out.push(FieldError::duplicate(path.child("name"), &Tree::from(name)));
@@ -133,7 +185,11 @@ fn unique_name<'a>(container: &'a Tree, seen: &mut BTreeSet<&'a str>, path: &Pat
 pub(super) fn bare_image(container: &Tree, path: &Path<'_>, out: &mut Faults) {
     let image = text(container, &["image"]);
     if image.trim() != image {
-        out.push(invalid_text(path.child("image"), image, "must not have leading or trailing whitespace"));
+        out.push(invalid_text(
+            path.child("image"),
+            image,
+            "must not have leading or trailing whitespace",
+        ));
     }
 }
 
@@ -142,12 +198,22 @@ fn common(container: &Tree, spec: &Tree, volumes: &Volumes<'_>, path: &Path<'_>,
     if name.is_empty() {
         out.push(FieldError::required(path.child("name"), ""));
     } else {
-        out.extend(names::dns_label(name).into_iter().map(|fault| invalid_text(path.child("name"), name, fault)));
+        out.extend(
+            names::dns_label(name)
+                .into_iter()
+                .map(|fault| invalid_text(path.child("name"), name, fault)),
+        );
     }
     if text(container, &["image"]).is_empty() {
         out.push(FieldError::required(path.child("image"), ""));
     }
-    required_one_of(container, "terminationMessagePolicy", &MESSAGE_POLICIES, path, out);
+    required_one_of(
+        container,
+        "terminationMessagePolicy",
+        &MESSAGE_POLICIES,
+        path,
+        out,
+    );
     ports(container, &path.child("ports"), out);
     environment::variables(container, &path.child("env"), out);
     environment::sources(container, &path.child("envFrom"), out);
@@ -169,7 +235,11 @@ fn ports(container: &Tree, path: &Path<'_>, out: &mut Faults) {
             if faults.is_empty() && !seen.insert(name) {
                 out.push(FieldError::duplicate(path.child("name"), &Tree::from(name)));
             }
-            out.extend(faults.into_iter().map(|fault| invalid_text(path.child("name"), name, fault)));
+            out.extend(
+                faults
+                    .into_iter()
+                    .map(|fault| invalid_text(path.child("name"), name, fault)),
+            );
         }
         match int(port, &["containerPort"]).unwrap_or_default() {
             0 => out.push(FieldError::required(path.child("containerPort"), "")),
@@ -189,10 +259,19 @@ fn host_port_conflicts(containers: &[Tree], path: &Path<'_>, out: &mut Faults) {
         let path = path.index(index);
         let path = path.child("ports");
         for (index, port) in list(container, &["ports"]).iter().enumerate() {
-            let Some(number) = int(port, &["hostPort"]).filter(|number| *number != 0) else { continue };
-            let claim = format!("{}/{}/{number}", text(port, &["protocol"]), text(port, &["hostIP"]));
+            let Some(number) = int(port, &["hostPort"]).filter(|number| *number != 0) else {
+                continue;
+            };
+            let claim = format!(
+                "{}/{}/{number}",
+                text(port, &["protocol"]),
+                text(port, &["hostIP"])
+            );
             if !claimed.insert(claim.clone()) {
-                out.push(FieldError::duplicate(path.index(index).child("hostPort"), &Tree::from(claim)));
+                out.push(FieldError::duplicate(
+                    path.index(index).child("hostPort"),
+                    &Tree::from(claim),
+                ));
             }
         }
     }
@@ -201,19 +280,36 @@ fn host_port_conflicts(containers: &[Tree], path: &Path<'_>, out: &mut Faults) {
 fn resize_policy(container: &Tree, spec: &Tree, path: &Path<'_>, out: &mut Faults) {
     let mut seen = BTreeSet::new();
     for (index, policy) in list(container, &["resizePolicy"]).iter().enumerate() {
-        let (resource, restart) = (text(policy, &["resourceName"]), text(policy, &["restartPolicy"]));
+        let (resource, restart) = (
+            text(policy, &["resourceName"]),
+            text(policy, &["restartPolicy"]),
+        );
         if !seen.insert(resource) {
-            out.push(FieldError::duplicate(path.index(index), &Tree::from(resource)));
+            out.push(FieldError::duplicate(
+                path.index(index),
+                &Tree::from(resource),
+            ));
         }
-        for (value, supported) in [(resource, ["cpu", "memory"]), (restart, ["NotRequired", "RestartContainer"])] {
+        for (value, supported) in [
+            (resource, ["cpu", "memory"]),
+            (restart, ["NotRequired", "RestartContainer"]),
+        ] {
             if value.is_empty() {
                 out.push(FieldError::required(path, ""));
             } else if !supported.contains(&value) {
-                out.push(FieldError::not_supported(path, &Tree::from(value), &supported));
+                out.push(FieldError::not_supported(
+                    path,
+                    &Tree::from(value),
+                    &supported,
+                ));
             }
         }
         if text(spec, &["restartPolicy"]) == "Never" && restart != "NotRequired" {
-            out.push(invalid_text(path, restart, "must be 'NotRequired' when `restartPolicy` is 'Never'"));
+            out.push(invalid_text(
+                path,
+                restart,
+                "must be 'NotRequired' when `restartPolicy` is 'Never'",
+            ));
         }
     }
 }
@@ -236,14 +332,24 @@ pub(super) fn no_climbing(value: &str, path: &Path<'_>, out: &mut Faults) {
 /// Refuses file modes beyond the nine bits of permissions.
 pub(super) fn file_mode(holder: &Tree, field: &str, path: &Path<'_>, out: &mut Faults) {
     let mode = at(holder, &[field]);
-    if mode.as_i64().is_some_and(|mode| !(0..=0o777).contains(&mode)) {
+    if mode
+        .as_i64()
+        .is_some_and(|mode| !(0..=0o777).contains(&mode))
+    {
         let detail = "must be a number between 0 and 0777 (octal), both inclusive";
         out.push(FieldError::invalid(path.child(field), mode, detail));
     }
 }
 
 /// A word of a profile or mode that must be there and be known.
-pub(super) fn known_word(holder: &Tree, field: &str, supported: &[&str], missing: &str, path: &Path<'_>, out: &mut Faults) {
+pub(super) fn known_word(
+    holder: &Tree,
+    field: &str,
+    supported: &[&str],
+    missing: &str,
+    path: &Path<'_>,
+    out: &mut Faults,
+) {
     if text(holder, &[field]).is_empty() {
         out.push(FieldError::required(path.child(field), missing));
     } else {

@@ -43,7 +43,10 @@ fn pod_spec_defaults(spec: &mut Tree) {
     fill(spec, &["schedulerName"], "default-scheduler");
     ensure(spec, &["securityContext"]);
     // The old name of the field lives on beside the new one and always says the same.
-    let account = match (text(spec, &["serviceAccountName"]), text(spec, &["serviceAccount"])) {
+    let account = match (
+        text(spec, &["serviceAccountName"]),
+        text(spec, &["serviceAccount"]),
+    ) {
         ("", old) => old.to_owned(),
         (new, _) => new.to_owned(),
     };
@@ -70,12 +73,20 @@ fn ensure_tree<'a>(object: &'a mut Tree, member: &str) -> &'a mut Tree {
 }
 
 /// One quantity of a container's resources, if it is set.
-pub(crate) fn resource_values<'a>(container: &'a Tree, kind: &str, resource: &str) -> Option<&'a str> {
+pub(crate) fn resource_values<'a>(
+    container: &'a Tree,
+    kind: &str,
+    resource: &str,
+) -> Option<&'a str> {
     at(container, &["resources", kind, resource]).as_str()
 }
 
 fn requests_from_limits(container: &mut Tree) {
-    let Some(limits) = at(container, &["resources", "limits"]).as_object().filter(|limits| !limits.is_empty()).cloned() else {
+    let Some(limits) = at(container, &["resources", "limits"])
+        .as_object()
+        .filter(|limits| !limits.is_empty())
+        .cloned()
+    else {
         return;
     };
     let requests = ensure(container, &["resources", "requests"]);
@@ -86,10 +97,18 @@ fn requests_from_limits(container: &mut Tree) {
 
 fn container_defaults(container: &mut Tree) {
     if text(container, &["imagePullPolicy"]).is_empty() {
-        let policy = if is_moving_tag(text(container, &["image"])) { "Always" } else { "IfNotPresent" };
+        let policy = if is_moving_tag(text(container, &["image"])) {
+            "Always"
+        } else {
+            "IfNotPresent"
+        };
         put(container, &["imagePullPolicy"], policy);
     }
-    fill(container, &["terminationMessagePath"], "/dev/termination-log");
+    fill(
+        container,
+        &["terminationMessagePath"],
+        "/dev/termination-log",
+    );
     fill(container, &["terminationMessagePolicy"], "File");
     ensure(container, &["resources"]);
     for port in list_mut(container, &["ports"]) {
@@ -112,7 +131,9 @@ fn container_defaults(container: &mut Tree) {
 
 /// True when the image's tag is `latest`, said or implied.
 fn is_moving_tag(image: &str) -> bool {
-    let (name, digest) = image.split_once('@').map_or((image, None), |(name, digest)| (name, Some(digest)));
+    let (name, digest) = image
+        .split_once('@')
+        .map_or((image, None), |(name, digest)| (name, Some(digest)));
     let last = name.rsplit('/').next().unwrap_or_default();
     match last.split_once(':') {
         Some((_, tag)) => tag == "latest",
@@ -162,7 +183,11 @@ fn fill_zero(tree: &mut Tree, field: &str, value: impl Into<Tree>) {
 const FILE_MODE: i64 = 0o644;
 
 fn volume_defaults(volume: &mut Tree) {
-    let has_source = volume.as_object().is_some_and(|members| members.iter().any(|(name, value)| name != "name" && value.is_object()));
+    let has_source = volume.as_object().is_some_and(|members| {
+        members
+            .iter()
+            .any(|(name, value)| name != "name" && value.is_object())
+    });
     if !has_source {
         put(volume, &["emptyDir"], json!({}));
     }
@@ -204,7 +229,11 @@ fn volume_defaults(volume: &mut Tree) {
         fill(volume, &["scaleIO", "fsType"], "xfs");
     }
     if at(volume, &["image"]).is_object() && text(volume, &["image", "pullPolicy"]).is_empty() {
-        let policy = if is_moving_tag(text(volume, &["image", "reference"])) { "Always" } else { "IfNotPresent" };
+        let policy = if is_moving_tag(text(volume, &["image", "reference"])) {
+            "Always"
+        } else {
+            "IfNotPresent"
+        };
         put(volume, &["image", "pullPolicy"], policy);
     }
     if at(volume, &["ephemeral", "volumeClaimTemplate"]).is_object() {
@@ -229,7 +258,10 @@ pub(crate) fn claim_defaults(claim: &mut Tree) {
 }
 
 fn requests_in_claim(claim: &mut Tree) {
-    let limits = at(claim, &["spec", "resources", "limits"]).as_object().cloned().unwrap_or_default();
+    let limits = at(claim, &["spec", "resources", "limits"])
+        .as_object()
+        .cloned()
+        .unwrap_or_default();
     if limits.is_empty() {
         return;
     }

@@ -38,8 +38,14 @@ const KNOWN_FIELDS: [&str; 15] = [
     "status.podIP",
     "status.podIPs",
 ];
-const RESOURCES: [&str; 6] =
-    ["limits.cpu", "limits.ephemeral-storage", "limits.memory", "requests.cpu", "requests.ephemeral-storage", "requests.memory"];
+const RESOURCES: [&str; 6] = [
+    "limits.cpu",
+    "limits.ephemeral-storage",
+    "limits.memory",
+    "requests.cpu",
+    "requests.ephemeral-storage",
+    "requests.memory",
+];
 
 /// Faults of the variables of a container.
 pub(super) fn variables(container: &Tree, path: &Path<'_>, out: &mut Faults) {
@@ -49,7 +55,11 @@ pub(super) fn variables(container: &Tree, path: &Path<'_>, out: &mut Faults) {
         if name.is_empty() {
             out.push(FieldError::required(path.child("name"), ""));
         } else {
-            out.extend(names::environment_variable(name).into_iter().map(|fault| invalid_text(path.child("name"), name, fault)));
+            out.extend(
+                names::environment_variable(name)
+                    .into_iter()
+                    .map(|fault| invalid_text(path.child("name"), name, fault)),
+            );
         }
         if at(variable, &["valueFrom"]).is_object() {
             value_from(variable, &path.child("valueFrom"), out);
@@ -63,22 +73,41 @@ pub(super) fn sources(container: &Tree, all: &Path<'_>, out: &mut Faults) {
         let path = all.index(index);
         let prefix = text(source, &["prefix"]);
         if !prefix.is_empty() {
-            out.extend(names::environment_variable(prefix).into_iter().map(|fault| invalid_text(path.child("prefix"), prefix, fault)));
+            out.extend(
+                names::environment_variable(prefix)
+                    .into_iter()
+                    .map(|fault| invalid_text(path.child("prefix"), prefix, fault)),
+            );
         }
-        let given: Vec<&str> = ["configMapRef", "secretRef"].into_iter().filter(|field| at(source, &[field]).is_object()).collect();
+        let given: Vec<&str> = ["configMapRef", "secretRef"]
+            .into_iter()
+            .filter(|field| at(source, &[field]).is_object())
+            .collect();
         for field in &given {
             let name = text(source, &[field, "name"]);
             let path = path.child(field);
             if name.is_empty() {
                 out.push(FieldError::required(path.child("name"), ""));
             } else {
-                out.extend(names::dns_subdomain(name).into_iter().map(|fault| invalid_text(path.child("name"), name, fault)));
+                out.extend(
+                    names::dns_subdomain(name)
+                        .into_iter()
+                        .map(|fault| invalid_text(path.child("name"), name, fault)),
+                );
             }
         }
         match given.len() {
-            0 => out.push(invalid_text(all, "", "must specify one of: `configMapRef` or `secretRef`")),
+            0 => out.push(invalid_text(
+                all,
+                "",
+                "must specify one of: `configMapRef` or `secretRef`",
+            )),
             1 => {}
-            _ => out.push(invalid_text(all, "", "may not have more than one field specified at a time")),
+            _ => out.push(invalid_text(
+                all,
+                "",
+                "may not have more than one field specified at a time",
+            )),
         }
     }
 }
@@ -88,11 +117,21 @@ fn value_from(variable: &Tree, path: &Path<'_>, out: &mut Faults) {
     let mut sources = 0;
     if at(source, &["fieldRef"]).is_object() {
         sources += 1;
-        field_ref(at(source, &["fieldRef"]), &ENV_FIELDS, &path.child("fieldRef"), out);
+        field_ref(
+            at(source, &["fieldRef"]),
+            &ENV_FIELDS,
+            &path.child("fieldRef"),
+            out,
+        );
     }
     if at(source, &["resourceFieldRef"]).is_object() {
         sources += 1;
-        resource_ref(at(source, &["resourceFieldRef"]), false, &path.child("resourceFieldRef"), out);
+        resource_ref(
+            at(source, &["resourceFieldRef"]),
+            false,
+            &path.child("resourceFieldRef"),
+            out,
+        );
     }
     for field in ["configMapKeyRef", "secretKeyRef"] {
         let reference = at(source, &[field]);
@@ -102,11 +141,19 @@ fn value_from(variable: &Tree, path: &Path<'_>, out: &mut Faults) {
         sources += 1;
         let path = path.child(field);
         let (name, key) = (text(reference, &["name"]), text(reference, &["key"]));
-        out.extend(names::dns_subdomain(name).into_iter().map(|fault| invalid_text(path.child("name"), name, fault)));
+        out.extend(
+            names::dns_subdomain(name)
+                .into_iter()
+                .map(|fault| invalid_text(path.child("name"), name, fault)),
+        );
         if key.is_empty() {
             out.push(FieldError::required(path.child("key"), ""));
         } else {
-            out.extend(names::config_key(key).into_iter().map(|fault| invalid_text(path.child("key"), key, fault)));
+            out.extend(
+                names::config_key(key)
+                    .into_iter()
+                    .map(|fault| invalid_text(path.child("key"), key, fault)),
+            );
         }
     }
     if at(source, &["fileKeyRef"]).is_object() {
@@ -119,15 +166,26 @@ fn value_from(variable: &Tree, path: &Path<'_>, out: &mut Faults) {
             "must specify one of: `configMapKeyRef`, `fieldRef`, `fileKeyRef`, `resourceFieldRef` or `secretKeyRef`",
         ));
     } else if !text(variable, &["value"]).is_empty() {
-        out.push(invalid_text(path, "", "may not be specified when `value` is not empty"));
+        out.push(invalid_text(
+            path,
+            "",
+            "may not be specified when `value` is not empty",
+        ));
     } else if sources > 1 {
-        out.push(invalid_text(path, "", "may not have more than one field specified at a time"));
+        out.push(invalid_text(
+            path,
+            "",
+            "may not have more than one field specified at a time",
+        ));
     }
 }
 
 /// Faults of a reference to a field of the pod itself.
 pub(super) fn field_ref(reference: &Tree, fields: &[&str], path: &Path<'_>, out: &mut Faults) {
-    let (version, field) = (text(reference, &["apiVersion"]), text(reference, &["fieldPath"]));
+    let (version, field) = (
+        text(reference, &["apiVersion"]),
+        text(reference, &["fieldPath"]),
+    );
     if version.is_empty() {
         out.push(FieldError::required(path.child("apiVersion"), ""));
         return;
@@ -136,22 +194,44 @@ pub(super) fn field_ref(reference: &Tree, fields: &[&str], path: &Path<'_>, out:
         out.push(FieldError::required(path.child("fieldPath"), ""));
         return;
     }
-    let refuse = |why: String| invalid_text(path.child("fieldPath"), field, format!("error converting fieldPath: {why}"));
+    let refuse = |why: String| {
+        invalid_text(
+            path.child("fieldPath"),
+            field,
+            format!("error converting fieldPath: {why}"),
+        )
+    };
     if version != "v1" {
         out.push(refuse(format!("unsupported pod version: {version}")));
     } else if let Some((map, key)) = subscript(field) {
         match map {
-            "metadata.labels" => out.extend(names::qualified_name(key).into_iter().map(|fault| invalid_text(path, key, fault))),
+            "metadata.labels" => out.extend(
+                names::qualified_name(key)
+                    .into_iter()
+                    .map(|fault| invalid_text(path, key, fault)),
+            ),
             "metadata.annotations" => {
                 let key = key.to_lowercase();
-                out.extend(names::qualified_name(&key).into_iter().map(|fault| invalid_text(path, &key, fault)));
+                out.extend(
+                    names::qualified_name(&key)
+                        .into_iter()
+                        .map(|fault| invalid_text(path, &key, fault)),
+                );
             }
-            _ => out.push(refuse(format!("field label does not support subscript: {field}"))),
+            _ => out.push(refuse(format!(
+                "field label does not support subscript: {field}"
+            ))),
         }
     } else if !KNOWN_FIELDS.contains(&field) {
         out.push(refuse(format!("field label not supported: {field}")));
-    } else if !(fields.contains(&field) || field == "spec.host" && fields.contains(&"spec.nodeName")) {
-        out.push(FieldError::not_supported(path.child("fieldPath"), &Tree::from(field), fields));
+    } else if !(fields.contains(&field)
+        || field == "spec.host" && fields.contains(&"spec.nodeName"))
+    {
+        out.push(FieldError::not_supported(
+            path.child("fieldPath"),
+            &Tree::from(field),
+            fields,
+        ));
     }
 }
 
@@ -161,15 +241,26 @@ fn subscript(field: &str) -> Option<(&str, &str)> {
 }
 
 /// Faults of a reference to a resource of a container; only variables know which container it is.
-pub(super) fn resource_ref(reference: &Tree, needs_container: bool, path: &Path<'_>, out: &mut Faults) {
+pub(super) fn resource_ref(
+    reference: &Tree,
+    needs_container: bool,
+    path: &Path<'_>,
+    out: &mut Faults,
+) {
     let resource = text(reference, &["resource"]);
-    let is_huge = ["requests.hugepages-", "limits.hugepages-"].iter().any(|prefix| resource.starts_with(prefix));
+    let is_huge = ["requests.hugepages-", "limits.hugepages-"]
+        .iter()
+        .any(|prefix| resource.starts_with(prefix));
     if needs_container && text(reference, &["containerName"]).is_empty() {
         out.push(FieldError::required(path.child("containerName"), ""));
     } else if resource.is_empty() {
         out.push(FieldError::required(path.child("resource"), ""));
     } else if !RESOURCES.contains(&resource) && !is_huge {
-        out.push(FieldError::not_supported(path.child("resource"), &Tree::from(resource), &RESOURCES));
+        out.push(FieldError::not_supported(
+            path.child("resource"),
+            &Tree::from(resource),
+            &RESOURCES,
+        ));
     }
     let divisor = at(reference, &["divisor"]);
     if quantity(divisor).is_none_or(|amount| amount.is_zero()) {
@@ -178,16 +269,29 @@ pub(super) fn resource_ref(reference: &Tree, needs_container: bool, path: &Path<
     let shown = quantity(divisor).unwrap_or_default().to_string();
     let (supported, words): (&[&str], _) = match resource.split_once('.').map(|(_, kind)| kind) {
         Some("cpu") => (&["1m", "1"], "1m and 1 are supported with the cpu resource"),
-        Some("memory") => (&SIZES, "1, 1k, 1M, 1G, 1T, 1P, 1E, 1Ki, 1Mi, 1Gi, 1Ti, 1Pi, 1Ei are supported with the memory resource"),
-        Some("ephemeral-storage") => {
-            (&SIZES, "1, 1k, 1M, 1G, 1T, 1P, 1E, 1Ki, 1Mi, 1Gi, 1Ti, 1Pi, 1Ei are supported with the local ephemeral storage resource")
-        }
-        _ if is_huge => (&SIZES, "1, 1k, 1M, 1G, 1T, 1P, 1E, 1Ki, 1Mi, 1Gi, 1Ti, 1Pi, 1Ei are supported with the hugepages resource"),
+        Some("memory") => (
+            &SIZES,
+            "1, 1k, 1M, 1G, 1T, 1P, 1E, 1Ki, 1Mi, 1Gi, 1Ti, 1Pi, 1Ei are supported with the memory resource",
+        ),
+        Some("ephemeral-storage") => (
+            &SIZES,
+            "1, 1k, 1M, 1G, 1T, 1P, 1E, 1Ki, 1Mi, 1Gi, 1Ti, 1Pi, 1Ei are supported with the local ephemeral storage resource",
+        ),
+        _ if is_huge => (
+            &SIZES,
+            "1, 1k, 1M, 1G, 1T, 1P, 1E, 1Ki, 1Mi, 1Gi, 1Ti, 1Pi, 1Ei are supported with the hugepages resource",
+        ),
         _ => return,
     };
     if !supported.contains(&shown.as_str()) {
-        out.push(invalid_text(path.child("divisor"), resource, format!("only divisor's values {words}")));
+        out.push(invalid_text(
+            path.child("divisor"),
+            resource,
+            format!("only divisor's values {words}"),
+        ));
     }
 }
 
-const SIZES: [&str; 13] = ["1", "1k", "1M", "1G", "1T", "1P", "1E", "1Ki", "1Mi", "1Gi", "1Ti", "1Pi", "1Ei"];
+const SIZES: [&str; 13] = [
+    "1", "1k", "1M", "1G", "1T", "1P", "1E", "1Ki", "1Mi", "1Gi", "1Ti", "1Pi", "1Ei",
+];

@@ -31,18 +31,37 @@ pub(super) fn mounts(container: &Tree, volumes: &Volumes<'_>, all: &Path<'_>, ou
             out.push(FieldError::required(path.child("mountPath"), ""));
         }
         if !points.insert(point) {
-            out.push(invalid_text(path.child("mountPath"), point, "must be unique"));
+            out.push(invalid_text(
+                path.child("mountPath"),
+                point,
+                "must be unique",
+            ));
         }
         if devices.iter().any(|device| text(device, &["name"]) == name) {
-            out.push(invalid_text(path.child("name"), name, "must not already exist in volumeDevices"));
+            out.push(invalid_text(
+                path.child("name"),
+                name,
+                "must not already exist in volumeDevices",
+            ));
         }
-        if devices.iter().any(|device| text(device, &["devicePath"]) == point) {
-            out.push(invalid_text(path.child("mountPath"), point, "must not already exist as a path in volumeDevices"));
+        if devices
+            .iter()
+            .any(|device| text(device, &["devicePath"]) == point)
+        {
+            out.push(invalid_text(
+                path.child("mountPath"),
+                point,
+                "must not already exist as a path in volumeDevices",
+            ));
         }
         let (inner, expression) = (text(mount, &["subPath"]), text(mount, &["subPathExpr"]));
         relative_path(inner, &all.child("subPath"), out);
         if !expression.is_empty() && !inner.is_empty() {
-            out.push(invalid_text(path.child("subPathExpr"), expression, "subPathExpr and subPath are mutually exclusive"));
+            out.push(invalid_text(
+                path.child("subPathExpr"),
+                expression,
+                "subPathExpr and subPath are mutually exclusive",
+            ));
         }
         relative_path(expression, &all.child("subPathExpr"), out);
         propagation(mount, container, all, out);
@@ -56,7 +75,9 @@ fn propagation(mount: &Tree, container: &Tree, all: &Path<'_>, out: &mut Faults)
         return;
     }
     one_of(mount, "mountPropagation", &PROPAGATIONS, all, out);
-    if mode.as_str() == Some("Bidirectional") && !flag(container, &["securityContext", "privileged"]) {
+    if mode.as_str() == Some("Bidirectional")
+        && !flag(container, &["securityContext", "privileged"])
+    {
         let detail = "Bidirectional mount propagation is available only to privileged containers";
         out.push(FieldError::forbidden(all.child("mountPropagation"), detail));
     }
@@ -68,13 +89,23 @@ fn recursion(mount: &Tree, all: &Path<'_>, out: &mut Faults) {
         None | Some("Disabled") => {}
         Some("Enabled" | "IfPossible") => {
             if !flag(mount, &["readOnly"]) {
-                out.push(FieldError::forbidden(path, "may only be specified when readOnly is true"));
+                out.push(FieldError::forbidden(
+                    path,
+                    "may only be specified when readOnly is true",
+                ));
             }
             if !matches!(text(mount, &["mountPropagation"]), "" | "None") {
-                out.push(FieldError::forbidden(path, "may only be specified when mountPropagation is None or not specified"));
+                out.push(FieldError::forbidden(
+                    path,
+                    "may only be specified when mountPropagation is None or not specified",
+                ));
             }
         }
-        Some(other) => out.push(FieldError::not_supported(path, &Tree::from(other), &RECURSIONS)),
+        Some(other) => out.push(FieldError::not_supported(
+            path,
+            &Tree::from(other),
+            &RECURSIONS,
+        )),
     }
 }
 
@@ -100,20 +131,39 @@ pub(super) fn devices(container: &Tree, volumes: &Volumes<'_>, all: &Path<'_>, o
             out.push(FieldError::required(path.child("devicePath"), ""));
         }
         if paths.contains(device_path) {
-            out.push(invalid_text(path.child("devicePath"), device_path, "must be unique"));
+            out.push(invalid_text(
+                path.child("devicePath"),
+                device_path,
+                "must be unique",
+            ));
         }
         let mut climbing = Vec::new();
         no_climbing(device_path, &path, &mut climbing);
         if climbing.is_empty() {
             paths.insert(device_path);
         } else {
-            out.push(invalid_text(path.child("devicePath"), device_path, "can not contain backsteps ('..')"));
+            out.push(invalid_text(
+                path.child("devicePath"),
+                device_path,
+                "can not contain backsteps ('..')",
+            ));
         }
         if mounts.iter().any(|mount| text(mount, &["name"]) == name) {
-            out.push(invalid_text(path.child("name"), name, "must not already exist in volumeMounts"));
+            out.push(invalid_text(
+                path.child("name"),
+                name,
+                "must not already exist in volumeMounts",
+            ));
         }
-        if mounts.iter().any(|mount| text(mount, &["mountPath"]) == device_path) {
-            out.push(invalid_text(path.child("devicePath"), device_path, "must not already exist as a path in volumeMounts"));
+        if mounts
+            .iter()
+            .any(|mount| text(mount, &["mountPath"]) == device_path)
+        {
+            out.push(invalid_text(
+                path.child("devicePath"),
+                device_path,
+                "must not already exist as a path in volumeMounts",
+            ));
         }
     }
 }

@@ -33,29 +33,53 @@ pub(super) fn container(container: &Tree, spec: &Tree, path: &Path<'_>, out: &mu
         let may_overcommit = is_native(name) && !is_huge(name);
         let Some(limit) = limits.get(name) else {
             if !may_overcommit {
-                out.push(FieldError::required(at_limits, "Limit must be set for non overcommitable resources"));
+                out.push(FieldError::required(
+                    at_limits,
+                    "Limit must be set for non overcommitable resources",
+                ));
             }
             continue;
         };
-        let (Some(most), Some(wanted)) = (quantity(limit), quantity(request)) else { continue };
+        let (Some(most), Some(wanted)) = (quantity(limit), quantity(request)) else {
+            continue;
+        };
         let shown = limit.as_str().unwrap_or_default();
         if !may_overcommit && wanted != most {
-            out.push(FieldError::invalid(at_requests, request, format!("must be equal to {name} limit of {shown}")));
+            out.push(FieldError::invalid(
+                at_requests,
+                request,
+                format!("must be equal to {name} limit of {shown}"),
+            ));
         } else if wanted > most {
-            out.push(FieldError::invalid(at_requests, request, format!("must be less than or equal to {name} limit of {shown}")));
+            out.push(FieldError::invalid(
+                at_requests,
+                request,
+                format!("must be less than or equal to {name} limit of {shown}"),
+            ));
         }
     }
-    let names: Vec<&str> =
-        ["limits", "requests"].iter().flat_map(|kind| entries(container, &["resources", kind])).map(|(name, _)| name).collect();
-    if names.iter().any(|name| is_huge(name)) && !names.iter().any(|name| matches!(*name, "cpu" | "memory")) {
-        out.push(FieldError::forbidden(path, "HugePages require cpu or memory"));
+    let names: Vec<&str> = ["limits", "requests"]
+        .iter()
+        .flat_map(|kind| entries(container, &["resources", kind]))
+        .map(|(name, _)| name)
+        .collect();
+    if names.iter().any(|name| is_huge(name))
+        && !names.iter().any(|name| matches!(*name, "cpu" | "memory"))
+    {
+        out.push(FieldError::forbidden(
+            path,
+            "HugePages require cpu or memory",
+        ));
     }
     claims(container, spec, &path.child("claims"), out);
 }
 
 /// What a container claims must be claimed by its pod.
 fn claims(container: &Tree, spec: &Tree, path: &Path<'_>, out: &mut Faults) {
-    let mut known: Vec<&str> = list(spec, &["resourceClaims"]).iter().map(|claim| text(claim, &["name"])).collect();
+    let mut known: Vec<&str> = list(spec, &["resourceClaims"])
+        .iter()
+        .map(|claim| text(claim, &["name"]))
+        .collect();
     known.sort_unstable();
     let mut seen = std::collections::BTreeSet::new();
     for (index, claim) in list(container, &["resources", "claims"]).iter().enumerate() {
@@ -68,9 +92,16 @@ fn claims(container: &Tree, spec: &Tree, path: &Path<'_>, out: &mut Faults) {
             out.push(FieldError::duplicate(path.index(index), &Tree::from(name)));
         }
         if !known.contains(&name) {
-            let list = if known.is_empty() { " which is empty".to_owned() } else { format!(": {}", known.join(", ")) };
+            let list = if known.is_empty() {
+                " which is empty".to_owned()
+            } else {
+                format!(": {}", known.join(", "))
+            };
             let fault = FieldError::not_found(path.index(index), &Tree::from(name));
-            let body = format!("{}: must be one of the names in pod.spec.resourceClaims{list}", fault.body);
+            let body = format!(
+                "{}: must be one of the names in pod.spec.resourceClaims{list}",
+                fault.body
+            );
             out.push(FieldError { body, ..fault });
         }
     }
@@ -87,11 +118,18 @@ fn container_resource(name: &str, amount: &Tree, path: &Path<'_>, out: &mut Faul
     container_name(name, path, out);
     quantity_faults(name, amount, path, out);
     if is_huge(name)
-        && let (Some(amount_value), Some(size)) = (quantity(amount), quantity(&Tree::from(name.trim_start_matches("hugepages-"))))
+        && let (Some(amount_value), Some(size)) = (
+            quantity(amount),
+            quantity(&Tree::from(name.trim_start_matches("hugepages-"))),
+        )
         && (size.value() <= 0 || amount_value.value() % size.value() != 0)
     {
         let shown = amount.as_str().unwrap_or_default();
-        out.push(invalid_text(path, shown, format!("{shown} is not positive integer multiple of {name}")));
+        out.push(invalid_text(
+            path,
+            shown,
+            format!("{shown} is not positive integer multiple of {name}"),
+        ));
     }
 }
 
@@ -99,10 +137,18 @@ fn container_name(name: &str, path: &Path<'_>, out: &mut Faults) {
     resource_name(name, path, out);
     if !name.contains('/') {
         if !STANDARD.contains(&name) && !is_huge(name) {
-            out.push(invalid_text(path, name, "must be a standard resource for containers"));
+            out.push(invalid_text(
+                path,
+                name,
+                "must be a standard resource for containers",
+            ));
         }
     } else if !is_native(name) && !is_extended(name) {
-        out.push(invalid_text(path, name, "doesn't follow extended resource name standard"));
+        out.push(invalid_text(
+            path,
+            name,
+            "doesn't follow extended resource name standard",
+        ));
     }
 }
 
@@ -110,9 +156,17 @@ fn container_name(name: &str, path: &Path<'_>, out: &mut Faults) {
 pub(crate) fn resource_name(name: &str, path: &Path<'_>, out: &mut Faults) {
     let faults = names::qualified_name(name);
     if faults.is_empty() && !name.contains('/') && !is_standard(name) {
-        out.push(invalid_text(path, name, "must be a standard resource type or fully qualified"));
+        out.push(invalid_text(
+            path,
+            name,
+            "must be a standard resource type or fully qualified",
+        ));
     }
-    out.extend(faults.into_iter().map(|fault| invalid_text(path, name, fault)));
+    out.extend(
+        faults
+            .into_iter()
+            .map(|fault| invalid_text(path, name, fault)),
+    );
 }
 
 /// Faults of the amount of a resource: never below zero, and whole where it is counted.
@@ -126,7 +180,9 @@ pub(crate) fn quantity_faults(name: &str, amount: &Tree, path: &Path<'_>, out: &
 
 /// Names without a prefix that mean something somewhere.
 fn is_standard(name: &str) -> bool {
-    let part = name.strip_prefix("requests.").or_else(|| name.strip_prefix("limits."));
+    let part = name
+        .strip_prefix("requests.")
+        .or_else(|| name.strip_prefix("limits."));
     let is_bounded = part.is_some_and(|part| STANDARD.contains(&part));
     STANDARD.contains(&name)
         || COUNTED.contains(&name)
@@ -146,5 +202,7 @@ fn is_native(name: &str) -> bool {
 
 /// True for resources with a domain of their own, such as devices.
 fn is_extended(name: &str) -> bool {
-    !is_native(name) && !name.starts_with("requests.") && names::qualified_name(&format!("requests.{name}")).is_empty()
+    !is_native(name)
+        && !name.starts_with("requests.")
+        && names::qualified_name(&format!("requests.{name}")).is_empty()
 }

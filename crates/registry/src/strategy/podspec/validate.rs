@@ -32,11 +32,25 @@ impl Holder<'_> {
     }
 }
 
-/// Faults of a pod template: labels, annotations and specification. `claims` become volumes of its pods.
+/// Faults of a pod template: labels, annotations and specification. `claims` become volumes of its
+/// pods.
 pub(crate) fn template_faults(template: &Tree, claims: &[Tree], path: &Path<'_>, out: &mut Faults) {
-    meta::labels(at(template, &["metadata", "labels"]), &path.child("labels"), out);
-    meta::annotations(at(template, &["metadata", "annotations"]), &path.child("annotations"), out);
-    spec_faults(at(template, &["spec"]), Holder::Template(claims), &path.child("spec"), out);
+    meta::labels(
+        at(template, &["metadata", "labels"]),
+        &path.child("labels"),
+        out,
+    );
+    meta::annotations(
+        at(template, &["metadata", "annotations"]),
+        &path.child("annotations"),
+        out,
+    );
+    spec_faults(
+        at(template, &["spec"]),
+        Holder::Template(claims),
+        &path.child("spec"),
+        out,
+    );
     if !list(template, &["spec", "ephemeralContainers"]).is_empty() {
         out.push(FieldError::forbidden(
             path.child("spec").child("ephemeralContainers"),
@@ -55,7 +69,11 @@ pub(crate) fn spec_faults(spec: &Tree, holder: Holder<'_>, path: &Path<'_>, out:
     host_network(spec, holder, path, out);
     restart_policy(spec, path, out);
     one_of(spec, "dnsPolicy", &DNS_POLICIES, path, out);
-    meta::labels(at(spec, &["nodeSelector"]), &path.child("nodeSelector"), out);
+    meta::labels(
+        at(spec, &["nodeSelector"]),
+        &path.child("nodeSelector"),
+        out,
+    );
     security::pod(spec, &path.child("securityContext"), out);
     affinity::affinity(at(spec, &["affinity"]), &path.child("affinity"), out);
     dns_config(spec, &path.child("dnsConfig"), out);
@@ -63,12 +81,22 @@ pub(crate) fn spec_faults(spec: &Tree, holder: Holder<'_>, path: &Path<'_>, out:
     affinity::spread(spec, &path.child("topologySpreadConstraints"), out);
     host_users(spec, path, out);
     names_and_figures(spec, path, out);
-    affinity::toleration_faults(list(spec, &["tolerations"]), &path.child("tolerations"), out);
+    affinity::toleration_faults(
+        list(spec, &["tolerations"]),
+        &path.child("tolerations"),
+        out,
+    );
     host_aliases(spec, &path.child("hostAliases"), out);
     check_name(spec, "priorityClassName", names::dns_subdomain, path, out);
     check_name(spec, "runtimeClassName", names::dns_subdomain, path, out);
     if !at(spec, &["preemptionPolicy"]).is_null() {
-        one_of(spec, "preemptionPolicy", &["PreemptLowerPriority", "Never"], path, out);
+        one_of(
+            spec,
+            "preemptionPolicy",
+            &["PreemptLowerPriority", "Never"],
+            path,
+            out,
+        );
     }
     resources::check_list(at(spec, &["overhead"]), &path.child("overhead"), out);
     operating_system(spec, &path.child("os"), out);
@@ -95,8 +123,14 @@ fn only_in_pods(spec: &Tree, path: &Path<'_>, out: &mut Faults) {
             let sources = sources.child("sources");
             for (index, source) in list(volume, &["projected", "sources"]).iter().enumerate() {
                 if at(source, &["serviceAccountToken"]).is_object() {
-                    let path = sources.index(index).child("serviceAccountToken").to_string();
-                    out.push(FieldError::forbidden(path, "must not be specified when serviceAccountName is not set"));
+                    let path = sources
+                        .index(index)
+                        .child("serviceAccountToken")
+                        .to_string();
+                    out.push(FieldError::forbidden(
+                        path,
+                        "must not be specified when serviceAccountName is not set",
+                    ));
                 }
             }
         }
@@ -109,10 +143,20 @@ fn only_in_pods(spec: &Tree, path: &Path<'_>, out: &mut Faults) {
     }
 }
 
-fn check_name(spec: &Tree, field: &str, rule: fn(&str) -> Vec<String>, path: &Path<'_>, out: &mut Faults) {
+fn check_name(
+    spec: &Tree,
+    field: &str,
+    rule: fn(&str) -> Vec<String>,
+    path: &Path<'_>,
+    out: &mut Faults,
+) {
     let value = text(spec, &[field]);
     if !value.is_empty() {
-        out.extend(rule(value).into_iter().map(|fault| invalid_text(path.child(field), value, fault)));
+        out.extend(
+            rule(value)
+                .into_iter()
+                .map(|fault| invalid_text(path.child(field), value, fault)),
+        );
     }
 }
 
@@ -120,8 +164,15 @@ fn names_and_figures(spec: &Tree, path: &Path<'_>, out: &mut Faults) {
     check_name(spec, "serviceAccountName", names::dns_subdomain, path, out);
     check_name(spec, "nodeName", names::dns_subdomain, path, out);
     let deadline = at(spec, &["activeDeadlineSeconds"]);
-    if deadline.as_i64().is_some_and(|seconds| !(1..=i64::from(i32::MAX)).contains(&seconds)) {
-        out.push(FieldError::invalid(path.child("activeDeadlineSeconds"), deadline, "must be between 1 and 2147483647, inclusive"));
+    if deadline
+        .as_i64()
+        .is_some_and(|seconds| !(1..=i64::from(i32::MAX)).contains(&seconds))
+    {
+        out.push(FieldError::invalid(
+            path.child("activeDeadlineSeconds"),
+            deadline,
+            "must be between 1 and 2147483647, inclusive",
+        ));
     }
     check_name(spec, "hostname", names::dns_label, path, out);
     check_name(spec, "subdomain", names::dns_label, path, out);
@@ -138,24 +189,39 @@ fn claims(spec: &Tree, path: &Path<'_>, out: &mut Faults) {
         } else if !seen.insert(name) {
             out.push(FieldError::duplicate(path.child("name"), &Tree::from(name)));
         } else {
-            out.extend(names::dns_label(name).into_iter().map(|fault| invalid_text(path.child("name"), name, fault)));
+            out.extend(
+                names::dns_label(name)
+                    .into_iter()
+                    .map(|fault| invalid_text(path.child("name"), name, fault)),
+            );
         }
-        let (given, template) = (at(claim, &["resourceClaimName"]), at(claim, &["resourceClaimTemplateName"]));
-        let shown = format!("{{\"Name\":{},\"ResourceClaimName\":{given},\"ResourceClaimTemplateName\":{template}}}", Tree::from(name));
+        let (given, template) = (
+            at(claim, &["resourceClaimName"]),
+            at(claim, &["resourceClaimTemplateName"]),
+        );
+        let shown = format!(
+            "{{\"Name\":{},\"ResourceClaimName\":{given},\"ResourceClaimTemplateName\":{template}}}",
+            Tree::from(name)
+        );
         match (given.is_null(), template.is_null()) {
             (false, false) => {
                 let detail = "at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified";
                 out.push(meta::invalid_shown(path, &shown, detail));
             }
             (true, true) => {
-                let detail = "must specify one of: `resourceClaimName`, `resourceClaimTemplateName`";
+                let detail =
+                    "must specify one of: `resourceClaimName`, `resourceClaimTemplateName`";
                 out.push(meta::invalid_shown(path, &shown, detail));
             }
             _ => {}
         }
         for field in ["resourceClaimName", "resourceClaimTemplateName"] {
             if let Some(value) = at(claim, &[field]).as_str() {
-                out.extend(names::dns_subdomain(value).into_iter().map(|fault| invalid_text(path.child(field), value, fault)));
+                out.extend(
+                    names::dns_subdomain(value)
+                        .into_iter()
+                        .map(|fault| invalid_text(path.child(field), value, fault)),
+                );
             }
         }
     }
@@ -171,10 +237,17 @@ fn host_network(spec: &Tree, holder: Holder<'_>, path: &Path<'_>, out: &mut Faul
         let path = containers.index(index);
         let path = path.child("ports");
         for (index, port) in list(container, &["ports"]).iter().enumerate() {
-            let (inner, outer) = (int(port, &["containerPort"]).unwrap_or_default(), int(port, &["hostPort"]).unwrap_or_default());
+            let (inner, outer) = (
+                int(port, &["containerPort"]).unwrap_or_default(),
+                int(port, &["hostPort"]).unwrap_or_default(),
+            );
             if (holder.is_pod() || outer != 0) && outer != inner {
                 let detail = "must match `containerPort` when `hostNetwork` is true";
-                out.push(FieldError::invalid(path.index(index).child("hostPort"), &Tree::from(outer), detail));
+                out.push(FieldError::invalid(
+                    path.index(index).child("hostPort"),
+                    &Tree::from(outer),
+                    detail,
+                ));
             }
         }
     }
@@ -185,9 +258,16 @@ fn host_users(spec: &Tree, path: &Path<'_>, out: &mut Faults) {
     if at(spec, &["hostUsers"]) != &Tree::Bool(false) {
         return;
     }
-    for (field, shown) in [("hostNetwork", "hostNetwork"), ("hostPID", "HostPID"), ("hostIPC", "HostIPC")] {
+    for (field, shown) in [
+        ("hostNetwork", "hostNetwork"),
+        ("hostPID", "HostPID"),
+        ("hostIPC", "HostIPC"),
+    ] {
         if flag(spec, &[field]) {
-            out.push(FieldError::forbidden(path.child(shown), "when `pod.Spec.HostUsers` is false"));
+            out.push(FieldError::forbidden(
+                path.child(shown),
+                "when `pod.Spec.HostUsers` is false",
+            ));
         }
     }
 }
@@ -197,7 +277,10 @@ fn dns_config(spec: &Tree, path: &Path<'_>, out: &mut Faults) {
     let (servers, searches) = (list(config, &["nameservers"]), list(config, &["searches"]));
     if text(spec, &["dnsPolicy"]) == "None" {
         if config.is_null() {
-            out.push(FieldError::required(path, "must provide `dnsConfig` when `dnsPolicy` is None"));
+            out.push(FieldError::required(
+                path,
+                "must provide `dnsConfig` when `dnsPolicy` is None",
+            ));
             return;
         }
         if servers.is_empty() {
@@ -209,35 +292,64 @@ fn dns_config(spec: &Tree, path: &Path<'_>, out: &mut Faults) {
     let at_servers = path.child("nameservers");
     if servers.len() > NAMESERVERS_LIMIT {
         let detail = format!("must not have more than {NAMESERVERS_LIMIT} nameservers");
-        out.push(FieldError::invalid(at_servers, at(config, &["nameservers"]), detail));
+        out.push(FieldError::invalid(
+            at_servers,
+            at(config, &["nameservers"]),
+            detail,
+        ));
     }
     for (index, server) in servers.iter().enumerate() {
         if !server.as_str().is_some_and(is_ip) {
-            out.push(FieldError::invalid(at_servers.index(index), server, NOT_AN_IP));
+            out.push(FieldError::invalid(
+                at_servers.index(index),
+                server,
+                NOT_AN_IP,
+            ));
         }
     }
     let at_searches = path.child("searches");
     if searches.len() > SEARCHES_LIMIT {
         let detail = format!("must not have more than {SEARCHES_LIMIT} search paths");
-        out.push(FieldError::invalid(at_searches, at(config, &["searches"]), detail));
+        out.push(FieldError::invalid(
+            at_searches,
+            at(config, &["searches"]),
+            detail,
+        ));
     }
-    let length: usize = searches.iter().filter_map(Tree::as_str).map(|search| search.len() + 1).sum();
+    let length: usize = searches
+        .iter()
+        .filter_map(Tree::as_str)
+        .map(|search| search.len() + 1)
+        .sum();
     if length.saturating_sub(1) > SEARCH_LENGTH_LIMIT {
-        let detail = format!("must not have more than {SEARCH_LENGTH_LIMIT} characters (including spaces) in the search list");
-        out.push(FieldError::invalid(at_searches, at(config, &["searches"]), detail));
+        let detail = format!(
+            "must not have more than {SEARCH_LENGTH_LIMIT} characters (including spaces) in the search list"
+        );
+        out.push(FieldError::invalid(
+            at_searches,
+            at(config, &["searches"]),
+            detail,
+        ));
     }
     for (index, search) in searches.iter().filter_map(Tree::as_str).enumerate() {
         // A single dot is the root, and a trailing one says that the name is complete.
         let bare = search.strip_suffix('.').unwrap_or(search);
         if search != "." {
             let faults = names::dns_subdomain_with_underscores(bare);
-            out.extend(faults.into_iter().map(|fault| invalid_text(at_searches.index(index), bare, fault)));
+            out.extend(
+                faults
+                    .into_iter()
+                    .map(|fault| invalid_text(at_searches.index(index), bare, fault)),
+            );
         }
     }
     let options = path.child("options");
     for (index, option) in list(config, &["options"]).iter().enumerate() {
         if text(option, &["name"]).is_empty() {
-            out.push(FieldError::required(options.index(index), "must not be empty"));
+            out.push(FieldError::required(
+                options.index(index),
+                "must not be empty",
+            ));
         }
     }
 }
@@ -247,14 +359,22 @@ fn gates(spec: &Tree, path: &Path<'_>, out: &mut Faults) {
     for (index, gate) in list(spec, &["readinessGates"]).iter().enumerate() {
         let kind = text(gate, &["conditionType"]);
         let path = readiness.index(index);
-        out.extend(names::qualified_name(kind).into_iter().map(|fault| invalid_text(path.child("conditionType"), kind, fault)));
+        out.extend(
+            names::qualified_name(kind)
+                .into_iter()
+                .map(|fault| invalid_text(path.child("conditionType"), kind, fault)),
+        );
     }
     let scheduling = path.child("schedulingGates");
     let mut seen = std::collections::BTreeSet::new();
     for (index, gate) in list(spec, &["schedulingGates"]).iter().enumerate() {
         let name = text(gate, &["name"]);
         let path = scheduling.index(index);
-        out.extend(names::qualified_name(name).into_iter().map(|fault| invalid_text(path, name, fault)));
+        out.extend(
+            names::qualified_name(name)
+                .into_iter()
+                .map(|fault| invalid_text(path, name, fault)),
+        );
         if !seen.insert(name) {
             out.push(FieldError::duplicate(path, &Tree::from(name)));
         }
@@ -265,12 +385,20 @@ fn host_aliases(spec: &Tree, path: &Path<'_>, out: &mut Faults) {
     for (index, alias) in list(spec, &["hostAliases"]).iter().enumerate() {
         let path = path.index(index);
         if !is_ip(text(alias, &["ip"])) {
-            out.push(FieldError::invalid(path.child("ip"), &Tree::from(text(alias, &["ip"])), NOT_AN_IP));
+            out.push(FieldError::invalid(
+                path.child("ip"),
+                &Tree::from(text(alias, &["ip"])),
+                NOT_AN_IP,
+            ));
         }
         let at_names = path.child("hostnames");
         for (index, name) in list(alias, &["hostnames"]).iter().enumerate() {
             let name = name.as_str().unwrap_or_default();
-            out.extend(names::dns_subdomain(name).into_iter().map(|fault| invalid_text(at_names.index(index), name, fault)));
+            out.extend(
+                names::dns_subdomain(name)
+                    .into_iter()
+                    .map(|fault| invalid_text(at_names.index(index), name, fault)),
+            );
         }
     }
 }
@@ -282,6 +410,10 @@ fn operating_system(spec: &Tree, path: &Path<'_>, out: &mut Faults) {
     match text(spec, &["os", "name"]) {
         "" => out.push(FieldError::required(path.child("name"), "cannot be empty")),
         "linux" | "windows" => {}
-        other => out.push(FieldError::not_supported(path, &Tree::from(other), &["linux", "windows"])),
+        other => out.push(FieldError::not_supported(
+            path,
+            &Tree::from(other),
+            &["linux", "windows"],
+        )),
     }
 }

@@ -51,7 +51,16 @@ const SOURCES: [(&str, &[&str]); 29] = [
     ("image", &[]),
 ];
 
-const HOST_PATH_TYPES: [&str; 8] = ["", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket"];
+const HOST_PATH_TYPES: [&str; 8] = [
+    "",
+    "BlockDevice",
+    "CharDevice",
+    "Directory",
+    "DirectoryOrCreate",
+    "File",
+    "FileOrCreate",
+    "Socket",
+];
 const CSI_NAME_LIMIT: usize = 63;
 const SECOND_SOURCE: &str = "may not specify more than 1 volume type";
 
@@ -68,7 +77,12 @@ impl Volumes<'_> {
 }
 
 /// Faults of a pod's volumes; the sound ones.
-pub(super) fn volumes<'a>(spec: &'a Tree, holder: Holder<'a>, path: &Path<'_>, out: &mut Faults) -> Volumes<'a> {
+pub(super) fn volumes<'a>(
+    spec: &'a Tree,
+    holder: Holder<'a>,
+    path: &Path<'_>,
+    out: &mut Faults,
+) -> Volumes<'a> {
     let path = path.child("volumes");
     let mut sound = BTreeMap::new();
     for (index, volume) in list(spec, &["volumes"]).iter().enumerate() {
@@ -79,18 +93,28 @@ pub(super) fn volumes<'a>(spec: &'a Tree, holder: Holder<'a>, path: &Path<'_>, o
         if name.is_empty() {
             out.push(FieldError::required(path.child("name"), ""));
         } else {
-            out.extend(names::dns_label(name).into_iter().map(|fault| invalid_text(path.child("name"), name, fault)));
+            out.extend(
+                names::dns_label(name)
+                    .into_iter()
+                    .map(|fault| invalid_text(path.child("name"), name, fault)),
+            );
         }
         if sound.contains_key(name) {
             out.push(FieldError::duplicate(path.child("name"), &Tree::from(name)));
         }
         if out.len() == before {
-            let is_claim = ["persistentVolumeClaim", "ephemeral"].iter().any(|kind| at(volume, &[kind]).is_object());
+            let is_claim = ["persistentVolumeClaim", "ephemeral"]
+                .iter()
+                .any(|kind| at(volume, &[kind]).is_object());
             sound.insert(name, is_claim);
         }
     }
     if let Holder::Template(claims) = holder {
-        sound.extend(claims.iter().map(|claim| (text(claim, &["metadata", "name"]), true)));
+        sound.extend(
+            claims
+                .iter()
+                .map(|claim| (text(claim, &["metadata", "name"]), true)),
+        );
     }
     Volumes { names: sound }
 }
@@ -102,7 +126,10 @@ fn source(volume: &Tree, holder: Holder<'_>, path: &Path<'_>, out: &mut Faults) 
         found += 1;
         if quantity(at(empty, &["sizeLimit"])).is_some_and(|size| size.is_negative()) {
             let path = path.child("emptyDir");
-            out.push(FieldError::forbidden(path.child("sizeLimit"), "SizeLimit field must be a valid resource quantity"));
+            out.push(FieldError::forbidden(
+                path.child("sizeLimit"),
+                "SizeLimit field must be a valid resource quantity",
+            ));
         }
     }
     for (kind, needed) in SOURCES {
@@ -144,7 +171,13 @@ fn source(volume: &Tree, holder: Holder<'_>, path: &Path<'_>, out: &mut Faults) 
         let name = text(volume, &["name"]);
         let claim = format!("{pod}-{name}");
         let faults = names::dns_subdomain(&claim);
-        out.extend(faults.into_iter().map(|fault| invalid_text(path.child("name"), name, format!("PVC name {claim:?}: {fault}"))));
+        out.extend(faults.into_iter().map(|fault| {
+            invalid_text(
+                path.child("name"),
+                name,
+                format!("PVC name {claim:?}: {fault}"),
+            )
+        }));
     }
 }
 
@@ -158,7 +191,11 @@ fn details(kind: &str, source: &Tree, path: &Path<'_>, out: &mut Faults) {
         "nfs" => {
             let nfs_path = text(source, &["path"]);
             if !nfs_path.starts_with('/') {
-                out.push(invalid_text(path.child("path"), nfs_path, "must be an absolute path"));
+                out.push(invalid_text(
+                    path.child("path"),
+                    nfs_path,
+                    "must be an absolute path",
+                ));
             }
         }
         "secret" | "configMap" => {
@@ -195,10 +232,17 @@ fn csi(source: &Tree, path: &Path<'_>, out: &mut Faults) {
         out.push(FieldError::too_long(path.child("driver"), CSI_NAME_LIMIT));
     }
     let faults = names::dns_subdomain(&driver.to_lowercase());
-    out.extend(faults.into_iter().map(|fault| invalid_text(path.child("driver"), driver, fault)));
+    out.extend(
+        faults
+            .into_iter()
+            .map(|fault| invalid_text(path.child("driver"), driver, fault)),
+    );
     let secret = at(source, &["nodePublishSecretRef"]);
     if secret.is_object() && text(secret, &["name"]).is_empty() {
-        out.push(FieldError::required(path.child("nodePublishSecretRef").child("name"), ""));
+        out.push(FieldError::required(
+            path.child("nodePublishSecretRef").child("name"),
+            "",
+        ));
     }
 }
 
@@ -227,7 +271,13 @@ fn file_path(item: &Tree, path: &Path<'_>, out: &mut Faults) {
 }
 
 /// Fields of the pod that a file may show.
-const FILE_FIELDS: [&str; 5] = ["metadata.annotations", "metadata.labels", "metadata.name", "metadata.namespace", "metadata.uid"];
+const FILE_FIELDS: [&str; 5] = [
+    "metadata.annotations",
+    "metadata.labels",
+    "metadata.name",
+    "metadata.namespace",
+    "metadata.uid",
+];
 
 /// Faults of a file of the downward API. The API names them at the source, not at the item.
 fn downward_file(file: &Tree, path: &Path<'_>, out: &mut Faults) {
@@ -236,12 +286,19 @@ fn downward_file(file: &Tree, path: &Path<'_>, out: &mut Faults) {
     if field.is_object() {
         field_ref(field, &FILE_FIELDS, &path.child("fieldRef"), out);
         if resource.is_object() {
-            out.push(invalid_text(path, "resource", "fieldRef and resourceFieldRef can not be specified simultaneously"));
+            out.push(invalid_text(
+                path,
+                "resource",
+                "fieldRef and resourceFieldRef can not be specified simultaneously",
+            ));
         }
     } else if resource.is_object() {
         resource_ref(resource, true, &path.child("resourceFieldRef"), out);
     } else {
-        out.push(FieldError::required(path, "one of fieldRef and resourceFieldRef is required"));
+        out.push(FieldError::required(
+            path,
+            "one of fieldRef and resourceFieldRef is required",
+        ));
     }
     file_mode(file, "mode", path, out);
 }
@@ -252,16 +309,31 @@ fn projected(source: &Tree, path: &Path<'_>, out: &mut Faults) {
     for (index, part) in list(source, &["sources"]).iter().enumerate() {
         let at_part = sources.index(index);
         let mut found = 0;
-        for kind in ["secret", "configMap", "downwardAPI", "serviceAccountToken", "clusterTrustBundle", "podCertificate"] {
+        for kind in [
+            "secret",
+            "configMap",
+            "downwardAPI",
+            "serviceAccountToken",
+            "clusterTrustBundle",
+            "podCertificate",
+        ] {
             let inner = at(part, &[kind]);
             if !inner.is_object() {
                 continue;
             }
             found += 1;
             projected_part(kind, inner, path, &at_part.child(kind), out);
-            for file in list(inner, &["items"]).iter().map(|item| text(item, &["path"])).filter(|file| !file.is_empty()) {
+            for file in list(inner, &["items"])
+                .iter()
+                .map(|item| text(item, &["path"]))
+                .filter(|file| !file.is_empty())
+            {
                 if !taken.insert(file) {
-                    let shown = if kind == "downwardAPI" { file } else { text(inner, &["name"]) };
+                    let shown = if kind == "downwardAPI" {
+                        file
+                    } else {
+                        text(inner, &["name"])
+                    };
                     out.push(invalid_text(path, shown, "conflicting duplicate paths"));
                 }
             }
@@ -286,13 +358,24 @@ fn projected_part(kind: &str, inner: &Tree, all: &Path<'_>, path: &Path<'_>, out
             }
         }
         "serviceAccountToken" => {
-            let (seconds, shown) = (int(inner, &["expirationSeconds"]).unwrap_or_default(), at(inner, &["expirationSeconds"]));
+            let (seconds, shown) = (
+                int(inner, &["expirationSeconds"]).unwrap_or_default(),
+                at(inner, &["expirationSeconds"]),
+            );
             let path = path.child("expirationSeconds");
             if seconds < 600 {
-                out.push(FieldError::invalid(path, shown, "may not specify a duration less than 10 minutes"));
+                out.push(FieldError::invalid(
+                    path,
+                    shown,
+                    "may not specify a duration less than 10 minutes",
+                ));
             }
             if seconds > 1 << 32 {
-                out.push(FieldError::invalid(path, shown, "may not specify a duration larger than 2^32 seconds"));
+                out.push(FieldError::invalid(
+                    path,
+                    shown,
+                    "may not specify a duration larger than 2^32 seconds",
+                ));
             }
             file_path(inner, all, out);
         }

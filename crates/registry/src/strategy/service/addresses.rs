@@ -26,17 +26,24 @@ fn is_external(spec: &Tree) -> bool {
 /// The single address and the list say the same, whichever of them an update changed; what it
 /// leaves out stays.
 pub(super) fn agree(new: &mut Tree, old: &Tree) {
-    let (before, all_before) = (at(old, &["spec", "clusterIP"]).clone(), at(old, &["spec", "clusterIPs"]).clone());
+    let (before, all_before) = (
+        at(old, &["spec", "clusterIP"]).clone(),
+        at(old, &["spec", "clusterIPs"]).clone(),
+    );
     let single = text(new, &["spec", "clusterIP"]).to_owned();
     // Who knows only the single one has sent no list.
-    if !single.is_empty() && single != before.as_str().unwrap_or_default() && list(new, &["spec", "clusterIPs"]).is_empty() {
+    if !single.is_empty()
+        && single != before.as_str().unwrap_or_default()
+        && list(new, &["spec", "clusterIPs"]).is_empty()
+    {
         put(new, &["spec", "clusterIPs"], vec![single.clone()]);
     }
     let keeps_all = at(new, &["spec", "clusterIPs"]) == &all_before;
     if before.as_str().unwrap_or_default() != single && keeps_all && !is_empty(&all_before) {
         if single.is_empty() {
             take(new, &["spec", "clusterIPs"]);
-        } else if let Some(first) = crate::tree::list_mut(new, &["spec", "clusterIPs"]).first_mut() {
+        } else if let Some(first) = crate::tree::list_mut(new, &["spec", "clusterIPs"]).first_mut()
+        {
             *first = single.clone().into();
         }
     } else if before.as_str() == Some(single.as_str()) && !keeps_all && !single.is_empty() {
@@ -46,7 +53,10 @@ pub(super) fn agree(new: &mut Tree, old: &Tree) {
         }
     }
     if is_external(at(new, &["spec"])) || is_external(at(old, &["spec"])) {
-        if !is_external(at(new, &["spec"])) && list(new, &["spec", "clusterIPs"]).is_empty() && !single.is_empty() {
+        if !is_external(at(new, &["spec"]))
+            && list(new, &["spec", "clusterIPs"]).is_empty()
+            && !single.is_empty()
+        {
             put(new, &["spec", "clusterIPs"], vec![single]);
         }
         return;
@@ -73,12 +83,20 @@ pub(super) fn faults(spec: &Tree, out: &mut Faults) {
     let (single, all) = (text(spec, &["clusterIP"]), list(spec, &["clusterIPs"]));
     match (single, all.first().and_then(Tree::as_str)) {
         ("", Some(_)) => {
-            out.push(FieldError::invalid(path, at(spec, &["clusterIPs"]), "must be empty when `clusterIP` is not specified"));
+            out.push(FieldError::invalid(
+                path,
+                at(spec, &["clusterIPs"]),
+                "must be empty when `clusterIP` is not specified",
+            ));
         }
         ("", None) => {}
         (_, None) => out.push(FieldError::required(path, "")),
         (single, Some(first)) if single != first => {
-            out.push(FieldError::invalid(path, at(spec, &["clusterIPs"]), "first value must match `clusterIP`"));
+            out.push(FieldError::invalid(
+                path,
+                at(spec, &["clusterIPs"]),
+                "first value must match `clusterIP`",
+            ));
         }
         _ => {}
     }
@@ -87,7 +105,11 @@ pub(super) fn faults(spec: &Tree, out: &mut Faults) {
     for (index, address) in all.iter().filter_map(Tree::as_str).enumerate() {
         if index == 0 && address == "None" {
             if all.len() > 1 {
-                out.push(FieldError::invalid(path, at(spec, &["clusterIPs"]), "'None' must be the first and only value"));
+                out.push(FieldError::invalid(
+                    path,
+                    at(spec, &["clusterIPs"]),
+                    "'None' must be the first and only value",
+                ));
             }
         } else if !is_ip(address) {
             out.push(invalid_text(path.index(index), address, NOT_AN_IP));
@@ -95,7 +117,11 @@ pub(super) fn faults(spec: &Tree, out: &mut Faults) {
     }
     let is_readable = out.len() == before;
     if all.len() > 2 {
-        out.push(FieldError::invalid(path, at(spec, &["clusterIPs"]), "may only hold up to 2 values"));
+        out.push(FieldError::invalid(
+            path,
+            at(spec, &["clusterIPs"]),
+            "may only hold up to 2 values",
+        ));
     }
     if is_readable {
         stacks(spec, out);
@@ -106,16 +132,31 @@ fn families(spec: &Tree, out: &mut Faults) {
     let path = SPEC.child("ipFamilies");
     let mut seen = BTreeSet::new();
     for (index, family) in list(spec, &["ipFamilies"]).iter().enumerate() {
-        if !family.as_str().is_some_and(|family| FAMILIES.contains(&family)) {
-            out.push(FieldError::not_supported(path.index(index), family, &FAMILIES));
+        if !family
+            .as_str()
+            .is_some_and(|family| FAMILIES.contains(&family))
+        {
+            out.push(FieldError::not_supported(
+                path.index(index),
+                family,
+                &FAMILIES,
+            ));
         }
         if !seen.insert(family.as_str().unwrap_or_default()) {
             out.push(FieldError::duplicate(path.index(index), family));
         }
     }
     let policy = at(spec, &["ipFamilyPolicy"]);
-    if !policy.is_null() && !policy.as_str().is_some_and(|policy| POLICIES.contains(&policy)) {
-        out.push(FieldError::not_supported(SPEC.child("ipFamilyPolicy"), policy, &POLICIES));
+    if !policy.is_null()
+        && !policy
+            .as_str()
+            .is_some_and(|policy| POLICIES.contains(&policy))
+    {
+        out.push(FieldError::not_supported(
+            SPEC.child("ipFamilyPolicy"),
+            policy,
+            &POLICIES,
+        ));
     }
 }
 
@@ -129,12 +170,22 @@ fn family_of(address: &str) -> &'static str {
 /// Faults of readable addresses against their families, and against what this cluster has.
 fn stacks(spec: &Tree, out: &mut Faults) {
     let path = SPEC.child("clusterIPs");
-    let all: Vec<&str> = list(spec, &["clusterIPs"]).iter().filter_map(Tree::as_str).collect();
-    let families: Vec<&str> = list(spec, &["ipFamilies"]).iter().filter_map(Tree::as_str).collect();
+    let all: Vec<&str> = list(spec, &["clusterIPs"])
+        .iter()
+        .filter_map(Tree::as_str)
+        .collect();
+    let families: Vec<&str> = list(spec, &["ipFamilies"])
+        .iter()
+        .filter_map(Tree::as_str)
+        .collect();
     if let [one, other] = all[..]
         && family_of(one) == family_of(other)
     {
-        out.push(FieldError::invalid(path, at(spec, &["clusterIPs"]), "may specify no more than one IP for each IP family"));
+        out.push(FieldError::invalid(
+            path,
+            at(spec, &["clusterIPs"]),
+            "may specify no more than one IP for each IP family",
+        ));
     }
     if is_headless(spec) {
         let has_selector = !is_empty(at(spec, &["selector"]));
@@ -145,7 +196,8 @@ fn stacks(spec: &Tree, out: &mut Faults) {
     }
     for (index, (address, family)) in all.iter().zip(&families).enumerate() {
         if family_of(address) != *family {
-            let detail = format!("expected an {family} value as indicated by `ipFamilies[{index}]`");
+            let detail =
+                format!("expected an {family} value as indicated by `ipFamilies[{index}]`");
             out.push(invalid_text(path.index(index), address, detail));
         }
     }
@@ -158,19 +210,31 @@ fn this_cluster(spec: &Tree, all: &[&str], families: &[&str], out: &mut Faults) 
     for (index, address) in all.iter().enumerate().skip(families.len()) {
         if family_of(address) == "IPv6" {
             let detail = "IPv6 is not configured on this cluster";
-            out.push(FieldError::invalid(at_addresses.index(index), at(spec, &["clusterIPs"]), detail));
+            out.push(FieldError::invalid(
+                at_addresses.index(index),
+                at(spec, &["clusterIPs"]),
+                detail,
+            ));
             return;
         }
     }
     let at_families = SPEC.child("ipFamilies");
     for (index, family) in families.iter().enumerate() {
         if *family == "IPv6" {
-            out.push(invalid_text(at_families.index(index), family, "not configured on this cluster"));
+            out.push(invalid_text(
+                at_families.index(index),
+                family,
+                "not configured on this cluster",
+            ));
         }
     }
     if text(spec, &["ipFamilyPolicy"]) == "RequireDualStack" {
         let detail = "this cluster is not configured for dual-stack services";
-        out.push(invalid_text(SPEC.child("ipFamilyPolicy"), "RequireDualStack", detail));
+        out.push(invalid_text(
+            SPEC.child("ipFamilyPolicy"),
+            "RequireDualStack",
+            detail,
+        ));
     }
 }
 
@@ -183,11 +247,19 @@ pub(super) fn change(spec: &Tree, was: &Tree, out: &mut Faults) {
     let (now, before) = (list(spec, &["clusterIPs"]), list(was, &["clusterIPs"]));
     for (index, address) in before.iter().enumerate().take(now.len()) {
         if &now[index] != address {
-            out.push(FieldError::invalid(path.index(index), at(spec, &["clusterIPs"]), "may not change once set"));
+            out.push(FieldError::invalid(
+                path.index(index),
+                at(spec, &["clusterIPs"]),
+                "may not change once set",
+            ));
         }
     }
     if now.is_empty() && !before.is_empty() {
-        out.push(FieldError::invalid(path.index(0), at(spec, &["clusterIPs"]), "primary clusterIP can not be unset"));
+        out.push(FieldError::invalid(
+            path.index(0),
+            at(spec, &["clusterIPs"]),
+            "primary clusterIP can not be unset",
+        ));
     }
     if is_headless(spec) != is_headless(was) {
         return;
@@ -197,6 +269,10 @@ pub(super) fn change(spec: &Tree, was: &Tree, out: &mut Faults) {
     if let (Some(first), Some(was)) = (now.first(), before.first())
         && first != was
     {
-        out.push(FieldError::invalid(path.index(0), at(spec, &["ipFamilies"]), "may not change once set"));
+        out.push(FieldError::invalid(
+            path.index(0),
+            at(spec, &["ipFamilies"]),
+            "may not change once set",
+        ));
     }
 }

@@ -17,10 +17,15 @@ impl Descriptions {
     /// All of them.
     pub(super) fn gather() -> Self {
         let mut generator = SchemaGenerator::default();
-        for add in KINDS.iter().chain(&[add::<CustomResourceDefinition> as Add, add::<APIService>]) {
+        for add in KINDS
+            .iter()
+            .chain(&[add::<CustomResourceDefinition> as Add, add::<APIService>])
+        {
             add(&mut generator);
         }
-        Self { schemas: generator.take_definitions(false).into_iter().collect() }
+        Self {
+            schemas: generator.take_definitions(false).into_iter().collect(),
+        }
     }
 
     /// What a type is.
@@ -30,7 +35,12 @@ impl Descriptions {
 
     /// What a field of a type is.
     pub(super) fn of_field(&self, name: &str, field: &str) -> Option<&str> {
-        self.schemas.get(name)?.get("properties")?.get(field)?.get("description")?.as_str()
+        self.schemas
+            .get(name)?
+            .get("properties")?
+            .get(field)?
+            .get("description")?
+            .as_str()
     }
 }
 

@@ -56,7 +56,10 @@ static DOCUMENT: Message = Message {
     extensions: 16,
 };
 
-static INFO: Message = Message { fields: &[("title", 1, Form::Text), ("version", 2, Form::Text)], extensions: 7 };
+static INFO: Message = Message {
+    fields: &[("title", 1, Form::Text), ("version", 2, Form::Text)],
+    extensions: 7,
+};
 
 static PATH_ITEM: Message = Message {
     fields: &[
@@ -83,7 +86,13 @@ static OPERATION: Message = Message {
     extensions: 13,
 };
 
-static RESPONSE: Message = Message { fields: &[("description", 1, Form::Text), ("schema", 2, Form::One(&[1], &SCHEMA))], extensions: 5 };
+static RESPONSE: Message = Message {
+    fields: &[
+        ("description", 1, Form::Text),
+        ("schema", 2, Form::One(&[1], &SCHEMA)),
+    ],
+    extensions: 5,
+};
 
 static BODY: Message = Message {
     fields: &[
@@ -156,7 +165,9 @@ static SCHEMA: Message = Message {
 
 fn message(tree: &Tree, kind: &Message) -> Vec<u8> {
     let mut out = Writer::default();
-    let Tree::Object(members) = tree else { return out.into_bytes() };
+    let Tree::Object(members) = tree else {
+        return out.into_bytes();
+    };
     for (name, number, form) in kind.fields {
         if let Some(value) = members.get(name) {
             write(&mut out, *number, *form, value);
@@ -172,10 +183,17 @@ fn write(out: &mut Writer, number: u32, form: Form, value: &Tree) {
     let list = value.as_array().map(Vec::as_slice).unwrap_or_default();
     match form {
         Form::Text => out.text(number, value.as_str().unwrap_or_default()),
-        Form::Texts => list.iter().filter_map(Tree::as_str).for_each(|text| out.text(number, text)),
+        Form::Texts => list
+            .iter()
+            .filter_map(Tree::as_str)
+            .for_each(|text| out.text(number, text)),
         Form::TypeItem => {
             let mut inner = Writer::default();
-            value.as_str().into_iter().chain(list.iter().filter_map(Tree::as_str)).for_each(|text| inner.text(1, text));
+            value
+                .as_str()
+                .into_iter()
+                .chain(list.iter().filter_map(Tree::as_str))
+                .for_each(|text| inner.text(1, text));
             out.bytes(number, &inner.into_bytes());
         }
         Form::Bool => out.varint(number, value.as_bool().unwrap_or_default().into()),
@@ -184,15 +202,21 @@ fn write(out: &mut Writer, number: u32, form: Form, value: &Tree) {
         Form::Any => out.bytes(number, &any(value)),
         Form::Anys => list.iter().for_each(|item| out.bytes(number, &any(item))),
         Form::One(around, kind) => out.bytes(number, &wrapped(around, message(value, kind))),
-        Form::Many(around, kind) => list.iter().for_each(|item| out.bytes(number, &wrapped(around, message(item, kind)))),
-        Form::Named(inside, around, kind) => out.bytes(number, &map(value.as_object(), inside, around, kind)),
+        Form::Many(around, kind) => list
+            .iter()
+            .for_each(|item| out.bytes(number, &wrapped(around, message(item, kind)))),
+        Form::Named(inside, around, kind) => {
+            out.bytes(number, &map(value.as_object(), inside, around, kind))
+        }
         Form::SchemaOrBool if value.is_boolean() => {
             let mut inner = Writer::default();
             inner.varint(2, value.as_bool().unwrap_or_default().into());
             out.bytes(number, &inner.into_bytes());
         }
         Form::SchemaOrBool => out.bytes(number, &wrapped(&[1], message(value, &SCHEMA))),
-        Form::Parameters => list.iter().for_each(|item| out.bytes(number, &parameter(item))),
+        Form::Parameters => list
+            .iter()
+            .for_each(|item| out.bytes(number, &parameter(item))),
     }
 }
 
@@ -262,8 +286,16 @@ mod tests {
             };
             match form {
                 Form::One(_, kind) => unknown(value, kind, found),
-                Form::Many(_, kind) => value.as_array().into_iter().flatten().for_each(|item| unknown(item, kind, found)),
-                Form::Named(_, _, kind) => value.as_object().into_iter().flatten().for_each(|(_, item)| unknown(item, kind, found)),
+                Form::Many(_, kind) => value
+                    .as_array()
+                    .into_iter()
+                    .flatten()
+                    .for_each(|item| unknown(item, kind, found)),
+                Form::Named(_, _, kind) => value
+                    .as_object()
+                    .into_iter()
+                    .flatten()
+                    .for_each(|(_, item)| unknown(item, kind, found)),
                 Form::SchemaOrBool => unknown(value, &SCHEMA, found),
                 Form::Parameters => {
                     for item in value.as_array().into_iter().flatten() {

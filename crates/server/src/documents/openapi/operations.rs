@@ -25,12 +25,24 @@ const LISTING: [(&str, &str); 11] = [
     ("timeoutSeconds", "integer"),
     ("watch", "boolean"),
 ];
-const WRITING: [(&str, &str); 3] = [("dryRun", "string"), ("fieldManager", "string"), ("fieldValidation", "string")];
-const PATCHING: [(&str, &str); 4] = [("dryRun", "string"), ("fieldManager", "string"), ("fieldValidation", "string"), ("force", "boolean")];
+const WRITING: [(&str, &str); 3] = [
+    ("dryRun", "string"),
+    ("fieldManager", "string"),
+    ("fieldValidation", "string"),
+];
+const PATCHING: [(&str, &str); 4] = [
+    ("dryRun", "string"),
+    ("fieldManager", "string"),
+    ("fieldValidation", "string"),
+    ("force", "boolean"),
+];
 const DELETING: [(&str, &str); 5] = [
     ("dryRun", "string"),
     ("gracePeriodSeconds", "integer"),
-    ("ignoreStoreReadErrorWithClusterBreakingPotential", "boolean"),
+    (
+        "ignoreStoreReadErrorWithClusterBreakingPotential",
+        "boolean",
+    ),
     ("orphanDependents", "boolean"),
     ("propagationPolicy", "string"),
 ];
@@ -51,25 +63,71 @@ pub(super) fn of_resource(row: &'static Resource, paths: &mut Map) {
     };
     let pick = |verbs: &[(&str, &str)]| -> Vec<(String, Tree)> {
         let served = verbs.iter().filter(|(verb, _)| row.verbs.contains(verb));
-        served.map(|(verb, method)| ((*method).to_owned(), about.operation(verb))).collect()
+        served
+            .map(|(verb, method)| ((*method).to_owned(), about.operation(verb)))
+            .collect()
     };
-    let of_collection = pick(&[("list", "get"), ("create", "post"), ("deletecollection", "delete")]);
+    let of_collection = pick(&[
+        ("list", "get"),
+        ("create", "post"),
+        ("deletecollection", "delete"),
+    ]);
     add(paths, &collection, of_collection, row.namespaced, false);
-    let of_object = pick(&[("get", "get"), ("update", "put"), ("patch", "patch"), ("delete", "delete")]);
-    add(paths, &format!("{collection}/{{name}}"), of_object, row.namespaced, true);
+    let of_object = pick(&[
+        ("get", "get"),
+        ("update", "put"),
+        ("patch", "patch"),
+        ("delete", "delete"),
+    ]);
+    add(
+        paths,
+        &format!("{collection}/{{name}}"),
+        of_object,
+        row.namespaced,
+        true,
+    );
     if row.namespaced && row.verbs.contains(&"list") {
-        add(paths, &format!("{}/{}", base(row), row.plural), vec![("get".to_owned(), about.operation("list"))], false, false);
+        add(
+            paths,
+            &format!("{}/{}", base(row), row.plural),
+            vec![("get".to_owned(), about.operation("list"))],
+            false,
+            false,
+        );
     }
     for sub in row.subresources {
-        let about = About { row, sub: Some(sub) };
-        let methods = [("get", "get"), ("update", "put"), ("patch", "patch"), ("create", "post"), ("delete", "delete")];
+        let about = About {
+            row,
+            sub: Some(sub),
+        };
+        let methods = [
+            ("get", "get"),
+            ("update", "put"),
+            ("patch", "patch"),
+            ("create", "post"),
+            ("delete", "delete"),
+        ];
         let served = methods.iter().filter(|(verb, _)| sub.verbs.contains(verb));
-        let operations = served.map(|(verb, method)| ((*method).to_owned(), about.operation(verb))).collect();
-        add(paths, &format!("{collection}/{{name}}/{}", sub.name), operations, row.namespaced, true);
+        let operations = served
+            .map(|(verb, method)| ((*method).to_owned(), about.operation(verb)))
+            .collect();
+        add(
+            paths,
+            &format!("{collection}/{{name}}/{}", sub.name),
+            operations,
+            row.namespaced,
+            true,
+        );
     }
 }
 
-fn add(paths: &mut Map, path: &str, operations: Vec<(String, Tree)>, namespaced: bool, named: bool) {
+fn add(
+    paths: &mut Map,
+    path: &str,
+    operations: Vec<(String, Tree)>,
+    namespaced: bool,
+    named: bool,
+) {
     if operations.is_empty() {
         return;
     }
@@ -77,7 +135,9 @@ fn add(paths: &mut Map, path: &str, operations: Vec<(String, Tree)>, namespaced:
     let mut parameters = Vec::new();
     for (wanted, name) in [(named, "name"), (namespaced, "namespace")] {
         if wanted {
-            parameters.push(json!({"name": name, "in": "path", "required": true, "schema": {"type": "string"}}));
+            parameters.push(
+                json!({"name": name, "in": "path", "required": true, "schema": {"type": "string"}}),
+            );
         }
     }
     parameters.push(query(&("pretty", "string")));
@@ -92,12 +152,16 @@ fn query((name, kind): &(&str, &str)) -> Tree {
 impl About<'_> {
     /// Custom kinds take every patch language but the strategic one, which needs a type.
     fn takes(&self, media: &str) -> bool {
-        registry::custom::of(self.row).is_none() || media != "application/strategic-merge-patch+json"
+        registry::custom::of(self.row).is_none()
+            || media != "application/strategic-merge-patch+json"
     }
 
     fn kind(&self) -> Tree {
-        let (group, version, kind) =
-            self.sub.map_or((self.row.group, self.row.version, self.row.kind), |sub| (sub.group, sub.version, sub.kind));
+        let (group, version, kind) = self
+            .sub
+            .map_or((self.row.group, self.row.version, self.row.kind), |sub| {
+                (sub.group, sub.version, sub.kind)
+            });
         json!({"group": group, "version": version, "kind": kind})
     }
 
@@ -113,10 +177,25 @@ impl About<'_> {
             "deletecollection" => "deleteCollection",
             other => other,
         };
-        let group = self.row.group.split('.').next().filter(|group| !group.is_empty()).unwrap_or("core");
-        let scope = if self.row.namespaced { "Namespaced" } else { "" };
+        let group = self
+            .row
+            .group
+            .split('.')
+            .next()
+            .filter(|group| !group.is_empty())
+            .unwrap_or("core");
+        let scope = if self.row.namespaced {
+            "Namespaced"
+        } else {
+            ""
+        };
         let sub = self.sub.map_or(String::new(), |sub| capital(sub.name));
-        format!("{action}{}{}{scope}{}{sub}", capital(group), capital(self.row.version), self.row.kind)
+        format!(
+            "{action}{}{}{scope}{}{sub}",
+            capital(group),
+            capital(self.row.version),
+            self.row.kind
+        )
     }
 
     fn operation(&self, verb: &str) -> Tree {
@@ -126,7 +205,10 @@ impl About<'_> {
             "update" => ("put", WRITING.iter().map(query).collect()),
             "patch" => ("patch", PATCHING.iter().map(query).collect()),
             "delete" => ("delete", DELETING.iter().map(query).collect()),
-            "deletecollection" => ("deletecollection", DELETING.iter().chain(&LISTING[1..10]).map(query).collect()),
+            "deletecollection" => (
+                "deletecollection",
+                DELETING.iter().chain(&LISTING[1..10]).map(query).collect(),
+            ),
             _ => ("get", Vec::new()),
         };
         let mut found = json!({
@@ -147,17 +229,31 @@ impl About<'_> {
 
     fn content(&self, verb: &str) -> Tree {
         let schema = match verb {
-            "list" => json!({"$ref": format!("#/components/schemas/{}", super::schemas::list_name(self.row))}),
-            "delete" | "deletecollection" => json!({"$ref": "#/components/schemas/io.k8s.apimachinery.pkg.apis.meta.v1.Status"}),
+            "list" => {
+                json!({"$ref": format!("#/components/schemas/{}", super::schemas::list_name(self.row))})
+            }
+            "delete" | "deletecollection" => {
+                json!({"$ref": "#/components/schemas/io.k8s.apimachinery.pkg.apis.meta.v1.Status"})
+            }
             _ => self.schema(),
         };
-        let media = ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
-        media.into_iter().map(|media| (media.to_owned(), json!({"schema": schema}))).collect::<Map>().into()
+        let media = [
+            "application/json",
+            "application/yaml",
+            "application/vnd.kubernetes.protobuf",
+        ];
+        media
+            .into_iter()
+            .map(|media| (media.to_owned(), json!({"schema": schema})))
+            .collect::<Map>()
+            .into()
     }
 
     fn body(&self, verb: &str) -> Option<Tree> {
         let content: Map = match verb {
-            "create" | "update" => Map::from_iter([("*/*".to_owned(), json!({"schema": self.schema()}))]),
+            "create" | "update" => {
+                Map::from_iter([("*/*".to_owned(), json!({"schema": self.schema()}))])
+            }
             "patch" => PATCHES
                 .iter()
                 .filter(|media| self.takes(media))
@@ -175,5 +271,7 @@ impl About<'_> {
 
 fn capital(word: &str) -> String {
     let mut letters = word.chars();
-    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+    letters.next().map_or_else(String::new, |first| {
+        first.to_uppercase().chain(letters).collect()
+    })
 }

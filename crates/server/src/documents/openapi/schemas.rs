@@ -27,7 +27,10 @@ impl Style {
 /// The structure that a shape is made of, however deep.
 pub(super) fn structure(shape: Shape) -> Option<&'static Type> {
     match shape {
-        Shape::Object(ty) | Shape::ObjectOrBool(ty) | Shape::ObjectOrList(ty) | Shape::ObjectOrStrings(ty) => Some(ty),
+        Shape::Object(ty)
+        | Shape::ObjectOrBool(ty)
+        | Shape::ObjectOrList(ty)
+        | Shape::ObjectOrStrings(ty) => Some(ty),
         Shape::List(item) | Shape::Map(item) => structure(*item),
         _ => None,
     }
@@ -50,7 +53,12 @@ pub(crate) fn of_type(ty: &'static Type, style: Style, texts: &Descriptions) -> 
     if !properties.is_empty() {
         schema["properties"] = Tree::Object(properties);
     }
-    let required: Vec<&str> = ty.fields.iter().filter(|field| field.required).map(|field| field.name).collect();
+    let required: Vec<&str> = ty
+        .fields
+        .iter()
+        .filter(|field| field.required)
+        .map(|field| field.name)
+        .collect();
     if !required.is_empty() {
         schema["required"] = json!(required);
     }
@@ -73,7 +81,11 @@ fn group_version_kinds(ty: &'static Type) -> Vec<Tree> {
         if std::ptr::eq(row.ty, ty) {
             add(row.group, row.version, row.kind);
         }
-        for sub in row.subresources.iter().filter(|sub| std::ptr::eq(sub.ty, ty)) {
+        for sub in row
+            .subresources
+            .iter()
+            .filter(|sub| std::ptr::eq(sub.ty, ty))
+        {
             add(sub.group, sub.version, sub.kind);
         }
     }
@@ -100,8 +112,16 @@ fn property(field: &'static Field, style: Style) -> Tree {
     if !field.keys.is_empty() {
         extend("x-kubernetes-list-map-keys", json!(field.keys));
     }
-    let strategies = [(field.patch.merge, "merge"), (field.patch.replace, "replace"), (field.patch.retain_keys, "retainKeys")];
-    let strategies: Vec<&str> = strategies.into_iter().filter(|(on, _)| *on).map(|(_, name)| name).collect();
+    let strategies = [
+        (field.patch.merge, "merge"),
+        (field.patch.replace, "replace"),
+        (field.patch.retain_keys, "retainKeys"),
+    ];
+    let strategies: Vec<&str> = strategies
+        .into_iter()
+        .filter(|(on, _)| *on)
+        .map(|(_, name)| name)
+        .collect();
     if !strategies.is_empty() {
         extend("x-kubernetes-patch-strategy", json!(strategies.join(",")));
     }
@@ -128,16 +148,22 @@ fn of_shape(shape: Shape, style: Style) -> Tree {
         Shape::Float64 => json!({"type": "number", "format": "double"}),
         Shape::Bytes => json!({"type": "string", "format": "byte"}),
         Shape::Time | Shape::MicroTime => json!({"type": "string", "format": "date-time"}),
-        Shape::Quantity if style == Style::V3 => json!({"oneOf": [{"type": "string"}, {"type": "number"}]}),
+        Shape::Quantity if style == Style::V3 => {
+            json!({"oneOf": [{"type": "string"}, {"type": "number"}]})
+        }
         Shape::Quantity => json!({"type": "string"}),
-        Shape::IntOrString if style == Style::V3 => json!({"format": "int-or-string", "oneOf": [{"type": "integer"}, {"type": "string"}]}),
+        Shape::IntOrString if style == Style::V3 => {
+            json!({"format": "int-or-string", "oneOf": [{"type": "integer"}, {"type": "string"}]})
+        }
         Shape::IntOrString => json!({"type": "string", "format": "int-or-string"}),
         Shape::Any => json!({"type": "object"}),
         // What may be one of two things cannot be said in version 2, so both leave it open.
         Shape::ObjectOrBool(_) | Shape::ObjectOrList(_) | Shape::ObjectOrStrings(_) => json!({}),
         Shape::Object(ty) => style.reference(ty.name),
         Shape::List(item) => json!({"type": "array", "items": of_shape(*item, style)}),
-        Shape::Map(item) => json!({"type": "object", "additionalProperties": of_shape(*item, style)}),
+        Shape::Map(item) => {
+            json!({"type": "object", "additionalProperties": of_shape(*item, style)})
+        }
     }
 }
 
@@ -172,25 +198,41 @@ pub(super) fn of_custom(row: &'static Resource, style: Style) -> Option<(String,
         only_v2(&mut schema);
     }
     let own = [
-        ("apiVersion", json!({"type": "string", "description": "The version of the schema of this object."})),
-        ("kind", json!({"type": "string", "description": "The kind of this object."})),
-        ("metadata", style.reference("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta")),
+        (
+            "apiVersion",
+            json!({"type": "string", "description": "The version of the schema of this object."}),
+        ),
+        (
+            "kind",
+            json!({"type": "string", "description": "The kind of this object."}),
+        ),
+        (
+            "metadata",
+            style.reference("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"),
+        ),
     ];
     for (name, property) in own {
         schema["properties"][name] = property;
     }
-    schema["x-kubernetes-group-version-kind"] = json!([{"group": row.group, "version": row.version, "kind": row.kind}]);
+    schema["x-kubernetes-group-version-kind"] =
+        json!([{"group": row.group, "version": row.version, "kind": row.kind}]);
     Some((row.ty.name.to_owned(), schema))
 }
 
 /// Takes out what version 2 cannot say.
 fn only_v2(schema: &mut Tree) {
-    let Tree::Object(members) = schema else { return };
+    let Tree::Object(members) = schema else {
+        return;
+    };
     for name in ["oneOf", "anyOf", "not", "nullable"] {
         members.remove(name);
     }
     // Members that are kept without a schema cannot be told of, so that nothing is said about them.
-    if members.get("x-kubernetes-preserve-unknown-fields").and_then(Tree::as_bool) == Some(true) {
+    if members
+        .get("x-kubernetes-preserve-unknown-fields")
+        .and_then(Tree::as_bool)
+        == Some(true)
+    {
         for name in ["properties", "items", "type"] {
             members.remove(name);
         }

@@ -16,7 +16,10 @@ pub(crate) fn document(rows: &[&'static Resource]) -> Tree {
     for row in rows {
         operations::of_resource(row, &mut paths);
     }
-    paths.values_mut().filter_map(Tree::as_object_mut).for_each(rewrite_item);
+    paths
+        .values_mut()
+        .filter_map(Tree::as_object_mut)
+        .for_each(rewrite_item);
     json!({
         "swagger": "2.0",
         "info": {"title": "Kubernetes", "version": kinds::git_version()},
@@ -28,7 +31,9 @@ pub(crate) fn document(rows: &[&'static Resource]) -> Tree {
 fn rewrite_item(item: &mut Map) {
     for (name, part) in item.iter_mut() {
         match part {
-            Tree::Array(parameters) if name == "parameters" => parameters.iter_mut().for_each(rewrite_parameter),
+            Tree::Array(parameters) if name == "parameters" => {
+                parameters.iter_mut().for_each(rewrite_parameter)
+            }
             Tree::Object(operation) => rewrite_operation(operation),
             _ => {}
         }
@@ -37,7 +42,12 @@ fn rewrite_item(item: &mut Map) {
 
 /// The type of a parameter stands beside its name and not in a schema.
 fn rewrite_parameter(parameter: &mut Tree) {
-    let Some(Tree::Object(schema)) = parameter.as_object_mut().and_then(|members| members.remove("schema")) else { return };
+    let Some(Tree::Object(schema)) = parameter
+        .as_object_mut()
+        .and_then(|members| members.remove("schema"))
+    else {
+        return;
+    };
     for (name, value) in schema {
         parameter[name] = value;
     }
@@ -59,7 +69,12 @@ fn rewrite_operation(operation: &mut Map) {
         operation.insert("parameters".to_owned(), Tree::from(parameters));
     }
     let mut produces = Tree::Null;
-    for response in operation.get_mut("responses").and_then(Tree::as_object_mut).into_iter().flat_map(Map::values_mut) {
+    for response in operation
+        .get_mut("responses")
+        .and_then(Tree::as_object_mut)
+        .into_iter()
+        .flat_map(Map::values_mut)
+    {
         if response.get("content").is_some() {
             let (media, schema) = content(response);
             produces = media;
@@ -73,9 +88,19 @@ fn rewrite_operation(operation: &mut Map) {
 
 /// The media types of some content, and the schema that they share.
 fn content(part: &Tree) -> (Tree, Tree) {
-    let Some(Tree::Object(content)) = part.get("content") else { return (json!([]), json!({})) };
-    let schema = content.values().next().and_then(|first| first.get("schema")).cloned().unwrap_or_default();
-    let target = schema.get("$ref").and_then(Tree::as_str).and_then(|target| target.rsplit('/').next());
+    let Some(Tree::Object(content)) = part.get("content") else {
+        return (json!([]), json!({}));
+    };
+    let schema = content
+        .values()
+        .next()
+        .and_then(|first| first.get("schema"))
+        .cloned()
+        .unwrap_or_default();
+    let target = schema
+        .get("$ref")
+        .and_then(Tree::as_str)
+        .and_then(|target| target.rsplit('/').next());
     let schema = target.map_or_else(|| schema.clone(), |name| Style::V2.reference(name));
     (content.keys().cloned().collect(), schema)
 }
@@ -92,7 +117,10 @@ mod tests {
     fn every_reference_leads_somewhere() {
         let document = whole();
         let text = document.to_string();
-        assert!(!text.contains("#/components/"), "references of version 3 are rewritten");
+        assert!(
+            !text.contains("#/components/"),
+            "references of version 3 are rewritten"
+        );
         for part in text.split("\"#/definitions/").skip(1) {
             let target = part.split('"').next().unwrap();
             assert!(document["definitions"].get(target).is_some(), "{target}");
@@ -102,11 +130,23 @@ mod tests {
     #[test]
     fn an_old_kubectl_finds_that_a_dry_run_is_possible() {
         let document = whole();
-        let patch = &document["paths"]["/apis/apps/v1/namespaces/{namespace}/deployments/{name}"]["patch"];
-        assert_eq!(patch["x-kubernetes-group-version-kind"], json!({"group": "apps", "version": "v1", "kind": "Deployment"}));
+        let patch =
+            &document["paths"]["/apis/apps/v1/namespaces/{namespace}/deployments/{name}"]["patch"];
+        assert_eq!(
+            patch["x-kubernetes-group-version-kind"],
+            json!({"group": "apps", "version": "v1", "kind": "Deployment"})
+        );
         let parameters = patch["parameters"].as_array().unwrap();
-        assert_eq!(parameters[0], json!({"name": "body", "in": "body", "required": true, "schema": {"type": "object"}}));
-        assert!(parameters.contains(&json!({"name": "dryRun", "in": "query", "type": "string", "uniqueItems": true})));
-        assert_eq!(patch["responses"]["200"]["schema"]["$ref"], "#/definitions/io.k8s.api.apps.v1.Deployment");
+        assert_eq!(
+            parameters[0],
+            json!({"name": "body", "in": "body", "required": true, "schema": {"type": "object"}})
+        );
+        assert!(parameters.contains(
+            &json!({"name": "dryRun", "in": "query", "type": "string", "uniqueItems": true})
+        ));
+        assert_eq!(
+            patch["responses"]["200"]["schema"]["$ref"],
+            "#/definitions/io.k8s.api.apps.v1.Deployment"
+        );
     }
 }

@@ -16,17 +16,37 @@ const COMPONENT_STATUS: Printer = printer(
     system::component_status,
 );
 
-const WEBHOOKS: Printer = printer(&[NAME, count("Webhooks", "The number of webhooks."), AGE], system::webhooks);
+const WEBHOOKS: Printer = printer(
+    &[NAME, count("Webhooks", "The number of webhooks."), AGE],
+    system::webhooks,
+);
 const VALIDATING_POLICY: Printer = printer(
-    &[NAME, count("Validations", "The number of validations."), text("ParamKind", "The kind of its parameters."), AGE],
+    &[
+        NAME,
+        count("Validations", "The number of validations."),
+        text("ParamKind", "The kind of its parameters."),
+        AGE,
+    ],
     system::validating_policy,
 );
 const MUTATING_POLICY: Printer = printer(
-    &[NAME, count("Mutations", "The number of mutations."), text("ParamKind", "The kind of its parameters."), AGE],
+    &[
+        NAME,
+        count("Mutations", "The number of mutations."),
+        text("ParamKind", "The kind of its parameters."),
+        AGE,
+    ],
     system::mutating_policy,
 );
-const POLICY_BINDING: Printer =
-    printer(&[NAME, text("PolicyName", "The policy that it binds."), text("ParamRef", "Its parameters."), AGE], system::policy_binding);
+const POLICY_BINDING: Printer = printer(
+    &[
+        NAME,
+        text("PolicyName", "The policy that it binds."),
+        text("ParamRef", "Its parameters."),
+        AGE,
+    ],
+    system::policy_binding,
+);
 
 const FLOW_SCHEMA: Printer = printer(
     &[
@@ -67,23 +87,51 @@ const SIGNING_REQUEST: Printer = printer(
 const STORAGE_DRIVER: Printer = printer(
     &[
         NAME,
-        truth("AttachRequired", "Whether volumes are attached before they are mounted."),
-        truth("PodInfoOnMount", "Whether the driver is told about the pod."),
-        truth("StorageCapacity", "Whether the scheduler looks at the capacity."),
+        truth(
+            "AttachRequired",
+            "Whether volumes are attached before they are mounted.",
+        ),
+        truth(
+            "PodInfoOnMount",
+            "Whether the driver is told about the pod.",
+        ),
+        truth(
+            "StorageCapacity",
+            "Whether the scheduler looks at the capacity.",
+        ),
         text("TokenRequests", "For whom the driver gets tokens."),
-        truth("RequiresRepublish", "Whether volumes are published again and again."),
+        truth(
+            "RequiresRepublish",
+            "Whether volumes are published again and again.",
+        ),
         text("Modes", "Kinds of volumes."),
         AGE,
     ],
     system::storage_driver,
 );
-const STORAGE_NODE: Printer = printer(&[NAME, count("Drivers", "The number of drivers on the node."), AGE], system::storage_node);
-const STORAGE_CAPACITY: Printer =
-    printer(&[NAME, text("StorageClassName", "The class."), text("Capacity", "How much is left.")], system::storage_capacity);
+const STORAGE_NODE: Printer = printer(
+    &[
+        NAME,
+        count("Drivers", "The number of drivers on the node."),
+        AGE,
+    ],
+    system::storage_node,
+);
+const STORAGE_CAPACITY: Printer = printer(
+    &[
+        NAME,
+        text("StorageClassName", "The class."),
+        text("Capacity", "How much is left."),
+    ],
+    system::storage_capacity,
+);
 const ATTACHMENT: Printer = printer(
     &[
         NAME,
-        Column { format: "name", ..text("Attacher", "The driver.") },
+        Column {
+            format: "name",
+            ..text("Attacher", "The driver.")
+        },
         text("PV", "The volume."),
         text("Node", "The node."),
         truth("Attached", "Whether it is done."),
@@ -91,22 +139,55 @@ const ATTACHMENT: Printer = printer(
     ],
     system::attachment,
 );
-const ATTRIBUTES_CLASS: Printer = printer(&[NAME, text("DriverName", "The driver."), AGE], system::attributes_class);
+const ATTRIBUTES_CLASS: Printer = printer(
+    &[NAME, text("DriverName", "The driver."), AGE],
+    system::attributes_class,
+);
 
-const INGRESS_CLASS: Printer =
-    printer(&[NAME, text("Controller", "Who serves it."), text("Parameters", "Its parameters."), AGE], system::ingress_class);
-const SERVICE_CIDR: Printer = printer(&[NAME, text("CIDRs", "The ranges of addresses."), AGE], system::service_cidr);
-const ADDRESS: Printer = printer(&[NAME, text("ParentRef", "Who has the address.")], system::address);
-const RUNTIME_CLASS: Printer = printer(&[NAME, text("Handler", "What runs its containers."), AGE], system::runtime_class);
+const INGRESS_CLASS: Printer = printer(
+    &[
+        NAME,
+        text("Controller", "Who serves it."),
+        text("Parameters", "Its parameters."),
+        AGE,
+    ],
+    system::ingress_class,
+);
+const SERVICE_CIDR: Printer = printer(
+    &[NAME, text("CIDRs", "The ranges of addresses."), AGE],
+    system::service_cidr,
+);
+const ADDRESS: Printer = printer(
+    &[NAME, text("ParentRef", "Who has the address.")],
+    system::address,
+);
+const RUNTIME_CLASS: Printer = printer(
+    &[NAME, text("Handler", "What runs its containers."), AGE],
+    system::runtime_class,
+);
 
-const CLAIM_OF_DEVICES: Printer = printer(&[NAME, text("State", "Pending, allocated or reserved."), AGE], system::device_claim);
-const SLICE_OF_DEVICES: Printer =
-    printer(&[NAME, text("Node", "The node."), text("Driver", "The driver."), text("Pool", "The pool."), AGE], system::device_slice);
+const CLAIM_OF_DEVICES: Printer = printer(
+    &[NAME, text("State", "Pending, allocated or reserved."), AGE],
+    system::device_claim,
+);
+const SLICE_OF_DEVICES: Printer = printer(
+    &[
+        NAME,
+        text("Node", "The node."),
+        text("Driver", "The driver."),
+        text("Pool", "The pool."),
+        AGE,
+    ],
+    system::device_slice,
+);
 
 const API_SERVICE: Printer = printer(
     &[
         NAME,
-        text("Service", "The reference to the service that hosts this API endpoint."),
+        text(
+            "Service",
+            "The reference to the service that hosts this API endpoint.",
+        ),
         text("Available", "Whether this service is available."),
         AGE,
     ],
@@ -117,10 +198,16 @@ const API_SERVICE: Printer = printer(
 pub(super) fn of(resource: &Resource) -> Option<&'static Printer> {
     Some(match (resource.group, resource.plural) {
         ("", "componentstatuses") => &COMPONENT_STATUS,
-        ("admissionregistration.k8s.io", "mutatingwebhookconfigurations" | "validatingwebhookconfigurations") => &WEBHOOKS,
+        (
+            "admissionregistration.k8s.io",
+            "mutatingwebhookconfigurations" | "validatingwebhookconfigurations",
+        ) => &WEBHOOKS,
         ("admissionregistration.k8s.io", "validatingadmissionpolicies") => &VALIDATING_POLICY,
         ("admissionregistration.k8s.io", "mutatingadmissionpolicies") => &MUTATING_POLICY,
-        ("admissionregistration.k8s.io", "validatingadmissionpolicybindings" | "mutatingadmissionpolicybindings") => &POLICY_BINDING,
+        (
+            "admissionregistration.k8s.io",
+            "validatingadmissionpolicybindings" | "mutatingadmissionpolicybindings",
+        ) => &POLICY_BINDING,
         ("apiregistration.k8s.io", "apiservices") => &API_SERVICE,
         ("certificates.k8s.io", "certificatesigningrequests") => &SIGNING_REQUEST,
         ("flowcontrol.apiserver.k8s.io", "flowschemas") => &FLOW_SCHEMA,

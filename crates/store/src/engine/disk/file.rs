@@ -31,8 +31,17 @@ impl NewFile {
     /// For an empty file that nobody takes for a store.
     pub(super) fn new(file: File) -> Result<(Self, Founding), DatabaseError> {
         let founded = Arc::new(AtomicBool::new(false));
-        let founding = Founding { file: file.try_clone().map_err(redb::StorageError::from)?, founded: Arc::clone(&founded) };
-        Ok((Self { file: FileBackend::new(file)?, founded }, founding))
+        let founding = Founding {
+            file: file.try_clone().map_err(redb::StorageError::from)?,
+            founded: Arc::clone(&founded),
+        };
+        Ok((
+            Self {
+                file: FileBackend::new(file)?,
+                founded,
+            },
+            founding,
+        ))
     }
 }
 
@@ -58,7 +67,11 @@ impl StorageBackend for NewFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        if self.founded.load(Ordering::SeqCst) { self.file.sync_data() } else { Ok(()) }
+        if self.founded.load(Ordering::SeqCst) {
+            self.file.sync_data()
+        } else {
+            Ok(())
+        }
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
@@ -73,7 +86,11 @@ impl StorageBackend for NewFile {
         self.file.try_lock_range(start, end)
     }
 
-    fn try_lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+    fn try_lock_shared_range(
+        &self,
+        start: Bound<u64>,
+        end: Bound<u64>,
+    ) -> Result<bool, BackendError> {
         self.file.try_lock_shared_range(start, end)
     }
 

@@ -11,8 +11,12 @@ fn pod(name: &str, ready: bool) -> Value {
 fn evicted(name: &str) -> Value {
     let mut pod = pod(name, true);
     pod["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
-    let mark = json!({"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI"});
-    pod["status"]["conditions"].as_array_mut().expect("a list").push(mark);
+    let mark =
+        json!({"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI"});
+    pod["status"]["conditions"]
+        .as_array_mut()
+        .expect("a list")
+        .push(mark);
     pod
 }
 
@@ -35,7 +39,11 @@ fn grown() -> Ledger {
 }
 
 fn evict(ledger: &mut Ledger, name: &str) {
-    ledger.budget(10, "web", Some(&budget(3, 3, 0, json!({name: "2026-01-01T00:00:00Z"}))));
+    ledger.budget(
+        10,
+        "web",
+        Some(&budget(3, 3, 0, json!({name: "2026-01-01T00:00:00Z"}))),
+    );
     ledger.pod(11, name, Some(&evicted(name)));
     ledger.settle();
 }
@@ -60,11 +68,23 @@ fn a_loss_that_the_controller_could_not_know_is_not_the_doing_of_an_eviction() {
 fn two_evictions_where_one_is_allowed_are_found() {
     let mut ledger = grown();
     evict(&mut ledger, "a");
-    ledger.budget(20, "web", Some(&budget(3, 3, -1, json!({"a": "2026-01-01T00:00:00Z", "b": "2026-01-01T00:00:00Z"}))));
+    ledger.budget(
+        20,
+        "web",
+        Some(&budget(
+            3,
+            3,
+            -1,
+            json!({"a": "2026-01-01T00:00:00Z", "b": "2026-01-01T00:00:00Z"}),
+        )),
+    );
     ledger.pod(21, "b", Some(&evicted("b")));
     ledger.settle();
     let found = ledger.violations().join("\n");
-    assert!(found.contains("the eviction of b leaves 1 healthy pods (0 lost otherwise) of 2"), "{found}");
+    assert!(
+        found.contains("the eviction of b leaves 1 healthy pods (0 lost otherwise) of 2"),
+        "{found}"
+    );
 }
 
 #[test]
