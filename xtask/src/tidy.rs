@@ -5,7 +5,9 @@
 //! that one run shows everything.
 
 mod arrows;
+mod circles;
 mod files;
+mod lexer;
 mod links;
 
 use std::path::{Path, PathBuf};
@@ -27,8 +29,17 @@ pub(crate) fn run(root: &Path) -> Result<()> {
     }
 }
 
+/// Prints every import circle of the workspace, allowed ones too.
+pub(crate) fn report_circles(root: &Path) -> Result<()> {
+    for line in circles::report(root)? {
+        say(&line);
+    }
+    Ok(())
+}
+
 fn faults(root: &Path) -> Result<Vec<String>> {
     let mut faults = arrows::faults(root)?;
+    faults.extend(circles::faults(root)?);
     faults.extend(files::faults(root)?);
     faults.extend(links::faults(root)?);
     Ok(faults)
