@@ -13,27 +13,7 @@ use kinds::tree::json as tree_of;
 use kinds::{Tree, json};
 
 use crate::target::Target;
-use crate::{Registry, custom, record, tree};
-
-/// The row in whose form the objects of `resource` are kept.
-pub(crate) fn stored(resource: &'static Resource) -> &'static Resource {
-    if is_stored_form(resource) {
-        return resource;
-    }
-    if let Some(stored) = custom::stored(resource) {
-        return stored;
-    }
-    kinds::resource(
-        resource.storage_group,
-        resource.storage_version,
-        resource.plural,
-    )
-    .unwrap_or(resource)
-}
-
-fn is_stored_form(resource: &Resource) -> bool {
-    resource.group == resource.storage_group && resource.version == resource.storage_version
-}
+use crate::{Registry, custom, kind, record, tree};
 
 impl Registry {
     /// Stored bytes in the version that was asked for, converted once for all who ask.
@@ -54,7 +34,7 @@ impl Registry {
 /// stored when another of its versions was the one for storage.
 fn is_as_asked(target: &Target, stored: &[u8]) -> bool {
     if custom::of(target.resource).is_none() {
-        return is_stored_form(target.resource);
+        return kind::is_stored(target.resource);
     }
     let head = format!("{{\"apiVersion\":\"{}\"", target.resource.api_version());
     stored.starts_with(head.as_bytes())
@@ -62,7 +42,7 @@ fn is_as_asked(target: &Target, stored: &[u8]) -> bool {
 
 /// A decoded body in the form that is kept.
 pub(crate) fn to_stored(target: &Target, object: &mut Tree) {
-    if is_stored_form(target.resource) {
+    if kind::is_stored(target.resource) {
         return;
     }
     match target.resource.plural {
@@ -80,7 +60,7 @@ pub(crate) fn to_stored(target: &Target, object: &mut Tree) {
 pub(crate) fn to_asked<'a>(target: &Target, object: &'a Tree) -> Cow<'a, Tree> {
     let renamed = custom::of(target.resource).is_some()
         && tree::text(object, &["apiVersion"]) != target.resource.api_version();
-    if is_stored_form(target.resource) && !renamed {
+    if kind::is_stored(target.resource) && !renamed {
         return Cow::Borrowed(object);
     }
     let mut object = object.clone();

@@ -17,6 +17,7 @@ mod columns;
 pub(crate) mod definition;
 mod prune;
 mod schema;
+mod strategy;
 mod types;
 mod validate;
 

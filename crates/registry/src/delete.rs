@@ -16,9 +16,10 @@ pub(crate) mod decide;
 
 use self::decide::Step;
 use crate::custom::definition;
+use crate::key;
 use crate::record::Ready;
 use crate::request::{DeleteOptions, DeleteRequest, ListOptions, Refusal, Reply};
-use crate::target::{self, Target};
+use crate::target::Target;
 use crate::{Registry, admission, namespace, object, options, record};
 
 /// How many objects of a collection are on their way to the disk at the same time.
@@ -83,7 +84,7 @@ impl Registry {
         let deletions: Vec<_> = records
             .iter()
             .map(|record| {
-                let (namespace, name) = target::place(&record.key);
+                let (namespace, name) = key::namespace_and_name(&record.key);
                 let (place, asked) = (target.clone().at(namespace, name), options.clone());
                 self.commit_or_rehearse(dry_run, move |txn| {
                     if definition::is_definition(place.stored) {

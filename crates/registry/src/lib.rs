@@ -26,6 +26,8 @@ mod create;
 pub mod custom;
 mod delete;
 mod forget;
+mod key;
+mod kind;
 mod list;
 mod managers;
 mod namespace;

@@ -11,7 +11,6 @@ use crate::object;
 use crate::request::WriteOptions;
 use crate::target::Target;
 use crate::tree;
-use crate::update::Change;
 
 /// The manager of a client that has no name.
 const NAMELESS: &str = "unknown";
@@ -79,10 +78,9 @@ pub(crate) fn created(object: &mut Tree, target: &Target, write: &WriteOptions) 
     }
 }
 
-/// Notes the owner of the fields that a change has changed.
-pub(crate) fn updated(new: &mut Tree, old: &Tree, change: &Change<'_>) {
-    let author = Author::new(change.target, change.subresource, change.write);
-    note(new, old, owned_type(change.target), &author);
+/// Notes the author as the owner of the fields that a change of the target has changed.
+pub(crate) fn updated(new: &mut Tree, old: &Tree, target: &Target, author: &Author<'_>) {
+    note(new, old, owned_type(target), author);
 }
 
 /// Notes the owner of the fields in which two trees of a type differ.

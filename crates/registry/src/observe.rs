@@ -31,9 +31,10 @@ use self::histogram::Histogram;
 use self::notices::Notices;
 use self::outcome::Outcome;
 use crate::Registry;
+use crate::key;
 use crate::record::{self, More};
 use crate::request::Refusal;
-use crate::target::{self, Target};
+use crate::target::Target;
 
 /// Granted evictions whose pods are waited for at the same time; what goes beyond is not measured.
 const MAX_LEAVING: usize = 50_000;
@@ -60,7 +61,7 @@ impl Sight {
         let names: Vec<&str> = self
             .budgets
             .iter()
-            .map(|budget| target::place(&budget.key).1)
+            .map(|budget| key::namespace_and_name(&budget.key).1)
             .collect();
         names.join(",")
     }
@@ -139,7 +140,7 @@ impl Registry {
         let known = sight.pod.is_some()
             || self
                 .store()
-                .get(&target::core_key("namespaces", "", &target.namespace))
+                .get(&key::core("namespaces", "", &target.namespace))
                 .is_some();
         let namespace = if known { target.namespace.as_str() } else { "" };
         observer
@@ -194,7 +195,7 @@ impl Registry {
         };
         while let Ok(mut watch) = self
             .store()
-            .watch(&target::prefix(resource, ""), self.store().revision())
+            .watch(&key::prefix(resource, ""), self.store().revision())
         {
             if ended(&mut watch, &mut see).await {
                 return;

@@ -17,9 +17,10 @@ use memchr::memmem;
 use store::{Record, Txn};
 
 use crate::custom::definition::{self, Definition};
+use crate::key;
+use crate::kind;
 use crate::object;
 use crate::pod::eviction::{Budget, PodFacts};
-use crate::strategy;
 use crate::tree as path;
 use recent::Recent;
 
@@ -56,7 +57,7 @@ pub(crate) enum More {
 impl Facts {
     /// The facts of a tree.
     pub(crate) fn of(resource: &'static Resource, tree: &Tree) -> Self {
-        let rules = strategy::of(resource);
+        let rules = kind::rules(resource);
         let labels = path::entries(tree, &["metadata", "labels"])
             .into_iter()
             .map(|(key, value)| {
@@ -101,7 +102,7 @@ impl Facts {
 
     /// The value of one selectable field; `key` is the record's.
     pub(crate) fn field<'a>(&'a self, key: &'a str, field: &str) -> &'a str {
-        let (namespace, name) = crate::target::place(key);
+        let (namespace, name) = key::namespace_and_name(key);
         match field {
             "metadata.name" => name,
             "metadata.namespace" => namespace,

@@ -17,31 +17,31 @@ use kinds::{Tree, names, status::FieldError};
 use crate::tree::{carry, put, take, text};
 
 mod checks;
-mod config;
-mod custom;
-mod definition;
-mod deployment;
-mod endpoints;
-mod event;
-mod generic;
-mod job;
-mod limits;
+pub(crate) mod claim;
+pub(crate) mod config;
+pub(crate) mod definition;
+pub(crate) mod deployment;
+pub(crate) mod endpoints;
+pub(crate) mod event;
+pub(crate) mod generic;
+pub(crate) mod job;
+pub(crate) mod limits;
 mod meta;
-mod namespace;
-mod network;
-mod node;
+pub(crate) mod namespace;
+pub(crate) mod network;
+pub(crate) mod node;
 mod path;
-mod pdb;
-mod pod;
+pub(crate) mod pdb;
+pub(crate) mod pod;
 mod podspec;
 #[cfg(test)]
 mod recorded;
-mod role;
+pub(crate) mod role;
 mod selector;
 pub(crate) mod service;
-mod signing;
-mod small;
-mod statefulset;
+pub(crate) mod signing;
+pub(crate) mod small;
+pub(crate) mod statefulset;
 #[cfg(test)]
 mod tests;
 mod workload;
@@ -221,68 +221,6 @@ pub(crate) struct Rules {
     strategy: &'static dyn Strategy,
 }
 
-/// The rules of a resource.
-pub(crate) fn of(resource: &'static Resource) -> Rules {
-    let strategy = match crate::custom::of(resource) {
-        Some(version) => version,
-        None => strategy_of(resource.group, resource.plural),
-    };
-    Rules { resource, strategy }
-}
-
-fn strategy_of(group: &str, plural: &str) -> &'static dyn Strategy {
-    match (group, plural) {
-        ("", "configmaps") => &config::ConfigMap,
-        ("", "endpoints") => &endpoints::Endpoints,
-        ("", "events") => &event::Event::CORE,
-        ("events.k8s.io", "events") => &event::Event::NEW,
-        ("", "limitranges") => &limits::LimitRange,
-        ("", "namespaces") => &namespace::Namespace,
-        ("", "nodes") => &node::Node,
-        ("", "persistentvolumeclaims") => &small::PersistentVolumeClaim,
-        ("", "persistentvolumes") => &small::PersistentVolume,
-        ("", "pods") => &pod::Pod,
-        ("", "podtemplates") => &deployment::PodTemplate,
-        ("", "replicationcontrollers") => &deployment::ReplicationController,
-        ("", "resourcequotas") => &limits::ResourceQuota,
-        ("", "secrets") => &config::Secret,
-        ("", "serviceaccounts") => &config::ServiceAccount,
-        ("", "services") => &service::Service,
-        (
-            "admissionregistration.k8s.io",
-            "mutatingwebhookconfigurations" | "validatingwebhookconfigurations",
-        ) => &small::WebhookConfiguration,
-        ("apiextensions.k8s.io", "customresourcedefinitions") => &definition::Definition,
-        ("apiregistration.k8s.io", "apiservices") => &small::ApiService,
-        ("apps", "controllerrevisions") => &statefulset::ControllerRevision,
-        ("apps", "daemonsets") => &statefulset::DaemonSet,
-        ("apps", "deployments") => &deployment::Deployment,
-        ("apps", "replicasets") => &deployment::ReplicaSet,
-        ("apps", "statefulsets") => &statefulset::StatefulSet,
-        ("autoscaling", "horizontalpodautoscalers") => &small::HorizontalPodAutoscaler,
-        ("batch", "cronjobs") => &job::CronJob,
-        ("batch", "jobs") => &job::Job,
-        ("certificates.k8s.io", "certificatesigningrequests") => &signing::SigningRequest,
-        ("coordination.k8s.io", "leases") => &config::Lease,
-        ("discovery.k8s.io", "endpointslices") => &endpoints::EndpointSlice,
-        ("networking.k8s.io", "ingressclasses") => &small::IngressClass,
-        ("networking.k8s.io", "ingresses") => &network::Ingress,
-        ("networking.k8s.io", "networkpolicies") => &network::NetworkPolicy,
-        ("node.k8s.io", "runtimeclasses") => &small::RuntimeClass,
-        ("policy", "poddisruptionbudgets") => &pdb::PodDisruptionBudget,
-        ("rbac.authorization.k8s.io", "clusterroles") => &role::Role {
-            is_namespaced: false,
-        },
-        ("rbac.authorization.k8s.io", "roles") => &role::Role {
-            is_namespaced: true,
-        },
-        ("rbac.authorization.k8s.io", "rolebindings" | "clusterrolebindings") => &small::Binding,
-        ("scheduling.k8s.io", "priorityclasses") => &config::PriorityClass,
-        ("storage.k8s.io", "storageclasses") => &small::StorageClass,
-        (group, plural) => generic::of(group, plural),
-    }
-}
-
 /// The text at a dotted path, as most field selectors read it.
 fn text_at(object: &Tree, field: &str) -> String {
     let parts: Vec<&str> = field.split('.').collect();
@@ -290,6 +228,11 @@ fn text_at(object: &Tree, field: &str) -> String {
 }
 
 impl Rules {
+    /// The rules of a resource that has this strategy.
+    pub(crate) fn new(resource: &'static Resource, strategy: &'static dyn Strategy) -> Self {
+        Self { resource, strategy }
+    }
+
     /// Fills in what the client left out. Runs on create, update and patch, and once more after
     /// admission, which may have added parts that have defaults of their own.
     pub(crate) fn default(self, object: &mut Tree) {

@@ -1,16 +1,13 @@
-//! What a request is about: the row of the resource table, the place in the store, and who asks.
-//!
-//! Keys are `{plural}.{group}/{namespace}/{name}` (`{plural}/...` in the core group, and without
-//! the namespace for cluster-scoped kinds), so that the collection of a kind is the first segment
-//! and a namespace is a prefix of it.
+//! The object or collection that a request names, with the identity of the client and the time of
+//! the request.
 
 use jiff::Timestamp;
 use kinds::facts::Resource;
 use kinds::status::Status;
 
 use crate::request::{Refusal, User};
-use crate::strategy::{self, Rules};
-use crate::{convert, custom};
+use crate::strategy::Rules;
+use crate::{key, kind};
 
 /// What one request is about.
 #[derive(Clone)]
@@ -53,15 +50,10 @@ impl Target {
 
     /// The target of a request for a row that was found already.
     pub(crate) fn of(resource: &'static Resource, user: User, now: Timestamp) -> Self {
-        let stored = convert::stored(resource);
-        // Versions of a custom kind differ in nothing but their schemas, and each is judged by its
-        // own; the newer group of events is stricter than the one in whose form they are kept.
-        let by_asked = custom::of(resource).is_some() || resource.group == "events.k8s.io";
-        let rules = strategy::of(if by_asked { resource } else { stored });
         Self {
             resource,
-            stored,
-            rules,
+            stored: kind::stored(resource),
+            rules: kind::request_rules(resource),
             namespace: String::new(),
             name: String::new(),
             user,
@@ -80,12 +72,12 @@ impl Target {
 
     /// The key of the object.
     pub(crate) fn key(&self) -> String {
-        key(self.stored, &self.namespace, &self.name)
+        key::of(self.stored, &self.namespace, &self.name)
     }
 
     /// The keys of the collection: all that begin with this.
     pub(crate) fn prefix(&self) -> String {
-        prefix(self.stored, &self.namespace)
+        key::prefix(self.stored, &self.namespace)
     }
 
     /// 404 for the object.
@@ -112,46 +104,4 @@ impl Target {
         );
         Status::conflict(self.resource.group_resource(), &self.name, why).into()
     }
-}
-
-/// The first segment of a kind's keys.
-pub(crate) fn collection(resource: &Resource) -> String {
-    if resource.group.is_empty() {
-        resource.plural.to_owned()
-    } else {
-        format!("{}.{}", resource.plural, resource.group)
-    }
-}
-
-/// The key of one object.
-pub(crate) fn key(resource: &Resource, namespace: &str, name: &str) -> String {
-    if namespace.is_empty() {
-        format!("{}/{name}", collection(resource))
-    } else {
-        format!("{}/{namespace}/{name}", collection(resource))
-    }
-}
-
-/// What all keys of a namespace, or of the whole collection, begin with.
-pub(crate) fn prefix(resource: &Resource, namespace: &str) -> String {
-    if namespace.is_empty() {
-        format!("{}/", collection(resource))
-    } else {
-        format!("{}/{namespace}/", collection(resource))
-    }
-}
-
-/// Key of a core object that admission looks up.
-pub(crate) fn core_key(plural: &str, namespace: &str, name: &str) -> String {
-    if namespace.is_empty() {
-        format!("{plural}/{name}")
-    } else {
-        format!("{plural}/{namespace}/{name}")
-    }
-}
-
-/// Namespace and name of a key.
-pub(crate) fn place(key: &str) -> (&str, &str) {
-    let rest = key.split_once('/').map_or("", |(_, rest)| rest);
-    rest.split_once('/').unwrap_or(("", rest))
 }

@@ -176,7 +176,8 @@ impl Registry {
         }
         rules.prepare_update(&context, &mut new, &old);
         if !change.is_noted {
-            managers::updated(&mut new, &old, change);
+            let author = managers::Author::new(target, change.subresource, change.write);
+            managers::updated(&mut new, &old, target, &author);
         }
         let faults = rules.validate_update(&context, &new, &old);
         if !faults.is_empty() {

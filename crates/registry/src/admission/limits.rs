@@ -5,8 +5,9 @@ use kinds::Tree;
 use kinds::quantity::Quantity;
 use kinds::status::Status;
 
+use crate::key;
 use crate::request::Refusal;
-use crate::target::{self, Target};
+use crate::target::Target;
 use crate::view::View;
 use crate::{object, record, tree};
 
@@ -14,7 +15,7 @@ const ANNOTATION: &str = "kubernetes.io/limit-ranger";
 
 /// The items of all LimitRanges of the target's namespace.
 fn limits(view: &impl View, target: &Target) -> Vec<Tree> {
-    let prefix = target::core_key("limitranges", &target.namespace, "");
+    let prefix = key::core("limitranges", &target.namespace, "");
     view.records(&prefix)
         .flat_map(|range| tree::list(&record::tree(&range.value), &["spec", "limits"]).to_vec())
         .collect()

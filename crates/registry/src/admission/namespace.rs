@@ -3,9 +3,10 @@
 
 use kinds::status::{Cause, GroupResource, Status};
 
+use crate::key;
 use crate::record;
 use crate::request::Refusal;
-use crate::target::{self, Target};
+use crate::target::Target;
 use crate::view::View;
 use crate::{namespace, object};
 
@@ -21,7 +22,7 @@ pub(crate) fn check(view: &impl View, target: &Target) -> Result<(), Refusal> {
     if target.namespace.is_empty() {
         return Ok(());
     }
-    let found = view.record(&target::core_key("namespaces", "", &target.namespace));
+    let found = view.record(&key::core("namespaces", "", &target.namespace));
     let Some(found) = found else {
         return Err(Status::not_found(NAMESPACES, &target.namespace).into());
     };

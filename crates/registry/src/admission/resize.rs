@@ -5,8 +5,9 @@ use kinds::Tree;
 use kinds::quantity::Quantity;
 use kinds::status::Status;
 
+use crate::key;
 use crate::request::Refusal;
-use crate::target::{self, Target};
+use crate::target::Target;
 use crate::view::View;
 use crate::{record, tree};
 
@@ -22,7 +23,7 @@ pub(super) fn validate(
     if name.is_empty() || generation(new) == generation(old) {
         return Ok(());
     }
-    let why = match view.record(&target::core_key("nodes", "", name)) {
+    let why = match view.record(&key::core("nodes", "", name)) {
         None => Some(format!("node {name:?} not found")),
         Some(found) => obstacle(&record::tree(&found.value), new),
     };

@@ -8,8 +8,9 @@ use kinds::status::Status;
 use kinds::tree::json;
 use store::Record;
 
+use crate::key;
 use crate::request::Refusal;
-use crate::target::{self, Target};
+use crate::target::Target;
 use crate::view::View;
 use crate::{Registry, record, tree};
 
@@ -30,8 +31,8 @@ impl Registry {
         {
             return;
         }
-        let key = target::core_key("serviceaccounts", &target.namespace, "default");
-        let namespace = target::core_key("namespaces", "", &target.namespace);
+        let key = key::core("serviceaccounts", &target.namespace, "default");
+        let namespace = key::core("namespaces", "", &target.namespace);
         let revision = self.store().revision();
         if self.store().get(&key).is_some() || self.store().get(&namespace).is_none() {
             return;
@@ -65,7 +66,7 @@ pub(crate) fn mutate(
         return Ok(());
     }
     let name = account_of(pod).to_owned();
-    let key = target::core_key("serviceaccounts", &target.namespace, &name);
+    let key = key::core("serviceaccounts", &target.namespace, &name);
     let account = view
         .record(&key)
         .ok_or_else(|| missing(target, pod, &name))?;

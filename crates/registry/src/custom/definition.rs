@@ -17,6 +17,7 @@ use store::{Record, Txn};
 
 use super::{Custom, compiled, of};
 use crate::delete::{self, Deleted};
+use crate::key;
 use crate::record::More;
 use crate::request::{DeleteOptions, Refusal};
 use crate::target::Target;
@@ -364,7 +365,7 @@ pub(crate) fn delete_in(
         let place = Target::of(resource, target.user.clone(), target.now);
         let objects: Vec<Arc<Record>> = txn.records(&place.prefix()).collect();
         for object in objects {
-            let (namespace, name) = crate::target::place(&object.key);
+            let (namespace, name) = key::namespace_and_name(&object.key);
             delete::delete_in(
                 txn,
                 &place.clone().at(namespace, name),
@@ -385,12 +386,7 @@ pub(crate) fn release(txn: &mut Txn, resource: &'static Resource, now: Timestamp
     let Some((record, found)) = definition_of(txn, resource) else {
         return;
     };
-    if !found.terminating
-        || txn
-            .records(&crate::target::prefix(resource, ""))
-            .next()
-            .is_some()
-    {
+    if !found.terminating || txn.records(&key::prefix(resource, "")).next().is_some() {
         return;
     }
     let mut next = record::tree(&record.value);

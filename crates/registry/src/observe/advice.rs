@@ -12,9 +12,10 @@ use kinds::facts::Resource;
 use kinds::selector::LabelSelector;
 use store::{Record, Snapshot};
 
+use crate::key;
 use crate::record::{self, More};
 use crate::request::{Refusal, Reply};
-use crate::target::{self, Target};
+use crate::target::Target;
 use crate::{Registry, object, tree};
 
 /// How many pods or budgets a warning names.
@@ -81,7 +82,7 @@ fn look(snapshot: &Snapshot, namespace: &str, budget: &Tree) -> Option<Facing> {
     let budgets = kinds::resource("policy", "v1", "poddisruptionbudgets")?;
     let selector = LabelSelector::from_tree(tree::at(budget, &["spec", "selector"])).ok()?;
     let selected: Vec<Arc<Record>> = snapshot
-        .range(&target::prefix(pods, namespace), None)
+        .range(&key::prefix(pods, namespace), None)
         .filter(|pod| {
             let facts = record::facts(pods, pod);
             is_live(&facts.more) && selector.matches(facts)
@@ -97,8 +98,8 @@ fn look(snapshot: &Snapshot, namespace: &str, budget: &Tree) -> Option<Facing> {
     };
     let own = object::meta_text(budget, "name");
     let others = snapshot
-        .range(&target::prefix(budgets, namespace), None)
-        .filter(|other| target::place(&other.key).1 != own)
+        .range(&key::prefix(budgets, namespace), None)
+        .filter(|other| key::namespace_and_name(&other.key).1 != own)
         .filter_map(|other| shared(budgets, pods, &other, &selected))
         .collect();
     Some(Facing {
@@ -110,7 +111,7 @@ fn look(snapshot: &Snapshot, namespace: &str, budget: &Tree) -> Option<Facing> {
 }
 
 fn name_of(record: &Record) -> String {
-    target::place(&record.key).1.to_owned()
+    key::namespace_and_name(&record.key).1.to_owned()
 }
 
 /// Pods that have ended or are about to are nobody's concern.
@@ -158,7 +159,7 @@ fn replicas(snapshot: &Snapshot, namespace: &str, selected: &[Arc<Record>]) -> i
         let Some(resource) = kinds::resource(group, "v1", plural) else {
             continue;
         };
-        let key = target::key(resource, namespace, tree::text(owner, &["name"]));
+        let key = key::of(resource, namespace, tree::text(owner, &["name"]));
         if seen.insert(key.clone())
             && let Some(found) = snapshot.get(&key)
         {

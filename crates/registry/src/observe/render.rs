@@ -2,12 +2,13 @@
 //!
 //! Budgets are told under the names of kube-state-metrics, whose dashboards and alerts people have.
 
+use crate::key;
 use std::fmt::Write as _;
 
 use kinds::Tree;
 
 use super::outcome::Outcome;
-use crate::{Registry, object, record, target, tree};
+use crate::{Registry, object, record, tree};
 
 const NO_LIMIT: &str = "writing into text cannot fail";
 /// The gauges of a budget: the end of the name, the help, and the member of the status.
@@ -113,9 +114,9 @@ impl Registry {
         let budgets: Vec<(String, Tree)> = self
             .store()
             .snapshot()
-            .range(&target::prefix(resource, ""), None)
+            .range(&key::prefix(resource, ""), None)
             .map(|budget| {
-                let (namespace, name) = target::place(&budget.key);
+                let (namespace, name) = key::namespace_and_name(&budget.key);
                 let labels = format!(
                     "namespace=\"{}\",poddisruptionbudget=\"{}\"",
                     escaped(namespace),

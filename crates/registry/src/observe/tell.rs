@@ -12,10 +12,11 @@ use store::Record;
 
 use super::notices::{Subject, Telling};
 use super::{Observer, Sight, reason};
+use crate::key;
 use crate::request::{
     Body, BodyForm, PatchKind, Refusal, Reply, Request, User, Verb, WriteOptions,
 };
-use crate::target::{self, Target};
+use crate::target::Target;
 use crate::{Registry, object, record};
 
 /// The reason of the events.
@@ -79,7 +80,7 @@ fn why(sight: &Sight, refused: &Status) -> String {
 }
 
 fn subject(api_version: &'static str, kind: &'static str, record: &Record) -> Subject {
-    let (namespace, name) = target::place(&record.key);
+    let (namespace, name) = key::namespace_and_name(&record.key);
     let uid = object::meta_text(&record::tree(&record.value), "uid").to_owned();
     Subject {
         api_version,

@@ -14,7 +14,7 @@ use super::{Context, Strategy};
 use crate::custom::is_path;
 use crate::tree::{at, carry, entries, fill, flag, list, list_mut, put, take, text};
 
-pub(super) struct Definition;
+pub(crate) struct Definition;
 
 impl Strategy for Definition {
     fn default(&self, definition: &mut Tree) {

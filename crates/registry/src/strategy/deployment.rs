@@ -5,8 +5,8 @@ use kinds::tree::json;
 use kinds::{Tree, status::FieldError};
 
 use super::checks::{Faults, at_most_all, nonnegative, number_or_percent, percent};
-use super::path::Path;
-use super::workload::{self, SPEC};
+use super::path::{Path, SPEC};
+use super::workload;
 use super::{Context, ScalePaths, Strategy, podspec, same_part};
 use crate::tree::{at, carry, ensure, fill, int, put, take, text};
 

@@ -49,7 +49,7 @@ static ROLES: Generic = Generic {
 };
 
 /// The strategy of a kind that has none of its own.
-pub(super) fn of(group: &str, plural: &str) -> &'static dyn Strategy {
+pub(crate) fn of(group: &str, plural: &str) -> &'static dyn Strategy {
     match (group, plural) {
         ("rbac.authorization.k8s.io", _) => &ROLES,
         ("flowcontrol.apiserver.k8s.io", _)

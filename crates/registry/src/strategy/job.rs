@@ -11,8 +11,7 @@ use kinds::{Tree, names, status::FieldError};
 
 use super::checks::{Faults, nonnegative, required_one_of};
 use super::meta::{invalid_shown, invalid_text};
-use super::path::Path;
-use super::workload::SPEC;
+use super::path::{Path, SPEC};
 use super::{Context, DefaultPropagation, Strategy, podspec, same, selector};
 use crate::tree::{at, carry, ensure, fill, flag, int, is_empty, list, list_mut, put, take, text};
 

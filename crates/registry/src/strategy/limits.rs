@@ -8,8 +8,7 @@ use kinds::{Tree, status::FieldError};
 
 use super::checks::{Faults, quantity};
 use super::meta::invalid_text;
-use super::path::Path;
-use super::workload::SPEC;
+use super::path::{Path, SPEC};
 use super::{Context, Strategy, podspec};
 use crate::tree::{at, ensure, entries, list, list_mut, text};
 

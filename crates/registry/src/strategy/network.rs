@@ -7,8 +7,7 @@ use kinds::{Tree, names, status::FieldError};
 use super::checks::{Faults, port_number, port_number_or_name};
 use super::meta::invalid_text;
 use super::node::is_range;
-use super::path::Path;
-use super::workload::SPEC;
+use super::path::{Path, SPEC};
 use super::{Context, Strategy, selector};
 use crate::tree::{at, ensure, fill, int, list, list_mut, put, text};
 

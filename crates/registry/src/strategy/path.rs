@@ -10,6 +10,9 @@ pub(crate) struct Path<'a> {
     part: Part<'a>,
 }
 
+/// The root of a specification.
+pub(crate) const SPEC: Path<'static> = Path::root("spec");
+
 #[derive(Clone, Copy)]
 enum Part<'a> {
     Name(&'a str),

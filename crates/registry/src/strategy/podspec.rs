@@ -12,12 +12,13 @@ mod mounts;
 mod resources;
 mod security;
 mod validate;
+mod values;
 mod volume;
 
 pub(crate) use affinity::toleration_faults;
-pub(crate) use defaults::{claim_defaults, pod_defaults, resource_values, template_defaults};
+pub(crate) use defaults::{pod_defaults, resource_values, template_defaults};
 pub(crate) use resources::{quantity_faults, resource_name};
-pub(crate) use validate::{Holder, spec_faults, template_faults};
+pub(crate) use validate::{spec_faults, template_faults};
 
 use kinds::Tree;
 
@@ -26,6 +27,21 @@ use crate::tree::list;
 /// The lists that hold containers, in wire order.
 pub(crate) const CONTAINER_LISTS: [&str; 3] =
     ["initContainers", "containers", "ephemeralContainers"];
+
+/// Where a specification stands.
+#[derive(Clone, Copy)]
+pub(crate) enum Holder<'a> {
+    /// In a pod of this name.
+    Pod(&'a str),
+    /// In a template; its pods get these claims as volumes besides their own.
+    Template(&'a [Tree]),
+}
+
+impl Holder<'_> {
+    fn is_pod(self) -> bool {
+        matches!(self, Self::Pod(_))
+    }
+}
 
 /// The quality of service class of a pod, from the resources of its containers.
 pub(crate) fn qos_class(spec: &Tree) -> &'static str {

@@ -10,8 +10,7 @@ use kinds::{Tree, names, status::FieldError};
 
 use super::checks::{Faults, port_number, port_number_or_name, required_one_of, special_address};
 use super::meta::{self, invalid_text};
-use super::path::Path;
-use super::workload::SPEC;
+use super::path::{Path, SPEC};
 use super::{Context, Strategy, node};
 use crate::tree::{at, carry, ensure, fill, int, is_empty, list, list_mut, put, take, text};
 

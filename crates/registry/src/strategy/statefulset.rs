@@ -5,9 +5,9 @@ use kinds::{Tree, names, status::FieldError};
 use super::checks::{Faults, at_most_all, nonnegative, number_or_percent};
 use super::deployment::{SCALE, is_zero, unsupported_strategy};
 use super::meta::{invalid_shown, invalid_text};
-use super::path::Path;
-use super::workload::{self, SPEC};
-use super::{Context, ScalePaths, Strategy, podspec, same, selector, small};
+use super::path::{Path, SPEC};
+use super::workload;
+use super::{Context, ScalePaths, Strategy, claim, podspec, same, selector};
 use crate::tree::{at, carry, ensure, fill, int, list, list_mut, put, text};
 
 pub(crate) struct StatefulSet;
@@ -50,7 +50,7 @@ impl Strategy for StatefulSet {
         for claim in list_mut(object, &["spec", "volumeClaimTemplates"]) {
             fill(claim, &["apiVersion"], "v1");
             fill(claim, &["kind"], "PersistentVolumeClaim");
-            podspec::claim_defaults(claim);
+            claim::defaults(claim);
         }
     }
 
@@ -163,7 +163,7 @@ fn stateful_spec(spec: &Tree, judges_template: bool, judges_claims: bool, out: &
     if judges_claims {
         let path = SPEC.child("volumeClaimTemplates");
         for (index, claim) in claims.iter().enumerate() {
-            small::claim_spec(at(claim, &["spec"]), &path.index(index).child("spec"), out);
+            claim::spec_faults(at(claim, &["spec"]), &path.index(index).child("spec"), out);
         }
     }
     nonnegative(spec, "replicas", &SPEC, out);

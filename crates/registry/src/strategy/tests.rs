@@ -4,7 +4,8 @@
 use kinds::Tree;
 use kinds::facts::Resource;
 
-use super::{Context, Gates, Rules, of};
+use super::{Context, Gates, Rules};
+use crate::kind;
 use crate::tree::{at, put};
 
 const ON: Gates = Gates {
@@ -21,7 +22,7 @@ fn rules(resource: &str) -> (Rules, &'static Resource) {
         _ => panic!("{resource}"),
     };
     let resource = kinds::resource(group, version, plural).expect("a resource");
-    (of(resource), resource)
+    (kind::rules(resource), resource)
 }
 
 fn context(subresource: &str, gates: Gates) -> Context<'_> {
@@ -766,7 +767,7 @@ fn the_grace_of_a_pod_follows_its_node_and_phase() {
 #[test]
 fn every_stored_kind_takes_an_empty_object_without_panic() {
     for resource in kinds::resources().iter().filter(|resource| resource.stored) {
-        let rules = of(resource);
+        let rules = kind::rules(resource);
         for mut tree in [
             Tree::Null,
             kinds::tree::json!({}),

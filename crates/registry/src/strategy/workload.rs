@@ -4,12 +4,9 @@ use kinds::{Tree, status::FieldError};
 
 use super::checks::{Faults, nonnegative};
 use super::meta::invalid_shown;
-use super::path::Path;
+use super::path::{Path, SPEC};
 use super::{podspec, selector};
 use crate::tree::{at, text};
-
-/// The root of a specification.
-pub(crate) const SPEC: Path<'static> = Path::root("spec");
 
 const STATUS: Path<'static> = Path::root("status");
 

@@ -11,8 +11,8 @@ use kinds::selector::Operator;
 use store::{Index, Record};
 
 use super::budget_of;
+use crate::key;
 use crate::record::{self, Facts};
-use crate::target;
 use crate::view::View;
 
 /// The index that the store keeps over the budgets.
@@ -25,7 +25,7 @@ fn terms(budget: &Record) -> Vec<String> {
     let Some(budgets) = kinds::resource("policy", "v1", "poddisruptionbudgets") else {
         return Vec::new();
     };
-    let (namespace, _) = target::place(&budget.key);
+    let (namespace, _) = key::namespace_and_name(&budget.key);
     let Some(selector) =
         budget_of(record::facts(budgets, budget)).and_then(|budget| budget.selector.as_ref())
     else {

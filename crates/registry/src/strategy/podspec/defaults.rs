@@ -3,6 +3,7 @@
 use kinds::Tree;
 use kinds::tree::{Map, json};
 
+use crate::strategy::claim;
 use crate::tree::{at, ensure, fill, flag, int, list_mut, put, text};
 
 /// Defaults of a pod: those of its specification and those that templates do not get.
@@ -237,36 +238,6 @@ fn volume_defaults(volume: &mut Tree) {
         put(volume, &["image", "pullPolicy"], policy);
     }
     if at(volume, &["ephemeral", "volumeClaimTemplate"]).is_object() {
-        claim_spec_defaults(&mut volume["ephemeral"]["volumeClaimTemplate"]);
-    }
-}
-
-fn claim_spec_defaults(claim: &mut Tree) {
-    fill(claim, &["spec", "volumeMode"], "Filesystem");
-    let source = at(claim, &["spec", "dataSource"]);
-    if source.is_object() && at(claim, &["spec", "dataSourceRef"]).is_null() {
-        let source = source.clone();
-        put(claim, &["spec", "dataSourceRef"], source);
-    }
-}
-
-/// Defaults of a persistent volume claim, alone or as a template.
-pub(crate) fn claim_defaults(claim: &mut Tree) {
-    fill(claim, &["status", "phase"], "Pending");
-    claim_spec_defaults(claim);
-    requests_in_claim(claim);
-}
-
-fn requests_in_claim(claim: &mut Tree) {
-    let limits = at(claim, &["spec", "resources", "limits"])
-        .as_object()
-        .cloned()
-        .unwrap_or_default();
-    if limits.is_empty() {
-        return;
-    }
-    let requests = ensure(claim, &["spec", "resources", "requests"]);
-    for (name, limit) in limits {
-        requests.entry(name).or_insert(limit);
+        claim::spec_defaults(&mut volume["ephemeral"]["volumeClaimTemplate"]);
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use kinds::{Tree, status::FieldError};
 
-use super::container::{no_climbing, relative_path};
+use super::values::{no_climbing, relative_path};
 use super::volume::Volumes;
 use crate::strategy::checks::{Faults, one_of};
 use crate::strategy::meta::invalid_text;

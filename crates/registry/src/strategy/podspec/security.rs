@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use kinds::{Tree, status::FieldError};
 
-use super::container::{known_word, relative_path};
+use super::values::{known_word, relative_path};
 use crate::strategy::checks::{Faults, one_of, one_of_if_set};
 use crate::strategy::meta::{invalid_shown, invalid_text};
 use crate::strategy::path::Path;

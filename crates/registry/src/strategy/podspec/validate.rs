@@ -2,7 +2,7 @@
 
 use kinds::{Tree, status::FieldError};
 
-use super::{affinity, container, resources, security, volume};
+use super::{Holder, affinity, container, resources, security, volume};
 use crate::strategy::checks::{Faults, NOT_AN_IP, is_ip, one_of};
 use crate::strategy::meta::{self, invalid_text};
 use crate::strategy::path::Path;
@@ -16,21 +16,6 @@ const DNS_POLICIES: [&str; 4] = ["ClusterFirstWithHostNet", "ClusterFirst", "Def
 const NAMESERVERS_LIMIT: usize = 3;
 const SEARCHES_LIMIT: usize = 32;
 const SEARCH_LENGTH_LIMIT: usize = 2048;
-
-/// Where a specification stands.
-#[derive(Clone, Copy)]
-pub(crate) enum Holder<'a> {
-    /// In a pod of this name.
-    Pod(&'a str),
-    /// In a template; its pods get these claims as volumes besides their own.
-    Template(&'a [Tree]),
-}
-
-impl Holder<'_> {
-    pub(super) fn is_pod(self) -> bool {
-        matches!(self, Self::Pod(_))
-    }
-}
 
 /// Faults of a pod template: labels, annotations and specification. `claims` become volumes of its
 /// pods.

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use kinds::{Tree, names, status::FieldError};
 
-use super::container::{file_mode, no_climbing, relative_path};
+use super::Holder;
 use super::environment::{field_ref, resource_ref};
-use super::validate::Holder;
+use super::values::{file_mode, no_climbing, relative_path};
 use crate::strategy::checks::{Faults, one_of_if_set, quantity};
+use crate::strategy::claim;
 use crate::strategy::meta::invalid_text;
 use crate::strategy::path::Path;
-use crate::strategy::small;
 use crate::tree::{at, int, list, text};
 
 /// The names of a pod's sound volumes, to which mounts refer, and whether each is a claim.
@@ -217,7 +217,7 @@ fn details(kind: &str, source: &Tree, path: &Path<'_>, out: &mut Faults) {
             let template = at(source, &["volumeClaimTemplate"]);
             let path = path.child("volumeClaimTemplate");
             if template.is_object() {
-                small::claim_spec(at(template, &["spec"]), &path.child("spec"), out);
+                claim::spec_faults(at(template, &["spec"]), &path.child("spec"), out);
             } else {
                 out.push(FieldError::required(path, ""));
             }

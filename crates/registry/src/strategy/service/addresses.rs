@@ -8,7 +8,7 @@ use kinds::{Tree, status::FieldError};
 
 use crate::strategy::checks::{Faults, NOT_AN_IP, is_ip};
 use crate::strategy::meta::invalid_text;
-use crate::strategy::workload::SPEC;
+use crate::strategy::path::SPEC;
 use crate::tree::{at, carry, is_empty, list, put, take, text};
 
 const FAMILIES: [&str; 2] = ["IPv4", "IPv6"];

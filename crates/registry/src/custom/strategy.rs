@@ -5,8 +5,8 @@ use kinds::facts::Type;
 use kinds::status::FieldError;
 use kinds::tree::Text;
 
-use super::{Context, ScalePaths, Strategy};
-use crate::custom::{Version, default, validate};
+use super::{Version, default, validate};
+use crate::strategy::{Context, ScalePaths, Strategy};
 use crate::tree::{at, carry};
 
 /// Members of which the generation does not tell.
