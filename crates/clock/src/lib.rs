@@ -64,6 +64,12 @@ impl Clock {
     }
 }
 
+/// Cuts off fractions of a second, which a `metav1.Time` does not hold.
+#[must_use]
+pub fn whole_seconds(time: Timestamp) -> Timestamp {
+    Timestamp::from_second(time.as_second()).unwrap_or(time)
+}
+
 /// The source of everything random. Cheap to clone; clones share one sequence.
 #[derive(Clone, Debug)]
 pub struct Entropy {

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use clock::{Clock, Entropy};
+use events::{EventBroadcaster, EventRecorder};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
@@ -17,7 +18,6 @@ use tokio_util::task::TaskTracker;
 use crate::Options;
 use crate::caches::Synced;
 use crate::error::Error;
-use crate::events::{Recorder, Sink};
 use crate::meta::{Key, version};
 use crate::pod::Wire;
 use crate::queue::{Outcome, Queue};
@@ -31,7 +31,7 @@ pub(crate) struct Context {
     pub(crate) options: Arc<Options>,
     pub(crate) shutdown: CancellationToken,
     tasks: TaskTracker,
-    events: Sink,
+    events: EventBroadcaster,
 }
 
 impl Context {
@@ -43,7 +43,7 @@ impl Context {
         shutdown: CancellationToken,
         tasks: TaskTracker,
     ) -> Self {
-        let (events, writer) = Sink::new(client.clone(), clock.clone());
+        let (events, writer) = EventBroadcaster::new(client.clone(), clock.clone(), None);
         tasks.spawn(writer.run(shutdown.clone()));
         Self {
             client,
@@ -66,8 +66,8 @@ impl Context {
         Time(crate::meta::whole_seconds(self.clock.now()))
     }
 
-    /// Tells events under the name of one component.
-    pub(crate) fn recorder(&self, component: &'static str) -> Recorder {
+    /// A recorder for the events of one component.
+    pub(crate) fn recorder(&self, component: &'static str) -> EventRecorder {
         self.events.recorder(component)
     }
 

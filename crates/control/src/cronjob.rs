@@ -8,13 +8,13 @@ mod plan;
 
 use std::sync::Arc;
 
+use events::{EventRecorder, EventType};
 use k8s_openapi::api::batch::v1::{CronJob, CronJobStatus, Job};
 use kube::api::{DeleteParams, PostParams, Preconditions, PropagationPolicy};
 
 use crate::caches::{Cache, Caches};
 use crate::context::Context;
 use crate::error::{Error, unless_gone};
-use crate::events::{Recorder, Severity};
 use crate::meta::{Key, controller_of, uid, until};
 use crate::queue::{Outcome, Queue};
 
@@ -25,7 +25,7 @@ struct Controller {
     context: Context,
     cron_jobs: Arc<Cache<CronJob>>,
     jobs: Arc<Cache<Job>>,
-    recorder: Recorder,
+    recorder: EventRecorder,
 }
 
 pub(crate) fn start(context: &Context, caches: &mut Caches) {
@@ -72,7 +72,7 @@ impl Controller {
         let now = self.context.now();
         let plan = plan::plan(&cron_job, &jobs, now);
         for (severity, reason, message) in plan.events {
-            self.recorder.tell(&*cron_job, severity, reason, message);
+            self.recorder.event(&*cron_job, severity, reason, message);
         }
         for job in &plan.delete {
             self.delete(&cron_job, job).await?;
@@ -100,9 +100,9 @@ impl Controller {
         match api.create(&PostParams::default(), &job).await {
             Ok(made) => {
                 let name = made.metadata.name.clone().unwrap_or_default();
-                self.recorder.tell(
+                self.recorder.event(
                     cron_job,
-                    Severity::Normal,
+                    EventType::Normal,
                     "SuccessfulCreate",
                     format!("Created job {name}"),
                 );
@@ -121,9 +121,9 @@ impl Controller {
                 }
             }
             Err(error) => {
-                self.recorder.tell(
+                self.recorder.event(
                     cron_job,
-                    Severity::Warning,
+                    EventType::Warning,
                     "FailedCreate",
                     format!("Error creating job: {error}"),
                 );
@@ -146,9 +146,9 @@ impl Controller {
             ..DeleteParams::default()
         };
         if unless_gone(api.delete(name, &how).await.map(drop))?.is_some() {
-            self.recorder.tell(
+            self.recorder.event(
                 cron_job,
-                Severity::Normal,
+                EventType::Normal,
                 "SuccessfulDelete",
                 format!("Deleted job {name}"),
             );

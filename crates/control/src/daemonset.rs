@@ -8,6 +8,7 @@ mod plan;
 
 use std::sync::Arc;
 
+use events::EventType;
 use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::PostParams;
@@ -16,7 +17,6 @@ use crate::caches::{Cache, Caches};
 use crate::claim::claim;
 use crate::context::Context;
 use crate::error::{Error, unless_gone};
-use crate::events::Severity;
 use crate::expectations::Expectations;
 use crate::meta::{Key, uid, until};
 use crate::podcontrol::{PodControl, wake_by_pods};
@@ -94,9 +94,9 @@ impl Controller {
         };
         let selector = Selector::compile(Some(&spec.selector)).map_err(Error::Plan)?;
         if selector.is_empty() {
-            self.control.recorder.tell(
+            self.control.recorder.event(
                 &*set,
-                Severity::Warning,
+                EventType::Warning,
                 "SelectingAll",
                 "This daemon set is selecting all pods. A non-empty selector is required.",
             );
@@ -170,7 +170,7 @@ impl Controller {
             );
             self.control
                 .recorder
-                .tell(set, Severity::Warning, "FailedDaemonPod", message);
+                .event(set, EventType::Warning, "FailedDaemonPod", message);
         }
         self.control.delete(set, &plan.delete).await?;
         let pods = plan

@@ -12,6 +12,7 @@ mod status;
 
 use std::sync::Arc;
 
+use events::{EventRecorder, EventType};
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
@@ -21,7 +22,6 @@ use crate::caches::{Cache, Caches};
 use crate::claim::claim;
 use crate::context::Context;
 use crate::error::{Error, code, namespace_terminates, told, unless_gone};
-use crate::events::{Recorder, Severity};
 use crate::meta::{Key, controller_of, group_of, uid};
 use crate::pods::{is_finished, namespace};
 use crate::queue::{Outcome, Queue};
@@ -36,7 +36,7 @@ struct Controller {
     deployments: Arc<Cache<Deployment>>,
     sets: Arc<Cache<ReplicaSet>>,
     pods: Arc<Cache<Pod>>,
-    recorder: Recorder,
+    recorder: EventRecorder,
 }
 
 pub(crate) fn start(context: &Context, caches: &mut Caches) {
@@ -139,9 +139,9 @@ impl Controller {
         };
         let selector = selector_of(&deployment).map_err(Error::Plan)?;
         if selector.is_empty() {
-            self.recorder.tell(
+            self.recorder.event(
                 &*deployment,
-                Severity::Warning,
+                EventType::Warning,
                 "SelectingAll",
                 "This deployment is selecting all pods. A non-empty selector is required.",
             );
@@ -164,9 +164,9 @@ impl Controller {
             && !namespace_terminates(error)
         {
             let message = format!("Failed to create new replica set {name:?}: {}", told(error));
-            self.recorder.tell(
+            self.recorder.event(
                 &*deployment,
-                Severity::Warning,
+                EventType::Warning,
                 "ReplicaSetCreateError",
                 message.clone(),
             );
@@ -283,7 +283,7 @@ impl Controller {
         };
         let message = format!("Scaled {direction} replica set {name} from {from} to {to}");
         self.recorder
-            .tell(deployment, Severity::Normal, "ScalingReplicaSet", message);
+            .event(deployment, EventType::Normal, "ScalingReplicaSet", message);
     }
 }
 

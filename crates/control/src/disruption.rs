@@ -21,6 +21,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use events::{EventRecorder, EventType};
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::core::v1::{Pod, ReplicationController};
 use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetStatus};
@@ -32,7 +33,6 @@ use tokio::time::Instant;
 use crate::caches::{Cache, Caches, Change};
 use crate::context::Context;
 use crate::error::{Error, code, unless_gone};
-use crate::events::{Recorder, Severity};
 use crate::meta::{Key, controller_of, uid, version};
 use crate::pods::{condition, is_ready, is_terminating, name, namespace};
 use crate::queue::{Outcome, Queue};
@@ -56,7 +56,7 @@ struct Disruption {
     pods: Arc<Cache<Pod>>,
     budgets: Arc<Cache<PodDisruptionBudget>>,
     scales: Scales,
-    recorder: Recorder,
+    recorder: EventRecorder,
     pace: Arc<Pace>,
     notes: Arc<Notes>,
 }
@@ -116,7 +116,7 @@ fn wake_by_pods(
     queue: &Queue<Key>,
     index: &Arc<SelectorIndex>,
     pace: &Arc<Pace>,
-    recorder: &Recorder,
+    recorder: &EventRecorder,
 ) {
     let (queue, index, pace, recorder) = (
         queue.clone(),
@@ -142,9 +142,9 @@ fn wake_by_pods(
                 name(pod),
                 first.name
             );
-            recorder.tell(
+            recorder.event(
                 pod,
-                Severity::Warning,
+                EventType::Warning,
                 "MultiplePodDisruptionBudgets",
                 message,
             );
@@ -274,9 +274,9 @@ impl Disruption {
     async fn sync(&self, budget: &Arc<PodDisruptionBudget>) -> Result<Outcome, Error> {
         let key = Key::of(&**budget);
         let selector = Selector::compile(selector_of(budget)).map_err(|error| {
-            self.recorder.tell(
+            self.recorder.event(
                 &**budget,
-                Severity::Warning,
+                EventType::Warning,
                 "NoPods",
                 format!("Failed to get pods: {error}"),
             );
@@ -287,18 +287,18 @@ impl Disruption {
         let insight = self.notes.insight(budget, self.pods.progress());
         let pods = self.pods.selected(&key.namespace, &selector);
         if pods.is_empty() {
-            self.recorder.tell(
+            self.recorder.event(
                 &**budget,
-                Severity::Normal,
+                EventType::Normal,
                 "NoPods",
                 "No matching pods found",
             );
         }
         let demand = self.demand(budget, &pods).await.inspect_err(|error| {
             let message = format!("Failed to calculate the number of expected pods: {error}");
-            self.recorder.tell(
+            self.recorder.event(
                 &**budget,
-                Severity::Warning,
+                EventType::Warning,
                 "CalculateExpectedPodCountFailed",
                 message,
             );
@@ -310,7 +310,7 @@ impl Disruption {
                 key.namespace
             );
             self.recorder
-                .tell(&***pod, Severity::Warning, "NotDeleted", message);
+                .event(&***pod, EventType::Warning, "NotDeleted", message);
         }
         if let Some(status) = plan.status {
             self.write(&key, budget, status)
@@ -348,7 +348,7 @@ impl Disruption {
                 render_go(selector_of(budget))
             );
             self.recorder
-                .tell(budget, Severity::Warning, "UnmanagedPods", message);
+                .event(budget, EventType::Warning, "UnmanagedPods", message);
         }
         Ok(demand(spec, pods.len(), expected.replicas)?)
     }

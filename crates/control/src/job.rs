@@ -11,6 +11,7 @@ mod plan;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use events::EventType;
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::{Job, JobStatus};
 use k8s_openapi::api::core::v1::Pod;
@@ -20,7 +21,6 @@ use crate::caches::{Cache, Caches};
 use crate::claim::claim;
 use crate::context::Context;
 use crate::error::{Error, unless_gone};
-use crate::events::Severity;
 use crate::expectations::Expectations;
 use crate::meta::{Key, controller_of, uid, until};
 use crate::podcontrol::{PodControl, wake_by_pods};
@@ -105,7 +105,7 @@ impl Controller {
         for (severity, reason, message) in &plan.events {
             self.control
                 .recorder
-                .tell(&*job, *severity, reason, message.clone());
+                .event(&*job, *severity, reason, message.clone());
         }
         let acted =
             if self.control.expectations.met(key) && job.metadata.deletion_timestamp.is_none() {
@@ -255,4 +255,4 @@ impl Controller {
 }
 
 /// How serious an event is, its reason and its words.
-type Event = (Severity, &'static str, String);
+type Event = (EventType, &'static str, String);

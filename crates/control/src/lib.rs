@@ -28,7 +28,6 @@ mod disruption;
 mod endpoints;
 mod endpointslice;
 mod error;
-mod events;
 mod expectations;
 mod garbage;
 mod job;

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
 use kube::Resource;
 
+pub(crate) use clock::whole_seconds;
 pub(crate) use rules::after_seconds;
 
 /// Namespace and name; the namespace of a cluster-wide object is empty.
@@ -71,11 +72,6 @@ where
         controller: Some(true),
         block_owner_deletion: Some(true),
     }
-}
-
-/// Drops what the wire would drop: objects hold whole seconds.
-pub(crate) fn whole_seconds(time: Timestamp) -> Timestamp {
-    Timestamp::from_second(time.as_second()).unwrap_or(time)
 }
 
 /// A time as objects hold it.

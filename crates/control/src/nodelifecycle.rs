@@ -12,6 +12,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use events::{EventRecorder, EventType};
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Node, Pod};
@@ -20,7 +21,6 @@ use kube::api::{Patch, PatchParams, PostParams};
 use crate::caches::{Cache, Caches};
 use crate::context::Context;
 use crate::error::{Error, unless_gone};
-use crate::events::{Recorder, Severity};
 use crate::meta::{Key, on_wire, until};
 use crate::nodes;
 use crate::pods::{is_ready, name, namespace, node_name};
@@ -41,7 +41,7 @@ struct Controller {
     heard: Arc<Heard>,
     /// When the next node of a zone may be given up.
     next: Mutex<HashMap<String, Timestamp>>,
-    recorder: Recorder,
+    recorder: EventRecorder,
 }
 
 /// When each node was last heard.
@@ -160,9 +160,9 @@ impl Controller {
             && let Some(silent) = taints::silenced(&node, now)
         {
             if reach(&node) == Reach::Ready {
-                self.recorder.tell(
+                self.recorder.event(
                     &*node,
-                    Severity::Normal,
+                    EventType::Normal,
                     "NodeNotReady",
                     format!("Node {name} status is now: NodeNotReady"),
                 );
@@ -190,9 +190,9 @@ impl Controller {
     /// Nobody can tell whether the pods of a silent node are ready, so they are not.
     async fn mark_pods(&self, node: &str) -> Result<(), Error> {
         for pod in self.pods.at(node).iter().filter(|pod| is_ready(pod)) {
-            self.recorder.tell(
+            self.recorder.event(
                 &**pod,
-                Severity::Warning,
+                EventType::Warning,
                 "NodeNotReady",
                 "Node is not ready",
             );

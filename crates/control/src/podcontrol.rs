@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use events::{EventRecorder, EventType};
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
@@ -11,7 +12,6 @@ use kube::api::{DeleteParams, Preconditions};
 use crate::caches::{Caches, Change};
 use crate::context::Context;
 use crate::error::{code, namespace_terminates, told};
-use crate::events::{Recorder, Severity};
 use crate::expectations::Expectations;
 use crate::meta::{Key, controller_of, group_of, uid};
 use crate::pods::{is_terminating, name, namespace};
@@ -48,7 +48,7 @@ pub(crate) fn from_template(
 pub(crate) struct PodControl {
     pub(crate) context: Context,
     pub(crate) expectations: Arc<Expectations>,
-    pub(crate) recorder: Recorder,
+    pub(crate) recorder: EventRecorder,
 }
 
 impl PodControl {
@@ -91,9 +91,9 @@ impl PodControl {
     {
         match self.context.create_pod(pod).await {
             Ok(created) => {
-                self.recorder.tell(
+                self.recorder.event(
                     owner,
-                    Severity::Normal,
+                    EventType::Normal,
                     "SuccessfulCreate",
                     format!("Created pod: {}", name(&created)),
                 );
@@ -102,9 +102,9 @@ impl PodControl {
             Err(error) => {
                 self.expectations.creations_seen(&Key::of(owner), 1);
                 if !namespace_terminates(&error) {
-                    self.recorder.tell(
+                    self.recorder.event(
                         owner,
-                        Severity::Warning,
+                        EventType::Warning,
                         "FailedCreate",
                         format!("Error creating: {}", told(&error)),
                     );
@@ -151,9 +151,9 @@ impl PodControl {
             .await;
         match result {
             Ok(_) => {
-                self.recorder.tell(
+                self.recorder.event(
                     owner,
-                    Severity::Normal,
+                    EventType::Normal,
                     "SuccessfulDelete",
                     format!("Deleted pod: {}", name(pod)),
                 );
@@ -165,9 +165,9 @@ impl PodControl {
                 if matches!(code(&error), 404 | 409) {
                     return Ok(());
                 }
-                self.recorder.tell(
+                self.recorder.event(
                     owner,
-                    Severity::Warning,
+                    EventType::Warning,
                     "FailedDelete",
                     format!("Error deleting: {}", told(&error)),
                 );

@@ -14,6 +14,7 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use events::{EventRecorder, EventType};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
@@ -21,7 +22,6 @@ use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use crate::caches::{Cache, Caches};
 use crate::context::Context;
 use crate::error::{Error, code, unless_gone};
-use crate::events::{Recorder, Severity};
 use crate::meta::{Key, uid};
 use crate::nodes;
 use crate::pods::{condition, is_active, name, namespace, node_name};
@@ -49,7 +49,7 @@ struct Scheduler {
     budgets: Arc<Cache<PodDisruptionBudget>>,
     shared: Arc<Shared>,
     queue: Queue<Key>,
-    recorder: Recorder,
+    recorder: EventRecorder,
 }
 
 #[derive(Default)]
@@ -262,10 +262,10 @@ impl Scheduler {
                     namespace(pod),
                     name(pod)
                 );
-                self.recorder.tell_action(
+                self.recorder.event_with_action(
                     &**pod,
                     "Binding",
-                    Severity::Normal,
+                    EventType::Normal,
                     "Scheduled",
                     message,
                 );
@@ -300,10 +300,10 @@ impl Scheduler {
         if !new && preemption.is_none() {
             return Ok(());
         }
-        self.recorder.tell_action(
+        self.recorder.event_with_action(
             &**pod,
             "Scheduling",
-            Severity::Warning,
+            EventType::Warning,
             "FailedScheduling",
             message.clone(),
         );
@@ -345,10 +345,10 @@ impl Scheduler {
                 .await,
         )?;
         let message = format!("Preempted by pod {} on node {node}", uid(&pod.metadata));
-        self.recorder.tell_action(
+        self.recorder.event_with_action(
             &**victim,
             "Preempting",
-            Severity::Normal,
+            EventType::Normal,
             "Preempted",
             message,
         );

@@ -9,6 +9,7 @@ mod plan;
 
 use std::sync::Arc;
 
+use events::{EventRecorder, EventType};
 use futures::future::join_all;
 use k8s_openapi::api::apps::v1::{ControllerRevision, StatefulSet};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
@@ -18,7 +19,6 @@ use crate::caches::{Cache, Caches};
 use crate::claim::claim;
 use crate::context::Context;
 use crate::error::{Error, code, namespace_terminates, told, unless_gone};
-use crate::events::{Recorder, Severity};
 use crate::expectations::Expectations;
 use crate::meta::{Key, uid, until};
 use crate::podcontrol::wake_by_pods;
@@ -36,7 +36,7 @@ struct Controller {
     sets: Arc<Cache<StatefulSet>>,
     pods: Arc<Cache<Pod>>,
     revisions: Arc<Cache<ControllerRevision>>,
-    recorder: Recorder,
+    recorder: EventRecorder,
 }
 
 pub(crate) fn start(context: &Context, caches: &mut Caches) {
@@ -168,7 +168,7 @@ impl Controller {
                             name(pod)
                         );
                         self.recorder
-                            .tell(set, Severity::Normal, "SuccessfulCreate", message);
+                            .event(set, EventType::Normal, "SuccessfulCreate", message);
                         Ok(())
                     }
                     // It is there and not seen yet, or nothing can be made here any more.
@@ -185,7 +185,7 @@ impl Controller {
                             told(&error)
                         );
                         self.recorder
-                            .tell(set, Severity::Warning, "FailedCreate", message);
+                            .event(set, EventType::Warning, "FailedCreate", message);
                         Err(error.into())
                     }
                 }
@@ -197,7 +197,7 @@ impl Controller {
                         name(pod)
                     );
                     self.recorder
-                        .tell(set, Severity::Warning, "RecreatingFailedPod", message);
+                        .event(set, EventType::Warning, "RecreatingFailedPod", message);
                 }
                 let precondition = Preconditions {
                     uid: pod.metadata.uid.clone(),
@@ -214,7 +214,7 @@ impl Controller {
                             name(pod)
                         );
                         self.recorder
-                            .tell(set, Severity::Normal, "SuccessfulDelete", message);
+                            .event(set, EventType::Normal, "SuccessfulDelete", message);
                         Ok(())
                     }
                     Err(error) if matches!(code(&error), 404 | 409) => Ok(()),

@@ -7,6 +7,7 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use events::{EventRecorder, EventType};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, Pod, Taint, Toleration};
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
@@ -14,7 +15,6 @@ use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use crate::caches::{Cache, Caches};
 use crate::context::Context;
 use crate::error::{Error, unless_gone};
-use crate::events::{Recorder, Severity};
 use crate::meta::{Key, after_seconds, until};
 use crate::nodes;
 use crate::pods::{is_finished, is_terminating, name, namespace, node_name};
@@ -29,7 +29,7 @@ struct Controller {
     pods: Arc<Cache<Pod>>,
     /// Pods whose time is running.
     doomed: Mutex<HashSet<Key>>,
-    recorder: Recorder,
+    recorder: EventRecorder,
 }
 
 pub(crate) fn start(context: &Context, caches: &mut Caches) {
@@ -126,9 +126,9 @@ impl Controller {
         match deadline(&pod, &node, now) {
             None => {
                 if self.set_doomed(key, false) {
-                    self.recorder.tell(
+                    self.recorder.event(
                         &*pod,
-                        Severity::Normal,
+                        EventType::Normal,
                         "TaintManagerEviction",
                         format!("Cancelling deletion of Pod {key}"),
                     );
@@ -158,9 +158,9 @@ impl Controller {
     }
 
     async fn delete(&self, pod: &Pod, key: &Key) -> Result<(), Error> {
-        self.recorder.tell(
+        self.recorder.event(
             pod,
-            Severity::Normal,
+            EventType::Normal,
             "TaintManagerEviction",
             format!("Marking for deletion Pod {key}"),
         );

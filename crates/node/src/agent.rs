@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clock::{Clock, Entropy};
+use events::EventRecorder;
 use futures::StreamExt;
 use jiff::{SignedDuration, Timestamp};
 use kube::runtime::watcher::{self, Event};
@@ -26,9 +27,9 @@ use tokio_util::sync::CancellationToken;
 
 use self::calls::Finished;
 use crate::backoff::Pauses;
-use crate::events::Recorder;
 use crate::options::{Addresses, NodeOptions, Range};
 use crate::pod::desired::Desired;
+use crate::pod::events::record;
 use crate::pod::phase::{self, End, Life, Note};
 use crate::pod::status::{self, PodStatus};
 use crate::pod::view::PodView;
@@ -47,7 +48,7 @@ pub(crate) struct Agent<R> {
     clock: Clock,
     entropy: Entropy,
     runtime: R,
-    recorder: Recorder,
+    recorder: EventRecorder,
     nodes: HashMap<Arc<str>, Addresses>,
     pods: HashMap<Arc<str>, Pod>,
     /// When to look at which pod although nothing happened.
@@ -97,7 +98,7 @@ impl<R: Runtime> Agent<R> {
         entropy: Entropy,
         options: &NodeOptions,
         runtime: R,
-        recorder: Recorder,
+        recorder: EventRecorder,
     ) -> Self {
         let number = |(index, name): (usize, &String)| {
             (
@@ -254,7 +255,7 @@ impl<R: Runtime> Agent<R> {
                 reason: "InvalidSimulation",
                 message,
             };
-            self.recorder.tell(&pod.desired, &pod.node, note, now);
+            record(&self.recorder, &pod.desired, &pod.node, note);
         }
     }
 
@@ -324,7 +325,7 @@ impl<R: Runtime> Agent<R> {
             let step = phase::next(pod.life.clone(), &pod.desired, &observed, now);
             pod.life = step.life;
             for note in step.notes {
-                self.recorder.tell(&pod.desired, &pod.node, note, now);
+                record(&self.recorder, &pod.desired, &pod.node, note);
             }
             let quiet = step.orders.is_empty();
             for order in step.orders {

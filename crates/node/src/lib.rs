@@ -12,7 +12,6 @@
 
 mod agent;
 mod backoff;
-mod events;
 mod logs;
 mod machine;
 mod options;
@@ -24,13 +23,13 @@ mod tests;
 use std::sync::Arc;
 
 use clock::{Clock, Entropy};
+use events::EventBroadcaster;
 use kube::Client;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::agent::Agent;
-use crate::events::Recorder;
 use crate::machine::Machines;
 
 pub use logs::{LogOptions, LogsError, logs};
@@ -83,14 +82,15 @@ pub fn run_with(
     let options = Arc::new(options);
     let (registering, registered) = watch::channel(false);
     let mut tasks = JoinSet::new();
-    let (recorder, writing) = Recorder::new(
+    let (events, writer) = EventBroadcaster::new(
         client.clone(),
         clock.clone(),
-        entropy.clone(),
-        options.events_per_second,
-        shutdown.clone(),
+        Some(pod::events::rate_limit(options.events_per_second)),
     );
-    tasks.spawn(writing);
+    if options.events_per_second > 0 {
+        tasks.spawn(writer.run(shutdown.clone()));
+    }
+    let recorder = events.recorder(pod::events::COMPONENT);
     let machines = Machines::new(
         client.clone(),
         clock.clone(),

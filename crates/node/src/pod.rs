@@ -6,6 +6,7 @@
 //! waits, asks the time or talks to anybody; the agent does that.
 
 pub(crate) mod desired;
+pub(crate) mod events;
 pub(crate) mod phase;
 pub(crate) mod status;
 pub(crate) mod view;

@@ -13,8 +13,9 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("store", &[]),
     ("registry", &["clock", "kinds", "store"]),
     ("server", &["clock", "kinds", "registry"]),
-    ("control", &["clock", "kinds", "rules"]),
-    ("node", &["clock", "kinds"]),
+    ("events", &["clock"]),
+    ("control", &["clock", "events", "kinds", "rules"]),
+    ("node", &["clock", "events", "kinds"]),
     ("drain", &["clock", "kinds", "rules"]),
     (
         "exeunt",

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use events::EventType;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::batch::v1::{CronJob, CronJobSpec, CronJobStatus, Job};
@@ -9,7 +10,6 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kinds::schedule::{self, Schedule};
 
-use crate::events::Severity;
 use crate::meta::{after_seconds, controlled_by, on_wire, uid};
 
 /// The annotation in which a job carries the time for which it was made.
@@ -19,7 +19,7 @@ const MISSED_LIMIT: usize = 100;
 /// Looking a little later than due never looks too early.
 const MARGIN: SignedDuration = SignedDuration::from_millis(100);
 
-type Event = (Severity, &'static str, String);
+type Event = (EventType, &'static str, String);
 
 /// What a look at a cron job comes to.
 #[derive(Default)]
@@ -81,7 +81,7 @@ fn rhythm(spec: &CronJobSpec) -> Result<(Schedule, TimeZone), Event> {
         None => TimeZone::UTC,
         Some(name) => schedule::time_zone(name).ok_or_else(|| {
             (
-                Severity::Warning,
+                EventType::Warning,
                 "UnknownTimeZone",
                 format!("invalid timeZone: {name:?}: unknown time zone {name}"),
             )
@@ -90,7 +90,7 @@ fn rhythm(spec: &CronJobSpec) -> Result<(Schedule, TimeZone), Event> {
     let text = &spec.schedule;
     let broken = |fault| {
         (
-            Severity::Warning,
+            EventType::Warning,
             "UnparseableSchedule",
             format!("unparseable schedule: {text:?} : {fault}"),
         )
@@ -105,7 +105,7 @@ fn settle(status: &mut CronJobStatus, jobs: &[Arc<Job>], events: &mut Vec<Event>
         let Some(job) = jobs.iter().find(|job| job.metadata.uid == reference.uid) else {
             let gone = reference.name.as_deref().unwrap_or_default();
             events.push((
-                Severity::Normal,
+                EventType::Normal,
                 "MissingJob",
                 format!("Active job went missing: {gone}"),
             ));
@@ -113,7 +113,7 @@ fn settle(status: &mut CronJobStatus, jobs: &[Arc<Job>], events: &mut Vec<Event>
         };
         if let Some(end) = end(job) {
             events.push((
-                Severity::Normal,
+                EventType::Normal,
                 "SawCompletedJob",
                 format!(
                     "Saw completed job: {}, condition: {end}",
@@ -194,12 +194,12 @@ fn start(
     if missed > MISSED_LIMIT {
         let advice = "too many missed start times. Set or decrease .spec.startingDeadlineSeconds or check clock skew";
         plan.events
-            .push((Severity::Warning, "TooManyMissedTimes", advice.to_owned()));
+            .push((EventType::Warning, "TooManyMissedTimes", advice.to_owned()));
     }
     if deadline.is_some_and(|seconds| after_seconds(due, seconds) < now) {
         let when = due.strftime("%a, %d %b %Y %H:%M:%S +0000");
         plan.events.push((
-            Severity::Warning,
+            EventType::Warning,
             "MissSchedule",
             format!("Missed scheduled time to start a job: {when}"),
         ));
@@ -218,7 +218,7 @@ fn start(
         Some("Forbid") if !active.is_empty() => {
             let words = "Not starting job because prior execution is running and concurrency policy is Forbid";
             plan.events
-                .push((Severity::Normal, "JobAlreadyActive", words.to_owned()));
+                .push((EventType::Normal, "JobAlreadyActive", words.to_owned()));
             return;
         }
         Some("Replace") => {

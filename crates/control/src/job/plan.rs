@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use events::EventType;
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::{
     Job, JobCondition, JobSpec, JobStatus, PodFailurePolicyRule, UncountedTerminatedPods,
@@ -11,7 +12,6 @@ use k8s_openapi::api::core::v1::{EnvVar, EnvVarSource, ObjectFieldSelector, Pod}
 
 use super::Event;
 use super::index::{self, INDEX};
-use crate::events::Severity;
 use crate::meta::{after_seconds, annotation, controlled_by, on_wire, uid};
 use crate::podcontrol::{BURST, from_template};
 use crate::pods::{is_active, is_finished, is_ready, is_terminating, phase};
@@ -517,10 +517,10 @@ fn end(
     if ended == "Complete" {
         status.completion_time = Some(on_wire(view.now));
         plan.events
-            .push((Severity::Normal, "Completed", "Job completed".to_owned()));
+            .push((EventType::Normal, "Completed", "Job completed".to_owned()));
     } else {
         plan.events
-            .push((Severity::Warning, reason, message.to_owned()));
+            .push((EventType::Warning, reason, message.to_owned()));
     }
 }
 
@@ -536,7 +536,7 @@ fn suspend(view: &View<'_>, status: &mut JobStatus, plan: &mut Plan) {
         Some(view.now),
     ) {
         plan.events
-            .push((Severity::Normal, "Suspended", "Job suspended".to_owned()));
+            .push((EventType::Normal, "Suspended", "Job suspended".to_owned()));
     }
     status.start_time = None;
 }
@@ -559,7 +559,7 @@ fn resume(status: &mut JobStatus, now: Timestamp, plan: &mut Plan) {
     {
         status.start_time = Some(on_wire(now));
         plan.events
-            .push((Severity::Normal, "Resumed", "Job resumed".to_owned()));
+            .push((EventType::Normal, "Resumed", "Job resumed".to_owned()));
     }
 }
 

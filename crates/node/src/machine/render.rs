@@ -1,11 +1,11 @@
 //! Nodes and leases as the API takes them.
 
+use clock::whole_seconds;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Node;
 use serde_json::{Value, json};
 
 use crate::options::{NodeOptions, Range};
-use crate::pod::status::whole_seconds;
 
 /// The four conditions of a node that is well: type, status, reason, message.
 const CONDITIONS: [(&str, &str, &str, &str); 4] = [

@@ -241,8 +241,3 @@ pub(crate) fn fingerprint(of: &impl Hash) -> u64 {
     of.hash(&mut hasher);
     hasher.finish()
 }
-
-/// `time` as the wire shows it: whole seconds.
-pub(crate) fn whole_seconds(time: Timestamp) -> Timestamp {
-    Timestamp::from_second(time.as_second()).unwrap_or(time)
-}

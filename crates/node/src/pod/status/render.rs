@@ -1,10 +1,11 @@
 //! What a life looks like in the API: phase, conditions and container statuses.
 
+use clock::whole_seconds;
 use jiff::Timestamp;
 
 use super::{
     Address, Condition, ContainerStatus, OWNED_CONDITIONS, PodStatus, Running, State, Terminated,
-    Waiting, whole_seconds,
+    Waiting,
 };
 use crate::pod::desired::{Desired, Phase, Role};
 use crate::pod::phase::{Life, Run, RunState, Stage};

@@ -1,0 +1,241 @@
+//! The side of the queue on which events happen.
+
+use std::sync::Arc;
+
+use clock::Clock;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, Time};
+use kube::{Client, Resource};
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
+use tracing::debug;
+
+use crate::bucket::RateLimit;
+use crate::write::EventWriter;
+
+/// How many events may wait for the writer. Further ones are dropped.
+const QUEUE_LENGTH: usize = 4096;
+
+/// The `type` of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum EventType {
+    /// Something happened that was meant to happen.
+    Normal,
+    /// Something went wrong, or will.
+    Warning,
+}
+
+impl EventType {
+    /// The value of the field `type`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Normal => "Normal",
+            Self::Warning => "Warning",
+        }
+    }
+}
+
+/// Makes recorders that share one queue. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct EventBroadcaster {
+    queue: mpsc::Sender<PendingEvent>,
+    clock: Clock,
+}
+
+impl EventBroadcaster {
+    /// Makes a broadcaster and the writer that sends its events, which has to be run. When the
+    /// writer is dropped instead, recorded events vanish without a log line.
+    ///
+    /// `limit` bounds the events of all recorders together; none bounds only those of one source
+    /// about one object.
+    #[must_use]
+    pub fn new(client: Client, clock: Clock, limit: Option<RateLimit>) -> (Self, EventWriter) {
+        let (queue, events) = mpsc::channel(QUEUE_LENGTH);
+        (
+            Self { queue, clock },
+            EventWriter::new(client, events, limit),
+        )
+    }
+
+    /// A recorder for the events of one component, for example `deployment-controller`.
+    #[must_use]
+    pub fn recorder(&self, component: &'static str) -> EventRecorder {
+        EventRecorder {
+            broadcaster: self.clone(),
+            source: Source {
+                component,
+                host: None,
+            },
+        }
+    }
+}
+
+/// Records events in the name of one component. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct EventRecorder {
+    broadcaster: EventBroadcaster,
+    source: Source,
+}
+
+impl EventRecorder {
+    /// A recorder for the events of this component on one node.
+    #[must_use]
+    pub fn on_host(&self, host: Arc<str>) -> Self {
+        let mut recorder = self.clone();
+        recorder.source.host = Some(host);
+        recorder
+    }
+
+    /// Records an event about an object. Never waits.
+    pub fn event<K>(
+        &self,
+        object: &K,
+        event_type: EventType,
+        reason: &'static str,
+        message: impl Into<String>,
+    ) where
+        K: Resource,
+        K::DynamicType: Default,
+    {
+        self.event_about(reference(object), event_type, reason, message);
+    }
+
+    /// Records an event about whatever `involved` names, for example one container of a pod. Never
+    /// waits.
+    pub fn event_about(
+        &self,
+        involved: ObjectReference,
+        event_type: EventType,
+        reason: &'static str,
+        message: impl Into<String>,
+    ) {
+        self.enqueue(involved, None, event_type, reason, message.into());
+    }
+
+    /// Records an event in the form of `events.k8s.io`: it names the action, carries `eventTime`,
+    /// and repetitions are objects of their own. The scheduler does this. Never waits.
+    pub fn event_with_action<K>(
+        &self,
+        object: &K,
+        action: &'static str,
+        event_type: EventType,
+        reason: &'static str,
+        message: impl Into<String>,
+    ) where
+        K: Resource,
+        K::DynamicType: Default,
+    {
+        let involved = reference(object);
+        self.enqueue(involved, Some(action), event_type, reason, message.into());
+    }
+
+    fn enqueue(
+        &self,
+        involved: ObjectReference,
+        action: Option<&'static str>,
+        event_type: EventType,
+        reason: &'static str,
+        message: String,
+    ) {
+        let event = PendingEvent {
+            source: self.source.clone(),
+            action,
+            involved,
+            event_type,
+            reason,
+            message,
+            at: self.broadcaster.clock.now(),
+        };
+        if let Err(TrySendError::Full(event)) = self.broadcaster.queue.try_send(event) {
+            debug!(reason = event.reason, "event dropped: queue full");
+        }
+    }
+}
+
+/// Who emits an event.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Source {
+    pub(crate) component: &'static str,
+    /// The node, for components that run on one.
+    pub(crate) host: Option<Arc<str>>,
+}
+
+/// An event that is not written yet.
+#[derive(Clone, Debug)]
+pub(crate) struct PendingEvent {
+    pub(crate) source: Source,
+    /// Set for events in the form of `events.k8s.io`.
+    pub(crate) action: Option<&'static str>,
+    pub(crate) involved: ObjectReference,
+    pub(crate) event_type: EventType,
+    pub(crate) reason: &'static str,
+    pub(crate) message: String,
+    pub(crate) at: Timestamp,
+}
+
+impl PendingEvent {
+    /// The namespace in which the event is created. Events about cluster-wide objects go to
+    /// `default`, as upstream's do.
+    pub(crate) fn namespace(&self) -> &str {
+        self.involved
+            .namespace
+            .as_deref()
+            .filter(|namespace| !namespace.is_empty())
+            .unwrap_or("default")
+    }
+
+    /// The event as an object with this name.
+    pub(crate) fn to_object(&self, name: String) -> Event {
+        let mut event = Event {
+            metadata: ObjectMeta {
+                name: Some(name),
+                namespace: Some(self.namespace().to_owned()),
+                ..ObjectMeta::default()
+            },
+            involved_object: self.involved.clone(),
+            type_: Some(self.event_type.as_str().to_owned()),
+            reason: Some(self.reason.to_owned()),
+            message: Some(self.message.clone()),
+            reporting_component: Some(self.source.component.to_owned()),
+            ..Event::default()
+        };
+        let host = self.source.host.as_deref().map(str::to_owned);
+        if let Some(action) = self.action {
+            event.action = Some(action.to_owned());
+            event.event_time = Some(MicroTime(self.at));
+            // Validation demands an instance beside `eventTime`.
+            let instance = host.unwrap_or_else(|| format!("{}-exeunt", self.source.component));
+            event.reporting_instance = Some(instance);
+        } else {
+            event.reporting_instance.clone_from(&host);
+            event.source = Some(EventSource {
+                component: Some(self.source.component.to_owned()),
+                host,
+            });
+            event.first_timestamp = Some(Time(clock::whole_seconds(self.at)));
+            event.last_timestamp = event.first_timestamp.clone();
+            event.count = Some(1);
+        }
+        event
+    }
+}
+
+fn reference<K>(object: &K) -> ObjectReference
+where
+    K: Resource,
+    K::DynamicType: Default,
+{
+    let ty = K::DynamicType::default();
+    let meta = object.meta();
+    ObjectReference {
+        api_version: Some(K::api_version(&ty).into_owned()),
+        kind: Some(K::kind(&ty).into_owned()),
+        name: meta.name.clone(),
+        namespace: meta.namespace.clone(),
+        uid: meta.uid.clone(),
+        resource_version: meta.resource_version.clone(),
+        field_path: None,
+    }
+}
