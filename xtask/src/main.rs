@@ -13,14 +13,14 @@ mod tidy;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: cargo xtask tidy [--circles] | ci [--fast] | schema [--facts DIR] | soak [--minutes N] [--seed N] [--release]";
+const USAGE: &str = "usage: cargo xtask tidy [--circles|--phrases|--types|--width] | ci [--fast] | schema [--facts DIR] | soak [--minutes N] [--seed N] [--release]";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done = match words.as_slice() {
         ["tidy"] => tidy::run(&root()),
-        ["tidy", "--circles"] => tidy::report_circles(&root()),
+        ["tidy", check] => tidy::report(&root(), check),
         ["ci"] => ci::run(&root(), ci::Extent::Everything),
         ["ci", "--fast"] => ci::run(&root(), ci::Extent::Fast),
         ["schema"] => schema::run(&root(), &root().join("facts")),

@@ -9,6 +9,11 @@ mod circles;
 mod files;
 mod lexer;
 mod links;
+mod phrases;
+mod sources;
+mod transition;
+mod types;
+mod width;
 
 use std::path::{Path, PathBuf};
 
@@ -29,9 +34,16 @@ pub(crate) fn run(root: &Path) -> Result<()> {
     }
 }
 
-/// Prints every import circle of the workspace, allowed ones too.
-pub(crate) fn report_circles(root: &Path) -> Result<()> {
-    for line in circles::report(root)? {
+/// Prints what a check finds, in crates that are still exempt from it too.
+pub(crate) fn report(root: &Path, check: &str) -> Result<()> {
+    let lines = match check {
+        "--circles" => circles::report(root)?,
+        "--phrases" => phrases::report(root)?,
+        "--types" => types::report(root)?,
+        "--width" => width::report(root)?,
+        _ => bail!("tidy takes --circles, --phrases, --types or --width, not {check:?}"),
+    };
+    for line in lines {
         say(&line);
     }
     Ok(())
@@ -42,6 +54,9 @@ fn faults(root: &Path) -> Result<Vec<String>> {
     faults.extend(circles::faults(root)?);
     faults.extend(files::faults(root)?);
     faults.extend(links::faults(root)?);
+    faults.extend(phrases::faults(root)?);
+    faults.extend(types::faults(root)?);
+    faults.extend(width::faults(root)?);
     Ok(faults)
 }
 
