@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use cluster::{Cluster, Config, Storage};
 use futures::StreamExt as _;
 use futures::stream::{self, FuturesUnordered};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -22,7 +23,6 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::cli::{Bench, StoreKind};
-use crate::cluster::{Cluster, Config, Storage};
 use crate::failure::Failure;
 use crate::terminal::say;
 use board::Board;
@@ -37,23 +37,29 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Runs the benchmark.
 pub(crate) async fn run(arguments: &Bench) -> Result<(), Failure> {
-    let folder = tempfile::Builder::new()
+    let directory = tempfile::Builder::new()
         .prefix("exeunt-bench-")
         .tempdir()
-        .context("cannot make a folder for the benchmark")?;
-    let (folder, storage) = match (&arguments.data_dir, arguments.store) {
-        (Some(kept), StoreKind::Disk) => (kept.clone(), Storage::Disk),
-        (None, StoreKind::Disk) => (folder.path().to_path_buf(), Storage::Disk),
-        (_, StoreKind::Memory) => (folder.path().to_path_buf(), Storage::Memory),
+        .context("cannot create a directory for the benchmark")?;
+    let storage = match (&arguments.data_dir, arguments.store) {
+        (Some(kept), StoreKind::Disk) => Storage::Disk(kept.join("store")),
+        (None, StoreKind::Disk) => Storage::Disk(directory.path().join("store")),
+        (_, StoreKind::Memory) => Storage::Memory,
     };
-    let cluster = Cluster::start(Config::new(folder, storage, ([127, 0, 0, 1], 0).into())).await?;
+    let config = Config {
+        storage,
+        budget_warnings: true,
+        refusal_events: true,
+        ..Config::default()
+    };
+    let cluster = Cluster::start(config).await?;
     let bench = Run {
         client: cluster.client(),
         arguments,
     };
     let done = tokio::time::timeout(PATIENCE, bench.all()).await;
     done.with_context(|| format!("the benchmark was not over after {} s", PATIENCE.as_secs()))??;
-    cluster.stop().await
+    Ok(cluster.stop().await?)
 }
 
 struct Run<'a> {

@@ -13,6 +13,7 @@ use std::time::Duration;
 use ::drain::event::Event;
 use anyhow::Context as _;
 use clock::Clock;
+use cluster::{Cluster, Config, Listen, NodeOptions};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -24,8 +25,8 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::Instant;
 
 use crate::cli::Demo;
-use crate::cluster::{Cluster, Config, Signals, Storage};
 use crate::failure::Failure;
+use crate::signals::Signals;
 use crate::terminal::{Terminal, Tone, say};
 use happening::Happening;
 use observe::Sight;
@@ -44,12 +45,14 @@ pub(crate) async fn run(arguments: &Demo) -> Result<(), Failure> {
         .context("cannot make a folder for the demo")?;
     let started = Instant::now();
     let config = Config {
-        nodes: 3,
-        ..Config::new(
-            folder.path().to_path_buf(),
-            Storage::Memory,
-            ([127, 0, 0, 1], 0).into(),
-        )
+        listen: Some(Listen {
+            address: ([127, 0, 0, 1], 0).into(),
+            dir: folder.path().to_path_buf(),
+        }),
+        nodes: Some(NodeOptions::numbered("node", 3)),
+        budget_warnings: true,
+        refusal_events: true,
+        ..Config::default()
     };
     let cluster = Cluster::start(config).await?;
     let heading = |text: &str| say(&terminal.paint(Tone::Strong, text));
@@ -57,7 +60,7 @@ pub(crate) async fn run(arguments: &Demo) -> Result<(), Failure> {
     say(&format!(
         "  ready after {} ms: API server at {}, controllers, scheduler, 3 simulated nodes",
         started.elapsed().as_millis(),
-        cluster.url
+        cluster.url().unwrap_or_default()
     ));
 
     let client = cluster.client();
@@ -97,7 +100,7 @@ pub(crate) async fn run(arguments: &Demo) -> Result<(), Failure> {
     } else {
         farewell();
     }
-    cluster.stop().await
+    Ok(cluster.stop().await?)
 }
 
 async fn apply_sample(client: &Client) -> Result<(), Failure> {
@@ -309,16 +312,15 @@ fn farewell() {
 }
 
 async fn keep(cluster: &Cluster, node: &str) -> Result<(), Failure> {
-    let signals = Signals::listen()?;
+    let mut signals = Signals::listen()?;
     say("\nThe server keeps running until you press Ctrl-C. In another terminal:");
-    say(&format!(
-        "  export KUBECONFIG={}",
-        cluster.kubeconfig.display()
-    ));
+    if let Some(kubeconfig) = cluster.kubeconfig() {
+        say(&format!("  export KUBECONFIG={}", kubeconfig.display()));
+    }
     say("  kubectl get pods -o wide");
     say("  kubectl describe pdb nginx-pdb");
     say(&format!("  kubectl uncordon {node}"));
     say("  kubectl drain node-3 --ignore-daemonsets");
-    cluster.wait_for_signal(signals).await;
+    signals.next_or_end_of(cluster).await;
     Ok(())
 }

@@ -302,7 +302,7 @@ async fn follow(mut engine: Engine, clock: Clock, pace: &Pace) -> Result<(), Fai
     let mut show = Show::new(pace);
     let mut frames = tokio::time::interval(FRAME);
     frames.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
-    let mut interrupted = std::pin::pin!(crate::cluster::signalled());
+    let mut interrupted = std::pin::pin!(crate::signals::signalled());
     loop {
         tokio::select! {
             biased;

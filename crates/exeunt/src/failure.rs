@@ -1,5 +1,7 @@
 //! How a command fails: a message, a hint that leads out, and an exit code.
 
+mod cluster;
+
 use std::process::ExitCode;
 
 /// Why a command did not do what was asked.

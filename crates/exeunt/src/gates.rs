@@ -3,7 +3,7 @@
 //! One gate exists here: it was beta in 1.26 to 1.30 and is unconditional since 1.31; whoever tests
 //! against the older behaviour may still switch it off.
 
-use registry::Gates;
+use cluster::Gates;
 
 use crate::failure::Failure;
 

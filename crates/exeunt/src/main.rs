@@ -1,11 +1,10 @@
 //! `exeunt`: Kubernetes eviction, whole, in one binary.
 //!
-//! This crate is arguments, wiring and printing. `main` parses and hands over; `cluster` is the
-//! composition root; each command is a file.
+//! This crate is arguments, signals and printing: `main` parses and hands over, and each command is a
+//! file. What runs is assembled in the `cluster` crate.
 
 mod bench;
 mod cli;
-mod cluster;
 mod connect;
 mod demo;
 mod drain;
@@ -13,10 +12,10 @@ mod explain;
 mod failure;
 mod gates;
 mod lint;
-mod logs;
 mod manual;
 mod plan;
 mod serve;
+mod signals;
 mod snapshot;
 mod terminal;
 

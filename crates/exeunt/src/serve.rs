@@ -3,26 +3,27 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use server::TokenFile;
+use cluster::{Cluster, Config, Listen, NodeOptions, Storage, TokenFile};
 
 use crate::cli::{Serve, StoreKind};
-use crate::cluster::{Cluster, Config, Signals, Storage};
 use crate::failure::Failure;
 use crate::gates;
+use crate::signals::Signals;
 use crate::terminal::{remark, say};
 
 /// Runs the control plane.
 pub(crate) async fn run(arguments: &Serve) -> Result<(), Failure> {
     let cluster = Cluster::start(config(arguments)?).await?;
-    let signals = Signals::listen()?;
-    say(&format!(
-        "exeunt is ready at {} with kubeconfig {}",
-        cluster.url,
-        cluster.kubeconfig.display()
-    ));
-    cluster.wait_for_signal(signals).await;
+    let mut signals = Signals::listen()?;
+    if let (Some(url), Some(kubeconfig)) = (cluster.url(), cluster.kubeconfig()) {
+        let kubeconfig = kubeconfig.display();
+        say(&format!(
+            "exeunt is ready at {url} with kubeconfig {kubeconfig}"
+        ));
+    }
+    signals.next_or_end_of(&cluster).await;
     remark("stopping");
-    cluster.stop().await
+    Ok(cluster.stop().await?)
 }
 
 fn config(arguments: &Serve) -> Result<Config, Failure> {
@@ -42,17 +43,22 @@ fn config(arguments: &Serve) -> Result<Config, Failure> {
     // The path is shown to people who will use it from elsewhere.
     let data_dir = data_dir.canonicalize().unwrap_or(data_dir);
     let storage = match arguments.store {
-        StoreKind::Disk => Storage::Disk,
+        StoreKind::Disk => Storage::Disk(data_dir.join("store")),
         StoreKind::Memory => Storage::Memory,
     };
-    let (budget_warnings, refusal_events) = (arguments.budget_warnings, arguments.eviction_events);
+    let nodes = usize::try_from(arguments.nodes).unwrap_or(usize::MAX);
     Ok(Config {
-        nodes: arguments.nodes,
+        storage,
+        listen: Some(Listen {
+            address: arguments.listen,
+            dir: data_dir,
+        }),
+        nodes: (nodes > 0).then(|| NodeOptions::numbered("node", nodes)),
         tokens,
         gates,
-        budget_warnings,
-        refusal_events,
-        ..Config::new(data_dir, storage, arguments.listen)
+        budget_warnings: arguments.budget_warnings,
+        refusal_events: arguments.eviction_events,
+        ..Config::default()
     })
 }
 

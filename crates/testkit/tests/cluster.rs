@@ -230,10 +230,10 @@ async fn what_never_happens_is_given_up_in_time() -> anyhow::Result<()> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn standing_help_is_told_over_http_when_it_is_asked_for() -> anyhow::Result<()> {
+async fn eviction_hints_is_told_over_http_when_it_is_asked_for() -> anyhow::Result<()> {
     let cluster = Cluster::builder()
         .without_controllers()
-        .standing_help()
+        .eviction_hints()
         .start()
         .await?;
     let body = json!({"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": "b"},

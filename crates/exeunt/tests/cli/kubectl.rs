@@ -58,9 +58,11 @@ async fn fewest_ready(
         };
         match event {
             Event::Apply(pod) | Event::InitApply(pod) => {
-                drop(ready.insert(pod.name_any(), is_ready(&pod)))
+                ready.insert(pod.name_any(), is_ready(&pod));
             }
-            Event::Delete(pod) => drop(ready.remove(&pod.name_any())),
+            Event::Delete(pod) => {
+                ready.remove(&pod.name_any());
+            }
             Event::Init | Event::InitDone => continue,
         }
         let count = ready.values().filter(|ready| **ready).count();

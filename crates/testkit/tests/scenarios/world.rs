@@ -53,7 +53,7 @@ impl World {
     ) -> anyhow::Result<Self> {
         let builder = Cluster::builder().nodes(nodes);
         let builder = if events {
-            builder.standing_help()
+            builder.eviction_hints()
         } else {
             builder
         };

@@ -1,17 +1,17 @@
-//! `kubectl logs`: the simulated life of a container, told by the node crate from the pod's status.
+//! `kubectl logs` for pods on simulated nodes.
 
 use k8s_openapi::api::core::v1::Pod;
 use kinds::Tree;
 use node::LogOptions;
 use server::{LogQuery, PodLogs};
 
-/// Tells logs of pods on simulated nodes.
+/// Derives the log of a container from the pod's status; simulated containers write nothing.
 pub(crate) struct SimulatedLogs;
 
 impl PodLogs for SimulatedLogs {
     fn read(&self, pod: &Tree, query: &LogQuery) -> Result<String, String> {
         let pod: Pod = serde_json::from_value(pod.clone().into())
-            .map_err(|error| format!("the pod cannot be read: {error}"))?;
+            .map_err(|error| format!("cannot decode the pod: {error}"))?;
         let options = LogOptions {
             container: Some(query.container.clone()),
             previous: query.previous,

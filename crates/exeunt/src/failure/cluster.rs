@@ -1,0 +1,42 @@
+//! Failures of a cluster in this process, with a hint for each that the user can act on.
+
+use cluster::{ClusterError, EngineError};
+
+use super::Failure;
+
+impl From<ClusterError> for Failure {
+    fn from(error: ClusterError) -> Self {
+        let hint = hint(&error);
+        if let ClusterError::Nodes(reason) = &error {
+            return Self::usage(format!("{error}: {reason}"), "use a smaller --nodes");
+        }
+        let failure = Self::from(anyhow::Error::new(error));
+        match hint {
+            Some(hint) => failure.hint(hint),
+            None => failure,
+        }
+    }
+}
+
+fn hint(error: &ClusterError) -> Option<&'static str> {
+    match error {
+        ClusterError::Listen { source, .. } => Some(match source.kind() {
+            std::io::ErrorKind::AddrInUse => {
+                "another process listens there; use another port, or port 0 for a free one"
+            }
+            std::io::ErrorKind::AddrNotAvailable => "use an address of this machine",
+            _ => "use another --listen address",
+        }),
+        ClusterError::Store(error) => Some(match error.reason {
+            EngineError::InUse => "stop the other process, or use another --data-dir",
+            EngineError::Corrupt(_) => {
+                "nothing was changed; restore a backup, or move the directory away to start empty"
+            }
+            EngineError::Format { .. } => "use the version of exeunt that wrote it",
+            EngineError::Io(_) | EngineError::Failed(_) => {
+                "check that the directory is writable and that the disk is not full"
+            }
+        }),
+        _ => None,
+    }
+}
