@@ -6,6 +6,7 @@ use kube::Resource;
 
 pub(crate) use clock::whole_seconds;
 pub(crate) use rules::after_seconds;
+pub(crate) use rules::owners::controller_of;
 
 /// Namespace and name; the namespace of a cluster-wide object is empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -42,14 +43,6 @@ impl std::fmt::Display for Key {
             write!(out, "{}/{}", self.namespace, self.name)
         }
     }
-}
-
-/// The owner that manages the object, if there is one.
-pub(crate) fn controller_of(meta: &ObjectMeta) -> Option<&OwnerReference> {
-    meta.owner_references
-        .as_ref()?
-        .iter()
-        .find(|owner| owner.controller == Some(true))
 }
 
 /// The API group of an `apiVersion`.

@@ -58,14 +58,10 @@ pub fn node_of(pod: &Pod) -> Option<&str> {
         .filter(|name| !name.is_empty())
 }
 
-/// Who replaces the pod when it goes.
+/// Returns the owner that controls the pod, and so replaces it.
 #[must_use]
 pub fn controller_of(pod: &Pod) -> Option<&OwnerReference> {
-    pod.metadata
-        .owner_references
-        .as_ref()?
-        .iter()
-        .find(|owner| owner.controller == Some(true))
+    rules::owners::controller_of(&pod.metadata)
 }
 
 /// Whether the node says that it works: false when it reports trouble or does not report at all.

@@ -4,8 +4,10 @@
 //! start-up. Codecs, strict field validation, patches, apply, pruning and OpenAPI are derived from
 //! it, so a kind is added by data.
 
+use std::hash::BuildHasher as _;
 use std::sync::OnceLock;
 
+use hashbrown::{DefaultHashBuilder, HashTable};
 use smol_str::format_smolstr;
 
 use crate::tree::Text;
@@ -33,39 +35,37 @@ impl Type {
     /// The field with this JSON name and its index.
     #[must_use]
     pub fn field_at(&self, name: &str) -> Option<(usize, &'static Field)> {
-        let slots = &self.found().slots;
-        let mut slot = hash(name) & (slots.len() - 1);
-        loop {
-            let index = (slots[slot] as usize).checked_sub(1)?;
-            let field = &self.fields[index];
-            if field.name == name {
-                return Some((index, field));
-            }
-            slot = (slot + 1) & (slots.len() - 1);
-        }
+        let derived = self.derived();
+        let hash = derived.hasher.hash_one(name);
+        let is_named = |&index: &u32| self.fields[index as usize].name == name;
+        let index = *derived.by_name.find(hash, is_named)? as usize;
+        Some((index, &self.fields[index]))
     }
 
     /// Indexes of the fields that are always written, in the order of the wire.
     pub(crate) fn always(&self) -> &[usize] {
-        &self.found().always
+        &self.derived().always
     }
 
     /// How managed fields name the field with this index: `f:` and its name.
     pub(crate) fn element(&self, index: usize) -> &Text {
-        &self.found().elements[index]
+        &self.derived().elements[index]
     }
 
-    fn found(&self) -> &Found {
-        self.lookup.0.get_or_init(|| Found::of(self.fields))
+    fn derived(&self) -> &Derived {
+        self.lookup.0.get_or_init(|| Derived::of(self.fields))
     }
 }
 
-/// What is derived from the fields of a type, when somebody first asks for one of them.
+/// What is derived from the fields of a type, on the first use of one of them.
+///
+/// Deriving it lazily keeps the table a plain static and start-up short: most processes use a
+/// fraction of the types.
 #[derive(Debug, Default)]
-pub struct Lookup(OnceLock<Found>);
+pub struct Lookup(OnceLock<Derived>);
 
 impl Lookup {
-    /// That of a type for whose fields nobody has asked.
+    /// The lookup of a type none of whose fields has been used.
     #[must_use]
     pub const fn new() -> Self {
         Self(OnceLock::new())
@@ -73,26 +73,25 @@ impl Lookup {
 }
 
 #[derive(Debug)]
-struct Found {
-    /// A hash table: one more than the index of a field, at the first slot from the hash of its
-    /// name on that was free; 0 where there is none. More than half of it is free.
-    slots: Box<[u32]>,
+struct Derived {
+    /// Indexes of the fields, found by name.
+    by_name: HashTable<u32>,
+    /// Seeded at random: authors of custom resource definitions choose the names and must not be
+    /// able to choose names that collide.
+    hasher: DefaultHashBuilder,
     always: Box<[usize]>,
     elements: Box<[Text]>,
 }
 
-impl Found {
+impl Derived {
     fn of(fields: &[Field]) -> Self {
-        let mut slots = vec![0; (2 * fields.len() + 1).next_power_of_two()];
-        for (number, field) in (1_u32..).zip(fields) {
-            let mut slot = hash(field.name) & (slots.len() - 1);
-            while slots[slot] != 0 {
-                slot = (slot + 1) & (slots.len() - 1);
-            }
-            slots[slot] = number;
+        let hasher = DefaultHashBuilder::default();
+        let hash = |&index: &u32| hasher.hash_one(fields[index as usize].name);
+        let mut by_name = HashTable::with_capacity(fields.len());
+        for (index, _) in (0_u32..).zip(fields) {
+            by_name.insert_unique(hash(&index), index, hash);
         }
         Self {
-            slots: slots.into(),
             always: (0..fields.len())
                 .filter(|&index| fields[index].always)
                 .collect(),
@@ -100,24 +99,10 @@ impl Found {
                 .iter()
                 .map(|field| format_smolstr!("f:{}", field.name))
                 .collect(),
+            by_name,
+            hasher,
         }
     }
-}
-
-/// Names are short: a few multiplications are enough. Who may define custom kinds could choose
-/// names that collide, and make the lookups of those kinds slow.
-fn hash(name: &str) -> usize {
-    const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
-    let mix = |hash: u64, word: u64| (hash.rotate_left(5) ^ word).wrapping_mul(FACTOR);
-    let (mut hash, mut rest) = (name.len() as u64, name.as_bytes());
-    while let Some((word, more)) = rest.split_first_chunk() {
-        hash = mix(hash, u64::from_le_bytes(*word));
-        rest = more;
-    }
-    let last = rest
-        .iter()
-        .fold(0, |word, &byte| (word << 8) | u64::from(byte));
-    (mix(hash, last) >> 32) as usize
 }
 
 /// One field of a [`Type`].

@@ -7,8 +7,10 @@
 
 pub mod affinity;
 pub mod budgets;
+pub mod conditions;
 pub mod fit;
 pub mod nodes;
+pub mod owners;
 pub mod pods;
 pub mod resources;
 pub mod selector;

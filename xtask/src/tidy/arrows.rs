@@ -11,7 +11,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("fuzzing", &["kinds"]),
     ("rules", &["kinds"]),
     ("store", &[]),
-    ("registry", &["clock", "kinds", "store"]),
+    ("registry", &["clock", "kinds", "rules", "store"]),
     ("server", &["clock", "kinds", "registry"]),
     ("events", &["clock"]),
     ("control", &["clock", "events", "kinds", "rules"]),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentCondition, DeploymentStatus, ReplicaSet};
+use rules::conditions::{find, set_last};
 
 use super::revision::Sets;
 use super::scale::{available_of, max_unavailable, replicas_of, wanted};
@@ -225,21 +226,16 @@ fn tell_progress(
             condition(PROGRESSING, "True", NEW_SET_AVAILABLE, message, now),
         );
     } else if has_progressed(old, new) {
-        let mut told = condition(
+        let progressing = condition(
             PROGRESSING,
             "True",
             "ReplicaSetUpdated",
             format!("{subject} is progressing."),
             now,
         );
-        if let Some(before) = before.filter(|before| before.status == "True") {
-            told.last_transition_time = before.last_transition_time;
-        }
-        let conditions = new.conditions.get_or_insert_default();
-        // The time of the last update is what the deadline counts from, so it is told anew each
-        // time.
-        conditions.retain(|condition| condition.type_ != PROGRESSING);
-        conditions.push(told);
+        // Set even with the same status and reason: the progress deadline counts from the time of
+        // the last update.
+        set_last(new.conditions.get_or_insert_default(), progressing);
     } else if has_timed_out(new, seconds, now) {
         let message = format!("{subject} has timed out progressing.");
         set_condition(
@@ -360,10 +356,6 @@ pub(super) fn with_failed_creation(
     (updated != *deployment).then_some(updated)
 }
 
-fn find<'a>(conditions: &'a [DeploymentCondition], ty: &str) -> Option<&'a DeploymentCondition> {
-    conditions.iter().find(|condition| condition.type_ == ty)
-}
-
 fn condition(
     ty: &str,
     status: &str,
@@ -381,18 +373,11 @@ fn condition(
     }
 }
 
-/// Replaces a condition, unless status and reason are the same; its transition time moves only with
-/// the status.
-fn set_condition(conditions: &mut Vec<DeploymentCondition>, mut new: DeploymentCondition) {
-    if let Some(known) = find(conditions, &new.type_) {
-        if known.status == new.status && known.reason == new.reason {
-            return;
-        }
-        if known.status == new.status {
-            new.last_transition_time
-                .clone_from(&known.last_transition_time);
-        }
+/// Sets a condition, unless one with this status and reason exists: a new message alone is not
+/// worth a write.
+fn set_condition(conditions: &mut Vec<DeploymentCondition>, new: DeploymentCondition) {
+    let known = find(conditions, &new.type_);
+    if known.is_none_or(|known| known.status != new.status || known.reason != new.reason) {
+        set_last(conditions, new);
     }
-    conditions.retain(|condition| condition.type_ != new.type_);
-    conditions.push(new);
 }

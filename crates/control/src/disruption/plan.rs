@@ -215,27 +215,15 @@ fn set_condition(
     observed: Option<i64>,
     now: Timestamp,
 ) {
-    let known = conditions
-        .iter()
-        .position(|condition| condition.type_ == CONDITION);
-    let since = known
-        .map(|at| &conditions[at])
-        .filter(|condition| condition.status == status);
     let condition = Condition {
         type_: CONDITION.to_owned(),
         status: status.to_owned(),
         observed_generation: observed,
-        last_transition_time: since.map_or_else(
-            || on_wire(now),
-            |condition| condition.last_transition_time.clone(),
-        ),
+        last_transition_time: on_wire(now),
         reason: reason.to_owned(),
         message,
     };
-    match known {
-        Some(at) => conditions[at] = condition,
-        None => conditions.push(condition),
-    }
+    rules::conditions::set(conditions, condition);
 }
 
 #[cfg(test)]

@@ -141,32 +141,14 @@ pub(super) fn with_conditions(
     let conditions = status.conditions.get_or_insert_default();
     for (ty, status, reason, message) in findings.conditions() {
         let status = if status { "True" } else { "False" };
-        let known = conditions
-            .iter_mut()
-            .find(|condition| condition.type_ == ty);
-        let same = |known: &NamespaceCondition| {
-            known.status == status
-                && known.reason.as_deref() == Some(reason)
-                && known.message.as_deref() == Some(&message)
+        let condition = NamespaceCondition {
+            type_: ty.to_owned(),
+            status: status.to_owned(),
+            reason: Some(reason.to_owned()),
+            message: Some(message),
+            last_transition_time: Some(on_wire(now)),
         };
-        match known {
-            Some(known) if same(known) => {}
-            Some(known) => {
-                if known.status != status {
-                    known.last_transition_time = Some(on_wire(now));
-                }
-                known.status = status.to_owned();
-                known.reason = Some(reason.to_owned());
-                known.message = Some(message);
-            }
-            None => conditions.push(NamespaceCondition {
-                type_: ty.to_owned(),
-                status: status.to_owned(),
-                reason: Some(reason.to_owned()),
-                message: Some(message),
-                last_transition_time: Some(on_wire(now)),
-            }),
-        }
+        rules::conditions::set(conditions, condition);
     }
     (updated != *namespace).then_some(updated)
 }

@@ -133,12 +133,8 @@ fn replica_set<'a>(
     else {
         return lost(Err(missing(snapshot, "replicasets.apps", pod)));
     };
-    let above = set
-        .metadata
-        .owner_references
-        .iter()
-        .flatten()
-        .find(|owner| owner.controller == Some(true) && owner.kind == "Deployment");
+    let above =
+        rules::owners::controller_of(&set.metadata).filter(|owner| owner.kind == "Deployment");
     let Some(above) = above else {
         return lost(Ok(set
             .spec

@@ -523,13 +523,7 @@ fn missing(snapshot: &Snapshot, count: &Count<'_>) -> Option<Problem> {
 
 /// A budget that a controller writes is its tool, and edits do not last.
 fn operator(count: &Count<'_>) -> Option<Problem> {
-    let owner = count
-        .budget
-        .metadata
-        .owner_references
-        .iter()
-        .flatten()
-        .find(|owner| owner.controller == Some(true))?;
+    let owner = rules::owners::controller_of(&count.budget.metadata)?;
     let text = format!(
         "{} {} writes this budget, perhaps as a lock on its data: edits will be undone, ask that controller instead",
         owner.kind, owner.name

@@ -91,12 +91,7 @@ impl<'a> Scene<'a> {
 
 fn workloads(snapshot: &Snapshot) -> Vec<Workload<'_>> {
     let mut found = Vec::new();
-    let owned = |meta: &ObjectMeta| {
-        meta.owner_references
-            .iter()
-            .flatten()
-            .any(|owner| owner.controller == Some(true))
-    };
+    let owned = |meta: &ObjectMeta| rules::owners::controller_of(meta).is_some();
     for object in &snapshot.deployments {
         let Some(spec) = &object.spec else { continue };
         found.extend(made(

@@ -6,6 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{Api, DynamicObject};
 use kube::core::ApiResource;
 use kube::{Client, ResourceExt as _};
+use rules::owners::controller_of;
 use serde_json::Value;
 
 use crate::health;
@@ -78,7 +79,7 @@ pub(super) async fn find(
     let Some((kind, object)) = read(client, health::namespace(pod), owner).await? else {
         return Ok(None);
     };
-    match controller_of(&object)
+    match controller_of(&object.metadata)
         .filter(|above| kind == Kind::ReplicaSet && above.kind == "Deployment")
     {
         Some(above) => read(client, health::namespace(pod), above).await,
@@ -100,13 +101,6 @@ async fn read(
     Ok(api.get_opt(&owner.name).await?.map(|object| (kind, object)))
 }
 
-fn controller_of(object: &DynamicObject) -> Option<&OwnerReference> {
-    object
-        .owner_references()
-        .iter()
-        .find(|owner| owner.controller == Some(true))
-}
-
 /// How many replicas it wants.
 pub(super) fn replicas(object: &DynamicObject) -> i64 {
     object.data["spec"]["replicas"].as_i64().unwrap_or(1)
@@ -115,7 +109,7 @@ pub(super) fn replicas(object: &DynamicObject) -> i64 {
 /// Why another replica would be no good; none when it would.
 pub(super) fn unwise(kind: Kind, object: &DynamicObject) -> Option<String> {
     // Deployments that belong to something are often left alone by it once they are made.
-    if let Some(above) = controller_of(object).filter(|_| kind != Kind::Deployment) {
+    if let Some(above) = controller_of(&object.metadata).filter(|_| kind != Kind::Deployment) {
         return Some(format!(
             "{} {} sets its size and would undo it",
             above.kind, above.name

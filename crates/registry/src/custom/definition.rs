@@ -297,20 +297,12 @@ fn set_condition(
     now: Timestamp,
 ) {
     let status = if holds { "True" } else { "False" };
-    let mut condition = json!({"type": kind, "status": status, "lastTransitionTime": object::wire_time(now), "reason": reason, "message": message});
+    let condition = json!({
+        "type": kind, "status": status, "lastTransitionTime": object::wire_time(now),
+        "reason": reason, "message": message,
+    });
     let mut conditions = tree::list(definition, &["status", "conditions"]).to_vec();
-    match conditions
-        .iter_mut()
-        .find(|known| tree::text(known, &["type"]) == kind)
-    {
-        Some(known) => {
-            if tree::text(known, &["status"]) == status {
-                tree::carry(known, &mut condition, &["lastTransitionTime"]);
-            }
-            *known = condition;
-        }
-        None => conditions.push(condition),
-    }
+    rules::conditions::set(&mut conditions, condition);
     tree::put(definition, &["status", "conditions"], conditions);
 }
 

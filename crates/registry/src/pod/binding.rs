@@ -127,12 +127,5 @@ fn set_scheduled(pod: &mut Tree, target: &Target) {
     let Some(list) = conditions.as_array_mut() else {
         return;
     };
-    match list
-        .iter_mut()
-        .find(|found| tree::text(found, &["type"]) == "PodScheduled")
-    {
-        Some(found) if tree::text(found, &["status"]) == "True" => {}
-        Some(found) => *found = condition,
-        None => list.push(condition),
-    }
+    rules::conditions::set(list, condition);
 }

@@ -84,69 +84,21 @@ pub(super) fn marked(pod: &Tree, now: Timestamp) -> Option<Tree> {
     set_condition(&mut next, condition).then_some(next)
 }
 
-/// Sets the condition of this type; its time stays when the status does. False when it was so
-/// already.
-fn set_condition(object: &mut Tree, mut condition: Tree) -> bool {
-    let kind = tree::text(&condition, &["type"]).to_owned();
+/// Sets the condition in the object's status. Returns whether it changed.
+fn set_condition(object: &mut Tree, condition: Tree) -> bool {
     let status = tree::ensure(object, &["status"]);
     let conditions = status.entry("conditions").or_insert(Tree::Null);
     if !conditions.is_array() {
         *conditions = Tree::Array(List::default());
     }
-    let Some(list) = conditions.as_array_mut() else {
-        return false;
-    };
-    match list
-        .iter_mut()
-        .find(|found| tree::text(found, &["type"]) == kind)
-    {
-        Some(found) => {
-            if tree::text(found, &["status"]) == tree::text(&condition, &["status"]) {
-                tree::carry(found, &mut condition, &["lastTransitionTime"]);
-            }
-            tree::carry(found, &mut condition, &["lastProbeTime"]);
-            let changed = *found != condition;
-            *found = condition;
-            changed
-        }
-        None => {
-            list.push(condition);
-            true
-        }
-    }
+    conditions
+        .as_array_mut()
+        .is_some_and(|conditions| rules::conditions::set(conditions, condition))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_condition_keeps_its_time_when_its_status_stays() {
-        let mut pod = json!({"status": {"conditions": [
-            {"type": "DisruptionTarget", "status": "True", "lastTransitionTime": "then"}]}});
-        set_condition(
-            &mut pod,
-            json!({"type": "DisruptionTarget", "status": "True", "lastTransitionTime": "now", "reason": "r"}),
-        );
-        assert_eq!(
-            tree::text(
-                object::condition(&pod, "DisruptionTarget").expect("there"),
-                &["lastTransitionTime"]
-            ),
-            "then"
-        );
-        set_condition(
-            &mut pod,
-            json!({"type": "DisruptionTarget", "status": "False", "lastTransitionTime": "now"}),
-        );
-        assert_eq!(
-            tree::text(
-                object::condition(&pod, "DisruptionTarget").expect("there"),
-                &["lastTransitionTime"]
-            ),
-            "now"
-        );
-    }
 
     #[test]
     fn a_successor_that_is_evicted_in_the_same_second_gets_a_note_of_its_own() {
