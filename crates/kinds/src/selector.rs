@@ -12,7 +12,7 @@ mod requirement;
 mod tests;
 
 pub use field::{FieldSelector, FieldTerm};
-pub use label::{LabelSelector, Labels, formatted, formatted_labels, go_text};
+pub use label::{LabelSelector, Labels, formatted, formatted_labels};
 pub use requirement::{Operator, Requirement};
 
 /// Why a text or a tree is no selector: the API's own words, for a 400.

@@ -1,128 +1,81 @@
-//! Label selectors, compiled once and matched often.
+//! Label selectors of typed objects, compiled once and matched often.
+//!
+//! `kinds::selector` holds the one evaluation of a selector, for objects as trees and for typed
+//! objects. This module compiles the typed form, `meta/v1 LabelSelector`, into it.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
-
-/// A compiled selector.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Selector {
-    /// None matches nothing.
-    requirements: Option<Vec<Requirement>>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Requirement {
-    key: String,
-    test: Test,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Test {
-    Is(String),
-    In(Vec<String>),
-    NotIn(Vec<String>),
-    Exists,
-    DoesNotExist,
-}
+use kinds::selector::{Operator, Requirement};
 
 type Labels = BTreeMap<String, String>;
 
+/// A compiled `meta/v1 LabelSelector`, or the plain map of labels of a Service or a
+/// ReplicationController.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Selector(kinds::selector::LabelSelector);
+
 impl Selector {
-    /// An absent selector matches nothing, an empty one everything.
+    /// Compiles a selector. An absent selector matches nothing, an empty one everything.
     ///
     /// # Errors
-    /// The text that says what is wrong with it.
+    /// Upstream's message for an invalid key, value or operator.
     pub fn compile(selector: Option<&LabelSelector>) -> Result<Self, String> {
         let Some(selector) = selector else {
-            return Ok(Self { requirements: None });
+            return Ok(Self(kinds::selector::LabelSelector::nothing()));
         };
-        let mut requirements = Self::exactly(selector.match_labels.as_ref())
-            .requirements
-            .unwrap_or_default();
+        let labels = selector.match_labels.iter().flatten();
+        let mut requirements = labels
+            .map(|(key, value)| Requirement::new(key, Operator::Equals, vec![value.clone()]))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| error.to_string())?;
         for expression in selector.match_expressions.iter().flatten() {
             let values = expression.values.clone().unwrap_or_default();
-            let key = &expression.key;
-            let test = match expression.operator.as_str() {
-                "In" | "NotIn" if values.is_empty() => {
-                    return Err(format!(
-                        "values: Invalid value: []: for 'in', 'notin' operators, values set can't be empty ({key})"
-                    ));
-                }
-                "In" => Test::In(values),
-                "NotIn" => Test::NotIn(values),
-                "Exists" if values.is_empty() => Test::Exists,
-                "DoesNotExist" if values.is_empty() => Test::DoesNotExist,
-                "Exists" | "DoesNotExist" => {
-                    return Err("values: Invalid value: values set must be empty for exists and does not exist".to_owned());
-                }
-                other => return Err(format!("{other:?} is not a valid label selector operator")),
-            };
-            requirements.push(Requirement {
-                key: expression.key.clone(),
-                test,
-            });
+            let requirement = Operator::from_expression(&expression.operator)
+                .and_then(|operator| Requirement::new(&expression.key, operator, values))
+                .map_err(|error| error.to_string())?;
+            requirements.push(requirement);
         }
-        Ok(Self {
-            requirements: Some(requirements),
+        Ok(Self(kinds::selector::LabelSelector::new(requirements)))
+    }
+
+    /// Selects the objects that have all of these labels with these values. Without labels it
+    /// selects every object.
+    ///
+    /// The labels are not validated: the API server did that when it admitted the Service or
+    /// ReplicationController that holds them.
+    pub fn exactly(labels: Option<&Labels>) -> Self {
+        let labels = labels.into_iter().flatten();
+        Self(kinds::selector::LabelSelector::from_valid_labels(
+            labels.map(|(key, value)| (key.as_str(), value.as_str())),
+        ))
+    }
+
+    /// Labels that every selected object has, each with its only possible value. An index by label
+    /// can look an object up under any of them.
+    pub fn demanded(&self) -> impl Iterator<Item = (&str, &str)> {
+        let requirements = self.0.requirements().iter();
+        requirements.filter_map(|requirement| match requirement.required_values()? {
+            [value] => Some((requirement.key(), &**value)),
+            _ => None,
         })
     }
 
-    /// All these labels with these values; absent matches everything.
-    pub fn exactly(labels: Option<&Labels>) -> Self {
-        let requirements = labels
-            .into_iter()
-            .flatten()
-            .map(|(key, value)| Requirement {
-                key: key.clone(),
-                test: Test::Is(value.clone()),
-            });
-        Self {
-            requirements: Some(requirements.collect()),
-        }
-    }
-
-    /// Labels without which it means nothing, each with the only value that will do.
-    pub fn demanded(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.requirements
-            .iter()
-            .flatten()
-            .filter_map(|requirement| match &requirement.test {
-                Test::Is(value) => Some((requirement.key.as_str(), value.as_str())),
-                Test::In(values) if values.len() == 1 => {
-                    Some((requirement.key.as_str(), values[0].as_str()))
-                }
-                _ => None,
-            })
-    }
-
-    /// True when it asks for nothing, and so means everything.
+    /// Returns whether the selector has no requirements, and so selects every object.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.requirements.as_ref().is_some_and(Vec::is_empty)
+        self.0.is_everything()
     }
 
-    /// Whether it means an object with these labels.
+    /// Returns whether the selector selects an object with these labels.
     #[must_use]
     pub fn matches(&self, labels: Option<&Labels>) -> bool {
-        let Some(requirements) = &self.requirements else {
-            return false;
-        };
-        requirements.iter().all(|requirement| {
-            let value = labels.and_then(|labels| labels.get(&requirement.key));
-            match &requirement.test {
-                Test::Is(wanted) => value == Some(wanted),
-                Test::In(wanted) => value.is_some_and(|value| wanted.contains(value)),
-                Test::NotIn(unwanted) => value.is_none_or(|value| !unwanted.contains(value)),
-                Test::Exists => value.is_some(),
-                Test::DoesNotExist => value.is_none(),
-            }
-        })
+        self.0.matches(&labels)
     }
 }
 
-/// A selector in the words in which upstream's events show it.
+/// Formats a selector as Go prints the structure, which is how upstream's events show it.
 pub fn render_go(selector: Option<&LabelSelector>) -> String {
     let Some(selector) = selector else {
         return "nil".to_owned();
@@ -204,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_operator_is_named() {
+    fn an_unknown_operator_is_named_in_the_error() {
         let error =
             compiled(serde_json::json!({"matchExpressions": [{"key": "a", "operator": "Near"}]}))
                 .expect_err("refused");
@@ -212,14 +165,47 @@ mod tests {
     }
 
     #[test]
-    fn a_selector_is_told_in_the_form_of_upstream() {
-        let selector = LabelSelector {
-            match_labels: Some(labels(&[("foo", "bar")])),
-            match_expressions: None,
-        };
+    fn go_rendering_matches_upstream() {
+        let selector: LabelSelector = serde_json::from_value(serde_json::json!({
+            "matchLabels": {"foo": "bar", "a": "b"},
+            "matchExpressions": [
+                {"key": "c", "operator": "In", "values": ["y", "x"]},
+                {"key": "d", "operator": "DoesNotExist"},
+            ],
+        }))
+        .expect("a selector");
         assert_eq!(
             render_go(Some(&selector)),
-            "&LabelSelector{MatchLabels:map[string]string{foo: bar,},MatchExpressions:[]LabelSelectorRequirement{},}"
+            "&LabelSelector{MatchLabels:map[string]string{a: b,foo: bar,},\
+             MatchExpressions:[]LabelSelectorRequirement{\
+             LabelSelectorRequirement{Key:c,Operator:In,Values:[y x],},\
+             LabelSelectorRequirement{Key:d,Operator:DoesNotExist,Values:[],},},}"
         );
+        assert_eq!(render_go(None), "nil");
+    }
+
+    #[test]
+    fn demanded_labels_have_exactly_one_possible_value() {
+        let selector = compiled(serde_json::json!({
+            "matchLabels": {"app": "a"},
+            "matchExpressions": [
+                {"key": "tier", "operator": "In", "values": ["web"]},
+                {"key": "zone", "operator": "In", "values": ["x", "y"]},
+                {"key": "old", "operator": "DoesNotExist"},
+                {"key": "not", "operator": "NotIn", "values": ["z"]},
+            ],
+        }))
+        .expect("compiles");
+        let demanded: Vec<_> = selector.demanded().collect();
+        assert_eq!(demanded, [("app", "a"), ("tier", "web")]);
+    }
+
+    #[test]
+    fn labels_without_validation_select_by_equality() {
+        let odd = labels(&[("app", "not a valid value")]);
+        let selector = Selector::exactly(Some(&odd));
+        assert!(selector.matches(Some(&odd)));
+        assert!(!selector.matches(Some(&labels(&[("app", "a")]))));
+        assert!(Selector::exactly(None).is_empty() && Selector::exactly(None).matches(None));
     }
 }

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fmt::Write;
 
 use crate::tree::Map;
 
@@ -90,6 +89,18 @@ impl LabelSelector {
         Ok(Self::new(requirements.collect::<Result<_, _>>()?))
     }
 
+    /// Selects what has all of these labels, without validating them: for labels that the API
+    /// server validated when it admitted the object that holds them.
+    #[must_use]
+    pub fn from_valid_labels<'a>(labels: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        let labels = labels.into_iter();
+        Self::new(
+            labels
+                .map(|(key, value)| Requirement::valid_equals(key, value))
+                .collect(),
+        )
+    }
+
     /// Compiles `{matchLabels, matchExpressions}`; null selects nothing, an empty object
     /// everything.
     pub fn from_tree(tree: &Tree) -> Result<Self, SelectorError> {
@@ -106,18 +117,7 @@ impl LabelSelector {
             )?);
         }
         for expression in items(selector.get("matchExpressions")) {
-            let operator = match text(expression, "operator") {
-                "In" => Operator::In,
-                "NotIn" => Operator::NotIn,
-                "Exists" => Operator::Exists,
-                "DoesNotExist" => Operator::DoesNotExist,
-                other => {
-                    return Err(SelectorError(format!(
-                        "{} is not a valid label selector operator",
-                        crate::status::quoted(other)
-                    )));
-                }
-            };
+            let operator = Operator::from_expression(text(expression, "operator"))?;
             requirements.push(Requirement::new(
                 text(expression, "key"),
                 operator,
@@ -195,37 +195,6 @@ pub fn formatted_labels(tree: &Tree) -> String {
     } else {
         pairs.join(",")
     }
-}
-
-/// A selector's tree as Go prints the structure, for events that upstream words so.
-#[must_use]
-pub fn go_text(tree: &Tree) -> String {
-    let Some(selector) = tree.as_object() else {
-        return "nil".to_owned();
-    };
-    let mut labels: Vec<(&str, &str)> = members(selector.get("matchLabels"))
-        .map(|(key, value)| (key, value.as_str().unwrap_or_default()))
-        .collect();
-    labels.sort_unstable();
-    let mut out = "&LabelSelector{MatchLabels:map[string]string{".to_owned();
-    for (key, value) in labels {
-        // Writing to a string cannot fail.
-        let _ = write!(out, "{key}: {value},");
-    }
-    out.push_str("},MatchExpressions:[]LabelSelectorRequirement{");
-    for expression in items(selector.get("matchExpressions")) {
-        let (key, operator, values) = (
-            text(expression, "key"),
-            text(expression, "operator"),
-            values(expression).join(" "),
-        );
-        let _ = write!(
-            out,
-            "LabelSelectorRequirement{{Key:{key},Operator:{operator},Values:[{values}],}},"
-        );
-    }
-    out.push_str("},}");
-    out
 }
 
 fn members(tree: Option<&Tree>) -> impl Iterator<Item = (&str, &Tree)> {

@@ -29,6 +29,25 @@ pub enum Operator {
     LessThan,
 }
 
+impl Operator {
+    /// Parses the operator of a `matchExpressions` item. `Gt` and `Lt` exist in queries only.
+    ///
+    /// # Errors
+    /// The API's message for an unknown operator.
+    pub fn from_expression(operator: &str) -> Result<Self, SelectorError> {
+        match operator {
+            "In" => Ok(Self::In),
+            "NotIn" => Ok(Self::NotIn),
+            "Exists" => Ok(Self::Exists),
+            "DoesNotExist" => Ok(Self::DoesNotExist),
+            other => Err(SelectorError(format!(
+                "{} is not a valid label selector operator",
+                crate::status::quoted(other)
+            ))),
+        }
+    }
+}
+
 /// One condition on one label.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Requirement {
@@ -98,6 +117,16 @@ impl Requirement {
         })
     }
 
+    /// `key=value`, for a key and a value that are known to be valid.
+    pub(super) fn valid_equals(key: &str, value: &str) -> Self {
+        Self {
+            key: key.into(),
+            operator: Operator::Equals,
+            values: Box::new([value.into()]),
+            number: 0,
+        }
+    }
+
     /// The label that it looks at.
     #[must_use]
     pub fn key(&self) -> &str {
@@ -114,6 +143,17 @@ impl Requirement {
     #[must_use]
     pub fn values(&self) -> &[Box<str>] {
         &self.values
+    }
+
+    /// Values of which the label must have one; `None` when labels without any of a fixed set of
+    /// values can fulfil the requirement.
+    #[must_use]
+    pub fn required_values(&self) -> Option<&[Box<str>]> {
+        matches!(
+            self.operator,
+            Operator::Equals | Operator::DoubleEquals | Operator::In
+        )
+        .then_some(&*self.values)
     }
 
     /// True when the labels fulfil it.
