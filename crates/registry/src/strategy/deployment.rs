@@ -198,21 +198,16 @@ impl Strategy for ReplicaSet {
     }
 
     fn prepare_create(&self, _context: &Context<'_>, object: &mut Tree) {
-        put(object, &["status"], json!({"replicas": 0}));
+        reset_replicas(object);
     }
 
-    fn validate_create(&self, _context: &Context<'_>, object: &Tree) -> Vec<FieldError> {
-        let mut out = Vec::new();
-        replica_set_spec(at(object, &["spec"]), &mut out);
-        out
+    fn validate_create(&self, context: &Context<'_>, object: &Tree) -> Vec<FieldError> {
+        spec_or_replica_status(context, object, replica_set_spec)
     }
 
     fn validate_update(&self, context: &Context<'_>, new: &Tree, old: &Tree) -> Vec<FieldError> {
-        let mut out = Vec::new();
-        if context.subresource == "status" {
-            replica_status(new, &mut out);
-        } else {
-            replica_set_spec(at(new, &["spec"]), &mut out);
+        let mut out = spec_or_replica_status(context, new, replica_set_spec);
+        if context.subresource != "status" {
             workload::immutable_selector(new, old, &mut out);
         }
         out
@@ -221,6 +216,27 @@ impl Strategy for ReplicaSet {
     fn scale_paths(&self) -> Option<ScalePaths> {
         Some(SCALE)
     }
+}
+
+/// The status of a ReplicaSet or ReplicationController that its controller has not seen yet.
+fn reset_replicas(object: &mut Tree) {
+    put(object, &["status"], json!({"replicas": 0}));
+}
+
+/// Validates the half of a ReplicaSet or ReplicationController that the request may write: the
+/// status through the `status` subresource, else the spec.
+fn spec_or_replica_status(
+    context: &Context<'_>,
+    object: &Tree,
+    validate_spec: fn(&Tree, &mut Faults),
+) -> Vec<FieldError> {
+    let mut out = Vec::new();
+    if context.subresource == "status" {
+        replica_status(object, &mut out);
+    } else {
+        validate_spec(at(object, &["spec"]), &mut out);
+    }
+    out
 }
 
 fn replica_set_spec(spec: &Tree, out: &mut Faults) {
@@ -266,23 +282,15 @@ impl Strategy for ReplicationController {
     }
 
     fn prepare_create(&self, _context: &Context<'_>, object: &mut Tree) {
-        put(object, &["status"], json!({"replicas": 0}));
+        reset_replicas(object);
     }
 
-    fn validate_create(&self, _context: &Context<'_>, object: &Tree) -> Vec<FieldError> {
-        let mut out = Vec::new();
-        controller_spec(at(object, &["spec"]), &mut out);
-        out
+    fn validate_create(&self, context: &Context<'_>, object: &Tree) -> Vec<FieldError> {
+        spec_or_replica_status(context, object, controller_spec)
     }
 
     fn validate_update(&self, context: &Context<'_>, new: &Tree, _old: &Tree) -> Vec<FieldError> {
-        let mut out = Vec::new();
-        if context.subresource == "status" {
-            replica_status(new, &mut out);
-        } else {
-            controller_spec(at(new, &["spec"]), &mut out);
-        }
-        out
+        spec_or_replica_status(context, new, controller_spec)
     }
 
     fn fields(&self) -> &'static [&'static str] {
