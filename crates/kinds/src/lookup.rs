@@ -84,17 +84,47 @@ mod tests {
     }
 
     #[test]
-    fn types_and_their_fields_are_sorted_for_searching() {
-        assert!(TYPES.is_sorted_by(|a, b| a.name < b.name));
+    fn types_are_sorted_and_found_by_their_names() {
+        // The binary search misses a type that stands in the wrong place.
         for known in TYPES {
-            for field in known.fields {
-                assert_eq!(
-                    known.field(field.name).map(|found| found.name),
-                    Some(field.name),
-                    "{}",
-                    known.name
-                );
-            }
+            let found = type_named(known.name);
+            assert!(
+                found.is_some_and(|found| std::ptr::eq(found, *known)),
+                "{} is not found",
+                known.name
+            );
+        }
+        for (first, second) in TYPES.iter().zip(&TYPES[1..]) {
+            assert!(
+                first.name < second.name,
+                "{} stands before {}",
+                first.name,
+                second.name
+            );
+        }
+        for unknown in ["", "io.k8s.api.core.v1.Po", "io.k8s.api.core.v1.Podd", "z"] {
+            assert!(type_named(unknown).is_none(), "{unknown:?}");
+        }
+    }
+
+    #[test]
+    fn resources_stand_in_discovery_order() {
+        let place = |row: &Resource| {
+            let group = groups().iter().position(|group| group.name == row.group);
+            let group = group.expect("every resource belongs to a listed group");
+            let versions = groups()[group].versions;
+            let version = versions.iter().position(|version| *version == row.version);
+            (group, version.expect("a listed version"), row.plural)
+        };
+        for (first, second) in RESOURCES.iter().zip(&RESOURCES[1..]) {
+            assert!(
+                place(first) < place(second),
+                "{} {} stands before {} {}",
+                first.api_version(),
+                first.plural,
+                second.api_version(),
+                second.plural
+            );
         }
     }
 
