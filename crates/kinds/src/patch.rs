@@ -137,7 +137,7 @@ fn object(patch: Tree) -> Result<Option<crate::tree::Map>, PatchError> {
         Tree::Null => Ok(None),
         other => Err(PatchError::undecodable(format!(
             "json: cannot unmarshal {} into Go value of type map[string]interface {{}}",
-            go::kind(&other)
+            other.json_type()
         ))),
     }
 }

@@ -298,6 +298,18 @@ impl Tree {
         }
     }
 
+    /// The JSON type, as error messages name it.
+    pub(crate) fn json_type(&self) -> &'static str {
+        match self {
+            Self::Null => "null",
+            Self::Bool(_) => "bool",
+            Self::Number(_) => "number",
+            Self::String(_) => "string",
+            Self::Array(_) => "array",
+            Self::Object(_) => "object",
+        }
+    }
+
     /// True for null.
     #[must_use]
     pub fn is_null(&self) -> bool {

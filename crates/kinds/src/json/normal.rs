@@ -36,17 +36,6 @@ pub fn normalize_changes(
     Ok(warnings)
 }
 
-fn kind_of(tree: &Tree) -> &'static str {
-    match tree {
-        Tree::Null => "null",
-        Tree::Bool(_) => "bool",
-        Tree::Number(_) => "number",
-        Tree::String(_) => "string",
-        Tree::Array(_) => "array",
-        Tree::Object(_) => "object",
-    }
-}
-
 /// `tree` is not null.
 fn value(
     tree: &mut Tree,
@@ -116,7 +105,7 @@ fn value(
             *tree = scalar::number(&super::encode::number_text(number), shape, place)?;
             Ok(())
         }
-        (_, other) => Err(place.mismatch(kind_of(other), shape)),
+        (_, other) => Err(place.mismatch(other.json_type(), shape)),
     }
 }
 

@@ -4,18 +4,6 @@ use std::fmt::Write;
 
 use crate::Tree;
 
-/// The JSON kind of a value in decoding errors.
-pub(super) fn kind(tree: &Tree) -> &'static str {
-    match tree {
-        Tree::Null => "null",
-        Tree::Bool(_) => "bool",
-        Tree::Number(_) => "number",
-        Tree::String(_) => "string",
-        Tree::Array(_) => "array",
-        Tree::Object(_) => "object",
-    }
-}
-
 /// `map[a:1 b:[x y]]`.
 pub(super) fn shown(tree: &Tree) -> String {
     let mut out = String::new();

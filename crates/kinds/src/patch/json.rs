@@ -4,7 +4,7 @@
 //! absent member adds it, `add` and `replace` without a value write null, absent members equal
 //! null in `test`, `copy` of an absent member writes null, and negative indexes count from the end.
 
-use super::{OPERATION_LIMIT, PatchError, go};
+use super::{OPERATION_LIMIT, PatchError};
 use crate::Tree;
 use crate::json::MAX_DEPTH;
 
@@ -48,7 +48,7 @@ pub fn json(document: Tree, patch: Tree) -> Result<Tree, PatchError> {
 fn unreadable(tree: &Tree, target: &str) -> PatchError {
     PatchError::undecodable(format!(
         "json: cannot unmarshal {} into {target}",
-        go::kind(tree)
+        tree.json_type()
     ))
 }
 

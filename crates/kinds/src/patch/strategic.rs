@@ -233,7 +233,7 @@ fn expect_list(tree: Tree) -> Result<Vec<Tree>, PatchError> {
         Tree::Array(items) => Ok(items.into()),
         other => Err(PatchError::Untyped(format!(
             "expected a list, but received a {}",
-            go::kind(&other)
+            other.json_type()
         ))),
     }
 }
