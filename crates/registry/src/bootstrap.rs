@@ -2,12 +2,12 @@
 //! classes, and the service under which the API itself is found.
 
 use kinds::Tree;
+use kinds::status::Status;
 use kinds::tree::json;
 use store::Txn;
 
 use crate::Registry;
 use crate::request::{Refusal, User, WriteOptions};
-use crate::target::Target;
 
 /// The user on whose behalf the server makes its own objects.
 const SYSTEM_USER: &str = "system:apiserver";
@@ -50,8 +50,9 @@ impl Registry {
             groups: vec!["system:masters".to_owned()],
         };
         let name = crate::object::meta_text(&wanted.object, "name");
-        let target = Target::find(wanted.group, "v1", wanted.plural, user, self.clock().now())?
-            .at(wanted.namespace, name);
+        let resource = kinds::resource(wanted.group, "v1", wanted.plural)
+            .ok_or_else(Status::no_such_resource)?;
+        let target = self.target(resource, user).at(wanted.namespace, name);
         if txn.get(&target.key()).is_some() {
             return Ok(());
         }

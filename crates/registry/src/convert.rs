@@ -218,17 +218,16 @@ fn take_note(scaler: &mut Tree, annotation: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::TreeCache;
     use crate::request::User;
 
     fn check(group: &str, version: &str, plural: &str, asked: &Tree, kept: &Tree) {
-        let target = Target::find(
-            group,
-            version,
-            plural,
+        let target = Target::new(
+            kinds::resource(group, version, plural).expect("served"),
             User::default(),
             jiff::Timestamp::UNIX_EPOCH,
-        )
-        .expect("served");
+            TreeCache::default(),
+        );
         let mut object = asked.clone();
         to_stored(&target, &mut object);
         assert_eq!(&object, kept);

@@ -185,15 +185,13 @@ impl Registry {
         }
         let stored = match &draft.ready {
             // It has the first name that was drawn.
-            Some(ready) if attempts == 1 => record::put_ready(txn, &place.key(), ready),
-            _ => record::put(txn, target.stored, &place.key(), object),
+            Some(ready) if attempts == 1 => {
+                record::put_ready(txn, &target.trees, &place.key(), ready)
+            }
+            _ => record::put(txn, &target.trees, target.stored, &place.key(), object),
         };
         if definition::is_definition(target.stored) {
-            definition::settle(
-                txn,
-                tree::text(&draft.object, &["spec", "group"]),
-                target.now,
-            );
+            definition::settle(txn, target, tree::text(&draft.object, &["spec", "group"]));
         }
         Ok(stored.value.clone())
     }

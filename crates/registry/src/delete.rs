@@ -164,7 +164,7 @@ pub(crate) fn delete_in(
 ) -> Result<Deleted, Refusal> {
     let key = target.key();
     let found = txn.get(&key).ok_or_else(|| target.not_found())?;
-    let before = record::tree_of(target.stored, &found);
+    let before = record::tree_of(&target.trees, target.stored, &found);
     let deletion = prepare(
         target,
         &before,
@@ -227,7 +227,12 @@ pub(crate) fn carry_out(
     let key = &*found.key;
     let (json, gone) = match &deletion.next {
         Next::Same => (found.value.clone(), false),
-        Next::Marked(ready) => (record::put_ready(txn, key, ready).value.clone(), false),
+        Next::Marked(ready) => (
+            record::put_ready(txn, &target.trees, key, ready)
+                .value
+                .clone(),
+            false,
+        ),
         Next::MarkedAndRemoved(ready) => {
             let marked = record::put_passing(txn, key, ready);
             (remove(txn, &marked), true)
@@ -235,7 +240,7 @@ pub(crate) fn carry_out(
         Next::Removed => (remove(txn, found), true),
     };
     if gone {
-        definition::release(txn, target.resource, target.now);
+        definition::release(txn, target, target.resource);
     }
     Deleted {
         json,

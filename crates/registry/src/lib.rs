@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use clock::{Clock, Entropy};
 use kinds::encodings::Encodings;
+use kinds::facts::Resource;
 use kinds::status::Status;
 use store::{CommitError, Store, Txn};
 
@@ -54,7 +55,8 @@ mod watch;
 pub use components::Component;
 pub use strategy::Gates;
 
-use request::{Refusal, Reply, Request, Verb};
+use record::TreeCache;
+use request::{Refusal, Reply, Request, User, Verb};
 use target::Target;
 
 /// How a registry behaves.
@@ -111,6 +113,8 @@ struct Inner {
     observer: observe::Observer,
     /// Stored bytes in other versions, by the row of the resource table.
     converted: Encodings<usize>,
+    /// The trees of recent objects.
+    trees: TreeCache,
 }
 
 /// The most that objects in other versions take, with those that they were made from: the second
@@ -130,6 +134,7 @@ impl Registry {
                 options,
                 observer: observe::Observer::default(),
                 converted: Encodings::holding(CONVERTED_BYTES),
+                trees: TreeCache::default(),
             }),
         }
     }
@@ -164,6 +169,11 @@ impl Registry {
         &self.inner.converted
     }
 
+    /// Returns the target of a request that arrives now, as yet without namespace and name.
+    pub(crate) fn target(&self, resource: &'static Resource, user: User) -> Target {
+        Target::new(resource, user, self.clock().now(), self.inner.trees.clone())
+    }
+
     pub(crate) fn observer(&self) -> &observe::Observer {
         &self.inner.observer
     }
@@ -192,7 +202,7 @@ impl Registry {
         let row = self
             .resource(&group, &version, &resource)
             .ok_or_else(Status::no_such_resource)?;
-        let target = Target::of(row, user, self.clock().now());
+        let target = self.target(row, user);
         let namespace = if target.resource.namespaced {
             namespace
         } else {

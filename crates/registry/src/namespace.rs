@@ -44,7 +44,7 @@ pub(crate) fn delete_in(
     let marked = if next == before {
         found
     } else {
-        record::put(txn, target.stored, &key, next)
+        record::put(txn, &target.trees, target.stored, &key, next)
     };
     let json = if gone {
         delete::remove(txn, &marked)

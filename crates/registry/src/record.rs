@@ -4,7 +4,7 @@
 //! Facts are made from the tree when an object is written, or from its bytes the first time
 //! somebody asks (after a restart). With them the trees of recent objects are kept (`recent.rs`).
 
-mod recent;
+mod cache;
 
 use std::sync::Arc;
 
@@ -22,7 +22,9 @@ use crate::kind;
 use crate::object;
 use crate::pod::eviction::{Budget, PodFacts};
 use crate::tree as path;
-use recent::Recent;
+use cache::Slot;
+
+pub(crate) use cache::TreeCache;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -33,7 +35,8 @@ pub(crate) struct Facts {
     pub(crate) fields: Vec<(&'static str, String)>,
     /// What is particular about the kind.
     pub(crate) more: More,
-    recent: Recent,
+    /// The object itself while it is cached.
+    slot: Slot,
 }
 
 /// What only some kinds have.
@@ -91,7 +94,7 @@ impl Facts {
             labels,
             fields,
             more,
-            recent: Recent::none(),
+            slot: Slot::empty(),
         }
     }
 
@@ -131,7 +134,7 @@ pub(crate) fn facts<'a>(resource: &'static Resource, record: &'a Record) -> &'a 
         labels: Vec::new(),
         fields: Vec::new(),
         more: More::None,
-        recent: Recent::none(),
+        slot: Slot::empty(),
     };
     let memo = record
         .memo
@@ -140,7 +143,7 @@ pub(crate) fn facts<'a>(resource: &'static Resource, record: &'a Record) -> &'a 
 }
 
 /// The object of a record, which is parsed only when it is not one of the recent ones.
-pub(crate) fn tree_of(resource: &'static Resource, record: &Record) -> Tree {
+pub(crate) fn tree_of(cache: &TreeCache, resource: &'static Resource, record: &Record) -> Tree {
     let mut parsed = None;
     let memo = record
         .memo
@@ -148,9 +151,9 @@ pub(crate) fn tree_of(resource: &'static Resource, record: &Record) -> Tree {
     let Ok(facts) = Arc::clone(memo).downcast::<Facts>() else {
         return tree(&record.value);
     };
-    facts.recent.get().unwrap_or_else(|| {
+    facts.slot.get().unwrap_or_else(|| {
         let tree = parsed.unwrap_or_else(|| tree(&record.value));
-        recent::keep(&facts, tree.clone(), record.value.len());
+        cache.insert(&facts, tree.clone(), record.value.len());
         tree
     })
 }
@@ -224,28 +227,31 @@ fn set_revision(tree: &mut Tree, revision: u64) {
 /// Writes an object at the revision that its write takes, and gives back its record.
 pub(crate) fn put(
     txn: &mut Txn,
+    cache: &TreeCache,
     resource: &'static Resource,
     key: &str,
     tree: Tree,
 ) -> Arc<Record> {
-    put_over(txn, resource, key, tree, None)
+    put_over(txn, cache, resource, key, tree, None)
 }
 
 /// The same for the successor of an earlier state.
 pub(crate) fn put_over(
     txn: &mut Txn,
+    cache: &TreeCache,
     resource: &'static Resource,
     key: &str,
     mut tree: Tree,
     earlier: Option<Written<'_>>,
 ) -> Arc<Record> {
     let encoded = encode(resource, &mut tree, txn.next_revision().0, earlier);
-    put_encoded(txn, resource, key, &tree, encoded)
+    put_encoded(txn, cache, resource, key, &tree, encoded)
 }
 
 /// The same for a tree that has been encoded at that revision.
 pub(crate) fn put_encoded(
     txn: &mut Txn,
+    cache: &TreeCache,
     resource: &'static Resource,
     key: &str,
     tree: &Tree,
@@ -254,7 +260,7 @@ pub(crate) fn put_encoded(
     let facts = Arc::new(Facts::of(resource, tree));
     forget(txn, key);
     if let Some(reread) = encoded.reread {
-        recent::keep(&facts, reread, encoded.bytes.len());
+        cache.insert(&facts, reread, encoded.bytes.len());
     }
     txn.put(key, encoded.bytes, Some(facts))
 }
@@ -289,7 +295,7 @@ pub(crate) fn ready(
 }
 
 /// Writes what is ready at the revision that its write takes, and gives back its record.
-pub(crate) fn put_ready(txn: &mut Txn, key: &str, ready: &Ready) -> Arc<Record> {
+pub(crate) fn put_ready(txn: &mut Txn, cache: &TreeCache, key: &str, ready: &Ready) -> Arc<Record> {
     let record = put_passing(txn, key, ready);
     if let Some(reread) = &ready.encoded.reread {
         let mut tree = reread.clone();
@@ -298,7 +304,7 @@ pub(crate) fn put_ready(txn: &mut Txn, key: &str, ready: &Ready) -> Arc<Record> 
             self::tree(&record.value) == tree,
             "{key} is not what is written"
         );
-        recent::keep(&ready.facts, tree, record.value.len());
+        cache.insert(&ready.facts, tree, record.value.len());
     }
     record
 }
@@ -309,7 +315,7 @@ pub(crate) fn put_passing(txn: &mut Txn, key: &str, ready: &Ready) -> Arc<Record
     let bytes = at_revision(&ready.encoded.bytes, txn.next_revision().0);
     let facts: Arc<Facts> = Arc::clone(&ready.facts);
     // It may have been written before, at another version.
-    facts.recent.forget();
+    facts.slot.clear();
     forget(txn, key);
     txn.put(key, bytes, Some(facts))
 }
@@ -329,7 +335,7 @@ fn forget(txn: &Txn, key: &str) {
         .peek(key)
         .and_then(|record| record.memo.get()?.downcast_ref::<Facts>())
     {
-        facts.recent.forget();
+        facts.slot.clear();
     }
 }
 

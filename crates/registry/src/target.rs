@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use kinds::facts::Resource;
 use kinds::status::Status;
 
+use crate::record::TreeCache;
 use crate::request::{Refusal, User};
 use crate::strategy::Rules;
 use crate::{key, kind};
@@ -24,8 +25,10 @@ pub(crate) struct Target {
     pub(crate) name: String,
     /// Who asks.
     pub(crate) user: User,
-    /// When.
+    /// The time of the request.
     pub(crate) now: Timestamp,
+    /// The trees of the registry's recent objects.
+    pub(crate) trees: TreeCache,
 }
 
 impl std::fmt::Debug for Target {
@@ -35,21 +38,13 @@ impl std::fmt::Debug for Target {
 }
 
 impl Target {
-    /// The target of a request for a built-in kind; 404 when the table has no such row.
-    pub(crate) fn find(
-        group: &str,
-        version: &str,
-        plural: &str,
+    /// Returns the target of a request for a resource, as yet without namespace and name.
+    pub(crate) fn new(
+        resource: &'static Resource,
         user: User,
         now: Timestamp,
-    ) -> Result<Self, Refusal> {
-        let resource =
-            kinds::resource(group, version, plural).ok_or_else(Status::no_such_resource)?;
-        Ok(Self::of(resource, user, now))
-    }
-
-    /// The target of a request for a row that was found already.
-    pub(crate) fn of(resource: &'static Resource, user: User, now: Timestamp) -> Self {
+        trees: TreeCache,
+    ) -> Self {
         Self {
             resource,
             stored: kind::stored(resource),
@@ -58,7 +53,21 @@ impl Target {
             name: String::new(),
             user,
             now,
+            trees,
         }
+    }
+
+    /// Returns a target of another resource for the same user at the same time, as yet without
+    /// namespace and name.
+    pub(crate) fn for_resource(&self, resource: &'static Resource) -> Self {
+        Self::new(resource, self.user.clone(), self.now, self.trees.clone())
+    }
+
+    /// Returns a target of a built-in resource of the core group, version v1, for the same user at
+    /// the same time; 404 when the table has no such row.
+    pub(crate) fn for_core(&self, plural: &str) -> Result<Self, Refusal> {
+        let resource = kinds::resource("", "v1", plural).ok_or_else(Status::no_such_resource)?;
+        Ok(self.for_resource(resource))
     }
 
     /// The same for a place in it.

@@ -141,7 +141,7 @@ impl Registry {
             );
             return Err(Status::bad_request(text).into());
         };
-        let place = Target::find("", "v1", plural, target.user.clone(), target.now)?;
+        let place = target.for_core(plural)?;
         let namespace = if place.resource.namespaced {
             target.namespace.as_str()
         } else {

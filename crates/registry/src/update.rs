@@ -162,7 +162,7 @@ impl Registry {
         produce: &impl Fn(Option<&Tree>) -> Result<Decoded, Refusal>,
     ) -> Result<Changed, Refusal> {
         let target = change.target;
-        let old = record::tree_of(target.stored, found);
+        let old = record::tree_of(&target.trees, target.stored, found);
         let Decoded {
             tree: mut new,
             mut warnings,
@@ -193,7 +193,7 @@ impl Registry {
         tree::carry(&old, &mut new, &["metadata", "resourceVersion"]);
         let json = store_change(txn, target, found, &old, new);
         if definition::is_definition(target.stored) {
-            definition::settle(txn, tree::text(&old, &["spec", "group"]), target.now);
+            definition::settle(txn, target, tree::text(&old, &["spec", "group"]));
         }
         let json = if dry_run {
             record::at_revision(&json, found.modified.0)
@@ -232,13 +232,13 @@ fn store_change(
         return found.value.clone();
     }
     if !is_released(target, &new, old) {
-        return record::put_encoded(txn, target.stored, &found.key, &new, encoded)
+        return record::put_encoded(txn, &target.trees, target.stored, &found.key, &new, encoded)
             .value
             .clone();
     }
     // Watchers see the object as it was last stored; the client sees what it has just written.
     record::remove(txn, &found.key, &found.value);
-    definition::release(txn, target.resource, target.now);
+    definition::release(txn, target, target.resource);
     encoded.bytes
 }
 

@@ -1,17 +1,17 @@
-//! Reading the store at one moment, be it a snapshot or the inside of a commit.
+//! Reads of the store that serve a snapshot and the inside of a commit alike.
 
 use std::sync::Arc;
 
-use store::{Record, Snapshot, Txn};
+use store::{Index, Record, Snapshot, Txn};
 
-/// The state of the store at one moment.
+/// The state of the store at one revision.
 pub(crate) trait View {
-    /// The record of a key.
+    /// Returns the record of a key.
     fn record(&self, key: &str) -> Option<Arc<Record>>;
-    /// All records whose key begins with `prefix`, in the order of their keys.
+    /// Returns all records whose key begins with `prefix`, in the order of their keys.
     fn records(&self, prefix: &str) -> impl Iterator<Item = Arc<Record>>;
-    /// The budgets that have this term, see `pod/eviction/candidates.rs`.
-    fn budgets(&self, term: &str) -> impl Iterator<Item = Arc<Record>>;
+    /// Returns the records that have this term in an index, in the order of their keys.
+    fn indexed(&self, index: &Index, term: &str) -> impl Iterator<Item = Arc<Record>>;
 }
 
 impl View for Snapshot {
@@ -23,8 +23,8 @@ impl View for Snapshot {
         self.range(prefix, None)
     }
 
-    fn budgets(&self, term: &str) -> impl Iterator<Item = Arc<Record>> {
-        self.indexed(term)
+    fn indexed(&self, index: &Index, term: &str) -> impl Iterator<Item = Arc<Record>> {
+        self.indexed(index, term)
     }
 }
 
@@ -37,7 +37,7 @@ impl View for Txn {
         self.range(prefix)
     }
 
-    fn budgets(&self, term: &str) -> impl Iterator<Item = Arc<Record>> {
-        self.indexed(term)
+    fn indexed(&self, index: &Index, term: &str) -> impl Iterator<Item = Arc<Record>> {
+        self.indexed(index, term)
     }
 }

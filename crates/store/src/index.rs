@@ -7,58 +7,67 @@ use std::sync::Arc;
 
 use rpds::{RedBlackTreeMapSync, RedBlackTreeSetSync};
 
-use crate::record::{Record, collection_of};
+use crate::record::Record;
 
-/// Says under which terms the records of a collection are found.
+/// Says under which terms the records of a collection are found. A collection has at most one
+/// index.
 #[derive(Clone, Copy, Debug)]
 pub struct Index {
     /// The collection, without a separator at its end.
     pub collection: &'static str,
-    /// The terms of a record: quick, and always the same for the same bytes.
+    /// Returns the terms of a record. It must be quick and depend on the record's bytes only.
     pub terms: fn(&Record) -> Vec<String>,
 }
 
-/// The terms of one state, and the keys behind each.
+/// The terms of one index in one state, and the keys behind each.
 #[derive(Clone, Debug)]
 pub(crate) struct Terms {
-    index: Option<Index>,
+    index: Index,
     keys: RedBlackTreeMapSync<Arc<str>, RedBlackTreeSetSync<Arc<str>>>,
 }
 
-impl Terms {
-    pub(crate) fn none() -> Self {
-        Self {
-            index: None,
-            keys: RedBlackTreeMapSync::new_sync(),
-        }
-    }
+/// How the index changes with one record.
+pub(crate) struct TermChange {
+    key: Arc<str>,
+    old: Vec<String>,
+    new: Vec<String>,
+}
 
+impl Terms {
     pub(crate) fn of<'a>(index: Index, records: impl Iterator<Item = &'a Arc<Record>>) -> Self {
         let mut terms = Self {
-            index: Some(index),
-            ..Self::none()
+            index,
+            keys: RedBlackTreeMapSync::new_sync(),
         };
-        records.for_each(|record| terms.replace(&record.key, None, Some(record)));
+        for record in records {
+            if let Some(change) = terms.change(&record.key, None, Some(record)) {
+                terms.apply(change);
+            }
+        }
         terms
     }
 
-    /// Whether the keys of this collection have terms.
-    pub(crate) fn covers(&self, key: &str) -> bool {
-        self.index
-            .is_some_and(|index| index.collection == collection_of(key))
+    /// Compares the terms of a key's old and new record; `None` when they are equal, as for most
+    /// writes.
+    pub(crate) fn change(
+        &self,
+        key: &Arc<str>,
+        old: Option<&Record>,
+        new: Option<&Record>,
+    ) -> Option<TermChange> {
+        let terms = |record: Option<&Record>| record.map(self.index.terms).unwrap_or_default();
+        let (old, new) = (terms(old), terms(new));
+        (old != new).then(|| TermChange {
+            key: Arc::clone(key),
+            old,
+            new,
+        })
     }
 
-    /// The record of a key is another one now. Asked for keys that are covered.
-    pub(crate) fn replace(&mut self, key: &Arc<str>, old: Option<&Record>, new: Option<&Record>) {
-        let Some(index) = self.index else { return };
-        let terms = |record: Option<&Record>| record.map(index.terms).unwrap_or_default();
-        let (old, new) = (terms(old), terms(new));
-        // Most writes change no term.
-        if old == new {
-            return;
-        }
-        old.iter().for_each(|term| self.forget(term, key));
-        new.into_iter().for_each(|term| self.learn(term, key));
+    pub(crate) fn apply(&mut self, change: TermChange) {
+        let TermChange { key, old, new } = change;
+        old.iter().for_each(|term| self.forget(term, &key));
+        new.into_iter().for_each(|term| self.learn(term, &key));
     }
 
     pub(crate) fn keys(&self, term: &str) -> impl Iterator<Item = &Arc<str>> {
@@ -103,10 +112,19 @@ mod tests {
             .collect()
     }
 
+    const BOOKS: Index = Index {
+        collection: "books",
+        terms: words,
+    };
+    const BIRDS: Index = Index {
+        collection: "birds",
+        terms: words,
+    };
+
     fn found(store: &Store, term: &str) -> Vec<String> {
         store
             .snapshot()
-            .indexed(term)
+            .indexed(&BOOKS, term)
             .map(|record| record.key.to_string())
             .collect()
     }
@@ -123,10 +141,7 @@ mod tests {
     async fn terms_follow_the_records_and_snapshots_keep_theirs() {
         let store = Store::open_memory_with(Options::default());
         write(&store, "books/a", "red small").await;
-        store.index(Index {
-            collection: "books",
-            terms: words,
-        });
+        store.index(BOOKS);
         write(&store, "books/b", "red").await;
         write(&store, "birds/a", "red").await;
         assert_eq!(found(&store, "red"), ["books/a", "books/b"]);
@@ -136,25 +151,40 @@ mod tests {
         assert_eq!(found(&store, "small"), ["books/a"]);
         let removed = store.commit(|txn| {
             txn.remove("books/b", None);
-            Ok::<_, ()>(txn.indexed("red").count())
+            Ok::<_, ()>(txn.indexed(&BOOKS, "red").count())
         });
         assert_eq!(removed.await.expect("committed").value, 0);
         assert_eq!(found(&store, "red"), [""; 0]);
-        assert_eq!(before.indexed("red").count(), 2);
+        assert_eq!(before.indexed(&BOOKS, "red").count(), 2);
     }
 
     #[tokio::test]
     async fn a_refused_commit_leaves_no_terms() {
         let store = Store::open_memory_with(Options::default());
-        store.index(Index {
-            collection: "books",
-            terms: words,
-        });
+        store.index(BOOKS);
         let refused = store.commit(|txn| {
             txn.put("books/a", "red", None);
-            Err::<(), _>(txn.indexed("red").count())
+            Err::<(), _>(txn.indexed(&BOOKS, "red").count())
         });
         assert!(matches!(refused.await, Err(crate::CommitError::Refused(1))));
         assert_eq!(found(&store, "red"), [""; 0]);
+    }
+
+    #[tokio::test]
+    async fn collections_have_indexes_of_their_own() {
+        let store = Store::open_memory_with(Options::default());
+        write(&store, "books/a", "red").await;
+        write(&store, "birds/a", "red").await;
+        assert_eq!(store.snapshot().indexed(&BIRDS, "red").count(), 0);
+        store.index(BOOKS);
+        store.index(BIRDS);
+        write(&store, "birds/b", "red").await;
+        write(&store, "birds/a", "blue").await;
+        let birds = store.snapshot().indexed(&BIRDS, "red").next();
+        assert_eq!(
+            birds.map(|bird| bird.key.to_string()).as_deref(),
+            Some("birds/b")
+        );
+        assert_eq!(found(&store, "red"), ["books/a"]);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::index::Index;
 use crate::record::{Record, Revision};
 use crate::state::{State, StateRange};
 
@@ -40,9 +41,10 @@ impl Snapshot {
         }
     }
 
-    /// The records of the indexed collection that have this term, in the order of their keys.
-    pub fn indexed(&self, term: &str) -> impl Iterator<Item = Arc<Record>> {
-        self.state.indexed(term).cloned()
+    /// Returns the records that have this term in an index, in the order of their keys; none when
+    /// the store does not keep this index ([`Store::index`](crate::Store::index)).
+    pub fn indexed(&self, index: &Index, term: &str) -> impl Iterator<Item = Arc<Record>> {
+        self.state.indexed(index, term).cloned()
     }
 
     /// How many keys begin with `prefix`. At once for a whole collection, otherwise it walks them.

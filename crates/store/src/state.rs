@@ -21,7 +21,8 @@ pub(crate) struct State {
     /// The revision of the newest write that this state contains.
     pub(crate) revision: Revision,
     collections: RedBlackTreeMapSync<Arc<str>, Tree>,
-    terms: Terms,
+    /// The indexes by the collections that they cover.
+    indexes: RedBlackTreeMapSync<&'static str, Terms>,
 }
 
 impl State {
@@ -29,19 +30,40 @@ impl State {
         Self {
             revision: Revision(0),
             collections: RedBlackTreeMapSync::new_sync(),
-            terms: Terms::none(),
+            indexes: RedBlackTreeMapSync::new_sync(),
         }
     }
 
-    /// The same with an index in the place of the one that it had.
+    /// Returns this state with an index over one collection.
     pub(crate) fn indexed_by(mut self, index: Index) -> Self {
-        self.terms = Terms::of(index, self.range(index.collection, None));
+        let terms = Terms::of(index, self.range(index.collection, None));
+        self.indexes.insert_mut(index.collection, terms);
         self
     }
 
-    /// The records of the indexed collection that have this term, in the order of their keys.
-    pub(crate) fn indexed(&self, term: &str) -> impl Iterator<Item = &Arc<Record>> {
-        self.terms.keys(term).filter_map(|key| self.get(key))
+    /// Returns the records that have this term in an index, in the order of their keys; none when
+    /// the index is not kept.
+    pub(crate) fn indexed(&self, index: &Index, term: &str) -> impl Iterator<Item = &Arc<Record>> {
+        self.indexes
+            .get(index.collection)
+            .into_iter()
+            .flat_map(move |terms| terms.keys(term))
+            .filter_map(|key| self.get(key))
+    }
+
+    /// Brings the index over the key's collection up to date, if there is one.
+    fn index(&mut self, key: &Arc<str>, new: Option<&Record>) {
+        let collection = collection_of(key);
+        let Some(terms) = self.indexes.get(collection) else {
+            return;
+        };
+        let old = self.get(key).map(AsRef::as_ref);
+        // Comparing first spares most writes the copy of the path to the terms.
+        if let Some(change) = terms.change(key, old, new)
+            && let Some(terms) = self.indexes.get_mut(collection)
+        {
+            terms.apply(change);
+        }
     }
 
     pub(crate) fn get(&self, key: &str) -> Option<&Arc<Record>> {
@@ -50,11 +72,7 @@ impl State {
 
     /// Puts the record in the place of whatever has its key. The revision stays as it is.
     pub(crate) fn put(&mut self, record: Arc<Record>) {
-        if self.terms.covers(&record.key) {
-            let old = self.get(&record.key).cloned();
-            self.terms
-                .replace(&record.key, old.as_deref(), Some(&record));
-        }
+        self.index(&record.key, Some(&record));
         let collection = collection_of(&record.key);
         if let Some(tree) = self.collections.get_mut(collection) {
             tree.insert_mut(Slot(record));
@@ -68,12 +86,12 @@ impl State {
 
     /// Takes the key away. The revision stays as it is.
     pub(crate) fn remove(&mut self, key: &str) {
-        if self.terms.covers(key)
-            && let Some(old) = self.get(key).cloned()
-        {
-            self.terms.replace(&old.key, Some(&old), None);
-        }
         let collection = collection_of(key);
+        if self.indexes.contains_key(collection)
+            && let Some(old) = self.get(key).map(|old| Arc::clone(&old.key))
+        {
+            self.index(&old, None);
+        }
         let Some(tree) = self.collections.get_mut(collection) else {
             return;
         };

@@ -163,8 +163,8 @@ impl Store {
         }
     }
 
-    /// Keeps an index over one collection from now on. To be called before the first commit, and
-    /// once: a second index takes the place of the first.
+    /// Keeps an index over one collection from now on. To be called before the first commit; a
+    /// second index over the same collection replaces the first.
     pub fn index(&self, index: Index) {
         self.shared().index(index);
     }

@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
+use crate::index::Index;
 use crate::record::{Event, Memo, Record, Revision};
 use crate::snapshot::Range;
 use crate::state::State;
@@ -79,8 +80,8 @@ impl Txn {
     }
 
     /// As [`Snapshot::indexed`](crate::Snapshot::indexed), with this transaction's own writes.
-    pub fn indexed(&self, term: &str) -> impl Iterator<Item = Arc<Record>> {
-        self.state.indexed(term).cloned()
+    pub fn indexed(&self, index: &Index, term: &str) -> impl Iterator<Item = Arc<Record>> {
+        self.state.indexed(index, term).cloned()
     }
 
     /// The revision of the newest write that this transaction sees, its own included.

@@ -4,6 +4,7 @@ use kinds::Tree;
 use kinds::status::Status;
 use store::Record;
 
+use crate::record::TreeCache;
 use crate::request::Refusal;
 use crate::target::Target;
 use crate::view::View;
@@ -15,7 +16,7 @@ const CLASSES: &str = "priorityclasses.scheduling.k8s.io/";
 pub(super) fn mutate(view: &impl View, target: &Target, pod: &mut Tree) -> Result<(), Refusal> {
     let name = tree::text(pod, &["spec", "priorityClassName"]).to_owned();
     let class = if name.is_empty() {
-        default_class(view)
+        default_class(view, &target.trees)
     } else {
         Some(named(view, target, pod, &name)?)
     };
@@ -51,7 +52,8 @@ pub(super) fn validate_class(
     class: &Tree,
 ) -> Result<(), Refusal> {
     let name = object::meta_text(class, "name");
-    let other = default_class(view).filter(|_| tree::flag(class, &["globalDefault"]));
+    let other =
+        default_class(view, &target.trees).filter(|_| tree::flag(class, &["globalDefault"]));
     let other = other
         .as_ref()
         .map(|other| object::meta_text(other, "name"))
@@ -64,27 +66,29 @@ pub(super) fn validate_class(
 
 fn named(view: &impl View, target: &Target, pod: &Tree, name: &str) -> Result<Tree, Refusal> {
     let found = view.record(&format!("{CLASSES}{name}"));
-    found.map(|class| class_tree(&class)).ok_or_else(|| {
-        refuse(
-            target,
-            pod,
-            &format!("no PriorityClass with name {name} was found"),
-        )
-    })
+    found
+        .map(|class| class_tree(&target.trees, &class))
+        .ok_or_else(|| {
+            refuse(
+                target,
+                pod,
+                &format!("no PriorityClass with name {name} was found"),
+            )
+        })
 }
 
 /// Of several defaults the lowest counts, so that nobody is raised by an accident.
-fn default_class(view: &impl View) -> Option<Tree> {
-    let classes = view.records(CLASSES).map(|class| class_tree(&class));
+fn default_class(view: &impl View, trees: &TreeCache) -> Option<Tree> {
+    let classes = view.records(CLASSES).map(|class| class_tree(trees, &class));
     classes
         .filter(|class| tree::flag(class, &["globalDefault"]))
         .min_by_key(|class| tree::int(class, &["value"]))
 }
 
-fn class_tree(class: &Record) -> Tree {
+fn class_tree(trees: &TreeCache, class: &Record) -> Tree {
     kinds::resource("scheduling.k8s.io", "v1", "priorityclasses").map_or_else(
         || record::tree(&class.value),
-        |classes| record::tree_of(classes, class),
+        |classes| record::tree_of(trees, classes, class),
     )
 }
 

@@ -9,6 +9,7 @@ use kinds::tree::json;
 use store::Record;
 
 use crate::key;
+use crate::record::TreeCache;
 use crate::request::Refusal;
 use crate::target::Target;
 use crate::view::View;
@@ -70,6 +71,7 @@ pub(crate) fn mutate(
     let account = view
         .record(&key)
         .ok_or_else(|| missing(target, pod, &name))?;
+    let account = account_tree(&target.trees, &account);
     tree::put(pod, &["spec", "serviceAccountName"], name.clone());
     tree::put(pod, &["spec", "serviceAccount"], name);
     if wants_token(pod, &account) && !has_token(pod) {
@@ -93,11 +95,11 @@ fn missing(target: &Target, pod: &Tree, name: &str) -> Refusal {
 }
 
 /// The pod decides, then the account; nobody said anything: yes.
-fn wants_token(pod: &Tree, account: &Record) -> bool {
+fn wants_token(pod: &Tree, account: &Tree) -> bool {
     let asked = tree::at(pod, &["spec", "automountServiceAccountToken"]).as_bool();
     asked
         .or_else(|| {
-            account_tree(account)
+            account
                 .get("automountServiceAccountToken")
                 .and_then(Tree::as_bool)
         })
@@ -156,12 +158,11 @@ fn volume(name: &str) -> Tree {
 }
 
 /// A pod that names no secrets for pulling images gets its account's.
-fn add_pull_secrets(pod: &mut Tree, account: &Record) {
+fn add_pull_secrets(pod: &mut Tree, account: &Tree) {
     if !tree::list(pod, &["spec", "imagePullSecrets"]).is_empty() {
         return;
     }
-    let account = account_tree(account);
-    if !tree::list(&account, &["imagePullSecrets"]).is_empty() {
+    if !tree::list(account, &["imagePullSecrets"]).is_empty() {
         tree::put(
             pod,
             &["spec", "imagePullSecrets"],
@@ -170,10 +171,10 @@ fn add_pull_secrets(pod: &mut Tree, account: &Record) {
     }
 }
 
-fn account_tree(account: &Record) -> Tree {
+fn account_tree(trees: &TreeCache, account: &Record) -> Tree {
     kinds::resource("", "v1", "serviceaccounts").map_or_else(
         || record::tree(&account.value),
-        |accounts| record::tree_of(accounts, account),
+        |accounts| record::tree_of(trees, accounts, account),
     )
 }
 

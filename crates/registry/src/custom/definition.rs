@@ -176,7 +176,7 @@ pub(crate) fn check_open(view: &impl View, resource: &'static Resource) -> Resul
 }
 
 /// Brings the names and conditions of all definitions of a group up to date.
-pub(crate) fn settle(txn: &mut Txn, group: &str, now: Timestamp) {
+pub(crate) fn settle(txn: &mut Txn, target: &Target, group: &str) {
     let Some(row) = row() else { return };
     let all: Vec<Arc<Record>> = txn.records(&collection()).collect();
     let mut members: Vec<(Arc<Record>, Tree)> = all
@@ -196,9 +196,9 @@ pub(crate) fn settle(txn: &mut Txn, group: &str, now: Timestamp) {
             .filter(|(other, _)| *other != at)
             .map(|(_, (_, tree))| tree)
             .collect();
-        let settled = settled(&members[at].1, &others, now);
+        let settled = settled(&members[at].1, &others, target.now);
         if settled != members[at].1 {
-            record::put(txn, row, &members[at].0.key, settled.clone());
+            record::put(txn, &target.trees, row, &members[at].0.key, settled.clone());
             members[at].1 = settled;
         }
     }
@@ -350,11 +350,11 @@ pub(crate) fn delete_in(
     let marked = if next == before {
         found
     } else {
-        record::put(txn, target.stored, &key, next)
+        record::put(txn, &target.trees, target.stored, &key, next)
     };
     if let Some(custom) = custom {
         let resource = &custom.versions[custom.storage].resource;
-        let place = Target::of(resource, target.user.clone(), target.now);
+        let place = target.for_resource(resource);
         let objects: Vec<Arc<Record>> = txn.records(&place.prefix()).collect();
         for object in objects {
             let (namespace, name) = key::namespace_and_name(&object.key);
@@ -364,14 +364,14 @@ pub(crate) fn delete_in(
                 &DeleteOptions::default(),
             )?;
         }
-        release(txn, resource, target.now);
+        release(txn, target, resource);
     }
     Ok(Deleted::new(marked.value.clone(), false, &before))
 }
 
 /// Lets a deleted definition go when the last of its objects has gone. Does nothing for built-in
 /// kinds.
-pub(crate) fn release(txn: &mut Txn, resource: &'static Resource, now: Timestamp) {
+pub(crate) fn release(txn: &mut Txn, target: &Target, resource: &'static Resource) {
     if of(resource).is_none() {
         return;
     }
@@ -389,10 +389,10 @@ pub(crate) fn release(txn: &mut Txn, resource: &'static Resource, now: Timestamp
         .collect();
     if finalizers.is_empty() {
         record::remove(txn, &record.key, &record.value);
-        settle(txn, resource.group, now);
+        settle(txn, target, resource.group);
     } else if let Some(row) = row() {
         object::set_finalizers(&mut next, finalizers);
-        record::put(txn, row, &record.key, next);
+        record::put(txn, &target.trees, row, &record.key, next);
     }
 }
 

@@ -30,8 +30,7 @@ impl Registry {
             );
         }
         check_target(&binding)?;
-        let pods =
-            Target::find("", "v1", "pods", target.user, target.now)?.at(target.namespace, name);
+        let pods = target.for_core("pods")?.at(target.namespace, name);
         self.commit_or_rehearse(dry_run, |txn| {
             admission::namespace::check(txn, &pods)?;
             bind_in(txn, &pods, &binding)
@@ -59,7 +58,7 @@ fn check_target(binding: &Tree) -> Result<(), Refusal> {
 
 fn bind_in(txn: &mut Txn, target: &Target, binding: &Tree) -> Result<(), Refusal> {
     let found = txn.get(&target.key()).ok_or_else(|| target.not_found())?;
-    let before = record::tree_of(target.stored, &found);
+    let before = record::tree_of(&target.trees, target.stored, &found);
     let mut pod = before.clone();
     check_pod(target, &pod, binding)?;
     let node = tree::text(binding, &["target", "name"]);
@@ -73,6 +72,7 @@ fn bind_in(txn: &mut Txn, target: &Target, binding: &Tree) -> Result<(), Refusal
     set_scheduled(&mut pod, target);
     record::put_over(
         txn,
+        &target.trees,
         target.stored,
         &found.key,
         pod,

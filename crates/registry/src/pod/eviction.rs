@@ -130,7 +130,7 @@ struct Plan {
 
 impl Plan {
     fn of(target: &Target, pod: &Arc<Record>, asked: &DeleteOptions) -> Result<Self, Refusal> {
-        let before = record::tree_of(target.stored, pod);
+        let before = record::tree_of(&target.trees, target.stored, pod);
         let now = record::written(&before, pod);
         let marked = apply::marked(&before, target.now)
             .map(|tree| (record::ready(target.stored, tree.clone(), Some(now)), tree));
@@ -170,7 +170,7 @@ fn carry_out(
     plan: &Plan,
 ) -> Result<(), Refusal> {
     if let Some(budget) = budget {
-        apply::charge(txn, kinds.budgets, budget, &target.name, target.now);
+        apply::charge(txn, target, kinds.budgets, budget);
     }
     let pod = plan
         .marked

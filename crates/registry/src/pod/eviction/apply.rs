@@ -7,21 +7,17 @@ use kinds::facts::Resource;
 use kinds::tree::{List, json};
 use store::{Record, Txn};
 
+use crate::target::Target;
 use crate::{object, record, tree};
 
 /// Takes one disruption from the budget and notes the pod until the controller has seen it go.
-pub(super) fn charge(
-    txn: &mut Txn,
-    budgets: &'static Resource,
-    budget: &Record,
-    pod: &str,
-    now: Timestamp,
-) {
-    let before = record::tree_of(budgets, budget);
+pub(super) fn charge(txn: &mut Txn, target: &Target, budgets: &'static Resource, budget: &Record) {
+    let before = record::tree_of(&target.trees, budgets, budget);
     let mut next = before.clone();
-    charged(&mut next, pod, now);
+    charged(&mut next, &target.name, target.now);
     record::put_over(
         txn,
+        &target.trees,
         budgets,
         &budget.key,
         next,

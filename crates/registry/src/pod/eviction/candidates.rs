@@ -57,9 +57,9 @@ fn term(namespace: &str, label: &str, value: &str) -> String {
 
 /// The budgets of the namespace that may select a pod with these facts.
 pub(super) fn of(view: &impl View, namespace: &str, pod: &Facts) -> Vec<Arc<Record>> {
-    let mut found: Vec<Arc<Record>> = view.budgets(&format!("{namespace}/")).collect();
+    let mut found: Vec<Arc<Record>> = view.indexed(&BUDGETS, &format!("{namespace}/")).collect();
     for (label, value) in &pod.labels {
-        found.extend(view.budgets(&term(namespace, label, value)));
+        found.extend(view.indexed(&BUDGETS, &term(namespace, label, value)));
     }
     // In the order of their names, as a list would show them.
     found.sort_by(|left, right| left.key.cmp(&right.key));
