@@ -77,7 +77,7 @@ impl Cluster {
         write_initial_objects(&registry, &server).await?;
         spawn_upkeep(&registry);
         if config.nodes.is_some() {
-            server.keep_logs(Arc::new(SimulatedLogs));
+            server.set_pod_logs(Arc::new(SimulatedLogs));
         }
         let endpoint = match (listener, &config.listen) {
             (Some(listener), Some(listen)) => {

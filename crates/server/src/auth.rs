@@ -18,7 +18,7 @@ use kinds::status::Status;
 use registry::request::User;
 
 pub use accounts::AccountTokens;
-pub(crate) use accounts::{AUDIENCE, Account};
+pub(crate) use accounts::{AUDIENCE, ServiceAccount};
 pub(crate) use certificate::{ClientVerifier, Peer};
 pub(crate) use impersonate::{Question, wanted};
 pub use tokens::{TokenFile, TokenFileError};
@@ -52,18 +52,18 @@ pub fn administrator(name: &str) -> User {
 
 /// Who showed credentials.
 #[derive(Clone, Debug)]
-pub(crate) enum Known {
+pub(crate) enum Identity {
     /// Somebody for whom the credentials speak.
     User(Arc<User>),
     /// A service account, if it still lives.
-    Account(Account),
+    ServiceAccount(ServiceAccount),
 }
 
-impl Known {
+impl Identity {
     pub(crate) fn user(&self) -> &Arc<User> {
         match self {
             Self::User(user) => user,
-            Self::Account(account) => &account.user,
+            Self::ServiceAccount(account) => &account.user,
         }
     }
 }
@@ -102,9 +102,9 @@ impl Authenticator {
         peer: &Peer,
         headers: &HeaderMap,
         now: Timestamp,
-    ) -> Result<Known, Status> {
+    ) -> Result<Identity, Status> {
         if let Some(user) = peer.user() {
-            return Ok(Known::User(user.clone()));
+            return Ok(Identity::User(user.clone()));
         }
         let token = bearer(headers);
         if let Some(known) = token.and_then(|token| self.token(token, &[AUDIENCE], now)) {
@@ -115,22 +115,27 @@ impl Authenticator {
         }
         self.anonymous
             .clone()
-            .map(Known::User)
+            .map(Identity::User)
             .ok_or_else(Status::unauthorized)
     }
 
     /// Whose token this is, if it is for one of `audiences`; those of a file are for the API
     /// server.
-    pub(crate) fn token(&self, token: &str, audiences: &[&str], now: Timestamp) -> Option<Known> {
+    pub(crate) fn token(
+        &self,
+        token: &str,
+        audiences: &[&str],
+        now: Timestamp,
+    ) -> Option<Identity> {
         let listed = self
             .tokens
             .user(token)
             .filter(|_| audiences.contains(&AUDIENCE));
-        listed.map(Known::User).or_else(|| {
+        listed.map(Identity::User).or_else(|| {
             self.accounts
                 .as_ref()?
                 .account(token, audiences, now)
-                .map(Known::Account)
+                .map(Identity::ServiceAccount)
         })
     }
 }

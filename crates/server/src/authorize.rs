@@ -16,22 +16,22 @@ use crate::auth::AUTHENTICATED;
 
 pub(crate) use cache::{GROUP, PolicyCache};
 pub(crate) use defaults::ensure as ensure_defaults;
-pub(crate) use escalation::{check as check_escalation, concerns as may_escalate};
+pub(crate) use escalation::{check_escalation, may_escalate};
 
 /// One question to authorization.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Ask<'a> {
+pub(crate) struct AccessRequest<'a> {
     /// Lower-case verb.
     pub(crate) verb: &'a str,
-    /// About what.
-    pub(crate) about: About<'a>,
+    /// AccessTarget what.
+    pub(crate) about: AccessTarget<'a>,
 }
 
 /// What a question is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum About<'a> {
-    /// A path outside the resources.
-    Path(&'a str),
+pub(crate) enum AccessTarget<'a> {
+    /// A path outside the resource tree, for example `/metrics`.
+    NonResource(&'a str),
     /// A resource.
     Resource {
         /// Group; empty for core.
@@ -47,14 +47,14 @@ pub(crate) enum About<'a> {
     },
 }
 
-impl<'a> Ask<'a> {
+impl<'a> AccessRequest<'a> {
     /// What a request asks. `selected` is the name to which the field selector of a collection
     /// limits it.
     pub(crate) fn of(attributes: &'a Attributes<'a>, selected: &'a str) -> Self {
         let is_collection = matches!(attributes.verb, "list" | "watch" | "deletecollection");
         let about = match &attributes.resource {
-            None => About::Path(attributes.path),
-            Some(at) => About::Resource {
+            None => AccessTarget::NonResource(attributes.path),
+            Some(at) => AccessTarget::Resource {
                 group: at.group,
                 resource: at.resource,
                 subresource: at.subresource,
@@ -80,8 +80,8 @@ pub(crate) fn is_master(user: &User) -> bool {
 
 /// True for what is open without any rule: health and version for everybody, discovery for
 /// everybody who is known.
-pub(crate) fn is_open(user: &User, ask: &Ask<'_>) -> bool {
-    let About::Path(path) = ask.about else {
+pub(crate) fn is_open(user: &User, ask: &AccessRequest<'_>) -> bool {
+    let AccessTarget::NonResource(path) = ask.about else {
         return false;
     };
     if !matches!(ask.verb, "get" | "head") {
@@ -98,10 +98,10 @@ pub(crate) fn is_open(user: &User, ask: &Ask<'_>) -> bool {
 }
 
 /// 403 in the API's words.
-pub(crate) fn forbidden(user: &User, ask: &Ask<'_>) -> Status {
+pub(crate) fn forbidden(user: &User, ask: &AccessRequest<'_>) -> Status {
     let name = kinds::status::quoted(&user.name);
     match ask.about {
-        About::Path(path) => {
+        AccessTarget::NonResource(path) => {
             let message = format!(
                 "forbidden: User {name} cannot {} path {}",
                 ask.verb,
@@ -109,7 +109,7 @@ pub(crate) fn forbidden(user: &User, ask: &Ask<'_>) -> Status {
             );
             Status::failure(403, "Forbidden", message, Some(Details::default()))
         }
-        About::Resource {
+        AccessTarget::Resource {
             group,
             resource,
             subresource,
@@ -146,7 +146,7 @@ mod tests {
             name: "bob".to_owned(),
             ..User::default()
         };
-        let about = About::Resource {
+        let about = AccessTarget::Resource {
             group: "",
             resource: "pods",
             subresource: "eviction",
@@ -155,7 +155,7 @@ mod tests {
         };
         let status = forbidden(
             &bob,
-            &Ask {
+            &AccessRequest {
                 verb: "create",
                 about,
             },
@@ -167,7 +167,7 @@ mod tests {
             (details.name.as_str(), details.kind.as_str()),
             ("p", "pods")
         );
-        let about = About::Resource {
+        let about = AccessTarget::Resource {
             group: "apps",
             resource: "deployments",
             subresource: "",
@@ -178,7 +178,7 @@ mod tests {
         assert_eq!(
             forbidden(
                 &bob,
-                &Ask {
+                &AccessRequest {
                     verb: "list",
                     about
                 }
@@ -188,9 +188,9 @@ mod tests {
         );
         let status = forbidden(
             &anonymous(),
-            &Ask {
+            &AccessRequest {
                 verb: "get",
-                about: About::Path("/metrics"),
+                about: AccessTarget::NonResource("/metrics"),
             },
         );
         assert_eq!(
@@ -213,9 +213,9 @@ mod tests {
             ("/metrics", "get", false, false),
             ("/apis", "post", false, false),
         ] {
-            let ask = Ask {
+            let ask = AccessRequest {
                 verb,
-                about: About::Path(path),
+                about: AccessTarget::NonResource(path),
             };
             assert_eq!(
                 (is_open(&anonymous(), &ask), is_open(&known, &ask)),

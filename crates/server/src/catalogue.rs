@@ -3,14 +3,11 @@
 //! The table is given when the server is built; custom kinds stand beside it and come and go.
 //! Everybody here asks the catalogue, nobody the table. A request for a built-in resource is found
 //! in the fixed catalogue; only others, and the documents, ask the backend which custom kinds there
-//! are now ([`Shelves::with`]).
+//! are now ([`ServedApisCache::with`]).
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
 
 use kinds::facts::Resource;
-
-use crate::documents::Shelf;
 
 /// What is served.
 #[derive(Debug)]
@@ -26,7 +23,7 @@ impl Catalogue {
         Self::of(resources.iter().collect())
     }
 
-    fn of(rows: Vec<&'static Resource>) -> Self {
+    pub(crate) fn of(rows: Vec<&'static Resource>) -> Self {
         let mut versions: HashMap<&'static str, Vec<&'static str>> = HashMap::new();
         for resource in &rows {
             let versions = versions.entry(resource.group).or_default();
@@ -70,63 +67,5 @@ impl Catalogue {
         self.versions
             .get(group)
             .is_some_and(|versions| versions.contains(&version))
-    }
-}
-
-/// What is served together with these custom kinds, and the documents that say so.
-#[derive(Debug)]
-pub(crate) struct Served {
-    custom: Vec<&'static Resource>,
-    pub(crate) catalogue: Catalogue,
-    pub(crate) shelf: Shelf,
-}
-
-/// The fixed catalogue, and the newest one with custom kinds: made anew when these have changed.
-#[derive(Debug)]
-pub(crate) struct Shelves {
-    pub(crate) built_in: Arc<Served>,
-    newest: Mutex<Arc<Served>>,
-}
-
-impl Shelves {
-    /// Shelves over the table alone.
-    pub(crate) fn new(resources: &'static [Resource]) -> Self {
-        let built_in = Arc::new(Served {
-            custom: Vec::new(),
-            catalogue: Catalogue::new(resources),
-            shelf: Shelf::default(),
-        });
-        Self {
-            newest: Mutex::new(built_in.clone()),
-            built_in,
-        }
-    }
-
-    /// The catalogue with these custom kinds.
-    pub(crate) fn with(&self, custom: Vec<&'static Resource>) -> Arc<Served> {
-        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
-        // Rows are interned, so that the same address is the same content.
-        let same = newest.custom.len() == custom.len()
-            && newest
-                .custom
-                .iter()
-                .zip(&custom)
-                .all(|(one, other)| std::ptr::eq(*one, *other));
-        if !same {
-            let rows = self
-                .built_in
-                .catalogue
-                .rows
-                .iter()
-                .chain(&custom)
-                .copied()
-                .collect();
-            *newest = Arc::new(Served {
-                custom,
-                catalogue: Catalogue::of(rows),
-                shelf: Shelf::default(),
-            });
-        }
-        newest.clone()
     }
 }

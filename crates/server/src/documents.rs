@@ -22,7 +22,7 @@ use crate::body::Body;
 use crate::catalogue::Catalogue;
 use crate::negotiate::{self, Accepted, Answer, Media, RouteTypes};
 use crate::query::Query;
-use crate::respond::{self, Manner};
+use crate::respond::{self, ResponseFormat};
 
 /// The protobuf form of OpenAPI v2, by the name with which it is answered and by the older one.
 const PROTOBUF_V2: [&str; 2] = [
@@ -34,7 +34,7 @@ const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGrou
 
 /// Documents that were made already.
 #[derive(Debug, Default)]
-pub(crate) struct Shelf {
+pub(crate) struct DocumentCache {
     made: Mutex<HashMap<String, Document>>,
 }
 
@@ -45,7 +45,7 @@ struct Document {
     hash: String,
 }
 
-impl Shelf {
+impl DocumentCache {
     /// A document that is JSON.
     fn get(&self, name: &str, make: impl FnOnce() -> Option<Tree>) -> Option<Document> {
         self.keep(name, || make().map(|tree| tree.to_string().into_bytes()))
@@ -75,7 +75,7 @@ impl Shelf {
 }
 
 /// A request for a document.
-pub(crate) struct Ask<'a> {
+pub(crate) struct DocumentRequest<'a> {
     pub(crate) method: &'a Method,
     /// The path, decoded.
     pub(crate) path: &'a str,
@@ -84,13 +84,13 @@ pub(crate) struct Ask<'a> {
     /// What is served.
     pub(crate) catalogue: &'a Catalogue,
     /// Documents that were made already.
-    pub(crate) shelf: &'a Shelf,
+    pub(crate) documents: &'a DocumentCache,
     /// How refusals are to be shown.
-    pub(crate) manner: Manner,
+    pub(crate) format: ResponseFormat,
 }
 
 /// Answers for a document.
-pub(crate) fn answer(ask: &Ask<'_>) -> Response<Body> {
+pub(crate) fn answer(ask: &DocumentRequest<'_>) -> Response<Body> {
     let parts: Vec<&str> = ask.path.trim_matches('/').split('/').collect();
     match parts[..] {
         ["openapi", "v2"] => ask.openapi_v2(),
@@ -103,7 +103,7 @@ pub(crate) fn answer(ask: &Ask<'_>) -> Response<Body> {
     }
 }
 
-impl Ask<'_> {
+impl DocumentRequest<'_> {
     fn discovery(&self, parts: &[&str]) -> Response<Body> {
         let known = match parts[..] {
             ["api" | "apis"] => Ok(()),
@@ -123,7 +123,7 @@ impl Ask<'_> {
             _ => negotiate::check_route(self.headers, RouteTypes::Objects),
         });
         if let Err(refused) = judged {
-            return respond::refusal(self.manner, &refused, &[]);
+            return respond::refusal(self.format, &refused, &[]);
         }
         let rows = self.catalogue.rows();
         match parts[..] {
@@ -154,19 +154,19 @@ impl Ask<'_> {
     /// A document in the form that was asked for.
     fn typed(&self, document: &Tree, kind: &str) -> Response<Body> {
         let Some(accepted) = negotiate::choose(self.headers, Answer::Plain) else {
-            return respond::refusal(self.manner, &negotiate::not_acceptable(Answer::Plain), &[]);
+            return respond::refusal(self.format, &negotiate::not_acceptable(Answer::Plain), &[]);
         };
         let ty = kinds::type_named(&format!("io.k8s.apimachinery.pkg.apis.meta.v1.{kind}"));
         let json = ty.map_or_else(
             || document.to_string().into_bytes(),
             |ty: &'static Type| kinds::json::encode(document, ty),
         );
-        let manner = Manner {
+        let format = ResponseFormat {
             accepted,
             gzip: negotiate::takes_gzip(self.headers),
-            ..self.manner
+            ..self.format
         };
-        respond::document(manner, 200, json, ty)
+        respond::document(format, 200, json, ty)
     }
 
     fn aggregated(&self, core: bool) -> Response<Body> {
@@ -175,7 +175,7 @@ impl Ask<'_> {
         } else {
             "aggregated/apis"
         };
-        let Some(document) = self.shelf.get(name, || {
+        let Some(document) = self.documents.get(name, || {
             Some(discovery::aggregated(self.catalogue.rows(), core))
         }) else {
             return respond::page_not_found();
@@ -197,7 +197,7 @@ impl Ask<'_> {
         response
     }
 
-    /// A document of the shelf, as JSON under another name.
+    /// A document of the documents, as JSON under another name.
     fn json(&self, document: &Document, content_type: &'static str) -> Response<Body> {
         let mut response = respond::document(
             self.manner_of(Media::Json),
@@ -212,7 +212,7 @@ impl Ask<'_> {
     }
 
     fn openapi_document(&self, name: &str) -> Option<Document> {
-        self.shelf.get(&format!("openapi/{name}"), || {
+        self.documents.get(&format!("openapi/{name}"), || {
             openapi::document(self.catalogue.rows(), name)
         })
     }
@@ -221,7 +221,7 @@ impl Ask<'_> {
     /// index does not make them all; it changes whenever one of them could.
     fn table(&self) -> Option<Document> {
         let rows = self.catalogue.rows();
-        self.shelf.get("table", || {
+        self.documents.get("table", || {
             let schemas: Vec<&Tree> = rows
                 .iter()
                 .filter_map(|row| registry::custom::of(row))
@@ -239,7 +239,7 @@ impl Ask<'_> {
             return empty(StatusCode::NOT_ACCEPTABLE);
         }
         let rows = self.catalogue.rows();
-        let index = self.shelf.get("openapi-index", || {
+        let index = self.documents.get("openapi-index", || {
             let hash = &self.table()?.hash;
             Some(openapi::index(rows, hash))
         });
@@ -287,7 +287,7 @@ impl Ask<'_> {
         let document = match first {
             None => return empty(StatusCode::NOT_ACCEPTABLE),
             Some(entry) if protobuf(entry) => self
-                .shelf
+                .documents
                 .keep("openapi-v2-protobuf", || {
                     Some(openapi::gnostic(&openapi::v2(rows)))
                 })
@@ -299,21 +299,21 @@ impl Ask<'_> {
                     )
                 }),
             Some(_) => self
-                .shelf
+                .documents
                 .get("openapi-v2", || Some(openapi::v2(rows)))
                 .map(|document| self.json(&document, "application/json")),
         };
         document.unwrap_or_else(respond::page_not_found)
     }
 
-    fn manner_of(&self, media: Media) -> Manner {
-        Manner {
+    fn manner_of(&self, media: Media) -> ResponseFormat {
+        ResponseFormat {
             accepted: Accepted {
                 media,
                 transform: None,
             },
             gzip: negotiate::takes_gzip(self.headers),
-            ..self.manner
+            ..self.format
         }
     }
 }

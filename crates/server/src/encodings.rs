@@ -13,8 +13,8 @@ use bytes::Bytes;
 use kinds::encodings::Encoded;
 use kinds::facts::{Resource, Type};
 
+use crate::encode;
 use crate::negotiate::Media;
-use crate::respond;
 
 /// The most that encodings of objects take, with the objects that they were made from: the protobuf
 /// of 50,000 pods of three kilobytes, an eighth of the memory that is meant for 150,000 of them.
@@ -65,13 +65,13 @@ impl Encodings {
     /// The message of an object of this type.
     pub(crate) fn message(&self, json: &Bytes, ty: &'static Type) -> Bytes {
         let form = Form::Message(std::ptr::from_ref(ty).addr());
-        self.objects.get(json, form, || respond::message(json, ty))
+        self.objects.get(json, form, || encode::message(json, ty))
     }
 
     /// The message of an object's bare metadata.
     pub(crate) fn metadata(&self, json: &Bytes) -> Bytes {
         self.objects
-            .get(json, Form::Metadata, || respond::metadata_message(json))
+            .get(json, Form::Metadata, || encode::metadata_message(json))
     }
 
     /// The cells of an object's row; `now` in seconds since 1970.

@@ -1,6 +1,6 @@
 //! How many requests are worked on at once.
 //!
-//! Seats are plenty, for requests here take micro- or milliseconds: the limit is there so that a
+//! InFlightLimit are plenty, for requests here take micro- or milliseconds: the limit is there so that a
 //! stampede costs answers of 429 and not all of the memory. Watches and other long-running
 //! requests take no seat, administrators are never turned away.
 
@@ -16,24 +16,24 @@ use crate::respond;
 
 /// The seats of a server.
 #[derive(Clone, Debug)]
-pub(crate) struct Seats {
+pub(crate) struct InFlightLimit {
     taken: Arc<AtomicUsize>,
     limit: usize,
 }
 
 /// A seat, given back when it is dropped.
 #[derive(Debug)]
-pub(crate) struct Seat {
+pub(crate) struct InFlightGuard {
     taken: Arc<AtomicUsize>,
 }
 
-impl Drop for Seat {
+impl Drop for InFlightGuard {
     fn drop(&mut self) {
         self.taken.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-impl Seats {
+impl InFlightLimit {
     pub(crate) fn new(limit: usize) -> Self {
         Self {
             taken: Arc::default(),
@@ -53,9 +53,9 @@ impl Seats {
     }
 
     /// Takes a seat; none when all are taken and the user has to wait like everybody else.
-    pub(crate) fn take(&self, user: &User) -> Option<Seat> {
+    pub(crate) fn take(&self, user: &User) -> Option<InFlightGuard> {
         let before = self.taken.fetch_add(1, Ordering::Relaxed);
-        let seat = Seat {
+        let seat = InFlightGuard {
             taken: self.taken.clone(),
         };
         let exempt = || user.groups.iter().any(|group| group == "system:masters");
@@ -88,7 +88,7 @@ mod tests {
                 ..User::default()
             },
         );
-        let seats = Seats::new(1);
+        let seats = InFlightLimit::new(1);
         let first = seats.take(&nobody);
         assert!(first.is_some() && seats.take(&nobody).is_none() && seats.take(&admin).is_some());
         drop(first);

@@ -2,8 +2,8 @@
 //! goes, and what came of it. Each step is a module of its own.
 
 mod call;
+mod drain;
 mod issuer;
-mod leftover;
 #[cfg(test)]
 mod tests;
 
@@ -22,22 +22,22 @@ use tokio::time::Instant;
 
 use crate::attributes::Attributes;
 use crate::auth::{self, Peer};
-use crate::authorize::{self, About, Ask};
+use crate::authorize::{self, AccessRequest, AccessTarget};
 use crate::body::Body;
 use crate::documents;
 use crate::health;
 use crate::metrics::Labels;
 use crate::negotiate::{self, RouteTypes};
 use crate::query::{self, Query};
-use crate::respond::{self, Manner};
+use crate::respond::{self, ResponseFormat};
 use crate::route::{self, NoRoute};
-use crate::service::Shared;
+use crate::state::ServerState;
 use crate::version;
-use leftover::LeftOver;
+use drain::DrainOnDrop;
 
 /// Answers one request, whatever happens: a panic becomes a 500 and a line in the log.
 pub(crate) async fn answer<B>(
-    shared: Arc<Shared>,
+    state: Arc<ServerState>,
     peer: Peer,
     request: Request<B>,
 ) -> Response<Body>
@@ -48,8 +48,8 @@ where
     let (parts, body) = request.into_parts();
     let started = Instant::now();
     let mut seen = Seen::default();
-    let body = LeftOver::new(body);
-    let attempt = AssertUnwindSafe(steps(&shared, &peer, &parts, body, &mut seen))
+    let body = DrainOnDrop::new(body);
+    let attempt = AssertUnwindSafe(steps(&state, &peer, &parts, body, &mut seen))
         .catch_unwind()
         .await;
     let mut response = attempt.unwrap_or_else(|_| {
@@ -61,7 +61,7 @@ where
             None,
         );
         respond::refusal(
-            Manner::plain(negotiate::for_refusal(&parts.headers), false),
+            ResponseFormat::plain(negotiate::for_refusal(&parts.headers), false),
             &status,
             &[],
         )
@@ -75,9 +75,9 @@ where
         scope: "",
         dry_run: false,
     });
-    shared.metrics.count(&labels, code, took);
+    state.metrics.count(&labels, code, took);
     tracing::debug!(user = seen.user.as_ref().map_or("", |user| &user.name), method = %parts.method, uri = %parts.uri, code, ?took, "request");
-    if let Ok(id) = HeaderValue::from_str(&audit_id(&shared, &parts.headers)) {
+    if let Ok(id) = HeaderValue::from_str(&audit_id(&state, &parts.headers)) {
         response.headers_mut().insert("audit-id", id);
     }
     response
@@ -91,7 +91,7 @@ struct Seen {
 }
 
 async fn steps<B>(
-    shared: &Arc<Shared>,
+    state: &Arc<ServerState>,
     peer: &Peer,
     parts: &Parts,
     body: B,
@@ -109,7 +109,7 @@ where
         .unwrap_or(peer.agent());
     // For refusals; whoever answers with an object negotiates for it.
     let plain = || {
-        Manner::plain(
+        ResponseFormat::plain(
             negotiate::for_refusal(&parts.headers),
             query.pretty(user_agent),
         )
@@ -120,15 +120,15 @@ where
         Ok(wait) => wait,
         Err(status) => return refuse(&status),
     };
-    let user = match shared
+    let user = match state
         .authenticator
-        .authenticate(peer, &parts.headers, shared.clock.now())
+        .authenticate(peer, &parts.headers, state.clock.now())
     {
-        Ok(known) if shared.lives(&known).await => known.user().clone(),
+        Ok(known) if state.lives(&known).await => known.user().clone(),
         Ok(_) => return refuse(&Status::unauthorized()),
         Err(status) => return refuse(&status),
     };
-    let user = match impersonated(shared, user, &parts.headers).await {
+    let user = match impersonated(state, user, &parts.headers).await {
         Ok(user) => user,
         Err(response) => return response.unwrap_or_else(|status| refuse(&status)),
     };
@@ -137,21 +137,21 @@ where
     let seat = if long_running {
         None
     } else {
-        Some(shared.seats.take(&user))
+        Some(state.in_flight.take(&user))
     };
     if matches!(seat, Some(None)) {
         return crate::flow::too_many_requests();
     }
     // Who asks for the one object of a name asks no more than that, also as a list.
     let selected = query.selected_name();
-    let ask = Ask::of(&attributes, &selected);
-    if !shared.allows(&user, &ask).await {
+    let ask = AccessRequest::of(&attributes, &selected);
+    if !state.allows(&user, &ask).await {
         return refuse(&authorize::forbidden(&user, &ask));
     }
     let Some(at) = &attributes.resource else {
-        return outside(shared, parts, &path, &query, plain());
+        return outside(state, parts, &path, &query, plain());
     };
-    let served = shared.served_for(at.group, at.version, at.resource);
+    let served = state.served_for(at.group, at.version, at.resource);
     let route = match route::find(&served.catalogue, &parts.method, attributes.verb, at) {
         Ok(route) => route,
         Err(NoRoute::UnknownGroup) => return respond::page_not_found(),
@@ -160,7 +160,7 @@ where
     seen.labels = Some(call::labels(&route, at, &parts.headers, &query));
     let upgrade = parts.extensions.get();
     let call = call::Call {
-        shared,
+        state,
         user: &user,
         route,
         at,
@@ -175,35 +175,35 @@ where
 
 /// Everything that is no resource: health, version, metrics, documents.
 fn outside(
-    shared: &Shared,
+    state: &ServerState,
     parts: &Parts,
     path: &str,
     query: &Query<'_>,
-    manner: Manner,
+    format: ResponseFormat,
 ) -> Response<Body> {
     if let Some((endpoint, single)) = health::endpoint(path) {
-        return health::answer(endpoint, single, query, &shared.checks(endpoint));
+        return health::answer(endpoint, single, query, &state.checks(endpoint));
     }
     match path.trim_end_matches('/') {
         "/version" => match negotiate::check_route(&parts.headers, RouteTypes::JsonOnly) {
             _ if parts.method != Method::GET => {
-                respond::refusal(manner, &Status::method_not_allowed(), &[])
+                respond::refusal(format, &Status::method_not_allowed(), &[])
             }
             Ok(()) => respond::document(
-                Manner::plain(negotiate::Media::Json, manner.pretty),
+                ResponseFormat::plain(negotiate::Media::Json, format.pretty),
                 200,
                 version::document(),
                 None,
             ),
-            Err(status) => respond::refusal(manner, &status, &[]),
+            Err(status) => respond::refusal(format, &status, &[]),
         },
         path @ ("/.well-known/openid-configuration" | "/openid/v1/jwks") => {
-            issuer::answer(shared, parts, path, manner)
+            issuer::answer(state, parts, path, format)
         }
         "/metrics" => {
-            let mut text = shared.metrics.render(shared.seats.taken());
-            shared.encodings.metrics(&mut text);
-            shared.backend.metrics(&mut text);
+            let mut text = state.metrics.render(state.in_flight.taken());
+            state.encodings.metrics(&mut text);
+            state.backend.metrics(&mut text);
             let mut response = respond::text(StatusCode::OK, text);
             let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
             response
@@ -212,15 +212,15 @@ fn outside(
             response
         }
         _ => {
-            let served = shared.served();
-            documents::answer(&documents::Ask {
+            let served = state.served();
+            documents::answer(&documents::DocumentRequest {
                 method: &parts.method,
                 path,
                 query,
                 headers: &parts.headers,
                 catalogue: &served.catalogue,
-                shelf: &served.shelf,
-                manner,
+                documents: &served.documents,
+                format,
             })
         }
     }
@@ -229,7 +229,7 @@ fn outside(
 /// The user that is to be acted as. The inner result of a refusal is a finished answer or a
 /// `Status`.
 async fn impersonated(
-    shared: &Shared,
+    state: &ServerState,
     user: Arc<User>,
     headers: &HeaderMap,
 ) -> Result<Arc<User>, Result<Response<Body>, Status>> {
@@ -250,9 +250,9 @@ async fn impersonated(
             namespace,
             name,
         } = question;
-        let ask = Ask {
+        let ask = AccessRequest {
             verb: "impersonate",
-            about: About::Resource {
+            about: AccessTarget::Resource {
                 group,
                 resource,
                 subresource: "",
@@ -260,7 +260,7 @@ async fn impersonated(
                 name,
             },
         };
-        if !shared.allows(&user, &ask).await {
+        if !state.allows(&user, &ask).await {
             return Err(Err(authorize::forbidden(&user, &ask)));
         }
     }
@@ -275,9 +275,9 @@ fn header<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
 }
 
 /// The id under which a request can be found: the client's own, or a new one.
-fn audit_id<'a>(shared: &Shared, headers: &'a HeaderMap) -> Cow<'a, str> {
+fn audit_id<'a>(state: &ServerState, headers: &'a HeaderMap) -> Cow<'a, str> {
     match header(headers, "audit-id") {
-        "" => Cow::Owned(shared.ids.next()),
+        "" => Cow::Owned(state.ids.next()),
         given => Cow::Borrowed(given),
     }
 }

@@ -20,31 +20,34 @@ mod catalogue;
 pub mod certs;
 
 mod documents;
+mod encode;
 mod encodings;
 mod flow;
 mod handle;
 mod health;
 mod json;
 pub mod kubeconfig;
+mod kubelet;
 pub mod listen;
 
 mod metrics;
 mod negotiate;
 mod query;
-mod reach;
 mod respond;
 mod reviews;
 mod route;
+mod served;
 mod service;
-mod socket;
+mod state;
 mod table;
 #[cfg(test)]
 mod testing;
 mod version;
 mod watch;
+mod websocket;
 
 pub use auth::{AccountTokens, TokenFile, TokenFileError, administrator, anonymous};
 pub use backend::Backend;
 pub use body::Body;
-pub use reach::{LogQuery, PodLogs};
+pub use kubelet::{PodLogOptions, PodLogs};
 pub use service::{Answering, Config, Server, Service};

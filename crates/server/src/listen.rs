@@ -105,7 +105,7 @@ impl Server {
             tls: TlsAcceptor::from(Arc::new(tls)),
             verifier,
             http: http(),
-            clock: self.shared.clock.clone(),
+            clock: self.state.clock.clone(),
         });
         let room = Arc::new(Semaphore::new(CONNECTIONS));
         let mut connections = JoinSet::new();

@@ -4,13 +4,6 @@
 //! JSON goes out as it is stored; YAML, protobuf, indented JSON, tables and bare metadata are made
 //! from it for those who ask.
 
-mod form;
-
-pub(crate) use form::{
-    list_meta_of, message, metadata_message, metadata_only, metadata_sealed, metadata_type,
-    protobuf, sealed, status_type,
-};
-
 use bytes::{BufMut, Bytes, BytesMut};
 use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER, VARY, WARNING};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
@@ -19,6 +12,7 @@ use kinds::facts::{Resource, Type};
 use kinds::status::{ListMeta, Status};
 
 use crate::body::{Before, Body};
+use crate::encode::{self, List};
 use crate::encodings::Encodings;
 use crate::json;
 use crate::negotiate::{Accepted, Media, Transform};
@@ -29,7 +23,7 @@ const GZIP_FROM_BYTES: u64 = 128 * 1024;
 
 /// How a client wants its answer.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Manner {
+pub(crate) struct ResponseFormat {
     /// Media type and transformation.
     pub(crate) accepted: Accepted,
     /// Indented JSON.
@@ -42,7 +36,7 @@ pub(crate) struct Manner {
     pub(crate) now: Timestamp,
 }
 
-impl Manner {
+impl ResponseFormat {
     /// Without any wishes.
     pub(crate) fn plain(media: Media, pretty: bool) -> Self {
         let accepted = Accepted {
@@ -57,18 +51,6 @@ impl Manner {
             now: Timestamp::UNIX_EPOCH,
         }
     }
-}
-
-/// A list before it is laid out.
-pub(crate) struct List {
-    /// For example `PodList`.
-    pub(crate) kind: String,
-    /// `apiVersion` of the list.
-    pub(crate) api_version: String,
-    /// Its metadata.
-    pub(crate) metadata: ListMeta,
-    /// Each item's JSON.
-    pub(crate) items: Vec<Bytes>,
 }
 
 /// Plain text (`404 page not found`).
@@ -103,8 +85,12 @@ pub(crate) fn page_not_found() -> Response<Body> {
 }
 
 /// A refusal.
-pub(crate) fn refusal(manner: Manner, refused: &Status, warnings: &[String]) -> Response<Body> {
-    let mut response = status(manner, refused, refused.code, warnings);
+pub(crate) fn refusal(
+    format: ResponseFormat,
+    refused: &Status,
+    warnings: &[String],
+) -> Response<Body> {
+    let mut response = status(format, refused, refused.code, warnings);
     let seconds = refused
         .details
         .as_ref()
@@ -119,18 +105,18 @@ pub(crate) fn refusal(manner: Manner, refused: &Status, warnings: &[String]) -> 
 
 /// A `Status` as an answer. It is never transformed.
 pub(crate) fn status(
-    manner: Manner,
+    format: ResponseFormat,
     status: &Status,
     code: u16,
     warnings: &[String],
 ) -> Response<Body> {
-    let body = laid_out(manner, form::status_json(status), form::status_type());
-    build(manner, code, body, warnings)
+    let body = laid_out(format, encode::status_json(status), encode::status_type());
+    build(format, code, body, warnings)
 }
 
 /// One object, by its JSON. Its type is needed for protobuf.
 pub(crate) fn object(
-    manner: Manner,
+    format: ResponseFormat,
     resource: &'static Resource,
     ty: &'static Type,
     code: u16,
@@ -138,72 +124,72 @@ pub(crate) fn object(
     encodings: &Encodings,
     warnings: &[String],
 ) -> Response<Body> {
-    let is_protobuf = manner.accepted.media == Media::Protobuf;
-    let body = match manner.accepted.transform {
+    let is_protobuf = format.accepted.media == Media::Protobuf;
+    let body = match format.accepted.transform {
         // The answer of a deletion may be a Status; a Status is shown as it is.
         Some(_) if json::text_member(&json, "kind") == Some("Status") => {
-            laid_out(manner, json, form::status_type())
+            laid_out(format, json, encode::status_type())
         }
-        None if is_protobuf => Body::whole(form::sealed(&json, &encodings.message(&json, ty))),
-        None => laid_out(manner, json, None),
+        None if is_protobuf => Body::whole(encode::sealed(&json, &encodings.message(&json, ty))),
+        None => laid_out(format, json, None),
         Some(Transform::Metadata { beta }) if is_protobuf => {
-            Body::whole(form::metadata_sealed(&encodings.metadata(&json), beta))
+            Body::whole(encode::metadata_sealed(&encodings.metadata(&json), beta))
         }
         Some(Transform::Metadata { beta }) => {
-            laid_out(manner, form::metadata_only(&json, beta), None)
+            laid_out(format, encode::metadata_only(&json, beta), None)
         }
         Some(Transform::MetadataList { .. }) => {
-            return wrong_count(manner, resource, "PartialObjectMetadataList", false);
+            return wrong_count(format, resource, "PartialObjectMetadataList", false);
         }
         Some(Transform::Table { beta }) => {
-            let metadata = form::list_meta_of(&json);
-            table_of(manner, resource, beta, &metadata, &[json], encodings)
+            let metadata = encode::list_meta_of(&json);
+            table_of(format, resource, beta, &metadata, &[json], encodings)
         }
     };
-    build(manner, code, body, warnings)
+    build(format, code, body, warnings)
 }
 
 /// A list.
 pub(crate) fn list(
-    manner: Manner,
+    format: ResponseFormat,
     resource: &'static Resource,
     list: List,
     encodings: &Encodings,
     warnings: &[String],
 ) -> Response<Body> {
-    let is_protobuf = manner.accepted.media == Media::Protobuf;
-    let body = match manner.accepted.transform {
-        None if manner.accepted.media == Media::Json && !manner.pretty => joined(&list),
+    let is_protobuf = format.accepted.media == Media::Protobuf;
+    let body = match format.accepted.transform {
+        None if format.accepted.media == Media::Json && !format.pretty => joined(&list),
         None if is_protobuf => {
             let items = list
                 .items
                 .iter()
                 .map(|item| encodings.message(item, resource.ty))
                 .collect();
-            form::protobuf_list(&list.kind, &list.api_version, &list.metadata, items)
+            encode::protobuf_list(&list.kind, &list.api_version, &list.metadata, items)
         }
-        None => laid_out(manner, form::whole(joined_parts(&list)), None),
+        None => laid_out(format, encode::whole(joined_parts(&list)), None),
         Some(Transform::MetadataList { beta }) if is_protobuf => {
             let items = list
                 .items
                 .iter()
                 .map(|item| encodings.metadata(item))
                 .collect();
-            form::protobuf_list(
-                form::METADATA_LIST,
-                form::meta_version(beta),
+            encode::protobuf_list(
+                encode::METADATA_LIST,
+                encode::meta_version(beta),
                 &list.metadata,
                 items,
             )
         }
         Some(Transform::MetadataList { beta }) => {
-            laid_out(manner, form::metadata_list(&list, beta), None)
+            laid_out(format, encode::metadata_list(&list, beta), None)
         }
         Some(Transform::Metadata { .. }) => {
-            return wrong_count(manner, resource, "PartialObjectMetadata", true);
+            return wrong_count(format, resource, "PartialObjectMetadata", true);
         }
         Some(Transform::Table { beta }) => table_of(
-            manner,
+            format,
             resource,
             beta,
             &list.metadata,
@@ -211,11 +197,11 @@ pub(crate) fn list(
             encodings,
         ),
     };
-    build(manner, 200, body, warnings)
+    build(format, 200, body, warnings)
 }
 
 fn table_of(
-    manner: Manner,
+    format: ResponseFormat,
     resource: &'static Resource,
     beta: bool,
     metadata: &ListMeta,
@@ -228,25 +214,29 @@ fn table_of(
         metadata,
         objects,
         columns: true,
-        include: manner.include,
-        now: manner.now,
+        include: format.include,
+        now: format.now,
     };
-    laid_out(manner, table::render(&shown, encodings).into(), None)
+    laid_out(format, table::render(&shown, encodings).into(), None)
 }
 
 /// A document that is JSON already (a review, a version).
 pub(crate) fn document(
-    manner: Manner,
+    format: ResponseFormat,
     code: u16,
     json: Vec<u8>,
     ty: Option<&'static Type>,
 ) -> Response<Body> {
-    build(manner, code, laid_out(manner, json.into(), ty), &[])
+    build(format, code, laid_out(format, json.into(), ty), &[])
 }
 
 /// Bytes that have their form already, under the name of that form.
-pub(crate) fn finished(manner: Manner, content_type: &'static str, bytes: Bytes) -> Response<Body> {
-    let mut response = build(manner, 200, Body::whole(bytes), &[]);
+pub(crate) fn finished(
+    format: ResponseFormat,
+    content_type: &'static str,
+    bytes: Bytes,
+) -> Response<Body> {
+    let mut response = build(format, 200, Body::whole(bytes), &[]);
     response
         .headers_mut()
         .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
@@ -268,8 +258,8 @@ pub(crate) fn watch(media: Media, body: Body, warnings: &[String]) -> Response<B
     response
 }
 
-fn build(manner: Manner, code: u16, body: Body, warnings: &[String]) -> Response<Body> {
-    let packed = manner.gzip
+fn build(format: ResponseFormat, code: u16, body: Body, warnings: &[String]) -> Response<Body> {
+    let packed = format.gzip
         && body
             .bytes_left()
             .is_some_and(|bytes| bytes > GZIP_FROM_BYTES);
@@ -279,7 +269,7 @@ fn build(manner: Manner, code: u16, body: Body, warnings: &[String]) -> Response
     let headers = response.headers_mut();
     headers.insert(
         CONTENT_TYPE,
-        HeaderValue::from_static(manner.accepted.media.name()),
+        HeaderValue::from_static(format.accepted.media.name()),
     );
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
     if packed {
@@ -312,12 +302,12 @@ fn warn(headers: &mut HeaderMap, warnings: &[String]) {
 }
 
 /// Compact JSON in the form that was asked for.
-fn laid_out(manner: Manner, json: Bytes, ty: Option<&'static Type>) -> Body {
-    Body::whole(match manner.accepted.media {
-        Media::Json if manner.pretty => json::indent(&json).into(),
+fn laid_out(format: ResponseFormat, json: Bytes, ty: Option<&'static Type>) -> Body {
+    Body::whole(match format.accepted.media {
+        Media::Json if format.pretty => json::indent(&json).into(),
         Media::Json => with_newline(&json),
-        Media::Yaml => form::yaml(&json),
-        Media::Protobuf => form::protobuf(&json, ty).into(),
+        Media::Yaml => encode::yaml(&json),
+        Media::Protobuf => encode::protobuf(&json, ty).into(),
     })
 }
 
@@ -347,14 +337,19 @@ fn joined_parts(list: &List) -> (Bytes, &'static str, Vec<Bytes>) {
         .collect();
     let (open, items) = items.map_or_else(|| ("", list.items.clone()), |items| ("{", items));
     (
-        form::list_head(&list.kind, &list.api_version, &list.metadata),
+        encode::list_head(&list.kind, &list.api_version, &list.metadata),
         open,
         items,
     )
 }
 
 /// 406: bare metadata of one object was asked of a list, or the other way round.
-fn wrong_count(manner: Manner, resource: &Resource, asked: &str, is_list: bool) -> Response<Body> {
+fn wrong_count(
+    format: ResponseFormat,
+    resource: &Resource,
+    asked: &str,
+    is_list: bool,
+) -> Response<Body> {
     let package = if resource.group.is_empty() {
         "core"
     } else {
@@ -370,12 +365,12 @@ fn wrong_count(manner: Manner, resource: &Resource, asked: &str, is_list: bool) 
         resource.kind
     );
     refusal(
-        Manner {
+        ResponseFormat {
             accepted: Accepted {
                 transform: None,
-                ..manner.accepted
+                ..format.accepted
             },
-            ..manner
+            ..format
         },
         &Status::failure(406, "NotAcceptable", message, None),
         &[],

@@ -7,10 +7,10 @@ use kinds::status::{FieldError, GroupResource, Status};
 use kinds::tree::json;
 use registry::request::{Body, BodyForm, Refusal, User};
 
-use crate::auth::{AUDIENCE, Known};
-use crate::authorize::{About, Ask};
+use crate::auth::{AUDIENCE, Identity};
+use crate::authorize::{AccessRequest, AccessTarget};
 use crate::route::{Action, Route};
-use crate::service::Shared;
+use crate::state::ServerState;
 
 /// Whether a request is such a question.
 pub(crate) fn is_review(route: &Route) -> bool {
@@ -23,7 +23,7 @@ pub(crate) fn is_review(route: &Route) -> bool {
 
 /// Answers a question: the review with its status, as JSON.
 pub(crate) async fn answer(
-    shared: &Shared,
+    state: &ServerState,
     user: &User,
     route: &Route,
     namespace: &str,
@@ -56,19 +56,19 @@ pub(crate) async fn answer(
     review["kind"] = kind.into();
     review["apiVersion"] = route.resource.api_version().into();
     review["status"] = match kind {
-        "TokenReview" => token_review(shared, &review).await?,
+        "TokenReview" => token_review(state, &review).await?,
         "SelfSubjectReview" => {
-            review["metadata"]["creationTimestamp"] = wire_time(shared.clock.now()).into();
+            review["metadata"]["creationTimestamp"] = wire_time(state.clock.now()).into();
             json!({"userInfo": user_info(user)})
         }
-        "SelfSubjectRulesReview" => rules_review(shared, user, &review).await?,
-        "SelfSubjectAccessReview" => access(shared, user, &review["spec"]).await?,
+        "SelfSubjectRulesReview" => rules_review(state, user, &review).await?,
+        "SelfSubjectAccessReview" => access(state, user, &review["spec"]).await?,
         _ => {
             if kind == "LocalSubjectAccessReview" {
                 check_namespace(&review, namespace)?;
             }
             let asked = asked_user(&review["spec"])?;
-            access(shared, &asked, &review["spec"]).await?
+            access(state, &asked, &review["spec"]).await?
         }
     };
     Ok(kinds::json::encode(&review, ty))
@@ -105,7 +105,7 @@ fn user_info(user: &User) -> Tree {
     shown
 }
 
-async fn token_review(shared: &Shared, review: &Tree) -> Result<Tree, Status> {
+async fn token_review(state: &ServerState, review: &Tree) -> Result<Tree, Status> {
     let token = text(&review["spec"], "token");
     if token.is_empty() {
         return Err(Status::bad_request(
@@ -119,14 +119,11 @@ async fn token_review(shared: &Shared, review: &Tree) -> Result<Tree, Status> {
         asked.iter().map(String::as_str).collect()
     };
     Ok(
-        match shared
-            .authenticator
-            .token(token, &asked, shared.clock.now())
-        {
-            Some(known) if shared.lives(&known).await => {
+        match state.authenticator.token(token, &asked, state.clock.now()) {
+            Some(known) if state.lives(&known).await => {
                 let audiences = match &known {
-                    Known::Account(account) => account.audiences.clone(),
-                    Known::User(_) => vec![AUDIENCE.to_owned()],
+                    Identity::ServiceAccount(account) => account.audiences.clone(),
+                    Identity::User(_) => vec![AUDIENCE.to_owned()],
                 };
                 json!({"authenticated": true, "user": user_info(known.user()), "audiences": audiences})
             }
@@ -182,7 +179,7 @@ fn check_namespace(review: &Tree, namespace: &str) -> Result<(), Status> {
 }
 
 /// Whether a user may do what a spec describes, as the status of an access review.
-async fn access(shared: &Shared, user: &User, spec: &Tree) -> Result<Tree, Refusal> {
+async fn access(state: &ServerState, user: &User, spec: &Tree) -> Result<Tree, Refusal> {
     let member = |name: &str| spec.get(name).filter(|value| value.is_object());
     let about;
     let ask = match (
@@ -190,21 +187,21 @@ async fn access(shared: &Shared, user: &User, spec: &Tree) -> Result<Tree, Refus
         member("nonResourceAttributes"),
     ) {
         (Some(resource), None) => {
-            about = About::Resource {
+            about = AccessTarget::Resource {
                 group: text(resource, "group"),
                 resource: text(resource, "resource"),
                 subresource: text(resource, "subresource"),
                 namespace: text(resource, "namespace"),
                 name: text(resource, "name"),
             };
-            Ask {
+            AccessRequest {
                 verb: text(resource, "verb"),
                 about,
             }
         }
-        (None, Some(path)) => Ask {
+        (None, Some(path)) => AccessRequest {
             verb: text(path, "verb"),
-            about: About::Path(text(path, "path")),
+            about: AccessTarget::NonResource(text(path, "path")),
         },
         (both, _) => {
             let (field, value) = match both {
@@ -220,7 +217,7 @@ async fn access(shared: &Shared, user: &User, spec: &Tree) -> Result<Tree, Refus
             return Err(refused(field, &Tree::Null, value).into());
         }
     };
-    Ok(match shared.reason(user, &ask).await? {
+    Ok(match state.reason(user, &ask).await? {
         Some(reason) if reason.is_empty() => json!({"allowed": true}),
         Some(reason) => json!({"allowed": true, "reason": reason}),
         None => json!({"allowed": false}),
@@ -228,12 +225,12 @@ async fn access(shared: &Shared, user: &User, spec: &Tree) -> Result<Tree, Refus
 }
 
 /// All rules that hold for a user in a namespace.
-async fn rules_review(shared: &Shared, user: &User, review: &Tree) -> Result<Tree, Refusal> {
+async fn rules_review(state: &ServerState, user: &User, review: &Tree) -> Result<Tree, Refusal> {
     let namespace = text(&review["spec"], "namespace");
     if namespace.is_empty() {
         return Err(Status::bad_request("no namespace on request").into());
     }
-    let policy = shared.policy.policy(&*shared.backend).await?;
+    let policy = state.policy.policy(&*state.backend).await?;
     let (mut resource, mut path) = (Vec::new(), Vec::new());
     for (_, rule) in policy.rules_for(user, namespace) {
         if rule.paths.is_empty() {

@@ -4,31 +4,23 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use clock::{Clock, Entropy};
 use http::{Request, Response};
 use kinds::facts::Resource;
-use registry::request::{Refusal, Reply, Request as Asked, User, Verb};
-use tokio_util::sync::CancellationToken;
+use registry::request::{Refusal, User};
 
-use crate::auth::{AccountTokens, Authenticator, Known, Peer, TokenFile};
-use crate::authorize::{self, Ask, PolicyCache};
+use crate::auth::{AccountTokens, Authenticator, Peer, TokenFile};
+use crate::authorize;
 use crate::backend::Backend;
 use crate::body::Body;
-use crate::catalogue::{Served, Shelves};
-use crate::encodings::Encodings;
-use crate::flow::Seats;
 use crate::handle;
-use crate::health::Check;
-use crate::metrics::Metrics;
-use crate::reach::PodLogs;
-
-/// Requests that are worked on at once.
-const SEATS: usize = 2_000;
+use crate::kubelet::PodLogs;
+use crate::state::ServerState;
 
 /// What a server is made of.
 #[derive(Debug)]
@@ -47,184 +39,10 @@ pub struct Config {
     pub entropy: Entropy,
 }
 
-/// Everything that requests share.
-pub(crate) struct Shared {
-    pub(crate) backend: Arc<dyn Backend>,
-    pub(crate) shelves: Shelves,
-    /// Who knows what containers have written, where somebody does.
-    pub(crate) logs: OnceLock<Arc<dyn PodLogs>>,
-    pub(crate) authenticator: Authenticator,
-    pub(crate) policy: PolicyCache,
-    pub(crate) seats: Seats,
-    pub(crate) metrics: Metrics,
-    pub(crate) encodings: Arc<Encodings>,
-    pub(crate) ids: Ids,
-    pub(crate) clock: Clock,
-    pub(crate) entropy: Entropy,
-    /// Cancelled when watches have to end.
-    pub(crate) stop: CancellationToken,
-    /// Set while the server shuts down: it is alive, but no longer ready.
-    pub(crate) stopping: AtomicBool,
-}
-
-impl Shared {
-    /// Whether a user may do something. When the rules cannot be read, only what needs none is
-    /// allowed.
-    pub(crate) async fn allows(&self, user: &User, ask: &Ask<'_>) -> bool {
-        self.reason(user, ask)
-            .await
-            .is_ok_and(|reason| reason.is_some())
-    }
-
-    /// Why a user may do something (it may be empty); none when they may not.
-    pub(crate) async fn reason(
-        &self,
-        user: &User,
-        ask: &Ask<'_>,
-    ) -> Result<Option<String>, Refusal> {
-        if authorize::is_master(user) || authorize::is_open(user, ask) {
-            return Ok(Some(String::new()));
-        }
-        match self.policy.policy(&*self.backend).await {
-            Ok(policy) => Ok(policy.allows(user, ask)),
-            Err(refusal) => {
-                tracing::warn!(%refusal, "the rules of RBAC cannot be read");
-                Err(refusal)
-            }
-        }
-    }
-
-    /// Everything that is served now, custom kinds too.
-    pub(crate) fn served(&self) -> Arc<Served> {
-        self.shelves.with(self.backend.custom_rows())
-    }
-
-    /// What is served, as far as a request for this resource needs to know.
-    pub(crate) fn served_for(&self, group: &str, version: &str, plural: &str) -> Arc<Served> {
-        let built_in = &self.shelves.built_in;
-        if built_in
-            .catalogue
-            .resource(group, version, plural)
-            .is_some()
-        {
-            built_in.clone()
-        } else {
-            self.served()
-        }
-    }
-
-    /// Whether somebody who showed credentials is still there: a service account that was deleted
-    /// takes its tokens with it, also when another of its name follows, and so does an object to
-    /// which a token is bound.
-    pub(crate) async fn lives(&self, known: &Known) -> bool {
-        let Known::Account(account) = known else {
-            return true;
-        };
-        let at = |plural| {
-            if plural == "nodes" {
-                ""
-            } else {
-                account.namespace.as_str()
-            }
-        };
-        self.is_there(
-            "serviceaccounts",
-            &account.namespace,
-            &account.name,
-            &account.user.uid,
-        )
-        .await
-            && match &account.bound {
-                Some(bound) => {
-                    self.is_there(bound.plural, at(bound.plural), &bound.name, &bound.uid)
-                        .await
-                }
-                None => true,
-            }
-    }
-
-    /// Whether the core object with this uid is there.
-    async fn is_there(&self, plural: &str, namespace: &str, name: &str, uid: &str) -> bool {
-        let asked = Asked {
-            user: crate::auth::administrator("system:apiserver"),
-            group: String::new(),
-            version: "v1".to_owned(),
-            resource: plural.to_owned(),
-            subresource: String::new(),
-            namespace: namespace.to_owned(),
-            name: name.to_owned(),
-            verb: Verb::Get {
-                resource_version: String::new(),
-            },
-        };
-        let Ok(Reply::Object { json, .. }) = self.backend.call(asked).await else {
-            return false;
-        };
-        let found: kinds::Tree = serde_json::from_slice(&json).unwrap_or_default();
-        found
-            .pointer("/metadata/uid")
-            .is_some_and(|found| *found == *uid)
-    }
-
-    /// What the checks of a health endpoint find.
-    pub(crate) fn checks(&self, endpoint: &str) -> Vec<Check> {
-        let mut checks = vec![
-            Check {
-                name: "ping",
-                outcome: Ok(()),
-            },
-            Check {
-                name: "store",
-                outcome: self.backend.check(),
-            },
-        ];
-        if endpoint == "readyz" {
-            let stopping = self.stopping.load(Ordering::Relaxed);
-            checks.push(Check {
-                name: "shutdown",
-                outcome: if stopping {
-                    Err("process is shutting down".to_owned())
-                } else {
-                    Ok(())
-                },
-            });
-        }
-        checks
-    }
-}
-
-/// Ids for answers: unique in this server, and cheap.
-pub(crate) struct Ids {
-    seed: u64,
-    next: AtomicU64,
-}
-
-impl Ids {
-    fn new(entropy: &Entropy) -> Self {
-        Self {
-            seed: entropy.below(u64::MAX),
-            next: AtomicU64::new(0),
-        }
-    }
-
-    pub(crate) fn next(&self) -> String {
-        let count = self.next.fetch_add(1, Ordering::Relaxed);
-        // A multiplication by an odd number visits every value once.
-        let low = self.seed ^ count.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let (a, b) = (self.seed >> 32, self.seed & 0xffff);
-        format!(
-            "{a:08x}-{b:04x}-4{:03x}-8{:03x}-{:012x}",
-            low >> 52,
-            (low >> 40) & 0xfff,
-            low & 0xffff_ffff_ffff
-        )
-    }
-}
-
 /// The HTTP face of one registry. Cheap to clone.
 #[derive(Clone)]
 pub struct Server {
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) state: Arc<ServerState>,
 }
 
 impl Server {
@@ -239,23 +57,10 @@ impl Server {
             clock,
             entropy,
         } = config;
-        let shared = Shared {
-            backend,
-            shelves: Shelves::new(resources),
-            logs: OnceLock::new(),
-            authenticator: Authenticator::new(tokens, accounts, anonymous),
-            policy: PolicyCache::default(),
-            seats: Seats::new(SEATS),
-            metrics: Metrics::new(clock.now()),
-            encodings: Arc::default(),
-            ids: Ids::new(&entropy),
-            clock,
-            entropy,
-            stop: CancellationToken::new(),
-            stopping: AtomicBool::new(false),
-        };
+        let authenticator = Authenticator::new(tokens, accounts, anonymous);
+        let state = ServerState::new(resources, authenticator, clock, entropy, backend);
         Self {
-            shared: Arc::new(shared),
+            state: Arc::new(state),
         }
     }
 
@@ -264,14 +69,14 @@ impl Server {
     /// # Errors
     /// What the registry refuses.
     pub async fn bootstrap(&self) -> Result<(), Refusal> {
-        authorize::ensure_defaults(&*self.shared.backend).await?;
-        self.shared.policy.forget();
+        authorize::ensure_defaults(&*self.state.backend).await?;
+        self.state.policy.forget();
         Ok(())
     }
 
-    /// Hands in who knows what containers have written. Only the first counts.
-    pub fn keep_logs(&self, logs: Arc<dyn PodLogs>) {
-        drop(self.shared.logs.set(logs));
+    /// Sets the source of container logs. The first call wins; later ones have no effect.
+    pub fn set_pod_logs(&self, logs: Arc<dyn PodLogs>) {
+        drop(self.state.logs.set(logs));
     }
 
     /// A service whose every request comes from this user, as callers inside this process use it:
@@ -289,19 +94,19 @@ impl Server {
 
     pub(crate) fn service_for(&self, peer: Peer) -> Service {
         Service {
-            shared: self.shared.clone(),
+            state: self.state.clone(),
             peer,
         }
     }
 
     /// From now on `/readyz` fails, so that nobody sends new work here.
     pub fn leave(&self) {
-        self.shared.stopping.store(true, Ordering::Relaxed);
+        self.state.stopping.store(true, Ordering::Relaxed);
     }
 
     /// Ends all watches, those of callers in this process too.
     pub fn end_watches(&self) {
-        self.shared.stop.cancel();
+        self.state.stop.cancel();
     }
 }
 
@@ -314,7 +119,7 @@ impl std::fmt::Debug for Server {
 /// A tower service (and a hyper one) that answers requests of one caller. Cheap to clone.
 #[derive(Clone)]
 pub struct Service {
-    shared: Arc<Shared>,
+    state: Arc<ServerState>,
     peer: Peer,
 }
 
@@ -336,7 +141,7 @@ impl Service {
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: std::fmt::Display,
     {
-        let answering = handle::answer(self.shared.clone(), self.peer.clone(), request);
+        let answering = handle::answer(self.state.clone(), self.peer.clone(), request);
         Box::pin(async move { Ok(answering.await) })
     }
 }
@@ -370,60 +175,5 @@ where
 
     fn call(&self, request: Request<B>) -> Answering {
         self.answer(request)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use registry::token::Bound;
-
-    use super::*;
-    use crate::auth::Account;
-    use crate::testing;
-
-    #[tokio::test]
-    async fn a_service_account_lives_as_long_as_its_object() {
-        let server = testing::server(|request| match request.name.as_str() {
-            "drainer" => Ok(Reply::Object {
-                code: 200,
-                json: Bytes::from_static(br#"{"metadata":{"uid":"u1"}}"#),
-                warnings: Vec::new(),
-            }),
-            _ => Err(kinds::status::Status::no_such_resource().into()),
-        });
-        let pod = |uid: &str| {
-            Some(Bound {
-                plural: "pods",
-                name: "drainer".to_owned(),
-                uid: uid.to_owned(),
-            })
-        };
-        let cases = [
-            ("drainer", "u1", None, true),
-            ("drainer", "u2", None, false),
-            ("gone", "u1", None, false),
-            ("drainer", "u1", pod("u1"), true),
-            ("drainer", "u1", pod("u2"), false),
-        ];
-        for (name, uid, bound, expected) in cases {
-            let user = Arc::new(User {
-                uid: uid.to_owned(),
-                ..User::default()
-            });
-            let (namespace, name, audiences) =
-                ("kube-system".to_owned(), name.to_owned(), Vec::new());
-            let account = Account {
-                namespace,
-                name,
-                user,
-                audiences,
-                bound,
-            };
-            assert_eq!(
-                server.shared.lives(&Known::Account(account.clone())).await,
-                expected,
-                "{account:?}"
-            );
-        }
     }
 }

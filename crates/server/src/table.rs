@@ -17,9 +17,9 @@ use kinds::status::{ListMeta, Status};
 use registry::custom::Version;
 use serde::Serialize;
 
+use crate::encode::metadata_only;
 use crate::encodings::Encodings;
 use crate::json;
-use crate::respond::metadata_only;
 use cells::Moment;
 use columns::Printer;
 

@@ -15,11 +15,12 @@ use registry::request::WatchEvent;
 use tokio_util::sync::CancellationToken;
 
 use crate::body::Body;
+use crate::encode;
 use crate::encodings::{Encodings, Frame};
 use crate::negotiate::{Media, Transform};
-use crate::respond;
-use crate::socket::Message;
+
 use crate::table;
+use crate::websocket::{Message, text_message};
 
 /// How many events that are ready are put into one frame at most.
 const EVENTS_IN_A_FRAME: usize = 128;
@@ -73,7 +74,7 @@ pub(crate) fn messages(body: Body) -> impl Stream<Item = Message> + Send + 'stat
     frames.flat_map(|chunk| {
         let lines: Vec<Message> = chunk
             .split_inclusive(|byte| *byte == b'\n')
-            .map(|line| Message::Text(chunk.slice_ref(line)))
+            .map(|line| text_message(chunk.slice_ref(line)))
             .collect();
         futures::stream::iter(lines)
     })
@@ -86,7 +87,7 @@ impl Form {
             // An error is a Status, which is shown as it is; errors and bookmarks are each watch's
             // own.
             _ if event.kind == "ERROR" => {
-                return self.wrapped(event, &event.json, respond::status_type());
+                return self.wrapped(event, &event.json, encode::status_type());
             }
             Some(Transform::Table { beta }) => {
                 return line(
@@ -102,8 +103,8 @@ impl Form {
             return match metadata {
                 Some(beta) => self.wrapped(
                     event,
-                    &respond::metadata_only(&event.json, beta),
-                    respond::metadata_type(),
+                    &encode::metadata_only(&event.json, beta),
+                    encode::metadata_type(),
                 ),
                 None => self.wrapped(event, &event.json, Some(self.resource.ty)),
             };
@@ -117,16 +118,16 @@ impl Form {
             .frame(&event.json, frame, || match (self.media, metadata) {
                 (Media::Protobuf, Some(beta)) => watch_frame(
                     event.kind,
-                    &respond::metadata_sealed(&self.encodings.metadata(&event.json), beta),
+                    &encode::metadata_sealed(&self.encodings.metadata(&event.json), beta),
                 ),
                 (Media::Protobuf, None) => watch_frame(
                     event.kind,
-                    &respond::sealed(
+                    &encode::sealed(
                         &event.json,
                         &self.encodings.message(&event.json, self.resource.ty),
                     ),
                 ),
-                (_, Some(beta)) => line(event.kind, &respond::metadata_only(&event.json, beta)),
+                (_, Some(beta)) => line(event.kind, &encode::metadata_only(&event.json, beta)),
                 (_, None) => line(event.kind, &event.json),
             })
     }
@@ -134,13 +135,13 @@ impl Form {
     /// A frame that is not kept.
     fn wrapped(&self, event: &WatchEvent, object: &[u8], ty: Option<&'static Type>) -> Bytes {
         match self.media {
-            Media::Protobuf => watch_frame(event.kind, &respond::protobuf(object, ty)).into(),
+            Media::Protobuf => watch_frame(event.kind, &encode::protobuf(object, ty)).into(),
             _ => line(event.kind, object).into(),
         }
     }
 
     fn table(&self, event: &WatchEvent, beta: bool, columns: bool) -> Vec<u8> {
-        let metadata: ListMeta = respond::list_meta_of(&event.json);
+        let metadata: ListMeta = encode::list_meta_of(&event.json);
         let objects = std::slice::from_ref(&event.json);
         let (include, now) = (self.include, self.clock.now());
         let shown = table::Shown {

@@ -1,6 +1,6 @@
 //! Tokens of service accounts: signed JWTs (ES256), made when somebody asks for one through
 //! `serviceaccounts/token`, and judged here by their signature, their dates and whom they are for.
-//! Whether the account is still there is asked of the registry, by `Shared::lives`.
+//! Whether the account is still there is asked of the registry, by `ServerState::lives`.
 
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ const HALF: usize = 32;
 
 /// What a valid token says.
 #[derive(Clone, Debug)]
-pub(crate) struct Account {
+pub(crate) struct ServiceAccount {
     pub(crate) namespace: String,
     pub(crate) name: String,
     /// Whom it makes; with the uid of the account.
@@ -125,7 +125,7 @@ impl AccountTokens {
         token: &str,
         audiences: &[&str],
         now: Timestamp,
-    ) -> Option<Account> {
+    ) -> Option<ServiceAccount> {
         let (signed, signature) = token.rsplit_once('.')?;
         let (head, claims) = signed.split_once('.')?;
         let decode = |text: &str| URL_SAFE_NO_PAD.decode(text).ok();
@@ -169,7 +169,7 @@ impl AccountTokens {
             uid,
             groups: groups.into(),
         };
-        Some(Account {
+        Some(ServiceAccount {
             namespace: namespace.to_owned(),
             name: name.to_owned(),
             user: Arc::new(user),

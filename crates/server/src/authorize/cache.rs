@@ -132,7 +132,7 @@ mod tests {
         let cache = PolicyCache::default();
         let read = async || {
             cache
-                .policy(&*server.shared.backend)
+                .policy(&*server.state.backend)
                 .await
                 .map(|_| ())
                 .expect("read");

@@ -401,7 +401,7 @@ mod tests {
 
     use super::*;
     use crate::authorize::rbac::Policy;
-    use crate::authorize::{About, Ask};
+    use crate::authorize::{AccessRequest, AccessTarget};
 
     #[test]
     fn the_default_roles_allow_what_their_names_say() {
@@ -452,7 +452,7 @@ mod tests {
                 name: who.to_owned(),
                 ..User::default()
             };
-            let about = About::Resource {
+            let about = AccessTarget::Resource {
                 group,
                 resource,
                 subresource,
@@ -460,7 +460,9 @@ mod tests {
                 name: "",
             };
             assert_eq!(
-                policy.allows(&user, &Ask { verb, about }).is_some(),
+                policy
+                    .allows(&user, &AccessRequest { verb, about })
+                    .is_some(),
                 expected,
                 "{who} {verb} {resource}/{subresource}"
             );
@@ -478,9 +480,9 @@ mod tests {
                 policy
                     .allows(
                         &known,
-                        &Ask {
+                        &AccessRequest {
                             verb: "get",
-                            about: About::Path(path)
+                            about: AccessTarget::NonResource(path)
                         }
                     )
                     .is_some(),

@@ -9,12 +9,13 @@ use kinds::Tree;
 use kinds::status::{GroupResource, Status};
 use registry::request::{Refusal, Reply, Request, Verb};
 
+use super::cache::PolicyCache;
 use super::rbac::{Policy, Rule};
-use super::{About, Ask, GROUP, is_master};
-use crate::service::Shared;
+use super::{AccessRequest, AccessTarget, GROUP, is_master};
+use crate::backend::Backend;
 
 /// Whether a request may give somebody rights.
-pub(crate) fn concerns(request: &Request) -> bool {
+pub(crate) fn may_escalate(request: &Request) -> bool {
     let kinds = [
         "roles",
         "clusterroles",
@@ -32,17 +33,21 @@ pub(crate) fn concerns(request: &Request) -> bool {
 
 /// Refuses a request that gives away rights which its user does not have. The caller holds the
 /// turn of writers.
-pub(crate) async fn check(shared: &Shared, request: &Request) -> Result<(), Refusal> {
+pub(crate) async fn check_escalation(
+    backend: &dyn Backend,
+    cache: &PolicyCache,
+    request: &Request,
+) -> Result<(), Refusal> {
     let rehearsal = Request {
         verb: rehearsed(&request.verb),
         ..request.clone()
     };
-    let Reply::Object { json, .. } = shared.backend.call(rehearsal).await? else {
+    let Reply::Object { json, .. } = backend.call(rehearsal).await? else {
         return Err(Status::internal("a write to RBAC cannot be judged").into());
     };
     let object: Tree = serde_json::from_slice(&json)
         .map_err(|_| Status::internal("a write to RBAC cannot be judged"))?;
-    let policy = shared.policy.policy(&*shared.backend).await?;
+    let policy = cache.policy(backend).await?;
     let user = &request.user;
     let given = if request.resource.ends_with("bindings") {
         let (resource, name, rules) = policy.role_of_binding(&object);
@@ -100,14 +105,16 @@ pub(crate) async fn check(shared: &Shared, request: &Request) -> Result<(), Refu
 }
 
 fn may(policy: &Policy, request: &Request, verb: &str, resource: &str, name: &str) -> bool {
-    let about = About::Resource {
+    let about = AccessTarget::Resource {
         group: GROUP,
         resource,
         subresource: "",
         namespace: &request.namespace,
         name,
     };
-    policy.allows(&request.user, &Ask { verb, about }).is_some()
+    policy
+        .allows(&request.user, &AccessRequest { verb, about })
+        .is_some()
 }
 
 /// The same write, as one that stores nothing.
@@ -141,24 +148,6 @@ fn render(rule: &Rule) -> String {
             format!("{name}:[{}]", values.join(" "))
         });
     format!("{{{}}}", shown.collect::<Vec<_>>().join(", "))
-}
-
-/// All that there is to give.
-pub(super) fn everything() -> [Rule; 2] {
-    let all = || vec!["*".to_owned()];
-    [
-        Rule {
-            verbs: all(),
-            groups: all(),
-            resources: all(),
-            ..Rule::default()
-        },
-        Rule {
-            verbs: all(),
-            paths: all(),
-            ..Rule::default()
-        },
-    ]
 }
 
 #[cfg(test)]
@@ -221,8 +210,8 @@ mod tests {
                 options: WriteOptions::default(),
             },
         };
-        assert!(concerns(&request));
-        match check(&server.shared, &request).await {
+        assert!(may_escalate(&request));
+        match check_escalation(&*server.state.backend, &server.state.policy, &request).await {
             Ok(()) => "allowed".to_owned(),
             Err(refusal) => refusal.status.message.clone(),
         }

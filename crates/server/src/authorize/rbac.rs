@@ -6,7 +6,7 @@ use kinds::Tree;
 use kinds::selector::LabelSelector;
 use registry::request::User;
 
-use super::{About, Ask};
+use super::{AccessRequest, AccessTarget};
 
 /// One rule of a role.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -81,10 +81,10 @@ impl Policy {
     }
 
     /// Why a user may do something; none when no rule allows it.
-    pub(crate) fn allows(&self, user: &User, ask: &Ask<'_>) -> Option<String> {
+    pub(crate) fn allows(&self, user: &User, ask: &AccessRequest<'_>) -> Option<String> {
         let namespace = match ask.about {
-            About::Resource { namespace, .. } => namespace,
-            About::Path(_) => "",
+            AccessTarget::Resource { namespace, .. } => namespace,
+            AccessTarget::NonResource(_) => "",
         };
         self.rules_for(user, namespace)
             .find(|(_, rule)| rule.allows(ask))
@@ -210,18 +210,40 @@ impl Binding {
 }
 
 impl Rule {
-    /// What a role object gives. One that gathers the rules of others can give everything.
+    /// Two rules that together allow every verb on every resource and every path.
+    fn everything() -> [Self; 2] {
+        let all = || vec!["*".to_owned()];
+        [
+            Self {
+                verbs: all(),
+                groups: all(),
+                resources: all(),
+                ..Self::default()
+            },
+            Self {
+                verbs: all(),
+                paths: all(),
+                ..Self::default()
+            },
+        ]
+    }
+
+    /// Returns the rules of a role object. An aggregated role counts as one that allows
+    /// everything, because the roles that it aggregates can change later.
     pub(crate) fn of_role(role: &Tree) -> Vec<Self> {
         let mut rules = rules_of(role);
         if !list(role, "/aggregationRule/clusterRoleSelectors").is_empty() {
-            rules.extend(super::escalation::everything());
+            rules.extend(Self::everything());
         }
         rules
     }
 
     /// Whether each single thing that this rule allows is allowed by one of `held`.
     fn is_covered_by(&self, held: &[&Self]) -> bool {
-        let is_held = |verb: &str, about| held.iter().any(|rule| rule.allows(&Ask { verb, about }));
+        let is_held = |verb: &str, about| {
+            held.iter()
+                .any(|rule| rule.allows(&AccessRequest { verb, about }))
+        };
         let nobody = [String::new()];
         let names = if self.names.is_empty() {
             &nobody[..]
@@ -231,14 +253,14 @@ impl Rule {
         self.verbs.iter().all(|verb| {
             self.paths
                 .iter()
-                .all(|path| is_held(verb, About::Path(path)))
+                .all(|path| is_held(verb, AccessTarget::NonResource(path)))
                 && self.groups.iter().all(|group| {
                     self.resources.iter().all(|full| {
                         let (resource, subresource) = full.split_once('/').unwrap_or((full, ""));
                         names.iter().all(|name| {
                             is_held(
                                 verb,
-                                About::Resource {
+                                AccessTarget::Resource {
                                     group,
                                     resource,
                                     subresource,
@@ -252,18 +274,20 @@ impl Rule {
         })
     }
 
-    fn allows(&self, ask: &Ask<'_>) -> bool {
+    fn allows(&self, ask: &AccessRequest<'_>) -> bool {
         let has =
             |list: &[String], value: &str| list.iter().any(|item| item == "*" || item == value);
         if !has(&self.verbs, ask.verb) {
             return false;
         }
         match ask.about {
-            About::Path(path) => self.paths.iter().any(|rule| match rule.strip_suffix('*') {
-                Some(prefix) => path.starts_with(prefix),
-                None => rule == path,
-            }),
-            About::Resource {
+            AccessTarget::NonResource(path) => {
+                self.paths.iter().any(|rule| match rule.strip_suffix('*') {
+                    Some(prefix) => path.starts_with(prefix),
+                    None => rule == path,
+                })
+            }
+            AccessTarget::Resource {
                 group,
                 resource,
                 subresource,
@@ -370,10 +394,10 @@ mod tests {
             ..User::default()
         };
         let about = match what.split(' ').collect::<Vec<_>>()[..] {
-            [path] => About::Path(path),
+            [path] => AccessTarget::NonResource(path),
             [group, resource, namespace, name] => {
                 let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
-                About::Resource {
+                AccessTarget::Resource {
                     group: if group == "-" { "" } else { group },
                     resource,
                     subresource,
@@ -383,7 +407,9 @@ mod tests {
             }
             _ => panic!("{what}"),
         };
-        policy().allows(&user, &Ask { verb, about }).is_some()
+        policy()
+            .allows(&user, &AccessRequest { verb, about })
+            .is_some()
     }
 
     #[test]

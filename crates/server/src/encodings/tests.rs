@@ -107,9 +107,9 @@ impl World {
 
     /// The encodings and frames that were made while this happens, and its outcome.
     async fn made<T>(&self, what: impl Future<Output = T>) -> ((u64, u64), T) {
-        let before = self.server.shared.encodings.made();
+        let before = self.server.state.encodings.made();
         let outcome = what.await;
-        let after = self.server.shared.encodings.made();
+        let after = self.server.state.encodings.made();
         ((after.0 - before.0, after.1 - before.1), outcome)
     }
 }

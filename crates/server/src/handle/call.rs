@@ -14,19 +14,20 @@ use registry::request::{
 };
 
 use crate::attributes::ResourcePath;
-use crate::authorize::{self, About, Ask};
+use crate::authorize::{self, AccessRequest, AccessTarget};
 use crate::body::Body;
+use crate::encode::List;
+use crate::kubelet::{self, KubeletReply};
 use crate::metrics::Labels;
 use crate::negotiate::{self, Answer, RouteTypes};
 use crate::query::Query;
-use crate::reach::{self, Reached};
-use crate::respond::{self, List, Manner};
+use crate::respond::{self, ResponseFormat};
 use crate::reviews;
 use crate::route::{Action, Route};
-use crate::service::Shared;
-use crate::socket;
+use crate::state::ServerState;
 use crate::table;
 use crate::watch;
+use crate::websocket::WebSocketUpgrade;
 
 /// Largest body of a request, in bytes.
 const BODY_BYTES: usize = 3 * 1024 * 1024;
@@ -40,7 +41,7 @@ const WATCH_SECONDS: u64 = 30 * 60;
 
 /// A request for a resource.
 pub(super) struct Call<'a> {
-    pub(super) shared: &'a Arc<Shared>,
+    pub(super) state: &'a Arc<ServerState>,
     pub(super) user: &'a Arc<User>,
     pub(super) route: Route,
     pub(super) at: &'a ResourcePath<'a>,
@@ -116,11 +117,11 @@ impl Call<'_> {
         };
         outcome.unwrap_or_else(|refusal| {
             let warnings = self.warned(refusal.warnings);
-            let manner = Manner::plain(
+            let format = ResponseFormat::plain(
                 negotiate::for_refusal(self.headers),
                 self.query.pretty(self.user_agent),
             );
-            respond::refusal(manner, &refusal.status, &warnings)
+            respond::refusal(format, &refusal.status, &warnings)
         })
     }
 
@@ -129,74 +130,74 @@ impl Call<'_> {
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: std::fmt::Display,
     {
-        if reach::is_reach(self.at.group, self.at.resource, self.at.subresource) {
-            return self.reach().await;
+        if kubelet::is_kubelet_subresource(self.at.group, self.at.resource, self.at.subresource) {
+            return self.kubelet().await;
         }
-        let manner = self.manner()?;
+        let format = self.format()?;
         let verb = self.verb(body).await?;
         if let Verb::Create { body, .. } = &verb
             && reviews::is_review(&self.route)
         {
-            let json =
-                reviews::answer(self.shared, self.user, &self.route, self.at.namespace, body)
-                    .await?;
+            let json = reviews::answer(self.state, self.user, &self.route, self.at.namespace, body)
+                .await?;
             return Ok(respond::object(
-                manner,
+                format,
                 self.route.resource,
                 self.route.resource.ty,
                 201,
                 json.into(),
-                &self.shared.encodings,
+                &self.state.encodings,
                 &[],
             ));
         }
         let writes = !matches!(verb, Verb::Get { .. } | Verb::List(_) | Verb::Watch(_));
         let request = self.request(verb);
         let _turn = if authorize::may_escalate(&request) {
-            let turn = self.shared.policy.writing.lock().await;
-            authorize::check_escalation(self.shared, &request).await?;
+            let turn = self.state.policy.writing.lock().await;
+            authorize::check_escalation(&*self.state.backend, &self.state.policy, &request).await?;
             Some(turn)
         } else {
             None
         };
-        let reply = self.shared.backend.call(request).await;
+        let reply = self.state.backend.call(request).await;
         if writes && self.at.group == authorize::GROUP {
-            self.shared.policy.forget();
+            self.state.policy.forget();
         }
-        Ok(self.lay_out(manner, reply?))
+        Ok(self.lay_out(format, reply?))
     }
 
-    /// Looks into a pod, which is read first.
-    async fn reach(&self) -> Result<Response<Body>, Refusal> {
+    /// Reads the pod, then answers for the kubelet of its node.
+    async fn kubelet(&self) -> Result<Response<Body>, Refusal> {
         let mut request = self.request(Verb::Get {
             resource_version: String::new(),
         });
         let subresource = std::mem::take(&mut request.subresource);
-        let pod = self.shared.backend.call(request).await?;
-        let asked = socket::asked(self.headers, self.upgrade, &reach::PROTOCOLS);
-        if asked.is_some() {
-            self.may_reach().await?;
+        let pod = self.state.backend.call(request).await?;
+        let upgrade = WebSocketUpgrade::requested(self.headers, self.upgrade, &kubelet::PROTOCOLS);
+        if upgrade.is_some() {
+            self.check_may_connect().await?;
         }
-        let reached = reach::reach(
+        let reply = kubelet::answer(
             pod,
             &subresource,
             self.query,
-            self.shared.logs.get(),
-            self.shared.clock.now(),
+            self.state.logs.get(),
+            self.state.clock.now(),
         )?;
-        match (reached, asked) {
-            (Reached::Answer(response), _) => Ok(*response),
-            (Reached::Messages(messages), Some(asked)) => {
-                Ok(asked.answer(futures::stream::iter(messages), self.shared.stop.clone()))
+        match (reply, upgrade) {
+            (KubeletReply::Response(response), _) => Ok(*response),
+            (KubeletReply::Messages(messages), Some(upgrade)) => {
+                Ok(upgrade.respond(futures::stream::iter(messages), self.state.stop.clone()))
             }
-            (Reached::Messages(_), None) => {
-                Err(reach::no_socket(self.at.name, &subresource).into())
+            (KubeletReply::Messages(_), None) => {
+                Err(kubelet::no_websocket(self.at.name, &subresource).into())
             }
         }
     }
 
-    /// A socket into a pod begins with a GET; what it needs is the right to create, as with a POST.
-    async fn may_reach(&self) -> Result<(), Status> {
+    /// A WebSocket opens with a GET, but `exec`, `attach` and `portforward` require the right to
+    /// create, as their POST does.
+    async fn check_may_connect(&self) -> Result<(), Status> {
         let ResourcePath {
             group,
             resource,
@@ -205,9 +206,9 @@ impl Call<'_> {
             name,
             ..
         } = *self.at;
-        let ask = Ask {
+        let ask = AccessRequest {
             verb: "create",
-            about: About::Resource {
+            about: AccessTarget::Resource {
                 group,
                 resource,
                 subresource,
@@ -215,7 +216,7 @@ impl Call<'_> {
                 name,
             },
         };
-        if self.shared.allows(self.user, &ask).await {
+        if self.state.allows(self.user, &ask).await {
             Ok(())
         } else {
             Err(authorize::forbidden(self.user, &ask))
@@ -223,7 +224,7 @@ impl Call<'_> {
     }
 
     /// How the client wants the answer; refuses what cannot be.
-    fn manner(&self) -> Result<Manner, Status> {
+    fn format(&self) -> Result<ResponseFormat, Status> {
         let collection = matches!(self.route.action, Action::List | Action::Watch);
         negotiate::check_route(
             self.headers,
@@ -255,13 +256,13 @@ impl Call<'_> {
         } else {
             ""
         };
-        Ok(Manner {
+        Ok(ResponseFormat {
             accepted,
             pretty: self.query.pretty(self.user_agent),
             gzip: matches!(self.route.action, Action::Get | Action::List)
                 && negotiate::takes_gzip(self.headers),
             include: table::Include::parse(include)?,
-            now: self.shared.clock.now(),
+            now: self.state.clock.now(),
         })
     }
 
@@ -283,7 +284,7 @@ impl Call<'_> {
             Action::List => Verb::List(self.list_options()?),
             Action::Watch => {
                 let mut options = self.list_options()?;
-                let lasting = || WATCH_SECONDS + self.shared.entropy.below(WATCH_SECONDS);
+                let lasting = || WATCH_SECONDS + self.state.entropy.below(WATCH_SECONDS);
                 options.timeout_seconds = Some(
                     options
                         .timeout_seconds
@@ -404,7 +405,7 @@ impl Call<'_> {
         }
     }
 
-    fn lay_out(&self, manner: Manner, reply: Reply) -> Response<Body> {
+    fn lay_out(&self, format: ResponseFormat, reply: Reply) -> Response<Body> {
         let route = &self.route;
         match reply {
             Reply::Object {
@@ -414,12 +415,12 @@ impl Call<'_> {
             } => {
                 let ty = route.subresource.map_or(route.resource.ty, |sub| sub.ty);
                 respond::object(
-                    manner,
+                    format,
                     route.resource,
                     ty,
                     code,
                     json,
-                    &self.shared.encodings,
+                    &self.state.encodings,
                     &self.warned(warnings),
                 )
             }
@@ -436,10 +437,10 @@ impl Call<'_> {
                     items,
                 };
                 respond::list(
-                    manner,
+                    format,
                     route.resource,
                     list,
-                    &self.shared.encodings,
+                    &self.state.encodings,
                     &self.warned(Vec::new()),
                 )
             }
@@ -450,33 +451,34 @@ impl Call<'_> {
                 warnings,
             } if status.is_failure() => {
                 let status = Status { code, ..status };
-                respond::refusal(manner, &status, &self.warned(warnings))
+                respond::refusal(format, &status, &self.warned(warnings))
             }
             Reply::Status {
                 status,
                 code,
                 warnings,
-            } => respond::status(manner, &status, code, &self.warned(warnings)),
+            } => respond::status(format, &status, code, &self.warned(warnings)),
             Reply::Watch(events) => {
                 let form = watch::Form {
-                    media: manner.accepted.media,
-                    transform: manner.accepted.transform,
+                    media: format.accepted.media,
+                    transform: format.accepted.transform,
                     resource: route.resource,
-                    include: manner.include,
-                    clock: self.shared.clock.clone(),
-                    encodings: self.shared.encodings.clone(),
+                    include: format.include,
+                    clock: self.state.clock.clone(),
+                    encodings: self.state.encodings.clone(),
                 };
                 let body = watch::body(
                     events,
                     form,
-                    self.shared.stop.clone(),
-                    self.shared.metrics.watching(),
+                    self.state.stop.clone(),
+                    self.state.metrics.watching(),
                 );
-                // Browsers follow a watch through a socket; each event is a message there.
-                if let Some(asked) = socket::asked(self.headers, self.upgrade, &[]) {
-                    return asked.answer(watch::messages(body), self.shared.stop.clone());
+                // Browsers read a watch through a WebSocket, one event in each message.
+                if let Some(upgrade) = WebSocketUpgrade::requested(self.headers, self.upgrade, &[])
+                {
+                    return upgrade.respond(watch::messages(body), self.state.stop.clone());
                 }
-                respond::watch(manner.accepted.media, body, &self.warned(Vec::new()))
+                respond::watch(format.accepted.media, body, &self.warned(Vec::new()))
             }
         }
     }

@@ -9,8 +9,8 @@ use kinds::status::Status;
 use crate::auth::AUDIENCE;
 use crate::body::Body;
 use crate::negotiate::Media;
-use crate::respond::{self, Manner};
-use crate::service::Shared;
+use crate::respond::{self, ResponseFormat};
+use crate::state::ServerState;
 
 /// How long others may keep the keys.
 const KEPT: HeaderValue = HeaderValue::from_static("public, max-age=3600");
@@ -19,11 +19,16 @@ const KEPT: HeaderValue = HeaderValue::from_static("public, max-age=3600");
 const OWN: HeaderValue = HeaderValue::from_static("private, no-store");
 
 /// Answers for one of the two documents; 404 where nobody makes tokens.
-pub(super) fn answer(shared: &Shared, parts: &Parts, path: &str, manner: Manner) -> Response<Body> {
+pub(super) fn answer(
+    state: &ServerState,
+    parts: &Parts,
+    path: &str,
+    format: ResponseFormat,
+) -> Response<Body> {
     if parts.method != Method::GET {
-        return respond::refusal(manner, &Status::method_not_allowed(), &[]);
+        return respond::refusal(format, &Status::method_not_allowed(), &[]);
     }
-    let Some(accounts) = shared.authenticator.accounts() else {
+    let Some(accounts) = state.authenticator.accounts() else {
         return respond::page_not_found();
     };
     let (document, kind, kept) = if path == "/openid/v1/jwks" {
@@ -36,7 +41,7 @@ pub(super) fn answer(shared: &Shared, parts: &Parts, path: &str, manner: Manner)
         )
     };
     let mut response = respond::document(
-        Manner::plain(Media::Json, false),
+        ResponseFormat::plain(Media::Json, false),
         200,
         document.to_string().into_bytes(),
         None,

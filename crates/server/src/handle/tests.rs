@@ -677,7 +677,7 @@ async fn nobody_is_let_in_who_finds_no_seat() {
         name: "system:anonymous".to_owned(),
         ..Default::default()
     });
-    server.shared.seats.fill();
+    server.state.in_flight.fill();
     let (code, kind, body) = read(send(&reader, "GET /healthz", &[], "").await).await;
     assert_eq!(
         (code, kind.as_str(), body.as_str()),

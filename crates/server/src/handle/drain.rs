@@ -18,14 +18,14 @@ const BYTES_AT_MOST: usize = 256 * 1024;
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A body that is read to its end when it is dropped before.
-pub(super) struct LeftOver<B>
+pub(super) struct DrainOnDrop<B>
 where
     B: Body<Data = Bytes> + Send + 'static,
 {
     body: Option<Pin<Box<B>>>,
 }
 
-impl<B> LeftOver<B>
+impl<B> DrainOnDrop<B>
 where
     B: Body<Data = Bytes> + Send + 'static,
 {
@@ -36,7 +36,7 @@ where
     }
 }
 
-impl<B> Body for LeftOver<B>
+impl<B> Body for DrainOnDrop<B>
 where
     B: Body<Data = Bytes> + Send + 'static,
 {
@@ -69,7 +69,7 @@ where
     }
 }
 
-impl<B> Drop for LeftOver<B>
+impl<B> Drop for DrainOnDrop<B>
 where
     B: Body<Data = Bytes> + Send + 'static,
 {

@@ -6,19 +6,30 @@ use kinds::facts::Type;
 use kinds::json::TypeMeta;
 use kinds::status::{ListMeta, Status};
 
-use super::List;
 use crate::body::{Before, Body};
 use crate::json;
 
+/// A list before it is laid out.
+pub(crate) struct List {
+    /// For example `PodList`.
+    pub(crate) kind: String,
+    /// `apiVersion` of the list.
+    pub(crate) api_version: String,
+    /// Its metadata.
+    pub(crate) metadata: ListMeta,
+    /// Each item's JSON.
+    pub(crate) items: Vec<Bytes>,
+}
+
 /// A `Status` as compact JSON.
-pub(super) fn status_json(status: &Status) -> Bytes {
+pub(crate) fn status_json(status: &Status) -> Bytes {
     json::escape(serde_json::to_vec(status).expect("a Status has only text and numbers")).into()
 }
 
 /// The kind of bare metadata.
 const METADATA: &str = "PartialObjectMetadata";
 /// The kind of a list of it.
-pub(super) const METADATA_LIST: &str = "PartialObjectMetadataList";
+pub(crate) const METADATA_LIST: &str = "PartialObjectMetadataList";
 
 const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.";
 
@@ -35,7 +46,7 @@ pub(crate) fn metadata_type() -> Option<&'static Type> {
 }
 
 /// `{"kind":…,"apiVersion":…,"metadata":…,"items":[`
-pub(super) fn list_head(kind: &str, api_version: &str, metadata: &ListMeta) -> Bytes {
+pub(crate) fn list_head(kind: &str, api_version: &str, metadata: &ListMeta) -> Bytes {
     let mut head = BytesMut::with_capacity(160).writer();
     let written = write_head(&mut head, kind, api_version, metadata);
     written.expect("writing into memory cannot fail");
@@ -57,7 +68,7 @@ fn write_head(
 }
 
 /// Head, items and tail as one piece.
-pub(super) fn whole((head, open, items): (Bytes, &'static str, Vec<Bytes>)) -> Bytes {
+pub(crate) fn whole((head, open, items): (Bytes, &'static str, Vec<Bytes>)) -> Bytes {
     let mut out = BytesMut::from(&head[..]);
     for (at, item) in items.iter().enumerate() {
         if at > 0 {
@@ -70,7 +81,7 @@ pub(super) fn whole((head, open, items): (Bytes, &'static str, Vec<Bytes>)) -> B
     out.freeze()
 }
 
-pub(super) fn meta_version(beta: bool) -> &'static str {
+pub(crate) fn meta_version(beta: bool) -> &'static str {
     if beta {
         "meta.k8s.io/v1beta1"
     } else {
@@ -119,7 +130,7 @@ fn own_metadata(object: &[u8], metadata: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// The metadata of each item of a list.
-pub(super) fn metadata_list(list: &List, beta: bool) -> Bytes {
+pub(crate) fn metadata_list(list: &List, beta: bool) -> Bytes {
     let mut out = BytesMut::from(&list_head(METADATA_LIST, meta_version(beta), &list.metadata)[..]);
     for (at, item) in list.items.iter().enumerate() {
         if at > 0 {
@@ -143,7 +154,7 @@ pub(crate) fn list_meta_of(object: &[u8]) -> ListMeta {
 }
 
 /// YAML with sorted keys.
-pub(super) fn yaml(object: &[u8]) -> Bytes {
+pub(crate) fn yaml(object: &[u8]) -> Bytes {
     kinds::yaml::from_json(object)
         .expect("answers are valid JSON")
         .into()
@@ -196,7 +207,7 @@ pub(crate) fn protobuf(object: &[u8], ty: Option<&'static Type>) -> Vec<u8> {
 }
 
 /// A list in protobuf, of the items' messages.
-pub(super) fn protobuf_list(
+pub(crate) fn protobuf_list(
     kind: &str,
     api_version: &str,
     metadata: &ListMeta,

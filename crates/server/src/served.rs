@@ -1,0 +1,69 @@
+//! The APIs that a server serves at one moment, with the documents that describe them.
+//!
+//! The built-in kinds never change. Custom kinds come and go, so a request for one of them, and
+//! every request for a document, asks the backend which custom kinds exist now.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use kinds::facts::Resource;
+
+use crate::catalogue::Catalogue;
+use crate::documents::DocumentCache;
+
+/// What is served together with these custom kinds, and the documents that say so.
+#[derive(Debug)]
+pub(crate) struct ServedApis {
+    custom: Vec<&'static Resource>,
+    pub(crate) catalogue: Catalogue,
+    pub(crate) documents: DocumentCache,
+}
+
+/// The fixed catalogue, and the newest one with custom kinds: made anew when these have changed.
+#[derive(Debug)]
+pub(crate) struct ServedApisCache {
+    pub(crate) built_in: Arc<ServedApis>,
+    newest: Mutex<Arc<ServedApis>>,
+}
+
+impl ServedApisCache {
+    /// ServedApisCache over the table alone.
+    pub(crate) fn new(resources: &'static [Resource]) -> Self {
+        let built_in = Arc::new(ServedApis {
+            custom: Vec::new(),
+            catalogue: Catalogue::new(resources),
+            documents: DocumentCache::default(),
+        });
+        Self {
+            newest: Mutex::new(built_in.clone()),
+            built_in,
+        }
+    }
+
+    /// The catalogue with these custom kinds.
+    pub(crate) fn with(&self, custom: Vec<&'static Resource>) -> Arc<ServedApis> {
+        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        // Rows are interned, so that the same address is the same content.
+        let same = newest.custom.len() == custom.len()
+            && newest
+                .custom
+                .iter()
+                .zip(&custom)
+                .all(|(one, other)| std::ptr::eq(*one, *other));
+        if !same {
+            let rows = self
+                .built_in
+                .catalogue
+                .rows()
+                .iter()
+                .chain(&custom)
+                .copied()
+                .collect();
+            *newest = Arc::new(ServedApis {
+                custom,
+                catalogue: Catalogue::of(rows),
+                documents: DocumentCache::default(),
+            });
+        }
+        newest.clone()
+    }
+}

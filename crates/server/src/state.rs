@@ -1,0 +1,283 @@
+//! The state that all requests of one server share: the backend, who may do what, what was encoded
+//! already, counters and limits.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use clock::{Clock, Entropy};
+use kinds::facts::Resource;
+use registry::request::{Refusal, Reply, Request, User, Verb};
+use tokio_util::sync::CancellationToken;
+
+use crate::auth::{Authenticator, Identity};
+use crate::authorize::{self, AccessRequest, PolicyCache};
+use crate::backend::Backend;
+use crate::encodings::Encodings;
+use crate::flow::InFlightLimit;
+use crate::health::Check;
+use crate::kubelet::PodLogs;
+use crate::metrics::Metrics;
+use crate::served::{ServedApis, ServedApisCache};
+
+/// Requests of one server that are worked on at the same time, long-running ones excepted. Requests
+/// take micro- or milliseconds here, so this limit only bounds memory in a stampede.
+const MAX_IN_FLIGHT: usize = 2_000;
+
+/// Everything that requests share.
+pub(crate) struct ServerState {
+    pub(crate) backend: Arc<dyn Backend>,
+    pub(crate) apis: ServedApisCache,
+    /// Who knows what containers have written, where somebody does.
+    pub(crate) logs: OnceLock<Arc<dyn PodLogs>>,
+    pub(crate) authenticator: Authenticator,
+    pub(crate) policy: PolicyCache,
+    pub(crate) in_flight: InFlightLimit,
+    pub(crate) metrics: Metrics,
+    pub(crate) encodings: Arc<Encodings>,
+    pub(crate) ids: RequestIds,
+    pub(crate) clock: Clock,
+    pub(crate) entropy: Entropy,
+    /// Cancelled when watches have to end.
+    pub(crate) stop: CancellationToken,
+    /// Set while the server shuts down: it is alive, but no longer ready.
+    pub(crate) stopping: AtomicBool,
+}
+
+impl ServerState {
+    /// Returns the state of a server that has answered nothing yet.
+    pub(crate) fn new(
+        resources: &'static [Resource],
+        authenticator: Authenticator,
+        clock: Clock,
+        entropy: Entropy,
+        backend: Arc<dyn Backend>,
+    ) -> Self {
+        Self {
+            backend,
+            apis: ServedApisCache::new(resources),
+            logs: OnceLock::new(),
+            authenticator,
+            policy: PolicyCache::default(),
+            in_flight: InFlightLimit::new(MAX_IN_FLIGHT),
+            metrics: Metrics::new(clock.now()),
+            encodings: Arc::default(),
+            ids: RequestIds::new(&entropy),
+            clock,
+            entropy,
+            stop: CancellationToken::new(),
+            stopping: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether a user may do something. When the rules cannot be read, only what needs none is
+    /// allowed.
+    pub(crate) async fn allows(&self, user: &User, ask: &AccessRequest<'_>) -> bool {
+        self.reason(user, ask)
+            .await
+            .is_ok_and(|reason| reason.is_some())
+    }
+
+    /// Why a user may do something (it may be empty); none when they may not.
+    pub(crate) async fn reason(
+        &self,
+        user: &User,
+        ask: &AccessRequest<'_>,
+    ) -> Result<Option<String>, Refusal> {
+        if authorize::is_master(user) || authorize::is_open(user, ask) {
+            return Ok(Some(String::new()));
+        }
+        match self.policy.policy(&*self.backend).await {
+            Ok(policy) => Ok(policy.allows(user, ask)),
+            Err(refusal) => {
+                tracing::warn!(%refusal, "the rules of RBAC cannot be read");
+                Err(refusal)
+            }
+        }
+    }
+
+    /// Everything that is served now, custom kinds too.
+    pub(crate) fn served(&self) -> Arc<ServedApis> {
+        self.apis.with(self.backend.custom_rows())
+    }
+
+    /// What is served, as far as a request for this resource needs to know.
+    pub(crate) fn served_for(&self, group: &str, version: &str, plural: &str) -> Arc<ServedApis> {
+        let built_in = &self.apis.built_in;
+        if built_in
+            .catalogue
+            .resource(group, version, plural)
+            .is_some()
+        {
+            built_in.clone()
+        } else {
+            self.served()
+        }
+    }
+
+    /// Whether somebody who showed credentials is still there: a service account that was deleted
+    /// takes its tokens with it, also when another of its name follows, and so does an object to
+    /// which a token is bound.
+    pub(crate) async fn lives(&self, known: &Identity) -> bool {
+        let Identity::ServiceAccount(account) = known else {
+            return true;
+        };
+        let at = |plural| {
+            if plural == "nodes" {
+                ""
+            } else {
+                account.namespace.as_str()
+            }
+        };
+        self.is_there(
+            "serviceaccounts",
+            &account.namespace,
+            &account.name,
+            &account.user.uid,
+        )
+        .await
+            && match &account.bound {
+                Some(bound) => {
+                    self.is_there(bound.plural, at(bound.plural), &bound.name, &bound.uid)
+                        .await
+                }
+                None => true,
+            }
+    }
+
+    /// Whether the core object with this uid is there.
+    async fn is_there(&self, plural: &str, namespace: &str, name: &str, uid: &str) -> bool {
+        let request = Request {
+            user: crate::auth::administrator("system:apiserver"),
+            group: String::new(),
+            version: "v1".to_owned(),
+            resource: plural.to_owned(),
+            subresource: String::new(),
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            verb: Verb::Get {
+                resource_version: String::new(),
+            },
+        };
+        let Ok(Reply::Object { json, .. }) = self.backend.call(request).await else {
+            return false;
+        };
+        let found: kinds::Tree = serde_json::from_slice(&json).unwrap_or_default();
+        found
+            .pointer("/metadata/uid")
+            .is_some_and(|found| *found == *uid)
+    }
+
+    /// What the checks of a health endpoint find.
+    pub(crate) fn checks(&self, endpoint: &str) -> Vec<Check> {
+        let mut checks = vec![
+            Check {
+                name: "ping",
+                outcome: Ok(()),
+            },
+            Check {
+                name: "store",
+                outcome: self.backend.check(),
+            },
+        ];
+        if endpoint == "readyz" {
+            let stopping = self.stopping.load(Ordering::Relaxed);
+            checks.push(Check {
+                name: "shutdown",
+                outcome: if stopping {
+                    Err("process is shutting down".to_owned())
+                } else {
+                    Ok(())
+                },
+            });
+        }
+        checks
+    }
+}
+
+/// Ids for answers: unique in this server, and cheap.
+pub(crate) struct RequestIds {
+    seed: u64,
+    next: AtomicU64,
+}
+
+impl RequestIds {
+    pub(crate) fn new(entropy: &Entropy) -> Self {
+        Self {
+            seed: entropy.below(u64::MAX),
+            next: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn next(&self) -> String {
+        let count = self.next.fetch_add(1, Ordering::Relaxed);
+        // A multiplication by an odd number visits every value once.
+        let low = self.seed ^ count.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let (a, b) = (self.seed >> 32, self.seed & 0xffff);
+        format!(
+            "{a:08x}-{b:04x}-4{:03x}-8{:03x}-{:012x}",
+            low >> 52,
+            (low >> 40) & 0xfff,
+            low & 0xffff_ffff_ffff
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use registry::token::Bound;
+
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::auth::ServiceAccount;
+    use crate::testing;
+
+    #[tokio::test]
+    async fn a_service_account_lives_as_long_as_its_object() {
+        let server = testing::server(|request| match request.name.as_str() {
+            "drainer" => Ok(Reply::Object {
+                code: 200,
+                json: Bytes::from_static(br#"{"metadata":{"uid":"u1"}}"#),
+                warnings: Vec::new(),
+            }),
+            _ => Err(kinds::status::Status::no_such_resource().into()),
+        });
+        let pod = |uid: &str| {
+            Some(Bound {
+                plural: "pods",
+                name: "drainer".to_owned(),
+                uid: uid.to_owned(),
+            })
+        };
+        let cases = [
+            ("drainer", "u1", None, true),
+            ("drainer", "u2", None, false),
+            ("gone", "u1", None, false),
+            ("drainer", "u1", pod("u1"), true),
+            ("drainer", "u1", pod("u2"), false),
+        ];
+        for (name, uid, bound, expected) in cases {
+            let user = Arc::new(User {
+                uid: uid.to_owned(),
+                ..User::default()
+            });
+            let (namespace, name, audiences) =
+                ("kube-system".to_owned(), name.to_owned(), Vec::new());
+            let account = ServiceAccount {
+                namespace,
+                name,
+                user,
+                audiences,
+                bound,
+            };
+            assert_eq!(
+                server
+                    .state
+                    .lives(&Identity::ServiceAccount(account.clone()))
+                    .await,
+                expected,
+                "{account:?}"
+            );
+        }
+    }
+}
