@@ -254,9 +254,7 @@ impl Observer {
         let budget = kinds::resource("policy", "v1", "poddisruptionbudgets")
             .map(|resource| &record::facts(resource, &event.record).more);
         match budget {
-            Some(More::Budget(budget))
-                if !event.removed && budget.observed_generation < budget.generation =>
-            {
+            Some(More::Budget(budget)) if !event.removed && !budget.state.observed => {
                 behind
                     .entry(event.record.key.clone())
                     .or_insert_with(Instant::now);

@@ -20,7 +20,7 @@ use crate::custom::definition::{self, Definition};
 use crate::key;
 use crate::kind;
 use crate::object;
-use crate::pod::eviction::{Budget, PodFacts};
+use crate::pod::eviction::{BudgetFacts, PodFacts};
 use crate::tree as path;
 use cache::Slot;
 
@@ -48,7 +48,7 @@ pub(crate) enum More {
     /// What an eviction asks of a pod.
     Pod(PodFacts),
     /// What an eviction asks of a budget.
-    Budget(Box<Budget>),
+    Budget(Box<BudgetFacts>),
     /// True for a namespace on its way out.
     Namespace(bool),
     /// What a definition of a custom kind says.
@@ -79,7 +79,7 @@ impl Facts {
             .collect();
         let more = match (resource.group, resource.plural) {
             ("", "pods") => More::Pod(PodFacts::of(tree)),
-            ("policy", "poddisruptionbudgets") => More::Budget(Box::new(Budget::of(tree))),
+            ("policy", "poddisruptionbudgets") => More::Budget(Box::new(BudgetFacts::of(tree))),
             ("", "namespaces") => {
                 More::Namespace(crate::admission::namespace::is_terminating(tree))
             }

@@ -4,4 +4,6 @@
 //! Nothing here reads or writes the store. [`decide`] says what an eviction does to a pod under its
 //! budgets, [`charged`] what a budget looks like that has paid for it.
 
-pub use crate::pod::eviction::{Ask, Budget, Closed, Decision, PodFacts, charged, decide};
+pub use crate::pod::eviction::{
+    BudgetFacts, Decision, NotAllowed, PodFacts, Preconditions, charged, decide,
+};

@@ -1,13 +1,14 @@
-//! What controllers and tools both ask of Kubernetes objects, answered once: the state of a pod,
-//! which labels a selector means, whether a node can take a pod, how many pods a budget wants
-//! healthy.
+//! What server, controllers and tools must decide alike, decided once: whether a pod may be evicted,
+//! how many healthy pods a budget wants, the state of a pod, which labels a selector matches,
+//! whether a node can take a pod.
 //!
-//! Everything is pure: typed objects in, a value out. Nothing here holds a client, and the time is
-//! an argument.
+//! Everything is pure: values in, a value out. Nothing here holds a client, and the time is an
+//! argument. Read next: [`eviction`], the rule that the system exists for.
 
 pub mod affinity;
 pub mod budgets;
 pub mod conditions;
+pub mod eviction;
 pub mod fit;
 pub mod nodes;
 pub mod owners;

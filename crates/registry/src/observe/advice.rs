@@ -10,6 +10,7 @@ use std::sync::Arc;
 use kinds::Tree;
 use kinds::facts::Resource;
 use kinds::selector::LabelSelector;
+use rules::eviction::Phase;
 use store::{Record, Snapshot};
 
 use crate::key;
@@ -116,7 +117,7 @@ fn name_of(record: &Record) -> String {
 
 /// Pods that have ended or are about to are nobody's concern.
 fn is_live(more: &More) -> bool {
-    matches!(more, More::Pod(pod) if !pod.terminating && !matches!(pod.phase.as_str(), "Succeeded" | "Failed"))
+    matches!(more, More::Pod(pod) if !pod.state.terminating && !matches!(pod.state.phase, Phase::Succeeded | Phase::Failed))
 }
 
 fn shared(

@@ -106,7 +106,7 @@ fn of_budget(sight: &Sight, refused: &Status) -> Outcome {
     }
     let failed = sight.budgets.iter().any(|budget| {
         let facts = kinds::resource("policy", "v1", "poddisruptionbudgets").map(|resource| &record::facts(resource, budget).more);
-        matches!(facts, Some(More::Budget(budget)) if budget.closed.as_ref().is_some_and(|closed| closed.reason == "SyncFailed"))
+        matches!(facts, Some(More::Budget(budget)) if budget.not_allowed.as_ref().is_some_and(|found| found.reason == "SyncFailed"))
     });
     if failed {
         Outcome::SyncFailed

@@ -13,6 +13,7 @@ use kinds::Tree;
 use kinds::facts::Resource;
 use kinds::selector::LabelSelector;
 use kinds::status::{FieldError, GroupResource, Status};
+use rules::eviction::{BudgetState, Phase, PodState};
 use store::{Record, Txn};
 
 mod apply;
@@ -20,7 +21,7 @@ pub(crate) mod candidates;
 mod decide;
 
 pub use apply::charged;
-pub use decide::{Ask, Budget, Closed, Decision, PodFacts, decide};
+pub use decide::{BudgetFacts, Decision, NotAllowed, PodFacts, Preconditions, decide};
 
 use crate::body::{self, Expected};
 use crate::delete::{self, Deletion};
@@ -77,14 +78,14 @@ impl Registry {
         let asked = delete_options(&eviction, write)?;
         let dry_run = !asked.dry_run.is_empty();
         sight.dry_run = dry_run;
-        let ignore_always_allow = !self.options().gates.unhealthy_pod_eviction_policy;
+        let always_allow_counts = self.options().gates.unhealthy_pod_eviction_policy;
         // Most evictions under a tight budget are refused. What is visible now decides as well as
         // what is being committed, and needs no place in the queue of commits.
         let snapshot = self.store().snapshot();
         let kinds = Kinds::find()?;
         let early = Scene::look(&snapshot, target, kinds)?;
         early.show(sight);
-        if let (_, Decision::Refuse(refusal)) = early.decide(&asked, ignore_always_allow) {
+        if let (_, Decision::Refuse(refusal)) = early.decide(&asked, always_allow_counts) {
             return Err(refusal);
         }
         // What is to be written of the pod is made ready here. It serves if the pod is the same
@@ -97,12 +98,12 @@ impl Registry {
         self.commit(move |txn| {
             let scene = Scene::look(txn, target, kinds)?;
             scene.show(sight);
-            let (budget, decision) = scene.decide(&asked, ignore_always_allow);
+            let (budget, decision) = scene.decide(&asked, always_allow_counts);
             options::validate_delete(&asked)?;
             match decision {
                 Decision::Refuse(refusal) => Err(refusal),
-                Decision::Delete | Decision::Charge(_) if dry_run => Ok(()),
-                Decision::Delete | Decision::Charge(_) => match &early {
+                Decision::Evict | Decision::Charge if dry_run => Ok(()),
+                Decision::Evict | Decision::Charge => match &early {
                     Some(plan) if Arc::ptr_eq(&plan.pod, &scene.pod) => {
                         carry_out(txn, target, kinds, budget, plan)
                     }
@@ -233,39 +234,43 @@ impl Scene {
         sight.budgets.clone_from(&self.budgets);
     }
 
-    /// The decision, and the budget that pays if one does.
+    /// Returns the decision, and the budget that pays if one does.
     fn decide(
         &self,
         asked: &DeleteOptions,
-        ignore_always_allow: bool,
+        always_allow_counts: bool,
     ) -> (Option<&Record>, Decision) {
         let nothing = PodFacts::default();
         let pod = match &record::facts(self.kinds.pods, &self.pod).more {
             More::Pod(pod) => pod,
             _ => &nothing,
         };
-        let budgets: Vec<&Budget> = self
+        let budgets: Vec<&BudgetFacts> = self
             .budgets
             .iter()
             .filter_map(|budget| budget_of(record::facts(self.kinds.budgets, budget)))
             .collect();
-        let ask = Ask {
+        let preconditions = Preconditions {
             pod: &self.name,
             uid: asked.uid.as_deref(),
             resource_version: asked.resource_version.as_deref(),
-            ignore_always_allow,
         };
-        let decision = decide(pod, &self.pod.modified.0.to_string(), &budgets, &ask);
-        let budget = if let Decision::Charge(place) = decision {
-            self.budgets.get(place).map(AsRef::as_ref)
-        } else {
-            None
+        let decision = decide(
+            pod,
+            &self.pod.modified.0.to_string(),
+            &budgets,
+            &preconditions,
+            always_allow_counts,
+        );
+        let budget = match decision {
+            Decision::Charge => self.budgets.first().map(AsRef::as_ref),
+            Decision::Evict | Decision::Refuse(_) => None,
         };
         (budget, decision)
     }
 }
 
-fn budget_of(facts: &Facts) -> Option<&Budget> {
+fn budget_of(facts: &Facts) -> Option<&BudgetFacts> {
     if let More::Budget(budget) = &facts.more {
         Some(budget)
     } else {
@@ -340,45 +345,48 @@ fn delete_options(eviction: &Tree, write: &WriteOptions) -> Result<DeleteOptions
 }
 
 impl PodFacts {
-    /// What a pod's tree says.
+    /// Reads a pod.
     #[must_use]
     pub fn of(pod: &Tree) -> Self {
         Self {
-            phase: tree::text(pod, &["status", "phase"]).to_owned(),
-            ready: object::condition(pod, "Ready")
-                .is_some_and(|ready| tree::text(ready, &["status"]) == "True"),
-            terminating: object::terminating(pod),
+            state: PodState {
+                phase: Phase::parse(tree::text(pod, &["status", "phase"])),
+                ready: object::condition(pod, "Ready")
+                    .is_some_and(|ready| tree::text(ready, &["status"]) == "True"),
+                terminating: object::terminating(pod),
+            },
             uid: object::meta_text(pod, "uid").to_owned(),
         }
     }
 }
 
-impl Budget {
-    /// What a budget's tree says.
+impl BudgetFacts {
+    /// Reads a budget; a count that its status lacks is zero.
     #[must_use]
     pub fn of(budget: &Tree) -> Self {
-        let figure = |name: &str| tree::int(budget, &["status", name]).unwrap_or(0);
-        let condition = object::condition(budget, "DisruptionAllowed");
-        let closed = condition
+        let number = |path: &[&str]| tree::int(budget, path).unwrap_or(0);
+        let count = |name: &str| number(&["status", name]);
+        let not_allowed = object::condition(budget, "DisruptionAllowed")
             .filter(|found| tree::text(found, &["status"]) == "False")
-            .map(|found| Closed {
+            .map(|found| NotAllowed {
                 reason: tree::text(found, &["reason"]).to_owned(),
                 message: tree::text(found, &["message"]).to_owned(),
             });
         Self {
+            state: BudgetState {
+                observed: count("observedGeneration") >= number(&["metadata", "generation"]),
+                disruptions_allowed: count("disruptionsAllowed"),
+                current_healthy: count("currentHealthy"),
+                desired_healthy: count("desiredHealthy"),
+                disrupted_pods: tree::at(budget, &["status", "disruptedPods"])
+                    .as_object()
+                    .map_or(0, kinds::tree::Map::len),
+                always_allow: tree::text(budget, &["spec", "unhealthyPodEvictionPolicy"])
+                    == "AlwaysAllow",
+            },
             name: object::meta_text(budget, "name").to_owned(),
             selector: LabelSelector::from_tree(tree::at(budget, &["spec", "selector"])).ok(),
-            generation: tree::int(budget, &["metadata", "generation"]).unwrap_or(0),
-            observed_generation: figure("observedGeneration"),
-            disruptions_allowed: figure("disruptionsAllowed"),
-            current_healthy: figure("currentHealthy"),
-            desired_healthy: figure("desiredHealthy"),
-            disrupted_pods: tree::at(budget, &["status", "disruptedPods"])
-                .as_object()
-                .map_or(0, kinds::tree::Map::len),
-            always_allow: tree::text(budget, &["spec", "unhealthyPodEvictionPolicy"])
-                == "AlwaysAllow",
-            closed: closed.filter(|closed| !closed.message.is_empty()),
+            not_allowed: not_allowed.filter(|found| !found.message.is_empty()),
         }
     }
 }

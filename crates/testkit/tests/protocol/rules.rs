@@ -12,7 +12,8 @@ use k8s_openapi::api::policy::v1::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta, Time};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use registry::rules::{Ask, Decision, PodFacts};
+use registry::rules::{BudgetFacts, Decision, PodFacts, Preconditions};
+use rules::eviction::{BudgetState, Phase, PodState};
 use serde_json::{Value, json};
 
 use crate::world::{Budget, Known, Minute, Name, Pod, Pods, Status, Uid};
@@ -32,32 +33,36 @@ pub(crate) enum Verdict {
 /// Asks the registry's rules.
 pub(crate) fn decide(name: Name, pod: Pod, budget: &Budget, uid: Option<Uid>) -> Verdict {
     let facts = PodFacts {
-        phase: "Running".to_owned(),
-        ready: pod.ready,
-        terminating: pod.leaving,
+        state: PodState {
+            phase: Phase::Running,
+            ready: pod.ready,
+            terminating: pod.leaving,
+        },
         uid: uid_text(pod.uid),
     };
     let status = &budget.status;
-    let seen = registry::rules::Budget {
+    let seen = BudgetFacts {
         name: "b".to_owned(),
-        generation: budget.generation.into(),
-        observed_generation: status.observed.into(),
-        disruptions_allowed: status.allowed.into(),
-        current_healthy: status.healthy.into(),
-        desired_healthy: status.desired.into(),
-        disrupted_pods: status.notes.len(),
-        ..registry::rules::Budget::default()
+        state: BudgetState {
+            observed: status.observed >= budget.generation,
+            disruptions_allowed: status.allowed.into(),
+            current_healthy: status.healthy.into(),
+            desired_healthy: status.desired.into(),
+            disrupted_pods: status.notes.len(),
+            always_allow: false,
+        },
+        ..BudgetFacts::default()
     };
     let (name, uid) = (name_text(name), uid.map(uid_text));
-    let ask = Ask {
+    let asked = Preconditions {
         pod: &name,
         uid: uid.as_deref(),
-        ..Ask::default()
+        resource_version: None,
     };
-    match registry::rules::decide(&facts, "1", &[&seen], &ask) {
+    match registry::rules::decide(&facts, "1", &[&seen], &asked, true) {
         Decision::Refuse(_) => Verdict::Refused,
-        Decision::Delete => Verdict::Free,
-        Decision::Charge(_) => Verdict::Charged,
+        Decision::Evict => Verdict::Free,
+        Decision::Charge => Verdict::Charged,
     }
 }
 

@@ -1,236 +1,199 @@
-//! The rules of an eviction, pure: a pod, the budgets that select it, and what the client asked
-//! for go in; what is to be done comes out. The store, the clock and the wire are elsewhere.
+//! The server's part of an eviction's decision: the rule of [`rules::eviction`], the client's
+//! preconditions, and the answer in upstream's words.
 //!
-//! The rules are those of `pods/eviction` in Kubernetes 1.36. Upstream decides and writes in
-//! several steps and retries when they collide; here the decision is taken inside the commit that
-//! carries it out, so a condition that upstream has to guard against by retrying cannot arise.
+//! Pure. Upstream decides and writes in several steps and retries when they collide; here the
+//! decision is taken inside the commit that carries it out, so a conflict that upstream has to
+//! retry cannot arise.
 
+use kinds::selector::LabelSelector;
 use kinds::status::{Cause, GroupResource, Status};
+use rules::eviction::{self, BudgetState, Outcome, PodState, RETRY_AFTER_SECONDS};
 
 use crate::request::Refusal;
 
-/// More evicted and unconfirmed pods than this close a budget.
-const MAX_DISRUPTED_PODS: usize = 2000;
-/// What a client should wait for a budget whose status is behind its spec.
-const RETRY_AFTER_SECONDS: u32 = 10;
-
-/// What an eviction asks of a pod.
+/// What an eviction reads of a pod.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PodFacts {
-    /// `status.phase`; empty when nobody has set it.
-    pub phase: String,
-    /// True when the condition `Ready` is `True`.
-    pub ready: bool,
-    /// True when the pod has a deletion time.
-    pub terminating: bool,
-    /// Its uid.
+    /// What the rule reads.
+    pub state: PodState,
+    /// `metadata.uid`
     pub uid: String,
 }
 
-/// What an eviction asks of a budget.
+/// What an eviction reads of a budget.
 #[derive(Clone, Debug, Default)]
-pub struct Budget {
-    /// Its name.
+pub struct BudgetFacts {
+    /// What the rule reads.
+    pub state: BudgetState,
+    /// `metadata.name`
     pub name: String,
-    /// Its compiled selector; none when it does not compile or selects nothing.
-    pub selector: Option<kinds::selector::LabelSelector>,
-    /// `metadata.generation`
-    pub generation: i64,
-    /// `status.observedGeneration`
-    pub observed_generation: i64,
-    /// `status.disruptionsAllowed`
-    pub disruptions_allowed: i64,
-    /// `status.currentHealthy`
-    pub current_healthy: i64,
-    /// `status.desiredHealthy`
-    pub desired_healthy: i64,
-    /// How many pods `status.disruptedPods` names.
-    pub disrupted_pods: usize,
-    /// True for `unhealthyPodEvictionPolicy: AlwaysAllow`.
-    pub always_allow: bool,
-    /// The condition `DisruptionAllowed` when its status is `False` and it says why.
-    pub closed: Option<Closed>,
+    /// The compiled selector; `None` when it does not compile, and then it selects nothing.
+    pub selector: Option<LabelSelector>,
+    /// The condition `DisruptionAllowed` when its status is `False` and its message is not empty.
+    pub not_allowed: Option<NotAllowed>,
 }
 
-/// Why a budget's own condition says that nothing may go.
+/// Why a budget's own condition says that it allows no disruption.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Closed {
+pub struct NotAllowed {
     /// The condition's reason.
     pub reason: String,
     /// The condition's message, never empty.
     pub message: String,
 }
 
-/// What the client asked for.
+/// The client's part of an eviction.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Ask<'a> {
-    /// Name of the pod.
+pub struct Preconditions<'a> {
+    /// Name of the pod, for the answer.
     pub pod: &'a str,
     /// `preconditions.uid`
     pub uid: Option<&'a str>,
     /// `preconditions.resourceVersion`
     pub resource_version: Option<&'a str>,
-    /// The feature gate `PDBUnhealthyPodEvictionPolicy` is off: `AlwaysAllow` does not count.
-    pub ignore_always_allow: bool,
 }
 
-/// What is to be done.
+/// What the server does.
 #[derive(Debug)]
 pub enum Decision {
-    /// Mark and delete the pod; no budget pays.
-    Delete,
-    /// The same, and the budget at this place of the list pays.
-    Charge(usize),
-    /// Nothing; this is the answer.
+    /// Sets `DisruptionTarget` and deletes the pod; no budget pays.
+    Evict,
+    /// Evicts the pod, and the one budget that selects it pays.
+    Charge,
+    /// Writes nothing and answers with this.
     Refuse(Refusal),
 }
 
 /// Decides about a pod at `resource_version`, given the budgets that select it.
+///
+/// With `always_allow_counts` false (the feature gate `PDBUnhealthyPodEvictionPolicy` is off) the
+/// policy `AlwaysAllow` has no effect.
 #[must_use]
 pub fn decide(
     pod: &PodFacts,
     resource_version: &str,
-    budgets: &[&Budget],
-    ask: &Ask<'_>,
+    budgets: &[&BudgetFacts],
+    asked: &Preconditions<'_>,
+    always_allow_counts: bool,
 ) -> Decision {
-    match judge(pod, resource_version, budgets, ask) {
-        Ok(decision) => decision,
+    let states = budgets.iter().map(|budget| BudgetState {
+        always_allow: budget.state.always_allow && always_allow_counts,
+        ..budget.state
+    });
+    let outcome = eviction::decide(&pod.state, states);
+    // Upstream pins the deletion of an exempt unready pod to the version at which it was seen
+    // unready. That pin replaces the client's own, so only the uid can fail here.
+    let granted = match outcome {
+        Outcome::Refused(refusal) => Err(refused(refusal, budgets.first().copied())),
+        Outcome::Uncharged(_) => check_exempt(pod, budgets.first().copied(), asked),
+        Outcome::Bypassed(_) | Outcome::Unprotected | Outcome::Charged => {
+            check_preconditions(pod, resource_version, asked)
+        }
+    };
+    match granted {
         Err(refusal) => Decision::Refuse(refusal),
+        Ok(()) if outcome == Outcome::Charged => Decision::Charge,
+        Ok(()) => Decision::Evict,
     }
 }
 
-fn judge(
+/// Checks the uid of an unready pod that its budget exempts.
+///
+/// Upstream reports a failure as a budget that is still being processed, unless the client named a
+/// version itself.
+fn check_exempt(
     pod: &PodFacts,
-    resource_version: &str,
-    budgets: &[&Budget],
-    ask: &Ask<'_>,
-) -> Result<Decision, Refusal> {
-    if bypasses(pod) {
-        check_preconditions(pod, resource_version, ask)?;
-        return Ok(Decision::Delete);
-    }
-    let budget = match budgets {
-        [] => {
-            check_preconditions(pod, resource_version, ask)?;
-            return Ok(Decision::Delete);
+    budget: Option<&BudgetFacts>,
+    asked: &Preconditions<'_>,
+) -> Result<(), Refusal> {
+    check_uid(pod, asked).map_err(|conflict| {
+        if asked.resource_version.is_some() {
+            conflict
+        } else {
+            still_processed(budget.map_or("", |budget| &budget.name))
         }
-        [budget] => *budget,
-        _ => {
-            let text = "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.";
-            return Err(Status::untyped(text).into());
-        }
-    };
-    if !pod.ready && lets_unhealthy_go(budget, ask) {
-        return guarded(pod, budget, ask);
-    }
-    check_budget(budget)?;
-    check_preconditions(pod, resource_version, ask)?;
-    Ok(Decision::Charge(0))
-}
-
-/// A pod that does not run yet, or no more, disrupts nobody when it goes.
-fn bypasses(pod: &PodFacts) -> bool {
-    pod.terminating || matches!(pod.phase.as_str(), "Pending" | "Succeeded" | "Failed")
-}
-
-/// Whether an unready pod may go without the budget paying for it.
-fn lets_unhealthy_go(budget: &Budget, ask: &Ask<'_>) -> bool {
-    let healthy = budget.current_healthy >= budget.desired_healthy && budget.desired_healthy > 0;
-    healthy || (budget.always_allow && !ask.ignore_always_allow)
-}
-
-/// Upstream pins the deletion of such a pod to the version at which it was seen unready, and that
-/// pin replaces the client's; what fails then is told as a budget in motion, unless the client had
-/// given a version itself.
-fn guarded(pod: &PodFacts, budget: &Budget, ask: &Ask<'_>) -> Result<Decision, Refusal> {
-    match check_uid(pod, ask) {
-        Ok(()) => Ok(Decision::Delete),
-        Err(conflict) if ask.resource_version.is_some() => Err(conflict),
-        Err(_) => Err(unsettled(budget)),
-    }
-}
-
-fn check_budget(budget: &Budget) -> Result<(), Refusal> {
-    const BUDGET: GroupResource<'static> = GroupResource {
-        group: "policy",
-        resource: "poddisruptionbudget",
-    };
-    if budget.observed_generation < budget.generation {
-        return Err(unsettled(budget));
-    }
-    if budget.disruptions_allowed < 0 {
-        return Err(
-            Status::forbidden(BUDGET, &budget.name, "pdb disruptions allowed is negative").into(),
-        );
-    }
-    if budget.disrupted_pods > MAX_DISRUPTED_PODS {
-        let why = "DisruptedPods map too big - too many evictions not confirmed by PDB controller";
-        return Err(Status::forbidden(BUDGET, &budget.name, why).into());
-    }
-    if budget.disruptions_allowed == 0 {
-        return Err(refuse(spent(budget), 0));
-    }
-    Ok(())
+    })
 }
 
 fn check_preconditions(
     pod: &PodFacts,
     resource_version: &str,
-    ask: &Ask<'_>,
+    asked: &Preconditions<'_>,
 ) -> Result<(), Refusal> {
-    check_uid(pod, ask)?;
-    match ask.resource_version {
-        Some(asked) if !asked.is_empty() && asked != resource_version => Err(
-            crate::delete::version_conflict("Pod", ask.pod, asked, resource_version),
+    check_uid(pod, asked)?;
+    match asked.resource_version {
+        Some(version) if !version.is_empty() && version != resource_version => Err(
+            crate::delete::version_conflict("Pod", asked.pod, version, resource_version),
         ),
         _ => Ok(()),
     }
 }
 
-fn check_uid(pod: &PodFacts, ask: &Ask<'_>) -> Result<(), Refusal> {
-    match ask.uid {
-        Some(asked) if asked != pod.uid => {
-            Err(crate::delete::uid_conflict("Pod", ask.pod, asked, &pod.uid))
+fn check_uid(pod: &PodFacts, asked: &Preconditions<'_>) -> Result<(), Refusal> {
+    match asked.uid {
+        Some(uid) if uid != pod.uid => {
+            Err(crate::delete::uid_conflict("Pod", asked.pod, uid, &pod.uid))
         }
         _ => Ok(()),
     }
 }
 
-fn unsettled(budget: &Budget) -> Refusal {
-    refuse(
-        format!(
-            "The disruption budget {} is still being processed by the server.",
-            budget.name
+/// The answer to a refused eviction.
+fn refused(refusal: eviction::Refusal, budget: Option<&BudgetFacts>) -> Refusal {
+    let name = budget.map_or("", |budget| &budget.name);
+    match refusal {
+        eviction::Refusal::MultipleBudgets => Status::untyped(
+            "This pod has more than one PodDisruptionBudget, which the eviction subresource does \
+             not support.",
+        )
+        .into(),
+        eviction::Refusal::NotObserved => still_processed(name),
+        eviction::Refusal::NegativeAllowance => {
+            forbidden(name, "pdb disruptions allowed is negative")
+        }
+        eviction::Refusal::TooManyDisruptedPods => forbidden(
+            name,
+            "DisruptedPods map too big - too many evictions not confirmed by PDB controller",
         ),
+        eviction::Refusal::NoneAllowed => {
+            too_many_requests(budget.map(none_allowed).unwrap_or_default(), 0)
+        }
+    }
+}
+
+fn forbidden(budget: &str, why: &str) -> Refusal {
+    const BUDGET: GroupResource<'static> = GroupResource {
+        group: "policy",
+        resource: "poddisruptionbudget",
+    };
+    Status::forbidden(BUDGET, budget, why).into()
+}
+
+fn still_processed(budget: &str) -> Refusal {
+    too_many_requests(
+        format!("The disruption budget {budget} is still being processed by the server."),
         RETRY_AFTER_SECONDS,
     )
 }
 
-/// Why a budget without allowance has none, as well as its status can tell.
-fn spent(budget: &Budget) -> String {
-    let Budget {
-        name,
-        current_healthy,
-        desired_healthy,
-        closed,
-        ..
-    } = budget;
+/// Why a budget allows no disruption, as exactly as its status says.
+fn none_allowed(budget: &BudgetFacts) -> String {
+    let BudgetFacts { name, state, .. } = budget;
+    let (healthy, desired) = (state.current_healthy, state.desired_healthy);
     let sentence = format!("The disruption budget {name} does not allow evicting pods currently");
-    match closed {
-        Some(Closed { reason, message }) if reason == "SyncFailed" => {
+    match &budget.not_allowed {
+        Some(NotAllowed { reason, message }) if reason == "SyncFailed" => {
             format!("{sentence} because it failed sync: {message}")
         }
-        _ if current_healthy <= desired_healthy => {
-            format!(
-                "The disruption budget {name} needs {desired_healthy} healthy pods and has {current_healthy} currently"
-            )
-        }
-        Some(Closed { reason, message }) => format!("{sentence} ({reason}): {message}"),
+        _ if healthy <= desired => format!(
+            "The disruption budget {name} needs {desired} healthy pods and has {healthy} currently"
+        ),
+        Some(NotAllowed { reason, message }) => format!("{sentence} ({reason}): {message}"),
         None => sentence,
     }
 }
 
-fn refuse(why: String, retry_after_seconds: u32) -> Refusal {
+fn too_many_requests(why: String, retry_after_seconds: u32) -> Refusal {
     let cause = Cause {
         reason: "DisruptionBudget".to_owned(),
         message: why,
@@ -242,328 +205,224 @@ fn refuse(why: String, retry_after_seconds: u32) -> Refusal {
 
 #[cfg(test)]
 mod tests {
+    use rules::eviction::Phase;
+
     use super::*;
 
-    const NEEDS_TWO: &str = "The disruption budget b needs 2 healthy pods and has 2 currently";
-    const UNSETTLED: &str = "The disruption budget b is still being processed by the server.";
+    const NEEDS_TWO: &str = "429: The disruption budget b needs 2 healthy pods and has 2 currently";
+    const STILL_PROCESSED: &str =
+        "429: The disruption budget b is still being processed by the server., 10 s";
+    const WRONG_UID: &str = "409: Operation cannot be fulfilled on Pod \"p\": the UID in the \
+        precondition (x) does not match the UID in record (u). The object might have been deleted \
+        and then recreated";
+    const WRONG_VERSION: &str = "409: Operation cannot be fulfilled on Pod \"p\": the \
+        ResourceVersion in the precondition (1) does not match the ResourceVersion in record (7). \
+        The object might have been modified";
 
-    fn pod(phase: &str, ready: bool) -> PodFacts {
+    fn pod(phase: Phase, ready: bool) -> PodFacts {
         PodFacts {
-            phase: phase.to_owned(),
-            ready,
-            terminating: false,
+            state: PodState {
+                phase,
+                ready,
+                terminating: false,
+            },
             uid: "u".to_owned(),
         }
     }
 
-    fn budget(allowed: i64, healthy: i64, desired: i64) -> Budget {
-        Budget {
-            name: "b".to_owned(),
-            generation: 1,
-            observed_generation: 1,
+    fn ready() -> PodFacts {
+        pod(Phase::Running, true)
+    }
+
+    fn unready() -> PodFacts {
+        pod(Phase::Running, false)
+    }
+
+    fn state(allowed: i64, healthy: i64, desired: i64) -> BudgetState {
+        BudgetState {
+            observed: true,
             disruptions_allowed: allowed,
             current_healthy: healthy,
             desired_healthy: desired,
-            ..Budget::default()
+            ..BudgetState::default()
         }
     }
 
-    fn ask() -> Ask<'static> {
-        Ask {
+    fn named(state: BudgetState) -> BudgetFacts {
+        BudgetFacts {
+            name: "b".to_owned(),
+            state,
+            ..BudgetFacts::default()
+        }
+    }
+
+    fn budget(allowed: i64, healthy: i64, desired: i64) -> BudgetFacts {
+        named(state(allowed, healthy, desired))
+    }
+
+    fn asked<'a>(uid: Option<&'a str>, resource_version: Option<&'a str>) -> Preconditions<'a> {
+        Preconditions {
             pod: "p",
-            ..Ask::default()
+            uid,
+            resource_version,
         }
     }
 
-    /// `delete`, `charge`, or the code with the cause (or the message where there is none).
-    fn check(pod: &PodFacts, budgets: &[Budget], ask: &Ask<'_>, expected: &str) {
-        let budgets: Vec<&Budget> = budgets.iter().collect();
-        let found = match decide(pod, "7", &budgets, ask) {
-            Decision::Delete => "delete".to_owned(),
-            Decision::Charge(_) => "charge".to_owned(),
-            Decision::Refuse(refusal) => {
-                let status = *refusal.status;
-                let details = status.details.unwrap_or_default();
-                let why = details
-                    .causes
-                    .first()
-                    .map_or(status.message, |cause| cause.message.clone());
-                let later = if details.retry_after_seconds > 0 {
-                    format!(", {} s", details.retry_after_seconds)
-                } else {
-                    String::new()
-                };
-                format!("{}: {why}{later}", status.code)
-            }
+    /// Compares with `evict`, `charge`, or the code with the cause (the message if there is none).
+    fn check_asked(
+        pod: &PodFacts,
+        budgets: &[BudgetFacts],
+        asked: &Preconditions<'_>,
+        expected: &str,
+    ) {
+        let found = decide(pod, "7", &budgets.iter().collect::<Vec<_>>(), asked, true);
+        assert_eq!(render(found), expected, "{pod:?} under {budgets:?}");
+    }
+
+    fn check(pod: &PodFacts, budgets: &[BudgetFacts], expected: &str) {
+        check_asked(pod, budgets, &asked(None, None), expected);
+    }
+
+    fn render(decision: Decision) -> String {
+        let refusal = match decision {
+            Decision::Evict => return "evict".to_owned(),
+            Decision::Charge => return "charge".to_owned(),
+            Decision::Refuse(refusal) => refusal,
         };
-        assert_eq!(found, expected, "{pod:?} under {budgets:?}");
-    }
-
-    #[test]
-    fn a_pod_that_does_not_run_asks_no_budget() {
-        for phase in ["Pending", "Succeeded", "Failed"] {
-            check(&pod(phase, false), &[budget(0, 0, 1)], &ask(), "delete");
-        }
-        let terminating = PodFacts {
-            terminating: true,
-            ..pod("Running", true)
+        let status = *refusal.status;
+        let details = status.details.unwrap_or_default();
+        let cause = details.causes.first().map(|cause| cause.message.clone());
+        let why = cause.unwrap_or(status.message);
+        let retry = match details.retry_after_seconds {
+            0 => String::new(),
+            seconds => format!(", {seconds} s"),
         };
-        check(
-            &terminating,
-            &[budget(0, 0, 1), budget(0, 0, 1)],
-            &ask(),
-            "delete",
-        );
+        format!("{}: {why}{retry}", status.code)
     }
 
     #[test]
-    fn a_pod_whose_phase_is_unknown_or_not_set_asks_its_budget() {
-        for phase in ["Unknown", "", "Running"] {
-            check(
-                &pod(phase, true),
-                &[budget(0, 2, 2)],
-                &ask(),
-                &format!("429: {NEEDS_TWO}"),
-            );
-        }
-    }
-
-    #[test]
-    fn without_a_budget_it_goes() {
-        check(&pod("Running", true), &[], &ask(), "delete");
-        check(&pod("Running", false), &[], &ask(), "delete");
+    fn every_outcome_becomes_a_decision() {
+        check(&pod(Phase::Pending, false), &[budget(0, 0, 1)], "evict");
+        check(&ready(), &[], "evict");
+        check(&unready(), &[budget(0, 2, 2)], "evict");
+        check(&ready(), &[budget(1, 3, 2)], "charge");
+        check(&ready(), &[budget(0, 2, 2)], NEEDS_TWO);
     }
 
     #[test]
     fn two_budgets_are_an_error_of_the_server() {
-        let text = "500: This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.";
-        check(
-            &pod("Running", true),
-            &[budget(1, 2, 1), budget(1, 2, 1)],
-            &ask(),
-            text,
-        );
+        let text = "500: This pod has more than one PodDisruptionBudget, which the eviction \
+            subresource does not support.";
+        check(&ready(), &[budget(1, 2, 1), budget(1, 2, 1)], text);
     }
 
     #[test]
-    fn an_allowance_is_charged_also_for_unready_pods_that_the_budget_does_not_let_go() {
-        check(&pod("Running", true), &[budget(1, 3, 2)], &ask(), "charge");
-        check(&pod("Running", false), &[budget(1, 1, 2)], &ask(), "charge");
-    }
-
-    #[test]
-    fn unready_pod_goes_free_when_enough_others_are_healthy() {
-        check(&pod("Running", false), &[budget(0, 2, 2)], &ask(), "delete");
-        check(
-            &pod("Running", false),
-            &[budget(0, 1, 2)],
-            &ask(),
-            "429: The disruption budget b needs 2 healthy pods and has 1 currently",
-        );
-    }
-
-    #[test]
-    fn nothing_needed_is_not_the_same_as_enough_healthy() {
-        check(
-            &pod("Running", false),
-            &[budget(0, 0, 0)],
-            &ask(),
-            "429: The disruption budget b needs 0 healthy pods and has 0 currently",
-        );
-    }
-
-    #[test]
-    fn unready_pod_is_evicted_when_policy_is_always_allow() {
-        let always = Budget {
+    fn always_allow_has_no_effect_while_its_gate_is_off() {
+        let always = named(BudgetState {
             always_allow: true,
-            ..budget(0, 0, 2)
+            ..state(0, 0, 2)
+        });
+        let verdict = |gate| {
+            render(decide(
+                &unready(),
+                "7",
+                &[&always],
+                &asked(None, None),
+                gate,
+            ))
         };
-        check(
-            &pod("Running", false),
-            std::slice::from_ref(&always),
-            &ask(),
-            "delete",
+        assert_eq!(verdict(true), "evict");
+        assert_eq!(
+            verdict(false),
+            "429: The disruption budget b needs 2 healthy pods and has 0 currently"
         );
-        check(
-            &pod("Running", true),
-            &[Budget {
-                current_healthy: 2,
-                ..always.clone()
-            }],
-            &ask(),
-            &format!("429: {NEEDS_TWO}"),
-        );
-        let gate_off = Ask {
-            ignore_always_allow: true,
-            ..ask()
-        };
-        check(
-            &pod("Running", false),
-            &[always],
-            &gate_off,
-            "429: The disruption budget b needs 2 healthy pods and has 0 currently",
-        );
-    }
-
-    #[test]
-    fn the_shortcuts_of_unready_pods_do_not_wait_for_the_controller() {
-        let stale = Budget {
-            observed_generation: 0,
-            always_allow: true,
-            ..budget(0, 0, 2)
-        };
-        check(&pod("Running", false), &[stale], &ask(), "delete");
-        let stale = Budget {
-            observed_generation: 0,
-            ..budget(5, 2, 2)
-        };
-        check(&pod("Running", false), &[stale], &ask(), "delete");
     }
 
     #[test]
     fn a_budget_that_was_not_observed_asks_to_come_back() {
-        let stale = Budget {
-            observed_generation: 0,
-            ..budget(5, 3, 2)
-        };
-        check(
-            &pod("Running", true),
-            &[stale],
-            &ask(),
-            &format!("429: {UNSETTLED}, 10 s"),
-        );
+        let stale = named(BudgetState {
+            observed: false,
+            ..state(5, 3, 2)
+        });
+        check(&ready(), &[stale], STILL_PROCESSED);
     }
 
     #[test]
-    fn the_cause_says_as_much_as_the_status_knows() {
-        let closed = |reason: &str| {
-            Some(Closed {
+    fn the_cause_says_as_much_as_the_status() {
+        let with_reason = |reason: &str, state| BudgetFacts {
+            not_allowed: Some(NotAllowed {
                 reason: reason.to_owned(),
                 message: "m".to_owned(),
-            })
+            }),
+            ..named(state)
         };
-        let failed = Budget {
-            closed: closed("SyncFailed"),
-            ..budget(0, 2, 2)
-        };
+        let sentence = "429: The disruption budget b does not allow evicting pods currently";
         check(
-            &pod("Running", true),
-            &[failed],
-            &ask(),
-            "429: The disruption budget b does not allow evicting pods currently because it failed sync: m",
+            &ready(),
+            &[with_reason("SyncFailed", state(0, 2, 2))],
+            &format!("{sentence} because it failed sync: m"),
         );
-        let closed_by_other = Budget {
-            closed: closed("Other"),
-            ..budget(0, 2, 2)
-        };
+        check(&ready(), &[with_reason("Other", state(0, 2, 2))], NEEDS_TWO);
         check(
-            &pod("Running", true),
-            &[closed_by_other],
-            &ask(),
-            &format!("429: {NEEDS_TWO}"),
+            &ready(),
+            &[with_reason("Other", state(0, 3, 2))],
+            &format!("{sentence} (Other): m"),
         );
-        let closed_by_other = Budget {
-            closed: closed("Other"),
-            ..budget(0, 3, 2)
-        };
-        check(
-            &pod("Running", true),
-            &[closed_by_other],
-            &ask(),
-            "429: The disruption budget b does not allow evicting pods currently (Other): m",
-        );
-        check(
-            &pod("Running", true),
-            &[budget(0, 3, 2)],
-            &ask(),
-            "429: The disruption budget b does not allow evicting pods currently",
-        );
+        check(&ready(), &[budget(0, 3, 2)], sentence);
     }
 
     #[test]
-    fn impossible_figures_close_a_budget() {
-        let negative = "403: poddisruptionbudget.policy \"b\" is forbidden: pdb disruptions allowed is negative";
-        check(&pod("Running", true), &[budget(-1, 3, 2)], &ask(), negative);
-        let full = Budget {
-            disrupted_pods: 2000,
-            ..budget(1, 3, 2)
-        };
+    fn an_impossible_status_is_forbidden() {
+        let forbidden = "403: poddisruptionbudget.policy \"b\" is forbidden:";
         check(
-            &pod("Running", true),
-            std::slice::from_ref(&full),
-            &ask(),
-            "charge",
+            &ready(),
+            &[budget(-1, 3, 2)],
+            &format!("{forbidden} pdb disruptions allowed is negative"),
         );
-        let over = Budget {
+        let over = named(BudgetState {
             disrupted_pods: 2001,
-            ..full
-        };
-        let text = "403: poddisruptionbudget.policy \"b\" is forbidden: DisruptedPods map too big - too many evictions not confirmed by PDB controller";
-        check(&pod("Running", true), &[over], &ask(), text);
+            ..state(1, 3, 2)
+        });
+        check(
+            &ready(),
+            &[over],
+            &format!(
+                "{forbidden} DisruptedPods map too big - too many evictions not confirmed by PDB \
+                 controller"
+            ),
+        );
     }
 
     #[test]
     fn preconditions_are_checked_after_the_budget() {
-        let uid = "409: Operation cannot be fulfilled on Pod \"p\": the UID in the precondition (x) does not match the UID in record (u). The object might have been deleted and then recreated";
-        let version = "409: Operation cannot be fulfilled on Pod \"p\": the ResourceVersion in the precondition (1) does not match the ResourceVersion in record (7). The object might have been modified";
-        let wrong_uid = Ask {
-            uid: Some("x"),
-            ..ask()
-        };
-        let wrong_version = Ask {
-            resource_version: Some("1"),
-            ..ask()
-        };
-        for pod in [pod("Pending", false), pod("Running", true)] {
-            check(&pod, &[budget(1, 3, 2)], &wrong_uid, uid);
-            check(&pod, &[budget(1, 3, 2)], &wrong_version, version);
+        for pod in [pod(Phase::Pending, false), ready()] {
+            let allows = [budget(1, 3, 2)];
+            check_asked(&pod, &allows, &asked(Some("x"), None), WRONG_UID);
+            check_asked(&pod, &allows, &asked(None, Some("1")), WRONG_VERSION);
         }
-        check(
-            &pod("Running", true),
-            &[budget(0, 2, 2)],
-            &wrong_uid,
-            &format!("429: {NEEDS_TWO}"),
-        );
-        let right = Ask {
-            uid: Some("u"),
-            resource_version: Some("7"),
-            ..ask()
-        };
-        check(&pod("Running", true), &[budget(1, 3, 2)], &right, "charge");
-        let empty = Ask {
-            resource_version: Some(""),
-            ..ask()
-        };
-        check(&pod("Running", true), &[budget(1, 3, 2)], &empty, "charge");
+        let wrong_uid = asked(Some("x"), None);
+        check_asked(&ready(), &[], &wrong_uid, WRONG_UID);
+        check_asked(&ready(), &[budget(0, 2, 2)], &wrong_uid, NEEDS_TWO);
+        let allows = [budget(1, 3, 2)];
+        check_asked(&ready(), &allows, &asked(Some("u"), Some("7")), "charge");
+        check_asked(&ready(), &allows, &asked(None, Some("")), "charge");
     }
 
     #[test]
-    fn a_guarded_pod_forgets_the_clients_version_and_hides_a_wrong_uid() {
-        let unready = pod("Running", false);
-        check(
-            &unready,
-            &[budget(0, 2, 2)],
-            &Ask {
-                resource_version: Some("1"),
-                ..ask()
-            },
-            "delete",
+    fn an_exempt_pod_ignores_the_clients_version_and_hides_a_wrong_uid() {
+        let satisfied = [budget(0, 2, 2)];
+        check_asked(&unready(), &satisfied, &asked(None, Some("1")), "evict");
+        check_asked(
+            &unready(),
+            &satisfied,
+            &asked(Some("x"), None),
+            STILL_PROCESSED,
         );
-        check(
-            &unready,
-            &[budget(0, 2, 2)],
-            &Ask {
-                uid: Some("x"),
-                ..ask()
-            },
-            &format!("429: {UNSETTLED}, 10 s"),
+        check_asked(
+            &unready(),
+            &satisfied,
+            &asked(Some("x"), Some("1")),
+            WRONG_UID,
         );
-        let both = Ask {
-            uid: Some("x"),
-            resource_version: Some("1"),
-            ..ask()
-        };
-        let uid = "409: Operation cannot be fulfilled on Pod \"p\": the UID in the precondition (x) does not match the UID in record (u). The object might have been deleted and then recreated";
-        check(&unready, &[budget(0, 2, 2)], &both, uid);
     }
 }
