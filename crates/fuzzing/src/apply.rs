@@ -1,7 +1,7 @@
 //! Server-side apply and ownership. The laws: managed fields are read as they were written, nobody
 //! meets a conflict with what they have just applied, and a forced apply has no conflicts.
 
-use kinds::apply::{ApplyError, FieldSet, Writer, apply as apply_to, update_managers};
+use kinds::apply::{ApplyError, FieldManager, FieldSet, apply as apply_to, update_managers};
 use kinds::tree::json;
 use kinds::{Tree, json as codec};
 
@@ -29,7 +29,7 @@ pub fn apply(input: &[u8]) {
             object["metadata"] = json!({});
         }
         let manager = if turn % 2 == 0 { "a" } else { "b" };
-        let writer = Writer {
+        let writer = FieldManager {
             manager,
             api_version: "v1",
             subresource: "",
@@ -56,7 +56,12 @@ pub fn apply(input: &[u8]) {
 }
 
 /// Who applies the same again meets no conflict and changes nothing.
-fn check_again(live: &Tree, object: &Tree, ty: &'static kinds::facts::Type, writer: &Writer<'_>) {
+fn check_again(
+    live: &Tree,
+    object: &Tree,
+    ty: &'static kinds::facts::Type,
+    writer: &FieldManager<'_>,
+) {
     let again = apply_to(live, object, Some(ty), writer, false)
         .unwrap_or_else(|error| panic!("{error}: {object} on {live}"));
     assert!(codec::equal(live, &again, ty), "{live} {again}");

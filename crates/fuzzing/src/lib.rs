@@ -21,10 +21,10 @@ pub use patch::patch;
 pub use texts::{quantity, selector};
 
 /// A target: its name, which is that of its seeds, and its function.
-pub type Target = (&'static str, fn(&[u8]));
+pub type FuzzTarget = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: &[Target] = &[
+pub const TARGETS: &[FuzzTarget] = &[
     ("apply", apply),
     ("json", json),
     ("patch", patch),

@@ -25,14 +25,14 @@ mod scale;
 mod tests;
 mod validate;
 
-pub use field_set::{Entry, FieldSet};
+pub use field_set::{FieldSet, FieldSetEntry};
 pub use scale::{SCALE_VERSION, managers_behind_scale, managers_of_scale};
 
 use std::sync::LazyLock;
 
 use self::compare::{Comparison, compare, fields};
-use self::managers::{Manager, Managers, Operation, is_reset};
-use self::node::Node;
+use self::managers::{ManagedFields, ManagerEntry, ManagerOperation, is_reset};
+use self::node::FieldNode;
 use crate::Tree;
 use crate::facts::Type;
 use crate::status::{Cause, Details, Status};
@@ -42,7 +42,7 @@ const BEFORE_FIRST_APPLY: &str = "before-first-apply";
 
 /// Who writes, as managed fields record it.
 #[derive(Clone, Copy, Debug)]
-pub struct Writer<'a> {
+pub struct FieldManager<'a> {
     /// Name of the field manager.
     pub manager: &'a str,
     /// `apiVersion` of the request.
@@ -110,10 +110,10 @@ pub fn apply(
     live: &Tree,
     applied: &Tree,
     ty: Option<&'static Type>,
-    writer: &Writer<'_>,
+    writer: &FieldManager<'_>,
     force: bool,
 ) -> Result<Tree, ApplyError> {
-    let node = Node::root(ty);
+    let node = FieldNode::root(ty);
     if managers::of(applied)
         .as_array()
         .is_some_and(|entries| !entries.is_empty())
@@ -121,17 +121,17 @@ pub fn apply(
         return Err(ApplyError::ManagedFields);
     }
     validate::validate(applied, node)?;
-    let mut managers = Managers::decode(managers::of(live)).unwrap_or_default();
+    let mut managers = ManagedFields::decode(managers::of(live)).unwrap_or_default();
     let live = &without_managers(live);
     if managers.is_empty() {
-        let before = Writer {
+        let before = FieldManager {
             manager: BEFORE_FIRST_APPLY,
             ..*writer
         };
         note_update(&mut managers, compare(&empty_object(), live, node), &before);
     }
     let applied = without_managers(applied);
-    let mut own = Manager::new(writer, Operation::Apply);
+    let mut own = ManagerEntry::new(writer, ManagerOperation::Apply);
     own.fields = fields(&applied, node);
     let last = managers.take(&own);
     let mut object = merge::merge(Some(live.clone()), applied.clone(), node);
@@ -179,10 +179,10 @@ pub fn update_managers(
     old: &Tree,
     new: &Tree,
     ty: Option<&'static Type>,
-    writer: &Writer<'_>,
+    writer: &FieldManager<'_>,
 ) -> Tree {
     let requested = managers::of(new);
-    let comparison = compare(old, new, Node::root(ty));
+    let comparison = compare(old, new, FieldNode::root(ty));
     // Nothing has changed, the managers least of all: they need not even be read.
     if comparison.is_empty()
         && requested
@@ -191,10 +191,10 @@ pub fn update_managers(
     {
         return requested.clone();
     }
-    let live = || Managers::decode(managers::of(old)).unwrap_or_default();
-    let mut managers = match Managers::decode(requested) {
+    let live = || ManagedFields::decode(managers::of(old)).unwrap_or_default();
+    let mut managers = match ManagedFields::decode(requested) {
         _ if !writer.subresource.is_empty() => live(),
-        _ if is_reset(requested) => Managers::default(),
+        _ if is_reset(requested) => ManagedFields::default(),
         Some(managers) if !managers.is_empty() => managers,
         _ => live(),
     };
@@ -209,14 +209,14 @@ pub fn update_managers(
 }
 
 /// Gives the writer what it changed, and takes it from everybody else.
-fn note_update(managers: &mut Managers, comparison: Comparison, writer: &Writer<'_>) {
+fn note_update(managers: &mut ManagedFields, comparison: Comparison, writer: &FieldManager<'_>) {
     if comparison.is_empty() {
         return;
     }
     let changed = comparison.added.union(&comparison.modified);
     managers.release(&changed);
     managers.release(&comparison.removed);
-    let mut own = Manager::new(writer, Operation::Update);
+    let mut own = ManagerEntry::new(writer, ManagerOperation::Update);
     own.fields = changed.difference(&UNRECORDED);
     if !own.fields.is_empty() {
         own.time = Some(writer.now.to_owned());
@@ -247,7 +247,7 @@ static UNRECORDED: LazyLock<FieldSet> = LazyLock::new(|| {
     set
 });
 
-fn conflicts(managers: &Managers, changed: &FieldSet) -> Vec<Conflict> {
+fn conflicts(managers: &ManagedFields, changed: &FieldSet) -> Vec<Conflict> {
     let mut conflicts = Vec::new();
     for manager in &managers.0 {
         let fields = manager.fields.intersection(changed).paths();

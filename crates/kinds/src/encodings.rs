@@ -1,10 +1,10 @@
-//! Encodings that are kept, so that an object is encoded once in each form and not once for each
+//! EncodingCache that are kept, so that an object is encoded once in each form and not once for each
 //! reader: protobuf, rows of tables, older versions, frames of watches.
 //!
 //! Stored bytes are shared and never change, so the place where they lie says which they are. An
 //! entry holds them, which keeps the place from being used for anything else: the same address and
 //! length are the same bytes. What nobody else holds any more nobody can ask for again; such
-//! entries go first. Beyond its limit the shelf drops what has not been asked for the longest.
+//! entries go first. Beyond its limit the cache drops what has not been asked for the longest.
 //!
 //! Knows no kinds and no forms: the caller says which forms there are.
 
@@ -20,16 +20,16 @@ const ENTRY_BYTES: usize = 256;
 /// How many entries each new one looks at, so that dead ones leave faster than new ones come.
 const LOOKED_AT: usize = 2;
 
-/// Encoded bytes, and how long they may be shown.
+/// CachedEncoding bytes, and how long they may be shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Encoded {
+pub struct CachedEncoding {
     /// The encoding.
     pub bytes: Bytes,
     /// The second since 1970 from which they are no longer true; `i64::MAX` for never.
     pub until: i64,
 }
 
-impl From<Vec<u8>> for Encoded {
+impl From<Vec<u8>> for CachedEncoding {
     fn from(bytes: Vec<u8>) -> Self {
         Self {
             bytes: bytes.into(),
@@ -38,51 +38,51 @@ impl From<Vec<u8>> for Encoded {
     }
 }
 
-/// See the module. `Form` tells the encodings of the same bytes apart.
+/// See the module. `F` tells the encodings of the same bytes apart.
 #[derive(Debug)]
-pub struct Encodings<Form> {
-    shelf: Mutex<Shelf<Form>>,
+pub struct EncodingCache<F> {
+    state: Mutex<CacheState<F>>,
     limit_bytes: usize,
     made: AtomicU64,
     shared: AtomicU64,
 }
 
 #[derive(Debug)]
-struct Shelf<Form> {
-    entries: HashMap<Key<Form>, Entry>,
+struct CacheState<F> {
+    entries: HashMap<CacheKey<F>, CacheEntry>,
     /// The keys in the order in which they are looked at.
-    turn: VecDeque<Key<Form>>,
+    turn: VecDeque<CacheKey<F>>,
     bytes: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Key<Form> {
+struct CacheKey<F> {
     address: usize,
     length: usize,
-    form: Form,
+    form: F,
 }
 
 #[derive(Debug)]
-struct Entry {
+struct CacheEntry {
     source: Bytes,
     /// Filled by the first who asks, while the others wait for it.
-    cell: Arc<OnceLock<Encoded>>,
+    cell: Arc<OnceLock<CachedEncoding>>,
     bytes: usize,
     /// Asked for since it was last looked at.
     is_wanted: bool,
 }
 
-impl<Form: Copy + Eq + Hash> Encodings<Form> {
-    /// A shelf that holds at most so many bytes, those that were encoded included.
+impl<F: Copy + Eq + Hash> EncodingCache<F> {
+    /// A cache that holds at most so many bytes, those that were encoded included.
     #[must_use]
     pub fn holding(limit_bytes: usize) -> Self {
-        let shelf = Shelf {
+        let state = CacheState {
             entries: HashMap::new(),
             turn: VecDeque::new(),
             bytes: 0,
         };
         Self {
-            shelf: Mutex::new(shelf),
+            state: Mutex::new(state),
             limit_bytes,
             made: AtomicU64::new(0),
             shared: AtomicU64::new(0),
@@ -90,7 +90,7 @@ impl<Form: Copy + Eq + Hash> Encodings<Form> {
     }
 
     /// The encoding of `source` in a form, which `make` makes when there is none yet.
-    pub fn get(&self, source: &Bytes, form: Form, make: impl FnOnce() -> Vec<u8>) -> Bytes {
+    pub fn get(&self, source: &Bytes, form: F, make: impl FnOnce() -> Vec<u8>) -> Bytes {
         self.get_until(source, form, i64::MIN, || make().into())
     }
 
@@ -98,16 +98,16 @@ impl<Form: Copy + Eq + Hash> Encodings<Form> {
     pub fn get_until(
         &self,
         source: &Bytes,
-        form: Form,
+        form: F,
         now: i64,
-        make: impl FnOnce() -> Encoded,
+        make: impl FnOnce() -> CachedEncoding,
     ) -> Bytes {
-        let key = Key {
+        let key = CacheKey {
             address: source.as_ptr().addr(),
             length: source.len(),
             form,
         };
-        let cell = self.shelf().cell(key, source, now);
+        let cell = self.lock().cell(key, source, now);
         let mut is_new = false;
         let encoded = cell.get_or_init(|| {
             is_new = true;
@@ -115,7 +115,7 @@ impl<Form: Copy + Eq + Hash> Encodings<Form> {
         });
         if is_new {
             self.made.fetch_add(1, Ordering::Relaxed);
-            self.shelf().settle(key, &cell, self.limit_bytes);
+            self.lock().settle(key, &cell, self.limit_bytes);
         } else {
             self.shared.fetch_add(1, Ordering::Relaxed);
         }
@@ -137,17 +137,22 @@ impl<Form: Copy + Eq + Hash> Encodings<Form> {
     /// How many bytes it holds now.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.shelf().bytes
+        self.lock().bytes
     }
 
-    fn shelf(&self) -> MutexGuard<'_, Shelf<Form>> {
-        self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, CacheState<F>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl<Form: Copy + Eq + Hash> Shelf<Form> {
+impl<F: Copy + Eq + Hash> CacheState<F> {
     /// The cell of a key, empty for who comes first.
-    fn cell(&mut self, key: Key<Form>, source: &Bytes, now: i64) -> Arc<OnceLock<Encoded>> {
+    fn cell(
+        &mut self,
+        key: CacheKey<F>,
+        source: &Bytes,
+        now: i64,
+    ) -> Arc<OnceLock<CachedEncoding>> {
         if let Some(entry) = self.entries.get_mut(&key) {
             entry.is_wanted = true;
             if entry.cell.get().is_some_and(|encoded| encoded.until <= now) {
@@ -159,7 +164,7 @@ impl<Form: Copy + Eq + Hash> Shelf<Form> {
         let bytes = ENTRY_BYTES + source.len();
         self.entries.insert(
             key,
-            Entry {
+            CacheEntry {
                 source: source.clone(),
                 cell: Arc::clone(&cell),
                 bytes,
@@ -172,7 +177,12 @@ impl<Form: Copy + Eq + Hash> Shelf<Form> {
     }
 
     /// Counts what has been made, and makes room.
-    fn settle(&mut self, key: Key<Form>, cell: &Arc<OnceLock<Encoded>>, limit_bytes: usize) {
+    fn settle(
+        &mut self,
+        key: CacheKey<F>,
+        cell: &Arc<OnceLock<CachedEncoding>>,
+        limit_bytes: usize,
+    ) {
         // It may have been dropped, or replaced, while it was made.
         if let Some(entry) = self
             .entries
@@ -194,7 +204,7 @@ impl<Form: Copy + Eq + Hash> Shelf<Form> {
     }
 
     /// Looks at the entry whose turn it is: it goes, or waits for its next turn.
-    fn look(&mut self, is_over: impl FnOnce(&mut Entry) -> bool) {
+    fn look(&mut self, is_over: impl FnOnce(&mut CacheEntry) -> bool) {
         let Some(key) = self.turn.pop_front() else {
             return;
         };
@@ -219,16 +229,16 @@ mod tests {
 
     #[test]
     fn what_was_encoded_is_not_encoded_again() {
-        let shelf = Encodings::holding(10_000);
+        let cache = EncodingCache::holding(10_000);
         let source = Bytes::from(b"abc".to_vec());
         for (form, made) in [(1, 1), (1, 1), (2, 2), (1, 2)] {
-            assert_eq!(shelf.get(&source.clone(), form, || text(&source)), "<abc>");
-            assert_eq!(shelf.made(), made);
+            assert_eq!(cache.get(&source.clone(), form, || text(&source)), "<abc>");
+            assert_eq!(cache.made(), made);
         }
-        assert_eq!(shelf.shared(), 2);
+        assert_eq!(cache.shared(), 2);
         let slice = source.slice(1..);
         assert_eq!(
-            shelf.get(&slice, 1, || text(&slice)),
+            cache.get(&slice, 1, || text(&slice)),
             "<bc>",
             "a part of the bytes is not the bytes"
         );
@@ -236,10 +246,10 @@ mod tests {
 
     #[test]
     fn an_encoding_that_is_no_longer_true_is_made_again() {
-        let shelf = Encodings::holding(10_000);
+        let cache = EncodingCache::holding(10_000);
         let source = Bytes::from(b"abc".to_vec());
         let at = |now: i64| {
-            shelf.get_until(&source, (), now, || Encoded {
+            cache.get_until(&source, (), now, || CachedEncoding {
                 bytes: now.to_string().into(),
                 until: now + 10,
             })
@@ -248,55 +258,55 @@ mod tests {
             [at(100), at(109), at(110), at(119)],
             ["100", "100", "110", "110"]
         );
-        assert_eq!(shelf.bytes(), ENTRY_BYTES + 3 + 3);
+        assert_eq!(cache.bytes(), ENTRY_BYTES + 3 + 3);
     }
 
     #[test]
     fn what_nobody_can_ask_for_again_is_dropped() {
-        let shelf = Encodings::holding(usize::MAX);
+        let cache = EncodingCache::holding(usize::MAX);
         for number in 0..1000_u32 {
             let source = Bytes::from(number.to_be_bytes().to_vec());
             assert_eq!(
-                shelf.get(&source, (), || text(&number.to_be_bytes())),
+                cache.get(&source, (), || text(&number.to_be_bytes())),
                 text(&number.to_be_bytes())
             );
         }
         assert!(
-            shelf.bytes() <= 4 * (ENTRY_BYTES + 4 + 6),
+            cache.bytes() <= 4 * (ENTRY_BYTES + 4 + 6),
             "{}",
-            shelf.bytes()
+            cache.bytes()
         );
     }
 
     #[test]
     fn the_limit_holds_and_what_is_asked_for_stays() {
         const LIMIT: usize = 100 * (ENTRY_BYTES + 8);
-        let shelf = Encodings::holding(LIMIT);
+        let cache = EncodingCache::holding(LIMIT);
         let held: Vec<Bytes> = (0..1000_u32)
             .map(|number| Bytes::from(number.to_be_bytes().to_vec()))
             .collect();
         for source in &held {
-            shelf.get(source, (), || source.to_vec());
-            shelf.get(&held[0], (), || held[0].to_vec());
-            assert!(shelf.bytes() <= LIMIT);
+            cache.get(source, (), || source.to_vec());
+            cache.get(&held[0], (), || held[0].to_vec());
+            assert!(cache.bytes() <= LIMIT);
         }
         assert_eq!(
-            shelf.made(),
+            cache.made(),
             1000,
             "the one that is always asked for was made once"
         );
-        assert!(shelf.bytes() > LIMIT / 2);
+        assert!(cache.bytes() > LIMIT / 2);
     }
 
     #[test]
     fn many_who_ask_at_once_wait_for_one() {
-        let shelf = Encodings::holding(10_000);
+        let cache = EncodingCache::holding(10_000);
         let source = Bytes::from(b"abc".to_vec());
         std::thread::scope(|scope| {
             for _ in 0..8 {
-                scope.spawn(|| assert_eq!(shelf.get(&source, (), || text(&source)), "<abc>"));
+                scope.spawn(|| assert_eq!(cache.get(&source, (), || text(&source)), "<abc>"));
             }
         });
-        assert_eq!((shelf.made(), shelf.shared()), (1, 7));
+        assert_eq!((cache.made(), cache.shared()), (1, 7));
     }
 }

@@ -257,7 +257,7 @@ pub struct Resource {
     pub ty: &'static Type,
     /// False for kinds that are answered and not kept (`TokenReview`).
     pub stored: bool,
-    /// Group of the version in which upstream stores it (events of both groups are one thing).
+    /// ApiGroup of the version in which upstream stores it (events of both groups are one thing).
     pub storage_group: &'static str,
     /// The version in which upstream stores it, of which the storage version hash is made. It need
     /// not be served (definitions of custom resources are stored as `v1beta1`).
@@ -269,7 +269,7 @@ pub struct Resource {
 pub struct Subresource {
     /// Name, for example `eviction`.
     pub name: &'static str,
-    /// Group of the kind that it takes and shows.
+    /// ApiGroup of the kind that it takes and shows.
     pub group: &'static str,
     /// Version of that kind.
     pub version: &'static str,
@@ -319,7 +319,7 @@ impl Resource {
 
 /// An API group with its served versions, the preferred one first.
 #[derive(Debug)]
-pub struct Group {
+pub struct ApiGroup {
     /// Name; empty for the core group.
     pub name: &'static str,
     /// Versions by preference.

@@ -11,17 +11,17 @@
 mod decode;
 mod encode;
 mod go_names;
+mod members;
 mod normal;
-mod parts;
 pub(crate) mod scan;
 
-pub use decode::{Decoded, TypeMeta, decode, decode_untyped, peek_type_meta};
+pub use decode::{DecodedTree, TypeMeta, decode, decode_untyped, peek_type_meta};
 pub use encode::{
-    Written, encode, encode_and_reread, encode_pretty, encode_untyped, encode_untyped_pretty,
+    EncodedTree, encode, encode_and_reread, encode_pretty, encode_untyped, encode_untyped_pretty,
 };
+pub use members::{end_of_text, end_of_value};
 pub(crate) use normal::scalar;
 pub use normal::{equal, equal_member, normalize, normalize_changes};
-pub use parts::{end_of_text, end_of_value};
 
 use crate::facts::{Shape, Type};
 
@@ -46,13 +46,13 @@ pub enum DecodeError {
 /// Where in a document something stands; links of a chain on the call stack, so that the path
 /// costs nothing until somebody asks for it.
 #[derive(Clone, Copy)]
-pub(crate) struct Place<'a> {
-    parent: Option<&'a Place<'a>>,
-    step: Step<'a>,
+pub(crate) struct DocumentPath<'a> {
+    parent: Option<&'a DocumentPath<'a>>,
+    segment: PathSegment<'a>,
 }
 
 #[derive(Clone, Copy)]
-enum Step<'a> {
+enum PathSegment<'a> {
     Root,
     /// A field of the structure that the parent holds.
     Field(&'a str, &'a Type),
@@ -60,11 +60,11 @@ enum Step<'a> {
     Index(usize),
 }
 
-impl<'a> Place<'a> {
+impl<'a> DocumentPath<'a> {
     pub(crate) fn root() -> Self {
         Self {
             parent: None,
-            step: Step::Root,
+            segment: PathSegment::Root,
         }
     }
 
@@ -72,36 +72,36 @@ impl<'a> Place<'a> {
     pub(crate) fn field(&'a self, name: &'a str, ty: &'a Type) -> Self {
         Self {
             parent: Some(self),
-            step: Step::Field(name, ty),
+            segment: PathSegment::Field(name, ty),
         }
     }
 
     pub(crate) fn key(&'a self, key: &'a str) -> Self {
         Self {
             parent: Some(self),
-            step: Step::Key(key),
+            segment: PathSegment::Key(key),
         }
     }
 
     pub(crate) fn index(&'a self, index: usize) -> Self {
         Self {
             parent: Some(self),
-            step: Step::Index(index),
+            segment: PathSegment::Index(index),
         }
     }
 
     /// `spec.containers[0].name`
-    fn path(&self) -> String {
-        let mut out = self.parent.map(Self::path).unwrap_or_default();
-        match self.step {
-            Step::Root => {}
-            Step::Field(name, _) | Step::Key(name) => {
+    fn render(&self) -> String {
+        let mut out = self.parent.map(Self::render).unwrap_or_default();
+        match self.segment {
+            PathSegment::Root => {}
+            PathSegment::Field(name, _) | PathSegment::Key(name) => {
                 if !out.is_empty() {
                     out.push('.');
                 }
                 out.push_str(name);
             }
-            Step::Index(index) => out.push_str(&format!("[{index}]")),
+            PathSegment::Index(index) => out.push_str(&format!("[{index}]")),
         }
         out
     }
@@ -112,12 +112,12 @@ impl<'a> Place<'a> {
         let mut names = Vec::new();
         let mut innermost = None;
         let mut here = Some(self);
-        while let Some(place) = here {
-            if let Step::Field(name, ty) = place.step {
+        while let Some(path) = here {
+            if let PathSegment::Field(name, ty) = path.segment {
                 names.push(name);
                 innermost = innermost.or(Some(ty));
             }
-            here = place.parent;
+            here = path.parent;
         }
         names.reverse();
         innermost.map(|ty| format!("{}.{}", short_name(ty), names.join(".")))
@@ -125,10 +125,10 @@ impl<'a> Place<'a> {
 
     /// The name of the narrower type of the text that belongs here, if it has one.
     fn named_text(&self) -> Option<&'static str> {
-        match self.step {
-            Step::Field(name, ty) => go_names::of_field(ty, name),
-            Step::Index(_) => self.parent?.named_text(),
-            Step::Root | Step::Key(_) => None,
+        match self.segment {
+            PathSegment::Field(name, ty) => go_names::of_field(ty, name),
+            PathSegment::Index(_) => self.parent?.named_text(),
+            PathSegment::Root | PathSegment::Key(_) => None,
         }
     }
 
@@ -154,14 +154,14 @@ impl<'a> Place<'a> {
     pub(crate) fn unknown_field(&self, name: &str) -> String {
         format!(
             "unknown field {}",
-            crate::status::quoted(&self.key(name).path())
+            crate::status::quoted(&self.key(name).render())
         )
     }
 
     pub(crate) fn duplicate_field(&self, name: &str) -> String {
         format!(
             "duplicate field {}",
-            crate::status::quoted(&self.key(name).path())
+            crate::status::quoted(&self.key(name).render())
         )
     }
 }

@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest as _, Sha256};
 
-use crate::facts::{Group, Resource, Type};
+use crate::facts::{ApiGroup, Resource, Type};
 use crate::generated::{GROUPS, RESOURCES, TYPES};
 
 /// Every served built-in resource, groups in discovery order, resources by name.
@@ -41,7 +41,7 @@ pub fn type_named(name: &str) -> Option<&'static Type> {
 
 /// The served groups in discovery order, each with its versions, the preferred one first.
 #[must_use]
-pub fn groups() -> &'static [Group] {
+pub fn groups() -> &'static [ApiGroup] {
     GROUPS
 }
 

@@ -266,10 +266,10 @@ mod tests {
 
     use super::*;
 
-    type Rule = fn(&str) -> Vec<String>;
+    type Validator = fn(&str) -> Vec<String>;
 
     /// The patterns as the API documents them.
-    const PATTERNS: [(Rule, &str, usize); 6] = [
+    const PATTERNS: [(Validator, &str, usize); 6] = [
         (dns_label, "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", 63),
         (dns_1035_label, "^[a-z]([-a-z0-9]*[a-z0-9])?$", 63),
         (
@@ -291,8 +291,8 @@ mod tests {
         fn rules_agree_with_the_documented_patterns(value in "[-a-zA-Z0-9_.%*/é]{0,5}|[a-z.]{60,66}|[a-z]{250,256}") {
             for (rule, pattern, limit) in PATTERNS {
                 let expected = regex::Regex::new(pattern).unwrap().is_match(&value) && value.len() <= limit;
-                let is_dotted_key = rule as usize == config_key as Rule as usize && value.starts_with("..");
-                let expected = expected && !is_dotted_key && !(rule as usize == config_key as Rule as usize && value == ".");
+                let is_dotted_key = rule as usize == config_key as Validator as usize && value.starts_with("..");
+                let expected = expected && !is_dotted_key && !(rule as usize == config_key as Validator as usize && value == ".");
                 prop_assert_eq!(rule(&value).is_empty(), expected, "{} against {}", value, pattern);
             }
         }

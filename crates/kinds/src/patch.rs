@@ -16,7 +16,7 @@ mod strategic;
 mod tests;
 
 use crate::Tree;
-use crate::json::Decoded;
+use crate::json::DecodedTree;
 use crate::status::{Details, Status};
 
 pub use json::json;
@@ -67,7 +67,7 @@ impl PatchError {
 }
 
 /// Reads the JSON of a patch, and notices members that it has twice.
-pub fn decode(bytes: &[u8]) -> Result<Decoded, PatchError> {
+pub fn decode(bytes: &[u8]) -> Result<DecodedTree, PatchError> {
     // What cannot be read goes the other way, which knows the words for it.
     if let Ok(decoded) = crate::json::decode_untyped(bytes) {
         return Ok(decoded);
@@ -78,7 +78,7 @@ pub fn decode(bytes: &[u8]) -> Result<Decoded, PatchError> {
         }
         PatchError::undecodable(syntax_text(bytes, &error))
     })?;
-    Ok(Decoded {
+    Ok(DecodedTree {
         tree,
         warnings: Vec::new(),
     })

@@ -14,10 +14,10 @@ mod wire;
 
 use crate::Tree;
 use crate::facts::Type;
-use crate::json::{DecodeError, Decoded, TypeMeta};
+use crate::json::{DecodeError, DecodedTree, TypeMeta};
 use crate::status::ListMeta;
-pub use wire::Writer;
-use wire::{Reader, Value};
+pub use wire::MessageWriter;
+use wire::{MessageReader, WireValue};
 
 /// What every body begins with.
 pub const MAGIC: [u8; 4] = *b"k8s\0";
@@ -56,7 +56,7 @@ pub fn encode_message(tree: &Tree, ty: &'static Type) -> Vec<u8> {
 }
 
 /// Reads the body of one object of type `ty`. Kind and version of the envelope become members.
-pub fn decode(bytes: &[u8], ty: &'static Type) -> Result<Decoded, DecodeError> {
+pub fn decode(bytes: &[u8], ty: &'static Type) -> Result<DecodedTree, DecodeError> {
     let envelope = open(bytes)?;
     let mut tree = decode_message(envelope.raw, ty)?;
     for (name, value) in [
@@ -67,7 +67,7 @@ pub fn decode(bytes: &[u8], ty: &'static Type) -> Result<Decoded, DecodeError> {
             tree[name] = Tree::from(value);
         }
     }
-    Ok(Decoded {
+    Ok(DecodedTree {
         tree,
         warnings: Vec::new(),
     })
@@ -94,11 +94,11 @@ pub fn seal(type_meta: &TypeMeta, raw: &[u8]) -> Vec<u8> {
 }
 
 /// The beginning of a body, up to the message.
-fn envelope(type_meta: &TypeMeta) -> Writer {
-    let mut inner = Writer::default();
+fn envelope(type_meta: &TypeMeta) -> MessageWriter {
+    let mut inner = MessageWriter::default();
     inner.text(1, &type_meta.api_version);
     inner.text(2, &type_meta.kind);
-    let mut out = Writer::from(MAGIC.to_vec());
+    let mut out = MessageWriter::from(MAGIC.to_vec());
     out.bytes(1, &inner.into_bytes());
     out
 }
@@ -114,11 +114,11 @@ pub fn open(bytes: &[u8]) -> Result<Envelope<'_>, DecodeError> {
         type_meta: TypeMeta::default(),
         raw: &[],
     };
-    let mut reader = Reader::new(message);
+    let mut reader = MessageReader::new(message);
     while let Some((number, value)) = reader.next()? {
         match (number, value) {
-            (1, Value::Bytes(inner)) => envelope.type_meta = type_meta(inner)?,
-            (2, Value::Bytes(inner)) => envelope.raw = inner,
+            (1, WireValue::Bytes(inner)) => envelope.type_meta = type_meta(inner)?,
+            (2, WireValue::Bytes(inner)) => envelope.raw = inner,
             _ => {}
         }
     }
@@ -127,13 +127,13 @@ pub fn open(bytes: &[u8]) -> Result<Envelope<'_>, DecodeError> {
 
 fn type_meta(bytes: &[u8]) -> Result<TypeMeta, DecodeError> {
     let mut found = TypeMeta::default();
-    let mut reader = Reader::new(bytes);
+    let mut reader = MessageReader::new(bytes);
     while let Some((number, value)) = reader.next()? {
         match (number, value) {
-            (1, Value::Bytes(text)) => {
+            (1, WireValue::Bytes(text)) => {
                 found.api_version = String::from_utf8_lossy(text).into_owned()
             }
-            (2, Value::Bytes(text)) => found.kind = String::from_utf8_lossy(text).into_owned(),
+            (2, WireValue::Bytes(text)) => found.kind = String::from_utf8_lossy(text).into_owned(),
             _ => {}
         }
     }
@@ -148,7 +148,7 @@ pub fn list_head(
     metadata: &ListMeta,
     lengths: impl IntoIterator<Item = usize>,
 ) -> Vec<u8> {
-    let mut inner = Writer::default();
+    let mut inner = MessageWriter::default();
     // Self links are gone and still written, empty.
     inner.text(1, "");
     inner.text(2, &metadata.resource_version);
@@ -156,7 +156,7 @@ pub fn list_head(
     if let Some(left) = metadata.remaining_item_count {
         inner.varint(4, left.cast_unsigned());
     }
-    let mut message = Writer::default();
+    let mut message = MessageWriter::default();
     message.bytes(1, &inner.into_bytes());
     let message = message.into_bytes();
     let items: usize = lengths
@@ -173,7 +173,7 @@ pub fn list_head(
 /// What stands before an item of a list.
 #[must_use]
 pub fn item_head(length: usize) -> Vec<u8> {
-    let mut head = Writer::default();
+    let mut head = MessageWriter::default();
     head.head(2, length);
     head.into_bytes()
 }
@@ -186,9 +186,9 @@ pub const TAIL: [u8; 4] = [3 << 3 | 2, 0, 4 << 3 | 2, 0];
 /// is a whole body.
 #[must_use]
 pub fn watch_frame(kind: &str, body: &[u8]) -> Vec<u8> {
-    let mut object = Writer::default();
+    let mut object = MessageWriter::default();
     object.bytes(1, body);
-    let mut event = Writer::default();
+    let mut event = MessageWriter::default();
     event.text(1, kind);
     event.bytes(2, &object.into_bytes());
     let event = event.into_bytes();

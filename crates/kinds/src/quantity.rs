@@ -2,7 +2,7 @@
 //!
 //! A quantity is an exact decimal number with the notation in which it was written, so that `1Gi`
 //! is shown in powers of two again and `1G` in powers of ten. Nothing below a nano unit is kept:
-//! smaller parts are rounded away from zero, because who asks for a little must get a little.
+//! smaller split are rounded away from zero, because who asks for a little must get a little.
 //!
 //! Data flow: text -> [`parse`](Quantity::parse) -> [`Quantity`] -> `Display`. Codecs need only
 //! [`canonical`]. This module knows no resource names.
@@ -58,20 +58,20 @@ pub struct Quantity {
 /// upstream keeps some texts that are canonical enough (`1.500`, `+5`), and so do we.
 pub fn canonical(text: &str) -> Result<String, QuantityError> {
     let text = text.trim();
-    let parts = Parts::split(text)?;
-    let (scale, format) = parts.suffix()?;
-    if parts.is_kept_as_written(scale, format) {
+    let split = QuantityText::split(text)?;
+    let (scale, format) = split.suffix()?;
+    if split.is_kept_as_written(scale, format) {
         return Ok(text.to_owned());
     }
-    Ok(parts.amount(scale, format).to_string())
+    Ok(split.amount(scale, format).to_string())
 }
 
 impl Quantity {
     /// Parses the forms that the API accepts.
     pub fn parse(text: &str) -> Result<Self, QuantityError> {
-        let parts = Parts::split(text)?;
-        let (scale, format) = parts.suffix()?;
-        Ok(parts.amount(scale, format))
+        let split = QuantityText::split(text)?;
+        let (scale, format) = split.suffix()?;
+        Ok(split.amount(scale, format))
     }
 
     /// A whole number of units.
@@ -388,7 +388,7 @@ enum Scale {
 }
 
 /// A quantity's text, cut at its seams.
-struct Parts<'a> {
+struct QuantityText<'a> {
     negative: bool,
     /// Digits before the point, without leading zeros (`0` when there are none).
     whole: &'a str,
@@ -397,7 +397,7 @@ struct Parts<'a> {
     suffix: &'a str,
 }
 
-impl<'a> Parts<'a> {
+impl<'a> QuantityText<'a> {
     fn split(text: &'a str) -> Result<Self, QuantityError> {
         if text.is_empty() {
             return Err(QuantityError::Format);

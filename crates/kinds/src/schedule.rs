@@ -15,10 +15,10 @@ const YEARS_AHEAD: i16 = 8;
 
 /// When something is to happen again and again.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Schedule(Rhythm);
+pub struct Schedule(Recurrence);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Rhythm {
+enum Recurrence {
     Fields {
         minutes: u64,
         hours: u64,
@@ -32,7 +32,7 @@ enum Rhythm {
 }
 
 /// What one of the five fields may hold.
-struct Bounds {
+struct FieldBounds {
     least: u32,
     most: u32,
     names: &'static [&'static str],
@@ -43,32 +43,32 @@ const MONTHS: [&str; 12] = [
     "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec",
 ];
 const WEEKDAYS: [&str; 7] = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"];
-const BOUNDS: [Bounds; 5] = [
-    Bounds {
+const FIELD_BOUNDS: [FieldBounds; 5] = [
+    FieldBounds {
         least: 0,
         most: 59,
         names: &[],
         first_name: 0,
     },
-    Bounds {
+    FieldBounds {
         least: 0,
         most: 23,
         names: &[],
         first_name: 0,
     },
-    Bounds {
+    FieldBounds {
         least: 1,
         most: 31,
         names: &[],
         first_name: 0,
     },
-    Bounds {
+    FieldBounds {
         least: 1,
         most: 12,
         names: &MONTHS,
         first_name: 1,
     },
-    Bounds {
+    FieldBounds {
         least: 0,
         most: 6,
         names: &WEEKDAYS,
@@ -98,12 +98,12 @@ impl Schedule {
                 fields.join(" ")
             ));
         };
-        let (minutes, _) = field(minutes, &BOUNDS[0])?;
-        let (hours, _) = field(hours, &BOUNDS[1])?;
-        let (days, any_day) = field(days, &BOUNDS[2])?;
-        let (months, _) = field(months, &BOUNDS[3])?;
-        let (weekdays, any_weekday) = field(weekdays, &BOUNDS[4])?;
-        Ok(Self(Rhythm::Fields {
+        let (minutes, _) = field(minutes, &FIELD_BOUNDS[0])?;
+        let (hours, _) = field(hours, &FIELD_BOUNDS[1])?;
+        let (days, any_day) = field(days, &FIELD_BOUNDS[2])?;
+        let (months, _) = field(months, &FIELD_BOUNDS[3])?;
+        let (weekdays, any_weekday) = field(weekdays, &FIELD_BOUNDS[4])?;
+        Ok(Self(Recurrence::Fields {
             minutes,
             hours,
             days,
@@ -117,14 +117,14 @@ impl Schedule {
     /// The first time after the given one; none when there is none in the years to come.
     #[must_use]
     pub fn next(&self, after: &Timestamp, zone: &TimeZone) -> Option<Timestamp> {
-        let Rhythm::Fields {
+        let Recurrence::Fields {
             minutes,
             hours,
             months,
             ..
         } = &self.0
         else {
-            let Rhythm::Every(distance) = self.0 else {
+            let Recurrence::Every(distance) = self.0 else {
                 return None;
             };
             let second = Timestamp::from_second(after.as_second()).ok()?;
@@ -159,7 +159,7 @@ impl Schedule {
 
     /// When both kinds of day are restricted, either of them is enough.
     fn day_matches(&self, here: &Zoned) -> bool {
-        let Rhythm::Fields {
+        let Recurrence::Fields {
             days,
             weekdays,
             any_day,
@@ -210,13 +210,13 @@ fn every(word: &str) -> Result<Schedule, String> {
     };
     let nanos = duration::parse_nanos(distance)
         .map_err(|error| format!("failed to parse duration {word}: {error}"))?;
-    Ok(Schedule(Rhythm::Every(SignedDuration::from_secs(
+    Ok(Schedule(Recurrence::Every(SignedDuration::from_secs(
         (nanos / 1_000_000_000).max(1),
     ))))
 }
 
 /// The numbers of a field as a set, and whether it leaves its unit open.
-fn field(text: &str, bounds: &Bounds) -> Result<(u64, bool), String> {
+fn field(text: &str, bounds: &FieldBounds) -> Result<(u64, bool), String> {
     let mut set = 0;
     let mut is_open = false;
     for part in text.split(',').filter(|part| !part.is_empty()) {
@@ -227,7 +227,7 @@ fn field(text: &str, bounds: &Bounds) -> Result<(u64, bool), String> {
     Ok((set, is_open))
 }
 
-fn range(text: &str, bounds: &Bounds) -> Result<(u64, bool), String> {
+fn range(text: &str, bounds: &FieldBounds) -> Result<(u64, bool), String> {
     let parts: Vec<&str> = text.split('/').collect();
     let edges: Vec<&str> = parts[0].split('-').collect();
     let mut is_open = matches!(edges[0], "*" | "?");
@@ -282,7 +282,7 @@ fn range(text: &str, bounds: &Bounds) -> Result<(u64, bool), String> {
     ))
 }
 
-fn number_or_name(text: &str, bounds: &Bounds) -> Result<u32, String> {
+fn number_or_name(text: &str, bounds: &FieldBounds) -> Result<u32, String> {
     let name = text.to_lowercase();
     match bounds
         .names

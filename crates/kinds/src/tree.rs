@@ -55,28 +55,28 @@ macro_rules! __tree_json {
 static NULL: Tree = Tree::Null;
 
 /// A step into a tree: the name of a member, or the place of an item.
-pub trait Step {
+pub trait TreeIndex {
     /// What is there.
-    fn within<'a>(&self, tree: &'a Tree) -> Option<&'a Tree>;
+    fn index_into<'a>(&self, tree: &'a Tree) -> Option<&'a Tree>;
     /// What is there, to change it.
-    fn within_mut<'a>(&self, tree: &'a mut Tree) -> Option<&'a mut Tree>;
+    fn index_into_mut<'a>(&self, tree: &'a mut Tree) -> Option<&'a mut Tree>;
     /// What is there; a member that is not there is made.
     ///
     /// # Panics
     /// When there can be no such place.
-    fn make<'a>(&self, tree: &'a mut Tree) -> &'a mut Tree;
+    fn index_or_insert<'a>(&self, tree: &'a mut Tree) -> &'a mut Tree;
 }
 
-impl Step for str {
-    fn within<'a>(&self, tree: &'a Tree) -> Option<&'a Tree> {
+impl TreeIndex for str {
+    fn index_into<'a>(&self, tree: &'a Tree) -> Option<&'a Tree> {
         tree.as_object()?.get(self)
     }
 
-    fn within_mut<'a>(&self, tree: &'a mut Tree) -> Option<&'a mut Tree> {
+    fn index_into_mut<'a>(&self, tree: &'a mut Tree) -> Option<&'a mut Tree> {
         tree.as_object_mut()?.get_mut(self)
     }
 
-    fn make<'a>(&self, tree: &'a mut Tree) -> &'a mut Tree {
+    fn index_or_insert<'a>(&self, tree: &'a mut Tree) -> &'a mut Tree {
         if tree.is_null() {
             *tree = Tree::Object(Map::new());
         }
@@ -87,72 +87,72 @@ impl Step for str {
     }
 }
 
-impl Step for String {
-    fn within<'a>(&self, tree: &'a Tree) -> Option<&'a Tree> {
-        self.as_str().within(tree)
+impl TreeIndex for String {
+    fn index_into<'a>(&self, tree: &'a Tree) -> Option<&'a Tree> {
+        self.as_str().index_into(tree)
     }
 
-    fn within_mut<'a>(&self, tree: &'a mut Tree) -> Option<&'a mut Tree> {
-        self.as_str().within_mut(tree)
+    fn index_into_mut<'a>(&self, tree: &'a mut Tree) -> Option<&'a mut Tree> {
+        self.as_str().index_into_mut(tree)
     }
 
-    fn make<'a>(&self, tree: &'a mut Tree) -> &'a mut Tree {
-        self.as_str().make(tree)
-    }
-}
-
-impl Step for Text {
-    fn within<'a>(&self, tree: &'a Tree) -> Option<&'a Tree> {
-        self.as_str().within(tree)
-    }
-
-    fn within_mut<'a>(&self, tree: &'a mut Tree) -> Option<&'a mut Tree> {
-        self.as_str().within_mut(tree)
-    }
-
-    fn make<'a>(&self, tree: &'a mut Tree) -> &'a mut Tree {
-        self.as_str().make(tree)
+    fn index_or_insert<'a>(&self, tree: &'a mut Tree) -> &'a mut Tree {
+        self.as_str().index_or_insert(tree)
     }
 }
 
-impl Step for usize {
-    fn within<'a>(&self, tree: &'a Tree) -> Option<&'a Tree> {
+impl TreeIndex for Text {
+    fn index_into<'a>(&self, tree: &'a Tree) -> Option<&'a Tree> {
+        self.as_str().index_into(tree)
+    }
+
+    fn index_into_mut<'a>(&self, tree: &'a mut Tree) -> Option<&'a mut Tree> {
+        self.as_str().index_into_mut(tree)
+    }
+
+    fn index_or_insert<'a>(&self, tree: &'a mut Tree) -> &'a mut Tree {
+        self.as_str().index_or_insert(tree)
+    }
+}
+
+impl TreeIndex for usize {
+    fn index_into<'a>(&self, tree: &'a Tree) -> Option<&'a Tree> {
         tree.as_array()?.get(*self)
     }
 
-    fn within_mut<'a>(&self, tree: &'a mut Tree) -> Option<&'a mut Tree> {
+    fn index_into_mut<'a>(&self, tree: &'a mut Tree) -> Option<&'a mut Tree> {
         tree.as_array_mut()?.get_mut(*self)
     }
 
-    fn make<'a>(&self, tree: &'a mut Tree) -> &'a mut Tree {
-        self.within_mut(tree)
+    fn index_or_insert<'a>(&self, tree: &'a mut Tree) -> &'a mut Tree {
+        self.index_into_mut(tree)
             .unwrap_or_else(|| panic!("there is no item {self}"))
     }
 }
 
-impl<S: Step + ?Sized> Step for &S {
-    fn within<'a>(&self, tree: &'a Tree) -> Option<&'a Tree> {
-        (**self).within(tree)
+impl<S: TreeIndex + ?Sized> TreeIndex for &S {
+    fn index_into<'a>(&self, tree: &'a Tree) -> Option<&'a Tree> {
+        (**self).index_into(tree)
     }
 
-    fn within_mut<'a>(&self, tree: &'a mut Tree) -> Option<&'a mut Tree> {
-        (**self).within_mut(tree)
+    fn index_into_mut<'a>(&self, tree: &'a mut Tree) -> Option<&'a mut Tree> {
+        (**self).index_into_mut(tree)
     }
 
-    fn make<'a>(&self, tree: &'a mut Tree) -> &'a mut Tree {
-        (**self).make(tree)
+    fn index_or_insert<'a>(&self, tree: &'a mut Tree) -> &'a mut Tree {
+        (**self).index_or_insert(tree)
     }
 }
 
 impl Tree {
     /// The member of this name or the item at this place.
-    pub fn get(&self, step: impl Step) -> Option<&Self> {
-        step.within(self)
+    pub fn get(&self, step: impl TreeIndex) -> Option<&Self> {
+        step.index_into(self)
     }
 
     /// The same to change it.
-    pub fn get_mut(&mut self, step: impl Step) -> Option<&mut Self> {
-        step.within_mut(self)
+    pub fn get_mut(&mut self, step: impl TreeIndex) -> Option<&mut Self> {
+        step.index_into_mut(self)
     }
 
     /// What stands at a JSON pointer (RFC 6901).
@@ -365,18 +365,18 @@ impl Tree {
     }
 }
 
-impl<S: Step> ops::Index<S> for Tree {
+impl<S: TreeIndex> ops::Index<S> for Tree {
     type Output = Self;
 
     /// Null where there is nothing.
     fn index(&self, step: S) -> &Self {
-        step.within(self).unwrap_or(&NULL)
+        step.index_into(self).unwrap_or(&NULL)
     }
 }
 
-impl<S: Step> ops::IndexMut<S> for Tree {
+impl<S: TreeIndex> ops::IndexMut<S> for Tree {
     fn index_mut(&mut self, step: S) -> &mut Self {
-        step.make(self)
+        step.index_or_insert(self)
     }
 }
 

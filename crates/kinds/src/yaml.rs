@@ -11,7 +11,7 @@ mod write;
 
 use crate::Tree;
 use crate::facts::Type;
-use crate::json::{self, DecodeError, Decoded};
+use crate::json::{self, DecodeError, DecodedTree};
 
 /// The first document as JSON, and what strict readers object to (duplicate keys).
 pub fn to_json(bytes: &[u8]) -> Result<(Vec<u8>, Vec<String>), DecodeError> {
@@ -20,18 +20,18 @@ pub fn to_json(bytes: &[u8]) -> Result<(Vec<u8>, Vec<String>), DecodeError> {
 }
 
 /// Reads one object of type `ty`.
-pub fn decode(bytes: &[u8], ty: &'static Type) -> Result<Decoded, DecodeError> {
+pub fn decode(bytes: &[u8], ty: &'static Type) -> Result<DecodedTree, DecodeError> {
     let (text, mut warnings) = to_json(bytes)?;
     let decoded = json::decode(&text, ty)?;
     warnings.extend(decoded.warnings);
-    Ok(Decoded {
+    Ok(DecodedTree {
         tree: decoded.tree,
         warnings,
     })
 }
 
 /// Reads anything, for objects of no built-in type.
-pub fn decode_untyped(bytes: &[u8]) -> Result<Decoded, DecodeError> {
+pub fn decode_untyped(bytes: &[u8]) -> Result<DecodedTree, DecodeError> {
     read::document(&String::from_utf8_lossy(bytes))
 }
 

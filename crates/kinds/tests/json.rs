@@ -431,7 +431,7 @@ fn what_an_object_shares_with_an_earlier_state_is_copied() {
     let (written, _) = json::encode_and_reread(
         &now,
         ty(POD),
-        Some(json::Written {
+        Some(json::EncodedTree {
             tree: &earlier,
             bytes: marked.as_bytes(),
         }),

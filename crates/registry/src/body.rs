@@ -95,7 +95,7 @@ pub(crate) fn decode(
     // for it.
     if body.form == BodyForm::Json
         && expected.custom.is_none()
-        && let Ok(json::Decoded { mut tree, warnings }) = json::decode(&body.bytes, expected.ty)
+        && let Ok(json::DecodedTree { mut tree, warnings }) = json::decode(&body.bytes, expected.ty)
         && (warnings.is_empty() || validation != FieldValidation::Strict)
         && is_of(&tree, expected)
     {
@@ -209,7 +209,7 @@ fn read(body: &Body, expected: Expected) -> Result<(Tree, Vec<String>), String> 
 
 /// Reads JSON as the expected kind. A custom kind has no type but a schema: what that does not know
 /// is dropped here, what it demands is judged with all other rules.
-pub(crate) fn decode_json(bytes: &[u8], expected: Expected) -> Result<json::Decoded, String> {
+pub(crate) fn decode_json(bytes: &[u8], expected: Expected) -> Result<json::DecodedTree, String> {
     if expected.custom.is_some() {
         return shaped(
             json::decode_untyped(bytes).map_err(|error| error.to_string())?,
@@ -219,7 +219,7 @@ pub(crate) fn decode_json(bytes: &[u8], expected: Expected) -> Result<json::Deco
     json::decode(bytes, expected.ty).map_err(|error| error.to_string())
 }
 
-fn shaped(mut decoded: json::Decoded, expected: Expected) -> Result<json::Decoded, String> {
+fn shaped(mut decoded: json::DecodedTree, expected: Expected) -> Result<json::DecodedTree, String> {
     if decoded.tree.is_null() {
         decoded.tree = Tree::Object(kinds::tree::Map::new());
     }

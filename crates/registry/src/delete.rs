@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::StreamExt as _;
 use kinds::Tree;
-use kinds::json::Written;
+use kinds::json::EncodedTree;
 use kinds::status::{Details, GroupResource, Status};
 use store::{Record, Txn};
 
@@ -193,7 +193,7 @@ enum Next {
 pub(crate) fn prepare(
     target: &Target,
     object: &Tree,
-    earlier: Option<Written<'_>>,
+    earlier: Option<EncodedTree<'_>>,
     options: &DeleteOptions,
 ) -> Result<Deletion, Refusal> {
     let next = match decide::decide(

@@ -13,7 +13,7 @@
 use std::sync::Arc;
 
 use clock::{Clock, Entropy};
-use kinds::encodings::Encodings;
+use kinds::encodings::EncodingCache;
 use kinds::facts::Resource;
 use kinds::status::Status;
 use store::{CommitError, Store, Txn};
@@ -112,7 +112,7 @@ struct Inner {
     options: Options,
     observer: observe::Observer,
     /// Stored bytes in other versions, by the row of the resource table.
-    converted: Encodings<usize>,
+    converted: EncodingCache<usize>,
     /// The trees of recent objects.
     trees: TreeCache,
 }
@@ -133,7 +133,7 @@ impl Registry {
                 entropy,
                 options,
                 observer: observe::Observer::default(),
-                converted: Encodings::holding(CONVERTED_BYTES),
+                converted: EncodingCache::holding(CONVERTED_BYTES),
                 trees: TreeCache::default(),
             }),
         }
@@ -165,7 +165,7 @@ impl Registry {
         &self.inner.entropy
     }
 
-    pub(crate) fn converted(&self) -> &Encodings<usize> {
+    pub(crate) fn converted(&self) -> &EncodingCache<usize> {
         &self.inner.converted
     }
 

@@ -2,7 +2,7 @@
 //! `kinds::apply`; this file says who writes, and when it is noted.
 
 use kinds::Tree;
-use kinds::apply::{SCALE_VERSION, Writer, update_managers};
+use kinds::apply::{FieldManager, SCALE_VERSION, update_managers};
 use kinds::facts::Type;
 use kinds::tree::Map;
 
@@ -49,8 +49,8 @@ impl<'a> Author<'a> {
     }
 
     /// The same as the bookkeeping wants it.
-    pub(crate) fn writer(&self) -> Writer<'_> {
-        Writer {
+    pub(crate) fn writer(&self) -> FieldManager<'_> {
+        FieldManager {
             manager: self.manager,
             api_version: &self.api_version,
             subresource: self.subresource,

@@ -31,7 +31,7 @@ impl Patch {
         write: &WriteOptions,
     ) -> Result<Self, Refusal> {
         check_options(kind, write)?;
-        let json::Decoded { tree, mut warnings } =
+        let json::DecodedTree { tree, mut warnings } =
             patch::decode(bytes).map_err(|error| refusal(&error))?;
         if kind == PatchKind::Json {
             warnings.extend(patch::unknown_members(&tree));
@@ -162,14 +162,14 @@ pub(crate) fn apply_to(
 }
 
 /// A patched object in the form of its kind, as if it had come in a body.
-fn checked(patched: &Tree, old: &Tree, expected: Expected) -> Result<json::Decoded, String> {
+fn checked(patched: &Tree, old: &Tree, expected: Expected) -> Result<json::DecodedTree, String> {
     if expected.custom.is_some() {
         return body::decode_json(&json::encode_untyped(patched), expected);
     }
     let mut tree = patched.clone();
     let warnings =
         json::normalize_changes(&mut tree, old, expected.ty).map_err(|error| error.to_string())?;
-    Ok(json::Decoded { tree, warnings })
+    Ok(json::DecodedTree { tree, warnings })
 }
 
 /// The patched object must still be of its kind; an absent kind is the same kind.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use kinds::facts::Resource;
-use kinds::json::Written;
+use kinds::json::EncodedTree;
 use kinds::selector::Labels;
 use kinds::{Tree, json};
 use memchr::memmem;
@@ -176,8 +176,8 @@ pub(crate) struct Encoded {
 }
 
 /// The present state of an object: its tree as [`tree_of`] gives it, and its bytes.
-pub(crate) fn written<'a>(tree: &'a Tree, record: &'a Record) -> Written<'a> {
-    Written {
+pub(crate) fn written<'a>(tree: &'a Tree, record: &'a Record) -> EncodedTree<'a> {
+    EncodedTree {
         tree,
         bytes: &record.value,
     }
@@ -189,7 +189,7 @@ pub(crate) fn encode(
     resource: &'static Resource,
     tree: &mut Tree,
     revision: u64,
-    earlier: Option<Written<'_>>,
+    earlier: Option<EncodedTree<'_>>,
 ) -> Encoded {
     set_revision(tree, revision);
     let (bytes, reread) = json::encode_and_reread(tree, resource.ty, earlier);
@@ -242,7 +242,7 @@ pub(crate) fn put_over(
     resource: &'static Resource,
     key: &str,
     mut tree: Tree,
-    earlier: Option<Written<'_>>,
+    earlier: Option<EncodedTree<'_>>,
 ) -> Arc<Record> {
     let encoded = encode(resource, &mut tree, txn.next_revision().0, earlier);
     put_encoded(txn, cache, resource, key, &tree, encoded)
@@ -275,8 +275,8 @@ pub(crate) struct Ready {
 impl Ready {
     /// The object as reading it will give it, with its bytes, but for its version; `None` when only
     /// reading tells.
-    pub(crate) fn written(&self) -> Option<Written<'_>> {
-        self.encoded.reread.as_ref().map(|tree| Written {
+    pub(crate) fn written(&self) -> Option<EncodedTree<'_>> {
+        self.encoded.reread.as_ref().map(|tree| EncodedTree {
             tree,
             bytes: &self.encoded.bytes,
         })
@@ -287,7 +287,7 @@ impl Ready {
 pub(crate) fn ready(
     resource: &'static Resource,
     mut tree: Tree,
-    earlier: Option<Written<'_>>,
+    earlier: Option<EncodedTree<'_>>,
 ) -> Ready {
     let encoded = encode(resource, &mut tree, 0, earlier);
     let facts = Arc::new(Facts::of(resource, &tree));

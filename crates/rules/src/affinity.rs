@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::{Node, Pod, PodAffinityTerm, Taint, TopologySpreadConstraint};
 
-use crate::fit::{self, Refusal};
+use crate::fit::{self, Unschedulable};
 use crate::nodes;
 use crate::pods::{is_finished, is_terminating, namespace};
 use crate::selector::Selector;
@@ -21,7 +21,7 @@ pub fn demands(pod: &Pod) -> bool {
 
 /// A node as spread counts it.
 #[derive(Clone, Copy, Debug)]
-pub struct Ground<'a> {
+pub struct SpreadNode<'a> {
     /// The node.
     pub node: &'a Node,
     /// It takes no new pods, now or in what is being thought through.
@@ -30,7 +30,7 @@ pub struct Ground<'a> {
 
 /// A pod that is somewhere.
 #[derive(Clone, Copy, Debug)]
-pub struct Placed<'a> {
+pub struct PlacedPod<'a> {
     /// The pod.
     pub pod: &'a Pod,
     /// Its node.
@@ -47,9 +47,9 @@ pub struct Placed<'a> {
 pub fn agree(
     pod: &Pod,
     node: &Node,
-    grounds: &[Ground<'_>],
-    placed: &[Placed<'_>],
-) -> Result<(), Refusal> {
+    grounds: &[SpreadNode<'_>],
+    placed: &[PlacedPod<'_>],
+) -> Result<(), Unschedulable> {
     let others = || placed.iter().filter(|other| !is_finished(other.pod));
     let shares = |key: &str, other: &Node| {
         domain(node, key).is_some_and(|here| domain(other, key) == Some(here))
@@ -58,14 +58,14 @@ pub fn agree(
         required(other.pod, Side::Anti)
             .any(|term| means(term, other.pod, pod) && shares(&term.topology_key, other.node))
     }) {
-        return Err(Refusal::by_pods(
+        return Err(Unschedulable::resolvable(
             "node(s) didn't satisfy existing pods anti-affinity rules",
         ));
     }
     if required(pod, Side::Anti).any(|term| {
         others().any(|other| means(term, pod, other.pod) && shares(&term.topology_key, other.node))
     }) {
-        return Err(Refusal::by_pods(
+        return Err(Unschedulable::resolvable(
             "node(s) didn't match pod anti-affinity rules",
         ));
     }
@@ -80,10 +80,12 @@ pub fn agree(
     if required(pod, Side::With)
         .any(|term| domain(node, &term.topology_key).is_none() || !(met(term) || is_first(term)))
     {
-        return Err(Refusal::for_good("node(s) didn't match pod affinity rules"));
+        return Err(Unschedulable::unresolvable(
+            "node(s) didn't match pod affinity rules",
+        ));
     }
     if hard_spread(pod).any(|constraint| !spreads(constraint, pod, node, grounds, placed)) {
-        return Err(Refusal::by_pods(
+        return Err(Unschedulable::resolvable(
             "node(s) didn't match pod topology spread constraints",
         ));
     }
@@ -148,7 +150,7 @@ pub fn hard_spread(pod: &Pod) -> impl Iterator<Item = &TopologySpreadConstraint>
 fn counts_node(
     constraint: &TopologySpreadConstraint,
     pod: &Pod,
-    Ground { node, cordoned }: Ground<'_>,
+    SpreadNode { node, cordoned }: SpreadNode<'_>,
 ) -> bool {
     let honours = |policy: &Option<String>, by_default: bool| {
         policy
@@ -174,8 +176,8 @@ fn spreads(
     constraint: &TopologySpreadConstraint,
     pod: &Pod,
     node: &Node,
-    grounds: &[Ground<'_>],
-    placed: &[Placed<'_>],
+    grounds: &[SpreadNode<'_>],
+    placed: &[PlacedPod<'_>],
 ) -> bool {
     let Some(here) = domain(node, &constraint.topology_key) else {
         return false;
@@ -183,7 +185,7 @@ fn spreads(
     let Ok(selector) = Selector::compile(constraint.label_selector.as_ref()) else {
         return false;
     };
-    let counts = |other: &Placed<'_>| {
+    let counts = |other: &PlacedPod<'_>| {
         !(other.leaving || is_finished(other.pod) || is_terminating(other.pod))
             && namespace(other.pod) == namespace(pod)
             && selector.matches(other.pod.metadata.labels.as_ref())
@@ -248,16 +250,17 @@ mod tests {
         json!({"affinity": {side: {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}})
     }
 
-    fn ground(node: &Node, cordoned: bool) -> Ground<'_> {
-        Ground { node, cordoned }
+    fn ground(node: &Node, cordoned: bool) -> SpreadNode<'_> {
+        SpreadNode { node, cordoned }
     }
 
     fn check(pod: &Pod, node: &Node, placed: &[(&Pod, &Node)], refusal: Option<&str>) {
-        let mut grounds: Vec<Ground<'_>> = placed.iter().map(|(_, at)| ground(at, false)).collect();
+        let mut grounds: Vec<SpreadNode<'_>> =
+            placed.iter().map(|(_, at)| ground(at, false)).collect();
         grounds.push(ground(node, false));
-        let placed: Vec<Placed<'_>> = placed
+        let placed: Vec<PlacedPod<'_>> = placed
             .iter()
-            .map(|(pod, node)| Placed {
+            .map(|(pod, node)| PlacedPod {
                 pod,
                 node,
                 leaving: false,
@@ -337,7 +340,7 @@ mod tests {
             let (new, old) = (web(policy), web(policy));
             let grounds = [ground(&a, cordoned), ground(&b, false), ground(&c, false)];
             // The one that leaves its node has stopped to count there.
-            let on = |node, leaving| Placed {
+            let on = |node, leaving| PlacedPod {
                 pod: &old,
                 node,
                 leaving,

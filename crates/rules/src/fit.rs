@@ -9,25 +9,25 @@ use crate::resources::Amounts;
 
 /// Why a node will not do.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
+pub struct Unschedulable {
     /// Upstream's words, one for each thing that is missing.
     pub reasons: Vec<String>,
     /// Other pods are in the way, and would not be if they left.
-    pub room_helps: bool,
+    pub resolvable: bool,
 }
 
-impl Refusal {
-    pub(crate) fn for_good(reason: &str) -> Self {
+impl Unschedulable {
+    pub(crate) fn unresolvable(reason: &str) -> Self {
         Self {
             reasons: vec![reason.to_owned()],
-            room_helps: false,
+            resolvable: false,
         }
     }
 
-    pub(crate) fn by_pods(reason: &str) -> Self {
+    pub(crate) fn resolvable(reason: &str) -> Self {
         Self {
             reasons: vec![reason.to_owned()],
-            room_helps: true,
+            resolvable: true,
         }
     }
 }
@@ -46,20 +46,22 @@ pub fn cordon_taint() -> Taint {
 ///
 /// # Errors
 /// The first demand that the node does not meet.
-pub fn admits(node: &Node, pod: &Pod) -> Result<(), Refusal> {
+pub fn admits(node: &Node, pod: &Pod) -> Result<(), Unschedulable> {
     let nothing = PodSpec::default();
     let spec = pod.spec.as_ref().unwrap_or(&nothing);
     if nodes::is_cordoned(node) && !nodes::tolerates(spec.tolerations.as_ref(), &cordon_taint()) {
-        return Err(Refusal::for_good("node(s) were unschedulable"));
+        return Err(Unschedulable::unresolvable("node(s) were unschedulable"));
     }
     let forbids = |effect: &str| matches!(effect, "NoSchedule" | "NoExecute");
     if nodes::taints(node)
         .any(|taint| forbids(&taint.effect) && !nodes::tolerates(spec.tolerations.as_ref(), taint))
     {
-        return Err(Refusal::for_good("node(s) had untolerated taint(s)"));
+        return Err(Unschedulable::unresolvable(
+            "node(s) had untolerated taint(s)",
+        ));
     }
     if !nodes::is_wanted(spec, node) {
-        return Err(Refusal::for_good(
+        return Err(Unschedulable::unresolvable(
             "node(s) didn't match Pod's node affinity/selector",
         ));
     }
@@ -82,14 +84,17 @@ pub fn host_ports(pod: &Pod) -> impl Iterator<Item = (&str, i32)> {
 ///
 /// # Errors
 /// When one of them is taken.
-pub fn has_ports<'a>(others: impl Iterator<Item = &'a Pod>, pod: &Pod) -> Result<(), Refusal> {
+pub fn has_ports<'a>(
+    others: impl Iterator<Item = &'a Pod>,
+    pod: &Pod,
+) -> Result<(), Unschedulable> {
     let wanted: BTreeSet<_> = host_ports(pod).collect();
     if wanted.is_empty() {
         return Ok(());
     }
     let mut taken = others.flat_map(host_ports);
     if taken.any(|port| wanted.contains(&port)) {
-        return Err(Refusal::by_pods(
+        return Err(Unschedulable::resolvable(
             "node(s) didn't have free ports for the requested pod ports",
         ));
     }
@@ -105,24 +110,24 @@ pub fn has_room(
     used: &Amounts,
     pods: usize,
     requests: &Amounts,
-) -> Result<(), Refusal> {
+) -> Result<(), Unschedulable> {
     let mut reasons = Vec::new();
-    let mut room_helps = true;
+    let mut resolvable = true;
     if i64::try_from(pods + 1).unwrap_or(i64::MAX) > has.get("pods") {
         reasons.push("Too many pods".to_owned());
     }
     for (name, amount) in requests.asked() {
         if amount > has.get(name) - used.get(name) {
             reasons.push(format!("Insufficient {name}"));
-            room_helps &= amount <= has.get(name);
+            resolvable &= amount <= has.get(name);
         }
     }
     if reasons.is_empty() {
         Ok(())
     } else {
-        Err(Refusal {
+        Err(Unschedulable {
             reasons,
-            room_helps,
+            resolvable,
         })
     }
 }

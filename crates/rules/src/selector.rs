@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kinds::selector::{Operator, Requirement};
 
-type Labels = BTreeMap<String, String>;
+type LabelMap = BTreeMap<String, String>;
 
 /// A compiled `meta/v1 LabelSelector`, or the plain map of labels of a Service or a
 /// ReplicationController.
@@ -45,14 +45,14 @@ impl Selector {
     ///
     /// The labels are not validated: the API server did that when it admitted the Service or
     /// ReplicationController that holds them.
-    pub fn exactly(labels: Option<&Labels>) -> Self {
+    pub fn exactly(labels: Option<&LabelMap>) -> Self {
         let labels = labels.into_iter().flatten();
         Self(kinds::selector::LabelSelector::from_valid_labels(
             labels.map(|(key, value)| (key.as_str(), value.as_str())),
         ))
     }
 
-    /// Labels that every selected object has, each with its only possible value. An index by label
+    /// LabelMap that every selected object has, each with its only possible value. An index by label
     /// can look an object up under any of them.
     pub fn demanded(&self) -> impl Iterator<Item = (&str, &str)> {
         let requirements = self.0.requirements().iter();
@@ -70,7 +70,7 @@ impl Selector {
 
     /// Returns whether the selector selects an object with these labels.
     #[must_use]
-    pub fn matches(&self, labels: Option<&Labels>) -> bool {
+    pub fn matches(&self, labels: Option<&LabelMap>) -> bool {
         self.0.matches(&labels)
     }
 }
@@ -101,7 +101,7 @@ pub fn render_go(selector: Option<&LabelSelector>) -> String {
 mod tests {
     use super::*;
 
-    fn labels(pairs: &[(&str, &str)]) -> Labels {
+    fn labels(pairs: &[(&str, &str)]) -> LabelMap {
         pairs
             .iter()
             .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))

@@ -10,7 +10,7 @@ mod tests;
 use std::fmt::Write as _;
 
 use bytes::Bytes;
-use kinds::encodings::Encoded;
+use kinds::encodings::CachedEncoding;
 use kinds::facts::{Resource, Type};
 
 use crate::encode;
@@ -26,8 +26,8 @@ const FRAME_BYTES: usize = 4 * 1024 * 1024;
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Encodings {
-    objects: kinds::encodings::Encodings<Form>,
-    frames: kinds::encodings::Encodings<Frame>,
+    objects: kinds::encodings::EncodingCache<Form>,
+    frames: kinds::encodings::EncodingCache<Frame>,
 }
 
 /// What is made of an object. Types and resources are told apart by their places in memory.
@@ -55,8 +55,8 @@ pub(crate) struct Frame {
 impl Default for Encodings {
     fn default() -> Self {
         Self {
-            objects: kinds::encodings::Encodings::holding(OBJECT_BYTES),
-            frames: kinds::encodings::Encodings::holding(FRAME_BYTES),
+            objects: kinds::encodings::EncodingCache::holding(OBJECT_BYTES),
+            frames: kinds::encodings::EncodingCache::holding(FRAME_BYTES),
         }
     }
 }
@@ -80,7 +80,7 @@ impl Encodings {
         json: &Bytes,
         resource: &'static Resource,
         now: i64,
-        make: impl FnOnce() -> Encoded,
+        make: impl FnOnce() -> CachedEncoding,
     ) -> Bytes {
         self.objects.get_until(
             json,

@@ -11,7 +11,7 @@ mod workloads;
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use kinds::encodings::Encoded;
+use kinds::encodings::CachedEncoding;
 use kinds::facts::Resource;
 use kinds::status::{ListMeta, Status};
 use registry::custom::Version;
@@ -176,7 +176,7 @@ fn render_row(
 }
 
 /// A row up to its object. It stays true until one of the ages in it changes.
-fn render_cells(object: &[u8], printer: &Rows, now: i64) -> Encoded {
+fn render_cells(object: &[u8], printer: &Rows, now: i64) -> CachedEncoding {
     let tree: kinds::Tree = serde_json::from_slice(object).unwrap_or_default();
     let now = Moment::at(now);
     let mut out = br#"{"cells":"#.to_vec();
@@ -185,7 +185,7 @@ fn render_cells(object: &[u8], printer: &Rows, now: i64) -> Encoded {
         out.extend_from_slice(br#","conditions":"#);
         write(&mut out, &conditions);
     }
-    Encoded {
+    CachedEncoding {
         bytes: out.into(),
         until: now.until(),
     }

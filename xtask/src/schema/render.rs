@@ -160,16 +160,16 @@ fn root<'a>(packages: impl Iterator<Item = &'a String>) -> String {
 
 fn tables(model: &Model) -> String {
     let mut text = HEADER.to_owned();
-    text.push_str("use crate::facts::{Group, Resource, Subresource, Type};\n");
+    text.push_str("use crate::facts::{ApiGroup, Resource, Subresource, Type};\n");
     text.push_str("\n/// Every type, sorted by name.\npub(crate) static TYPES: &[&Type] = &[\n");
     for known in &model.types {
         let _ = writeln!(text, "    &{},", path(&known.name));
     }
-    text.push_str("];\n\n/// Groups in discovery order, versions by preference.\npub(crate) static GROUPS: &[Group] = &[\n");
+    text.push_str("];\n\n/// Groups in discovery order, versions by preference.\npub(crate) static GROUPS: &[ApiGroup] = &[\n");
     for (name, versions) in &model.groups {
         let _ = writeln!(
             text,
-            "    Group {{ name: {name:?}, versions: &{versions:?} }},"
+            "    ApiGroup {{ name: {name:?}, versions: &{versions:?} }},"
         );
     }
     text.push_str(

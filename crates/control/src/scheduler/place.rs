@@ -12,7 +12,7 @@ use k8s_openapi::api::core::v1::{Node, PodSpec};
 use super::cluster::{Cluster, Place, Tenant};
 use crate::meta::{controller_of, uid};
 use crate::nodes;
-use rules::fit::{Refusal, admits, has_ports, has_room};
+use rules::fit::{Unschedulable, admits, has_ports, has_room};
 
 /// So many nodes that will do are enough to choose from.
 const ENOUGH: usize = 100;
@@ -55,7 +55,7 @@ pub(super) fn choose(cluster: &mut Cluster, tenant: &Tenant) -> Result<String, R
                 }
             }
             Err(refusal) => {
-                if refusal.room_helps {
+                if refusal.resolvable {
                     refusals.room_helps.push(name.clone());
                 }
                 for reason in refusal.reasons {
@@ -80,7 +80,7 @@ fn check(
     node: &Node,
     place: &Place,
     tenant: &Tenant,
-) -> Result<(), Refusal> {
+) -> Result<(), Unschedulable> {
     admits(node, &tenant.pod)?;
     has_ports(place.tenants.values().map(|other| &*other.pod), &tenant.pod)?;
     let promised = cluster.nominated.iter().filter(|(key, (at, other))| {

@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 
 use k8s_openapi::api::core::v1::{Node, Pod};
-use rules::affinity::{Ground, Placed, agree, hard_spread};
+use rules::affinity::{PlacedPod, SpreadNode, agree, hard_spread};
 
 use super::Problem;
 use crate::cluster::Snapshot;
@@ -49,11 +49,11 @@ fn honouring(pod: &Pod) -> Pod {
 /// Whether some other node takes the successor while `home` is cordoned, by its spread and by what
 /// it demands of nodes; room is not looked at.
 fn fits(snapshot: &Snapshot, pod: &Pod, home: &str) -> bool {
-    let ground = |node| Ground {
+    let ground = |node| SpreadNode {
         node,
         cordoned: rules::nodes::is_cordoned(node) || rules::nodes::name(node) == home,
     };
-    let grounds: Vec<Ground<'_>> = snapshot.nodes.iter().map(ground).collect();
+    let grounds: Vec<SpreadNode<'_>> = snapshot.nodes.iter().map(ground).collect();
     let by_name: HashMap<&str, &Node> = snapshot
         .nodes
         .iter()
@@ -68,13 +68,13 @@ fn fits(snapshot: &Snapshot, pod: &Pod, home: &str) -> bool {
         let node = *by_name.get(health::node_of(other)?)?;
         // A drain takes all of them, and the last one is the one that is stuck.
         let leaving = rules::nodes::name(node) == home && owner(other) == owner(pod);
-        Some(Placed {
+        Some(PlacedPod {
             pod: other,
             node,
             leaving,
         })
     });
-    let placed: Vec<Placed<'_>> = placed.collect();
+    let placed: Vec<PlacedPod<'_>> = placed.collect();
     let open = grounds
         .iter()
         .filter(|ground| !ground.cordoned && health::node_is_ready(ground.node));

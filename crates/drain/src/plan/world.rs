@@ -252,11 +252,11 @@ impl<'a> World<'a> {
         } else {
             Vec::new()
         };
-        let ground = |place: &Place<'a>| affinity::Ground {
+        let ground = |place: &Place<'a>| affinity::SpreadNode {
             node: place.node,
             cordoned: place.closed,
         };
-        let grounds: Vec<affinity::Ground<'_>> = if self.affinities {
+        let grounds: Vec<affinity::SpreadNode<'_>> = if self.affinities {
             self.places.iter().map(ground).collect()
         } else {
             Vec::new()
@@ -285,11 +285,12 @@ impl<'a> World<'a> {
         &self,
         wanted: &Actor<'_>,
         index: usize,
-        grounds: &[affinity::Ground<'_>],
-        neighbours: &[affinity::Placed<'_>],
+        grounds: &[affinity::SpreadNode<'_>],
+        neighbours: &[affinity::PlacedPod<'_>],
     ) -> Result<(), String> {
         let (place, room) = (&self.places[index], &self.rooms[index]);
-        let first = |refusal: fit::Refusal| refusal.reasons.into_iter().next().unwrap_or_default();
+        let first =
+            |refusal: fit::Unschedulable| refusal.reasons.into_iter().next().unwrap_or_default();
         if place.closed {
             return Err("node(s) were unschedulable".to_owned());
         }
@@ -317,7 +318,7 @@ impl<'a> World<'a> {
 
     /// Those whose place matters to this pod: all of them when it demands something of others, else
     /// only those that demand something themselves.
-    fn neighbours(&self, wanted: &Actor<'_>) -> Vec<affinity::Placed<'a>> {
+    fn neighbours(&self, wanted: &Actor<'_>) -> Vec<affinity::PlacedPod<'a>> {
         let all = affinity::demands(wanted.pod);
         let placed = self
             .actors
@@ -325,7 +326,7 @@ impl<'a> World<'a> {
             .filter(|actor| actor.state.uses_room() && (all || affinity::demands(actor.pod)));
         let placed = placed.filter_map(|actor| {
             let leaving = matches!(actor.state, State::Leaving(_));
-            Some(affinity::Placed {
+            Some(affinity::PlacedPod {
                 pod: actor.pod,
                 node: self.places[actor.node?].node,
                 leaving,

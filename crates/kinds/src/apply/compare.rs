@@ -3,14 +3,14 @@
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
-use super::field_set::{Entry, FieldSet};
-use super::node::{Node, is_empty, is_zero};
+use super::field_set::{FieldSet, FieldSetEntry};
+use super::node::{FieldNode, is_empty, is_zero};
 use crate::Tree;
 use crate::facts::Field;
 use crate::tree::{Map, Text};
 
 /// The fields of an applied object: leaves, entries of maps, items, and what is empty on purpose.
-pub(super) fn fields(tree: &Tree, node: Node) -> FieldSet {
+pub(super) fn fields(tree: &Tree, node: FieldNode) -> FieldSet {
     let mut set = FieldSet::default();
     for (name, value) in node.members(Some(tree)).into_iter().flatten() {
         let (index, field) = node.field(name).unzip();
@@ -19,10 +19,10 @@ pub(super) fn fields(tree: &Tree, node: Node) -> FieldSet {
         let is_member =
             is_leaf(value, member) || is_empty_object(value) || value.is_null() || field.is_none();
         // Members of untyped objects are named too: they count by what is in them.
-        let is_deduced = matches!(node, Node::Deduced) && !below.is_empty();
+        let is_deduced = matches!(node, FieldNode::Deduced) && !below.is_empty();
         set.attach(
             node.name_of(index, name),
-            Entry {
+            FieldSetEntry {
                 is_member: is_member && !is_deduced,
                 below,
             },
@@ -32,7 +32,7 @@ pub(super) fn fields(tree: &Tree, node: Node) -> FieldSet {
         if let Some(element) = node.element(item) {
             set.attach(
                 element.into(),
-                Entry {
+                FieldSetEntry {
                     is_member: true,
                     below: fields(item, node.item()),
                 },
@@ -47,10 +47,10 @@ fn is_empty_object(tree: &Tree) -> bool {
 }
 
 /// True when the value is owned as a whole.
-fn is_leaf(tree: &Tree, node: Node) -> bool {
+fn is_leaf(tree: &Tree, node: FieldNode) -> bool {
     match node {
-        Node::Leaf => true,
-        Node::Deduced => !tree.is_object(),
+        FieldNode::Leaf => true,
+        FieldNode::Deduced => !tree.is_object(),
         _ => false,
     }
 }
@@ -74,26 +74,28 @@ impl Comparison {
         self.added.is_empty() && self.modified.is_empty() && self.removed.is_empty()
     }
 
-    fn attach(&mut self, element: impl FnOnce() -> Text, change: Change, below: Self) {
-        if change == Change::None && below.is_empty() {
+    fn attach(&mut self, element: impl FnOnce() -> Text, change: FieldChange, below: Self) {
+        if change == FieldChange::None && below.is_empty() {
             return;
         }
         let element = element();
-        let entry = |kind: Change, below: FieldSet| Entry {
+        let entry = |kind: FieldChange, below: FieldSet| FieldSetEntry {
             is_member: change == kind,
             below,
         };
         self.added
-            .attach(element.clone(), entry(Change::Added, below.added));
-        self.modified
-            .attach(element.clone(), entry(Change::Modified, below.modified));
+            .attach(element.clone(), entry(FieldChange::Added, below.added));
+        self.modified.attach(
+            element.clone(),
+            entry(FieldChange::Modified, below.modified),
+        );
         self.removed
-            .attach(element, entry(Change::Removed, below.removed));
+            .attach(element, entry(FieldChange::Removed, below.removed));
     }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Change {
+enum FieldChange {
     None,
     Added,
     Modified,
@@ -101,27 +103,31 @@ enum Change {
 }
 
 /// Compares two objects. Members that are always written count as there, with nothing in them.
-pub(super) fn compare(old: &Tree, new: &Tree, node: Node) -> Comparison {
+pub(super) fn compare(old: &Tree, new: &Tree, node: FieldNode) -> Comparison {
     compare_below(Some(old), Some(new), node)
 }
 
-fn compare_value(old: Option<&Tree>, new: Option<&Tree>, node: Node) -> (Change, Comparison) {
+fn compare_value(
+    old: Option<&Tree>,
+    new: Option<&Tree>,
+    node: FieldNode,
+) -> (FieldChange, Comparison) {
     // Most of an object stays as it is in most writes.
     if old == new {
-        return (Change::None, Comparison::default());
+        return (FieldChange::None, Comparison::default());
     }
     let sides = [old, new].into_iter().flatten();
     let is_leaf = sides
         .clone()
         .all(|side| is_leaf(side, node) || is_empty(side));
     let change = match (old, new) {
-        (None, None) => Change::None,
-        (None, Some(_)) => Change::Added,
-        (Some(_), None) => Change::Removed,
+        (None, None) => FieldChange::None,
+        (None, Some(_)) => FieldChange::Added,
+        (Some(_), None) => FieldChange::Removed,
         (Some(old), Some(new)) if is_leaf && old != new && !(is_zero(old) && is_zero(new)) => {
-            Change::Modified
+            FieldChange::Modified
         }
-        (Some(_), Some(_)) => Change::None,
+        (Some(_), Some(_)) => FieldChange::None,
     };
     (
         change,
@@ -133,7 +139,7 @@ fn compare_value(old: Option<&Tree>, new: Option<&Tree>, node: Node) -> (Change,
     )
 }
 
-fn compare_below(old: Option<&Tree>, new: Option<&Tree>, node: Node) -> Comparison {
+fn compare_below(old: Option<&Tree>, new: Option<&Tree>, node: FieldNode) -> Comparison {
     let mut out = Comparison::default();
     for (name, was, is) in pairs(node.members(old), node.members(new)) {
         let (index, field) = node.field(name).unzip();
@@ -201,7 +207,7 @@ fn member<'a>(there: bool, value: Option<&'a Tree>, field: Option<&Field>) -> Op
     }
 }
 
-fn by_element(tree: Option<&Tree>, node: Node) -> BTreeMap<Text, &Tree> {
+fn by_element(tree: Option<&Tree>, node: FieldNode) -> BTreeMap<Text, &Tree> {
     let mut items = BTreeMap::new();
     for item in node.items(tree).into_iter().flatten() {
         if let Some(element) = node.element(item) {

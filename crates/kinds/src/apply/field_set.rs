@@ -13,19 +13,19 @@ use crate::tree::{Map, Text};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FieldSet {
     /// Sorted by element.
-    entries: Vec<(Text, Entry)>,
+    entries: Vec<(Text, FieldSetEntry)>,
 }
 
 /// What is in the set at one element: the element itself, fields below it, or both.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Entry {
+pub struct FieldSetEntry {
     /// True when the element itself is in the set.
     pub is_member: bool,
     /// What is in the set below it.
     pub below: FieldSet,
 }
 
-impl Entry {
+impl FieldSetEntry {
     /// True when the entry says nothing.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -47,7 +47,7 @@ impl FieldSet {
             }
             let below = Self::decode(value)?;
             let is_member = below.is_empty() || value.get(".").is_some();
-            set.attach(canonical(element)?, Entry { is_member, below });
+            set.attach(canonical(element)?, FieldSetEntry { is_member, below });
         }
         Some(set)
     }
@@ -82,12 +82,12 @@ impl FieldSet {
 
     /// What is in the set at an element.
     #[must_use]
-    pub fn get(&self, element: &str) -> Option<&Entry> {
+    pub fn get(&self, element: &str) -> Option<&FieldSetEntry> {
         self.place(element).ok().map(|at| &self.entries[at].1)
     }
 
     /// Puts an entry at an element; an empty one is left out.
-    pub(super) fn attach(&mut self, element: Text, entry: Entry) {
+    pub(super) fn attach(&mut self, element: Text, entry: FieldSetEntry) {
         if entry.is_empty() {
             return;
         }
@@ -106,7 +106,7 @@ impl FieldSet {
         let [first, rest @ ..] = path else { return };
         let at = self.place(first).unwrap_or_else(|at| {
             self.entries
-                .insert(at, (Text::new(first), Entry::default()));
+                .insert(at, (Text::new(first), FieldSetEntry::default()));
             at
         });
         let entry = &mut self.entries[at].1;
@@ -190,7 +190,7 @@ impl FieldSet {
             let is_member = ours.is_member && theirs.is_member;
             out.attach(
                 element.clone(),
-                Entry {
+                FieldSetEntry {
                     is_member,
                     below: ours.below.intersection(&theirs.below),
                 },

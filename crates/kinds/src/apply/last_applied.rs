@@ -7,7 +7,7 @@
 
 use super::FieldSet;
 use super::compare::{compare, fields};
-use super::node::Node;
+use super::node::FieldNode;
 use super::validate::validate;
 use crate::Tree;
 
@@ -29,7 +29,12 @@ fn remembered<'a>(object: &'a Tree, manager: &str) -> Option<&'a str> {
 }
 
 /// The fields that hold what the annotation says, when `manager` heeds it.
-pub(super) fn undisputed(live: &Tree, node: Node, manager: &str, api_version: &str) -> FieldSet {
+pub(super) fn undisputed(
+    live: &Tree,
+    node: FieldNode,
+    manager: &str,
+    api_version: &str,
+) -> FieldSet {
     let remembered =
         remembered(live, manager).and_then(|text| serde_json::from_str::<Tree>(text).ok());
     let Some(remembered) = remembered else {

@@ -2,35 +2,35 @@
 
 use crate::tree::{Map, json};
 
-use super::Writer;
+use super::FieldManager;
 use super::field_set::FieldSet;
 use crate::Tree;
 
-/// Managers of ordinary writes that an object keeps; older ones are counted together.
+/// ManagedFields of ordinary writes that an object keeps; older ones are counted together.
 const UPDATER_LIMIT: usize = 10;
 /// The name of the managers that are counted together.
 const ANCIENT: &str = "ancient-changes";
 
 /// How a manager came to its fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Operation {
+pub(super) enum ManagerOperation {
     Apply,
     Update,
 }
 
 /// One manager. Who it is: name, operation and subresource, and for updates the version.
 #[derive(Clone, Debug)]
-pub(super) struct Manager {
+pub(super) struct ManagerEntry {
     pub(super) name: String,
-    pub(super) operation: Operation,
+    pub(super) operation: ManagerOperation,
     pub(super) api_version: String,
     pub(super) subresource: String,
     pub(super) time: Option<String>,
     pub(super) fields: FieldSet,
 }
 
-impl Manager {
-    pub(super) fn new(writer: &Writer<'_>, operation: Operation) -> Self {
+impl ManagerEntry {
+    pub(super) fn new(writer: &FieldManager<'_>, operation: ManagerOperation) -> Self {
         Self {
             name: writer.manager.to_owned(),
             operation,
@@ -44,7 +44,7 @@ impl Manager {
     /// True when both are entries of one and the same manager.
     pub(super) fn is_same(&self, other: &Self) -> bool {
         let is_same_version =
-            self.operation == Operation::Apply || self.api_version == other.api_version;
+            self.operation == ManagerOperation::Apply || self.api_version == other.api_version;
         self.name == other.name
             && self.operation == other.operation
             && self.subresource == other.subresource
@@ -60,7 +60,7 @@ impl Manager {
                 crate::status::quoted(&self.subresource)
             ));
         }
-        if self.operation == Operation::Update {
+        if self.operation == ManagerOperation::Update {
             text.push_str(&format!(" using {}", self.api_version));
         }
         text
@@ -74,8 +74,8 @@ impl Manager {
                 .to_owned()
         };
         let operation = match text("operation").as_str() {
-            "Apply" => Operation::Apply,
-            "Update" => Operation::Update,
+            "Apply" => ManagerOperation::Apply,
+            "Update" => ManagerOperation::Update,
             _ => return None,
         };
         let fields = tree
@@ -93,7 +93,7 @@ impl Manager {
     }
 
     fn encode(&self) -> Tree {
-        let operation = if self.operation == Operation::Apply {
+        let operation = if self.operation == ManagerOperation::Apply {
             "Apply"
         } else {
             "Update"
@@ -127,14 +127,14 @@ impl Manager {
 
 /// All managers of an object.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Managers(pub(super) Vec<Manager>);
+pub(super) struct ManagedFields(pub(super) Vec<ManagerEntry>);
 
-impl Managers {
+impl ManagedFields {
     /// Reads `metadata.managedFields`; an entry that cannot be read makes all of them unreadable.
     pub(super) fn decode(tree: &Tree) -> Option<Self> {
         let mut managers = Self::default();
         for entry in tree.as_array().into_iter().flatten() {
-            managers.add(Manager::decode(entry)?);
+            managers.add(ManagerEntry::decode(entry)?);
         }
         Some(managers)
     }
@@ -146,7 +146,7 @@ impl Managers {
         }
         self.0
             .sort_by(|left, right| left.order().cmp(&right.order()));
-        self.0.iter().map(Manager::encode).collect()
+        self.0.iter().map(ManagerEntry::encode).collect()
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -154,17 +154,17 @@ impl Managers {
     }
 
     /// Takes out this manager's entry.
-    pub(super) fn take(&mut self, like: &Manager) -> Option<Manager> {
+    pub(super) fn take(&mut self, like: &ManagerEntry) -> Option<ManagerEntry> {
         let index = self.0.iter().position(|manager| manager.is_same(like))?;
         Some(self.0.remove(index))
     }
 
     /// Adds an entry, to the one that is there if there is one.
-    pub(super) fn add(&mut self, manager: Manager) {
+    pub(super) fn add(&mut self, manager: ManagerEntry) {
         match self.take(&manager) {
             Some(known) => {
                 let fields = known.fields.union(&manager.fields);
-                self.0.push(Manager { fields, ..manager });
+                self.0.push(ManagerEntry { fields, ..manager });
             }
             None => self.0.push(manager),
         }
@@ -190,9 +190,9 @@ impl Managers {
 
     /// Counts the oldest updaters together, version by version, until few enough are left.
     pub(super) fn cap_updaters(&mut self) {
-        let mut updaters: Vec<Manager> = Vec::new();
+        let mut updaters: Vec<ManagerEntry> = Vec::new();
         self.0.retain(|manager| {
-            let is_updater = manager.operation == Operation::Update;
+            let is_updater = manager.operation == ManagerOperation::Update;
             if is_updater {
                 updaters.push(manager.clone());
             }
@@ -202,7 +202,7 @@ impl Managers {
             (left.time.as_deref(), &left.name).cmp(&(right.time.as_deref(), &right.name))
         });
         let mut excess = updaters.len().saturating_sub(UPDATER_LIMIT);
-        let mut buckets: Vec<Manager> = Vec::new();
+        let mut buckets: Vec<ManagerEntry> = Vec::new();
         // The first of a version becomes its bucket only when a second one joins it.
         for updater in updaters {
             match buckets

@@ -4,11 +4,11 @@
 use std::collections::HashMap;
 
 use super::field_set::FieldSet;
-use super::node::Node;
+use super::node::FieldNode;
 use crate::Tree;
 
 /// Puts the applied object on top of the live one.
-pub(super) fn merge(live: Option<Tree>, applied: Tree, node: Node) -> Tree {
+pub(super) fn merge(live: Option<Tree>, applied: Tree, node: FieldNode) -> Tree {
     match (live, applied) {
         (Some(Tree::Object(mut members)), Tree::Object(applied)) if is_granular(node) => {
             for (name, value) in applied {
@@ -19,7 +19,7 @@ pub(super) fn merge(live: Option<Tree>, applied: Tree, node: Node) -> Tree {
             Tree::Object(members)
         }
         (Some(Tree::Array(items)), Tree::Array(applied))
-            if matches!(node, Node::Items { .. } | Node::Set) =>
+            if matches!(node, FieldNode::Items { .. } | FieldNode::Set) =>
         {
             Tree::from(merge_items(items.into(), applied.into(), node))
         }
@@ -27,13 +27,16 @@ pub(super) fn merge(live: Option<Tree>, applied: Tree, node: Node) -> Tree {
     }
 }
 
-fn is_granular(node: Node) -> bool {
-    matches!(node, Node::Object(_) | Node::Map(_) | Node::Deduced)
+fn is_granular(node: FieldNode) -> bool {
+    matches!(
+        node,
+        FieldNode::Object(_) | FieldNode::Map(_) | FieldNode::Deduced
+    )
 }
 
 /// Both lists in one: the applied items in their order; items that only the live list has stay
 /// behind the shared item that they followed.
-fn merge_items(live: Vec<Tree>, applied: Vec<Tree>, node: Node) -> Vec<Tree> {
+fn merge_items(live: Vec<Tree>, applied: Vec<Tree>, node: FieldNode) -> Vec<Tree> {
     let places: HashMap<String, usize> = applied
         .iter()
         .enumerate()
@@ -44,10 +47,10 @@ fn merge_items(live: Vec<Tree>, applied: Vec<Tree>, node: Node) -> Vec<Tree> {
     let mut steps = Vec::with_capacity(live.len());
     for item in live {
         match node.element(&item).and_then(|element| places.get(&element)) {
-            None => steps.push(Step::Own(item)),
+            None => steps.push(LiveItem::Own(item)),
             Some(place) if shared[*place].is_none() => {
                 shared[*place] = Some(item);
-                steps.push(Step::Shared(*place));
+                steps.push(LiveItem::Shared(*place));
             }
             // A live list may hold an item twice; the applied one stands for both.
             Some(_) => {}
@@ -61,34 +64,34 @@ fn merge_items(live: Vec<Tree>, applied: Vec<Tree>, node: Node) -> Vec<Tree> {
     let mut out = Vec::new();
     for step in steps {
         match step {
-            Step::Own(item) => out.push(item),
-            Step::Shared(place) if next_shared.next_if_eq(&place).is_some() => {
+            LiveItem::Own(item) => out.push(item),
+            LiveItem::Shared(place) if next_shared.next_if_eq(&place).is_some() => {
                 while let Some((_, (item, known))) = rest.next_if(|(index, _)| *index <= place) {
                     out.push(merge(known, item, node.item()));
                 }
             }
             // Another one comes first in the applied order, and brings this one along later.
-            Step::Shared(_) => {}
+            LiveItem::Shared(_) => {}
         }
     }
     out.extend(rest.map(|(_, (item, known))| merge(known, item, node.item())));
     out
 }
 
-enum Step {
+enum LiveItem {
     Own(Tree),
     Shared(usize),
 }
 
 /// Removes what was applied before (`last`) and is owned by nobody now.
-pub(super) fn prune(tree: &mut Tree, node: Node, last: &FieldSet, owned: &FieldSet) {
+pub(super) fn prune(tree: &mut Tree, node: FieldNode, last: &FieldSet, owned: &FieldSet) {
     let nothing = FieldSet::default();
     match tree {
         Tree::Object(members) if is_granular(node) => members.retain(|name, value| {
             let element = format!("f:{name}");
             // Fields that the type names are owned together with what is in them; entries of maps
             // are not.
-            let is_named = node.names_member(name) || matches!(node, Node::Deduced);
+            let is_named = node.names_member(name) || matches!(node, FieldNode::Deduced);
             keep(
                 value,
                 node.member(name),
@@ -98,21 +101,20 @@ pub(super) fn prune(tree: &mut Tree, node: Node, last: &FieldSet, owned: &FieldS
                 &nothing,
             )
         }),
-        Tree::Array(items) if matches!(node, Node::Items { .. } | Node::Set) => {
-            items.retain_mut(|item| {
+        Tree::Array(items) if matches!(node, FieldNode::Items { .. } | FieldNode::Set) => items
+            .retain_mut(|item| {
                 let Some(element) = node.element(item) else {
                     return true;
                 };
                 keep(item, node.item(), &element, false, (last, owned), &nothing)
-            })
-        }
+            }),
         _ => {}
     }
 }
 
 fn keep(
     tree: &mut Tree,
-    node: Node,
+    node: FieldNode,
     element: &str,
     is_named: bool,
     (last, owned): (&FieldSet, &FieldSet),

@@ -8,7 +8,7 @@ use crate::tree::{Map, Text};
 
 /// The way in which a value is owned.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Node {
+pub(super) enum FieldNode {
     /// Owned as a whole.
     Leaf,
     /// A structure, owned by its fields.
@@ -26,7 +26,7 @@ pub(super) enum Node {
     Deduced,
 }
 
-impl Node {
+impl FieldNode {
     /// The root of an object; without a type, members are deduced.
     pub(super) fn root(ty: Option<&'static Type>) -> Self {
         ty.map_or(Self::Deduced, Self::Object)

@@ -5,7 +5,7 @@
 //! version of an entry are translated; all else of an entry says who it is.
 
 use super::field_set::FieldSet;
-use super::managers::{Manager, Managers};
+use super::managers::{ManagedFields, ManagerEntry};
 use crate::Tree;
 
 /// The version in which scales are read and written.
@@ -49,7 +49,7 @@ pub fn managers_behind_scale(
         .0
         .into_iter()
         .filter(|manager| manager.fields.contains(&IN_SCALE));
-    object.0.extend(taken.map(|manager| Manager {
+    object.0.extend(taken.map(|manager| ManagerEntry {
         api_version: api_version.to_owned(),
         fields: only_replicas.clone(),
         time: None,
@@ -58,21 +58,21 @@ pub fn managers_behind_scale(
     object.encode()
 }
 
-fn borrowed(object: &Managers, elements: &[String]) -> Managers {
+fn borrowed(object: &ManagedFields, elements: &[String]) -> ManagedFields {
     let owners = object
         .0
         .iter()
         .filter(|manager| manager.fields.contains(&path(elements)));
-    let as_scale = |manager: &Manager| Manager {
+    let as_scale = |manager: &ManagerEntry| ManagerEntry {
         api_version: SCALE_VERSION.to_owned(),
         fields: FieldSet::of(&IN_SCALE),
         ..manager.clone()
     };
-    Managers(owners.map(as_scale).collect())
+    ManagedFields(owners.map(as_scale).collect())
 }
 
-fn decode(managed: &Tree) -> Managers {
-    Managers::decode(managed).unwrap_or_default()
+fn decode(managed: &Tree) -> ManagedFields {
+    ManagedFields::decode(managed).unwrap_or_default()
 }
 
 fn elements(replicas: &[&str]) -> Vec<String> {

@@ -11,14 +11,14 @@ const BUDGET: &str = "io.k8s.api.policy.v1.PodDisruptionBudget";
 const DEPLOYMENT: &str = "io.k8s.api.apps.v1.Deployment";
 
 /// One object on a server that does nothing but apply and write.
-struct Object {
+struct TestObject {
     ty: &'static Type,
     live: Tree,
     api_version: &'static str,
     minute: u32,
 }
 
-impl Object {
+impl TestObject {
     fn new(ty: &str) -> Self {
         let api_version = match ty {
             BUDGET => "policy/v1",
@@ -47,7 +47,7 @@ impl Object {
             applied,
         )
         .unwrap();
-        let writer = Writer {
+        let writer = FieldManager {
             manager,
             api_version: self.api_version,
             subresource,
@@ -66,7 +66,7 @@ impl Object {
     fn write_to(&mut self, subresource: &str, manager: &str, patch: Tree) {
         self.minute += 1;
         let now = format!("2026-01-01T00:{:02}:00Z", self.minute);
-        let writer = Writer {
+        let writer = FieldManager {
             manager,
             api_version: self.api_version,
             subresource,
@@ -124,7 +124,7 @@ impl Object {
 fn kubectl_does_not_dispute_with_what_it_applied_on_the_other_side_before() {
     const ANNOTATION: &str = "kubectl.kubernetes.io/last-applied-configuration";
     let start = || {
-        let mut object = Object::new(CONFIG_MAP);
+        let mut object = TestObject::new(CONFIG_MAP);
         let last = json!({"apiVersion": "v1", "kind": "K", "metadata": {"name": "a"}, "data": {"k": "1", "l": "1"}}).to_string();
         object.write(
             "kubectl-client-side-apply",
@@ -156,7 +156,7 @@ fn kubectl_does_not_dispute_with_what_it_applied_on_the_other_side_before() {
 
 #[test]
 fn a_config_map_is_applied_changed_and_pruned() {
-    let mut map = Object::new(CONFIG_MAP);
+    let mut map = TestObject::new(CONFIG_MAP);
     map.apply(
         "m1",
         json!({"metadata": {"labels": {"l": "v"}}, "data": {"k": "1", "j": "1"}}),
@@ -189,7 +189,7 @@ fn a_config_map_is_applied_changed_and_pruned() {
 
 #[test]
 fn several_conflicts_are_listed_by_manager() {
-    let mut map = Object::new(CONFIG_MAP);
+    let mut map = TestObject::new(CONFIG_MAP);
     map.write("b", json!({"data": {"k": "1", "j": "1"}}));
     map.apply("a", json!({"data": {"x": "1"}})).unwrap();
     let error = map
@@ -210,7 +210,7 @@ fn several_conflicts_are_listed_by_manager() {
 
 #[test]
 fn the_status_of_a_pod_has_an_owner_of_its_own() {
-    let mut pod = Object::new(POD);
+    let mut pod = TestObject::new(POD);
     let spec = |image: &str| json!({"spec": {"schedulerName": "nobody", "nodeName": "n", "automountServiceAccountToken": false, "containers": [{"name": "c", "image": image}]}});
     pod.apply("m1", spec("img")).unwrap();
     let own = json!({"f:spec": {"f:automountServiceAccountToken": {}, "f:containers": {"k:{\"name\":\"c\"}": {".": {}, "f:image": {}, "f:name": {}}}, "f:nodeName": {}, "f:schedulerName": {}}});
@@ -241,7 +241,7 @@ fn the_status_of_a_pod_has_an_owner_of_its_own() {
 
 #[test]
 fn a_budget_is_shared_by_force_and_given_back() {
-    let mut budget = Object::new(BUDGET);
+    let mut budget = TestObject::new(BUDGET);
     let spec = |count: u32| json!({"spec": {"minAvailable": count, "selector": {"matchLabels": {"app": "none"}}}});
     budget.apply("one", spec(1)).unwrap();
     budget.check(&[(
@@ -280,7 +280,7 @@ fn a_budget_is_shared_by_force_and_given_back() {
 
 #[test]
 fn a_controller_owns_the_conditions_that_it_writes() {
-    let mut budget = Object::new(BUDGET);
+    let mut budget = TestObject::new(BUDGET);
     budget.write(
         "maker",
         json!({"spec": {"minAvailable": 1, "selector": {"matchLabels": {"app": "none"}}}}),
@@ -317,7 +317,7 @@ fn a_controller_owns_the_conditions_that_it_writes() {
 
 #[test]
 fn ordinary_writes_own_what_they_change() {
-    let mut map = Object::new(CONFIG_MAP);
+    let mut map = TestObject::new(CONFIG_MAP);
     map.write("mine", json!({"apiVersion": "v1", "kind": "K", "metadata": {"name": "a", "namespace": "n", "creationTimestamp": "t", "resourceVersion": "1"}, "data": {"k": "1"}}));
     map.check(&[("mine Update", json!({"f:data": {".": {}, "f:k": {}}}))]);
     map.write("mine", json!({"data": {"j": "1"}}));
@@ -344,7 +344,7 @@ fn ordinary_writes_own_what_they_change() {
 
 #[test]
 fn an_empty_list_of_managers_forgets_them_and_a_subresource_cannot() {
-    let mut map = Object::new(CONFIG_MAP);
+    let mut map = TestObject::new(CONFIG_MAP);
     map.write("mine", json!({"data": {"k": "1"}}));
     map.write_to(
         "status",
@@ -360,7 +360,7 @@ fn an_empty_list_of_managers_forgets_them_and_a_subresource_cannot() {
 
 #[test]
 fn a_pod_that_is_created_is_owned_with_its_defaults() {
-    let mut pod = Object::new(POD);
+    let mut pod = TestObject::new(POD);
     pod.write("mine", json!({"spec": {
         "containers": [{"name": "c", "image": "img", "imagePullPolicy": "Always", "resources": {}, "terminationMessagePath": "/dev/termination-log", "terminationMessagePolicy": "File", "ports": [{"containerPort": 80, "protocol": "TCP"}]}],
         "dnsPolicy": "ClusterFirst", "enableServiceLinks": true, "restartPolicy": "Always", "securityContext": {}, "terminationGracePeriodSeconds": 0
@@ -375,7 +375,7 @@ fn a_pod_that_is_created_is_owned_with_its_defaults() {
 
 #[test]
 fn a_deployment_that_is_created_is_owned_as_upstream_owns_it() {
-    let mut deployment = Object::new(DEPLOYMENT);
+    let mut deployment = TestObject::new(DEPLOYMENT);
     deployment.write("kubectl-create", json!({"spec": {
         "replicas": 0, "selector": {"matchLabels": {"a": "b"}}, "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "25%"}},
         "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "resources": {"limits": {"cpu": "1"}}}]}}
@@ -389,7 +389,7 @@ fn a_deployment_that_is_created_is_owned_as_upstream_owns_it() {
 
 #[test]
 fn sets_and_references_are_owned_item_by_item() {
-    let mut map = Object::new(CONFIG_MAP);
+    let mut map = TestObject::new(CONFIG_MAP);
     map.apply(
         "a",
         json!({"metadata": {"finalizers": ["x/a"], "ownerReferences": [{"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": "1"}]}}),
@@ -424,7 +424,7 @@ fn applied_items_come_in_their_order_and_others_stay_between_them() {
     let list =
         |names: &[&str]| -> Tree { names.iter().map(|name| json!({"name": name})).collect() };
     for (live, applied, expected) in table {
-        let mut pod = Object::new(POD);
+        let mut pod = TestObject::new(POD);
         pod.write("other", json!({"spec": {"containers": list(live)}}));
         pod.apply("m", json!({"spec": {"containers": list(applied)}}))
             .unwrap();
@@ -438,7 +438,7 @@ fn applied_items_come_in_their_order_and_others_stay_between_them() {
 
 #[test]
 fn what_the_server_added_below_an_owned_item_goes_with_it() {
-    let mut pod = Object::new(POD);
+    let mut pod = TestObject::new(POD);
     pod.apply(
         "m",
         json!({"spec": {"containers": [{"name": "a", "image": "i"}, {"name": "b"}]}}),
@@ -500,13 +500,13 @@ fn objects_that_are_none_are_refused_in_the_words_of_the_api() {
         ),
     ];
     for (ty, applied, why) in table {
-        let error = Object::new(ty).apply("m", applied).unwrap_err();
+        let error = TestObject::new(ty).apply("m", applied).unwrap_err();
         assert_eq!(
             (error.status().code, error.to_string()),
             (500, format!("{prefix}{why}"))
         );
     }
-    let error = Object::new(CONFIG_MAP)
+    let error = TestObject::new(CONFIG_MAP)
         .apply(
             "m",
             json!({"metadata": {"managedFields": [{"manager": "x"}]}}),
@@ -520,7 +520,7 @@ fn objects_that_are_none_are_refused_in_the_words_of_the_api() {
 
 #[test]
 fn the_oldest_updaters_are_counted_together() {
-    let mut map = Object::new(CONFIG_MAP);
+    let mut map = TestObject::new(CONFIG_MAP);
     for index in 0..13 {
         map.write(
             &format!("m{index:02}"),
@@ -541,7 +541,7 @@ fn the_oldest_updaters_are_counted_together() {
 
 #[test]
 fn objects_without_a_definition_are_owned_member_by_member() {
-    let writer = Writer {
+    let writer = FieldManager {
         manager: "m",
         api_version: "x/v1",
         subresource: "",
@@ -600,7 +600,7 @@ proptest! {
 
     #[test]
     fn an_apply_gives_what_it_names_and_is_stable(first in any_data(), second in any_data(), mine in any_data()) {
-        let mut map = Object::new(CONFIG_MAP);
+        let mut map = TestObject::new(CONFIG_MAP);
         map.write("w", first);
         map.apply_to("", "m", true, second).unwrap();
         map.apply_to("", "m", true, mine.clone()).unwrap();
@@ -612,7 +612,7 @@ proptest! {
         prop_assert!(crate::json::equal(&map.live, &before, map.ty), "{} {}", map.live, before);
         // What nobody else owns is gone when the last owner lets it go.
         map.apply("m", json!({})).unwrap();
-        let owned = managers::Managers::decode(managers::of(&map.live)).unwrap().owned();
+        let owned = managers::ManagedFields::decode(managers::of(&map.live)).unwrap().owned();
         for name in map.live["data"].as_object().into_iter().flatten().map(|(name, _)| name) {
             prop_assert!(owned.get("f:data").is_some_and(|data| data.below.get(&format!("f:{name}")).is_some()), "{}", name);
         }
@@ -620,7 +620,7 @@ proptest! {
 
     #[test]
     fn garbage_never_panics(live in any_fields(), applied in any_fields(), names in "[a-c]{1,2}") {
-        let writer = Writer { manager: "m", api_version: "v1", subresource: "", now: "" };
+        let writer = FieldManager { manager: "m", api_version: "v1", subresource: "", now: "" };
         let garbage = json!({"metadata": {"managedFields": [{"manager": names, "operation": "Apply", "fieldsV1": live}, applied]}, "data": applied});
         let ty = crate::type_named(CONFIG_MAP);
         let _ = apply(&garbage, &json!({"data": live, "metadata": {"finalizers": [applied, 1, null, null]}}), ty, &writer, false);

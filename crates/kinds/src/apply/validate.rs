@@ -5,15 +5,15 @@ use std::collections::HashMap;
 
 use super::ApplyError;
 use super::field_set::shown;
-use super::node::Node;
+use super::node::FieldNode;
 use crate::Tree;
 use crate::facts::{Field, Shape, Type};
 
 /// Checks the whole applied object.
-pub(super) fn validate(applied: &Tree, node: Node) -> Result<(), ApplyError> {
+pub(super) fn validate(applied: &Tree, node: FieldNode) -> Result<(), ApplyError> {
     let mut faults = Vec::new();
     match node {
-        Node::Object(ty) => object(applied, ty, "", &mut faults),
+        FieldNode::Object(ty) => object(applied, ty, "", &mut faults),
         _ if applied.is_object() => {}
         _ => faults.push(expected("", "map", applied)),
     }
@@ -70,7 +70,7 @@ fn object(tree: &Tree, ty: &'static Type, path: &str, faults: &mut Vec<String>) 
 
 /// The value of a field. Items that have keys are named by them, as conflicts name them.
 fn field_value(tree: &Tree, field: &'static Field, path: &str, faults: &mut Vec<String>) {
-    let node = Node::of_field(field);
+    let node = FieldNode::of_field(field);
     let (Shape::List(item), Some(items)) = (field.shape, node.items(Some(tree))) else {
         return shape(tree, &field.shape, path, faults);
     };
@@ -96,8 +96,8 @@ fn field_value(tree: &Tree, field: &'static Field, path: &str, faults: &mut Vec<
     }
 }
 
-fn without_keys(node: Node, item: &Tree) -> String {
-    let Node::Items { keys, .. } = node else {
+fn without_keys(node: FieldNode, item: &Tree) -> String {
+    let FieldNode::Items { keys, .. } = node else {
         return String::new();
     };
     if item.is_null() {

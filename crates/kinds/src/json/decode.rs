@@ -2,15 +2,15 @@
 
 use std::borrow::Cow;
 
-use super::scan::{Begins, Scanner};
-use super::{DecodeError, MAX_WARNINGS, Place, scalar};
+use super::scan::{Scanner, ValueKind};
+use super::{DecodeError, DocumentPath, MAX_WARNINGS, scalar};
 use crate::Tree;
 use crate::facts::{Shape, Type};
 use crate::tree::{Map, Text};
 
 /// An object with what its decoding noticed.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Decoded {
+pub struct DecodedTree {
     /// The object: no unknown members, no null members, canonical quantities and times.
     pub tree: Tree,
     /// `unknown field "spec.x"` and `duplicate field "spec.y"`, in the order of the document.
@@ -27,21 +27,21 @@ pub struct TypeMeta {
 }
 
 /// Reads one object of type `ty`. `null` is an empty object.
-pub fn decode(bytes: &[u8], ty: &'static Type) -> Result<Decoded, DecodeError> {
+pub fn decode(bytes: &[u8], ty: &'static Type) -> Result<DecodedTree, DecodeError> {
     let text = String::from_utf8_lossy(bytes);
     let mut scanner = Scanner::new(&text);
     let mut warnings = Vec::new();
     let begins = scanner.begin()?;
-    let place = Place::root();
+    let path = DocumentPath::root();
     let tree = typed(
         &mut scanner,
         begins,
         &Shape::Object(ty),
-        &place,
+        &path,
         &mut warnings,
     )?;
     scanner.end()?;
-    Ok(Decoded {
+    Ok(DecodedTree {
         tree: tree.unwrap_or_else(|| Tree::Object(Map::new())),
         warnings,
     })
@@ -49,39 +49,39 @@ pub fn decode(bytes: &[u8], ty: &'static Type) -> Result<Decoded, DecodeError> {
 
 /// Reads any JSON, for objects of no built-in type. Duplicate members of objects are reported; the
 /// last one counts.
-pub fn decode_untyped(bytes: &[u8]) -> Result<Decoded, DecodeError> {
+pub fn decode_untyped(bytes: &[u8]) -> Result<DecodedTree, DecodeError> {
     let text = String::from_utf8_lossy(bytes);
     let mut scanner = Scanner::new(&text);
     let mut warnings = Vec::new();
     let begins = scanner.begin()?;
-    let tree = untyped(&mut scanner, begins, &Place::root(), &mut warnings)?;
+    let tree = untyped(&mut scanner, begins, &DocumentPath::root(), &mut warnings)?;
     scanner.end()?;
-    Ok(Decoded { tree, warnings })
+    Ok(DecodedTree { tree, warnings })
 }
 
 fn untyped(
     scanner: &mut Scanner<'_>,
-    begins: Begins,
-    place: &Place<'_>,
+    begins: ValueKind,
+    path: &DocumentPath<'_>,
     warnings: &mut Vec<String>,
 ) -> Result<Tree, DecodeError> {
     Ok(match begins {
-        Begins::List => {
+        ValueKind::List => {
             let mut items = Vec::new();
             scanner.list(|scanner, index| {
                 let begins = scanner.begin()?;
-                items.push(untyped(scanner, begins, &place.index(index), warnings)?);
+                items.push(untyped(scanner, begins, &path.index(index), warnings)?);
                 Ok(())
             })?;
             Tree::from(items)
         }
-        Begins::Object => {
+        ValueKind::Object => {
             let mut members = Map::new();
             scanner.object(|scanner, key| {
                 let begins = scanner.begin()?;
-                let value = untyped(scanner, begins, &place.key(&key), warnings)?;
+                let value = untyped(scanner, begins, &path.key(&key), warnings)?;
                 if members.insert(&*key, value).is_some() {
-                    warn(warnings, || place.duplicate_field(&key));
+                    warn(warnings, || path.duplicate_field(&key));
                 }
                 Ok(())
             })?;
@@ -100,7 +100,7 @@ pub fn peek_type_meta(bytes: &[u8]) -> Result<TypeMeta, DecodeError> {
     let mut scanner = Scanner::new(&text);
     let mut read = || {
         match scanner.begin()? {
-            Begins::Object => scanner.object(|scanner, key| {
+            ValueKind::Object => scanner.object(|scanner, key| {
                 let member = match &*key {
                     "apiVersion" => &mut found.api_version,
                     "kind" => &mut found.kind,
@@ -110,8 +110,8 @@ pub fn peek_type_meta(bytes: &[u8]) -> Result<TypeMeta, DecodeError> {
                     }
                 };
                 match scanner.begin()? {
-                    Begins::String => *member = scanner.string()?.into_owned(),
-                    Begins::Null => {}
+                    ValueKind::String => *member = scanner.string()?.into_owned(),
+                    ValueKind::Null => {}
                     other => {
                         scanner.skip(other)?;
                         wrong.get_or_insert_with(|| {
@@ -121,7 +121,7 @@ pub fn peek_type_meta(bytes: &[u8]) -> Result<TypeMeta, DecodeError> {
                 }
                 Ok(())
             })?,
-            Begins::Null => {}
+            ValueKind::Null => {}
             other => {
                 scanner.skip(other)?;
                 wrong = Some(format!("json: cannot unmarshal {} into Go value of type {TARGET}", other.name()));
@@ -141,35 +141,35 @@ pub fn peek_type_meta(bytes: &[u8]) -> Result<TypeMeta, DecodeError> {
 /// The value of this shape that `begins`; none for null.
 fn typed(
     scanner: &mut Scanner<'_>,
-    begins: Begins,
+    begins: ValueKind,
     shape: &Shape,
-    place: &Place<'_>,
+    path: &DocumentPath<'_>,
     warnings: &mut Vec<String>,
 ) -> Result<Option<Tree>, DecodeError> {
-    let mismatch = || place.mismatch(begins.name(), shape);
+    let mismatch = || path.mismatch(begins.name(), shape);
     Ok(Some(match (shape, begins) {
-        (Shape::Any, Begins::Null) => return Ok(None),
-        (Shape::Any, _) => untyped(scanner, begins, place, warnings)?,
-        (_, Begins::Null) => return Ok(None),
+        (Shape::Any, ValueKind::Null) => return Ok(None),
+        (Shape::Any, _) => untyped(scanner, begins, path, warnings)?,
+        (_, ValueKind::Null) => return Ok(None),
         (
             Shape::Object(ty)
             | Shape::ObjectOrBool(ty)
             | Shape::ObjectOrList(ty)
             | Shape::ObjectOrStrings(ty),
-            Begins::Object,
-        ) => object(scanner, ty, place, warnings)?,
-        (Shape::ObjectOrBool(_), Begins::Bool(value)) => Tree::Bool(value),
-        (Shape::ObjectOrList(ty), Begins::List) => {
-            list(scanner, &Shape::Object(ty), place, warnings)?
+            ValueKind::Object,
+        ) => object(scanner, ty, path, warnings)?,
+        (Shape::ObjectOrBool(_), ValueKind::Bool(value)) => Tree::Bool(value),
+        (Shape::ObjectOrList(ty), ValueKind::List) => {
+            list(scanner, &Shape::Object(ty), path, warnings)?
         }
-        (Shape::ObjectOrStrings(_), Begins::List) => {
-            list(scanner, &Shape::String, place, warnings)?
+        (Shape::ObjectOrStrings(_), ValueKind::List) => {
+            list(scanner, &Shape::String, path, warnings)?
         }
-        (Shape::List(inner), Begins::List) => list(scanner, inner, place, warnings)?,
-        (Shape::Map(inner), Begins::Object) => map(scanner, inner, place, warnings)?,
-        (_, Begins::String) => scalar::text(scanner.string()?, shape, place)?,
-        (_, Begins::Number) => scalar::number(scanner.number()?, shape, place)?,
-        (Shape::Bool, Begins::Bool(value)) => Tree::Bool(value),
+        (Shape::List(inner), ValueKind::List) => list(scanner, inner, path, warnings)?,
+        (Shape::Map(inner), ValueKind::Object) => map(scanner, inner, path, warnings)?,
+        (_, ValueKind::String) => scalar::text(scanner.string()?, shape, path)?,
+        (_, ValueKind::Number) => scalar::number(scanner.number()?, shape, path)?,
+        (Shape::Bool, ValueKind::Bool(value)) => Tree::Bool(value),
         _ => return Err(mismatch()),
     }))
 }
@@ -177,24 +177,24 @@ fn typed(
 fn object(
     scanner: &mut Scanner<'_>,
     ty: &'static Type,
-    place: &Place<'_>,
+    path: &DocumentPath<'_>,
     warnings: &mut Vec<String>,
 ) -> Result<Tree, DecodeError> {
     let mut members = Vec::new();
     // A null member counts as seen and leaves nothing, so that what was seen is kept apart from
     // what is kept: one bit for each of the first fields, which no type exceeds in practice.
-    let mut seen = Seen::default();
+    let mut seen = SeenFields::default();
     scanner.object(|scanner, key| {
         let Some((index, field)) = ty.field_at(&key) else {
-            warn(warnings, || place.unknown_field(&key));
+            warn(warnings, || path.unknown_field(&key));
             let begins = scanner.begin()?;
             return scanner.skip(begins);
         };
         if seen.again(index) {
-            warn(warnings, || place.duplicate_field(&key));
+            warn(warnings, || path.duplicate_field(&key));
         }
         let begins = scanner.begin()?;
-        let inner = place.field(field.name, ty);
+        let inner = path.field(field.name, ty);
         if let Some(value) = typed(scanner, begins, &field.shape, &inner, warnings)? {
             members.push((Text::new_static(field.name), value));
         }
@@ -205,9 +205,9 @@ fn object(
 
 /// Which fields of one structure have been met.
 #[derive(Default)]
-struct Seen([u64; 2]);
+struct SeenFields([u64; 2]);
 
-impl Seen {
+impl SeenFields {
     /// Marks a field and says whether it had been met before.
     fn again(&mut self, index: usize) -> bool {
         let Some(word) = self.0.get_mut(index / 64) else {
@@ -223,13 +223,13 @@ impl Seen {
 fn list(
     scanner: &mut Scanner<'_>,
     inner: &Shape,
-    place: &Place<'_>,
+    path: &DocumentPath<'_>,
     warnings: &mut Vec<String>,
 ) -> Result<Tree, DecodeError> {
     let mut items = Vec::new();
     scanner.list(|scanner, index| {
         let begins = scanner.begin()?;
-        let value = typed(scanner, begins, inner, &place.index(index), warnings)?;
+        let value = typed(scanner, begins, inner, &path.index(index), warnings)?;
         items.push(value.unwrap_or_else(|| scalar::zero(inner)));
         Ok(())
     })?;
@@ -239,16 +239,16 @@ fn list(
 fn map(
     scanner: &mut Scanner<'_>,
     inner: &Shape,
-    place: &Place<'_>,
+    path: &DocumentPath<'_>,
     warnings: &mut Vec<String>,
 ) -> Result<Tree, DecodeError> {
     let mut members = Map::new();
     scanner.object(|scanner, key: Cow<'_, str>| {
         let begins = scanner.begin()?;
-        let value = typed(scanner, begins, inner, &place.key(&key), warnings)?;
+        let value = typed(scanner, begins, inner, &path.key(&key), warnings)?;
         let value = value.unwrap_or_else(|| scalar::zero(inner));
         if members.insert(&*key, value).is_some() {
-            warn(warnings, || place.duplicate_field(&key));
+            warn(warnings, || path.duplicate_field(&key));
         }
         Ok(())
     })?;

@@ -1,6 +1,6 @@
 //! A tree to bytes, in the order and with the escapes of the wire.
 
-use super::parts::Parts;
+use super::members::MemberScanner;
 use crate::Tree;
 use crate::facts::{Field, Shape, Type};
 use crate::tree::{List, Map, Number};
@@ -8,7 +8,7 @@ use crate::tree::{List, Map, Number};
 /// One object of type `ty`, compact, without a newline at its end.
 #[must_use]
 pub fn encode(tree: &Tree, ty: &'static Type) -> Vec<u8> {
-    let mut writer = Writer::new(None);
+    let mut writer = JsonWriter::new(None);
     drop(writer.value(tree, &Shape::Object(ty)));
     writer.out
 }
@@ -16,7 +16,7 @@ pub fn encode(tree: &Tree, ty: &'static Type) -> Vec<u8> {
 /// An object and the bytes that [`encode`] has made of it, maybe in an older version of this crate:
 /// reading them gives this very tree.
 #[derive(Clone, Copy, Debug)]
-pub struct Written<'a> {
+pub struct EncodedTree<'a> {
     /// The object.
     pub tree: &'a Tree,
     /// Its bytes.
@@ -32,15 +32,17 @@ pub struct Written<'a> {
 pub fn encode_and_reread(
     tree: &Tree,
     ty: &'static Type,
-    earlier: Option<Written<'_>>,
+    earlier: Option<EncodedTree<'_>>,
 ) -> (Vec<u8>, Option<Tree>) {
-    let mut writer = Writer {
+    let mut writer = JsonWriter {
         is_rereading: true,
-        ..Writer::new(None)
+        ..JsonWriter::new(None)
     };
     let shape = Shape::Object(ty);
     let reread = match tree {
-        Tree::Object(members) => writer.object(Some(members), ty, earlier.and_then(Earlier::of)),
+        Tree::Object(members) => {
+            writer.object(Some(members), ty, earlier.and_then(EarlierObject::of))
+        }
         _ => writer.value(tree, &shape),
     };
     let reread = writer
@@ -52,7 +54,7 @@ pub fn encode_and_reread(
 /// The same for people: two spaces for each level.
 #[must_use]
 pub fn encode_pretty(tree: &Tree, ty: &'static Type) -> Vec<u8> {
-    let mut writer = Writer::new(Some(0));
+    let mut writer = JsonWriter::new(Some(0));
     drop(writer.value(tree, &Shape::Object(ty)));
     writer.out
 }
@@ -60,7 +62,7 @@ pub fn encode_pretty(tree: &Tree, ty: &'static Type) -> Vec<u8> {
 /// Any tree, members sorted by name, compact.
 #[must_use]
 pub fn encode_untyped(tree: &Tree) -> Vec<u8> {
-    let mut writer = Writer::new(None);
+    let mut writer = JsonWriter::new(None);
     writer.any(tree);
     writer.out
 }
@@ -68,7 +70,7 @@ pub fn encode_untyped(tree: &Tree) -> Vec<u8> {
 /// The same for people.
 #[must_use]
 pub fn encode_untyped_pretty(tree: &Tree) -> Vec<u8> {
-    let mut writer = Writer::new(Some(0));
+    let mut writer = JsonWriter::new(Some(0));
     writer.any(tree);
     writer.out
 }
@@ -76,7 +78,7 @@ pub fn encode_untyped_pretty(tree: &Tree) -> Vec<u8> {
 /// Room for a pod, so that most objects are written without growing.
 const ROOM: usize = 4096;
 
-struct Writer<'t> {
+struct JsonWriter<'t> {
     out: Vec<u8>,
     /// The members of the objects that are being written, the innermost last, each with the index
     /// of its field: kept here so that not every object needs a list of its own.
@@ -90,53 +92,58 @@ struct Writer<'t> {
 }
 
 /// An earlier state of an object that is being written.
-struct Earlier<'e> {
+struct EarlierObject<'e> {
     members: &'e Map,
-    parts: Parts<'e>,
+    scanner: MemberScanner<'e>,
     /// How many levels of objects below this one are compared member by member. What takes most of
     /// the bytes lies in the first two.
     levels: u8,
 }
 
 /// What an earlier state says of a member.
-enum Before<'e> {
+enum EarlierMember<'e> {
     /// It was the same, in these bytes.
     Same(&'e [u8]),
     /// It was another object.
-    Other(Earlier<'e>),
+    Other(EarlierObject<'e>),
     /// Nothing that helps.
     Unknown,
 }
 
-impl<'e> Earlier<'e> {
-    fn of(written: Written<'e>) -> Option<Self> {
+impl<'e> EarlierObject<'e> {
+    fn of(written: EncodedTree<'e>) -> Option<Self> {
         Some(Self {
             members: written.tree.as_object()?,
-            parts: Parts::of(written.bytes),
+            scanner: MemberScanner::of(written.bytes),
             levels: 1,
         })
     }
 
-    fn member(&mut self, name: &str, shape: &Shape, now: &Tree) -> Before<'e> {
+    fn member(&mut self, name: &str, shape: &Shape, now: &Tree) -> EarlierMember<'e> {
         // Plain values are soon encoded.
         let Some(before @ (Tree::Array(_) | Tree::Object(_))) = self.members.get(name) else {
-            return Before::Unknown;
+            return EarlierMember::Unknown;
         };
         if now.is_shared_with(before) {
-            return self.parts.find(name).map_or(Before::Unknown, Before::Same);
+            return self
+                .scanner
+                .find(name)
+                .map_or(EarlierMember::Unknown, EarlierMember::Same);
         }
         match (shape, before) {
             (Shape::Object(_), Tree::Object(members)) if self.levels > 0 => {
                 let other = |bytes| {
-                    Before::Other(Self {
+                    EarlierMember::Other(Self {
                         members,
-                        parts: Parts::of(bytes),
+                        scanner: MemberScanner::of(bytes),
                         levels: self.levels - 1,
                     })
                 };
-                self.parts.find(name).map_or(Before::Unknown, other)
+                self.scanner
+                    .find(name)
+                    .map_or(EarlierMember::Unknown, other)
             }
-            _ => Before::Unknown,
+            _ => EarlierMember::Unknown,
         }
     }
 }
@@ -179,7 +186,7 @@ impl<'t> Reread<'t> {
     }
 }
 
-impl<'t> Writer<'t> {
+impl<'t> JsonWriter<'t> {
     fn new(level: Option<usize>) -> Self {
         Self {
             out: Vec::with_capacity(ROOM),
@@ -256,7 +263,7 @@ impl<'t> Writer<'t> {
         &mut self,
         members: Option<&'t Map>,
         ty: &'static Type,
-        mut earlier: Option<Earlier<'_>>,
+        mut earlier: Option<EarlierObject<'_>>,
     ) -> Option<Tree> {
         // Objects have few of the many fields of their types, so that each member is looked up in
         // the type, and not each field among the members.
@@ -290,7 +297,7 @@ impl<'t> Writer<'t> {
                     always = always.strip_prefix(&[index]).unwrap_or(always);
                     if !left_out(member, field) {
                         self.key(field.name, &mut first);
-                        let before = earlier.as_mut().map_or(Before::Unknown, |earlier| {
+                        let before = earlier.as_mut().map_or(EarlierMember::Unknown, |earlier| {
                             earlier.member(field.name, &field.shape, member)
                         });
                         if let Some(changed) = self.member(member, &field.shape, before) {
@@ -309,7 +316,7 @@ impl<'t> Writer<'t> {
             }
         }
         self.found.truncate(start);
-        // What the type does not know stands last: parts of custom objects that share its types.
+        // What the type does not know stands last: scanner of custom objects that share its types.
         if !is_known {
             for (name, member) in members
                 .into_iter()
@@ -324,13 +331,18 @@ impl<'t> Writer<'t> {
         reread.changed.map(Tree::Object)
     }
 
-    fn member(&mut self, member: &'t Tree, shape: &Shape, before: Before<'_>) -> Option<Tree> {
+    fn member(
+        &mut self,
+        member: &'t Tree,
+        shape: &Shape,
+        before: EarlierMember<'_>,
+    ) -> Option<Tree> {
         match (before, shape, member) {
-            (Before::Same(bytes), ..) => {
+            (EarlierMember::Same(bytes), ..) => {
                 self.out.extend_from_slice(bytes);
                 None
             }
-            (Before::Other(earlier), Shape::Object(ty), Tree::Object(members)) => {
+            (EarlierMember::Other(earlier), Shape::Object(ty), Tree::Object(members)) => {
                 self.object(Some(members), ty, Some(earlier))
             }
             _ => self.value(member, shape),

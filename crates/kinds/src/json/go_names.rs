@@ -1,5 +1,5 @@
 //! The names under which decoding errors know texts of a narrower type: a pod's phase is a string
-//! in the table of facts, and `v1.PodPhase` for whoever sent a number in its place.
+//! in the table of facts, and `v1.PodPhase` for whoever sent a number in its path.
 
 use crate::facts::Type;
 
@@ -9,11 +9,10 @@ const UID: &str = "types.UID";
 /// The name of the type of a text field; none for plain strings.
 pub(super) fn of_field(ty: &Type, field: &str) -> Option<&'static str> {
     let short = ty.name.rsplit('.').next().unwrap_or(ty.name);
-    let place = NAMES
+    let path = NAMES
         .binary_search_by(|(owner, name, _)| (*owner, *name).cmp(&(short, field)))
         .ok();
-    place
-        .map(|place| NAMES[place].2)
+    path.map(|path| NAMES[path].2)
         .or_else(|| by_habit(short, field))
 }
 

@@ -2,7 +2,7 @@
 
 pub(crate) mod scalar;
 
-use super::{DecodeError, MAX_WARNINGS, Place};
+use super::{DecodeError, DocumentPath, MAX_WARNINGS};
 use crate::Tree;
 use crate::facts::{Field, Shape, Type};
 use crate::tree::Map;
@@ -29,7 +29,7 @@ pub fn normalize_changes(
         tree,
         Some(old),
         &Shape::Object(ty),
-        &Place::root(),
+        &DocumentPath::root(),
         &mut warnings,
         0,
     )?;
@@ -41,7 +41,7 @@ fn value(
     tree: &mut Tree,
     old: Option<&Tree>,
     shape: &Shape,
-    place: &Place<'_>,
+    path: &DocumentPath<'_>,
     warnings: &mut Vec<String>,
     depth: usize,
 ) -> Result<(), DecodeError> {
@@ -66,21 +66,21 @@ fn value(
             members,
             old.and_then(Tree::as_object),
             ty,
-            place,
+            path,
             warnings,
             depth,
         ),
         (Shape::ObjectOrBool(_) | Shape::Bool, Tree::Bool(_)) => Ok(()),
         (Shape::ObjectOrList(ty), Tree::Array(items)) => {
-            list(items, old, &Shape::Object(ty), place, warnings, depth)
+            list(items, old, &Shape::Object(ty), path, warnings, depth)
         }
         (Shape::ObjectOrStrings(_), Tree::Array(items)) => {
-            list(items, old, &Shape::String, place, warnings, depth)
+            list(items, old, &Shape::String, path, warnings, depth)
         }
-        (Shape::List(inner), Tree::Array(items)) => list(items, old, inner, place, warnings, depth),
+        (Shape::List(inner), Tree::Array(items)) => list(items, old, inner, path, warnings, depth),
         (Shape::Map(inner), Tree::Object(members)) => {
             for (key, member) in members.iter_mut() {
-                let place = place.key(key);
+                let path = path.key(key);
                 if member.is_null() {
                     *member = scalar::zero(inner);
                 } else {
@@ -88,7 +88,7 @@ fn value(
                         member,
                         old.and_then(|old| old.get(key)),
                         inner,
-                        &place,
+                        &path,
                         warnings,
                         depth + 1,
                     )?;
@@ -98,14 +98,14 @@ fn value(
         }
         (_, Tree::String(text)) => {
             let text = std::mem::take(text);
-            *tree = scalar::text(text.as_str().into(), shape, place)?;
+            *tree = scalar::text(text.as_str().into(), shape, path)?;
             Ok(())
         }
         (_, Tree::Number(number)) => {
-            *tree = scalar::number(&super::encode::number_text(number), shape, place)?;
+            *tree = scalar::number(&super::encode::number_text(number), shape, path)?;
             Ok(())
         }
-        (_, other) => Err(place.mismatch(other.json_type(), shape)),
+        (_, other) => Err(path.mismatch(other.json_type(), shape)),
     }
 }
 
@@ -113,7 +113,7 @@ fn object(
     members: &mut Map,
     old: Option<&Map>,
     ty: &'static Type,
-    place: &Place<'_>,
+    path: &DocumentPath<'_>,
     warnings: &mut Vec<String>,
     depth: usize,
 ) -> Result<(), DecodeError> {
@@ -124,7 +124,7 @@ fn object(
         }
         let Some(field) = ty.field(name) else {
             if warnings.len() < MAX_WARNINGS {
-                warnings.push(place.unknown_field(name));
+                warnings.push(path.unknown_field(name));
             }
             return false;
         };
@@ -134,7 +134,7 @@ fn object(
                 member,
                 old,
                 &field.shape,
-                &place.field(field.name, ty),
+                &path.field(field.name, ty),
                 warnings,
                 depth + 1,
             );
@@ -148,7 +148,7 @@ fn list(
     items: &mut [Tree],
     old: Option<&Tree>,
     inner: &Shape,
-    place: &Place<'_>,
+    path: &DocumentPath<'_>,
     warnings: &mut Vec<String>,
     depth: usize,
 ) -> Result<(), DecodeError> {
@@ -160,7 +160,7 @@ fn list(
                 item,
                 old.and_then(|old| old.get(index)),
                 inner,
-                &place.index(index),
+                &path.index(index),
                 warnings,
                 depth + 1,
             )?;

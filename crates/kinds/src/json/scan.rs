@@ -16,7 +16,7 @@ pub(crate) struct Scanner<'a> {
 
 /// What a value begins as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Begins {
+pub(crate) enum ValueKind {
     Object,
     List,
     String,
@@ -25,7 +25,7 @@ pub(crate) enum Begins {
     Null,
 }
 
-impl Begins {
+impl ValueKind {
     /// The name of it in decoding errors.
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -68,16 +68,16 @@ impl<'a> Scanner<'a> {
     }
 
     /// What the next value is. Words (`true`, `null`) are consumed, everything else begins here.
-    pub(crate) fn begin(&mut self) -> Scanned<Begins> {
+    pub(crate) fn begin(&mut self) -> Scanned<ValueKind> {
         self.skip_space();
         match self.byte() {
-            Some(b'{') => Ok(Begins::Object),
-            Some(b'[') => Ok(Begins::List),
-            Some(b'"') => Ok(Begins::String),
-            Some(b'-' | b'0'..=b'9') => Ok(Begins::Number),
-            Some(b't') => self.word("true").map(|()| Begins::Bool(true)),
-            Some(b'f') => self.word("false").map(|()| Begins::Bool(false)),
-            Some(b'n') => self.word("null").map(|()| Begins::Null),
+            Some(b'{') => Ok(ValueKind::Object),
+            Some(b'[') => Ok(ValueKind::List),
+            Some(b'"') => Ok(ValueKind::String),
+            Some(b'-' | b'0'..=b'9') => Ok(ValueKind::Number),
+            Some(b't') => self.word("true").map(|()| ValueKind::Bool(true)),
+            Some(b'f') => self.word("false").map(|()| ValueKind::Bool(false)),
+            Some(b'n') => self.word("null").map(|()| ValueKind::Null),
             _ => Err(self.unexpected("looking for beginning of value")),
         }
     }
@@ -308,16 +308,16 @@ impl<'a> Scanner<'a> {
     }
 
     /// Consumes the value that `begin` announced.
-    pub(crate) fn skip(&mut self, begins: Begins) -> Scanned<()> {
+    pub(crate) fn skip(&mut self, begins: ValueKind) -> Scanned<()> {
         match begins {
-            Begins::Bool(_) | Begins::Null => Ok(()),
-            Begins::String => self.string().map(drop),
-            Begins::Number => self.number().map(drop),
-            Begins::List => self.list(|scanner, _| {
+            ValueKind::Bool(_) | ValueKind::Null => Ok(()),
+            ValueKind::String => self.string().map(drop),
+            ValueKind::Number => self.number().map(drop),
+            ValueKind::List => self.list(|scanner, _| {
                 let begins = scanner.begin()?;
                 scanner.skip(begins)
             }),
-            Begins::Object => self.object(|scanner, _| {
+            ValueKind::Object => self.object(|scanner, _| {
                 let begins = scanner.begin()?;
                 scanner.skip(begins)
             }),
@@ -326,11 +326,11 @@ impl<'a> Scanner<'a> {
 
     /// The value without parts that `begin` announced; a list or an object has parts and is null
     /// here.
-    pub(crate) fn scalar(&mut self, begins: Begins) -> Scanned<Tree> {
+    pub(crate) fn scalar(&mut self, begins: ValueKind) -> Scanned<Tree> {
         Ok(match begins {
-            Begins::Bool(value) => Tree::Bool(value),
-            Begins::String => Tree::from(self.string()?),
-            Begins::Number => {
+            ValueKind::Bool(value) => Tree::Bool(value),
+            ValueKind::String => Tree::from(self.string()?),
+            ValueKind::Number => {
                 let text = self.number()?;
                 Tree::Number(
                     number(text).ok_or_else(|| {
@@ -338,7 +338,7 @@ impl<'a> Scanner<'a> {
                     })?,
                 )
             }
-            Begins::Null | Begins::List | Begins::Object => Tree::Null,
+            ValueKind::Null | ValueKind::List | ValueKind::Object => Tree::Null,
         })
     }
 }

@@ -30,16 +30,16 @@ pub fn json(document: Tree, patch: Tree) -> Result<Tree, PatchError> {
     };
     let operations = operations
         .into_iter()
-        .map(Operation::read)
+        .map(JsonPatchOperation::read)
         .collect::<Result<Vec<_>, _>>()?;
     if operations.len() > OPERATION_LIMIT {
         return Err(PatchError::TooManyOperations(operations.len()));
     }
     let mut document = document;
-    let mut spent = Spent::default();
+    let mut cost = PatchCost::default();
     for operation in operations {
         operation
-            .apply(&mut document, &mut spent)
+            .apply(&mut document, &mut cost)
             .map_err(PatchError::Rejected)?;
     }
     Ok(document)
@@ -52,14 +52,14 @@ fn unreadable(tree: &Tree, target: &str) -> PatchError {
     ))
 }
 
-struct Operation {
+struct JsonPatchOperation {
     op: Option<String>,
     path: Option<String>,
     from: Option<String>,
     value: Option<Tree>,
 }
 
-impl Operation {
+impl JsonPatchOperation {
     fn read(tree: Tree) -> Result<Self, PatchError> {
         let mut members = match tree {
             Tree::Object(members) => members,
@@ -83,7 +83,7 @@ impl Operation {
         })
     }
 
-    fn apply(self, document: &mut Tree, spent: &mut Spent) -> Result<(), String> {
+    fn apply(self, document: &mut Tree, cost: &mut PatchCost) -> Result<(), String> {
         let op = self.op.as_deref().unwrap_or("unknown");
         let path = self
             .path
@@ -96,20 +96,20 @@ impl Operation {
         };
         let value = self.value.unwrap_or_default();
         match op {
-            "add" => add(document, path, value, spent),
+            "add" => add(document, path, value, cost),
             "remove" => remove(document, path).map(|_| ()),
-            "replace" => replace(document, path, value, spent),
+            "replace" => replace(document, path, value, cost),
             "move" => {
                 let value = remove(document, from()?)?;
-                add(document, path, value, spent)
+                add(document, path, value, cost)
             }
             "copy" => {
                 let value = get(document, from()?)?.cloned().unwrap_or_default();
-                spent.copied_bytes += serde_json::to_string(&value).map_or(0, |text| text.len());
-                if spent.copied_bytes > COPY_LIMIT_BYTES {
+                cost.copied_bytes += serde_json::to_string(&value).map_or(0, |text| text.len());
+                if cost.copied_bytes > COPY_LIMIT_BYTES {
                     return Err(format!("copies of more than {COPY_LIMIT_BYTES} bytes"));
                 }
-                add(document, path, value, spent)
+                add(document, path, value, cost)
             }
             "test" => match get(document, path)?.unwrap_or(&Tree::Null) == &value {
                 true => Ok(()),
@@ -122,12 +122,12 @@ impl Operation {
 
 /// What the operations of one patch have cost so far.
 #[derive(Default)]
-struct Spent {
+struct PatchCost {
     copied_bytes: usize,
     visits: usize,
 }
 
-impl Spent {
+impl PatchCost {
     /// A document must stay as shallow as a body has to be: trees are walked by recursion, and
     /// copies of a value into itself double its depth.
     fn check_depth(&mut self, path: &str, value: &Tree) -> Result<(), String> {
@@ -157,13 +157,13 @@ impl Spent {
     }
 }
 
-fn add(document: &mut Tree, path: &str, value: Tree, spent: &mut Spent) -> Result<(), String> {
-    spent.check_depth(path, &value)?;
-    match container(document, path)? {
-        (Container::Object(members), key) => {
+fn add(document: &mut Tree, path: &str, value: Tree, cost: &mut PatchCost) -> Result<(), String> {
+    cost.check_depth(path, &value)?;
+    match parent(document, path)? {
+        (PointerParent::Object(members), key) => {
             members.insert(key, value);
         }
-        (Container::Array(items), key) => {
+        (PointerParent::Array(items), key) => {
             // One more place than there are items: the one behind the last.
             let index = if key == "-" {
                 items.len()
@@ -176,13 +176,18 @@ fn add(document: &mut Tree, path: &str, value: Tree, spent: &mut Spent) -> Resul
     Ok(())
 }
 
-fn replace(document: &mut Tree, path: &str, value: Tree, spent: &mut Spent) -> Result<(), String> {
-    spent.check_depth(path, &value)?;
-    match container(document, path)? {
-        (Container::Object(members), key) => {
+fn replace(
+    document: &mut Tree,
+    path: &str,
+    value: Tree,
+    cost: &mut PatchCost,
+) -> Result<(), String> {
+    cost.check_depth(path, &value)?;
+    match parent(document, path)? {
+        (PointerParent::Object(members), key) => {
             members.insert(key, value);
         }
-        (Container::Array(items), key) => {
+        (PointerParent::Array(items), key) => {
             let index = index(&key, items.len())?;
             items[index] = value;
         }
@@ -191,11 +196,11 @@ fn replace(document: &mut Tree, path: &str, value: Tree, spent: &mut Spent) -> R
 }
 
 fn remove(document: &mut Tree, path: &str) -> Result<Tree, String> {
-    match container(document, path)? {
-        (Container::Object(members), key) => members
+    match parent(document, path)? {
+        (PointerParent::Object(members), key) => members
             .remove(&key)
             .ok_or_else(|| format!("no member {key} to remove")),
-        (Container::Array(items), key) => {
+        (PointerParent::Array(items), key) => {
             let index = index(&key, items.len())?;
             Ok(items.remove(index))
         }
@@ -204,22 +209,22 @@ fn remove(document: &mut Tree, path: &str) -> Result<Tree, String> {
 
 /// What stands at a path; `None` for an absent member.
 fn get<'a>(document: &'a mut Tree, path: &str) -> Result<Option<&'a Tree>, String> {
-    match container(document, path)? {
-        (Container::Object(members), key) => Ok(members.get(&key)),
-        (Container::Array(items), key) => {
+    match parent(document, path)? {
+        (PointerParent::Object(members), key) => Ok(members.get(&key)),
+        (PointerParent::Array(items), key) => {
             let index = index(&key, items.len())?;
             Ok(Some(&items[index]))
         }
     }
 }
 
-enum Container<'a> {
+enum PointerParent<'a> {
     Object(&'a mut crate::tree::Map),
     Array(&'a mut Vec<Tree>),
 }
 
 /// What holds the last segment of a path, and that segment.
-fn container<'a>(document: &'a mut Tree, path: &str) -> Result<(Container<'a>, String), String> {
+fn parent<'a>(document: &'a mut Tree, path: &str) -> Result<(PointerParent<'a>, String), String> {
     let missing = || format!("missing value at {path}");
     let mut segments: Vec<&str> = path.split('/').skip(1).collect();
     let key = unescaped(segments.pop().ok_or_else(missing)?);
@@ -236,8 +241,8 @@ fn container<'a>(document: &'a mut Tree, path: &str) -> Result<(Container<'a>, S
         };
     }
     match place {
-        Tree::Object(members) => Ok((Container::Object(members), key)),
-        Tree::Array(items) => Ok((Container::Array(items), key)),
+        Tree::Object(members) => Ok((PointerParent::Object(members), key)),
+        Tree::Array(items) => Ok((PointerParent::Array(items), key)),
         _ => Err(missing()),
     }
 }

@@ -18,8 +18,6 @@ const RETAIN_KEYS: &str = "$retainKeys";
 const SET_ORDER: &str = "$setElementOrder/";
 const DELETE_FROM: &str = "$deleteFromPrimitiveList/";
 
-type Members = Map;
-
 /// Applies a strategic merge patch to an object of this type. A null patch changes nothing.
 pub fn strategic(document: Tree, patch: Tree, ty: &'static Type) -> Result<Tree, PatchError> {
     let Some(patch) = object(patch)? else {
@@ -28,25 +26,25 @@ pub fn strategic(document: Tree, patch: Tree, ty: &'static Type) -> Result<Tree,
     let members = if let Tree::Object(members) = document {
         members
     } else {
-        Members::new()
+        Map::new()
     };
     Ok(Tree::Object(merge_members(
         members,
         patch,
-        Schema::Object(ty),
+        PatchSchema::Object(ty),
     )?))
 }
 
 /// What is known of a value while it is merged.
 #[derive(Clone, Copy)]
-enum Schema {
+enum PatchSchema {
     Object(&'static Type),
     Map(&'static Shape),
     /// Any JSON, scalars, and fields that the type does not name.
     Unknown,
 }
 
-impl From<&'static Shape> for Schema {
+impl From<&'static Shape> for PatchSchema {
     fn from(shape: &'static Shape) -> Self {
         match shape {
             Shape::Object(ty) => Self::Object(ty),
@@ -58,16 +56,16 @@ impl From<&'static Shape> for Schema {
 
 /// How one member is merged: what its value (or its items) are, and by which strategy and key.
 #[derive(Clone, Copy)]
-struct Member {
-    value: Schema,
-    items: Schema,
+struct MemberSchema {
+    value: PatchSchema,
+    items: PatchSchema,
     strategy: PatchStrategy,
     merge_key: &'static str,
 }
 
-impl Schema {
-    fn member(self, name: &str) -> Member {
-        let unknown = Member {
+impl PatchSchema {
+    fn member(self, name: &str) -> MemberSchema {
+        let unknown = MemberSchema {
             value: Self::Unknown,
             items: Self::Unknown,
             strategy: PatchStrategy::default(),
@@ -75,24 +73,24 @@ impl Schema {
         };
         match self {
             Self::Unknown => unknown,
-            Self::Map(value) => Member {
+            Self::Map(value) => MemberSchema {
                 value: Self::from(value),
                 ..unknown
             },
-            Self::Object(ty) => ty.field(name).map_or(unknown, Member::of),
+            Self::Object(ty) => ty.field(name).map_or(unknown, MemberSchema::of),
         }
     }
 }
 
-impl Member {
+impl MemberSchema {
     fn of(field: &'static Field) -> Self {
         let items = if let Shape::List(items) = field.shape {
-            Schema::from(items)
+            PatchSchema::from(items)
         } else {
-            Schema::Unknown
+            PatchSchema::Unknown
         };
         Self {
-            value: Schema::from(&field.shape),
+            value: PatchSchema::from(&field.shape),
             items,
             strategy: field.patch,
             merge_key: field.merge_key,
@@ -101,17 +99,17 @@ impl Member {
 }
 
 fn merge_members(
-    mut original: Members,
-    mut patch: Members,
-    schema: Schema,
-) -> Result<Members, PatchError> {
+    mut original: Map,
+    mut patch: Map,
+    schema: PatchSchema,
+) -> Result<Map, PatchError> {
     if let Some(directive) = patch.get(DIRECTIVE) {
         return match directive.as_str() {
             Some("replace") => {
                 patch.remove(DIRECTIVE);
                 Ok(patch)
             }
-            Some("delete") => Ok(Members::new()),
+            Some("delete") => Ok(Map::new()),
             _ => Err(unknown_directive(patch)),
         };
     }
@@ -150,7 +148,7 @@ fn merge_members(
     Ok(original)
 }
 
-fn unknown_directive(patch: Members) -> PatchError {
+fn unknown_directive(patch: Map) -> PatchError {
     let directive = patch.get(DIRECTIVE).map(go::shown).unwrap_or_default();
     PatchError::Untyped(format!(
         "unknown patch type: {directive} in map: {}",
@@ -159,7 +157,7 @@ fn unknown_directive(patch: Members) -> PatchError {
 }
 
 /// `$retainKeys`: members that it does not list are dropped, and the patch may hold no others.
-fn retain_keys(original: &mut Members, patch: &mut Members) -> Result<(), PatchError> {
+fn retain_keys(original: &mut Map, patch: &mut Map) -> Result<(), PatchError> {
     let Some(directive) = patch.remove(RETAIN_KEYS) else {
         return Ok(());
     };
@@ -182,11 +180,7 @@ fn retain_keys(original: &mut Members, patch: &mut Members) -> Result<(), PatchE
 }
 
 /// `$setElementOrder/<list>`: merges that list, puts it in order, and takes both out of the patch.
-fn set_orders(
-    original: &mut Members,
-    patch: &mut Members,
-    schema: Schema,
-) -> Result<(), PatchError> {
+fn set_orders(original: &mut Map, patch: &mut Map, schema: PatchSchema) -> Result<(), PatchError> {
     let directives: Vec<Text> = patch
         .keys()
         .filter(|name| name.starts_with(SET_ORDER))
@@ -216,7 +210,7 @@ fn set_orders(
     Ok(())
 }
 
-fn delete_from(original: &mut Members, name: &str, values: Tree) -> Result<(), PatchError> {
+fn delete_from(original: &mut Map, name: &str, values: Tree) -> Result<(), PatchError> {
     let values = expect_list(values)?;
     if let Some(Tree::Array(items)) = original.get_mut(name) {
         items.retain(|item| !values.contains(item));

@@ -4,13 +4,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 
-use super::wire::{Reader, Value};
+use super::wire::{MessageReader, WireValue};
 use crate::Tree;
 use crate::facts::{Field, Shape, Type};
 use crate::json::{DecodeError, MAX_DEPTH, decode_untyped, scalar};
 use crate::tree::{Map, Text};
-
-type Members = Map;
 
 pub(super) fn message(bytes: &[u8], ty: &'static Type) -> Result<Tree, DecodeError> {
     let tree = object(bytes, ty, 0)?;
@@ -35,7 +33,7 @@ fn too_deep() -> DecodeError {
 }
 
 fn object(bytes: &[u8], ty: &'static Type, depth: usize) -> Result<Tree, DecodeError> {
-    let mut members = Members::new();
+    let mut members = Map::new();
     structure(bytes, ty, &[], &mut members, depth)?;
     Ok(Tree::Object(members))
 }
@@ -45,14 +43,14 @@ fn structure(
     bytes: &[u8],
     ty: &'static Type,
     within: &[u32],
-    members: &mut Members,
+    members: &mut Map,
     depth: usize,
 ) -> Result<(), DecodeError> {
     if depth > MAX_DEPTH {
         return Err(too_deep());
     }
     let level = within.len();
-    let mut reader = Reader::new(bytes);
+    let mut reader = MessageReader::new(bytes);
     while let Some((number, value)) = reader.next()? {
         let of_number =
             |field: &&Field| field.within.get(level).copied().unwrap_or(field.number) == number;
@@ -81,8 +79,8 @@ fn wrong(field: &Field) -> DecodeError {
     DecodeError::Value(format!("proto: wrong wireType for field {}", field.name))
 }
 
-fn need_bytes<'a>(value: Value<'a>, field: &Field) -> Result<&'a [u8], DecodeError> {
-    if let Value::Bytes(bytes) = value {
+fn need_bytes<'a>(value: WireValue<'a>, field: &Field) -> Result<&'a [u8], DecodeError> {
+    if let WireValue::Bytes(bytes) = value {
         Ok(bytes)
     } else {
         Err(wrong(field))
@@ -91,8 +89,8 @@ fn need_bytes<'a>(value: Value<'a>, field: &Field) -> Result<&'a [u8], DecodeErr
 
 fn member(
     field: &Field,
-    found: Value<'_>,
-    members: &mut Members,
+    found: WireValue<'_>,
+    members: &mut Map,
     depth: usize,
 ) -> Result<(), DecodeError> {
     match &field.shape {
@@ -105,10 +103,10 @@ fn member(
             };
             match (found, inner) {
                 // Numbers may come packed, all in one field.
-                (Value::Bytes(bytes), Shape::Int32 | Shape::Int64 | Shape::Bool) => {
-                    let mut reader = Reader::new(bytes);
+                (WireValue::Bytes(bytes), Shape::Int32 | Shape::Int64 | Shape::Bool) => {
+                    let mut reader = MessageReader::new(bytes);
                     while !reader.is_empty() {
-                        let number = Value::Varint(reader.varint()?);
+                        let number = WireValue::Varint(reader.varint()?);
                         items.push(value(inner, number, field, depth)?);
                     }
                 }
@@ -119,7 +117,7 @@ fn member(
             let (key, entry) = entry(inner, need_bytes(found, field)?, field, depth)?;
             let entries = members
                 .entry(Text::new_static(field.name))
-                .or_insert_with(|| Tree::Object(Members::new()));
+                .or_insert_with(|| Tree::Object(Map::new()));
             if let Tree::Object(entries) = entries {
                 entries.insert(key, entry);
             }
@@ -156,7 +154,7 @@ fn entry(
     depth: usize,
 ) -> Result<(String, Tree), DecodeError> {
     let (mut key, mut tree) = (String::new(), None);
-    let mut reader = Reader::new(bytes);
+    let mut reader = MessageReader::new(bytes);
     while let Some((number, found)) = reader.next()? {
         match number {
             1 => key = text(need_bytes(found, field)?),
@@ -187,7 +185,7 @@ fn wrapped_list(
     depth: usize,
 ) -> Result<Tree, DecodeError> {
     let mut items = Vec::new();
-    let mut reader = Reader::new(bytes);
+    let mut reader = MessageReader::new(bytes);
     while let Some((number, found)) = reader.next()? {
         if number == 1 {
             items.push(value(inner, found, field, depth)?);
@@ -203,22 +201,22 @@ fn text(bytes: &[u8]) -> String {
 /// One value; null when it is a time or anything else that nobody set.
 fn value(
     shape: &Shape,
-    found: Value<'_>,
+    found: WireValue<'_>,
     field: &Field,
     depth: usize,
 ) -> Result<Tree, DecodeError> {
     let bytes = || need_bytes(found, field);
     Ok(match (shape, found) {
         (Shape::String | Shape::Duration, _) => Tree::from(String::from_utf8_lossy(bytes()?)),
-        (Shape::Bool, Value::Varint(number)) => Tree::Bool(number != 0),
+        (Shape::Bool, WireValue::Varint(number)) => Tree::Bool(number != 0),
         // A 32-bit number is what its low half says, as every reader of protobuf has it.
         #[expect(
             clippy::cast_possible_truncation,
             reason = "the wire format cuts it so"
         )]
-        (Shape::Int32, Value::Varint(number)) => Tree::from(number as u32 as i32),
-        (Shape::Int64, Value::Varint(number)) => Tree::from(number.cast_signed()),
-        (Shape::Float64, Value::Fixed64(bits)) => {
+        (Shape::Int32, WireValue::Varint(number)) => Tree::from(number as u32 as i32),
+        (Shape::Int64, WireValue::Varint(number)) => Tree::from(number.cast_signed()),
+        (Shape::Float64, WireValue::Fixed64(bits)) => {
             serde_json::Number::from_f64(f64::from_bits(bits)).map_or(Tree::Null, Tree::Number)
         }
         (Shape::Bytes, _) => Tree::from(STANDARD.encode(bytes()?)),
@@ -235,14 +233,14 @@ fn value(
 }
 
 fn time(bytes: &[u8], micros: bool) -> Result<Tree, DecodeError> {
-    let (mut seconds, mut nanos, mut reader) = (0, 0, Reader::new(bytes));
+    let (mut seconds, mut nanos, mut reader) = (0, 0, MessageReader::new(bytes));
     if reader.is_empty() {
         return Ok(Tree::Null);
     }
     while let Some((number, found)) = reader.next()? {
         match (number, found) {
-            (1, Value::Varint(value)) => seconds = value.cast_signed(),
-            (2, Value::Varint(value)) => {
+            (1, WireValue::Varint(value)) => seconds = value.cast_signed(),
+            (2, WireValue::Varint(value)) => {
                 nanos = i32::try_from(value.cast_signed()).unwrap_or_default()
             }
             _ => {}
@@ -263,10 +261,10 @@ fn time(bytes: &[u8], micros: bool) -> Result<Tree, DecodeError> {
 }
 
 fn quantity(bytes: &[u8]) -> Result<Tree, DecodeError> {
-    let mut reader = Reader::new(bytes);
+    let mut reader = MessageReader::new(bytes);
     let mut written = String::new();
     while let Some((number, found)) = reader.next()? {
-        if let (1, Value::Bytes(bytes)) = (number, found) {
+        if let (1, WireValue::Bytes(bytes)) = (number, found) {
             written = text(bytes);
         }
     }
@@ -280,16 +278,16 @@ fn quantity(bytes: &[u8]) -> Result<Tree, DecodeError> {
 
 fn int_or_string(bytes: &[u8]) -> Result<Tree, DecodeError> {
     let (mut is_text, mut number_value, mut text_value) = (false, 0, String::new());
-    let mut reader = Reader::new(bytes);
+    let mut reader = MessageReader::new(bytes);
     while let Some((number, found)) = reader.next()? {
         match (number, found) {
-            (1, Value::Varint(value)) => is_text = value == 1,
+            (1, WireValue::Varint(value)) => is_text = value == 1,
             #[expect(
                 clippy::cast_possible_truncation,
                 reason = "the wire format cuts it so"
             )]
-            (2, Value::Varint(value)) => number_value = value as u32 as i32,
-            (3, Value::Bytes(bytes)) => text_value = text(bytes),
+            (2, WireValue::Varint(value)) => number_value = value as u32 as i32,
+            (3, WireValue::Bytes(bytes)) => text_value = text(bytes),
             _ => {}
         }
     }
@@ -301,10 +299,10 @@ fn int_or_string(bytes: &[u8]) -> Result<Tree, DecodeError> {
 }
 
 fn any(bytes: &[u8]) -> Result<Tree, DecodeError> {
-    let mut reader = Reader::new(bytes);
+    let mut reader = MessageReader::new(bytes);
     let mut raw: &[u8] = &[];
     while let Some((number, found)) = reader.next()? {
-        if let (1, Value::Bytes(bytes)) = (number, found) {
+        if let (1, WireValue::Bytes(bytes)) = (number, found) {
             raw = bytes;
         }
     }
@@ -323,17 +321,16 @@ fn union(
     depth: usize,
 ) -> Result<Tree, DecodeError> {
     let (mut allows, mut schema, mut items) = (false, None, Vec::new());
-    let mut reader = Reader::new(bytes);
+    let mut reader = MessageReader::new(bytes);
     while let Some((number, found)) = reader.next()? {
         match (shape, number, found) {
-            (Shape::ObjectOrBool(_), 1, Value::Varint(value)) => allows = value != 0,
-            (Shape::ObjectOrBool(_), 2, Value::Bytes(bytes)) | (_, 1, Value::Bytes(bytes)) => {
-                schema = Some(object(bytes, ty, depth + 1)?)
-            }
-            (Shape::ObjectOrList(_), 2, Value::Bytes(bytes)) => {
+            (Shape::ObjectOrBool(_), 1, WireValue::Varint(value)) => allows = value != 0,
+            (Shape::ObjectOrBool(_), 2, WireValue::Bytes(bytes))
+            | (_, 1, WireValue::Bytes(bytes)) => schema = Some(object(bytes, ty, depth + 1)?),
+            (Shape::ObjectOrList(_), 2, WireValue::Bytes(bytes)) => {
                 items.push(object(bytes, ty, depth + 1)?)
             }
-            (Shape::ObjectOrStrings(_), 2, Value::Bytes(bytes)) => {
+            (Shape::ObjectOrStrings(_), 2, WireValue::Bytes(bytes)) => {
                 items.push(Tree::from(text(bytes)))
             }
             (_, 1 | 2, _) => return Err(wrong(field)),

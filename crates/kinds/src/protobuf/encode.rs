@@ -4,12 +4,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 
-use super::wire::Writer;
+use super::wire::MessageWriter;
 use crate::Tree;
 use crate::facts::{Field, Shape, Type};
 
 pub(super) fn message(tree: &Tree, ty: &'static Type) -> Vec<u8> {
-    let mut out = Writer::default();
+    let mut out = MessageWriter::default();
     if let Tree::Object(members) = tree {
         structure(&mut out, members, ty, &[]);
     } else {
@@ -19,7 +19,12 @@ pub(super) fn message(tree: &Tree, ty: &'static Type) -> Vec<u8> {
 }
 
 /// Writes the fields that lie in the message `within` of the structure.
-fn structure(out: &mut Writer, members: &crate::tree::Map, ty: &'static Type, within: &[u32]) {
+fn structure(
+    out: &mut MessageWriter,
+    members: &crate::tree::Map,
+    ty: &'static Type,
+    within: &[u32],
+) {
     let depth = within.len();
     let number = |field: &Field| field.within.get(depth).copied().unwrap_or(field.number);
     let mut inside: Vec<&'static Field> = ty
@@ -38,7 +43,7 @@ fn structure(out: &mut Writer, members: &crate::tree::Map, ty: &'static Type, wi
             );
         } else if number(field) != last {
             // The first field of a message inside brings the others with it.
-            let mut inner = Writer::default();
+            let mut inner = MessageWriter::default();
             structure(&mut inner, members, ty, &field.within[..=depth]);
             out.bytes(number(field), &inner.into_bytes());
         }
@@ -46,7 +51,7 @@ fn structure(out: &mut Writer, members: &crate::tree::Map, ty: &'static Type, wi
     }
 }
 
-fn member(out: &mut Writer, field: &Field, tree: Option<&Tree>) {
+fn member(out: &mut MessageWriter, field: &Field, tree: Option<&Tree>) {
     match (&field.shape, tree) {
         (Shape::List(inner), Some(Tree::Array(items))) => {
             for item in items {
@@ -55,7 +60,7 @@ fn member(out: &mut Writer, field: &Field, tree: Option<&Tree>) {
         }
         (Shape::Map(inner), Some(Tree::Object(entries))) => {
             for (key, entry) in entries {
-                let mut pair = Writer::default();
+                let mut pair = MessageWriter::default();
                 pair.text(1, key);
                 map_value(&mut pair, inner, entry);
                 out.bytes(field.number, &pair.into_bytes());
@@ -71,10 +76,10 @@ fn member(out: &mut Writer, field: &Field, tree: Option<&Tree>) {
 }
 
 /// In a map a list is a message with items (`ExtraValue`).
-fn map_value(out: &mut Writer, shape: &Shape, tree: &Tree) {
+fn map_value(out: &mut MessageWriter, shape: &Shape, tree: &Tree) {
     match (shape, tree) {
         (Shape::List(inner), Tree::Array(items)) => {
-            let mut list = Writer::default();
+            let mut list = MessageWriter::default();
             for item in items {
                 value(&mut list, 1, inner, item);
             }
@@ -86,7 +91,7 @@ fn map_value(out: &mut Writer, shape: &Shape, tree: &Tree) {
 }
 
 /// Writes one value; null is the zero of its shape.
-fn value(out: &mut Writer, number: u32, shape: &Shape, tree: &Tree) {
+fn value(out: &mut MessageWriter, number: u32, shape: &Shape, tree: &Tree) {
     let text = || tree.as_str().unwrap_or_default();
     match shape {
         Shape::String | Shape::Duration => out.text(number, text()),
@@ -98,13 +103,13 @@ fn value(out: &mut Writer, number: u32, shape: &Shape, tree: &Tree) {
         Shape::Bytes => out.bytes(number, &STANDARD.decode(text()).unwrap_or_default()),
         Shape::Time | Shape::MicroTime => out.bytes(number, &time(text())),
         Shape::Quantity => {
-            let mut inner = Writer::default();
+            let mut inner = MessageWriter::default();
             inner.text(1, tree.as_str().unwrap_or("0"));
             out.bytes(number, &inner.into_bytes());
         }
         Shape::IntOrString => out.bytes(number, &int_or_string(tree)),
         Shape::Any => {
-            let mut inner = Writer::default();
+            let mut inner = MessageWriter::default();
             if !tree.is_null() {
                 inner.bytes(1, &crate::json::encode_untyped(tree));
             }
@@ -112,7 +117,7 @@ fn value(out: &mut Writer, number: u32, shape: &Shape, tree: &Tree) {
         }
         Shape::Object(ty) => out.bytes(number, &message(tree, ty)),
         Shape::ObjectOrBool(ty) => {
-            let mut inner = Writer::default();
+            let mut inner = MessageWriter::default();
             inner.varint(1, u64::from(tree.as_bool().unwrap_or(true)));
             if tree.is_object() {
                 inner.bytes(2, &message(tree, ty));
@@ -127,7 +132,7 @@ fn value(out: &mut Writer, number: u32, shape: &Shape, tree: &Tree) {
 }
 
 fn either(tree: &Tree, ty: &'static Type, item_shape: &Shape) -> Vec<u8> {
-    let mut inner = Writer::default();
+    let mut inner = MessageWriter::default();
     match tree {
         Tree::Array(items) => items
             .iter()
@@ -138,7 +143,7 @@ fn either(tree: &Tree, ty: &'static Type, item_shape: &Shape) -> Vec<u8> {
 }
 
 fn int_or_string(tree: &Tree) -> Vec<u8> {
-    let mut inner = Writer::default();
+    let mut inner = MessageWriter::default();
     inner.varint(1, u64::from(tree.is_string()));
     inner.varint(2, tree.as_i64().unwrap_or_default().cast_unsigned());
     inner.text(3, tree.as_str().unwrap_or_default());
@@ -147,7 +152,7 @@ fn int_or_string(tree: &Tree) -> Vec<u8> {
 
 /// Seconds and nanoseconds; no time is an empty message.
 fn time(text: &str) -> Vec<u8> {
-    let mut inner = Writer::default();
+    let mut inner = MessageWriter::default();
     if let Ok(time) = text.parse::<Timestamp>() {
         let nanos = time.as_nanosecond();
         let seconds = i64::try_from(nanos.div_euclid(1_000_000_000)).unwrap_or_default();

@@ -4,7 +4,7 @@ use crate::json::DecodeError;
 
 /// One field's value as it stands on the wire.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Value<'a> {
+pub(super) enum WireValue<'a> {
     Varint(u64),
     Fixed64(u64),
     Bytes(&'a [u8]),
@@ -12,7 +12,7 @@ pub(super) enum Value<'a> {
     Fixed32,
 }
 
-pub(super) struct Reader<'a> {
+pub(super) struct MessageReader<'a> {
     rest: &'a [u8],
 }
 
@@ -20,7 +20,7 @@ fn truncated() -> DecodeError {
     DecodeError::Syntax("unexpected EOF".to_owned())
 }
 
-impl<'a> Reader<'a> {
+impl<'a> MessageReader<'a> {
     pub(super) fn new(bytes: &'a [u8]) -> Self {
         Self { rest: bytes }
     }
@@ -30,7 +30,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The next field, none at the end.
-    pub(super) fn next(&mut self) -> Result<Option<(u32, Value<'a>)>, DecodeError> {
+    pub(super) fn next(&mut self) -> Result<Option<(u32, WireValue<'a>)>, DecodeError> {
         if self.rest.is_empty() {
             return Ok(None);
         }
@@ -43,17 +43,17 @@ impl<'a> Reader<'a> {
             )));
         }
         let value = match tag & 7 {
-            0 => Value::Varint(self.varint()?),
-            1 => Value::Fixed64(u64::from_le_bytes(
+            0 => WireValue::Varint(self.varint()?),
+            1 => WireValue::Fixed64(u64::from_le_bytes(
                 self.take(8)?.try_into().map_err(|_| truncated())?,
             )),
             2 => {
                 let length = usize::try_from(self.varint()?).map_err(|_| truncated())?;
-                Value::Bytes(self.take(length)?)
+                WireValue::Bytes(self.take(length)?)
             }
             5 => {
                 self.take(4)?;
-                Value::Fixed32
+                WireValue::Fixed32
             }
             other => {
                 return Err(DecodeError::Syntax(format!(
@@ -88,17 +88,17 @@ impl<'a> Reader<'a> {
 
 /// Writes one message, field by field; also those of formats that are not in the table of facts.
 #[derive(Debug, Default)]
-pub struct Writer {
+pub struct MessageWriter {
     out: Vec<u8>,
 }
 
-impl From<Vec<u8>> for Writer {
+impl From<Vec<u8>> for MessageWriter {
     fn from(out: Vec<u8>) -> Self {
         Self { out }
     }
 }
 
-impl Writer {
+impl MessageWriter {
     /// The message.
     #[must_use]
     pub fn into_bytes(self) -> Vec<u8> {

@@ -20,8 +20,8 @@ pub(super) fn requirements(text: &str) -> Result<Vec<Requirement>, SelectorError
     let mut found = Vec::new();
     loop {
         match tokens.peek() {
-            Token::End => return Ok(found),
-            Token::Word(_) | Token::Symbol("!") => {}
+            SelectorToken::End => return Ok(found),
+            SelectorToken::Word(_) | SelectorToken::Symbol("!") => {}
             other => {
                 return fail(format!(
                     "found '{other}', expected: !, identifier, or 'end of string'"
@@ -33,12 +33,12 @@ pub(super) fn requirements(text: &str) -> Result<Vec<Requirement>, SelectorError
         })?;
         found.push(requirement);
         match tokens.next() {
-            Token::End => return Ok(found),
-            Token::Symbol(",") => {}
+            SelectorToken::End => return Ok(found),
+            SelectorToken::Symbol(",") => {}
             other => return fail(format!("found '{other}', expected: ',' or 'end of string'")),
         }
         match tokens.peek() {
-            Token::Word(_) | Token::Symbol("!") => {}
+            SelectorToken::Word(_) | SelectorToken::Symbol("!") => {}
             other => return fail(format!("found '{other}', expected: identifier after ','")),
         }
     }
@@ -49,13 +49,13 @@ fn fail<T>(text: String) -> Result<T, SelectorError> {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Token<'a> {
+enum SelectorToken<'a> {
     End,
     Word(&'a str),
     Symbol(&'a str),
 }
 
-impl std::fmt::Display for Token<'_> {
+impl std::fmt::Display for SelectorToken<'_> {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::End => Ok(()),
@@ -70,16 +70,16 @@ struct Tokens<'a> {
 }
 
 impl<'a> Tokens<'a> {
-    fn next(&mut self) -> Token<'a> {
+    fn next(&mut self) -> SelectorToken<'a> {
         self.rest = self.rest.trim_start_matches([' ', '\t', '\r', '\n']);
         let length = match self.rest.as_bytes() {
-            [] => return Token::End,
+            [] => return SelectorToken::End,
             [b'=' | b'!', b'=', ..] => 2,
             [b'=' | b'!' | b'(' | b')' | b',' | b'>' | b'<', ..] => 1,
             _ => 0,
         };
         if length > 0 {
-            return Token::Symbol(self.cut(length));
+            return SelectorToken::Symbol(self.cut(length));
         }
         let is_end = |letter: char| {
             matches!(
@@ -87,7 +87,7 @@ impl<'a> Tokens<'a> {
                 '=' | '!' | '(' | ')' | ',' | '>' | '<' | ' ' | '\t' | '\r' | '\n'
             )
         };
-        Token::Word(self.cut(self.rest.find(is_end).unwrap_or(self.rest.len())))
+        SelectorToken::Word(self.cut(self.rest.find(is_end).unwrap_or(self.rest.len())))
     }
 
     fn cut(&mut self, length: usize) -> &'a str {
@@ -96,18 +96,18 @@ impl<'a> Tokens<'a> {
         token
     }
 
-    fn peek(&self) -> Token<'a> {
+    fn peek(&self) -> SelectorToken<'a> {
         let mut ahead = *self;
         ahead.next()
     }
 
     fn requirement(&mut self) -> Result<Requirement, SelectorError> {
         let mut first = self.next();
-        let is_negated = first == Token::Symbol("!");
+        let is_negated = first == SelectorToken::Symbol("!");
         if is_negated {
             first = self.next();
         }
-        let Token::Word(key) = first else {
+        let SelectorToken::Word(key) = first else {
             return fail(format!("found '{first}', expected: identifier"));
         };
         if let Some(fault) = key_fault(key, "<nil>") {
@@ -116,7 +116,7 @@ impl<'a> Tokens<'a> {
         if is_negated {
             return Requirement::new(key, Operator::DoesNotExist, Vec::new());
         }
-        if matches!(self.peek(), Token::End | Token::Symbol(",")) {
+        if matches!(self.peek(), SelectorToken::End | SelectorToken::Symbol(",")) {
             return Requirement::new(key, Operator::Exists, Vec::new());
         }
         let operator = self.operator()?;
@@ -131,13 +131,13 @@ impl<'a> Tokens<'a> {
 
     fn operator(&mut self) -> Result<Operator, SelectorError> {
         Ok(match self.next() {
-            Token::Word("in") => Operator::In,
-            Token::Word("notin") => Operator::NotIn,
-            Token::Symbol("=") => Operator::Equals,
-            Token::Symbol("==") => Operator::DoubleEquals,
-            Token::Symbol("!=") => Operator::NotEquals,
-            Token::Symbol(">") => Operator::GreaterThan,
-            Token::Symbol("<") => Operator::LessThan,
+            SelectorToken::Word("in") => Operator::In,
+            SelectorToken::Word("notin") => Operator::NotIn,
+            SelectorToken::Symbol("=") => Operator::Equals,
+            SelectorToken::Symbol("==") => Operator::DoubleEquals,
+            SelectorToken::Symbol("!=") => Operator::NotEquals,
+            SelectorToken::Symbol(">") => Operator::GreaterThan,
+            SelectorToken::Symbol("<") => Operator::LessThan,
             other => {
                 return fail(format!(
                     "found '{other}', expected: in, notin, =, ==, !=, gt, lt"
@@ -148,11 +148,11 @@ impl<'a> Tokens<'a> {
 
     /// The value behind `=`; nothing is the empty value.
     fn exact_value(&mut self) -> Result<&'a str, SelectorError> {
-        if matches!(self.peek(), Token::End | Token::Symbol(",")) {
+        if matches!(self.peek(), SelectorToken::End | SelectorToken::Symbol(",")) {
             return Ok("");
         }
         match self.next() {
-            Token::Word(value) => Ok(value),
+            SelectorToken::Word(value) => Ok(value),
             other => fail(format!("found '{other}', expected: identifier")),
         }
     }
@@ -161,38 +161,38 @@ impl<'a> Tokens<'a> {
     /// value.
     fn values(&mut self) -> Result<BTreeSet<&'a str>, SelectorError> {
         match self.next() {
-            Token::Symbol("(") => {}
+            SelectorToken::Symbol("(") => {}
             other => return fail(format!("found '{other}' expected: '('")),
         }
         match self.peek() {
-            Token::Symbol(")") => {
+            SelectorToken::Symbol(")") => {
                 self.next();
                 return Ok(BTreeSet::from([""]));
             }
-            Token::Word(_) | Token::Symbol(",") => {}
+            SelectorToken::Word(_) | SelectorToken::Symbol(",") => {}
             other => return fail(format!("found '{other}', expected: ',', ')' or identifier")),
         }
         let mut values = BTreeSet::new();
         loop {
             match self.next() {
-                Token::Word(value) => {
+                SelectorToken::Word(value) => {
                     values.insert(value);
                     match self.peek() {
-                        Token::Symbol(",") => {}
-                        Token::Symbol(")") => break,
+                        SelectorToken::Symbol(",") => {}
+                        SelectorToken::Symbol(")") => break,
                         other => return fail(format!("found '{other}', expected: ',' or ')'")),
                     }
                 }
-                Token::Symbol(",") => {
+                SelectorToken::Symbol(",") => {
                     if values.is_empty() {
                         values.insert("");
                     }
                     match self.peek() {
-                        Token::Symbol(")") => {
+                        SelectorToken::Symbol(")") => {
                             values.insert("");
                             break;
                         }
-                        Token::Symbol(",") => {
+                        SelectorToken::Symbol(",") => {
                             self.next();
                             values.insert("");
                         }

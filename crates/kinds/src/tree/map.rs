@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::{Text, Tree};
 
 /// From so many members on they are kept as a tree.
-const MANY: usize = 128;
+const TREE_THRESHOLD: usize = 128;
 
 /// See the module. Many are empty, managed fields for the most part; these need no memory.
 #[derive(Clone, Debug, Default)]
@@ -23,7 +23,7 @@ enum Members {
     Many(BTreeMap<Text, Tree>),
 }
 
-static NOBODY: Members = Members::Few(Vec::new());
+static EMPTY: Members = Members::Few(Vec::new());
 
 impl Default for Members {
     fn default() -> Self {
@@ -33,18 +33,18 @@ impl Default for Members {
 
 /// Up to so many members, looking at one after the other is quicker than a search: most names
 /// differ in their lengths.
-const SHORT: usize = 16;
+const LINEAR_SEARCH_LIMIT: usize = 16;
 
 /// Where a name stands among few members.
 fn find(members: &[(Text, Tree)], name: &str) -> Option<usize> {
-    if members.len() > SHORT {
-        return place(members, name).ok();
+    if members.len() > LINEAR_SEARCH_LIMIT {
+        return search(members, name).ok();
     }
     members.iter().position(|(known, _)| known.as_str() == name)
 }
 
 /// The same, or where it would stand.
-fn place(members: &[(Text, Tree)], name: &str) -> Result<usize, usize> {
+fn search(members: &[(Text, Tree)], name: &str) -> Result<usize, usize> {
     // Nearly always they come in their order.
     if members.last().is_none_or(|(last, _)| last.as_str() < name) {
         return Err(members.len());
@@ -65,7 +65,7 @@ impl Map {
         if members.is_empty() {
             return Self(None);
         }
-        if members.len() >= MANY {
+        if members.len() >= TREE_THRESHOLD {
             return Self(Some(Arc::new(Members::Many(members.into_iter().collect()))));
         }
         if !members.is_sorted_by(|(one, _), (next, _)| one < next) {
@@ -83,7 +83,7 @@ impl Map {
     }
 
     fn members(&self) -> &Members {
-        self.0.as_deref().unwrap_or(&NOBODY)
+        self.0.as_deref().unwrap_or(&EMPTY)
     }
 
     fn members_mut(&mut self) -> &mut Members {
@@ -146,7 +146,7 @@ impl Map {
         let name = name.into();
         self.make_room();
         match self.members_mut() {
-            Members::Few(members) => match place(members, &name) {
+            Members::Few(members) => match search(members, &name) {
                 Ok(at) => Some(std::mem::replace(&mut members[at].1, value)),
                 Err(at) => {
                     members.insert(at, (name, value));
@@ -161,7 +161,7 @@ impl Map {
     fn make_room(&mut self) {
         let inner = self.members_mut();
         if let Members::Few(members) = inner
-            && members.len() >= MANY
+            && members.len() >= TREE_THRESHOLD
         {
             *inner = Members::Many(std::mem::take(members).into_iter().collect());
         }
@@ -285,7 +285,7 @@ impl<'a> Entry<'a> {
         match map.members_mut() {
             Members::Few(members) => {
                 let at = find(members, &name).unwrap_or_else(|| {
-                    let (Ok(at) | Err(at)) = place(members, &name);
+                    let (Ok(at) | Err(at)) = search(members, &name);
                     members.insert(at, (name, make()));
                     at
                 });

@@ -5,21 +5,21 @@ use std::collections::HashMap;
 use saphyr_parser::{Event, Parser, ScalarStyle, Span, Tag};
 
 use crate::Tree;
-use crate::json::{self, DecodeError, Decoded, MAX_DEPTH, scan};
+use crate::json::{self, DecodeError, DecodedTree, MAX_DEPTH, scan};
 use crate::status::quoted;
 
 /// How many values aliases may expand to in all: room for any real document, none for a bomb.
 const MAX_EXPANDED: usize = 100_000;
 
 /// The first document of a stream; an empty one is null.
-pub(super) fn document(text: &str) -> Result<Decoded, DecodeError> {
+pub(super) fn document(text: &str) -> Result<DecodedTree, DecodeError> {
     // JSON is YAML, but its parser is faster and keeps its own rules for numbers and escapes.
     if text.trim_start().starts_with('{')
         && let Ok(decoded) = json::decode_untyped(text.as_bytes())
     {
         return Ok(decoded);
     }
-    let mut reader = Reader {
+    let mut reader = YamlReader {
         parser: Parser::new_from_str(text),
         anchors: HashMap::new(),
         expanded: 0,
@@ -40,10 +40,10 @@ pub(super) fn document(text: &str) -> Result<Decoded, DecodeError> {
             reader.duplicates.join(", ")
         )]
     };
-    Ok(Decoded { tree, warnings })
+    Ok(DecodedTree { tree, warnings })
 }
 
-struct Reader<'a> {
+struct YamlReader<'a> {
     parser: Parser<'a, saphyr_parser::StrInput<'a>>,
     anchors: HashMap<usize, Tree>,
     expanded: usize,
@@ -81,7 +81,7 @@ fn syntax(line: usize, info: &str) -> DecodeError {
     })
 }
 
-impl<'a> Reader<'a> {
+impl<'a> YamlReader<'a> {
     fn next(&mut self) -> Result<(Event<'a>, Span), DecodeError> {
         match self.parser.next_event() {
             Some(Ok(found)) => Ok(found),

@@ -86,7 +86,7 @@ proptest! {
             let mut now = earlier.clone();
             let other = draw.object(row.ty, 0);
             change(&mut draw, &mut now, &other, 3);
-            let (again, reread) = json::encode_and_reread(&now, row.ty, Some(json::Written { tree: &earlier, bytes: &bytes }));
+            let (again, reread) = json::encode_and_reread(&now, row.ty, Some(json::EncodedTree { tree: &earlier, bytes: &bytes }));
             let whole = json::encode(&now, row.ty);
             prop_assert_eq!(String::from_utf8_lossy(&again), String::from_utf8_lossy(&whole), "{}", row.kind);
             prop_assert!(is_known_as(reread, &read(&again), row.kind), "{} as it is read", row.kind);

@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 
-use super::super::{DecodeError, Place, scan};
+use super::super::{DecodeError, DocumentPath, scan};
 use crate::Tree;
 use crate::facts::Shape;
 use crate::status::quoted;
@@ -14,11 +14,11 @@ use crate::status::quoted;
 const SECONDS_LAYOUT: &str = "2006-01-02T15:04:05Z07:00";
 const MICROS_LAYOUT: &str = "2006-01-02T15:04:05.000000Z07:00";
 
-/// A string in the place of a value of this shape.
+/// A string in the path of a value of this shape.
 pub(crate) fn text(
     text: Cow<'_, str>,
     shape: &Shape,
-    place: &Place<'_>,
+    path: &DocumentPath<'_>,
 ) -> Result<Tree, DecodeError> {
     Ok(Tree::from(match shape {
         Shape::String | Shape::IntOrString | Shape::Any | Shape::Duration => {
@@ -35,13 +35,17 @@ pub(crate) fn text(
             None => return Ok(Tree::Null),
         },
         Shape::Bytes => bytes(&text)?,
-        _ => return Err(place.mismatch("string", shape)),
+        _ => return Err(path.mismatch("string", shape)),
     }))
 }
 
-/// A number, as it is written, in the place of a value of this shape.
-pub(crate) fn number(text: &str, shape: &Shape, place: &Place<'_>) -> Result<Tree, DecodeError> {
-    let out_of_range = || place.mismatch(&format!("number {text}"), shape);
+/// A number, as it is written, in the path of a value of this shape.
+pub(crate) fn number(
+    text: &str,
+    shape: &Shape,
+    path: &DocumentPath<'_>,
+) -> Result<Tree, DecodeError> {
+    let out_of_range = || path.mismatch(&format!("number {text}"), shape);
     Ok(match shape {
         Shape::Int32 | Shape::IntOrString => {
             Tree::from(text.parse::<i32>().map_err(|_| out_of_range())?)
@@ -57,7 +61,7 @@ pub(crate) fn number(text: &str, shape: &Shape, place: &Place<'_>) -> Result<Tre
                 "json: cannot unmarshal number into Go value of type string".to_owned(),
             ));
         }
-        _ => return Err(place.mismatch("number", shape)),
+        _ => return Err(path.mismatch("number", shape)),
     })
 }
 

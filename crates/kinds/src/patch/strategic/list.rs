@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Member, Members, PatchError, go, merge_members, new_items, new_value};
+use super::{Map, MemberSchema, PatchError, go, merge_members, new_items, new_value};
 use crate::Tree;
 use crate::patch::strategic::{DIRECTIVE, unknown_directive};
 
@@ -14,7 +14,7 @@ use crate::patch::strategic::{DIRECTIVE, unknown_directive};
 pub(super) fn merge_or_replace(
     known: Vec<Tree>,
     patch: Vec<Tree>,
-    member: Member,
+    member: MemberSchema,
 ) -> Result<Vec<Tree>, PatchError> {
     if member.strategy.merge {
         merge(known, patch, member)
@@ -29,7 +29,7 @@ pub(super) fn merge_in_order(
     known: Vec<Tree>,
     change: Option<Vec<Tree>>,
     order: Vec<Tree>,
-    member: Member,
+    member: MemberSchema,
 ) -> Result<Vec<Tree>, PatchError> {
     check_order(
         change.as_deref().unwrap_or_default(),
@@ -44,7 +44,11 @@ pub(super) fn merge_in_order(
     Ok(in_order(merged, &order, &known, member.merge_key))
 }
 
-fn merge(known: Vec<Tree>, patch: Vec<Tree>, member: Member) -> Result<Vec<Tree>, PatchError> {
+fn merge(
+    known: Vec<Tree>,
+    patch: Vec<Tree>,
+    member: MemberSchema,
+) -> Result<Vec<Tree>, PatchError> {
     if known.is_empty() && patch.is_empty() {
         return Ok(known);
     }
@@ -86,10 +90,10 @@ fn merge(known: Vec<Tree>, patch: Vec<Tree>, member: Member) -> Result<Vec<Tree>
 fn merge_items(
     known: Vec<Tree>,
     patch: Vec<Tree>,
-    member: Member,
+    member: MemberSchema,
 ) -> Result<Vec<Tree>, PatchError> {
     let key = member.merge_key;
-    let mut items: Vec<Members> = Vec::with_capacity(patch.len());
+    let mut items: Vec<Map> = Vec::with_capacity(patch.len());
     let mut deleted = HashSet::new();
     let mut is_replaced = false;
     for item in patch {
@@ -119,7 +123,7 @@ fn merge_items(
     for item in items {
         let value = key_of(&item, key)?.clone();
         let identity = value.to_string();
-        order.push(Tree::Object(Members::from_iter([(key.to_owned(), value)])));
+        order.push(Tree::Object(Map::from_iter([(key.to_owned(), value)])));
         if let Some(place) = places.get(&identity) {
             let Tree::Object(members) = known[*place].take() else {
                 continue;
@@ -133,7 +137,7 @@ fn merge_items(
     Ok(in_order(known, &order, &old_order, key))
 }
 
-fn key_of<'a>(item: &'a Members, key: &str) -> Result<&'a Tree, PatchError> {
+fn key_of<'a>(item: &'a Map, key: &str) -> Result<&'a Tree, PatchError> {
     item.get(key).ok_or_else(|| {
         let shown = go::shown(&Tree::Object(item.clone()));
         PatchError::Untyped(format!(

@@ -6,7 +6,7 @@
 //! aside) has no place in this format and is left out. Nothing here knows Kubernetes.
 
 use kinds::Tree;
-use kinds::protobuf::Writer;
+use kinds::protobuf::MessageWriter;
 use kinds::tree::Map;
 
 /// The document as protobuf.
@@ -164,7 +164,7 @@ static SCHEMA: Message = Message {
 };
 
 fn message(tree: &Tree, kind: &Message) -> Vec<u8> {
-    let mut out = Writer::default();
+    let mut out = MessageWriter::default();
     let Tree::Object(members) = tree else {
         return out.into_bytes();
     };
@@ -179,7 +179,7 @@ fn message(tree: &Tree, kind: &Message) -> Vec<u8> {
     out.into_bytes()
 }
 
-fn write(out: &mut Writer, number: u32, form: Form, value: &Tree) {
+fn write(out: &mut MessageWriter, number: u32, form: Form, value: &Tree) {
     let list = value.as_array().map(Vec::as_slice).unwrap_or_default();
     match form {
         Form::Text => out.text(number, value.as_str().unwrap_or_default()),
@@ -188,7 +188,7 @@ fn write(out: &mut Writer, number: u32, form: Form, value: &Tree) {
             .filter_map(Tree::as_str)
             .for_each(|text| out.text(number, text)),
         Form::TypeItem => {
-            let mut inner = Writer::default();
+            let mut inner = MessageWriter::default();
             value
                 .as_str()
                 .into_iter()
@@ -209,7 +209,7 @@ fn write(out: &mut Writer, number: u32, form: Form, value: &Tree) {
             out.bytes(number, &map(value.as_object(), inside, around, kind))
         }
         Form::SchemaOrBool if value.is_boolean() => {
-            let mut inner = Writer::default();
+            let mut inner = MessageWriter::default();
             inner.varint(2, value.as_bool().unwrap_or_default().into());
             out.bytes(number, &inner.into_bytes());
         }
@@ -222,7 +222,7 @@ fn write(out: &mut Writer, number: u32, form: Form, value: &Tree) {
 
 /// Entries in the order of their names.
 fn map(entries: Option<&Map>, inside: u32, around: &[u32], kind: &Message) -> Vec<u8> {
-    let mut out = Writer::default();
+    let mut out = MessageWriter::default();
     for (name, value) in entries.into_iter().flatten() {
         out.bytes(inside, &named(name, &wrapped(around, message(value, kind))));
     }
@@ -240,14 +240,14 @@ fn parameter(tree: &Tree) -> Vec<u8> {
 /// The message inside others that hold nothing else; the numbers are those of the outer ones first.
 fn wrapped(around: &[u32], message: Vec<u8>) -> Vec<u8> {
     around.iter().rev().fold(message, |inner, number| {
-        let mut out = Writer::default();
+        let mut out = MessageWriter::default();
         out.bytes(*number, &inner);
         out.into_bytes()
     })
 }
 
 fn named(name: &str, value: &[u8]) -> Vec<u8> {
-    let mut out = Writer::default();
+    let mut out = MessageWriter::default();
     out.text(1, name);
     out.bytes(2, value);
     out.into_bytes()
@@ -255,7 +255,7 @@ fn named(name: &str, value: &[u8]) -> Vec<u8> {
 
 /// Any value is carried as YAML, which JSON is.
 fn any(value: &Tree) -> Vec<u8> {
-    let mut out = Writer::default();
+    let mut out = MessageWriter::default();
     out.text(2, &value.to_string());
     out.into_bytes()
 }

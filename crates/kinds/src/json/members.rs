@@ -2,12 +2,12 @@
 //! type.
 
 /// The members of one object, from the first to the last.
-pub(super) struct Parts<'a> {
+pub(super) struct MemberScanner<'a> {
     /// Behind the bracket, or behind a member.
     rest: &'a [u8],
 }
 
-impl<'a> Parts<'a> {
+impl<'a> MemberScanner<'a> {
     pub(super) fn of(object: &'a [u8]) -> Self {
         Self {
             rest: object.strip_prefix(b"{").unwrap_or_default(),
@@ -80,9 +80,9 @@ mod tests {
     #[test]
     fn members_are_found_in_their_order() {
         let object = br#"{"a":{"x":["]}\"",{}],"b":1},"n":-1.5,"t":"\\","l":[],"b":true}"#;
-        let mut parts = Parts::of(object);
+        let mut scanner = MemberScanner::of(object);
         let found: Vec<_> = ["a", "t", "b", "n"]
-            .map(|name| parts.find(name).map(String::from_utf8_lossy))
+            .map(|name| scanner.find(name).map(String::from_utf8_lossy))
             .into();
         assert_eq!(
             found,
@@ -110,7 +110,7 @@ mod tests {
             r#"{"a":1"#,
             r#"{"a":"\"#,
         ] {
-            assert_eq!(Parts::of(text.as_bytes()).find("a"), None, "{text}");
+            assert_eq!(MemberScanner::of(text.as_bytes()).find("a"), None, "{text}");
         }
     }
 }
