@@ -25,7 +25,7 @@ pub struct Config {
     ///
     /// An empty `root_ca` is replaced by the authority of this cluster, and a missing `status_lag`
     /// by one that feeds the server's metrics.
-    pub controllers: Option<control::Options>,
+    pub controllers: Option<control::ControllerOptions>,
     /// The simulated nodes. `None` starts none.
     pub nodes: Option<NodeOptions>,
     /// Bearer tokens that authenticate users. Their rights come from RBAC and group membership.
@@ -48,7 +48,7 @@ impl Default for Config {
         Self {
             storage: Storage::Memory,
             listen: None,
-            controllers: Some(control::Options::default()),
+            controllers: Some(control::ControllerOptions::default()),
             nodes: None,
             tokens: TokenFile::default(),
             gates: Gates::default(),

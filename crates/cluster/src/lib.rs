@@ -47,7 +47,7 @@ pub use run::Cluster;
 // The types that appear in `Config`, `Cluster` and `ClusterError`, so that callers need not depend
 // on the parts themselves.
 pub use clock::{Clock, Entropy};
-pub use control::Options as ControllerOptions;
+pub use control::ControllerOptions;
 pub use node::{NodeOptions, OptionsError as NodeOptionsError};
 pub use registry::Gates;
 pub use registry::request::User;

@@ -45,7 +45,7 @@ pub struct Cluster {
 
 #[derive(Debug)]
 struct Controllers {
-    handle: control::Handle,
+    handle: control::ControllerHandle,
     stop: CancellationToken,
 }
 
@@ -162,7 +162,7 @@ impl Cluster {
 
     /// Starts controllers with empty caches. Running ones must be stopped first, see
     /// [`Cluster::stop_controllers`]; two sets would work against each other.
-    pub fn start_controllers(&mut self, mut options: control::Options) {
+    pub fn start_controllers(&mut self, mut options: control::ControllerOptions) {
         if options.root_ca.is_empty() {
             options.root_ca.clone_from(&self.authority);
         }

@@ -1,5 +1,5 @@
-//! Who belongs to whom: a controller takes in matching objects that nobody manages and lets go of
-//! its own that no longer match.
+//! Adoption: a controller adopts matching objects without a controlling owner and releases its own
+//! objects that no longer match.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -10,12 +10,12 @@ use kube::Resource;
 use kube::api::{Patch, PatchParams};
 use serde::de::DeserializeOwned;
 
-use crate::context::Context;
-use crate::error::{Error, unless_gone};
+use crate::context::ControllerContext;
+use crate::error::{ReconcileError, ignore_not_found};
 use crate::meta::{controlled_by, controller_of, uid};
 use crate::selector::Selector;
 
-/// What to do about one object.
+/// What a controller does with an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Claim {
     Keep,
@@ -24,8 +24,8 @@ pub(crate) enum Claim {
     Ignore,
 }
 
-/// Decides whether an object belongs to the owner. `adoptable` is false for objects that would be
-/// of no use.
+/// Decides what the owner does with an object. `adoptable` is false for objects that the owner has
+/// no use for.
 pub(crate) fn decide(
     owner: &ObjectMeta,
     selector: &Selector,
@@ -37,7 +37,7 @@ pub(crate) fn decide(
     match controller_of(object) {
         Some(controller) if controller.uid != uid(owner) => Claim::Ignore,
         Some(_) if matches => Claim::Keep,
-        // What is leaving anyway need not be let go; neither does it count.
+        // An object that is being deleted is neither released nor counted.
         Some(_) if leaving || owner.deletion_timestamp.is_some() => Claim::Ignore,
         Some(_) => Claim::Release,
         None if matches && adoptable && !leaving && owner.deletion_timestamp.is_none() => {
@@ -47,14 +47,14 @@ pub(crate) fn decide(
     }
 }
 
-/// Sorts out the candidates and returns those that belong to the owner now.
+/// Adopts and releases candidates. Returns those that belong to the owner now.
 pub(crate) async fn claim<O, K>(
-    context: &Context,
+    context: &ControllerContext,
     owner: &O,
     selector: &Selector,
     candidates: Vec<Arc<K>>,
     adoptable: impl Fn(&K) -> bool,
-) -> Result<Vec<Arc<K>>, Error>
+) -> Result<Vec<Arc<K>>, ReconcileError>
 where
     O: Resource<Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
     O::DynamicType: Default,
@@ -92,9 +92,9 @@ where
     Ok(claimed)
 }
 
-/// Before something is adopted the owner is read from the server: the cache may show one that is
-/// gone.
-async fn check_alive<O>(context: &Context, owner: &O) -> Result<(), Error>
+/// Reads the owner from the server before the first adoption, because the cache may show an owner
+/// that has been deleted.
+async fn check_alive<O>(context: &ControllerContext, owner: &O) -> Result<(), ReconcileError>
 where
     O: Resource<Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
     O::DynamicType: Default,
@@ -106,20 +106,20 @@ where
         .get(name)
         .await?;
     if uid(fresh.meta()) != uid(meta) || fresh.meta().deletion_timestamp.is_some() {
-        return Err(Error::Plan(format!(
-            "{name} is not there any more and adopts nothing"
+        return Err(ReconcileError::Plan(format!(
+            "cannot adopt: owner {name} has been deleted"
         )));
     }
     Ok(())
 }
 
-/// True when the object is still there.
+/// Writes the owner references of an object. Returns false when the object does not exist.
 async fn set_owners<K>(
-    context: &Context,
+    context: &ControllerContext,
     meta: &ObjectMeta,
     owners: Vec<OwnerReference>,
     _kind: &K,
-) -> Result<bool, Error>
+) -> Result<bool, ReconcileError>
 where
     K: Resource<Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
     K::DynamicType: Default,
@@ -134,7 +134,7 @@ where
     }});
     let api = context.namespaced::<K>(meta.namespace.as_deref().unwrap_or_default());
     let name = meta.name.as_deref().unwrap_or_default();
-    Ok(unless_gone(
+    Ok(ignore_not_found(
         api.patch(name, &PatchParams::default(), &Patch::Merge(&patch))
             .await,
     )?
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn what_belongs_to_a_controller() {
+    fn objects_are_kept_adopted_released_or_ignored() {
         let labels: ObjectMeta = meta(json!({"labels": {"app": "web"}}));
         let selector = Selector::exactly(labels.labels.as_ref());
         let me = meta(json!({"uid": "me"}));

@@ -1,44 +1,45 @@
-//! Holds a deleted claim for storage until no pod uses it any more.
+//! Keeps a deleted PersistentVolumeClaim until no pod uses it.
 
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::api::{ListParams, Patch, PatchParams};
 
-use crate::caches::{Cache, Caches};
-use crate::context::Context;
-use crate::error::{Error, unless_gone};
-use crate::meta::Key;
+use crate::context::ControllerContext;
+use crate::error::{ReconcileError, ignore_not_found};
+use crate::informer::Cache;
+use crate::informers::Informers;
+use crate::meta::ObjectKey;
 use crate::pods::{is_finished, namespace};
-use crate::queue::{Outcome, Queue};
+use crate::queue::{Requeue, WorkQueue};
 
 const WORKERS: usize = 2;
 const FINALIZER: &str = "kubernetes.io/pvc-protection";
 
-pub(crate) fn start(context: &Context, caches: &mut Caches) {
-    let queue: Queue<Key> = Queue::new();
+pub(crate) fn start(context: &ControllerContext, informers: &mut Informers) {
+    let queue: WorkQueue<ObjectKey> = WorkQueue::new();
     let wake = queue.clone();
-    caches.claims.subscribe(move |change| {
+    informers.claims.subscribe(move |change| {
         if change.new.as_ref().is_some_and(|claim| is_held(claim)) {
-            wake.add(Key::of(change.latest()));
+            wake.add(ObjectKey::of(change.latest()));
         }
     });
-    let (wake, claims) = (queue.clone(), Arc::clone(&caches.claims.cache));
-    caches.pods.subscribe(move |change| {
+    let (wake, claims) = (queue.clone(), Arc::clone(&informers.claims.cache));
+    informers.pods.subscribe(move |change| {
         let ended = change.new.as_ref().is_none_or(|pod| is_finished(pod));
         if ended {
             claims
                 .select(namespace(change.latest()), is_held)
                 .iter()
-                .for_each(|claim| wake.add(Key::of(&**claim)));
+                .for_each(|claim| wake.add(ObjectKey::of(&**claim)));
         }
     });
-    let (context_, claims) = (context.clone(), Arc::clone(&caches.claims.cache));
+    let (context_, claims) = (context.clone(), Arc::clone(&informers.claims.cache));
     context.work(
         "claim protection",
         queue,
         WORKERS,
-        vec![caches.claims.cache.synced()],
+        vec![informers.claims.cache.synced()],
         move |key| {
             let (context, claims) = (context_.clone(), Arc::clone(&claims));
             async move { reconcile(&context, &claims, &key).await }
@@ -66,14 +67,15 @@ fn uses(pod: &Pod, claim: &str) -> bool {
 }
 
 async fn reconcile(
-    context: &Context,
+    context: &ControllerContext,
     claims: &Cache<PersistentVolumeClaim>,
-    key: &Key,
-) -> Result<Outcome, Error> {
+    key: &ObjectKey,
+) -> Result<Requeue, ReconcileError> {
     let Some(claim) = claims.get(key).filter(|claim| is_held(claim)) else {
-        return Ok(Outcome::Done);
+        return Ok(Requeue::OnChange);
     };
-    // Volumes are not in the cache; deletions of claims are rare.
+    // Pods in the cache may be older than the claim. Deletions of claims are rare, so a list is
+    // cheap enough.
     let pods = context
         .namespaced::<Pod>(&key.namespace)
         .list(&ListParams::default())
@@ -83,7 +85,7 @@ async fn reconcile(
         .iter()
         .any(|pod| !is_finished(pod) && uses(pod, &key.name))
     {
-        return Ok(Outcome::Done);
+        return Ok(Requeue::OnChange);
     }
     let left: Vec<_> = claim
         .metadata
@@ -99,11 +101,11 @@ async fn reconcile(
     };
     let patch = serde_json::json!({"metadata": {"uid": claim.metadata.uid, "resourceVersion": claim.metadata.resource_version, "finalizers": value}});
     let api = context.namespaced::<PersistentVolumeClaim>(&key.namespace);
-    unless_gone(
+    ignore_not_found(
         api.patch(&key.name, &PatchParams::default(), &Patch::Merge(&patch))
             .await,
     )?;
-    Ok(Outcome::Done)
+    Ok(Requeue::OnChange)
 }
 
 #[cfg(test)]

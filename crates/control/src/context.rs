@@ -1,4 +1,4 @@
-//! What every controller is given: the client, the time, randomness, options and the place to run
+//! What every controller needs: the client, clock, randomness, options, events and a place for
 //! tasks.
 
 use std::future::Future;
@@ -15,31 +15,31 @@ use kube::{Api, Client, Resource};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::Options;
-use crate::caches::Synced;
-use crate::error::Error;
-use crate::meta::{Key, version};
-use crate::pod::Wire;
-use crate::queue::{Outcome, Queue};
+use crate::ControllerOptions;
+use crate::error::ReconcileError;
+use crate::meta::{ObjectKey, version};
+use crate::partialpod::PartialPod;
+use crate::queue::{Requeue, WorkQueue};
+use crate::synced::Synced;
 
-/// Shared by all controllers; cheap to clone.
+/// Shared by all controllers. Cheap to clone.
 #[derive(Clone)]
-pub(crate) struct Context {
+pub(crate) struct ControllerContext {
     pub(crate) client: Client,
     pub(crate) clock: Clock,
     pub(crate) entropy: Entropy,
-    pub(crate) options: Arc<Options>,
+    pub(crate) options: Arc<ControllerOptions>,
     pub(crate) shutdown: CancellationToken,
     tasks: TaskTracker,
     events: EventBroadcaster,
 }
 
-impl Context {
+impl ControllerContext {
     pub(crate) fn new(
         client: Client,
         clock: Clock,
         entropy: Entropy,
-        options: Options,
+        options: ControllerOptions,
         shutdown: CancellationToken,
         tasks: TaskTracker,
     ) -> Self {
@@ -61,7 +61,7 @@ impl Context {
         self.clock.now()
     }
 
-    /// The present time as objects hold it: whole seconds.
+    /// The present time in whole seconds, as objects hold it.
     pub(crate) fn now_on_wire(&self) -> Time {
         Time(crate::meta::whole_seconds(self.clock.now()))
     }
@@ -85,18 +85,18 @@ impl Context {
         });
     }
 
-    /// Works a queue off with `workers` keys at a time, as soon as the caches that it reads are
+    /// Reconciles the keys of a queue, `workers` at a time, once the caches behind `synced` are
     /// filled.
     pub(crate) fn work<F, W>(
         &self,
         name: &'static str,
-        queue: Queue<Key>,
+        queue: WorkQueue<ObjectKey>,
         workers: usize,
         synced: Vec<Synced>,
         reconcile: F,
     ) where
-        F: Fn(Key) -> W + Send + 'static,
-        W: Future<Output = Result<Outcome, Error>> + Send + 'static,
+        F: Fn(ObjectKey) -> W + Send + 'static,
+        W: Future<Output = Result<Requeue, ReconcileError>> + Send + 'static,
     {
         let shutdown = self.shutdown.clone();
         self.spawn(async move {
@@ -107,28 +107,31 @@ impl Context {
         });
     }
 
-    /// Makes a request that is answered with an object, of which only the version is of interest: 0
-    /// when that is no number.
+    /// Makes a request whose response is an object. Returns the object's resource version; 0 when
+    /// it is not a number.
     pub(crate) async fn send(&self, request: http::Request<Vec<u8>>) -> Result<u64, kube::Error> {
         #[derive(serde::Deserialize)]
-        struct Written {
+        struct WrittenObject {
             metadata: ObjectMeta,
         }
-        let written: Written = self.client.request(request).await?;
+        let written: WrittenObject = self.client.request(request).await?;
         Ok(version(&written.metadata))
     }
 
-    /// Creates a pod and returns it as the server has made it.
+    /// Creates a pod. Returns it as the server has stored it.
     pub(crate) async fn create_pod(&self, pod: &Pod) -> Result<Pod, kube::Error> {
         let path = Pod::url_path(&(), pod.metadata.namespace.as_deref());
         let body = serde_json::to_vec(pod).map_err(kube::Error::SerdeError)?;
         let request = Request::new(path)
             .create(&PostParams::default(), body)
             .map_err(kube::Error::BuildRequest)?;
-        self.client.request::<Wire>(request).await.map(Pod::from)
+        self.client
+            .request::<PartialPod>(request)
+            .await
+            .map(Pod::from)
     }
 
-    /// The objects of one kind in one namespace.
+    /// The API of a namespaced kind in one namespace.
     pub(crate) fn namespaced<K>(&self, namespace: &str) -> Api<K>
     where
         K: Resource<Scope = NamespaceResourceScope>,
@@ -137,7 +140,7 @@ impl Context {
         Api::namespaced(self.client.clone(), namespace)
     }
 
-    /// The objects of one kind that live in no namespace.
+    /// The API of a cluster-wide kind.
     pub(crate) fn cluster<K>(&self) -> Api<K>
     where
         K: Resource<Scope = ClusterResourceScope>,

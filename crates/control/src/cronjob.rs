@@ -1,8 +1,8 @@
-//! Cron jobs: a job at each time of a schedule.
+//! CronJobs: one job for each time of a schedule.
 //!
-//! The name of a job follows from its time, so that a time that is looked at twice makes one job.
-//! `plan.rs` decides what is started, stopped and forgotten; time alone wakes the controller
-//! through a delayed key.
+//! The name of a job is derived from its scheduled time, so that a time that is processed twice
+//! creates one job. `plan.rs` decides which jobs are created and deleted. A delayed key wakes the
+//! controller at the next time.
 
 mod plan;
 
@@ -12,35 +12,36 @@ use events::{EventRecorder, EventType};
 use k8s_openapi::api::batch::v1::{CronJob, CronJobStatus, Job};
 use kube::api::{DeleteParams, PostParams, Preconditions, PropagationPolicy};
 
-use crate::caches::{Cache, Caches};
-use crate::context::Context;
-use crate::error::{Error, unless_gone};
-use crate::meta::{Key, controller_of, uid, until};
-use crate::queue::{Outcome, Queue};
+use crate::context::ControllerContext;
+use crate::error::{ReconcileError, ignore_not_found};
+use crate::informer::Cache;
+use crate::informers::Informers;
+use crate::meta::{ObjectKey, controller_of, uid, until};
+use crate::queue::{Requeue, WorkQueue};
 
 const WORKERS: usize = 4;
 const COMPONENT: &str = "cronjob-controller";
 
 struct Controller {
-    context: Context,
+    context: ControllerContext,
     cron_jobs: Arc<Cache<CronJob>>,
     jobs: Arc<Cache<Job>>,
     recorder: EventRecorder,
 }
 
-pub(crate) fn start(context: &Context, caches: &mut Caches) {
-    let queue: Queue<Key> = Queue::new();
+pub(crate) fn start(context: &ControllerContext, informers: &mut Informers) {
+    let queue: WorkQueue<ObjectKey> = WorkQueue::new();
     let wake = queue.clone();
-    caches
+    informers
         .cron_jobs
-        .subscribe(move |change| wake.add(Key::of(change.latest())));
+        .subscribe(move |change| wake.add(ObjectKey::of(change.latest())));
     let wake = queue.clone();
-    caches.jobs.subscribe(move |change| {
+    informers.jobs.subscribe(move |change| {
         for job in change.states() {
             if let Some(owner) =
                 controller_of(&job.metadata).filter(|owner| owner.kind == "CronJob")
             {
-                wake.add(Key::new(
+                wake.add(ObjectKey::new(
                     job.metadata.namespace.clone().unwrap_or_default(),
                     owner.name.clone(),
                 ));
@@ -49,11 +50,14 @@ pub(crate) fn start(context: &Context, caches: &mut Caches) {
     });
     let controller = Arc::new(Controller {
         context: context.clone(),
-        cron_jobs: Arc::clone(&caches.cron_jobs.cache),
-        jobs: Arc::clone(&caches.jobs.cache),
+        cron_jobs: Arc::clone(&informers.cron_jobs.cache),
+        jobs: Arc::clone(&informers.jobs.cache),
         recorder: context.recorder(COMPONENT),
     });
-    let synced = vec![caches.cron_jobs.cache.synced(), caches.jobs.cache.synced()];
+    let synced = vec![
+        informers.cron_jobs.cache.synced(),
+        informers.jobs.cache.synced(),
+    ];
     context.work("cronjob", queue, WORKERS, synced, move |key| {
         let controller = Arc::clone(&controller);
         async move { controller.reconcile(&key).await }
@@ -61,9 +65,9 @@ pub(crate) fn start(context: &Context, caches: &mut Caches) {
 }
 
 impl Controller {
-    async fn reconcile(&self, key: &Key) -> Result<Outcome, Error> {
+    async fn reconcile(&self, key: &ObjectKey) -> Result<Requeue, ReconcileError> {
         let Some(cron_job) = self.cron_jobs.get(key) else {
-            return Ok(Outcome::Done);
+            return Ok(Requeue::OnChange);
         };
         let mine = |job: &Job| {
             controller_of(&job.metadata).is_some_and(|owner| owner.uid == uid(&cron_job.metadata))
@@ -71,8 +75,8 @@ impl Controller {
         let jobs = self.jobs.select(&key.namespace, mine);
         let now = self.context.now();
         let plan = plan::plan(&cron_job, &jobs, now);
-        for (severity, reason, message) in plan.events {
-            self.recorder.event(&*cron_job, severity, reason, message);
+        for (event_type, reason, message) in plan.events {
+            self.recorder.event(&*cron_job, event_type, reason, message);
         }
         for job in &plan.delete {
             self.delete(&cron_job, job).await?;
@@ -88,12 +92,12 @@ impl Controller {
         }
         Ok(plan
             .recheck
-            .map_or(Outcome::Done, |at| Outcome::After(until(now, at))))
+            .map_or(Requeue::OnChange, |at| Requeue::After(until(now, at))))
     }
 
-    /// Makes the job of a time. One that is there already was made by an earlier pass that did not
-    /// come to its end.
-    async fn create(&self, cron_job: &CronJob, job: Job) -> Result<Job, Error> {
+    /// Creates the job of a scheduled time. A job that exists was created by an earlier
+    /// reconciliation that did not write the status.
+    async fn create(&self, cron_job: &CronJob, job: Job) -> Result<Job, ReconcileError> {
         let api = self
             .context
             .namespaced::<Job>(cron_job.metadata.namespace.as_deref().unwrap_or_default());
@@ -132,7 +136,7 @@ impl Controller {
         }
     }
 
-    async fn delete(&self, cron_job: &CronJob, job: &Job) -> Result<(), Error> {
+    async fn delete(&self, cron_job: &CronJob, job: &Job) -> Result<(), ReconcileError> {
         let api = self
             .context
             .namespaced::<Job>(cron_job.metadata.namespace.as_deref().unwrap_or_default());
@@ -145,7 +149,7 @@ impl Controller {
             propagation_policy: Some(PropagationPolicy::Background),
             ..DeleteParams::default()
         };
-        if unless_gone(api.delete(name, &how).await.map(drop))?.is_some() {
+        if ignore_not_found(api.delete(name, &how).await.map(drop))?.is_some() {
             self.recorder.event(
                 cron_job,
                 EventType::Normal,
@@ -156,7 +160,7 @@ impl Controller {
         Ok(())
     }
 
-    async fn write(&self, cron_job: &CronJob, status: CronJobStatus) -> Result<(), Error> {
+    async fn write(&self, cron_job: &CronJob, status: CronJobStatus) -> Result<(), ReconcileError> {
         let updated = CronJob {
             status: Some(status),
             ..cron_job.clone()
@@ -164,7 +168,7 @@ impl Controller {
         let api = self
             .context
             .namespaced::<CronJob>(cron_job.metadata.namespace.as_deref().unwrap_or_default());
-        unless_gone(
+        ignore_not_found(
             api.replace_status(
                 cron_job.metadata.name.as_deref().unwrap_or_default(),
                 &PostParams::default(),

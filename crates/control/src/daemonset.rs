@@ -1,8 +1,8 @@
-//! DaemonSets: one pod on every node that wants one.
+//! DaemonSets: one pod on every matching node.
 //!
-//! A pod is pinned to its node by the node's name and tolerates what keeps other pods away, so that
-//! cordoned and troubled nodes have theirs too. A terminating pod still holds its place; its
-//! successor comes when it is gone. `plan.rs` decides.
+//! A pod is pinned to its node by name and tolerates the taints of cordoned and unhealthy nodes, so
+//! that such nodes have their pods too. A terminating pod still occupies its node; its successor is
+//! created when it is gone. `plan.rs` decides.
 
 mod plan;
 
@@ -13,24 +13,25 @@ use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::PostParams;
 
-use crate::caches::{Cache, Caches};
 use crate::claim::claim;
-use crate::context::Context;
-use crate::error::{Error, unless_gone};
+use crate::context::ControllerContext;
+use crate::error::{ReconcileError, ignore_not_found};
 use crate::expectations::Expectations;
-use crate::meta::{Key, uid, until};
+use crate::informer::Cache;
+use crate::informers::Informers;
+use crate::meta::{ObjectKey, uid, until};
 use crate::podcontrol::{PodControl, wake_by_pods};
-use crate::queue::{Outcome, Queue};
+use crate::queue::{Requeue, WorkQueue};
 use crate::revisions;
 use crate::selector::Selector;
 
 const WORKERS: usize = 8;
 const COMPONENT: &str = "daemonset-controller";
-/// The label under which pods and revisions carry the hash of their template.
+/// The label of pods and revisions that holds the hash of their template.
 const HASH: &str = "controller-revision-hash";
 
 struct Controller {
-    context: Context,
+    context: ControllerContext,
     sets: Arc<Cache<DaemonSet>>,
     pods: Arc<Cache<Pod>>,
     nodes: Arc<Cache<Node>>,
@@ -38,24 +39,27 @@ struct Controller {
     control: PodControl,
 }
 
-pub(crate) fn start(context: &Context, caches: &mut Caches) {
-    let queue: Queue<Key> = Queue::new();
+pub(crate) fn start(context: &ControllerContext, informers: &mut Informers) {
+    let queue: WorkQueue<ObjectKey> = WorkQueue::new();
     let expectations = Arc::new(Expectations::default());
     let wake = queue.clone();
-    caches
+    informers
         .daemon_sets
-        .subscribe(move |change| wake.add(Key::of(change.latest())));
-    let (wake, sets) = (queue.clone(), Arc::clone(&caches.daemon_sets.cache));
-    caches.nodes.subscribe(move |change| {
-        if change.new.is_none() || crate::scheduler::opens(change.old.as_ref(), change.new.as_ref())
+        .subscribe(move |change| wake.add(ObjectKey::of(change.latest())));
+    let (wake, sets) = (queue.clone(), Arc::clone(&informers.daemon_sets.cache));
+    informers.nodes.subscribe(move |change| {
+        if change.new.is_none()
+            || crate::scheduler::may_fit_more(change.old.as_ref(), change.new.as_ref())
         {
-            sets.all().iter().for_each(|set| wake.add(Key::of(&**set)));
+            sets.all()
+                .iter()
+                .for_each(|set| wake.add(ObjectKey::of(&**set)));
         }
     });
-    let selectors = caches.daemon_sets.index_selectors(|set| {
+    let selectors = informers.daemon_sets.index_selectors(|set| {
         Selector::compile(set.spec.as_ref().map(|spec| &spec.selector)).ok()
     });
-    wake_by_pods::<DaemonSet>(caches, &queue, &expectations, move |pod| {
+    wake_by_pods::<DaemonSet>(informers, &queue, &expectations, move |pod| {
         selectors.selecting(pod)
     });
     let control = PodControl {
@@ -65,17 +69,17 @@ pub(crate) fn start(context: &Context, caches: &mut Caches) {
     };
     let controller = Arc::new(Controller {
         context: context.clone(),
-        sets: Arc::clone(&caches.daemon_sets.cache),
-        pods: Arc::clone(&caches.pods.cache),
-        nodes: Arc::clone(&caches.nodes.cache),
-        revisions: Arc::clone(&caches.controller_revisions.cache),
+        sets: Arc::clone(&informers.daemon_sets.cache),
+        pods: Arc::clone(&informers.pods.cache),
+        nodes: Arc::clone(&informers.nodes.cache),
+        revisions: Arc::clone(&informers.controller_revisions.cache),
         control,
     });
     let synced = vec![
-        caches.daemon_sets.cache.synced(),
-        caches.pods.cache.synced(),
-        caches.nodes.cache.synced(),
-        caches.controller_revisions.cache.synced(),
+        informers.daemon_sets.cache.synced(),
+        informers.pods.cache.synced(),
+        informers.nodes.cache.synced(),
+        informers.controller_revisions.cache.synced(),
     ];
     context.work("daemonset", queue, WORKERS, synced, move |key| {
         let controller = Arc::clone(&controller);
@@ -84,15 +88,15 @@ pub(crate) fn start(context: &Context, caches: &mut Caches) {
 }
 
 impl Controller {
-    async fn reconcile(&self, key: &Key) -> Result<Outcome, Error> {
+    async fn reconcile(&self, key: &ObjectKey) -> Result<Requeue, ReconcileError> {
         let Some(set) = self.sets.get(key) else {
             self.control.expectations.forget(key);
-            return Ok(Outcome::Done);
+            return Ok(Requeue::OnChange);
         };
         let Some(spec) = &set.spec else {
-            return Ok(Outcome::Done);
+            return Ok(Requeue::OnChange);
         };
-        let selector = Selector::compile(Some(&spec.selector)).map_err(Error::Plan)?;
+        let selector = Selector::compile(Some(&spec.selector)).map_err(ReconcileError::Plan)?;
         if selector.is_empty() {
             self.control.recorder.event(
                 &*set,
@@ -100,14 +104,14 @@ impl Controller {
                 "SelectingAll",
                 "This daemon set is selecting all pods. A non-empty selector is required.",
             );
-            return Ok(Outcome::Done);
+            return Ok(Requeue::OnChange);
         }
         if set.metadata.deletion_timestamp.is_some() {
-            return Ok(Outcome::Done);
+            return Ok(Requeue::OnChange);
         }
         let seen = self.control.expectations.met(key);
         let mut candidates = self.pods.controlled_by(uid(&set.metadata));
-        candidates.extend(self.pods.loose_selected(&key.namespace, &selector));
+        candidates.extend(self.pods.adoptable(&key.namespace, &selector));
         let pods = claim(&self.context, &*set, &selector, candidates, |_| true).await?;
         let known = self.revisions.controlled_by(uid(&set.metadata));
         let revision = revisions::sync(&self.context, &*set, &known, &spec.template, HASH).await?;
@@ -130,7 +134,7 @@ impl Controller {
                 ..(*set).clone()
             };
             let api = self.context.namespaced::<DaemonSet>(&key.namespace);
-            unless_gone(
+            ignore_not_found(
                 api.replace_status(&key.name, &PostParams::default(), &updated)
                     .await,
             )?;
@@ -157,12 +161,17 @@ impl Controller {
         .await?;
         Ok(plan
             .available_at
-            .map_or(Outcome::Done, |at| Outcome::After(until(now, at))))
+            .map_or(Requeue::OnChange, |at| Requeue::After(until(now, at))))
     }
 
-    async fn act(&self, set: &DaemonSet, plan: &plan::Plan, hash: &str) -> Result<(), Error> {
+    async fn act(
+        &self,
+        set: &DaemonSet,
+        plan: &plan::DaemonSetPlan,
+        hash: &str,
+    ) -> Result<(), ReconcileError> {
         for (pod, node) in &plan.failed {
-            let key = Key::of(set);
+            let key = ObjectKey::of(set);
             let message = format!(
                 "Found failed daemon pod {}/{} on node {node}, will try to kill it",
                 key.namespace,

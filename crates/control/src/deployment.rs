@@ -1,9 +1,9 @@
-//! Deployments: ReplicaSets of one template after the other.
+//! Deployments: move pods from one template to the next by scaling ReplicaSets.
 //!
-//! Each pass takes the newest state, plans at most one stage (`plan.rs`: make the set of the
-//! present template, scale, roll, tidy up) together with the status (`status.rs`), and applies it.
-//! The change comes back through the watch and wakes the next pass, so a pass never has to guess
-//! what its own writes did.
+//! Each reconciliation plans at most one step (`plan.rs`: create the set of the present template,
+//! scale, roll, clean up) together with the status (`status.rs`) and applies both. The watch event
+//! of the change wakes the next reconciliation, so no reconciliation has to guess the result of its
+//! own writes.
 
 mod plan;
 mod revision;
@@ -18,46 +18,47 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy};
 
-use crate::caches::{Cache, Caches};
 use crate::claim::claim;
-use crate::context::Context;
-use crate::error::{Error, code, namespace_terminates, told, unless_gone};
-use crate::meta::{Key, controller_of, group_of, uid};
+use crate::context::ControllerContext;
+use crate::error::{ReconcileError, code, ignore_not_found, namespace_terminates, server_message};
+use crate::informer::Cache;
+use crate::informers::Informers;
+use crate::meta::{ObjectKey, controller_of, group_of, uid};
 use crate::pods::{is_finished, namespace};
-use crate::queue::{Outcome, Queue};
+use crate::queue::{Requeue, WorkQueue};
 use crate::selector::Selector;
-use plan::Action;
+use plan::DeploymentAction;
 
 const WORKERS: usize = 8;
 const COMPONENT: &str = "deployment-controller";
 
 struct Controller {
-    context: Context,
+    context: ControllerContext,
     deployments: Arc<Cache<Deployment>>,
     sets: Arc<Cache<ReplicaSet>>,
     pods: Arc<Cache<Pod>>,
     recorder: EventRecorder,
 }
 
-pub(crate) fn start(context: &Context, caches: &mut Caches) {
-    let queue: Queue<Key> = Queue::new();
+pub(crate) fn start(context: &ControllerContext, informers: &mut Informers) {
+    let queue: WorkQueue<ObjectKey> = WorkQueue::new();
     let wake = queue.clone();
-    caches
+    informers
         .deployments
-        .subscribe(move |change| wake.add(Key::of(change.latest())));
-    wake_by_sets(caches, &queue);
-    wake_by_pods(caches, &queue);
+        .subscribe(move |change| wake.add(ObjectKey::of(change.latest())));
+    wake_by_sets(informers, &queue);
+    wake_by_pods(informers, &queue);
     let controller = Arc::new(Controller {
         context: context.clone(),
-        deployments: Arc::clone(&caches.deployments.cache),
-        sets: Arc::clone(&caches.replica_sets.cache),
-        pods: Arc::clone(&caches.pods.cache),
+        deployments: Arc::clone(&informers.deployments.cache),
+        sets: Arc::clone(&informers.replica_sets.cache),
+        pods: Arc::clone(&informers.pods.cache),
         recorder: context.recorder(COMPONENT),
     });
     let synced = vec![
-        caches.deployments.cache.synced(),
-        caches.replica_sets.cache.synced(),
-        caches.pods.cache.synced(),
+        informers.deployments.cache.synced(),
+        informers.replica_sets.cache.synced(),
+        informers.pods.cache.synced(),
     ];
     context.work("deployment", queue, WORKERS, synced, move |key| {
         let controller = Arc::clone(&controller);
@@ -65,20 +66,20 @@ pub(crate) fn start(context: &Context, caches: &mut Caches) {
     });
 }
 
-fn deployment_of(set: &ReplicaSet) -> Option<Key> {
+fn deployment_of(set: &ReplicaSet) -> Option<ObjectKey> {
     let owner = controller_of(&set.metadata)?;
     let ours = owner.kind == "Deployment" && group_of(&owner.api_version) == "apps";
     ours.then(|| {
-        Key::new(
+        ObjectKey::new(
             set.metadata.namespace.as_deref().unwrap_or_default(),
             &owner.name,
         )
     })
 }
 
-fn wake_by_sets(caches: &mut Caches, queue: &Queue<Key>) {
-    let (queue, deployments) = (queue.clone(), Arc::clone(&caches.deployments.cache));
-    caches.replica_sets.subscribe(move |change| {
+fn wake_by_sets(informers: &mut Informers, queue: &WorkQueue<ObjectKey>) {
+    let (queue, deployments) = (queue.clone(), Arc::clone(&informers.deployments.cache));
+    informers.replica_sets.subscribe(move |change| {
         for owner in change.states().filter_map(|set| deployment_of(set)) {
             queue.add(owner);
         }
@@ -90,22 +91,22 @@ fn wake_by_sets(caches: &mut Caches, queue: &Queue<Key>) {
                 if selector_of(&deployment)
                     .is_ok_and(|selector| selector.matches(set.metadata.labels.as_ref()))
                 {
-                    queue.add(Key::of(&*deployment));
+                    queue.add(ObjectKey::of(&*deployment));
                 }
             }
         }
     });
 }
 
-/// `Recreate` waits until the last old pod has ended or is gone; that shows at the pod, not at its
-/// set.
-fn wake_by_pods(caches: &mut Caches, queue: &Queue<Key>) {
+/// Wakes `Recreate` deployments, which wait until the last old pod has ended. Only the pod shows
+/// that, not its ReplicaSet.
+fn wake_by_pods(informers: &mut Informers, queue: &WorkQueue<ObjectKey>) {
     let (queue, sets, deployments) = (
         queue.clone(),
-        Arc::clone(&caches.replica_sets.cache),
-        Arc::clone(&caches.deployments.cache),
+        Arc::clone(&informers.replica_sets.cache),
+        Arc::clone(&informers.deployments.cache),
     );
-    caches.pods.subscribe(move |change| {
+    informers.pods.subscribe(move |change| {
         let Some(old) = &change.old else { return };
         let ended = change
             .new
@@ -133,11 +134,11 @@ fn selector_of(deployment: &Deployment) -> Result<Selector, String> {
 }
 
 impl Controller {
-    async fn reconcile(&self, key: &Key) -> Result<Outcome, Error> {
+    async fn reconcile(&self, key: &ObjectKey) -> Result<Requeue, ReconcileError> {
         let Some(deployment) = self.deployments.get(key) else {
-            return Ok(Outcome::Done);
+            return Ok(Requeue::OnChange);
         };
-        let selector = selector_of(&deployment).map_err(Error::Plan)?;
+        let selector = selector_of(&deployment).map_err(ReconcileError::Plan)?;
         if selector.is_empty() {
             self.recorder.event(
                 &*deployment,
@@ -145,10 +146,10 @@ impl Controller {
                 "SelectingAll",
                 "This deployment is selecting all pods. A non-empty selector is required.",
             );
-            return Ok(Outcome::Done);
+            return Ok(Requeue::OnChange);
         }
         let mut candidates = self.sets.controlled_by(uid(&deployment.metadata));
-        candidates.extend(self.sets.loose_selected(&key.namespace, &selector));
+        candidates.extend(self.sets.adoptable(&key.namespace, &selector));
         let sets = claim(&self.context, &*deployment, &selector, candidates, |_| true).await?;
         let now = self.context.now();
         let plan = plan::plan(&deployment, &sets, |set| self.has_running_pods(set), now);
@@ -160,10 +161,13 @@ impl Controller {
             }
         }
         let mut updated = plan.updated;
-        if let Some(Failure::Create { name, error }) = &failure
+        if let Some(DeploymentError::Create { name, error }) = &failure
             && !namespace_terminates(error)
         {
-            let message = format!("Failed to create new replica set {name:?}: {}", told(error));
+            let message = format!(
+                "Failed to create new replica set {name:?}: {}",
+                server_message(error)
+            );
             self.recorder.event(
                 &*deployment,
                 EventType::Warning,
@@ -173,26 +177,28 @@ impl Controller {
             updated =
                 status::with_failed_creation(updated.as_ref().unwrap_or(&deployment), message, now);
         }
-        if let Some(Failure::Collision) = &failure {
+        if let Some(DeploymentError::Collision) = &failure {
             updated = Some(revision::with_collision(
                 updated.as_ref().unwrap_or(&deployment),
             ));
         }
         if let Some(updated) = updated {
             let api = self.context.namespaced::<Deployment>(&key.namespace);
-            unless_gone(
+            ignore_not_found(
                 api.replace_status(&key.name, &PostParams::default(), &updated)
                     .await,
             )?;
         }
         match failure {
-            None => Ok(plan.recheck.map_or(Outcome::Done, Outcome::After)),
-            Some(Failure::Create { error, .. }) if namespace_terminates(&error) => {
-                Ok(Outcome::Done)
+            None => Ok(plan.recheck.map_or(Requeue::OnChange, Requeue::After)),
+            Some(DeploymentError::Create { error, .. }) if namespace_terminates(&error) => {
+                Ok(Requeue::OnChange)
             }
-            Some(Failure::Create { error, .. } | Failure::Other(error)) => Err(error.into()),
-            // The status with the new count comes back and wakes the next pass.
-            Some(Failure::Collision) => Ok(Outcome::Done),
+            Some(DeploymentError::Create { error, .. } | DeploymentError::Other(error)) => {
+                Err(error.into())
+            }
+            // The watch event of the new collision count wakes the next reconciliation.
+            Some(DeploymentError::Collision) => Ok(Requeue::OnChange),
         }
     }
 
@@ -203,23 +209,27 @@ impl Controller {
             .any(|pod| !is_finished(pod))
     }
 
-    async fn apply(&self, deployment: &Deployment, action: Action) -> Result<(), Failure> {
+    async fn apply(
+        &self,
+        deployment: &Deployment,
+        action: DeploymentAction,
+    ) -> Result<(), DeploymentError> {
         let namespace = deployment.metadata.namespace.as_deref().unwrap_or_default();
         let api = self.context.namespaced::<ReplicaSet>(namespace);
         match action {
-            Action::Create(set) => self.create(deployment, *set).await,
-            Action::Change(change) => {
+            DeploymentAction::Create(set) => self.create(deployment, *set).await,
+            DeploymentAction::Change(change) => {
                 let name = change.set.metadata.name.as_deref().unwrap_or_default();
                 let patch = serde_json::json!({
                     "metadata": {"resourceVersion": change.set.metadata.resource_version, "annotations": change.annotations},
                     "spec": {"replicas": change.replicas, "minReadySeconds": change.min_ready_seconds},
                 });
-                unless_gone(
+                ignore_not_found(
                     api.patch(name, &PatchParams::default(), &Patch::Merge(&patch))
                         .await,
                 )
-                .map_err(Failure::Other)?;
-                self.tell_scaled(
+                .map_err(DeploymentError::Other)?;
+                self.record_scaling(
                     deployment,
                     name,
                     scale::replicas_of(&change.set),
@@ -227,7 +237,7 @@ impl Controller {
                 );
                 Ok(())
             }
-            Action::Remove(set) => {
+            DeploymentAction::Remove(set) => {
                 let precondition = Preconditions {
                     uid: set.metadata.uid.clone(),
                     resource_version: None,
@@ -237,29 +247,35 @@ impl Controller {
                     propagation_policy: Some(PropagationPolicy::Background),
                     ..DeleteParams::default()
                 };
-                unless_gone(
+                ignore_not_found(
                     api.delete(set.metadata.name.as_deref().unwrap_or_default(), &how)
                         .await,
                 )
-                .map_err(Failure::Other)?;
+                .map_err(DeploymentError::Other)?;
                 Ok(())
             }
         }
     }
 
-    async fn create(&self, deployment: &Deployment, set: ReplicaSet) -> Result<(), Failure> {
+    async fn create(
+        &self,
+        deployment: &Deployment,
+        set: ReplicaSet,
+    ) -> Result<(), DeploymentError> {
         let api = self
             .context
             .namespaced::<ReplicaSet>(deployment.metadata.namespace.as_deref().unwrap_or_default());
         let name = set.metadata.name.clone().unwrap_or_default();
         match api.create(&PostParams::default(), &set).await {
             Ok(created) => {
-                self.tell_scaled(deployment, &name, 0, scale::replicas_of(&created));
+                self.record_scaling(deployment, &name, 0, scale::replicas_of(&created));
                 Ok(())
             }
             Err(error) if code(&error) == 409 => {
-                // Either this very set, not yet seen here, or another template with the same hash.
-                let there = unless_gone(api.get(&name).await).map_err(Failure::Other)?;
+                // Either the cache does not show this set yet, or another template has the same
+                // hash.
+                let there =
+                    ignore_not_found(api.get(&name).await).map_err(DeploymentError::Other)?;
                 let ours = there.is_some_and(|there| {
                     controller_of(&there.metadata)
                         .is_some_and(|owner| owner.uid == uid(&deployment.metadata))
@@ -268,14 +284,14 @@ impl Controller {
                 if ours {
                     Ok(())
                 } else {
-                    Err(Failure::Collision)
+                    Err(DeploymentError::Collision)
                 }
             }
-            Err(error) => Err(Failure::Create { name, error }),
+            Err(error) => Err(DeploymentError::Create { name, error }),
         }
     }
 
-    fn tell_scaled(&self, deployment: &Deployment, name: &str, from: i32, to: i32) {
+    fn record_scaling(&self, deployment: &Deployment, name: &str, from: i32, to: i32) {
         let direction = match from.cmp(&to) {
             std::cmp::Ordering::Less => "up",
             std::cmp::Ordering::Equal => return,
@@ -287,13 +303,13 @@ impl Controller {
     }
 }
 
-enum Failure {
+enum DeploymentError {
     /// The new set was refused.
     Create {
         name: String,
         error: kube::Error,
     },
-    /// Its name is taken by a set of another template.
+    /// The name is taken by a set with another template.
     Collision,
     Other(kube::Error),
 }

@@ -1,7 +1,7 @@
-//! Which resource serves a kind, asked of the API server and remembered.
+//! Discovery: which resource serves a kind. Responses are cached.
 //!
-//! A kind that is not known is asked for again after a moment, so that custom kinds are seen soon
-//! after they come.
+//! An unknown kind is looked up again after a moment, so that custom resources are found soon after
+//! their definition is created.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,24 +12,24 @@ use kube::Client;
 use kube::discovery::ApiResource;
 use tokio::time::Instant;
 
-use crate::error::{Error, code};
+use crate::error::{ReconcileError, code};
 use crate::meta::group_of;
 
-/// How soon the server is asked again for a kind that it did not know.
-const ASK_AGAIN: Duration = Duration::from_secs(1);
+/// The pause before the server is asked again for an unknown kind.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// A resource that serves a kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Served {
+pub(crate) struct ServedResource {
     pub(crate) api_version: String,
     pub(crate) plural: String,
     pub(crate) namespaced: bool,
-    /// It has a `scale` subresource of a known form.
+    /// Whether it has a `scale` subresource of a known version.
     pub(crate) scalable: bool,
 }
 
-impl Served {
-    /// The resource as errors name it.
+impl ServedResource {
+    /// The resource as error messages name it.
     pub(crate) fn group_resource(&self) -> String {
         match group_of(&self.api_version) {
             "" => self.plural.clone(),
@@ -53,14 +53,14 @@ impl Served {
     }
 }
 
-/// The resources of each group and version, and when they were asked for.
-type Known = HashMap<String, (Arc<APIResourceList>, Instant)>;
+/// The resources by group and version, and when they were requested.
+type DiscoveryCache = HashMap<String, (Arc<APIResourceList>, Instant)>;
 
-/// What the server serves, as far as it was asked.
+/// The resources of the server, as far as they were requested.
 #[derive(Clone)]
 pub(crate) struct Discovery {
     client: Client,
-    known: Arc<Mutex<Known>>,
+    known: Arc<Mutex<DiscoveryCache>>,
 }
 
 impl Discovery {
@@ -71,11 +71,15 @@ impl Discovery {
         }
     }
 
-    /// The resource that serves this kind.
+    /// Returns the resource that serves this kind.
     ///
     /// # Errors
-    /// When there is none (`no matches for kind …`), or the server cannot be asked.
-    pub(crate) async fn resource(&self, api_version: &str, kind: &str) -> Result<Served, Error> {
+    /// No resource serves the kind (`no matches for kind …`), or the server cannot be asked.
+    pub(crate) async fn resource(
+        &self,
+        api_version: &str,
+        kind: &str,
+    ) -> Result<ServedResource, ReconcileError> {
         let remembered = self
             .known
             .lock()
@@ -86,7 +90,7 @@ impl Discovery {
             if let Some(served) = pick(&list, api_version, kind) {
                 return Ok(served);
             }
-            if asked.elapsed() < ASK_AGAIN {
+            if asked.elapsed() < RETRY_PAUSE {
                 return Err(no_match(api_version, kind));
             }
         }
@@ -108,15 +112,15 @@ impl Discovery {
     }
 }
 
-/// All resources that can be listed, watched and deleted, each in the version that the server
-/// prefers.
+/// Returns all resources that can be listed, watched and deleted, each in the version that the
+/// server prefers.
 ///
 /// # Errors
-/// When the server cannot be asked.
-pub(crate) async fn deletable(client: &Client) -> Result<Vec<Kind>, kube::Error> {
+/// The server cannot be asked.
+pub(crate) async fn deletable(client: &Client) -> Result<Vec<DeletableResource>, kube::Error> {
     let discovery = match kube::Discovery::new(client.clone()).run_aggregated().await {
         Ok(discovery) => discovery,
-        // An older server, or one that does not know the aggregated form.
+        // Servers before 1.26 do not support aggregated discovery.
         Err(_) => kube::Discovery::new(client.clone()).run().await?,
     };
     let mut kinds = Vec::new();
@@ -125,8 +129,8 @@ pub(crate) async fn deletable(client: &Client) -> Result<Vec<Kind>, kube::Error>
             let can = |verb: &str| capabilities.supports_operation(verb);
             if can("delete") && can("list") && can("watch") {
                 let namespaced = capabilities.scope == kube::discovery::Scope::Namespaced;
-                kinds.push(Kind {
-                    deletable_together: can("deletecollection"),
+                kinds.push(DeletableResource {
+                    supports_delete_collection: can("deletecollection"),
                     namespaced,
                     resource,
                 });
@@ -138,19 +142,19 @@ pub(crate) async fn deletable(client: &Client) -> Result<Vec<Kind>, kube::Error>
 
 /// A resource whose objects can be deleted.
 #[derive(Clone, Debug)]
-pub(crate) struct Kind {
+pub(crate) struct DeletableResource {
     pub(crate) resource: ApiResource,
     pub(crate) namespaced: bool,
-    pub(crate) deletable_together: bool,
+    pub(crate) supports_delete_collection: bool,
 }
 
-fn no_match(api_version: &str, kind: &str) -> Error {
-    Error::Plan(format!(
+fn no_match(api_version: &str, kind: &str) -> ReconcileError {
+    ReconcileError::Plan(format!(
         "no matches for kind {kind:?} in version {api_version:?}"
     ))
 }
 
-fn pick(list: &APIResourceList, api_version: &str, kind: &str) -> Option<Served> {
+fn pick(list: &APIResourceList, api_version: &str, kind: &str) -> Option<ServedResource> {
     let resource = list
         .resources
         .iter()
@@ -160,7 +164,7 @@ fn pick(list: &APIResourceList, api_version: &str, kind: &str) -> Option<Served>
         .resources
         .iter()
         .any(|sub| sub.name == scale && is_known_scale(sub));
-    Some(Served {
+    Some(ServedResource {
         api_version: api_version.to_owned(),
         plural: resource.name.clone(),
         namespaced: resource.namespaced,

@@ -1,20 +1,21 @@
-//! The disruption controller: keeps the status of every PodDisruptionBudget true.
+//! The disruption controller: keeps the status of every PodDisruptionBudget up to date.
 //!
-//! The API server grants an eviction by what `status.disruptionsAllowed` says, so this controller
-//! is half of the safety of an eviction. It counts the pods that a budget selects (`plan.rs`,
-//! pure), asks their controllers how many there should be (`scale.rs`), and writes the status so
-//! that a charge is never overwritten (`write.rs`): when it depends on what was granted and an
-//! eviction was faster, the write fails and the budget is looked at again.
+//! The API server grants evictions according to `status.disruptionsAllowed`, so the safety of an
+//! eviction depends on this controller. It counts the pods that a budget selects (`plan.rs`, pure),
+//! finds out how many pods their controllers want (`scale.rs`), and writes the status so that it
+//! never overwrites a charge (`write.rs`): when the new status depends on the granted evictions and
+//! another eviction was granted meanwhile, the write fails and the budget is counted again.
 //!
-//! It is woken by pods, budgets and, unlike upstream, also by controllers that are scaled and pods
-//! that change their labels away from a budget. Many changes in a short time are counted together
-//! (`pace.rs`). `stale.rs` takes back marks of disruptions that did not happen.
+//! Pods and budgets wake it and, unlike upstream, so do controllers that are scaled and pods whose
+//! labels no longer match a budget. Changes in quick succession are counted together
+//! (`throttle.rs`). `stale.rs` resets `DisruptionTarget` conditions of disruptions that did not
+//! happen.
 
-pub(crate) mod notes;
-mod pace;
+pub(crate) mod disrupted_pods;
 pub(crate) mod plan;
 mod scale;
 mod stale;
+mod throttle;
 pub(crate) mod write;
 
 use std::collections::BTreeMap;
@@ -30,76 +31,78 @@ use kube::Resource;
 use kube::api::{PostParams, Request};
 use tokio::time::Instant;
 
-use crate::caches::{Cache, Caches, Change};
-use crate::context::Context;
-use crate::error::{Error, code, unless_gone};
-use crate::meta::{Key, controller_of, uid, version};
+use crate::context::ControllerContext;
+use crate::error::{ReconcileError, code, ignore_not_found};
+use crate::informer::{Cache, ObjectChange};
+use crate::informers::Informers;
+use crate::meta::{ObjectKey, controller_of, uid, version};
 use crate::pods::{condition, is_ready, is_terminating, name, namespace};
-use crate::queue::{Outcome, Queue};
+use crate::queue::{Requeue, WorkQueue};
 use crate::selector::{Selector, render_go};
 use crate::selectors::SelectorIndex;
-use notes::{Notes, SETTLES_AFTER};
-use pace::Pace;
+use disrupted_pods::{DisruptedPods, SETTLES_AFTER};
 use rules::budgets::{Demand, asks_controllers, demand};
-use scale::Scales;
+use scale::ScaleFinder;
+use throttle::WriteThrottle;
 
-/// How many budgets are worked on at a time.
+/// How many budgets are reconciled at a time.
 const WORKERS: usize = 16;
-/// When a budget that could not be synced is looked at again, if nothing wakes it before.
+/// When a budget whose reconciliation failed is reconciled again, if nothing wakes it before.
 const AFTER_FAILURE: Duration = Duration::from_secs(60);
 
-/// The name under which this controller's events go.
+/// The component in this controller's events.
 const COMPONENT: &str = "controllermanager";
 
 struct Disruption {
-    context: Context,
+    context: ControllerContext,
     pods: Arc<Cache<Pod>>,
     budgets: Arc<Cache<PodDisruptionBudget>>,
-    scales: Scales,
+    scales: ScaleFinder,
     recorder: EventRecorder,
-    pace: Arc<Pace>,
-    notes: Arc<Notes>,
+    throttle: Arc<WriteThrottle>,
+    disrupted_pods: Arc<DisruptedPods>,
 }
 
-pub(crate) fn start(context: &Context, caches: &mut Caches) {
-    let queue: Queue<Key> = Queue::new();
+pub(crate) fn start(context: &ControllerContext, informers: &mut Informers) {
+    let queue: WorkQueue<ObjectKey> = WorkQueue::new();
     let recorder = context.recorder(COMPONENT);
-    let pace = Arc::new(Pace::default());
-    // The index learns of a budget before its budget is looked at.
-    let index = caches
+    let throttle = Arc::new(WriteThrottle::default());
+    // This subscription comes first: the index has to know a budget before the budget is
+    // reconciled.
+    let index = informers
         .budgets
         .index_selectors(|budget| Selector::compile(selector_of(budget)).ok());
-    let notes = Arc::new(Notes::default());
-    let (wake, learning) = (queue.clone(), Arc::clone(&notes));
-    caches.budgets.subscribe(move |change| {
-        learning.learn(change);
-        wake.add(Key::of(change.latest()));
+    let disrupted_pods = Arc::new(DisruptedPods::default());
+    let (wake, tracked) = (queue.clone(), Arc::clone(&disrupted_pods));
+    informers.budgets.subscribe(move |change| {
+        tracked.observe_budget(change);
+        wake.add(ObjectKey::of(change.latest()));
     });
-    // A budget that a pod wakes has to know what became of the pod.
-    let learning = Arc::clone(&notes);
-    caches
+    // Likewise: a budget that a pod wakes has to find what became of the pod.
+    let tracked = Arc::clone(&disrupted_pods);
+    informers
         .pods
-        .subscribe(move |change| learning.learn_end(change));
-    wake_by_pods(caches, &queue, &index, &pace, &recorder);
-    wake_by_scales(caches, &queue, &index);
-    stale::start(context, caches);
+        .subscribe(move |change| tracked.observe_pod(change));
+    wake_by_pods(informers, &queue, &index, &throttle, &recorder);
+    wake_by_scales(informers, &queue, &index);
+    stale::start(context, informers);
 
     let controller = Arc::new(Disruption {
         context: context.clone(),
-        pods: Arc::clone(&caches.pods.cache),
-        budgets: Arc::clone(&caches.budgets.cache),
-        scales: Scales::new(context, caches),
+        pods: Arc::clone(&informers.pods.cache),
+        budgets: Arc::clone(&informers.budgets.cache),
+        scales: ScaleFinder::new(context, informers),
         recorder,
-        pace,
-        notes,
+        throttle,
+        disrupted_pods,
     });
     let synced = vec![
-        caches.pods.cache.synced(),
-        caches.budgets.cache.synced(),
-        caches.replication_controllers.cache.synced(),
-        caches.replica_sets.cache.synced(),
-        caches.deployments.cache.synced(),
-        caches.stateful_sets.cache.synced(),
+        informers.pods.cache.synced(),
+        informers.budgets.cache.synced(),
+        informers.replication_controllers.cache.synced(),
+        informers.replica_sets.cache.synced(),
+        informers.deployments.cache.synced(),
+        informers.stateful_sets.cache.synced(),
     ];
     context.work("disruption", queue, WORKERS, synced, move |key| {
         let controller = Arc::clone(&controller);
@@ -112,26 +115,26 @@ fn selector_of(budget: &PodDisruptionBudget) -> Option<&LabelSelector> {
 }
 
 fn wake_by_pods(
-    caches: &mut Caches,
-    queue: &Queue<Key>,
+    informers: &mut Informers,
+    queue: &WorkQueue<ObjectKey>,
     index: &Arc<SelectorIndex>,
-    pace: &Arc<Pace>,
+    throttle: &Arc<WriteThrottle>,
     recorder: &EventRecorder,
 ) {
-    let (queue, index, pace, recorder) = (
+    let (queue, index, throttle, recorder) = (
         queue.clone(),
         Arc::clone(index),
-        Arc::clone(pace),
+        Arc::clone(throttle),
         recorder.clone(),
     );
-    caches.pods.subscribe(move |change| {
+    informers.pods.subscribe(move |change| {
         if !matters(change) {
             return;
         }
         let pod = change.latest();
         let charged = (change.new.is_none() || is_terminating(pod)) && was_evicted(pod);
-        let wake = |budget: Key| {
-            let rest = pace.pod_changed(&budget, charged);
+        let wake = |budget: ObjectKey| {
+            let rest = throttle.pod_changed(&budget, charged);
             queue.add_after(budget, rest);
         };
         let now = index.selecting(pod);
@@ -158,15 +161,15 @@ fn wake_by_pods(
     });
 }
 
-/// Whether the API server has let an eviction of the pod pass. By then its budget has paid, unless
-/// the pod was not healthy or was leaving already.
+/// True when the API server has granted an eviction of the pod. Then a budget has been charged,
+/// unless the pod was unhealthy or already being deleted.
 fn was_evicted(pod: &Pod) -> bool {
     condition(pod, "DisruptionTarget")
         .is_some_and(|target| target.reason.as_deref() == Some("EvictionByEvictionAPI"))
 }
 
-/// Whether a change of a pod can change the figures of a budget.
-fn matters(change: &Change<Pod>) -> bool {
+/// True when a change of a pod can change the counts of a budget.
+fn matters(change: &ObjectChange<Pod>) -> bool {
     fn owner(pod: &Pod) -> Option<&String> {
         controller_of(&pod.metadata).map(|owner| &owner.uid)
     }
@@ -180,30 +183,35 @@ fn matters(change: &Change<Pod>) -> bool {
         || owner(old) != owner(new)
 }
 
-/// The replicas that a controller wants and the labels of its pods.
-type Wish<'a> = (Option<i32>, Option<&'a BTreeMap<String, String>>);
+/// The replicas that a controller wants, and the labels of its pods.
+type ScaleTarget<'a> = (Option<i32>, Option<&'a BTreeMap<String, String>>);
 
-/// A controller that was scaled, came or went: its replicas and the labels of its pods.
-fn wake_by_scales(caches: &mut Caches, queue: &Queue<Key>, index: &Arc<SelectorIndex>) {
+/// Wakes the budgets of a controller that was scaled, created or deleted.
+fn wake_by_scales(
+    informers: &mut Informers,
+    queue: &WorkQueue<ObjectKey>,
+    index: &Arc<SelectorIndex>,
+) {
     fn wake<K: kube::Resource>(
-        queue: &Queue<Key>,
+        queue: &WorkQueue<ObjectKey>,
         index: &Arc<SelectorIndex>,
-        look: fn(&K) -> Wish<'_>,
-    ) -> impl Fn(&Change<K>) + Send + Sync + use<K> {
+        target_of: fn(&K) -> ScaleTarget<'_>,
+    ) -> impl Fn(&ObjectChange<K>) + Send + Sync + use<K> {
         let (queue, index) = (queue.clone(), Arc::clone(index));
         move |change| {
-            let replicas = |object: &Option<Arc<K>>| object.as_ref().map(|object| look(object).0);
+            let replicas =
+                |object: &Option<Arc<K>>| object.as_ref().map(|object| target_of(object).0);
             if replicas(&change.old) == replicas(&change.new) {
                 return;
             }
             let object = change.latest();
             let namespace = object.meta().namespace.as_deref().unwrap_or_default();
-            for budget in index.matching(namespace, look(object).1) {
-                queue.add(Key::new(namespace, budget));
+            for budget in index.matching(namespace, target_of(object).1) {
+                queue.add(ObjectKey::new(namespace, budget));
             }
         }
     }
-    caches.replication_controllers.subscribe(wake(
+    informers.replication_controllers.subscribe(wake(
         queue,
         index,
         |object: &ReplicationController| {
@@ -213,7 +221,7 @@ fn wake_by_scales(caches: &mut Caches, queue: &Queue<Key>, index: &Arc<SelectorI
             (spec.and_then(|spec| spec.replicas), labels)
         },
     ));
-    caches
+    informers
         .replica_sets
         .subscribe(wake(queue, index, |object: &ReplicaSet| {
             let spec = object.spec.as_ref();
@@ -221,7 +229,7 @@ fn wake_by_scales(caches: &mut Caches, queue: &Queue<Key>, index: &Arc<SelectorI
                 spec.and_then(|spec| spec.template.as_ref()?.metadata.as_ref()?.labels.as_ref());
             (spec.and_then(|spec| spec.replicas), labels)
         }));
-    caches
+    informers
         .deployments
         .subscribe(wake(queue, index, |object: &Deployment| {
             let spec = object.spec.as_ref();
@@ -230,7 +238,7 @@ fn wake_by_scales(caches: &mut Caches, queue: &Queue<Key>, index: &Arc<SelectorI
                 spec.and_then(|spec| spec.template.metadata.as_ref()?.labels.as_ref()),
             )
         }));
-    caches
+    informers
         .stateful_sets
         .subscribe(wake(queue, index, |object: &StatefulSet| {
             let spec = object.spec.as_ref();
@@ -242,22 +250,22 @@ fn wake_by_scales(caches: &mut Caches, queue: &Queue<Key>, index: &Arc<SelectorI
 }
 
 impl Disruption {
-    async fn reconcile(&self, key: &Key) -> Result<Outcome, Error> {
+    async fn reconcile(&self, key: &ObjectKey) -> Result<Requeue, ReconcileError> {
         let Some(budget) = self.budgets.get(key) else {
-            self.pace.forget(key);
-            return Ok(Outcome::Done);
+            self.throttle.forget(key);
+            return Ok(Requeue::OnChange);
         };
         let observed = budget
             .status
             .as_ref()
             .and_then(|status| status.observed_generation);
-        let rest = self.pace.rest(
+        let rest = self.throttle.rest(
             key,
             version(&budget.metadata),
             observed != budget.metadata.generation,
         );
         if !rest.is_zero() {
-            return Ok(Outcome::After(rest));
+            return Ok(Requeue::After(rest));
         }
         match self.sync(&budget).await {
             Err(error) if !error.is_conflict() => {
@@ -265,14 +273,14 @@ impl Disruption {
                 {
                     self.write(key, &budget, status).await?;
                 }
-                Ok(Outcome::After(AFTER_FAILURE))
+                Ok(Requeue::After(AFTER_FAILURE))
             }
             result => result,
         }
     }
 
-    async fn sync(&self, budget: &Arc<PodDisruptionBudget>) -> Result<Outcome, Error> {
-        let key = Key::of(&**budget);
+    async fn sync(&self, budget: &Arc<PodDisruptionBudget>) -> Result<Requeue, ReconcileError> {
+        let key = ObjectKey::of(&**budget);
         let selector = Selector::compile(selector_of(budget)).map_err(|error| {
             self.recorder.event(
                 &**budget,
@@ -280,11 +288,11 @@ impl Disruption {
                 "NoPods",
                 format!("Failed to get pods: {error}"),
             );
-            Error::Plan(error)
+            ReconcileError::Plan(error)
         })?;
-        let behind = self.pace.count(&key);
-        // Asked before the pods are read, which then are not older than it.
-        let insight = self.notes.insight(budget, self.pods.progress());
+        let behind = self.throttle.count(&key);
+        // Read before the pods, so that the pods are at least as new as this says.
+        let view = self.disrupted_pods.view(budget, self.pods.progress());
         let pods = self.pods.selected(&key.namespace, &selector);
         if pods.is_empty() {
             self.recorder.event(
@@ -303,7 +311,7 @@ impl Disruption {
                 message,
             );
         })?;
-        let plan = plan::plan(budget, &pods, demand, &insight, self.context.now());
+        let plan = plan::plan(budget, &pods, demand, &view, self.context.now());
         for pod in &plan.not_deleted {
             let message = format!(
                 "Pod was expected by PDB {0}/{0} to be deleted but it wasn't",
@@ -315,26 +323,26 @@ impl Disruption {
         if let Some(status) = plan.status {
             self.write(&key, budget, status)
                 .await
-                .inspect_err(|_| self.pace.untold(&key, behind))?;
+                .inspect_err(|_| self.throttle.not_written(&key, behind))?;
             if let (Some(behind), Some(lag)) = (behind, &self.context.options.status_lag) {
                 lag.observe(behind.elapsed());
             }
         }
-        let settled = (!insight.unsettled.is_empty()).then_some(SETTLES_AFTER);
+        let settled = (!view.unsettled.is_empty()).then_some(SETTLES_AFTER);
         Ok(plan
             .recheck
             .into_iter()
             .chain(settled)
             .min()
-            .map_or(Outcome::Done, Outcome::After))
+            .map_or(Requeue::OnChange, Requeue::After))
     }
 
-    /// How many pods the budget expects and how many of them must be healthy.
+    /// Returns how many pods the budget expects and how many of them must be healthy.
     async fn demand(
         &self,
         budget: &PodDisruptionBudget,
         pods: &[Arc<Pod>],
-    ) -> Result<Demand, Error> {
+    ) -> Result<Demand, ReconcileError> {
         let spec = budget.spec.as_ref();
         if !asks_controllers(spec) {
             return Ok(demand(spec, pods.len(), 0)?);
@@ -355,20 +363,22 @@ impl Disruption {
 
     async fn write(
         &self,
-        key: &Key,
+        key: &ObjectKey,
         budget: &PodDisruptionBudget,
         status: PodDisruptionBudgetStatus,
-    ) -> Result<(), Error> {
+    ) -> Result<(), ReconcileError> {
         let begun = Instant::now();
         let result = match write::patch(budget, &status) {
             Some(patch) => match self.patch(key, &patch).await {
-                // One of its tests has failed: more has changed than was known.
-                Err(Error::Api(error)) if code(&error) == 422 => self.replace(budget, status).await,
+                // A test in the patch has failed: the status has changed in more than was known.
+                Err(ReconcileError::Api(error)) if code(&error) == 422 => {
+                    self.replace(budget, status).await
+                }
                 patched => patched,
             },
             None => self.replace(budget, status).await,
         };
-        self.pace.written(
+        self.throttle.written(
             key,
             begun.elapsed(),
             result.as_ref().ok().copied().flatten(),
@@ -376,7 +386,11 @@ impl Disruption {
         result.map(drop)
     }
 
-    async fn patch(&self, key: &Key, patch: &serde_json::Value) -> Result<Option<u64>, Error> {
+    async fn patch(
+        &self,
+        key: &ObjectKey,
+        patch: &serde_json::Value,
+    ) -> Result<Option<u64>, ReconcileError> {
         let path = format!(
             "{}/{}/status",
             PodDisruptionBudget::url_path(&(), Some(&key.namespace)),
@@ -386,27 +400,28 @@ impl Disruption {
             .header(http::header::CONTENT_TYPE, "application/json-patch+json");
         let request = request
             .body(patch.to_string().into_bytes())
-            .map_err(|error| Error::Plan(error.to_string()))?;
-        Ok(unless_gone(self.context.send(request).await)?)
+            .map_err(|error| ReconcileError::Plan(error.to_string()))?;
+        Ok(ignore_not_found(self.context.send(request).await)?)
     }
 
-    /// Writes the status over the one that was read, and over no other. Gives the version of the
-    /// budget then, if it is there still.
+    /// Writes the status over the version that was read, and over no other. Returns the new version
+    /// of the budget; none when the budget no longer exists.
     async fn replace(
         &self,
         budget: &PodDisruptionBudget,
         status: PodDisruptionBudgetStatus,
-    ) -> Result<Option<u64>, Error> {
+    ) -> Result<Option<u64>, ReconcileError> {
         let updated = PodDisruptionBudget {
             status: Some(status),
             ..budget.clone()
         };
         let path = PodDisruptionBudget::url_path(&(), budget.metadata.namespace.as_deref());
         let name = budget.metadata.name.as_deref().unwrap_or_default();
-        let body = serde_json::to_vec(&updated).map_err(|error| Error::Plan(error.to_string()))?;
+        let body = serde_json::to_vec(&updated)
+            .map_err(|error| ReconcileError::Plan(error.to_string()))?;
         let request =
             Request::new(path).replace_subresource("status", name, &PostParams::default(), body);
-        let request = request.map_err(|error| Error::Plan(error.to_string()))?;
-        Ok(unless_gone(self.context.send(request).await)?)
+        let request = request.map_err(|error| ReconcileError::Plan(error.to_string()))?;
+        Ok(ignore_not_found(self.context.send(request).await)?)
     }
 }

@@ -1,7 +1,6 @@
-//! The older `Endpoints` object of a service: addresses of pods that are ready and of pods that are
-//! not.
+//! The `Endpoints` object of a service: addresses of ready and of unready pods.
 //!
-//! A terminating pod is dropped at once, unless the service publishes pods that are not ready.
+//! A terminating pod is dropped at once, unless the service publishes unready pods.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -12,56 +11,57 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{DeleteParams, PostParams};
 
-use crate::caches::{Cache, Caches};
-use crate::context::Context;
+use crate::context::ControllerContext;
 use crate::endpointslice::plan::{
-    Member, address, families, host_name, is_headless, port_at, publishes_unready, reference,
+    EndpointPod, address, families, host_name, is_headless, port_at, publishes_unready, reference,
 };
 use crate::endpointslice::{selector_of, wake_by_pods, zone_of};
-use crate::error::{Error, code, namespace_terminates, unless_gone};
-use crate::meta::Key;
+use crate::error::{ReconcileError, code, ignore_not_found, namespace_terminates};
+use crate::informer::Cache;
+use crate::informers::Informers;
+use crate::meta::ObjectKey;
 use crate::pods::{is_ready, is_terminating, node_name};
-use crate::queue::{Outcome, Queue};
+use crate::queue::{Requeue, WorkQueue};
 
 const WORKERS: usize = 8;
 const MANAGED_BY: &str = "endpoints.kubernetes.io/managed-by";
 const MANAGER: &str = "endpoint-controller";
 const HEADLESS: &str = "service.kubernetes.io/headless";
 const OVER_CAPACITY: &str = "endpoints.kubernetes.io/over-capacity";
-/// So many addresses are told; who needs more reads slices.
+/// The number of addresses in one object. Larger services are complete only in EndpointSlices.
 const CAPACITY: usize = 1000;
 
 struct Controller {
-    context: Context,
+    context: ControllerContext,
     services: Arc<Cache<Service>>,
     endpoints: Arc<Cache<Endpoints>>,
     pods: Arc<Cache<Pod>>,
     nodes: Arc<Cache<Node>>,
 }
 
-pub(crate) fn start(context: &Context, caches: &mut Caches) {
-    let queue: Queue<Key> = Queue::new();
+pub(crate) fn start(context: &ControllerContext, informers: &mut Informers) {
+    let queue: WorkQueue<ObjectKey> = WorkQueue::new();
     let wake = queue.clone();
-    caches
+    informers
         .services
-        .subscribe(move |change| wake.add(Key::of(change.latest())));
+        .subscribe(move |change| wake.add(ObjectKey::of(change.latest())));
     let wake = queue.clone();
-    caches
+    informers
         .endpoints
-        .subscribe(move |change| wake.add(Key::of(change.latest())));
-    wake_by_pods(caches, &queue);
+        .subscribe(move |change| wake.add(ObjectKey::of(change.latest())));
+    wake_by_pods(informers, &queue);
     let controller = Arc::new(Controller {
         context: context.clone(),
-        services: Arc::clone(&caches.services.cache),
-        endpoints: Arc::clone(&caches.endpoints.cache),
-        pods: Arc::clone(&caches.pods.cache),
-        nodes: Arc::clone(&caches.nodes.cache),
+        services: Arc::clone(&informers.services.cache),
+        endpoints: Arc::clone(&informers.endpoints.cache),
+        pods: Arc::clone(&informers.pods.cache),
+        nodes: Arc::clone(&informers.nodes.cache),
     });
     let synced = vec![
-        caches.services.cache.synced(),
-        caches.endpoints.cache.synced(),
-        caches.pods.cache.synced(),
-        caches.nodes.cache.synced(),
+        informers.services.cache.synced(),
+        informers.endpoints.cache.synced(),
+        informers.pods.cache.synced(),
+        informers.nodes.cache.synced(),
     ];
     context.work("endpoints", queue, WORKERS, synced, move |key| {
         let controller = Arc::clone(&controller);
@@ -70,30 +70,30 @@ pub(crate) fn start(context: &Context, caches: &mut Caches) {
 }
 
 impl Controller {
-    async fn reconcile(&self, key: &Key) -> Result<Outcome, Error> {
+    async fn reconcile(&self, key: &ObjectKey) -> Result<Requeue, ReconcileError> {
         let api = self.context.namespaced::<Endpoints>(&key.namespace);
         let present = self.endpoints.get(key);
         let Some(service) = self.services.get(key) else {
-            // Only what this controller made goes with the service.
-            if present.is_some_and(|present| is_ours(&present.metadata)) {
-                unless_gone(api.delete(&key.name, &DeleteParams::default()).await)?;
+            // Objects that a user has created stay.
+            if present.is_some_and(|present| is_managed_here(&present.metadata)) {
+                ignore_not_found(api.delete(&key.name, &DeleteParams::default()).await)?;
             }
-            return Ok(Outcome::Done);
+            return Ok(Requeue::OnChange);
         };
         let Some(selector) = selector_of(&service) else {
-            return Ok(Outcome::Done);
+            return Ok(Requeue::OnChange);
         };
         let pods = self.pods.selected(&key.namespace, &selector);
         let members: Vec<_> = pods
             .iter()
-            .map(|pod| Member {
+            .map(|pod| EndpointPod {
                 pod,
                 zone: zone_of(&self.nodes, pod),
             })
             .collect();
         let wanted = plan(&service, &members, present.as_deref());
         let result = match (present, wanted) {
-            (_, None) => return Ok(Outcome::Done),
+            (_, None) => return Ok(Requeue::OnChange),
             (Some(_), Some(wanted)) => {
                 api.replace(&key.name, &PostParams::default(), &wanted)
                     .await
@@ -102,12 +102,12 @@ impl Controller {
         };
         match result {
             Err(error) if !namespace_terminates(&error) && code(&error) != 404 => Err(error.into()),
-            _ => Ok(Outcome::Done),
+            _ => Ok(Requeue::OnChange),
         }
     }
 }
 
-fn is_ours(meta: &ObjectMeta) -> bool {
+fn is_managed_here(meta: &ObjectMeta) -> bool {
     meta.labels
         .as_ref()
         .and_then(|labels| labels.get(MANAGED_BY))
@@ -117,7 +117,7 @@ fn is_ours(meta: &ObjectMeta) -> bool {
 /// The object to write; none when the present one is right.
 fn plan(
     service: &Service,
-    members: &[Member<'_>],
+    members: &[EndpointPod<'_>],
     present: Option<&Endpoints>,
 ) -> Option<Endpoints> {
     let fresh = ObjectMeta {
@@ -156,8 +156,8 @@ fn plan(
 
 type PortKey = (String, i32, String, Option<String>);
 
-/// Addresses by ports: ports that lead to the same addresses share a subset.
-fn subsets(service: &Service, members: &[Member<'_>]) -> Vec<EndpointSubset> {
+/// Groups addresses by port. Ports with the same addresses share a subset.
+fn subsets(service: &Service, members: &[EndpointPod<'_>]) -> Vec<EndpointSubset> {
     let family = families(service).into_iter().next().unwrap_or_default();
     let mut addresses: BTreeMap<(String, String), (EndpointAddress, bool)> = BTreeMap::new();
     let mut by_port: BTreeMap<Option<PortKey>, BTreeSet<(String, String)>> = BTreeMap::new();
@@ -173,7 +173,7 @@ fn subsets(service: &Service, members: &[Member<'_>]) -> Vec<EndpointSubset> {
             break;
         }
         let key = (ip.to_owned(), pod.metadata.uid.clone().unwrap_or_default());
-        let told = EndpointAddress {
+        let endpoint = EndpointAddress {
             ip: ip.to_owned(),
             hostname: host_name(service, pod),
             node_name: Some(node_name(pod).to_owned()).filter(|name| !name.is_empty()),
@@ -181,7 +181,7 @@ fn subsets(service: &Service, members: &[Member<'_>]) -> Vec<EndpointSubset> {
         };
         addresses.insert(
             key.clone(),
-            (told, publishes_unready(service) || is_ready(pod)),
+            (endpoint, publishes_unready(service) || is_ready(pod)),
         );
         let ports: Vec<_> = service
             .spec
@@ -258,10 +258,10 @@ mod tests {
         ))
     }
 
-    fn told(service: &Service, pods: &[Arc<Pod>]) -> Value {
+    fn subsets_of(service: &Service, pods: &[Arc<Pod>]) -> Value {
         let members: Vec<_> = pods
             .iter()
-            .map(|pod| Member {
+            .map(|pod| EndpointPod {
                 pod,
                 zone: Some(None),
             })
@@ -277,7 +277,7 @@ mod tests {
 
     #[test]
     fn ready_and_unready_addresses_share_a_subset_and_terminating_ones_are_dropped() {
-        let subsets = told(
+        let subsets = subsets_of(
             &service(),
             &[
                 web("a", "10.0.0.1", true, false),
@@ -295,17 +295,17 @@ mod tests {
     }
 
     #[test]
-    fn what_is_right_is_not_written_again() {
+    fn a_correct_object_is_not_written_again() {
         let pods = [web("a", "10.0.0.1", true, false)];
         let members: Vec<_> = pods
             .iter()
-            .map(|pod| Member {
+            .map(|pod| EndpointPod {
                 pod,
                 zone: Some(None),
             })
             .collect();
         let first = plan(&service(), &members, None).expect("written");
         assert_eq!(plan(&service(), &members, Some(&first)), None);
-        assert_eq!(told(&service(), &[]), Value::Null);
+        assert_eq!(subsets_of(&service(), &[]), Value::Null);
     }
 }

@@ -1,8 +1,8 @@
-//! Endpoint slices: which pods stand behind a service, and how far each of them may be used.
+//! EndpointSlices: the pods behind a service and their state.
 //!
-//! A terminating pod stays listed, `terminating` and as far `serving` as it says, until it ends; it
-//! is no longer `ready`. `plan.rs` fills slices of at most a hundred endpoints and changes as few
-//! of them as it can.
+//! A terminating pod stays listed until it ends: `terminating`, no longer `ready`, and `serving`
+//! for as long as it is ready. `plan.rs` fills slices of at most a hundred endpoints and changes as
+//! few slices as possible.
 
 pub(crate) mod plan;
 
@@ -12,64 +12,65 @@ use k8s_openapi::api::core::v1::{Node, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::{DeleteParams, PostParams};
 
-use crate::caches::{Cache, Caches, Change};
-use crate::context::Context;
-use crate::error::{Error, code, namespace_terminates, unless_gone};
-use crate::meta::Key;
+use crate::context::ControllerContext;
+use crate::error::{ReconcileError, code, ignore_not_found, namespace_terminates};
+use crate::informer::{Cache, ObjectChange};
+use crate::informers::Informers;
+use crate::meta::ObjectKey;
 use crate::pods::{is_ready, is_terminating};
-use crate::queue::{Outcome, Queue};
+use crate::queue::{Requeue, WorkQueue};
 use crate::selector::Selector;
 
 const WORKERS: usize = 8;
 
 struct Controller {
-    context: Context,
+    context: ControllerContext,
     services: Arc<Cache<Service>>,
     slices: Arc<Cache<EndpointSlice>>,
     pods: Arc<Cache<Pod>>,
     nodes: Arc<Cache<Node>>,
 }
 
-pub(crate) fn start(context: &Context, caches: &mut Caches) {
-    let queue: Queue<Key> = Queue::new();
+pub(crate) fn start(context: &ControllerContext, informers: &mut Informers) {
+    let queue: WorkQueue<ObjectKey> = WorkQueue::new();
     let wake = queue.clone();
-    caches
+    informers
         .services
-        .subscribe(move |change| wake.add(Key::of(change.latest())));
-    wake_by_pods(caches, &queue);
+        .subscribe(move |change| wake.add(ObjectKey::of(change.latest())));
+    wake_by_pods(informers, &queue);
     let wake = queue.clone();
-    caches.slices.subscribe(move |change| {
-        for slice in change.states().filter(|slice| plan::is_ours(slice)) {
+    informers.slices.subscribe(move |change| {
+        for slice in change.states().filter(|slice| plan::is_managed_here(slice)) {
             if let Some(service) = plan::service_of(slice) {
-                wake.add(Key::new(
+                wake.add(ObjectKey::new(
                     slice.metadata.namespace.as_deref().unwrap_or_default(),
                     service,
                 ));
             }
         }
     });
-    let (wake, services) = (queue.clone(), Arc::clone(&caches.services.cache));
-    caches.nodes.subscribe(move |change| {
-        // A node that comes or goes makes its pods known or unknown.
+    let (wake, services) = (queue.clone(), Arc::clone(&informers.services.cache));
+    informers.nodes.subscribe(move |change| {
+        // Pods count only if their node exists.
         if change.old.is_none() || change.new.is_none() {
             services
                 .all()
                 .iter()
-                .for_each(|service| wake.add(Key::of(&**service)));
+                .for_each(|service| wake.add(ObjectKey::of(&**service)));
         }
     });
     let controller = Arc::new(Controller {
         context: context.clone(),
-        services: Arc::clone(&caches.services.cache),
-        slices: Arc::clone(&caches.slices.cache),
-        pods: Arc::clone(&caches.pods.cache),
-        nodes: Arc::clone(&caches.nodes.cache),
+        services: Arc::clone(&informers.services.cache),
+        slices: Arc::clone(&informers.slices.cache),
+        pods: Arc::clone(&informers.pods.cache),
+        nodes: Arc::clone(&informers.nodes.cache),
     });
     let synced = vec![
-        caches.services.cache.synced(),
-        caches.slices.cache.synced(),
-        caches.pods.cache.synced(),
-        caches.nodes.cache.synced(),
+        informers.services.cache.synced(),
+        informers.slices.cache.synced(),
+        informers.pods.cache.synced(),
+        informers.nodes.cache.synced(),
     ];
     context.work("endpointslice", queue, WORKERS, synced, move |key| {
         let controller = Arc::clone(&controller);
@@ -77,10 +78,13 @@ pub(crate) fn start(context: &Context, caches: &mut Caches) {
     });
 }
 
-/// Wakes the services whose endpoints a pod's change can change.
-pub(crate) fn wake_by_pods(caches: &mut Caches, queue: &Queue<Key>) {
-    let (queue, services) = (queue.clone(), caches.services.index_selectors(selector_of));
-    caches.pods.subscribe(move |change| {
+/// Wakes the services whose endpoints a change of a pod can affect.
+pub(crate) fn wake_by_pods(informers: &mut Informers, queue: &WorkQueue<ObjectKey>) {
+    let (queue, services) = (
+        queue.clone(),
+        informers.services.index_selectors(selector_of),
+    );
+    informers.pods.subscribe(move |change| {
         if !matters(change) {
             return;
         }
@@ -93,15 +97,15 @@ pub(crate) fn wake_by_pods(caches: &mut Caches, queue: &Queue<Key>) {
     });
 }
 
-/// The selector of a service whose endpoints are kept; none for the others.
+/// The selector of a service; none for services whose endpoints are not managed here.
 pub(crate) fn selector_of(service: &Service) -> Option<Selector> {
     let spec = service.spec.as_ref()?;
     let labels = spec.selector.as_ref().filter(|labels| !labels.is_empty())?;
     (spec.type_.as_deref() != Some("ExternalName")).then(|| Selector::exactly(Some(labels)))
 }
 
-/// Phase alone is no reason, as upstream has it.
-fn matters(change: &Change<Pod>) -> bool {
+/// A change of the phase alone is ignored, as upstream does.
+fn matters(change: &ObjectChange<Pod>) -> bool {
     let (Some(old), Some(new)) = (&change.old, &change.new) else {
         return true;
     };
@@ -112,7 +116,7 @@ fn matters(change: &Change<Pod>) -> bool {
         || place_of(old) != place_of(new)
 }
 
-/// What the address and the name of an endpoint follow from.
+/// The fields that determine the address and the host name of an endpoint.
 fn place_of(pod: &Pod) -> impl PartialEq + '_ {
     let spec = pod
         .spec
@@ -126,7 +130,7 @@ fn place_of(pod: &Pod) -> impl PartialEq + '_ {
     )
 }
 
-/// A pod and the zone of its node; none when the node is not known.
+/// The zone of a pod's node; `None` when the node is unknown.
 pub(crate) fn zone_of(nodes: &Cache<Node>, pod: &Pod) -> Option<Option<String>> {
     let node = nodes.find("", crate::pods::node_name(pod))?;
     Some(
@@ -138,22 +142,22 @@ pub(crate) fn zone_of(nodes: &Cache<Node>, pod: &Pod) -> Option<Option<String>> 
 }
 
 impl Controller {
-    async fn reconcile(&self, key: &Key) -> Result<Outcome, Error> {
+    async fn reconcile(&self, key: &ObjectKey) -> Result<Requeue, ReconcileError> {
         let Some(service) = self
             .services
             .get(key)
             .filter(|service| service.metadata.deletion_timestamp.is_none())
         else {
-            // The garbage collector removes the slices of a service that is gone.
-            return Ok(Outcome::Done);
+            // The garbage collector deletes the slices of a service that does not exist.
+            return Ok(Requeue::OnChange);
         };
         let Some(selector) = selector_of(&service) else {
-            return Ok(Outcome::Done);
+            return Ok(Requeue::OnChange);
         };
         let pods = self.pods.selected(&key.namespace, &selector);
         let members: Vec<_> = pods
             .iter()
-            .map(|pod| plan::Member {
+            .map(|pod| plan::EndpointPod {
                 pod,
                 zone: zone_of(&self.nodes, pod),
             })
@@ -169,7 +173,7 @@ impl Controller {
         }
         for slice in plan.update {
             let name = slice.metadata.name.as_deref().unwrap_or_default();
-            unless_gone(api.replace(name, &PostParams::default(), &slice).await)?;
+            ignore_not_found(api.replace(name, &PostParams::default(), &slice).await)?;
         }
         for slice in plan.delete {
             let name = slice.metadata.name.as_deref().unwrap_or_default();
@@ -178,6 +182,6 @@ impl Controller {
                 _ => {}
             }
         }
-        Ok(Outcome::Done)
+        Ok(Requeue::OnChange)
     }
 }

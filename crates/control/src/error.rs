@@ -1,29 +1,29 @@
-//! Why a reconciliation could not be finished. The work queue tries again, whatever it was.
+//! The reasons why a reconciliation fails. The work queue retries after each of them.
 
-/// A failed step of a reconciliation.
+/// Why a key could not be reconciled.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Error {
+pub(crate) enum ReconcileError {
     /// The API server refused a request or could not be reached.
-    #[error("{}", told(.0))]
+    #[error("{}", server_message(.0))]
     Api(#[from] kube::Error),
-    /// The state of the world allows no plan.
+    /// No plan is possible: an object is invalid, or other objects do not fit to it.
     #[error("{0}")]
     Plan(String),
-    /// A budget's share is no percentage.
+    /// A percentage in a budget is invalid.
     #[error(transparent)]
     Share(#[from] rules::budgets::NotAPercentage),
 }
 
-/// The server's own words where it has spoken, else what went wrong on the way to it.
-pub(crate) fn told(error: &kube::Error) -> String {
+/// The message of the server's status, or the error on the way to the server.
+pub(crate) fn server_message(error: &kube::Error) -> String {
     match error {
         kube::Error::Api(status) => status.message.clone(),
         other => other.to_string(),
     }
 }
 
-impl Error {
-    /// The HTTP status code of the server's answer; 0 when there was none.
+impl ReconcileError {
+    /// The HTTP status code of the response; 0 when there was none.
     pub(crate) fn code(&self) -> u16 {
         match self {
             Self::Api(error) => code(error),
@@ -31,18 +31,18 @@ impl Error {
         }
     }
 
-    /// True when there is nothing left to do it for: the namespace goes or is gone.
+    /// True when the namespace is being deleted or gone, so that a retry is of no use.
     pub(crate) fn is_moot(&self) -> bool {
         matches!(self, Self::Api(error) if namespace_terminates(error))
     }
 
-    /// True when somebody else was faster, so that a newer state is on its way to the caches.
+    /// True when another writer was faster. Its write is on its way to the caches.
     pub(crate) fn is_conflict(&self) -> bool {
         self.code() == 409
     }
 }
 
-/// The HTTP status code of the server's answer; 0 when there was none.
+/// The HTTP status code of the response; 0 when there was none.
 pub(crate) fn code(error: &kube::Error) -> u16 {
     match error {
         kube::Error::Api(status) => status.code,
@@ -50,7 +50,7 @@ pub(crate) fn code(error: &kube::Error) -> u16 {
     }
 }
 
-/// True when the namespace is on its way out or gone, so that creating in it again is of no use.
+/// True when nothing can be created in the namespace any more because it is being deleted or gone.
 pub(crate) fn namespace_terminates(error: &kube::Error) -> bool {
     let kube::Error::Api(status) = error else {
         return false;
@@ -64,8 +64,10 @@ pub(crate) fn namespace_terminates(error: &kube::Error) -> bool {
     })
 }
 
-/// Turns "it is gone already" into success.
-pub(crate) fn unless_gone<T>(result: Result<T, kube::Error>) -> Result<Option<T>, kube::Error> {
+/// Turns "not found" into `None`.
+pub(crate) fn ignore_not_found<T>(
+    result: Result<T, kube::Error>,
+) -> Result<Option<T>, kube::Error> {
     match result {
         Ok(value) => Ok(Some(value)),
         Err(error) if code(&error) == 404 => Ok(None),

@@ -1,8 +1,9 @@
 //! What a controller has asked for and not yet seen in its caches.
 //!
-//! A cache is behind the server. A controller that has just created pods and looks again before
-//! they show would create them twice, so it does not act until everything it asked for was seen, or
-//! until five minutes have passed.
+//! A cache lags behind the server. A controller that has created pods and reconciles again before
+//! the cache shows them would create them twice. So it does not act until it has seen everything
+//! that it asked for, or until five minutes have passed. client-go's controllers call these
+//! expectations.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
@@ -10,30 +11,30 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::meta::Key;
+use crate::meta::ObjectKey;
 
-/// After this long, what was expected is taken for lost.
+/// After this time the controller acts even though it has not seen everything.
 const LOST: Duration = Duration::from_secs(300);
 
 #[derive(Default)]
 pub(crate) struct Expectations {
-    entries: Mutex<HashMap<Key, Entry>>,
+    entries: Mutex<HashMap<ObjectKey, Outstanding>>,
 }
 
-struct Entry {
+struct Outstanding {
     creations: usize,
-    /// Uids of objects whose deletion was asked for.
+    /// Uids of objects that the controller has deleted.
     deletions: HashSet<String>,
     since: Instant,
 }
 
 impl Expectations {
-    fn with<T>(&self, change: impl FnOnce(&mut HashMap<Key, Entry>) -> T) -> T {
+    fn with<T>(&self, change: impl FnOnce(&mut HashMap<ObjectKey, Outstanding>) -> T) -> T {
         change(&mut self.entries.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// True when the caches show everything that was asked for.
-    pub(crate) fn met(&self, key: &Key) -> bool {
+    pub(crate) fn met(&self, key: &ObjectKey) -> bool {
         self.with(|entries| match entries.get(key) {
             Some(entry) if entry.since.elapsed() > LOST => entries.remove(key).is_some(),
             Some(_) => false,
@@ -41,27 +42,27 @@ impl Expectations {
         })
     }
 
-    /// Call before creating.
-    pub(crate) fn expect_creations(&self, key: &Key, count: usize) {
+    /// Must be called before objects are created.
+    pub(crate) fn expect_creations(&self, key: &ObjectKey, count: usize) {
         self.with(|entries| {
-            let entry = entries.entry(key.clone()).or_insert_with(Entry::new);
+            let entry = entries.entry(key.clone()).or_insert_with(Outstanding::new);
             entry.creations += count;
             entry.since = Instant::now();
             Self::tidy(entries, key);
         });
     }
 
-    /// Call before deleting.
-    pub(crate) fn expect_deletion(&self, key: &Key, uid: &str) {
+    /// Must be called before an object is deleted.
+    pub(crate) fn expect_deletion(&self, key: &ObjectKey, uid: &str) {
         self.with(|entries| {
-            let entry = entries.entry(key.clone()).or_insert_with(Entry::new);
+            let entry = entries.entry(key.clone()).or_insert_with(Outstanding::new);
             entry.deletions.insert(uid.to_owned());
             entry.since = Instant::now();
         });
     }
 
-    /// A created object was seen, or `count` of them will never come.
-    pub(crate) fn creations_seen(&self, key: &Key, count: usize) {
+    /// Objects that were created have been seen, or could not be created.
+    pub(crate) fn creations_seen(&self, key: &ObjectKey, count: usize) {
         self.with(|entries| {
             if let Some(entry) = entries.get_mut(key) {
                 entry.creations = entry.creations.saturating_sub(count);
@@ -70,8 +71,8 @@ impl Expectations {
         });
     }
 
-    /// A deletion was seen, or could not be asked for.
-    pub(crate) fn deletion_seen(&self, key: &Key, uid: &str) {
+    /// The deletion of an object has been seen, or could not be requested.
+    pub(crate) fn deletion_seen(&self, key: &ObjectKey, uid: &str) {
         self.with(|entries| {
             if let Some(entry) = entries.get_mut(key) {
                 entry.deletions.remove(uid);
@@ -80,12 +81,12 @@ impl Expectations {
         });
     }
 
-    /// The owner is gone.
-    pub(crate) fn forget(&self, key: &Key) {
+    /// Forgets an owner that no longer exists.
+    pub(crate) fn forget(&self, key: &ObjectKey) {
         self.with(|entries| entries.remove(key));
     }
 
-    fn tidy(entries: &mut HashMap<Key, Entry>, key: &Key) {
+    fn tidy(entries: &mut HashMap<ObjectKey, Outstanding>, key: &ObjectKey) {
         if entries
             .get(key)
             .is_some_and(|entry| entry.creations == 0 && entry.deletions.is_empty())
@@ -95,7 +96,7 @@ impl Expectations {
     }
 }
 
-impl Entry {
+impl Outstanding {
     fn new() -> Self {
         Self {
             creations: 0,
@@ -110,8 +111,8 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn nothing_is_done_until_everything_was_seen_or_lost() {
-        let (expectations, key) = (Expectations::default(), Key::new("n", "rs"));
+    async fn expectations_hold_until_everything_was_seen_or_timed_out() {
+        let (expectations, key) = (Expectations::default(), ObjectKey::new("n", "rs"));
         assert!(expectations.met(&key));
         expectations.expect_creations(&key, 2);
         expectations.expect_deletion(&key, "u");

@@ -1,11 +1,11 @@
-//! The garbage collector: what belongs to something that is gone goes too.
+//! The garbage collector: deletes objects whose owners no longer exist.
 //!
-//! Every deletable kind feeds a graph of owners (`graph.rs`): those that other controllers watch
-//! through the same caches, each of the others through a watch of metadata. An object whose owners
-//! are all gone is deleted; an owner that is deleted in the foreground waits until the dependents
-//! that block it are gone; one that leaves orphans is only let go when no dependent names it any
-//! more. An owner that the graph does not know is asked for at the server before anything is
-//! deleted, because the watches of two kinds are not in step.
+//! Every deletable kind feeds a graph of owners (`graph.rs`): kinds that other controllers read
+//! through their informers, the others through a watch of metadata. An object whose owners are all
+//! gone is deleted. An owner under foreground deletion waits until the dependents that block it are
+//! gone. An owner that orphans its dependents is released when no dependent refers to it any more.
+//! An owner that the graph does not contain is looked up at the server before anything is deleted,
+//! because the watches of two kinds are not in step.
 
 mod graph;
 
@@ -26,34 +26,39 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use crate::caches::{Caches, Source};
-use crate::context::Context;
-use crate::discovery::{Discovery, Kind, deletable};
-use crate::error::{Error, unless_gone};
-use crate::meta::{Key, uid};
-use crate::namespace::Waker;
-use crate::queue::{Outcome, Queue};
-use crate::watch::{Collection, ListEnd, Page, Sink, decode, follow};
-use graph::{FOREGROUND, Graph, Node, ORPHAN, Step};
+use crate::context::ControllerContext;
+use crate::discovery::{DeletableResource, Discovery, deletable};
+use crate::error::{ReconcileError, ignore_not_found};
+use crate::informer::Informer;
+use crate::informers::Informers;
+use crate::meta::{ObjectKey, uid};
+use crate::namespace::NamespaceWaker;
+use crate::queue::{Requeue, WorkQueue};
+use crate::reflector::{ListPage, PageMeta, WatchSink, WatchedCollection, decode, reflect};
+use graph::{FOREGROUND, GarbageAction, Graph, GraphNode, ORPHAN};
 
 const WORKERS: usize = 20;
-/// How soon the kinds are asked for again after a definition has changed or asking has failed.
-const ASK_AGAIN: Duration = Duration::from_secs(1);
+/// The pause before discovery runs again after a definition has changed or discovery has failed.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 type Metadata = PartialObjectMeta<DynamicObject>;
 
 struct Collector {
-    context: Context,
+    context: ControllerContext,
     discovery: Discovery,
     graph: Mutex<Graph>,
-    queue: Queue<Key>,
-    namespaces: Waker,
-    /// Counts changes of definitions.
+    queue: WorkQueue<ObjectKey>,
+    namespaces: NamespaceWaker,
+    /// Counts changes of custom resource definitions.
     definitions: watch::Sender<u64>,
 }
 
-pub(crate) fn start(context: &Context, caches: &mut Caches, namespaces: Waker) {
-    let queue: Queue<Key> = Queue::new();
+pub(crate) fn start(
+    context: &ControllerContext,
+    informers: &mut Informers,
+    namespaces: NamespaceWaker,
+) {
+    let queue: WorkQueue<ObjectKey> = WorkQueue::new();
     let (definitions, changes) = watch::channel(0);
     let collector = Arc::new(Collector {
         context: context.clone(),
@@ -63,7 +68,7 @@ pub(crate) fn start(context: &Context, caches: &mut Caches, namespaces: Waker) {
         namespaces,
         definitions,
     });
-    let shared = share(caches, &collector);
+    let shared = subscribe_to_informers(informers, &collector);
     let monitors = Arc::clone(&collector);
     context.spawn(async move { monitors.monitor_all(changes, shared).await });
     let workers = context.clone();
@@ -78,52 +83,56 @@ pub(crate) fn start(context: &Context, caches: &mut Caches, namespaces: Waker) {
     });
 }
 
-/// Learns from the caches that hold all objects of their kind. Returns the names of these kinds.
-fn share(caches: &mut Caches, collector: &Arc<Collector>) -> BTreeSet<String> {
+/// Subscribes to the informers that hold all objects of their kind. Returns the names of these
+/// kinds.
+fn subscribe_to_informers(
+    informers: &mut Informers,
+    collector: &Arc<Collector>,
+) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
-    let mut learn = Learn {
+    let mut monitors = SharedMonitors {
         collector,
         names: &mut names,
     };
-    learn.from(&mut caches.pods, true);
-    learn.from(&mut caches.budgets, true);
-    learn.from(&mut caches.replication_controllers, true);
-    learn.from(&mut caches.replica_sets, true);
-    learn.from(&mut caches.deployments, true);
-    learn.from(&mut caches.stateful_sets, true);
-    learn.from(&mut caches.daemon_sets, true);
-    learn.from(&mut caches.controller_revisions, true);
-    learn.from(&mut caches.jobs, true);
-    learn.from(&mut caches.cron_jobs, true);
-    learn.from(&mut caches.nodes, false);
-    learn.from(&mut caches.namespaces, false);
-    learn.from(&mut caches.services, true);
-    learn.from(&mut caches.slices, true);
-    learn.from(&mut caches.endpoints, true);
-    learn.from(&mut caches.claims, true);
+    monitors.add(&mut informers.pods, true);
+    monitors.add(&mut informers.budgets, true);
+    monitors.add(&mut informers.replication_controllers, true);
+    monitors.add(&mut informers.replica_sets, true);
+    monitors.add(&mut informers.deployments, true);
+    monitors.add(&mut informers.stateful_sets, true);
+    monitors.add(&mut informers.daemon_sets, true);
+    monitors.add(&mut informers.controller_revisions, true);
+    monitors.add(&mut informers.jobs, true);
+    monitors.add(&mut informers.cron_jobs, true);
+    monitors.add(&mut informers.nodes, false);
+    monitors.add(&mut informers.namespaces, false);
+    monitors.add(&mut informers.services, true);
+    monitors.add(&mut informers.slices, true);
+    monitors.add(&mut informers.endpoints, true);
+    monitors.add(&mut informers.claims, true);
     names
 }
 
-struct Learn<'a> {
+struct SharedMonitors<'a> {
     collector: &'a Arc<Collector>,
     names: &'a mut BTreeSet<String>,
 }
 
-impl Learn<'_> {
-    fn from<K, W>(&mut self, source: &mut Source<K, W>, namespaced: bool)
+impl SharedMonitors<'_> {
+    fn add<K, W>(&mut self, source: &mut Informer<K, W>, namespaced: bool)
     where
         K: Resource<DynamicType = ()> + From<W> + Send + Sync + 'static,
         W: DeserializeOwned + 'static,
     {
-        let kind = Arc::new(Kind {
+        let kind = Arc::new(DeletableResource {
             resource: ApiResource::erase::<K>(&()),
             namespaced,
-            deletable_together: true,
+            supports_delete_collection: true,
         });
         self.names.insert(name_of(&kind));
         let collector = Arc::clone(self.collector);
         source.subscribe(move |change| {
-            collector.follow(
+            collector.observe(
                 &kind,
                 change.old.as_deref().map(Resource::meta),
                 change.new.as_deref().map(Resource::meta),
@@ -132,13 +141,13 @@ impl Learn<'_> {
     }
 }
 
-/// Under which a kind is known, whatever its version.
-fn name_of(kind: &Kind) -> String {
+/// The name of a kind, whatever its version.
+fn name_of(kind: &DeletableResource) -> String {
     format!("{}.{}", kind.resource.plural, kind.resource.group)
 }
 
-fn key(uid: &str) -> Key {
-    Key::new("", uid)
+fn key(uid: &str) -> ObjectKey {
+    ObjectKey::new("", uid)
 }
 
 impl Collector {
@@ -146,8 +155,8 @@ impl Collector {
         self.graph.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Watches every deletable kind that is not shared, and asks anew for the kinds whenever a
-    /// definition changes.
+    /// Watches every deletable kind that has no informer. Runs discovery again when a definition
+    /// changes.
     async fn monitor_all(
         self: Arc<Self>,
         mut changes: watch::Receiver<u64>,
@@ -159,26 +168,26 @@ impl Collector {
             match deletable(&self.context.client).await {
                 Ok(kinds) => self.adjust(&mut watched, kinds, &shared),
                 Err(error) => {
-                    debug!(%error, "the kinds could not be asked for; trying again");
-                    tokio::time::sleep(ASK_AGAIN).await;
+                    debug!(%error, "discovery failed");
+                    tokio::time::sleep(RETRY_PAUSE).await;
                     continue;
                 }
             }
             if changes.changed().await.is_err() {
                 return;
             }
-            // A new kind is not served at the very moment at which its definition shows.
-            tokio::time::sleep(ASK_AGAIN).await;
+            // A new kind is not served at the very moment at which its definition appears.
+            tokio::time::sleep(RETRY_PAUSE).await;
         }
     }
 
     fn adjust(
         self: &Arc<Self>,
         watched: &mut BTreeMap<String, CancellationToken>,
-        kinds: Vec<Kind>,
+        kinds: Vec<DeletableResource>,
         shared: &BTreeSet<String>,
     ) {
-        // Events belong to nobody and are many.
+        // Events have no owners and are many.
         let kinds = kinds
             .into_iter()
             .filter(|kind| kind.resource.plural != "events" && !shared.contains(&name_of(kind)));
@@ -201,10 +210,10 @@ impl Collector {
     }
 
     /// Watches one kind until the returned token is cancelled.
-    fn start_monitor(self: &Arc<Self>, kind: Kind) -> CancellationToken {
+    fn start_monitor(self: &Arc<Self>, kind: DeletableResource) -> CancellationToken {
         let stop = CancellationToken::new();
         let path = DynamicObject::url_path(&kind.resource, None);
-        let collection = Collection {
+        let collection = WatchedCollection {
             path,
             fields: None,
             metadata_only: true,
@@ -224,45 +233,50 @@ impl Collector {
         self.context.spawn(async move {
             tokio::select! {
                 () = token.cancelled() => {}
-                () = follow(client, collection, entropy, Box::new(monitor)) => {}
+                () = reflect(client, collection, entropy, Box::new(monitor)) => {}
             }
         });
         stop
     }
 
-    /// Learns a change of an object of a shared kind.
-    fn follow(&self, kind: &Arc<Kind>, old: Option<&ObjectMeta>, new: Option<&ObjectMeta>) {
+    /// Takes in a change of an object of a kind with an informer.
+    fn observe(
+        &self,
+        kind: &Arc<DeletableResource>,
+        old: Option<&ObjectMeta>,
+        new: Option<&ObjectMeta>,
+    ) {
         if let (Some(old), Some(new)) = (old, new)
-            && Node::is_same(old, new)
+            && GraphNode::is_same(old, new)
         {
             return;
         }
         if let Some(old) = old
             && new.is_none_or(|new| new.uid != old.uid)
         {
-            self.lose(uid(old));
+            self.remove(uid(old));
         }
         if let Some(new) = new {
-            self.learn(Node::new(kind, new));
+            self.insert(GraphNode::new(kind, new));
         }
     }
 
-    fn learn(&self, node: Node) {
-        let wake = self.graph().learn(node);
+    fn insert(&self, node: GraphNode) {
+        let wake = self.graph().insert(node);
         wake.iter().for_each(|uid| self.queue.add(key(uid)));
     }
 
-    fn lose(&self, uid: &str) {
-        let (node, wake) = self.graph().lose(uid);
+    fn remove(&self, uid: &str) {
+        let (node, wake) = self.graph().remove(uid);
         wake.iter().for_each(|uid| self.queue.add(key(uid)));
         if let Some(node) = node {
             self.namespaces.content_gone(&node.key.namespace);
         }
     }
 
-    async fn reconcile(&self, uid: &str) -> Result<Outcome, Error> {
+    async fn reconcile(&self, uid: &str) -> Result<Requeue, ReconcileError> {
         let Some(node) = self.graph().get(uid) else {
-            return Ok(Outcome::Done);
+            return Ok(Requeue::OnChange);
         };
         let unknown = self.graph().unknown_owners(&node);
         let mut absent = BTreeSet::new();
@@ -273,23 +287,23 @@ impl Collector {
         }
         let step = self.graph().plan(&node, &absent);
         match step {
-            Step::Nothing => {}
-            Step::Wake(uids) => uids.iter().for_each(|uid| self.queue.add(key(uid))),
-            Step::Delete(policy) => self.delete(&node, policy).await?,
-            Step::DropOwners(uids) => self.drop_owners(&node, &uids).await?,
-            Step::Orphan(dependents) => {
+            GarbageAction::Nothing => {}
+            GarbageAction::Reconcile(uids) => uids.iter().for_each(|uid| self.queue.add(key(uid))),
+            GarbageAction::Delete(policy) => self.delete(&node, policy).await?,
+            GarbageAction::DropOwners(uids) => self.drop_owners(&node, &uids).await?,
+            GarbageAction::Orphan(dependents) => {
                 for dependent in dependents {
                     self.drop_owners(&dependent, &BTreeSet::from([node.uid.clone()]))
                         .await?;
                 }
                 self.drop_finalizer(&node, ORPHAN).await?;
             }
-            Step::Release => self.drop_finalizer(&node, FOREGROUND).await?,
+            GarbageAction::Release => self.drop_finalizer(&node, FOREGROUND).await?,
         }
-        Ok(Outcome::Done)
+        Ok(Requeue::OnChange)
     }
 
-    fn api(&self, node: &Node) -> Api<Metadata> {
+    fn api(&self, node: &GraphNode) -> Api<Metadata> {
         if node.kind.namespaced {
             Api::namespaced_with(
                 self.context.client.clone(),
@@ -301,15 +315,20 @@ impl Collector {
         }
     }
 
-    /// Asks the server whether an owner is really gone. An owner of a kind that nobody serves is
-    /// not known to be gone.
-    async fn is_absent(&self, node: &Node, owner: &OwnerReference) -> Result<bool, Error> {
+    /// Asks the server whether an owner is gone. An owner of a kind that is not served is not known
+    /// to be gone.
+    async fn is_absent(
+        &self,
+        node: &GraphNode,
+        owner: &OwnerReference,
+    ) -> Result<bool, ReconcileError> {
         let served = self
             .discovery
             .resource(&owner.api_version, &owner.kind)
             .await?;
         if served.namespaced && node.key.namespace.is_empty() {
-            // A cluster-wide object cannot belong to one in a namespace; nothing can be said.
+            // A cluster-wide object cannot have a namespaced owner, so its owner cannot be looked
+            // up.
             return Ok(false);
         }
         let request = http::Request::get(served.path(&node.key.namespace, &owner.name))
@@ -318,12 +337,16 @@ impl Collector {
                 "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json",
             )
             .body(Vec::new())
-            .map_err(|error| Error::Plan(error.to_string()))?;
-        let there = unless_gone(self.context.client.request::<Metadata>(request).await)?;
+            .map_err(|error| ReconcileError::Plan(error.to_string()))?;
+        let there = ignore_not_found(self.context.client.request::<Metadata>(request).await)?;
         Ok(there.is_none_or(|there| uid(&there.metadata) != owner.uid))
     }
 
-    async fn delete(&self, node: &Node, policy: PropagationPolicy) -> Result<(), Error> {
+    async fn delete(
+        &self,
+        node: &GraphNode,
+        policy: PropagationPolicy,
+    ) -> Result<(), ReconcileError> {
         let precondition = Preconditions {
             uid: Some(node.uid.clone()),
             resource_version: None,
@@ -333,14 +356,18 @@ impl Collector {
             propagation_policy: Some(policy),
             ..DeleteParams::default()
         };
-        debug!(object = %node.key, kind = node.kind.resource.kind, "deleting what belongs to something that is gone");
+        debug!(object = %node.key, kind = node.kind.resource.kind, "deleting object without owners");
         match self.api(node).delete(&node.key.name, &how).await {
             Err(error) if !matches!(crate::error::code(&error), 404 | 409) => Err(error.into()),
             _ => Ok(()),
         }
     }
 
-    async fn drop_owners(&self, node: &Node, uids: &BTreeSet<String>) -> Result<(), Error> {
+    async fn drop_owners(
+        &self,
+        node: &GraphNode,
+        uids: &BTreeSet<String>,
+    ) -> Result<(), ReconcileError> {
         let Some(fresh) = self.fresh(node).await? else {
             return Ok(());
         };
@@ -362,7 +389,11 @@ impl Collector {
         .await
     }
 
-    async fn drop_finalizer(&self, node: &Node, finalizer: &str) -> Result<(), Error> {
+    async fn drop_finalizer(
+        &self,
+        node: &GraphNode,
+        finalizer: &str,
+    ) -> Result<(), ReconcileError> {
         let Some(fresh) = self.fresh(node).await? else {
             return Ok(());
         };
@@ -384,7 +415,7 @@ impl Collector {
         .await
     }
 
-    async fn fresh(&self, node: &Node) -> Result<Option<Metadata>, Error> {
+    async fn fresh(&self, node: &GraphNode) -> Result<Option<Metadata>, ReconcileError> {
         let fresh = self.api(node).get_metadata_opt(&node.key.name).await?;
         let fresh = fresh.map(|fresh| Metadata {
             types: fresh.types,
@@ -396,19 +427,19 @@ impl Collector {
 
     async fn patch(
         &self,
-        node: &Node,
+        node: &GraphNode,
         fresh: &Metadata,
         field: &str,
         value: serde_json::Value,
         empty: bool,
-    ) -> Result<(), Error> {
+    ) -> Result<(), ReconcileError> {
         let value = if empty {
             serde_json::Value::Null
         } else {
             value
         };
         let patch = serde_json::json!({"metadata": {"uid": node.uid, "resourceVersion": fresh.metadata.resource_version, field: value}});
-        unless_gone(
+        ignore_not_found(
             self.api(node)
                 .patch_metadata(
                     &node.key.name,
@@ -422,65 +453,65 @@ impl Collector {
     }
 }
 
-/// Feeds the graph with the objects of one kind that no cache holds.
+/// Feeds the graph with the objects of a kind that has no informer.
 struct Monitor {
     collector: Arc<Collector>,
-    kind: Arc<Kind>,
-    /// The objects define kinds.
+    kind: Arc<DeletableResource>,
+    /// Whether the objects are custom resource definitions.
     definitions: bool,
-    /// Uids of the list that is coming in.
+    /// The uids in the list that is being received.
     listed: BTreeSet<String>,
 }
 
-/// An object of which only the metadata are of interest.
+/// An object of which only the metadata are decoded.
 #[derive(Deserialize)]
-struct Partial {
+struct MetadataOnly {
     metadata: ObjectMeta,
 }
 
 impl Monitor {
-    fn defined(&self) {
+    fn bump_definitions(&self) {
         if self.definitions {
             self.collector.definitions.send_modify(|count| *count += 1);
         }
     }
 }
 
-impl Sink for Monitor {
-    fn begin(&mut self) {
+impl WatchSink for Monitor {
+    fn list_started(&mut self) {
         self.listed.clear();
     }
 
-    fn page(&mut self, body: &[u8]) -> serde_json::Result<ListEnd> {
-        let page: Page<Partial> = decode(body)?;
+    fn list_page(&mut self, body: &[u8]) -> serde_json::Result<PageMeta> {
+        let page: ListPage<MetadataOnly> = decode(body)?;
         for object in page.items.into_iter().flatten() {
             self.listed.insert(uid(&object.metadata).to_owned());
             self.collector
-                .learn(Node::new(&self.kind, &object.metadata));
+                .insert(GraphNode::new(&self.kind, &object.metadata));
         }
         Ok(page.metadata)
     }
 
-    fn complete(&mut self) {
+    fn list_completed(&mut self) {
         let gone = self
             .collector
             .graph()
             .missing(&self.kind.resource, &std::mem::take(&mut self.listed));
-        gone.iter().for_each(|uid| self.collector.lose(uid));
+        gone.iter().for_each(|uid| self.collector.remove(uid));
     }
 
-    fn put(&mut self, object: &[u8]) -> serde_json::Result<String> {
-        let object: Partial = decode(object)?;
+    fn applied(&mut self, object: &[u8]) -> serde_json::Result<String> {
+        let object: MetadataOnly = decode(object)?;
         self.collector
-            .learn(Node::new(&self.kind, &object.metadata));
-        self.defined();
+            .insert(GraphNode::new(&self.kind, &object.metadata));
+        self.bump_definitions();
         Ok(object.metadata.resource_version.unwrap_or_default())
     }
 
-    fn gone(&mut self, object: &[u8]) -> serde_json::Result<String> {
-        let object: Partial = decode(object)?;
-        self.collector.lose(uid(&object.metadata));
-        self.defined();
+    fn deleted(&mut self, object: &[u8]) -> serde_json::Result<String> {
+        let object: MetadataOnly = decode(object)?;
+        self.collector.remove(uid(&object.metadata));
+        self.bump_definitions();
         Ok(object.metadata.resource_version.unwrap_or_default())
     }
 }

@@ -1,10 +1,11 @@
-//! Jobs: pods that run until their work is done.
+//! Jobs: pods that run to completion.
 //!
-//! A job pod carries a finalizer until it has been counted, so that none is lost. Counting takes
-//! three writes, each of which can be the last before a crash: the uids go into the status as not
-//! yet counted, the finalizers go, the uids become numbers. `plan.rs` decides what counts and what
-//! comes next; `index.rs` knows about indexes.
+//! Every pod of a job has a finalizer until it has been counted, so that no result is lost.
+//! Counting takes three writes, and a crash may happen after each of them: the uids go into the
+//! status as uncounted, the finalizers are removed, the uids become numbers. `count.rs` decides
+//! what is counted, `plan.rs` what comes next; `index.rs` handles indexes of indexed jobs.
 
+mod count;
 mod index;
 mod plan;
 
@@ -17,39 +18,40 @@ use k8s_openapi::api::batch::v1::{Job, JobStatus};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy};
 
-use crate::caches::{Cache, Caches};
 use crate::claim::claim;
-use crate::context::Context;
-use crate::error::{Error, unless_gone};
+use crate::context::ControllerContext;
+use crate::error::{ReconcileError, ignore_not_found};
 use crate::expectations::Expectations;
-use crate::meta::{Key, controller_of, uid, until};
+use crate::informer::Cache;
+use crate::informers::Informers;
+use crate::meta::{ObjectKey, controller_of, uid, until};
 use crate::podcontrol::{PodControl, wake_by_pods};
 use crate::pods::{name, namespace};
-use crate::queue::{Outcome, Queue};
+use crate::queue::{Requeue, WorkQueue};
 use crate::selector::Selector;
-use plan::{Failures, TRACKING};
+use plan::{PodBackoff, TRACKING};
 
 const WORKERS: usize = 8;
 const COMPONENT: &str = "job-controller";
 
 struct Controller {
-    context: Context,
+    context: ControllerContext,
     jobs: Arc<Cache<Job>>,
     pods: Arc<Cache<Pod>>,
     control: PodControl,
-    /// Failures in a row, by uid of the job.
-    failures: Mutex<HashMap<String, Failures>>,
+    /// Consecutive failures by uid of the job.
+    failures: Mutex<HashMap<String, PodBackoff>>,
 }
 
-pub(crate) fn start(context: &Context, caches: &mut Caches) {
-    let queue: Queue<Key> = Queue::new();
+pub(crate) fn start(context: &ControllerContext, informers: &mut Informers) {
+    let queue: WorkQueue<ObjectKey> = WorkQueue::new();
     let expectations = Arc::new(Expectations::default());
     let wake = queue.clone();
-    caches
+    informers
         .jobs
-        .subscribe(move |change| wake.add(Key::of(change.latest())));
-    let selectors = caches.jobs.index_selectors(|job| selector_of(job).ok());
-    wake_by_pods::<Job>(caches, &queue, &expectations, move |pod| {
+        .subscribe(move |change| wake.add(ObjectKey::of(change.latest())));
+    let selectors = informers.jobs.index_selectors(|job| selector_of(job).ok());
+    wake_by_pods::<Job>(informers, &queue, &expectations, move |pod| {
         selectors.selecting(pod)
     });
     let control = PodControl {
@@ -59,12 +61,12 @@ pub(crate) fn start(context: &Context, caches: &mut Caches) {
     };
     let controller = Arc::new(Controller {
         context: context.clone(),
-        jobs: Arc::clone(&caches.jobs.cache),
-        pods: Arc::clone(&caches.pods.cache),
+        jobs: Arc::clone(&informers.jobs.cache),
+        pods: Arc::clone(&informers.pods.cache),
         control,
         failures: Mutex::default(),
     });
-    let synced = vec![caches.jobs.cache.synced(), caches.pods.cache.synced()];
+    let synced = vec![informers.jobs.cache.synced(), informers.pods.cache.synced()];
     context.work("job", queue, WORKERS, synced, move |key| {
         let controller = Arc::clone(&controller);
         async move { controller.reconcile(&key).await }
@@ -76,7 +78,7 @@ fn selector_of(job: &Job) -> Result<Selector, String> {
 }
 
 impl Controller {
-    async fn reconcile(&self, key: &Key) -> Result<Outcome, Error> {
+    async fn reconcile(&self, key: &ObjectKey) -> Result<Requeue, ReconcileError> {
         let Some(job) = self.jobs.get(key) else {
             return self.release_orphans(key).await;
         };
@@ -86,26 +88,26 @@ impl Controller {
             .and_then(|spec| spec.managed_by.as_deref())
             .is_some_and(|by| by != "kubernetes.io/job-controller")
         {
-            return Ok(Outcome::Done);
+            return Ok(Requeue::OnChange);
         }
-        let selector = selector_of(&job).map_err(Error::Plan)?;
+        let selector = selector_of(&job).map_err(ReconcileError::Plan)?;
         let mut candidates = self.pods.controlled_by(uid(&job.metadata));
-        candidates.extend(self.pods.loose_selected(&key.namespace, &selector));
+        candidates.extend(self.pods.adoptable(&key.namespace, &selector));
         let pods = claim(&self.context, &*job, &selector, candidates, |_| true).await?;
         let now = self.context.now();
         if plan::is_over(&job) {
             return self.finish(&job, &pods, now).await;
         }
-        if let Some(counted) = plan::count(&job, &pods) {
-            self.note_failures(&job, &counted, now);
+        if let Some(counted) = count::count(&job, &pods) {
+            self.record_failures(&job, &counted, now);
             return self.count(&job, &pods, counted).await;
         }
         let failures = self.failures_of(&job);
         let plan = plan::plan(&job, &pods, &failures, now);
-        for (severity, reason, message) in &plan.events {
+        for (event_type, reason, message) in &plan.events {
             self.control
                 .recorder
-                .event(&*job, *severity, reason, message.clone());
+                .event(&*job, *event_type, reason, message.clone());
         }
         let acted =
             if self.control.expectations.met(key) && job.metadata.deletion_timestamp.is_none() {
@@ -119,11 +121,11 @@ impl Controller {
         acted?;
         Ok(plan
             .recheck
-            .map_or(Outcome::Done, |at| Outcome::After(until(now, at))))
+            .map_or(Requeue::OnChange, |at| Requeue::After(until(now, at))))
     }
 
-    async fn act(&self, job: &Job, plan: &plan::Plan) -> Result<(), Error> {
-        // Those that the job itself stops are let go first, so that they are not counted as failed.
+    async fn act(&self, job: &Job, plan: &plan::JobPlan) -> Result<(), ReconcileError> {
+        // Pods that the job deletes itself are released first, so that they do not count as failed.
         for pod in plan.delete.iter().filter(|pod| plan::is_tracked(pod)) {
             self.release(pod).await?;
         }
@@ -132,7 +134,7 @@ impl Controller {
         Ok(())
     }
 
-    async fn write(&self, job: &Job, status: JobStatus) -> Result<Option<Job>, Error> {
+    async fn write(&self, job: &Job, status: JobStatus) -> Result<Option<Job>, ReconcileError> {
         let updated = Job {
             status: Some(status),
             ..job.clone()
@@ -141,24 +143,25 @@ impl Controller {
             .context
             .namespaced::<Job>(job.metadata.namespace.as_deref().unwrap_or_default());
         let name = job.metadata.name.as_deref().unwrap_or_default();
-        Ok(unless_gone(
+        Ok(ignore_not_found(
             api.replace_status(name, &PostParams::default(), &updated)
                 .await,
         )?)
     }
 
-    /// The three writes of counting. What fails in between is taken up by the next pass.
+    /// Makes the three writes of counting. What fails in between is continued by the next
+    /// reconciliation.
     async fn count(
         &self,
         job: &Job,
         pods: &[Arc<Pod>],
-        counted: plan::Counted,
-    ) -> Result<Outcome, Error> {
+        counted: count::TerminatedPods,
+    ) -> Result<Requeue, ReconcileError> {
         let mut newest = job.clone();
-        if let Some(status) = counted.noted {
+        if let Some(status) = counted.recorded {
             match self.write(job, status).await? {
                 Some(job) => newest = job,
-                None => return Ok(Outcome::Done),
+                None => return Ok(Requeue::OnChange),
             }
         }
         for pod in pods
@@ -167,13 +170,13 @@ impl Controller {
         {
             self.release(pod).await?;
         }
-        let status = plan::settle(newest.status.as_ref(), pods);
+        let status = count::settle(newest.status.as_ref(), pods);
         self.write(&newest, status).await?;
-        // The new status comes back and wakes the next pass.
-        Ok(Outcome::Done)
+        // The watch event of the new status wakes the next reconciliation.
+        Ok(Requeue::OnChange)
     }
 
-    async fn release(&self, pod: &Pod) -> Result<(), Error> {
+    async fn release(&self, pod: &Pod) -> Result<(), ReconcileError> {
         let held = pod.metadata.finalizers.iter().flatten();
         let left: Vec<_> = held.filter(|finalizer| *finalizer != TRACKING).collect();
         let value = if left.is_empty() {
@@ -183,15 +186,21 @@ impl Controller {
         };
         let patch = serde_json::json!({"metadata": {"uid": pod.metadata.uid, "finalizers": value}});
         let api = self.context.namespaced::<Pod>(namespace(pod));
-        unless_gone(
+        ignore_not_found(
             api.patch(name(pod), &PatchParams::default(), &Patch::Merge(&patch))
                 .await,
         )?;
         Ok(())
     }
 
-    /// The job has ended: no pod is held any more, and the job itself goes when its time is over.
-    async fn finish(&self, job: &Job, pods: &[Arc<Pod>], now: Timestamp) -> Result<Outcome, Error> {
+    /// Finishes a job that has completed or failed: releases its pods, and deletes it when its time
+    /// to live is over.
+    async fn finish(
+        &self,
+        job: &Job,
+        pods: &[Arc<Pod>],
+        now: Timestamp,
+    ) -> Result<Requeue, ReconcileError> {
         self.failures
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -200,8 +209,8 @@ impl Controller {
             self.release(pod).await?;
         }
         match plan::expires(job) {
-            None => Ok(Outcome::Done),
-            Some(at) if at > now => Ok(Outcome::After(until(now, at))),
+            None => Ok(Requeue::OnChange),
+            Some(at) if at > now => Ok(Requeue::After(until(now, at))),
             Some(_) => {
                 let precondition = Preconditions {
                     uid: job.metadata.uid.clone(),
@@ -215,18 +224,18 @@ impl Controller {
                 let api = self
                     .context
                     .namespaced::<Job>(job.metadata.namespace.as_deref().unwrap_or_default());
-                unless_gone(
+                ignore_not_found(
                     api.delete(job.metadata.name.as_deref().unwrap_or_default(), &how)
                         .await
                         .map(drop),
                 )?;
-                Ok(Outcome::Done)
+                Ok(Requeue::OnChange)
             }
         }
     }
 
-    /// Pods of a job that is gone are not held for a count that nobody makes.
-    async fn release_orphans(&self, key: &Key) -> Result<Outcome, Error> {
+    /// Releases the pods of a job that no longer exists, because nothing counts them any more.
+    async fn release_orphans(&self, key: &ObjectKey) -> Result<Requeue, ReconcileError> {
         self.control.expectations.forget(key);
         let is_orphan = |pod: &Pod| {
             plan::is_tracked(pod)
@@ -236,16 +245,16 @@ impl Controller {
         for pod in self.pods.select(&key.namespace, is_orphan) {
             self.release(&pod).await?;
         }
-        Ok(Outcome::Done)
+        Ok(Requeue::OnChange)
     }
 
-    fn note_failures(&self, job: &Job, counted: &plan::Counted, now: Timestamp) {
+    fn record_failures(&self, job: &Job, counted: &count::TerminatedPods, now: Timestamp) {
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         let entry = failures.entry(uid(&job.metadata).to_owned()).or_default();
-        entry.note(counted.succeeded, counted.failed, now);
+        entry.record(counted.succeeded, counted.failed, now);
     }
 
-    fn failures_of(&self, job: &Job) -> Failures {
+    fn failures_of(&self, job: &Job) -> PodBackoff {
         let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         failures
             .get(uid(&job.metadata))
@@ -254,5 +263,5 @@ impl Controller {
     }
 }
 
-/// How serious an event is, its reason and its words.
-type Event = (EventType, &'static str, String);
+/// The type, reason and message of an event.
+type JobEvent = (EventType, &'static str, String);

@@ -1,22 +1,20 @@
 //! Controllers and the scheduler.
 //!
-//! Everything here sees the world through one [`kube::Client`] and works against any Kubernetes API
-//! server. It never knows how objects are stored or served, and never asks the machine for the
-//! time.
+//! This crate knows the cluster only through one [`kube::Client`] and works against any Kubernetes
+//! API server. It must not know how objects are stored or served, and must not read the machine's
+//! clock.
 //!
-//! How data flows: one watcher per kind fills a [`caches`] entry, which calls the controllers that
-//! subscribed; they map the change to keys of their work [`queue`]. A worker takes a key, reads the
-//! caches, makes a plan (a pure function with `now` as an argument) and applies it with idempotent
-//! requests. No reconciler learns why it was called, so a lost or doubled wake-up costs nothing but
-//! time.
+//! How data flows: one reflector per kind fills an [`informer`] cache and passes each change to the
+//! controllers that subscribed. They map the change to keys of their work [`queue`]. A worker takes
+//! a key, reads the caches, makes a plan (a pure function with `now` as an argument) and applies it
+//! with idempotent requests. Reconcilers do not know why they run, so a lost or duplicate wake-up
+//! costs nothing but time.
 //!
-//! Invariant: nothing waits for a polling interval. What depends on time is a delayed key in a
-//! queue.
+//! Invariant: nothing polls. What depends on time is a delayed key in a queue.
 //!
-//! Read next: [`run`], `caches.rs`, `queue.rs`, then `disruption.rs`, the controller that matters
-//! most here.
+//! Read next: [`run`], `informer.rs`, `queue.rs`, then `disruption.rs`, the controller that
+//! evictions depend on.
 
-mod caches;
 mod claim;
 mod claimprotection;
 mod context;
@@ -30,24 +28,27 @@ mod endpointslice;
 mod error;
 mod expectations;
 mod garbage;
+mod informer;
+mod informers;
 mod job;
 mod meta;
 pub mod model;
 mod namespace;
 mod nodelifecycle;
-mod pod;
+mod partialpod;
 mod podcontrol;
 mod podgc;
 mod pods;
 mod queue;
+mod reflector;
 mod replicaset;
 mod revisions;
 mod scheduler;
 mod selectors;
 mod serviceaccount;
 mod statefulset;
+mod synced;
 mod tainteviction;
-mod watch;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,37 +58,37 @@ use kube::Client;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::caches::Caches;
-use crate::context::Context;
+use crate::context::ControllerContext;
+use crate::informers::Informers;
 pub(crate) use rules::{nodes, selector};
 
-/// What can be chosen about the controllers.
+/// ControllerOptions of the controllers.
 #[derive(Clone, Debug)]
-pub struct Options {
-    /// The certificate authority (PEM) that every namespace gets in its `kube-root-ca.crt` config
-    /// map; empty: no map is made.
+pub struct ControllerOptions {
+    /// The certificate authority (PEM) for the config map `kube-root-ca.crt` of every namespace.
+    /// When it is empty, the config map is not created.
     pub root_ca: String,
-    /// How long a node may be silent before its state is unknown.
+    /// How long a node may be silent before its conditions become `Unknown`.
     pub node_monitor_grace: Duration,
-    /// The same for a node that has never told its state.
+    /// How long a node that has never reported its status may be silent.
     pub node_startup_grace: Duration,
-    /// How long the object of a node must be missing before its pods are removed.
+    /// How long a node object must be missing before the pods of the node are removed.
     pub orphan_quarantine: Duration,
     /// How many finished pods are kept.
     pub terminated_pod_threshold: usize,
-    /// False leaves the placing of pods to another scheduler.
+    /// Whether the scheduler runs. Set this to false when another scheduler binds pods.
     pub schedule: bool,
-    /// Learns how long the status of a budget lagged behind its pods.
+    /// Receives how long the status of a budget lagged behind its pods.
     pub status_lag: Option<StatusLag>,
 }
 
-/// Learns for each written status of a budget how long it lagged: from the moment at which the
-/// oldest change of a pod that it counts was seen until the status was committed.
+/// Receives, for each written status of a budget, the time from the moment at which the oldest
+/// counted change of a pod was seen until the status was committed.
 #[derive(Clone)]
 pub struct StatusLag(Arc<dyn Fn(Duration) + Send + Sync>);
 
 impl StatusLag {
-    /// Calls `observe` for each.
+    /// Wraps a function that is called with each lag.
     pub fn new(observe: impl Fn(Duration) + Send + Sync + 'static) -> Self {
         Self(Arc::new(observe))
     }
@@ -103,7 +104,7 @@ impl std::fmt::Debug for StatusLag {
     }
 }
 
-impl Default for Options {
+impl Default for ControllerOptions {
     fn default() -> Self {
         Self {
             root_ca: String::new(),
@@ -117,15 +118,14 @@ impl Default for Options {
     }
 }
 
-/// The running controllers. Dropping it does not stop them; the token given to [`run`] does.
+/// The running controllers. Dropping this does not stop them; the token given to [`run`] does.
 #[derive(Debug)]
-pub struct Handle {
+pub struct ControllerHandle {
     tasks: TaskTracker,
 }
 
-impl Handle {
-    /// Waits until every controller has stopped, which they do soon after the shutdown token was
-    /// cancelled.
+impl ControllerHandle {
+    /// Waits until every controller has stopped after the shutdown token was cancelled.
     pub async fn stopped(self) {
         self.tasks.wait().await;
     }
@@ -133,39 +133,39 @@ impl Handle {
 
 /// Starts all controllers and returns at once. They run until `shutdown` is cancelled.
 ///
-/// Needs a tokio runtime. A watch or a request that fails is tried again with growing pauses for as
-/// long as it takes, so the API server may come up later than the controllers.
+/// Needs a tokio runtime. A watch or request that fails is retried with growing pauses for as long
+/// as it takes, so the API server may start later than the controllers.
 #[must_use]
 pub fn run(
     client: Client,
     clock: Clock,
     entropy: Entropy,
-    options: Options,
+    options: ControllerOptions,
     shutdown: CancellationToken,
-) -> Handle {
+) -> ControllerHandle {
     let tasks = TaskTracker::new();
-    let context = Context::new(client, clock, entropy, options, shutdown, tasks.clone());
-    let mut caches = Caches::new();
-    disruption::start(&context, &mut caches);
-    replicaset::start(&context, &mut caches);
-    deployment::start(&context, &mut caches);
+    let context = ControllerContext::new(client, clock, entropy, options, shutdown, tasks.clone());
+    let mut informers = Informers::new();
+    disruption::start(&context, &mut informers);
+    replicaset::start(&context, &mut informers);
+    deployment::start(&context, &mut informers);
     if context.options.schedule {
-        scheduler::start(&context, &mut caches);
+        scheduler::start(&context, &mut informers);
     }
-    endpointslice::start(&context, &mut caches);
-    endpoints::start(&context, &mut caches);
-    serviceaccount::start(&context, &mut caches);
-    let namespaces = namespace::start(&context, &mut caches);
-    nodelifecycle::start(&context, &mut caches);
-    tainteviction::start(&context, &mut caches);
-    podgc::start(&context, &mut caches);
-    statefulset::start(&context, &mut caches);
-    daemonset::start(&context, &mut caches);
-    job::start(&context, &mut caches);
-    cronjob::start(&context, &mut caches);
-    claimprotection::start(&context, &mut caches);
-    garbage::start(&context, &mut caches, namespaces);
-    caches.start(&context);
+    endpointslice::start(&context, &mut informers);
+    endpoints::start(&context, &mut informers);
+    serviceaccount::start(&context, &mut informers);
+    let namespaces = namespace::start(&context, &mut informers);
+    nodelifecycle::start(&context, &mut informers);
+    tainteviction::start(&context, &mut informers);
+    podgc::start(&context, &mut informers);
+    statefulset::start(&context, &mut informers);
+    daemonset::start(&context, &mut informers);
+    job::start(&context, &mut informers);
+    cronjob::start(&context, &mut informers);
+    claimprotection::start(&context, &mut informers);
+    garbage::start(&context, &mut informers, namespaces);
+    informers.start(&context);
     tasks.close();
-    Handle { tasks }
+    ControllerHandle { tasks }
 }

@@ -1,4 +1,4 @@
-//! Names, owners and times of objects, in the forms that controllers need.
+//! Keys, owners and times of objects.
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
@@ -8,14 +8,14 @@ pub(crate) use clock::whole_seconds;
 pub(crate) use rules::after_seconds;
 pub(crate) use rules::owners::controller_of;
 
-/// Namespace and name; the namespace of a cluster-wide object is empty.
+/// The namespace and name of an object. The namespace of a cluster-wide object is empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct Key {
+pub(crate) struct ObjectKey {
     pub(crate) namespace: String,
     pub(crate) name: String,
 }
 
-impl Key {
+impl ObjectKey {
     pub(crate) fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
         Self {
             namespace: namespace.into(),
@@ -35,7 +35,7 @@ impl Key {
     }
 }
 
-impl std::fmt::Display for Key {
+impl std::fmt::Display for ObjectKey {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         if self.namespace.is_empty() {
             out.write_str(&self.name)
@@ -45,12 +45,12 @@ impl std::fmt::Display for Key {
     }
 }
 
-/// The API group of an `apiVersion`.
+/// The API group of an `apiVersion`; empty for the core group.
 pub(crate) fn group_of(api_version: &str) -> &str {
     api_version.split_once('/').map_or("", |(group, _)| group)
 }
 
-/// An owner reference that says "I manage this, and it blocks my foreground deletion".
+/// A controlling owner reference that also blocks foreground deletion of the owner.
 pub(crate) fn controlled_by<K>(owner: &K) -> OwnerReference
 where
     K: Resource,
@@ -67,22 +67,22 @@ where
     }
 }
 
-/// A time as objects hold it.
+/// Converts a time to whole seconds, as objects hold it.
 pub(crate) fn on_wire(time: Timestamp) -> Time {
     Time(whole_seconds(time))
 }
 
-/// How long it is from `now` until `time`; zero when it is past.
+/// The time from `now` until `time`; zero when it has passed.
 pub(crate) fn until(now: Timestamp, time: Timestamp) -> std::time::Duration {
     std::time::Duration::try_from(time.duration_since(now)).unwrap_or_default()
 }
 
-/// Uid of an object; empty when it has none.
+/// The uid of an object; empty when it has none.
 pub(crate) fn uid(meta: &ObjectMeta) -> &str {
     meta.uid.as_deref().unwrap_or_default()
 }
 
-/// Resource version of an object as a number; 0 when it is none.
+/// The resource version of an object; 0 when it is not a number.
 pub(crate) fn version(meta: &ObjectMeta) -> u64 {
     meta.resource_version
         .as_deref()
@@ -90,7 +90,7 @@ pub(crate) fn version(meta: &ObjectMeta) -> u64 {
         .unwrap_or_default()
 }
 
-/// An annotation of an object.
+/// The value of an annotation.
 pub(crate) fn annotation<'a>(meta: &'a ObjectMeta, name: &str) -> Option<&'a str> {
     meta.annotations.as_ref()?.get(name).map(String::as_str)
 }

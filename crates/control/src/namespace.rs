@@ -1,9 +1,9 @@
-//! The end of a namespace: everything in it is deleted, pods first, and then the namespace lets go.
+//! Namespace deletion: deletes all content, pods first, and then removes the finalizer.
 //!
-//! While any pod is left nothing else is touched, so that what protects and serves the pods
-//! (budgets, configuration, network policy) outlives them. What is left, and why, stands in five
-//! conditions (`plan.rs`). The namespace is looked at again when something in it goes away, or when
-//! the grace of its pods has run out.
+//! While a pod is left, nothing else is deleted, so that what pods need (budgets, configuration,
+//! network policies) outlives them. Five conditions (`plan.rs`) report what is left and why. The
+//! namespace is reconciled again when an object in it is gone, or when the grace period of its pods
+//! is over.
 
 mod plan;
 
@@ -15,37 +15,38 @@ use kube::Api;
 use kube::api::{DeleteParams, DynamicObject, ListParams, PostParams};
 use kube::core::PartialObjectMeta;
 
-use crate::caches::{Cache, Caches};
-use crate::context::Context;
-use crate::discovery::{Kind, deletable};
-use crate::error::{Error, code, unless_gone};
-use crate::meta::{Key, after_seconds, until};
+use crate::context::ControllerContext;
+use crate::discovery::{DeletableResource, deletable};
+use crate::error::{ReconcileError, code, ignore_not_found};
+use crate::informer::Cache;
+use crate::informers::Informers;
+use crate::meta::{ObjectKey, after_seconds, until};
 use crate::pods::is_finished;
-use crate::queue::{Outcome, Queue};
-use plan::Findings;
+use crate::queue::{Requeue, WorkQueue};
+use plan::ContentDeletion;
 
 const WORKERS: usize = 4;
-/// The finalizer of a namespace that stands for its content.
+/// The finalizer that stands for the content of a namespace.
 const FINALIZER: &str = "kubernetes";
-/// How long content with finalizers is given before the namespace is looked at again unasked.
+/// How long finalizers of the content may take before the namespace is reconciled again.
 const FINALIZER_SECONDS: u64 = 15;
 
 struct Controller {
-    context: Context,
+    context: ControllerContext,
     namespaces: Arc<Cache<Namespace>>,
 }
 
-/// Wakes namespaces that are on their way out.
+/// Wakes namespaces that are being deleted.
 #[derive(Clone)]
-pub(crate) struct Waker {
-    queue: Queue<Key>,
+pub(crate) struct NamespaceWaker {
+    queue: WorkQueue<ObjectKey>,
     namespaces: Arc<Cache<Namespace>>,
 }
 
-impl Waker {
-    /// Something in this namespace has gone.
+impl NamespaceWaker {
+    /// An object in this namespace is gone.
     pub(crate) fn content_gone(&self, namespace: &str) {
-        let key = Key::new("", namespace);
+        let key = ObjectKey::new("", namespace);
         if !namespace.is_empty()
             && self
                 .namespaces
@@ -61,35 +62,35 @@ fn is_leaving(namespace: &Namespace) -> bool {
     namespace.metadata.deletion_timestamp.is_some()
 }
 
-pub(crate) fn start(context: &Context, caches: &mut Caches) -> Waker {
-    let queue: Queue<Key> = Queue::new();
+pub(crate) fn start(context: &ControllerContext, informers: &mut Informers) -> NamespaceWaker {
+    let queue: WorkQueue<ObjectKey> = WorkQueue::new();
     let wake = queue.clone();
-    caches.namespaces.subscribe(move |change| {
+    informers.namespaces.subscribe(move |change| {
         if let Some(namespace) = &change.new
             && is_leaving(namespace)
         {
-            wake.add(Key::of(&**namespace));
+            wake.add(ObjectKey::of(&**namespace));
         }
     });
-    let waker = Waker {
+    let waker = NamespaceWaker {
         queue: queue.clone(),
-        namespaces: Arc::clone(&caches.namespaces.cache),
+        namespaces: Arc::clone(&informers.namespaces.cache),
     };
     let on_pods = waker.clone();
-    caches.pods.subscribe(move |change| {
+    informers.pods.subscribe(move |change| {
         if change.new.is_none() {
             on_pods.content_gone(crate::pods::namespace(change.latest()));
         }
     });
     let controller = Arc::new(Controller {
         context: context.clone(),
-        namespaces: Arc::clone(&caches.namespaces.cache),
+        namespaces: Arc::clone(&informers.namespaces.cache),
     });
     context.work(
         "namespace",
         queue,
         WORKERS,
-        vec![caches.namespaces.cache.synced()],
+        vec![informers.namespaces.cache.synced()],
         move |key| {
             let controller = Arc::clone(&controller);
             async move { controller.reconcile(&key).await }
@@ -99,13 +100,13 @@ pub(crate) fn start(context: &Context, caches: &mut Caches) -> Waker {
 }
 
 impl Controller {
-    async fn reconcile(&self, key: &Key) -> Result<Outcome, Error> {
+    async fn reconcile(&self, key: &ObjectKey) -> Result<Requeue, ReconcileError> {
         let Some(namespace) = self
             .namespaces
             .get(key)
             .filter(|namespace| is_leaving(namespace))
         else {
-            return Ok(Outcome::Done);
+            return Ok(Requeue::OnChange);
         };
         let finalizers = namespace
             .spec
@@ -113,12 +114,12 @@ impl Controller {
             .and_then(|spec| spec.finalizers.clone())
             .unwrap_or_default();
         if !finalizers.iter().any(|finalizer| finalizer == FINALIZER) {
-            return Ok(Outcome::Done);
+            return Ok(Requeue::OnChange);
         }
-        let findings = self.empty(&namespace).await;
-        let done = findings.is_empty();
-        if let Some(updated) = plan::with_conditions(&namespace, &findings, self.context.now()) {
-            unless_gone(
+        let progress = self.empty(&namespace).await;
+        let done = progress.is_empty();
+        if let Some(updated) = plan::with_conditions(&namespace, &progress, self.context.now()) {
+            ignore_not_found(
                 self.context
                     .cluster::<Namespace>()
                     .replace_status(&key.name, &PostParams::default(), &updated)
@@ -128,16 +129,16 @@ impl Controller {
         if done {
             return self.finalize(&key.name).await;
         }
-        match findings.failures.first() {
-            Some(failure) if findings.wait.is_none() => Err(Error::Plan(failure.clone())),
-            _ => Ok(findings.wait.map_or(Outcome::Done, Outcome::After)),
+        match progress.failures.first() {
+            Some(failure) if progress.wait.is_none() => Err(ReconcileError::Plan(failure.clone())),
+            _ => Ok(progress.wait.map_or(Requeue::OnChange, Requeue::After)),
         }
     }
 
-    async fn finalize(&self, name: &str) -> Result<Outcome, Error> {
+    async fn finalize(&self, name: &str) -> Result<Requeue, ReconcileError> {
         let api = self.context.cluster::<Namespace>();
-        let Some(mut namespace) = unless_gone(api.get(name).await)? else {
-            return Ok(Outcome::Done);
+        let Some(mut namespace) = ignore_not_found(api.get(name).await)? else {
+            return Ok(Requeue::OnChange);
         };
         if let Some(finalizers) = namespace
             .spec
@@ -146,29 +147,29 @@ impl Controller {
         {
             finalizers.retain(|finalizer| finalizer != FINALIZER);
         }
-        let body =
-            serde_json::to_vec(&namespace).map_err(|error| Error::Plan(error.to_string()))?;
+        let body = serde_json::to_vec(&namespace)
+            .map_err(|error| ReconcileError::Plan(error.to_string()))?;
         let request = http::Request::put(format!("/api/v1/namespaces/{name}/finalize"))
             .header(http::header::CONTENT_TYPE, "application/json")
             .body(body)
-            .map_err(|error| Error::Plan(error.to_string()))?;
-        unless_gone(
+            .map_err(|error| ReconcileError::Plan(error.to_string()))?;
+        ignore_not_found(
             self.context
                 .client
                 .request::<serde_json::Value>(request)
                 .await,
         )?;
-        Ok(Outcome::Done)
+        Ok(Requeue::OnChange)
     }
 
-    /// Deletes what can be deleted now and tells what is left.
-    async fn empty(&self, namespace: &Namespace) -> Findings {
-        let mut findings = Findings::default();
+    /// Deletes what can be deleted now. Returns what is left.
+    async fn empty(&self, namespace: &Namespace) -> ContentDeletion {
+        let mut progress = ContentDeletion::default();
         let kinds = match deletable(&self.context.client).await {
             Ok(kinds) => kinds,
             Err(error) => {
-                findings.discovery = Some(crate::error::told(&error));
-                return findings;
+                progress.discovery = Some(crate::error::server_message(&error));
+                return progress;
             }
         };
         let name = namespace.metadata.name.as_deref().unwrap_or_default();
@@ -177,30 +178,30 @@ impl Controller {
             .filter(|kind| kind.namespaced)
             .partition(|kind| kind.resource.group.is_empty() && kind.resource.plural == "pods");
         for kind in &pods {
-            self.empty_kind(namespace, name, kind, &mut findings).await;
+            self.empty_kind(namespace, name, kind, &mut progress).await;
         }
-        if findings.failures.is_empty() && findings.remaining.is_empty() {
+        if progress.failures.is_empty() && progress.remaining.is_empty() {
             for kind in &others {
-                self.empty_kind(namespace, name, kind, &mut findings).await;
+                self.empty_kind(namespace, name, kind, &mut progress).await;
             }
         } else {
-            // Upstream tells of content only once the pods have gone.
-            findings.remaining.clear();
-            findings.finalizers.clear();
-            findings.pods_left = true;
+            // Upstream reports other content only once the pods are gone.
+            progress.remaining.clear();
+            progress.finalizers.clear();
+            progress.pods_left = true;
         }
-        findings
+        progress
     }
 
     async fn empty_kind(
         &self,
         namespace: &Namespace,
         name: &str,
-        kind: &Kind,
-        findings: &mut Findings,
+        kind: &DeletableResource,
+        progress: &mut ContentDeletion,
     ) {
-        if let Err(error) = self.try_empty_kind(namespace, name, kind, findings).await {
-            findings.failures.push(error.to_string());
+        if let Err(error) = self.try_empty_kind(namespace, name, kind, progress).await {
+            progress.failures.push(error.to_string());
         }
     }
 
@@ -208,9 +209,9 @@ impl Controller {
         &self,
         namespace: &Namespace,
         name: &str,
-        kind: &Kind,
-        findings: &mut Findings,
-    ) -> Result<(), Error> {
+        kind: &DeletableResource,
+        progress: &mut ContentDeletion,
+    ) -> Result<(), ReconcileError> {
         let api: Api<PartialObjectMeta<DynamicObject>> =
             Api::namespaced_with(self.context.client.clone(), name, &kind.resource);
         if api
@@ -226,11 +227,11 @@ impl Controller {
         } else {
             None
         };
-        if kind.deletable_together {
-            self.delete_together(name, kind).await?;
+        if kind.supports_delete_collection {
+            self.delete_collection(name, kind).await?;
         } else {
             for object in api.list_metadata(&ListParams::default()).await?.items {
-                unless_gone(
+                ignore_not_found(
                     api.delete(
                         &object.metadata.name.unwrap_or_default(),
                         &DeleteParams::background(),
@@ -249,18 +250,18 @@ impl Controller {
         } else {
             format!("{}.{}", kind.resource.plural, kind.resource.group)
         };
-        findings.remaining.insert(resource, left.len());
+        progress.remaining.insert(resource, left.len());
         let mut held = false;
         for finalizer in left
             .iter()
             .flat_map(|object| object.metadata.finalizers.iter().flatten())
         {
-            *findings.finalizers.entry(finalizer.clone()).or_default() += 1;
+            *progress.finalizers.entry(finalizer.clone()).or_default() += 1;
             held = true;
         }
         match wait {
-            Some(wait) => findings.wait_for(wait),
-            None if held => findings.wait_for(Duration::from_secs(FINALIZER_SECONDS)),
+            Some(wait) => progress.wait_for(wait),
+            None if held => progress.wait_for(Duration::from_secs(FINALIZER_SECONDS)),
             None => {
                 let version = &kind.resource.version;
                 let group = &kind.resource.group;
@@ -268,13 +269,17 @@ impl Controller {
                 let text = format!(
                     "unexpected items still remain in namespace: {name} for gvr: {group}/{version}, Resource={plural}"
                 );
-                return Err(Error::Plan(text));
+                return Err(ReconcileError::Plan(text));
             }
         }
         Ok(())
     }
 
-    async fn delete_together(&self, name: &str, kind: &Kind) -> Result<(), Error> {
+    async fn delete_collection(
+        &self,
+        name: &str,
+        kind: &DeletableResource,
+    ) -> Result<(), ReconcileError> {
         let root = if kind.resource.group.is_empty() {
             "api"
         } else {
@@ -285,20 +290,24 @@ impl Controller {
             kind.resource.api_version, kind.resource.plural
         );
         let body = serde_json::to_vec(&DeleteParams::background())
-            .map_err(|error| Error::Plan(error.to_string()))?;
+            .map_err(|error| ReconcileError::Plan(error.to_string()))?;
         let request = http::Request::delete(path)
             .header(http::header::CONTENT_TYPE, "application/json")
             .body(body)
-            .map_err(|error| Error::Plan(error.to_string()))?;
+            .map_err(|error| ReconcileError::Plan(error.to_string()))?;
         match self.context.client.request_text(request).await {
             Err(error) if code(&error) != 404 => Err(error.into()),
             _ => Ok(()),
         }
     }
 
-    /// How long the pods may still take, counted from the deletion of the namespace; none when that
-    /// time is over.
-    async fn grace(&self, namespace: &Namespace, name: &str) -> Result<Option<Duration>, Error> {
+    /// The time that the pods may still take, counted from the deletion of the namespace; none when
+    /// it is over.
+    async fn grace(
+        &self,
+        namespace: &Namespace,
+        name: &str,
+    ) -> Result<Option<Duration>, ReconcileError> {
         let pods = self
             .context
             .namespaced::<Pod>(name)

@@ -1,10 +1,10 @@
-//! The state of nodes as others see it: who is silent, and which taints say so.
+//! The node lifecycle controller: conditions and taints of silent nodes.
 //!
-//! A node is heard when its lease is renewed or its heartbeat changes. One that is silent for too
-//! long gets unknown conditions, and its pods are marked unready, because nobody can tell. Taints
-//! follow from the conditions and from cordoning (`taints.rs`, pure). The taints that drive pods
-//! away come slowly, and not at all when everything seems to be down, because then it is more
-//! likely that we are.
+//! A node is alive when its lease is renewed or its own heartbeat changes. A node that is silent
+//! for too long gets conditions with status `Unknown`, and its pods are marked as not ready. Taints
+//! follow from the conditions and from cordoning (`taints.rs`, pure). Taints that evict pods are
+//! set at a limited rate, and not at all when every node seems to be down, because then the fault
+//! is more likely on this side.
 
 mod taints;
 
@@ -18,38 +18,39 @@ use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::{Patch, PatchParams, PostParams};
 
-use crate::caches::{Cache, Caches};
-use crate::context::Context;
-use crate::error::{Error, unless_gone};
-use crate::meta::{Key, on_wire, until};
+use crate::context::ControllerContext;
+use crate::error::{ReconcileError, ignore_not_found};
+use crate::informer::Cache;
+use crate::informers::Informers;
+use crate::meta::{ObjectKey, on_wire, until};
 use crate::nodes;
 use crate::pods::{is_ready, name, namespace, node_name};
-use crate::queue::{Outcome, Queue};
-use taints::{Reach, reach};
+use crate::queue::{Requeue, WorkQueue};
+use taints::{ReadyStatus, ready_status};
 
 const WORKERS: usize = 8;
 const COMPONENT: &str = "node-controller";
-/// How often a node of a zone may get a taint that drives its pods away.
-const EVERY: Duration = Duration::from_secs(10);
-/// The same in a large zone of which most is down.
-const RARELY: Duration = Duration::from_secs(100);
+/// The interval at which nodes of a zone get a taint that evicts their pods.
+const TAINT_INTERVAL: Duration = Duration::from_secs(10);
+/// The interval in a large zone of which most is down.
+const LARGE_OUTAGE_INTERVAL: Duration = Duration::from_secs(100);
 
 struct Controller {
-    context: Context,
+    context: ControllerContext,
     nodes: Arc<Cache<Node>>,
     pods: Arc<Cache<Pod>>,
-    heard: Arc<Heard>,
-    /// When the next node of a zone may be given up.
+    heartbeats: Arc<Heartbeats>,
+    /// When the next node of a zone may get such a taint.
     next: Mutex<HashMap<String, Timestamp>>,
     recorder: EventRecorder,
 }
 
-/// When each node was last heard.
+/// When each node was last alive.
 #[derive(Default)]
-struct Heard(Mutex<HashMap<String, Timestamp>>);
+struct Heartbeats(Mutex<HashMap<String, Timestamp>>);
 
-impl Heard {
-    fn note(&self, node: &str, at: Timestamp) {
+impl Heartbeats {
+    fn record(&self, node: &str, at: Timestamp) {
         self.0
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -73,33 +74,33 @@ impl Heard {
     }
 }
 
-pub(crate) fn start(context: &Context, caches: &mut Caches) {
-    let queue: Queue<Key> = Queue::new();
-    let heard = Arc::new(Heard::default());
-    listen(context, caches, &queue, &heard);
-    let (wake, nodes) = (queue.clone(), Arc::clone(&caches.nodes.cache));
-    caches.pods.subscribe(move |change| {
+pub(crate) fn start(context: &ControllerContext, informers: &mut Informers) {
+    let queue: WorkQueue<ObjectKey> = WorkQueue::new();
+    let heartbeats = Arc::new(Heartbeats::default());
+    follow_heartbeats(context, informers, &queue, &heartbeats);
+    let (wake, nodes) = (queue.clone(), Arc::clone(&informers.nodes.cache));
+    informers.pods.subscribe(move |change| {
         if let Some(pod) = &change.new
             && is_ready(pod)
             && nodes
                 .find("", node_name(pod))
-                .is_some_and(|node| reach(&node) == Reach::Unknown)
+                .is_some_and(|node| ready_status(&node) == ReadyStatus::Unknown)
         {
-            wake.add(Key::new("", node_name(pod)));
+            wake.add(ObjectKey::new("", node_name(pod)));
         }
     });
     let controller = Arc::new(Controller {
         context: context.clone(),
-        nodes: Arc::clone(&caches.nodes.cache),
-        pods: Arc::clone(&caches.pods.cache),
-        heard,
+        nodes: Arc::clone(&informers.nodes.cache),
+        pods: Arc::clone(&informers.pods.cache),
+        heartbeats,
         next: Mutex::default(),
         recorder: context.recorder(COMPONENT),
     });
     let synced = vec![
-        caches.nodes.cache.synced(),
-        caches.pods.cache.synced(),
-        caches.leases.cache.synced(),
+        informers.nodes.cache.synced(),
+        informers.pods.cache.synced(),
+        informers.leases.cache.synced(),
     ];
     context.work("node lifecycle", queue, WORKERS, synced, move |key| {
         let controller = Arc::clone(&controller);
@@ -107,19 +108,24 @@ pub(crate) fn start(context: &Context, caches: &mut Caches) {
     });
 }
 
-fn listen(context: &Context, caches: &mut Caches, queue: &Queue<Key>, heard: &Arc<Heard>) {
-    let (wake, notes, clock) = (queue.clone(), Arc::clone(heard), context.clock.clone());
-    caches.nodes.subscribe(move |change| {
+fn follow_heartbeats(
+    context: &ControllerContext,
+    informers: &mut Informers,
+    queue: &WorkQueue<ObjectKey>,
+    heartbeats: &Arc<Heartbeats>,
+) {
+    let (wake, alive, clock) = (queue.clone(), Arc::clone(heartbeats), context.clock.clone());
+    informers.nodes.subscribe(move |change| {
         let node = nodes::name(change.latest());
         match (&change.old, &change.new) {
-            (_, None) => notes.forget(node),
+            (_, None) => alive.forget(node),
             (Some(old), Some(new)) if taints::heartbeat(old) == taints::heartbeat(new) => {}
-            _ => notes.note(node, clock.now()),
+            _ => alive.record(node, clock.now()),
         }
-        wake.add(Key::new("", node));
+        wake.add(ObjectKey::new("", node));
     });
-    let (wake, notes, clock) = (queue.clone(), Arc::clone(heard), context.clock.clone());
-    caches.leases.subscribe(move |change| {
+    let (wake, alive, clock) = (queue.clone(), Arc::clone(heartbeats), context.clock.clone());
+    informers.leases.subscribe(move |change| {
         let renewed = |lease: &Lease| lease.spec.as_ref().and_then(|spec| spec.renew_time.clone());
         let node = change.latest().metadata.name.as_deref().unwrap_or_default();
         if let Some(new) = &change.new
@@ -128,38 +134,38 @@ fn listen(context: &Context, caches: &mut Caches, queue: &Queue<Key>, heard: &Ar
                 .as_ref()
                 .is_none_or(|old| renewed(old) != renewed(new))
         {
-            notes.note(node, clock.now());
-            // The present deadline is found to be moved when it comes; a first lease needs a first
-            // deadline.
+            alive.record(node, clock.now());
+            // A renewal is noticed when the present deadline comes. Only the first lease needs a
+            // new deadline.
             if change.old.is_none() {
-                wake.add(Key::new("", node));
+                wake.add(ObjectKey::new("", node));
             }
         }
     });
 }
 
 impl Controller {
-    async fn reconcile(&self, name: &str) -> Result<Outcome, Error> {
+    async fn reconcile(&self, name: &str) -> Result<Requeue, ReconcileError> {
         let Some(node) = self.nodes.find("", name) else {
-            return Ok(Outcome::Done);
+            return Ok(Requeue::OnChange);
         };
         let now = self.context.now();
-        let told = taints::heartbeat(&node).is_some();
-        let grace = if told {
+        let has_reported = taints::heartbeat(&node).is_some();
+        let grace = if has_reported {
             self.context.options.node_monitor_grace
         } else {
             self.context.options.node_startup_grace
         };
         let deadline = self
-            .heard
+            .heartbeats
             .last(name, now)
             .saturating_add(grace)
             .unwrap_or(Timestamp::MAX);
         let left = until(now, deadline);
         if left.is_zero()
-            && let Some(silent) = taints::silenced(&node, now)
+            && let Some(silent) = taints::with_unknown_conditions(&node, now)
         {
-            if reach(&node) == Reach::Ready {
+            if ready_status(&node) == ReadyStatus::Ready {
                 self.recorder.event(
                     &*node,
                     EventType::Normal,
@@ -167,15 +173,15 @@ impl Controller {
                     format!("Node {name} status is now: NodeNotReady"),
                 );
             }
-            unless_gone(
+            ignore_not_found(
                 self.context
                     .cluster::<Node>()
                     .replace_status(name, &PostParams::default(), &silent)
                     .await,
             )?;
-            return Ok(Outcome::Done);
+            return Ok(Requeue::OnChange);
         }
-        if reach(&node) == Reach::Unknown {
+        if ready_status(&node) == ReadyStatus::Unknown {
             self.mark_pods(name).await?;
         }
         let pause = self.taint(&node, now).await?;
@@ -184,11 +190,11 @@ impl Controller {
             .into_iter()
             .chain(look_again)
             .min()
-            .map_or(Outcome::Done, Outcome::After))
+            .map_or(Requeue::OnChange, Requeue::After))
     }
 
-    /// Nobody can tell whether the pods of a silent node are ready, so they are not.
-    async fn mark_pods(&self, node: &str) -> Result<(), Error> {
+    /// Marks the ready pods of a silent node as not ready, because their state is unknown.
+    async fn mark_pods(&self, node: &str) -> Result<(), ReconcileError> {
         for pod in self.pods.at(node).iter().filter(|pod| is_ready(pod)) {
             self.recorder.event(
                 &**pod,
@@ -202,7 +208,7 @@ impl Controller {
             });
             let patch = serde_json::json!({"metadata": {"uid": pod.metadata.uid}, "status": {"conditions": [condition]}});
             let api = self.context.namespaced::<Pod>(namespace(pod));
-            unless_gone(
+            ignore_not_found(
                 api.patch_status(
                     name(pod),
                     &PatchParams::default(),
@@ -214,17 +220,21 @@ impl Controller {
         Ok(())
     }
 
-    /// Brings the taints in line; returns how long a taint that drives pods away has to wait.
-    async fn taint(&self, node: &Arc<Node>, now: Timestamp) -> Result<Option<Duration>, Error> {
+    /// Updates the taints. Returns how long a taint that evicts pods has to wait.
+    async fn taint(
+        &self,
+        node: &Arc<Node>,
+        now: Timestamp,
+    ) -> Result<Option<Duration>, ReconcileError> {
         let mut wanted = taints::wanted(node);
         let mut pause = None;
-        if let Some(key) = taints::driving(node).filter(|key| !taints::has(node, key, "NoExecute"))
+        if let Some(key) = taints::evicting(node).filter(|key| !taints::has(node, key, "NoExecute"))
         {
-            match self.may_drive(node, now) {
+            match self.may_evict(node, now) {
                 Ok(()) => wanted.push((key, "NoExecute")),
                 Err(wait) => pause = wait,
             }
-        } else if let Some(key) = taints::driving(node) {
+        } else if let Some(key) = taints::evicting(node) {
             wanted.push((key, "NoExecute"));
         }
         if let Some(list) = taints::plan(node, &wanted, on_wire(now)) {
@@ -235,7 +245,7 @@ impl Controller {
             };
             let patch = serde_json::json!({"metadata": {"resourceVersion": node.metadata.resource_version}, "spec": {"taints": list}});
             let api = self.context.cluster::<Node>();
-            unless_gone(
+            ignore_not_found(
                 api.patch(
                     nodes::name(node),
                     &PatchParams::default(),
@@ -247,10 +257,16 @@ impl Controller {
         Ok(pause)
     }
 
-    /// Whether pods may be driven from this node now; else how long to wait, if waiting helps.
-    fn may_drive(&self, node: &Node, now: Timestamp) -> Result<(), Option<Duration>> {
+    /// Ok when pods may be evicted from this node now. Otherwise the time to wait, if waiting
+    /// helps.
+    fn may_evict(&self, node: &Node, now: Timestamp) -> Result<(), Option<Duration>> {
         let zone = taints::zone(node);
-        let Some(every) = taints::pace(&zone, &self.nodes.all(), EVERY, RARELY) else {
+        let Some(every) = taints::interval(
+            &zone,
+            &self.nodes.all(),
+            TAINT_INTERVAL,
+            LARGE_OUTAGE_INTERVAL,
+        ) else {
             return Err(None);
         };
         let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);

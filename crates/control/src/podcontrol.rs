@@ -1,4 +1,4 @@
-//! Making and deleting pods for their controllers, and telling them when their pods change.
+//! Creates and deletes pods for controllers, and wakes controllers when their pods change.
 
 use std::sync::Arc;
 
@@ -9,18 +9,19 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference}
 use kube::Resource;
 use kube::api::{DeleteParams, Preconditions};
 
-use crate::caches::{Caches, Change};
-use crate::context::Context;
-use crate::error::{code, namespace_terminates, told};
+use crate::context::ControllerContext;
+use crate::error::{code, namespace_terminates, server_message};
 use crate::expectations::Expectations;
-use crate::meta::{Key, controller_of, group_of, uid};
+use crate::informer::ObjectChange;
+use crate::informers::Informers;
+use crate::meta::{ObjectKey, controller_of, group_of, uid};
 use crate::pods::{is_terminating, name, namespace};
-use crate::queue::Queue;
+use crate::queue::WorkQueue;
 
-/// The most pods that are created or deleted in one go.
+/// The largest number of pods that one reconciliation creates or deletes.
 pub(crate) const BURST: usize = 500;
 
-/// A pod made from a template.
+/// Makes a pod from a template.
 pub(crate) fn from_template(
     template: &PodTemplateSpec,
     namespace: &str,
@@ -43,10 +44,10 @@ pub(crate) fn from_template(
     }
 }
 
-/// Acts on pods in the name of one kind of controller.
+/// Creates and deletes pods in the name of one kind of controller.
 #[derive(Clone)]
 pub(crate) struct PodControl {
-    pub(crate) context: Context,
+    pub(crate) context: ControllerContext,
     pub(crate) expectations: Arc<Expectations>,
     pub(crate) recorder: EventRecorder,
 }
@@ -56,13 +57,13 @@ impl PodControl {
     /// five hundred times.
     ///
     /// # Errors
-    /// The first refusal. What was not tried or refused is no longer expected.
+    /// The first refusal. Pods that were refused or not tried are no longer expected.
     pub(crate) async fn create<O>(&self, owner: &O, pods: Vec<Pod>) -> Result<(), kube::Error>
     where
         O: Resource,
         O::DynamicType: Default,
     {
-        let key = Key::of(owner);
+        let key = ObjectKey::of(owner);
         self.expectations.expect_creations(&key, pods.len());
         let mut left = pods.as_slice();
         let mut batch = 1;
@@ -100,13 +101,13 @@ impl PodControl {
                 Ok(())
             }
             Err(error) => {
-                self.expectations.creations_seen(&Key::of(owner), 1);
+                self.expectations.creations_seen(&ObjectKey::of(owner), 1);
                 if !namespace_terminates(&error) {
                     self.recorder.event(
                         owner,
                         EventType::Warning,
                         "FailedCreate",
-                        format!("Error creating: {}", told(&error)),
+                        format!("Error creating: {}", server_message(&error)),
                     );
                 }
                 Err(error)
@@ -117,13 +118,13 @@ impl PodControl {
     /// Deletes pods, all at once.
     ///
     /// # Errors
-    /// The first refusal; a pod that is gone is no failure.
+    /// The first refusal. A pod that does not exist is no error.
     pub(crate) async fn delete<O>(&self, owner: &O, pods: &[Arc<Pod>]) -> Result<(), kube::Error>
     where
         O: Resource,
         O::DynamicType: Default,
     {
-        let key = Key::of(owner);
+        let key = ObjectKey::of(owner);
         for pod in pods {
             self.expectations.expect_deletion(&key, uid(&pod.metadata));
         }
@@ -161,7 +162,7 @@ impl PodControl {
             }
             Err(error) => {
                 self.expectations
-                    .deletion_seen(&Key::of(owner), uid(&pod.metadata));
+                    .deletion_seen(&ObjectKey::of(owner), uid(&pod.metadata));
                 if matches!(code(&error), 404 | 409) {
                     return Ok(());
                 }
@@ -169,7 +170,7 @@ impl PodControl {
                     owner,
                     EventType::Warning,
                     "FailedDelete",
-                    format!("Error deleting: {}", told(&error)),
+                    format!("Error deleting: {}", server_message(&error)),
                 );
                 Err(error)
             }
@@ -177,13 +178,13 @@ impl PodControl {
     }
 }
 
-/// Wakes the controllers of a kind when their pods change, and notes what was seen of what they
-/// asked for. `takers` names those that may want a pod that nobody manages.
+/// Wakes the controllers of kind `O` when their pods change, and updates their expectations.
+/// `takers` returns the controllers that may adopt a pod without a controlling owner.
 pub(crate) fn wake_by_pods<O>(
-    caches: &mut Caches,
-    queue: &Queue<Key>,
+    informers: &mut Informers,
+    queue: &WorkQueue<ObjectKey>,
     expectations: &Arc<Expectations>,
-    takers: impl Fn(&Pod) -> Vec<Key> + Send + Sync + 'static,
+    takers: impl Fn(&Pod) -> Vec<ObjectKey> + Send + Sync + 'static,
 ) where
     O: Resource,
     O::DynamicType: Default,
@@ -191,15 +192,15 @@ pub(crate) fn wake_by_pods<O>(
     let ty = O::DynamicType::default();
     let (kind, group) = (O::kind(&ty).into_owned(), O::group(&ty).into_owned());
     let (queue, expectations) = (queue.clone(), Arc::clone(expectations));
-    caches.pods.subscribe(move |change| {
+    informers.pods.subscribe(move |change| {
         let owner_of = |pod: &Pod| {
             let owner = controller_of(&pod.metadata)?;
             (owner.kind == kind && group_of(&owner.api_version) == group)
-                .then(|| Key::new(namespace(pod), &owner.name))
+                .then(|| ObjectKey::new(namespace(pod), &owner.name))
         };
         let old = change.old.as_deref().and_then(owner_of);
         let new = change.new.as_deref().and_then(owner_of);
-        note(&expectations, change, old.as_ref(), new.as_ref());
+        observe(&expectations, change, old.as_ref(), new.as_ref());
         if let Some(pod) = change.new.as_deref()
             && controller_of(&pod.metadata).is_none()
             && !is_terminating(pod)
@@ -222,7 +223,12 @@ pub(crate) fn wake_by_pods<O>(
     });
 }
 
-fn note(expectations: &Expectations, change: &Change<Pod>, old: Option<&Key>, new: Option<&Key>) {
+fn observe(
+    expectations: &Expectations,
+    change: &ObjectChange<Pod>,
+    old: Option<&ObjectKey>,
+    new: Option<&ObjectKey>,
+) {
     match (&change.old, &change.new) {
         (None, Some(pod)) => {
             if let Some(owner) = new {

@@ -1,6 +1,6 @@
-//! Removes the objects of pods that nobody else will remove: on nodes that are no more, deleted
-//! before they had a node, on nodes that were declared out of service, and finished ones beyond
-//! what is kept.
+//! The pod garbage collector: deletes pods that no one else deletes. These are pods on nodes that
+//! do not exist, terminating pods that were never scheduled, terminating pods on nodes that are out
+//! of service, and finished pods beyond a threshold.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,63 +9,67 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::{DeleteParams, Patch, PatchParams};
 
-use crate::caches::{Cache, Caches};
-use crate::context::Context;
-use crate::error::{Error, unless_gone};
-use crate::meta::{Key, until};
+use crate::context::ControllerContext;
+use crate::error::{ReconcileError, ignore_not_found};
+use crate::informer::Cache;
+use crate::informers::Informers;
+use crate::meta::{ObjectKey, until};
 use crate::nodes;
 use crate::pods::{is_finished, is_terminating, name, namespace, node_name};
-use crate::queue::{Outcome, Queue};
+use crate::queue::{Requeue, WorkQueue};
 
 const WORKERS: usize = 4;
 const OUT_OF_SERVICE: &str = "node.kubernetes.io/out-of-service";
-/// The key under which finished pods are counted; no node has an empty name.
+/// The key that stands for all finished pods. No node has an empty name.
 const FINISHED: &str = "";
 
 struct Controller {
-    context: Context,
+    context: ControllerContext,
     nodes: Arc<Cache<Node>>,
     pods: Arc<Cache<Pod>>,
-    /// Since when nodes are missing.
+    /// Since when nodes have been missing.
     missing: Mutex<HashMap<String, Timestamp>>,
 }
 
-pub(crate) fn start(context: &Context, caches: &mut Caches) {
+pub(crate) fn start(context: &ControllerContext, informers: &mut Informers) {
     // Keys without a namespace are nodes, the others are pods.
-    let queue: Queue<Key> = Queue::new();
+    let queue: WorkQueue<ObjectKey> = WorkQueue::new();
     let wake = queue.clone();
-    caches
+    informers
         .nodes
-        .subscribe(move |change| wake.add(Key::of(change.latest())));
+        .subscribe(move |change| wake.add(ObjectKey::of(change.latest())));
     let (wake, threshold, pods) = (
         queue.clone(),
         context.options.terminated_pod_threshold,
-        Arc::clone(&caches.pods.cache),
+        Arc::clone(&informers.pods.cache),
     );
-    let known = Arc::clone(&caches.nodes.cache);
-    caches.pods.subscribe(move |change| {
+    let known = Arc::clone(&informers.nodes.cache);
+    informers.pods.subscribe(move |change| {
         let Some(pod) = &change.new else { return };
         if is_terminating(pod) && node_name(pod).is_empty() {
-            wake.add(Key::of(&**pod));
+            wake.add(ObjectKey::of(&**pod));
         }
         if !node_name(pod).is_empty() {
             let node = known.find("", node_name(pod));
             if node.is_none_or(|node| is_terminating(pod) && is_out_of_service(&node)) {
-                wake.add(Key::new("", node_name(pod)));
+                wake.add(ObjectKey::new("", node_name(pod)));
             }
         }
         let finishes = is_finished(pod) && change.old.as_ref().is_none_or(|old| !is_finished(old));
         if finishes && pods.len() > threshold {
-            wake.add(Key::new("", FINISHED));
+            wake.add(ObjectKey::new("", FINISHED));
         }
     });
     let controller = Arc::new(Controller {
         context: context.clone(),
-        nodes: Arc::clone(&caches.nodes.cache),
-        pods: Arc::clone(&caches.pods.cache),
+        nodes: Arc::clone(&informers.nodes.cache),
+        pods: Arc::clone(&informers.pods.cache),
         missing: Mutex::default(),
     });
-    let synced = vec![caches.nodes.cache.synced(), caches.pods.cache.synced()];
+    let synced = vec![
+        informers.nodes.cache.synced(),
+        informers.pods.cache.synced(),
+    ];
     context.work("pod gc", queue, WORKERS, synced, move |key| {
         let controller = Arc::clone(&controller);
         async move { controller.reconcile(&key).await }
@@ -82,7 +86,7 @@ fn is_out_of_service(node: &Node) -> bool {
 }
 
 impl Controller {
-    async fn reconcile(&self, key: &Key) -> Result<Outcome, Error> {
+    async fn reconcile(&self, key: &ObjectKey) -> Result<Requeue, ReconcileError> {
         if !key.namespace.is_empty() {
             if let Some(pod) = self
                 .pods
@@ -91,7 +95,7 @@ impl Controller {
             {
                 self.remove(&pod, false).await?;
             }
-            return Ok(Outcome::Done);
+            return Ok(Requeue::OnChange);
         }
         if key.name == FINISHED {
             return self.trim().await;
@@ -109,7 +113,7 @@ impl Controller {
                         self.remove(pod, false).await?;
                     }
                 }
-                Ok(Outcome::Done)
+                Ok(Requeue::OnChange)
             }
             None => self.remove_orphans(key).await,
         }
@@ -123,13 +127,12 @@ impl Controller {
         }
     }
 
-    /// Pods of a node that is no more. It is given a while to come back, and the server is asked
-    /// once more.
-    async fn remove_orphans(&self, key: &Key) -> Result<Outcome, Error> {
+    /// Deletes the pods of a missing node, after a quarantine and a last look at the server.
+    async fn remove_orphans(&self, key: &ObjectKey) -> Result<Requeue, ReconcileError> {
         let orphans = self.pods.at(&key.name);
         if orphans.is_empty() {
             self.note_missing(&key.name, None);
-            return Ok(Outcome::Done);
+            return Ok(Requeue::OnChange);
         }
         let now = self.context.now();
         let since = self.note_missing(&key.name, Some(now)).unwrap_or(now);
@@ -137,7 +140,7 @@ impl Controller {
             .saturating_add(self.context.options.orphan_quarantine)
             .unwrap_or(Timestamp::MAX);
         if due > now {
-            return Ok(Outcome::After(until(now, due)));
+            return Ok(Requeue::After(until(now, due)));
         }
         if self
             .context
@@ -146,16 +149,16 @@ impl Controller {
             .await?
             .is_some()
         {
-            return Ok(Outcome::Done);
+            return Ok(Requeue::OnChange);
         }
         for pod in orphans {
             self.remove(&pod, true).await?;
         }
-        Ok(Outcome::Done)
+        Ok(Requeue::OnChange)
     }
 
-    /// The finished pods beyond what is kept: those that were evicted first, then the oldest.
-    async fn trim(&self) -> Result<Outcome, Error> {
+    /// Deletes finished pods beyond the threshold: evicted ones first, then the oldest.
+    async fn trim(&self) -> Result<Requeue, ReconcileError> {
         let mut finished: Vec<_> = self
             .pods
             .all()
@@ -175,17 +178,17 @@ impl Controller {
             (
                 !evicted(pod),
                 pod.metadata.creation_timestamp.as_ref().map(|time| time.0),
-                Key::of(&**pod),
+                ObjectKey::of(&**pod),
             )
         });
         for pod in finished.iter().take(surplus) {
             self.remove(pod, false).await?;
         }
-        Ok(Outcome::Done)
+        Ok(Requeue::OnChange)
     }
 
-    /// Says that the pod has failed, if it has not ended, and removes it without grace.
-    async fn remove(&self, pod: &Arc<Pod>, orphan: bool) -> Result<(), Error> {
+    /// Marks a pod as failed unless it has finished, and deletes it without grace period.
+    async fn remove(&self, pod: &Arc<Pod>, orphan: bool) -> Result<(), ReconcileError> {
         let api = self.context.namespaced::<Pod>(namespace(pod));
         if !is_finished(pod) {
             let mut status = serde_json::json!({"phase": "Failed"});
@@ -197,7 +200,7 @@ impl Controller {
             }
             let patch =
                 serde_json::json!({"metadata": {"uid": pod.metadata.uid}, "status": status});
-            unless_gone(
+            ignore_not_found(
                 api.patch_status(
                     name(pod),
                     &PatchParams::default(),
@@ -206,7 +209,7 @@ impl Controller {
                 .await,
             )?;
         }
-        unless_gone(
+        ignore_not_found(
             api.delete(name(pod), &DeleteParams::default().grace_period(0))
                 .await,
         )?;

@@ -1,4 +1,4 @@
-//! What controllers ask about a pod.
+//! The rules about pods that controllers use.
 
 pub(crate) use rules::pods::*;
 
@@ -6,7 +6,7 @@ pub(crate) use rules::pods::*;
 pub(crate) mod tests {
     use k8s_openapi::api::core::v1::Pod;
 
-    /// A pod from JSON.
+    /// Makes a pod from JSON.
     pub(crate) fn pod(json: serde_json::Value) -> Pod {
         serde_json::from_value(json).expect("a pod")
     }

@@ -1,8 +1,9 @@
-//! The work queue: keys that need a look.
+//! The work queue: keys of objects that have to be reconciled.
 //!
-//! A key is in the queue at most once, and at most one worker has it. A key that is added while it
-//! is worked on is worked on again afterwards. Failed keys come back after a pause that doubles;
-//! keys can be added for later, and the earliest wish counts. An idle queue sleeps; it never polls.
+//! A key is in the queue at most once, and at most one worker has it. A key that is added while a
+//! worker has it is reconciled again afterwards. A key whose reconciliation fails comes back after
+//! a pause that doubles. Keys can be added for later, and the earliest time wins. An idle queue
+//! sleeps; it never polls.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::fmt::{Debug, Display};
@@ -19,29 +20,29 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use crate::error::Error;
+use crate::error::ReconcileError;
 
 /// The pause after the first failure of a key.
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
-/// The longest pause. Upstream lets it grow to a quarter of an hour, which nobody who has mended a
-/// cluster wants to wait for.
+/// The longest pause. Upstream waits up to a quarter of an hour, which is too long after a cluster
+/// has been repaired.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// What a reconciliation came to.
+/// When a key that was reconciled has to be reconciled again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
-    /// Nothing is left to do until something changes.
-    Done,
-    /// Nothing is left to do now, but time alone will change that.
+pub(crate) enum Requeue {
+    /// When something changes. Nothing is left to do until then.
+    OnChange,
+    /// After this time, or earlier if something changes.
     After(Duration),
 }
 
-/// A queue of keys; clones share it.
-pub(crate) struct Queue<K> {
-    shared: Arc<Shared<K>>,
+/// A work queue. Clones share it.
+pub(crate) struct WorkQueue<K> {
+    shared: Arc<QueueInner<K>>,
 }
 
-impl<K> Clone for Queue<K> {
+impl<K> Clone for WorkQueue<K> {
     fn clone(&self) -> Self {
         Self {
             shared: Arc::clone(&self.shared),
@@ -49,14 +50,14 @@ impl<K> Clone for Queue<K> {
     }
 }
 
-struct Shared<K> {
-    state: Mutex<State<K>>,
+struct QueueInner<K> {
+    state: Mutex<QueueState<K>>,
     wake: Notify,
 }
 
-struct State<K> {
+struct QueueState<K> {
     ready: VecDeque<K>,
-    /// Keys that wait in `ready`, or that were added while they are worked on.
+    /// Keys in `ready`, and keys that were added while a worker has them.
     wanted: HashSet<K>,
     running: HashSet<K>,
     later: BTreeMap<(Instant, u64), K>,
@@ -66,9 +67,9 @@ struct State<K> {
     counter: u64,
 }
 
-impl<K: Clone + Eq + Hash + Debug + Display + Send + 'static> Queue<K> {
+impl<K: Clone + Eq + Hash + Debug + Display + Send + 'static> WorkQueue<K> {
     pub(crate) fn new() -> Self {
-        let state = State {
+        let state = QueueState {
             ready: VecDeque::new(),
             wanted: HashSet::new(),
             running: HashSet::new(),
@@ -78,28 +79,28 @@ impl<K: Clone + Eq + Hash + Debug + Display + Send + 'static> Queue<K> {
             counter: 0,
         };
         Self {
-            shared: Arc::new(Shared {
+            shared: Arc::new(QueueInner {
                 state: Mutex::new(state),
                 wake: Notify::new(),
             }),
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State<K>> {
+    fn state(&self) -> MutexGuard<'_, QueueState<K>> {
         self.shared
             .state
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a key for now.
+    /// Adds a key.
     pub(crate) fn add(&self, key: K) {
         if self.state().add(key) {
             self.shared.wake.notify_one();
         }
     }
 
-    /// Adds a key for later; an earlier wish for the same key stays.
+    /// Adds a key for later. If the key waits for an earlier time already, that time stays.
     pub(crate) fn add_after(&self, key: K, pause: Duration) {
         if pause.is_zero() {
             self.add(key);
@@ -117,7 +118,7 @@ impl<K: Clone + Eq + Hash + Debug + Display + Send + 'static> Queue<K> {
         reconcile: F,
     ) where
         F: Fn(K) -> W,
-        W: Future<Output = Result<Outcome, Error>>,
+        W: Future<Output = Result<Requeue, ReconcileError>>,
     {
         let mut running = FuturesUnordered::new();
         loop {
@@ -129,13 +130,12 @@ impl<K: Clone + Eq + Hash + Debug + Display + Send + 'static> Queue<K> {
                 {
                     let work = reconcile(key.clone());
                     running.push(async move {
-                        // One object that nobody thought of must not end the controller for all
-                        // others.
+                        // A panic over one object must not end the controller for all others.
                         let result = AssertUnwindSafe(work).catch_unwind().await;
                         (
                             key,
                             result.unwrap_or_else(|_| {
-                                Err(Error::Plan("the reconciliation panicked".to_owned()))
+                                Err(ReconcileError::Plan("reconciliation panicked".to_owned()))
                             }),
                         )
                     });
@@ -151,27 +151,27 @@ impl<K: Clone + Eq + Hash + Debug + Display + Send + 'static> Queue<K> {
         }
     }
 
-    fn finish(&self, name: &'static str, key: K, result: Result<Outcome, Error>) {
+    fn finish(&self, name: &'static str, key: K, result: Result<Requeue, ReconcileError>) {
         let mut state = self.state();
         state.release(&key);
         match result {
-            Ok(Outcome::Done) => {
+            Ok(Requeue::OnChange) => {
                 state.failures.remove(&key);
             }
-            Ok(Outcome::After(pause)) => {
+            Ok(Requeue::After(pause)) => {
                 state.failures.remove(&key);
                 state.add_at(key, Instant::now() + pause);
             }
             Err(error) if error.is_moot() => {
                 state.failures.remove(&key);
-                debug!(controller = name, %key, %error, "its namespace goes; nothing to do");
+                debug!(controller = name, %key, %error, "reconciliation dropped: namespace terminating");
             }
             Err(error) => {
                 let pause = state.fail(&key);
                 if error.is_conflict() {
-                    debug!(controller = name, %key, %error, "somebody was faster; trying again");
+                    debug!(controller = name, %key, %error, "reconciliation conflicted");
                 } else {
-                    warn!(controller = name, %key, %error, ?pause, "not reconciled; trying again");
+                    warn!(controller = name, %key, %error, ?pause, "reconciliation failed");
                 }
                 state.add_at(key, Instant::now() + pause);
             }
@@ -179,8 +179,8 @@ impl<K: Clone + Eq + Hash + Debug + Display + Send + 'static> Queue<K> {
     }
 }
 
-impl<K: Clone + Eq + Hash> State<K> {
-    /// True when the queue has to wake up for it.
+impl<K: Clone + Eq + Hash> QueueState<K> {
+    /// Returns true when the queue has to wake up.
     fn add(&mut self, key: K) -> bool {
         if !self.wanted.insert(key.clone()) || self.running.contains(&key) {
             return false;
@@ -246,7 +246,7 @@ mod tests {
 
     type Log = Arc<Mutex<Vec<(String, Duration)>>>;
 
-    fn spawn_counting(queue: &Queue<String>, fail: bool) -> (Log, CancellationToken) {
+    fn spawn_counting(queue: &WorkQueue<String>, fail: bool) -> (Log, CancellationToken) {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let stop = CancellationToken::new();
         let (queue, log, token, start) = (
@@ -262,9 +262,9 @@ mod tests {
                     log.lock().expect("lock").push((key, start.elapsed()));
                     async move {
                         if fail {
-                            Err(Error::Plan("no".to_owned()))
+                            Err(ReconcileError::Plan("no".to_owned()))
                         } else {
-                            Ok(Outcome::Done)
+                            Ok(Requeue::OnChange)
                         }
                     }
                 })
@@ -274,8 +274,8 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_key_added_twice_is_worked_once() {
-        let queue = Queue::new();
+    async fn a_key_added_twice_is_reconciled_once() {
+        let queue = WorkQueue::new();
         queue.add("a".to_owned());
         queue.add("a".to_owned());
         let (seen, _stop) = spawn_counting(&queue, false);
@@ -284,8 +284,8 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_delayed_key_comes_at_its_time_and_the_earliest_wish_counts() {
-        let queue = Queue::new();
+    async fn a_delayed_key_comes_at_the_earliest_of_its_times() {
+        let queue = WorkQueue::new();
         let (seen, _stop) = spawn_counting(&queue, false);
         queue.add_after("a".to_owned(), Duration::from_secs(60));
         queue.add_after("a".to_owned(), Duration::from_secs(30));
@@ -297,7 +297,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn pauses_after_failures_double() {
-        let queue = Queue::new();
+        let queue = WorkQueue::new();
         let (seen, _stop) = spawn_counting(&queue, true);
         queue.add("a".to_owned());
         tokio::time::sleep(Duration::from_millis(36)).await;
@@ -311,8 +311,8 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_key_whose_work_panics_is_tried_again_and_stops_nobody_else() {
-        let queue = Queue::new();
+    async fn a_key_whose_reconciliation_panics_is_retried_and_does_not_stop_others() {
+        let queue = WorkQueue::new();
         queue.add("bad".to_owned());
         queue.add("good".to_owned());
         let seen = Mutex::new(Vec::new());
@@ -320,7 +320,7 @@ mod tests {
             seen.lock().expect("lock").push(key.clone());
             async move {
                 assert_ne!(key, "bad", "as the test wants it");
-                Ok(Outcome::Done)
+                Ok(Requeue::OnChange)
             }
         });
         let _ = tokio::time::timeout(Duration::from_millis(7), work).await;
@@ -328,8 +328,8 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_key_is_never_worked_by_two_and_comes_again_when_it_was_added_meanwhile() {
-        let queue: Queue<String> = Queue::new();
+    async fn a_key_has_one_worker_at_a_time_and_is_reconciled_again_when_added_meanwhile() {
+        let queue: WorkQueue<String> = WorkQueue::new();
         let (now, most, runs) = (
             Arc::new(AtomicUsize::new(0)),
             Arc::new(AtomicUsize::new(0)),
@@ -350,7 +350,7 @@ mod tests {
                     tokio::time::sleep(Duration::from_secs(1)).await;
                     n.fetch_sub(1, Ordering::SeqCst);
                     r.fetch_add(1, Ordering::SeqCst);
-                    Ok(Outcome::Done)
+                    Ok(Requeue::OnChange)
                 }
             })
             .await;

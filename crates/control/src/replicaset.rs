@@ -1,9 +1,9 @@
-//! ReplicaSets and ReplicationControllers: so many pods of one template, no more and no fewer.
+//! ReplicaSets and ReplicationControllers: keep the number of pods of one template.
 //!
-//! Both kinds are one controller over a small view of them ([`Replicated`]). A pod that finishes or
-//! is being deleted no longer counts and is replaced at once, while it is still going away.
-//! `plan.rs` decides how many pods to make or delete and what the status says, `rank.rs` which pods
-//! go first.
+//! One controller serves both kinds through the trait [`ReplicaController`]. A pod that finishes or
+//! is being deleted no longer counts and is replaced at once, while it still terminates. `plan.rs`
+//! decides how many pods to create or delete and computes the status; `rank.rs` chooses which pods
+//! are deleted.
 
 mod kinds;
 mod plan;
@@ -20,22 +20,23 @@ use kube::api::PostParams;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::caches::{Cache, Caches, Source};
 use crate::claim::claim;
-use crate::context::Context;
-use crate::error::{Error, unless_gone};
+use crate::context::ControllerContext;
+use crate::error::{ReconcileError, ignore_not_found};
 use crate::expectations::Expectations;
-use crate::meta::{Key, controlled_by, controller_of, uid, until};
+use crate::informer::{Cache, Informer};
+use crate::informers::Informers;
+use crate::meta::{ObjectKey, controlled_by, controller_of, uid, until};
 use crate::podcontrol::{PodControl, from_template, wake_by_pods};
 use crate::pods::{is_active, is_finished, is_terminating};
-use crate::queue::{Outcome, Queue};
+use crate::queue::{Requeue, WorkQueue};
 use crate::selector::Selector;
-use plan::{Figures, Step};
+use plan::{ReplicaAction, ReplicaCounts};
 
 const WORKERS: usize = 16;
 
-/// What the two kinds have in common.
-pub(crate) trait Replicated:
+/// What ReplicaSets and ReplicationControllers have in common.
+pub(crate) trait ReplicaController:
     Resource<Scope = NamespaceResourceScope, DynamicType = ()>
     + Clone
     + Debug
@@ -47,43 +48,44 @@ pub(crate) trait Replicated:
 {
     const NAME: &'static str;
     const COMPONENT: &'static str;
-    /// It tells how many of its pods are terminating.
-    const TELLS_TERMINATING: bool;
+    /// Whether the status has `terminatingReplicas`.
+    const REPORTS_TERMINATING: bool;
 
     fn replicas(&self) -> i32;
     fn min_ready_seconds(&self) -> i32;
     fn selector(&self) -> Result<Selector, String>;
     fn template(&self) -> Option<&PodTemplateSpec>;
-    /// The object with this status; none when it has it already.
-    fn with_status(&self, figures: &Figures) -> Option<Self>;
+    /// The object with the status that follows from the counts; none when it has that status
+    /// already.
+    fn with_status(&self, counts: &ReplicaCounts) -> Option<Self>;
 }
 
 struct Controller<K> {
-    context: Context,
+    context: ControllerContext,
     pods: Arc<Cache<Pod>>,
     sets: Arc<Cache<K>>,
     control: PodControl,
 }
 
-pub(crate) fn start(context: &Context, caches: &mut Caches) {
-    start_one::<ReplicaSet>(context, caches, |caches| &mut caches.replica_sets);
-    start_one::<ReplicationController>(context, caches, |caches| {
-        &mut caches.replication_controllers
+pub(crate) fn start(context: &ControllerContext, informers: &mut Informers) {
+    start_one::<ReplicaSet>(context, informers, |informers| &mut informers.replica_sets);
+    start_one::<ReplicationController>(context, informers, |informers| {
+        &mut informers.replication_controllers
     });
 }
 
-fn start_one<K: Replicated>(
-    context: &Context,
-    caches: &mut Caches,
-    source: fn(&mut Caches) -> &mut Source<K>,
+fn start_one<K: ReplicaController>(
+    context: &ControllerContext,
+    informers: &mut Informers,
+    source: fn(&mut Informers) -> &mut Informer<K>,
 ) {
-    let queue: Queue<Key> = Queue::new();
+    let queue: WorkQueue<ObjectKey> = WorkQueue::new();
     let expectations = Arc::new(Expectations::default());
-    let sets = Arc::clone(&source(caches).cache);
+    let sets = Arc::clone(&source(informers).cache);
     let wake = queue.clone();
-    source(caches).subscribe(move |change| wake.add(Key::of(change.latest())));
-    let selectors = source(caches).index_selectors(|set| set.selector().ok());
-    wake_by_pods::<K>(caches, &queue, &expectations, move |pod| {
+    source(informers).subscribe(move |change| wake.add(ObjectKey::of(change.latest())));
+    let selectors = source(informers).index_selectors(|set| set.selector().ok());
+    wake_by_pods::<K>(informers, &queue, &expectations, move |pod| {
         selectors.selecting(pod)
     });
     let control = PodControl {
@@ -91,10 +93,10 @@ fn start_one<K: Replicated>(
         expectations,
         recorder: context.recorder(K::COMPONENT),
     };
-    let synced = vec![caches.pods.cache.synced(), sets.synced()];
+    let synced = vec![informers.pods.cache.synced(), sets.synced()];
     let controller = Arc::new(Controller {
         context: context.clone(),
-        pods: Arc::clone(&caches.pods.cache),
+        pods: Arc::clone(&informers.pods.cache),
         sets,
         control,
     });
@@ -104,14 +106,14 @@ fn start_one<K: Replicated>(
     });
 }
 
-impl<K: Replicated> Controller<K> {
-    async fn reconcile(&self, key: &Key) -> Result<Outcome, Error> {
+impl<K: ReplicaController> Controller<K> {
+    async fn reconcile(&self, key: &ObjectKey) -> Result<Requeue, ReconcileError> {
         let Some(set) = self.sets.get(key) else {
             self.control.expectations.forget(key);
-            return Ok(Outcome::Done);
+            return Ok(Requeue::OnChange);
         };
         let seen = self.control.expectations.met(key);
-        let selector = set.selector().map_err(Error::Plan)?;
+        let selector = set.selector().map_err(ReconcileError::Plan)?;
         let (active, terminating) = self.claim(&set, &selector).await?;
         let managed = if seen && set.meta().deletion_timestamp.is_none() {
             self.manage(&set, &active).await
@@ -119,26 +121,26 @@ impl<K: Replicated> Controller<K> {
             Ok(())
         };
         let now = self.context.now();
-        let figures = plan::figures(&*set, &active, terminating, managed.as_ref().err(), now);
-        if let Some(updated) = set.with_status(&figures) {
+        let counts = plan::counts(&*set, &active, terminating, managed.as_ref().err(), now);
+        if let Some(updated) = set.with_status(&counts) {
             let api = self.context.namespaced::<K>(&key.namespace);
-            unless_gone(
+            ignore_not_found(
                 api.replace_status(&key.name, &PostParams::default(), &updated)
                     .await,
             )?;
         }
         managed.map_err(|failure| failure.error)?;
-        Ok(figures
+        Ok(counts
             .available_at
-            .map_or(Outcome::Done, |at| Outcome::After(until(now, at))))
+            .map_or(Requeue::OnChange, |at| Requeue::After(until(now, at))))
     }
 
-    /// The pods that count, and how many more are on their way out.
+    /// Returns the active pods, after adoption, and the number of terminating ones.
     async fn claim(
         &self,
         set: &Arc<K>,
         selector: &Selector,
-    ) -> Result<(Vec<Arc<Pod>>, i32), Error> {
+    ) -> Result<(Vec<Arc<Pod>>, i32), ReconcileError> {
         let (going, mut candidates): (Vec<_>, Vec<_>) = self
             .pods
             .controlled_by(uid(set.meta()))
@@ -148,7 +150,7 @@ impl<K: Replicated> Controller<K> {
             .iter()
             .filter(|pod| !is_finished(pod) && selector.matches(pod.metadata.labels.as_ref()))
             .count();
-        candidates.extend(self.pods.loose_selected(
+        candidates.extend(self.pods.adoptable(
             set.meta().namespace.as_deref().unwrap_or_default(),
             selector,
         ));
@@ -157,30 +159,30 @@ impl<K: Replicated> Controller<K> {
         Ok((active, i32::try_from(terminating).unwrap_or(i32::MAX)))
     }
 
-    async fn manage(&self, set: &K, active: &[Arc<Pod>]) -> Result<(), Failure> {
+    async fn manage(&self, set: &K, active: &[Arc<Pod>]) -> Result<(), ReplicaError> {
         match plan::step(set.replicas(), active.len()) {
-            Step::Nothing => Ok(()),
-            Step::Create(count) => {
+            ReplicaAction::Nothing => Ok(()),
+            ReplicaAction::Create(count) => {
                 let Some(template) = set.template() else {
                     return Ok(());
                 };
-                let key = Key::of(set);
+                let key = ObjectKey::of(set);
                 let pod = from_template(template, &key.namespace, &key.name, controlled_by(set));
                 let pods = vec![pod; count];
                 self.control
                     .create(set, pods)
                     .await
-                    .map_err(|error| Failure {
+                    .map_err(|error| ReplicaError {
                         reason: "FailedCreate",
                         error: error.into(),
                     })
             }
-            Step::Delete(count) => {
+            ReplicaAction::Delete(count) => {
                 let victims = rank::victims(active, &self.related(set), count, self.context.now());
                 self.control
                     .delete(set, &victims)
                     .await
-                    .map_err(|error| Failure {
+                    .map_err(|error| ReplicaError {
                         reason: "FailedDelete",
                         error: error.into(),
                     })
@@ -188,7 +190,8 @@ impl<K: Replicated> Controller<K> {
         }
     }
 
-    /// The active pods of this set and of its siblings under the same owner, which share the nodes.
+    /// The active pods of this set and of sets with the same controlling owner. They share the
+    /// nodes.
     fn related(&self, set: &K) -> Vec<Arc<Pod>> {
         let own = std::iter::once(uid(set.meta()).to_owned());
         let siblings = controller_of(set.meta())
@@ -208,7 +211,7 @@ impl<K: Replicated> Controller<K> {
 
 /// Why the number of pods could not be corrected.
 #[derive(Debug)]
-pub(crate) struct Failure {
+pub(crate) struct ReplicaError {
     reason: &'static str,
-    error: Error,
+    error: ReconcileError,
 }

@@ -1,5 +1,5 @@
-//! Numbered copies of a pod template, kept as ControllerRevisions, for controllers that roll pods
-//! one by one.
+//! ControllerRevisions: numbered copies of a pod template, for controllers that update pods in
+//! place of each other.
 
 use std::sync::Arc;
 
@@ -12,15 +12,16 @@ use kube::Resource;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
-use crate::context::Context;
-use crate::error::{Error, code, unless_gone};
+use crate::context::ControllerContext;
+use crate::error::{ReconcileError, code, ignore_not_found};
 use crate::meta::{controlled_by, controller_of, uid};
 
-const LETTERS: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
+const SUFFIX_CHARACTERS: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
 
-/// A template as revisions keep it: a patch that replaces the whole.
+/// A template as revisions hold it: a patch that replaces the whole template.
 pub(crate) fn data_of(template: &PodTemplateSpec) -> Value {
-    // Through text, because for trees all of a pod's types would be compiled once more.
+    // Through a string, because the serializer for trees would compile all types of a pod once
+    // more.
     let mut template: Value = serde_json::to_string(template)
         .and_then(|text| serde_json::from_str(&text))
         .unwrap_or_default();
@@ -30,7 +31,7 @@ pub(crate) fn data_of(template: &PodTemplateSpec) -> Value {
     json!({"spec": {"template": template}})
 }
 
-/// The template that a revision keeps.
+/// The template in a revision.
 pub(crate) fn template_of(revision: &ControllerRevision) -> Option<PodTemplateSpec> {
     let mut template = revision
         .data
@@ -43,7 +44,7 @@ pub(crate) fn template_of(revision: &ControllerRevision) -> Option<PodTemplateSp
     serde_json::from_str(&template.to_string()).ok()
 }
 
-/// FNV-1a of the template, in letters.
+/// The FNV-1a hash of the template, as characters of generated names.
 pub(crate) fn hash(template: &PodTemplateSpec, collisions: i32) -> String {
     let mut text = serde_json::to_vec(template).unwrap_or_default();
     if collisions > 0 {
@@ -54,23 +55,26 @@ pub(crate) fn hash(template: &PodTemplateSpec, collisions: i32) -> String {
     });
     sum.to_string()
         .bytes()
-        .map(|digit| char::from(LETTERS[usize::from(digit) % LETTERS.len()]))
+        .map(|digit| char::from(SUFFIX_CHARACTERS[usize::from(digit) % SUFFIX_CHARACTERS.len()]))
         .collect()
 }
 
-/// What to do so that the newest revision keeps the present template.
+/// What to do so that the newest revision holds the present template.
 #[derive(Debug, PartialEq)]
-pub(crate) enum Step {
-    /// It does.
+pub(crate) enum RevisionAction {
+    /// Nothing: the newest revision holds it.
     Newest(Arc<ControllerRevision>),
-    /// An older one does; it gets the newest number.
+    /// Give an older revision that holds it the newest number.
     Renumber(Arc<ControllerRevision>, i64),
-    /// None does.
+    /// Create a revision with this number.
     Create(i64),
 }
 
 /// Decides. `known` are the owner's revisions.
-pub(crate) fn step(known: &[Arc<ControllerRevision>], template: &PodTemplateSpec) -> Step {
+pub(crate) fn step(
+    known: &[Arc<ControllerRevision>],
+    template: &PodTemplateSpec,
+) -> RevisionAction {
     let newest = known
         .iter()
         .map(|revision| revision.revision)
@@ -81,21 +85,23 @@ pub(crate) fn step(known: &[Arc<ControllerRevision>], template: &PodTemplateSpec
         .filter(|revision| template_of(revision).as_ref() == Some(template))
         .max_by_key(|revision| revision.revision);
     match equal {
-        Some(revision) if revision.revision == newest => Step::Newest(Arc::clone(revision)),
-        Some(revision) => Step::Renumber(Arc::clone(revision), newest + 1),
-        None => Step::Create(newest + 1),
+        Some(revision) if revision.revision == newest => {
+            RevisionAction::Newest(Arc::clone(revision))
+        }
+        Some(revision) => RevisionAction::Renumber(Arc::clone(revision), newest + 1),
+        None => RevisionAction::Create(newest + 1),
     }
 }
 
-/// Makes sure that the newest revision keeps this template, and returns it. `hash_label` is the
-/// label under which a revision carries its hash.
+/// Makes sure that the newest revision holds this template. Returns that revision. `hash_label` is
+/// the label in which a revision holds its hash.
 pub(crate) async fn sync<O>(
-    context: &Context,
+    context: &ControllerContext,
     owner: &O,
     known: &[Arc<ControllerRevision>],
     template: &PodTemplateSpec,
     hash_label: &str,
-) -> Result<Arc<ControllerRevision>, Error>
+) -> Result<Arc<ControllerRevision>, ReconcileError>
 where
     O: Resource<Scope = NamespaceResourceScope>,
     O::DynamicType: Default,
@@ -105,8 +111,8 @@ where
         context.namespaced::<ControllerRevision>(meta.namespace.as_deref().unwrap_or_default());
     let owner_name = meta.name.as_deref().unwrap_or_default();
     match step(known, template) {
-        Step::Newest(revision) => Ok(revision),
-        Step::Renumber(revision, number) => {
+        RevisionAction::Newest(revision) => Ok(revision),
+        RevisionAction::Renumber(revision, number) => {
             let patch = json!({"metadata": {"resourceVersion": revision.metadata.resource_version}, "revision": number});
             let name = revision.metadata.name.as_deref().unwrap_or_default();
             Ok(Arc::new(
@@ -114,8 +120,8 @@ where
                     .await?,
             ))
         }
-        Step::Create(number) => {
-            // A name that is taken by another template is avoided by counting up.
+        RevisionAction::Create(number) => {
+            // A name that another template has taken is avoided by counting collisions up.
             for collisions in 0..10 {
                 let hash = hash(template, collisions);
                 let name = format!("{owner_name}-{hash}");
@@ -139,7 +145,7 @@ where
                 match api.create(&PostParams::default(), &revision).await {
                     Ok(created) => return Ok(Arc::new(created)),
                     Err(error) if code(&error) == 409 => {
-                        let there = unless_gone(api.get(&name).await)?;
+                        let there = ignore_not_found(api.get(&name).await)?;
                         let ours = there.filter(|there| {
                             controller_of(&there.metadata)
                                 .is_some_and(|known| known.uid == uid(meta))
@@ -152,21 +158,21 @@ where
                     Err(error) => return Err(error.into()),
                 }
             }
-            Err(Error::Plan(format!(
-                "no free name for a revision of {owner_name}"
+            Err(ReconcileError::Plan(format!(
+                "cannot name a revision of {owner_name}: too many hash collisions"
             )))
         }
     }
 }
 
-/// Deletes the oldest revisions that no pod carries, beyond the limit.
+/// Deletes the oldest revisions beyond the limit that are not in use.
 pub(crate) async fn trim(
-    context: &Context,
+    context: &ControllerContext,
     namespace: &str,
     known: &[Arc<ControllerRevision>],
     in_use: impl Fn(&ControllerRevision) -> bool,
     limit: i32,
-) -> Result<(), Error> {
+) -> Result<(), ReconcileError> {
     let mut unused: Vec<_> = known.iter().filter(|revision| !in_use(revision)).collect();
     let surplus = unused
         .len()
@@ -174,7 +180,7 @@ pub(crate) async fn trim(
     unused.sort_by_key(|revision| revision.revision);
     let api = context.namespaced::<ControllerRevision>(namespace);
     for revision in unused.into_iter().take(surplus) {
-        unless_gone(
+        ignore_not_found(
             api.delete(
                 revision.metadata.name.as_deref().unwrap_or_default(),
                 &DeleteParams::default(),
@@ -204,17 +210,17 @@ mod tests {
     }
 
     #[test]
-    fn a_template_that_comes_back_gets_a_new_number() {
+    fn a_template_that_returns_gets_a_new_revision_number() {
         let known = [revision("1", 1), revision("2", 2)];
         assert_eq!(
             step(&known, &template("2")),
-            Step::Newest(Arc::clone(&known[1]))
+            RevisionAction::Newest(Arc::clone(&known[1]))
         );
         assert_eq!(
             step(&known, &template("1")),
-            Step::Renumber(Arc::clone(&known[0]), 3)
+            RevisionAction::Renumber(Arc::clone(&known[0]), 3)
         );
-        assert_eq!(step(&known, &template("3")), Step::Create(3));
-        assert_eq!(step(&[], &template("1")), Step::Create(1));
+        assert_eq!(step(&known, &template("3")), RevisionAction::Create(3));
+        assert_eq!(step(&[], &template("1")), RevisionAction::Create(1));
     }
 }

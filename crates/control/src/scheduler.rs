@@ -1,14 +1,14 @@
-//! The scheduler: gives each pod a node.
+//! The scheduler: binds pods to nodes.
 //!
-//! A pod without a node is a key in the queue. The choice is made under one lock, from a picture of
-//! the nodes that follows the caches (`cluster.rs`), by pure functions (`place.rs`); the pod is
-//! counted at its node at once, and the binding is sent without the lock, so that many are under
-//! way at a time. A pod for which there is no room says so in a condition and an event, may make
-//! others leave (`preempt.rs`), and is tried again when a node or a pod makes room.
+//! Each pod without a node is a key in the queue. Pure functions (`select.rs`) choose a node under
+//! one lock, from a cache of the nodes (`cache.rs`) that follows the informers. The pod is counted
+//! at its node at once and the binding is sent without the lock, so that many bindings are in
+//! flight. A pod that fits nowhere gets a condition and an event, may preempt others
+//! (`preempt.rs`), and is retried when a node or a pod makes room.
 
-mod cluster;
-mod place;
+mod cache;
 mod preempt;
+mod select;
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,90 +19,92 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 
-use crate::caches::{Cache, Caches};
-use crate::context::Context;
-use crate::error::{Error, code, unless_gone};
-use crate::meta::{Key, uid};
+use crate::context::ControllerContext;
+use crate::error::{ReconcileError, code, ignore_not_found};
+use crate::informer::Cache;
+use crate::informers::Informers;
+use crate::meta::{ObjectKey, uid};
 use crate::nodes;
 use crate::pods::{condition, is_active, name, namespace, node_name};
-use crate::queue::{Outcome, Queue};
-pub(crate) use cluster::opens;
-use cluster::{Cluster, Tenant};
-use place::Refusals;
+use crate::queue::{Requeue, WorkQueue};
+pub(crate) use cache::may_fit_more;
+use cache::{PodInfo, SchedulerCache};
 use preempt::Preemption;
+use select::Diagnosis;
 
 const WORKERS: usize = 32;
-/// The name that pods ask for.
+/// The scheduler name of pods that are scheduled here.
 const SCHEDULER: &str = "default-scheduler";
-/// The key of all who wait; no pod is in a namespace without a name.
-fn everybody() -> Key {
-    Key::default()
+/// The key that stands for all waiting pods. No pod has an empty name.
+fn all_waiting() -> ObjectKey {
+    ObjectKey::default()
 }
 
-/// When so many pods wait, they are tried again together after a moment, not after each change.
-const MANY_WAITING: usize = 200;
-const MOMENT: Duration = Duration::from_millis(50);
+/// When more pods than this wait, they are retried together after a moment instead of after each
+/// change.
+const MAX_SINGLE_RETRIES: usize = 200;
+const RETRY_PAUSE: Duration = Duration::from_millis(50);
 
 struct Scheduler {
-    context: Context,
+    context: ControllerContext,
     pods: Arc<Cache<Pod>>,
     budgets: Arc<Cache<PodDisruptionBudget>>,
-    shared: Arc<Shared>,
-    queue: Queue<Key>,
+    shared: Arc<SchedulerState>,
+    queue: WorkQueue<ObjectKey>,
     recorder: EventRecorder,
 }
 
 #[derive(Default)]
-struct Shared {
-    cluster: Mutex<Cluster>,
-    /// Pods for which there is no room.
-    waiting: Mutex<HashSet<Key>>,
+struct SchedulerState {
+    cache: Mutex<SchedulerCache>,
+    /// Pods that fit nowhere.
+    waiting: Mutex<HashSet<ObjectKey>>,
 }
 
-impl Shared {
-    fn cluster(&self) -> MutexGuard<'_, Cluster> {
-        self.cluster.lock().unwrap_or_else(PoisonError::into_inner)
+impl SchedulerState {
+    fn cache(&self) -> MutexGuard<'_, SchedulerCache> {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn waiting(&self) -> MutexGuard<'_, HashSet<Key>> {
+    fn waiting(&self) -> MutexGuard<'_, HashSet<ObjectKey>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn try_again(&self, queue: &Queue<Key>) {
+    fn try_again(&self, queue: &WorkQueue<ObjectKey>) {
         let waiting = self.waiting();
-        if waiting.len() > MANY_WAITING {
-            queue.add_after(everybody(), MOMENT);
+        if waiting.len() > MAX_SINGLE_RETRIES {
+            queue.add_after(all_waiting(), RETRY_PAUSE);
         } else {
             waiting.iter().for_each(|key| queue.add(key.clone()));
         }
     }
 
-    /// A pod did not get the node after all. The watch cannot tell later that its room is free
-    /// again, because by then it is counted nowhere: who waits for room is tried again now.
-    fn give_back(&self, uid: &str, queue: &Queue<Key>) {
-        if self.cluster().forget(uid) {
+    /// Takes a pod back that was not bound after all. Its watch events cannot show later that room
+    /// is free, because by then it is not counted anywhere. So the waiting pods are retried now.
+    fn unassume(&self, uid: &str, queue: &WorkQueue<ObjectKey>) {
+        if self.cache().forget(uid) {
             self.try_again(queue);
         }
     }
 }
 
-pub(crate) fn start(context: &Context, caches: &mut Caches) {
-    let queue: Queue<Key> = Queue::new();
-    let shared = Arc::new(Shared::default());
-    follow_nodes(caches, &queue, &shared);
-    follow_pods(caches, &queue, &shared);
+pub(crate) fn start(context: &ControllerContext, informers: &mut Informers) {
+    let queue: WorkQueue<ObjectKey> = WorkQueue::new();
+    let shared = Arc::new(SchedulerState::default());
+    wake_by_nodes(informers, &queue, &shared);
+    wake_by_pods(informers, &queue, &shared);
     let scheduler = Arc::new(Scheduler {
         context: context.clone(),
-        pods: Arc::clone(&caches.pods.cache),
-        budgets: Arc::clone(&caches.budgets.cache),
+        pods: Arc::clone(&informers.pods.cache),
+        budgets: Arc::clone(&informers.budgets.cache),
         shared,
         queue: queue.clone(),
         recorder: context.recorder(SCHEDULER),
     });
     let synced = vec![
-        caches.nodes.cache.synced(),
-        caches.pods.cache.synced(),
-        caches.budgets.cache.synced(),
+        informers.nodes.cache.synced(),
+        informers.pods.cache.synced(),
+        informers.budgets.cache.synced(),
     ];
     context.work("scheduler", queue, WORKERS, synced, move |key| {
         let scheduler = Arc::clone(&scheduler);
@@ -110,37 +112,45 @@ pub(crate) fn start(context: &Context, caches: &mut Caches) {
     });
 }
 
-fn follow_nodes(caches: &mut Caches, queue: &Queue<Key>, shared: &Arc<Shared>) {
+fn wake_by_nodes(
+    informers: &mut Informers,
+    queue: &WorkQueue<ObjectKey>,
+    shared: &Arc<SchedulerState>,
+) {
     let (queue, shared) = (queue.clone(), Arc::clone(shared));
-    caches.nodes.subscribe(move |change| {
+    informers.nodes.subscribe(move |change| {
         shared
-            .cluster()
-            .learn_node(nodes::name(change.latest()), change.new.as_ref());
-        if opens(change.old.as_ref(), change.new.as_ref()) {
+            .cache()
+            .observe_node(nodes::name(change.latest()), change.new.as_ref());
+        if may_fit_more(change.old.as_ref(), change.new.as_ref()) {
             shared.try_again(&queue);
         }
     });
 }
 
-fn follow_pods(caches: &mut Caches, queue: &Queue<Key>, shared: &Arc<Shared>) {
+fn wake_by_pods(
+    informers: &mut Informers,
+    queue: &WorkQueue<ObjectKey>,
+    shared: &Arc<SchedulerState>,
+) {
     let (queue, shared) = (queue.clone(), Arc::clone(shared));
-    caches.pods.subscribe(move |change| {
+    informers.pods.subscribe(move |change| {
         let freed = shared
-            .cluster()
-            .learn_pod(change.old.as_ref(), change.new.as_ref());
+            .cache()
+            .observe_pod(change.old.as_ref(), change.new.as_ref());
         if freed {
             shared.try_again(&queue);
         }
         match &change.new {
-            Some(pod) if is_mine(pod) => queue.add(Key::of(&**pod)),
+            Some(pod) if is_mine(pod) => queue.add(ObjectKey::of(&**pod)),
             _ => {
-                shared.waiting().remove(&Key::of(change.latest()));
+                shared.waiting().remove(&ObjectKey::of(change.latest()));
             }
         }
     });
 }
 
-/// It waits for a node, and for this scheduler to give it one.
+/// True when the pod has no node and this scheduler is responsible for it.
 fn is_mine(pod: &Pod) -> bool {
     let spec = pod.spec.as_ref();
     let by = spec
@@ -152,7 +162,7 @@ fn is_mine(pod: &Pod) -> bool {
     node_name(pod).is_empty() && is_active(pod) && by == SCHEDULER && !gated
 }
 
-enum Decision {
+enum SchedulingDecision {
     Bind(String),
     Wait {
         message: String,
@@ -162,64 +172,63 @@ enum Decision {
 }
 
 impl Scheduler {
-    async fn reconcile(&self, key: &Key) -> Result<Outcome, Error> {
-        if *key == everybody() {
+    async fn reconcile(&self, key: &ObjectKey) -> Result<Requeue, ReconcileError> {
+        if *key == all_waiting() {
             self.shared
                 .waiting()
                 .iter()
                 .for_each(|key| self.queue.add(key.clone()));
-            return Ok(Outcome::Done);
+            return Ok(Requeue::OnChange);
         }
         let Some(pod) = self.pods.get(key).filter(|pod| is_mine(pod)) else {
             self.shared.waiting().remove(key);
-            return Ok(Outcome::Done);
+            return Ok(Requeue::OnChange);
         };
         match self.decide(key, &pod) {
-            Decision::Nothing => Ok(Outcome::Done),
-            Decision::Bind(node) => {
+            SchedulingDecision::Nothing => Ok(Requeue::OnChange),
+            SchedulingDecision::Bind(node) => {
                 self.shared.waiting().remove(key);
                 self.bind(&pod, &node).await
             }
-            Decision::Wait {
+            SchedulingDecision::Wait {
                 message,
                 preemption,
             } => {
-                self.refuse(&pod, message, preemption).await?;
-                Ok(Outcome::Done)
+                self.report_unschedulable(&pod, message, preemption).await?;
+                Ok(Requeue::OnChange)
             }
         }
     }
 
-    fn decide(&self, key: &Key, pod: &Arc<Pod>) -> Decision {
-        let tenant = Tenant::new(Arc::clone(pod));
-        let mut cluster = self.shared.cluster();
-        if cluster.is_placed(uid(&pod.metadata)) {
-            // Its binding is under way.
-            return Decision::Nothing;
+    fn decide(&self, key: &ObjectKey, pod: &Arc<Pod>) -> SchedulingDecision {
+        let pod_info = PodInfo::new(Arc::clone(pod));
+        let mut cache = self.shared.cache();
+        if cache.is_placed(uid(&pod.metadata)) {
+            // Its binding is in flight.
+            return SchedulingDecision::Nothing;
         }
-        let promised = cluster.nominated.contains_key(uid(&pod.metadata));
-        if !promised && let Some(message) = cluster.refused(pod).map(str::to_owned) {
+        let nominated = cache.nominated.contains_key(uid(&pod.metadata));
+        if !nominated && let Some(message) = cache.unschedulable(pod).map(str::to_owned) {
             self.shared.waiting().insert(key.clone());
-            return Decision::Wait {
+            return SchedulingDecision::Wait {
                 message,
                 preemption: None,
             };
         }
-        match place::choose(&mut cluster, &tenant) {
+        match select::choose(&mut cache, &pod_info) {
             Ok(node) => {
-                cluster.assume(&node, tenant);
-                Decision::Bind(node)
+                cache.assume(&node, pod_info);
+                SchedulingDecision::Bind(node)
             }
-            Err(refusals) => {
-                // While the picture is still locked: room that is made from now on finds the pod
-                // waiting.
+            Err(diagnosis) => {
+                // Under the lock, so that room that is made from now on finds the pod waiting.
                 self.shared.waiting().insert(key.clone());
-                let preemption = self.make_room(&mut cluster, tenant, &refusals);
-                let message = place::render(&refusals);
-                if preemption.is_none() && !promised {
-                    cluster.remember_refused(pod, &message);
+                let preemption = self.plan_preemption(&mut cache, pod_info, &diagnosis);
+                let message = select::render(&diagnosis);
+                if preemption.is_none() && !nominated {
+                    cache.remember_unschedulable(pod, &message);
                 }
-                Decision::Wait {
+                SchedulingDecision::Wait {
                     message,
                     preemption,
                 }
@@ -227,25 +236,25 @@ impl Scheduler {
         }
     }
 
-    fn make_room(
+    fn plan_preemption(
         &self,
-        cluster: &mut Cluster,
-        tenant: Tenant,
-        refusals: &Refusals,
+        cache: &mut SchedulerCache,
+        pod_info: PodInfo,
+        diagnosis: &Diagnosis,
     ) -> Option<Preemption> {
-        let promised = cluster
+        let nominated = cache
             .nominated
-            .get(uid(&tenant.pod.metadata))
+            .get(uid(&pod_info.pod.metadata))
             .map(|(node, _)| node.clone());
-        if promised.is_some_and(|node| preempt::is_being_made(cluster, &tenant, &node)) {
+        if nominated.is_some_and(|node| preempt::is_under_way(cache, &pod_info, &node)) {
             return None;
         }
-        let preemption = preempt::preempt(cluster, &tenant, refusals, &self.budgets.all())?;
-        cluster.nominate(&preemption.node, tenant);
+        let preemption = preempt::preempt(cache, &pod_info, diagnosis, &self.budgets.all())?;
+        cache.nominate(&preemption.node, pod_info);
         Some(preemption)
     }
 
-    async fn bind(&self, pod: &Arc<Pod>, node: &str) -> Result<Outcome, Error> {
+    async fn bind(&self, pod: &Arc<Pod>, node: &str) -> Result<Requeue, ReconcileError> {
         let binding = serde_json::json!({
             "apiVersion": "v1", "kind": "Binding",
             "metadata": {"name": name(pod), "namespace": namespace(pod), "uid": pod.metadata.uid},
@@ -269,12 +278,12 @@ impl Scheduler {
                     "Scheduled",
                     message,
                 );
-                Ok(Outcome::Done)
+                Ok(Requeue::OnChange)
             }
             Err(error) => {
-                self.shared.give_back(uid(&pod.metadata), &self.queue);
+                self.shared.unassume(uid(&pod.metadata), &self.queue);
                 if code(&error) == 404 {
-                    Ok(Outcome::Done)
+                    Ok(Requeue::OnChange)
                 } else {
                     Err(error.into())
                 }
@@ -282,21 +291,22 @@ impl Scheduler {
         }
     }
 
-    /// Says that there is no room, and makes some.
-    async fn refuse(
+    /// Reports that the pod fits nowhere, and deletes the preempted pods.
+    async fn report_unschedulable(
         &self,
         pod: &Arc<Pod>,
         message: String,
         preemption: Option<Preemption>,
-    ) -> Result<(), Error> {
+    ) -> Result<(), ReconcileError> {
         if let Some(preemption) = &preemption {
             for victim in &preemption.victims {
-                self.push_out(pod, victim, &preemption.node).await?;
+                self.preempt(pod, victim, &preemption.node).await?;
             }
         }
-        let told = condition(pod, "PodScheduled");
-        let new = told
-            .is_none_or(|told| told.status != "False" || told.message.as_deref() != Some(&message));
+        let reported = condition(pod, "PodScheduled");
+        let new = reported.is_none_or(|reported| {
+            reported.status != "False" || reported.message.as_deref() != Some(&message)
+        });
         if !new && preemption.is_none() {
             return Ok(());
         }
@@ -307,9 +317,9 @@ impl Scheduler {
             "FailedScheduling",
             message.clone(),
         );
-        let since = told
-            .filter(|told| told.status == "False")
-            .and_then(|told| told.last_transition_time.clone());
+        let since = reported
+            .filter(|reported| reported.status == "False")
+            .and_then(|reported| reported.last_transition_time.clone());
         let mut status = serde_json::json!({"conditions": [{
             "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message,
             "observedGeneration": pod.metadata.generation, "lastProbeTime": null,
@@ -321,15 +331,20 @@ impl Scheduler {
         self.patch_status(pod, status).await
     }
 
-    /// Marks the victim, then deletes it with its own grace.
-    async fn push_out(&self, pod: &Pod, victim: &Arc<Pod>, node: &str) -> Result<(), Error> {
-        let mark = serde_json::json!({"conditions": [{
+    /// Sets the victim's `DisruptionTarget` condition, then deletes it with its own grace period.
+    async fn preempt(
+        &self,
+        pod: &Pod,
+        victim: &Arc<Pod>,
+        node: &str,
+    ) -> Result<(), ReconcileError> {
+        let target = serde_json::json!({"conditions": [{
             "type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler",
             "message": format!("{SCHEDULER}: preempting to accommodate a higher priority pod"),
             "observedGeneration": victim.metadata.generation, "lastProbeTime": null,
             "lastTransitionTime": self.context.now_on_wire(),
         }]});
-        self.patch_status(victim, mark).await?;
+        self.patch_status(victim, target).await?;
         let precondition = Preconditions {
             uid: victim.metadata.uid.clone(),
             resource_version: None,
@@ -338,7 +353,7 @@ impl Scheduler {
             preconditions: Some(precondition),
             ..DeleteParams::default()
         };
-        unless_gone(
+        ignore_not_found(
             self.context
                 .namespaced::<Pod>(namespace(victim))
                 .delete(name(victim), &how)
@@ -355,10 +370,14 @@ impl Scheduler {
         Ok(())
     }
 
-    async fn patch_status(&self, pod: &Pod, status: serde_json::Value) -> Result<(), Error> {
+    async fn patch_status(
+        &self,
+        pod: &Pod,
+        status: serde_json::Value,
+    ) -> Result<(), ReconcileError> {
         let patch = serde_json::json!({"metadata": {"uid": pod.metadata.uid}, "status": status});
         let api = self.context.namespaced::<Pod>(namespace(pod));
-        unless_gone(
+        ignore_not_found(
             api.patch_status(
                 name(pod),
                 &PatchParams::default(),
@@ -377,8 +396,8 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_binding_that_fails_wakes_those_who_wait_for_room() {
-        let (shared, queue) = (Shared::default(), Queue::new());
+    async fn a_failed_binding_wakes_the_pods_that_wait_for_room() {
+        let (shared, queue) = (SchedulerState::default(), WorkQueue::new());
         let pod = Arc::new(Pod {
             metadata: kube::api::ObjectMeta {
                 uid: Some("u".to_owned()),
@@ -386,16 +405,19 @@ mod tests {
             },
             ..Default::default()
         });
-        shared.cluster().assume("node-1", Tenant::new(pod));
-        shared.waiting().insert(Key::new("shop", "next"));
-        shared.give_back("u", &queue);
+        shared.cache().assume("node-1", PodInfo::new(pod));
+        shared.waiting().insert(ObjectKey::new("shop", "next"));
+        shared.unassume("u", &queue);
         let (stop, tried) = (CancellationToken::new(), Mutex::new(Vec::new()));
         let work = queue.work("test", 1, stop.clone(), |key| {
             tried.lock().expect("lock").push(key);
-            async { Ok(Outcome::Done) }
+            async { Ok(Requeue::OnChange) }
         });
         let _ = tokio::time::timeout(Duration::from_secs(1), work).await;
-        assert_eq!(*tried.lock().expect("lock"), [Key::new("shop", "next")]);
-        assert!(!shared.cluster().is_placed("u"));
+        assert_eq!(
+            *tried.lock().expect("lock"),
+            [ObjectKey::new("shop", "next")]
+        );
+        assert!(!shared.cache().is_placed("u"));
     }
 }

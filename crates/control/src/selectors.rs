@@ -1,47 +1,47 @@
-//! Many selectors, and which of them select given labels, without trying them all.
+//! An index of selectors: finds those that match given labels without trying all.
 //!
-//! A selector that demands a label with one value can only match where that label is, so it is
-//! filed under it. The few that demand nothing so exact are tried each time.
+//! A selector that requires a label with one value is filed under that label and value. The few
+//! that require no such label are tried each time.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{PoisonError, RwLock};
 
 use kube::Resource;
 
-use crate::meta::Key;
+use crate::meta::ObjectKey;
 use crate::selector::Selector;
 
-/// Named selectors in namespaces.
+/// Named selectors by namespace.
 #[derive(Debug, Default)]
 pub(crate) struct SelectorIndex {
-    namespaces: RwLock<HashMap<String, Shelf>>,
+    namespaces: RwLock<HashMap<String, NamespaceIndex>>,
 }
 
 #[derive(Debug, Default)]
-struct Shelf {
+struct NamespaceIndex {
     selectors: BTreeMap<String, Selector>,
-    /// Names by one label and value that their selectors demand.
+    /// Names by a label key and value that their selectors require.
     by_label: HashMap<String, HashMap<String, BTreeSet<String>>>,
-    /// Names of the selectors that demand no such label.
+    /// Names of selectors that require no label with one value.
     others: BTreeSet<String>,
 }
 
 impl SelectorIndex {
-    /// Files a selector under a name in place of the one that was there; none only takes that away.
-    pub(crate) fn set(&self, key: &Key, selector: Option<Selector>) {
+    /// Sets the selector of a name. None removes it.
+    pub(crate) fn set(&self, key: &ObjectKey, selector: Option<Selector>) {
         let mut namespaces = self
             .namespaces
             .write()
             .unwrap_or_else(PoisonError::into_inner);
         let known = namespaces
             .get(&key.namespace)
-            .and_then(|shelf| shelf.selectors.get(&key.name));
+            .and_then(|index| index.selectors.get(&key.name));
         if known == selector.as_ref() {
             return;
         }
-        if let Some(shelf) = namespaces.get_mut(&key.namespace) {
-            shelf.remove(&key.name);
-            if shelf.selectors.is_empty() {
+        if let Some(index) = namespaces.get_mut(&key.namespace) {
+            index.remove(&key.name);
+            if index.selectors.is_empty() {
                 namespaces.remove(&key.namespace);
             }
         }
@@ -53,17 +53,17 @@ impl SelectorIndex {
         }
     }
 
-    /// Those that select an object of their namespace.
-    pub(crate) fn selecting<K: Resource>(&self, object: &K) -> Vec<Key> {
+    /// The keys of the selectors that match an object of their namespace.
+    pub(crate) fn selecting<K: Resource>(&self, object: &K) -> Vec<ObjectKey> {
         let meta = object.meta();
         let namespace = meta.namespace.as_deref().unwrap_or_default();
         self.matching(namespace, meta.labels.as_ref())
             .into_iter()
-            .map(|name| Key::new(namespace, name))
+            .map(|name| ObjectKey::new(namespace, name))
             .collect()
     }
 
-    /// The names of those that select these labels, in order.
+    /// The names of the selectors that match these labels, in order.
     pub(crate) fn matching(
         &self,
         namespace: &str,
@@ -73,18 +73,18 @@ impl SelectorIndex {
             .namespaces
             .read()
             .unwrap_or_else(PoisonError::into_inner);
-        let Some(shelf) = namespaces.get(namespace) else {
+        let Some(index) = namespaces.get(namespace) else {
             return Vec::new();
         };
         let filed = labels
             .into_iter()
             .flatten()
-            .filter_map(|(key, value)| shelf.by_label.get(key)?.get(value))
+            .filter_map(|(key, value)| index.by_label.get(key)?.get(value))
             .flatten();
-        let candidates = filed.chain(&shelf.others);
+        let candidates = filed.chain(&index.others);
         let mut names: Vec<String> = candidates
             .filter(|name| {
-                shelf
+                index
                     .selectors
                     .get(*name)
                     .is_some_and(|selector| selector.matches(labels))
@@ -96,7 +96,7 @@ impl SelectorIndex {
     }
 }
 
-impl Shelf {
+impl NamespaceIndex {
     fn insert(&mut self, name: String, selector: Selector) {
         match selector.demanded().next() {
             Some((key, value)) => {
@@ -159,9 +159,9 @@ mod tests {
     }
 
     #[test]
-    fn every_selector_is_found_by_the_labels_that_it_selects() {
+    fn every_selector_is_found_by_matching_labels() {
         let index = SelectorIndex::default();
-        let key = |name: &str| Key::new("n", name);
+        let key = |name: &str| ObjectKey::new("n", name);
         index.set(
             &key("web"),
             selector(json!({"matchLabels": {"app": "web", "tier": "a"}})),
@@ -174,7 +174,7 @@ mod tests {
             ),
         );
         index.set(&key("not"), selector(json!({"matchExpressions": [{"key": "app", "operator": "NotIn", "values": ["web"]}]})));
-        index.set(&Key::new("other", "web"), selector(json!({})));
+        index.set(&ObjectKey::new("other", "web"), selector(json!({})));
         assert_eq!(
             found(&index, &[("app", "web"), ("tier", "a")]),
             ["all", "one", "web"]
@@ -185,9 +185,9 @@ mod tests {
     }
 
     #[test]
-    fn a_changed_selector_is_found_by_its_new_labels_only_and_a_removed_one_not_at_all() {
+    fn a_changed_selector_matches_by_its_new_labels_only_and_a_removed_one_never() {
         let index = SelectorIndex::default();
-        let key = Key::new("n", "web");
+        let key = ObjectKey::new("n", "web");
         index.set(&key, selector(json!({"matchLabels": {"app": "a"}})));
         index.set(&key, selector(json!({"matchLabels": {"app": "b"}})));
         assert_eq!(found(&index, &[("app", "a")]), Vec::<String>::new());

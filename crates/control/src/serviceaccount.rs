@@ -1,5 +1,6 @@
-//! What every namespace gets: the service account `default`, and the config map that says whom to
-//! trust. Both come back when they are deleted, and the map is mended when it was changed.
+//! The defaults of every namespace: the service account `default` and the config map with the
+//! cluster's certificate authority. Both are created again when they are deleted, and the config
+//! map is corrected when it was changed.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,11 +9,12 @@ use k8s_openapi::api::core::v1::{ConfigMap, Namespace, ServiceAccount};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::PostParams;
 
-use crate::caches::{Cache, Caches, ROOT_CA_MAP};
-use crate::context::Context;
-use crate::error::{Error, code, namespace_terminates, unless_gone};
-use crate::meta::Key;
-use crate::queue::{Outcome, Queue};
+use crate::context::ControllerContext;
+use crate::error::{ReconcileError, code, ignore_not_found, namespace_terminates};
+use crate::informer::Cache;
+use crate::informers::{Informers, ROOT_CA_MAP};
+use crate::meta::ObjectKey;
+use crate::queue::{Requeue, WorkQueue};
 
 const WORKERS: usize = 4;
 const ACCOUNT: &str = "default";
@@ -21,24 +23,24 @@ const DESCRIPTION: &str = "Contains a CA bundle that can be used to verify the k
     service IP or kubernetes.default.svc. No other usage is guaranteed across distributions of Kubernetes clusters.";
 
 struct Controller {
-    context: Context,
+    context: ControllerContext,
     namespaces: Arc<Cache<Namespace>>,
     accounts: Arc<Cache<ServiceAccount>>,
     maps: Arc<Cache<ConfigMap>>,
 }
 
-pub(crate) fn start(context: &Context, caches: &mut Caches) {
-    let queue: Queue<Key> = Queue::new();
+pub(crate) fn start(context: &ControllerContext, informers: &mut Informers) {
+    let queue: WorkQueue<ObjectKey> = WorkQueue::new();
     let wake = queue.clone();
-    caches.namespaces.subscribe(move |change| {
+    informers.namespaces.subscribe(move |change| {
         if change.old.is_none() {
-            wake.add(Key::of(change.latest()));
+            wake.add(ObjectKey::of(change.latest()));
         }
     });
     let wake = queue.clone();
-    caches.accounts.subscribe(move |change| {
+    informers.accounts.subscribe(move |change| {
         if change.new.is_none() {
-            wake.add(Key::new(
+            wake.add(ObjectKey::new(
                 "",
                 change
                     .latest()
@@ -50,8 +52,8 @@ pub(crate) fn start(context: &Context, caches: &mut Caches) {
         }
     });
     let wake = queue.clone();
-    caches.root_ca_maps.subscribe(move |change| {
-        wake.add(Key::new(
+    informers.root_ca_maps.subscribe(move |change| {
+        wake.add(ObjectKey::new(
             "",
             change
                 .latest()
@@ -63,14 +65,14 @@ pub(crate) fn start(context: &Context, caches: &mut Caches) {
     });
     let controller = Arc::new(Controller {
         context: context.clone(),
-        namespaces: Arc::clone(&caches.namespaces.cache),
-        accounts: Arc::clone(&caches.accounts.cache),
-        maps: Arc::clone(&caches.root_ca_maps.cache),
+        namespaces: Arc::clone(&informers.namespaces.cache),
+        accounts: Arc::clone(&informers.accounts.cache),
+        maps: Arc::clone(&informers.root_ca_maps.cache),
     });
     let synced = vec![
-        caches.namespaces.cache.synced(),
-        caches.accounts.cache.synced(),
-        caches.root_ca_maps.cache.synced(),
+        informers.namespaces.cache.synced(),
+        informers.accounts.cache.synced(),
+        informers.root_ca_maps.cache.synced(),
     ];
     context.work("namespace defaults", queue, WORKERS, synced, move |key| {
         let controller = Arc::clone(&controller);
@@ -78,8 +80,8 @@ pub(crate) fn start(context: &Context, caches: &mut Caches) {
     });
 }
 
-/// Made by somebody else meanwhile, or not wanted any more: both are as good as made.
-fn unless_settled<T>(result: Result<T, kube::Error>) -> Result<(), Error> {
+/// Ignores errors of objects that exist already or are no longer wanted.
+fn ignore_settled<T>(result: Result<T, kube::Error>) -> Result<(), ReconcileError> {
     match result {
         Err(error)
             if code(&error) != 409 && code(&error) != 404 && !namespace_terminates(&error) =>
@@ -91,20 +93,20 @@ fn unless_settled<T>(result: Result<T, kube::Error>) -> Result<(), Error> {
 }
 
 impl Controller {
-    async fn reconcile(&self, namespace: &str) -> Result<Outcome, Error> {
+    async fn reconcile(&self, namespace: &str) -> Result<Requeue, ReconcileError> {
         let alive = self
             .namespaces
             .find("", namespace)
             .is_some_and(|namespace| namespace.metadata.deletion_timestamp.is_none());
         if !alive {
-            return Ok(Outcome::Done);
+            return Ok(Requeue::OnChange);
         }
         if self.accounts.find(namespace, ACCOUNT).is_none() {
             let account = ServiceAccount {
                 metadata: named(namespace, ACCOUNT),
                 ..ServiceAccount::default()
             };
-            unless_settled(
+            ignore_settled(
                 self.context
                     .namespaced::<ServiceAccount>(namespace)
                     .create(&PostParams::default(), &account)
@@ -112,14 +114,14 @@ impl Controller {
             )?;
         }
         if !self.context.options.root_ca.is_empty() {
-            self.tell_root_ca(namespace).await?;
+            self.publish_root_ca(namespace).await?;
         }
-        Ok(Outcome::Done)
+        Ok(Requeue::OnChange)
     }
 
-    async fn tell_root_ca(&self, namespace: &str) -> Result<(), Error> {
+    async fn publish_root_ca(&self, namespace: &str) -> Result<(), ReconcileError> {
         let data = BTreeMap::from([(CERTIFICATE.to_owned(), self.context.options.root_ca.clone())]);
-        let notes = BTreeMap::from([(
+        let annotations = BTreeMap::from([(
             "kubernetes.io/description".to_owned(),
             DESCRIPTION.to_owned(),
         )]);
@@ -127,7 +129,7 @@ impl Controller {
         match self.maps.find(namespace, ROOT_CA_MAP) {
             None => {
                 let metadata = ObjectMeta {
-                    annotations: Some(notes),
+                    annotations: Some(annotations),
                     ..named(namespace, ROOT_CA_MAP)
                 };
                 let map = ConfigMap {
@@ -135,18 +137,18 @@ impl Controller {
                     data: Some(data),
                     ..ConfigMap::default()
                 };
-                unless_settled(api.create(&PostParams::default(), &map).await)
+                ignore_settled(api.create(&PostParams::default(), &map).await)
             }
             Some(map) if map.data.as_ref() != Some(&data) => {
                 let mended = ConfigMap {
                     data: Some(data),
                     metadata: ObjectMeta {
-                        annotations: Some(notes),
+                        annotations: Some(annotations),
                         ..map.metadata.clone()
                     },
                     ..ConfigMap::default()
                 };
-                unless_gone(
+                ignore_not_found(
                     api.replace(ROOT_CA_MAP, &PostParams::default(), &mended)
                         .await,
                 )?;

@@ -1,9 +1,9 @@
-//! StatefulSets: pods with names that last.
+//! StatefulSets: pods with stable names.
 //!
-//! The name is the identity, so a successor can only be made when the object of its predecessor is
-//! gone. `plan.rs` looks at the pods by their ordinals and decides what may happen now: in order,
-//! one at a time, unless the set says that it may happen in parallel. Names make creation
-//! idempotent, so no expectations are needed.
+//! The name is the identity, so a successor can only be created when its predecessor is gone.
+//! `plan.rs` looks at the pods by ordinal and decides what may happen now: in order, one at a time,
+//! unless the set allows parallel changes. Fixed names make creation idempotent, so no expectations
+//! are needed.
 
 mod plan;
 
@@ -15,60 +15,61 @@ use k8s_openapi::api::apps::v1::{ControllerRevision, StatefulSet};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::api::{DeleteParams, PostParams, Preconditions};
 
-use crate::caches::{Cache, Caches};
 use crate::claim::claim;
-use crate::context::Context;
-use crate::error::{Error, code, namespace_terminates, told, unless_gone};
+use crate::context::ControllerContext;
+use crate::error::{ReconcileError, code, ignore_not_found, namespace_terminates, server_message};
 use crate::expectations::Expectations;
-use crate::meta::{Key, uid, until};
+use crate::informer::Cache;
+use crate::informers::Informers;
+use crate::meta::{ObjectKey, uid, until};
 use crate::podcontrol::wake_by_pods;
 use crate::pods::name;
-use crate::queue::{Outcome, Queue};
+use crate::queue::{Requeue, WorkQueue};
 use crate::revisions;
 use crate::selector::Selector;
-use plan::{Action, Revisions};
+use plan::{Revisions, StatefulSetAction};
 
 const WORKERS: usize = 8;
 const COMPONENT: &str = "statefulset-controller";
 
 struct Controller {
-    context: Context,
+    context: ControllerContext,
     sets: Arc<Cache<StatefulSet>>,
     pods: Arc<Cache<Pod>>,
     revisions: Arc<Cache<ControllerRevision>>,
     recorder: EventRecorder,
 }
 
-pub(crate) fn start(context: &Context, caches: &mut Caches) {
-    let queue: Queue<Key> = Queue::new();
+pub(crate) fn start(context: &ControllerContext, informers: &mut Informers) {
+    let queue: WorkQueue<ObjectKey> = WorkQueue::new();
     let wake = queue.clone();
-    caches
+    informers
         .stateful_sets
-        .subscribe(move |change| wake.add(Key::of(change.latest())));
-    let known = Arc::clone(&caches.stateful_sets.cache);
+        .subscribe(move |change| wake.add(ObjectKey::of(change.latest())));
+    let known = Arc::clone(&informers.stateful_sets.cache);
     wake_by_pods::<StatefulSet>(
-        caches,
+        informers,
         &queue,
         &Arc::new(Expectations::default()),
         move |pod| {
             let sets = known.in_namespace(crate::pods::namespace(pod));
             sets.iter()
                 .filter(|set| plan::ordinal(set, name(pod)).is_some())
-                .map(|set| Key::of(&**set))
+                .map(|set| ObjectKey::of(&**set))
                 .collect()
         },
     );
     let controller = Arc::new(Controller {
         context: context.clone(),
-        sets: Arc::clone(&caches.stateful_sets.cache),
-        pods: Arc::clone(&caches.pods.cache),
-        revisions: Arc::clone(&caches.controller_revisions.cache),
+        sets: Arc::clone(&informers.stateful_sets.cache),
+        pods: Arc::clone(&informers.pods.cache),
+        revisions: Arc::clone(&informers.controller_revisions.cache),
         recorder: context.recorder(COMPONENT),
     });
     let synced = vec![
-        caches.stateful_sets.cache.synced(),
-        caches.pods.cache.synced(),
-        caches.controller_revisions.cache.synced(),
+        informers.stateful_sets.cache.synced(),
+        informers.pods.cache.synced(),
+        informers.controller_revisions.cache.synced(),
     ];
     context.work("statefulset", queue, WORKERS, synced, move |key| {
         let controller = Arc::clone(&controller);
@@ -77,18 +78,18 @@ pub(crate) fn start(context: &Context, caches: &mut Caches) {
 }
 
 impl Controller {
-    async fn reconcile(&self, key: &Key) -> Result<Outcome, Error> {
+    async fn reconcile(&self, key: &ObjectKey) -> Result<Requeue, ReconcileError> {
         let Some(set) = self.sets.get(key) else {
-            return Ok(Outcome::Done);
+            return Ok(Requeue::OnChange);
         };
         let Some(spec) = &set.spec else {
-            return Ok(Outcome::Done);
+            return Ok(Requeue::OnChange);
         };
-        let selector = Selector::compile(Some(&spec.selector)).map_err(Error::Plan)?;
+        let selector = Selector::compile(Some(&spec.selector)).map_err(ReconcileError::Plan)?;
         let mut candidates = self.pods.controlled_by(uid(&set.metadata));
         candidates.extend(
             self.pods
-                .loose_selected(&key.namespace, &selector)
+                .adoptable(&key.namespace, &selector)
                 .into_iter()
                 .filter(|pod| plan::ordinal(&set, name(pod)).is_some()),
         );
@@ -116,7 +117,7 @@ impl Controller {
         };
         let now = self.context.now();
         let plan = plan::plan(&set, &pods, &revisions, now);
-        let acted: Result<Vec<()>, Error> =
+        let acted: Result<Vec<()>, ReconcileError> =
             join_all(plan.actions.iter().map(|action| self.apply(&set, action)))
                 .await
                 .into_iter()
@@ -127,7 +128,7 @@ impl Controller {
                 ..(*set).clone()
             };
             let api = self.context.namespaced::<StatefulSet>(&key.namespace);
-            unless_gone(
+            ignore_not_found(
                 api.replace_status(&key.name, &PostParams::default(), &updated)
                     .await,
             )?;
@@ -149,15 +150,19 @@ impl Controller {
         .await?;
         Ok(plan
             .available_at
-            .map_or(Outcome::Done, |at| Outcome::After(until(now, at))))
+            .map_or(Requeue::OnChange, |at| Requeue::After(until(now, at))))
     }
 
-    async fn apply(&self, set: &StatefulSet, action: &Action) -> Result<(), Error> {
+    async fn apply(
+        &self,
+        set: &StatefulSet,
+        action: &StatefulSetAction,
+    ) -> Result<(), ReconcileError> {
         let namespace = set.metadata.namespace.as_deref().unwrap_or_default();
         let api = self.context.namespaced::<Pod>(namespace);
         let set_name = set.metadata.name.as_deref().unwrap_or_default();
         match action {
-            Action::Create { pod, claims } => {
+            StatefulSetAction::Create { pod, claims } => {
                 for claim in claims {
                     self.ensure_claim(namespace, claim).await?;
                 }
@@ -171,9 +176,10 @@ impl Controller {
                             .event(set, EventType::Normal, "SuccessfulCreate", message);
                         Ok(())
                     }
-                    // It is there and not seen yet, or nothing can be made here any more.
+                    // The pod exists and is not in the cache yet, or the namespace is being
+                    // deleted.
                     Err(error)
-                        if (code(&error) == 409 && !told(&error).contains("quota"))
+                        if (code(&error) == 409 && !server_message(&error).contains("quota"))
                             || namespace_terminates(&error) =>
                     {
                         Ok(())
@@ -182,7 +188,7 @@ impl Controller {
                         let message = format!(
                             "create Pod {} in StatefulSet {set_name} failed error: {}",
                             name(pod),
-                            told(&error)
+                            server_message(&error)
                         );
                         self.recorder
                             .event(set, EventType::Warning, "FailedCreate", message);
@@ -190,7 +196,7 @@ impl Controller {
                     }
                 }
             }
-            Action::Delete { pod, failed } => {
+            StatefulSetAction::Delete { pod, failed } => {
                 if *failed {
                     let message = format!(
                         "StatefulSet {namespace}/{set_name} is recreating failed Pod {}",
@@ -228,7 +234,7 @@ impl Controller {
         &self,
         namespace: &str,
         claim: &PersistentVolumeClaim,
-    ) -> Result<(), Error> {
+    ) -> Result<(), ReconcileError> {
         let api = self.context.namespaced::<PersistentVolumeClaim>(namespace);
         if api
             .get_opt(claim.metadata.name.as_deref().unwrap_or_default())

@@ -1,7 +1,7 @@
-//! Drives pods from nodes whose taints they do not tolerate.
+//! Deletes pods from nodes with `NoExecute` taints that they do not tolerate.
 //!
-//! A pod that tolerates a `NoExecute` taint only for a time is deleted when that time is over.
-//! Budgets are not asked.
+//! A pod that tolerates a taint for a limited time is deleted when that time is over. Budgets do
+//! not apply, as upstream.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,50 +12,51 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, Pod, Taint, Toleration};
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 
-use crate::caches::{Cache, Caches};
-use crate::context::Context;
-use crate::error::{Error, unless_gone};
-use crate::meta::{Key, after_seconds, until};
+use crate::context::ControllerContext;
+use crate::error::{ReconcileError, ignore_not_found};
+use crate::informer::Cache;
+use crate::informers::Informers;
+use crate::meta::{ObjectKey, after_seconds, until};
 use crate::nodes;
 use crate::pods::{is_finished, is_terminating, name, namespace, node_name};
-use crate::queue::{Outcome, Queue};
+use crate::queue::{Requeue, WorkQueue};
 
 const WORKERS: usize = 8;
 const COMPONENT: &str = "taint-eviction-controller";
 
 struct Controller {
-    context: Context,
+    context: ControllerContext,
     nodes: Arc<Cache<Node>>,
     pods: Arc<Cache<Pod>>,
-    /// Pods whose time is running.
-    doomed: Mutex<HashSet<Key>>,
+    /// Pods whose deletion is scheduled.
+    scheduled: Mutex<HashSet<ObjectKey>>,
     recorder: EventRecorder,
 }
 
-pub(crate) fn start(context: &Context, caches: &mut Caches) {
-    let queue: Queue<Key> = Queue::new();
-    let (wake, pods) = (queue.clone(), Arc::clone(&caches.pods.cache));
-    caches.nodes.subscribe(move |change| {
+pub(crate) fn start(context: &ControllerContext, informers: &mut Informers) {
+    let queue: WorkQueue<ObjectKey> = WorkQueue::new();
+    let (wake, pods) = (queue.clone(), Arc::clone(&informers.pods.cache));
+    informers.nodes.subscribe(move |change| {
         let before: Vec<_> = change
             .old
             .iter()
-            .flat_map(|node| driving(node))
+            .flat_map(|node| no_execute_taints(node))
             .cloned()
             .collect();
         let now: Vec<_> = change
             .new
             .iter()
-            .flat_map(|node| driving(node))
+            .flat_map(|node| no_execute_taints(node))
             .cloned()
             .collect();
         if before != now {
             pods.at(nodes::name(change.latest()))
                 .iter()
-                .for_each(|pod| wake.add(Key::of(&**pod)));
+                .for_each(|pod| wake.add(ObjectKey::of(&**pod)));
         }
     });
     let wake = queue.clone();
-    caches.pods.subscribe(move |change| {
+    informers.pods.subscribe(move |change| {
         fn tolerations(pod: &Pod) -> Option<&Vec<Toleration>> {
             pod.spec.as_ref()?.tolerations.as_ref()
         }
@@ -64,32 +65,35 @@ pub(crate) fn start(context: &Context, caches: &mut Caches) {
             node_name(old) == node_name(pod) && tolerations(old) == tolerations(pod)
         };
         if !node_name(pod).is_empty() && !change.old.as_ref().is_some_and(same) {
-            wake.add(Key::of(&**pod));
+            wake.add(ObjectKey::of(&**pod));
         }
     });
     let controller = Arc::new(Controller {
         context: context.clone(),
-        nodes: Arc::clone(&caches.nodes.cache),
-        pods: Arc::clone(&caches.pods.cache),
-        doomed: Mutex::default(),
+        nodes: Arc::clone(&informers.nodes.cache),
+        pods: Arc::clone(&informers.pods.cache),
+        scheduled: Mutex::default(),
         recorder: context.recorder(COMPONENT),
     });
-    let synced = vec![caches.nodes.cache.synced(), caches.pods.cache.synced()];
+    let synced = vec![
+        informers.nodes.cache.synced(),
+        informers.pods.cache.synced(),
+    ];
     context.work("taint eviction", queue, WORKERS, synced, move |key| {
         let controller = Arc::clone(&controller);
         async move { controller.reconcile(&key).await }
     });
 }
 
-fn driving(node: &Node) -> impl Iterator<Item = &Taint> {
+fn no_execute_taints(node: &Node) -> impl Iterator<Item = &Taint> {
     nodes::taints(node).filter(|taint| taint.effect == "NoExecute")
 }
 
-/// When the pod has to go; none when it may stay.
+/// When the pod has to be deleted; none when it may stay.
 fn deadline(pod: &Pod, node: &Node, now: Timestamp) -> Option<Timestamp> {
     let tolerations = pod.spec.as_ref().and_then(|spec| spec.tolerations.as_ref());
     let born = pod.metadata.creation_timestamp.as_ref().map(|time| time.0);
-    driving(node)
+    no_execute_taints(node)
         .filter_map(|taint| {
             let mut covering = nodes::covering(tolerations, taint).peekable();
             if covering.peek().is_none() {
@@ -110,7 +114,7 @@ fn deadline(pod: &Pod, node: &Node, now: Timestamp) -> Option<Timestamp> {
 }
 
 impl Controller {
-    async fn reconcile(&self, key: &Key) -> Result<Outcome, Error> {
+    async fn reconcile(&self, key: &ObjectKey) -> Result<Requeue, ReconcileError> {
         let pod = self
             .pods
             .get(key)
@@ -119,13 +123,13 @@ impl Controller {
             .as_ref()
             .and_then(|pod| self.nodes.find("", node_name(pod)));
         let (Some(pod), Some(node)) = (pod, node) else {
-            self.set_doomed(key, false);
-            return Ok(Outcome::Done);
+            self.set_scheduled(key, false);
+            return Ok(Requeue::OnChange);
         };
         let now = self.context.now();
         match deadline(&pod, &node, now) {
             None => {
-                if self.set_doomed(key, false) {
+                if self.set_scheduled(key, false) {
                     self.recorder.event(
                         &*pod,
                         EventType::Normal,
@@ -133,45 +137,48 @@ impl Controller {
                         format!("Cancelling deletion of Pod {key}"),
                     );
                 }
-                Ok(Outcome::Done)
+                Ok(Requeue::OnChange)
             }
             Some(at) if at > now => {
-                self.set_doomed(key, true);
-                Ok(Outcome::After(until(now, at).max(Duration::from_millis(1))))
+                self.set_scheduled(key, true);
+                Ok(Requeue::After(until(now, at).max(Duration::from_millis(1))))
             }
             Some(_) => {
-                self.set_doomed(key, false);
+                self.set_scheduled(key, false);
                 self.delete(&pod, key).await?;
-                Ok(Outcome::Done)
+                Ok(Requeue::OnChange)
             }
         }
     }
 
-    /// True when it was doomed before.
-    fn set_doomed(&self, key: &Key, doomed: bool) -> bool {
-        let mut set = self.doomed.lock().unwrap_or_else(PoisonError::into_inner);
-        if doomed {
+    /// Returns true when the deletion was scheduled before.
+    fn set_scheduled(&self, key: &ObjectKey, scheduled: bool) -> bool {
+        let mut set = self
+            .scheduled
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if scheduled {
             !set.insert(key.clone())
         } else {
             set.remove(key)
         }
     }
 
-    async fn delete(&self, pod: &Pod, key: &Key) -> Result<(), Error> {
+    async fn delete(&self, pod: &Pod, key: &ObjectKey) -> Result<(), ReconcileError> {
         self.recorder.event(
             pod,
             EventType::Normal,
             "TaintManagerEviction",
             format!("Marking for deletion Pod {key}"),
         );
-        let mark = serde_json::json!({
+        let target = serde_json::json!({
             "type": "DisruptionTarget", "status": "True", "reason": "DeletionByTaintManager",
             "message": "Taint manager: deleting due to NoExecute taint", "observedGeneration": pod.metadata.generation,
             "lastProbeTime": null, "lastTransitionTime": self.context.now_on_wire(),
         });
-        let patch = serde_json::json!({"metadata": {"uid": pod.metadata.uid}, "status": {"conditions": [mark]}});
+        let patch = serde_json::json!({"metadata": {"uid": pod.metadata.uid}, "status": {"conditions": [target]}});
         let api = self.context.namespaced::<Pod>(namespace(pod));
-        unless_gone(
+        ignore_not_found(
             api.patch_status(
                 name(pod),
                 &PatchParams::default(),
@@ -187,7 +194,7 @@ impl Controller {
             preconditions: Some(precondition),
             ..DeleteParams::default()
         };
-        unless_gone(api.delete(name(pod), &how).await)?;
+        ignore_not_found(api.delete(name(pod), &how).await)?;
         Ok(())
     }
 }

@@ -5,7 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use jiff::Timestamp;
 
 use crate::bucket::{RateLimit, TokenBucket};
-use crate::recorder::{EventType, PendingEvent, Source};
+use crate::recorder::{EventOrigin, EventType, PendingEvent};
 
 /// How many written events are remembered in order to raise their counts, and about how many
 /// objects the rate is known. client-go's caches have this size.
@@ -33,8 +33,8 @@ pub(crate) enum Correlation {
 pub(crate) struct Correlator {
     /// The bound over all sources and objects, if there is one.
     total: Option<TokenBucket>,
-    objects: HashMap<(Source, String), TokenBucket>,
-    written: HashMap<Identity, Written>,
+    objects: HashMap<(EventOrigin, String), TokenBucket>,
+    written: HashMap<Identity, WrittenEvent>,
     /// The keys of `written`, oldest first.
     order: VecDeque<Identity>,
 }
@@ -42,7 +42,7 @@ pub(crate) struct Correlator {
 /// Events of equal identity are repetitions of one event.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Identity {
-    source: Source,
+    source: EventOrigin,
     uid: String,
     name: String,
     field_path: Option<String>,
@@ -52,7 +52,7 @@ struct Identity {
 }
 
 #[derive(Debug)]
-struct Written {
+struct WrittenEvent {
     name: String,
     count: i32,
 }
@@ -96,7 +96,7 @@ impl Correlator {
             return;
         }
         let identity = Identity::of(event);
-        let written = Written { name, count: 1 };
+        let written = WrittenEvent { name, count: 1 };
         if self.written.insert(identity.clone(), written).is_none() {
             self.order.push_back(identity);
         }
@@ -155,7 +155,7 @@ mod tests {
 
     fn event(uid: &str, message: &str) -> PendingEvent {
         PendingEvent {
-            source: Source {
+            source: EventOrigin {
                 component: "test",
                 host: None,
             },

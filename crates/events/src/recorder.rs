@@ -64,7 +64,7 @@ impl EventBroadcaster {
     pub fn recorder(&self, component: &'static str) -> EventRecorder {
         EventRecorder {
             broadcaster: self.clone(),
-            source: Source {
+            source: EventOrigin {
                 component,
                 host: None,
             },
@@ -76,7 +76,7 @@ impl EventBroadcaster {
 #[derive(Clone, Debug)]
 pub struct EventRecorder {
     broadcaster: EventBroadcaster,
-    source: Source,
+    source: EventOrigin,
 }
 
 impl EventRecorder {
@@ -154,9 +154,9 @@ impl EventRecorder {
     }
 }
 
-/// Who emits an event.
+/// The component that emits an event, and where.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Source {
+pub(crate) struct EventOrigin {
     pub(crate) component: &'static str,
     /// The node, for components that run on one.
     pub(crate) host: Option<Arc<str>>,
@@ -165,7 +165,7 @@ pub(crate) struct Source {
 /// An event that is not written yet.
 #[derive(Clone, Debug)]
 pub(crate) struct PendingEvent {
-    pub(crate) source: Source,
+    pub(crate) source: EventOrigin,
     /// Set for events in the form of `events.k8s.io`.
     pub(crate) action: Option<&'static str>,
     pub(crate) involved: ObjectReference,

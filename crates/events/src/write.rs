@@ -88,7 +88,7 @@ impl Requests {
                     .patch(&name, &PatchParams::default(), &Patch::Merge(&patch))
                     .await;
                 match patched {
-                    // Events expire, so that the count begins anew.
+                    // Events expire, so that the count starts again from one.
                     Err(error) if code(&error) == 404 => {}
                     patched => return patched.map(drop),
                 }

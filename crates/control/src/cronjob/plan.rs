@@ -1,4 +1,4 @@
-//! What is started, stopped and forgotten, and when to look again. Pure.
+//! Decides which jobs of a CronJob are created and deleted, and when to reconcile again. Pure.
 
 use std::sync::Arc;
 
@@ -12,29 +12,29 @@ use kinds::schedule::{self, Schedule};
 
 use crate::meta::{after_seconds, controlled_by, on_wire, uid};
 
-/// The annotation in which a job carries the time for which it was made.
+/// The annotation that holds the scheduled time of a job.
 const TIME: &str = "batch.kubernetes.io/cronjob-scheduled-timestamp";
-/// More missed times than this are a sign that something is wrong.
+/// More missed times than this are reported as a problem.
 const MISSED_LIMIT: usize = 100;
-/// Looking a little later than due never looks too early.
+/// Reconciling a little later than due avoids reconciling a little too early.
 const MARGIN: SignedDuration = SignedDuration::from_millis(100);
 
-type Event = (EventType, &'static str, String);
+type CronJobEvent = (EventType, &'static str, String);
 
-/// What a look at a cron job comes to.
+/// What to do about a CronJob now.
 #[derive(Default)]
-pub(super) struct Plan {
-    /// The job to start, and its time.
+pub(super) struct CronJobPlan {
+    /// The job to create, and its scheduled time.
     pub(super) create: Option<(Box<Job>, Timestamp)>,
     pub(super) delete: Vec<Arc<Job>>,
-    /// The new status, when it differs. A started job is noted in it by [`note_start`].
+    /// The new status, when it differs. [`note_start`] adds a created job to it.
     pub(super) status: Option<CronJobStatus>,
-    pub(super) events: Vec<Event>,
+    pub(super) events: Vec<CronJobEvent>,
     /// When time alone will change something.
     pub(super) recheck: Option<Timestamp>,
 }
 
-/// How a job ended; none while it goes on.
+/// The condition with which a job finished; none while it runs.
 fn end(job: &Job) -> Option<&str> {
     let conditions = job.status.as_ref()?.conditions.as_ref()?;
     let ended = |ty: &str| matches!(ty, "Complete" | "Failed");
@@ -48,16 +48,16 @@ fn name(meta: &ObjectMeta) -> &str {
     meta.name.as_deref().unwrap_or_default()
 }
 
-/// Decides about a cron job from its jobs.
-pub(super) fn plan(cron_job: &CronJob, jobs: &[Arc<Job>], now: Timestamp) -> Plan {
-    let mut plan = Plan::default();
+/// Makes the plan.
+pub(super) fn plan(cron_job: &CronJob, jobs: &[Arc<Job>], now: Timestamp) -> CronJobPlan {
+    let mut plan = CronJobPlan::default();
     let spec = &cron_job.spec;
     let before = cron_job.status.clone().unwrap_or_default();
     let mut status = before.clone();
-    settle(&mut status, jobs, &mut plan.events);
-    forget(spec, jobs, &mut plan.delete);
+    update_status(&mut status, jobs, &mut plan.events);
+    trim_history(spec, jobs, &mut plan.delete);
     if cron_job.metadata.deletion_timestamp.is_none() && spec.suspend != Some(true) {
-        match rhythm(spec) {
+        match schedule_of(spec) {
             Ok((schedule, zone)) => start(
                 cron_job,
                 spec,
@@ -76,7 +76,7 @@ pub(super) fn plan(cron_job: &CronJob, jobs: &[Arc<Job>], now: Timestamp) -> Pla
     plan
 }
 
-fn rhythm(spec: &CronJobSpec) -> Result<(Schedule, TimeZone), Event> {
+fn schedule_of(spec: &CronJobSpec) -> Result<(Schedule, TimeZone), CronJobEvent> {
     let zone = match spec.time_zone.as_deref() {
         None => TimeZone::UTC,
         Some(name) => schedule::time_zone(name).ok_or_else(|| {
@@ -98,8 +98,8 @@ fn rhythm(spec: &CronJobSpec) -> Result<(Schedule, TimeZone), Event> {
     Ok((Schedule::parse(text).map_err(broken)?, zone))
 }
 
-/// Brings the list of running jobs and the time of the last success up to date.
-fn settle(status: &mut CronJobStatus, jobs: &[Arc<Job>], events: &mut Vec<Event>) {
+/// Updates the list of active jobs and the time of the last success.
+fn update_status(status: &mut CronJobStatus, jobs: &[Arc<Job>], events: &mut Vec<CronJobEvent>) {
     let mut active = status.active.take().unwrap_or_default();
     active.retain(|reference| {
         let Some(job) = jobs.iter().find(|job| job.metadata.uid == reference.uid) else {
@@ -138,8 +138,8 @@ fn settle(status: &mut CronJobStatus, jobs: &[Arc<Job>], events: &mut Vec<Event>
     }
 }
 
-/// Of the jobs that have ended only so many are kept, the youngest.
-fn forget(spec: &CronJobSpec, jobs: &[Arc<Job>], delete: &mut Vec<Arc<Job>>) {
+/// Deletes finished jobs beyond the history limits, oldest first.
+fn trim_history(spec: &CronJobSpec, jobs: &[Arc<Job>], delete: &mut Vec<Arc<Job>>) {
     for (how, limit) in [
         ("Complete", spec.successful_jobs_history_limit),
         ("Failed", spec.failed_jobs_history_limit),
@@ -172,7 +172,7 @@ fn start(
     jobs: &[Arc<Job>],
     (schedule, zone): (&Schedule, &TimeZone),
     now: Timestamp,
-    plan: &mut Plan,
+    plan: &mut CronJobPlan,
 ) {
     plan.recheck = schedule
         .next(&now, zone)
@@ -235,7 +235,7 @@ fn start(
     plan.create = Some((Box::new(job), due));
 }
 
-/// The last time that is due, and how many there were since the last start.
+/// Returns the last time that is due and the number of times since `since`.
 fn due(
     schedule: &Schedule,
     zone: &TimeZone,
@@ -248,7 +248,7 @@ fn due(
     while let Some(next) = schedule.next(&here, zone).filter(|next| *next <= now) {
         count += 1;
         (here, latest) = (next, Some(next));
-        // After a long absence the last days tell enough.
+        // After a long absence, the last days show enough.
         if count == MISSED_LIMIT + 1 {
             here = here.max(after_seconds(now, -8 * 24 * 3600));
         }
@@ -288,7 +288,7 @@ fn make(cron_job: &CronJob, spec: &CronJobSpec, time: Timestamp, zone: &TimeZone
     }
 }
 
-/// Notes a job that was started for a time.
+/// Adds a job that was created for `time` to the status.
 pub(super) fn note_start(status: &mut CronJobStatus, job: &Job, time: Timestamp) {
     let reference = ObjectReference {
         api_version: Some("batch/v1".to_owned()),
@@ -351,7 +351,7 @@ mod tests {
         json!({"active": names.iter().map(|name| json!({"name": name, "uid": name})).collect::<Vec<_>>()})
     }
 
-    fn reasons(plan: &Plan) -> Vec<&str> {
+    fn reasons(plan: &CronJobPlan) -> Vec<&str> {
         plan.events.iter().map(|(_, reason, _)| *reason).collect()
     }
 
@@ -408,7 +408,7 @@ mod tests {
     }
 
     #[test]
-    fn missed_times_are_made_up_for_once_unless_it_is_too_late() {
+    fn missed_times_start_one_job_unless_the_deadline_has_passed() {
         let late = plan(&cron_job(json!({}), json!({})), &[], at("00:23:00"));
         assert_eq!(late.create.expect("the last one").1, at("00:20:00"));
         let strict = plan(
@@ -433,7 +433,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_ended_is_noted_and_the_oldest_go() {
+    fn finished_jobs_are_recorded_and_the_oldest_deleted() {
         let jobs = [
             job("a", Some("Complete"), "00:01:00"),
             job("b", Some("Complete"), "00:02:00"),

@@ -1,4 +1,4 @@
-//! Which nodes lack a pod and which pods have to go. Pure.
+//! Decides which nodes get a pod and which pods are deleted. Pure.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::pods::{Availability, availability, is_ready, is_terminating, node_nam
 
 const GENERATION: &str = "deprecated.daemonset.template.generation";
 
-/// What daemon pods put up with, as key and effect.
+/// The taints that every daemon pod tolerates, as key and effect.
 const TOLERATED: [(&str, &str); 6] = [
     ("node.kubernetes.io/not-ready", "NoExecute"),
     ("node.kubernetes.io/unreachable", "NoExecute"),
@@ -31,23 +31,23 @@ const TOLERATED: [(&str, &str); 6] = [
 
 /// What to do now.
 #[derive(Debug)]
-pub(super) struct Plan {
-    /// Names of nodes that get a pod.
+pub(super) struct DaemonSetPlan {
+    /// The names of nodes that get a pod.
     pub(super) create: Vec<String>,
     pub(super) delete: Vec<Arc<Pod>>,
-    /// Those of the deleted ones that have failed, and where.
+    /// The deleted pods that have failed, with their nodes.
     pub(super) failed: Vec<(Arc<Pod>, String)>,
     /// None when the present status is right.
     pub(super) status: Option<DaemonSetStatus>,
     pub(super) available_at: Option<Timestamp>,
 }
 
-/// The hash of the template that a pod was made from.
+/// The hash of the template that a pod was created from.
 pub(super) fn hash_of(pod: &Pod) -> Option<&String> {
     pod.metadata.labels.as_ref()?.get(HASH)
 }
 
-/// The node for which a pod was made, even before it is bound.
+/// The node that a pod was created for, even before it is bound.
 fn target(pod: &Pod) -> &str {
     if !node_name(pod).is_empty() {
         return node_name(pod);
@@ -102,7 +102,7 @@ fn tolerations(set: &DaemonSet) -> Vec<Toleration> {
     list
 }
 
-/// (gets a pod, may keep the one it has)
+/// Returns (whether the node gets a pod, whether it may keep the one it has).
 fn wants(set: &DaemonSet, node: &Node) -> (bool, bool) {
     let Some(spec) = set
         .spec
@@ -124,26 +124,26 @@ fn wants(set: &DaemonSet, node: &Node) -> (bool, bool) {
     (bears(&["NoSchedule", "NoExecute"]), bears(&["NoExecute"]))
 }
 
-/// Decides. `hash` is that of the present template.
+/// Makes the plan. `hash` is that of the present template.
 pub(super) fn plan(
     set: &DaemonSet,
     pods: &[Arc<Pod>],
     all: &[Arc<Node>],
     hash: &str,
     now: Timestamp,
-) -> Plan {
+) -> DaemonSetPlan {
     let mut on: BTreeMap<&str, Vec<&Arc<Pod>>> = BTreeMap::new();
     for pod in pods {
         on.entry(target(pod)).or_default().push(pod);
     }
-    let mut plan = Plan {
+    let mut plan = DaemonSetPlan {
         create: Vec::new(),
         delete: Vec::new(),
         failed: Vec::new(),
         status: None,
         available_at: None,
     };
-    let mut figures = DaemonSetStatus::default();
+    let mut new = DaemonSetStatus::default();
     let (mut available, mut updated) = (0, 0);
     let mut old: Vec<(&Arc<Pod>, bool)> = Vec::new();
     let mut unavailable = 0;
@@ -157,25 +157,25 @@ pub(super) fn plan(
         let here = on.remove(name).unwrap_or_default();
         let (gets, keeps) = wants(set, node);
         if !gets {
-            figures.number_misscheduled += i32::from(!here.is_empty());
+            new.number_misscheduled += i32::from(!here.is_empty());
         }
         let alive = tidy(&here, gets, keeps, name, &mut plan);
         if !gets {
             continue;
         }
-        figures.desired_number_scheduled += 1;
+        new.desired_number_scheduled += 1;
         let Some(pod) = alive else {
             unavailable += 1;
             if here.is_empty() {
                 plan.create.push(name.to_owned());
             } else {
-                // It is counted as scheduled until the object is gone.
-                figures.current_number_scheduled += 1;
+                // A terminating pod counts as scheduled until it is gone.
+                new.current_number_scheduled += 1;
             }
             continue;
         };
-        figures.current_number_scheduled += 1;
-        figures.number_ready += i32::from(is_ready(pod));
+        new.current_number_scheduled += 1;
+        new.number_ready += i32::from(is_ready(pod));
         let judged = availability(pod, min_ready, now);
         if let Availability::At(at) = judged {
             plan.available_at = Some(plan.available_at.map_or(at, |earliest| earliest.min(at)));
@@ -189,38 +189,38 @@ pub(super) fn plan(
             old.push((pod, is_available));
         }
     }
-    // Pods of nodes that are no more are left to those who collect them.
+    // The pod garbage collector deletes pods of nodes that no longer exist.
     roll(
         set,
         &old,
         unavailable,
-        figures.desired_number_scheduled,
+        new.desired_number_scheduled,
         &mut plan,
     );
     plan.create.truncate(BURST);
     plan.delete.truncate(BURST);
-    let unless_zero = |count: i32| Some(count).filter(|count| *count != 0);
+    let non_zero = |count: i32| Some(count).filter(|count| *count != 0);
     let present = set.status.clone().unwrap_or_default();
     let status = DaemonSetStatus {
         collision_count: present.collision_count,
         conditions: present.conditions.clone(),
-        number_available: unless_zero(available),
-        number_unavailable: unless_zero(figures.desired_number_scheduled - available),
-        updated_number_scheduled: unless_zero(updated),
+        number_available: non_zero(available),
+        number_unavailable: non_zero(new.desired_number_scheduled - available),
+        updated_number_scheduled: non_zero(updated),
         observed_generation: set.metadata.generation,
-        ..figures
+        ..new
     };
     plan.status = (status != present).then_some(status);
     plan
 }
 
-/// Finished pods go, and all but the oldest; returns the one that counts.
+/// Deletes finished pods and all but the oldest. Returns the pod that counts.
 fn tidy<'a>(
     here: &[&'a Arc<Pod>],
     gets: bool,
     keeps: bool,
     node: &str,
-    plan: &mut Plan,
+    plan: &mut DaemonSetPlan,
 ) -> Option<&'a Arc<Pod>> {
     let mut alive: Vec<&Arc<Pod>> = Vec::new();
     for pod in here.iter().filter(|pod| !is_terminating(pod)) {
@@ -246,13 +246,13 @@ fn tidy<'a>(
     alive.first().copied().filter(|_| spare == 1)
 }
 
-/// Takes pods of older templates, as many as may be missing: those first that are missing anyway.
+/// Deletes pods of older templates within `maxUnavailable`, unavailable ones first.
 fn roll(
     set: &DaemonSet,
     old: &[(&Arc<Pod>, bool)],
     unavailable: i32,
     desired: i32,
-    plan: &mut Plan,
+    plan: &mut DaemonSetPlan,
 ) {
     let strategy = set
         .spec
@@ -285,7 +285,7 @@ fn roll(
     }
 }
 
-/// The pod for one node.
+/// Makes the pod for one node.
 pub(super) fn make(set: &DaemonSet, node: &str, hash: &str) -> Pod {
     let template = set
         .spec
@@ -401,7 +401,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_is_taken_until_its_pod_is_gone_and_failed_pods_go() {
+    fn a_node_is_occupied_until_its_pod_is_gone_and_failed_pods_are_deleted() {
         let nodes = [node("a", "x", json!([]))];
         let empty = Vec::<String>::new();
         assert_eq!(
@@ -432,7 +432,7 @@ mod tests {
     }
 
     #[test]
-    fn a_roll_takes_what_may_be_missing() {
+    fn a_rolling_update_deletes_up_to_max_unavailable() {
         let nodes = [node("a", "x", json!([])), node("b", "x", json!([]))];
         let pods = [
             daemon("p", "a", "h1", "Running", true, false),

@@ -1,5 +1,5 @@
-//! What to do next about a deployment. Pure: the deployment, its sets and the time in, at most one
-//! stage out.
+//! Decides the next step of a deployment. Pure: the deployment, its sets and the time in, at most
+//! one step out.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,22 +8,24 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 
-use super::revision::{self, DESIRED, MAX, REVISION, Sets};
-use super::scale::{self, available_of, max_unavailable, noted, replicas_of, wanted};
+use super::revision::{self, REVISION, ReplicaSets};
+use super::scale::{
+    self, DESIRED, MAX, annotated, available_of, max_unavailable, replicas_of, wanted,
+};
 use super::status::{self, Progress};
 use crate::meta::annotation;
 
-/// One request.
+/// A request to make.
 #[derive(Debug)]
-pub(super) enum Action {
+pub(super) enum DeploymentAction {
     Create(Box<ReplicaSet>),
-    Change(Change),
+    Change(ReplicaSetChange),
     Remove(Arc<ReplicaSet>),
 }
 
-/// A set with another size or other notes.
+/// A new size or new annotations for a set.
 #[derive(Debug)]
-pub(super) struct Change {
+pub(super) struct ReplicaSetChange {
     pub(super) set: Arc<ReplicaSet>,
     pub(super) replicas: i32,
     pub(super) min_ready_seconds: Option<i32>,
@@ -32,22 +34,22 @@ pub(super) struct Change {
 
 /// What to do now.
 #[derive(Debug)]
-pub(super) struct Plan {
-    pub(super) actions: Vec<Action>,
+pub(super) struct DeploymentPlan {
+    pub(super) actions: Vec<DeploymentAction>,
     /// The deployment with its new status and revision; none when both are right.
     pub(super) updated: Option<Deployment>,
-    /// When to look again though nothing changes.
+    /// When to reconcile again even if nothing changes.
     pub(super) recheck: Option<Duration>,
 }
 
-/// Decides. `running` says whether a set has pods that have not ended.
+/// Makes the plan. `running` returns whether a set has pods that have not ended.
 pub(super) fn plan(
     deployment: &Deployment,
     sets: &[Arc<ReplicaSet>],
     running: impl Fn(&ReplicaSet) -> bool,
     now: Timestamp,
-) -> Plan {
-    let sets = Sets::sort(deployment, sets);
+) -> DeploymentPlan {
+    let sets = ReplicaSets::sort(deployment, sets);
     let paused = deployment
         .spec
         .as_ref()
@@ -77,11 +79,11 @@ pub(super) fn plan(
         ])
     };
     let creating = actions.iter().find_map(|action| match action {
-        Action::Create(set) => set.metadata.name.as_deref(),
+        DeploymentAction::Create(set) => set.metadata.name.as_deref(),
         _ => None,
     });
     let progress = Progress {
-        figures_only: paused || scaled || leaving,
+        counts_only: paused || scaled || leaving,
         creating,
     };
     let status = status::status(deployment, &sets, &progress, now);
@@ -101,15 +103,17 @@ pub(super) fn plan(
             .get_or_insert_default()
             .insert(REVISION.to_owned(), number.to_owned());
     }
-    Plan {
+    DeploymentPlan {
         actions,
         updated: (updated != *deployment).then_some(updated),
         recheck,
     }
 }
 
-/// The first stage that has something to do.
-fn first_of<const N: usize>(stages: [&dyn Fn() -> Vec<Action>; N]) -> Vec<Action> {
+/// Returns the actions of the first step that has any.
+fn first_of<const N: usize>(
+    stages: [&dyn Fn() -> Vec<DeploymentAction>; N],
+) -> Vec<DeploymentAction> {
     stages
         .iter()
         .map(|stage| stage())
@@ -117,16 +121,16 @@ fn first_of<const N: usize>(stages: [&dyn Fn() -> Vec<Action>; N]) -> Vec<Action
         .unwrap_or_default()
 }
 
-/// The deployment's size was changed since its sets noted it.
-fn is_scaled(deployment: &Deployment, sets: &Sets) -> bool {
+/// True when the size of the deployment has changed since its sets were annotated with it.
+fn is_scaled(deployment: &Deployment, sets: &ReplicaSets) -> bool {
     sets.all().any(|set| {
         replicas_of(set) > 0
-            && noted(set, DESIRED).is_some_and(|desired| desired != wanted(deployment))
+            && annotated(set, DESIRED).is_some_and(|desired| desired != wanted(deployment))
     })
 }
 
-fn change(set: &Arc<ReplicaSet>, replicas: i32) -> Change {
-    Change {
+fn change(set: &Arc<ReplicaSet>, replicas: i32) -> ReplicaSetChange {
+    ReplicaSetChange {
         set: Arc::clone(set),
         replicas,
         min_ready_seconds: set.spec.as_ref().and_then(|spec| spec.min_ready_seconds),
@@ -134,28 +138,31 @@ fn change(set: &Arc<ReplicaSet>, replicas: i32) -> Change {
     }
 }
 
-/// Gives a set this size and notes the deployment's; nothing when both are so already.
-fn resize(deployment: &Deployment, set: &Arc<ReplicaSet>, replicas: i32) -> Option<Action> {
-    let notes = scale::notes(deployment);
-    let noted = notes
+/// Gives a set this size and the annotations that go with it; none when it has both.
+fn resize(
+    deployment: &Deployment,
+    set: &Arc<ReplicaSet>,
+    replicas: i32,
+) -> Option<DeploymentAction> {
+    let annotations = scale::size_annotations(deployment);
+    let annotated = annotations
         .iter()
         .all(|(name, value)| annotation(&set.metadata, name) == Some(value));
     let same = replicas_of(set) == replicas;
-    (!(same && noted)).then(|| {
-        Action::Change(Change {
-            annotations: notes,
+    (!(same && annotated)).then(|| {
+        DeploymentAction::Change(ReplicaSetChange {
+            annotations: annotations,
             ..change(set, replicas)
         })
     })
 }
 
-/// The set of the present template carries the newest revision, the deployment's annotations and
-/// its `minReadySeconds`.
-fn sync_revision(deployment: &Deployment, sets: &Sets) -> Vec<Action> {
+/// Updates the annotations and `minReadySeconds` of the set of the present template.
+fn sync_revision(deployment: &Deployment, sets: &ReplicaSets) -> Vec<DeploymentAction> {
     let Some(set) = &sets.new else {
         return Vec::new();
     };
-    let notes = revision::annotations(
+    let annotations = revision::annotations(
         deployment,
         &set.metadata,
         revision::next_revision(&sets.old),
@@ -170,20 +177,20 @@ fn sync_revision(deployment: &Deployment, sets: &Sets) -> Vec<Action> {
         .metadata
         .annotations
         .as_ref()
-        .is_some_and(|known| *known == notes)
-        || (notes.is_empty() && set.metadata.annotations.is_none());
+        .is_some_and(|known| *known == annotations)
+        || (annotations.is_empty() && set.metadata.annotations.is_none());
     if right && change.min_ready_seconds.unwrap_or_default() == min_ready {
         return Vec::new();
     }
-    vec![Action::Change(Change {
-        annotations: notes,
+    vec![DeploymentAction::Change(ReplicaSetChange {
+        annotations: annotations,
         min_ready_seconds: Some(min_ready),
         ..change
     })]
 }
 
-/// Brings the sets to the deployment's size without going on with a roll.
-fn scale_all(deployment: &Deployment, sets: &Sets) -> Vec<Action> {
+/// Brings the sets to the deployment's size without continuing a rollout.
+fn scale_all(deployment: &Deployment, sets: &ReplicaSets) -> Vec<DeploymentAction> {
     let mut active: Vec<_> = sets
         .all()
         .filter(|set| replicas_of(set) > 0)
@@ -214,7 +221,7 @@ fn scale_all(deployment: &Deployment, sets: &Sets) -> Vec<Action> {
     }
     let total: i32 = active.iter().map(|set| replicas_of(set)).sum();
     let grows = wanted(deployment) > 0 && wanted(deployment) + scale::max_surge(deployment) > total;
-    // The largest first; of the same size the newer one when growing, the older one when shrinking.
+    // The largest set first. Among equal ones the newer set first when growing, else the older.
     active.sort_by(|a, b| {
         let created =
             |set: &ReplicaSet| set.metadata.creation_timestamp.as_ref().map(|time| time.0);
@@ -227,7 +234,7 @@ fn scale_all(deployment: &Deployment, sets: &Sets) -> Vec<Action> {
     });
     let sizes: Vec<_> = active
         .iter()
-        .map(|set| (replicas_of(set), noted(set, MAX)))
+        .map(|set| (replicas_of(set), annotated(set, MAX)))
         .collect();
     let sizes = scale::proportional(deployment, &sizes);
     active
@@ -239,14 +246,16 @@ fn scale_all(deployment: &Deployment, sets: &Sets) -> Vec<Action> {
 
 fn is_saturated(deployment: &Deployment, set: &ReplicaSet) -> bool {
     let wanted = wanted(deployment);
-    replicas_of(set) == wanted && noted(set, DESIRED) == Some(wanted) && available_of(set) == wanted
+    replicas_of(set) == wanted
+        && annotated(set, DESIRED) == Some(wanted)
+        && available_of(set) == wanted
 }
 
 fn roll(
     deployment: &Deployment,
-    sets: &Sets,
+    sets: &ReplicaSets,
     running: &impl Fn(&ReplicaSet) -> bool,
-) -> Vec<Action> {
+) -> Vec<DeploymentAction> {
     if scale::is_recreate(deployment) {
         return recreate(deployment, sets, running);
     }
@@ -262,21 +271,20 @@ fn roll(
     shrink_old(deployment, new, &sets.old, total)
 }
 
-fn create(deployment: &Deployment, sets: &Sets) -> Vec<Action> {
+fn create(deployment: &Deployment, sets: &ReplicaSets) -> Vec<DeploymentAction> {
     revision::make(deployment, sets)
-        .map(|set| Action::Create(Box::new(set)))
+        .map(|set| DeploymentAction::Create(Box::new(set)))
         .into_iter()
         .collect()
 }
 
-/// Takes from the old sets what the limit of unavailable pods allows: first what is not available
-/// anyway.
+/// Shrinks old sets as far as `maxUnavailable` allows, unavailable pods first.
 fn shrink_old(
     deployment: &Deployment,
     new: &ReplicaSet,
     old: &[Arc<ReplicaSet>],
     total: i32,
-) -> Vec<Action> {
+) -> Vec<DeploymentAction> {
     let least = wanted(deployment) - max_unavailable(deployment);
     let new_unavailable = replicas_of(new) - available_of(new);
     let mut spare = total - least - new_unavailable;
@@ -305,12 +313,12 @@ fn shrink_old(
         .collect()
 }
 
-/// All old pods end before the first new one starts.
+/// Ends all old pods before the first new one is created.
 fn recreate(
     deployment: &Deployment,
-    sets: &Sets,
+    sets: &ReplicaSets,
     running: &impl Fn(&ReplicaSet) -> bool,
-) -> Vec<Action> {
+) -> Vec<DeploymentAction> {
     let down: Vec<_> = sets
         .old
         .iter()
@@ -334,8 +342,8 @@ fn recreate(
         .collect()
 }
 
-/// Old sets beyond the limit of history go, the lowest revisions first.
-fn clean_up(deployment: &Deployment, sets: &Sets, paused: bool) -> Vec<Action> {
+/// Deletes old sets beyond the history limit, lowest revisions first.
+fn clean_up(deployment: &Deployment, sets: &ReplicaSets, paused: bool) -> Vec<DeploymentAction> {
     let complete = deployment
         .status
         .as_ref()
@@ -367,7 +375,7 @@ fn clean_up(deployment: &Deployment, sets: &Sets, paused: bool) -> Vec<Action> {
     old.into_iter()
         .take(surplus)
         .filter(|set| empty(set))
-        .map(Action::Remove)
+        .map(DeploymentAction::Remove)
         .collect()
 }
 

@@ -1,5 +1,4 @@
-//! Which ReplicaSet belongs to the present template, and the numbers and notes by which people find
-//! older ones. Pure.
+//! Finds the ReplicaSet of the present template and manages revision numbers. Pure.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,16 +7,14 @@ use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet, ReplicaSetSpec};
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use super::scale;
+use super::scale::{self, DESIRED, MAX};
 use crate::meta::{annotation, controlled_by};
 
 pub(super) const REVISION: &str = "deployment.kubernetes.io/revision";
 const HISTORY: &str = "deployment.kubernetes.io/revision-history";
-pub(super) const DESIRED: &str = "deployment.kubernetes.io/desired-replicas";
-pub(super) const MAX: &str = "deployment.kubernetes.io/max-replicas";
 const HASH: &str = "pod-template-hash";
 
-/// Annotations of a deployment that say something about itself and are not handed down.
+/// Annotations of a deployment that its sets do not inherit.
 const OWN: [&str; 6] = [
     "kubectl.kubernetes.io/last-applied-configuration",
     REVISION,
@@ -27,19 +24,19 @@ const OWN: [&str; 6] = [
     "deprecated.deployment.rollback.to",
 ];
 
-/// The letters of generated names; digits become letters, so that a hash spells nothing.
-const LETTERS: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
+/// The characters of generated names. Without vowels a hash cannot spell a word.
+const SUFFIX_CHARACTERS: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
 
 /// The sets of a deployment.
 #[derive(Debug)]
-pub(super) struct Sets {
-    /// That of the present template.
+pub(super) struct ReplicaSets {
+    /// The set of the present template.
     pub(super) new: Option<Arc<ReplicaSet>>,
     pub(super) old: Vec<Arc<ReplicaSet>>,
 }
 
-impl Sets {
-    /// Tells them apart. Of several with the present template, the oldest counts.
+impl ReplicaSets {
+    /// Separates the set of the present template from the others. Of several, the oldest counts.
     pub(super) fn sort(deployment: &Deployment, sets: &[Arc<ReplicaSet>]) -> Self {
         let mut sets = sets.to_vec();
         sets.sort_by(|a, b| {
@@ -101,7 +98,7 @@ pub(super) fn revision(meta: &ObjectMeta) -> i64 {
         .unwrap_or_default()
 }
 
-/// The number that the set of the present template must have.
+/// The revision number for the set of the present template.
 pub(super) fn next_revision(old: &[Arc<ReplicaSet>]) -> i64 {
     old.iter()
         .map(|set| revision(&set.metadata))
@@ -110,24 +107,24 @@ pub(super) fn next_revision(old: &[Arc<ReplicaSet>]) -> i64 {
         + 1
 }
 
-/// The annotations that the set of the present template must have.
+/// The annotations for the set of the present template.
 pub(super) fn annotations(
     deployment: &Deployment,
     set: &ObjectMeta,
     wanted: i64,
 ) -> BTreeMap<String, String> {
-    let mut notes = set.annotations.clone().unwrap_or_default();
+    let mut annotations = set.annotations.clone().unwrap_or_default();
     for (key, value) in deployment.metadata.annotations.iter().flatten() {
         if !OWN.contains(&key.as_str()) {
-            notes.insert(key.clone(), value.clone());
+            annotations.insert(key.clone(), value.clone());
         }
     }
     let before = revision(set);
     if before < wanted {
-        notes.insert(REVISION.to_owned(), wanted.to_string());
+        annotations.insert(REVISION.to_owned(), wanted.to_string());
         if before > 0 {
             let history = annotation(set, HISTORY).filter(|history| !history.is_empty());
-            notes.insert(
+            annotations.insert(
                 HISTORY.to_owned(),
                 history.map_or_else(
                     || before.to_string(),
@@ -136,11 +133,11 @@ pub(super) fn annotations(
             );
         }
     }
-    notes
+    annotations
 }
 
-/// The set of the present template, as it is to be created.
-pub(super) fn make(deployment: &Deployment, sets: &Sets) -> Option<ReplicaSet> {
+/// Makes the set of the present template.
+pub(super) fn make(deployment: &Deployment, sets: &ReplicaSets) -> Option<ReplicaSet> {
     let spec = deployment.spec.as_ref()?;
     let hash = hash(
         &spec.template,
@@ -173,9 +170,9 @@ pub(super) fn make(deployment: &Deployment, sets: &Sets) -> Option<ReplicaSet> {
         owner_references: Some(vec![controlled_by(deployment)]),
         ..ObjectMeta::default()
     };
-    let mut notes = annotations(deployment, &meta, next_revision(&sets.old));
-    notes.extend(scale::notes(deployment));
-    meta.annotations = Some(notes);
+    let mut annotations = annotations(deployment, &meta, next_revision(&sets.old));
+    annotations.extend(scale::size_annotations(deployment));
+    meta.annotations = Some(annotations);
     let replicas = scale::new_set_size(
         deployment,
         0,
@@ -194,7 +191,7 @@ pub(super) fn make(deployment: &Deployment, sets: &Sets) -> Option<ReplicaSet> {
     })
 }
 
-/// After the name was found taken, the next hash is another one.
+/// Counts a name collision, which makes the next hash different.
 pub(super) fn with_collision(deployment: &Deployment) -> Deployment {
     let mut deployment = deployment.clone();
     let count = &mut deployment.status.get_or_insert_default().collision_count;
@@ -202,7 +199,7 @@ pub(super) fn with_collision(deployment: &Deployment) -> Deployment {
     deployment
 }
 
-/// FNV-1a of the template, in letters.
+/// The FNV-1a hash of the template, as characters of generated names.
 fn hash(template: &PodTemplateSpec, collisions: i32) -> String {
     let mut text = serde_json::to_vec(template).unwrap_or_default();
     if collisions > 0 {
@@ -213,6 +210,6 @@ fn hash(template: &PodTemplateSpec, collisions: i32) -> String {
     });
     sum.to_string()
         .bytes()
-        .map(|digit| char::from(LETTERS[usize::from(digit) % LETTERS.len()]))
+        .map(|digit| char::from(SUFFIX_CHARACTERS[usize::from(digit) % SUFFIX_CHARACTERS.len()]))
         .collect()
 }

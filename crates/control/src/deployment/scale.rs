@@ -1,12 +1,16 @@
-//! The arithmetic of rolling: how large each set may be. Pure.
+//! The arithmetic of rolling updates: how large each set may be. Pure.
 
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use super::revision::{DESIRED, MAX};
 use crate::meta::annotation;
+
+/// The annotation that holds the size of the deployment.
+pub(super) const DESIRED: &str = "deployment.kubernetes.io/desired-replicas";
+/// The annotation that holds the size of the deployment plus its surge.
+pub(super) const MAX: &str = "deployment.kubernetes.io/max-replicas";
 
 pub(super) fn is_recreate(deployment: &Deployment) -> bool {
     let strategy = deployment
@@ -16,7 +20,7 @@ pub(super) fn is_recreate(deployment: &Deployment) -> bool {
     strategy.and_then(|strategy| strategy.type_.as_deref()) == Some("Recreate")
 }
 
-/// How many pods the deployment wants.
+/// The number of pods that the deployment wants.
 pub(super) fn wanted(deployment: &Deployment) -> i32 {
     deployment
         .spec
@@ -25,7 +29,7 @@ pub(super) fn wanted(deployment: &Deployment) -> i32 {
         .unwrap_or(1)
 }
 
-/// How many pods a set wants.
+/// The number of pods that a set wants.
 pub(super) fn replicas_of(set: &ReplicaSet) -> i32 {
     set.spec
         .as_ref()
@@ -33,7 +37,7 @@ pub(super) fn replicas_of(set: &ReplicaSet) -> i32 {
         .unwrap_or(1)
 }
 
-/// How many of its pods are available.
+/// The number of available pods of a set.
 pub(super) fn available_of(set: &ReplicaSet) -> i32 {
     set.status
         .as_ref()
@@ -41,9 +45,9 @@ pub(super) fn available_of(set: &ReplicaSet) -> i32 {
         .unwrap_or_default()
 }
 
-/// (surge, unavailable): how far a rolling deployment may go over and below its size. Not both can
-/// be nothing.
-fn fences(deployment: &Deployment) -> (i32, i32) {
+/// The resolved `maxSurge` and `maxUnavailable`. They are never both zero, because then a rolling
+/// update could not proceed.
+fn limits(deployment: &Deployment) -> (i32, i32) {
     let rolling = deployment
         .spec
         .as_ref()
@@ -78,12 +82,12 @@ fn share(value: &IntOrString, of: i32, round_up: bool) -> i32 {
     }
 }
 
-/// How many pods more than wanted there may be.
+/// How many pods may exist beyond the wanted number.
 pub(super) fn max_surge(deployment: &Deployment) -> i32 {
     if is_recreate(deployment) {
         0
     } else {
-        fences(deployment).0
+        limits(deployment).0
     }
 }
 
@@ -92,13 +96,12 @@ pub(super) fn max_unavailable(deployment: &Deployment) -> i32 {
     if is_recreate(deployment) || wanted(deployment) == 0 {
         0
     } else {
-        fences(deployment).1.min(wanted(deployment))
+        limits(deployment).1.min(wanted(deployment))
     }
 }
 
-/// What a set notes about the size of its deployment, so that a later change of it can be told from
-/// a roll.
-pub(super) fn notes(deployment: &Deployment) -> BTreeMap<String, String> {
+/// The annotations by which a later change of the deployment's size is recognised during a rollout.
+pub(super) fn size_annotations(deployment: &Deployment) -> BTreeMap<String, String> {
     let wanted = wanted(deployment);
     let max = wanted.saturating_add(max_surge(deployment));
     BTreeMap::from([
@@ -107,8 +110,8 @@ pub(super) fn notes(deployment: &Deployment) -> BTreeMap<String, String> {
     ])
 }
 
-/// A number that a set notes.
-pub(super) fn noted(set: &ReplicaSet, name: &str) -> Option<i32> {
+/// The value of such an annotation.
+pub(super) fn annotated(set: &ReplicaSet, name: &str) -> Option<i32> {
     annotation(&set.metadata, name)?.parse().ok()
 }
 
@@ -127,8 +130,9 @@ pub(super) fn new_set_size(deployment: &Deployment, present: i32, total: i32) ->
     }
 }
 
-/// Shares out a change of the deployment's size over its sets, each by its part, the rounding to
-/// the first. `sizes` are the sizes and the noted maxima; the result has the same order.
+/// Distributes a change of the deployment's size over its sets in proportion to their sizes; the
+/// first set gets the rest. `sizes` holds the size and the annotated maximum of each set. The
+/// result has the same order.
 pub(super) fn proportional(deployment: &Deployment, sizes: &[(i32, Option<i32>)]) -> Vec<i32> {
     let wanted = wanted(deployment);
     let total: i32 = sizes.iter().map(|(size, _)| size).sum();
@@ -191,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn surge_is_rounded_up_and_unavailability_down_and_not_both_are_nothing() {
+    fn surge_is_rounded_up_and_unavailability_down_and_not_both_are_zero() {
         let cases = [
             ((10, rolling(json!("25%"), json!("25%"))), (3, 2)),
             ((3, rolling(json!(1), json!(0))), (1, 0)),
@@ -221,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_of_size_in_the_middle_of_a_roll_is_shared_out() {
+    fn a_change_of_size_during_a_rollout_is_distributed_over_the_sets() {
         let grown = deployment(20, rolling(json!(0), json!(2)));
         assert_eq!(
             proportional(&grown, &[(8, Some(10)), (2, Some(10))]),

@@ -1,4 +1,4 @@
-//! What the status of a deployment says. Pure.
+//! Computes the status of a deployment. Pure.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentCondition, DeploymentStatus, ReplicaSet};
 use rules::conditions::{find, set_last};
 
-use super::revision::Sets;
+use super::revision::ReplicaSets;
 use super::scale::{available_of, max_unavailable, replicas_of, wanted};
 use crate::meta::{after_seconds, on_wire, until};
 
@@ -18,10 +18,11 @@ const NEW_SET_AVAILABLE: &str = "NewReplicaSetAvailable";
 const TIMED_OUT: &str = "ProgressDeadlineExceeded";
 const PAUSED: &str = "DeploymentPaused";
 
-/// How a deployment whose sync came to an end stands.
+/// What a reconciliation is about to do, as far as the status depends on it.
 pub(super) struct Progress<'a> {
-    /// Only the figures and the availability are told: it is paused, being scaled or being deleted.
-    pub(super) figures_only: bool,
+    /// The deployment is paused, being scaled or being deleted: only counts and availability
+    /// change.
+    pub(super) counts_only: bool,
     /// The name of the set that is about to be created.
     pub(super) creating: Option<&'a str>,
 }
@@ -31,7 +32,7 @@ fn deadline(deployment: &Deployment) -> Option<i64> {
     (seconds != i32::MAX).then_some(i64::from(seconds))
 }
 
-fn unless_zero(count: i32) -> Option<i32> {
+fn non_zero(count: i32) -> Option<i32> {
     Some(count).filter(|count| *count != 0)
 }
 
@@ -43,34 +44,34 @@ fn actual(set: &ReplicaSet) -> i32 {
     set.status.as_ref().map_or(0, |status| status.replicas)
 }
 
-/// The new status.
+/// Computes the new status.
 pub(super) fn status(
     deployment: &Deployment,
-    sets: &Sets,
+    sets: &ReplicaSets,
     progress: &Progress<'_>,
     now: Timestamp,
 ) -> DeploymentStatus {
     let old = deployment.status.clone().unwrap_or_default();
-    let mut new = figures(deployment, sets, &old, now);
+    let mut new = counts(deployment, sets, &old, now);
     let conditions = new.conditions.get_or_insert_default();
     if deadline(deployment).is_none() {
         conditions.retain(|condition| condition.type_ != PROGRESSING);
     }
     note_pause(deployment, conditions, now);
-    if !progress.figures_only {
+    if !progress.counts_only {
         if deadline(deployment).is_some() {
-            tell_found(sets, progress, conditions, now);
+            note_found_set(sets, progress, conditions, now);
         }
-        tell_progress(deployment, sets, &old, &mut new, now);
-        tell_failure(sets, new.conditions.get_or_insert_default());
+        note_progress(deployment, sets, &old, &mut new, now);
+        note_failure(sets, new.conditions.get_or_insert_default());
     }
     new.conditions = new.conditions.filter(|conditions| !conditions.is_empty());
     new
 }
 
-fn figures(
+fn counts(
     deployment: &Deployment,
-    sets: &Sets,
+    sets: &ReplicaSets,
     old: &DeploymentStatus,
     now: Timestamp,
 ) -> DeploymentStatus {
@@ -106,16 +107,16 @@ fn figures(
     );
     DeploymentStatus {
         observed_generation: deployment.metadata.generation,
-        replicas: unless_zero(sum(&all, actual)),
-        updated_replicas: unless_zero(sets.new.as_deref().map_or(0, actual)),
-        ready_replicas: unless_zero(sum(&all, |set| {
+        replicas: non_zero(sum(&all, actual)),
+        updated_replicas: non_zero(sets.new.as_deref().map_or(0, actual)),
+        ready_replicas: non_zero(sum(&all, |set| {
             set.status
                 .as_ref()
                 .and_then(|status| status.ready_replicas)
                 .unwrap_or_default()
         })),
-        available_replicas: unless_zero(available),
-        unavailable_replicas: unless_zero((sum(&all, replicas_of) - available).max(0)),
+        available_replicas: non_zero(available),
+        unavailable_replicas: non_zero((sum(&all, replicas_of) - available).max(0)),
         terminating_replicas: terminating.sum(),
         collision_count: old.collision_count,
         conditions: Some(conditions),
@@ -161,8 +162,8 @@ fn note_pause(deployment: &Deployment, conditions: &mut Vec<DeploymentCondition>
     }
 }
 
-fn tell_found(
-    sets: &Sets,
+fn note_found_set(
+    sets: &ReplicaSets,
     progress: &Progress<'_>,
     conditions: &mut Vec<DeploymentCondition>,
     now: Timestamp,
@@ -187,9 +188,9 @@ fn tell_found(
     }
 }
 
-fn tell_progress(
+fn note_progress(
     deployment: &Deployment,
-    sets: &Sets,
+    sets: &ReplicaSets,
     old: &DeploymentStatus,
     new: &mut DeploymentStatus,
     now: Timestamp,
@@ -245,9 +246,9 @@ fn tell_progress(
     }
 }
 
-/// Everything is as wanted.
+/// True when all wanted pods are updated and available.
 pub(super) fn is_complete(deployment: &Deployment, status: &DeploymentStatus) -> bool {
-    let wanted = unless_zero(wanted(deployment));
+    let wanted = non_zero(wanted(deployment));
     status.updated_replicas == wanted
         && status.replicas == wanted
         && status.available_replicas == wanted
@@ -282,7 +283,7 @@ fn has_timed_out(status: &DeploymentStatus, seconds: i64, now: Timestamp) -> boo
     }
 }
 
-/// When the deadline runs out, if nothing happens before.
+/// The time until the progress deadline expires, if nothing happens before.
 pub(super) fn recheck(
     deployment: &Deployment,
     status: &DeploymentStatus,
@@ -304,15 +305,15 @@ pub(super) fn recheck(
     ) {
         return None;
     }
-    // One second more, because the time is told in whole seconds and must be past.
+    // One second more, because times in objects are whole seconds and the deadline must be past.
     Some(until(
         now,
         after_seconds(condition.last_update_time.as_ref()?.0, seconds + 1),
     ))
 }
 
-fn tell_failure(sets: &Sets, conditions: &mut Vec<DeploymentCondition>) {
-    let told = sets.new.iter().chain(&sets.old).find_map(|set| {
+fn note_failure(sets: &ReplicaSets, conditions: &mut Vec<DeploymentCondition>) {
+    let reported = sets.new.iter().chain(&sets.old).find_map(|set| {
         set.status
             .as_ref()?
             .conditions
@@ -320,23 +321,23 @@ fn tell_failure(sets: &Sets, conditions: &mut Vec<DeploymentCondition>) {
             .iter()
             .find(|condition| condition.type_ == FAILURE && condition.status == "True")
     });
-    match told {
-        Some(told) => set_condition(
+    match reported {
+        Some(reported) => set_condition(
             conditions,
             DeploymentCondition {
                 type_: FAILURE.to_owned(),
-                status: told.status.clone(),
-                reason: told.reason.clone(),
-                message: told.message.clone(),
-                last_transition_time: told.last_transition_time.clone(),
-                last_update_time: told.last_transition_time.clone(),
+                status: reported.status.clone(),
+                reason: reported.reason.clone(),
+                message: reported.message.clone(),
+                last_transition_time: reported.last_transition_time.clone(),
+                last_update_time: reported.last_transition_time.clone(),
             },
         ),
         None => conditions.retain(|condition| condition.type_ != FAILURE),
     }
 }
 
-/// The deployment after its new set was refused; none when it says so already.
+/// The deployment after the creation of its new set failed; none when its status says so already.
 pub(super) fn with_failed_creation(
     deployment: &Deployment,
     message: String,

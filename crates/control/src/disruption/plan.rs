@@ -1,4 +1,4 @@
-//! What the status of a budget has to say. Pure: objects and the time in, a status out.
+//! Computes the status of a budget. Pure: objects and the time in, a status out.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
-use super::notes::Insight;
+use super::disrupted_pods::DisruptedPodsView;
 use crate::meta::{after_seconds, on_wire, until};
 use crate::pods::{is_ready, is_terminating, name};
 use rules::budgets::{DELETION_SECONDS, Demand};
@@ -18,33 +18,32 @@ const CONDITION: &str = "DisruptionAllowed";
 
 /// What to do about a budget.
 #[derive(Debug)]
-pub(crate) struct Plan<'a> {
-    /// The status to write; none when the present one is right.
+pub(crate) struct BudgetStatusPlan<'a> {
+    /// The status to write; none when the present one is counted.
     pub(crate) status: Option<PodDisruptionBudgetStatus>,
     /// Pods whose eviction was granted and which are not being deleted.
     pub(super) not_deleted: Vec<&'a Arc<Pod>>,
-    /// When time alone will change the figures.
+    /// When time alone will change the counts.
     pub(super) recheck: Option<Duration>,
 }
 
-/// Compares what is there with what the budget asks for. `insight` says which of the evicted pods
-/// `pods` may show in an earlier state than the one in which they were evicted, and which have gone
-/// already.
+/// Compares the pods with what the budget demands. `view` says for which `disruptedPods` entries
+/// `pods` may show a state before the eviction, and which entries are fulfilled.
 pub(crate) fn plan<'a>(
     budget: &PodDisruptionBudget,
     pods: &'a [Arc<Pod>],
     demand: Demand,
-    insight: &Insight,
+    view: &DisruptedPodsView,
     now: Timestamp,
-) -> Plan<'a> {
-    let noted = budget
+) -> BudgetStatusPlan<'a> {
+    let present = budget
         .status
         .as_ref()
         .and_then(|status| status.disrupted_pods.as_ref());
-    let notes = sort_notes(noted, pods, insight, now);
+    let entries = sort_entries(present, pods, view, now);
     let healthy = pods
         .iter()
-        .filter(|pod| is_healthy(pod, &notes.kept, now))
+        .filter(|pod| is_healthy(pod, &entries.kept, now))
         .count();
     let healthy = i32::try_from(healthy).unwrap_or(i32::MAX);
     let allowed = if demand.expected > 0 {
@@ -52,84 +51,83 @@ pub(crate) fn plan<'a>(
     } else {
         0
     };
-    Plan {
+    BudgetStatusPlan {
         status: status(
             budget,
-            Figures {
+            BudgetCounts {
                 healthy,
                 allowed,
                 demand,
             },
-            notes.kept,
+            entries.kept,
             now,
         ),
-        not_deleted: notes.expired,
-        recheck: notes.earliest.map(|at| until(now, at)),
+        not_deleted: entries.expired,
+        recheck: entries.earliest.map(|at| until(now, at)),
     }
 }
 
-struct Notes<'a> {
+struct SortedEntries<'a> {
     kept: BTreeMap<String, Time>,
     expired: Vec<&'a Arc<Pod>>,
     earliest: Option<Timestamp>,
 }
 
-/// Notes of granted evictions: those of pods that are being deleted or gone have served, and old
-/// ones have expired.
+/// Sorts the `disruptedPods` entries. An entry is dropped when its pod is terminating or gone, and
+/// expires after two minutes.
 ///
-/// A note knows its pod by name only. While the pods that we know may be older than the eviction,
-/// one of that name that goes, or is not there, may be the predecessor of the one that was evicted,
-/// and its end says nothing about the note. And one that is there may be the successor of the one
-/// that was evicted, when that is known to have gone.
-fn sort_notes<'a>(
-    noted: Option<&BTreeMap<String, Time>>,
+/// An entry identifies its pod by name only. While `pods` may be older than the eviction, a pod of
+/// that name that is terminating or missing may be a predecessor of the evicted pod, so the entry
+/// is kept. A pod that is present may be a successor if the entry is known to be fulfilled.
+fn sort_entries<'a>(
+    present: Option<&BTreeMap<String, Time>>,
     pods: &'a [Arc<Pod>],
-    insight: &Insight,
+    view: &DisruptedPodsView,
     now: Timestamp,
-) -> Notes<'a> {
-    let mut notes = Notes {
+) -> SortedEntries<'a> {
+    let mut entries = SortedEntries {
         kept: BTreeMap::new(),
         expired: Vec::new(),
         earliest: None,
     };
-    let Some(noted) = noted.filter(|noted| !noted.is_empty()) else {
-        return notes;
+    let Some(present) = present.filter(|present| !present.is_empty()) else {
+        return entries;
     };
     let standing: BTreeMap<&str, &Arc<Pod>> = pods
         .iter()
         .filter(|pod| !is_terminating(pod))
         .map(|pod| (name(pod), pod))
         .collect();
-    for (pod, at) in noted {
+    for (pod, at) in present {
         let found = standing.get(pod.as_str()).copied();
-        if insight.served.contains(pod) || (found.is_none() && !insight.unsettled.contains(pod)) {
+        if view.fulfilled.contains(pod) || (found.is_none() && !view.unsettled.contains(pod)) {
             continue;
         }
         let deadline = after_seconds(at.0, DELETION_SECONDS);
-        // At the very moment at which the pod counts again, so that a status tells by its notes
-        // which pods it does not count.
+        // At this very moment `is_healthy` counts the pod again, so that the entries in a status
+        // name exactly the ready pods that it does not count.
         if deadline <= now {
-            notes.expired.extend(found);
+            entries.expired.extend(found);
         } else {
-            notes.kept.insert(pod.clone(), at.clone());
-            notes.earliest = Some(
-                notes
+            entries.kept.insert(pod.clone(), at.clone());
+            entries.earliest = Some(
+                entries
                     .earliest
                     .map_or(deadline, |earliest| earliest.min(deadline)),
             );
         }
     }
-    notes
+    entries
 }
 
-fn is_healthy(pod: &Pod, notes: &BTreeMap<String, Time>, now: Timestamp) -> bool {
-    let granted = notes
+fn is_healthy(pod: &Pod, entries: &BTreeMap<String, Time>, now: Timestamp) -> bool {
+    let granted = entries
         .get(name(pod))
         .is_some_and(|at| after_seconds(at.0, DELETION_SECONDS) > now);
     !is_terminating(pod) && !granted && is_ready(pod)
 }
 
-struct Figures {
+struct BudgetCounts {
     healthy: i32,
     allowed: i32,
     demand: Demand,
@@ -137,35 +135,35 @@ struct Figures {
 
 fn status(
     budget: &PodDisruptionBudget,
-    figures: Figures,
-    notes: BTreeMap<String, Time>,
+    counts: BudgetCounts,
+    entries: BTreeMap<String, Time>,
     now: Timestamp,
 ) -> Option<PodDisruptionBudgetStatus> {
     let old = budget.status.clone().unwrap_or_default();
     let generation = budget.metadata.generation.unwrap_or_default();
-    let (verdict, reason) = if figures.allowed > 0 {
+    let (state, reason) = if counts.allowed > 0 {
         ("True", "SufficientPods")
     } else {
         ("False", "InsufficientPods")
     };
-    let told = old
+    let reported = old
         .conditions
         .iter()
         .flatten()
-        .any(|c| c.type_ == CONDITION && c.status == verdict && c.reason == reason);
-    let right = old.current_healthy == Some(figures.healthy)
-        && old.desired_healthy == Some(figures.demand.desired)
-        && old.expected_pods == Some(figures.demand.expected)
-        && old.disruptions_allowed == Some(figures.allowed)
+        .any(|c| c.type_ == CONDITION && c.status == state && c.reason == reason);
+    let counted = old.current_healthy == Some(counts.healthy)
+        && old.desired_healthy == Some(counts.demand.desired)
+        && old.expected_pods == Some(counts.demand.expected)
+        && old.disruptions_allowed == Some(counts.allowed)
         && old.observed_generation.unwrap_or_default() == generation
-        && *old.disrupted_pods.as_ref().unwrap_or(&BTreeMap::new()) == notes;
-    if told && right {
+        && *old.disrupted_pods.as_ref().unwrap_or(&BTreeMap::new()) == entries;
+    if reported && counted {
         return None;
     }
     let mut conditions = old.conditions.unwrap_or_default();
     set_condition(
         &mut conditions,
-        verdict,
+        state,
         reason,
         String::new(),
         Some(generation),
@@ -173,18 +171,18 @@ fn status(
     );
     Some(PodDisruptionBudgetStatus {
         conditions: Some(conditions),
-        current_healthy: Some(figures.healthy),
-        desired_healthy: Some(figures.demand.desired),
-        disrupted_pods: Some(notes).filter(|notes| !notes.is_empty()),
-        disruptions_allowed: Some(figures.allowed),
-        expected_pods: Some(figures.demand.expected),
+        current_healthy: Some(counts.healthy),
+        desired_healthy: Some(counts.demand.desired),
+        disrupted_pods: Some(entries).filter(|entries| !entries.is_empty()),
+        disruptions_allowed: Some(counts.allowed),
+        expected_pods: Some(counts.demand.expected),
         observed_generation: Some(generation),
     })
 }
 
-/// The status of a budget that could not be counted: nothing is allowed, and the condition says
-/// why. The other figures and the observed generation stay, so that an edit that cannot be counted
-/// is not taken for observed. None when it says so already.
+/// The status of a budget whose reconciliation failed: it allows nothing, and the condition gives
+/// the reason. The other counts and the observed generation stay, so that an edit that cannot be
+/// counted is not reported as observed. None when the present status says the same.
 pub(super) fn failed(
     budget: &PodDisruptionBudget,
     why: &str,

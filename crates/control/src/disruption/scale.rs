@@ -1,7 +1,7 @@
-//! How many pods the controllers of some pods want.
+//! How many pods the controllers of given pods want.
 //!
-//! Known controllers are read from the caches; every other owner is asked for its `scale`
-//! subresource. A Deployment is counted once for all its ReplicaSets.
+//! The built-in controllers are read from the caches. Any other owner is requested for its `scale`
+//! subresource. A Deployment counts once for all its ReplicaSets.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -12,23 +12,24 @@ use k8s_openapi::api::core::v1::{Pod, ReplicationController};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::Client;
 
-use crate::caches::{Cache, Caches};
-use crate::context::Context;
+use crate::context::ControllerContext;
 use crate::discovery::Discovery;
-use crate::error::{Error, code};
+use crate::error::{ReconcileError, code};
+use crate::informer::Cache;
+use crate::informers::Informers;
 use crate::meta::{controller_of, group_of, uid};
 use crate::pods::{name, namespace};
 
-/// What the controllers of some pods want.
+/// What the controllers of given pods want in total.
 #[derive(Debug, Default)]
-pub(super) struct Expected {
+pub(super) struct ExpectedPods {
     pub(super) replicas: i32,
-    /// Names of pods that nobody manages.
+    /// Names of pods without a controlling owner.
     pub(super) unmanaged: Vec<String>,
 }
 
-/// Where scales are found.
-pub(super) struct Scales {
+/// Finds the scale of the controllers of pods.
+pub(super) struct ScaleFinder {
     client: Client,
     discovery: Discovery,
     replication_controllers: Arc<Cache<ReplicationController>>,
@@ -37,29 +38,29 @@ pub(super) struct Scales {
     stateful_sets: Arc<Cache<StatefulSet>>,
 }
 
-/// One controller and its wish.
-struct Found {
+/// A controller and the number of replicas that it wants.
+struct ControllerScale {
     uid: String,
     replicas: i32,
 }
 
-impl Scales {
-    pub(super) fn new(context: &Context, caches: &Caches) -> Self {
+impl ScaleFinder {
+    pub(super) fn new(context: &ControllerContext, informers: &Informers) -> Self {
         Self {
             client: context.client.clone(),
             discovery: Discovery::new(context.client.clone()),
-            replication_controllers: Arc::clone(&caches.replication_controllers.cache),
-            replica_sets: Arc::clone(&caches.replica_sets.cache),
-            deployments: Arc::clone(&caches.deployments.cache),
-            stateful_sets: Arc::clone(&caches.stateful_sets.cache),
+            replication_controllers: Arc::clone(&informers.replication_controllers.cache),
+            replica_sets: Arc::clone(&informers.replica_sets.cache),
+            deployments: Arc::clone(&informers.deployments.cache),
+            stateful_sets: Arc::clone(&informers.stateful_sets.cache),
         }
     }
 
-    /// The sum over the distinct controllers of the pods.
-    pub(super) async fn expected(&self, pods: &[Arc<Pod>]) -> Result<Expected, Error> {
-        let mut expected = Expected::default();
+    /// Returns the sum over the distinct controllers of these pods.
+    pub(super) async fn expected(&self, pods: &[Arc<Pod>]) -> Result<ExpectedPods, ReconcileError> {
+        let mut expected = ExpectedPods::default();
         let mut owners: BTreeSet<&str> = BTreeSet::new();
-        let mut wishes: BTreeMap<String, i32> = BTreeMap::new();
+        let mut replicas: BTreeMap<String, i32> = BTreeMap::new();
         for pod in pods {
             let Some(owner) = controller_of(&pod.metadata) else {
                 expected.unmanaged.push(name(pod).to_owned());
@@ -70,18 +71,18 @@ impl Scales {
             }
             let found = match self.cached(namespace(pod), owner) {
                 Some(found) => Some(found),
-                None => self.asked(namespace(pod), owner).await?,
+                None => self.requested(namespace(pod), owner).await?,
             };
             let found = found.ok_or_else(|| {
-                Error::Plan(format!("found no controllers for pod {:?}", name(pod)))
+                ReconcileError::Plan(format!("found no controllers for pod {:?}", name(pod)))
             })?;
-            wishes.insert(found.uid, found.replicas);
+            replicas.insert(found.uid, found.replicas);
         }
-        expected.replicas = wishes.into_values().fold(0, i32::saturating_add);
+        expected.replicas = replicas.into_values().fold(0, i32::saturating_add);
         Ok(expected)
     }
 
-    fn cached(&self, namespace: &str, owner: &OwnerReference) -> Option<Found> {
+    fn cached(&self, namespace: &str, owner: &OwnerReference) -> Option<ControllerScale> {
         match (owner.kind.as_str(), group_of(&owner.api_version)) {
             ("ReplicationController", "") => {
                 let object = self.replication_controllers.find(namespace, &owner.name)?;
@@ -104,7 +105,7 @@ impl Scales {
         }
     }
 
-    fn replica_set(&self, namespace: &str, owner: &OwnerReference) -> Option<Found> {
+    fn replica_set(&self, namespace: &str, owner: &OwnerReference) -> Option<ControllerScale> {
         let set = self
             .replica_sets
             .find(namespace, &owner.name)
@@ -128,22 +129,27 @@ impl Scales {
         )
     }
 
-    /// The `scale` subresource of an owner of any kind; none when the owner is not there.
-    async fn asked(&self, namespace: &str, owner: &OwnerReference) -> Result<Option<Found>, Error> {
-        let served = self
+    /// Requests the `scale` subresource of an owner of any kind; none when the owner does not
+    /// exist.
+    async fn requested(
+        &self,
+        namespace: &str,
+        owner: &OwnerReference,
+    ) -> Result<Option<ControllerScale>, ReconcileError> {
+        let fulfilled = self
             .discovery
             .resource(&owner.api_version, &owner.kind)
             .await?;
-        if !served.scalable {
-            return Err(Error::Plan(format!(
+        if !fulfilled.scalable {
+            return Err(ReconcileError::Plan(format!(
                 "{} does not implement the scale subresource",
-                served.group_resource()
+                fulfilled.group_resource()
             )));
         }
-        let path = format!("{}/scale", served.path(namespace, &owner.name));
+        let path = format!("{}/scale", fulfilled.path(namespace, &owner.name));
         let request = http::Request::get(path)
             .body(Vec::new())
-            .map_err(|error| Error::Plan(error.to_string()))?;
+            .map_err(|error| ReconcileError::Plan(error.to_string()))?;
         match self.client.request::<Scale>(request).await {
             Ok(scale) => Ok(found(
                 owner,
@@ -156,8 +162,12 @@ impl Scales {
     }
 }
 
-fn found(owner: &OwnerReference, meta: &ObjectMeta, replicas: Option<i32>) -> Option<Found> {
-    (uid(meta) == owner.uid).then(|| Found {
+fn found(
+    owner: &OwnerReference,
+    meta: &ObjectMeta,
+    replicas: Option<i32>,
+) -> Option<ControllerScale> {
+    (uid(meta) == owner.uid).then(|| ControllerScale {
         uid: owner.uid.clone(),
         replicas: replicas.unwrap_or_default(),
     })

@@ -1,7 +1,7 @@
-//! Takes back `DisruptionTarget` of pods that nobody deletes.
+//! Resets the `DisruptionTarget` condition of pods that are not deleted.
 //!
-//! Whoever sets the condition announces a deletion. When two minutes later none has come, the
-//! announcement is wrong and would mislead those who count pods, so it is turned to False.
+//! The condition announces a deletion. When none follows within two minutes, the condition is wrong
+//! and would mislead controllers that count pods, so it is set to False, as upstream does.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,87 +10,91 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Patch, PatchParams};
 
-use crate::caches::Caches;
-use crate::context::Context;
-use crate::error::{Error, unless_gone};
-use crate::meta::{Key, after_seconds, on_wire, until};
+use crate::context::ControllerContext;
+use crate::error::{ReconcileError, ignore_not_found};
+use crate::informers::Informers;
+use crate::meta::{ObjectKey, after_seconds, on_wire, until};
 use crate::pods::{condition, is_finished, is_terminating};
-use crate::queue::{Outcome, Queue};
+use crate::queue::{Requeue, WorkQueue};
 use rules::budgets::DELETION_SECONDS;
 
 const CONDITION: &str = "DisruptionTarget";
 const WORKERS: usize = 4;
 
-pub(super) fn start(context: &Context, caches: &mut Caches) {
-    let queue: Queue<Key> = Queue::new();
+pub(super) fn start(context: &ControllerContext, informers: &mut Informers) {
+    let queue: WorkQueue<ObjectKey> = WorkQueue::new();
     let (wake, clock) = (queue.clone(), context.clock.clone());
-    caches.pods.subscribe(move |change| {
+    informers.pods.subscribe(move |change| {
         if let Some(pod) = &change.new
             && let Some(pause) = due(pod, clock.now())
         {
-            wake.add_after(Key::of(&**pod), pause);
+            wake.add_after(ObjectKey::of(&**pod), pause);
         }
     });
-    let (context_, pods) = (context.clone(), Arc::clone(&caches.pods.cache));
+    let (context_, pods) = (context.clone(), Arc::clone(&informers.pods.cache));
     context.work(
-        "stale disruption marks",
+        "stale disruption",
         queue,
         WORKERS,
-        vec![caches.pods.cache.synced()],
+        vec![informers.pods.cache.synced()],
         move |key| {
             let (context, known) = (context_.clone(), pods.get(&key));
             async move {
                 match known {
                     Some(pod) => reconcile(&context, &key, &pod).await,
-                    None => Ok(Outcome::Done),
+                    None => Ok(Requeue::OnChange),
                 }
             }
         },
     );
 }
 
-async fn reconcile(context: &Context, key: &Key, known: &Pod) -> Result<Outcome, Error> {
+async fn reconcile(
+    context: &ControllerContext,
+    key: &ObjectKey,
+    known: &Pod,
+) -> Result<Requeue, ReconcileError> {
     match due(known, context.now()) {
-        None => return Ok(Outcome::Done),
-        Some(pause) if !pause.is_zero() => return Ok(Outcome::After(pause)),
+        None => return Ok(Requeue::OnChange),
+        Some(pause) if !pause.is_zero() => return Ok(Requeue::After(pause)),
         Some(_) => {}
     }
     let api = context.namespaced::<Pod>(&key.namespace);
-    unless_gone(
+    ignore_not_found(
         api.patch_status(
             &key.name,
             &PatchParams::default(),
-            &Patch::Strategic(&taken_back(known, context.now())),
+            &Patch::Strategic(&reset(known, context.now())),
         )
         .await,
     )?;
-    Ok(Outcome::Done)
+    Ok(Requeue::OnChange)
 }
 
-/// How long the announcement may still stand; none when there is nothing to take back.
+/// The time until the condition is stale; none when there is nothing to reset.
 fn due(pod: &Pod, now: Timestamp) -> Option<Duration> {
     if is_terminating(pod) || is_finished(pod) {
         return None;
     }
-    let mark = condition(pod, CONDITION)?;
-    if mark.status != "True" || mark.reason.as_deref() == Some("TerminationByKubelet") {
+    let target = condition(pod, CONDITION)?;
+    if target.status != "True" || target.reason.as_deref() == Some("TerminationByKubelet") {
         return None;
     }
-    let since = mark
+    let since = target
         .last_transition_time
         .as_ref()
         .map_or(Timestamp::UNIX_EPOCH, |time| time.0);
     Some(until(now, after_seconds(since, DELETION_SECONDS)))
 }
 
-/// The change that turns the mark to False, if the pod is still the one that is known.
-fn taken_back(pod: &Pod, now: Timestamp) -> serde_json::Value {
-    let mark = serde_json::json!({
+/// The patch that sets the condition to False, if the pod has not changed.
+fn reset(pod: &Pod, now: Timestamp) -> serde_json::Value {
+    let target = serde_json::json!({
         "type": CONDITION, "status": "False", "reason": null, "message": null, "lastProbeTime": null,
         "observedGeneration": pod.metadata.generation, "lastTransitionTime": on_wire(now),
     });
     let metadata = serde_json::json!({"uid": pod.metadata.uid, "resourceVersion": pod.metadata.resource_version});
-    serde_json::json!({"metadata": metadata, "status": {"conditions": [mark]}})
+    serde_json::json!({"metadata": metadata, "status": {"conditions": [target]}})
 }
 
 #[cfg(test)]
@@ -100,7 +104,7 @@ mod tests {
     use super::*;
     use crate::pods::tests::pod;
 
-    fn marked(extra: serde_json::Value, reason: &str) -> Pod {
+    fn disrupted(extra: serde_json::Value, reason: &str) -> Pod {
         let mut tree = json!({"metadata": {"name": "p", "generation": 3}, "status": {"phase": "Running", "conditions": [
             {"type": "DisruptionTarget", "status": "True", "reason": reason, "message": "m", "lastTransitionTime": "2026-01-01T00:00:00Z"}]}});
         if let (Some(meta), Some(extra)) = (tree["metadata"].as_object_mut(), extra.as_object()) {
@@ -114,20 +118,20 @@ mod tests {
     }
 
     #[test]
-    fn a_mark_stands_for_two_minutes_unless_the_pod_leaves() {
+    fn a_disruption_target_is_stale_after_two_minutes_unless_the_pod_terminates() {
         let cases = [
             (
-                marked(json!({}), "EvictionByEvictionAPI"),
+                disrupted(json!({}), "EvictionByEvictionAPI"),
                 "2026-01-01T00:01:59Z",
                 Some(Duration::from_secs(1)),
             ),
             (
-                marked(json!({}), "EvictionByEvictionAPI"),
+                disrupted(json!({}), "EvictionByEvictionAPI"),
                 "2026-01-01T00:02:01Z",
                 Some(Duration::ZERO),
             ),
             (
-                marked(
+                disrupted(
                     json!({"deletionTimestamp": "2026-01-01T00:01:00Z"}),
                     "EvictionByEvictionAPI",
                 ),
@@ -135,7 +139,7 @@ mod tests {
                 None,
             ),
             (
-                marked(json!({}), "TerminationByKubelet"),
+                disrupted(json!({}), "TerminationByKubelet"),
                 "2026-01-01T00:02:01Z",
                 None,
             ),
@@ -147,16 +151,16 @@ mod tests {
     }
 
     #[test]
-    fn a_mark_that_is_taken_back_has_no_reason_left() {
-        let pod = marked(json!({"resourceVersion": "7"}), "EvictionByEvictionAPI");
-        let patch = taken_back(&pod, at("2026-01-01T00:02:01Z"));
+    fn a_reset_disruption_target_has_no_reason() {
+        let pod = disrupted(json!({"resourceVersion": "7"}), "EvictionByEvictionAPI");
+        let patch = reset(&pod, at("2026-01-01T00:02:01Z"));
         assert_eq!(patch["metadata"]["resourceVersion"], "7");
-        let mark = &patch["status"]["conditions"][0];
+        let target = &patch["status"]["conditions"][0];
         assert_eq!(
             (
-                &mark["status"],
-                &mark["reason"],
-                &mark["observedGeneration"]
+                &target["status"],
+                &target["reason"],
+                &target["observedGeneration"]
             ),
             (&json!("False"), &json!(null), &json!(3))
         );

@@ -1,21 +1,21 @@
-//! How a new status is written: so that no eviction that is granted meanwhile is overlooked. Pure.
+//! How a new status is written without losing an eviction that is granted meanwhile. Pure.
 //!
-//! What may be disrupted depends on everything that was granted, so it is only written over the
-//! very status that was read; when an eviction was faster, the write fails and the budget is
-//! counted again. But most often, while evictions are granted one after the other, a count changes
-//! no more than what has become of the pods that were charged: then the rest of the status is
-//! changed and the allowance left to itself. Such a change fails when notes or figures are not
-//! those that were read, because another count has been written meanwhile, to which the allowance
-//! then belongs. Evictions only add notes, so that they cannot keep it from being made.
+//! The allowance depends on all granted evictions, so it is only written over the very status that
+//! was read. When another eviction was granted meanwhile, the write fails and the budget is counted
+//! again. But while evictions are granted one after the other, most counts only reflect what became
+//! of charged pods. Then the other counts and entries are patched and the allowance is left alone.
+//! The patch fails when the entries or counts are not those that were read, because then another
+//! count was written, and the allowance belongs to that one. Evictions only add entries, so they do
+//! not make the patch fail.
 
 use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetStatus};
 use serde_json::{Value, json};
 
-/// Longer patches cost more than the whole status, and servers refuse those of more than 10,000
-/// steps.
+/// Longer patches cost more than the whole status. Servers refuse patches of more than 10,000
+/// operations.
 const LONGEST: usize = 1000;
 
-/// The change as a JSON patch; none when the whole status has to be written.
+/// Returns the change as a JSON patch; none when the whole status has to be written.
 pub(crate) fn patch(
     budget: &PodDisruptionBudget,
     new: &PodDisruptionBudgetStatus,
@@ -30,28 +30,32 @@ pub(crate) fn patch(
     let mut steps = vec![
         json!({"op": "test", "path": "/metadata/uid", "value": budget.metadata.uid.as_ref()?}),
     ];
-    let kept = |pod: &String| new.disrupted_pods.as_ref().and_then(|notes| notes.get(pod));
+    let kept = |pod: &String| {
+        new.disrupted_pods
+            .as_ref()
+            .and_then(|entries| entries.get(pod))
+    };
     for (pod, at) in old.disrupted_pods.iter().flatten() {
-        // Names of pods have no letters that a pointer would have to escape.
+        // Names of pods contain no characters that a JSON pointer would have to escape.
         let path = format!("/status/disruptedPods/{pod}");
         steps.push(json!({"op": "test", "path": path, "value": at}));
         if kept(pod) != Some(at) {
             steps.push(json!({"op": "remove", "path": path}));
         }
     }
-    for (member, figure) in figures(old) {
-        steps.push(json!({"op": "test", "path": format!("/status/{member}"), "value": figure?}));
+    for (member, count) in counts(old) {
+        steps.push(json!({"op": "test", "path": format!("/status/{member}"), "value": count?}));
     }
-    for ((member, before), (_, figure)) in figures(old).into_iter().zip(figures(new)) {
-        if before != figure {
-            steps.push(json!({"op": "add", "path": format!("/status/{member}"), "value": figure}));
+    for ((member, before), (_, count)) in counts(old).into_iter().zip(counts(new)) {
+        if before != count {
+            steps.push(json!({"op": "add", "path": format!("/status/{member}"), "value": count}));
         }
     }
     (steps.len() <= LONGEST).then_some(Value::Array(steps))
 }
 
-/// What a count says beside the allowance, and no eviction changes.
-fn figures(status: &PodDisruptionBudgetStatus) -> [(&'static str, Option<i32>); 3] {
+/// The counts that evictions do not change.
+fn counts(status: &PodDisruptionBudgetStatus) -> [(&'static str, Option<i32>); 3] {
     [
         ("currentHealthy", status.current_healthy),
         ("desiredHealthy", status.desired_healthy),
@@ -70,9 +74,9 @@ mod tests {
             .expect("a budget")
     }
 
-    fn status(healthy: i32, allowed: i32, notes: Value) -> Value {
+    fn status(healthy: i32, allowed: i32, entries: Value) -> Value {
         json!({"currentHealthy": healthy, "desiredHealthy": 1, "expectedPods": 5, "disruptionsAllowed": allowed,
-            "observedGeneration": 1, "disruptedPods": notes})
+            "observedGeneration": 1, "disruptedPods": entries})
     }
 
     fn patched(old: Value, new: Value) -> Option<Value> {
@@ -80,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn what_became_of_charged_pods_is_told_without_touching_the_allowance() {
+    fn counts_of_charged_pods_are_patched_without_the_allowance() {
         let steps = patched(
             status(5, 2, json!({"a": AT, "b": AT})),
             status(4, 2, json!({"b": AT})),
@@ -99,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn a_count_is_added_to_evictions_and_not_to_another_count() {
+    fn a_patch_applies_after_evictions_and_not_after_another_count() {
         let (read, counted) = (status(1, 0, json!({})), status(0, 0, json!({})));
         let steps = patched(read.clone(), counted).expect("a patch");
         let applied = |stored: Value| {
@@ -118,30 +122,30 @@ mod tests {
     }
 
     #[test]
-    fn a_change_of_too_many_notes_is_written_as_a_whole() {
-        let notes = |count: usize| {
+    fn a_change_of_too_many_entries_replaces_the_whole_status() {
+        let entries = |count: usize| {
             (0..count)
                 .map(|pod| (format!("p{pod}"), json!(AT)))
                 .collect::<serde_json::Map<_, _>>()
                 .into()
         };
-        assert!(patched(status(5, 2, notes(100)), status(4, 2, json!({}))).is_some());
+        assert!(patched(status(5, 2, entries(100)), status(4, 2, json!({}))).is_some());
         assert_eq!(
-            patched(status(5, 2, notes(LONGEST)), status(4, 2, json!({}))),
+            patched(status(5, 2, entries(LONGEST)), status(4, 2, json!({}))),
             None
         );
     }
 
     #[test]
-    fn another_allowance_and_another_spec_need_the_status_that_was_read() {
+    fn a_changed_allowance_or_spec_requires_the_status_that_was_read() {
         let old = status(5, 2, json!({}));
         assert_eq!(patched(old.clone(), status(5, 3, json!({}))), None);
         let mut observed = old.clone();
         observed["observedGeneration"] = 2.into();
         assert_eq!(patched(old.clone(), observed), None);
-        let mut told = old.clone();
-        told["conditions"] = json!([{"type": "DisruptionAllowed", "status": "True", "reason": "r", "message": "", "lastTransitionTime": AT}]);
-        assert_eq!(patched(old, told), None);
+        let mut reported = old.clone();
+        reported["conditions"] = json!([{"type": "DisruptionAllowed", "status": "True", "reason": "r", "message": "", "lastTransitionTime": AT}]);
+        assert_eq!(patched(old, reported), None);
         let new = budget(status(5, 0, json!({}))).status.expect("a status");
         assert_eq!(
             patch(&PodDisruptionBudget::default(), &new),

@@ -1,4 +1,4 @@
-//! Which slices a service needs. Pure.
+//! Computes which slices a service needs. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -15,24 +15,24 @@ const SERVICE: &str = "kubernetes.io/service-name";
 const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
 const MANAGER: &str = "endpointslice-controller.k8s.io";
 const HEADLESS: &str = "service.kubernetes.io/headless";
-/// So many endpoints fit into one slice.
+/// The largest number of endpoints in a slice.
 const FULL: usize = 100;
 
-/// A pod that the service selects. The outer option of the zone says whether its node is known.
-pub(crate) struct Member<'a> {
+/// A pod that the service selects. The outer option of `zone` is none when its node is unknown.
+pub(crate) struct EndpointPod<'a> {
     pub(crate) pod: &'a Arc<Pod>,
     pub(crate) zone: Option<Option<String>>,
 }
 
-/// What to write.
+/// The slices to write.
 #[derive(Debug, Default)]
-pub(super) struct Plan {
+pub(super) struct EndpointSlicePlan {
     pub(super) create: Vec<EndpointSlice>,
     pub(super) update: Vec<EndpointSlice>,
     pub(super) delete: Vec<Arc<EndpointSlice>>,
 }
 
-pub(super) fn is_ours(slice: &EndpointSlice) -> bool {
+pub(super) fn is_managed_here(slice: &EndpointSlice) -> bool {
     slice
         .metadata
         .labels
@@ -50,7 +50,7 @@ pub(super) fn service_of(slice: &EndpointSlice) -> Option<&str> {
         .map(String::as_str)
 }
 
-/// True when pods are used before they are ready.
+/// True when the service publishes pods that are not ready.
 pub(crate) fn publishes_unready(service: &Service) -> bool {
     service
         .spec
@@ -66,7 +66,7 @@ pub(crate) fn is_headless(service: &Service) -> bool {
         .is_some_and(|ip| ip == "None")
 }
 
-/// The address families that a service serves.
+/// The IP families of a service.
 pub(crate) fn families(service: &Service) -> Vec<String> {
     let families = service
         .spec
@@ -76,8 +76,12 @@ pub(crate) fn families(service: &Service) -> Vec<String> {
     families.unwrap_or_else(|| vec!["IPv4".to_owned()])
 }
 
-/// The address of a pod in a family, if it can be an endpoint at all.
-pub(crate) fn address<'a>(service: &Service, member: &Member<'a>, family: &str) -> Option<&'a str> {
+/// The address of a pod in an IP family; none when the pod is no endpoint.
+pub(crate) fn address<'a>(
+    service: &Service,
+    member: &EndpointPod<'a>,
+    family: &str,
+) -> Option<&'a str> {
     let pod = member.pod;
     if is_finished(pod) || (member.zone.is_none() && !publishes_unready(service)) {
         return None;
@@ -90,8 +94,7 @@ pub(crate) fn address<'a>(service: &Service, member: &Member<'a>, family: &str) 
     ips.find(|ip| ip.contains(':') == (family == "IPv6"))
 }
 
-/// The number of a service's port at one pod; a named port that the pod does not have leads
-/// nowhere.
+/// The number of a service's port at one pod. A named port that the pod lacks has none.
 pub(crate) fn port_at(pod: &Pod, port: &ServicePort) -> Option<i32> {
     match &port.target_port {
         None => Some(port.port),
@@ -121,7 +124,7 @@ pub(crate) fn port_at(pod: &Pod, port: &ServicePort) -> Option<i32> {
     }
 }
 
-/// The host name under which a pod is known beside the service.
+/// The host name of a pod under the service's domain.
 pub(crate) fn host_name(service: &Service, pod: &Pod) -> Option<String> {
     let spec = pod.spec.as_ref()?;
     let beside = spec.subdomain.as_ref() == service.metadata.name.as_ref();
@@ -130,7 +133,7 @@ pub(crate) fn host_name(service: &Service, pod: &Pod) -> Option<String> {
         .filter(|name| beside && !name.is_empty())
 }
 
-/// A reference to the pod, as endpoints carry it.
+/// A reference to the pod, as endpoints hold it.
 pub(crate) fn reference(pod: &Pod) -> ObjectReference {
     ObjectReference {
         kind: Some("Pod".to_owned()),
@@ -141,7 +144,7 @@ pub(crate) fn reference(pod: &Pod) -> ObjectReference {
     }
 }
 
-fn endpoint(service: &Service, member: &Member<'_>, address: &str) -> Endpoint {
+fn endpoint(service: &Service, member: &EndpointPod<'_>, address: &str) -> Endpoint {
     let pod = member.pod;
     let (serving, terminating) = (is_ready(pod), is_terminating(pod));
     let ready = publishes_unready(service) || (serving && !terminating);
@@ -194,20 +197,20 @@ fn port_key(ports: &[EndpointPort]) -> String {
     keys.join("\n")
 }
 
-/// Compares what is wanted with the slices that are there.
+/// Compares the wanted endpoints with the present slices.
 pub(super) fn plan(
     service: &Service,
-    members: &[Member<'_>],
+    members: &[EndpointPod<'_>],
     present: &[Arc<EndpointSlice>],
-) -> Plan {
+) -> EndpointSlicePlan {
     let families = families(service);
-    let ours = present.iter().filter(|slice| is_ours(slice));
+    let ours = present.iter().filter(|slice| is_managed_here(slice));
     let (served, foreign): (Vec<_>, Vec<_>) = ours
         .cloned()
         .partition(|slice| families.contains(&slice.address_type));
-    let mut plan = Plan {
+    let mut plan = EndpointSlicePlan {
         delete: foreign,
-        ..Plan::default()
+        ..EndpointSlicePlan::default()
     };
     for family in &families {
         let slices: Vec<_> = served
@@ -222,10 +225,10 @@ pub(super) fn plan(
 
 fn plan_family(
     service: &Service,
-    members: &[Member<'_>],
+    members: &[EndpointPod<'_>],
     family: &str,
     slices: &[Arc<EndpointSlice>],
-    plan: &mut Plan,
+    plan: &mut EndpointSlicePlan,
 ) {
     let mut groups: BTreeMap<String, (Vec<EndpointPort>, BTreeMap<String, Endpoint>)> =
         BTreeMap::new();
@@ -243,7 +246,7 @@ fn plan_family(
         );
     }
     if groups.is_empty() {
-        // One slice stays as a sign that the service was looked at.
+        // One empty slice shows clients that the service has been processed.
         groups.insert(String::new(), (Vec::new(), BTreeMap::new()));
     }
     let mut left: Vec<Arc<EndpointSlice>> = slices.to_vec();
@@ -293,8 +296,7 @@ fn extract(
 
 type Packed = (Option<Arc<EndpointSlice>>, Vec<Endpoint>);
 
-/// Leaves each endpoint in the slice in which it is, fills the rest into slices with room, then
-/// into new ones.
+/// Leaves each endpoint in its slice, then fills slices with room, then new ones.
 fn pack(mut endpoints: BTreeMap<String, Endpoint>, slices: &[Arc<EndpointSlice>]) -> Vec<Packed> {
     let mut packed: Vec<Packed> = Vec::new();
     for slice in slices {
@@ -393,9 +395,9 @@ mod tests {
         Arc::new(pod(tree))
     }
 
-    fn members(pods: &[Arc<Pod>]) -> Vec<Member<'_>> {
+    fn members(pods: &[Arc<Pod>]) -> Vec<EndpointPod<'_>> {
         pods.iter()
-            .map(|pod| Member {
+            .map(|pod| EndpointPod {
                 pod,
                 zone: Some(Some("z".to_owned())),
             })
@@ -406,8 +408,12 @@ mod tests {
         let pods = [pod];
         let plan = plan(service, &members(&pods), &[]);
         let endpoint = plan.create[0].endpoints.as_ref()?.first()?;
-        let told = endpoint.conditions.as_ref()?;
-        Some((told.ready?, told.serving?, told.terminating?))
+        let conditions = endpoint.conditions.as_ref()?;
+        Some((
+            conditions.ready?,
+            conditions.serving?,
+            conditions.terminating?,
+        ))
     }
 
     #[test]
@@ -478,7 +484,7 @@ mod tests {
     }
 
     #[test]
-    fn endpoints_stay_in_their_slice_and_the_empty_sign_goes() {
+    fn endpoints_stay_in_their_slice_and_the_empty_slice_is_deleted() {
         let service = service(json!({}));
         let pods: Vec<_> = (0..150)
             .map(|i| web(&format!("p{i:03}"), &format!("10.0.0.{i}"), true, json!({})))

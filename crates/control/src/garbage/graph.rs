@@ -1,4 +1,4 @@
-//! Who belongs to whom, over all kinds, and what follows from it. Pure.
+//! The graph of owners over all kinds, and what follows from it. Pure.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -7,28 +7,28 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference}
 use kube::api::PropagationPolicy;
 use kube::discovery::ApiResource;
 
-use crate::discovery::Kind;
-use crate::meta::Key;
+use crate::discovery::DeletableResource;
+use crate::meta::ObjectKey;
 
 pub(super) const FOREGROUND: &str = "foregroundDeletion";
 pub(super) const ORPHAN: &str = "orphan";
 
 /// An object.
 #[derive(Clone, Debug)]
-pub(super) struct Node {
+pub(super) struct GraphNode {
     pub(super) uid: String,
-    pub(super) kind: Arc<Kind>,
-    pub(super) key: Key,
+    pub(super) kind: Arc<DeletableResource>,
+    pub(super) key: ObjectKey,
     pub(super) owners: Vec<OwnerReference>,
     deleting: bool,
-    /// It waits for its dependents.
+    /// The object waits for its dependents (foreground deletion).
     foreground: bool,
-    /// Its dependents are to stay.
+    /// The dependents of the object are to be orphaned.
     orphan: bool,
 }
 
-impl Node {
-    pub(super) fn new(kind: &Arc<Kind>, meta: &ObjectMeta) -> Self {
+impl GraphNode {
+    pub(super) fn new(kind: &Arc<DeletableResource>, meta: &ObjectMeta) -> Self {
         let has = |name: &str| {
             meta.finalizers
                 .iter()
@@ -39,14 +39,14 @@ impl Node {
             deleting: meta.deletion_timestamp.is_some(),
             foreground: has(FOREGROUND),
             orphan: has(ORPHAN),
-            key: Key::of_meta(meta),
+            key: ObjectKey::of_meta(meta),
             uid: meta.uid.clone().unwrap_or_default(),
             kind: Arc::clone(kind),
             owners: meta.owner_references.clone().unwrap_or_default(),
         }
     }
 
-    /// True when two states of an object are the same to the graph.
+    /// True when two states of an object make the same node.
     pub(super) fn is_same(old: &ObjectMeta, new: &ObjectMeta) -> bool {
         old.uid == new.uid
             && old.owner_references == new.owner_references
@@ -61,33 +61,33 @@ impl Node {
 
 /// What to do about an object.
 #[derive(Debug)]
-pub(super) enum Step {
+pub(super) enum GarbageAction {
     Nothing,
-    /// Look at these.
-    Wake(Vec<String>),
+    /// Reconcile these objects.
+    Reconcile(Vec<String>),
     Delete(PropagationPolicy),
-    /// Take these owners out of its references.
+    /// Remove these owners from the object's owner references.
     DropOwners(BTreeSet<String>),
-    /// Take it out of the references of its dependents, then let it go.
-    Orphan(Vec<Node>),
-    /// It has no dependents left to wait for.
+    /// Remove the object from the owner references of these dependents, then drop its finalizer.
+    Orphan(Vec<GraphNode>),
+    /// Drop the finalizer for foreground deletion: no dependent blocks the object any more.
     Release,
 }
 
-/// All objects.
+/// The known objects by uid, and their dependents.
 #[derive(Debug, Default)]
 pub(super) struct Graph {
-    nodes: HashMap<String, Node>,
+    nodes: HashMap<String, GraphNode>,
     dependents: HashMap<String, HashSet<String>>,
 }
 
 impl Graph {
-    pub(super) fn get(&self, uid: &str) -> Option<Node> {
+    pub(super) fn get(&self, uid: &str) -> Option<GraphNode> {
         self.nodes.get(uid).cloned()
     }
 
-    /// Takes in the newest state of an object and tells which objects to look at.
-    pub(super) fn learn(&mut self, node: Node) -> Vec<String> {
+    /// Takes in the newest state of an object. Returns the objects to reconcile.
+    pub(super) fn insert(&mut self, node: GraphNode) -> Vec<String> {
         let uid = node.uid.clone();
         let known = self.nodes.remove(&uid);
         if let Some(known) = &known {
@@ -104,7 +104,7 @@ impl Graph {
         let owner_waits = node
             .owners
             .iter()
-            .any(|owner| self.nodes.get(&owner.uid).is_some_and(Node::waits));
+            .any(|owner| self.nodes.get(&owner.uid).is_some_and(GraphNode::waits));
         let lets_go = node.deleting && (node.foreground || node.orphan);
         if lets_go || (changed && (stray || owner_waits)) {
             wake.push(uid.clone());
@@ -113,13 +113,14 @@ impl Graph {
             wake.extend(self.dependents.get(&uid).into_iter().flatten().cloned());
         }
         if let Some(known) = &known {
-            // A dependent that no longer names an owner, or no longer blocks it, may set it free.
+            // An owner may be released when a dependent no longer refers to it or no longer blocks
+            // it.
             wake.extend(
                 known
                     .owners
                     .iter()
                     .map(|owner| owner.uid.clone())
-                    .filter(|owner| self.nodes.get(owner).is_some_and(Node::waits)),
+                    .filter(|owner| self.nodes.get(owner).is_some_and(GraphNode::waits)),
             );
         }
         for owner in &node.owners {
@@ -132,8 +133,8 @@ impl Graph {
         wake
     }
 
-    /// Forgets an object and tells which objects to look at.
-    pub(super) fn lose(&mut self, uid: &str) -> (Option<Node>, Vec<String>) {
+    /// Removes an object. Returns it and the objects to reconcile.
+    pub(super) fn remove(&mut self, uid: &str) -> (Option<GraphNode>, Vec<String>) {
         let Some(node) = self.nodes.remove(uid) else {
             return (None, Vec::new());
         };
@@ -149,12 +150,12 @@ impl Graph {
             node.owners
                 .iter()
                 .map(|owner| owner.uid.clone())
-                .filter(|owner| self.nodes.get(owner).is_some_and(Node::waits)),
+                .filter(|owner| self.nodes.get(owner).is_some_and(GraphNode::waits)),
         );
         (Some(node), wake)
     }
 
-    fn unlink(&mut self, node: &Node) {
+    fn unlink(&mut self, node: &GraphNode) {
         for owner in &node.owners {
             if let Some(dependents) = self.dependents.get_mut(&owner.uid) {
                 dependents.remove(&node.uid);
@@ -165,7 +166,7 @@ impl Graph {
         }
     }
 
-    /// The known objects of a kind that a new list does not show.
+    /// The known objects of a kind that a new list does not contain.
     pub(super) fn missing(&self, resource: &ApiResource, listed: &BTreeSet<String>) -> Vec<String> {
         let of_kind = self
             .nodes
@@ -177,9 +178,9 @@ impl Graph {
             .collect()
     }
 
-    /// A kind is no longer served; its objects are gone without a word.
+    /// Removes all objects of a kind that is no longer served. No deletion is reported for them.
     pub(super) fn forget_kind(&mut self, name: &str) {
-        let of_kind = |node: &&Node| {
+        let of_kind = |node: &&GraphNode| {
             format!("{}.{}", node.kind.resource.plural, node.kind.resource.group) == name
         };
         let uids: Vec<String> = self
@@ -189,12 +190,12 @@ impl Graph {
             .map(|node| node.uid.clone())
             .collect();
         for uid in uids {
-            self.lose(&uid);
+            self.remove(&uid);
         }
     }
 
-    /// Owners that have not been seen; the server has to be asked for them.
-    pub(super) fn unknown_owners(&self, node: &Node) -> Vec<OwnerReference> {
+    /// Owners that are not in the graph. The server has to be asked for them.
+    pub(super) fn unknown_owners(&self, node: &GraphNode) -> Vec<OwnerReference> {
         node.owners
             .iter()
             .filter(|owner| !self.nodes.contains_key(&owner.uid))
@@ -202,7 +203,7 @@ impl Graph {
             .collect()
     }
 
-    fn dependents_of(&self, uid: &str) -> impl Iterator<Item = &Node> {
+    fn dependents_of(&self, uid: &str) -> impl Iterator<Item = &GraphNode> {
         self.dependents
             .get(uid)
             .into_iter()
@@ -210,22 +211,22 @@ impl Graph {
             .filter_map(|uid| self.nodes.get(uid))
     }
 
-    /// Decides about one object. `absent` are owners that the server does not have.
-    pub(super) fn plan(&self, node: &Node, absent: &BTreeSet<String>) -> Step {
+    /// Decides what to do about an object. `absent` are the owners that the server does not have.
+    pub(super) fn plan(&self, node: &GraphNode, absent: &BTreeSet<String>) -> GarbageAction {
         if node.deleting && node.orphan {
-            return Step::Orphan(self.dependents_of(&node.uid).cloned().collect());
+            return GarbageAction::Orphan(self.dependents_of(&node.uid).cloned().collect());
         }
         if node.waits() {
             return self.plan_waiting(node);
         }
         if node.deleting || node.owners.is_empty() {
-            return Step::Nothing;
+            return GarbageAction::Nothing;
         }
         let (mut solid, mut gone, mut waiting) = (false, BTreeSet::new(), BTreeSet::new());
         for owner in &node.owners {
             if absent.contains(&owner.uid) {
                 gone.insert(owner.uid.clone());
-            } else if self.nodes.get(&owner.uid).is_some_and(Node::waits) {
+            } else if self.nodes.get(&owner.uid).is_some_and(GraphNode::waits) {
                 waiting.insert(owner.uid.clone());
             } else {
                 solid = true;
@@ -234,36 +235,36 @@ impl Graph {
         if solid {
             let drop: BTreeSet<String> = gone.into_iter().chain(waiting).collect();
             return if drop.is_empty() {
-                Step::Nothing
+                GarbageAction::Nothing
             } else {
-                Step::DropOwners(drop)
+                GarbageAction::DropOwners(drop)
             };
         }
         if !waiting.is_empty() && self.dependents.contains_key(&node.uid) {
-            return Step::Delete(PropagationPolicy::Foreground);
+            return GarbageAction::Delete(PropagationPolicy::Foreground);
         }
         if node.orphan {
-            Step::Delete(PropagationPolicy::Orphan)
+            GarbageAction::Delete(PropagationPolicy::Orphan)
         } else if node.foreground {
-            Step::Delete(PropagationPolicy::Foreground)
+            GarbageAction::Delete(PropagationPolicy::Foreground)
         } else {
-            Step::Delete(PropagationPolicy::Background)
+            GarbageAction::Delete(PropagationPolicy::Background)
         }
     }
 
-    /// An owner that waits: the dependents that block it must go first.
-    fn plan_waiting(&self, node: &Node) -> Step {
-        let blocks = |dependent: &&Node| {
+    /// Decides about an owner that waits: the dependents that block it have to be deleted first.
+    fn plan_waiting(&self, node: &GraphNode) -> GarbageAction {
+        let blocks = |dependent: &&GraphNode| {
             dependent
                 .owners
                 .iter()
                 .any(|owner| owner.uid == node.uid && owner.block_owner_deletion == Some(true))
         };
-        let blocking: Vec<&Node> = self.dependents_of(&node.uid).filter(blocks).collect();
+        let blocking: Vec<&GraphNode> = self.dependents_of(&node.uid).filter(blocks).collect();
         if blocking.is_empty() {
-            return Step::Release;
+            return GarbageAction::Release;
         }
-        Step::Wake(
+        GarbageAction::Reconcile(
             blocking
                 .iter()
                 .filter(|dependent| !dependent.deleting)
@@ -279,29 +280,29 @@ mod tests {
 
     use super::*;
 
-    fn kind() -> Arc<Kind> {
+    fn kind() -> Arc<DeletableResource> {
         let resource = ApiResource::erase::<k8s_openapi::api::core::v1::Pod>(&());
-        Arc::new(Kind {
+        Arc::new(DeletableResource {
             resource,
             namespaced: true,
-            deletable_together: true,
+            supports_delete_collection: true,
         })
     }
 
-    fn object(uid: &str, owners: &[&str], finalizers: &[&str], deleting: bool) -> Node {
+    fn object(uid: &str, owners: &[&str], finalizers: &[&str], deleting: bool) -> GraphNode {
         let owners: Vec<_> = owners
             .iter()
             .map(|uid| json!({"apiVersion": "v1", "kind": "Pod", "name": uid, "uid": uid, "blockOwnerDeletion": true}))
             .collect();
         let meta = json!({"name": uid, "namespace": "n", "uid": uid, "ownerReferences": owners, "finalizers": finalizers,
             "deletionTimestamp": deleting.then_some("2026-01-01T00:00:00Z")});
-        Node::new(&kind(), &serde_json::from_value(meta).expect("meta data"))
+        GraphNode::new(&kind(), &serde_json::from_value(meta).expect("meta data"))
     }
 
     fn plan(graph: &Graph, uid: &str, absent: &[&str]) -> String {
         let absent = absent.iter().map(|uid| (*uid).to_owned()).collect();
         match graph.plan(&graph.get(uid).expect("known"), &absent) {
-            Step::Orphan(nodes) => format!(
+            GarbageAction::Orphan(nodes) => format!(
                 "orphan {:?}",
                 nodes
                     .iter()
@@ -313,23 +314,23 @@ mod tests {
     }
 
     #[test]
-    fn what_has_lost_all_its_owners_is_deleted() {
+    fn an_object_without_any_owner_left_is_deleted() {
         let mut graph = Graph::default();
-        graph.learn(object("owner", &[], &[], false));
+        graph.insert(object("owner", &[], &[], false));
         assert_eq!(
-            graph.learn(object("one", &["owner"], &[], false)),
+            graph.insert(object("one", &["owner"], &[], false)),
             Vec::<String>::new()
         );
         assert_eq!(plan(&graph, "one", &[]), "Nothing");
-        let (_, wake) = graph.lose("owner");
+        let (_, wake) = graph.remove("owner");
         assert_eq!(wake, ["one"]);
         assert_eq!(plan(&graph, "one", &["owner"]), "Delete(Background)");
     }
 
     #[test]
-    fn an_owner_that_was_never_seen_is_asked_for() {
+    fn an_unknown_owner_is_looked_up() {
         let mut graph = Graph::default();
-        assert_eq!(graph.learn(object("one", &["never"], &[], false)), ["one"]);
+        assert_eq!(graph.insert(object("one", &["never"], &[], false)), ["one"]);
         assert_eq!(
             graph
                 .unknown_owners(&graph.get("one").expect("known"))
@@ -344,39 +345,39 @@ mod tests {
     }
 
     #[test]
-    fn an_owner_that_is_left_keeps_the_object_and_the_others_are_dropped() {
+    fn one_remaining_owner_keeps_the_object_and_absent_owners_are_dropped() {
         let mut graph = Graph::default();
-        graph.learn(object("left", &[], &[], false));
-        graph.learn(object("one", &["left", "gone"], &[], false));
+        graph.insert(object("left", &[], &[], false));
+        graph.insert(object("one", &["left", "gone"], &[], false));
         assert_eq!(plan(&graph, "one", &["gone"]), "DropOwners({\"gone\"})");
     }
 
     #[test]
-    fn a_foreground_deletion_goes_from_the_leaves_up() {
+    fn foreground_deletion_deletes_the_leaves_first() {
         let mut graph = Graph::default();
-        graph.learn(object("top", &[], &[], false));
-        graph.learn(object("middle", &["top"], &[], false));
-        graph.learn(object("leaf", &["middle"], &[], false));
-        let mut wake = graph.learn(object("top", &[], &[FOREGROUND], true));
+        graph.insert(object("top", &[], &[], false));
+        graph.insert(object("middle", &["top"], &[], false));
+        graph.insert(object("leaf", &["middle"], &[], false));
+        let mut wake = graph.insert(object("top", &[], &[FOREGROUND], true));
         wake.sort();
         assert_eq!(wake, ["middle", "top"]);
-        assert_eq!(plan(&graph, "top", &[]), "Wake([\"middle\"])");
+        assert_eq!(plan(&graph, "top", &[]), "Reconcile([\"middle\"])");
         assert_eq!(plan(&graph, "middle", &[]), "Delete(Foreground)");
-        graph.learn(object("middle", &["top"], &[FOREGROUND], true));
+        graph.insert(object("middle", &["top"], &[FOREGROUND], true));
         assert_eq!(plan(&graph, "leaf", &[]), "Delete(Background)");
-        assert_eq!(graph.lose("leaf").1, ["middle"]);
+        assert_eq!(graph.remove("leaf").1, ["middle"]);
         assert_eq!(plan(&graph, "middle", &[]), "Release");
-        assert_eq!(graph.lose("middle").1, ["top"]);
+        assert_eq!(graph.remove("middle").1, ["top"]);
         assert_eq!(plan(&graph, "top", &[]), "Release");
     }
 
     #[test]
-    fn orphans_are_left() {
+    fn orphaned_dependents_stay() {
         let mut graph = Graph::default();
-        graph.learn(object("owner", &[], &[], false));
-        graph.learn(object("one", &["owner"], &[], false));
+        graph.insert(object("owner", &[], &[], false));
+        graph.insert(object("one", &["owner"], &[], false));
         assert_eq!(
-            graph.learn(object("owner", &[], &[ORPHAN], true)),
+            graph.insert(object("owner", &[], &[ORPHAN], true)),
             ["owner"]
         );
         assert_eq!(plan(&graph, "owner", &[]), "orphan [\"one\"]");

@@ -1,4 +1,4 @@
-//! Indexes of a job: which pod has which, and how sets of them are told. Pure.
+//! The indexes of an indexed job's pods, and sets of them as the status holds them. Pure.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -14,7 +14,7 @@ pub(super) fn of(pod: &Pod) -> Option<i32> {
     annotation(&pod.metadata, INDEX)?.parse().ok()
 }
 
-/// `1,3-5,7`; two neighbours are told one by one.
+/// Renders a set of indexes, for example `1,3-5,7`. Upstream joins two neighbours by a comma.
 pub(super) fn render(indexes: &BTreeSet<i32>) -> String {
     let mut text = String::new();
     let mut rest = indexes.iter().copied().peekable();
@@ -36,7 +36,7 @@ pub(super) fn render(indexes: &BTreeSet<i32>) -> String {
     text
 }
 
-/// Reads what [`render`] writes; what does not parse is left out.
+/// Parses the result of [`render`]. Parts that do not parse are skipped.
 pub(super) fn parse(text: &str) -> BTreeSet<i32> {
     let mut indexes = BTreeSet::new();
     for part in text.split(',').filter(|part| !part.is_empty()) {
@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sets_of_indexes_are_told_as_ranges() {
+    fn sets_of_indexes_are_rendered_as_ranges() {
         for text in ["", "0", "0,1", "0-2", "1,3-5,7"] {
             assert_eq!(render(&parse(text)), text);
         }

@@ -1,39 +1,35 @@
-//! What counts, and what comes next. Pure.
+//! Decides what a job does next, once its terminated pods have been counted. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use events::EventType;
 use jiff::Timestamp;
-use k8s_openapi::api::batch::v1::{
-    Job, JobCondition, JobSpec, JobStatus, PodFailurePolicyRule, UncountedTerminatedPods,
-};
+use k8s_openapi::api::batch::v1::{Job, JobCondition, JobSpec, JobStatus};
 use k8s_openapi::api::core::v1::{EnvVar, EnvVarSource, ObjectFieldSelector, Pod};
 
-use super::Event;
+use super::JobEvent;
 use super::index::{self, INDEX};
-use crate::meta::{after_seconds, annotation, controlled_by, on_wire, uid};
+use crate::meta::{after_seconds, controlled_by, on_wire};
 use crate::podcontrol::{BURST, from_template};
-use crate::pods::{is_active, is_finished, is_ready, is_terminating, phase};
+use crate::pods::{is_active, is_finished, is_ready, is_terminating};
 
-/// The finalizer that holds a pod until it is counted.
+/// The finalizer of pods that have not been counted.
 pub(super) const TRACKING: &str = "batch.kubernetes.io/job-tracking";
-const FAILURES: &str = "batch.kubernetes.io/job-index-failure-count";
-/// The pause after the first failure, and the longest.
+pub(super) const FAILURES: &str = "batch.kubernetes.io/job-index-failure-count";
+/// The pause after the first failure, and the longest pause.
 const FIRST_PAUSE_SECONDS: i64 = 10;
 const LONGEST_PAUSE_SECONDS: i64 = 600;
-/// So many pods are counted in one go.
-const TOGETHER: usize = 500;
 
 /// Failures since the last success.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Failures {
+pub(super) struct PodBackoff {
     in_a_row: u32,
     last: Option<Timestamp>,
 }
 
-impl Failures {
-    pub(super) fn note(&mut self, succeeded: usize, failed: usize, now: Timestamp) {
+impl PodBackoff {
+    pub(super) fn record(&mut self, succeeded: usize, failed: usize, now: Timestamp) {
         if succeeded > 0 {
             *self = Self::default();
         }
@@ -45,7 +41,7 @@ impl Failures {
         }
     }
 
-    /// Before this time no pod is made.
+    /// No pod is created before this time.
     fn pause_until(&self) -> Option<Timestamp> {
         let doublings = self.in_a_row.checked_sub(1)?.min(16);
         Some(after_seconds(
@@ -63,7 +59,7 @@ pub(super) fn is_tracked(pod: &Pod) -> bool {
         .any(|finalizer| finalizer == TRACKING)
 }
 
-fn has(job: &Job, ty: &str) -> bool {
+pub(super) fn has(job: &Job, ty: &str) -> bool {
     let conditions = job
         .status
         .as_ref()
@@ -74,12 +70,12 @@ fn has(job: &Job, ty: &str) -> bool {
         .any(|condition| condition.type_ == ty && condition.status == "True")
 }
 
-/// It has completed or failed.
+/// True when the job has completed or failed.
 pub(super) fn is_over(job: &Job) -> bool {
     has(job, "Complete") || has(job, "Failed")
 }
 
-/// When a job that is over is to be deleted.
+/// When a finished job is to be deleted; none when it is kept.
 pub(super) fn expires(job: &Job) -> Option<Timestamp> {
     let seconds = job.spec.as_ref()?.ttl_seconds_after_finished?;
     let conditions = job.status.as_ref()?.conditions.as_ref()?;
@@ -92,247 +88,42 @@ pub(super) fn expires(job: &Job) -> Option<Timestamp> {
     ))
 }
 
-fn is_indexed(spec: &JobSpec) -> bool {
+pub(super) fn is_indexed(spec: &JobSpec) -> bool {
     spec.completion_mode.as_deref() == Some("Indexed")
 }
 
-/// A pod that is being deleted is replaced only when it has ended.
-fn replaces_ended(spec: &JobSpec) -> bool {
+/// True when a terminating pod is replaced only after it has ended.
+pub(super) fn replaces_ended(spec: &JobSpec) -> bool {
     spec.pod_replacement_policy.as_deref() == Some("Failed")
         || (spec.pod_replacement_policy.is_none() && spec.pod_failure_policy.is_some())
 }
 
-fn counts_as_failed(spec: &JobSpec, pod: &Pod) -> bool {
-    phase(pod) == "Failed"
-        || (is_terminating(pod) && phase(pod) != "Succeeded" && !replaces_ended(spec))
-}
-
-/// The first half of counting.
-#[derive(Debug)]
-pub(super) struct Counted {
-    /// The status that notes the uids; none when they are noted already.
-    pub(super) noted: Option<JobStatus>,
-    /// Uids of pods that are no longer held.
-    pub(super) release: BTreeSet<String>,
-    pub(super) succeeded: usize,
-    pub(super) failed: usize,
-}
-
-/// What has ended and is not counted; none when everything is.
-pub(super) fn count(job: &Job, pods: &[Arc<Pod>]) -> Option<Counted> {
-    let spec = job.spec.as_ref()?;
-    let old = job.status.clone().unwrap_or_default();
-    let mut waiting = old.uncounted_terminated_pods.clone().unwrap_or_default();
-    let noted_before: BTreeSet<String> = waiting
-        .succeeded
-        .iter()
-        .flatten()
-        .chain(waiting.failed.iter().flatten())
-        .cloned()
-        .collect();
-    let mut counted = Counted {
-        noted: None,
-        release: noted_before.clone(),
-        succeeded: 0,
-        failed: 0,
-    };
-    let mut done = index::parse(old.completed_indexes.as_deref().unwrap_or_default());
-    let mut lost = index::parse(old.failed_indexes.as_deref().unwrap_or_default());
-    for pod in pods
-        .iter()
-        .filter(|pod| is_tracked(pod) && !noted_before.contains(uid(&pod.metadata)))
-        .take(TOGETHER)
-    {
-        let id = uid(&pod.metadata).to_owned();
-        if phase(pod) == "Succeeded" {
-            let index = index::of(pod);
-            let fits = !is_indexed(spec)
-                || index.is_some_and(|index| {
-                    index < spec.completions.unwrap_or_default() && done.insert(index)
-                });
-            if fits {
-                waiting.succeeded.get_or_insert_default().push(id.clone());
-                counted.succeeded += 1;
-            }
-            counted.release.insert(id);
-        } else if counts_as_failed(spec, pod) {
-            match judge(spec, pod) {
-                Verdict::Ignore => {}
-                // Whether the job goes on is decided from the condition that this leaves; the pod
-                // counts all the same.
-                Verdict::Count | Verdict::FailJob(_) | Verdict::FailIndex => {
-                    waiting.failed.get_or_insert_default().push(id.clone());
-                    counted.failed += 1;
-                }
-            }
-            if let (Some(limit), Some(index)) = (spec.backoff_limit_per_index, index::of(pod)) {
-                let failures = annotation(&pod.metadata, FAILURES)
-                    .and_then(|text| text.parse::<i32>().ok())
-                    .unwrap_or_default();
-                if failures >= limit || judge(spec, pod) == Verdict::FailIndex {
-                    lost.insert(index);
-                }
-            }
-            counted.release.insert(id);
-        }
-    }
-    if counted.release.is_empty() {
-        return None;
-    }
-    let mut new = JobStatus {
-        uncounted_terminated_pods: Some(waiting),
-        ..old.clone()
-    };
-    if is_indexed(spec) {
-        new.completed_indexes = Some(index::render(&done));
-        if spec.backoff_limit_per_index.is_some() {
-            new.failed_indexes = Some(index::render(&lost));
-        }
-    }
-    if let Some(message) = pods
-        .iter()
-        .filter(|pod| counts_as_failed(spec, pod))
-        .find_map(|pod| match judge(spec, pod) {
-            Verdict::FailJob(message) => Some(message),
-            _ => None,
-        })
-        && !has(job, "FailureTarget")
-    {
-        set(
-            &mut new,
-            "FailureTarget",
-            "True",
-            "PodFailurePolicy",
-            &message,
-            None,
-        );
-    }
-    counted.noted = (new != old).then_some(new);
-    Some(counted)
-}
-
-/// The second half: the uids become numbers, and what still runs is told with them.
-pub(super) fn settle(status: Option<&JobStatus>, pods: &[Arc<Pod>]) -> JobStatus {
-    let mut status = status.cloned().unwrap_or_default();
-    let count =
-        |wanted: &dyn Fn(&Pod) -> bool| to_i32(pods.iter().filter(|pod| wanted(pod)).count());
-    status.active = Some(count(&is_active)).filter(|active| *active > 0);
-    status.ready = Some(count(&|pod| is_active(pod) && is_ready(pod)));
-    status.terminating = Some(count(&|pod| is_terminating(pod) && !is_finished(pod)));
-    let waiting = status.uncounted_terminated_pods.take().unwrap_or_default();
-    let add = |count: Option<i32>, uids: Option<Vec<String>>| {
-        let sum = count.unwrap_or_default()
-            + i32::try_from(uids.map_or(0, |uids| uids.len())).unwrap_or_default();
-        Some(sum).filter(|sum| *sum != 0)
-    };
-    status.succeeded = add(status.succeeded, waiting.succeeded);
-    status.failed = add(status.failed, waiting.failed);
-    status.uncounted_terminated_pods = Some(UncountedTerminatedPods::default());
-    status
-}
-
-#[derive(Debug, PartialEq, Eq)]
-enum Verdict {
-    Count,
-    Ignore,
-    FailIndex,
-    FailJob(String),
-}
-
-/// What the failure policy says about a failed pod.
-fn judge(spec: &JobSpec, pod: &Pod) -> Verdict {
-    let rules = spec
-        .pod_failure_policy
-        .as_ref()
-        .map(|policy| policy.rules.as_slice())
-        .unwrap_or_default();
-    for (number, rule) in rules.iter().enumerate() {
-        if phase(pod) == "Failed"
-            && let Some(message) = matching(rule, number, pod)
-        {
-            return match rule.action.as_str() {
-                "Ignore" => Verdict::Ignore,
-                "FailIndex" => Verdict::FailIndex,
-                "FailJob" => Verdict::FailJob(message),
-                _ => Verdict::Count,
-            };
-        }
-    }
-    Verdict::Count
-}
-
-fn matching(rule: &PodFailurePolicyRule, number: usize, pod: &Pod) -> Option<String> {
-    let who = format!("{}/{}", crate::pods::namespace(pod), crate::pods::name(pod));
-    let end = format!("matching {} rule at index {number}", rule.action);
-    if let Some(wanted) = &rule.on_exit_codes {
-        let statuses = pod.status.iter().flat_map(|status| {
-            status
-                .container_statuses
-                .iter()
-                .flatten()
-                .chain(status.init_container_statuses.iter().flatten())
-        });
-        let mut exits = statuses
-            .filter(|status| {
-                wanted
-                    .container_name
-                    .as_ref()
-                    .is_none_or(|name| *name == status.name)
-            })
-            .filter_map(|status| {
-                let code = status.state.as_ref()?.terminated.as_ref()?.exit_code;
-                Some((status.name.as_str(), code))
-            });
-        let listed = |code: i32| wanted.values.contains(&code);
-        let (name, code) =
-            exits.find(|(_, code)| *code != 0 && listed(*code) == (wanted.operator == "In"))?;
-        return Some(format!(
-            "Container {name} for pod {who} failed with exit code {code} {end}"
-        ));
-    }
-    let wanted = rule.on_pod_conditions.iter().flatten();
-    let conditions = || {
-        pod.status
-            .iter()
-            .flat_map(|status| status.conditions.iter().flatten())
-    };
-    wanted
-        .filter(|wanted| {
-            conditions().any(|known| {
-                known.type_ == wanted.type_
-                    && known.status == wanted.status.as_deref().unwrap_or("True")
-            })
-        })
-        .map(|wanted| format!("Pod {who} has condition {} {end}", wanted.type_))
-        .next()
-}
-
 /// What to do now.
 #[derive(Debug)]
-pub(super) struct Plan {
+pub(super) struct JobPlan {
     pub(super) create: Vec<Pod>,
     pub(super) delete: Vec<Arc<Pod>>,
     /// None when the present status is right.
     pub(super) status: Option<JobStatus>,
-    pub(super) events: Vec<Event>,
+    pub(super) events: Vec<JobEvent>,
     pub(super) recheck: Option<Timestamp>,
 }
 
-struct View<'a> {
+struct JobState<'a> {
     job: &'a Job,
     spec: &'a JobSpec,
     active: Vec<&'a Arc<Pod>>,
     terminating: i32,
     succeeded: i32,
     failed: i32,
-    done: BTreeSet<i32>,
-    lost: BTreeSet<i32>,
+    completed_indexes: BTreeSet<i32>,
+    failed_indexes: BTreeSet<i32>,
     now: Timestamp,
 }
 
-/// Decides, once everything that has ended is counted.
-pub(super) fn plan(job: &Job, pods: &[Arc<Pod>], failures: &Failures, now: Timestamp) -> Plan {
-    let mut plan = Plan {
+/// Makes the plan, after all terminated pods have been counted.
+pub(super) fn plan(job: &Job, pods: &[Arc<Pod>], failures: &PodBackoff, now: Timestamp) -> JobPlan {
+    let mut plan = JobPlan {
         create: Vec::new(),
         delete: Vec::new(),
         status: None,
@@ -341,7 +132,7 @@ pub(super) fn plan(job: &Job, pods: &[Arc<Pod>], failures: &Failures, now: Times
     };
     let Some(spec) = &job.spec else { return plan };
     let old = job.status.clone().unwrap_or_default();
-    let view = View {
+    let view = JobState {
         job,
         spec,
         active: pods.iter().filter(|pod| is_active(pod)).collect(),
@@ -352,8 +143,8 @@ pub(super) fn plan(job: &Job, pods: &[Arc<Pod>], failures: &Failures, now: Times
         ),
         succeeded: old.succeeded.unwrap_or_default(),
         failed: old.failed.unwrap_or_default(),
-        done: index::parse(old.completed_indexes.as_deref().unwrap_or_default()),
-        lost: index::parse(old.failed_indexes.as_deref().unwrap_or_default()),
+        completed_indexes: index::parse(old.completed_indexes.as_deref().unwrap_or_default()),
+        failed_indexes: index::parse(old.failed_indexes.as_deref().unwrap_or_default()),
         now,
     };
     let mut new = old.clone();
@@ -392,16 +183,16 @@ pub(super) fn plan(job: &Job, pods: &[Arc<Pod>], failures: &Failures, now: Times
         let deadline = after_seconds(start.0, seconds);
         plan.recheck = Some(plan.recheck.map_or(deadline, |known| known.min(deadline)));
     }
-    tell(&view, &mut new, &plan);
+    write_counts(&view, &mut new, &plan);
     plan.status = (new != old).then_some(new);
     plan
 }
 
-fn to_i32(count: usize) -> i32 {
+pub(super) fn to_i32(count: usize) -> i32 {
     i32::try_from(count).unwrap_or(i32::MAX)
 }
 
-fn tell(view: &View<'_>, status: &mut JobStatus, plan: &Plan) {
+fn write_counts(view: &JobState<'_>, status: &mut JobStatus, plan: &JobPlan) {
     let leaving = to_i32(plan.delete.len());
     let active = to_i32(view.active.len()) - leaving + to_i32(plan.create.len());
     status.active = Some(active).filter(|active| *active > 0);
@@ -423,14 +214,14 @@ fn tell(view: &View<'_>, status: &mut JobStatus, plan: &Plan) {
     }
 }
 
-/// Why the job cannot be completed any more.
-fn failure(view: &View<'_>, status: &JobStatus) -> Option<(&'static str, String)> {
-    let told = status
+/// Why the job can no longer complete; none while it can.
+fn failure(view: &JobState<'_>, status: &JobStatus) -> Option<(&'static str, String)> {
+    let reported = status
         .conditions
         .iter()
         .flatten()
         .find(|condition| condition.type_ == "FailureTarget" && condition.status == "True");
-    if let Some(told) = told {
+    if let Some(reported) = reported {
         let known = [
             "PodFailurePolicy",
             "BackoffLimitExceeded",
@@ -440,9 +231,9 @@ fn failure(view: &View<'_>, status: &JobStatus) -> Option<(&'static str, String)
         ];
         let reason = known
             .into_iter()
-            .find(|known| told.reason.as_deref() == Some(known))
+            .find(|known| reported.reason.as_deref() == Some(known))
             .unwrap_or("Failed");
-        return Some((reason, told.message.clone().unwrap_or_default()));
+        return Some((reason, reported.message.clone().unwrap_or_default()));
     }
     let restarts: i32 = view.active.iter().map(|pod| restarts(pod)).sum();
     let on_failure = view
@@ -469,15 +260,19 @@ fn failure(view: &View<'_>, status: &JobStatus) -> Option<(&'static str, String)
             "Job was active longer than specified deadline".to_owned(),
         ));
     }
-    let lost = to_i32(view.lost.len());
-    if view.spec.max_failed_indexes.is_some_and(|most| lost > most) {
+    let failed_indexes = to_i32(view.failed_indexes.len());
+    if view
+        .spec
+        .max_failed_indexes
+        .is_some_and(|most| failed_indexes > most)
+    {
         return Some((
             "MaxFailedIndexesExceeded",
             "Job has exceeded the specified maximal number of failed indexes".to_owned(),
         ));
     }
     let all = view.spec.completions.unwrap_or_default();
-    if lost > 0 && lost + to_i32(view.done.len()) >= all {
+    if failed_indexes > 0 && failed_indexes + to_i32(view.completed_indexes.len()) >= all {
         return Some(("FailedIndexes", "Job has failed indexes".to_owned()));
     }
     None
@@ -491,21 +286,21 @@ fn restarts(pod: &Pod) -> i32 {
         .sum()
 }
 
-fn has_succeeded(view: &View<'_>) -> bool {
+fn has_succeeded(view: &JobState<'_>) -> bool {
     match view.spec.completions {
         Some(wanted) => view.succeeded >= wanted,
         None => view.succeeded > 0 && view.active.is_empty(),
     }
 }
 
-/// Says that the job will end, stops its pods, and says that it has ended when they have.
+/// Announces the end of the job, deletes its pods, and declares the end when they are gone.
 fn end(
-    view: &View<'_>,
+    view: &JobState<'_>,
     status: &mut JobStatus,
     (announced, ended): (&str, &str),
     reason: &'static str,
     message: &str,
-    plan: &mut Plan,
+    plan: &mut JobPlan,
 ) {
     set(status, announced, "True", reason, message, Some(view.now));
     plan.delete
@@ -524,7 +319,7 @@ fn end(
     }
 }
 
-fn suspend(view: &View<'_>, status: &mut JobStatus, plan: &mut Plan) {
+fn suspend(view: &JobState<'_>, status: &mut JobStatus, plan: &mut JobPlan) {
     plan.delete
         .extend(view.active.iter().map(|pod| Arc::clone(pod)));
     if set(
@@ -541,7 +336,7 @@ fn suspend(view: &View<'_>, status: &mut JobStatus, plan: &mut Plan) {
     status.start_time = None;
 }
 
-fn resume(status: &mut JobStatus, now: Timestamp, plan: &mut Plan) {
+fn resume(status: &mut JobStatus, now: Timestamp, plan: &mut JobPlan) {
     let suspended = status
         .conditions
         .iter()
@@ -563,14 +358,14 @@ fn resume(status: &mut JobStatus, now: Timestamp, plan: &mut Plan) {
     }
 }
 
-/// Makes the pods that are missing and deletes those that are too many.
-fn manage(view: &View<'_>, failures: &Failures, plan: &mut Plan) {
+/// Creates missing pods and deletes surplus ones.
+fn manage(view: &JobState<'_>, failures: &PodBackoff, plan: &mut JobPlan) {
     let parallelism = view.spec.parallelism.unwrap_or(1).max(0);
     let active = to_i32(view.active.len());
     let wanted = match view.spec.completions {
         None if view.succeeded > 0 => active,
         None => parallelism,
-        Some(completions) => (completions - view.succeeded - to_i32(view.lost.len()))
+        Some(completions) => (completions - view.succeeded - to_i32(view.failed_indexes.len()))
             .min(parallelism)
             .max(0),
     };
@@ -615,14 +410,16 @@ fn manage(view: &View<'_>, failures: &Failures, plan: &mut Plan) {
     };
 }
 
-fn make_indexed(view: &View<'_>, missing: usize) -> Vec<Pod> {
+fn make_indexed(view: &JobState<'_>, missing: usize) -> Vec<Pod> {
     let taken: BTreeSet<i32> = view
         .active
         .iter()
         .filter_map(|pod| index::of(pod))
         .collect();
     let free = (0..view.spec.completions.unwrap_or_default()).filter(|index| {
-        !taken.contains(index) && !view.done.contains(index) && !view.lost.contains(index)
+        !taken.contains(index)
+            && !view.completed_indexes.contains(index)
+            && !view.failed_indexes.contains(index)
     });
     free.take(missing)
         .map(|index| make(view.job, view.spec, Some(index)))
@@ -647,10 +444,11 @@ fn make(job: &Job, spec: &JobSpec, index: Option<i32>) -> Pod {
         .labels
         .get_or_insert_default()
         .insert(INDEX.to_owned(), index.to_string());
-    let notes: &mut BTreeMap<String, String> = pod.metadata.annotations.get_or_insert_default();
-    notes.insert(INDEX.to_owned(), index.to_string());
+    let annotations: &mut BTreeMap<String, String> =
+        pod.metadata.annotations.get_or_insert_default();
+    annotations.insert(INDEX.to_owned(), index.to_string());
     if spec.backoff_limit_per_index.is_some() {
-        notes.insert(FAILURES.to_owned(), "0".to_owned());
+        annotations.insert(FAILURES.to_owned(), "0".to_owned());
     }
     let inside = pod.spec.get_or_insert_default();
     inside.hostname = Some(format!("{name}-{index}"));
@@ -686,8 +484,8 @@ fn index_variable() -> EnvVar {
     }
 }
 
-/// Sets a condition; true when it says something new. Without a time it is told at the next pass.
-fn set(
+/// Sets a condition. Returns true when its status changes. Without `now` it has no times.
+pub(super) fn set(
     status: &mut JobStatus,
     ty: &str,
     value: &str,

@@ -1,4 +1,4 @@
-//! The five conditions of a namespace on its way out. Pure.
+//! The five conditions of a namespace that is being deleted. Pure.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,27 +8,27 @@ use k8s_openapi::api::core::v1::{Namespace, NamespaceCondition};
 
 use crate::meta::on_wire;
 
-/// What an attempt to empty a namespace came to.
+/// The result of an attempt to delete the content of a namespace.
 #[derive(Debug, Default)]
-pub(super) struct Findings {
-    /// Why it is not known what there could be.
+pub(super) struct ContentDeletion {
+    /// Why discovery failed; none when it succeeded.
     pub(super) discovery: Option<String>,
     pub(super) failures: Vec<String>,
-    /// Objects that are left, by resource.
+    /// The number of objects left, by resource.
     pub(super) remaining: BTreeMap<String, usize>,
-    /// Finalizers that hold them.
+    /// The number of objects left, by finalizer.
     pub(super) finalizers: BTreeMap<String, usize>,
     pub(super) pods_left: bool,
-    /// When to look again unasked.
+    /// When to reconcile again.
     pub(super) wait: Option<Duration>,
 }
 
-impl Findings {
+impl ContentDeletion {
     pub(super) fn wait_for(&mut self, wait: Duration) {
         self.wait = Some(self.wait.map_or(wait, |known| known.max(wait)));
     }
 
-    /// Nothing is left and nothing failed.
+    /// True when nothing is left and nothing failed.
     pub(super) fn is_empty(&self) -> bool {
         self.discovery.is_none()
             && self.failures.is_empty()
@@ -125,21 +125,20 @@ impl Findings {
     }
 }
 
-/// The namespace with the conditions that follow; none when it has them, or when it is about to go
-/// anyway.
+/// The namespace with its new conditions; none when it has them, or when nothing is left.
 pub(super) fn with_conditions(
     namespace: &Namespace,
-    findings: &Findings,
+    progress: &ContentDeletion,
     now: Timestamp,
 ) -> Option<Namespace> {
-    if findings.is_empty() {
+    if progress.is_empty() {
         return None;
     }
     let mut updated = namespace.clone();
     let status = updated.status.get_or_insert_default();
     status.phase = Some("Terminating".to_owned());
     let conditions = status.conditions.get_or_insert_default();
-    for (ty, status, reason, message) in findings.conditions() {
+    for (ty, status, reason, message) in progress.conditions() {
         let status = if status { "True" } else { "False" };
         let condition = NamespaceCondition {
             type_: ty.to_owned(),
@@ -158,20 +157,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_left_is_told_in_the_words_of_upstream() {
-        let findings = Findings {
+    fn remaining_content_is_reported_in_upstreams_words() {
+        let progress = ContentDeletion {
             remaining: BTreeMap::from([("configmaps.".to_owned(), 1)]),
             finalizers: BTreeMap::from([("a.b/c".to_owned(), 1)]),
-            ..Findings::default()
+            ..ContentDeletion::default()
         };
-        let updated = with_conditions(&Namespace::default(), &findings, Timestamp::UNIX_EPOCH)
+        let updated = with_conditions(&Namespace::default(), &progress, Timestamp::UNIX_EPOCH)
             .expect("written");
         let conditions = updated
             .status
             .as_ref()
             .and_then(|status| status.conditions.as_ref())
             .expect("conditions");
-        let told: Vec<_> = conditions
+        let reported: Vec<_> = conditions
             .iter()
             .map(|condition| {
                 (
@@ -181,7 +180,7 @@ mod tests {
             })
             .collect();
         assert_eq!(
-            told,
+            reported,
             [
                 ("False", "All resources successfully discovered"),
                 ("False", "All legacy kube types successfully parsed"),
@@ -200,12 +199,12 @@ mod tests {
             ]
         );
         assert_eq!(
-            with_conditions(&updated, &findings, Timestamp::UNIX_EPOCH),
+            with_conditions(&updated, &progress, Timestamp::UNIX_EPOCH),
             None,
             "the second time there is nothing new"
         );
         assert_eq!(
-            with_conditions(&updated, &Findings::default(), Timestamp::UNIX_EPOCH),
+            with_conditions(&updated, &ContentDeletion::default(), Timestamp::UNIX_EPOCH),
             None
         );
     }

@@ -1,4 +1,4 @@
-//! What conditions and cordoning mean in taints. Pure.
+//! The taints that follow from conditions and cordoning. Pure.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,19 +23,19 @@ const PRESSURES: [(&str, &str); 4] = [
     ),
     ("PIDPressure", "node.kubernetes.io/pid-pressure"),
 ];
-/// The conditions that become unknown with a node.
-const TOLD_BY_NODES: [&str; 4] = ["Ready", "MemoryPressure", "DiskPressure", "PIDPressure"];
-/// From so many nodes on, a zone is large.
+/// The conditions that become unknown when a node is silent.
+const REPORTED_BY_NODES: [&str; 4] = ["Ready", "MemoryPressure", "DiskPressure", "PIDPressure"];
+/// Zones with more nodes than this are large.
 const LARGE: usize = 50;
 
-/// How a node stands.
+/// The status of a node's Ready condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Reach {
+pub(super) enum ReadyStatus {
     Ready,
     NotReady,
     Unknown,
-    /// It has never said.
-    Silent,
+    /// The node has no such condition.
+    NeverReported,
 }
 
 fn condition<'a>(node: &'a Node, ty: &str) -> Option<&'a NodeCondition> {
@@ -47,29 +47,29 @@ fn condition<'a>(node: &'a Node, ty: &str) -> Option<&'a NodeCondition> {
         .find(|condition| condition.type_ == ty)
 }
 
-pub(super) fn reach(node: &Node) -> Reach {
+pub(super) fn ready_status(node: &Node) -> ReadyStatus {
     match condition(node, "Ready").map(|condition| condition.status.as_str()) {
-        None => Reach::Silent,
-        Some("True") => Reach::Ready,
-        Some("False") => Reach::NotReady,
-        Some(_) => Reach::Unknown,
+        None => ReadyStatus::NeverReported,
+        Some("True") => ReadyStatus::Ready,
+        Some("False") => ReadyStatus::NotReady,
+        Some(_) => ReadyStatus::Unknown,
     }
 }
 
-/// The time that the node itself has put into its Ready condition; none when it has none.
+/// The heartbeat time in the Ready condition; none when the node has no such condition.
 pub(super) fn heartbeat(node: &Node) -> Option<Option<Time>> {
     condition(node, "Ready").map(|condition| condition.last_heartbeat_time.clone())
 }
 
-/// The node with the conditions of one that is silent; none when it has them already.
-pub(super) fn silenced(node: &Node, now: Timestamp) -> Option<Node> {
+/// The node with the conditions of a silent node; none when it has them already.
+pub(super) fn with_unknown_conditions(node: &Node, now: Timestamp) -> Option<Node> {
     let mut silent = node.clone();
     let conditions = silent
         .status
         .get_or_insert_default()
         .conditions
         .get_or_insert_default();
-    for ty in TOLD_BY_NODES {
+    for ty in REPORTED_BY_NODES {
         match conditions
             .iter_mut()
             .find(|condition| condition.type_ == ty)
@@ -98,15 +98,15 @@ pub(super) fn has(node: &Node, key: &str, effect: &str) -> bool {
     nodes::taints(node).any(|taint| taint.key == key && taint.effect == effect)
 }
 
-/// The taints that keep pods away, as key and effect.
+/// The taints that prevent scheduling, as key and effect.
 pub(super) fn wanted(node: &Node) -> Vec<(&'static str, &'static str)> {
     let mut keys = Vec::new();
-    match reach(node) {
-        Reach::NotReady => keys.push(NOT_READY),
-        Reach::Unknown => keys.push(UNREACHABLE),
-        // A node that has not said anything keeps the taint with which it came.
-        Reach::Silent if has(node, NOT_READY, "NoSchedule") => keys.push(NOT_READY),
-        Reach::Ready | Reach::Silent => {}
+    match ready_status(node) {
+        ReadyStatus::NotReady => keys.push(NOT_READY),
+        ReadyStatus::Unknown => keys.push(UNREACHABLE),
+        // A node that has not reported yet keeps the taint that it was created with.
+        ReadyStatus::NeverReported if has(node, NOT_READY, "NoSchedule") => keys.push(NOT_READY),
+        ReadyStatus::Ready | ReadyStatus::NeverReported => {}
     }
     let pressed =
         |ty: &str| condition(node, ty).is_some_and(|condition| condition.status == "True");
@@ -122,16 +122,16 @@ pub(super) fn wanted(node: &Node) -> Vec<(&'static str, &'static str)> {
     keys.into_iter().map(|key| (key, "NoSchedule")).collect()
 }
 
-/// The taint that would drive pods from this node.
-pub(super) fn driving(node: &Node) -> Option<&'static str> {
-    match reach(node) {
-        Reach::NotReady => Some(NOT_READY),
-        Reach::Unknown => Some(UNREACHABLE),
-        Reach::Ready | Reach::Silent => None,
+/// The key of the taint that would evict the pods of this node.
+pub(super) fn evicting(node: &Node) -> Option<&'static str> {
+    match ready_status(node) {
+        ReadyStatus::NotReady => Some(NOT_READY),
+        ReadyStatus::Unknown => Some(UNREACHABLE),
+        ReadyStatus::Ready | ReadyStatus::NeverReported => None,
     }
 }
 
-/// The new list of taints; none when the present one is right. Taints of others stay.
+/// The new list of taints; none when the present one is right. Foreign taints stay.
 pub(super) fn plan(
     node: &Node,
     wanted: &[(&'static str, &'static str)],
@@ -167,7 +167,7 @@ pub(super) fn plan(
     (!nodes::taints(node).eq(&list)).then_some(list)
 }
 
-/// Region and zone of a node.
+/// The region and zone of a node.
 pub(super) fn zone(node: &Node) -> String {
     let label = |name: &str| {
         node.metadata
@@ -183,8 +183,8 @@ pub(super) fn zone(node: &Node) -> String {
     )
 }
 
-/// How often a node of this zone may be given up; none when it must not be.
-pub(super) fn pace(
+/// The interval at which nodes of a zone are tainted; none when they must not be.
+pub(super) fn interval(
     of: &str,
     all: &[Arc<Node>],
     usual: Duration,
@@ -193,7 +193,7 @@ pub(super) fn pace(
     let mut zones: BTreeMap<String, (usize, usize)> = BTreeMap::new();
     for node in all {
         let (up, down) = zones.entry(zone(node)).or_default();
-        *(if reach(node) == Reach::Ready {
+        *(if ready_status(node) == ReadyStatus::Ready {
             up
         } else {
             down
@@ -230,7 +230,7 @@ mod tests {
     fn planned(node: &Node, drive: bool) -> Option<Vec<(String, String)>> {
         let mut wanted = wanted(node);
         wanted.extend(
-            driving(node)
+            evicting(node)
                 .filter(|_| drive)
                 .map(|key| (key, "NoExecute")),
         );
@@ -246,7 +246,7 @@ mod tests {
     fn taints_follow_conditions_and_cordoning() {
         let own = json!({"key": "own", "effect": "NoSchedule"});
         let taint = |key: &str, effect: &str| json!({"key": format!("node.kubernetes.io/{key}"), "effect": effect});
-        let told = |list: &[(&str, &str)]| {
+        let expected_taints = |list: &[(&str, &str)]| {
             Some(
                 list.iter()
                     .map(|(key, effect)| ((*key).to_owned(), (*effect).to_owned()))
@@ -260,7 +260,7 @@ mod tests {
                     json!({"taints": [own, taint("not-ready", "NoSchedule")]}),
                     "",
                 ),
-                told(&[("own", "NoSchedule")]),
+                expected_taints(&[("own", "NoSchedule")]),
             ),
             (node(json!("True"), json!({"taints": [own]}), ""), None),
             (
@@ -273,7 +273,7 @@ mod tests {
             ),
             (
                 node(json!("True"), json!({"unschedulable": true}), ""),
-                told(&[(UNSCHEDULABLE, "NoSchedule")]),
+                expected_taints(&[(UNSCHEDULABLE, "NoSchedule")]),
             ),
             (
                 node(
@@ -281,11 +281,11 @@ mod tests {
                     json!({"taints": [taint("unschedulable", "NoSchedule")]}),
                     "",
                 ),
-                told(&[]),
+                expected_taints(&[]),
             ),
             (
                 node(json!("Unknown"), json!({}), ""),
-                told(&[(UNREACHABLE, "NoSchedule"), (UNREACHABLE, "NoExecute")]),
+                expected_taints(&[(UNREACHABLE, "NoSchedule"), (UNREACHABLE, "NoExecute")]),
             ),
             (
                 node(
@@ -293,7 +293,7 @@ mod tests {
                     json!({"taints": [taint("unreachable", "NoExecute")]}),
                     "",
                 ),
-                told(&[(NOT_READY, "NoSchedule"), (NOT_READY, "NoExecute")]),
+                expected_taints(&[(NOT_READY, "NoSchedule"), (NOT_READY, "NoExecute")]),
             ),
         ];
         for (node, expected) in cases {
@@ -304,7 +304,8 @@ mod tests {
     #[test]
     fn a_silent_node_has_unknown_conditions_once() {
         let silent =
-            silenced(&node(json!("True"), json!({}), ""), Timestamp::UNIX_EPOCH).expect("changed");
+            with_unknown_conditions(&node(json!("True"), json!({}), ""), Timestamp::UNIX_EPOCH)
+                .expect("changed");
         let reasons: Vec<_> = silent
             .status
             .as_ref()
@@ -322,26 +323,32 @@ mod tests {
                 "NodeStatusNeverUpdated"
             ]
         );
-        assert_eq!(silenced(&silent, Timestamp::UNIX_EPOCH), None);
+        assert_eq!(
+            with_unknown_conditions(&silent, Timestamp::UNIX_EPOCH),
+            None
+        );
     }
 
     #[test]
-    fn when_everything_is_down_nobody_is_driven_away() {
+    fn no_pods_are_evicted_when_every_node_is_down() {
         let (usual, rare) = (Duration::from_secs(10), Duration::from_secs(100));
         let up = |zone: &str| Arc::new(node(json!("True"), json!({}), zone));
         let down = |zone: &str| Arc::new(node(json!("Unknown"), json!({}), zone));
-        assert_eq!(pace(":a", &[down("a")], usual, rare), None);
+        assert_eq!(interval(":a", &[down("a")], usual, rare), None);
         assert_eq!(
-            pace(":a", &[down("a"), up("b")], usual, rare),
+            interval(":a", &[down("a"), up("b")], usual, rare),
             Some(usual),
             "a zone that is wholly down, beside one that is not"
         );
-        assert_eq!(pace(":a", &[down("a"), up("a")], usual, rare), Some(usual));
+        assert_eq!(
+            interval(":a", &[down("a"), up("a")], usual, rare),
+            Some(usual)
+        );
         let mostly = [down("a"), down("a"), down("a"), up("a")];
-        assert_eq!(pace(":a", &mostly, usual, rare), None);
+        assert_eq!(interval(":a", &mostly, usual, rare), None);
         let large: Vec<_> = (0..60)
             .map(|i| if i < 40 { down("a") } else { up("a") })
             .collect();
-        assert_eq!(pace(":a", &large, usual, rare), Some(rare));
+        assert_eq!(interval(":a", &large, usual, rare), Some(rare));
     }
 }

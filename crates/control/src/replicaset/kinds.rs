@@ -1,4 +1,4 @@
-//! The two kinds behind [`Replicated`].
+//! ReplicaSet and ReplicationController as [`ReplicaController`]s.
 
 use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetCondition, ReplicaSetStatus};
 use k8s_openapi::api::core::v1::{
@@ -6,19 +6,19 @@ use k8s_openapi::api::core::v1::{
     ReplicationControllerStatus,
 };
 
-use super::Replicated;
-use super::plan::{FAILURE, Figures};
+use super::ReplicaController;
+use super::plan::{FAILURE, ReplicaCounts};
 use crate::meta::on_wire;
 use crate::selector::Selector;
 
-fn unless_zero(count: i32) -> Option<i32> {
+fn non_zero(count: i32) -> Option<i32> {
     Some(count).filter(|count| *count != 0)
 }
 
-impl Replicated for ReplicaSet {
+impl ReplicaController for ReplicaSet {
     const NAME: &'static str = "replicaset";
     const COMPONENT: &'static str = "replicaset-controller";
-    const TELLS_TERMINATING: bool = true;
+    const REPORTS_TERMINATING: bool = true;
 
     fn replicas(&self) -> i32 {
         self.spec
@@ -42,10 +42,10 @@ impl Replicated for ReplicaSet {
         self.spec.as_ref()?.template.as_ref()
     }
 
-    fn with_status(&self, figures: &Figures) -> Option<Self> {
+    fn with_status(&self, counts: &ReplicaCounts) -> Option<Self> {
         let old = self.status.clone().unwrap_or_default();
         let mut conditions = old.conditions.clone().unwrap_or_default();
-        match &figures.failure {
+        match &counts.failure {
             Some(failure)
                 if !conditions
                     .iter()
@@ -56,20 +56,20 @@ impl Replicated for ReplicaSet {
                     status: "True".to_owned(),
                     reason: Some(failure.reason.to_owned()),
                     message: Some(failure.message.clone()),
-                    last_transition_time: Some(on_wire(figures.now)),
+                    last_transition_time: Some(on_wire(counts.now)),
                 })
             }
             Some(_) => {}
             None => conditions.retain(|condition| condition.type_ != FAILURE),
         }
         let new = ReplicaSetStatus {
-            available_replicas: unless_zero(figures.available),
+            available_replicas: non_zero(counts.available),
             conditions: Some(conditions).filter(|conditions| !conditions.is_empty()),
-            fully_labeled_replicas: unless_zero(figures.fully_labeled),
+            fully_labeled_replicas: non_zero(counts.fully_labeled),
             observed_generation: self.metadata.generation,
-            ready_replicas: unless_zero(figures.ready),
-            replicas: figures.replicas,
-            terminating_replicas: Some(figures.terminating),
+            ready_replicas: non_zero(counts.ready),
+            replicas: counts.replicas,
+            terminating_replicas: Some(counts.terminating),
         };
         (new != old).then(|| Self {
             status: Some(new),
@@ -78,10 +78,10 @@ impl Replicated for ReplicaSet {
     }
 }
 
-impl Replicated for ReplicationController {
+impl ReplicaController for ReplicationController {
     const NAME: &'static str = "replicationcontroller";
     const COMPONENT: &'static str = "replication-controller";
-    const TELLS_TERMINATING: bool = false;
+    const REPORTS_TERMINATING: bool = false;
 
     fn replicas(&self) -> i32 {
         self.spec
@@ -107,10 +107,10 @@ impl Replicated for ReplicationController {
         self.spec.as_ref()?.template.as_ref()
     }
 
-    fn with_status(&self, figures: &Figures) -> Option<Self> {
+    fn with_status(&self, counts: &ReplicaCounts) -> Option<Self> {
         let old = self.status.clone().unwrap_or_default();
         let mut conditions = old.conditions.clone().unwrap_or_default();
-        match &figures.failure {
+        match &counts.failure {
             Some(failure)
                 if !conditions
                     .iter()
@@ -121,19 +121,19 @@ impl Replicated for ReplicationController {
                     status: "True".to_owned(),
                     reason: Some(failure.reason.to_owned()),
                     message: Some(failure.message.clone()),
-                    last_transition_time: Some(on_wire(figures.now)),
+                    last_transition_time: Some(on_wire(counts.now)),
                 });
             }
             Some(_) => {}
             None => conditions.retain(|condition| condition.type_ != FAILURE),
         }
         let new = ReplicationControllerStatus {
-            available_replicas: unless_zero(figures.available),
+            available_replicas: non_zero(counts.available),
             conditions: Some(conditions).filter(|conditions| !conditions.is_empty()),
-            fully_labeled_replicas: unless_zero(figures.fully_labeled),
+            fully_labeled_replicas: non_zero(counts.fully_labeled),
             observed_generation: self.metadata.generation,
-            ready_replicas: unless_zero(figures.ready),
-            replicas: figures.replicas,
+            ready_replicas: non_zero(counts.ready),
+            replicas: counts.replicas,
         };
         (new != old).then(|| Self {
             status: Some(new),
@@ -142,10 +142,10 @@ impl Replicated for ReplicationController {
     }
 }
 
-/// A set that selected every pod of its namespace would adopt them all and delete what is too much.
+/// A set that selects every pod of its namespace would adopt them all and delete the surplus.
 fn refuse_empty(selector: Selector) -> Result<Selector, String> {
     if selector.is_empty() {
-        Err("the selector selects everything".to_owned())
+        Err("empty selector".to_owned())
     } else {
         Ok(selector)
     }

@@ -1,64 +1,64 @@
-//! How many pods to make or delete, and what the status says. Pure.
+//! Decides how many pods to create or delete, and computes the counts of the status. Pure.
 
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 
-use super::{Failure, Replicated};
+use super::{ReplicaController, ReplicaError};
 use crate::podcontrol::BURST;
 use crate::pods::{Availability, availability, is_ready};
 
-/// The condition that tells why there are too few or too many pods.
+/// The condition that reports why the number of pods could not be corrected.
 pub(super) const FAILURE: &str = "ReplicaFailure";
 
-/// What to do next.
+/// What to do about the number of pods.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Step {
+pub(super) enum ReplicaAction {
     Nothing,
     Create(usize),
     Delete(usize),
 }
 
-/// Compares the wish with the pods that count.
-pub(super) fn step(replicas: i32, active: usize) -> Step {
+/// Compares the wanted number of pods with the number of active ones.
+pub(super) fn step(replicas: i32, active: usize) -> ReplicaAction {
     let wanted = usize::try_from(replicas).unwrap_or_default();
     match wanted.cmp(&active) {
-        std::cmp::Ordering::Equal => Step::Nothing,
-        std::cmp::Ordering::Greater => Step::Create((wanted - active).min(BURST)),
-        std::cmp::Ordering::Less => Step::Delete((active - wanted).min(BURST)),
+        std::cmp::Ordering::Equal => ReplicaAction::Nothing,
+        std::cmp::Ordering::Greater => ReplicaAction::Create((wanted - active).min(BURST)),
+        std::cmp::Ordering::Less => ReplicaAction::Delete((active - wanted).min(BURST)),
     }
 }
 
-/// What the status has to say.
+/// The counts that a status is made from.
 #[derive(Debug)]
-pub(crate) struct Figures {
+pub(crate) struct ReplicaCounts {
     pub(super) replicas: i32,
     pub(super) fully_labeled: i32,
     pub(super) ready: i32,
     pub(super) available: i32,
     pub(super) terminating: i32,
-    pub(super) failure: Option<Told>,
+    pub(super) failure: Option<ReplicaFailure>,
     /// When the next pod becomes available by time alone.
     pub(super) available_at: Option<Timestamp>,
     pub(super) now: Timestamp,
 }
 
-/// Why the number of pods could not be corrected, in words.
+/// The reason and message of the failure condition.
 #[derive(Debug)]
-pub(super) struct Told {
+pub(super) struct ReplicaFailure {
     pub(super) reason: &'static str,
     pub(super) message: String,
 }
 
 /// Counts the pods.
-pub(super) fn figures<K: Replicated>(
+pub(super) fn counts<K: ReplicaController>(
     set: &K,
     active: &[Arc<Pod>],
     terminating: i32,
-    failure: Option<&Failure>,
+    failure: Option<&ReplicaError>,
     now: Timestamp,
-) -> Figures {
+) -> ReplicaCounts {
     let wanted = set
         .template()
         .and_then(|template| template.metadata.as_ref()?.labels.as_ref());
@@ -71,13 +71,17 @@ pub(super) fn figures<K: Replicated>(
                 == Some(value)
         })
     };
-    let mut figures = Figures {
+    let mut counts = ReplicaCounts {
         replicas: i32::try_from(active.len()).unwrap_or(i32::MAX),
         fully_labeled: 0,
         ready: 0,
         available: 0,
-        terminating: if K::TELLS_TERMINATING { terminating } else { 0 },
-        failure: failure.map(|failure| Told {
+        terminating: if K::REPORTS_TERMINATING {
+            terminating
+        } else {
+            0
+        },
+        failure: failure.map(|failure| ReplicaFailure {
             reason: failure.reason,
             message: failure.error.to_string(),
         }),
@@ -85,18 +89,18 @@ pub(super) fn figures<K: Replicated>(
         now,
     };
     for pod in active {
-        figures.fully_labeled += i32::from(fully_labeled(pod));
-        figures.ready += i32::from(is_ready(pod));
+        counts.fully_labeled += i32::from(fully_labeled(pod));
+        counts.ready += i32::from(is_ready(pod));
         match availability(pod, set.min_ready_seconds(), now) {
-            Availability::Now => figures.available += 1,
+            Availability::Now => counts.available += 1,
             Availability::At(at) => {
-                figures.available_at =
-                    Some(figures.available_at.map_or(at, |earliest| earliest.min(at)))
+                counts.available_at =
+                    Some(counts.available_at.map_or(at, |earliest| earliest.min(at)))
             }
             Availability::No => {}
         }
     }
-    figures
+    counts
 }
 
 #[cfg(test)]
@@ -106,18 +110,18 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::error::Error;
+    use crate::error::ReconcileError;
     use crate::pods::tests::pod;
 
     #[test]
     fn the_number_of_pods_is_corrected_in_bursts() {
         let cases = [
-            ((3, 3), Step::Nothing),
-            ((3, 1), Step::Create(2)),
-            ((0, 2), Step::Delete(2)),
-            ((2000, 0), Step::Create(500)),
-            ((0, 2000), Step::Delete(500)),
-            ((-1, 1), Step::Delete(1)),
+            ((3, 3), ReplicaAction::Nothing),
+            ((3, 1), ReplicaAction::Create(2)),
+            ((0, 2), ReplicaAction::Delete(2)),
+            ((2000, 0), ReplicaAction::Create(500)),
+            ((0, 2000), ReplicaAction::Delete(500)),
+            ((-1, 1), ReplicaAction::Delete(1)),
         ];
         for ((replicas, active), expected) in cases {
             assert_eq!(step(replicas, active), expected);
@@ -133,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn the_status_tells_what_counts_and_when_it_will_change() {
+    fn the_status_reports_the_counts_and_when_they_change() {
         let now: Timestamp = "2026-01-01T00:00:15Z".parse().expect("a time");
         let ready = |since: &str| {
             Arc::new(pod(
@@ -146,13 +150,13 @@ mod tests {
             ready("2026-01-01T00:00:10Z"),
             Arc::new(pod(json!({}))),
         ];
-        let figures = figures(&set(), &pods, 1, None, now);
+        let counts = counts(&set(), &pods, 1, None, now);
         assert_eq!(
-            figures.available_at,
+            counts.available_at,
             Some("2026-01-01T00:00:20Z".parse().expect("a time"))
         );
         let status = set()
-            .with_status(&figures)
+            .with_status(&counts)
             .expect("changed")
             .status
             .expect("a status");
@@ -163,14 +167,14 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_is_told_while_it_lasts() {
+    fn the_failure_condition_stays_while_the_failure_lasts() {
         let now = Timestamp::UNIX_EPOCH;
-        let failure = Failure {
+        let failure = ReplicaError {
             reason: "FailedCreate",
-            error: Error::Plan("forbidden".to_owned()),
+            error: ReconcileError::Plan("forbidden".to_owned()),
         };
         let failed = set()
-            .with_status(&figures(&set(), &[], 0, Some(&failure), now))
+            .with_status(&counts(&set(), &[], 0, Some(&failure), now))
             .expect("changed");
         let condition = &failed
             .status
@@ -184,19 +188,19 @@ mod tests {
             (Some("FailedCreate"), Some("forbidden"))
         );
         let mended = failed
-            .with_status(&figures(&failed, &[], 0, None, now))
+            .with_status(&counts(&failed, &[], 0, None, now))
             .expect("changed");
         assert_eq!(mended.status.expect("a status").conditions, None);
     }
 
     #[test]
-    fn a_replication_controller_does_not_tell_of_terminating_pods() {
+    fn a_replication_controller_does_not_report_terminating_pods() {
         let rc: ReplicationController = serde_json::from_value(
             json!({"metadata": {"name": "rc", "generation": 1}, "spec": {}}),
         )
         .expect("a controller");
         let status = rc
-            .with_status(&figures(&rc, &[], 3, None, Timestamp::UNIX_EPOCH))
+            .with_status(&counts(&rc, &[], 3, None, Timestamp::UNIX_EPOCH))
             .expect("changed")
             .status;
         assert_eq!(

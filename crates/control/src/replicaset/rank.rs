@@ -1,9 +1,9 @@
-//! Which pods go first when there are too many. Pure.
+//! Chooses the pods to delete when there are too many. Pure.
 //!
-//! The least useful first: not placed, not running, not ready; then the cheaper deletion cost; then
-//! those that share their node with more of their kind; then the younger ones, restarted ones
-//! before steady ones. Ages are compared by powers of two, so that among pods of about the same age
-//! chance (the uid) decides and not the minute of birth.
+//! Pods are deleted in this order, which is upstream's: unassigned, pending, not ready, lower
+//! deletion cost, more related pods on the node, ready for less time, more restarts, younger. Ages
+//! are compared by powers of two. So among pods of about the same age chance (the uid) decides and
+//! not the minute of creation.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::HashMap;
@@ -17,7 +17,7 @@ use crate::pods::{is_ready, node_name, phase, ready_since};
 
 const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 
-/// The `count` pods to delete.
+/// Returns the `count` pods to delete.
 pub(super) fn victims(
     active: &[Arc<Pod>],
     related: &[Arc<Pod>],
@@ -54,7 +54,7 @@ pub(super) fn victims(
         .collect()
 }
 
-/// Smaller goes first.
+/// Pods with a smaller rank are deleted first.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Rank {
     placed: bool,
@@ -67,7 +67,7 @@ struct Rank {
     age: Age,
 }
 
-/// Log₂ of an age; an unknown time is the youngest.
+/// The binary logarithm of an age. An unknown time counts as the youngest.
 #[derive(Debug, PartialEq, Eq)]
 struct Age(i64);
 
@@ -120,7 +120,7 @@ impl Rank {
     }
 }
 
-/// The highest number of restarts among the containers, then among the sidecars.
+/// The highest restart count of the containers, and that of the init containers.
 fn restarts(pod: &Pod) -> (i32, i32) {
     fn most(statuses: Option<&Vec<ContainerStatus>>) -> i32 {
         statuses
@@ -165,9 +165,8 @@ mod tests {
     }
 
     #[test]
-    fn the_less_useful_pod_goes_first() {
-        type Change = fn(&mut Value);
-        let changes: [(&str, Change); 8] = [
+    fn pods_are_deleted_in_the_order_of_their_rank() {
+        let changes: [(&str, fn(&mut Value)); 8] = [
             ("not placed", |pod| pod["spec"]["nodeName"] = json!(null)),
             ("pending", |pod| pod["status"]["phase"] = json!("Pending")),
             ("unknown", |pod| pod["status"]["phase"] = json!("Unknown")),
@@ -188,7 +187,7 @@ mod tests {
             }),
         ];
         for (what, change) in changes {
-            // Named so that the uid would decide otherwise.
+            // The names are chosen so that the uid would decide otherwise.
             assert_eq!(
                 first(web("plain", |_| {}), web("victim", change), &[]),
                 "victim",
@@ -198,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cheap_ready_pod_outlives_an_expensive_unready_one() {
+    fn a_ready_pod_of_low_deletion_cost_outlives_an_unready_one_of_high_cost() {
         let cheap = web("cheap", |pod| {
             pod["metadata"]["annotations"] = json!({DELETION_COST: "-5"})
         });
@@ -210,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_with_more_neighbours_goes_first() {
+    fn a_pod_with_more_related_pods_on_its_node_is_deleted_first() {
         let (lonely, crowded) = (
             web("a-lonely", |pod| pod["spec"]["nodeName"] = json!("b")),
             web("crowded", |_| {}),

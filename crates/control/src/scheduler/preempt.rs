@@ -1,8 +1,8 @@
-//! Whose place a more important pod may take. Pure.
+//! Chooses the pods to preempt for a pod of higher priority. Pure.
 //!
-//! On each node all less important pods are taken away in thought, and then as many as possible are
-//! put back, those that a disruption budget protects first. Budgets are preferred, not binding: a
-//! pod that must run may break one.
+//! On each node all pods of lower priority are removed in a copy, and then as many as possible are
+//! put back, those that a disruption budget protects first. Budgets are preferences here, as
+//! upstream: a pod that must run may violate them.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -12,28 +12,28 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 
-use super::cluster::{Cluster, Place, Tenant};
-use super::place::Refusals;
-use crate::meta::Key;
+use super::cache::{NodeInfo, PodInfo, SchedulerCache};
+use super::select::Diagnosis;
+use crate::meta::ObjectKey;
 use crate::pods::{is_terminating, name, namespace};
 use crate::selector::Selector;
 use rules::fit::{admits, has_ports, has_room};
 
-/// A node and who has to leave it.
+/// A node and the pods that have to leave it.
 #[derive(Debug)]
 pub(super) struct Preemption {
     pub(super) node: String,
     pub(super) victims: Vec<Arc<Pod>>,
 }
 
-/// The least harmful way to make room for this pod, among the nodes on which room helps.
+/// Returns the cheapest preemption for this pod among the nodes on which it helps.
 pub(super) fn preempt(
-    cluster: &Cluster,
-    tenant: &Tenant,
-    refusals: &Refusals,
+    cache: &SchedulerCache,
+    pod_info: &PodInfo,
+    diagnosis: &Diagnosis,
     budgets: &[Arc<PodDisruptionBudget>],
 ) -> Option<Preemption> {
-    let policy = tenant
+    let policy = pod_info
         .pod
         .spec
         .as_ref()
@@ -41,61 +41,60 @@ pub(super) fn preempt(
     if policy == Some("Never") {
         return None;
     }
-    let candidates = refusals
-        .room_helps
+    let candidates = diagnosis
+        .preemption_helps
         .iter()
-        .filter_map(|node| candidate(cluster.places.get(node)?, node, tenant, budgets));
-    let best = candidates.min_by(|a, b| a.harm.cmp(&b.harm).then_with(|| a.node.cmp(b.node)))?;
+        .filter_map(|node| candidate(cache.nodes_by_name.get(node)?, node, pod_info, budgets));
+    let best = candidates.min_by(|a, b| a.cost.cmp(&b.cost).then_with(|| a.node.cmp(b.node)))?;
     Some(Preemption {
         node: best.node.to_owned(),
         victims: best.victims,
     })
 }
 
-/// True while pods that gave way to this one are still leaving.
-pub(super) fn is_being_made(cluster: &Cluster, tenant: &Tenant, node: &str) -> bool {
-    let Some(place) = cluster.places.get(node) else {
+/// True while pods that this one has preempted are still terminating.
+pub(super) fn is_under_way(cache: &SchedulerCache, pod_info: &PodInfo, node: &str) -> bool {
+    let Some(info) = cache.nodes_by_name.get(node) else {
         return false;
     };
-    place
-        .tenants
+    info.pods
         .values()
-        .any(|other| is_terminating(&other.pod) && other.priority() < tenant.priority())
+        .any(|other| is_terminating(&other.pod) && other.priority() < pod_info.priority())
 }
 
 struct Candidate<'a> {
     node: &'a str,
-    harm: Harm,
+    cost: PreemptionCost,
     victims: Vec<Arc<Pod>>,
 }
 
 /// Smaller is better.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct Harm {
+struct PreemptionCost {
     violations: usize,
     highest: i32,
     sum: i64,
     count: usize,
-    /// Of the most important victims, the one that started first: the later, the better.
+    /// The earliest start among the victims of highest priority. A later start is better.
     earliest_start: Reverse<Option<Timestamp>>,
 }
 
 fn candidate<'a>(
-    place: &Place,
+    info: &NodeInfo,
     node: &'a str,
-    tenant: &Tenant,
+    pod_info: &PodInfo,
     budgets: &[Arc<PodDisruptionBudget>],
 ) -> Option<Candidate<'a>> {
-    let mut place = place.clone();
-    admits(place.node.as_ref()?, &tenant.pod).ok()?;
-    let lower: Vec<String> = place
-        .tenants
+    let mut info = info.clone();
+    admits(info.node.as_ref()?, &pod_info.pod).ok()?;
+    let lower: Vec<String> = info
+        .pods
         .iter()
-        .filter(|(_, other)| other.priority() < tenant.priority())
+        .filter(|(_, other)| other.priority() < pod_info.priority())
         .map(|(uid, _)| uid.clone())
         .collect();
-    let mut removed: Vec<Tenant> = lower.iter().filter_map(|uid| place.leave(uid)).collect();
-    if removed.is_empty() || !fits(&place, tenant) {
+    let mut removed: Vec<PodInfo> = lower.iter().filter_map(|uid| info.leave(uid)).collect();
+    if removed.is_empty() || !fits(&info, pod_info) {
         return None;
     }
     removed.sort_by_key(|other| (Reverse(other.priority()), started(&other.pod)));
@@ -110,15 +109,15 @@ fn candidate<'a>(
         .zip(&protected)
         .filter(|(_, protected)| !**protected);
     for (other, protected) in kept_first.chain(then) {
-        place.enter(other.clone());
-        if !fits(&place, tenant) {
-            place.leave(crate::meta::uid(&other.pod.metadata));
+        info.enter(other.clone());
+        if !fits(&info, pod_info) {
+            info.leave(crate::meta::uid(&other.pod.metadata));
             violations += usize::from(*protected);
             victims.push(other.clone());
         }
     }
-    let highest = victims.iter().map(Tenant::priority).max()?;
-    let harm = Harm {
+    let highest = victims.iter().map(PodInfo::priority).max()?;
+    let cost = PreemptionCost {
         violations,
         highest,
         sum: victims
@@ -136,20 +135,14 @@ fn candidate<'a>(
     };
     Some(Candidate {
         node,
-        harm,
+        cost,
         victims: victims.into_iter().map(|victim| victim.pod).collect(),
     })
 }
 
-fn fits(place: &Place, tenant: &Tenant) -> bool {
-    has_ports(place.tenants.values().map(|other| &*other.pod), &tenant.pod).is_ok()
-        && has_room(
-            &place.has,
-            &place.used,
-            place.tenants.len(),
-            &tenant.requests,
-        )
-        .is_ok()
+fn fits(info: &NodeInfo, pod_info: &PodInfo) -> bool {
+    has_ports(info.pods.values().map(|other| &*other.pod), &pod_info.pod).is_ok()
+        && has_room(&info.has, &info.used, info.pods.len(), &pod_info.requests).is_ok()
 }
 
 fn started(pod: &Pod) -> Option<Timestamp> {
@@ -160,20 +153,20 @@ fn started(pod: &Pod) -> Option<Timestamp> {
         .map(|time| time.0)
 }
 
-/// Which of these pods a budget would not let go, if they went in this order.
-fn violating(pods: &[Tenant], budgets: &[Arc<PodDisruptionBudget>]) -> Vec<bool> {
-    let mut left: BTreeMap<Key, i32> = BTreeMap::new();
-    let violates = |pod: &Pod, left: &mut BTreeMap<Key, i32>| {
+/// Returns which of these pods a budget would protect, if they were evicted in this order.
+fn violating(pods: &[PodInfo], budgets: &[Arc<PodDisruptionBudget>]) -> Vec<bool> {
+    let mut left: BTreeMap<ObjectKey, i32> = BTreeMap::new();
+    let violates = |pod: &Pod, left: &mut BTreeMap<ObjectKey, i32>| {
         let mut violated = false;
         for budget in budgets.iter().filter(|budget| protects(budget, pod)) {
             let status = budget.status.as_ref();
-            let noted = status
+            let evicted = status
                 .and_then(|status| status.disrupted_pods.as_ref())
-                .is_some_and(|noted| noted.contains_key(name(pod)));
-            if noted {
+                .is_some_and(|evicted| evicted.contains_key(name(pod)));
+            if evicted {
                 continue;
             }
-            let allowed = left.entry(Key::of(&**budget)).or_insert_with(|| {
+            let allowed = left.entry(ObjectKey::of(&**budget)).or_insert_with(|| {
                 status
                     .and_then(|status| status.disruptions_allowed)
                     .unwrap_or_default()
@@ -184,7 +177,7 @@ fn violating(pods: &[Tenant], budgets: &[Arc<PodDisruptionBudget>]) -> Vec<bool>
         violated
     };
     pods.iter()
-        .map(|tenant| violates(&tenant.pod, &mut left))
+        .map(|pod_info| violates(&pod_info.pod, &mut left))
         .collect()
 }
 
@@ -201,16 +194,16 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::scheduler::place::choose;
-    use crate::scheduler::place::tests::{cluster, node, tenant};
+    use crate::scheduler::select::choose;
+    use crate::scheduler::select::tests::{cache, node, pod_info};
 
     fn victims(
-        cluster: &mut Cluster,
-        pod: &Tenant,
+        cache: &mut SchedulerCache,
+        pod: &PodInfo,
         budgets: &[Arc<PodDisruptionBudget>],
     ) -> Option<Vec<String>> {
-        let refusals = choose(cluster, pod).expect_err("no room");
-        let preemption = preempt(cluster, pod, &refusals, budgets)?;
+        let diagnosis = choose(cache, pod).expect_err("no room");
+        let preemption = preempt(cache, pod, &diagnosis, budgets)?;
         Some(
             preemption
                 .victims
@@ -220,76 +213,79 @@ mod tests {
         )
     }
 
-    fn high(cpu: &str) -> Tenant {
-        tenant("high", cpu, json!({"spec": {"priority": 1000}}))
+    fn high(cpu: &str) -> PodInfo {
+        pod_info("high", cpu, json!({"spec": {"priority": 1000}}))
     }
 
     #[test]
-    fn a_less_important_pod_gives_way_and_an_equal_one_does_not() {
-        let mut cluster = cluster(&[node("a", json!({}))]);
-        cluster.assume("a", tenant("low", "700m", json!({})));
+    fn a_pod_of_lower_priority_is_preempted_and_one_of_equal_priority_is_not() {
+        let mut cache = cache(&[node("a", json!({}))]);
+        cache.assume("a", pod_info("low", "700m", json!({})));
         assert_eq!(
-            victims(&mut cluster, &high("700m"), &[]),
+            victims(&mut cache, &high("700m"), &[]),
             Some(vec!["low".to_owned()])
         );
         assert_eq!(
-            victims(&mut cluster, &tenant("equal", "700m", json!({})), &[]),
+            victims(&mut cache, &pod_info("equal", "700m", json!({})), &[]),
             None
         );
-        let patient = tenant(
+        let patient = pod_info(
             "high",
             "700m",
             json!({"spec": {"priority": 1000, "preemptionPolicy": "Never"}}),
         );
-        assert_eq!(victims(&mut cluster, &patient, &[]), None);
+        assert_eq!(victims(&mut cache, &patient, &[]), None);
     }
 
     #[test]
-    fn a_pod_whose_budget_is_spent_is_kept_when_another_will_do() {
+    fn a_pod_whose_budget_is_exhausted_is_spared_when_another_victim_suffices() {
         let budget = |allowed: i32| {
             let tree = json!({"metadata": {"name": "b", "namespace": "n"}, "spec": {"selector": {"matchLabels": {"g": "kept"}}}, "status": {"disruptionsAllowed": allowed}});
             [Arc::new(
                 serde_json::from_value::<PodDisruptionBudget>(tree).expect("a budget"),
             )]
         };
-        let mut cluster = cluster(&[node("a", json!({}))]);
-        cluster.assume(
+        let mut cache = cache(&[node("a", json!({}))]);
+        cache.assume(
             "a",
-            tenant(
+            pod_info(
                 "kept",
                 "400m",
                 json!({"metadata": {"labels": {"g": "kept"}}}),
             ),
         );
-        cluster.assume(
+        cache.assume(
             "a",
-            tenant(
+            pod_info(
                 "free",
                 "400m",
                 json!({"metadata": {"labels": {"g": "free"}}}),
             ),
         );
         assert_eq!(
-            victims(&mut cluster, &high("500m"), &budget(0)),
+            victims(&mut cache, &high("500m"), &budget(0)),
             Some(vec!["free".to_owned()])
         );
-        // When both must go, the budget does not save anybody.
+        // When both pods have to leave, the budget protects neither.
         assert_eq!(
-            victims(&mut cluster, &high("900m"), &budget(0)).map(|victims| victims.len()),
+            victims(&mut cache, &high("900m"), &budget(0)).map(|victims| victims.len()),
             Some(2)
         );
     }
 
     #[test]
-    fn only_as_many_as_needed_leave_and_the_least_important_first() {
-        let mut cluster = cluster(&[node("a", json!({}))]);
-        cluster.assume("a", tenant("low", "400m", json!({"spec": {"priority": 1}})));
-        cluster.assume(
+    fn only_as_many_pods_as_needed_are_preempted_and_lowest_priority_first() {
+        let mut cache = cache(&[node("a", json!({}))]);
+        cache.assume(
             "a",
-            tenant("middle", "400m", json!({"spec": {"priority": 2}})),
+            pod_info("low", "400m", json!({"spec": {"priority": 1}})),
+        );
+        cache.assume(
+            "a",
+            pod_info("middle", "400m", json!({"spec": {"priority": 2}})),
         );
         assert_eq!(
-            victims(&mut cluster, &high("500m"), &[]),
+            victims(&mut cache, &high("500m"), &[]),
             Some(vec!["low".to_owned()])
         );
     }

@@ -1,4 +1,4 @@
-//! What may happen to the pods of a set now. Pure.
+//! Decides what may happen to the pods of a set now. Pure.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,9 +16,9 @@ use crate::revisions::template_of;
 
 const REVISION: &str = "controller-revision-hash";
 
-/// One request.
+/// A request to make.
 #[derive(Debug)]
-pub(super) enum Action {
+pub(super) enum StatefulSetAction {
     Create {
         pod: Box<Pod>,
         claims: Vec<PersistentVolumeClaim>,
@@ -31,21 +31,21 @@ pub(super) enum Action {
 
 /// What to do now.
 #[derive(Debug)]
-pub(super) struct Plan {
-    pub(super) actions: Vec<Action>,
+pub(super) struct StatefulSetPlan {
+    pub(super) actions: Vec<StatefulSetAction>,
     /// None when the present status is right.
     pub(super) status: Option<StatefulSetStatus>,
     /// When the next pod becomes available by time alone.
     pub(super) available_at: Option<Timestamp>,
 }
 
-/// The template from which a roll comes and the one to which it goes.
+/// The revisions of a rolling update.
 pub(super) struct Revisions {
     pub(super) current: Arc<ControllerRevision>,
     pub(super) update: Arc<ControllerRevision>,
 }
 
-/// The revision that a pod was made from.
+/// The revision that a pod was created from.
 pub(super) fn revision_of(pod: &Pod) -> Option<&str> {
     pod.metadata
         .labels
@@ -63,7 +63,7 @@ pub(super) fn ordinal(set: &StatefulSet, pod: &str) -> Option<i32> {
     (ordinal >= 0 && ordinal.to_string() == number).then_some(ordinal)
 }
 
-struct View<'a> {
+struct StatefulSetState<'a> {
     set: &'a StatefulSet,
     revisions: &'a Revisions,
     first: i32,
@@ -73,12 +73,12 @@ struct View<'a> {
     now: Timestamp,
 }
 
-impl View<'_> {
+impl StatefulSetState<'_> {
     fn last(&self) -> i32 {
         self.first.saturating_add(self.replicas)
     }
 
-    /// From this ordinal on, pods get the new template.
+    /// Pods from this ordinal on are updated.
     fn partition(&self) -> i32 {
         let strategy = self
             .set
@@ -108,8 +108,8 @@ impl View<'_> {
             && availability(pod, self.min_ready_seconds, self.now) == Availability::Now
     }
 
-    /// The revision from which a new pod with this ordinal is made: while a roll is under way, one
-    /// that the roll has not reached comes back as it was.
+    /// The revision for a new pod. During a rolling update, a pod that the update has not reached
+    /// is created from the current revision again.
     fn revision_for(&self, ordinal: i32) -> &ControllerRevision {
         let reached = match self
             .set
@@ -129,15 +129,15 @@ impl View<'_> {
     }
 }
 
-/// Decides.
+/// Makes the plan.
 pub(super) fn plan(
     set: &StatefulSet,
     pods: &[Arc<Pod>],
     revisions: &Revisions,
     now: Timestamp,
-) -> Plan {
+) -> StatefulSetPlan {
     let spec = set.spec.as_ref();
-    let view = View {
+    let view = StatefulSetState {
         set,
         revisions,
         first: spec
@@ -165,22 +165,24 @@ pub(super) fn plan(
             _ => None,
         }
     });
-    Plan {
+    StatefulSetPlan {
         actions,
         status: status(&view, &by_ordinal),
         available_at: waits.min(),
     }
 }
 
-fn act(view: &View<'_>, pods: &BTreeMap<i32, &Arc<Pod>>) -> Vec<Action> {
+fn act(view: &StatefulSetState<'_>, pods: &BTreeMap<i32, &Arc<Pod>>) -> Vec<StatefulSetAction> {
     let mut actions = Vec::new();
     for ordinal in view.first..view.last() {
         let action = match pods.get(&ordinal) {
             None => Some(create(view, ordinal)),
-            Some(pod) if is_finished(pod) && !is_terminating(pod) => Some(Action::Delete {
-                pod: Arc::clone(pod),
-                failed: phase(pod) == "Failed",
-            }),
+            Some(pod) if is_finished(pod) && !is_terminating(pod) => {
+                Some(StatefulSetAction::Delete {
+                    pod: Arc::clone(pod),
+                    failed: phase(pod) == "Failed",
+                })
+            }
             Some(_) => None,
         };
         let busy = action.is_some();
@@ -210,7 +212,7 @@ fn act(view: &View<'_>, pods: &BTreeMap<i32, &Arc<Pod>>) -> Vec<Action> {
         if view.in_order && !view.is_healthy(pod) && first_unhealthy != Some(Arc::as_ptr(pod)) {
             return actions;
         }
-        actions.push(Action::Delete {
+        actions.push(StatefulSetAction::Delete {
             pod: Arc::clone(pod),
             failed: false,
         });
@@ -225,9 +227,9 @@ fn act(view: &View<'_>, pods: &BTreeMap<i32, &Arc<Pod>>) -> Vec<Action> {
     }
 }
 
-/// From the last pod to the partition, one at a time, each waiting for the one before to be well
-/// again.
-fn roll(view: &View<'_>, pods: &BTreeMap<i32, &Arc<Pod>>) -> Vec<Action> {
+/// Updates pods from the last ordinal down to the partition, one at a time. Each has to be
+/// available before the next is deleted.
+fn roll(view: &StatefulSetState<'_>, pods: &BTreeMap<i32, &Arc<Pod>>) -> Vec<StatefulSetAction> {
     if !view.rolls() {
         return Vec::new();
     }
@@ -239,7 +241,7 @@ fn roll(view: &View<'_>, pods: &BTreeMap<i32, &Arc<Pod>>) -> Vec<Action> {
             return Vec::new();
         }
         if revision_of(pod) != view.revisions.update.metadata.name.as_deref() {
-            return vec![Action::Delete {
+            return vec![StatefulSetAction::Delete {
                 pod: Arc::clone(pod),
                 failed: false,
             }];
@@ -251,7 +253,7 @@ fn roll(view: &View<'_>, pods: &BTreeMap<i32, &Arc<Pod>>) -> Vec<Action> {
     Vec::new()
 }
 
-fn create(view: &View<'_>, ordinal: i32) -> Action {
+fn create(view: &StatefulSetState<'_>, ordinal: i32) -> StatefulSetAction {
     let (set, revision) = (view.set, view.revision_for(ordinal));
     let own = set
         .spec
@@ -311,13 +313,13 @@ fn create(view: &View<'_>, ordinal: i32) -> Action {
         spec: Some(spec),
         status: None,
     };
-    Action::Create {
+    StatefulSetAction::Create {
         pod: Box::new(pod),
         claims: claims.into_iter().map(|(_, claim)| claim).collect(),
     }
 }
 
-/// The claims of one pod, by the names of their templates.
+/// The claims of one pod, with the names of their templates.
 fn claims(set: &StatefulSet, ordinal: i32) -> Vec<(String, PersistentVolumeClaim)> {
     let Some(spec) = &set.spec else {
         return Vec::new();
@@ -338,7 +340,10 @@ fn claims(set: &StatefulSet, ordinal: i32) -> Vec<(String, PersistentVolumeClaim
         .collect()
 }
 
-fn status(view: &View<'_>, pods: &BTreeMap<i32, &Arc<Pod>>) -> Option<StatefulSetStatus> {
+fn status(
+    view: &StatefulSetState<'_>,
+    pods: &BTreeMap<i32, &Arc<Pod>>,
+) -> Option<StatefulSetStatus> {
     let old = view.set.status.clone().unwrap_or_default();
     let count = |wanted: &dyn Fn(&Pod) -> bool| {
         i32::try_from(pods.values().filter(|pod| wanted(pod)).count()).unwrap_or(i32::MAX)
@@ -357,18 +362,18 @@ fn status(view: &View<'_>, pods: &BTreeMap<i32, &Arc<Pod>>) -> Option<StatefulSe
     if view.rolls() && updated == replicas && ready == replicas && updated == view.replicas {
         (current, current_revision) = (updated, view.revisions.update.metadata.name.clone());
     }
-    let unless_zero = |count: i32| Some(count).filter(|count| *count != 0);
+    let non_zero = |count: i32| Some(count).filter(|count| *count != 0);
     let new = StatefulSetStatus {
         available_replicas: Some(count(&|pod| view.is_available(pod))),
         collision_count: Some(old.collision_count.unwrap_or_default()),
         conditions: old.conditions.clone(),
-        current_replicas: unless_zero(current),
+        current_replicas: non_zero(current),
         current_revision,
         observed_generation: view.set.metadata.generation,
-        ready_replicas: unless_zero(ready),
+        ready_replicas: non_zero(ready),
         replicas,
         update_revision: view.revisions.update.metadata.name.clone(),
-        updated_replicas: unless_zero(updated),
+        updated_replicas: non_zero(updated),
     };
     (new != old).then_some(new)
 }
@@ -420,14 +425,18 @@ mod tests {
         plan.actions
             .iter()
             .map(|action| match action {
-                Action::Create { pod, .. } => format!("create {}", crate::pods::name(pod)),
-                Action::Delete { pod, .. } => format!("delete {}", crate::pods::name(pod)),
+                StatefulSetAction::Create { pod, .. } => {
+                    format!("create {}", crate::pods::name(pod))
+                }
+                StatefulSetAction::Delete { pod, .. } => {
+                    format!("delete {}", crate::pods::name(pod))
+                }
             })
             .collect()
     }
 
     #[test]
-    fn in_order_each_pod_waits_for_the_one_before() {
+    fn ordered_pods_wait_for_the_pod_before() {
         let set = set(3, json!({}));
         let pending = member("sts-0", "r1", "Pending", false, false);
         assert_eq!(acts(&set, &[], "r1", "r1"), ["create sts-0"]);
@@ -454,7 +463,7 @@ mod tests {
     }
 
     #[test]
-    fn in_parallel_all_come_at_once_and_go_at_once() {
+    fn parallel_pods_are_created_and_deleted_at_once() {
         let parallel = |replicas| set(replicas, json!({"podManagementPolicy": "Parallel"}));
         assert_eq!(
             acts(&parallel(2), &[], "r1", "r1"),
@@ -480,7 +489,7 @@ mod tests {
     }
 
     #[test]
-    fn a_roll_goes_from_the_end_to_the_partition() {
+    fn a_rolling_update_goes_from_the_last_ordinal_down_to_the_partition() {
         let pods = [well("sts-0"), well("sts-1")];
         assert_eq!(
             acts(&set(2, json!({})), &pods, "r1", "r2"),
@@ -518,7 +527,7 @@ mod tests {
             update: revision("r1"),
         };
         let plan = plan(&set, &[], &revisions, Timestamp::UNIX_EPOCH);
-        let Action::Create { pod, claims } = &plan.actions[0] else {
+        let StatefulSetAction::Create { pod, claims } = &plan.actions[0] else {
             panic!("creates")
         };
         let tree = serde_json::to_value(pod).expect("json");
@@ -541,7 +550,7 @@ mod tests {
     }
 
     #[test]
-    fn a_terminating_pod_counts_as_there_and_ready_and_not_as_current() {
+    fn a_terminating_pod_counts_as_a_replica_and_as_ready_but_not_as_current() {
         let pods = [well("sts-0"), member("sts-1", "r1", "Running", true, true)];
         let revisions = Revisions {
             current: revision("r1"),

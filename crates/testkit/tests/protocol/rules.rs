@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use control::model::Insight;
+use control::model::DisruptedPodsView;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod as CorePod, PodCondition, PodStatus};
 use k8s_openapi::api::policy::v1::{
@@ -88,11 +88,11 @@ pub(crate) fn plan(
         .iter()
         .map(|(name, pod)| Arc::new(core_pod(*name, *pod)))
         .collect();
-    let insight = Insight {
+    let view = DisruptedPodsView {
         unsettled: known.unsettled.keys().copied().map(name_text).collect(),
-        served: known.served.iter().copied().map(name_text).collect(),
+        fulfilled: known.served.iter().copied().map(name_text).collect(),
     };
-    let written = control::model::budget_status(&typed, &seen, 0, &insight, time(minute))
+    let written = control::model::budget_status(&typed, &seen, 0, &view, time(minute))
         .expect("a number of pods can be counted")?;
     let status = small(&written);
     let counted: BTreeSet<Uid> = pods

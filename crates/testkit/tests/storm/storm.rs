@@ -336,7 +336,8 @@ impl Storm {
             self.evict_some().await?;
             self.pause().await?;
         }
-        self.first.start_controllers(control::Options::default());
+        self.first
+            .start_controllers(control::ControllerOptions::default());
         self.since = self.clock.now();
         Ok(())
     }

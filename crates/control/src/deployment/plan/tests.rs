@@ -1,5 +1,4 @@
-//! A deployment is rolled by hand: its sets are changed as the plan says, and their pods become
-//! available.
+//! Rollouts step by step: sets are changed as the plan says, and their pods become available.
 
 use serde_json::{Value, json};
 
@@ -22,7 +21,7 @@ fn rolling(surge: i32, unavailable: i32) -> Value {
     json!({"type": "RollingUpdate", "rollingUpdate": {"maxSurge": surge, "maxUnavailable": unavailable}})
 }
 
-/// The server and the ReplicaSet controller, much simplified.
+/// A much simplified API server and ReplicaSet controller.
 #[derive(Default)]
 struct World {
     sets: Vec<Arc<ReplicaSet>>,
@@ -30,11 +29,11 @@ struct World {
 }
 
 impl World {
-    fn apply(&mut self, actions: Vec<Action>) {
+    fn apply(&mut self, actions: Vec<DeploymentAction>) {
         for action in actions {
             self.tick += 1;
             match action {
-                Action::Create(set) => {
+                DeploymentAction::Create(set) => {
                     let mut set = *set;
                     set.metadata.creation_timestamp = Some(crate::meta::on_wire(
                         crate::meta::after_seconds(now(), self.tick),
@@ -42,7 +41,7 @@ impl World {
                     set.metadata.generation = Some(1);
                     self.sets.push(Arc::new(set));
                 }
-                Action::Change(change) => {
+                DeploymentAction::Change(change) => {
                     let set = self
                         .sets
                         .iter_mut()
@@ -55,7 +54,7 @@ impl World {
                         .get_or_insert_default()
                         .extend(change.annotations);
                 }
-                Action::Remove(set) => self
+                DeploymentAction::Remove(set) => self
                     .sets
                     .retain(|known| known.metadata.name != set.metadata.name),
             }
@@ -80,7 +79,7 @@ impl World {
         }
     }
 
-    /// Sizes of the sets, oldest first.
+    /// The sizes of the sets, oldest first.
     fn sizes(&self) -> Vec<i32> {
         self.sets.iter().map(|set| replicas_of(set)).collect()
     }
@@ -120,7 +119,7 @@ fn reason(deployment: &Deployment, ty: &str) -> String {
 }
 
 #[test]
-fn a_new_deployment_makes_one_set_with_a_hash_and_notes() {
+fn a_new_deployment_creates_one_set_with_hash_and_annotations() {
     let (mut world, mut deployment) = (World::default(), deployment(2, "1", rolling(1, 0)));
     world.step(&mut deployment);
     let set = &world.sets[0];
@@ -149,7 +148,7 @@ fn a_new_deployment_makes_one_set_with_a_hash_and_notes() {
 }
 
 #[test]
-fn a_roll_waits_for_new_pods_when_none_may_be_missing() {
+fn a_rolling_update_waits_for_new_pods_when_none_may_be_unavailable() {
     let (mut world, mut deployment) = (World::default(), deployment(2, "1", rolling(1, 0)));
     world.run(&mut deployment, true);
     deployment
@@ -185,7 +184,7 @@ fn a_roll_waits_for_new_pods_when_none_may_be_missing() {
 }
 
 #[test]
-fn at_no_step_of_a_roll_are_there_too_many_or_too_few() {
+fn a_rollout_never_has_too_many_or_too_few_pods() {
     for (surge, unavailable) in [(1, 0), (0, 1), (2, 1), (3, 3), (0, 5)] {
         let (mut world, mut deployment) = (
             World::default(),
@@ -211,7 +210,8 @@ fn at_no_step_of_a_roll_are_there_too_many_or_too_few() {
                 total <= 5 + surge,
                 "{surge}/{unavailable}: {total} in round {round}"
             );
-            // What an old set keeps is available; of the new one, what has settled.
+            // Pods that an old set keeps are available. Of the new set, those that have settled
+            // are.
             let available: i32 = world
                 .sets
                 .iter()
@@ -256,7 +256,7 @@ fn recreate_waits_until_no_old_pod_runs() {
 }
 
 #[test]
-fn a_paused_deployment_scales_and_does_not_roll() {
+fn a_paused_deployment_scales_and_does_not_roll_out() {
     let (mut world, mut deployment) = (World::default(), deployment(1, "1", rolling(1, 0)));
     deployment.spec.as_mut().expect("spec").paused = Some(true);
     world.run(&mut deployment, true);
@@ -279,7 +279,7 @@ fn a_paused_deployment_scales_and_does_not_roll() {
 }
 
 #[test]
-fn going_back_gives_the_old_set_a_new_number_and_notes_the_former() {
+fn a_rollback_gives_the_old_set_a_new_revision_and_records_the_former_one() {
     let (mut world, mut deployment) = (World::default(), deployment(1, "1", rolling(1, 0)));
     world.run(&mut deployment, true);
     for version in ["2", "1"] {
@@ -297,15 +297,15 @@ fn going_back_gives_the_old_set_a_new_number_and_notes_the_former() {
             .insert("v".to_owned(), version.to_owned());
         world.run(&mut deployment, true);
     }
-    let notes = world.sets[0]
+    let annotations = world.sets[0]
         .metadata
         .annotations
         .as_ref()
         .expect("annotations");
     assert_eq!(
         (
-            notes[REVISION].as_str(),
-            notes["deployment.kubernetes.io/revision-history"].as_str()
+            annotations[REVISION].as_str(),
+            annotations["deployment.kubernetes.io/revision-history"].as_str()
         ),
         ("3", "1")
     );
@@ -334,7 +334,7 @@ fn history_is_bounded() {
 }
 
 #[test]
-fn without_progress_the_condition_turns_after_the_deadline() {
+fn without_progress_the_condition_turns_false_after_the_deadline() {
     let (mut world, mut deployment) = (World::default(), deployment(1, "1", rolling(1, 0)));
     world.run(&mut deployment, false);
     let pending = plan(&deployment, &world.sets, |_| false, now());

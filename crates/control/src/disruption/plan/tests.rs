@@ -1,4 +1,4 @@
-//! Tables for the figures of a budget.
+//! The counts of budgets, as tables.
 
 use serde_json::json;
 
@@ -37,24 +37,24 @@ fn leaving(name: &str) -> Arc<Pod> {
     ))
 }
 
-/// (allowed, healthy, desired, expected)
-fn figures(spec: serde_json::Value, pods: &[Arc<Pod>], replicas: i32) -> (i32, i32, i32, i32) {
+/// Returns (allowed, healthy, desired, expected).
+fn counts(spec: serde_json::Value, pods: &[Arc<Pod>], replicas: i32) -> (i32, i32, i32, i32) {
     let budget = budget(spec, json!({}));
     let demand = demand(budget.spec.as_ref(), pods.len(), replicas).expect("a demand");
-    let status = plan(&budget, pods, demand, &Insight::default(), now())
+    let status = plan(&budget, pods, demand, &DisruptedPodsView::default(), now())
         .status
         .expect("a new status");
-    let told = |figure: Option<i32>| figure.expect("every figure is told");
+    let set = |count: Option<i32>| count.expect("every count is set");
     (
-        told(status.disruptions_allowed),
-        told(status.current_healthy),
-        told(status.desired_healthy),
-        told(status.expected_pods),
+        set(status.disruptions_allowed),
+        set(status.current_healthy),
+        set(status.desired_healthy),
+        set(status.expected_pods),
     )
 }
 
 #[test]
-fn the_figures_follow_from_the_limits() {
+fn the_counts_follow_from_the_spec() {
     let three = [ready("a"), ready("b"), ready("c")];
     let seven: Vec<_> = (0..7).map(|i| ready(&i.to_string())).collect();
     let cases = [
@@ -107,7 +107,7 @@ fn the_figures_follow_from_the_limits() {
         (json!({"minAvailable": "34%"}), &three[..], 3, (1, 3, 2, 3)),
         (json!({"minAvailable": "28%"}), &[], 11, (0, 0, 4, 11)),
         (json!({"minAvailable": "28%"}), &[], 22, (0, 0, 7, 22)),
-        // Pods without a controller are healthy all the same and so raise the allowance.
+        // Pods without a controller count as healthy all the same and raise the allowance.
         (
             json!({"minAvailable": "34%"}),
             &[ready("a"), ready("b"), ready("c"), ready("bare")],
@@ -118,7 +118,7 @@ fn the_figures_follow_from_the_limits() {
     for (spec, pods, replicas, expected) in cases {
         let text = spec.to_string();
         assert_eq!(
-            figures(spec, pods, replicas),
+            counts(spec, pods, replicas),
             expected,
             "{text} of {}",
             pods.len()
@@ -162,7 +162,7 @@ fn a_status_that_is_right_is_not_written_whatever_its_message_says() {
             &settled(json!({})),
             &[ready("a"), ready("b")],
             DEMAND,
-            &Insight::default(),
+            &DisruptedPodsView::default(),
             now()
         )
         .status,
@@ -177,7 +177,7 @@ fn the_time_of_the_condition_moves_only_when_its_status_does_and_other_condition
         &settled(json!({})),
         &pods,
         DEMAND,
-        &Insight::default(),
+        &DisruptedPodsView::default(),
         now(),
     )
     .status
@@ -193,7 +193,7 @@ fn the_time_of_the_condition_moves_only_when_its_status_does_and_other_condition
         &settled(json!({})),
         &pods[..1],
         DEMAND,
-        &Insight::default(),
+        &DisruptedPodsView::default(),
         now(),
     )
     .status
@@ -210,10 +210,10 @@ fn the_time_of_the_condition_moves_only_when_its_status_does_and_other_condition
 }
 
 #[test]
-fn a_granted_eviction_counts_until_the_pod_leaves_or_two_minutes_have_passed() {
+fn an_entry_counts_until_its_pod_terminates_or_two_minutes_have_passed() {
     let pods = [ready("a"), ready("b")];
     let fresh = settled(json!({"a": "2026-01-01T00:09:00Z", "gone": "2026-01-01T00:09:00Z"}));
-    let plan_fresh = plan(&fresh, &pods, DEMAND, &Insight::default(), now());
+    let plan_fresh = plan(&fresh, &pods, DEMAND, &DisruptedPodsView::default(), now());
     let status = plan_fresh.status.expect("written");
     assert_eq!(
         (status.current_healthy, status.disruptions_allowed),
@@ -222,7 +222,7 @@ fn a_granted_eviction_counts_until_the_pod_leaves_or_two_minutes_have_passed() {
     assert_eq!(
         status
             .disrupted_pods
-            .expect("notes")
+            .expect("entries")
             .into_keys()
             .collect::<Vec<_>>(),
         ["a"]
@@ -230,20 +230,26 @@ fn a_granted_eviction_counts_until_the_pod_leaves_or_two_minutes_have_passed() {
     assert_eq!(plan_fresh.recheck, Some(Duration::from_secs(60)));
 
     let old = settled(json!({"a": "2026-01-01T00:07:59Z"}));
-    let plan_old = plan(&old, &pods, DEMAND, &Insight::default(), now());
+    let plan_old = plan(&old, &pods, DEMAND, &DisruptedPodsView::default(), now());
     assert_eq!(plan_old.not_deleted.len(), 1);
     assert_eq!(plan_old.recheck, None);
     assert_eq!(plan_old.status.expect("written").current_healthy, Some(2));
 
-    let served = settled(json!({"a": "2026-01-01T00:09:59Z"}));
+    let fulfilled = settled(json!({"a": "2026-01-01T00:09:59Z"}));
     let served_pods = [leaving("a"), ready("b")];
-    let plan_served = plan(&served, &served_pods, DEMAND, &Insight::default(), now());
+    let plan_served = plan(
+        &fulfilled,
+        &served_pods,
+        DEMAND,
+        &DisruptedPodsView::default(),
+        now(),
+    );
     assert_eq!(plan_served.status.expect("written").disrupted_pods, None);
     assert!(plan_served.not_deleted.is_empty());
 }
 
 #[test]
-fn a_failed_sync_allows_nothing_and_keeps_the_other_figures() {
+fn a_failed_sync_allows_nothing_and_keeps_the_other_counts() {
     let mut budget = settled(json!({}));
     budget.metadata.generation = Some(2);
     let status = failed(&budget, "why", now()).expect("written");
@@ -273,8 +279,8 @@ fn a_failed_sync_allows_nothing_and_keeps_the_other_figures() {
 }
 
 #[test]
-fn a_note_that_is_newer_than_the_known_pods_stands_whatever_they_show() {
-    let noted = settled(
+fn an_entry_newer_than_the_known_pods_is_kept_whatever_they_show() {
+    let budget = settled(
         json!({"a": "2026-01-01T00:09:00Z", "gone": "2026-01-01T00:09:00Z", "old": "2026-01-01T00:07:00Z"}),
     );
     let leaving =
@@ -282,11 +288,11 @@ fn a_note_that_is_newer_than_the_known_pods_stands_whatever_they_show() {
     let pods = [Arc::new(leaving)];
     let kept = |unsettled: &[&str]| {
         let unsettled = unsettled.iter().map(|name| (*name).to_owned()).collect();
-        let insight = Insight {
+        let view = DisruptedPodsView {
             unsettled,
-            ..Insight::default()
+            ..DisruptedPodsView::default()
         };
-        let status = plan(&noted, &pods, DEMAND, &insight, now())
+        let status = plan(&budget, &pods, DEMAND, &view, now())
             .status
             .expect("written");
         status
@@ -300,20 +306,20 @@ fn a_note_that_is_newer_than_the_known_pods_stands_whatever_they_show() {
 }
 
 #[test]
-fn the_successor_of_a_pod_that_was_seen_to_go_is_counted() {
-    let noted = settled(json!({"a": "2026-01-01T00:09:59Z"}));
+fn the_successor_of_a_pod_that_was_seen_to_end_is_counted() {
+    let budget = settled(json!({"a": "2026-01-01T00:09:59Z"}));
     let pods = [ready("a"), ready("b")];
-    let known = |served: bool| {
-        let insight = Insight {
-            served: served.then(|| "a".to_owned()).into_iter().collect(),
-            ..Insight::default()
+    let known = |fulfilled: bool| {
+        let view = DisruptedPodsView {
+            fulfilled: fulfilled.then(|| "a".to_owned()).into_iter().collect(),
+            ..DisruptedPodsView::default()
         };
-        let status = plan(&noted, &pods, DEMAND, &insight, now())
+        let status = plan(&budget, &pods, DEMAND, &view, now())
             .status
             .expect("written");
         (
             status.current_healthy,
-            status.disrupted_pods.map_or(0, |notes| notes.len()),
+            status.disrupted_pods.map_or(0, |entries| entries.len()),
         )
     };
     assert_eq!(

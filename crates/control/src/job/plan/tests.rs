@@ -1,8 +1,9 @@
-//! Jobs in the states that they go through.
+//! Jobs in the states that they pass through.
 
 use serde_json::{Value, json};
 
 use super::*;
+use crate::job::count::{count, settle};
 use crate::pods::tests::pod;
 
 fn now() -> Timestamp {
@@ -55,19 +56,19 @@ fn pods_are_counted_in_two_steps() {
             .collect::<Vec<_>>(),
         ["bad", "ok"]
     );
-    let noted = counted.noted.expect("noted");
-    let settled = settle(Some(&noted), &pods);
+    let recorded = counted.recorded.expect("recorded");
+    let settled = settle(Some(&recorded), &pods);
     assert_eq!(
         (settled.succeeded, settled.failed, settled.active),
         (Some(1), Some(1), Some(1))
     );
-    // A crash between the two: the uids are noted and counted once.
+    // A crash between the two writes: the uids are in the status and are counted once.
     let after_crash = Job {
-        status: Some(noted),
+        status: Some(recorded),
         ..job
     };
     let again = count(&after_crash, &pods).expect("still to settle");
-    assert!(again.noted.is_none());
+    assert!(again.recorded.is_none());
     assert_eq!(again.release.len(), 2);
 }
 
@@ -94,14 +95,14 @@ fn a_terminating_pod_has_failed_unless_the_job_waits_for_its_end() {
     let plan = plan(
         &job(json!({"podReplacementPolicy": "Failed"}), json!({})),
         &leaving,
-        &Failures::default(),
+        &PodBackoff::default(),
         now(),
     );
     assert!(plan.create.is_empty(), "no replacement before the end");
 }
 
 #[test]
-fn pods_are_made_up_to_what_is_missing() {
+fn missing_pods_are_created() {
     let cases = [
         (json!({"completions": 2}), json!({}), 1),
         (
@@ -114,7 +115,7 @@ fn pods_are_made_up_to_what_is_missing() {
     ];
     for (spec, status, expected) in cases {
         let text = spec.to_string();
-        let plan = plan(&job(spec, status), &[], &Failures::default(), now());
+        let plan = plan(&job(spec, status), &[], &PodBackoff::default(), now());
         assert_eq!(plan.create.len(), expected, "{text}");
         let status = plan.status.expect("written");
         assert_eq!(
@@ -127,11 +128,11 @@ fn pods_are_made_up_to_what_is_missing() {
 }
 
 #[test]
-fn a_job_completes_and_says_so_twice() {
+fn a_job_announces_success_before_it_is_complete() {
     let plan = plan(
         &job(json!({"completions": 1}), json!({"succeeded": 1})),
         &[],
-        &Failures::default(),
+        &PodBackoff::default(),
         now(),
     );
     let status = plan.status.expect("written");
@@ -148,7 +149,7 @@ fn a_job_completes_and_says_so_twice() {
 }
 
 #[test]
-fn a_job_that_fails_stops_its_pods_before_it_has_failed() {
+fn a_failing_job_deletes_its_pods_before_it_has_failed() {
     let failing = job(
         json!({"backoffLimit": 0, "parallelism": 2, "completions": 2}),
         json!({"failed": 1}),
@@ -156,7 +157,7 @@ fn a_job_that_fails_stops_its_pods_before_it_has_failed() {
     let first = plan(
         &failing,
         &[member("p", "Running", json!({}))],
-        &Failures::default(),
+        &PodBackoff::default(),
         now(),
     );
     let status = first.status.expect("written");
@@ -174,16 +175,16 @@ fn a_job_that_fails_stops_its_pods_before_it_has_failed() {
             ..failing
         },
         &[],
-        &Failures::default(),
+        &PodBackoff::default(),
         now(),
     );
     assert_eq!(conditions(&then.status.expect("written")).len(), 2);
 }
 
 #[test]
-fn failures_make_pauses() {
-    let mut failures = Failures::default();
-    failures.note(0, 1, now());
+fn failures_delay_new_pods() {
+    let mut failures = PodBackoff::default();
+    failures.record(0, 1, now());
     let waiting = plan(
         &job(json!({"completions": 1}), json!({"failed": 1})),
         &[],
@@ -203,14 +204,14 @@ fn failures_make_pauses() {
         .len(),
         1
     );
-    failures.note(0, 2, now());
+    failures.record(0, 2, now());
     assert_eq!(failures.pause_until(), Some(after_seconds(now(), 40)));
-    failures.note(1, 0, now());
+    failures.record(1, 0, now());
     assert_eq!(failures.pause_until(), None);
 }
 
 #[test]
-fn the_failure_policy_forgives_or_ends() {
+fn the_failure_policy_ignores_a_failure_or_fails_the_job() {
     let policy = |action: &str| json!({"rules": [{"action": action, "onExitCodes": {"operator": "In", "values": [1]}}]});
     let failed = [member("p", "Failed", json!({}))];
     let ignored = count(
@@ -225,18 +226,18 @@ fn the_failure_policy_forgives_or_ends() {
     )
     .expect("counted");
     assert_eq!(
-        conditions(&ended.noted.expect("noted")),
+        conditions(&ended.recorded.expect("recorded")),
         [("FailureTarget".to_owned(), "PodFailurePolicy".to_owned())]
     );
 }
 
 #[test]
-fn an_indexed_job_makes_each_index_once_and_tells_those_that_failed() {
+fn an_indexed_job_creates_each_index_once_and_reports_failed_indexes() {
     let spec = json!({"completions": 3, "parallelism": 3, "completionMode": "Indexed", "backoffLimitPerIndex": 0});
     let first = plan(
         &job(spec.clone(), json!({})),
         &[],
-        &Failures::default(),
+        &PodBackoff::default(),
         now(),
     );
     let names: Vec<_> = first
@@ -257,22 +258,22 @@ fn an_indexed_job_makes_each_index_once_and_tells_those_that_failed() {
         ended("b", "Succeeded", "1"),
         ended("c", "Failed", "2"),
     ];
-    let noted = count(&job(spec.clone(), json!({})), &pods)
+    let recorded = count(&job(spec.clone(), json!({})), &pods)
         .expect("counted")
-        .noted
-        .expect("noted");
+        .recorded
+        .expect("recorded");
     assert_eq!(
         (
-            noted.completed_indexes.as_deref(),
-            noted.failed_indexes.as_deref()
+            recorded.completed_indexes.as_deref(),
+            recorded.failed_indexes.as_deref()
         ),
         (Some("0,1"), Some("2"))
     );
     let settled = Job {
-        status: Some(settle(Some(&noted), &pods)),
+        status: Some(settle(Some(&recorded), &pods)),
         ..job(spec, json!({}))
     };
-    let last = plan(&settled, &[], &Failures::default(), now())
+    let last = plan(&settled, &[], &PodBackoff::default(), now())
         .status
         .expect("written");
     assert_eq!(
@@ -282,7 +283,7 @@ fn an_indexed_job_makes_each_index_once_and_tells_those_that_failed() {
 }
 
 #[test]
-fn a_suspended_job_has_no_pods_and_starts_anew() {
+fn a_suspended_job_has_no_pods_and_starts_again() {
     let suspended = job(
         json!({"suspend": true}),
         json!({"startTime": "2026-01-01T00:00:00Z"}),
@@ -290,7 +291,7 @@ fn a_suspended_job_has_no_pods_and_starts_anew() {
     let plan_suspended = plan(
         &suspended,
         &[member("p", "Running", json!({}))],
-        &Failures::default(),
+        &PodBackoff::default(),
         now(),
     );
     let status = plan_suspended.status.expect("written");
@@ -306,7 +307,7 @@ fn a_suspended_job_has_no_pods_and_starts_anew() {
         status: Some(status),
         ..job(json!({}), json!({}))
     };
-    let resumed = plan(&resumed, &[], &Failures::default(), now());
+    let resumed = plan(&resumed, &[], &PodBackoff::default(), now());
     assert_eq!(
         conditions(resumed.status.as_ref().expect("written"))[0].1,
         "JobResumed"

@@ -1,51 +1,51 @@
-//! Objects of one kind and the ways to find them: by name, by owner, by place and by label. Pure.
+//! The objects of one kind, with indexes by name, owner, label and one extra value. Pure.
 //!
-//! Most changes of an object touch none of what it is found by; then only the object is exchanged.
+//! Most changes of an object touch none of the indexed values. Then only the object is exchanged.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use kube::Resource;
 
-use crate::meta::{Key, controller_of};
+use crate::meta::{ObjectKey, controller_of};
 use crate::selector::Selector;
 
-pub(super) struct Objects<K> {
+pub(super) struct Indexer<K> {
     /// By namespace and name.
     by_name: BTreeMap<String, BTreeMap<String, Arc<K>>>,
-    by_controller: HashMap<String, BTreeSet<Key>>,
-    /// Names of objects that nobody manages, by namespace.
-    loose: HashMap<String, BTreeSet<String>>,
-    by_place: HashMap<String, BTreeSet<Key>>,
-    place: fn(&K) -> Option<String>,
-    by_label: Option<Labels>,
+    by_controller: HashMap<String, BTreeSet<ObjectKey>>,
+    /// Names of objects without a controlling owner, by namespace.
+    without_controller: HashMap<String, BTreeSet<String>>,
+    by_extra: HashMap<String, BTreeSet<ObjectKey>>,
+    extra: fn(&K) -> Option<String>,
+    by_label: Option<LabelIndex>,
 }
 
-/// Names by namespace, label and value.
-type Labels = HashMap<String, HashMap<String, HashMap<String, BTreeSet<String>>>>;
+/// Names by namespace, label key and label value.
+type LabelIndex = HashMap<String, HashMap<String, HashMap<String, BTreeSet<String>>>>;
 
-impl<K> Default for Objects<K> {
+impl<K> Default for Indexer<K> {
     fn default() -> Self {
         Self {
             by_name: BTreeMap::new(),
             by_controller: HashMap::new(),
-            loose: HashMap::new(),
-            by_place: HashMap::new(),
-            place: |_| None,
+            without_controller: HashMap::new(),
+            by_extra: HashMap::new(),
+            extra: |_| None,
             by_label: None,
         }
     }
 }
 
-impl<K: Resource> Objects<K> {
-    /// To be called while there are none.
-    pub(super) fn index_places(&mut self, place: fn(&K) -> Option<String>) {
-        self.place = place;
+impl<K: Resource> Indexer<K> {
+    /// Sets what the extra index is made from. Must be called before objects are added.
+    pub(super) fn index_extra(&mut self, extra: fn(&K) -> Option<String>) {
+        self.extra = extra;
     }
 
-    /// To be called while there are none.
+    /// Turns the index by label on. Must be called before objects are added.
     pub(super) fn index_labels(&mut self) {
-        self.by_label = Some(Labels::default());
+        self.by_label = Some(LabelIndex::default());
     }
 
     pub(super) fn get(&self, namespace: &str, name: &str) -> Option<&Arc<K>> {
@@ -69,29 +69,29 @@ impl<K: Resource> Objects<K> {
 
     pub(super) fn selected(&self, namespace: &str, selector: &Selector) -> Vec<Arc<K>> {
         let matches = |object: &&Arc<K>| selector.matches(object.meta().labels.as_ref());
-        match self.narrowed(namespace, selector) {
-            Narrowed::All => self
+        match self.candidates(namespace, selector) {
+            Candidates::All => self
                 .in_namespace(namespace)
                 .filter(matches)
                 .cloned()
                 .collect(),
-            Narrowed::To(names) => self
+            Candidates::To(names) => self
                 .named(namespace, names)
                 .filter(matches)
                 .cloned()
                 .collect(),
-            Narrowed::Nothing => Vec::new(),
+            Candidates::Nothing => Vec::new(),
         }
     }
 
-    pub(super) fn loose_selected(&self, namespace: &str, selector: &Selector) -> Vec<Arc<K>> {
-        let Some(loose) = self.loose.get(namespace) else {
+    pub(super) fn adoptable(&self, namespace: &str, selector: &Selector) -> Vec<Arc<K>> {
+        let Some(without_controller) = self.without_controller.get(namespace) else {
             return Vec::new();
         };
-        let names = match self.narrowed(namespace, selector) {
-            Narrowed::To(names) if names.len() < loose.len() => names,
-            Narrowed::Nothing => return Vec::new(),
-            _ => loose,
+        let names = match self.candidates(namespace, selector) {
+            Candidates::To(names) if names.len() < without_controller.len() => names,
+            Candidates::Nothing => return Vec::new(),
+            _ => without_controller,
         };
         let wanted = |object: &&Arc<K>| {
             controller_of(object.meta()).is_none()
@@ -107,24 +107,24 @@ impl<K: Resource> Objects<K> {
         self.pick(self.by_controller.get(uid))
     }
 
-    pub(super) fn at(&self, place: &str) -> Vec<Arc<K>> {
-        self.pick(self.by_place.get(place))
+    pub(super) fn at(&self, extra: &str) -> Vec<Arc<K>> {
+        self.pick(self.by_extra.get(extra))
     }
 
-    /// The fewest objects among which all are that the selector can select.
-    fn narrowed(&self, namespace: &str, selector: &Selector) -> Narrowed<'_> {
+    /// The smallest known set of objects that contains all that match the selector.
+    fn candidates(&self, namespace: &str, selector: &Selector) -> Candidates<'_> {
         let Some(labels) = &self.by_label else {
-            return Narrowed::All;
+            return Candidates::All;
         };
         let with = |(key, value): (&str, &str)| labels.get(namespace)?.get(key)?.get(value);
-        let mut fewest = Narrowed::All;
+        let mut fewest = Candidates::All;
         for names in selector.demanded().map(with) {
             fewest = match (names, fewest) {
-                (None, _) => return Narrowed::Nothing,
-                (Some(names), Narrowed::To(known)) if known.len() <= names.len() => {
-                    Narrowed::To(known)
+                (None, _) => return Candidates::Nothing,
+                (Some(names), Candidates::To(known)) if known.len() <= names.len() => {
+                    Candidates::To(known)
                 }
-                (Some(names), _) => Narrowed::To(names),
+                (Some(names), _) => Candidates::To(names),
             };
         }
         fewest
@@ -139,14 +139,14 @@ impl<K: Resource> Objects<K> {
         names.iter().filter_map(move |name| objects?.get(name))
     }
 
-    fn pick(&self, keys: Option<&BTreeSet<Key>>) -> Vec<Arc<K>> {
+    fn pick(&self, keys: Option<&BTreeSet<ObjectKey>>) -> Vec<Arc<K>> {
         keys.into_iter()
             .flatten()
             .filter_map(|key| self.get(&key.namespace, &key.name).cloned())
             .collect()
     }
 
-    pub(super) fn insert(&mut self, key: Key, object: Arc<K>) -> Option<Arc<K>> {
+    pub(super) fn insert(&mut self, key: ObjectKey, object: Arc<K>) -> Option<Arc<K>> {
         if let Some(known) = self
             .by_name
             .get_mut(&key.namespace)
@@ -154,7 +154,7 @@ impl<K: Resource> Objects<K> {
             && known.meta().labels == object.meta().labels
             && controller_of(known.meta()).map(|owner| &owner.uid)
                 == controller_of(object.meta()).map(|owner| &owner.uid)
-            && (self.place)(known) == (self.place)(&object)
+            && (self.extra)(known) == (self.extra)(&object)
         {
             return Some(std::mem::replace(known, object));
         }
@@ -166,13 +166,13 @@ impl<K: Resource> Objects<K> {
                 .or_default()
                 .insert(key.clone()),
             None => self
-                .loose
+                .without_controller
                 .entry(key.namespace.clone())
                 .or_default()
                 .insert(key.name.clone()),
         };
-        if let Some(place) = (self.place)(&object) {
-            self.by_place.entry(place).or_default().insert(key.clone());
+        if let Some(extra) = (self.extra)(&object) {
+            self.by_extra.entry(extra).or_default().insert(key.clone());
         }
         if let Some(labels) = &mut self.by_label
             && let Some(own) = object.meta().labels.as_ref().filter(|own| !own.is_empty())
@@ -194,7 +194,7 @@ impl<K: Resource> Objects<K> {
         old
     }
 
-    pub(super) fn remove(&mut self, key: &Key) -> Option<Arc<K>> {
+    pub(super) fn remove(&mut self, key: &ObjectKey) -> Option<Arc<K>> {
         let objects = self.by_name.get_mut(&key.namespace)?;
         let old = objects.remove(&key.name)?;
         if objects.is_empty() {
@@ -202,10 +202,10 @@ impl<K: Resource> Objects<K> {
         }
         match controller_of(old.meta()) {
             Some(owner) => forget(&mut self.by_controller, &owner.uid, key),
-            None => forget(&mut self.loose, &key.namespace, &key.name),
+            None => forget(&mut self.without_controller, &key.namespace, &key.name),
         }
-        if let Some(place) = (self.place)(&old) {
-            forget(&mut self.by_place, &place, key);
+        if let Some(extra) = (self.extra)(&old) {
+            forget(&mut self.by_extra, &extra, key);
         }
         if let Some(spaces) = &mut self.by_label
             && let Some(labels) = spaces.get_mut(&key.namespace)
@@ -226,13 +226,13 @@ impl<K: Resource> Objects<K> {
     }
 }
 
-/// Where the objects are that a selector can select.
-enum Narrowed<'a> {
+/// Where the objects that match a selector can be.
+enum Candidates<'a> {
     /// Anywhere in the namespace.
     All,
-    /// Among these names.
+    /// Among the objects with these names.
     To(&'a BTreeSet<String>),
-    /// Nowhere.
+    /// Nowhere: no object has a label that the selector requires.
     Nothing,
 }
 
@@ -257,14 +257,14 @@ mod tests {
     use super::*;
     use crate::pods::{name, tests::pod};
 
-    fn objects() -> Objects<Pod> {
-        let mut objects = Objects::default();
-        objects.index_places(|pod: &Pod| pod.spec.as_ref()?.node_name.clone());
+    fn objects() -> Indexer<Pod> {
+        let mut objects = Indexer::default();
+        objects.index_extra(|pod: &Pod| pod.spec.as_ref()?.node_name.clone());
         objects.index_labels();
         objects
     }
 
-    fn put(objects: &mut Objects<Pod>, name: &str, labels: Value, owner: Option<&str>, node: &str) {
+    fn put(objects: &mut Indexer<Pod>, name: &str, labels: Value, owner: Option<&str>, node: &str) {
         let owners: Vec<Value> = owner
             .iter()
             .map(|uid| json!({"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": uid, "uid": uid, "controller": true}))
@@ -272,7 +272,7 @@ mod tests {
         let pod = pod(
             json!({"metadata": {"name": name, "namespace": "n", "labels": labels, "ownerReferences": owners}, "spec": {"nodeName": node}}),
         );
-        objects.insert(Key::new("n", name), Arc::new(pod));
+        objects.insert(ObjectKey::new("n", name), Arc::new(pod));
     }
 
     fn names(pods: &[Arc<Pod>]) -> Vec<&str> {
@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn objects_are_found_by_all_that_they_have_and_not_by_what_they_had() {
+    fn objects_are_found_by_their_present_values_only() {
         let mut pods = objects();
         put(
             &mut pods,
@@ -303,8 +303,8 @@ mod tests {
         assert_eq!(names(&pods.selected("n", &both)), ["a"]);
         assert_eq!(names(&pods.selected("n", &any)), ["a", "b", "c"]);
         assert_eq!(names(&pods.selected("m", &any)), Vec::<&str>::new());
-        assert_eq!(names(&pods.loose_selected("n", &web)), ["b"]);
-        assert_eq!(names(&pods.loose_selected("n", &any)), ["b", "c"]);
+        assert_eq!(names(&pods.adoptable("n", &web)), ["b"]);
+        assert_eq!(names(&pods.adoptable("n", &any)), ["b", "c"]);
         assert_eq!(names(&pods.controlled_by("rs")), ["a"]);
         assert_eq!(names(&pods.at("node-1")), ["a", "b"]);
 
@@ -316,19 +316,19 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_kept_of_what_is_gone() {
+    fn removed_objects_leave_no_trace_in_the_indexes() {
         let mut pods = objects();
         put(&mut pods, "a", json!({"app": "web"}), Some("rs"), "node-1");
         put(&mut pods, "b", json!({"app": "web"}), None, "node-1");
         for name in ["a", "b"] {
-            assert!(pods.remove(&Key::new("n", name)).is_some());
+            assert!(pods.remove(&ObjectKey::new("n", name)).is_some());
         }
         assert_eq!(pods.len(), 0);
         assert!(
             pods.by_name.is_empty()
                 && pods.by_controller.is_empty()
-                && pods.loose.is_empty()
-                && pods.by_place.is_empty()
+                && pods.without_controller.is_empty()
+                && pods.by_extra.is_empty()
         );
         assert!(pods.by_label.is_some_and(|labels| labels.is_empty()));
     }

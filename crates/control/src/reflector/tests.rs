@@ -1,4 +1,4 @@
-//! Watches against answers that a server might give: lists in pages, silence, faults, panics.
+//! The reflector against responses that a server might give: pages, silence, errors, panics.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,20 +7,20 @@ use http::{Response, StatusCode};
 
 use super::*;
 
-/// Answers requests one after the other and notes what was asked for.
+/// Responds to requests one after the other and records what was asked for.
 #[derive(Default)]
 struct Script {
     asked: Vec<String>,
     answers: VecDeque<(u16, String)>,
 }
 
-type Shared = Arc<Mutex<Script>>;
+type SharedScript = Arc<Mutex<Script>>;
 
-fn lock(shared: &Shared) -> std::sync::MutexGuard<'_, Script> {
+fn lock(shared: &SharedScript) -> std::sync::MutexGuard<'_, Script> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn client(script: &Shared) -> Client {
+fn client(script: &SharedScript) -> Client {
     let script = Arc::clone(script);
     let service = tower::service_fn(move |request: http::Request<Body>| {
         let mut script = lock(&script);
@@ -32,7 +32,7 @@ fn client(script: &Shared) -> Client {
         script.asked.push(version.to_owned());
         let answer = script.answers.pop_front();
         async move {
-            // Nothing more to say: the stream stays open.
+            // The stream stays open without further events.
             let Some((code, body)) = answer else {
                 return std::future::pending().await;
             };
@@ -48,13 +48,13 @@ fn client(script: &Shared) -> Client {
 }
 
 #[derive(Clone, Default)]
-struct Notes {
-    told: Arc<Mutex<Vec<String>>>,
+struct RecordingSink {
+    calls: Arc<Mutex<Vec<String>>>,
     newest_only: bool,
 }
 
 #[derive(Deserialize)]
-struct Named {
+struct NamedObject {
     metadata: Meta,
 }
 
@@ -65,49 +65,49 @@ struct Meta {
     resource_version: String,
 }
 
-impl Notes {
-    fn note(&self, text: String) {
+impl RecordingSink {
+    fn record(&self, text: String) {
         assert!(!text.ends_with("bad"), "as the test wants it");
-        self.told
+        self.calls
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .push(text);
     }
 
     fn take(&self, what: &str, object: &[u8]) -> serde_json::Result<String> {
-        let named: Named = decode(object)?;
-        self.note(format!("{what} {}", named.metadata.name));
+        let named: NamedObject = decode(object)?;
+        self.record(format!("{what} {}", named.metadata.name));
         Ok(named.metadata.resource_version)
     }
 }
 
-impl Sink for Notes {
-    fn begin(&mut self) {
-        self.note("begin".to_owned());
+impl WatchSink for RecordingSink {
+    fn list_started(&mut self) {
+        self.record("begin".to_owned());
     }
 
-    fn page(&mut self, body: &[u8]) -> serde_json::Result<ListEnd> {
-        let page: Page<Named> = decode(body)?;
+    fn list_page(&mut self, body: &[u8]) -> serde_json::Result<PageMeta> {
+        let page: ListPage<NamedObject> = decode(body)?;
         page.items
             .into_iter()
             .flatten()
-            .for_each(|named| self.note(format!("listed {}", named.metadata.name)));
+            .for_each(|named| self.record(format!("listed {}", named.metadata.name)));
         Ok(page.metadata)
     }
 
-    fn complete(&mut self) {
-        self.note("complete".to_owned());
+    fn list_completed(&mut self) {
+        self.record("complete".to_owned());
     }
 
-    fn wants_newest_only(&self) -> bool {
+    fn skips_superseded(&self) -> bool {
         self.newest_only
     }
 
-    fn put(&mut self, object: &[u8]) -> serde_json::Result<String> {
+    fn applied(&mut self, object: &[u8]) -> serde_json::Result<String> {
         self.take("put", object)
     }
 
-    fn gone(&mut self, object: &[u8]) -> serde_json::Result<String> {
+    fn deleted(&mut self, object: &[u8]) -> serde_json::Result<String> {
         self.take("gone", object)
     }
 }
@@ -125,29 +125,29 @@ fn event(kind: &str, name: &str, version: u32) -> String {
     )
 }
 
-/// What is asked and what is told when the server gives these answers.
+/// Returns the requests and the calls of the sink when the server gives these responses.
 async fn followed(answers: &[(u16, String)]) -> (Vec<String>, Vec<String>) {
-    followed_by(Notes::default(), answers).await
+    followed_by(RecordingSink::default(), answers).await
 }
 
-async fn followed_by(notes: Notes, answers: &[(u16, String)]) -> (Vec<String>, Vec<String>) {
-    let script = Shared::default();
+async fn followed_by(sink: RecordingSink, answers: &[(u16, String)]) -> (Vec<String>, Vec<String>) {
+    let script = SharedScript::default();
     lock(&script).answers = answers.iter().cloned().collect();
-    let collection = Collection {
+    let collection = WatchedCollection {
         path: "/api/v1/pods".to_owned(),
         fields: None,
         metadata_only: false,
     };
-    let following = follow(
+    let following = reflect(
         client(&script),
         collection,
         Entropy::seeded(1),
-        Box::new(notes.clone()),
+        Box::new(sink.clone()),
     );
     let _ = tokio::time::timeout(Duration::from_secs(60), following).await;
     let asked = std::mem::take(&mut lock(&script).asked);
-    let told = std::mem::take(&mut *notes.told.lock().unwrap_or_else(PoisonError::into_inner));
-    (asked, told)
+    let calls = std::mem::take(&mut *sink.calls.lock().unwrap_or_else(PoisonError::into_inner));
+    (asked, calls)
 }
 
 fn list(next: &str, names: &[&str]) -> (u16, String) {
@@ -162,13 +162,13 @@ fn list(next: &str, names: &[&str]) -> (u16, String) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn pages_are_listed_and_then_changes_follow_from_where_the_list_ends() {
+async fn changes_are_watched_from_the_version_of_the_list() {
     let changes = event("ADDED", "c", 6)
         + &event("DELETED", "a", 7)
         + "{\"type\":\"BOOKMARK\",\"object\":{\"metadata\":{\"resourceVersion\":\"9\"}}}\n";
-    let (asked, told) = followed(&[list("more", &["a"]), list("", &["b"]), (200, changes)]).await;
+    let (asked, calls) = followed(&[list("more", &["a"]), list("", &["b"]), (200, changes)]).await;
     assert_eq!(
-        told,
+        calls,
         [
             "begin", "listed a", "listed b", "complete", "put c", "gone a"
         ]
@@ -180,13 +180,13 @@ async fn pages_are_listed_and_then_changes_follow_from_where_the_list_ends() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_history_that_is_gone_means_a_new_list_and_any_other_error_does_not() {
+async fn an_expired_resource_version_leads_to_a_new_list_and_other_errors_do_not() {
     let error = |code: u16| {
         format!(
             "{{\"type\":\"ERROR\",\"object\":{{\"kind\":\"Status\",\"status\":\"Failure\",\"code\":{code}}}}}\n"
         )
     };
-    let (asked, told) = followed(&[
+    let (asked, calls) = followed(&[
         list("", &[]),
         (200, error(500)),
         (200, error(410)),
@@ -208,7 +208,7 @@ async fn a_history_that_is_gone_means_a_new_list_and_any_other_error_does_not() 
         ]
     );
     assert_eq!(
-        told,
+        calls,
         [
             "begin", "complete", "begin", "listed a", "complete", "begin", "complete"
         ]
@@ -216,26 +216,26 @@ async fn a_history_that_is_gone_means_a_new_list_and_any_other_error_does_not() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_fails_is_asked_again_with_growing_pauses() {
+async fn requests_to_a_failing_server_are_retried_with_growing_pauses() {
     let failures: Vec<_> = (0..3)
         .map(|_| (500, "down".to_owned()))
         .chain([list("", &["a"])])
         .collect();
-    let (asked, told) = followed(&failures).await;
+    let (asked, calls) = followed(&failures).await;
     assert_eq!(asked, ["list", "list", "list", "list", "resourceVersion=5"]);
-    assert_eq!(told.last().map(String::as_str), Some("complete"));
+    assert_eq!(calls.last().map(String::as_str), Some("complete"));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_panic_over_one_object_leads_to_a_new_list_and_an_unreadable_object_is_left_out() {
+async fn a_panic_leads_to_a_new_list_and_an_undecodable_object_is_skipped() {
     let unreadable = "{\"type\":\"ADDED\",\"object\":{\"metadata\":{\"name\":7}}}\n".to_owned();
     let changes = unreadable
         + &event("ADDED", "b", 6)
         + &event("ADDED", "bad", 7)
         + &event("ADDED", "never", 8);
-    let (asked, told) = followed(&[list("", &["a"]), (200, changes), list("", &["c"])]).await;
+    let (asked, calls) = followed(&[list("", &["a"]), (200, changes), list("", &["c"])]).await;
     assert_eq!(
-        told,
+        calls,
         [
             "begin", "listed a", "complete", "put b", "begin", "listed c", "complete"
         ]
@@ -247,7 +247,7 @@ async fn a_panic_over_one_object_leads_to_a_new_list_and_an_unreadable_object_is
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_change_that_the_next_line_overtakes_is_told_to_those_who_want_all() {
+async fn a_superseded_state_reaches_only_sinks_that_want_every_state() {
     let line = |kind: &str, version: u32| {
         let metadata = format!(r#"{{"name":"a","uid":"1","resourceVersion":"{version}"}}"#);
         format!("{{\"type\":\"{kind}\",\"object\":{{\"metadata\":{metadata}}}}}\n")
@@ -259,20 +259,20 @@ async fn a_change_that_the_next_line_overtakes_is_told_to_those_who_want_all() {
             line("ADDED", 6) + &line("MODIFIED", 7) + &line("MODIFIED", 8) + &line("DELETED", 9),
         ),
     ];
-    let newest = Notes {
+    let newest = RecordingSink {
         newest_only: true,
-        ..Notes::default()
+        ..RecordingSink::default()
     };
-    let (asked, told) = followed_by(newest, &answers).await;
+    let (asked, calls) = followed_by(newest, &answers).await;
     assert_eq!(
-        told,
+        calls,
         ["begin", "complete", "put a", "gone a"],
         "that it came and that it went"
     );
     assert_eq!(asked, ["list", "resourceVersion=5", "resourceVersion=9"]);
-    let (_, told) = followed(&answers).await;
+    let (_, calls) = followed(&answers).await;
     assert_eq!(
-        told,
+        calls,
         ["begin", "complete", "put a", "put a", "put a", "gone a"]
     );
 }

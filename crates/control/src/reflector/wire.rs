@@ -1,4 +1,4 @@
-//! The bytes of lists and watches, as far as they can be understood without knowing the kind. Pure.
+//! The bytes of lists and watch events, as far as they do not depend on the kind. Pure.
 
 use std::borrow::Cow;
 
@@ -7,25 +7,25 @@ use kinds::json;
 use memchr::memmem;
 use serde::Deserialize;
 
-/// What a line of a watch says; the object is still its bytes.
+/// A watch event whose object is still encoded.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Line<'a> {
-    Put(Cow<'a, [u8]>),
-    Gone(Cow<'a, [u8]>),
+pub(super) enum WatchLine<'a> {
+    Applied(Cow<'a, [u8]>),
+    Deleted(Cow<'a, [u8]>),
     Bookmark(Cow<'a, [u8]>),
     Error(Cow<'a, [u8]>),
 }
 
-/// Reads a line: `{"type":…,"object":…}`.
+/// Parses a watch event, `{"type":…,"object":…}`.
 ///
 /// # Errors
-/// When it is no such line.
-pub(super) fn line(text: &[u8]) -> Result<Line<'_>, serde_json::Error> {
+/// The line is not JSON, not of this form, or has an unknown type.
+pub(super) fn line(text: &[u8]) -> Result<WatchLine<'_>, serde_json::Error> {
     if let Some((kind, object)) = split(text) {
         return sort(kind, Cow::Borrowed(object));
     }
-    // The members in another order, or with spaces between them: nobody sends that, but anybody
-    // may.
+    // Members in another order or with spaces between them. No known server sends this, but JSON
+    // allows it.
     #[derive(Deserialize)]
     struct Whole {
         r#type: String,
@@ -38,7 +38,7 @@ pub(super) fn line(text: &[u8]) -> Result<Line<'_>, serde_json::Error> {
     )
 }
 
-/// Type and object of a line in the order in which every server writes them.
+/// Splits an event into type and object, if its members are in the order that all servers use.
 fn split(text: &[u8]) -> Option<(&[u8], &[u8])> {
     const BETWEEN: &[u8] = br#"","object":"#;
     let rest = text
@@ -49,23 +49,24 @@ fn split(text: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((&rest[..end], rest[end..].strip_prefix(BETWEEN)?))
 }
 
-fn sort<'a>(kind: &[u8], object: Cow<'a, [u8]>) -> Result<Line<'a>, serde_json::Error> {
+fn sort<'a>(kind: &[u8], object: Cow<'a, [u8]>) -> Result<WatchLine<'a>, serde_json::Error> {
     match kind {
-        b"ADDED" | b"MODIFIED" => Ok(Line::Put(object)),
-        b"DELETED" => Ok(Line::Gone(object)),
-        b"BOOKMARK" => Ok(Line::Bookmark(object)),
-        b"ERROR" => Ok(Line::Error(object)),
+        b"ADDED" | b"MODIFIED" => Ok(WatchLine::Applied(object)),
+        b"DELETED" => Ok(WatchLine::Deleted(object)),
+        b"BOOKMARK" => Ok(WatchLine::Bookmark(object)),
+        b"ERROR" => Ok(WatchLine::Error(object)),
         other => Err(serde::de::Error::custom(format_args!(
-            "an event of an unknown type {:?}",
+            "unknown event type {:?}",
             String::from_utf8_lossy(other)
         ))),
     }
 }
 
-/// The same JSON without lists of managed fields, which nobody here reads and which are often half
-/// of an object.
+/// Removes lists of managed fields, which no controller reads and which are often half of an
+/// object.
 ///
-/// The quote that ends the key makes sure that a key was found: inside a text it would be escaped.
+/// The quotation mark before the colon shows that a key was found: inside a string it would be
+/// escaped.
 pub(crate) fn without_managed_fields(object: &[u8]) -> Cow<'_, [u8]> {
     const KEY: &[u8] = br#""managedFields":["#;
     let mut left: Vec<u8> = Vec::new();
@@ -80,7 +81,7 @@ pub(crate) fn without_managed_fields(object: &[u8]) -> Cow<'_, [u8]> {
         }
         left.extend_from_slice(&rest[..at]);
         rest = &list[end..];
-        // Of the commas before and behind the member, one goes with it.
+        // One of the commas around the member is removed with it.
         if let Some(behind) = rest.strip_prefix(b",") {
             rest = behind;
         } else if left.last() == Some(&b',') {
@@ -94,21 +95,21 @@ pub(crate) fn without_managed_fields(object: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(left)
 }
 
-/// Cuts chunks into lines.
+/// Splits chunks into lines.
 #[derive(Debug, Default)]
-pub(super) struct Lines {
-    /// The beginning of a line whose end has not come.
+pub(super) struct LineSplitter {
+    /// The beginning of a line whose end has not been received.
     begun: Vec<u8>,
 }
 
-/// The longest line that is put together. No API server lets an object of this size in.
+/// The longest line that is assembled. No API server accepts an object of this size.
 const LONGEST_LINE_BYTES: usize = 64 << 20;
 
-impl Lines {
-    /// The lines that end in this chunk, without empty ones.
+impl LineSplitter {
+    /// Returns the lines that end in this chunk, without empty ones.
     ///
     /// # Errors
-    /// When a line has no end.
+    /// A line exceeds [`LONGEST_LINE_BYTES`].
     pub(super) fn feed(&mut self, mut chunk: Bytes) -> Result<Vec<Bytes>, TooLong> {
         let mut lines = Vec::new();
         while let Some(end) = memchr::memchr(b'\n', &chunk) {
@@ -130,33 +131,33 @@ impl Lines {
     }
 }
 
-/// The same lines without those that tell of a change of an object which the very next line tells
-/// of, too. When a line has been taken in, all lines before it count as taken in, too; so a line
-/// that does not stand right before its successor stays, and so does one of which it is not plain
-/// which object it is about.
-pub(super) fn newest(mut lines: Vec<Bytes>) -> Vec<Bytes> {
+/// Removes events that the very next event supersedes, because both show states of one object. When
+/// an event has been processed, all events before it count as processed. So an event is kept unless
+/// it stands right before its successor, and also when its object cannot be identified cheaply.
+pub(super) fn without_superseded(mut lines: Vec<Bytes>) -> Vec<Bytes> {
     let about: Vec<Option<&[u8]>> = lines.iter().map(|line| identity(line)).collect();
     let is_past = |pair: &[Option<&[u8]>]| pair[0].is_some() && pair[0] == pair[1];
     let mut past: Vec<bool> = about.windows(2).map(is_past).collect();
     past.push(false);
     let mut past = past.into_iter();
-    // Whoever has made an object waits until it is told to be there, and an end is always told.
+    // Clients that create an object wait until they see it, so additions are kept. So are
+    // deletions.
     lines.retain(|line| {
         !past.next().unwrap_or(false) || !line.starts_with(br#"{"type":"MODIFIED""#)
     });
     lines
 }
 
-/// The uid of the object that a line is about.
+/// The uid of the object of an event.
 ///
-/// It is taken from metadata that stand before anything else that has members, and from before
-/// anything in them that has, so that it can be nothing but the object's own: quotes inside of
-/// texts are escaped. Servers write them so.
+/// The uid is read only from metadata that stand before any other member with members of its own,
+/// and only before any such member inside the metadata. So it can be nothing but the object's own:
+/// quotation marks inside strings are escaped. All servers write objects in this order.
 fn identity(line: &[u8]) -> Option<&[u8]> {
     const METADATA: &[u8] = br#""metadata":{"#;
     const UID: &[u8] = br#""uid":""#;
     let (before, rest) = line.split_at(memmem::find(line, METADATA)? + METADATA.len());
-    // Those of the line, the object and the metadata.
+    // The braces of the event, the object and the metadata.
     if memchr::memchr_iter(b'{', before).count() != 3
         || memchr::memchr2(b'[', b'}', before).is_some()
     {
@@ -169,7 +170,7 @@ fn identity(line: &[u8]) -> Option<&[u8]> {
     rest.get(..memchr::memchr(b'"', rest)?)
 }
 
-/// A line was longer than any object can be.
+/// A line is longer than any object can be.
 #[derive(Debug)]
 pub(super) struct TooLong;
 
@@ -178,26 +179,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_is_read_in_every_form() {
+    fn a_watch_event_is_parsed_in_every_form() {
         let object = br#"{"a":"}"}"#.as_slice();
         assert_eq!(
             line(br#"{"type":"MODIFIED","object":{"a":"}"}}"#).expect("a line"),
-            Line::Put(object.into())
+            WatchLine::Applied(object.into())
         );
         assert_eq!(
             line(b"{ \"object\": {\"a\":\"}\"}, \"type\":\"DELETED\" }").expect("a line"),
-            Line::Gone(object.into())
+            WatchLine::Deleted(object.into())
         );
         assert_eq!(
             line(b"{\"type\":\"BOOKMARK\",\"object\":{}}\r").expect("a line"),
-            Line::Bookmark(b"{}".as_slice().into())
+            WatchLine::Bookmark(b"{}".as_slice().into())
         );
         assert!(line(br#"{"type":"NEW","object":{}}"#).is_err());
         assert!(line(b"no JSON").is_err());
     }
 
     #[test]
-    fn managed_fields_go_wherever_they_stand() {
+    fn managed_fields_are_removed_wherever_they_stand() {
         let stripped = |text: &str| {
             String::from_utf8(without_managed_fields(text.as_bytes()).into_owned()).expect("text")
         };
@@ -225,8 +226,8 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_put_together_from_chunks() {
-        let (mut lines, mut seen) = (Lines::default(), Vec::new());
+    fn lines_are_assembled_from_chunks() {
+        let (mut lines, mut seen) = (LineSplitter::default(), Vec::new());
         for chunk in ["a\nb", "c", "d\n\ne\n", "f"] {
             seen.extend(
                 lines
@@ -237,7 +238,7 @@ mod tests {
         assert_eq!(seen, ["a", "bcd", "e"]);
     }
 
-    /// Each line is a letter for its type, the name and the uid of the object.
+    /// Each line holds a character for the type, the name and the uid of the object.
     fn stay(lines: &[&str]) -> Vec<String> {
         let line = |text: &&str| {
             let mut words = text.split(' ');
@@ -265,14 +266,14 @@ mod tests {
             };
             format!("{} {}", part(r#""type":""#), part(r#""name":""#))
         };
-        newest(lines.iter().map(line).collect())
+        without_superseded(lines.iter().map(line).collect())
             .iter()
             .map(name)
             .collect()
     }
 
     #[test]
-    fn of_states_of_an_object_that_follow_each_other_the_newest_stays() {
+    fn of_successive_states_of_one_object_only_the_newest_is_kept() {
         assert_eq!(stay(&["m a 1"]), ["MODIFIED a"]);
         assert_eq!(
             stay(&["m a 1", "m b 2", "m b 2"]),
@@ -282,17 +283,17 @@ mod tests {
             stay(&["a a 1", "m a 1", "d a 1", "a a 2"]),
             ["ADDED a", "DELETED a", "ADDED a"]
         );
-        // Else it would seem that the first state of a had been seen when b is.
+        // Otherwise the first state of a would seem to have been seen when b is.
         assert_eq!(
             stay(&["a a 1", "m b 2", "m a 1"]),
             ["ADDED a", "MODIFIED b", "MODIFIED a"]
         );
-        // Nobody does that; an end is told all the same.
+        // No server does that. A deletion is still kept.
         assert_eq!(stay(&["d a 1", "m a 1"]), ["DELETED a", "MODIFIED a"]);
     }
 
     #[test]
-    fn an_object_is_known_by_its_own_uid_only() {
+    fn an_event_is_identified_by_the_uid_of_its_own_object_only() {
         let known = |object: &str| {
             let line = format!(r#"{{"type":"MODIFIED","object":{object}}}"#);
             identity(line.as_bytes()).map(|uid| String::from_utf8_lossy(uid).into_owned())

@@ -1,123 +1,121 @@
-//! Which node a pod gets, or why it gets none. Pure.
+//! Chooses a node for a pod, or explains why none fits. Pure.
 //!
-//! Demands are looked at in the order of upstream's filters, and the first that a node does not
-//! meet is its reason. Among the nodes that will do, the pod goes where it is liked, then where the
-//! fewest of its siblings are, then where the most room is left.
+//! The filters run in upstream's order, and the first that fails gives the reason. Among the nodes
+//! that fit, a pod goes to a preferred one, then to the one with the fewest pods of its controller,
+//! then to the one with the most room.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{Node, PodSpec};
 
-use super::cluster::{Cluster, Place, Tenant};
+use super::cache::{NodeInfo, PodInfo, SchedulerCache};
 use crate::meta::{controller_of, uid};
 use crate::nodes;
 use rules::fit::{Unschedulable, admits, has_ports, has_room};
 
-/// So many nodes that will do are enough to choose from.
-const ENOUGH: usize = 100;
+/// The search stops when this many nodes fit.
+const MAX_FEASIBLE: usize = 100;
 
-/// Why no node will do: reasons with the number of nodes, and the nodes that would do if others
-/// left.
+/// Why no node fits: the number of nodes by reason, and the nodes on which preemption would help.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Refusals {
+pub(super) struct Diagnosis {
     pub(super) nodes: usize,
     pub(super) reasons: BTreeMap<String, usize>,
-    pub(super) room_helps: Vec<String>,
+    pub(super) preemption_helps: Vec<String>,
 }
 
-/// The node for this pod.
-pub(super) fn choose(cluster: &mut Cluster, tenant: &Tenant) -> Result<String, Refusals> {
-    let mut refusals = Refusals {
-        nodes: cluster.nodes(),
-        ..Refusals::default()
+/// Chooses the node for this pod.
+pub(super) fn choose(cache: &mut SchedulerCache, pod_info: &PodInfo) -> Result<String, Diagnosis> {
+    let mut diagnosis = Diagnosis {
+        nodes: cache.nodes(),
+        ..Diagnosis::default()
     };
     let mut best: Option<(Score, &str)> = None;
     let mut found = 0;
     let mut last = None;
-    let begin = cluster.next.clone();
-    let round = cluster
-        .places
+    let begin = cache.next.clone();
+    let round = cache
+        .nodes_by_name
         .range(begin.clone()..)
-        .chain(cluster.places.range(..begin));
-    for (name, place) in round {
-        let Some(node) = &place.node else { continue };
+        .chain(cache.nodes_by_name.range(..begin));
+    for (name, info) in round {
+        let Some(node) = &info.node else { continue };
         last = Some(name);
-        match check(cluster, name, node, place, tenant) {
+        match check(cache, name, node, info, pod_info) {
             Ok(()) => {
-                let score = Score::of(node, place, tenant);
+                let score = Score::of(node, info, pod_info);
                 if best.as_ref().is_none_or(|(known, _)| score < *known) {
                     best = Some((score, name));
                 }
                 found += 1;
-                if found >= ENOUGH {
+                if found >= MAX_FEASIBLE {
                     break;
                 }
             }
             Err(refusal) => {
                 if refusal.resolvable {
-                    refusals.room_helps.push(name.clone());
+                    diagnosis.preemption_helps.push(name.clone());
                 }
                 for reason in refusal.reasons {
-                    *refusals.reasons.entry(reason).or_default() += 1;
+                    *diagnosis.reasons.entry(reason).or_default() += 1;
                 }
             }
         }
     }
     let chosen = best.map(|(_, name)| name.to_owned());
-    if found >= ENOUGH
+    if found >= MAX_FEASIBLE
         && let Some(last) = last.cloned()
     {
-        // The next search begins behind the last node that was looked at.
-        cluster.next = format!("{last}\0");
+        // The next search begins after the last node that was examined.
+        cache.next = format!("{last}\0");
     }
-    chosen.ok_or(refusals)
+    chosen.ok_or(diagnosis)
 }
 
 fn check(
-    cluster: &Cluster,
+    cache: &SchedulerCache,
     name: &str,
     node: &Node,
-    place: &Place,
-    tenant: &Tenant,
+    info: &NodeInfo,
+    pod_info: &PodInfo,
 ) -> Result<(), Unschedulable> {
-    admits(node, &tenant.pod)?;
-    has_ports(place.tenants.values().map(|other| &*other.pod), &tenant.pod)?;
-    let promised = cluster.nominated.iter().filter(|(key, (at, other))| {
+    admits(node, &pod_info.pod)?;
+    has_ports(info.pods.values().map(|other| &*other.pod), &pod_info.pod)?;
+    let promised = cache.nominated.iter().filter(|(key, (at, other))| {
         at == name
-            && key.as_str() != uid(&tenant.pod.metadata)
-            && other.priority() >= tenant.priority()
+            && key.as_str() != uid(&pod_info.pod.metadata)
+            && other.priority() >= pod_info.priority()
     });
-    let (mut used, mut pods) = (Cow::Borrowed(&place.used), place.tenants.len());
+    let (mut used, mut pods) = (Cow::Borrowed(&info.used), info.pods.len());
     for (_, (_, other)) in promised {
         used.to_mut().add(&other.requests);
         pods += 1;
     }
-    has_room(&place.has, &used, pods, &tenant.requests)
+    has_room(&info.has, &used, pods, &pod_info.requests)
 }
 
 /// Smaller is better.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Score {
-    unwelcome: usize,
-    dislike: i64,
+    soft_taints: usize,
+    negated_preference: i64,
     siblings: usize,
     load_permille: i64,
-    tenants: usize,
+    pods: usize,
 }
 
 impl Score {
-    fn of(node: &Node, place: &Place, tenant: &Tenant) -> Self {
+    fn of(node: &Node, info: &NodeInfo, pod_info: &PodInfo) -> Self {
         let nothing = PodSpec::default();
-        let spec = tenant.pod.spec.as_ref().unwrap_or(&nothing);
+        let spec = pod_info.pod.spec.as_ref().unwrap_or(&nothing);
         let soft = nodes::taints(node).filter(|taint| taint.effect == "PreferNoSchedule");
         let load = |name: &str| {
             let (has, used) = (
-                place.has.get(name),
-                place
-                    .used
+                info.has.get(name),
+                info.used
                     .get(name)
-                    .saturating_add(tenant.requests.get(name)),
+                    .saturating_add(pod_info.requests.get(name)),
             );
             if has > 0 {
                 used.saturating_mul(1000) / has
@@ -126,32 +124,35 @@ impl Score {
             }
         };
         Self {
-            unwelcome: soft
+            soft_taints: soft
                 .filter(|taint| !nodes::tolerates(spec.tolerations.as_ref(), taint))
                 .count(),
-            dislike: -nodes::preference(spec, node),
-            siblings: controller_of(&tenant.pod.metadata)
-                .and_then(|owner| place.siblings.get(&owner.uid).copied())
+            negated_preference: -nodes::preference(spec, node),
+            siblings: controller_of(&pod_info.pod.metadata)
+                .and_then(|owner| info.siblings.get(&owner.uid).copied())
                 .unwrap_or_default(),
             load_permille: load("cpu").saturating_add(load("memory")) / 2,
-            tenants: place.tenants.len(),
+            pods: info.pods.len(),
         }
     }
 }
 
-/// The refusal in upstream's words. `preemption` says what came of making room.
-pub(super) fn render(refusals: &Refusals) -> String {
-    if refusals.nodes == 0 {
+/// Renders the failure in upstream's words.
+pub(super) fn render(diagnosis: &Diagnosis) -> String {
+    if diagnosis.nodes == 0 {
         return "no nodes available to schedule pods".to_owned();
     }
-    let nodes = refusals.nodes;
-    let mut reasons: Vec<String> = refusals
+    let nodes = diagnosis.nodes;
+    let mut reasons: Vec<String> = diagnosis
         .reasons
         .iter()
         .map(|(reason, count)| format!("{count} {reason}"))
         .collect();
     reasons.sort();
-    let (helps, vain) = (refusals.room_helps.len(), nodes - refusals.room_helps.len());
+    let (helps, vain) = (
+        diagnosis.preemption_helps.len(),
+        nodes - diagnosis.preemption_helps.len(),
+    );
     let mut preemption = Vec::new();
     if helps > 0 {
         preemption.push(format!(
@@ -195,23 +196,23 @@ pub(super) mod tests {
         }
     }
 
-    pub(in crate::scheduler) fn tenant(name: &str, cpu: &str, extra: Value) -> Tenant {
+    pub(in crate::scheduler) fn pod_info(name: &str, cpu: &str, extra: Value) -> PodInfo {
         let mut tree = json!({"metadata": {"name": name, "namespace": "n", "uid": name},
             "spec": {"containers": [{"name": "c", "resources": {"requests": {"cpu": cpu}}}]}});
         merge(&mut tree, extra);
-        Tenant::new(Arc::new(pod(tree)))
+        PodInfo::new(Arc::new(pod(tree)))
     }
 
-    pub(in crate::scheduler) fn cluster(nodes: &[Arc<Node>]) -> Cluster {
-        let mut cluster = Cluster::default();
+    pub(in crate::scheduler) fn cache(nodes: &[Arc<Node>]) -> SchedulerCache {
+        let mut cache = SchedulerCache::default();
         for node in nodes {
-            cluster.learn_node(nodes::name(node), Some(node));
+            cache.observe_node(nodes::name(node), Some(node));
         }
-        cluster
+        cache
     }
 
-    fn owned(name: &str) -> Tenant {
-        tenant(
+    fn owned(name: &str) -> PodInfo {
+        pod_info(
             name,
             "100m",
             json!({"metadata": {"ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "rs", "uid": "rs", "controller": true}]}}),
@@ -219,16 +220,16 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn siblings_spread_over_the_nodes() {
-        let mut cluster = cluster(&[
+    fn pods_of_one_controller_spread_over_the_nodes() {
+        let mut cache = cache(&[
             node("a", json!({})),
             node("b", json!({})),
             node("c", json!({})),
         ]);
         let mut chosen = Vec::new();
         for name in ["1", "2", "3"] {
-            let at = choose(&mut cluster, &owned(name)).expect("a node");
-            cluster.assume(&at, owned(name));
+            let at = choose(&mut cache, &owned(name)).expect("a node");
+            cache.assume(&at, owned(name));
             chosen.push(at);
         }
         chosen.sort();
@@ -236,7 +237,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn every_refusal_is_told_in_upstreams_words() {
+    fn every_failed_filter_is_reported_in_upstreams_words() {
         let cases = [
             (
                 node("a", json!({"spec": {"unschedulable": true}})),
@@ -271,56 +272,59 @@ pub(super) mod tests {
             ),
         ];
         for (node, reason, helped) in cases {
-            let pod = tenant(
+            let pod = pod_info(
                 "p",
                 "500m",
                 json!({"spec": {"nodeSelector": {"kubernetes.io/hostname": "a"}}}),
             );
-            let refusals = choose(&mut cluster(&[node]), &pod).expect_err(reason);
-            assert_eq!(refusals.room_helps.len(), helped, "{reason}");
+            let diagnosis = choose(&mut cache(&[node]), &pod).expect_err(reason);
+            assert_eq!(diagnosis.preemption_helps.len(), helped, "{reason}");
             assert!(
-                render(&refusals).starts_with(&format!("0/1 nodes are available: 1 {reason}. ")),
+                render(&diagnosis).starts_with(&format!("0/1 nodes are available: 1 {reason}. ")),
                 "{}",
-                render(&refusals)
+                render(&diagnosis)
             );
         }
         assert_eq!(
-            render(&Refusals::default()),
+            render(&Diagnosis::default()),
             "no nodes available to schedule pods"
         );
     }
 
     #[test]
-    fn the_message_is_whole() {
-        let mut cluster = cluster(&[
+    fn the_message_is_complete() {
+        let mut cache = cache(&[
             node("a", json!({"spec": {"unschedulable": true}})),
             node("b", json!({})),
         ]);
-        cluster.assume("b", tenant("other", "800m", json!({})));
-        let refusals = choose(&mut cluster, &tenant("p", "500m", json!({}))).expect_err("no room");
+        cache.assume("b", pod_info("other", "800m", json!({})));
+        let diagnosis = choose(&mut cache, &pod_info("p", "500m", json!({}))).expect_err("no room");
         assert_eq!(
-            render(&refusals),
+            render(&diagnosis),
             "0/2 nodes are available: 1 Insufficient cpu, 1 node(s) were unschedulable. no new claims to deallocate, preemption: 0/2 nodes are \
              available: 1 No preemption victims found for incoming pod, 1 Preemption is not helpful for scheduling."
         );
     }
 
     #[test]
-    fn room_is_counted_until_a_pod_leaves_or_ends() {
-        let mut cluster = cluster(&[node("a", json!({}))]);
-        cluster.assume("a", tenant("p", "600m", json!({"spec": {"nodeName": "a"}})));
-        let q = tenant("q", "600m", json!({}));
-        choose(&mut cluster, &q).expect_err("taken");
-        let ended = tenant(
+    fn requests_count_until_the_pod_is_gone_or_finished() {
+        let mut cache = cache(&[node("a", json!({}))]);
+        cache.assume(
+            "a",
+            pod_info("p", "600m", json!({"spec": {"nodeName": "a"}})),
+        );
+        let q = pod_info("q", "600m", json!({}));
+        choose(&mut cache, &q).expect_err("taken");
+        let ended = pod_info(
             "p",
             "600m",
             json!({"spec": {"nodeName": "a"}, "status": {"phase": "Succeeded"}}),
         );
         assert!(
-            cluster.learn_pod(Some(&ended.pod), Some(&ended.pod)),
+            cache.observe_pod(Some(&ended.pod), Some(&ended.pod)),
             "room is freed"
         );
-        assert_eq!(choose(&mut cluster, &q), Ok("a".to_owned()));
+        assert_eq!(choose(&mut cache, &q), Ok("a".to_owned()));
     }
 
     #[test]
@@ -328,28 +332,28 @@ pub(super) mod tests {
         let soft = json!({"spec": {"taints": [{"key": "k", "effect": "PreferNoSchedule"}]}});
         assert_eq!(
             choose(
-                &mut cluster(&[node("a", soft.clone()), node("b", json!({}))]),
-                &tenant("p", "1m", json!({}))
+                &mut cache(&[node("a", soft.clone()), node("b", json!({}))]),
+                &pod_info("p", "1m", json!({}))
             ),
             Ok("b".to_owned())
         );
         assert_eq!(
             choose(
-                &mut cluster(&[node("a", soft)]),
-                &tenant("p", "1m", json!({}))
+                &mut cache(&[node("a", soft)]),
+                &pod_info("p", "1m", json!({}))
             ),
             Ok("a".to_owned())
         );
     }
 
     #[test]
-    fn room_that_is_being_made_for_a_more_important_pod_is_not_given_away() {
-        let mut cluster = cluster(&[node("a", json!({}))]);
-        let high = tenant("high", "700m", json!({"spec": {"priority": 10}}));
-        cluster
+    fn room_for_a_nominated_pod_of_higher_priority_is_reserved() {
+        let mut cache = cache(&[node("a", json!({}))]);
+        let high = pod_info("high", "700m", json!({"spec": {"priority": 10}}));
+        cache
             .nominated
             .insert("high".to_owned(), ("a".to_owned(), high.clone()));
-        choose(&mut cluster, &tenant("low", "700m", json!({}))).expect_err("promised");
-        assert_eq!(choose(&mut cluster, &high), Ok("a".to_owned()));
+        choose(&mut cache, &pod_info("low", "700m", json!({}))).expect_err("promised");
+        assert_eq!(choose(&mut cache, &high), Ok("a".to_owned()));
     }
 }

@@ -1,15 +1,14 @@
-//! One collection, listed and then followed, for ever.
+//! Lists a collection and then watches it, as client-go's reflector does.
 //!
-//! This does what `kube::runtime::watcher` does, over the same [`Client`], but knows no kind: what
-//! is asynchronous is compiled once and not for each of twenty kinds, and a line of a watch goes to
-//! its [`Sink`] as the bytes that came, so that the sink decodes what it needs and skips the rest.
-//! Half of an object is often managed fields, and most of what comes is pods, of which most is of
-//! no interest here.
+//! This does what `kube::runtime::watcher` does, over the same [`Client`], but is not generic over
+//! the kind. The asynchronous code is compiled once instead of twenty times, and a watch event
+//! reaches its [`WatchSink`] as bytes, so that the sink decodes what it needs. Half of an object is
+//! often managed fields, and most events are about pods, of which controllers read little.
 //!
-//! Guarantees: `begin`, pages, `complete`, then changes in the order of the server, where a sink
-//! wants that, without those changes of an object which its next line overtakes; after whatever
-//! breaks (the stream, a history that is gone, a panic in the sink) either the changes go on
-//! without a gap or a new list begins.
+//! Guarantees: a sink sees `list_started`, pages, `list_completed`, then changes in the order of
+//! the server. A sink that asks for it does not see states that the next event supersedes. After
+//! any failure (a broken stream, an expired resource version, a panic in the sink) the changes
+//! either continue without a gap or a new list begins.
 
 mod wire;
 
@@ -28,125 +27,129 @@ use serde::de::DeserializeOwned;
 use tracing::{debug, error, warn};
 
 pub(crate) use wire::without_managed_fields;
-use wire::{Line, Lines, TooLong};
+use wire::{LineSplitter, TooLong, WatchLine};
 
-/// How many objects a page of a list holds.
+/// The number of objects on a page of a list.
 const PAGE: u32 = 500;
-/// A watch is taken up anew after this time; upstream's clients wait as long.
+/// A watch is renewed after this time, as client-go does.
 const WATCH_SECONDS: u32 = 290;
-/// A stream that says nothing for so long is dead. Bookmarks come every minute.
+/// A stream that is silent for this long is dead. Servers send bookmarks every minute.
 const SILENCE: Duration = Duration::from_secs(295);
-/// The first pause after a failure, and the longest.
+/// The first and the longest pause after a failure.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 
-/// What is followed.
+/// The collection to follow.
 #[derive(Clone, Debug)]
-pub(crate) struct Collection {
-    /// For example `/api/v1/pods`.
+pub(crate) struct WatchedCollection {
+    /// The path, for example `/api/v1/pods`.
     pub(crate) path: String,
     /// A field selector.
     pub(crate) fields: Option<String>,
-    /// Only metadata are asked for.
+    /// Asks for `PartialObjectMetadata` instead of whole objects.
     pub(crate) metadata_only: bool,
 }
 
-/// Takes what is told about a collection.
-pub(crate) trait Sink: Send {
-    /// A new list begins; what it does not show is gone.
-    fn begin(&mut self);
-    /// A page of the list.
-    fn page(&mut self, body: &[u8]) -> serde_json::Result<ListEnd>;
+/// Receives the contents of a collection and its changes.
+pub(crate) trait WatchSink: Send {
+    /// A new list begins. Objects that it does not contain no longer exist.
+    fn list_started(&mut self);
+    /// Takes a page of the list.
+    fn list_page(&mut self, body: &[u8]) -> serde_json::Result<PageMeta>;
     /// The list is complete.
-    fn complete(&mut self);
-    /// True when a change of an object need not be told if the very next line tells of it, too.
-    fn wants_newest_only(&self) -> bool {
+    fn list_completed(&mut self);
+    /// True when a state may be skipped if the very next event shows a newer one of that object.
+    fn skips_superseded(&self) -> bool {
         false
     }
-    /// An object is new or has changed. Returns its resource version.
-    fn put(&mut self, object: &[u8]) -> serde_json::Result<String>;
-    /// An object is gone. Returns the resource version of its end.
-    fn gone(&mut self, object: &[u8]) -> serde_json::Result<String>;
+    /// Takes an object that is new or has changed. Returns its resource version.
+    fn applied(&mut self, object: &[u8]) -> serde_json::Result<String>;
+    /// Takes the last state of a deleted object. Returns the resource version of the deletion.
+    fn deleted(&mut self, object: &[u8]) -> serde_json::Result<String>;
 }
 
-/// What stands beside the items of a page.
+/// The `metadata` of a list.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub(crate) struct ListEnd {
+pub(crate) struct PageMeta {
     pub(crate) resource_version: String,
     #[serde(rename = "continue")]
     next: String,
 }
 
-/// A page of a list, its items decoded.
+/// A page of a list.
 #[derive(Deserialize)]
-pub(crate) struct Page<K> {
+pub(crate) struct ListPage<K> {
     #[serde(default)]
-    pub(crate) metadata: ListEnd,
-    /// A server written in Go says null for an empty list.
+    pub(crate) metadata: PageMeta,
+    /// API servers written in Go send null for an empty list.
     pub(crate) items: Option<Vec<K>>,
 }
 
-/// Decodes an object, or a page of them, without what nobody reads.
+/// Decodes an object or a page of them, without managed fields.
 pub(crate) fn decode<T: DeserializeOwned>(json: &[u8]) -> serde_json::Result<T> {
     let json = without_managed_fields(json);
-    // As text, as the answers of requests are decoded: for another kind of input all types would be
-    // compiled once more.
+    // From a string, as responses to requests are decoded. With another kind of input, every type
+    // would be compiled a second time.
     serde_json::from_str(std::str::from_utf8(&json).map_err(serde::de::Error::custom)?)
 }
 
 #[derive(Debug, thiserror::Error)]
-enum Failure {
+enum WatchError {
     #[error(transparent)]
     Api(#[from] kube::Error),
-    #[error("a request cannot be built: {0}")]
+    #[error("cannot build request: {0}")]
     Request(#[from] kube::core::request::Error),
-    #[error("what came is not understood: {0}")]
+    #[error("cannot decode watch event: {0}")]
     Decode(#[from] serde_json::Error),
-    #[error("a line is longer than any object can be")]
+    #[error("watch event exceeds the size limit")]
     TooLong,
-    #[error("the watch tells of an error: {0}")]
-    Told(String),
-    #[error("the list has no resourceVersion")]
+    #[error("watch failed: {0}")]
+    Status(String),
+    #[error("list without resourceVersion")]
     NoVersion,
 }
 
-impl From<TooLong> for Failure {
+impl From<TooLong> for WatchError {
     fn from(_: TooLong) -> Self {
         Self::TooLong
     }
 }
 
-/// Follows a collection until it is dropped.
-pub(crate) async fn follow(
+/// Follows a collection until the future is dropped.
+pub(crate) async fn reflect(
     client: Client,
-    collection: Collection,
+    collection: WatchedCollection,
     entropy: Entropy,
-    mut sink: Box<dyn Sink>,
+    mut sink: Box<dyn WatchSink>,
 ) {
-    let mut follower = Follower {
+    let mut reflector = Reflector {
         client,
         collection,
         from: None,
-        heard: false,
+        progressed: false,
     };
     let mut attempts = 0;
     loop {
-        follower.heard = false;
-        let path = follower.collection.path.clone();
-        match AssertUnwindSafe(follower.run(&mut *sink))
+        reflector.progressed = false;
+        let path = reflector.collection.path.clone();
+        match AssertUnwindSafe(reflector.run(&mut *sink))
             .catch_unwind()
             .await
         {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => debug!(path, %error, "watch interrupted; taking it up again"),
+            Ok(Err(error)) => debug!(path, %error, "watch interrupted"),
             Err(_) => {
-                error!(path, "the watch panicked; listing anew");
-                follower.from = None;
+                error!(path, "watch panicked");
+                reflector.from = None;
             }
         }
-        attempts = if follower.heard { 0 } else { attempts + 1 };
-        // Many watches break together; they need not all come back at once.
+        attempts = if reflector.progressed {
+            0
+        } else {
+            attempts + 1
+        };
+        // Many watches break together. The jitter keeps them from reconnecting together.
         let pause = FIRST_PAUSE
             .saturating_mul(1 << attempts.min(10))
             .min(LONGEST_PAUSE);
@@ -156,19 +159,18 @@ pub(crate) async fn follow(
     }
 }
 
-struct Follower {
+struct Reflector {
     client: Client,
-    collection: Collection,
-    /// The revision up to which the sink knows everything; none before the first list and after a
-    /// gap.
+    collection: WatchedCollection,
+    /// The resource version that the sink has reached; none before the first list and after a gap.
     from: Option<String>,
-    /// Something was understood since the last attempt began.
-    heard: bool,
+    /// Whether an event or a page was decoded since the last attempt began.
+    progressed: bool,
 }
 
-impl Follower {
-    /// Lists if that is necessary, then watches until the stream ends.
-    async fn run(&mut self, sink: &mut dyn Sink) -> Result<(), Failure> {
+impl Reflector {
+    /// Lists if necessary, then watches until the stream ends.
+    async fn run(&mut self, sink: &mut dyn WatchSink) -> Result<(), WatchError> {
         let from = match self.from.take() {
             Some(from) => from,
             None => self.list(sink).await?,
@@ -193,14 +195,14 @@ impl Follower {
             }
             opened => opened?,
         };
-        let mut lines = Lines::default();
+        let mut lines = LineSplitter::default();
         while let Ok(Some(frame)) = tokio::time::timeout(SILENCE, body.frame()).await {
             let Ok(chunk) = frame?.into_data() else {
                 continue;
             };
             let mut lines = lines.feed(chunk)?;
-            if sink.wants_newest_only() {
-                lines = wire::newest(lines);
+            if sink.skips_superseded() {
+                lines = wire::without_superseded(lines);
             }
             for line in lines {
                 self.take(&line, sink)?;
@@ -209,8 +211,8 @@ impl Follower {
         Ok(())
     }
 
-    async fn list(&mut self, sink: &mut dyn Sink) -> Result<String, Failure> {
-        sink.begin();
+    async fn list(&mut self, sink: &mut dyn WatchSink) -> Result<String, WatchError> {
+        sink.list_started();
         let mut next = String::new();
         loop {
             let params = ListParams {
@@ -230,40 +232,39 @@ impl Follower {
                 .collect()
                 .await?
                 .to_bytes();
-            let end = sink.page(&body)?;
-            self.heard = true;
+            let end = sink.list_page(&body)?;
+            self.progressed = true;
             if end.next.is_empty() {
                 if end.resource_version.is_empty() {
-                    return Err(Failure::NoVersion);
+                    return Err(WatchError::NoVersion);
                 }
-                sink.complete();
+                sink.list_completed();
                 return Ok(end.resource_version);
             }
             next = end.next;
         }
     }
 
-    fn take(&mut self, line: &[u8], sink: &mut dyn Sink) -> Result<(), Failure> {
+    fn take(&mut self, line: &[u8], sink: &mut dyn WatchSink) -> Result<(), WatchError> {
         let version = match wire::line(line)? {
-            Line::Put(object) => sink.put(&object),
-            Line::Gone(object) => sink.gone(&object),
-            Line::Bookmark(object) => {
-                serde_json::from_slice::<Mark>(&object).map(|mark| mark.metadata.resource_version)
-            }
-            Line::Error(object) => {
+            WatchLine::Applied(object) => sink.applied(&object),
+            WatchLine::Deleted(object) => sink.deleted(&object),
+            WatchLine::Bookmark(object) => serde_json::from_slice::<Bookmark>(&object)
+                .map(|mark| mark.metadata.resource_version),
+            WatchLine::Error(object) => {
                 let status: Status = serde_json::from_slice(&object)?;
                 if status.code == 410 {
                     self.from = None;
                 }
-                return Err(Failure::Told(status.message));
+                return Err(WatchError::Status(status.message));
             }
         };
-        self.heard = true;
+        self.progressed = true;
         match version {
             Ok(version) => self.from = Some(version),
-            // One object that cannot be read must not keep all others from being seen.
+            // An object that cannot be decoded must not hide all others.
             Err(error) => {
-                warn!(path = self.collection.path, %error, "an object is not understood; it is left out")
+                warn!(path = self.collection.path, %error, "object skipped: cannot decode")
             }
         }
         Ok(())
@@ -271,14 +272,15 @@ impl Follower {
 }
 
 #[derive(Deserialize)]
-struct Mark {
-    metadata: ListEnd,
+struct Bookmark {
+    metadata: PageMeta,
 }
 
-/// The body of a successful answer.
+/// Returns the body of a successful response.
 async fn open(client: &Client, request: http::Request<Vec<u8>>) -> Result<Body, kube::Error> {
     let mut request = request.map(Body::from);
-    // Packing saves nothing inside a machine, and packed watches cannot be read line by line.
+    // Compression gains nothing inside one machine, and a compressed watch cannot be read line by
+    // line.
     request.headers_mut().insert(
         http::header::ACCEPT_ENCODING,
         http::HeaderValue::from_static("identity"),

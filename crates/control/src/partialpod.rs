@@ -1,8 +1,8 @@
-//! How a pod is decoded: only what controllers read.
+//! Decodes the part of a pod that controllers read.
 //!
-//! A pod is by far the most frequent object, and most of it (environments, probes, hooks, security)
-//! is the node's business. What is not named here is skipped by the decoder instead of being built
-//! and thrown away. What comes out is a [`Pod`] as everybody knows it, in which the rest is empty.
+//! Pods are by far the most frequent objects, and most of a pod (environment, probes, hooks,
+//! security) matters only to its node. The decoder skips what is not named here instead of building
+//! and dropping it. The result is an ordinary [`Pod`] in which the rest is empty.
 
 use std::collections::BTreeMap;
 
@@ -15,85 +15,85 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use serde::{Deserialize, Deserializer};
 
-/// A pod on its way in.
+/// A pod as it is decoded.
 #[derive(Default, Deserialize)]
 #[serde(default)]
-pub(crate) struct Wire {
+pub(crate) struct PartialPod {
     metadata: ObjectMeta,
-    spec: Option<Spec>,
-    status: Option<Status>,
+    spec: Option<PartialPodSpec>,
+    status: Option<PartialPodStatus>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct Spec {
+struct PartialPodSpec {
     node_name: Option<String>,
     node_selector: Option<BTreeMap<String, String>>,
-    affinity: Option<Liking>,
+    affinity: Option<PartialAffinity>,
     tolerations: Option<Vec<Toleration>>,
     scheduler_name: Option<String>,
     scheduling_gates: Option<Vec<PodSchedulingGate>>,
     priority: Option<i32>,
     preemption_policy: Option<String>,
     #[serde(deserialize_with = "nullable")]
-    containers: Vec<Running>,
-    init_containers: Option<Vec<Running>>,
-    resources: Option<Requests>,
+    containers: Vec<PartialContainer>,
+    init_containers: Option<Vec<PartialContainer>>,
+    resources: Option<PartialResources>,
     overhead: Option<BTreeMap<String, Quantity>>,
     hostname: Option<String>,
     subdomain: Option<String>,
-    volumes: Option<Vec<Storage>>,
+    volumes: Option<Vec<PartialVolume>>,
     termination_grace_period_seconds: Option<i64>,
 }
 
-/// Affinity to nodes; affinity to pods is not looked at.
+/// Node affinity. Pod affinity is not supported by the scheduler here.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct Liking {
+struct PartialAffinity {
     node_affinity: Option<NodeAffinity>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct Running {
+struct PartialContainer {
     name: String,
     ports: Option<Vec<ContainerPort>>,
-    resources: Option<Requests>,
+    resources: Option<PartialResources>,
     restart_policy: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Requests {
+struct PartialResources {
     requests: Option<BTreeMap<String, Quantity>>,
 }
 
-/// A volume, as far as it is a claim for storage.
+/// A volume that is backed by a claim.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct Storage {
+struct PartialVolume {
     name: String,
     persistent_volume_claim: Option<PersistentVolumeClaimVolumeSource>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct Status {
+struct PartialPodStatus {
     phase: Option<String>,
     reason: Option<String>,
-    conditions: Option<Vec<Condition>>,
+    conditions: Option<Vec<PartialCondition>>,
     #[serde(rename = "podIP")]
     pod_ip: Option<String>,
     #[serde(rename = "podIPs")]
     pod_ips: Option<Vec<PodIP>>,
     start_time: Option<Time>,
-    container_statuses: Option<Vec<Past>>,
-    init_container_statuses: Option<Vec<Past>>,
+    container_statuses: Option<Vec<PartialContainerStatus>>,
+    init_container_statuses: Option<Vec<PartialContainerStatus>>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct Condition {
+struct PartialCondition {
     #[serde(rename = "type")]
     type_: String,
     status: String,
@@ -104,25 +104,25 @@ struct Condition {
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct Past {
+struct PartialContainerStatus {
     name: String,
     restart_count: i32,
-    state: Option<State>,
+    state: Option<PartialContainerState>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct State {
-    terminated: Option<Terminated>,
+struct PartialContainerState {
+    terminated: Option<PartialTermination>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct Terminated {
+struct PartialTermination {
     exit_code: i32,
 }
 
-/// `null` stands for nothing, as everywhere in the API.
+/// Decodes `null` as the default value, as the API does everywhere.
 fn nullable<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
     source: D,
 ) -> Result<T, D::Error> {
@@ -133,8 +133,8 @@ fn all<T, U: From<T>>(list: Vec<T>) -> Vec<U> {
     list.into_iter().map(U::from).collect()
 }
 
-impl From<Wire> for Pod {
-    fn from(wire: Wire) -> Self {
+impl From<PartialPod> for Pod {
+    fn from(wire: PartialPod) -> Self {
         Self {
             metadata: wire.metadata,
             spec: wire.spec.map(PodSpec::from),
@@ -143,8 +143,8 @@ impl From<Wire> for Pod {
     }
 }
 
-impl From<Spec> for PodSpec {
-    fn from(spec: Spec) -> Self {
+impl From<PartialPodSpec> for PodSpec {
+    fn from(spec: PartialPodSpec) -> Self {
         Self {
             node_name: spec.node_name,
             node_selector: spec.node_selector,
@@ -163,7 +163,7 @@ impl From<Spec> for PodSpec {
             overhead: spec.overhead,
             hostname: spec.hostname,
             subdomain: spec.subdomain,
-            // A volume that claims nothing is as good as none.
+            // No controller reads volumes of other types.
             volumes: spec.volumes.map(|list| {
                 all(list
                     .into_iter()
@@ -176,8 +176,8 @@ impl From<Spec> for PodSpec {
     }
 }
 
-impl From<Running> for Container {
-    fn from(container: Running) -> Self {
+impl From<PartialContainer> for Container {
+    fn from(container: PartialContainer) -> Self {
         Self {
             name: container.name,
             ports: container.ports,
@@ -188,8 +188,8 @@ impl From<Running> for Container {
     }
 }
 
-impl From<Requests> for ResourceRequirements {
-    fn from(resources: Requests) -> Self {
+impl From<PartialResources> for ResourceRequirements {
+    fn from(resources: PartialResources) -> Self {
         Self {
             requests: resources.requests,
             ..Self::default()
@@ -197,8 +197,8 @@ impl From<Requests> for ResourceRequirements {
     }
 }
 
-impl From<Storage> for Volume {
-    fn from(volume: Storage) -> Self {
+impl From<PartialVolume> for Volume {
+    fn from(volume: PartialVolume) -> Self {
         Self {
             name: volume.name,
             persistent_volume_claim: volume.persistent_volume_claim,
@@ -207,8 +207,8 @@ impl From<Storage> for Volume {
     }
 }
 
-impl From<Status> for PodStatus {
-    fn from(status: Status) -> Self {
+impl From<PartialPodStatus> for PodStatus {
+    fn from(status: PartialPodStatus) -> Self {
         Self {
             phase: status.phase,
             reason: status.reason,
@@ -223,8 +223,8 @@ impl From<Status> for PodStatus {
     }
 }
 
-impl From<Condition> for PodCondition {
-    fn from(condition: Condition) -> Self {
+impl From<PartialCondition> for PodCondition {
+    fn from(condition: PartialCondition) -> Self {
         Self {
             type_: condition.type_,
             status: condition.status,
@@ -236,13 +236,13 @@ impl From<Condition> for PodCondition {
     }
 }
 
-impl From<Past> for ContainerStatus {
-    fn from(status: Past) -> Self {
-        let ended = |ended: Terminated| ContainerStateTerminated {
+impl From<PartialContainerStatus> for ContainerStatus {
+    fn from(status: PartialContainerStatus) -> Self {
+        let ended = |ended: PartialTermination| ContainerStateTerminated {
             exit_code: ended.exit_code,
             ..ContainerStateTerminated::default()
         };
-        let state = |state: State| ContainerState {
+        let state = |state: PartialContainerState| ContainerState {
             terminated: state.terminated.map(ended),
             ..ContainerState::default()
         };
@@ -260,14 +260,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pod_is_read_as_far_as_controllers_need_it() {
+    fn the_part_of_a_pod_that_controllers_read_is_decoded() {
         let text = r#"{"apiVersion":"v1","kind":"Pod","metadata":{"name":"p"},
             "spec":{"containers":[{"name":"c","env":[{"name":"A","value":"b"}],"resources":{"limits":{"cpu":"2"},"requests":{"cpu":"1"}}}],
                     "initContainers":null,"volumes":[{"name":"token","projected":{"sources":[]}},
                         {"name":"data","persistentVolumeClaim":{"claimName":"data-0"}}]},
             "status":{"podIP":"10.0.0.1","podIPs":[{"ip":"10.0.0.1"}],"conditions":[{"type":"Ready","status":"True","lastProbeTime":null}],
                 "containerStatuses":[{"name":"c","restartCount":2,"state":{"terminated":{"exitCode":3}},"image":"i","ready":false}]}}"#;
-        let pod = Pod::from(serde_json::from_str::<Wire>(text).expect("a pod"));
+        let pod = Pod::from(serde_json::from_str::<PartialPod>(text).expect("a pod"));
         let whole: Pod = serde_json::from_str(text).expect("a pod");
         let (spec, status) = (pod.spec.expect("a spec"), pod.status.expect("a status"));
         assert_eq!(spec.containers[0].env, None);
@@ -293,7 +293,7 @@ mod tests {
             ),
             (2, Some(3))
         );
-        let empty: Wire =
+        let empty: PartialPod =
             serde_json::from_str(r#"{"metadata":{},"spec":{"containers":null}}"#).expect("a pod");
         assert_eq!(Pod::from(empty).spec, Some(PodSpec::default()));
     }
