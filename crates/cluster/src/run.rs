@@ -315,7 +315,7 @@ async fn open_store(storage: &Storage) -> Result<Store, ClusterError> {
         Storage::Opened(store) => return Ok(store.clone()),
         Storage::Disk(dir) => dir.clone(),
     };
-    let open = move || Store::open_disk(&dir, store::Options::default());
+    let open = move || Store::open_disk(&dir, store::StoreOptions::default());
     let opened = tokio::task::spawn_blocking(open).await;
     Ok(opened.map_err(|source| task_error("open the store", source))??)
 }

@@ -1,102 +1,156 @@
-//! What the store asks of whatever keeps its records durable: load everything once, then append
-//! batches and sync them.
+//! The interface between the store and its durable storage: load all records once, then append and
+//! sync batches.
 //!
-//! An engine has one user and never reads what it wrote. It must never repair by forgetting: what
-//! it cannot read is an error, and the files stay as they are.
+//! # Contract
+//!
+//! * One store owns an engine, and calls it from one thread at a time.
+//! * After `load`, an engine is only appended to. The store never reads from it again.
+//! * An engine never repairs data by dropping it. Data that it cannot read is an error, and the
+//!   files stay unchanged.
 
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::record::{Record, Revision};
+use crate::record::{Event, Record, Revision};
 
 mod codec;
 pub(crate) mod disk;
 pub(crate) mod memory;
 
-/// Keeps records durable. See the module.
+/// Durable storage for the records of one store.
 pub trait Engine: Send {
-    /// Hands every record to `each`, in any order, and gives back the newest revision.
-    /// Called once, before anything else.
+    /// Passes every record to `each`, in any order, and returns the newest revision. The store
+    /// calls this once, before any other method.
     ///
     /// # Errors
     ///
-    /// [`EngineError::Corrupt`] when what is stored is not what was written.
+    /// [`EngineError::Corrupt`] when the stored data differs from what was written, and other
+    /// variants when it cannot be read.
     fn load(&mut self, each: &mut dyn FnMut(Stored)) -> Result<Revision, EngineError>;
 
-    /// Writes the whole batch or nothing of it, and returns when it is durable.
+    /// Writes the batch atomically and returns when it is durable.
     ///
     /// # Errors
     ///
-    /// Any error means that the batch may or may not be durable; the store then never calls again.
+    /// After an error the batch may be durable or not. The store then makes no further calls.
     fn append(&mut self, batch: &Batch<'_>) -> Result<(), EngineError>;
 }
 
-/// A record as an engine gives it back.
+/// A record as [`Engine::load`] returns it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stored {
-    /// The whole key.
+    /// The key, with its collection.
     pub key: String,
     /// The bytes as they were committed.
     pub value: Bytes,
-    /// Revision of the write that made the key.
+    /// The revision of the write that created the key.
     pub created: Revision,
-    /// Revision of the write that put these bytes.
+    /// The revision of the write that put these bytes.
     pub modified: Revision,
 }
 
-/// Some whole commits, reduced to what is left of them: each key occurs once.
+/// One or more whole commits, reduced to the last write of each key.
 #[derive(Debug)]
 pub struct Batch<'a> {
-    /// The newest revision once this batch is durable.
+    /// The newest revision of the store after this batch.
     pub revision: Revision,
-    /// How many records there are once this batch is durable.
+    /// The number of records in the store after this batch.
     pub records: usize,
-    /// The writes, in the order of their keys.
+    /// The writes, in key order. Each key occurs once.
     pub writes: Vec<Write<'a>>,
 }
 
-/// What a batch leaves of one key.
+/// The last write of a batch to one key.
 #[derive(Clone, Copy, Debug)]
 pub enum Write<'a> {
-    /// The key has this record.
+    /// The key has this record after the batch.
     Put(&'a Record),
-    /// The key is gone; it may never have been there.
+    /// The key does not exist after the batch. It need not have existed before, because the batch
+    /// may have created and removed it.
     Remove(&'a str),
 }
 
-/// Why an engine could not do as it was told.
+/// The errors of an engine.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
-    /// Another process, or another part of this one, has the directory open.
+    /// The directory is open in another process, or a second time in this one.
     #[error("the store is in use by another process")]
     InUse,
-    /// What is stored is not what was written.
+    /// The stored data differs from what was written.
     #[error("the store is corrupt: {0}")]
     Corrupt(String),
-    /// It was written by a version of this program that we do not know.
-    #[error("the store has format {found}, this program reads {known}")]
+    /// The data was written in an unknown format, probably by a newer version of this program.
+    #[error("the store has format {found}, this program supports format {known}")]
     Format {
-        /// The format of the files.
+        /// The format of the stored data.
         found: u32,
-        /// The one we write.
+        /// The format that this version reads and writes.
         known: u32,
     },
-    /// The operating system refused.
-    #[error("the store's files cannot be read or written")]
+    /// The operating system returned an error.
+    #[error("cannot access the files of the store")]
     Io(#[from] std::io::Error),
-    /// The engine failed in a way of its own.
+    /// Any other error of the engine, including a panic.
     #[error("the storage engine failed: {0}")]
     Failed(String),
 }
 
-/// Why a store could not be opened. Nothing has been changed or deleted.
+/// The error of opening a store on disk. The files are unchanged.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot open the store in {}", .path.display())]
 pub struct OpenError {
-    /// The directory.
+    /// The directory of the store.
     pub path: PathBuf,
-    /// The reason; callers match on it to tell a directory in use from a corrupt one.
+    /// The reason. Callers match on it to distinguish a directory in use from a corrupt one.
     #[source]
     pub reason: EngineError,
+}
+
+/// Makes `events`, which lead to `revision` and leave `records` records, durable as one batch.
+pub(crate) fn append_events(
+    engine: &mut dyn Engine,
+    revision: Revision,
+    records: usize,
+    events: &[Arc<Event>],
+) -> Result<(), EngineError> {
+    if events.is_empty() {
+        return Ok(());
+    }
+    let batch = Batch {
+        revision,
+        records,
+        writes: last_writes(events),
+    };
+    // A panic would kill the writer's thread silently. Committers must get an error instead.
+    catch_unwind(AssertUnwindSafe(|| engine.append(&batch)))
+        .unwrap_or_else(|panic| Err(EngineError::Failed(panic_message(&*panic))))
+}
+
+fn last_writes(events: &[Arc<Event>]) -> Vec<Write<'_>> {
+    // In key order, so that a B-tree touches each of its pages once.
+    let mut writes = BTreeMap::new();
+    for event in events {
+        let key = &*event.record.key;
+        writes.insert(
+            key,
+            if event.removed {
+                Write::Remove(key)
+            } else {
+                Write::Put(&event.record)
+            },
+        );
+    }
+    writes.into_values().collect()
+}
+
+fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
+    let message = panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied());
+    format!("the engine panicked: {}", message.unwrap_or("no message"))
 }

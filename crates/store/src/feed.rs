@@ -1,75 +1,79 @@
-//! The history together with an index of who wants which part of it.
+//! The history, and the watches that its events are delivered to.
 //!
-//! Watches with the same prefix form one *group*, which has its own queue of the events that
-//! concern it; a thousand watches of one collection are one group with a thousand cursors.
-//! For an event the groups are found by cutting its key at each length that some prefix has,
-//! so that groups it does not concern cost nothing. Each collection also has a queue of its own,
-//! from which a new group is filled.
+//! Watches with the same prefix form one *watch group*, which queues the events of that prefix: a
+//! thousand watches of one collection are one group with a thousand cursors. The groups of an event
+//! are found by looking up its key, cut to each length that some prefix has, so the groups that an
+//! event does not concern cost nothing. Each collection also has a queue of its own, from which a
+//! new group is filled.
 //!
-//! Everything here happens under the store's feed lock; a group's own lock is the innermost one.
+//! Callers hold the feed lock. A group's own lock is the innermost one.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use crate::history::{Compacted, History};
+use crate::keyspace::Keyspace;
 use crate::record::{Event, Revision, collection_of};
-use crate::state::State;
+use crate::sync::{Mutex, MutexGuard, PoisonError};
 
-/// See the module.
+/// The events and the watches of all collections.
 #[derive(Debug)]
 pub(crate) struct Feed {
     pub(crate) history: History,
-    collections: HashMap<Box<str>, Collection>,
+    collections: HashMap<Box<str>, CollectionFeed>,
     closed: bool,
 }
 
+/// The events and the watches of one collection. Exists while it has any of either.
 #[derive(Debug, Default)]
-struct Collection {
+struct CollectionFeed {
     events: VecDeque<Arc<Event>>,
-    groups: HashMap<Box<str>, Member>,
-    /// How many groups have a prefix of this length.
+    groups: HashMap<Box<str>, CountedGroup>,
+    /// The number of groups by the length of their prefix.
     lengths: BTreeMap<usize, usize>,
 }
 
+/// A group with the number of its watches.
 #[derive(Debug)]
-struct Member {
-    group: Arc<Group>,
+struct CountedGroup {
+    group: Arc<WatchGroup>,
     watches: usize,
 }
 
 /// All watches of one prefix.
 #[derive(Debug)]
-pub(crate) struct Group {
+pub(crate) struct WatchGroup {
     pub(crate) prefix: Box<str>,
-    queue: Mutex<Queue>,
-    /// Rung when there is something new. Carries nothing: what is new stands in the queue.
-    bell: tokio::sync::watch::Sender<()>,
+    queue: Mutex<EventQueue>,
+    /// Notified after events were queued or the queue was closed.
+    changed: tokio::sync::watch::Sender<()>,
 }
 
-/// The events that concern a group.
+/// The events of a group's prefix.
 #[derive(Debug)]
-pub(crate) struct Queue {
+pub(crate) struct EventQueue {
     pub(crate) events: VecDeque<Arc<Event>>,
-    /// Every event after this revision that concerns the group is in `events`.
+    /// `events` holds every event of the prefix after this revision.
     pub(crate) complete_after: Revision,
-    /// True when nothing will follow.
+    /// True when the store is closed and no event will follow.
     pub(crate) closed: bool,
-    /// True from the first event that is appended until the bell is rung for it.
-    ringing: bool,
+    /// True from the first event that is appended until its notification.
+    to_notify: bool,
 }
 
-impl Group {
-    pub(crate) fn queue(&self) -> MutexGuard<'_, Queue> {
+impl WatchGroup {
+    pub(crate) fn queue(&self) -> MutexGuard<'_, EventQueue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn listen(&self) -> tokio::sync::watch::Receiver<()> {
-        self.bell.subscribe()
+    pub(crate) fn changes(&self) -> tokio::sync::watch::Receiver<()> {
+        self.changed.subscribe()
     }
 
-    pub(crate) fn ring(&self) {
-        self.queue().ringing = false;
-        self.bell.send_replace(());
+    /// Wakes the watches of this group.
+    pub(crate) fn notify(&self) {
+        self.queue().to_notify = false;
+        self.changed.send_replace(());
     }
 }
 
@@ -82,87 +86,98 @@ impl Feed {
         }
     }
 
-    /// Appends the events of some commits, which lead to `state`. Gives back the groups to ring.
+    /// Appends the events of some commits, which lead to `keyspace`. Returns the groups to notify
+    /// once the feed lock is released.
     pub(crate) fn append(
         &mut self,
         events: impl IntoIterator<Item = Arc<Event>>,
-        state: &State,
-    ) -> Vec<Arc<Group>> {
-        let mut concerned: Vec<Arc<Group>> = Vec::new();
+        keyspace: &Keyspace,
+    ) -> Vec<Arc<WatchGroup>> {
+        let mut concerned: Vec<Arc<WatchGroup>> = Vec::new();
         for event in events {
             let name = collection_of(&event.record.key);
             if !self.collections.contains_key(name) {
-                self.collections.insert(name.into(), Collection::default());
+                self.collections
+                    .insert(name.into(), CollectionFeed::default());
             }
             if let Some(collection) = self.collections.get_mut(name) {
                 collection.append(&event, &mut concerned);
             }
             self.history.push(event);
         }
-        self.history.keep(state);
+        self.history.checkpoint(keyspace);
         self.trim(Revision(0));
         concerned
     }
 
-    /// Forgets what is not newer than `until`, and what exceeds the limits.
+    /// Compacts the events that are not newer than `until`, and those that exceed the limits.
     pub(crate) fn trim(&mut self, until: Revision) {
         while let Some(event) = self.history.pop(until) {
             let name = collection_of(&event.record.key);
             let Some(collection) = self.collections.get_mut(name) else {
                 continue;
             };
-            collection.forget(&event);
+            collection.compact(&event);
             if collection.is_unused() {
                 self.collections.remove(name);
             }
         }
-        self.history.drop_old_roots();
+        self.history.drop_old_checkpoints();
     }
 
-    /// Enters a watch of `prefix` that has seen everything up to `after`.
-    pub(crate) fn join(&mut self, prefix: &str, after: Revision) -> Result<Arc<Group>, Compacted> {
+    /// Adds a watch of `prefix` that continues after the revision `after`.
+    pub(crate) fn subscribe(
+        &mut self,
+        prefix: &str,
+        after: Revision,
+    ) -> Result<Arc<WatchGroup>, Compacted> {
         self.history.check(after)?;
         let collection = self
             .collections
             .entry(collection_of(prefix).into())
             .or_default();
-        let member = if let Some(member) = collection.groups.get_mut(prefix) {
-            member
+        let counted = if let Some(counted) = collection.groups.get_mut(prefix) {
+            counted
         } else {
             *collection.lengths.entry(prefix.len()).or_default() += 1;
-            let queue = Queue {
+            let queue = EventQueue {
                 events: VecDeque::new(),
                 complete_after: self.history.newest(),
                 closed: self.closed,
-                ringing: false,
+                to_notify: false,
             };
-            let (bell, _) = tokio::sync::watch::channel(());
-            let group = Arc::new(Group {
+            let (changed, _) = tokio::sync::watch::channel(());
+            let group = Arc::new(WatchGroup {
                 prefix: prefix.into(),
                 queue: Mutex::new(queue),
-                bell,
+                changed,
             });
             collection
                 .groups
                 .entry(prefix.into())
-                .or_insert(Member { group, watches: 0 })
+                .or_insert(CountedGroup { group, watches: 0 })
         };
-        member.watches += 1;
-        fill(&mut member.group.queue(), prefix, &collection.events, after);
-        Ok(Arc::clone(&member.group))
+        counted.watches += 1;
+        fill(
+            &mut counted.group.queue(),
+            prefix,
+            &collection.events,
+            after,
+        );
+        Ok(Arc::clone(&counted.group))
     }
 
-    /// Takes out one watch of `prefix`.
-    pub(crate) fn leave(&mut self, prefix: &str) {
+    /// Removes one watch of `prefix`.
+    pub(crate) fn unsubscribe(&mut self, prefix: &str) {
         let name = collection_of(prefix);
         let Some(collection) = self.collections.get_mut(name) else {
             return;
         };
-        let Some(member) = collection.groups.get_mut(prefix) else {
+        let Some(counted) = collection.groups.get_mut(prefix) else {
             return;
         };
-        member.watches -= 1;
-        if member.watches == 0 {
+        counted.watches -= 1;
+        if counted.watches == 0 {
             collection.groups.remove(prefix);
             if let Some(count) = collection.lengths.get_mut(&prefix.len()) {
                 *count -= 1;
@@ -176,22 +191,28 @@ impl Feed {
         }
     }
 
-    /// Ends all watches, present and future, once they have delivered what they have.
-    /// Gives back the groups to ring.
-    pub(crate) fn close(&mut self) -> Vec<Arc<Group>> {
+    /// Returns true when no event and no watch is left.
+    #[cfg(test)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.collections.is_empty()
+    }
+
+    /// Closes all queues, present and future: watches end after their last event. Returns the groups
+    /// to notify.
+    pub(crate) fn close(&mut self) -> Vec<Arc<WatchGroup>> {
         self.closed = true;
-        let members = self
+        let counted = self
             .collections
             .values()
             .flat_map(|collection| collection.groups.values());
-        let groups: Vec<_> = members.map(|member| Arc::clone(&member.group)).collect();
+        let groups: Vec<_> = counted.map(|one| Arc::clone(&one.group)).collect();
         groups.iter().for_each(|group| group.queue().closed = true);
         groups
     }
 }
 
-/// Fetches the events after `after` that an existing or new group does not have yet.
-fn fill(queue: &mut Queue, prefix: &str, events: &VecDeque<Arc<Event>>, after: Revision) {
+/// Prepends the events after `after` that the queue of a group does not hold yet.
+fn fill(queue: &mut EventQueue, prefix: &str, events: &VecDeque<Arc<Event>>, after: Revision) {
     if after >= queue.complete_after {
         return;
     }
@@ -207,30 +228,30 @@ fn fill(queue: &mut Queue, prefix: &str, events: &VecDeque<Arc<Event>>, after: R
     queue.complete_after = after;
 }
 
-impl Collection {
+impl CollectionFeed {
     fn is_unused(&self) -> bool {
         self.events.is_empty() && self.groups.is_empty()
     }
 
-    /// The groups whose prefix `key` begins with.
-    fn groups_of<'a>(&'a self, key: &'a str) -> impl Iterator<Item = &'a Arc<Group>> {
+    /// Iterates over the groups that watch a prefix of `key`.
+    fn groups_of<'a>(&'a self, key: &'a str) -> impl Iterator<Item = &'a Arc<WatchGroup>> {
         let cuts = self.lengths.keys().filter_map(|&length| key.get(..length));
         cuts.filter_map(|prefix| self.groups.get(prefix))
-            .map(|member| &member.group)
+            .map(|counted| &counted.group)
     }
 
-    fn append(&mut self, event: &Arc<Event>, concerned: &mut Vec<Arc<Group>>) {
+    fn append(&mut self, event: &Arc<Event>, concerned: &mut Vec<Arc<WatchGroup>>) {
         self.events.push_back(Arc::clone(event));
         for group in self.groups_of(&event.record.key) {
             let mut queue = group.queue();
             queue.events.push_back(Arc::clone(event));
-            if !std::mem::replace(&mut queue.ringing, true) {
+            if !std::mem::replace(&mut queue.to_notify, true) {
                 concerned.push(Arc::clone(group));
             }
         }
     }
 
-    fn forget(&mut self, event: &Event) {
+    fn compact(&mut self, event: &Event) {
         self.events
             .pop_front_if(|first| first.revision <= event.revision);
         for group in self.groups_of(&event.record.key) {
@@ -239,60 +260,6 @@ impl Collection {
                 .events
                 .pop_front_if(|first| first.revision <= event.revision);
             queue.complete_after = queue.complete_after.max(event.revision);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::txn::Txn;
-
-    #[test]
-    fn nothing_stays_when_history_and_watches_are_gone() {
-        let mut feed = Feed::new(History::starting_at(Revision(0), 10, usize::MAX));
-        let mut txn = Txn::new(State::empty());
-        txn.put("pods/shop/a", "1", None);
-        txn.put("nodes/a", "1", None);
-        let (state, events) = txn.finish().expect("storable writes");
-        for prefix in ["pods/shop/", "pods/shop/", "pods/", "leases/"] {
-            feed.join(prefix, Revision(0)).expect("within the history");
-        }
-        let concerned = feed.append(events, &state);
-        assert_eq!(
-            concerned
-                .iter()
-                .map(|group| &*group.prefix)
-                .collect::<Vec<_>>(),
-            ["pods/", "pods/shop/"]
-        );
-        feed.trim(state.revision);
-        for prefix in ["pods/shop/", "leases/", "pods/", "pods/shop/"] {
-            assert!(!feed.collections.is_empty());
-            feed.leave(prefix);
-        }
-        assert!(feed.collections.is_empty(), "{feed:?}");
-    }
-
-    #[test]
-    fn a_group_is_filled_from_where_each_of_its_watches_begins() {
-        let mut feed = Feed::new(History::starting_at(Revision(0), 100, usize::MAX));
-        let mut txn = Txn::new(State::empty());
-        (0..10).for_each(|number| drop(txn.put(&format!("pods/{number}"), "", None)));
-        let (state, events) = txn.finish().expect("storable writes");
-        feed.append(events, &state);
-        for (after, revisions) in [(8, 9..=10), (3, 4..=10), (5, 4..=10), (0, 1..=10)] {
-            let group = feed
-                .join("pods/", Revision(after))
-                .expect("within the history");
-            let queue = group.queue();
-            assert!(
-                queue
-                    .events
-                    .iter()
-                    .map(|event| event.revision.0)
-                    .eq(revisions)
-            );
         }
     }
 }

@@ -1,44 +1,45 @@
-//! The newest events of all collections, bounded, and some of the states between them.
+//! The bounded history: the newest events of all collections, and some of the keyspaces between
+//! them.
 //!
-//! It answers "everything as of revision N": from the nearest kept state that is not older, the
-//! events in between are undone. Revisions have no gaps, so that an event is found by arithmetic.
+//! A snapshot of an old revision is made from the nearest checkpoint that is not older, by undoing
+//! the events in between.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 use std::sync::Arc;
 
+use crate::keyspace::Keyspace;
 use crate::record::{Event, Revision};
-use crate::state::State;
 
-/// A state is kept once in so many events: undoing 1,000 events takes about a millisecond, and a
-/// kept state holds some hundred bytes per event.
-const EVENTS_PER_ROOT: u64 = 1000;
+/// The distance between two checkpoints. Undoing 1,000 events takes about a millisecond, and a
+/// checkpoint holds some hundred bytes per event.
+const EVENTS_PER_CHECKPOINT: u64 = 1000;
 
-/// What an event costs beside its bytes: itself, its record, the tree nodes that a kept state
+/// The memory of an event beside its bytes: the event, its record, the tree nodes that a checkpoint
 /// holds because of it, and its places in the queues.
 const EVENT_OVERHEAD_BYTES: usize = 512;
 
-/// The revision that was asked for is not, or no longer, in the history.
+/// The error for a revision that the history no longer holds, or that the store has not reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("revision {requested} is not in the history, which goes from {oldest} to {newest}")]
+#[error("revision {requested} is outside the history ({oldest} to {newest})")]
 pub struct Compacted {
-    /// What was asked for.
+    /// The requested revision.
     pub requested: Revision,
-    /// The oldest revision that can be asked for.
+    /// The oldest revision that can be requested.
     pub oldest: Revision,
-    /// The newest revision there is.
+    /// The newest revision of the store.
     pub newest: Revision,
 }
 
-/// See the module.
+/// The newest events, within the limits, and the checkpoints between them.
 #[derive(Debug)]
 pub(crate) struct History {
     events: VecDeque<Arc<Event>>,
     bytes: usize,
-    /// The revision before the oldest event: the oldest that can be reconstructed.
+    /// The revision before the oldest event, which is the oldest that can be reconstructed.
     oldest: Revision,
     newest: Revision,
-    roots: BTreeMap<Revision, State>,
+    checkpoints: BTreeMap<Revision, Keyspace>,
     max_events: usize,
     max_bytes: usize,
 }
@@ -50,7 +51,7 @@ impl History {
             bytes: 0,
             oldest: revision,
             newest: revision,
-            roots: BTreeMap::new(),
+            checkpoints: BTreeMap::new(),
             max_events,
             max_bytes,
         }
@@ -70,18 +71,20 @@ impl History {
         self.events.push_back(event);
     }
 
-    /// Keeps `state`, the one after the newest event, when it is time to keep one.
-    pub(crate) fn keep(&mut self, state: &State) {
+    /// Keeps a checkpoint of `keyspace`, which must be the one after the newest event, if the last
+    /// checkpoint is far enough behind.
+    pub(crate) fn checkpoint(&mut self, keyspace: &Keyspace) {
         let last = self
-            .roots
+            .checkpoints
             .last_key_value()
             .map_or(self.oldest, |(revision, _)| *revision);
-        if state.revision.0 >= last.0 + EVENTS_PER_ROOT {
-            self.roots.insert(state.revision, state.clone());
+        if keyspace.revision.0 >= last.0 + EVENTS_PER_CHECKPOINT {
+            self.checkpoints.insert(keyspace.revision, keyspace.clone());
         }
     }
 
-    /// The oldest event, when the limits are exceeded or it is not newer than `until`.
+    /// Removes and returns the oldest event, if the limits are exceeded or it is not newer than
+    /// `until`.
     pub(crate) fn pop(&mut self, until: Revision) -> Option<Arc<Event>> {
         let over = self.events.len() > self.max_events || self.bytes > self.max_bytes;
         let event = self
@@ -92,18 +95,18 @@ impl History {
         Some(event)
     }
 
-    /// Lets go of the kept states that nobody can ask for any more.
-    pub(crate) fn drop_old_roots(&mut self) {
+    /// Drops the checkpoints that are older than the oldest event.
+    pub(crate) fn drop_old_checkpoints(&mut self) {
         while self
-            .roots
+            .checkpoints
             .first_entry()
-            .is_some_and(|root| *root.key() < self.oldest)
+            .is_some_and(|checkpoint| *checkpoint.key() < self.oldest)
         {
-            self.roots.pop_first();
+            self.checkpoints.pop_first();
         }
     }
 
-    /// Whether everything after `revision` is still known.
+    /// Fails when an event after `revision` has been compacted.
     pub(crate) fn check(&self, revision: Revision) -> Result<(), Compacted> {
         if revision < self.oldest {
             Err(self.compacted(revision))
@@ -120,34 +123,38 @@ impl History {
         }
     }
 
-    /// A state not older than `revision`, and the events to undo in it, newest first.
-    /// `now` is the state after the newest event.
+    /// Returns a keyspace that is not older than `revision`, and the events to undo in it, newest
+    /// first. `now` must be the keyspace after the newest event.
     pub(crate) fn path_to(
         &self,
         revision: Revision,
-        now: &State,
-    ) -> Result<(State, Vec<Arc<Event>>), Compacted> {
+        now: &Keyspace,
+    ) -> Result<(Keyspace, Vec<Arc<Event>>), Compacted> {
         if revision < self.oldest || revision > self.newest {
             return Err(self.compacted(revision));
         }
-        let root = self
-            .roots
+        let checkpoint = self
+            .checkpoints
             .range((Bound::Included(revision), Bound::Unbounded))
             .next();
-        let state = root.map_or(now, |(_, state)| state).clone();
-        let (from, to) = (self.index_after(revision), self.index_after(state.revision));
+        let keyspace = checkpoint.map_or(now, |(_, keyspace)| keyspace).clone();
+        let (from, to) = (
+            self.index_after(revision),
+            self.index_after(keyspace.revision),
+        );
         let undo = self.events.range(from..to).rev().cloned().collect();
-        Ok((state, undo))
+        Ok((keyspace, undo))
     }
 
-    /// Where the first event after `revision` stands.
+    /// Returns the index of the first event after `revision`.
     fn index_after(&self, revision: Revision) -> usize {
         self.events
             .partition_point(|event| event.revision <= revision)
     }
 }
 
-fn cost(event: &Event) -> usize {
+/// Estimates the memory of an event in bytes.
+pub(crate) fn cost(event: &Event) -> usize {
     event.record.value.len() + event.record.key.len() + EVENT_OVERHEAD_BYTES
 }
 
@@ -157,38 +164,38 @@ mod tests {
     use crate::txn::Txn;
 
     #[test]
-    fn every_revision_can_be_reached_also_across_kept_states() {
+    fn every_revision_can_be_reconstructed_across_checkpoints() {
         let mut history = History::starting_at(Revision(0), 10_000, usize::MAX);
-        let mut now = State::empty();
-        for round in 0..EVENTS_PER_ROOT * 3 {
+        let mut now = Keyspace::empty();
+        for round in 0..EVENTS_PER_CHECKPOINT * 3 {
             let mut txn = Txn::new(now.clone());
             txn.put(&format!("pods/{}", round % 7), round.to_string(), None);
-            let (state, events) = txn.finish().expect("a storable write");
-            now = state;
+            let (keyspace, events) = txn.finish().expect("within the limits");
+            now = keyspace;
             events.into_iter().for_each(|event| history.push(event));
-            history.keep(&now);
+            history.checkpoint(&now);
         }
-        assert_eq!(history.roots.len(), 3);
+        assert_eq!(history.checkpoints.len(), 3);
         for revision in [1, 6, 7, 999, 1000, 1001, 1500, 2999, 3000].map(Revision) {
-            let (mut state, undo) = history.path_to(revision, &now).expect("within the history");
+            let (mut keyspace, undo) = history.path_to(revision, &now).expect("within the history");
             assert!(undo.len() < 1000);
-            undo.iter().for_each(|event| state.undo(event));
-            assert_eq!(state.revision, revision);
-            let newest = state
+            undo.iter().for_each(|event| keyspace.undo(event));
+            assert_eq!(keyspace.revision, revision);
+            let newest = keyspace
                 .get(&format!("pods/{}", (revision.0 - 1) % 7))
                 .expect("written last");
             assert_eq!(newest.value, (revision.0 - 1).to_string());
-            assert_eq!(state.len() as u64, revision.0.min(7));
+            assert_eq!(keyspace.len() as u64, revision.0.min(7));
         }
     }
 
     #[test]
     fn the_number_and_the_bytes_of_events_are_bounded() {
-        let mut txn = Txn::new(State::empty());
+        let mut txn = Txn::new(Keyspace::empty());
         for _ in 0..100 {
             txn.put("pods/a", vec![0; 1000], None);
         }
-        let (_, events) = txn.finish().expect("storable writes");
+        let (_, events) = txn.finish().expect("within the limits");
         for (max_events, max_bytes, left) in [
             (10, usize::MAX, 10),
             (usize::MAX, 16_000, 10),

@@ -1,7 +1,7 @@
-//! What the store holds: records, and the events that change them.
+//! Records, and the events that change them.
 //!
-//! Both are shared and never changed after they were made; a snapshot, the history and a hundred
-//! watches hand out the same allocation.
+//! Both are immutable and shared: snapshots, the history and all watches hand out the same
+//! allocation.
 
 use std::any::Any;
 use std::borrow::Borrow;
@@ -11,12 +11,12 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
-/// The store's counter: every write takes the next one. 0 is the empty store.
+/// The store's counter. Every write takes the next revision; revision 0 is the empty store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Revision(pub u64);
 
 impl Revision {
-    /// The revision of the write after this one.
+    /// Returns the revision of the write after this one.
     #[must_use]
     pub fn next(self) -> Self {
         Self(self.0 + 1)
@@ -29,70 +29,70 @@ impl fmt::Display for Revision {
     }
 }
 
-/// What the layer above derives from a record's bytes and keeps beside them (labels, selectors…).
-/// Never persisted; filled in by whoever needs it first.
+/// A value that the layer above derives from a record's bytes and caches beside them, such as
+/// labels and selectors. It is never persisted, and it is empty until a reader fills it in.
 pub type Memo = OnceLock<Arc<dyn Any + Send + Sync>>;
 
-/// One key with its bytes, as of one revision. Shared, never changed.
+/// One key with its bytes, as of one revision.
 #[derive(Debug)]
 pub struct Record {
-    /// The whole key.
+    /// The key, with its collection.
     pub key: Arc<str>,
     /// The bytes as they were committed.
     pub value: Bytes,
-    /// Revision of the write that made the key.
+    /// The revision of the write that created the key.
     pub created: Revision,
-    /// Revision of the write that put these bytes.
+    /// The revision of the write that put these bytes.
     pub modified: Revision,
-    /// See [`Memo`].
+    /// The value derived from the bytes, if a reader has filled it in.
     pub memo: Memo,
 }
 
-/// What happened to one key at one revision.
+/// One write: a put or a removal of one key.
 #[derive(Debug)]
 pub struct Event {
     /// The revision of the write; equals `record.modified`.
     pub revision: Revision,
-    /// The new state, or, for a removal, the last state: its `value` is what the remover left as
-    /// the final bytes (the registry writes the revision of the removal into them).
+    /// The new record. For a removal this is the last one, whose `value` is the final bytes that
+    /// the caller of [`Txn::remove`](crate::Txn::remove) gave, if any.
     pub record: Arc<Record>,
-    /// True when the key was removed.
+    /// True for a removal.
     pub removed: bool,
-    /// The state before; none when the key was made by this write.
+    /// The record before this write; `None` when this write created the key.
     pub previous: Option<Arc<Record>>,
 }
 
-/// The collection that a key or a prefix belongs to: its first segment.
+/// Returns the collection of a key or a prefix, which is its first segment.
 pub(crate) fn collection_of(key: &str) -> &str {
     key.split_once('/')
         .map_or(key, |(collection, _)| collection)
 }
 
-/// A record as an element of an ordered set, where only its key counts.
+/// A record that is compared by its key alone, as an element of an ordered set.
 #[derive(Clone, Debug)]
-pub(crate) struct Slot(pub(crate) Arc<Record>);
+pub(crate) struct ByKey(pub(crate) Arc<Record>);
 
-impl Borrow<str> for Slot {
+impl Borrow<str> for ByKey {
     fn borrow(&self) -> &str {
         &self.0.key
     }
 }
 
-impl PartialEq for Slot {
+impl PartialEq for ByKey {
     fn eq(&self, other: &Self) -> bool {
         self.0.key == other.0.key
     }
 }
 
-impl Eq for Slot {}
+impl Eq for ByKey {}
 
-impl PartialOrd for Slot {
+impl PartialOrd for ByKey {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl Ord for Slot {
+impl Ord for ByKey {
     fn cmp(&self, other: &Self) -> Ordering {
         self.0.key.cmp(&other.0.key)
     }

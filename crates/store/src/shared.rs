@@ -1,79 +1,106 @@
-//! What the store shares with its writer and its watches: the three locks, and the way of a commit
-//! from applied to visible.
+//! The state that the store shares with its writer and its watches: three locks, and the steps of
+//! a commit from applied to visible.
 //!
-//! The order of the locks is head, feed, visible; see the crate's header for the protocol.
+//! The locks are taken in the order head, feed, visible. The crate documentation describes the
+//! path of a commit.
 
 use std::fmt;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use crate::engine::{Engine, EngineError};
+use crate::commit::{Closed, CommitError, Committed};
+use crate::engine::{self, Engine, EngineError};
 use crate::feed::Feed;
-use crate::history::{Compacted, History};
+use crate::history::{self, Compacted, History};
 use crate::index::Index;
+use crate::keyspace::Keyspace;
+use crate::options::StoreOptions;
 use crate::record::{Event, Revision};
-use crate::state::State;
-use crate::store::{Closed, CommitError, Committed, Options};
+use crate::sync::{Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use crate::txn::Txn;
-use crate::writer::{self, Durable, Pending};
 
-/// The most bytes that may wait for the engine. It is some seconds of a disk's throughput: when a
-/// sync hangs, new commits are refused before memory runs out.
+/// The maximum number of bytes that wait for the engine, including the batch that it is writing.
+/// This is some seconds of a disk's throughput: when a sync hangs, new commits are refused before
+/// memory runs out. The last commit that is accepted may exceed the limit by its own size.
 const PENDING_BYTES: usize = 64 * 1024 * 1024;
 
-/// What the store shares with its writer and its watches.
-pub(crate) struct Shared {
+/// The receiver that resolves when a commit is durable, or when the engine has failed.
+pub(crate) type Durable = oneshot::Receiver<Result<(), Arc<EngineError>>>;
+
+/// The state behind the three locks.
+pub(crate) struct SharedState {
     head: Mutex<Head>,
     work: Condvar,
     feed: Mutex<Feed>,
-    visible: RwLock<State>,
+    visible: RwLock<Keyspace>,
     /// The revision up to which the feed is complete.
     pub(crate) fed: tokio::sync::watch::Sender<Revision>,
+    /// True when the engine is closed.
     pub(crate) ended: tokio::sync::watch::Sender<bool>,
 }
 
-/// The newest applied state, and what is on its way to the engine.
+/// The newest applied keyspace, and the commits that wait for the engine.
 pub(crate) struct Head {
-    pub(crate) state: State,
+    pub(crate) keyspace: Keyspace,
     pub(crate) pending: Vec<Pending>,
-    pub(crate) pending_bytes: usize,
-    /// The writer wants to be woken when so many commits wait.
+    /// The memory of the pending commits and of the batch that the engine is writing.
+    pending_bytes: usize,
+    /// The number of pending commits at which the writer wants to be woken.
     pub(crate) wake_at: usize,
-    pub(crate) status: Status,
-    /// The engine, when the committer calls it; otherwise the writer's thread has it.
+    pub(crate) status: StoreStatus,
+    /// True from the first call of `close`. Separate from `status`, because an engine that fails
+    /// while the store closes moves the status on to `Failed`, and the watches must end all the
+    /// same.
+    close_requested: bool,
+    /// The engine, when committers call it themselves; otherwise the writer's thread owns it.
     inline: Option<Box<dyn Engine>>,
+}
+
+/// A commit that is applied but not yet durable, or one that wrote nothing and waits until what it
+/// saw is durable.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    pub(crate) events: Vec<Arc<Event>>,
+    pub(crate) bytes: usize,
+    pub(crate) done: oneshot::Sender<Result<(), Arc<EngineError>>>,
 }
 
 /// Whether commits are accepted.
 #[derive(Clone, Debug)]
-pub(crate) enum Status {
-    /// Yes. Ends with `close` or the first failure.
+pub(crate) enum StoreStatus {
+    /// Commits are accepted. Left by `close` or by the first failure of the engine.
     Open,
-    /// Not any more. Final.
+    /// `close` was called. Left only when the engine fails at what was still pending.
     Closed,
-    /// Never again. Final.
+    /// The engine has failed. Final.
     Failed(Arc<EngineError>),
 }
 
-/// What was decided under the head's lock, and what to wait for before it may be told.
+/// The result of running a commit's closure under the head's lock.
 pub(crate) struct Applied<T, E> {
     pub(crate) outcome: Result<Committed<T>, E>,
+    /// To be awaited before the outcome is reported; `None` when everything is durable already.
     pub(crate) durable: Option<Durable>,
 }
 
-impl Shared {
-    pub(crate) fn new(state: State, inline: Option<Box<dyn Engine>>, options: Options) -> Self {
-        let revision = state.revision;
+impl SharedState {
+    pub(crate) fn new(
+        keyspace: Keyspace,
+        inline: Option<Box<dyn Engine>>,
+        options: StoreOptions,
+    ) -> Self {
+        let revision = keyspace.revision;
         let history = History::starting_at(revision, options.history_events, options.history_bytes);
-        let visible = RwLock::new(state.clone());
+        let visible = RwLock::new(keyspace.clone());
         let head = Head {
-            state,
+            keyspace,
             pending: Vec::new(),
             pending_bytes: 0,
             wake_at: 1,
-            status: Status::Open,
+            status: StoreStatus::Open,
+            close_requested: false,
             inline,
         };
         Self {
@@ -87,14 +114,15 @@ impl Shared {
     }
 
     pub(crate) fn head(&self) -> MutexGuard<'_, Head> {
-        // A closure that panics leaves the head as it was: it works on a copy.
+        // A closure that panics leaves the head intact, because it works on a copy.
         self.head.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Indexes both states. What is on its way to the engine meanwhile would be seen without.
+    /// Adds the index to the applied and to the visible keyspace. Commits that the writer holds at
+    /// this moment would be published without it.
     pub(crate) fn index(&self, index: Index) {
         let mut head = self.head();
-        head.state = head.state.clone().indexed_by(index);
+        head.keyspace = head.keyspace.clone().indexed_by(index);
         let _feed = self.feed();
         let mut visible = self.visible.write().unwrap_or_else(PoisonError::into_inner);
         *visible = visible.clone().indexed_by(index);
@@ -119,7 +147,7 @@ impl Shared {
         self.feed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn visible(&self) -> RwLockReadGuard<'_, State> {
+    pub(crate) fn visible(&self) -> RwLockReadGuard<'_, Keyspace> {
         self.visible.read().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -131,90 +159,105 @@ impl Shared {
         self.feed().history.compacted(requested)
     }
 
-    pub(crate) fn leave(&self, prefix: &str) {
-        self.feed().leave(prefix);
+    pub(crate) fn unsubscribe(&self, prefix: &str) {
+        self.feed().unsubscribe(prefix);
     }
 
+    /// Runs `decide` on a copy of the applied keyspace and makes the copy the head when `decide`
+    /// succeeds.
     pub(crate) fn apply<T, E>(
         &self,
         decide: &mut dyn FnMut(&mut Txn) -> Result<T, E>,
     ) -> Result<Applied<T, E>, CommitError<E>> {
         let mut head = self.head();
         head.check_open()?;
-        let mut txn = Txn::new(head.state.clone());
-        let (outcome, state, events) = match decide(&mut txn) {
+        let mut txn = Txn::new(head.keyspace.clone());
+        let (outcome, keyspace, events) = match decide(&mut txn) {
             Err(refusal) => (Err(refusal), None, Vec::new()),
             Ok(value) => {
-                let (state, events) = txn.finish().map_err(CommitError::Unstorable)?;
+                let (keyspace, events) = txn.finish().map_err(CommitError::Unstorable)?;
                 (
                     Ok(Committed {
                         value,
-                        revision: state.revision,
+                        revision: keyspace.revision,
                     }),
-                    Some(state),
+                    Some(keyspace),
                     events,
                 )
             }
         };
-        let durable = match state {
-            Some(state) if !events.is_empty() => self
-                .submit(&mut head, state, events)
+        let durable = match keyspace {
+            Some(keyspace) if !events.is_empty() => self
+                .submit(&mut head, keyspace, events)
                 .map_err(CommitError::Failed)?,
-            _ if self.fed() >= head.state.revision => None,
+            _ if self.fed() >= head.keyspace.revision => None,
+            // The outcome depends on writes that may still be lost. It is reported after them.
             _ => Some(self.enqueue(&mut head, Vec::new())),
         };
         Ok(Applied { outcome, durable })
     }
 
-    /// Makes `state` the head and its events durable, now or by way of the writer.
+    /// Makes `keyspace` the head. Its events become durable in this call when the engine is inline,
+    /// and by way of the writer otherwise.
     fn submit(
         &self,
         head: &mut Head,
-        state: State,
+        keyspace: Keyspace,
         events: Vec<Arc<Event>>,
     ) -> Result<Option<Durable>, Arc<EngineError>> {
         let Some(engine) = &mut head.inline else {
-            head.state = state;
+            head.keyspace = keyspace;
             return Ok(Some(self.enqueue(head, events)));
         };
-        if let Err(error) = writer::append(&mut **engine, &state, &events) {
+        let appended =
+            engine::append_events(&mut **engine, keyspace.revision, keyspace.len(), &events);
+        if let Err(error) = appended {
             let error = Arc::new(error);
             head.fail(&error);
             return Err(error);
         }
-        head.state = state.clone();
-        self.publish(state, events);
+        head.keyspace = keyspace.clone();
+        self.publish(keyspace, events);
         Ok(None)
     }
 
     fn enqueue(&self, head: &mut Head, events: Vec<Arc<Event>>) -> Durable {
         let (done, durable) = oneshot::channel();
-        head.pending_bytes += events
-            .iter()
-            .map(|event| event.record.value.len())
-            .sum::<usize>();
-        head.pending.push(Pending { events, done });
+        let bytes = events.iter().map(|event| history::cost(event)).sum();
+        head.pending_bytes += bytes;
+        head.pending.push(Pending {
+            events,
+            bytes,
+            done,
+        });
         if head.pending.len() >= head.wake_at {
             self.work.notify_one();
         }
         durable
     }
 
-    /// Lets everyone see `state`, to which `events` lead.
-    pub(crate) fn publish(&self, state: State, events: Vec<Arc<Event>>) {
-        let revision = state.revision;
+    /// Frees the memory of a batch that the engine has written, so that commits that were refused
+    /// as [`CommitError::Busy`] are accepted again.
+    pub(crate) fn release(&self, bytes: usize) {
+        self.head().pending_bytes -= bytes;
+    }
+
+    /// Makes `keyspace`, to which `events` lead, visible to reads and watches.
+    pub(crate) fn publish(&self, keyspace: Keyspace, events: Vec<Arc<Event>>) {
+        let revision = keyspace.revision;
         let (concerned, old) = {
             let mut feed = self.feed();
+            // Visible before the feed: a watch never delivers an event that a read cannot see.
             let old = std::mem::replace(
                 &mut *self.visible.write().unwrap_or_else(PoisonError::into_inner),
-                state.clone(),
+                keyspace.clone(),
             );
-            let concerned = feed.append(events, &state);
+            let concerned = feed.append(events, &keyspace);
             self.fed.send_replace(revision);
             (concerned, old)
         };
-        concerned.iter().for_each(|group| group.ring());
-        // Last, because it may be the last owner of many records.
+        concerned.iter().for_each(|group| group.notify());
+        // Outside the lock, because this may be the last owner of many records.
         drop(old);
     }
 
@@ -224,9 +267,10 @@ impl Shared {
 
     pub(crate) fn begin_close(&self) {
         let mut head = self.head();
-        let failed = matches!(head.status, Status::Failed(_));
+        head.close_requested = true;
+        let failed = matches!(head.status, StoreStatus::Failed(_));
         if !failed {
-            head.status = Status::Closed;
+            head.status = StoreStatus::Closed;
         }
         self.work.notify_one();
         let inline = head.inline.take();
@@ -235,14 +279,15 @@ impl Shared {
             drop(inline);
             self.end();
         } else if failed {
+            // The writer may have ended before this call, when it left the watches open.
             self.end_watches();
         }
     }
 
-    /// The engine is closed. Nothing will follow; but if it was closed because it failed, the
-    /// watches stay, as the reads do, until somebody closes the store.
+    /// Reports that the engine is closed. The watches end when the store is closing. After a
+    /// failure they stay open, as reads do, until the store is closed.
     pub(crate) fn end(&self) {
-        if matches!(self.head().status, Status::Closed) {
+        if self.head().close_requested {
             self.end_watches();
         }
         self.ended.send_replace(true);
@@ -250,36 +295,36 @@ impl Shared {
 
     fn end_watches(&self) {
         let groups = self.feed().close();
-        groups.iter().for_each(|group| group.ring());
+        groups.iter().for_each(|group| group.notify());
     }
 }
 
 impl Head {
     fn check_open<E>(&self) -> Result<(), CommitError<E>> {
         match &self.status {
-            Status::Open if self.pending_bytes > PENDING_BYTES => Err(CommitError::Busy),
-            Status::Open => Ok(()),
-            Status::Closed => Err(CommitError::Closed(Closed)),
-            Status::Failed(error) => Err(CommitError::Failed(Arc::clone(error))),
+            StoreStatus::Open if self.pending_bytes > PENDING_BYTES => Err(CommitError::Busy),
+            StoreStatus::Open => Ok(()),
+            StoreStatus::Closed => Err(CommitError::Closed(Closed)),
+            StoreStatus::Failed(error) => Err(CommitError::Failed(Arc::clone(error))),
         }
     }
 
-    /// Refuses everything from now on, and everyone who waits.
+    /// Refuses all later commits, and fails those that are pending.
     fn fail(&mut self, error: &Arc<EngineError>) {
         tracing::error!(
             error = &**error as &dyn std::error::Error,
-            "the storage engine failed; nothing more is accepted"
+            "the storage engine failed, the store accepts no more writes"
         );
-        self.status = Status::Failed(Arc::clone(error));
+        self.status = StoreStatus::Failed(Arc::clone(error));
         for pending in self.pending.drain(..) {
             let _ = pending.done.send(Err(Arc::clone(error)));
         }
     }
 }
 
-impl fmt::Debug for Shared {
+impl fmt::Debug for SharedState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shared")
+        f.debug_struct("SharedState")
             .field("fed", &self.fed())
             .finish_non_exhaustive()
     }

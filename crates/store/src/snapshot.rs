@@ -1,67 +1,69 @@
-//! A consistent view of everything as of one revision.
+//! A consistent view of the whole store as of one revision.
 
 use std::sync::Arc;
 
 use crate::index::Index;
+use crate::keyspace::{Keyspace, KeyspaceRange};
 use crate::record::{Record, Revision};
-use crate::state::{State, StateRange};
 
-/// Everything as it was at one revision. Cheap to make and to copy; it stays as it is while the
-/// store goes on, and keeps alive what it shows.
+/// The whole store as of one revision. Making and cloning a snapshot is cheap. It does not change
+/// while the store goes on, and it keeps the records that it shows in memory.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
-    state: State,
+    keyspace: Keyspace,
 }
 
 impl Snapshot {
-    pub(crate) fn new(state: State) -> Self {
-        Self { state }
+    pub(crate) fn new(keyspace: Keyspace) -> Self {
+        Self { keyspace }
     }
 
-    /// The revision of the newest write that this view contains.
+    /// Returns the revision of the newest write that this snapshot contains.
     #[must_use]
     pub fn revision(&self) -> Revision {
-        self.state.revision
+        self.keyspace.revision
     }
 
-    /// The record of `key`.
+    /// Returns the record of `key`, if it exists.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<Arc<Record>> {
-        self.state.get(key).cloned()
+        self.keyspace.get(key).cloned()
     }
 
-    /// The records whose key begins with `prefix` and is greater than `start_after`, in key order.
+    /// Iterates over the records whose key begins with `prefix` and is greater than `start_after`,
+    /// in key order.
     ///
-    /// The prefix's first segment is a whole collection: `pods` and `pods/` find pods, `po` finds
-    /// nothing.
+    /// The first segment of the prefix is the name of a collection: `pods` and `pods/` find pods,
+    /// `po` finds nothing.
     #[must_use]
     pub fn range(&self, prefix: &str, start_after: Option<&str>) -> Range<'_> {
         Range {
-            records: self.state.range(prefix, start_after),
+            records: self.keyspace.range(prefix, start_after),
         }
     }
 
-    /// Returns the records that have this term in an index, in the order of their keys; none when
-    /// the store does not keep this index ([`Store::index`](crate::Store::index)).
+    /// Iterates over the records that have this term in an index, in key order. Empty when the store
+    /// does not keep this index ([`Store::index`](crate::Store::index)).
     pub fn indexed(&self, index: &Index, term: &str) -> impl Iterator<Item = Arc<Record>> {
-        self.state.indexed(index, term).cloned()
+        self.keyspace.indexed(index, term).cloned()
     }
 
-    /// How many keys begin with `prefix`. At once for a whole collection, otherwise it walks them.
+    /// Counts the keys that begin with `prefix`: in constant time for a whole collection, in linear
+    /// time otherwise.
     #[must_use]
     pub fn count(&self, prefix: &str) -> usize {
-        self.state.count(prefix)
+        self.keyspace.count(prefix)
     }
 }
 
-/// Records in key order, see [`Snapshot::range`].
+/// The iterator of [`Snapshot::range`] and [`Txn::range`](crate::Txn::range).
 #[derive(Debug)]
 pub struct Range<'a> {
-    records: StateRange<'a>,
+    records: KeyspaceRange<'a>,
 }
 
 impl<'a> Range<'a> {
-    pub(crate) fn new(records: StateRange<'a>) -> Self {
+    pub(crate) fn new(records: KeyspaceRange<'a>) -> Self {
         Self { records }
     }
 }

@@ -1,120 +1,60 @@
-//! The store as its users hold it: opening, reading, committing, watching, closing.
+//! The public interface of the store: open, read, commit, watch, close.
 //!
-//! What it does is done by what it shares with its writer and its watches, see
-//! `Shared`; here is what they may ask for, and what they are promised.
+//! The work is done by `SharedState`, which the store shares with its writer and its watches.
 
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 
+use crate::commit::{Closed, CommitError, Committed};
 use crate::engine::disk::DiskEngine;
 use crate::engine::memory::MemoryEngine;
 use crate::engine::{Engine, EngineError, OpenError};
 use crate::history::Compacted;
 use crate::index::Index;
+use crate::keyspace::Keyspace;
+use crate::options::StoreOptions;
 use crate::record::{Memo, Record, Revision};
-use crate::shared::{Applied, Shared, Status};
+use crate::shared::{Applied, SharedState, StoreStatus};
 use crate::snapshot::Snapshot;
-use crate::state::State;
-use crate::txn::{Txn, Unstorable};
+use crate::sync::thread;
+use crate::txn::Txn;
 use crate::watch::Watch;
 use crate::writer;
 
-/// The most events in the history. At a thousand writes a second it is three minutes, enough to
-/// fetch a list page by page or to come back after a broken connection.
-const HISTORY_EVENTS: usize = 200_000;
-
-/// The most memory the history may hold, by its own estimate: what limits it when objects are
-/// large, so that a server which is idle again does not keep hundreds of MiB.
-const HISTORY_BYTES: usize = 64 * 1024 * 1024;
-
-/// How much a store keeps beside its newest state.
-#[derive(Clone, Copy, Debug)]
-pub struct Options {
-    /// The most events in the history of all collections together.
-    pub history_events: usize,
-    /// The most bytes that the history may hold, by its own estimate.
-    pub history_bytes: usize,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            history_events: HISTORY_EVENTS,
-            history_bytes: HISTORY_BYTES,
-        }
-    }
-}
-
-/// What a commit brought about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Committed<T> {
-    /// What the closure returned.
-    pub value: T,
-    /// The revision of the commit's last write; without writes, of the state it saw.
-    pub revision: Revision,
-}
-
-/// Why a commit was not made.
-#[derive(Debug, thiserror::Error)]
-pub enum CommitError<E> {
-    /// The closure refused; nothing was written.
-    #[error("the transaction was refused")]
-    Refused(E),
-    /// A write cannot be stored; nothing was written.
-    #[error(transparent)]
-    Unstorable(Unstorable),
-    /// Too much waits for the engine; nothing was written, try again later.
-    #[error("the storage engine does not keep up with the writes")]
-    Busy,
-    /// The store has been closed; nothing was written.
-    #[error(transparent)]
-    Closed(Closed),
-    /// The engine failed, now or earlier. Whether this commit is durable shows when the store is
-    /// opened again.
-    #[error("the store has failed and accepts nothing more")]
-    Failed(#[source] Arc<EngineError>),
-}
-
-/// The store has been closed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the store is closed")]
-pub struct Closed;
-
-/// See the crate. Cheap to clone; clones are the same store, and the last one closes it.
+/// A handle to a store; see the crate documentation for its guarantees.
+///
+/// Clones are cheap and refer to the same store. Dropping the last one closes it.
 #[derive(Clone)]
 pub struct Store {
-    handle: Arc<Handle>,
+    handle: Arc<CloseOnDrop>,
 }
 
-struct Handle {
-    shared: Arc<Shared>,
-    writer: Option<JoinHandle<()>>,
+struct CloseOnDrop {
+    shared: Arc<SharedState>,
+    writer: Option<thread::JoinHandle<()>>,
 }
 
 impl Store {
-    /// An empty store that forgets everything when it is dropped. Commits run inside the caller's
-    /// call, with no thread, so that it works in virtual time.
+    /// Opens an empty store without durability. Commits complete inside the caller's call, without a
+    /// thread, so that it works in virtual time.
     #[must_use]
     pub fn open_memory() -> Self {
-        Self::open_memory_with(Options::default())
+        Self::open_memory_with(StoreOptions::default())
     }
 
-    /// As [`Store::open_memory`], with other limits.
+    /// Opens an empty store without durability, with these limits.
     #[must_use]
-    pub fn open_memory_with(options: Options) -> Self {
-        Self::new(State::empty(), Some(Box::new(MemoryEngine)), options)
+    pub fn open_memory_with(options: StoreOptions) -> Self {
+        Self::new(Keyspace::empty(), Some(Box::new(MemoryEngine)), options)
     }
 
-    /// The store in the directory `dir`, made there if there is none. Blocks while it reads
-    /// everything.
+    /// Opens the store in the directory `dir`, or creates it. Blocks until all records are read.
     ///
     /// # Errors
     ///
-    /// Tells a directory in use by another process from a corrupt file and from other failures;
-    /// nothing is changed or deleted then.
-    pub fn open_disk(dir: &Path, options: Options) -> Result<Self, OpenError> {
+    /// Those of [`DiskEngine::open`] and [`Engine::load`]. After an error the files are unchanged.
+    pub fn open_disk(dir: &Path, options: StoreOptions) -> Result<Self, OpenError> {
         let engine = DiskEngine::open(dir)?;
         Self::open_threaded(Box::new(engine), options).map_err(|reason| OpenError {
             path: dir.to_owned(),
@@ -122,30 +62,33 @@ impl Store {
         })
     }
 
-    /// A store on an engine that does not block: the committer calls it itself.
+    /// Opens a store on an engine that does not block. Committers call the engine themselves.
     ///
     /// # Errors
     ///
     /// Those of [`Engine::load`].
-    pub fn open_inline(mut engine: Box<dyn Engine>, options: Options) -> Result<Self, EngineError> {
-        let state = load(&mut *engine)?;
-        Ok(Self::new(state, Some(engine), options))
+    pub fn open_inline(
+        mut engine: Box<dyn Engine>,
+        options: StoreOptions,
+    ) -> Result<Self, EngineError> {
+        let keyspace = load(&mut *engine)?;
+        Ok(Self::new(keyspace, Some(engine), options))
     }
 
-    /// A store on an engine that blocks while it syncs: it gets a thread of its own, which groups
-    /// the commits that come meanwhile.
+    /// Opens a store on an engine that blocks while it syncs. The engine gets a thread of its own,
+    /// which groups the commits that arrive during a sync.
     ///
     /// # Errors
     ///
-    /// Those of [`Engine::load`]; [`EngineError::Io`] when there can be no thread.
+    /// Those of [`Engine::load`], and [`EngineError::Io`] when the thread cannot be started.
     pub fn open_threaded(
         mut engine: Box<dyn Engine>,
-        options: Options,
+        options: StoreOptions,
     ) -> Result<Self, EngineError> {
-        let state = load(&mut *engine)?;
-        let mut store = Self::new(state, None, options);
+        let keyspace = load(&mut *engine)?;
+        let mut store = Self::new(keyspace, None, options);
         let shared = Arc::clone(&store.handle.shared);
-        let thread = std::thread::Builder::new()
+        let thread = thread::Builder::new()
             .name("store".into())
             .spawn(move || writer::run(&shared, engine))?;
         if let Some(handle) = Arc::get_mut(&mut store.handle) {
@@ -154,73 +97,77 @@ impl Store {
         Ok(store)
     }
 
-    fn new(state: State, inline: Option<Box<dyn Engine>>, options: Options) -> Self {
+    fn new(keyspace: Keyspace, inline: Option<Box<dyn Engine>>, options: StoreOptions) -> Self {
         Self {
-            handle: Arc::new(Handle {
-                shared: Arc::new(Shared::new(state, inline, options)),
+            handle: Arc::new(CloseOnDrop {
+                shared: Arc::new(SharedState::new(keyspace, inline, options)),
                 writer: None,
             }),
         }
     }
 
-    /// Keeps an index over one collection from now on. To be called before the first commit; a
-    /// second index over the same collection replaces the first.
+    /// Adds an index over one collection. A second index over the same collection replaces the first.
+    ///
+    /// Call this before the first commit. A commit that the writer holds at this moment becomes
+    /// visible without the index.
     pub fn index(&self, index: Index) {
         self.shared().index(index);
     }
 
-    /// The revision of the newest write that can be read.
+    /// Returns the revision of the newest visible write.
     #[must_use]
     pub fn revision(&self) -> Revision {
         self.shared().visible().revision
     }
 
-    /// The oldest revision that [`Store::snapshot_at`] and [`Store::watch`] still accept.
+    /// Returns the oldest revision that [`Store::snapshot_at`] and [`Store::watch`] accept.
     #[must_use]
     pub fn compacted(&self) -> Revision {
         self.shared().feed().history.oldest()
     }
 
-    /// The newest durable record of `key`.
+    /// Returns the newest visible record of `key`.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<Arc<Record>> {
         self.shared().visible().get(key).cloned()
     }
 
-    /// Everything as it is now.
+    /// Returns a snapshot of the newest visible revision.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         Snapshot::new(self.shared().visible().clone())
     }
 
-    /// Everything as it was at `revision`, within the bounded history.
+    /// Returns a snapshot of `revision`, which must be within the bounded history.
     ///
     /// # Errors
     ///
-    /// [`Compacted`] when it is older than the history, and also when the store has not got there
-    /// yet (a number from another store): compare with [`Compacted::newest`].
+    /// [`Compacted`] when the revision is older than the history, and also when the store has not
+    /// reached it yet; [`Compacted::newest`] distinguishes the two.
     pub fn snapshot_at(&self, revision: Revision) -> Result<Snapshot, Compacted> {
-        let (mut state, undo) = {
+        let (mut keyspace, undo) = {
             let feed = self.shared().feed();
             let now = self.shared().visible();
             feed.history.path_to(revision, &now)?
         };
-        undo.iter().for_each(|event| state.undo(event));
-        Ok(Snapshot::new(state))
+        undo.iter().for_each(|event| keyspace.undo(event));
+        Ok(Snapshot::new(keyspace))
     }
 
-    /// Runs `decide` on the newest state, applied commits that are not yet durable included, and
-    /// commits what it wrote, all or nothing. Returns when that, and everything that `decide` saw,
-    /// is durable and visible.
+    /// Runs `decide` on the newest applied keyspace and commits its writes atomically. Returns when
+    /// the writes, and everything that `decide` saw, are durable and visible.
     ///
-    /// Commits are serialised: `decide` should be quick, and must not commit itself. It must be
-    /// fit to be run again from the start, because an engine that is shared with other processes
-    /// may find that its state was stale. Once this future has been polled, dropping it does not
-    /// take the commit back.
+    /// `decide` sees applied commits that are not durable yet. Commits are serialized, so `decide`
+    /// should be quick and must not commit itself. It must tolerate being run again from the start:
+    /// an engine that is shared with other processes may find that the keyspace was stale.
+    ///
+    /// This method is not cancel safe in the usual sense: dropping the future after its first poll
+    /// does not roll the commit back.
     ///
     /// # Errors
     ///
-    /// See [`CommitError`].
+    /// One variant of [`CommitError`] for each reason. Only after [`CommitError::Failed`] can the
+    /// commit have had an effect.
     pub async fn commit<T, E, F>(&self, mut decide: F) -> Result<Committed<T>, CommitError<E>>
     where
         F: FnMut(&mut Txn) -> Result<T, E> + Send,
@@ -229,8 +176,9 @@ impl Store {
     {
         let Applied { outcome, durable } = self.shared().apply(&mut decide)?;
         if let Some(durable) = durable {
-            // The writer answers everyone before it ends, so a missing answer is its sudden death.
-            let lost = || EngineError::Failed("the writer is gone".into());
+            // The writer resolves every pending commit before it ends, so a dropped sender means
+            // that its thread died.
+            let lost = || EngineError::Failed("the writer's thread has ended".into());
             durable
                 .await
                 .unwrap_or_else(|_| Err(Arc::new(lost())))
@@ -239,23 +187,23 @@ impl Store {
         outcome.map_err(CommitError::Refused)
     }
 
-    /// The events of keys that begin with `prefix`, after the revision `after`. The prefix's first
-    /// segment is a whole collection, see [`Snapshot::range`]. `after` may lie in the future.
+    /// Watches the keys that begin with `prefix`, from the first event after the revision `after`.
+    /// The first segment of the prefix is the name of a collection. `after` may lie in the future.
     ///
     /// # Errors
     ///
     /// [`Compacted`] when the history begins after `after`.
     pub fn watch(&self, prefix: &str, after: Revision) -> Result<Watch, Compacted> {
         let shared = Arc::clone(&self.handle.shared);
-        let group = shared.feed().join(prefix, after)?;
+        let group = shared.feed().subscribe(prefix, after)?;
         Ok(Watch::new(shared, group, after))
     }
 
-    /// Waits until `revision` can be read.
+    /// Waits until `revision` is visible.
     ///
     /// # Errors
     ///
-    /// [`Closed`] when the store is closed, or fails, before it gets there.
+    /// [`Closed`] when the store is closed or fails before it reaches the revision.
     pub async fn reached(&self, revision: Revision) -> Result<(), Closed> {
         let shared = self.shared();
         let (mut fed, mut ended) = (shared.fed.subscribe(), shared.ended.subscribe());
@@ -266,48 +214,49 @@ impl Store {
         }
     }
 
-    /// Forgets the history up to `revision`, as far as there is any: watches and snapshots from
-    /// before it get [`Compacted`].
+    /// Drops the history up to `revision`. Watches and snapshots from before it get [`Compacted`].
+    /// A revision that the store has not reached compacts the whole history.
     pub fn compact(&self, revision: Revision) {
         self.shared().feed().trim(revision);
     }
 
-    /// Makes durable what is applied, closes the engine, and ends all watches. Commits that come
-    /// later fail with [`CommitError::Closed`]; reads go on.
+    /// Closes the store: waits until all applied commits are durable, closes the engine, and ends
+    /// all watches. Later commits fail with [`CommitError::Closed`]; reads still work. Closing a
+    /// closed store has no effect.
     ///
     /// # Errors
     ///
-    /// The engine's failure, if it failed now or before.
+    /// The engine's failure, if it has failed. The watches end in this case, too.
     pub async fn close(&self) -> Result<(), Arc<EngineError>> {
         let shared = self.shared();
         shared.begin_close();
-        // Cannot fail: the sender lives as long as `shared`.
+        // Waiting cannot fail, because the sender lives as long as `shared`.
         let _ = shared.ended.subscribe().wait_for(|ended| *ended).await;
         self.failure().map_or(Ok(()), Err)
     }
 
-    /// The engine's failure, if it has failed: the store then only reads, and the server should
-    /// not call itself ready.
+    /// Returns the engine's failure, if it has failed. The store is then read-only, and a server
+    /// should report that it is not ready.
     #[must_use]
     pub fn failure(&self) -> Option<Arc<EngineError>> {
         match &self.shared().head().status {
-            Status::Failed(error) => Some(Arc::clone(error)),
-            Status::Open | Status::Closed => None,
+            StoreStatus::Failed(error) => Some(Arc::clone(error)),
+            StoreStatus::Open | StoreStatus::Closed => None,
         }
     }
 
-    fn shared(&self) -> &Shared {
+    fn shared(&self) -> &SharedState {
         &self.handle.shared
     }
 }
 
-impl Drop for Handle {
+impl Drop for CloseOnDrop {
     fn drop(&mut self) {
         self.shared.begin_close();
         if let Some(writer) = self.writer.take()
-            && writer.thread().id() != std::thread::current().id()
+            && writer.thread().id() != thread::current().id()
         {
-            // A panic in it has been reported where it happened.
+            // The writer's panics have been reported by the panic hook.
             let _ = writer.join();
         }
     }
@@ -321,15 +270,15 @@ impl fmt::Debug for Store {
     }
 }
 
-/// Reads everything that the engine has.
-fn load(engine: &mut dyn Engine) -> Result<State, EngineError> {
-    let mut state = State::empty();
+/// Reads all records of the engine.
+fn load(engine: &mut dyn Engine) -> Result<Keyspace, EngineError> {
+    let mut keyspace = Keyspace::empty();
     let mut newest = Revision(0);
-    state.revision = engine.load(&mut |stored| {
+    keyspace.revision = engine.load(&mut |stored| {
         newest = newest.max(stored.modified);
         let key = Arc::from(stored.key);
         let (value, created, modified) = (stored.value, stored.created, stored.modified);
-        state.put(Arc::new(Record {
+        keyspace.put(Arc::new(Record {
             key,
             value,
             created,
@@ -337,11 +286,11 @@ fn load(engine: &mut dyn Engine) -> Result<State, EngineError> {
             memo: Memo::new(),
         }));
     })?;
-    if newest > state.revision {
+    if newest > keyspace.revision {
         return Err(EngineError::Corrupt(format!(
-            "a record has revision {newest}, the store only {}",
-            state.revision
+            "a record has revision {newest}, which is newer than the store's revision {}",
+            keyspace.revision
         )));
     }
-    Ok(state)
+    Ok(keyspace)
 }

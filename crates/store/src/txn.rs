@@ -1,7 +1,7 @@
-//! One commit in the making: reads and writes on the newest applied state.
+//! A transaction: the reads and writes of one commit on the newest applied keyspace.
 //!
-//! It works on a copy of the state; what it leaves behind (the new state and the events that lead
-//! there) is taken over by the store, or dropped when the closure refuses.
+//! A transaction works on a copy of the keyspace. The store takes over the copy and the events that
+//! lead to it, or drops both when the closure returns an error.
 
 use std::any::Any;
 use std::sync::{Arc, OnceLock};
@@ -9,95 +9,105 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 
 use crate::index::Index;
+use crate::keyspace::Keyspace;
 use crate::record::{Event, Memo, Record, Revision};
 use crate::snapshot::Range;
-use crate::state::State;
 
-/// The longest key. Kubernetes names are at most 253 bytes, so that group, resource, namespace and
-/// name fit several times over; engines are built for short keys.
+/// The maximum length of a key in bytes. Kubernetes names have at most 253 bytes, so group,
+/// resource, namespace and name fit several times over; engines are built for short keys.
 pub const MAX_KEY_BYTES: usize = 4096;
 
-/// The largest value. The API refuses bodies over 3 MiB; this leaves room for what defaulting and
-/// field ownership add, and is far below what engines can hold.
+/// The maximum size of a value in bytes. The API refuses bodies over 3 MiB; this leaves room for
+/// what defaulting and field ownership add, and is far below what engines can hold.
 pub const MAX_VALUE_BYTES: usize = 16 * 1024 * 1024;
 
-/// A write that no engine can be trusted to hold; the whole commit is refused.
+/// A write that exceeds a limit of the store. The whole commit is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unstorable {
     /// The key is empty or longer than [`MAX_KEY_BYTES`].
-    #[error("a key of {bytes} bytes cannot be stored, it must have 1 to {MAX_KEY_BYTES}")]
+    #[error("a key must have 1 to {MAX_KEY_BYTES} bytes, this one has {bytes}")]
     Key {
-        /// Its length.
+        /// The length of the key.
         bytes: usize,
     },
     /// The value is larger than [`MAX_VALUE_BYTES`].
-    #[error("a value of {bytes} bytes cannot be stored, at most {MAX_VALUE_BYTES} can")]
+    #[error("a value must have at most {MAX_VALUE_BYTES} bytes, this one has {bytes}")]
     Value {
-        /// Its size.
+        /// The size of the value.
         bytes: usize,
     },
 }
 
-/// What a commit's closure works on: the newest state, and its own writes to it.
+/// The argument of a commit's closure: the newest applied keyspace, with the transaction's own
+/// writes.
+///
+/// Writes that exceed a limit are remembered and fail the commit after the closure has returned,
+/// so that closures need not handle them.
 #[derive(Debug)]
 pub struct Txn {
-    state: State,
+    keyspace: Keyspace,
     events: Vec<Arc<Event>>,
     unstorable: Option<Unstorable>,
 }
 
 impl Txn {
-    pub(crate) fn new(state: State) -> Self {
+    pub(crate) fn new(keyspace: Keyspace) -> Self {
         Self {
-            state,
+            keyspace,
             events: Vec::new(),
             unstorable: None,
         }
     }
 
-    /// The new state and the events that lead to it, or why they cannot be.
-    pub(crate) fn finish(self) -> Result<(State, Vec<Arc<Event>>), Unstorable> {
-        self.unstorable.map_or(Ok((self.state, self.events)), Err)
+    /// Returns the new keyspace and the events that lead to it, or the first write that exceeds a
+    /// limit.
+    pub(crate) fn finish(self) -> Result<(Keyspace, Vec<Arc<Event>>), Unstorable> {
+        self.unstorable
+            .map_or(Ok((self.keyspace, self.events)), Err)
     }
 
-    /// The record of `key`, with this transaction's own writes.
+    /// Returns the record of `key`, if it exists.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<Arc<Record>> {
-        self.state.get(key).cloned()
+        self.keyspace.get(key).cloned()
     }
 
-    /// The same to look at only.
+    /// Returns a reference to the record of `key`, if it exists. Cheaper than [`Txn::get`].
     #[must_use]
     pub fn peek(&self, key: &str) -> Option<&Record> {
-        self.state.get(key).map(AsRef::as_ref)
+        self.keyspace.get(key).map(AsRef::as_ref)
     }
 
-    /// As [`Snapshot::range`](crate::Snapshot::range) from the beginning, with this transaction's
-    /// own writes.
+    /// Iterates over the records whose key begins with `prefix`, in key order. The first segment of
+    /// the prefix is the name of a collection.
     #[must_use]
     pub fn range(&self, prefix: &str) -> Range<'_> {
-        Range::new(self.state.range(prefix, None))
+        Range::new(self.keyspace.range(prefix, None))
     }
 
-    /// As [`Snapshot::indexed`](crate::Snapshot::indexed), with this transaction's own writes.
+    /// Iterates over the records that have this term in an index, in key order. Empty when the store
+    /// does not keep this index ([`Store::index`](crate::Store::index)).
     pub fn indexed(&self, index: &Index, term: &str) -> impl Iterator<Item = Arc<Record>> {
-        self.state.indexed(index, term).cloned()
+        self.keyspace.indexed(index, term).cloned()
     }
 
-    /// The revision of the newest write that this transaction sees, its own included.
+    /// Returns the revision of the newest write that this transaction sees, its own included.
     #[must_use]
     pub fn revision(&self) -> Revision {
-        self.state.revision
+        self.keyspace.revision
     }
 
-    /// The revision that the next write will take, so that it can be written into the bytes.
+    /// Returns the revision that the next write will take, for callers that write it into the
+    /// bytes.
     #[must_use]
     pub fn next_revision(&self) -> Revision {
-        self.state.revision.next()
+        self.keyspace.revision.next()
     }
 
-    /// Writes `value` to `key`, whether it is there or not. It takes the next revision and is an
-    /// event of its own, also when the same key was written before in this transaction.
+    /// Writes `value` to `key`, which need not exist, and returns the new record.
+    ///
+    /// Each put takes the next revision and is an event of its own, also when this transaction has
+    /// written the same key before.
     pub fn put(
         &mut self,
         key: &str,
@@ -106,7 +116,7 @@ impl Txn {
     ) -> Arc<Record> {
         let value = value.into();
         self.check(key, &value);
-        let previous = self.state.get(key).cloned();
+        let previous = self.keyspace.get(key).cloned();
         let revision = self.next_revision();
         let record = Arc::new(Record {
             key: previous
@@ -119,8 +129,8 @@ impl Txn {
             modified: revision,
             memo: memo.map_or_else(Memo::new, OnceLock::from),
         });
-        self.state.put(Arc::clone(&record));
-        self.state.revision = revision;
+        self.keyspace.put(Arc::clone(&record));
+        self.keyspace.revision = revision;
         self.events.push(Arc::new(Event {
             revision,
             record: Arc::clone(&record),
@@ -130,16 +140,17 @@ impl Txn {
         record
     }
 
-    /// Removes `key` and gives back its last state as the event will show it, with `final_bytes`
-    /// in place of its value when there are some. A key that is not there takes no revision and
-    /// makes no event.
+    /// Removes `key` and returns its last record as the event will show it, with `final_bytes` in
+    /// place of its value if they are given.
+    ///
+    /// Returns `None` when the key does not exist; this takes no revision and makes no event.
     pub fn remove(&mut self, key: &str, final_bytes: Option<Bytes>) -> Option<Arc<Record>> {
-        let previous = self.state.get(key).cloned()?;
+        let previous = self.keyspace.get(key).cloned()?;
         let revision = self.next_revision();
         if let Some(value) = &final_bytes {
             self.check(key, value);
         }
-        // A memo belongs to the bytes that it was derived from.
+        // A memo is derived from the bytes, so it does not describe other bytes.
         let memo = if final_bytes.is_some() {
             Memo::new()
         } else {
@@ -153,8 +164,8 @@ impl Txn {
             modified: revision,
             memo,
         });
-        self.state.remove(key);
-        self.state.revision = revision;
+        self.keyspace.remove(key);
+        self.keyspace.revision = revision;
         self.events.push(Arc::new(Event {
             revision,
             record: Arc::clone(&record),

@@ -1,64 +1,69 @@
-//! One watcher's cursor in the queue of its group.
+//! A watch: a cursor in the event queue of its group.
 
 use std::sync::Arc;
 
-use crate::feed::Group;
+use crate::feed::WatchGroup;
 use crate::history::Compacted;
 use crate::record::{Event, Revision};
-use crate::shared::Shared;
+use crate::shared::SharedState;
 
-/// The most events that one call hands out, so that a watch which starts far back does not copy
-/// the whole history at once.
+/// The maximum number of events that one call returns, so that a watch that starts far back does
+/// not copy the whole history at once.
 const BATCH_EVENTS: usize = 1000;
 
-/// The events of one prefix after one revision, in order, without gap or repetition.
+/// The events of one key prefix after one revision, in order, without gaps or repetitions.
 ///
-/// It holds no events of its own: one that falls behind the store's bounded history ends with
-/// [`Compacted`]. It does not keep the store open; when the store is closed, it ends.
+/// A watch holds no events of its own. When it falls behind the store's bounded history, it returns
+/// [`Compacted`]. It does not keep the store open, and it ends when the store is closed.
 #[derive(Debug)]
 pub struct Watch {
-    shared: Arc<Shared>,
-    group: Arc<Group>,
-    bell: tokio::sync::watch::Receiver<()>,
+    shared: Arc<SharedState>,
+    group: Arc<WatchGroup>,
+    changes: tokio::sync::watch::Receiver<()>,
     cursor: Revision,
 }
 
 impl Watch {
-    pub(crate) fn new(shared: Arc<Shared>, group: Arc<Group>, after: Revision) -> Self {
-        let bell = group.listen();
+    pub(crate) fn new(shared: Arc<SharedState>, group: Arc<WatchGroup>, after: Revision) -> Self {
+        let changes = group.changes();
         Self {
             shared,
             group,
-            bell,
+            changes,
             cursor: after,
         }
     }
 
-    /// The next events, at least one, waiting for them when there are none. `None` when the store
-    /// is closed and everything was delivered; an error when some that were due are no longer in
-    /// the history, and then again with every further call.
+    /// Waits for the next events and returns at least one. Returns `None` when the store is closed
+    /// and all events have been delivered.
     ///
-    /// Cancel safe: a call that is dropped while it waits has taken nothing.
+    /// This method is cancel safe: a future that is dropped while it waits has taken no event.
+    ///
+    /// # Errors
+    ///
+    /// Fails with [`Compacted`] when events that are due are no longer in the history, and then with
+    /// every further call.
     pub async fn next(&mut self) -> Option<Result<Vec<Arc<Event>>, Compacted>> {
         loop {
-            // Before looking, so that what comes while we look rings again.
-            self.bell.borrow_and_update();
+            // Before the queue is read: an event that arrives in between wakes this watch again.
+            self.changes.borrow_and_update();
             match self.take() {
                 Ok(Taken::Events(events)) => return Some(Ok(events)),
                 Ok(Taken::Closed) => return None,
                 Ok(Taken::Nothing) => {}
                 Err(compacted) => return Some(Err(compacted)),
             }
-            // The group, and with it the bell, lives as long as this watch.
-            self.bell.changed().await.ok()?;
+            // The sender lives in the group, which lives as long as this watch.
+            self.changes.changed().await.ok()?;
         }
     }
 
-    /// The revision up to which everything has been handed out. It moves on with the store also
-    /// when nothing concerns this watch, and can be given to clients as a bookmark.
+    /// Returns the revision up to which all events have been delivered. It advances with the store,
+    /// also without events for this watch, so servers can send it to clients as a bookmark.
     #[must_use]
     pub fn progress(&self) -> Revision {
-        // First the store's revision and then the queue: whatever comes between is in the queue.
+        // The revision is read before the queue, because an event that arrives in between is then in
+        // the queue. In the other order it would be skipped.
         let fed = self.shared.fed();
         let queue = self.group.queue();
         let pending = queue
@@ -106,6 +111,6 @@ enum Taken {
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        self.shared.leave(&self.group.prefix);
+        self.shared.unsubscribe(&self.group.prefix);
     }
 }

@@ -483,8 +483,8 @@ async fn replicas_that_are_still_to_come_count_for_a_budget() {
 /// knows that it was granted.
 #[tokio::test(start_paused = true)]
 async fn the_end_of_a_pod_is_measured_also_when_it_is_seen_before_the_eviction_is_answered() {
-    let store =
-        Store::open_threaded(Box::new(MemoryEngine), store::Options::default()).expect("a thread");
+    let store = Store::open_threaded(Box::new(MemoryEngine), store::StoreOptions::default())
+        .expect("a thread");
     let world = World::on(store, Options::default()).await;
     let registry = world.registry.clone();
     tokio::spawn(async move { registry.observe().await });

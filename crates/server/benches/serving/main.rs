@@ -23,7 +23,7 @@ use http_body_util::{BodyExt as _, Full};
 use registry::Registry;
 use registry::request::User;
 use server::{Body, Config, Server, Service, TokenFile};
-use store::{Options, Store};
+use store::{Store, StoreOptions};
 use tokio::task::JoinSet;
 
 const PODS: usize = 10_000;
@@ -57,7 +57,7 @@ fn main() {
             std::env::var_os("EXEUNT_BENCH_DIR").map_or_else(std::env::temp_dir, Into::into),
         )
         .unwrap();
-        let disk = World::open(Store::open_disk(dir.path(), Options::default()).unwrap()).await;
+        let disk = World::open(Store::open_disk(dir.path(), StoreOptions::default()).unwrap()).await;
         disk.create_all("disk").await;
         disk.writes("disk").await;
     });
@@ -84,7 +84,7 @@ impl World {
             store,
             clock.clone(),
             entropy.clone(),
-            registry::Options::default(),
+            registry::StoreOptions::default(),
         );
         registry.bootstrap().await.unwrap();
         let config = Config {

@@ -1,4 +1,4 @@
-//! The candidate fjall: a log-structured merge tree with a journal.
+//! An engine on fjall, a log-structured merge tree with a journal.
 
 use std::path::Path;
 

@@ -1,8 +1,8 @@
-//! Which embedded engine carries the store best: commits in groups, one committer alone, opening
-//! and loading, memory and disk. The decision it led to is in docs/decisions.
+//! Compares embedded engines under the store: grouped commits, a single committer, opening and
+//! loading, memory and disk space. `docs/decisions/001-embedded-engine.md` records the decision.
 //!
 //! `cargo bench -p exeunt-store --bench engines` prints one table. Each engine and phase runs in a
-//! process of its own (this program calls itself), so that memory is counted apart. Absolute
+//! process of its own (this program starts itself), so that memory is measured separately. Absolute
 //! numbers depend on the disk; read the last columns, which are relative to one plain append and
 //! sync of the same bytes and to the other engine.
 #![expect(
@@ -25,23 +25,23 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use store::{Engine, EngineError, Options, Store};
+use store::{Engine, EngineError, Store, StoreOptions};
 
 const ENGINES: [&str; 2] = ["fjall", "redb"];
 const COMMITTERS: usize = 32;
 const LOADED_RECORDS: usize = 150_000;
 /// About the size of a running pod in JSON.
 const POD_BYTES: usize = 2000;
-const LETTERS: &[u8] = b"abcdefghijklmnopqrstuvwxyz0123456789-./:{}[]\", ";
+const CHARACTERS: &[u8] = b"abcdefghijklmnopqrstuvwxyz0123456789-./:{}[]\", ";
 const RUN: Duration = Duration::from_secs(4);
 
-type Figures = BTreeMap<String, f64>;
+type Measurements = BTreeMap<String, f64>;
 
 fn main() {
     let arguments: Vec<_> = std::env::args().collect();
     if let [_, engine, phase, dir] = &arguments[..] {
-        for (name, figure) in run_phase(engine, phase, Path::new(dir)) {
-            println!("{name}\t{figure}");
+        for (name, value) in run_phase(engine, phase, Path::new(dir)) {
+            println!("{name}\t{value}");
         }
         return;
     }
@@ -69,14 +69,14 @@ fn main() {
     }
 }
 
-fn run_engine(engine: &str) -> Figures {
+fn run_engine(engine: &str) -> Measurements {
     let dir = tempfile::tempdir_in(
         std::env::var_os("EXEUNT_BENCH_DIR").map_or_else(std::env::temp_dir, Into::into),
     )
     .unwrap();
-    let mut figures = Figures::new();
+    let mut values = Measurements::new();
     for phase in ["empty", "group", "lone", "fill", "load", "killed", "reload"] {
-        let place = dir
+        let path = dir
             .path()
             .join(if matches!(phase, "load" | "killed" | "reload") {
                 "fill"
@@ -86,7 +86,7 @@ fn run_engine(engine: &str) -> Figures {
         let program = std::env::current_exe().unwrap();
         let output = Command::new(program)
             .args([engine, phase])
-            .arg(&place)
+            .arg(&path)
             .output()
             .unwrap();
         assert!(
@@ -95,22 +95,22 @@ fn run_engine(engine: &str) -> Figures {
             String::from_utf8_lossy(&output.stderr)
         );
         for line in String::from_utf8(output.stdout).unwrap().lines() {
-            let (name, figure) = line.split_once('\t').unwrap();
-            figures.insert(name.to_owned(), figure.parse().unwrap());
+            let (name, value) = line.split_once('\t').unwrap();
+            values.insert(name.to_owned(), value.parse().unwrap());
         }
     }
-    figures
+    values
 }
 
 fn open(engine: &str, dir: &Path) -> Store {
     let engine: Result<Box<dyn Engine>, EngineError> = match engine {
         "fjall" => fjall_engine::Fjall::open(dir).map(|engine| Box::new(engine) as _),
-        _ => return Store::open_disk(dir, Options::default()).unwrap(),
+        _ => return Store::open_disk(dir, StoreOptions::default()).unwrap(),
     };
-    Store::open_threaded(engine.unwrap(), Options::default()).unwrap()
+    Store::open_threaded(engine.unwrap(), StoreOptions::default()).unwrap()
 }
 
-fn run_phase(engine: &str, phase: &str, dir: &Path) -> Figures {
+fn run_phase(engine: &str, phase: &str, dir: &Path) -> Measurements {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -121,7 +121,7 @@ fn run_phase(engine: &str, phase: &str, dir: &Path) -> Figures {
         let start = Instant::now();
         let store = open(engine, dir);
         let opened = milliseconds(start);
-        let figures: Vec<(&str, f64)> = match phase {
+        let values: Vec<(&str, f64)> = match phase {
             "empty" => vec![
                 ("1 open empty, ms", opened),
                 ("1 open empty, MiB resident", memory_mib() - before),
@@ -182,9 +182,9 @@ fn run_phase(engine: &str, phase: &str, dir: &Path) -> Figures {
                 unreachable!("it was killed")
             }
         };
-        figures
+        values
             .into_iter()
-            .map(|(name, figure)| (name.to_owned(), figure))
+            .map(|(name, value)| (name.to_owned(), value))
             .collect()
     })
 }
@@ -200,7 +200,7 @@ async fn commit_for(store: &Store, committers: usize) -> (f64, Vec<f64>) {
                 let mut number = committer;
                 while start.elapsed() < RUN {
                     let begin = Instant::now();
-                    // A step that is prime to the number of pods visits them in no useful order.
+                    // A step that is coprime to the number of pods visits all of them in no useful order.
                     number = (number + 7919) % 2000;
                     let (key, value) = (key(number), pod(latencies.len()));
                     store
@@ -240,10 +240,10 @@ fn key(number: usize) -> String {
     )
 }
 
-/// Bytes that are not all alike, as text is not.
+/// Returns bytes that compress about as badly as JSON.
 fn pod(seed: usize) -> Vec<u8> {
     (0..POD_BYTES)
-        .map(|place| LETTERS[(place * 31 + seed * 17 + place * place * seed) % LETTERS.len()])
+        .map(|index| CHARACTERS[(index * 31 + seed * 17 + index * index * seed) % CHARACTERS.len()])
         .collect()
 }
 
@@ -271,7 +271,7 @@ fn memory_mib() -> f64 {
     pages * 4096.0 / 1_048_576.0
 }
 
-/// What the store itself holds: newest records and history.
+/// Returns the size of what the store itself holds in memory: newest records and history.
 fn data_mib(store: &Store) -> f64 {
     let records = store.snapshot().count("pods/") as u64 + store.revision().0 - store.compacted().0;
     records as f64 * POD_BYTES as f64 / 1_048_576.0
@@ -282,13 +282,14 @@ fn disk_bytes(dir: &Path) -> f64 {
     let entries = fs::read_dir(dir).unwrap().map(Result::unwrap);
     entries
         .map(|entry| match entry.metadata().unwrap() {
-            folder if folder.is_dir() => disk_bytes(&entry.path()),
+            dir if dir.is_dir() => disk_bytes(&entry.path()),
             file => file.blocks() as f64 * 512.0,
         })
         .sum()
 }
 
-/// The median of appending the bytes of one write to a file and syncing them, in milliseconds.
+/// Measures the median time of appending the bytes of one write to a file and syncing them, in
+/// milliseconds.
 fn plain_append() -> f64 {
     let mut file: File = tempfile::tempfile().unwrap();
     let mut latencies: Vec<_> = (0..500)

@@ -1,24 +1,25 @@
-//! How records stand in an engine's values: revisions and a checksum before the bytes.
+//! The encoding of a record as the value of an engine: a checksum and two revisions, then the
+//! bytes.
 //!
-//! Engines check what they need for their own structure; that a value is the one that was written
-//! under this key, the checksum here tells.
+//! Engines check their own structure. The checksum here also covers the key, so it detects a value
+//! that ended up under another key.
 
 use bytes::Bytes;
 
 use crate::engine::{Batch, EngineError, Stored};
 use crate::record::{Record, Revision};
 
-/// Of the entries described here. A store with another one is refused, never converted silently.
+/// The version of this encoding. A store in another format is refused, never converted silently.
 const FORMAT: u32 = 1;
 
-/// Checksum, creation revision, modification revision.
+/// The size of the checksum, the creation revision and the modification revision.
 const HEADER_BYTES: usize = 4 + 8 + 8;
 
-/// What is kept beside the records.
+/// The entry that is stored beside the records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Summary {
     pub(crate) revision: Revision,
-    /// How many records there must be, so that a lost one is missed.
+    /// The number of records, by which `load` detects a lost one.
     pub(crate) records: u64,
 }
 
@@ -36,21 +37,22 @@ pub(crate) fn encode_record(record: &Record) -> Vec<u8> {
 pub(crate) fn decode_record(key: &[u8], entry: &[u8]) -> Result<Stored, EngineError> {
     let corrupt = |what: &str| {
         EngineError::Corrupt(format!(
-            "the record of {:?} {what}",
+            "the record of key {:?} {what}",
             String::from_utf8_lossy(key)
         ))
     };
     let (sum, body) = entry
         .split_first_chunk::<4>()
-        .ok_or_else(|| corrupt("is cut off"))?;
+        .ok_or_else(|| corrupt("is truncated"))?;
     if *sum != checksum(key, body) {
         return Err(corrupt("does not match its checksum"));
     }
-    let cut_off = || corrupt("is cut off");
-    let (created, rest) = body.split_first_chunk::<8>().ok_or_else(cut_off)?;
-    let (modified, value) = rest.split_first_chunk::<8>().ok_or_else(cut_off)?;
+    let truncated = || corrupt("is truncated");
+    let (created, rest) = body.split_first_chunk::<8>().ok_or_else(truncated)?;
+    let (modified, value) = rest.split_first_chunk::<8>().ok_or_else(truncated)?;
     Ok(Stored {
-        key: String::from_utf8(key.to_vec()).map_err(|_| corrupt("has a key that is not text"))?,
+        key: String::from_utf8(key.to_vec())
+            .map_err(|_| corrupt("has a key that is not valid UTF-8"))?,
         value: Bytes::copy_from_slice(value),
         created: Revision(u64::from_be_bytes(*created)),
         modified: Revision(u64::from_be_bytes(*modified)),
@@ -67,7 +69,7 @@ pub(crate) fn encode_summary(batch: &Batch<'_>) -> Vec<u8> {
 }
 
 pub(crate) fn decode_summary(entry: &[u8]) -> Result<Summary, EngineError> {
-    let corrupt = || EngineError::Corrupt("the entry with the newest revision is damaged".into());
+    let corrupt = || EngineError::Corrupt("the summary entry is damaged".into());
     let (format, rest) = entry.split_first_chunk::<4>().ok_or_else(corrupt)?;
     let found = u32::from_be_bytes(*format);
     if found != FORMAT {
@@ -87,16 +89,16 @@ pub(crate) fn decode_summary(entry: &[u8]) -> Result<Summary, EngineError> {
     })
 }
 
-/// A revision that stands alone.
-pub(crate) fn encode_mark(revision: Revision) -> Vec<u8> {
-    let mut mark = revision.0.to_be_bytes().to_vec();
-    mark.extend(checksum(&[], &mark));
-    mark
+/// Encodes the newest acknowledged revision for the lock file.
+pub(crate) fn encode_acknowledged(revision: Revision) -> Vec<u8> {
+    let mut bytes = revision.0.to_be_bytes().to_vec();
+    bytes.extend(checksum(&[], &bytes));
+    bytes
 }
 
-/// The revision, if it is one.
-pub(crate) fn decode_mark(mark: &[u8]) -> Option<Revision> {
-    let (revision, sum) = mark.split_first_chunk::<8>()?;
+/// Decodes the newest acknowledged revision; `None` when its checksum does not match.
+pub(crate) fn decode_acknowledged(bytes: &[u8]) -> Option<Revision> {
+    let (revision, sum) = bytes.split_first_chunk::<8>()?;
     (sum == checksum(&[], revision)).then(|| Revision(u64::from_be_bytes(*revision)))
 }
 

@@ -2,25 +2,27 @@
 //!
 //! # Layout
 //!
-//! A directory holds `lock`, which is locked while the store is open, and `store.redb`, which has
-//! one table from keys to entries (see [`codec`](super::codec)). The empty key, which no record
-//! can have, holds the summary: format, newest revision, number of records. In `lock` stands the
-//! newest acknowledged revision.
+//! The directory of a store holds two files. `lock` is locked while the store is open, and contains
+//! the newest acknowledged revision. `store.redb` has one table from keys to entries (see
+//! [`codec`](super::codec)). The empty key, which no record can have, holds the summary: format,
+//! newest revision, number of records.
 //!
-//! # Update protocol
+//! # Durability
 //!
 //! A batch is one redb transaction with immediate durability: pages are written beside the old
-//! ones, synced, and only then does the header point to them. A new file is made under another
-//! name and renamed when it is complete, so that an empty or half-made `store.redb` is never the
-//! work of a crash.
+//! ones and synced, and only then does the header point to them. A new file is created under
+//! another name and renamed when it is complete, so an empty or truncated `store.redb` is never the
+//! result of a crash.
 //!
-//! After the sync the revision is written into `lock`, without a sync: what stands there is never
-//! too new, and after the death of the process, if not of the machine, never too old. By it we
-//! notice when redb, after an unclean end, takes a damaged newest commit for one that was not
-//! finished, and opens with the one before.
+//! After the sync, the revision is written to `lock` without a sync of its own. It is never too new,
+//! and it is not too old unless the machine itself crashed. It detects a case that redb cannot: when
+//! the newest transaction is damaged after an unclean shutdown, redb takes it for one that was never
+//! finished and opens the one before.
 //!
-//! What cannot be read is reported and left as it is. redb checks its pages after an unclean end;
-//! we check each record and their number at every start.
+//! # Corruption
+//!
+//! Files that cannot be read are reported and left unchanged. redb verifies its pages after an
+//! unclean shutdown; this engine verifies every record and their number at every start.
 
 mod file;
 
@@ -34,40 +36,40 @@ use redb::{
     TableDefinition,
 };
 
-use self::file::NewFile;
+use self::file::DeferredSync;
 use crate::engine::codec::{
-    Summary, decode_mark, decode_record, decode_summary, encode_mark, encode_record, encode_summary,
+    Summary, decode_acknowledged, decode_record, decode_summary, encode_acknowledged,
+    encode_record, encode_summary,
 };
-use crate::engine::{Batch, Engine, EngineError, OpenError, Stored, Write};
+use crate::engine::{Batch, Engine, EngineError, OpenError, Stored, Write, panic_message};
 use crate::record::Revision;
-use crate::writer::text_of_panic;
 
 const LOCK_FILE: &str = "lock";
 const STORE_FILE: &str = "store.redb";
-/// What a new file is called until it is complete.
+/// The name of a new store until it is complete.
 const NEW_FILE: &str = "store.redb.new";
 
 const ENTRIES: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("entries");
 const SUMMARY_KEY: &[u8] = b"";
 
-/// Pages that redb keeps in memory. All reads are served by the store itself, so that this is only
-/// the upper part of the tree and what one batch touches; more than that showed no gain.
+/// The size of redb's page cache. The store serves all reads itself, so the cache holds only the
+/// upper part of the tree and the pages that one batch touches; a larger one showed no gain.
 const CACHE_BYTES: usize = 8 * 1024 * 1024;
 
-/// Keeps records in a file of a directory that it has to itself.
+/// An engine that stores records in a redb file, in a directory that it locks for itself.
 pub struct DiskEngine {
     database: Database,
-    /// Unlocked when it is closed, which must be after the database: fields are dropped in order.
+    /// Declared last: fields are dropped in order, and the lock must outlive the database.
     lock: File,
 }
 
 impl DiskEngine {
-    /// Opens the store in `dir`, or makes one where there is none.
+    /// Opens the store in `dir`, or creates it.
     ///
     /// # Errors
     ///
-    /// With [`EngineError::InUse`] when the directory is locked, [`EngineError::Corrupt`] when the
-    /// file is damaged, [`EngineError::Io`] when it cannot be read or written.
+    /// [`EngineError::InUse`] when the directory is locked, [`EngineError::Corrupt`] when the file
+    /// is damaged, [`EngineError::Io`] when it cannot be read or written.
     pub fn open(dir: &Path) -> Result<Self, OpenError> {
         open(dir).map_err(|reason| OpenError {
             path: dir.to_owned(),
@@ -108,16 +110,16 @@ fn lock(dir: &Path) -> Result<File, EngineError> {
     }
 }
 
-/// Makes an empty store that appears as `file` when it is complete. It stays open while it is
-/// renamed: opening it again would cost some more syncs, and a server should start at once.
+/// Creates an empty store that appears as `file` when it is complete. The database stays open while
+/// the file is renamed, because opening it again would cost several syncs at start-up.
 fn create(dir: &Path, file: &Path) -> Result<Database, EngineError> {
     let unfinished: PathBuf = dir.join(NEW_FILE);
     match fs::remove_file(&unfinished) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
-        // It was never a store: somebody was interrupted here before.
+        // An unfinished file is left when the creation was interrupted. It holds no data.
         Ok(()) | Err(_) => {}
     }
-    let (backend, founding) = NewFile::new(
+    let (backend, sync) = DeferredSync::new(
         File::options()
             .create_new(true)
             .read(true)
@@ -133,9 +135,9 @@ fn create(dir: &Path, file: &Path) -> Result<Database, EngineError> {
             writes: Vec::new(),
         },
     )?;
-    founding.finish()?;
+    sync.enable()?;
     fs::rename(&unfinished, file)?;
-    // The name is durable only with the directory.
+    // The rename is durable only when the directory is synced.
     File::open(dir)?.sync_all()?;
     Ok(database)
 }
@@ -180,33 +182,33 @@ fn read(database: &Database, each: &mut dyn FnMut(Stored)) -> Result<Revision, E
             count += 1;
         }
     }
-    let summary = summary.ok_or_else(|| {
-        EngineError::Corrupt("the entry with the newest revision is missing".into())
-    })?;
+    let summary =
+        summary.ok_or_else(|| EngineError::Corrupt("the summary entry is missing".into()))?;
     if count != summary.records {
         return Err(EngineError::Corrupt(format!(
-            "there are {count} records, there should be {}",
+            "found {count} records, expected {}",
             summary.records
         )));
     }
     Ok(summary.revision)
 }
 
-/// The newest acknowledged revision; 0 when it is not known.
-fn read_mark(lock: &mut File) -> Result<Revision, EngineError> {
-    let mut mark = Vec::new();
+/// Reads the newest acknowledged revision; 0 when it is unknown.
+fn read_acknowledged(lock: &mut File) -> Result<Revision, EngineError> {
+    let mut bytes = Vec::new();
     lock.rewind()?;
-    lock.read_to_end(&mut mark)?;
-    // Written without a sync, so that any nonsense in it may be the work of a power failure.
-    Ok(decode_mark(&mark).unwrap_or_default())
+    lock.read_to_end(&mut bytes)?;
+    // The file is written without a sync, so a power failure can leave any bytes in it.
+    Ok(decode_acknowledged(&bytes).unwrap_or_default())
 }
 
-/// Damaged pages can run redb into its own assertions; that, too, means a corrupt file.
+/// Runs `attempt` and reports a panic as a corrupt file: damaged pages can violate redb's own
+/// assertions.
 fn guarded<T>(attempt: impl FnOnce() -> Result<T, EngineError>) -> Result<T, EngineError> {
     catch_unwind(AssertUnwindSafe(attempt)).unwrap_or_else(|panic| {
         Err(EngineError::Corrupt(format!(
-            "the engine cannot read it, {}",
-            text_of_panic(&*panic)
+            "cannot read the file: {}",
+            panic_message(&*panic)
         )))
     })
 }
@@ -214,11 +216,11 @@ fn guarded<T>(attempt: impl FnOnce() -> Result<T, EngineError>) -> Result<T, Eng
 impl Engine for DiskEngine {
     fn load(&mut self, each: &mut dyn FnMut(Stored)) -> Result<Revision, EngineError> {
         let revision = guarded(|| read(&self.database, each))?;
-        let acknowledged = read_mark(&mut self.lock)?;
+        let acknowledged = read_acknowledged(&mut self.lock)?;
         if revision < acknowledged {
             return Err(EngineError::Corrupt(format!(
-                "it goes up to revision {revision}, but {acknowledged} was acknowledged; \
-                 if an older copy was put here on purpose, remove the file `{LOCK_FILE}` beside it"
+                "its newest revision is {revision}, but revision {acknowledged} was acknowledged; \
+                 to restore an older copy, remove the file `{LOCK_FILE}` beside it"
             )));
         }
         Ok(revision)
@@ -227,7 +229,7 @@ impl Engine for DiskEngine {
     fn append(&mut self, batch: &Batch<'_>) -> Result<(), EngineError> {
         write(&self.database, batch)?;
         self.lock.rewind()?;
-        self.lock.write_all(&encode_mark(batch.revision))?;
+        self.lock.write_all(&encode_acknowledged(batch.revision))?;
         Ok(())
     }
 }
@@ -252,7 +254,7 @@ impl From<redb::Error> for EngineError {
     fn from(error: redb::Error) -> Self {
         match error {
             redb::Error::Corrupted(what) => Self::Corrupt(what),
-            // A file that ends too early, or that begins with something else.
+            // redb reports a truncated file, and a file of another type, as errors of this kind.
             redb::Error::Io(error)
                 if matches!(
                     error.kind(),

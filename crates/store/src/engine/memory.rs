@@ -1,9 +1,9 @@
-//! The engine that keeps nothing: for tests and for servers that may forget.
+//! The engine without durability, for tests and for servers whose data may be lost.
 
 use crate::engine::{Batch, Engine, EngineError, Stored};
 use crate::record::Revision;
 
-/// Keeps nothing: everything that the store needs to run, it holds itself.
+/// An engine that stores nothing. The store itself holds all it needs to serve reads.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct MemoryEngine;
 

@@ -1,19 +1,21 @@
-//! What is left when the disk fails and when the power goes.
+//! What survives a failure of the disk, a hanging disk and a power failure.
 
 use std::convert::Infallible;
 use std::sync::mpsc;
 
 use bytes::Bytes;
 use futures::{FutureExt, poll};
-use store::{Batch, CommitError, Engine, EngineError, Options, Record, Revision, Store, Stored};
+use store::{
+    Batch, CommitError, Engine, EngineError, Record, Revision, Store, StoreOptions, Stored,
+};
 
-use crate::conformance::{commit, put};
-use crate::faulty::{Disk, Failure};
-use crate::place::Place;
+use crate::engines::TestEngine;
+use crate::faulty::{Failure, FaultyDisk};
+use crate::ops::{commit, put};
 
 const FAILURES: [Failure; 4] = [Failure::Write, Failure::Sync, Failure::Late, Failure::Panic];
 
-/// One commit of two keys that must never differ, and of a third that is removed and made anew.
+/// Commits two keys that must never differ, and a third one that is removed and created again.
 async fn write_pair(store: &Store, number: u64) -> Result<Revision, CommitError<Infallible>> {
     let write = |txn: &mut store::Txn| {
         txn.put("pairs/left", number.to_string(), None);
@@ -35,15 +37,15 @@ fn number_in(record: &Record) -> u64 {
         .expect("a number")
 }
 
-/// The number that the pair shows, after checking that it is one commit's.
+/// Returns the number in the pair, after checking that both come from one commit.
 fn read_pair(store: &Store) -> u64 {
     let read = |key| store.get(key).map_or(0, |record| number_in(&record));
     let (left, right): (u64, u64) = (read("pairs/left"), read("pairs/right"));
-    assert_eq!(left, right, "half a commit");
+    assert_eq!(left, right, "part of a commit");
     assert_eq!(
         store.snapshot().count("numbers/"),
         usize::from(left > 0),
-        "half a commit"
+        "part of a commit"
     );
     assert!(left == 0 || store.get(&format!("numbers/{left}")).is_some());
     left
@@ -51,13 +53,13 @@ fn read_pair(store: &Store) -> u64 {
 
 #[tokio::test]
 async fn what_was_acknowledged_survives_a_failure_at_any_call() {
-    for place in [Place::inline(), Place::threaded()] {
-        let (Place::Inline(disk) | Place::Threaded(disk)) = &place else {
+    for engine in [TestEngine::inline(), TestEngine::threaded()] {
+        let (TestEngine::Inline(disk) | TestEngine::Threaded(disk)) = &engine else {
             unreachable!("made above")
         };
         let mut written = 0;
         for (call, failure) in (0..6).flat_map(|call| FAILURES.map(|failure| (call, failure))) {
-            let store = place.open();
+            let store = engine.open();
             assert_eq!(read_pair(&store), written);
             disk.fail_at(call, failure);
             let mut acknowledged = store.revision();
@@ -68,19 +70,21 @@ async fn what_was_acknowledged_survives_a_failure_at_any_call() {
                 }
             };
             assert!(matches!(error, CommitError::Failed(_)), "{error}");
-            let refused = write_pair(&store, 0).await.expect_err("it is poisoned");
+            let refused = write_pair(&store, 0)
+                .await
+                .expect_err("the store has failed");
             assert!(matches!(refused, CommitError::Failed(_)), "{refused}");
             assert_eq!(
                 (read_pair(&store), store.revision()),
                 (written, acknowledged),
-                "only what is durable is seen"
+                "only durable commits are visible"
             );
             assert!(store.failure().is_some());
             assert!(store.close().await.is_err());
             drop(store);
 
             disk.crash();
-            let store = place.open();
+            let store = engine.open();
             let late = u64::from(failure == Failure::Late);
             assert_eq!(
                 read_pair(&store),
@@ -93,52 +97,76 @@ async fn what_was_acknowledged_survives_a_failure_at_any_call() {
     }
 }
 
-/// An engine whose appends wait until they are let through.
-struct Gate {
-    disk: Disk,
-    entered: mpsc::Sender<usize>,
-    open: mpsc::Receiver<()>,
+/// An engine that announces each append and blocks until the test permits it.
+struct BlockingEngine {
+    disk: FaultyDisk,
+    appends: mpsc::Sender<usize>,
+    permits: mpsc::Receiver<()>,
 }
 
-impl Engine for Gate {
+impl Engine for BlockingEngine {
     fn load(&mut self, each: &mut dyn FnMut(Stored)) -> Result<Revision, EngineError> {
         self.disk.load(each)
     }
 
     fn append(&mut self, batch: &Batch<'_>) -> Result<(), EngineError> {
-        self.entered
-            .send(batch.writes.len())
-            .expect("the test listens");
-        self.open.recv().expect("the test opens the gate");
+        let announced = self.appends.send(batch.writes.len());
+        announced.expect("the test holds the receiver");
+        self.permits.recv().expect("the test holds the sender");
         self.disk.append(batch)
     }
 }
 
-/// A store behind a gate, what tells that an append waits there, and what lets it through.
-fn gated() -> (Store, Disk, mpsc::Receiver<usize>, mpsc::Sender<()>) {
-    let (entered, arrivals) = mpsc::channel();
-    let (opener, open) = mpsc::channel();
-    let disk = Disk::default();
-    let gate = Gate {
-        disk: disk.clone(),
-        entered,
-        open,
-    };
-    (
-        Store::open_threaded(Box::new(gate), Options::default()).expect("a store"),
-        disk,
-        arrivals,
-        opener,
-    )
+/// A store on a [`BlockingEngine`], with the test's side of the engine.
+///
+/// The fields are dropped in order: without `permits` a blocked append fails, so that a failing test
+/// does not wait for the writer forever.
+struct Blocked {
+    /// Lets one append through for each message.
+    permits: mpsc::Sender<()>,
+    /// Receives the number of writes of each append as it starts.
+    appends: mpsc::Receiver<usize>,
+    disk: FaultyDisk,
+    store: Store,
+}
+
+impl Blocked {
+    fn new() -> Self {
+        let (announce, appends) = mpsc::channel();
+        let (permits, permitted) = mpsc::channel();
+        let disk = FaultyDisk::default();
+        let engine = BlockingEngine {
+            disk: disk.clone(),
+            appends: announce,
+            permits: permitted,
+        };
+        let store = Store::open_threaded(Box::new(engine), StoreOptions::default());
+        Self {
+            store: store.expect("a readable disk"),
+            disk,
+            appends,
+            permits,
+        }
+    }
+
+    /// Waits until an append has started, and returns its number of writes.
+    fn append_started(&self) -> usize {
+        self.appends.recv().expect("the writer is running")
+    }
+
+    fn permit(&self, appends: usize) {
+        (0..appends).for_each(|_| self.permits.send(()).expect("the engine is open"));
+    }
 }
 
 #[tokio::test]
-async fn nothing_is_seen_before_it_is_synced() {
-    let (store, _, arrivals, opener) = gated();
+async fn nothing_is_visible_before_it_is_synced() {
+    let blocked = Blocked::new();
+    let store = &blocked.store;
     let mut watch = store.watch("pods/", Revision(0)).expect("kept");
-    let mut writing = Box::pin(put(&store, "pods/a", "1"));
+    let mut writing = Box::pin(put(store, "pods/a", "1"));
     assert!(poll!(&mut writing).is_pending());
-    arrivals.recv().expect("it syncs");
+    blocked.append_started();
 
     assert!(store.get("pods/a").is_none());
     assert_eq!(
@@ -147,13 +175,13 @@ async fn nothing_is_seen_before_it_is_synced() {
     );
     assert!(watch.next().now_or_never().is_none());
     assert_eq!(watch.progress(), Revision(0));
-    // Others build on what is applied, but are not answered before it is durable.
+    // Other commits see what is applied, but their outcome waits until it is durable.
     let mut refused = Box::pin(store.commit(|txn| Err::<(), _>(txn.get("pods/a").is_some())));
-    let mut reading = Box::pin(commit(&store, |txn| txn.get("pods/a").is_some()));
+    let mut reading = Box::pin(commit(store, |txn| txn.get("pods/a").is_some()));
     assert!(poll!(&mut refused).is_pending());
     assert!(poll!(&mut reading).is_pending());
 
-    opener.send(()).expect("the gate is there");
+    blocked.permit(1);
     assert_eq!(writing.await, Revision(1));
     assert!(matches!(refused.await, Err(CommitError::Refused(true))));
     assert!(reading.await);
@@ -162,103 +190,134 @@ async fn nothing_is_seen_before_it_is_synced() {
 }
 
 #[tokio::test]
-async fn commits_that_come_during_a_sync_share_the_next_one() {
-    let (store, _, arrivals, opener) = gated();
-    let mut first = Box::pin(put(&store, "pods/first", "1"));
+async fn commits_that_arrive_during_a_sync_share_the_next_one() {
+    let blocked = Blocked::new();
+    let store = &blocked.store;
+    let mut first = Box::pin(put(store, "pods/first", "1"));
     assert!(poll!(&mut first).is_pending());
-    assert_eq!(arrivals.recv(), Ok(1));
+    assert_eq!(blocked.append_started(), 1);
     let keys: Vec<_> = (0..10)
         .map(|number| format!("pods/{}", number / 2))
         .collect();
     let mut rest: Vec<_> = keys
         .iter()
-        .map(|key| Box::pin(put(&store, key, "1")))
+        .map(|key| Box::pin(put(store, key, "1")))
         .collect();
     for commit in &mut rest {
         assert!(poll!(commit).is_pending());
     }
-    opener.send(()).expect("the gate is there");
+    blocked.permit(1);
     first.await;
-    assert_eq!(arrivals.recv(), Ok(5), "ten commits to five keys");
+    assert_eq!(blocked.append_started(), 5, "ten commits to five keys");
     assert_eq!(store.revision(), Revision(1));
-    opener.send(()).expect("the gate is there");
+    blocked.permit(1);
     futures::future::join_all(rest).await;
     assert_eq!(store.revision(), Revision(11));
-    assert!(
-        arrivals.try_recv().is_err(),
-        "there was nothing more to sync"
-    );
+    assert!(blocked.appends.try_recv().is_err(), "nothing else was due");
 }
 
 #[tokio::test]
-async fn those_who_wait_behind_a_failed_sync_fail_too() {
-    let (store, disk, arrivals, opener) = gated();
-    disk.fail_at(0, Failure::Sync);
-    let mut first = Box::pin(put(&store, "pods/a", "1").map(|_| ()));
+async fn commits_that_wait_behind_a_failed_sync_fail_too() {
+    let blocked = Blocked::new();
+    let store = &blocked.store;
+    blocked.disk.fail_at(0, Failure::Sync);
+    let mut first = Box::pin(put(store, "pods/a", "1").map(|_| ()));
     assert!(poll!(&mut first).is_pending());
-    arrivals.recv().expect("it syncs");
+    blocked.append_started();
     let mut behind =
         Box::pin(store.commit(|txn| Ok::<_, Infallible>(txn.put("pods/b", "1", None))));
     let mut refused = Box::pin(store.commit(|txn| Err::<(), _>(txn.get("pods/a").is_some())));
     assert!(poll!(&mut behind).is_pending());
     assert!(poll!(&mut refused).is_pending());
     drop(first);
-    opener.send(()).expect("the gate is there");
+    blocked.permit(1);
     assert!(matches!(behind.await, Err(CommitError::Failed(_))));
     assert!(
         matches!(refused.await, Err(CommitError::Failed(_))),
-        "it was refused because of what is lost"
+        "the refusal depended on a write that is lost"
     );
     assert_eq!(store.revision(), Revision(0));
 }
 
+/// The limit counts the batch that the engine is writing as well as the commits behind it.
+/// Therefore the result does not depend on how many commits the writer took into that batch.
 #[tokio::test]
-async fn a_disk_that_hangs_makes_the_store_refuse_before_memory_runs_out() {
-    let (store, _, _arrivals, opener) = gated();
+async fn a_store_on_a_hanging_disk_refuses_commits_over_its_memory_limit() {
+    let blocked = Blocked::new();
+    let store = &blocked.store;
     let large = Bytes::from(vec![0; store::MAX_VALUE_BYTES]);
     let write = |_| {
         store.commit(|txn| Ok::<_, Infallible>(txn.put("pods/a", large.clone(), None).modified))
     };
     let mut commits: Vec<_> = (0..12).map(write).map(Box::pin).collect();
     let answers: Vec<_> = commits.iter_mut().map(FutureExt::now_or_never).collect();
-    let waiting = answers.iter().filter(|answer| answer.is_none()).count();
-    assert!((4..10).contains(&waiting), "{waiting} may wait");
+    let (accepted, refused) = answers.split_at(4);
+    assert!(accepted.iter().all(Option::is_none), "64 MiB may wait");
     assert!(
-        answers
+        refused
             .iter()
-            .flatten()
-            .all(|answer| matches!(answer, Err(CommitError::Busy)))
+            .all(|answer| matches!(answer, Some(Err(CommitError::Busy))))
     );
-    (0..waiting + 1).for_each(|_| opener.send(()).expect("the gate is there"));
-    store
-        .reached(Revision(waiting as u64))
-        .await
-        .expect("the disk works again");
+    // At most one append for each commit that was accepted, and one for the last commit below.
+    blocked.permit(5);
+    let reached = store.reached(Revision(4)).await;
+    reached.expect("the disk works again");
+    assert_eq!(put(store, "pods/a", "1").await, Revision(5));
+}
+
+#[tokio::test]
+async fn close_waits_until_applied_commits_are_durable() {
+    let blocked = Blocked::new();
+    let store = &blocked.store;
+    let mut writing = Box::pin(put(store, "pods/a", "1"));
+    assert!(poll!(&mut writing).is_pending());
+    blocked.append_started();
+    drop(writing);
+    let mut behind = Box::pin(put(store, "pods/b", "1"));
+    assert!(poll!(&mut behind).is_pending());
+    let mut closing = Box::pin(store.close());
+    assert!(poll!(&mut closing).is_pending());
+    blocked.permit(2);
+    closing.await.expect("no failure");
+    assert_eq!(behind.await, Revision(2));
+    let again = TestEngine::Inline(blocked.disk.clone()).open();
     assert_eq!(
-        put(&store, "pods/a", "1").await,
-        Revision(waiting as u64 + 1)
+        again.snapshot().count("pods/"),
+        2,
+        "including the commit whose future was dropped"
     );
 }
 
 #[tokio::test]
-async fn closing_waits_for_what_is_applied() {
-    let (store, disk, arrivals, opener) = gated();
-    let mut writing = Box::pin(put(&store, "pods/a", "1"));
+async fn watches_end_when_the_engine_fails_while_the_store_closes() {
+    let blocked = Blocked::new();
+    let store = &blocked.store;
+    blocked.disk.fail_at(0, Failure::Sync);
+    let mut watch = store.watch("pods/", Revision(0)).expect("kept");
+    let mut writing =
+        Box::pin(store.commit(|txn| Ok::<_, Infallible>(txn.put("pods/a", "1", None))));
     assert!(poll!(&mut writing).is_pending());
-    arrivals.recv().expect("it syncs");
-    drop(writing);
-    let mut behind = Box::pin(put(&store, "pods/b", "1"));
-    assert!(poll!(&mut behind).is_pending());
+    blocked.append_started();
     let mut closing = Box::pin(store.close());
     assert!(poll!(&mut closing).is_pending());
-    opener.send(()).expect("the gate is there");
-    opener.send(()).expect("the gate is there");
-    closing.await.expect("an orderly end");
-    assert_eq!(behind.await, Revision(2));
-    let again = Place::Inline(disk).open();
-    assert_eq!(
-        again.snapshot().count("pods/"),
-        2,
-        "also what nobody waited for any more"
-    );
+    blocked.permit(1);
+    assert!(closing.await.is_err());
+    assert!(matches!(writing.await, Err(CommitError::Failed(_))));
+    assert!(watch.next().now_or_never().expect("ended").is_none());
+}
+
+#[tokio::test]
+async fn watches_of_a_failed_store_stay_open_until_it_is_closed() {
+    for engine in [TestEngine::inline(), TestEngine::threaded()] {
+        let (TestEngine::Inline(disk) | TestEngine::Threaded(disk)) = &engine else {
+            unreachable!("made above")
+        };
+        let store = engine.open();
+        let mut watch = store.watch("pairs/", Revision(0)).expect("kept");
+        disk.fail_at(0, Failure::Write);
+        write_pair(&store, 1).await.expect_err("the disk fails");
+        assert!(watch.next().now_or_never().is_none());
+        store.close().await.expect_err("the store has failed");
+        assert!(watch.next().now_or_never().expect("ended").is_none());
+    }
 }

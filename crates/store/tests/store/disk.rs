@@ -1,19 +1,19 @@
-//! The files of the disk engine: who may open them, and what happens when they are damaged.
+//! The files of the disk engine: exclusive access, and detection of damage.
 
 use std::fs;
 use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use store::{EngineError, OpenError, Options, Revision, Store};
+use store::{EngineError, OpenError, Revision, Store, StoreOptions};
 
-use crate::conformance::{commit, put, remove};
+use crate::ops::{commit, put, remove};
 
 fn open(dir: &Path) -> Result<Store, OpenError> {
-    Store::open_disk(dir, Options::default())
+    Store::open_disk(dir, StoreOptions::default())
 }
 
-/// The one file that is not the lock.
+/// Returns the path of the file that is not the lock.
 fn store_file(dir: &Path) -> PathBuf {
     let files = fs::read_dir(dir)
         .expect("a directory")
@@ -35,31 +35,31 @@ async fn filled(dir: &Path) {
         .await;
     }
     remove(&store, "pods/0/0").await;
-    store.close().await.expect("an orderly end");
+    store.close().await.expect("no failure");
 }
 
 #[tokio::test]
-async fn a_second_opener_is_told_that_it_is_in_use() {
+async fn a_directory_in_use_cannot_be_opened_again() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path()).expect("a new store");
     put(&store, "pods/a", "1").await;
-    let error = open(dir.path()).expect_err("it is in use");
+    let error = open(dir.path()).expect_err("in use");
     assert!(matches!(error.reason, EngineError::InUse), "{error:?}");
     put(&store, "pods/a", "2").await;
     drop(store);
     assert_eq!(
-        open(dir.path()).expect("it is free").revision(),
+        open(dir.path()).expect("not in use").revision(),
         Revision(2)
     );
 }
 
 #[tokio::test]
-async fn a_closed_store_frees_its_directory_at_once() {
+async fn close_unlocks_the_directory() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path()).expect("a new store");
     put(&store, "pods/a", "1").await;
-    store.close().await.expect("an orderly end");
-    let again = open(dir.path()).expect("it is free although the old handle lives");
+    store.close().await.expect("no failure");
+    let again = open(dir.path()).expect("unlocked although the old handle exists");
     assert_eq!(
         (store.revision(), again.revision()),
         (Revision(1), Revision(1))
@@ -83,15 +83,15 @@ async fn a_damaged_file_is_reported_and_left_alone() {
     no_middle[8192..bytes.len() / 2].fill(0xA5);
     let damages = [
         ("empty", Vec::new()),
-        ("cut off", bytes[..bytes.len() / 2].to_vec()),
-        ("cut off in the header", bytes[..100].to_vec()),
+        ("truncated", bytes[..bytes.len() / 2].to_vec()),
+        ("truncated in the header", bytes[..100].to_vec()),
         (
-            "something else",
+            "another type of file",
             b"apiVersion: v1\nkind: Config\n".repeat(500),
         ),
         ("one flipped bit in a value", flipped),
         ("no header", no_header),
-        ("a lost middle", no_middle),
+        ("overwritten in the middle", no_middle),
     ];
     for (name, damaged) in damages {
         let dir = tempfile::tempdir().unwrap();
@@ -118,8 +118,7 @@ async fn a_damaged_file_is_reported_and_left_alone() {
     }
 }
 
-/// Flips single bits all over the file: each is either found, or in a place that nothing depends
-/// on, and then everything is there.
+/// Flips single bits all over the file. Each flip is either detected or has no effect.
 #[tokio::test]
 async fn a_flipped_bit_never_changes_what_is_read() {
     let original = tempfile::tempdir().unwrap();
@@ -162,8 +161,8 @@ fn contents(store: &Store) -> Vec<(String, Bytes, Revision)> {
         .collect()
 }
 
-/// As above, but in the files that a killed process leaves. Here redb may take damage to the newest
-/// commit for a write that was not finished.
+/// Flips single bits in the files that a killed process leaves. redb can take damage to the newest
+/// transaction for one that was not finished; the acknowledged revision in the lock file detects it.
 #[tokio::test]
 async fn a_flipped_bit_after_a_kill_never_loses_what_was_acknowledged() {
     let original = tempfile::tempdir().unwrap();
@@ -173,7 +172,7 @@ async fn a_flipped_bit_after_a_kill_never_loses_what_was_acknowledged() {
     }
     let expected = contents(&store);
     let file = store_file(original.path());
-    // While it is open, the files are what a kill would leave.
+    // The files of an open store are what a kill would leave.
     let (bytes, lock) = (
         fs::read(&file).unwrap(),
         fs::read(original.path().join("lock")).unwrap(),
@@ -198,7 +197,7 @@ async fn a_flipped_bit_after_a_kill_never_loses_what_was_acknowledged() {
 }
 
 #[tokio::test]
-async fn an_older_copy_is_accepted_only_when_the_mark_is_removed() {
+async fn an_older_copy_is_accepted_only_without_the_lock_file() {
     let dir = tempfile::tempdir().unwrap();
     filled(dir.path()).await;
     let file = store_file(dir.path());
@@ -214,23 +213,23 @@ async fn an_older_copy_is_accepted_only_when_the_mark_is_removed() {
     );
     fs::remove_file(dir.path().join("lock")).unwrap();
     assert_eq!(
-        open(dir.path()).expect("on purpose").revision(),
+        open(dir.path()).expect("restored on purpose").revision(),
         Revision(201)
     );
 }
 
 #[tokio::test]
-async fn an_interrupted_creation_is_begun_again() {
+async fn an_interrupted_creation_starts_over() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("store.redb.new"), b"half a file").unwrap();
-    let store = open(dir.path()).expect("there never was a store");
+    let store = open(dir.path()).expect("an unfinished file is no store");
     assert_eq!(put(&store, "pods/a", "1").await, Revision(1));
 }
 
 #[test]
-fn a_place_that_is_no_directory_is_an_error_of_the_system() {
+fn a_path_that_is_not_a_directory_is_an_io_error() {
     let file = tempfile::NamedTempFile::new().unwrap();
-    let error = open(file.path()).expect_err("it is a file");
+    let error = open(file.path()).expect_err("not a directory");
     assert!(matches!(error.reason, EngineError::Io(_)), "{error:?}");
     assert!(error.to_string().contains(&*file.path().to_string_lossy()));
 }

@@ -1,5 +1,5 @@
-//! An engine on a disk that can fail: what is written goes to a *live* image, what is synced to a
-//! *durable* one. A crash leaves the durable image.
+//! An engine on a disk that can fail. Writes go to a *live* image and syncs copy it to a *durable*
+//! one; a crash leaves the durable image.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use store::{Batch, Engine, EngineError, Revision, Stored, Write};
 
-/// A disk. Clones are the same disk; engines on it come and go.
+/// A disk that outlives the stores on it. Clones are the same disk.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Disk(Arc<Mutex<Images>>);
+pub(crate) struct FaultyDisk(Arc<Mutex<Images>>);
 
 #[derive(Clone, Debug, Default)]
 struct Images {
@@ -25,33 +25,31 @@ struct Image {
     revision: Revision,
 }
 
-/// How a call fails.
+/// How an append fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Failure {
     /// Nothing is written.
     Write,
-    /// It is written, but the sync fails and a crash loses it.
+    /// The batch is written, but the sync fails and a crash loses it.
     Sync,
-    /// It is durable, but reported as failed: the disk wrote after it said that it could not.
+    /// The batch is durable, but reported as failed: the disk wrote it after it reported an error.
     Late,
     /// The engine panics.
     Panic,
 }
 
-impl Disk {
+impl FaultyDisk {
     fn images(&self) -> MutexGuard<'_, Images> {
-        self.0
-            .lock()
-            .expect("nothing panics while it holds this lock")
+        self.0.lock().expect("no panic while the lock is held")
     }
 
-    /// Lets the `call`-th append from now on (counted from 0) fail.
+    /// Makes the `call`-th append from now on fail, counted from 0.
     pub(crate) fn fail_at(&self, call: usize, failure: Failure) {
         let mut images = self.images();
         images.failure = Some((images.calls + call, failure));
     }
 
-    /// The power goes and comes again.
+    /// Simulates a power failure: only the durable image remains, and the disk works again.
     pub(crate) fn crash(&self) {
         let mut images = self.images();
         images.live = images.durable.clone();
@@ -59,7 +57,7 @@ impl Disk {
     }
 }
 
-impl Engine for Disk {
+impl Engine for FaultyDisk {
     fn load(&mut self, each: &mut dyn FnMut(Stored)) -> Result<Revision, EngineError> {
         let images = self.images();
         images.live.records.values().cloned().for_each(each);
@@ -73,7 +71,9 @@ impl Engine for Disk {
             .filter(|(call, _)| *call == images.calls)
             .map(|(_, failure)| failure);
         images.calls += 1;
-        let refused = Err(EngineError::Io(io::Error::other("the disk is on fire")));
+        let refused = Err(EngineError::Io(io::Error::other(
+            "a simulated disk failure",
+        )));
         if failure == Some(Failure::Write) {
             return refused;
         }
@@ -82,7 +82,7 @@ impl Engine for Disk {
             Some(Failure::Sync | Failure::Write) => return refused,
             Some(Failure::Panic) => {
                 drop(images);
-                panic!("the engine is on fire");
+                panic!("a simulated panic of the engine");
             }
             Some(Failure::Late) | None => images.durable = images.live.clone(),
         }
@@ -113,7 +113,7 @@ impl Image {
         assert_eq!(
             self.records.len(),
             batch.records,
-            "the batch tells how many records there are"
+            "a batch carries the number of records after it"
         );
     }
 }

@@ -1,16 +1,16 @@
-//! A writer that is killed with SIGKILL in the middle of its work.
+//! Durability of a process that is killed with SIGKILL while it writes.
 //!
-//! The test calls its own program again as the writer. The writer says on its standard output
-//! what has been acknowledged; all of that must be there afterwards.
+//! The test starts its own executable as the writer. The writer prints each acknowledged commit on
+//! standard output; all of them must exist afterwards.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use store::{Options, Revision, Store};
+use store::{Revision, Store, StoreOptions};
 
-use crate::conformance::{commit, next, put};
+use crate::ops::{commit, next, put};
 
 const CHILD_DIR: &str = "EXEUNT_STORE_KILL_TEST_DIR";
 const COMMITTERS: usize = 16;
@@ -27,13 +27,13 @@ fn number_at(store: &Store, key: &str) -> u64 {
     })
 }
 
-/// The writer, when this program was called as one; otherwise there is nothing to do.
+/// The writer. Without the environment variable this test does nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn writer() {
     let Some(dir) = std::env::var_os(CHILD_DIR) else {
         return;
     };
-    let store = Store::open_disk(Path::new(&dir), Options::default())
+    let store = Store::open_disk(Path::new(&dir), StoreOptions::default())
         .expect("a store that was killed opens again");
     let committers = (0..COMMITTERS).map(|committer| write_for_ever(store.clone(), committer));
     futures::future::join_all(committers.map(tokio::task::spawn)).await;
@@ -61,12 +61,12 @@ async fn write_for_ever(store: Store, committer: usize) {
             std::io::stdout().lock(),
             "acknowledged {committer} {number} {revision}"
         )
-        .expect("somebody reads");
+        .expect("the parent reads");
     }
 }
 
-/// Runs the writer until it has acknowledged enough, kills it, and gives back for each committer
-/// its last acknowledged number, and the newest acknowledged revision.
+/// Runs the writer until it has acknowledged enough commits, and kills it. Returns the last
+/// acknowledged number of each committer, and the newest acknowledged revision.
 fn run_and_kill(dir: &Path) -> (HashMap<usize, u64>, Revision) {
     let program = std::env::current_exe().expect("a program");
     let arguments = ["--exact", "kill::writer", "--nocapture"];
@@ -89,7 +89,7 @@ fn run_and_kill(dir: &Path) -> (HashMap<usize, u64>, Revision) {
         else {
             continue;
         };
-        // The last line may be cut off.
+        // The kill may have truncated the last line.
         let [_, committer, number, revision] = words[..] else {
             continue;
         };
@@ -115,17 +115,17 @@ fn run_and_kill(dir: &Path) -> (HashMap<usize, u64>, Revision) {
     assert!(!child.wait().expect("it ends").success());
     assert!(
         count >= ACKNOWLEDGED_BEFORE_KILL,
-        "the writer ended by itself"
+        "the writer ended before it was killed"
     );
     (numbers, newest)
 }
 
 #[tokio::test]
-async fn what_was_acknowledged_survives_sigkill() {
+async fn acknowledged_commits_survive_sigkill() {
     let dir = tempfile::tempdir().expect("a directory");
     for _ in 0..3 {
         let (numbers, newest) = run_and_kill(dir.path());
-        let store = Store::open_disk(dir.path(), Options::default()).expect("it opens again");
+        let store = Store::open_disk(dir.path(), StoreOptions::default()).expect("it opens again");
         assert!(
             store.revision() >= newest,
             "{} went back before {newest}",
@@ -137,7 +137,7 @@ async fn what_was_acknowledged_survives_sigkill() {
                 number_at(&store, &format!("left/{committer}")),
                 number_at(&store, &format!("right/{committer}")),
             );
-            assert_eq!(left, right, "half a commit");
+            assert_eq!(left, right, "part of a commit");
             assert!(
                 (acknowledged..=acknowledged + 1).contains(&left),
                 "acknowledged {acknowledged}, found {left}"
@@ -152,12 +152,10 @@ async fn what_was_acknowledged_survives_sigkill() {
                 assert!(log.contains(&format!("log/{committer}/{number}")));
             }
         }
-        // Watches from before either go on or are told.
+        // The history does not survive: an older watch fails, the newest revision can be watched.
         let last = store.revision();
         assert!(store.watch("left/", Revision(last.0 - 1)).is_err());
-        let mut watch = store
-            .watch("marks/", last)
-            .expect("the last revision goes on");
+        let mut watch = store.watch("marks/", last).expect("the newest revision");
         assert_eq!(put(&store, "marks/a", "1").await, last.next());
         assert_eq!(next(&mut watch, 1).await, ["+marks/a=1"]);
     }

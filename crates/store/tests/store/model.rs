@@ -1,16 +1,17 @@
-//! Random operations against a model: a list of maps, one for each revision.
+//! Random operations compared with a model: a list of maps, one for each revision.
 
 use std::collections::BTreeMap;
 
 use futures::FutureExt;
 use proptest::prelude::*;
-use store::{CommitError, Options, Revision, Snapshot, Store, Txn, Watch};
+use proptest::test_runner::{FailurePersistence, FileFailurePersistence};
+use store::{CommitError, Revision, Snapshot, Store, StoreOptions, Txn, Watch};
 
-use crate::conformance::render;
-use crate::place::Place;
+use crate::engines::TestEngine;
+use crate::ops::render;
 
-/// Small, so that the operations run over its edge all the time.
-const HISTORY: Options = Options {
+/// A small history, so that the operations often cross its end.
+const HISTORY: StoreOptions = StoreOptions {
     history_events: 20,
     history_bytes: usize::MAX,
 };
@@ -35,20 +36,20 @@ enum Write {
 }
 
 #[derive(Clone, Debug)]
-enum Step {
-    /// A commit; refused at its end when the flag says so.
+enum Operation {
+    /// A commit. The flag makes its closure return an error at the end.
     Commit(Vec<Write>, bool),
     KeepSnapshot,
-    /// A snapshot so many revisions back.
+    /// Takes a snapshot of the revision this far back.
     SnapshotAt(u64),
-    /// A watch from so many revisions back.
+    /// Starts a watch from the revision this far back.
     Watch(&'static str, u64),
-    /// Takes all that some watch has.
+    /// Takes all events that some watch has.
     Drain(prop::sample::Index),
     DropWatch(prop::sample::Index),
-    /// Compacts up to so many revisions back.
+    /// Compacts up to the revision this far back.
     Compact(u64),
-    /// Closes the store and opens it again.
+    /// Drops the store and opens it again.
     Reopen,
 }
 
@@ -61,27 +62,26 @@ fn writes() -> impl Strategy<Value = Vec<Write>> {
     prop::collection::vec(write, 0..5)
 }
 
-fn steps() -> impl Strategy<Value = Vec<Step>> {
+fn operations() -> impl Strategy<Value = Vec<Operation>> {
     let prefix = prop::sample::select(&PREFIXES[..]);
-    let step = prop_oneof![
-        12 => writes().prop_map(|writes| Step::Commit(writes, false)),
-        2 => writes().prop_map(|writes| Step::Commit(writes, true)),
-        1 => Just(Step::KeepSnapshot),
-        3 => (0..30_u64).prop_map(Step::SnapshotAt),
-        3 => (prefix, 0..30_u64).prop_map(|(prefix, back)| Step::Watch(prefix, back)),
-        5 => any::<prop::sample::Index>().prop_map(Step::Drain),
-        1 => any::<prop::sample::Index>().prop_map(Step::DropWatch),
-        1 => (0..30_u64).prop_map(Step::Compact),
-        1 => Just(Step::Reopen),
+    let operation = prop_oneof![
+        12 => writes().prop_map(|writes| Operation::Commit(writes, false)),
+        2 => writes().prop_map(|writes| Operation::Commit(writes, true)),
+        1 => Just(Operation::KeepSnapshot),
+        3 => (0..30_u64).prop_map(Operation::SnapshotAt),
+        3 => (prefix, 0..30_u64).prop_map(|(prefix, back)| Operation::Watch(prefix, back)),
+        5 => any::<prop::sample::Index>().prop_map(Operation::Drain),
+        1 => any::<prop::sample::Index>().prop_map(Operation::DropWatch),
+        1 => (0..30_u64).prop_map(Operation::Compact),
+        1 => Just(Operation::Reopen),
     ];
-    prop::collection::vec(step, 1..80)
+    prop::collection::vec(operation, 1..80)
 }
 
-/// Value, creation and modification revision.
-type Entry = (String, u64, u64);
-type Map = BTreeMap<String, Entry>;
+/// The records by key: value, creation revision, modification revision.
+type Map = BTreeMap<String, (String, u64, u64)>;
 
-/// Everything that ever was: the maps by revision, and the event that led to each but the first.
+/// The map of every revision, and the event that led to each but the first.
 struct Model {
     maps: Vec<Map>,
     events: Vec<(String, String)>,
@@ -96,7 +96,7 @@ impl Model {
         &self.maps[usize::try_from(revision.0).expect("few revisions")]
     }
 
-    /// Makes one write; the caller compares.
+    /// Applies one write.
     fn write(&mut self, write: &Write) {
         let revision = self.newest() + 1;
         let mut map = self.maps.last().expect("never empty").clone();
@@ -115,7 +115,7 @@ impl Model {
         self.events.push(event);
     }
 
-    /// The revisions and texts of the events of `prefix` after `after` and up to `until`.
+    /// Returns the revisions of the events of `prefix` in `after + 1..=until`, rendered.
     fn events(&self, prefix: &str, after: u64, until: u64) -> Vec<(u64, String)> {
         let numbered = (1..)
             .zip(&self.events)
@@ -175,76 +175,73 @@ fn compare(snapshot: &Snapshot, model: &Model) {
     }
 }
 
-/// Takes everything that the watch has; false when it has been compacted.
+/// Takes everything that the watch has. Returns false when it was compacted.
 fn drain(watch: &mut Watch, prefix: &str, cursor: &mut u64, oldest: u64, model: &Model) -> bool {
     let lost = !model.events(prefix, *cursor, oldest).is_empty();
     let mut found = Vec::new();
     while let Some(taken) = watch.next().now_or_never() {
         let Ok(events) = taken.expect("an open store") else {
-            assert!(lost, "nothing of {prefix} after {cursor} was lost");
+            assert!(lost, "no event of {prefix} after {cursor} was compacted");
             return false;
         };
         found.extend(events.iter().map(|event| (event.revision.0, render(event))));
     }
-    assert!(
-        !lost,
-        "it must tell that something of {prefix} after {cursor} is lost"
-    );
+    assert!(!lost, "an event of {prefix} after {cursor} was skipped");
     assert_eq!(found, model.events(prefix, *cursor, model.newest()));
     assert_eq!(watch.progress().0, model.newest().max(*cursor));
     *cursor = model.newest();
     true
 }
 
-async fn run(place: Place, steps: Vec<Step>) {
-    let mut store = place.open_with(HISTORY);
+async fn run(engine: TestEngine, operations: Vec<Operation>) {
+    let mut store = engine.open_with(HISTORY);
     let mut model = Model {
         maps: vec![Map::new()],
         events: Vec::new(),
     };
     let mut kept: Vec<Snapshot> = Vec::new();
     let mut watches: Vec<(Watch, &str, u64)> = Vec::new();
-    for step in steps {
+    for operation in operations {
         let (oldest, back) = (store.compacted().0, |by: u64| {
             model.newest().saturating_sub(by)
         });
-        match step {
-            Step::Commit(writes, refuse) => commit(&store, &mut model, &writes, refuse).await,
-            Step::KeepSnapshot => kept.push(store.snapshot()),
-            Step::SnapshotAt(by) => match store.snapshot_at(Revision(back(by))) {
+        match operation {
+            Operation::Commit(writes, refuse) => commit(&store, &mut model, &writes, refuse).await,
+            Operation::KeepSnapshot => kept.push(store.snapshot()),
+            Operation::SnapshotAt(by) => match store.snapshot_at(Revision(back(by))) {
                 Ok(snapshot) => compare(&snapshot, &model),
                 Err(compacted) => assert!(compacted.requested.0 < oldest),
             },
-            Step::Watch(prefix, by) => match store.watch(prefix, Revision(back(by))) {
+            Operation::Watch(prefix, by) => match store.watch(prefix, Revision(back(by))) {
                 Ok(watch) => watches.push((watch, prefix, back(by))),
                 Err(compacted) => assert!(compacted.requested.0 < oldest),
             },
-            Step::Drain(index) if !watches.is_empty() => {
+            Operation::Drain(index) if !watches.is_empty() => {
                 let index = index.index(watches.len());
                 let (watch, prefix, cursor) = &mut watches[index];
                 if !drain(watch, prefix, cursor, oldest, &model) {
                     watches.swap_remove(index);
                 }
             }
-            Step::DropWatch(index) if !watches.is_empty() => {
+            Operation::DropWatch(index) if !watches.is_empty() => {
                 drop(watches.swap_remove(index.index(watches.len())))
             }
-            Step::Compact(by) => {
+            Operation::Compact(by) => {
                 store.compact(Revision(back(by)));
                 assert_eq!(store.compacted().0, oldest.max(back(by)));
             }
-            Step::Reopen if place.is_durable() => {
+            Operation::Reopen if engine.is_durable() => {
                 watches.clear();
                 drop(store);
-                store = place.open_with(HISTORY);
+                store = engine.open_with(HISTORY);
                 assert_eq!(store.compacted(), store.revision());
             }
-            Step::Drain(_) | Step::DropWatch(_) | Step::Reopen => {}
+            Operation::Drain(_) | Operation::DropWatch(_) | Operation::Reopen => {}
         }
         assert_eq!(store.revision().0, model.newest());
         assert!(
             store.compacted().0 + 20 >= model.newest(),
-            "or there was no reason to compact"
+            "compacted without a reason"
         );
     }
     compare(&store.snapshot(), &model);
@@ -271,38 +268,44 @@ async fn commit(store: &Store, model: &mut Model, writes: &[Write], refuse: bool
     }
 }
 
-fn check(place: Place, steps: Vec<Step>) {
+fn check(engine: TestEngine, operations: Vec<Operation>) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .expect("a runtime");
-    runtime.block_on(run(place, steps));
+    runtime.block_on(run(engine, operations));
+}
+
+/// Seeds of failed cases are saved beside this file and run first from then on. They are to be
+/// committed.
+fn saved_failures() -> Option<Box<dyn FailurePersistence>> {
+    Some(Box::new(FileFailurePersistence::WithSource("regressions")))
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: saved_failures(), ..ProptestConfig::default() })]
 
     #[test]
-    fn a_store_in_memory_does_what_the_model_does(steps in steps()) {
-        check(Place::Memory, steps);
+    fn a_store_in_memory_agrees_with_the_model(operations in operations()) {
+        check(TestEngine::Memory, operations);
     }
 
     #[test]
-    fn a_store_that_is_reopened_does_what_the_model_does(steps in steps()) {
-        check(Place::inline(), steps);
+    fn a_reopened_store_agrees_with_the_model(operations in operations()) {
+        check(TestEngine::inline(), operations);
     }
 }
 
 proptest! {
-    // Threads and disks are slow; what they add to the above is small.
-    #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
+    // Fewer cases: threads and disks are slow, and add little to the cases above.
+    #![proptest_config(ProptestConfig { cases: 40, failure_persistence: saved_failures(), ..ProptestConfig::default() })]
 
     #[test]
-    fn a_store_with_a_writer_does_what_the_model_does(steps in steps()) {
-        check(Place::threaded(), steps);
+    fn a_store_with_a_writer_agrees_with_the_model(operations in operations()) {
+        check(TestEngine::threaded(), operations);
     }
 
     #[test]
-    fn a_store_on_disk_does_what_the_model_does(steps in steps()) {
-        check(Place::disk(), steps);
+    fn a_store_on_disk_agrees_with_the_model(operations in operations()) {
+        check(TestEngine::disk(), operations);
     }
 }

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use clock::Clock;
 use serde_json::Value;
 use store::{
-    Batch, DiskEngine, Engine, EngineError, OpenError, Options, Revision, Store, Stored, Write,
+    Batch, DiskEngine, Engine, EngineError, OpenError, Revision, Store, StoreOptions, Stored, Write,
 };
 
 use super::Ledger;
@@ -127,7 +127,7 @@ impl Disk {
                 disk: self.clone(),
                 life,
             }),
-            Options::default(),
+            StoreOptions::default(),
         )
     }
 

@@ -1,8 +1,8 @@
-//! The file below redb, which does not sync while the store is being founded.
+//! A file backend for redb that does not sync while a new store is created.
 //!
-//! redb makes a new file in many small steps, each of them safe after a crash. Ours becomes the
-//! store only by its renaming, so that one sync before it is enough; on a disk whose syncs take
-//! some milliseconds that is most of the time of a first start.
+//! redb creates a file in many small steps and syncs each of them. Here the file becomes the store
+//! only when it is renamed, so one sync before the rename is enough. On a disk whose syncs take some
+//! milliseconds this saves most of the time of the first start.
 
 use std::fs::File;
 use std::io;
@@ -13,47 +13,47 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use redb::backends::FileBackend;
 use redb::{BackendError, DatabaseError, StorageBackend};
 
-/// A file that is not yet a store.
+/// A file backend whose syncs have no effect until [`SyncSwitch::enable`] is called.
 #[derive(Debug)]
-pub(super) struct NewFile {
+pub(super) struct DeferredSync {
     file: FileBackend,
-    founded: Arc<AtomicBool>,
+    enabled: Arc<AtomicBool>,
 }
 
-/// Ends the founding.
+/// Enables the syncs of a [`DeferredSync`].
 #[derive(Debug)]
-pub(super) struct Founding {
+pub(super) struct SyncSwitch {
     file: File,
-    founded: Arc<AtomicBool>,
+    enabled: Arc<AtomicBool>,
 }
 
-impl NewFile {
-    /// For an empty file that nobody takes for a store.
-    pub(super) fn new(file: File) -> Result<(Self, Founding), DatabaseError> {
-        let founded = Arc::new(AtomicBool::new(false));
-        let founding = Founding {
+impl DeferredSync {
+    /// Wraps a new file that does not have the name of a store yet.
+    pub(super) fn new(file: File) -> Result<(Self, SyncSwitch), DatabaseError> {
+        let enabled = Arc::new(AtomicBool::new(false));
+        let switch = SyncSwitch {
             file: file.try_clone().map_err(redb::StorageError::from)?,
-            founded: Arc::clone(&founded),
+            enabled: Arc::clone(&enabled),
         };
         Ok((
             Self {
                 file: FileBackend::new(file)?,
-                founded,
+                enabled,
             },
-            founding,
+            switch,
         ))
     }
 }
 
-impl Founding {
-    /// Makes all that was written durable. From here on each sync is one.
-    pub(super) fn finish(self) -> io::Result<()> {
-        self.founded.store(true, Ordering::SeqCst);
+impl SyncSwitch {
+    /// Makes everything durable that was written so far. From here on, every sync is effective.
+    pub(super) fn enable(self) -> io::Result<()> {
+        self.enabled.store(true, Ordering::SeqCst);
         self.file.sync_all()
     }
 }
 
-impl StorageBackend for NewFile {
+impl StorageBackend for DeferredSync {
     fn len(&self) -> io::Result<u64> {
         self.file.len()
     }
@@ -67,7 +67,7 @@ impl StorageBackend for NewFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        if self.founded.load(Ordering::SeqCst) {
+        if self.enabled.load(Ordering::SeqCst) {
             self.file.sync_data()
         } else {
             Ok(())

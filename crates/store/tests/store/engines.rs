@@ -1,26 +1,26 @@
-//! Where a store under test lives, so that it can be opened again.
+//! The engines that the tests run on.
 
 use tempfile::TempDir;
 
-use store::{Options, Store};
+use store::{Store, StoreOptions};
 
-use crate::faulty::Disk;
+use crate::faulty::FaultyDisk;
 
-/// A kind of engine together with what outlives the store.
-pub(crate) enum Place {
+/// An engine, with the storage that outlives a store on it.
+pub(crate) enum TestEngine {
     Memory,
-    Inline(Disk),
-    Threaded(Disk),
+    Inline(FaultyDisk),
+    Threaded(FaultyDisk),
     Disk(TempDir),
 }
 
-impl Place {
+impl TestEngine {
     pub(crate) fn inline() -> Self {
-        Self::Inline(Disk::default())
+        Self::Inline(FaultyDisk::default())
     }
 
     pub(crate) fn threaded() -> Self {
-        Self::Threaded(Disk::default())
+        Self::Threaded(FaultyDisk::default())
     }
 
     pub(crate) fn disk() -> Self {
@@ -28,10 +28,10 @@ impl Place {
     }
 
     pub(crate) fn open(&self) -> Store {
-        self.open_with(Options::default())
+        self.open_with(StoreOptions::default())
     }
 
-    pub(crate) fn open_with(&self, options: Options) -> Store {
+    pub(crate) fn open_with(&self, options: StoreOptions) -> Store {
         match self {
             Self::Memory => Store::open_memory_with(options),
             Self::Inline(disk) => {
@@ -44,7 +44,7 @@ impl Place {
         }
     }
 
-    /// True when a store that is opened again has what was committed before.
+    /// Returns true when a store that is opened again holds what was committed before.
     pub(crate) fn is_durable(&self) -> bool {
         !matches!(self, Self::Memory)
     }
