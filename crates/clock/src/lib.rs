@@ -1,12 +1,12 @@
 //! One clock and one source of randomness for everything that runs.
 //!
-//! Wall-clock time is derived from `tokio::time`, so that on a paused runtime the server, the
-//! controllers and the simulated nodes live in the same virtual time and a test of thirty seconds
-//! of grace takes none. Randomness (uids, name suffixes, jitter) comes from one seedable source,
-//! so that such a run can be repeated.
+//! Wall-clock time is derived from `tokio::time`. On a paused runtime the server, the controllers
+//! and the simulated nodes therefore share one virtual time, and a test of a grace period of thirty
+//! seconds takes no time. Randomness (uids, name suffixes, jitter) comes from one source that can
+//! be seeded, so such a run can be repeated.
 //!
-//! Invariant: no other crate asks the operating system for the time or for randomness
-//! (`clippy.toml` forbids it).
+//! Invariant: no other crate reads the time or randomness of the operating system (`clippy.toml`
+//! enforces this).
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -14,7 +14,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
-/// Tells the time. Cheap to clone; clones agree with each other.
+/// A wall clock that advances with `tokio::time`. Clones are cheap and show the same time.
 #[derive(Clone, Debug)]
 pub struct Clock {
     wall_at_start: Timestamp,
@@ -22,7 +22,8 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// A clock that begins at the machine's present time and advances with `tokio::time`.
+    /// Creates a clock that starts at the time of the machine. Later adjustments of the machine's
+    /// clock have no effect on it.
     #[must_use]
     pub fn system() -> Self {
         #[expect(
@@ -34,7 +35,7 @@ impl Clock {
         Self::starting_at(wall)
     }
 
-    /// A clock that shows `wall` now and advances with `tokio::time`.
+    /// Creates a clock that shows `wall` now.
     #[must_use]
     pub fn starting_at(wall: Timestamp) -> Self {
         Self {
@@ -43,7 +44,7 @@ impl Clock {
         }
     }
 
-    /// The present wall-clock time.
+    /// Returns the current time.
     #[must_use]
     pub fn now(&self) -> Timestamp {
         let passed = SignedDuration::try_from(self.start.elapsed()).unwrap_or(SignedDuration::MAX);
@@ -52,35 +53,37 @@ impl Clock {
             .unwrap_or(Timestamp::MAX)
     }
 
-    /// Sleeps until the wall clock shows `deadline`; returns at once when it is past.
+    /// Sleeps until `deadline`. Returns at once when it has passed.
     pub async fn sleep_until(&self, deadline: Timestamp) {
         tokio::time::sleep(self.until(deadline)).await;
     }
 
-    /// How long it is until `deadline`; zero when it is past.
+    /// Returns the duration until `deadline`, or zero when it has passed.
     #[must_use]
     pub fn until(&self, deadline: Timestamp) -> Duration {
         Duration::try_from(deadline.duration_since(self.now())).unwrap_or(Duration::ZERO)
     }
 }
 
-/// Cuts off fractions of a second, which a `metav1.Time` does not hold.
+/// Drops the fraction of a second, because a `metav1.Time` has whole seconds.
 #[must_use]
 pub fn whole_seconds(time: Timestamp) -> Timestamp {
     Timestamp::from_second(time.as_second()).unwrap_or(time)
 }
 
-/// The source of everything random. Cheap to clone; clones share one sequence.
+/// A source of randomness. Clones are cheap and draw from one sequence. Not for secrets: the
+/// generator is predictable.
 #[derive(Clone, Debug)]
 pub struct Entropy {
     generator: Arc<Mutex<fastrand::Rng>>,
 }
 
-/// The alphabet of generated name suffixes: no vowels and no look-alikes, as Kubernetes has it.
-const SUFFIX_LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
+/// The characters of generated name suffixes. Like upstream's, they leave out vowels, which could
+/// form words, and look-alikes.
+const SUFFIX_CHARACTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 
 impl Entropy {
-    /// Seeded by the operating system.
+    /// Creates a source that is seeded by the operating system.
     #[must_use]
     pub fn system() -> Self {
         #[expect(
@@ -93,7 +96,7 @@ impl Entropy {
         }
     }
 
-    /// The sequence that belongs to `seed`.
+    /// Creates a source with the sequence of `seed`.
     #[must_use]
     pub fn seeded(seed: u64) -> Self {
         Self {
@@ -110,7 +113,7 @@ impl Entropy {
         )
     }
 
-    /// A new random (version 4) uid in its usual text form.
+    /// Returns a random (version 4) UUID in its hyphenated form.
     #[must_use]
     pub fn uid(&self) -> String {
         let bytes = self.with(|random| random.u128(..)).to_be_bytes();
@@ -119,17 +122,17 @@ impl Entropy {
             .to_string()
     }
 
-    /// `length` letters for a generated name.
+    /// Returns `length` characters for a generated name.
     #[must_use]
     pub fn suffix(&self, length: usize) -> String {
         self.with(|random| {
             (0..length)
-                .map(|_| char::from(SUFFIX_LETTERS[random.usize(..SUFFIX_LETTERS.len())]))
+                .map(|_| char::from(SUFFIX_CHARACTERS[random.usize(..SUFFIX_CHARACTERS.len())]))
                 .collect()
         })
     }
 
-    /// A number below `bound`; 0 when `bound` is 0.
+    /// Returns a number below `bound`, or 0 when `bound` is 0.
     #[must_use]
     pub fn below(&self, bound: u64) -> u64 {
         if bound == 0 {
@@ -139,7 +142,8 @@ impl Entropy {
         }
     }
 
-    /// `base` lengthened by a random part of at most `fraction` of it (0.1 = up to 10 %).
+    /// Returns `base`, extended by a random part of at most `fraction` of it. A fraction of 0.1
+    /// extends it by up to 10 %.
     #[must_use]
     pub fn jitter(&self, base: Duration, fraction: f64) -> Duration {
         base.mul_f64(1.0 + fraction.max(0.0) * self.with(fastrand::Rng::f64))
@@ -162,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_seed_gives_the_same_names() {
+    fn one_seed_gives_one_sequence() {
         let (one, two) = (Entropy::seeded(7), Entropy::seeded(7));
         assert_eq!(one.uid(), two.uid());
         assert_eq!(one.suffix(5), two.suffix(5));

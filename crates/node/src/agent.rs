@@ -1,14 +1,15 @@
-//! The loop that drives all pods of all nodes of an agent.
+//! The loop that drives the pod workers of all nodes of an agent.
 //!
-//! One task owns all pods; nothing is locked. Whatever happens (the API shows a new state, a call
-//! has come back, the runtime names a pod, a moment is due), the pod is looked at once: its life is
-//! advanced by `pod/phase.rs`, orders go to the runtime, and at most one call per pod goes to the
-//! API. While a call is under way the pod may be looked at again, but what the API should show is
-//! computed afresh when the call is back, so there is never a queue of states.
+//! One task owns all pods, so nothing is locked. Whatever happens (a watch event, the response to a
+//! request, a report of the runtime, a time that is due), the worker of the pod is synced once
+//! ([`sync`]): `pod/phase.rs` decides, its requests go to the runtime, and at most one request per
+//! pod goes to the API. While that request is in flight the pod may be synced again, but the status
+//! to publish is computed anew when the response arrives, so there is never a queue of states.
 //!
-//! An idle pod costs its entry here and nothing else: no task, no timer of its own.
+//! An idle pod costs its entry here and nothing else: no task, and no timer of its own.
 
-mod calls;
+mod requests;
+mod sync;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::Ipv4Addr;
@@ -18,29 +19,25 @@ use std::time::Duration;
 use clock::{Clock, Entropy};
 use events::EventRecorder;
 use futures::StreamExt;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch};
 use kube::{Api, Client};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use self::calls::Finished;
-use crate::backoff::Pauses;
-use crate::options::{Addresses, NodeOptions, Range};
-use crate::pod::desired::Desired;
+use self::requests::RequestOutcome;
+use self::sync::{PodWorker, RequestState};
+use crate::addresses::{NodeSubnet, PodIpPool};
+use crate::backoff::RequestBackoff;
+use crate::options::NodeOptions;
+use crate::pod::desired::DesiredPod;
 use crate::pod::events::record;
-use crate::pod::phase::{self, End, Life, Note};
+use crate::pod::phase::{PodEvent, PodState, render};
 use crate::pod::status::{self, PodStatus};
 use crate::pod::view::PodView;
 use crate::runtime::Runtime;
-
-/// Calls for pods that are under way at the same time.
-const CONCURRENT: usize = 64;
-/// Orders lead to new orders only this often in one look; more would be a circle.
-const MOST_STEPS: usize = 64;
-/// A failed call is repeated at the latest after this time.
-const LONGEST_PAUSE_SECONDS: i64 = 10;
 
 /// Drives the pods of some nodes.
 pub(crate) struct Agent<R> {
@@ -49,46 +46,15 @@ pub(crate) struct Agent<R> {
     entropy: Entropy,
     runtime: R,
     recorder: EventRecorder,
-    nodes: HashMap<Arc<str>, Addresses>,
-    pods: HashMap<Arc<str>, Pod>,
-    /// When to look at which pod although nothing happened.
+    nodes: HashMap<Arc<str>, PodIpPool>,
+    workers: HashMap<Arc<str>, PodWorker>,
+    /// When to sync which pod even if nothing happens. Holds each pod at most once.
     due: BTreeSet<(Timestamp, Arc<str>)>,
-    calls: JoinSet<Finished>,
-    /// Pods that wait until a call may be made.
+    requests: JoinSet<RequestOutcome>,
+    /// The pods that wait for a free request.
     waiting: VecDeque<Arc<str>>,
-    /// Number of the list of pods that is being read.
-    round: u64,
-}
-
-/// One pod.
-struct Pod {
-    desired: Desired,
-    life: Life,
-    node: Arc<str>,
-    /// Fingerprint of the status that the API shows.
-    shown: u64,
-    /// Fingerprint of a status that the API does not take as it is sent.
-    refused: Option<u64>,
-    /// Fingerprint of what the runtime reads of the pod besides its specification.
-    annotations: u64,
-    /// Revision of the newest state that was seen; 0 when the server's are no numbers.
-    revision: u64,
-    /// In which list of pods it was last seen.
-    round: u64,
-    due: Option<Timestamp>,
-    call: Call,
-    failures: u8,
-    retry_at: Option<Timestamp>,
-}
-
-/// Whether a call for a pod is under way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Call {
-    None,
-    Waiting,
-    UnderWay,
-    /// The API was asked to remove the pod, and agreed.
-    Removed,
+    /// The number of the list of pods that the watch has begun last.
+    list: u64,
 }
 
 impl<R: Runtime> Agent<R> {
@@ -100,11 +66,9 @@ impl<R: Runtime> Agent<R> {
         runtime: R,
         recorder: EventRecorder,
     ) -> Self {
-        let number = |(index, name): (usize, &String)| {
-            (
-                name.as_str().into(),
-                Addresses::new(Range::of(options.first_index + index)),
-            )
+        let node = |(index, name): (usize, &String)| {
+            let subnet = NodeSubnet::of(options.first_index + index);
+            (name.as_str().into(), PodIpPool::new(subnet))
         };
         Self {
             client,
@@ -112,25 +76,25 @@ impl<R: Runtime> Agent<R> {
             entropy,
             runtime,
             recorder,
-            nodes: options.names.iter().enumerate().map(number).collect(),
-            pods: HashMap::new(),
+            nodes: options.names.iter().enumerate().map(node).collect(),
+            workers: HashMap::new(),
             due: BTreeSet::new(),
-            calls: JoinSet::new(),
+            requests: JoinSet::new(),
             waiting: VecDeque::new(),
-            round: 0,
+            list: 0,
         }
     }
 
-    /// Drives the pods until shutdown. The pods are left as they are.
+    /// Drives the pods until shutdown, and leaves them as they are then.
     pub(crate) async fn run(mut self, shutdown: CancellationToken) {
         let selector = match self.nodes.keys().next() {
             Some(only) if self.nodes.len() == 1 => format!("spec.nodeName={only}"),
-            // Pods that no node has yet are nobody's business here.
+            // One watch for all nodes. Pods that are not bound yet concern no agent.
             _ => "spec.nodeName!=".to_owned(),
         };
         let config = watcher::Config::default().fields(&selector);
         let events = watch(Api::<PodView>::all(self.client.clone()), config)
-            .backoff(Pauses::new(self.entropy.clone()));
+            .backoff(RequestBackoff::new(self.entropy.clone()));
         let mut events = std::pin::pin!(events);
         let mut changes = self.runtime.changes();
         loop {
@@ -138,48 +102,46 @@ impl<R: Runtime> Agent<R> {
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => return,
-                Some(finished) = self.calls.join_next() => self.finish(finished),
-                Some(uid) = receive(&mut changes) => self.look(&uid),
-                () = sleep_until(&self.clock, next_due) => self.look_at_due(),
+                Some(outcome) = self.requests.join_next() => self.finish_request(outcome),
+                Some(uid) = receive(&mut changes) => self.sync(&uid),
+                () = sleep_until(&self.clock, next_due) => self.sync_due(),
                 event = events.next() => match event {
-                    Some(Ok(event)) => self.take_event(event),
-                    Some(Err(error)) => tracing::warn!(%error, "the watch of pods was interrupted"),
+                    Some(Ok(event)) => self.handle_event(event),
+                    Some(Err(error)) => tracing::warn!(%error, "watch of pods interrupted"),
                     None => return,
                 },
             }
         }
     }
 
-    fn take_event(&mut self, event: Event<PodView>) {
+    fn handle_event(&mut self, event: Event<PodView>) {
         match event {
-            Event::Init => self.round += 1,
-            Event::InitApply(pod) | Event::Apply(pod) => self.take(&pod),
-            Event::Delete(pod) => self.lose(pod.uid()),
+            Event::Init => self.list += 1,
+            Event::InitApply(pod) | Event::Apply(pod) => {
+                let uid: Arc<str> = pod.uid().into();
+                if self.update(&uid, &pod) {
+                    self.sync(&uid);
+                }
+            }
+            Event::Delete(pod) => self.object_gone(pod.uid()),
             Event::InitDone => {
-                let round = self.round;
+                // Pods that were deleted while the watch was interrupted are missing from the list.
+                let list = self.list;
                 let missing = self
-                    .pods
+                    .workers
                     .iter()
-                    .filter(|(_, pod)| pod.round != round)
+                    .filter(|(_, worker)| worker.list != list)
                     .map(|(uid, _)| uid.clone());
                 let mut missing: Vec<Arc<str>> = missing.collect();
                 missing.sort_unstable();
-                missing.iter().for_each(|uid| self.lose(uid));
+                missing.iter().for_each(|uid| self.object_gone(uid));
             }
         }
     }
 
-    /// Takes the newest state of a pod.
-    fn take(&mut self, view: &PodView) {
-        let uid: Arc<str> = view.uid().into();
-        if self.absorb(&uid, view) {
-            self.look(&uid);
-        }
-    }
-
-    /// Keeps what the API shows of a pod; false when it is nobody's here or older than what is
-    /// known.
-    fn absorb(&mut self, uid: &Arc<str>, view: &PodView) -> bool {
+    /// Stores a state of a pod. Returns false when the pod belongs to no node of this agent, and
+    /// when a newer state is known.
+    fn update(&mut self, uid: &Arc<str>, view: &PodView) -> bool {
         let now = self.clock.now();
         let revision = view
             .metadata
@@ -187,309 +149,113 @@ impl<R: Runtime> Agent<R> {
             .as_deref()
             .and_then(|version| version.parse().ok())
             .unwrap_or(0);
-        let desired = Desired::from_view(view);
+        let desired = DesiredPod::from_view(view);
         let annotations = status::fingerprint(&view.metadata.annotations);
-        let shown = view.status.clone().owned();
-        let fingerprint = status::fingerprint(&shown);
-        if let Some(pod) = self.pods.get_mut(uid) {
-            pod.round = self.round;
-            if revision < pod.revision {
+        let published = view.status.clone().owned();
+        let fingerprint = status::fingerprint(&published);
+        if let Some(worker) = self.workers.get_mut(uid) {
+            worker.list = self.list;
+            if revision < worker.revision {
                 return false;
             }
-            if pod.shown != fingerprint {
-                pod.refused = None;
+            if worker.published != fingerprint {
+                worker.rejected = None;
             }
-            let changed = pod.annotations != annotations
-                || pod.desired.generation != desired.generation
-                || pod.desired.containers.len() != desired.containers.len();
-            (pod.revision, pod.shown, pod.desired, pod.annotations) =
-                (revision, fingerprint, desired, annotations);
-            if pod.call != Call::UnderWay {
-                // Somebody else may have changed one of our conditions; then it changes back now.
-                pod.life.transitions = status::render::transitions(&shown);
+            let changed = worker.annotations != annotations
+                || worker.desired.generation != desired.generation
+                || worker.desired.containers.len() != desired.containers.len();
+            worker.revision = revision;
+            worker.published = fingerprint;
+            worker.desired = desired;
+            worker.annotations = annotations;
+            if worker.request != RequestState::InFlight {
+                // Another writer may have changed a condition of the node. The node changes it
+                // back, and this is a transition.
+                worker.state.transitions = render::transitions(&published);
             }
             if changed {
-                self.admit(uid, view, now);
+                self.update_runtime(uid, view, now);
             }
             return true;
         }
-        let Some((node, addresses)) = self.nodes.get_key_value(view.spec.node_name.as_str()) else {
+        let Some((node, pool)) = self.nodes.get_key_value(view.spec.node_name.as_str()) else {
             return false;
         };
         if uid.is_empty() {
             return false;
         }
-        let (node, host_ip) = (node.clone(), addresses.range().node());
-        let ip = self.address_of(&node, &desired, &shown);
-        let life = Life::begin(&desired, &shown, host_ip, ip, now);
-        let pod = Pod {
+        let (node, host_ip) = (node.clone(), pool.subnet().node_ip());
+        let ip = self.pod_ip(&node, &desired, &published);
+        let state = PodState::resume(&desired, &published, host_ip, ip, now);
+        let worker = PodWorker {
             desired,
-            life,
+            state,
             node,
-            shown: fingerprint,
-            refused: None,
+            published: fingerprint,
+            rejected: None,
             annotations,
             revision,
-            round: self.round,
+            list: self.list,
             due: None,
-            call: Call::None,
+            request: RequestState::None,
             failures: 0,
             retry_at: None,
         };
-        self.pods.insert(uid.clone(), pod);
-        self.admit(uid, view, now);
-        if shown.start_time.is_some() {
-            self.runtime.adopt(view, now);
+        self.workers.insert(uid.clone(), worker);
+        self.update_runtime(uid, view, now);
+        if published.start_time.is_some() {
+            self.runtime.restore(view, now);
         }
         true
     }
 
-    fn admit(&mut self, uid: &Arc<str>, view: &PodView, now: Timestamp) {
-        let Some(pod) = self.pods.get(uid) else {
+    fn update_runtime(&mut self, uid: &Arc<str>, view: &PodView, now: Timestamp) {
+        let Some(worker) = self.workers.get(uid) else {
             return;
         };
-        for message in self.runtime.admit(view, now) {
-            let note = Note {
+        for message in self.runtime.update(view, now) {
+            let event = PodEvent {
                 container: None,
                 warning: true,
                 reason: "InvalidSimulation",
                 message,
             };
-            record(&self.recorder, &pod.desired, &pod.node, note);
+            record(&self.recorder, &worker.desired, &worker.node, event);
         }
     }
 
-    /// The address that the pod has already, or a new one.
-    fn address_of(
+    /// Returns the published address of the pod, or a new one.
+    fn pod_ip(
         &mut self,
         node: &Arc<str>,
-        desired: &Desired,
-        shown: &PodStatus,
+        desired: &DesiredPod,
+        published: &PodStatus,
     ) -> Option<Ipv4Addr> {
-        let addresses = self.nodes.get_mut(node)?;
+        let pool = self.nodes.get_mut(node)?;
         if desired.host_network {
             return None;
         }
-        if let Ok(ip) = shown.pod_ip.parse() {
-            addresses.adopt(ip);
+        if let Ok(ip) = published.pod_ip.parse() {
+            pool.reserve(ip);
             return Some(ip);
         }
         if desired.phase.is_terminal() {
             None
         } else {
-            addresses.take()
+            pool.allocate()
         }
     }
 
-    /// The object is gone from the API.
-    fn lose(&mut self, uid: &str) {
-        if let Some((uid, pod)) = self.pods.get_key_value(uid) {
-            let uid = uid.clone();
-            let gone = Desired {
-                gone: true,
-                ..pod.desired.clone()
-            };
-            self.pods
-                .entry(uid.clone())
-                .and_modify(|pod| pod.desired = gone);
-            self.look(&uid);
-        }
-    }
-
-    fn look_at_due(&mut self) {
-        let now = self.clock.now();
-        while let Some((at, uid)) = self.due.first().cloned() {
-            if at > now {
-                break;
-            }
-            self.due.remove(&(at, uid.clone()));
-            if let Some(pod) = self.pods.get_mut(&uid) {
-                pod.due = None;
-                self.look(&uid);
-            }
-        }
-    }
-
-    /// Advances a pod as far as it goes now.
-    fn look(&mut self, uid: &str) {
-        let Some((uid, _)) = self.pods.get_key_value(uid) else {
-            return;
-        };
-        let uid = uid.clone();
-        let now = self.clock.now();
-        for _ in 0..MOST_STEPS {
-            let Some(pod) = self.pods.get_mut(&uid) else {
-                return;
-            };
-            let observed = self.runtime.observe(&uid, now);
-            let step = phase::next(pod.life.clone(), &pod.desired, &observed, now);
-            pod.life = step.life;
-            for note in step.notes {
-                record(&self.recorder, &pod.desired, &pod.node, note);
-            }
-            let quiet = step.orders.is_empty();
-            for order in step.orders {
-                self.runtime.order(&uid, order, now);
-            }
-            if quiet {
-                return self.settle(&uid, step.status, step.end, step.wake_at, now);
-            }
-        }
-        tracing::error!(
-            pod = &*uid,
-            "a pod goes round in circles; it is looked at again later"
-        );
-        self.wake(
-            &uid,
-            Some(
-                now.saturating_add(SignedDuration::from_secs(LONGEST_PAUSE_SECONDS))
-                    .unwrap_or(now),
-            ),
-        );
-    }
-
-    /// Makes the call that a pod needs, if any, and notes when to look again.
-    fn settle(
-        &mut self,
-        uid: &Arc<str>,
-        status: Option<PodStatus>,
-        end: End,
-        wake_at: Option<Timestamp>,
-        now: Timestamp,
-    ) {
-        if end == End::Forget {
-            return self.forget(uid);
-        }
-        let Some(pod) = self.pods.get_mut(uid) else {
-            return;
-        };
-        let retry_at = pod.retry_at.filter(|at| *at > now);
-        self.wake(uid, [wake_at, retry_at].into_iter().flatten().min());
-        let Some(pod) = self.pods.get_mut(uid) else {
-            return;
-        };
-        let differs = status.filter(|status| {
-            let fingerprint = status::fingerprint(status);
-            fingerprint != pod.shown && pod.refused != Some(fingerprint)
-        });
-        let needs_call = differs.is_some() || end == End::Delete;
-        if !needs_call || retry_at.is_some() || pod.call != Call::None {
-            return;
-        }
-        if self.calls.len() >= CONCURRENT {
-            pod.call = Call::Waiting;
-            self.waiting.push_back(uid.clone());
-            return;
-        }
-        pod.call = Call::UnderWay;
-        let call = calls::Target {
-            client: self.client.clone(),
-            namespace: pod.desired.namespace.clone(),
-            name: pod.desired.name.clone(),
-            uid: uid.clone(),
-        };
-        match differs {
-            Some(status) => self
-                .calls
-                .spawn(calls::guarded(uid.clone(), call.report(status))),
-            None => self.calls.spawn(calls::guarded(uid.clone(), call.remove())),
-        };
-    }
-
-    fn finish(&mut self, finished: Result<Finished, tokio::task::JoinError>) {
-        match finished {
-            Ok(finished) => self.take_answer(finished),
-            Err(error) => tracing::error!(%error, "a call for a pod broke down"),
-        }
-        while self.calls.len() < CONCURRENT
-            && let Some(uid) = self.waiting.pop_front()
-        {
-            if let Some(pod) = self.pods.get_mut(&uid) {
-                pod.call = Call::None;
-                self.look(&uid);
-            }
-        }
-    }
-
-    fn take_answer(&mut self, finished: Finished) {
-        let now = self.clock.now();
-        let (uid, failure) = match finished {
-            Finished::Reported { uid, sent, answer } => {
-                if let Some(pod) = self.pods.get_mut(&uid) {
-                    pod.call = Call::None;
-                }
-                match answer {
-                    Ok(view) => {
-                        self.absorb(&uid, &view);
-                        if let Some(pod) = self.pods.get_mut(&uid).filter(|pod| pod.shown != sent) {
-                            tracing::debug!(
-                                pod = &*pod.desired.name,
-                                "the API shows another status than it was sent"
-                            );
-                            pod.refused = Some(sent);
-                        }
-                        (uid, None)
-                    }
-                    Err(error) => (uid, Some(error.to_string())),
-                }
-            }
-            Finished::Removed { uid, answer } => {
-                let removed = answer.is_ok();
-                if let Some(pod) = self.pods.get_mut(&uid) {
-                    pod.call = if removed { Call::Removed } else { Call::None };
-                }
-                (uid, answer.err().map(|error| error.to_string()))
-            }
-            Finished::Broken { uid } => {
-                tracing::error!(%uid, "a call for a pod panicked; it is made again later");
-                if let Some(pod) = self.pods.get_mut(&uid) {
-                    pod.call = Call::None;
-                }
-                (uid, Some("the call panicked".to_owned()))
-            }
-        };
-        if let Some(pod) = self.pods.get_mut(&uid) {
-            match failure {
-                None => (pod.failures, pod.retry_at) = (0, None),
-                Some(error) => {
-                    tracing::debug!(pod = &*pod.desired.name, %error, "a call for a pod failed");
-                    pod.failures = pod.failures.saturating_add(1);
-                    let seconds = (1_i64 << pod.failures.min(6)).min(LONGEST_PAUSE_SECONDS);
-                    pod.retry_at = now.saturating_add(SignedDuration::from_secs(seconds)).ok();
-                }
-            }
-            self.look(&uid);
-        }
-    }
-
-    fn forget(&mut self, uid: &Arc<str>) {
-        self.wake(uid, None);
-        if let Some(pod) = self.pods.remove(uid)
-            && let (Some(addresses), Some(ip)) = (self.nodes.get_mut(&pod.node), pod.life.ip)
-        {
-            addresses.release(ip);
-        }
-    }
-
-    /// Sees to it that the pod is looked at then, and not earlier for the same reason.
-    fn wake(&mut self, uid: &Arc<str>, at: Option<Timestamp>) {
-        let Some(pod) = self.pods.get_mut(uid) else {
-            return;
-        };
-        if pod.due == at {
-            return;
-        }
-        if let Some(former) = pod.due.take() {
-            self.due.remove(&(former, uid.clone()));
-        }
-        pod.due = at;
-        if let Some(at) = at {
-            self.due.insert((at, uid.clone()));
+    /// Notes that the pod's object is gone from the API. Its containers are stopped all the same.
+    fn object_gone(&mut self, uid: &str) {
+        if let Some(worker) = self.workers.get_mut(uid) {
+            worker.desired.gone = true;
+            self.sync(uid);
         }
     }
 }
 
-async fn receive(changes: &mut Option<tokio::sync::mpsc::Receiver<Arc<str>>>) -> Option<Arc<str>> {
+async fn receive(changes: &mut Option<mpsc::Receiver<Arc<str>>>) -> Option<Arc<str>> {
     match changes {
         Some(changes) => changes.recv().await,
         None => std::future::pending().await,
@@ -498,7 +264,8 @@ async fn receive(changes: &mut Option<tokio::sync::mpsc::Receiver<Arc<str>>>) ->
 
 async fn sleep_until(clock: &Clock, at: Option<Timestamp>) {
     match at {
-        // A moment too early would be looked at in vain.
+        // Without the minimum, a rounded duration could end just before `at`, and nothing would be
+        // due yet.
         Some(at) => tokio::time::sleep(clock.until(at).max(Duration::from_nanos(1))).await,
         None => std::future::pending().await,
     }

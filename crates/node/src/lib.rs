@@ -1,21 +1,25 @@
-//! The node agent: registration, leases, pods and their end.
+//! The node agent: registers nodes, renews their leases, and runs their pods.
 //!
-//! One agent serves one node or thousands of simulated ones. It sees the world only through a
-//! [`kube::Client`], so it works against any Kubernetes API server, and runs containers only
-//! through a [`Runtime`].
+//! One agent serves one node or thousands of simulated ones. It accesses the cluster only through a
+//! [`kube::Client`], so it works with any Kubernetes API server, and it runs containers only through
+//! a [`Runtime`].
 //!
-//! The walk of a pod: one watch for all nodes of the agent -> the newest state of the pod replaces
-//! the former one -> `pod/phase.rs` decides, purely -> orders go to the runtime, the status goes to
-//! the API as one patch -> when all has ended, a DELETE with grace 0 that is pinned to the uid.
+//! The path of a pod: one watch covers all nodes of the agent. The newest state of a pod replaces
+//! the one before. `pod/phase.rs`, a pure function, decides. Its requests go to the runtime, and the
+//! status goes to the API as one patch. When all containers have ended, the agent deletes the object
+//! with grace period 0 and the uid as a precondition.
 //!
-//! It must never know how the API server stores or decides anything.
+//! The agent must never know how the API server stores or decides anything.
+//!
+//! Read next: `agent.rs` for the loop, `pod/phase.rs` for the decisions.
 
+mod addresses;
 mod agent;
 mod backoff;
 mod logs;
-mod machine;
 mod options;
 mod pod;
+mod registration;
 mod runtime;
 #[cfg(test)]
 mod tests;
@@ -30,16 +34,18 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::agent::Agent;
-use crate::machine::Machines;
+use crate::registration::NodeRegistration;
 
 pub use logs::{LogOptions, LogsError, logs};
 pub use options::{NodeOptions, OptionsError};
 pub use pod::status::{
-    Address, Condition, ContainerStatus, PodStatus, Running, State, Terminated, Waiting,
+    ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus,
+    ContainerStatusState, PodCondition, PodIp, PodStatus,
 };
 pub use pod::view::PodView;
 pub use runtime::{
-    ANNOTATION_PREFIX, ContainerState, Ended, Observed, Order, Runtime, Seen, Simulated,
+    ANNOTATION_PREFIX, ContainerExit, ContainerObservation, ContainerState, PodObservation,
+    Runtime, RuntimeRequest, Simulated,
 };
 
 /// A running agent.
@@ -51,11 +57,12 @@ pub struct Handle {
 
 /// Starts an agent for simulated nodes.
 ///
-/// It runs until `shutdown` is cancelled and then leaves the pods as they are; an agent that is
-/// started later goes on with them.
+/// The agent runs until `shutdown` is cancelled, and leaves the pods as they are then. An agent that
+/// is started later continues with them.
 ///
 /// # Errors
-/// When the options cannot work. Nothing was started then.
+///
+/// Those of [`NodeOptions::check`]. Nothing is started then.
 pub fn run(
     client: Client,
     clock: Clock,
@@ -66,10 +73,11 @@ pub fn run(
     run_with(Simulated::new(), client, clock, entropy, options, shutdown)
 }
 
-/// Starts an agent for nodes with this runtime; see [`run`].
+/// Starts an agent whose nodes use this runtime; like [`run`] otherwise.
 ///
 /// # Errors
-/// When the options cannot work. Nothing was started then.
+///
+/// Those of [`NodeOptions::check`]. Nothing is started then.
 pub fn run_with(
     runtime: impl Runtime,
     client: Client,
@@ -91,20 +99,20 @@ pub fn run_with(
         tasks.spawn(writer.run(shutdown.clone()));
     }
     let recorder = events.recorder(pod::events::COMPONENT);
-    let machines = Machines::new(
+    let registration = NodeRegistration::new(
         client.clone(),
         clock.clone(),
         entropy.clone(),
         options.clone(),
     );
-    tasks.spawn(machines.run(registering, shutdown.clone()));
+    tasks.spawn(registration.run(registering, shutdown.clone()));
     let agent = Agent::new(client, clock, entropy, &options, runtime, recorder);
     tasks.spawn(agent.run(shutdown));
     Ok(Handle { tasks, registered })
 }
 
 impl Handle {
-    /// Waits until all nodes are registered; false when the agent ended before.
+    /// Waits until all nodes are registered. Returns false when the agent ended before.
     pub async fn registered(&self) -> bool {
         self.registered
             .clone()
@@ -113,7 +121,7 @@ impl Handle {
             .is_ok()
     }
 
-    /// Waits until the agent has ended, after shutdown.
+    /// Waits until the agent has ended, which it does after shutdown.
     pub async fn stopped(mut self) {
         while self.tasks.join_next().await.is_some() {}
     }

@@ -1,84 +1,86 @@
-//! What `kubectl logs` shows of a simulated container.
+//! The output of `kubectl logs` for a simulated container.
 //!
-//! There is no process that could have written anything, so the lines are made from what the pod's
-//! status says of the container's life. A pure function: it works on any pod, whoever runs it.
+//! No process has written anything, so the lines are made from the status of the pod. [`logs`] is a
+//! pure function and works on any pod.
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Pod};
 
-/// Which lines, and how.
+/// The options of a request for logs, after `v1.PodLogOptions`.
 #[derive(Clone, Debug, Default)]
 pub struct LogOptions {
-    /// Name of the container; may be left out when there is only one.
+    /// The name of the container; optional when the pod has one main container.
     pub container: Option<String>,
-    /// The attempt before the present one.
+    /// True for the attempt before the current one.
     pub previous: bool,
-    /// Begin each line with its time.
+    /// True to begin each line with its time.
     pub timestamps: bool,
-    /// Only lines from this moment on.
+    /// Omits the lines before this time.
     pub since: Option<Timestamp>,
-    /// Only so many lines at the end.
+    /// Omits all but this number of lines at the end.
     pub tail_lines: Option<usize>,
 }
 
-/// Why there are no lines. The texts are those of the API.
+/// The errors of [`logs`]. Their messages are those of the Kubernetes API.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum LogsError {
-    /// Nobody can tell which container is meant.
+    /// No container was named, and the pod has several.
     #[error("a container name must be specified for pod {pod}, choose one of: [{containers}]")]
     WhichContainer {
-        /// Name of the pod.
+        /// The name of the pod.
         pod: String,
-        /// Names of its containers, separated by spaces.
+        /// The names of its containers, separated by spaces.
         containers: String,
     },
-    /// There is no such container.
+    /// The pod has no container of this name.
     #[error("container {container} is not valid for pod {pod}")]
     UnknownContainer {
-        /// Name of the pod.
+        /// The name of the pod.
         pod: String,
-        /// The name that was asked for.
+        /// The requested name.
         container: String,
     },
-    /// It has not started.
+    /// The container has not started.
     #[error("container \"{container}\" in pod \"{pod}\" is waiting to start: {reason}")]
     Waiting {
-        /// Name of the pod.
+        /// The name of the pod.
         pod: String,
-        /// Name of the container.
+        /// The name of the container.
         container: String,
-        /// Why it waits.
+        /// The reason for waiting, from the status.
         reason: String,
     },
-    /// It was never started again.
+    /// The container was never restarted.
     #[error("previous terminated container \"{container}\" in pod \"{pod}\" not found")]
     NoPrevious {
-        /// Name of the pod.
+        /// The name of the pod.
         pod: String,
-        /// Name of the container.
+        /// The name of the container.
         container: String,
     },
 }
 
-/// The lines of a container, each ended by a newline.
+/// Returns the lines of a container, each ended by a newline.
 ///
 /// # Errors
-/// When the container does not exist or has nothing to show.
+///
+/// Fails when the container is ambiguous or unknown, and when the requested attempt does not exist.
 pub fn logs(pod: &Pod, options: &LogOptions) -> Result<String, LogsError> {
     let name = || pod.metadata.name.clone().unwrap_or_default();
-    let container = chosen(pod, options)?;
+    let container = select_container(pod, options)?;
     let status = status_of(pod, &container);
-    let life = if options.previous {
-        let attempt = status.map_or(0, |status| status.restart_count - 1);
+    let attempt = if options.previous {
+        let number = status.map_or(0, |status| status.restart_count - 1);
         status
             .and_then(|status| status.last_state.as_ref())
-            .and_then(|state| life(state, attempt))
+            .and_then(|state| attempt_of(state, number))
     } else {
         status.and_then(|status| {
-            life(status.state.as_ref()?, status.restart_count).or_else(|| last_life(status))
+            attempt_of(status.state.as_ref()?, status.restart_count)
+                .or_else(|| last_attempt(status))
         })
     };
-    let Some(life) = life else {
+    let Some(attempt) = attempt else {
         return Err(if options.previous {
             LogsError::NoPrevious {
                 pod: name(),
@@ -94,24 +96,24 @@ pub fn logs(pod: &Pod, options: &LogOptions) -> Result<String, LogsError> {
             }
         });
     };
-    let lines: Vec<(Timestamp, String)> = lines(pod, status, &life)
+    let lines: Vec<(Timestamp, String)> = lines(pod, status, &attempt)
         .into_iter()
         .filter(|(at, _)| options.since.is_none_or(|since| *at >= since))
         .collect();
     let skipped = options
         .tail_lines
         .map_or(0, |tail| lines.len().saturating_sub(tail));
-    let render = |(at, text): &(Timestamp, String)| {
+    let render = |(at, line): &(Timestamp, String)| {
         if options.timestamps {
-            format!("{at} {text}\n")
+            format!("{at} {line}\n")
         } else {
-            format!("{text}\n")
+            format!("{line}\n")
         }
     };
     Ok(lines.iter().skip(skipped).map(render).collect())
 }
 
-fn chosen(pod: &Pod, options: &LogOptions) -> Result<String, LogsError> {
+fn select_container(pod: &Pod, options: &LogOptions) -> Result<String, LogsError> {
     let spec = pod.spec.as_ref();
     let mains: Vec<&str> = spec
         .iter()
@@ -156,25 +158,25 @@ fn status_of<'a>(pod: &'a Pod, container: &str) -> Option<&'a ContainerStatus> {
         .find(|status| status.name == container)
 }
 
-/// One attempt as the status tells it.
-struct Life {
-    attempt: i32,
+/// One attempt of a container, from its status.
+struct Attempt {
+    number: i32,
     started_at: Timestamp,
     ended: Option<(Timestamp, i32, String)>,
 }
 
-fn life(state: &ContainerState, attempt: i32) -> Option<Life> {
+fn attempt_of(state: &ContainerState, number: i32) -> Option<Attempt> {
     if let Some(running) = &state.running {
-        return Some(Life {
-            attempt,
+        return Some(Attempt {
+            number,
             started_at: running.started_at.as_ref()?.0,
             ended: None,
         });
     }
     let terminated = state.terminated.as_ref()?;
     let finished_at = terminated.finished_at.as_ref()?.0;
-    Some(Life {
-        attempt,
+    Some(Attempt {
+        number,
         started_at: terminated
             .started_at
             .as_ref()
@@ -187,23 +189,27 @@ fn life(state: &ContainerState, attempt: i32) -> Option<Life> {
     })
 }
 
-/// Between two attempts the one that has ended is shown.
-fn last_life(status: &ContainerStatus) -> Option<Life> {
-    life(status.last_state.as_ref()?, status.restart_count)
+/// Returns the attempt that has ended. It is shown between two attempts.
+fn last_attempt(status: &ContainerStatus) -> Option<Attempt> {
+    attempt_of(status.last_state.as_ref()?, status.restart_count)
 }
 
-fn lines(pod: &Pod, status: Option<&ContainerStatus>, life: &Life) -> Vec<(Timestamp, String)> {
+fn lines(
+    pod: &Pod,
+    status: Option<&ContainerStatus>,
+    attempt: &Attempt,
+) -> Vec<(Timestamp, String)> {
     let (name, image) = status
         .map(|status| (status.name.as_str(), status.image.as_str()))
         .unwrap_or_default();
     let mut lines = vec![(
-        life.started_at,
+        attempt.started_at,
         format!(
             "simulated container {name} started from image {image}, attempt {}",
-            life.attempt
+            attempt.number
         ),
     )];
-    if status.is_some_and(|status| status.ready) && life.ended.is_none() {
+    if status.is_some_and(|status| status.ready) && attempt.ended.is_none() {
         let ready = pod
             .status
             .iter()
@@ -213,22 +219,25 @@ fn lines(pod: &Pod, status: Option<&ContainerStatus>, life: &Life) -> Vec<(Times
             .find(|condition| condition.type_ == "ContainersReady" && condition.status == "True");
         let since = since
             .and_then(|condition| condition.last_transition_time.as_ref())
-            .map_or(life.started_at, |time| time.0);
-        lines.push((since.max(life.started_at), "ready".to_owned()));
+            .map_or(attempt.started_at, |time| time.0);
+        lines.push((since.max(attempt.started_at), "ready".to_owned()));
     }
-    let alive_until = life.ended.as_ref().map_or(Timestamp::MAX, |(at, ..)| *at);
+    let alive_until = attempt
+        .ended
+        .as_ref()
+        .map_or(Timestamp::MAX, |(at, ..)| *at);
     if let Some(deleted_at) =
-        deleted_at(pod).filter(|at| (life.started_at..=alive_until).contains(at))
+        deleted_at(pod).filter(|at| (attempt.started_at..=alive_until).contains(at))
     {
         lines.push((deleted_at, "asked to stop".to_owned()));
     }
-    if let Some((at, code, reason)) = &life.ended {
+    if let Some((at, code, reason)) = &attempt.ended {
         lines.push((*at, format!("exited with code {code} ({reason})")));
     }
     lines
 }
 
-/// When the deletion was asked for: the API stores when its grace ends.
+/// Returns the time of the deletion request. The API stores the end of the grace period.
 fn deleted_at(pod: &Pod) -> Option<Timestamp> {
     let ends = pod.metadata.deletion_timestamp.as_ref()?.0;
     let grace = SignedDuration::from_secs(
@@ -262,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn the_life_of_a_container_is_told_in_lines() {
+    fn lines_follow_from_the_status_of_the_container() {
         let pod = pod(json!({"state": ended(5, 12, 137), "lastState": ended(0, 4, 1)}));
         let shown = |options: LogOptions| logs(&pod, &options).unwrap();
         assert_eq!(
@@ -296,13 +305,13 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_shown_is_said_in_the_words_of_the_api() {
-        let told = |state: Value, options: LogOptions| {
+    fn errors_have_the_messages_of_the_api() {
+        let error = |state: Value, options: LogOptions| {
             logs(&pod(state), &options).unwrap_err().to_string()
         };
         let waiting = || json!({"state": {"waiting": {"reason": "ContainerCreating"}}});
         assert_eq!(
-            told(waiting(), LogOptions::default()),
+            error(waiting(), LogOptions::default()),
             "container \"c\" in pod \"p\" is waiting to start: ContainerCreating"
         );
         let previous = LogOptions {
@@ -310,13 +319,16 @@ mod tests {
             ..LogOptions::default()
         };
         assert_eq!(
-            told(waiting(), previous),
+            error(waiting(), previous),
             "previous terminated container \"c\" in pod \"p\" not found"
         );
         let other = LogOptions {
             container: Some("x".into()),
             ..LogOptions::default()
         };
-        assert_eq!(told(waiting(), other), "container x is not valid for pod p");
+        assert_eq!(
+            error(waiting(), other),
+            "container x is not valid for pod p"
+        );
     }
 }

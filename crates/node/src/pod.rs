@@ -1,9 +1,9 @@
-//! One pod on its node: what the API wants, what the worker remembers, what to do next, what to
-//! report.
+//! One pod on its node: its desired state, what the worker remembers, what to do next, and what to
+//! publish.
 //!
-//! Data flows one way: [`view`] is what the API sends, [`desired`] the part of it that is kept,
-//! [`phase`] decides (pure), [`status`] renders what the decision means for the API. Nothing here
-//! waits, asks the time or talks to anybody; the agent does that.
+//! Data flows one way. [`view`] is what the API sends, and [`desired`] is the part of it that is
+//! kept. [`phase`] makes the decisions and renders the [`status`]. Nothing here waits, reads a clock
+//! or does I/O; the agent does that.
 
 pub(crate) mod desired;
 pub(crate) mod events;

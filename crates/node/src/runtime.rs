@@ -1,10 +1,10 @@
-//! The narrow door to whatever runs containers.
+//! The interface between the agent and a container runtime.
 //!
-//! A runtime takes orders and shows what is. It never decides: restarts, grace and order are
-//! decided in `pod/phase.rs`. An order returns at once; what came of it shows in the next
-//! observation. A runtime whose containers change on their own (a real one) names the pods that
-//! changed through [`Runtime::changes`]; one that knows the future (the simulated one) says when
-//! the next change is due.
+//! A runtime carries out requests and reports observations. It makes no decisions: restarts, grace
+//! periods and the order of containers are decided in `pod/phase.rs`. A request returns at once, and
+//! its effect shows in the next observation. A runtime whose containers change on their own reports
+//! the pods that changed through [`Runtime::changes`]; a runtime that knows the future, as the
+//! simulated one does, reports in each observation when the next change is due.
 
 mod simulated;
 
@@ -20,116 +20,117 @@ use crate::pod::view::PodView;
 
 /// Runs the containers of pods.
 ///
-/// Containers are counted init containers first, then the ordinary ones, then the ephemeral ones.
+/// A container is identified by its index in the pod: init containers first, then main containers,
+/// then ephemeral containers.
 pub trait Runtime: Send + Sync + 'static {
-    /// Takes note of the newest state of a pod; called before anything is ordered for it and
-    /// whenever the pod changes. Returns what the pod's author should be told.
-    fn admit(&self, pod: &PodView, now: Timestamp) -> Vec<String>;
+    /// Stores the newest state of a pod. Called before the first request for the pod and whenever
+    /// the pod changes. Returns warnings to show to the author of the pod.
+    fn update(&self, pod: &PodView, now: Timestamp) -> Vec<String>;
 
-    /// Finds again what an earlier agent started for this pod. Called once per pod, after
-    /// [`Runtime::admit`], when the API says that containers were started before.
-    fn adopt(&self, pod: &PodView, now: Timestamp);
+    /// Restores the containers that an earlier agent started for this pod. Called once per pod,
+    /// after [`Runtime::update`], when the published status says that the pod was started.
+    fn restore(&self, pod: &PodView, now: Timestamp);
 
-    /// Takes an order; returns at once. A container for which a start was ordered is
-    /// [`ContainerState::Creating`] from this moment on.
-    fn order(&self, uid: &str, order: Order, now: Timestamp);
+    /// Accepts a request and returns at once. A container whose start was requested is
+    /// [`ContainerState::Creating`] from this call on.
+    fn request(&self, uid: &str, request: RuntimeRequest, now: Timestamp);
 
-    /// What is, in the order of the containers. A pod of which the runtime knows nothing has none.
-    fn observe(&self, uid: &str, now: Timestamp) -> Observed;
+    /// Returns the state of all containers of a pod. A pod that the runtime does not know has none.
+    fn observe(&self, uid: &str, now: Timestamp) -> PodObservation;
 
-    /// Uids of pods that changed for another reason than the passing of time. Taken once.
+    /// Returns a channel with the uids of pods that change on their own. Called once, at the start.
     fn changes(&self) -> Option<mpsc::Receiver<Arc<str>>> {
         None
     }
 }
 
-/// What a runtime shall do.
+/// A request to a container runtime.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Order {
+pub enum RuntimeRequest {
     /// Create and start a container.
-    Start {
-        /// Which.
+    StartContainer {
+        /// The index of the container.
         container: usize,
         /// 0 for the first start, one more with each restart.
         attempt: u32,
     },
     /// Run the preStop hook of a running container.
-    PreStop {
-        /// Which.
+    RunPreStopHook {
+        /// The index of the container.
         container: usize,
     },
-    /// Send the stop signal, and kill what still runs after the timeout. A second order may
-    /// only shorten it.
-    Stop {
-        /// Which.
+    /// Send the stop signal to a container, and kill it after the timeout. For a container that is
+    /// still being created, cancel the start. A second request can only make the kill earlier.
+    StopContainer {
+        /// The index of the container.
         container: usize,
-        /// Time between the signal and the kill.
+        /// The time between the stop signal and the kill.
         timeout: Duration,
     },
-    /// Release everything the pod holds; its containers have ended.
-    Remove,
+    /// Release everything that the pod holds. All its containers have ended.
+    RemovePod,
 }
 
-/// What is.
+/// The state of a pod's containers.
 #[derive(Clone, Debug, Default)]
-pub struct Observed {
-    /// The latest attempt of each container.
-    pub containers: Vec<Seen>,
+pub struct PodObservation {
+    /// The latest attempt of each container, by its index.
+    pub containers: Vec<ContainerObservation>,
     /// When the next change is due, if the runtime knows.
     pub next_change: Option<Timestamp>,
 }
 
-/// The latest attempt of one container.
+/// The state of the latest attempt of one container.
 #[derive(Clone, Debug, Default)]
-pub struct Seen {
-    /// Which attempt this is about.
+pub struct ContainerObservation {
+    /// The number of the attempt.
     pub attempt: u32,
-    /// What it does.
+    /// The state.
     pub state: ContainerState,
-    /// True when a preStop hook was ordered and has come to its end.
+    /// True when a preStop hook was requested and has ended.
     pub hook_done: bool,
-    /// Why the hook failed, if it did.
+    /// The error of the hook, if it failed.
     pub hook_failure: Option<String>,
-    /// Id of the container with the runtime's scheme; empty before it is created.
+    /// The id of the container with the runtime's scheme; empty before it is created.
     pub id: String,
-    /// Id of the image with the runtime's scheme; empty before it is known.
+    /// The id of the image with the runtime's scheme; empty before it is known.
     pub image_id: String,
 }
 
-/// What a container does.
+/// The state of a container.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum ContainerState {
-    /// There is none.
+    /// The runtime does not have the container.
     #[default]
     Absent,
-    /// It was ordered and has not started yet.
+    /// The start was requested and has not completed.
     Creating,
-    /// It runs.
+    /// The container runs.
     Running {
-        /// Since when.
+        /// When the container started.
         started_at: Timestamp,
-        /// True when its readiness probe passes, or when it has none.
+        /// True when the readiness probe passes, or when there is none.
         ready: bool,
-        /// What the failing readiness probe says, if it fails.
+        /// The output of the readiness probe, if it fails.
         unhealthy: Option<String>,
     },
-    /// It has ended.
-    Exited(Ended),
+    /// The container has exited.
+    Exited(ContainerExit),
 }
 
 /// The end of a container.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ended {
-    /// When it had started.
+pub struct ContainerExit {
+    /// When the container started.
     pub started_at: Timestamp,
-    /// When it ended.
+    /// When the container exited.
     pub finished_at: Timestamp,
-    /// How.
+    /// The exit code; 128 plus the signal when a signal killed the process.
     pub exit_code: i32,
-    /// `Completed`, `Error`, `OOMKilled`…
+    /// A machine-readable reason: `Completed`, `Error`, `OOMKilled`…
     pub reason: String,
-    /// More, for people.
+    /// A human-readable explanation.
     pub message: String,
-    /// Id of the container with the runtime's scheme.
+    /// The id of the container with the runtime's scheme.
     pub id: String,
 }

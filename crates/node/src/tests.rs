@@ -1,4 +1,4 @@
-//! The whole agent against an API in memory, in virtual time.
+//! The whole agent against an API server in memory, in virtual time.
 
 mod fake;
 
@@ -10,25 +10,25 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use self::fake::{Api, pod_path};
+use self::fake::{FakeApi, pod_path};
 use super::{Handle, NodeOptions};
 
 const BEGIN: i64 = 1_800_000_000;
 
-struct Cluster {
-    api: Api,
+struct AgentTest {
+    api: FakeApi,
     clock: Clock,
     handle: Option<Handle>,
     shutdown: CancellationToken,
     options: NodeOptions,
 }
 
-impl Cluster {
+impl AgentTest {
     async fn new(nodes: usize) -> Self {
         let clock = Clock::starting_at(Timestamp::from_second(BEGIN).unwrap());
         let options = NodeOptions::numbered("node", nodes);
         let mut cluster = Self {
-            api: Api::default(),
+            api: FakeApi::default(),
             clock,
             handle: None,
             shutdown: CancellationToken::new(),
@@ -57,7 +57,7 @@ impl Cluster {
         self.handle.take().unwrap().stopped().await;
     }
 
-    /// Lets seconds pass.
+    /// Lets virtual time pass.
     async fn pass(&self, seconds: f64) {
         tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
     }
@@ -70,7 +70,7 @@ impl Cluster {
         self.api.put(&pod_path(name), pod(name, node, annotations));
     }
 
-    /// Somebody deletes a pod with this grace.
+    /// Deletes a pod with this grace period.
     fn delete(&self, name: &str, grace: i64) {
         self.api.change(&pod_path(name), |pod| {
             pod["metadata"]["deletionTimestamp"] =
@@ -110,7 +110,7 @@ fn condition(pod: &Value, kind: &str) -> Value {
 
 #[tokio::test(start_paused = true)]
 async fn nodes_are_registered_with_a_lease_that_is_renewed() {
-    let cluster = Cluster::new(3).await;
+    let cluster = AgentTest::new(3).await;
     assert_eq!(
         cluster.api.paths("/api/v1/nodes"),
         [
@@ -148,7 +148,7 @@ async fn nodes_are_registered_with_a_lease_that_is_renewed() {
         (20..=31).contains(&(renewed.as_second() - BEGIN)),
         "{renewed}"
     );
-    // Between two heartbeats, which come every 300 seconds, nobody touches the nodes.
+    // The status is reported every 300 seconds, and nothing is written in between.
     assert_eq!(cluster.api.requests("PATCH /api/v1/nodes").len(), 0);
     cluster.pass(300.0).await;
     assert_eq!(cluster.api.requests("PATCH /api/v1/nodes").len(), 3);
@@ -156,7 +156,7 @@ async fn nodes_are_registered_with_a_lease_that_is_renewed() {
 
 #[tokio::test(start_paused = true)]
 async fn a_deleted_node_stays_deleted() {
-    let cluster = Cluster::new(1).await;
+    let cluster = AgentTest::new(1).await;
     cluster.api.remove("/api/v1/nodes/node-1");
     cluster
         .api
@@ -170,8 +170,8 @@ async fn a_deleted_node_stays_deleted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_node_that_was_called_lost_says_that_it_is_well() {
-    let cluster = Cluster::new(1).await;
+async fn a_node_that_was_marked_unknown_reports_its_status() {
+    let cluster = AgentTest::new(1).await;
     let leases = "PATCH /apis/coordination.k8s.io";
     cluster.api.fail(leases, 503, 6);
     cluster.pass(50.0).await;
@@ -185,8 +185,8 @@ async fn a_node_that_was_called_lost_says_that_it_is_well() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn registration_is_tried_until_the_server_answers() {
-    let api = Api::default();
+async fn registration_is_retried_until_it_succeeds() {
+    let api = FakeApi::default();
     api.fail("POST /api/v1/nodes", 503, 4);
     let clock = Clock::starting_at(Timestamp::from_second(BEGIN).unwrap());
     let shutdown = CancellationToken::new();
@@ -205,8 +205,8 @@ async fn registration_is_tried_until_the_server_answers() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pod_lives_and_ends_with_one_write_per_change() {
-    let cluster = Cluster::new(2).await;
+async fn a_pod_takes_one_write_per_change_from_start_to_end() {
+    let cluster = AgentTest::new(2).await;
     cluster.put(
         "p",
         "node-2",
@@ -243,7 +243,7 @@ async fn a_pod_lives_and_ends_with_one_write_per_change() {
     cluster.pass(2.5).await;
     assert!(
         cluster.ready("p"),
-        "a pod stays ready until its containers have stopped"
+        "ready until its containers have stopped"
     );
     cluster.pass(1.0).await;
     assert_eq!(cluster.api.pod("p"), None);
@@ -252,7 +252,7 @@ async fn a_pod_lives_and_ends_with_one_write_per_change() {
         .iter()
         .filter(|(request, _)| request.contains("/pods/p"))
         .collect();
-    // The new generation, the end, the removal.
+    // The observed generation, the final status, the deletion.
     let verbs: Vec<&str> = writes
         .iter()
         .map(|(request, _)| request.split(' ').next().unwrap())
@@ -276,7 +276,7 @@ async fn a_pod_lives_and_ends_with_one_write_per_change() {
 
 #[tokio::test(start_paused = true)]
 async fn pods_of_other_nodes_are_left_alone() {
-    let cluster = Cluster::new(2).await;
+    let cluster = AgentTest::new(2).await;
     cluster.put("foreign", "wire-node", json!({}));
     cluster.put("unscheduled", "", json!({}));
     cluster.pass(5.0).await;
@@ -292,8 +292,8 @@ async fn pods_of_other_nodes_are_left_alone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn calls_that_fail_are_repeated() {
-    let cluster = Cluster::new(1).await;
+async fn failed_requests_are_retried() {
+    let cluster = AgentTest::new(1).await;
     cluster.api.fail("PATCH /api/v1/namespaces/d/pods", 500, 3);
     cluster.put("p", "node-1", json!({}));
     cluster.pass(60.0).await;
@@ -310,8 +310,8 @@ async fn calls_that_fail_are_repeated() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_watch_missed_is_found_by_the_next_list() {
-    let cluster = Cluster::new(1).await;
+async fn a_list_reveals_what_the_watch_has_missed() {
+    let cluster = AgentTest::new(1).await;
     cluster.put("stays", "node-1", json!({}));
     cluster.put(
         "goes",
@@ -326,12 +326,8 @@ async fn what_a_watch_missed_is_found_by_the_next_list() {
     cluster.api.requests("");
     cluster.pass(60.0).await;
     let reports = cluster.api.requests("PATCH /api/v1/namespaces/d/pods");
-    assert_eq!(
-        reports.len(),
-        0,
-        "nothing is reported of a pod that is gone"
-    );
-    // The successor has the name, and nothing else of the one before.
+    assert_eq!(reports.len(), 0, "no status of a pod that is gone");
+    // A new pod has the same name and nothing else of the one before.
     cluster.put("goes", "node-1", json!({}));
     cluster.pass(1.0).await;
     assert!(cluster.ready("goes") && cluster.ready("stays"));
@@ -346,8 +342,8 @@ async fn what_a_watch_missed_is_found_by_the_next_list() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn events_that_come_late_are_not_taken_for_news() {
-    let cluster = Cluster::new(1).await;
+async fn late_watch_events_are_ignored() {
+    let cluster = AgentTest::new(1).await;
     cluster.put(
         "p",
         "node-1",
@@ -369,8 +365,8 @@ async fn events_that_come_late_are_not_taken_for_news() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pod_deleted_by_force_is_torn_down_silently() {
-    let cluster = Cluster::new(1).await;
+async fn a_pod_deleted_by_force_is_stopped_without_reports() {
+    let cluster = AgentTest::new(1).await;
     cluster.put(
         "p",
         "node-1",
@@ -391,13 +387,13 @@ async fn a_pod_deleted_by_force_is_torn_down_silently() {
     assert_eq!(
         pods,
         ["PATCH /api/v1/namespaces/d/pods/p/status"],
-        "only the successor is reported"
+        "only the new pod is reported"
     );
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_agent_that_starts_again_changes_nothing() {
-    let mut cluster = Cluster::new(1).await;
+async fn a_restarted_agent_changes_nothing() {
+    let mut cluster = AgentTest::new(1).await;
     cluster.put(
         "p",
         "node-1",
@@ -421,7 +417,7 @@ async fn an_agent_that_starts_again_changes_nothing() {
     );
     cluster.pass(11.0).await;
     assert!(cluster.ready("p"), "at {} s", cluster.seconds());
-    // A new pod does not get an address that an old one has.
+    // A new pod does not get an address that is in use.
     cluster.put("r", "node-1", json!({}));
     cluster.pass(1.0).await;
     let addresses: HashSet<String> = ["p", "q", "r"]
@@ -431,8 +427,8 @@ async fn an_agent_that_starts_again_changes_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_condition_that_somebody_else_changed_is_put_right() {
-    let cluster = Cluster::new(1).await;
+async fn a_condition_that_another_writer_changed_is_restored() {
+    let cluster = AgentTest::new(1).await;
     cluster.put("p", "node-1", json!({}));
     cluster.pass(5.0).await;
     cluster.api.change(&pod_path("p"), |pod| {
@@ -459,13 +455,13 @@ async fn a_condition_that_somebody_else_changed_is_put_right() {
     assert_eq!(
         condition(&pod, "DisruptionTarget")["status"],
         "True",
-        "the conditions of others stay"
+        "conditions of other writers are kept"
     );
 }
 
 #[tokio::test(start_paused = true)]
-async fn events_tell_what_happens() {
-    let cluster = Cluster::new(1).await;
+async fn events_are_recorded_and_counted() {
+    let cluster = AgentTest::new(1).await;
     cluster.put(
         "p",
         "node-1",
@@ -473,7 +469,7 @@ async fn events_tell_what_happens() {
     );
     cluster.pass(60.0).await;
     let paths = cluster.api.paths("/api/v1/namespaces/d/events");
-    let mut told: Vec<(String, String, u64)> = paths
+    let mut events: Vec<(String, String, u64)> = paths
         .iter()
         .map(|path| cluster.api.get(path).unwrap())
         .map(|event| {
@@ -489,13 +485,14 @@ async fn events_tell_what_happens() {
             )
         })
         .collect();
-    told.sort();
-    let told: Vec<(&str, &str, u64)> = told
+    events.sort();
+    let events: Vec<(&str, &str, u64)> = events
         .iter()
         .map(|(reason, message, count)| (&**reason, &**message, *count))
         .collect();
     assert_eq!(
-        told.iter()
+        events
+            .iter()
             .map(|(reason, _, count)| (*reason, *count))
             .collect::<Vec<_>>(),
         [
@@ -507,16 +504,16 @@ async fn events_tell_what_happens() {
         ]
     );
     assert_eq!(
-        told[1].1,
+        events[1].1,
         "Container image \"i\" already present on machine"
     );
-    let complaint = "annotation sim.exeunt.dev/stop-seconds: \"soon\" is not a number of seconds such as 2 or 0.5; it is ignored";
-    assert_eq!(told[4].1, complaint);
+    let warning = "annotation sim.exeunt.dev/stop-seconds: \"soon\" is ignored: expected a number of seconds such as 2 or 0.5";
+    assert_eq!(events[4].1, warning);
 }
 
 #[tokio::test(start_paused = true)]
 async fn many_pods_on_many_nodes_become_ready() {
-    let cluster = Cluster::new(20).await;
+    let cluster = AgentTest::new(20).await;
     for number in 0..500 {
         cluster.put(
             &format!("p{number}"),

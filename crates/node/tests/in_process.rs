@@ -31,7 +31,7 @@ impl server::Backend for Backend {
     }
 }
 
-struct Cluster {
+struct InProcess {
     clock: Clock,
     client: Client,
     options: NodeOptions,
@@ -39,7 +39,7 @@ struct Cluster {
     shutdown: CancellationToken,
 }
 
-impl Cluster {
+impl InProcess {
     async fn new(nodes: usize) -> Self {
         let clock = Clock::starting_at(Timestamp::from_second(1_800_000_000).unwrap());
         let entropy = Entropy::seeded(7);
@@ -64,7 +64,7 @@ impl Cluster {
             json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}});
         let accounts: Api<k8s_openapi::api::core::v1::ServiceAccount> =
             Api::namespaced(client.clone(), "default");
-        // The account may be there already; the controller that makes it is not part of this.
+        // The account may exist already. The controller that creates it does not run here.
         let _ = accounts
             .create(
                 &PostParams::default(),
@@ -108,7 +108,7 @@ impl Cluster {
         Api::namespaced(self.client.clone(), "default")
     }
 
-    /// Creates a pod that is bound already, as a DaemonSet's would be.
+    /// Creates a pod that is bound to a node.
     async fn create(&self, name: &str, annotations: Value) {
         let pod = json!({
             "metadata": {"name": name, "annotations": annotations},
@@ -142,7 +142,7 @@ impl Cluster {
 
 #[tokio::test(start_paused = true)]
 async fn nodes_are_registered_and_their_leases_renewed() {
-    let cluster = Cluster::new(3).await;
+    let cluster = InProcess::new(3).await;
     let nodes: Api<Node> = Api::all(cluster.client.clone());
     let listed = nodes.list(&ListParams::default()).await.unwrap();
     let names: Vec<String> = listed.iter().map(ResourceExt::name_any).collect();
@@ -190,8 +190,8 @@ async fn nodes_are_registered_and_their_leases_renewed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_evicted_pod_ends_within_its_grace_and_is_removed() {
-    let cluster = Cluster::new(1).await;
+async fn an_evicted_pod_ends_within_its_grace_period_and_is_deleted() {
+    let cluster = InProcess::new(1).await;
     cluster
         .create(
             "p",
@@ -231,7 +231,7 @@ async fn an_evicted_pod_ends_within_its_grace_and_is_removed() {
     cluster.pass(2).await;
     assert!(
         cluster.is_ready("p").await,
-        "it stays ready until its container has stopped"
+        "ready until its container has stopped"
     );
     cluster.pass(2).await;
     assert!(cluster.get("p").await.is_none());
@@ -249,8 +249,8 @@ async fn an_evicted_pod_ends_within_its_grace_and_is_removed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_agent_of_many_nodes_takes_what_is_bound_to_them_and_nothing_else() {
-    let cluster = Cluster::new(3).await;
+async fn an_agent_of_several_nodes_runs_the_pods_that_are_bound_to_them() {
+    let cluster = InProcess::new(3).await;
     for name in ["bound", "foreign", "nowhere"] {
         let pod = json!({"metadata": {"name": name}, "spec": {"containers": [{"name": "c", "image": "nginx"}]}});
         cluster
@@ -296,13 +296,13 @@ async fn an_agent_of_many_nodes_takes_what_is_bound_to_them_and_nothing_else() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_shorter_grace_is_heeded_and_a_kill_is_reported() {
-    let cluster = Cluster::new(1).await;
+async fn a_shorter_grace_period_takes_effect_and_the_kill_is_reported() {
+    let cluster = InProcess::new(1).await;
     cluster
         .create("p", json!({"sim.exeunt.dev/ignore-sigterm": "true"}))
         .await;
     cluster.pass(1).await;
-    // Somebody else's finalizer keeps the object, so that its end can be read.
+    // A finalizer keeps the object, so that its final status can be read.
     let finalizer = Patch::Merge(json!({"metadata": {"finalizers": ["example.com/keep"]}}));
     cluster
         .pods()
@@ -358,8 +358,8 @@ async fn a_shorter_grace_is_heeded_and_a_kill_is_reported() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_agent_that_starts_again_takes_its_pods_over() {
-    let mut cluster = Cluster::new(1).await;
+async fn a_restarted_agent_takes_over_its_pods() {
+    let mut cluster = InProcess::new(1).await;
     cluster.create("p", json!({})).await;
     cluster
         .create("q", json!({"sim.exeunt.dev/crash-after-seconds": "7"}))
@@ -395,8 +395,8 @@ async fn an_agent_that_starts_again_takes_its_pods_over() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pod_that_has_done_its_work_is_kept_as_it_ended() {
-    let cluster = Cluster::new(1).await;
+async fn a_completed_pod_is_kept_with_its_final_status() {
+    let cluster = InProcess::new(1).await;
     let pod = json!({
         "metadata": {"name": "p", "annotations": {"sim.exeunt.dev/run-seconds.c": "3"}},
         "spec": {
@@ -438,8 +438,8 @@ async fn a_pod_that_has_done_its_work_is_kept_as_it_ended() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_running_pod_is_resized_at_once_and_within_its_node() {
-    let cluster = Cluster::new(1).await;
+async fn a_running_pod_is_resized_within_the_limits_of_its_node() {
+    let cluster = InProcess::new(1).await;
     let of = |cpu: &str| json!({"requests": {"cpu": cpu}, "limits": {"cpu": "16"}});
     let pod = json!({
         "metadata": {"name": "p"},

@@ -1,80 +1,81 @@
-//! What the API wants of one pod, in the compact form in which the agent keeps it.
+//! The desired state of one pod, in the compact form that the agent keeps in memory.
 //!
-//! The newest state replaces the former one as a whole; there is never a queue of edits.
+//! The newest state replaces the one before as a whole. There is never a queue of changes.
 
 use std::sync::Arc;
 
 use super::status::Resources;
 use super::view::{self, ExitCodes, PodView};
 
-/// What the API wants of one pod.
+/// The desired state of one pod.
 #[derive(Clone, Debug)]
-pub(crate) struct Desired {
+pub(crate) struct DesiredPod {
     pub(crate) namespace: Arc<str>,
     pub(crate) name: Box<str>,
     pub(crate) uid: Arc<str>,
     pub(crate) generation: i64,
-    /// Grace of the pending deletion; none while nobody deletes the pod.
+    /// The grace period of the deletion in seconds; `None` while the pod is not being deleted.
     pub(crate) deletion_grace: Option<i64>,
-    /// Grace that the specification gives.
+    /// The default grace period of the specification.
     pub(crate) grace_seconds: i64,
-    /// True when the object is no longer in the API (deleted by force).
+    /// True when the object is gone from the API, because it was deleted by force.
     pub(crate) gone: bool,
-    pub(crate) restart: Restart,
+    pub(crate) restart_policy: RestartPolicy,
     pub(crate) host_network: bool,
-    /// Readiness gates and the status of their conditions, if these exist.
-    pub(crate) gates: Vec<Gate>,
+    /// The readiness gates with the status of their conditions.
+    pub(crate) readiness_gates: Vec<GateStatus>,
     /// All containers, init containers first, ephemeral ones last.
-    pub(crate) containers: Vec<Container>,
-    /// The phase that the API shows.
-    pub(crate) phase: Phase,
+    pub(crate) containers: Vec<DesiredContainer>,
+    /// The published phase.
+    pub(crate) phase: PodPhase,
 }
 
-/// When containers are started again.
+/// The policy on restarting containers that have exited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Restart {
+pub(crate) enum RestartPolicy {
     Always,
     OnFailure,
     Never,
 }
 
-/// A readiness gate as it stands.
+/// A readiness gate with the current status of its condition.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Gate {
+pub(crate) struct GateStatus {
     pub(crate) condition: String,
     pub(crate) status: Option<String>,
 }
 
-/// One container.
+/// The desired state of one container.
 #[derive(Clone, Debug)]
-pub(crate) struct Container {
+pub(crate) struct DesiredContainer {
     pub(crate) name: Box<str>,
     pub(crate) image: Box<str>,
-    pub(crate) role: Role,
-    /// The container's own policy and rules, which go before the pod's.
-    pub(crate) restart: Option<Restart>,
+    pub(crate) role: ContainerRole,
+    /// The container's own policy, which takes precedence over the pod's.
+    pub(crate) restart_policy: Option<RestartPolicy>,
+    /// The exit codes after which the container restarts whatever the policies say.
     pub(crate) restart_on: Vec<ExitCodes>,
     pub(crate) has_pre_stop: bool,
-    /// What it asks for; none when that is nothing.
+    /// The resource requests and limits; `None` when there are none.
     pub(crate) resources: Option<Box<Resources>>,
 }
 
-/// What a container is for.
+/// The part that a container plays in the start and the end of its pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Role {
-    /// Runs to its end before the next one starts.
+pub(crate) enum ContainerRole {
+    /// An init container: runs to completion before the next container starts.
     Init,
-    /// Starts among the init containers and runs as long as the pod.
+    /// A restartable init container: starts among the init containers and runs as long as the pod.
     Sidecar,
-    /// An ordinary container.
+    /// A main container. The pod is complete when all of them are.
     Main,
-    /// Added to look into the pod; runs once, and nothing depends on it.
+    /// An ephemeral container: added for debugging, runs once, and nothing depends on it.
     Ephemeral,
 }
 
-/// Phase of a pod.
+/// The phase of a pod.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Phase {
+pub(crate) enum PodPhase {
     #[default]
     Pending,
     Running,
@@ -82,10 +83,10 @@ pub(crate) enum Phase {
     Failed,
 }
 
-impl Phase {
-    /// Reads the API's text; unknown texts count as pending.
-    pub(crate) fn parse(text: &str) -> Self {
-        match text {
+impl PodPhase {
+    /// Parses the name of a phase. Unknown names count as `Pending`.
+    pub(crate) fn parse(name: &str) -> Self {
+        match name {
             "Running" => Self::Running,
             "Succeeded" => Self::Succeeded,
             "Failed" => Self::Failed,
@@ -93,8 +94,8 @@ impl Phase {
         }
     }
 
-    /// The API's text.
-    pub(crate) fn text(self) -> &'static str {
+    /// Returns the name of the phase in the API.
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Pending => "Pending",
             Self::Running => "Running",
@@ -103,15 +104,15 @@ impl Phase {
         }
     }
 
-    /// True when nothing may run in the pod any more.
+    /// Returns true for phases that a pod never leaves.
     pub(crate) fn is_terminal(self) -> bool {
         matches!(self, Self::Succeeded | Self::Failed)
     }
 }
 
-impl Restart {
-    fn parse(text: &str) -> Option<Self> {
-        match text {
+impl RestartPolicy {
+    fn parse(name: &str) -> Option<Self> {
+        match name {
             "Always" => Some(Self::Always),
             "OnFailure" => Some(Self::OnFailure),
             "Never" => Some(Self::Never),
@@ -119,8 +120,8 @@ impl Restart {
         }
     }
 
-    /// Whether a container that ended with this code runs again.
-    pub(crate) fn after(self, exit_code: i32) -> bool {
+    /// Returns true when a container that exited with this code is restarted.
+    fn restarts_after(self, exit_code: i32) -> bool {
         match self {
             Self::Always => true,
             Self::OnFailure => exit_code != 0,
@@ -129,40 +130,41 @@ impl Restart {
     }
 }
 
-impl Container {
-    /// Whether this container runs again after it ended with this code in a pod with this policy.
-    pub(crate) fn restarts_after(&self, exit_code: i32, pod: Restart) -> bool {
+impl DesiredContainer {
+    /// Returns true when this container is restarted after it exited with this code. `pod` is the
+    /// policy of the pod.
+    pub(crate) fn restarts_after(&self, exit_code: i32, pod: RestartPolicy) -> bool {
         let matches =
             |codes: &ExitCodes| codes.values.contains(&exit_code) == (codes.operator == "In");
         match self.role {
-            Role::Sidecar => true,
-            Role::Ephemeral => false,
+            ContainerRole::Sidecar => true,
+            ContainerRole::Ephemeral => false,
             _ if self.restart_on.iter().any(matches) => true,
-            Role::Init if exit_code == 0 => false,
-            Role::Init => self.restart.unwrap_or(pod) != Restart::Never,
-            Role::Main => self.restart.unwrap_or(pod).after(exit_code),
+            ContainerRole::Init if exit_code == 0 => false,
+            ContainerRole::Init => self.restart_policy.unwrap_or(pod) != RestartPolicy::Never,
+            ContainerRole::Main => self.restart_policy.unwrap_or(pod).restarts_after(exit_code),
         }
     }
 }
 
-impl Desired {
-    /// The part of `pod` that is kept.
+impl DesiredPod {
+    /// Extracts the desired state from a pod.
     pub(crate) fn from_view(pod: &PodView) -> Self {
         let inits = pod
             .spec
             .init_containers
             .iter()
-            .map(|container| keep(container, Role::Init));
+            .map(|init| container(init, ContainerRole::Init));
         let mains = pod
             .spec
             .containers
             .iter()
-            .map(|container| keep(container, Role::Main));
+            .map(|main| container(main, ContainerRole::Main));
         let ephemeral = pod
             .spec
             .ephemeral_containers
             .iter()
-            .map(|container| keep(container, Role::Ephemeral));
+            .map(|ephemeral| container(ephemeral, ContainerRole::Ephemeral));
         let deletion = pod.metadata.deletion_timestamp.as_ref().map(|_| {
             pod.metadata
                 .deletion_grace_period_seconds
@@ -176,47 +178,51 @@ impl Desired {
             deletion_grace: deletion,
             grace_seconds: pod.spec.termination_grace_period_seconds.unwrap_or(30),
             gone: false,
-            restart: Restart::parse(&pod.spec.restart_policy).unwrap_or(Restart::Always),
+            restart_policy: RestartPolicy::parse(&pod.spec.restart_policy)
+                .unwrap_or(RestartPolicy::Always),
             host_network: pod.spec.host_network,
-            gates: pod
+            readiness_gates: pod
                 .spec
                 .readiness_gates
                 .iter()
-                .map(|gate| look_up(gate, pod))
+                .map(|gate| gate_status(gate, pod))
                 .collect(),
             containers: inits.chain(mains).chain(ephemeral).collect(),
-            phase: Phase::parse(&pod.status.phase),
+            phase: PodPhase::parse(&pod.status.phase),
         }
     }
 
-    /// True when somebody deletes the pod, or did so by force.
+    /// Returns true when the pod is being deleted or is gone.
     pub(crate) fn is_ending(&self) -> bool {
         self.gone || self.deletion_grace.is_some()
     }
 
-    /// Seconds that the containers have between the first notice and the kill: the grace of the
-    /// deletion, else that of the specification, at least one.
-    pub(crate) fn effective_grace(&self) -> u64 {
+    /// Returns the time that containers have between the start of their termination and the kill:
+    /// the grace period of the deletion, or else of the specification, at least one second.
+    pub(crate) fn effective_grace_seconds(&self) -> u64 {
         u64::try_from(self.deletion_grace.unwrap_or(self.grace_seconds).max(1)).unwrap_or(1)
     }
 }
 
-fn keep(container: &view::Container, role: Role) -> Container {
-    let restart = container.restart_policy.as_deref().and_then(Restart::parse);
-    let role = if role == Role::Init && restart == Some(Restart::Always) {
-        Role::Sidecar
+fn container(container: &view::ContainerView, role: ContainerRole) -> DesiredContainer {
+    let restart_policy = container
+        .restart_policy
+        .as_deref()
+        .and_then(RestartPolicy::parse);
+    let role = if role == ContainerRole::Init && restart_policy == Some(RestartPolicy::Always) {
+        ContainerRole::Sidecar
     } else {
         role
     };
-    Container {
+    DesiredContainer {
         name: container.name.as_str().into(),
         image: container.image.as_str().into(),
         role,
-        restart,
+        restart_policy,
         restart_on: container
             .restart_policy_rules
             .iter()
-            .filter(|rule| rule.action == "Restart")
+            .filter(|rule| rule.action == "RestartPolicy")
             .filter_map(|rule| rule.exit_codes.clone())
             .collect(),
         has_pre_stop: container
@@ -226,18 +232,18 @@ fn keep(container: &view::Container, role: Role) -> Container {
         resources: container
             .resources
             .clone()
-            .filter(|asked| *asked != Resources::default())
+            .filter(|resources| *resources != Resources::default())
             .map(Box::new),
     }
 }
 
-fn look_up(gate: &view::ReadinessGate, pod: &PodView) -> Gate {
+fn gate_status(gate: &view::ReadinessGate, pod: &PodView) -> GateStatus {
     let condition = pod
         .status
         .conditions
         .iter()
         .find(|condition| condition.kind == gate.condition_type);
-    Gate {
+    GateStatus {
         condition: gate.condition_type.clone(),
         status: condition.map(|condition| condition.status.clone()),
     }

@@ -5,16 +5,16 @@ use std::sync::Arc;
 use events::{EventRecorder, EventType, RateLimit};
 use k8s_openapi::api::core::v1::ObjectReference;
 
-use super::desired::{Desired, Role};
-use super::phase::Note;
+use super::desired::{ContainerRole, DesiredPod};
+use super::phase::PodEvent;
 
-/// The component that emits them.
+/// The name of the component that emits the events.
 pub(crate) const COMPONENT: &str = "kubelet";
 
-/// How many seconds of unused rate may be used at once.
+/// The burst, in seconds of the sustained rate.
 const BURST_SECONDS: u32 = 10;
 
-/// The bound on the events of all pods of an agent together.
+/// Returns the rate limit over the events of all pods of an agent.
 pub(crate) fn rate_limit(per_second: u32) -> RateLimit {
     RateLimit {
         per_second: per_second.into(),
@@ -23,8 +23,8 @@ pub(crate) fn rate_limit(per_second: u32) -> RateLimit {
 }
 
 /// Records an event about a pod on `node`, or about one of its containers.
-pub(crate) fn record(recorder: &EventRecorder, pod: &Desired, node: &Arc<str>, note: Note) {
-    let event_type = if note.warning {
+pub(crate) fn record(recorder: &EventRecorder, pod: &DesiredPod, node: &Arc<str>, event: PodEvent) {
+    let event_type = if event.warning {
         EventType::Warning
     } else {
         EventType::Normal
@@ -35,21 +35,24 @@ pub(crate) fn record(recorder: &EventRecorder, pod: &Desired, node: &Arc<str>, n
         namespace: Some(pod.namespace.to_string()),
         name: Some(pod.name.to_string()),
         uid: Some(pod.uid.to_string()),
-        field_path: note.container.and_then(|index| field_path(pod, index)),
+        field_path: event.container.and_then(|index| field_path(pod, index)),
         ..ObjectReference::default()
     };
-    recorder
-        .on_host(Arc::clone(node))
-        .event_about(involved, event_type, note.reason, note.message);
+    recorder.on_host(Arc::clone(node)).event_about(
+        involved,
+        event_type,
+        event.reason,
+        event.message,
+    );
 }
 
-/// The path by which kubelets name a container, for example `spec.containers{web}`.
-fn field_path(pod: &Desired, index: usize) -> Option<String> {
+/// Returns the field path of a container in the form of kubelets: `spec.containers{web}`.
+fn field_path(pod: &DesiredPod, index: usize) -> Option<String> {
     let container = pod.containers.get(index)?;
     let list = match container.role {
-        Role::Main => "containers",
-        Role::Ephemeral => "ephemeralContainers",
-        Role::Init | Role::Sidecar => "initContainers",
+        ContainerRole::Main => "containers",
+        ContainerRole::Ephemeral => "ephemeralContainers",
+        ContainerRole::Init | ContainerRole::Sidecar => "initContainers",
     };
     Some(format!("spec.{list}{{{}}}", container.name))
 }

@@ -1,10 +1,28 @@
-//! The life of one pod, as a pure function: what is wanted, what is remembered, what is observed
-//! and the time go in; orders, notes, a status and the next moment to look come out.
+//! The decisions of a pod worker, as one pure function: [`next`] takes what the API wants, what the
+//! worker remembers, what the runtime observes and the time. It returns requests to the runtime,
+//! events, the status to publish, and when to look again.
 //!
-//! A life has three stages and never goes back: `Running` ([`start`]), `Terminating` ([`stop`]),
-//! `Terminated`. The caller applies the orders and asks again until there are none; only then is
-//! there a status to publish, so that it shows what the orders led to.
+//! A pod passes through the three kinds of work of a kubelet's pod worker and never goes back:
+//! `Sync` ([`start`]), `Terminating` ([`stop`]), `Terminated`. The caller carries out the requests
+//! and calls again until there are none. Only then is there a status to publish ([`render`]), so
+//! that it shows the effect of the requests.
+//!
+//! # Guarantees
+//!
+//! * A terminal phase never changes, and a pod that terminates starts no container.
+//! * A grace period is never extended. The kill comes no earlier than the grace period allows, and
+//!   leaves a container at least two seconds after its stop signal.
+//! * Each preStop hook runs once.
+//! * The API object is deleted only after all containers have ended.
+//! * A call that finds nothing new makes no request. As long as the pod is not over, there is a
+//!   request, a change that the runtime will report, or a time to look again.
+//!
+//! # Must never know
+//!
+//! How the API stores anything, which runtime runs the containers, and what time it is: `now` is an
+//! argument.
 
+pub(crate) mod render;
 mod start;
 mod stop;
 #[cfg(test)]
@@ -14,173 +32,179 @@ use std::net::Ipv4Addr;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::desired::{Desired, Phase, Role};
-use super::status::render::{self, Transition};
-use super::status::{ContainerStatus, OWNED_CONDITIONS, PodStatus};
-use crate::runtime::{ContainerState, Ended, Observed, Order, Seen};
+use self::render::ConditionTransition;
+use super::desired::{ContainerRole, DesiredPod, PodPhase};
+use super::status::{ContainerStatus, ContainerStatusState, OWNED_CONDITIONS, PodStatus};
+use crate::runtime::{
+    ContainerExit, ContainerObservation, ContainerState, PodObservation, RuntimeRequest,
+};
 
-/// What is remembered of a pod between two steps.
+/// What a pod worker remembers between two calls of [`next`].
 #[derive(Clone, Debug)]
-pub(crate) struct Life {
-    pub(crate) stage: Stage,
-    pub(crate) phase: Phase,
-    /// One per container, in their order.
-    pub(crate) runs: Vec<Run>,
-    /// All init containers are done. Never goes back.
+pub(crate) struct PodState {
+    pub(crate) work: PodWork,
+    pub(crate) phase: PodPhase,
+    /// One record for each container, in the order of [`DesiredPod::containers`].
+    pub(crate) containers: Vec<ContainerRecord>,
+    /// True when all init containers are done. Never becomes false again.
     pub(crate) initialized: bool,
-    /// When the node took the pod.
+    /// When the node accepted the pod.
     pub(crate) start_time: Timestamp,
+    /// The pod's own address; `None` in the host network, and when the node has none left.
     pub(crate) ip: Option<Ipv4Addr>,
     pub(crate) host_ip: Ipv4Addr,
-    /// Our conditions as they stand, in the order of [`OWNED_CONDITIONS`].
-    pub(crate) transitions: [Option<Transition>; OWNED_CONDITIONS.len()],
+    /// The node's conditions as last published, in the order of [`OWNED_CONDITIONS`].
+    pub(crate) transitions: [Option<ConditionTransition>; OWNED_CONDITIONS.len()],
 }
 
-/// How far a life has come.
+/// The kind of work that a pod needs, after the work types of a kubelet's pod workers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Stage {
-    /// Containers are started and started again. Leaves when the pod is deleted, gone or complete.
-    Running,
-    /// No container is started any more. Leaves when none runs.
+pub(crate) enum PodWork {
+    /// Containers are started and restarted. Left when the pod is deleted, when its object is gone,
+    /// or when its phase is terminal.
+    Sync,
+    /// No container is started any more. Left when no container runs.
     Terminating {
         since: Timestamp,
-        /// Can only shrink.
+        /// The grace period, which later deletions can only shorten.
         grace_seconds: u64,
     },
-    /// Nothing runs; the object may go.
+    /// No container runs, and the object may be deleted. Final.
     Terminated,
 }
 
-/// What is remembered of one container.
+/// What a pod worker remembers of one container.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Run {
-    pub(crate) state: RunState,
-    pub(crate) restarts: u32,
-    /// How the attempt before ended.
-    pub(crate) last: Option<Box<Ended>>,
-    /// Seconds that the next restart waits.
+pub(crate) struct ContainerRecord {
+    pub(crate) state: RecordedState,
+    pub(crate) restart_count: u32,
+    /// The end of the attempt before this one.
+    pub(crate) last_exit: Option<Box<ContainerExit>>,
+    /// The pause before the next restart.
     pub(crate) backoff_seconds: u32,
-    pub(crate) stop: Stopping,
-    /// Id of the image, once the runtime has told it.
+    pub(crate) stop: StopState,
+    /// The id of the image, once the runtime has reported it.
     pub(crate) image_id: Box<str>,
-    /// The start of this attempt was told as an event.
-    told_start: bool,
-    /// That this attempt is unhealthy was told as an event.
-    told_unhealthy: bool,
+    /// True when the events about the start of this attempt were emitted.
+    start_reported: bool,
+    /// True when the event about the readiness of this attempt was emitted.
+    unhealthy_reported: bool,
 }
 
-/// What a container is about to do.
+/// The state of a container as far as the worker decides it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) enum RunState {
-    /// Waits for its first start.
+pub(crate) enum RecordedState {
+    /// The first start has not been requested.
     #[default]
     Waiting,
-    /// A start was ordered; the runtime knows the rest.
-    Ordered,
-    /// Ended, and waits to be started again.
+    /// A start was requested. The runtime knows the rest. Left when the container exits.
+    Started,
+    /// The container has exited and will be restarted at `until`.
     BackOff { until: Timestamp, seconds: u32 },
-    /// Ended for good, or about to be started again in this very step.
-    Ended(Box<Ended>),
+    /// The container has exited. Left in the same call when the restart policy restarts it.
+    Exited(Box<ContainerExit>),
 }
 
-/// How far stopping a container has come.
+/// The progress of stopping a container. Only moves forward.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Stopping {
-    /// Not begun.
+pub(crate) enum StopState {
+    /// The container has not been asked to stop.
     #[default]
-    No,
-    /// Its preStop hook runs.
-    Hook { since: Timestamp },
-    /// Waits until others have stopped.
-    Turn {
+    NotBegun,
+    /// The preStop hook runs. Left when it is done, or at the end of the grace period.
+    PreStopHook { since: Timestamp },
+    /// A sidecar waits until the containers that need it have stopped. Left then, or when the rest
+    /// of the grace period is over.
+    WaitingForTurn {
         since: Timestamp,
         remaining_seconds: u64,
     },
-    /// The stop signal was sent, the kill comes at this time.
+    /// The stop signal was sent. The runtime kills the container at `kill_at`.
     Signalled { kill_at: Timestamp },
 }
 
-/// Something that people should read in the pod's events.
+/// An event about a pod or one of its containers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Note {
+pub(crate) struct PodEvent {
     pub(crate) container: Option<usize>,
     pub(crate) warning: bool,
     pub(crate) reason: &'static str,
     pub(crate) message: String,
 }
 
-/// What follows from one look at a pod.
+/// The result of [`next`].
 #[derive(Debug)]
-pub(crate) struct Step {
-    pub(crate) life: Life,
-    pub(crate) orders: Vec<Order>,
-    pub(crate) notes: Vec<Note>,
-    /// What the API should show; none while there are orders, since these change it.
+pub(crate) struct SyncResult {
+    pub(crate) state: PodState,
+    pub(crate) requests: Vec<RuntimeRequest>,
+    pub(crate) events: Vec<PodEvent>,
+    /// The status to publish; `None` while there are requests, because they change it.
     pub(crate) status: Option<PodStatus>,
-    /// When to look again, even if nothing happens.
+    /// When to call [`next`] again, even if nothing happens before.
     pub(crate) wake_at: Option<Timestamp>,
-    pub(crate) end: End,
+    pub(crate) disposition: Disposition,
 }
 
-/// Whether the object is still needed.
+/// What becomes of the pod's API object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum End {
-    /// It is.
-    No,
-    /// The API shall remove it, once it shows the final status.
+pub(crate) enum Disposition {
+    /// The object stays.
+    Keep,
+    /// The worker deletes the object, once the API shows the final status.
     Delete,
-    /// The API has removed it; nothing is left to do.
+    /// The object is gone, and the worker forgets the pod.
     Forget,
 }
 
-impl Life {
-    /// The life of a pod that this agent sees for the first time. What the API shows of it is where
-    /// it goes on, so that an agent can be started again.
-    pub(crate) fn begin(
-        desired: &Desired,
-        shown: &PodStatus,
+impl PodState {
+    /// Returns the state of a pod that this agent sees for the first time. It continues from the
+    /// published status, so an agent can be restarted.
+    pub(crate) fn resume(
+        desired: &DesiredPod,
+        published: &PodStatus,
         host_ip: Ipv4Addr,
         ip: Option<Ipv4Addr>,
         now: Timestamp,
     ) -> Self {
-        let runs = desired
+        let containers = desired
             .containers
             .iter()
             .map(|container| {
-                shown
+                published
                     .of_container(&container.name)
-                    .map(Run::resume)
+                    .map(ContainerRecord::resume)
                     .unwrap_or_default()
             })
             .collect();
-        let initialized = shown
+        let initialized = published
             .conditions
             .iter()
             .any(|condition| condition.kind == "Initialized" && condition.status == "True");
         Self {
-            stage: Stage::Running,
+            work: PodWork::Sync,
             phase: desired.phase,
-            runs,
-            initialized: initialized && shown.start_time.is_some(),
-            start_time: shown.start_time.unwrap_or(now),
+            containers,
+            initialized: initialized && published.start_time.is_some(),
+            start_time: published.start_time.unwrap_or(now),
             ip,
             host_ip,
-            transitions: render::transitions(shown),
+            transitions: render::transitions(published),
         }
     }
 
-    /// True when no container has a process.
-    fn all_stopped(&self) -> bool {
-        !self.runs.iter().any(|run| run.state == RunState::Ordered)
+    fn has_running_container(&self) -> bool {
+        self.containers
+            .iter()
+            .any(|container| container.state == RecordedState::Started)
     }
 }
 
-impl Run {
+impl ContainerRecord {
     fn resume(status: &ContainerStatus) -> Self {
-        let ended = |state: &super::status::State| {
+        let exit = |state: &ContainerStatusState| {
             state.terminated.as_ref().map(|terminated| {
                 let finished_at = terminated.finished_at.unwrap_or_default();
-                Box::new(Ended {
+                Box::new(ContainerExit {
                     started_at: terminated.started_at.unwrap_or(finished_at),
                     finished_at,
                     exit_code: terminated.exit_code,
@@ -190,136 +214,153 @@ impl Run {
                 })
             })
         };
-        let state = match (&status.state.running, ended(&status.state)) {
-            (Some(_), _) => RunState::Ordered,
-            (None, Some(ended)) => RunState::Ended(ended),
-            (None, None) => RunState::Waiting,
+        let state = match (&status.state.running, exit(&status.state)) {
+            (Some(_), _) => RecordedState::Started,
+            (None, Some(exit)) => RecordedState::Exited(exit),
+            (None, None) => RecordedState::Waiting,
         };
-        let running = state == RunState::Ordered;
+        let running = state == RecordedState::Started;
         Self {
             state,
-            restarts: u32::try_from(status.restart_count).unwrap_or_default(),
-            last: ended(&status.last_state),
+            restart_count: u32::try_from(status.restart_count).unwrap_or_default(),
+            last_exit: exit(&status.last_state),
             image_id: status.image_id.as_str().into(),
-            told_start: running,
-            told_unhealthy: running,
+            start_reported: running,
+            unhealthy_reported: running,
             ..Self::default()
         }
     }
 
-    /// How it ended, when it has.
-    pub(crate) fn ended(&self) -> Option<&Ended> {
+    /// Returns how the container ended, if it has and is not to be restarted.
+    pub(crate) fn exit(&self) -> Option<&ContainerExit> {
         match &self.state {
-            RunState::Ended(ended) => Some(ended),
+            RecordedState::Exited(exit) => Some(exit),
             _ => None,
         }
     }
+
+    /// Gives up a restart: a container that waits for one has exited for good.
+    fn cancel_restart(&mut self) {
+        let last = self.last_exit.take();
+        self.state = last.map_or(RecordedState::Waiting, RecordedState::Exited);
+    }
 }
 
-/// Decides what to do next.
-pub(crate) fn next(life: Life, desired: &Desired, observed: &Observed, now: Timestamp) -> Step {
-    let mut step = Step {
-        life,
-        orders: Vec::new(),
-        notes: Vec::new(),
+/// Decides what to do next. The module describes its guarantees.
+pub(crate) fn next(
+    state: PodState,
+    desired: &DesiredPod,
+    observed: &PodObservation,
+    now: Timestamp,
+) -> SyncResult {
+    let mut result = SyncResult {
+        state,
+        requests: Vec::new(),
+        events: Vec::new(),
         status: None,
         wake_at: observed.next_change,
-        end: End::No,
+        disposition: Disposition::Keep,
     };
-    // Ephemeral containers come at any time, and at the end.
-    step.life
-        .runs
-        .resize_with(desired.containers.len(), Run::default);
-    take_in(&mut step, observed, now);
-    if step.life.stage == Stage::Running && (desired.is_ending() || desired.phase.is_terminal()) {
-        step.life.stage = Stage::Terminating {
+    // Ephemeral containers can be added at any time, always at the end.
+    result
+        .state
+        .containers
+        .resize_with(desired.containers.len(), ContainerRecord::default);
+    record_observation(&mut result, observed, now);
+    if result.state.work == PodWork::Sync && (desired.is_ending() || desired.phase.is_terminal()) {
+        result.state.work = PodWork::Terminating {
             since: now,
-            grace_seconds: desired.effective_grace(),
+            grace_seconds: desired.effective_grace_seconds(),
         };
     }
-    if step.life.stage == Stage::Running {
-        start::advance(&mut step, desired, observed, now);
+    if result.state.work == PodWork::Sync {
+        start::sync(&mut result, desired, observed, now);
     }
-    if matches!(step.life.stage, Stage::Terminating { .. }) {
-        stop::advance(&mut step, desired, observed, now);
+    if matches!(result.state.work, PodWork::Terminating { .. }) {
+        stop::terminate(&mut result, desired, observed, now);
     }
-    if step.life.stage == Stage::Terminated {
-        step.end = match desired {
-            Desired { gone: true, .. } => End::Forget,
-            // With a grace of 0 the API waits for finalizers, not for the node.
-            Desired {
+    if result.state.work == PodWork::Terminated {
+        result.disposition = match desired {
+            DesiredPod { gone: true, .. } => Disposition::Forget,
+            // With a grace period of 0 the API waits for finalizers and no longer for the node.
+            DesiredPod {
                 deletion_grace: Some(1..),
                 phase,
                 ..
-            } if phase.is_terminal() => End::Delete,
-            _ => End::No,
+            } if phase.is_terminal() => Disposition::Delete,
+            _ => Disposition::Keep,
         };
     }
-    if step.orders.is_empty() {
-        step.status = Some(render::status(&mut step.life, desired, observed, now));
+    if result.requests.is_empty() {
+        result.status = Some(render::status(&mut result.state, desired, observed, now));
     } else {
-        step.wake_at = None;
+        // The caller calls again at once.
+        result.wake_at = None;
     }
     if desired.gone {
-        // Nobody is left who could read them.
-        step.notes.clear();
-        step.status = None;
+        // There is no object that events and a status could belong to.
+        result.events.clear();
+        result.status = None;
     }
-    step
+    result
 }
 
-/// Notes what became of the containers since the last step.
-fn take_in(step: &mut Step, observed: &Observed, now: Timestamp) {
-    let Life { runs, stage, .. } = &mut step.life;
-    for (index, run) in runs.iter_mut().enumerate() {
-        if run.state != RunState::Ordered {
+/// Records what became of the containers since the last call.
+fn record_observation(result: &mut SyncResult, observed: &PodObservation, now: Timestamp) {
+    let PodState {
+        containers, work, ..
+    } = &mut result.state;
+    for (index, record) in containers.iter_mut().enumerate() {
+        if record.state != RecordedState::Started {
             continue;
         }
         let Some(seen) = observed.containers.get(index) else {
-            run.state = RunState::Ended(Box::new(lost(now)));
+            record.state = RecordedState::Exited(Box::new(unknown_exit(now)));
             continue;
         };
-        if *run.image_id != *seen.image_id && !seen.image_id.is_empty() {
-            run.image_id = seen.image_id.as_str().into();
+        if *record.image_id != *seen.image_id && !seen.image_id.is_empty() {
+            record.image_id = seen.image_id.as_str().into();
         }
-        if !run.told_start
+        if !record.start_reported
             && matches!(
                 seen.state,
                 ContainerState::Running { .. } | ContainerState::Exited(_)
             )
         {
-            run.told_start = true;
-            step.notes
-                .push(Note::of(index, "Created", "Container created"));
-            step.notes
-                .push(Note::of(index, "Started", "Container started"));
+            record.start_reported = true;
+            let events = &mut result.events;
+            events.push(PodEvent::normal(index, "Created", "Container created"));
+            events.push(PodEvent::normal(index, "Started", "Container started"));
         }
         match &seen.state {
             ContainerState::Creating => {}
             ContainerState::Running {
                 unhealthy: Some(why),
                 ..
-            } if !run.told_unhealthy => {
-                run.told_unhealthy = true;
-                step.notes.push(Note {
-                    warning: true,
-                    ..Note::of(index, "Unhealthy", why)
-                });
+            } if !record.unhealthy_reported => {
+                record.unhealthy_reported = true;
+                result
+                    .events
+                    .push(PodEvent::warning(index, "Unhealthy", why));
             }
             ContainerState::Running { .. } => {}
-            ContainerState::Exited(ended) => run.state = RunState::Ended(Box::new(ended.clone())),
-            // It was stopped before it had started, so there is nothing to report.
-            ContainerState::Absent if *stage != Stage::Running && !run.told_start => {
-                run.state = run.last.take().map_or(RunState::Waiting, RunState::Ended);
+            ContainerState::Exited(exit) => {
+                record.state = RecordedState::Exited(Box::new(exit.clone()));
             }
-            ContainerState::Absent => run.state = RunState::Ended(Box::new(lost(now))),
+            // It was stopped before it had started, so this attempt never existed.
+            ContainerState::Absent if *work != PodWork::Sync && !record.start_reported => {
+                record.cancel_restart();
+            }
+            ContainerState::Absent => {
+                record.state = RecordedState::Exited(Box::new(unknown_exit(now)));
+            }
         }
     }
 }
 
-/// The end of a container that the runtime no longer knows.
-pub(crate) fn lost(now: Timestamp) -> Ended {
-    Ended {
+/// The exit of a container that the runtime does not know, in the words of a kubelet.
+fn unknown_exit(now: Timestamp) -> ContainerExit {
+    ContainerExit {
         started_at: now,
         finished_at: now,
         exit_code: 137,
@@ -329,8 +370,8 @@ pub(crate) fn lost(now: Timestamp) -> Ended {
     }
 }
 
-impl Note {
-    fn of(container: usize, reason: &'static str, message: &str) -> Self {
+impl PodEvent {
+    fn normal(container: usize, reason: &'static str, message: &str) -> Self {
         Self {
             container: Some(container),
             warning: false,
@@ -338,23 +379,24 @@ impl Note {
             message: message.to_owned(),
         }
     }
-}
 
-impl Step {
-    fn wake(&mut self, at: Timestamp) {
-        self.wake_at = Some(self.wake_at.map_or(at, |former| former.min(at)));
+    fn warning(container: usize, reason: &'static str, message: &str) -> Self {
+        Self {
+            warning: true,
+            ..Self::normal(container, reason, message)
+        }
     }
 }
 
-/// True when the container runs and may be called started.
-fn is_running(seen: Option<&Seen>) -> bool {
-    matches!(
-        seen,
-        Some(Seen {
-            state: ContainerState::Running { .. },
-            ..
-        })
-    )
+impl SyncResult {
+    /// Asks for a call at `at`, or earlier.
+    fn wake(&mut self, at: Timestamp) {
+        self.wake_at = Some(self.wake_at.map_or(at, |earlier| earlier.min(at)));
+    }
+}
+
+fn is_running(seen: Option<&ContainerObservation>) -> bool {
+    seen.is_some_and(|seen| matches!(seen.state, ContainerState::Running { .. }))
 }
 
 fn plus_seconds(time: Timestamp, seconds: u64) -> Timestamp {
@@ -362,8 +404,8 @@ fn plus_seconds(time: Timestamp, seconds: u64) -> Timestamp {
     time.saturating_add(by).unwrap_or(Timestamp::MAX)
 }
 
-/// Indexes of the containers with this role.
-fn with_role(desired: &Desired, role: Role) -> impl Iterator<Item = usize> + '_ {
+/// Iterates over the indexes of the containers with this role.
+fn with_role(desired: &DesiredPod, role: ContainerRole) -> impl Iterator<Item = usize> + '_ {
     desired
         .containers
         .iter()

@@ -1,20 +1,16 @@
-//! What a node reports of a pod: the status as it stands on the wire, read and written.
+//! The part of a pod's status that a node owns, as it is on the wire.
 //!
-//! Only the members that a node owns are here; the conditions of others pass through
-//! [`PodStatus::owned`] unharmed because they are never written. Rendering is in [`render`].
-
-pub(crate) mod render;
+//! The conditions of other writers are not part of it. A patch from here never names them, so the
+//! API keeps them. `phase/render.rs` makes a status from what the worker knows.
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
 
-use super::view::nullable;
-
-/// The types of conditions that a node writes, in the order in which it writes them.
+/// The types of the conditions that a node owns, in the order in which it writes them.
 pub(crate) const OWNED_CONDITIONS: [&str; 5] = [
     "PodReadyToStartContainers",
     "Initialized",
@@ -23,181 +19,181 @@ pub(crate) const OWNED_CONDITIONS: [&str; 5] = [
     "PodScheduled",
 ];
 
-/// Status of a pod, as far as a node owns it.
+/// The status of a pod, as far as a node owns it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct PodStatus {
-    /// Generation of the specification that this status is about.
+    /// The generation of the specification that this status describes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
     /// `Pending`, `Running`, `Succeeded` or `Failed`.
     pub phase: String,
-    /// Conditions.
+    /// The conditions of the types in `OWNED_CONDITIONS`.
     #[serde(deserialize_with = "nullable")]
-    pub conditions: Vec<Condition>,
-    /// Address of the node.
+    pub conditions: Vec<PodCondition>,
+    /// The address of the node.
     #[serde(rename = "hostIP", skip_serializing_if = "String::is_empty")]
     pub host_ip: String,
-    /// Addresses of the node.
+    /// PodIpPool of the node.
     #[serde(
         rename = "hostIPs",
         deserialize_with = "nullable",
         skip_serializing_if = "Vec::is_empty"
     )]
-    pub host_ips: Vec<Address>,
-    /// Address of the pod.
+    pub host_ips: Vec<PodIp>,
+    /// The address of the pod.
     #[serde(rename = "podIP", skip_serializing_if = "String::is_empty")]
     pub pod_ip: String,
-    /// Addresses of the pod.
+    /// PodIpPool of the pod.
     #[serde(
         rename = "podIPs",
         deserialize_with = "nullable",
         skip_serializing_if = "Vec::is_empty"
     )]
-    pub pod_ips: Vec<Address>,
-    /// When the node took the pod.
+    pub pod_ips: Vec<PodIp>,
+    /// When the node accepted the pod.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub start_time: Option<Timestamp>,
-    /// Init containers.
+    /// The status of each init container and sidecar.
     #[serde(deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
     pub init_container_statuses: Vec<ContainerStatus>,
-    /// Ordinary containers.
+    /// The status of each main container.
     #[serde(deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
     pub container_statuses: Vec<ContainerStatus>,
-    /// Ephemeral containers.
+    /// The status of each ephemeral container.
     #[serde(deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
     pub ephemeral_container_statuses: Vec<ContainerStatus>,
 }
 
-/// One condition.
+/// One condition of a pod.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct Condition {
-    /// Type.
+pub struct PodCondition {
+    /// The type, one of `OWNED_CONDITIONS` in what a node writes.
     #[serde(rename = "type")]
     pub kind: String,
-    /// Generation of the specification that it is about.
+    /// The generation of the specification that the condition describes.
     pub observed_generation: Option<i64>,
     /// `True`, `False` or `Unknown`.
     pub status: String,
-    /// When `status` last changed.
+    /// When `status` last changed, in whole seconds.
     pub last_transition_time: Option<Timestamp>,
-    /// One word why; none when the condition is as it should be.
+    /// A machine-readable reason in CamelCase; `None` when the condition is as desired.
     pub reason: Option<String>,
-    /// For people.
+    /// A human-readable explanation.
     pub message: Option<String>,
 }
 
-/// One address.
+/// One address of a pod or of its node.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Address {
-    /// The address.
+pub struct PodIp {
+    /// The IP address.
     pub ip: String,
 }
 
-/// Status of one container.
+/// The status of one container.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ContainerStatus {
-    /// Name.
+    /// The name of the container.
     pub name: String,
-    /// What it does.
-    pub state: State,
-    /// How the attempt before ended.
-    pub last_state: State,
-    /// True when it is ready.
+    /// The state of the current attempt.
+    pub state: ContainerStatusState,
+    /// The end of the attempt before.
+    pub last_state: ContainerStatusState,
+    /// True when the readiness probe passes; for init containers, when they have succeeded.
     pub ready: bool,
-    /// How often it was started again.
+    /// The number of restarts.
     pub restart_count: i32,
-    /// Image.
+    /// The image as the specification names it.
     pub image: String,
-    /// Id of the image.
+    /// The id of the image; empty before the runtime has reported it.
     #[serde(rename = "imageID")]
     pub image_id: String,
-    /// Id of the container.
+    /// The id of the container; empty before it is created.
     #[serde(rename = "containerID", skip_serializing_if = "String::is_empty")]
     pub container_id: String,
-    /// True when it has started.
+    /// True while the container runs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub started: Option<bool>,
-    /// What the node keeps for it.
+    /// The resources that the node reserves for the container.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub allocated_resources: BTreeMap<String, String>,
-    /// What it has; none when it asks for nothing, or does not run.
+    /// The resources of the running container; `None` when it requests none or does not run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resources: Option<Resources>,
 }
 
-/// Amounts of CPU, memory and the like by their names.
+/// Quantities of CPU, memory and other resources by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Resources {
-    /// The most that it gets.
+    /// The upper limits.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub limits: BTreeMap<String, String>,
-    /// What it asks for.
+    /// The guaranteed amounts.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub requests: BTreeMap<String, String>,
 }
 
-/// What a container does; at most one member is set.
+/// The state of a container. At most one member is set.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default)]
-pub struct State {
-    /// It waits to be started.
+pub struct ContainerStatusState {
+    /// Set while the container waits to be started.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub waiting: Option<Waiting>,
-    /// It runs.
+    pub waiting: Option<ContainerStateWaiting>,
+    /// Set while the container runs.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub running: Option<Running>,
-    /// It has ended.
+    pub running: Option<ContainerStateRunning>,
+    /// Set when the container has exited.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub terminated: Option<Terminated>,
+    pub terminated: Option<ContainerStateTerminated>,
 }
 
-/// Why a container waits.
+/// The state of a container that waits to be started.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Waiting {
-    /// One word.
+pub struct ContainerStateWaiting {
+    /// A machine-readable reason in CamelCase.
     pub reason: String,
-    /// For people.
+    /// A human-readable explanation.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub message: String,
 }
 
-/// Since when a container runs.
+/// The state of a running container.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct Running {
-    /// When it started.
+pub struct ContainerStateRunning {
+    /// When the container started.
     pub started_at: Option<Timestamp>,
 }
 
-/// How a container ended.
+/// The state of a container that has exited.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct Terminated {
-    /// Exit code.
+pub struct ContainerStateTerminated {
+    /// The exit code; 128 plus the signal when a signal killed the process.
     pub exit_code: i32,
-    /// One word.
+    /// A machine-readable reason in CamelCase.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub reason: String,
-    /// For people.
+    /// A human-readable explanation.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub message: String,
-    /// When it had started.
+    /// When the container started.
     pub started_at: Option<Timestamp>,
-    /// When it ended.
+    /// When the container exited.
     pub finished_at: Option<Timestamp>,
-    /// Id of the container.
+    /// The id of the container.
     #[serde(rename = "containerID", skip_serializing_if = "String::is_empty")]
     pub container_id: String,
 }
 
 impl PodStatus {
-    /// The status of the container with this name.
+    /// Returns the status of the container with this name.
     pub(crate) fn of_container(&self, name: &str) -> Option<&ContainerStatus> {
         let all = self
             .init_container_statuses
@@ -207,22 +203,22 @@ impl PodStatus {
         all.into_iter().find(|status| status.name == name)
     }
 
-    /// The owned part: the conditions of others are dropped, ours stand in our order.
+    /// Returns the part that a node owns: only conditions of the types in [`OWNED_CONDITIONS`], in
+    /// that order.
     pub(crate) fn owned(mut self) -> Self {
-        let place = |condition: &Condition| {
+        let position = |condition: &PodCondition| {
             OWNED_CONDITIONS
                 .iter()
                 .position(|owned| *owned == condition.kind)
         };
         self.conditions
-            .retain(|condition| place(condition).is_some());
-        self.conditions.sort_by_key(place);
+            .retain(|condition| position(condition).is_some());
+        self.conditions.sort_by_key(position);
         self
     }
 
-    /// The strategic merge patch that makes the API show this status. The uid keeps it away from a
-    /// successor of the same name; reason and message of a condition are null where they are to
-    /// vanish.
+    /// Returns the strategic merge patch that publishes this status. The uid in it makes the patch
+    /// fail for a later pod of the same name. Reasons and messages that are to be removed are null.
     pub(crate) fn patch(&self, uid: &str) -> Value {
         let mut status = serde_json::to_value(self).unwrap_or_default();
         let order: Vec<Value> = self
@@ -235,9 +231,16 @@ impl PodStatus {
     }
 }
 
-/// A number that differs when the content does.
+/// Returns a hash by which contents are compared. It is not stable across processes.
 pub(crate) fn fingerprint(of: &impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
     of.hash(&mut hasher);
     hasher.finish()
+}
+
+/// Deserializes `null` as the default value, which other API servers send for empty lists.
+pub(crate) fn nullable<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }

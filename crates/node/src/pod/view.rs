@@ -1,8 +1,8 @@
 //! The part of a pod that a node reads from the API.
 //!
-//! A watch of a hundred thousand pods decodes every one of them, so what nobody here reads (managed
-//! fields, volumes, environments) is skipped by the decoder instead of being built and thrown away.
-//! A runtime that needs more of the pod adds the fields here.
+//! A watch of a hundred thousand pods decodes every one of them. Fields that the node does not read
+//! (managed fields, volumes, environments) are missing here, so the decoder skips them. A runtime
+//! that needs more of the pod adds the fields here.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -12,94 +12,94 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
 use serde::{Deserialize, Deserializer};
 
-use super::status::{PodStatus, Resources};
+use super::status::{PodStatus, Resources, nullable};
 
-/// A pod as the agent decodes it.
+/// A pod, as far as the agent decodes it.
 #[derive(Clone, Debug, Deserialize)]
 pub struct PodView {
-    /// Metadata, without managed fields and labels.
+    /// The metadata, without managed fields and labels.
     #[serde(deserialize_with = "slim_metadata")]
     pub metadata: ObjectMeta,
-    /// What shall run.
+    /// The specification.
     #[serde(default)]
-    pub spec: Spec,
-    /// What the API shows at present, as far as a node owns it.
+    pub spec: PodSpecView,
+    /// The published status, as far as a node owns it.
     #[serde(default)]
     pub status: PodStatus,
 }
 
-/// What shall run.
+/// The specification of a pod.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct Spec {
-    /// The node that shall run it; empty while it is not scheduled.
+pub struct PodSpecView {
+    /// The node that the pod is bound to; empty while it is not scheduled.
     pub node_name: String,
     /// `Always`, `OnFailure` or `Never`.
     pub restart_policy: String,
-    /// Seconds between the stop signal and the kill.
+    /// The default grace period of a deletion.
     pub termination_grace_period_seconds: Option<i64>,
     /// True when the pod shares the node's address.
     pub host_network: bool,
-    /// Conditions that others write and that readiness waits for.
+    /// The conditions of other writers that must be true before the pod is ready.
     #[serde(deserialize_with = "nullable")]
     pub readiness_gates: Vec<ReadinessGate>,
-    /// Containers that run before the others, and sidecars.
+    /// The containers that start before the main containers: init containers and sidecars.
     #[serde(deserialize_with = "nullable")]
-    pub init_containers: Vec<Container>,
-    /// The containers.
+    pub init_containers: Vec<ContainerView>,
+    /// The main containers.
     #[serde(deserialize_with = "nullable")]
-    pub containers: Vec<Container>,
-    /// Containers that were added to look into the pod.
+    pub containers: Vec<ContainerView>,
+    /// The containers that were added for debugging.
     #[serde(deserialize_with = "nullable")]
-    pub ephemeral_containers: Vec<Container>,
+    pub ephemeral_containers: Vec<ContainerView>,
 }
 
 /// One readiness gate.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ReadinessGate {
-    /// Type of the condition that must be True.
+    /// The type of the condition.
     pub condition_type: String,
 }
 
-/// One container.
+/// The specification of one container.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct Container {
-    /// Name.
+pub struct ContainerView {
+    /// The name, unique within the pod.
     pub name: String,
-    /// Image as written.
+    /// The image as the specification names it.
     pub image: String,
     /// The container's own restart policy; `Always` on an init container makes it a sidecar.
     pub restart_policy: Option<String>,
-    /// Rules on exit codes that go before the policy.
+    /// Rules on exit codes that take precedence over the policy.
     #[serde(deserialize_with = "nullable")]
     pub restart_policy_rules: Vec<RestartRule>,
-    /// Readiness probe.
+    /// The readiness probe.
     pub readiness_probe: Option<Probe>,
-    /// Hooks.
+    /// The lifecycle hooks.
     pub lifecycle: Option<Lifecycle>,
-    /// What it asks for.
+    /// The resource requests and limits.
     pub resources: Option<Resources>,
 }
 
-/// One rule on exit codes.
+/// A rule on the exit codes of a container.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct RestartRule {
-    /// `Restart`.
+    /// The action; `Restart` is the only one that Kubernetes defines.
     pub action: String,
-    /// When it applies.
+    /// The exit codes that the rule applies to.
     pub exit_codes: Option<ExitCodes>,
 }
 
-/// When a [`RestartRule`] applies.
+/// A set of exit codes or its complement.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ExitCodes {
     /// `In` or `NotIn`.
     pub operator: String,
-    /// Exit codes.
+    /// The exit codes that the operator refers to.
     #[serde(deserialize_with = "nullable")]
     pub values: Vec<i32>,
 }
@@ -108,35 +108,35 @@ pub struct ExitCodes {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Probe {
-    /// Seconds before the first probe.
+    /// The time between the start and the first probe.
     pub initial_delay_seconds: Option<i64>,
 }
 
-/// Hooks of a container.
+/// The lifecycle hooks of a container.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Lifecycle {
-    /// Runs before the stop signal.
-    pub pre_stop: Option<Hook>,
+    /// The hook that runs before the stop signal.
+    pub pre_stop: Option<HookView>,
 }
 
-/// One hook.
+/// One lifecycle hook. Kinds of hooks that are not listed here succeed at once.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct Hook {
-    /// Waits.
-    pub sleep: Option<Sleep>,
+pub struct HookView {
+    /// Set for a hook that only waits.
+    pub sleep: Option<SleepView>,
 }
 
 /// A hook that waits.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-pub struct Sleep {
-    /// How long.
+pub struct SleepView {
+    /// The duration of the wait.
     pub seconds: i64,
 }
 
-/// Metadata, as far as it is read.
+/// The members of the metadata that are read.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct SlimMetadata {
@@ -169,22 +169,15 @@ fn slim_metadata<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMet
     })
 }
 
-/// Reads `null` as the default: other servers write it for empty lists.
-pub(crate) fn nullable<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
-    deserializer: D,
-) -> Result<T, D::Error> {
-    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
-}
-
 impl PodView {
-    /// The pod's uid; empty when the server sent none.
+    /// Returns the uid; empty when the server sent none.
     pub(crate) fn uid(&self) -> &str {
         self.metadata.uid.as_deref().unwrap_or_default()
     }
 
-    /// All containers, init containers first and ephemeral ones last: the order in which everything
-    /// here counts them.
-    pub(crate) fn all_containers(&self) -> impl Iterator<Item = &Container> {
+    /// Iterates over all containers: init containers, main containers, ephemeral containers. The
+    /// index of a container in this order identifies it everywhere in this crate.
+    pub(crate) fn all_containers(&self) -> impl Iterator<Item = &ContainerView> {
         self.spec
             .init_containers
             .iter()

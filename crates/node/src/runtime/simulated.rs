@@ -1,144 +1,148 @@
-//! A runtime whose containers are arithmetic.
+//! A runtime that computes its containers instead of running them.
 //!
-//! A simulated container is what was ordered, when, and how its author wants it to behave
-//! ([`settings`]); what it does at any moment follows from these ([`course`]). No task and no timer
-//! stands behind it: an idle pod costs its few bytes, and a paused clock costs nothing.
+//! A simulated container consists of the requests that were made for it, with their times, and of
+//! the behavior that its pod asks for ([`settings`]). Its state at any moment follows from these
+//! ([`timeline`]). It needs no task and no timer, so an idle pod costs only its few bytes, and the
+//! simulation works under a paused clock.
 //!
-//! Its hooks: `sleep` takes its time, `exec` and `httpGet` succeed at once.
+//! preStop hooks of the kind `sleep` take their time; `exec` and `httpGet` succeed at once.
 
-mod course;
 mod settings;
+mod timeline;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
 
-use self::course::Course;
 use self::settings::Settings;
-use super::{Ended, Observed, Order, Runtime};
+use self::timeline::Timeline;
+use super::{
+    ContainerExit, ContainerObservation, ContainerState, PodObservation, Runtime, RuntimeRequest,
+};
 use crate::pod::status::ContainerStatus;
 use crate::pod::view::PodView;
 
 pub use self::settings::ANNOTATION_PREFIX;
 
-/// The simulated runtime.
+/// The simulated runtime. The annotations of a pod, which begin with [`ANNOTATION_PREFIX`], set the
+/// behavior of its containers.
 #[derive(Debug, Default)]
 pub struct Simulated {
-    pods: Mutex<HashMap<Arc<str>, Vec<Container>>>,
+    pods: Mutex<HashMap<Arc<str>, Vec<SimulatedContainer>>>,
 }
 
-/// One simulated container.
+/// A container with its current attempt; without one, it is absent.
 #[derive(Debug)]
-struct Container {
+struct SimulatedContainer {
     name: Box<str>,
     image: Box<str>,
     settings: Settings,
-    course: Option<Course>,
+    timeline: Option<Timeline>,
 }
 
 impl Simulated {
-    /// A runtime in which nothing runs yet.
+    /// Creates a runtime without containers.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    fn pods(&self) -> MutexGuard<'_, HashMap<Arc<str>, Vec<Container>>> {
+    fn pods(&self) -> MutexGuard<'_, HashMap<Arc<str>, Vec<SimulatedContainer>>> {
         self.pods.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Runtime for Simulated {
-    fn admit(&self, pod: &PodView, now: Timestamp) -> Vec<String> {
-        let (settings, complaints) = settings::of_pod(pod);
+    fn update(&self, pod: &PodView, now: Timestamp) -> Vec<String> {
+        let (settings, warnings) = settings::of_pod(pod);
         let mut pods = self.pods();
         let containers = pods.entry(pod.uid().into()).or_default();
         for (index, (wanted, settings)) in pod.all_containers().zip(settings).enumerate() {
             match containers.get_mut(index) {
-                None => containers.push(Container {
+                None => containers.push(SimulatedContainer {
                     name: wanted.name.as_str().into(),
                     image: wanted.image.as_str().into(),
                     settings,
-                    course: None,
+                    timeline: None,
                 }),
                 Some(known) if known.settings != settings => {
-                    if let Some(course) = &mut known.course {
-                        course.settings_change(&known.settings, now);
+                    if let Some(timeline) = &mut known.timeline {
+                        timeline.change_settings(&known.settings, now);
                     }
                     known.settings = settings;
                 }
                 Some(_) => {}
             }
         }
-        complaints
+        warnings
     }
 
-    fn adopt(&self, pod: &PodView, now: Timestamp) {
+    fn restore(&self, pod: &PodView, now: Timestamp) {
         let mut pods = self.pods();
         for container in pods.get_mut(pod.uid()).into_iter().flatten() {
-            container.course = pod
+            container.timeline = pod
                 .status
                 .of_container(&container.name)
                 .and_then(|status| resume(status, now));
         }
     }
 
-    fn order(&self, uid: &str, order: Order, now: Timestamp) {
+    fn request(&self, uid: &str, request: RuntimeRequest, now: Timestamp) {
         let mut pods = self.pods();
         let containers = pods.get_mut(uid).map(Vec::as_mut_slice).unwrap_or_default();
-        match order {
-            Order::Start { container, attempt } => {
+        match request {
+            RuntimeRequest::StartContainer { container, attempt } => {
                 if let Some(container) = containers.get_mut(container) {
-                    container.course = Some(Course::ordered(attempt, now));
+                    container.timeline = Some(Timeline::requested(attempt, now));
                 }
             }
-            Order::PreStop { container } => {
-                if let Some(Container {
-                    course: Some(course),
+            RuntimeRequest::RunPreStopHook { container } => {
+                if let Some(SimulatedContainer {
+                    timeline: Some(timeline),
                     ..
                 }) = containers.get_mut(container)
                 {
-                    course.hook(now);
+                    timeline.run_hook(now);
                 }
             }
-            Order::Stop { container, timeout } => {
+            RuntimeRequest::StopContainer { container, timeout } => {
                 let Some(container) = containers.get_mut(container) else {
                     return;
                 };
-                let Some(course) = &mut container.course else {
+                let Some(timeline) = &mut container.timeline else {
                     return;
                 };
-                if course.has_started(&container.settings, now) {
-                    course.signal(
+                if timeline.has_started(&container.settings, now) {
+                    timeline.signal(
                         now,
                         SignedDuration::try_from(timeout).unwrap_or(SignedDuration::MAX),
                     );
                 } else {
-                    // Stopped before it was started: there never was a container.
-                    container.course = None;
+                    // Its creation is canceled, so there never was a container.
+                    container.timeline = None;
                 }
             }
-            Order::Remove => {
+            RuntimeRequest::RemovePod => {
                 pods.remove(uid);
             }
         }
     }
 
-    fn observe(&self, uid: &str, now: Timestamp) -> Observed {
-        let mut observed = Observed::default();
+    fn observe(&self, uid: &str, now: Timestamp) -> PodObservation {
+        let mut observed = PodObservation::default();
         for (index, container) in self.pods().get_mut(uid).into_iter().flatten().enumerate() {
-            let Some(course) = &mut container.course else {
-                observed.containers.push(super::Seen::default());
+            let Some(timeline) = &mut container.timeline else {
+                observed.containers.push(ContainerObservation::default());
                 continue;
             };
-            let (mut seen, next) = course.at(&container.settings, now);
+            let (mut seen, next) = timeline.at(&container.settings, now);
             seen.id = container_id(uid, index, seen.attempt);
             seen.image_id = image_id(&container.image);
-            if let super::ContainerState::Exited(ended) = &mut seen.state
-                && ended.id.is_empty()
+            if let ContainerState::Exited(exit) = &mut seen.state
+                && exit.id.is_empty()
             {
-                ended.id.clone_from(&seen.id);
+                exit.id.clone_from(&seen.id);
             }
             observed.containers.push(seen);
             observed.next_change = [observed.next_change, next].into_iter().flatten().min();
@@ -147,18 +151,21 @@ impl Runtime for Simulated {
     }
 }
 
-/// Goes on with a container that an earlier agent started, as far as the API knows it.
-fn resume(status: &ContainerStatus, now: Timestamp) -> Option<Course> {
-    // Whatever somebody else wrote there must not stop the agent.
+/// Restores a container that an earlier agent started from its published status.
+fn resume(status: &ContainerStatus, now: Timestamp) -> Option<Timeline> {
+    // Other writers can publish any number here, and none must stop the agent.
     let attempt = u32::try_from(status.restart_count).unwrap_or_default();
     if let Some(running) = &status.state.running {
-        return Some(Course::resumed(attempt, running.started_at.unwrap_or(now)));
+        return Some(Timeline::resumed(
+            attempt,
+            running.started_at.unwrap_or(now),
+        ));
     }
     let terminated = status.state.terminated.as_ref()?;
     let finished_at = terminated.finished_at.unwrap_or(now);
-    Some(Course::finished(
+    Some(Timeline::finished(
         attempt,
-        Ended {
+        ContainerExit {
             started_at: terminated.started_at.unwrap_or(finished_at),
             finished_at,
             exit_code: terminated.exit_code,
@@ -169,7 +176,7 @@ fn resume(status: &ContainerStatus, now: Timestamp) -> Option<Course> {
     ))
 }
 
-/// The id that this attempt always has, so that an agent that starts again reports the same one.
+/// Returns the id of an attempt. It is the same after a restart of the agent.
 fn container_id(uid: &str, container: usize, attempt: u32) -> String {
     format!("simulated://{}", digest(&(uid, container, attempt)))
 }
@@ -178,8 +185,7 @@ fn image_id(image: &str) -> String {
     format!("simulated://sha256:{}", digest(&image))
 }
 
-/// 64 hexadecimal digits that look like the ids of real runtimes. Nothing relies on them being
-/// unguessable.
+/// Returns 64 hexadecimal digits, like the ids of real runtimes. They are not cryptographic.
 fn digest(of: &impl std::hash::Hash) -> String {
     use std::hash::{DefaultHasher, Hash, Hasher};
     let part = |salt: u8| {

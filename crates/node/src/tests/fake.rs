@@ -1,5 +1,5 @@
-//! A small API in memory that can be told to fail: objects by path, a watch of pods, merge patches,
-//! graceful deletion. It knows only what the agent asks for.
+//! A small API server in memory: objects by path, a watch of pods, merge patches, deletion, and
+//! failures on demand. It supports only what the agent uses.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -14,26 +14,26 @@ use http_body_util::{BodyExt, StreamBody};
 use kube::client::Body;
 use serde_json::{Value, json};
 
-type Answer = Response<StreamBody<BoxStream<'static, Result<Frame<Bytes>, std::io::Error>>>>;
+type FakeResponse = Response<StreamBody<BoxStream<'static, Result<Frame<Bytes>, std::io::Error>>>>;
 
-/// The API. Clones share the objects.
+/// The API server. Clones share the objects.
 #[derive(Clone, Default)]
-pub(super) struct Api(Arc<Mutex<Inner>>);
+pub(super) struct FakeApi(Arc<Mutex<Inner>>);
 
 #[derive(Default)]
 struct Inner {
     revision: u64,
     objects: BTreeMap<String, Value>,
     watchers: Vec<UnboundedSender<Bytes>>,
-    /// Watch events that are held back, while they are.
+    /// The watch events that are held back; `None` while events are sent at once.
     held: Option<Vec<String>>,
-    /// `METHOD path` of everything that was asked, in order.
+    /// All requests in order, as `METHOD path` and body.
     requests: Vec<(String, Value)>,
-    /// Requests that begin with this text are refused so many times with this code.
+    /// Requests that begin with this prefix fail this number of times with this code.
     faults: Vec<(String, u16, usize)>,
 }
 
-impl Api {
+impl FakeApi {
     fn inner(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap()
     }
@@ -42,7 +42,7 @@ impl Api {
         let api = self.clone();
         let service = tower::service_fn(move |request: Request<Body>| {
             let api = api.clone();
-            async move { Ok::<_, std::io::Error>(api.answer(request).await) }
+            async move { Ok::<_, std::io::Error>(api.respond(request).await) }
         });
         kube::Client::new(service, "default")
     }
@@ -51,7 +51,7 @@ impl Api {
         self.inner().objects.get(path).cloned()
     }
 
-    /// The pod `p` of namespace `d`, or another.
+    /// Returns the pod with this name in namespace `d`.
     pub(super) fn pod(&self, name: &str) -> Option<Value> {
         self.get(&pod_path(name))
     }
@@ -65,7 +65,7 @@ impl Api {
             .collect()
     }
 
-    /// Requests that begin with this text, since the last time that somebody asked.
+    /// Returns the requests that begin with this prefix and forgets all requests.
     pub(super) fn requests(&self, begin: &str) -> Vec<(String, Value)> {
         let all = std::mem::take(&mut self.inner().requests);
         all.into_iter()
@@ -93,26 +93,26 @@ impl Api {
         self.inner().remove(path);
     }
 
-    /// Removes an object and tells nobody: what a watch misses while it is interrupted.
+    /// Removes an object without a watch event, as if the watch were interrupted.
     pub(super) fn remove_silently(&self, path: &str) {
         let mut inner = self.inner();
         inner.revision += 1;
         inner.objects.remove(path);
     }
 
-    /// Keeps watch events back from now on.
+    /// Holds watch events back from now on.
     pub(super) fn hold_events(&self) {
         self.inner().held = Some(Vec::new());
     }
 
-    /// Sends what was kept back.
+    /// Sends the events that were held back.
     pub(super) fn release_events(&self) {
         let mut inner = self.inner();
         let held = inner.held.take().unwrap_or_default();
         held.into_iter().for_each(|line| inner.send(line));
     }
 
-    /// Ends all watches; `expired` makes the clients list again.
+    /// Ends all watches. With `expired`, the next watch fails, so that clients list again.
     pub(super) fn cut_watches(&self, expired: bool) {
         let mut inner = self.inner();
         if expired {
@@ -121,7 +121,7 @@ impl Api {
         inner.watchers.clear();
     }
 
-    async fn answer(&self, request: Request<Body>) -> Answer {
+    async fn respond(&self, request: Request<Body>) -> FakeResponse {
         let (head, body) = request.into_parts();
         let body = body.collect().await.unwrap().to_bytes();
         let body: Value = serde_json::from_slice(&body).unwrap_or_default();
@@ -148,21 +148,21 @@ impl Api {
             return if watch {
                 inner.watch()
             } else {
-                json_answer(200, &inner.list())
+                json_response(200, &inner.list())
             };
         }
         match method {
             "GET" => inner
                 .objects
                 .get(&path)
-                .map_or_else(|| refuse(404), |object| json_answer(200, object)),
+                .map_or_else(|| refuse(404), |object| json_response(200, object)),
             "POST" => {
                 let path = format!("{path}/{}", body["metadata"]["name"].as_str().unwrap());
                 if inner.objects.contains_key(&path) {
                     return refuse(409);
                 }
                 let object = inner.put(&path, body);
-                json_answer(201, &object)
+                json_response(201, &object)
             }
             "PATCH" => inner.patch(path.trim_end_matches("/status"), body),
             "DELETE" => inner.delete(&path, &body),
@@ -182,17 +182,17 @@ impl Inner {
             .objects
             .insert(path.to_owned(), object.clone())
             .is_some();
-        self.tell(path, if known { "MODIFIED" } else { "ADDED" }, &object);
+        self.emit(path, if known { "MODIFIED" } else { "ADDED" }, &object);
         object
     }
 
     fn remove(&mut self, path: &str) {
         self.revision += 1;
         let object = self.objects.remove(path).unwrap();
-        self.tell(path, "DELETED", &object);
+        self.emit(path, "DELETED", &object);
     }
 
-    fn tell(&mut self, path: &str, kind: &str, object: &Value) {
+    fn emit(&mut self, path: &str, kind: &str, object: &Value) {
         if path.contains("/pods/") {
             let line = format!("{}\n", json!({"type": kind, "object": object}));
             match &mut self.held {
@@ -217,7 +217,7 @@ impl Inner {
         json!({"kind": "PodList", "apiVersion": "v1", "metadata": {"resourceVersion": self.revision.to_string()}, "items": items})
     }
 
-    fn watch(&mut self) -> Answer {
+    fn watch(&mut self) -> FakeResponse {
         let (sender, receiver) = unbounded();
         self.watchers.push(sender);
         Response::new(StreamBody::new(
@@ -225,7 +225,7 @@ impl Inner {
         ))
     }
 
-    fn patch(&mut self, path: &str, patch: Value) -> Answer {
+    fn patch(&mut self, path: &str, patch: Value) -> FakeResponse {
         let Some(mut object) = self.objects.get(path).cloned() else {
             return refuse(404);
         };
@@ -237,10 +237,10 @@ impl Inner {
         if object != self.objects[path] {
             object = self.put(path, object);
         }
-        json_answer(200, &object)
+        json_response(200, &object)
     }
 
-    fn delete(&mut self, path: &str, options: &Value) -> Answer {
+    fn delete(&mut self, path: &str, options: &Value) -> FakeResponse {
         let Some(object) = self.objects.get(path).cloned() else {
             return refuse(404);
         };
@@ -249,12 +249,12 @@ impl Inner {
             return refuse(409);
         }
         self.remove(path);
-        json_answer(200, &object)
+        json_response(200, &object)
     }
 }
 
-/// Merges as the API merges what an agent sends: conditions by type, everything else as a merge
-/// patch.
+/// Merges a patch of the agent as an API server does: conditions by type, everything else as a JSON
+/// merge patch.
 fn merge(object: &mut Value, patch: &Value) {
     let Some(members) = patch.as_object() else {
         *object = patch.clone();
@@ -287,22 +287,22 @@ fn merge(object: &mut Value, patch: &Value) {
     }
 }
 
-fn json_answer(code: u16, body: &Value) -> Answer {
+fn json_response(code: u16, body: &Value) -> FakeResponse {
     let body = Bytes::from(body.to_string());
     let body = StreamBody::new(futures::stream::once(async move { Ok(Frame::data(body)) }).boxed());
     Response::builder().status(code).body(body).unwrap()
 }
 
-fn refuse(code: u16) -> Answer {
-    json_answer(
+fn refuse(code: u16) -> FakeResponse {
+    json_response(
         code,
-        &json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": "told to fail", "reason": "Told", "code": code}),
+        &json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": "simulated failure", "reason": "Simulated", "code": code}),
     )
 }
 
-/// A watch from a revision that is no longer known begins, and says so.
-fn expired() -> Answer {
-    json_answer(
+/// Returns the response to a watch from a revision that has been compacted.
+fn expired() -> FakeResponse {
+    json_response(
         200,
         &json!({"type": "ERROR", "object": {"kind": "Status", "status": "Failure", "message": "too old", "reason": "Expired", "code": 410}}),
     )

@@ -22,13 +22,15 @@ use crate::watch::Watch;
 
 /// The schedules of each scenario and scheduler. `EXEUNT_STORE_SCHEDULES` overrides it, to search
 /// longer after a change.
-const SCHEDULES: usize = 250;
+const SCHEDULES: usize = 500;
 const SEED: u64 = 0x5EED;
 /// The number of preemptions that the PCT scheduler places in each schedule.
 const PREEMPTIONS: usize = 4;
 
 const COMMITTERS: usize = 3;
 const COMMITS: usize = 2;
+/// The revision after all commits.
+const LAST: Revision = Revision((COMMITTERS * COMMITS) as u64);
 
 /// What happens beside the committers.
 #[derive(Clone, Copy, Debug, Default)]
@@ -94,7 +96,7 @@ fn a_dropped_store_ends_its_watches() {
     explore(|| {
         let (store, image) = open(Scenario::default());
         let watch = store.watch("log/", Revision(0)).expect("in the history");
-        let watching = watch_to_end(watch, image.clone());
+        let watching = watch_to_end(watch, Revision(0), image.clone());
         let committers: Vec<_> = (0..2)
             .map(|id| {
                 let store = store.clone();
@@ -155,35 +157,28 @@ fn open(scenario: Scenario) -> (Store, DurableImage) {
 
 fn run(scenario: Scenario) {
     let (store, image) = open(scenario);
+    let early = store.watch("log/", Revision(0)).expect("in the history");
+    let early = watch_to_end(early, Revision(0), image.clone());
     let committers: Vec<_> = (0..COMMITTERS)
         .map(|id| {
             let (store, image) = (store.clone(), image.clone());
             thread::spawn(move || commit_some(&store, &image, id, scenario))
         })
         .collect();
-    let watches: Vec<_> = (0..2)
-        .map(|_| {
-            let watch = store.watch("log/", Revision(0)).expect("in the history");
-            watch_to_end(watch, image.clone())
+    let reader = {
+        let (store, image) = (store.clone(), image.clone());
+        thread::spawn(move || read_some(&store, &image))
+    };
+    let waiter = {
+        let store = store.clone();
+        thread::spawn(move || {
+            let reached = block_on(store.reached(LAST));
+            assert_eq!(reached.is_ok(), store.revision() == LAST);
+            if scenario.compacts {
+                store.compact(Revision(LAST.0 / 2));
+            }
         })
-        .collect();
-    let others = [
-        {
-            let (store, image) = (store.clone(), image.clone());
-            thread::spawn(move || read_some(&store, &image))
-        },
-        {
-            let store = store.clone();
-            thread::spawn(move || {
-                let all = (COMMITTERS * COMMITS) as u64;
-                let reached = block_on(store.reached(Revision(all)));
-                assert_eq!(reached.is_ok(), store.revision() == Revision(all));
-                if scenario.compacts {
-                    store.compact(Revision(all / 2));
-                }
-            })
-        },
-    ];
+    };
     let mut acknowledged = Vec::new();
     let mut committers = Some(committers);
     if !scenario.closes_early {
@@ -194,13 +189,14 @@ fn run(scenario: Scenario) {
     assert_eq!(closed.is_ok(), store.failure().is_none());
     assert!(closed.is_ok() || scenario.may_fail);
     acknowledged.extend(committers.into_iter().flatten().map(join));
-    others.into_iter().for_each(join);
+    join(waiter);
+    let late = join(reader);
 
     let newest = store.revision();
     assert!(acknowledged.iter().all(|revision| *revision <= newest));
     assert_eq!(image.read().revision, newest, "nothing is lost or early");
-    for watched in watches.into_iter().map(join) {
-        match watched {
+    for watch in [Some(early), late].into_iter().flatten() {
+        match join(watch) {
             Watched::All(last) => assert_eq!(last, newest),
             Watched::Compacted => assert!(scenario.history_events > 0),
         }
@@ -248,8 +244,9 @@ fn commit_some(store: &Store, image: &DurableImage, id: usize, scenario: Scenari
     newest
 }
 
-/// Reads in all ways that there are.
-fn read_some(store: &Store, image: &DurableImage) {
+/// Reads in all ways that there are. Returns a watch from the middle of what it has seen, unless the
+/// history no longer has it.
+fn read_some(store: &Store, image: &DurableImage) -> Option<JoinHandle<Watched>> {
     let mut newest = Revision(0);
     for _ in 0..2 {
         let snapshot = store.snapshot();
@@ -270,6 +267,13 @@ fn read_some(store: &Store, image: &DurableImage) {
             assert!(seen <= image.read().revision, "reported early");
         }
     }
+    // A revision that the store reaches at any moment from now on, or never.
+    if let Ok(last) = store.snapshot_at(LAST) {
+        assert_eq!(last.count("log/") as u64, LAST.0);
+    }
+    let after = Revision(newest.0 / 2);
+    let watch = store.watch("log/", after).ok()?;
+    Some(watch_to_end(watch, after, image.clone()))
 }
 
 /// The end of a watch.
@@ -280,9 +284,9 @@ enum Watched {
     Compacted,
 }
 
-fn watch_to_end(mut watch: Watch, image: DurableImage) -> JoinHandle<Watched> {
+fn watch_to_end(mut watch: Watch, after: Revision, image: DurableImage) -> JoinHandle<Watched> {
     thread::spawn(move || {
-        let mut last = Revision(0);
+        let mut last = after;
         while let Some(delivered) = block_on(watch.next()) {
             let Ok(events) = delivered else {
                 return Watched::Compacted;

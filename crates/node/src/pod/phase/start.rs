@@ -1,56 +1,72 @@
-//! Starting: init containers one after the other, sidecars among them, then the rest; restarts with
-//! growing pauses; the end of a pod that has done its work.
+//! The `Sync` work of a pod: init containers one after the other with the sidecars among them, then
+//! the rest; restarts with growing pauses; the end of a pod that has done its work.
 
 use jiff::Timestamp;
 
-use super::{Note, RunState, Stage, Step, is_running, plus_seconds, with_role};
-use crate::pod::desired::{Desired, Role};
-use crate::runtime::{Observed, Order};
+use super::{PodEvent, PodWork, RecordedState, SyncResult, is_running, plus_seconds, with_role};
+use crate::pod::desired::{ContainerRole, DesiredPod};
+use crate::runtime::{PodObservation, RuntimeRequest};
 
-/// The pause after the first restart, which is immediate.
-const FIRST_PAUSE_SECONDS: u32 = 10;
-/// Pauses double up to this.
-const LONGEST_PAUSE_SECONDS: u32 = 300;
+/// The pause before the second restart. The first restart is immediate, and later pauses double.
+const FIRST_BACKOFF_SECONDS: u32 = 10;
+/// The longest pause between two restarts.
+const MAX_BACKOFF_SECONDS: u32 = 300;
 /// A container that ran longer than this starts over with the pauses.
-const HEALTHY_AFTER_SECONDS: i64 = 600;
+const BACKOFF_RESET_SECONDS: i64 = 600;
 
-pub(super) fn advance(step: &mut Step, desired: &Desired, observed: &Observed, now: Timestamp) {
-    let life = &mut step.life;
-    life.initialized |=
-        with_role(desired, Role::Main).any(|main| life.runs[main].state != RunState::Waiting);
-    with_role(desired, Role::Ephemeral)
-        .for_each(|ephemeral| keep_going(step, desired, ephemeral, now));
-    let failed = !step.life.initialized && !initialize(step, desired, observed, now);
-    if step.life.initialized {
-        with_role(desired, Role::Sidecar)
-            .for_each(|sidecar| keep_going(step, desired, sidecar, now));
-        with_role(desired, Role::Main).for_each(|main| keep_going(step, desired, main, now));
+/// Starts the containers that are due. Moves the pod on to `Terminating` when its main containers
+/// are done or when an init container has failed for good.
+pub(super) fn sync(
+    result: &mut SyncResult,
+    desired: &DesiredPod,
+    observed: &PodObservation,
+    now: Timestamp,
+) {
+    let state = &mut result.state;
+    state.initialized |= with_role(desired, ContainerRole::Main)
+        .any(|main| state.containers[main].state != RecordedState::Waiting);
+    with_role(desired, ContainerRole::Ephemeral)
+        .for_each(|ephemeral| sync_container(result, desired, ephemeral, now));
+    let failed = !result.state.initialized && !initialize(result, desired, observed, now);
+    if result.state.initialized {
+        with_role(desired, ContainerRole::Sidecar)
+            .for_each(|sidecar| sync_container(result, desired, sidecar, now));
+        with_role(desired, ContainerRole::Main)
+            .for_each(|main| sync_container(result, desired, main, now));
     }
-    let complete = step.life.initialized
-        && with_role(desired, Role::Main).all(|main| step.life.runs[main].ended().is_some());
+    let complete = result.state.initialized
+        && with_role(desired, ContainerRole::Main)
+            .all(|main| result.state.containers[main].exit().is_some());
     if failed || complete {
-        // Sidecars that were just told to start again are not needed any more.
-        step.orders.clear();
-        step.life.stage = Stage::Terminating {
+        cancel_starts(result);
+        result.state.work = PodWork::Terminating {
             since: now,
-            grace_seconds: desired.effective_grace(),
+            grace_seconds: desired.effective_grace_seconds(),
         };
     }
 }
 
-/// Takes the init containers as far as they go; false when one of them has failed for good.
-fn initialize(step: &mut Step, desired: &Desired, observed: &Observed, now: Timestamp) -> bool {
+/// Starts init containers as far as possible. Returns false when one of them has failed for good.
+fn initialize(
+    result: &mut SyncResult,
+    desired: &DesiredPod,
+    observed: &PodObservation,
+    now: Timestamp,
+) -> bool {
     for (index, container) in desired.containers.iter().enumerate() {
-        if matches!(container.role, Role::Main | Role::Ephemeral) {
+        if matches!(
+            container.role,
+            ContainerRole::Main | ContainerRole::Ephemeral
+        ) {
             continue;
         }
-        keep_going(step, desired, index, now);
-        let done = match (container.role, step.life.runs[index].ended()) {
-            (Role::Sidecar, _) => {
-                step.life.runs[index].state == RunState::Ordered
-                    && is_running(observed.containers.get(index))
+        sync_container(result, desired, index, now);
+        let record = &result.state.containers[index];
+        let done = match (container.role, record.exit()) {
+            (ContainerRole::Sidecar, _) => {
+                record.state == RecordedState::Started && is_running(observed.containers.get(index))
             }
-            (_, Some(ended)) if ended.exit_code == 0 => true,
+            (_, Some(exit)) if exit.exit_code == 0 => true,
             (_, Some(_)) => return false,
             (_, None) => false,
         };
@@ -58,67 +74,89 @@ fn initialize(step: &mut Step, desired: &Desired, observed: &Observed, now: Time
             return true;
         }
     }
-    step.life.initialized = true;
+    result.state.initialized = true;
     true
 }
 
-/// Starts a container that waits, and decides what follows from its end.
-fn keep_going(step: &mut Step, desired: &Desired, index: usize, now: Timestamp) {
-    let run = &mut step.life.runs[index];
-    match &run.state {
-        RunState::Waiting => start(step, desired, index),
-        RunState::Ordered => {}
-        RunState::BackOff { until, .. } if *until <= now => start(step, desired, index),
-        RunState::BackOff { until, .. } => {
+/// Starts a container that waits, and restarts one that has exited if its policy says so.
+fn sync_container(result: &mut SyncResult, desired: &DesiredPod, index: usize, now: Timestamp) {
+    let record = &mut result.state.containers[index];
+    match &record.state {
+        RecordedState::Waiting => start(result, desired, index),
+        RecordedState::Started => {}
+        RecordedState::BackOff { until, .. } if *until <= now => start(result, desired, index),
+        RecordedState::BackOff { until, .. } => {
             let until = *until;
-            step.wake(until);
+            result.wake(until);
         }
-        RunState::Ended(ended) => {
-            if !desired.containers[index].restarts_after(ended.exit_code, desired.restart) {
+        RecordedState::Exited(exit) => {
+            if !desired.containers[index].restarts_after(exit.exit_code, desired.restart_policy) {
                 return;
             }
-            let ended = ended.clone();
-            if ended.finished_at.duration_since(ended.started_at).as_secs() > HEALTHY_AFTER_SECONDS
-            {
-                run.backoff_seconds = 0;
+            let exit = exit.clone();
+            let ran = exit.finished_at.duration_since(exit.started_at);
+            if ran.as_secs() > BACKOFF_RESET_SECONDS {
+                record.backoff_seconds = 0;
             }
-            let seconds = run.backoff_seconds;
-            run.backoff_seconds = (seconds * 2).clamp(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS);
-            let until = plus_seconds(ended.finished_at, seconds.into());
-            run.last = Some(ended);
+            let seconds = record.backoff_seconds;
+            record.backoff_seconds =
+                (seconds * 2).clamp(FIRST_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS);
+            // Counted from the exit and not from now, so that it does not depend on when the exit
+            // is noticed.
+            let until = plus_seconds(exit.finished_at, seconds.into());
+            record.last_exit = Some(exit);
             if until <= now {
-                start(step, desired, index);
+                start(result, desired, index);
             } else {
-                run.state = RunState::BackOff { until, seconds };
-                step.wake(until);
+                record.state = RecordedState::BackOff { until, seconds };
+                result.wake(until);
                 let message = format!(
                     "Back-off restarting failed container {} in pod {}_{}({})",
                     desired.containers[index].name, desired.name, desired.namespace, desired.uid
                 );
-                step.notes.push(Note {
-                    warning: true,
-                    ..Note::of(index, "BackOff", &message)
-                });
+                result
+                    .events
+                    .push(PodEvent::warning(index, "BackOff", &message));
             }
         }
     }
 }
 
-fn start(step: &mut Step, desired: &Desired, index: usize) {
-    let run = &mut step.life.runs[index];
-    if run.last.is_some() {
-        run.restarts += 1;
+fn start(result: &mut SyncResult, desired: &DesiredPod, index: usize) {
+    let record = &mut result.state.containers[index];
+    if record.last_exit.is_some() {
+        record.restart_count += 1;
     }
-    run.state = RunState::Ordered;
-    run.told_start = false;
-    run.told_unhealthy = false;
-    step.orders.push(Order::Start {
+    record.state = RecordedState::Started;
+    record.start_reported = false;
+    record.unhealthy_reported = false;
+    result.requests.push(RuntimeRequest::StartContainer {
         container: index,
-        attempt: run.restarts,
+        attempt: record.restart_count,
     });
     let message = format!(
         "Container image \"{}\" already present on machine",
         desired.containers[index].image
     );
-    step.notes.push(Note::of(index, "Pulled", &message));
+    result
+        .events
+        .push(PodEvent::normal(index, "Pulled", &message));
+}
+
+/// Takes back the starts that this call has requested, because the pod terminates: a sidecar that
+/// crashed at the moment when the work was done is not restarted.
+fn cancel_starts(result: &mut SyncResult) {
+    for request in std::mem::take(&mut result.requests) {
+        let RuntimeRequest::StartContainer { container, .. } = request else {
+            continue;
+        };
+        let record = &mut result.state.containers[container];
+        if record.last_exit.is_some() {
+            record.restart_count -= 1;
+        }
+        record.cancel_restart();
+        result
+            .events
+            .retain(|event| event.container != Some(container) || event.reason != "Pulled");
+    }
 }

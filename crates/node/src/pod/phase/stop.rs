@@ -1,168 +1,194 @@
-//! Stopping: preStop hooks, then the stop signal, then the kill, within the grace; sidecars last
-//! and in reverse order.
+//! The `Terminating` work of a pod: preStop hooks, then the stop signal, then the kill, within the
+//! grace period; sidecars last and in reverse order.
 //!
-//! Of each container's grace the whole seconds are taken off that its hook and its waiting took. At
-//! least two seconds always remain between the signal and the kill. A grace that shrinks takes
-//! effect at once; it never grows again.
+//! The grace period covers the hook, the wait of a sidecar for its turn, and the time between stop
+//! signal and kill, at whole seconds as in a kubelet. At least two seconds always remain between
+//! the signal and the kill. A grace period that a second deletion shortens takes effect at once; it
+//! is never extended.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Life, Note, RunState, Stage, Step, Stopping, plus_seconds, with_role};
-use crate::pod::desired::{Desired, Phase, Role};
-use crate::runtime::{ContainerState, Observed, Order, Seen};
+use super::{
+    PodEvent, PodState, PodWork, RecordedState, StopState, SyncResult, plus_seconds, unknown_exit,
+    with_role,
+};
+use crate::pod::desired::{ContainerRole, DesiredPod, PodPhase};
+use crate::runtime::{ContainerObservation, ContainerState, PodObservation, RuntimeRequest};
 
-/// Between the stop signal and the kill there is always this much.
-const LEAST_SECONDS: u64 = 2;
+/// The shortest time between the stop signal and the kill, a kubelet's minimum grace period.
+const MIN_STOP_SECONDS: u64 = 2;
 
-pub(super) fn advance(step: &mut Step, desired: &Desired, observed: &Observed, now: Timestamp) {
-    let Stage::Terminating {
+/// The terms on which all containers of a pod stop.
+#[derive(Clone, Copy)]
+struct GracePeriod {
+    since: Timestamp,
+    seconds: u64,
+    /// True when this call has shortened it.
+    shortened: bool,
+}
+
+impl GracePeriod {
+    /// Returns the whole seconds that are left at `now`.
+    fn left(self, now: Timestamp) -> u64 {
+        self.seconds.saturating_sub(whole_seconds(self.since, now))
+    }
+}
+
+/// Stops the containers as far as possible. Moves the pod on to `Terminated` when none runs.
+pub(super) fn terminate(
+    result: &mut SyncResult,
+    desired: &DesiredPod,
+    observed: &PodObservation,
+    now: Timestamp,
+) {
+    let PodWork::Terminating {
         since,
         grace_seconds,
-    } = step.life.stage
+    } = result.state.work
     else {
         return;
     };
-    let grace = if desired.deletion_grace.is_some() {
-        grace_seconds.min(desired.effective_grace())
+    let seconds = if desired.deletion_grace.is_some() {
+        grace_seconds.min(desired.effective_grace_seconds())
     } else {
         grace_seconds
     };
-    step.life.stage = Stage::Terminating {
+    result.state.work = PodWork::Terminating {
         since,
-        grace_seconds: grace,
+        grace_seconds: seconds,
     };
-    let shrunk = grace < grace_seconds;
-
-    for index in 0..step.life.runs.len() {
-        match step.life.runs[index].state {
-            RunState::Ordered => stop(step, desired, observed, index, since, grace, shrunk, now),
-            // What waits for a restart has ended; it does not look as if it would come again.
-            RunState::BackOff { .. } => {
-                let run = &mut step.life.runs[index];
-                run.state = run.last.take().map_or(RunState::Waiting, RunState::Ended);
-            }
-            RunState::Waiting | RunState::Ended(_) => {}
+    let grace = GracePeriod {
+        since,
+        seconds,
+        shortened: seconds < grace_seconds,
+    };
+    for index in 0..result.state.containers.len() {
+        let record = &mut result.state.containers[index];
+        match record.state {
+            RecordedState::Started => stop(result, desired, observed, index, grace, now),
+            RecordedState::BackOff { .. } => record.cancel_restart(),
+            RecordedState::Waiting | RecordedState::Exited(_) => {}
         }
     }
-    if step.life.all_stopped() {
-        step.life.stage = Stage::Terminated;
-        step.life.phase = final_phase(&step.life, desired);
-        // What never ran or got lost is reported as such, since nothing will be known of it any
-        // more.
-        close_the_books(&mut step.life, desired, now);
-        step.orders.push(Order::Remove);
+    if !result.state.has_running_container() {
+        result.state.work = PodWork::Terminated;
+        result.state.phase = final_phase(&result.state, desired);
+        record_missing_exits(&mut result.state, desired, now);
+        result.requests.push(RuntimeRequest::RemovePod);
     }
 }
 
-#[expect(
-    clippy::too_many_arguments,
-    reason = "one story: they are the facts of the pod that each container's stop depends on"
-)]
+/// Takes one container through the states of [`StopState`], as far as it goes now.
 fn stop(
-    step: &mut Step,
-    desired: &Desired,
-    observed: &Observed,
+    result: &mut SyncResult,
+    desired: &DesiredPod,
+    observed: &PodObservation,
     index: usize,
-    since: Timestamp,
-    grace: u64,
-    shrunk: bool,
+    grace: GracePeriod,
     now: Timestamp,
 ) {
     let seen = observed.containers.get(index);
-    if matches!(
-        seen,
-        Some(Seen {
-            state: ContainerState::Creating,
-            ..
-        })
-    ) {
-        step.orders.push(Order::Stop {
-            container: index,
-            timeout: Duration::ZERO,
-        });
-        return;
-    }
-    if step.life.runs[index].stop == Stopping::No {
-        let message = format!("Stopping container {}", desired.containers[index].name);
-        step.notes.push(Note::of(index, "Killing", &message));
-        if desired.containers[index].has_pre_stop {
-            step.life.runs[index].stop = Stopping::Hook { since: now };
-            step.orders.push(Order::PreStop { container: index });
+    if result.state.containers[index].stop == StopState::NotBegun {
+        if seen.is_some_and(|seen| seen.state == ContainerState::Creating) {
+            // There is no process that could use a hook or a grace period.
+            request_stop(result, index, 0, now);
             return;
         }
-        step.life.runs[index].stop = Stopping::Turn {
+        let container = &desired.containers[index];
+        let message = format!("Stopping container {}", container.name);
+        result
+            .events
+            .push(PodEvent::normal(index, "Killing", &message));
+        if container.has_pre_stop {
+            result.state.containers[index].stop = StopState::PreStopHook { since: now };
+            result
+                .requests
+                .push(RuntimeRequest::RunPreStopHook { container: index });
+            return;
+        }
+        result.state.containers[index].stop = StopState::WaitingForTurn {
             since: now,
-            remaining_seconds: grace,
+            remaining_seconds: grace.seconds,
         };
     }
-    if let Stopping::Hook { since: began } = step.life.runs[index].stop {
-        let deadline = plus_seconds(began, grace);
+    if let StopState::PreStopHook { since } = result.state.containers[index].stop {
+        let deadline = plus_seconds(since, grace.seconds);
         if !seen.is_some_and(|seen| seen.hook_done) && now < deadline {
-            step.wake(deadline);
+            result.wake(deadline);
             return;
         }
-        if let Some(why) = seen.and_then(|seen| seen.hook_failure.as_deref()) {
-            tracing::debug!(pod = &*desired.name, why, "preStop hook failed");
-            step.notes.push(Note {
-                warning: true,
-                ..Note::of(index, "FailedPreStopHook", "PreStopHook failed")
-            });
-        }
-        step.life.runs[index].stop = Stopping::Turn {
+        report_hook_failure(result, desired, seen, index);
+        result.state.containers[index].stop = StopState::WaitingForTurn {
             since: now,
-            remaining_seconds: grace.saturating_sub(whole_seconds(began, now)),
+            remaining_seconds: grace.seconds.saturating_sub(whole_seconds(since, now)),
         };
     }
-    if let Stopping::Turn {
-        since: began,
+    if let StopState::WaitingForTurn {
+        since,
         remaining_seconds,
-    } = step.life.runs[index].stop
+    } = result.state.containers[index].stop
     {
-        let remaining_seconds = remaining_seconds.min(grace);
-        let deadline = plus_seconds(began, remaining_seconds);
-        if !is_its_turn(&step.life, desired, index) && now < deadline {
-            step.wake(deadline);
+        // The grace period may have been shortened since the wait began.
+        let remaining_seconds = remaining_seconds.min(grace.left(since));
+        let deadline = plus_seconds(since, remaining_seconds);
+        if !is_its_turn(&result.state, desired, index) && now < deadline {
+            result.wake(deadline);
             return;
         }
         let timeout = remaining_seconds
-            .saturating_sub(whole_seconds(began, now))
-            .max(LEAST_SECONDS);
-        step.life.runs[index].stop = Stopping::Signalled {
-            kill_at: plus_seconds(now, timeout),
-        };
-        step.orders.push(Order::Stop {
-            container: index,
-            timeout: Duration::from_secs(timeout),
-        });
+            .saturating_sub(whole_seconds(since, now))
+            .max(MIN_STOP_SECONDS);
+        request_stop(result, index, timeout, now);
         return;
     }
-    if let Stopping::Signalled { kill_at } = step.life.runs[index].stop
-        && shrunk
+    if let StopState::Signalled { kill_at } = result.state.containers[index].stop
+        && grace.shortened
     {
-        let timeout = grace
-            .saturating_sub(whole_seconds(since, now))
-            .max(LEAST_SECONDS);
-        let earlier = plus_seconds(now, timeout);
-        if earlier < kill_at {
-            step.life.runs[index].stop = Stopping::Signalled { kill_at: earlier };
-            step.orders.push(Order::Stop {
-                container: index,
-                timeout: Duration::from_secs(timeout),
-            });
+        let timeout = grace.left(now).max(MIN_STOP_SECONDS);
+        if plus_seconds(now, timeout) < kill_at {
+            request_stop(result, index, timeout, now);
         }
     }
 }
 
-/// A sidecar stops when all ordinary containers and the sidecar declared after it have stopped.
-fn is_its_turn(life: &Life, desired: &Desired, index: usize) -> bool {
-    if desired.containers[index].role != Role::Sidecar {
+fn request_stop(result: &mut SyncResult, index: usize, timeout_seconds: u64, now: Timestamp) {
+    result.state.containers[index].stop = StopState::Signalled {
+        kill_at: plus_seconds(now, timeout_seconds),
+    };
+    result.requests.push(RuntimeRequest::StopContainer {
+        container: index,
+        timeout: Duration::from_secs(timeout_seconds),
+    });
+}
+
+fn report_hook_failure(
+    result: &mut SyncResult,
+    desired: &DesiredPod,
+    seen: Option<&ContainerObservation>,
+    index: usize,
+) {
+    if let Some(why) = seen.and_then(|seen| seen.hook_failure.as_deref()) {
+        // The event does not carry the reason: it can contain output of the container.
+        tracing::debug!(pod = &*desired.name, why, "preStop hook failed");
+        result.events.push(PodEvent::warning(
+            index,
+            "FailedPreStopHook",
+            "PreStopHook failed",
+        ));
+    }
+}
+
+/// Returns true unless the container is a sidecar that others still need. A sidecar stops after all
+/// main containers and after the sidecar that is declared behind it.
+fn is_its_turn(state: &PodState, desired: &DesiredPod, index: usize) -> bool {
+    if desired.containers[index].role != ContainerRole::Sidecar {
         return true;
     }
-    let stopped = |other: usize| life.runs[other].state != RunState::Ordered;
-    with_role(desired, Role::Main).all(stopped)
-        && with_role(desired, Role::Sidecar)
+    let stopped = |other: usize| state.containers[other].state != RecordedState::Started;
+    with_role(desired, ContainerRole::Main).all(stopped)
+        && with_role(desired, ContainerRole::Sidecar)
             .find(|other| *other > index)
             .is_none_or(stopped)
 }
@@ -171,46 +197,48 @@ fn whole_seconds(from: Timestamp, to: Timestamp) -> u64 {
     u64::try_from(to.duration_since(from).as_secs()).unwrap_or(0)
 }
 
-/// The phase in which a pod ends: by the exit codes, whatever the restart policy says.
-fn final_phase(life: &Life, desired: &Desired) -> Phase {
+/// Returns the final phase of a pod. It depends on the exit codes alone, not on the restart policy.
+fn final_phase(state: &PodState, desired: &DesiredPod) -> PodPhase {
     if desired.phase.is_terminal() {
         return desired.phase;
     }
-    let well = with_role(desired, Role::Main).all(|main| {
-        life.runs[main]
-            .ended()
-            .is_some_and(|ended| ended.exit_code == 0)
+    let succeeded = with_role(desired, ContainerRole::Main).all(|main| {
+        state.containers[main]
+            .exit()
+            .is_some_and(|exit| exit.exit_code == 0)
     });
-    if well {
-        Phase::Succeeded
+    if succeeded {
+        PodPhase::Succeeded
     } else {
-        Phase::Failed
+        PodPhase::Failed
     }
 }
 
-/// Containers without a known end get one: ordinary ones if the pod was initialized, init
-/// containers up to the last that ever started.
-fn close_the_books(life: &mut Life, desired: &Desired, now: Timestamp) {
-    let started = |life: &Life, index: usize| {
-        life.runs[index].state != RunState::Waiting || life.runs[index].last.is_some()
+/// Records an exit for containers without one, because nothing more will be known of them: for main
+/// containers if the pod was initialized, for init containers up to the last one that has started.
+fn record_missing_exits(state: &mut PodState, desired: &DesiredPod, now: Timestamp) {
+    let started = |state: &PodState, index: usize| {
+        let record = &state.containers[index];
+        record.state != RecordedState::Waiting || record.last_exit.is_some()
     };
     let inits = desired
         .containers
         .iter()
-        .take_while(|container| container.role != Role::Main)
+        .take_while(|container| container.role != ContainerRole::Main)
         .count();
-    let last_init = (0..inits)
+    let started_inits = (0..inits)
         .rev()
-        .find(|index| started(life, *index))
-        .map_or(0, |index| index + 1);
-    for index in 0..life.runs.len() {
+        .find(|index| started(state, *index))
+        .map_or(0, |last| last + 1);
+    for index in 0..state.containers.len() {
         let applies = if index < inits {
-            index < last_init
+            index < started_inits
         } else {
-            life.initialized
+            state.initialized
         };
-        if applies && life.runs[index].state == RunState::Waiting {
-            life.runs[index].state = RunState::Ended(Box::new(super::lost(now)));
+        let record = &mut state.containers[index];
+        if applies && record.state == RecordedState::Waiting {
+            record.state = RecordedState::Exited(Box::new(unknown_exit(now)));
         }
     }
 }

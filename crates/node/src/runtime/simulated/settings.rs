@@ -1,49 +1,49 @@
-//! How the containers of a pod shall behave, read from the pod's annotations.
+//! The behavior of simulated containers, from the annotations of their pod.
 //!
-//! `sim.exeunt.dev/SETTING` holds for the ordinary containers and sidecars of the pod,
-//! `sim.exeunt.dev/SETTING.CONTAINER` for one container, whatever it is. A value that cannot be
-//! read is reported and ignored.
+//! `sim.exeunt.dev/SETTING` applies to the main containers and sidecars of the pod,
+//! `sim.exeunt.dev/SETTING.CONTAINER` to one container of any role. An invalid value is reported
+//! and ignored.
 
 use std::time::Duration;
 
 use jiff::SignedDuration;
 
-use crate::pod::view::{Container, PodView};
+use crate::pod::view::{ContainerView, PodView};
 
-/// What all annotations of the simulated runtime begin with.
+/// The prefix of all annotations that the simulated runtime reads.
 pub const ANNOTATION_PREFIX: &str = "sim.exeunt.dev/";
 
-/// A day more than a century: longer waits are typing errors.
+/// The largest accepted duration, 100 years. Longer ones are typing errors.
 const LONGEST_SECONDS: f64 = 36_525.0 * 86_400.0;
 
-/// How long a pod of a Job works when nobody says otherwise.
+/// The default running time of the containers of a Job's pod.
 const JOB_RUNS: SignedDuration = SignedDuration::from_secs(1);
 
-/// How one container shall behave.
+/// The behavior of one container.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Settings {
-    /// Between the order and the start.
+    /// The time from the request to the start.
     pub(super) startup: SignedDuration,
-    /// Between the start and readiness.
+    /// The time from the start to readiness.
     pub(super) ready_after: SignedDuration,
-    /// Never ready at all.
+    /// True when the readiness probe never passes.
     pub(super) never_ready: bool,
-    /// Between the stop signal and the exit.
+    /// The time from the stop signal to the exit.
     pub(super) stop: SignedDuration,
-    /// Only a kill stops it.
+    /// True when only a kill ends the container.
     pub(super) ignores_stop: bool,
-    /// Ends its work after this time.
+    /// The time from the start to an exit with code 0.
     pub(super) run: Option<SignedDuration>,
-    /// Breaks down after this time.
+    /// The time from the start to an exit with code 1.
     pub(super) crash: Option<SignedDuration>,
-    /// Exit code of whatever end but a kill.
+    /// The exit code of every exit but a kill.
     pub(super) exit_code: Option<i32>,
-    /// How long the preStop hook takes.
+    /// The duration of the preStop hook.
     pub(super) hook: SignedDuration,
 }
 
-/// Settings of all containers of a pod, init containers first and ephemeral ones last, and what
-/// could not be read.
+/// Returns the settings of all containers of a pod by index, and a warning for each invalid
+/// annotation.
 pub(super) fn of_pod(pod: &PodView) -> (Vec<Settings>, Vec<String>) {
     let owned_by_job = pod
         .metadata
@@ -85,15 +85,15 @@ pub(super) fn of_pod(pod: &PodView) -> (Vec<Settings>, Vec<String>) {
             .flatten()
             .filter_map(|(key, value)| Some((key.strip_prefix(ANNOTATION_PREFIX)?, value)))
     };
-    let mut complaints = Vec::new();
+    let mut warnings = Vec::new();
     for (key, value) in ours().filter(|(key, _)| !key.contains('.')) {
         let targets = settings
             .iter_mut()
-            .filter(|(_, apart, _)| !apart)
+            .filter(|(_, by_name_only, _)| !by_name_only)
             .map(|(.., settings)| settings);
-        complaints.extend(put(key, value, targets).err());
+        warnings.extend(put(key, value, targets).err());
     }
-    // The more specific annotations come second and win.
+    // The more specific annotations are applied second and win.
     for (key, value) in ours() {
         let Some((setting, container)) = key.split_once('.') else {
             continue;
@@ -104,11 +104,11 @@ pub(super) fn of_pod(pod: &PodView) -> (Vec<Settings>, Vec<String>) {
             .map(|(.., settings)| settings)
             .peekable();
         if targets.peek().is_none() {
-            complaints.push(format!(
+            warnings.push(format!(
                 "annotation {ANNOTATION_PREFIX}{key}: the pod has no container {container:?}"
             ));
         } else {
-            complaints.extend(
+            warnings.extend(
                 put(setting, value, targets)
                     .err()
                     .map(|error| format!("{error} (container {container:?})")),
@@ -120,11 +120,11 @@ pub(super) fn of_pod(pod: &PodView) -> (Vec<Settings>, Vec<String>) {
             .into_iter()
             .map(|(.., settings)| settings)
             .collect(),
-        complaints,
+        warnings,
     )
 }
 
-fn defaults(container: &Container, init: bool, owned_by_job: bool) -> Settings {
+fn defaults(container: &ContainerView, init: bool, owned_by_job: bool) -> Settings {
     let probe_delay = container
         .readiness_probe
         .as_ref()
@@ -146,7 +146,7 @@ fn defaults(container: &Container, init: bool, owned_by_job: bool) -> Settings {
     }
 }
 
-/// Puts one setting into all targets.
+/// Applies one setting to all targets.
 fn put<'a>(
     setting: &str,
     value: &str,
@@ -160,8 +160,8 @@ fn put<'a>(
             "run-seconds" => target.run = Some(seconds(setting, value)?),
             "crash-after-seconds" => {
                 target.crash = Some(seconds(setting, value)?);
-                // The default end of an init container or a Job's pod must not come first; an
-                // explicit run-seconds is read after this one.
+                // The default running time of init containers and Jobs must not end the container
+                // first. An explicit run-seconds is applied later, because annotations are sorted.
                 target.run = None;
             }
             "ignore-sigterm" => target.ignores_stop = boolean(setting, value)?,
@@ -169,7 +169,7 @@ fn put<'a>(
             "exit-code" => target.exit_code = Some(exit_code(setting, value)?),
             _ => {
                 return Err(format!(
-                    "annotation {ANNOTATION_PREFIX}{setting}: there is no such setting"
+                    "annotation {ANNOTATION_PREFIX}{setting}: unknown setting"
                 ));
             }
         }
@@ -186,14 +186,14 @@ fn seconds(setting: &str, value: &str) -> Result<SignedDuration, String> {
     parsed
         .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
         .and_then(|time| SignedDuration::try_from(time).ok())
-        .ok_or_else(|| wrong(setting, value, "a number of seconds such as 2 or 0.5"))
+        .ok_or_else(|| invalid(setting, value, "a number of seconds such as 2 or 0.5"))
 }
 
 fn boolean(setting: &str, value: &str) -> Result<bool, String> {
     match value.trim() {
         "true" => Ok(true),
         "false" => Ok(false),
-        _ => Err(wrong(setting, value, "true or false")),
+        _ => Err(invalid(setting, value, "true or false")),
     }
 }
 
@@ -203,9 +203,9 @@ fn exit_code(setting: &str, value: &str) -> Result<i32, String> {
         .parse::<i32>()
         .ok()
         .filter(|code| (0..=255).contains(code));
-    parsed.ok_or_else(|| wrong(setting, value, "an exit code from 0 to 255"))
+    parsed.ok_or_else(|| invalid(setting, value, "an exit code from 0 to 255"))
 }
 
-fn wrong(setting: &str, value: &str, wanted: &str) -> String {
-    format!("annotation {ANNOTATION_PREFIX}{setting}: {value:?} is not {wanted}; it is ignored")
+fn invalid(setting: &str, value: &str, wanted: &str) -> String {
+    format!("annotation {ANNOTATION_PREFIX}{setting}: {value:?} is ignored: expected {wanted}")
 }

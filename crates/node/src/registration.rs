@@ -1,7 +1,7 @@
-//! The nodes themselves: registration, leases, heartbeats.
+//! The registration of nodes, their leases and their status.
 //!
-//! A node is registered once, at the start of the agent; a node that somebody deletes stays
-//! deleted, as with a kubelet. One loop renews all leases in turn, spread over the interval.
+//! A node is registered once, at the start of the agent. A node that is deleted later stays
+//! deleted, as with a kubelet. One loop renews all leases, spread over the interval.
 
 mod render;
 
@@ -19,24 +19,25 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::backoff::Pauses;
-use crate::options::{NodeOptions, Range};
+use crate::addresses::NodeSubnet;
+use crate::backoff::RequestBackoff;
+use crate::options::NodeOptions;
 
-/// Requests for nodes and leases that are under way at the same time.
-const CONCURRENT: usize = 32;
-/// A lease lasts this many times as long as the pause between two renewals.
+/// The maximum number of requests for nodes and leases that are in flight at the same time.
+const MAX_IN_FLIGHT: usize = 32;
+/// The duration of a lease, as a multiple of the interval between two renewals.
 const LEASE_INTERVALS: u32 = 4;
 
-/// What keeps the nodes of an agent alive.
+/// Registers the nodes of an agent and keeps them alive.
 #[derive(Clone)]
-pub(crate) struct Machines {
+pub(crate) struct NodeRegistration {
     client: Client,
     clock: Clock,
     entropy: Entropy,
     options: Arc<NodeOptions>,
 }
 
-impl Machines {
+impl NodeRegistration {
     pub(crate) fn new(
         client: Client,
         clock: Clock,
@@ -51,7 +52,7 @@ impl Machines {
         }
     }
 
-    /// Registers all nodes, says so, and keeps them alive until shutdown.
+    /// Registers all nodes, reports it on `registered`, and keeps the nodes alive until shutdown.
     pub(crate) async fn run(self, registered: watch::Sender<bool>, shutdown: CancellationToken) {
         let all = async {
             self.register_all().await;
@@ -64,24 +65,24 @@ impl Machines {
     async fn register_all(&self) {
         let mut calls = JoinSet::new();
         for index in 0..self.options.names.len() {
-            if calls.len() >= CONCURRENT {
+            if calls.len() >= MAX_IN_FLIGHT {
                 calls.join_next().await;
             }
-            let machines = self.clone();
-            calls.spawn(async move { machines.register_until_done(index).await });
+            let registration = self.clone();
+            calls.spawn(async move { registration.register_until_done(index).await });
         }
         while calls.join_next().await.is_some() {}
     }
 
     async fn register_until_done(&self, index: usize) {
-        for pause in Pauses::new(self.entropy.clone()) {
+        for pause in RequestBackoff::new(self.entropy.clone()) {
             match self.register(index).await {
                 Ok(()) => {
                     self.renew(index).await;
                     return;
                 }
                 Err(error) => {
-                    tracing::warn!(node = self.options.names[index], %error, "a node could not be registered")
+                    tracing::warn!(node = self.options.names[index], %error, "cannot register node")
                 }
             }
             tokio::time::sleep(pause).await;
@@ -90,13 +91,13 @@ impl Machines {
 
     async fn register(&self, index: usize) -> Result<(), kube::Error> {
         let (name, now) = (&self.options.names[index], self.clock.now());
-        let range = Range::of(self.options.first_index + index);
+        let subnet = NodeSubnet::of(self.options.first_index + index);
         let boot_id = self.entropy.uid();
         let nodes: Api<Node> = Api::all(self.client.clone());
-        let wanted = render::node(&self.options, name, range, &boot_id, now);
+        let wanted = render::node(&self.options, name, subnet, &boot_id, now);
         let created = serde_json::from_value(wanted.clone()).map_err(kube::Error::SerdeError)?;
         match nodes.create(&PostParams::default(), &created).await {
-            // A server may keep only the specification of what is created.
+            // Some servers ignore the status in a creation. Then it is written separately.
             Ok(node)
                 if node
                     .status
@@ -130,17 +131,24 @@ impl Machines {
             .as_nanos()
             .div_ceil(self.options.lease_interval.as_nanos())
             .max(1);
-        let silence = SignedDuration::try_from(self.options.lease_interval * LEASE_INTERVALS)
-            .unwrap_or(SignedDuration::MAX);
+        let lease_duration =
+            SignedDuration::try_from(self.options.lease_interval * LEASE_INTERVALS)
+                .unwrap_or(SignedDuration::MAX);
         let mut renewed_at = vec![begin; count];
         let mut calls: JoinSet<(usize, bool)> = JoinSet::new();
         for round in 1_u32.. {
             for index in 0..count {
                 self.clock
-                    .sleep_until(due(begin, self.options.lease_interval, round, index, count))
+                    .sleep_until(renewal_time(
+                        begin,
+                        self.options.lease_interval,
+                        round,
+                        index,
+                        count,
+                    ))
                     .await;
                 let mut finished = calls.try_join_next();
-                if finished.is_none() && calls.len() >= CONCURRENT {
+                if finished.is_none() && calls.len() >= MAX_IN_FLIGHT {
                     finished = calls.join_next().await;
                 }
                 while let Some(call) = finished {
@@ -149,15 +157,16 @@ impl Machines {
                     }
                     finished = calls.try_join_next();
                 }
-                // Every node has its own round, so that not all of them report at once. One that
-                // was silent for long may have been called lost, and has to say that it is not.
+                // Each node reports in a round of its own, so that not all of them report at
+                // once. A node that could not renew its lease for long reports immediately,
+                // because the node lifecycle controller may have marked it as unknown.
                 let reports = (u128::from(round) + index as u128).is_multiple_of(rounds_per_status)
-                    || self.clock.now().duration_since(renewed_at[index]) > silence;
-                let machines = self.clone();
+                    || self.clock.now().duration_since(renewed_at[index]) > lease_duration;
+                let registration = self.clone();
                 calls.spawn(async move {
-                    let renewed = machines.renew(index).await;
+                    let renewed = registration.renew(index).await;
                     if reports {
-                        machines.report(index).await;
+                        registration.report_status(index).await;
                     }
                     (index, renewed)
                 });
@@ -165,12 +174,12 @@ impl Machines {
         }
     }
 
-    /// Renews the lease of a node, and makes it when there is none.
+    /// Renews the lease of a node, or creates it. Returns true on success.
     async fn renew(&self, index: usize) -> bool {
         let name = &self.options.names[index];
         let renewed = self.try_renew(name).await;
         if let Err(error) = &renewed {
-            tracing::warn!(node = name, %error, "a lease could not be renewed");
+            tracing::warn!(node = name, %error, "cannot renew lease");
         }
         renewed.is_ok()
     }
@@ -185,7 +194,7 @@ impl Machines {
             Err(kube::Error::Api(status)) if status.code == 404 => {}
             Err(error) => return Err(error),
         }
-        // The lease goes with the node; without a node there is none.
+        // The node owns its lease. A deleted node gets none.
         let nodes: Api<Node> = Api::all(self.client.clone());
         let Some(uid) = nodes
             .get_opt(name)
@@ -202,16 +211,15 @@ impl Machines {
             .map(drop)
     }
 
-    /// Says again that the node is well.
-    async fn report(&self, index: usize) {
+    /// Publishes the status of the node.
+    async fn report_status(&self, index: usize) {
         let name = &self.options.names[index];
         let nodes: Api<Node> = Api::all(self.client.clone());
         let reported = async {
             let Some(node) = nodes.get_opt(name).await? else {
                 return Ok(());
             };
-            let status =
-                json!({"status": {"conditions": render::heartbeat(&node, self.clock.now())}});
+            let status = json!({"status": {"conditions": render::current_conditions(&node, self.clock.now())}});
             nodes
                 .patch_status(name, &PatchParams::default(), &Patch::Strategic(status))
                 .await
@@ -219,15 +227,21 @@ impl Machines {
         };
         let reported: Result<(), kube::Error> = reported.await;
         if let Err(error) = reported {
-            tracing::warn!(node = name, %error, "the status of a node could not be reported");
+            tracing::warn!(node = name, %error, "cannot report node status");
         }
     }
 }
 
-/// When the node with this index has its turn.
-fn due(begin: Timestamp, interval: Duration, round: u32, index: usize, count: usize) -> Timestamp {
-    let share = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
-    let offset = interval.saturating_mul(share(index)) / share(count).max(1);
+/// Returns the time at which the lease of the node with this index is renewed in a round.
+fn renewal_time(
+    begin: Timestamp,
+    interval: Duration,
+    round: u32,
+    index: usize,
+    count: usize,
+) -> Timestamp {
+    let to_u32 = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+    let offset = interval.saturating_mul(to_u32(index)) / to_u32(count).max(1);
     let passed = SignedDuration::try_from(interval.saturating_mul(round) + offset)
         .unwrap_or(SignedDuration::MAX);
     begin.saturating_add(passed).unwrap_or(Timestamp::MAX)

@@ -1,75 +1,76 @@
-//! The course of one attempt of a simulated container: a function of time.
+//! The timeline of one attempt of a simulated container, as a function of time.
 
 use std::cmp::min;
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::settings::Settings;
-use crate::runtime::{ContainerState, Ended, Seen};
+use crate::runtime::{ContainerExit, ContainerObservation, ContainerState};
 
-/// Exit code of a process that was killed (128 + SIGKILL).
+/// The exit code of a process that was killed: 128 + SIGKILL.
 const KILLED: i32 = 137;
-/// Exit code of a process that breaks down and does not say how.
-const BROKEN: i32 = 1;
+/// The default exit code of a process that crashes.
+const CRASHED: i32 = 1;
 
-/// One attempt.
+/// The requests that were made for one attempt, with their times.
 #[derive(Debug)]
-pub(super) struct Course {
+pub(super) struct Timeline {
     attempt: u32,
-    /// When it starts or started.
+    /// When the container starts or started.
     starts_at: Start,
-    /// Settings that change while it runs cannot end it in the past.
+    /// The earliest exit: settings that change while the container runs cannot end it in the past.
     not_before: Timestamp,
     hook_since: Option<Timestamp>,
-    /// When the stop signal came, and when the kill comes.
+    /// The times of the stop signal and of the kill.
     signal: Option<(Timestamp, Timestamp)>,
-    /// Once it has ended, nothing changes that any more.
-    ended: Option<Box<Ended>>,
+    /// The exit. Final, once it was observed.
+    exit: Option<Box<ContainerExit>>,
 }
 
+/// The start of an attempt.
 #[derive(Clone, Copy, Debug)]
 enum Start {
-    /// Ordered at this time: the start-up delay counts from here.
-    Ordered(Timestamp),
-    /// Has run since.
+    /// The start was requested at this time, and follows after the start-up delay.
+    Requested(Timestamp),
+    /// The container started at this time.
     Known(Timestamp),
 }
 
-impl Course {
-    /// Begins with the order to start.
-    pub(super) fn ordered(attempt: u32, now: Timestamp) -> Self {
+impl Timeline {
+    /// Begins an attempt whose start is requested at `now`.
+    pub(super) fn requested(attempt: u32, now: Timestamp) -> Self {
         Self {
             attempt,
-            starts_at: Start::Ordered(now),
+            starts_at: Start::Requested(now),
             not_before: now,
             hook_since: None,
             signal: None,
-            ended: None,
+            exit: None,
         }
     }
 
-    /// Goes on with a container that has run since `started_at`.
+    /// Continues an attempt that has run since `started_at`.
     pub(super) fn resumed(attempt: u32, started_at: Timestamp) -> Self {
         Self {
             starts_at: Start::Known(started_at),
-            ..Self::ordered(attempt, started_at)
+            ..Self::requested(attempt, started_at)
         }
     }
 
-    /// One that is over.
-    pub(super) fn finished(attempt: u32, ended: Ended) -> Self {
+    /// Returns the timeline of an attempt that has exited.
+    pub(super) fn finished(attempt: u32, exit: ContainerExit) -> Self {
         Self {
-            ended: Some(Box::new(ended)),
-            ..Self::ordered(attempt, Timestamp::UNIX_EPOCH)
+            exit: Some(Box::new(exit)),
+            ..Self::requested(attempt, Timestamp::UNIX_EPOCH)
         }
     }
 
-    /// The preStop hook begins.
-    pub(super) fn hook(&mut self, now: Timestamp) {
+    /// Starts the preStop hook. Later calls have no effect.
+    pub(super) fn run_hook(&mut self, now: Timestamp) {
         self.hook_since.get_or_insert(now);
     }
 
-    /// The stop signal comes, or the kill comes earlier than was said before.
+    /// Sends the stop signal, or moves the kill to an earlier time.
     pub(super) fn signal(&mut self, now: Timestamp, timeout: SignedDuration) {
         let kill_at = later(now, timeout);
         self.signal = Some(match self.signal {
@@ -78,13 +79,13 @@ impl Course {
         });
     }
 
-    /// Whether it has started by now.
+    /// Returns true when the container has started by `now`.
     pub(super) fn has_started(&self, settings: &Settings, now: Timestamp) -> bool {
-        self.ended.is_some() || self.started_at(settings) <= now
+        self.exit.is_some() || self.started_at(settings) <= now
     }
 
-    /// Pins what the former settings have decided already.
-    pub(super) fn settings_change(&mut self, former: &Settings, now: Timestamp) {
+    /// Prepares for other settings: what happened under the former ones does not change.
+    pub(super) fn change_settings(&mut self, former: &Settings, now: Timestamp) {
         let _ = self.at(former, now);
         if self.has_started(former, now) {
             self.starts_at = Start::Known(self.started_at(former));
@@ -94,26 +95,30 @@ impl Course {
 
     fn started_at(&self, settings: &Settings) -> Timestamp {
         match self.starts_at {
-            Start::Ordered(at) => later(at, settings.startup),
+            Start::Requested(at) => later(at, settings.startup),
             Start::Known(at) => at,
         }
     }
 
-    /// What it does at `now`, and when that changes by itself.
-    pub(super) fn at(&mut self, settings: &Settings, now: Timestamp) -> (Seen, Option<Timestamp>) {
+    /// Returns the state at `now`, and the time of the next change that needs no request.
+    pub(super) fn at(
+        &mut self,
+        settings: &Settings,
+        now: Timestamp,
+    ) -> (ContainerObservation, Option<Timestamp>) {
         let started_at = self.started_at(settings);
         let mut next = None;
-        if self.ended.is_none()
+        if self.exit.is_none()
             && let Some((finished_at, exit_code)) = self.end(settings, started_at)
         {
             if finished_at <= now {
-                self.ended = Some(Box::new(ended(started_at, finished_at, exit_code)));
+                self.exit = Some(Box::new(exit(started_at, finished_at, exit_code)));
             } else {
                 next = Some(finished_at);
             }
         }
-        let state = if let Some(ended) = &self.ended {
-            ContainerState::Exited((**ended).clone())
+        let state = if let Some(exit) = &self.exit {
+            ContainerState::Exited((**exit).clone())
         } else if started_at > now {
             next = Some(started_at);
             ContainerState::Creating
@@ -135,17 +140,17 @@ impl Course {
         }
         let hook_done = hook_ends.is_some_and(|ends| ends <= now);
         (
-            Seen {
+            ContainerObservation {
                 attempt: self.attempt,
                 state,
                 hook_done,
-                ..Seen::default()
+                ..ContainerObservation::default()
             },
             next,
         )
     }
 
-    /// When and how it ends, as things stand.
+    /// Returns the time and the exit code of the exit, as far as it is determined.
     fn end(&self, settings: &Settings, started_at: Timestamp) -> Option<(Timestamp, i32)> {
         let by_itself = |after: Option<SignedDuration>, code: i32| {
             after.map(|after| {
@@ -165,15 +170,15 @@ impl Course {
         });
         let ends = [
             by_itself(settings.run, 0),
-            by_itself(settings.crash, BROKEN),
+            by_itself(settings.crash, CRASHED),
             stopped,
         ];
         ends.into_iter().flatten().min_by_key(|(at, _)| *at)
     }
 }
 
-fn ended(started_at: Timestamp, finished_at: Timestamp, exit_code: i32) -> Ended {
-    Ended {
+fn exit(started_at: Timestamp, finished_at: Timestamp, exit_code: i32) -> ContainerExit {
+    ContainerExit {
         started_at,
         finished_at,
         exit_code,

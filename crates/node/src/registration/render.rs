@@ -1,13 +1,14 @@
-//! Nodes and leases as the API takes them.
+//! Nodes and leases as API objects.
 
 use clock::whole_seconds;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Node;
 use serde_json::{Value, json};
 
-use crate::options::{NodeOptions, Range};
+use crate::addresses::NodeSubnet;
+use crate::options::NodeOptions;
 
-/// The four conditions of a node that is well: type, status, reason, message.
+/// The conditions of a healthy node: type, status, reason, message.
 const CONDITIONS: [(&str, &str, &str, &str); 4] = [
     (
         "MemoryPressure",
@@ -35,11 +36,11 @@ const CONDITIONS: [(&str, &str, &str, &str); 4] = [
     ),
 ];
 
-/// A node as it is registered.
+/// Returns the node to register.
 pub(super) fn node(
     options: &NodeOptions,
     name: &str,
-    range: Range,
+    subnet: NodeSubnet,
     boot_id: &str,
     now: Timestamp,
 ) -> Value {
@@ -57,13 +58,13 @@ pub(super) fn node(
         "apiVersion": "v1",
         "kind": "Node",
         "metadata": {"name": name, "labels": labels},
-        "spec": {"podCIDR": range.cidr(), "podCIDRs": [range.cidr()]},
+        "spec": {"podCIDR": subnet.cidr(), "podCIDRs": [subnet.cidr()]},
         "status": {
             "capacity": resources,
             "allocatable": resources,
             "conditions": conditions(now, |_, _| None),
             "addresses": [
-                {"type": "InternalIP", "address": range.node().to_string()},
+                {"type": "InternalIP", "address": subnet.node_ip().to_string()},
                 {"type": "Hostname", "address": name},
             ],
             "nodeInfo": {
@@ -82,25 +83,25 @@ pub(super) fn node(
     })
 }
 
-/// The conditions of a node that is well, as a report: a condition that the API shows otherwise
-/// changes now, the others have stood since they did.
-pub(super) fn heartbeat(shown: &Node, now: Timestamp) -> Value {
-    let shown = shown
+/// Returns the conditions of a healthy node for a status report. A condition that is published with
+/// another status has its transition now; the others keep the time of theirs.
+pub(super) fn current_conditions(published: &Node, now: Timestamp) -> Value {
+    let published = published
         .status
         .iter()
         .flat_map(|status| status.conditions.iter().flatten());
-    let stands = |kind: &str, status: &str| {
-        let condition = shown
+    let unchanged_since = |kind: &str, status: &str| {
+        let condition = published
             .clone()
             .find(|condition| condition.type_ == kind && condition.status == status);
         condition
             .and_then(|condition| condition.last_transition_time.as_ref())
             .map(|time| time.0)
     };
-    conditions(now, stands)
+    conditions(now, unchanged_since)
 }
 
-fn conditions(now: Timestamp, stands: impl Fn(&str, &str) -> Option<Timestamp>) -> Value {
+fn conditions(now: Timestamp, unchanged_since: impl Fn(&str, &str) -> Option<Timestamp>) -> Value {
     let now = whole_seconds(now);
     let one = |(kind, status, reason, message): (&str, &str, &str, &str)| {
         json!({
@@ -109,20 +110,20 @@ fn conditions(now: Timestamp, stands: impl Fn(&str, &str) -> Option<Timestamp>) 
             "reason": reason,
             "message": message,
             "lastHeartbeatTime": now,
-            "lastTransitionTime": stands(kind, status).unwrap_or(now),
+            "lastTransitionTime": unchanged_since(kind, status).unwrap_or(now),
         })
     };
     CONDITIONS.into_iter().map(one).collect()
 }
 
-/// What a renewal writes.
+/// Returns the specification of a lease that is renewed at `now`.
 pub(super) fn lease_spec(name: &str, seconds: u64, now: Timestamp) -> Value {
-    // Times of this type have exactly six digits of a second.
+    // A `metav1.MicroTime` has exactly six fractional digits.
     let renew_time = now.strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string();
     json!({"holderIdentity": name, "leaseDurationSeconds": seconds, "renewTime": renew_time})
 }
 
-/// The lease of a node.
+/// Returns the lease of a node.
 pub(super) fn lease(name: &str, node_uid: &str, spec: &Value) -> Value {
     json!({
         "apiVersion": "coordination.k8s.io/v1",

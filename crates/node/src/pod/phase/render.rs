@@ -1,45 +1,47 @@
-//! What a life looks like in the API: phase, conditions and container statuses.
+//! The status of a pod in the API: phase, conditions and container statuses.
 
 use clock::whole_seconds;
 use jiff::Timestamp;
 
-use super::{
-    Address, Condition, ContainerStatus, OWNED_CONDITIONS, PodStatus, Running, State, Terminated,
-    Waiting,
+use super::{ContainerRecord, PodState, PodWork, RecordedState};
+use crate::pod::desired::{ContainerRole, DesiredPod, PodPhase};
+use crate::pod::status::{
+    ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus,
+    ContainerStatusState, OWNED_CONDITIONS, PodCondition, PodIp, PodStatus,
 };
-use crate::pod::desired::{Desired, Phase, Role};
-use crate::pod::phase::{Life, Run, RunState, Stage};
-use crate::runtime::{ContainerState, Ended, Observed, Seen};
+use crate::runtime::{ContainerExit, ContainerObservation, ContainerState, PodObservation};
 
-/// A condition as it stands: true or not, and since when.
+/// The value of a condition, and the time of its last change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Transition {
+pub(crate) struct ConditionTransition {
     holds: bool,
     since: Timestamp,
 }
 
-/// Our conditions as the API shows them.
-pub(crate) fn transitions(shown: &PodStatus) -> [Option<Transition>; OWNED_CONDITIONS.len()] {
+/// Extracts the node's conditions from a published status, in the order of [`OWNED_CONDITIONS`].
+pub(crate) fn transitions(
+    shown: &PodStatus,
+) -> [Option<ConditionTransition>; OWNED_CONDITIONS.len()] {
     OWNED_CONDITIONS.map(|kind| {
         let condition = shown
             .conditions
             .iter()
             .find(|condition| condition.kind == kind)?;
-        Some(Transition {
+        Some(ConditionTransition {
             holds: condition.status == "True",
             since: condition.last_transition_time?,
         })
     })
 }
 
-/// What a condition says.
-struct Verdict {
+/// The value of a condition with its explanation.
+struct ConditionValue {
     holds: bool,
     reason: &'static str,
     message: String,
 }
 
-impl Verdict {
+impl ConditionValue {
     fn yes() -> Self {
         Self::of(true, "", String::new())
     }
@@ -53,155 +55,163 @@ impl Verdict {
     }
 }
 
-/// The status that the API should show. Brings phase and transitions of `life` up to date.
+/// Returns the status to publish. Updates the phase and the transitions of `pod`.
 pub(crate) fn status(
-    life: &mut Life,
-    desired: &Desired,
-    observed: &Observed,
+    pod: &mut PodState,
+    desired: &DesiredPod,
+    observed: &PodObservation,
     now: Timestamp,
 ) -> PodStatus {
-    let statuses: Vec<ContainerStatus> = (0..life.runs.len())
-        .map(|index| container(life, desired, observed, index))
+    let statuses: Vec<ContainerStatus> = (0..pod.containers.len())
+        .map(|index| container(pod, desired, observed, index))
         .collect();
-    if life.stage == Stage::Running {
-        life.phase = phase(life, desired, &statuses);
+    if pod.work == PodWork::Sync {
+        pod.phase = phase(pod, desired, &statuses);
     }
-    let conditions = conditions(life, desired, &statuses, now);
+    let conditions = conditions(pod, desired, &statuses, now);
     let inits = desired
         .containers
         .iter()
-        .take_while(|container| container.role != Role::Main)
+        .take_while(|container| container.role != ContainerRole::Main)
         .count();
     let mut init_container_statuses = statuses;
     let mut container_statuses = init_container_statuses.split_off(inits);
     let mains = desired
         .containers
         .iter()
-        .filter(|container| container.role == Role::Main)
+        .filter(|container| container.role == ContainerRole::Main)
         .count();
     let ephemeral_container_statuses = container_statuses.split_off(mains);
     let pod_ip = if desired.host_network {
-        Some(life.host_ip)
+        Some(pod.host_ip)
     } else {
-        life.ip
+        pod.ip
     }
     .map(|ip| ip.to_string())
     .unwrap_or_default();
-    let host_ip = life.host_ip.to_string();
+    let host_ip = pod.host_ip.to_string();
     PodStatus {
         observed_generation: (desired.generation > 0).then_some(desired.generation),
-        phase: life.phase.text().to_owned(),
+        phase: pod.phase.name().to_owned(),
         conditions,
-        host_ips: vec![Address {
+        host_ips: vec![PodIp {
             ip: host_ip.clone(),
         }],
         host_ip,
         pod_ips: if pod_ip.is_empty() {
             Vec::new()
         } else {
-            vec![Address { ip: pod_ip.clone() }]
+            vec![PodIp { ip: pod_ip.clone() }]
         },
         pod_ip,
-        start_time: Some(whole_seconds(life.start_time)),
+        start_time: Some(whole_seconds(pod.start_time)),
         init_container_statuses,
         container_statuses,
         ephemeral_container_statuses,
     }
 }
 
-/// The phase of a pod that is not ending.
-fn phase(life: &Life, desired: &Desired, statuses: &[ContainerStatus]) -> Phase {
-    if life.phase.is_terminal() {
-        return life.phase;
+/// Returns the phase of a pod that does not terminate.
+fn phase(pod: &PodState, desired: &DesiredPod, statuses: &[ContainerStatus]) -> PodPhase {
+    if pod.phase.is_terminal() {
+        return pod.phase;
     }
-    let main = |index: &usize| desired.containers[*index].role == Role::Main;
+    let main = |index: &usize| desired.containers[*index].role == ContainerRole::Main;
     let never_ran = |index: usize| {
         statuses[index].state.waiting.is_some() && statuses[index].last_state.terminated.is_none()
     };
     let mut mains = (0..statuses.len()).filter(main).peekable();
-    if !life.initialized || mains.peek().is_none() || mains.any(never_ran) {
-        Phase::Pending
+    if !pod.initialized || mains.peek().is_none() || mains.any(never_ran) {
+        PodPhase::Pending
     } else {
-        Phase::Running
+        PodPhase::Running
     }
 }
 
 fn conditions(
-    life: &mut Life,
-    desired: &Desired,
+    pod: &mut PodState,
+    desired: &DesiredPod,
     statuses: &[ContainerStatus],
     now: Timestamp,
-) -> Vec<Condition> {
-    let verdicts = [
-        Verdict::of(life.stage != Stage::Terminated, "", String::new()),
-        initialized(life, desired, statuses),
-        ready(containers_ready(life, desired, statuses), desired),
-        containers_ready(life, desired, statuses),
-        Verdict::yes(),
+) -> Vec<PodCondition> {
+    let values = [
+        ConditionValue::of(pod.work != PodWork::Terminated, "", String::new()),
+        initialized(pod, desired, statuses),
+        ready(containers_ready(pod, desired, statuses), desired),
+        containers_ready(pod, desired, statuses),
+        ConditionValue::yes(),
     ];
-    let mut conditions = Vec::with_capacity(verdicts.len());
-    for ((verdict, kind), transition) in verdicts
+    let mut conditions = Vec::with_capacity(values.len());
+    for ((value, kind), transition) in values
         .into_iter()
         .zip(OWNED_CONDITIONS)
-        .zip(&mut life.transitions)
+        .zip(&mut pod.transitions)
     {
         let since = match *transition {
-            Some(Transition { holds, since }) if holds == verdict.holds => since,
+            Some(ConditionTransition { holds, since }) if holds == value.holds => since,
             _ => whole_seconds(now),
         };
-        *transition = Some(Transition {
-            holds: verdict.holds,
+        *transition = Some(ConditionTransition {
+            holds: value.holds,
             since,
         });
-        conditions.push(Condition {
+        conditions.push(PodCondition {
             kind: kind.to_owned(),
             observed_generation: (desired.generation > 0).then_some(desired.generation),
-            status: if verdict.holds { "True" } else { "False" }.to_owned(),
+            status: if value.holds { "True" } else { "False" }.to_owned(),
             last_transition_time: Some(since),
-            reason: (!verdict.reason.is_empty()).then(|| verdict.reason.to_owned()),
-            message: (!verdict.message.is_empty()).then_some(verdict.message),
+            reason: (!value.reason.is_empty()).then(|| value.reason.to_owned()),
+            message: (!value.message.is_empty()).then_some(value.message),
         });
     }
     conditions
 }
 
-fn initialized(life: &Life, desired: &Desired, statuses: &[ContainerStatus]) -> Verdict {
-    if life.initialized {
-        let reason = if life.phase == Phase::Succeeded {
+fn initialized(
+    pod: &PodState,
+    desired: &DesiredPod,
+    statuses: &[ContainerStatus],
+) -> ConditionValue {
+    if pod.initialized {
+        let reason = if pod.phase == PodPhase::Succeeded {
             "PodCompleted"
         } else {
             ""
         };
-        return Verdict::of(true, reason, String::new());
+        return ConditionValue::of(true, reason, String::new());
     }
     let incomplete = desired
         .containers
         .iter()
         .zip(statuses)
         .filter(|(container, status)| match container.role {
-            Role::Main | Role::Ephemeral => false,
-            Role::Init => status
+            ContainerRole::Main | ContainerRole::Ephemeral => false,
+            ContainerRole::Init => status
                 .state
                 .terminated
                 .as_ref()
                 .is_none_or(|ended| ended.exit_code != 0),
-            Role::Sidecar => status.started != Some(true),
+            ContainerRole::Sidecar => status.started != Some(true),
         });
     let names: Vec<&str> = incomplete.map(|(container, _)| &*container.name).collect();
-    Verdict::of(
+    ConditionValue::of(
         false,
         "ContainersNotInitialized",
         format!("containers with incomplete status: [{}]", names.join(" ")),
     )
 }
 
-fn containers_ready(life: &Life, desired: &Desired, statuses: &[ContainerStatus]) -> Verdict {
-    match life.phase {
-        Phase::Succeeded => return Verdict::of(false, "PodCompleted", String::new()),
-        Phase::Failed => return Verdict::of(false, "PodFailed", String::new()),
-        Phase::Pending | Phase::Running => {}
+fn containers_ready(
+    pod: &PodState,
+    desired: &DesiredPod,
+    statuses: &[ContainerStatus],
+) -> ConditionValue {
+    match pod.phase {
+        PodPhase::Succeeded => return ConditionValue::of(false, "PodCompleted", String::new()),
+        PodPhase::Failed => return ConditionValue::of(false, "PodFailed", String::new()),
+        PodPhase::Pending | PodPhase::Running => {}
     }
-    let counts = |role: Role| matches!(role, Role::Sidecar | Role::Main);
+    let counts = |role: ContainerRole| matches!(role, ContainerRole::Sidecar | ContainerRole::Main);
     let unready = desired
         .containers
         .iter()
@@ -209,21 +219,21 @@ fn containers_ready(life: &Life, desired: &Desired, statuses: &[ContainerStatus]
         .filter(|(container, status)| counts(container.role) && !status.ready);
     let names: Vec<&str> = unready.map(|(container, _)| &*container.name).collect();
     if names.is_empty() {
-        return Verdict::yes();
+        return ConditionValue::yes();
     }
-    Verdict::of(
+    ConditionValue::of(
         false,
         "ContainersNotReady",
         format!("containers with unready status: [{}]", names.join(" ")),
     )
 }
 
-fn ready(containers_ready: Verdict, desired: &Desired) -> Verdict {
+fn ready(containers_ready: ConditionValue, desired: &DesiredPod) -> ConditionValue {
     if !containers_ready.holds {
         return containers_ready;
     }
-    let complaints: Vec<String> = desired
-        .gates
+    let unmet: Vec<String> = desired
+        .readiness_gates
         .iter()
         .filter_map(|gate| match gate.status.as_deref() {
             Some("True") => None,
@@ -237,26 +247,31 @@ fn ready(containers_ready: Verdict, desired: &Desired) -> Verdict {
             )),
         })
         .collect();
-    if complaints.is_empty() {
+    if unmet.is_empty() {
         containers_ready
     } else {
-        Verdict::of(false, "ReadinessGatesNotReady", complaints.join(", "))
+        ConditionValue::of(false, "ReadinessGatesNotReady", unmet.join(", "))
     }
 }
 
-fn container(life: &Life, desired: &Desired, observed: &Observed, index: usize) -> ContainerStatus {
-    let (run, wanted) = (&life.runs[index], &desired.containers[index]);
+fn container(
+    pod: &PodState,
+    desired: &DesiredPod,
+    observed: &PodObservation,
+    index: usize,
+) -> ContainerStatus {
+    let (record, wanted) = (&pod.containers[index], &desired.containers[index]);
     let seen = observed.containers.get(index);
-    let (state, id) = state(run, seen, desired, index);
+    let (state, id) = state(record, seen, desired, index);
     let is_running = state.running.is_some();
     let passes_probe = matches!(
         seen,
-        Some(Seen {
+        Some(ContainerObservation {
             state: ContainerState::Running { ready: true, .. },
             ..
         })
     );
-    // A simulated container has at once what it is given.
+    // A resize takes effect at once: simulated containers have no cgroups that could refuse it.
     let resources = wanted.resources.as_deref().filter(|_| is_running).cloned();
     let done = state
         .terminated
@@ -264,20 +279,20 @@ fn container(life: &Life, desired: &Desired, observed: &Observed, index: usize) 
         .is_some_and(|ended| ended.exit_code == 0);
     ContainerStatus {
         name: wanted.name.to_string(),
-        last_state: State {
-            terminated: run.last.as_deref().map(terminated),
-            ..State::default()
+        last_state: ContainerStatusState {
+            terminated: record.last_exit.as_deref().map(terminated),
+            ..ContainerStatusState::default()
         },
         ready: match wanted.role {
-            Role::Init => done,
-            Role::Sidecar | Role::Main => is_running && passes_probe,
-            Role::Ephemeral => false,
+            ContainerRole::Init => done,
+            ContainerRole::Sidecar | ContainerRole::Main => is_running && passes_probe,
+            ContainerRole::Ephemeral => false,
         },
-        restart_count: i32::try_from(run.restarts).unwrap_or(i32::MAX),
+        restart_count: i32::try_from(record.restart_count).unwrap_or(i32::MAX),
         image: wanted.image.to_string(),
-        image_id: run.image_id.to_string(),
+        image_id: record.image_id.to_string(),
         container_id: id,
-        started: (wanted.role != Role::Ephemeral).then_some(is_running),
+        started: (wanted.role != ContainerRole::Ephemeral).then_some(is_running),
         allocated_resources: resources
             .as_ref()
             .map(|resources| resources.requests.clone())
@@ -287,58 +302,64 @@ fn container(life: &Life, desired: &Desired, observed: &Observed, index: usize) 
     }
 }
 
-fn state(run: &Run, seen: Option<&Seen>, desired: &Desired, index: usize) -> (State, String) {
-    let waiting = |reason: &str, message: String| State {
-        waiting: Some(Waiting {
+fn state(
+    record: &ContainerRecord,
+    seen: Option<&ContainerObservation>,
+    desired: &DesiredPod,
+    index: usize,
+) -> (ContainerStatusState, String) {
+    let waiting = |reason: &str, message: String| ContainerStatusState {
+        waiting: Some(ContainerStateWaiting {
             reason: reason.to_owned(),
             message,
         }),
-        ..State::default()
+        ..ContainerStatusState::default()
     };
     let last_id = || {
-        run.last
+        record
+            .last_exit
             .as_ref()
             .map(|last| last.id.clone())
             .unwrap_or_default()
     };
-    match (&run.state, seen) {
+    match (&record.state, seen) {
         (
-            RunState::Ordered,
-            Some(Seen {
+            RecordedState::Started,
+            Some(ContainerObservation {
                 state: ContainerState::Running { started_at, .. },
                 id,
                 ..
             }),
         ) => (
-            State {
-                running: Some(Running {
+            ContainerStatusState {
+                running: Some(ContainerStateRunning {
                     started_at: Some(whole_seconds(*started_at)),
                 }),
-                ..State::default()
+                ..ContainerStatusState::default()
             },
             id.clone(),
         ),
-        (RunState::Ended(ended), _) => (
-            State {
+        (RecordedState::Exited(ended), _) => (
+            ContainerStatusState {
                 terminated: Some(terminated(ended)),
-                ..State::default()
+                ..ContainerStatusState::default()
             },
             ended.id.clone(),
         ),
-        (RunState::BackOff { seconds, .. }, _) => {
+        (RecordedState::BackOff { seconds, .. }, _) => {
             let (name, pod) = (&desired.containers[index].name, &desired.name);
-            let pause = pause(*seconds);
+            let pause = go_duration(*seconds);
             let message = format!(
                 "back-off {pause} restarting failed container={name} pod={pod}_{}({})",
                 desired.namespace, desired.uid
             );
             (waiting("CrashLoopBackOff", message), last_id())
         }
-        (RunState::Waiting | RunState::Ordered, _) => {
+        (RecordedState::Waiting | RecordedState::Started, _) => {
             let has_inits = desired
                 .containers
                 .first()
-                .is_some_and(|first| first.role != Role::Main);
+                .is_some_and(|first| first.role != ContainerRole::Main);
             (
                 waiting(
                     if has_inits {
@@ -354,16 +375,16 @@ fn state(run: &Run, seen: Option<&Seen>, desired: &Desired, index: usize) -> (St
     }
 }
 
-/// A pause in the text form of Go durations.
-fn pause(seconds: u32) -> String {
+/// Formats a duration as Go does.
+fn go_duration(seconds: u32) -> String {
     match (seconds / 60, seconds % 60) {
         (0, seconds) => format!("{seconds}s"),
         (minutes, seconds) => format!("{minutes}m{seconds}s"),
     }
 }
 
-fn terminated(ended: &Ended) -> Terminated {
-    Terminated {
+fn terminated(ended: &ContainerExit) -> ContainerStateTerminated {
+    ContainerStateTerminated {
         exit_code: ended.exit_code,
         reason: ended.reason.clone(),
         message: ended.message.clone(),

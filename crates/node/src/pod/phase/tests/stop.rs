@@ -1,0 +1,213 @@
+//! The end of a pod: hooks, stop signals, grace periods.
+
+use serde_json::json;
+
+use super::*;
+
+#[test]
+fn a_container_stays_ready_until_it_has_stopped() {
+    Simulation::new(one(json!({"sim.exeunt.dev/stop-seconds": "3"})))
+        .until(1.0)
+        .delete(30)
+        .until(60.0)
+        .check(&[
+            "0 start c #0",
+            "0 Running [c=running+] Ready True",
+            "1 - deleted",
+            "1 Killing: Stopping container c",
+            "1 stop c within 30",
+            "4 remove",
+            "4 Succeeded [c=Completed 0] PodCompleted",
+            "4 Delete",
+        ]);
+}
+
+#[test]
+fn a_container_that_ignores_the_stop_signal_is_killed_at_the_end_of_its_grace_period() {
+    Simulation::new(one(json!({"sim.exeunt.dev/ignore-sigterm": "true"})))
+        .until(1.0)
+        .delete(10)
+        .until(60.0)
+        .check(&[
+            "0 start c #0",
+            "0 Running [c=running+] Ready True",
+            "1 - deleted",
+            "1 Killing: Stopping container c",
+            "1 stop c within 10",
+            "11 remove",
+            "11 Failed [c=Error 137] PodFailed",
+            "11 Delete",
+        ]);
+}
+
+#[test]
+fn at_least_two_seconds_remain_between_stop_signal_and_kill() {
+    Simulation::new(one(json!({"sim.exeunt.dev/ignore-sigterm": "true"})))
+        .until(1.0)
+        .delete(1)
+        .until(60.0)
+        .check(&[
+            "0 start c #0",
+            "0 Running [c=running+] Ready True",
+            "1 - deleted",
+            "1 Killing: Stopping container c",
+            "1 stop c within 2",
+            "3 remove",
+            "3 Failed [c=Error 137] PodFailed",
+            "3 Delete",
+        ]);
+}
+
+#[test]
+fn a_grace_period_can_be_shortened_and_not_extended() {
+    let stubborn = || {
+        Simulation::new(one(json!({"sim.exeunt.dev/ignore-sigterm": "true"})))
+            .until(1.0)
+            .delete(100)
+    };
+    let mut shrunk = stubborn().until(4.0);
+    shrunk.lines();
+    shrunk.delete(10).until(200.0).check(&[
+        "4 - deleted",
+        "4 stop c within 7",
+        "11 remove",
+        "11 Failed [c=Error 137] PodFailed",
+        "11 Delete",
+    ]);
+    let mut late = stubborn().until(50.0);
+    late.lines();
+    late.delete(10).until(200.0).check(&[
+        "50 - deleted",
+        "50 stop c within 2",
+        "52 remove",
+        "52 Failed [c=Error 137] PodFailed",
+        "52 Delete",
+    ]);
+    let mut grown = stubborn().until(4.0);
+    grown.lines();
+    grown.delete(500).until(700.0).check(&[
+        "4 - deleted",
+        "101 remove",
+        "101 Failed [c=Error 137] PodFailed",
+        "101 Delete",
+    ]);
+}
+
+#[test]
+fn a_pre_stop_hook_precedes_the_stop_signal_and_uses_the_grace_period() {
+    let spec = json!({"containers": [{"name": "c", "image": "i", "lifecycle": {"preStop": {"sleep": {"seconds": 4}}}}]});
+    let stubborn = || {
+        Simulation::new(pod(
+            spec.clone(),
+            json!({"sim.exeunt.dev/ignore-sigterm": "true"}),
+        ))
+        .until(1.0)
+    };
+    let mut enough = stubborn();
+    enough.lines();
+    enough.delete(10).until(60.0).check(&[
+        "1 - deleted",
+        "1 Killing: Stopping container c",
+        "1 hook c",
+        "5 stop c within 6",
+        "11 remove",
+        "11 Failed [c=Error 137] PodFailed",
+        "11 Delete",
+    ]);
+    let mut short = stubborn();
+    short.lines();
+    short.delete(3).until(60.0).check(&[
+        "1 - deleted",
+        "1 Killing: Stopping container c",
+        "1 hook c",
+        "4 stop c within 2",
+        "6 remove",
+        "6 Failed [c=Error 137] PodFailed",
+        "6 Delete",
+    ]);
+}
+
+#[test]
+fn other_hooks_succeed_at_once() {
+    let spec = json!({"containers": [{"name": "c", "image": "i", "lifecycle": {"preStop": {"exec": {"command": ["true"]}}}}]});
+    let mut simulation = Simulation::new(pod(spec, json!({}))).until(1.0);
+    simulation.lines();
+    simulation.delete(10).check(&[
+        "1 - deleted",
+        "1 Killing: Stopping container c",
+        "1 hook c",
+        "1 stop c within 10",
+        "1 remove",
+        "1 Succeeded [c=Completed 0] PodCompleted",
+        "1 Delete",
+    ]);
+}
+
+#[test]
+fn a_pod_deleted_before_its_container_started_fails() {
+    Simulation::new(one(json!({"sim.exeunt.dev/startup-seconds": "9"})))
+        .until(2.0)
+        .delete(30)
+        .until(60.0)
+        .check(&[
+            "0 start c #0",
+            "0 Pending [c=ContainerCreating] ContainersNotReady",
+            "2 - deleted",
+            "2 stop c within 0",
+            "2 remove",
+            "2 Failed [c=ContainerStatusUnknown 137] PodFailed",
+            "2 Delete",
+        ]);
+}
+
+#[test]
+fn a_pod_deleted_by_force_gets_its_grace_period_without_events() {
+    Simulation::new(one(json!({"sim.exeunt.dev/ignore-sigterm": "true"})))
+        .until(2.0)
+        .object_gone()
+        .until(60.0)
+        .check(&[
+            "0 start c #0",
+            "0 Running [c=running+] Ready True",
+            "2 - gone",
+            "2 stop c within 30",
+            "32 remove",
+            "32 Forget",
+        ]);
+}
+
+#[test]
+fn a_pod_whose_phase_was_set_to_failed_is_stopped_and_kept() {
+    let mut simulation = Simulation::new(one(json!({}))).until(2.0);
+    simulation.lines();
+    simulation.desired.phase = PodPhase::Failed;
+    simulation.sync();
+    simulation.until(9.0).check(&[
+        "2 Killing: Stopping container c",
+        "2 stop c within 30",
+        "2 remove",
+        "2 Failed [c=Completed 0] PodFailed",
+    ]);
+}
+
+#[test]
+fn a_second_stop_request_can_only_bring_the_kill_forward() {
+    for (second, killed_at) in [(60, 20), (5, 8)] {
+        let mut simulation = Simulation::new(one(json!({"sim.exeunt.dev/ignore-sigterm": "true"})));
+        for (now, timeout) in [(0.0, 20), (3.0, second)] {
+            simulation.now = at(now);
+            simulation.runtime.request(
+                "u",
+                RuntimeRequest::StopContainer {
+                    container: 0,
+                    timeout: std::time::Duration::from_secs(timeout),
+                },
+                simulation.now,
+            );
+        }
+        assert_eq!(
+            simulation.runtime.observe("u", simulation.now).next_change,
+            Some(at(f64::from(killed_at)))
+        );
+    }
+}
