@@ -57,7 +57,8 @@ fn main() {
             std::env::var_os("EXEUNT_BENCH_DIR").map_or_else(std::env::temp_dir, Into::into),
         )
         .unwrap();
-        let disk = World::open(Store::open_disk(dir.path(), StoreOptions::default()).unwrap()).await;
+        let disk =
+            World::open(Store::open_disk(dir.path(), StoreOptions::default()).unwrap()).await;
         disk.create_all("disk").await;
         disk.writes("disk").await;
     });
@@ -84,7 +85,7 @@ impl World {
             store,
             clock.clone(),
             entropy.clone(),
-            registry::StoreOptions::default(),
+            registry::Options::default(),
         );
         registry.bootstrap().await.unwrap();
         let config = Config {
