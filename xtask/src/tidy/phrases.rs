@@ -107,6 +107,10 @@ fn matches(text: &str, lower: &str, rule: &Rule) -> Vec<usize> {
                 .iter()
                 .any(|word| after.starts_with(word))
         })
+        .filter(|&at| {
+            let before = lower[..at].trim_end();
+            !rule.unless_after.is_some_and(|word| before.ends_with(word))
+        })
         .collect()
 }
 

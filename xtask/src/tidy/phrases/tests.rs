@@ -34,6 +34,16 @@ fn a_headless_sentence_is_found_where_it_begins() {
 }
 
 #[test]
+fn neighbours_make_a_phrase_right_english() {
+    assert_eq!(
+        found("// If there is none, it waits. None is none of them."),
+        [""; 0]
+    );
+    assert_eq!(found("// The name is none.").len(), 1);
+    assert_eq!(found("// It figures out the figure.").len(), 2);
+}
+
+#[test]
 fn strings_of_tests_are_not_read() {
     let source = "#[cfg(test)]\nmod tests { fn a() { f(\"told\") } }\n// told";
     assert_eq!(found(source).len(), 1);
