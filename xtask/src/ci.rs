@@ -86,7 +86,10 @@ fn dependencies(root: &Path) -> Result<()> {
         &["deny", "--locked", "check", "bans", "licenses", "sources"],
     )?;
     if runs(root, &["deny", "fetch", "db"]) {
-        step(root, &["deny", "--locked", "check", "--disable-fetch", "advisories"])
+        step(
+            root,
+            &["deny", "--locked", "check", "--disable-fetch", "advisories"],
+        )
     } else if is_set(REQUIRE_ADVISORIES) {
         bail!("cannot fetch the advisory database");
     } else {

@@ -1,9 +1,8 @@
-//! Chores of the repository: `cargo xtask tidy|ci|schema|soak`.
+//! Tasks of the repository: `cargo xtask tidy|ci|schema|soak`.
 //!
-//! `tidy` checks what the compiler cannot: which crate may use which, file sizes, module headers
-//! and links between documents; it also runs as a test. `ci` is everything that has to pass before
-//! a change lands. `schema` makes the table of facts. `soak` kills a server again and again for
-//! minutes.
+//! `tidy` checks what the compiler cannot check; it also runs as a test. `ci` runs everything that
+//! has to pass before a change lands. `schema` generates the table of facts in the crate `kinds`.
+//! `soak` kills a running server repeatedly and checks what survives.
 
 mod ci;
 mod schema;
@@ -37,7 +36,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// The workspace's root: this crate lies directly below it.
+/// The root directory of the workspace.
 fn root() -> PathBuf {
     let mut path = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     path.pop();
@@ -46,7 +45,7 @@ fn root() -> PathBuf {
 
 #[expect(
     clippy::print_stderr,
-    reason = "the one place where this program talks"
+    reason = "the only place where this program prints"
 )]
 fn say(line: &str) {
     eprintln!("{line}");

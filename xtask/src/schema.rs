@@ -1,9 +1,9 @@
-//! `cargo xtask schema`: makes the table of facts of the crate `kinds`.
+//! `cargo xtask schema`: generates the table of facts of the crate `kinds`.
 //!
-//! Reads names and numbers from `facts/` (see [`facts`]), brings them together into one list of
-//! types and resources ([`model`]) and writes them as Rust statics ([`render`]) into
-//! `crates/kinds/src/generated`. It must never invent a name: what the facts do not agree on is an
-//! error here, not a guess there. A test says when the committed files are stale.
+//! It reads names and numbers from `facts/` ([`facts`]), merges them into one list of types and
+//! resources ([`model`]) and writes that as Rust statics ([`render`]) into
+//! `crates/kinds/src/generated`. It never guesses a name: facts that contradict each other are an
+//! error. A test fails when the committed files are stale.
 
 mod facts;
 mod model;
@@ -13,7 +13,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
-/// Where the generated files go, seen from the workspace's root: `generated.rs` and what it holds.
+/// The directory of `generated.rs` and `generated/`, relative to the root of the workspace.
 const SOURCES: &str = "crates/kinds/src";
 
 /// Generates the table from the facts in `facts_dir` into the workspace at `root`.
@@ -22,7 +22,7 @@ pub(crate) fn run(root: &Path, facts_dir: &Path) -> Result<()> {
     let files = files(facts_dir)?;
     let directory = sources.join("generated");
     std::fs::create_dir_all(&directory)
-        .with_context(|| format!("cannot make {}", directory.display()))?;
+        .with_context(|| format!("cannot create {}", directory.display()))?;
     for entry in std::fs::read_dir(&directory)? {
         let path = entry?.path();
         if !files.iter().any(|(name, _)| sources.join(name) == path) {
@@ -37,16 +37,16 @@ pub(crate) fn run(root: &Path, facts_dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The files as they should be: name and text.
+/// The names of the generated files and their contents.
 fn files(facts_dir: &Path) -> Result<Vec<(String, String)>> {
     if facts_dir.join("swagger.json").is_file() || facts_dir.join("api/openapi-spec").is_dir() {
         bail!(
             "{} is a Kubernetes checkout: extract fields.json, protobuf.json and paths.json from its OpenAPI document and \
-             generated.proto files first (their form stands in facts/README.md)",
+             generated.proto files first (facts/README.md describes their format)",
             facts_dir.display()
         );
     }
-    let facts = facts::Facts::read(facts_dir)?;
+    let facts = facts::SchemaFacts::read(facts_dir)?;
     let model = model::Model::build(&facts)?;
     Ok(render::files(&model))
 }
@@ -56,9 +56,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_committed_table_is_what_the_facts_say() {
+    fn the_committed_table_matches_the_facts() {
         let root = crate::root();
-        let files = files(&root.join("facts")).expect("the facts are sound");
+        let files = files(&root.join("facts")).expect("the facts agree");
         let sources = root.join(SOURCES);
         for (name, text) in &files {
             let committed = std::fs::read_to_string(sources.join(name)).unwrap_or_default();
@@ -68,12 +68,12 @@ mod tests {
             );
         }
         let committed = std::fs::read_dir(sources.join("generated"))
-            .expect("the output is there")
+            .expect("the generated directory exists")
             .count();
         assert_eq!(
             committed + 1,
             files.len(),
-            "there are files that nobody generates: run `cargo xtask schema`"
+            "there are stale files: run `cargo xtask schema`"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! The soak: builds the binary and lets the test that kills it again and again run for longer.
+//! `cargo xtask soak`: runs the test that kills the real binary repeatedly, for minutes.
 
 use std::path::Path;
 use std::process::Command;
@@ -7,7 +7,8 @@ use anyhow::{Context, Result, bail};
 
 use crate::ci::cargo;
 
-/// Runs the soak for so many minutes; with a seed the traffic of an earlier run.
+/// Runs the soak test. `--minutes N` sets how long (default 10), `--seed N` repeats the traffic of
+/// an earlier run, `--release` tests the release build.
 pub(crate) fn run(root: &Path, arguments: &[&str]) -> Result<()> {
     let mut command = Command::new(cargo());
     command
@@ -28,14 +29,14 @@ pub(crate) fn run(root: &Path, arguments: &[&str]) -> Result<()> {
         .status()
         .context("cannot start cargo")?;
     if !status.success() {
-        bail!("the soak has failed");
+        bail!("the soak test failed");
     }
     Ok(())
 }
 
 fn number<'a>(text: Option<&&'a str>) -> Result<&'a str> {
-    let text = text.context("a number is missing")?;
+    let text = text.context("--minutes and --seed take a number")?;
     text.parse::<u64>()
-        .with_context(|| format!("{text:?} is no number"))?;
+        .with_context(|| format!("invalid number {text:?}"))?;
     Ok(text)
 }

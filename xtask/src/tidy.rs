@@ -1,8 +1,8 @@
-//! Checks that the compiler cannot make: the arrows between our crates, the size of files, module
-//! headers, and links between documents.
+//! `cargo xtask tidy`: checks that the compiler cannot make.
 //!
-//! Each check is a function from the repository to a list of faults; `run` collects them all, so
-//! that one run shows everything.
+//! It checks the dependencies between our crates, import circles, file sizes and headers, the width
+//! of lines, links between documents, phrases, and types that share a name. Each check is a
+//! function from the repository to a list of faults, and one run reports all faults.
 
 mod arrows;
 mod circles;
@@ -21,7 +21,11 @@ use anyhow::{Context, Result, bail};
 
 use crate::say;
 
-/// Runs every check; an error when there is any fault.
+/// Runs every check and prints the faults.
+///
+/// # Errors
+///
+/// Fails when there is any fault, or when a file cannot be read.
 pub(crate) fn run(root: &Path) -> Result<()> {
     let faults = faults(root)?;
     for fault in &faults {
@@ -60,11 +64,11 @@ fn faults(root: &Path) -> Result<Vec<String>> {
     Ok(faults)
 }
 
-/// All files below `folder` whose name ends with `ending`, sorted, without build output.
-fn files_below(folder: &Path, ending: &str) -> Result<Vec<PathBuf>> {
+/// All files below `directory` whose name ends with `ending`, sorted, without build output.
+fn files_below(directory: &Path, ending: &str) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
-    let entries =
-        std::fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
+    let entries = std::fs::read_dir(directory)
+        .with_context(|| format!("cannot read {}", directory.display()))?;
     for entry in entries {
         let path = entry?.path();
         let name = path

@@ -1,4 +1,4 @@
-//! The facts as they lie in `facts/`: names and numbers of one Kubernetes version.
+//! The files of `facts/`: names and numbers of one Kubernetes version.
 //!
 //! The order of fields in `protobuf.json` is that of the published definitions and carries
 //! meaning (it is the order on the wire), so messages are read into lists, never into maps.
@@ -10,22 +10,22 @@ use anyhow::{Context, Result};
 use serde::de::{Deserialize, DeserializeOwned, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
-/// Everything that is known before it is brought together.
-pub(crate) struct Facts {
+/// The contents of all files, before they are merged.
+pub(crate) struct SchemaFacts {
     /// `fields.json`: definitions by OpenAPI name.
-    pub(crate) definitions: BTreeMap<String, Definition>,
+    pub(crate) definitions: BTreeMap<String, DefinitionFacts>,
     /// `protobuf.json`: messages by protobuf name.
-    pub(crate) messages: BTreeMap<String, Message>,
+    pub(crate) messages: BTreeMap<String, MessageFacts>,
     /// `paths.json`: operations by path and method.
-    pub(crate) paths: BTreeMap<String, BTreeMap<String, Operation>>,
+    pub(crate) paths: BTreeMap<String, BTreeMap<String, OperationFacts>>,
     /// `tags.json`: Go declarations that differ from the rule, by type and field.
     pub(crate) tags: BTreeMap<String, BTreeMap<String, String>>,
     /// `resources.json`: what discovery says beyond the paths.
-    pub(crate) resources: Discovery,
+    pub(crate) resources: DiscoveryFacts,
 }
 
 #[derive(serde::Deserialize)]
-pub(crate) struct Definition {
+pub(crate) struct DefinitionFacts {
     #[serde(default)]
     pub(crate) gvk: Vec<(String, String, String)>,
     #[serde(default)]
@@ -66,7 +66,7 @@ pub(crate) struct FieldFacts {
 }
 
 /// Fields in the order of the definition.
-pub(crate) struct Message(pub(crate) Vec<(String, ProtoField)>);
+pub(crate) struct MessageFacts(pub(crate) Vec<(String, ProtoField)>);
 
 pub(crate) struct ProtoField {
     pub(crate) number: u32,
@@ -75,13 +75,13 @@ pub(crate) struct ProtoField {
 }
 
 #[derive(serde::Deserialize)]
-pub(crate) struct Operation {
+pub(crate) struct OperationFacts {
     pub(crate) action: Option<String>,
     pub(crate) gvk: Option<(String, String, String)>,
 }
 
 #[derive(serde::Deserialize)]
-pub(crate) struct Discovery {
+pub(crate) struct DiscoveryFacts {
     pub(crate) served: Vec<(String, Vec<String>)>,
     pub(crate) short_names: BTreeMap<String, Vec<String>>,
     pub(crate) categories: BTreeMap<String, Vec<String>>,
@@ -91,20 +91,20 @@ pub(crate) struct Discovery {
     pub(crate) also: Vec<String>,
 }
 
-impl Facts {
+impl SchemaFacts {
     /// Reads the five files of `directory`.
     pub(crate) fn read(directory: &Path) -> Result<Self> {
         #[derive(serde::Deserialize)]
         struct Fields {
-            definitions: BTreeMap<String, Definition>,
+            definitions: BTreeMap<String, DefinitionFacts>,
         }
         #[derive(serde::Deserialize)]
         struct Protobuf {
-            messages: BTreeMap<String, Message>,
+            messages: BTreeMap<String, MessageFacts>,
         }
         #[derive(serde::Deserialize)]
         struct Paths {
-            paths: BTreeMap<String, BTreeMap<String, Operation>>,
+            paths: BTreeMap<String, BTreeMap<String, OperationFacts>>,
         }
         #[derive(serde::Deserialize)]
         struct Tags {
@@ -126,22 +126,22 @@ fn read<T: DeserializeOwned>(directory: &Path, name: &str) -> Result<T> {
     serde_json::from_slice(&text).with_context(|| format!("cannot understand {}", path.display()))
 }
 
-impl<'de> Deserialize<'de> for Message {
+impl<'de> Deserialize<'de> for MessageFacts {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct InOrder;
         impl<'de> Visitor<'de> for InOrder {
-            type Value = Message;
+            type Value = MessageFacts;
 
             fn expecting(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 out.write_str("a message: field names with their numbers and types")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Message, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<MessageFacts, A::Error> {
                 let mut fields = Vec::new();
                 while let Some(entry) = map.next_entry()? {
                     fields.push(entry);
                 }
-                Ok(Message(fields))
+                Ok(MessageFacts(fields))
             }
         }
         deserializer.deserialize_map(InOrder)

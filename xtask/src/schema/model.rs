@@ -1,13 +1,14 @@
-//! The facts brought together: types with their fields in wire order, and the resources served.
+//! The merged facts: types with their fields in wire order, and the served resources.
 //!
-//! Only what a default server serves is kept, with everything reachable from it.
+//! It contains what a server with the default configuration serves, and the types reachable from
+//! there.
 
 mod resources;
 mod types;
 
 use anyhow::Result;
 
-use super::facts::Facts;
+use super::facts::SchemaFacts;
 
 pub(crate) struct Model {
     /// Sorted by name.
@@ -73,7 +74,7 @@ pub(crate) struct SubresourceModel {
 }
 
 impl Model {
-    pub(crate) fn build(facts: &Facts) -> Result<Self> {
+    pub(crate) fn build(facts: &SchemaFacts) -> Result<Self> {
         let resources = resources::build(facts)?;
         let mut roots: Vec<String> = Vec::new();
         for resource in &resources {

@@ -1,10 +1,10 @@
-//! Which of our crates may use which. The house stands on this: see `ARCHITECTURE.md`.
+//! The dependencies between our crates. `ARCHITECTURE.md` explains the layers.
 
 use std::path::Path;
 
 use anyhow::{Context, Result};
 
-/// Crate, and those of ours that it may depend on. `clock` is below everything.
+/// Each crate with those of our crates that it may depend on.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("clock", &[]),
     ("kinds", &[]),
@@ -27,28 +27,29 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("testkit", &["cluster", "clock", "store"]),
 ];
 
-/// Crates that hold only a client: the server's side is closed to them, also in their tests'
-/// ordinary dependencies.
+/// Crates that must not depend on the Kubernetes client: they are the server, or are below it.
 const NO_KUBE: &[&str] = &[
     "clock", "kinds", "fuzzing", "rules", "store", "registry", "server",
 ];
 
-/// One fault per arrow that is not allowed.
+/// One fault per dependency that is not allowed.
 pub(super) fn faults(root: &Path) -> Result<Vec<String>> {
     let mut faults = Vec::new();
     for entry in std::fs::read_dir(root.join("crates"))? {
-        let folder = entry?.path();
-        let name = folder
+        let directory = entry?.path();
+        let name = directory
             .file_name()
             .unwrap_or_default()
             .to_string_lossy()
             .into_owned();
-        let manifest = folder.join("Cargo.toml");
+        let manifest = directory.join("Cargo.toml");
         let text = std::fs::read_to_string(&manifest)
             .with_context(|| format!("cannot read {}", manifest.display()))?;
         match ALLOWED.iter().find(|(known, _)| *known == name) {
             Some((_, allowed)) => faults.extend(check(&name, allowed, &dependencies(&text))),
-            None => faults.push(format!("crates/{name}: not in the list of arrows")),
+            None => faults.push(format!(
+                "crates/{name}: not in the list of allowed dependencies (xtask/src/tidy/arrows.rs)"
+            )),
         }
     }
     faults.sort();
@@ -69,7 +70,7 @@ fn check(name: &str, allowed: &[&str], dependencies: &[String]) -> Vec<String> {
     faults
 }
 
-/// Names under `[dependencies]`; those of tests do not count.
+/// The names in the section `[dependencies]`; `[dev-dependencies]` do not count.
 fn dependencies(manifest: &str) -> Vec<String> {
     let mut inside = false;
     let mut found = Vec::new();

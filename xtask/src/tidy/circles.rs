@@ -25,7 +25,7 @@ use std::path::Path;
 use anyhow::Result;
 
 use self::resolve::{CrateGraph, Edge};
-use super::transition::{Check, is_exempt};
+use super::transition::{TidyCheck, is_exempt};
 
 /// Modules with one parent that use each other in a circle.
 #[derive(Debug)]
@@ -44,7 +44,7 @@ struct Circle {
 pub(super) fn faults(root: &Path) -> Result<Vec<String>> {
     let mut faults = Vec::new();
     for (name, circles) in all(root)? {
-        if !is_exempt(&name, Check::Circles) {
+        if !is_exempt(&name, TidyCheck::Circles) {
             let described = circles
                 .iter()
                 .map(|circle| describe(&name, circle, &circle.example));

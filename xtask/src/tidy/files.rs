@@ -6,14 +6,14 @@ use anyhow::{Context, Result};
 
 use super::{files_below, shown};
 
-/// Beyond this a file is split by resource or by step.
+/// The length beyond which a file is split by resource or by step.
 const LINES_AT_MOST: usize = 700;
 
-/// One fault per file that is too long or does not say what it is.
+/// One fault per file that is too long, has no header, or is named `mod.rs`.
 pub(super) fn faults(root: &Path) -> Result<Vec<String>> {
     let mut faults = Vec::new();
-    for folder in ["crates", "xtask"] {
-        for path in files_below(&root.join(folder), ".rs")? {
+    for directory in ["crates", "xtask"] {
+        for path in files_below(&root.join(directory), ".rs")? {
             let name = shown(root, &path);
             if name.contains("/generated/") {
                 continue;
@@ -36,12 +36,12 @@ fn check(name: &str, text: &str) -> Vec<String> {
     }
     if !text.trim_start().starts_with("//!") {
         faults.push(format!(
-            "{name}: has no header (`//!`) that says what it is"
+            "{name}: has no header (`//!`) that says what the file is"
         ));
     }
     if name.ends_with("/mod.rs") {
         faults.push(format!(
-            "{name}: name it after its folder instead of mod.rs"
+            "{name}: name it after its directory instead of mod.rs"
         ));
     }
     faults

@@ -20,14 +20,14 @@ pub(super) enum TokenKind {
 
 /// One token and where it stands.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Token<'a> {
+pub(super) struct RustToken<'a> {
     pub(super) kind: TokenKind,
     pub(super) text: &'a str,
     /// The line on which the token begins; the first line is 1.
     pub(super) line: usize,
 }
 
-impl Token<'_> {
+impl RustToken<'_> {
     /// Whether this is the given identifier, keyword or character of punctuation.
     pub(super) fn is(&self, text: &str) -> bool {
         matches!(self.kind, TokenKind::Identifier | TokenKind::Punctuation) && self.text == text
@@ -35,7 +35,7 @@ impl Token<'_> {
 }
 
 /// Splits a source file into tokens; white space is left out.
-pub(super) fn tokens(source: &str) -> Vec<Token<'_>> {
+pub(super) fn tokens(source: &str) -> Vec<RustToken<'_>> {
     let mut lexer = Lexer {
         source,
         at: 0,
@@ -51,7 +51,7 @@ struct Lexer<'a> {
 }
 
 impl<'a> Lexer<'a> {
-    fn next(&mut self) -> Option<Token<'a>> {
+    fn next(&mut self) -> Option<RustToken<'a>> {
         let blank = self.rest().len() - self.rest().trim_start().len();
         self.take(blank);
         let first = self.rest().chars().next()?;
@@ -61,7 +61,7 @@ impl<'a> Lexer<'a> {
         if kind == TokenKind::Identifier {
             text = text.strip_prefix("r#").unwrap_or(text);
         }
-        Some(Token { kind, text, line })
+        Some(RustToken { kind, text, line })
     }
 
     fn rest(&self) -> &'a str {

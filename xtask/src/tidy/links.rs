@@ -6,16 +6,16 @@ use anyhow::{Context, Result};
 
 use super::{files_below, shown};
 
-/// One fault per relative link whose target is not there.
+/// One fault per relative link whose target does not exist.
 pub(super) fn faults(root: &Path) -> Result<Vec<String>> {
     let mut faults = Vec::new();
     for path in files_below(root, ".md")? {
         let name = shown(root, &path);
         let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {name}"))?;
-        let folder = path.parent().unwrap_or(root);
+        let directory = path.parent().unwrap_or(root);
         for target in targets(&text) {
-            if !folder.join(&target).exists() {
-                faults.push(format!("{name}: links to {target}, which is not there"));
+            if !directory.join(&target).exists() {
+                faults.push(format!("{name}: links to {target}, which does not exist"));
             }
         }
     }
@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn links_to_files_are_told_from_links_to_the_web() {
+    fn only_links_to_files_are_targets() {
         assert_eq!(
             targets("[a](docs/a.md#b) and [c](https://example.org) and [d](#here)"),
             ["docs/a.md"]

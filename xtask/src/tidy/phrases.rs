@@ -12,10 +12,10 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use self::rules::{RULES, Rule, Scope};
+use self::rules::{PhraseRule, PhraseScope, RULES};
 use self::text::{Passage, markdown, passages};
 use super::sources::rust_sources;
-use super::transition::{Check, is_exempt};
+use super::transition::{TidyCheck, is_exempt};
 use super::{files_below, shown};
 
 /// Directories whose Markdown is not ours to write: recorded data and inputs.
@@ -25,7 +25,7 @@ const FOREIGN: &[&str] = &["golden/", "fuzz/", "facts/"];
 pub(super) fn faults(root: &Path) -> Result<Vec<String>> {
     let found = all(root)?.into_iter();
     Ok(found
-        .filter(|(crate_name, _)| !is_exempt(crate_name, Check::Phrases))
+        .filter(|(crate_name, _)| !is_exempt(crate_name, TidyCheck::Phrases))
         .map(|(_, fault)| fault)
         .collect())
 }
@@ -85,7 +85,7 @@ fn check(name: &str, passage: &Passage) -> Vec<String> {
 }
 
 /// Offsets at which a rule matches.
-fn matches(text: &str, lower: &str, rule: &Rule) -> Vec<usize> {
+fn matches(text: &str, lower: &str, rule: &PhraseRule) -> Vec<usize> {
     // Lower case changes the length of a few characters, and with it the offsets.
     if lower.len() != text.len() {
         return Vec::new();
@@ -96,9 +96,11 @@ fn matches(text: &str, lower: &str, rule: &Rule) -> Vec<usize> {
         .map(|(at, _)| at)
         .filter(|&at| is_whole(lower, at, phrase.len()))
         .filter(|&at| match rule.scope {
-            Scope::Anywhere => true,
-            Scope::Sentence => starts_sentence(text, at) && !is_question(&text[at..]),
-            Scope::Passage => text[..at].trim().is_empty() && text.starts_with(char::is_uppercase),
+            PhraseScope::Anywhere => true,
+            PhraseScope::Sentence => starts_sentence(text, at) && !is_question(&text[at..]),
+            PhraseScope::Passage => {
+                text[..at].trim().is_empty() && text.starts_with(char::is_uppercase)
+            }
         })
         .filter(|&at| {
             let after = lower[at + phrase.len()..].trim_start();

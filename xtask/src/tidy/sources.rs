@@ -8,7 +8,7 @@ use super::{files_below, shown};
 
 /// One source file that people have written.
 #[derive(Debug)]
-pub(super) struct Source {
+pub(super) struct SourceFile {
     /// The directory of its crate below `crates/`, or `xtask`.
     pub(super) crate_name: String,
     /// Its path from the root of the workspace.
@@ -16,7 +16,7 @@ pub(super) struct Source {
     pub(super) text: String,
 }
 
-impl Source {
+impl SourceFile {
     /// Whether the file is compiled for tests, benchmarks or examples only.
     pub(super) fn for_tests(&self) -> bool {
         let directories = ["/tests/", "/benches/", "/examples/"];
@@ -29,7 +29,7 @@ impl Source {
 }
 
 /// All Rust files of `crates/` and `xtask/`, sorted by name, without generated ones.
-pub(super) fn rust_sources(root: &Path) -> Result<Vec<Source>> {
+pub(super) fn rust_sources(root: &Path) -> Result<Vec<SourceFile>> {
     let mut found = Vec::new();
     for directory in ["crates", "xtask"] {
         for path in files_below(&root.join(directory), ".rs")? {
@@ -45,7 +45,7 @@ pub(super) fn rust_sources(root: &Path) -> Result<Vec<Source>> {
                 .next()
                 .unwrap_or_default()
                 .to_owned();
-            found.push(Source {
+            found.push(SourceFile {
                 crate_name,
                 name,
                 text,

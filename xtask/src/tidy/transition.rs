@@ -5,7 +5,7 @@
 
 /// A check that crates may be exempt from for a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Check {
+pub(super) enum TidyCheck {
     /// Import circles between modules.
     Circles,
     /// Phrases that are not plain technical English.
@@ -16,47 +16,103 @@ pub(super) enum Check {
     Width,
 }
 
-const EXEMPT: &[(&str, &[Check])] = &[
-    ("clock", &[Check::Phrases, Check::Types, Check::Width]),
+const EXEMPT: &[(&str, &[TidyCheck])] = &[
+    (
+        "clock",
+        &[TidyCheck::Phrases, TidyCheck::Types, TidyCheck::Width],
+    ),
     (
         "control",
-        &[Check::Circles, Check::Phrases, Check::Types, Check::Width],
+        &[
+            TidyCheck::Circles,
+            TidyCheck::Phrases,
+            TidyCheck::Types,
+            TidyCheck::Width,
+        ],
     ),
-    ("cluster", &[Check::Phrases, Check::Types, Check::Width]),
+    (
+        "cluster",
+        &[TidyCheck::Phrases, TidyCheck::Types, TidyCheck::Width],
+    ),
     (
         "drain",
-        &[Check::Circles, Check::Phrases, Check::Types, Check::Width],
+        &[
+            TidyCheck::Circles,
+            TidyCheck::Phrases,
+            TidyCheck::Types,
+            TidyCheck::Width,
+        ],
     ),
-    ("docs", &[Check::Phrases]),
-    ("exeunt", &[Check::Phrases, Check::Types, Check::Width]),
-    ("fuzzing", &[Check::Phrases, Check::Types, Check::Width]),
+    ("docs", &[TidyCheck::Phrases]),
+    (
+        "exeunt",
+        &[TidyCheck::Phrases, TidyCheck::Types, TidyCheck::Width],
+    ),
+    (
+        "fuzzing",
+        &[TidyCheck::Phrases, TidyCheck::Types, TidyCheck::Width],
+    ),
     (
         "kinds",
-        &[Check::Circles, Check::Phrases, Check::Types, Check::Width],
+        &[
+            TidyCheck::Circles,
+            TidyCheck::Phrases,
+            TidyCheck::Types,
+            TidyCheck::Width,
+        ],
     ),
     (
         "node",
-        &[Check::Circles, Check::Phrases, Check::Types, Check::Width],
+        &[
+            TidyCheck::Circles,
+            TidyCheck::Phrases,
+            TidyCheck::Types,
+            TidyCheck::Width,
+        ],
     ),
     (
         "registry",
-        &[Check::Circles, Check::Phrases, Check::Types, Check::Width],
+        &[
+            TidyCheck::Circles,
+            TidyCheck::Phrases,
+            TidyCheck::Types,
+            TidyCheck::Width,
+        ],
     ),
-    ("rules", &[Check::Phrases, Check::Types, Check::Width]),
+    (
+        "rules",
+        &[TidyCheck::Phrases, TidyCheck::Types, TidyCheck::Width],
+    ),
     (
         "server",
-        &[Check::Circles, Check::Phrases, Check::Types, Check::Width],
+        &[
+            TidyCheck::Circles,
+            TidyCheck::Phrases,
+            TidyCheck::Types,
+            TidyCheck::Width,
+        ],
     ),
     (
         "store",
-        &[Check::Circles, Check::Phrases, Check::Types, Check::Width],
+        &[
+            TidyCheck::Circles,
+            TidyCheck::Phrases,
+            TidyCheck::Types,
+            TidyCheck::Width,
+        ],
     ),
-    ("testkit", &[Check::Phrases, Check::Types, Check::Width]),
-    ("xtask", &[Check::Phrases, Check::Types, Check::Width]),
+    (
+        "testkit",
+        &[TidyCheck::Phrases, TidyCheck::Types, TidyCheck::Width],
+    ),
+    (
+        "xtask",
+        &[TidyCheck::Phrases, TidyCheck::Types, TidyCheck::Width],
+    ),
 ];
 
 /// Whether a crate need not pass a check yet.
-pub(super) fn is_exempt(crate_name: &str, check: Check) -> bool {
+pub(super) fn is_exempt(crate_name: &str, check: TidyCheck) -> bool {
     EXEMPT
         .iter()
         .any(|(name, checks)| *name == crate_name && checks.contains(&check))

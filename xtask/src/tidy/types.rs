@@ -8,9 +8,9 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use super::lexer::{Token, TokenKind, tokens};
+use super::lexer::{RustToken, TokenKind, tokens};
 use super::sources::rust_sources;
-use super::transition::{Check, is_exempt};
+use super::transition::{TidyCheck, is_exempt};
 
 /// Names that stand for one concept wherever they are used, each with that concept.
 const ONE_CONCEPT: &[(&str, &str)] =
@@ -22,7 +22,7 @@ pub(super) fn faults(root: &Path) -> Result<Vec<String>> {
     let strict = shared.iter().filter(|(_, places)| {
         places
             .iter()
-            .all(|(crate_name, _)| !is_exempt(crate_name, Check::Types))
+            .all(|(crate_name, _)| !is_exempt(crate_name, TidyCheck::Types))
     });
     Ok(strict
         .map(|(name, places)| describe(name, places))
@@ -41,10 +41,10 @@ pub(super) fn report(root: &Path) -> Result<Vec<String>> {
 }
 
 /// Crate and file of a type.
-type Definition = (String, String);
+type TypePlace = (String, String);
 
-fn shared(root: &Path) -> Result<BTreeMap<String, Vec<Definition>>> {
-    let mut places: BTreeMap<String, Vec<Definition>> = BTreeMap::new();
+fn shared(root: &Path) -> Result<BTreeMap<String, Vec<TypePlace>>> {
+    let mut places: BTreeMap<String, Vec<TypePlace>> = BTreeMap::new();
     for source in rust_sources(root)? {
         if source.for_tests() {
             continue;
@@ -62,7 +62,7 @@ fn shared(root: &Path) -> Result<BTreeMap<String, Vec<Definition>>> {
     Ok(places)
 }
 
-fn describe(name: &str, places: &[Definition]) -> String {
+fn describe(name: &str, places: &[TypePlace]) -> String {
     let files: Vec<&str> = places.iter().map(|(_, file)| file.as_str()).collect();
     format!(
         "{} types are named {name}: {}",
@@ -73,7 +73,7 @@ fn describe(name: &str, places: &[Definition]) -> String {
 
 /// Names of the types that a file defines at the level of a module, before its tests.
 fn names(source: &str) -> Vec<String> {
-    let tokens: Vec<Token<'_>> = tokens(source)
+    let tokens: Vec<RustToken<'_>> = tokens(source)
         .into_iter()
         .filter(|token| token.kind != TokenKind::Comment)
         .collect();

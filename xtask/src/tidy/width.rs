@@ -1,16 +1,16 @@
 //! The width of lines: at most 100 columns in Rust sources.
 //!
-//! rustfmt keeps code within it where it can. It leaves alone what stands inside macros, comments,
-//! and every statement with a string literal that fits nowhere. Such a literal is the one exception:
-//! a message is found by searching for it, so it may stay on one line.
+//! rustfmt keeps to that width where it can. It does not touch the inside of macros, comments, and
+//! statements with a string literal that is too long for any line. Such a literal is the only
+//! exception: people search for the text of a message, so it may stay on one line.
 
 use std::path::Path;
 
 use anyhow::Result;
 
 use super::lexer::{TokenKind, tokens};
-use super::sources::{Source, rust_sources};
-use super::transition::{Check, is_exempt};
+use super::sources::{SourceFile, rust_sources};
+use super::transition::{TidyCheck, is_exempt};
 
 /// rustfmt's `max_width`.
 const COLUMNS_AT_MOST: usize = 100;
@@ -20,7 +20,7 @@ pub(super) fn faults(root: &Path) -> Result<Vec<String>> {
     let sources = rust_sources(root)?;
     let strict = sources
         .iter()
-        .filter(|source| !is_exempt(&source.crate_name, Check::Width));
+        .filter(|source| !is_exempt(&source.crate_name, TidyCheck::Width));
     Ok(strict.flat_map(check).collect())
 }
 
@@ -29,7 +29,7 @@ pub(super) fn report(root: &Path) -> Result<Vec<String>> {
     Ok(rust_sources(root)?.iter().flat_map(check).collect())
 }
 
-fn check(source: &Source) -> Vec<String> {
+fn check(source: &SourceFile) -> Vec<String> {
     let wide: Vec<(usize, &str)> = source
         .text
         .lines()
@@ -65,7 +65,7 @@ fn unbreakable_literals(text: &str) -> Vec<usize> {
             let number = token.line + at;
             let line = lines[number - 1];
             let indent = line.len() - line.trim_start().len();
-            // One step further in than its statement, and a comma or semicolon behind it.
+            // Indented by one level more than its statement, with a comma or semicolon behind it.
             let alone = indent + 4 + part.trim_start().chars().count() + 1;
             if alone > COLUMNS_AT_MOST || at > 0 {
                 found.push(number);
@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     fn faulty(text: &str) -> usize {
-        check(&Source {
+        check(&SourceFile {
             crate_name: "demo".to_owned(),
             name: "a.rs".to_owned(),
             text: text.to_owned(),

@@ -5,17 +5,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Context, Result};
 
 use super::{ResourceModel, SubresourceModel};
-use crate::schema::facts::{Definition, Facts};
+use crate::schema::facts::{DefinitionFacts, SchemaFacts};
 
 #[derive(Default)]
-struct Row {
+struct ResourceRow {
     namespaced: bool,
     gvk: Option<(String, String, String)>,
     verbs: BTreeSet<&'static str>,
 }
 
 /// All resources of the served versions, groups in discovery order, resources by name.
-pub(super) fn build(facts: &Facts) -> Result<Vec<ResourceModel>> {
+pub(super) fn build(facts: &SchemaFacts) -> Result<Vec<ResourceModel>> {
     let mut found = Vec::new();
     for (group, versions) in &facts.resources.served {
         for version in versions {
@@ -28,13 +28,13 @@ pub(super) fn build(facts: &Facts) -> Result<Vec<ResourceModel>> {
     Ok(found)
 }
 
-fn rows(facts: &Facts, group: &str, version: &str) -> BTreeMap<String, Row> {
+fn rows(facts: &SchemaFacts, group: &str, version: &str) -> BTreeMap<String, ResourceRow> {
     let prefix = if group.is_empty() {
         format!("/api/{version}/")
     } else {
         format!("/apis/{group}/{version}/")
     };
-    let mut rows: BTreeMap<String, Row> = BTreeMap::new();
+    let mut rows: BTreeMap<String, ResourceRow> = BTreeMap::new();
     for (path, operations) in &facts.paths {
         let Some(rest) = path.strip_prefix(&prefix) else {
             continue;
@@ -84,11 +84,11 @@ fn verb(action: Option<&str>, method: &str) -> Option<&'static str> {
 }
 
 fn resource(
-    facts: &Facts,
+    facts: &SchemaFacts,
     (group, version): (&str, &str),
     plural: &str,
-    row: &Row,
-    rows: &BTreeMap<String, Row>,
+    row: &ResourceRow,
+    rows: &BTreeMap<String, ResourceRow>,
 ) -> Result<ResourceModel> {
     let gvk = row
         .gvk
@@ -146,8 +146,9 @@ fn texts(verbs: &BTreeSet<&'static str>) -> Vec<String> {
 }
 
 /// The type of a kind: the definition that claims it, or one that only protobuf knows.
-fn type_name(facts: &Facts, gvk: &(String, String, String)) -> Result<String> {
-    let claims = |definition: &Definition| definition.gvk.len() == 1 && definition.gvk[0] == *gvk;
+fn type_name(facts: &SchemaFacts, gvk: &(String, String, String)) -> Result<String> {
+    let claims =
+        |definition: &DefinitionFacts| definition.gvk.len() == 1 && definition.gvk[0] == *gvk;
     if let Some((name, _)) = facts
         .definitions
         .iter()

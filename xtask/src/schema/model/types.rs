@@ -9,10 +9,10 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result, bail};
 
 use super::{FieldModel, ShapeModel, TypeModel};
-use crate::schema::facts::{Definition, Facts, FieldFacts, Message, ProtoField};
+use crate::schema::facts::{DefinitionFacts, FieldFacts, MessageFacts, ProtoField, SchemaFacts};
 
 /// A JSON field's place in protobuf.
-struct Place {
+struct WirePosition {
     number: u32,
     within: Vec<u32>,
     /// Position on the wire.
@@ -20,7 +20,7 @@ struct Place {
 }
 
 /// The types that `roots` reach, sorted by name.
-pub(super) fn build(facts: &Facts, roots: Vec<String>) -> Result<Vec<TypeModel>> {
+pub(super) fn build(facts: &SchemaFacts, roots: Vec<String>) -> Result<Vec<TypeModel>> {
     let mut open = roots;
     let mut done: BTreeMap<String, TypeModel> = BTreeMap::new();
     while let Some(name) = open.pop() {
@@ -73,7 +73,11 @@ fn package_of(message: &str) -> &str {
     message.rsplit_once('.').map_or("", |(package, _)| package)
 }
 
-fn from_definition(facts: &Facts, name: &str, definition: &Definition) -> Result<TypeModel> {
+fn from_definition(
+    facts: &SchemaFacts,
+    name: &str,
+    definition: &DefinitionFacts,
+) -> Result<TypeModel> {
     let empty = BTreeMap::new();
     let fields = match (&definition.fields, definition.kind.as_deref()) {
         (Some(fields), _) => fields,
@@ -114,10 +118,10 @@ fn from_definition(facts: &Facts, name: &str, definition: &Definition) -> Result
 }
 
 fn field_model(
-    facts: &Facts,
-    definition: &Definition,
+    facts: &SchemaFacts,
+    definition: &DefinitionFacts,
     (name, known): (&str, &FieldFacts),
-    place: Option<&Place>,
+    place: Option<&WirePosition>,
     shape: ShapeModel,
     tag: &str,
 ) -> FieldModel {
@@ -158,17 +162,17 @@ fn field_model(
     }
 }
 
-fn is_atomic(definition: &Definition) -> bool {
+fn is_atomic(definition: &DefinitionFacts) -> bool {
     definition.map_type.as_deref() == Some("atomic")
 }
 
 /// How Go normally declares a field (`p`: behind a pointer, `e`: omitted when empty, `z`: also a
 /// structure that is zero).
 fn rule(
-    definition: &Definition,
+    definition: &DefinitionFacts,
     name: &str,
     known: &FieldFacts,
-    place: Option<&Place>,
+    place: Option<&WirePosition>,
 ) -> &'static str {
     if place.is_none() || name == "metadata" {
         return "e";
@@ -182,7 +186,7 @@ fn rule(
     if state || may_be_empty { "e" } else { "pe" }
 }
 
-fn shape(facts: &Facts, known: &FieldFacts) -> Result<ShapeModel> {
+fn shape(facts: &SchemaFacts, known: &FieldFacts) -> Result<ShapeModel> {
     if let Some(inner) = &known.array {
         return Ok(ShapeModel::List(Box::new(shape(facts, inner)?)));
     }
@@ -205,7 +209,7 @@ fn shape(facts: &Facts, known: &FieldFacts) -> Result<ShapeModel> {
     ))
 }
 
-fn reference(facts: &Facts, name: &str) -> Result<ShapeModel> {
+fn reference(facts: &SchemaFacts, name: &str) -> Result<ShapeModel> {
     let plain = match name.rsplit('.').next().unwrap_or(name) {
         "Time" => "Time",
         "MicroTime" => "MicroTime",
@@ -231,10 +235,10 @@ fn schema_or(variant: &'static str, name: &str, ending: &str) -> ShapeModel {
 
 /// Where each JSON field of a definition lies in its message.
 fn places(
-    facts: &Facts,
+    facts: &SchemaFacts,
     message: &str,
     fields: &BTreeMap<String, FieldFacts>,
-) -> Result<BTreeMap<String, Place>> {
+) -> Result<BTreeMap<String, WirePosition>> {
     let mut places = BTreeMap::new();
     let mut order = 0;
     collect(facts, message, fields, &[], &mut order, &mut places)?;
@@ -242,14 +246,14 @@ fn places(
 }
 
 fn collect(
-    facts: &Facts,
+    facts: &SchemaFacts,
     message: &str,
     fields: &BTreeMap<String, FieldFacts>,
     within: &[u32],
     order: &mut usize,
-    places: &mut BTreeMap<String, Place>,
+    places: &mut BTreeMap<String, WirePosition>,
 ) -> Result<()> {
-    let Some(Message(known)) = facts.messages.get(message) else {
+    let Some(MessageFacts(known)) = facts.messages.get(message) else {
         bail!("there is no protobuf message {message}")
     };
     for (name, field) in known {
@@ -260,12 +264,12 @@ fn collect(
             let place = match list_in_message(facts, message, field)
                 .filter(|_| fields[json].array.is_some())
             {
-                Some(items) => Place {
+                Some(items) => WirePosition {
                     number: items,
                     within: [within, &[field.number]].concat(),
                     order: *order,
                 },
-                None => Place {
+                None => WirePosition {
                     number: field.number,
                     within: within.to_vec(),
                     order: *order,
@@ -286,7 +290,7 @@ fn collect(
 }
 
 /// The number of the items when a list of JSON is a message that holds a list (`Verbs`).
-fn list_in_message(facts: &Facts, message: &str, field: &ProtoField) -> Option<u32> {
+fn list_in_message(facts: &SchemaFacts, message: &str, field: &ProtoField) -> Option<u32> {
     match facts
         .messages
         .get(&full_name(package_of(message), &field.kind))?
@@ -309,9 +313,9 @@ fn plain(name: &str) -> String {
 }
 
 /// A type that only protobuf knows (options of connections and of requests).
-fn from_message(facts: &Facts, name: &str) -> Result<TypeModel> {
+fn from_message(facts: &SchemaFacts, name: &str) -> Result<TypeModel> {
     let message = protobuf_name(name);
-    let Some(Message(known)) = facts.messages.get(&message) else {
+    let Some(MessageFacts(known)) = facts.messages.get(&message) else {
         bail!("nobody knows the type {name}")
     };
     let mut fields = vec![
@@ -354,7 +358,7 @@ fn blank(name: &str, shape: ShapeModel) -> FieldModel {
     }
 }
 
-fn message_shape(facts: &Facts, package: &str, field: &ProtoField) -> Result<ShapeModel> {
+fn message_shape(facts: &SchemaFacts, package: &str, field: &ProtoField) -> Result<ShapeModel> {
     let single = match field.kind.as_str() {
         "string" => ShapeModel::Plain("String"),
         "bool" => ShapeModel::Plain("Bool"),

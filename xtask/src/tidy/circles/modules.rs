@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::tidy::lexer::{Token, TokenKind, tokens};
+use crate::tidy::lexer::{RustToken, TokenKind, tokens};
 
 /// What one `use` declares: the path that it names, and the local name, if it has one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +38,7 @@ pub(super) struct Module {
 
 /// Reads one file: the module at `path` and the modules that stand inline in it.
 pub(super) fn read(source: &str, path: &[String]) -> Vec<Module> {
-    let tokens: Vec<Token<'_>> = tokens(source)
+    let tokens: Vec<RustToken<'_>> = tokens(source)
         .into_iter()
         .filter(|token| token.kind != TokenKind::Comment)
         .collect();
@@ -48,7 +48,7 @@ pub(super) fn read(source: &str, path: &[String]) -> Vec<Module> {
 }
 
 struct Scan<'a> {
-    tokens: &'a [Token<'a>],
+    tokens: &'a [RustToken<'a>],
 }
 
 impl<'a> Scan<'a> {
@@ -162,14 +162,15 @@ impl<'a> Scan<'a> {
         self.after_item(end)
     }
 
+    /// Whether a `cfg` between these tokens needs `test`: alone, or as a part of one `all(…)`.
     fn for_tests(&self, from: usize, to: usize) -> bool {
         let words: Vec<&str> = self.tokens[from..to].iter().map(|t| t.text).collect();
-        words.starts_with(&["cfg", "(", "test", ")"])
-            || (words.starts_with(&["cfg", "(", "all", "("]) && {
-                let outer = words.iter().position(|word| *word == "test");
-                outer.is_some_and(|at| words[at - 1] == "(" && words[at - 2] == "all")
-                    || outer.is_some_and(|at| words[at - 1] == ",")
-            })
+        if words.starts_with(&["cfg", "(", "test", ")"]) {
+            return true;
+        }
+        let test = words.iter().position(|word| *word == "test");
+        words.starts_with(&["cfg", "(", "all", "("])
+            && test.is_some_and(|at| words[at - 1] == "," || words[at - 2] == "all")
     }
 
     /// Where the item that begins here ends, and one further.
@@ -296,7 +297,7 @@ impl<'a> Scan<'a> {
                 return at;
             };
             // `a::{self}` names `a` itself.
-            if !(token.is("self") && !path.is_empty()) {
+            if !token.is("self") || path.is_empty() {
                 path.push(token.text.to_owned());
             }
             at += 1;

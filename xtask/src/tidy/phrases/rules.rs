@@ -2,20 +2,20 @@
 
 /// Where a phrase is a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Scope {
+pub(super) enum PhraseScope {
     /// Wherever it stands.
     Anywhere,
     /// At the beginning of a sentence that is not a question.
     Sentence,
-    /// At the beginning of a comment, of a string or of a paragraph; names of functions may begin so.
+    /// At the beginning of a comment, a string or a paragraph. Names of functions may begin so.
     Passage,
 }
 
 /// A phrase and what to write instead of it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Rule {
+pub(super) struct PhraseRule {
     pub(super) phrase: &'static str,
-    pub(super) scope: Scope,
+    pub(super) scope: PhraseScope,
     /// What to write instead, as the end of "write … instead".
     pub(super) instead: &'static str,
     /// Words that, right behind the phrase, make it right English.
@@ -24,10 +24,10 @@ pub(super) struct Rule {
     pub(super) unless_after: Option<&'static str>,
 }
 
-const fn anywhere(phrase: &'static str, instead: &'static str) -> Rule {
-    Rule {
+const fn anywhere(phrase: &'static str, instead: &'static str) -> PhraseRule {
+    PhraseRule {
         phrase,
-        scope: Scope::Anywhere,
+        scope: PhraseScope::Anywhere,
         instead,
         unless_before: &[],
         unless_after: None,
@@ -38,31 +38,31 @@ const fn unless(
     phrase: &'static str,
     unless_before: &'static [&'static str],
     instead: &'static str,
-) -> Rule {
-    Rule {
+) -> PhraseRule {
+    PhraseRule {
         unless_before,
         ..anywhere(phrase, instead)
     }
 }
 
 /// `there is none` is English; `the name is none` is not.
-const fn unless_there(phrase: &'static str) -> Rule {
-    Rule {
+const fn unless_there(phrase: &'static str) -> PhraseRule {
+    PhraseRule {
         unless_after: Some("there"),
         ..unless(phrase, &["of"], INVALID)
     }
 }
 
-const fn sentence(phrase: &'static str, instead: &'static str) -> Rule {
-    Rule {
-        scope: Scope::Sentence,
+const fn sentence(phrase: &'static str, instead: &'static str) -> PhraseRule {
+    PhraseRule {
+        scope: PhraseScope::Sentence,
         ..anywhere(phrase, instead)
     }
 }
 
-const fn passage(phrase: &'static str, instead: &'static str) -> Rule {
-    Rule {
-        scope: Scope::Passage,
+const fn passage(phrase: &'static str, instead: &'static str) -> PhraseRule {
+    PhraseRule {
+        scope: PhraseScope::Passage,
         ..anywhere(phrase, instead)
     }
 }
@@ -77,7 +77,7 @@ const SUBJECT: &str = "the subject (`Clients that …`, `A caller that …`)";
 const OWN_WORDS: &str = "what the item guarantees, in its own words,";
 
 /// All phrases. A new one comes with the plain words for it.
-pub(super) const RULES: &[Rule] = &[
+pub(super) const RULES: &[PhraseRule] = &[
     // Headless clauses.
     sentence("Who", SUBJECT),
     sentence("Whoever", SUBJECT),

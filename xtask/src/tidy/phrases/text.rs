@@ -1,6 +1,6 @@
 //! The prose of a file: comments, string literals, names of functions, and Markdown.
 
-use crate::tidy::lexer::{Token, TokenKind, tokens};
+use crate::tidy::lexer::{RustToken, TokenKind, tokens};
 
 /// The mark of a comment that lets a phrase stand.
 const ALLOW: &str = "tidy: allow";
@@ -96,7 +96,7 @@ fn allowed_lines(source: &str) -> Vec<usize> {
 }
 
 /// Runs of comments, as paragraphs.
-fn comments(tokens: &[Token<'_>]) -> Vec<Passage> {
+fn comments(tokens: &[RustToken<'_>]) -> Vec<Passage> {
     let mut found = Vec::new();
     let mut lines: Vec<(usize, &str)> = Vec::new();
     for token in tokens {
