@@ -1,10 +1,11 @@
-//! Tasks of the repository: `cargo xtask tidy|ci|schema|soak`.
+//! Tasks of the repository: `cargo xtask tidy|ci|dist|schema|soak`.
 //!
 //! `tidy` checks what the compiler cannot check; it also runs as a test. `ci` runs everything that
-//! has to pass before a change lands. `schema` generates the table of facts in the crate `kinds`.
-//! `soak` kills a running server repeatedly and checks what survives.
+//! has to pass before a change lands. `dist` packs a release. `schema` generates the table of facts
+//! in the crate `kinds`. `soak` kills a running server repeatedly and checks what survives.
 
 mod ci;
+mod dist;
 mod schema;
 mod soak;
 mod tidy;
@@ -12,7 +13,7 @@ mod tidy;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: cargo xtask tidy [--circles|--phrases|--types|--width] | ci [--fast] | schema [--facts DIR] | soak [--minutes N] [--seed N] [--release]";
+const USAGE: &str = "usage: cargo xtask tidy [--circles|--phrases|--types|--width] | ci [--fast] | dist | schema [--facts DIR] | soak [--minutes N] [--seed N] [--release]";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -22,6 +23,7 @@ fn main() -> ExitCode {
         ["tidy", check] => tidy::report(&root(), check),
         ["ci"] => ci::run(&root(), ci::Extent::Everything),
         ["ci", "--fast"] => ci::run(&root(), ci::Extent::Fast),
+        ["dist"] => dist::run(&root()),
         ["schema"] => schema::run(&root(), &root().join("facts")),
         ["schema", "--facts", directory] => schema::run(&root(), std::path::Path::new(directory)),
         ["soak", rest @ ..] => soak::run(&root(), rest),
