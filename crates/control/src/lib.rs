@@ -4,8 +4,8 @@
 //! API server. It must not know how objects are stored or served, and must not read the machine's
 //! clock.
 //!
-//! How data flows: one reflector per kind fills an [`informer`] cache and passes each change to the
-//! controllers that subscribed. They map the change to keys of their work [`queue`]. A worker takes
+//! How data flows: one reflector per kind fills an `informer` cache and passes each change to the
+//! controllers that subscribed. They map the change to keys of their work `queue`. A worker takes
 //! a key, reads the caches, makes a plan (a pure function with `now` as an argument) and applies it
 //! with idempotent requests. Reconcilers do not know why they run, so a lost or duplicate wake-up
 //! costs nothing but time.

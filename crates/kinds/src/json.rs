@@ -1,4 +1,4 @@
-//! JSON: bytes to [`Tree`] and back, directed by the table of facts.
+//! JSON: bytes to [`Tree`](crate::Tree) and back, directed by the table of facts.
 //!
 //! Decoding checks types and ranges, drops what the type does not know (and says so), and brings
 //! quantities and times into the one form that the API shows. Encoding gives members the order of

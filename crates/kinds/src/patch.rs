@@ -1,6 +1,6 @@
 //! Patches: what a PATCH request makes of an object.
 //!
-//! Three of the four kinds live here: [`merge`] (RFC 7396), [`json`] (RFC 6902) and [`strategic`]
+//! Three of the four kinds live here: `merge` (RFC 7396), `json` (RFC 6902) and `strategic`
 //! (Kubernetes' own, which knows how lists merge). The fourth, apply, is [`crate::apply`]. All of
 //! them are trees in, tree out; nothing here knows what is stored, and the result is not checked
 //! against a type: `json::normalize` does that afterwards.

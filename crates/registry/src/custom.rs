@@ -2,7 +2,7 @@
 //! that the machinery serves them as it serves built-in kinds.
 //!
 //! A definition is compiled when its record is written, or the first time somebody asks for it, and
-//! lies beside the record's bytes ([`crate::record`]): whoever finds the definition finds the rows,
+//! lies beside the record's bytes (`record`): whoever finds the definition finds the rows,
 //! and nothing has to be told when it changes. Bodies are read without a type; `schema` prunes,
 //! defaults and validates them.
 //!

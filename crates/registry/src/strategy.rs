@@ -1,7 +1,7 @@
 //! What each kind adds to the machinery: defaults, validation, what an update may change, field
 //! selectors, scale paths. Pure functions over trees; no store, no clock, no HTTP.
 //!
-//! The machinery asks [`of`] for the [`Rules`] of a resource and calls them in this order:
+//! The machinery asks `of` for the [`Rules`] of a resource and calls them in this order:
 //!
 //! - create: decode → `default` → (admission) → `prepare_create` → name, uid, time →
 //!   `validate_create`
@@ -9,7 +9,7 @@
 //!   `validate_update`
 //!
 //! [`Rules`] hold what all kinds share (object metadata, generation, resets of spec and status);
-//! a [`Strategy`] is one kind's own part. Most kinds need none: [`generic::Generic`] serves them.
+//! a [`Strategy`] is one kind's own part. Most kinds need none: `generic::Generic` serves them.
 
 use kinds::facts::{Resource, Type};
 use kinds::{Tree, names, status::FieldError};

@@ -3,7 +3,7 @@
 //! The table is given when the server is built; custom kinds stand beside it and come and go.
 //! Everybody here asks the catalogue, nobody the table. A request for a built-in resource is found
 //! in the fixed catalogue; only others, and the documents, ask the backend which custom kinds there
-//! are now ([`ServedApisCache::with`]).
+//! are now (`ServedApisCache::with`).
 
 use std::collections::HashMap;
 

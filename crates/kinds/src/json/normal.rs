@@ -7,7 +7,7 @@ use crate::Tree;
 use crate::facts::{Field, Shape, Type};
 use crate::tree::Map;
 
-/// Brings a tree (of a patch, of a strategy) into the form that [`decode`](super::decode) gives:
+/// Brings a tree (of a patch, of a strategy) into the form that [`decode`](super::decode()) gives:
 /// the same checks and errors, the same canonical values. Returns warnings of unknown members,
 /// which are dropped.
 pub fn normalize(tree: &mut Tree, ty: &'static Type) -> Result<Vec<String>, DecodeError> {

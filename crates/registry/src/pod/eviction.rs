@@ -1,6 +1,6 @@
 //! `POST pods/{name}/eviction`: an eviction from the body to the answer, on one screen.
 //!
-//! Decode, find the budgets that select the pod, let [`decide`] choose, and carry the choice out in
+//! Decode, find the budgets that select the pod, let `decide` choose, and carry the choice out in
 //! one atomic commit: the budget pays, the pod gets its `DisruptionTarget`, and is deleted as any
 //! other pod. Watchers see these writes one after the other, in this order; nobody sees a part of
 //! them. What is refused, or fails, leaves no trace.
