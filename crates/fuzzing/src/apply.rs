@@ -1,7 +1,9 @@
 //! Server-side apply and ownership. The laws: managed fields are read as they were written, nobody
 //! meets a conflict with what they have just applied, and a forced apply has no conflicts.
 
-use kinds::apply::{ApplyError, FieldManager, FieldSet, apply as apply_to, update_managers};
+use kinds::apply::{
+    ApplyError, ApplySchema, FieldManager, FieldSet, apply as apply_to, update_managers,
+};
 use kinds::tree::json;
 use kinds::{Tree, json as codec};
 
@@ -36,12 +38,12 @@ pub fn apply(input: &[u8]) {
             now: "2026-01-01T00:00:00Z",
         };
         if how % 4 == 0 {
-            let managed = update_managers(&live, &object, Some(ty), &writer);
+            let managed = update_managers(&live, &object, ApplySchema::BuiltIn(ty), &writer);
             object["metadata"]["managedFields"] = managed;
             live = object;
         } else {
             let force = how % 2 == 1;
-            live = match apply_to(&live, &object, Some(ty), &writer, force) {
+            live = match apply_to(&live, &object, ApplySchema::BuiltIn(ty), &writer, force) {
                 Ok(applied) => applied,
                 Err(ApplyError::Conflicts(conflicts)) => {
                     assert!(!force, "{conflicts:?}");
@@ -62,7 +64,7 @@ fn check_again(
     ty: &'static kinds::facts::Type,
     writer: &FieldManager<'_>,
 ) {
-    let again = apply_to(live, object, Some(ty), writer, false)
+    let again = apply_to(live, object, ApplySchema::BuiltIn(ty), writer, false)
         .unwrap_or_else(|error| panic!("{error}: {object} on {live}"));
     assert!(codec::equal(live, &again, ty), "{live} {again}");
 }

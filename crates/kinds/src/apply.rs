@@ -21,12 +21,14 @@ mod managers;
 mod merge;
 mod node;
 mod scale;
+mod schema;
 #[cfg(test)]
 mod tests;
 mod validate;
 
 pub use field_set::{FieldSet, FieldSetEntry};
 pub use scale::{SCALE_VERSION, managers_behind_scale, managers_of_scale};
+pub use schema::{ApplySchema, CustomField, CustomShape, CustomType};
 
 use std::sync::LazyLock;
 
@@ -34,7 +36,6 @@ use self::compare::{Comparison, compare, fields};
 use self::managers::{ManagedFields, ManagerEntry, ManagerOperation, is_reset};
 use self::node::FieldNode;
 use crate::Tree;
-use crate::facts::Type;
 use crate::status::{Cause, Details, Status};
 
 /// The manager that owns what was there before the first apply to an object without managers.
@@ -105,15 +106,15 @@ impl ApplyError {
 }
 
 /// Applies an object on top of the live one (an empty object when there is none). The result has
-/// the new `metadata.managedFields`. `ty` is absent for objects without a definition.
+/// the new `metadata.managedFields`. `schema` says how its fields are owned.
 pub fn apply(
     live: &Tree,
     applied: &Tree,
-    ty: Option<&'static Type>,
+    schema: ApplySchema<'_>,
     writer: &FieldManager<'_>,
     force: bool,
 ) -> Result<Tree, ApplyError> {
-    let node = FieldNode::root(ty);
+    let node = FieldNode::root(schema);
     if managers::of(applied)
         .as_array()
         .is_some_and(|entries| !entries.is_empty())
@@ -153,10 +154,12 @@ pub fn apply(
     managers.release(&changed);
     managers.release(&comparison.removed);
     own.fields = own.fields.difference(&UNRECORDED);
-    let is_changed = ty.map_or_else(
-        || *live != object,
-        |ty| !crate::json::equal(live, &object, ty),
-    );
+    let is_changed = match schema {
+        ApplySchema::BuiltIn(ty) => !crate::json::equal(live, &object, ty),
+        ApplySchema::Custom(_) | ApplySchema::Deduced => {
+            !crate::json::equal(live, &object, &crate::facts::CUSTOM_OBJECT)
+        }
+    };
     own.time = if is_changed {
         Some(writer.now.to_owned())
     } else {
@@ -178,11 +181,11 @@ pub fn apply(
 pub fn update_managers(
     old: &Tree,
     new: &Tree,
-    ty: Option<&'static Type>,
+    schema: ApplySchema<'_>,
     writer: &FieldManager<'_>,
 ) -> Tree {
     let requested = managers::of(new);
-    let comparison = compare(old, new, FieldNode::root(ty));
+    let comparison = compare(old, new, FieldNode::root(schema));
     // Nothing has changed, the managers least of all: they need not even be read.
     if comparison.is_empty()
         && requested

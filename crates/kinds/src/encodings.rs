@@ -72,7 +72,7 @@ struct CacheEntry {
     is_wanted: bool,
 }
 
-impl<F: Copy + Eq + Hash> EncodingCache<F> {
+impl<F: Clone + Eq + Hash> EncodingCache<F> {
     /// A cache that holds at most so many bytes, those that were encoded included.
     #[must_use]
     pub fn holding(limit_bytes: usize) -> Self {
@@ -107,7 +107,7 @@ impl<F: Copy + Eq + Hash> EncodingCache<F> {
             length: source.len(),
             form,
         };
-        let cell = self.lock().cell(key, source, now);
+        let cell = self.lock().cell(key.clone(), source, now);
         let mut is_new = false;
         let encoded = cell.get_or_init(|| {
             is_new = true;
@@ -115,7 +115,7 @@ impl<F: Copy + Eq + Hash> EncodingCache<F> {
         });
         if is_new {
             self.made.fetch_add(1, Ordering::Relaxed);
-            self.lock().settle(key, &cell, self.limit_bytes);
+            self.lock().settle(&key, &cell, self.limit_bytes);
         } else {
             self.shared.fetch_add(1, Ordering::Relaxed);
         }
@@ -145,7 +145,7 @@ impl<F: Copy + Eq + Hash> EncodingCache<F> {
     }
 }
 
-impl<F: Copy + Eq + Hash> CacheState<F> {
+impl<F: Clone + Eq + Hash> CacheState<F> {
     /// The cell of a key, empty for who comes first.
     fn cell(
         &mut self,
@@ -163,7 +163,7 @@ impl<F: Copy + Eq + Hash> CacheState<F> {
         let cell = Arc::default();
         let bytes = ENTRY_BYTES + source.len();
         self.entries.insert(
-            key,
+            key.clone(),
             CacheEntry {
                 source: source.clone(),
                 cell: Arc::clone(&cell),
@@ -179,14 +179,14 @@ impl<F: Copy + Eq + Hash> CacheState<F> {
     /// Counts what has been made, and makes room.
     fn settle(
         &mut self,
-        key: CacheKey<F>,
+        key: &CacheKey<F>,
         cell: &Arc<OnceLock<CachedEncoding>>,
         limit_bytes: usize,
     ) {
         // It may have been dropped, or replaced, while it was made.
         if let Some(entry) = self
             .entries
-            .get_mut(&key)
+            .get_mut(key)
             .filter(|entry| Arc::ptr_eq(&entry.cell, cell))
         {
             let bytes = ENTRY_BYTES

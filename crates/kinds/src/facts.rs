@@ -4,6 +4,7 @@
 //! start-up. Codecs, strict field validation, patches, apply, pruning and OpenAPI are derived from
 //! it, so a kind is added by data.
 
+use std::borrow::Cow;
 use std::hash::BuildHasher as _;
 use std::sync::OnceLock;
 
@@ -229,52 +230,79 @@ impl PatchStrategy {
     };
 }
 
+/// The structure of every custom object, as codecs see it: its metadata in the order of the wire,
+/// before all that a user can nest. The other members have no type and follow as they are.
+pub static CUSTOM_OBJECT: Type = Type {
+    name: "",
+    fields: &[
+        Field {
+            name: "apiVersion",
+            ..Field::BLANK
+        },
+        Field {
+            name: "kind",
+            ..Field::BLANK
+        },
+        Field {
+            name: "metadata",
+            shape: Shape::Object(&crate::generated::OBJECT_META),
+            always: true,
+            ..Field::BLANK
+        },
+    ],
+    lookup: Lookup::new(),
+    atomic: false,
+};
+
 /// One served resource: a row of the resource table. Routing, discovery, OpenAPI and the coverage
 /// test are all made from it.
-#[derive(Debug)]
+///
+/// The rows of built-in kinds are statics; those of custom kinds are made from their definitions
+/// and belong to a server.
+#[derive(Clone, Debug)]
 pub struct Resource {
     /// API group; empty for the core group.
-    pub group: &'static str,
+    pub group: Text,
     /// Version, for example `v1`.
-    pub version: &'static str,
+    pub version: Text,
     /// Kind, for example `Pod`.
-    pub kind: &'static str,
+    pub kind: Text,
     /// Plural, for example `pods`.
-    pub plural: &'static str,
+    pub plural: Text,
     /// Singular as discovery shows it, for example `pod`.
-    pub singular: &'static str,
+    pub singular: Text,
     /// Short names, for example `po`.
-    pub short_names: &'static [&'static str],
+    pub short_names: Cow<'static, [Text]>,
     /// Categories, for example `all`.
-    pub categories: &'static [&'static str],
+    pub categories: Cow<'static, [Text]>,
     /// True when its objects live in namespaces.
     pub namespaced: bool,
     /// Verbs as discovery lists them.
     pub verbs: &'static [&'static str],
     /// Its subresources.
-    pub subresources: &'static [Subresource],
+    pub subresources: Cow<'static, [Subresource]>,
     /// Its structure.
     pub ty: &'static Type,
     /// False for kinds that are answered and not kept (`TokenReview`).
     pub stored: bool,
-    /// ApiGroup of the version in which upstream stores it (events of both groups are one thing).
-    pub storage_group: &'static str,
+    /// Group of the version in which upstream stores it. Events of both groups are one thing.
+    pub storage_group: Text,
     /// The version in which upstream stores it, of which the storage version hash is made. It need
     /// not be served (definitions of custom resources are stored as `v1beta1`).
-    pub storage_version: &'static str,
+    pub storage_version: Text,
 }
 
 /// One subresource of a [`Resource`].
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Subresource {
     /// Name, for example `eviction`.
     pub name: &'static str,
-    /// ApiGroup of the kind that it takes and shows.
-    pub group: &'static str,
+    /// Group of the kind that it takes and shows.
+    pub group: Text,
     /// Version of that kind.
-    pub version: &'static str,
+    pub version: Text,
     /// That kind, for example `Eviction`.
-    pub kind: &'static str,
+    pub kind: Text,
     /// Verbs as discovery lists them.
     pub verbs: &'static [&'static str],
     /// Structure of that kind.
@@ -286,33 +314,39 @@ impl Resource {
     #[must_use]
     pub fn api_version(&self) -> String {
         if self.group.is_empty() {
-            self.version.to_owned()
+            self.version.to_string()
         } else {
             format!("{}/{}", self.group, self.version)
         }
     }
 
+    /// Group and plural, which name the kind whatever its version.
+    #[must_use]
+    pub fn group_and_plural(&self) -> (&str, &str) {
+        (&self.group, &self.plural)
+    }
+
     /// The resource as errors name it.
     #[must_use]
-    pub fn group_resource(&self) -> crate::status::GroupResource<'static> {
+    pub fn group_resource(&self) -> crate::status::GroupResource<'_> {
         crate::status::GroupResource {
-            group: self.group,
-            resource: self.plural,
+            group: &self.group,
+            resource: &self.plural,
         }
     }
 
     /// The kind as validation errors name it.
     #[must_use]
-    pub fn group_kind(&self) -> crate::status::GroupResource<'static> {
+    pub fn group_kind(&self) -> crate::status::GroupResource<'_> {
         crate::status::GroupResource {
-            group: self.group,
-            resource: self.kind,
+            group: &self.group,
+            resource: &self.kind,
         }
     }
 
     /// The subresource with this name.
     #[must_use]
-    pub fn subresource(&self, name: &str) -> Option<&'static Subresource> {
+    pub fn subresource(&self, name: &str) -> Option<&Subresource> {
         self.subresources.iter().find(|sub| sub.name == name)
     }
 }

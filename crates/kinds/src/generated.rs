@@ -27,4 +27,5 @@ mod scheduling_v1;
 mod storage_v1;
 mod tables;
 
+pub(crate) use meta_v1::OBJECT_META;
 pub(crate) use tables::{GROUPS, RESOURCES, TYPES};

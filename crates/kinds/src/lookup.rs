@@ -56,24 +56,25 @@ pub fn storage_version_hash(group: &str, version: &str, kind: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tree::Text;
 
     #[test]
     fn a_resource_is_found_by_plural_and_by_kind() {
         let pods = resource("", "v1", "pods").expect("pods are served");
         assert_eq!(
-            (pods.kind, pods.namespaced, pods.stored),
+            (pods.kind.as_str(), pods.namespaced, pods.stored),
             ("Pod", true, true)
         );
         assert_eq!(
             pods.subresource("eviction")
-                .map(|sub| (sub.group, sub.kind)),
+                .map(|sub| (sub.group.as_str(), sub.kind.as_str())),
             Some(("policy", "Eviction"))
         );
         let budgets =
             resource_by_kind("policy", "v1", "PodDisruptionBudget").expect("budgets are served");
         assert_eq!(
-            (budgets.plural, budgets.short_names),
-            ("poddisruptionbudgets", ["pdb"].as_slice())
+            (budgets.plural.as_str(), &*budgets.short_names),
+            ("poddisruptionbudgets", [Text::new_static("pdb")].as_slice())
         );
         assert!(resource("policy", "v1beta1", "poddisruptionbudgets").is_none());
         assert!(
@@ -114,7 +115,8 @@ mod tests {
             let group = group.expect("every resource belongs to a listed group");
             let versions = groups()[group].versions;
             let version = versions.iter().position(|version| *version == row.version);
-            (group, version.expect("a listed version"), row.plural)
+            let version = version.expect("a listed version");
+            (group, version, row.plural.clone())
         };
         for (first, second) in RESOURCES.iter().zip(&RESOURCES[1..]) {
             assert!(

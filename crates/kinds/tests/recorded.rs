@@ -185,25 +185,29 @@ fn shown(name: &str, group: &str, version: &str) -> Option<Tree> {
             "name": name, "singularName": row.singular, "namespaced": row.namespaced, "kind": row.kind, "verbs": row.verbs,
         });
         for (member, list) in [
-            ("shortNames", row.short_names),
-            ("categories", row.categories),
+            ("shortNames", &row.short_names),
+            ("categories", &row.categories),
         ] {
             if !list.is_empty() {
-                entry[member] = list.into();
+                entry[member] = list
+                    .iter()
+                    .map(|name| Tree::from(name.as_str()))
+                    .collect::<Vec<_>>()
+                    .into();
             }
         }
         if row.stored {
             entry["storageVersionHash"] =
-                kinds::storage_version_hash(row.storage_group, row.storage_version, row.kind)
+                kinds::storage_version_hash(&row.storage_group, &row.storage_version, &row.kind)
                     .into();
         }
         return Some(entry);
     };
     let sub = row.subresource(subresource)?;
     let mut entry = exeunt_kinds::tree::json!({"name": name, "singularName": "", "namespaced": row.namespaced, "kind": sub.kind, "verbs": sub.verbs});
-    if (sub.group, sub.version) != (group, version) {
-        entry["group"] = sub.group.into();
-        entry["version"] = sub.version.into();
+    if (&*sub.group, &*sub.version) != (group, version) {
+        entry["group"] = sub.group.as_str().into();
+        entry["version"] = sub.version.as_str().into();
     }
     Some(entry)
 }

@@ -15,6 +15,8 @@
 // The name that the other crates give it.
 extern crate exeunt_registry as registry;
 
+use std::sync::Arc;
+
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -200,15 +202,18 @@ impl World {
             "namespaces" => ("", ""),
             _ => ("", NAMESPACE),
         };
+        let resource = self
+            .registry
+            .resource(group, "v1", plural)
+            .expect("a built-in resource");
+        let user = User {
+            name: "bench".to_owned(),
+            ..User::default()
+        };
         let request = Request {
-            user: User {
-                name: "bench".to_owned(),
-                ..User::default()
-            },
-            group: group.to_owned(),
-            version: "v1".to_owned(),
-            resource: plural.to_owned(),
-            subresource: subresource.to_owned(),
+            user: Arc::new(user),
+            subresource: resource.subresource(subresource).map(|sub| sub.name),
+            resource,
             namespace: namespace.to_owned(),
             name: name.to_owned(),
             verb,

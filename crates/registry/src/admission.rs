@@ -29,7 +29,7 @@ pub(crate) fn mutate(
     target: &Target,
     object: &mut Tree,
 ) -> Result<(), Refusal> {
-    match (target.stored.group, target.stored.plural) {
+    match target.stored.group_and_plural() {
         ("", "pods") => {
             limits::mutate(view, target, object);
             service_account::mutate(registry, view, target, object)?;
@@ -65,7 +65,7 @@ pub(crate) fn mutate(
 /// Fills in what admission adds to an object that is replaced or patched: who leaves out of a pod
 /// what admission has put in means no change.
 pub(crate) fn mutate_update(target: &Target, new: &mut Tree, old: &Tree) {
-    if (target.stored.group, target.stored.plural) != ("", "pods") {
+    if target.stored.group_and_plural() != ("", "pods") {
         return;
     }
     tolerations::mutate(new);
@@ -78,7 +78,7 @@ pub(crate) fn mutate_update(target: &Target, new: &mut Tree, old: &Tree) {
 
 /// Refuses a valid object that the rules of its surroundings do not allow.
 pub(crate) fn validate(view: &impl View, target: &Target, object: &Tree) -> Result<(), Refusal> {
-    match (target.stored.group, target.stored.plural) {
+    match target.stored.group_and_plural() {
         ("", "pods") => limits::validate(view, target, object),
         ("scheduling.k8s.io", "priorityclasses") => priority::validate_class(view, target, object),
         _ => Ok(()),
@@ -93,7 +93,8 @@ pub(crate) fn validate_update(
     new: &Tree,
     old: &Tree,
 ) -> Result<(), Refusal> {
-    match (target.stored.group, target.stored.plural, subresource) {
+    let (group, plural) = target.stored.group_and_plural();
+    match (group, plural, subresource) {
         ("", "pods", "resize") => resize::validate(view, target, new, old),
         ("scheduling.k8s.io", "priorityclasses", "") => priority::validate_class(view, target, new),
         _ => Ok(()),

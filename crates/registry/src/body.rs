@@ -6,28 +6,30 @@
 
 use std::borrow::Cow;
 
-use kinds::facts::{Resource, Subresource, Type};
+use kinds::facts::{Subresource, Type};
 use kinds::json::TypeMeta;
 use kinds::status::Status;
 use kinds::{Tree, json, protobuf, yaml};
 
-use crate::custom::{self, Version};
+use crate::custom;
+use crate::custom::CustomVersion;
 use crate::request::{Body, BodyForm, Decoded, FieldValidation, Refusal};
+use crate::resource::ResourceRef;
 use crate::tree;
 
 /// The kind that a path expects in a body.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Expected {
+pub(crate) struct Expected<'a> {
     /// Group of the kind.
-    pub(crate) group: &'static str,
+    pub(crate) group: &'a str,
     /// Version of the kind.
-    pub(crate) version: &'static str,
+    pub(crate) version: &'a str,
     /// The kind.
-    pub(crate) kind: &'static str,
+    pub(crate) kind: &'a str,
     /// Its structure.
     pub(crate) ty: &'static Type,
     /// What its definition says, when it is a custom kind.
-    pub(crate) custom: Option<&'static Version>,
+    pub(crate) custom: Option<&'a CustomVersion>,
     /// Other group versions whose body of the same kind reads alike.
     pub(crate) also: &'static [&'static str],
 }
@@ -37,25 +39,25 @@ const SCHEME: &str = "pkg/api/legacyscheme/scheme.go:30";
 /// How much of an undecodable body an error shows.
 const SHOWN: usize = 30;
 
-impl Expected {
+impl<'a> Expected<'a> {
     /// The kind of a resource's own objects.
-    pub(crate) fn of(resource: &'static Resource) -> Self {
+    pub(crate) fn of(resource: &'a ResourceRef) -> Self {
         Self {
-            group: resource.group,
-            version: resource.version,
-            kind: resource.kind,
+            group: &resource.group,
+            version: &resource.version,
+            kind: &resource.kind,
             ty: resource.ty,
-            custom: custom::of(resource),
+            custom: resource.custom().map(AsRef::as_ref),
             also: &[],
         }
     }
 
     /// The kind that a subresource takes.
-    pub(crate) fn of_subresource(sub: &'static Subresource) -> Self {
+    pub(crate) fn of_subresource(sub: &'a Subresource) -> Self {
         Self {
-            group: sub.group,
-            version: sub.version,
-            kind: sub.kind,
+            group: &sub.group,
+            version: &sub.version,
+            kind: &sub.kind,
             ty: sub.ty,
             custom: None,
             also: &[],
@@ -88,7 +90,7 @@ pub(crate) fn with_warnings(mut refusal: Refusal, warnings: &[String]) -> Refusa
 /// ones.
 pub(crate) fn decode(
     body: &Body,
-    expected: Expected,
+    expected: Expected<'_>,
     validation: FieldValidation,
 ) -> Result<Decoded, Refusal> {
     // Nearly every body is what it should be. What is not goes the long way, which knows the words
@@ -111,7 +113,7 @@ pub(crate) fn decode(
 }
 
 /// True when an object says that it is of this kind, or does not say.
-fn is_of(object: &Tree, expected: Expected) -> bool {
+fn is_of(object: &Tree, expected: Expected<'_>) -> bool {
     let (api_version, kind) = (
         tree::text(object, &["apiVersion"]),
         tree::text(object, &["kind"]),
@@ -121,7 +123,7 @@ fn is_of(object: &Tree, expected: Expected) -> bool {
         && (api_version.is_empty() || (group, version) == (expected.group, expected.version))
 }
 
-fn name_kind(object: &mut Tree, expected: Expected) {
+fn name_kind(object: &mut Tree, expected: Expected<'_>) {
     tree::put(object, &["apiVersion"], expected.api_version());
     tree::put(object, &["kind"], expected.kind);
 }
@@ -129,7 +131,7 @@ fn name_kind(object: &mut Tree, expected: Expected) {
 /// The same with the words for every way in which it fails.
 fn decode_and_tell(
     body: &Body,
-    expected: Expected,
+    expected: Expected<'_>,
     validation: FieldValidation,
 ) -> Result<Decoded, Refusal> {
     let (api_version, kind) = type_meta(body, expected)?;
@@ -187,7 +189,7 @@ pub(crate) fn judge(
     }
 }
 
-fn read(body: &Body, expected: Expected) -> Result<(Tree, Vec<String>), String> {
+fn read(body: &Body, expected: Expected<'_>) -> Result<(Tree, Vec<String>), String> {
     let decoded = match body.form {
         BodyForm::Json => decode_json(&body.bytes, expected)?,
         BodyForm::Yaml if expected.custom.is_some() => {
@@ -209,7 +211,10 @@ fn read(body: &Body, expected: Expected) -> Result<(Tree, Vec<String>), String> 
 
 /// Reads JSON as the expected kind. A custom kind has no type but a schema: what that does not know
 /// is dropped here, what it demands is judged with all other rules.
-pub(crate) fn decode_json(bytes: &[u8], expected: Expected) -> Result<json::DecodedTree, String> {
+pub(crate) fn decode_json(
+    bytes: &[u8],
+    expected: Expected<'_>,
+) -> Result<json::DecodedTree, String> {
     if expected.custom.is_some() {
         return shaped(
             json::decode_untyped(bytes).map_err(|error| error.to_string())?,
@@ -219,7 +224,10 @@ pub(crate) fn decode_json(bytes: &[u8], expected: Expected) -> Result<json::Deco
     json::decode(bytes, expected.ty).map_err(|error| error.to_string())
 }
 
-fn shaped(mut decoded: json::DecodedTree, expected: Expected) -> Result<json::DecodedTree, String> {
+fn shaped(
+    mut decoded: json::DecodedTree,
+    expected: Expected<'_>,
+) -> Result<json::DecodedTree, String> {
     if decoded.tree.is_null() {
         decoded.tree = Tree::Object(kinds::tree::Map::new());
     }
@@ -230,7 +238,7 @@ fn shaped(mut decoded: json::DecodedTree, expected: Expected) -> Result<json::De
 
 /// Brings an object into the form of its kind: canonical values, no unknown members; these are
 /// told.
-pub(crate) fn normalize(object: &mut Tree, expected: Expected) -> Result<Vec<String>, String> {
+pub(crate) fn normalize(object: &mut Tree, expected: Expected<'_>) -> Result<Vec<String>, String> {
     let Some(version) = expected.custom else {
         return json::normalize(object, expected.ty).map_err(|error| error.to_string());
     };
@@ -284,7 +292,7 @@ fn object_or_empty(tree: Tree) -> Tree {
 }
 
 /// What the body says it is; what it leaves out is what the path expects.
-fn type_meta(body: &Body, expected: Expected) -> Result<(String, String), Refusal> {
+fn type_meta(body: &Body, expected: Expected<'_>) -> Result<(String, String), Refusal> {
     let found = match body.form {
         BodyForm::Json => json::peek_type_meta(&body.bytes).map_err(|error| error.to_string()),
         BodyForm::Yaml => yaml::to_json(&body.bytes)
@@ -382,7 +390,11 @@ const CORE_META_KINDS: &[&str] = &[
 ];
 
 /// Whether something of this kind can be read as the expected one, in upstream's words.
-pub(crate) fn check_type(api_version: &str, kind: &str, expected: Expected) -> Result<(), String> {
+pub(crate) fn check_type(
+    api_version: &str,
+    kind: &str,
+    expected: Expected<'_>,
+) -> Result<(), String> {
     if kind == expected.kind && api_version == expected.api_version() {
         return Ok(());
     }
@@ -396,7 +408,7 @@ fn registered(api_version: &str, kind: &str) -> bool {
     }
     let subresource_kind = kinds::resources()
         .iter()
-        .flat_map(|resource| resource.subresources)
+        .flat_map(|resource| resource.subresources.iter())
         .any(|sub| sub.group == group && sub.version == version && sub.kind == kind);
     let served = kinds::resources()
         .iter()
@@ -413,7 +425,7 @@ fn unregistered(api_version: &str, kind: &str) -> String {
     format!("no kind {kind:?} is registered for version {api_version:?} in scheme {SCHEME:?}")
 }
 
-fn unconvertible(api_version: &str, kind: &str, expected: Expected) -> String {
+fn unconvertible(api_version: &str, kind: &str, expected: Expected<'_>) -> String {
     if !registered(api_version, kind) {
         return unregistered(api_version, kind);
     }

@@ -4,6 +4,7 @@
 use kinds::Tree;
 use kinds::status::Status;
 use kinds::tree::json;
+use std::sync::Arc;
 use store::Txn;
 
 use crate::Registry;
@@ -52,13 +53,15 @@ impl Registry {
         let name = crate::object::meta_text(&wanted.object, "name");
         let resource = kinds::resource(wanted.group, "v1", wanted.plural)
             .ok_or_else(Status::no_such_resource)?;
-        let target = self.target(resource, user).at(wanted.namespace, name);
+        let target = self
+            .target(resource.into(), Arc::new(user))
+            .at(wanted.namespace, name);
         if txn.get(&target.key()).is_some() {
             return Ok(());
         }
         let mut object = wanted.object.clone();
         if let Tree::Object(members) = &mut object {
-            members.insert("kind", target.resource.kind.into());
+            members.insert("kind", target.resource.kind.as_str().into());
             members.insert("apiVersion", target.resource.api_version().into());
         }
         let write = WriteOptions {

@@ -72,7 +72,7 @@ impl Registry {
                 let items = items
                     .map(|(name, outcome)| encode(target, name, outcome))
                     .collect();
-                let resource = target.resource;
+                let resource = &target.resource;
                 Ok(Reply::List {
                     kind: format!("{}List", resource.kind),
                     api_version: resource.api_version(),

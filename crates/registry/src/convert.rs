@@ -13,7 +13,7 @@ use kinds::tree::json as tree_of;
 use kinds::{Tree, json};
 
 use crate::target::Target;
-use crate::{Registry, custom, kind, record, tree};
+use crate::{Registry, record, tree};
 
 impl Registry {
     /// Stored bytes in the version that was asked for, converted once for all who ask.
@@ -21,9 +21,7 @@ impl Registry {
         if is_as_asked(target, stored) {
             return stored.clone();
         }
-        // A row of the table keeps its address, and another definition of a custom kind gets
-        // another.
-        let version = std::ptr::from_ref(target.resource).addr();
+        let version = target.resource.clone();
         self.converted().get(stored, version, || {
             json::encode(&to_asked(target, &record::tree(stored)), target.resource.ty)
         })
@@ -33,8 +31,8 @@ impl Registry {
 /// True when stored bytes can be handed out as they are. Objects of a custom kind may have been
 /// stored when another of its versions was the one for storage.
 fn is_as_asked(target: &Target, stored: &[u8]) -> bool {
-    if custom::of(target.resource).is_none() {
-        return kind::is_stored(target.resource);
+    if !target.resource.is_custom() {
+        return target.resource.is_stored();
     }
     let head = format!("{{\"apiVersion\":\"{}\"", target.resource.api_version());
     stored.starts_with(head.as_bytes())
@@ -42,10 +40,10 @@ fn is_as_asked(target: &Target, stored: &[u8]) -> bool {
 
 /// A decoded body in the form that is kept.
 pub(crate) fn to_stored(target: &Target, object: &mut Tree) {
-    if kind::is_stored(target.resource) {
+    if target.resource.is_stored() {
         return;
     }
-    match target.resource.plural {
+    match target.resource.plural.as_str() {
         "events" => rename(
             object,
             EVENT_MEMBERS.iter().map(|(core, new)| (*new, *core)),
@@ -53,28 +51,28 @@ pub(crate) fn to_stored(target: &Target, object: &mut Tree) {
         "horizontalpodautoscalers" => autoscaler_to_v2(object),
         _ => {}
     }
-    name_type(object, target.stored);
+    name_type(object, &target.stored);
 }
 
 /// A stored object in the form that was asked for.
 pub(crate) fn to_asked<'a>(target: &Target, object: &'a Tree) -> Cow<'a, Tree> {
-    let renamed = custom::of(target.resource).is_some()
+    let renamed = target.resource.is_custom()
         && tree::text(object, &["apiVersion"]) != target.resource.api_version();
-    if kind::is_stored(target.resource) && !renamed {
+    if target.resource.is_stored() && !renamed {
         return Cow::Borrowed(object);
     }
     let mut object = object.clone();
-    match target.resource.plural {
+    match target.resource.plural.as_str() {
         "events" => rename(&mut object, EVENT_MEMBERS.iter().copied()),
         "horizontalpodautoscalers" => autoscaler_to_v1(&mut object),
         _ => {}
     }
-    name_type(&mut object, target.resource);
+    name_type(&mut object, &target.resource);
     Cow::Owned(object)
 }
 
 fn name_type(object: &mut Tree, resource: &Resource) {
-    tree::put(object, &["kind"], resource.kind);
+    tree::put(object, &["kind"], resource.kind.as_str());
     tree::put(object, &["apiVersion"], resource.api_version());
 }
 
@@ -220,11 +218,12 @@ mod tests {
     use super::*;
     use crate::record::TreeCache;
     use crate::request::User;
+    use crate::resource::ResourceRef;
 
     fn check(group: &str, version: &str, plural: &str, asked: &Tree, kept: &Tree) {
         let target = Target::new(
-            kinds::resource(group, version, plural).expect("served"),
-            User::default(),
+            ResourceRef::built_in(group, version, plural).expect("served"),
+            User::default().into(),
             jiff::Timestamp::UNIX_EPOCH,
             TreeCache::default(),
         );

@@ -43,7 +43,7 @@ impl Registry {
         write: &WriteOptions,
     ) -> Result<Reply, Refusal> {
         let dry_run = options::dry_run(write, "CreateOptions")?;
-        let decoded = body::decode(body, Expected::of(target.resource), write.field_validation)?;
+        let decoded = body::decode(body, Expected::of(&target.resource), write.field_validation)?;
         let (mut object, mut warnings) = (decoded.tree, decoded.warnings);
         convert::to_stored(&target, &mut object);
         let created = self.create_tree(&target, object, write, dry_run).await;
@@ -69,14 +69,14 @@ impl Registry {
         })?;
         // A definition is compiled for good when it is made ready, so only when its name is free.
         let is_decided_later =
-            service::is_service(target.stored) || definition::is_definition(target.stored);
+            service::is_service(&target.stored) || definition::is_definition(&target.stored);
         draft.ready =
-            (!is_decided_later).then(|| record::ready(target.stored, draft.object.clone(), None));
+            (!is_decided_later).then(|| record::ready(&target.stored, draft.object.clone(), None));
         let json = self
             .commit_or_rehearse(dry_run, |txn| self.store_draft(txn, target, &draft))
             .await?;
         let json = if dry_run {
-            record::without_revision(target.stored, &json)
+            record::without_revision(&target.stored, &json)
         } else {
             json
         };
@@ -170,7 +170,7 @@ impl Registry {
         let name = object::meta_text(&object, "name").to_owned();
         let mut place = target.clone().at(target.namespace.clone(), name);
         admission::namespace::check(txn, &place)?;
-        definition::check_open(txn, target.resource)?;
+        definition::check_open(txn, &target.resource)?;
         let mut attempts = 1;
         while let Some(found) = txn.get(&place.key()) {
             if !draft.generated || attempts >= GENERATE_ATTEMPTS {
@@ -180,7 +180,7 @@ impl Registry {
             self.name_again(&mut object);
             object::meta_text(&object, "name").clone_into(&mut place.name);
         }
-        if service::is_service(target.stored) {
+        if service::is_service(&target.stored) {
             service::allocate(self, txn, &mut object, None)?;
         }
         let stored = match &draft.ready {
@@ -188,9 +188,9 @@ impl Registry {
             Some(ready) if attempts == 1 => {
                 record::put_ready(txn, &target.trees, &place.key(), ready)
             }
-            _ => record::put(txn, &target.trees, target.stored, &place.key(), object),
+            _ => record::put(txn, &target.trees, &target.stored, &place.key(), object),
         };
-        if definition::is_definition(target.stored) {
+        if definition::is_definition(&target.stored) {
             definition::settle(txn, target, tree::text(&draft.object, &["spec", "group"]));
         }
         Ok(stored.value.clone())

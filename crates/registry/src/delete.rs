@@ -59,9 +59,9 @@ impl Registry {
         let (place, asked) = (target.clone(), options.clone());
         let deleted = self
             .commit_or_rehearse(dry_run, move |txn| {
-                if namespace::is_namespace(place.stored) {
+                if namespace::is_namespace(&place.stored) {
                     namespace::delete_in(txn, &place, &asked)
-                } else if definition::is_definition(place.stored) {
+                } else if definition::is_definition(&place.stored) {
                     definition::delete_in(txn, &place, &asked)
                 } else {
                     delete_in(txn, &place, &asked)
@@ -87,7 +87,7 @@ impl Registry {
                 let (namespace, name) = key::namespace_and_name(&record.key);
                 let (place, asked) = (target.clone().at(namespace, name), options.clone());
                 self.commit_or_rehearse(dry_run, move |txn| {
-                    if definition::is_definition(place.stored) {
+                    if definition::is_definition(&place.stored) {
                         definition::delete_in(txn, &place, &asked)
                     } else {
                         delete_in(txn, &place, &asked)
@@ -116,8 +116,8 @@ impl Registry {
         if deleted.gone && !target.rules.returns_deleted_object() {
             let details = Details {
                 name: target.name.clone(),
-                group: target.resource.group.to_owned(),
-                kind: target.resource.plural.to_owned(),
+                group: target.resource.group.to_string(),
+                kind: target.resource.plural.to_string(),
                 uid: deleted.uid,
                 ..Details::default()
             };
@@ -164,7 +164,7 @@ pub(crate) fn delete_in(
 ) -> Result<Deleted, Refusal> {
     let key = target.key();
     let found = txn.get(&key).ok_or_else(|| target.not_found())?;
-    let before = record::tree_of(&target.trees, target.stored, &found);
+    let before = record::tree_of(&target.trees, &target.stored, &found);
     let deletion = prepare(
         target,
         &before,
@@ -198,16 +198,16 @@ pub(crate) fn prepare(
 ) -> Result<Deletion, Refusal> {
     let next = match decide::decide(
         object,
-        target.stored.kind,
-        target.rules,
+        &target.stored.kind,
+        &target.rules,
         options,
         target.now,
     )? {
         Step::Wait => Next::Same,
         Step::Mark(next) if next == *object => Next::Same,
-        Step::Mark(next) => Next::Marked(record::ready(target.stored, next, earlier)),
+        Step::Mark(next) => Next::Marked(record::ready(&target.stored, next, earlier)),
         Step::MarkAndRemove(next) => {
-            Next::MarkedAndRemoved(record::ready(target.stored, next, earlier))
+            Next::MarkedAndRemoved(record::ready(&target.stored, next, earlier))
         }
         Step::Remove => Next::Removed,
     };
@@ -240,7 +240,7 @@ pub(crate) fn carry_out(
         Next::Removed => (remove(txn, found), true),
     };
     if gone {
-        definition::release(txn, target, target.resource);
+        definition::release(txn, target, &target.resource);
     }
     Deleted {
         json,

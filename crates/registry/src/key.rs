@@ -9,7 +9,7 @@ use kinds::facts::Resource;
 /// Returns the first segment of a kind's keys.
 pub(crate) fn collection(resource: &Resource) -> String {
     if resource.group.is_empty() {
-        resource.plural.to_owned()
+        resource.plural.to_string()
     } else {
         format!("{}.{}", resource.plural, resource.group)
     }

@@ -1,24 +1,24 @@
-//! The table of kinds: which strategy a resource has, and in the form of which version its objects
-//! are stored.
+//! The table of kinds: which strategy a resource has.
 //!
 //! This is the one place that lists kinds. Everything above (records, targets, verbs) works on the
 //! [`Rules`] that come out of it and knows no kind by name.
 
-use kinds::facts::Resource;
+use std::sync::Arc;
 
-use crate::custom;
+use crate::custom::CustomVersion;
+use crate::resource::ResourceRef;
 use crate::strategy::{
-    Rules, Strategy, claim, config, definition, deployment, endpoints, event, generic, job, limits,
-    namespace, network, node, pdb, pod, role, service, signing, small, statefulset,
+    Rules, Strategy, StrategyRef, claim, config, definition, deployment, endpoints, event, generic,
+    job, limits, namespace, network, node, pdb, pod, role, service, signing, small, statefulset,
 };
 
 /// Returns the rules of a resource, built-in or custom.
-pub(crate) fn rules(resource: &'static Resource) -> Rules {
-    let strategy = match custom::of(resource) {
-        Some(version) => version,
-        None => strategy_of(resource.group, resource.plural),
+pub(crate) fn rules(resource: &ResourceRef) -> Rules {
+    let strategy = match resource.custom() {
+        Some(version) => StrategyRef::Custom(Arc::<CustomVersion>::clone(version)),
+        None => StrategyRef::BuiltIn(strategy_of(&resource.group, &resource.plural)),
     };
-    Rules::new(resource, strategy)
+    Rules::new(resource.clone(), strategy)
 }
 
 /// Returns the rules by which objects in requests for a resource are judged.
@@ -26,30 +26,13 @@ pub(crate) fn rules(resource: &'static Resource) -> Rules {
 /// They are those of the stored version, with two exceptions. Versions of a custom kind differ in
 /// their schemas only, and each is judged by its own. `events.k8s.io` is stricter than the core
 /// group, in whose form its events are stored.
-pub(crate) fn request_rules(resource: &'static Resource) -> Rules {
-    let by_asked = custom::of(resource).is_some() || resource.group == "events.k8s.io";
-    rules(if by_asked { resource } else { stored(resource) })
-}
-
-/// Returns the resource in whose form the objects of `resource` are stored; mostly itself.
-pub(crate) fn stored(resource: &'static Resource) -> &'static Resource {
-    if is_stored(resource) {
-        return resource;
+pub(crate) fn request_rules(resource: &ResourceRef) -> Rules {
+    let by_asked = resource.is_custom() || resource.group == "events.k8s.io";
+    if by_asked {
+        rules(resource)
+    } else {
+        rules(&resource.stored())
     }
-    if let Some(stored) = custom::stored(resource) {
-        return stored;
-    }
-    kinds::resource(
-        resource.storage_group,
-        resource.storage_version,
-        resource.plural,
-    )
-    .unwrap_or(resource)
-}
-
-/// Returns true when objects are stored in the form of this very version.
-pub(crate) fn is_stored(resource: &Resource) -> bool {
-    resource.group == resource.storage_group && resource.version == resource.storage_version
 }
 
 fn strategy_of(group: &str, plural: &str) -> &'static dyn Strategy {

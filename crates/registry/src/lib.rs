@@ -14,7 +14,6 @@ use std::sync::Arc;
 
 use clock::{Clock, Entropy};
 use kinds::encodings::EncodingCache;
-use kinds::facts::Resource;
 use kinds::status::Status;
 use store::{CommitError, Store, Txn};
 
@@ -40,6 +39,7 @@ mod pod;
 mod read;
 mod record;
 pub mod request;
+mod resource;
 pub mod rules;
 mod scale;
 mod selection;
@@ -53,6 +53,7 @@ mod view;
 mod watch;
 
 pub use components::Component;
+pub use resource::ResourceRef;
 pub use strategy::Gates;
 
 use record::TreeCache;
@@ -112,7 +113,7 @@ struct Inner {
     options: Options,
     observer: observe::Observer,
     /// Stored bytes in other versions, by the row of the resource table.
-    converted: EncodingCache<usize>,
+    converted: EncodingCache<ResourceRef>,
     /// The trees of recent objects.
     trees: TreeCache,
 }
@@ -165,12 +166,12 @@ impl Registry {
         &self.inner.entropy
     }
 
-    pub(crate) fn converted(&self) -> &EncodingCache<usize> {
+    pub(crate) fn converted(&self) -> &EncodingCache<ResourceRef> {
         &self.inner.converted
     }
 
     /// Returns the target of a request that arrives now, as yet without namespace and name.
-    pub(crate) fn target(&self, resource: &'static Resource, user: User) -> Target {
+    pub(crate) fn target(&self, resource: ResourceRef, user: Arc<User>) -> Target {
         Target::new(resource, user, self.clock().now(), self.inner.trees.clone())
     }
 
@@ -191,28 +192,22 @@ impl Registry {
     pub async fn call(&self, request: Request) -> Result<Reply, Refusal> {
         let Request {
             user,
-            group,
-            version,
             resource,
             subresource,
             namespace,
             name,
             verb,
         } = request;
-        let row = self
-            .resource(&group, &version, &resource)
-            .ok_or_else(Status::no_such_resource)?;
-        let target = self.target(row, user);
+        let target = self.target(resource, user);
         let namespace = if target.resource.namespaced {
             namespace
         } else {
             String::new()
         };
         let target = target.at(namespace, name);
-        if subresource.is_empty() {
-            self.call_object(target, verb).await
-        } else {
-            self.call_subresource(target, &subresource, verb).await
+        match subresource {
+            None => self.call_object(target, verb).await,
+            Some(subresource) => self.call_subresource(target, subresource, verb).await,
         }
     }
 
@@ -223,7 +218,7 @@ impl Registry {
                 _ => Err(Status::method_not_allowed().into()),
             };
         }
-        if components::is_component_status(target.resource) {
+        if components::is_component_status(&target.resource) {
             return self.component_statuses(&target, verb);
         }
         if !target.resource.stored {
@@ -269,7 +264,7 @@ impl Registry {
         if target.resource.subresource(subresource).is_none() {
             return Err(Status::no_such_resource().into());
         }
-        match (target.resource.plural, subresource, verb) {
+        match (target.resource.plural.as_str(), subresource, verb) {
             ("pods", "eviction", Verb::Create { body, options }) => {
                 self.evict(target, body, options).await
             }

@@ -112,7 +112,7 @@ impl Registry {
         metadata: ListMeta,
         records: &[Arc<Record>],
     ) -> Reply {
-        let resource = target.resource;
+        let resource = &target.resource;
         let items = records
             .iter()
             .map(|record| self.present(target, &record.value))

@@ -2,11 +2,9 @@
 //! `kinds::apply`; this file says who writes, and when it is noted.
 
 use kinds::Tree;
-use kinds::apply::{FieldManager, SCALE_VERSION, update_managers};
-use kinds::facts::Type;
+use kinds::apply::{ApplySchema, FieldManager, SCALE_VERSION, update_managers};
 use kinds::tree::Map;
 
-use crate::custom;
 use crate::object;
 use crate::request::WriteOptions;
 use crate::target::Target;
@@ -70,7 +68,7 @@ pub(crate) fn created(object: &mut Tree, target: &Target, write: &WriteOptions) 
     note(
         object,
         &nothing,
-        owned_type(target),
+        schema(target),
         &Author::new(target, "", write),
     );
     if let Some(status) = status {
@@ -80,12 +78,12 @@ pub(crate) fn created(object: &mut Tree, target: &Target, write: &WriteOptions) 
 
 /// Notes the author as the owner of the fields that a change of the target has changed.
 pub(crate) fn updated(new: &mut Tree, old: &Tree, target: &Target, author: &Author<'_>) {
-    note(new, old, owned_type(target), author);
+    note(new, old, schema(target), author);
 }
 
 /// Notes the owner of the fields in which two trees of a type differ.
-pub(crate) fn note(new: &mut Tree, old: &Tree, ty: Option<&'static Type>, author: &Author<'_>) {
-    let managed = update_managers(old, new, ty, &author.writer());
+pub(crate) fn note(new: &mut Tree, old: &Tree, schema: ApplySchema<'_>, author: &Author<'_>) {
+    let managed = update_managers(old, new, schema, &author.writer());
     put(new, managed);
 }
 
@@ -104,12 +102,12 @@ pub(crate) fn put(object: &mut Tree, managed: Tree) {
     }
 }
 
-/// The type by which fields are owned: that of the kept form, or what the asked version of a custom
-/// kind says.
-fn owned_type(target: &Target) -> Option<&'static Type> {
-    custom::owned_type(if custom::of(target.resource).is_some() {
-        target.resource
+/// The schema by which fields are owned: that of the stored form, or that of the version of a
+/// custom kind that was asked for.
+fn schema(target: &Target) -> ApplySchema<'_> {
+    if target.resource.is_custom() {
+        target.resource.apply_schema()
     } else {
-        target.stored
-    })
+        target.stored.apply_schema()
+    }
 }

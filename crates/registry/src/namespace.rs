@@ -36,7 +36,7 @@ pub(crate) fn delete_in(
     let mut next = before.clone();
     if !object::terminating(&next) {
         object::meta(&mut next).insert("deletionTimestamp", object::wire_time(target.now).into());
-        let finalizers = delete::decide::finalizers(&before, target.rules, options);
+        let finalizers = delete::decide::finalizers(&before, &target.rules, options);
         object::set_finalizers(&mut next, finalizers);
     }
     tree::put(&mut next, &["status", "phase"], "Terminating");
@@ -44,7 +44,7 @@ pub(crate) fn delete_in(
     let marked = if next == before {
         found
     } else {
-        record::put(txn, &target.trees, target.stored, &key, next)
+        record::put(txn, &target.trees, &target.stored, &key, next)
     };
     let json = if gone {
         delete::remove(txn, &marked)

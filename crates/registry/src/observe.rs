@@ -34,6 +34,7 @@ use crate::Registry;
 use crate::key;
 use crate::record::{self, More};
 use crate::request::Refusal;
+use crate::resource::ResourceRef;
 use crate::target::Target;
 
 /// Granted evictions whose pods are waited for at the same time; what goes beyond is not measured.
@@ -251,8 +252,8 @@ impl Observer {
 
     /// `behind` holds the budgets whose status does not know their spec yet, and since when.
     fn budget_changed(&self, behind: &mut HashMap<Arc<str>, Instant>, event: &Event) {
-        let budget = kinds::resource("policy", "v1", "poddisruptionbudgets")
-            .map(|resource| &record::facts(resource, &event.record).more);
+        let budget = ResourceRef::built_in("policy", "v1", "poddisruptionbudgets")
+            .map(|resource| &record::facts(&resource, &event.record).more);
         match budget {
             Some(More::Budget(budget)) if !event.removed && !budget.state.observed => {
                 behind
@@ -271,7 +272,7 @@ impl Observer {
 
 /// The uid of a pod; empty for a record that is none.
 fn uid_of(pod: &Record) -> &str {
-    match kinds::resource("", "v1", "pods").map(|pods| &record::facts(pods, pod).more) {
+    match ResourceRef::built_in("", "v1", "pods").map(|pods| &record::facts(&pods, pod).more) {
         Some(More::Pod(facts)) => &facts.uid,
         _ => "",
     }

@@ -12,7 +12,7 @@ use crate::body::{self, Expected};
 use crate::request::{Decoded, PatchKind, Refusal, Reply, WriteOptions};
 use crate::target::Target;
 use crate::update::{self, Change, Origin};
-use crate::{Registry, convert, create, custom, options, tree};
+use crate::{Registry, convert, create, options, tree};
 
 /// A patch that has been read.
 #[derive(Debug)]
@@ -84,7 +84,7 @@ impl Registry {
             check_options(kind, &write)?;
             return self.apply(target, subresource, bytes, write).await;
         }
-        if kind == PatchKind::Strategic && custom::of(target.resource).is_some() {
+        if kind == PatchKind::Strategic && target.resource.is_custom() {
             return Err(body::no_strategic_patch());
         }
         let dry_run = options::dry_run(&write, "PatchOptions")?;
@@ -115,7 +115,7 @@ fn produce(
 ) -> Result<Decoded, Refusal> {
     let old = old.ok_or_else(|| target.not_found())?;
     let shown = convert::to_asked(target, old);
-    let mut patched = apply_to(patch, &shown, Expected::of(target.resource), write)?;
+    let mut patched = apply_to(patch, &shown, Expected::of(&target.resource), write)?;
     update::check_name(target, &patched.tree)?;
     create::check_place(target, &mut patched.tree)?;
     convert::to_stored(target, &mut patched.tree);
@@ -126,7 +126,7 @@ fn produce(
 pub(crate) fn apply_to(
     patch: &Patch,
     old: &Tree,
-    expected: Expected,
+    expected: Expected<'_>,
     write: &WriteOptions,
 ) -> Result<Decoded, Refusal> {
     let patched = match patch.kind {
@@ -162,7 +162,11 @@ pub(crate) fn apply_to(
 }
 
 /// A patched object in the form of its kind, as if it had come in a body.
-fn checked(patched: &Tree, old: &Tree, expected: Expected) -> Result<json::DecodedTree, String> {
+fn checked(
+    patched: &Tree,
+    old: &Tree,
+    expected: Expected<'_>,
+) -> Result<json::DecodedTree, String> {
     if expected.custom.is_some() {
         return body::decode_json(&json::encode_untyped(patched), expected);
     }
@@ -173,7 +177,7 @@ fn checked(patched: &Tree, old: &Tree, expected: Expected) -> Result<json::Decod
 }
 
 /// The patched object must still be of its kind; an absent kind is the same kind.
-fn check_type(patched: &Tree, expected: Expected) -> Result<(), String> {
+fn check_type(patched: &Tree, expected: Expected<'_>) -> Result<(), String> {
     let (api_version, kind) = (
         tree::text(patched, &["apiVersion"]),
         tree::text(patched, &["kind"]),

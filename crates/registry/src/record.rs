@@ -9,9 +9,9 @@ mod cache;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use kinds::facts::Resource;
 use kinds::json::EncodedTree;
 use kinds::selector::Labels;
+use kinds::tree::Text;
 use kinds::{Tree, json};
 use memchr::memmem;
 use store::{Record, Txn};
@@ -21,6 +21,7 @@ use crate::key;
 use crate::kind;
 use crate::object;
 use crate::pod::eviction::{BudgetFacts, PodFacts};
+use crate::resource::ResourceRef;
 use crate::tree as path;
 use cache::Slot;
 
@@ -32,7 +33,7 @@ pub(crate) struct Facts {
     /// Labels, sorted by key.
     pub(crate) labels: Vec<(String, String)>,
     /// Selectable fields beyond name and namespace.
-    pub(crate) fields: Vec<(&'static str, String)>,
+    pub(crate) fields: Vec<(Text, String)>,
     /// What is particular about the kind.
     pub(crate) more: More,
     /// The object itself while it is cached.
@@ -59,7 +60,7 @@ pub(crate) enum More {
 
 impl Facts {
     /// The facts of a tree.
-    pub(crate) fn of(resource: &'static Resource, tree: &Tree) -> Self {
+    pub(crate) fn of(resource: &ResourceRef, tree: &Tree) -> Self {
         let rules = kind::rules(resource);
         let labels = path::entries(tree, &["metadata", "labels"])
             .into_iter()
@@ -74,10 +75,13 @@ impl Facts {
         let fields = rules
             .fields()
             .filter(|field| !field.starts_with("metadata."))
-            .map(|field| (field, rules.selectable(tree, field)))
+            .map(|field| {
+                let value = rules.selectable(tree, &field);
+                (field, value)
+            })
             .filter(|(_, value)| !value.is_empty())
             .collect();
-        let more = match (resource.group, resource.plural) {
+        let more = match resource.group_and_plural() {
             ("", "pods") => More::Pod(PodFacts::of(tree)),
             ("policy", "poddisruptionbudgets") => More::Budget(Box::new(BudgetFacts::of(tree))),
             ("", "namespaces") => {
@@ -112,7 +116,7 @@ impl Facts {
             _ => self
                 .fields
                 .iter()
-                .find(|(known, _)| *known == field)
+                .find(|(known, _)| known == field)
                 .map_or("", |(_, value)| value.as_str()),
         }
     }
@@ -129,7 +133,7 @@ impl Labels for Facts {
 }
 
 /// The facts of a record, made now if nobody has asked before.
-pub(crate) fn facts<'a>(resource: &'static Resource, record: &'a Record) -> &'a Facts {
+pub(crate) fn facts<'a>(resource: &ResourceRef, record: &'a Record) -> &'a Facts {
     static NOTHING: Facts = Facts {
         labels: Vec::new(),
         fields: Vec::new(),
@@ -143,7 +147,7 @@ pub(crate) fn facts<'a>(resource: &'static Resource, record: &'a Record) -> &'a 
 }
 
 /// The object of a record, which is parsed only when it is not one of the recent ones.
-pub(crate) fn tree_of(cache: &TreeCache, resource: &'static Resource, record: &Record) -> Tree {
+pub(crate) fn tree_of(cache: &TreeCache, resource: &ResourceRef, record: &Record) -> Tree {
     let mut parsed = None;
     let memo = record
         .memo
@@ -186,7 +190,7 @@ pub(crate) fn written<'a>(tree: &'a Tree, record: &'a Record) -> EncodedTree<'a>
 /// An object's bytes at a resource version; what it shares with an earlier state is taken from
 /// there.
 pub(crate) fn encode(
-    resource: &'static Resource,
+    resource: &ResourceRef,
     tree: &mut Tree,
     revision: u64,
     earlier: Option<EncodedTree<'_>>,
@@ -215,7 +219,7 @@ pub(crate) fn encode(
 
 /// Whether the bytes are those of the tree. An earlier state may be the work of an older program,
 /// which wrote the same in another form, so that what is read has to be the same.
-fn is_alike(bytes: &[u8], object: &Tree, resource: &'static Resource) -> bool {
+fn is_alike(bytes: &[u8], object: &Tree, resource: &ResourceRef) -> bool {
     let whole = json::encode(object, resource.ty);
     whole == bytes || json::equal(&tree(&whole), &tree(bytes), resource.ty)
 }
@@ -228,7 +232,7 @@ fn set_revision(tree: &mut Tree, revision: u64) {
 pub(crate) fn put(
     txn: &mut Txn,
     cache: &TreeCache,
-    resource: &'static Resource,
+    resource: &ResourceRef,
     key: &str,
     tree: Tree,
 ) -> Arc<Record> {
@@ -239,7 +243,7 @@ pub(crate) fn put(
 pub(crate) fn put_over(
     txn: &mut Txn,
     cache: &TreeCache,
-    resource: &'static Resource,
+    resource: &ResourceRef,
     key: &str,
     mut tree: Tree,
     earlier: Option<EncodedTree<'_>>,
@@ -252,7 +256,7 @@ pub(crate) fn put_over(
 pub(crate) fn put_encoded(
     txn: &mut Txn,
     cache: &TreeCache,
-    resource: &'static Resource,
+    resource: &ResourceRef,
     key: &str,
     tree: &Tree,
     encoded: Encoded,
@@ -285,7 +289,7 @@ impl Ready {
 
 /// Makes an object ready; the version that it has does not matter.
 pub(crate) fn ready(
-    resource: &'static Resource,
+    resource: &ResourceRef,
     mut tree: Tree,
     earlier: Option<EncodedTree<'_>>,
 ) -> Ready {
@@ -358,7 +362,7 @@ pub(crate) fn at_revision(bytes: &Bytes, revision: u64) -> Bytes {
 }
 
 /// The same object without a resource version, as the rehearsal of a create answers.
-pub(crate) fn without_revision(resource: &'static Resource, bytes: &[u8]) -> Bytes {
+pub(crate) fn without_revision(resource: &ResourceRef, bytes: &[u8]) -> Bytes {
     let mut tree = tree(bytes);
     object::meta(&mut tree).remove("resourceVersion");
     json::encode(&tree, resource.ty).into()

@@ -1,8 +1,12 @@
 //! The closed request and reply types between the HTTP face (or any other caller) and the registry.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use kinds::{Tree, status::Status};
+
+use crate::resource::ResourceRef;
 
 /// Who asks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,16 +22,12 @@ pub struct User {
 /// One request, already routed, authenticated, authorized and decoded.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// Who asks.
-    pub user: User,
-    /// Group, for example `policy`; empty for the core group.
-    pub group: String,
-    /// Version, for example `v1`.
-    pub version: String,
-    /// Plural, for example `pods`.
-    pub resource: String,
-    /// Subresource, for example `eviction`; empty for the object itself.
-    pub subresource: String,
+    /// The user that the request is authorized for.
+    pub user: Arc<User>,
+    /// The row of the resource table, as the router found it.
+    pub resource: ResourceRef,
+    /// Name of one of the row's subresources, for example `eviction`; `None` for the object itself.
+    pub subresource: Option<&'static str>,
     /// Namespace of the path; empty for cluster-scoped objects and for all namespaces.
     pub namespace: String,
     /// Name of the path; empty for collections.

@@ -3,6 +3,7 @@
 
 use bytes::Bytes;
 use kinds::Tree;
+use kinds::apply::ApplySchema;
 use kinds::apply::{managers_behind_scale, managers_of_scale};
 use kinds::facts::Subresource;
 use kinds::selector;
@@ -16,14 +17,14 @@ use crate::request::{Body, Decoded, PatchKind, Refusal, Reply, Verb, WriteOption
 use crate::strategy::ScalePaths;
 use crate::target::Target;
 use crate::update::{self, Change, Origin};
-use crate::{Registry, custom, options, read, record, tree};
+use crate::{Registry, options, read, record, tree};
 
 /// A scale that is asked for or written.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Scaling<'a> {
     /// The object whose scale it is.
     target: &'a Target,
-    sub: &'static Subresource,
+    sub: &'a Subresource,
     paths: ScalePaths,
 }
 
@@ -73,8 +74,8 @@ impl Registry {
             .get(&target.key())
             .ok_or_else(|| target.not_found())?;
         let found = record::tree(&found.value);
-        check_there(target, &found, paths)?;
-        let json = render(sub, &of(&found, paths));
+        check_there(target, &found, &paths)?;
+        let json = render(sub, &of(&found, &paths));
         Ok(Reply::Object {
             code: 200,
             json,
@@ -105,7 +106,7 @@ impl Registry {
                 warnings: Vec::new(),
             })
         };
-        let mut reply = self.change_scale(scaling, &change, dry_run, make).await?;
+        let mut reply = self.change_scale(&scaling, &change, dry_run, make).await?;
         if let Reply::Object { warnings: told, .. } = &mut reply {
             told.extend(warnings);
         }
@@ -134,7 +135,7 @@ impl Registry {
                 warnings,
             })
         };
-        self.change_scale(scaling, &change, dry_run, make).await
+        self.change_scale(&scaling, &change, dry_run, make).await
     }
 
     async fn apply_scale(
@@ -155,9 +156,16 @@ impl Registry {
             Author::of_scale(scaling.target, write),
         );
         let make = |scale: &Tree| {
-            apply::on_top(scale, &applied, Some(expected.ty), expected, &author, write)
+            apply::on_top(
+                scale,
+                &applied,
+                ApplySchema::BuiltIn(expected.ty),
+                expected,
+                &author,
+                write,
+            )
         };
-        let mut reply = self.change_scale(scaling, &change, dry_run, make).await?;
+        let mut reply = self.change_scale(&scaling, &change, dry_run, make).await?;
         if let Reply::Object { warnings: told, .. } = &mut reply {
             told.splice(0..0, warnings);
         }
@@ -168,7 +176,7 @@ impl Registry {
     /// makes the new one, with the new managers.
     async fn change_scale(
         &self,
-        scaling: Scaling<'_>,
+        scaling: &Scaling<'_>,
         change: &Change<'_>,
         dry_run: bool,
         make: impl Fn(&Tree) -> Result<Decoded, Refusal> + Send + Sync,
@@ -179,7 +187,7 @@ impl Registry {
             let mut scale = of(old, paths);
             managers::put(
                 &mut scale,
-                managers_of_scale(managers::of(old), paths.spec_replicas),
+                managers_of_scale(managers::of(old), &paths.spec_replicas.names()),
             );
             let Decoded {
                 tree: scale,
@@ -217,7 +225,7 @@ impl<'a> Scaling<'a> {
         managers::note(
             &mut new,
             old,
-            Some(self.sub.ty),
+            ApplySchema::BuiltIn(self.sub.ty),
             &Author::of_scale(self.target, write),
         );
         new
@@ -228,7 +236,7 @@ impl<'a> Scaling<'a> {
         let mut object = old.clone();
         tree::put(
             &mut object,
-            self.paths.spec_replicas,
+            &self.paths.spec_replicas.names(),
             tree::int(scale, &["spec", "replicas"]).unwrap_or(0),
         );
         for member in ["resourceVersion", "uid"] {
@@ -241,7 +249,7 @@ impl<'a> Scaling<'a> {
         let after = managers_behind_scale(
             managers::of(old),
             managers::of(scale),
-            self.paths.spec_replicas,
+            &self.paths.spec_replicas.names(),
             &api_version,
         );
         managers::put(&mut object, after);
@@ -250,9 +258,9 @@ impl<'a> Scaling<'a> {
 }
 
 /// An object of a custom kind that does not say how many it wants has no scale.
-fn check_there(target: &Target, object: &Tree, paths: ScalePaths) -> Result<(), Refusal> {
-    if custom::of(target.resource).is_some() && tree::at(object, paths.spec_replicas).is_null() {
-        let path = paths.spec_replicas.join(".");
+fn check_there(target: &Target, object: &Tree, paths: &ScalePaths) -> Result<(), Refusal> {
+    if target.resource.is_custom() && tree::at(object, &paths.spec_replicas.names()).is_null() {
+        let path = paths.spec_replicas.names().join(".");
         return Err(Status::internal(format!(
             "the spec replicas field \".{path}\" does not exist"
         ))
@@ -283,11 +291,10 @@ fn check(target: &Target, scale: &Tree) -> Result<(), Refusal> {
 }
 
 /// The scale of an object.
-fn of(object: &Tree, paths: ScalePaths) -> Tree {
-    let selector = if paths.selector.is_empty() {
-        &Tree::Null
-    } else {
-        tree::at(object, paths.selector)
+fn of(object: &Tree, paths: &ScalePaths) -> Tree {
+    let selector = match paths.selector.names().as_slice() {
+        [] => &Tree::Null,
+        names => tree::at(object, names),
     };
     // Objects of custom kinds keep it as text.
     let selector = if let Tree::String(text) = selector {
@@ -306,7 +313,7 @@ fn of(object: &Tree, paths: ScalePaths) -> Tree {
     };
     let mut scale = json!({
         "kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": {}, "spec": {},
-        "status": {"replicas": tree::int(object, paths.status_replicas).unwrap_or(0)},
+        "status": {"replicas": tree::int(object, &paths.status_replicas.names()).unwrap_or(0)},
     });
     for member in [
         "name",
@@ -317,7 +324,7 @@ fn of(object: &Tree, paths: ScalePaths) -> Tree {
     ] {
         tree::carry(object, &mut scale, &["metadata", member]);
     }
-    let replicas = tree::int(object, paths.spec_replicas).unwrap_or(0);
+    let replicas = tree::int(object, &paths.spec_replicas.names()).unwrap_or(0);
     if replicas != 0 {
         tree::put(&mut scale, &["spec", "replicas"], replicas);
     }
@@ -327,6 +334,6 @@ fn of(object: &Tree, paths: ScalePaths) -> Tree {
     scale
 }
 
-fn render(sub: &'static Subresource, scale: &Tree) -> Bytes {
+fn render(sub: &Subresource, scale: &Tree) -> Bytes {
     kinds::json::encode(scale, sub.ty).into()
 }

@@ -3,19 +3,19 @@
 
 use std::borrow::Cow;
 
-use kinds::facts::Resource;
 use kinds::selector::{FieldSelector, LabelSelector};
 use kinds::status::Status;
 use store::Record;
 
 use crate::record;
 use crate::request::{ListOptions, Refusal};
+use crate::resource::ResourceRef;
 use crate::target::Target;
 
 /// The compiled selectors of one request.
 #[derive(Debug)]
 pub(crate) struct Selection {
-    resource: &'static Resource,
+    resource: ResourceRef,
     labels: Option<LabelSelector>,
     fields: Option<FieldSelector>,
 }
@@ -38,13 +38,14 @@ impl Selection {
                         .rules
                         .check_field(&term.field)
                         .map_err(refuse)?
+                        .as_str()
                         .clone_into(&mut term.field);
                 }
                 Some(parsed)
             }
         };
         Ok(Self {
-            resource: target.stored,
+            resource: target.stored.clone(),
             labels,
             fields,
         })
@@ -73,7 +74,7 @@ impl Selection {
         if self.is_everything() {
             return true;
         }
-        let facts = record::facts(self.resource, record);
+        let facts = record::facts(&self.resource, record);
         let labels = self
             .labels
             .as_ref()

@@ -11,6 +11,7 @@ use store::Txn;
 
 use crate::record::{self, More};
 use crate::request::Refusal;
+use crate::resource::ResourceRef;
 use crate::strategy::service::needs_health_check;
 use crate::{Registry, object, tree};
 
@@ -75,7 +76,7 @@ pub(crate) fn allocate(
 /// What all other services hold.
 fn held(txn: &Txn, uid: &str, name: Option<&str>) -> (HashSet<String>, HashSet<i64>) {
     let (mut addresses, mut ports) = (HashSet::new(), HashSet::new());
-    let Some(services) = kinds::resource("", "v1", "services") else {
+    let Some(services) = ResourceRef::built_in("", "v1", "services") else {
         return (addresses, ports);
     };
     for found in txn.range("services/") {
@@ -83,7 +84,7 @@ fn held(txn: &Txn, uid: &str, name: Option<&str>) -> (HashSet<String>, HashSet<i
         let itself = name.is_some_and(|name| found.key.ends_with(&format!("/{name}")))
             && object::meta_text(&record::tree(&found.value), "uid") == uid;
         if let (false, More::Service(its_addresses, its_ports)) =
-            (itself, &record::facts(services, &found).more)
+            (itself, &record::facts(&services, &found).more)
         {
             addresses.extend(its_addresses.iter().cloned());
             ports.extend(its_ports);

@@ -11,9 +11,14 @@
 //! [`Rules`] hold what all kinds share (object metadata, generation, resets of spec and status);
 //! a [`Strategy`] is one kind's own part. Most kinds need none: `generic::Generic` serves them.
 
-use kinds::facts::{Resource, Type};
+use std::ops::Deref;
+use std::sync::Arc;
+
+use kinds::facts::Type;
+use kinds::tree::Text;
 use kinds::{Tree, names, status::FieldError};
 
+use crate::resource::ResourceRef;
 use crate::tree::{carry, put, take, text};
 
 mod checks;
@@ -82,15 +87,55 @@ impl Context<'_> {
     }
 }
 
-/// Where the scale subresource finds its figures.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A path of member names from the root of an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum FieldPath {
+    /// Of a built-in kind.
+    BuiltIn(&'static [&'static str]),
+    /// Of a custom kind.
+    Custom(Arc<[Text]>),
+}
+
+impl FieldPath {
+    /// The names, outermost first; empty for a path that a definition leaves out.
+    pub(crate) fn names(&self) -> Vec<&str> {
+        match self {
+            Self::BuiltIn(names) => names.to_vec(),
+            Self::Custom(names) => names.iter().map(Text::as_str).collect(),
+        }
+    }
+}
+
+/// Names of field selectors.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum FieldNames<'a> {
+    /// Of a built-in kind.
+    BuiltIn(&'static [&'static str]),
+    /// Of a custom kind.
+    Custom(&'a [Text]),
+}
+
+impl<'a> FieldNames<'a> {
+    /// The names, without an allocation for those of built-in kinds.
+    pub(crate) fn iter(self) -> impl Iterator<Item = Text> + use<'a> {
+        let (built_in, custom): (&[&str], &[Text]) = match self {
+            Self::BuiltIn(names) => (names, &[]),
+            Self::Custom(names) => (&[], names),
+        };
+        let built_in = built_in.iter().map(|name| Text::new_static(name));
+        built_in.chain(custom.iter().cloned())
+    }
+}
+
+/// Where the scale subresource finds its numbers.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ScalePaths {
     /// The wanted number.
-    pub(crate) spec_replicas: &'static [&'static str],
+    pub(crate) spec_replicas: FieldPath,
     /// The observed number.
-    pub(crate) status_replicas: &'static [&'static str],
+    pub(crate) status_replicas: FieldPath,
     /// The selector: a `LabelSelector`, or a plain map of labels for replication controllers.
-    pub(crate) selector: &'static [&'static str],
+    pub(crate) selector: FieldPath,
     /// True when `selector` is a plain map.
     pub(crate) selector_is_map: bool,
 }
@@ -105,7 +150,7 @@ pub(crate) enum DefaultPropagation {
 }
 
 /// One kind's own rules. All methods are pure; the defaults do nothing.
-pub(crate) trait Strategy: Sync {
+pub(crate) trait Strategy: Send + Sync {
     /// Fills in what the client left out. Also runs on updates and patches.
     fn default(&self, _object: &mut Tree) {}
 
@@ -160,8 +205,8 @@ pub(crate) trait Strategy: Sync {
 
     /// The field selectors that the kind knows besides `metadata.name` and `metadata.namespace`,
     /// by the name under which [`Strategy::selectable`] answers them.
-    fn fields(&self) -> &'static [&'static str] {
-        &[]
+    fn fields(&self) -> FieldNames<'_> {
+        FieldNames::BuiltIn(&[])
     }
 
     /// The value of one of [`Strategy::fields`]; empty text when it is not set.
@@ -214,11 +259,31 @@ pub(crate) trait Strategy: Sync {
     }
 }
 
-/// Everything that the machinery needs to know about one resource. Cheap to copy.
-#[derive(Clone, Copy)]
+/// A strategy: a static one of a built-in kind, or one that a definition made.
+#[derive(Clone)]
+pub(crate) enum StrategyRef {
+    /// Of a built-in kind.
+    BuiltIn(&'static dyn Strategy),
+    /// Of a custom kind.
+    Custom(Arc<dyn Strategy>),
+}
+
+impl Deref for StrategyRef {
+    type Target = dyn Strategy;
+
+    fn deref(&self) -> &Self::Target {
+        match self {
+            Self::BuiltIn(strategy) => *strategy,
+            Self::Custom(strategy) => &**strategy,
+        }
+    }
+}
+
+/// Everything that the machinery needs to know about one resource. Cheap to clone.
+#[derive(Clone)]
 pub(crate) struct Rules {
-    resource: &'static Resource,
-    strategy: &'static dyn Strategy,
+    resource: ResourceRef,
+    strategy: StrategyRef,
 }
 
 /// The text at a dotted path, as most field selectors read it.
@@ -229,23 +294,23 @@ fn text_at(object: &Tree, field: &str) -> String {
 
 impl Rules {
     /// The rules of a resource that has this strategy.
-    pub(crate) fn new(resource: &'static Resource, strategy: &'static dyn Strategy) -> Self {
+    pub(crate) fn new(resource: ResourceRef, strategy: StrategyRef) -> Self {
         Self { resource, strategy }
     }
 
     /// Fills in what the client left out. Runs on create, update and patch, and once more after
     /// admission, which may have added parts that have defaults of their own.
-    pub(crate) fn default(self, object: &mut Tree) {
+    pub(crate) fn default(&self, object: &mut Tree) {
         self.strategy.default(object);
     }
 
-    fn has_status(self) -> bool {
+    fn has_status(&self) -> bool {
         self.resource.subresource("status").is_some()
     }
 
     /// Changes a new object before it is validated: drops the status, sets generation 1.
     /// Name, namespace, uid and creation time are the caller's.
-    pub(crate) fn prepare_create(self, context: &Context<'_>, object: &mut Tree) {
+    pub(crate) fn prepare_create(&self, context: &Context<'_>, object: &mut Tree) {
         if self.has_status() && !self.strategy.keeps_status_on_create() {
             take(object, &["status"]);
         }
@@ -259,7 +324,7 @@ impl Rules {
     }
 
     /// Faults of a new object.
-    pub(crate) fn validate_create(self, context: &Context<'_>, object: &Tree) -> Vec<FieldError> {
+    pub(crate) fn validate_create(&self, context: &Context<'_>, object: &Tree) -> Vec<FieldError> {
         let mut faults = if self.strategy.has_own_metadata_rules() {
             self.own_create_faults(object)
         } else {
@@ -279,7 +344,7 @@ impl Rules {
         faults
     }
 
-    fn own_create_faults(self, object: &Tree) -> Vec<FieldError> {
+    fn own_create_faults(&self, object: &Tree) -> Vec<FieldError> {
         let own = |name: &str, prefix: bool| {
             if prefix {
                 self.strategy
@@ -296,7 +361,7 @@ impl Rules {
     /// Changes an updated object before it is validated: takes back what this subresource may not
     /// change, carries metadata that only the system sets over, raises the generation.
     /// `new` must carry a resource version by then (the old one for unconditional updates).
-    pub(crate) fn prepare_update(self, context: &Context<'_>, new: &mut Tree, old: &Tree) {
+    pub(crate) fn prepare_update(&self, context: &Context<'_>, new: &mut Tree, old: &Tree) {
         meta::prepare_update(new, old);
         match context.subresource {
             "" if self.has_status() => carry(old, new, &["status"]),
@@ -306,7 +371,7 @@ impl Rules {
         self.strategy.prepare_update(context, new, old);
         if context.subresource != "status"
             && self.strategy.has_generation()
-            && self.strategy.raises_generation(self.resource.ty, new, old)
+            && self.strategy.raises_generation(&self.resource.ty, new, old)
         {
             meta::raise_generation(new, old);
         }
@@ -314,7 +379,7 @@ impl Rules {
 
     /// Faults of an update of the main resource or of `context.subresource`.
     pub(crate) fn validate_update(
-        self,
+        &self,
         context: &Context<'_>,
         new: &Tree,
         old: &Tree,
@@ -330,7 +395,7 @@ impl Rules {
 
     /// Things that the client should know and that are no faults.
     pub(crate) fn warnings(
-        self,
+        &self,
         context: &Context<'_>,
         new: &Tree,
         old: Option<&Tree>,
@@ -339,35 +404,34 @@ impl Rules {
     }
 
     /// The canonical name of a field selector, or the text with which it is refused (400).
-    pub(crate) fn check_field(self, field: &str) -> Result<&'static str, String> {
+    pub(crate) fn check_field(&self, field: &str) -> Result<Text, String> {
         let refusal = self.strategy.field_refusal(field);
-        let common: &[&'static str] = if self.resource.namespaced || refusal.is_none() {
+        let common: &'static [&'static str] = if self.resource.namespaced || refusal.is_none() {
             &["metadata.name", "metadata.namespace"]
         } else {
             &["metadata.name"]
         };
-        let known = common
+        let known = FieldNames::BuiltIn(common)
             .iter()
-            .chain(self.strategy.fields())
-            .find(|known| **known == field)
-            .copied();
+            .chain(self.strategy.fields().iter())
+            .find(|known| known == field);
         let refusal = || {
             refusal.unwrap_or_else(|| format!("{field:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\""))
         };
         known
-            .or_else(|| self.strategy.field_alias(field))
+            .or_else(|| self.strategy.field_alias(field).map(Text::new_static))
             .ok_or_else(refusal)
     }
 
     /// The canonical names of all field selectors.
-    pub(crate) fn fields(self) -> impl Iterator<Item = &'static str> {
-        ["metadata.name", "metadata.namespace"]
-            .into_iter()
-            .chain(self.strategy.fields().iter().copied())
+    pub(crate) fn fields(&self) -> impl Iterator<Item = Text> {
+        FieldNames::BuiltIn(&["metadata.name", "metadata.namespace"])
+            .iter()
+            .chain(self.strategy.fields().iter())
     }
 
     /// The value of a field by its canonical name; empty text when it is not set.
-    pub(crate) fn selectable(self, object: &Tree, field: &str) -> String {
+    pub(crate) fn selectable(&self, object: &Tree, field: &str) -> String {
         match field {
             "metadata.name" => text(object, &["metadata", "name"]).to_owned(),
             "metadata.namespace" => text(object, &["metadata", "namespace"]).to_owned(),
@@ -376,32 +440,32 @@ impl Rules {
     }
 
     /// Where the scale subresource finds its figures.
-    pub(crate) fn scale_paths(self) -> Option<ScalePaths> {
+    pub(crate) fn scale_paths(&self) -> Option<ScalePaths> {
         self.strategy.scale_paths()
     }
 
     /// How many seconds of grace a first delete gives; none: the object goes at once.
-    pub(crate) fn grace_seconds(self, object: &Tree, requested: Option<i64>) -> Option<i64> {
+    pub(crate) fn grace_seconds(&self, object: &Tree, requested: Option<i64>) -> Option<i64> {
         self.strategy.grace_seconds(object, requested)
     }
 
     /// What happens to dependents when the client says nothing.
-    pub(crate) fn default_propagation(self) -> DefaultPropagation {
+    pub(crate) fn default_propagation(&self) -> DefaultPropagation {
         self.strategy.default_propagation()
     }
 
     /// True when PUT makes an object that does not exist.
-    pub(crate) fn allow_create_on_update(self) -> bool {
+    pub(crate) fn allow_create_on_update(&self) -> bool {
         self.strategy.allow_create_on_update()
     }
 
     /// True when PUT works without a resource version.
-    pub(crate) fn allow_unconditional_update(self) -> bool {
+    pub(crate) fn allow_unconditional_update(&self) -> bool {
         self.strategy.allow_unconditional_update()
     }
 
     /// True when a finished DELETE answers the object and not a `Status`.
-    pub(crate) fn returns_deleted_object(self) -> bool {
+    pub(crate) fn returns_deleted_object(&self) -> bool {
         self.strategy.returns_deleted_object()
     }
 }

@@ -1,12 +1,14 @@
 //! The object or collection that a request names, with the identity of the client and the time of
 //! the request.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
-use kinds::facts::Resource;
 use kinds::status::Status;
 
 use crate::record::TreeCache;
 use crate::request::{Refusal, User};
+use crate::resource::ResourceRef;
 use crate::strategy::Rules;
 use crate::{key, kind};
 
@@ -14,9 +16,9 @@ use crate::{key, kind};
 #[derive(Clone)]
 pub(crate) struct Target {
     /// The row that was asked for: its version is what the client speaks.
-    pub(crate) resource: &'static Resource,
+    pub(crate) resource: ResourceRef,
     /// The row whose form is kept in the store; mostly the same.
-    pub(crate) stored: &'static Resource,
+    pub(crate) stored: ResourceRef,
     /// What is particular about the kind.
     pub(crate) rules: Rules,
     /// Empty for cluster-scoped kinds and for all namespaces.
@@ -24,7 +26,7 @@ pub(crate) struct Target {
     /// Empty for collections.
     pub(crate) name: String,
     /// Who asks.
-    pub(crate) user: User,
+    pub(crate) user: Arc<User>,
     /// The time of the request.
     pub(crate) now: Timestamp,
     /// The trees of the registry's recent objects.
@@ -40,15 +42,15 @@ impl std::fmt::Debug for Target {
 impl Target {
     /// Returns the target of a request for a resource, as yet without namespace and name.
     pub(crate) fn new(
-        resource: &'static Resource,
-        user: User,
+        resource: ResourceRef,
+        user: Arc<User>,
         now: Timestamp,
         trees: TreeCache,
     ) -> Self {
         Self {
+            stored: resource.stored(),
+            rules: kind::request_rules(&resource),
             resource,
-            stored: kind::stored(resource),
-            rules: kind::request_rules(resource),
             namespace: String::new(),
             name: String::new(),
             user,
@@ -59,7 +61,7 @@ impl Target {
 
     /// Returns a target of another resource for the same user at the same time, as yet without
     /// namespace and name.
-    pub(crate) fn for_resource(&self, resource: &'static Resource) -> Self {
+    pub(crate) fn for_resource(&self, resource: ResourceRef) -> Self {
         Self::new(resource, self.user.clone(), self.now, self.trees.clone())
     }
 
@@ -67,7 +69,7 @@ impl Target {
     /// the same time; 404 when the table has no such row.
     pub(crate) fn for_core(&self, plural: &str) -> Result<Self, Refusal> {
         let resource = kinds::resource("", "v1", plural).ok_or_else(Status::no_such_resource)?;
-        Ok(self.for_resource(resource))
+        Ok(self.for_resource(resource.into()))
     }
 
     /// The same for a place in it.
@@ -81,12 +83,12 @@ impl Target {
 
     /// The key of the object.
     pub(crate) fn key(&self) -> String {
-        key::of(self.stored, &self.namespace, &self.name)
+        key::of(&self.stored, &self.namespace, &self.name)
     }
 
     /// The keys of the collection: all that begin with this.
     pub(crate) fn prefix(&self) -> String {
-        key::prefix(self.stored, &self.namespace)
+        key::prefix(&self.stored, &self.namespace)
     }
 
     /// 404 for the object.

@@ -66,7 +66,11 @@ impl Registry {
         let Decoded {
             tree: mut sent,
             mut warnings,
-        } = body::decode(&body, Expected::of(target.resource), write.field_validation)?;
+        } = body::decode(
+            &body,
+            Expected::of(&target.resource),
+            write.field_validation,
+        )?;
         check_name(&target, &sent)?;
         create::check_place(&target, &mut sent)?;
         convert::to_stored(&target, &mut sent);
@@ -141,7 +145,7 @@ impl Registry {
         })?;
         let json = self.store_draft(txn, target, &draft)?;
         let json = if dry_run {
-            record::without_revision(target.stored, &json)
+            record::without_revision(&target.stored, &json)
         } else {
             json
         };
@@ -162,13 +166,13 @@ impl Registry {
         produce: &impl Fn(Option<&Tree>) -> Result<Decoded, Refusal>,
     ) -> Result<Changed, Refusal> {
         let target = change.target;
-        let old = record::tree_of(&target.trees, target.stored, found);
+        let old = record::tree_of(&target.trees, &target.stored, found);
         let Decoded {
             tree: mut new,
             mut warnings,
         } = produce(Some(&old))?;
         check_identity(change, &mut new, &old)?;
-        let rules = target.rules;
+        let rules = &target.rules;
         let context = self.context(target, change.subresource);
         rules.default(&mut new);
         if change.subresource.is_empty() {
@@ -186,13 +190,13 @@ impl Registry {
             );
         }
         admission::validate_update(txn, target, change.subresource, &new, &old)?;
-        if service::is_service(target.stored) && change.subresource.is_empty() {
+        if service::is_service(&target.stored) && change.subresource.is_empty() {
             service::allocate(self, txn, &mut new, Some(&old))?;
         }
         warnings.extend(rules.warnings(&context, &new, Some(&old)));
         tree::carry(&old, &mut new, &["metadata", "resourceVersion"]);
         let json = store_change(txn, target, found, &old, new);
-        if definition::is_definition(target.stored) {
+        if definition::is_definition(&target.stored) {
             definition::settle(txn, target, tree::text(&old, &["spec", "group"]));
         }
         let json = if dry_run {
@@ -222,7 +226,7 @@ fn store_change(
     }
     let next = txn.next_revision().0;
     let encoded = record::encode(
-        target.stored,
+        &target.stored,
         &mut new,
         next,
         Some(record::written(old, found)),
@@ -232,19 +236,26 @@ fn store_change(
         return found.value.clone();
     }
     if !is_released(target, &new, old) {
-        return record::put_encoded(txn, &target.trees, target.stored, &found.key, &new, encoded)
-            .value
-            .clone();
+        return record::put_encoded(
+            txn,
+            &target.trees,
+            &target.stored,
+            &found.key,
+            &new,
+            encoded,
+        )
+        .value
+        .clone();
     }
     // Watchers see the object as it was last stored; the client sees what it has just written.
     record::remove(txn, &found.key, &found.value);
-    definition::release(txn, target, target.resource);
+    definition::release(txn, target, &target.resource);
     encoded.bytes
 }
 
 /// True when nothing holds a terminating object any more.
 fn is_released(target: &Target, new: &Tree, old: &Tree) -> bool {
-    if namespace::is_namespace(target.stored) {
+    if namespace::is_namespace(&target.stored) {
         return namespace::is_released(new);
     }
     object::terminating(new)

@@ -198,9 +198,9 @@ fn next_bookmark(now: Instant, end: Instant) -> Instant {
 }
 
 fn bookmark_at(target: &Target, revision: Revision, initial_events_end: bool) -> WatchEvent {
-    let resource = target.resource;
+    let resource = &target.resource;
     let mut object = json!({
-        "kind": resource.kind, "apiVersion": resource.api_version(),
+        "kind": resource.kind.as_str(), "apiVersion": resource.api_version(),
         "metadata": {"resourceVersion": revision.0.to_string()},
     });
     if initial_events_end {

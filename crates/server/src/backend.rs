@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use kinds::facts::Resource;
+use registry::ResourceRef;
 use registry::request::{Refusal, Reply, Request};
 
 /// Answers requests that are routed, authenticated and authorized.
@@ -20,9 +20,9 @@ pub trait Backend: Send + Sync + 'static {
         Ok(())
     }
 
-    /// The rows of the custom kinds that are served now. A row keeps its address while its
-    /// definition keeps its content.
-    fn custom_rows(&self) -> Vec<&'static Resource> {
+    /// The rows of the custom kinds that are served now. While a definition stays as it is, its rows
+    /// are equal from call to call.
+    fn custom_rows(&self) -> Vec<ResourceRef> {
         Vec::new()
     }
 
@@ -39,7 +39,7 @@ impl<T: Backend + ?Sized> Backend for Arc<T> {
         (**self).check()
     }
 
-    fn custom_rows(&self) -> Vec<&'static Resource> {
+    fn custom_rows(&self) -> Vec<ResourceRef> {
         (**self).custom_rows()
     }
 
@@ -57,7 +57,7 @@ impl Backend for registry::Registry {
         self.store_failure().map_or(Ok(()), Err)
     }
 
-    fn custom_rows(&self) -> Vec<&'static Resource> {
+    fn custom_rows(&self) -> Vec<ResourceRef> {
         Self::custom_rows(self)
     }
 

@@ -8,42 +8,40 @@
 use std::collections::HashMap;
 
 use kinds::facts::Resource;
+use kinds::tree::Text;
+use registry::ResourceRef;
 
 /// What is served.
 #[derive(Debug)]
 pub(crate) struct Catalogue {
-    rows: Vec<&'static Resource>,
-    by_name: HashMap<(&'static str, &'static str, &'static str), &'static Resource>,
-    versions: HashMap<&'static str, Vec<&'static str>>,
+    rows: Vec<ResourceRef>,
+    by_name: ByName,
 }
 
+/// Indexes of rows by group, version and plural.
+type ByName = HashMap<Text, HashMap<Text, HashMap<Text, usize>>>;
+
 impl Catalogue {
-    /// A catalogue of these rows.
+    /// A catalogue of built-in rows.
     pub(crate) fn new(resources: &'static [Resource]) -> Self {
-        Self::of(resources.iter().collect())
+        Self::of(resources.iter().map(ResourceRef::from).collect())
     }
 
-    pub(crate) fn of(rows: Vec<&'static Resource>) -> Self {
-        let mut versions: HashMap<&'static str, Vec<&'static str>> = HashMap::new();
-        for resource in &rows {
-            let versions = versions.entry(resource.group).or_default();
-            if !versions.contains(&resource.version) {
-                versions.push(resource.version);
-            }
+    pub(crate) fn of(rows: Vec<ResourceRef>) -> Self {
+        let mut by_name: ByName = HashMap::new();
+        for (index, row) in rows.iter().enumerate() {
+            by_name
+                .entry(row.group.clone())
+                .or_default()
+                .entry(row.version.clone())
+                .or_default()
+                .insert(row.plural.clone(), index);
         }
-        let by_name = rows
-            .iter()
-            .map(|row| ((row.group, row.version, row.plural), *row))
-            .collect();
-        Self {
-            rows,
-            by_name,
-            versions,
-        }
+        Self { rows, by_name }
     }
 
     /// All rows, groups in discovery order.
-    pub(crate) fn rows(&self) -> &[&'static Resource] {
+    pub(crate) fn rows(&self) -> &[ResourceRef] {
         &self.rows
     }
 
@@ -53,19 +51,20 @@ impl Catalogue {
         group: &str,
         version: &str,
         plural: &str,
-    ) -> Option<&'static Resource> {
-        self.by_name.get(&(group, version, plural)).copied()
+    ) -> Option<&ResourceRef> {
+        let index = self.by_name.get(group)?.get(version)?.get(plural)?;
+        self.rows.get(*index)
     }
 
     /// Whether any version of this group is served.
     pub(crate) fn has_group(&self, group: &str) -> bool {
-        self.versions.contains_key(group)
+        self.by_name.contains_key(group)
     }
 
     /// Whether this version of this group is served.
     pub(crate) fn has_version(&self, group: &str, version: &str) -> bool {
-        self.versions
+        self.by_name
             .get(group)
-            .is_some_and(|versions| versions.contains(&version))
+            .is_some_and(|versions| versions.contains_key(version))
     }
 }

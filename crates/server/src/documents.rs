@@ -16,6 +16,7 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use kinds::Tree;
 use kinds::facts::Type;
 use kinds::status::Status;
+use registry::ResourceRef;
 use sha2::{Digest as _, Sha512};
 
 use crate::body::Body;
@@ -224,8 +225,8 @@ impl DocumentRequest<'_> {
         self.documents.get("table", || {
             let schemas: Vec<&Tree> = rows
                 .iter()
-                .filter_map(|row| registry::custom::of(row))
-                .map(registry::custom::Version::schema)
+                .filter_map(ResourceRef::custom)
+                .map(|version| version.schema())
                 .collect();
             Some(kinds::tree::json!([
                 discovery::aggregated(rows, false),

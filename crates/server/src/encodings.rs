@@ -11,7 +11,8 @@ use std::fmt::Write as _;
 
 use bytes::Bytes;
 use kinds::encodings::CachedEncoding;
-use kinds::facts::{Resource, Type};
+use kinds::facts::Type;
+use registry::ResourceRef;
 
 use crate::encode;
 use crate::negotiate::Media;
@@ -30,15 +31,15 @@ pub(crate) struct Encodings {
     frames: kinds::encodings::EncodingCache<Frame>,
 }
 
-/// What is made of an object. Types and resources are told apart by their places in memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// What is made of an object. Types are static: their addresses identify them.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Form {
     /// Its message.
     Message(usize),
     /// The message of its bare metadata.
     Metadata,
     /// Its cells in the table of a resource.
-    Cells(usize),
+    Cells(ResourceRef),
 }
 
 /// Which frame is made of an event.
@@ -78,16 +79,12 @@ impl Encodings {
     pub(crate) fn cells(
         &self,
         json: &Bytes,
-        resource: &'static Resource,
+        resource: &ResourceRef,
         now: i64,
         make: impl FnOnce() -> CachedEncoding,
     ) -> Bytes {
-        self.objects.get_until(
-            json,
-            Form::Cells(std::ptr::from_ref(resource).addr()),
-            now,
-            make,
-        )
+        self.objects
+            .get_until(json, Form::Cells(resource.clone()), now, make)
     }
 
     /// The frame of an event that shows this object.

@@ -11,7 +11,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use kinds::facts::{Resource, Subresource};
+use registry::ResourceRef;
 
 /// Upper bounds of the buckets of durations, in milliseconds.
 const BUCKETS_MS: [u32; 23] = [
@@ -26,40 +26,28 @@ const CODES: [u16; 20] = [
 ];
 
 /// What a request was, as its labels say it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Labels {
     /// `GET`, `LIST`, `WATCH`, `POST`, `PUT`, `PATCH`, `APPLY`, `DELETE`, `DELETECOLLECTION`.
     pub(crate) verb: &'static str,
-    /// The row of the table; none for other paths.
-    pub(crate) resource: Option<&'static Resource>,
-    /// Its subresource.
-    pub(crate) subresource: Option<&'static Subresource>,
+    /// The row of the resource table; `None` for other paths.
+    pub(crate) resource: Option<ResourceRef>,
+    /// Name of the subresource, if the request is for one.
+    pub(crate) subresource: Option<&'static str>,
     /// `cluster`, `namespace` or `resource`; empty for other paths.
     pub(crate) scope: &'static str,
     /// Nothing was to be stored.
     pub(crate) dry_run: bool,
 }
 
-type Key = (usize, usize, &'static str, &'static str, bool);
-
 impl Labels {
-    fn key(&self) -> Key {
-        let row = self
-            .resource
-            .map_or(0, |row| std::ptr::from_ref(row).addr());
-        let sub = self
-            .subresource
-            .map_or(0, |sub| std::ptr::from_ref(sub).addr());
-        (row, sub, self.verb, self.scope, self.dry_run)
-    }
-
     fn text(&self) -> String {
-        let (group, version, resource) = self
-            .resource
-            .map_or(("", "", ""), |row| (row.group, row.version, row.plural));
-        let subresource = self.subresource.map_or("", |sub| sub.name);
+        let (group, version, resource) = self.resource.as_ref().map_or(("", "", ""), |row| {
+            (&*row.group, &*row.version, &*row.plural)
+        });
         let dry_run = if self.dry_run { "All" } else { "" };
         let (scope, verb) = (self.scope, self.verb);
+        let subresource = self.subresource.unwrap_or_default();
         format!(
             r#"component="apiserver",dry_run="{dry_run}",group="{group}",resource="{resource}",scope="{scope}",subresource="{subresource}",verb="{verb}",version="{version}""#
         )
@@ -77,7 +65,7 @@ struct Series {
 /// The figures of a server.
 pub(crate) struct Metrics {
     started: Timestamp,
-    series: RwLock<HashMap<Key, Arc<Series>>>,
+    series: RwLock<HashMap<Labels, Arc<Series>>>,
     watches: Arc<AtomicI64>,
 }
 
@@ -127,18 +115,17 @@ impl Metrics {
     }
 
     fn series_of(&self, labels: &Labels) -> Arc<Series> {
-        let key = labels.key();
         if let Some(series) = self
             .series
             .read()
             .unwrap_or_else(PoisonError::into_inner)
-            .get(&key)
+            .get(labels)
         {
             return series.clone();
         }
         let fresh = || {
             Arc::new(Series {
-                labels: *labels,
+                labels: labels.clone(),
                 codes: Default::default(),
                 buckets: Default::default(),
                 count: AtomicU64::new(0),
@@ -148,7 +135,7 @@ impl Metrics {
         self.series
             .write()
             .unwrap_or_else(PoisonError::into_inner)
-            .entry(key)
+            .entry(labels.clone())
             .or_insert_with(fresh)
             .clone()
     }
@@ -299,7 +286,7 @@ mod tests {
         let metrics = Metrics::new(Timestamp::UNIX_EPOCH);
         let labels = Labels {
             verb: "LIST",
-            resource: Some(&testing::RESOURCES[0]),
+            resource: Some((&testing::RESOURCES[0]).into()),
             subresource: None,
             scope: "namespace",
             dry_run: false,

@@ -17,6 +17,7 @@ use crate::encodings::Encodings;
 use crate::json;
 use crate::negotiate::{Accepted, Media, Transform};
 use crate::table;
+use registry::ResourceRef;
 
 /// Answers from this size on are compressed for those who take gzip.
 const GZIP_FROM_BYTES: u64 = 128 * 1024;
@@ -117,7 +118,7 @@ pub(crate) fn status(
 /// One object, by its JSON. Its type is needed for protobuf.
 pub(crate) fn object(
     format: ResponseFormat,
-    resource: &'static Resource,
+    resource: &ResourceRef,
     ty: &'static Type,
     code: u16,
     json: Bytes,
@@ -152,7 +153,7 @@ pub(crate) fn object(
 /// A list.
 pub(crate) fn list(
     format: ResponseFormat,
-    resource: &'static Resource,
+    resource: &ResourceRef,
     list: List,
     encodings: &Encodings,
     warnings: &[String],
@@ -202,7 +203,7 @@ pub(crate) fn list(
 
 fn table_of(
     format: ResponseFormat,
-    resource: &'static Resource,
+    resource: &ResourceRef,
     beta: bool,
     metadata: &ListMeta,
     objects: &[Bytes],

@@ -15,7 +15,7 @@ use crate::state::ServerState;
 /// Whether a request is such a question.
 pub(crate) fn is_review(route: &Route) -> bool {
     let group = matches!(
-        route.resource.group,
+        route.resource.group.as_str(),
         "authentication.k8s.io" | "authorization.k8s.io"
     );
     group && !route.resource.stored && route.action == Action::Create && route.subresource.is_none()
@@ -30,13 +30,13 @@ pub(crate) async fn answer(
     body: &Body,
 ) -> Result<Vec<u8>, Refusal> {
     let ty = route.resource.ty;
-    let kind = route.resource.kind;
+    let kind = route.resource.kind.as_str();
     let decoded = match body.form {
         BodyForm::Json => kinds::json::decode(&body.bytes, ty),
         BodyForm::Yaml => kinds::yaml::decode(&body.bytes, ty),
         BodyForm::Protobuf => kinds::protobuf::decode(&body.bytes, ty),
     };
-    let version = route.resource.version;
+    let version = &route.resource.version;
     let wrong = |error| {
         Status::bad_request(format!(
             "{kind} in version \"{version}\" cannot be handled as a {kind}: {error}"

@@ -5,8 +5,9 @@
 //! is 404 in plain text, an unknown version or resource of a known group is a `Status`.
 
 use http::Method;
-use kinds::facts::{Resource, Subresource};
+use kinds::facts::Subresource;
 use kinds::status::Status;
+use registry::ResourceRef;
 
 use crate::attributes::ResourcePath;
 use crate::catalogue::Catalogue;
@@ -33,12 +34,12 @@ pub(crate) enum Action {
 }
 
 /// Where a request goes.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Route {
     /// The row of the table.
-    pub(crate) resource: &'static Resource,
+    pub(crate) resource: ResourceRef,
     /// The subresource, if any.
-    pub(crate) subresource: Option<&'static Subresource>,
+    pub(crate) subresource: Option<Subresource>,
     /// What to do.
     pub(crate) action: Action,
 }
@@ -109,8 +110,8 @@ pub(crate) fn find(
         return Err(NoRoute::Refused(Box::new(Status::method_not_allowed())));
     };
     Ok(Route {
-        resource,
-        subresource,
+        resource: resource.clone(),
+        subresource: subresource.cloned(),
         action,
     })
 }

@@ -6,6 +6,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use kinds::facts::Resource;
+use registry::ResourceRef;
 
 use crate::catalogue::Catalogue;
 use crate::documents::DocumentCache;
@@ -13,7 +14,7 @@ use crate::documents::DocumentCache;
 /// What is served together with these custom kinds, and the documents that say so.
 #[derive(Debug)]
 pub(crate) struct ServedApis {
-    custom: Vec<&'static Resource>,
+    custom: Vec<ResourceRef>,
     pub(crate) catalogue: Catalogue,
     pub(crate) documents: DocumentCache,
 }
@@ -40,23 +41,16 @@ impl ServedApisCache {
     }
 
     /// The catalogue with these custom kinds.
-    pub(crate) fn with(&self, custom: Vec<&'static Resource>) -> Arc<ServedApis> {
+    pub(crate) fn with(&self, custom: Vec<ResourceRef>) -> Arc<ServedApis> {
         let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
-        // Rows are interned, so that the same address is the same content.
-        let same = newest.custom.len() == custom.len()
-            && newest
-                .custom
-                .iter()
-                .zip(&custom)
-                .all(|(one, other)| std::ptr::eq(*one, *other));
-        if !same {
+        if newest.custom != custom {
             let rows = self
                 .built_in
                 .catalogue
                 .rows()
                 .iter()
                 .chain(&custom)
-                .copied()
+                .cloned()
                 .collect();
             *newest = Arc::new(ServedApis {
                 custom,

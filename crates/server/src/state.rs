@@ -146,12 +146,13 @@ impl ServerState {
 
     /// Whether the core object with this uid is there.
     async fn is_there(&self, plural: &str, namespace: &str, name: &str, uid: &str) -> bool {
+        let Some(resource) = kinds::resource("", "v1", plural) else {
+            return false;
+        };
         let request = Request {
-            user: crate::auth::administrator("system:apiserver"),
-            group: String::new(),
-            version: "v1".to_owned(),
-            resource: plural.to_owned(),
-            subresource: String::new(),
+            user: Arc::new(crate::auth::administrator("system:apiserver")),
+            resource: resource.into(),
+            subresource: None,
             namespace: namespace.to_owned(),
             name: name.to_owned(),
             verb: Verb::Get {

@@ -14,7 +14,8 @@ use jiff::Timestamp;
 use kinds::encodings::CachedEncoding;
 use kinds::facts::Resource;
 use kinds::status::{ListMeta, Status};
-use registry::custom::Version;
+use registry::ResourceRef;
+use registry::custom::CustomVersion;
 use serde::Serialize;
 
 use crate::encode::metadata_only;
@@ -53,7 +54,7 @@ impl Include {
 /// What is to be shown.
 pub(crate) struct Shown<'a> {
     /// Whose objects they are.
-    pub(crate) resource: &'static Resource,
+    pub(crate) resource: &'a ResourceRef,
     /// `meta.k8s.io/v1beta1` instead of `v1`.
     pub(crate) beta: bool,
     /// Metadata of the table.
@@ -79,7 +80,7 @@ pub(crate) fn render(shown: &Shown<'_>, encodings: &Encodings) -> Vec<u8> {
         .objects
         .first()
         .is_some_and(|object| json::text_member(object, "kind") == Some("Scale"));
-    let printer = match registry::custom::of(shown.resource) {
+    let printer = match shown.resource.custom() {
         _ if scale => Rows::BuiltIn(&columns::SCALE),
         Some(version) => Rows::Custom(version),
         None => Rows::BuiltIn(columns::of(shown.resource)),
@@ -109,13 +110,13 @@ pub(crate) fn render(shown: &Shown<'_>, encodings: &Encodings) -> Vec<u8> {
 }
 
 /// How objects become rows.
-enum Rows {
+enum Rows<'a> {
     BuiltIn(&'static Printer),
     /// By the columns of the definition.
-    Custom(&'static Version),
+    Custom(&'a CustomVersion),
 }
 
-impl Rows {
+impl Rows<'_> {
     fn write_columns(&self, out: &mut Vec<u8>) {
         match self {
             Self::BuiltIn(printer) => write(out, printer.columns),
@@ -158,7 +159,7 @@ impl Rows {
 fn render_row(
     out: &mut Vec<u8>,
     object: &Bytes,
-    printer: &Rows,
+    printer: &Rows<'_>,
     shown: &Shown<'_>,
     encodings: &Encodings,
 ) {
@@ -176,7 +177,7 @@ fn render_row(
 }
 
 /// A row up to its object. It stays true until one of the ages in it changes.
-fn render_cells(object: &[u8], printer: &Rows, now: i64) -> CachedEncoding {
+fn render_cells(object: &[u8], printer: &Rows<'_>, now: i64) -> CachedEncoding {
     let tree: kinds::Tree = serde_json::from_slice(object).unwrap_or_default();
     let now = Moment::at(now);
     let mut out = br#"{"cells":"#.to_vec();
@@ -214,7 +215,7 @@ mod tests {
         ] {
             let include = Include::parse(include).expect("known");
             let shown = Shown {
-                resource: &testing::RESOURCES[0],
+                resource: &(&testing::RESOURCES[0]).into(),
                 beta: false,
                 metadata: &ListMeta::default(),
                 objects: std::slice::from_ref(&object),

@@ -1,6 +1,7 @@
 //! What the tests of this crate share: a small resource table, a backend that is a closure, and a
 //! way to send requests.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -11,6 +12,7 @@ use http::{Request, Response};
 use http_body_util::{BodyExt as _, Full};
 use jiff::Timestamp;
 use kinds::facts::{Lookup, Resource, Subresource, Type};
+use kinds::tree::Text;
 use registry::request::{Refusal, Reply, Request as Asked, User};
 
 use crate::auth::TokenFile;
@@ -37,27 +39,25 @@ const ALL: &[&str] = &[
 ];
 
 const fn row(
-    group: &'static str,
-    kind: &'static str,
-    plural: &'static str,
-    namespaced: bool,
+    (group, kind, plural, namespaced): (&'static str, &'static str, &'static str, bool),
     verbs: &'static [&'static str],
+    subresources: &'static [Subresource],
 ) -> Resource {
     Resource {
-        group,
-        version: "v1",
-        kind,
-        plural,
-        singular: "",
-        short_names: &[],
-        categories: &[],
+        group: Text::new_static(group),
+        version: Text::new_static("v1"),
+        kind: Text::new_static(kind),
+        plural: Text::new_static(plural),
+        singular: Text::new_static(""),
+        short_names: Cow::Borrowed(&[]),
+        categories: Cow::Borrowed(&[]),
         namespaced,
         verbs,
-        subresources: &[],
+        subresources: Cow::Borrowed(subresources),
         ty: &TYPE,
         stored: true,
-        storage_group: group,
-        storage_version: "v1",
+        storage_group: Text::new_static(group),
+        storage_version: Text::new_static("v1"),
     }
 }
 
@@ -68,47 +68,45 @@ const fn sub(
 ) -> Subresource {
     Subresource {
         name,
-        group: "",
-        version: "v1",
-        kind,
+        group: Text::new_static(""),
+        version: Text::new_static("v1"),
+        kind: Text::new_static(kind),
         verbs,
         ty: &TYPE,
     }
 }
 
+static POD_SUBRESOURCES: &[Subresource] = &[
+    sub("eviction", "Eviction", &["create"]),
+    sub("status", "Pod", &["get", "patch", "update"]),
+    sub("log", "Pod", &["get"]),
+];
+static NAMESPACE_SUBRESOURCES: &[Subresource] = &[
+    sub("finalize", "Namespace", &["update"]),
+    sub("status", "Namespace", &["get", "patch", "update"]),
+];
+
 /// A small resource table.
 pub(crate) static RESOURCES: &[Resource] = &[
-    Resource {
-        subresources: &[
-            sub("eviction", "Eviction", &["create"]),
-            sub("status", "Pod", &["get", "patch", "update"]),
-            sub("log", "Pod", &["get"]),
-        ],
-        ..row("", "Pod", "pods", true, ALL)
-    },
-    Resource {
-        subresources: &[
-            sub("finalize", "Namespace", &["update"]),
-            sub("status", "Namespace", &["get", "patch", "update"]),
-        ],
-        ..row(
-            "",
-            "Namespace",
-            "namespaces",
-            false,
-            &[
-                "create", "delete", "get", "list", "patch", "update", "watch",
-            ],
-        )
-    },
-    row("", "Node", "nodes", false, ALL),
-    row("", "Endpoints", "endpoints", true, ALL),
+    row(("", "Pod", "pods", true), ALL, POD_SUBRESOURCES),
     row(
-        "policy",
-        "PodDisruptionBudget",
-        "poddisruptionbudgets",
-        true,
+        ("", "Namespace", "namespaces", false),
+        &[
+            "create", "delete", "get", "list", "patch", "update", "watch",
+        ],
+        NAMESPACE_SUBRESOURCES,
+    ),
+    row(("", "Node", "nodes", false), ALL, &[]),
+    row(("", "Endpoints", "endpoints", true), ALL, &[]),
+    row(
+        (
+            "policy",
+            "PodDisruptionBudget",
+            "poddisruptionbudgets",
+            true,
+        ),
         ALL,
+        &[],
     ),
 ];
 

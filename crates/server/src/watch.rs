@@ -8,9 +8,10 @@ use std::sync::Arc;
 use bytes::{BufMut, Bytes, BytesMut};
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt as _};
-use kinds::facts::{Resource, Type};
+use kinds::facts::Type;
 use kinds::protobuf::watch_frame;
 use kinds::status::ListMeta;
+use registry::ResourceRef;
 use registry::request::WatchEvent;
 use tokio_util::sync::CancellationToken;
 
@@ -32,7 +33,7 @@ pub(crate) struct Form {
     /// What objects are turned into.
     pub(crate) transform: Option<Transform>,
     /// Whose events they are.
-    pub(crate) resource: &'static Resource,
+    pub(crate) resource: ResourceRef,
     /// What rows of tables carry.
     pub(crate) include: table::Include,
     /// Tells the time for ages in tables.
@@ -145,7 +146,7 @@ impl Form {
         let objects = std::slice::from_ref(&event.json);
         let (include, now) = (self.include, self.clock.now());
         let shown = table::Shown {
-            resource: self.resource,
+            resource: &self.resource,
             beta,
             metadata: &metadata,
             objects,
@@ -183,7 +184,7 @@ mod tests {
         Form {
             media: Media::Json,
             transform,
-            resource: &testing::RESOURCES[0],
+            resource: (&testing::RESOURCES[0]).into(),
             include: table::Include::Nothing,
             clock,
             encodings: Arc::default(),

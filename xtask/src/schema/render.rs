@@ -154,13 +154,17 @@ fn root<'a>(packages: impl Iterator<Item = &'a String>) -> String {
     for package in packages {
         let _ = writeln!(text, "mod {package};");
     }
-    text.push_str("mod tables;\n\npub(crate) use tables::{GROUPS, RESOURCES, TYPES};\n");
+    text.push_str("mod tables;\n\npub(crate) use meta_v1::OBJECT_META;\npub(crate) use tables::{GROUPS, RESOURCES, TYPES};\n");
     text
 }
 
 fn tables(model: &Model) -> String {
     let mut text = HEADER.to_owned();
-    text.push_str("use crate::facts::{ApiGroup, Resource, Subresource, Type};\n");
+    text.push_str(
+        "use std::borrow::Cow;\n\nuse crate::facts::{ApiGroup, Resource, Subresource, Type};\n\
+         use crate::tree::Text;\n\n\
+         const fn text(text: &'static str) -> Text {\n    Text::new_static(text)\n}\n",
+    );
     text.push_str("\n/// Every type, sorted by name.\npub(crate) static TYPES: &[&Type] = &[\n");
     for known in &model.types {
         let _ = writeln!(text, "    &{},", path(&known.name));
@@ -200,25 +204,29 @@ fn render_resource(text: &mut String, known: &ResourceModel) {
     let _ = writeln!(text, "    Resource {{");
     let _ = writeln!(
         text,
-        "        group: {group:?}, version: {version:?}, kind: {kind:?}, plural: {plural:?}, singular: {singular:?},"
+        "        group: text({group:?}), version: text({version:?}), kind: text({kind:?}), \
+         plural: text({plural:?}), singular: text({singular:?}),"
     );
     let _ = writeln!(
         text,
-        "        short_names: &{short_names:?}, categories: &{categories:?}, namespaced: {namespaced},"
+        "        short_names: {}, categories: {}, namespaced: {namespaced},",
+        texts(short_names),
+        texts(categories)
     );
     let _ = writeln!(text, "        verbs: &{verbs:?},");
-    let _ = writeln!(text, "        subresources: &[");
+    let _ = writeln!(text, "        subresources: Cow::Borrowed(&[");
     for sub in &known.subresources {
         let (group, version, kind) = &sub.gvk;
         let _ = writeln!(
             text,
-            "            Subresource {{ name: {:?}, group: {group:?}, version: {version:?}, kind: {kind:?}, verbs: &{:?}, ty: &{} }},",
+            "            Subresource {{ name: {:?}, group: text({group:?}), \
+             version: text({version:?}), kind: text({kind:?}), verbs: &{:?}, ty: &{} }},",
             sub.name,
             sub.verbs,
             path(&sub.type_name)
         );
     }
-    let _ = writeln!(text, "        ],");
+    let _ = writeln!(text, "        ]),");
     let _ = writeln!(
         text,
         "        ty: &{}, stored: {stored},",
@@ -226,8 +234,14 @@ fn render_resource(text: &mut String, known: &ResourceModel) {
     );
     let _ = writeln!(
         text,
-        "        storage_group: {:?}, storage_version: {:?},",
+        "        storage_group: text({:?}), storage_version: text({:?}),",
         storage.0, storage.1
     );
     let _ = writeln!(text, "    }},");
+}
+
+/// A list of names as a shared slice.
+fn texts(names: &[String]) -> String {
+    let names: Vec<String> = names.iter().map(|name| format!("text({name:?})")).collect();
+    format!("Cow::Borrowed(&[{}])", names.join(", "))
 }

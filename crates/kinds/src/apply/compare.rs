@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 
 use super::field_set::{FieldSet, FieldSetEntry};
 use super::node::{FieldNode, is_empty, is_zero};
+use super::schema::Member;
 use crate::Tree;
-use crate::facts::Field;
 use crate::tree::{Map, Text};
 
 /// The fields of an applied object: leaves, entries of maps, items, and what is empty on purpose.
-pub(super) fn fields(tree: &Tree, node: FieldNode) -> FieldSet {
+pub(super) fn fields(tree: &Tree, node: FieldNode<'_>) -> FieldSet {
     let mut set = FieldSet::default();
     for (name, value) in node.members(Some(tree)).into_iter().flatten() {
         let (index, field) = node.field(name).unzip();
@@ -47,7 +47,7 @@ fn is_empty_object(tree: &Tree) -> bool {
 }
 
 /// True when the value is owned as a whole.
-fn is_leaf(tree: &Tree, node: FieldNode) -> bool {
+fn is_leaf(tree: &Tree, node: FieldNode<'_>) -> bool {
     match node {
         FieldNode::Leaf => true,
         FieldNode::Deduced => !tree.is_object(),
@@ -103,14 +103,14 @@ enum FieldChange {
 }
 
 /// Compares two objects. Members that are always written count as there, with nothing in them.
-pub(super) fn compare(old: &Tree, new: &Tree, node: FieldNode) -> Comparison {
+pub(super) fn compare(old: &Tree, new: &Tree, node: FieldNode<'_>) -> Comparison {
     compare_below(Some(old), Some(new), node)
 }
 
 fn compare_value(
     old: Option<&Tree>,
     new: Option<&Tree>,
-    node: FieldNode,
+    node: FieldNode<'_>,
 ) -> (FieldChange, Comparison) {
     // Most of an object stays as it is in most writes.
     if old == new {
@@ -139,7 +139,7 @@ fn compare_value(
     )
 }
 
-fn compare_below(old: Option<&Tree>, new: Option<&Tree>, node: FieldNode) -> Comparison {
+fn compare_below(old: Option<&Tree>, new: Option<&Tree>, node: FieldNode<'_>) -> Comparison {
     let mut out = Comparison::default();
     for (name, was, is) in pairs(node.members(old), node.members(new)) {
         let (index, field) = node.field(name).unzip();
@@ -192,22 +192,26 @@ fn pairs<'a>(
 
 /// A member as upstream's typed objects have it: some are there although nobody wrote them, and
 /// others are not although somebody wrote their zero. `there`: there is something to have members.
-fn member<'a>(there: bool, value: Option<&'a Tree>, field: Option<&Field>) -> Option<&'a Tree> {
+fn member<'a>(there: bool, value: Option<&'a Tree>, field: Option<Member<'_>>) -> Option<&'a Tree> {
     // A structure that is always there may be null here: all its members are at zero.
     if !there {
         return None;
     }
     let Some(field) = field else { return value };
     match value {
-        None | Some(Tree::Null) if field.always => Some(&Tree::Null),
-        Some(value) if is_zero(value) && !field.always && (!field.optional || value.is_null()) => {
+        None | Some(Tree::Null) if field.is_always_written() => Some(&Tree::Null),
+        Some(value)
+            if is_zero(value)
+                && !field.is_always_written()
+                && (!field.is_optional() || value.is_null()) =>
+        {
             None
         }
         other => other,
     }
 }
 
-fn by_element(tree: Option<&Tree>, node: FieldNode) -> BTreeMap<Text, &Tree> {
+fn by_element<'a>(tree: Option<&'a Tree>, node: FieldNode<'_>) -> BTreeMap<Text, &'a Tree> {
     let mut items = BTreeMap::new();
     for item in node.items(tree).into_iter().flatten() {
         if let Some(element) = node.element(item) {

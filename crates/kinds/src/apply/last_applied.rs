@@ -31,7 +31,7 @@ fn remembered<'a>(object: &'a Tree, manager: &str) -> Option<&'a str> {
 /// The fields that hold what the annotation says, when `manager` heeds it.
 pub(super) fn undisputed(
     live: &Tree,
-    node: FieldNode,
+    node: FieldNode<'_>,
     manager: &str,
     api_version: &str,
 ) -> FieldSet {

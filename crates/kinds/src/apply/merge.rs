@@ -8,7 +8,7 @@ use super::node::FieldNode;
 use crate::Tree;
 
 /// Puts the applied object on top of the live one.
-pub(super) fn merge(live: Option<Tree>, applied: Tree, node: FieldNode) -> Tree {
+pub(super) fn merge(live: Option<Tree>, applied: Tree, node: FieldNode<'_>) -> Tree {
     match (live, applied) {
         (Some(Tree::Object(mut members)), Tree::Object(applied)) if is_granular(node) => {
             for (name, value) in applied {
@@ -27,7 +27,7 @@ pub(super) fn merge(live: Option<Tree>, applied: Tree, node: FieldNode) -> Tree 
     }
 }
 
-fn is_granular(node: FieldNode) -> bool {
+fn is_granular(node: FieldNode<'_>) -> bool {
     matches!(
         node,
         FieldNode::Object(_) | FieldNode::Map(_) | FieldNode::Deduced
@@ -36,7 +36,7 @@ fn is_granular(node: FieldNode) -> bool {
 
 /// Both lists in one: the applied items in their order; items that only the live list has stay
 /// behind the shared item that they followed.
-fn merge_items(live: Vec<Tree>, applied: Vec<Tree>, node: FieldNode) -> Vec<Tree> {
+fn merge_items(live: Vec<Tree>, applied: Vec<Tree>, node: FieldNode<'_>) -> Vec<Tree> {
     let places: HashMap<String, usize> = applied
         .iter()
         .enumerate()
@@ -84,7 +84,7 @@ enum LiveItem {
 }
 
 /// Removes what was applied before (`last`) and is owned by nobody now.
-pub(super) fn prune(tree: &mut Tree, node: FieldNode, last: &FieldSet, owned: &FieldSet) {
+pub(super) fn prune(tree: &mut Tree, node: FieldNode<'_>, last: &FieldSet, owned: &FieldSet) {
     let nothing = FieldSet::default();
     match tree {
         Tree::Object(members) if is_granular(node) => members.retain(|name, value| {
@@ -114,7 +114,7 @@ pub(super) fn prune(tree: &mut Tree, node: FieldNode, last: &FieldSet, owned: &F
 
 fn keep(
     tree: &mut Tree,
-    node: FieldNode,
+    node: FieldNode<'_>,
     element: &str,
     is_named: bool,
     (last, owned): (&FieldSet, &FieldSet),

@@ -1,66 +1,69 @@
-//! How a value is owned: as a whole, by members, or by items. Read from the table of facts.
+//! How a value is owned: as a whole, by members, or by items. Read from the kind's schema.
 
 use smol_str::format_smolstr;
 
+use super::schema::{ApplySchema, Keys, Member, Structure, Value};
 use crate::Tree;
-use crate::facts::{Field, ListType, Shape, Type};
+use crate::facts::ListType;
 use crate::tree::{Map, Text};
 
 /// The way in which a value is owned.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum FieldNode {
+pub(super) enum FieldNode<'a> {
     /// Owned as a whole.
     Leaf,
     /// A structure, owned by its fields.
-    Object(&'static Type),
+    Object(Structure<'a>),
     /// A map, owned by its entries.
-    Map(&'static Shape),
+    Map(Value<'a>),
     /// A list whose items are paired by keys.
-    Items {
-        keys: &'static [&'static str],
-        item: &'static Shape,
-    },
+    Items { keys: Keys<'a>, item: Value<'a> },
     /// A list of unique values.
     Set,
     /// A value without a definition: objects are owned by their members, all else as a whole.
     Deduced,
 }
 
-impl FieldNode {
-    /// The root of an object; without a type, members are deduced.
-    pub(super) fn root(ty: Option<&'static Type>) -> Self {
-        ty.map_or(Self::Deduced, Self::Object)
+impl<'a> FieldNode<'a> {
+    /// The root of an object.
+    pub(super) fn root(schema: ApplySchema<'a>) -> Self {
+        match schema {
+            ApplySchema::BuiltIn(ty) => Self::Object(Structure::BuiltIn(ty)),
+            ApplySchema::Custom(ty) => Self::Object(Structure::Custom(ty)),
+            ApplySchema::Deduced => Self::Deduced,
+        }
     }
 
     /// A field's value.
-    pub(super) fn of_field(field: &'static Field) -> Self {
-        match field.shape {
-            _ if field.atomic => Self::Leaf,
-            Shape::List(item) => match field.list {
+    pub(super) fn of_field(field: Member<'a>) -> Self {
+        let value = field.value();
+        match value.item() {
+            _ if field.is_atomic() => Self::Leaf,
+            Some(item) => match field.list() {
                 ListType::Atomic => Self::Leaf,
                 ListType::Set => Self::Set,
                 ListType::Map => Self::Items {
-                    keys: field.keys,
+                    keys: field.keys(),
                     item,
                 },
             },
-            _ => Self::of_shape(&field.shape),
+            None => Self::of_value(value),
         }
     }
 
     /// An item's or entry's value.
-    pub(super) fn of_shape(shape: &'static Shape) -> Self {
-        match shape {
-            Shape::Object(ty) if !ty.atomic => Self::Object(ty),
-            Shape::Map(value) => Self::Map(value),
+    pub(super) fn of_value(value: Value<'a>) -> Self {
+        match (value.structure(), value.entry()) {
+            (Some(structure), _) if !structure.is_atomic() => Self::Object(structure),
+            (None, Some(entry)) => Self::Map(entry),
             _ => Self::Leaf,
         }
     }
 
     /// The field that a member is, and its index, if the type names it.
-    pub(super) fn field(self, name: &str) -> Option<(usize, &'static Field)> {
-        if let Self::Object(ty) = self {
-            ty.field_at(name)
+    pub(super) fn field(self, name: &str) -> Option<(usize, Member<'a>)> {
+        if let Self::Object(structure) = self {
+            structure.field_at(name)
         } else {
             None
         }
@@ -71,11 +74,11 @@ impl FieldNode {
         self.member_of(self.field(name).map(|(_, field)| field))
     }
 
-    /// The same when it is known which field it is.
-    pub(super) fn member_of(self, field: Option<&'static Field>) -> Self {
+    /// The value of a member when the caller has looked up its field.
+    pub(super) fn member_of(self, field: Option<Member<'a>>) -> Self {
         match self {
             Self::Object(_) => field.map_or(Self::Deduced, Self::of_field),
-            Self::Map(value) => Self::of_shape(value),
+            Self::Map(value) => Self::of_value(value),
             Self::Deduced => Self::Deduced,
             _ => Self::Leaf,
         }
@@ -84,7 +87,7 @@ impl FieldNode {
     /// The value of an item.
     pub(super) fn item(self) -> Self {
         if let Self::Items { item, .. } = self {
-            Self::of_shape(item)
+            Self::of_value(item)
         } else {
             Self::Leaf
         }
@@ -93,7 +96,7 @@ impl FieldNode {
     /// The element that names a member.
     pub(super) fn name_of(self, field: Option<usize>, name: &str) -> Text {
         match (self, field) {
-            (Self::Object(ty), Some(index)) => ty.element(index).clone(),
+            (Self::Object(structure), Some(index)) => structure.element(index),
             _ => format_smolstr!("f:{name}"),
         }
     }
@@ -123,14 +126,14 @@ impl FieldNode {
             return Some(format!("v:{tree}"));
         };
         let mut found = Map::new();
-        for key in keys {
+        for key in keys.iter() {
             if let Some(value) = tree
-                .get(*key)
+                .get(key)
                 .filter(|value| !value.is_null())
                 .cloned()
                 .or_else(|| key_default(item, key))
             {
-                found.insert((*key).to_owned(), value);
+                found.insert(key.to_owned(), value);
             }
         }
         (!found.is_empty()).then(|| format!("k:{}", Tree::Object(found)))
@@ -138,10 +141,9 @@ impl FieldNode {
 }
 
 /// The value of a key that an item leaves out.
-fn key_default(item: &Shape, key: &str) -> Option<Tree> {
-    let Shape::Object(ty) = item else { return None };
-    let field = ty.field(key)?;
-    if let Ok(value) = serde_json::from_str(field.default) {
+fn key_default(item: Value<'_>, key: &str) -> Option<Tree> {
+    let (_, field) = item.structure()?.field_at(key)?;
+    if let Ok(value) = serde_json::from_str(field.default()) {
         return Some(value);
     }
     // Published definitions leave this default out, although ports without a protocol are common.

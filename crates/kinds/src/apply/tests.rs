@@ -4,6 +4,7 @@ use crate::tree::json;
 use proptest::prelude::*;
 
 use super::*;
+use crate::facts::Type;
 
 const CONFIG_MAP: &str = "io.k8s.api.core.v1.ConfigMap";
 const POD: &str = "io.k8s.api.core.v1.Pod";
@@ -53,7 +54,13 @@ impl TestObject {
             subresource,
             now: &now,
         };
-        let mut applied = apply(&self.live, &object, Some(self.ty), &writer, force)?;
+        let mut applied = apply(
+            &self.live,
+            &object,
+            ApplySchema::BuiltIn(self.ty),
+            &writer,
+            force,
+        )?;
         applied["metadata"]["uid"] = "u".into();
         self.live = applied;
         Ok(())
@@ -74,7 +81,7 @@ impl TestObject {
         };
         // An empty list means something here, and a merge patch keeps it.
         let mut object = crate::patch::merge(self.live.clone(), patch).unwrap();
-        let managed = update_managers(&self.live, &object, Some(self.ty), &writer);
+        let managed = update_managers(&self.live, &object, ApplySchema::BuiltIn(self.ty), &writer);
         set_managers(&mut object, managed);
         object["metadata"]["uid"] = "u".into();
         self.live = object;
@@ -548,13 +555,13 @@ fn objects_without_a_definition_are_owned_member_by_member() {
         now: "2026-01-01T00:00:00Z",
     };
     let applied = json!({"apiVersion": "x/v1", "kind": "X", "metadata": {"name": "a"}, "spec": {"list": [1], "map": {"a": 1}, "none": {}}});
-    let object = apply(&json!({}), &applied, None, &writer, false).unwrap();
+    let object = apply(&json!({}), &applied, ApplySchema::Deduced, &writer, false).unwrap();
     assert_eq!(
         managers::of(&object)[0]["fieldsV1"],
         json!({"f:spec": {"f:list": {}, "f:map": {"f:a": {}}, "f:none": {}}})
     );
     let applied = json!({"apiVersion": "x/v1", "kind": "X", "metadata": {"name": "a"}, "spec": {"list": [2]}});
-    let object = apply(&object, &applied, None, &writer, false).unwrap();
+    let object = apply(&object, &applied, ApplySchema::Deduced, &writer, false).unwrap();
     assert_eq!(object["spec"], json!({"list": [2]}));
 }
 
@@ -622,7 +629,7 @@ proptest! {
     fn garbage_never_panics(live in any_fields(), applied in any_fields(), names in "[a-c]{1,2}") {
         let writer = FieldManager { manager: "m", api_version: "v1", subresource: "", now: "" };
         let garbage = json!({"metadata": {"managedFields": [{"manager": names, "operation": "Apply", "fieldsV1": live}, applied]}, "data": applied});
-        let ty = crate::type_named(CONFIG_MAP);
+        let ty = ApplySchema::BuiltIn(crate::type_named(CONFIG_MAP).expect("in the table"));
         let _ = apply(&garbage, &json!({"data": live, "metadata": {"finalizers": [applied, 1, null, null]}}), ty, &writer, false);
         let _ = apply(&Tree::Null, &live, ty, &writer, true);
         let _ = update_managers(&garbage, &applied, ty, &writer);

@@ -6,14 +6,15 @@ use std::collections::HashMap;
 use super::ApplyError;
 use super::field_set::shown;
 use super::node::FieldNode;
+use super::schema::{Member, Structure, Value};
 use crate::Tree;
-use crate::facts::{Field, Shape, Type};
+use crate::facts::Shape;
 
 /// Checks the whole applied object.
-pub(super) fn validate(applied: &Tree, node: FieldNode) -> Result<(), ApplyError> {
+pub(super) fn validate(applied: &Tree, node: FieldNode<'_>) -> Result<(), ApplyError> {
     let mut faults = Vec::new();
     match node {
-        FieldNode::Object(ty) => object(applied, ty, "", &mut faults),
+        FieldNode::Object(structure) => object(applied, structure, "", &mut faults),
         _ if applied.is_object() => {}
         _ => faults.push(expected("", "map", applied)),
     }
@@ -53,7 +54,7 @@ fn name(applied: &Tree) -> String {
     )
 }
 
-fn object(tree: &Tree, ty: &'static Type, path: &str, faults: &mut Vec<String>) {
+fn object(tree: &Tree, structure: Structure<'_>, path: &str, faults: &mut Vec<String>) {
     let members = match tree {
         Tree::Object(members) => members,
         Tree::Null => return,
@@ -61,18 +62,18 @@ fn object(tree: &Tree, ty: &'static Type, path: &str, faults: &mut Vec<String>) 
     };
     for (name, value) in members {
         let path = format!("{path}.{name}");
-        match ty.field(name) {
+        match structure.field_at(name) {
             None => faults.push(format!("{path}: field not declared in schema")),
-            Some(field) => field_value(value, field, &path, faults),
+            Some((_, field)) => field_value(value, field, &path, faults),
         }
     }
 }
 
 /// The value of a field. Items that have keys are named by them, as conflicts name them.
-fn field_value(tree: &Tree, field: &'static Field, path: &str, faults: &mut Vec<String>) {
+fn field_value(tree: &Tree, field: Member<'_>, path: &str, faults: &mut Vec<String>) {
     let node = FieldNode::of_field(field);
-    let (Shape::List(item), Some(items)) = (field.shape, node.items(Some(tree))) else {
-        return shape(tree, &field.shape, path, faults);
+    let (Some(item), Some(items)) = (field.value().item(), node.items(Some(tree))) else {
+        return shape(tree, field.value(), path, faults);
     };
     let mut seen: HashMap<String, usize> = HashMap::new();
     for (index, value) in items.iter().enumerate() {
@@ -96,7 +97,7 @@ fn field_value(tree: &Tree, field: &'static Field, path: &str, faults: &mut Vec<
     }
 }
 
-fn without_keys(node: FieldNode, item: &Tree) -> String {
+fn without_keys(node: FieldNode<'_>, item: &Tree) -> String {
     let FieldNode::Items { keys, .. } = node else {
         return String::new();
     };
@@ -106,55 +107,67 @@ fn without_keys(node: FieldNode, item: &Tree) -> String {
     if !item.is_object() {
         return "associative list with keys may not have non-map elements".to_owned();
     }
-    let keys: Vec<String> = keys.iter().map(|key| crate::status::quoted(key)).collect();
+    let keys: Vec<String> = keys.iter().map(crate::status::quoted).collect();
     format!(
         "associative list with keys has an element that omits all key fields [{}] (and doesn't have default values for any key fields)",
         keys.join(" ")
     )
 }
 
-fn shape(tree: &Tree, expectation: &'static Shape, path: &str, faults: &mut Vec<String>) {
+fn shape(tree: &Tree, expectation: Value<'_>, path: &str, faults: &mut Vec<String>) {
     if tree.is_null() {
         return;
     }
-    let mut demand = |is_fine: bool, what: &str| {
-        if !is_fine {
-            faults.push(expected(path, what, tree));
+    if let Some(structure) = expectation.structure() {
+        return object(tree, structure, path, faults);
+    }
+    if let Some(entry) = expectation.entry() {
+        let Tree::Object(members) = tree else {
+            return faults.push(expected(path, "map", tree));
+        };
+        for (name, member) in members {
+            shape(member, entry, &format!("{path}.{name}"), faults);
         }
-    };
-    match expectation {
+        return;
+    }
+    if let Some(item) = expectation.item() {
+        let Tree::Array(items) = tree else {
+            return faults.push(expected(path, "list", tree));
+        };
+        for (index, value) in items.iter().enumerate() {
+            shape(value, item, &format!("{path}[{index}]"), faults);
+        }
+        return;
+    }
+    if let Value::BuiltIn(scalar) = expectation
+        && let Some(what) = mismatch(tree, scalar)
+    {
+        faults.push(expected(path, what, tree));
+    }
+}
+
+/// What a scalar should have been, in the API's words; `None` when the value fits.
+fn mismatch(tree: &Tree, scalar: Shape) -> Option<&'static str> {
+    let (fits, what) = match scalar {
         Shape::String | Shape::Bytes | Shape::Time | Shape::MicroTime | Shape::Duration => {
-            demand(tree.is_string(), "string")
+            (tree.is_string(), "string")
         }
-        Shape::Bool => demand(tree.is_boolean(), "boolean"),
+        Shape::Bool => (tree.is_boolean(), "boolean"),
         Shape::Int32 | Shape::Int64 | Shape::Float64 => {
-            demand(tree.is_number(), "numeric (int or float)")
+            (tree.is_number(), "numeric (int or float)")
         }
         Shape::Quantity | Shape::IntOrString => {
-            demand(tree.is_string() || tree.is_number(), "string or number")
+            (tree.is_string() || tree.is_number(), "string or number")
         }
         Shape::Any
         | Shape::ObjectOrBool(_)
         | Shape::ObjectOrList(_)
-        | Shape::ObjectOrStrings(_) => {}
-        Shape::Object(ty) => object(tree, ty, path, faults),
-        Shape::Map(value) => match tree {
-            Tree::Object(members) => {
-                for (name, member) in members {
-                    shape(member, value, &format!("{path}.{name}"), faults);
-                }
-            }
-            other => faults.push(expected(path, "map", other)),
-        },
-        Shape::List(item) => match tree {
-            Tree::Array(items) => {
-                for (index, value) in items.iter().enumerate() {
-                    shape(value, item, &format!("{path}[{index}]"), faults);
-                }
-            }
-            other => faults.push(expected(path, "list", other)),
-        },
-    }
+        | Shape::ObjectOrStrings(_)
+        | Shape::Object(_)
+        | Shape::Map(_)
+        | Shape::List(_) => return None,
+    };
+    (!fits).then_some(what)
 }
 
 /// The value stands in Go's notation, as the API shows it.

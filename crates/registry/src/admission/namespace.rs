@@ -6,6 +6,7 @@ use kinds::status::{Cause, GroupResource, Status};
 use crate::key;
 use crate::record;
 use crate::request::Refusal;
+use crate::resource::ResourceRef;
 use crate::target::Target;
 use crate::view::View;
 use crate::{namespace, object};
@@ -26,10 +27,10 @@ pub(crate) fn check(view: &impl View, target: &Target) -> Result<(), Refusal> {
     let Some(found) = found else {
         return Err(Status::not_found(NAMESPACES, &target.namespace).into());
     };
-    let Some(resource) = kinds::resource("", "v1", "namespaces") else {
+    let Some(resource) = ResourceRef::built_in("", "v1", "namespaces") else {
         return Ok(());
     };
-    if record::facts(resource, &found).is_terminating() {
+    if record::facts(&resource, &found).is_terminating() {
         Err(terminating(target))
     } else {
         Ok(())
@@ -54,7 +55,7 @@ fn terminating(target: &Target) -> Refusal {
 
 /// 403 for a namespace that must stay.
 pub(crate) fn check_delete(target: &Target) -> Result<(), Refusal> {
-    if namespace::is_namespace(target.resource) && IMMORTAL.contains(&target.name.as_str()) {
+    if namespace::is_namespace(&target.resource) && IMMORTAL.contains(&target.name.as_str()) {
         return Err(Status::forbidden(
             NAMESPACES,
             &target.name,

@@ -6,6 +6,7 @@ use store::Record;
 
 use crate::record::TreeCache;
 use crate::request::Refusal;
+use crate::resource::ResourceRef;
 use crate::target::Target;
 use crate::view::View;
 use crate::{object, record, tree};
@@ -86,9 +87,9 @@ fn default_class(view: &impl View, trees: &TreeCache) -> Option<Tree> {
 }
 
 fn class_tree(trees: &TreeCache, class: &Record) -> Tree {
-    kinds::resource("scheduling.k8s.io", "v1", "priorityclasses").map_or_else(
+    ResourceRef::built_in("scheduling.k8s.io", "v1", "priorityclasses").map_or_else(
         || record::tree(&class.value),
-        |classes| record::tree_of(trees, classes, class),
+        |classes| record::tree_of(trees, &classes, class),
     )
 }
 

@@ -11,6 +11,7 @@ use store::Record;
 use crate::key;
 use crate::record::TreeCache;
 use crate::request::Refusal;
+use crate::resource::ResourceRef;
 use crate::target::Target;
 use crate::view::View;
 use crate::{Registry, record, tree};
@@ -27,9 +28,7 @@ const MIRROR: &str = "kubernetes.io/config.mirror";
 impl Registry {
     /// Waits a little for the default account of a namespace that has just been made.
     pub(crate) async fn await_default_account(&self, target: &Target, pod: &Tree) {
-        if (target.stored.group, target.stored.plural) != ("", "pods")
-            || account_of(pod) != "default"
-        {
+        if target.stored.group_and_plural() != ("", "pods") || account_of(pod) != "default" {
             return;
         }
         let key = key::core("serviceaccounts", &target.namespace, "default");
@@ -172,9 +171,9 @@ fn add_pull_secrets(pod: &mut Tree, account: &Tree) {
 }
 
 fn account_tree(trees: &TreeCache, account: &Record) -> Tree {
-    kinds::resource("", "v1", "serviceaccounts").map_or_else(
+    ResourceRef::built_in("", "v1", "serviceaccounts").map_or_else(
         || record::tree(&account.value),
-        |accounts| record::tree_of(trees, accounts, account),
+        |accounts| record::tree_of(trees, &accounts, account),
     )
 }
 

@@ -15,11 +15,12 @@ use kinds::status::{Details, Status};
 use kinds::tree::json;
 use store::{Record, Txn};
 
-use super::{Custom, compiled, of};
+use super::CompiledDefinition;
 use crate::delete::{self, Deleted};
 use crate::key;
 use crate::record::More;
 use crate::request::{DeleteOptions, Refusal};
+use crate::resource::ResourceRef;
 use crate::target::Target;
 use crate::view::View;
 use crate::{Registry, object, record, tree};
@@ -30,9 +31,9 @@ const PLURAL: &str = "customresourcedefinitions";
 const CLEANUP: &str = "customresourcecleanup.apiextensions.k8s.io";
 
 /// What lies beside the bytes of a definition.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(crate) struct Definition {
-    custom: &'static Custom,
+    compiled: CompiledDefinition,
     established: bool,
     terminating: bool,
 }
@@ -51,19 +52,16 @@ impl Definition {
         let established = object::condition(tree, "Established")
             .is_some_and(|found| tree::text(found, &["status"]) == "True");
         Some(Self {
-            custom: compiled(tree)?,
+            compiled: CompiledDefinition::of(tree)?,
             established,
             terminating: object::terminating(tree),
         })
     }
 
-    fn rows(self) -> impl Iterator<Item = &'static Resource> {
-        let served = self
-            .custom
-            .versions
-            .iter()
-            .filter(move |version| self.established && version.served);
-        served.map(|version| &version.resource)
+    /// The rows that are served now.
+    fn rows(&self) -> impl Iterator<Item = ResourceRef> {
+        let served = self.established.then(|| self.compiled.served());
+        served.into_iter().flatten()
     }
 }
 
@@ -72,8 +70,8 @@ pub(crate) fn is_definition(resource: &Resource) -> bool {
     resource.group == GROUP && resource.plural == PLURAL
 }
 
-fn row() -> Option<&'static Resource> {
-    kinds::resource(GROUP, "v1", PLURAL)
+fn row() -> Option<ResourceRef> {
+    ResourceRef::built_in(GROUP, "v1", PLURAL)
 }
 
 fn key(plural: &str, group: &str) -> String {
@@ -86,29 +84,25 @@ fn collection() -> String {
 }
 
 fn definition(record: &Record) -> Option<Definition> {
-    match record::facts(row()?, record).more {
-        More::Definition(definition) => definition,
+    match &record::facts(&row()?, record).more {
+        More::Definition(definition) => definition.clone(),
         _ => None,
     }
 }
 
 /// The definition of a custom kind's row; none when it has gone.
 fn definition_of(view: &impl View, resource: &Resource) -> Option<(Arc<Record>, Definition)> {
-    let record = view.record(&key(resource.plural, resource.group))?;
+    let record = view.record(&key(&resource.plural, &resource.group))?;
     let found = definition(&record)?;
     Some((record, found))
 }
 
 impl Registry {
-    /// The row of a resource, built-in or custom.
-    pub(crate) fn resource(
-        &self,
-        group: &str,
-        version: &str,
-        plural: &str,
-    ) -> Option<&'static Resource> {
+    /// Returns the row of a resource that is served now, built-in or custom.
+    #[must_use]
+    pub fn resource(&self, group: &str, version: &str, plural: &str) -> Option<ResourceRef> {
         if let Some(known) = kinds::resource(group, version, plural) {
-            return Some(known);
+            return Some(known.into());
         }
         let record = self.store().get(&key(plural, group))?;
         definition(&record)?
@@ -119,20 +113,20 @@ impl Registry {
     /// The rows of all custom kinds that are served now, groups together, versions of a group by
     /// preference.
     #[must_use]
-    pub fn custom_rows(&self) -> Vec<&'static Resource> {
+    pub fn custom_rows(&self) -> Vec<ResourceRef> {
         let snapshot = self.store().snapshot();
         let prefix = collection();
         let records = View::records(&snapshot, &prefix);
-        let mut rows: Vec<&'static Resource> = records
+        let mut rows: Vec<ResourceRef> = records
             .filter_map(|record| definition(&record))
-            .flat_map(Definition::rows)
+            .flat_map(|definition| definition.rows().collect::<Vec<_>>())
             .collect();
         rows.sort_by(|one, other| {
-            let priority = |row: &Resource| version_priority(row.version);
+            let priority = |row: &Resource| version_priority(&row.version);
             one.group
-                .cmp(other.group)
+                .cmp(&other.group)
                 .then_with(|| priority(other).cmp(&priority(one)))
-                .then_with(|| one.plural.cmp(other.plural))
+                .then_with(|| one.plural.cmp(&other.plural))
         });
         rows
     }
@@ -161,8 +155,8 @@ fn version_priority(version: &str) -> (u8, u32, u32, std::cmp::Reverse<String>) 
 }
 
 /// Refuses a new object of a custom kind whose definition has gone or is going.
-pub(crate) fn check_open(view: &impl View, resource: &'static Resource) -> Result<(), Refusal> {
-    if of(resource).is_none() {
+pub(crate) fn check_open(view: &impl View, resource: &ResourceRef) -> Result<(), Refusal> {
+    if !resource.is_custom() {
         return Ok(());
     }
     match definition_of(view, resource) {
@@ -198,7 +192,13 @@ pub(crate) fn settle(txn: &mut Txn, target: &Target, group: &str) {
             .collect();
         let settled = settled(&members[at].1, &others, target.now);
         if settled != members[at].1 {
-            record::put(txn, &target.trees, row, &members[at].0.key, settled.clone());
+            record::put(
+                txn,
+                &target.trees,
+                &row,
+                &members[at].0.key,
+                settled.clone(),
+            );
             members[at].1 = settled;
         }
     }
@@ -319,8 +319,8 @@ pub(crate) fn delete_in(
     // For its preconditions; what is done is this file's matter.
     delete::decide::decide(
         &before,
-        target.stored.kind,
-        target.rules,
+        &target.stored.kind,
+        &target.rules,
         options,
         target.now,
     )?;
@@ -346,15 +346,15 @@ pub(crate) fn delete_in(
             target.now,
         );
     }
-    let custom = compiled(&before);
+    let compiled = CompiledDefinition::of(&before);
     let marked = if next == before {
         found
     } else {
-        record::put(txn, &target.trees, target.stored, &key, next)
+        record::put(txn, &target.trees, &target.stored, &key, next)
     };
-    if let Some(custom) = custom {
-        let resource = &custom.versions[custom.storage].resource;
-        let place = target.for_resource(resource);
+    if let Some(compiled) = compiled {
+        let resource = compiled.stored();
+        let place = target.for_resource(resource.clone());
         let objects: Vec<Arc<Record>> = txn.records(&place.prefix()).collect();
         for object in objects {
             let (namespace, name) = key::namespace_and_name(&object.key);
@@ -364,15 +364,15 @@ pub(crate) fn delete_in(
                 &DeleteOptions::default(),
             )?;
         }
-        release(txn, target, resource);
+        release(txn, target, &resource);
     }
     Ok(Deleted::new(marked.value.clone(), false, &before))
 }
 
 /// Lets a deleted definition go when the last of its objects has gone. Does nothing for built-in
 /// kinds.
-pub(crate) fn release(txn: &mut Txn, target: &Target, resource: &'static Resource) {
-    if of(resource).is_none() {
+pub(crate) fn release(txn: &mut Txn, target: &Target, resource: &ResourceRef) {
+    if !resource.is_custom() {
         return;
     }
     let Some((record, found)) = definition_of(txn, resource) else {
@@ -389,10 +389,10 @@ pub(crate) fn release(txn: &mut Txn, target: &Target, resource: &'static Resourc
         .collect();
     if finalizers.is_empty() {
         record::remove(txn, &record.key, &record.value);
-        settle(txn, target, resource.group);
+        settle(txn, target, &resource.group);
     } else if let Some(row) = row() {
         object::set_finalizers(&mut next, finalizers);
-        record::put(txn, &target.trees, row, &record.key, next);
+        record::put(txn, &target.trees, &row, &record.key, next);
     }
 }
 

@@ -5,8 +5,8 @@ use kinds::facts::Type;
 use kinds::status::FieldError;
 use kinds::tree::Text;
 
-use super::{Version, default, validate};
-use crate::strategy::{Context, ScalePaths, Strategy};
+use super::{CustomVersion, default, validate};
+use crate::strategy::{Context, FieldNames, ScalePaths, Strategy};
 use crate::tree::{at, carry};
 
 /// Members of which the generation does not tell.
@@ -23,7 +23,7 @@ fn keep_metadata(new: &mut Tree, old: &Tree) {
     }
 }
 
-impl Strategy for Version {
+impl Strategy for CustomVersion {
     fn default(&self, object: &mut Tree) {
         default(object, &self.schema);
     }
@@ -72,8 +72,8 @@ impl Strategy for Version {
         content(new) != content(old)
     }
 
-    fn fields(&self) -> &'static [&'static str] {
-        self.fields
+    fn fields(&self) -> FieldNames<'_> {
+        FieldNames::Custom(&self.fields)
     }
 
     fn selectable(&self, object: &Tree, field: &str) -> String {
@@ -92,7 +92,7 @@ impl Strategy for Version {
     }
 
     fn scale_paths(&self) -> Option<ScalePaths> {
-        self.scale
+        self.scale.clone()
     }
 
     fn allow_unconditional_update(&self) -> bool {

@@ -29,7 +29,7 @@ pub(crate) enum Step {
 pub(crate) fn decide(
     object: &Tree,
     kind: &str,
-    rules: Rules,
+    rules: &Rules,
     options: &DeleteOptions,
     now: Timestamp,
 ) -> Result<Step, Refusal> {
@@ -53,7 +53,7 @@ fn check_preconditions(object: &Tree, kind: &str, options: &DeleteOptions) -> Re
     }
 }
 
-fn next(object: &Tree, rules: Rules, options: &DeleteOptions, now: Timestamp) -> Step {
+fn next(object: &Tree, rules: &Rules, options: &DeleteOptions, now: Timestamp) -> Step {
     // A negative grace is one second, wherever it stands.
     let requested = options.grace_period_seconds.map(positive);
     let marked = match grace(object, rules, requested, now) {
@@ -95,7 +95,7 @@ enum Grace {
     Marked(Tree, i64),
 }
 
-fn grace(object: &Tree, rules: Rules, requested: Option<i64>, now: Timestamp) -> Grace {
+fn grace(object: &Tree, rules: &Rules, requested: Option<i64>, now: Timestamp) -> Grace {
     let Some(deadline) = object::moment(object::meta_text(object, "deletionTimestamp")) else {
         let Some(seconds) = rules.grace_seconds(object, requested).map(positive) else {
             return Grace::None;
@@ -161,7 +161,7 @@ fn raise_generation(object: &mut Tree) {
 
 /// The finalizers that the options leave on the object: those of the garbage collector come and go,
 /// others stay as they are.
-pub(crate) fn finalizers(object: &Tree, rules: Rules, options: &DeleteOptions) -> Vec<String> {
+pub(crate) fn finalizers(object: &Tree, rules: &Rules, options: &DeleteOptions) -> Vec<String> {
     let present = object::finalizers(object);
     let wanted = propagation(&present, rules, options);
     let mut kept: Vec<String> = present
@@ -177,7 +177,7 @@ pub(crate) fn finalizers(object: &Tree, rules: Rules, options: &DeleteOptions) -
     kept
 }
 
-fn propagation(present: &[&str], rules: Rules, options: &DeleteOptions) -> Option<&'static str> {
+fn propagation(present: &[&str], rules: &Rules, options: &DeleteOptions) -> Option<&'static str> {
     match (
         options.orphan_dependents,
         options.propagation_policy.as_deref(),

@@ -8,7 +8,6 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use kinds::Tree;
-use kinds::facts::Resource;
 use kinds::selector::LabelSelector;
 use rules::eviction::Phase;
 use store::{Record, Snapshot};
@@ -16,6 +15,7 @@ use store::{Record, Snapshot};
 use crate::key;
 use crate::record::{self, More};
 use crate::request::{Refusal, Reply};
+use crate::resource::ResourceRef;
 use crate::target::Target;
 use crate::{Registry, object, tree};
 
@@ -79,13 +79,13 @@ impl Registry {
 
 /// Reads what the budget meets.
 fn look(snapshot: &Snapshot, namespace: &str, budget: &Tree) -> Option<Facing> {
-    let pods = kinds::resource("", "v1", "pods")?;
-    let budgets = kinds::resource("policy", "v1", "poddisruptionbudgets")?;
+    let pods = ResourceRef::built_in("", "v1", "pods")?;
+    let budgets = ResourceRef::built_in("policy", "v1", "poddisruptionbudgets")?;
     let selector = LabelSelector::from_tree(tree::at(budget, &["spec", "selector"])).ok()?;
     let selected: Vec<Arc<Record>> = snapshot
-        .range(&key::prefix(pods, namespace), None)
+        .range(&key::prefix(&pods, namespace), None)
         .filter(|pod| {
-            let facts = record::facts(pods, pod);
+            let facts = record::facts(&pods, pod);
             is_live(&facts.more) && selector.matches(facts)
         })
         .collect();
@@ -99,9 +99,9 @@ fn look(snapshot: &Snapshot, namespace: &str, budget: &Tree) -> Option<Facing> {
     };
     let own = object::meta_text(budget, "name");
     let others = snapshot
-        .range(&key::prefix(budgets, namespace), None)
+        .range(&key::prefix(&budgets, namespace), None)
         .filter(|other| key::namespace_and_name(&other.key).1 != own)
-        .filter_map(|other| shared(budgets, pods, &other, &selected))
+        .filter_map(|other| shared(&budgets, &pods, &other, &selected))
         .collect();
     Some(Facing {
         limit,
@@ -121,8 +121,8 @@ fn is_live(more: &More) -> bool {
 }
 
 fn shared(
-    budgets: &'static Resource,
-    pods: &'static Resource,
+    budgets: &ResourceRef,
+    pods: &ResourceRef,
     other: &Record,
     selected: &[Arc<Record>],
 ) -> Option<(String, Vec<String>)> {

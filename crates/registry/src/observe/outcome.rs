@@ -4,6 +4,7 @@ use kinds::status::Status;
 
 use super::Sight;
 use crate::record::{self, More};
+use crate::resource::ResourceRef;
 
 /// See the module. The order is that of [`Outcome::ALL`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,7 +106,7 @@ fn of_budget(sight: &Sight, refused: &Status) -> Outcome {
         return Outcome::Processing;
     }
     let failed = sight.budgets.iter().any(|budget| {
-        let facts = kinds::resource("policy", "v1", "poddisruptionbudgets").map(|resource| &record::facts(resource, budget).more);
+        let facts = ResourceRef::built_in("policy", "v1", "poddisruptionbudgets").map(|resource| &record::facts(&resource, budget).more);
         matches!(facts, Some(More::Budget(budget)) if budget.not_allowed.as_ref().is_some_and(|found| found.reason == "SyncFailed"))
     });
     if failed {

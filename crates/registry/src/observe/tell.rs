@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use kinds::Tree;
 use kinds::status::Status;
 use kinds::tree::json;
+use std::sync::Arc;
 use store::Record;
 
 use super::notices::{Subject, Telling};
@@ -16,6 +17,7 @@ use crate::key;
 use crate::request::{
     Body, BodyForm, PatchKind, Refusal, Reply, Request, User, Verb, WriteOptions,
 };
+use crate::resource::ResourceRef;
 use crate::target::Target;
 use crate::{Registry, object, record};
 
@@ -154,13 +156,12 @@ impl Registry {
             groups: vec!["system:masters".to_owned()],
         };
         let (namespace, name) = (namespace.to_owned(), name.to_owned());
-        let (version, resource) = ("v1".to_owned(), "events".to_owned());
+        let events =
+            ResourceRef::built_in("", "v1", "events").ok_or_else(Status::no_such_resource)?;
         let request = Request {
-            user,
-            group: String::new(),
-            version,
-            resource,
-            subresource: String::new(),
+            user: Arc::new(user),
+            resource: events,
+            subresource: None,
             namespace,
             name,
             verb,

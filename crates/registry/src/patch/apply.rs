@@ -3,7 +3,7 @@
 //! parts that the path does not write, and makes the object if it is not there.
 
 use bytes::Bytes;
-use kinds::facts::{Resource, Type};
+use kinds::apply::ApplySchema;
 use kinds::status::Status;
 use kinds::tree::Map;
 use kinds::{Tree, yaml};
@@ -11,9 +11,10 @@ use kinds::{Tree, yaml};
 use crate::body::Expected;
 use crate::managers::Author;
 use crate::request::{Decoded, Refusal, Reply, WriteOptions};
+use crate::resource::ResourceRef;
 use crate::target::Target;
 use crate::update::{Change, Origin};
-use crate::{Registry, body, convert, create, custom, object, options, tree, update};
+use crate::{Registry, body, convert, create, object, options, tree, update};
 
 impl Registry {
     /// Applies an object, or the part of it that the subresource is.
@@ -28,8 +29,8 @@ impl Registry {
         let Decoded {
             tree: mut applied,
             warnings,
-        } = parse(&bytes, &target, Expected::of(target.resource))?;
-        keep_written_parts(&mut applied, target.resource, subresource);
+        } = parse(&bytes, &target, Expected::of(&target.resource))?;
+        keep_written_parts(&mut applied, &target.resource, subresource);
         let change = Change {
             target: &target,
             subresource,
@@ -56,15 +57,15 @@ fn produce(applied: &Tree, old: Option<&Tree>, change: &Change<'_>) -> Result<De
         None => Tree::Object(Map::new()),
     };
     let author = Author::new(target, change.subresource, change.write);
-    let owned = custom::owned_type(target.resource);
+    let schema = target.resource.apply_schema();
     let Decoded {
         tree: mut made,
         warnings,
     } = on_top(
         &live,
         applied,
-        owned,
-        Expected::of(target.resource),
+        schema,
+        Expected::of(&target.resource),
         &author,
         change.write,
     )?;
@@ -76,17 +77,17 @@ fn produce(applied: &Tree, old: Option<&Tree>, change: &Change<'_>) -> Result<De
 }
 
 /// The applied object on top of the live one, in the form of its kind and with its new managers.
-/// `owned` is the type by which fields are owned.
+/// `schema` says how its fields are owned.
 pub(crate) fn on_top(
     live: &Tree,
     applied: &Tree,
-    owned: Option<&'static Type>,
-    expected: Expected,
+    schema: ApplySchema<'_>,
+    expected: Expected<'_>,
     author: &Author<'_>,
     write: &WriteOptions,
 ) -> Result<Decoded, Refusal> {
     let force = write.force.unwrap_or(false);
-    let mut made = kinds::apply::apply(live, applied, owned, &author.writer(), force)
+    let mut made = kinds::apply::apply(live, applied, schema, &author.writer(), force)
         .map_err(|error| error.status())?;
     // Its values are of the right types already; this makes them canonical.
     let warnings = body::normalize(&mut made, expected).map_err(Status::bad_request)?;
@@ -103,7 +104,11 @@ pub(crate) fn on_top(
 }
 
 /// Reads an apply patch, which must be of the expected kind and about the object of the path.
-pub(crate) fn parse(bytes: &[u8], target: &Target, expected: Expected) -> Result<Decoded, Refusal> {
+pub(crate) fn parse(
+    bytes: &[u8],
+    target: &Target,
+    expected: Expected<'_>,
+) -> Result<Decoded, Refusal> {
     let refuse = |why: String| -> Refusal {
         Status::bad_request(format!("error decoding YAML: {why}")).into()
     };
@@ -150,7 +155,7 @@ fn check(target: &Target, applied: &mut Tree) -> Result<(), Refusal> {
 }
 
 /// What a path does not write, nobody can own through it.
-fn keep_written_parts(applied: &mut Tree, resource: &'static Resource, subresource: &str) {
+fn keep_written_parts(applied: &mut Tree, resource: &ResourceRef, subresource: &str) {
     let Some(members) = applied.as_object_mut() else {
         return;
     };
@@ -185,13 +190,13 @@ fn keep_written_parts(applied: &mut Tree, resource: &'static Resource, subresour
 }
 
 /// Whether writing the status of a kind also writes this part of its metadata.
-fn is_written_with_status(resource: &'static Resource, member: &str) -> bool {
-    match (resource.group, resource.plural, member) {
+fn is_written_with_status(resource: &ResourceRef, member: &str) -> bool {
+    match (resource.group.as_str(), resource.plural.as_str(), member) {
         (_, _, "name" | "namespace" | "resourceVersion" | "uid" | "managedFields") => true,
         ("apps", "deployments", "labels")
         | ("", "pods", "deletionTimestamp" | "ownerReferences") => false,
         ("apiextensions.k8s.io", "customresourcedefinitions", _) => false,
-        _ => custom::of(resource).is_none(),
+        _ => !resource.is_custom(),
     }
 }
 

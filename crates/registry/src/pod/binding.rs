@@ -7,6 +7,7 @@ use store::Txn;
 
 use crate::body::{self, Expected};
 use crate::request::{Body, Refusal, Reply, WriteOptions};
+use crate::resource::ResourceRef;
 use crate::target::Target;
 use crate::{Registry, admission, create, object, options, record, tree};
 
@@ -19,8 +20,9 @@ impl Registry {
         write: WriteOptions,
     ) -> Result<Reply, Refusal> {
         let dry_run = options::dry_run(&write, "CreateOptions")?;
-        let kind = kinds::resource("", "v1", "bindings").ok_or_else(Status::no_such_resource)?;
-        let decoded = body::decode(&body, Expected::of(kind), write.field_validation)?;
+        let kind =
+            ResourceRef::built_in("", "v1", "bindings").ok_or_else(Status::no_such_resource)?;
+        let decoded = body::decode(&body, Expected::of(&kind), write.field_validation)?;
         let mut binding = decoded.tree;
         create::check_place(&target, &mut binding)?;
         let name = object::meta_text(&binding, "name").to_owned();
@@ -58,7 +60,7 @@ fn check_target(binding: &Tree) -> Result<(), Refusal> {
 
 fn bind_in(txn: &mut Txn, target: &Target, binding: &Tree) -> Result<(), Refusal> {
     let found = txn.get(&target.key()).ok_or_else(|| target.not_found())?;
-    let before = record::tree_of(&target.trees, target.stored, &found);
+    let before = record::tree_of(&target.trees, &target.stored, &found);
     let mut pod = before.clone();
     check_pod(target, &pod, binding)?;
     let node = tree::text(binding, &["target", "name"]);
@@ -73,7 +75,7 @@ fn bind_in(txn: &mut Txn, target: &Target, binding: &Tree) -> Result<(), Refusal
     record::put_over(
         txn,
         &target.trees,
-        target.stored,
+        &target.stored,
         &found.key,
         pod,
         Some(record::written(&before, &found)),

@@ -10,7 +10,6 @@
 use std::sync::Arc;
 
 use kinds::Tree;
-use kinds::facts::Resource;
 use kinds::selector::LabelSelector;
 use kinds::status::{FieldError, GroupResource, Status};
 use rules::eviction::{BudgetState, Phase, PodState};
@@ -28,6 +27,7 @@ use crate::delete::{self, Deletion};
 use crate::observe::Sight;
 use crate::record::{self, Facts, More, Ready};
 use crate::request::{Body, DeleteOptions, Refusal, Reply, WriteOptions};
+use crate::resource::ResourceRef;
 use crate::target::Target;
 use crate::view::View;
 use crate::{Registry, admission, object, options, tree};
@@ -83,7 +83,7 @@ impl Registry {
         // what is being committed, and needs no place in the queue of commits.
         let snapshot = self.store().snapshot();
         let kinds = Kinds::find()?;
-        let early = Scene::look(&snapshot, target, kinds)?;
+        let early = Scene::look(&snapshot, target, &kinds)?;
         early.show(sight);
         if let (_, Decision::Refuse(refusal)) = early.decide(&asked, always_allow_counts) {
             return Err(refusal);
@@ -96,7 +96,7 @@ impl Registry {
             Plan::of(target, &early.pod, &asked).ok()
         };
         self.commit(move |txn| {
-            let scene = Scene::look(txn, target, kinds)?;
+            let scene = Scene::look(txn, target, &kinds)?;
             scene.show(sight);
             let (budget, decision) = scene.decide(&asked, always_allow_counts);
             options::validate_delete(&asked)?;
@@ -105,12 +105,12 @@ impl Registry {
                 Decision::Evict | Decision::Charge if dry_run => Ok(()),
                 Decision::Evict | Decision::Charge => match &early {
                     Some(plan) if Arc::ptr_eq(&plan.pod, &scene.pod) => {
-                        carry_out(txn, target, kinds, budget, plan)
+                        carry_out(txn, target, &kinds, budget, plan)
                     }
                     _ => carry_out(
                         txn,
                         target,
-                        kinds,
+                        &kinds,
                         budget,
                         &Plan::of(target, &scene.pod, &asked)?,
                     ),
@@ -131,10 +131,10 @@ struct Plan {
 
 impl Plan {
     fn of(target: &Target, pod: &Arc<Record>, asked: &DeleteOptions) -> Result<Self, Refusal> {
-        let before = record::tree_of(&target.trees, target.stored, pod);
+        let before = record::tree_of(&target.trees, &target.stored, pod);
         let now = record::written(&before, pod);
         let marked = apply::marked(&before, target.now)
-            .map(|tree| (record::ready(target.stored, tree.clone(), Some(now)), tree));
+            .map(|tree| (record::ready(&target.stored, tree.clone(), Some(now)), tree));
         // The preconditions were judged with the decision; the version they name is older by then.
         let options = DeleteOptions {
             uid: None,
@@ -166,12 +166,12 @@ impl Plan {
 fn carry_out(
     txn: &mut Txn,
     target: &Target,
-    kinds: Kinds,
+    kinds: &Kinds,
     budget: Option<&Record>,
     plan: &Plan,
 ) -> Result<(), Refusal> {
     if let Some(budget) = budget {
-        apply::charge(txn, target, kinds.budgets, budget);
+        apply::charge(txn, target, &kinds.budgets, budget);
     }
     let pod = plan
         .marked
@@ -187,16 +187,16 @@ fn carry_out(
 }
 
 /// The two kinds of an eviction.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Kinds {
-    pods: &'static Resource,
-    budgets: &'static Resource,
+    pods: ResourceRef,
+    budgets: ResourceRef,
 }
 
 impl Kinds {
     fn find() -> Result<Self, Refusal> {
-        let pods = kinds::resource("", "v1", "pods");
-        let budgets = kinds::resource("policy", "v1", "poddisruptionbudgets");
+        let pods = ResourceRef::built_in("", "v1", "pods");
+        let budgets = ResourceRef::built_in("policy", "v1", "poddisruptionbudgets");
         let found = pods
             .zip(budgets)
             .map(|(pods, budgets)| Self { pods, budgets });
@@ -213,15 +213,15 @@ struct Scene {
 }
 
 impl Scene {
-    fn look(view: &impl View, target: &Target, kinds: Kinds) -> Result<Self, Refusal> {
+    fn look(view: &impl View, target: &Target, kinds: &Kinds) -> Result<Self, Refusal> {
         let pod = view
             .record(&target.key())
             .ok_or_else(|| target.not_found())?;
-        let facts = record::facts(kinds.pods, &pod);
+        let facts = record::facts(&kinds.pods, &pod);
         let mut budgets = candidates::of(view, &target.namespace, facts);
-        budgets.retain(|budget| selects(record::facts(kinds.budgets, budget), facts));
+        budgets.retain(|budget| selects(record::facts(&kinds.budgets, budget), facts));
         Ok(Self {
-            kinds,
+            kinds: kinds.clone(),
             budgets,
             name: target.name.clone(),
             pod,
@@ -241,14 +241,14 @@ impl Scene {
         always_allow_counts: bool,
     ) -> (Option<&Record>, Decision) {
         let nothing = PodFacts::default();
-        let pod = match &record::facts(self.kinds.pods, &self.pod).more {
+        let pod = match &record::facts(&self.kinds.pods, &self.pod).more {
             More::Pod(pod) => pod,
             _ => &nothing,
         };
         let budgets: Vec<&BudgetFacts> = self
             .budgets
             .iter()
-            .filter_map(|budget| budget_of(record::facts(self.kinds.budgets, budget)))
+            .filter_map(|budget| budget_of(record::facts(&self.kinds.budgets, budget)))
             .collect();
         let preconditions = Preconditions {
             pod: &self.name,
@@ -284,7 +284,7 @@ fn selects(budget: &Facts, pod: &Facts) -> bool {
 }
 
 /// The kind of the body; the old version reads alike although it is no longer served.
-fn expected(target: &Target) -> Result<Expected, Refusal> {
+fn expected(target: &Target) -> Result<Expected<'_>, Refusal> {
     let sub = target
         .resource
         .subresource("eviction")

@@ -8,7 +8,7 @@ use kinds::{Tree, names, status::FieldError};
 use super::checks::Faults;
 use super::meta::invalid_text;
 use super::path::Path;
-use super::{Context, Strategy};
+use super::{Context, FieldNames, Strategy};
 use crate::tree::{at, carry, ensure, entries, fill, flag, put, take, text};
 
 pub(crate) struct ConfigMap;
@@ -138,8 +138,8 @@ impl Strategy for Secret {
         out
     }
 
-    fn fields(&self) -> &'static [&'static str] {
-        &["type"]
+    fn fields(&self) -> FieldNames<'_> {
+        FieldNames::BuiltIn(&["type"])
     }
 
     fn selectable(&self, object: &Tree, _field: &str) -> String {

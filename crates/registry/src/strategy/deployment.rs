@@ -7,16 +7,16 @@ use kinds::{Tree, status::FieldError};
 use super::checks::{Faults, at_most_all, nonnegative, number_or_percent, percent};
 use super::path::{Path, SPEC};
 use super::workload;
-use super::{Context, ScalePaths, Strategy, podspec, same_part};
+use super::{Context, FieldNames, FieldPath, ScalePaths, Strategy, podspec, same_part};
 use crate::tree::{at, carry, ensure, fill, int, put, take, text};
 
 pub(crate) struct Deployment;
 
 /// Where the kinds of the group `apps` keep their figures.
 pub(crate) const SCALE: ScalePaths = ScalePaths {
-    spec_replicas: &["spec", "replicas"],
-    status_replicas: &["status", "replicas"],
-    selector: &["spec", "selector"],
+    spec_replicas: FieldPath::BuiltIn(&["spec", "replicas"]),
+    status_replicas: FieldPath::BuiltIn(&["status", "replicas"]),
+    selector: FieldPath::BuiltIn(&["spec", "selector"]),
     selector_is_map: false,
 };
 
@@ -293,8 +293,8 @@ impl Strategy for ReplicationController {
         spec_or_replica_status(context, new, controller_spec)
     }
 
-    fn fields(&self) -> &'static [&'static str] {
-        &["status.replicas"]
+    fn fields(&self) -> FieldNames<'_> {
+        FieldNames::BuiltIn(&["status.replicas"])
     }
 
     fn selectable(&self, object: &Tree, _field: &str) -> String {

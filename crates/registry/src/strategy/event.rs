@@ -3,7 +3,7 @@
 use kinds::{Tree, names, status::FieldError};
 
 use super::meta::invalid_text;
-use super::{Context, Strategy};
+use super::{Context, FieldNames, Strategy};
 use crate::tree::{at, text};
 
 /// One kind in two groups, which judge it differently.
@@ -21,6 +21,21 @@ impl Event {
     /// As `events.k8s.io` has it.
     pub(crate) const NEW: Self = Self { is_new: true };
 }
+
+/// The field selectors, by their names in the core group.
+const FIELDS: &[&str] = &[
+    "involvedObject.kind",
+    "involvedObject.namespace",
+    "involvedObject.name",
+    "involvedObject.uid",
+    "involvedObject.apiVersion",
+    "involvedObject.resourceVersion",
+    "involvedObject.fieldPath",
+    "reason",
+    "reportingComponent",
+    "source",
+    "type",
+];
 
 impl Strategy for Event {
     fn has_own_metadata_rules(&self) -> bool {
@@ -50,20 +65,8 @@ impl Strategy for Event {
         out
     }
 
-    fn fields(&self) -> &'static [&'static str] {
-        &[
-            "involvedObject.kind",
-            "involvedObject.namespace",
-            "involvedObject.name",
-            "involvedObject.uid",
-            "involvedObject.apiVersion",
-            "involvedObject.resourceVersion",
-            "involvedObject.fieldPath",
-            "reason",
-            "reportingComponent",
-            "source",
-            "type",
-        ]
+    fn fields(&self) -> FieldNames<'_> {
+        FieldNames::BuiltIn(FIELDS)
     }
 
     fn field_alias(&self, field: &str) -> Option<&'static str> {
@@ -71,7 +74,7 @@ impl Strategy for Event {
             return Some("reportingComponent");
         }
         let member = field.strip_prefix("regarding.")?;
-        self.fields()
+        FIELDS
             .iter()
             .copied()
             .find(|known| known.strip_prefix("involvedObject.") == Some(member))

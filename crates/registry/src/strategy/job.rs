@@ -12,7 +12,7 @@ use kinds::{Tree, names, status::FieldError};
 use super::checks::{Faults, nonnegative, required_one_of};
 use super::meta::{invalid_shown, invalid_text};
 use super::path::{Path, SPEC};
-use super::{Context, DefaultPropagation, Strategy, podspec, same, selector};
+use super::{Context, DefaultPropagation, FieldNames, Strategy, podspec, same, selector};
 use crate::tree::{at, carry, ensure, fill, flag, int, is_empty, list, list_mut, put, take, text};
 
 pub(crate) struct Job;
@@ -96,8 +96,8 @@ impl Strategy for Job {
         out
     }
 
-    fn fields(&self) -> &'static [&'static str] {
-        &["status.successful"]
+    fn fields(&self) -> FieldNames<'_> {
+        FieldNames::BuiltIn(&["status.successful"])
     }
 
     fn selectable(&self, object: &Tree, _field: &str) -> String {

@@ -4,7 +4,7 @@ use kinds::{Tree, names, status::FieldError};
 
 use super::meta::invalid_text;
 use super::path::Path;
-use super::{Context, Strategy};
+use super::{Context, FieldNames, Strategy};
 use crate::tree::{at, carry, list, put, text};
 
 pub(crate) struct Namespace;
@@ -71,8 +71,8 @@ impl Strategy for Namespace {
         }
     }
 
-    fn fields(&self) -> &'static [&'static str] {
-        &["status.phase"]
+    fn fields(&self) -> FieldNames<'_> {
+        FieldNames::BuiltIn(&["status.phase"])
     }
 
     fn selectable(&self, object: &Tree, field: &str) -> String {

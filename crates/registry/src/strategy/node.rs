@@ -8,7 +8,7 @@ use kinds::{Tree, names, status::FieldError};
 use super::checks::Faults;
 use super::meta::invalid_text;
 use super::path::Path;
-use super::{Context, Strategy, podspec};
+use super::{Context, FieldNames, Strategy, podspec};
 use crate::tree::{at, carry, entries, fill, flag, list, put, take, text};
 
 pub(crate) struct Node;
@@ -89,8 +89,8 @@ impl Strategy for Node {
         out
     }
 
-    fn fields(&self) -> &'static [&'static str] {
-        &["spec.unschedulable"]
+    fn fields(&self) -> FieldNames<'_> {
+        FieldNames::BuiltIn(&["spec.unschedulable"])
     }
 
     fn selectable(&self, object: &Tree, _field: &str) -> String {

@@ -10,7 +10,7 @@ use kinds::{Tree, status::FieldError};
 use super::checks::Faults;
 use super::meta::invalid_text;
 use super::path::Path;
-use super::{Context, Strategy, podspec};
+use super::{Context, FieldNames, Strategy, podspec};
 use crate::tree::{at, carry, flag, int, list, put, take, text};
 
 pub(crate) struct Pod;
@@ -95,8 +95,8 @@ impl Strategy for Pod {
         out
     }
 
-    fn fields(&self) -> &'static [&'static str] {
-        &[
+    fn fields(&self) -> FieldNames<'_> {
+        FieldNames::BuiltIn(&[
             "spec.nodeName",
             "spec.restartPolicy",
             "spec.schedulerName",
@@ -106,7 +106,7 @@ impl Strategy for Pod {
             "status.podIP",
             "status.podIPs",
             "status.nominatedNodeName",
-        ]
+        ])
     }
 
     fn selectable(&self, object: &Tree, field: &str) -> String {

@@ -2,6 +2,8 @@
 //! the registry, without HTTP and without controllers. What needs those is replayed elsewhere; here
 //! a fault in a default or in a text is found in a second.
 
+use std::sync::Arc;
+
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
@@ -12,6 +14,7 @@ use regex::Regex;
 use store::Store;
 
 use crate::request::{Body, BodyForm, PatchKind, Reply, Request, User, Verb, WriteOptions};
+use crate::resource::ResourceRef;
 use crate::tree::{at, list, text};
 use crate::{Options, Registry};
 
@@ -163,16 +166,20 @@ impl Conversation {
             }
             _ => return None,
         };
+        let resource = ResourceRef::built_in(group, version, resource)?;
+        let subresource = match subresource {
+            "" => None,
+            name => Some(resource.subresource(name)?.name),
+        };
+        let user = User {
+            name: "admin".to_owned(),
+            groups: vec!["system:masters".to_owned()],
+            ..User::default()
+        };
         let request = Request {
-            user: User {
-                name: "admin".to_owned(),
-                groups: vec!["system:masters".to_owned()],
-                ..User::default()
-            },
-            group: group.to_owned(),
-            version: version.to_owned(),
-            resource: resource.to_owned(),
-            subresource: subresource.to_owned(),
+            user: Arc::new(user),
+            resource,
+            subresource,
             namespace: namespace.to_owned(),
             name: name.to_owned(),
             verb,

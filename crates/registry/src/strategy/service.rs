@@ -11,7 +11,7 @@ use kinds::{Tree, names, status::FieldError};
 use super::checks::{Faults, port_number, port_number_or_name, required_one_of, special_address};
 use super::meta::{self, invalid_text};
 use super::path::{Path, SPEC};
-use super::{Context, Strategy, node};
+use super::{Context, FieldNames, Strategy, node};
 use crate::tree::{at, carry, ensure, fill, int, is_empty, list, list_mut, put, take, text};
 
 pub(crate) use addresses::is_headless;
@@ -123,8 +123,8 @@ impl Strategy for Service {
         out
     }
 
-    fn fields(&self) -> &'static [&'static str] {
-        &["spec.clusterIP", "spec.type"]
+    fn fields(&self) -> FieldNames<'_> {
+        FieldNames::BuiltIn(&["spec.clusterIP", "spec.type"])
     }
 
     fn selectable(&self, object: &Tree, field: &str) -> String {

@@ -4,7 +4,7 @@
 use kinds::Tree;
 use kinds::status::FieldError;
 
-use super::{Context, Strategy};
+use super::{Context, FieldNames, Strategy};
 use crate::tree::{at, carry, fill, list, list_mut, put, text};
 
 pub(crate) struct SigningRequest;
@@ -63,8 +63,8 @@ impl Strategy for SigningRequest {
         faults
     }
 
-    fn fields(&self) -> &'static [&'static str] {
-        &["spec.signerName"]
+    fn fields(&self) -> FieldNames<'_> {
+        FieldNames::BuiltIn(&["spec.signerName"])
     }
 
     fn selectable(&self, object: &Tree, field: &str) -> String {

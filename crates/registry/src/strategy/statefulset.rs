@@ -7,7 +7,7 @@ use super::deployment::{SCALE, is_zero, unsupported_strategy};
 use super::meta::{invalid_shown, invalid_text};
 use super::path::{Path, SPEC};
 use super::workload;
-use super::{Context, ScalePaths, Strategy, claim, podspec, same, selector};
+use super::{Context, FieldNames, ScalePaths, Strategy, claim, podspec, same, selector};
 use crate::tree::{at, carry, ensure, fill, int, list, list_mut, put, text};
 
 pub(crate) struct StatefulSet;
@@ -118,8 +118,8 @@ impl Strategy for StatefulSet {
         out
     }
 
-    fn fields(&self) -> &'static [&'static str] {
-        &["status.successful"]
+    fn fields(&self) -> FieldNames<'_> {
+        FieldNames::BuiltIn(&["status.successful"])
     }
 
     fn field_refusal(&self, field: &str) -> Option<String> {

@@ -3,6 +3,7 @@
 
 use kinds::Tree;
 use kinds::facts::Resource;
+use kinds::tree::Text;
 
 use super::{Context, Gates, Rules};
 use crate::kind;
@@ -22,7 +23,7 @@ fn rules(resource: &str) -> (Rules, &'static Resource) {
         _ => panic!("{resource}"),
     };
     let resource = kinds::resource(group, version, plural).expect("a resource");
-    (kind::rules(resource), resource)
+    (kind::rules(&resource.into()), resource)
 }
 
 fn context(subresource: &str, gates: Gates) -> Context<'_> {
@@ -702,7 +703,7 @@ fn field_selectors_are_known_by_kind() {
     let check = |resource: &str, field: &str, expected: Result<&'static str, &str>| {
         assert_eq!(
             rules(resource).0.check_field(field),
-            expected.map_err(str::to_owned),
+            expected.map(Text::new_static).map_err(str::to_owned),
             "{resource} {field}"
         );
     };
@@ -767,7 +768,7 @@ fn the_grace_of_a_pod_follows_its_node_and_phase() {
 #[test]
 fn every_stored_kind_takes_an_empty_object_without_panic() {
     for resource in kinds::resources().iter().filter(|resource| resource.stored) {
-        let rules = kind::rules(resource);
+        let rules = kind::rules(&resource.into());
         for mut tree in [
             Tree::Null,
             kinds::tree::json!({}),
@@ -783,7 +784,7 @@ fn every_stored_kind_takes_an_empty_object_without_panic() {
             let mut next = tree.clone();
             rules.prepare_update(&context("", ON), &mut next, &tree);
             let _ = rules.validate_update(&context("", ON), &next, &tree);
-            for sub in resource.subresources {
+            for sub in resource.subresources.iter() {
                 let mut next = kinds::tree::json!({});
                 rules.prepare_update(&context(sub.name, ON), &mut next, &tree);
                 let _ = rules.validate_update(&context(sub.name, ON), &next, &tree);

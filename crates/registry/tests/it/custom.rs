@@ -1,6 +1,9 @@
 //! Custom resources: from the definition to the last object.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
+use kinds::status::Status;
 use registry::request::{
     DeleteOptions, FieldValidation, ListOptions, PatchKind, Reply, Request, User, Verb,
     WriteOptions,
@@ -51,14 +54,26 @@ async fn send(world: &World, version: &str, path: &str, verb: Verb) -> Answer {
     let mut parts = path.split('/').map(str::to_owned);
     let mut part = || parts.next().unwrap_or_default();
     let (namespace, name, subresource) = (part(), part(), part());
+    let resource = world
+        .registry
+        .resource("shop.example.com", version, "crates")
+        .ok_or_else(Status::no_such_resource)?;
+    let subresource = match subresource.as_str() {
+        "" => None,
+        name => Some(
+            resource
+                .subresource(name)
+                .ok_or_else(Status::no_such_resource)?
+                .name,
+        ),
+    };
+    let user = User {
+        name: "tester".to_owned(),
+        ..User::default()
+    };
     let request = Request {
-        user: User {
-            name: "tester".to_owned(),
-            ..User::default()
-        },
-        group: "shop.example.com".to_owned(),
-        version: version.to_owned(),
-        resource: "crates".to_owned(),
+        user: Arc::new(user),
+        resource,
         subresource,
         namespace,
         name,
@@ -159,7 +174,9 @@ async fn a_definition_is_established_at_once_and_shows_it_with_its_next_revision
     );
     let rows = world.registry.custom_rows();
     assert_eq!(
-        rows.iter().map(|row| row.version).collect::<Vec<_>>(),
+        rows.iter()
+            .map(|row| row.version.as_str())
+            .collect::<Vec<_>>(),
         ["v1", "v1beta1"]
     );
 }

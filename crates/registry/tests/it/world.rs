@@ -1,9 +1,12 @@
 //! A registry for one test, and short ways to ask it.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use clock::{Clock, Entropy};
 use futures::StreamExt;
 use jiff::Timestamp;
+use kinds::status::Status;
 use registry::request::{
     Body, BodyForm, DeleteOptions, DeleteRequest, ListOptions, PatchKind, Refusal, Reply, Request,
     User, Verb, WriteOptions,
@@ -66,11 +69,22 @@ impl World {
             name: "tester".to_owned(),
             ..User::default()
         };
+        let resource = self
+            .registry
+            .resource(group, version, plural)
+            .ok_or_else(Status::no_such_resource)?;
+        let subresource = match subresource.as_str() {
+            "" => None,
+            name => Some(
+                resource
+                    .subresource(name)
+                    .ok_or_else(Status::no_such_resource)?
+                    .name,
+            ),
+        };
         let request = Request {
-            user,
-            group: group.to_owned(),
-            version: version.to_owned(),
-            resource: plural.to_owned(),
+            user: Arc::new(user),
+            resource,
             subresource,
             namespace,
             name,

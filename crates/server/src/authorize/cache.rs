@@ -83,10 +83,10 @@ async fn read(backend: &dyn Backend) -> Result<Policy, Refusal> {
 
 /// All objects of a resource of the group.
 pub(super) async fn all(backend: &dyn Backend, resource: &str) -> Result<Vec<Tree>, Refusal> {
-    match backend
-        .call(request(resource, "", Verb::List(ListOptions::default())))
-        .await?
-    {
+    let Some(request) = request(resource, "", Verb::List(ListOptions::default())) else {
+        return Ok(Vec::new());
+    };
+    match backend.call(request).await? {
         Reply::List { items, .. } => Ok(items
             .iter()
             .filter_map(|item| serde_json::from_slice(item).ok())
@@ -95,18 +95,16 @@ pub(super) async fn all(backend: &dyn Backend, resource: &str) -> Result<Vec<Tre
     }
 }
 
-/// A request of the server itself.
-pub(super) fn request(resource: &str, name: &str, verb: Verb) -> Request {
-    Request {
-        user: crate::auth::administrator("system:apiserver"),
-        group: GROUP.to_owned(),
-        version: "v1".to_owned(),
-        resource: resource.to_owned(),
-        subresource: String::new(),
+/// A request of the server itself; `None` when the table has no such kind of RBAC.
+pub(super) fn request(resource: &str, name: &str, verb: Verb) -> Option<Request> {
+    Some(Request {
+        user: Arc::new(crate::auth::administrator("system:apiserver")),
+        resource: kinds::resource(GROUP, "v1", resource)?.into(),
+        subresource: None,
         namespace: String::new(),
         name: name.to_owned(),
         verb,
-    }
+    })
 }
 
 #[cfg(test)]

@@ -334,10 +334,9 @@ async fn create(backend: &dyn Backend, resource: &str, object: Tree) -> Result<(
         field_manager: "exeunt".to_owned(),
         ..WriteOptions::default()
     };
-    match backend
-        .call(cache::request(resource, "", Verb::Create { body, options }))
-        .await
-    {
+    let request = cache::request(resource, "", Verb::Create { body, options })
+        .ok_or_else(kinds::status::Status::no_such_resource)?;
+    match backend.call(request).await {
         // Another server on the same store was quicker.
         Err(refusal) if refusal.status.reason == "AlreadyExists" => Ok(()),
         other => other.map(|_| ()),

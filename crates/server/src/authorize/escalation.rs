@@ -22,8 +22,8 @@ pub(crate) fn may_escalate(request: &Request) -> bool {
         "rolebindings",
         "clusterrolebindings",
     ];
-    request.group == GROUP
-        && kinds.contains(&request.resource.as_str())
+    request.resource.group == GROUP
+        && kinds.contains(&request.resource.plural.as_str())
         && matches!(
             request.verb,
             Verb::Create { .. } | Verb::Update { .. } | Verb::Patch { .. }
@@ -49,7 +49,7 @@ pub(crate) async fn check_escalation(
         .map_err(|_| Status::internal("a write to RBAC cannot be judged"))?;
     let policy = cache.policy(backend).await?;
     let user = &request.user;
-    let given = if request.resource.ends_with("bindings") {
+    let given = if request.resource.plural.ends_with("bindings") {
         let (resource, name, rules) = policy.role_of_binding(&object);
         if may(&policy, request, "bind", resource, name) {
             return Ok(());
@@ -64,7 +64,7 @@ pub(crate) async fn check_escalation(
             &policy,
             request,
             "escalate",
-            &request.resource,
+            &request.resource.plural,
             &request.name,
         ) {
             return Ok(());
@@ -96,7 +96,7 @@ pub(crate) async fn check_escalation(
     Err(Status::forbidden(
         GroupResource {
             group: GROUP,
-            resource: &request.resource,
+            resource: &request.resource.plural,
         },
         name,
         why,
@@ -162,7 +162,7 @@ mod tests {
     /// pods there.
     async fn outcome(resource: &str, object: Tree) -> String {
         let server = testing::server(|request| {
-            let items = match (request.verb, request.resource.as_str()) {
+            let items = match (request.verb, request.resource.plural.as_str()) {
                 (Verb::Create { body, options }, _) => {
                     assert_eq!(options.dry_run, ["All"], "only a rehearsal");
                     return Ok(Reply::Object {
@@ -191,15 +191,16 @@ mod tests {
                 items,
             })
         });
+        let user = registry::request::User {
+            name: "ann".to_owned(),
+            ..Default::default()
+        };
         let request = Request {
-            user: registry::request::User {
-                name: "ann".to_owned(),
-                ..Default::default()
-            },
-            group: GROUP.to_owned(),
-            version: "v1".to_owned(),
-            resource: resource.to_owned(),
-            subresource: String::new(),
+            user: user.into(),
+            resource: kinds::resource(GROUP, "v1", resource)
+                .expect("a kind of RBAC")
+                .into(),
+            subresource: None,
             namespace: "shop".to_owned(),
             name: String::new(),
             verb: Verb::Create {

@@ -4,6 +4,7 @@
 use kinds::Tree;
 use kinds::facts::{Resource, Subresource};
 use kinds::tree::{Map, json};
+use registry::ResourceRef;
 
 /// The old document at `/api`; upstream leaves its `apiVersion` out.
 pub(crate) fn versions(server_address: &str) -> Tree {
@@ -14,11 +15,11 @@ pub(crate) fn versions(server_address: &str) -> Tree {
 }
 
 /// The old document at `/apis`.
-pub(crate) fn groups(rows: &[&Resource]) -> Tree {
+pub(crate) fn groups(rows: &[ResourceRef]) -> Tree {
     let mut names: Vec<&str> = Vec::new();
     for row in rows.iter().filter(|row| !row.group.is_empty()) {
-        if !names.contains(&row.group) {
-            names.push(row.group);
+        if !names.contains(&&*row.group) {
+            names.push(&row.group);
         }
     }
     let groups: Vec<Tree> = names
@@ -29,14 +30,14 @@ pub(crate) fn groups(rows: &[&Resource]) -> Tree {
 }
 
 /// The old document at `/apis/{group}`.
-pub(crate) fn group(rows: &[&Resource], name: &str) -> Tree {
+pub(crate) fn group(rows: &[ResourceRef], name: &str) -> Tree {
     let mut members = group_members(rows, name);
     members.insert("kind".to_owned(), json!("APIGroup"));
     members.insert("apiVersion".to_owned(), json!("v1"));
     Tree::Object(members)
 }
 
-fn group_members(rows: &[&Resource], name: &str) -> Map {
+fn group_members(rows: &[ResourceRef], name: &str) -> Map {
     let version =
         |version: &str| json!({"groupVersion": format!("{name}/{version}"), "version": version});
     let versions: Vec<Tree> = versions_of(rows, name).into_iter().map(version).collect();
@@ -49,14 +50,14 @@ fn group_members(rows: &[&Resource], name: &str) -> Map {
 }
 
 /// The versions of a group, the preferred one first, as the table has them.
-fn versions_of<'a>(rows: &[&'a Resource], group: &str) -> Vec<&'a str> {
+fn versions_of<'a>(rows: &'a [ResourceRef], group: &str) -> Vec<&'a str> {
     let mut versions: Vec<&str> = Vec::new();
     if let Some(known) = kinds::groups().iter().find(|known| known.name == group) {
         versions.extend(known.versions);
     }
     for row in rows.iter().filter(|row| row.group == group) {
-        if !versions.contains(&row.version) {
-            versions.push(row.version);
+        if !versions.contains(&&*row.version) {
+            versions.push(&row.version);
         }
     }
     versions
@@ -64,7 +65,7 @@ fn versions_of<'a>(rows: &[&'a Resource], group: &str) -> Vec<&'a str> {
 
 /// The old document at `/api/v1` or `/apis/{group}/{version}`; the core group's leaves its
 /// `apiVersion` out.
-pub(crate) fn resources(rows: &[&Resource], group: &str, version: &str) -> Tree {
+pub(crate) fn resources(rows: &[ResourceRef], group: &str, version: &str) -> Tree {
     let mut list: Vec<Tree> = Vec::new();
     for row in rows
         .iter()
@@ -102,9 +103,9 @@ fn resource(row: &Resource) -> Tree {
     }
     if row.stored {
         found["storageVersionHash"] = json!(kinds::storage_version_hash(
-            row.storage_group,
-            row.storage_version,
-            row.kind
+            &row.storage_group,
+            &row.storage_version,
+            &row.kind
         ));
     }
     found
@@ -123,15 +124,15 @@ fn subresource(row: &Resource, sub: &Subresource) -> Tree {
 
 /// Only kinds of another group version are spelled out.
 fn is_foreign(row: &Resource, sub: &Subresource) -> bool {
-    (sub.group, sub.version) != (row.group, row.version)
+    (&sub.group, &sub.version) != (&row.group, &row.version)
 }
 
 /// The aggregated document at `/api` (the core group) or at `/apis` (all others).
-pub(crate) fn aggregated(rows: &[&Resource], core: bool) -> Tree {
+pub(crate) fn aggregated(rows: &[ResourceRef], core: bool) -> Tree {
     let mut names: Vec<&str> = Vec::new();
     for row in rows.iter().filter(|row| row.group.is_empty() == core) {
-        if !names.contains(&row.group) {
-            names.push(row.group);
+        if !names.contains(&&*row.group) {
+            names.push(&row.group);
         }
     }
     let items: Vec<Tree> = names
@@ -141,7 +142,7 @@ pub(crate) fn aggregated(rows: &[&Resource], core: bool) -> Tree {
     json!({"kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": items})
 }
 
-fn aggregated_group(rows: &[&Resource], group: &str) -> Tree {
+fn aggregated_group(rows: &[ResourceRef], group: &str) -> Tree {
     let version = |version: &str| {
         let of_version = rows
             .iter()
@@ -185,7 +186,7 @@ fn aggregated_resource(row: &Resource) -> Tree {
 
 fn aggregated_subresource(row: &Resource, sub: &Subresource) -> Tree {
     let (group, version) = if is_foreign(row, sub) {
-        (sub.group, sub.version)
+        (&*sub.group, &*sub.version)
     } else {
         ("", "")
     };
@@ -196,8 +197,8 @@ fn aggregated_subresource(row: &Resource, sub: &Subresource) -> Tree {
 mod tests {
     use super::*;
 
-    fn rows() -> Vec<&'static Resource> {
-        kinds::resources().iter().collect()
+    fn rows() -> Vec<ResourceRef> {
+        kinds::resources().iter().map(ResourceRef::from).collect()
     }
 
     #[test]

@@ -15,6 +15,7 @@ use std::collections::BTreeSet;
 use kinds::Tree;
 use kinds::facts::{Resource, Type};
 use kinds::tree::{Map, json};
+use registry::ResourceRef;
 
 use descriptions::Descriptions;
 use schemas::Style;
@@ -23,7 +24,7 @@ pub(crate) use gnostic::encode as gnostic;
 pub(crate) use v2::document as v2;
 
 /// The documents there are, as the index names them: `api/v1`, `apis/apps/v1`.
-pub(crate) fn names(rows: &[&Resource]) -> Vec<String> {
+pub(crate) fn names(rows: &[ResourceRef]) -> Vec<String> {
     let mut names: Vec<String> = ["api", "apis", "version"]
         .iter()
         .map(|name| (*name).to_owned())
@@ -45,7 +46,7 @@ pub(crate) fn names(rows: &[&Resource]) -> Vec<String> {
 }
 
 /// The index: where each document is, with the hash that makes it cacheable.
-pub(crate) fn index(rows: &[&Resource], hash: &str) -> Tree {
+pub(crate) fn index(rows: &[ResourceRef], hash: &str) -> Tree {
     let entry = |name: String| {
         let url = format!("/openapi/v3/{name}?hash={hash}");
         (name, json!({"serverRelativeURL": url}))
@@ -54,14 +55,14 @@ pub(crate) fn index(rows: &[&Resource], hash: &str) -> Tree {
 }
 
 /// The document of a name; none when there is no such document.
-pub(crate) fn document(rows: &[&'static Resource], name: &str) -> Option<Tree> {
+pub(crate) fn document(rows: &[ResourceRef], name: &str) -> Option<Tree> {
     if !names(rows).iter().any(|known| known == name) {
         return None;
     }
     let prefix = format!("/{name}");
-    let rows_here: Vec<&'static Resource> = rows
+    let rows_here: Vec<ResourceRef> = rows
         .iter()
-        .copied()
+        .cloned()
         .filter(|row| base(row) == prefix)
         .collect();
     let mut paths = Map::new();
@@ -77,7 +78,7 @@ pub(crate) fn document(rows: &[&'static Resource], name: &str) -> Option<Tree> {
 }
 
 /// The schemas of all that these resources are made of, by name.
-fn schemas(rows: &[&'static Resource], style: Style) -> Map {
+fn schemas(rows: &[ResourceRef], style: Style) -> Map {
     let mut types: BTreeSet<&'static str> = BTreeSet::new();
     for row in rows {
         types.extend(reachable(row.ty));
@@ -133,8 +134,8 @@ fn reachable(ty: &'static Type) -> BTreeSet<&'static str> {
 mod tests {
     use super::*;
 
-    fn rows() -> Vec<&'static Resource> {
-        kinds::resources().iter().collect()
+    fn rows() -> Vec<ResourceRef> {
+        kinds::resources().iter().map(ResourceRef::from).collect()
     }
 
     #[test]

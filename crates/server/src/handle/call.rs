@@ -85,8 +85,8 @@ pub(super) fn labels(
     };
     Labels {
         verb,
-        resource: Some(route.resource),
-        subresource: route.subresource,
+        resource: Some(route.resource.clone()),
+        subresource: route.subresource.as_ref().map(|sub| sub.name),
         scope,
         dry_run: query.get("dryRun").is_some(),
     }
@@ -142,7 +142,7 @@ impl Call<'_> {
                 .await?;
             return Ok(respond::object(
                 format,
-                self.route.resource,
+                &self.route.resource,
                 self.route.resource.ty,
                 201,
                 json.into(),
@@ -171,7 +171,7 @@ impl Call<'_> {
         let mut request = self.request(Verb::Get {
             resource_version: String::new(),
         });
-        let subresource = std::mem::take(&mut request.subresource);
+        let subresource = request.subresource.take().unwrap_or_default();
         let pod = self.state.backend.call(request).await?;
         let upgrade = WebSocketUpgrade::requested(self.headers, self.upgrade, &kubelet::PROTOCOLS);
         if upgrade.is_some() {
@@ -179,7 +179,7 @@ impl Call<'_> {
         }
         let reply = kubelet::answer(
             pod,
-            &subresource,
+            subresource,
             self.query,
             self.state.logs.get(),
             self.state.clock.now(),
@@ -240,14 +240,18 @@ impl Call<'_> {
         // Subresources that answer with a Status or a foreign kind have no columns, but a scale
         // has.
         let shown = |kind: &str| kind == self.route.resource.kind || kind == "Scale";
-        let tables = self.route.subresource.is_none_or(|sub| shown(sub.kind))
-            && table::can_render(self.route.resource);
+        let tables = self
+            .route
+            .subresource
+            .as_ref()
+            .is_none_or(|sub| shown(&sub.kind))
+            && table::can_render(&self.route.resource);
         let answer = if self.route.action == Action::Watch {
             Answer::Watch { tables }
         } else {
             Answer::Objects { tables }
         };
-        let protobuf = registry::custom::of(self.route.resource).is_none();
+        let protobuf = !self.route.resource.is_custom();
         let accepted = negotiate::choose_among(self.headers, answer, protobuf)
             .ok_or_else(|| negotiate::not_acceptable(answer))?;
         let table = matches!(accepted.transform, Some(negotiate::Transform::Table { .. }));
@@ -343,7 +347,7 @@ impl Call<'_> {
         let form = negotiate::body_form(self.headers)?;
         if form == BodyForm::Protobuf
             && self.route.subresource.is_none()
-            && registry::custom::of(self.route.resource).is_some()
+            && self.route.resource.is_custom()
         {
             let message = "the body of the request was in an unknown format - accepted media types include: application/json, application/yaml";
             return Err(Status::failure(415, "UnsupportedMediaType", message, None));
@@ -380,27 +384,24 @@ impl Call<'_> {
     }
 
     fn request(&self, verb: Verb) -> Request {
-        let at = self.at;
+        let (at, resource) = (self.at, &self.route.resource);
         let collection = matches!(
             verb,
             Verb::List(_) | Verb::Watch(_) | Verb::DeleteCollection { .. }
         );
+        // The namespace of a namespace is part of its path only.
+        let namespace = if resource.namespaced {
+            at.namespace
+        } else {
+            ""
+        };
+        let name = if collection { "" } else { at.name };
         Request {
-            user: User::clone(self.user),
-            group: at.group.to_owned(),
-            version: at.version.to_owned(),
-            resource: at.resource.to_owned(),
-            subresource: at.subresource.to_owned(),
-            namespace: if self.route.resource.namespaced {
-                at.namespace.to_owned()
-            } else {
-                String::new()
-            },
-            name: if collection {
-                String::new()
-            } else {
-                at.name.to_owned()
-            },
+            user: Arc::clone(self.user),
+            resource: resource.clone(),
+            subresource: self.route.subresource.as_ref().map(|sub| sub.name),
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
             verb,
         }
     }
@@ -413,10 +414,13 @@ impl Call<'_> {
                 json,
                 warnings,
             } => {
-                let ty = route.subresource.map_or(route.resource.ty, |sub| sub.ty);
+                let ty = route
+                    .subresource
+                    .as_ref()
+                    .map_or(route.resource.ty, |sub| sub.ty);
                 respond::object(
                     format,
-                    route.resource,
+                    &route.resource,
                     ty,
                     code,
                     json,
@@ -438,7 +442,7 @@ impl Call<'_> {
                 };
                 respond::list(
                     format,
-                    route.resource,
+                    &route.resource,
                     list,
                     &self.state.encodings,
                     &self.warned(Vec::new()),
@@ -462,7 +466,7 @@ impl Call<'_> {
                 let form = watch::Form {
                     media: format.accepted.media,
                     transform: format.accepted.transform,
-                    resource: route.resource,
+                    resource: route.resource.clone(),
                     include: format.include,
                     clock: self.state.clock.clone(),
                     encodings: self.state.encodings.clone(),
@@ -490,7 +494,10 @@ impl Call<'_> {
                 "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"
             }
             ("", "componentstatuses") => "v1 ComponentStatus is deprecated in v1.19+",
-            _ => match registry::custom::of(self.route.resource)
+            _ => match self
+                .route
+                .resource
+                .custom()
                 .and_then(|version| version.deprecation())
             {
                 Some(old) => old,

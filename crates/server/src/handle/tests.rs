@@ -27,7 +27,7 @@ fn pod(code: u16) -> Reply {
 fn pods() -> Server {
     testing::server(|request| {
         Ok(match request.verb {
-            Verb::List(_) if request.group == "rbac.authorization.k8s.io" => Reply::List {
+            Verb::List(_) if request.resource.group == "rbac.authorization.k8s.io" => Reply::List {
                 kind: String::new(),
                 api_version: String::new(),
                 metadata: ListMeta::default(),
@@ -50,7 +50,7 @@ fn pods() -> Server {
                 .chain(futures::stream::pending())
                 .boxed(),
             ),
-            Verb::Create { .. } if request.subresource == "eviction" => Reply::Status {
+            Verb::Create { .. } if request.subresource == Some("eviction") => Reply::Status {
                 status: Status::success(201),
                 code: 201,
                 warnings: Vec::new(),
@@ -422,7 +422,7 @@ async fn the_registry_gets_what_the_client_said() {
         (
             seen[3].namespace.as_str(),
             seen[3].name.as_str(),
-            seen[3].subresource.as_str()
+            seen[3].subresource.unwrap_or_default()
         ),
         ("", "a", "finalize")
     );
@@ -720,14 +720,16 @@ async fn a_status_in_protobuf_is_the_recorded_one() {
 
 #[tokio::test]
 async fn reviews_are_answered_without_the_registry() {
-    let server = testing::server_of(kinds::resources(), |request| match request.group.as_str() {
-        "rbac.authorization.k8s.io" => Ok(Reply::List {
-            kind: String::new(),
-            api_version: String::new(),
-            metadata: ListMeta::default(),
-            items: Vec::new(),
-        }),
-        _ => panic!("the registry was asked: {request:?}"),
+    let server = testing::server_of(kinds::resources(), |request| {
+        match request.resource.group.as_str() {
+            "rbac.authorization.k8s.io" => Ok(Reply::List {
+                kind: String::new(),
+                api_version: String::new(),
+                metadata: ListMeta::default(),
+                items: Vec::new(),
+            }),
+            _ => panic!("the registry was asked: {request:?}"),
+        }
     });
     let service = server.service();
     let access = "POST /apis/authorization.k8s.io/v1/subjectaccessreviews";

@@ -513,7 +513,7 @@ const OTHER: Printer = printer(
 
 /// The printer of a resource.
 pub(crate) fn of(resource: &Resource) -> &'static Printer {
-    match (resource.group, resource.plural) {
+    match resource.group_and_plural() {
         ("", "pods") => &POD,
         ("", "podtemplates") => &POD_TEMPLATE,
         ("", "nodes") => &NODE,

@@ -196,26 +196,26 @@ impl World {
         let called = |resource: &&kinds::facts::Resource| {
             let names = [
                 resource.kind.to_lowercase(),
-                resource.plural.to_owned(),
-                resource.singular.to_owned(),
+                resource.plural.to_string(),
+                resource.singular.to_string(),
             ];
-            names.contains(&wanted) || resource.short_names.contains(&wanted.as_str())
+            names.contains(&wanted) || resource.short_names.iter().any(|name| *name == *wanted)
         };
         let resource = kinds::resources()
             .iter()
             .find(called)
             .with_context(|| format!("no kind is called {wanted:?}"))?;
         let version = if resource.group.is_empty() {
-            resource.version.to_owned()
+            resource.version.to_string()
         } else {
             format!("{}/{}", resource.group, resource.version)
         };
         let reached = ApiResource {
-            group: resource.group.to_owned(),
-            version: resource.version.to_owned(),
+            group: resource.group.to_string(),
+            version: resource.version.to_string(),
             api_version: version,
-            kind: resource.kind.to_owned(),
-            plural: resource.plural.to_owned(),
+            kind: resource.kind.to_string(),
+            plural: resource.plural.to_string(),
         };
         Ok(match resource.namespaced {
             true => Api::namespaced_with(self.client(), &target.namespace, &reached),

@@ -3,15 +3,15 @@
 
 use jiff::{SignedDuration, Timestamp};
 use kinds::Tree;
-use kinds::facts::Resource;
 use kinds::tree::{List, json};
 use store::{Record, Txn};
 
+use crate::resource::ResourceRef;
 use crate::target::Target;
 use crate::{object, record, tree};
 
 /// Takes one disruption from the budget and notes the pod until the controller has seen it go.
-pub(super) fn charge(txn: &mut Txn, target: &Target, budgets: &'static Resource, budget: &Record) {
+pub(super) fn charge(txn: &mut Txn, target: &Target, budgets: &ResourceRef, budget: &Record) {
     let before = record::tree_of(&target.trees, budgets, budget);
     let mut next = before.clone();
     charged(&mut next, &target.name, target.now);

@@ -13,6 +13,7 @@ use store::{Index, Record};
 use super::budget_of;
 use crate::key;
 use crate::record::{self, Facts};
+use crate::resource::ResourceRef;
 use crate::view::View;
 
 /// The index that the store keeps over the budgets.
@@ -22,12 +23,12 @@ pub(crate) const BUDGETS: Index = Index {
 };
 
 fn terms(budget: &Record) -> Vec<String> {
-    let Some(budgets) = kinds::resource("policy", "v1", "poddisruptionbudgets") else {
+    let Some(budgets) = ResourceRef::built_in("policy", "v1", "poddisruptionbudgets") else {
         return Vec::new();
     };
     let (namespace, _) = key::namespace_and_name(&budget.key);
     let Some(selector) =
-        budget_of(record::facts(budgets, budget)).and_then(|budget| budget.selector.as_ref())
+        budget_of(record::facts(&budgets, budget)).and_then(|budget| budget.selector.as_ref())
     else {
         return Vec::new();
     };

@@ -314,7 +314,12 @@ mod tests {
 
     #[test]
     fn nothing_of_our_own_document_is_left_out() {
-        let document = super::super::v2(&kinds::resources().iter().collect::<Vec<_>>());
+        let document = super::super::v2(
+            &kinds::resources()
+                .iter()
+                .map(registry::ResourceRef::from)
+                .collect::<Vec<_>>(),
+        );
         let mut found = Vec::new();
         unknown(&document, &DOCUMENT, &mut found);
         assert_eq!(found, Vec::<String>::new());

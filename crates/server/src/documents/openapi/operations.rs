@@ -1,10 +1,11 @@
 //! Paths and operations of a resource: which verbs there are, which parameters they take.
 
 use kinds::Tree;
-use kinds::facts::{Resource, Subresource};
+use kinds::facts::Subresource;
 use kinds::tree::{Map, json};
+use registry::ResourceRef;
 
-use super::base;
+use super::{base, schemas};
 
 const PATCHES: [&str; 4] = [
     "application/json-patch+json",
@@ -49,12 +50,12 @@ const DELETING: [(&str, &str); 5] = [
 
 /// Which kind an operation is about.
 struct About<'a> {
-    row: &'static Resource,
+    row: &'a ResourceRef,
     sub: Option<&'a Subresource>,
 }
 
 /// Adds the paths of a resource and of its subresources.
-pub(super) fn of_resource(row: &'static Resource, paths: &mut Map) {
+pub(super) fn of_resource(row: &ResourceRef, paths: &mut Map) {
     let about = About { row, sub: None };
     let collection = if row.namespaced {
         format!("{}/namespaces/{{namespace}}/{}", base(row), row.plural)
@@ -95,7 +96,7 @@ pub(super) fn of_resource(row: &'static Resource, paths: &mut Map) {
             false,
         );
     }
-    for sub in row.subresources {
+    for sub in row.subresources.iter() {
         let about = About {
             row,
             sub: Some(sub),
@@ -152,21 +153,27 @@ fn query((name, kind): &(&str, &str)) -> Tree {
 impl About<'_> {
     /// Custom kinds take every patch language but the strategic one, which needs a type.
     fn takes(&self, media: &str) -> bool {
-        registry::custom::of(self.row).is_none()
-            || media != "application/strategic-merge-patch+json"
+        !self.row.is_custom() || media != "application/strategic-merge-patch+json"
     }
 
     fn kind(&self) -> Tree {
-        let (group, version, kind) = self
-            .sub
-            .map_or((self.row.group, self.row.version, self.row.kind), |sub| {
-                (sub.group, sub.version, sub.kind)
-            });
+        let (group, version, kind) = self.sub.map_or(
+            (&self.row.group, &self.row.version, &self.row.kind),
+            |sub| (&sub.group, &sub.version, &sub.kind),
+        );
         json!({"group": group, "version": version, "kind": kind})
     }
 
+    /// The name of the schema of what the operation takes and answers.
+    fn type_name(&self) -> &str {
+        match self.sub {
+            Some(sub) if !std::ptr::eq(sub.ty, self.row.ty) => sub.ty.name,
+            _ => schemas::type_name(self.row),
+        }
+    }
+
     fn schema(&self) -> Tree {
-        json!({"$ref": format!("#/components/schemas/{}", self.sub.map_or(self.row.ty, |sub| sub.ty).name)})
+        json!({"$ref": format!("#/components/schemas/{}", self.type_name())})
     }
 
     /// For example `patchCoreV1NamespacedPod` or `createCoreV1NamespacedPodEviction`.
@@ -193,7 +200,7 @@ impl About<'_> {
         format!(
             "{action}{}{}{scope}{}{sub}",
             capital(group),
-            capital(self.row.version),
+            capital(&self.row.version),
             self.row.kind
         )
     }

@@ -1,8 +1,9 @@
 //! Schemas: how a type of the table reads in OpenAPI.
 
 use kinds::Tree;
-use kinds::facts::{Field, ListType, Resource, Shape, Type};
+use kinds::facts::{Field, ListType, Shape, Type};
 use kinds::tree::{Map, json};
+use registry::ResourceRef;
 
 use super::descriptions::Descriptions;
 
@@ -79,14 +80,14 @@ fn group_version_kinds(ty: &'static Type) -> Vec<Tree> {
     };
     for row in kinds::resources() {
         if std::ptr::eq(row.ty, ty) {
-            add(row.group, row.version, row.kind);
+            add(&row.group, &row.version, &row.kind);
         }
         for sub in row
             .subresources
             .iter()
             .filter(|sub| std::ptr::eq(sub.ty, ty))
         {
-            add(sub.group, sub.version, sub.kind);
+            add(&sub.group, &sub.version, &sub.kind);
         }
     }
     found
@@ -168,28 +169,34 @@ fn of_shape(shape: Shape, style: Style) -> Tree {
 }
 
 /// The name of a resource's list.
-pub(super) fn list_name(row: &Resource) -> String {
-    format!("{}List", row.ty.name)
+pub(super) fn list_name(row: &ResourceRef) -> String {
+    format!("{}List", type_name(row))
 }
 
 /// The schema of a resource's list.
-pub(super) fn list(row: &Resource, style: Style) -> Tree {
+pub(super) fn list(row: &ResourceRef, style: Style) -> Tree {
     let text = json!({"type": "string"});
     json!({
         "type": "object",
         "required": ["items"],
         "properties": {
             "apiVersion": text, "kind": text,
-            "items": {"type": "array", "items": style.reference(row.ty.name)},
+            "items": {"type": "array", "items": style.reference(type_name(row))},
             "metadata": style.reference("io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta"),
         },
         "x-kubernetes-group-version-kind": [{"group": row.group, "version": row.version, "kind": format!("{}List", row.kind)}],
     })
 }
 
+/// The name of the schema of a resource's objects.
+pub(super) fn type_name(row: &ResourceRef) -> &str {
+    row.custom()
+        .map_or(row.ty.name, |version| version.type_name())
+}
+
 /// The schema of a custom kind as its definition gives it, with its name; none for built-in kinds.
-pub(super) fn of_custom(row: &'static Resource, style: Style) -> Option<(String, Tree)> {
-    let version = registry::custom::of(row)?;
+pub(super) fn of_custom(row: &ResourceRef, style: Style) -> Option<(String, Tree)> {
+    let version = row.custom()?;
     let mut schema = version.schema().clone();
     if !schema.is_object() {
         schema = json!({"type": "object"});
@@ -216,7 +223,7 @@ pub(super) fn of_custom(row: &'static Resource, style: Style) -> Option<(String,
     }
     schema["x-kubernetes-group-version-kind"] =
         json!([{"group": row.group, "version": row.version, "kind": row.kind}]);
-    Some((row.ty.name.to_owned(), schema))
+    Some((version.type_name().to_owned(), schema))
 }
 
 /// Takes out what version 2 cannot say.

@@ -4,14 +4,14 @@
 //! Pure: the schemas are made in their older style, and operations of version 3 are rewritten.
 
 use kinds::Tree;
-use kinds::facts::Resource;
 use kinds::tree::{Map, json};
+use registry::ResourceRef;
 
 use super::operations;
 use super::schemas::Style;
 
 /// The document of these resources.
-pub(crate) fn document(rows: &[&'static Resource]) -> Tree {
+pub(crate) fn document(rows: &[ResourceRef]) -> Tree {
     let mut paths = Map::new();
     for row in rows {
         operations::of_resource(row, &mut paths);
@@ -110,7 +110,12 @@ mod tests {
     use super::*;
 
     fn whole() -> Tree {
-        document(&kinds::resources().iter().collect::<Vec<_>>())
+        document(
+            &kinds::resources()
+                .iter()
+                .map(registry::ResourceRef::from)
+                .collect::<Vec<_>>(),
+        )
     }
 
     #[test]

@@ -196,7 +196,7 @@ const API_SERVICE: Printer = printer(
 
 /// The printer of a resource of the machinery.
 pub(super) fn of(resource: &Resource) -> Option<&'static Printer> {
-    Some(match (resource.group, resource.plural) {
+    Some(match resource.group_and_plural() {
         ("", "componentstatuses") => &COMPONENT_STATUS,
         (
             "admissionregistration.k8s.io",
