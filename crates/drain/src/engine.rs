@@ -431,9 +431,9 @@ impl Engine {
         }
         if !sorted.go.is_empty() && !self.board.policy().dry_run {
             let config = watcher::Config::default().fields(&format!("spec.nodeName={node}"));
-            let api = Api::<Pod>::all(self.client.clone());
             self.watches.spawn(watch::pods(
-                api,
+                self.client.clone(),
+                None,
                 config,
                 node.to_owned(),
                 self.sender.clone(),
@@ -455,9 +455,9 @@ impl Engine {
             }
             _ => watcher::Config::default(),
         };
-        let api = Api::<Pod>::namespaced(self.client.clone(), namespace);
         self.watches.spawn(watch::pods(
-            api,
+            self.client.clone(),
+            Some(namespace.to_owned()),
             config,
             group.to_owned(),
             self.sender.clone(),

@@ -15,6 +15,7 @@ pub mod board;
 pub mod budget;
 pub mod cluster;
 pub mod cordon;
+pub mod dynamic;
 pub mod engine;
 pub mod event;
 pub mod evict;

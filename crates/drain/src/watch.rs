@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event};
-use kube::{Api, Client, ResourceExt as _};
+use kube::{Client, ResourceExt as _};
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::cordon::Change;
+use crate::dynamic;
 use crate::evict::{self, Answer, Target};
 use crate::filter::Sorted;
 use crate::surge::{Raised, Surge};
@@ -39,14 +39,15 @@ pub(crate) enum Fact {
     Leftovers(Vec<Surge>, Vec<String>),
 }
 
-/// Follows the pods that `config` selects, as pods of `node`.
+/// Follows the pods that `config` selects, in one namespace or in all, as pods of `node`.
 pub(crate) async fn pods(
-    api: Api<Pod>,
+    client: Client,
+    namespace: Option<String>,
     config: watcher::Config,
     node: String,
     facts: UnboundedSender<Fact>,
 ) {
-    let mut events = watcher::watcher(api, config).default_backoff().boxed();
+    let mut events = dynamic::watch::<Pod>(client, namespace.as_deref(), config).boxed();
     let mut listed = BTreeSet::new();
     while let Some(event) = events.next().await {
         let fact = match event {
@@ -73,9 +74,7 @@ pub(crate) async fn pods(
 /// Follows a node.
 pub(crate) async fn node(client: Client, name: String, facts: UnboundedSender<Fact>) {
     let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
-    let mut events = watcher::watcher(Api::<Node>::all(client), config)
-        .default_backoff()
-        .boxed();
+    let mut events = dynamic::watch::<Node>(client, None, config).boxed();
     let mut found = false;
     while let Some(event) = events.next().await {
         let seen = match event {
@@ -101,12 +100,8 @@ pub(crate) async fn node(client: Client, name: String, facts: UnboundedSender<Fa
 
 /// Follows all budgets.
 pub(crate) async fn budgets(client: Client, facts: UnboundedSender<Fact>) {
-    let mut events = watcher::watcher(
-        Api::<PodDisruptionBudget>::all(client),
-        watcher::Config::default(),
-    )
-    .default_backoff()
-    .boxed();
+    let mut events =
+        dynamic::watch::<PodDisruptionBudget>(client, None, watcher::Config::default()).boxed();
     while let Some(event) = events.next().await {
         let fact = match event {
             Ok(Event::Apply(budget) | Event::InitApply(budget)) => {
