@@ -17,23 +17,9 @@ pub(super) enum TidyCheck {
 }
 
 const EXEMPT: &[(&str, &[TidyCheck])] = &[
-    (
-        "clock",
-        &[TidyCheck::Phrases, TidyCheck::Types, TidyCheck::Width],
-    ),
-    (
-        "control",
-        &[
-            TidyCheck::Circles,
-            TidyCheck::Phrases,
-            TidyCheck::Types,
-            TidyCheck::Width,
-        ],
-    ),
-    (
-        "cluster",
-        &[TidyCheck::Phrases, TidyCheck::Types, TidyCheck::Width],
-    ),
+    ("cluster", &[TidyCheck::Types]),
+    ("control", &[TidyCheck::Width]),
+    ("docs", &[TidyCheck::Phrases]),
     (
         "drain",
         &[
@@ -43,13 +29,8 @@ const EXEMPT: &[(&str, &[TidyCheck])] = &[
             TidyCheck::Width,
         ],
     ),
-    ("docs", &[TidyCheck::Phrases]),
     (
         "exeunt",
-        &[TidyCheck::Phrases, TidyCheck::Types, TidyCheck::Width],
-    ),
-    (
-        "fuzzing",
         &[TidyCheck::Phrases, TidyCheck::Types, TidyCheck::Width],
     ),
     (
@@ -61,15 +42,7 @@ const EXEMPT: &[(&str, &[TidyCheck])] = &[
             TidyCheck::Width,
         ],
     ),
-    (
-        "node",
-        &[
-            TidyCheck::Circles,
-            TidyCheck::Phrases,
-            TidyCheck::Types,
-            TidyCheck::Width,
-        ],
-    ),
+    ("node", &[TidyCheck::Circles, TidyCheck::Width]),
     (
         "registry",
         &[
@@ -79,34 +52,14 @@ const EXEMPT: &[(&str, &[TidyCheck])] = &[
             TidyCheck::Width,
         ],
     ),
-    (
-        "rules",
-        &[TidyCheck::Phrases, TidyCheck::Types, TidyCheck::Width],
-    ),
+    ("rules", &[TidyCheck::Types, TidyCheck::Width]),
     (
         "server",
-        &[
-            TidyCheck::Circles,
-            TidyCheck::Phrases,
-            TidyCheck::Types,
-            TidyCheck::Width,
-        ],
-    ),
-    (
-        "store",
-        &[
-            TidyCheck::Circles,
-            TidyCheck::Phrases,
-            TidyCheck::Types,
-            TidyCheck::Width,
-        ],
-    ),
-    (
-        "testkit",
         &[TidyCheck::Phrases, TidyCheck::Types, TidyCheck::Width],
     ),
+    ("store", &[TidyCheck::Types, TidyCheck::Width]),
     (
-        "xtask",
+        "testkit",
         &[TidyCheck::Phrases, TidyCheck::Types, TidyCheck::Width],
     ),
 ];
