@@ -15,6 +15,19 @@ pub struct Demand {
     pub desired: i32,
 }
 
+impl Demand {
+    /// Returns how many disruptions the budget allows while `healthy` pods are healthy. A budget
+    /// that expects no pods allows none.
+    #[must_use]
+    pub fn allowed(self, healthy: i32) -> i32 {
+        if self.expected > 0 {
+            healthy.saturating_sub(self.desired).max(0)
+        } else {
+            0
+        }
+    }
+}
+
 /// A share that is no percentage, in upstream's words.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("invalid value for IntOrString: invalid type: string is not a percentage")]

@@ -18,7 +18,7 @@ pub mod selector;
 
 use jiff::Timestamp;
 
-/// `time` moved by `seconds`, bounded by what a timestamp can represent.
+/// `time` moved by `seconds`, bounded by what can be told.
 #[must_use]
 pub fn after_seconds(time: Timestamp, seconds: i64) -> Timestamp {
     time.saturating_add(jiff::SignedDuration::from_secs(seconds))

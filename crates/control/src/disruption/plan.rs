@@ -46,11 +46,7 @@ pub(crate) fn plan<'a>(
         .filter(|pod| is_healthy(pod, &entries.kept, now))
         .count();
     let healthy = i32::try_from(healthy).unwrap_or(i32::MAX);
-    let allowed = if demand.expected > 0 {
-        healthy.saturating_sub(demand.desired).max(0)
-    } else {
-        0
-    };
+    let allowed = demand.allowed(healthy);
     BudgetStatusPlan {
         status: status(
             budget,
