@@ -1,11 +1,14 @@
-//! The cluster as it was read once: what explain, plan and lint reason about.
+//! The objects of a cluster, read once: the input of explain, plan and lint.
 //!
-//! A [`Snapshot`] comes from a server ([`Snapshot::read`]) or from what `kubectl get -o yaml` has
-//! printed ([`Snapshot::parse`]); what is asked of it afterwards is pure. What could not be read
-//! stands in [`Snapshot::unread`], so that nobody takes "not seen" for "not there".
+//! A [`ClusterSnapshot`] comes from a server ([`ClusterSnapshot::read`]) or from the output of
+//! `kubectl get -o yaml` ([`ClusterSnapshot::parse`]). Everything else in this module is pure.
+//! [`ClusterSnapshot::unread`] lists the kinds that could not be read, so that callers can tell "no
+//! such object" from "unknown".
 //!
-//! The table at the end of this file is the one place that lists the kinds.
+//! The table at the end of this file is the only list of the kinds; `lookup.rs` follows the
+//! references between objects.
 
+mod lookup;
 mod parse;
 mod scale;
 
@@ -27,96 +30,86 @@ use kube::core::NamespaceResourceScope;
 use kube::{Client, Resource};
 use serde::de::DeserializeOwned;
 
+pub(crate) use lookup::serves;
 pub use parse::ParseError;
 pub(crate) use parse::documents;
 pub use scale::OwnerScale;
 
-/// Objects in one answer of a list; the rest follows in pages, so that no server is asked for a
-/// hundred thousand pods at once.
-const PAGE: u32 = 500;
+/// Objects in one page of a list. Without a limit, a list of a hundred thousand pods is one response
+/// that the server builds in memory.
+const PAGE_SIZE: u32 = 500;
 
-/// Which namespaces to read.
+/// Which namespaces [`ClusterSnapshot::read`] lists.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Scope {
-    /// All of them.
+pub enum NamespaceScope {
+    /// All namespaces.
     Cluster,
-    /// One, for users who may see no more. Kinds without a namespace are still asked for.
+    /// One namespace, for users without cluster-wide rights. Cluster-scoped kinds are still listed.
     Namespace(String),
 }
 
-/// Why a file has none of a kind, in [`Unread::why`].
-pub const NOT_IN_FILE: &str = "the file holds none";
+/// The value of [`Unread::why`] for a kind of which a file contains no object.
+pub const NOT_IN_FILE: &str = "not in the file";
 
-/// A kind that could not be read, or that a file does not hold.
+/// A kind that could not be listed, or that a file does not contain.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Unread {
     /// The resource as kubectl names it, for example `poddisruptionbudgets.policy`.
     pub resource: &'static str,
-    /// Why: the server's words, or that the file has none.
+    /// The server's error message, or [`NOT_IN_FILE`].
     pub why: String,
 }
 
-/// All objects of one kind in all namespaces of the scope, page by page.
 async fn list<K>(api: Api<K>) -> Result<Vec<K>, kube::Error>
 where
     K: Clone + DeserializeOwned + std::fmt::Debug,
 {
-    let mut found = Vec::new();
-    let mut page = ListParams::default().limit(PAGE);
-    loop {
-        let answer = api.list(&page).await?;
-        found.extend(answer.items);
-        match answer.metadata.continue_.filter(|token| !token.is_empty()) {
-            Some(token) => page = page.continue_token(&token),
-            None => return Ok(found),
-        }
-    }
+    crate::list::all(&api, ListParams::default().limit(PAGE_SIZE)).await
 }
 
-fn namespaced<K>(client: &Client, scope: &Scope) -> Api<K>
+fn namespaced<K>(client: &Client, scope: &NamespaceScope) -> Api<K>
 where
     K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
 {
     match scope {
-        Scope::Cluster => Api::all(client.clone()),
-        Scope::Namespace(namespace) => Api::namespaced(client.clone(), namespace),
+        NamespaceScope::Cluster => Api::all(client.clone()),
+        NamespaceScope::Namespace(namespace) => Api::namespaced(client.clone(), namespace),
     }
 }
 
-fn clusterwide<K: Resource<DynamicType = ()>>(client: &Client, _: &Scope) -> Api<K> {
+fn clusterwide<K: Resource<DynamicType = ()>>(client: &Client, _: &NamespaceScope) -> Api<K> {
     Api::all(client.clone())
 }
 
-/// Makes the snapshot from the table of kinds: the field, how it is reached, its type, its
-/// resource.
+/// Generates [`ClusterSnapshot`] from the table of kinds: field, scope, type, resource.
 macro_rules! snapshot {
     ($($(#[$doc:meta])* $field:ident: $reach:ident $kind:ty = $resource:literal,)*) => {
-        /// What was read, in the order in which the server gave it.
+        /// The objects of a cluster, each kind in the order in which the server listed it.
         #[derive(Clone, Debug)]
-        pub struct Snapshot {
-            /// The moment for which it stands: when it was read, or what the caller says of a file.
+        pub struct ClusterSnapshot {
+            /// When the objects were read; for a file, the time that the caller passed.
             pub now: Timestamp,
-            /// What is not in here.
+            /// The kinds that are missing.
             pub unread: Vec<Unread>,
-            /// What owners of other kinds want, as their `scale` says; a file holds none.
+            /// The scales of workloads of other kinds. Always empty for a file.
             pub scales: Vec<OwnerScale>,
             $($(#[$doc])* pub $field: Vec<$kind>,)*
         }
 
-        impl Snapshot {
-            /// Nothing yet, at this moment.
+        impl ClusterSnapshot {
+            /// Returns a snapshot without objects.
             #[must_use]
             pub fn empty(now: Timestamp) -> Self {
                 Self { now, unread: Vec::new(), scales: Vec::new(), $($field: Vec::new(),)* }
             }
 
-            /// Reads every kind at the same time; what is refused or unknown to the server goes to
-            /// [`Snapshot::unread`].
+            /// Lists every kind concurrently. Kinds that the server refuses or does not know go to
+            /// [`ClusterSnapshot::unread`].
             ///
             /// # Errors
-            /// The first failure that is no answer of an API server about one kind: an unreachable
-            /// server, a refused login (401), an answer that cannot be read.
-            pub async fn read(client: &Client, scope: &Scope, now: Timestamp) -> Result<Self, kube::Error> {
+            /// The first error that concerns more than one kind: an unreachable server, a refused
+            /// login (401), a response that cannot be decoded.
+            pub async fn read(client: &Client, scope: &NamespaceScope, now: Timestamp) -> Result<Self, kube::Error> {
                 let mut snapshot = Self::empty(now);
                 $(let $field = Box::pin(list::<$kind>($reach(client, scope)));)*
                 let ($($field,)*) = futures::join!($($field,)*);
@@ -128,26 +121,25 @@ macro_rules! snapshot {
                 Ok(snapshot)
             }
 
-            /// Adds what another one holds, for example of another file.
+            /// Adds the objects of another snapshot, for example of a second file.
             pub fn absorb(&mut self, other: Self) {
                 $(self.$field.extend(other.$field);)*
                 self.unread.retain(|unread| other.unread.iter().any(|also| also.resource == unread.resource));
             }
 
-            /// Takes in one object as JSON; false when its kind is none of those kept here.
+            /// Adds one object. Returns false when the table does not contain its kind.
             fn take(&mut self, object: serde_json::Value) -> Result<bool, serde_json::Error> {
                 let kind = object["kind"].as_str().unwrap_or_default();
                 let version = object["apiVersion"].as_str().unwrap_or_default();
                 $(if kind == <$kind as k8s_openapi::Resource>::KIND && version == <$kind as k8s_openapi::Resource>::API_VERSION {
-                    // From a string, as answers are: types are compiled for one kind of input.
-                    self.$field.push(serde_json::from_str(&object.to_string())?);
+                    self.$field.push(serde_json::from_value(object)?);
                     return Ok(true);
                 })*
                 Ok(false)
             }
 
-            /// Every kind of which nothing is here counts as unread: a file does not say which it
-            /// is.
+            /// Marks every kind without objects as unread: a file does not show whether the cluster
+            /// has none or whether they were left out.
             fn mark_absent(&mut self) {
                 $(if self.$field.is_empty() {
                     self.unread.push(Unread { resource: $resource, why: NOT_IN_FILE.to_owned() });
@@ -155,12 +147,12 @@ macro_rules! snapshot {
             }
         }
 
-        /// The resources of a whole snapshot, as arguments of `kubectl get`.
+        /// The resources of a snapshot, as arguments of `kubectl get`.
         pub const RESOURCES: &[&str] = &[$($resource,)*];
     };
 }
 
-/// An answer about one kind is worth going on without it; anything else ends the reading.
+/// An API error about one kind leaves that kind out; any other error fails the whole read.
 fn unread(resource: &'static str, error: kube::Error) -> Result<Unread, kube::Error> {
     match error {
         kube::Error::Api(status) if status.code != 401 => Ok(Unread {
@@ -178,7 +170,7 @@ snapshot! {
     namespaces: clusterwide Namespace = "namespaces",
     /// Pods.
     pods: namespaced Pod = "pods",
-    /// Budgets.
+    /// PodDisruptionBudgets.
     budgets: namespaced PodDisruptionBudget = "poddisruptionbudgets.policy",
     /// ReplicaSets.
     replica_sets: namespaced ReplicaSet = "replicasets.apps",
@@ -196,15 +188,15 @@ snapshot! {
     autoscalers: namespaced HorizontalPodAutoscaler = "horizontalpodautoscalers.autoscaling",
     /// Services.
     services: namespaced Service = "services",
-    /// Claims of volumes.
+    /// PersistentVolumeClaims.
     claims: namespaced PersistentVolumeClaim = "persistentvolumeclaims",
-    /// Volumes.
+    /// PersistentVolumes.
     volumes: clusterwide PersistentVolume = "persistentvolumes",
-    /// Attachments of volumes to nodes.
+    /// VolumeAttachments.
     attachments: clusterwide VolumeAttachment = "volumeattachments.storage.k8s.io",
-    /// Webhooks that may refuse.
+    /// ValidatingWebhookConfigurations.
     validating_webhooks: clusterwide ValidatingWebhookConfiguration = "validatingwebhookconfigurations.admissionregistration.k8s.io",
-    /// Webhooks that may change.
+    /// MutatingWebhookConfigurations.
     mutating_webhooks: clusterwide MutatingWebhookConfiguration = "mutatingwebhookconfigurations.admissionregistration.k8s.io",
     /// Events.
     events: namespaced Event = "events",

@@ -1,24 +1,25 @@
-//! Marks a node unschedulable, or schedulable again.
+//! Marks nodes as unschedulable, and as schedulable again.
 
 use k8s_openapi::api::core::v1::Node;
 use kube::api::{Api, ListParams, Patch, PatchParams};
 use kube::{Client, Error, ResourceExt as _};
+pub use rules::nodes::is_cordoned;
 use serde_json::json;
 
-/// Whether a call changed anything.
+/// Whether a request changed the node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Change {
+pub enum CordonChange {
     /// The node was changed.
     Made,
-    /// The node was so already.
-    Needless,
+    /// The node had the requested state already.
+    Unchanged,
 }
 
-/// The nodes with these names (`n1` or `node/n1`), or with these labels; all of them or none.
+/// Returns the nodes with these names (`n1` or `node/n1`), or all that the label selector selects.
 ///
 /// # Errors
-/// What the server answers, for example 404 for the first name that is no node's.
+/// The error of the first request that fails, for example 404 for an unknown name.
 pub async fn find(
     client: &Client,
     names: &[String],
@@ -34,7 +35,6 @@ pub async fn find(
     let mut nodes: Vec<Node> = Vec::new();
     for name in names {
         let node = api.get(short_name(name)).await?;
-        // A name given twice is one node.
         if nodes.iter().all(|seen| seen.name_any() != node.name_any()) {
             nodes.push(node);
         }
@@ -42,7 +42,7 @@ pub async fn find(
     Ok(nodes)
 }
 
-/// A name without the resource that people may put before it.
+/// Strips the resource prefix that kubectl accepts.
 fn short_name(name: &str) -> &str {
     ["node/", "nodes/", "no/"]
         .iter()
@@ -50,17 +50,26 @@ fn short_name(name: &str) -> &str {
         .unwrap_or(name)
 }
 
-/// Lets no new pods onto the node (`wish`), or lets them again; asks the server no more than what
-/// it would say when `dry_run` is set.
+/// Marks the node as unschedulable or schedulable. With `dry_run` the server validates the request
+/// and changes nothing.
 ///
 /// # Errors
-/// What the server answers.
-pub async fn set(client: &Client, node: &Node, wish: bool, dry_run: bool) -> Result<Change, Error> {
-    if is_cordoned(node) == wish {
-        return Ok(Change::Needless);
+/// The error of the request.
+pub async fn set(
+    client: &Client,
+    node: &Node,
+    unschedulable: bool,
+    dry_run: bool,
+) -> Result<CordonChange, Error> {
+    if is_cordoned(node) == unschedulable {
+        return Ok(CordonChange::Unchanged);
     }
     // As kubectl does: uncordoning removes the field instead of writing false.
-    let value = if wish { json!(true) } else { json!(null) };
+    let value = if unschedulable {
+        json!(true)
+    } else {
+        json!(null)
+    };
     let params = PatchParams {
         dry_run,
         ..PatchParams::default()
@@ -69,23 +78,14 @@ pub async fn set(client: &Client, node: &Node, wish: bool, dry_run: bool) -> Res
     Api::<Node>::all(client.clone())
         .patch(&node.name_any(), &params, &patch)
         .await?;
-    Ok(Change::Made)
+    Ok(CordonChange::Made)
 }
 
-/// Whether the node takes no new pods.
-#[must_use]
-pub fn is_cordoned(node: &Node) -> bool {
-    node.spec
-        .as_ref()
-        .and_then(|spec| spec.unschedulable)
-        .unwrap_or(false)
-}
-
-/// Lets no new pods onto the node.
+/// Marks the node with this name as unschedulable.
 ///
 /// # Errors
-/// What the server answers, for example 404 for a node that is not there.
-pub async fn cordon(client: &Client, node: &str) -> Result<Change, Error> {
+/// The error of the request, for example 404 when the node does not exist.
+pub async fn cordon(client: &Client, node: &str) -> Result<CordonChange, Error> {
     set(
         client,
         &Api::all(client.clone()).get(node).await?,

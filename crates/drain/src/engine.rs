@@ -1,9 +1,9 @@
-//! Carries a drain out: makes the requests that the [`Board`] decides on, and feeds it with what
-//! comes back. There is no decision here beside the order of the steps of a command.
+//! Executes a drain: sends the requests that [`DrainState`] decides on, and feeds it the responses
+//! and the events of the watches. The only decision here is the order of the phases of a command.
 //!
-//! All nodes are cordoned before the first is drained, as kubectl does; then up to `parallel` of
-//! them are drained side by side. [`Engine::next`] gives one event after the other and may be
-//! dropped at any time: nothing is lost, and nothing happens while nobody asks.
+//! All nodes are cordoned before the first eviction, as kubectl does; then up to `parallel` nodes
+//! are drained at the same time. [`DrainEngine::next`] returns one event after the other. It may be
+//! dropped and called again without losing an event; nothing happens between calls.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -17,70 +17,87 @@ use kube::{Api, Client, ResourceExt};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
 
-use crate::board::{Action, Board, Policy};
-use crate::event::Event;
-use crate::evict::{self, Form, Target};
-use crate::survey::Survey;
-use crate::watch::{self, Fact};
-use crate::{cordon, health, surge};
+use crate::event::DrainEvent;
+use crate::evict::{self, EvictionOptions, PodRef};
+use crate::filter::FilteredPods;
+use crate::selection::PodSelection;
+use crate::state::{DrainAction, DrainOptions, DrainState};
+use crate::watch::{self, EngineInput, EvictionApi};
+use crate::{cordon, pods, surge};
 
-/// A pseudo node's name begins so: pods that were named one by one, by namespace.
-const NAMESPACE: &str = "namespace/";
+/// The prefix of group names: pods that were named one by one are drained like the pods of a node,
+/// one group for each namespace.
+const GROUP_PREFIX: &str = "namespace/";
 
-/// Drains nodes, or evicts pods.
-pub struct Engine {
+/// What the engine knows about the eviction API of the server. No request is sent before it is
+/// known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Discovery {
+    /// The discovery request is in flight.
+    Pending,
+    /// The server serves this version.
+    Found(EvictionApi),
+    /// The server serves no eviction API, or the request failed. Every node has failed.
+    Failed,
+    /// Not needed: pods are deleted, not evicted.
+    NotNeeded,
+}
+
+/// Drains nodes, or evicts single pods.
+pub struct DrainEngine {
     client: Client,
     clock: Clock,
-    board: Board,
-    survey: Survey,
+    state: DrainState,
+    selection: PodSelection,
     parallel: usize,
-    beta: bool,
-    /// Nodes whose cordon is not answered.
+    discovery: Discovery,
+    /// Nodes whose cordon request is in flight.
     cordoning: BTreeSet<String>,
-    /// Nodes that wait for their turn.
+    /// Nodes whose drain has not begun.
     waiting: VecDeque<String>,
-    /// Nodes whose turn it is.
+    /// Nodes that are being drained.
     active: BTreeSet<String>,
-    told_blind: BTreeSet<&'static str>,
-    running: FuturesUnordered<BoxFuture<'static, Fact>>,
-    facts: UnboundedReceiver<Fact>,
-    sender: UnboundedSender<Fact>,
+    /// The kinds whose failing watch was reported.
+    reported_watches: BTreeSet<&'static str>,
+    running: FuturesUnordered<BoxFuture<'static, EngineInput>>,
+    inputs: UnboundedReceiver<EngineInput>,
+    sender: UnboundedSender<EngineInput>,
     watches: JoinSet<()>,
 }
 
-impl Engine {
-    /// A drain of these nodes, `parallel` of them at the same time.
+impl DrainEngine {
+    /// Creates a drain of these nodes, at most `parallel` of them at the same time.
     #[must_use]
     pub fn drain(
         client: Client,
         clock: Clock,
-        policy: Policy,
-        survey: Survey,
+        options: DrainOptions,
+        selection: PodSelection,
         nodes: Vec<Node>,
         parallel: usize,
     ) -> Self {
         let names: Vec<String> = nodes.iter().map(ResourceExt::name_any).collect();
-        let mut engine = Self::new(client, clock, policy, survey, names.clone(), parallel);
+        let mut engine = Self::new(client, clock, options, selection, names.clone(), parallel);
         engine.cordoning = names.iter().cloned().collect();
         engine.waiting = names.into();
-        let dry_run = engine.board.policy().dry_run;
+        let dry_run = engine.state.options().dry_run;
         for node in nodes {
             let client = engine.client.clone();
             engine.start(async move {
                 let change = cordon::set(&client, &node, true, dry_run).await;
-                Fact::Cordoned(node.name_any(), change)
+                EngineInput::Cordoned(node.name_any(), change)
             });
         }
         engine
     }
 
-    /// The eviction of these pods, whatever their nodes.
+    /// Creates an eviction of these pods, on whatever nodes they run.
     #[must_use]
-    pub fn evict(client: Client, clock: Clock, policy: Policy, pods: Vec<Pod>) -> Self {
+    pub fn evict(client: Client, clock: Clock, options: DrainOptions, pods: Vec<Pod>) -> Self {
         let mut groups: BTreeMap<String, Vec<Pod>> = BTreeMap::new();
         for pod in pods {
             groups
-                .entry(format!("{NAMESPACE}{}", health::namespace(&pod)))
+                .entry(format!("{GROUP_PREFIX}{}", pods::namespace(&pod)))
                 .or_default()
                 .push(pod);
         }
@@ -88,8 +105,8 @@ impl Engine {
         let mut engine = Self::new(
             client,
             clock,
-            policy,
-            Survey::default(),
+            options,
+            PodSelection::default(),
             groups.keys().cloned().collect(),
             parallel,
         );
@@ -97,7 +114,7 @@ impl Engine {
         for (group, pods) in groups {
             engine.watch_namespace(&group, &pods);
             engine.active.insert(group.clone());
-            engine.board.start(&group, pods, now);
+            engine.state.start(&group, pods, now);
         }
         engine
     }
@@ -105,59 +122,61 @@ impl Engine {
     fn new(
         client: Client,
         clock: Clock,
-        policy: Policy,
-        survey: Survey,
+        options: DrainOptions,
+        selection: PodSelection,
         names: Vec<String>,
         parallel: usize,
     ) -> Self {
-        let (sender, facts) = unbounded_channel();
-        let delete = policy.delete;
+        let (sender, inputs) = unbounded_channel();
+        let discovery = if options.delete {
+            Discovery::NotNeeded
+        } else {
+            Discovery::Pending
+        };
         let mut engine = Self {
-            board: Board::new(policy, names),
+            state: DrainState::new(options, names),
             client,
             clock,
-            survey,
+            selection,
             parallel: parallel.max(1),
-            beta: false,
+            discovery,
             cordoning: BTreeSet::new(),
             waiting: VecDeque::new(),
             active: BTreeSet::new(),
-            told_blind: BTreeSet::new(),
+            reported_watches: BTreeSet::new(),
             running: FuturesUnordered::new(),
-            facts,
+            inputs,
             sender,
             watches: JoinSet::new(),
         };
-        if !delete {
+        if discovery == Discovery::Pending {
             engine
                 .watches
                 .spawn(watch::budgets(engine.client.clone(), engine.sender.clone()));
             let client = engine.client.clone();
-            // Nothing is asked for before this is known: see `advance`.
-            engine.cordoning.insert(String::new());
-            engine.start(async move { Fact::Api(discover(&client).await) });
+            engine.start(async move { EngineInput::Discovered(discover(&client).await) });
         }
         engine
     }
 
-    /// The state of everything.
+    /// Returns the state of the drain.
     #[must_use]
-    pub fn board(&self) -> &Board {
-        &self.board
+    pub fn state(&self) -> &DrainState {
+        &self.state
     }
 
-    /// The next event; none when all is over. May be dropped and called again.
-    pub async fn next(&mut self) -> Option<Event> {
+    /// Returns the next event, `None` when the drain has ended. Cancel-safe.
+    pub async fn next(&mut self) -> Option<DrainEvent> {
         loop {
-            if let Some(event) = self.board.event() {
+            if let Some(event) = self.state.next_event() {
                 return Some(event);
             }
             let wake = self.advance();
-            if let Some(event) = self.board.event() {
+            if let Some(event) = self.state.next_event() {
                 return Some(event);
             }
             if self.running.is_empty()
-                && self.board.nodes().iter().all(|node| node.outcome.is_some())
+                && self.state.nodes().iter().all(|node| node.outcome.is_some())
             {
                 return None;
             }
@@ -170,47 +189,48 @@ impl Engine {
             };
             tokio::select! {
                 biased;
-                Some(fact) = self.running.next() => self.learn(fact),
-                Some(fact) = self.facts.recv() => self.learn(fact),
+                Some(input) = self.running.next() => self.handle(input),
+                Some(input) = self.inputs.recv() => self.handle(input),
                 () = sleep => {}
             }
-            // What has come at the same time is looked at together.
-            while let Ok(fact) = self.facts.try_recv() {
-                self.learn(fact);
+            // Inputs that arrived together lead to one decision: a budget may free for several pods.
+            while let Ok(input) = self.inputs.try_recv() {
+                self.handle(input);
             }
         }
     }
 
-    /// Ends early and leaves nothing behind but what was accepted: scales workloads back.
+    /// Ends the drain early: aborts requests in flight and scales workloads back. Evictions that were
+    /// accepted continue. Returns warnings.
     pub async fn stop(&mut self) -> Vec<String> {
         self.running.clear();
-        let mut faults = Vec::new();
-        if !self.board.policy().surge {
-            return faults;
+        let mut warnings = Vec::new();
+        if !self.state.options().surge {
+            return warnings;
         }
-        // A node whose drain has ended may still be waited for by what is to be scaled back.
+        // Workloads may still be scaled up for nodes whose drain has ended already.
         for node in self
-            .board
+            .state
             .nodes()
             .iter()
             .filter(|node| node.since.is_some())
         {
             let (surges, unseen) = surge::raised_for(&self.client, &node.name).await;
-            faults.extend(unseen);
+            warnings.extend(unseen);
             for surge in surges {
-                faults.extend(surge::lower(&self.client, &surge).await.err());
+                warnings.extend(surge::lower(&self.client, &surge).await.err());
             }
         }
-        faults
+        warnings
     }
 
-    fn start(&mut self, request: impl Future<Output = Fact> + Send + 'static) {
+    fn start(&mut self, request: impl Future<Output = EngineInput> + Send + 'static) {
         self.running.push(request.boxed());
     }
 
-    /// Does what is due; gives the time when something can happen by itself.
+    /// Sends the requests that are due. Returns the time of the next decision without an input.
     fn advance(&mut self) -> Option<Timestamp> {
-        if !self.cordoning.is_empty() {
+        if self.discovery == Discovery::Pending || !self.cordoning.is_empty() {
             return None;
         }
         self.finish_nodes();
@@ -219,34 +239,38 @@ impl Engine {
                 break;
             };
             self.active.insert(node.clone());
-            let (client, survey, now) =
-                (self.client.clone(), self.survey.clone(), self.clock.now());
+            let (client, selection, now) = (
+                self.client.clone(),
+                self.selection.clone(),
+                self.clock.now(),
+            );
             self.start(async move {
-                let sorted = survey.of_node(&client, &node, now).await;
-                Fact::Surveyed(node, sorted)
+                let filtered = selection.of_node(&client, &node, now).await;
+                EngineInput::Listed(node, filtered)
             });
         }
-        let (actions, wake) = self.board.decide(self.clock.now());
+        let (actions, wake) = self.state.decide(self.clock.now());
         for action in actions {
             self.act(action);
         }
         let ended = |name: &String| {
-            self.board
+            self.state
                 .nodes()
                 .iter()
                 .any(|node| node.name == *name && node.outcome.is_some())
         };
         if self.active.iter().any(ended) {
-            // The next node's turn comes now, and not at the next fact.
+            // The next node begins now, not at the next input.
             return Some(self.clock.now());
         }
         wake
     }
 
-    /// Takes nodes that have ended out of their turn.
+    /// Removes nodes whose drain has ended from the active ones, and looks for workloads that are
+    /// still scaled up for them.
     fn finish_nodes(&mut self) {
         let ended = |name: &&String| {
-            self.board
+            self.state
                 .nodes()
                 .iter()
                 .any(|node| node.name == **name && node.outcome.is_some())
@@ -259,122 +283,126 @@ impl Engine {
             .collect::<Vec<_>>()
         {
             self.active.remove(&name);
-            if self.board.policy().surge && !self.board.policy().dry_run {
+            if self.state.options().surge && !self.state.options().dry_run {
                 let client = self.client.clone();
                 self.start(async move {
                     let (surges, unseen) = surge::raised_for(&client, &name).await;
-                    Fact::Leftovers(surges, unseen)
+                    EngineInput::StillSurged(surges, unseen)
                 });
             }
         }
     }
 
-    fn act(&mut self, action: Action) {
+    fn act(&mut self, action: DrainAction) {
         let client = self.client.clone();
-        let policy = self.board.policy();
-        let form = Form {
-            grace_seconds: policy.grace_seconds,
-            dry_run: policy.dry_run,
-            beta: self.beta,
+        let options = self.state.options();
+        let request = EvictionOptions {
+            grace_seconds: options.grace_seconds,
+            dry_run: options.dry_run,
+            beta: self.discovery == Discovery::Found(EvictionApi::V1Beta1),
         };
         match action {
-            Action::Evict(target) => self.start(async move {
-                let answer = evict::evict(&client, &target, form).await;
-                Fact::Answered(target, answer)
+            DrainAction::Evict(target) => self.start(async move {
+                let answer = evict::evict(&client, &target, request).await;
+                EngineInput::Responded(target, answer)
             }),
-            Action::Delete(target) => self.start(async move {
-                let answer = evict::delete(&client, &target, form).await;
-                Fact::Answered(target, answer)
+            DrainAction::Delete(target) => self.start(async move {
+                let answer = evict::delete(&client, &target, request).await;
+                EngineInput::Responded(target, answer)
             }),
-            Action::Look(target) => self.start(async move {
+            DrainAction::Check(target) => self.start(async move {
                 let found = Api::<Pod>::namespaced(client, &target.namespace)
                     .get_opt(&target.name)
                     .await;
-                Fact::Looked(target, found.map(|pod| pod.map(Box::new)))
+                EngineInput::Checked(target, found.map(|pod| pod.map(Box::new)))
             }),
-            Action::Surge(pod, node) => self.start(async move {
+            DrainAction::Surge(pod, node) => self.start(async move {
                 let surged = surge::raise(&client, &pod, &node).await;
-                Fact::Surged(Target::of(&pod), surged)
+                EngineInput::Surged(PodRef::of(&pod), surged)
             }),
-            Action::Restore(surge) => self.start(async move {
+            DrainAction::Restore(surge) => self.start(async move {
                 let restored = surge::restore(&client, &surge).await;
-                Fact::Restored(surge, restored)
+                EngineInput::Restored(surge, restored)
             }),
         }
     }
 
-    fn learn(&mut self, fact: Fact) {
+    fn handle(&mut self, input: EngineInput) {
         let now = self.clock.now();
-        match fact {
-            Fact::Api(found) => self.discovered(found, now),
-            Fact::Cordoned(node, change) => self.cordoned(node, change, now),
-            Fact::Surveyed(node, sorted) => self.surveyed(&node, sorted, now),
-            Fact::PodSeen(pod) => self.board.pod_seen(*pod, now),
-            Fact::PodGone(uid) => self.board.pod_gone(&uid, now),
-            Fact::PodsListed(node, uids) => self.board.pods_listed(&node, &uids, now),
-            Fact::PodsBlind(why) => {
-                self.board.pods_blind(why.is_some());
-                self.tell_blind("pods", "each pod is looked at every 2 s", why);
+        match input {
+            EngineInput::Discovered(found) => self.discovered(found, now),
+            EngineInput::Cordoned(node, change) => self.cordoned(node, change, now),
+            EngineInput::Listed(node, filtered) => self.listed(&node, filtered, now),
+            EngineInput::PodObserved(pod) => self.state.pod_observed(*pod, now),
+            EngineInput::PodDeleted(uid) => self.state.pod_deleted(&uid, now),
+            EngineInput::PodsListed(node, uids) => self.state.pods_listed(&node, &uids, now),
+            EngineInput::PodWatch(why) => {
+                self.state.set_pods_unwatched(why.is_some());
+                self.report_watch("pods", "each terminating pod is read every 2 s", why);
             }
-            Fact::NodeSeen(name, node) => self.board.node_seen(&name, node.map(|node| *node)),
-            Fact::BudgetSeen(budget) => self.board.budget_seen(*budget),
-            Fact::BudgetGone(budget) => self.board.budget_gone(&budget),
-            Fact::BudgetsBlind(why) => {
-                self.board.budgets_blind(why.is_some());
-                self.tell_blind(
-                    "budgets",
-                    "refused evictions are tried again every 5 s",
-                    why,
-                );
+            EngineInput::NodeObserved(name, node) => {
+                self.state.node_observed(&name, node.map(|node| *node))
             }
-            Fact::Answered(target, answer) => self.board.answered(&target.uid, answer, now),
-            Fact::Looked(target, Ok(Some(pod)))
+            EngineInput::BudgetObserved(budget) => self.state.budget_observed(*budget),
+            EngineInput::BudgetDeleted(budget) => self.state.budget_deleted(&budget),
+            EngineInput::BudgetWatch(why) => {
+                self.state.set_budgets_unwatched(why.is_some());
+                self.report_watch("budgets", "refused evictions are retried every 5 s", why);
+            }
+            EngineInput::Responded(target, answer) => {
+                self.state.responded(&target.uid, answer, now)
+            }
+            EngineInput::Checked(target, Ok(Some(pod)))
                 if pod.metadata.uid.as_deref() == Some(&target.uid) =>
             {
-                self.board.pod_seen(*pod, now)
+                self.state.pod_observed(*pod, now)
             }
-            Fact::Looked(target, Ok(_)) => self.board.pod_gone(&target.uid, now),
-            Fact::Looked(target, Err(error)) => self.board.cannot_look(&target.uid, &error, now),
-            Fact::Surged(target, surged) => self.board.surged(&target.uid, surged, now),
-            Fact::Restored(_, Ok(false)) => {}
-            Fact::Restored(surge, Ok(true)) => self.board.tell(Event::Restored {
-                workload: surge.told(),
+            EngineInput::Checked(target, Ok(_)) => self.state.pod_deleted(&target.uid, now),
+            EngineInput::Checked(target, Err(error)) => {
+                self.state.check_failed(&target.uid, &error, now)
+            }
+            EngineInput::Surged(target, surged) => self.state.surged(&target.uid, surged, now),
+            EngineInput::Restored(_, Ok(false)) => {}
+            EngineInput::Restored(surge, Ok(true)) => self.state.emit(DrainEvent::Restored {
+                workload: surge.describe(),
             }),
-            Fact::Restored(_, Err(message)) => self.board.tell(Event::Warning { message }),
-            Fact::Leftovers(surges, unseen) => {
+            EngineInput::Restored(_, Err(message)) => {
+                self.state.emit(DrainEvent::Warning { message })
+            }
+            EngineInput::StillSurged(surges, unseen) => {
                 unseen
                     .into_iter()
-                    .for_each(|message| self.board.tell(Event::Warning { message }));
+                    .for_each(|message| self.state.emit(DrainEvent::Warning { message }));
                 surges
                     .into_iter()
-                    .for_each(|surge| self.act(Action::Restore(surge)));
+                    .for_each(|surge| self.act(DrainAction::Restore(surge)));
             }
         }
     }
 
-    fn tell_blind(&mut self, what: &'static str, instead: &str, why: Option<String>) {
-        if let Some(why) = why.filter(|_| self.told_blind.insert(what)) {
-            self.board.tell(Event::Warning {
-                message: format!("{what} cannot be watched, so {instead}: {why}"),
+    fn report_watch(&mut self, what: &'static str, instead: &str, why: Option<String>) {
+        if let Some(why) = why.filter(|_| self.reported_watches.insert(what)) {
+            self.state.emit(DrainEvent::Warning {
+                message: format!("cannot watch {what}, so {instead}: {why}"),
             });
         }
     }
 
-    fn discovered(&mut self, found: Result<bool, String>, now: Timestamp) {
-        self.cordoning.remove("");
+    fn discovered(&mut self, found: Result<EvictionApi, String>, now: Timestamp) {
         match found {
-            Ok(beta) => self.beta = beta,
+            Ok(api) => self.discovery = Discovery::Found(api),
             Err(why) => {
+                self.discovery = Discovery::Failed;
                 self.waiting.clear();
                 let names: Vec<String> = self
-                    .board
+                    .state
                     .nodes()
                     .iter()
                     .map(|node| node.name.clone())
                     .collect();
                 names
                     .iter()
-                    .for_each(|name| self.board.fail(name, vec![why.clone()], now));
+                    .for_each(|name| self.state.fail(name, vec![why.clone()], now));
             }
         }
     }
@@ -382,20 +410,20 @@ impl Engine {
     fn cordoned(
         &mut self,
         node: String,
-        change: Result<cordon::Change, kube::Error>,
+        change: Result<cordon::CordonChange, kube::Error>,
         now: Timestamp,
     ) {
         self.cordoning.remove(&node);
         match change {
-            Ok(change) => self.board.tell(Event::Cordoned { node, change }),
+            Ok(change) => self.state.emit(DrainEvent::Cordoned { node, change }),
             Err(error) => {
-                // Its pods would come back to it.
+                // On a node that stays schedulable, replacements would come back to it.
                 self.waiting.retain(|name| *name != node);
-                self.board.fail(
+                self.state.fail(
                     &node,
                     vec![format!(
                         "unable to cordon node {node:?}: {}",
-                        evict::words(&error)
+                        evict::message_of(&error)
                     )],
                     now,
                 );
@@ -403,37 +431,32 @@ impl Engine {
         }
     }
 
-    fn surveyed(
-        &mut self,
-        node: &str,
-        sorted: Result<crate::filter::Sorted, kube::Error>,
-        now: Timestamp,
-    ) {
-        let sorted = match sorted {
-            Ok(sorted) => sorted,
+    fn listed(&mut self, node: &str, filtered: Result<FilteredPods, kube::Error>, now: Timestamp) {
+        let filtered = match filtered {
+            Ok(filtered) => filtered,
             Err(error) => {
-                return self.board.fail(
+                return self.state.fail(
                     node,
                     vec![format!(
                         "cannot list the pods of {node}: {}",
-                        evict::words(&error)
+                        evict::message_of(&error)
                     )],
                     now,
                 );
             }
         };
-        let errors = sorted.errors();
+        let errors = filtered.errors();
         if !errors.is_empty() {
-            return self.board.fail(node, errors, now);
+            return self.state.fail(node, errors, now);
         }
-        if let Some(message) = sorted.warning() {
-            self.board.tell(Event::Warning { message });
+        if let Some(message) = filtered.warning() {
+            self.state.emit(DrainEvent::Warning { message });
         }
-        if !sorted.go.is_empty() && !self.board.policy().dry_run {
+        if !filtered.evict.is_empty() && !self.state.options().dry_run {
             let config = watcher::Config::default().fields(&format!("spec.nodeName={node}"));
+            let api = Api::<Pod>::all(self.client.clone());
             self.watches.spawn(watch::pods(
-                self.client.clone(),
-                None,
+                api,
                 config,
                 node.to_owned(),
                 self.sender.clone(),
@@ -444,20 +467,20 @@ impl Engine {
                 self.sender.clone(),
             ));
         }
-        self.board.start(node, sorted.go, now);
+        self.state.start(node, filtered.evict, now);
     }
 
     fn watch_namespace(&mut self, group: &str, pods: &[Pod]) {
-        let namespace = group.trim_start_matches(NAMESPACE);
+        let namespace = group.trim_start_matches(GROUP_PREFIX);
         let config = match pods {
             [pod] => {
-                watcher::Config::default().fields(&format!("metadata.name={}", health::name(pod)))
+                watcher::Config::default().fields(&format!("metadata.name={}", pods::name(pod)))
             }
             _ => watcher::Config::default(),
         };
+        let api = Api::<Pod>::namespaced(self.client.clone(), namespace);
         self.watches.spawn(watch::pods(
-            self.client.clone(),
-            Some(namespace.to_owned()),
+            api,
             config,
             group.to_owned(),
             self.sender.clone(),
@@ -465,16 +488,17 @@ impl Engine {
     }
 }
 
-/// Whether the server takes evictions in `policy/v1beta1` only.
-async fn discover(client: &Client) -> Result<bool, String> {
+/// Reads the version of the eviction API from the discovery document of the core API.
+async fn discover(client: &Client) -> Result<EvictionApi, String> {
     let list = match client.list_core_api_resources("v1").await {
         Ok(list) => list,
-        // Every server of today knows it, and will say so if this one does not.
-        Err(kube::Error::Api(status)) if status.code == 403 => return Ok(false),
+        // Users may lack the right to read it. Supported servers serve policy/v1, and an older one
+        // answers the first eviction with an error.
+        Err(kube::Error::Api(status)) if status.code == 403 => return Ok(EvictionApi::V1),
         Err(error) => {
             return Err(format!(
-                "cannot ask what the server can do: {}",
-                evict::words(&error)
+                "cannot discover the eviction API: {}",
+                evict::message_of(&error)
             ));
         }
     };
@@ -483,8 +507,18 @@ async fn discover(client: &Client) -> Result<bool, String> {
         .iter()
         .find(|resource| resource.name == "pods/eviction" && resource.kind == "Eviction");
     match found {
-        Some(found) => Ok((found.group.as_deref(), found.version.as_deref()) != (Some("policy"), Some("v1"))),
-        // kubectl deletes then, without a word and past all budgets.
-        None => Err("the server has no Eviction API, so budgets would not be asked; --disable-eviction deletes the pods".to_owned()),
+        Some(found)
+            if (found.group.as_deref(), found.version.as_deref())
+                == (Some("policy"), Some("v1")) =>
+        {
+            Ok(EvictionApi::V1)
+        }
+        // Servers before 1.22 have the resource, with the older version or with none.
+        Some(_) => Ok(EvictionApi::V1Beta1),
+        // kubectl silently deletes the pods in this case, which ignores all budgets.
+        None => Err(
+            "the server does not serve the eviction API; --disable-eviction deletes the pods and ignores budgets"
+                .to_owned(),
+        ),
     }
 }

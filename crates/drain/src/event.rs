@@ -1,155 +1,164 @@
-//! Everything that can happen during a drain, as values: for lines, tables and programs alike.
+//! The events of a drain, as values: for lines, tables and programs alike.
 
 use serde::Serialize;
 
-use crate::cordon::Change;
-use crate::evict::{Class, Refused, Target};
-use crate::leaving::Cause;
+use crate::cordon::CordonChange;
+use crate::evict::{EvictionRefusal, FaultClass, PodRef};
+use crate::termination::WaitCause;
 
-/// Something that happened.
+/// An event of a drain. Serialized with its name in the member `event`; the names are stable.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
-pub enum Event {
-    /// The node takes no new pods.
+pub enum DrainEvent {
+    /// The node is marked as unschedulable.
     Cordoned {
-        /// Its name.
+        /// Name of the node.
         node: String,
-        /// Whether that was news.
-        change: Change,
+        /// Whether the drain changed it.
+        change: CordonChange,
     },
-    /// The node's pods are known, and begin to go.
+    /// The pods of the node were listed, and their evictions begin.
     Started {
-        /// Its name.
+        /// Name of the node.
         node: String,
-        /// How many go.
+        /// The number of pods to evict.
         pods: usize,
     },
-    /// Something that may surprise.
+    /// Something that the user should know.
     Warning {
-        /// In kubectl's words, where kubectl says it too.
+        /// The message, in kubectl's words where kubectl prints it too.
         message: String,
     },
-    /// A pod is told to go, for the n-th time.
-    Asked {
+    /// An eviction request, or with `--disable-eviction` a delete request, is sent.
+    #[serde(rename = "asked")]
+    EvictionRequested {
         /// The pod.
-        pod: Target,
-        /// 1 for the first.
+        pod: PodRef,
+        /// The number of the request for this pod, from 1.
         attempt: u32,
     },
-    /// The server refused, for the n-th time in a row.
+    /// The server refused the eviction (429). It is retried.
     Refused {
         /// The pod.
-        pod: Target,
-        /// In the server's words.
+        pod: PodRef,
+        /// The server's answer.
         #[serde(flatten)]
-        why: Refused,
-        /// The budgets that refuse.
+        why: EvictionRefusal,
+        /// The budgets that refuse (`NAMESPACE/NAME`).
         budgets: Vec<String>,
-        /// 1 for the first.
+        /// The number of refusals of this pod, from 1.
         times: u32,
     },
-    /// Something went wrong and is tried again.
-    Faulty {
+    /// The request failed for another reason. It is retried.
+    #[serde(rename = "faulty")]
+    RequestFailed {
         /// The pod.
-        pod: Target,
-        /// Of what class.
-        class: Class,
-        /// In the server's words.
+        pod: PodRef,
+        /// The class of the failure.
+        class: FaultClass,
+        /// The server's message, or that of the transport.
         message: String,
-        /// When it is tried again.
+        /// Seconds until the next request.
         retry_seconds: i64,
     },
-    /// The pod's deadline has passed, and it is waited for still.
-    Overdue {
+    /// The pod's deadline has passed, and the drain keeps waiting (`--on-deadline wait`).
+    #[serde(rename = "overdue")]
+    DeadlinePassed {
         /// The pod.
-        pod: Target,
+        pod: PodRef,
     },
-    /// The pod is deleted past its budget, since its deadline has passed.
+    /// The pod is deleted in spite of its budget, because its deadline has passed (`--on-deadline
+    /// delete`).
     Deleted {
         /// The pod.
-        pod: Target,
+        pod: PodRef,
     },
-    /// The pod is leaving.
+    /// The server accepted the eviction or deletion. The pod terminates.
     Accepted {
         /// The pod.
-        pod: Target,
+        pod: PodRef,
     },
-    /// The pod should be gone and is not.
-    Held {
+    /// The pod still exists although it should have terminated.
+    #[serde(rename = "held")]
+    TerminationDelayed {
         /// The pod.
-        pod: Target,
-        /// By what.
-        cause: Cause,
+        pod: PodRef,
+        /// What it waits for.
+        cause: WaitCause,
     },
-    /// The pod is gone.
+    /// The pod no longer exists.
     Gone {
         /// The pod.
-        pod: Target,
-        /// Whether it was deleted and not evicted.
+        pod: PodRef,
+        /// True when it was deleted, false when it was evicted.
         deleted: bool,
-        /// Since the node's drain began.
+        /// Seconds since the drain of its node began.
         seconds: f64,
     },
-    /// A dry run: the server would accept.
-    Would {
+    /// In a dry run: the server would grant the eviction.
+    #[serde(rename = "would")]
+    WouldEvict {
         /// The pod.
-        pod: Target,
+        pod: PodRef,
     },
-    /// The pod was not waited for, since it should have been gone for long.
+    /// The drain stops waiting for the pod (`--skip-wait-for-delete-timeout`).
     Skipped {
         /// The pod.
-        pod: Target,
+        pod: PodRef,
     },
-    /// A deadline passed and the pod stays.
-    Left {
+    /// The pod stays because its deadline has passed; in a dry run, because the server would
+    /// refuse.
+    #[serde(rename = "left")]
+    NotEvicted {
         /// The pod.
-        pod: Target,
+        pod: PodRef,
         /// Why.
         why: String,
     },
-    /// The pod could not be evicted.
+    /// The eviction failed, and retrying would not help.
     Failed {
         /// The pod.
-        pod: Target,
+        pod: PodRef,
         /// Why.
         why: String,
     },
-    /// Another replica is started before the pod goes.
+    /// The pod's workload is being scaled up before the pod is evicted (`--surge`).
     Surging {
         /// The pod.
-        pod: Target,
+        pod: PodRef,
     },
-    /// The other replica is ready.
+    /// The additional replica is ready.
     Surged {
         /// The pod.
-        pod: Target,
-        /// What was scaled up.
+        pod: PodRef,
+        /// The workload that was scaled up.
         workload: String,
     },
-    /// The workload is back at its size.
+    /// The workload is scaled back.
     Restored {
-        /// What was scaled up.
+        /// The workload.
         workload: String,
     },
-    /// The node object was deleted under the drain.
-    NodeVanished {
-        /// Its name.
+    /// The node object was deleted during the drain.
+    #[serde(rename = "node-vanished")]
+    NodeDeleted {
+        /// Name of the node.
         node: String,
     },
     /// The node is drained.
     Drained {
-        /// Its name.
+        /// Name of the node.
         node: String,
-        /// Since its drain began.
+        /// Seconds since its drain began.
         seconds: f64,
     },
     /// The node could not be drained.
     NodeFailed {
-        /// Its name.
+        /// Name of the node.
         node: String,
-        /// What keeps it, in kubectl's words.
+        /// The errors, in kubectl's words.
         errors: Vec<String>,
-        /// The pods that are still there (`namespace/name`), when some were told to go.
+        /// Keys (`NAMESPACE/NAME`) of the pods that still exist, empty when none was evicted.
         pending: Vec<String>,
     },
 }

@@ -1,4 +1,4 @@
-//! One eviction: the request, and the answer taken apart.
+//! Sends one eviction or deletion and classifies the response.
 
 use std::collections::BTreeMap;
 
@@ -7,14 +7,15 @@ use kube::core::Status;
 use kube::{Client, Error, ResourceExt as _};
 use serde::Serialize;
 use serde::de::IgnoredAny;
-use serde_json::json;
+use serde_json::{Value, json};
 
-/// As much of a strange answer as is shown.
-const EXCERPT: usize = 120;
+/// The maximum length of an unexpected response body in a message, in characters.
+const MAX_EXCERPT: usize = 120;
 
-/// The pod to evict; the uid keeps a same-named successor safe.
+/// A reference to the pod to evict. The uid is a precondition of every request, so that a
+/// replacement with the same name is never evicted.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
-pub struct Target {
+pub struct PodRef {
     /// Namespace of the pod.
     pub namespace: String,
     /// Name of the pod.
@@ -23,8 +24,8 @@ pub struct Target {
     pub uid: String,
 }
 
-impl Target {
-    /// The target that this pod is.
+impl PodRef {
+    /// Returns the reference to a pod.
     #[must_use]
     pub fn of(pod: &Pod) -> Self {
         Self {
@@ -35,45 +36,46 @@ impl Target {
     }
 }
 
-/// The form of an eviction.
+/// The options of an eviction or deletion request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Form {
-    /// What the pod gets to end; none is what it asks for itself.
+pub struct EvictionOptions {
+    /// The grace period in seconds, `None` for the pod's own.
     pub grace_seconds: Option<i64>,
-    /// Ask what would be answered, and change nothing.
+    /// Validate only; the server changes nothing.
     pub dry_run: bool,
-    /// The server knows `policy/v1beta1` only.
+    /// Send `policy/v1beta1`, for servers without `policy/v1`.
     pub beta: bool,
 }
 
-/// What the server said.
+/// The classified response to an eviction or deletion request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
-    /// 201: the pod has been told to go.
+pub enum EvictionResponse {
+    /// 2xx with an API object: the server accepted the request, and the pod terminates.
     Granted,
-    /// 429: not now.
-    Refused(Refused),
-    /// 404, or another pod has the name by now: there is nothing left to evict.
+    /// 429: refused for now, by a budget or by rate limiting. Retry.
+    Refused(EvictionRefusal),
+    /// 404, or the uid does not match: the pod no longer exists.
     Gone,
-    /// Something went wrong that may mend itself.
-    Fault(Fault),
-    /// No waiting mends this.
+    /// A failure that may be temporary. Retry up to [`FaultClass::max_tries`] times.
+    Fault(EvictionFault),
+    /// A failure that no retry resolves, with its message.
     Fatal(String),
 }
 
-/// Why an eviction may not happen now.
+/// The answer 429 to an eviction.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Refused {
-    /// The headline, which names no budget.
+pub struct EvictionRefusal {
+    /// The message of the Status, which names no budget.
     pub message: String,
-    /// The causes of kind `DisruptionBudget`, which do; empty when the server was merely busy.
+    /// The messages of the causes with reason `DisruptionBudget`, which name the budgets. Empty
+    /// when the request was rate-limited.
     pub causes: Vec<String>,
-    /// When the server wants to be asked again, in seconds; 0 when it does not say.
+    /// The server's `retryAfterSeconds`, 0 when absent.
     pub retry_after_seconds: u32,
 }
 
-impl Refused {
-    /// The budgets that the causes name.
+impl EvictionRefusal {
+    /// Returns the names of the budgets in the causes.
     #[must_use]
     pub fn budgets(&self) -> Vec<String> {
         let named = |cause: &String| {
@@ -89,104 +91,107 @@ impl Refused {
     }
 }
 
-/// What went wrong, and how often it is worth another try.
+/// A failed request that is worth a retry.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault {
-    /// Of what class.
-    pub class: Class,
-    /// The server's words, or those of the transport.
+pub struct EvictionFault {
+    /// The class, which decides how often to retry.
+    pub class: FaultClass,
+    /// The server's message, or that of the transport.
     pub message: String,
-    /// When the server wants to be asked again, in seconds; 0 when it does not say.
+    /// The server's `retryAfterSeconds`, 0 when absent.
     pub retry_after_seconds: u32,
 }
 
-/// Classes of faults, each with a patience of its own.
+/// The class of a failed request. It decides how often and after how long to retry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Class {
-    /// A webhook says no: often the operator behind it moves the pod itself, and needs time for it.
+pub enum FaultClass {
+    /// An admission webhook denied the eviction. Operators do so while they move the pod themselves,
+    /// which takes time.
     Denied,
-    /// A webhook or the server itself failed.
-    Broken,
-    /// The server cannot be reached, or does not answer in time.
+    /// The server or a webhook failed (5xx).
+    #[serde(rename = "broken")]
+    ServerError,
+    /// The server cannot be reached, times out, or answers without an API object.
     Unreachable,
-    /// The namespace is being deleted, and the pod with it.
-    NamespaceEnds,
-    /// Somebody else wrote at the same moment.
+    /// The namespace is being deleted, and the pod with it. Retried until the pod is gone.
+    #[serde(rename = "namespace-ends")]
+    NamespaceTerminating,
+    /// The request conflicted with a concurrent write.
     Conflict,
 }
 
-impl Class {
-    /// How often such a fault may come in a row before the pod is given up; none is without end.
+impl FaultClass {
+    /// Returns how many consecutive failures make the eviction fail, `None` for no limit.
     #[must_use]
-    pub fn tries(self) -> Option<u32> {
+    pub fn max_tries(self) -> Option<u32> {
         match self {
-            // With the pauses below: about ten minutes, long enough for an operator to move a pod.
+            // About ten minutes with the pauses below: enough for an operator to move a pod.
             Self::Denied => Some(25),
-            // About four minutes: a webhook's pod or an API server is back by then, or needs a
-            // person.
-            Self::Broken | Self::Unreachable => Some(12),
+            // About four minutes: enough for a webhook or an API server to restart.
+            Self::ServerError | Self::Unreachable => Some(12),
             Self::Conflict => Some(20),
-            Self::NamespaceEnds => None,
+            Self::NamespaceTerminating => None,
         }
     }
 
-    /// Seconds before the next try, after so many faults in a row.
+    /// Returns the seconds before the next request, after this many consecutive failures.
     #[must_use]
     pub fn pause_seconds(self, faults: u32) -> i64 {
         match self {
-            Self::NamespaceEnds => 5,
+            Self::NamespaceTerminating => 5,
             Self::Conflict => 1,
-            Self::Denied | Self::Broken | Self::Unreachable => 1 << faults.min(6).saturating_sub(1),
+            Self::Denied | Self::ServerError | Self::Unreachable => {
+                1 << faults.min(6).saturating_sub(1)
+            }
         }
         .min(30)
     }
 }
 
-/// Asks the server to evict one pod. One request, no retries; a failure of the request is an answer
-/// too.
-pub async fn evict(client: &Client, target: &Target, form: Form) -> Answer {
+/// Sends one eviction request, without retries. Errors of the transport are classified too.
+pub async fn evict(client: &Client, target: &PodRef, options: EvictionOptions) -> EvictionResponse {
     let path = format!(
         "/api/v1/namespaces/{}/pods/{}/eviction",
         target.namespace, target.name
     );
-    let mut options = json!({"preconditions": {"uid": target.uid}});
-    if let Some(seconds) = form.grace_seconds {
-        options["gracePeriodSeconds"] = json!(seconds);
-    }
-    if form.dry_run {
-        options["dryRun"] = json!(["All"]);
-    }
     let body = json!({
-        "apiVersion": if form.beta { "policy/v1beta1" } else { "policy/v1" }, "kind": "Eviction",
+        "apiVersion": if options.beta { "policy/v1beta1" } else { "policy/v1" },
+        "kind": "Eviction",
         "metadata": {"name": target.name, "namespace": target.namespace},
-        "deleteOptions": options,
+        "deleteOptions": delete_options(target, options),
     });
     send(client, http::Request::post(path), &body).await
 }
 
-/// Deletes the pod, which asks no budget.
-pub async fn delete(client: &Client, target: &Target, form: Form) -> Answer {
+/// Sends one delete request for the pod. Budgets do not apply to it.
+pub async fn delete(
+    client: &Client,
+    target: &PodRef,
+    options: EvictionOptions,
+) -> EvictionResponse {
     let path = format!(
         "/api/v1/namespaces/{}/pods/{}",
         target.namespace, target.name
     );
-    let mut body =
-        json!({"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": target.uid}});
-    if let Some(seconds) = form.grace_seconds {
-        body["gracePeriodSeconds"] = json!(seconds);
-    }
-    if form.dry_run {
-        body["dryRun"] = json!(["All"]);
-    }
+    let mut body = delete_options(target, options);
+    body["apiVersion"] = json!("v1");
+    body["kind"] = json!("DeleteOptions");
     send(client, http::Request::delete(path), &body).await
 }
 
-async fn send(
-    client: &Client,
-    request: http::request::Builder,
-    body: &serde_json::Value,
-) -> Answer {
+fn delete_options(target: &PodRef, options: EvictionOptions) -> Value {
+    let mut body = json!({"preconditions": {"uid": target.uid}});
+    if let Some(seconds) = options.grace_seconds {
+        body["gracePeriodSeconds"] = json!(seconds);
+    }
+    if options.dry_run {
+        body["dryRun"] = json!(["All"]);
+    }
+    body
+}
+
+async fn send(client: &Client, request: http::request::Builder, body: &Value) -> EvictionResponse {
     let request = request
         .header("Content-Type", "application/json")
         .body(body.to_string().into_bytes());
@@ -200,36 +205,38 @@ async fn send(
     }
 }
 
-/// An answer that says yes, if an API server gave it: a proxy or a login page says yes to anything.
-fn granted(body: &str) -> Answer {
+/// Accepts a 2xx response only when it contains an API object: proxies and login pages answer 200 to
+/// any request.
+fn granted(body: &str) -> EvictionResponse {
     let object = serde_json::from_str::<BTreeMap<String, IgnoredAny>>(body);
     if object.is_ok_and(|object| object.contains_key("kind")) {
-        return Answer::Granted;
+        return EvictionResponse::Granted;
     }
     let start: String = body
         .lines()
         .next()
         .unwrap_or_default()
         .chars()
-        .take(EXCERPT)
+        .take(MAX_EXCERPT)
         .collect();
-    let message = format!("the server says yes, but not as Kubernetes does: {start}");
-    Answer::Fault(Fault {
-        class: Class::Unreachable,
+    let message = format!("unexpected response: not a Kubernetes object: {start}");
+    EvictionResponse::Fault(EvictionFault {
+        class: FaultClass::Unreachable,
         message,
         retry_after_seconds: 0,
     })
 }
 
-/// What an error means for the pod.
-fn classify(error: &Error) -> Answer {
+fn classify(error: &Error) -> EvictionResponse {
     let Error::Api(status) = error else {
-        let message = words(error);
+        let message = message_of(error);
         return match error {
-            // Credentials that cannot be had do not come back by themselves.
-            Error::Auth(_) | Error::HttpError(_) | Error::BuildRequest(_) => Answer::Fatal(message),
-            _ => Answer::Fault(Fault {
-                class: Class::Unreachable,
+            // Missing credentials need the user.
+            Error::Auth(_) | Error::HttpError(_) | Error::BuildRequest(_) => {
+                EvictionResponse::Fatal(message)
+            }
+            _ => EvictionResponse::Fault(EvictionFault {
+                class: FaultClass::Unreachable,
                 message,
                 retry_after_seconds: 0,
             }),
@@ -240,7 +247,7 @@ fn classify(error: &Error) -> Answer {
         .as_ref()
         .map_or(0, |details| details.retry_after_seconds);
     let fault = |class| {
-        Answer::Fault(Fault {
+        EvictionResponse::Fault(EvictionFault {
             class,
             message: status.message.clone(),
             retry_after_seconds,
@@ -249,30 +256,30 @@ fn classify(error: &Error) -> Answer {
     let webhook =
         status.message.contains("admission webhook") || status.message.contains("calling webhook");
     match status.code {
-        404 => Answer::Gone,
-        401 => Answer::Fatal(format!(
-            "{} (the login may have expired: log in again, and the same command goes on)",
+        404 => EvictionResponse::Gone,
+        401 => EvictionResponse::Fatal(format!(
+            "{} (the login may have expired: log in and run the same command again to continue)",
             status.message
         )),
-        409 if status.message.contains("UID in precondition") => Answer::Gone,
-        409 => fault(Class::Conflict),
-        429 => Answer::Refused(refused(status)),
-        403 if has_cause(status, "NamespaceTerminating") => fault(Class::NamespaceEnds),
+        409 if status.message.contains("UID in precondition") => EvictionResponse::Gone,
+        409 => fault(FaultClass::Conflict),
+        429 => EvictionResponse::Refused(refused(status)),
+        403 if has_cause(status, "NamespaceTerminating") => fault(FaultClass::NamespaceTerminating),
         500 if status.message.contains("more than one PodDisruptionBudget") => {
-            Answer::Fatal(status.message.clone())
+            EvictionResponse::Fatal(status.message.clone())
         }
-        400..500 if webhook => fault(Class::Denied),
-        // Many evictions of one budget at the same moment: the server has tried to write it for
-        // long enough.
-        504 if status.message.contains("due to conflicts") => fault(Class::Conflict),
-        500.. => fault(Class::Broken),
-        _ => Answer::Fatal(status.message.clone()),
+        400..500 if webhook => fault(FaultClass::Denied),
+        // Upstream gives up after some conflicting writes of the budget, when many evictions
+        // charge it at the same time.
+        504 if status.message.contains("due to conflicts") => fault(FaultClass::Conflict),
+        500.. => fault(FaultClass::ServerError),
+        _ => EvictionResponse::Fatal(status.message.clone()),
     }
 }
 
-/// The server's words, or those of the transport and its causes, without the client's frame around
-/// them.
-pub(crate) fn words(error: &Error) -> String {
+/// Returns the server's message, or that of the transport followed by its causes, without the
+/// prefixes that the client library adds.
+pub(crate) fn message_of(error: &Error) -> String {
     if let Error::Api(status) = error {
         return status.message.clone();
     }
@@ -297,10 +304,10 @@ fn has_cause(status: &Status, reason: &str) -> bool {
         .is_some_and(|details| details.causes.iter().any(|cause| cause.reason == reason))
 }
 
-fn refused(status: &Status) -> Refused {
+fn refused(status: &Status) -> EvictionRefusal {
     let details = status.details.as_ref();
     let causes = details.into_iter().flat_map(|details| &details.causes);
-    Refused {
+    EvictionRefusal {
         message: status.message.clone(),
         causes: causes
             .filter(|cause| cause.reason == "DisruptionBudget")
@@ -314,7 +321,7 @@ fn refused(status: &Status) -> Refused {
 mod tests {
     use super::*;
 
-    fn answer(status: serde_json::Value) -> Answer {
+    fn answer(status: serde_json::Value) -> EvictionResponse {
         classify(&Error::Api(
             serde_json::from_value(status).expect("a status"),
         ))
@@ -323,7 +330,7 @@ mod tests {
     #[test]
     fn only_causes_of_budgets_are_kept_and_name_their_budgets() {
         let cause = "The disruption budget web needs 2 healthy pods and has 2 currently";
-        let Answer::Refused(refused) = answer(json!({
+        let EvictionResponse::Refused(refused) = answer(json!({
             "status": "Failure", "code": 429, "reason": "TooManyRequests", "message": "no",
             "details": {"retryAfterSeconds": 10, "causes": [{"reason": "DisruptionBudget", "message": cause}, {"reason": "Other", "message": "x"}]},
         })) else {
@@ -331,7 +338,7 @@ mod tests {
         };
         assert_eq!(
             refused,
-            Refused {
+            EvictionRefusal {
                 message: "no".into(),
                 causes: vec![cause.into()],
                 retry_after_seconds: 10
@@ -341,11 +348,11 @@ mod tests {
     }
 
     #[test]
-    fn every_class_of_fault_is_told_from_the_others() {
+    fn responses_are_classified() {
         let class = |code: u16, message: &str| match answer(
             json!({"status": "Failure", "code": code, "message": message}),
         ) {
-            Answer::Fault(fault) => Some(fault.class),
+            EvictionResponse::Fault(fault) => Some(fault.class),
             _ => None,
         };
         assert_eq!(
@@ -353,68 +360,68 @@ mod tests {
                 403,
                 r#"admission webhook "x" denied the request: moving it myself"#
             ),
-            Some(Class::Denied)
+            Some(FaultClass::Denied)
         );
         assert_eq!(
             class(400, r#"admission webhook "x" denied the request: no"#),
-            Some(Class::Denied)
+            Some(FaultClass::Denied)
         );
         assert_eq!(
             class(
                 500,
                 r#"Internal error occurred: failed calling webhook "x": EOF"#
             ),
-            Some(Class::Broken)
+            Some(FaultClass::ServerError)
         );
         assert_eq!(
             class(504, "couldn't update PodDisruptionBudget"),
-            Some(Class::Broken)
+            Some(FaultClass::ServerError)
         );
         assert_eq!(
             class(409, "the object has been modified"),
-            Some(Class::Conflict)
+            Some(FaultClass::Conflict)
         );
         assert_eq!(
             class(
                 504,
                 r#"Timeout: couldn't update PodDisruptionBudget "web" due to conflicts"#
             ),
-            Some(Class::Conflict)
+            Some(FaultClass::Conflict)
         );
         for (code, message, expected) in [
-            (403, "pods is forbidden", Answer::Fatal("pods is forbidden".into())),
+            (403, "pods is forbidden", EvictionResponse::Fatal("pods is forbidden".into())),
             (
                 401,
                 "Unauthorized",
-                Answer::Fatal("Unauthorized (the login may have expired: log in again, and the same command goes on)".into()),
+                EvictionResponse::Fatal("Unauthorized (the login may have expired: log in and run the same command again to continue)".into()),
             ),
-            (404, "not found", Answer::Gone),
-            (409, "Precondition failed: UID in precondition: a, UID in object meta: b", Answer::Gone),
+            (404, "not found", EvictionResponse::Gone),
+            (409, "Precondition failed: UID in precondition: a, UID in object meta: b", EvictionResponse::Gone),
         ] {
             assert_eq!(answer(json!({"status": "Failure", "code": code, "message": message})), expected);
         }
         let ends = json!({"code": 403, "message": "ends", "details": {"causes": [{"reason": "NamespaceTerminating", "message": "n"}]}});
         assert!(matches!(
             answer(ends),
-            Answer::Fault(Fault {
-                class: Class::NamespaceEnds,
+            EvictionResponse::Fault(EvictionFault {
+                class: FaultClass::NamespaceTerminating,
                 ..
             })
         ));
     }
 
     #[test]
-    fn only_an_object_of_the_api_says_yes() {
+    fn only_a_response_with_an_api_object_is_a_grant() {
         assert_eq!(
             granted(r#"{"kind":"Status","status":"Success"}"#),
-            Answer::Granted
+            EvictionResponse::Granted
         );
         for body in ["", "ok", "<html>\n<body>", "[]", "{}"] {
             assert!(
                 matches!(
                     granted(body),
-                    Answer::Fault(Fault {
-                        class: Class::Unreachable,
+                    EvictionResponse::Fault(EvictionFault {
+                        class: FaultClass::Unreachable,
                         ..
                     })
                 ),
@@ -426,7 +433,7 @@ mod tests {
     #[test]
     fn pauses_grow_to_half_a_minute() {
         let pauses: Vec<i64> = (1..=7)
-            .map(|faults| Class::Denied.pause_seconds(faults))
+            .map(|faults| FaultClass::Denied.pause_seconds(faults))
             .collect();
         assert_eq!(pauses, [1, 2, 4, 8, 16, 30, 30]);
     }

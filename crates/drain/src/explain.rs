@@ -1,160 +1,160 @@
-//! Why an eviction is refused, or a pod does not go, and what to do about it.
+//! Explains why an eviction is refused, or why a pod does not terminate, and what to do about it.
 //!
-//! [`explain`] is pure: a [`Snapshot`] and a [`Subject`] in, an [`Explanation`] out, which is data
-//! for programs and renders as text. It decides as the server does ([`decide`]), by what the status
-//! of a budget says, and sets its own arithmetic ([`crate::budget`]) beside it. Only
-//! [`Explanation::ask`] talks to a server. What could not be read is told, never guessed.
+//! [`explain`] is pure: it takes a [`ClusterSnapshot`] and an [`ExplainSubject`] and returns an
+//! [`Explanation`], which serializes for programs and renders as text. It predicts the server's
+//! decision from the status of the budget ([`crate::prediction`]) and compares that status with its
+//! own count ([`crate::budget`]). Only [`Explanation::ask`] sends a request. What could not be read
+//! is listed in [`Explanation::unread`], never guessed.
 //!
-//! Read next: `pod.rs`, `budgets.rs`, `node.rs` for the three subjects; `ways.rs` for the ways out.
+//! Read next: `pod.rs`, `budgets.rs`, `node.rs` for the three subjects; `remedies.rs` for what to
+//! do.
 
-mod after;
-mod ask;
 mod budgets;
+mod consequences;
 mod contention;
-pub mod decide;
-mod leaving;
+mod dry_run;
 mod node;
 mod pod;
+mod remedies;
 mod render;
 mod scaledown;
 mod spread;
 mod subject;
-mod unseen;
-mod ways;
+mod terminating;
+mod unread;
 mod webhooks;
 
 use serde::Serialize;
 
-pub(crate) use after::{prepares_to_stop, serving, volumes as volumes_of};
-pub use ask::Answer;
-pub use subject::{Kind, Subject};
-pub(crate) use webhooks::{Hook, of_evictions as webhooks_of_evictions};
+pub use dry_run::DryRunAnswer;
+pub use subject::{ExplainSubject, SubjectKind};
 
-use crate::cluster::Snapshot;
+use crate::cluster::ClusterSnapshot;
 
 /// The result in one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Verdict {
+pub enum EvictionVerdict {
     /// An eviction would be granted now.
     Allowed,
-    /// It would be refused now, and may be granted later.
+    /// An eviction would be refused now, and may be granted later without any change.
     Refused,
-    /// It will be refused until somebody changes something.
+    /// Every eviction is refused until somebody changes something.
     Blocked,
-    /// The pod is on its way out.
+    /// The pod is being deleted and has grace left.
     Leaving,
-    /// The pod should be gone and is not.
+    /// The pod is being deleted and is overdue.
     Stuck,
-    /// Too little could be read.
+    /// The user may not read what the result depends on.
     Unknown,
 }
 
-/// One thing that is in the way, or will be.
+/// Something that blocks an eviction or a termination, or that is worth knowing before it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Problem {
-    /// Which sort; stable, for programs.
+    /// The category, a stable identifier for programs.
     pub id: &'static str,
-    /// In words.
+    /// The description for people.
     pub text: String,
-    /// It holds the pod, now or once its eviction is granted; otherwise it is good to know.
+    /// True when the problem holds the pod, now or after its eviction is granted.
     pub blocks: bool,
 }
 
-/// A line of evidence, with what it rests on.
+/// A line of evidence with its details.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Evidence {
     /// The line.
     pub text: String,
-    /// Its parts, for example the pods that were counted.
+    /// The details, for example the pods that were counted.
     pub parts: Vec<String>,
 }
 
-/// How much a way out can hurt.
+/// The worst effect of a [`Remedy`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Risk {
-    /// Looks, waits, or adds something.
+    /// Reads, waits, or adds capacity.
     Safe,
-    /// Lowers a protection.
+    /// Weakens a budget or another protection.
     Protection,
-    /// Ends pods, or loses data.
+    /// Stops pods or loses data.
     Downtime,
 }
 
-/// A way out.
+/// Something to do about a problem.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Way {
-    /// What it can hurt.
+pub struct Remedy {
+    /// The worst effect.
     pub risk: Risk,
     /// What to do and why.
     pub text: String,
-    /// As commands to copy, in order.
+    /// Shell commands, in order.
     pub commands: Vec<String>,
 }
 
-/// Everything there is to say about one subject.
+/// The explanation of one subject.
 #[derive(Clone, Debug, Serialize)]
 pub struct Explanation {
-    /// What it is about.
-    pub subject: Subject,
+    /// The object that is explained.
+    pub subject: ExplainSubject,
     /// The result in one word.
-    pub verdict: Verdict,
+    pub verdict: EvictionVerdict,
     /// The result in one sentence.
     pub headline: String,
-    /// What it rests on.
+    /// The facts that the result rests on.
     pub evidence: Vec<Evidence>,
-    /// What is in the way, or will be.
+    /// What blocks the subject, and what else is worth knowing.
     pub problems: Vec<Problem>,
-    /// What to do, the safe things first.
-    pub ways: Vec<Way>,
-    /// What could not be read, and what is therefore unknown.
-    pub unseen: Vec<String>,
-    /// What the server says to a dry run, if it was asked.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub answer: Option<Answer>,
+    /// What to do, ordered by risk.
+    #[serde(rename = "ways")]
+    pub remedies: Vec<Remedy>,
+    /// What could not be read, and what is unknown because of that.
+    #[serde(rename = "unseen")]
+    pub unread: Vec<String>,
+    /// The server's answer to a dry run, when [`Explanation::ask`] was called.
+    #[serde(rename = "answer", skip_serializing_if = "Option::is_none")]
+    pub dry_run: Option<DryRunAnswer>,
 }
 
-/// Explains a subject; none when the snapshot does not hold it.
+/// Explains a subject. `None` when the snapshot does not contain it.
 #[must_use]
-pub fn explain(snapshot: &Snapshot, subject: &Subject) -> Option<Explanation> {
+pub fn explain(snapshot: &ClusterSnapshot, subject: &ExplainSubject) -> Option<Explanation> {
     let mut explanation = match subject.kind {
-        Kind::Pod => pod::explain(snapshot, subject.pod(snapshot)?),
-        Kind::Budget => budgets::explain(snapshot, subject.budget(snapshot)?),
-        Kind::Node => node::explain(snapshot, subject.node(snapshot)?),
+        SubjectKind::Pod => pod::explain(snapshot, subject.pod(snapshot)?),
+        SubjectKind::Budget => budgets::explain(snapshot, subject.budget(snapshot)?),
+        SubjectKind::Node => node::explain(snapshot, subject.node(snapshot)?),
     };
-    explanation.unseen = unseen::lines(snapshot, subject.kind);
-    // The sort keeps the order of those that hurt alike.
-    explanation.ways.sort_by_key(|way| way.risk);
+    explanation.unread = unread::lines(snapshot, subject.kind);
+    // The sort is stable: remedies of one risk stay in the order of their usefulness.
+    explanation.remedies.sort_by_key(|remedy| remedy.risk);
     Some(explanation)
 }
 
 impl Explanation {
-    fn new(subject: Subject, verdict: Verdict, headline: String) -> Self {
-        let (evidence, problems, ways, unseen) = Default::default();
+    fn new(subject: ExplainSubject, verdict: EvictionVerdict, headline: String) -> Self {
         Self {
             subject,
             verdict,
             headline,
-            evidence,
-            problems,
-            ways,
-            unseen,
-            answer: None,
+            evidence: Vec::new(),
+            problems: Vec::new(),
+            remedies: Vec::new(),
+            unread: Vec::new(),
+            dry_run: None,
         }
     }
 
-    /// The explanation as text for people.
+    /// Renders the explanation as text for people.
     #[must_use]
     pub fn render(&self) -> String {
         render::text(self)
     }
 
-    /// Asks the server to evict the pod as a dry run, and keeps its answer beside ours. Nothing for
-    /// other subjects.
+    /// Sends a dry-run eviction and stores the server's answer. Does nothing for subjects that are
+    /// not pods.
     pub async fn ask(&mut self, client: &kube::Client) {
-        if self.subject.kind == Kind::Pod {
-            self.answer = Some(ask::ask(client, &self.subject, self.verdict).await);
+        if self.subject.kind == SubjectKind::Pod {
+            self.dry_run = Some(dry_run::ask(client, &self.subject, self.verdict).await);
         }
     }
 }
@@ -172,6 +172,20 @@ impl Problem {
         Self {
             blocks: true,
             ..Self::new(id, text)
+        }
+    }
+}
+
+impl Remedy {
+    fn new(
+        risk: Risk,
+        text: impl Into<String>,
+        commands: impl IntoIterator<Item = String>,
+    ) -> Self {
+        Self {
+            risk,
+            text: text.into(),
+            commands: commands.into_iter().collect(),
         }
     }
 }

@@ -1,112 +1,115 @@
-//! Which pods of a node go, which stay, and which keep the node from being drained: kubectl's
-//! filters in kubectl's order and words.
+//! Decides which pods of a node are evicted, which are skipped, and which block the drain: the
+//! filters of kubectl, in its order and with its messages.
 //!
-//! Pure. Whether a pod's DaemonSet exists is found out before and handed in.
+//! Pure. The caller looks up whether a pod's DaemonSet exists.
 
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 
-use crate::health;
+use crate::pods;
 
-/// What the user allows.
+/// The flags of a drain that decide about pods.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Allowed {
-    /// Pods that no controller will make again.
+pub struct FilterOptions {
+    /// Evict pods that no controller replaces.
     pub force: bool,
-    /// DaemonSets' pods may stay.
+    /// Skip DaemonSet pods. Without it they block the drain.
     pub ignore_daemonsets: bool,
-    /// Contents of emptyDir volumes may be lost.
+    /// Evict pods with emptyDir volumes, whose contents are lost.
     pub delete_emptydir_data: bool,
-    /// Pods that should have been gone for more than so many seconds are left alone; 0 is off.
+    /// Skip pods whose deletion deadline passed more than this many seconds ago; 0 is off.
     pub skip_after_seconds: u32,
 }
 
-/// What is known of the DaemonSet that controls a pod.
+/// The result of looking up the DaemonSet that controls a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Daemon {
-    /// No DaemonSet controls it.
-    None,
-    /// It exists.
-    There,
-    /// It does not; the server's words.
-    Gone(String),
-    /// The server would not say; its words.
-    Unknown(String),
+pub enum DaemonSetLookup {
+    /// No DaemonSet controls the pod.
+    NotManaged,
+    /// The DaemonSet exists.
+    Found,
+    /// The DaemonSet does not exist, with the server's message.
+    NotFound(String),
+    /// The lookup failed, with the error message.
+    Failed(String),
 }
 
-/// What happens to a pod.
+/// The decision about one pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// It goes; with a warning if there is something to lose.
-    Goes(Option<&'static str>),
-    /// It stays; with a warning if that may surprise.
-    Stays(Option<&'static str>),
-    /// The node cannot be drained while this is so.
-    Blocks(String),
+pub enum DrainDecision {
+    /// The pod is evicted, with a warning when something is lost.
+    Evict(Option<&'static str>),
+    /// The pod stays, with a warning when the user should know.
+    Skip(Option<&'static str>),
+    /// The pod prevents the drain of its node: the reason, as the end of "cannot delete …".
+    Block(String),
 }
 
 const LOCAL: &str = "deleting Pods with local storage";
 const BARE: &str = "deleting Pods that declare no controller";
 
-/// Whether the pod's controller is a DaemonSet, by name.
+/// Returns the name of the DaemonSet that controls the pod.
 #[must_use]
 pub fn daemon_set(pod: &Pod) -> Option<&str> {
-    health::controller_of(pod)
+    pods::controller_of(pod)
         .filter(|owner| owner.kind == "DaemonSet" && owner.api_version == "apps/v1")
         .map(|owner| owner.name.as_str())
 }
 
-/// Judges one pod.
+/// Decides about one pod.
 #[must_use]
-pub fn judge(pod: &Pod, daemon: &Daemon, allowed: Allowed, now: Timestamp) -> Verdict {
-    if is_long_overdue(pod, allowed.skip_after_seconds, now) {
-        return Verdict::Stays(None);
+pub fn decide(
+    pod: &Pod,
+    daemon: &DaemonSetLookup,
+    options: FilterOptions,
+    now: Timestamp,
+) -> DrainDecision {
+    if is_long_overdue(pod, options.skip_after_seconds, now) {
+        return DrainDecision::Skip(None);
     }
-    let finished = health::is_finished(pod);
+    let finished = pods::is_finished(pod);
     match daemon {
         _ if finished => {}
-        Daemon::None => {}
-        Daemon::Gone(_) if allowed.force => {}
-        Daemon::Gone(why) | Daemon::Unknown(why) => return Verdict::Blocks(why.clone()),
-        Daemon::There if allowed.ignore_daemonsets => {
-            return Verdict::Stays(Some("ignoring DaemonSet-managed Pods"));
+        DaemonSetLookup::NotManaged => {}
+        DaemonSetLookup::NotFound(_) if options.force => {}
+        DaemonSetLookup::NotFound(why) | DaemonSetLookup::Failed(why) => {
+            return DrainDecision::Block(why.clone());
         }
-        Daemon::There => {
-            return Verdict::Blocks(
+        DaemonSetLookup::Found if options.ignore_daemonsets => {
+            return DrainDecision::Skip(Some("ignoring DaemonSet-managed Pods"));
+        }
+        DaemonSetLookup::Found => {
+            return DrainDecision::Block(
                 "DaemonSet-managed Pods (use --ignore-daemonsets to ignore)".to_owned(),
             );
         }
     }
-    if pod
-        .metadata
-        .annotations
-        .as_ref()
-        .is_some_and(|all| all.contains_key("kubernetes.io/config.mirror"))
-    {
-        return Verdict::Stays(None);
+    if pods::is_mirror(pod) {
+        return DrainDecision::Skip(None);
     }
     if finished {
-        return Verdict::Goes(None);
+        return DrainDecision::Evict(None);
     }
     let local = has_local_storage(pod);
-    if local && !allowed.delete_emptydir_data {
-        return Verdict::Blocks(
+    if local && !options.delete_emptydir_data {
+        return DrainDecision::Block(
             "Pods with local storage (use --delete-emptydir-data to override)".to_owned(),
         );
     }
-    if health::controller_of(pod).is_some() {
-        return Verdict::Goes(local.then_some(LOCAL));
+    if pods::controller_of(pod).is_some() {
+        return DrainDecision::Evict(local.then_some(LOCAL));
     }
-    if allowed.force {
-        Verdict::Goes(Some(BARE))
+    if options.force {
+        DrainDecision::Evict(Some(BARE))
     } else {
-        Verdict::Blocks("Pods that declare no controller (use --force to override)".to_owned())
+        DrainDecision::Block("Pods that declare no controller (use --force to override)".to_owned())
     }
 }
 
-/// Whether the pod should have been gone for more than so many seconds.
+/// Returns true when the pod's deletion deadline passed more than `after_seconds` ago. Always false
+/// for 0.
 #[must_use]
 pub fn is_long_overdue(pod: &Pod, after_seconds: u32, now: Timestamp) -> bool {
     let due = pod.metadata.deletion_timestamp.as_ref().map(|time| time.0);
@@ -114,88 +117,85 @@ pub fn is_long_overdue(pod: &Pod, after_seconds: u32, now: Timestamp) -> bool {
         && due.is_some_and(|due| now.duration_since(due).as_secs() > i64::from(after_seconds))
 }
 
-/// Whether the pod writes to a volume that goes with it.
+/// Returns true when the pod has an emptyDir volume.
 #[must_use]
 pub fn has_local_storage(pod: &Pod) -> bool {
-    pod.spec
-        .iter()
-        .flat_map(|spec| spec.volumes.iter().flatten())
-        .any(|volume| volume.empty_dir.is_some())
+    pods::volumes(pod).any(|volume| volume.empty_dir.is_some())
 }
 
-/// The pods of a node, sorted by what happens to them.
+/// The pods of a node, grouped by the decision about them.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Sorted {
-    /// They go.
-    pub go: Vec<Pod>,
-    /// Pods (`namespace/name`) by warning.
+pub struct FilteredPods {
+    /// The pods to evict.
+    pub evict: Vec<Pod>,
+    /// Keys (`NAMESPACE/NAME`) of pods by warning.
     pub warnings: BTreeMap<String, Vec<String>>,
-    /// Pods by what keeps the node from being drained; empty when nothing does.
-    pub blocks: BTreeMap<String, Vec<String>>,
-    /// Pods that stay and about which nobody need be told, by reason.
-    pub stay: Vec<String>,
+    /// Keys of pods by the reason for which they block the drain.
+    pub blocking: BTreeMap<String, Vec<String>>,
+    /// Keys of pods that are skipped without a warning.
+    pub skipped: Vec<String>,
 }
 
-impl Sorted {
-    /// Adds a pod as judged.
-    pub fn add(&mut self, pod: Pod, verdict: Verdict) {
-        let name = format!("{}/{}", health::namespace(&pod), health::name(&pod));
-        match verdict {
-            Verdict::Goes(warning) => {
+impl FilteredPods {
+    /// Adds a pod to the group of its decision.
+    pub fn add(&mut self, pod: Pod, decision: DrainDecision) {
+        let name = pods::key(&pod);
+        match decision {
+            DrainDecision::Evict(warning) => {
                 if let Some(warning) = warning {
                     self.warnings
                         .entry(warning.to_owned())
                         .or_default()
                         .push(name);
                 }
-                self.go.push(pod);
+                self.evict.push(pod);
             }
-            Verdict::Stays(Some(warning)) => self
+            DrainDecision::Skip(Some(warning)) => self
                 .warnings
                 .entry(warning.to_owned())
                 .or_default()
                 .push(name),
-            Verdict::Stays(None) => self.stay.push(name),
-            Verdict::Blocks(why) => self.blocks.entry(why).or_default().push(name),
+            DrainDecision::Skip(None) => self.skipped.push(name),
+            DrainDecision::Block(why) => self.blocking.entry(why).or_default().push(name),
         }
     }
 
-    /// The warnings on one line, as kubectl prints them; none when there are none.
+    /// Returns the warnings on one line, as kubectl prints them.
     #[must_use]
     pub fn warning(&self) -> Option<String> {
-        let told: Vec<String> = self
+        let parts: Vec<String> = self
             .warnings
             .iter()
             .map(|(why, pods)| format!("{why}: {}", pods.join(", ")))
             .collect();
-        (!told.is_empty()).then(|| told.join("; "))
+        (!parts.is_empty()).then(|| parts.join("; "))
     }
 
-    /// What keeps the node from being drained, a line for each reason.
+    /// Returns why the node cannot be drained, a line for each reason, in kubectl's words.
     #[must_use]
     pub fn errors(&self) -> Vec<String> {
-        self.blocks
+        self.blocking
             .iter()
             .map(|(why, pods)| format!("cannot delete {why}: {}", pods.join(", ")))
             .collect()
     }
 
-    /// What would be lost for good: a line for each sort, for a question before it happens.
+    /// Returns what the evictions would destroy, a line for each kind of loss.
     #[must_use]
     pub fn losses(&self) -> Vec<String> {
-        let told = |(why, text): (&str, &str)| {
+        let line = |(why, text): (&str, &str)| {
             let pods = self.warnings.get(why)?;
             Some(format!("{text}: {}", pods.join(", ")))
         };
         [
             (
                 LOCAL,
-                "the contents of emptyDir volumes are lost with these pods",
+                "these pods have emptyDir volumes, whose contents are lost",
             ),
-            (BARE, "no controller will make these pods again"),
+            (BARE, "these pods have no controller that replaces them"),
         ]
         .into_iter()
-        .filter_map(told)
+        .filter_map(line)
         .collect()
     }
 }
@@ -206,13 +206,13 @@ mod tests {
 
     use super::*;
 
-    const NOTHING: Allowed = Allowed {
+    const NOTHING: FilterOptions = FilterOptions {
         force: false,
         ignore_daemonsets: false,
         delete_emptydir_data: false,
         skip_after_seconds: 0,
     };
-    const ALL: Allowed = Allowed {
+    const ALL: FilterOptions = FilterOptions {
         force: true,
         ignore_daemonsets: true,
         delete_emptydir_data: true,
@@ -233,66 +233,71 @@ mod tests {
     }
 
     #[test]
-    fn pods_are_judged_as_kubectl_judges_them() {
+    fn pods_are_filtered_as_by_kubectl() {
         let now: Timestamp = "2026-01-01T00:02:00Z".parse().expect("a time");
         let empty_dir = json!({"spec": {"volumes": [{"name": "tmp", "emptyDir": {}}]}});
         let done = json!({"spec": {"volumes": [{"name": "tmp", "emptyDir": {}}]}, "status": {"phase": "Succeeded"}});
         let mirror = json!({"metadata": {"annotations": {"kubernetes.io/config.mirror": "x"}}});
         let late = json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}});
-        let blocks = |text: &str| Verdict::Blocks(text.to_owned());
+        let blocks = |text: &str| DrainDecision::Block(text.to_owned());
         let bare = "Pods that declare no controller (use --force to override)";
         let local = "Pods with local storage (use --delete-emptydir-data to override)";
         let daemons = "DaemonSet-managed Pods (use --ignore-daemonsets to ignore)";
-        let gone = Daemon::Gone("daemonsets.apps \"x\" not found".to_owned());
+        let gone = DaemonSetLookup::NotFound("daemonsets.apps \"x\" not found".to_owned());
         for (number, (pod, daemon, allowed, expected)) in [
             (
                 pod(Some("ReplicaSet"), json!({})),
-                Daemon::None,
+                DaemonSetLookup::NotManaged,
                 NOTHING,
-                Verdict::Goes(None),
+                DrainDecision::Evict(None),
             ),
-            (pod(None, json!({})), Daemon::None, NOTHING, blocks(bare)),
             (
                 pod(None, json!({})),
-                Daemon::None,
+                DaemonSetLookup::NotManaged,
+                NOTHING,
+                blocks(bare),
+            ),
+            (
+                pod(None, json!({})),
+                DaemonSetLookup::NotManaged,
                 ALL,
-                Verdict::Goes(Some(BARE)),
+                DrainDecision::Evict(Some(BARE)),
             ),
             (
                 pod(None, done.clone()),
-                Daemon::None,
+                DaemonSetLookup::NotManaged,
                 NOTHING,
-                Verdict::Goes(None),
+                DrainDecision::Evict(None),
             ),
             (
                 pod(Some("ReplicaSet"), empty_dir.clone()),
-                Daemon::None,
+                DaemonSetLookup::NotManaged,
                 NOTHING,
                 blocks(local),
             ),
             (
                 pod(Some("ReplicaSet"), empty_dir),
-                Daemon::None,
+                DaemonSetLookup::NotManaged,
                 ALL,
-                Verdict::Goes(Some(LOCAL)),
+                DrainDecision::Evict(Some(LOCAL)),
             ),
             (
                 pod(Some("DaemonSet"), json!({})),
-                Daemon::There,
+                DaemonSetLookup::Found,
                 NOTHING,
                 blocks(daemons),
             ),
             (
                 pod(Some("DaemonSet"), json!({})),
-                Daemon::There,
+                DaemonSetLookup::Found,
                 ALL,
-                Verdict::Stays(Some("ignoring DaemonSet-managed Pods")),
+                DrainDecision::Skip(Some("ignoring DaemonSet-managed Pods")),
             ),
             (
                 pod(Some("DaemonSet"), done),
-                Daemon::There,
+                DaemonSetLookup::Found,
                 NOTHING,
-                Verdict::Goes(None),
+                DrainDecision::Evict(None),
             ),
             (
                 pod(Some("DaemonSet"), json!({})),
@@ -304,35 +309,35 @@ mod tests {
                 pod(Some("DaemonSet"), json!({})),
                 gone,
                 ALL,
-                Verdict::Goes(None),
+                DrainDecision::Evict(None),
             ),
             (
                 pod(None, mirror),
-                Daemon::None,
+                DaemonSetLookup::NotManaged,
                 NOTHING,
-                Verdict::Stays(None),
+                DrainDecision::Skip(None),
             ),
             (
                 pod(None, late.clone()),
-                Daemon::None,
+                DaemonSetLookup::NotManaged,
                 ALL,
-                Verdict::Stays(None),
+                DrainDecision::Skip(None),
             ),
             (
                 pod(Some("ReplicaSet"), late),
-                Daemon::None,
-                Allowed {
+                DaemonSetLookup::NotManaged,
+                FilterOptions {
                     skip_after_seconds: 120,
                     ..ALL
                 },
-                Verdict::Goes(None),
+                DrainDecision::Evict(None),
             ),
         ]
         .into_iter()
         .enumerate()
         {
             assert_eq!(
-                judge(&pod, &daemon, allowed, now),
+                decide(&pod, &daemon, allowed, now),
                 expected,
                 "case {number}"
             );
@@ -340,14 +345,14 @@ mod tests {
     }
 
     #[test]
-    fn errors_and_warnings_are_grouped_by_their_text() {
-        let mut sorted = Sorted::default();
+    fn errors_and_warnings_are_grouped_by_reason() {
+        let mut sorted = FilteredPods::default();
         for _ in 0..2 {
             sorted.add(
                 pod(None, json!({})),
-                Verdict::Blocks("Pods of some sort".to_owned()),
+                DrainDecision::Block("Pods of some sort".to_owned()),
             );
-            sorted.add(pod(None, json!({})), Verdict::Goes(Some(BARE)));
+            sorted.add(pod(None, json!({})), DrainDecision::Evict(Some(BARE)));
         }
         assert_eq!(
             sorted.errors(),
@@ -359,7 +364,7 @@ mod tests {
         );
         assert_eq!(
             sorted.losses(),
-            ["no controller will make these pods again: d/p, d/p"]
+            ["these pods have no controller that replaces them: d/p, d/p"]
         );
     }
 }

@@ -1,35 +1,51 @@
-//! Draining nodes through nothing but a Kubernetes client, and finding out why a drain is stuck. It
-//! works on every conformant cluster.
+//! Drains nodes, evicts pods, and explains, plans and lints evictions, through nothing but a
+//! Kubernetes client. Works with every conformant cluster.
 //!
-//! A drain is an [`engine::Engine`]: it makes the requests that a [`board::Board`], which is pure,
-//! decides on; the board asks [`stage`] about each pod. [`survey`] and [`filter`] say which pods of
-//! a node go, [`evict`] is one eviction with its answer taken apart, [`leaving`] why an accepted
-//! pod is still there. [`node::drain`] is all of it with everything at its default.
+//! # Layers
 //!
-//! [`cluster::Snapshot`] is a cluster that was read once; [`budget`], [`health`] and [`explain`]
-//! reason about it.
+//! Imports go down only: a module uses modules of lower layers, never of its own layer or above.
+//! `cargo xtask tidy` fails on an import circle.
 //!
-//! Invariant: a pod is evicted by its uid, so that a same-named successor is never touched.
+//! | layer | modules | content |
+//! | --- | --- | --- |
+//! | 7 | [`explain`] | the explanation of a pod, node or budget |
+//! | 6 | [`plan`], [`lint`], [`node`] | the simulation of a drain; the checks of a cluster; one call for a whole drain |
+//! | 5 | [`engine`], [`budget`], [`order`] | the requests of a drain; the arithmetic of a budget; dependencies between pods |
+//! | 4 | [`state`], [`prediction`], [`readiness`], `webhooks` | the state of a drain; the server's decision; unready pods; webhooks called for evictions |
+//! | 3 | [`cluster`], [`selection`], [`event`], `watch` | the snapshot; the pods of a node; the events of a drain; its watches |
+//! | 2 | [`pdb`], [`filter`], [`progress`], [`termination`], [`surge`] | accessors of budgets; decisions about one pod; scaling up workloads |
+//! | 1 | [`pods`], [`tier`], [`cordon`], [`evict`], `list`, `format` | accessors of pods; tiers; single requests; formatting |
+//!
+//! A drain is a [`engine::DrainEngine`] around a [`state::DrainState`], which is pure and asks
+//! [`progress::next`] about each pod. [`node::drain`] runs one with default options.
+//! [`explain`], [`plan`] and [`lint`] are pure functions of a [`cluster::ClusterSnapshot`].
+//!
+//! Invariant: every eviction and deletion has the pod's uid as a precondition, so that a
+//! replacement with the same name is never touched.
 
-pub mod board;
 pub mod budget;
 pub mod cluster;
 pub mod cordon;
-pub mod dynamic;
 pub mod engine;
 pub mod event;
 pub mod evict;
 pub mod explain;
 pub mod filter;
-pub mod health;
-pub mod leaving;
+mod format;
 pub mod lint;
+mod list;
 pub mod node;
 pub mod order;
+pub mod pdb;
 pub mod plan;
-pub mod stage;
+pub mod pods;
+pub mod prediction;
+pub mod progress;
+pub mod readiness;
+pub mod selection;
+pub mod state;
 pub mod surge;
-pub mod survey;
+pub mod termination;
 pub mod tier;
 mod watch;
-mod words;
+mod webhooks;

@@ -1,18 +1,18 @@
-//! Budgets and workloads that will block a drain or be hurt by one, found before it begins.
+//! Finds budgets and workloads that will block a drain, or be harmed by one, before it begins.
 //!
-//! [`lint`] is pure: a snapshot of a cluster, or of manifests that never saw one, in; findings out.
-//! Every rule is a row of [`RULES`]: identifier, severity, why, the way out, and the function that
-//! checks it; help, documentation and SARIF come from the same rows. An object that carries the
-//! annotation [`IGNORE`] keeps its findings, marked as suppressed.
+//! [`lint`] is pure: it takes a snapshot of a cluster or of manifests and returns findings. Every
+//! rule is a row of [`RULES`]: identifier, severity, reason, fix, and the function that checks it.
+//! Help, documentation and SARIF are generated from the same rows. Findings about an object with the
+//! annotation [`IGNORE`] are kept and marked as suppressed.
 //!
-//! Read next: `scene.rs` for what the rules look at, `budgets.rs` and `workloads.rs` for the
+//! Read next: `context.rs` for the input of the rules, `budgets.rs` and `workloads.rs` for the
 //! checks.
 
 mod budgets;
+mod context;
 mod render;
 mod rules;
 mod sarif;
-mod scene;
 mod sources;
 mod workloads;
 
@@ -22,40 +22,41 @@ use std::time::Duration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Serialize;
 
-pub use self::rules::{RULES, Rule, help, markdown};
+pub use self::rules::{LintRule, RULES, help, markdown};
 pub use render::text;
 pub use sarif::sarif;
-pub use sources::{Source, Sources};
+pub use sources::{SourceLocation, SourceMap};
 
-use crate::cluster::Snapshot;
-use scene::Scene;
+use crate::cluster::ClusterSnapshot;
+use crate::pods;
+use context::LintContext;
 
-/// The annotation that names rules to suppress for an object, with commas between them; `*` is all.
+/// The annotation with the rules to suppress for an object, separated by commas; `*` for all.
 pub const IGNORE: &str = "lint.exeunt.dev/ignore";
 
-/// How bad a finding is.
+/// The severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Severity {
-    /// Worth knowing.
+pub enum FindingSeverity {
+    /// A drain has a side effect that may be intended.
     Note,
-    /// Will hurt somebody.
+    /// A drain causes errors, data loss, or long waits.
     Warning,
-    /// A drain will be stuck.
+    /// A drain cannot finish.
     Error,
 }
 
-/// What can be chosen.
+/// The options of lint.
 #[derive(Clone, Copy, Debug)]
-pub struct Options {
+pub struct LintOptions {
     /// The longest grace period that is not reported.
     pub max_grace: Duration,
 }
 
 /// The object that a finding is about.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-pub struct Object {
-    /// Empty for objects without one.
+pub struct ObjectRef {
+    /// Namespace, empty for cluster-scoped objects.
     pub namespace: String,
     /// Kind.
     pub kind: String,
@@ -69,32 +70,33 @@ pub struct Object {
 pub struct Finding {
     /// Identifier of the rule.
     pub rule: &'static str,
-    /// How bad it is.
-    pub severity: Severity,
-    /// What it is about.
-    pub object: Object,
+    /// Severity of the rule.
+    pub severity: FindingSeverity,
+    /// The object.
+    pub object: ObjectRef,
     /// What is wrong.
     pub message: String,
-    /// The way out.
-    pub way: &'static str,
-    /// The object asks not to be told.
+    /// What to do about it.
+    #[serde(rename = "way")]
+    pub fix: &'static str,
+    /// True when the object has the annotation that suppresses the rule.
     pub suppressed: bool,
-    /// Where the object was written, when it came from a file.
+    /// The location of the object, `None` when it was read from a cluster.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub source: Option<Source>,
+    pub source: Option<SourceLocation>,
 }
 
-/// What a rule's function finds: an object and a message.
-struct Hit<'a> {
+/// A match of a rule: an object and a message.
+struct RuleHit<'a> {
     kind: &'static str,
     meta: &'a ObjectMeta,
     message: String,
 }
 
-impl Severity {
-    /// The word for it, in SARIF and elsewhere.
+impl FindingSeverity {
+    /// Returns the name of the severity, also its level in SARIF.
     #[must_use]
-    pub fn word(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Note => "note",
             Self::Warning => "warning",
@@ -103,7 +105,7 @@ impl Severity {
     }
 }
 
-impl fmt::Display for Object {
+impl fmt::Display for ObjectRef {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = self.kind.to_lowercase();
         let kind = if kind == "poddisruptionbudget" {
@@ -118,14 +120,18 @@ impl fmt::Display for Object {
     }
 }
 
-/// Checks everything; the worst first, then by object.
+/// Checks all rules. The findings are ordered by severity, the worst first, then by object.
 #[must_use]
-pub fn lint(snapshot: &Snapshot, sources: &Sources, options: &Options) -> Vec<Finding> {
-    let scene = Scene::of(snapshot, *options);
+pub fn lint(
+    snapshot: &ClusterSnapshot,
+    sources: &SourceMap,
+    options: &LintOptions,
+) -> Vec<Finding> {
+    let context = LintContext::of(snapshot, *options);
     let mut findings: Vec<Finding> = RULES
         .iter()
         .flat_map(|rule| {
-            (rule.check)(&scene)
+            (rule.check)(&context)
                 .into_iter()
                 .map(|hit| finding(rule, &hit, sources))
         })
@@ -135,16 +141,12 @@ pub fn lint(snapshot: &Snapshot, sources: &Sources, options: &Options) -> Vec<Fi
     findings
 }
 
-fn finding(rule: &'static Rule, hit: &Hit<'_>, sources: &Sources) -> Finding {
+fn finding(rule: &'static LintRule, hit: &RuleHit<'_>, sources: &SourceMap) -> Finding {
     let namespace = match hit.kind {
         "ValidatingWebhookConfiguration" | "MutatingWebhookConfiguration" => String::new(),
-        _ => hit
-            .meta
-            .namespace
-            .clone()
-            .unwrap_or_else(|| "default".to_owned()),
+        _ => pods::namespace_of(hit.meta).to_owned(),
     };
-    let object = Object {
+    let object = ObjectRef {
         namespace,
         kind: hit.kind.to_owned(),
         name: hit.meta.name.clone().unwrap_or_default(),
@@ -153,7 +155,7 @@ fn finding(rule: &'static Rule, hit: &Hit<'_>, sources: &Sources) -> Finding {
         .meta
         .annotations
         .as_ref()
-        .and_then(|notes| notes.get(IGNORE))
+        .and_then(|annotations| annotations.get(IGNORE))
         .map(String::as_str)
         .unwrap_or_default();
     let suppressed = ignored
@@ -166,7 +168,7 @@ fn finding(rule: &'static Rule, hit: &Hit<'_>, sources: &Sources) -> Finding {
         severity: rule.severity,
         object,
         message: hit.message.clone(),
-        way: rule.way,
+        fix: rule.fix,
         suppressed,
         source,
     }

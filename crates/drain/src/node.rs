@@ -1,47 +1,48 @@
-//! The drain of one node with everything at its default, for those who need no more.
+//! Drains one node with default options, for callers that need no more.
 
 use clock::Clock;
 use kube::Client;
 use kube::api::Api;
 use tokio::sync::mpsc::UnboundedSender;
 
-use crate::board::Policy;
-use crate::engine::Engine;
-use crate::event::Event;
-use crate::filter::Allowed;
-use crate::survey::Survey;
+use crate::engine::DrainEngine;
+use crate::event::DrainEvent;
+use crate::filter::FilterOptions;
+use crate::selection::PodSelection;
+use crate::state::DrainOptions;
 
-/// Drains one node: every pod that some controller makes again goes, as does what it keeps in
-/// emptyDir volumes; pods of DaemonSets stay. Returns when every pod that had to go is gone.
+/// Drains one node: evicts every pod except DaemonSet pods and mirror pods, including pods without
+/// a controller and the contents of their emptyDir volumes. Returns when the drain has ended.
 ///
 /// # Errors
-/// The node cannot be read. What keeps it from being drained is told by an event.
+/// The error of reading the node. A failed drain is reported by [`DrainEvent::NodeFailed`].
 pub async fn drain(
     client: &Client,
     clock: &Clock,
     node: &str,
-    events: UnboundedSender<Event>,
+    events: UnboundedSender<DrainEvent>,
 ) -> Result<(), kube::Error> {
     let node = Api::all(client.clone()).get(node).await?;
-    let allowed = Allowed {
+    let filter = FilterOptions {
         ignore_daemonsets: true,
         delete_emptydir_data: true,
         force: true,
         skip_after_seconds: 0,
     };
-    let survey = Survey {
-        allowed,
-        ..Survey::default()
+    let selection = PodSelection {
+        filter,
+        ..PodSelection::default()
     };
-    let mut engine = Engine::drain(
+    let mut engine = DrainEngine::drain(
         client.clone(),
         clock.clone(),
-        Policy::default(),
-        survey,
+        DrainOptions::default(),
+        selection,
         vec![node],
         1,
     );
     while let Some(event) = engine.next().await {
+        // A caller that no longer listens still wants the node drained.
         drop(events.send(event));
     }
     Ok(())

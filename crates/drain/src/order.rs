@@ -1,22 +1,21 @@
-//! Who on a node lives on whom: what serves volumes to others, or answers the server's questions
-//! about evictions, has to go after those whom it serves. Otherwise their volumes do not leave the
-//! node, or nothing may be evicted any more.
+//! Dependencies between pods of one node. A pod that serves volumes to others, or that answers the
+//! webhook that the server calls for evictions, must be evicted after the pods that use it:
+//! otherwise their volumes do not detach, or no further eviction succeeds.
 //!
-//! Pure. [`needs`] reads that out of a snapshot, [`Need::is_broken`] says whether a drain with
-//! these tiers would break it, and [`last`] gives the selectors for `--last` that would not.
+//! Pure. [`dependencies`] reads them from a snapshot, [`Dependency::is_broken`] checks them against
+//! the tiers of a drain, and [`last`] returns the `--last` selectors that satisfy them.
 
 mod driver;
 
-use k8s_openapi::api::core::v1::{Pod, Service};
-use rules::selector::Selector;
+use k8s_openapi::api::core::v1::Pod;
 
-use crate::cluster::Snapshot;
-use crate::explain::{Hook, webhooks_of_evictions};
-use crate::health;
+use crate::cluster::{ClusterSnapshot, serves};
+use crate::pods::{self, is_same};
 use crate::tier::{Tiers, is_critical};
+use crate::webhooks::{self, EvictionWebhook};
 
-/// Labels that a controller gives to a single pod or a single version: no way to name a workload.
-const GENERATED: &[&str] = &[
+/// Labels that controllers generate per pod or per revision. They do not identify a workload.
+const GENERATED_LABELS: &[&str] = &[
     "pod-template-hash",
     "controller-revision-hash",
     "pod-template-generation",
@@ -25,8 +24,8 @@ const GENERATED: &[&str] = &[
     "controller-uid",
     "batch.kubernetes.io/controller-uid",
 ];
-/// Labels that people name workloads by, the best first.
-const TELLING: &[&str] = &[
+/// Labels by which people identify workloads, in order of preference.
+const IDENTIFYING_LABELS: &[&str] = &[
     "app.kubernetes.io/name",
     "app",
     "k8s-app",
@@ -34,19 +33,19 @@ const TELLING: &[&str] = &[
     "app.kubernetes.io/component",
 ];
 
-/// A pod that others of its node cannot do without.
+/// A pod that other pods of its node depend on.
 #[derive(Clone, Debug)]
-pub struct Need<'a> {
-    /// The pod that has to stay longest.
+pub struct Dependency<'a> {
+    /// The pod that must be evicted last.
     pub provider: &'a Pod,
-    /// Those that have to go before it.
+    /// The pods that must be evicted before it.
     pub users: Vec<&'a Pod>,
-    /// What it does for them, as the end of "it …".
+    /// What the provider does for them, as the end of "it …".
     pub what: String,
 }
 
-impl Need<'_> {
-    /// Whether a drain with these tiers may take the provider before one of its users.
+impl Dependency<'_> {
+    /// Returns true when a drain with these tiers may evict the provider before one of its users.
     #[must_use]
     pub fn is_broken(&self, tiers: &Tiers) -> bool {
         self.users
@@ -55,87 +54,74 @@ impl Need<'_> {
     }
 }
 
-/// What pods that leave a node together need of each other.
+/// Returns the dependencies between pods that leave a node together.
 #[must_use]
-pub fn needs<'a>(snapshot: &'a Snapshot, leaving: &[&'a Pod]) -> Vec<Need<'a>> {
+pub fn dependencies<'a>(snapshot: &'a ClusterSnapshot, leaving: &[&'a Pod]) -> Vec<Dependency<'a>> {
     leaving
         .iter()
-        .flat_map(|pod| needs_of(snapshot, pod, leaving))
+        .flat_map(|pod| dependencies_on(snapshot, pod, leaving))
         .collect()
 }
 
-/// What the others need of this one.
-pub(crate) fn needs_of<'a>(
-    snapshot: &'a Snapshot,
+/// Returns the dependencies of the other leaving pods on this one.
+pub(crate) fn dependencies_on<'a>(
+    snapshot: &'a ClusterSnapshot,
     provider: &'a Pod,
     leaving: &[&'a Pod],
-) -> Vec<Need<'a>> {
-    let of_drivers = driver::served_by(snapshot, provider);
-    let of_drivers = of_drivers
+) -> Vec<Dependency<'a>> {
+    let on_drivers = driver::served_by(snapshot, provider)
         .into_iter()
-        .filter(|served| served.here_only || is_alone(snapshot, provider, leaving))
+        .filter(|served| served.serves_own_node_only || is_alone(snapshot, provider, leaving))
         .map(|served| {
             let uses = |pod: &&&Pod| {
                 !is_same(pod, provider) && driver::uses(snapshot, pod, &served.driver)
             };
-            Need {
+            Dependency {
                 provider,
                 users: leaving.iter().filter(uses).copied().collect(),
                 what: served.what(),
             }
         });
-    let hooks = webhooks_of_evictions(snapshot)
-        .filter(|hook| hook.fails)
-        .filter_map(|hook| of_hook(snapshot, &hook, provider, leaving));
-    of_drivers
-        .chain(hooks)
-        .filter(|need| !need.users.is_empty())
+    let on_webhooks = webhooks::of_evictions(snapshot)
+        .filter(|hook| hook.fails_closed)
+        .filter_map(|hook| on_webhook(snapshot, &hook, provider, leaving));
+    on_drivers
+        .chain(on_webhooks)
+        .filter(|dependency| !dependency.users.is_empty())
         .collect()
 }
 
-/// A webhook that is asked about evictions and answered by nobody but this pod.
-fn of_hook<'a>(
-    snapshot: &'a Snapshot,
-    hook: &Hook<'a>,
+/// A webhook that is called for evictions and that no other pod answers.
+fn on_webhook<'a>(
+    snapshot: &'a ClusterSnapshot,
+    hook: &EvictionWebhook<'a>,
     provider: &'a Pod,
     leaving: &[&'a Pod],
-) -> Option<Need<'a>> {
+) -> Option<Dependency<'a>> {
     let service = hook.service(snapshot)?;
-    if !answers(service, provider)
+    if !serves(service, provider)
         || snapshot
             .pods
             .iter()
-            .any(|other| answers(service, other) && stays_ready(other, leaving))
+            .any(|other| serves(service, other) && stays_ready(other, leaving))
     {
         return None;
     }
-    let asks =
-        |pod: &&&Pod| !answers(service, pod) && hook.is_asked_in(snapshot, health::namespace(pod));
+    let needs_webhook =
+        |pod: &&&Pod| !serves(service, pod) && hook.is_called_in(snapshot, pods::namespace(pod));
     let what = format!(
-        "answers webhook {}, without which nobody here can be evicted",
+        "answers webhook {}, without which every eviction fails",
         hook.name
     );
-    Some(Need {
+    Some(Dependency {
         provider,
-        users: leaving.iter().filter(asks).copied().collect(),
+        users: leaving.iter().filter(needs_webhook).copied().collect(),
         what,
     })
 }
 
-fn answers(service: &Service, pod: &Pod) -> bool {
-    let selector = service
-        .spec
-        .as_ref()
-        .and_then(|spec| spec.selector.as_ref())
-        .filter(|selector| !selector.is_empty());
-    service.metadata.namespace.as_deref() == Some(health::namespace(pod))
-        && selector.is_some_and(|selector| {
-            Selector::exactly(Some(selector)).matches(pod.metadata.labels.as_ref())
-        })
-}
-
-/// Whether no other pod of its controller does the same elsewhere.
-fn is_alone(snapshot: &Snapshot, provider: &Pod, leaving: &[&Pod]) -> bool {
+/// Returns true when no other pod of the provider's controller remains ready.
+fn is_alone(snapshot: &ClusterSnapshot, provider: &Pod, leaving: &[&Pod]) -> bool {
     !snapshot
         .pods
         .iter()
@@ -143,72 +129,77 @@ fn is_alone(snapshot: &Snapshot, provider: &Pod, leaving: &[&Pod]) -> bool {
 }
 
 fn stays_ready(pod: &Pod, leaving: &[&Pod]) -> bool {
-    health::is_ready(pod)
-        && !health::is_terminating(pod)
+    pods::is_ready(pod)
+        && !pods::is_terminating(pod)
         && !leaving.iter().any(|gone| is_same(gone, pod))
 }
 
-fn is_same(one: &Pod, other: &Pod) -> bool {
-    (health::namespace(one), health::name(one)) == (health::namespace(other), health::name(other))
-}
-
 fn is_sibling(one: &Pod, other: &Pod) -> bool {
-    let owner = |pod: &Pod| health::controller_of(pod).map(|owner| owner.uid.clone());
+    let owner = |pod: &Pod| pods::controller_of(pod).map(|owner| owner.uid.clone());
     owner(one).is_some()
         && owner(one) == owner(other)
-        && health::namespace(one) == health::namespace(other)
+        && pods::namespace(one) == pods::namespace(other)
 }
 
-/// The selectors that put the broken ones right, in the order in which `--last` wants them. A pod
-/// that no label tells from the others is left out.
+/// Returns the selectors for `--last`, in order, that satisfy the broken dependencies. Pods that no
+/// label distinguishes from other leaving pods are left out.
 #[must_use]
-pub fn last(needs: &[Need<'_>], leaving: &[&Pod], tiers: &Tiers) -> Vec<String> {
-    let broken: Vec<&Need<'_>> = needs.iter().filter(|need| need.is_broken(tiers)).collect();
-    // A critical user would come after all that `--last` names, so it has to be named, too.
+pub fn last(dependencies: &[Dependency<'_>], leaving: &[&Pod], tiers: &Tiers) -> Vec<String> {
+    let broken: Vec<&Dependency<'_>> = dependencies
+        .iter()
+        .filter(|dependency| dependency.is_broken(tiers))
+        .collect();
+    // System-critical pods come after everything that --last selects, so a critical user has to be
+    // selected as well.
     let critical = broken
         .iter()
-        .flat_map(|need| need.users.iter().copied())
+        .flat_map(|dependency| dependency.users.iter().copied())
         .filter(|user| is_critical(user));
+    let providers = broken.iter().map(|dependency| dependency.provider);
     let mut open: Vec<&Pod> = Vec::new();
-    for pod in critical.chain(broken.iter().map(|need| need.provider)) {
+    for pod in critical.chain(providers) {
         if !open.iter().any(|known| is_same(known, pod)) {
             open.push(pod);
         }
     }
     let mut selectors = Vec::new();
     while !open.is_empty() {
-        let needed = |pod: &Pod| {
-            let serves = broken.iter().filter(|need| is_same(need.provider, pod));
-            serves
-                .flat_map(|need| &need.users)
+        let is_used = |pod: &Pod| {
+            broken
+                .iter()
+                .filter(|dependency| is_same(dependency.provider, pod))
+                .flat_map(|dependency| &dependency.users)
                 .any(|user| open.iter().any(|other| is_same(other, user)))
         };
-        // Two that need each other go in the order of the list.
-        let next = open.iter().position(|pod| !needed(pod)).unwrap_or_default();
+        // Pods that depend on each other keep the order of the list.
+        let next = open
+            .iter()
+            .position(|pod| !is_used(pod))
+            .unwrap_or_default();
         let pod = open.remove(next);
         selectors.extend(selector(pod, leaving).filter(|selector| !selectors.contains(selector)));
     }
     selectors
 }
 
-/// The shortest selector that means the pod and its siblings, and nobody else who leaves.
+/// Returns the shortest selector that matches the pod, and no other leaving pod but its siblings.
 fn selector(pod: &Pod, leaving: &[&Pod]) -> Option<String> {
     let labels = pod.metadata.labels.as_ref()?;
-    let kept = |key: &&String| !GENERATED.contains(&key.as_str());
-    let mut keys: Vec<&String> = labels.keys().filter(kept).collect();
+    let is_kept = |key: &&String| !GENERATED_LABELS.contains(&key.as_str());
+    let mut keys: Vec<&String> = labels.keys().filter(is_kept).collect();
     keys.sort_by_key(|key| {
-        TELLING
+        IDENTIFYING_LABELS
             .iter()
             .position(|known| known == key)
-            .unwrap_or(TELLING.len())
+            .unwrap_or(IDENTIFYING_LABELS.len())
     });
     let whole = keys.clone();
     let choices = keys
         .into_iter()
         .map(|key| vec![key])
         .chain(std::iter::once(whole));
-    let means_only_it = |keys: &Vec<&String>| {
-        let means = |other: &Pod| {
+    let is_unique = |keys: &Vec<&String>| {
+        let matches = |other: &Pod| {
             keys.iter().all(|key| {
                 other.metadata.labels.as_ref().and_then(|of| of.get(*key)) == labels.get(*key)
             })
@@ -216,9 +207,9 @@ fn selector(pod: &Pod, leaving: &[&Pod]) -> Option<String> {
         !keys.is_empty()
             && !leaving
                 .iter()
-                .any(|other| !is_same(other, pod) && !is_sibling(other, pod) && means(other))
+                .any(|other| !is_same(other, pod) && !is_sibling(other, pod) && matches(other))
     };
-    let chosen = choices.into_iter().find(means_only_it)?;
+    let chosen = choices.into_iter().find(is_unique)?;
     let parts: Vec<String> = chosen
         .iter()
         .map(|key| format!("{key}={}", labels[*key]))
@@ -238,17 +229,17 @@ mod tests {
         serde_json::from_value(tree).expect("a pod")
     }
 
-    fn need<'a>(provider: &'a Pod, users: &[&'a Pod]) -> Need<'a> {
-        Need {
+    fn dependency<'a>(provider: &'a Pod, users: &[&'a Pod]) -> Dependency<'a> {
+        Dependency {
             provider,
             users: users.to_vec(),
             what: "serves".to_owned(),
         }
     }
 
-    /// With what is advised, nothing is broken any more.
-    fn check(needs: &[Need<'_>], leaving: &[&Pod], expected: &[&str]) {
-        let selectors = last(needs, leaving, &Tiers::default());
+    /// Checks the selectors, and that they satisfy all dependencies.
+    fn check(dependencies: &[Dependency<'_>], leaving: &[&Pod], expected: &[&str]) {
+        let selectors = last(dependencies, leaving, &Tiers::default());
         assert_eq!(selectors, expected);
         let parse = |text: &String| LabelSelector::parse(text).expect("a selector");
         let tiers = Tiers {
@@ -256,13 +247,15 @@ mod tests {
             last: selectors.iter().map(parse).collect(),
         };
         assert!(
-            needs.iter().all(|need| !need.is_broken(&tiers)),
+            dependencies
+                .iter()
+                .all(|dependency| !dependency.is_broken(&tiers)),
             "{selectors:?}"
         );
     }
 
     #[test]
-    fn providers_go_last_and_those_who_need_providers_before_them() {
+    fn providers_are_evicted_after_the_pods_that_use_them() {
         let (web, db) = (
             pod("web", json!({"app": "web", "tier": "disk"}), ""),
             pod("db", json!({"app": "db"}), ""),
@@ -273,9 +266,9 @@ mod tests {
             "",
         );
         let disk = pod("disk", json!({"app": "store", "tier": "disk"}), "");
-        let needs = [need(&disk, &[&store]), need(&store, &[&db])];
+        let dependencies = [dependency(&disk, &[&store]), dependency(&store, &[&db])];
         check(
-            &needs,
+            &dependencies,
             &[&web, &db, &store, &disk],
             &["tier=head", "app=store,tier=disk"],
         );
@@ -287,11 +280,11 @@ mod tests {
         let dns = pod("dns", json!({"k8s-app": "dns"}), "system-cluster-critical");
         let csi = pod("csi", json!({"app": "csi"}), "");
         check(
-            &[need(&csi, &[&dns])],
+            &[dependency(&csi, &[&dns])],
             &[&dns, &csi],
             &["k8s-app=dns", "app=csi"],
         );
         let web = pod("web", json!({"app": "web"}), "");
-        check(&[need(&dns, &[&web])], &[&dns, &web], &[]);
+        check(&[dependency(&dns, &[&web])], &[&dns, &web], &[]);
     }
 }

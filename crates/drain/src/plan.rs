@@ -1,113 +1,119 @@
-//! What draining these nodes would meet, said before anything is touched: which pods move, stay,
-//! are refused or lose something; whether the rest of the cluster can take them; how long it takes
-//! and which budgets make it so; what would be stuck for good, and why.
+//! Simulates a drain and reports what it would meet, without changing anything: which pods move,
+//! stay, are refused or lose data; whether other nodes can take the replacements; how long the
+//! drain takes and which budgets delay it; which pods are stuck, and why.
 //!
-//! Pure: a [`Snapshot`] in, a [`Plan`] out. The whole drain is played through on a copy of the
-//! state (`world.rs`, `play.rs`), with budgets judged as the server judges them, controllers that
-//! replace what left, and a placement that fits together. How long pods take to start is what the
-//! snapshot shows of their siblings (`pace.rs`); how long they take to end is an assumption that
-//! the caller makes, beside the worst case of their whole grace.
+//! Pure: a [`ClusterSnapshot`] in, a [`DrainPlan`] out. The whole drain is simulated on a copy of
+//! the cluster's state (`model.rs`, `placement.rs`, `simulation.rs`): evictions are decided by the
+//! server's rule, controllers replace pods, and replacements are placed on nodes. How long pods
+//! take to start is measured from their siblings in the snapshot (`timing.rs`). How long they take
+//! to terminate is an assumption of the caller; the worst case is their whole grace period.
 //!
-//! Read next: `play.rs`, then `waves.rs` and `proof.rs`.
+//! Read next: `simulation.rs`, then `waves.rs` and `stuck.rs`.
 
-mod pace;
-mod play;
-mod proof;
+mod model;
+mod placement;
 mod render;
 mod report;
+mod simulation;
+mod stuck;
+mod timing;
 mod waves;
-mod world;
+
+use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::Pod;
 use kinds::selector::LabelSelector;
 use rules::fit::cordon_taint;
 use rules::nodes;
 
-use crate::cluster::Snapshot;
-use crate::filter::{Allowed, Daemon, Verdict, daemon_set, has_local_storage, judge};
+pub use report::{
+    BudgetPlan, DrainPlan, Fate, NodePlan, OrderProblem, PodPlan, StuckPod, StuckReason,
+    UnplacedPod,
+};
+
+use crate::cluster::ClusterSnapshot;
+use crate::filter::{
+    DaemonSetLookup, DrainDecision, FilterOptions, daemon_set, decide, has_local_storage,
+};
 use crate::tier::Tiers;
-use crate::{health, order};
-pub use report::{BudgetPlan, Fate, NodePlan, OutOfOrder, Plan, PodPlan, Reason, Stuck, Unplaced};
+use crate::{order, pods};
+use model::{ClusterModel, ModelPodState, Replacement};
+use simulation::{NodeOrder, NodeTiers, SimulationResult, simulate};
+use timing::seconds;
 
-use play::{Leaving, Order, Outcome, play};
-use world::{Millis, Replacement, State, World};
-
-/// What is planned.
+/// The drain that is planned, and the assumptions of the simulation.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct PlanOptions {
     /// Names of the nodes, in the order in which they would be drained.
     pub nodes: Vec<String>,
-    /// What the user allows, as for a drain.
-    pub allowed: Allowed,
-    /// Only pods with these labels leave.
+    /// The flags of the drain that decide about pods.
+    pub filter: FilterOptions,
+    /// The pods to evict; `None` selects all pods.
     pub pods: Option<LabelSelector>,
-    /// What goes first and last.
+    /// Which pods are evicted first and which last.
     pub tiers: Tiers,
-    /// So many nodes at a time.
+    /// The maximum number of nodes that are drained at the same time.
     pub parallel: usize,
-    /// Instead of what each pod asks for.
+    /// The grace period in seconds, `None` for each pod's own.
     pub grace_seconds: Option<i64>,
-    /// From a node to ready, for pods of which no sibling has shown it.
+    /// Seconds from scheduling to ready, for pods without a sibling that shows it.
     pub start_seconds: f64,
-    /// From the stop signal to the end; never more than the grace.
+    /// Seconds from the stop signal to the end of a pod, at most its grace period.
     pub stop_seconds: f64,
 }
 
-/// Why there is no plan.
+/// Why a plan cannot be made.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Error {
-    /// The snapshot holds no such node.
-    #[error("node {0:?} is not there")]
-    NoSuchNode(String),
+pub enum PlanError {
+    /// The snapshot does not contain a node with this name.
+    #[error("node {0:?} not found")]
+    NodeNotFound(String),
 }
 
 /// Makes the plan.
 ///
 /// # Errors
-/// For a node that the snapshot does not hold.
-pub fn make(snapshot: &Snapshot, options: &Options) -> Result<Plan, Error> {
-    for name in &options.nodes {
-        if !snapshot.nodes.iter().any(|node| nodes::name(node) == name) {
-            return Err(Error::NoSuchNode(name.clone()));
-        }
-    }
-    let world = World::build(snapshot, &options.nodes, options);
-    let drafts: Vec<Draft> = options
+/// The first of the nodes that the snapshot does not contain.
+pub fn make(snapshot: &ClusterSnapshot, options: &PlanOptions) -> Result<DrainPlan, PlanError> {
+    if let Some(name) = options
         .nodes
         .iter()
-        .map(|node| draft(&world, snapshot, node, options))
+        .find(|name| snapshot.node(name).is_none())
+    {
+        return Err(PlanError::NodeNotFound(name.clone()));
+    }
+    let model = ClusterModel::build(snapshot, &options.nodes, options);
+    let drafts: Vec<NodeDraft> = options
+        .nodes
+        .iter()
+        .map(|node| NodeDraft::of(&model, snapshot, node, options))
         .collect();
-    let leaving: Vec<Leaving> = drafts.iter().map(Draft::leaving).collect();
-    let (waves, fewest_waves) = find_waves(&world, &leaving);
-    let blocked = drafts.iter().any(Draft::is_blocked);
-    let outcome = play(
-        world.clone(),
-        &leaving,
-        &Order::Window(options.parallel.max(1)),
-    );
-    let in_waves = play(world, &leaving, &Order::Waves(waves.clone()));
-    let patient = Options {
+    let leaving: Vec<NodeTiers> = drafts.iter().map(NodeDraft::leaving).collect();
+    let (waves, fewest_waves) = find_waves(&model, &leaving);
+    let is_blocked = drafts.iter().any(NodeDraft::is_blocked);
+    let window = NodeOrder::Window(options.parallel.max(1));
+    let result = simulate(model.clone(), &leaving, &window);
+    let in_waves = simulate(model, &leaving, &NodeOrder::Waves(waves.clone()));
+    let slowest = PlanOptions {
         stop_seconds: f64::MAX,
         ..options.clone()
     };
-    let worst = play(
-        World::build(snapshot, &options.nodes, &patient),
-        &leaving,
-        &Order::Window(options.parallel.max(1)),
-    );
-    let ends = |outcome: &Outcome<'_>| outcome.finished().filter(|_| !blocked).map(seconds);
+    let slowest = ClusterModel::build(snapshot, &options.nodes, &slowest);
+    let worst = simulate(slowest, &leaving, &window);
+    let end =
+        |result: &SimulationResult<'_>| result.finished().filter(|_| !is_blocked).map(seconds);
     let name = |node: &usize| options.nodes[*node].clone();
-    Ok(Plan {
-        finishes: ends(&outcome).is_some(),
-        seconds: ends(&outcome),
-        worst_seconds: ends(&worst),
-        wave_seconds: ends(&in_waves),
-        budgets: budgets(&outcome, &leaving),
-        stuck: stuck(&outcome, &leaving),
-        unplaced: unplaced(&outcome),
+    Ok(DrainPlan {
+        finishes: end(&result).is_some(),
+        seconds: end(&result),
+        worst_seconds: end(&worst),
+        wave_seconds: end(&in_waves),
+        budgets: budgets(&result, &leaving),
+        stuck: stuck_pods(&result, &leaving),
+        unplaced: unplaced(&result.model),
         order: drafts
             .iter()
-            .filter_map(|draft| draft.order(&outcome.world, snapshot, &options.tiers))
+            .filter_map(|draft| draft.order(&result.model, snapshot, &options.tiers))
             .collect(),
         waves: waves
             .iter()
@@ -118,46 +124,44 @@ pub fn make(snapshot: &Snapshot, options: &Options) -> Result<Plan, Error> {
         nodes: drafts
             .into_iter()
             .enumerate()
-            .map(|(index, draft)| draft.finish(index, &outcome))
+            .map(|(index, draft)| draft.finish(index, &result))
             .collect(),
     })
 }
 
-/// Which of these pods of one node would find no other if all of them went at once, whatever
-/// budgets say.
-pub(crate) fn homeless(snapshot: &Snapshot, node: &str, pods: &[&Pod]) -> Vec<Unplaced> {
+/// Returns those of the node's pods whose replacements would find no node if all of them were
+/// evicted at once. Budgets are ignored.
+pub(crate) fn unplaceable(
+    snapshot: &ClusterSnapshot,
+    node: &str,
+    leaving: &[&Pod],
+) -> Vec<UnplacedPod> {
     let nodes = vec![node.to_owned()];
-    let mut world = World::build(snapshot, &nodes, &Options::of(nodes.clone()));
-    let leaves = |actor: &world::Actor<'_>| {
-        pods.iter().any(|pod| std::ptr::eq(*pod, actor.pod))
-            && actor.replacement != Replacement::Never
-    };
-    let leaving: Vec<usize> = (0..world.actors.len())
-        .filter(|actor| leaves(&world.actors[*actor]))
-        .collect();
-    leaving
-        .iter()
-        .for_each(|actor| world.set(*actor, State::Gone));
-    let lost = leaving.into_iter().filter_map(|actor| {
-        let successor = world.replace(actor);
-        world.place(successor, 0);
-        let successor = &world.actors[successor];
-        (successor.state == State::Pending).then(|| Unplaced {
-            pod: successor.key(),
-            why: proof::refusals(&successor.refusals),
+    let mut model = ClusterModel::build(snapshot, &nodes, &PlanOptions::of(nodes.clone()));
+    let indexes: Vec<usize> = (0..model.pods.len())
+        .filter(|index| {
+            let pod = &model.pods[*index];
+            pod.replacement != Replacement::Never
+                && leaving.iter().any(|one| std::ptr::eq(*one, pod.object))
         })
-    });
-    lost.collect()
+        .collect();
+    indexes
+        .iter()
+        .for_each(|index| model.set(*index, ModelPodState::Gone));
+    for index in indexes {
+        let replacement = model.replace(index);
+        model.place(replacement, 0);
+    }
+    unplaced(&model)
 }
 
-impl Options {
-    /// A plan for these nodes with nothing allowed and nothing chosen, and the assumptions of
-    /// `exeunt plan`.
+impl PlanOptions {
+    /// Returns the defaults of `exeunt plan` for these nodes.
     #[must_use]
     pub fn of(nodes: Vec<String>) -> Self {
         Self {
             nodes,
-            allowed: Allowed::default(),
+            filter: FilterOptions::default(),
             pods: None,
             tiers: Tiers::default(),
             parallel: 1,
@@ -168,64 +172,27 @@ impl Options {
     }
 }
 
-fn seconds(millis: Millis) -> f64 {
-    std::time::Duration::from_millis(millis.try_into().unwrap_or_default()).as_secs_f64()
-}
-
-/// The pods of a node as they are judged before the drain is played.
-struct Draft {
+/// The decisions about the pods of a node, before the simulation.
+struct NodeDraft {
     node: String,
-    pods: Vec<(usize, Verdict, Vec<String>)>,
+    /// Index of the pod in the model, decision, notes.
+    pods: Vec<(usize, DrainDecision, Vec<String>)>,
     tiers: Vec<Vec<usize>>,
 }
 
-fn draft(world: &World<'_>, snapshot: &Snapshot, node: &str, options: &Options) -> Draft {
-    let (mut pods, mut tiers) = (
-        Vec::new(),
-        std::collections::BTreeMap::<usize, Vec<usize>>::new(),
-    );
-    for (index, actor) in world.actors.iter().enumerate() {
-        let selected = options
-            .pods
-            .as_ref()
-            .is_none_or(|selector| selector.matches(&actor.pod.metadata.labels));
-        if health::node_of(actor.pod) != Some(node) || !selected {
-            continue;
-        }
-        let daemon = daemon(snapshot, actor.pod);
-        let verdict = judge(actor.pod, &daemon, options.allowed, snapshot.now);
-        if matches!(verdict, Verdict::Goes(_)) {
-            tiers
-                .entry(options.tiers.of(actor.pod))
-                .or_default()
-                .push(index);
-        }
-        pods.push((index, verdict, notes(actor.pod)));
-    }
-    Draft {
-        node: node.to_owned(),
-        pods,
-        tiers: tiers.into_values().collect(),
-    }
-}
-
-/// A file may lack DaemonSets: then they are taken to be there.
-fn daemon(snapshot: &Snapshot, pod: &Pod) -> Daemon {
+/// Looks up the DaemonSet of a pod. A file may lack DaemonSets: then they are assumed to exist.
+fn look_up_daemon_set(snapshot: &ClusterSnapshot, pod: &Pod) -> DaemonSetLookup {
     let Some(name) = daemon_set(pod) else {
-        return Daemon::None;
+        return DaemonSetLookup::NotManaged;
     };
-    let unread = snapshot
-        .unread
-        .iter()
-        .any(|unread| unread.resource == "daemonsets.apps");
-    let found = snapshot.daemon_sets.iter().any(|set| {
+    let exists = snapshot.daemon_sets.iter().any(|set| {
         set.metadata.name.as_deref() == Some(name)
-            && set.metadata.namespace.as_deref().unwrap_or("default") == health::namespace(pod)
+            && pods::namespace_of(&set.metadata) == pods::namespace(pod)
     });
-    if found || unread {
-        Daemon::There
+    if exists || snapshot.unread("daemonsets.apps").is_some() {
+        DaemonSetLookup::Found
     } else {
-        Daemon::Gone(format!("daemonsets.apps {name:?} not found"))
+        DaemonSetLookup::NotFound(format!("daemonsets.apps {name:?} not found"))
     }
 }
 
@@ -234,114 +201,153 @@ fn notes(pod: &Pod) -> Vec<String> {
     if has_local_storage(pod) {
         notes.push("the contents of its emptyDir volumes are lost".to_owned());
     }
-    let is_daemon = daemon_set(pod).is_some();
-    if !is_daemon
-        && nodes::tolerates(
-            pod.spec.as_ref().and_then(|spec| spec.tolerations.as_ref()),
-            &cordon_taint(),
-        )
-    {
-        notes.push("it tolerates the cordon, so its successor may come straight back".to_owned());
+    let tolerations = pod.spec.as_ref().and_then(|spec| spec.tolerations.as_ref());
+    if daemon_set(pod).is_none() && nodes::tolerates(tolerations, &cordon_taint()) {
+        notes.push(
+            "it tolerates the cordon, so its replacement may be scheduled to the same node"
+                .to_owned(),
+        );
     }
     notes
 }
 
-impl Draft {
+impl NodeDraft {
+    fn of(
+        model: &ClusterModel<'_>,
+        snapshot: &ClusterSnapshot,
+        node: &str,
+        options: &PlanOptions,
+    ) -> Self {
+        let mut pods = Vec::new();
+        let mut tiers = BTreeMap::<usize, Vec<usize>>::new();
+        for (index, pod) in model.pods.iter().enumerate() {
+            let pod = pod.object;
+            let is_selected = options
+                .pods
+                .as_ref()
+                .is_none_or(|selector| selector.matches(&pod.metadata.labels));
+            if pods::node_of(pod) != Some(node) || !is_selected {
+                continue;
+            }
+            let daemon_set = look_up_daemon_set(snapshot, pod);
+            let decision = decide(pod, &daemon_set, options.filter, snapshot.now);
+            if matches!(decision, DrainDecision::Evict(_)) {
+                tiers.entry(options.tiers.of(pod)).or_default().push(index);
+            }
+            pods.push((index, decision, notes(pod)));
+        }
+        Self {
+            node: node.to_owned(),
+            pods,
+            tiers: tiers.into_values().collect(),
+        }
+    }
+
     fn is_blocked(&self) -> bool {
         self.pods
             .iter()
-            .any(|(_, verdict, _)| matches!(verdict, Verdict::Blocks(_)))
+            .any(|(_, decision, _)| matches!(decision, DrainDecision::Block(_)))
     }
 
-    /// Nothing leaves a node that cannot be drained.
-    fn leaving(&self) -> Leaving {
+    /// Returns the pods to evict. A blocked node keeps all of them.
+    fn leaving(&self) -> NodeTiers {
         if self.is_blocked() {
-            Leaving::default()
+            NodeTiers::default()
         } else {
-            Leaving {
+            NodeTiers {
                 tiers: self.tiers.clone(),
             }
         }
     }
 
-    /// What leaves too early with these tiers.
-    fn order(&self, world: &World<'_>, snapshot: &Snapshot, tiers: &Tiers) -> Option<OutOfOrder> {
+    /// Returns the dependencies that the drain breaks with these tiers.
+    fn order(
+        &self,
+        model: &ClusterModel<'_>,
+        snapshot: &ClusterSnapshot,
+        tiers: &Tiers,
+    ) -> Option<OrderProblem> {
         let leaving: Vec<&Pod> = self
             .tiers
             .iter()
             .flatten()
-            .map(|actor| world.actors[*actor].pod)
+            .map(|pod| model.pods[*pod].object)
             .collect();
-        let needs = order::needs(snapshot, &leaving);
-        let key = |pod: &Pod| format!("{}/{}", health::namespace(pod), health::name(pod));
-        let broken = needs
+        let dependencies = order::dependencies(snapshot, &leaving);
+        let broken = dependencies
             .iter()
-            .filter(|need| need.is_broken(tiers))
-            .map(|need| {
-                let users: Vec<String> = need.users.iter().map(|user| key(user)).collect();
+            .filter(|dependency| dependency.is_broken(tiers))
+            .map(|dependency| {
+                let users: Vec<String> = dependency
+                    .users
+                    .iter()
+                    .map(|user| pods::key(user))
+                    .collect();
                 format!(
-                    "{} {}: it has to go after {}",
-                    key(need.provider),
-                    need.what,
+                    "{} {}: it must be evicted after {}",
+                    pods::key(dependency.provider),
+                    dependency.what,
                     users.join(", ")
                 )
             });
         let because: Vec<String> = broken.collect();
-        (!because.is_empty()).then(|| OutOfOrder {
+        (!because.is_empty()).then(|| OrderProblem {
             node: self.node.clone(),
             because,
-            last: order::last(&needs, &leaving, tiers),
+            last: order::last(&dependencies, &leaving, tiers),
         })
     }
 
-    fn finish(self, index: usize, outcome: &Outcome<'_>) -> NodePlan {
-        let blocked = self.is_blocked();
-        let pods = self.pods.into_iter().map(|(actor, verdict, notes)| {
-            let fate = fate(actor, verdict, blocked, outcome);
-            PodPlan {
-                pod: outcome.world.actors[actor].key(),
-                fate,
-                evicted: outcome.told[actor].map(seconds),
-                notes,
-            }
+    fn finish(self, index: usize, result: &SimulationResult<'_>) -> NodePlan {
+        let is_blocked = self.is_blocked();
+        let pods = self.pods.into_iter().map(|(pod, decision, notes)| PodPlan {
+            pod: result.model.pods[pod].key(),
+            fate: fate(pod, decision, is_blocked, result),
+            evicted: result.granted_at[pod].map(seconds),
+            notes,
         });
         NodePlan {
             pods: pods.collect(),
-            seconds: outcome.emptied[index].filter(|_| !blocked).map(seconds),
+            seconds: result.emptied_at[index]
+                .filter(|_| !is_blocked)
+                .map(seconds),
             name: self.node,
         }
     }
 }
 
-fn fate(actor: usize, verdict: Verdict, blocked: bool, outcome: &Outcome<'_>) -> Fate {
-    match verdict {
-        Verdict::Blocks(why) => Fate::Refused { why },
-        Verdict::Stays(why) => Fate::Stays {
-            why: why.unwrap_or("nobody has to make it leave").to_owned(),
+fn fate(
+    pod: usize,
+    decision: DrainDecision,
+    is_node_blocked: bool,
+    result: &SimulationResult<'_>,
+) -> Fate {
+    let model = &result.model;
+    match decision {
+        DrainDecision::Block(why) => Fate::Refused { why },
+        DrainDecision::Skip(why) => Fate::Stays {
+            why: why.unwrap_or("a drain skips it").to_owned(),
         },
-        Verdict::Goes(_) if blocked => Fate::Stays {
-            why: "nothing leaves a node of which a pod is refused".to_owned(),
+        DrainDecision::Evict(_) if is_node_blocked => Fate::Stays {
+            why: "another pod blocks the drain of its node".to_owned(),
         },
-        Verdict::Goes(_) if outcome.world.actors[actor].state != State::Gone => Fate::Stuck,
-        Verdict::Goes(_) if outcome.world.actors[actor].replacement == Replacement::Never => {
-            Fate::Ends
-        }
-        Verdict::Goes(_) => {
-            let place =
-                outcome.successor[actor].and_then(|successor| outcome.world.actors[successor].node);
+        DrainDecision::Evict(_) if model.pods[pod].state != ModelPodState::Gone => Fate::Stuck,
+        DrainDecision::Evict(_) if model.pods[pod].replacement == Replacement::Never => Fate::Ends,
+        DrainDecision::Evict(_) => {
+            let node = result.replaced_by[pod].and_then(|replacement| model.pods[replacement].node);
             Fate::Moves {
-                to: place.map(|place| nodes::name(outcome.world.places[place].node).to_owned()),
+                to: node.map(|node| nodes::name(model.nodes[node].object).to_owned()),
             }
         }
     }
 }
 
-fn find_waves(world: &World<'_>, leaving: &[Leaving]) -> (Vec<Vec<usize>>, bool) {
+fn find_waves(model: &ClusterModel<'_>, leaving: &[NodeTiers]) -> (Vec<Vec<usize>>, bool) {
     let takes = leaving.iter().map(|node| {
         let mut takes: Vec<(usize, i32)> = Vec::new();
         for budget in node
-            .actors()
-            .flat_map(|actor| world.actors[actor].budgets.iter().copied())
+            .pods()
+            .flat_map(|pod| model.pods[pod].budgets.iter().copied())
         {
             match takes.iter_mut().find(|(known, _)| *known == budget) {
                 Some((_, pods)) => *pods += 1,
@@ -350,64 +356,61 @@ fn find_waves(world: &World<'_>, leaving: &[Leaving]) -> (Vec<Vec<usize>>, bool)
         }
         takes
     });
-    let allowed: Vec<i32> = world
+    let allowed: Vec<i32> = model
         .budgets
         .iter()
-        .map(|bound| bound.count.allowed().unwrap_or_default())
+        .map(|budget| budget.count.allowed().unwrap_or_default())
         .collect();
     waves::fewest(&takes.collect(), &allowed)
 }
 
-fn budgets(outcome: &Outcome<'_>, leaving: &[Leaving]) -> Vec<BudgetPlan> {
-    let plans = outcome
-        .world
+fn budgets(result: &SimulationResult<'_>, leaving: &[NodeTiers]) -> Vec<BudgetPlan> {
+    let plan = |(index, budget): (usize, &model::ModelBudget<'_>)| {
+        let leaves = |pod: &usize| result.model.pods[*pod].budgets.contains(&index);
+        let demand = budget.count.demand.as_ref().ok();
+        BudgetPlan {
+            budget: budget.key(),
+            needs: demand.map(|demand| demand.desired),
+            healthy: budget.count.healthy(),
+            least_healthy: result.least_healthy[index],
+            leaving: leaving
+                .iter()
+                .flat_map(NodeTiers::pods)
+                .filter(leaves)
+                .count(),
+            waiting: result.waits[index].pods,
+            waited_seconds: seconds(result.waits[index].time),
+        }
+    };
+    result
+        .model
         .budgets
         .iter()
         .enumerate()
-        .map(|(index, bound)| {
-            let leaves = |actor: &usize| outcome.world.actors[*actor].budgets.contains(&index);
-            BudgetPlan {
-                budget: bound.key(),
-                needs: bound
-                    .count
-                    .figures
-                    .as_ref()
-                    .ok()
-                    .map(|figures| figures.desired),
-                healthy: bound.count.healthy(),
-                least_healthy: outcome.least[index],
-                leaving: leaving
-                    .iter()
-                    .flat_map(Leaving::actors)
-                    .filter(leaves)
-                    .count(),
-                waiting: outcome.waited[index].1,
-                waited_seconds: seconds(outcome.waited[index].0),
-            }
-        });
-    plans.filter(|plan| plan.leaving > 0).collect()
+        .map(plan)
+        .filter(|plan| plan.leaving > 0)
+        .collect()
 }
 
-fn stuck(outcome: &Outcome<'_>, leaving: &[Leaving]) -> Vec<Stuck> {
-    let left = leaving
+fn stuck_pods(result: &SimulationResult<'_>, leaving: &[NodeTiers]) -> Vec<StuckPod> {
+    let mut stuck: Vec<StuckPod> = leaving
         .iter()
-        .flat_map(Leaving::actors)
-        .filter(|actor| outcome.world.actors[*actor].state != State::Gone);
-    let mut stuck: Vec<Stuck> = left.map(|actor| proof::of(&outcome.world, actor)).collect();
+        .flat_map(NodeTiers::pods)
+        .filter(|pod| result.model.pods[*pod].state != ModelPodState::Gone)
+        .map(|pod| stuck::explain(&result.model, pod))
+        .collect();
     stuck.sort_by(|a, b| (a.reason, &a.pod).cmp(&(b.reason, &b.pod)));
     stuck
 }
 
-fn unplaced(outcome: &Outcome<'_>) -> Vec<Unplaced> {
-    let waiting = outcome
-        .world
-        .actors
+fn unplaced(model: &ClusterModel<'_>) -> Vec<UnplacedPod> {
+    model
+        .pods
         .iter()
-        .filter(|actor| actor.stands_in && actor.state == State::Pending);
-    waiting
-        .map(|actor| Unplaced {
-            pod: actor.key(),
-            why: proof::refusals(&actor.refusals),
+        .filter(|pod| pod.is_replacement && pod.state == ModelPodState::Pending)
+        .map(|pod| UnplacedPod {
+            pod: pod.key(),
+            why: placement::describe(&pod.refusals),
         })
         .collect()
 }

@@ -1,13 +1,14 @@
-//! Lets a single-replica workload stay reachable: a second replica is started first, the old one is
-//! evicted when the new one is ready, and the workload is scaled back.
+//! Keeps a single-replica workload available during a drain: scales it to two, evicts the old pod
+//! when the new one is ready, and scales it back.
 //!
-//! The workload carries a label and an annotation meanwhile, so that an interrupted run is put
-//! right by the next drain of the same node: nothing is kept anywhere else.
+//! Meanwhile the workload has a label and an annotation. They are the only state, so that the next
+//! drain of the same node scales the workload back after an interruption.
 //!
-//! A StatefulSet gives another member and no copy: it is scaled back only when the member that went
-//! is back, and not scaled up at all when its members have volumes of their own.
+//! The second pod of a StatefulSet is another member, not a copy. The set is scaled back only when
+//! the evicted member is ready again, and not scaled up at all when its members have their own
+//! volumes.
 //!
-//! Read next: `workload.rs`, which workload a pod stands for.
+//! Read next: `workload.rs`, which finds the workload of a pod.
 
 mod workload;
 
@@ -17,61 +18,68 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams};
+use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event};
 use kube::{Client, ResourceExt as _};
 use serde_json::json;
 
-use crate::{dynamic, evict, health};
-pub use workload::Kind;
-pub(crate) use workload::may_be_raised;
+use crate::{evict, pods};
+pub use workload::WorkloadKind;
+pub(crate) use workload::can_surge;
 
-/// Names the node for whose drain a workload was scaled up.
+/// The label of a workload that is scaled up. Its value is the node that is drained.
 pub const LABEL: &str = "exeunt.dev/surged-for";
-/// The number of replicas to go back to.
+/// The annotation of a workload that is scaled up. Its value is the number of replicas before.
 pub const ANNOTATION: &str = "exeunt.dev/surged-from";
 
-/// How long a replica may take to be ready; a pod that needs longer needs a person.
-const PATIENCE: Duration = Duration::from_secs(600);
+/// How long a new replica may take to become ready.
+const READY_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// A workload that was scaled up.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Surge {
-    /// Its kind.
-    pub kind: Kind,
-    /// Its namespace.
+pub struct SurgedWorkload {
+    /// Kind.
+    pub kind: WorkloadKind,
+    /// Namespace.
     pub namespace: String,
-    /// Its name.
+    /// Name.
     pub name: String,
 }
 
-/// What came of the wish for another replica.
+/// The result of scaling up the workload of a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Raised {
-    /// The pod is not the only replica of anything: there is nothing to do.
-    Needless,
-    /// It would be undone, or do harm: why. The pod is evicted as it is.
-    Unwise(String),
-    /// Another replica is ready.
-    Ready(Surge),
+pub enum SurgeResult {
+    /// The pod is not the only replica of a workload. It is evicted at once.
+    NotNeeded,
+    /// The workload was not scaled up because that would be reverted or do harm: a warning. The pod
+    /// is evicted without a second replica.
+    Declined(String),
+    /// A second replica is ready.
+    Ready(SurgedWorkload),
 }
 
-impl Surge {
-    /// As `deployment NAMESPACE/NAME`.
+impl SurgedWorkload {
+    /// Formats the workload as `deployment NAMESPACE/NAME`.
     #[must_use]
-    pub fn told(&self) -> String {
-        format!("{} {}/{}", self.kind.word(), self.namespace, self.name)
+    pub fn describe(&self) -> String {
+        format!(
+            "{} {}/{}",
+            self.kind.resource_name(),
+            self.namespace,
+            self.name
+        )
     }
 
-    /// What the other replica is not, where it is no copy of the one that goes.
+    /// Returns a warning when the new replica is no copy of the old one.
     #[must_use]
     pub fn caveat(&self) -> Option<String> {
         let text = || {
             format!(
-                "{} has another member now and no copy of the one that goes; it stays until that one is back",
-                self.told()
+                "{} runs another member, not a copy of the evicted one; it is scaled back when the evicted member is ready again",
+                self.describe()
             )
         };
-        (self.kind == Kind::StatefulSet).then(text)
+        (self.kind == WorkloadKind::StatefulSet).then(text)
     }
 
     fn api(&self, client: &Client) -> Api<DynamicObject> {
@@ -79,20 +87,21 @@ impl Surge {
     }
 }
 
-/// Starts a second replica of the pod's workload and waits until one that is not `pod` is ready.
+/// Scales up the workload of the pod for the drain of `node`, and waits until another replica is
+/// ready.
 ///
 /// # Errors
-/// What keeps the replica from being ready, in words.
-pub(crate) async fn raise(client: &Client, pod: &Pod, node: &str) -> Result<Raised, String> {
+/// A message that says why no other replica is ready. The workload is scaled back then.
+pub(crate) async fn raise(client: &Client, pod: &Pod, node: &str) -> Result<SurgeResult, String> {
     let found = workload::find(client, pod)
         .await
-        .map_err(|error| format!("cannot read its controller: {}", evict::words(&error)))?;
+        .map_err(|error| format!("cannot read its controller: {}", evict::message_of(&error)))?;
     let Some((kind, object)) = found else {
-        return Ok(Raised::Needless);
+        return Ok(SurgeResult::NotNeeded);
     };
-    let surge = Surge {
+    let surge = SurgedWorkload {
         kind,
-        namespace: health::namespace(pod).to_owned(),
+        namespace: pods::namespace(pod).to_owned(),
         name: object.name_any(),
     };
     let (replicas, raised) = (
@@ -100,13 +109,13 @@ pub(crate) async fn raise(client: &Client, pod: &Pod, node: &str) -> Result<Rais
         object.annotations().contains_key(ANNOTATION),
     );
     if replicas != 1 && !raised {
-        return Ok(Raised::Needless);
+        return Ok(SurgeResult::NotNeeded);
     }
     if !raised {
-        if let Some(why) = workload::unwise(kind, &object) {
-            return Ok(Raised::Unwise(format!(
-                "{} is not scaled up, and its only pod goes as it is: {why}",
-                surge.told()
+        if let Some(why) = workload::reason_to_decline(kind, &object) {
+            return Ok(SurgeResult::Declined(format!(
+                "{} is not scaled up, so its only pod is evicted without a second one: {why}",
+                surge.describe()
             )));
         }
         let patch = json!({
@@ -121,17 +130,21 @@ pub(crate) async fn raise(client: &Client, pod: &Pod, node: &str) -> Result<Rais
             .patch(&surge.name, &PatchParams::default(), &Patch::Merge(patch))
             .await;
         scaled.map_err(|error| {
-            format!("cannot scale up {}: {}", surge.told(), evict::words(&error))
+            format!(
+                "cannot scale up {}: {}",
+                surge.describe(),
+                evict::message_of(&error)
+            )
         })?;
     }
-    match tokio::time::timeout(PATIENCE, another_is_ready(client, pod)).await {
-        Ok(()) => Ok(Raised::Ready(surge)),
+    match tokio::time::timeout(READY_TIMEOUT, another_is_ready(client, pod)).await {
+        Ok(()) => Ok(SurgeResult::Ready(surge)),
         Err(_) => {
             lower(client, &surge).await?;
             Err(format!(
                 "the second replica of {} was not ready after {} s; it was scaled back",
-                surge.told(),
-                PATIENCE.as_secs()
+                surge.describe(),
+                READY_TIMEOUT.as_secs()
             ))
         }
     }
@@ -139,13 +152,14 @@ pub(crate) async fn raise(client: &Client, pod: &Pod, node: &str) -> Result<Rais
 
 /// Waits until another pod of the same owner is ready.
 async fn another_is_ready(client: &Client, pod: &Pod) {
-    let owner = health::controller_of(pod).map(|owner| owner.uid.clone());
-    let namespace = Some(health::namespace(pod));
-    let mut events =
-        dynamic::watch::<Pod>(client.clone(), namespace, watcher::Config::default()).boxed();
+    let api = Api::<Pod>::namespaced(client.clone(), pods::namespace(pod));
+    let owner = pods::controller_of(pod).map(|owner| owner.uid.clone());
+    let mut events = watcher::watcher(api, watcher::Config::default())
+        .default_backoff()
+        .boxed();
     while let Some(event) = events.next().await {
         if let Ok(Event::Apply(other) | Event::InitApply(other)) = event {
-            let same_owner = health::controller_of(&other).map(|owner| owner.uid.clone()) == owner;
+            let same_owner = pods::controller_of(&other).map(|owner| owner.uid.clone()) == owner;
             if same_owner && other.uid() != pod.uid() && is_up(&other) {
                 return;
             }
@@ -154,44 +168,48 @@ async fn another_is_ready(client: &Client, pod: &Pod) {
 }
 
 fn is_up(pod: &Pod) -> bool {
-    health::is_ready(pod) && !health::is_terminating(pod)
+    pods::is_ready(pod) && !pods::is_terminating(pod)
 }
 
-/// Scales a workload back when nobody is missed: the member of a StatefulSet that went must be
-/// back. When it does not come, the workload is scaled back all the same, and that is an error.
+/// Scales a workload back, a StatefulSet only when its evicted member is ready again. Returns false
+/// when it was scaled back before.
 ///
 /// # Errors
-/// What went wrong, in words.
-pub(crate) async fn restore(client: &Client, surge: &Surge) -> Result<bool, String> {
-    let back = match surge.kind {
-        Kind::StatefulSet => tokio::time::timeout(PATIENCE, members_are_back(client, surge))
-            .await
-            .is_ok(),
+/// The message of the failed request, or that the evicted member did not become ready in time. In
+/// the second case the workload is scaled back nevertheless.
+pub(crate) async fn restore(client: &Client, surge: &SurgedWorkload) -> Result<bool, String> {
+    let is_back = match surge.kind {
+        WorkloadKind::StatefulSet => {
+            tokio::time::timeout(READY_TIMEOUT, members_are_back(client, surge))
+                .await
+                .is_ok()
+        }
         _ => true,
     };
     let lowered = lower(client, surge).await?;
-    if back || !lowered {
+    if is_back || !lowered {
         return Ok(lowered);
     }
     Err(format!(
-        "{} was scaled back, and its first member is not ready after {} s",
-        surge.told(),
-        PATIENCE.as_secs()
+        "{} was scaled back, but its evicted member is not ready after {} s",
+        surge.describe(),
+        READY_TIMEOUT.as_secs()
     ))
 }
 
-/// Waits until the members that a StatefulSet had before are all ready, or the set is gone.
-async fn members_are_back(client: &Client, surge: &Surge) {
+/// Waits until the members that a StatefulSet had before are all ready, or the set is deleted.
+async fn members_are_back(client: &Client, surge: &SurgedWorkload) {
     let Ok(Some(set)) = surge.api(client).get_opt(&surge.name).await else {
         return;
     };
     let wanted = workload::members(&set, before(&set).unwrap_or(1));
     let mut up: BTreeMap<String, bool> = BTreeMap::new();
-    let namespace = Some(surge.namespace.as_str());
-    let mut events =
-        dynamic::watch::<Pod>(client.clone(), namespace, watcher::Config::default()).boxed();
+    let api = Api::<Pod>::namespaced(client.clone(), &surge.namespace);
+    let mut events = watcher::watcher(api, watcher::Config::default())
+        .default_backoff()
+        .boxed();
     while let Some(event) = events.next().await {
-        let whole = match event {
+        let is_complete = match event {
             Ok(Event::Init) => {
                 up.clear();
                 false
@@ -211,14 +229,14 @@ async fn members_are_back(client: &Client, surge: &Surge) {
             Ok(Event::InitDone) => true,
             Err(_) => false,
         };
-        if whole && wanted.iter().all(|name| up.get(name) == Some(&true)) {
+        if is_complete && wanted.iter().all(|name| up.get(name) == Some(&true)) {
             return;
         }
     }
 }
 
-/// The number of replicas to go back to. Others can write the annotation, so that no more is
-/// believed than a surge ever notes down: a small number.
+/// Returns the number of replicas before the surge. Other clients can write the annotation, so only
+/// small numbers are accepted.
 fn before(object: &DynamicObject) -> Option<i64> {
     object
         .annotations()
@@ -228,21 +246,21 @@ fn before(object: &DynamicObject) -> Option<i64> {
         .map(i64::from)
 }
 
-/// Scales a workload back at once, unless somebody else has changed its size since; false when that
-/// was done before.
+/// Scales a workload back at once, and removes label and annotation. Keeps the number of replicas
+/// when another client has changed it since. Returns false when there was nothing to do.
 ///
 /// # Errors
-/// What the server answers, in words.
-pub(crate) async fn lower(client: &Client, surge: &Surge) -> Result<bool, String> {
+/// The message of the failed request.
+pub(crate) async fn lower(client: &Client, surge: &SurgedWorkload) -> Result<bool, String> {
     let api = surge.api(client);
     let failed = |error: kube::Error| {
         format!(
             "cannot scale back {}: {}",
-            surge.told(),
-            evict::words(&error)
+            surge.describe(),
+            evict::message_of(&error)
         )
     };
-    // A write of somebody else in between is met once or twice, not for ever.
+    // A concurrent write conflicts once or twice; five conflicts mean that something is wrong.
     for _ in 0..5 {
         let Some(object) = api.get_opt(&surge.name).await.map_err(failed)? else {
             return Ok(false);
@@ -266,30 +284,30 @@ pub(crate) async fn lower(client: &Client, surge: &Surge) -> Result<bool, String
         }
     }
     Err(format!(
-        "cannot scale back {}: somebody else keeps changing it",
-        surge.told()
+        "cannot scale back {}: another client keeps changing it",
+        surge.describe()
     ))
 }
 
-/// The workloads that are scaled up for the drain of this node, by this run or an interrupted one;
-/// and in words, what could not be seen.
-pub(crate) async fn raised_for(client: &Client, node: &str) -> (Vec<Surge>, Vec<String>) {
+/// Returns the workloads that are scaled up for the drain of this node, by this run or an
+/// interrupted one, and a warning for each kind that cannot be listed.
+pub(crate) async fn raised_for(client: &Client, node: &str) -> (Vec<SurgedWorkload>, Vec<String>) {
     let (mut surges, mut unseen) = (Vec::new(), Vec::new());
-    for kind in Kind::ALL {
+    for kind in WorkloadKind::ALL {
         let api = Api::<DynamicObject>::all_with(client.clone(), &kind.resource());
         match api
             .list(&ListParams::default().labels(&format!("{LABEL}={node}")))
             .await
         {
-            Ok(found) => surges.extend(found.items.iter().map(|object| Surge {
+            Ok(found) => surges.extend(found.items.iter().map(|object| SurgedWorkload {
                 kind,
                 namespace: object.namespace().unwrap_or_default(),
                 name: object.name_any(),
             })),
             Err(error) => unseen.push(format!(
-                "cannot see whether a {} is still scaled up: {}",
-                kind.word(),
-                evict::words(&error)
+                "cannot list {}s that are still scaled up: {}",
+                kind.resource_name(),
+                evict::message_of(&error)
             )),
         }
     }

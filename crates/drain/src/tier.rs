@@ -1,22 +1,23 @@
-//! The order in which the pods of a node go: a tier begins when the one before it is gone.
+//! The order in which the pods of a node are evicted: a tier begins when all pods of the tier
+//! before it are deleted.
 
 use k8s_openapi::api::core::v1::Pod;
 use kinds::selector::LabelSelector;
 
-/// Priorities from here on belong to the system: networks, storage, DNS.
+/// The lowest priority of system-critical pods (`system-cluster-critical`).
 const CRITICAL_PRIORITY: i32 = 2_000_000_000;
 
-/// What goes first and what goes last.
+/// Which pods are evicted first and which last.
 #[derive(Clone, Debug, Default)]
 pub struct Tiers {
-    /// Before all others, in this order.
+    /// Selectors of the first tiers, in order.
     pub first: Vec<LabelSelector>,
-    /// After all others, in this order; system-critical pods come after them.
+    /// Selectors of the tiers after all other pods, in order. System-critical pods come after them.
     pub last: Vec<LabelSelector>,
 }
 
 impl Tiers {
-    /// The pod's tier; lower ones go earlier.
+    /// Returns the tier of the pod. Lower tiers are evicted earlier.
     #[must_use]
     pub fn of(&self, pod: &Pod) -> usize {
         let matching = |selectors: &[LabelSelector]| {
@@ -39,7 +40,7 @@ impl Tiers {
     }
 }
 
-/// Whether the system needs the pod.
+/// Returns true for pods with a system-critical priority or priority class.
 #[must_use]
 pub fn is_critical(pod: &Pod) -> bool {
     let Some(spec) = &pod.spec else { return false };
@@ -60,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn critical_pods_go_after_those_that_were_put_last() {
+    fn critical_pods_come_after_those_of_last() {
         let select = |text: &str| LabelSelector::parse(text).expect("a selector");
         let tiers = Tiers {
             first: vec![select("job=batch"), select("job")],

@@ -1,80 +1,99 @@
-//! The watches of a drain: what they see becomes [`Fact`]s, and so does that they cannot see.
+//! The watches of a drain. Their events and failures become [`EngineInput`]s.
 
 use std::collections::BTreeSet;
 
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event};
-use kube::{Client, ResourceExt as _};
+use kube::{Api, Client, ResourceExt as _};
 use tokio::sync::mpsc::UnboundedSender;
 
-use crate::cordon::Change;
-use crate::dynamic;
-use crate::evict::{self, Answer, Target};
-use crate::filter::Sorted;
-use crate::surge::{Raised, Surge};
+use crate::cordon::CordonChange;
+use crate::evict::{self, EvictionResponse, PodRef};
+use crate::filter::FilteredPods;
+use crate::surge::{SurgeResult, SurgedWorkload};
 
-/// Something that the engine learns, from a watch or as the answer to a request.
+/// An input of the engine: a watch event, or the response to a request.
 #[derive(Debug)]
-pub(crate) enum Fact {
-    /// Whether the server knows evictions in `policy/v1beta1` only.
-    Api(Result<bool, String>),
-    Cordoned(String, Result<Change, kube::Error>),
-    Surveyed(String, Result<Sorted, kube::Error>),
-    PodSeen(Box<Pod>),
-    PodGone(String),
-    /// All pods of this node.
+pub(crate) enum EngineInput {
+    /// The eviction API of the server, or the error of the discovery.
+    Discovered(Result<EvictionApi, String>),
+    /// The response to marking a node as unschedulable.
+    Cordoned(String, Result<CordonChange, kube::Error>),
+    /// The filtered pods of a node.
+    Listed(String, Result<FilteredPods, kube::Error>),
+    PodObserved(Box<Pod>),
+    /// The uid of a deleted pod.
+    PodDeleted(String),
+    /// The uids of all pods of a node.
     PodsListed(String, BTreeSet<String>),
-    PodsBlind(Option<String>),
-    NodeSeen(String, Option<Box<Node>>),
-    BudgetSeen(Box<PodDisruptionBudget>),
-    BudgetGone(Box<PodDisruptionBudget>),
-    BudgetsBlind(Option<String>),
-    Answered(Target, Answer),
-    Looked(Target, Result<Option<Box<Pod>>, kube::Error>),
-    Surged(Target, Result<Raised, String>),
-    /// Whether there was anything to do.
-    Restored(Surge, Result<bool, String>),
-    Leftovers(Vec<Surge>, Vec<String>),
+    /// The error of the watch of pods, `None` when it works again.
+    PodWatch(Option<String>),
+    /// A node, `None` when it was deleted.
+    NodeObserved(String, Option<Box<Node>>),
+    BudgetObserved(Box<PodDisruptionBudget>),
+    BudgetDeleted(Box<PodDisruptionBudget>),
+    /// The error of the watch of budgets, `None` when it works again.
+    BudgetWatch(Option<String>),
+    /// The response to an eviction or deletion.
+    Responded(PodRef, EvictionResponse),
+    /// The result of reading a pod, `None` when it does not exist.
+    Checked(PodRef, Result<Option<Box<Pod>>, kube::Error>),
+    Surged(PodRef, Result<SurgeResult, String>),
+    /// True when the workload was scaled back, false when there was nothing to do.
+    Restored(SurgedWorkload, Result<bool, String>),
+    /// Workloads that are still scaled up after the drain of their node, and warnings.
+    StillSurged(Vec<SurgedWorkload>, Vec<String>),
 }
 
-/// Follows the pods that `config` selects, in one namespace or in all, as pods of `node`.
+/// The version of the eviction API that the server serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum EvictionApi {
+    /// `policy/v1`, since Kubernetes 1.22.
+    V1,
+    /// Only `policy/v1beta1`.
+    V1Beta1,
+}
+
+/// Watches the pods that `config` selects, on behalf of the drain of `node`.
 pub(crate) async fn pods(
-    client: Client,
-    namespace: Option<String>,
+    api: Api<Pod>,
     config: watcher::Config,
     node: String,
-    facts: UnboundedSender<Fact>,
+    inputs: UnboundedSender<EngineInput>,
 ) {
-    let mut events = dynamic::watch::<Pod>(client, namespace.as_deref(), config).boxed();
+    let mut events = watcher::watcher(api, config).default_backoff().boxed();
     let mut listed = BTreeSet::new();
     while let Some(event) = events.next().await {
-        let fact = match event {
+        let input = match event {
             Ok(Event::Init) => {
                 listed.clear();
                 continue;
             }
             Ok(Event::InitApply(pod)) => {
                 listed.extend(pod.uid());
-                Fact::PodSeen(Box::new(pod))
+                EngineInput::PodObserved(Box::new(pod))
             }
             Ok(Event::InitDone) => {
-                drop(facts.send(Fact::PodsBlind(None)));
-                Fact::PodsListed(node.clone(), std::mem::take(&mut listed))
+                drop(inputs.send(EngineInput::PodWatch(None)));
+                EngineInput::PodsListed(node.clone(), std::mem::take(&mut listed))
             }
-            Ok(Event::Apply(pod)) => Fact::PodSeen(Box::new(pod)),
-            Ok(Event::Delete(pod)) => Fact::PodGone(pod.uid().unwrap_or_default()),
-            Err(error) => Fact::PodsBlind(Some(words(&error))),
+            Ok(Event::Apply(pod)) => EngineInput::PodObserved(Box::new(pod)),
+            Ok(Event::Delete(pod)) => EngineInput::PodDeleted(pod.uid().unwrap_or_default()),
+            Err(error) => EngineInput::PodWatch(Some(message_of(&error))),
         };
-        drop(facts.send(fact));
+        drop(inputs.send(input));
     }
 }
 
-/// Follows a node.
-pub(crate) async fn node(client: Client, name: String, facts: UnboundedSender<Fact>) {
+/// Watches a node.
+pub(crate) async fn node(client: Client, name: String, inputs: UnboundedSender<EngineInput>) {
     let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
-    let mut events = dynamic::watch::<Node>(client, None, config).boxed();
+    let mut events = watcher::watcher(Api::<Node>::all(client), config)
+        .default_backoff()
+        .boxed();
     let mut found = false;
     while let Some(event) = events.next().await {
         let seen = match event {
@@ -88,40 +107,44 @@ pub(crate) async fn node(client: Client, name: String, facts: UnboundedSender<Fa
             }
             Ok(Event::InitDone) if found => continue,
             Ok(Event::InitDone | Event::Delete(_)) => None,
-            // Without this watch less is known of why a pod does not go, and nothing else is lost.
+            // Without this watch the drain reports less about delays, and nothing else is lost.
             Err(error) => {
-                tracing::debug!(%error, node = name, "watching the node failed; trying again");
+                tracing::debug!(%error, node = name, "cannot watch node, retrying");
                 continue;
             }
         };
-        drop(facts.send(Fact::NodeSeen(name.clone(), seen)));
+        drop(inputs.send(EngineInput::NodeObserved(name.clone(), seen)));
     }
 }
 
-/// Follows all budgets.
-pub(crate) async fn budgets(client: Client, facts: UnboundedSender<Fact>) {
-    let mut events =
-        dynamic::watch::<PodDisruptionBudget>(client, None, watcher::Config::default()).boxed();
+/// Watches all budgets.
+pub(crate) async fn budgets(client: Client, inputs: UnboundedSender<EngineInput>) {
+    let mut events = watcher::watcher(
+        Api::<PodDisruptionBudget>::all(client),
+        watcher::Config::default(),
+    )
+    .default_backoff()
+    .boxed();
     while let Some(event) = events.next().await {
-        let fact = match event {
+        let input = match event {
             Ok(Event::Apply(budget) | Event::InitApply(budget)) => {
-                Fact::BudgetSeen(Box::new(budget))
+                EngineInput::BudgetObserved(Box::new(budget))
             }
-            Ok(Event::Delete(budget)) => Fact::BudgetGone(Box::new(budget)),
-            Ok(Event::InitDone) => Fact::BudgetsBlind(None),
+            Ok(Event::Delete(budget)) => EngineInput::BudgetDeleted(Box::new(budget)),
+            Ok(Event::InitDone) => EngineInput::BudgetWatch(None),
             Ok(Event::Init) => continue,
-            Err(error) => Fact::BudgetsBlind(Some(words(&error))),
+            Err(error) => EngineInput::BudgetWatch(Some(message_of(&error))),
         };
-        drop(facts.send(fact));
+        drop(inputs.send(input));
     }
 }
 
-/// The server's words in an error of a watch.
-fn words(error: &watcher::Error) -> String {
+/// Returns the server's message in the error of a watch.
+fn message_of(error: &watcher::Error) -> String {
     match error {
         watcher::Error::InitialListFailed(error)
         | watcher::Error::WatchStartFailed(error)
-        | watcher::Error::WatchFailed(error) => evict::words(error),
+        | watcher::Error::WatchFailed(error) => evict::message_of(error),
         watcher::Error::WatchError(status) => status.message.clone(),
         other => other.to_string(),
     }

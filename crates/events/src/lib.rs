@@ -14,11 +14,9 @@
 
 mod bucket;
 mod correlate;
-mod pending;
 mod recorder;
 mod write;
 
 pub use bucket::RateLimit;
-pub use pending::EventType;
-pub use recorder::{EventBroadcaster, EventRecorder};
+pub use recorder::{EventBroadcaster, EventRecorder, EventType};
 pub use write::EventWriter;

@@ -10,7 +10,7 @@ mod observe;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use ::drain::event::Event;
+use ::drain::event::DrainEvent;
 use anyhow::Context as _;
 use clock::Clock;
 use cluster::{Cluster, Config, Listen, NodeOptions};
@@ -244,19 +244,19 @@ impl Story<'_> {
         }
     }
 
-    async fn progress(&self, started: Instant, step: Event, told: &mut Told) {
+    async fn progress(&self, started: Instant, step: DrainEvent, told: &mut Told) {
         let (pod, happening) = match step {
-            Event::Cordoned { .. } => {
+            DrainEvent::Cordoned { .. } => {
                 return say(&format!("  {:>8}  node/{} cordoned", "", self.node));
             }
-            Event::Asked { pod, .. } => (pod, Happening::Asked),
-            Event::Accepted { pod } => (
+            DrainEvent::EvictionRequested { pod, .. } => (pod, Happening::Asked),
+            DrainEvent::Accepted { pod } => (
                 pod,
                 Happening::Granted {
                     allowed: self.allowed().await,
                 },
             ),
-            Event::Refused { pod, why, .. } => {
+            DrainEvent::Refused { pod, why, .. } => {
                 told.refusals += 1;
                 (
                     pod,

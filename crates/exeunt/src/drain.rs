@@ -10,13 +10,13 @@ mod table;
 
 use std::time::Duration;
 
-use ::drain::board::{Board, Policy};
-use ::drain::cordon::{self, Change};
-use ::drain::engine::Engine;
-use ::drain::event::Event;
-use ::drain::filter::Allowed;
-use ::drain::stage;
-use ::drain::survey::Survey;
+use ::drain::cordon::{self, CordonChange};
+use ::drain::engine::DrainEngine;
+use ::drain::event::DrainEvent;
+use ::drain::filter::FilterOptions;
+use ::drain::progress;
+use ::drain::selection::PodSelection;
+use ::drain::state::{DrainOptions, DrainState};
 use ::drain::tier::Tiers;
 use clock::Clock;
 use jiff::Timestamp;
@@ -54,7 +54,7 @@ pub(crate) async fn run(arguments: &Drain) -> Result<(), Failure> {
         confirm::ask(&losses).await?;
     }
     let parallel = usize::try_from(arguments.parallel).unwrap_or(1);
-    let engine = Engine::drain(client, clock.clone(), policy, survey, nodes, parallel);
+    let engine = DrainEngine::drain(client, clock.clone(), policy, survey, nodes, parallel);
     Box::pin(follow(engine, clock, &arguments.pace)).await
 }
 
@@ -78,7 +78,7 @@ pub(crate) async fn evict(arguments: &Evict) -> Result<(), Failure> {
         });
         return Ok(());
     }
-    let engine = Engine::evict(connection.client.clone(), clock.clone(), policy, pods);
+    let engine = DrainEngine::evict(connection.client.clone(), clock.clone(), policy, pods);
     Box::pin(follow(engine, clock, &arguments.pace)).await
 }
 
@@ -92,16 +92,16 @@ pub(crate) async fn cordon(arguments: &Cordon, wish: bool) -> Result<(), Failure
     for node in &nodes {
         let name = node.name_any();
         let change = match arguments.dry_run {
-            DryRun::Client if cordon::is_cordoned(node) == wish => Ok(Change::Needless),
-            DryRun::Client => Ok(Change::Made),
+            DryRun::Client if cordon::is_cordoned(node) == wish => Ok(CordonChange::Unchanged),
+            DryRun::Client => Ok(CordonChange::Made),
             asked => cordon::set(&connection.client, node, wish, asked == DryRun::Server).await,
         };
         match change {
-            Ok(Change::Made) => say(&format!(
+            Ok(CordonChange::Made) => say(&format!(
                 "node/{name} {verb}ed{}",
                 suffix(arguments.dry_run)
             )),
-            Ok(Change::Needless) => say(&format!(
+            Ok(CordonChange::Unchanged) => say(&format!(
                 "node/{name} already {verb}ed{}",
                 suffix(arguments.dry_run)
             )),
@@ -156,29 +156,29 @@ async fn pods(connection: &Connection, arguments: &Evict) -> Result<Vec<Pod>, Fa
     Ok(pods)
 }
 
-fn policy(pace: &Pace) -> Policy {
-    Policy {
+fn policy(pace: &Pace) -> DrainOptions {
+    DrainOptions {
         grace_seconds: (pace.grace_period >= 0).then_some(pace.grace_period),
         dry_run: pace.dry_run == DryRun::Server,
         timeout: (!pace.timeout.is_zero()).then_some(pace.timeout),
         pod_deadline: pace.pod_deadline,
         on_deadline: match pace.on_deadline {
-            OnDeadline::Wait => stage::OnDeadline::Wait,
-            OnDeadline::Report => stage::OnDeadline::Report,
-            OnDeadline::Delete => stage::OnDeadline::Delete,
+            OnDeadline::Wait => progress::DeadlineAction::Wait,
+            OnDeadline::Report => progress::DeadlineAction::Report,
+            OnDeadline::Delete => progress::DeadlineAction::Delete,
         },
-        ..Policy::default()
+        ..DrainOptions::default()
     }
 }
 
-fn policy_of_drain(arguments: &Drain) -> Result<Policy, Failure> {
+fn policy_of_drain(arguments: &Drain) -> Result<DrainOptions, Failure> {
     let parsed = |flag: &str, texts: &[String]| -> Result<Vec<LabelSelector>, Failure> {
         texts
             .iter()
             .map(|text| parse_selector(flag, "<selector>", text))
             .collect()
     };
-    Ok(Policy {
+    Ok(DrainOptions {
         delete: arguments.disable_eviction,
         node_deadline: arguments.node_deadline,
         skip_after_seconds: arguments.skip_wait_for_delete_timeout,
@@ -200,9 +200,9 @@ fn parse_selector(flag: &str, placeholder: &str, text: &str) -> Result<LabelSele
     })
 }
 
-fn survey(arguments: &Drain) -> Survey {
-    Survey {
-        allowed: Allowed {
+fn survey(arguments: &Drain) -> PodSelection {
+    PodSelection {
+        filter: FilterOptions {
             force: arguments.force,
             ignore_daemonsets: arguments.ignore_daemonsets,
             delete_emptydir_data: arguments.delete_emptydir_data,
@@ -216,7 +216,7 @@ fn survey(arguments: &Drain) -> Survey {
 /// What cannot be undone, a line for each sort.
 async fn losses(
     connection: &Connection,
-    survey: &Survey,
+    survey: &PodSelection,
     nodes: &[Node],
     arguments: &Drain,
     now: Timestamp,
@@ -236,10 +236,10 @@ async fn losses(
 
 async fn look(
     connection: &Connection,
-    survey: &Survey,
+    survey: &PodSelection,
     node: &Node,
     now: Timestamp,
-) -> Result<::drain::filter::Sorted, Failure> {
+) -> Result<::drain::filter::FilteredPods, Failure> {
     let name = node.name_any();
     let sorted = survey.of_node(&connection.client, &name, now).await;
     sorted.map_err(|error| connection.failure(&format!("list the pods of node {name:?}"), &error))
@@ -248,7 +248,7 @@ async fn look(
 /// `--dry-run=client`: only reads.
 async fn rehearse(
     connection: &Connection,
-    survey: &Survey,
+    survey: &PodSelection,
     nodes: &[Node],
     now: Timestamp,
 ) -> Result<(), Failure> {
@@ -267,9 +267,9 @@ async fn rehearse(
     let mut failed = 0;
     for node in nodes {
         let (name, sorted) = (node.name_any(), look(connection, survey, node, now).await?);
-        if !sorted.blocks.is_empty() {
+        if !sorted.blocking.is_empty() {
             failed += 1;
-            let event = Event::NodeFailed {
+            let event = DrainEvent::NodeFailed {
                 node: name,
                 errors: sorted.errors(),
                 pending: Vec::new(),
@@ -281,7 +281,7 @@ async fn rehearse(
             .warning()
             .iter()
             .for_each(|warning| remark(&format!("Warning: {warning}")));
-        for pod in &sorted.go {
+        for pod in &sorted.evict {
             say(&format!(
                 "evicting pod {}/{}{suffix}",
                 pod.namespace().unwrap_or_default(),
@@ -298,7 +298,7 @@ async fn rehearse(
 }
 
 /// Shows what the engine does until it is over, or interrupted.
-async fn follow(mut engine: Engine, clock: Clock, pace: &Pace) -> Result<(), Failure> {
+async fn follow(mut engine: DrainEngine, clock: Clock, pace: &Pace) -> Result<(), Failure> {
     let mut show = Show::new(pace);
     let mut frames = tokio::time::interval(FRAME);
     frames.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
@@ -311,26 +311,26 @@ async fn follow(mut engine: Engine, clock: Clock, pace: &Pace) -> Result<(), Fai
                 return Err(interrupt(&mut engine).await);
             }
             event = engine.next() => match event {
-                Some(event) => show.event(&event, engine.board(), clock.now()),
+                Some(event) => show.event(&event, engine.state(), clock.now()),
                 None => break,
             },
-            _ = frames.tick() => show.frame(engine.board(), clock.now()),
+            _ = frames.tick() => show.frame(engine.state(), clock.now()),
         }
     }
     show.clear();
-    judged_alone(engine.board());
-    finish(engine.board(), &show, clock.now())
+    judged_alone(engine.state());
+    finish(engine.state(), &show, clock.now())
 }
 
 /// What a dry run by the server does not say.
-fn judged_alone(board: &Board) {
-    let nodes: Vec<&str> = board
+fn judged_alone(state: &DrainState) {
+    let nodes: Vec<&str> = state
         .nodes()
         .iter()
         .map(|node| node.name.as_str())
         .filter(|name| !plain::is_group(name))
         .collect();
-    if board.policy().dry_run && !nodes.is_empty() {
+    if state.options().dry_run && !nodes.is_empty() {
         let plan = format!("exeunt plan {}", nodes.join(" "));
         remark(&format!(
             "A dry run judges each pod alone, by the budgets of this moment; {plan} plays the whole drain through"
@@ -338,15 +338,15 @@ fn judged_alone(board: &Board) {
     }
 }
 
-async fn interrupt(engine: &mut Engine) -> Failure {
+async fn interrupt(engine: &mut DrainEngine) -> Failure {
     for fault in engine.stop().await {
         remark(&format!("Warning: {fault}"));
     }
-    let board = engine.board();
-    summary::standing(board)
+    let state = engine.state();
+    summary::standing(state)
         .iter()
         .for_each(|line| remark(line));
-    let nodes: Vec<&str> = board
+    let nodes: Vec<&str> = state
         .nodes()
         .iter()
         .map(|node| node.name.as_str())
@@ -364,14 +364,14 @@ async fn interrupt(engine: &mut Engine) -> Failure {
     }
 }
 
-fn finish(board: &Board, show: &Show, now: Timestamp) -> Result<(), Failure> {
+fn finish(state: &DrainState, show: &Show, now: Timestamp) -> Result<(), Failure> {
     match show {
-        Show::Json => say(&summary::as_json(board, now).to_string()),
-        Show::Plain(_) | Show::Table { .. } => summary::lines(board, now)
+        Show::Json => say(&summary::as_json(state, now).to_string()),
+        Show::Plain(_) | Show::Table { .. } => summary::lines(state, now)
             .iter()
             .for_each(|line| remark(line)),
     }
-    let failed: Vec<_> = board
+    let failed: Vec<_> = state
         .nodes()
         .iter()
         .filter(|node| {
@@ -399,7 +399,7 @@ fn finish(board: &Board, show: &Show, now: Timestamp) -> Result<(), Failure> {
         .for_each(|error| remark(error));
     Err(not_drained(
         failed.len(),
-        board.nodes().len(),
+        state.nodes().len(),
         &failed[0].name,
     ))
 }
@@ -440,27 +440,29 @@ impl Show {
         }
     }
 
-    fn event(&mut self, event: &Event, board: &Board, now: Timestamp) {
+    fn event(&mut self, event: &DrainEvent, state: &DrainState, now: Timestamp) {
         match self {
             Self::Json => say(&summary::event_as_json(event, now).to_string()),
-            Self::Plain(plain) => plain.lines(event, board).iter().for_each(print),
+            Self::Plain(plain) => plain.lines(event, state).iter().for_each(print),
             Self::Table { plain, .. } => {
                 // The table shows these as they are, and not as they come.
                 let shown = matches!(
                     event,
-                    Event::Asked { .. } | Event::Refused { .. } | Event::Faulty { .. }
+                    DrainEvent::EvictionRequested { .. }
+                        | DrainEvent::Refused { .. }
+                        | DrainEvent::RequestFailed { .. }
                 );
-                let lines = plain.lines(event, board);
+                let lines = plain.lines(event, state);
                 if !shown && !lines.is_empty() {
                     self.clear();
                     lines.iter().for_each(print);
-                    self.frame(board, now);
+                    self.frame(state, now);
                 }
             }
         }
     }
 
-    fn frame(&mut self, board: &Board, now: Timestamp) {
+    fn frame(&mut self, state: &DrainState, now: Timestamp) {
         let Self::Table {
             terminal, drawn, ..
         } = self
@@ -468,7 +470,7 @@ impl Show {
             return;
         };
         let (columns, rows) = terminal::size();
-        let lines = table::render(board, *terminal, now, rows.saturating_sub(2), columns);
+        let lines = table::render(state, *terminal, now, rows.saturating_sub(2), columns);
         terminal::redraw(*drawn, &lines);
         *drawn = lines.len();
     }

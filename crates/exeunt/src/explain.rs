@@ -1,7 +1,7 @@
 //! `exeunt explain`: finds what is meant, reads what is needed, prints.
 
-use ::drain::cluster::{NOT_IN_FILE, Scope, Snapshot, Unread};
-use ::drain::explain::{Explanation, Kind, Subject, explain};
+use ::drain::cluster::{ClusterSnapshot, NOT_IN_FILE, NamespaceScope, Unread};
+use ::drain::explain::{ExplainSubject, Explanation, SubjectKind, explain};
 use clock::Clock;
 
 use crate::cli::{Explain, Form};
@@ -12,7 +12,7 @@ use crate::terminal::say;
 
 /// A subject as it was written: `web-0`, `pod/web-0`.
 struct Wanted<'a> {
-    kind: Option<Kind>,
+    kind: Option<SubjectKind>,
     name: &'a str,
 }
 
@@ -48,7 +48,7 @@ fn parse(text: &str) -> Result<Wanted<'_>, Failure> {
             kind: None,
             name: text,
         }),
-        Some((kind, name)) => match Kind::named(kind) {
+        Some((kind, name)) => match SubjectKind::named(kind) {
             Some(kind) if !name.is_empty() => Ok(Wanted {
                 kind: Some(kind),
                 name,
@@ -71,7 +71,7 @@ fn offline(arguments: &Explain, wanted: &[Wanted<'_>]) -> Result<Vec<Explanation
     };
     let mut explanations = Vec::new();
     for one in wanted {
-        let subjects = Subject::find(&snapshot, one.kind, namespace, one.name);
+        let subjects = ExplainSubject::find(&snapshot, one.kind, namespace, one.name);
         if subjects.is_empty() {
             return Err(missing(one, namespace, &snapshot));
         }
@@ -87,25 +87,25 @@ fn offline(arguments: &Explain, wanted: &[Wanted<'_>]) -> Result<Vec<Explanation
 async fn online(arguments: &Explain, wanted: &[Wanted<'_>]) -> Result<Vec<Explanation>, Failure> {
     let connection = connect(&arguments.connect).await?;
     let namespace = (!arguments.all_namespaces).then_some(connection.namespace.as_str());
-    let nodes = wanted.iter().any(|one| one.kind == Some(Kind::Node));
+    let nodes = wanted.iter().any(|one| one.kind == Some(SubjectKind::Node));
     let mut snapshot = match namespace {
         Some(namespace) if !nodes => {
-            read(&connection, Scope::Namespace(namespace.to_owned())).await?
+            read(&connection, NamespaceScope::Namespace(namespace.to_owned())).await?
         }
-        _ => read(&connection, Scope::Cluster).await?,
+        _ => read(&connection, NamespaceScope::Cluster).await?,
     };
     // A node concerns the pods of all namespaces, and a bare name may be one.
     let is_node = |one: &Wanted<'_>| {
-        Subject::find(&snapshot, one.kind, namespace, one.name)
+        ExplainSubject::find(&snapshot, one.kind, namespace, one.name)
             .iter()
-            .any(|subject| subject.kind == Kind::Node)
+            .any(|subject| subject.kind == SubjectKind::Node)
     };
     if !nodes && namespace.is_some() && wanted.iter().any(is_node) {
-        snapshot = read(&connection, Scope::Cluster).await?;
+        snapshot = read(&connection, NamespaceScope::Cluster).await?;
     }
     let mut explanations = Vec::new();
     for one in wanted {
-        let subjects = Subject::find(&snapshot, one.kind, namespace, one.name);
+        let subjects = ExplainSubject::find(&snapshot, one.kind, namespace, one.name);
         if subjects.is_empty() {
             return Err(missing(one, namespace, &snapshot));
         }
@@ -124,24 +124,26 @@ async fn online(arguments: &Explain, wanted: &[Wanted<'_>]) -> Result<Vec<Explan
     Ok(explanations)
 }
 
-async fn read(connection: &Connection, scope: Scope) -> Result<Snapshot, Failure> {
-    let read = Snapshot::read(&connection.client, &scope, Clock::system().now()).await;
+async fn read(connection: &Connection, scope: NamespaceScope) -> Result<ClusterSnapshot, Failure> {
+    let read = ClusterSnapshot::read(&connection.client, &scope, Clock::system().now()).await;
     read.map_err(|error| connection.failure("read the cluster", &error))
 }
 
 /// Nothing of that name: because there is none, or because it may not be seen.
-fn missing(wanted: &Wanted<'_>, namespace: Option<&str>, snapshot: &Snapshot) -> Failure {
+fn missing(wanted: &Wanted<'_>, namespace: Option<&str>, snapshot: &ClusterSnapshot) -> Failure {
     let (kind, resources): (_, &[&str]) = match wanted.kind {
-        Some(Kind::Pod) => ("pod", &["pods"]),
-        Some(Kind::Node) => ("node", &["nodes"]),
-        Some(Kind::Budget) => ("budget", &["poddisruptionbudgets.policy"]),
+        Some(SubjectKind::Pod) => ("pod", &["pods"]),
+        Some(SubjectKind::Node) => ("node", &["nodes"]),
+        Some(SubjectKind::Budget) => ("budget", &["poddisruptionbudgets.policy"]),
         None => (
             "pod, node or budget",
             &["pods", "nodes", "poddisruptionbudgets.policy"],
         ),
     };
     let place = match namespace {
-        Some(namespace) if wanted.kind != Some(Kind::Node) => format!(" in namespace {namespace}"),
+        Some(namespace) if wanted.kind != Some(SubjectKind::Node) => {
+            format!(" in namespace {namespace}")
+        }
         _ => String::new(),
     };
     let message = format!("no {kind} is called {:?}{place}", wanted.name);

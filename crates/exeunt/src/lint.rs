@@ -1,7 +1,7 @@
 //! `exeunt lint`: reads manifests or a cluster, prints findings, fails when they are bad enough.
 
-use ::drain::cluster::{Scope, Snapshot};
-use ::drain::lint::{Finding, Options, Severity, Sources, lint, sarif, text};
+use ::drain::cluster::{ClusterSnapshot, NamespaceScope};
+use ::drain::lint::{Finding, FindingSeverity, LintOptions, SourceMap, lint, sarif, text};
 use clock::Clock;
 
 use crate::cli::{Lint, LintForm, LintSeverity};
@@ -12,14 +12,14 @@ use crate::terminal::{remark, say};
 
 /// Runs the command.
 pub(crate) async fn run(arguments: &Lint) -> Result<(), Failure> {
-    let mut sources = Sources::default();
+    let mut sources = SourceMap::default();
     let mut snapshot = match arguments.files.is_empty() {
         true => online(arguments).await?,
         false => {
             let files = snapshot::read(&arguments.files)?;
             files
                 .iter()
-                .for_each(|file| sources.learn(&file.name, &file.text));
+                .for_each(|file| sources.add(&file.name, &file.text));
             let mut parsed = snapshot::parse(&files, Clock::system().now())?;
             // Manifests are not expected to hold everything.
             parsed.unread.clear();
@@ -43,15 +43,15 @@ pub(crate) async fn run(arguments: &Lint) -> Result<(), Failure> {
     let findings = lint(
         &snapshot,
         &sources,
-        &Options {
+        &LintOptions {
             max_grace: arguments.max_grace,
         },
     );
     print(arguments.output, &findings)?;
     let limit = match arguments.fail_on {
-        LintSeverity::Note => Severity::Note,
-        LintSeverity::Warning => Severity::Warning,
-        LintSeverity::Error => Severity::Error,
+        LintSeverity::Note => FindingSeverity::Note,
+        LintSeverity::Warning => FindingSeverity::Warning,
+        LintSeverity::Error => FindingSeverity::Error,
     };
     match findings
         .iter()
@@ -63,21 +63,21 @@ pub(crate) async fn run(arguments: &Lint) -> Result<(), Failure> {
             let hint = "mend them, suppress them by annotation (exeunt lint --help), or choose another --fail-on";
             Err(Failure::new(format!(
                 "findings of severity {} or above: {count}",
-                limit.word()
+                limit.as_str()
             ))
             .hint(hint))
         }
     }
 }
 
-async fn online(arguments: &Lint) -> Result<Snapshot, Failure> {
+async fn online(arguments: &Lint) -> Result<ClusterSnapshot, Failure> {
     let connection = connect(&arguments.connect).await?;
     let scope = if arguments.all_namespaces {
-        Scope::Cluster
+        NamespaceScope::Cluster
     } else {
-        Scope::Namespace(connection.namespace.clone())
+        NamespaceScope::Namespace(connection.namespace.clone())
     };
-    let read = Snapshot::read(&connection.client, &scope, Clock::system().now()).await;
+    let read = ClusterSnapshot::read(&connection.client, &scope, Clock::system().now()).await;
     read.map_err(|error| connection.failure("read the cluster", &error))
 }
 

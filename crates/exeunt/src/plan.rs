@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use ::drain::cluster::{RESOURCES, Scope, Snapshot};
-use ::drain::filter::Allowed;
-use ::drain::plan::{self, Options};
+use ::drain::cluster::{ClusterSnapshot, NamespaceScope, RESOURCES};
+use ::drain::filter::FilterOptions;
+use ::drain::plan::{self, PlanOptions};
 use ::drain::tier::Tiers;
 use clock::Clock;
 use kinds::selector::LabelSelector;
@@ -38,9 +38,14 @@ pub(crate) async fn run(arguments: &Plan) -> Result<(), Failure> {
         .hint("exeunt explain POD says what would let a pod go"))
 }
 
-async fn read(arguments: &Plan) -> Result<Snapshot, Failure> {
+async fn read(arguments: &Plan) -> Result<ClusterSnapshot, Failure> {
     let connection = connect(&arguments.connect).await?;
-    let read = Snapshot::read(&connection.client, &Scope::Cluster, Clock::system().now()).await;
+    let read = ClusterSnapshot::read(
+        &connection.client,
+        &NamespaceScope::Cluster,
+        Clock::system().now(),
+    )
+    .await;
     let snapshot = read.map_err(|error| connection.failure("read the cluster", &error))?;
     // Without these a plan would be empty, and look as if all were well.
     match snapshot
@@ -63,7 +68,7 @@ async fn read(arguments: &Plan) -> Result<Snapshot, Failure> {
     }
 }
 
-fn read_files(files: &[PathBuf]) -> Result<Snapshot, Failure> {
+fn read_files(files: &[PathBuf]) -> Result<ClusterSnapshot, Failure> {
     let read =
         snapshot::read(files).and_then(|files| snapshot::parse(&files, Clock::system().now()));
     let snapshot = read.map_err(|failure| failure.hint(how_to_make()))?;
@@ -87,7 +92,7 @@ fn how_to_make() -> String {
     )
 }
 
-fn options(arguments: &Plan, snapshot: &Snapshot) -> Result<Options, Failure> {
+fn options(arguments: &Plan, snapshot: &ClusterSnapshot) -> Result<PlanOptions, Failure> {
     let nodes = match &arguments.selector {
         None => arguments.nodes.clone(),
         Some(text) => {
@@ -117,9 +122,9 @@ fn options(arguments: &Plan, snapshot: &Snapshot) -> Result<Options, Failure> {
     } else {
         Some(selector("pod-selector", &arguments.pod_selector)?)
     };
-    Ok(Options {
+    Ok(PlanOptions {
         nodes,
-        allowed: Allowed {
+        filter: FilterOptions {
             force: arguments.force,
             ignore_daemonsets: arguments.ignore_daemonsets,
             delete_emptydir_data: arguments.delete_emptydir_data,

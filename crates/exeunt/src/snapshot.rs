@@ -3,7 +3,7 @@
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use ::drain::cluster::Snapshot;
+use ::drain::cluster::ClusterSnapshot;
 use jiff::Timestamp;
 
 use crate::failure::Failure;
@@ -46,21 +46,21 @@ fn read_one(path: &Path) -> Result<File, Failure> {
 
 /// The snapshot that the files are together, as of the moment when the newest was written: ages are
 /// to be those that the cluster had.
-pub(crate) fn parse(files: &[File], now: Timestamp) -> Result<Snapshot, Failure> {
+pub(crate) fn parse(files: &[File], now: Timestamp) -> Result<ClusterSnapshot, Failure> {
     let moment = files
         .iter()
         .filter_map(|file| file.written)
         .max()
         .unwrap_or(now);
-    let mut whole: Option<Snapshot> = None;
+    let mut whole: Option<ClusterSnapshot> = None;
     for file in files {
         let hint = "kubectl get RESOURCES -A -o yaml writes such files";
-        let part = Snapshot::parse(&file.text, moment)
+        let part = ClusterSnapshot::parse(&file.text, moment)
             .map_err(|error| Failure::usage(format!("{}: {error}", file.name), hint))?;
         match &mut whole {
             Some(whole) => whole.absorb(part),
             None => whole = Some(part),
         }
     }
-    Ok(whole.unwrap_or_else(|| Snapshot::empty(moment)))
+    Ok(whole.unwrap_or_else(|| ClusterSnapshot::empty(moment)))
 }

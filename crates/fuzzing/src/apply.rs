@@ -57,7 +57,7 @@ pub fn apply(input: &[u8]) {
     }
 }
 
-/// A second apply of the same configuration meets no conflict and changes nothing.
+/// Who applies the same again meets no conflict and changes nothing.
 fn check_again(
     live: &Tree,
     object: &Tree,

@@ -6,7 +6,7 @@ use kinds::{Tree, json as codec};
 
 use crate::typed;
 
-/// The largest number of warnings about one document.
+/// At most so many warnings are told of one document.
 const WARNINGS: usize = 100;
 
 /// JSON, by type and without one.

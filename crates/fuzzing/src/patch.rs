@@ -22,7 +22,7 @@ pub fn patch(input: &[u8]) {
         return;
     };
     let (document, patch) = (document.tree, patch.tree);
-    // The check for unknown members must not fail, whatever the patch is.
+    // Telling what nobody knows must not fail, whatever the patch is.
     let _ = (language::unknown_members(&patch), language::shown(&patch));
     if let Ok(merged) = language::merge(document.clone(), patch.clone()) {
         check_readable(&merged);

@@ -17,9 +17,23 @@ pub(super) enum TidyCheck {
 }
 
 const EXEMPT: &[(&str, &[TidyCheck])] = &[
-    ("cluster", &[TidyCheck::Types]),
-    ("control", &[TidyCheck::Width]),
-    ("docs", &[TidyCheck::Phrases]),
+    (
+        "clock",
+        &[TidyCheck::Phrases, TidyCheck::Types, TidyCheck::Width],
+    ),
+    (
+        "control",
+        &[
+            TidyCheck::Circles,
+            TidyCheck::Phrases,
+            TidyCheck::Types,
+            TidyCheck::Width,
+        ],
+    ),
+    (
+        "cluster",
+        &[TidyCheck::Phrases, TidyCheck::Types, TidyCheck::Width],
+    ),
     (
         "drain",
         &[
@@ -29,8 +43,13 @@ const EXEMPT: &[(&str, &[TidyCheck])] = &[
             TidyCheck::Width,
         ],
     ),
+    ("docs", &[TidyCheck::Phrases]),
     (
         "exeunt",
+        &[TidyCheck::Phrases, TidyCheck::Types, TidyCheck::Width],
+    ),
+    (
+        "fuzzing",
         &[TidyCheck::Phrases, TidyCheck::Types, TidyCheck::Width],
     ),
     (
@@ -42,7 +61,15 @@ const EXEMPT: &[(&str, &[TidyCheck])] = &[
             TidyCheck::Width,
         ],
     ),
-    ("node", &[TidyCheck::Circles, TidyCheck::Width]),
+    (
+        "node",
+        &[
+            TidyCheck::Circles,
+            TidyCheck::Phrases,
+            TidyCheck::Types,
+            TidyCheck::Width,
+        ],
+    ),
     (
         "registry",
         &[
@@ -52,14 +79,34 @@ const EXEMPT: &[(&str, &[TidyCheck])] = &[
             TidyCheck::Width,
         ],
     ),
-    ("rules", &[TidyCheck::Types, TidyCheck::Width]),
     (
-        "server",
+        "rules",
         &[TidyCheck::Phrases, TidyCheck::Types, TidyCheck::Width],
     ),
-    ("store", &[TidyCheck::Types, TidyCheck::Width]),
+    (
+        "server",
+        &[
+            TidyCheck::Circles,
+            TidyCheck::Phrases,
+            TidyCheck::Types,
+            TidyCheck::Width,
+        ],
+    ),
+    (
+        "store",
+        &[
+            TidyCheck::Circles,
+            TidyCheck::Phrases,
+            TidyCheck::Types,
+            TidyCheck::Width,
+        ],
+    ),
     (
         "testkit",
+        &[TidyCheck::Phrases, TidyCheck::Types, TidyCheck::Width],
+    ),
+    (
+        "xtask",
         &[TidyCheck::Phrases, TidyCheck::Types, TidyCheck::Width],
     ),
 ];

@@ -1,28 +1,42 @@
-//! How many pods the controllers of some pods want: as the disruption controller finds it out, from
-//! the objects of a snapshot and from the scales that were read with it.
+//! How many pods the controllers of some pods want, from the objects of a snapshot and the scales
+//! that were read with it. Follows the disruption controller's finders and their messages.
 
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
-use super::Uncounted;
-use crate::cluster::Snapshot;
-use crate::health::{controller_of, name, namespace};
+use super::CountError;
+use crate::cluster::ClusterSnapshot;
+use crate::pods::{controller, controller_of, name, namespace, namespace_of};
 
-/// The controller at the top of some pods: a Deployment stands for its ReplicaSets.
+/// The topmost controller of some pods: the Deployment, not its ReplicaSets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Owner<'a> {
-    /// For example `Deployment`.
+    /// Kind, for example `Deployment`.
     pub kind: &'a str,
-    /// Its group and version.
+    /// Group and version.
     pub api_version: &'a str,
-    /// Its name.
+    /// Name.
     pub name: &'a str,
-    /// How many pods it wants, or why nobody can say.
-    pub replicas: Result<i32, Uncounted>,
+    /// `spec.replicas`, or why it is unknown.
+    pub replicas: Result<i32, CountError>,
 }
 
-/// The distinct controllers of the pods, and the pods that have none.
-pub(super) fn of<'a>(snapshot: &'a Snapshot, pods: &[&'a Pod]) -> (Vec<Owner<'a>>, Vec<&'a Pod>) {
+impl<'a> Owner<'a> {
+    fn new(reference: &'a OwnerReference, replicas: Result<i32, CountError>) -> Self {
+        Self {
+            kind: &reference.kind,
+            api_version: &reference.api_version,
+            name: &reference.name,
+            replicas,
+        }
+    }
+}
+
+/// Returns the distinct controllers of the pods, and the pods without a controller.
+pub(super) fn of<'a>(
+    snapshot: &'a ClusterSnapshot,
+    pods: &[&'a Pod],
+) -> (Vec<Owner<'a>>, Vec<&'a Pod>) {
     let (mut owners, mut unmanaged) = (Vec::<Owner<'a>>::new(), Vec::new());
     let mut seen = Vec::<&str>::new();
     for pod in pods {
@@ -35,7 +49,7 @@ pub(super) fn of<'a>(snapshot: &'a Snapshot, pods: &[&'a Pod]) -> (Vec<Owner<'a>
         }
         seen.push(&reference.uid);
         let owner = owner(snapshot, pod, reference);
-        // A Deployment that rolls out has several ReplicaSets and counts once.
+        // A Deployment has two ReplicaSets during a rollout and still counts once.
         if !owners
             .iter()
             .any(|known| (known.kind, known.name) == (owner.kind, owner.name))
@@ -46,133 +60,80 @@ pub(super) fn of<'a>(snapshot: &'a Snapshot, pods: &[&'a Pod]) -> (Vec<Owner<'a>
     (owners, unmanaged)
 }
 
-/// True for owners whose replicas are known only to their `scale` subresource.
-pub(crate) fn wants_scale(owner: &OwnerReference) -> bool {
-    let known = [
-        "ReplicaSet",
-        "StatefulSet",
-        "ReplicationController",
-        "DaemonSet",
-        "Job",
-        "Node",
-    ];
-    !(known.contains(&owner.kind.as_str())
-        && matches!(
-            group(&owner.api_version),
-            "" | "apps" | "batch" | "extensions"
-        ))
-}
-
-fn group(api_version: &str) -> &str {
-    api_version.split_once('/').map_or("", |(group, _)| group)
-}
-
-fn owner<'a>(snapshot: &'a Snapshot, pod: &'a Pod, reference: &'a OwnerReference) -> Owner<'a> {
+fn owner<'a>(
+    snapshot: &'a ClusterSnapshot,
+    pod: &'a Pod,
+    reference: &'a OwnerReference,
+) -> Owner<'a> {
     let space = namespace(pod);
-    let direct = |replicas| Owner {
-        kind: &reference.kind,
-        api_version: &reference.api_version,
-        name: &reference.name,
-        replicas,
-    };
-    let is = |meta: &ObjectMeta| is_it(meta, space, reference);
-    match (reference.kind.as_str(), group(&reference.api_version)) {
-        ("ReplicaSet", "apps" | "extensions") => replica_set(snapshot, pod, reference),
+    let group = reference
+        .api_version
+        .split_once('/')
+        .map_or("", |(group, _)| group);
+    let replicas = match (reference.kind.as_str(), group) {
+        ("ReplicaSet", "apps" | "extensions") => return replica_set(snapshot, pod, reference),
         ("StatefulSet", "apps") => {
-            let found = snapshot.stateful_sets.iter().find(|set| is(&set.metadata));
-            direct(found.map_or_else(
-                || Err(missing(snapshot, "statefulsets.apps", pod)),
-                |set| {
-                    Ok(set
-                        .spec
-                        .as_ref()
-                        .and_then(|spec| spec.replicas)
-                        .unwrap_or(1))
-                },
-            ))
+            let found = snapshot
+                .stateful_sets
+                .iter()
+                .find(|set| is_referenced(&set.metadata, space, reference))
+                .map(|set| set.spec.as_ref().and_then(|spec| spec.replicas));
+            replicas_or_missing(snapshot, "statefulsets.apps", pod, found)
         }
         ("ReplicationController", "") => {
             let found = snapshot
                 .replication_controllers
                 .iter()
-                .find(|set| is(&set.metadata));
-            direct(found.map_or_else(
-                || Err(missing(snapshot, "replicationcontrollers", pod)),
-                |set| {
-                    Ok(set
-                        .spec
-                        .as_ref()
-                        .and_then(|spec| spec.replicas)
-                        .unwrap_or(1))
-                },
-            ))
+                .find(|set| is_referenced(&set.metadata, space, reference))
+                .map(|set| set.spec.as_ref().and_then(|spec| spec.replicas));
+            replicas_or_missing(snapshot, "replicationcontrollers", pod, found)
         }
-        ("DaemonSet", "apps") => direct(Err(no_scale("daemonsets.apps"))),
-        ("Job", "batch") => direct(Err(no_scale("jobs.batch"))),
-        ("Node", "") => direct(Err(no_scale("nodes"))),
-        _ => direct(scale(snapshot, space, reference)),
-    }
+        ("DaemonSet", "apps") => Err(no_scale("daemonsets.apps")),
+        ("Job", "batch") => Err(no_scale("jobs.batch")),
+        ("Node", "") => Err(no_scale("nodes")),
+        _ => scale(snapshot, space, reference),
+    };
+    Owner::new(reference, replicas)
 }
 
 fn replica_set<'a>(
-    snapshot: &'a Snapshot,
+    snapshot: &'a ClusterSnapshot,
     pod: &'a Pod,
     reference: &'a OwnerReference,
 ) -> Owner<'a> {
     let space = namespace(pod);
-    let lost = |replicas| Owner {
-        kind: &reference.kind,
-        api_version: &reference.api_version,
-        name: &reference.name,
-        replicas,
-    };
-    let Some(set) = snapshot
+    let found = snapshot
         .replica_sets
         .iter()
-        .find(|set| is_it(&set.metadata, space, reference))
-    else {
-        return lost(Err(missing(snapshot, "replicasets.apps", pod)));
-    };
-    let above =
-        rules::owners::controller_of(&set.metadata).filter(|owner| owner.kind == "Deployment");
-    let Some(above) = above else {
-        return lost(Ok(set
-            .spec
-            .as_ref()
-            .and_then(|spec| spec.replicas)
-            .unwrap_or(1)));
+        .find(|set| is_referenced(&set.metadata, space, reference));
+    let deployment = found
+        .and_then(|set| controller(&set.metadata))
+        .filter(|owner| owner.kind == "Deployment");
+    let Some(deployment) = deployment else {
+        let found = found.map(|set| set.spec.as_ref().and_then(|spec| spec.replicas));
+        let replicas = replicas_or_missing(snapshot, "replicasets.apps", pod, found);
+        return Owner::new(reference, replicas);
     };
     let found = snapshot
         .deployments
         .iter()
-        .find(|deployment| is_it(&deployment.metadata, space, above));
-    let replicas = match found {
-        Some(deployment) => Ok(deployment
-            .spec
-            .as_ref()
-            .and_then(|spec| spec.replicas)
-            .unwrap_or(1)),
-        None => Err(missing(snapshot, "deployments.apps", pod)),
-    };
-    Owner {
-        kind: &above.kind,
-        api_version: &above.api_version,
-        name: &above.name,
-        replicas,
-    }
+        .find(|object| is_referenced(&object.metadata, space, deployment))
+        .map(|object| object.spec.as_ref().and_then(|spec| spec.replicas));
+    let replicas = replicas_or_missing(snapshot, "deployments.apps", pod, found);
+    Owner::new(deployment, replicas)
 }
 
-fn is_it(meta: &ObjectMeta, namespace: &str, reference: &OwnerReference) -> bool {
+fn is_referenced(meta: &ObjectMeta, namespace: &str, reference: &OwnerReference) -> bool {
     meta.name.as_deref() == Some(&reference.name)
-        && meta.namespace.as_deref().unwrap_or("default") == namespace
+        && namespace_of(meta) == namespace
         && meta.uid.as_deref().is_none_or(|uid| uid == reference.uid)
 }
 
 fn scale(
-    snapshot: &Snapshot,
+    snapshot: &ClusterSnapshot,
     namespace: &str,
     reference: &OwnerReference,
-) -> Result<i32, Uncounted> {
+) -> Result<i32, CountError> {
     let found = snapshot.scales.iter().find(|scale| {
         (scale.api_version.as_str(), scale.kind.as_str())
             == (reference.api_version.as_str(), reference.kind.as_str())
@@ -180,27 +141,33 @@ fn scale(
                 == (namespace, reference.name.as_str())
     });
     match found {
-        Some(scale) => scale.replicas.clone().map_err(Uncounted::Fails),
-        None => Err(Uncounted::Unseen(format!(
+        Some(scale) => scale.replicas.clone().map_err(CountError::Fails),
+        None => Err(CountError::Unseen(format!(
             "the scale of {} {} was not read",
             reference.kind, reference.name
         ))),
     }
 }
 
-fn missing(snapshot: &Snapshot, resource: &'static str, pod: &Pod) -> Uncounted {
-    match snapshot
-        .unread
-        .iter()
-        .find(|unread| unread.resource == resource)
-    {
-        Some(unread) => Uncounted::Unseen(format!("{resource} were not read: {}", unread.why)),
-        None => Uncounted::Fails(format!("found no controllers for pod {:?}", name(pod))),
+/// `found` is the `spec.replicas` of the workload, which defaults to 1; `None` when the snapshot
+/// does not contain the workload.
+fn replicas_or_missing(
+    snapshot: &ClusterSnapshot,
+    resource: &'static str,
+    pod: &Pod,
+    found: Option<Option<i32>>,
+) -> Result<i32, CountError> {
+    if let Some(replicas) = found {
+        return Ok(replicas.unwrap_or(1));
     }
+    Err(match snapshot.unread(resource) {
+        Some(unread) => CountError::Unseen(format!("{resource} were not read: {}", unread.why)),
+        None => CountError::Fails(format!("found no controllers for pod {:?}", name(pod))),
+    })
 }
 
-fn no_scale(resource: &str) -> Uncounted {
-    Uncounted::Fails(format!(
+fn no_scale(resource: &str) -> CountError {
+    CountError::Fails(format!(
         "{resource} does not implement the scale subresource"
     ))
 }

@@ -26,9 +26,10 @@ fn set(replicas: i32) -> Value {
         "spec": {"replicas": replicas, "serviceName": "web", "selector": {}, "template": {}}})
 }
 
-fn snapshot(objects: &[Value]) -> Snapshot {
+fn snapshot(objects: &[Value]) -> ClusterSnapshot {
     let list = json!({"kind": "List", "items": objects}).to_string();
-    let mut snapshot = Snapshot::parse(&list, NOW.parse().expect("a time")).expect("a snapshot");
+    let mut snapshot =
+        ClusterSnapshot::parse(&list, NOW.parse().expect("a time")).expect("a snapshot");
     snapshot.unread.clear();
     snapshot
 }
@@ -41,17 +42,17 @@ fn check(spec: Value, pods: &[Value], replicas: i32, expected: (i32, i32, i32, i
     objects.extend([budget(spec, json!(null)), set(replicas)]);
     let snapshot = snapshot(&objects);
     let count = count(&snapshot, &snapshot.budgets[0]);
-    let figures = count.figures.clone().expect("counted");
+    let demand = count.demand.clone().expect("counted");
     assert_eq!(
         (
-            figures.expected,
-            figures.desired,
+            demand.expected,
+            demand.desired,
             count.healthy(),
             count.allowed().expect("counted")
         ),
         expected,
         "{:?}",
-        count.rule
+        count.limit
     );
 }
 
@@ -107,7 +108,7 @@ fn bare_pods_are_healthy_and_not_expected() {
 }
 
 #[test]
-fn granted_pods_count_again_after_two_minutes_and_terminating_ones_never() {
+fn a_disrupted_pods_entry_expires_after_two_minutes() {
     let mut pods = of_set(3, 0);
     pods[2]["metadata"]["deletionTimestamp"] = json!(NOW);
     let noted = json!({"disruptionsAllowed": 0, "currentHealthy": 3, "desiredHealthy": 1, "expectedPods": 3, "observedGeneration": 1,
@@ -116,17 +117,17 @@ fn granted_pods_count_again_after_two_minutes_and_terminating_ones_never() {
     let snapshot = snapshot(&pods);
     let count = count(&snapshot, &snapshot.budgets[0]);
     let until = "2026-01-01T00:11:00Z".parse().expect("a time");
-    let standings: Vec<Standing> = count
+    let found: Vec<PodHealth> = count
         .pods
         .iter()
-        .map(|covered| covered.standing.clone())
+        .map(|covered| covered.health.clone())
         .collect();
     assert_eq!(
-        standings,
+        found,
         [
-            Standing::Granted { until },
-            Standing::Healthy,
-            Standing::Terminating
+            PodHealth::Granted { until },
+            PodHealth::Healthy,
+            PodHealth::Terminating
         ]
     );
     assert!(count.drifted(), "the status says 3 and there is 1");
@@ -134,8 +135,8 @@ fn granted_pods_count_again_after_two_minutes_and_terminating_ones_never() {
 }
 
 #[test]
-fn owners_that_cannot_be_scaled_or_seen_are_told_apart() {
-    let check = |kind: &str, unread: Option<&'static str>, expected: Uncounted| {
+fn owners_without_scale_differ_from_owners_that_were_not_read() {
+    let check = |kind: &str, unread: Option<&'static str>, expected: CountError| {
         let mut snapshot = snapshot(&[
             pod("p", true, Some(kind)),
             budget(json!({"maxUnavailable": 1, "selector": {}}), json!(null)),
@@ -145,7 +146,7 @@ fn owners_that_cannot_be_scaled_or_seen_are_told_apart() {
             .unread
             .extend(unread.map(|resource| crate::cluster::Unread { resource, why }));
         assert_eq!(
-            count(&snapshot, &snapshot.budgets[0]).figures,
+            count(&snapshot, &snapshot.budgets[0]).demand,
             Err(expected),
             "{kind}"
         );
@@ -153,22 +154,22 @@ fn owners_that_cannot_be_scaled_or_seen_are_told_apart() {
     check(
         "DaemonSet",
         None,
-        Uncounted::Fails("daemonsets.apps does not implement the scale subresource".into()),
+        CountError::Fails("daemonsets.apps does not implement the scale subresource".into()),
     );
     check(
         "StatefulSet",
         None,
-        Uncounted::Fails("found no controllers for pod \"p\"".into()),
+        CountError::Fails("found no controllers for pod \"p\"".into()),
     );
     check(
         "StatefulSet",
         Some("statefulsets.apps"),
-        Uncounted::Unseen("statefulsets.apps were not read: forbidden".into()),
+        CountError::Unseen("statefulsets.apps were not read: forbidden".into()),
     );
     check(
         "Database",
         None,
-        Uncounted::Unseen("the scale of Database web was not read".into()),
+        CountError::Unseen("the scale of Database web was not read".into()),
     );
 }
 
@@ -186,7 +187,7 @@ fn null_selects_nothing_and_empty_selects_all_of_the_namespace() {
     ]);
     let covered = |index: usize| count(&snapshot, &snapshot.budgets[index]).pods.len();
     assert_eq!((covered(0), covered(1)), (1, 0));
-    assert_eq!(selecting(&snapshot, &snapshot.pods[0]).len(), 1);
+    assert_eq!(snapshot.budgets_selecting(&snapshot.pods[0]).len(), 1);
 }
 
 #[test]
@@ -214,8 +215,8 @@ fn a_rolling_deployment_counts_once() {
     ]);
     let count = count(&snapshot, &snapshot.budgets[0]);
     assert_eq!(
-        count.figures,
-        Ok(Figures {
+        count.demand,
+        Ok(Demand {
             expected: 2,
             desired: 1
         })

@@ -1,40 +1,39 @@
-//! A snapshot from text: the output of `kubectl get … -o yaml` or `-o json`, manifests, or several
-//! of them in one file.
+//! Parses a snapshot from YAML or JSON: the output of `kubectl get`, manifests, or several of them
+//! in one file.
 
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::Snapshot;
+use super::ClusterSnapshot;
 
-/// Why a file is no snapshot.
+/// Why a file cannot be parsed.
 #[derive(Debug, thiserror::Error)]
 pub enum ParseError {
     /// A document is neither YAML nor JSON.
-    #[error("document {number} cannot be read: {why}")]
+    #[error("cannot parse document {number}: {why}")]
     Document {
-        /// Which one, counted from 1.
+        /// The number of the document, from 1.
         number: usize,
-        /// What the reader says.
+        /// The parser's message.
         why: String,
     },
-    /// An object does not have the shape of its kind.
-    #[error("{name} in document {number} is not as its kind wants it: {why}")]
+    /// An object does not match the schema of its kind.
+    #[error("cannot decode {name} in document {number}: {why}")]
     Object {
-        /// Which document, counted from 1.
+        /// The number of the document, from 1.
         number: usize,
-        /// Kind and name of the object.
+        /// `KIND/NAME` of the object.
         name: String,
-        /// What the decoder says.
+        /// The decoder's message.
         why: serde_json::Error,
     },
 }
 
-impl Snapshot {
-    /// Reads a file's text. Lists are taken apart, kinds that matter to nobody here are passed
-    /// over.
+impl ClusterSnapshot {
+    /// Parses the contents of a file. Lists are flattened; objects of unknown kinds are skipped.
     ///
     /// # Errors
-    /// For text that is no YAML, and for objects that are not as their kind wants them.
+    /// The first document that is not YAML, or the first object that does not match its kind.
     pub fn parse(text: &str, now: Timestamp) -> Result<Self, ParseError> {
         let mut snapshot = Self::empty(now);
         for (index, (_, document)) in documents(text).iter().enumerate() {
@@ -81,8 +80,8 @@ fn text_of(value: &Value) -> &str {
     value.as_str().unwrap_or("?")
 }
 
-/// The documents of a stream that hold anything, each with its first line (counted from 1). A line
-/// that begins with `---` is always a boundary: inside a text it would be indented.
+/// Splits a YAML stream into its non-empty documents, each with the number of its first line (from
+/// 1). A line that begins with `---` is always a boundary, since block scalars are indented.
 pub(crate) fn documents(text: &str) -> Vec<(usize, String)> {
     let mut found = vec![(1, String::new())];
     for (index, line) in text.lines().enumerate() {
@@ -110,9 +109,9 @@ mod tests {
         "apiVersion: v1\nkind: Pod\nmetadata: {name: a, namespace: shop}\nspec: {containers: []}\n";
 
     #[test]
-    fn lists_and_documents_are_taken_apart() {
+    fn lists_and_documents_are_flattened() {
         let list = "apiVersion: v1\nkind: List\nitems:\n- apiVersion: v1\n  kind: Node\n  metadata: {name: n1}\n- {apiVersion: example.com/v1, kind: Other}\n";
-        let snapshot = Snapshot::parse(
+        let snapshot = ClusterSnapshot::parse(
             &format!("# mine\n---\n{POD}---\n{list}"),
             Timestamp::UNIX_EPOCH,
         )
@@ -134,20 +133,20 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named() {
+    fn errors_name_the_document_and_the_object() {
         let error = |text: &str| {
-            Snapshot::parse(text, Timestamp::UNIX_EPOCH)
+            ClusterSnapshot::parse(text, Timestamp::UNIX_EPOCH)
                 .expect_err("no snapshot")
                 .to_string()
         };
         assert!(
-            error("a: [").starts_with("document 1 cannot be read"),
+            error("a: [").starts_with("cannot parse document 1: "),
             "{}",
             error("a: [")
         );
         let wrong = error(&POD.replace("containers: []", "containers: 7"));
         assert!(
-            wrong.starts_with("Pod/a in document 1 is not as its kind wants it"),
+            wrong.starts_with("cannot decode Pod/a in document 1: "),
             "{wrong}"
         );
     }

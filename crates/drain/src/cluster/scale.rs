@@ -1,22 +1,23 @@
-//! The replicas of owners that are no built-in workload, from their `scale` subresource: budgets in
-//! percent count by them.
+//! Replicas of workloads of other kinds, from their `scale` subresource. Budgets in percent count
+//! by them.
 
 use futures::StreamExt as _;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::Client;
 use kube::api::{Api, DynamicObject};
 use kube::core::GroupVersionKind;
 use kube::discovery;
 
-use super::Snapshot;
-use crate::{budget, health};
+use super::ClusterSnapshot;
+use crate::pods;
 
-/// So many owners are asked at a time.
-const AT_ONCE: usize = 8;
+/// The maximum number of requests in flight.
+const MAX_IN_FLIGHT: usize = 8;
 
-/// What one owner answered.
+/// The answer of one owner's `scale` subresource.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OwnerScale {
-    /// Group and version, as the pods name them.
+    /// Group and version, as the owner references of the pods name them.
     pub api_version: String,
     /// Kind.
     pub kind: String,
@@ -24,16 +25,32 @@ pub struct OwnerScale {
     pub namespace: String,
     /// Name.
     pub name: String,
-    /// Its wish, or why there is none.
+    /// `spec.replicas`, or the error message of the request.
     pub replicas: Result<i32, String>,
 }
 
-/// Asks the owners of other kinds whose pods have a budget.
-pub(super) async fn read(client: &Client, snapshot: &Snapshot) -> Vec<OwnerScale> {
+/// Returns true for owners whose replicas only their `scale` subresource reports.
+fn has_own_scale(owner: &OwnerReference) -> bool {
+    let known = [
+        "ReplicaSet",
+        "StatefulSet",
+        "ReplicationController",
+        "DaemonSet",
+        "Job",
+        "Node",
+    ];
+    let group = owner
+        .api_version
+        .split_once('/')
+        .map_or("", |(group, _)| group);
+    !(known.contains(&owner.kind.as_str()) && matches!(group, "" | "apps" | "batch" | "extensions"))
+}
+
+/// Reads the scales of the owners of other kinds whose pods a budget selects.
+pub(super) async fn read(client: &Client, snapshot: &ClusterSnapshot) -> Vec<OwnerScale> {
     let mut wanted: Vec<OwnerScale> = Vec::new();
     for pod in &snapshot.pods {
-        let Some(owner) = health::controller_of(pod).filter(|owner| budget::wants_scale(owner))
-        else {
+        let Some(owner) = pods::controller_of(pod).filter(|owner| has_own_scale(owner)) else {
             continue;
         };
         let known = |scale: &OwnerScale| {
@@ -41,32 +58,32 @@ pub(super) async fn read(client: &Client, snapshot: &Snapshot) -> Vec<OwnerScale
                 scale.kind.as_str(),
                 scale.name.as_str(),
                 scale.namespace.as_str(),
-            ) == (&owner.kind, &owner.name, health::namespace(pod))
+            ) == (&owner.kind, &owner.name, pods::namespace(pod))
         };
-        if wanted.iter().any(known) || budget::selecting(snapshot, pod).is_empty() {
+        if wanted.iter().any(known) || snapshot.budgets_selecting(pod).is_empty() {
             continue;
         }
         wanted.push(OwnerScale {
             api_version: owner.api_version.clone(),
             kind: owner.kind.clone(),
-            namespace: health::namespace(pod).to_owned(),
+            namespace: pods::namespace(pod).to_owned(),
             name: owner.name.clone(),
             replicas: Ok(0),
         });
     }
-    let asked = wanted.into_iter().map(|scale| async move {
+    let requests = wanted.into_iter().map(|scale| async move {
         OwnerScale {
-            replicas: ask(client, &scale).await,
+            replicas: get(client, &scale).await,
             ..scale
         }
     });
-    futures::stream::iter(asked)
-        .buffered(AT_ONCE)
+    futures::stream::iter(requests)
+        .buffered(MAX_IN_FLIGHT)
         .collect()
         .await
 }
 
-async fn ask(client: &Client, scale: &OwnerScale) -> Result<i32, String> {
+async fn get(client: &Client, scale: &OwnerScale) -> Result<i32, String> {
     let (group, version) = scale
         .api_version
         .split_once('/')

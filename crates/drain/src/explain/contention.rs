@@ -1,67 +1,73 @@
-//! Pods of one budget that want to go at the same time: what a dry run, which judges each of them
-//! alone, cannot say; and drains that get in each other's way at a budget.
+//! Pods of one budget that leave at the same time: what a dry run cannot show, since it judges each
+//! pod alone, and drains that wait for the same budget.
 
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 
-use super::decide::{Decision, decide};
-use super::{Explanation, Problem, Risk, Verdict, Way};
-use crate::budget::{self, Count, Standing};
-use crate::cluster::Snapshot;
-use crate::health;
-use crate::words::{between, listed, plural};
+use super::{EvictionVerdict, Explanation, Problem, Remedy, Risk};
+use crate::budget::{BudgetCount, CoveredPod, PodHealth};
+use crate::cluster::ClusterSnapshot;
+use crate::format::{between, listed, plural, verb_for};
+use crate::prediction::{Prediction, predict};
+use crate::{pdb, pods};
 
-/// Names in a text.
-const MOST_NAMED: usize = 5;
+/// The maximum number of names in a line.
+const MAX_NAMED: usize = 5;
 
-/// What is wrong with judging the pods of a node one by one: several that share what a budget
-/// allows, and refusals that the drain itself will end. `told` explains the pods of `going`, in
-/// their order.
+/// Returns where a dry run per pod misleads: pods that share what a budget allows, and refusals
+/// that end during the drain. `explanations` are those of the `leaving` pods, in the same order.
 pub(super) fn judged_alone(
-    snapshot: &Snapshot,
-    going: &[&Pod],
-    told: &[Explanation],
+    snapshot: &ClusterSnapshot,
+    leaving: &[&Pod],
+    explanations: &[Explanation],
 ) -> Vec<Problem> {
     let mut groups: Vec<(&PodDisruptionBudget, Vec<&str>)> = Vec::new();
-    for pod in going {
-        let Decision::Charged(found) = decide(snapshot, pod) else {
+    for pod in leaving {
+        let Prediction::Charged(found) = predict(snapshot, pod) else {
             continue;
         };
         match groups
             .iter_mut()
             .find(|(known, _)| std::ptr::eq(*known, found))
         {
-            Some((_, pods)) => pods.push(health::name(pod)),
-            None => groups.push((found, vec![health::name(pod)])),
+            Some((_, pods)) => pods.push(pods::name(pod)),
+            None => groups.push((found, vec![pods::name(pod)])),
         }
     }
     let allowed = |found: &PodDisruptionBudget| {
-        usize::try_from(budget::reported(found).allowed).unwrap_or_default()
+        usize::try_from(pdb::reported(found).allowed).unwrap_or_default()
     };
-    let shared = groups.into_iter().filter(|(found, pods)| pods.len() > allowed(found)).map(|(found, pods)| {
-        let count = plural(allowed(found), "disruption");
+    let shared = groups
+        .into_iter()
+        .filter(|(found, pods)| pods.len() > allowed(found))
+        .map(|(found, pods)| {
+            let text = format!(
+                "{} share budget {}, which allows {} now: a dry run judges each pod alone and allows all of them, a drain evicts them in turns",
+                listed(pods, MAX_NAMED),
+                pdb::name(found),
+                plural(allowed(found), "disruption"),
+            );
+            Problem::new("judged-alone", text)
+        });
+    let refused: Vec<&str> = explanations
+        .iter()
+        .filter(|one| one.verdict == EvictionVerdict::Refused)
+        .map(|one| one.subject.name.as_str())
+        .collect();
+    let passing = (!refused.is_empty()).then(|| {
         let text = format!(
-            "{} share budget {}, which allows {count} now: a dry run judges each alone and lets all of them go, a drain lets them go in turns",
-            listed(pods, MOST_NAMED),
-            budget::name(found)
+            "{} {} refused by the budgets of this moment: a dry run reports that, a drain waits and may succeed",
+            listed(refused.iter().copied(), MAX_NAMED),
+            verb_for(refused.len(), "is", "are"),
         );
         Problem::new("judged-alone", text)
-    });
-    let refused = told
-        .iter()
-        .filter(|one| one.verdict == Verdict::Refused)
-        .map(|one| one.subject.name.as_str());
-    let refused: Vec<&str> = refused.collect();
-    let passing = (!refused.is_empty()).then(|| {
-        let names = listed(refused.iter().copied(), MOST_NAMED);
-        Problem::new("judged-alone", format!("{names}: a dry run refuses by the budgets of this moment, and a drain may pass all the same"))
     });
     shared.chain(passing).collect()
 }
 
-/// Drains that contend for a budget: more of its pods stand on cordoned nodes than it ever lets go
-/// at a time.
-pub(super) fn contended(snapshot: &Snapshot, count: &Count<'_>) -> Option<Problem> {
+/// Reports drains that contend for a budget: more of its pods are on cordoned nodes than it ever
+/// allows to be disrupted at a time.
+pub(super) fn contended(snapshot: &ClusterSnapshot, count: &BudgetCount<'_>) -> Option<Problem> {
     let at_a_time = usize::try_from(count.allowed_at_best()?)
         .ok()
         .filter(|most| *most > 0)?;
@@ -69,23 +75,23 @@ pub(super) fn contended(snapshot: &Snapshot, count: &Count<'_>) -> Option<Proble
     if waiting.len() <= at_a_time {
         return None;
     }
-    let turns = waiting.len().div_ceil(at_a_time);
-    let on = nodes(&waiting);
+    let nodes = node_names(&waiting);
     let mut text = format!(
-        "{} of its pods wait on cordoned nodes ({}) and it lets {at_a_time} go at a time: {turns} turns, each as long as a successor needs",
+        "{} of its pods wait on cordoned nodes ({}) and it allows {at_a_time} at a time: {} rounds, each as long as a replacement takes to become ready",
         waiting.len(),
-        listed(on.iter().copied(), MOST_NAMED)
+        listed(nodes.iter().copied(), MAX_NAMED),
+        waiting.len().div_ceil(at_a_time),
     );
     text.extend(refusals(snapshot, &waiting));
     text.extend(changed(snapshot, count));
     Some(Problem::new("contended", text))
 }
 
-/// How to go on where drains contend.
-pub(super) fn ways(snapshot: &Snapshot, count: &Count<'_>) -> Vec<Way> {
+/// Returns what to do when drains contend for a budget.
+pub(super) fn remedies(snapshot: &ClusterSnapshot, count: &BudgetCount<'_>) -> Vec<Remedy> {
     let waiting = waiting(snapshot, count);
-    let on = nodes(&waiting);
-    let together = match on.as_slice() {
+    let nodes = node_names(&waiting);
+    let together = match nodes.as_slice() {
         [one] => format!("exeunt drain {one}"),
         several => format!(
             "exeunt drain --parallel {} {}",
@@ -94,63 +100,66 @@ pub(super) fn ways(snapshot: &Snapshot, count: &Count<'_>) -> Vec<Way> {
         ),
     };
     vec![
-        Way {
-            risk: Risk::Safe,
-            text: "Let one command drain all of them: it asks when the budget frees, and the nodes take turns".into(),
-            commands: vec![together],
-        },
-        Way {
-            risk: Risk::Safe,
-            text: "See how long the turns take, and which nodes do not wait for each other".into(),
-            commands: vec![format!("exeunt plan {}", on.join(" "))],
-        },
+        Remedy::new(
+            Risk::Safe,
+            "Drain all of them with one command: it retries when the budget allows, and the nodes take turns",
+            [together],
+        ),
+        Remedy::new(
+            Risk::Safe,
+            "Simulate the drain: how long the rounds take, and which nodes do not wait for each other",
+            [format!("exeunt plan {}", nodes.join(" "))],
+        ),
     ]
 }
 
-/// The pods that a drain of the cordoned nodes has yet to make leave.
-fn waiting<'a>(snapshot: &Snapshot, count: &Count<'a>) -> Vec<&'a Pod> {
-    let cordoned = |name: &str| {
-        snapshot
-            .nodes
-            .iter()
-            .any(|node| rules::nodes::name(node) == name && rules::nodes::is_cordoned(node))
-    };
-    let stays = |covered: &&budget::Covered<'_>| {
+/// Returns the pods that a drain of the cordoned nodes has yet to evict.
+fn waiting<'a>(snapshot: &ClusterSnapshot, count: &BudgetCount<'a>) -> Vec<&'a Pod> {
+    let is_cordoned = |name: &str| snapshot.node(name).is_some_and(rules::nodes::is_cordoned);
+    let remains = |covered: &&CoveredPod<'_>| {
         !matches!(
-            covered.standing,
-            Standing::Terminating | Standing::Granted { .. }
+            covered.health,
+            PodHealth::Terminating | PodHealth::Granted { .. }
         )
     };
-    let there = count.pods.iter().filter(stays).map(|covered| covered.pod);
-    there
-        .filter(|pod| !super::node::stays(pod) && health::node_of(pod).is_some_and(cordoned))
+    count
+        .pods
+        .iter()
+        .filter(remains)
+        .map(|covered| covered.pod)
+        .filter(|pod| !pods::stays_on_node(pod) && pods::node_of(pod).is_some_and(is_cordoned))
         .collect()
 }
 
-fn nodes<'a>(pods: &[&'a Pod]) -> Vec<&'a str> {
-    let mut names: Vec<&str> = pods.iter().filter_map(|pod| health::node_of(pod)).collect();
+fn node_names<'a>(pods: &[&'a Pod]) -> Vec<&'a str> {
+    let mut names: Vec<&str> = pods.iter().filter_map(|pod| pods::node_of(pod)).collect();
     names.sort_unstable();
     names.dedup();
     names
 }
 
-/// What events tell of refusals, where the server writes such.
-fn refusals(snapshot: &Snapshot, pods: &[&Pod]) -> Option<String> {
+/// The refusals that the server has recorded as events, where it records them.
+fn refusals(snapshot: &ClusterSnapshot, pods: &[&Pod]) -> Option<String> {
     let of = |uid: &str| {
         pods.iter()
             .any(|pod| pod.metadata.uid.as_deref() == Some(uid))
     };
-    let told = snapshot
+    let times: i32 = snapshot
         .events
         .iter()
-        .filter(|event| event.reason.as_deref() == Some("EvictionRefused"));
-    let told = told.filter(|event| event.involved_object.uid.as_deref().is_some_and(of));
-    let times: i32 = told.map(|event| event.count.unwrap_or(1)).sum();
-    (times > 0).then(|| format!("; events tell of {times} refused evictions of them"))
+        .filter(|event| event.reason.as_deref() == Some("EvictionRefused"))
+        .filter(|event| event.involved_object.uid.as_deref().is_some_and(of))
+        .map(|event| event.count.unwrap_or(1))
+        .sum();
+    let times = usize::try_from(times).ok().filter(|times| *times > 0)?;
+    Some(format!(
+        "; events record {} of their evictions",
+        plural(times, "refusal")
+    ))
 }
 
-/// When what the budget allows last changed between something and nothing.
-fn changed(snapshot: &Snapshot, count: &Count<'_>) -> Option<String> {
+/// When `disruptionsAllowed` last changed between zero and more.
+fn changed(snapshot: &ClusterSnapshot, count: &BudgetCount<'_>) -> Option<String> {
     let conditions = count.budget.status.as_ref()?.conditions.as_ref()?;
     let allowed = conditions
         .iter()

@@ -1,208 +1,200 @@
-//! A pod: whether it could be evicted now, why not, and what would follow.
+//! Explains a pod: whether it could be evicted now, why not, and what would follow.
 
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use rules::eviction::{Bypass, MAX_DISRUPTED_PODS, Unhealthy};
 
-use super::decide::{Decision, Refusal, always_allows, decide};
 use super::{
-    Evidence, Explanation, Problem, Subject, Verdict, after, budgets, leaving, ways, webhooks,
+    EvictionVerdict, Evidence, ExplainSubject, Explanation, Problem, budgets, consequences,
+    remedies, terminating, webhooks,
 };
 use crate::budget;
-use crate::cluster::{NOT_IN_FILE, Snapshot};
-use crate::health;
-use crate::words::{between, listed};
+use crate::cluster::{ClusterSnapshot, NOT_IN_FILE};
+use crate::format::{between, for_how_long, listed, plural};
+use crate::prediction::{Prediction, RefusalReason, predict};
+use crate::{pdb, pods, readiness};
 
-/// The resource without which nothing can be said.
+/// The resource without which no eviction can be predicted.
 const BUDGETS: &str = "poddisruptionbudgets.policy";
 
-pub(super) fn explain(snapshot: &Snapshot, pod: &Pod) -> Explanation {
+pub(super) fn explain(snapshot: &ClusterSnapshot, pod: &Pod) -> Explanation {
     if let Some(deadline) = &pod.metadata.deletion_timestamp {
-        return leaving::explain(snapshot, pod, deadline.0);
+        return terminating::explain(snapshot, pod, deadline.0);
     }
-    if let Some(unread) = snapshot
-        .unread
-        .iter()
-        .find(|unread| unread.resource == BUDGETS && unread.why != NOT_IN_FILE)
-    {
+    let subject = ExplainSubject::of_pod(pod);
+    let unreadable = snapshot
+        .unread(BUDGETS)
+        .filter(|unread| unread.why != NOT_IN_FILE);
+    if let Some(unread) = unreadable {
         let headline = format!(
-            "whether {} can be evicted cannot be said: budgets cannot be read ({})",
-            health::name(pod),
+            "whether {} can be evicted is unknown: cannot read budgets ({})",
+            pods::name(pod),
             unread.why
         );
-        let mut explanation = Explanation::new(Subject::of_pod(pod), Verdict::Unknown, headline);
-        explanation.problems = after::problems(snapshot, pod);
+        let mut explanation = Explanation::new(subject, EvictionVerdict::Unknown, headline);
+        explanation.problems = consequences::problems(snapshot, pod);
         return explanation;
     }
-    let decision = decide(snapshot, pod);
-    let mut problems = match &decision {
-        Decision::Refused(Refusal::Overlap(all)) => vec![overlap(all)],
-        Decision::Free(found)
-        | Decision::Charged(found)
-        | Decision::Refused(
-            Refusal::Stale(found)
-            | Refusal::Impossible(found, _)
-            | Refusal::SyncFailed(found, _)
-            | Refusal::Spent(found),
-        ) => budgets::problems(snapshot, &budget::count(snapshot, found)),
+    let prediction = predict(snapshot, pod);
+    let is_refused = matches!(prediction, Prediction::Refused(_));
+    let problems = match (&prediction, prediction.budget()) {
+        (Prediction::Refused(RefusalReason::SeveralBudgets(all)), _) => vec![overlap(all)],
+        (_, Some(found)) => budgets::problems(snapshot, &budget::count(snapshot, found)),
         _ => Vec::new(),
     };
-    problems = budgets::held(problems, matches!(decision, Decision::Refused(_)));
-    let after = after::problems(snapshot, pod);
+    let mut problems = budgets::with_blocks(problems, is_refused);
+    let after = consequences::problems(snapshot, pod);
     let (verdict, headline) = match after.iter().find(|problem| problem.id == "webhook-down") {
-        // The server asks webhooks before it looks at budgets.
+        // The server calls webhooks before it reads budgets.
         Some(down) => (
-            Verdict::Blocked,
-            format!("{} cannot be evicted: {}", health::name(pod), down.text),
+            EvictionVerdict::Blocked,
+            format!("{} cannot be evicted: {}", pods::name(pod), down.text),
         ),
-        None => headline(snapshot, pod, &decision, &problems),
+        None => headline(snapshot, pod, &prediction, &problems),
     };
-    let mut explanation = Explanation::new(Subject::of_pod(pod), verdict, headline);
-    explanation.evidence = evidence(snapshot, pod, &decision);
-    if let Decision::Refused(refusal) = &decision {
-        explanation.ways = ways::of_refusal(snapshot, pod, refusal, &problems);
+    let mut explanation = Explanation::new(subject, verdict, headline);
+    explanation.evidence = evidence(snapshot, pod, &prediction);
+    if let Prediction::Refused(reason) = &prediction {
+        explanation.remedies = remedies::of_refusal(snapshot, pod, reason, &problems);
     }
     explanation
-        .ways
-        .extend(webhooks::ways(snapshot, health::namespace(pod)));
+        .remedies
+        .extend(webhooks::remedies(snapshot, pods::namespace(pod)));
     problems.extend(after);
     explanation.problems = problems;
     explanation
 }
 
-fn overlap(all: &[&k8s_openapi::api::policy::v1::PodDisruptionBudget]) -> Problem {
-    let names = listed(all.iter().map(|found| budget::name(found)), 5);
+fn overlap(all: &[&PodDisruptionBudget]) -> Problem {
     Problem::new(
         "overlap",
         format!(
-            "budgets {names} all select it, and the server answers 500 to every eviction of such a pod"
+            "budgets {} all select it: the server answers 500 to every eviction of such a pod",
+            names(all)
         ),
     )
 }
 
+fn names(budgets: &[&PodDisruptionBudget]) -> String {
+    listed(budgets.iter().map(|found| pdb::name(found)), 5)
+}
+
 fn headline(
-    snapshot: &Snapshot,
+    snapshot: &ClusterSnapshot,
     pod: &Pod,
-    decision: &Decision<'_>,
+    prediction: &Prediction<'_>,
     problems: &[Problem],
-) -> (Verdict, String) {
-    let name = health::name(pod);
-    let no = |why: String| format!("{name} cannot be evicted now: {why}");
-    let never = |why: String| format!("{name} cannot be evicted: {why}");
-    match decision {
-        Decision::Bypasses(why) => (
-            Verdict::Allowed,
-            format!("{name} can be evicted now: {why}, so no budget is asked"),
-        ),
-        Decision::Unprotected
-            if snapshot
-                .unread
-                .iter()
-                .any(|unread| unread.resource == BUDGETS) =>
-        {
-            (
-                Verdict::Allowed,
-                format!("{name} can be evicted as far as the file shows: it holds no budgets"),
-            )
+) -> (EvictionVerdict, String) {
+    let name = pods::name(pod);
+    let reason = match prediction {
+        Prediction::Refused(reason) => reason,
+        granted => {
+            let how = granted_because(snapshot, granted);
+            return (
+                EvictionVerdict::Allowed,
+                format!("{name} can be evicted {how}"),
+            );
         }
-        Decision::Unprotected => (
-            Verdict::Allowed,
-            format!("{name} can be evicted now: no budget selects it"),
-        ),
-        Decision::Free(found) => {
-            let why = match always_allows(found) {
-                true => "lets unready pods go always (AlwaysAllow)",
-                false => "has its healthy pods without it",
-            };
-            (
-                Verdict::Allowed,
-                format!(
-                    "{name} can be evicted now: it is not Ready, and budget {} {why}",
-                    budget::name(found)
-                ),
-            )
+    };
+    let now = |why: String| {
+        (
+            EvictionVerdict::Refused,
+            format!("{name} cannot be evicted now: {why}"),
+        )
+    };
+    let ever = |why: String| {
+        (
+            EvictionVerdict::Blocked,
+            format!("{name} cannot be evicted: {why}"),
+        )
+    };
+    match reason {
+        RefusalReason::NamespaceTerminating => now(format!(
+            "namespace {} is being deleted and accepts no evictions (403)",
+            pods::namespace(pod)
+        )),
+        RefusalReason::SeveralBudgets(all) => {
+            ever(format!("more than one budget selects it ({})", names(all)))
         }
-        Decision::Charged(found) => {
+        RefusalReason::Stale(found) => now(format!(
+            "the disruption controller has not processed the newest spec of budget {}",
+            pdb::name(found)
+        )),
+        RefusalReason::NegativeAllowance(found) => ever(format!(
+            "the status of budget {} is invalid: disruptionsAllowed is negative (403)",
+            pdb::name(found)
+        )),
+        RefusalReason::TooManyDisruptedPods(found) => ever(format!(
+            "the status of budget {} is invalid: disruptedPods has more than {MAX_DISRUPTED_PODS} entries (403)",
+            pdb::name(found)
+        )),
+        RefusalReason::SyncFailed(found, why) => ever(format!(
+            "budget {} allows nothing, because the disruption controller cannot sync it: {why}",
+            pdb::name(found)
+        )),
+        RefusalReason::NoDisruptionsAllowed(found) => {
             let count = budget::count(snapshot, found);
-            let figures = budgets::figures(&count);
-            (
-                Verdict::Allowed,
-                format!(
-                    "{name} can be evicted now: budget {} allows {} ({figures})",
-                    budget::name(found),
-                    count.reported.allowed
-                ),
-            )
-        }
-        Decision::Refused(refusal) => match refusal {
-            Refusal::Namespace => (
-                Verdict::Refused,
-                no(format!(
-                    "namespace {} is being deleted, and takes no evictions (403)",
-                    health::namespace(pod)
-                )),
-            ),
-            Refusal::Overlap(all) => {
-                let names = listed(all.iter().map(|found| budget::name(found)), 5);
-                (
-                    Verdict::Blocked,
-                    never(format!("more than one budget selects it ({names})")),
+            let text = format!(
+                "budget {} allows 0 disruptions ({})",
+                pdb::name(found),
+                budgets::numbers(&count)
+            );
+            let is_permanent = |problem: &Problem| {
+                matches!(
+                    problem.id,
+                    "never-allows" | "single-replica" | "no-rule" | "sync-failed"
                 )
+            };
+            match problems.iter().any(is_permanent) || budgets::expects_no_pods(&count) {
+                true => ever(format!("{text} and can never allow one")),
+                false => now(text),
             }
-            Refusal::Stale(found) => (
-                Verdict::Refused,
-                no(format!(
-                    "budget {} is still being processed by the server (its status is older than its spec)",
-                    budget::name(found)
-                )),
-            ),
-            Refusal::Impossible(found, why) => (
-                Verdict::Blocked,
-                never(format!(
-                    "budget {} is unusable: {why} (403)",
-                    budget::name(found)
-                )),
-            ),
-            Refusal::SyncFailed(found, why) => (
-                Verdict::Blocked,
-                never(format!(
-                    "budget {} failed to be synced, so it allows nothing: {why}",
-                    budget::name(found)
-                )),
-            ),
-            Refusal::Spent(found) => {
-                let count = budget::count(snapshot, found);
-                let figures = budgets::figures(&count);
-                let text = format!(
-                    "budget {} allows 0 disruptions ({figures})",
-                    budget::name(found)
-                );
-                let hopeless = |problem: &Problem| {
-                    matches!(
-                        problem.id,
-                        "never-allows" | "single-replica" | "no-rule" | "sync-failed"
-                    )
-                };
-                match problems.iter().any(hopeless) || budgets::counts_nobody(&count) {
-                    true => (Verdict::Blocked, never(format!("{text}, and never will"))),
-                    false => (Verdict::Refused, no(text)),
-                }
-            }
-        },
+        }
     }
 }
 
-fn evidence(snapshot: &Snapshot, pod: &Pod, decision: &Decision<'_>) -> Vec<Evidence> {
+/// The end of "NAME can be evicted …".
+fn granted_because(snapshot: &ClusterSnapshot, prediction: &Prediction<'_>) -> String {
+    match prediction {
+        Prediction::Bypassed(bypass) => {
+            let why = match bypass {
+                Bypass::Terminating => "it is being deleted already",
+                Bypass::NotStarted => "its containers have not started",
+                Bypass::Finished => "it has finished",
+            };
+            format!("now: {why}, so budgets do not apply")
+        }
+        Prediction::NoBudget if snapshot.unread(BUDGETS).is_some() => {
+            "as far as the file shows: it contains no budgets".to_owned()
+        }
+        Prediction::NoBudget => "now: no budget selects it".to_owned(),
+        Prediction::Uncharged(found, why) => {
+            let why = match why {
+                Unhealthy::AlwaysAllowed => "always allows that (AlwaysAllow)",
+                Unhealthy::BudgetSatisfied => "has enough healthy pods without it",
+            };
+            format!(
+                "now: it is not Ready, and budget {} {why}",
+                pdb::name(found)
+            )
+        }
+        Prediction::Charged(found) => {
+            let count = budget::count(snapshot, found);
+            let allowed = usize::try_from(count.reported.allowed).unwrap_or_default();
+            format!(
+                "now: budget {} allows {} ({})",
+                pdb::name(found),
+                plural(allowed, "disruption"),
+                budgets::numbers(&count)
+            )
+        }
+        Prediction::Refused(_) => String::new(),
+    }
+}
+
+fn evidence(snapshot: &ClusterSnapshot, pod: &Pod, prediction: &Prediction<'_>) -> Vec<Evidence> {
     let mut evidence = vec![state(snapshot, pod)];
-    let found = match decision {
-        Decision::Free(found) | Decision::Charged(found) => Some(*found),
-        Decision::Refused(
-            Refusal::Stale(found)
-            | Refusal::Impossible(found, _)
-            | Refusal::SyncFailed(found, _)
-            | Refusal::Spent(found),
-        ) => Some(*found),
-        _ => None,
-    };
-    if let Some(found) = found {
+    if let Some(found) = prediction.budget() {
         let count = budget::count(snapshot, found);
         evidence.extend(budgets::evidence(snapshot, &count));
         evidence.extend(policy(pod, &count));
@@ -211,58 +203,55 @@ fn evidence(snapshot: &Snapshot, pod: &Pod, decision: &Decision<'_>) -> Vec<Evid
     evidence
 }
 
-fn state(snapshot: &Snapshot, pod: &Pod) -> Evidence {
-    let name = health::name(pod);
-    let place =
-        health::node_of(pod).map_or_else(|| "on no node".to_owned(), |node| format!("on {node}"));
-    let owner = health::controller_of(pod).map_or_else(
+fn state(snapshot: &ClusterSnapshot, pod: &Pod) -> Evidence {
+    let name = pods::name(pod);
+    let on_node =
+        pods::node_of(pod).map_or_else(|| "on no node".to_owned(), |node| format!("on {node}"));
+    let owner = pods::controller_of(pod).map_or_else(
         || "without a controller".to_owned(),
         |owner| format!("of {} {}", owner.kind, owner.name),
     );
-    let health = match health::unready(snapshot, pod) {
+    let health = match readiness::unready(snapshot, pod) {
         None => "Ready".to_owned(),
         Some(unready) => {
-            let since = unready
-                .since
-                .map(|since| format!(" for {}", between(snapshot.now, since)))
-                .unwrap_or_default();
+            let since = for_how_long(snapshot.now, unready.since);
             format!("not Ready{since}: {}", unready.why)
         }
     };
     Evidence::line(format!(
-        "{name} ({}) {owner} {place}: {health}",
-        health::phase(pod)
+        "{name} ({}) {owner} {on_node}: {health}",
+        pods::phase(pod)
     ))
 }
 
-/// The cell of the policy's table that applies to an unready pod.
-fn policy(pod: &Pod, count: &budget::Count<'_>) -> Option<Evidence> {
-    if health::is_ready(pod) {
+/// How the budget's policy applies to an unready pod.
+fn policy(pod: &Pod, count: &budget::BudgetCount<'_>) -> Option<Evidence> {
+    if pods::is_ready(pod) {
         return None;
     }
     let (healthy, desired) = (count.reported.healthy, count.reported.desired);
-    let cell = match (
-        always_allows(count.budget),
-        healthy >= desired && desired > 0,
+    let effect = match (
+        pdb::always_allows_unready(count.budget),
+        pdb::eviction_state(count.budget).is_satisfied(),
     ) {
-        (true, _) => "AlwaysAllow: unready pods always go".to_owned(),
+        (true, _) => "AlwaysAllow: evictions of unready pods are always granted".to_owned(),
         (false, true) => format!(
-            "IfHealthyBudget, and {healthy} healthy >= {desired} needed: it goes without charging the budget"
+            "IfHealthyBudget, and {healthy} healthy >= {desired} needed: its eviction is granted without charging the budget"
         ),
         (false, false) if desired == 0 => {
-            "IfHealthyBudget, and 0 are needed: the shortcut of unready pods wants at least one"
+            "IfHealthyBudget, and 0 needed: the exception for unready pods applies only when the budget needs at least one"
                 .to_owned()
         }
         (false, false) => format!(
-            "IfHealthyBudget, and {healthy} healthy < {desired} needed: it is held like a ready one"
+            "IfHealthyBudget, and {healthy} healthy < {desired} needed: the budget protects it like a ready pod"
         ),
     };
-    Some(Evidence::line(format!("policy for an unready pod: {cell}")))
+    Some(Evidence::line(format!("policy for unready pods: {effect}")))
 }
 
-/// What the server has written about refusals, where it writes such events.
-fn refusals(snapshot: &Snapshot, pod: &Pod) -> Option<Evidence> {
-    let told: Vec<_> = snapshot
+/// The refusals that the server has recorded as events, where it records them.
+fn refusals(snapshot: &ClusterSnapshot, pod: &Pod) -> Option<Evidence> {
+    let events: Vec<_> = snapshot
         .events
         .iter()
         .filter(|event| event.reason.as_deref() == Some("EvictionRefused"))
@@ -270,16 +259,14 @@ fn refusals(snapshot: &Snapshot, pod: &Pod) -> Option<Evidence> {
             event.involved_object.uid.is_some() && event.involved_object.uid == pod.metadata.uid
         })
         .collect();
-    let last = told
+    let last = events
         .iter()
         .filter_map(|event| event.last_timestamp.as_ref())
         .max_by_key(|at| at.0)?;
-    let times: i32 = told.iter().map(|event| event.count.unwrap_or(1)).sum();
-    let (ago, plural) = (
-        between(snapshot.now, last.0),
-        if times == 1 { "" } else { "s" },
-    );
+    let times: i32 = events.iter().map(|event| event.count.unwrap_or(1)).sum();
     Some(Evidence::line(format!(
-        "events tell of {times} refused eviction{plural} of it, the last {ago} ago"
+        "events record {} of its eviction, the last {} ago",
+        plural(usize::try_from(times).unwrap_or_default(), "refusal"),
+        between(snapshot.now, last.0)
     )))
 }

@@ -1,4 +1,4 @@
-//! An explanation as text: the headline, what it rests on, what is in the way, the ways out.
+//! Renders an explanation as text: headline, evidence, problems, remedies.
 
 use super::{Explanation, Risk};
 
@@ -11,7 +11,7 @@ pub(super) fn text(explanation: &Explanation) -> String {
         lines.push(format!("  {}", evidence.text));
         lines.extend(evidence.parts.iter().map(|part| format!("    - {part}")));
     }
-    for (title, blocks) in [("In the way", true), ("Good to know", false)] {
+    for (title, blocks) in [("Blocking", true), ("Good to know", false)] {
         let problems = explanation
             .problems
             .iter()
@@ -22,41 +22,45 @@ pub(super) fn text(explanation: &Explanation) -> String {
             problems.map(|problem| format!("  - {} [{}]", problem.text, problem.id)),
         );
     }
-    let ways = explanation.ways.iter().enumerate().map(|(index, way)| {
-        let note = match way.risk {
-            Risk::Safe => "",
-            Risk::Protection => " (lowers protection)",
-            Risk::Downtime => " (ends pods)",
-        };
-        let commands = way
-            .commands
-            .iter()
-            .map(|command| format!("\n       {command}"))
-            .collect::<String>();
-        format!("  {}. {}{note}{commands}", index + 1, way.text)
-    });
-    section(&mut lines, "What to do, the safe things first", ways);
+    let remedies = explanation
+        .remedies
+        .iter()
+        .enumerate()
+        .map(|(index, remedy)| {
+            let risk = match remedy.risk {
+                Risk::Safe => "",
+                Risk::Protection => " (weakens protection)",
+                Risk::Downtime => " (stops pods)",
+            };
+            let commands = remedy
+                .commands
+                .iter()
+                .map(|command| format!("\n       {command}"))
+                .collect::<String>();
+            format!("  {}. {}{risk}{commands}", index + 1, remedy.text)
+        });
+    section(&mut lines, "What to do, safest first", remedies);
     section(
         &mut lines,
-        "Not seen",
-        explanation.unseen.iter().map(|line| format!("  - {line}")),
+        "Unknown, because it could not be read",
+        explanation.unread.iter().map(|line| format!("  - {line}")),
     );
-    if let Some(answer) = &explanation.answer {
+    if let Some(answer) = &explanation.dry_run {
         let agrees = match answer.agrees {
-            Some(true) => "; so it says here",
+            Some(true) => "; this agrees with the explanation",
             Some(false) => {
-                "; that is not what the objects say: they may have changed, or something outside the API decides"
+                "; this contradicts the explanation: the objects may have changed since they were read, or a webhook decides"
             }
             None => "",
         };
         let code = if answer.code == 0 {
-            "no answer".to_owned()
+            "no response".to_owned()
         } else {
             answer.code.to_string()
         };
         section(
             &mut lines,
-            "The server, asked for a dry run",
+            "Dry run by the server",
             [format!("  {code}: {}{agrees}", answer.message)],
         );
     }

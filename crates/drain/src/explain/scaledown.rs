@@ -1,90 +1,89 @@
-//! A node that an autoscaler would take away if it could move the pods: what it meets. It moves all
-//! of them at once, and leaves the node alone when one cannot be moved.
+//! Explains why an autoscaler cannot remove an idle node. An autoscaler evicts all pods of the node
+//! at once, and keeps the node when one of them cannot be moved.
 
 use k8s_openapi::api::core::v1::{Node, Pod};
-use rules::resources::{allocatable, requests};
+use rules::resources::{Amounts, allocatable, requests};
 
-use super::{Problem, after, node, spread};
-use crate::budget::{self, Standing};
-use crate::cluster::Snapshot;
-use crate::words::listed;
-use crate::{health, plan};
+use super::{Problem, budgets, consequences, spread};
+use crate::budget::{self, PodHealth};
+use crate::cluster::ClusterSnapshot;
+use crate::format::{listed, plural};
+use crate::{pdb, plan, pods};
 
-/// The autoscalers look at nodes of which less than half is asked for.
+/// Autoscalers consider nodes with less than this share requested, in percent.
 const IDLE_PERCENT: i64 = 50;
-/// Names in a text.
-const MOST_NAMED: usize = 4;
+/// The maximum number of names in a line.
+const MAX_NAMED: usize = 4;
 
-/// What keeps an idle node; nothing where no autoscaler shows itself.
-pub(super) fn problems(snapshot: &Snapshot, found: &Node) -> Vec<Problem> {
+/// Returns what keeps an idle node. Empty when the cluster shows no autoscaler.
+pub(super) fn problems(snapshot: &ClusterSnapshot, found: &Node) -> Vec<Problem> {
     let Some(autoscaler) = autoscaler(snapshot) else {
         return Vec::new();
     };
-    let leaving = node::leaving(snapshot, rules::nodes::name(found));
-    let asked = asked_percent(snapshot, found);
-    if asked >= IDLE_PERCENT || leaving.is_empty() {
+    let name = rules::nodes::name(found);
+    let leaving = snapshot.pods_leaving(name);
+    let requested = requested_percent(snapshot, found);
+    if requested >= IDLE_PERCENT || leaving.is_empty() {
         return Vec::new();
     }
-    let whys = kept(&leaving)
+    let reasons = kept(&leaving)
         .into_iter()
-        .chain(budgets(snapshot, &leaving))
-        .chain(homeless(snapshot, found, &leaving));
-    let told = whys.map(|why| {
+        .chain(tight_budgets(snapshot, &leaving))
+        .chain(unplaceable(snapshot, name, &leaving));
+    let problems = reasons.map(|why| {
         Problem::new(
             "scale-down",
             format!(
-                "{asked} % of the node is asked for, and {autoscaler} cannot take it away: {why}"
+                "only {requested} % of the node is requested, but {autoscaler} cannot remove it: {why}"
             ),
         )
     });
-    told.collect()
+    problems.collect()
 }
 
-/// The autoscaler that the cluster shows, by its taints, labels or pods.
-fn autoscaler(snapshot: &Snapshot) -> Option<&'static str> {
-    let tainted = |node: &Node| {
+/// Detects the autoscaler by its taints, labels or pods.
+fn autoscaler(snapshot: &ClusterSnapshot) -> Option<&'static str> {
+    let is_tainted = |node: &Node| {
         rules::nodes::taints(node).any(|taint| {
             taint.key.ends_with("OfClusterAutoscaler")
                 || taint.key == "ToBeDeletedByClusterAutoscaler"
         })
     };
-    let karpenter = |node: &Node| {
+    let is_karpenters = |node: &Node| {
         node.metadata
             .labels
             .iter()
             .flatten()
             .any(|(key, _)| key == "karpenter.sh/nodepool")
     };
-    let image = |pod: &Pod, name: &str| {
-        let images = pod
-            .spec
-            .iter()
-            .flat_map(|spec| &spec.containers)
-            .filter_map(|container| container.image.as_deref());
-        images
-            .filter_map(|image| image.rsplit('/').next())
-            .any(|last| last.split([':', '@']).next() == Some(name))
+    let runs = |pod: &Pod, name: &str| {
+        let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
+        containers
+            .filter_map(|container| container.image.as_deref())
+            .any(|image| pods::image_name(image) == name)
     };
-    let runs = |name: &str| snapshot.pods.iter().any(|pod| image(pod, name));
-    if snapshot.nodes.iter().any(karpenter) {
+    if snapshot.nodes.iter().any(is_karpenters) {
         return Some("Karpenter");
     }
-    (snapshot.nodes.iter().any(tainted) || runs("cluster-autoscaler"))
-        .then_some("the cluster autoscaler")
+    let has_pod = || {
+        snapshot
+            .pods
+            .iter()
+            .any(|pod| runs(pod, "cluster-autoscaler"))
+    };
+    (snapshot.nodes.iter().any(is_tainted) || has_pod()).then_some("the cluster autoscaler")
 }
 
-/// How much of the node its pods ask for, by what is scarcer of processor and memory.
-fn asked_percent(snapshot: &Snapshot, node: &Node) -> i64 {
-    let (has, mut asked) = (allocatable(node), rules::resources::Amounts::default());
-    let here = snapshot
-        .pods
-        .iter()
-        .filter(|pod| health::node_of(pod) == Some(rules::nodes::name(node)));
-    here.filter(|pod| !health::is_finished(pod))
-        .for_each(|pod| asked.add(&requests(pod)));
+/// Returns how much of the node its pods request, in percent of the scarcer of CPU and memory.
+fn requested_percent(snapshot: &ClusterSnapshot, node: &Node) -> i64 {
+    let (has, mut requested) = (allocatable(node), Amounts::default());
+    snapshot
+        .pods_on(rules::nodes::name(node))
+        .filter(|pod| !pods::is_finished(pod))
+        .for_each(|pod| requested.add(&requests(pod)));
     let share = |name: &str| {
         if has.get(name) > 0 {
-            asked.get(name).saturating_mul(100) / has.get(name)
+            requested.get(name).saturating_mul(100) / has.get(name)
         } else {
             0
         }
@@ -92,81 +91,80 @@ fn asked_percent(snapshot: &Snapshot, node: &Node) -> i64 {
     share("cpu").max(share("memory"))
 }
 
-/// Pods that no autoscaler moves, whatever their budgets: nobody makes them again, or they say so.
+/// Pods that autoscalers never evict: without a controller, or excluded by an annotation.
 fn kept(leaving: &[&Pod]) -> Vec<String> {
     let kept = leaving
         .iter()
-        .filter_map(|pod| match after::keep_annotation(pod) {
+        .filter_map(|pod| match consequences::keep_annotation(pod) {
             Some((name, value)) => Some(format!(
                 "{} has the annotation {name}={value}",
-                health::name(pod)
+                pods::name(pod)
             )),
-            None if health::controller_of(pod).is_none() => {
-                Some(format!("nobody makes {} again", health::name(pod)))
+            None if pods::controller_of(pod).is_none() => {
+                Some(format!("{} has no controller", pods::name(pod)))
             }
             None => None,
         });
     kept.collect()
 }
 
-/// Budgets that do not let all their pods of the node go at once, and who uses them up elsewhere.
-fn budgets(snapshot: &Snapshot, leaving: &[&Pod]) -> Vec<String> {
+/// Budgets that do not allow all their pods on the node to be evicted at once, and the pods
+/// elsewhere that use them up.
+fn tight_budgets(snapshot: &ClusterSnapshot, leaving: &[&Pod]) -> Vec<String> {
     let tight = snapshot.budgets.iter().filter_map(|found| {
         let here: Vec<&str> = leaving
             .iter()
-            .filter(|pod| budget::selects(found, pod))
-            .map(|pod| health::name(pod))
+            .filter(|pod| pdb::selects(found, pod))
+            .map(|pod| pods::name(pod))
             .collect();
-        let allowed = usize::try_from(budget::reported(found).allowed).unwrap_or_default();
+        let allowed = usize::try_from(pdb::reported(found).allowed).unwrap_or_default();
         if here.len() <= allowed {
             return None;
         }
         let count = budget::count(snapshot, found);
         let elsewhere = count.pods.iter().filter(|covered| {
-            covered.standing != Standing::Healthy && !here.contains(&health::name(covered.pod))
+            covered.health != PodHealth::Healthy && !here.contains(&pods::name(covered.pod))
         });
-        let eaters: Vec<String> = elsewhere
-            .map(|covered| super::budgets::line(snapshot, covered))
+        let users: Vec<String> = elsewhere
+            .map(|covered| budgets::unhealthy_line(snapshot, covered))
             .collect();
-        let eaters = match eaters.is_empty() {
+        let users = match users.is_empty() {
             true => String::new(),
             false => format!(
                 "; used up elsewhere by {}",
-                listed(eaters.iter().map(String::as_str), MOST_NAMED)
+                listed(users.iter().map(String::as_str), MAX_NAMED)
             ),
         };
-        let all = if allowed == 0 {
-            "it moves none of"
-        } else {
-            "it wants to move all at once of"
-        };
+        let needed = here.len();
         Some(format!(
-            "budget {} allows {allowed}, so {all} {}{eaters}",
-            budget::name(found),
-            listed(here, MOST_NAMED)
+            "budget {} allows {}, but evicting {} at once needs {needed}{users}",
+            pdb::name(found),
+            plural(allowed, "disruption"),
+            listed(here, MAX_NAMED),
         ))
     });
     tight.collect()
 }
 
-/// Pods for which there is no room elsewhere. Those whose own spread is in the way are told by
-/// [`spread`].
-fn homeless(snapshot: &Snapshot, found: &Node, leaving: &[&Pod]) -> Option<String> {
-    let lost = plan::homeless(snapshot, rules::nodes::name(found), leaving);
-    let trapped = |name: &str| {
-        let pod = leaving
+/// Pods that no other node can take.
+fn unplaceable(snapshot: &ClusterSnapshot, node: &str, leaving: &[&Pod]) -> Option<String> {
+    let unplaced = plan::unplaceable(snapshot, node, leaving);
+    let is_trapped = |key: &str| {
+        leaving
             .iter()
-            .find(|pod| name == format!("{}/{}", health::namespace(pod), health::name(pod)));
-        pod.is_some_and(|pod| spread::problem(snapshot, pod).is_some())
+            .find(|pod| key == pods::key(pod))
+            .is_some_and(|pod| spread::problem(snapshot, pod).is_some())
     };
-    let texts = lost.iter().map(|one| {
-        let hint = if trapped(&one.pod) {
-            " (its spread counts the node while it is cordoned)"
-        } else {
-            ""
-        };
-        format!("{} finds no other node: {}{hint}", one.pod, one.why)
-    });
-    let texts: Vec<String> = texts.collect();
-    (!texts.is_empty()).then(|| listed(texts.iter().map(String::as_str), MOST_NAMED))
+    let texts: Vec<String> = unplaced
+        .iter()
+        .map(|one| {
+            let hint = if is_trapped(&one.pod) {
+                " (its topology spread counts the node while it is cordoned)"
+            } else {
+                ""
+            };
+            format!("no other node can take {}: {}{hint}", one.pod, one.why)
+        })
+        .collect();
+    (!texts.is_empty()).then(|| listed(texts.iter().map(String::as_str), MAX_NAMED))
 }

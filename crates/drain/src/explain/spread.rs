@@ -1,6 +1,5 @@
-//! Hard topology spread that counts a node even while it is cordoned: the node that was emptied is
-//! a domain with no pods, so no other may take more, and the budget waits for a successor that
-//! finds no place.
+//! Hard topology spread that counts a cordoned node: the drained node is a domain without pods, so
+//! no other domain may get one more, and the replacement of the last pod finds no node.
 
 use std::collections::HashMap;
 
@@ -8,32 +7,32 @@ use k8s_openapi::api::core::v1::{Node, Pod};
 use rules::affinity::{PlacedPod, SpreadNode, agree, hard_spread};
 
 use super::Problem;
-use crate::cluster::Snapshot;
-use crate::{budget, health};
+use crate::cluster::ClusterSnapshot;
+use crate::{pdb, pods};
 
-/// Tells a pod whose successor finds no node while this one is cordoned, and would find one if its
-/// constraints honoured the taint of the cordon.
-pub(super) fn problem(snapshot: &Snapshot, pod: &Pod) -> Option<Problem> {
-    let home = health::node_of(pod)?;
+/// Reports a pod whose replacement finds no node while the pod's node is cordoned, and would find
+/// one if the constraints honoured the taint of the cordon.
+pub(super) fn problem(snapshot: &ClusterSnapshot, pod: &Pod) -> Option<Problem> {
+    let home = pods::node_of(pod)?;
     let constraint = hard_spread(pod).next()?;
     if fits(snapshot, pod, home) || !fits(snapshot, &honouring(pod), home) {
         return None;
     }
-    let waits = budget::selecting(snapshot, pod);
+    let waits = snapshot.budgets_selecting(pod);
     let waits = waits
         .first()
-        .map(|found| format!(", and budget {} waits for it", budget::name(found)))
+        .map(|found| format!(", and budget {} waits for it", pdb::name(found)))
         .unwrap_or_default();
     let key = &constraint.topology_key;
     let text = format!(
-        "its spread over {key} (maxSkew {}) counts {home} even while it is cordoned: its successor finds no node{waits}; \
-         nodeTaintsPolicy: Honor in the constraint would let it",
+        "its topology spread over {key} (maxSkew {}) counts {home} even while it is cordoned: its replacement finds no node{waits}; \
+         nodeTaintsPolicy: Honor in the constraint avoids this",
         constraint.max_skew
     );
     Some(Problem::blocking("spread-counts-cordoned", text))
 }
 
-/// The same pod with constraints that leave cordoned nodes out.
+/// Returns the pod with constraints that exclude cordoned nodes.
 fn honouring(pod: &Pod) -> Pod {
     let mut pod = pod.clone();
     for constraint in pod
@@ -46,9 +45,9 @@ fn honouring(pod: &Pod) -> Pod {
     pod
 }
 
-/// Whether some other node takes the successor while `home` is cordoned, by its spread and by what
-/// it demands of nodes; room is not looked at.
-fn fits(snapshot: &Snapshot, pod: &Pod, home: &str) -> bool {
+/// Returns true when another node can take the replacement while `home` is cordoned, as far as
+/// spread, affinity, taints and labels decide. Free capacity is not checked.
+fn fits(snapshot: &ClusterSnapshot, pod: &Pod, home: &str) -> bool {
     let ground = |node| SpreadNode {
         node,
         cordoned: rules::nodes::is_cordoned(node) || rules::nodes::name(node) == home,
@@ -59,15 +58,12 @@ fn fits(snapshot: &Snapshot, pod: &Pod, home: &str) -> bool {
         .iter()
         .map(|node| (rules::nodes::name(node), node))
         .collect();
-    // Spread looks at no other namespace.
-    let near = snapshot
-        .pods
-        .iter()
-        .filter(|other| health::namespace(other) == health::namespace(pod));
+    // Topology spread counts only pods of the same namespace.
+    let near = snapshot.pods_in(pods::namespace(pod));
     let placed = near.filter_map(|other| {
-        let node = *by_name.get(health::node_of(other)?)?;
-        // A drain takes all of them, and the last one is the one that is stuck.
-        let leaving = rules::nodes::name(node) == home && owner(other) == owner(pod);
+        let node = *by_name.get(pods::node_of(other)?)?;
+        // A drain evicts all of them; the replacement of the last one is the one that is stuck.
+        let leaving = rules::nodes::name(node) == home && owner_uid(other) == owner_uid(pod);
         Some(PlacedPod {
             pod: other,
             node,
@@ -77,11 +73,11 @@ fn fits(snapshot: &Snapshot, pod: &Pod, home: &str) -> bool {
     let placed: Vec<PlacedPod<'_>> = placed.collect();
     let open = grounds
         .iter()
-        .filter(|ground| !ground.cordoned && health::node_is_ready(ground.node));
+        .filter(|ground| !ground.cordoned && pods::node_is_ready(ground.node));
     open.filter(|ground| rules::fit::admits(ground.node, pod).is_ok())
         .any(|ground| agree(pod, ground.node, &grounds, &placed).is_ok())
 }
 
-fn owner(pod: &Pod) -> Option<&str> {
-    health::controller_of(pod).map(|owner| owner.uid.as_str())
+fn owner_uid(pod: &Pod) -> Option<&str> {
+    pods::controller_of(pod).map(|owner| owner.uid.as_str())
 }

@@ -1,4 +1,4 @@
-//! What is to be explained.
+//! The object that is explained.
 
 use std::fmt;
 
@@ -6,34 +6,35 @@ use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use serde::Serialize;
 
-use crate::cluster::Snapshot;
-use crate::{budget, health};
+use crate::cluster::ClusterSnapshot;
+use crate::{pdb, pods};
 
-/// The kinds that can be explained.
+/// The kinds of objects that can be explained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub enum Kind {
+pub enum SubjectKind {
     /// A pod.
     Pod,
     /// A node.
     Node,
-    /// A budget.
+    /// A PodDisruptionBudget.
     #[serde(rename = "PodDisruptionBudget")]
     Budget,
 }
 
-/// One object.
+/// A reference to one object.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Subject {
-    /// Its kind.
-    pub kind: Kind,
-    /// Its namespace; empty for nodes.
+pub struct ExplainSubject {
+    /// Kind.
+    pub kind: SubjectKind,
+    /// Namespace, empty for nodes.
     pub namespace: String,
-    /// Its name.
+    /// Name.
     pub name: String,
 }
 
-impl Kind {
-    /// The kind that people call so, as kubectl understands it.
+impl SubjectKind {
+    /// Parses a resource name in any form that kubectl accepts: `pod`, `pods`, `po`. `None` for
+    /// kinds that cannot be explained.
     #[must_use]
     pub fn named(text: &str) -> Option<Self> {
         match text.to_ascii_lowercase().as_str() {
@@ -48,23 +49,27 @@ impl Kind {
     }
 }
 
-impl fmt::Display for Subject {
+impl fmt::Display for ExplainSubject {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match self.kind {
-            Kind::Pod => "pod",
-            Kind::Node => return write!(out, "node/{}", self.name),
-            Kind::Budget => "pdb",
+            SubjectKind::Pod => "pod",
+            SubjectKind::Node => return write!(out, "node/{}", self.name),
+            SubjectKind::Budget => "pdb",
         };
         write!(out, "{kind}/{} -n {}", self.name, self.namespace)
     }
 }
 
-impl Subject {
-    /// The object of this kind; none for kinds that are not explained.
+impl ExplainSubject {
+    /// Creates a reference. `None` for kinds that cannot be explained.
     #[must_use]
     pub fn new(kind: &str, namespace: &str, name: &str) -> Option<Self> {
-        let kind = Kind::named(kind)?;
-        let namespace = if kind == Kind::Node { "" } else { namespace };
+        let kind = SubjectKind::named(kind)?;
+        let namespace = if kind == SubjectKind::Node {
+            ""
+        } else {
+            namespace
+        };
         Some(Self {
             kind,
             namespace: namespace.to_owned(),
@@ -72,35 +77,36 @@ impl Subject {
         })
     }
 
-    /// Everything of this name in the snapshot: of one kind or of any, in one namespace or in all.
+    /// Finds the objects with this name, of one kind or any, in one namespace or all. All results
+    /// have the same kind.
     #[must_use]
     pub fn find(
-        snapshot: &Snapshot,
-        kind: Option<Kind>,
+        snapshot: &ClusterSnapshot,
+        kind: Option<SubjectKind>,
         namespace: Option<&str>,
         name: &str,
     ) -> Vec<Self> {
         let here = |found: &str| namespace.is_none_or(|namespace| namespace == found);
-        let wanted = |of: Kind| kind.is_none_or(|kind| kind == of);
+        let wanted = |of: SubjectKind| kind.is_none_or(|kind| kind == of);
         let pods = snapshot
             .pods
             .iter()
-            .filter(|pod| wanted(Kind::Pod) && here(health::namespace(pod)));
+            .filter(|pod| wanted(SubjectKind::Pod) && here(pods::namespace(pod)));
         let budgets = snapshot
             .budgets
             .iter()
-            .filter(|found| wanted(Kind::Budget) && here(budget::namespace(found)));
+            .filter(|found| wanted(SubjectKind::Budget) && here(pdb::namespace(found)));
         let nodes = snapshot
             .nodes
             .iter()
-            .filter(|_| wanted(Kind::Node))
+            .filter(|_| wanted(SubjectKind::Node))
             .map(Self::of_node);
         let all = pods
             .map(Self::of_pod)
             .chain(nodes)
             .chain(budgets.map(Self::of_budget));
         let found: Vec<Self> = all.filter(|subject| subject.name == name).collect();
-        // A bare name that several kinds share means the pod, then the node.
+        // A name without a kind refers to a pod if there is one, else to a node.
         let first = found.first().map(|subject| subject.kind);
         found
             .into_iter()
@@ -110,40 +116,43 @@ impl Subject {
 
     pub(super) fn of_pod(pod: &Pod) -> Self {
         Self {
-            kind: Kind::Pod,
-            namespace: health::namespace(pod).to_owned(),
-            name: health::name(pod).to_owned(),
+            kind: SubjectKind::Pod,
+            namespace: pods::namespace(pod).to_owned(),
+            name: pods::name(pod).to_owned(),
         }
     }
 
     pub(super) fn of_budget(found: &PodDisruptionBudget) -> Self {
         Self {
-            kind: Kind::Budget,
-            namespace: budget::namespace(found).to_owned(),
-            name: budget::name(found).to_owned(),
+            kind: SubjectKind::Budget,
+            namespace: pdb::namespace(found).to_owned(),
+            name: pdb::name(found).to_owned(),
         }
     }
 
     pub(super) fn of_node(node: &Node) -> Self {
         Self {
-            kind: Kind::Node,
+            kind: SubjectKind::Node,
             namespace: String::new(),
             name: node.metadata.name.clone().unwrap_or_default(),
         }
     }
 
-    pub(super) fn pod<'a>(&self, snapshot: &'a Snapshot) -> Option<&'a Pod> {
+    pub(super) fn pod<'a>(&self, snapshot: &'a ClusterSnapshot) -> Option<&'a Pod> {
         snapshot.pods.iter().find(|pod| Self::of_pod(pod) == *self)
     }
 
-    pub(super) fn budget<'a>(&self, snapshot: &'a Snapshot) -> Option<&'a PodDisruptionBudget> {
+    pub(super) fn budget<'a>(
+        &self,
+        snapshot: &'a ClusterSnapshot,
+    ) -> Option<&'a PodDisruptionBudget> {
         snapshot
             .budgets
             .iter()
             .find(|budget| Self::of_budget(budget) == *self)
     }
 
-    pub(super) fn node<'a>(&self, snapshot: &'a Snapshot) -> Option<&'a Node> {
+    pub(super) fn node<'a>(&self, snapshot: &'a ClusterSnapshot) -> Option<&'a Node> {
         snapshot
             .nodes
             .iter()

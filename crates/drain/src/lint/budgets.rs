@@ -1,25 +1,29 @@
-//! The rules about budgets.
+//! The rules for budgets.
 
-use super::Hit;
-use super::scene::{Covered, Scene, Workload};
-use crate::budget::{self, Rule, Standing, Uncounted};
-use crate::explain::decide::always_allows;
-use crate::health::{self, Trouble};
-use crate::words::{listed, plural};
+use super::RuleHit;
+use super::context::{CheckedBudget, LintContext, Workload};
+use crate::budget::{CountError, PodHealth};
+use crate::format::{listed, plural, verb_for};
+use crate::pdb::{self, DisruptionLimit};
+use crate::pods;
+use crate::readiness::UnreadyReason;
 
-/// Names in a message.
-const MOST_NAMED: usize = 4;
+/// The maximum number of names in a message.
+const MAX_NAMED: usize = 4;
 
-fn hit<'a>(covered: &Covered<'a>, message: String) -> Hit<'a> {
-    Hit {
+fn hit<'a>(covered: &CheckedBudget<'a>, message: String) -> RuleHit<'a> {
+    RuleHit {
         kind: "PodDisruptionBudget",
         meta: &covered.budget.metadata,
         message,
     }
 }
 
-fn each<'a>(scene: &Scene<'a>, check: impl Fn(&Covered<'a>) -> Option<String>) -> Vec<Hit<'a>> {
-    scene
+fn each<'a>(
+    context: &LintContext<'a>,
+    check: impl Fn(&CheckedBudget<'a>) -> Option<String>,
+) -> Vec<RuleHit<'a>> {
+    context
         .budgets
         .iter()
         .filter_map(|covered| Some(hit(covered, check(covered)?)))
@@ -31,24 +35,24 @@ fn named(workloads: &[&Workload<'_>]) -> String {
         .iter()
         .map(|workload| format!("{} {}", workload.kind, workload.name()))
         .collect();
-    listed(names.iter().map(String::as_str), MOST_NAMED)
+    listed(names.iter().map(String::as_str), MAX_NAMED)
 }
 
-/// The pods that there would be at best, and how many of them the budget wants healthy; none when
-/// that cannot be said.
-fn at_best(scene: &Scene<'_>, covered: &Covered<'_>) -> Option<(i32, i32)> {
+/// Returns the number of pods if all workloads were complete, and how many of them the budget needs
+/// healthy. `None` when that is unknown.
+fn at_best(context: &LintContext<'_>, covered: &CheckedBudget<'_>) -> Option<(i32, i32)> {
     let mut scaled = 0_i32;
     let mut bare = 0_i32;
-    for workload in scene.selected(covered) {
+    for workload in context.selected(covered) {
         match (workload.replicas, workload.kind) {
             (Some(replicas), _) => scaled = scaled.saturating_add(replicas),
             (None, "Pod") => bare = bare.saturating_add(1),
-            // How many pods a DaemonSet or a Job has depends on the cluster.
+            // The number of pods of a DaemonSet or a Job depends on the cluster.
             _ => return None,
         }
     }
     let foreign = covered.count.owners.iter().any(|owner| {
-        !scene
+        !context
             .selected(covered)
             .any(|known| (known.kind, known.name()) == (owner.kind, owner.name))
     });
@@ -57,59 +61,57 @@ fn at_best(scene: &Scene<'_>, covered: &Covered<'_>) -> Option<(i32, i32)> {
     } else {
         scaled.saturating_add(bare)
     };
-    let desired = budget::desired_of(covered.budget, expected)?;
-    // What other controllers run is not known here.
+    let desired = pdb::desired_of(covered.budget, expected)?;
+    // The replicas of other controllers are unknown.
     (!foreign && expected > 0).then(|| (scaled.saturating_add(bare), desired))
 }
 
-pub(super) fn never_allows<'a>(scene: &Scene<'a>) -> Vec<Hit<'a>> {
-    each(scene, |covered| {
-        let (pods, desired) = at_best(scene, covered)?;
-        let workloads: Vec<_> = scene.selected(covered).collect();
+pub(super) fn never_allows<'a>(context: &LintContext<'a>) -> Vec<RuleHit<'a>> {
+    each(context, |covered| {
+        let (pods, desired) = at_best(context, covered)?;
+        let workloads: Vec<_> = context.selected(covered).collect();
         (pods > 1 && desired >= pods).then(|| {
             format!(
-                "of the {pods} pods of {} it needs {desired} healthy, so none may ever go",
+                "it needs {desired} healthy of the {pods} pods of {}, so it never allows a disruption",
                 named(&workloads)
             )
         })
     })
 }
 
-pub(super) fn single_replica<'a>(scene: &Scene<'a>) -> Vec<Hit<'a>> {
-    each(scene, |covered| {
-        let (pods, desired) = at_best(scene, covered)?;
-        let workloads: Vec<_> = scene.selected(covered).collect();
+pub(super) fn single_replica<'a>(context: &LintContext<'a>) -> Vec<RuleHit<'a>> {
+    each(context, |covered| {
+        let (pods, desired) = at_best(context, covered)?;
+        let workloads: Vec<_> = context.selected(covered).collect();
         (pods == 1 && desired >= 1).then(|| {
             format!(
-                "{} runs a single replica, and the budget never lets it go",
+                "{} has a single replica, which the budget never allows to be evicted",
                 named(&workloads)
             )
         })
     })
 }
 
-pub(super) fn no_rule<'a>(scene: &Scene<'a>) -> Vec<Hit<'a>> {
-    each(scene, |covered| {
-        (covered.count.rule == Rule::Nothing).then(|| {
-            "it says neither minAvailable nor maxUnavailable, and allows nothing".to_owned()
+pub(super) fn no_rule<'a>(context: &LintContext<'a>) -> Vec<RuleHit<'a>> {
+    each(context, |covered| {
+        (covered.count.limit == DisruptionLimit::Unset).then(|| {
+            "it sets neither minAvailable nor maxUnavailable, so it never allows a disruption"
+                .to_owned()
         })
     })
 }
 
-pub(super) fn overlap<'a>(scene: &Scene<'a>) -> Vec<Hit<'a>> {
-    each(scene, |covered| {
-        let (space, name) = (
-            budget::namespace(covered.budget),
-            budget::name(covered.budget),
-        );
-        let others = scene.budgets.iter().filter(|other| {
-            budget::namespace(other.budget) == space && budget::name(other.budget) != name
+pub(super) fn overlap<'a>(context: &LintContext<'a>) -> Vec<RuleHit<'a>> {
+    each(context, |covered| {
+        let (space, name) = (pdb::namespace(covered.budget), pdb::name(covered.budget));
+        let others = context.budgets.iter().filter(|other| {
+            pdb::namespace(other.budget) == space && pdb::name(other.budget) != name
         });
         let shared = others.filter_map(|other| {
-            let workloads: Vec<_> = scene
+            let workloads: Vec<_> = context
                 .selected(other)
                 .filter(|workload| {
-                    scene
+                    context
                         .selected(covered)
                         .any(|own| std::ptr::eq(own, *workload))
                 })
@@ -121,15 +123,15 @@ pub(super) fn overlap<'a>(scene: &Scene<'a>) -> Vec<Hit<'a>> {
                     .iter()
                     .any(|own| std::ptr::eq(own.pod, theirs.pod))
             });
-            let pods: Vec<&str> = pods.map(|shared| health::name(shared.pod)).collect();
+            let pods: Vec<&str> = pods.map(|shared| pods::name(shared.pod)).collect();
             let what = match (workloads.is_empty(), pods.is_empty()) {
                 (true, true) => return None,
                 (false, _) => named(&workloads),
-                (true, false) => listed(pods, MOST_NAMED),
+                (true, false) => listed(pods, MAX_NAMED),
             };
             Some(format!(
                 "budget {} selects {what} as well",
-                budget::name(other.budget)
+                pdb::name(other.budget)
             ))
         });
         let shared: Vec<String> = shared.collect();
@@ -137,18 +139,22 @@ pub(super) fn overlap<'a>(scene: &Scene<'a>) -> Vec<Hit<'a>> {
     })
 }
 
-pub(super) fn uncountable<'a>(scene: &Scene<'a>) -> Vec<Hit<'a>> {
-    each(scene, |covered| {
+pub(super) fn uncountable<'a>(context: &LintContext<'a>) -> Vec<RuleHit<'a>> {
+    each(context, |covered| {
         if !::rules::budgets::asks_controllers(covered.budget.spec.as_ref()) {
             return None;
         }
-        let lost: Vec<_> = scene
+        let lost: Vec<_> = context
             .selected(covered)
             .filter(|workload| matches!(workload.kind, "DaemonSet" | "Job"))
             .collect();
-        match (&covered.count.figures, lost.is_empty()) {
-            (_, false) => Some(format!("{} has no scale to count by", named(&lost))),
-            (Err(Uncounted::Fails(why)), true) => {
+        match (&covered.count.demand, lost.is_empty()) {
+            (_, false) => Some(format!(
+                "{} {} no scale subresource, so its pods cannot be counted",
+                named(&lost),
+                verb_for(lost.len(), "has", "have")
+            )),
+            (Err(CountError::Fails(why)), true) => {
                 Some(format!("its pods cannot be counted: {why}"))
             }
             _ => None,
@@ -156,61 +162,61 @@ pub(super) fn uncountable<'a>(scene: &Scene<'a>) -> Vec<Hit<'a>> {
     })
 }
 
-pub(super) fn unmanaged<'a>(scene: &Scene<'a>) -> Vec<Hit<'a>> {
-    each(scene, |covered| {
-        let bare: Vec<_> = scene
+pub(super) fn unmanaged<'a>(context: &LintContext<'a>) -> Vec<RuleHit<'a>> {
+    each(context, |covered| {
+        let bare: Vec<_> = context
             .selected(covered)
             .filter(|workload| workload.kind == "Pod")
             .collect();
         let counts = ::rules::budgets::asks_controllers(covered.budget.spec.as_ref());
-        (counts && !bare.is_empty())
-            .then(|| format!("it counts by controllers, and {} has none", named(&bare)))
-    })
-}
-
-pub(super) fn unhealthy_policy<'a>(scene: &Scene<'a>) -> Vec<Hit<'a>> {
-    each(scene, |covered| {
-        let crashing = covered
-            .count
-            .pods
-            .iter()
-            .filter(|pod| matches!(&pod.standing, Standing::Unready(unready) if unready.trouble == Trouble::Crashing));
-        let crashing: Vec<&str> = crashing.map(|pod| health::name(pod.pod)).collect();
-        let held = !crashing.is_empty() && !always_allows(covered.budget);
-        held.then(|| {
+        (counts && !bare.is_empty()).then(|| {
             format!(
-                "{} in a crash loop ({}), and the budget holds them unless enough others are healthy",
-                plural(crashing.len(), "pod"),
-                listed(crashing, MOST_NAMED)
+                "it counts the pods that controllers want, but {} {} no controller",
+                named(&bare),
+                verb_for(bare.len(), "has", "have")
             )
         })
     })
 }
 
-pub(super) fn selects_nothing<'a>(scene: &Scene<'a>) -> Vec<Hit<'a>> {
-    // A file with nothing but budgets says nothing about what they select.
-    if scene.workloads.is_empty() && scene.snapshot.pods.is_empty() {
+pub(super) fn unhealthy_policy<'a>(context: &LintContext<'a>) -> Vec<RuleHit<'a>> {
+    each(context, |covered| {
+        let crashing = covered
+            .count
+            .pods
+            .iter()
+            .filter(|pod| matches!(&pod.health, PodHealth::Unready(unready) if unready.reason == UnreadyReason::Crashing));
+        let crashing: Vec<&str> = crashing.map(|pod| pods::name(pod.pod)).collect();
+        let held = !crashing.is_empty() && !pdb::always_allows_unready(covered.budget);
+        held.then(|| {
+            format!(
+                "{} in a crash loop ({}) cannot be evicted unless enough other pods are healthy",
+                plural(crashing.len(), "pod"),
+                listed(crashing, MAX_NAMED)
+            )
+        })
+    })
+}
+
+pub(super) fn selects_nothing<'a>(context: &LintContext<'a>) -> Vec<RuleHit<'a>> {
+    // A file that contains only budgets does not show what they select.
+    if context.workloads.is_empty() && context.snapshot.pods.is_empty() {
         return Vec::new();
     }
-    each(scene, |covered| {
+    each(context, |covered| {
         let nothing = covered.workloads.is_empty() && covered.count.pods.is_empty();
-        let null = covered
-            .budget
-            .spec
-            .as_ref()
-            .is_none_or(|spec| spec.selector.is_none());
-        let why = if null {
-            "it has no selector, which selects nothing"
+        let why = if pdb::has_no_selector(covered.budget) {
+            "it has no selector, so it selects nothing"
         } else {
-            "no workload or pod of its namespace has the labels of its selector"
+            "no workload and no pod of its namespace matches its selector"
         };
         nothing.then(|| why.to_owned())
     })
 }
 
-pub(super) fn several_workloads<'a>(scene: &Scene<'a>) -> Vec<Hit<'a>> {
-    each(scene, |covered| {
-        let workloads: Vec<_> = scene
+pub(super) fn several_workloads<'a>(context: &LintContext<'a>) -> Vec<RuleHit<'a>> {
+    each(context, |covered| {
+        let workloads: Vec<_> = context
             .selected(covered)
             .filter(|workload| workload.kind != "Pod")
             .collect();
@@ -218,27 +224,27 @@ pub(super) fn several_workloads<'a>(scene: &Scene<'a>) -> Vec<Hit<'a>> {
     })
 }
 
-pub(super) fn autoscaler_minimum<'a>(scene: &Scene<'a>) -> Vec<Hit<'a>> {
-    let hits = scene.snapshot.autoscalers.iter().filter_map(|scaler| {
+pub(super) fn autoscaler_minimum<'a>(context: &LintContext<'a>) -> Vec<RuleHit<'a>> {
+    let hits = context.snapshot.autoscalers.iter().filter_map(|scaler| {
         let space = scaler.metadata.namespace.as_deref().unwrap_or("default");
         let (target, least) = (
             &scaler.spec.scale_target_ref,
             scaler.spec.min_replicas.unwrap_or(1),
         );
-        let covered = scene.budgets.iter().find(|covered| {
-            budget::namespace(covered.budget) == space
-                && scene.selected(covered).any(|workload| {
+        let covered = context.budgets.iter().find(|covered| {
+            pdb::namespace(covered.budget) == space
+                && context.selected(covered).any(|workload| {
                     (workload.kind, workload.name()) == (&target.kind, &target.name)
                 })
         })?;
-        let needed = budget::desired_of(covered.budget, least).filter(|needed| *needed >= least)?;
+        let needed = pdb::desired_of(covered.budget, least).filter(|needed| *needed >= least)?;
         let message = format!(
-            "it may shrink {} {} to {least}, where budget {} needs {needed} healthy",
+            "it may scale {} {} down to {least}, but budget {} needs {needed} healthy",
             target.kind,
             target.name,
-            budget::name(covered.budget)
+            pdb::name(covered.budget)
         );
-        Some(Hit {
+        Some(RuleHit {
             kind: "HorizontalPodAutoscaler",
             meta: &scaler.metadata,
             message,

@@ -1,25 +1,26 @@
-//! Findings as text for people.
+//! Renders findings as text for people.
 
-use super::{Finding, Severity};
+use super::{Finding, FindingSeverity};
+use crate::format::plural;
 
-/// All findings that are not suppressed, and a line that sums up.
+/// Renders all findings that are not suppressed, and a summary line.
 #[must_use]
 pub fn text(findings: &[Finding]) -> String {
     let mut lines = Vec::new();
     for finding in findings.iter().filter(|finding| !finding.suppressed) {
-        let place = finding
+        let location = finding
             .source
             .as_ref()
             .map(|source| format!(" ({}:{})", source.file, source.line))
             .unwrap_or_default();
         lines.push(format!(
-            "{}: {}{place}: {} [{}]",
-            finding.severity.word(),
+            "{}: {}{location}: {} [{}]",
+            finding.severity.as_str(),
             finding.object,
             finding.message,
             finding.rule
         ));
-        lines.push(format!("  way out: {}", finding.way));
+        lines.push(format!("  fix: {}", finding.fix));
     }
     if !lines.is_empty() {
         lines.push(String::new());
@@ -30,18 +31,17 @@ pub fn text(findings: &[Finding]) -> String {
 }
 
 fn summary(findings: &[Finding]) -> String {
-    let count = |severity: Severity| {
+    let count = |severity: FindingSeverity| {
         findings
             .iter()
             .filter(|finding| !finding.suppressed && finding.severity == severity)
             .count()
     };
     let suppressed = findings.iter().filter(|finding| finding.suppressed).count();
-    let plural = |count: usize, noun: &str| crate::words::plural(count, noun);
     let (errors, warnings, notes) = (
-        count(Severity::Error),
-        count(Severity::Warning),
-        count(Severity::Note),
+        count(FindingSeverity::Error),
+        count(FindingSeverity::Warning),
+        count(FindingSeverity::Note),
     );
     let more = if suppressed > 0 {
         format!("; {suppressed} suppressed")
@@ -49,7 +49,7 @@ fn summary(findings: &[Finding]) -> String {
         String::new()
     };
     match errors + warnings + notes {
-        0 => format!("nothing found{more}"),
+        0 => format!("no findings{more}"),
         _ => format!(
             "{}, {}, {}{more}",
             plural(errors, "error"),

@@ -1,200 +1,200 @@
-//! The table of rules. Help, documentation and SARIF are made of it.
+//! The table of rules. Help, documentation and SARIF are generated from it.
 
 use std::fmt::Write as _;
 
-use super::scene::Scene;
-use super::{Hit, Severity, budgets, workloads};
+use super::context::LintContext;
+use super::{FindingSeverity, RuleHit, budgets, workloads};
 
-/// One rule.
-pub struct Rule {
-    /// Identifier, stable.
+/// A rule.
+pub struct LintRule {
+    /// The stable identifier.
     pub id: &'static str,
-    /// How bad what it finds is.
-    pub severity: Severity,
-    /// What it finds, in a few words.
+    /// The severity of its findings.
+    pub severity: FindingSeverity,
+    /// What it finds, as a noun phrase.
     pub title: &'static str,
-    /// Why that hurts.
+    /// Why that is a problem.
     pub why: &'static str,
-    /// The way out.
-    pub way: &'static str,
-    pub(super) check: for<'a> fn(&Scene<'a>) -> Vec<Hit<'a>>,
+    /// What to do about it.
+    pub fix: &'static str,
+    pub(super) check: for<'a> fn(&LintContext<'a>) -> Vec<RuleHit<'a>>,
 }
 
-impl std::fmt::Debug for Rule {
+impl std::fmt::Debug for LintRule {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.debug_struct("Rule")
+        out.debug_struct("LintRule")
             .field("id", &self.id)
             .finish_non_exhaustive()
     }
 }
 
-use Severity::{Error, Note, Warning};
+use FindingSeverity::{Error, Note, Warning};
 
-/// Every rule, the worst first.
-pub const RULES: &[Rule] = &[
-    Rule {
+/// All rules, grouped by subject.
+pub const RULES: &[LintRule] = &[
+    LintRule {
         id: "pdb-never-allows",
         severity: Error,
-        title: "A budget that leaves nothing to disrupt",
-        why: "maxUnavailable 0, or minAvailable of all replicas: no healthy pod can ever be evicted, and every drain of its node waits for ever.",
-        way: "write maxUnavailable: 1, or a minAvailable below the number of replicas",
+        title: "A budget that never allows a disruption",
+        why: "With maxUnavailable 0, or minAvailable equal to the replicas, no healthy pod can ever be evicted, and a drain of its node never finishes.",
+        fix: "set maxUnavailable: 1, or a minAvailable below the number of replicas",
         check: budgets::never_allows,
     },
-    Rule {
+    LintRule {
         id: "pdb-single-replica",
         severity: Error,
         title: "A budget that protects a single replica",
-        why: "The only replica can never be evicted: people end up deleting it by hand, which is the outage that the budget was to prevent.",
-        way: "run two replicas, or drop the budget and accept a short outage; for one drain: exeunt drain --surge",
+        why: "The only replica can never be evicted. In the end somebody deletes it by hand, which is the outage that the budget should prevent.",
+        fix: "run two replicas, or delete the budget and accept a short outage; for a single drain use exeunt drain --surge",
         check: budgets::single_replica,
     },
-    Rule {
+    LintRule {
         id: "pdb-no-rule",
         severity: Error,
         title: "A budget with neither minAvailable nor maxUnavailable",
-        why: "It is accepted, and allows nothing.",
-        way: "write maxUnavailable: 1",
+        why: "The API server accepts it, and it never allows a disruption.",
+        fix: "set maxUnavailable: 1",
         check: budgets::no_rule,
     },
-    Rule {
+    LintRule {
         id: "pdb-overlap",
         severity: Error,
-        title: "Two budgets that select the same pods",
+        title: "Budgets that select the same pods",
         why: "The server answers 500 to every eviction of a pod with more than one budget.",
-        way: "let exactly one budget select each pod: narrow the selectors, or delete one budget",
+        fix: "narrow the selectors or delete a budget, so that one budget selects each pod",
         check: budgets::overlap,
     },
-    Rule {
+    LintRule {
         id: "pdb-uncountable",
         severity: Error,
         title: "A budget whose pods cannot be counted",
-        why: "Percentages and maxUnavailable count by the scale of the pods' controllers; for those without one (DaemonSets, Jobs) the budget allows nothing.",
-        way: "write an integer minAvailable, or do not select these pods",
+        why: "Percentages and maxUnavailable are computed from the scale of the pods' controllers. DaemonSets and Jobs have no scale, so the budget allows no disruption.",
+        fix: "set an integer minAvailable, or do not select these pods",
         check: budgets::uncountable,
     },
-    Rule {
+    LintRule {
         id: "pdb-unmanaged-pods",
         severity: Warning,
-        title: "A budget in percent, or with maxUnavailable, over pods without a controller",
-        why: "Such pods are not expected and yet counted as healthy: the figures mean nothing, and over bare pods alone the budget allows nothing.",
-        way: "write an integer minAvailable, or give the pods a controller",
+        title: "A percentage or maxUnavailable for pods without a controller",
+        why: "Such pods count as healthy but not as expected, so the budget allows too much, or for bare pods alone nothing.",
+        fix: "set an integer minAvailable, or give the pods a controller",
         check: budgets::unmanaged,
     },
-    Rule {
+    LintRule {
         id: "pdb-unhealthy-policy",
         severity: Warning,
-        title: "A crash-looping application whose budget holds its broken pods",
-        why: "Without unhealthyPodEvictionPolicy: AlwaysAllow the pods that crash keep their nodes from being drained, although they serve nobody.",
-        way: "set unhealthyPodEvictionPolicy: AlwaysAllow",
+        title: "A budget that protects pods in a crash loop",
+        why: "Without unhealthyPodEvictionPolicy: AlwaysAllow the crashing pods block drains of their nodes, although they serve no requests.",
+        fix: "set unhealthyPodEvictionPolicy: AlwaysAllow",
         check: budgets::unhealthy_policy,
     },
-    Rule {
+    LintRule {
         id: "pdb-selects-nothing",
         severity: Warning,
-        title: "A budget that selects nothing",
-        why: "A wrong label or a missing selector protects nobody, and nobody notices until a drain takes everything at once.",
-        way: "make the selector match the labels of the pod template, or delete the budget",
+        title: "A budget that selects no pods",
+        why: "With a wrong label or without a selector the budget protects nothing, which nobody notices until a drain evicts all pods at once.",
+        fix: "make the selector match the labels of the pod template, or delete the budget",
         check: budgets::selects_nothing,
     },
-    Rule {
+    LintRule {
         id: "pdb-several-workloads",
         severity: Note,
-        title: "A budget over several workloads",
-        why: "One workload that is down uses the budget up, and then the others cannot be drained either.",
-        way: "write one budget for each workload",
+        title: "A budget for several workloads",
+        why: "When one workload is down it uses up the budget, and the others cannot be drained either.",
+        fix: "create one budget for each workload",
         check: budgets::several_workloads,
     },
-    Rule {
+    LintRule {
         id: "hpa-minimum",
         severity: Warning,
-        title: "An autoscaler that may shrink a workload to what its budget protects",
-        why: "At low load, which is when people drain, the budget allows nothing.",
-        way: "raise minReplicas above what the budget needs, or write the budget as maxUnavailable: 1",
+        title: "An autoscaler whose minimum is what the budget protects",
+        why: "At low load, when nodes are usually drained, the budget allows no disruption.",
+        fix: "raise minReplicas above what the budget needs, or set maxUnavailable: 1 in the budget",
         check: budgets::autoscaler_minimum,
     },
-    Rule {
+    LintRule {
         id: "hpa-minimum-one",
         severity: Note,
         title: "An autoscaler with a minimum of one replica",
-        why: "At low load an eviction ends the only replica.",
-        way: "set minReplicas to 2",
+        why: "At low load an eviction stops the only replica.",
+        fix: "set minReplicas to 2",
         check: workloads::autoscaler_one,
     },
-    Rule {
+    LintRule {
         id: "single-replica",
         severity: Note,
         title: "A workload with a single replica",
-        why: "Its eviction is an outage for as long as the successor takes to start.",
-        way: "run two replicas with a budget of maxUnavailable: 1, or accept the outage",
+        why: "Its eviction is an outage until the replacement is ready.",
+        fix: "run two replicas with a budget of maxUnavailable: 1, or accept the outage",
         check: workloads::single_replica,
     },
-    Rule {
+    LintRule {
         id: "bare-pod",
         severity: Warning,
         title: "A pod without a controller",
-        why: "A drain refuses it without --force, and with --force it does not come back.",
-        way: "make it by a Deployment, a StatefulSet or a Job",
+        why: "A drain refuses to evict it without --force, and with --force nothing replaces it.",
+        fix: "create it through a Deployment, a StatefulSet or a Job",
         check: workloads::bare_pod,
     },
-    Rule {
+    LintRule {
         id: "no-pre-stop",
         severity: Warning,
         title: "Pods behind a Service without a preStop hook",
-        why: "The pod is told to stop while requests are still sent to it: each drain costs some of them an error.",
-        way: "add lifecycle.preStop.sleep of a few seconds, so that endpoints are withdrawn before the pod stops",
+        why: "The pod gets its stop signal while requests are still routed to it, so some requests fail in every drain.",
+        fix: "add a lifecycle.preStop.sleep of a few seconds, so that the endpoints are removed before the pod stops",
         check: workloads::no_pre_stop,
     },
-    Rule {
+    LintRule {
         id: "pre-stop-beyond-grace",
         severity: Error,
-        title: "A preStop sleep that takes the whole grace",
-        why: "The hook runs within the grace period: nothing is left for the process to end in order, and it is killed.",
-        way: "raise terminationGracePeriodSeconds well above the sleep",
+        title: "A preStop sleep as long as the grace period",
+        why: "The hook runs within the grace period, so no time is left for the process to shut down, and it is killed.",
+        fix: "raise terminationGracePeriodSeconds well above the sleep",
         check: workloads::pre_stop_beyond_grace,
     },
-    Rule {
+    LintRule {
         id: "no-grace",
         severity: Warning,
-        title: "Pods without any grace",
-        why: "terminationGracePeriodSeconds 0 kills the processes at once and removes the pod before they have ended.",
-        way: "leave it out (30 seconds), or write what the process needs",
+        title: "Pods without a grace period",
+        why: "terminationGracePeriodSeconds 0 kills the processes at once, and deletes the pod before they have ended.",
+        fix: "remove the field (30 seconds), or set the time that the process needs",
         check: workloads::no_grace,
     },
-    Rule {
+    LintRule {
         id: "long-grace",
         severity: Warning,
         title: "A grace period beyond the limit (--max-grace)",
-        why: "A drain waits for it on every node, and node upgrades have time-outs.",
-        way: "shorten terminationGracePeriodSeconds, or raise the limit for what really takes so long",
+        why: "A drain waits for it on every node, and node upgrades have timeouts.",
+        fix: "reduce terminationGracePeriodSeconds, or raise the limit if the shutdown takes that long",
         check: workloads::long_grace,
     },
-    Rule {
+    LintRule {
         id: "tolerates-cordon",
         severity: Note,
-        title: "Pods that tolerate the taint of a cordon",
-        why: "Evicted from a drained node, they may be scheduled straight back to it.",
-        way: "name the taints that must be tolerated instead of all of them",
+        title: "Pods that tolerate the taint of cordoned nodes",
+        why: "After an eviction they may be scheduled to the drained node again.",
+        fix: "tolerate only the taints that must be tolerated",
         check: workloads::tolerates_cordon,
     },
-    Rule {
+    LintRule {
         id: "spread-counts-cordoned",
         severity: Note,
-        title: "Hard topology spread that counts cordoned nodes",
-        why: "A node that is being drained counts as a place without pods, so that no other may take one more: the successors find no node, and the budget waits for them.",
-        way: "set nodeTaintsPolicy: Honor in the constraint, or whenUnsatisfiable: ScheduleAnyway",
+        title: "A required topology spread that counts cordoned nodes",
+        why: "A drained node counts as a domain without pods, so no other domain may get one more: the replacements find no node, and the budget waits for them.",
+        fix: "set nodeTaintsPolicy: Honor or whenUnsatisfiable: ScheduleAnyway in the constraint",
         check: workloads::spread_counts_cordoned,
     },
-    Rule {
+    LintRule {
         id: "eviction-webhook",
         severity: Warning,
         title: "A webhook that can fail every eviction",
-        why: "It is asked about pods/eviction and fails closed: while it is down no node can be drained, not even its own.",
-        way: "set failurePolicy: Ignore, or run it with several replicas on other nodes and a short time-out",
+        why: "The server calls it for pods/eviction and it fails closed: while it is down no node can be drained, not even its own.",
+        fix: "set failurePolicy: Ignore, or run several replicas on other nodes with a short timeout",
         check: workloads::eviction_webhook,
     },
 ];
 
-/// The table as text for `--help`.
+/// Renders the table for `--help`.
 #[must_use]
 pub fn help() -> String {
     let mut text = String::from("Rules:\n");
@@ -203,38 +203,38 @@ pub fn help() -> String {
         let _ = writeln!(
             text,
             "  {:<8} {:<22} {}",
-            rule.severity.word(),
+            rule.severity.as_str(),
             rule.id,
             rule.title
         );
     }
     let _ = write!(
         text,
-        "\nThe annotation {}: RULE,RULE on an object suppresses findings about it (* is all).",
+        "\nThe annotation {}: RULE,RULE suppresses these rules for an object (* for all).",
         super::IGNORE
     );
     text
 }
 
-/// The table as the document that describes it.
+/// Renders the table for docs/lint.md.
 #[must_use]
 pub fn markdown() -> String {
     let mut text = String::from(
-        "| rule | severity | what it finds | why it hurts | way out |\n| --- | --- | --- | --- | --- |\n",
+        "| rule | severity | finds | reason | fix |\n| --- | --- | --- | --- | --- |\n",
     );
-    for Rule {
+    for LintRule {
         id,
         severity,
         title,
         why,
-        way,
+        fix,
         ..
     } in RULES
     {
         let _ = writeln!(
             text,
-            "| `{id}` | {} | {title} | {why} | {way} |",
-            severity.word()
+            "| `{id}` | {} | {title} | {why} | {fix} |",
+            severity.as_str()
         );
     }
     text

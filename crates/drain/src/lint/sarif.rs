@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{Finding, RULES};
 
-/// The whole log: one run with all rules and all findings, suppressed ones marked as such.
+/// Renders the log: one run with all rules and all findings, including suppressed ones.
 #[must_use]
 pub fn sarif(findings: &[Finding], version: &str) -> Value {
     let rules: Vec<Value> = RULES
@@ -14,8 +14,8 @@ pub fn sarif(findings: &[Finding], version: &str) -> Value {
                 "id": rule.id,
                 "shortDescription": {"text": rule.title},
                 "fullDescription": {"text": rule.why},
-                "help": {"text": format!("Way out: {}.", rule.way)},
-                "defaultConfiguration": {"level": rule.severity.word()},
+                "help": {"text": format!("Fix: {}.", rule.fix)},
+                "defaultConfiguration": {"level": rule.severity.as_str()},
             })
         })
         .collect();
@@ -40,8 +40,8 @@ fn result(finding: &Finding) -> Value {
     let mut result = json!({
         "ruleId": finding.rule,
         "ruleIndex": RULES.iter().position(|rule| rule.id == finding.rule),
-        "level": finding.severity.word(),
-        "message": {"text": format!("{object}: {}. Way out: {}.", finding.message, finding.way)},
+        "level": finding.severity.as_str(),
+        "message": {"text": format!("{object}: {}. Fix: {}.", finding.message, finding.fix)},
         "locations": [location],
         "partialFingerprints": {"objectAndRule/v1": format!("{object}:{}", finding.rule)},
     });
@@ -51,7 +51,7 @@ fn result(finding: &Finding) -> Value {
     result
 }
 
-/// A path as the reference that SARIF wants: what a URI does not allow is escaped.
+/// Converts a path to a URI reference, percent-encoding what a URI does not allow.
 fn uri(path: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte);
     let escaped = path.bytes().map(|byte| {
@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paths_become_references() {
+    fn paths_become_uri_references() {
         assert_eq!(uri("manifests/my app.yaml"), "manifests/my%20app.yaml");
         assert_eq!(uri("/a/b.yaml"), "file:///a/b.yaml");
     }

@@ -1,37 +1,38 @@
-//! Where objects were written: file and line, for those who must find them.
+//! Maps objects to their locations in files.
 
 use std::collections::HashMap;
 
 use serde::Serialize;
 use serde_json::Value;
 
-use super::Object;
+use super::ObjectRef;
 use crate::cluster::documents;
 
-/// A place in a file.
+/// The location of an object.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Source {
-    /// As the user named it.
+pub struct SourceLocation {
+    /// The file name as the user passed it.
     pub file: String,
-    /// The first line of the document that holds the object, counted from 1.
+    /// The first line of the YAML document that contains the object, from 1.
     pub line: usize,
 }
 
-/// Places of the objects of some files; empty for a cluster.
+/// The locations of the objects of some files. Empty for a cluster.
 #[derive(Clone, Debug, Default)]
-pub struct Sources(HashMap<Object, Source>);
+pub struct SourceMap(HashMap<ObjectRef, SourceLocation>);
 
-impl Sources {
-    /// Learns what a file holds. What cannot be read is left out: reading the snapshot reports it.
-    pub fn learn(&mut self, file: &str, text: &str) {
+impl SourceMap {
+    /// Adds the objects of a file. Documents that cannot be parsed are skipped, since parsing the
+    /// snapshot reports them.
+    pub fn add(&mut self, file: &str, text: &str) {
         for (line, document) in documents(text) {
             let Ok((json, _)) = kinds::yaml::to_json(document.as_bytes()) else {
                 continue;
             };
             let value = serde_json::from_slice(&json).unwrap_or_default();
-            self.learn_all(
+            self.add_all(
                 &value,
-                &Source {
+                &SourceLocation {
                     file: file.to_owned(),
                     line,
                 },
@@ -39,11 +40,11 @@ impl Sources {
         }
     }
 
-    fn learn_all(&mut self, value: &Value, source: &Source) {
+    fn add_all(&mut self, value: &Value, source: &SourceLocation) {
         let text = |pointer: &str| value.pointer(pointer).and_then(Value::as_str);
         let kind = text("/kind").unwrap_or_default();
         if let (true, Some(items)) = (kind.ends_with("List"), value["items"].as_array()) {
-            return items.iter().for_each(|item| self.learn_all(item, source));
+            return items.iter().for_each(|item| self.add_all(item, source));
         }
         let clusterwide = kind.ends_with("WebhookConfiguration");
         let namespace = if clusterwide {
@@ -52,7 +53,7 @@ impl Sources {
             text("/metadata/namespace").unwrap_or("default")
         };
         let name = text("/metadata/name").unwrap_or_default();
-        let object = Object {
+        let object = ObjectRef {
             namespace: namespace.to_owned(),
             kind: kind.to_owned(),
             name: name.to_owned(),
@@ -60,7 +61,7 @@ impl Sources {
         self.0.insert(object, source.clone());
     }
 
-    pub(super) fn of(&self, object: &Object) -> Option<Source> {
+    pub(super) fn of(&self, object: &ObjectRef) -> Option<SourceLocation> {
         self.0.get(object).cloned()
     }
 }

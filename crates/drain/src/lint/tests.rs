@@ -2,19 +2,19 @@
 
 use super::*;
 
-/// What is wrong with everything here stands in the names.
+/// Manifests that break every rule; the names say which.
 const MANIFESTS: &str = include_str!("tests/manifests.yaml");
 
-fn options() -> Options {
-    Options {
+fn options() -> LintOptions {
+    LintOptions {
         max_grace: Duration::from_secs(600),
     }
 }
 
 fn findings(text: &str) -> Vec<Finding> {
-    let snapshot = Snapshot::parse(text, jiff::Timestamp::UNIX_EPOCH).expect("manifests");
-    let mut sources = Sources::default();
-    sources.learn("manifests.yaml", text);
+    let snapshot = ClusterSnapshot::parse(text, jiff::Timestamp::UNIX_EPOCH).expect("manifests");
+    let mut sources = SourceMap::default();
+    sources.add("manifests.yaml", text);
     lint(&snapshot, &sources, &options())
 }
 
@@ -24,7 +24,7 @@ fn every_rule_finds_what_it_is_for_with_its_line() {
 }
 
 #[test]
-fn every_rule_is_seen_at_work() {
+fn every_rule_has_a_finding() {
     let found = findings(MANIFESTS);
     for rule in RULES {
         assert!(
@@ -58,7 +58,11 @@ kind: Service
 metadata: {name: web}
 spec: {selector: {app: web}, ports: [{port: 80}]}
 ";
-    assert_eq!(text(&findings(good)), "nothing found\n");
+    assert_eq!(
+        text(&findings(good)),
+        "no findings
+"
+    );
 }
 
 #[test]
@@ -68,16 +72,16 @@ fn an_annotation_suppresses_a_rule_and_nothing_else() {
             "apiVersion: v1\nkind: Pod\nmetadata: {{name: p, annotations: {{{IGNORE}: \"{ignore}\"}}}}\nspec: {{terminationGracePeriodSeconds: 0, containers: []}}\n"
         )
     };
-    let told = |ignore: &str| -> Vec<&str> {
+    let rules = |ignore: &str| -> Vec<&str> {
         findings(&pod(ignore))
             .into_iter()
             .filter(|finding| !finding.suppressed)
             .map(|finding| finding.rule)
             .collect()
     };
-    assert_eq!(told(""), ["bare-pod", "no-grace"]);
-    assert_eq!(told("no-grace, other"), ["bare-pod"]);
-    assert_eq!(told("*"), Vec::<&str>::new());
+    assert_eq!(rules(""), ["bare-pod", "no-grace"]);
+    assert_eq!(rules("no-grace, other"), ["bare-pod"]);
+    assert_eq!(rules("*"), Vec::<&str>::new());
     let log = sarif(&findings(&pod("*")), "0");
     assert_eq!(
         log["runs"][0]["results"][0]["suppressions"][0]["kind"],

@@ -1,15 +1,16 @@
-//! Pods that serve the volumes of a CSI driver, as far as the API shows it: by the driver's folder
-//! under the kubelet's, by the sidecars of CSI, and by the labels of well-known back ends.
+//! Detects pods that serve the volumes of a CSI driver, as far as the API shows it: by the driver's
+//! directory below the kubelet's, by CSI sidecars, and by the labels of well-known storage systems.
 
 use k8s_openapi::api::core::v1::{Container, Pod};
 
-use crate::cluster::Snapshot;
-use crate::explain::volumes_of;
+use crate::cluster::ClusterSnapshot;
+use crate::pods;
 
-/// Sidecars that attach and detach volumes on behalf of a driver's controller.
+/// Image names of the sidecars that attach and detach volumes for a driver's controller.
 const SIDECARS: &[&str] = &["csi-attacher", "csi-provisioner"];
 
-/// Storage whose data comes from ordinary pods: a label of these, and the end of the driver's name.
+/// Storage systems whose data is served by ordinary pods: label key, label value, and the driver's
+/// name or its suffix.
 const BACK_ENDS: &[(&str, &str, &str)] = &[
     (
         "longhorn.io/component",
@@ -20,69 +21,75 @@ const BACK_ENDS: &[(&str, &str, &str)] = &[
     ("name", "portworx", "pxd.portworx.com"),
 ];
 
-/// A driver that a pod serves.
+/// A CSI driver that a pod serves.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Served {
-    /// Its name, or the end of it.
+pub(super) struct ServedDriver {
+    /// The name of the driver, or its suffix when it begins with a dot.
     pub(super) driver: String,
-    /// It serves the pods of its own node only, so that siblings elsewhere are no help.
-    pub(super) here_only: bool,
-    part: Part,
+    /// True when the pod serves only the pods of its own node, so that siblings on other nodes
+    /// cannot replace it.
+    pub(super) serves_own_node_only: bool,
+    role: DriverRole,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Part {
-    Plugin,
+enum DriverRole {
+    /// Mounts and unmounts volumes on its node.
+    NodePlugin,
+    /// Attaches and detaches volumes in the whole cluster.
     Controller,
+    /// Serves the data of volumes.
     BackEnd,
 }
 
-impl Served {
-    fn new(driver: impl Into<String>, part: Part) -> Self {
+impl ServedDriver {
+    fn new(driver: impl Into<String>, role: DriverRole) -> Self {
         Self {
             driver: driver.into(),
-            here_only: part != Part::Controller,
-            part,
+            serves_own_node_only: role != DriverRole::Controller,
+            role,
         }
     }
 
-    /// What it does for the pods with the volumes.
+    /// Returns what the pod does for the users of the volumes, as the end of "it …".
     pub(super) fn what(&self) -> String {
         let driver = self.driver.trim_start_matches('.');
-        match self.part {
-            Part::Plugin => format!("mounts and unmounts volumes of driver {driver} on this node"),
-            Part::Controller => {
-                format!("attaches and detaches volumes of driver {driver}, and nobody else does")
+        match self.role {
+            DriverRole::NodePlugin => {
+                format!("mounts and unmounts volumes of driver {driver} on this node")
             }
-            Part::BackEnd => format!("holds the data of volumes of driver {driver}"),
+            DriverRole::Controller => {
+                format!("is the only pod that attaches and detaches volumes of driver {driver}")
+            }
+            DriverRole::BackEnd => format!("serves the data of volumes of driver {driver}"),
         }
     }
 }
 
-/// The drivers that this pod serves.
-pub(super) fn served_by(snapshot: &Snapshot, pod: &Pod) -> Vec<Served> {
+/// Returns the drivers that this pod serves.
+pub(super) fn served_by(snapshot: &ClusterSnapshot, pod: &Pod) -> Vec<ServedDriver> {
     let labels = pod.metadata.labels.as_ref();
     let back_ends = BACK_ENDS.iter().filter(|(key, value, _)| {
         labels
             .and_then(|labels| labels.get(*key))
             .is_some_and(|has| has == value)
     });
-    let mut served: Vec<Served> = back_ends
-        .map(|(_, _, driver)| Served::new(*driver, Part::BackEnd))
+    let mut served: Vec<ServedDriver> = back_ends
+        .map(|(_, _, driver)| ServedDriver::new(*driver, DriverRole::BackEnd))
         .collect();
-    served.extend(plugged_in(pod).map(|driver| Served::new(driver, Part::Plugin)));
+    served.extend(plugged_in(pod).map(|driver| ServedDriver::new(driver, DriverRole::NodePlugin)));
     if containers(pod).any(|container| SIDECARS.contains(&image_name(container))) {
         served.extend(
             controlled(snapshot, pod)
                 .into_iter()
-                .map(|driver| Served::new(driver, Part::Controller)),
+                .map(|driver| ServedDriver::new(driver, DriverRole::Controller)),
         );
     }
     served
 }
 
-/// Whether the pod has a volume of this driver.
-pub(super) fn uses(snapshot: &Snapshot, pod: &Pod, driver: &str) -> bool {
+/// Returns true when the pod uses a volume of this driver.
+pub(super) fn uses(snapshot: &ClusterSnapshot, pod: &Pod, driver: &str) -> bool {
     let named = |name: &str| {
         if driver.starts_with('.') {
             name.ends_with(driver)
@@ -90,31 +97,27 @@ pub(super) fn uses(snapshot: &Snapshot, pod: &Pod, driver: &str) -> bool {
             name == driver
         }
     };
-    volumes_of(snapshot, pod).into_iter().any(|(_, volume)| {
+    snapshot.volumes_of(pod).into_iter().any(|(_, volume)| {
         let csi = volume.spec.as_ref().and_then(|spec| spec.csi.as_ref());
         csi.is_some_and(|csi| named(&csi.driver))
     })
 }
 
-/// The drivers whose folder (`…/plugins/NAME/…`) the pod mounts from its node.
+/// Iterates over the drivers whose directory (`…/plugins/NAME/…`) the pod mounts from its node.
 fn plugged_in(pod: &Pod) -> impl Iterator<Item = &str> {
-    let volumes = pod
-        .spec
-        .iter()
-        .flat_map(|spec| spec.volumes.iter().flatten());
-    volumes.filter_map(|volume| {
+    pods::volumes(pod).filter_map(|volume| {
         let path = volume.host_path.as_ref()?.path.as_str();
         let (_, rest) = path.split_once("/plugins/")?;
-        // The kubelet's own folder, and names of drivers are DNS names.
+        // plugins/kubernetes.io belongs to the kubelet, and driver names are DNS names.
         rest.split('/')
             .next()
             .filter(|name| *name != "kubernetes.io" && name.contains('.'))
     })
 }
 
-/// The drivers of a controller: those that its arguments name, or whose plugin runs one of its
-/// images.
-fn controlled(snapshot: &Snapshot, pod: &Pod) -> Vec<String> {
+/// Returns the drivers of a CSI controller: those that its arguments name, or whose node plugin
+/// runs one of its images.
+fn controlled(snapshot: &ClusterSnapshot, pod: &Pod) -> Vec<String> {
     let known = snapshot
         .volumes
         .iter()
@@ -157,11 +160,8 @@ fn containers(pod: &Pod) -> impl Iterator<Item = &Container> {
     pod.spec.iter().flat_map(|spec| &spec.containers)
 }
 
-/// The last part of an image's name, without tag and digest.
 fn image_name(container: &Container) -> &str {
-    let image = container.image.as_deref().unwrap_or_default();
-    let last = image.rsplit('/').next().unwrap_or_default();
-    last.split([':', '@']).next().unwrap_or_default()
+    pods::image_name(container.image.as_deref().unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -170,8 +170,8 @@ mod tests {
 
     use super::*;
 
-    fn snapshot() -> Snapshot {
-        let mut snapshot = Snapshot::empty(jiff::Timestamp::UNIX_EPOCH);
+    fn snapshot() -> ClusterSnapshot {
+        let mut snapshot = ClusterSnapshot::empty(jiff::Timestamp::UNIX_EPOCH);
         let volume = json!({"metadata": {"name": "v"}, "spec": {"csi": {"driver": "disk.example.com", "volumeHandle": "h"}}});
         snapshot
             .volumes
@@ -193,28 +193,32 @@ mod tests {
         let served = served_by(&snapshot(), &pod(spec.clone(), labels));
         let found: Vec<(&str, bool)> = served
             .iter()
-            .map(|served| (served.driver.as_str(), served.here_only))
+            .map(|served| (served.driver.as_str(), served.serves_own_node_only))
             .collect();
         assert_eq!(found, expected.into_iter().collect::<Vec<_>>(), "{spec}");
     }
 
     #[test]
-    fn drivers_are_told_from_folders_sidecars_and_labels() {
+    fn drivers_are_detected_by_directories_sidecars_and_labels() {
         let sidecar =
             json!({"name": "a", "image": "registry.k8s.io/sig-storage/csi-attacher:v4.8.0"});
         let with = |container: Value| json!({"containers": [sidecar, container]});
-        let folder = |path: &str| json!({"containers": [], "volumes": [{"name": "p", "hostPath": {"path": path}}]});
+        let directory = |path: &str| json!({"containers": [], "volumes": [{"name": "p", "hostPath": {"path": path}}]});
         check(
-            folder("/var/lib/kubelet/plugins/disk.example.com/csi.sock"),
+            directory("/var/lib/kubelet/plugins/disk.example.com/csi.sock"),
             json!({}),
             Some(("disk.example.com", true)),
         );
         check(
-            folder("/var/lib/kubelet/plugins/kubernetes.io/csi"),
+            directory("/var/lib/kubelet/plugins/kubernetes.io/csi"),
             json!({}),
             None,
         );
-        check(folder("/var/lib/kubelet/plugins_registry"), json!({}), None);
+        check(
+            directory("/var/lib/kubelet/plugins_registry"),
+            json!({}),
+            None,
+        );
         check(
             with(json!({"name": "d", "image": "example.com/disk:v1"})),
             json!({}),

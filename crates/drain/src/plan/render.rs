@@ -1,15 +1,16 @@
-//! A plan as people read it: the verdict first, then what stands in the way, then the rest.
+//! Renders a plan as text: the result first, then what blocks the drain, then the rest.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::{Fate, NodePlan, Options, Plan, Stuck};
+use super::{DrainPlan, Fate, NodePlan, PlanOptions, StuckPod};
 use crate::cluster::NOT_IN_FILE;
+use crate::format::{plural, verb_for};
 
-impl Plan {
-    /// The whole plan as text, lines ended by a line feed.
+impl DrainPlan {
+    /// Renders the plan as text. Every line ends with a line feed.
     #[must_use]
-    pub fn render(&self, options: &Options) -> String {
+    pub fn render(&self, options: &PlanOptions) -> String {
         let mut text = self.headline();
         self.render_refused(&mut text);
         self.render_stuck(&mut text);
@@ -28,16 +29,16 @@ impl Plan {
     fn render_unread(&self, text: &mut String) {
         let mut by_reason = BTreeMap::<&str, Vec<&str>>::new();
         for unread in &self.unread {
-            // The server's words differ in no more than the name of the resource.
+            // Forbidden messages differ only in the resource, so they are grouped into one line.
             let why = if unread.why.contains("is forbidden") {
-                "the user may not list them"
+                "you may not list them"
             } else {
                 &unread.why
             };
             by_reason.entry(why).or_default().push(unread.resource);
         }
         if !by_reason.is_empty() {
-            text.push_str("\nNot read, and so not in this plan:\n");
+            text.push_str("\nNot read, so ignored by this plan:\n");
         }
         for (why, resources) in by_reason {
             line(text, 2, &format!("{}: {why}", resources.join(", ")));
@@ -51,20 +52,12 @@ impl Plan {
             .flat_map(|node| &node.pods)
             .filter(|pod| !matches!(pod.fate, Fate::Stays { .. }))
             .count();
-        let pods = if leaving == 1 {
-            "1 pod".to_owned()
-        } else {
-            format!("{leaving} pods")
-        };
-        let nodes = if self.nodes.len() == 1 {
-            "1 node".to_owned()
-        } else {
-            format!("{} nodes", self.nodes.len())
-        };
+        let pods = plural(leaving, "pod");
+        let nodes = plural(self.nodes.len(), "node");
         match self.seconds {
             Some(seconds) => {
-                let unless = if self.is_blind() {
-                    ", unless a budget holds it (budgets could not be read)"
+                let unless = if self.lacks_budgets() {
+                    ", unless a budget blocks it (budgets could not be read)"
                 } else {
                     ""
                 };
@@ -83,9 +76,9 @@ impl Plan {
         }
     }
 
-    /// Budgets are there, perhaps, and could not be read; a file without any may be of a cluster
-    /// without any.
-    fn is_blind(&self) -> bool {
+    /// Returns true when budgets may exist and could not be read. A file without budgets may come
+    /// from a cluster without any.
+    fn lacks_budgets(&self) -> bool {
         self.unread.iter().any(|unread| {
             unread.resource == "poddisruptionbudgets.policy" && unread.why != NOT_IN_FILE
         })
@@ -114,9 +107,9 @@ impl Plan {
     }
 
     fn render_stuck(&self, text: &mut String) {
-        let mut told: Vec<&Stuck> = Vec::new();
+        let mut rendered: Vec<&StuckPod> = Vec::new();
         for stuck in &self.stuck {
-            if told.iter().any(|known| known.because == stuck.because) {
+            if rendered.iter().any(|known| known.because == stuck.because) {
                 continue;
             }
             let same: Vec<&str> = self
@@ -126,11 +119,11 @@ impl Plan {
                 .map(|other| other.pod.as_str())
                 .collect();
             line(text, 0, "");
-            line(text, 0, &format!("Stuck for good: {}", same.join(", ")));
+            line(text, 0, &format!("Stuck: {}", same.join(", ")));
             for because in &stuck.because {
                 line(text, 2, because);
             }
-            told.push(stuck);
+            rendered.push(stuck);
         }
     }
 
@@ -138,7 +131,7 @@ impl Plan {
         if self.unplaced.is_empty() {
             return;
         }
-        text.push_str("\nNo room elsewhere for the successors of:\n");
+        text.push_str("\nNo node for the replacements of:\n");
         for unplaced in &self.unplaced {
             line(text, 2, &format!("{}: {}", unplaced.pod, unplaced.why));
         }
@@ -146,7 +139,7 @@ impl Plan {
 
     fn render_order(&self, text: &mut String) {
         for wrong in &self.order {
-            let _ = writeln!(text, "\nIn the wrong order on node {}:", wrong.node);
+            let _ = writeln!(text, "\nWrong order on node {}:", wrong.node);
             wrong.because.iter().for_each(|why| line(text, 2, why));
             let flags: String = wrong
                 .last
@@ -157,7 +150,7 @@ impl Plan {
                 true => line(
                     text,
                     2,
-                    "no label tells it from the others: give it one, and name that with --last",
+                    "no label distinguishes it from the other pods: add one, and select it with --last",
                 ),
                 false => line(text, 2, &format!("exeunt drain {}{flags}", wrong.node)),
             }
@@ -176,34 +169,37 @@ impl Plan {
                     format!("needs {needs} healthy")
                 });
             let time = if self.finishes {
-                format!(", {} in all", span(budget.waited_seconds))
+                format!(", {} in total", span(budget.waited_seconds))
             } else {
                 String::new()
             };
             let waits = match budget.waiting {
-                0 => "nobody waits for it".to_owned(),
-                1 => format!("1 pod waits for it{time}"),
-                many => format!("{many} pods wait for it{time}"),
+                0 => "none waits for it".to_owned(),
+                waiting => format!(
+                    "{} {} for it{time}",
+                    plural(waiting, "pod"),
+                    verb_for(waiting, "waits", "wait")
+                ),
             };
-            let told = format!(
-                "{}: {needs}, has {}, {} at the least; {} of its pods leave, {waits}",
-                budget.budget, budget.healthy, budget.least_healthy, budget.leaving
+            let what = format!(
+                "{}: {needs}, has {}, at least {} during the drain; {} of its pods {}, {waits}",
+                budget.budget,
+                budget.healthy,
+                budget.least_healthy,
+                budget.leaving,
+                verb_for(budget.leaving, "leaves", "leave")
             );
-            line(text, 2, &told);
+            line(text, 2, &what);
         }
     }
 
-    fn render_forecast(&self, options: &Options, text: &mut String) {
+    fn render_forecast(&self, options: &PlanOptions, text: &mut String) {
         let Some(seconds) = self.seconds else { return };
         let _ = writeln!(
             text,
             "\nForecast: {} with {} at a time",
             span(seconds),
-            if options.parallel <= 1 {
-                "1 node".to_owned()
-            } else {
-                format!("{} nodes", options.parallel)
-            }
+            plural(options.parallel.max(1), "node")
         );
         if let Some(worst) = self.worst_seconds.filter(|worst| *worst > seconds) {
             line(
@@ -216,7 +212,7 @@ impl Plan {
             text,
             2,
             &format!(
-                "pods are taken to end {} after their stop signal",
+                "assumes that pods terminate {} after their stop signal",
                 span(options.stop_seconds)
             ),
         );
@@ -224,7 +220,7 @@ impl Plan {
             text,
             2,
             &format!(
-                "pods of which no sibling has shown how fast they start, {} after they get a node",
+                "assumes that pods start within {} where the cluster shows no start of a sibling",
                 span(options.start_seconds)
             ),
         );
@@ -235,19 +231,18 @@ impl Plan {
             return;
         }
         let proven = if self.fewest_waves {
-            "the fewest there can be"
+            "proven minimal"
         } else {
-            "found greedily"
+            "found by a greedy search"
         };
         let takes = self
             .wave_seconds
-            .map(|seconds| format!(", {} in all", span(seconds)))
+            .map(|seconds| format!(", {} in total", span(seconds)))
             .unwrap_or_default();
         let _ = writeln!(
             text,
-            "\nWithout waiting for each other, in {} wave{} ({proven}{takes}):",
-            self.waves.len(),
-            if self.waves.len() == 1 { "" } else { "s" }
+            "\nNodes that do not wait for each other, in {} ({proven}{takes}):",
+            plural(self.waves.len(), "wave")
         );
         for wave in &self.waves {
             line(
@@ -274,8 +269,8 @@ fn render_node(node: &NodePlan, text: &mut String) {
             .unwrap_or_default();
         let fate = match &pod.fate {
             Fate::Moves { to: Some(to) } => format!("moves to {to}{when}"),
-            Fate::Moves { to: None } => format!("leaves{when}, and its successor finds no node"),
-            Fate::Ends => format!("ends{when}, and nobody makes it again"),
+            Fate::Moves { to: None } => format!("leaves{when}, but its replacement finds no node"),
+            Fate::Ends => format!("ends{when}, and nothing replaces it"),
             Fate::Stays { why } => format!("stays: {why}"),
             Fate::Refused { why } => format!("is refused: {why}"),
             Fate::Stuck => "is stuck".to_owned(),
@@ -289,7 +284,7 @@ fn line(text: &mut String, indent: usize, what: &str) {
     let _ = writeln!(text, "{:indent$}{what}", "");
 }
 
-/// `0 s`, `4.5 s`, `42 s`, `3 min 5 s`, `2 h 10 min`.
+/// Formats a duration: `0 s`, `4.5 s`, `42 s`, `3 min 5 s`, `2 h 10 min`.
 fn span(seconds: f64) -> String {
     if seconds < 10.0 && seconds.fract() > 0.05 {
         return format!("{seconds:.1} s");

@@ -1,162 +1,162 @@
-//! What a plan says, as data; `render.rs` makes text of it.
+//! The plan as data. `render.rs` renders it as text.
 
 use serde::Serialize;
 
 use crate::cluster::Unread;
 
-/// The plan.
+/// The result of a simulated drain.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Plan {
-    /// True when the drain comes to its end.
+pub struct DrainPlan {
+    /// True when the drain finishes.
     pub finishes: bool,
-    /// How long it takes in all, in seconds; none when it does not end.
+    /// The duration of the drain in seconds, `None` when it does not finish.
     pub seconds: Option<f64>,
-    /// The same if every pod uses its whole grace.
+    /// The duration in seconds if every pod uses its whole grace period.
     pub worst_seconds: Option<f64>,
-    /// The same with the waves below instead of so many nodes at a time.
+    /// The duration in seconds if the nodes are drained in [`DrainPlan::waves`].
     pub wave_seconds: Option<f64>,
-    /// Node by node.
+    /// The nodes, in the order of the drain.
     pub nodes: Vec<NodePlan>,
-    /// The budgets that matter.
+    /// The budgets that select pods of the drain.
     pub budgets: Vec<BudgetPlan>,
-    /// Pods that cannot leave, and why.
-    pub stuck: Vec<Stuck>,
-    /// Pods for which there is no room elsewhere, and why.
-    pub unplaced: Vec<Unplaced>,
-    /// Pods that would leave before others that need them, and how to prevent it.
-    pub order: Vec<OutOfOrder>,
-    /// Nodes that do not wait for each other, wave by wave.
+    /// The pods that do not leave, with reasons.
+    pub stuck: Vec<StuckPod>,
+    /// The pods whose replacements find no node, with reasons.
+    pub unplaced: Vec<UnplacedPod>,
+    /// The nodes on which pods are evicted before pods that depend on them.
+    pub order: Vec<OrderProblem>,
+    /// Sets of nodes that can be drained together without waiting for each other.
     pub waves: Vec<Vec<String>>,
-    /// True when fewer waves are proven impossible.
+    /// True when the number of waves is proven to be minimal.
     pub fewest_waves: bool,
-    /// What could not be read, and so is not in the plan.
+    /// The kinds that could not be read. The plan ignores them.
     pub unread: Vec<Unread>,
 }
 
-/// What happens on a node.
+/// The drain of one node.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct NodePlan {
-    /// Its name.
+    /// Name of the node.
     pub name: String,
-    /// When it is empty, in seconds from the start; none when it never is.
+    /// Seconds from the start until the node is empty, `None` for never.
     pub seconds: Option<f64>,
-    /// Its pods.
+    /// The pods of the node.
     pub pods: Vec<PodPlan>,
 }
 
-/// What happens to a pod.
+/// The drain of one pod.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PodPlan {
-    /// `namespace/name`
+    /// `NAMESPACE/NAME`
     pub pod: String,
-    /// What happens to it.
+    /// What happens to the pod.
     #[serde(flatten)]
     pub fate: Fate,
-    /// When its eviction is granted, in seconds from the start.
+    /// Seconds from the start until its eviction is granted.
     pub evicted: Option<f64>,
-    /// What else there is to know.
+    /// Warnings.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
 }
 
-/// What happens to a pod.
+/// What happens to a pod in the drain.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "fate")]
 pub enum Fate {
-    /// It leaves, and a successor starts there.
+    /// It is evicted, and a replacement starts on another node.
     Moves {
-        /// The node; none when there is no room.
+        /// The node of the replacement, `None` when it finds none.
         to: Option<String>,
     },
-    /// It leaves, and nobody makes it again.
+    /// It is evicted and not replaced.
     Ends,
-    /// It stays.
+    /// It stays on the node.
     Stays {
         /// Why.
         why: String,
     },
-    /// It keeps its node from being drained.
+    /// It blocks the drain of its node.
     Refused {
-        /// In kubectl's words, with the flag that would change it.
+        /// Why, in kubectl's words, with the flag that changes it.
         why: String,
     },
-    /// It never leaves: see [`Plan::stuck`].
+    /// It never leaves. [`DrainPlan::stuck`] has the reason.
     Stuck,
 }
 
-/// How a budget goes through the drain.
+/// A budget during the drain.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BudgetPlan {
-    /// `namespace/name`
+    /// `NAMESPACE/NAME`
     pub budget: String,
-    /// Healthy pods that must stay; none when that cannot be counted.
+    /// The number of pods that must stay healthy, `None` when it cannot be computed.
     pub needs: Option<i32>,
-    /// Healthy pods now.
+    /// The number of healthy pods at the start.
     pub healthy: i32,
-    /// The fewest healthy pods at any time.
+    /// The smallest number of healthy pods at any time.
     pub least_healthy: i32,
-    /// Pods that leave under it.
+    /// The number of its pods that leave.
     pub leaving: usize,
-    /// Pods that had to wait for it.
+    /// The number of pods that have to wait for it.
     pub waiting: usize,
-    /// Seconds that they waited, all together.
+    /// The waiting times of these pods in seconds, added up.
     pub waited_seconds: f64,
 }
 
-/// A pod that cannot leave.
+/// A pod that does not leave.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Stuck {
-    /// `namespace/name`
+pub struct StuckPod {
+    /// `NAMESPACE/NAME`
     pub pod: String,
-    /// Of what sort.
-    pub reason: Reason,
-    /// The budget, when it is about one.
+    /// The category of the reason.
+    pub reason: StuckReason,
+    /// The first budget of the pod.
     pub budget: Option<String>,
-    /// The proof, step by step.
+    /// The proof, line by line.
     pub because: Vec<String>,
 }
 
-/// What keeps a pod for good.
+/// Why a pod does not leave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Reason {
-    /// The budget allows no eviction even with every pod healthy.
+pub enum StuckReason {
+    /// The budget allows no eviction even when every pod is healthy.
     NeverAllows,
-    /// The budget has too few healthy pods, and those that lack will not become healthy.
+    /// The budget has too few healthy pods, and the others do not become healthy.
     Exhausted,
     /// Several budgets select the pod.
     SeveralBudgets,
-    /// The budget cannot be counted.
+    /// The pods of the budget cannot be counted.
     Uncounted,
-    /// The pod is being deleted and does not end.
+    /// The pod is being deleted and does not finish terminating.
     NeverGone,
-    /// Pods that go before it do not go.
+    /// The pods that are evicted before it do not leave.
     Waits,
 }
 
-/// Pods of a node that would leave before others that need them.
+/// A node on which pods are evicted before pods that depend on them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct OutOfOrder {
-    /// The node.
+pub struct OrderProblem {
+    /// Name of the node.
     pub node: String,
-    /// What goes wrong, a line for each pod.
+    /// The broken dependencies, a line for each pod.
     pub because: Vec<String>,
-    /// Selectors for `--last`, in order, that put it right.
+    /// Selectors for `--last`, in order, that satisfy the dependencies.
     pub last: Vec<String>,
 }
 
-/// A successor for which there is no node.
+/// A replacement that finds no node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Unplaced {
-    /// The pod that it would stand in for.
+pub struct UnplacedPod {
+    /// The pod that it replaces (`NAMESPACE/NAME`).
     pub pod: String,
-    /// The nodes' reasons, as the scheduler gives them.
+    /// The reasons of the nodes, as the scheduler reports them.
     pub why: String,
 }

@@ -1,32 +1,32 @@
-//! Plans for small clusters that are sketched in a few words.
+//! Plans for small clusters.
 
 use serde_json::{Value, json};
 
 use super::*;
 
-const ALL: Allowed = Allowed {
+const ALL: FilterOptions = FilterOptions {
     force: true,
     ignore_daemonsets: true,
     delete_emptydir_data: true,
     skip_after_seconds: 0,
 };
 
-fn options(nodes: &[&str]) -> Options {
-    Options {
-        allowed: ALL,
-        ..Options::of(nodes.iter().map(|name| (*name).to_owned()).collect())
+fn options(nodes: &[&str]) -> PlanOptions {
+    PlanOptions {
+        filter: ALL,
+        ..PlanOptions::of(nodes.iter().map(|name| (*name).to_owned()).collect())
     }
 }
 
-/// A cluster from a few words.
+/// Builds a cluster.
 struct Sketch {
-    snapshot: Snapshot,
+    snapshot: ClusterSnapshot,
 }
 
 impl Sketch {
     fn new(nodes: &[&str]) -> Self {
         let mut sketch = Self {
-            snapshot: Snapshot::empty("2026-01-01T01:00:00Z".parse().expect("a time")),
+            snapshot: ClusterSnapshot::empty("2026-01-01T01:00:00Z".parse().expect("a time")),
         };
         for name in nodes {
             sketch = sketch.node(name, json!({}));
@@ -43,7 +43,7 @@ impl Sketch {
         self
     }
 
-    /// A workload of ready pods, one on each of these nodes.
+    /// Adds a workload with a ready pod on each of these nodes.
     fn app(mut self, kind: &str, app: &str, nodes: &[&str], spec: &Value) -> Self {
         let meta = json!({"name": app, "namespace": "shop", "uid": format!("uid-{app}")});
         let workload = json!({"metadata": meta, "spec": {"replicas": nodes.len(), "selector": {}, "template": {}}});
@@ -89,8 +89,8 @@ impl Sketch {
         self
     }
 
-    /// The last pod has this phase and these conditions instead.
-    fn but(mut self, status: Value) -> Self {
+    /// Replaces the status of the last pod.
+    fn with_status(mut self, status: Value) -> Self {
         let last = self.snapshot.pods.last_mut().expect("a pod");
         last.status = serde_json::from_value(status).expect("a status");
         self
@@ -106,12 +106,12 @@ impl Sketch {
         self
     }
 
-    fn plan(&self, nodes: &[&str]) -> Plan {
+    fn plan(&self, nodes: &[&str]) -> DrainPlan {
         make(&self.snapshot, &options(nodes)).expect("a plan")
     }
 }
 
-fn fates(plan: &Plan, node: usize) -> Vec<(&str, &Fate)> {
+fn fates(plan: &DrainPlan, node: usize) -> Vec<(&str, &Fate)> {
     plan.nodes[node]
         .pods
         .iter()
@@ -135,12 +135,12 @@ fn without_budgets_a_drain_takes_as_long_as_the_slowest_pod_ends() {
 }
 
 #[test]
-fn a_budget_makes_its_pods_go_one_after_another_at_the_pace_that_siblings_have_shown() {
+fn a_budget_delays_its_pods_by_the_start_times_of_their_siblings() {
     let sketch = Sketch::new(&["a", "b"])
         .app("ReplicaSet", "web", &["a", "a", "a", "b"], &json!({}))
         .budget("web", json!({"maxUnavailable": 1}));
     let plan = sketch.plan(&["a"]);
-    // At 0, 20 and 40 seconds: each as soon as the successor of the one before is ready.
+    // At 0, 20 and 40 seconds: each as soon as the replacement of the one before is ready.
     assert_eq!(plan.seconds, Some(41.0));
     let budget = &plan.budgets[0];
     assert_eq!(
@@ -155,7 +155,7 @@ fn a_budget_makes_its_pods_go_one_after_another_at_the_pace_that_siblings_have_s
 }
 
 #[test]
-fn pods_of_a_stateful_set_come_back_when_the_old_one_is_gone() {
+fn a_stateful_set_replaces_a_pod_after_its_deletion() {
     let sketch = Sketch::new(&["a", "b"])
         .app("StatefulSet", "db", &["a", "a", "b"], &json!({}))
         .budget("db", json!({"minAvailable": 2}));
@@ -172,15 +172,15 @@ fn a_budget_that_never_allows_is_proven_from_its_numbers() {
     assert!(!plan.finishes);
     assert_eq!(
         (plan.stuck[0].pod.as_str(), plan.stuck[0].reason),
-        ("shop/web-0", Reason::NeverAllows)
+        ("shop/web-0", StuckReason::NeverAllows)
     );
     assert_eq!(fates(&plan, 0), [("shop/web-0", &Fate::Stuck)]);
 }
 
 #[test]
-fn nodes_that_close_to_each_other_are_told_by_the_successor_without_a_node() {
-    // Both nodes are drained and the third is full: the successor of the first pod cannot start, so
-    // the second one never goes.
+fn a_replacement_without_a_node_explains_a_deadlock() {
+    // Both nodes are drained and the third is full: the replacement of the first pod cannot start, so
+    // the second one never leaves.
     let sketch = Sketch::new(&["a", "b", "c"])
         .app("ReplicaSet", "web", &["a", "b"], &json!({}))
         .app(
@@ -193,11 +193,11 @@ fn nodes_that_close_to_each_other_are_told_by_the_successor_without_a_node() {
     let plan = sketch.plan(&["a", "b"]);
     assert_eq!(
         (plan.stuck[0].pod.as_str(), plan.stuck[0].reason),
-        ("shop/web-1", Reason::Exhausted)
+        ("shop/web-1", StuckReason::Exhausted)
     );
     assert!(
         plan.stuck[0].because.iter().any(|line| line.starts_with(
-            "the successor of shop/web-0 finds no node: 0/3 nodes are available: 1 Insufficient cpu"
+            "the replacement of shop/web-0 finds no node: 0/3 nodes are available: 1 Insufficient cpu"
         )),
         "{plan:?}"
     );
@@ -211,7 +211,7 @@ fn unready_pods_are_judged_by_the_policy() {
         Sketch::new(&["a", "b"])
             .app("ReplicaSet", "web", &["b"], &json!({}))
             .pod("ReplicaSet", "web", "web-x", "a", &json!({}))
-            .but(broken.clone())
+            .with_status(broken.clone())
             .budget(
                 "web",
                 json!({"minAvailable": 2, "unhealthyPodEvictionPolicy": policy}),
@@ -219,21 +219,21 @@ fn unready_pods_are_judged_by_the_policy() {
     };
     assert!(sketch("AlwaysAllow").plan(&["a"]).finishes);
     let plan = sketch("IfHealthyBudget").plan(&["a"]);
-    assert_eq!(plan.stuck[0].reason, Reason::NeverAllows);
+    assert_eq!(plan.stuck[0].reason, StuckReason::NeverAllows);
 }
 
 #[test]
-fn pods_of_several_budgets_never_go() {
+fn pods_of_several_budgets_are_never_evicted() {
     let sketch = Sketch::new(&["a", "b"]).app("ReplicaSet", "web", &["a"], &json!({}));
     let plan = sketch
         .budget("web", json!({"minAvailable": 0}))
         .budget("web", json!({"minAvailable": 0}))
         .plan(&["a"]);
-    assert_eq!(plan.stuck[0].reason, Reason::SeveralBudgets);
+    assert_eq!(plan.stuck[0].reason, StuckReason::SeveralBudgets);
 }
 
 #[test]
-fn what_stays_ends_or_is_refused_is_told_in_kubectls_words() {
+fn pods_that_stay_end_or_are_refused_have_reasons() {
     let sketch = Sketch::new(&["a", "b"])
         .app("DaemonSet", "log", &["a"], &json!({}))
         .pod("", "bare", "bare", "a", &json!({}))
@@ -256,8 +256,8 @@ fn what_stays_ends_or_is_refused_is_told_in_kubectls_words() {
         plan.nodes[0].pods[2].notes,
         ["the contents of its emptyDir volumes are lost"]
     );
-    let strict = Options {
-        allowed: Allowed::default(),
+    let strict = PlanOptions {
+        filter: FilterOptions::default(),
         ..options(&["a"])
     };
     let plan = make(&sketch.snapshot, &strict).expect("a plan");
@@ -304,12 +304,12 @@ fn a_missing_node_is_an_error() {
     let sketch = Sketch::new(&["a"]);
     assert_eq!(
         make(&sketch.snapshot, &options(&["x"])),
-        Err(Error::NoSuchNode("x".to_owned()))
+        Err(PlanError::NodeNotFound("x".to_owned()))
     );
 }
 
 #[test]
-fn the_text_says_the_verdict_first() {
+fn the_text_begins_with_the_result() {
     let sketch = Sketch::new(&["a", "b"])
         .app("ReplicaSet", "web", &["a", "a", "b"], &json!({}))
         .budget("web", json!({"maxUnavailable": 1}));

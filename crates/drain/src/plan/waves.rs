@@ -1,19 +1,20 @@
-//! Which nodes may be drained together without waiting for each other, in the fewest waves.
+//! Divides nodes into the fewest waves whose nodes can be drained together without waiting for each
+//! other.
 //!
-//! Two nodes wait for each other when they hold pods of one budget, and the budget does not allow
-//! them all at a time. So a wave is free of waits when each of its budgets is touched by one node
-//! only, or allows everything that the wave takes from it.
+//! Two nodes wait for each other when a budget selects pods of both and does not allow them all at
+//! a time. A wave is free of waits when each budget concerns only one of its nodes, or allows all
+//! disruptions of the wave.
 
-/// Sets up to this size are divided by looking at all ways; larger ones greedily.
-const EXACT: usize = 12;
+/// The exact search takes exponential time, so larger sets are divided greedily.
+const MAX_EXACT: usize = 12;
 
-/// For each node, how many pods it takes from which budget.
+/// For each node: the budgets of its pods, with the number of pods.
 pub(super) type Takes = Vec<Vec<(usize, i32)>>;
 
-/// The waves, each a list of nodes by index, and whether fewer are proven impossible.
+/// Returns the waves as lists of node indexes, and whether their number is proven to be minimal.
 pub(super) fn fewest(takes: &Takes, allowed: &[i32]) -> (Vec<Vec<usize>>, bool) {
     let nodes = takes.len();
-    if nodes > EXACT {
+    if nodes > MAX_EXACT {
         (greedy(takes, allowed), false)
     } else {
         (exact(takes, allowed), true)
@@ -32,7 +33,7 @@ fn is_free(wave: &[usize], takes: &Takes, allowed: &[i32]) -> bool {
         .all(|(budget, sum, nodes)| *nodes == 1 || *sum <= allowed[*budget])
 }
 
-/// First fit, the nodes that take most first.
+/// First fit, beginning with the nodes that disrupt most pods.
 fn greedy(takes: &Takes, allowed: &[i32]) -> Vec<Vec<usize>> {
     let mut order: Vec<usize> = (0..takes.len()).collect();
     order.sort_by_key(|node| {
@@ -54,7 +55,7 @@ fn greedy(takes: &Takes, allowed: &[i32]) -> Vec<Vec<usize>> {
     waves
 }
 
-/// The fewest waves for every subset of the nodes, from the smallest subset up.
+/// Dynamic programming over the subsets of nodes, from the smallest up.
 fn exact(takes: &Takes, allowed: &[i32]) -> Vec<Vec<usize>> {
     let nodes = takes.len();
     let members =
@@ -63,13 +64,13 @@ fn exact(takes: &Takes, allowed: &[i32]) -> Vec<Vec<usize>> {
     let free: Vec<bool> = (0..=all)
         .map(|set| is_free(&members(set), takes, allowed))
         .collect();
-    // For each set: the number of waves, and the last of them.
+    // By set: the number of waves, and the last wave.
     let mut best: Vec<(usize, usize)> = vec![(0, 0)];
     for set in 1..=all {
         let lowest = set & set.wrapping_neg();
         let (mut found, mut wave) = ((usize::MAX, 0), set);
         while wave > 0 {
-            // One wave holds the lowest node; more ways than that would only be repetitions.
+            // Only waves with the lowest node: the others give the same division in another order.
             if wave & lowest != 0 && free[wave] {
                 let waves = best[set & !wave].0 + 1;
                 if waves < found.0 {
@@ -121,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_that_waits_for_itself_does_not_keep_others_from_going() {
+    fn a_node_that_waits_for_itself_does_not_delay_others() {
         let takes: Takes = vec![vec![(0, 9)], vec![(1, 1)], vec![]];
         assert_eq!(fewest(&takes, &[1, 1]), (vec![vec![0, 1, 2]], true));
         assert_eq!(fewest(&vec![], &[]), (vec![], true));

@@ -1,4 +1,4 @@
-//! The workload for which a pod stands, and whether another replica of it would be any good.
+//! Finds the workload of a pod, and decides whether another replica of it is useful.
 
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::core::v1::{Pod, ReplicationController};
@@ -6,14 +6,13 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{Api, DynamicObject};
 use kube::core::ApiResource;
 use kube::{Client, ResourceExt as _};
-use rules::owners::controller_of;
 use serde_json::Value;
 
-use crate::health;
+use crate::pods;
 
-/// The kinds of workloads that can be scaled up.
+/// The kinds of workloads that can be scaled up for a drain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum WorkloadKind {
     /// `apps/v1`
     Deployment,
     /// `apps/v1`, without a Deployment above it.
@@ -24,8 +23,8 @@ pub enum Kind {
     StatefulSet,
 }
 
-impl Kind {
-    /// All of them.
+impl WorkloadKind {
+    /// All kinds.
     pub const ALL: [Self; 4] = [
         Self::Deployment,
         Self::ReplicaSet,
@@ -33,7 +32,7 @@ impl Kind {
         Self::StatefulSet,
     ];
 
-    /// The kind by its name.
+    /// Parses the name of a kind.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL
@@ -41,9 +40,9 @@ impl Kind {
             .find(|kind| kind.resource().kind == name)
     }
 
-    /// As kubectl calls it.
+    /// Returns the resource name in the singular, as kubectl prints it.
     #[must_use]
-    pub fn word(self) -> &'static str {
+    pub fn resource_name(self) -> &'static str {
         match self {
             Self::Deployment => "deployment",
             Self::ReplicaSet => "replicaset",
@@ -52,7 +51,6 @@ impl Kind {
         }
     }
 
-    /// How it is reached.
     pub(super) fn resource(self) -> ApiResource {
         match self {
             Self::Deployment => ApiResource::erase::<Deployment>(&()),
@@ -63,26 +61,26 @@ impl Kind {
     }
 }
 
-/// Whether the pod's controller is of a kind of which another replica could be started.
-pub(crate) fn may_be_raised(pod: &Pod) -> bool {
-    health::controller_of(pod).is_some_and(|owner| Kind::named(&owner.kind).is_some())
+/// Returns true when the pod's controller is of a kind that can be scaled up.
+pub(crate) fn can_surge(pod: &Pod) -> bool {
+    pods::controller_of(pod).is_some_and(|owner| WorkloadKind::named(&owner.kind).is_some())
 }
 
-/// The workload for which the pod stands: its controller, or the Deployment above it.
+/// Reads the workload of the pod: its controller, or the Deployment that owns it.
 pub(super) async fn find(
     client: &Client,
     pod: &Pod,
-) -> Result<Option<(Kind, DynamicObject)>, kube::Error> {
-    let Some(owner) = health::controller_of(pod) else {
+) -> Result<Option<(WorkloadKind, DynamicObject)>, kube::Error> {
+    let Some(owner) = pods::controller_of(pod) else {
         return Ok(None);
     };
-    let Some((kind, object)) = read(client, health::namespace(pod), owner).await? else {
+    let Some((kind, object)) = read(client, pods::namespace(pod), owner).await? else {
         return Ok(None);
     };
-    match controller_of(&object.metadata)
-        .filter(|above| kind == Kind::ReplicaSet && above.kind == "Deployment")
+    match pods::controller(&object.metadata)
+        .filter(|above| kind == WorkloadKind::ReplicaSet && above.kind == "Deployment")
     {
-        Some(above) => read(client, health::namespace(pod), above).await,
+        Some(above) => read(client, pods::namespace(pod), above).await,
         None => Ok(Some((kind, object))),
     }
 }
@@ -91,9 +89,9 @@ async fn read(
     client: &Client,
     namespace: &str,
     owner: &OwnerReference,
-) -> Result<Option<(Kind, DynamicObject)>, kube::Error> {
-    let Some(kind) =
-        Kind::named(&owner.kind).filter(|kind| kind.resource().api_version == owner.api_version)
+) -> Result<Option<(WorkloadKind, DynamicObject)>, kube::Error> {
+    let Some(kind) = WorkloadKind::named(&owner.kind)
+        .filter(|kind| kind.resource().api_version == owner.api_version)
     else {
         return Ok(None);
     };
@@ -101,27 +99,30 @@ async fn read(
     Ok(api.get_opt(&owner.name).await?.map(|object| (kind, object)))
 }
 
-/// How many replicas it wants.
+/// Returns `spec.replicas`, which defaults to 1.
 pub(super) fn replicas(object: &DynamicObject) -> i64 {
     object.data["spec"]["replicas"].as_i64().unwrap_or(1)
 }
 
-/// Why another replica would be no good; none when it would.
-pub(super) fn unwise(kind: Kind, object: &DynamicObject) -> Option<String> {
-    // Deployments that belong to something are often left alone by it once they are made.
-    if let Some(above) = controller_of(&object.metadata).filter(|_| kind != Kind::Deployment) {
+/// Returns why another replica would be reverted or do harm, `None` when it is useful.
+pub(super) fn reason_to_decline(kind: WorkloadKind, object: &DynamicObject) -> Option<String> {
+    // Owners of Deployments often do not revert changes of their replicas; owners of the other
+    // kinds do.
+    if let Some(above) =
+        pods::controller(&object.metadata).filter(|_| kind != WorkloadKind::Deployment)
+    {
         return Some(format!(
-            "{} {} sets its size and would undo it",
+            "{} {} controls its replicas and would revert the change",
             above.kind, above.name
         ));
     }
     let own_volumes = object.data["spec"]["volumeClaimTemplates"]
         .as_array()
         .is_some_and(|templates| !templates.is_empty());
-    own_volumes.then(|| "another member would begin with empty volumes of its own, and a Service would send it requests".to_owned())
+    own_volumes.then(|| "another member would start with its own, empty volumes, and Services would send it requests".to_owned())
 }
 
-/// The names of the first members of a StatefulSet.
+/// Returns the names of the first `count` members of a StatefulSet.
 pub(super) fn members(set: &DynamicObject, count: i64) -> Vec<String> {
     let start = match &set.data["spec"]["ordinals"]["start"] {
         Value::Number(start) => start.as_i64().unwrap_or_default(),
@@ -138,7 +139,7 @@ mod tests {
 
     use super::*;
 
-    fn object(kind: Kind, owner: Option<&str>, spec: Value) -> DynamicObject {
+    fn object(kind: WorkloadKind, owner: Option<&str>, spec: Value) -> DynamicObject {
         let mut object = DynamicObject::new("web", &kind.resource()).data(json!({"spec": spec}));
         object.metadata.owner_references = owner.map(|kind| {
             let reference = json!({"apiVersion": "x/v1", "kind": kind, "name": "above", "uid": "u", "controller": true});
@@ -148,34 +149,34 @@ mod tests {
     }
 
     #[test]
-    fn a_second_replica_is_not_wanted_where_it_would_be_undone_or_begin_empty() {
-        let check = |kind: Kind, owner: Option<&str>, spec: Value, word: Option<&str>| {
-            let why = unwise(kind, &object(kind, owner, spec));
+    fn a_surge_is_declined_when_it_would_be_reverted_or_start_empty() {
+        let check = |kind: WorkloadKind, owner: Option<&str>, spec: Value, word: Option<&str>| {
+            let why = reason_to_decline(kind, &object(kind, owner, spec));
             assert_eq!(why.is_some(), word.is_some(), "{why:?}");
             assert!(why.is_none_or(|why| why.contains(word.unwrap_or_default())));
         };
-        check(Kind::ReplicaSet, None, json!({}), None);
+        check(WorkloadKind::ReplicaSet, None, json!({}), None);
         check(
-            Kind::ReplicaSet,
+            WorkloadKind::ReplicaSet,
             Some("Rollout"),
             json!({}),
             Some("Rollout above"),
         );
         check(
-            Kind::ReplicationController,
+            WorkloadKind::ReplicationController,
             Some("DeploymentConfig"),
             json!({}),
-            Some("would undo it"),
+            Some("would revert the change"),
         );
-        check(Kind::Deployment, Some("App"), json!({}), None);
+        check(WorkloadKind::Deployment, Some("App"), json!({}), None);
         check(
-            Kind::StatefulSet,
+            WorkloadKind::StatefulSet,
             None,
             json!({"volumeClaimTemplates": []}),
             None,
         );
         check(
-            Kind::StatefulSet,
+            WorkloadKind::StatefulSet,
             None,
             json!({"volumeClaimTemplates": [{}]}),
             Some("empty volumes"),
@@ -183,14 +184,18 @@ mod tests {
     }
 
     #[test]
-    fn members_are_counted_from_where_their_set_begins() {
+    fn members_are_counted_from_the_start_ordinal() {
         assert_eq!(
-            members(&object(Kind::StatefulSet, None, json!({})), 2),
+            members(&object(WorkloadKind::StatefulSet, None, json!({})), 2),
             ["web-0", "web-1"]
         );
         assert_eq!(
             members(
-                &object(Kind::StatefulSet, None, json!({"ordinals": {"start": 5}})),
+                &object(
+                    WorkloadKind::StatefulSet,
+                    None,
+                    json!({"ordinals": {"start": 5}})
+                ),
                 1
             ),
             ["web-5"]
@@ -198,8 +203,11 @@ mod tests {
     }
 
     #[test]
-    fn kinds_are_known_by_their_names() {
-        assert_eq!(Kind::named("StatefulSet"), Some(Kind::StatefulSet));
-        assert_eq!(Kind::named("DaemonSet"), None);
+    fn kinds_are_parsed_by_name() {
+        assert_eq!(
+            WorkloadKind::named("StatefulSet"),
+            Some(WorkloadKind::StatefulSet)
+        );
+        assert_eq!(WorkloadKind::named("DaemonSet"), None);
     }
 }

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use drain::board::Board;
-use drain::cordon::Change;
-use drain::event::Event;
-use drain::evict::Target;
+use drain::cordon::CordonChange;
+use drain::event::DrainEvent;
+use drain::evict::PodRef;
+use drain::state::DrainState;
 
 /// A line, and where it goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,29 +36,29 @@ impl Plain {
     }
 
     /// The lines of an event.
-    pub(super) fn lines(&mut self, event: &Event, board: &Board) -> Vec<Line> {
+    pub(super) fn lines(&mut self, event: &DrainEvent, state: &DrainState) -> Vec<Line> {
         let suffix = self.suffix;
         match event {
-            Event::Cordoned { node, change } => {
-                let already = if *change == Change::Needless {
+            DrainEvent::Cordoned { node, change } => {
+                let already = if *change == CordonChange::Unchanged {
                     "already "
                 } else {
                     ""
                 };
                 vec![Line::Out(format!("node/{node} {already}cordoned{suffix}"))]
             }
-            Event::Warning { message } => vec![Line::Err(format!("Warning: {message}"))],
-            Event::Asked { pod, attempt: 1 } if !board.policy().delete => {
+            DrainEvent::Warning { message } => vec![Line::Err(format!("Warning: {message}"))],
+            DrainEvent::EvictionRequested { pod, attempt: 1 } if !state.options().delete => {
                 vec![Line::Out(format!("evicting pod {}{suffix}", name(pod)))]
             }
-            Event::Refused { pod, why, .. } => {
+            DrainEvent::Refused { pod, why, .. } => {
                 let text = std::iter::once(why.message.as_str())
                     .chain(why.causes.iter().map(String::as_str))
                     .collect::<Vec<_>>()
                     .join(" ");
                 self.trouble(pod, "will retry", text)
             }
-            Event::Faulty {
+            DrainEvent::RequestFailed {
                 pod,
                 message,
                 retry_seconds,
@@ -68,24 +68,24 @@ impl Plain {
                 &format!("will retry after {retry_seconds}s"),
                 message.clone(),
             ),
-            Event::Overdue { pod } => vec![Line::Err(format!(
+            DrainEvent::DeadlinePassed { pod } => vec![Line::Err(format!(
                 "Warning: pod {} has passed its deadline; waiting goes on",
                 name(pod)
             ))],
-            Event::Deleted { pod } => {
+            DrainEvent::Deleted { pod } => {
                 vec![Line::Err(format!(
                     "Warning: pod {} has passed its deadline and is deleted past its budget",
                     name(pod)
                 ))]
             }
-            Event::Held { pod, cause } => vec![Line::Err(format!(
+            DrainEvent::TerminationDelayed { pod, cause } => vec![Line::Err(format!(
                 "pod {} was accepted and is not gone: {}",
                 name(pod),
-                cause.told()
+                cause.describe()
             ))],
-            Event::Gone { pod, deleted, .. } => {
+            DrainEvent::Gone { pod, deleted, .. } => {
                 // A pod that was gone before anybody asked was not evicted.
-                let accepted = board
+                let accepted = state
                     .pods()
                     .any(|entry| entry.target == *pod && entry.accepted_at.is_some());
                 let verb = if *deleted { "deleted" } else { "evicted" };
@@ -95,35 +95,37 @@ impl Plain {
                     Vec::new()
                 }
             }
-            Event::Skipped { pod } => {
-                let seconds = board.policy().skip_after_seconds;
+            DrainEvent::Skipped { pod } => {
+                let seconds = state.options().skip_after_seconds;
                 vec![Line::Out(format!(
                     "pod {:?} has DeletionTimestamp older than {seconds} seconds, skipping",
                     pod.name
                 ))]
             }
-            Event::Surging { pod } => vec![Line::Err(format!(
+            DrainEvent::Surging { pod } => vec![Line::Err(format!(
                 "starting another replica before pod {} goes",
                 name(pod)
             ))],
-            Event::Surged { workload, .. } => {
+            DrainEvent::Surged { workload, .. } => {
                 vec![Line::Err(format!("{workload} has another replica ready"))]
             }
-            Event::Restored { workload } => vec![Line::Err(format!("{workload} is scaled back"))],
-            Event::NodeVanished { node } if !is_group(node) => {
+            DrainEvent::Restored { workload } => {
+                vec![Line::Err(format!("{workload} is scaled back"))]
+            }
+            DrainEvent::NodeDeleted { node } if !is_group(node) => {
                 vec![Line::Err(format!(
                     "Warning: node {node:?} was deleted; its pods go with it, as far as the garbage collector removes them"
                 ))]
             }
-            Event::Drained { node, .. } if !is_group(node) => {
+            DrainEvent::Drained { node, .. } if !is_group(node) => {
                 vec![Line::Out(format!("node/{node} drained{suffix}"))]
             }
-            Event::NodeFailed { .. } => failure(event),
+            DrainEvent::NodeFailed { .. } => failure(event),
             _ => Vec::new(),
         }
     }
 
-    fn trouble(&mut self, pod: &Target, then: &str, text: String) -> Vec<Line> {
+    fn trouble(&mut self, pod: &PodRef, then: &str, text: String) -> Vec<Line> {
         let line = format!(
             "error when evicting pods/{:?} -n {:?} ({then}): {text}",
             pod.name, pod.namespace
@@ -137,8 +139,8 @@ impl Plain {
 }
 
 /// The lines about a node that could not be drained.
-pub(super) fn failure(event: &Event) -> Vec<Line> {
-    let Event::NodeFailed {
+pub(super) fn failure(event: &DrainEvent) -> Vec<Line> {
+    let DrainEvent::NodeFailed {
         node,
         errors,
         pending,
@@ -173,6 +175,6 @@ pub(super) fn failure(event: &Event) -> Vec<Line> {
     lines
 }
 
-fn name(pod: &Target) -> String {
+fn name(pod: &PodRef) -> String {
     format!("{}/{}", pod.namespace, pod.name)
 }

@@ -1,7 +1,7 @@
 //! What is left to say at the end: how many, how long, what was slow. Pure.
 
-use drain::board::{Board, Tally};
-use drain::event::Event;
+use drain::event::DrainEvent;
+use drain::state::{DrainState, PodCounts};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -13,25 +13,25 @@ const SLOWEST: usize = 3;
 const WORTH_SECONDS: f64 = 1.0;
 
 /// The summary in lines; empty when there was nothing to do.
-pub(super) fn lines(board: &Board, now: Timestamp) -> Vec<String> {
-    let all = board.tally(None);
-    if board.pods().next().is_none() || board.policy().dry_run {
+pub(super) fn lines(state: &DrainState, now: Timestamp) -> Vec<String> {
+    let all = state.counts(None);
+    if state.pods().next().is_none() || state.options().dry_run {
         return Vec::new();
     }
-    let from = board
+    let from = state
         .nodes()
         .iter()
         .filter_map(|node| node.since)
         .min()
         .unwrap_or(now);
-    let refusals: u32 = board.pods().map(|entry| entry.refusals).sum();
+    let refusals: u32 = state.pods().map(|entry| entry.refusals).sum();
     let mut lines = vec![format!(
         "{}; {:.1} s, {refusals} {}",
         told(all),
         now.duration_since(from).as_secs_f64(),
         plural(refusals, "refusal")
     )];
-    for (entry, seconds) in board
+    for (entry, seconds) in state
         .slowest(SLOWEST, now)
         .into_iter()
         .filter(|(_, seconds)| *seconds >= WORTH_SECONDS)
@@ -44,8 +44,8 @@ pub(super) fn lines(board: &Board, now: Timestamp) -> Vec<String> {
             "slow pod    {pod}: {seconds:.1} s, {accepted:.1} s of them until it was accepted"
         ));
     }
-    for hold in board
-        .holds(now)
+    for hold in state
+        .delays(now)
         .into_iter()
         .take(SLOWEST)
         .filter(|hold| hold.seconds >= WORTH_SECONDS)
@@ -61,9 +61,9 @@ pub(super) fn lines(board: &Board, now: Timestamp) -> Vec<String> {
 }
 
 /// Where each node stands when the drain is interrupted.
-pub(super) fn standing(board: &Board) -> Vec<String> {
-    let told = |name: &str| match board.tally(Some(name)) {
-        tally if tally == Tally::default() => "none of its pods was touched".to_owned(),
+pub(super) fn standing(state: &DrainState) -> Vec<String> {
+    let told = |name: &str| match state.counts(Some(name)) {
+        tally if tally == PodCounts::default() => "none of its pods was touched".to_owned(),
         tally => told(tally),
     };
     let line = |name: &str| {
@@ -73,11 +73,11 @@ pub(super) fn standing(board: &Board) -> Vec<String> {
             format!("node/{name} is cordoned: {}", told(name))
         }
     };
-    board.nodes().iter().map(|node| line(&node.name)).collect()
+    state.nodes().iter().map(|node| line(&node.name)).collect()
 }
 
 /// Counts in words.
-pub(super) fn told(tally: Tally) -> String {
+pub(super) fn told(tally: PodCounts) -> String {
     let parts = [
         (tally.gone, "gone"),
         (tally.leaving, "terminating"),
@@ -107,22 +107,22 @@ fn plural(count: u32, noun: &str) -> String {
 }
 
 /// An event for programs.
-pub(super) fn event_as_json(event: &Event, now: Timestamp) -> Value {
+pub(super) fn event_as_json(event: &DrainEvent, now: Timestamp) -> Value {
     let mut value = serde_json::to_value(event).unwrap_or_default();
     value["time"] = json!(now.to_string());
     value
 }
 
 /// The summary for programs.
-pub(super) fn as_json(board: &Board, now: Timestamp) -> Value {
-    let all = board.tally(None);
-    let pod = |(entry, seconds): (&drain::board::Entry, f64)| json!({"pod": entry.target, "node": entry.node, "seconds": seconds, "refusals": entry.refusals});
-    let holds = board.holds(now);
+pub(super) fn as_json(state: &DrainState, now: Timestamp) -> Value {
+    let all = state.counts(None);
+    let pod = |(entry, seconds): (&drain::state::PodEntry, f64)| json!({"pod": entry.target, "node": entry.node, "seconds": seconds, "refusals": entry.refusals});
+    let holds = state.delays(now);
     let budgets: Vec<Value> = holds
         .iter()
         .map(|hold| json!({"budget": hold.budget, "pods": hold.pods, "refusals": hold.refusals, "seconds": hold.seconds}))
         .collect();
-    let failed = board.nodes().iter().filter(|node| {
+    let failed = state.nodes().iter().filter(|node| {
         node.outcome
             .as_ref()
             .is_none_or(|outcome| !outcome.errors.is_empty())
@@ -130,6 +130,6 @@ pub(super) fn as_json(board: &Board, now: Timestamp) -> Value {
     json!({
         "event": "summary", "time": now.to_string(), "gone": all.gone, "leaving": all.leaving, "refused": all.refused,
         "queued": all.queued, "left": all.stuck, "failedNodes": failed.map(|node| node.name.clone()).collect::<Vec<_>>(),
-        "slowestPods": board.slowest(SLOWEST, now).into_iter().map(pod).collect::<Vec<_>>(), "budgets": budgets,
+        "slowestPods": state.slowest(SLOWEST, now).into_iter().map(pod).collect::<Vec<_>>(), "budgets": budgets,
     })
 }

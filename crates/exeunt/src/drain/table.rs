@@ -1,7 +1,7 @@
 //! The state of a drain as lines on a terminal. Pure.
 
-use drain::board::{Board, Entry};
-use drain::stage::Stage;
+use drain::progress::PodProgress;
+use drain::state::{DrainState, PodEntry};
 use jiff::Timestamp;
 
 use super::plain::is_group;
@@ -10,24 +10,24 @@ use crate::terminal::{Terminal, Tone};
 
 /// The lines of the table, at most `rows` of them and none longer than `columns`.
 pub(super) fn render(
-    board: &Board,
+    state: &DrainState,
     terminal: Terminal,
     now: Timestamp,
     rows: usize,
     columns: usize,
 ) -> Vec<String> {
     let mut lines = Vec::new();
-    for node in board
+    for node in state
         .nodes()
         .iter()
         .filter(|node| node.since.is_some() && node.outcome.is_none())
     {
-        let mut heading = format!("{}  {}", node.name, told(board.tally(Some(&node.name))));
+        let mut heading = format!("{}  {}", node.name, told(state.counts(Some(&node.name))));
         if is_group(&node.name) {
-            heading = told(board.tally(Some(&node.name)));
+            heading = told(state.counts(Some(&node.name)));
         }
         lines.push((Tone::Strong, heading));
-        let mut pods: Vec<&Entry> = board
+        let mut pods: Vec<&PodEntry> = state
             .pods()
             .filter(|entry| entry.node == node.name && rank(entry).is_some())
             .collect();
@@ -39,14 +39,17 @@ pub(super) fn render(
             .unwrap_or_default();
         for entry in pods {
             let pod = format!("{}/{}", entry.target.namespace, entry.target.name);
-            let tone = if matches!(entry.stage, Stage::Refused { .. } | Stage::Faulty { .. }) {
+            let tone = if matches!(
+                entry.progress,
+                PodProgress::Refused { .. } | PodProgress::Retrying { .. }
+            ) {
                 Tone::Bad
             } else {
                 Tone::Faint
             };
             lines.push((
                 tone,
-                format!("  {pod:width$}  {}", stands(board, entry, now)),
+                format!("  {pod:width$}  {}", stands(state, entry, now)),
             ));
         }
     }
@@ -58,7 +61,7 @@ pub(super) fn render(
         lines.truncate(rows.saturating_sub(2));
         lines.push((Tone::Faint, format!("  … and {hidden} more")));
     }
-    lines.push((Tone::Strong, footer(board, now)));
+    lines.push((Tone::Strong, footer(state, now)));
     lines
         .into_iter()
         .map(|(tone, text)| terminal.paint(tone, &shortened(&text, columns)))
@@ -66,24 +69,24 @@ pub(super) fn render(
 }
 
 /// What needs the eye most comes first; nothing of what is over.
-fn rank(entry: &Entry) -> Option<u8> {
-    match entry.stage {
-        Stage::Faulty { .. } => Some(0),
-        Stage::Refused { .. } => Some(1),
-        Stage::Leaving => Some(2),
-        Stage::Surging => Some(3),
-        Stage::Asking => Some(4),
-        Stage::Queued => Some(5),
-        Stage::Done { .. } => None,
+fn rank(entry: &PodEntry) -> Option<u8> {
+    match entry.progress {
+        PodProgress::Retrying { .. } => Some(0),
+        PodProgress::Refused { .. } => Some(1),
+        PodProgress::Terminating => Some(2),
+        PodProgress::Surging => Some(3),
+        PodProgress::Requesting => Some(4),
+        PodProgress::Queued => Some(5),
+        PodProgress::Done { .. } => None,
     }
 }
 
-fn stands(board: &Board, entry: &Entry, now: Timestamp) -> String {
-    match &entry.stage {
-        Stage::Queued => "queued".to_owned(),
-        Stage::Surging => "another replica is starting".to_owned(),
-        Stage::Asking => "asking".to_owned(),
-        Stage::Refused { why, budgets, .. } => {
+fn stands(state: &DrainState, entry: &PodEntry, now: Timestamp) -> String {
+    match &entry.progress {
+        PodProgress::Queued => "queued".to_owned(),
+        PodProgress::Surging => "another replica is starting".to_owned(),
+        PodProgress::Requesting => "asking".to_owned(),
+        PodProgress::Refused { why, budgets, .. } => {
             let since = entry
                 .refused_since
                 .map_or(0, |since| now.duration_since(since).as_secs());
@@ -100,7 +103,7 @@ fn stands(board: &Board, entry: &Entry, now: Timestamp) -> String {
             };
             format!("refused{by} for {since} s, {times}: {why}")
         }
-        Stage::Faulty {
+        PodProgress::Retrying {
             message, retry_at, ..
         } => {
             format!(
@@ -108,13 +111,13 @@ fn stands(board: &Board, entry: &Entry, now: Timestamp) -> String {
                 retry_at.duration_since(now).as_secs().max(0)
             )
         }
-        Stage::Leaving => board.cause(entry, now).told(),
-        Stage::Done { .. } => "gone".to_owned(),
+        PodProgress::Terminating => state.wait_cause(entry, now).describe(),
+        PodProgress::Done { .. } => "gone".to_owned(),
     }
 }
 
-fn footer(board: &Board, now: Timestamp) -> String {
-    let waiting = board
+fn footer(state: &DrainState, now: Timestamp) -> String {
+    let waiting = state
         .nodes()
         .iter()
         .filter(|node| node.since.is_none() && node.outcome.is_none())
@@ -124,12 +127,12 @@ fn footer(board: &Board, now: Timestamp) -> String {
     } else {
         format!("; {waiting} more nodes wait")
     };
-    let left = match board.forecast(now) {
+    let left = match state.forecast(now) {
         Some(left) if left.as_secs() > 0 => format!("; about {} left", span(left.as_secs())),
         Some(_) => String::new(),
         None => "; nothing tells yet how long it takes".to_owned(),
     };
-    format!("{}{nodes}{left}", told(board.tally(None)))
+    format!("{}{nodes}{left}", told(state.counts(None)))
 }
 
 fn span(seconds: u64) -> String {
@@ -152,8 +155,8 @@ fn shortened(text: &str, columns: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use drain::board::Policy;
-    use drain::evict::{Answer, Refused};
+    use drain::evict::{EvictionRefusal, EvictionResponse};
+    use drain::state::DrainOptions;
     use serde_json::json;
 
     use super::*;
@@ -168,22 +171,22 @@ mod tests {
             )
             .expect("a pod")
         };
-        let mut board = Board::new(
-            Policy::default(),
+        let mut state = DrainState::new(
+            DrainOptions::default(),
             vec!["node-1".to_owned(), "node-2".to_owned()],
         );
-        board.start("node-1", vec![pod("a"), pod("b"), pod("c")], now);
-        drop(board.decide(now));
-        board.answered("a", Answer::Granted, now);
+        state.start("node-1", vec![pod("a"), pod("b"), pod("c")], now);
+        drop(state.decide(now));
+        state.responded("a", EvictionResponse::Granted, now);
         let cause = "The disruption budget web needs 2 healthy pods and has 2 currently";
-        let why = Refused {
+        let why = EvictionRefusal {
             message: "no".to_owned(),
             causes: vec![cause.to_owned()],
             retry_after_seconds: 0,
         };
-        board.answered("b", Answer::Refused(why), now);
+        state.responded("b", EvictionResponse::Refused(why), now);
         let text = |rows, columns| {
-            render(&board, Terminal::without_colour(), later, rows, columns).join("\n")
+            render(&state, Terminal::without_colour(), later, rows, columns).join("\n")
         };
         insta::assert_snapshot!(text(20, 100), @r"
         node-1  3 pods: 1 terminating, 1 refused, 1 queued

@@ -8,12 +8,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use drain::board::Policy;
-use drain::engine::Engine;
-use drain::event::Event;
-use drain::filter::Allowed;
-use drain::stage::OnDeadline;
-use drain::survey::Survey;
+use drain::engine::DrainEngine;
+use drain::event::DrainEvent;
+use drain::filter::FilterOptions;
+use drain::progress::DeadlineAction;
+use drain::selection::PodSelection;
+use drain::state::DrainOptions;
 use drain::tier::Tiers;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
@@ -105,7 +105,7 @@ pub(crate) async fn run(world: &World, arguments: &Arguments) -> anyhow::Result<
     Ok(format!("$ exeunt drain\n{told}{}", said?))
 }
 
-async fn engine(world: &World, arguments: &Arguments) -> anyhow::Result<Engine> {
+async fn engine(world: &World, arguments: &Arguments) -> anyhow::Result<DrainEngine> {
     let client = match &arguments.r#as {
         Some(name) => world.cluster.client_as(User {
             name: name.clone(),
@@ -129,7 +129,7 @@ async fn engine(world: &World, arguments: &Arguments) -> anyhow::Result<Engine> 
             .map(|text| LabelSelector::parse(text))
             .collect::<Result<Vec<_>, _>>()
     };
-    let policy = Policy {
+    let policy = DrainOptions {
         grace_seconds: arguments.grace,
         delete: arguments.delete,
         dry_run: arguments.dry_run,
@@ -137,9 +137,9 @@ async fn engine(world: &World, arguments: &Arguments) -> anyhow::Result<Engine> 
         pod_deadline: seconds(arguments.pod_deadline),
         node_deadline: seconds(arguments.node_deadline),
         on_deadline: match arguments.on_deadline.as_str() {
-            "wait" => OnDeadline::Wait,
-            "delete" => OnDeadline::Delete,
-            _ => OnDeadline::Report,
+            "wait" => DeadlineAction::Wait,
+            "delete" => DeadlineAction::Delete,
+            _ => DeadlineAction::Report,
         },
         skip_after_seconds: arguments.skip_after,
         tiers: Tiers {
@@ -158,22 +158,22 @@ async fn engine(world: &World, arguments: &Arguments) -> anyhow::Result<Engine> 
                     .await?,
             );
         }
-        return Ok(Engine::evict(client, clock, policy, pods));
+        return Ok(DrainEngine::evict(client, clock, policy, pods));
     }
-    let allowed = Allowed {
+    let filter = FilterOptions {
         force: arguments.force,
         ignore_daemonsets: !arguments.keep_daemons_out,
         delete_emptydir_data: !arguments.keep_empty_dirs,
         skip_after_seconds: arguments.skip_after,
     };
     let nodes = drain::cordon::find(&world.client(), &arguments.nodes, None).await?;
-    Ok(Engine::drain(
+    Ok(DrainEngine::drain(
         client,
         clock,
         policy,
-        Survey {
-            allowed,
-            ..Survey::default()
+        PodSelection {
+            filter,
+            ..PodSelection::default()
         },
         nodes,
         arguments.parallel.max(1),
@@ -182,7 +182,7 @@ async fn engine(world: &World, arguments: &Arguments) -> anyhow::Result<Engine> 
 
 /// The events, a line each, until the end or the interruption.
 async fn follow(
-    mut engine: Engine,
+    mut engine: DrainEngine,
     start: Timestamp,
     world: &World,
     stop: impl Future<Output = ()>,
@@ -212,7 +212,7 @@ async fn follow(
 }
 
 /// An event on one line.
-fn told(event: &Event) -> String {
+fn told(event: &DrainEvent) -> String {
     let tree = serde_json::to_value(event).expect("an event");
     let mut text = tree["event"].as_str().unwrap_or_default().to_owned();
     let text_of = |member: &str| match &tree[member] {
@@ -235,8 +235,8 @@ fn told(event: &Event) -> String {
     for member in ["node", "change", "workload", "class"] {
         text.extend(text_of(member).map(|found| format!(" {found}")));
     }
-    if let Event::Held { cause, .. } = event {
-        text.push_str(&format!(": {}", cause.told()));
+    if let DrainEvent::TerminationDelayed { cause, .. } = event {
+        text.push_str(&format!(": {}", cause.describe()));
     }
     for member in ["budgets", "causes", "why", "errors", "message"] {
         text.extend(text_of(member).map(|found| format!(": {found}")));

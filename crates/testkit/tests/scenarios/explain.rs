@@ -1,8 +1,8 @@
 //! What `exeunt explain` says in these situations.
 
 use anyhow::Context as _;
-use drain::cluster::{Scope, Snapshot};
-use drain::explain::{Subject, explain};
+use drain::cluster::{ClusterSnapshot, NamespaceScope};
+use drain::explain::{ExplainSubject, explain};
 use serde::Deserialize;
 
 use crate::scenarios;
@@ -33,9 +33,14 @@ pub(crate) async fn run(world: &World, arguments: &Arguments) -> anyhow::Result<
         Arguments::Full(full) => (&full.of, full.ask, full.user.as_deref()),
     };
     let client = user.map_or_else(|| world.client(), |user| world.client_of(user));
-    let subject = Subject::new(&target.kind, &target.namespace, &target.name)
+    let subject = ExplainSubject::new(&target.kind, &target.namespace, &target.name)
         .context("pods, pdbs and nodes are explained")?;
-    let snapshot = Snapshot::read(&client, &Scope::Cluster, world.cluster.clock().now()).await?;
+    let snapshot = ClusterSnapshot::read(
+        &client,
+        &NamespaceScope::Cluster,
+        world.cluster.clock().now(),
+    )
+    .await?;
     let mut explanation =
         explain(&snapshot, &subject).with_context(|| format!("{subject} is not there"))?;
     if ask {

@@ -2,23 +2,23 @@
 
 use std::time::Duration;
 
-use drain::cluster::{Scope, Snapshot};
-use drain::lint::{Options, Sources, lint, text};
+use drain::cluster::{ClusterSnapshot, NamespaceScope};
+use drain::lint::{LintOptions, SourceMap, lint, text};
 
 use crate::scenarios;
 use crate::world::World;
 
 pub(crate) async fn run(world: &World) -> anyhow::Result<String> {
-    let snapshot = Snapshot::read(
+    let snapshot = ClusterSnapshot::read(
         &world.client(),
-        &Scope::Cluster,
+        &NamespaceScope::Cluster,
         world.cluster.clock().now(),
     )
     .await?;
     let findings = lint(
         &snapshot,
-        &Sources::default(),
-        &Options {
+        &SourceMap::default(),
+        &LintOptions {
             max_grace: Duration::from_secs(600),
         },
     );

@@ -4,10 +4,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use drain::board::Policy;
-use drain::engine::Engine;
-use drain::event::Event;
-use drain::survey::Survey;
+use drain::engine::DrainEngine;
+use drain::event::DrainEvent;
+use drain::selection::PodSelection;
+use drain::state::DrainOptions;
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
@@ -77,18 +77,18 @@ async fn check(situation: Situation) -> anyhow::Result<()> {
     let found = drain::cordon::find(&world.client(), &names, None).await?;
     let clock = world.cluster.clock().clone();
     let start = clock.now();
-    let mut engine = Engine::drain(
+    let mut engine = DrainEngine::drain(
         world.client(),
         clock.clone(),
-        Policy::default(),
-        Survey::default(),
+        DrainOptions::default(),
+        PodSelection::default(),
         found,
         nodes,
     );
     let follow = async {
         let mut drained = 0;
         while let Some(event) = engine.next().await {
-            drained += usize::from(matches!(event, Event::Drained { .. }));
+            drained += usize::from(matches!(event, DrainEvent::Drained { .. }));
         }
         drained
     };
@@ -116,7 +116,7 @@ async fn fewest_ready(world: &World, least: usize) -> usize {
     while let Some(event) = events.next().await {
         match event.expect("the watch goes on") {
             Seen::Apply(pod) | Seen::InitApply(pod) => {
-                let counts = drain::health::is_ready(&pod) && !drain::health::is_terminating(&pod);
+                let counts = drain::pods::is_ready(&pod) && !drain::pods::is_terminating(&pod);
                 ready.insert(pod.metadata.uid.unwrap_or_default(), counts);
             }
             Seen::Delete(pod) => drop(ready.remove(&pod.metadata.uid.unwrap_or_default())),

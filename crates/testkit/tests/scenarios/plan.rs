@@ -1,12 +1,12 @@
 //! What `exeunt plan` says in these situations, and whether the drain then takes as long.
 
 use anyhow::{Context as _, ensure};
-use drain::board::Policy;
-use drain::cluster::{Scope, Snapshot};
-use drain::engine::Engine;
-use drain::filter::Allowed;
-use drain::plan::{Options, Plan, make};
-use drain::survey::Survey;
+use drain::cluster::{ClusterSnapshot, NamespaceScope};
+use drain::engine::DrainEngine;
+use drain::filter::FilterOptions;
+use drain::plan::{DrainPlan, PlanOptions, make};
+use drain::selection::PodSelection;
+use drain::state::DrainOptions;
 use drain::tier::Tiers;
 use kinds::selector::LabelSelector;
 use kube::Api;
@@ -42,9 +42,9 @@ fn one() -> usize {
 }
 
 impl Arguments {
-    fn allowed(&self) -> Allowed {
+    fn filter(&self) -> FilterOptions {
         let all = !self.careful;
-        Allowed {
+        FilterOptions {
             force: all,
             ignore_daemonsets: all,
             delete_emptydir_data: all,
@@ -52,9 +52,9 @@ impl Arguments {
         }
     }
 
-    fn options(&self) -> Options {
-        Options {
-            allowed: self.allowed(),
+    fn options(&self) -> PlanOptions {
+        PlanOptions {
+            filter: self.filter(),
             tiers: Tiers {
                 first: Vec::new(),
                 last: self
@@ -65,17 +65,26 @@ impl Arguments {
             },
             parallel: self.parallel,
             stop_seconds: f64::from(self.stop),
-            ..Options::of(self.nodes.clone())
+            ..PlanOptions::of(self.nodes.clone())
         }
     }
 }
 
-async fn plan(world: &World, arguments: &Arguments, options: &Options) -> anyhow::Result<Plan> {
+async fn plan(
+    world: &World,
+    arguments: &Arguments,
+    options: &PlanOptions,
+) -> anyhow::Result<DrainPlan> {
     let client = arguments
         .user
         .as_deref()
         .map_or_else(|| world.client(), |user| world.client_of(user));
-    let snapshot = Snapshot::read(&client, &Scope::Cluster, world.cluster.clock().now()).await?;
+    let snapshot = ClusterSnapshot::read(
+        &client,
+        &NamespaceScope::Cluster,
+        world.cluster.clock().now(),
+    )
+    .await?;
     Ok(make(&snapshot, options)?)
 }
 
@@ -101,15 +110,15 @@ pub(crate) async fn forecast(world: &World, arguments: &Arguments) -> anyhow::Re
     for name in &arguments.nodes {
         nodes.push(api.get(name).await?);
     }
-    let survey = Survey {
-        allowed: options.allowed,
-        ..Survey::default()
+    let survey = PodSelection {
+        filter: options.filter,
+        ..PodSelection::default()
     };
     let begin = clock.now();
-    let mut engine = Engine::drain(
+    let mut engine = DrainEngine::drain(
         client,
         clock.clone(),
-        Policy::default(),
+        DrainOptions::default(),
         survey,
         nodes,
         arguments.parallel,

@@ -1,16 +1,16 @@
-//! What could not be read, and what is therefore not known.
+//! Lists what could not be read, and what is unknown because of that.
 
-use super::Kind;
-use crate::cluster::{NOT_IN_FILE, Snapshot};
+use super::SubjectKind;
+use crate::cluster::{ClusterSnapshot, NOT_IN_FILE};
 
-/// What each resource would have told; one that tells these subjects nothing is left out.
-const TELLS: &[(&str, &str)] = &[
+/// What each resource shows. Resources that no explanation needs are absent.
+const SHOWS: &[(&str, &str)] = &[
     (
         "poddisruptionbudgets.policy",
         "whether a budget refuses evictions",
     ),
     ("pods", "which pods count as healthy"),
-    ("nodes", "whether nodes work and are cordoned"),
+    ("nodes", "whether nodes are Ready and cordoned"),
     ("namespaces", "whether the namespace is being deleted"),
     ("replicasets.apps", "how many pods their owners want"),
     ("deployments.apps", "how many pods Deployments want"),
@@ -38,25 +38,22 @@ const TELLS: &[(&str, &str)] = &[
         "mutatingwebhookconfigurations.admissionregistration.k8s.io",
         "whether a webhook may change or fail evictions",
     ),
-    ("events", "what has been reported lately"),
+    ("events", "which events were recorded lately"),
 ];
 
-pub(super) fn lines(snapshot: &Snapshot, kind: Kind) -> Vec<String> {
-    let missing = |(resource, tells): &(&'static str, &str)| {
-        let unread = snapshot
-            .unread
-            .iter()
-            .find(|unread| unread.resource == *resource)?;
+pub(super) fn lines(snapshot: &ClusterSnapshot, kind: SubjectKind) -> Vec<String> {
+    let missing = |(resource, shows): &(&'static str, &str)| {
+        let unread = snapshot.unread(resource)?;
         let why = match unread.why.as_str() {
-            // Everybody knows what is in a file; the reader needs what it costs.
+            // Readers know what is in their file; they need to know what is unknown.
             NOT_IN_FILE => String::new(),
             why if why.contains("is forbidden") => " (forbidden)".to_owned(),
             why => format!(" ({why})"),
         };
-        Some(format!("{resource}: {tells} is unknown{why}"))
+        Some(format!("{shows}: {resource}{why}"))
     };
     let wanted = |(resource, _): &&(&str, &str)| {
-        kind != Kind::Budget
+        kind != SubjectKind::Budget
             || !matches!(
                 *resource,
                 "services"
@@ -65,5 +62,5 @@ pub(super) fn lines(snapshot: &Snapshot, kind: Kind) -> Vec<String> {
                     | "volumeattachments.storage.k8s.io"
             )
     };
-    TELLS.iter().filter(wanted).filter_map(missing).collect()
+    SHOWS.iter().filter(wanted).filter_map(missing).collect()
 }

@@ -1,5 +1,5 @@
-//! What the rules look at: workloads by what their templates say, so that manifests do, and budgets
-//! with the workloads and pods that they select.
+//! The input of the rules: workloads with their pod templates, which manifests contain too, and
+//! budgets with the workloads and pods that they select.
 
 use std::collections::BTreeMap;
 
@@ -7,42 +7,42 @@ use k8s_openapi::api::core::v1::{Pod, PodSpec, PodTemplateSpec};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use super::Options;
-use crate::budget::{self, Count};
-use crate::cluster::Snapshot;
-use crate::health;
+use super::LintOptions;
+use crate::budget::{self, BudgetCount};
+use crate::cluster::ClusterSnapshot;
+use crate::{pdb, pods};
 
-/// Something that makes pods, or a pod that nothing makes.
+/// A workload, or a pod without a controller.
 pub(super) struct Workload<'a> {
     pub(super) kind: &'static str,
     pub(super) meta: &'a ObjectMeta,
-    /// None for what has no number: DaemonSets, Jobs, pods.
+    /// `None` for DaemonSets, Jobs and pods.
     pub(super) replicas: Option<i32>,
     /// Labels of its pods.
     pub(super) labels: Option<&'a BTreeMap<String, String>>,
-    /// What its pods are.
+    /// The spec of its pods.
     pub(super) spec: &'a PodSpec,
 }
 
 /// A budget with what it selects.
-pub(super) struct Covered<'a> {
+pub(super) struct CheckedBudget<'a> {
     pub(super) budget: &'a PodDisruptionBudget,
-    /// Over the pods that are there; empty for manifests.
-    pub(super) count: Count<'a>,
-    /// Places in [`Scene::workloads`].
+    /// The count of the existing pods; manifests contain none.
+    pub(super) count: BudgetCount<'a>,
+    /// Indexes in [`LintContext::workloads`].
     pub(super) workloads: Vec<usize>,
 }
 
-pub(super) struct Scene<'a> {
-    pub(super) snapshot: &'a Snapshot,
-    pub(super) options: Options,
+pub(super) struct LintContext<'a> {
+    pub(super) snapshot: &'a ClusterSnapshot,
+    pub(super) options: LintOptions,
     pub(super) workloads: Vec<Workload<'a>>,
-    pub(super) budgets: Vec<Covered<'a>>,
+    pub(super) budgets: Vec<CheckedBudget<'a>>,
 }
 
 impl Workload<'_> {
     pub(super) fn namespace(&self) -> &str {
-        self.meta.namespace.as_deref().unwrap_or("default")
+        pods::namespace_of(self.meta)
     }
 
     pub(super) fn name(&self) -> &str {
@@ -50,19 +50,19 @@ impl Workload<'_> {
     }
 }
 
-impl<'a> Scene<'a> {
-    pub(super) fn of(snapshot: &'a Snapshot, options: Options) -> Self {
+impl<'a> LintContext<'a> {
+    pub(super) fn of(snapshot: &'a ClusterSnapshot, options: LintOptions) -> Self {
         let workloads = workloads(snapshot);
         let budgets = snapshot.budgets.iter().map(|found| {
-            let selector = budget::selector(found);
+            let selector = pdb::selector(found);
             let selected = workloads.iter().enumerate().filter(|(_, workload)| {
-                workload.namespace() == budget::namespace(found)
+                workload.namespace() == pdb::namespace(found)
                     && selector
                         .as_ref()
                         .is_ok_and(|selector| selector.matches(workload.labels))
             });
-            let selected = selected.map(|(place, _)| place).collect();
-            Covered {
+            let selected = selected.map(|(index, _)| index).collect();
+            CheckedBudget {
                 budget: found,
                 count: budget::count(snapshot, found),
                 workloads: selected,
@@ -77,86 +77,68 @@ impl<'a> Scene<'a> {
         }
     }
 
-    /// The workloads that a budget selects.
+    /// Iterates over the workloads that a budget selects.
     pub(super) fn selected<'s>(
         &'s self,
-        covered: &'s Covered<'a>,
+        covered: &'s CheckedBudget<'a>,
     ) -> impl Iterator<Item = &'s Workload<'a>> {
         covered
             .workloads
             .iter()
-            .map(|place| &self.workloads[*place])
+            .map(|index| &self.workloads[*index])
     }
 }
 
-fn workloads(snapshot: &Snapshot) -> Vec<Workload<'_>> {
+fn workloads(snapshot: &ClusterSnapshot) -> Vec<Workload<'_>> {
     let mut found = Vec::new();
-    let owned = |meta: &ObjectMeta| rules::owners::controller_of(meta).is_some();
+    // Kind by kind: the generated types share these fields and no trait.
     for object in &snapshot.deployments {
         let Some(spec) = &object.spec else { continue };
-        found.extend(made(
+        let template = Some(&spec.template);
+        found.extend(scaled(
             "Deployment",
             &object.metadata,
-            Some(spec.replicas.unwrap_or(1)),
-            Some(&spec.template),
+            spec.replicas,
+            template,
         ));
     }
     for object in &snapshot.stateful_sets {
         let Some(spec) = &object.spec else { continue };
-        found.extend(made(
+        let template = Some(&spec.template);
+        found.extend(scaled(
             "StatefulSet",
             &object.metadata,
-            Some(spec.replicas.unwrap_or(1)),
-            Some(&spec.template),
+            spec.replicas,
+            template,
         ));
     }
-    for object in snapshot
-        .replica_sets
-        .iter()
-        .filter(|object| !owned(&object.metadata))
-    {
+    for object in &snapshot.replica_sets {
         let Some(spec) = &object.spec else { continue };
-        found.extend(made(
+        let template = spec.template.as_ref();
+        found.extend(scaled(
             "ReplicaSet",
             &object.metadata,
-            Some(spec.replicas.unwrap_or(1)),
-            spec.template.as_ref(),
+            spec.replicas,
+            template,
         ));
     }
-    for object in snapshot
-        .replication_controllers
-        .iter()
-        .filter(|object| !owned(&object.metadata))
-    {
+    for object in &snapshot.replication_controllers {
         let Some(spec) = &object.spec else { continue };
-        found.extend(made(
-            "ReplicationController",
-            &object.metadata,
-            Some(spec.replicas.unwrap_or(1)),
-            spec.template.as_ref(),
-        ));
+        let (kind, template) = ("ReplicationController", spec.template.as_ref());
+        found.extend(scaled(kind, &object.metadata, spec.replicas, template));
     }
     for object in &snapshot.daemon_sets {
         let Some(spec) = &object.spec else { continue };
-        found.extend(made(
-            "DaemonSet",
-            &object.metadata,
-            None,
-            Some(&spec.template),
-        ));
+        let template = Some(&spec.template);
+        found.extend(workload("DaemonSet", &object.metadata, None, template));
     }
-    for object in snapshot
-        .jobs
-        .iter()
-        .filter(|object| !owned(&object.metadata))
-    {
+    for object in &snapshot.jobs {
         let Some(spec) = &object.spec else { continue };
-        found.extend(made("Job", &object.metadata, None, Some(&spec.template)));
+        let template = Some(&spec.template);
+        found.extend(workload("Job", &object.metadata, None, template));
     }
-    let bare = |pod: &&Pod| {
-        health::controller_of(pod).is_none() && !health::is_finished(pod) && !is_mirror(pod)
-    };
-    for pod in snapshot.pods.iter().filter(bare) {
+    let is_bare = |pod: &&Pod| !pods::is_finished(pod) && !pods::is_mirror(pod);
+    for pod in snapshot.pods.iter().filter(is_bare) {
         let Some(spec) = &pod.spec else { continue };
         found.push(Workload {
             kind: "Pod",
@@ -166,10 +148,24 @@ fn workloads(snapshot: &Snapshot) -> Vec<Workload<'_>> {
             spec,
         });
     }
+    // The rules check the topmost controller: what it owns has the same template.
+    found.retain(|workload| {
+        let is_top = matches!(workload.kind, "Deployment" | "StatefulSet" | "DaemonSet");
+        is_top || pods::controller(workload.meta).is_none()
+    });
     found
 }
 
-fn made<'a>(
+fn scaled<'a>(
+    kind: &'static str,
+    meta: &'a ObjectMeta,
+    replicas: Option<i32>,
+    template: Option<&'a PodTemplateSpec>,
+) -> Option<Workload<'a>> {
+    workload(kind, meta, Some(replicas.unwrap_or(1)), template)
+}
+
+fn workload<'a>(
     kind: &'static str,
     meta: &'a ObjectMeta,
     replicas: Option<i32>,
@@ -187,11 +183,4 @@ fn made<'a>(
         labels,
         spec: template.spec.as_ref()?,
     })
-}
-
-fn is_mirror(pod: &Pod) -> bool {
-    pod.metadata
-        .annotations
-        .as_ref()
-        .is_some_and(|notes| notes.contains_key("kubernetes.io/config.mirror"))
 }
