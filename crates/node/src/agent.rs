@@ -34,7 +34,7 @@ use crate::backoff::RequestBackoff;
 use crate::options::NodeOptions;
 use crate::pod::desired::DesiredPod;
 use crate::pod::events::record;
-use crate::pod::phase::{PodEvent, PodState, render};
+use crate::pod::phase::{PodEvent, WorkerState, render};
 use crate::pod::status::{self, PodStatus};
 use crate::pod::view::PodView;
 use crate::runtime::Runtime;
@@ -186,7 +186,7 @@ impl<R: Runtime> Agent<R> {
         }
         let (node, host_ip) = (node.clone(), pool.subnet().node_ip());
         let ip = self.pod_ip(&node, &desired, &published);
-        let state = PodState::resume(&desired, &published, host_ip, ip, now);
+        let state = WorkerState::resume(&desired, &published, host_ip, ip, now);
         let worker = PodWorker {
             desired,
             state,

@@ -23,9 +23,9 @@ use server::{Config, Server, TokenFile};
 use store::Store;
 use tokio_util::sync::CancellationToken;
 
-struct Backend(Registry);
+struct RegistryBackend(Registry);
 
-impl server::Backend for Backend {
+impl server::Backend for RegistryBackend {
     fn call(&self, request: Request) -> BoxFuture<'_, Result<Reply, Refusal>> {
         self.0.call(request).boxed()
     }
@@ -58,7 +58,7 @@ impl InProcess {
             clock: clock.clone(),
             entropy,
         };
-        let server = Server::build(config, Arc::new(Backend(registry)));
+        let server = Server::build(config, Arc::new(RegistryBackend(registry)));
         let client = Client::new(server.service_as(server::administrator("admin")), "default");
         let account =
             json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}});

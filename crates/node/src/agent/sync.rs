@@ -9,7 +9,7 @@ use super::Agent;
 use super::requests::{self, RequestOutcome};
 use crate::pod::desired::DesiredPod;
 use crate::pod::events::record;
-use crate::pod::phase::{self, Disposition, PodState};
+use crate::pod::phase::{self, Disposition, WorkerState};
 use crate::pod::status::{self, PodStatus};
 use crate::runtime::Runtime;
 
@@ -24,7 +24,7 @@ const MAX_RETRY_SECONDS: i64 = 10;
 /// One pod.
 pub(super) struct PodWorker {
     pub(super) desired: DesiredPod,
-    pub(super) state: PodState,
+    pub(super) state: WorkerState,
     pub(super) node: Arc<str>,
     /// Fingerprint of the published status.
     pub(super) published: u64,

@@ -41,7 +41,7 @@ use crate::runtime::{
 
 /// What a pod worker remembers between two calls of [`next`].
 #[derive(Clone, Debug)]
-pub(crate) struct PodState {
+pub(crate) struct WorkerState {
     pub(crate) work: PodWork,
     pub(crate) phase: PodPhase,
     /// One record for each container, in the order of [`DesiredPod::containers`].
@@ -135,7 +135,7 @@ pub(crate) struct PodEvent {
 /// The result of [`next`].
 #[derive(Debug)]
 pub(crate) struct SyncResult {
-    pub(crate) state: PodState,
+    pub(crate) state: WorkerState,
     pub(crate) requests: Vec<RuntimeRequest>,
     pub(crate) events: Vec<PodEvent>,
     /// The status to publish; `None` while there are requests, because they change it.
@@ -156,7 +156,7 @@ pub(crate) enum Disposition {
     Forget,
 }
 
-impl PodState {
+impl WorkerState {
     /// Returns the state of a pod that this agent sees for the first time. It continues from the
     /// published status, so an agent can be restarted.
     pub(crate) fn resume(
@@ -248,7 +248,7 @@ impl ContainerRecord {
 
 /// Decides what to do next. The module describes its guarantees.
 pub(crate) fn next(
-    state: PodState,
+    state: WorkerState,
     desired: &DesiredPod,
     observed: &PodObservation,
     now: Timestamp,
@@ -307,7 +307,7 @@ pub(crate) fn next(
 
 /// Records what became of the containers since the last call.
 fn record_observation(result: &mut SyncResult, observed: &PodObservation, now: Timestamp) {
-    let PodState {
+    let WorkerState {
         containers, work, ..
     } = &mut result.state;
     for (index, record) in containers.iter_mut().enumerate() {

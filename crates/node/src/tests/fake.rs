@@ -18,10 +18,10 @@ type FakeResponse = Response<StreamBody<BoxStream<'static, Result<Frame<Bytes>, 
 
 /// The API server. Clones share the objects.
 #[derive(Clone, Default)]
-pub(super) struct FakeApi(Arc<Mutex<Inner>>);
+pub(super) struct FakeApi(Arc<Mutex<FakeObjects>>);
 
 #[derive(Default)]
-struct Inner {
+struct FakeObjects {
     revision: u64,
     objects: BTreeMap<String, Value>,
     watchers: Vec<UnboundedSender<Bytes>>,
@@ -34,7 +34,7 @@ struct Inner {
 }
 
 impl FakeApi {
-    fn inner(&self) -> MutexGuard<'_, Inner> {
+    fn inner(&self) -> MutexGuard<'_, FakeObjects> {
         self.0.lock().unwrap()
     }
 
@@ -171,7 +171,7 @@ impl FakeApi {
     }
 }
 
-impl Inner {
+impl FakeObjects {
     fn put(&mut self, path: &str, mut object: Value) -> Value {
         self.revision += 1;
         object["metadata"]["resourceVersion"] = json!(self.revision.to_string());

@@ -14,17 +14,17 @@ use crate::sync::thread;
 /// The mutex is that of the standard library: no thread switch happens while it is held, so it is
 /// not part of the schedule.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct DurableImage(Arc<Mutex<Image>>);
+pub(crate) struct DurableImage(Arc<Mutex<DurableRecords>>);
 
 #[derive(Debug, Default)]
-pub(crate) struct Image {
+pub(crate) struct DurableRecords {
     pub(crate) revision: Revision,
     /// The modification revision of each key.
     pub(crate) keys: BTreeMap<String, Revision>,
 }
 
 impl DurableImage {
-    pub(crate) fn read(&self) -> MutexGuard<'_, Image> {
+    pub(crate) fn read(&self) -> MutexGuard<'_, DurableRecords> {
         self.0.lock().expect("no panic while the lock is held")
     }
 }

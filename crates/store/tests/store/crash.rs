@@ -10,10 +10,15 @@ use store::{
 };
 
 use crate::engines::TestEngine;
-use crate::faulty::{Failure, FaultyDisk};
+use crate::faulty::{DiskFailure, FaultyDisk};
 use crate::ops::{commit, put};
 
-const FAILURES: [Failure; 4] = [Failure::Write, Failure::Sync, Failure::Late, Failure::Panic];
+const FAILURES: [DiskFailure; 4] = [
+    DiskFailure::Write,
+    DiskFailure::Sync,
+    DiskFailure::Late,
+    DiskFailure::Panic,
+];
 
 /// Commits two keys that must never differ, and a third one that is removed and created again.
 async fn write_pair(store: &Store, number: u64) -> Result<Revision, CommitError<Infallible>> {
@@ -85,7 +90,7 @@ async fn what_was_acknowledged_survives_a_failure_at_any_call() {
 
             disk.crash();
             let store = engine.open();
-            let late = u64::from(failure == Failure::Late);
+            let late = u64::from(failure == DiskFailure::Late);
             assert_eq!(
                 read_pair(&store),
                 written + late,
@@ -220,7 +225,7 @@ async fn commits_that_arrive_during_a_sync_share_the_next_one() {
 async fn commits_that_wait_behind_a_failed_sync_fail_too() {
     let blocked = Blocked::new();
     let store = &blocked.store;
-    blocked.disk.fail_at(0, Failure::Sync);
+    blocked.disk.fail_at(0, DiskFailure::Sync);
     let mut first = Box::pin(put(store, "pods/a", "1").map(|_| ()));
     assert!(poll!(&mut first).is_pending());
     blocked.append_started();
@@ -292,7 +297,7 @@ async fn close_waits_until_applied_commits_are_durable() {
 async fn watches_end_when_the_engine_fails_while_the_store_closes() {
     let blocked = Blocked::new();
     let store = &blocked.store;
-    blocked.disk.fail_at(0, Failure::Sync);
+    blocked.disk.fail_at(0, DiskFailure::Sync);
     let mut watch = store.watch("pods/", Revision(0)).expect("kept");
     let mut writing =
         Box::pin(store.commit(|txn| Ok::<_, Infallible>(txn.put("pods/a", "1", None))));
@@ -314,7 +319,7 @@ async fn watches_of_a_failed_store_stay_open_until_it_is_closed() {
         };
         let store = engine.open();
         let mut watch = store.watch("pairs/", Revision(0)).expect("kept");
-        disk.fail_at(0, Failure::Write);
+        disk.fail_at(0, DiskFailure::Write);
         write_pair(&store, 1).await.expect_err("the disk fails");
         assert!(watch.next().now_or_never().is_none());
         store.close().await.expect_err("the store has failed");

@@ -13,21 +13,21 @@ pub(crate) struct FaultyDisk(Arc<Mutex<Images>>);
 
 #[derive(Clone, Debug, Default)]
 struct Images {
-    live: Image,
-    durable: Image,
+    live: DiskImage,
+    durable: DiskImage,
     calls: usize,
-    failure: Option<(usize, Failure)>,
+    failure: Option<(usize, DiskFailure)>,
 }
 
 #[derive(Clone, Debug, Default)]
-struct Image {
+struct DiskImage {
     records: BTreeMap<String, Stored>,
     revision: Revision,
 }
 
 /// How an append fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Failure {
+pub(crate) enum DiskFailure {
     /// Nothing is written.
     Write,
     /// The batch is written, but the sync fails and a crash loses it.
@@ -44,7 +44,7 @@ impl FaultyDisk {
     }
 
     /// Makes the `call`-th append from now on fail, counted from 0.
-    pub(crate) fn fail_at(&self, call: usize, failure: Failure) {
+    pub(crate) fn fail_at(&self, call: usize, failure: DiskFailure) {
         let mut images = self.images();
         images.failure = Some((images.calls + call, failure));
     }
@@ -74,23 +74,23 @@ impl Engine for FaultyDisk {
         let refused = Err(EngineError::Io(io::Error::other(
             "a simulated disk failure",
         )));
-        if failure == Some(Failure::Write) {
+        if failure == Some(DiskFailure::Write) {
             return refused;
         }
         images.live.write(batch);
         match failure {
-            Some(Failure::Sync | Failure::Write) => return refused,
-            Some(Failure::Panic) => {
+            Some(DiskFailure::Sync | DiskFailure::Write) => return refused,
+            Some(DiskFailure::Panic) => {
                 drop(images);
                 panic!("a simulated panic of the engine");
             }
-            Some(Failure::Late) | None => images.durable = images.live.clone(),
+            Some(DiskFailure::Late) | None => images.durable = images.live.clone(),
         }
         if failure.is_some() { refused } else { Ok(()) }
     }
 }
 
-impl Image {
+impl DiskImage {
     fn write(&mut self, batch: &Batch<'_>) {
         for write in &batch.writes {
             match write {

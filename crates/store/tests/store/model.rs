@@ -30,7 +30,7 @@ const PREFIXES: [&str; 8] = [
 ];
 
 #[derive(Clone, Debug)]
-enum Write {
+enum ModelWrite {
     Put(&'static str, u8),
     Remove(&'static str),
 }
@@ -38,7 +38,7 @@ enum Write {
 #[derive(Clone, Debug)]
 enum Operation {
     /// A commit. The flag makes its closure return an error at the end.
-    Commit(Vec<Write>, bool),
+    Commit(Vec<ModelWrite>, bool),
     KeepSnapshot,
     /// Takes a snapshot of the revision this far back.
     SnapshotAt(u64),
@@ -53,11 +53,11 @@ enum Operation {
     Reopen,
 }
 
-fn writes() -> impl Strategy<Value = Vec<Write>> {
+fn writes() -> impl Strategy<Value = Vec<ModelWrite>> {
     let key = prop::sample::select(&KEYS[..]);
     let write = prop_oneof![
-        3 => (key.clone(), any::<u8>()).prop_map(|(key, value)| Write::Put(key, value)),
-        2 => key.prop_map(Write::Remove),
+        3 => (key.clone(), any::<u8>()).prop_map(|(key, value)| ModelWrite::Put(key, value)),
+        2 => key.prop_map(ModelWrite::Remove),
     ];
     prop::collection::vec(write, 0..5)
 }
@@ -79,11 +79,11 @@ fn operations() -> impl Strategy<Value = Vec<Operation>> {
 }
 
 /// The records by key: value, creation revision, modification revision.
-type Map = BTreeMap<String, (String, u64, u64)>;
+type RecordMap = BTreeMap<String, (String, u64, u64)>;
 
 /// The map of every revision, and the event that led to each but the first.
 struct Model {
-    maps: Vec<Map>,
+    maps: Vec<RecordMap>,
     events: Vec<(String, String)>,
 }
 
@@ -92,24 +92,24 @@ impl Model {
         self.events.len() as u64
     }
 
-    fn map(&self, revision: Revision) -> &Map {
+    fn map(&self, revision: Revision) -> &RecordMap {
         &self.maps[usize::try_from(revision.0).expect("few revisions")]
     }
 
     /// Applies one write.
-    fn write(&mut self, write: &Write) {
+    fn write(&mut self, write: &ModelWrite) {
         let revision = self.newest() + 1;
         let mut map = self.maps.last().expect("never empty").clone();
         let event = match write {
-            Write::Put(key, value) => {
+            ModelWrite::Put(key, value) => {
                 let created = map.get(*key).map_or(revision, |entry| entry.1);
                 map.insert((*key).to_owned(), (value.to_string(), created, revision));
                 ((*key).to_owned(), format!("+{key}={value}"))
             }
-            Write::Remove(key) if map.remove(*key).is_some() => {
+            ModelWrite::Remove(key) if map.remove(*key).is_some() => {
                 ((*key).to_owned(), format!("-{key}"))
             }
-            Write::Remove(_) => return,
+            ModelWrite::Remove(_) => return,
         };
         self.maps.push(map);
         self.events.push(event);
@@ -131,11 +131,11 @@ fn belongs(key: &str, prefix: &str) -> bool {
     key.starts_with(prefix) && key.split('/').next() == prefix.split('/').next()
 }
 
-fn apply(txn: &mut Txn, writes: &[Write]) {
+fn apply(txn: &mut Txn, writes: &[ModelWrite]) {
     for write in writes {
         match write {
-            Write::Put(key, value) => drop(txn.put(key, value.to_string(), None)),
-            Write::Remove(key) => drop(txn.remove(key, None)),
+            ModelWrite::Put(key, value) => drop(txn.put(key, value.to_string(), None)),
+            ModelWrite::Remove(key) => drop(txn.remove(key, None)),
         }
     }
 }
@@ -144,7 +144,7 @@ fn compare(snapshot: &Snapshot, model: &Model) {
     let map = model.map(snapshot.revision());
     for prefix in PREFIXES {
         let expected: Vec<_> = map.iter().filter(|(key, _)| belongs(key, prefix)).collect();
-        let found: Map = snapshot
+        let found: RecordMap = snapshot
             .range(prefix, None)
             .map(|record| {
                 let value = String::from_utf8(record.value.to_vec()).expect("text");
@@ -196,7 +196,7 @@ fn drain(watch: &mut Watch, prefix: &str, cursor: &mut u64, oldest: u64, model: 
 async fn run(engine: TestEngine, operations: Vec<Operation>) {
     let mut store = engine.open_with(HISTORY);
     let mut model = Model {
-        maps: vec![Map::new()],
+        maps: vec![RecordMap::new()],
         events: Vec::new(),
     };
     let mut kept: Vec<Snapshot> = Vec::new();
@@ -251,7 +251,7 @@ async fn run(engine: TestEngine, operations: Vec<Operation>) {
     }
 }
 
-async fn commit(store: &Store, model: &mut Model, writes: &[Write], refuse: bool) {
+async fn commit(store: &Store, model: &mut Model, writes: &[ModelWrite], refuse: bool) {
     let decide = |txn: &mut Txn| {
         apply(txn, writes);
         if refuse { Err(()) } else { Ok(()) }

@@ -3,7 +3,7 @@
 use clock::whole_seconds;
 use jiff::Timestamp;
 
-use super::{ContainerRecord, PodState, PodWork, RecordedState};
+use super::{ContainerRecord, PodWork, RecordedState, WorkerState};
 use crate::pod::desired::{ContainerRole, DesiredPod, PodPhase};
 use crate::pod::status::{
     ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus,
@@ -57,7 +57,7 @@ impl ConditionValue {
 
 /// Returns the status to publish. Updates the phase and the transitions of `pod`.
 pub(crate) fn status(
-    pod: &mut PodState,
+    pod: &mut WorkerState,
     desired: &DesiredPod,
     observed: &PodObservation,
     now: Timestamp,
@@ -112,7 +112,7 @@ pub(crate) fn status(
 }
 
 /// Returns the phase of a pod that does not terminate.
-fn phase(pod: &PodState, desired: &DesiredPod, statuses: &[ContainerStatus]) -> PodPhase {
+fn phase(pod: &WorkerState, desired: &DesiredPod, statuses: &[ContainerStatus]) -> PodPhase {
     if pod.phase.is_terminal() {
         return pod.phase;
     }
@@ -129,7 +129,7 @@ fn phase(pod: &PodState, desired: &DesiredPod, statuses: &[ContainerStatus]) -> 
 }
 
 fn conditions(
-    pod: &mut PodState,
+    pod: &mut WorkerState,
     desired: &DesiredPod,
     statuses: &[ContainerStatus],
     now: Timestamp,
@@ -168,7 +168,7 @@ fn conditions(
 }
 
 fn initialized(
-    pod: &PodState,
+    pod: &WorkerState,
     desired: &DesiredPod,
     statuses: &[ContainerStatus],
 ) -> ConditionValue {
@@ -202,7 +202,7 @@ fn initialized(
 }
 
 fn containers_ready(
-    pod: &PodState,
+    pod: &WorkerState,
     desired: &DesiredPod,
     statuses: &[ContainerStatus],
 ) -> ConditionValue {
@@ -255,7 +255,7 @@ fn ready(containers_ready: ConditionValue, desired: &DesiredPod) -> ConditionVal
 }
 
 fn container(
-    pod: &PodState,
+    pod: &WorkerState,
     desired: &DesiredPod,
     observed: &PodObservation,
     index: usize,

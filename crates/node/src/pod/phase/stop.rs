@@ -11,8 +11,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{
-    PodEvent, PodState, PodWork, RecordedState, StopState, SyncResult, plus_seconds, unknown_exit,
-    with_role,
+    PodEvent, PodWork, RecordedState, StopState, SyncResult, WorkerState, plus_seconds,
+    unknown_exit, with_role,
 };
 use crate::pod::desired::{ContainerRole, DesiredPod, PodPhase};
 use crate::runtime::{ContainerObservation, ContainerState, PodObservation, RuntimeRequest};
@@ -182,7 +182,7 @@ fn report_hook_failure(
 
 /// Returns true unless the container is a sidecar that others still need. A sidecar stops after all
 /// main containers and after the sidecar that is declared behind it.
-fn is_its_turn(state: &PodState, desired: &DesiredPod, index: usize) -> bool {
+fn is_its_turn(state: &WorkerState, desired: &DesiredPod, index: usize) -> bool {
     if desired.containers[index].role != ContainerRole::Sidecar {
         return true;
     }
@@ -198,7 +198,7 @@ fn whole_seconds(from: Timestamp, to: Timestamp) -> u64 {
 }
 
 /// Returns the final phase of a pod. It depends on the exit codes alone, not on the restart policy.
-fn final_phase(state: &PodState, desired: &DesiredPod) -> PodPhase {
+fn final_phase(state: &WorkerState, desired: &DesiredPod) -> PodPhase {
     if desired.phase.is_terminal() {
         return desired.phase;
     }
@@ -216,8 +216,8 @@ fn final_phase(state: &PodState, desired: &DesiredPod) -> PodPhase {
 
 /// Records an exit for containers without one, because nothing more will be known of them: for main
 /// containers if the pod was initialized, for init containers up to the last one that has started.
-fn record_missing_exits(state: &mut PodState, desired: &DesiredPod, now: Timestamp) {
-    let started = |state: &PodState, index: usize| {
+fn record_missing_exits(state: &mut WorkerState, desired: &DesiredPod, now: Timestamp) {
+    let started = |state: &WorkerState, index: usize| {
         let record = &state.containers[index];
         record.state != RecordedState::Waiting || record.last_exit.is_some()
     };

@@ -20,7 +20,7 @@ struct Simulation {
     runtime: Simulated,
     view: PodView,
     desired: DesiredPod,
-    state: PodState,
+    state: WorkerState,
     now: Timestamp,
     /// What happened since [`Simulation::lines`] was called last.
     lines: Vec<String>,
@@ -58,7 +58,7 @@ impl Simulation {
         let desired = DesiredPod::from_view(&view);
         let runtime = Simulated::new();
         assert_eq!(runtime.update(&view, at(0.0)), Vec::<String>::new());
-        let state = PodState::resume(
+        let state = WorkerState::resume(
             &desired,
             &view.status,
             Ipv4Addr::new(172, 16, 0, 2),

@@ -22,7 +22,7 @@ const MIN_STOP: SignedDuration = SignedDuration::from_secs(2);
 /// Something that happens to a pod. Events on containers in a state that does not allow them have no
 /// effect.
 #[derive(Clone, Debug)]
-enum Happening {
+enum ScenarioEvent {
     /// Time passes, in milliseconds.
     Pass(i64),
     /// Time passes until the worker wants to be called.
@@ -92,26 +92,26 @@ fn desired_pod() -> impl Strategy<Value = DesiredPod> {
     )
 }
 
-fn happenings() -> impl Strategy<Value = Vec<Happening>> {
+fn events() -> impl Strategy<Value = Vec<ScenarioEvent>> {
     let exit_code = prop::sample::select(vec![0, 0, 1, 137]);
     let hook_error = prop::option::weighted(0.2, Just("hook failed".to_owned()));
     let terminal = prop::sample::select(vec![PodPhase::Failed, PodPhase::Succeeded]);
-    let happening = prop_oneof![
-        6 => (0..25_000_i64).prop_map(Happening::Pass),
-        4 => Just(Happening::PassUntilWake),
-        8 => any::<Index>().prop_map(Happening::Start),
-        6 => (any::<Index>(), exit_code).prop_map(|(index, code)| Happening::Exit(index, code)),
-        1 => any::<Index>().prop_map(Happening::Lose),
+    let event = prop_oneof![
+        6 => (0..25_000_i64).prop_map(ScenarioEvent::Pass),
+        4 => Just(ScenarioEvent::PassUntilWake),
+        8 => any::<Index>().prop_map(ScenarioEvent::Start),
+        6 => (any::<Index>(), exit_code).prop_map(|(index, code)| ScenarioEvent::Exit(index, code)),
+        1 => any::<Index>().prop_map(ScenarioEvent::Lose),
         2 => (any::<Index>(), any::<bool>())
-            .prop_map(|(index, ready)| Happening::Ready(index, ready)),
+            .prop_map(|(index, ready)| ScenarioEvent::Ready(index, ready)),
         3 => (any::<Index>(), hook_error)
-            .prop_map(|(index, error)| Happening::EndHook(index, error)),
-        3 => (0..60_i64).prop_map(Happening::Delete),
-        1 => Just(Happening::RemoveObject),
-        1 => terminal.prop_map(Happening::WritePhase),
-        1 => Just(Happening::AddEphemeral),
+            .prop_map(|(index, error)| ScenarioEvent::EndHook(index, error)),
+        3 => (0..60_i64).prop_map(ScenarioEvent::Delete),
+        1 => Just(ScenarioEvent::RemoveObject),
+        1 => terminal.prop_map(ScenarioEvent::WritePhase),
+        1 => Just(ScenarioEvent::AddEphemeral),
     ];
-    prop::collection::vec(happening, 1..40)
+    prop::collection::vec(event, 1..40)
 }
 
 /// A container of the adversarial runtime.
@@ -148,9 +148,9 @@ impl FakeContainer {
 }
 
 /// A worker with its adversarial runtime, and what the checks remember.
-struct Scenario {
+struct WorkerUnderTest {
     desired: DesiredPod,
-    state: PodState,
+    state: WorkerState,
     runtime: Vec<FakeContainer>,
     now: Timestamp,
     wake_at: Option<Timestamp>,
@@ -158,10 +158,10 @@ struct Scenario {
     removed: bool,
 }
 
-impl Scenario {
+impl WorkerUnderTest {
     fn new(desired: DesiredPod) -> Self {
         let now = at(1000.0);
-        let state = PodState::resume(
+        let state = WorkerState::resume(
             &desired,
             &PodStatus::default(),
             Ipv4Addr::LOCALHOST,
@@ -179,15 +179,15 @@ impl Scenario {
         }
     }
 
-    fn apply(&mut self, happening: Happening) {
+    fn apply(&mut self, event: ScenarioEvent) {
         let now = self.now;
         let count = self.runtime.len();
-        match happening {
-            Happening::Pass(milliseconds) => {
+        match event {
+            ScenarioEvent::Pass(milliseconds) => {
                 self.now += SignedDuration::from_millis(milliseconds);
             }
-            Happening::PassUntilWake => self.now = self.wake_at.unwrap_or(now),
-            Happening::Start(index) => {
+            ScenarioEvent::PassUntilWake => self.now = self.wake_at.unwrap_or(now),
+            ScenarioEvent::Start(index) => {
                 let observation = &mut self.runtime[index.index(count)].observation;
                 if observation.state == ContainerState::Creating {
                     observation.state = ContainerState::Running {
@@ -197,14 +197,14 @@ impl Scenario {
                     };
                 }
             }
-            Happening::Exit(index, code) => self.runtime[index.index(count)].exit(code, now),
-            Happening::Lose(index) => {
+            ScenarioEvent::Exit(index, code) => self.runtime[index.index(count)].exit(code, now),
+            ScenarioEvent::Lose(index) => {
                 let container = &mut self.runtime[index.index(count)];
                 if container.is_active() {
                     container.observation.state = ContainerState::Absent;
                 }
             }
-            Happening::Ready(index, value) => {
+            ScenarioEvent::Ready(index, value) => {
                 if let ContainerState::Running {
                     ready, unhealthy, ..
                 } = &mut self.runtime[index.index(count)].observation.state
@@ -213,20 +213,20 @@ impl Scenario {
                     *unhealthy = (!value).then(|| "probe failed".to_owned());
                 }
             }
-            Happening::EndHook(index, failure) => {
+            ScenarioEvent::EndHook(index, failure) => {
                 let container = &mut self.runtime[index.index(count)];
                 if container.hook_requested {
                     container.observation.hook_done = true;
                     container.observation.hook_failure = failure;
                 }
             }
-            Happening::Delete(grace) => self.desired.deletion_grace = Some(grace),
-            Happening::RemoveObject => self.desired.gone = true,
-            Happening::WritePhase(phase) if !self.desired.phase.is_terminal() => {
+            ScenarioEvent::Delete(grace) => self.desired.deletion_grace = Some(grace),
+            ScenarioEvent::RemoveObject => self.desired.gone = true,
+            ScenarioEvent::WritePhase(phase) if !self.desired.phase.is_terminal() => {
                 self.desired.phase = phase;
             }
-            Happening::WritePhase(_) => {}
-            Happening::AddEphemeral => {
+            ScenarioEvent::WritePhase(_) => {}
+            ScenarioEvent::AddEphemeral => {
                 let mut added = self.desired.containers[0].clone();
                 added.role = ContainerRole::Ephemeral;
                 self.desired.containers.push(added);
@@ -280,7 +280,7 @@ impl Scenario {
     }
 
     /// Carries out a request, after checking that the worker may make it.
-    fn carry_out(&mut self, request: &RuntimeRequest, before: &PodState, after: &PodState) {
+    fn carry_out(&mut self, request: &RuntimeRequest, before: &WorkerState, after: &WorkerState) {
         let now = self.now;
         match *request {
             RuntimeRequest::StartContainer { container, attempt } => {
@@ -322,7 +322,7 @@ impl Scenario {
         }
     }
 
-    fn check_stop(&self, index: usize, timeout: SignedDuration, after: &PodState) {
+    fn check_stop(&self, index: usize, timeout: SignedDuration, after: &WorkerState) {
         let PodWork::Terminating {
             since,
             grace_seconds,
@@ -418,7 +418,7 @@ impl Scenario {
 }
 
 /// Checks what no single call may do, whatever it finds.
-fn check_progress_of_work(before: &PodState, result: &SyncResult) {
+fn check_progress_of_work(before: &WorkerState, result: &SyncResult) {
     let after = &result.state;
     let rank = |work: PodWork| match work {
         PodWork::Sync => 0,
@@ -468,13 +468,13 @@ proptest! {
     })]
 
     #[test]
-    fn every_pod_keeps_the_guarantees(desired in desired_pod(), happenings in happenings()) {
-        let mut scenario = Scenario::new(desired);
-        scenario.sync();
-        for happening in happenings {
-            scenario.apply(happening);
-            scenario.sync();
+    fn every_pod_keeps_the_guarantees(desired in desired_pod(), events in events()) {
+        let mut worker = WorkerUnderTest::new(desired);
+        worker.sync();
+        for event in events {
+            worker.apply(event);
+            worker.sync();
         }
-        scenario.finish();
+        worker.finish();
     }
 }

@@ -144,3 +144,25 @@ fn sidecars_are_stopped_when_the_main_containers_are_done() {
         "6 Succeeded [s=Completed 0 c=Completed 0] PodCompleted",
     ]);
 }
+
+#[test]
+fn a_sidecar_that_crashes_when_the_main_containers_are_done_is_not_restarted() {
+    let spec = json!({
+        "restartPolicy": "Never",
+        "initContainers": [{"name": "s", "image": "i", "restartPolicy": "Always"}],
+        "containers": [{"name": "c", "image": "i"}],
+    });
+    let annotations = json!({
+        "sim.exeunt.dev/run-seconds.c": "5",
+        "sim.exeunt.dev/crash-after-seconds.s": "5",
+    });
+    let simulation = Simulation::new(pod(spec, annotations)).until(60.0).check(&[
+        "0 start s #0",
+        "0 start c #0",
+        "0 Running [s=running+ c=running+] Ready True",
+        "5 remove",
+        "5 Succeeded [s=Error 1 c=Completed 0] PodCompleted",
+    ]);
+    let sidecar = &simulation.view.status.init_container_statuses[0];
+    assert_eq!(sidecar.restart_count, 0);
+}

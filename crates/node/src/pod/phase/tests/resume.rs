@@ -19,7 +19,7 @@ pub(super) fn restart_agent(simulation: Simulation) -> Simulation {
     };
     runtime.update(&view, now);
     runtime.restore(&view, now);
-    let state = PodState::resume(
+    let state = WorkerState::resume(
         &desired,
         &view.status,
         simulation.state.host_ip,

@@ -211,3 +211,28 @@ fn a_second_stop_request_can_only_bring_the_kill_forward() {
         );
     }
 }
+
+#[test]
+fn a_shortened_grace_period_also_ends_the_wait_of_a_sidecar_for_its_turn() {
+    let hook = json!({"preStop": {"sleep": {"seconds": 50}}});
+    let spec = json!({
+        "initContainers": [
+            {"name": "s", "image": "i", "restartPolicy": "Always", "lifecycle": hook},
+        ],
+        "containers": [{"name": "c", "image": "i"}],
+    });
+    let annotations = json!({"sim.exeunt.dev/ignore-sigterm": "true"});
+    let mut simulation = Simulation::new(pod(spec, annotations))
+        .until(1.0)
+        .delete(100)
+        .until(61.0);
+    simulation.lines();
+    simulation.delete(20).until(200.0).check(&[
+        "61 - deleted",
+        "61 stop s within 2",
+        "61 stop c within 2",
+        "63 remove",
+        "63 Failed [s=Error 137 c=Error 137] PodFailed",
+        "63 Delete",
+    ]);
+}
