@@ -39,7 +39,8 @@ impl NodeSubnet {
 
     /// Returns the address of the node.
     pub(crate) fn node_ip(self) -> Ipv4Addr {
-        // 172.16.0.0/12 is a sixteenth of 10.0.0.0/8, so the upper four bits move to the last octet.
+        // 172.16.0.0/12 is a sixteenth of 10.0.0.0/8, so the upper four bits move to the last
+        // octet.
         Ipv4Addr::new(172, 16 + (self.high & 15), self.low, 2 + (self.high >> 4))
     }
 

@@ -35,9 +35,9 @@ use crate::options::NodeOptions;
 use crate::pod::desired::DesiredPod;
 use crate::pod::events::record;
 use crate::pod::phase::{PodEvent, WorkerState, render};
-use crate::pod::status::{self, PodStatus};
-use crate::pod::view::PodView;
 use crate::runtime::Runtime;
+use crate::wire::status::{self, PodStatus};
+use crate::wire::view::PodView;
 
 /// Drives the pods of some nodes.
 pub(crate) struct Agent<R> {

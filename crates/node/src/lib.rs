@@ -1,13 +1,13 @@
 //! The node agent: registers nodes, renews their leases, and runs their pods.
 //!
 //! One agent serves one node or thousands of simulated ones. It accesses the cluster only through a
-//! [`kube::Client`], so it works with any Kubernetes API server, and it runs containers only through
-//! a [`Runtime`].
+//! [`kube::Client`], so it works with any Kubernetes API server, and it runs containers only
+//! through a [`Runtime`].
 //!
 //! The path of a pod: one watch covers all nodes of the agent. The newest state of a pod replaces
-//! the one before. `pod/phase.rs`, a pure function, decides. Its requests go to the runtime, and the
-//! status goes to the API as one patch. When all containers have ended, the agent deletes the object
-//! with grace period 0 and the uid as a precondition.
+//! the one before. `pod/phase.rs`, a pure function, decides. Its requests go to the runtime, and
+//! the status goes to the API as one patch. When all containers have ended, the agent deletes the
+//! object with grace period 0 and the uid as a precondition.
 //!
 //! The agent must never know how the API server stores or decides anything.
 //!
@@ -23,6 +23,7 @@ mod registration;
 mod runtime;
 #[cfg(test)]
 mod tests;
+mod wire;
 
 use std::sync::Arc;
 
@@ -38,15 +39,15 @@ use crate::registration::NodeRegistration;
 
 pub use logs::{LogOptions, LogsError, logs};
 pub use options::{NodeOptions, OptionsError};
-pub use pod::status::{
-    ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus,
-    ContainerStatusState, PodCondition, PodIp, PodStatus,
-};
-pub use pod::view::PodView;
 pub use runtime::{
     ANNOTATION_PREFIX, ContainerExit, ContainerObservation, ContainerState, PodObservation,
     Runtime, RuntimeRequest, Simulated,
 };
+pub use wire::status::{
+    ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus,
+    ContainerStatusState, PodCondition, PodIp, PodStatus,
+};
+pub use wire::view::PodView;
 
 /// A running agent.
 #[derive(Debug)]
@@ -57,8 +58,8 @@ pub struct Handle {
 
 /// Starts an agent for simulated nodes.
 ///
-/// The agent runs until `shutdown` is cancelled, and leaves the pods as they are then. An agent that
-/// is started later continues with them.
+/// The agent runs until `shutdown` is cancelled, and leaves the pods as they are then. An agent
+/// that is started later continues with them.
 ///
 /// # Errors
 ///

@@ -256,9 +256,21 @@ mod tests {
 
     fn pod(status: Value) -> Pod {
         let containers = json!([{"name": "c", "image": "i"}]);
-        let status = json!({"name": "c", "image": "i", "imageID": "", "ready": false, "restartCount": 1, "state": status["state"], "lastState": status["lastState"]});
+        let status = json!({
+            "name": "c",
+            "image": "i",
+            "imageID": "",
+            "ready": false,
+            "restartCount": 1,
+            "state": status["state"],
+            "lastState": status["lastState"],
+        });
         serde_json::from_value(json!({
-            "metadata": {"name": "p", "deletionTimestamp": "2027-01-01T00:00:40Z", "deletionGracePeriodSeconds": 30},
+            "metadata": {
+                "name": "p",
+                "deletionTimestamp": "2027-01-01T00:00:40Z",
+                "deletionGracePeriodSeconds": 30,
+            },
             "spec": {"containers": containers},
             "status": {"containerStatuses": [status]},
         }))
@@ -267,7 +279,9 @@ mod tests {
 
     fn ended(from: u8, to: u8, code: i32) -> Value {
         let time = |second: u8| format!("2027-01-01T00:00:{second:02}Z");
-        json!({"terminated": {"startedAt": time(from), "finishedAt": time(to), "exitCode": code, "reason": "Error"}})
+        json!({"terminated": {
+            "startedAt": time(from), "finishedAt": time(to), "exitCode": code, "reason": "Error",
+        }})
     }
 
     #[test]

@@ -10,8 +10,8 @@ use crate::addresses::MAX_NODES;
 pub struct NodeOptions {
     /// The names of the nodes that the agent serves.
     pub names: Vec<String>,
-    /// The number of the first node among all agents of the cluster. The addresses of nodes and pods
-    /// follow from it, so agents need disjoint ranges.
+    /// The number of the first node among all agents of the cluster. The addresses of nodes and
+    /// pods follow from it, so agents need disjoint ranges.
     pub first_index: usize,
     /// The CPU of each node, as a quantity.
     pub cpu: String,

@@ -219,7 +219,8 @@ impl NodeRegistration {
             let Some(node) = nodes.get_opt(name).await? else {
                 return Ok(());
             };
-            let status = json!({"status": {"conditions": render::current_conditions(&node, self.clock.now())}});
+            let conditions = render::current_conditions(&node, self.clock.now());
+            let status = json!({"status": {"conditions": conditions}});
             nodes
                 .patch_status(name, &PatchParams::default(), &Patch::Strategic(status))
                 .await

@@ -1,10 +1,10 @@
 //! The interface between the agent and a container runtime.
 //!
 //! A runtime carries out requests and reports observations. It makes no decisions: restarts, grace
-//! periods and the order of containers are decided in `pod/phase.rs`. A request returns at once, and
-//! its effect shows in the next observation. A runtime whose containers change on their own reports
-//! the pods that changed through [`Runtime::changes`]; a runtime that knows the future, as the
-//! simulated one does, reports in each observation when the next change is due.
+//! periods and the order of containers are decided in `pod/phase.rs`. A request returns at once,
+//! and its effect shows in the next observation. A runtime whose containers change on their own
+//! reports the pods that changed through [`Runtime::changes`]; a runtime that knows the future, as
+//! the simulated one does, reports in each observation when the next change is due.
 
 mod simulated;
 
@@ -16,7 +16,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
-use crate::pod::view::PodView;
+use crate::wire::view::PodView;
 
 /// Runs the containers of pods.
 ///
@@ -109,7 +109,7 @@ pub enum ContainerState {
     Running {
         /// When the container started.
         started_at: Timestamp,
-        /// True when the readiness probe passes, or when there is none.
+        /// True when the readiness probe passes, or when the container has no probe.
         ready: bool,
         /// The output of the readiness probe, if it fails.
         unhealthy: Option<String>,

@@ -92,9 +92,16 @@ fn pod(name: &str, node: &str, annotations: Value) -> Value {
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {"name": name, "namespace": "d", "generation": 1, "annotations": annotations},
-        "spec": {"nodeName": node, "restartPolicy": "Always", "containers": [{"name": "c", "image": "i"}]},
+        "spec": {
+            "nodeName": node,
+            "restartPolicy": "Always",
+            "containers": [{"name": "c", "image": "i"}],
+        },
         "status": {"phase": "Pending", "qosClass": "BestEffort", "conditions": [{
-            "type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": "2027-01-15T07:59:00Z",
+            "type": "PodScheduled",
+            "status": "True",
+            "lastProbeTime": null,
+            "lastTransitionTime": "2027-01-15T07:59:00Z",
         }]},
     })
 }
@@ -228,7 +235,10 @@ async fn a_pod_takes_one_write_per_change_from_start_to_end() {
     assert_eq!(
         condition(&ready, "Ready"),
         json!({
-            "type": "Ready", "status": "True", "observedGeneration": 1, "lastTransitionTime": "2027-01-15T08:00:02Z",
+            "type": "Ready",
+            "status": "True",
+            "observedGeneration": 1,
+            "lastTransitionTime": "2027-01-15T08:00:02Z",
         })
     );
     let patches = cluster.api.requests("PATCH /api/v1/namespaces/d/pods");

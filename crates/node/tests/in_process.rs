@@ -252,7 +252,8 @@ async fn an_evicted_pod_ends_within_its_grace_period_and_is_deleted() {
 async fn an_agent_of_several_nodes_runs_the_pods_that_are_bound_to_them() {
     let cluster = InProcess::new(3).await;
     for name in ["bound", "foreign", "nowhere"] {
-        let pod = json!({"metadata": {"name": name}, "spec": {"containers": [{"name": "c", "image": "nginx"}]}});
+        let spec = json!({"containers": [{"name": "c", "image": "nginx"}]});
+        let pod = json!({"metadata": {"name": name}, "spec": spec});
         cluster
             .pods()
             .create(
@@ -402,7 +403,10 @@ async fn a_completed_pod_is_kept_with_its_final_status() {
         "spec": {
             "nodeName": "node-1",
             "restartPolicy": "Never",
-            "initContainers": [{"name": "init", "image": "busybox"}, {"name": "side", "image": "envoy", "restartPolicy": "Always"}],
+            "initContainers": [
+                {"name": "init", "image": "busybox"},
+                {"name": "side", "image": "envoy", "restartPolicy": "Always"},
+            ],
             "containers": [{"name": "c", "image": "nginx"}],
         },
     });
@@ -443,7 +447,10 @@ async fn a_running_pod_is_resized_within_the_limits_of_its_node() {
     let of = |cpu: &str| json!({"requests": {"cpu": cpu}, "limits": {"cpu": "16"}});
     let pod = json!({
         "metadata": {"name": "p"},
-        "spec": {"nodeName": "node-1", "containers": [{"name": "c", "image": "nginx", "resources": of("1")}]},
+        "spec": {
+            "nodeName": "node-1",
+            "containers": [{"name": "c", "image": "nginx", "resources": of("1")}],
+        },
     });
     cluster
         .pods()

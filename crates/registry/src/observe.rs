@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use kinds::status::Status;
-use store::{Compacted, Event, Record, Watch};
+use store::{Compacted, Record, StoreEvent, Watch};
 use tokio::time::Instant;
 
 mod advice;
@@ -190,7 +190,7 @@ impl Registry {
         }
     }
 
-    async fn follow(&self, group: &str, plural: &str, mut see: impl FnMut(&Event)) {
+    async fn follow(&self, group: &str, plural: &str, mut see: impl FnMut(&StoreEvent)) {
         let Some(resource) = kinds::resource(group, "v1", plural) else {
             return;
         };
@@ -214,7 +214,7 @@ impl Registry {
 }
 
 /// Shows all events; false when some were missed and the watch has to begin anew.
-async fn ended(watch: &mut Watch, see: &mut impl FnMut(&Event)) -> bool {
+async fn ended(watch: &mut Watch, see: &mut impl FnMut(&StoreEvent)) -> bool {
     loop {
         match watch.next().await {
             None => return true,
@@ -244,14 +244,14 @@ impl Observer {
         }
     }
 
-    fn pod_changed(&self, event: &Event) {
+    fn pod_changed(&self, event: &StoreEvent) {
         if event.removed {
             self.gone(uid_of(event.previous.as_ref().unwrap_or(&event.record)));
         }
     }
 
     /// `behind` holds the budgets whose status does not know their spec yet, and since when.
-    fn budget_changed(&self, behind: &mut HashMap<Arc<str>, Instant>, event: &Event) {
+    fn budget_changed(&self, behind: &mut HashMap<Arc<str>, Instant>, event: &StoreEvent) {
         let budget = ResourceRef::built_in("policy", "v1", "poddisruptionbudgets")
             .map(|resource| &record::facts(&resource, &event.record).more);
         match budget {

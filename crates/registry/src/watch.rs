@@ -14,7 +14,7 @@ use futures::stream::{self, StreamExt};
 use kinds::Tree;
 use kinds::status::{FieldError, Status};
 use kinds::tree::json;
-use store::{Event, Record, Revision};
+use store::{Record, Revision, StoreEvent};
 use tokio::time::{Instant, sleep_until};
 
 use crate::request::{ListOptions, Refusal, Reply, WatchEvent};
@@ -136,7 +136,7 @@ impl Watcher {
         }
     }
 
-    fn take(&mut self, events: &[Arc<Event>]) {
+    fn take(&mut self, events: &[Arc<StoreEvent>]) {
         for event in events {
             if let Some(shown) = self.render(event) {
                 self.told = event.revision;
@@ -158,7 +158,7 @@ impl Watcher {
     }
 
     /// How this watcher sees a change; none when it is none of its business.
-    fn render(&self, event: &Event) -> Option<WatchEvent> {
+    fn render(&self, event: &StoreEvent) -> Option<WatchEvent> {
         let before = event
             .previous
             .as_deref()

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::record::{Event, Record, Revision};
+use crate::record::{Record, Revision, StoreEvent};
 
 mod codec;
 pub(crate) mod disk;
@@ -115,7 +115,7 @@ pub(crate) fn append_events(
     engine: &mut dyn Engine,
     revision: Revision,
     records: usize,
-    events: &[Arc<Event>],
+    events: &[Arc<StoreEvent>],
 ) -> Result<(), EngineError> {
     if events.is_empty() {
         return Ok(());
@@ -130,7 +130,7 @@ pub(crate) fn append_events(
         .unwrap_or_else(|panic| Err(EngineError::Failed(panic_message(&*panic))))
 }
 
-fn last_writes(events: &[Arc<Event>]) -> Vec<Write<'_>> {
+fn last_writes(events: &[Arc<StoreEvent>]) -> Vec<Write<'_>> {
     // In key order, so that a B-tree touches each of its pages once.
     let mut writes = BTreeMap::new();
     for event in events {

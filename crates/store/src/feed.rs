@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use crate::history::{Compacted, History};
 use crate::keyspace::Keyspace;
-use crate::record::{Event, Revision, collection_of};
+use crate::record::{Revision, StoreEvent, collection_of};
 use crate::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The events and the watches of all collections.
@@ -27,7 +27,7 @@ pub(crate) struct Feed {
 /// The events and the watches of one collection. Exists while it has any of either.
 #[derive(Debug, Default)]
 struct CollectionFeed {
-    events: VecDeque<Arc<Event>>,
+    events: VecDeque<Arc<StoreEvent>>,
     groups: HashMap<Box<str>, CountedGroup>,
     /// The number of groups by the length of their prefix.
     lengths: BTreeMap<usize, usize>,
@@ -52,7 +52,7 @@ pub(crate) struct WatchGroup {
 /// The events of a group's prefix.
 #[derive(Debug)]
 pub(crate) struct EventQueue {
-    pub(crate) events: VecDeque<Arc<Event>>,
+    pub(crate) events: VecDeque<Arc<StoreEvent>>,
     /// `events` holds every event of the prefix after this revision.
     pub(crate) complete_after: Revision,
     /// True when the store is closed and no event will follow.
@@ -90,7 +90,7 @@ impl Feed {
     /// once the feed lock is released.
     pub(crate) fn append(
         &mut self,
-        events: impl IntoIterator<Item = Arc<Event>>,
+        events: impl IntoIterator<Item = Arc<StoreEvent>>,
         keyspace: &Keyspace,
     ) -> Vec<Arc<WatchGroup>> {
         let mut concerned: Vec<Arc<WatchGroup>> = Vec::new();
@@ -197,8 +197,8 @@ impl Feed {
         self.collections.is_empty()
     }
 
-    /// Closes all queues, present and future: watches end after their last event. Returns the groups
-    /// to notify.
+    /// Closes all queues, present and future: watches end after their last event. Returns the
+    /// groups to notify.
     pub(crate) fn close(&mut self) -> Vec<Arc<WatchGroup>> {
         self.closed = true;
         let counted = self
@@ -212,7 +212,7 @@ impl Feed {
 }
 
 /// Prepends the events after `after` that the queue of a group does not hold yet.
-fn fill(queue: &mut EventQueue, prefix: &str, events: &VecDeque<Arc<Event>>, after: Revision) {
+fn fill(queue: &mut EventQueue, prefix: &str, events: &VecDeque<Arc<StoreEvent>>, after: Revision) {
     if after >= queue.complete_after {
         return;
     }
@@ -240,7 +240,7 @@ impl CollectionFeed {
             .map(|counted| &counted.group)
     }
 
-    fn append(&mut self, event: &Arc<Event>, concerned: &mut Vec<Arc<WatchGroup>>) {
+    fn append(&mut self, event: &Arc<StoreEvent>, concerned: &mut Vec<Arc<WatchGroup>>) {
         self.events.push_back(Arc::clone(event));
         for group in self.groups_of(&event.record.key) {
             let mut queue = group.queue();
@@ -251,7 +251,7 @@ impl CollectionFeed {
         }
     }
 
-    fn compact(&mut self, event: &Event) {
+    fn compact(&mut self, event: &StoreEvent) {
         self.events
             .pop_front_if(|first| first.revision <= event.revision);
         for group in self.groups_of(&event.record.key) {

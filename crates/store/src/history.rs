@@ -9,7 +9,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use crate::keyspace::Keyspace;
-use crate::record::{Event, Revision};
+use crate::record::{Revision, StoreEvent};
 
 /// The distance between two checkpoints. Undoing 1,000 events takes about a millisecond, and a
 /// checkpoint holds some hundred bytes per event.
@@ -34,7 +34,7 @@ pub struct Compacted {
 /// The newest events, within the limits, and the checkpoints between them.
 #[derive(Debug)]
 pub(crate) struct History {
-    events: VecDeque<Arc<Event>>,
+    events: VecDeque<Arc<StoreEvent>>,
     bytes: usize,
     /// The revision before the oldest event, which is the oldest that can be reconstructed.
     oldest: Revision,
@@ -65,7 +65,7 @@ impl History {
         self.newest
     }
 
-    pub(crate) fn push(&mut self, event: Arc<Event>) {
+    pub(crate) fn push(&mut self, event: Arc<StoreEvent>) {
         self.bytes += cost(&event);
         self.newest = event.revision;
         self.events.push_back(event);
@@ -85,7 +85,7 @@ impl History {
 
     /// Removes and returns the oldest event, if the limits are exceeded or it is not newer than
     /// `until`.
-    pub(crate) fn pop(&mut self, until: Revision) -> Option<Arc<Event>> {
+    pub(crate) fn pop(&mut self, until: Revision) -> Option<Arc<StoreEvent>> {
         let over = self.events.len() > self.max_events || self.bytes > self.max_bytes;
         let event = self
             .events
@@ -129,7 +129,7 @@ impl History {
         &self,
         revision: Revision,
         now: &Keyspace,
-    ) -> Result<(Keyspace, Vec<Arc<Event>>), Compacted> {
+    ) -> Result<(Keyspace, Vec<Arc<StoreEvent>>), Compacted> {
         if revision < self.oldest || revision > self.newest {
             return Err(self.compacted(revision));
         }
@@ -154,7 +154,7 @@ impl History {
 }
 
 /// Estimates the memory of an event in bytes.
-pub(crate) fn cost(event: &Event) -> usize {
+pub(crate) fn cost(event: &StoreEvent) -> usize {
     event.record.value.len() + event.record.key.len() + EVENT_OVERHEAD_BYTES
 }
 

@@ -9,8 +9,8 @@ use rpds::{RedBlackTreeMapSync, RedBlackTreeSetSync};
 
 use crate::record::Record;
 
-/// The definition of an index: which terms each record of a collection has. A collection has at most
-/// one index.
+/// The definition of an index: which terms each record of a collection has. A collection has at
+/// most one index.
 #[derive(Clone, Copy, Debug)]
 pub struct Index {
     /// The name of the collection, without a trailing separator.
@@ -48,8 +48,8 @@ impl Terms {
         terms
     }
 
-    /// Compares the terms of a key's old and new record. Returns `None` when they are equal, as they
-    /// are for most writes.
+    /// Compares the terms of a key's old and new record. Returns `None` when they are equal, as
+    /// they are for most writes.
     pub(crate) fn change(
         &self,
         key: &Arc<str>,

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use rpds::{RedBlackTreeMapSync, RedBlackTreeSetSync};
 
 use crate::index::{Index, Terms};
-use crate::record::{ByKey, Event, Record, Revision, collection_of};
+use crate::record::{ByKey, Record, Revision, StoreEvent, collection_of};
 
 type RecordSet = RedBlackTreeSetSync<ByKey>;
 
@@ -41,8 +41,8 @@ impl Keyspace {
         self
     }
 
-    /// Iterates over the records that have this term in an index, in key order. Empty when the index
-    /// is not kept.
+    /// Iterates over the records that have this term in an index, in key order. Empty when the
+    /// index is not kept.
     pub(crate) fn indexed(&self, index: &Index, term: &str) -> impl Iterator<Item = &Arc<Record>> {
         self.indexes
             .get(index.collection)
@@ -103,7 +103,7 @@ impl Keyspace {
     }
 
     /// Goes back to the revision before `event`, which must be the newest event of this keyspace.
-    pub(crate) fn undo(&mut self, event: &Event) {
+    pub(crate) fn undo(&mut self, event: &StoreEvent) {
         match &event.previous {
             Some(previous) => self.put(Arc::clone(previous)),
             None => self.remove(&event.record.key),

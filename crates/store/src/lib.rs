@@ -45,9 +45,9 @@
 //! The store holds three things, each behind its own lock:
 //!
 //! ```text
-//! head     the newest applied keyspace, and the commits that wait for the engine  (commit, writer)
-//! visible  the newest durable keyspace                                            (get, snapshot)
-//! feed     the bounded history of events, and the watches              (watch, snapshot_at, writer)
+//! head     the newest applied keyspace, and the commits that wait for the engine
+//! visible  the newest durable keyspace: what `get` and `snapshot` return
+//! feed     the bounded history of events, and the watches
 //! ```
 //!
 //! A *keyspace* is one version of the whole map. It is persistent: old versions stay intact and
@@ -99,7 +99,7 @@ pub use crate::engine::{Batch, Engine, EngineError, OpenError, Stored, Write};
 pub use crate::history::Compacted;
 pub use crate::index::Index;
 pub use crate::options::StoreOptions;
-pub use crate::record::{Event, Memo, Record, Revision};
+pub use crate::record::{Memo, Record, Revision, StoreEvent};
 pub use crate::snapshot::{Range, Snapshot};
 pub use crate::store::Store;
 pub use crate::txn::{MAX_KEY_BYTES, MAX_VALUE_BYTES, Txn, Unstorable};

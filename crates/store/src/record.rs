@@ -50,7 +50,7 @@ pub struct Record {
 
 /// One write: a put or a removal of one key.
 #[derive(Debug)]
-pub struct Event {
+pub struct StoreEvent {
     /// The revision of the write; equals `record.modified`.
     pub revision: Revision,
     /// The new record. For a removal this is the last one, whose `value` is the final bytes that

@@ -2,7 +2,7 @@
 //!
 //! This is a second crate root over the sources of the store, with another `sync` module: its
 //! primitives are those of shuttle, which runs a test many times and chooses the interleaving of
-//! its threads anew each time. A schedule that violates a property, and a deadlock, is a failure of
+//! its threads for each run. A schedule that violates a property, and a deadlock, is a failure of
 //! the test. The schedules follow from fixed seeds, so a failure repeats.
 //!
 //! Unit tests of the store's modules that take a lock cannot be inside those modules, because this

@@ -17,7 +17,7 @@ use crate::history::{self, Compacted, History};
 use crate::index::Index;
 use crate::keyspace::Keyspace;
 use crate::options::StoreOptions;
-use crate::record::{Event, Revision};
+use crate::record::{Revision, StoreEvent};
 use crate::sync::{Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use crate::txn::Txn;
 
@@ -62,7 +62,7 @@ pub(crate) struct Head {
 /// saw is durable.
 #[derive(Debug)]
 pub(crate) struct Pending {
-    pub(crate) events: Vec<Arc<Event>>,
+    pub(crate) events: Vec<Arc<StoreEvent>>,
     pub(crate) bytes: usize,
     pub(crate) done: oneshot::Sender<Result<(), Arc<EngineError>>>,
 }
@@ -203,7 +203,7 @@ impl SharedState {
         &self,
         head: &mut Head,
         keyspace: Keyspace,
-        events: Vec<Arc<Event>>,
+        events: Vec<Arc<StoreEvent>>,
     ) -> Result<Option<Durable>, Arc<EngineError>> {
         let Some(engine) = &mut head.inline else {
             head.keyspace = keyspace;
@@ -221,7 +221,7 @@ impl SharedState {
         Ok(None)
     }
 
-    fn enqueue(&self, head: &mut Head, events: Vec<Arc<Event>>) -> Durable {
+    fn enqueue(&self, head: &mut Head, events: Vec<Arc<StoreEvent>>) -> Durable {
         let (done, durable) = oneshot::channel();
         let bytes = events.iter().map(|event| history::cost(event)).sum();
         head.pending_bytes += bytes;
@@ -243,7 +243,7 @@ impl SharedState {
     }
 
     /// Makes `keyspace`, to which `events` lead, visible to reads and watches.
-    pub(crate) fn publish(&self, keyspace: Keyspace, events: Vec<Arc<Event>>) {
+    pub(crate) fn publish(&self, keyspace: Keyspace, events: Vec<Arc<StoreEvent>>) {
         let revision = keyspace.revision;
         let (concerned, old) = {
             let mut feed = self.feed();

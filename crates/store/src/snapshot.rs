@@ -42,8 +42,8 @@ impl Snapshot {
         }
     }
 
-    /// Iterates over the records that have this term in an index, in key order. Empty when the store
-    /// does not keep this index ([`Store::index`](crate::Store::index)).
+    /// Iterates over the records that have this term in an index, in key order. Empty when the
+    /// store does not keep this index ([`Store::index`](crate::Store::index)).
     pub fn indexed(&self, index: &Index, term: &str) -> impl Iterator<Item = Arc<Record>> {
         self.keyspace.indexed(index, term).cloned()
     }

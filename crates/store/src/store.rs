@@ -36,8 +36,8 @@ struct CloseOnDrop {
 }
 
 impl Store {
-    /// Opens an empty store without durability. Commits complete inside the caller's call, without a
-    /// thread, so that it works in virtual time.
+    /// Opens an empty store without durability. Commits complete inside the caller's call, without
+    /// a thread, so that it works in virtual time.
     #[must_use]
     pub fn open_memory() -> Self {
         Self::open_memory_with(StoreOptions::default())
@@ -106,7 +106,8 @@ impl Store {
         }
     }
 
-    /// Adds an index over one collection. A second index over the same collection replaces the first.
+    /// Adds an index over one collection. A second index over the same collection replaces the
+    /// first.
     ///
     /// Call this before the first commit. A commit that the writer holds at this moment becomes
     /// visible without the index.

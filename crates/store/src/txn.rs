@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use crate::index::Index;
 use crate::keyspace::Keyspace;
-use crate::record::{Event, Memo, Record, Revision};
+use crate::record::{Memo, Record, Revision, StoreEvent};
 use crate::snapshot::Range;
 
 /// The maximum length of a key in bytes. Kubernetes names have at most 253 bytes, so group,
@@ -46,7 +46,7 @@ pub enum Unstorable {
 #[derive(Debug)]
 pub struct Txn {
     keyspace: Keyspace,
-    events: Vec<Arc<Event>>,
+    events: Vec<Arc<StoreEvent>>,
     unstorable: Option<Unstorable>,
 }
 
@@ -61,7 +61,7 @@ impl Txn {
 
     /// Returns the new keyspace and the events that lead to it, or the first write that exceeds a
     /// limit.
-    pub(crate) fn finish(self) -> Result<(Keyspace, Vec<Arc<Event>>), Unstorable> {
+    pub(crate) fn finish(self) -> Result<(Keyspace, Vec<Arc<StoreEvent>>), Unstorable> {
         self.unstorable
             .map_or(Ok((self.keyspace, self.events)), Err)
     }
@@ -85,8 +85,8 @@ impl Txn {
         Range::new(self.keyspace.range(prefix, None))
     }
 
-    /// Iterates over the records that have this term in an index, in key order. Empty when the store
-    /// does not keep this index ([`Store::index`](crate::Store::index)).
+    /// Iterates over the records that have this term in an index, in key order. Empty when the
+    /// store does not keep this index ([`Store::index`](crate::Store::index)).
     pub fn indexed(&self, index: &Index, term: &str) -> impl Iterator<Item = Arc<Record>> {
         self.keyspace.indexed(index, term).cloned()
     }
@@ -131,7 +131,7 @@ impl Txn {
         });
         self.keyspace.put(Arc::clone(&record));
         self.keyspace.revision = revision;
-        self.events.push(Arc::new(Event {
+        self.events.push(Arc::new(StoreEvent {
             revision,
             record: Arc::clone(&record),
             removed: false,
@@ -166,7 +166,7 @@ impl Txn {
         });
         self.keyspace.remove(key);
         self.keyspace.revision = revision;
-        self.events.push(Arc::new(Event {
+        self.events.push(Arc::new(StoreEvent {
             revision,
             record: Arc::clone(&record),
             removed: true,

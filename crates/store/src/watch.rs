@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::feed::WatchGroup;
 use crate::history::Compacted;
-use crate::record::{Event, Revision};
+use crate::record::{Revision, StoreEvent};
 use crate::shared::SharedState;
 
 /// The maximum number of events that one call returns, so that a watch that starts far back does
@@ -41,9 +41,9 @@ impl Watch {
     ///
     /// # Errors
     ///
-    /// Fails with [`Compacted`] when events that are due are no longer in the history, and then with
-    /// every further call.
-    pub async fn next(&mut self) -> Option<Result<Vec<Arc<Event>>, Compacted>> {
+    /// Fails with [`Compacted`] when events that are due are no longer in the history, and then
+    /// with every further call.
+    pub async fn next(&mut self) -> Option<Result<Vec<Arc<StoreEvent>>, Compacted>> {
         loop {
             // Before the queue is read: an event that arrives in between wakes this watch again.
             self.changes.borrow_and_update();
@@ -62,8 +62,8 @@ impl Watch {
     /// also without events for this watch, so servers can send it to clients as a bookmark.
     #[must_use]
     pub fn progress(&self) -> Revision {
-        // The revision is read before the queue, because an event that arrives in between is then in
-        // the queue. In the other order it would be skipped.
+        // The revision is read before the queue, because an event that arrives in between is then
+        // in the queue. In the other order it would be skipped.
         let fed = self.shared.fed();
         let queue = self.group.queue();
         let pending = queue
@@ -104,7 +104,7 @@ impl Watch {
 }
 
 enum Taken {
-    Events(Vec<Arc<Event>>),
+    Events(Vec<Arc<StoreEvent>>),
     Nothing,
     Closed,
 }

@@ -18,10 +18,6 @@ pub(super) enum TidyCheck {
 
 const EXEMPT: &[(&str, &[TidyCheck])] = &[
     (
-        "clock",
-        &[TidyCheck::Phrases, TidyCheck::Types, TidyCheck::Width],
-    ),
-    (
         "control",
         &[
             TidyCheck::Circles,
@@ -62,15 +58,6 @@ const EXEMPT: &[(&str, &[TidyCheck])] = &[
         ],
     ),
     (
-        "node",
-        &[
-            TidyCheck::Circles,
-            TidyCheck::Phrases,
-            TidyCheck::Types,
-            TidyCheck::Width,
-        ],
-    ),
-    (
         "registry",
         &[
             TidyCheck::Circles,
@@ -85,15 +72,6 @@ const EXEMPT: &[(&str, &[TidyCheck])] = &[
     ),
     (
         "server",
-        &[
-            TidyCheck::Circles,
-            TidyCheck::Phrases,
-            TidyCheck::Types,
-            TidyCheck::Width,
-        ],
-    ),
-    (
-        "store",
         &[
             TidyCheck::Circles,
             TidyCheck::Phrases,

@@ -7,8 +7,8 @@ use futures::FutureExt as _;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions};
 use kube::{Client, Error};
 
-use crate::pod::status::{PodStatus, fingerprint};
-use crate::pod::view::PodView;
+use crate::wire::status::{PodStatus, fingerprint};
+use crate::wire::view::PodView;
 
 /// The pod that a request is for.
 pub(super) struct PodTarget {

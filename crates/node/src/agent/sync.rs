@@ -10,8 +10,8 @@ use super::requests::{self, RequestOutcome};
 use crate::pod::desired::DesiredPod;
 use crate::pod::events::record;
 use crate::pod::phase::{self, Disposition, WorkerState};
-use crate::pod::status::{self, PodStatus};
 use crate::runtime::Runtime;
+use crate::wire::status::{self, PodStatus};
 
 /// The maximum number of requests for pods that are in flight at the same time.
 const MAX_IN_FLIGHT: usize = 64;

@@ -4,8 +4,8 @@
 
 use std::sync::Arc;
 
-use super::status::Resources;
-use super::view::{self, ExitCodes, PodView};
+use crate::wire::status::Resources;
+use crate::wire::view::{self, ExitCodes, PodView};
 
 /// The desired state of one pod.
 #[derive(Clone, Debug)]
@@ -56,7 +56,7 @@ pub(crate) struct DesiredContainer {
     /// The exit codes after which the container restarts whatever the policies say.
     pub(crate) restart_on: Vec<ExitCodes>,
     pub(crate) has_pre_stop: bool,
-    /// The resource requests and limits; `None` when there are none.
+    /// The resource requests and limits; `None` for a container without any.
     pub(crate) resources: Option<Box<Resources>>,
 }
 

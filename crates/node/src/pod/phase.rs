@@ -4,8 +4,8 @@
 //!
 //! A pod passes through the three kinds of work of a kubelet's pod worker and never goes back:
 //! `Sync` ([`start`]), `Terminating` ([`stop`]), `Terminated`. The caller carries out the requests
-//! and calls again until there are none. Only then is there a status to publish ([`render`]), so
-//! that it shows the effect of the requests.
+//! and calls again until there is no request left. Only then is there a status to publish
+//! ([`render`]), so that it shows the effect of the requests.
 //!
 //! # Guarantees
 //!
@@ -34,10 +34,10 @@ use jiff::{SignedDuration, Timestamp};
 
 use self::render::ConditionTransition;
 use super::desired::{ContainerRole, DesiredPod, PodPhase};
-use super::status::{ContainerStatus, ContainerStatusState, OWNED_CONDITIONS, PodStatus};
 use crate::runtime::{
     ContainerExit, ContainerObservation, ContainerState, PodObservation, RuntimeRequest,
 };
+use crate::wire::status::{ContainerStatus, ContainerStatusState, OWNED_CONDITIONS, PodStatus};
 
 /// What a pod worker remembers between two calls of [`next`].
 #[derive(Clone, Debug)]

@@ -131,7 +131,9 @@ pub(super) fn lease(name: &str, node_uid: &str, spec: &Value) -> Value {
         "metadata": {
             "name": name,
             "namespace": "kube-node-lease",
-            "ownerReferences": [{"apiVersion": "v1", "kind": "Node", "name": name, "uid": node_uid}],
+            "ownerReferences": [
+                {"apiVersion": "v1", "kind": "Node", "name": name, "uid": node_uid},
+            ],
         },
         "spec": spec,
     })

@@ -20,8 +20,8 @@ use self::timeline::Timeline;
 use super::{
     ContainerExit, ContainerObservation, ContainerState, PodObservation, Runtime, RuntimeRequest,
 };
-use crate::pod::status::ContainerStatus;
-use crate::pod::view::PodView;
+use crate::wire::status::ContainerStatus;
+use crate::wire::view::PodView;
 
 pub use self::settings::ANNOTATION_PREFIX;
 

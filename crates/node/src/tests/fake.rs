@@ -214,7 +214,12 @@ impl FakeObjects {
             .filter(|(path, _)| path.contains("/pods/"))
             .map(|(_, pod)| pod)
             .collect();
-        json!({"kind": "PodList", "apiVersion": "v1", "metadata": {"resourceVersion": self.revision.to_string()}, "items": items})
+        json!({
+            "kind": "PodList",
+            "apiVersion": "v1",
+            "metadata": {"resourceVersion": self.revision.to_string()},
+            "items": items,
+        })
     }
 
     fn watch(&mut self) -> FakeResponse {
@@ -296,7 +301,14 @@ fn json_response(code: u16, body: &Value) -> FakeResponse {
 fn refuse(code: u16) -> FakeResponse {
     json_response(
         code,
-        &json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": "simulated failure", "reason": "Simulated", "code": code}),
+        &json!({
+            "kind": "Status",
+            "apiVersion": "v1",
+            "status": "Failure",
+            "message": "simulated failure",
+            "reason": "Simulated",
+            "code": code,
+        }),
     )
 }
 
@@ -304,7 +316,13 @@ fn refuse(code: u16) -> FakeResponse {
 fn expired() -> FakeResponse {
     json_response(
         200,
-        &json!({"type": "ERROR", "object": {"kind": "Status", "status": "Failure", "message": "too old", "reason": "Expired", "code": 410}}),
+        &json!({"type": "ERROR", "object": {
+            "kind": "Status",
+            "status": "Failure",
+            "message": "too old",
+            "reason": "Expired",
+            "code": 410,
+        }}),
     )
 }
 

@@ -200,7 +200,8 @@ async fn commit_for(store: &Store, committers: usize) -> (f64, Vec<f64>) {
                 let mut number = committer;
                 while start.elapsed() < RUN {
                     let begin = Instant::now();
-                    // A step that is coprime to the number of pods visits all of them in no useful order.
+                    // A step that is coprime to the number of pods visits all of them in no useful
+                    // order.
                     number = (number + 7919) % 2000;
                     let (key, value) = (key(number), pod(latencies.len()));
                     store

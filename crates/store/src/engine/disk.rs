@@ -14,10 +14,10 @@
 //! another name and renamed when it is complete, so an empty or truncated `store.redb` is never the
 //! result of a crash.
 //!
-//! After the sync, the revision is written to `lock` without a sync of its own. It is never too new,
-//! and it is not too old unless the machine itself crashed. It detects a case that redb cannot: when
-//! the newest transaction is damaged after an unclean shutdown, redb takes it for one that was never
-//! finished and opens the one before.
+//! After the sync, the revision is written to `lock` without a sync of its own. It is never too
+//! new, and it is not too old unless the machine itself crashed. It detects a case that redb
+//! cannot: when the newest transaction is damaged after an unclean shutdown, redb takes it for one
+//! that was never finished and opens the one before.
 //!
 //! # Corruption
 //!

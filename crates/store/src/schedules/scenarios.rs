@@ -34,7 +34,7 @@ const LAST: Revision = Revision((COMMITTERS * COMMITS) as u64);
 
 /// What happens beside the committers.
 #[derive(Clone, Copy, Debug, Default)]
-struct Workload {
+struct ScheduleSetup {
     /// Commits call the engine themselves; otherwise a writer's thread does.
     inline: bool,
     /// Appends may fail.
@@ -49,44 +49,44 @@ struct Workload {
 
 #[test]
 fn a_store_with_a_writer_keeps_its_guarantees() {
-    check(Workload::default());
+    check(ScheduleSetup::default());
 }
 
 #[test]
 fn an_inline_store_keeps_its_guarantees() {
-    check(Workload {
+    check(ScheduleSetup {
         inline: true,
         closes_early: true,
-        ..Workload::default()
+        ..ScheduleSetup::default()
     });
 }
 
 #[test]
 fn a_store_that_closes_early_keeps_its_guarantees() {
-    check(Workload {
+    check(ScheduleSetup {
         closes_early: true,
-        ..Workload::default()
+        ..ScheduleSetup::default()
     });
 }
 
 #[test]
 fn a_store_on_a_failing_engine_keeps_its_guarantees() {
     for (inline, closes_early) in [(false, false), (false, true), (true, true)] {
-        check(Workload {
+        check(ScheduleSetup {
             inline,
             may_fail: true,
             closes_early,
-            ..Workload::default()
+            ..ScheduleSetup::default()
         });
     }
 }
 
 #[test]
 fn a_store_with_a_short_history_keeps_its_guarantees() {
-    check(Workload {
+    check(ScheduleSetup {
         history_events: 2,
         compacts: true,
-        ..Workload::default()
+        ..ScheduleSetup::default()
     });
 }
 
@@ -94,7 +94,7 @@ fn a_store_with_a_short_history_keeps_its_guarantees() {
 #[test]
 fn a_dropped_store_ends_its_watches() {
     explore(|| {
-        let (store, image) = open(Workload::default());
+        let (store, image) = open(ScheduleSetup::default());
         let watch = store.watch("log/", Revision(0)).expect("in the history");
         let watching = watch_to_end(watch, Revision(0), image.clone());
         let committers: Vec<_> = (0..2)
@@ -111,7 +111,7 @@ fn a_dropped_store_ends_its_watches() {
     });
 }
 
-fn check(scenario: Workload) {
+fn check(scenario: ScheduleSetup) {
     explore(move || run(scenario));
 }
 
@@ -137,7 +137,7 @@ fn explore(scenario: impl Fn() + Send + Sync + 'static) {
     )));
 }
 
-fn open(scenario: Workload) -> (Store, DurableImage) {
+fn open(scenario: ScheduleSetup) -> (Store, DurableImage) {
     let image = DurableImage::default();
     let engine = Box::new(RecordingEngine {
         image: image.clone(),
@@ -155,7 +155,7 @@ fn open(scenario: Workload) -> (Store, DurableImage) {
     (store.expect("an empty engine loads"), image)
 }
 
-fn run(scenario: Workload) {
+fn run(scenario: ScheduleSetup) {
     let (store, image) = open(scenario);
     let early = store.watch("log/", Revision(0)).expect("in the history");
     let early = watch_to_end(early, Revision(0), image.clone());
@@ -218,7 +218,12 @@ async fn put(store: &Store, id: usize, number: usize) -> Result<Revision, Commit
 }
 
 /// Makes some commits and returns the newest revision that was acknowledged.
-fn commit_some(store: &Store, image: &DurableImage, id: usize, scenario: Workload) -> Revision {
+fn commit_some(
+    store: &Store,
+    image: &DurableImage,
+    id: usize,
+    scenario: ScheduleSetup,
+) -> Revision {
     let mut newest = Revision(0);
     for number in 0..COMMITS {
         match block_on(put(store, id, number)) {
@@ -244,8 +249,8 @@ fn commit_some(store: &Store, image: &DurableImage, id: usize, scenario: Workloa
     newest
 }
 
-/// Reads in all ways that there are. Returns a watch from the middle of what it has seen, unless the
-/// history no longer has it.
+/// Reads in all ways that there are. Returns a watch from the middle of what it has seen, unless
+/// the history no longer has it.
 fn read_some(store: &Store, image: &DurableImage) -> Option<JoinHandle<Watched>> {
     let mut newest = Revision(0);
     for _ in 0..2 {

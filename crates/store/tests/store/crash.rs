@@ -124,8 +124,8 @@ impl Engine for BlockingEngine {
 
 /// A store on a [`BlockingEngine`], with the test's side of the engine.
 ///
-/// The fields are dropped in order: without `permits` a blocked append fails, so that a failing test
-/// does not wait for the writer forever.
+/// The fields are dropped in order: without `permits` a blocked append fails, so that a failing
+/// test does not wait for the writer forever.
 struct Blocked {
     /// Lets one append through for each message.
     permits: mpsc::Sender<()>,

@@ -162,7 +162,8 @@ fn contents(store: &Store) -> Vec<(String, Bytes, Revision)> {
 }
 
 /// Flips single bits in the files that a killed process leaves. redb can take damage to the newest
-/// transaction for one that was not finished; the acknowledged revision in the lock file detects it.
+/// transaction for one that was not finished; the acknowledged revision in the lock file detects
+/// it.
 #[tokio::test]
 async fn a_flipped_bit_after_a_kill_never_loses_what_was_acknowledged() {
     let original = tempfile::tempdir().unwrap();
@@ -208,7 +209,10 @@ async fn an_older_copy_is_accepted_only_without_the_lock_file() {
     fs::write(&file, older).unwrap();
     let error = open(dir.path()).expect_err("a commit is missing");
     assert!(
-        matches!(&error.reason, EngineError::Corrupt(what) if what.contains("remove the file `lock`")),
+        matches!(
+            &error.reason,
+            EngineError::Corrupt(what) if what.contains("remove the file `lock`")
+        ),
         "{error:?}"
     );
     fs::remove_file(dir.path().join("lock")).unwrap();

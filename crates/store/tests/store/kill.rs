@@ -35,11 +35,11 @@ async fn writer() {
     };
     let store = Store::open_disk(Path::new(&dir), StoreOptions::default())
         .expect("a store that was killed opens again");
-    let committers = (0..COMMITTERS).map(|committer| write_for_ever(store.clone(), committer));
+    let committers = (0..COMMITTERS).map(|committer| write_until_killed(store.clone(), committer));
     futures::future::join_all(committers.map(tokio::task::spawn)).await;
 }
 
-async fn write_for_ever(store: Store, committer: usize) {
+async fn write_until_killed(store: Store, committer: usize) {
     let mut number = number_at(&store, &format!("left/{committer}"));
     loop {
         number += 1;

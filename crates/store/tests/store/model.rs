@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use futures::FutureExt;
 use proptest::prelude::*;
-use proptest::test_runner::{FailurePersistence, FileFailurePersistence};
+use proptest::test_runner::FileFailurePersistence;
 use store::{CommitError, Revision, Snapshot, Store, StoreOptions, Txn, Watch};
 
 use crate::engines::TestEngine;
@@ -275,14 +275,18 @@ fn check(engine: TestEngine, operations: Vec<Operation>) {
     runtime.block_on(run(engine, operations));
 }
 
-/// Seeds of failed cases are saved beside this file and run first from then on. They are to be
-/// committed.
-fn saved_failures() -> Option<Box<dyn FailurePersistence>> {
-    Some(Box::new(FileFailurePersistence::WithSource("regressions")))
+/// Runs this number of cases. The seeds of failed cases are saved beside this file and run first
+/// from then on. They are to be committed.
+fn cases(cases: u32) -> ProptestConfig {
+    ProptestConfig {
+        cases,
+        failure_persistence: Some(Box::new(FileFailurePersistence::WithSource("regressions"))),
+        ..ProptestConfig::default()
+    }
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: saved_failures(), ..ProptestConfig::default() })]
+    #![proptest_config(cases(400))]
 
     #[test]
     fn a_store_in_memory_agrees_with_the_model(operations in operations()) {
@@ -297,7 +301,7 @@ proptest! {
 
 proptest! {
     // Fewer cases: threads and disks are slow, and add little to the cases above.
-    #![proptest_config(ProptestConfig { cases: 40, failure_persistence: saved_failures(), ..ProptestConfig::default() })]
+    #![proptest_config(cases(40))]
 
     #[test]
     fn a_store_with_a_writer_agrees_with_the_model(operations in operations()) {

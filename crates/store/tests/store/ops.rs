@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use store::{Event, Record, Revision, Store, StoreOptions, Txn, Watch};
+use store::{Record, Revision, Store, StoreEvent, StoreOptions, Txn, Watch};
 
 /// Commits `decide`, which cannot refuse.
 pub(crate) async fn commit<T: Send>(
@@ -32,7 +32,7 @@ pub(crate) fn keys(records: impl Iterator<Item = Arc<Record>>) -> Vec<String> {
 }
 
 /// `+key=value` for a put and `-key` for a removal.
-pub(crate) fn render(event: &Event) -> String {
+pub(crate) fn render(event: &StoreEvent) -> String {
     let record = &event.record;
     if event.removed {
         format!("-{}", record.key)

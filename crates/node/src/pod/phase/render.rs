@@ -5,11 +5,11 @@ use jiff::Timestamp;
 
 use super::{ContainerRecord, PodWork, RecordedState, WorkerState};
 use crate::pod::desired::{ContainerRole, DesiredPod, PodPhase};
-use crate::pod::status::{
+use crate::runtime::{ContainerExit, ContainerObservation, ContainerState, PodObservation};
+use crate::wire::status::{
     ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus,
     ContainerStatusState, OWNED_CONDITIONS, PodCondition, PodIp, PodStatus,
 };
-use crate::runtime::{ContainerExit, ContainerObservation, ContainerState, PodObservation};
 
 /// The value of a condition, and the time of its last change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,9 +10,9 @@ mod stop;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::pod::status::ContainerStatus;
-use crate::pod::view::PodView;
 use crate::runtime::{Runtime, Simulated};
+use crate::wire::status::ContainerStatus;
+use crate::wire::view::PodView;
 
 /// A pod on a simulated node of its own. The clock jumps from one moment to the next at which the
 /// worker wants to be called.
@@ -85,7 +85,7 @@ impl Simulation {
         self.lines.push(format!("{seconds} {text}"));
     }
 
-    /// Does what an agent does: carries out requests until there are none, and publishes the
+    /// Does what an agent does: carries out requests until no more are made, and publishes the
     /// status.
     fn sync(&mut self) {
         for _ in 0..20 {

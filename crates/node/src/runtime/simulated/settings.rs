@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 
-use crate::pod::view::{ContainerView, PodView};
+use crate::wire::view::{ContainerView, PodView};
 
 /// The prefix of all annotations that the simulated runtime reads.
 pub const ANNOTATION_PREFIX: &str = "sim.exeunt.dev/";

@@ -1,8 +1,8 @@
 //! A file backend for redb that does not sync while a new store is created.
 //!
 //! redb creates a file in many small steps and syncs each of them. Here the file becomes the store
-//! only when it is renamed, so one sync before the rename is enough. On a disk whose syncs take some
-//! milliseconds this saves most of the time of the first start.
+//! only when it is renamed, so one sync before the rename is enough. On a disk whose syncs take
+//! some milliseconds this saves most of the time of the first start.
 
 use std::fs::File;
 use std::io;

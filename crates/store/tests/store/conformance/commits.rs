@@ -98,7 +98,7 @@ pub(crate) async fn a_commit_reads_its_own_writes(engine: TestEngine) {
         assert_eq!(
             txn.get("pods/a").map(|record| record.created),
             Some(Revision(4)),
-            "it was made anew"
+            "created again"
         );
     })
     .await;
@@ -182,9 +182,10 @@ pub(crate) async fn writes_over_the_limits_are_refused(engine: TestEngine) {
         let refused = store
             .commit(|txn| Ok::<_, Infallible>(txn.put(&key, "1", None)))
             .await;
-        assert!(
-            matches!(refused, Err(CommitError::Unstorable(Unstorable::Key { bytes })) if bytes == key.len())
-        );
+        assert!(matches!(
+            refused,
+            Err(CommitError::Unstorable(Unstorable::Key { bytes })) if bytes == key.len()
+        ));
     }
     let large = Bytes::from(vec![0; store::MAX_VALUE_BYTES + 1]);
     let refused = store

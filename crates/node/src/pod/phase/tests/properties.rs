@@ -13,14 +13,14 @@ use proptest::test_runner::{FailurePersistence, FileFailurePersistence};
 use super::*;
 use crate::pod::desired::{ContainerRole, DesiredContainer, RestartPolicy};
 
-/// The time that rounding to whole seconds can add to a grace period: once for the hook and once for
-/// the wait of a sidecar.
+/// The time that rounding to whole seconds can add to a grace period: once for the hook and once
+/// for the wait of a sidecar.
 const ROUNDING: SignedDuration = SignedDuration::from_secs(2);
 /// The minimum time between stop signal and kill.
 const MIN_STOP: SignedDuration = SignedDuration::from_secs(2);
 
-/// Something that happens to a pod. Events on containers in a state that does not allow them have no
-/// effect.
+/// Something that happens to a pod. Events on containers in a state that does not allow them have
+/// no effect.
 #[derive(Clone, Debug)]
 enum ScenarioEvent {
     /// Time passes, in milliseconds.

@@ -107,7 +107,9 @@ fn rules_on_exit_codes_take_precedence_over_the_policy() {
     let rules =
         json!([{"action": "RestartPolicy", "exitCodes": {"operator": "In", "values": [42]}}]);
     for (code, restarts) in [("42", 1), ("43", 0)] {
-        let container = json!({"name": "c", "image": "i", "restartPolicy": "Never", "restartPolicyRules": rules});
+        let container = json!({
+            "name": "c", "image": "i", "restartPolicy": "Never", "restartPolicyRules": rules,
+        });
         let spec = json!({"restartPolicy": "Always", "containers": [container]});
         let simulation = Simulation::new(pod(
             spec,

@@ -35,7 +35,8 @@ fn start_and_readiness_are_delayed_by_annotations() {
 
 #[test]
 fn a_readiness_probe_delays_readiness_by_its_initial_delay() {
-    let spec = json!({"containers": [{"name": "c", "image": "i", "readinessProbe": {"initialDelaySeconds": 4}}]});
+    let probe = json!({"initialDelaySeconds": 4});
+    let spec = json!({"containers": [{"name": "c", "image": "i", "readinessProbe": probe}]});
     Simulation::new(pod(spec, json!({}))).until(10.0).check(&[
         "0 start c #0",
         "0 Running [c=running] ContainersNotReady",
@@ -116,7 +117,10 @@ fn a_failed_init_container_is_retried_unless_the_policy_is_never() {
 #[test]
 fn a_pod_is_ready_only_after_its_readiness_gates() {
     let mut view = pod(
-        json!({"containers": [{"name": "c", "image": "i"}], "readinessGates": [{"conditionType": "lb"}]}),
+        json!({
+            "containers": [{"name": "c", "image": "i"}],
+            "readinessGates": [{"conditionType": "lb"}],
+        }),
         json!({}),
     );
     let simulation = Simulation::new(view.clone()).check(&[

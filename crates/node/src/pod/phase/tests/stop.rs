@@ -95,7 +95,8 @@ fn a_grace_period_can_be_shortened_and_not_extended() {
 
 #[test]
 fn a_pre_stop_hook_precedes_the_stop_signal_and_uses_the_grace_period() {
-    let spec = json!({"containers": [{"name": "c", "image": "i", "lifecycle": {"preStop": {"sleep": {"seconds": 4}}}}]});
+    let hook = json!({"preStop": {"sleep": {"seconds": 4}}});
+    let spec = json!({"containers": [{"name": "c", "image": "i", "lifecycle": hook}]});
     let stubborn = || {
         Simulation::new(pod(
             spec.clone(),
@@ -129,7 +130,8 @@ fn a_pre_stop_hook_precedes_the_stop_signal_and_uses_the_grace_period() {
 
 #[test]
 fn other_hooks_succeed_at_once() {
-    let spec = json!({"containers": [{"name": "c", "image": "i", "lifecycle": {"preStop": {"exec": {"command": ["true"]}}}}]});
+    let hook = json!({"preStop": {"exec": {"command": ["true"]}}});
+    let spec = json!({"containers": [{"name": "c", "image": "i", "lifecycle": hook}]});
     let mut simulation = Simulation::new(pod(spec, json!({}))).until(1.0);
     simulation.lines();
     simulation.delete(10).check(&[

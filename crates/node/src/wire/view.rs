@@ -12,7 +12,7 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
 use serde::{Deserialize, Deserializer};
 
-use super::status::{PodStatus, Resources, nullable};
+use crate::wire::status::{PodStatus, Resources, nullable};
 
 /// A pod, as far as the agent decodes it.
 #[derive(Clone, Debug, Deserialize)]
