@@ -17,6 +17,7 @@ use http::header::USER_AGENT;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use kinds::status::Status;
+use percent_encoding::percent_decode_str;
 use registry::request::User;
 use tokio::time::Instant;
 
@@ -28,7 +29,7 @@ use crate::documents;
 use crate::health;
 use crate::metrics::Labels;
 use crate::negotiate::{self, RouteTypes};
-use crate::query::{self, Query};
+use crate::query::Query;
 use crate::respond::{self, ResponseFormat};
 use crate::route::{self, NoRoute};
 use crate::state::ServerState;
@@ -101,7 +102,7 @@ where
     B: http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: std::fmt::Display,
 {
-    let path = query::decode(parts.uri.path(), false);
+    let path = percent_decode_str(parts.uri.path()).decode_utf8_lossy();
     let query = Query::parse(parts.uri.query());
     let attributes = Attributes::of(&parts.method, &path, &query);
     let user_agent = Some(header(&parts.headers, USER_AGENT.as_str()))
@@ -124,7 +125,7 @@ where
         .authenticator
         .authenticate(peer, &parts.headers, state.clock.now())
     {
-        Ok(known) if state.lives(&known).await => known.user().clone(),
+        Ok(known) if state.is_current(&known).await => known.user().clone(),
         Ok(_) => return refuse(&Status::unauthorized()),
         Err(status) => return refuse(&status),
     };

@@ -21,21 +21,11 @@ pub(crate) struct Query<'a> {
 }
 
 impl<'a> Query<'a> {
-    /// Reads a query; what is not valid UTF-8 after decoding is replaced, never refused.
+    /// Parses a query string. Bytes that are not UTF-8 after decoding are replaced, and a `%` that
+    /// begins no escape stands for itself, so no query is refused.
     pub(crate) fn parse(text: Option<&'a str>) -> Self {
-        let Some(text) = text.filter(|text| !text.is_empty()) else {
-            return Self::default();
-        };
-        let pair = |part: &'a str| {
-            let (key, value) = part.split_once('=').unwrap_or((part, ""));
-            (decode(key, true), decode(value, true))
-        };
         Self {
-            pairs: text
-                .split('&')
-                .filter(|part| !part.is_empty())
-                .map(pair)
-                .collect(),
+            pairs: form_urlencoded::parse(text.unwrap_or_default().as_bytes()).collect(),
         }
     }
 
@@ -267,44 +257,6 @@ fn parse_int(text: &str) -> Result<i64, String> {
             kinds::status::quoted(text)
         )
     })
-}
-
-/// Undoes percent encoding; `plus` also turns `+` into a space, as queries have it.
-pub(crate) fn decode(text: &str, plus: bool) -> Cow<'_, str> {
-    if !text
-        .bytes()
-        .any(|byte| byte == b'%' || (plus && byte == b'+'))
-    {
-        return Cow::Borrowed(text);
-    }
-    let mut out = Vec::with_capacity(text.len());
-    let bytes = text.as_bytes();
-    let mut at = 0;
-    while at < bytes.len() {
-        let byte = match (bytes[at], bytes.get(at + 1..at + 3).and_then(hex_byte)) {
-            (b'%', Some(byte)) => {
-                at += 2;
-                byte
-            }
-            (b'+', _) if plus => b' ',
-            (byte, _) => byte,
-        };
-        out.push(byte);
-        at += 1;
-    }
-    Cow::Owned(
-        String::from_utf8(out)
-            .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()),
-    )
-}
-
-fn hex_byte(digits: &[u8]) -> Option<u8> {
-    let digit = |byte: u8| {
-        char::from(byte)
-            .to_digit(16)
-            .and_then(|value| u8::try_from(value).ok())
-    };
-    Some(digit(digits[0])? * 16 + digit(digits[1])?)
 }
 
 #[cfg(test)]

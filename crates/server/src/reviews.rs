@@ -120,7 +120,7 @@ async fn token_review(state: &ServerState, review: &Tree) -> Result<Tree, Status
     };
     Ok(
         match state.authenticator.token(token, &asked, state.clock.now()) {
-            Some(known) if state.lives(&known).await => {
+            Some(known) if state.is_current(&known).await => {
                 let audiences = match &known {
                     Identity::ServiceAccount(account) => account.audiences.clone(),
                     Identity::User(_) => vec![AUDIENCE.to_owned()],

@@ -117,7 +117,7 @@ impl ServerState {
     /// Whether somebody who showed credentials is still there: a service account that was deleted
     /// takes its tokens with it, also when another of its name follows, and so does an object to
     /// which a token is bound.
-    pub(crate) async fn lives(&self, known: &Identity) -> bool {
+    pub(crate) async fn is_current(&self, known: &Identity) -> bool {
         let Identity::ServiceAccount(account) = known else {
             return true;
         };
@@ -274,7 +274,7 @@ mod tests {
             assert_eq!(
                 server
                     .state
-                    .lives(&Identity::ServiceAccount(account.clone()))
+                    .is_current(&Identity::ServiceAccount(account.clone()))
                     .await,
                 expected,
                 "{account:?}"

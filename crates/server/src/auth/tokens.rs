@@ -24,39 +24,22 @@ pub struct TokenFile {
 }
 
 impl TokenFile {
-    /// Reads the text of a token file. Empty lines and lines that start with `#` are left out.
+    /// Parses a token file. Blank lines and lines that begin with `#` are skipped, and so are spaces
+    /// around a column.
     ///
     /// # Errors
-    /// The first line that is not `token,user,uid[,groups]`.
+    /// The first line that is not `token,user,uid[,"group1,group2"]`.
     pub fn parse(text: &str) -> Result<Self, TokenFileError> {
         let mut users = HashMap::new();
         for (at, line) in text.lines().enumerate() {
-            let fail = |fault| TokenFileError {
-                line: at + 1,
-                fault,
-            };
             if line.trim().is_empty() || line.starts_with('#') {
                 continue;
             }
-            let mut columns = columns(line)
-                .ok_or_else(|| fail("has a quote that does not end"))?
-                .into_iter();
-            let (Some(token), Some(name), Some(uid)) =
-                (columns.next(), columns.next(), columns.next())
-            else {
-                return Err(fail("has fewer than the three columns token, user and uid"));
-            };
-            if token.is_empty() {
-                return Err(fail("has an empty token"));
-            }
-            let groups = columns.next().unwrap_or_default();
-            let groups = groups
-                .split(',')
-                .map(str::trim)
-                .filter(|group| !group.is_empty())
-                .map(str::to_owned);
-            let groups = groups.chain([super::AUTHENTICATED.to_owned()]).collect();
-            users.insert(digest(&token), Arc::new(User { name, uid, groups }));
+            let (token, user) = row(line).map_err(|fault| TokenFileError {
+                line: at + 1,
+                fault,
+            })?;
+            users.insert(digest(&token), Arc::new(user));
         }
         Ok(Self { users })
     }
@@ -95,27 +78,43 @@ fn digest(token: &str) -> [u8; 32] {
     Sha256::digest(token.as_bytes()).into()
 }
 
-/// The columns of a line of CSV; none when a quote does not end.
-fn columns(line: &str) -> Option<Vec<String>> {
-    let mut columns = vec![String::new()];
-    let mut letters = line.trim_end_matches('\r').chars().peekable();
-    let mut quoted = false;
-    while let Some(letter) = letters.next() {
-        let column = columns.last_mut()?;
-        match letter {
-            '"' if quoted && letters.peek() == Some(&'"') => {
-                letters.next();
-                column.push('"');
-            }
-            '"' if quoted => quoted = false,
-            '"' if column.is_empty() => quoted = true,
-            ',' if !quoted => columns.push(String::new()),
-            // A space after a comma is layout, not content.
-            ' ' if !quoted && column.is_empty() => {}
-            other => column.push(other),
-        }
+/// Parses one line into the token and its user, or returns what is wrong with the line.
+fn row(line: &str) -> Result<(String, User), &'static str> {
+    // The CSV reader takes the end of the input for a missing quote.
+    if line.matches('"').count() % 2 == 1 {
+        return Err("has a quote that does not end");
     }
-    (!quoted).then_some(columns)
+    let mut reader = csv::ReaderBuilder::new()
+        .has_headers(false)
+        .trim(csv::Trim::All)
+        .buffer_capacity(line.len())
+        .from_reader(line.as_bytes());
+    let mut row = csv::StringRecord::new();
+    reader
+        .read_record(&mut row)
+        .map_err(|_| "is not a line of CSV")?;
+    // Quotes count only directly after a comma. Elsewhere they would become part of the value.
+    if row.iter().any(|column| column.starts_with('"')) {
+        return Err("has a space before a quote");
+    }
+    let (Some(token), Some(name), Some(uid)) = (row.get(0), row.get(1), row.get(2)) else {
+        return Err("has fewer than the three columns token, user and uid");
+    };
+    if token.is_empty() {
+        return Err("has an empty token");
+    }
+    let groups = row.get(3).unwrap_or_default();
+    let groups = groups
+        .split(',')
+        .map(str::trim)
+        .filter(|group| !group.is_empty())
+        .map(str::to_owned);
+    let user = User {
+        name: name.to_owned(),
+        uid: uid.to_owned(),
+        groups: groups.chain([super::AUTHENTICATED.to_owned()]).collect(),
+    };
+    Ok((token.to_owned(), user))
 }
 
 #[cfg(test)]
@@ -124,9 +123,10 @@ mod tests {
 
     #[test]
     fn tokens_stand_for_users_with_groups() {
-        let file =
-            TokenFile::parse("# people\nt0k,alice,u1,\"system:masters,dev\"\n\nother, bob , u2\n")
-                .expect("valid");
+        let file = TokenFile::parse(
+            "# people\nt0k,alice,u1,\"system:masters, dev\"\r\n\nother, bob , u2\nx,\"c\"\"d\",u3",
+        )
+        .expect("valid");
         let alice = file.user("t0k").expect("known");
         assert_eq!((alice.name.as_str(), alice.uid.as_str()), ("alice", "u1"));
         assert_eq!(
@@ -137,15 +137,25 @@ mod tests {
             file.user("other").expect("known").groups,
             ["system:authenticated"]
         );
+        assert_eq!(file.user("x").expect("known").name, "c\"d");
         assert!(file.user("t0").is_none());
     }
 
     #[test]
-    fn a_broken_line_is_named() {
-        for (text, line) in [("a,b", 1), ("a,b,c\n,b,c", 2), ("a,b,c,\"d", 1)] {
+    fn the_error_names_the_first_invalid_line() {
+        for (text, line, fault) in [
+            (
+                "a,b",
+                1,
+                "has fewer than the three columns token, user and uid",
+            ),
+            ("a,b,c\n\n,b,c", 3, "has an empty token"),
+            ("a,b,c,\"d\ne,f,g", 1, "has a quote that does not end"),
+            ("a,b,c, \"d,e\"", 1, "has a space before a quote"),
+        ] {
             assert_eq!(
-                TokenFile::parse(text).expect_err("must be refused").line,
-                line,
+                TokenFile::parse(text).expect_err("must be refused"),
+                TokenFileError { line, fault },
                 "{text}"
             );
         }
