@@ -12,7 +12,7 @@ use registry::request::User;
 use registry::{Component, Registry};
 use server::certs::Certs;
 use server::listen::Listener;
-use server::{AccountTokens, Server, Service};
+use server::{Server, Service, ServiceAccountTokens};
 use store::Store;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -327,8 +327,9 @@ fn build_api(
     controllers_run: &Arc<AtomicBool>,
 ) -> Result<(Registry, Server), ClusterError> {
     let (clock, entropy) = (&config.clock, &config.entropy);
-    let accounts = AccountTokens::from_pem(&certs.accounts_key, clock.clone(), entropy.clone())
-        .map_err(|error| ClusterError::AccountKey(Box::new(error)))?;
+    let accounts =
+        ServiceAccountTokens::from_pem(&certs.accounts_key, clock.clone(), entropy.clone())
+            .map_err(|error| ClusterError::AccountKey(Box::new(error)))?;
     let options = registry::Options {
         gates: config.gates,
         tokens: Some(Arc::new(accounts.clone())),
@@ -339,7 +340,7 @@ fn build_api(
     };
     let registry = Registry::new(store, clock.clone(), entropy.clone(), options);
     let server = Server::build(
-        server::Config {
+        server::ServerConfig {
             resources: kinds::resources(),
             tokens: config.tokens.clone(),
             accounts: Some(accounts),

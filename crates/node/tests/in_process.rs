@@ -19,7 +19,7 @@ use kube::{Client, ResourceExt};
 use registry::Registry;
 use registry::request::{Refusal, Reply, Request};
 use serde_json::{Value, json};
-use server::{Config, Server, TokenFile};
+use server::{Server, ServerConfig, TokenFile};
 use store::Store;
 use tokio_util::sync::CancellationToken;
 
@@ -50,7 +50,7 @@ impl InProcess {
             registry::Options::default(),
         );
         registry.bootstrap().await.unwrap();
-        let config = Config {
+        let config = ServerConfig {
             resources: kinds::resources(),
             tokens: TokenFile::default(),
             accounts: None,

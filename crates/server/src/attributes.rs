@@ -1,21 +1,22 @@
-//! What a request is about, read from its method and path alone.
+//! The attributes of a request, which follow from its method and path alone.
 //!
-//! Authorization judges these attributes before anybody asks whether the resource exists, so that
-//! a stranger cannot find out by the difference between 403 and 404. `route` then looks the
-//! resource up.
+//! Authorization decides by these attributes before anything checks whether the resource exists. A
+//! user without permission cannot learn from the difference between 403 and 404 what exists.
+//! `route` then looks the resource up.
 
 use http::Method;
 
 use crate::query::Query;
 
-/// What a request is about.
+/// The attributes of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Attributes<'p> {
-    /// Lower-case verb: `get`, `list`, `watch`, `create`, … or the method for other paths.
+    /// Lower-case verb: `get`, `list`, `watch`, `create`, …, or the HTTP method for other paths.
+    /// Empty for methods that no resource serves.
     pub(crate) verb: &'static str,
     /// The path, decoded.
     pub(crate) path: &'p str,
-    /// What it names, when it is below `/api/v1/` or `/apis/GROUP/VERSION/`.
+    /// The resource, if the path is below `/api/v1/` or `/apis/GROUP/VERSION/`.
     pub(crate) resource: Option<ResourcePath<'p>>,
 }
 
@@ -34,14 +35,14 @@ pub(crate) struct ResourcePath<'p> {
     pub(crate) subresource: &'p str,
     /// Name; empty for collections.
     pub(crate) name: &'p str,
-    /// True when there is more behind the subresource (`pods/x/proxy/a/b`).
+    /// Whether segments follow the subresource (`pods/x/proxy/a/b`).
     pub(crate) tail: bool,
-    /// True for the old form `/api/v1/watch/pods`.
+    /// Whether the path has the deprecated form `/api/v1/watch/pods`.
     pub(crate) old_watch: bool,
 }
 
 impl<'p> Attributes<'p> {
-    /// Reads them from a method, a decoded path and the query.
+    /// Derives the attributes from a method, a decoded path and the query.
     pub(crate) fn of(method: &Method, path: &'p str, query: &Query<'_>) -> Self {
         let Some(resource) = ResourcePath::of(path) else {
             return Self {
@@ -72,7 +73,7 @@ impl<'p> Attributes<'p> {
 }
 
 impl<'p> ResourcePath<'p> {
-    /// Reads a path; none when it is not below a group version.
+    /// Parses a path; `None` if it is not below a group version.
     fn of(path: &'p str) -> Option<Self> {
         let mut parts = path.trim_matches('/').split('/');
         let (group, version) = match parts.next()? {
@@ -105,7 +106,7 @@ impl<'p> ResourcePath<'p> {
             };
             out.namespace = namespace;
             match rest.next() {
-                // The namespace itself, or a subresource of it: it is its own namespace.
+                // A namespace counts as being in itself, and so do its subresources.
                 None => {
                     return Some(Self {
                         resource: first,
@@ -134,7 +135,7 @@ impl<'p> ResourcePath<'p> {
     }
 }
 
-/// The segments from `first` on.
+/// The segments of a path from `first` on.
 struct Rest<'p, I> {
     first: Option<&'p str>,
     parts: I,
@@ -232,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn a_watch_is_a_list_that_says_so() {
+    fn a_list_with_a_watch_parameter_is_a_watch() {
         let query = Query::parse(Some("watch=1"));
         assert_eq!(
             Attributes::of(&Method::GET, "/api/v1/pods", &query).verb,

@@ -1,8 +1,9 @@
-//! Who asks: client certificates, bearer tokens, and otherwise the anonymous user.
+//! Authentication: client certificates, bearer tokens, and the anonymous user for requests without
+//! credentials.
 //!
-//! A certificate counts before a token. Credentials that are wrong are refused with 401; none at
-//! all make the anonymous user, for whom authorization decides. Impersonation comes after, and is
-//! itself subject to authorization.
+//! A certificate takes precedence over a token. Invalid credentials are refused with 401. A request
+//! without credentials belongs to the anonymous user, for whom authorization decides. Impersonation
+//! comes afterwards and is subject to authorization itself.
 
 mod accounts;
 mod certificate;
@@ -17,20 +18,20 @@ use jiff::Timestamp;
 use kinds::status::Status;
 use registry::request::User;
 
-pub use accounts::AccountTokens;
+pub use accounts::ServiceAccountTokens;
 pub(crate) use accounts::{AUDIENCE, ServiceAccount};
 pub(crate) use certificate::{ClientVerifier, Peer};
-pub(crate) use impersonate::{Question, wanted};
+pub(crate) use impersonate::{ImpersonationCheck, requested_impersonation};
 pub use tokens::{TokenFile, TokenFileError};
 
-/// The group of everybody who proved who they are.
+/// Group of all authenticated users.
 pub(crate) const AUTHENTICATED: &str = "system:authenticated";
-/// The group of everybody else.
+/// Group of the anonymous user.
 pub(crate) const UNAUTHENTICATED: &str = "system:unauthenticated";
-/// The name of everybody else.
+/// Name of the anonymous user.
 pub(crate) const ANONYMOUS: &str = "system:anonymous";
 
-/// The user who proved nothing.
+/// Returns the user of requests without credentials.
 #[must_use]
 pub fn anonymous() -> User {
     User {
@@ -40,7 +41,7 @@ pub fn anonymous() -> User {
     }
 }
 
-/// The administrator: may do everything.
+/// Returns a user in `system:masters`, who may do everything.
 #[must_use]
 pub fn administrator(name: &str) -> User {
     User {
@@ -50,12 +51,13 @@ pub fn administrator(name: &str) -> User {
     }
 }
 
-/// Who showed credentials.
+/// The outcome of a successful authentication.
 #[derive(Clone, Debug)]
 pub(crate) enum Identity {
-    /// Somebody for whom the credentials speak.
+    /// A user whose credentials are valid by themselves.
     User(Arc<User>),
-    /// A service account, if it still lives.
+    /// A service account with a valid token. `ServerState::is_current` checks that the account
+    /// still exists.
     ServiceAccount(ServiceAccount),
 }
 
@@ -68,19 +70,19 @@ impl Identity {
     }
 }
 
-/// Finds out who asks.
+/// Authenticates requests.
 #[derive(Debug)]
 pub(crate) struct Authenticator {
     tokens: TokenFile,
-    accounts: Option<AccountTokens>,
+    accounts: Option<ServiceAccountTokens>,
     anonymous: Option<Arc<User>>,
 }
 
 impl Authenticator {
-    /// `anonymous`: whether requests without credentials are let through as the anonymous user.
+    /// `allow_anonymous` accepts requests without credentials as the anonymous user.
     pub(crate) fn new(
         tokens: TokenFile,
-        accounts: Option<AccountTokens>,
+        accounts: Option<ServiceAccountTokens>,
         allow_anonymous: bool,
     ) -> Self {
         Self {
@@ -90,13 +92,12 @@ impl Authenticator {
         }
     }
 
-    /// Who makes tokens of service accounts, if anybody.
-    pub(crate) fn accounts(&self) -> Option<&AccountTokens> {
+    /// Returns the issuer of service account tokens; `None` if this server issues none.
+    pub(crate) fn accounts(&self) -> Option<&ServiceAccountTokens> {
         self.accounts.as_ref()
     }
 
-    /// Who sent these headers over this connection. Of a service account it remains to be asked
-    /// whether it lives.
+    /// Authenticates a request by its connection and its headers.
     pub(crate) fn authenticate(
         &self,
         peer: &Peer,
@@ -119,8 +120,8 @@ impl Authenticator {
             .ok_or_else(Status::unauthorized)
     }
 
-    /// Whose token this is, if it is for one of `audiences`; those of a file are for the API
-    /// server.
+    /// Returns the identity of a token that is valid for one of `audiences`. Tokens of the token
+    /// file are for the API server only.
     pub(crate) fn token(
         &self,
         token: &str,
@@ -140,7 +141,7 @@ impl Authenticator {
     }
 }
 
-/// The bearer token of a request; other schemes and empty tokens are none.
+/// Returns the bearer token of a request. Other schemes and empty tokens count as no token.
 fn bearer(headers: &HeaderMap) -> Option<&str> {
     let (scheme, token) = headers
         .get(AUTHORIZATION)?
@@ -182,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_credential_is_not_the_same_as_none() {
+    fn invalid_credentials_are_refused_and_missing_ones_are_anonymous() {
         let certified = Peer::Certified(Arc::new(User {
             name: "carol".to_owned(),
             ..User::default()

@@ -1,7 +1,7 @@
-//! Who may do what.
+//! Authorization: whether a user may make a request.
 //!
-//! Members of `system:masters` may do everything. A few paths that clients need before anything
-//! else are open. For the rest the rules of RBAC objects decide.
+//! Members of `system:masters` may do everything. A few paths that clients need first are open.
+//! RBAC rules decide about everything else.
 
 mod cache;
 mod defaults;
@@ -18,21 +18,21 @@ pub(crate) use cache::{GROUP, PolicyCache};
 pub(crate) use defaults::ensure as ensure_defaults;
 pub(crate) use escalation::{check_escalation, may_escalate};
 
-/// One question to authorization.
+/// What a user wants to do, as authorization sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct AccessRequest<'a> {
     /// Lower-case verb.
     pub(crate) verb: &'a str,
-    /// AccessTarget what.
-    pub(crate) about: AccessTarget<'a>,
+    /// The object of the verb.
+    pub(crate) target: AccessTarget<'a>,
 }
 
-/// What a question is about.
+/// What an access request is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AccessTarget<'a> {
     /// A path outside the resource tree, for example `/metrics`.
     NonResource(&'a str),
-    /// A resource.
+    /// A resource or one of its objects.
     Resource {
         /// Group; empty for core.
         group: &'a str,
@@ -48,11 +48,11 @@ pub(crate) enum AccessTarget<'a> {
 }
 
 impl<'a> AccessRequest<'a> {
-    /// What a request asks. `selected` is the name to which the field selector of a collection
-    /// limits it.
+    /// Returns the access request of an HTTP request. `selected` is the name to which the field
+    /// selector restricts a collection, or empty.
     pub(crate) fn of(attributes: &'a Attributes<'a>, selected: &'a str) -> Self {
         let is_collection = matches!(attributes.verb, "list" | "watch" | "deletecollection");
-        let about = match &attributes.resource {
+        let target = match &attributes.resource {
             None => AccessTarget::NonResource(attributes.path),
             Some(at) => AccessTarget::Resource {
                 group: at.group,
@@ -68,23 +68,23 @@ impl<'a> AccessRequest<'a> {
         };
         Self {
             verb: attributes.verb,
-            about,
+            target,
         }
     }
 }
 
-/// True for those who may do everything.
+/// Returns whether a user may do everything.
 pub(crate) fn is_master(user: &User) -> bool {
     user.groups.iter().any(|group| group == "system:masters")
 }
 
-/// True for what is open without any rule: health and version for everybody, discovery for
-/// everybody who is known.
-pub(crate) fn is_open(user: &User, ask: &AccessRequest<'_>) -> bool {
-    let AccessTarget::NonResource(path) = ask.about else {
+/// Returns whether a request needs no rule: health and version for everyone, discovery for
+/// authenticated users.
+pub(crate) fn is_open(user: &User, access: &AccessRequest<'_>) -> bool {
+    let AccessTarget::NonResource(path) = access.target else {
         return false;
     };
-    if !matches!(ask.verb, "get" | "head") {
+    if !matches!(access.verb, "get" | "head") {
         return false;
     }
     let path = path.trim_end_matches('/');
@@ -97,14 +97,14 @@ pub(crate) fn is_open(user: &User, ask: &AccessRequest<'_>) -> bool {
     }
 }
 
-/// 403 in the API's words.
-pub(crate) fn forbidden(user: &User, ask: &AccessRequest<'_>) -> Status {
+/// Returns the 403, in upstream's words.
+pub(crate) fn forbidden(user: &User, access: &AccessRequest<'_>) -> Status {
     let name = kinds::status::quoted(&user.name);
-    match ask.about {
+    match access.target {
         AccessTarget::NonResource(path) => {
             let message = format!(
                 "forbidden: User {name} cannot {} path {}",
-                ask.verb,
+                access.verb,
                 kinds::status::quoted(path)
             );
             Status::failure(403, "Forbidden", message, Some(Details::default()))
@@ -128,7 +128,7 @@ pub(crate) fn forbidden(user: &User, ask: &AccessRequest<'_>) -> Status {
             };
             let why = format!(
                 "User {name} cannot {} resource \"{full}\" in API group \"{group}\" {place}",
-                ask.verb
+                access.verb
             );
             Status::forbidden(GroupResource { group, resource }, object, why)
         }
@@ -141,12 +141,12 @@ mod tests {
     use crate::auth::{administrator, anonymous};
 
     #[test]
-    fn refusals_say_who_what_and_where() {
+    fn refusals_name_user_verb_resource_and_scope() {
         let bob = User {
             name: "bob".to_owned(),
             ..User::default()
         };
-        let about = AccessTarget::Resource {
+        let target = AccessTarget::Resource {
             group: "",
             resource: "pods",
             subresource: "eviction",
@@ -157,7 +157,7 @@ mod tests {
             &bob,
             &AccessRequest {
                 verb: "create",
-                about,
+                target,
             },
         );
         let expected = r#"pods "p" is forbidden: User "bob" cannot create resource "pods/eviction" in API group "" in the namespace "shop""#;
@@ -167,7 +167,7 @@ mod tests {
             (details.name.as_str(), details.kind.as_str()),
             ("p", "pods")
         );
-        let about = AccessTarget::Resource {
+        let target = AccessTarget::Resource {
             group: "apps",
             resource: "deployments",
             subresource: "",
@@ -180,7 +180,7 @@ mod tests {
                 &bob,
                 &AccessRequest {
                     verb: "list",
-                    about
+                    target
                 }
             )
             .message,
@@ -190,7 +190,7 @@ mod tests {
             &anonymous(),
             &AccessRequest {
                 verb: "get",
-                about: AccessTarget::NonResource("/metrics"),
+                target: AccessTarget::NonResource("/metrics"),
             },
         );
         assert_eq!(
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn health_is_open_to_everybody_and_discovery_to_the_known() {
+    fn health_is_open_to_everyone_and_discovery_to_authenticated_users() {
         let known = administrator("a");
         for (path, verb, anybody, everybody) in [
             ("/healthz", "get", true, true),
@@ -213,12 +213,12 @@ mod tests {
             ("/metrics", "get", false, false),
             ("/apis", "post", false, false),
         ] {
-            let ask = AccessRequest {
+            let access = AccessRequest {
                 verb,
-                about: AccessTarget::NonResource(path),
+                target: AccessTarget::NonResource(path),
             };
             assert_eq!(
-                (is_open(&anonymous(), &ask), is_open(&known, &ask)),
+                (is_open(&anonymous(), &access), is_open(&known, &access)),
                 (anybody, everybody),
                 "{path}"
             );

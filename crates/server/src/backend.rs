@@ -1,5 +1,4 @@
-//! What the HTTP face needs of the world below it: one call. The registry is the real one; tests
-//! put a closure there.
+//! What the server needs from the registry: one call. Tests use a closure instead.
 
 use std::sync::Arc;
 
@@ -9,13 +8,13 @@ use registry::request::{Refusal, Reply, Request};
 
 /// Answers requests that are routed, authenticated and authorized.
 pub trait Backend: Send + Sync + 'static {
-    /// Answers one request. Dropping the future gives the request up.
+    /// Answers one request. Dropping the future cancels the request.
     fn call(&self, request: Request) -> BoxFuture<'_, Result<Reply, Refusal>>;
 
-    /// Whether it can answer at all; the text says why not. Shown by `/readyz` and `/livez`.
+    /// Checks whether requests can be answered at all. `/readyz` and `/livez` show the outcome.
     ///
     /// # Errors
-    /// The reason why it cannot.
+    /// The reason why they cannot.
     fn check(&self) -> Result<(), String> {
         Ok(())
     }
@@ -26,7 +25,7 @@ pub trait Backend: Send + Sync + 'static {
         Vec::new()
     }
 
-    /// Adds figures in the text form of Prometheus to `/metrics`.
+    /// Appends metrics in the text format of Prometheus.
     fn metrics(&self, _out: &mut String) {}
 }
 

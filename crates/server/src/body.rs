@@ -1,8 +1,7 @@
-//! The body of an answer: nothing, bytes, a list that is joined while it is sent, or a stream.
+//! Response bodies: empty, whole, a list that is joined while it is sent, or a stream.
 //!
-//! One type for every answer, so that the listener and the callers in this process see the same
-//! service. It knows no Kubernetes beyond the frames of lists. Data is only copied where the
-//! alternative is thousands of tiny frames: the items of a list are gathered into chunks.
+//! All responses share one type, so the listener and callers in this process use the same service.
+//! The items of a list are copied into chunks, because thousands of small frames would cost more.
 
 use std::convert::Infallible;
 use std::io::Write as _;
@@ -14,11 +13,11 @@ use flate2::{Compression, write::GzEncoder};
 use futures::Stream;
 use http_body::{Frame, SizeHint};
 
-/// Chunk into which list items and watch events are gathered: large enough for full TLS records
-/// and HTTP/2 frames, small enough that thousands of slow readers cost little memory.
+/// Size of the chunks of lists and watches: large enough for full TLS records and HTTP/2 frames,
+/// small enough that thousands of slow clients cost little memory.
 pub(crate) const CHUNK_BYTES: usize = 64 * 1024;
 
-/// The body of an answer.
+/// A response body.
 pub struct Body {
     source: Source,
 }
@@ -34,24 +33,24 @@ enum Source {
 /// A head, items, and a tail.
 struct Joined {
     head: Bytes,
-    before: Before,
+    separator: Separator,
     items: std::vec::IntoIter<Bytes>,
     first: bool,
     tail: &'static [u8],
     left: u64,
 }
 
-/// What stands before an item.
+/// What precedes each item of a list.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Before {
-    /// A comma, except before the first, and the brace that stripping the kind from an item took
-    /// away.
+pub(crate) enum Separator {
+    /// A comma, except before the first item, then the brace that removing the kind from an item
+    /// took away.
     Comma(&'static str),
-    /// Its length, as in a list of protobuf.
+    /// The length of the item, as in a protobuf list.
     Length,
 }
 
-impl Before {
+impl Separator {
     fn put(self, chunk: &mut BytesMut, item: &[u8], first: bool) {
         match self {
             Self::Comma(open) => {
@@ -64,7 +63,7 @@ impl Before {
         }
     }
 
-    /// How many bytes it puts before all of these.
+    /// Returns the number of bytes that it adds to these items.
     fn length(self, items: &[Bytes]) -> usize {
         match self {
             Self::Comma(open) => items.len().saturating_sub(1) + items.len() * open.len(),
@@ -82,7 +81,7 @@ struct Gzip {
 }
 
 impl Body {
-    /// No bytes at all.
+    /// Returns a body without bytes.
     #[must_use]
     pub fn empty() -> Self {
         Self {
@@ -90,7 +89,7 @@ impl Body {
         }
     }
 
-    /// These bytes.
+    /// Returns a body of these bytes.
     #[must_use]
     pub fn whole(bytes: impl Into<Bytes>) -> Self {
         Self {
@@ -98,26 +97,26 @@ impl Body {
         }
     }
 
-    /// Frames as they come; their length is not known before.
+    /// Returns a body of frames as they come, of unknown length.
     pub(crate) fn stream(frames: impl Stream<Item = Bytes> + Send + 'static) -> Self {
         Self {
             source: Source::Stream(Box::pin(frames)),
         }
     }
 
-    /// `head`, then the items with what stands before each, then `tail`.
+    /// Returns a body of `head`, the items, each preceded by `separator`, and `tail`.
     pub(crate) fn joined(
         head: Bytes,
-        before: Before,
+        separator: Separator,
         items: Vec<Bytes>,
         tail: &'static [u8],
     ) -> Self {
         let bytes: usize = items.iter().map(Bytes::len).sum();
-        let left = (head.len() + bytes + before.length(&items) + tail.len()) as u64;
+        let left = (head.len() + bytes + separator.length(&items) + tail.len()) as u64;
         Self {
             source: Source::Joined(Joined {
                 head,
-                before,
+                separator,
                 items: items.into_iter(),
                 first: true,
                 tail,
@@ -126,7 +125,7 @@ impl Body {
         }
     }
 
-    /// The same bytes, compressed while they are sent.
+    /// Returns this body compressed with gzip while it is sent.
     pub(crate) fn gzip(self) -> Self {
         let encoder = GzEncoder::new(Vec::with_capacity(CHUNK_BYTES / 4), Compression::fast());
         Self {
@@ -137,7 +136,7 @@ impl Body {
         }
     }
 
-    /// How many bytes are still to come, where that is known.
+    /// Returns the number of bytes that are left; `None` if it is unknown.
     #[must_use]
     pub fn bytes_left(&self) -> Option<u64> {
         match &self.source {
@@ -185,7 +184,7 @@ impl Joined {
                 self.left = 0;
                 return Some(chunk.freeze());
             };
-            self.before
+            self.separator
                 .put(&mut chunk, &item, std::mem::take(&mut self.first));
             chunk.put(item);
         }
@@ -212,7 +211,7 @@ impl Gzip {
             match written {
                 Ok(out) if out.is_empty() => {}
                 Ok(out) => return Poll::Ready(Some(out.into())),
-                // Writing into memory cannot fail; ending the body is what a caller can see of it.
+                // Writing into memory cannot fail. If it did, the client would see the body end.
                 Err(_) => return Poll::Ready(None),
             }
         }
@@ -279,7 +278,7 @@ mod tests {
         assert_eq!(
             text(Body::joined(
                 Bytes::from_static(b"["),
-                Before::Comma("{"),
+                Separator::Comma("{"),
                 items,
                 b"]\n"
             ))
@@ -289,7 +288,7 @@ mod tests {
         assert_eq!(
             text(Body::joined(
                 Bytes::from_static(b"["),
-                Before::Comma("{"),
+                Separator::Comma("{"),
                 Vec::new(),
                 b"]\n"
             ))
@@ -299,11 +298,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_large_list_comes_in_chunks_and_whole() {
+    async fn a_large_list_is_complete_over_several_chunks() {
         let item = Bytes::from(vec![b'x'; 40_000]);
         let body = Body::joined(
             Bytes::from_static(b"["),
-            Before::Comma(""),
+            Separator::Comma(""),
             vec![item; 5],
             b"]",
         );
@@ -311,11 +310,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn items_of_protobuf_stand_behind_their_lengths() {
+    async fn lengths_precede_the_items_of_a_protobuf_list() {
         let items = vec![Bytes::from_static(b"ab"), Bytes::from(vec![b'x'; 200])];
         let found = text_bytes(Body::joined(
             Bytes::from_static(b"head"),
-            Before::Length,
+            Separator::Length,
             items,
             &kinds::protobuf::TAIL,
         ))
@@ -332,10 +331,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn gzip_gives_the_same_bytes_back() {
+    async fn gzip_round_trips() {
         let body = Body::joined(
             Bytes::from_static(b"["),
-            Before::Comma(""),
+            Separator::Comma(""),
             vec![Bytes::from(vec![b'x'; 100_000]); 3],
             b"]",
         )

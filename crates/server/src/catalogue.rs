@@ -1,9 +1,6 @@
-//! What is served: the rows of the resource table, found by group, version and plural.
+//! The rows of the resource table, found by group, version and plural.
 //!
-//! The table is given when the server is built; custom kinds stand beside it and come and go.
-//! Everybody here asks the catalogue, nobody the table. A request for a built-in resource is found
-//! in the fixed catalogue; only others, and the documents, ask the backend which custom kinds there
-//! are now (`ServedApisCache::with`).
+//! A catalogue does not change. `served` makes a new one when the custom kinds change.
 
 use std::collections::HashMap;
 
@@ -11,7 +8,7 @@ use kinds::facts::Resource;
 use kinds::tree::Text;
 use registry::ResourceRef;
 
-/// What is served.
+/// The resources of one moment.
 #[derive(Debug)]
 pub(crate) struct Catalogue {
     rows: Vec<ResourceRef>,
@@ -40,12 +37,12 @@ impl Catalogue {
         Self { rows, by_name }
     }
 
-    /// All rows, groups in discovery order.
+    /// Returns all rows, groups in discovery order.
     pub(crate) fn rows(&self) -> &[ResourceRef] {
         &self.rows
     }
 
-    /// The row with this name.
+    /// Returns the row with this name.
     pub(crate) fn resource(
         &self,
         group: &str,
@@ -56,12 +53,12 @@ impl Catalogue {
         self.rows.get(*index)
     }
 
-    /// Whether any version of this group is served.
+    /// Returns whether any version of this group is served.
     pub(crate) fn has_group(&self, group: &str) -> bool {
         self.by_name.contains_key(group)
     }
 
-    /// Whether this version of this group is served.
+    /// Returns whether this version of this group is served.
     pub(crate) fn has_version(&self, group: &str, version: &str) -> bool {
         self.by_name
             .get(group)

@@ -1,10 +1,10 @@
-//! The certificates of a server: its own authority, what it shows to clients, and what the
-//! administrator shows to it.
+//! The certificates of a server: its authority, its serving certificate, and the client certificate
+//! of the administrator.
 //!
-//! They are kept as PEM files in a directory and used again on the next start. A certificate is
-//! made anew when it is missing, about to expire, signed by another authority, or lacks a name
-//! under which the server is reached. The authority is only made anew with everything else, for
-//! clients have to trust it.
+//! All are PEM files in a directory and are used again after a restart. A certificate is issued
+//! again if it is missing, expires soon, was signed by another authority, or lacks a name under
+//! which clients reach the server. The authority is replaced only if it is missing or expires soon,
+//! because clients have to trust it.
 
 mod files;
 mod issue;
@@ -20,34 +20,34 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 
 use crate::auth::ClientVerifier;
 pub(crate) use files::write_secret;
-use issue::{Authority, Subject};
+use issue::{Authority, CertificateSubject};
 
-/// Why there are no certificates.
+/// An error in loading or making certificates.
 #[derive(Debug, thiserror::Error)]
 pub enum CertsError {
-    /// A file could not be read or written.
+    /// A file or directory could not be read or written.
     #[error("cannot {doing} {path}")]
     File {
-        /// `read`, `write`, …
+        /// The attempted operation: `read`, `write` or `create`.
         doing: &'static str,
-        /// Which file.
+        /// Path of the file.
         path: String,
-        /// Why.
+        /// The error of the file system.
         #[source]
         source: std::io::Error,
     },
-    /// A file is there, and it is not what it should be.
-    #[error("{path} is not usable: {why}")]
+    /// A file exists but holds no usable certificate or key.
+    #[error("cannot use {path}: {why}")]
     Unusable {
-        /// Which file.
+        /// Path of the file.
         path: String,
-        /// What is wrong with it.
+        /// The error of the parser.
         why: String,
     },
-    /// A certificate could not be made.
+    /// A certificate or key could not be made.
     #[error("cannot make a certificate")]
     Make(#[from] rcgen::Error),
-    /// TLS does not take the certificates.
+    /// TLS rejects the certificates.
     #[error("cannot set up TLS")]
     Tls(#[from] rustls::Error),
 }
@@ -67,16 +67,16 @@ impl std::fmt::Debug for Pair {
     }
 }
 
-/// All that a server needs to serve TLS, and its administrator to reach it.
+/// Everything that a server needs for TLS, and its administrator to connect.
 #[derive(Clone)]
 pub struct Certs {
     /// Certificate of the authority, as PEM.
     pub authority: String,
-    /// What the server shows.
+    /// Serving certificate.
     pub serving: Pair,
-    /// What the administrator (`kubernetes-admin` of `system:masters`) shows.
+    /// Client certificate of the administrator (`kubernetes-admin` in `system:masters`).
     pub admin: Pair,
-    /// The private key with which tokens of service accounts are signed, as PEM.
+    /// Private key that signs service account tokens, as PEM.
     pub accounts_key: String,
 }
 
@@ -86,7 +86,7 @@ impl std::fmt::Debug for Certs {
     }
 }
 
-/// Names under which every server is known, beside the addresses on which it listens.
+/// Host names of every server, in addition to the addresses on which it listens.
 const NAMES: [&str; 5] = [
     "localhost",
     "kubernetes",
@@ -94,15 +94,15 @@ const NAMES: [&str; 5] = [
     "kubernetes.default.svc",
     "kubernetes.default.svc.cluster.local",
 ];
-/// First address of the service network: what `kubernetes.default.svc` resolves to.
+/// First address of the service network, to which `kubernetes.default.svc` resolves.
 const SERVICE_ADDRESS: &str = "10.96.0.1";
 
 impl Certs {
-    /// Reads the certificates of a directory, and makes what is missing or no longer good.
-    /// `names` are further host names and addresses under which the server is reached.
+    /// Reads the certificates of a directory, and makes those that are missing or no longer valid.
+    /// `names` are additional host names and addresses of the server.
     ///
     /// # Errors
-    /// Files that cannot be read, written or used.
+    /// A file cannot be read or written, or holds no usable certificate or key.
     pub fn load_or_make(dir: &Path, names: &[String], now: Timestamp) -> Result<Self, CertsError> {
         files::make_dir(dir)?;
         let mut made = files::Files::default();
@@ -115,7 +115,7 @@ impl Certs {
             }
         };
         let names = all_names(names);
-        let mut fresh = |name: &'static str, subject: &Subject<'_>| {
+        let mut fresh = |name: &'static str, subject: &CertificateSubject<'_>| {
             if let Some(pair) = files::read_pair(dir, name)?
                 && issue::is_good(&pair, &authority, subject, now)
             {
@@ -125,7 +125,7 @@ impl Certs {
             made.add_pair(dir, name, &pair);
             Ok::<_, CertsError>(pair)
         };
-        let serving = fresh("apiserver", &Subject::Server { names: &names })?;
+        let serving = fresh("apiserver", &CertificateSubject::Server { names: &names })?;
         let admin = fresh("admin", &ADMIN)?;
         let accounts_key = match files::read_key(dir, "sa")? {
             Some(key) => issue::checked_key(key, &dir.join("sa.key"))?,
@@ -144,14 +144,14 @@ impl Certs {
         })
     }
 
-    /// Makes certificates that are kept nowhere.
+    /// Makes certificates without writing any file.
     ///
     /// # Errors
     /// What the cryptography library reports.
     pub fn make(names: &[String], now: Timestamp) -> Result<Self, CertsError> {
         let authority = Authority::make(now)?;
         let names = all_names(names);
-        let serving = authority.issue(&Subject::Server { names: &names }, now)?;
+        let serving = authority.issue(&CertificateSubject::Server { names: &names }, now)?;
         let admin = authority.issue(&ADMIN, now)?;
         Ok(Self {
             authority: authority.pair.certificate,
@@ -161,7 +161,8 @@ impl Certs {
         })
     }
 
-    /// The TLS settings of a server with these certificates, and the judge of client certificates.
+    /// Returns the TLS configuration of a server with these certificates, and the verifier of
+    /// client certificates.
     pub(crate) fn tls(&self) -> Result<(rustls::ServerConfig, Arc<ClientVerifier>), CertsError> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut roots = RootCertStore::empty();
@@ -180,7 +181,7 @@ impl Certs {
     }
 }
 
-const ADMIN: Subject<'_> = Subject::Client {
+const ADMIN: CertificateSubject<'_> = CertificateSubject::Client {
     name: "kubernetes-admin",
     group: "system:masters",
 };
@@ -188,7 +189,7 @@ const ADMIN: Subject<'_> = Subject::Client {
 fn all_names(names: &[String]) -> BTreeSet<String> {
     let mut all: BTreeSet<String> = NAMES.iter().map(|&name| name.to_owned()).collect();
     all.extend(["127.0.0.1", "::1", SERVICE_ADDRESS].map(str::to_owned));
-    // An address may be written in several ways; one of them is in the certificate.
+    // An address can be written in several ways; the certificate holds the canonical one.
     all.extend(names.iter().filter(|name| !name.is_empty()).map(|name| {
         name.parse::<IpAddr>()
             .map_or_else(|_| name.clone(), |ip| ip.to_string())
@@ -220,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn certificates_are_used_again() {
+    fn certificates_survive_a_restart() {
         let dir = tempfile::tempdir().expect("a directory");
         let first = Certs::load_or_make(dir.path(), &["10.0.0.5".to_owned()], now()).expect("made");
         let second =
@@ -235,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_address_and_a_near_end_renew_only_what_they_concern() {
+    fn a_new_address_or_an_expiry_renews_only_the_affected_certificate() {
         let dir = tempfile::tempdir().expect("a directory");
         let first = Certs::load_or_make(dir.path(), &[], now()).expect("made");
         let moved =
@@ -263,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_file_is_named_and_kept() {
+    fn the_error_names_an_unusable_file_and_the_file_stays() {
         let dir = tempfile::tempdir().expect("a directory");
         Certs::load_or_make(dir.path(), &[], now()).expect("made");
         std::fs::write(dir.path().join("ca.key"), "rubbish").expect("written");
@@ -277,7 +278,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn keys_are_for_their_owner_only() {
+    fn only_the_owner_can_read_keys() {
         use std::os::unix::fs::PermissionsExt as _;
         let dir = tempfile::tempdir().expect("a directory");
         Certs::load_or_make(dir.path(), &[], now()).expect("made");

@@ -1,8 +1,8 @@
-//! The documents that describe the API: the place where discovery and OpenAPI answer.
+//! Documents that describe the API: discovery and OpenAPI.
 //!
-//! `answer` gets every authorized request whose path is not that of a resource and not one of the
-//! server's own (health, version, metrics). A path that nobody takes is 404. Documents are made
-//! when they are first asked for and kept, until the custom kinds that are served change.
+//! [`answer`] handles every authorized request for a path that is neither a resource nor one of the
+//! server's own (health, version, metrics), with 404 for unknown paths. Documents are made on the
+//! first request and cached until the custom kinds change.
 
 mod discovery;
 mod openapi;
@@ -21,11 +21,12 @@ use sha2::{Digest as _, Sha512};
 
 use crate::body::Body;
 use crate::catalogue::Catalogue;
-use crate::negotiate::{self, Accepted, Answer, Media, RouteTypes};
+use crate::negotiate::{self, Accepted, MediaType, ResponseKind, RouteTypes};
 use crate::query::Query;
 use crate::respond::{self, ResponseFormat};
 
-/// The protobuf form of OpenAPI v2, by the name with which it is answered and by the older one.
+/// Media types of OpenAPI v2 in protobuf: the one of the answer, then an older spelling that
+/// clients accept.
 const PROTOBUF_V2: [&str; 2] = [
     "application/com.github.proto-openapi.spec.v2.v1.0+protobuf",
     "application/com.github.proto-openapi.spec.v2@v1.0+protobuf",
@@ -39,7 +40,7 @@ pub(crate) struct DocumentCache {
     made: Mutex<HashMap<String, Document>>,
 }
 
-/// A document as it is sent, mostly compact JSON, and the hash that tells versions of it apart.
+/// A document, mostly compact JSON, and the hash that identifies its content.
 #[derive(Clone, Debug)]
 struct Document {
     bytes: Bytes,
@@ -47,7 +48,7 @@ struct Document {
 }
 
 impl DocumentCache {
-    /// A document that is JSON.
+    /// Returns a JSON document, made by `make` unless it is cached.
     fn get(&self, name: &str, make: impl FnOnce() -> Option<Tree>) -> Option<Document> {
         self.keep(name, || make().map(|tree| tree.to_string().into_bytes()))
     }
@@ -82,15 +83,15 @@ pub(crate) struct DocumentRequest<'a> {
     pub(crate) path: &'a str,
     pub(crate) query: &'a Query<'a>,
     pub(crate) headers: &'a HeaderMap,
-    /// What is served.
+    /// The resources that are served.
     pub(crate) catalogue: &'a Catalogue,
     /// Documents that were made already.
     pub(crate) documents: &'a DocumentCache,
-    /// How refusals are to be shown.
+    /// Format of refusals.
     pub(crate) format: ResponseFormat,
 }
 
-/// Answers for a document.
+/// Answers a request for a document.
 pub(crate) fn answer(ask: &DocumentRequest<'_>) -> Response<Body> {
     let parts: Vec<&str> = ask.path.trim_matches('/').split('/').collect();
     match parts[..] {
@@ -116,14 +117,15 @@ impl DocumentRequest<'_> {
             ["apis", group, version] => check(self.catalogue.has_version(group, version)),
             _ => return respond::page_not_found(),
         };
-        // `/apis` is no route of the router: any method reads it, and it judges `Accept` by itself.
-        let judged = known.and_then(|()| match parts[..] {
+        // `/apis` is not a route of upstream's router: it serves every method and checks `Accept`
+        // itself.
+        let checked = known.and_then(|()| match parts[..] {
             ["apis"] if !matches!(*self.method, Method::HEAD | Method::OPTIONS) => Ok(()),
             _ if self.method != Method::GET => Err(Status::method_not_allowed()),
             ["api"] => Ok(()),
             _ => negotiate::check_route(self.headers, RouteTypes::Objects),
         });
-        if let Err(refused) = judged {
+        if let Err(refused) = checked {
             return respond::refusal(self.format, &refused, &[]);
         }
         let rows = self.catalogue.rows();
@@ -152,10 +154,14 @@ impl DocumentRequest<'_> {
         }
     }
 
-    /// A document in the form that was asked for.
+    /// Encodes a document in the media type that the client accepts.
     fn typed(&self, document: &Tree, kind: &str) -> Response<Body> {
-        let Some(accepted) = negotiate::choose(self.headers, Answer::Plain) else {
-            return respond::refusal(self.format, &negotiate::not_acceptable(Answer::Plain), &[]);
+        let Some(accepted) = negotiate::choose(self.headers, ResponseKind::Plain) else {
+            return respond::refusal(
+                self.format,
+                &negotiate::not_acceptable(ResponseKind::Plain),
+                &[],
+            );
         };
         let ty = kinds::type_named(&format!("io.k8s.apimachinery.pkg.apis.meta.v1.{kind}"));
         let json = ty.map_or_else(
@@ -198,10 +204,10 @@ impl DocumentRequest<'_> {
         response
     }
 
-    /// A document of the documents, as JSON under another name.
+    /// Sends a cached JSON document with another content type.
     fn json(&self, document: &Document, content_type: &'static str) -> Response<Body> {
         let mut response = respond::document(
-            self.manner_of(Media::Json),
+            self.manner_of(MediaType::Json),
             200,
             document.bytes.to_vec(),
             None,
@@ -218,8 +224,8 @@ impl DocumentRequest<'_> {
         })
     }
 
-    /// All that documents are made of. Its hash stands for the hash of each of them, so that an
-    /// index does not make them all; it changes whenever one of them could.
+    /// Everything that OpenAPI documents are made of, as one document. Its hash changes whenever
+    /// the hash of any of them could, so an index needs not make all documents.
     fn table(&self) -> Option<Document> {
         let rows = self.catalogue.rows();
         self.documents.get("table", || {
@@ -276,7 +282,7 @@ impl DocumentRequest<'_> {
         response
     }
 
-    /// JSON, or protobuf by the schema of gnostic; the first that is named wins.
+    /// Sends OpenAPI v2 as JSON or protobuf, whichever `Accept` names first.
     fn openapi_v2(&self) -> Response<Body> {
         let rows = self.catalogue.rows();
         let text = accept(self.headers);
@@ -294,7 +300,7 @@ impl DocumentRequest<'_> {
                 })
                 .map(|document| {
                     respond::finished(
-                        self.manner_of(Media::Protobuf),
+                        self.manner_of(MediaType::Protobuf),
                         PROTOBUF_V2[0],
                         document.bytes,
                     )
@@ -307,7 +313,7 @@ impl DocumentRequest<'_> {
         document.unwrap_or_else(respond::page_not_found)
     }
 
-    fn manner_of(&self, media: Media) -> ResponseFormat {
+    fn manner_of(&self, media: MediaType) -> ResponseFormat {
         ResponseFormat {
             accepted: Accepted {
                 media,
@@ -327,7 +333,8 @@ fn check(known: bool) -> Result<(), Status> {
     }
 }
 
-/// The newer form wins wherever it stands among the entries.
+/// Returns whether the client accepts aggregated discovery. Its position in `Accept` does not
+/// matter.
 fn takes_aggregated(headers: &HeaderMap) -> bool {
     let wanted = |entry: &str| {
         let mut parts = entry.split(';').map(str::trim);
@@ -340,7 +347,7 @@ fn takes_aggregated(headers: &HeaderMap) -> bool {
     accept(headers).split(',').any(wanted)
 }
 
-/// Whether a list of media types has JSON in it; an empty one welcomes everything.
+/// Returns whether a list of media types includes JSON. An empty list accepts everything.
 fn takes_json(text: &str) -> bool {
     let takes = |entry: &str| {
         matches!(

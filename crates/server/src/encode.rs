@@ -1,34 +1,33 @@
-//! The forms of answers: heads of lists, bare metadata, YAML and protobuf, each made from stored
-//! JSON. Knows no HTTP.
+//! Encodes stored JSON for responses: lists, bare metadata, YAML and protobuf. Knows no HTTP.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use kinds::facts::Type;
 use kinds::json::TypeMeta;
 use kinds::status::{ListMeta, Status};
 
-use crate::body::{Before, Body};
+use crate::body::{Body, Separator};
 use crate::json;
 
-/// A list before it is laid out.
-pub(crate) struct List {
-    /// For example `PodList`.
+/// A list, before it is encoded.
+pub(crate) struct ObjectList {
+    /// Kind of the list, for example `PodList`.
     pub(crate) kind: String,
     /// `apiVersion` of the list.
     pub(crate) api_version: String,
-    /// Its metadata.
+    /// Metadata of the list.
     pub(crate) metadata: ListMeta,
-    /// Each item's JSON.
+    /// JSON of each item.
     pub(crate) items: Vec<Bytes>,
 }
 
-/// A `Status` as compact JSON.
+/// Encodes a `Status` as compact JSON.
 pub(crate) fn status_json(status: &Status) -> Bytes {
     json::escape(serde_json::to_vec(status).expect("a Status has only text and numbers")).into()
 }
 
-/// The kind of bare metadata.
+/// Kind of metadata alone.
 const METADATA: &str = "PartialObjectMetadata";
-/// The kind of a list of it.
+/// Kind of a list of metadata alone.
 pub(crate) const METADATA_LIST: &str = "PartialObjectMetadataList";
 
 const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.";
@@ -45,7 +44,7 @@ pub(crate) fn metadata_type() -> Option<&'static Type> {
     meta_type("PartialObjectMetadata")
 }
 
-/// `{"kind":…,"apiVersion":…,"metadata":…,"items":[`
+/// Encodes the head of a list: `{"kind":…,"apiVersion":…,"metadata":…,"items":[`
 pub(crate) fn list_head(kind: &str, api_version: &str, metadata: &ListMeta) -> Bytes {
     let mut head = BytesMut::with_capacity(160).writer();
     let written = write_head(&mut head, kind, api_version, metadata);
@@ -67,7 +66,7 @@ fn write_head(
     head.write_all(br#","items":["#)
 }
 
-/// Head, items and tail as one piece.
+/// Joins the head, the items and the tail of a list.
 pub(crate) fn whole((head, open, items): (Bytes, &'static str, Vec<Bytes>)) -> Bytes {
     let mut out = BytesMut::from(&head[..]);
     for (at, item) in items.iter().enumerate() {
@@ -89,7 +88,7 @@ pub(crate) fn meta_version(beta: bool) -> &'static str {
     }
 }
 
-/// The object's metadata and nothing else.
+/// Encodes the metadata of an object alone, as `PartialObjectMetadata`.
 pub(crate) fn metadata_only(object: &[u8], beta: bool) -> Bytes {
     let mut out = BytesMut::new();
     put_metadata_only(&mut out, object, beta);
@@ -110,12 +109,12 @@ fn put_metadata_only(out: &mut BytesMut, object: &[u8], beta: bool) {
     out.put_u8(b'}');
 }
 
-/// An annotation that stands for a field of older versions: objects show it, bare metadata does
-/// not.
+/// An annotation that holds a field of older versions. Upstream shows it in objects, but not in
+/// bare metadata.
 const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
 
-/// The metadata of a DaemonSet without what is no metadata of its own; none when there is nothing
-/// to take away.
+/// Returns the metadata of a DaemonSet without [`TEMPLATE_GENERATION`]; `None` if nothing needs to
+/// be removed.
 fn own_metadata(object: &[u8], metadata: &[u8]) -> Option<Vec<u8>> {
     if json::text_member(object, "kind") != Some("DaemonSet") {
         return None;
@@ -129,8 +128,8 @@ fn own_metadata(object: &[u8], metadata: &[u8]) -> Option<Vec<u8>> {
     Some(kinds::json::encode(&own, meta_type("ObjectMeta")?))
 }
 
-/// The metadata of each item of a list.
-pub(crate) fn metadata_list(list: &List, beta: bool) -> Bytes {
+/// Encodes the metadata of each item of a list.
+pub(crate) fn metadata_list(list: &ObjectList, beta: bool) -> Bytes {
     let mut out = BytesMut::from(&list_head(METADATA_LIST, meta_version(beta), &list.metadata)[..]);
     for (at, item) in list.items.iter().enumerate() {
         if at > 0 {
@@ -142,7 +141,7 @@ pub(crate) fn metadata_list(list: &List, beta: bool) -> Bytes {
     out.freeze()
 }
 
-/// The list metadata that stands in the table of a single object: its revision.
+/// Returns the list metadata of a table with a single object: its resource version.
 pub(crate) fn list_meta_of(object: &[u8]) -> ListMeta {
     let metadata = json::member(object, "metadata").unwrap_or_default();
     ListMeta {
@@ -153,19 +152,19 @@ pub(crate) fn list_meta_of(object: &[u8]) -> ListMeta {
     }
 }
 
-/// YAML with sorted keys.
+/// Encodes an object as YAML with sorted keys.
 pub(crate) fn yaml(object: &[u8]) -> Bytes {
     kinds::yaml::from_json(object)
         .expect("answers are valid JSON")
         .into()
 }
 
-/// The message of an object of this type.
+/// Encodes an object of type `ty` as a protobuf message.
 pub(crate) fn message(object: &[u8], ty: &'static Type) -> Vec<u8> {
     kinds::protobuf::encode_message(&tree(object), ty)
 }
 
-/// The message of an object's bare metadata.
+/// Encodes the metadata of an object as a protobuf message.
 pub(crate) fn metadata_message(object: &[u8]) -> Vec<u8> {
     message(
         &metadata_only(object, false),
@@ -173,7 +172,8 @@ pub(crate) fn metadata_message(object: &[u8]) -> Vec<u8> {
     )
 }
 
-/// A message in its envelope; kind and version are those of the object.
+/// Puts a message into the envelope of Kubernetes' protobuf, with the kind and version of the
+/// object.
 pub(crate) fn sealed(object: &[u8], message: &[u8]) -> Vec<u8> {
     let text = |name: &str| {
         json::text_member(object, name)
@@ -189,7 +189,7 @@ pub(crate) fn sealed(object: &[u8], message: &[u8]) -> Vec<u8> {
     )
 }
 
-/// Bare metadata in protobuf.
+/// Puts the message of bare metadata into its envelope.
 pub(crate) fn metadata_sealed(message: &[u8], beta: bool) -> Vec<u8> {
     kinds::protobuf::seal(
         &TypeMeta {
@@ -200,13 +200,13 @@ pub(crate) fn metadata_sealed(message: &[u8], beta: bool) -> Vec<u8> {
     )
 }
 
-/// Protobuf in its envelope.
+/// Encodes an object as protobuf, in its envelope.
 pub(crate) fn protobuf(object: &[u8], ty: Option<&'static Type>) -> Vec<u8> {
     let ty = ty.expect("only what has a type is negotiated as protobuf");
     sealed(object, &message(object, ty))
 }
 
-/// A list in protobuf, of the items' messages.
+/// Encodes a list as protobuf, from the messages of its items.
 pub(crate) fn protobuf_list(
     kind: &str,
     api_version: &str,
@@ -218,7 +218,12 @@ pub(crate) fn protobuf_list(
         kind: kind.to_owned(),
     };
     let head = kinds::protobuf::list_head(&type_meta, metadata, items.iter().map(Bytes::len));
-    Body::joined(head.into(), Before::Length, items, &kinds::protobuf::TAIL)
+    Body::joined(
+        head.into(),
+        Separator::Length,
+        items,
+        &kinds::protobuf::TAIL,
+    )
 }
 
 fn tree(object: &[u8]) -> kinds::Tree {

@@ -1,13 +1,12 @@
-//! The encodings of stored objects that this server has made, shared by GET, LIST and WATCH and by
-//! all who ask: messages of protobuf, cells of tables, frames of watches.
+//! Encodings of stored objects, shared by all requests of a server: protobuf messages, table cells
+//! and watch frames.
 //!
-//! JSON is not here, for stored objects are JSON, and neither are YAML and indented JSON, which are
-//! for people. What a write is answered with comes from the same shelf as its watch event.
+//! JSON is not cached here, because objects are stored as JSON. YAML and indented JSON are not
+//! cached either, because people ask for them, not programs. The response to a write and its watch
+//! event share one encoding.
 
 #[cfg(test)]
 mod tests;
-
-use std::fmt::Write as _;
 
 use bytes::Bytes;
 use kinds::encodings::CachedEncoding;
@@ -15,41 +14,41 @@ use kinds::facts::Type;
 use registry::ResourceRef;
 
 use crate::encode;
-use crate::negotiate::Media;
+use crate::negotiate::MediaType;
 
-/// The most that encodings of objects take, with the objects that they were made from: the protobuf
-/// of 50,000 pods of three kilobytes, an eighth of the memory that is meant for 150,000 of them.
+/// Limit of the bytes of cached encodings, including the objects that they were made from. It holds
+/// the protobuf of 50,000 pods of three kilobytes, an eighth of the memory that 150,000 pods take.
 const OBJECT_BYTES: usize = 256 * 1024 * 1024;
-/// The most that frames of watches take. All watches of a collection are woken for the same
-/// commit, so that a frame is asked for within moments or not again.
+/// Limit of the bytes of cached watch frames. A commit wakes all watches of a collection, so each
+/// frame is needed again within moments or never.
 const FRAME_BYTES: usize = 4 * 1024 * 1024;
 
-/// See the module.
+/// A bounded cache of encodings. Concurrent requests for one encoding make it once.
 #[derive(Debug)]
 pub(crate) struct Encodings {
-    objects: kinds::encodings::EncodingCache<Form>,
-    frames: kinds::encodings::EncodingCache<Frame>,
+    objects: kinds::encodings::EncodingCache<EncodingKey>,
+    frames: kinds::encodings::EncodingCache<FrameKey>,
 }
 
-/// What is made of an object. Types are static: their addresses identify them.
+/// Key of an encoding of an object. Addresses identify types and resources.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Form {
-    /// Its message.
+enum EncodingKey {
+    /// The protobuf message of a type.
     Message(usize),
-    /// The message of its bare metadata.
+    /// The protobuf message of the metadata alone.
     Metadata,
-    /// Its cells in the table of a resource.
+    /// The cells of a resource's table.
     Cells(ResourceRef),
 }
 
-/// Which frame is made of an event.
+/// Key of a frame that is made of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Frame {
-    /// For example `ADDED`.
+pub(crate) struct FrameKey {
+    /// Type of the event, for example `ADDED`.
     pub(crate) kind: &'static str,
-    /// A line of JSON or a frame of protobuf.
-    pub(crate) media: Media,
-    /// Bare metadata instead of the object, and whether in `v1beta1`.
+    /// Media type of the stream: lines of JSON or frames of protobuf.
+    pub(crate) media: MediaType,
+    /// `Some` for metadata alone instead of the object; true for `v1beta1`.
     pub(crate) metadata: Option<bool>,
 }
 
@@ -63,19 +62,20 @@ impl Default for Encodings {
 }
 
 impl Encodings {
-    /// The message of an object of this type.
+    /// Returns the protobuf message of an object of type `ty`.
     pub(crate) fn message(&self, json: &Bytes, ty: &'static Type) -> Bytes {
-        let form = Form::Message(std::ptr::from_ref(ty).addr());
+        let form = EncodingKey::Message(std::ptr::from_ref(ty).addr());
         self.objects.get(json, form, || encode::message(json, ty))
     }
 
-    /// The message of an object's bare metadata.
+    /// Returns the protobuf message of the metadata of an object.
     pub(crate) fn metadata(&self, json: &Bytes) -> Bytes {
-        self.objects
-            .get(json, Form::Metadata, || encode::metadata_message(json))
+        self.objects.get(json, EncodingKey::Metadata, || {
+            encode::metadata_message(json)
+        })
     }
 
-    /// The cells of an object's row; `now` in seconds since 1970.
+    /// Returns the cells of an object's row, which show ages at `now` (seconds since 1970).
     pub(crate) fn cells(
         &self,
         json: &Bytes,
@@ -84,58 +84,49 @@ impl Encodings {
         make: impl FnOnce() -> CachedEncoding,
     ) -> Bytes {
         self.objects
-            .get_until(json, Form::Cells(resource.clone()), now, make)
+            .get_until(json, EncodingKey::Cells(resource.clone()), now, make)
     }
 
-    /// The frame of an event that shows this object.
+    /// Returns the frame of an event about an object.
     pub(crate) fn frame(
         &self,
         json: &Bytes,
-        frame: Frame,
+        frame: FrameKey,
         make: impl FnOnce() -> Vec<u8>,
     ) -> Bytes {
         self.frames.get(json, frame, make)
     }
 
-    /// How many encodings of objects and frames of watches were made.
+    /// Returns the number of encodings of objects and of frames that were made.
     #[cfg(test)]
     pub(crate) fn made(&self) -> (u64, u64) {
         (self.objects.made(), self.frames.made())
     }
 
-    /// Adds its figures to `/metrics`.
-    pub(crate) fn metrics(&self, out: &mut String) {
+    /// Returns how both kinds of encodings were used, each with its name in metrics.
+    pub(crate) fn usage(&self) -> [(&'static str, EncodingsUse); 2] {
         let (objects, frames) = (&self.objects, &self.frames);
-        let figures = [
-            (
-                "made_total",
-                "counter",
-                "Encodings that were made",
-                objects.made(),
-                frames.made(),
-            ),
-            (
-                "shared_total",
-                "counter",
-                "Encodings that were there already when they were asked for",
-                objects.shared(),
-                frames.shared(),
-            ),
-            (
-                "bytes",
-                "gauge",
-                "Bytes of kept encodings and of what they were made from",
-                objects.bytes() as u64,
-                frames.bytes() as u64,
-            ),
-        ];
-        for (name, kind, help, objects, frames) in figures {
-            let name = format!("exeunt_encodings_{name}");
-            let written = write!(
-                out,
-                "# HELP {name} {help}.\n# TYPE {name} {kind}\n{name}{{of=\"object\"}} {objects}\n{name}{{of=\"frame\"}} {frames}\n"
-            );
-            written.expect("writing into text cannot fail");
-        }
+        let objects = EncodingsUse {
+            made: objects.made(),
+            shared: objects.shared(),
+            bytes: objects.bytes(),
+        };
+        let frames = EncodingsUse {
+            made: frames.made(),
+            shared: frames.shared(),
+            bytes: frames.bytes(),
+        };
+        [("object", objects), ("frame", frames)]
     }
+}
+
+/// How one kind of encodings was used since the server started.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct EncodingsUse {
+    /// Encodings that were made.
+    pub(crate) made: u64,
+    /// Requests for an encoding that existed.
+    pub(crate) shared: u64,
+    /// Bytes of kept encodings and of the objects that they were made from.
+    pub(crate) bytes: usize,
 }

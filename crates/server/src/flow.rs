@@ -1,8 +1,7 @@
-//! How many requests are worked on at once.
+//! Limits the number of requests that are worked on at the same time.
 //!
-//! InFlightLimit are plenty, for requests here take micro- or milliseconds: the limit is there so that a
-//! stampede costs answers of 429 and not all of the memory. Watches and other long-running
-//! requests take no seat, administrators are never turned away.
+//! The limit is generous: it bounds memory in a stampede. Watches and other long-running requests
+//! do not count. Members of `system:masters` are never refused.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,56 +13,56 @@ use registry::request::User;
 use crate::body::Body;
 use crate::respond;
 
-/// The seats of a server.
+/// The limit of a server, and how many requests count against it now.
 #[derive(Clone, Debug)]
 pub(crate) struct InFlightLimit {
-    taken: Arc<AtomicUsize>,
+    count: Arc<AtomicUsize>,
     limit: usize,
 }
 
-/// A seat, given back when it is dropped.
+/// Counts a request until it is dropped.
 #[derive(Debug)]
 pub(crate) struct InFlightGuard {
-    taken: Arc<AtomicUsize>,
+    count: Arc<AtomicUsize>,
 }
 
 impl Drop for InFlightGuard {
     fn drop(&mut self) {
-        self.taken.fetch_sub(1, Ordering::Relaxed);
+        self.count.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 impl InFlightLimit {
     pub(crate) fn new(limit: usize) -> Self {
         Self {
-            taken: Arc::default(),
+            count: Arc::default(),
             limit,
         }
     }
 
-    /// Takes every seat, for good.
+    /// Fills the limit for good.
     #[cfg(test)]
     pub(crate) fn fill(&self) {
-        self.taken.store(self.limit, Ordering::Relaxed);
+        self.count.store(self.limit, Ordering::Relaxed);
     }
 
-    /// How many are taken.
-    pub(crate) fn taken(&self) -> usize {
-        self.taken.load(Ordering::Relaxed)
+    /// Returns the number of requests in flight.
+    pub(crate) fn count(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
     }
 
-    /// Takes a seat; none when all are taken and the user has to wait like everybody else.
-    pub(crate) fn take(&self, user: &User) -> Option<InFlightGuard> {
-        let before = self.taken.fetch_add(1, Ordering::Relaxed);
-        let seat = InFlightGuard {
-            taken: self.taken.clone(),
+    /// Counts a request; `None` if the limit is reached and the user is not exempt.
+    pub(crate) fn acquire(&self, user: &User) -> Option<InFlightGuard> {
+        let before = self.count.fetch_add(1, Ordering::Relaxed);
+        let guard = InFlightGuard {
+            count: self.count.clone(),
         };
         let exempt = || user.groups.iter().any(|group| group == "system:masters");
-        (before < self.limit || exempt()).then_some(seat)
+        (before < self.limit || exempt()).then_some(guard)
     }
 }
 
-/// 429 in plain text, which clients repeat after a second.
+/// Returns a 429 in plain text. Clients retry after a second.
 pub(crate) fn too_many_requests() -> Response<Body> {
     let mut response = respond::text(
         StatusCode::TOO_MANY_REQUESTS,
@@ -80,19 +79,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_finds_no_seat_is_turned_away_unless_exempt() {
-        let (nobody, admin) = (
+    fn requests_over_the_limit_are_refused_unless_exempt() {
+        let (user, admin) = (
             User::default(),
             User {
                 groups: vec!["system:masters".to_owned()],
                 ..User::default()
             },
         );
-        let seats = InFlightLimit::new(1);
-        let first = seats.take(&nobody);
-        assert!(first.is_some() && seats.take(&nobody).is_none() && seats.take(&admin).is_some());
+        let limit = InFlightLimit::new(1);
+        let first = limit.acquire(&user);
+        assert!(
+            first.is_some() && limit.acquire(&user).is_none() && limit.acquire(&admin).is_some()
+        );
         drop(first);
-        assert_eq!(seats.taken(), 0);
-        assert!(seats.take(&nobody).is_some());
+        assert_eq!(limit.count(), 0);
+        assert!(limit.acquire(&user).is_some());
     }
 }

@@ -1,5 +1,4 @@
-//! One request from its head to its answer, on one screen: who asks, whether they may, where it
-//! goes, and what came of it. Each step is a module of its own.
+//! Takes one request from its head to its response. Each step is a module of its own.
 
 mod call;
 mod drain;
@@ -27,7 +26,7 @@ use crate::authorize::{self, AccessRequest, AccessTarget};
 use crate::body::Body;
 use crate::documents;
 use crate::health;
-use crate::metrics::Labels;
+use crate::metrics::RequestLabels;
 use crate::negotiate::{self, RouteTypes};
 use crate::query::Query;
 use crate::respond::{self, ResponseFormat};
@@ -36,7 +35,7 @@ use crate::state::ServerState;
 use crate::version;
 use drain::DrainOnDrop;
 
-/// Answers one request, whatever happens: a panic becomes a 500 and a line in the log.
+/// Answers one request. A panic becomes a 500 and an error in the log.
 pub(crate) async fn answer<B>(
     state: Arc<ServerState>,
     peer: Peer,
@@ -48,13 +47,13 @@ where
 {
     let (parts, body) = request.into_parts();
     let started = Instant::now();
-    let mut seen = Seen::default();
+    let mut log = RequestLog::default();
     let body = DrainOnDrop::new(body);
-    let attempt = AssertUnwindSafe(steps(&state, &peer, &parts, body, &mut seen))
+    let attempt = AssertUnwindSafe(steps(&state, &peer, &parts, body, &mut log))
         .catch_unwind()
         .await;
     let mut response = attempt.unwrap_or_else(|_| {
-        tracing::error!(method = %parts.method, uri = %parts.uri, "a request panicked");
+        tracing::error!(method = %parts.method, uri = %parts.uri, "request panicked");
         let status = Status::failure(
             500,
             "InternalError",
@@ -67,9 +66,9 @@ where
             &[],
         )
     });
-    let code = response.status().as_u16();
+    let code = response.status();
     let took = started.elapsed();
-    let labels = seen.labels.unwrap_or(Labels {
+    let labels = log.labels.unwrap_or(RequestLabels {
         verb: plain_verb(&parts.method),
         resource: None,
         subresource: None,
@@ -77,18 +76,18 @@ where
         dry_run: false,
     });
     state.metrics.count(&labels, code, took);
-    tracing::debug!(user = seen.user.as_ref().map_or("", |user| &user.name), method = %parts.method, uri = %parts.uri, code, ?took, "request");
+    tracing::debug!(user = log.user.as_ref().map_or("", |user| &user.name), method = %parts.method, uri = %parts.uri, code = code.as_u16(), ?took, "request answered");
     if let Ok(id) = HeaderValue::from_str(&audit_id(&state, &parts.headers)) {
         response.headers_mut().insert("audit-id", id);
     }
     response
 }
 
-/// What was found out on the way, for the log and the figures.
+/// What is known about a request, for its metrics and its log line.
 #[derive(Default)]
-struct Seen {
+struct RequestLog {
     user: Option<Arc<User>>,
-    labels: Option<Labels>,
+    labels: Option<RequestLabels>,
 }
 
 async fn steps<B>(
@@ -96,7 +95,7 @@ async fn steps<B>(
     peer: &Peer,
     parts: &Parts,
     body: B,
-    seen: &mut Seen,
+    log: &mut RequestLog,
 ) -> Response<Body>
 where
     B: http_body::Body<Data = Bytes> + Send + 'static,
@@ -108,7 +107,7 @@ where
     let user_agent = Some(header(&parts.headers, USER_AGENT.as_str()))
         .filter(|agent| !agent.is_empty())
         .unwrap_or(peer.agent());
-    // For refusals; whoever answers with an object negotiates for it.
+    // Refusals use this format. Responses with objects negotiate their own.
     let plain = || {
         ResponseFormat::plain(
             negotiate::for_refusal(&parts.headers),
@@ -133,21 +132,21 @@ where
         Ok(user) => user,
         Err(response) => return response.unwrap_or_else(|status| refuse(&status)),
     };
-    seen.user = Some(user.clone());
+    log.user = Some(user.clone());
     let long_running = attributes.verb == "watch";
-    let seat = if long_running {
+    let in_flight = if long_running {
         None
     } else {
-        Some(state.in_flight.take(&user))
+        Some(state.in_flight.acquire(&user))
     };
-    if matches!(seat, Some(None)) {
+    if matches!(in_flight, Some(None)) {
         return crate::flow::too_many_requests();
     }
-    // Who asks for the one object of a name asks no more than that, also as a list.
+    // A list that selects one name needs no more permission than a get of that object.
     let selected = query.selected_name();
-    let ask = AccessRequest::of(&attributes, &selected);
-    if !state.allows(&user, &ask).await {
-        return refuse(&authorize::forbidden(&user, &ask));
+    let access = AccessRequest::of(&attributes, &selected);
+    if !state.allows(&user, &access).await {
+        return refuse(&authorize::forbidden(&user, &access));
     }
     let Some(at) = &attributes.resource else {
         return outside(state, parts, &path, &query, plain());
@@ -158,9 +157,9 @@ where
         Err(NoRoute::UnknownGroup) => return respond::page_not_found(),
         Err(NoRoute::Refused(status)) => return refuse(&status),
     };
-    seen.labels = Some(call::labels(&route, at, &parts.headers, &query));
+    log.labels = Some(call::labels(&route, at, &parts.headers, &query));
     let upgrade = parts.extensions.get();
-    let call = call::Call {
+    let call = call::ResourceCall {
         state,
         user: &user,
         route,
@@ -174,7 +173,7 @@ where
     call.answer(body).await
 }
 
-/// Everything that is no resource: health, version, metrics, documents.
+/// Answers requests for other paths than resources: health, version, metrics and documents.
 fn outside(
     state: &ServerState,
     parts: &Parts,
@@ -191,7 +190,7 @@ fn outside(
                 respond::refusal(format, &Status::method_not_allowed(), &[])
             }
             Ok(()) => respond::document(
-                ResponseFormat::plain(negotiate::Media::Json, format.pretty),
+                ResponseFormat::plain(negotiate::MediaType::Json, format.pretty),
                 200,
                 version::document(),
                 None,
@@ -202,8 +201,8 @@ fn outside(
             issuer::answer(state, parts, path, format)
         }
         "/metrics" => {
-            let mut text = state.metrics.render(state.in_flight.taken());
-            state.encodings.metrics(&mut text);
+            let in_flight = state.in_flight.count();
+            let mut text = state.metrics.render(in_flight, &state.encodings);
             state.backend.metrics(&mut text);
             let mut response = respond::text(StatusCode::OK, text);
             let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
@@ -227,14 +226,13 @@ fn outside(
     }
 }
 
-/// The user that is to be acted as. The inner result of a refusal is a finished answer or a
-/// `Status`.
+/// Returns the user that the request acts as. The error is a complete response or a `Status`.
 async fn impersonated(
     state: &ServerState,
     user: Arc<User>,
     headers: &HeaderMap,
 ) -> Result<Arc<User>, Result<Response<Body>, Status>> {
-    let wanted = match auth::wanted(headers) {
+    let wanted = match auth::requested_impersonation(headers) {
         Ok(None) => return Ok(user),
         Ok(Some(wanted)) => wanted,
         Err(why) => {
@@ -244,16 +242,16 @@ async fn impersonated(
             )));
         }
     };
-    for question in &wanted.questions {
-        let auth::Question {
+    for check in &wanted.checks {
+        let auth::ImpersonationCheck {
             group,
             resource,
             namespace,
             name,
-        } = question;
-        let ask = AccessRequest {
+        } = check;
+        let access = AccessRequest {
             verb: "impersonate",
-            about: AccessTarget::Resource {
+            target: AccessTarget::Resource {
                 group,
                 resource,
                 subresource: "",
@@ -261,8 +259,8 @@ async fn impersonated(
                 name,
             },
         };
-        if !state.allows(&user, &ask).await {
-            return Err(Err(authorize::forbidden(&user, &ask)));
+        if !state.allows(&user, &access).await {
+            return Err(Err(authorize::forbidden(&user, &access)));
         }
     }
     Ok(Arc::new(wanted.user))
@@ -275,7 +273,7 @@ fn header<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
         .unwrap_or_default()
 }
 
-/// The id under which a request can be found: the client's own, or a new one.
+/// Returns the audit ID: the one that the client sent, or a new one.
 fn audit_id<'a>(state: &ServerState, headers: &'a HeaderMap) -> Cow<'a, str> {
     match header(headers, "audit-id") {
         "" => Cow::Owned(state.ids.next()),

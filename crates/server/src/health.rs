@@ -1,4 +1,4 @@
-//! `/livez`, `/readyz` and `/healthz`: text that says `ok`, or what is wrong.
+//! `/livez`, `/readyz` and `/healthz`: `ok`, or the checks that fail.
 
 use http::{Response, StatusCode};
 
@@ -6,14 +6,14 @@ use crate::body::Body;
 use crate::query::Query;
 use crate::respond;
 
-/// One check: its name and what is wrong, if anything.
+/// A check: its name, and the reason if it fails.
 #[derive(Debug)]
 pub(crate) struct Check {
     pub(crate) name: &'static str,
     pub(crate) outcome: Result<(), String>,
 }
 
-/// Splits a path into endpoint and single check; none when it is no path of this kind.
+/// Splits a path into endpoint and name of a single check; `None` for other paths.
 pub(crate) fn endpoint(path: &str) -> Option<(&'static str, &str)> {
     let path = path.trim_matches('/');
     ["livez", "readyz", "healthz"]
@@ -24,7 +24,7 @@ pub(crate) fn endpoint(path: &str) -> Option<(&'static str, &str)> {
         })
 }
 
-/// Answers for an endpoint, given what its checks found.
+/// Builds the response of an endpoint from the outcome of its checks.
 pub(crate) fn answer(
     endpoint: &str,
     single: &str,
@@ -56,8 +56,7 @@ pub(crate) fn answer(
             Ok(()) => format!("[+]{} ok\n", check.name),
             Err(_) => {
                 failed = true;
-                // The reason may name paths and addresses: it stands in the log and in the single
-                // check.
+                // The reason can name paths and addresses. The response of the single check has it.
                 format!("[-]{} failed: reason withheld\n", check.name)
             }
         };
@@ -118,7 +117,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn checks_are_told_one_by_one_when_asked_or_failing() {
+    async fn checks_are_listed_on_request_and_on_failure() {
         for (single, query, failing, code, text) in [
             ("", "", false, 200, "ok"),
             ("ping", "", true, 200, "ok"),

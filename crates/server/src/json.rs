@@ -1,10 +1,9 @@
-//! JSON as text: finding a member, indenting, and the escapes that upstream's encoder makes.
+//! Works on JSON text: finds members, indents, and escapes as upstream's encoder does.
 //!
-//! Stored objects are bytes that are sent as they are. What must look into them or lay them out
-//! differently works on the text, so that nothing is decoded and encoded again.
+//! Stored objects are sent as bytes. Working on the text avoids decoding and encoding them again.
 
 /// Escapes `<`, `>`, `&` and the line separators of Unicode, as Go's encoder does. In JSON these
-/// can only stand inside strings.
+/// occur only inside strings.
 pub(crate) fn escape(json: Vec<u8>) -> Vec<u8> {
     let special = |at: usize| match json[at] {
         b'<' => Some(("\\u003c", 1)),
@@ -35,7 +34,7 @@ pub(crate) fn escape(json: Vec<u8>) -> Vec<u8> {
     out
 }
 
-/// Indents compact JSON by two spaces a level; empty objects and lists stay closed.
+/// Indents compact JSON by two spaces for each level. Empty objects and lists stay on one line.
 pub(crate) fn indent(json: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(json.len() + json.len() / 2);
     let mut depth = 0_usize;
@@ -82,7 +81,7 @@ fn break_line(out: &mut Vec<u8>, depth: usize) {
     out.resize(out.len() + depth * 2, b' ');
 }
 
-/// The text of a member of an object, without decoding anything.
+/// Returns the text of a member of an object, without decoding anything.
 pub(crate) fn member<'a>(object: &'a [u8], name: &str) -> Option<&'a [u8]> {
     let mut at = skip_space(object, 0);
     if object.get(at) != Some(&b'{') {
@@ -103,7 +102,7 @@ pub(crate) fn member<'a>(object: &'a [u8], name: &str) -> Option<&'a [u8]> {
     None
 }
 
-/// The text of a string member, when it holds no escapes (names, kinds and times never do).
+/// Returns the value of a string member without escapes. Names, kinds and times have none.
 pub(crate) fn text_member<'a>(object: &'a [u8], name: &str) -> Option<&'a str> {
     let quoted = member(object, name)?;
     let inner = quoted.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
@@ -117,7 +116,7 @@ fn skip_space(json: &[u8], mut at: usize) -> usize {
     at
 }
 
-/// Where the string that starts at `at` ends (after its quote).
+/// Returns the position after the closing quote of the string that starts at `at`.
 fn end_of_string(json: &[u8], at: usize) -> usize {
     kinds::json::end_of_text(&json[at + 1..]).map_or(json.len(), |length| at + 1 + length)
 }
@@ -127,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_html_would_read_is_escaped() {
+    fn characters_with_a_meaning_in_html_are_escaped() {
         let text = "{\"m\":\"<a>&\u{2028}ü😀\"}".to_owned();
         assert_eq!(
             escape(text.into_bytes()),
@@ -158,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn broken_json_is_survived() {
+    fn truncated_json_does_not_panic() {
         for json in [
             &b""[..],
             b"{",

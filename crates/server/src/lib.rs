@@ -1,15 +1,15 @@
-//! The HTTP face: TLS, authentication, authorization, flow control, negotiation, discovery,
-//! OpenAPI, watch streams, metrics and health. Knows no storage engine.
+//! The HTTP side of the API server: TLS, authentication, authorization, flow control, content
+//! negotiation, discovery, OpenAPI, watch streams, metrics and health. Knows no storage engine.
 //!
-//! A request comes in through [`listen`] or, from inside this process, through a [`Service`];
-//! `handle` tells its story: `attributes` (what is it about), `auth` (who), `authorize` (may they),
-//! `flow` (is there a seat), `route` (which resource, which action), `negotiate` and `query` (in
-//! which form, with which options), then one call to the [`Backend`], and `respond` or `watch` for
+//! A request arrives through [`listen`] or, inside this process, through a [`Service`]. `handle`
+//! takes it through `attributes` (what the request is about), `auth` (the user), `authorize`
+//! (whether the user may), `flow` (the in-flight limit), `route` (resource and action), `negotiate`
+//! and `query` (media types and options), one call to the [`Backend`], and `respond` or `watch` for
 //! the answer.
 //!
-//! Invariants: a `Status` becomes HTTP in `respond` and nowhere else; the bytes of stored objects
-//! are never encoded again for JSON; a panic or a client that goes away ends one request, never
-//! the server.
+//! Invariants: a `Status` becomes HTTP only in `respond`; the bytes of stored objects are never
+//! encoded again for JSON; a panic, or a client that disconnects, ends one request and never the
+//! server.
 
 mod attributes;
 mod auth;
@@ -46,8 +46,8 @@ mod version;
 mod watch;
 mod websocket;
 
-pub use auth::{AccountTokens, TokenFile, TokenFileError, administrator, anonymous};
+pub use auth::{ServiceAccountTokens, TokenFile, TokenFileError, administrator, anonymous};
 pub use backend::Backend;
 pub use body::Body;
 pub use kubelet::{PodLogOptions, PodLogs};
-pub use service::{Answering, Config, Server, Service};
+pub use service::{ResponseFuture, Server, ServerConfig, Service};

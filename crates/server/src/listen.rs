@@ -1,7 +1,7 @@
-//! Sockets: bound first, served when everything is ready, left in order.
+//! Listening sockets: bound first, served when everything is ready, and closed gracefully.
 //!
-//! TLS on every connection, with HTTP/2 or HTTP/1.1 as the client chooses. When the server stops,
-//! it accepts nothing more, ends watches, lets requests finish, and after a while goes anyway.
+//! Every connection uses TLS, with HTTP/2 or HTTP/1.1 as the client chooses. A server that stops
+//! accepts no more connections, ends watches, and lets requests finish within [`SHUTDOWN_TIMEOUT`].
 
 #[cfg(test)]
 mod tests;
@@ -24,21 +24,21 @@ use crate::auth::{ClientVerifier, Peer};
 use crate::certs::{Certs, CertsError};
 use crate::service::Server;
 
-/// Connections that are open at once; the next ones wait to be accepted.
-const CONNECTIONS: usize = 16_384;
-/// How long a handshake may take.
-const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
-/// How long the head of a request may take.
-const HEAD_TIME: Duration = Duration::from_secs(32);
-/// Requests of one HTTP/2 connection that are worked on at once.
-const STREAMS: u32 = 1_000;
-/// Silence on an HTTP/2 connection after which it is probed, and how long the answer may take.
-const PROBE_AFTER: Duration = Duration::from_secs(30);
-const PROBE_TIME: Duration = Duration::from_secs(15);
-/// How long requests may take to finish when the server stops.
-const FAREWELL: Duration = Duration::from_secs(10);
-/// How long to wait after an error of accept (too many open files, for example).
-const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
+/// Connections that are open at the same time. Further ones wait in the backlog of the socket.
+const MAX_CONNECTIONS: usize = 16_384;
+/// Time limit of a TLS handshake.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time limit of the head of an HTTP/1.1 request.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(32);
+/// Concurrent requests of one HTTP/2 connection.
+const MAX_STREAMS: u32 = 1_000;
+/// Idle time after which an HTTP/2 connection is pinged, and the time limit of the answer.
+const PING_INTERVAL: Duration = Duration::from_secs(30);
+const PING_TIMEOUT: Duration = Duration::from_secs(15);
+/// Time that requests have to finish when the server stops.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
+/// Pause after a failed accept, for example with too many open files.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
 /// A bound socket.
 #[derive(Debug)]
@@ -48,24 +48,24 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Binds an address; port 0 takes a free one. From here on clients can connect; they are
-    /// answered when the listener is served.
+    /// Binds an address; port 0 picks a free port. Clients can connect from now on. They are
+    /// answered once the listener is served.
     ///
     /// # Errors
-    /// The address is in use, or not of this machine.
+    /// The address is in use, or does not belong to this machine.
     pub async fn bind(address: SocketAddr) -> std::io::Result<Self> {
         let socket = TcpListener::bind(address).await?;
         let address = socket.local_addr()?;
         Ok(Self { socket, address })
     }
 
-    /// The address, with the port that was taken.
+    /// Returns the address, with the port that was picked.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The URL under which clients of this machine reach it.
+    /// Returns a URL for clients on this machine.
     #[must_use]
     pub fn url(&self) -> String {
         let ip = self.address.ip();
@@ -78,8 +78,8 @@ impl Listener {
     }
 }
 
-/// What every connection needs.
-struct Gate {
+/// What all connections share.
+struct ConnectionContext {
     server: Server,
     tls: TlsAcceptor,
     verifier: Arc<ClientVerifier>,
@@ -88,11 +88,11 @@ struct Gate {
 }
 
 impl Server {
-    /// Serves a listener until `shutdown` is cancelled, then leaves in order: no new connections,
-    /// watches end, requests finish, at most ten seconds.
+    /// Serves a listener until `shutdown` is cancelled. Then it stops accepting, ends watches, and
+    /// waits at most ten seconds for requests to finish.
     ///
     /// # Errors
-    /// Certificates that TLS does not take. Errors of single connections end those connections.
+    /// TLS rejects the certificates. An error on one connection ends only that connection.
     pub async fn serve(
         &self,
         listener: Listener,
@@ -100,14 +100,14 @@ impl Server {
         shutdown: CancellationToken,
     ) -> Result<(), CertsError> {
         let (tls, verifier) = certs.tls()?;
-        let gate = Arc::new(Gate {
+        let context = Arc::new(ConnectionContext {
             server: self.clone(),
             tls: TlsAcceptor::from(Arc::new(tls)),
             verifier,
             http: http(),
             clock: self.state.clock.clone(),
         });
-        let room = Arc::new(Semaphore::new(CONNECTIONS));
+        let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         let mut connections = JoinSet::new();
         loop {
             let accepted = tokio::select! {
@@ -117,16 +117,24 @@ impl Server {
                 accepted = accept(&listener.socket, &room) => accepted,
             };
             let (stream, permit) = accepted;
-            connections.spawn(connection(gate.clone(), stream, permit, shutdown.clone()));
+            connections.spawn(connection(
+                context.clone(),
+                stream,
+                permit,
+                shutdown.clone(),
+            ));
         }
         drop(listener);
         self.leave();
         self.end_watches();
-        let farewell = async { while connections.join_next().await.is_some() {} };
-        if tokio::time::timeout(FAREWELL, farewell).await.is_err() {
+        let finishing = async { while connections.join_next().await.is_some() {} };
+        if tokio::time::timeout(SHUTDOWN_TIMEOUT, finishing)
+            .await
+            .is_err()
+        {
             tracing::warn!(
-                left = connections.len(),
-                "connections did not finish in time and are cut"
+                connections = connections.len(),
+                "closing connections that did not finish in time"
             );
             connections.shutdown().await;
         }
@@ -138,19 +146,19 @@ fn http() -> auto::Builder<TokioExecutor> {
     let mut http = auto::Builder::new(TokioExecutor::new());
     http.http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIME)
+        .header_read_timeout(HEAD_TIMEOUT)
         .keep_alive(true);
     http.http2()
         .timer(TokioTimer::new())
-        .max_concurrent_streams(STREAMS)
+        .max_concurrent_streams(MAX_STREAMS)
         .initial_stream_window_size(1024 * 1024)
         .initial_connection_window_size(4 * 1024 * 1024)
-        .keep_alive_interval(PROBE_AFTER)
-        .keep_alive_timeout(PROBE_TIME);
+        .keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(PING_TIMEOUT);
     http
 }
 
-/// The next connection, when there is room for one.
+/// Accepts the next connection once fewer than [`MAX_CONNECTIONS`] are open.
 async fn accept(socket: &TcpListener, room: &Arc<Semaphore>) -> (TcpStream, OwnedSemaphorePermit) {
     let permit = room
         .clone()
@@ -162,37 +170,38 @@ async fn accept(socket: &TcpListener, room: &Arc<Semaphore>) -> (TcpStream, Owne
             Ok((stream, _)) => return (stream, permit),
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");
-                tokio::time::sleep(ACCEPT_AGAIN).await;
+                tokio::time::sleep(ACCEPT_RETRY).await;
             }
         }
     }
 }
 
 async fn connection(
-    gate: Arc<Gate>,
+    context: Arc<ConnectionContext>,
     stream: TcpStream,
     _permit: OwnedSemaphorePermit,
     shutdown: CancellationToken,
 ) {
-    // Answers are written whole: waiting for more of them would only delay them.
+    // Responses are written whole, so waiting to combine small writes would only delay them.
     let _ = stream.set_nodelay(true);
-    let handshake = tokio::time::timeout(HANDSHAKE_TIME, gate.tls.accept(stream));
+    let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, context.tls.accept(stream));
     let stream = tokio::select! {
         () = shutdown.cancelled() => return,
         done = handshake => match done {
             Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => return tracing::debug!(%error, "a TLS handshake failed"),
-            Err(_) => return tracing::debug!("a TLS handshake took too long"),
+            Ok(Err(error)) => return tracing::debug!(%error, "TLS handshake failed"),
+            Err(_) => return tracing::debug!("TLS handshake timed out"),
         },
     };
-    let now = Duration::from_secs(u64::try_from(gate.clock.now().as_second()).unwrap_or_default());
+    let now =
+        Duration::from_secs(u64::try_from(context.clock.now().as_second()).unwrap_or_default());
     let peer = Peer::of(
         stream.get_ref().1.peer_certificates(),
-        &gate.verifier,
+        &context.verifier,
         UnixTime::since_unix_epoch(now),
     );
-    let service = gate.server.service_for(peer);
-    let serving = gate
+    let service = context.server.service_for(peer);
+    let serving = context
         .http
         .serve_connection_with_upgrades(TokioIo::new(stream), service)
         .into_owned();
@@ -205,6 +214,6 @@ async fn connection(
         }
     };
     if let Err(error) = ended {
-        tracing::debug!(%error, "a connection ended with an error");
+        tracing::debug!(%error, "connection closed with an error");
     }
 }

@@ -1,33 +1,42 @@
-//! Counters and histograms of requests, and `/metrics` in the text form of Prometheus.
+//! The metrics of a server, and `/metrics` in the text format of Prometheus, version 0.0.4.
 //!
-//! Names and labels are upstream's, so that existing dashboards work. A request finds its series
-//! by the addresses of its rows of the table; only the first request of a series takes the write
-//! lock.
+//! Names and labels of requests are upstream's, so existing dashboards work. Requests count as they
+//! are answered; everything else is read when `/metrics` is.
 
-use std::collections::HashMap;
-use std::fmt::Write as _;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::collections::HashSet;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use http::StatusCode;
 use jiff::Timestamp;
+use prometheus::core::Collector;
+use prometheus::proto::MetricFamily;
+use prometheus::{
+    Counter, Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts, Registry,
+    TextEncoder,
+};
+
 use registry::ResourceRef;
 
-/// Upper bounds of the buckets of durations, in milliseconds.
-const BUCKETS_MS: [u32; 23] = [
-    5, 25, 50, 100, 200, 400, 600, 800, 1_000, 1_250, 1_500, 2_000, 3_000, 4_000, 5_000, 6_000,
-    8_000, 10_000, 15_000, 20_000, 30_000, 45_000, 60_000,
+use crate::encodings::{Encodings, EncodingsUse};
+
+/// Upper bounds of the buckets of durations, in seconds. They are upstream's.
+const BUCKETS: [f64; 23] = [
+    0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0,
+    10.0, 15.0, 20.0, 30.0, 45.0, 60.0,
 ];
 
-/// HTTP codes that are answered; any other is counted as the last one.
-const CODES: [u16; 20] = [
-    200, 201, 202, 204, 304, 400, 401, 403, 404, 405, 406, 409, 410, 413, 415, 422, 429, 503, 504,
-    500,
-];
+/// Custom kinds that get series of their own. Series are never dropped, so without a bound a client
+/// that defines kind after kind could fill the memory.
+const MAX_CUSTOM_KINDS: usize = 1_000;
+/// Group and resource of requests for custom kinds beyond [`MAX_CUSTOM_KINDS`].
+const OTHER: &str = "other";
 
-/// What a request was, as its labels say it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Labels {
+const VALID: &str = "the names, labels and buckets are valid";
+
+/// The labels of a request, apart from the response code.
+#[derive(Clone, Debug)]
+pub(crate) struct RequestLabels {
     /// `GET`, `LIST`, `WATCH`, `POST`, `PUT`, `PATCH`, `APPLY`, `DELETE`, `DELETECOLLECTION`.
     pub(crate) verb: &'static str,
     /// The row of the resource table; `None` for other paths.
@@ -36,236 +45,204 @@ pub(crate) struct Labels {
     pub(crate) subresource: Option<&'static str>,
     /// `cluster`, `namespace` or `resource`; empty for other paths.
     pub(crate) scope: &'static str,
-    /// Nothing was to be stored.
+    /// Whether the request was a dry run.
     pub(crate) dry_run: bool,
 }
 
-impl Labels {
-    fn text(&self) -> String {
-        let (group, version, resource) = self.resource.as_ref().map_or(("", "", ""), |row| {
-            (&*row.group, &*row.version, &*row.plural)
-        });
-        let dry_run = if self.dry_run { "All" } else { "" };
-        let (scope, verb) = (self.scope, self.verb);
-        let subresource = self.subresource.unwrap_or_default();
-        format!(
-            r#"component="apiserver",dry_run="{dry_run}",group="{group}",resource="{resource}",scope="{scope}",subresource="{subresource}",verb="{verb}",version="{version}""#
-        )
-    }
-}
-
-struct Series {
-    labels: Labels,
-    codes: [AtomicU64; CODES.len()],
-    buckets: [AtomicU64; BUCKETS_MS.len()],
-    count: AtomicU64,
-    nanoseconds: AtomicU64,
-}
-
-/// The figures of a server.
+/// The metrics of one server. Two servers in one process share none.
 pub(crate) struct Metrics {
+    registry: Registry,
+    requests: IntCounterVec,
+    durations: HistogramVec,
+    in_flight: IntGauge,
+    long_running: IntGauge,
+    custom_kinds: Mutex<HashSet<(String, String)>>,
     started: Timestamp,
-    series: RwLock<HashMap<Labels, Arc<Series>>>,
-    watches: Arc<AtomicI64>,
 }
 
-/// Counts a watch for as long as it lives.
-pub(crate) struct Watching(Arc<AtomicI64>);
+/// Counts a long-running request until it is dropped.
+pub(crate) struct LongRunningGuard(IntGauge);
 
-impl Drop for Watching {
+impl Drop for LongRunningGuard {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.dec();
     }
 }
 
 impl Metrics {
+    /// Returns metrics without any request. `started` is reported as the start of the process.
     pub(crate) fn new(started: Timestamp) -> Self {
-        Self {
+        let labels = [
+            "dry_run",
+            "group",
+            "resource",
+            "scope",
+            "subresource",
+            "verb",
+            "version",
+        ];
+        let requests = Opts::new(
+            "apiserver_request_total",
+            "Requests by verb, resource and HTTP code.",
+        );
+        let durations = HistogramOpts::new(
+            "apiserver_request_duration_seconds",
+            "How long requests took.",
+        );
+        let metrics = Self {
+            registry: Registry::new(),
+            requests: IntCounterVec::new(
+                requests.const_label("component", "apiserver"),
+                &[&["code"], &labels[..]].concat(),
+            )
+            .expect(VALID),
+            durations: HistogramVec::new(
+                durations
+                    .const_label("component", "apiserver")
+                    .buckets(BUCKETS.to_vec()),
+                &labels,
+            )
+            .expect(VALID),
+            in_flight: IntGauge::new(
+                "apiserver_current_inflight_requests",
+                "Requests that are being worked on.",
+            )
+            .expect(VALID),
+            long_running: IntGauge::new(
+                "apiserver_longrunning_requests",
+                "Watches and other long-running requests.",
+            )
+            .expect(VALID),
+            custom_kinds: Mutex::default(),
             started,
-            series: RwLock::default(),
-            watches: Arc::default(),
+        };
+        let collectors: [Box<dyn Collector>; 4] = [
+            Box::new(metrics.requests.clone()),
+            Box::new(metrics.durations.clone()),
+            Box::new(metrics.in_flight.clone()),
+            Box::new(metrics.long_running.clone()),
+        ];
+        for collector in collectors {
+            metrics.registry.register(collector).expect(VALID);
         }
+        metrics
     }
 
-    /// Counts a watch until the answer is dropped.
-    pub(crate) fn watching(&self) -> Watching {
-        self.watches.fetch_add(1, Ordering::Relaxed);
-        Watching(self.watches.clone())
+    /// Counts a long-running request for as long as the guard lives.
+    pub(crate) fn long_running(&self) -> LongRunningGuard {
+        self.long_running.inc();
+        LongRunningGuard(self.long_running.clone())
     }
 
     /// Counts a request that was answered with `code` after `took`.
-    pub(crate) fn count(&self, labels: &Labels, code: u16, took: Duration) {
-        let series = self.series_of(labels);
-        let at = CODES
-            .iter()
-            .position(|&known| known == code)
-            .unwrap_or(CODES.len() - 1);
-        series.codes[at].fetch_add(1, Ordering::Relaxed);
-        if let Some(at) = BUCKETS_MS
-            .iter()
-            .position(|&bound| took <= Duration::from_millis(u64::from(bound)))
-        {
-            series.buckets[at].fetch_add(1, Ordering::Relaxed);
-        }
-        series.count.fetch_add(1, Ordering::Relaxed);
-        series.nanoseconds.fetch_add(
-            u64::try_from(took.as_nanos()).unwrap_or(u64::MAX),
-            Ordering::Relaxed,
-        );
-    }
-
-    fn series_of(&self, labels: &Labels) -> Arc<Series> {
-        if let Some(series) = self
-            .series
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(labels)
-        {
-            return series.clone();
-        }
-        let fresh = || {
-            Arc::new(Series {
-                labels: labels.clone(),
-                codes: Default::default(),
-                buckets: Default::default(),
-                count: AtomicU64::new(0),
-                nanoseconds: AtomicU64::new(0),
-            })
+    pub(crate) fn count(&self, labels: &RequestLabels, code: StatusCode, took: Duration) {
+        let (group, version, resource) = labels.resource.as_ref().map_or(("", "", ""), |row| {
+            (&*row.group, &*row.version, &*row.plural)
+        });
+        let (group, resource) = if self.has_series(labels.resource.as_ref()) {
+            (group, resource)
+        } else {
+            (OTHER, OTHER)
         };
-        self.series
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .entry(labels.clone())
-            .or_insert_with(fresh)
-            .clone()
+        let values = [
+            code.as_str(),
+            if labels.dry_run { "All" } else { "" },
+            group,
+            resource,
+            labels.scope,
+            labels.subresource.unwrap_or_default(),
+            labels.verb,
+            version,
+        ];
+        self.requests.with_label_values(&values).inc();
+        self.durations
+            .with_label_values(&values[1..])
+            .observe(took.as_secs_f64());
     }
 
-    /// Everything, as text. `in_flight` is how many requests are being worked on.
-    pub(crate) fn render(&self, in_flight: usize) -> String {
-        let mut out = String::with_capacity(64 * 1024);
-        let mut series: Vec<(String, Arc<Series>)> = {
-            let series = self.series.read().unwrap_or_else(PoisonError::into_inner);
-            series
-                .values()
-                .map(|series| (series.labels.text(), series.clone()))
-                .collect()
+    /// Returns whether a row has series of its own, and makes room for them while there is some.
+    fn has_series(&self, resource: Option<&ResourceRef>) -> bool {
+        let Some(row) = resource.filter(|row| row.is_custom()) else {
+            return true;
         };
-        series.sort_by(|one, other| one.0.cmp(&other.0));
-        render_requests(&mut out, &series);
-        render_durations(&mut out, &series);
-        let watches = self.watches.load(Ordering::Relaxed);
-        gauge(
-            &mut out,
-            "apiserver_current_inflight_requests",
-            "Requests that are being worked on.",
-            in_flight,
-        );
-        gauge(
-            &mut out,
-            "apiserver_longrunning_requests",
-            "Watches and other long-running requests.",
-            watches,
-        );
-        render_process(&mut out, self.started);
-        out
+        let mut kinds = self
+            .custom_kinds
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let kind = (row.group.to_string(), row.plural.to_string());
+        kinds.contains(&kind) || (kinds.len() < MAX_CUSTOM_KINDS && kinds.insert(kind))
+    }
+
+    /// Renders all metrics. `in_flight` is the number of requests that are being worked on.
+    pub(crate) fn render(&self, in_flight: usize, encodings: &Encodings) -> String {
+        self.in_flight
+            .set(i64::try_from(in_flight).unwrap_or(i64::MAX));
+        let families = [
+            self.registry.gather(),
+            process(self.started),
+            of_encodings(encodings),
+        ]
+        .concat();
+        TextEncoder::new()
+            .encode_to_string(&families)
+            .expect("every family has samples, and a string takes them all")
     }
 }
 
-fn gauge(out: &mut String, name: &str, help: &str, value: impl std::fmt::Display) {
-    push(
-        out,
-        format_args!("# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}\n"),
-    );
+fn gauge(name: &str, help: &str, value: f64) -> Vec<MetricFamily> {
+    let gauge = Gauge::new(name, help).expect(VALID);
+    gauge.set(value);
+    gauge.collect()
 }
 
-fn push(out: &mut String, text: std::fmt::Arguments<'_>) {
-    out.write_fmt(text).expect("writing into text cannot fail");
-}
-
-fn render_requests(out: &mut String, series: &[(String, Arc<Series>)]) {
-    out.push_str("# HELP apiserver_request_total Requests by verb, resource and HTTP code.\n# TYPE apiserver_request_total counter\n");
-    for (labels, series) in series {
-        for (code, count) in CODES.iter().zip(&series.codes) {
-            let count = count.load(Ordering::Relaxed);
-            if count > 0 {
-                push(
-                    out,
-                    format_args!("apiserver_request_total{{code=\"{code}\",{labels}}} {count}\n"),
-                );
-            }
-        }
-    }
-}
-
-fn render_durations(out: &mut String, series: &[(String, Arc<Series>)]) {
-    let name = "apiserver_request_duration_seconds";
-    push(
-        out,
-        format_args!("# HELP {name} How long requests took.\n# TYPE {name} histogram\n"),
-    );
-    for (labels, series) in series {
-        let mut below = 0;
-        for (bound, count) in BUCKETS_MS.iter().zip(&series.buckets) {
-            below += count.load(Ordering::Relaxed);
-            let bound = f64::from(*bound) / 1000.0;
-            push(
-                out,
-                format_args!("{name}_bucket{{{labels},le=\"{bound}\"}} {below}\n"),
-            );
-        }
-        let count = series.count.load(Ordering::Relaxed);
-        let sum = Duration::from_nanos(series.nanoseconds.load(Ordering::Relaxed)).as_secs_f64();
-        push(
-            out,
-            format_args!(
-                "{name}_bucket{{{labels},le=\"+Inf\"}} {count}\n{name}_sum{{{labels}}} {sum}\n{name}_count{{{labels}}} {count}\n"
-            ),
-        );
-    }
-}
-
-/// Figures of this process, where the system tells them.
-fn render_process(out: &mut String, started: Timestamp) {
-    gauge(
-        out,
+/// Returns the metrics of this process, as far as the system reports them.
+fn process(started: Timestamp) -> Vec<MetricFamily> {
+    let mut families = gauge(
         "process_start_time_seconds",
         "When the server was built, as a Unix time.",
-        started.as_second(),
+        whole(started.as_second()),
     );
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
     let mut pages = statm
         .split(' ')
-        .map(|pages| pages.trim().parse::<u64>().ok());
+        .map(|pages| pages.trim().parse::<i64>().ok());
     // Pages of 4 KiB: the kernels of all platforms that have /proc and matter here use them.
     if let (Some(Some(size)), Some(Some(resident))) = (pages.next(), pages.next()) {
-        gauge(
-            out,
+        families.extend(gauge(
             "process_virtual_memory_bytes",
             "Virtual memory.",
-            size * 4096,
-        );
-        gauge(
-            out,
+            whole(size * 4096),
+        ));
+        families.extend(gauge(
             "process_resident_memory_bytes",
             "Resident memory.",
-            resident * 4096,
-        );
+            whole(resident * 4096),
+        ));
     }
     if let Ok(files) = std::fs::read_dir("/proc/self/fd") {
-        gauge(out, "process_open_fds", "Open files.", files.count());
+        let files = i64::try_from(files.count()).unwrap_or(i64::MAX);
+        families.extend(gauge("process_open_fds", "Open files.", whole(files)));
     }
     if let Some(seconds) = cpu_seconds() {
-        let name = "process_cpu_seconds_total";
-        push(
-            out,
-            format_args!(
-                "# HELP {name} Processor time used.\n# TYPE {name} counter\n{name} {seconds}\n"
-            ),
-        );
+        let counter =
+            Counter::new("process_cpu_seconds_total", "Processor time used.").expect(VALID);
+        counter.inc_by(seconds);
+        families.extend(counter.collect());
     }
+    families
 }
 
-/// User and system time, in the hundredths of a second that Linux counts.
+/// Converts a whole number to the floating-point number that the format knows. Numbers up to 2^53
+/// stay exact, and no metric here is larger.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "metrics of the format are floating-point numbers"
+)]
+fn whole(number: i64) -> f64 {
+    number as f64
+}
+
+/// Returns the user and system time of this process, which Linux counts in hundredths of a second.
 fn cpu_seconds() -> Option<f64> {
     let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
     let (_, fields) = stat.rsplit_once(") ")?;
@@ -276,53 +253,92 @@ fn cpu_seconds() -> Option<f64> {
     Some(f64::from(fields.next()?? + fields.next()??) / 100.0)
 }
 
+fn of_encodings(encodings: &Encodings) -> Vec<MetricFamily> {
+    let made = Opts::new("exeunt_encodings_made_total", "Encodings that were made.");
+    let shared = Opts::new(
+        "exeunt_encodings_shared_total",
+        "Encodings that were there already when they were asked for.",
+    );
+    let bytes = Opts::new(
+        "exeunt_encodings_bytes",
+        "Bytes of kept encodings and of what they were made from.",
+    );
+    let made = IntCounterVec::new(made, &["of"]).expect(VALID);
+    let shared = IntCounterVec::new(shared, &["of"]).expect(VALID);
+    let bytes = GaugeVec::new(bytes, &["of"]).expect(VALID);
+    // A registry of its own sorts the samples.
+    let registry = Registry::new();
+    let collectors: [Box<dyn Collector>; 3] = [
+        Box::new(made.clone()),
+        Box::new(shared.clone()),
+        Box::new(bytes.clone()),
+    ];
+    for collector in collectors {
+        registry.register(collector).expect(VALID);
+    }
+    for (of, used) in encodings.usage() {
+        let EncodingsUse {
+            made: new,
+            shared: again,
+            bytes: kept,
+        } = used;
+        made.with_label_values(&[of]).inc_by(new);
+        shared.with_label_values(&[of]).inc_by(again);
+        let kept = i64::try_from(kept).unwrap_or(i64::MAX);
+        bytes.with_label_values(&[of]).set(whole(kept));
+    }
+    registry.gather()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::testing;
 
+    fn render(metrics: &Metrics, in_flight: usize) -> String {
+        metrics.render(in_flight, &Encodings::default())
+    }
+
     #[test]
     fn requests_are_counted_under_their_labels() {
         let metrics = Metrics::new(Timestamp::UNIX_EPOCH);
-        let labels = Labels {
+        let labels = RequestLabels {
             verb: "LIST",
             resource: Some((&testing::RESOURCES[0]).into()),
             subresource: None,
             scope: "namespace",
             dry_run: false,
         };
-        metrics.count(&labels, 200, Duration::from_millis(30));
-        metrics.count(&labels, 200, Duration::from_secs(90));
-        metrics.count(&labels, 404, Duration::from_millis(1));
-        let text = metrics.render(3);
+        metrics.count(&labels, StatusCode::OK, Duration::from_millis(30));
+        metrics.count(&labels, StatusCode::OK, Duration::from_secs(90));
+        metrics.count(&labels, StatusCode::NOT_FOUND, Duration::from_millis(1));
+        let text = render(&metrics, 3);
         let labels = r#"component="apiserver",dry_run="",group="",resource="pods",scope="namespace",subresource="",verb="LIST",version="v1""#;
         for expected in [
+            "# HELP apiserver_request_total Requests by verb, resource and HTTP code.\n# TYPE apiserver_request_total counter\n".to_owned(),
             format!("apiserver_request_total{{code=\"200\",{labels}}} 2\n"),
             format!("apiserver_request_total{{code=\"404\",{labels}}} 1\n"),
+            "# TYPE apiserver_request_duration_seconds histogram\n".to_owned(),
             format!("apiserver_request_duration_seconds_bucket{{{labels},le=\"0.025\"}} 1\n"),
             format!("apiserver_request_duration_seconds_bucket{{{labels},le=\"60\"}} 2\n"),
             format!("apiserver_request_duration_seconds_bucket{{{labels},le=\"+Inf\"}} 3\n"),
-            "apiserver_current_inflight_requests 3\n".to_owned(),
-            "process_start_time_seconds 0\n".to_owned(),
+            format!("apiserver_request_duration_seconds_count{{{labels}}} 3\n"),
+            "# TYPE apiserver_current_inflight_requests gauge\napiserver_current_inflight_requests 3\n".to_owned(),
+            "# TYPE process_start_time_seconds gauge\nprocess_start_time_seconds 0\n".to_owned(),
+            "# TYPE exeunt_encodings_made_total counter\nexeunt_encodings_made_total{of=\"frame\"} 0\n".to_owned(),
+            "exeunt_encodings_bytes{of=\"object\"} 0\n".to_owned(),
         ] {
             assert!(text.contains(&expected), "{expected} is missing in {text}");
         }
+        assert!(!text.contains("# EOF"), "that is OpenMetrics: {text}");
     }
 
     #[test]
-    fn a_watch_is_counted_while_it_lives() {
+    fn a_long_running_request_is_counted_until_its_guard_is_dropped() {
         let metrics = Metrics::new(Timestamp::UNIX_EPOCH);
-        let watching = metrics.watching();
-        assert!(
-            metrics
-                .render(0)
-                .contains("apiserver_longrunning_requests 1\n")
-        );
-        drop(watching);
-        assert!(
-            metrics
-                .render(0)
-                .contains("apiserver_longrunning_requests 0\n")
-        );
+        let watch = metrics.long_running();
+        assert!(render(&metrics, 0).contains("apiserver_longrunning_requests 1\n"));
+        drop(watch);
+        assert!(render(&metrics, 0).contains("apiserver_longrunning_requests 0\n"));
     }
 }

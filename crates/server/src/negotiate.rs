@@ -1,7 +1,7 @@
-//! Which form an answer takes and in which form a body came.
+//! Content negotiation: the media types of responses and of request bodies.
 //!
-//! There are two judges with different words, as upstream has them: the router knows only the media
-//! types of a route (`406: Not Acceptable`), the one who writes the answer also knows
+//! As upstream, two places refuse a client, with different messages. The router knows only the
+//! media types of a route (`406: Not Acceptable`). The writer of the response also knows
 //! transformations (`as=Table`) and streams (`only the following media types are accepted`).
 
 use http::HeaderMap;
@@ -9,16 +9,16 @@ use http::header::{ACCEPT, CONTENT_TYPE};
 use kinds::status::{Details, Status};
 use registry::request::{BodyForm, PatchKind};
 
-/// Media types in which objects are read and written.
+/// Media types of objects.
 const OBJECT_TYPES: &str =
     "application/json, application/yaml, application/vnd.kubernetes.protobuf";
-/// The ones that a collection adds for watches.
+/// Media types that collections add for watches.
 const WATCH_TYPES: &str =
     "application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch";
 
-/// A media type of answers.
+/// A media type of responses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Media {
+pub(crate) enum MediaType {
     /// `application/json`
     Json,
     /// `application/yaml`
@@ -27,7 +27,7 @@ pub(crate) enum Media {
     Protobuf,
 }
 
-impl Media {
+impl MediaType {
     const ALL: [Self; 3] = [Self::Json, Self::Yaml, Self::Protobuf];
 
     pub(crate) fn name(self) -> &'static str {
@@ -43,10 +43,10 @@ impl Media {
     }
 }
 
-/// What an object is turned into before it is sent.
+/// A transformation of objects before they are sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Transform {
-    /// `as=Table`; true for the older `v1beta1`.
+    /// `as=Table`
     Table {
         /// `v=v1beta1` instead of `v1`.
         beta: bool,
@@ -66,58 +66,58 @@ pub(crate) enum Transform {
 /// The outcome of negotiation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Accepted {
-    /// The media type.
-    pub(crate) media: Media,
-    /// What to turn objects into.
+    /// Media type of the response.
+    pub(crate) media: MediaType,
+    /// Transformation of objects; `None` sends them whole.
     pub(crate) transform: Option<Transform>,
 }
 
-/// What kind of answer is negotiated.
+/// The kind of response that is negotiated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Answer {
-    /// Objects and lists. `tables` where the resource can be shown as a table.
+pub(crate) enum ResponseKind {
+    /// Objects and lists.
     Objects {
-        /// Whether `as=Table` is possible.
+        /// Whether the resource can be shown as a table.
         tables: bool,
     },
     /// A watch.
     Watch {
-        /// Whether `as=Table` is possible.
+        /// Whether the resource can be shown as a table.
         tables: bool,
     },
-    /// Documents and refusals, which are never transformed.
+    /// Documents and refusals, which have no transformations.
     Plain,
 }
 
-/// One entry of `Accept`.
+/// An entry of `Accept`.
 #[derive(Debug)]
-struct Clause<'a> {
+struct AcceptEntry<'a> {
     kind: &'a str,
     subtype: &'a str,
     quality: f32,
     parameters: &'a str,
 }
 
-impl<'a> Clause<'a> {
+impl<'a> AcceptEntry<'a> {
     fn parse(text: &'a str) -> Option<Self> {
         let (media, parameters) = text.split_once(';').unwrap_or((text, ""));
         let (kind, subtype) = match media.trim() {
             "*" => ("*", "*"),
             media => media.split_once('/')?,
         };
-        let clause = Self {
+        let entry = Self {
             kind: kind.trim(),
             subtype: subtype.trim(),
             quality: 1.0,
             parameters,
         };
-        let quality = clause
+        let quality = entry
             .parameters()
             .find(|(key, _)| *key == "q")
             .and_then(|(_, value)| value.parse().ok());
         Some(Self {
             quality: quality.unwrap_or(1.0),
-            ..clause
+            ..entry
         })
     }
 
@@ -128,7 +128,7 @@ impl<'a> Clause<'a> {
             .map(|(key, value)| (key.trim(), value.trim().trim_matches('"')))
     }
 
-    fn matches(&self, media: Media) -> bool {
+    fn matches(&self, media: MediaType) -> bool {
         match (self.kind, self.subtype) {
             ("*" | "application", "*") => true,
             ("application", subtype) => subtype == media.subtype(),
@@ -137,22 +137,22 @@ impl<'a> Clause<'a> {
     }
 }
 
-/// The entries of `Accept` by preference; without any, everything is welcome.
-fn clauses(headers: &HeaderMap) -> Vec<Clause<'_>> {
-    let mut clauses: Vec<Clause<'_>> = accept(headers)
+/// Returns the entries of `Accept`, the most preferred first. Without any, everything is accepted.
+fn entries(headers: &HeaderMap) -> Vec<AcceptEntry<'_>> {
+    let mut entries: Vec<AcceptEntry<'_>> = accept(headers)
         .split(',')
         .filter(|part| !part.trim().is_empty())
-        .filter_map(Clause::parse)
+        .filter_map(AcceptEntry::parse)
         .collect();
-    // The sort is stable: among equals the order of the header decides.
-    clauses.sort_by(|one, other| {
-        let wild = |clause: &Clause<'_>| (clause.kind == "*", clause.subtype == "*");
+    // The sort is stable: the order of the header decides between equals.
+    entries.sort_by(|one, other| {
+        let wild = |entry: &AcceptEntry<'_>| (entry.kind == "*", entry.subtype == "*");
         other
             .quality
             .total_cmp(&one.quality)
             .then_with(|| wild(one).cmp(&wild(other)))
     });
-    clauses
+    entries
 }
 
 fn accept(headers: &HeaderMap) -> &str {
@@ -162,54 +162,58 @@ fn accept(headers: &HeaderMap) -> &str {
         .unwrap_or_default()
 }
 
-/// Chooses the form of an answer; none when the client accepts nothing that there is.
-pub(crate) fn choose(headers: &HeaderMap, answer: Answer) -> Option<Accepted> {
+/// Chooses the format of a response; `None` if the client accepts none.
+pub(crate) fn choose(headers: &HeaderMap, answer: ResponseKind) -> Option<Accepted> {
     choose_among(headers, answer, true)
 }
 
-/// The same for objects that may have no protobuf form of their own; their metadata always has one.
+/// Chooses the format of a response; `None` if the client accepts none.
 pub(crate) fn choose_among(
     headers: &HeaderMap,
-    answer: Answer,
+    answer: ResponseKind,
     protobuf: bool,
 ) -> Option<Accepted> {
     let text = accept(headers);
-    // Nearly every request says one of these, so they do not take the long way.
+    // Nearly every request sends one of these. They need no parsing.
     if text.is_empty() || text == "application/json" || text == "*/*" {
         return Some(Accepted {
-            media: Media::Json,
+            media: MediaType::Json,
             transform: None,
         });
     }
     let can = |accepted: &Accepted| {
         protobuf
-            || accepted.media != Media::Protobuf
+            || accepted.media != MediaType::Protobuf
             || matches!(
                 accepted.transform,
                 Some(Transform::Metadata { .. } | Transform::MetadataList { .. })
             )
     };
-    clauses(headers).iter().find_map(|clause| {
-        Media::ALL
+    entries(headers).iter().find_map(|entry| {
+        MediaType::ALL
             .into_iter()
-            .find_map(|media| offer(clause, media, answer).filter(can))
+            .find_map(|media| offer(entry, media, answer).filter(can))
     })
 }
 
-/// Whether this entry takes this media type, with all that its parameters ask.
-fn offer(clause: &Clause<'_>, media: Media, answer: Answer) -> Option<Accepted> {
-    if !clause.matches(media) || (matches!(answer, Answer::Watch { .. }) && media == Media::Yaml) {
+/// Returns the format if an entry of `Accept` and all its parameters allow this media type.
+fn offer(entry: &AcceptEntry<'_>, media: MediaType, answer: ResponseKind) -> Option<Accepted> {
+    if !entry.matches(media)
+        || (matches!(answer, ResponseKind::Watch { .. }) && media == MediaType::Yaml)
+    {
         return None;
     }
     let (mut target, mut group, mut version) = (None, "", "");
-    for (key, value) in clause.parameters() {
+    for (key, value) in entry.parameters() {
         match key {
             "as" => target = Some(value),
             "g" => group = value,
             "v" => version = value,
             "stream"
                 if !value.is_empty()
-                    && (value != "watch" || media == Media::Yaml || answer == Answer::Plain) =>
+                    && (value != "watch"
+                        || media == MediaType::Yaml
+                        || answer == ResponseKind::Plain) =>
             {
                 return None;
             }
@@ -224,8 +228,8 @@ fn offer(clause: &Clause<'_>, media: Media, answer: Answer) -> Option<Accepted> 
         });
     }
     let tables = match answer {
-        Answer::Plain => return None,
-        Answer::Objects { tables } | Answer::Watch { tables } => tables,
+        ResponseKind::Plain => return None,
+        ResponseKind::Objects { tables } | ResponseKind::Watch { tables } => tables,
     };
     let beta = match (group, version) {
         ("meta.k8s.io", "v1") => false,
@@ -233,7 +237,7 @@ fn offer(clause: &Clause<'_>, media: Media, answer: Answer) -> Option<Accepted> 
         _ => return None,
     };
     let transform = match target? {
-        "Table" if tables && media != Media::Protobuf => Transform::Table { beta },
+        "Table" if tables && media != MediaType::Protobuf => Transform::Table { beta },
         "PartialObjectMetadata" => Transform::Metadata { beta },
         "PartialObjectMetadataList" => Transform::MetadataList { beta },
         _ => return None,
@@ -244,27 +248,28 @@ fn offer(clause: &Clause<'_>, media: Media, answer: Answer) -> Option<Accepted> 
     })
 }
 
-/// The form of a refusal: what the client accepts, or else JSON.
-pub(crate) fn for_refusal(headers: &HeaderMap) -> Media {
-    choose(headers, Answer::Objects { tables: true }).map_or(Media::Json, |accepted| accepted.media)
+/// Returns the media type of a refusal: one that the client accepts, or else JSON.
+pub(crate) fn for_refusal(headers: &HeaderMap) -> MediaType {
+    choose(headers, ResponseKind::Objects { tables: true })
+        .map_or(MediaType::Json, |accepted| accepted.media)
 }
 
-/// What a route can answer, as the router judges it.
+/// Media type of the response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RouteTypes {
     /// Objects.
     Objects,
     /// Objects, lists and watches.
     Collection,
-    /// JSON and nothing else (`/version`).
+    /// JSON only (`/version`).
     JsonOnly,
 }
 
-/// The router's judgement: only names of media types count, parameters do not, nor partial
-/// wildcards.
+/// Refuses a request as the router does. It compares the names of media types, ignores parameters,
+/// and knows no partial wildcards.
 pub(crate) fn check_route(headers: &HeaderMap, types: RouteTypes) -> Result<(), Status> {
     let text = accept(headers);
-    let welcome = |name: &str| match name {
+    let is_accepted = |name: &str| match name {
         "*/*" | "application/json" => true,
         "application/yaml" | "application/vnd.kubernetes.protobuf" => types != RouteTypes::JsonOnly,
         _ => false,
@@ -272,7 +277,7 @@ pub(crate) fn check_route(headers: &HeaderMap, types: RouteTypes) -> Result<(), 
     if text.is_empty()
         || text
             .split(',')
-            .any(|part| welcome(part.split(';').next().unwrap_or_default().trim()))
+            .any(|part| is_accepted(part.split(';').next().unwrap_or_default().trim()))
     {
         return Ok(());
     }
@@ -290,9 +295,9 @@ pub(crate) fn check_route(headers: &HeaderMap, types: RouteTypes) -> Result<(), 
     ))
 }
 
-/// The writer's refusal.
-pub(crate) fn not_acceptable(answer: Answer) -> Status {
-    let list = if matches!(answer, Answer::Watch { .. }) {
+/// Returns the refusal of the writer of a response.
+pub(crate) fn not_acceptable(answer: ResponseKind) -> Status {
+    let list = if matches!(answer, ResponseKind::Watch { .. }) {
         WATCH_TYPES
     } else {
         OBJECT_TYPES
@@ -313,9 +318,9 @@ fn content_type(headers: &HeaderMap) -> &str {
     text.split(';').next().unwrap_or_default().trim()
 }
 
-/// The form of a body; without a header it is JSON.
+/// Returns the format of a request body. Without a header it is JSON.
 pub(crate) fn body_form(headers: &HeaderMap) -> Result<BodyForm, Status> {
-    // Unlike the languages of patches, these are read without regard to case.
+    // Unlike the media types of patches, these ignore case.
     match content_type(headers).to_ascii_lowercase().as_str() {
         "" | "application/json" => Ok(BodyForm::Json),
         "application/yaml" => Ok(BodyForm::Yaml),
@@ -329,7 +334,7 @@ pub(crate) fn body_form(headers: &HeaderMap) -> Result<BodyForm, Status> {
     }
 }
 
-/// The language of a patch.
+/// Returns the kind of a patch.
 pub(crate) fn patch_kind(headers: &HeaderMap) -> Result<PatchKind, Status> {
     match content_type(headers) {
         "application/json-patch+json" => Ok(PatchKind::Json),
@@ -345,7 +350,7 @@ pub(crate) fn patch_kind(headers: &HeaderMap) -> Result<PatchKind, Status> {
     }
 }
 
-/// True when the client takes gzip: a token of the header is exactly that.
+/// Returns whether the client accepts gzip. As upstream, only the bare token counts.
 pub(crate) fn takes_gzip(headers: &HeaderMap) -> bool {
     let encodings = headers
         .get(http::header::ACCEPT_ENCODING)
@@ -365,45 +370,49 @@ mod tests {
     }
 
     #[test]
-    fn the_best_entry_that_can_be_served_wins() {
-        let objects = Answer::Objects { tables: true };
+    fn the_most_preferred_supported_entry_wins() {
+        let objects = ResponseKind::Objects { tables: true };
         let table = Some(Transform::Table { beta: false });
         let metadata = Some(Transform::Metadata { beta: false });
         for (text, answer, expected) in [
-            ("", objects, Some((Media::Json, None))),
-            ("*/*", objects, Some((Media::Json, None))),
-            ("application/*", objects, Some((Media::Json, None))),
-            ("application/yaml", objects, Some((Media::Yaml, None))),
+            ("", objects, Some((MediaType::Json, None))),
+            ("*/*", objects, Some((MediaType::Json, None))),
+            ("application/*", objects, Some((MediaType::Json, None))),
+            ("application/yaml", objects, Some((MediaType::Yaml, None))),
             (
                 "application/vnd.kubernetes.protobuf,application/json",
                 objects,
-                Some((Media::Protobuf, None)),
+                Some((MediaType::Protobuf, None)),
             ),
             (
                 "application/json;q=0.1, application/yaml",
                 objects,
-                Some((Media::Yaml, None)),
+                Some((MediaType::Yaml, None)),
             ),
             (
                 "text/html, application/json;q=0.1",
                 objects,
-                Some((Media::Json, None)),
+                Some((MediaType::Json, None)),
             ),
-            ("*/*, application/yaml", objects, Some((Media::Yaml, None))),
+            (
+                "*/*, application/yaml",
+                objects,
+                Some((MediaType::Yaml, None)),
+            ),
             ("text/html", objects, None),
             (
                 "application/json;as=Table;v=v1;g=meta.k8s.io",
                 objects,
-                Some((Media::Json, table)),
+                Some((MediaType::Json, table)),
             ),
             (
                 "application/json;as=Table;v=v1;g=meta.k8s.io,application/json",
-                Answer::Objects { tables: false },
-                Some((Media::Json, None)),
+                ResponseKind::Objects { tables: false },
+                Some((MediaType::Json, None)),
             ),
             (
                 "application/json;as=Table;v=v1;g=meta.k8s.io",
-                Answer::Objects { tables: false },
+                ResponseKind::Objects { tables: false },
                 None,
             ),
             (
@@ -420,24 +429,28 @@ mod tests {
             (
                 "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1",
                 objects,
-                Some((Media::Json, metadata)),
+                Some((MediaType::Json, metadata)),
             ),
             (
                 "application/json;as=Table;v=v1;g=meta.k8s.io",
-                Answer::Plain,
+                ResponseKind::Plain,
                 None,
             ),
             (
                 "application/json;stream=watch",
-                Answer::Watch { tables: true },
-                Some((Media::Json, None)),
+                ResponseKind::Watch { tables: true },
+                Some((MediaType::Json, None)),
             ),
             (
                 "application/yaml;stream=watch",
-                Answer::Watch { tables: true },
+                ResponseKind::Watch { tables: true },
                 None,
             ),
-            ("application/yaml", Answer::Watch { tables: true }, None),
+            (
+                "application/yaml",
+                ResponseKind::Watch { tables: true },
+                None,
+            ),
         ] {
             let found = choose(&accepting(text), answer)
                 .map(|accepted| (accepted.media, accepted.transform));
@@ -446,8 +459,8 @@ mod tests {
     }
 
     #[test]
-    fn the_router_only_looks_at_names() {
-        for (text, types, welcome) in [
+    fn the_router_compares_only_media_type_names() {
+        for (text, types, is_accepted) in [
             ("", RouteTypes::Objects, true),
             ("application/json;as=Chair", RouteTypes::Objects, true),
             ("application/*", RouteTypes::Objects, false),
@@ -457,7 +470,7 @@ mod tests {
         ] {
             assert_eq!(
                 check_route(&accepting(text), types).is_ok(),
-                welcome,
+                is_accepted,
                 "{text}"
             );
         }
@@ -497,7 +510,7 @@ mod tests {
     }
 
     #[test]
-    fn gzip_is_only_taken_by_its_bare_name() {
+    fn gzip_is_accepted_only_as_a_bare_token() {
         let with = |text: &'static str| {
             HeaderMap::from_iter([(
                 http::header::ACCEPT_ENCODING,

@@ -1,8 +1,8 @@
-//! The query of a request: parameters, and the options that verbs read from them.
+//! Query parameters, and the options of verbs that are read from them.
 //!
-//! Numbers and booleans are read as the API reads them (any value but `false` and `0` is true, a
-//! parameter without value too). What is wrong with a value is said in the API's words. Selectors,
-//! revisions and tokens pass through as they are: the registry knows what they mean.
+//! Numbers and booleans are parsed as upstream does: any value but `false` and `0` is true, and so
+//! is a parameter without a value. Error messages are upstream's. Selectors, revisions and continue
+//! tokens are passed to the registry unparsed.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -11,10 +11,10 @@ use kinds::Tree;
 use kinds::status::{FieldError, FieldFault, GroupResource, Status};
 use registry::request::{DeleteOptions, FieldValidation, ListOptions, PatchKind, WriteOptions};
 
-/// Longest `fieldManager` in bytes.
+/// Longest `fieldManager`, in bytes.
 const FIELD_MANAGER_BYTES: usize = 128;
 
-/// The parameters of a query, decoded, in their order.
+/// The decoded parameters of a query, in their order.
 #[derive(Debug, Default)]
 pub(crate) struct Query<'a> {
     pairs: Vec<(Cow<'a, str>, Cow<'a, str>)>,
@@ -29,7 +29,7 @@ impl<'a> Query<'a> {
         }
     }
 
-    /// The first value of a parameter.
+    /// Returns the first value of a parameter.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.pairs
             .iter()
@@ -37,7 +37,7 @@ impl<'a> Query<'a> {
             .map(|(_, value)| value.as_ref())
     }
 
-    /// All values of a parameter.
+    /// Returns all values of a parameter.
     pub(crate) fn all(&self, name: &str) -> impl Iterator<Item = &str> {
         self.pairs
             .iter()
@@ -53,7 +53,7 @@ impl<'a> Query<'a> {
         self.all(name).map(str::to_owned).collect()
     }
 
-    /// A boolean: absent is none, `false` and `0` are false, anything else is true.
+    /// Returns a boolean: `None` if absent, false for `false` and `0`, true for anything else.
     pub(crate) fn flag(&self, name: &str) -> Option<bool> {
         self.get(name)
             .map(|value| !(value == "0" || value.eq_ignore_ascii_case("false")))
@@ -66,7 +66,7 @@ impl<'a> Query<'a> {
         parse_int(value).map(Some).map_err(Status::bad_request)
     }
 
-    /// The name to which a field selector limits a collection; empty when it does not.
+    /// Returns the name to which a field selector restricts a collection, or an empty string.
     pub(crate) fn selected_name(&self) -> String {
         let text = self.get("fieldSelector").unwrap_or_default();
         let selector = kinds::selector::FieldSelector::parse(text).ok();
@@ -77,12 +77,12 @@ impl<'a> Query<'a> {
             .to_owned()
     }
 
-    /// True when the collection is to be followed.
+    /// Returns whether the request is a watch.
     pub(crate) fn watch(&self) -> bool {
         self.flag("watch").unwrap_or(false)
     }
 
-    /// Options of list and watch.
+    /// Returns the options of a list or watch.
     pub(crate) fn list_options(&self) -> Result<ListOptions, Status> {
         Ok(ListOptions {
             label_selector: self.text("labelSelector"),
@@ -99,7 +99,7 @@ impl<'a> Query<'a> {
         })
     }
 
-    /// Options of delete.
+    /// Returns the options of a delete.
     pub(crate) fn delete_options(&self) -> Result<DeleteOptions, Status> {
         Ok(DeleteOptions {
             grace_period_seconds: self.number("gracePeriodSeconds")?,
@@ -111,8 +111,8 @@ impl<'a> Query<'a> {
         })
     }
 
-    /// Options of create, update (`patch` none) and patch. `user_agent` names the manager where the
-    /// query does not, except for apply, which must name one.
+    /// Returns the options of a create, an update (both without `patch`) or a patch. The field
+    /// manager defaults to the user agent, except for apply, which must name one.
     pub(crate) fn write_options(
         &self,
         kind: &'static str,
@@ -182,7 +182,7 @@ impl<'a> Query<'a> {
         })
     }
 
-    /// `timeout`: how long the client wants to wait; none when it does not say.
+    /// Returns the `timeout` of the request; `None` if the client sets none.
     pub(crate) fn timeout(&self) -> Result<Option<Duration>, Status> {
         let Some(text) = self.get("timeout").filter(|text| !text.is_empty()) else {
             return Ok(None);
@@ -198,7 +198,8 @@ impl<'a> Query<'a> {
         }
     }
 
-    /// Whether JSON is to be indented: `pretty` as Go reads a boolean, or else by who asks.
+    /// Returns whether JSON is indented: `pretty`, parsed as Go parses booleans, or else by the
+    /// user agent.
     pub(crate) fn pretty(&self, user_agent: &str) -> bool {
         match self.get("pretty").filter(|value| !value.is_empty()) {
             Some(value) => matches!(value, "1" | "t" | "T" | "true" | "TRUE" | "True"),
@@ -209,16 +210,16 @@ impl<'a> Query<'a> {
     }
 }
 
-/// The manager that a user agent stands for: what is before the first slash, printable, not too
-/// long.
+/// Returns the field manager of a user agent: the printable characters before the first slash, cut
+/// to [`FIELD_MANAGER_BYTES`].
 fn manager_of(user_agent: &str) -> String {
     let name = user_agent.split('/').next().unwrap_or_default();
     let mut manager = String::new();
-    for letter in name.chars().filter(|letter| !letter.is_control()) {
-        if manager.len() + letter.len_utf8() > FIELD_MANAGER_BYTES {
+    for character in name.chars().filter(|character| !character.is_control()) {
+        if manager.len() + character.len_utf8() > FIELD_MANAGER_BYTES {
             break;
         }
-        manager.push(letter);
+        manager.push(character);
     }
     manager
 }
@@ -227,14 +228,14 @@ fn field_manager_fault(manager: &str) -> Option<FieldError> {
     if manager.len() > FIELD_MANAGER_BYTES {
         return Some(FieldError::too_long("fieldManager", FIELD_MANAGER_BYTES));
     }
-    let (position, letter) = manager
+    let (position, character) = manager
         .chars()
         .enumerate()
-        .find(|(_, letter)| letter.is_control())?;
+        .find(|(_, character)| character.is_control())?;
     let body = format!(
         "Invalid value: {}: invalid character U+{:04X} (at position {position})",
         kinds::status::quoted(manager),
-        u32::from(letter)
+        u32::from(character)
     );
     Some(FieldError {
         fault: FieldFault::Invalid,
@@ -243,7 +244,7 @@ fn field_manager_fault(manager: &str) -> Option<FieldError> {
     })
 }
 
-/// A whole number, or the words of the API for what is wrong with it.
+/// Parses an integer. The error is the one of Go's `strconv`.
 fn parse_int(text: &str) -> Result<i64, String> {
     use std::num::IntErrorKind::{NegOverflow, PosOverflow};
     text.parse().map_err(|error: std::num::ParseIntError| {
@@ -269,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn booleans_are_true_unless_they_say_otherwise() {
+    fn booleans_are_true_unless_false_or_0() {
         for (query, expected) in [
             ("", None),
             ("watch", Some(true)),
@@ -293,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_that_are_none_are_refused_in_the_words_of_the_api() {
+    fn invalid_numbers_are_refused_with_the_message_of_upstream() {
         let expected = (
             400,
             r#"strconv.ParseInt: parsing "x": invalid syntax"#.to_owned(),

@@ -1,8 +1,7 @@
-//! From what came of a request to HTTP: here, and nowhere else, a `Status` gets its code and its
-//! headers, and objects get their form.
+//! Builds HTTP responses. Only here does a `Status` get its code and its headers.
 //!
-//! JSON goes out as it is stored; YAML, protobuf, indented JSON, tables and bare metadata are made
-//! from it for those who ask.
+//! Objects are sent as the JSON in which they are stored. YAML, protobuf, indented JSON, tables and
+//! bare metadata are made from it on request.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER, VARY, WARNING};
@@ -11,35 +10,35 @@ use jiff::Timestamp;
 use kinds::facts::{Resource, Type};
 use kinds::status::{ListMeta, Status};
 
-use crate::body::{Before, Body};
-use crate::encode::{self, List};
+use crate::body::{Body, Separator};
+use crate::encode::{self, ObjectList};
 use crate::encodings::Encodings;
 use crate::json;
-use crate::negotiate::{Accepted, Media, Transform};
+use crate::negotiate::{Accepted, MediaType, Transform};
 use crate::table;
 use registry::ResourceRef;
 
-/// Answers from this size on are compressed for those who take gzip.
+/// Size from which a response is compressed for clients that accept gzip.
 const GZIP_FROM_BYTES: u64 = 128 * 1024;
 
-/// How a client wants its answer.
+/// The negotiated format of a response.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ResponseFormat {
     /// Media type and transformation.
     pub(crate) accepted: Accepted,
-    /// Indented JSON.
+    /// Whether JSON is indented.
     pub(crate) pretty: bool,
-    /// Compressed, when it is large.
+    /// Whether a large response is compressed.
     pub(crate) gzip: bool,
-    /// What the rows of a table carry.
-    pub(crate) include: table::Include,
-    /// The present time, for ages in tables.
+    /// What the rows of a table include beside the cells.
+    pub(crate) include: table::IncludeObject,
+    /// Time of the request, for ages in tables.
     pub(crate) now: Timestamp,
 }
 
 impl ResponseFormat {
-    /// Without any wishes.
-    pub(crate) fn plain(media: Media, pretty: bool) -> Self {
+    /// Returns a format without transformation and compression.
+    pub(crate) fn plain(media: MediaType, pretty: bool) -> Self {
         let accepted = Accepted {
             media,
             transform: None,
@@ -48,13 +47,13 @@ impl ResponseFormat {
             accepted,
             pretty,
             gzip: false,
-            include: table::Include::Metadata,
+            include: table::IncludeObject::Metadata,
             now: Timestamp::UNIX_EPOCH,
         }
     }
 }
 
-/// Plain text (`404 page not found`).
+/// Builds a response in plain text, with the headers of Go's `http.Error`.
 pub(crate) fn text(code: StatusCode, text: impl Into<Bytes>) -> Response<Body> {
     let mut response = Response::new(Body::whole(text));
     *response.status_mut() = code;
@@ -71,7 +70,7 @@ pub(crate) fn text(code: StatusCode, text: impl Into<Bytes>) -> Response<Body> {
     response
 }
 
-/// Text that a client asked for (a log).
+/// Builds a response in plain text that a client asked for, for example a log.
 pub(crate) fn plain_text(text: String) -> Response<Body> {
     let mut response = Response::new(Body::whole(text));
     let headers = response.headers_mut();
@@ -80,12 +79,12 @@ pub(crate) fn plain_text(text: String) -> Response<Body> {
     response
 }
 
-/// The text that Go's router answers for paths that nobody serves.
+/// Builds the 404 of Go's router.
 pub(crate) fn page_not_found() -> Response<Body> {
     text(StatusCode::NOT_FOUND, "404 page not found\n")
 }
 
-/// A refusal.
+/// Builds a refusal, with `Retry-After` if the status has one.
 pub(crate) fn refusal(
     format: ResponseFormat,
     refused: &Status,
@@ -104,7 +103,7 @@ pub(crate) fn refusal(
     response
 }
 
-/// A `Status` as an answer. It is never transformed.
+/// Builds a response with a `Status`, which no transformation applies to.
 pub(crate) fn status(
     format: ResponseFormat,
     status: &Status,
@@ -115,7 +114,7 @@ pub(crate) fn status(
     build(format, code, body, warnings)
 }
 
-/// One object, by its JSON. Its type is needed for protobuf.
+/// Builds a response with one object. `ty` is the type of the object, for protobuf.
 pub(crate) fn object(
     format: ResponseFormat,
     resource: &ResourceRef,
@@ -125,9 +124,9 @@ pub(crate) fn object(
     encodings: &Encodings,
     warnings: &[String],
 ) -> Response<Body> {
-    let is_protobuf = format.accepted.media == Media::Protobuf;
+    let is_protobuf = format.accepted.media == MediaType::Protobuf;
     let body = match format.accepted.transform {
-        // The answer of a deletion may be a Status; a Status is shown as it is.
+        // A deletion can return a Status, which is sent as it is.
         Some(_) if json::text_member(&json, "kind") == Some("Status") => {
             laid_out(format, json, encode::status_type())
         }
@@ -150,17 +149,17 @@ pub(crate) fn object(
     build(format, code, body, warnings)
 }
 
-/// A list.
+/// Builds a response with a list.
 pub(crate) fn list(
     format: ResponseFormat,
     resource: &ResourceRef,
-    list: List,
+    list: ObjectList,
     encodings: &Encodings,
     warnings: &[String],
 ) -> Response<Body> {
-    let is_protobuf = format.accepted.media == Media::Protobuf;
+    let is_protobuf = format.accepted.media == MediaType::Protobuf;
     let body = match format.accepted.transform {
-        None if format.accepted.media == Media::Json && !format.pretty => joined(&list),
+        None if format.accepted.media == MediaType::Json && !format.pretty => joined(&list),
         None if is_protobuf => {
             let items = list
                 .items
@@ -209,7 +208,7 @@ fn table_of(
     objects: &[Bytes],
     encodings: &Encodings,
 ) -> Body {
-    let shown = table::Shown {
+    let shown = table::TableInput {
         resource,
         beta,
         metadata,
@@ -221,7 +220,7 @@ fn table_of(
     laid_out(format, table::render(&shown, encodings).into(), None)
 }
 
-/// A document that is JSON already (a review, a version).
+/// Builds a response with a JSON document, for example a review.
 pub(crate) fn document(
     format: ResponseFormat,
     code: u16,
@@ -231,7 +230,7 @@ pub(crate) fn document(
     build(format, code, laid_out(format, json.into(), ty), &[])
 }
 
-/// Bytes that have their form already, under the name of that form.
+/// Builds a response with bytes that are encoded already.
 pub(crate) fn finished(
     format: ResponseFormat,
     content_type: &'static str,
@@ -244,10 +243,10 @@ pub(crate) fn finished(
     response
 }
 
-/// A watch: headers now, events as they come.
-pub(crate) fn watch(media: Media, body: Body, warnings: &[String]) -> Response<Body> {
+/// Builds the response of a watch; its body is the stream of events.
+pub(crate) fn watch(media: MediaType, body: Body, warnings: &[String]) -> Response<Body> {
     let mut response = Response::new(body);
-    let kind = if media == Media::Protobuf {
+    let kind = if media == MediaType::Protobuf {
         "application/vnd.kubernetes.protobuf;stream=watch"
     } else {
         media.name()
@@ -281,7 +280,7 @@ fn build(format: ResponseFormat, code: u16, body: Body, warnings: &[String]) -> 
     response
 }
 
-/// Adds one `Warning` header for each different text.
+/// Adds a `Warning` header for each distinct warning.
 fn warn(headers: &mut HeaderMap, warnings: &[String]) {
     for (at, text) in warnings.iter().enumerate() {
         if warnings[..at].contains(text) {
@@ -289,11 +288,11 @@ fn warn(headers: &mut HeaderMap, warnings: &[String]) {
         }
         let mut value = String::with_capacity(text.len() + 8);
         value.push_str("299 - \"");
-        for letter in text.chars().filter(|letter| !letter.is_control()) {
-            if matches!(letter, '"' | '\\') {
+        for character in text.chars().filter(|character| !character.is_control()) {
+            if matches!(character, '"' | '\\') {
                 value.push('\\');
             }
-            value.push(letter);
+            value.push(character);
         }
         value.push('"');
         if let Ok(value) = HeaderValue::from_bytes(value.as_bytes()) {
@@ -302,13 +301,13 @@ fn warn(headers: &mut HeaderMap, warnings: &[String]) {
     }
 }
 
-/// Compact JSON in the form that was asked for.
+/// Encodes compact JSON in the negotiated media type.
 fn laid_out(format: ResponseFormat, json: Bytes, ty: Option<&'static Type>) -> Body {
     Body::whole(match format.accepted.media {
-        Media::Json if format.pretty => json::indent(&json).into(),
-        Media::Json => with_newline(&json),
-        Media::Yaml => encode::yaml(&json),
-        Media::Protobuf => encode::protobuf(&json, ty).into(),
+        MediaType::Json if format.pretty => json::indent(&json).into(),
+        MediaType::Json => with_newline(&json),
+        MediaType::Yaml => encode::yaml(&json),
+        MediaType::Protobuf => encode::protobuf(&json, ty).into(),
     })
 }
 
@@ -319,13 +318,14 @@ fn with_newline(json: &[u8]) -> Bytes {
     line.freeze()
 }
 
-fn joined(list: &List) -> Body {
+fn joined(list: &ObjectList) -> Body {
     let (head, open, items) = joined_parts(list);
-    Body::joined(head, Before::Comma(open), items, b"]}\n")
+    Body::joined(head, Separator::Comma(open), items, b"]}\n")
 }
 
-/// The head of a list and its items. Items of a list do not say their kind again.
-fn joined_parts(list: &List) -> (Bytes, &'static str, Vec<Bytes>) {
+/// Returns the head of a list, what precedes each item, and the items. Items of a list omit their
+/// kind and version, as upstream does.
+fn joined_parts(list: &ObjectList) -> (Bytes, &'static str, Vec<Bytes>) {
     let kind = list.kind.strip_suffix("List").unwrap_or(&list.kind);
     let prefix = format!(r#"{{"kind":"{kind}","apiVersion":"{}","#, list.api_version);
     let items: Option<Vec<Bytes>> = list
@@ -344,7 +344,8 @@ fn joined_parts(list: &List) -> (Bytes, &'static str, Vec<Bytes>) {
     )
 }
 
-/// 406: bare metadata of one object was asked of a list, or the other way round.
+/// Returns the 406 for the metadata of one object that was requested of a list, or the other way
+/// round.
 fn wrong_count(
     format: ResponseFormat,
     resource: &Resource,

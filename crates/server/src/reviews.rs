@@ -1,6 +1,5 @@
-//! Questions about identity and rights, answered from what authentication and authorization know:
-//! `TokenReview`, `SelfSubjectReview`, the access reviews and `SelfSubjectRulesReview`. Nothing of
-//! it is stored.
+//! `TokenReview`, `SelfSubjectReview`, the access reviews and `SelfSubjectRulesReview`, answered
+//! from what authentication and authorization know. They are not stored.
 
 use kinds::Tree;
 use kinds::status::{FieldError, GroupResource, Status};
@@ -12,7 +11,7 @@ use crate::authorize::{AccessRequest, AccessTarget};
 use crate::route::{Action, Route};
 use crate::state::ServerState;
 
-/// Whether a request is such a question.
+/// Returns whether a request creates a review.
 pub(crate) fn is_review(route: &Route) -> bool {
     let group = matches!(
         route.resource.group.as_str(),
@@ -21,7 +20,7 @@ pub(crate) fn is_review(route: &Route) -> bool {
     group && !route.resource.stored && route.action == Action::Create && route.subresource.is_none()
 }
 
-/// Answers a question: the review with its status, as JSON.
+/// Answers a review. Returns it with its status, as JSON.
 pub(crate) async fn answer(
     state: &ServerState,
     user: &User,
@@ -133,7 +132,7 @@ async fn token_review(state: &ServerState, review: &Tree) -> Result<Tree, Status
 }
 
 fn refused(field: &str, value: &Tree, why: &str) -> Status {
-    // Upstream names no kind here.
+    // Upstream's error has no kind here.
     let kind = GroupResource {
         group: "authorization.k8s.io",
         resource: "",
@@ -178,16 +177,16 @@ fn check_namespace(review: &Tree, namespace: &str) -> Result<(), Status> {
     Ok(())
 }
 
-/// Whether a user may do what a spec describes, as the status of an access review.
+/// Returns the status of an access review: whether a user may do what the spec describes.
 async fn access(state: &ServerState, user: &User, spec: &Tree) -> Result<Tree, Refusal> {
     let member = |name: &str| spec.get(name).filter(|value| value.is_object());
-    let about;
-    let ask = match (
+    let target;
+    let access = match (
         member("resourceAttributes"),
         member("nonResourceAttributes"),
     ) {
         (Some(resource), None) => {
-            about = AccessTarget::Resource {
+            target = AccessTarget::Resource {
                 group: text(resource, "group"),
                 resource: text(resource, "resource"),
                 subresource: text(resource, "subresource"),
@@ -196,12 +195,12 @@ async fn access(state: &ServerState, user: &User, spec: &Tree) -> Result<Tree, R
             };
             AccessRequest {
                 verb: text(resource, "verb"),
-                about,
+                target,
             }
         }
         (None, Some(path)) => AccessRequest {
             verb: text(path, "verb"),
-            about: AccessTarget::NonResource(text(path, "path")),
+            target: AccessTarget::NonResource(text(path, "path")),
         },
         (both, _) => {
             let (field, value) = match both {
@@ -217,14 +216,14 @@ async fn access(state: &ServerState, user: &User, spec: &Tree) -> Result<Tree, R
             return Err(refused(field, &Tree::Null, value).into());
         }
     };
-    Ok(match state.reason(user, &ask).await? {
+    Ok(match state.reason(user, &access).await? {
         Some(reason) if reason.is_empty() => json!({"allowed": true}),
         Some(reason) => json!({"allowed": true, "reason": reason}),
         None => json!({"allowed": false}),
     })
 }
 
-/// All rules that hold for a user in a namespace.
+/// Returns all rules that apply to a user in a namespace.
 async fn rules_review(state: &ServerState, user: &User, review: &Tree) -> Result<Tree, Refusal> {
     let namespace = text(&review["spec"], "namespace");
     if namespace.is_empty() {

@@ -1,8 +1,7 @@
-//! From attributes to what is to be done: the row of the resource table, the subresource and the
-//! action, or the refusal that upstream's router would give.
+//! Finds the route of a request.
 //!
-//! A path that no method serves is 404, a path that other methods serve is 405. An unknown group
-//! is 404 in plain text, an unknown version or resource of a known group is a `Status`.
+//! A path without any method is a 404, a path with other methods a 405. An unknown group is a 404
+//! in plain text, an unknown version or resource of a known group a `Status`.
 
 use http::Method;
 use kinds::facts::Subresource;
@@ -12,16 +11,16 @@ use registry::ResourceRef;
 use crate::attributes::ResourcePath;
 use crate::catalogue::Catalogue;
 
-/// What to do.
+/// An action on a resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
     /// Read one object.
     Get,
     /// Read a collection.
     List,
-    /// Follow a collection.
+    /// Watch a collection.
     Watch,
-    /// Make an object or a subresource.
+    /// Create an object or a subresource.
     Create,
     /// Replace.
     Update,
@@ -33,18 +32,18 @@ pub(crate) enum Action {
     DeleteCollection,
 }
 
-/// Where a request goes.
+/// The target of a request.
 #[derive(Clone, Debug)]
 pub(crate) struct Route {
     /// The row of the table.
     pub(crate) resource: ResourceRef,
     /// The subresource, if any.
     pub(crate) subresource: Option<Subresource>,
-    /// What to do.
+    /// An action on a resource.
     pub(crate) action: Action,
 }
 
-/// Why there is no route.
+/// The reason why a request has no route.
 #[derive(Debug)]
 pub(crate) enum NoRoute {
     /// `404 page not found` in plain text.
@@ -76,7 +75,7 @@ pub(crate) fn find(
     };
     let verbs = subresource.map_or(resource.verbs, |subresource| subresource.verbs);
     let served = |verb: &str| verbs.contains(&verb);
-    // The namespace of a namespace is itself; every other object is named in its own scope only.
+    // A namespace is its own namespace. Other objects are addressed in their own scope only.
     let in_namespace = !at.namespace.is_empty() && at.resource != "namespaces";
     if at.tail
         || (in_namespace && !resource.namespaced)
@@ -86,7 +85,7 @@ pub(crate) fn find(
     }
     let across = resource.namespaced && !in_namespace;
     let here: &[(&str, Method, Action)] = match (at.name.is_empty(), across) {
-        // The old form of a watch may name one object of the collection.
+        // The deprecated form of a watch can name one object of the collection.
         _ if at.old_watch => &COLLECTION[..2],
         (true, false) => &COLLECTION,
         (true, true) => &COLLECTION[..2],
@@ -116,7 +115,7 @@ pub(crate) fn find(
     })
 }
 
-/// What can be done to a collection; across namespaces only the first two.
+/// Actions on a collection. Across namespaces only the first two are served.
 const COLLECTION: [(&str, Method, Action); 4] = [
     ("list", Method::GET, Action::List),
     ("watch", Method::GET, Action::Watch),
@@ -124,7 +123,7 @@ const COLLECTION: [(&str, Method, Action); 4] = [
     ("deletecollection", Method::DELETE, Action::DeleteCollection),
 ];
 
-/// What can be done to an object.
+/// Actions on an object.
 const OBJECT: [(&str, Method, Action); 4] = [
     ("get", Method::GET, Action::Get),
     ("update", Method::PUT, Action::Update),
@@ -132,7 +131,7 @@ const OBJECT: [(&str, Method, Action); 4] = [
     ("delete", Method::DELETE, Action::Delete),
 ];
 
-/// What can be done to a subresource.
+/// Actions on a subresource.
 const SUBRESOURCE: [(&str, Method, Action); 5] = [
     ("get", Method::GET, Action::Get),
     ("update", Method::PUT, Action::Update),

@@ -11,7 +11,7 @@ use registry::ResourceRef;
 use crate::catalogue::Catalogue;
 use crate::documents::DocumentCache;
 
-/// What is served together with these custom kinds, and the documents that say so.
+/// The resources that are served at one moment, and the documents about them.
 #[derive(Debug)]
 pub(crate) struct ServedApis {
     custom: Vec<ResourceRef>,
@@ -19,7 +19,7 @@ pub(crate) struct ServedApis {
     pub(crate) documents: DocumentCache,
 }
 
-/// The fixed catalogue, and the newest one with custom kinds: made anew when these have changed.
+/// The built-in APIs, and the newest combination of them with custom kinds.
 #[derive(Debug)]
 pub(crate) struct ServedApisCache {
     pub(crate) built_in: Arc<ServedApis>,
@@ -27,7 +27,7 @@ pub(crate) struct ServedApisCache {
 }
 
 impl ServedApisCache {
-    /// ServedApisCache over the table alone.
+    /// Starts with the built-in resources alone.
     pub(crate) fn new(resources: &'static [Resource]) -> Self {
         let built_in = Arc::new(ServedApis {
             custom: Vec::new(),
@@ -40,7 +40,8 @@ impl ServedApisCache {
         }
     }
 
-    /// The catalogue with these custom kinds.
+    /// Returns the APIs with these custom kinds. Makes new ones if the custom kinds have changed
+    /// since the last call, so that documents are made again only then.
     pub(crate) fn with(&self, custom: Vec<ResourceRef>) -> Arc<ServedApis> {
         let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
         if newest.custom != custom {

@@ -1,5 +1,5 @@
-//! The server as a tower service: the listener drives it for connections, and callers in this
-//! process (controllers, tests) drive it directly, with no socket between.
+//! The server as a tower service. The listener calls it for connections; controllers and tests in
+//! this process call it directly, without a socket.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -14,7 +14,7 @@ use http::{Request, Response};
 use kinds::facts::Resource;
 use registry::request::{Refusal, User};
 
-use crate::auth::{AccountTokens, Authenticator, Peer, TokenFile};
+use crate::auth::{Authenticator, Peer, ServiceAccountTokens, TokenFile};
 use crate::authorize;
 use crate::backend::Backend;
 use crate::body::Body;
@@ -22,34 +22,35 @@ use crate::handle;
 use crate::kubelet::PodLogs;
 use crate::state::ServerState;
 
-/// What a server is made of.
+/// The configuration of a server.
 #[derive(Debug)]
-pub struct Config {
-    /// The resource table.
+pub struct ServerConfig {
+    /// Built-in resources.
     pub resources: &'static [Resource],
     /// Static bearer tokens.
     pub tokens: TokenFile,
-    /// Judges the tokens of service accounts; none: there are none.
-    pub accounts: Option<AccountTokens>,
-    /// Whether requests without credentials are let through to authorization.
+    /// Issuer and verifier of service account tokens; without it the server accepts and issues
+    /// none.
+    pub accounts: Option<ServiceAccountTokens>,
+    /// Whether requests without credentials are accepted as the anonymous user.
     pub anonymous: bool,
-    /// Tells the time.
+    /// Clock of the server.
     pub clock: Clock,
-    /// Draws ids.
+    /// Source of randomness, for example for audit IDs.
     pub entropy: Entropy,
 }
 
-/// The HTTP face of one registry. Cheap to clone.
+/// The API server of one registry. Cheap to clone.
 #[derive(Clone)]
 pub struct Server {
     pub(crate) state: Arc<ServerState>,
 }
 
 impl Server {
-    /// Puts a server together. It answers nothing before one of its services is called.
+    /// Builds a server. It answers once one of its services is called.
     #[must_use]
-    pub fn build(config: Config, backend: Arc<dyn Backend>) -> Self {
-        let Config {
+    pub fn build(config: ServerConfig, backend: Arc<dyn Backend>) -> Self {
+        let ServerConfig {
             resources,
             tokens,
             accounts,
@@ -64,10 +65,10 @@ impl Server {
         }
     }
 
-    /// Makes the roles and bindings that every cluster has, as far as they are missing.
+    /// Creates the default roles and bindings that are missing.
     ///
     /// # Errors
-    /// What the registry refuses.
+    /// The registry refuses to read or to create them.
     pub async fn bootstrap(&self) -> Result<(), Refusal> {
         authorize::ensure_defaults(&*self.state.backend).await?;
         self.state.policy.forget();
@@ -79,14 +80,14 @@ impl Server {
         drop(self.state.logs.set(logs));
     }
 
-    /// A service whose every request comes from this user, as callers inside this process use it:
+    /// Returns a service whose requests all come from this user, for callers inside this process:
     /// `kube::Client::new(server.service_as(user), "default")`.
     #[must_use]
     pub fn service_as(&self, user: User) -> Service {
         self.service_for(Peer::Inside(Arc::new(user)))
     }
 
-    /// A service whose requests prove who they are by their headers, as over the network.
+    /// Returns a service whose requests authenticate by their headers, as over the network.
     #[must_use]
     pub fn service(&self) -> Service {
         self.service_for(Peer::Unknown)
@@ -99,12 +100,12 @@ impl Server {
         }
     }
 
-    /// From now on `/readyz` fails, so that nobody sends new work here.
+    /// Makes `/readyz` fail from now on, so that load balancers stop sending requests.
     pub fn leave(&self) {
         self.state.stopping.store(true, Ordering::Relaxed);
     }
 
-    /// Ends all watches, those of callers in this process too.
+    /// Ends all watches, including those of callers in this process.
     pub fn end_watches(&self) {
         self.state.stop.cancel();
     }
@@ -116,7 +117,7 @@ impl std::fmt::Debug for Server {
     }
 }
 
-/// A tower service (and a hyper one) that answers requests of one caller. Cheap to clone.
+/// A tower and hyper service that answers the requests of one caller. Cheap to clone.
 #[derive(Clone)]
 pub struct Service {
     state: Arc<ServerState>,
@@ -131,12 +132,12 @@ impl std::fmt::Debug for Service {
     }
 }
 
-/// An answer to come. Dropping it gives the request up.
-pub type Answering = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+/// The future of a response. Dropping it cancels the request.
+pub type ResponseFuture = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 
 impl Service {
     /// Answers one request.
-    pub fn answer<B>(&self, request: Request<B>) -> Answering
+    pub fn answer<B>(&self, request: Request<B>) -> ResponseFuture
     where
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: std::fmt::Display,
@@ -153,13 +154,13 @@ where
 {
     type Response = Response<Body>;
     type Error = Infallible;
-    type Future = Answering;
+    type Future = ResponseFuture;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<B>) -> Answering {
+    fn call(&mut self, request: Request<B>) -> ResponseFuture {
         self.answer(request)
     }
 }
@@ -171,9 +172,9 @@ where
 {
     type Response = Response<Body>;
     type Error = Infallible;
-    type Future = Answering;
+    type Future = ResponseFuture;
 
-    fn call(&self, request: Request<B>) -> Answering {
+    fn call(&self, request: Request<B>) -> ResponseFuture {
         self.answer(request)
     }
 }

@@ -1,5 +1,4 @@
-//! The state that all requests of one server share: the backend, who may do what, what was encoded
-//! already, counters and limits.
+//! The state that all requests of one server share.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -27,7 +26,7 @@ const MAX_IN_FLIGHT: usize = 2_000;
 pub(crate) struct ServerState {
     pub(crate) backend: Arc<dyn Backend>,
     pub(crate) apis: ServedApisCache,
-    /// Who knows what containers have written, where somebody does.
+    /// The source of container logs, if one was set.
     pub(crate) logs: OnceLock<Arc<dyn PodLogs>>,
     pub(crate) authenticator: Authenticator,
     pub(crate) policy: PolicyCache,
@@ -37,9 +36,9 @@ pub(crate) struct ServerState {
     pub(crate) ids: RequestIds,
     pub(crate) clock: Clock,
     pub(crate) entropy: Entropy,
-    /// Cancelled when watches have to end.
+    /// Cancelled to end all watches.
     pub(crate) stop: CancellationToken,
-    /// Set while the server shuts down: it is alive, but no longer ready.
+    /// Whether the server shuts down: it is alive, but not ready.
     pub(crate) stopping: AtomicBool,
 }
 
@@ -69,38 +68,39 @@ impl ServerState {
         }
     }
 
-    /// Whether a user may do something. When the rules cannot be read, only what needs none is
-    /// allowed.
-    pub(crate) async fn allows(&self, user: &User, ask: &AccessRequest<'_>) -> bool {
-        self.reason(user, ask)
+    /// Returns whether a user may do something. If the RBAC rules cannot be read, only what needs
+    /// no rule is allowed.
+    pub(crate) async fn allows(&self, user: &User, access: &AccessRequest<'_>) -> bool {
+        self.reason(user, access)
             .await
             .is_ok_and(|reason| reason.is_some())
     }
 
-    /// Why a user may do something (it may be empty); none when they may not.
+    /// Returns the reason why a user may do something, which can be empty; `None` if they may not.
     pub(crate) async fn reason(
         &self,
         user: &User,
-        ask: &AccessRequest<'_>,
+        access: &AccessRequest<'_>,
     ) -> Result<Option<String>, Refusal> {
-        if authorize::is_master(user) || authorize::is_open(user, ask) {
+        if authorize::is_master(user) || authorize::is_open(user, access) {
             return Ok(Some(String::new()));
         }
         match self.policy.policy(&*self.backend).await {
-            Ok(policy) => Ok(policy.allows(user, ask)),
+            Ok(policy) => Ok(policy.allows(user, access)),
             Err(refusal) => {
-                tracing::warn!(%refusal, "the rules of RBAC cannot be read");
+                tracing::warn!(error = %refusal, "cannot read the RBAC policy");
                 Err(refusal)
             }
         }
     }
 
-    /// Everything that is served now, custom kinds too.
+    /// Returns everything that is served now, including custom kinds.
     pub(crate) fn served(&self) -> Arc<ServedApis> {
         self.apis.with(self.backend.custom_rows())
     }
 
-    /// What is served, as far as a request for this resource needs to know.
+    /// Returns APIs that include a resource if it is served. For built-in resources this does not
+    /// access the backend.
     pub(crate) fn served_for(&self, group: &str, version: &str, plural: &str) -> Arc<ServedApis> {
         let built_in = &self.apis.built_in;
         if built_in
@@ -114,9 +114,8 @@ impl ServerState {
         }
     }
 
-    /// Whether somebody who showed credentials is still there: a service account that was deleted
-    /// takes its tokens with it, also when another of its name follows, and so does an object to
-    /// which a token is bound.
+    /// Returns whether an identity still exists. Deleting a service account, or an object that a
+    /// token is bound to, invalidates the token, even if another object of the same name follows.
     pub(crate) async fn is_current(&self, known: &Identity) -> bool {
         let Identity::ServiceAccount(account) = known else {
             return true;
@@ -144,7 +143,7 @@ impl ServerState {
             }
     }
 
-    /// Whether the core object with this uid is there.
+    /// Returns whether a core object with this uid exists.
     async fn is_there(&self, plural: &str, namespace: &str, name: &str, uid: &str) -> bool {
         let Some(resource) = kinds::resource("", "v1", plural) else {
             return false;
@@ -168,7 +167,7 @@ impl ServerState {
             .is_some_and(|found| *found == *uid)
     }
 
-    /// What the checks of a health endpoint find.
+    /// Runs the checks of a health endpoint.
     pub(crate) fn checks(&self, endpoint: &str) -> Vec<Check> {
         let mut checks = vec![
             Check {
@@ -195,7 +194,7 @@ impl ServerState {
     }
 }
 
-/// Ids for answers: unique in this server, and cheap.
+/// Generates request IDs that are unique within a server, without the cost of real UUIDs.
 pub(crate) struct RequestIds {
     seed: u64,
     next: AtomicU64,
@@ -211,7 +210,7 @@ impl RequestIds {
 
     pub(crate) fn next(&self) -> String {
         let count = self.next.fetch_add(1, Ordering::Relaxed);
-        // A multiplication by an odd number visits every value once.
+        // Multiplying by an odd number is a bijection on 64 bits, so no ID repeats.
         let low = self.seed ^ count.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let (a, b) = (self.seed >> 32, self.seed & 0xffff);
         format!(
@@ -234,7 +233,7 @@ mod tests {
     use crate::testing;
 
     #[tokio::test]
-    async fn a_service_account_lives_as_long_as_its_object() {
+    async fn a_token_is_valid_as_long_as_its_account_and_its_bound_object_exist() {
         let server = testing::server(|request| match request.name.as_str() {
             "drainer" => Ok(Reply::Object {
                 code: 200,

@@ -1,5 +1,5 @@
-//! Tables: what `kubectl get` shows. `columns` says which columns a kind has; the other modules
-//! fill the cells from an object's tree. Every kind can be shown, if only with its name.
+//! Tables, which `kubectl get` shows. `columns` defines the columns of each kind; the other modules
+//! fill the cells. Every kind has a table, if only with names and ages.
 
 mod cells;
 mod cluster;
@@ -21,13 +21,13 @@ use serde::Serialize;
 use crate::encode::metadata_only;
 use crate::encodings::Encodings;
 use crate::json;
-use cells::Moment;
+use cells::AgeClock;
 use columns::Printer;
 
-/// What a row carries beside its cells (`includeObject`).
+/// What a row includes beside its cells (`includeObject`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Include {
-    /// The object's metadata.
+pub(crate) enum IncludeObject {
+    /// The metadata of the object.
     #[default]
     Metadata,
     /// The whole object.
@@ -36,8 +36,8 @@ pub(crate) enum Include {
     Nothing,
 }
 
-impl Include {
-    /// Reads the parameter.
+impl IncludeObject {
+    /// Parses the parameter.
     pub(crate) fn parse(text: &str) -> Result<Self, Status> {
         match text {
             "" | "Metadata" => Ok(Self::Metadata),
@@ -51,39 +51,39 @@ impl Include {
     }
 }
 
-/// What is to be shown.
-pub(crate) struct Shown<'a> {
-    /// Whose objects they are.
+/// The input of a table.
+pub(crate) struct TableInput<'a> {
+    /// Resource of the objects.
     pub(crate) resource: &'a ResourceRef,
     /// `meta.k8s.io/v1beta1` instead of `v1`.
     pub(crate) beta: bool,
     /// Metadata of the table.
     pub(crate) metadata: &'a ListMeta,
-    /// Each object's JSON, one for each row.
+    /// JSON of each object, one for each row.
     pub(crate) objects: &'a [Bytes],
-    /// Whether the columns are described (in a watch only with the first event).
+    /// Whether the columns are described. A watch describes them with its first event only.
     pub(crate) columns: bool,
-    /// What rows carry.
-    pub(crate) include: Include,
-    /// The present time, for ages.
+    /// What rows include beside the cells.
+    pub(crate) include: IncludeObject,
+    /// Time of the request, for ages.
     pub(crate) now: Timestamp,
 }
 
-/// Whether objects of this kind can be shown as a table.
+/// Returns whether objects of this kind can be shown as a table.
 pub(crate) fn can_render(_resource: &Resource) -> bool {
     true
 }
 
-/// A table as compact JSON.
-pub(crate) fn render(shown: &Shown<'_>, encodings: &Encodings) -> Vec<u8> {
+/// Renders a table as compact JSON.
+pub(crate) fn render(shown: &TableInput<'_>, encodings: &Encodings) -> Vec<u8> {
     let scale = shown
         .objects
         .first()
         .is_some_and(|object| json::text_member(object, "kind") == Some("Scale"));
     let printer = match shown.resource.custom() {
-        _ if scale => Rows::BuiltIn(&columns::SCALE),
-        Some(version) => Rows::Custom(version),
-        None => Rows::BuiltIn(columns::of(shown.resource)),
+        _ if scale => RowPrinter::BuiltIn(&columns::SCALE),
+        Some(version) => RowPrinter::Custom(version),
+        None => RowPrinter::BuiltIn(columns::of(shown.resource)),
     };
     let version = if shown.beta {
         "meta.k8s.io/v1beta1"
@@ -109,14 +109,14 @@ pub(crate) fn render(shown: &Shown<'_>, encodings: &Encodings) -> Vec<u8> {
     out
 }
 
-/// How objects become rows.
-enum Rows<'a> {
+/// The printer of a resource.
+enum RowPrinter<'a> {
     BuiltIn(&'static Printer),
-    /// By the columns of the definition.
+    /// A custom resource, by the columns of its definition.
     Custom(&'a CustomVersion),
 }
 
-impl Rows<'_> {
+impl RowPrinter<'_> {
     fn write_columns(&self, out: &mut Vec<u8>) {
         match self {
             Self::BuiltIn(printer) => write(out, printer.columns),
@@ -135,7 +135,7 @@ impl Rows<'_> {
         }
     }
 
-    fn cells(&self, object: &kinds::Tree, now: &Moment) -> Vec<kinds::Tree> {
+    fn cells(&self, object: &kinds::Tree, now: &AgeClock) -> Vec<kinds::Tree> {
         match self {
             Self::BuiltIn(printer) => (printer.cells)(object, now),
             Self::Custom(version) => {
@@ -159,8 +159,8 @@ impl Rows<'_> {
 fn render_row(
     out: &mut Vec<u8>,
     object: &Bytes,
-    printer: &Rows<'_>,
-    shown: &Shown<'_>,
+    printer: &RowPrinter<'_>,
+    shown: &TableInput<'_>,
     encodings: &Encodings,
 ) {
     let now = shown.now.as_second();
@@ -169,17 +169,18 @@ fn render_row(
     }));
     out.extend_from_slice(br#","object":"#);
     match shown.include {
-        Include::Metadata => out.extend_from_slice(&metadata_only(object, shown.beta)),
-        Include::Object => out.extend_from_slice(object),
-        Include::Nothing => out.extend_from_slice(b"null"),
+        IncludeObject::Metadata => out.extend_from_slice(&metadata_only(object, shown.beta)),
+        IncludeObject::Object => out.extend_from_slice(object),
+        IncludeObject::Nothing => out.extend_from_slice(b"null"),
     }
     out.push(b'}');
 }
 
-/// A row up to its object. It stays true until one of the ages in it changes.
-fn render_cells(object: &[u8], printer: &Rows<'_>, now: i64) -> CachedEncoding {
+/// Renders a row up to its object, and until when it stays valid: until the first of its ages
+/// changes.
+fn render_cells(object: &[u8], printer: &RowPrinter<'_>, now: i64) -> CachedEncoding {
     let tree: kinds::Tree = serde_json::from_slice(object).unwrap_or_default();
-    let now = Moment::at(now);
+    let now = AgeClock::at(now);
     let mut out = br#"{"cells":"#.to_vec();
     write(&mut out, &printer.cells(&tree, &now));
     if let Some(conditions) = printer.conditions(&tree) {
@@ -202,7 +203,7 @@ mod tests {
     use crate::testing;
 
     #[test]
-    fn rows_carry_what_was_asked_for() {
+    fn rows_include_what_the_request_names() {
         let object =
             Bytes::from_static(br#"{"kind":"Pod","apiVersion":"v1","metadata":{"name":"a","creationTimestamp":"2026-01-01T00:00:00Z"}}"#);
         for (include, expected) in [
@@ -213,8 +214,8 @@ mod tests {
             ("Object", std::str::from_utf8(&object).expect("text")),
             ("None", "null"),
         ] {
-            let include = Include::parse(include).expect("known");
-            let shown = Shown {
+            let include = IncludeObject::parse(include).expect("known");
+            let shown = TableInput {
                 resource: &(&testing::RESOURCES[0]).into(),
                 beta: false,
                 metadata: &ListMeta::default(),
@@ -233,6 +234,6 @@ mod tests {
                 "{text}"
             );
         }
-        assert_eq!(Include::parse("All").expect_err("unknown").code, 400);
+        assert_eq!(IncludeObject::parse("All").expect_err("unknown").code, 400);
     }
 }

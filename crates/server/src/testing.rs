@@ -1,4 +1,4 @@
-//! What the tests of this crate share: a small resource table, a backend that is a closure, and a
+//! Shared by the tests of this crate: a small resource table, a backend that is a closure, and a
 //! way to send requests.
 
 use std::borrow::Cow;
@@ -18,7 +18,7 @@ use registry::request::{Refusal, Reply, Request as Asked, User};
 use crate::auth::TokenFile;
 use crate::backend::Backend;
 use crate::body::Body;
-use crate::service::{Config, Server, Service};
+use crate::service::{Server, ServerConfig, Service};
 
 static TYPE: Type = Type {
     name: "io.k8s.api.core.v1.Pod",
@@ -110,12 +110,12 @@ pub(crate) static RESOURCES: &[Resource] = &[
     ),
 ];
 
-type Answer = dyn Fn(Asked) -> BoxFuture<'static, Result<Reply, Refusal>> + Send + Sync;
+type Handler = dyn Fn(Asked) -> BoxFuture<'static, Result<Reply, Refusal>> + Send + Sync;
 
 /// A backend that is a closure.
-pub(crate) struct Fake(Box<Answer>);
+pub(crate) struct FakeBackend(Box<Handler>);
 
-impl Backend for Fake {
+impl Backend for FakeBackend {
     fn call(&self, request: Asked) -> BoxFuture<'_, Result<Reply, Refusal>> {
         (self.0)(request)
     }
@@ -126,14 +126,14 @@ pub(crate) fn now() -> Timestamp {
     "2026-11-20T12:00:00Z".parse().expect("a time")
 }
 
-/// A server over a closure that answers at once.
+/// Returns a server over a closure that answers at once.
 pub(crate) fn server(
     answer: impl Fn(Asked) -> Result<Reply, Refusal> + Send + Sync + 'static,
 ) -> Server {
     server_of(RESOURCES, answer)
 }
 
-/// The same with another resource table.
+/// Returns a server with another resource table.
 pub(crate) fn server_of(
     resources: &'static [Resource],
     answer: impl Fn(Asked) -> Result<Reply, Refusal> + Send + Sync + 'static,
@@ -143,7 +143,7 @@ pub(crate) fn server_of(
     })
 }
 
-/// A server over a closure that answers when it likes.
+/// Returns a server over a closure that returns a future.
 pub(crate) fn server_later(
     answer: impl Fn(Asked) -> BoxFuture<'static, Result<Reply, Refusal>> + Send + Sync + 'static,
 ) -> Server {
@@ -163,7 +163,7 @@ fn server_over(
         groups: vec!["system:masters".to_owned()],
         ..User::default()
     };
-    let config = Config {
+    let config = ServerConfig {
         resources,
         tokens: TokenFile::default().with("t0k", admin).with("b0b", bob),
         accounts: None,
@@ -171,10 +171,10 @@ fn server_over(
         clock: Clock::starting_at(now()),
         entropy: Entropy::seeded(1),
     };
-    Server::build(config, Arc::new(Fake(Box::new(answer))))
+    Server::build(config, Arc::new(FakeBackend(Box::new(answer))))
 }
 
-/// Sends a request: method, target, headers and body.
+/// Sends a request: method and target, headers, and body.
 pub(crate) async fn send(
     service: &Service,
     line: &str,
@@ -192,7 +192,7 @@ pub(crate) async fn send(
     service.answer(request).await.expect("cannot fail")
 }
 
-/// The code, the content type and the text of an answer.
+/// Returns the code, the content type and the body of a response.
 pub(crate) async fn read(response: Response<Body>) -> (u16, String, String) {
     let code = response.status().as_u16();
     let kind = response

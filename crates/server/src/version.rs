@@ -1,6 +1,6 @@
-//! `/version`: the version of Kubernetes that is spoken, with our own suffix.
+//! `/version`: the version of Kubernetes that this server implements, with our own suffix.
 
-/// The document, as JSON. Member names and their order are the API's.
+/// Returns the document, as JSON. The names of members and their order are upstream's.
 pub(crate) fn document() -> Vec<u8> {
     let (major, minor, _) = kinds::KUBERNETES;
     let version = kinds::git_version();

@@ -1,7 +1,7 @@
-//! A watch on the wire: one JSON object a line, or frames of protobuf, as the events come.
+//! Returns the body of a watch. `guard` is dropped when the watch ends.
 //!
-//! Events that are ready together leave together, so that a burst costs one write and not a
-//! thousand. The stream ends with the registry's, and when the server stops.
+//! Events that are ready together are sent in one frame, so that a burst costs one write instead of
+//! a thousand. The stream ends with the registry's, or when the server stops.
 
 use std::sync::Arc;
 
@@ -17,35 +17,35 @@ use tokio_util::sync::CancellationToken;
 
 use crate::body::Body;
 use crate::encode;
-use crate::encodings::{Encodings, Frame};
-use crate::negotiate::{Media, Transform};
+use crate::encodings::{Encodings, FrameKey};
+use crate::negotiate::{MediaType, Transform};
 
 use crate::table;
 use crate::websocket::{Message, text_message};
 
-/// How many events that are ready are put into one frame at most.
+/// Events in one frame at most.
 const EVENTS_IN_A_FRAME: usize = 128;
 
-/// How events are shown.
-pub(crate) struct Form {
+/// The negotiated format of events.
+pub(crate) struct EventFormat {
     /// Media type of the stream.
-    pub(crate) media: Media,
-    /// What objects are turned into.
+    pub(crate) media: MediaType,
+    /// Transformation of objects.
     pub(crate) transform: Option<Transform>,
-    /// Whose events they are.
+    /// Resource of the objects.
     pub(crate) resource: ResourceRef,
-    /// What rows of tables carry.
-    pub(crate) include: table::Include,
-    /// Tells the time for ages in tables.
+    /// What rows of tables include beside the cells.
+    pub(crate) include: table::IncludeObject,
+    /// Clock for ages in tables.
     pub(crate) clock: clock::Clock,
-    /// What has been encoded already.
+    /// Cache of encodings.
     pub(crate) encodings: Arc<Encodings>,
 }
 
-/// The body of a watch. `guard` is dropped when it ends.
+/// Returns the body of a watch. `guard` is dropped when the watch ends.
 pub(crate) fn body(
     events: BoxStream<'static, WatchEvent>,
-    form: Form,
+    format: EventFormat,
     stop: CancellationToken,
     guard: impl Send + 'static,
 ) -> Body {
@@ -55,8 +55,8 @@ pub(crate) fn body(
         .ready_chunks(EVENTS_IN_A_FRAME)
         .map(move |events| {
             let _held = &guard;
-            let mut frames = events.iter().map(|event| form.framed(event, &mut columns));
-            // One alone is sent as it is shared, without a copy.
+            let mut frames = events.iter().map(|event| format.frame(event, &mut columns));
+            // A single event is sent without a copy, because watches share its frame.
             if let [_] = events[..] {
                 return frames.next().unwrap_or_default();
             }
@@ -68,7 +68,7 @@ pub(crate) fn body(
     Body::stream(frames)
 }
 
-/// The lines of a watch as messages.
+/// Splits the lines of a watch into WebSocket messages.
 pub(crate) fn messages(body: Body) -> impl Stream<Item = Message> + Send + 'static {
     let frames = http_body_util::BodyStream::new(body)
         .filter_map(async |frame| frame.ok()?.into_data().ok());
@@ -81,12 +81,12 @@ pub(crate) fn messages(body: Body) -> impl Stream<Item = Message> + Send + 'stat
     })
 }
 
-impl Form {
-    /// The frame of an event, the one that another watch has made where there is one.
-    fn framed(&self, event: &WatchEvent, columns: &mut bool) -> Bytes {
+impl EventFormat {
+    /// Returns the frame of an event, made once for all watches with the same format.
+    fn frame(&self, event: &WatchEvent, columns: &mut bool) -> Bytes {
         let metadata = match self.transform {
-            // An error is a Status, which is shown as it is; errors and bookmarks are each watch's
-            // own.
+            // An error is a Status, which is sent as it is. Errors and bookmarks differ between
+            // watches, so they are not cached.
             _ if event.kind == "ERROR" => {
                 return self.wrapped(event, &event.json, encode::status_type());
             }
@@ -110,18 +110,18 @@ impl Form {
                 None => self.wrapped(event, &event.json, Some(self.resource.ty)),
             };
         }
-        let frame = Frame {
+        let frame = FrameKey {
             kind: event.kind,
             media: self.media,
             metadata,
         };
         self.encodings
             .frame(&event.json, frame, || match (self.media, metadata) {
-                (Media::Protobuf, Some(beta)) => watch_frame(
+                (MediaType::Protobuf, Some(beta)) => watch_frame(
                     event.kind,
                     &encode::metadata_sealed(&self.encodings.metadata(&event.json), beta),
                 ),
-                (Media::Protobuf, None) => watch_frame(
+                (MediaType::Protobuf, None) => watch_frame(
                     event.kind,
                     &encode::sealed(
                         &event.json,
@@ -133,10 +133,10 @@ impl Form {
             })
     }
 
-    /// A frame that is not kept.
+    /// Makes a frame without caching it.
     fn wrapped(&self, event: &WatchEvent, object: &[u8], ty: Option<&'static Type>) -> Bytes {
         match self.media {
-            Media::Protobuf => watch_frame(event.kind, &encode::protobuf(object, ty)).into(),
+            MediaType::Protobuf => watch_frame(event.kind, &encode::protobuf(object, ty)).into(),
             _ => line(event.kind, object).into(),
         }
     }
@@ -145,7 +145,7 @@ impl Form {
         let metadata: ListMeta = encode::list_meta_of(&event.json);
         let objects = std::slice::from_ref(&event.json);
         let (include, now) = (self.include, self.clock.now());
-        let shown = table::Shown {
+        let shown = table::TableInput {
             resource: &self.resource,
             beta,
             metadata: &metadata,
@@ -158,7 +158,7 @@ impl Form {
     }
 }
 
-/// An event as a line of JSON.
+/// Encodes an event as a line of JSON.
 fn line(kind: &str, object: &[u8]) -> Vec<u8> {
     [
         br#"{"type":""#.as_slice(),
@@ -179,13 +179,13 @@ mod tests {
     use super::*;
     use crate::testing;
 
-    fn form(transform: Option<Transform>) -> Form {
+    fn format(transform: Option<Transform>) -> EventFormat {
         let clock = clock::Clock::starting_at(Timestamp::UNIX_EPOCH);
-        Form {
-            media: Media::Json,
+        EventFormat {
+            media: MediaType::Json,
             transform,
             resource: (&testing::RESOURCES[0]).into(),
-            include: table::Include::Nothing,
+            include: table::IncludeObject::Nothing,
             clock,
             encodings: Arc::default(),
         }
@@ -196,9 +196,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn events_are_lines_and_those_that_are_ready_leave_together() {
+    async fn events_are_lines_and_ready_events_share_a_frame() {
         let events = stream::iter([event("ADDED"), event("DELETED")]).boxed();
-        let mut body = body(events, form(None), CancellationToken::new(), ());
+        let mut body = body(events, format(None), CancellationToken::new(), ());
         let frame = body
             .frame()
             .await
@@ -216,11 +216,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn columns_come_with_the_first_table_only() {
+    async fn only_the_first_table_describes_the_columns() {
         let events = stream::iter([event("ADDED"), event("MODIFIED")]).boxed();
         let body = body(
             events,
-            form(Some(Transform::Table { beta: false })),
+            format(Some(Transform::Table { beta: false })),
             CancellationToken::new(),
             (),
         );
@@ -237,7 +237,7 @@ mod tests {
     #[tokio::test]
     async fn a_watch_ends_when_the_server_stops() {
         let stop = CancellationToken::new();
-        let mut body = body(stream::pending().boxed(), form(None), stop.clone(), ());
+        let mut body = body(stream::pending().boxed(), format(None), stop.clone(), ());
         stop.cancel();
         assert!(body.frame().await.is_none());
     }

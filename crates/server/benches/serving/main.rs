@@ -1,8 +1,8 @@
-//! What reading, writing and watching cost inside the server: a real registry behind the tower
-//! service, without sockets, TLS and clients, so that what is measured is ours.
+//! Measures the cost of reads, writes and watches inside the server: a real registry behind the
+//! tower service, without sockets, TLS and clients.
 //!
-//! `cargo bench -p exeunt-server` prints one table. Absolute numbers depend on the machine and on
-//! what else it does; read the last column, which compares lines of the same run.
+//! `cargo bench -p exeunt-server` prints one table. Absolute times depend on the machine and its
+//! load. Compare lines of the same run, as the last column does.
 #![expect(
     clippy::print_stdout,
     clippy::unwrap_used,
@@ -10,7 +10,7 @@
     reason = "a benchmark prints, may fail, and measures real time"
 )]
 
-// The names that the other crates give them.
+// Paths as the other crates name them.
 extern crate exeunt_server as server;
 
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use http::{Request, Response};
 use http_body_util::{BodyExt as _, Full};
 use registry::Registry;
 use registry::request::User;
-use server::{Body, Config, Server, Service, TokenFile};
+use server::{Body, Server, ServerConfig, Service, TokenFile};
 use store::{Store, StoreOptions};
 use tokio::task::JoinSet;
 
@@ -47,7 +47,7 @@ fn main() {
         .unwrap();
     runtime.block_on(async {
         println!("{PODS} pods; times are wall time in this process, two worker threads\n");
-        let memory = World::open(Store::open_memory()).await;
+        let memory = BenchServer::open(Store::open_memory()).await;
         memory.create_all("memory").await;
         memory.reads().await;
         memory.writes("memory").await;
@@ -58,13 +58,13 @@ fn main() {
         )
         .unwrap();
         let disk =
-            World::open(Store::open_disk(dir.path(), StoreOptions::default()).unwrap()).await;
+            BenchServer::open(Store::open_disk(dir.path(), StoreOptions::default()).unwrap()).await;
         disk.create_all("disk").await;
         disk.writes("disk").await;
     });
 }
 
-/// One line of the table; `compared` is a time of the same run and what it is.
+/// Prints a line of the table. `compared` is a time of the same run and its name.
 fn line(what: &str, each: Duration, compared: Option<(Duration, &str)>) {
     let micros = each.as_secs_f64() * 1e6;
     let ratio = compared.map_or_else(String::new, |(other, name)| {
@@ -74,11 +74,11 @@ fn line(what: &str, each: Duration, compared: Option<(Duration, &str)>) {
 }
 
 #[derive(Clone)]
-struct World {
+struct BenchServer {
     service: Service,
 }
 
-impl World {
+impl BenchServer {
     async fn open(store: Store) -> Self {
         let (clock, entropy) = (Clock::system(), Entropy::system());
         let registry = Registry::new(
@@ -88,7 +88,7 @@ impl World {
             registry::Options::default(),
         );
         registry.bootstrap().await.unwrap();
-        let config = Config {
+        let config = ServerConfig {
             resources: kinds::resources(),
             tokens: TokenFile::default(),
             accounts: None,
@@ -136,7 +136,7 @@ impl World {
             .unwrap()
     }
 
-    /// Sends a request and reads the answer to its end; how many bytes it had.
+    /// Sends a request, reads the whole response, and returns the number of its bytes.
     async fn send(
         &self,
         method: &str,
@@ -165,12 +165,12 @@ impl World {
         (start.elapsed(), bytes)
     }
 
-    /// The time of each of so many requests that so many clients send.
+    /// Returns the time per request of `count` requests by `clients` concurrent clients.
     async fn each(
         &self,
         count: usize,
         clients: usize,
-        request: impl Fn(usize) -> Sent + Send + Sync + 'static,
+        request: impl Fn(usize) -> BenchRequest + Send + Sync + 'static,
     ) -> Duration {
         let (next, request) = (Arc::new(AtomicU64::new(0)), Arc::new(request));
         let start = Instant::now();
@@ -183,7 +183,7 @@ impl World {
                     if number >= count {
                         return;
                     }
-                    let Sent {
+                    let BenchRequest {
                         method,
                         path,
                         accept,
@@ -201,7 +201,7 @@ impl World {
     async fn create_all(&self, store: &str) {
         let made = self
             .each(PODS, CLIENTS, |number| {
-                Sent::write("POST", BASE.to_owned(), JSON, pod(number))
+                BenchRequest::write("POST", BASE.to_owned(), JSON, pod(number))
             })
             .await;
         line(
@@ -214,7 +214,9 @@ impl World {
     async fn reads(&self) {
         const GETS: usize = 20_000;
         let get = |accept: &'static str| {
-            move |number: usize| Sent::read(format!("{BASE}/pod-{:05}", number % 100), accept)
+            move |number: usize| {
+                BenchRequest::read(format!("{BASE}/pod-{:05}", number % 100), accept)
+            }
         };
         let json = self.each(GETS, 1, get(JSON)).await;
         line("get, JSON", json, None);
@@ -259,10 +261,10 @@ impl World {
         let path = |number: usize| format!("{BASE}/pod-{:05}", number * 5 % PODS);
         for clients in [1, CLIENTS] {
             let patch = |kind: &'static str, body: fn(usize) -> String| {
-                move |number| Sent::write("PATCH", path(number), kind, body(number))
+                move |number| BenchRequest::write("PATCH", path(number), kind, body(number))
             };
             let merge = patch("application/merge-patch+json", |number| {
-                labels(number, clients_mark(1))
+                labels(number, label_offset(1))
             });
             let merge = self.each(WRITES, clients, merge).await;
             line(
@@ -271,7 +273,7 @@ impl World {
                 None,
             );
             let strategic = patch("application/strategic-merge-patch+json", |number| {
-                labels(number, clients_mark(2))
+                labels(number, label_offset(2))
             });
             let strategic = self.each(WRITES, clients, strategic).await;
             line(
@@ -282,7 +284,7 @@ impl World {
             let json = patch("application/json-patch+json", |number| {
                 format!(
                     r#"[{{"op":"add","path":"/metadata/labels/j","value":"{}"}}]"#,
-                    number + clients_mark(3)
+                    number + label_offset(3)
                 )
             });
             let json = self.each(WRITES, clients, json).await;
@@ -297,7 +299,7 @@ impl World {
                     number * 5 % PODS,
                     number + clients
                 );
-                Sent::write(
+                BenchRequest::write(
                     "PATCH",
                     format!("{}?fieldManager=bench", path(number)),
                     "application/apply-patch+yaml",
@@ -313,7 +315,7 @@ impl World {
         }
     }
 
-    /// Changes of pods until every watcher has seen all of them.
+    /// Measures changes of pods until every watcher has received all changes.
     async fn fan_out(&self) {
         for (name, accept) in [("JSON", JSON), ("protobuf", PROTOBUF)] {
             let mut alone = Duration::ZERO;
@@ -393,15 +395,15 @@ impl World {
     }
 
     async fn revision(&self) -> u64 {
-        self.figure("exeunt_store_revision ").await
+        self.metric("exeunt_store_revision ").await
     }
 
     async fn frames(&self) -> u64 {
-        self.figure("exeunt_encodings_made_total{of=\"frame\"} ")
+        self.metric("exeunt_encodings_made_total{of=\"frame\"} ")
             .await
     }
 
-    async fn figure(&self, name: &str) -> u64 {
+    async fn metric(&self, name: &str) -> u64 {
         let body = self
             .open_answer("GET", "/metrics", "*/*", JSON, String::new())
             .await
@@ -415,7 +417,7 @@ impl World {
     }
 }
 
-struct Sent {
+struct BenchRequest {
     method: &'static str,
     path: String,
     accept: &'static str,
@@ -423,7 +425,7 @@ struct Sent {
     body: String,
 }
 
-impl Sent {
+impl BenchRequest {
     fn read(path: String, accept: &'static str) -> Self {
         Self {
             method: "GET",
@@ -445,8 +447,8 @@ impl Sent {
     }
 }
 
-/// So that each kind of patch changes something.
-const fn clients_mark(kind: usize) -> usize {
+/// Values differ, so that each kind of patch changes something.
+const fn label_offset(kind: usize) -> usize {
     kind * 1_000_000
 }
 
@@ -457,7 +459,7 @@ fn labels(number: usize, mark: usize) -> String {
     )
 }
 
-/// A pod as controllers make them.
+/// Returns a pod like those that controllers create.
 fn pod(number: usize) -> String {
     let container = |name: &str| {
         serde_json::json!({

@@ -160,7 +160,7 @@ fn decode_part<T: for<'de> Deserialize<'de>>(part: &str) -> Option<T> {
 
 /// Issues and verifies tokens with one key pair. Cheap to clone.
 #[derive(Clone)]
-pub struct AccountTokens {
+pub struct ServiceAccountTokens {
     key: Arc<EcdsaKeyPair>,
     /// The hash of the public key, by which the published set of keys and the tokens name it.
     key_id: Arc<str>,
@@ -168,7 +168,7 @@ pub struct AccountTokens {
     entropy: clock::Entropy,
 }
 
-impl AccountTokens {
+impl ServiceAccountTokens {
     /// Uses a private key in PEM form (PKCS #8).
     ///
     /// # Errors
@@ -252,7 +252,7 @@ impl AccountTokens {
     }
 }
 
-impl TokenIssuer for AccountTokens {
+impl TokenIssuer for ServiceAccountTokens {
     fn issue(&self, claims: &Claims) -> String {
         let now = self.clock.now().as_second();
         let header = JwtHeader {
@@ -280,9 +280,9 @@ impl TokenIssuer for AccountTokens {
     }
 }
 
-impl std::fmt::Debug for AccountTokens {
+impl std::fmt::Debug for ServiceAccountTokens {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.write_str("AccountTokens")
+        out.write_str("ServiceAccountTokens")
     }
 }
 
@@ -292,13 +292,13 @@ mod tests {
 
     use super::*;
 
-    fn tokens() -> AccountTokens {
+    fn tokens() -> ServiceAccountTokens {
         let key = KeyPair::generate().expect("a key").serialize_pem();
         let clock = Clock::starting_at("2026-11-20T12:00:00Z".parse().expect("a time"));
-        AccountTokens::from_pem(&key, clock, Entropy::seeded(1)).expect("a P-256 key")
+        ServiceAccountTokens::from_pem(&key, clock, Entropy::seeded(1)).expect("a P-256 key")
     }
 
-    fn issued(tokens: &AccountTokens, audiences: &[String]) -> String {
+    fn issued(tokens: &ServiceAccountTokens, audiences: &[String]) -> String {
         let expires = "2026-11-20T13:00:00Z".parse().expect("a time");
         let [namespace, name, uid] = ["kube-system", "drainer", "u1"].map(str::to_owned);
         tokens.issue(&Claims {
@@ -359,7 +359,8 @@ cS2b1zJvX84caEWDDY5/Pat5kEvJjDAx2BVIDnR97XtjM/v4EfSGQUrg
     async fn a_token_of_an_earlier_release_stays_valid() {
         let now = "2026-11-20T12:30:00Z".parse().expect("a time");
         let clock = Clock::starting_at(now);
-        let tokens = AccountTokens::from_pem(OLD_KEY, clock, Entropy::seeded(1)).expect("a key");
+        let tokens =
+            ServiceAccountTokens::from_pem(OLD_KEY, clock, Entropy::seeded(1)).expect("a key");
         let account = tokens.account(OLD_TOKEN, &[AUDIENCE], now).expect("valid");
         assert_eq!(
             (account.user.name.as_str(), account.user.uid.as_str()),

@@ -1,7 +1,8 @@
 //! Client certificates: the common name is the user, the organizations are the groups.
 //!
-//! The handshake takes any certificate whose key the client holds; whether our CA signed it is
-//! judged afterwards, so that a stranger gets an answer (401) and not a broken connection.
+//! The TLS handshake accepts any certificate whose key the client holds. Whether our authority
+//! signed it is checked afterwards, so that clients with a foreign certificate get a 401 and not a
+//! broken connection.
 
 use std::sync::Arc;
 
@@ -14,16 +15,16 @@ use rustls::{DigitallySignedStruct, DistinguishedName, RootCertStore, SignatureS
 
 use super::AUTHENTICATED;
 
-/// Who is at the other end of a connection.
+/// The other end of a connection.
 #[derive(Clone, Debug)]
 pub(crate) enum Peer {
-    /// A caller inside this process, whose identity is given.
+    /// A caller inside this process, with the identity that its service was made for.
     Inside(Arc<User>),
-    /// Showed a certificate of our CA.
+    /// The client presented a valid certificate of our authority.
     Certified(Arc<User>),
-    /// Showed a certificate that does not count.
+    /// The client presented a certificate that is not valid.
     Refused,
-    /// Showed none.
+    /// The client presented no certificate.
     Unknown,
 }
 
@@ -35,7 +36,7 @@ impl Peer {
         }
     }
 
-    /// What a caller inside this process is called where others have a user agent.
+    /// Returns the user agent of a caller inside this process, which sends no such header.
     pub(crate) fn agent(&self) -> &str {
         match self {
             Self::Inside(user) => user.name.strip_prefix("system:").unwrap_or(&user.name),
@@ -47,7 +48,7 @@ impl Peer {
         matches!(self, Self::Refused)
     }
 
-    /// Judges the certificates that a client showed.
+    /// Verifies the certificates that a client presented.
     pub(crate) fn of(
         shown: Option<&[CertificateDer<'_>]>,
         verifier: &ClientVerifier,
@@ -63,7 +64,7 @@ impl Peer {
     }
 }
 
-/// The user that a certificate names.
+/// Returns the user of a certificate; `None` without a common name.
 fn user_of(certificate: &CertificateDer<'_>) -> Option<User> {
     let (_, certificate) = x509_parser::parse_x509_certificate(certificate).ok()?;
     let subject = certificate.subject();
@@ -82,14 +83,14 @@ fn user_of(certificate: &CertificateDer<'_>) -> Option<User> {
     })
 }
 
-/// Asks for a certificate, takes none as well, and only checks that the client holds its key.
+/// Requests a client certificate, does without one, and checks only that the client holds the key.
 #[derive(Debug)]
 pub(crate) struct ClientVerifier {
     inner: Arc<dyn ClientCertVerifier>,
 }
 
 impl ClientVerifier {
-    /// Judges by these roots.
+    /// Verifies certificates against these roots.
     pub(crate) fn new(
         roots: RootCertStore,
         provider: Arc<rustls::crypto::CryptoProvider>,
@@ -118,7 +119,7 @@ impl ClientCertVerifier for ClientVerifier {
         _: &[CertificateDer<'_>],
         _: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
-        // `Peer::of` judges it: nothing believes the name in a certificate before.
+        // `Peer::of` verifies the certificate before anything uses the name in it.
         Ok(ClientCertVerified::assertion())
     }
 

@@ -1,36 +1,38 @@
-//! Acting as somebody else: the `Impersonate-*` headers.
+//! Impersonation: the `Impersonate-*` headers.
 //!
-//! What is wanted is read here; whether the real user may do that is asked of authorization, one
-//! question for the user, each group and the uid.
+//! This module reads the headers. Authorization then decides about each part of the identity: the
+//! user, each group and the uid.
 
 use http::HeaderMap;
 use registry::request::User;
 
 use super::{ANONYMOUS, AUTHENTICATED, UNAUTHENTICATED};
 
-/// Somebody whom the user wants to be.
+/// A requested impersonation.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Impersonation {
-    /// The user to act as.
+    /// The user that the request acts as.
     pub(crate) user: User,
-    /// What the real user must be allowed to impersonate.
-    pub(crate) questions: Vec<Question>,
+    /// The checks that the authenticated user must pass, all of them.
+    pub(crate) checks: Vec<ImpersonationCheck>,
 }
 
-/// One thing to be allowed: `impersonate` on a resource with a name.
+/// An access check: the verb `impersonate` on a named resource.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Question {
+pub(crate) struct ImpersonationCheck {
     pub(crate) group: &'static str,
     pub(crate) resource: &'static str,
     pub(crate) namespace: String,
     pub(crate) name: String,
 }
 
-/// Reads the headers; none when nobody is to be impersonated.
+/// Reads the headers. Returns `None` if the request impersonates nobody.
 ///
 /// # Errors
-/// The text for headers that make no sense (groups without a user).
-pub(crate) fn wanted(headers: &HeaderMap) -> Result<Option<Impersonation>, String> {
+/// The message for groups or a uid without a user name.
+pub(crate) fn requested_impersonation(
+    headers: &HeaderMap,
+) -> Result<Option<Impersonation>, String> {
     let all = |name: &str| {
         headers
             .get_all(name)
@@ -61,21 +63,21 @@ pub(crate) fn wanted(headers: &HeaderMap) -> Result<Option<Impersonation>, Strin
             "requested [{requested}] without impersonating a user name"
         ));
     }
-    let mut questions = Vec::new();
+    let mut checks = Vec::new();
     let account = name
         .strip_prefix("system:serviceaccount:")
         .and_then(|rest| rest.split_once(':'));
     match account {
         Some((namespace, account)) => {
             let (namespace, name) = (namespace.to_owned(), account.to_owned());
-            questions.push(Question {
+            checks.push(ImpersonationCheck {
                 group: "",
                 resource: "serviceaccounts",
                 namespace,
                 name,
             });
         }
-        None => questions.push(Question {
+        None => checks.push(ImpersonationCheck {
             group: "",
             resource: "users",
             namespace: String::new(),
@@ -83,7 +85,7 @@ pub(crate) fn wanted(headers: &HeaderMap) -> Result<Option<Impersonation>, Strin
         }),
     }
     for group in &groups {
-        questions.push(Question {
+        checks.push(ImpersonationCheck {
             group: "",
             resource: "groups",
             namespace: String::new(),
@@ -91,7 +93,7 @@ pub(crate) fn wanted(headers: &HeaderMap) -> Result<Option<Impersonation>, Strin
         });
     }
     if !uid.is_empty() {
-        questions.push(Question {
+        checks.push(ImpersonationCheck {
             group: "authentication.k8s.io",
             resource: "uids",
             namespace: String::new(),
@@ -114,7 +116,7 @@ pub(crate) fn wanted(headers: &HeaderMap) -> Result<Option<Impersonation>, Strin
     }
     Ok(Some(Impersonation {
         user: User { name, uid, groups },
-        questions,
+        checks,
     }))
 }
 
@@ -125,7 +127,7 @@ mod tests {
     use super::*;
 
     fn read(headers: &[(&'static str, &'static str)]) -> Result<Option<Impersonation>, String> {
-        wanted(
+        requested_impersonation(
             &headers
                 .iter()
                 .map(|(name, value)| {
@@ -145,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn each_part_of_an_identity_is_asked_for() {
+    fn each_part_of_an_identity_is_checked() {
         let bob = read(&[
             ("impersonate-user", "bob"),
             ("impersonate-group", "dev"),
@@ -155,15 +157,15 @@ mod tests {
         .expect("wanted");
         assert_eq!(bob.user.groups, ["dev", AUTHENTICATED]);
         let asked: Vec<_> = bob
-            .questions
+            .checks
             .iter()
-            .map(|question| (question.resource, question.name.as_str()))
+            .map(|check| (check.resource, check.name.as_str()))
             .collect();
         assert_eq!(asked, [("users", "bob"), ("groups", "dev"), ("uids", "u")]);
     }
 
     #[test]
-    fn a_service_account_brings_its_groups() {
+    fn a_service_account_has_its_default_groups() {
         let account = read(&[(
             "impersonate-user",
             "system:serviceaccount:kube-system:drainer",
@@ -178,11 +180,11 @@ mod tests {
                 AUTHENTICATED
             ]
         );
-        assert_eq!(account.questions[0].resource, "serviceaccounts");
+        assert_eq!(account.checks[0].resource, "serviceaccounts");
         assert_eq!(
             (
-                account.questions[0].namespace.as_str(),
-                account.questions[0].name.as_str()
+                account.checks[0].namespace.as_str(),
+                account.checks[0].name.as_str()
             ),
             ("kube-system", "drainer")
         );

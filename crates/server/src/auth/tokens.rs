@@ -6,18 +6,18 @@ use std::sync::Arc;
 use registry::request::User;
 use sha2::{Digest as _, Sha256};
 
-/// What is wrong with a token file.
+/// An invalid line of a token file.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("line {line} of the token file {fault}")]
+#[error("line {line} {fault}")]
 pub struct TokenFileError {
-    /// Line, counted from 1.
+    /// Line number; the first line is 1.
     pub line: usize,
-    /// What is wrong with it.
+    /// What the line lacks or has too much of.
     pub fault: &'static str,
 }
 
-/// The tokens of a file with the users they stand for. Tokens are only kept as digests, so that
-/// comparing them tells nothing by its duration.
+/// The users of static bearer tokens. Only digests of the tokens are kept, so the time of a
+/// comparison reveals nothing about a token.
 #[derive(Clone, Default)]
 pub struct TokenFile {
     users: HashMap<[u8; 32], Arc<User>>,
@@ -44,7 +44,7 @@ impl TokenFile {
         Ok(Self { users })
     }
 
-    /// Adds one token.
+    /// Adds a token. Its user joins `system:authenticated`.
     #[must_use]
     pub fn with(mut self, token: &str, mut user: User) -> Self {
         if !user
@@ -58,7 +58,7 @@ impl TokenFile {
         self
     }
 
-    /// The user whose token this is.
+    /// Returns the user of a token.
     pub(crate) fn user(&self, token: &str) -> Option<Arc<User>> {
         if self.users.is_empty() {
             None
@@ -122,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tokens_stand_for_users_with_groups() {
+    fn each_token_has_a_user_with_groups() {
         let file = TokenFile::parse(
             "# people\nt0k,alice,u1,\"system:masters, dev\"\r\n\nother, bob , u2\nx,\"c\"\"d\",u3",
         )

@@ -1,5 +1,5 @@
-//! The policy in force: read from the registry when it is first needed, kept until somebody writes
-//! an RBAC object through this server, and read again now and then for writes through others.
+//! Caches the RBAC policy. It is read when it is first needed, dropped when a request through this
+//! server writes an RBAC object, and read again after [`MAX_AGE`] for writes through other servers.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -9,35 +9,35 @@ use kinds::Tree;
 use registry::request::{ListOptions, Refusal, Reply, Request, Verb};
 use tokio::time::Instant;
 
-use super::rbac::Policy;
+use super::rbac::RbacPolicy;
 use crate::backend::Backend;
 
 /// The API group of RBAC objects.
 pub(crate) const GROUP: &str = "rbac.authorization.k8s.io";
-/// How long a policy is used before it is read again. Writes through this server count at once;
-/// this is for those through another server on the same store.
-const KEPT: Duration = Duration::from_secs(10);
+/// Time after which the policy is read again, because another server on the same store could have
+/// changed it.
+const MAX_AGE: Duration = Duration::from_secs(10);
 
-/// The policy, when it is known.
+/// The cached policy, if any.
 #[derive(Debug, Default)]
 pub(crate) struct PolicyCache {
-    known: RwLock<Option<(Instant, Arc<Policy>)>>,
+    known: RwLock<Option<(Instant, Arc<RbacPolicy>)>>,
     writes: AtomicU64,
-    /// Held while the policy is read, so that a hundred requests read it once.
+    /// Held while the policy is read, so that concurrent requests read it once.
     reading: tokio::sync::Mutex<()>,
-    /// The turn of those who write rules and must not give away more than they have.
+    /// Held from the escalation check of a write to its commit.
     pub(crate) writing: tokio::sync::Mutex<()>,
 }
 
 impl PolicyCache {
-    /// Somebody wrote an RBAC object.
+    /// Drops the policy, because an RBAC object was written.
     pub(crate) fn forget(&self) {
         self.writes.fetch_add(1, Ordering::SeqCst);
         *self.known.write().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// The policy in force.
-    pub(crate) async fn policy(&self, backend: &dyn Backend) -> Result<Arc<Policy>, Refusal> {
+    /// Returns the current policy.
+    pub(crate) async fn policy(&self, backend: &dyn Backend) -> Result<Arc<RbacPolicy>, Refusal> {
         if let Some(policy) = self.fresh() {
             return Ok(policy);
         }
@@ -48,23 +48,23 @@ impl PolicyCache {
         let (started, writes) = (Instant::now(), self.writes.load(Ordering::SeqCst));
         let policy = Arc::new(read(backend).await?);
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        // What was written while we read may be missing: use it for this request only.
+        // A write during this read can be missing from it, so only this request uses the result.
         if self.writes.load(Ordering::SeqCst) == writes {
             *known = Some((started, policy.clone()));
         }
         Ok(policy)
     }
 
-    fn fresh(&self) -> Option<Arc<Policy>> {
+    fn fresh(&self) -> Option<Arc<RbacPolicy>> {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         known
             .as_ref()
-            .filter(|(since, _)| since.elapsed() < KEPT)
+            .filter(|(since, _)| since.elapsed() < MAX_AGE)
             .map(|(_, policy)| policy.clone())
     }
 }
 
-async fn read(backend: &dyn Backend) -> Result<Policy, Refusal> {
+async fn read(backend: &dyn Backend) -> Result<RbacPolicy, Refusal> {
     let (roles, cluster_roles) = (
         all(backend, "roles").await?,
         all(backend, "clusterroles").await?,
@@ -73,7 +73,7 @@ async fn read(backend: &dyn Backend) -> Result<Policy, Refusal> {
         all(backend, "rolebindings").await?,
         all(backend, "clusterrolebindings").await?,
     );
-    Ok(Policy::of(
+    Ok(RbacPolicy::of(
         &roles,
         &cluster_roles,
         &bindings,
@@ -81,7 +81,7 @@ async fn read(backend: &dyn Backend) -> Result<Policy, Refusal> {
     ))
 }
 
-/// All objects of a resource of the group.
+/// Returns all objects of an RBAC resource.
 pub(super) async fn all(backend: &dyn Backend, resource: &str) -> Result<Vec<Tree>, Refusal> {
     let Some(request) = request(resource, "", Verb::List(ListOptions::default())) else {
         return Ok(Vec::new());
@@ -95,7 +95,7 @@ pub(super) async fn all(backend: &dyn Backend, resource: &str) -> Result<Vec<Tre
     }
 }
 
-/// A request of the server itself; `None` when the table has no such kind of RBAC.
+/// Returns a request by the server itself.
 pub(super) fn request(resource: &str, name: &str, verb: Verb) -> Option<Request> {
     Some(Request {
         user: Arc::new(crate::auth::administrator("system:apiserver")),
@@ -115,7 +115,7 @@ mod tests {
     use crate::testing;
 
     #[tokio::test(start_paused = true)]
-    async fn the_policy_is_read_once_until_it_is_written_or_old() {
+    async fn the_policy_is_read_again_after_a_write_or_its_maximum_age() {
         let lists = Arc::new(AtomicUsize::new(0));
         let counted = lists.clone();
         let server = testing::server(move |_| {
@@ -139,7 +139,7 @@ mod tests {
         assert_eq!((read().await, read().await), (1, 1));
         cache.forget();
         assert_eq!((read().await, read().await), (2, 2));
-        tokio::time::advance(KEPT).await;
+        tokio::time::advance(MAX_AGE).await;
         assert_eq!(read().await, 3);
     }
 }

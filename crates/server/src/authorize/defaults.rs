@@ -1,5 +1,5 @@
-//! The roles and bindings that every cluster has from the start. Made when they are missing; what
-//! somebody changed stays changed.
+//! The default roles and bindings of every cluster. They are created if they are missing; changes
+//! to existing ones stay.
 
 use futures::future::try_join_all;
 use kinds::Tree;
@@ -9,8 +9,8 @@ use registry::request::{Body, BodyForm, Refusal, Verb, WriteOptions};
 use super::cache;
 use crate::backend::Backend;
 
-/// A rule: verbs, groups, resources (or paths, when the groups are `["path"]`). Entries are
-/// separated by spaces; `-` is the core group.
+/// A rule: verbs, groups, and resources (paths if the groups are `["path"]`). Entries are separated
+/// by spaces; `-` is the core group.
 type Row = (&'static str, &'static str, &'static str);
 
 const READ: &str = "get list watch";
@@ -294,7 +294,7 @@ const BINDINGS: &[(&str, &str, &str, &[&str])] = &[
     ),
 ];
 
-/// Makes the roles and bindings that are missing.
+/// Creates the default roles and bindings that are missing.
 pub(crate) async fn ensure(backend: &dyn Backend) -> Result<(), Refusal> {
     let roles = cache::all(backend, "clusterroles").await?;
     let bindings = cache::all(backend, "clusterrolebindings").await?;
@@ -315,7 +315,7 @@ pub(crate) async fn ensure(backend: &dyn Backend) -> Result<(), Refusal> {
     {
         fresh.push(("clusterrolebindings", binding(name, role, kind, subjects)));
     }
-    // All at once: a store on disk then syncs them together.
+    // Concurrently, so that a store on disk syncs them together.
     try_join_all(
         fresh
             .into_iter()
@@ -337,7 +337,7 @@ async fn create(backend: &dyn Backend, resource: &str, object: Tree) -> Result<(
     let request = cache::request(resource, "", Verb::Create { body, options })
         .ok_or_else(kinds::status::Status::no_such_resource)?;
     match backend.call(request).await {
-        // Another server on the same store was quicker.
+        // Another server on the same store was faster.
         Err(refusal) if refusal.status.reason == "AlreadyExists" => Ok(()),
         other => other.map(|_| ()),
     }
@@ -399,7 +399,7 @@ mod tests {
     use registry::request::User;
 
     use super::*;
-    use crate::authorize::rbac::Policy;
+    use crate::authorize::rbac::RbacPolicy;
     use crate::authorize::{AccessRequest, AccessTarget};
 
     #[test]
@@ -414,7 +414,7 @@ mod tests {
             .map(|(name, role, kind, subjects)| binding(name, role, kind, subjects))
             .collect();
         bindings.extend(bound);
-        let policy = Policy::of(&[], &roles, &[], &bindings);
+        let policy = RbacPolicy::of(&[], &roles, &[], &bindings);
         for (who, verb, group, resource, subresource, expected) in [
             ("view", "list", "", "pods", "", true),
             ("view", "list", "policy", "poddisruptionbudgets", "", true),
@@ -451,7 +451,7 @@ mod tests {
                 name: who.to_owned(),
                 ..User::default()
             };
-            let about = AccessTarget::Resource {
+            let target = AccessTarget::Resource {
                 group,
                 resource,
                 subresource,
@@ -460,7 +460,7 @@ mod tests {
             };
             assert_eq!(
                 policy
-                    .allows(&user, &AccessRequest { verb, about })
+                    .allows(&user, &AccessRequest { verb, target })
                     .is_some(),
                 expected,
                 "{who} {verb} {resource}/{subresource}"
@@ -481,7 +481,7 @@ mod tests {
                         &known,
                         &AccessRequest {
                             verb: "get",
-                            about: AccessTarget::NonResource(path)
+                            target: AccessTarget::NonResource(path)
                         }
                     )
                     .is_some(),

@@ -1,20 +1,21 @@
-//! Nobody gives away more than they have: who writes a role must hold its rules, and who binds a
-//! role must hold the rules of that role, unless the verbs `escalate` or `bind` allow it.
+//! Prevents privilege escalation through RBAC objects. The author of a role must hold its rules,
+//! and the author of a binding must hold the rules of the role, unless the verbs `escalate` or
+//! `bind` allow the write.
 //!
-//! What a write would lead to is found out by rehearsing it, so that patches are judged like whole
-//! objects. Writes to the four kinds take turns from here to their commit; otherwise two patches,
-//! each harmless, could make together what neither may.
+//! A dry run of the write yields the object to check, so that patches are checked like whole
+//! objects. Writes to the four kinds are serialized from this check to their commit. Otherwise two
+//! patches, each harmless, could together grant what neither author holds.
 
 use kinds::Tree;
 use kinds::status::{GroupResource, Status};
 use registry::request::{Refusal, Reply, Request, Verb};
 
 use super::cache::PolicyCache;
-use super::rbac::{Policy, Rule};
+use super::rbac::{PolicyRule, RbacPolicy};
 use super::{AccessRequest, AccessTarget, GROUP, is_master};
 use crate::backend::Backend;
 
-/// Whether a request may give somebody rights.
+/// Returns whether a request can grant permissions.
 pub(crate) fn may_escalate(request: &Request) -> bool {
     let kinds = [
         "roles",
@@ -31,8 +32,8 @@ pub(crate) fn may_escalate(request: &Request) -> bool {
         && !is_master(&request.user)
 }
 
-/// Refuses a request that gives away rights which its user does not have. The caller holds the
-/// turn of writers.
+/// Refuses a request that grants permissions which its user does not hold. The caller holds
+/// `PolicyCache::writing`.
 pub(crate) async fn check_escalation(
     backend: &dyn Backend,
     cache: &PolicyCache,
@@ -43,10 +44,12 @@ pub(crate) async fn check_escalation(
         ..request.clone()
     };
     let Reply::Object { json, .. } = backend.call(rehearsal).await? else {
-        return Err(Status::internal("a write to RBAC cannot be judged").into());
+        return Err(
+            Status::internal("cannot check a write to RBAC: unexpected dry-run result").into(),
+        );
     };
     let object: Tree = serde_json::from_slice(&json)
-        .map_err(|_| Status::internal("a write to RBAC cannot be judged"))?;
+        .map_err(|_| Status::internal("cannot check a write to RBAC: unexpected dry-run result"))?;
     let policy = cache.policy(backend).await?;
     let user = &request.user;
     let given = if request.resource.plural.ends_with("bindings") {
@@ -69,7 +72,7 @@ pub(crate) async fn check_escalation(
         ) {
             return Ok(());
         }
-        Rule::of_role(&object)
+        PolicyRule::of_role(&object)
     };
     let missing: Vec<String> = policy
         .not_covered(user, &request.namespace, &given)
@@ -104,8 +107,8 @@ pub(crate) async fn check_escalation(
     .into())
 }
 
-fn may(policy: &Policy, request: &Request, verb: &str, resource: &str, name: &str) -> bool {
-    let about = AccessTarget::Resource {
+fn may(policy: &RbacPolicy, request: &Request, verb: &str, resource: &str, name: &str) -> bool {
+    let target = AccessTarget::Resource {
         group: GROUP,
         resource,
         subresource: "",
@@ -113,11 +116,11 @@ fn may(policy: &Policy, request: &Request, verb: &str, resource: &str, name: &st
         name,
     };
     policy
-        .allows(&request.user, &AccessRequest { verb, about })
+        .allows(&request.user, &AccessRequest { verb, target })
         .is_some()
 }
 
-/// The same write, as one that stores nothing.
+/// Returns the dry run of a write.
 fn rehearsed(verb: &Verb) -> Verb {
     let mut verb = verb.clone();
     if let Verb::Create { options, .. } | Verb::Update { options, .. } | Verb::Patch { options, .. } =
@@ -129,7 +132,7 @@ fn rehearsed(verb: &Verb) -> Verb {
     verb
 }
 
-fn render(rule: &Rule) -> String {
+fn render(rule: &PolicyRule) -> String {
     let parts = [
         ("APIGroups", &rule.groups),
         ("Resources", &rule.resources),
@@ -158,8 +161,8 @@ mod tests {
     use super::*;
     use crate::testing;
 
-    /// What becomes of a write of ann, who may write roles and bindings in a namespace, and get
-    /// pods there.
+    /// Returns the outcome of a create by ann, who may write roles and bindings in a namespace and
+    /// get pods there.
     async fn outcome(resource: &str, object: Tree) -> String {
         let server = testing::server(|request| {
             let items = match (request.verb, request.resource.plural.as_str()) {
@@ -219,7 +222,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_role_gives_no_more_than_its_writer_has() {
+    async fn a_role_grants_no_more_than_its_author_holds() {
         let role =
             |rule: Tree| json!({"metadata": {"name": "r", "namespace": "shop"}, "rules": [rule]});
         let rule = |verbs: &[&str], resource: &str| json!({"verbs": verbs, "apiGroups": [""], "resources": [resource]});
@@ -253,7 +256,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_binding_gives_no_more_than_its_writer_has() {
+    async fn a_binding_grants_no_more_than_its_author_holds() {
         let binding = |role: &str| json!({"metadata": {"name": "b", "namespace": "shop"}, "roleRef": {"kind": "ClusterRole", "name": role}});
         assert_eq!(outcome("rolebindings", binding("reader")).await, "allowed");
         assert!(

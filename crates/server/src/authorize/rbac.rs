@@ -1,4 +1,4 @@
-//! The rules of RBAC objects, and what they allow. Pure: trees in, verdicts out.
+//! RBAC rules and what they allow. Pure: from objects to decisions.
 
 use std::collections::HashMap;
 
@@ -8,9 +8,9 @@ use registry::request::User;
 
 use super::{AccessRequest, AccessTarget};
 
-/// One rule of a role.
+/// A rule of a role.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Rule {
+pub(crate) struct PolicyRule {
     pub(crate) verbs: Vec<String>,
     pub(crate) groups: Vec<String>,
     pub(crate) resources: Vec<String>,
@@ -18,34 +18,34 @@ pub(crate) struct Rule {
     pub(crate) paths: Vec<String>,
 }
 
-/// Who is bound to a role.
+/// A subject of a binding. Service accounts are users here.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Subject {
+enum RbacSubject {
     User(String),
     Group(String),
 }
 
 #[derive(Clone, Debug)]
-pub(crate) struct Binding {
+pub(crate) struct RoleBinding {
     name: String,
-    /// None for a cluster role binding.
+    /// Namespace of a role binding; `None` for a cluster role binding.
     namespace: Option<String>,
-    subjects: Vec<Subject>,
+    subjects: Vec<RbacSubject>,
     role: RoleName,
 }
 
-/// The namespace (none for cluster roles) and the name of a role.
+/// Namespace (`None` for cluster roles) and name of a role.
 type RoleName = (Option<String>, String);
 
-/// All rules and bindings of a cluster.
+/// All roles and bindings of a cluster.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Policy {
-    roles: HashMap<RoleName, Vec<Rule>>,
-    bindings: Vec<Binding>,
+pub(crate) struct RbacPolicy {
+    roles: HashMap<RoleName, Vec<PolicyRule>>,
+    bindings: Vec<RoleBinding>,
 }
 
-impl Policy {
-    /// The policy that these objects make. Objects that cannot be understood allow nothing.
+impl RbacPolicy {
+    /// Builds the policy of these objects. Objects that do not parse allow nothing.
     pub(crate) fn of(
         roles: &[Tree],
         cluster_roles: &[Tree],
@@ -70,24 +70,24 @@ impl Policy {
         policy.bindings.extend(
             cluster_bindings
                 .iter()
-                .map(|binding| Binding::of(binding, None)),
+                .map(|binding| RoleBinding::of(binding, None)),
         );
         policy.bindings.extend(
-            bindings
-                .iter()
-                .map(|binding| Binding::of(binding, Some(text(binding, "/metadata/namespace")))),
+            bindings.iter().map(|binding| {
+                RoleBinding::of(binding, Some(text(binding, "/metadata/namespace")))
+            }),
         );
         policy
     }
 
-    /// Why a user may do something; none when no rule allows it.
-    pub(crate) fn allows(&self, user: &User, ask: &AccessRequest<'_>) -> Option<String> {
-        let namespace = match ask.about {
+    /// Returns the reason why a user may do something; `None` if no rule allows it.
+    pub(crate) fn allows(&self, user: &User, access: &AccessRequest<'_>) -> Option<String> {
+        let namespace = match access.target {
             AccessTarget::Resource { namespace, .. } => namespace,
             AccessTarget::NonResource(_) => "",
         };
         self.rules_for(user, namespace)
-            .find(|(_, rule)| rule.allows(ask))
+            .find(|(_, rule)| rule.allows(access))
             .map(|(binding, _)| {
                 let kind = if binding.namespace.is_some() {
                     "RoleBinding"
@@ -106,26 +106,27 @@ impl Policy {
             })
     }
 
-    /// Those of `given` that a user does not hold in a namespace (empty: cluster scope).
+    /// Returns the rules of `given` that a user does not hold in a namespace (empty for cluster
+    /// scope).
     pub(crate) fn not_covered<'a>(
         &'a self,
         user: &'a User,
         namespace: &'a str,
-        given: &'a [Rule],
-    ) -> impl Iterator<Item = &'a Rule> {
-        let held: Vec<&Rule> = self
+        given: &'a [PolicyRule],
+    ) -> impl Iterator<Item = &'a PolicyRule> {
+        let held: Vec<&PolicyRule> = self
             .rules_for(user, namespace)
             .map(|(_, rule)| rule)
             .collect();
         given.iter().filter(move |rule| !rule.is_covered_by(&held))
     }
 
-    /// Resource, name and rules of the role that a binding names; no rules when there is no such
-    /// role.
+    /// Returns the resource, name and rules of the role that a binding references; no rules if the
+    /// role does not exist.
     pub(crate) fn role_of_binding<'a>(
         &self,
         binding: &'a Tree,
-    ) -> (&'static str, &'a str, Option<Vec<Rule>>) {
+    ) -> (&'static str, &'a str, Option<Vec<PolicyRule>>) {
         let name = binding
             .pointer("/roleRef/name")
             .and_then(Tree::as_str)
@@ -141,13 +142,13 @@ impl Policy {
         )
     }
 
-    /// The rules that hold for a user in a namespace (empty: cluster scope).
+    /// Returns the rules that apply to a user in a namespace (empty for cluster scope).
     pub(crate) fn rules_for<'a>(
         &'a self,
         user: &'a User,
         namespace: &'a str,
-    ) -> impl Iterator<Item = (&'a Binding, &'a Rule)> + use<'a> {
-        let here = move |binding: &&Binding| {
+    ) -> impl Iterator<Item = (&'a RoleBinding, &'a PolicyRule)> + use<'a> {
+        let here = move |binding: &&RoleBinding| {
             binding
                 .namespace
                 .as_deref()
@@ -165,7 +166,7 @@ impl Policy {
     }
 }
 
-impl Subject {
+impl RbacSubject {
     fn is(&self, user: &User) -> bool {
         match self {
             Self::User(name) => *name == user.name,
@@ -174,13 +175,13 @@ impl Subject {
     }
 }
 
-impl Binding {
+impl RoleBinding {
     fn of(tree: &Tree, namespace: Option<String>) -> Self {
         let subjects = list(tree, "/subjects").iter().filter_map(|subject| {
             let name = text(subject, "/name");
             match text(subject, "/kind").as_str() {
-                "User" => Some(Subject::User(name)),
-                "Group" => Some(Subject::Group(name)),
+                "User" => Some(RbacSubject::User(name)),
+                "Group" => Some(RbacSubject::Group(name)),
                 "ServiceAccount" => {
                     let own = text(subject, "/namespace");
                     let place = if own.is_empty() {
@@ -188,7 +189,7 @@ impl Binding {
                     } else {
                         own
                     };
-                    Some(Subject::User(format!(
+                    Some(RbacSubject::User(format!(
                         "system:serviceaccount:{place}:{name}"
                     )))
                 }
@@ -209,7 +210,7 @@ impl Binding {
     }
 }
 
-impl Rule {
+impl PolicyRule {
     /// Two rules that together allow every verb on every resource and every path.
     fn everything() -> [Self; 2] {
         let all = || vec!["*".to_owned()];
@@ -238,15 +239,15 @@ impl Rule {
         rules
     }
 
-    /// Whether each single thing that this rule allows is allowed by one of `held`.
+    /// Returns whether each single permission of this rule is allowed by one of `held`.
     fn is_covered_by(&self, held: &[&Self]) -> bool {
-        let is_held = |verb: &str, about| {
+        let is_held = |verb: &str, target| {
             held.iter()
-                .any(|rule| rule.allows(&AccessRequest { verb, about }))
+                .any(|rule| rule.allows(&AccessRequest { verb, target }))
         };
-        let nobody = [String::new()];
+        let unnamed = [String::new()];
         let names = if self.names.is_empty() {
-            &nobody[..]
+            &unnamed[..]
         } else {
             &self.names
         };
@@ -274,13 +275,13 @@ impl Rule {
         })
     }
 
-    fn allows(&self, ask: &AccessRequest<'_>) -> bool {
+    fn allows(&self, access: &AccessRequest<'_>) -> bool {
         let has =
             |list: &[String], value: &str| list.iter().any(|item| item == "*" || item == value);
-        if !has(&self.verbs, ask.verb) {
+        if !has(&self.verbs, access.verb) {
             return false;
         }
-        match ask.about {
+        match access.target {
             AccessTarget::NonResource(path) => {
                 self.paths.iter().any(|rule| match rule.strip_suffix('*') {
                     Some(prefix) => path.starts_with(prefix),
@@ -305,7 +306,7 @@ impl Rule {
     }
 }
 
-/// Whether the resource of a rule (`pods`, `pods/log`, `*/scale`, `*`) covers this one.
+/// Returns whether the resource of a rule (`pods`, `pods/log`, `*/scale`, `*`) covers this one.
 fn covers(rule: &str, resource: &str, subresource: &str) -> bool {
     if rule == "*" {
         return true;
@@ -318,7 +319,7 @@ fn covers(rule: &str, resource: &str, subresource: &str) -> bool {
     }
 }
 
-fn rules_of(role: &Tree) -> Vec<Rule> {
+fn rules_of(role: &Tree) -> Vec<PolicyRule> {
     let texts = |rule: &Tree, member: &str| -> Vec<String> {
         list(rule, member)
             .iter()
@@ -326,7 +327,7 @@ fn rules_of(role: &Tree) -> Vec<Rule> {
             .map(str::to_owned)
             .collect()
     };
-    let rule = |rule: &Tree| Rule {
+    let rule = |rule: &Tree| PolicyRule {
         verbs: texts(rule, "/verbs"),
         groups: texts(rule, "/apiGroups"),
         resources: texts(rule, "/resources"),
@@ -336,8 +337,8 @@ fn rules_of(role: &Tree) -> Vec<Rule> {
     list(role, "/rules").iter().map(rule).collect()
 }
 
-/// The rules of all cluster roles whose labels the aggregation of this one selects.
-fn aggregated(role: &Tree, all: &[Tree]) -> Vec<Rule> {
+/// Returns the rules of all cluster roles that the aggregation rule of this one selects.
+fn aggregated(role: &Tree, all: &[Tree]) -> Vec<PolicyRule> {
     let selectors: Vec<_> = list(role, "/aggregationRule/clusterRoleSelectors")
         .iter()
         .filter_map(|selector| LabelSelector::from_tree(selector).ok())
@@ -372,7 +373,7 @@ mod tests {
 
     use super::*;
 
-    fn policy() -> Policy {
+    fn policy() -> RbacPolicy {
         let evictor = json!({"metadata": {"name": "evictor", "labels": {"to": "ops"}}, "rules": [
             {"verbs": ["create"], "apiGroups": [""], "resources": ["pods/eviction"]},
             {"verbs": ["get", "list"], "apiGroups": [""], "resources": ["pods"], "resourceNames": ["web-1"]},
@@ -384,7 +385,7 @@ mod tests {
             "subjects": [{"kind": "ServiceAccount", "name": "bot"}, {"kind": "Group", "name": "dev"}]});
         let everywhere = json!({"metadata": {"name": "c"}, "roleRef": {"kind": "ClusterRole", "name": "ops"},
             "subjects": [{"kind": "User", "name": "bob"}]});
-        Policy::of(&[scaler], &[evictor, ops], &[bound], &[everywhere])
+        RbacPolicy::of(&[scaler], &[evictor, ops], &[bound], &[everywhere])
     }
 
     fn may(who: &str, group: &str, verb: &str, what: &str) -> bool {
@@ -393,7 +394,7 @@ mod tests {
             groups: vec![group.to_owned()],
             ..User::default()
         };
-        let about = match what.split(' ').collect::<Vec<_>>()[..] {
+        let target = match what.split(' ').collect::<Vec<_>>()[..] {
             [path] => AccessTarget::NonResource(path),
             [group, resource, namespace, name] => {
                 let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
@@ -408,7 +409,7 @@ mod tests {
             _ => panic!("{what}"),
         };
         policy()
-            .allows(&user, &AccessRequest { verb, about })
+            .allows(&user, &AccessRequest { verb, target })
             .is_some()
     }
 

@@ -1,4 +1,4 @@
-//! Files that hold secrets: written whole or not at all, and readable by their owner only.
+//! Files that hold secrets: written atomically, and readable by their owner only.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -17,21 +17,21 @@ fn failed<'a>(
     }
 }
 
-/// Makes the directory, closed to others.
+/// Creates the directory, accessible to its owner only.
 pub(super) fn make_dir(dir: &Path) -> Result<(), CertsError> {
     let mut builder = std::fs::DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(dir).map_err(failed("make", dir))
+    builder.create(dir).map_err(failed("create", dir))
 }
 
-/// Reads `NAME.key`; none when it is missing.
+/// Reads `NAME.key`; `None` if it does not exist.
 pub(super) fn read_key(dir: &Path, name: &str) -> Result<Option<String>, CertsError> {
     read(&dir.join(format!("{name}.key")))
 }
 
-/// Reads `NAME.crt` and `NAME.key`; none when one of them is missing.
+/// Reads `NAME.crt` and `NAME.key`; `None` if one of them does not exist.
 pub(super) fn read_pair(dir: &Path, name: &str) -> Result<Option<Pair>, CertsError> {
     let (certificate, key) = (
         read(&dir.join(format!("{name}.crt")))?,
@@ -42,7 +42,7 @@ pub(super) fn read_pair(dir: &Path, name: &str) -> Result<Option<Pair>, CertsErr
         .map(|(certificate, key)| Pair { certificate, key }))
 }
 
-/// Files that are to be written together.
+/// Files to be written together.
 #[derive(Debug, Default)]
 pub(super) struct Files {
     files: Vec<(PathBuf, String)>,
@@ -57,14 +57,14 @@ impl Files {
 
     /// Adds `NAME.key` and `NAME.crt`.
     pub(super) fn add_pair(&mut self, dir: &Path, name: &str, pair: &Pair) {
-        // The key first: a certificate without its key would look complete after a crash.
+        // The key comes first: after a crash, a certificate without its key would look complete.
         self.add_key(dir, name, &pair.key);
         self.files
             .push((dir.join(format!("{name}.crt")), pair.certificate.clone()));
     }
 
-    /// Writes them, each whole or not at all, and in their order as far as a crash can tell. They
-    /// are synced side by side, because a disk takes several syncs in little more time than one.
+    /// Writes each file atomically and renames them in order. They are synced in parallel, because
+    /// a disk takes several syncs in little more time than one.
     pub(super) fn write(&self) -> Result<(), CertsError> {
         let fresh: Vec<Fresh<'_>> = self
             .files
@@ -93,14 +93,14 @@ fn read(path: &Path) -> Result<Option<String>, CertsError> {
     }
 }
 
-/// Writes a file that only its owner can read, whole or not at all.
+/// Writes a file atomically that only its owner can read.
 pub(crate) fn write_secret(path: &Path, text: &str) -> std::io::Result<()> {
     let fresh = create(path, text)?;
     fresh.file.sync_all()?;
     std::fs::rename(&fresh.written_to, path)
 }
 
-/// A file under another name, until it is complete.
+/// A file with a temporary name, until it is complete.
 struct Fresh<'a> {
     path: &'a Path,
     written_to: PathBuf,
@@ -129,7 +129,7 @@ fn create<'a>(path: &'a Path, text: &str) -> std::io::Result<Fresh<'a>> {
     options.write(true).create(true).truncate(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    // A left-over of a crash might have other permissions.
+    // A file that a crash left behind might have other permissions.
     let _ = std::fs::remove_file(&written_to);
     let mut file = options.open(&written_to)?;
     file.write_all(text.as_bytes())?;

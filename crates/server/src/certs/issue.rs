@@ -1,5 +1,5 @@
-//! Making certificates, and judging whether those at hand are still good. ECDSA on P-256: quick to
-//! make, quick to sign with, taken by every client.
+//! Issues certificates, and checks whether existing ones are still valid. Keys are ECDSA on P-256:
+//! fast to generate, fast to sign with, and supported by every client.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -15,27 +15,27 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::{CertsError, Pair};
 
-/// How long the authority lasts.
+/// Lifetime of the authority.
 const AUTHORITY_LASTS: SignedDuration = SignedDuration::from_hours(24 * 3650);
-/// How long what it signs lasts.
+/// Lifetime of the certificates that the authority signs.
 const CERTIFICATE_LASTS: SignedDuration = SignedDuration::from_hours(24 * 365);
-/// A certificate that ends sooner than this is made anew.
+/// A certificate that expires within this time is issued again.
 const RENEW_BEFORE: SignedDuration = SignedDuration::from_hours(24 * 30);
-/// Certificates begin a little before they are made: clocks differ.
+/// Certificates become valid this long before they are issued, because clocks differ.
 const CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(10);
 
-/// Whom a certificate is for.
-pub(super) enum Subject<'a> {
-    /// The server, under these names and addresses.
+/// The subject of a certificate.
+pub(super) enum CertificateSubject<'a> {
+    /// The server, with these names and addresses.
     Server {
         /// Host names and addresses.
         names: &'a BTreeSet<String>,
     },
     /// A client.
     Client {
-        /// Common name: the user.
+        /// Common name, which is the name of the user.
         name: &'a str,
-        /// Organization: the group.
+        /// Organization, which is the group of the user.
         group: &'a str,
     },
 }
@@ -47,11 +47,11 @@ pub(super) struct Authority {
 }
 
 impl Authority {
-    /// A new one.
+    /// Makes a new authority.
     pub(super) fn make(now: Timestamp) -> Result<Self, CertsError> {
         let key = KeyPair::generate()?;
         let mut params = params(now, AUTHORITY_LASTS)?;
-        // The name tells authorities of different starts apart.
+        // The name distinguishes authorities that were made at different times.
         params
             .distinguished_name
             .push(DnType::CommonName, format!("exeunt-ca@{}", now.as_second()));
@@ -71,7 +71,7 @@ impl Authority {
         })
     }
 
-    /// The one whose certificate and key these are.
+    /// Uses an existing certificate and key.
     pub(super) fn of(pair: Pair, path: &Path) -> Result<Self, CertsError> {
         let unusable = |why: rcgen::Error| CertsError::Unusable {
             path: path.display().to_string(),
@@ -82,14 +82,18 @@ impl Authority {
         Ok(Self { pair, issuer })
     }
 
-    /// Signs a new certificate.
-    pub(super) fn issue(&self, subject: &Subject<'_>, now: Timestamp) -> Result<Pair, CertsError> {
+    /// Issues a certificate with a new key.
+    pub(super) fn issue(
+        &self,
+        subject: &CertificateSubject<'_>,
+        now: Timestamp,
+    ) -> Result<Pair, CertsError> {
         let key = KeyPair::generate()?;
         let mut params = params(now, CERTIFICATE_LASTS)?;
         params.use_authority_key_identifier_extension = true;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         match subject {
-            Subject::Server { names } => {
+            CertificateSubject::Server { names } => {
                 params.subject_alt_names =
                     CertificateParams::new(names.iter().cloned().collect::<Vec<_>>())?
                         .subject_alt_names;
@@ -98,7 +102,7 @@ impl Authority {
                     .push(DnType::CommonName, "kube-apiserver");
                 params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
             }
-            Subject::Client { name, group } => {
+            CertificateSubject::Client { name, group } => {
                 params
                     .distinguished_name
                     .push(DnType::OrganizationName, *group);
@@ -114,12 +118,12 @@ impl Authority {
     }
 }
 
-/// A new private key, as PEM.
+/// Generates a private key, as PEM.
 pub(super) fn new_key() -> Result<String, CertsError> {
     Ok(KeyPair::generate()?.serialize_pem())
 }
 
-/// A private key that was read, when it is one.
+/// Checks that a file holds a private key, and returns the key.
 pub(super) fn checked_key(key: String, path: &Path) -> Result<String, CertsError> {
     match KeyPair::from_pem(&key) {
         Ok(_) => Ok(key),
@@ -139,8 +143,8 @@ fn params(now: Timestamp, lasts: SignedDuration) -> Result<CertificateParams, Ce
     Ok(params)
 }
 
-/// Whether a certificate lasts long enough to be kept. One that cannot be read is left for its
-/// user to complain about.
+/// Returns whether a certificate is valid long enough to be kept. A certificate that does not parse
+/// counts as valid: the code that uses it reports a better error.
 pub(super) fn lasts(pair: &Pair, now: Timestamp) -> bool {
     with_parsed(pair, |certificate| ends_late(certificate, now)).unwrap_or(true)
 }
@@ -151,12 +155,12 @@ fn ends_late(certificate: &X509Certificate<'_>, now: Timestamp) -> bool {
         .is_ok_and(|limit| end > limit.as_second())
 }
 
-/// Whether a certificate can be kept: it lasts, this authority signed it, its key belongs to it,
-/// and it has all the names.
+/// Returns whether a certificate can be kept: it does not expire soon, this authority signed it,
+/// the key belongs to it, and it has all names.
 pub(super) fn is_good(
     pair: &Pair,
     authority: &Authority,
-    subject: &Subject<'_>,
+    subject: &CertificateSubject<'_>,
     now: Timestamp,
 ) -> bool {
     let Ok(key) = KeyPair::from_pem(&pair.key) else {
@@ -169,8 +173,8 @@ pub(super) fn is_good(
         let own_key = *certificate.public_key().subject_public_key.data
             == *rcgen::PublicKeyData::der_bytes(&key);
         let named = match subject {
-            Subject::Server { names } => names.is_subset(&names_of(certificate)),
-            Subject::Client { .. } => true,
+            CertificateSubject::Server { names } => names.is_subset(&names_of(certificate)),
+            CertificateSubject::Client { .. } => true,
         };
         ends_late(certificate, now) && signed == Some(true) && own_key && named
     });

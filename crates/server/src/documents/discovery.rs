@@ -1,12 +1,12 @@
-//! Discovery: what is served, in the old documents (one for each version) and in the aggregated
-//! one. Pure: from rows of the resource table to trees.
+//! Discovery: which resources are served, as one document for each version and as one aggregated
+//! document. Pure: from rows of the resource table to trees.
 
 use kinds::Tree;
 use kinds::facts::{Resource, Subresource};
 use kinds::tree::{Map, json};
 use registry::ResourceRef;
 
-/// The old document at `/api`; upstream leaves its `apiVersion` out.
+/// Returns the document at `/api`. Upstream leaves its `apiVersion` out.
 pub(crate) fn versions(server_address: &str) -> Tree {
     json!({
         "kind": "APIVersions", "versions": ["v1"],
@@ -14,7 +14,7 @@ pub(crate) fn versions(server_address: &str) -> Tree {
     })
 }
 
-/// The old document at `/apis`.
+/// Returns the document at `/apis`.
 pub(crate) fn groups(rows: &[ResourceRef]) -> Tree {
     let mut names: Vec<&str> = Vec::new();
     for row in rows.iter().filter(|row| !row.group.is_empty()) {
@@ -29,7 +29,7 @@ pub(crate) fn groups(rows: &[ResourceRef]) -> Tree {
     json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
 }
 
-/// The old document at `/apis/{group}`.
+/// Returns the document at `/apis/{group}`.
 pub(crate) fn group(rows: &[ResourceRef], name: &str) -> Tree {
     let mut members = group_members(rows, name);
     members.insert("kind".to_owned(), json!("APIGroup"));
@@ -49,7 +49,7 @@ fn group_members(rows: &[ResourceRef], name: &str) -> Map {
     ])
 }
 
-/// The versions of a group, the preferred one first, as the table has them.
+/// Returns the versions of a group, the preferred one first, in the order of the table.
 fn versions_of<'a>(rows: &'a [ResourceRef], group: &str) -> Vec<&'a str> {
     let mut versions: Vec<&str> = Vec::new();
     if let Some(known) = kinds::groups().iter().find(|known| known.name == group) {
@@ -63,8 +63,8 @@ fn versions_of<'a>(rows: &'a [ResourceRef], group: &str) -> Vec<&'a str> {
     versions
 }
 
-/// The old document at `/api/v1` or `/apis/{group}/{version}`; the core group's leaves its
-/// `apiVersion` out.
+/// Returns the document at `/api/v1` or `/apis/{group}/{version}`. That of the core group has no
+/// `apiVersion`.
 pub(crate) fn resources(rows: &[ResourceRef], group: &str, version: &str) -> Tree {
     let mut list: Vec<Tree> = Vec::new();
     for row in rows
@@ -122,12 +122,12 @@ fn subresource(row: &Resource, sub: &Subresource) -> Tree {
     found
 }
 
-/// Only kinds of another group version are spelled out.
+/// Group and version are given only for kinds of another group version.
 fn is_foreign(row: &Resource, sub: &Subresource) -> bool {
     (&sub.group, &sub.version) != (&row.group, &row.version)
 }
 
-/// The aggregated document at `/api` (the core group) or at `/apis` (all others).
+/// Returns the aggregated document at `/api` (the core group) or at `/apis` (all others).
 pub(crate) fn aggregated(rows: &[ResourceRef], core: bool) -> Tree {
     let mut names: Vec<&str> = Vec::new();
     for row in rows.iter().filter(|row| row.group.is_empty() == core) {
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn eviction_is_found_where_kubectl_looks_for_it() {
+    fn kubectl_finds_the_eviction_subresource() {
         let list = resources(&rows(), "", "v1");
         let eviction = list["resources"]
             .as_array()

@@ -1,8 +1,8 @@
 //! OpenAPI v3: one document for each group version, and an index. Pure: from the resource table to
-//! trees. What kubectl needs to validate, to compute patches and to explain is all here.
+//! trees. kubectl validates, computes patches and explains fields with these documents.
 //!
-//! Version 2, one document for everything, is made from the same parts in `v2`; `gnostic` writes it
-//! as protobuf.
+//! `v2` makes version 2, one document for everything, from the same parts. `gnostic` encodes it as
+//! protobuf.
 
 mod descriptions;
 mod gnostic;
@@ -23,7 +23,7 @@ use schemas::Style;
 pub(crate) use gnostic::encode as gnostic;
 pub(crate) use v2::document as v2;
 
-/// The documents there are, as the index names them: `api/v1`, `apis/apps/v1`.
+/// Returns the names of the documents: `api/v1`, `apis/apps/v1`.
 pub(crate) fn names(rows: &[ResourceRef]) -> Vec<String> {
     let mut names: Vec<String> = ["api", "apis", "version"]
         .iter()
@@ -45,7 +45,7 @@ pub(crate) fn names(rows: &[ResourceRef]) -> Vec<String> {
     names
 }
 
-/// The index: where each document is, with the hash that makes it cacheable.
+/// Returns the index: the URL of each document, with the hash that makes it cacheable.
 pub(crate) fn index(rows: &[ResourceRef], hash: &str) -> Tree {
     let entry = |name: String| {
         let url = format!("/openapi/v3/{name}?hash={hash}");
@@ -54,7 +54,7 @@ pub(crate) fn index(rows: &[ResourceRef], hash: &str) -> Tree {
     json!({"paths": names(rows).into_iter().map(entry).collect::<Map>()})
 }
 
-/// The document of a name; none when there is no such document.
+/// Returns a document; `None` for an unknown name.
 pub(crate) fn document(rows: &[ResourceRef], name: &str) -> Option<Tree> {
     if !names(rows).iter().any(|known| known == name) {
         return None;
@@ -77,7 +77,7 @@ pub(crate) fn document(rows: &[ResourceRef], name: &str) -> Option<Tree> {
     }))
 }
 
-/// The schemas of all that these resources are made of, by name.
+/// Returns the schemas of these resources and of all types that they use, by name.
 fn schemas(rows: &[ResourceRef], style: Style) -> Map {
     let mut types: BTreeSet<&'static str> = BTreeSet::new();
     for row in rows {
@@ -101,7 +101,7 @@ fn schemas(rows: &[ResourceRef], style: Style) -> Map {
     found
 }
 
-/// The path below which a group version is served.
+/// Returns the path below which a group version is served.
 fn base(row: &Resource) -> String {
     if row.group.is_empty() {
         format!("/api/{}", row.version)
@@ -114,7 +114,7 @@ fn meta(name: &str) -> Option<&'static Type> {
     kinds::type_named(&format!("io.k8s.apimachinery.pkg.apis.meta.v1.{name}"))
 }
 
-/// A type and all that it is made of, by name.
+/// Adds a type and all types that it uses, by name.
 fn reachable(ty: &'static Type) -> BTreeSet<&'static str> {
     let mut found = BTreeSet::new();
     let mut open = vec![ty];
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn kubectl_finds_what_it_validates_by() {
+    fn kubectl_finds_the_schemas_that_it_validates_with() {
         let core = document(&rows(), "api/v1").unwrap();
         let patch = &core["paths"]["/api/v1/namespaces/{namespace}/pods/{name}"]["patch"];
         assert_eq!(
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn every_reference_leads_somewhere() {
+    fn every_reference_resolves() {
         for name in names(&rows()) {
             let document = document(&rows(), &name).unwrap();
             let text = document.to_string();

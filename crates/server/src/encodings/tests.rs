@@ -1,4 +1,4 @@
-//! What is encoded, counted: a real registry behind the server, and no figure here is a time.
+//! Counts what is encoded, with a real registry behind the server. Nothing here measures time.
 
 use clock::{Clock, Entropy};
 use http_body_util::BodyExt as _;
@@ -7,7 +7,7 @@ use registry::request::User;
 use store::Store;
 
 use crate::auth::TokenFile;
-use crate::service::{Config, Server, Service};
+use crate::service::{Server, ServerConfig, Service};
 use crate::testing::{now, send};
 
 const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
@@ -18,13 +18,13 @@ const METADATA: &str =
     "application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;v=v1;g=meta.k8s.io";
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 
-struct World {
+struct TestServer {
     server: Server,
     service: Service,
 }
 
-impl World {
-    /// A server with three config maps.
+impl TestServer {
+    /// Returns a server with three config maps.
     async fn new() -> Self {
         let clock = Clock::starting_at(now());
         let registry = Registry::new(
@@ -37,7 +37,7 @@ impl World {
             .bootstrap()
             .await
             .expect("an empty store takes the first objects");
-        let config = Config {
+        let config = ServerConfig {
             resources: kinds::resources(),
             tokens: TokenFile::default(),
             accounts: None,
@@ -105,7 +105,7 @@ impl World {
             .to_vec()
     }
 
-    /// The encodings and frames that were made while this happens, and its outcome.
+    /// Returns the numbers of encodings and frames that a future makes, and its output.
     async fn made<T>(&self, what: impl Future<Output = T>) -> ((u64, u64), T) {
         let before = self.server.state.encodings.made();
         let outcome = what.await;
@@ -115,12 +115,12 @@ impl World {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_second_list_encodes_nothing_in_any_form() {
-    let world = World::new().await;
+async fn a_second_list_encodes_nothing_in_any_format() {
+    let world = TestServer::new().await;
     let count = 3;
     for accept in [PROTOBUF, METADATA_LIST, TABLE] {
         let (made, first) = world.made(world.get(MAPS, accept)).await;
-        // The namespace's own map of certificates may be there, too.
+        // The namespace's root certificate map may exist too.
         assert_eq!(made, (count, 0), "{accept}");
         let (made, second) = world.made(world.get(MAPS, accept)).await;
         assert_eq!((made, &second), ((0, 0), &first), "{accept}");
@@ -136,8 +136,8 @@ async fn a_second_list_encodes_nothing_in_any_form() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn only_what_has_changed_is_encoded() {
-    let world = World::new().await;
+async fn only_changed_objects_are_encoded() {
+    let world = TestServer::new().await;
     let before = world.get(MAPS, PROTOBUF).await;
     world
         .write("PATCH", &format!("{MAPS}/b"), r#"{"data":{"k":"w"}}"#)
@@ -148,8 +148,8 @@ async fn only_what_has_changed_is_encoded() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn ages_in_tables_go_on() {
-    let world = World::new().await;
+async fn ages_in_tables_advance() {
+    let world = TestServer::new().await;
     let age = async |seconds: u64| {
         tokio::time::advance(std::time::Duration::from_secs(seconds)).await;
         let (made, table) = world.made(world.get(&format!("{MAPS}/a"), TABLE)).await;
@@ -174,8 +174,8 @@ async fn ages_in_tables_go_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn watches_of_the_same_form_share_each_frame() {
-    let world = World::new().await;
+async fn watches_with_the_same_format_share_each_frame() {
+    let world = TestServer::new().await;
     for (accept, encoded) in [("application/json", 0), (PROTOBUF, 3), (METADATA, 3)] {
         let path = format!("{MAPS}?watch=1&timeoutSeconds=1");
         let watch = || world.get(&path, accept);
@@ -189,8 +189,8 @@ async fn watches_of_the_same_form_share_each_frame() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_object_in_another_version_is_encoded_once_too() {
-    let world = World::new().await;
+async fn an_object_in_another_version_is_encoded_once() {
+    let world = TestServer::new().await;
     let event = r#"{"metadata":{"name":"e"},"involvedObject":{"kind":"Pod","namespace":"default","name":"p"},"reason":"r","message":"m"}"#;
     world
         .write("POST", "/api/v1/namespaces/default/events", event)
@@ -211,8 +211,8 @@ async fn an_object_in_another_version_is_encoded_once_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_figures_are_told() {
-    let world = World::new().await;
+async fn metrics_report_the_use_of_encodings() {
+    let world = TestServer::new().await;
     for _ in 0..2 {
         world.get(MAPS, PROTOBUF).await;
     }

@@ -1,5 +1,4 @@
-//! A request for a resource: options and body are read, the registry is asked, and what it says is
-//! laid out.
+//! A request for a resource: reads options and body, calls the registry, and formats the reply.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,10 +15,10 @@ use registry::request::{
 use crate::attributes::ResourcePath;
 use crate::authorize::{self, AccessRequest, AccessTarget};
 use crate::body::Body;
-use crate::encode::List;
+use crate::encode::ObjectList;
 use crate::kubelet::{self, KubeletReply};
-use crate::metrics::Labels;
-use crate::negotiate::{self, Answer, RouteTypes};
+use crate::metrics::RequestLabels;
+use crate::negotiate::{self, ResponseKind, RouteTypes};
 use crate::query::Query;
 use crate::respond::{self, ResponseFormat};
 use crate::reviews;
@@ -29,38 +28,39 @@ use crate::table;
 use crate::watch;
 use crate::websocket::WebSocketUpgrade;
 
-/// Largest body of a request, in bytes.
-const BODY_BYTES: usize = 3 * 1024 * 1024;
-/// A body over the limit is read on up to here, so that a client that writes before it reads sees
-/// the refusal and not a broken connection.
-const DISCARDED_BYTES: usize = 16 * 1024 * 1024;
-/// How long an ordinary request may take.
-const REQUEST_TIME: Duration = Duration::from_secs(60);
-/// A watch whose client sets no end lasts this long, and up to as long again.
+/// Largest request body, in bytes.
+const MAX_BODY_BYTES: usize = 3 * 1024 * 1024;
+/// A body over the limit is read up to this size. Clients that write their whole body before they
+/// read then see the refusal and not a broken connection.
+const MAX_DISCARDED_BYTES: usize = 16 * 1024 * 1024;
+/// Time limit of requests other than watches.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+/// A watch without `timeoutSeconds` lasts between one and two times this long, as upstream does it,
+/// so that watches do not all end together.
 const WATCH_SECONDS: u64 = 30 * 60;
 
 /// A request for a resource.
-pub(super) struct Call<'a> {
+pub(super) struct ResourceCall<'a> {
     pub(super) state: &'a Arc<ServerState>,
     pub(super) user: &'a Arc<User>,
     pub(super) route: Route,
     pub(super) at: &'a ResourcePath<'a>,
     pub(super) query: &'a Query<'a>,
     pub(super) headers: &'a HeaderMap,
-    /// The connection itself, where it can be handed over.
+    /// The upgrade of the connection; `None` where there is none, for example over HTTP/2.
     pub(super) upgrade: Option<&'a OnUpgrade>,
     pub(super) user_agent: &'a str,
-    /// How long the client wants to wait.
+    /// The `timeout` of the query.
     pub(super) wait: Option<Duration>,
 }
 
-/// The labels under which a request is counted.
+/// Returns the metric labels of a request.
 pub(super) fn labels(
     route: &Route,
     at: &ResourcePath<'_>,
     headers: &HeaderMap,
     query: &Query<'_>,
-) -> Labels {
+) -> RequestLabels {
     let verb = match route.action {
         Action::Get => "GET",
         Action::List => "LIST",
@@ -77,13 +77,13 @@ pub(super) fn labels(
         Action::DeleteCollection => "DELETECOLLECTION",
     };
     let scope = match (at.name.is_empty(), at.namespace.is_empty()) {
-        // What is made is one object, also when the path does not name it.
+        // A create concerns one object, although its path does not name it.
         _ if route.action == Action::Create => "resource",
         (false, _) => "resource",
         (true, false) => "namespace",
         (true, true) => "cluster",
     };
-    Labels {
+    RequestLabels {
         verb,
         resource: Some(route.resource.clone()),
         subresource: route.subresource.as_ref().map(|sub| sub.name),
@@ -92,15 +92,15 @@ pub(super) fn labels(
     }
 }
 
-impl Call<'_> {
-    /// Answers it.
+impl ResourceCall<'_> {
+    /// Answers the request.
     pub(super) async fn answer<B>(&self, body: B) -> Response<Body>
     where
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: std::fmt::Display,
     {
-        // Ordinary requests have a deadline; a watch has its own.
-        let limit = self.wait.unwrap_or(REQUEST_TIME).min(REQUEST_TIME);
+        // A watch has a deadline of its own.
+        let limit = self.wait.unwrap_or(REQUEST_TIMEOUT).min(REQUEST_TIMEOUT);
         let work = self.attempt(body);
         let outcome = if self.route.action == Action::Watch {
             work.await
@@ -163,7 +163,7 @@ impl Call<'_> {
         if writes && self.at.group == authorize::GROUP {
             self.state.policy.forget();
         }
-        Ok(self.lay_out(format, reply?))
+        Ok(self.render(format, reply?))
     }
 
     /// Reads the pod, then answers for the kubelet of its node.
@@ -206,9 +206,9 @@ impl Call<'_> {
             name,
             ..
         } = *self.at;
-        let ask = AccessRequest {
+        let access = AccessRequest {
             verb: "create",
-            about: AccessTarget::Resource {
+            target: AccessTarget::Resource {
                 group,
                 resource,
                 subresource,
@@ -216,14 +216,14 @@ impl Call<'_> {
                 name,
             },
         };
-        if self.state.allows(self.user, &ask).await {
+        if self.state.allows(self.user, &access).await {
             Ok(())
         } else {
-            Err(authorize::forbidden(self.user, &ask))
+            Err(authorize::forbidden(self.user, &access))
         }
     }
 
-    /// How the client wants the answer; refuses what cannot be.
+    /// Negotiates the format of the response. Refuses unsupported ones with 406.
     fn format(&self) -> Result<ResponseFormat, Status> {
         let collection = matches!(self.route.action, Action::List | Action::Watch);
         negotiate::check_route(
@@ -237,8 +237,7 @@ impl Call<'_> {
         if self.route.action == Action::Patch {
             negotiate::patch_kind(self.headers)?;
         }
-        // Subresources that answer with a Status or a foreign kind have no columns, but a scale
-        // has.
+        // Subresources that return a Status or another kind have no columns. A scale has.
         let shown = |kind: &str| kind == self.route.resource.kind || kind == "Scale";
         let tables = self
             .route
@@ -247,9 +246,9 @@ impl Call<'_> {
             .is_none_or(|sub| shown(&sub.kind))
             && table::can_render(&self.route.resource);
         let answer = if self.route.action == Action::Watch {
-            Answer::Watch { tables }
+            ResponseKind::Watch { tables }
         } else {
-            Answer::Objects { tables }
+            ResponseKind::Objects { tables }
         };
         let protobuf = !self.route.resource.is_custom();
         let accepted = negotiate::choose_among(self.headers, answer, protobuf)
@@ -265,13 +264,13 @@ impl Call<'_> {
             pretty: self.query.pretty(self.user_agent),
             gzip: matches!(self.route.action, Action::Get | Action::List)
                 && negotiate::takes_gzip(self.headers),
-            include: table::Include::parse(include)?,
+            include: table::IncludeObject::parse(include)?,
             now: self.state.clock.now(),
         })
     }
 
-    /// Reads the options and the body that the action has, in the order in which upstream refuses
-    /// them.
+    /// Reads options and body of the action. The order of the checks is upstream's, so an invalid
+    /// request gets the same refusal.
     async fn verb<B>(&self, body: B) -> Result<Verb, Status>
     where
         B: http_body::Body<Data = Bytes> + Send + 'static,
@@ -342,7 +341,7 @@ impl Call<'_> {
         })
     }
 
-    /// The form of the body, which custom kinds do not take as protobuf.
+    /// Returns the format of the body. Custom kinds have no protobuf.
     fn body_form(&self) -> Result<BodyForm, Status> {
         let form = negotiate::body_form(self.headers)?;
         if form == BodyForm::Protobuf
@@ -374,7 +373,8 @@ impl Call<'_> {
         })
     }
 
-    /// Options of list and watch. The old form of a watch names its object in the path.
+    /// Returns the options of a list or watch. The deprecated form of a watch names an object in
+    /// its path.
     fn list_options(&self) -> Result<registry::request::ListOptions, Status> {
         let mut options = self.query.list_options()?;
         if self.at.old_watch && !self.at.name.is_empty() {
@@ -406,7 +406,7 @@ impl Call<'_> {
         }
     }
 
-    fn lay_out(&self, format: ResponseFormat, reply: Reply) -> Response<Body> {
+    fn render(&self, format: ResponseFormat, reply: Reply) -> Response<Body> {
         let route = &self.route;
         match reply {
             Reply::Object {
@@ -434,7 +434,7 @@ impl Call<'_> {
                 metadata,
                 items,
             } => {
-                let list = List {
+                let list = ObjectList {
                     kind,
                     api_version,
                     metadata,
@@ -448,7 +448,8 @@ impl Call<'_> {
                     &self.warned(Vec::new()),
                 )
             }
-            // A Status that is a failure is an error, whatever the registry thought it was.
+            // A Status that reports a failure is an error, even if the registry returned it as a
+            // reply.
             Reply::Status {
                 status,
                 code,
@@ -463,7 +464,7 @@ impl Call<'_> {
                 warnings,
             } => respond::status(format, &status, code, &self.warned(warnings)),
             Reply::Watch(events) => {
-                let form = watch::Form {
+                let form = watch::EventFormat {
                     media: format.accepted.media,
                     transform: format.accepted.transform,
                     resource: route.resource.clone(),
@@ -475,7 +476,7 @@ impl Call<'_> {
                     events,
                     form,
                     self.state.stop.clone(),
-                    self.state.metrics.watching(),
+                    self.state.metrics.long_running(),
                 );
                 // Browsers read a watch through a WebSocket, one event in each message.
                 if let Some(upgrade) = WebSocketUpgrade::requested(self.headers, self.upgrade, &[])
@@ -487,7 +488,8 @@ impl Call<'_> {
         }
     }
 
-    /// Warnings of the registry, after that for an API that is on its way out.
+    /// Returns the warnings of a response: the deprecation of the API first, then those of the
+    /// registry.
     fn warned(&self, warnings: Vec<String>) -> Vec<String> {
         let old = match (self.at.group, self.at.resource) {
             ("", "endpoints") => {
@@ -508,7 +510,7 @@ impl Call<'_> {
     }
 }
 
-/// Reads a body up to the limit. A body that came in one piece is not copied.
+/// Reads a body up to the limit. A body in one piece is not copied.
 async fn read<B>(body: B) -> Result<Bytes, Status>
 where
     B: http_body::Body<Data = Bytes> + Send + 'static,
@@ -526,10 +528,10 @@ where
             continue;
         };
         seen = seen.saturating_add(piece.len());
-        if seen > DISCARDED_BYTES {
+        if seen > MAX_DISCARDED_BYTES {
             break;
         }
-        if seen > BODY_BYTES {
+        if seen > MAX_BODY_BYTES {
             (first, rest) = (Bytes::new(), BytesMut::new());
         } else if first.is_empty() && rest.is_empty() {
             first = piece;
@@ -540,8 +542,8 @@ where
             rest.extend_from_slice(&piece);
         }
     }
-    if seen > BODY_BYTES {
-        return Err(Status::request_too_large(BODY_BYTES));
+    if seen > MAX_BODY_BYTES {
+        return Err(Status::request_too_large(MAX_BODY_BYTES));
     }
     Ok(if rest.is_empty() {
         first

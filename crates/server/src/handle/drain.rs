@@ -1,8 +1,8 @@
-//! The body of a request that is answered before it was read (a refusal).
+//! Reads the rest of a request body that was answered early, for example with a refusal.
 //!
-//! Over HTTP/2 a stream whose answer comes first is reset, and some clients (curl) then report a
-//! broken stream instead of the answer. So what is left of a short body is read after all, in the
-//! background; a long one is cut off.
+//! HTTP/2 resets a stream whose response comes before the end of the request, and some clients
+//! (curl) then report a broken stream instead of the response. So the rest of a short body is read
+//! in the background. A long body is cut off.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -12,12 +12,12 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 
-/// More than this is not read for courtesy.
-const BYTES_AT_MOST: usize = 256 * 1024;
-/// Nor is a client waited for longer.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// Bytes after which the rest of a body is cut off.
+const MAX_DRAINED_BYTES: usize = 256 * 1024;
+/// Time after which the rest of a body is cut off.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A body that is read to its end when it is dropped before.
+/// A body that is read to its end if it is dropped earlier.
 pub(super) struct DrainOnDrop<B>
 where
     B: Body<Data = Bytes> + Send + 'static,
@@ -51,7 +51,7 @@ where
             return Poll::Ready(None);
         };
         let polled = body.as_mut().poll_frame(context);
-        // After its end, or after an error, there is nothing left to read.
+        // After the end or an error, nothing is left to read.
         if !matches!(polled, Poll::Pending | Poll::Ready(Some(Ok(_)))) {
             self.body = None;
         }
@@ -80,11 +80,11 @@ where
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
             return;
         };
-        runtime.spawn(tokio::time::timeout(PATIENCE, async move {
+        runtime.spawn(tokio::time::timeout(DRAIN_TIMEOUT, async move {
             let mut read = 0;
             while let Some(Ok(frame)) = body.frame().await {
                 read += frame.data_ref().map_or(0, Bytes::len);
-                if read > BYTES_AT_MOST {
+                if read > MAX_DRAINED_BYTES {
                     break;
                 }
             }

@@ -1,5 +1,5 @@
-//! What others need to judge the tokens of service accounts: the issuer's OpenID configuration and
-//! its public key (KEP 1393).
+//! Service account issuer discovery (KEP 1393): the OpenID configuration of the issuer and its
+//! public key, with which others verify tokens.
 
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HOST};
 use http::request::Parts;
@@ -8,17 +8,16 @@ use kinds::status::Status;
 
 use crate::auth::AUDIENCE;
 use crate::body::Body;
-use crate::negotiate::Media;
+use crate::negotiate::MediaType;
 use crate::respond::{self, ResponseFormat};
 use crate::state::ServerState;
 
-/// How long others may keep the keys.
+/// Clients may cache the keys.
 const KEPT: HeaderValue = HeaderValue::from_static("public, max-age=3600");
-/// The configuration names the host by which it was asked for, so that what one was told is not for
-/// others.
+/// The configuration depends on the `Host` of the request, so a cache must not share it.
 const OWN: HeaderValue = HeaderValue::from_static("private, no-store");
 
-/// Answers for one of the two documents; 404 where nobody makes tokens.
+/// Returns one of the two documents; 404 if this server issues no tokens.
 pub(super) fn answer(
     state: &ServerState,
     parts: &Parts,
@@ -36,12 +35,12 @@ pub(super) fn answer(
     } else {
         (
             accounts.openid_configuration(&base(parts)),
-            Media::Json.name(),
+            MediaType::Json.name(),
             OWN,
         )
     };
     let mut response = respond::document(
-        ResponseFormat::plain(Media::Json, false),
+        ResponseFormat::plain(MediaType::Json, false),
         200,
         document.to_string().into_bytes(),
         None,
@@ -53,7 +52,7 @@ pub(super) fn answer(
     response
 }
 
-/// Where this server was reached, or the address that the issuer has inside of a cluster.
+/// Returns the URL at which the client reached this server, or the in-cluster URL of the issuer.
 fn base(parts: &Parts) -> String {
     let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok());
     let host = host

@@ -1,4 +1,4 @@
-//! The server behind real sockets and TLS, on a port of the system's choice.
+//! The server behind real sockets and TLS, on a free port.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use super::Listener;
 use crate::certs::{Certs, CertsError, Pair};
 use crate::testing;
 
-/// A bound on waiting for what must come.
+/// Upper bound of every wait.
 const SOON: Duration = Duration::from_secs(20);
 
 struct Running {
@@ -47,7 +47,7 @@ async fn running() -> Running {
                         .boxed(),
                 )
             }
-            // Who asks is what the tests want to know.
+            // The tests check the authenticated user.
             _ => Reply::Object {
                 code: 200,
                 json: format!("{{\"user\":{:?}}}", request.user.name).into(),
@@ -137,7 +137,7 @@ impl Running {
     }
 }
 
-/// The clients' clock shows the time of the tests.
+/// A clock for clients that shows the time of the tests.
 #[derive(Debug)]
 struct TestTime;
 
@@ -169,7 +169,7 @@ async fn text(response: Response<Incoming>) -> String {
 }
 
 #[tokio::test]
-async fn certificates_and_tokens_are_taken_over_both_versions_of_http() {
+async fn certificates_and_tokens_authenticate_over_both_versions_of_http() {
     let running = running().await;
     let admin = Some(&running.certs.admin);
     let response = running.http1(admin, ask("/api/v1/nodes/n", "")).await;
@@ -204,7 +204,7 @@ async fn certificates_and_tokens_are_taken_over_both_versions_of_http() {
 }
 
 #[tokio::test]
-async fn a_certificate_of_another_authority_gets_an_answer_and_no_rights() {
+async fn a_certificate_of_another_authority_is_refused_with_401() {
     let running = running().await;
     let other = Certs::make(&[], testing::now()).expect("certificates");
     assert_eq!(
@@ -214,7 +214,7 @@ async fn a_certificate_of_another_authority_gets_an_answer_and_no_rights() {
             .status(),
         401
     );
-    // A serving certificate is no client certificate, though our authority signed it.
+    // Our authority signed the serving certificate too, but not for clients.
     assert_eq!(
         running
             .http1(Some(&running.certs.serving), ask("/api/v1/nodes/n", ""))
@@ -225,7 +225,7 @@ async fn a_certificate_of_another_authority_gets_an_answer_and_no_rights() {
 }
 
 #[tokio::test]
-async fn what_is_no_http_ends_its_own_connection_only() {
+async fn a_client_that_speaks_no_http_loses_only_its_own_connection() {
     let running = running().await;
     let mut plain = TcpStream::connect(running.address)
         .await

@@ -1,4 +1,4 @@
-//! Small pieces that cells are made of.
+//! Building blocks of cells.
 
 use std::cell::Cell;
 
@@ -6,14 +6,14 @@ use kinds::Tree;
 use kinds::duration::{human_age, human_age_lasts};
 use kinds::tree::json;
 
-/// The present time, in seconds since 1970. It remembers until when the ages that were read off it
-/// stay true.
-pub(super) struct Moment {
+/// The time of a request, in seconds since 1970. It records until when the ages that were computed
+/// from it stay the same.
+pub(super) struct AgeClock {
     now: i64,
     until: Cell<i64>,
 }
 
-impl Moment {
+impl AgeClock {
     pub(super) fn at(now: i64) -> Self {
         Self {
             now,
@@ -21,7 +21,7 @@ impl Moment {
         }
     }
 
-    /// How long ago that was.
+    /// Returns the age of `then`, as kubectl prints it.
     pub(super) fn age(&self, then: i64) -> String {
         let seconds = self.now.saturating_sub(then);
         self.until.set(
@@ -32,13 +32,13 @@ impl Moment {
         human_age(seconds)
     }
 
-    /// The first second in which an age that was asked for may be another.
+    /// Returns the first second in which one of the computed ages can change.
     pub(super) fn until(&self) -> i64 {
         self.until.get()
     }
 }
 
-/// The text at a path, or nothing.
+/// Returns the string at a path, or an empty one.
 pub(super) fn text<'a>(object: &'a Tree, pointer: &str) -> &'a str {
     object
         .pointer(pointer)
@@ -46,13 +46,13 @@ pub(super) fn text<'a>(object: &'a Tree, pointer: &str) -> &'a str {
         .unwrap_or_default()
 }
 
-/// The text at a path, or what stands for nothing.
+/// Returns the string at a path, or `default` if it is empty.
 pub(super) fn text_or(object: &Tree, pointer: &str, nothing: &str) -> Tree {
     let found = text(object, pointer);
     json!(if found.is_empty() { nothing } else { found })
 }
 
-/// The whole number at a path; 0 when there is none.
+/// Returns the integer at a path, or 0.
 pub(super) fn number(object: &Tree, pointer: &str) -> i64 {
     object
         .pointer(pointer)
@@ -60,7 +60,7 @@ pub(super) fn number(object: &Tree, pointer: &str) -> i64 {
         .unwrap_or_default()
 }
 
-/// The items at a path.
+/// Returns the items of the list at a path.
 pub(super) fn items<'a>(object: &'a Tree, pointer: &str) -> &'a [Tree] {
     object
         .pointer(pointer)
@@ -68,7 +68,7 @@ pub(super) fn items<'a>(object: &'a Tree, pointer: &str) -> &'a [Tree] {
         .map_or(&[], Vec::as_slice)
 }
 
-/// The number of members at a path.
+/// Returns the number of members at a path.
 pub(super) fn members(object: &Tree, pointer: &str) -> usize {
     object
         .pointer(pointer)
@@ -76,29 +76,29 @@ pub(super) fn members(object: &Tree, pointer: &str) -> usize {
         .map_or(0, kinds::tree::Map::len)
 }
 
-/// A time in seconds since 1970.
+/// Parses a time into seconds since 1970.
 pub(super) fn seconds(time: &str) -> Option<i64> {
     time.parse::<jiff::Timestamp>()
         .ok()
         .map(jiff::Timestamp::as_second)
 }
 
-/// How long ago the time at a path was.
-pub(super) fn since(object: &Tree, pointer: &str, now: &Moment) -> String {
+/// Returns the age of the time at a path.
+pub(super) fn since(object: &Tree, pointer: &str, now: &AgeClock) -> String {
     seconds(text(object, pointer)).map_or_else(|| "<unknown>".to_owned(), |then| now.age(then))
 }
 
-/// The object's name.
+/// Returns the name of an object.
 pub(super) fn name(object: &Tree) -> Tree {
     json!(text(object, "/metadata/name"))
 }
 
-/// The object's age.
-pub(super) fn age(object: &Tree, now: &Moment) -> Tree {
+/// Returns the age of an object.
+pub(super) fn age(object: &Tree, now: &AgeClock) -> Tree {
     json!(since(object, "/metadata/creationTimestamp", now))
 }
 
-/// The texts, or `<none>`.
+/// Joins strings with commas; `<none>` without any.
 pub(super) fn joined<'a>(texts: impl IntoIterator<Item = &'a str>) -> Tree {
     let texts: Vec<&str> = texts.into_iter().collect();
     json!(if texts.is_empty() {
@@ -108,7 +108,7 @@ pub(super) fn joined<'a>(texts: impl IntoIterator<Item = &'a str>) -> Tree {
     })
 }
 
-/// At most `most` texts, and how many more there are.
+/// Joins at most `most` strings, followed by the number of the others.
 pub(super) fn some(texts: &[String], most: usize) -> String {
     match texts.len() {
         0 => "<none>".to_owned(),
@@ -117,7 +117,7 @@ pub(super) fn some(texts: &[String], most: usize) -> String {
     }
 }
 
-/// A map as `a=b,c=d`, or `<none>`.
+/// Renders a map as `a=b,c=d`; `<none>` if it is empty.
 pub(super) fn pairs(object: &Tree, pointer: &str) -> Tree {
     let found = object.pointer(pointer).and_then(Tree::as_object);
     let texts: Vec<String> = found
@@ -128,7 +128,7 @@ pub(super) fn pairs(object: &Tree, pointer: &str) -> Tree {
     joined(texts.iter().map(String::as_str))
 }
 
-/// Names and images of a template's containers.
+/// Returns the names and images of the containers of a template.
 pub(super) fn containers(object: &Tree, pointer: &str) -> [Tree; 2] {
     let containers = items(object, pointer);
     let part = |member: &'static str| {
@@ -141,14 +141,14 @@ pub(super) fn containers(object: &Tree, pointer: &str) -> [Tree; 2] {
     [part("name"), part("image")]
 }
 
-/// A label selector as kubectl shows it: `a=b,c in (x,y)`, `<none>` or `<invalid>`.
+/// Renders a label selector as kubectl does: `a=b,c in (x,y)`, `<none>` or `<invalid>`.
 pub(super) fn selector(object: &Tree, pointer: &str) -> Tree {
     json!(kinds::selector::formatted(
         object.pointer(pointer).unwrap_or(&Tree::Null)
     ))
 }
 
-/// The condition of this type.
+/// Returns the condition of a type.
 pub(super) fn condition<'a>(object: &'a Tree, kind: &str) -> Option<&'a Tree> {
     items(object, "/status/conditions")
         .iter()

@@ -1,22 +1,22 @@
-//! Rows of nodes, namespaces, events, and everything that is mostly a name.
+//! Rows of nodes, namespaces, events, and kinds with little more than a name.
 
 use kinds::Tree;
 use kinds::tree::{Text, json};
 
-use super::cells::{Moment, age, condition, items, members, name, number, since, text, text_or};
+use super::cells::{AgeClock, age, condition, items, members, name, number, since, text, text_or};
 
-pub(super) fn plain(object: &Tree, now: &Moment) -> Vec<Tree> {
+pub(super) fn plain(object: &Tree, now: &AgeClock) -> Vec<Tree> {
     vec![name(object), age(object, now)]
 }
 
-pub(super) fn created(object: &Tree, _now: &Moment) -> Vec<Tree> {
+pub(super) fn created(object: &Tree, _now: &AgeClock) -> Vec<Tree> {
     vec![
         name(object),
         json!(text(object, "/metadata/creationTimestamp")),
     ]
 }
 
-pub(super) fn node(object: &Tree, now: &Moment) -> Vec<Tree> {
+pub(super) fn node(object: &Tree, now: &AgeClock) -> Vec<Tree> {
     let mut status = match condition(object, "Ready") {
         None => "Unknown".to_owned(),
         Some(ready) if ready["status"] == "True" => "Ready".to_owned(),
@@ -77,7 +77,7 @@ fn roles(node: &Tree) -> String {
     }
 }
 
-pub(super) fn namespace(object: &Tree, now: &Moment) -> Vec<Tree> {
+pub(super) fn namespace(object: &Tree, now: &AgeClock) -> Vec<Tree> {
     vec![
         name(object),
         json!(text(object, "/status/phase")),
@@ -85,8 +85,9 @@ pub(super) fn namespace(object: &Tree, now: &Moment) -> Vec<Tree> {
     ]
 }
 
-/// Events of both groups: `events.k8s.io` has other names for the same things.
-pub(super) fn event(object: &Tree, now: &Moment) -> Vec<Tree> {
+/// Returns the cells of an event of either group. `events.k8s.io` has other names for the same
+/// fields.
+pub(super) fn event(object: &Tree, now: &AgeClock) -> Vec<Tree> {
     let either = |one: &str, other: &str| {
         let found = text(object, one);
         if found.is_empty() {
@@ -111,7 +112,7 @@ pub(super) fn event(object: &Tree, now: &Moment) -> Vec<Tree> {
             |pointer| since(object, pointer, now),
         )
     };
-    let (kind, about) = (
+    let (kind, target) = (
         either("/involvedObject/kind", "/regarding/kind").to_lowercase(),
         either("/involvedObject/name", "/regarding/name"),
     );
@@ -137,10 +138,10 @@ pub(super) fn event(object: &Tree, now: &Moment) -> Vec<Tree> {
         json!(ago(last.or(first))),
         json!(text(object, "/type")),
         json!(text(object, "/reason")),
-        json!(if about.is_empty() {
+        json!(if target.is_empty() {
             kind
         } else {
-            format!("{kind}/{about}")
+            format!("{kind}/{target}")
         }),
         json!(either("/involvedObject/fieldPath", "/regarding/fieldPath")),
         json!(source),
@@ -151,7 +152,7 @@ pub(super) fn event(object: &Tree, now: &Moment) -> Vec<Tree> {
     ]
 }
 
-pub(super) fn lease(object: &Tree, now: &Moment) -> Vec<Tree> {
+pub(super) fn lease(object: &Tree, now: &AgeClock) -> Vec<Tree> {
     vec![
         name(object),
         json!(text(object, "/spec/holderIdentity")),
@@ -159,7 +160,7 @@ pub(super) fn lease(object: &Tree, now: &Moment) -> Vec<Tree> {
     ]
 }
 
-pub(super) fn priority_class(object: &Tree, now: &Moment) -> Vec<Tree> {
+pub(super) fn priority_class(object: &Tree, now: &AgeClock) -> Vec<Tree> {
     let global = object
         .pointer("/globalDefault")
         .and_then(Tree::as_bool)
@@ -173,7 +174,7 @@ pub(super) fn priority_class(object: &Tree, now: &Moment) -> Vec<Tree> {
     ]
 }
 
-pub(super) fn config_map(object: &Tree, now: &Moment) -> Vec<Tree> {
+pub(super) fn config_map(object: &Tree, now: &AgeClock) -> Vec<Tree> {
     vec![
         name(object),
         json!(members(object, "/data") + members(object, "/binaryData")),
@@ -181,7 +182,7 @@ pub(super) fn config_map(object: &Tree, now: &Moment) -> Vec<Tree> {
     ]
 }
 
-pub(super) fn secret(object: &Tree, now: &Moment) -> Vec<Tree> {
+pub(super) fn secret(object: &Tree, now: &AgeClock) -> Vec<Tree> {
     vec![
         name(object),
         json!(text(object, "/type")),
@@ -190,7 +191,7 @@ pub(super) fn secret(object: &Tree, now: &Moment) -> Vec<Tree> {
     ]
 }
 
-pub(super) fn service_account(object: &Tree, now: &Moment) -> Vec<Tree> {
+pub(super) fn service_account(object: &Tree, now: &AgeClock) -> Vec<Tree> {
     vec![
         name(object),
         json!(items(object, "/secrets").len()),
@@ -198,7 +199,7 @@ pub(super) fn service_account(object: &Tree, now: &Moment) -> Vec<Tree> {
     ]
 }
 
-pub(super) fn role_binding(object: &Tree, now: &Moment) -> Vec<Tree> {
+pub(super) fn role_binding(object: &Tree, now: &AgeClock) -> Vec<Tree> {
     let role = format!(
         "{}/{}",
         text(object, "/roleRef/kind"),
@@ -226,7 +227,7 @@ pub(super) fn role_binding(object: &Tree, now: &Moment) -> Vec<Tree> {
     ]
 }
 
-pub(super) fn quota(object: &Tree, now: &Moment) -> Vec<Tree> {
+pub(super) fn quota(object: &Tree, now: &AgeClock) -> Vec<Tree> {
     let (mut requests, mut limits) = (Vec::new(), Vec::new());
     for (resource, hard) in object
         .pointer("/status/hard")
@@ -269,7 +270,7 @@ fn access_modes(object: &Tree, pointer: &str) -> String {
     modes.join(",")
 }
 
-pub(super) fn volume(object: &Tree, now: &Moment) -> Vec<Tree> {
+pub(super) fn volume(object: &Tree, now: &AgeClock) -> Vec<Tree> {
     let claim = match (
         text(object, "/spec/claimRef/namespace"),
         text(object, "/spec/claimRef/name"),
@@ -292,7 +293,7 @@ pub(super) fn volume(object: &Tree, now: &Moment) -> Vec<Tree> {
     ]
 }
 
-pub(super) fn claim(object: &Tree, now: &Moment) -> Vec<Tree> {
+pub(super) fn claim(object: &Tree, now: &AgeClock) -> Vec<Tree> {
     let going = !text(object, "/metadata/deletionTimestamp").is_empty();
     vec![
         name(object),
@@ -311,7 +312,7 @@ pub(super) fn claim(object: &Tree, now: &Moment) -> Vec<Tree> {
     ]
 }
 
-pub(super) fn storage_class(object: &Tree, now: &Moment) -> Vec<Tree> {
+pub(super) fn storage_class(object: &Tree, now: &AgeClock) -> Vec<Tree> {
     let default = text(
         object,
         "/metadata/annotations/storageclass.kubernetes.io~1is-default-class",
@@ -342,10 +343,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cordoned_node_says_so() {
+    fn the_status_of_a_cordoned_node_includes_scheduling_disabled() {
         let object = json!({"metadata": {"name": "n", "labels": {"node-role.kubernetes.io/b": "", "kubernetes.io/role": "a"}},
             "spec": {"unschedulable": true}, "status": {"conditions": [{"type": "Ready", "status": "True"}], "nodeInfo": {"kernelVersion": "6.1", "architecture": "amd64"}}});
-        let cells = node(&object, &Moment::at(0));
+        let cells = node(&object, &AgeClock::at(0));
         assert_eq!(
             (&cells[1], &cells[2], &cells[8]),
             (
@@ -357,10 +358,10 @@ mod tests {
     }
 
     #[test]
-    fn subjects_are_told_apart() {
+    fn users_groups_and_accounts_have_columns_of_their_own() {
         let object = json!({"metadata": {"name": "b"}, "roleRef": {"kind": "Role", "name": "r"}, "subjects": [{"kind": "User", "name": "u"}, {"kind": "ServiceAccount", "namespace": "n", "name": "s"}]});
         assert_eq!(
-            role_binding(&object, &Moment::at(0))[3..],
+            role_binding(&object, &AgeClock::at(0))[3..],
             [json!("u"), json!(""), json!("n/s")]
         );
     }

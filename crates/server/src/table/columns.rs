@@ -1,6 +1,6 @@
-//! The columns of each kind, as kubectl shows them, and which function fills the cells.
+//! The columns of each kind, as kubectl shows them, and the functions that fill their cells.
 //!
-//! The server always sends every column; those of priority 1 are shown only by `-o wide`.
+//! The server always sends all columns. Clients show those of priority 1 only with `-o wide`.
 
 mod system;
 
@@ -8,44 +8,44 @@ use kinds::Tree;
 use kinds::facts::Resource;
 use serde::Serialize;
 
-use super::cells::Moment;
+use super::cells::AgeClock;
 use super::{cluster, network, pods, workloads};
 
-/// One column.
+/// A column.
 #[derive(Debug, Serialize)]
-pub(crate) struct Column {
+pub(crate) struct TableColumn {
     pub(crate) name: &'static str,
     /// `string`, `integer`, `boolean` or `date`.
     #[serde(rename = "type")]
     pub(crate) kind: &'static str,
-    /// `name` for the column that names the object.
+    /// `name` for the column with the name of the object, else empty.
     pub(crate) format: &'static str,
     pub(crate) description: &'static str,
-    /// 0: always shown; 1: only wide.
+    /// 0 for columns that are always shown, 1 for those of wide output.
     pub(crate) priority: u8,
 }
 
-/// How objects of a kind become rows.
+/// Returns the printer of a resource.
 #[derive(Debug)]
 pub(crate) struct Printer {
-    pub(crate) columns: &'static [Column],
-    /// An object and the present time to its cells.
-    pub(crate) cells: fn(&Tree, &Moment) -> Vec<Tree>,
-    /// Conditions of the row (`Completed` for finished pods).
+    pub(crate) columns: &'static [TableColumn],
+    /// Returns the cells of an object at a time.
+    pub(crate) cells: fn(&Tree, &AgeClock) -> Vec<Tree>,
+    /// Returns the conditions of the row (`Completed` for finished pods).
     pub(crate) conditions: fn(&Tree) -> Option<Tree>,
 }
 
 const NAME_TEXT: &str = "Name must be unique within a namespace. Is required when creating resources, although some resources may allow a client to request the generation of an appropriate name automatically. Name is primarily intended for creation idempotence and configuration definition. Cannot be updated. More info: https://kubernetes.io/docs/concepts/overview/working-with-objects/names#names";
 const AGE_TEXT: &str = "CreationTimestamp is a timestamp representing the server time when this object was created. It is not guaranteed to be set in happens-before order across separate operations. Clients may not set this value. It is represented in RFC3339 form and is in UTC.\n\nPopulated by the system. Read-only. Null for lists. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#metadata";
 
-pub(super) const NAME: Column = Column {
+pub(super) const NAME: TableColumn = TableColumn {
     name: "Name",
     kind: "string",
     format: "name",
     description: NAME_TEXT,
     priority: 0,
 };
-const AGE: Column = Column {
+const AGE: TableColumn = TableColumn {
     name: "Age",
     kind: "string",
     format: "",
@@ -53,8 +53,8 @@ const AGE: Column = Column {
     priority: 0,
 };
 
-const fn text(name: &'static str, description: &'static str) -> Column {
-    Column {
+const fn text(name: &'static str, description: &'static str) -> TableColumn {
+    TableColumn {
         name,
         kind: "string",
         format: "",
@@ -63,8 +63,8 @@ const fn text(name: &'static str, description: &'static str) -> Column {
     }
 }
 
-const fn count(name: &'static str, description: &'static str) -> Column {
-    Column {
+const fn count(name: &'static str, description: &'static str) -> TableColumn {
+    TableColumn {
         name,
         kind: "integer",
         format: "",
@@ -73,8 +73,8 @@ const fn count(name: &'static str, description: &'static str) -> Column {
     }
 }
 
-const fn truth(name: &'static str, description: &'static str) -> Column {
-    Column {
+const fn truth(name: &'static str, description: &'static str) -> TableColumn {
+    TableColumn {
         name,
         kind: "boolean",
         format: "",
@@ -83,8 +83,8 @@ const fn truth(name: &'static str, description: &'static str) -> Column {
     }
 }
 
-const fn wide(name: &'static str, description: &'static str) -> Column {
-    Column {
+const fn wide(name: &'static str, description: &'static str) -> TableColumn {
+    TableColumn {
         name,
         kind: "string",
         format: "",
@@ -93,14 +93,17 @@ const fn wide(name: &'static str, description: &'static str) -> Column {
     }
 }
 
-const CONTAINERS: Column = wide("Containers", "Names of each container in the template.");
-const IMAGES: Column = wide(
+const CONTAINERS: TableColumn = wide("Containers", "Names of each container in the template.");
+const IMAGES: TableColumn = wide(
     "Images",
     "Images referenced by each container in the template.",
 );
-const SELECTOR: Column = wide("Selector", "The label selector of the pods.");
+const SELECTOR: TableColumn = wide("Selector", "Label selector of the pods.");
 
-const fn printer(columns: &'static [Column], cells: fn(&Tree, &Moment) -> Vec<Tree>) -> Printer {
+const fn printer(
+    columns: &'static [TableColumn],
+    cells: fn(&Tree, &AgeClock) -> Vec<Tree>,
+) -> Printer {
     Printer {
         columns,
         cells,
@@ -128,15 +131,15 @@ const POD: Printer = Printer {
             "The number of times the containers in this pod have been restarted and when the last container in this pod has restarted.",
         ),
         AGE,
-        wide("IP", "The pod's first address."),
-        wide("Node", "The node that the pod is bound to."),
+        wide("IP", "First address of the pod."),
+        wide("Node", "Node that the pod is bound to."),
         wide(
             "Nominated Node",
             "The node on which pods are being preempted for this one.",
         ),
         wide(
             "Readiness Gates",
-            "How many of the readiness gates are open.",
+            "Number of readiness gates that are true.",
         ),
     ],
     cells: pods::pod,
@@ -147,12 +150,13 @@ const POD_TEMPLATE: Printer = printer(
     &[NAME, CONTAINERS_SHOWN, IMAGES_SHOWN, POD_LABELS],
     pods::template,
 );
-const CONTAINERS_SHOWN: Column = text("Containers", "Names of each container in the template.");
-const IMAGES_SHOWN: Column = text(
+const CONTAINERS_SHOWN: TableColumn =
+    text("Containers", "Names of each container in the template.");
+const IMAGES_SHOWN: TableColumn = text(
     "Images",
     "Images referenced by each container in the template.",
 );
-const POD_LABELS: Column = text("Pod Labels", "The labels for the pod template.");
+const POD_LABELS: TableColumn = text("Pod Labels", "The labels for the pod template.");
 
 const DEPLOYMENT: Printer = printer(
     &[
@@ -219,7 +223,7 @@ const DAEMON_SET: Printer = printer(
             "Available",
             "Nodes on which it has been ready for long enough.",
         ),
-        text("Node Selector", "Which nodes should run it."),
+        text("Node Selector", "Labels of the nodes that run the pods."),
         AGE,
         CONTAINERS,
         IMAGES,
@@ -232,7 +236,10 @@ const JOB: Printer = printer(
     &[
         NAME,
         text("Status", "Status of the job."),
-        text("Completions", "Finished pods of the wanted ones."),
+        text(
+            "Completions",
+            "Number of finished pods and of required ones.",
+        ),
         text("Duration", "Time required to complete the job."),
         AGE,
         CONTAINERS,
@@ -245,11 +252,11 @@ const JOB: Printer = printer(
 const CRON_JOB: Printer = printer(
     &[
         NAME,
-        text("Schedule", "When jobs are made, in Cron form."),
+        text("Schedule", "Schedule in cron format."),
         text("Timezone", "The time zone of the schedule."),
         truth("Suspend", "Whether no jobs are made for now."),
         count("Active", "Jobs that run."),
-        text("Last Schedule", "When a job was last made."),
+        text("Last Schedule", "Time of the last scheduled job."),
         AGE,
         CONTAINERS,
         IMAGES,
@@ -261,8 +268,8 @@ const CRON_JOB: Printer = printer(
 const AUTOSCALER: Printer = printer(
     &[
         NAME,
-        text("Reference", "What is scaled."),
-        text("Targets", "Current and wanted metrics."),
+        text("Reference", "Resource that is scaled."),
+        text("Targets", "Current and target values of the metrics."),
         text("MinPods", "The lower limit of pods."),
         count("MaxPods", "The upper limit of pods."),
         count("Replicas", "The number of pods."),
@@ -307,11 +314,11 @@ const NODE: Printer = printer(
         text("Status", "The status of the node"),
         text("Roles", "The roles of the node"),
         AGE,
-        text("Version", "Version of the node agent."),
-        wide("Internal-IP", "The node's address inside the cluster."),
-        wide("External-IP", "The node's address from outside."),
-        wide("OS-Image", "The operating system."),
-        wide("Kernel-Version", "The kernel."),
+        text("Version", "Version of the kubelet."),
+        wide("Internal-IP", "Internal address of the node."),
+        wide("External-IP", "External address of the node."),
+        wide("OS-Image", "Operating system of the node."),
+        wide("Kernel-Version", "Kernel version of the node."),
         wide("Container-Runtime", "The container runtime."),
     ],
     cluster::node,
@@ -324,16 +331,16 @@ const NAMESPACE: Printer = printer(
 
 const EVENT: Printer = printer(
     &[
-        text("Last Seen", "When it was last seen."),
-        text("Type", "Normal or Warning."),
-        text("Reason", "Why, for programs."),
-        text("Object", "What it is about."),
-        wide("Subobject", "The part of the object."),
-        wide("Source", "Who tells it."),
-        text("Message", "For people."),
-        wide("First Seen", "When it was first seen."),
-        wide("Count", "How often it was seen."),
-        Column {
+        text("Last Seen", "Time of the last occurrence of the event."),
+        text("Type", "Type of the event: Normal or Warning."),
+        text("Reason", "Machine-readable reason of the event."),
+        text("Object", "Object of the event."),
+        wide("Subobject", "Field of the object that the event is about."),
+        wide("Source", "Component that reported the event."),
+        text("Message", "Description of the event."),
+        wide("First Seen", "Time of the first occurrence of the event."),
+        wide("Count", "Number of occurrences of the event."),
+        TableColumn {
             name: "Name",
             kind: "string",
             format: "name",
@@ -345,7 +352,11 @@ const EVENT: Printer = printer(
 );
 
 const LEASE: Printer = printer(
-    &[NAME, text("Holder", "Who holds the lease."), AGE],
+    &[
+        NAME,
+        text("Holder", "Identity of the holder of the lease."),
+        AGE,
+    ],
     cluster::lease,
 );
 
@@ -355,7 +366,10 @@ const PRIORITY_CLASS: Printer = printer(
         count("Value", "The priority of its pods."),
         truth("Global-Default", "Whether pods without a class get it."),
         AGE,
-        text("PreemptionPolicy", "Whether its pods push others out."),
+        text(
+            "PreemptionPolicy",
+            "Whether pods of this class preempt others.",
+        ),
     ],
     cluster::priority_class,
 );
@@ -367,7 +381,7 @@ const CONFIG_MAP: Printer = printer(
 const SECRET: Printer = printer(
     &[
         NAME,
-        text("Type", "What the data is for."),
+        text("Type", "Purpose of the data."),
         text("Data", "The number of entries."),
         AGE,
     ],
@@ -380,7 +394,7 @@ const SERVICE_ACCOUNT: Printer = printer(
 const ROLE: Printer = printer(
     &[
         NAME,
-        Column {
+        TableColumn {
             name: "Created At",
             kind: "date",
             format: "",
@@ -393,19 +407,22 @@ const ROLE: Printer = printer(
 const BINDING: Printer = printer(
     &[
         NAME,
-        text("Role", "The role that is given."),
+        text("Role", "Role that the binding grants."),
         AGE,
-        wide("Users", "Users that have it."),
-        wide("Groups", "Groups that have it."),
-        wide("ServiceAccounts", "Service accounts that have it."),
+        wide("Users", "Users that the role is granted to."),
+        wide("Groups", "Groups that the role is granted to."),
+        wide(
+            "ServiceAccounts",
+            "Service accounts that the role is granted to.",
+        ),
     ],
     cluster::role_binding,
 );
 const QUOTA: Printer = printer(
     &[
         NAME,
-        text("Request", "Requests, used and allowed."),
-        text("Limit", "Limits, used and allowed."),
+        text("Request", "Requests in use and allowed."),
+        text("Limit", "Limits in use and allowed."),
         AGE,
     ],
     cluster::quota,
@@ -413,14 +430,17 @@ const QUOTA: Printer = printer(
 const VOLUME: Printer = printer(
     &[
         NAME,
-        text("Capacity", "Its size."),
-        text("Access Modes", "How it can be mounted."),
-        text("Reclaim Policy", "What becomes of it when it is released."),
-        text("Status", "Its phase."),
-        text("Claim", "Who uses it."),
-        text("StorageClass", "Its storage class."),
-        text("VolumeAttributesClass", "Its attributes class."),
-        text("Reason", "Why it is in this phase."),
+        text("Capacity", "Capacity of the volume."),
+        text("Access Modes", "Access modes of the volume."),
+        text(
+            "Reclaim Policy",
+            "What happens to the volume when its claim is deleted.",
+        ),
+        text("Status", "Phase."),
+        text("Claim", "The claim that is bound to the volume."),
+        text("StorageClass", "Storage class."),
+        text("VolumeAttributesClass", "Volume attributes class."),
+        text("Reason", "Reason of the phase."),
         AGE,
         wide("VolumeMode", "File system or block device."),
     ],
@@ -429,12 +449,12 @@ const VOLUME: Printer = printer(
 const CLAIM: Printer = printer(
     &[
         NAME,
-        text("Status", "Its phase."),
-        text("Volume", "The volume that it is bound to."),
-        text("Capacity", "Its size."),
-        text("Access Modes", "How it can be mounted."),
-        text("StorageClass", "Its storage class."),
-        text("VolumeAttributesClass", "Its attributes class."),
+        text("Status", "Phase."),
+        text("Volume", "Volume that the claim is bound to."),
+        text("Capacity", "Capacity of the volume."),
+        text("Access Modes", "Access modes of the volume."),
+        text("StorageClass", "Storage class."),
+        text("VolumeAttributesClass", "Volume attributes class."),
         AGE,
         wide("VolumeMode", "File system or block device."),
     ],
@@ -443,10 +463,16 @@ const CLAIM: Printer = printer(
 const STORAGE_CLASS: Printer = printer(
     &[
         NAME,
-        text("Provisioner", "Who makes the volumes."),
-        text("ReclaimPolicy", "What becomes of a released volume."),
-        text("VolumeBindingMode", "When claims are bound."),
-        text("AllowVolumeExpansion", "Whether volumes may grow."),
+        text("Provisioner", "Provisioner of the volumes."),
+        text(
+            "ReclaimPolicy",
+            "What happens to volumes when their claims are deleted.",
+        ),
+        text("VolumeBindingMode", "When volumes are bound to claims."),
+        text(
+            "AllowVolumeExpansion",
+            "Whether volumes of this class can be expanded.",
+        ),
         AGE,
     ],
     cluster::storage_class,
@@ -455,17 +481,21 @@ const STORAGE_CLASS: Printer = printer(
 const SERVICE: Printer = printer(
     &[
         NAME,
-        text("Type", "How the service is reached."),
-        text("Cluster-IP", "Its address inside the cluster."),
-        text("External-IP", "Its address from outside."),
-        text("Port(s)", "Its ports."),
+        text("Type", "Type of the service."),
+        text("Cluster-IP", "Cluster-internal address of the service."),
+        text("External-IP", "External addresses of the service."),
+        text("Port(s)", "Ports."),
         AGE,
-        wide("Selector", "Which pods it leads to."),
+        wide("Selector", "Labels of the pods that receive the traffic."),
     ],
     network::service,
 );
 const ENDPOINTS: Printer = printer(
-    &[NAME, text("Endpoints", "Addresses with their ports."), AGE],
+    &[
+        NAME,
+        text("Endpoints", "Addresses and ports of the endpoints."),
+        AGE,
+    ],
     network::endpoints,
 );
 const ENDPOINT_SLICE: Printer = printer(
@@ -473,7 +503,7 @@ const ENDPOINT_SLICE: Printer = printer(
         NAME,
         text("AddressType", "The family of the addresses."),
         text("Ports", "The ports."),
-        text("Endpoints", "The addresses."),
+        text("Endpoints", "Addresses of the endpoints."),
         AGE,
     ],
     network::endpoint_slice,
@@ -481,26 +511,30 @@ const ENDPOINT_SLICE: Printer = printer(
 const INGRESS: Printer = printer(
     &[
         NAME,
-        text("Class", "Who serves it."),
+        text("Class", "The controller that implements it."),
         text("Hosts", "Host names."),
-        text("Address", "Where it is reached."),
-        text("Ports", "Its ports."),
+        text("Address", "Addresses of the load balancer."),
+        text("Ports", "Ports."),
         AGE,
     ],
     network::ingress,
 );
 const NETWORK_POLICY: Printer = printer(
-    &[NAME, text("Pod-Selector", "Which pods it is for."), AGE],
+    &[
+        NAME,
+        text("Pod-Selector", "Labels of the pods that it applies to."),
+        AGE,
+    ],
     network::network_policy,
 );
 
-/// Kinds that have nothing to show but their name and age.
+/// Kinds with only a name and an age.
 const PLAIN: Printer = printer(&[NAME, AGE], cluster::plain);
-/// Every other kind.
+/// All other kinds.
 const OTHER: Printer = printer(
     &[
         NAME,
-        Column {
+        TableColumn {
             name: "Created At",
             kind: "date",
             format: "",
@@ -511,7 +545,7 @@ const OTHER: Printer = printer(
     cluster::created,
 );
 
-/// The printer of a resource.
+/// Returns the printer of a resource.
 pub(crate) fn of(resource: &Resource) -> &'static Printer {
     match resource.group_and_plural() {
         ("", "pods") => &POD,

@@ -1,13 +1,13 @@
-//! Rows of what leads to pods.
+//! Rows of services, endpoints and ingresses.
 
 use kinds::Tree;
 use kinds::tree::json;
 
 use super::cells::{
-    Moment, age, items, joined, name, number, pairs, selector, some, text, text_or,
+    AgeClock, age, items, joined, name, number, pairs, selector, some, text, text_or,
 };
 
-pub(super) fn service(object: &Tree, now: &Moment) -> Vec<Tree> {
+pub(super) fn service(object: &Tree, now: &AgeClock) -> Vec<Tree> {
     let ports: Vec<String> = items(object, "/spec/ports")
         .iter()
         .map(service_port)
@@ -74,7 +74,7 @@ fn external(service: &Tree) -> String {
     }
 }
 
-pub(super) fn endpoints(object: &Tree, now: &Moment) -> Vec<Tree> {
+pub(super) fn endpoints(object: &Tree, now: &AgeClock) -> Vec<Tree> {
     let mut found = Vec::new();
     for subset in items(object, "/subsets") {
         let addresses = items(subset, "/addresses");
@@ -97,7 +97,7 @@ pub(super) fn endpoints(object: &Tree, now: &Moment) -> Vec<Tree> {
     vec![name(object), json!(some(&found, 3)), age(object, now)]
 }
 
-pub(super) fn endpoint_slice(object: &Tree, now: &Moment) -> Vec<Tree> {
+pub(super) fn endpoint_slice(object: &Tree, now: &AgeClock) -> Vec<Tree> {
     let port = |port: &Tree| {
         port["port"]
             .as_i64()
@@ -129,7 +129,7 @@ pub(super) fn endpoint_slice(object: &Tree, now: &Moment) -> Vec<Tree> {
     ]
 }
 
-pub(super) fn ingress(object: &Tree, now: &Moment) -> Vec<Tree> {
+pub(super) fn ingress(object: &Tree, now: &AgeClock) -> Vec<Tree> {
     let hosts: Vec<String> = items(object, "/spec/rules")
         .iter()
         .map(|rule| text(rule, "/host").to_owned())
@@ -167,7 +167,7 @@ pub(super) fn ingress(object: &Tree, now: &Moment) -> Vec<Tree> {
     ]
 }
 
-pub(super) fn network_policy(object: &Tree, now: &Moment) -> Vec<Tree> {
+pub(super) fn network_policy(object: &Tree, now: &AgeClock) -> Vec<Tree> {
     let selector = match object.pointer("/spec/podSelector") {
         Some(_) => selector(object, "/spec/podSelector"),
         None => joined([]),

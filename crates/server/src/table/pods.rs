@@ -1,13 +1,13 @@
-//! Rows of pods: the text in the STATUS column is the sum of phase, reasons and containers.
+//! Rows of pods. The STATUS column summarizes phase, reasons and container states.
 
 use kinds::Tree;
 use kinds::tree::json;
 
 use super::cells::{
-    Moment, age, condition, containers, items, name, pairs, seconds, text, text_or,
+    AgeClock, age, condition, containers, items, name, pairs, seconds, text, text_or,
 };
 
-/// What the walk over the containers found.
+/// Counts over the containers of a pod.
 struct Containers {
     total: usize,
     ready: usize,
@@ -16,8 +16,8 @@ struct Containers {
     status: String,
 }
 
-/// The cells of a pod.
-pub(super) fn pod(pod: &Tree, now: &Moment) -> Vec<Tree> {
+/// Returns the cells of a pod.
+pub(super) fn pod(pod: &Tree, now: &AgeClock) -> Vec<Tree> {
     let mut found = Containers {
         total: 0,
         ready: 0,
@@ -66,7 +66,7 @@ pub(super) fn pod(pod: &Tree, now: &Moment) -> Vec<Tree> {
     ]
 }
 
-/// Finished pods are marked, so that clients can hide them.
+/// Returns the row conditions. Finished pods have one, so that clients can hide them.
 pub(super) fn conditions(pod: &Tree) -> Option<Tree> {
     let (reason, message) = match text(pod, "/status/phase") {
         "Succeeded" => ("Succeeded", "The pod has completed successfully."),
@@ -98,7 +98,7 @@ fn restartable(spec: &Tree) -> bool {
     spec["restartPolicy"] == "Always"
 }
 
-/// True when an init container is not done yet; the status text then tells of it.
+/// Returns whether an init container has not finished. The status then describes it.
 fn walk_init(pod: &Tree, found: &mut Containers) -> bool {
     let specs = items(pod, "/spec/initContainers");
     let sidecar = |status: &Tree| {
@@ -134,7 +134,7 @@ fn walk_init(pod: &Tree, found: &mut Containers) -> bool {
 
 fn walk_regular(pod: &Tree, found: &mut Containers) {
     let specs = items(pod, "/spec/initContainers");
-    // Once initialised only sidecars and regular containers count.
+    // After initialization only sidecars and regular containers count.
     (found.restarts, found.last_restart) = (0, None);
     for status in items(pod, "/status/initContainerStatuses") {
         if specs
@@ -208,8 +208,8 @@ fn gates(pod: &Tree) -> Tree {
     ))
 }
 
-/// The cells of a pod template.
-pub(super) fn template(template: &Tree, _now: &Moment) -> Vec<Tree> {
+/// Returns the cells of a pod template.
+pub(super) fn template(template: &Tree, _now: &AgeClock) -> Vec<Tree> {
     let [names, images] = containers(template, "/template/spec/containers");
     vec![
         name(template),
@@ -228,7 +228,7 @@ mod tests {
         if deleted {
             object["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
         }
-        let cells = pod(&object, &Moment::at(0));
+        let cells = pod(&object, &AgeClock::at(0));
         format!(
             "{} {} {}",
             cells[1].as_str().unwrap(),
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn the_status_sums_up_phase_reasons_and_containers() {
+    fn the_status_summarizes_phase_reasons_and_containers() {
         let one = json!({"containers": [{"name": "c"}]});
         let running = json!({"phase": "Running", "containerStatuses": [{"name": "c", "ready": true, "restartCount": 0, "state": {"running": {}}}]});
         assert_eq!(check(one.clone(), running.clone(), false), "1/1 Running 0");

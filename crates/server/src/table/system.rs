@@ -1,10 +1,10 @@
-//! Rows of the kinds that the machinery of a cluster keeps.
+//! Rows of system kinds.
 
 use kinds::Tree;
 use kinds::duration::human_age;
 use kinds::tree::json;
 
-use super::cells::{Moment, age, condition, items, joined, name, number, text, text_or};
+use super::cells::{AgeClock, age, condition, items, joined, name, number, text, text_or};
 
 const NONE: &str = "<none>";
 const UNSET: &str = "<unset>";
@@ -22,7 +22,7 @@ fn texts<'a>(object: &'a Tree, pointer: &str) -> impl Iterator<Item = &'a str> {
     items(object, pointer).iter().filter_map(Tree::as_str)
 }
 
-pub(super) fn component_status(object: &Tree, _now: &Moment) -> Vec<Tree> {
+pub(super) fn component_status(object: &Tree, _now: &AgeClock) -> Vec<Tree> {
     let healthy = items(object, "/conditions")
         .iter()
         .find(|condition| condition["type"] == "Healthy");
@@ -40,7 +40,7 @@ pub(super) fn component_status(object: &Tree, _now: &Moment) -> Vec<Tree> {
     ]
 }
 
-pub(super) fn webhooks(object: &Tree, now: &Moment) -> Vec<Tree> {
+pub(super) fn webhooks(object: &Tree, now: &AgeClock) -> Vec<Tree> {
     vec![
         name(object),
         json!(items(object, "/webhooks").len()),
@@ -48,7 +48,7 @@ pub(super) fn webhooks(object: &Tree, now: &Moment) -> Vec<Tree> {
     ]
 }
 
-pub(super) fn validating_policy(object: &Tree, now: &Moment) -> Vec<Tree> {
+pub(super) fn validating_policy(object: &Tree, now: &AgeClock) -> Vec<Tree> {
     vec![
         name(object),
         json!(items(object, "/spec/validations").len()),
@@ -57,7 +57,7 @@ pub(super) fn validating_policy(object: &Tree, now: &Moment) -> Vec<Tree> {
     ]
 }
 
-pub(super) fn mutating_policy(object: &Tree, now: &Moment) -> Vec<Tree> {
+pub(super) fn mutating_policy(object: &Tree, now: &AgeClock) -> Vec<Tree> {
     vec![
         name(object),
         json!(items(object, "/spec/mutations").len()),
@@ -75,7 +75,7 @@ fn parameter_kind(object: &Tree) -> Tree {
     })
 }
 
-pub(super) fn policy_binding(object: &Tree, now: &Moment) -> Vec<Tree> {
+pub(super) fn policy_binding(object: &Tree, now: &AgeClock) -> Vec<Tree> {
     let (namespace, parameters) = (
         text(object, "/spec/paramRef/namespace"),
         text(object, "/spec/paramRef/name"),
@@ -93,7 +93,7 @@ pub(super) fn policy_binding(object: &Tree, now: &Moment) -> Vec<Tree> {
     ]
 }
 
-pub(super) fn flow_schema(object: &Tree, now: &Moment) -> Vec<Tree> {
+pub(super) fn flow_schema(object: &Tree, now: &AgeClock) -> Vec<Tree> {
     let dangling =
         condition(object, "Dangling").map_or("?", |condition| text(condition, "/status"));
     vec![
@@ -106,8 +106,8 @@ pub(super) fn flow_schema(object: &Tree, now: &Moment) -> Vec<Tree> {
     ]
 }
 
-pub(super) fn priority_level(object: &Tree, now: &Moment) -> Vec<Tree> {
-    let figure = |holder: &str, member: &str| match object.pointer(holder) {
+pub(super) fn priority_level(object: &Tree, now: &AgeClock) -> Vec<Tree> {
+    let number = |holder: &str, member: &str| match object.pointer(holder) {
         None | Some(Tree::Null) => json!(NONE),
         Some(holder) => json!(number(holder, member)),
     };
@@ -115,28 +115,28 @@ pub(super) fn priority_level(object: &Tree, now: &Moment) -> Vec<Tree> {
     vec![
         name(object),
         json!(text(object, "/spec/type")),
-        figure("/spec/limited", "/nominalConcurrencyShares"),
-        figure(QUEUING, "/queues"),
-        figure(QUEUING, "/handSize"),
-        figure(QUEUING, "/queueLengthLimit"),
+        number("/spec/limited", "/nominalConcurrencyShares"),
+        number(QUEUING, "/queues"),
+        number(QUEUING, "/handSize"),
+        number(QUEUING, "/queueLengthLimit"),
         age(object, now),
     ]
 }
 
-pub(super) fn signing_request(object: &Tree, now: &Moment) -> Vec<Tree> {
+pub(super) fn signing_request(object: &Tree, now: &AgeClock) -> Vec<Tree> {
     let duration = object
         .pointer("/spec/expirationSeconds")
         .and_then(Tree::as_i64)
         .map_or_else(|| NONE.to_owned(), human_age);
-    let said = |kind: &str| condition(object, kind).is_some();
-    let mut state = if said("Denied") {
+    let has_condition = |kind: &str| condition(object, kind).is_some();
+    let mut state = if has_condition("Denied") {
         "Denied".to_owned()
-    } else if said("Approved") {
+    } else if has_condition("Approved") {
         "Approved".to_owned()
     } else {
         "Pending".to_owned()
     };
-    if said("Failed") {
+    if has_condition("Failed") {
         state.push_str(",Failed");
     }
     if !text(object, "/status/certificate").is_empty() {
@@ -152,7 +152,7 @@ pub(super) fn signing_request(object: &Tree, now: &Moment) -> Vec<Tree> {
     ]
 }
 
-pub(super) fn storage_driver(object: &Tree, now: &Moment) -> Vec<Tree> {
+pub(super) fn storage_driver(object: &Tree, now: &AgeClock) -> Vec<Tree> {
     let audiences = items(object, "/spec/tokenRequests")
         .iter()
         .map(|request| text(request, "/audience"));
@@ -173,7 +173,7 @@ pub(super) fn storage_driver(object: &Tree, now: &Moment) -> Vec<Tree> {
     ]
 }
 
-pub(super) fn storage_node(object: &Tree, now: &Moment) -> Vec<Tree> {
+pub(super) fn storage_node(object: &Tree, now: &AgeClock) -> Vec<Tree> {
     vec![
         name(object),
         json!(items(object, "/spec/drivers").len()),
@@ -181,7 +181,7 @@ pub(super) fn storage_node(object: &Tree, now: &Moment) -> Vec<Tree> {
     ]
 }
 
-pub(super) fn storage_capacity(object: &Tree, _now: &Moment) -> Vec<Tree> {
+pub(super) fn storage_capacity(object: &Tree, _now: &AgeClock) -> Vec<Tree> {
     vec![
         name(object),
         json!(text(object, "/storageClassName")),
@@ -189,7 +189,7 @@ pub(super) fn storage_capacity(object: &Tree, _now: &Moment) -> Vec<Tree> {
     ]
 }
 
-pub(super) fn attachment(object: &Tree, now: &Moment) -> Vec<Tree> {
+pub(super) fn attachment(object: &Tree, now: &AgeClock) -> Vec<Tree> {
     vec![
         name(object),
         json!(text(object, "/spec/attacher")),
@@ -200,7 +200,7 @@ pub(super) fn attachment(object: &Tree, now: &Moment) -> Vec<Tree> {
     ]
 }
 
-pub(super) fn attributes_class(object: &Tree, now: &Moment) -> Vec<Tree> {
+pub(super) fn attributes_class(object: &Tree, now: &AgeClock) -> Vec<Tree> {
     vec![
         name(object),
         json!(text(object, "/driverName")),
@@ -208,7 +208,7 @@ pub(super) fn attributes_class(object: &Tree, now: &Moment) -> Vec<Tree> {
     ]
 }
 
-pub(super) fn ingress_class(object: &Tree, now: &Moment) -> Vec<Tree> {
+pub(super) fn ingress_class(object: &Tree, now: &AgeClock) -> Vec<Tree> {
     let part = |member: &str| text(object, &format!("/spec/parameters/{member}"));
     let group = if part("apiGroup").is_empty() {
         String::new()
@@ -228,7 +228,7 @@ pub(super) fn ingress_class(object: &Tree, now: &Moment) -> Vec<Tree> {
     ]
 }
 
-pub(super) fn service_cidr(object: &Tree, now: &Moment) -> Vec<Tree> {
+pub(super) fn service_cidr(object: &Tree, now: &AgeClock) -> Vec<Tree> {
     vec![
         name(object),
         json!(texts(object, "/spec/cidrs").collect::<Vec<_>>().join(",")),
@@ -236,7 +236,7 @@ pub(super) fn service_cidr(object: &Tree, now: &Moment) -> Vec<Tree> {
     ]
 }
 
-pub(super) fn address(object: &Tree, _now: &Moment) -> Vec<Tree> {
+pub(super) fn address(object: &Tree, _now: &AgeClock) -> Vec<Tree> {
     let part = |member: &str| text(object, &format!("/spec/parentRef/{member}"));
     let resource = if part("group").is_empty() {
         part("resource").to_owned()
@@ -255,7 +255,7 @@ pub(super) fn address(object: &Tree, _now: &Moment) -> Vec<Tree> {
     ]
 }
 
-pub(super) fn runtime_class(object: &Tree, now: &Moment) -> Vec<Tree> {
+pub(super) fn runtime_class(object: &Tree, now: &AgeClock) -> Vec<Tree> {
     vec![
         name(object),
         json!(text(object, "/handler")),
@@ -263,7 +263,7 @@ pub(super) fn runtime_class(object: &Tree, now: &Moment) -> Vec<Tree> {
     ]
 }
 
-pub(super) fn device_claim(object: &Tree, now: &Moment) -> Vec<Tree> {
+pub(super) fn device_claim(object: &Tree, now: &AgeClock) -> Vec<Tree> {
     let is_there = |pointer: &str| object.pointer(pointer).is_some_and(|part| !part.is_null());
     let (is_going, is_allocated) = (
         is_there("/metadata/deletionTimestamp"),
@@ -284,7 +284,7 @@ pub(super) fn device_claim(object: &Tree, now: &Moment) -> Vec<Tree> {
     vec![name(object), json!(states.join(",")), age(object, now)]
 }
 
-pub(super) fn device_slice(object: &Tree, now: &Moment) -> Vec<Tree> {
+pub(super) fn device_slice(object: &Tree, now: &AgeClock) -> Vec<Tree> {
     vec![
         name(object),
         text_or(object, "/spec/nodeName", "<unset>"),
@@ -294,7 +294,7 @@ pub(super) fn device_slice(object: &Tree, now: &Moment) -> Vec<Tree> {
     ]
 }
 
-pub(super) fn api_service(object: &Tree, now: &Moment) -> Vec<Tree> {
+pub(super) fn api_service(object: &Tree, now: &AgeClock) -> Vec<Tree> {
     let (namespace, service) = (
         text(object, "/spec/service/namespace"),
         text(object, "/spec/service/name"),
@@ -325,14 +325,14 @@ pub(super) fn api_service(object: &Tree, now: &Moment) -> Vec<Tree> {
 mod tests {
     use super::*;
 
-    fn row(cells: fn(&Tree, &Moment) -> Vec<Tree>, object: &Tree) -> Vec<Tree> {
+    fn row(cells: fn(&Tree, &AgeClock) -> Vec<Tree>, object: &Tree) -> Vec<Tree> {
         let mut object = object.clone();
         object["metadata"] = json!({"name": "x", "creationTimestamp": "1970-01-01T00:00:00Z"});
-        cells(&object, &Moment::at(60))
+        cells(&object, &AgeClock::at(60))
     }
 
     #[test]
-    fn rows_tell_what_kubectl_shows_of_the_machinery() {
+    fn rows_of_system_kinds_match_kubectl() {
         let check = |cells, object: Tree, expected: Tree| {
             assert_eq!(Tree::from(row(cells, &object)), expected, "{object}")
         };

@@ -1,12 +1,12 @@
-//! Rows of what makes and guards pods.
+//! Rows of workloads, autoscalers and disruption budgets.
 
 use kinds::Tree;
 use kinds::duration::human_age;
 use kinds::tree::json;
 
 use super::cells::{
-    Moment, age, condition, containers, items, name, number, pairs, seconds, selector, since, text,
-    text_or,
+    AgeClock, age, condition, containers, items, name, number, pairs, seconds, selector, since,
+    text, text_or,
 };
 
 const TEMPLATE: &str = "/spec/template/spec/containers";
@@ -16,7 +16,7 @@ fn with_containers(mut cells: Vec<Tree>, object: &Tree, pointer: &str) -> Vec<Tr
     cells
 }
 
-pub(super) fn deployment(object: &Tree, now: &Moment) -> Vec<Tree> {
+pub(super) fn deployment(object: &Tree, now: &AgeClock) -> Vec<Tree> {
     let ready = format!(
         "{}/{}",
         number(object, "/status/readyReplicas"),
@@ -38,8 +38,9 @@ pub(super) fn deployment(object: &Tree, now: &Moment) -> Vec<Tree> {
     cells
 }
 
-/// ReplicaSets and ReplicationControllers; the selector of the latter is a plain map.
-pub(super) fn replicas(object: &Tree, now: &Moment) -> Vec<Tree> {
+/// Returns the cells of a ReplicaSet or ReplicationController. The selector of the latter is a
+/// plain map.
+pub(super) fn replicas(object: &Tree, now: &AgeClock) -> Vec<Tree> {
     let count = |pointer: &str| json!(number(object, pointer));
     let cells = vec![
         name(object),
@@ -58,8 +59,8 @@ pub(super) fn replicas(object: &Tree, now: &Moment) -> Vec<Tree> {
     cells
 }
 
-/// What the subresource `scale` shows, whatever is scaled.
-pub(super) fn scale(object: &Tree, now: &Moment) -> Vec<Tree> {
+/// Returns the cells of the `scale` of any resource.
+pub(super) fn scale(object: &Tree, now: &AgeClock) -> Vec<Tree> {
     let count = |pointer: &str| json!(number(object, pointer));
     vec![
         name(object),
@@ -69,7 +70,7 @@ pub(super) fn scale(object: &Tree, now: &Moment) -> Vec<Tree> {
     ]
 }
 
-pub(super) fn stateful_set(object: &Tree, now: &Moment) -> Vec<Tree> {
+pub(super) fn stateful_set(object: &Tree, now: &AgeClock) -> Vec<Tree> {
     let ready = format!(
         "{}/{}",
         number(object, "/status/readyReplicas"),
@@ -82,7 +83,7 @@ pub(super) fn stateful_set(object: &Tree, now: &Moment) -> Vec<Tree> {
     )
 }
 
-pub(super) fn daemon_set(object: &Tree, now: &Moment) -> Vec<Tree> {
+pub(super) fn daemon_set(object: &Tree, now: &AgeClock) -> Vec<Tree> {
     let count = |member: &str| json!(number(object, &format!("/status/{member}")));
     let cells = vec![
         name(object),
@@ -99,7 +100,7 @@ pub(super) fn daemon_set(object: &Tree, now: &Moment) -> Vec<Tree> {
     cells
 }
 
-pub(super) fn job(object: &Tree, now: &Moment) -> Vec<Tree> {
+pub(super) fn job(object: &Tree, now: &AgeClock) -> Vec<Tree> {
     let succeeded = number(object, "/status/succeeded");
     let completions = match (
         object.pointer("/spec/completions").and_then(Tree::as_i64),
@@ -147,7 +148,7 @@ fn job_status(job: &Tree) -> &'static str {
     }
 }
 
-pub(super) fn cron_job(object: &Tree, now: &Moment) -> Vec<Tree> {
+pub(super) fn cron_job(object: &Tree, now: &AgeClock) -> Vec<Tree> {
     let last = text(object, "/status/lastScheduleTime");
     let last = if last.is_empty() {
         "<none>".to_owned()
@@ -177,7 +178,7 @@ pub(super) fn cron_job(object: &Tree, now: &Moment) -> Vec<Tree> {
     cells
 }
 
-pub(super) fn autoscaler(object: &Tree, now: &Moment) -> Vec<Tree> {
+pub(super) fn autoscaler(object: &Tree, now: &AgeClock) -> Vec<Tree> {
     let reference = format!(
         "{}/{}",
         text(object, "/spec/scaleTargetRef/kind"),
@@ -195,7 +196,7 @@ pub(super) fn autoscaler(object: &Tree, now: &Moment) -> Vec<Tree> {
     ]
 }
 
-/// The utilisation of resources, which is what nearly every autoscaler is about.
+/// Returns the utilization of resources, the metric of nearly every autoscaler.
 fn targets(object: &Tree) -> String {
     let wanted = items(object, "/spec/metrics");
     let current = items(object, "/status/currentMetrics");
@@ -220,7 +221,7 @@ fn targets(object: &Tree) -> String {
     super::cells::some(&texts, 2)
 }
 
-pub(super) fn controller_revision(object: &Tree, now: &Moment) -> Vec<Tree> {
+pub(super) fn controller_revision(object: &Tree, now: &AgeClock) -> Vec<Tree> {
     let owner = items(object, "/metadata/ownerReferences")
         .iter()
         .find(|owner| owner["controller"] == true);
@@ -242,7 +243,7 @@ pub(super) fn controller_revision(object: &Tree, now: &Moment) -> Vec<Tree> {
     ]
 }
 
-pub(super) fn budget(object: &Tree, now: &Moment) -> Vec<Tree> {
+pub(super) fn budget(object: &Tree, now: &AgeClock) -> Vec<Tree> {
     let limit = |pointer: &str| match object.pointer(pointer) {
         Some(text @ Tree::String(_)) => text.clone(),
         Some(Tree::Number(number)) => json!(number.to_string()),

@@ -1,7 +1,7 @@
-//! Sentences that describe types and fields, for `kubectl explain`: they are the documentation of
-//! the `k8s-openapi` crate, which names its schemas as our table does.
+//! Descriptions of types and fields, for `kubectl explain`: the documentation of the `k8s-openapi`
+//! crate, whose schemas have the names of our types.
 //!
-//! They are gathered when a document is made and not kept: nobody but `explain` reads them.
+//! They are collected for each document and not cached, because only `explain` reads them.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService;
@@ -14,7 +14,7 @@ pub(super) struct Descriptions {
 }
 
 impl Descriptions {
-    /// All of them.
+    /// Collects all descriptions.
     pub(super) fn gather() -> Self {
         let mut generator = SchemaGenerator::default();
         for add in KINDS
@@ -28,12 +28,12 @@ impl Descriptions {
         }
     }
 
-    /// What a type is.
+    /// Returns the description of a type.
     pub(super) fn of_type(&self, name: &str) -> Option<&str> {
         self.schemas.get(name)?.get("description")?.as_str()
     }
 
-    /// What a field of a type is.
+    /// Returns the description of a field.
     pub(super) fn of_field(&self, name: &str, field: &str) -> Option<&str> {
         self.schemas
             .get(name)?
@@ -52,7 +52,7 @@ fn add<T: JsonSchema>(generator: &mut SchemaGenerator) {
 
 macro_rules! kinds {
     ($($group:ident :: $version:ident { $($kind:ident),+ $(,)? })+) => {
-        /// The kinds of which everything else is a part.
+        /// The kinds that use all other types.
         const KINDS: &[Add] = &[$($(add::<k8s_openapi::api::$group::$version::$kind>),+),+];
     };
 }

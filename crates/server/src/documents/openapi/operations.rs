@@ -1,4 +1,4 @@
-//! Paths and operations of a resource: which verbs there are, which parameters they take.
+//! Paths and operations of a resource: its verbs and their parameters.
 
 use kinds::Tree;
 use kinds::facts::Subresource;
@@ -48,15 +48,15 @@ const DELETING: [(&str, &str); 5] = [
     ("propagationPolicy", "string"),
 ];
 
-/// Which kind an operation is about.
-struct About<'a> {
+/// Kind of the objects of an operation.
+struct OperationTarget<'a> {
     row: &'a ResourceRef,
     sub: Option<&'a Subresource>,
 }
 
 /// Adds the paths of a resource and of its subresources.
 pub(super) fn of_resource(row: &ResourceRef, paths: &mut Map) {
-    let about = About { row, sub: None };
+    let target = OperationTarget { row, sub: None };
     let collection = if row.namespaced {
         format!("{}/namespaces/{{namespace}}/{}", base(row), row.plural)
     } else {
@@ -65,7 +65,7 @@ pub(super) fn of_resource(row: &ResourceRef, paths: &mut Map) {
     let pick = |verbs: &[(&str, &str)]| -> Vec<(String, Tree)> {
         let served = verbs.iter().filter(|(verb, _)| row.verbs.contains(verb));
         served
-            .map(|(verb, method)| ((*method).to_owned(), about.operation(verb)))
+            .map(|(verb, method)| ((*method).to_owned(), target.operation(verb)))
             .collect()
     };
     let of_collection = pick(&[
@@ -91,13 +91,13 @@ pub(super) fn of_resource(row: &ResourceRef, paths: &mut Map) {
         add(
             paths,
             &format!("{}/{}", base(row), row.plural),
-            vec![("get".to_owned(), about.operation("list"))],
+            vec![("get".to_owned(), target.operation("list"))],
             false,
             false,
         );
     }
     for sub in row.subresources.iter() {
-        let about = About {
+        let target = OperationTarget {
             row,
             sub: Some(sub),
         };
@@ -110,7 +110,7 @@ pub(super) fn of_resource(row: &ResourceRef, paths: &mut Map) {
         ];
         let served = methods.iter().filter(|(verb, _)| sub.verbs.contains(verb));
         let operations = served
-            .map(|(verb, method)| ((*method).to_owned(), about.operation(verb)))
+            .map(|(verb, method)| ((*method).to_owned(), target.operation(verb)))
             .collect();
         add(
             paths,
@@ -150,8 +150,8 @@ fn query((name, kind): &(&str, &str)) -> Tree {
     json!({"name": name, "in": "query", "schema": {"type": kind, "uniqueItems": true}})
 }
 
-impl About<'_> {
-    /// Custom kinds take every patch language but the strategic one, which needs a type.
+impl OperationTarget<'_> {
+    /// Custom resources support all patch types but the strategic one, which needs a type.
     fn takes(&self, media: &str) -> bool {
         !self.row.is_custom() || media != "application/strategic-merge-patch+json"
     }
@@ -176,7 +176,8 @@ impl About<'_> {
         json!({"$ref": format!("#/components/schemas/{}", self.type_name())})
     }
 
-    /// For example `patchCoreV1NamespacedPod` or `createCoreV1NamespacedPodEviction`.
+    /// Returns the ID of an operation, for example `patchCoreV1NamespacedPod` or
+    /// `createCoreV1NamespacedPodEviction`.
     fn id(&self, verb: &str) -> String {
         let action = match verb {
             "get" => "read",
@@ -277,8 +278,8 @@ impl About<'_> {
 }
 
 fn capital(word: &str) -> String {
-    let mut letters = word.chars();
-    letters.next().map_or_else(String::new, |first| {
-        first.to_uppercase().chain(letters).collect()
+    let mut characters = word.chars();
+    characters.next().map_or_else(String::new, |first| {
+        first.to_uppercase().chain(characters).collect()
     })
 }

@@ -1,4 +1,4 @@
-//! Schemas: how a type of the table reads in OpenAPI.
+//! OpenAPI schemas of the types of the field table.
 
 use kinds::Tree;
 use kinds::facts::{Field, ListType, Shape, Type};
@@ -7,7 +7,7 @@ use registry::ResourceRef;
 
 use super::descriptions::Descriptions;
 
-/// Which version of OpenAPI.
+/// Version of OpenAPI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Style {
     /// `#/definitions/…`
@@ -25,7 +25,7 @@ impl Style {
     }
 }
 
-/// The structure that a shape is made of, however deep.
+/// Returns the type of the elements of a shape, at any depth.
 pub(super) fn structure(shape: Shape) -> Option<&'static Type> {
     match shape {
         Shape::Object(ty)
@@ -37,7 +37,7 @@ pub(super) fn structure(shape: Shape) -> Option<&'static Type> {
     }
 }
 
-/// The schema of a type.
+/// Returns the schema of a type.
 pub(crate) fn of_type(ty: &'static Type, style: Style, texts: &Descriptions) -> Tree {
     let described = |field: &'static Field| {
         let mut schema = property(field, style);
@@ -132,7 +132,7 @@ fn property(field: &'static Field, style: Style) -> Tree {
     schema
 }
 
-/// Beside a reference nothing may stand in version 3, so it is wrapped.
+/// Version 3 ignores siblings of a reference, so the reference is wrapped.
 fn extend(schema: &mut Tree, style: Style, name: &str, value: Tree) {
     if style == Style::V3 && schema.get("$ref").is_some() {
         *schema = json!({"allOf": [schema.take()]});
@@ -158,7 +158,7 @@ fn of_shape(shape: Shape, style: Style) -> Tree {
         }
         Shape::IntOrString => json!({"type": "string", "format": "int-or-string"}),
         Shape::Any => json!({"type": "object"}),
-        // What may be one of two things cannot be said in version 2, so both leave it open.
+        // Version 2 cannot express a choice of types, so both versions leave the type open.
         Shape::ObjectOrBool(_) | Shape::ObjectOrList(_) | Shape::ObjectOrStrings(_) => json!({}),
         Shape::Object(ty) => style.reference(ty.name),
         Shape::List(item) => json!({"type": "array", "items": of_shape(*item, style)}),
@@ -168,12 +168,12 @@ fn of_shape(shape: Shape, style: Style) -> Tree {
     }
 }
 
-/// The name of a resource's list.
+/// Returns the schema name of the list of a resource.
 pub(super) fn list_name(row: &ResourceRef) -> String {
     format!("{}List", type_name(row))
 }
 
-/// The schema of a resource's list.
+/// Returns the schema of the list of a resource.
 pub(super) fn list(row: &ResourceRef, style: Style) -> Tree {
     let text = json!({"type": "string"});
     json!({
@@ -194,7 +194,8 @@ pub(super) fn type_name(row: &ResourceRef) -> &str {
         .map_or(row.ty.name, |version| version.type_name())
 }
 
-/// The schema of a custom kind as its definition gives it, with its name; none for built-in kinds.
+/// Returns the name and the schema of a custom resource, from its definition; `None` for built-in
+/// resources.
 pub(super) fn of_custom(row: &ResourceRef, style: Style) -> Option<(String, Tree)> {
     let version = row.custom()?;
     let mut schema = version.schema().clone();
@@ -226,7 +227,7 @@ pub(super) fn of_custom(row: &ResourceRef, style: Style) -> Option<(String, Tree
     Some((version.type_name().to_owned(), schema))
 }
 
-/// Takes out what version 2 cannot say.
+/// Removes what version 2 cannot express.
 fn only_v2(schema: &mut Tree) {
     let Tree::Object(members) = schema else {
         return;
@@ -234,7 +235,7 @@ fn only_v2(schema: &mut Tree) {
     for name in ["oneOf", "anyOf", "not", "nullable"] {
         members.remove(name);
     }
-    // Members that are kept without a schema cannot be told of, so that nothing is said about them.
+    // Version 2 cannot express that unknown members are kept, so nothing is said about members.
     if members
         .get("x-kubernetes-preserve-unknown-fields")
         .and_then(Tree::as_bool)

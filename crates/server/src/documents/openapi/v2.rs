@@ -1,7 +1,7 @@
-//! OpenAPI v2: one document for everything that is served, for clients from before version 3
-//! (kubectl up to 1.26 validates by it and looks in it whether a dry run is possible).
+//! OpenAPI v2: one document for everything, for older clients. kubectl up to 1.26 validates with it
+//! and looks up whether a resource supports dry runs.
 //!
-//! Pure: the schemas are made in their older style, and operations of version 3 are rewritten.
+//! Pure. Schemas are made in the style of version 2, and the operations of version 3 are rewritten.
 
 use kinds::Tree;
 use kinds::tree::{Map, json};
@@ -10,7 +10,7 @@ use registry::ResourceRef;
 use super::operations;
 use super::schemas::Style;
 
-/// The document of these resources.
+/// Returns the document of these resources.
 pub(crate) fn document(rows: &[ResourceRef]) -> Tree {
     let mut paths = Map::new();
     for row in rows {
@@ -40,7 +40,7 @@ fn rewrite_item(item: &mut Map) {
     }
 }
 
-/// The type of a parameter stands beside its name and not in a schema.
+/// Version 2 has the type of a parameter beside its name and not in a schema.
 fn rewrite_parameter(parameter: &mut Tree) {
     let Some(Tree::Object(schema)) = parameter
         .as_object_mut()
@@ -53,7 +53,7 @@ fn rewrite_parameter(parameter: &mut Tree) {
     }
 }
 
-/// A body is one parameter more, and media types stand beside the schemas.
+/// Version 2 has the body among the parameters, and media types beside the schemas.
 fn rewrite_operation(operation: &mut Map) {
     let mut parameters = Vec::new();
     if let Some(body) = operation.remove("requestBody") {
@@ -86,7 +86,7 @@ fn rewrite_operation(operation: &mut Map) {
     }
 }
 
-/// The media types of some content, and the schema that they share.
+/// Returns the media types of some content, and the schema that they share.
 fn content(part: &Tree) -> (Tree, Tree) {
     let Some(Tree::Object(content)) = part.get("content") else {
         return (json!([]), json!({}));
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn every_reference_leads_somewhere() {
+    fn every_reference_resolves() {
         let document = whole();
         let text = document.to_string();
         assert!(
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn an_old_kubectl_finds_that_a_dry_run_is_possible() {
+    fn an_old_kubectl_finds_the_dry_run_parameter() {
         let document = whole();
         let patch =
             &document["paths"]["/apis/apps/v1/namespaces/{namespace}/deployments/{name}"]["patch"];

@@ -1,17 +1,17 @@
-//! The columns of kinds that the machinery of a cluster keeps, rather than people: admission, flow
-//! control, certificates, storage drivers, addresses, devices, and the parts of the control plane.
+//! The columns of system kinds: admission, flow control, certificates, storage drivers, addresses,
+//! devices, and the parts of the control plane.
 
 use kinds::facts::Resource;
 
-use super::{AGE, Column, NAME, Printer, count, printer, text, truth};
+use super::{AGE, NAME, Printer, TableColumn, count, printer, text, truth};
 use crate::table::system;
 
 const COMPONENT_STATUS: Printer = printer(
     &[
         NAME,
         text("Status", "Healthy, Unhealthy or Unknown."),
-        text("Message", "What the component says."),
-        text("Error", "What went wrong when it was asked."),
+        text("Message", "Message of the component."),
+        text("Error", "Error of the health check."),
     ],
     system::component_status,
 );
@@ -24,7 +24,7 @@ const VALIDATING_POLICY: Printer = printer(
     &[
         NAME,
         count("Validations", "The number of validations."),
-        text("ParamKind", "The kind of its parameters."),
+        text("ParamKind", "Kind of the parameters."),
         AGE,
     ],
     system::validating_policy,
@@ -33,7 +33,7 @@ const MUTATING_POLICY: Printer = printer(
     &[
         NAME,
         count("Mutations", "The number of mutations."),
-        text("ParamKind", "The kind of its parameters."),
+        text("ParamKind", "Kind of the parameters."),
         AGE,
     ],
     system::mutating_policy,
@@ -41,8 +41,8 @@ const MUTATING_POLICY: Printer = printer(
 const POLICY_BINDING: Printer = printer(
     &[
         NAME,
-        text("PolicyName", "The policy that it binds."),
-        text("ParamRef", "Its parameters."),
+        text("PolicyName", "Policy that the binding applies."),
+        text("ParamRef", "Parameters."),
         AGE,
     ],
     system::policy_binding,
@@ -51,11 +51,17 @@ const POLICY_BINDING: Printer = printer(
 const FLOW_SCHEMA: Printer = printer(
     &[
         NAME,
-        text("PriorityLevel", "The level to which it assigns requests."),
-        text("MatchingPrecedence", "Lower ones are asked first."),
-        text("DistinguisherMethod", "How its flows are told apart."),
+        text("PriorityLevel", "Priority level of matching requests."),
+        text(
+            "MatchingPrecedence",
+            "Precedence; lower values match first.",
+        ),
+        text(
+            "DistinguisherMethod",
+            "How requests are grouped into flows.",
+        ),
         AGE,
-        text("MissingPL", "Whether its level is missing."),
+        text("MissingPL", "Whether its priority level does not exist."),
     ],
     system::flow_schema,
 );
@@ -63,10 +69,13 @@ const PRIORITY_LEVEL: Printer = printer(
     &[
         NAME,
         text("Type", "Exempt or Limited."),
-        text("NominalConcurrencyShares", "Its share of the seats."),
-        text("Queues", "The number of its queues."),
-        text("HandSize", "How many queues one flow may use."),
-        text("QueueLengthLimit", "How long a queue may be."),
+        text(
+            "NominalConcurrencyShares",
+            "Share of the concurrency limit.",
+        ),
+        text("Queues", "Number of queues."),
+        text("HandSize", "Number of queues that one flow can use."),
+        text("QueueLengthLimit", "Maximum length of a queue."),
         AGE,
     ],
     system::priority_level,
@@ -76,10 +85,10 @@ const SIGNING_REQUEST: Printer = printer(
     &[
         NAME,
         AGE,
-        text("SignerName", "Who is to sign."),
-        text("Requestor", "Who asks."),
-        text("RequestedDuration", "For how long."),
-        text("Condition", "What has come of it."),
+        text("SignerName", "Requested signer."),
+        text("Requestor", "User who made the request."),
+        text("RequestedDuration", "Requested validity."),
+        text("Condition", "Approved, denied or failed."),
     ],
     system::signing_request,
 );
@@ -93,18 +102,21 @@ const STORAGE_DRIVER: Printer = printer(
         ),
         truth(
             "PodInfoOnMount",
-            "Whether the driver is told about the pod.",
+            "Whether the driver receives information about the pod.",
         ),
         truth(
             "StorageCapacity",
             "Whether the scheduler looks at the capacity.",
         ),
-        text("TokenRequests", "For whom the driver gets tokens."),
+        text(
+            "TokenRequests",
+            "Audiences of the tokens that the driver receives.",
+        ),
         truth(
             "RequiresRepublish",
             "Whether volumes are published again and again.",
         ),
-        text("Modes", "Kinds of volumes."),
+        text("Modes", "Supported volume modes."),
         AGE,
     ],
     system::storage_driver,
@@ -121,14 +133,14 @@ const STORAGE_CAPACITY: Printer = printer(
     &[
         NAME,
         text("StorageClassName", "The class."),
-        text("Capacity", "How much is left."),
+        text("Capacity", "Available capacity."),
     ],
     system::storage_capacity,
 );
 const ATTACHMENT: Printer = printer(
     &[
         NAME,
-        Column {
+        TableColumn {
             format: "name",
             ..text("Attacher", "The driver.")
         },
@@ -147,22 +159,29 @@ const ATTRIBUTES_CLASS: Printer = printer(
 const INGRESS_CLASS: Printer = printer(
     &[
         NAME,
-        text("Controller", "Who serves it."),
-        text("Parameters", "Its parameters."),
+        text("Controller", "The controller that implements it."),
+        text("Parameters", "Parameters."),
         AGE,
     ],
     system::ingress_class,
 );
 const SERVICE_CIDR: Printer = printer(
-    &[NAME, text("CIDRs", "The ranges of addresses."), AGE],
+    &[NAME, text("CIDRs", "Address ranges."), AGE],
     system::service_cidr,
 );
 const ADDRESS: Printer = printer(
-    &[NAME, text("ParentRef", "Who has the address.")],
+    &[
+        NAME,
+        text("ParentRef", "Object that the address belongs to."),
+    ],
     system::address,
 );
 const RUNTIME_CLASS: Printer = printer(
-    &[NAME, text("Handler", "What runs its containers."), AGE],
+    &[
+        NAME,
+        text("Handler", "Runtime handler of the containers."),
+        AGE,
+    ],
     system::runtime_class,
 );
 
@@ -194,7 +213,7 @@ const API_SERVICE: Printer = printer(
     system::api_service,
 );
 
-/// The printer of a resource of the machinery.
+/// Returns the printer of a system kind.
 pub(super) fn of(resource: &Resource) -> Option<&'static Printer> {
     Some(match resource.group_and_plural() {
         ("", "componentstatuses") => &COMPONENT_STATUS,
