@@ -1,5 +1,8 @@
-//! What pods demand of each other before they share a node or a zone: required affinity and
-//! anti-affinity, and hard topology spread, in the words of upstream's filters.
+//! Constraints between pods: required affinity and anti-affinity, and topology spread with
+//! `DoNotSchedule`.
+//!
+//! The logic and the messages are those of the scheduler's filters `InterPodAffinity` and
+//! `PodTopologySpread`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,44 +13,45 @@ use crate::nodes;
 use crate::pods::{is_finished, is_terminating, namespace};
 use crate::selector::Selector;
 
-/// True when the pod demands anything of other pods; without it, and without others that do, there
-/// is nothing to ask.
+/// Returns whether the pod constrains where it may run relative to other pods. If neither it nor
+/// any other pod does, [`allows`] need not be called.
 #[must_use]
-pub fn demands(pod: &Pod) -> bool {
+pub fn has_constraints(pod: &Pod) -> bool {
     required(pod, Side::Anti).next().is_some()
         || required(pod, Side::With).next().is_some()
         || hard_spread(pod).next().is_some()
 }
 
-/// A node as spread counts it.
+/// A node, as topology spread counts it.
 #[derive(Clone, Copy, Debug)]
 pub struct SpreadNode<'a> {
     /// The node.
     pub node: &'a Node,
-    /// It takes no new pods, now or in what is being thought through.
+    /// True if the node takes no new pods, in the cluster or in a simulation.
     pub cordoned: bool,
 }
 
-/// A pod that is somewhere.
+/// A pod on a node.
 #[derive(Clone, Copy, Debug)]
 pub struct PlacedPod<'a> {
     /// The pod.
     pub pod: &'a Pod,
-    /// Its node.
+    /// The node that it runs on.
     pub node: &'a Node,
-    /// It is on its way out: others still keep away from it, and spread counts it no more.
+    /// True if the pod is about to leave. Anti-affinity still keeps away from it; topology spread
+    /// no longer counts it.
     pub leaving: bool,
 }
 
-/// Whether the pod may go to `node` with all these pods where they are. `grounds` are all nodes of
-/// the cluster, since hard spread counts those without pods, too.
+/// Checks whether the pod may run on `node` beside the pods `placed`. `all_nodes` are all nodes of the
+/// cluster, because topology spread counts nodes without pods, too.
 ///
 /// # Errors
-/// The first demand, of this pod or of another, that would not be met.
-pub fn agree(
+/// The first constraint, of this pod or of another, that is violated.
+pub fn allows(
     pod: &Pod,
     node: &Node,
-    grounds: &[SpreadNode<'_>],
+    all_nodes: &[SpreadNode<'_>],
     placed: &[PlacedPod<'_>],
 ) -> Result<(), Unschedulable> {
     let others = || placed.iter().filter(|other| !is_finished(other.pod));
@@ -56,26 +60,27 @@ pub fn agree(
     };
     if others().any(|other| {
         required(other.pod, Side::Anti)
-            .any(|term| means(term, other.pod, pod) && shares(&term.topology_key, other.node))
+            .any(|term| selects(term, other.pod, pod) && shares(&term.topology_key, other.node))
     }) {
         return Err(Unschedulable::resolvable(
             "node(s) didn't satisfy existing pods anti-affinity rules",
         ));
     }
     if required(pod, Side::Anti).any(|term| {
-        others().any(|other| means(term, pod, other.pod) && shares(&term.topology_key, other.node))
+        others()
+            .any(|other| selects(term, pod, other.pod) && shares(&term.topology_key, other.node))
     }) {
         return Err(Unschedulable::resolvable(
             "node(s) didn't match pod anti-affinity rules",
         ));
     }
     let met = |term: &PodAffinityTerm| {
-        others().any(|other| means(term, pod, other.pod) && shares(&term.topology_key, other.node))
+        others()
+            .any(|other| selects(term, pod, other.pod) && shares(&term.topology_key, other.node))
     };
-    // The first pod of a group that wants to be together may go anywhere: it is what the others
-    // will follow.
+    // The first pod of a group with affinity to itself may go anywhere; the others follow it.
     let is_first = |term: &PodAffinityTerm| {
-        means(term, pod, pod) && !others().any(|other| means(term, pod, other.pod))
+        selects(term, pod, pod) && !others().any(|other| selects(term, pod, other.pod))
     };
     if required(pod, Side::With)
         .any(|term| domain(node, &term.topology_key).is_none() || !(met(term) || is_first(term)))
@@ -84,7 +89,7 @@ pub fn agree(
             "node(s) didn't match pod affinity rules",
         ));
     }
-    if hard_spread(pod).any(|constraint| !spreads(constraint, pod, node, grounds, placed)) {
+    if hard_spread(pod).any(|constraint| !spreads(constraint, pod, node, all_nodes, placed)) {
         return Err(Unschedulable::resolvable(
             "node(s) didn't match pod topology spread constraints",
         ));
@@ -119,10 +124,10 @@ fn domain<'a>(node: &'a Node, key: &str) -> Option<&'a str> {
     node.metadata.labels.as_ref()?.get(key).map(String::as_str)
 }
 
-/// Whether a term of `owner` means `other`. Without namespaces it means those of its own; a
-/// selector of namespaces needs their labels, which are not known here, so only the empty one (all)
-/// counts.
-fn means(term: &PodAffinityTerm, owner: &Pod, other: &Pod) -> bool {
+/// Returns whether a term of `owner` selects `other`. Without namespaces a term selects in the
+/// owner's namespace. A namespace selector needs the labels of namespaces, which are not known
+/// here; so only the empty one, which selects all namespaces, is evaluated.
+fn selects(term: &PodAffinityTerm, owner: &Pod, other: &Pod) -> bool {
     let listed = term.namespaces.as_deref().unwrap_or_default();
     let all = term.namespace_selector.as_ref().is_some_and(|selector| {
         Selector::compile(Some(selector)).is_ok_and(|selector| selector.is_empty())
@@ -135,7 +140,7 @@ fn means(term: &PodAffinityTerm, owner: &Pod, other: &Pod) -> bool {
             .is_ok_and(|selector| selector.matches(other.metadata.labels.as_ref()))
 }
 
-/// The pod's constraints of topology spread that forbid and do not merely wish.
+/// Returns the topology spread constraints that forbid scheduling; others only affect scores.
 pub fn hard_spread(pod: &Pod) -> impl Iterator<Item = &TopologySpreadConstraint> {
     let constraints = pod
         .spec
@@ -144,9 +149,8 @@ pub fn hard_spread(pod: &Pod) -> impl Iterator<Item = &TopologySpreadConstraint>
     constraints.filter(|constraint| constraint.when_unsatisfiable == "DoNotSchedule")
 }
 
-/// Whether the constraint counts this node. Unless it says otherwise, a node counts when the pod's
-/// node affinity wants it, and even while it is cordoned: an emptied node is then a domain with no
-/// pods.
+/// Returns whether the constraint counts this node. By default a node counts if the pod's node
+/// affinity matches it, even while it is cordoned: a drained node is a domain without pods.
 fn counts_node(
     constraint: &TopologySpreadConstraint,
     pod: &Pod,
@@ -160,7 +164,7 @@ fn counts_node(
     let wanted = pod
         .spec
         .as_ref()
-        .is_none_or(|spec| nodes::is_wanted(spec, node));
+        .is_none_or(|spec| nodes::matches_affinity(spec, node));
     let tolerations = pod.spec.as_ref().and_then(|spec| spec.tolerations.as_ref());
     let repels = |taint: &Taint| {
         matches!(taint.effect.as_str(), "NoSchedule" | "NoExecute")
@@ -171,12 +175,12 @@ fn counts_node(
         && !(shut && honours(&constraint.node_taints_policy, false))
 }
 
-/// Whether the constraint still holds with the pod on `node`.
+/// Returns whether the constraint holds with the pod on `node`.
 fn spreads(
     constraint: &TopologySpreadConstraint,
     pod: &Pod,
     node: &Node,
-    grounds: &[SpreadNode<'_>],
+    all_nodes: &[SpreadNode<'_>],
     placed: &[PlacedPod<'_>],
 ) -> bool {
     let Some(here) = domain(node, &constraint.topology_key) else {
@@ -192,13 +196,13 @@ fn spreads(
     };
     let mut found: BTreeMap<&str, i32> = BTreeMap::from([(here, 0)]);
     let mut counted: BTreeSet<&str> = BTreeSet::from([nodes::name(node)]);
-    for ground in grounds
+    for spread_node in all_nodes
         .iter()
-        .filter(|ground| counts_node(constraint, pod, **ground))
+        .filter(|spread_node| counts_node(constraint, pod, **spread_node))
     {
-        if let Some(there) = domain(ground.node, &constraint.topology_key) {
+        if let Some(there) = domain(spread_node.node, &constraint.topology_key) {
             found.entry(there).or_default();
-            counted.insert(nodes::name(ground.node));
+            counted.insert(nodes::name(spread_node.node));
         }
     }
     for other in placed
@@ -250,14 +254,16 @@ mod tests {
         json!({"affinity": {side: {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}})
     }
 
-    fn ground(node: &Node, cordoned: bool) -> SpreadNode<'_> {
+    fn spread_node(node: &Node, cordoned: bool) -> SpreadNode<'_> {
         SpreadNode { node, cordoned }
     }
 
     fn check(pod: &Pod, node: &Node, placed: &[(&Pod, &Node)], refusal: Option<&str>) {
-        let mut grounds: Vec<SpreadNode<'_>> =
-            placed.iter().map(|(_, at)| ground(at, false)).collect();
-        grounds.push(ground(node, false));
+        let mut nodes: Vec<SpreadNode<'_>> = placed
+            .iter()
+            .map(|(_, at)| spread_node(at, false))
+            .collect();
+        nodes.push(spread_node(node, false));
         let placed: Vec<PlacedPod<'_>> = placed
             .iter()
             .map(|(pod, node)| PlacedPod {
@@ -266,14 +272,14 @@ mod tests {
                 leaving: false,
             })
             .collect();
-        let found = agree(pod, node, &grounds, &placed)
+        let found = allows(pod, node, &nodes, &placed)
             .err()
             .map(|refusal| refusal.reasons[0].clone());
         assert_eq!(found.as_deref(), refusal);
     }
 
     #[test]
-    fn pods_keep_apart_when_either_of_them_demands_it() {
+    fn anti_affinity_of_either_pod_keeps_pods_apart() {
         let (a, b, c) = (node("a", "1"), node("b", "1"), node("c", "2"));
         let loner = pod("web", term("podAntiAffinity", "web", "zone"));
         let other = pod("web", json!({}));
@@ -291,11 +297,11 @@ mod tests {
         );
         check(&loner, &c, &[(&other, &a)], None);
         check(&pod("db", json!({})), &b, &[(&loner, &a)], None);
-        assert!(demands(&loner) && !demands(&other));
+        assert!(has_constraints(&loner) && !has_constraints(&other));
     }
 
     #[test]
-    fn pods_follow_those_with_which_they_want_to_be() {
+    fn affinity_needs_a_matching_pod_in_the_domain() {
         let (a, b) = (node("a", "1"), node("b", "2"));
         let db = pod("db", json!({}));
         let web = pod("web", term("podAffinity", "db", "zone"));
@@ -315,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn hard_spread_holds_the_skew() {
+    fn topology_spread_limits_the_skew() {
         let spread = json!({"topologySpreadConstraints": [{"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule",
             "labelSelector": {"matchLabels": {"app": "web"}}}]});
         let (a, b) = (node("a", "1"), node("b", "2"));
@@ -329,7 +335,7 @@ mod tests {
         check(&web, &b, &[(&web, &a), (&bystander, &b)], None);
     }
     #[test]
-    fn hard_spread_counts_an_emptied_node_unless_it_honours_the_taint_of_its_cordon() {
+    fn topology_spread_counts_a_drained_node_unless_it_honours_taints() {
         let web = |policy: &str| {
             let constraint = json!({"maxSkew": 1, "topologyKey": "host", "whenUnsatisfiable": "DoNotSchedule",
                 "labelSelector": {"matchLabels": {"app": "web"}}, "nodeTaintsPolicy": policy});
@@ -338,21 +344,175 @@ mod tests {
         let (a, b, c) = (node("a", "1"), node("b", "1"), node("c", "1"));
         let agrees = |policy: &str, cordoned: bool| {
             let (new, old) = (web(policy), web(policy));
-            let grounds = [ground(&a, cordoned), ground(&b, false), ground(&c, false)];
-            // The one that leaves its node has stopped to count there.
+            let nodes = [
+                spread_node(&a, cordoned),
+                spread_node(&b, false),
+                spread_node(&c, false),
+            ];
+            // The pod that leaves its node no longer counts there.
             let on = |node, leaving| PlacedPod {
                 pod: &old,
                 node,
                 leaving,
             };
-            agree(
+            allows(
                 &new,
                 &b,
-                &grounds,
+                &nodes,
                 &[on(&a, true), on(&b, false), on(&c, false)],
             )
             .is_ok()
         };
         assert!(!agrees("Ignore", true) && agrees("Honor", true) && !agrees("Honor", false));
+    }
+
+    const ANTI: &str = "node(s) didn't match pod anti-affinity rules";
+    const SPREAD: &str = "node(s) didn't match pod topology spread constraints";
+
+    fn changed(pod: &Pod, change: impl FnOnce(&mut Value)) -> Pod {
+        let mut value = serde_json::to_value(pod).expect("a value");
+        change(&mut value);
+        serde_json::from_value(value).expect("a pod")
+    }
+
+    #[test]
+    fn a_term_selects_in_its_own_namespace_unless_it_names_others() {
+        let (a, b) = (node("a", "1"), node("b", "1"));
+        let loner = pod("web", term("podAntiAffinity", "web", "zone"));
+        let elsewhere = changed(&pod("web", json!({})), |pod| {
+            pod["metadata"]["namespace"] = json!("m");
+        });
+        let naming = |key: &str, value: Value| {
+            changed(&loner, |pod| {
+                pod["spec"]["affinity"]["podAntiAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+                    [0][key] = value;
+            })
+        };
+        check(&loner, &b, &[(&elsewhere, &a)], None);
+        check(
+            &naming("namespaces", json!(["m"])),
+            &b,
+            &[(&elsewhere, &a)],
+            Some(ANTI),
+        );
+        check(
+            &naming("namespaces", json!(["x"])),
+            &b,
+            &[(&elsewhere, &a)],
+            None,
+        );
+        check(
+            &naming("namespaceSelector", json!({})),
+            &b,
+            &[(&elsewhere, &a)],
+            Some(ANTI),
+        );
+        let labelled = json!({"matchLabels": {"team": "t"}});
+        check(
+            &naming("namespaceSelector", labelled),
+            &b,
+            &[(&elsewhere, &a)],
+            None,
+        );
+        // Naming other namespaces leaves the own one out.
+        check(
+            &naming("namespaces", json!(["m"])),
+            &b,
+            &[(&pod("web", json!({})), &a)],
+            None,
+        );
+    }
+
+    #[test]
+    fn finished_pods_keep_nobody_away_and_nodes_without_the_label_share_no_domain() {
+        let (a, b) = (node("a", "1"), node("b", "1"));
+        let loner = pod("web", term("podAntiAffinity", "web", "zone"));
+        let finished = changed(&loner, |pod| pod["status"]["phase"] = json!("Succeeded"));
+        check(&loner, &b, &[(&finished, &a)], None);
+        let bare = Node::default();
+        check(&loner, &bare, &[(&loner, &bare)], None);
+        let follower = pod("web", term("podAffinity", "web", "zone"));
+        check(
+            &follower,
+            &bare,
+            &[],
+            Some("node(s) didn't match pod affinity rules"),
+        );
+    }
+
+    fn spreading(extra: Value) -> Pod {
+        let mut constraint = json!({"maxSkew": 1, "topologyKey": "zone",
+            "whenUnsatisfiable": "DoNotSchedule", "labelSelector": {"matchLabels": {"app": "web"}}});
+        constraint
+            .as_object_mut()
+            .expect("an object")
+            .extend(extra.as_object().expect("an object").clone());
+        pod("web", json!({"topologySpreadConstraints": [constraint]}))
+    }
+
+    #[test]
+    fn topology_spread_counts_only_living_pods_of_its_namespace() {
+        let (a, b) = (node("a", "1"), node("b", "2"));
+        let web = spreading(json!({}));
+        let ignored = [
+            changed(&web, |pod| pod["metadata"]["namespace"] = json!("m")),
+            changed(&web, |pod| pod["status"]["phase"] = json!("Failed")),
+            changed(&web, |pod| {
+                pod["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+            }),
+        ];
+        let bystander = pod("db", json!({}));
+        check(&web, &a, &[(&web, &a), (&bystander, &b)], Some(SPREAD));
+        for other in &ignored {
+            check(&web, &a, &[(other, &a), (&bystander, &b)], None);
+        }
+        check(&web, &Node::default(), &[(&bystander, &a)], Some(SPREAD));
+        let soft = spreading(json!({"whenUnsatisfiable": "ScheduleAnyway"}));
+        check(&soft, &a, &[(&web, &a), (&bystander, &b)], None);
+        assert!(has_constraints(&web) && !has_constraints(&soft));
+        assert!(has_constraints(&pod(
+            "web",
+            term("podAffinity", "web", "zone")
+        )));
+    }
+
+    #[test]
+    fn too_few_domains_count_as_an_empty_one() {
+        let (a, b) = (node("a", "1"), node("b", "2"));
+        let three = spreading(json!({"minDomains": 3}));
+        let two = spreading(json!({"minDomains": 2}));
+        check(&two, &a, &[(&two, &a), (&two, &b)], None);
+        check(&three, &a, &[(&two, &a), (&two, &b)], Some(SPREAD));
+    }
+
+    #[test]
+    fn a_larger_skew_and_a_pod_outside_of_its_own_selector_have_room() {
+        let (a, b) = (node("a", "1"), node("b", "2"));
+        let bystander = pod("db", json!({}));
+        let wide = spreading(json!({"maxSkew": 2}));
+        check(&wide, &a, &[(&wide, &a), (&bystander, &b)], None);
+        check(
+            &wide,
+            &a,
+            &[(&wide, &a), (&wide, &a), (&bystander, &b)],
+            Some(SPREAD),
+        );
+        let outside = spreading(json!({"labelSelector": {"matchLabels": {"app": "db"}}}));
+        check(&outside, &a, &[(&bystander, &a), (&wide, &b)], None);
+    }
+
+    #[test]
+    fn topology_spread_leaves_out_nodes_that_node_affinity_excludes() {
+        let (a, b) = (node("a", "1"), node("b", "2"));
+        let bystander = pod("db", json!({}));
+        let pinned = |policy: &str| {
+            changed(&spreading(json!({"nodeAffinityPolicy": policy})), |pod| {
+                pod["spec"]["nodeSelector"] = json!({"zone": "1"});
+            })
+        };
+        for (policy, refusal) in [("Honor", None), ("Ignore", Some(SPREAD))] {
+            let web = pinned(policy);
+            check(&web, &a, &[(&web, &a), (&bystander, &b)], refusal);
+        }
     }
 }

@@ -1,17 +1,20 @@
-//! What a budget asks for: how many pods it expects, and how many of them must stay healthy.
+//! What a PodDisruptionBudget demands: how many pods it expects, and how many of them must be
+//! healthy.
 
 use k8s_openapi::api::policy::v1::PodDisruptionBudgetSpec;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-/// How long a granted eviction may take to show at the pod before it no longer counts.
+/// Seconds until a granted eviction whose pod was not deleted stops counting as a disruption.
+///
+/// Upstream: `DeletionTimeout` of the disruption controller.
 pub const DELETION_SECONDS: i64 = 120;
 
-/// What a budget asks for.
+/// The numbers that a budget's spec demands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Demand {
-    /// How many pods there should be.
+    /// Number of pods that the budget expects (`status.expectedPods`).
     pub expected: i32,
-    /// How many of them must be healthy at the least.
+    /// Number of pods that must be healthy (`status.desiredHealthy`).
     pub desired: i32,
 }
 
@@ -28,23 +31,24 @@ impl Demand {
     }
 }
 
-/// A share that is no percentage, in upstream's words.
+/// The error for a string that is not a percentage. The message is upstream's.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("invalid value for IntOrString: invalid type: string is not a percentage")]
 pub struct NotAPercentage;
 
-/// True when the number of pods is what their controllers want, not what is there.
+/// Returns whether the expected number of pods comes from the scale of their controllers, and not
+/// from the pods that exist.
 #[must_use]
 pub fn asks_controllers(spec: Option<&PodDisruptionBudgetSpec>) -> bool {
     let Some(spec) = spec else { return false };
     spec.max_unavailable.is_some() || matches!(spec.min_available, Some(IntOrString::String(_)))
 }
 
-/// The numbers that follow from the spec, with `pods` covered by the selector and `replicas` wanted
-/// by their controllers. Percentages are rounded up on both sides.
+/// Computes the demand of a spec: `pods` is the number of selected pods, `replicas` the total scale
+/// of their controllers. Percentages round up for both `minAvailable` and `maxUnavailable`.
 ///
 /// # Errors
-/// For a text that is no percentage.
+/// [`NotAPercentage`] for a string without a number and `%`.
 pub fn demand(
     spec: Option<&PodDisruptionBudgetSpec>,
     pods: usize,
@@ -89,4 +93,91 @@ fn share(text: &str, of: i32) -> Result<i32, NotAPercentage> {
         .ok_or(NotAPercentage)?;
     let rounded_up = (i64::from(of) * percent + 99).div_euclid(100);
     Ok(i32::try_from(rounded_up).unwrap_or(i32::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn spec(json: Value) -> PodDisruptionBudgetSpec {
+        serde_json::from_value(json).expect("a spec")
+    }
+
+    #[test]
+    fn a_spec_demands_healthy_pods() {
+        // Spec, selected pods, replicas of their controllers; expected and healthy pods.
+        let cases = [
+            (json!({"minAvailable": 2}), 5, 9, (5, 2)),
+            (json!({"minAvailable": 7}), 5, 9, (5, 7)),
+            (json!({"minAvailable": "50%"}), 5, 3, (3, 2)),
+            (json!({"minAvailable": "50%"}), 5, 4, (4, 2)),
+            (json!({"minAvailable": "0%"}), 5, 4, (4, 0)),
+            (json!({"minAvailable": "100%"}), 5, 4, (4, 4)),
+            (json!({"minAvailable": "1%"}), 5, 101, (101, 2)),
+            (json!({"maxUnavailable": 1}), 5, 3, (3, 2)),
+            (json!({"maxUnavailable": 4}), 5, 3, (3, 0)),
+            (json!({"maxUnavailable": "50%"}), 5, 3, (3, 1)),
+            (json!({"maxUnavailable": "0%"}), 5, 3, (3, 3)),
+            (json!({}), 5, 3, (0, 0)),
+        ];
+        for (json, pods, replicas, (expected, desired)) in cases {
+            assert_eq!(
+                demand(Some(&spec(json.clone())), pods, replicas),
+                Ok(Demand { expected, desired }),
+                "{json}"
+            );
+        }
+        assert_eq!(
+            demand(None, 5, 3),
+            Ok(Demand {
+                expected: 0,
+                desired: 0
+            })
+        );
+    }
+
+    #[test]
+    fn strings_must_be_percentages() {
+        for json in [
+            json!({"minAvailable": "2"}),
+            json!({"maxUnavailable": "x%"}),
+        ] {
+            assert_eq!(
+                demand(Some(&spec(json.clone())), 1, 1),
+                Err(NotAPercentage),
+                "{json}"
+            );
+        }
+    }
+
+    #[test]
+    fn only_a_number_of_available_pods_needs_no_controllers() {
+        let cases = [
+            (json!({"minAvailable": 2}), false),
+            (json!({"minAvailable": "50%"}), true),
+            (json!({"maxUnavailable": 1}), true),
+            (json!({"maxUnavailable": "50%"}), true),
+            (json!({}), false),
+        ];
+        for (json, expected) in cases {
+            assert_eq!(
+                asks_controllers(Some(&spec(json.clone()))),
+                expected,
+                "{json}"
+            );
+        }
+        assert!(!asks_controllers(None));
+    }
+
+    #[test]
+    fn healthy_pods_beyond_the_desired_number_may_be_disrupted() {
+        let demand = |expected, desired| Demand { expected, desired };
+        assert_eq!(demand(5, 3).allowed(5), 2);
+        assert_eq!(demand(5, 3).allowed(3), 0);
+        assert_eq!(demand(5, 3).allowed(1), 0);
+        assert_eq!(demand(1, 0).allowed(1), 1);
+        assert_eq!(demand(0, 0).allowed(5), 0);
+    }
 }

@@ -18,7 +18,7 @@ pub mod selector;
 
 use jiff::Timestamp;
 
-/// `time` moved by `seconds`, bounded by what can be told.
+/// Adds seconds to a time. Saturates at the limits of [`Timestamp`].
 #[must_use]
 pub fn after_seconds(time: Timestamp, seconds: i64) -> Timestamp {
     time.saturating_add(jiff::SignedDuration::from_secs(seconds))

@@ -1,10 +1,10 @@
-//! What pods and nodes ask of each other: names, labels, taints. Pure.
+//! Taints, tolerations and node affinity.
 
 use k8s_openapi::api::core::v1::{
     Node, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, PodSpec, Taint, Toleration,
 };
 
-/// True when the toleration covers the taint.
+/// Returns whether the toleration matches the taint.
 fn tolerates_one(toleration: &Toleration, taint: &Taint) -> bool {
     let effect = toleration.effect.as_deref().unwrap_or_default();
     let key = toleration.key.as_deref().unwrap_or_default();
@@ -22,7 +22,7 @@ fn tolerates_one(toleration: &Toleration, taint: &Taint) -> bool {
     }
 }
 
-/// True when one of the tolerations covers the taint.
+/// Returns whether one of the tolerations matches the taint.
 pub fn tolerates(tolerations: Option<&Vec<Toleration>>, taint: &Taint) -> bool {
     tolerations
         .into_iter()
@@ -30,7 +30,7 @@ pub fn tolerates(tolerations: Option<&Vec<Toleration>>, taint: &Taint) -> bool {
         .any(|toleration| tolerates_one(toleration, taint))
 }
 
-/// The tolerations that cover the taint.
+/// Returns the tolerations that match the taint.
 pub fn covering<'a>(
     tolerations: Option<&'a Vec<Toleration>>,
     taint: &'a Taint,
@@ -41,27 +41,27 @@ pub fn covering<'a>(
         .filter(move |toleration| tolerates_one(toleration, taint))
 }
 
-/// The taints of a node.
+/// Returns the taints of a node.
 pub fn taints(node: &Node) -> impl Iterator<Item = &Taint> {
     node.spec
         .iter()
         .flat_map(|spec| spec.taints.iter().flatten())
 }
 
-/// Name of a node.
+/// Returns the name of a node.
 pub fn name(node: &Node) -> &str {
     node.metadata.name.as_deref().unwrap_or_default()
 }
 
-/// True when people have taken the node out of service.
+/// Returns whether the node is cordoned.
 pub fn is_cordoned(node: &Node) -> bool {
     node.spec
         .as_ref()
         .is_some_and(|spec| spec.unschedulable == Some(true))
 }
 
-/// True when the node carries the labels and fields that the pod demands.
-pub fn is_wanted(spec: &PodSpec, node: &Node) -> bool {
+/// Returns whether the node matches the pod's node selector and required node affinity.
+pub fn matches_affinity(spec: &PodSpec, node: &Node) -> bool {
     let label = |key: &str| {
         node.metadata
             .labels
@@ -87,7 +87,7 @@ pub fn is_wanted(spec: &PodSpec, node: &Node) -> bool {
     required.is_none_or(|required| matches(required, node))
 }
 
-/// True when one of the terms means the node.
+/// Returns whether one of the terms matches the node.
 #[must_use]
 pub fn matches(selector: &NodeSelector, node: &Node) -> bool {
     selector
@@ -96,8 +96,8 @@ pub fn matches(selector: &NodeSelector, node: &Node) -> bool {
         .any(|term| matches_term(term, node))
 }
 
-/// How much the node is liked beyond what is demanded.
-pub fn preference(spec: &PodSpec, node: &Node) -> i64 {
+/// Returns the sum of the weights of the preferred node affinity terms that match the node.
+pub fn preferred_affinity_score(spec: &PodSpec, node: &Node) -> i64 {
     let preferred = spec.affinity.as_ref().and_then(|affinity| {
         affinity
             .node_affinity
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_is_wanted_by_labels_and_by_name() {
+    fn a_node_matches_by_labels_and_by_name() {
         let node: Node = serde_json::from_value(
             json!({"metadata": {"name": "a", "labels": {"zone": "z", "size": "7"}}}),
         )
@@ -236,10 +236,103 @@ mod tests {
         for (spec, expected) in cases {
             let text = spec.to_string();
             assert_eq!(
-                is_wanted(&serde_json::from_value(spec).expect("a spec"), &node),
+                matches_affinity(&serde_json::from_value(spec).expect("a spec"), &node),
                 expected,
                 "{text}"
             );
         }
+    }
+
+    #[test]
+    fn the_score_sums_the_weights_of_matching_preferences() {
+        let node: Node =
+            serde_json::from_value(json!({"metadata": {"name": "a", "labels": {"zone": "z"}}}))
+                .expect("a node");
+        let term = |weight: i32, zone: &str| {
+            json!({"weight": weight, "preference": {"matchExpressions": [
+                {"key": "zone", "operator": "In", "values": [zone]}]}})
+        };
+        let spec = serde_json::from_value(json!({"containers": [], "affinity": {"nodeAffinity": {
+            "preferredDuringSchedulingIgnoredDuringExecution":
+                [term(1, "z"), term(10, "y"), term(100, "z")]}}}))
+        .expect("a spec");
+        assert_eq!(preferred_affinity_score(&spec, &node), 101);
+        assert_eq!(preferred_affinity_score(&PodSpec::default(), &node), 0);
+    }
+
+    #[test]
+    fn numbers_compare_strictly_and_only_as_numbers() {
+        let requirement = |operator: &str, value: &str| NodeSelectorRequirement {
+            key: "size".to_owned(),
+            operator: operator.to_owned(),
+            values: Some(vec![value.to_owned()]),
+        };
+        for (operator, bound, value, expected) in [
+            ("Gt", "7", Some("8"), true),
+            ("Gt", "7", Some("7"), false),
+            ("Lt", "7", Some("6"), true),
+            ("Lt", "7", Some("7"), false),
+            ("Gt", "7", Some("x"), false),
+            ("Gt", "x", Some("8"), false),
+            ("Gt", "7", None, false),
+            ("Near", "7", Some("7"), false),
+        ] {
+            assert_eq!(
+                holds(&requirement(operator, bound), value),
+                expected,
+                "{operator} {bound} {value:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn all_parts_of_a_term_must_match_and_one_term_is_enough() {
+        let node: Node =
+            serde_json::from_value(json!({"metadata": {"name": "a", "labels": {"zone": "z"}}}))
+                .expect("a node");
+        let zone = |zone: &str| json!({"key": "zone", "operator": "In", "values": [zone]});
+        let field = |key: &str, name: &str| json!({"key": key, "operator": "In", "values": [name]});
+        let cases = [
+            (json!([{"matchExpressions": [zone("z"), zone("y")]}]), false),
+            (
+                json!([{"matchExpressions": [zone("y")]}, {"matchExpressions": [zone("z")]}]),
+                true,
+            ),
+            (
+                json!([{"matchExpressions": [zone("z")], "matchFields": [field("metadata.name", "b")]}]),
+                false,
+            ),
+            (
+                json!([{"matchExpressions": [zone("z")], "matchFields": [field("metadata.name", "a")]}]),
+                true,
+            ),
+            (
+                json!([{"matchFields": [field("metadata.uid", "a")]}]),
+                false,
+            ),
+            (json!([]), false),
+        ];
+        for (terms, expected) in cases {
+            let selector = serde_json::from_value(json!({"nodeSelectorTerms": terms}));
+            assert_eq!(
+                matches(&selector.expect("a selector"), &node),
+                expected,
+                "{terms}"
+            );
+        }
+    }
+
+    #[test]
+    fn covering_returns_the_matching_tolerations() {
+        let taint: Taint =
+            serde_json::from_value(json!({"key": "k", "effect": "NoExecute"})).expect("a taint");
+        let tolerations: Vec<Toleration> = serde_json::from_value(json!([
+            {"key": "other", "operator": "Exists"}, {"key": "k", "operator": "Exists"},
+            {"operator": "Equal"}, {"operator": "Near", "key": "k"},
+        ]))
+        .expect("tolerations");
+        let found: Vec<_> = covering(Some(&tolerations), &taint).collect();
+        assert_eq!(found, [&tolerations[1]]);
+        assert_eq!(covering(None, &taint).count(), 0);
     }
 }

@@ -1,11 +1,11 @@
-//! What controllers ask about a pod.
+//! The state of a pod.
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodCondition};
 
 use crate::after_seconds;
 
-/// Its phase; empty when nobody has said.
+/// Returns the phase; empty if the status has none.
 pub fn phase(pod: &Pod) -> &str {
     pod.status
         .as_ref()
@@ -13,22 +13,22 @@ pub fn phase(pod: &Pod) -> &str {
         .unwrap_or_default()
 }
 
-/// All containers have ended and none will be started again.
+/// Returns whether all containers have ended and will not be restarted.
 pub fn is_finished(pod: &Pod) -> bool {
     matches!(phase(pod), "Succeeded" | "Failed")
 }
 
-/// Somebody has asked for its deletion.
+/// Returns whether the deletion of the pod was requested.
 pub fn is_terminating(pod: &Pod) -> bool {
     pod.metadata.deletion_timestamp.is_some()
 }
 
-/// It counts as a replica: neither finished nor on its way out.
+/// Returns whether the pod counts as a replica: neither finished nor terminating.
 pub fn is_active(pod: &Pod) -> bool {
     !is_finished(pod) && !is_terminating(pod)
 }
 
-/// The condition of this type.
+/// Returns the condition of this type.
 pub fn condition<'a>(pod: &'a Pod, ty: &str) -> Option<&'a PodCondition> {
     pod.status
         .as_ref()?
@@ -38,12 +38,13 @@ pub fn condition<'a>(pod: &'a Pod, ty: &str) -> Option<&'a PodCondition> {
         .find(|condition| condition.type_ == ty)
 }
 
-/// It says that it can take requests.
+/// Returns whether the pod is ready to serve requests.
 pub fn is_ready(pod: &Pod) -> bool {
     condition(pod, "Ready").is_some_and(|condition| condition.status == "True")
 }
 
-/// Since when it is ready; none when it is not, or has not said.
+/// Returns the time since which the pod is ready; `None` if it is not ready or the condition has no
+/// time.
 pub fn ready_since(pod: &Pod) -> Option<Timestamp> {
     condition(pod, "Ready")
         .filter(|condition| condition.status == "True")?
@@ -52,19 +53,19 @@ pub fn ready_since(pod: &Pod) -> Option<Timestamp> {
         .map(|time| time.0)
 }
 
-/// Whether a pod is available: ready for long enough.
+/// Whether a pod is available: ready for `minReadySeconds`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Availability {
-    /// It is.
+    /// The pod is available.
     Now,
-    /// It will be at this time if it stays ready.
+    /// The pod becomes available at this time if it stays ready.
     At(Timestamp),
-    /// It is not.
+    /// The pod is not ready, or its condition has no time to count from.
     No,
 }
 
-/// Judges availability with the controller's `minReadySeconds`. A pod that does not say since when
-/// it is ready is available only when no time is asked for.
+/// Determines availability with the controller's `minReadySeconds`. A pod whose condition has no
+/// time is available only if `min_ready_seconds` is 0.
 pub fn availability(pod: &Pod, min_ready_seconds: i32, now: Timestamp) -> Availability {
     if !is_ready(pod) {
         return Availability::No;
@@ -79,7 +80,7 @@ pub fn availability(pod: &Pod, min_ready_seconds: i32, now: Timestamp) -> Availa
     }
 }
 
-/// The node it is bound to; empty when it is not.
+/// Returns the name of the pod's node; empty if it is not bound.
 pub fn node_name(pod: &Pod) -> &str {
     pod.spec
         .as_ref()
@@ -87,12 +88,12 @@ pub fn node_name(pod: &Pod) -> &str {
         .unwrap_or_default()
 }
 
-/// Name of a pod.
+/// Returns the name of a pod.
 pub fn name(pod: &Pod) -> &str {
     pod.metadata.name.as_deref().unwrap_or_default()
 }
 
-/// Namespace of a pod.
+/// Returns the namespace of a pod.
 pub fn namespace(pod: &Pod) -> &str {
     pod.metadata.namespace.as_deref().unwrap_or_default()
 }
@@ -101,7 +102,6 @@ pub fn namespace(pod: &Pod) -> &str {
 mod tests {
     use super::*;
 
-    /// A pod from JSON.
     fn pod(json: serde_json::Value) -> Pod {
         serde_json::from_value(json).expect("a pod")
     }
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn availability_waits_for_min_ready_seconds_and_never_comes_without_a_time() {
+    fn availability_takes_min_ready_seconds_and_needs_a_transition_time() {
         let now: Timestamp = "2026-01-01T00:00:30Z".parse().expect("a time");
         let cases = [
             (ready(Some("2026-01-01T00:00:00Z")), 0, Availability::Now),
@@ -130,5 +130,68 @@ mod tests {
         for (pod, seconds, expected) in cases {
             assert_eq!(availability(&pod, seconds, now), expected, "{seconds}");
         }
+    }
+
+    #[test]
+    fn the_state_of_a_pod_follows_from_phase_and_deletion() {
+        let state = |json: serde_json::Value| {
+            let pod = pod(json);
+            (is_finished(&pod), is_terminating(&pod), is_active(&pod))
+        };
+        let deleted = serde_json::json!({"deletionTimestamp": "2026-01-01T00:00:00Z"});
+        for phase in ["Succeeded", "Failed"] {
+            let finished = serde_json::json!({"status": {"phase": phase}});
+            assert_eq!(state(finished), (true, false, false), "{phase}");
+        }
+        let running = serde_json::json!({"status": {"phase": "Running"}});
+        assert_eq!(state(running), (false, false, true));
+        assert_eq!(state(serde_json::json!({})), (false, false, true));
+        assert_eq!(
+            state(serde_json::json!({"metadata": deleted})),
+            (false, true, false)
+        );
+    }
+
+    #[test]
+    fn only_a_true_condition_makes_a_pod_ready() {
+        let mut unready = ready(Some("2026-01-01T00:00:00Z"));
+        assert!(is_ready(&unready) && ready_since(&unready).is_some());
+        unready
+            .status
+            .as_mut()
+            .expect("a status")
+            .conditions
+            .as_mut()
+            .expect("conditions")[0]
+            .status = "False".to_owned();
+        assert!(!is_ready(&unready) && ready_since(&unready).is_none());
+        assert!(condition(&unready, "Initialized").is_none());
+    }
+
+    #[test]
+    fn names_are_empty_when_they_are_not_set() {
+        let named = pod(serde_json::json!({
+            "metadata": {"name": "n", "namespace": "s"}, "spec": {"containers": [], "nodeName": "x"},
+            "status": {"phase": "Pending"},
+        }));
+        assert_eq!(
+            [
+                name(&named),
+                namespace(&named),
+                node_name(&named),
+                phase(&named)
+            ],
+            ["n", "s", "x", "Pending"]
+        );
+        let empty = Pod::default();
+        assert_eq!(
+            [
+                name(&empty),
+                namespace(&empty),
+                node_name(&empty),
+                phase(&empty)
+            ],
+            [""; 4]
+        );
     }
 }

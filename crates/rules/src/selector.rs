@@ -52,8 +52,8 @@ impl Selector {
         ))
     }
 
-    /// LabelMap that every selected object has, each with its only possible value. An index by label
-    /// can look an object up under any of them.
+    /// Returns the labels that every selected object has, each with its only possible value. An
+    /// index by label can find all selected objects under any of them.
     pub fn demanded(&self) -> impl Iterator<Item = (&str, &str)> {
         let requirements = self.0.requirements().iter();
         requirements.filter_map(|requirement| match requirement.required_values()? {
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn every_operator_selects_what_it_says() {
+    fn every_operator_selects_as_documented() {
         let pod = labels(&[("app", "a"), ("tier", "web")]);
         let cases = [
             (serde_json::json!(null), false),

@@ -112,7 +112,7 @@ fn wants(set: &DaemonSet, node: &Node) -> (bool, bool) {
         return (false, false);
     };
     let pinned = spec.node_name.as_deref().unwrap_or_default();
-    if (!pinned.is_empty() && pinned != nodes::name(node)) || !nodes::is_wanted(spec, node) {
+    if (!pinned.is_empty() && pinned != nodes::name(node)) || !nodes::matches_affinity(spec, node) {
         return (false, false);
     }
     let tolerations = tolerations(set);

@@ -127,7 +127,7 @@ impl Score {
             soft_taints: soft
                 .filter(|taint| !nodes::tolerates(spec.tolerations.as_ref(), taint))
                 .count(),
-            negated_preference: -nodes::preference(spec, node),
+            negated_preference: -nodes::preferred_affinity_score(spec, node),
             siblings: controller_of(&pod_info.pod.metadata)
                 .and_then(|owner| info.siblings.get(&owner.uid).copied())
                 .unwrap_or_default(),

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use k8s_openapi::api::core::v1::{Node, Pod};
-use rules::affinity::{PlacedPod, SpreadNode, agree, hard_spread};
+use rules::affinity::{PlacedPod, SpreadNode, allows, hard_spread};
 
 use super::Problem;
 use crate::cluster::ClusterSnapshot;
@@ -75,7 +75,7 @@ fn fits(snapshot: &ClusterSnapshot, pod: &Pod, home: &str) -> bool {
         .iter()
         .filter(|ground| !ground.cordoned && pods::node_is_ready(ground.node));
     open.filter(|ground| rules::fit::admits(ground.node, pod).is_ok())
-        .any(|ground| agree(pod, ground.node, &grounds, &placed).is_ok())
+        .any(|ground| allows(pod, ground.node, &grounds, &placed).is_ok())
 }
 
 fn owner_uid(pod: &Pod) -> Option<&str> {

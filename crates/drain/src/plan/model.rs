@@ -184,7 +184,7 @@ impl<'a> ClusterModel<'a> {
             })
             .collect();
         let mut model = Self {
-            has_affinity: snapshot.pods.iter().any(affinity::demands),
+            has_affinity: snapshot.pods.iter().any(affinity::has_constraints),
             healthy: vec![0; budgets.len()],
             nodes,
             pods,

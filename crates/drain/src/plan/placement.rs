@@ -86,7 +86,7 @@ impl<'a> ClusterModel<'a> {
         )
         .map_err(first)?;
         if self.has_affinity {
-            affinity::agree(pod.object, node.object, grounds, neighbours).map_err(first)
+            affinity::allows(pod.object, node.object, grounds, neighbours).map_err(first)
         } else {
             Ok(())
         }
@@ -95,10 +95,12 @@ impl<'a> ClusterModel<'a> {
     /// Returns the pods whose nodes matter: all pods when this one has affinity or spread
     /// constraints, else only pods that have some themselves.
     fn neighbours(&self, pod: &ModelPod<'_>) -> Vec<affinity::PlacedPod<'a>> {
-        let all = affinity::demands(pod.object);
+        let all = affinity::has_constraints(pod.object);
         self.pods
             .iter()
-            .filter(|other| other.state.uses_node() && (all || affinity::demands(other.object)))
+            .filter(|other| {
+                other.state.uses_node() && (all || affinity::has_constraints(other.object))
+            })
             .filter_map(|other| {
                 Some(affinity::PlacedPod {
                     pod: other.object,
