@@ -1,5 +1,5 @@
-//! Server-side apply and ownership. The laws: managed fields are read as they were written, nobody
-//! meets a conflict with what they have just applied, and a forced apply has no conflicts.
+//! Server-side apply. The properties: managed fields decode to what was encoded, applying the same
+//! again has no conflicts, and a forced apply has none either.
 
 use kinds::apply::{
     ApplyError, ApplySchema, FieldManager, FieldSet, apply as apply_to, update_managers,
@@ -9,8 +9,9 @@ use kinds::{Tree, json as codec};
 
 use crate::typed;
 
-/// Objects that are written one after the other by two managers, with a byte of zero between them.
-/// The byte before each says how: odd is forced, a multiple of four an ordinary write.
+/// The input is a sequence of objects, separated by zero bytes, which two managers write in turn.
+/// The byte before an object selects the kind of write: odd is forced, a multiple of four is an
+/// ordinary write.
 pub fn apply(input: &[u8]) {
     let Some((ty, rest)) = typed(input) else {
         return;
@@ -57,7 +58,7 @@ pub fn apply(input: &[u8]) {
     }
 }
 
-/// Who applies the same again meets no conflict and changes nothing.
+/// Checks that applying the same object again changes nothing and has no conflicts.
 fn check_again(
     live: &Tree,
     object: &Tree,

@@ -1,15 +1,15 @@
-//! The three forms of objects. The laws: what was read is written and read again as the same, and
-//! what has been written once is written no other way the second time.
+//! JSON, YAML and protobuf. The properties: a decoded object decodes to the same object after
+//! encoding, and encoding it a second time gives the same bytes.
 
 use kinds::facts::Type;
 use kinds::{Tree, json as codec};
 
 use crate::typed;
 
-/// At most so many warnings are told of one document.
+/// Limit of the warnings for one document.
 const WARNINGS: usize = 100;
 
-/// JSON, by type and without one.
+/// Decodes JSON, typed and untyped.
 pub fn json(input: &[u8]) {
     let Some((ty, text)) = typed(input) else {
         return;
@@ -33,12 +33,12 @@ pub fn json(input: &[u8]) {
     }
 }
 
-/// An object that was read, in any form, is written as JSON that is read as the same object.
+/// Checks that a decoded object encodes to JSON that decodes to the same object.
 fn check_stable(tree: &Tree, ty: &'static Type) {
     let written = codec::encode(tree, ty);
     let again = codec::decode(&written, ty)
         .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&written)));
-    // Stored objects are read by others than our own codec.
+    // Stored objects are also read by other decoders than ours.
     assert!(
         serde_json::from_slice::<Tree>(&written).is_ok(),
         "{}",
@@ -53,7 +53,7 @@ fn shown(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// YAML, by type and without one.
+/// Decodes YAML, typed and untyped.
 pub fn yaml(input: &[u8]) {
     let Some((ty, text)) = typed(input) else {
         return;
@@ -80,7 +80,7 @@ pub fn yaml(input: &[u8]) {
     }
 }
 
-/// Protobuf: the bytes as a body with its envelope, and as an object's own message.
+/// Decodes protobuf: the input as a body with its envelope, and as the message of an object.
 pub fn protobuf(input: &[u8]) {
     let Some((ty, bytes)) = typed(input) else {
         return;
@@ -103,7 +103,7 @@ pub fn protobuf(input: &[u8]) {
             kinds::protobuf::decode_message(&message, ty).expect("what was written is read");
         assert_eq!(kinds::protobuf::encode_message(&again, ty), message);
         assert!(codec::equal(&tree, &again, ty), "{tree} {again}");
-        // It is stored as JSON.
+        // The server stores it as JSON.
         check_stable(&tree, ty);
     }
 }

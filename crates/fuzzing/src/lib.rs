@@ -1,26 +1,26 @@
-//! What fuzzers do with input: one function for each target, and a generator of input for ordinary
-//! tests. Dev only.
+//! Fuzz targets: one function for each target, and a generator of input for ordinary tests. For
+//! development only.
 //!
-//! A function takes any bytes and returns, or panics when a law of the codecs does not hold. It is
-//! called by `cargo fuzz` (the targets in `fuzz/` are one line each) and by this crate's test,
-//! which feeds it the committed seeds of `fuzz/seeds` and changed copies of them: the same bodies,
-//! with and without a fuzzer. Nothing here knows where input comes from.
+//! A function takes any bytes. It returns, or panics if a property does not hold. `cargo fuzz`
+//! calls it (the files in `fuzz/` are one line each), and so does this crate's test, with the
+//! committed seeds of `fuzz/seeds` and mutations of them. So the same code runs with and without a
+//! fuzzer.
 
 mod apply;
 mod codecs;
+mod languages;
 mod mutate;
 mod patch;
-mod texts;
 
 use kinds::facts::Type;
 
 pub use apply::apply;
 pub use codecs::{json, protobuf, yaml};
+pub use languages::{quantity, selector};
 pub use mutate::Mutator;
 pub use patch::patch;
-pub use texts::{quantity, selector};
 
-/// A target: its name, which is that of its seeds, and its function.
+/// A target: its name, which is also the directory of its seeds, and its function.
 pub type FuzzTarget = (&'static str, fn(&[u8]));
 
 /// All targets.
@@ -34,7 +34,7 @@ pub const TARGETS: &[FuzzTarget] = &[
     ("yaml", yaml),
 ];
 
-/// Types whose fields have, together, every shape that there is.
+/// Types whose fields together have every shape.
 const TYPES: &[&str] = &[
     "io.k8s.api.core.v1.Pod",
     "io.k8s.api.policy.v1.PodDisruptionBudget",
@@ -48,7 +48,7 @@ const TYPES: &[&str] = &[
     "io.k8s.api.core.v1.Service",
 ];
 
-/// The first byte of an input chooses a type (`0` the first); the rest is for the target.
+/// Chooses a type by the first byte of the input (`0` is the first type) and returns the rest.
 fn typed(input: &[u8]) -> Option<(&'static Type, &[u8])> {
     let (&choice, rest) = input.split_first()?;
     let name = TYPES[usize::from(choice.wrapping_sub(b'0')) % TYPES.len()];

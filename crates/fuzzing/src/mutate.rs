@@ -1,6 +1,6 @@
-//! Input for ordinary tests: seeds, changed by a generator that makes the same of the same number.
+//! A deterministic mutator: input for ordinary tests, made from the seeds.
 
-/// Pieces that codecs may stumble over.
+/// Byte strings on which codecs are likely to fail.
 const PIECES: &[&[u8]] = &[
     b"\xff",
     b"\0",
@@ -25,21 +25,21 @@ const PIECES: &[&[u8]] = &[
     b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01",
     b"\x0a\x00",
 ];
-/// The most that an input grows to.
+/// Maximum length of an input.
 const LENGTH_LIMIT: usize = 4096;
 
-/// Changes input, always in the same way for the same seed.
+/// Mutates input; equal seeds give equal mutations.
 #[derive(Debug)]
 pub struct Mutator(u64);
 
 impl Mutator {
-    /// A generator; equal seeds give equal changes.
+    /// Creates a mutator with this seed.
     #[must_use]
     pub fn seeded(seed: u64) -> Self {
         Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }
 
-    /// A number below `limit`, 0 for 0.
+    /// Returns a number below `limit`; 0 if `limit` is 0.
     pub fn below(&mut self, limit: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
@@ -47,7 +47,7 @@ impl Mutator {
         usize::try_from(self.0 >> 33).unwrap_or(0) % limit.max(1)
     }
 
-    /// A changed copy of one seed, into which another may be mixed.
+    /// Returns a mutated copy of `seed`, possibly mixed with `other`.
     pub fn change(&mut self, seed: &[u8], other: &[u8]) -> Vec<u8> {
         let mut input = seed.to_vec();
         for _ in 0..=self.below(4) {

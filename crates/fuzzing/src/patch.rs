@@ -1,12 +1,12 @@
-//! Patches in their three languages. The laws: a patch is refused or gives a tree that can be
-//! written and read; a merge patch that was applied changes nothing the second time.
+//! The three patch languages. The properties: a patch is rejected or gives a tree that encodes and
+//! decodes to itself; applying a merge patch a second time changes nothing.
 
 use kinds::json as codec;
 use kinds::{Tree, patch as language};
 
 use crate::typed;
 
-/// The document and the patch, with a byte of zero between them.
+/// The input is a document and a patch, separated by a zero byte.
 pub fn patch(input: &[u8]) {
     let Some((ty, rest)) = typed(input) else {
         return;
@@ -22,8 +22,11 @@ pub fn patch(input: &[u8]) {
         return;
     };
     let (document, patch) = (document.tree, patch.tree);
-    // Telling what nobody knows must not fail, whatever the patch is.
-    let _ = (language::unknown_members(&patch), language::shown(&patch));
+    // Formatting messages must not fail, whatever the patch is.
+    let _ = (
+        language::unknown_members(&patch),
+        language::render_go(&patch),
+    );
     if let Ok(merged) = language::merge(document.clone(), patch.clone()) {
         check_readable(&merged);
         let twice = language::merge(merged.clone(), patch.clone()).expect("it was applied before");
@@ -48,7 +51,8 @@ pub fn patch(input: &[u8]) {
 
 fn check_readable(tree: &Tree) {
     let written = codec::encode_untyped(tree);
-    // What a patch puts together may be deeper than what one body may be; that is refused in words.
+    // A patch can build a document that nests deeper than a body may. Decoding rejects it with an
+    // error.
     match codec::decode_untyped(&written) {
         Ok(again) => assert_eq!(codec::encode_untyped(&again.tree), written),
         Err(error) => assert!(

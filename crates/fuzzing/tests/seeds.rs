@@ -1,5 +1,5 @@
-//! The fuzz targets over the committed seeds and changed copies of them: the short form of what
-//! `cargo fuzz` does for longer.
+//! Runs the fuzz targets with the committed seeds and mutations of them: a short form of what
+//! `cargo fuzz` does.
 
 #![expect(
     clippy::unwrap_used,
@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 use fuzzing::{Mutator, TARGETS};
 
-/// How many changed copies each target is fed. `EXEUNT_FUZZ_ROUNDS` sets another number.
+/// Number of mutations for each target. `EXEUNT_FUZZ_ROUNDS` overrides it.
 const ROUNDS: usize = 1500;
 
 fn seeds(target: &str) -> Vec<(PathBuf, Vec<u8>)> {
@@ -29,7 +29,7 @@ fn seeds(target: &str) -> Vec<(PathBuf, Vec<u8>)> {
         .collect()
 }
 
-/// Calls a target; when it panics, says with which input.
+/// Calls a target. Prints the input if the target panics.
 fn feed(name: &str, target: fn(&[u8]), input: &[u8]) {
     let outcome = std::panic::catch_unwind(|| target(input));
     assert!(
@@ -64,43 +64,43 @@ fn check(name: &str) {
 }
 
 #[test]
-fn apply_keeps_its_laws() {
+fn apply_keeps_its_properties() {
     check("apply");
 }
 
 #[test]
-fn json_keeps_its_laws() {
+fn json_keeps_its_properties() {
     check("json");
 }
 
 #[test]
-fn patches_keep_their_laws() {
+fn patches_keep_their_properties() {
     check("patch");
 }
 
 #[test]
-fn protobuf_keeps_its_laws() {
+fn protobuf_keeps_its_properties() {
     check("protobuf");
 }
 
 #[test]
-fn quantities_keep_their_laws() {
+fn quantities_keep_their_properties() {
     check("quantity");
 }
 
 #[test]
-fn selectors_keep_their_laws() {
+fn selectors_keep_their_properties() {
     check("selector");
 }
 
 #[test]
-fn yaml_keeps_its_laws() {
+fn yaml_keeps_its_properties() {
     check("yaml");
 }
 
-/// The fuzzers get a large stack; a worker thread of the server has two megabytes.
+/// Fuzzers have a large stack; a worker thread of the server has two megabytes.
 #[test]
-fn the_deepest_input_fits_into_the_stack_of_a_worker() {
+fn the_deepest_input_fits_the_stack_of_a_worker() {
     let nested =
         |open: &str, close: &str, depth: usize| [open.repeat(depth), close.repeat(depth)].concat();
     let run = move || {
@@ -119,7 +119,7 @@ fn the_deepest_input_fits_into_the_stack_of_a_worker() {
                 "03{{\"metadata\":{{\"managedFields\":[{{\"fieldsV1\":{fields}}}]}}}}\x003{{\"metadata\":{{}}}}"
             );
             fuzzing::apply(managed.as_bytes());
-            // Schemas contain schemas; in protobuf nothing says where it ends but the lengths.
+            // JSON schemas contain JSON schemas. In protobuf only the lengths limit how deep.
             let mut message = Vec::new();
             for _ in 0..depth.min(2000) {
                 let length = message.len();

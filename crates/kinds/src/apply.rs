@@ -1,18 +1,18 @@
-//! Server-side apply: who owns which fields, and what an apply makes of an object.
+//! Server-side apply: which manager owns which fields, and what an apply makes of an object.
 //!
-//! A manager says what it wants; the fields that it names are its own from then on. A field that
-//! another manager owns and holds something else is a conflict, unless forced. What a manager no
-//! longer names and nobody else owns is removed. Ordinary writes own what they change.
+//! A manager applies the fields that it wants to have a value, and owns them from then on. A field
+//! that another manager owns with another value is a conflict, unless the request forces it. A
+//! field that its last owner no longer applies is removed. Ordinary writes own what they change.
 //!
-//! Everything here is pure: trees in, trees out, `now` is an argument. Defaults, validation and
-//! storing are the registry's. Fields are owned by the rules of the table ([`crate::facts`]), or,
-//! for objects without a type, member by member.
+//! The functions are pure: trees in, trees out, `now` is an argument. Ownership follows the list
+//! types of the table ([`crate::facts`]); objects without a type are owned member by member.
 //!
-//! Which part of an object a request may write is the caller's matter, too: what a status or main
-//! resource ignores is taken out of the applied object before it comes here.
+//! Defaults, validation and storage belong to the registry. So does the choice of the fields that a
+//! request may write: fields that the main resource or the status ignores are removed from the
+//! applied object before it gets here.
 //!
-//! A simplification against upstream: managers of other versions of a kind are compared by the same
-//! paths.
+//! One simplification: upstream converts the managed fields of other versions of a kind before
+//! comparing them; here their paths are compared as they are.
 
 mod compare;
 mod field_set;
@@ -36,59 +36,59 @@ use self::compare::{Comparison, compare, fields};
 use self::managers::{ManagedFields, ManagerEntry, ManagerOperation, is_reset};
 use self::node::FieldNode;
 use crate::Tree;
-use crate::status::{Cause, Details, Status};
+use crate::status::{Details, Status, StatusCause};
 
-/// The manager that owns what was there before the first apply to an object without managers.
+/// Owner of the fields that existed before the first apply to an object without managers.
 const BEFORE_FIRST_APPLY: &str = "before-first-apply";
 
-/// Who writes, as managed fields record it.
+/// The manager of a write, as managed fields record it.
 #[derive(Clone, Copy, Debug)]
 pub struct FieldManager<'a> {
     /// Name of the field manager.
     pub manager: &'a str,
     /// `apiVersion` of the request.
     pub api_version: &'a str,
-    /// The subresource that is written; empty for the object itself.
+    /// Subresource of the request; empty for the object itself.
     pub subresource: &'a str,
-    /// The time, RFC 3339 with whole seconds.
+    /// Time of the request, RFC 3339 with whole seconds.
     pub now: &'a str,
 }
 
-/// One field that another manager owns.
+/// A field that another manager owns with another value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Conflict {
-    /// The other manager, in the words of the API (`"a" using v1`).
+    /// The other manager, as messages show it (`"a" using v1`).
     pub manager: String,
-    /// The field (`.spec.containers[name="c"].image`).
+    /// Path of the field (`.spec.containers[name="c"].image`).
     pub field: String,
 }
 
-/// Why an apply is refused.
+/// Why an apply is rejected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ApplyError {
     /// 409: other managers own fields that the apply would change. Sorted by manager.
     #[error("{}", conflict_text(.0))]
     Conflicts(Vec<Conflict>),
-    /// 500: the applied object has unknown fields, values of a wrong type or an item twice.
+    /// 500: the applied object has unknown fields, values of a wrong type or duplicate items.
     #[error("failed to create typed patch object ({object}): {why}")]
     Schema {
         /// `namespace/name; group/version, Kind=kind`.
         object: String,
-        /// Path and text of every fault.
+        /// Path and message of every fault.
         why: String,
     },
-    /// 400: the applied object brings managed fields.
+    /// 400: the applied object contains managed fields.
     #[error("metadata.managedFields must be nil")]
     ManagedFields,
 }
 
 impl ApplyError {
-    /// The answer that it gets.
+    /// Converts the error to the API's response.
     #[must_use]
     pub fn status(&self) -> Status {
         match self {
             Self::Conflicts(conflicts) => {
-                let cause = |conflict: &Conflict| Cause {
+                let cause = |conflict: &Conflict| StatusCause {
                     reason: "FieldManagerConflict".to_owned(),
                     message: format!("conflict with {}", conflict.manager),
                     field: conflict.field.clone(),
@@ -105,8 +105,11 @@ impl ApplyError {
     }
 }
 
-/// Applies an object on top of the live one (an empty object when there is none). The result has
-/// the new `metadata.managedFields`. `schema` says how its fields are owned.
+/// Applies an object to the live one, which is an empty object for a create. The result has the new
+/// `metadata.managedFields`. `ty` is `None` for objects without a definition.
+///
+/// # Errors
+/// [`ApplyError`] for conflicts (unless `force`), and for an invalid applied object.
 pub fn apply(
     live: &Tree,
     applied: &Tree,
@@ -137,7 +140,8 @@ pub fn apply(
     let last = managers.take(&own);
     let mut object = merge::merge(Some(live.clone()), applied.clone(), node);
     if let Some(last) = &last {
-        // What it owns now includes its name, which is not recorded: the metadata stays.
+        // The manager owns the name, too, although that is not recorded. Without it, pruning would
+        // remove the whole metadata.
         let owned = managers.owned().union(&own.fields);
         merge::prune(&mut object, node, &last.fields, &owned);
     }
@@ -157,7 +161,7 @@ pub fn apply(
     let is_changed = match schema {
         ApplySchema::BuiltIn(ty) => !crate::json::equal(live, &object, ty),
         ApplySchema::Custom(_) | ApplySchema::Deduced => {
-            !crate::json::equal(live, &object, &crate::facts::CUSTOM_OBJECT)
+            !crate::json::equal(live, &object, &crate::lookup::CUSTOM_OBJECT)
         }
     };
     own.time = if is_changed {
@@ -173,10 +177,11 @@ pub fn apply(
     Ok(object)
 }
 
-/// The managed fields of an object after an ordinary write: what to put into
-/// `metadata.managedFields` of `new`; null for none. `old` is the stored object, or an empty one
-/// for a create. The managed fields that `new` brings are heeded as the API does: one empty entry
-/// or an empty list forgets all managers, none keeps those of `old`.
+/// Returns the value of `metadata.managedFields` after an ordinary write; null for none.
+///
+/// `old` is the stored object, or an empty one for a create. Managed fields that `new` contains are
+/// treated as upstream does: an empty list or one empty entry resets all managers, absent ones keep
+/// those of `old`.
 #[must_use]
 pub fn update_managers(
     old: &Tree,
@@ -186,7 +191,7 @@ pub fn update_managers(
 ) -> Tree {
     let requested = managers::of(new);
     let comparison = compare(old, new, FieldNode::root(schema));
-    // Nothing has changed, the managers least of all: they need not even be read.
+    // Without a change of the object the managers stay as they are, and need not be decoded.
     if comparison.is_empty()
         && requested
             .as_array()
@@ -202,7 +207,7 @@ pub fn update_managers(
         _ => live(),
     };
     let is_create = old.pointer("/metadata/uid").is_none();
-    // An object that nobody tracks is not tracked again by ordinary writes.
+    // Upstream does not start to track an object that has no managers on an ordinary write.
     if managers.is_empty() && !is_create {
         return Tree::Null;
     }
@@ -211,7 +216,7 @@ pub fn update_managers(
     managers.encode()
 }
 
-/// Gives the writer what it changed, and takes it from everybody else.
+/// Makes the writer the owner of the fields that it changed, and the only one.
 fn note_update(managers: &mut ManagedFields, comparison: Comparison, writer: &FieldManager<'_>) {
     if comparison.is_empty() {
         return;
@@ -227,7 +232,7 @@ fn note_update(managers: &mut ManagedFields, comparison: Comparison, writer: &Fi
     }
 }
 
-/// What is the server's own or names the object, and is owned by nobody.
+/// Fields that the server sets or that identify the object. Nobody owns them.
 static UNRECORDED: LazyLock<FieldSet> = LazyLock::new(|| {
     let mut set = FieldSet::default();
     for name in ["f:apiVersion", "f:kind", "f:metadata"] {
@@ -255,7 +260,7 @@ fn conflicts(managers: &ManagedFields, changed: &FieldSet) -> Vec<Conflict> {
     for manager in &managers.0 {
         let fields = manager.fields.intersection(changed).paths();
         conflicts.extend(fields.into_iter().map(|field| Conflict {
-            manager: manager.shown(),
+            manager: manager.render(),
             field,
         }));
     }

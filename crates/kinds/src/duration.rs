@@ -1,20 +1,22 @@
-//! Durations as text: Go's form in parameters (`1h2m`), and the short ages of tables (`3d4h`).
+//! Durations: Go's notation in parameters and flags (`1h2m`), and the short ages of tables
+//! (`3d4h`).
 
-/// Why a text is no duration, in the words of the API.
+/// Why a string is not a duration. The messages are those of Go's `time.ParseDuration`, which
+/// clients of the API see.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DurationError {
-    /// The text has not the form of a duration.
+    /// The string is not a sequence of numbers with units, or the duration is out of range.
     #[error("time: invalid duration {0}")]
     Invalid(String),
-    /// A number stands without its unit.
+    /// A number has no unit.
     #[error("time: missing unit in duration {0}")]
     MissingUnit(String),
-    /// The letters behind a number are no unit.
+    /// The characters after a number are not a unit.
     #[error("time: unknown unit {unit} in duration {text}")]
     UnknownUnit {
-        /// The letters, quoted.
+        /// The unit, quoted.
         unit: String,
-        /// The whole text, quoted.
+        /// The whole string, quoted.
         text: String,
     },
 }
@@ -31,7 +33,10 @@ const UNITS: [(&str, i64); 8] = [
     ("h", 3600 * NANOS_PER_SECOND),
 ];
 
-/// Parses Go's form of a duration (`300ms`, `-1.5h`, `2h45m`) to nanoseconds.
+/// Parses Go's notation of a duration (`300ms`, `-1.5h`, `2h45m`) and returns nanoseconds.
+///
+/// # Errors
+/// For an invalid duration, and for one of more than 292 years, which Go cannot hold either.
 pub fn parse_nanos(text: &str) -> Result<i64, DurationError> {
     let invalid = || DurationError::Invalid(crate::status::quoted(text));
     let (negative, mut rest) = match text.strip_prefix('-') {
@@ -52,11 +57,12 @@ pub fn parse_nanos(text: &str) -> Result<i64, DurationError> {
             return Err(invalid());
         }
         let end = after_fraction
-            .find(|letter: char| letter == '.' || letter.is_ascii_digit())
+            .find(|character: char| character == '.' || character.is_ascii_digit())
             .unwrap_or(after_fraction.len());
         let (unit, next) = after_fraction.split_at(end);
         total += term(text, whole, fraction, unit)?;
-        // One term at most is as large as the limit, so that this sum cannot overflow.
+        // A term is at most 2^63 and the sum of the terms before it is checked, so that this
+        // addition cannot overflow.
         if total > i128::from(i64::MAX) + i128::from(negative) {
             return Err(invalid());
         }
@@ -65,7 +71,7 @@ pub fn parse_nanos(text: &str) -> Result<i64, DurationError> {
     i64::try_from(if negative { -total } else { total }).map_err(|_| invalid())
 }
 
-/// One number with its unit, in nanoseconds.
+/// Parses one number with its unit and returns nanoseconds.
 fn term(text: &str, whole: &str, fraction: &str, unit: &str) -> Result<i128, DurationError> {
     let quoted = || crate::status::quoted(text);
     if unit.is_empty() {
@@ -90,7 +96,7 @@ fn term(text: &str, whole: &str, fraction: &str, unit: &str) -> Result<i128, Dur
         .checked_mul(nanos)
         .filter(|value| *value <= limit)
         .ok_or_else(|| DurationError::Invalid(quoted()))?;
-    // Digits below a nanosecond are dropped; 18 of them are more than an hour has.
+    // Go drops digits below a nanosecond. 18 digits are more than an hour has nanoseconds.
     let digits = &fraction[..fraction.len().min(18)];
     let part = if digits.is_empty() {
         0
@@ -111,8 +117,8 @@ fn split_digits(text: &str) -> (&str, &str) {
     )
 }
 
-/// An age as tables show it: two units when they are small, one when the second says little.
-/// Ages of more than a second in the future are `<invalid>`.
+/// Formats an age as kubectl's tables do: with two units while the second one matters, else with
+/// one. An age of less than -1 seconds is `<invalid>`.
 #[must_use]
 pub fn human_age(seconds: i64) -> String {
     if seconds < -1 {
@@ -136,7 +142,8 @@ pub fn human_age(seconds: i64) -> String {
     }
 }
 
-/// For how many seconds an age is shown as it is now, at least.
+/// Returns for how many more seconds [`human_age`] formats this age in the same way, at least. A
+/// cached table cell is valid that long.
 #[must_use]
 pub fn human_age_lasts(seconds: i64) -> i64 {
     let step = match seconds {
@@ -194,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn an_age_is_shown_as_long_as_promised() {
+    fn an_age_is_formatted_alike_for_as_long_as_promised() {
         let mut seconds = -5;
         while seconds < 9 * 365 * 86_400 {
             let lasts = human_age_lasts(seconds);
@@ -208,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn durations_are_read_as_go_writes_them() {
+    fn go_durations_are_parsed() {
         let table = [
             ("0", 0),
             ("1h2m", 3_720_000_000_000),
@@ -226,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_that_are_no_duration_are_refused_in_the_words_of_go() {
+    fn invalid_durations_are_rejected_with_the_messages_of_go() {
         let table = [
             ("", r#"time: invalid duration """#),
             ("-", r#"time: invalid duration "-""#),

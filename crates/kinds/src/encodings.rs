@@ -1,12 +1,15 @@
-//! EncodingCache that are kept, so that an object is encoded once in each form and not once for each
-//! reader: protobuf, rows of tables, older versions, frames of watches.
+//! A cache of encodings, so that an object is encoded once in each form and not once for each
+//! reader. Forms are, for example, protobuf, table rows, older versions, watch frames.
 //!
-//! Stored bytes are shared and never change, so the place where they lie says which they are. An
-//! entry holds them, which keeps the place from being used for anything else: the same address and
-//! length are the same bytes. What nobody else holds any more nobody can ask for again; such
-//! entries go first. Beyond its limit the cache drops what has not been asked for the longest.
+//! Stored bytes are shared and immutable, so the key of an entry is their address and length. An
+//! entry holds a reference to the bytes. That keeps the address from being reused: the same key
+//! always means the same bytes.
 //!
-//! Knows no kinds and no forms: the caller says which forms there are.
+//! When an entry holds the last reference, no reader can ask for it again; such entries are dropped
+//! first. Beyond the limit the cache drops entries that were not used since their last check (a
+//! clock algorithm).
+//!
+//! The cache knows no kinds and no forms: the caller defines the forms.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
@@ -15,17 +18,19 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bytes::Bytes;
 
-/// What an entry costs beside its bytes: key (twice), cell, and the places in map and queue.
+/// Estimated overhead of an entry in bytes: the key (twice), the cell, and the slots in map and
+/// queue.
 const ENTRY_BYTES: usize = 256;
-/// How many entries each new one looks at, so that dead ones leave faster than new ones come.
-const LOOKED_AT: usize = 2;
+/// How many entries each insertion checks. More than one, so that unreachable entries leave faster
+/// than new ones arrive.
+const CHECKS_PER_INSERTION: usize = 2;
 
-/// CachedEncoding bytes, and how long they may be shown.
+/// Encoded bytes and their validity.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CachedEncoding {
-    /// The encoding.
+    /// The bytes.
     pub bytes: Bytes,
-    /// The second since 1970 from which they are no longer true; `i64::MAX` for never.
+    /// The Unix time in seconds from which the bytes are outdated; `i64::MAX` for never.
     pub until: i64,
 }
 
@@ -38,7 +43,7 @@ impl From<Vec<u8>> for CachedEncoding {
     }
 }
 
-/// See the module. `F` tells the encodings of the same bytes apart.
+/// The cache. `F` distinguishes the encodings of the same bytes.
 #[derive(Debug)]
 pub struct EncodingCache<F> {
     state: Mutex<CacheState<F>>,
@@ -50,8 +55,8 @@ pub struct EncodingCache<F> {
 #[derive(Debug)]
 struct CacheState<F> {
     entries: HashMap<CacheKey<F>, CacheEntry>,
-    /// The keys in the order in which they are looked at.
-    turn: VecDeque<CacheKey<F>>,
+    /// Keys in the order in which their entries are checked.
+    queue: VecDeque<CacheKey<F>>,
     bytes: usize,
 }
 
@@ -65,20 +70,20 @@ struct CacheKey<F> {
 #[derive(Debug)]
 struct CacheEntry {
     source: Bytes,
-    /// Filled by the first who asks, while the others wait for it.
+    /// Filled by the first reader, while others wait for it.
     cell: Arc<OnceLock<CachedEncoding>>,
     bytes: usize,
-    /// Asked for since it was last looked at.
-    is_wanted: bool,
+    /// True if the entry was used since it was last checked.
+    was_used: bool,
 }
 
 impl<F: Clone + Eq + Hash> EncodingCache<F> {
-    /// A cache that holds at most so many bytes, those that were encoded included.
+    /// Creates a cache that holds at most so many bytes, including the bytes that were encoded.
     #[must_use]
-    pub fn holding(limit_bytes: usize) -> Self {
+    pub fn with_limit(limit_bytes: usize) -> Self {
         let state = CacheState {
             entries: HashMap::new(),
-            turn: VecDeque::new(),
+            queue: VecDeque::new(),
             bytes: 0,
         };
         Self {
@@ -89,12 +94,14 @@ impl<F: Clone + Eq + Hash> EncodingCache<F> {
         }
     }
 
-    /// The encoding of `source` in a form, which `make` makes when there is none yet.
+    /// Returns the encoding of `source` in a form; calls `make` if it is not cached.
     pub fn get(&self, source: &Bytes, form: F, make: impl FnOnce() -> Vec<u8>) -> Bytes {
         self.get_until(source, form, i64::MIN, || make().into())
     }
 
-    /// The same for what is only true for a time; `now` in seconds since 1970.
+    /// Returns the encoding of `source` in a form, if it is still valid at `now` (Unix time in
+    /// seconds); else calls `make`. For encodings that are outdated after some time, like the age
+    /// in a table.
     pub fn get_until(
         &self,
         source: &Bytes,
@@ -115,26 +122,26 @@ impl<F: Clone + Eq + Hash> EncodingCache<F> {
         });
         if is_new {
             self.made.fetch_add(1, Ordering::Relaxed);
-            self.lock().settle(&key, &cell, self.limit_bytes);
+            self.lock().account(&key, &cell, self.limit_bytes);
         } else {
             self.shared.fetch_add(1, Ordering::Relaxed);
         }
         encoded.bytes.clone()
     }
 
-    /// How many encodings were made.
+    /// Returns how many encodings were made.
     #[must_use]
     pub fn made(&self) -> u64 {
         self.made.load(Ordering::Relaxed)
     }
 
-    /// How often one was there already.
+    /// Returns how many requests were answered from the cache.
     #[must_use]
     pub fn shared(&self) -> u64 {
         self.shared.load(Ordering::Relaxed)
     }
 
-    /// How many bytes it holds now.
+    /// Returns how many bytes the cache holds.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.lock().bytes
@@ -146,7 +153,8 @@ impl<F: Clone + Eq + Hash> EncodingCache<F> {
 }
 
 impl<F: Clone + Eq + Hash> CacheState<F> {
-    /// The cell of a key, empty for who comes first.
+    /// Returns the cell of a key, empty if this is the first request for it or the encoding is
+    /// outdated.
     fn cell(
         &mut self,
         key: CacheKey<F>,
@@ -154,7 +162,7 @@ impl<F: Clone + Eq + Hash> CacheState<F> {
         now: i64,
     ) -> Arc<OnceLock<CachedEncoding>> {
         if let Some(entry) = self.entries.get_mut(&key) {
-            entry.is_wanted = true;
+            entry.was_used = true;
             if entry.cell.get().is_some_and(|encoded| encoded.until <= now) {
                 entry.cell = Arc::default();
             }
@@ -168,22 +176,22 @@ impl<F: Clone + Eq + Hash> CacheState<F> {
                 source: source.clone(),
                 cell: Arc::clone(&cell),
                 bytes,
-                is_wanted: false,
+                was_used: false,
             },
         );
         self.bytes += bytes;
-        self.turn.push_back(key);
+        self.queue.push_back(key);
         cell
     }
 
-    /// Counts what has been made, and makes room.
-    fn settle(
+    /// Counts the bytes of a new encoding and drops entries beyond the limit.
+    fn account(
         &mut self,
         key: &CacheKey<F>,
         cell: &Arc<OnceLock<CachedEncoding>>,
         limit_bytes: usize,
     ) {
-        // It may have been dropped, or replaced, while it was made.
+        // Another thread may have dropped or replaced the entry while this one encoded.
         if let Some(entry) = self
             .entries
             .get_mut(key)
@@ -195,25 +203,27 @@ impl<F: Clone + Eq + Hash> CacheState<F> {
             self.bytes = self.bytes - entry.bytes + bytes;
             entry.bytes = bytes;
         }
-        for _ in 0..LOOKED_AT {
-            self.look(|entry| entry.source.is_unique());
+        for _ in 0..CHECKS_PER_INSERTION {
+            self.check_next(|entry| entry.source.is_unique());
         }
-        while self.bytes > limit_bytes && !self.turn.is_empty() {
-            self.look(|entry| entry.source.is_unique() || !std::mem::take(&mut entry.is_wanted));
+        while self.bytes > limit_bytes && !self.queue.is_empty() {
+            self.check_next(|entry| {
+                entry.source.is_unique() || !std::mem::take(&mut entry.was_used)
+            });
         }
     }
 
-    /// Looks at the entry whose turn it is: it goes, or waits for its next turn.
-    fn look(&mut self, is_over: impl FnOnce(&mut CacheEntry) -> bool) {
-        let Some(key) = self.turn.pop_front() else {
+    /// Checks the entry whose queue it is: drops it or puts it at the end of the queue.
+    fn check_next(&mut self, is_dead: impl FnOnce(&mut CacheEntry) -> bool) {
+        let Some(key) = self.queue.pop_front() else {
             return;
         };
         if let Some(entry) = self.entries.get_mut(&key) {
-            if is_over(entry) {
+            if is_dead(entry) {
                 self.bytes -= entry.bytes;
                 self.entries.remove(&key);
             } else {
-                self.turn.push_back(key);
+                self.queue.push_back(key);
             }
         }
     }
@@ -228,8 +238,8 @@ mod tests {
     }
 
     #[test]
-    fn what_was_encoded_is_not_encoded_again() {
-        let cache = EncodingCache::holding(10_000);
+    fn an_object_is_encoded_once_in_each_form() {
+        let cache = EncodingCache::with_limit(10_000);
         let source = Bytes::from(b"abc".to_vec());
         for (form, made) in [(1, 1), (1, 1), (2, 2), (1, 2)] {
             assert_eq!(cache.get(&source.clone(), form, || text(&source)), "<abc>");
@@ -245,8 +255,8 @@ mod tests {
     }
 
     #[test]
-    fn an_encoding_that_is_no_longer_true_is_made_again() {
-        let cache = EncodingCache::holding(10_000);
+    fn an_outdated_encoding_is_made_again() {
+        let cache = EncodingCache::with_limit(10_000);
         let source = Bytes::from(b"abc".to_vec());
         let at = |now: i64| {
             cache.get_until(&source, (), now, || CachedEncoding {
@@ -262,8 +272,8 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_can_ask_for_again_is_dropped() {
-        let cache = EncodingCache::holding(usize::MAX);
+    fn unreachable_encodings_are_dropped() {
+        let cache = EncodingCache::with_limit(usize::MAX);
         for number in 0..1000_u32 {
             let source = Bytes::from(number.to_be_bytes().to_vec());
             assert_eq!(
@@ -279,9 +289,9 @@ mod tests {
     }
 
     #[test]
-    fn the_limit_holds_and_what_is_asked_for_stays() {
+    fn the_limit_holds_and_used_encodings_stay() {
         const LIMIT: usize = 100 * (ENTRY_BYTES + 8);
-        let cache = EncodingCache::holding(LIMIT);
+        let cache = EncodingCache::with_limit(LIMIT);
         let held: Vec<Bytes> = (0..1000_u32)
             .map(|number| Bytes::from(number.to_be_bytes().to_vec()))
             .collect();
@@ -299,8 +309,8 @@ mod tests {
     }
 
     #[test]
-    fn many_who_ask_at_once_wait_for_one() {
-        let cache = EncodingCache::holding(10_000);
+    fn concurrent_readers_wait_for_one_encoding() {
+        let cache = EncodingCache::with_limit(10_000);
         let source = Bytes::from(b"abc".to_vec());
         std::thread::scope(|scope| {
             for _ in 0..8 {

@@ -1,8 +1,11 @@
-//! The shape of the table of facts: what a type is, field by field, and what a resource is.
+//! The table of facts: which fields a type has, and which resources the API serves.
 //!
-//! The table itself is generated (`cargo xtask schema`) into statics; nothing is parsed at
-//! start-up. Codecs, strict field validation, patches, apply, pruning and OpenAPI are derived from
-//! it, so a kind is added by data.
+//! `cargo xtask schema` generates the table as Rust statics, so nothing is parsed at start-up.
+//! Codecs, strict field validation, patches, apply, pruning and OpenAPI are derived from it. A new
+//! kind is a new row of data and needs no code.
+//!
+//! This module holds the types of the rows, and the lookup of a field by its name.
+//! `lookup.rs` finds the rows.
 
 use std::borrow::Cow;
 use std::hash::BuildHasher as _;
@@ -18,22 +21,22 @@ use crate::tree::Text;
 pub struct Type {
     /// Full name, for example `io.k8s.api.core.v1.Pod`.
     pub name: &'static str,
-    /// Fields in the order in which the wire shows them.
+    /// Fields in the order in which JSON shows them.
     pub fields: &'static [Field],
-    /// How its fields are found.
+    /// Finds fields by name.
     pub lookup: Lookup,
-    /// True when the structure is owned as a whole under apply, wherever it is used.
+    /// True if apply treats the structure as one field, wherever it is used.
     pub atomic: bool,
 }
 
 impl Type {
-    /// The field with this JSON name.
+    /// Returns the field with this JSON name.
     #[must_use]
     pub fn field(&self, name: &str) -> Option<&'static Field> {
         self.field_at(name).map(|(_, field)| field)
     }
 
-    /// The field with this JSON name and its index.
+    /// Returns the field with this JSON name and its index in `fields`.
     #[must_use]
     pub fn field_at(&self, name: &str) -> Option<(usize, &'static Field)> {
         let derived = self.derived();
@@ -43,12 +46,12 @@ impl Type {
         Some((index, &self.fields[index]))
     }
 
-    /// Indexes of the fields that are always written, in the order of the wire.
+    /// Indexes of the fields that are always written, in JSON order.
     pub(crate) fn always(&self) -> &[usize] {
         &self.derived().always
     }
 
-    /// How managed fields name the field with this index: `f:` and its name.
+    /// The name of a field in `managedFields`: `f:` and its JSON name.
     pub(crate) fn element(&self, index: usize) -> &Text {
         &self.derived().elements[index]
     }
@@ -60,13 +63,13 @@ impl Type {
 
 /// What is derived from the fields of a type, on the first use of one of them.
 ///
-/// Deriving it lazily keeps the table a plain static and start-up short: most processes use a
-/// fraction of the types.
+/// Lazy derivation keeps the table a plain static and start-up short: a process uses a fraction of
+/// the types.
 #[derive(Debug, Default)]
 pub struct Lookup(OnceLock<Derived>);
 
 impl Lookup {
-    /// The lookup of a type none of whose fields has been used.
+    /// Creates the lookup of a type none of whose fields has been used.
     #[must_use]
     pub const fn new() -> Self {
         Self(OnceLock::new())
@@ -77,8 +80,6 @@ impl Lookup {
 struct Derived {
     /// Indexes of the fields, found by name.
     by_name: HashTable<u32>,
-    /// Seeded at random: authors of custom resource definitions choose the names and must not be
-    /// able to choose names that collide.
     hasher: DefaultHashBuilder,
     always: Box<[usize]>,
     elements: Box<[Text]>,
@@ -109,37 +110,38 @@ impl Derived {
 /// One field of a [`Type`].
 #[derive(Debug)]
 pub struct Field {
-    /// JSON name.
+    /// Name in JSON.
     pub name: &'static str,
-    /// Protobuf field number; 0 when it has none.
+    /// Protobuf field number; 0 if the field does not exist in protobuf.
     pub number: u32,
-    /// Numbers of the messages in which protobuf wraps this field (structures that JSON shows
-    /// inline), outermost first; empty for most fields.
+    /// Field numbers of the messages that protobuf puts around this field, outermost first. Empty
+    /// for most fields: only structures that JSON shows inline have such messages.
     pub within: &'static [u32],
-    /// What it holds.
+    /// Type of the value.
     pub shape: Shape,
-    /// True when the API calls it required.
+    /// True if the API reference lists the field as required.
     pub required: bool,
-    /// True when it is written even when it is empty, zero or null.
+    /// True if encoders write the field even if it is empty, zero or null.
     pub always: bool,
-    /// True when an explicit zero (`0`, `false`, `""`, `{}`) differs from an absent member.
+    /// True if an explicit zero (`0`, `false`, `""`, `{}`) differs from an absent field: Go has a
+    /// pointer here.
     pub optional: bool,
-    /// How its list merges under apply.
+    /// How apply merges the list.
     pub list: ListType,
-    /// Keys of a list of type map.
+    /// Keys of the items of a list of type map.
     pub keys: &'static [&'static str],
-    /// True when its map or structure is owned as a whole under apply.
+    /// True if apply treats the map or structure as one field.
     pub atomic: bool,
-    /// How a strategic merge patch treats it.
+    /// How a strategic merge patch treats the field.
     pub patch: PatchStrategy,
-    /// The key by which a strategic merge patch pairs items.
+    /// Key by which a strategic merge patch pairs items; empty if it does not.
     pub merge_key: &'static str,
-    /// The default that the definition names, as JSON; empty when there is none.
+    /// Default in the API definition, as JSON; empty if there is none.
     pub default: &'static str,
 }
 
 impl Field {
-    /// A field without a name and with nothing special about it; definitions say what differs.
+    /// A field with the most frequent value of everything. Rows name what differs.
     pub const BLANK: Self = Self {
         name: "",
         number: 0,
@@ -157,72 +159,72 @@ impl Field {
     };
 }
 
-/// What a field or an item holds.
+/// Type of a field's value or of an item.
 #[derive(Clone, Copy, Debug)]
 pub enum Shape {
-    /// Text.
+    /// A string.
     String,
     /// `true` or `false`.
     Bool,
-    /// A whole number of 32 bits.
+    /// A 32-bit integer.
     Int32,
-    /// A whole number of 64 bits.
+    /// A 64-bit integer.
     Int64,
     /// A floating-point number.
     Float64,
-    /// Bytes, base64 in JSON.
+    /// Bytes; a base64 string in JSON.
     Bytes,
-    /// RFC 3339 with whole seconds.
+    /// A time, RFC 3339 with whole seconds.
     Time,
-    /// RFC 3339 with microseconds.
+    /// A time, RFC 3339 with microseconds.
     MicroTime,
-    /// A duration in Go's text form.
+    /// A duration in Go's notation (`1h30m`).
     Duration,
-    /// A quantity, canonical on the wire (`500m`).
+    /// A quantity, canonical in JSON (`500m`).
     Quantity,
-    /// A number or text.
+    /// An integer or a string.
     IntOrString,
-    /// Any JSON (RawExtension, JSON, FieldsV1).
+    /// Any JSON value (`RawExtension`, `JSON`, `FieldsV1`).
     Any,
     /// A structure.
     Object(&'static Type),
-    /// A structure or, in its place, `true` or `false` (`additionalProperties` of a schema).
+    /// A structure or a boolean (`additionalProperties` of a JSON schema).
     ObjectOrBool(&'static Type),
-    /// A structure or a list of them (`items` of a schema).
+    /// A structure or a list of structures (`items` of a JSON schema).
     ObjectOrList(&'static Type),
-    /// A structure or a list of text (`dependencies` of a schema).
+    /// A structure or a list of strings (`dependencies` of a JSON schema).
     ObjectOrStrings(&'static Type),
-    /// A list of these.
+    /// A list.
     List(&'static Shape),
-    /// A map from text to these.
+    /// A map with string keys.
     Map(&'static Shape),
 }
 
-/// How a list merges under server-side apply.
+/// How server-side apply merges a list (`x-kubernetes-list-type`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ListType {
-    /// Owned as a whole.
+    /// The list is one field with one owner.
     #[default]
     Atomic,
-    /// Items are unique values.
+    /// Items are unique scalars, each with owners of its own.
     Set,
-    /// Items are paired by keys.
+    /// Items are paired by their keys, each with owners of its own.
     Map,
 }
 
 /// How a strategic merge patch treats a field.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PatchStrategy {
-    /// Lists are merged item by item.
+    /// Merges lists item by item.
     pub merge: bool,
-    /// The structure is replaced as a whole.
+    /// Replaces the structure as a whole.
     pub replace: bool,
-    /// Members that the patch does not list are dropped (`$retainKeys`).
+    /// Drops members that the patch does not list (`$retainKeys`).
     pub retain_keys: bool,
 }
 
 impl PatchStrategy {
-    /// Nothing special: structures and maps are merged, lists are replaced.
+    /// Merges structures and maps, replaces lists.
     pub const NONE: Self = Self {
         merge: false,
         replace: false,
@@ -230,35 +232,11 @@ impl PatchStrategy {
     };
 }
 
-/// The structure of every custom object, as codecs see it: its metadata in the order of the wire,
-/// before all that a user can nest. The other members have no type and follow as they are.
-pub static CUSTOM_OBJECT: Type = Type {
-    name: "",
-    fields: &[
-        Field {
-            name: "apiVersion",
-            ..Field::BLANK
-        },
-        Field {
-            name: "kind",
-            ..Field::BLANK
-        },
-        Field {
-            name: "metadata",
-            shape: Shape::Object(&crate::generated::OBJECT_META),
-            always: true,
-            ..Field::BLANK
-        },
-    ],
-    lookup: Lookup::new(),
-    atomic: false,
-};
-
-/// One served resource: a row of the resource table. Routing, discovery, OpenAPI and the coverage
-/// test are all made from it.
+/// One served resource. Routing, discovery, OpenAPI and the coverage test are derived from these
+/// rows.
 ///
-/// The rows of built-in kinds are statics; those of custom kinds are made from their definitions
-/// and belong to a server.
+/// The rows of built-in kinds are statics. Rows of custom kinds are made from their definitions and
+/// belong to a server.
 #[derive(Clone, Debug)]
 pub struct Resource {
     /// API group; empty for the core group.
@@ -269,26 +247,27 @@ pub struct Resource {
     pub kind: Text,
     /// Plural, for example `pods`.
     pub plural: Text,
-    /// Singular as discovery shows it, for example `pod`.
+    /// Singular, for example `pod`.
     pub singular: Text,
     /// Short names, for example `po`.
     pub short_names: Cow<'static, [Text]>,
     /// Categories, for example `all`.
     pub categories: Cow<'static, [Text]>,
-    /// True when its objects live in namespaces.
+    /// True if the objects live in namespaces.
     pub namespaced: bool,
-    /// Verbs as discovery lists them.
+    /// Verbs in the order in which discovery lists them.
     pub verbs: &'static [&'static str],
-    /// Its subresources.
+    /// Subresources.
     pub subresources: Cow<'static, [Subresource]>,
-    /// Its structure.
+    /// Type of the objects.
     pub ty: &'static Type,
-    /// False for kinds that are answered and not kept (`TokenReview`).
+    /// False for kinds that exist only in requests and responses (`TokenReview`).
     pub stored: bool,
-    /// Group of the version in which upstream stores it. Events of both groups are one thing.
+    /// Group of the version in which upstream stores the objects. Differs from `group` for `Event`,
+    /// which is served in two groups and stored in one.
     pub storage_group: Text,
-    /// The version in which upstream stores it, of which the storage version hash is made. It need
-    /// not be served (definitions of custom resources are stored as `v1beta1`).
+    /// Version in which upstream stores the objects; discovery's storage version hash depends on
+    /// it. It is not always a served version: custom resource definitions are stored as `v1beta1`.
     pub storage_version: Text,
 }
 
@@ -297,20 +276,20 @@ pub struct Resource {
 pub struct Subresource {
     /// Name, for example `eviction`.
     pub name: &'static str,
-    /// Group of the kind that it takes and shows.
+    /// Group of the kind that the subresource accepts and returns.
     pub group: Text,
     /// Version of that kind.
     pub version: Text,
     /// That kind, for example `Eviction`.
     pub kind: Text,
-    /// Verbs as discovery lists them.
+    /// Verbs in the order in which discovery lists them.
     pub verbs: &'static [&'static str],
-    /// Structure of that kind.
+    /// Type of that kind.
     pub ty: &'static Type,
 }
 
 impl Resource {
-    /// `apiVersion` of its objects.
+    /// Returns the `apiVersion` of the objects.
     #[must_use]
     pub fn api_version(&self) -> String {
         if self.group.is_empty() {
@@ -320,13 +299,13 @@ impl Resource {
         }
     }
 
-    /// Group and plural, which name the kind whatever its version.
+    /// Returns group and plural, which identify the resource in all of its versions.
     #[must_use]
     pub fn group_and_plural(&self) -> (&str, &str) {
         (&self.group, &self.plural)
     }
 
-    /// The resource as errors name it.
+    /// Returns the group and plural, as most errors name the resource.
     #[must_use]
     pub fn group_resource(&self) -> crate::status::GroupResource<'_> {
         crate::status::GroupResource {
@@ -335,7 +314,7 @@ impl Resource {
         }
     }
 
-    /// The kind as validation errors name it.
+    /// Returns the group and kind, as validation errors name the resource.
     #[must_use]
     pub fn group_kind(&self) -> crate::status::GroupResource<'_> {
         crate::status::GroupResource {
@@ -344,26 +323,26 @@ impl Resource {
         }
     }
 
-    /// The subresource with this name.
+    /// Returns the subresource with this name.
     #[must_use]
     pub fn subresource(&self, name: &str) -> Option<&Subresource> {
         self.subresources.iter().find(|sub| sub.name == name)
     }
 }
 
-/// An API group with its served versions, the preferred one first.
+/// An API group and its served versions.
 #[derive(Debug)]
 pub struct ApiGroup {
     /// Name; empty for the core group.
     pub name: &'static str,
-    /// Versions by preference.
+    /// Versions, the preferred one first.
     pub versions: &'static [&'static str],
 }
 
 #[cfg(test)]
 mod tests {
     #[test]
-    fn every_field_is_found_by_its_name_and_nothing_else_is() {
+    fn every_field_is_found_by_its_name_and_no_other_name_is() {
         for ty in crate::generated::TYPES {
             for (index, field) in ty.fields.iter().enumerate() {
                 assert_eq!(

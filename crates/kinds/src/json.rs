@@ -1,12 +1,13 @@
 //! JSON: bytes to [`Tree`](crate::Tree) and back, directed by the table of facts.
 //!
-//! Decoding checks types and ranges, drops what the type does not know (and says so), and brings
-//! quantities and times into the one form that the API shows. Encoding gives members the order of
-//! the wire, escapes as Go does, leaves out what is empty and writes what is always written.
-//! Texts of errors are those that clients of the API know.
+//! Decoding checks types and ranges, drops unknown members with a warning, and brings quantities
+//! and times into their canonical form. Encoding writes members in the order of the type, escapes
+//! as Go does, omits empty members and writes those that are always written. Error messages are
+//! byte for byte those of upstream, because clients compare and show them.
 //!
-//! Data flow: `scan` (letters to tokens) → `decode` (tokens to a tree, by type) → … → `encode`.
-//! This module never looks at what a field means.
+//! Data flow: `scan` (characters to tokens) → `decode` (tokens to a tree, by type) → … → `encode`.
+//! `normal` does the work of `decode` for trees that patches made. Nothing here depends on the
+//! meaning of a field.
 
 mod decode;
 mod encode;
@@ -25,26 +26,27 @@ pub use normal::{equal, equal_member, normalize, normalize_changes};
 
 use crate::facts::{Shape, Type};
 
-/// How deep values may nest. Upstream allows 10,000. What is stored is read again with
-/// `serde_json`, here and by every client in Rust, which gives up at 128 levels; lists, events and
-/// the managed fields of the deepest field add a few. A tree is also walked recursively in many
-/// places, and all of them must fit into the stack of a worker thread (2 MiB), in a debug build
-/// too. No object that means anything comes near this.
+/// How deep values may nest. Upstream allows 10,000.
+///
+/// `serde_json` reads stored objects again, here and in every Rust client, and gives up at 128
+/// levels; lists, events and the managed fields of the deepest field add a few. Trees are also
+/// walked recursively in many places, which must fit into the stack of a worker thread (2 MiB) in a
+/// debug build. No meaningful object comes near this limit.
 pub const MAX_DEPTH: usize = 100;
 
-/// Why bytes are no object of the type asked for.
+/// Why bytes do not decode to an object of the requested type.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
-    /// It is not JSON (YAML, protobuf) at all.
+    /// The bytes are not JSON (or YAML, or protobuf).
     #[error("{0}")]
     Syntax(String),
-    /// A value has the wrong type or range.
+    /// A value has a wrong type or is out of range.
     #[error("{0}")]
     Value(String),
 }
 
-/// Where in a document something stands; links of a chain on the call stack, so that the path
-/// costs nothing until somebody asks for it.
+/// The path of a value in a document. Each part is a link to its parent on the call stack, so that
+/// a path costs nothing until an error renders it.
 #[derive(Clone, Copy)]
 pub(crate) struct DocumentPath<'a> {
     parent: Option<&'a DocumentPath<'a>>,
@@ -54,7 +56,7 @@ pub(crate) struct DocumentPath<'a> {
 #[derive(Clone, Copy)]
 enum PathSegment<'a> {
     Root,
-    /// A field of the structure that the parent holds.
+    /// A field of the structure that the parent points to.
     Field(&'a str, &'a Type),
     Key(&'a str),
     Index(usize),
@@ -68,7 +70,7 @@ impl<'a> DocumentPath<'a> {
         }
     }
 
-    /// The field `name` of the structure `ty` at this place.
+    /// Returns the path of the field `name` of the structure `ty`.
     pub(crate) fn field(&'a self, name: &'a str, ty: &'a Type) -> Self {
         Self {
             parent: Some(self),
@@ -90,7 +92,7 @@ impl<'a> DocumentPath<'a> {
         }
     }
 
-    /// `spec.containers[0].name`
+    /// Renders `spec.containers[0].name`.
     fn render(&self) -> String {
         let mut out = self.parent.map(Self::render).unwrap_or_default();
         match self.segment {
@@ -106,8 +108,8 @@ impl<'a> DocumentPath<'a> {
         out
     }
 
-    /// `Container.spec.containers.name`, as decoding errors name a field: the innermost structure,
-    /// then all fields without keys and indexes. None outside any field.
+    /// Renders `Container.spec.containers.name`, the form of Go's decoding errors: the innermost
+    /// structure, then all fields without keys and indexes. `None` outside of any field.
     fn go_field(&self) -> Option<String> {
         let mut names = Vec::new();
         let mut innermost = None;
@@ -123,7 +125,8 @@ impl<'a> DocumentPath<'a> {
         innermost.map(|ty| format!("{}.{}", short_name(ty), names.join(".")))
     }
 
-    /// The name of the narrower type of the text that belongs here, if it has one.
+    /// Returns the name of the Go string type of this field, if it has one of its own
+    /// (`v1.PodPhase`).
     fn named_text(&self) -> Option<&'static str> {
         match self.segment {
             PathSegment::Field(name, ty) => go_names::of_field(ty, name),
@@ -140,7 +143,8 @@ impl<'a> DocumentPath<'a> {
         }
     }
 
-    /// `found` is what stands there (`string`, `number 1.5`).
+    /// Returns Go's error for a value of a wrong type. `found` is what the document has (`string`,
+    /// `number 1.5`).
     pub(crate) fn mismatch(&self, found: &str, shape: &Shape) -> DecodeError {
         let expected = self.expected(shape);
         DecodeError::Value(match self.go_field() {
@@ -166,14 +170,14 @@ impl<'a> DocumentPath<'a> {
     }
 }
 
-/// At most so many warnings are kept of one document.
+/// Limit of warnings for one document.
 pub(crate) const MAX_WARNINGS: usize = 100;
 
 fn short_name(ty: &Type) -> &str {
     ty.name.rsplit('.').next().unwrap_or(ty.name)
 }
 
-/// A shape as decoding errors name it: `int32`, `[]string`, `v1.PodSpec`.
+/// Returns the Go type of a shape, as decoding errors name it: `int32`, `[]string`, `v1.PodSpec`.
 pub(crate) fn go_type(shape: &Shape) -> String {
     match shape {
         Shape::String | Shape::Quantity | Shape::Time | Shape::MicroTime | Shape::Duration => {

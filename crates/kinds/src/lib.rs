@@ -1,9 +1,17 @@
 //! What Kubernetes objects are: the table of facts, codecs (JSON, YAML, protobuf), selectors,
 //! quantities and patches. No I/O, no async, no clock.
 //!
-//! An object is a [`Tree`]; what may stand in it says a [`facts::Type`] of the table, which is
-//! generated ([`facts`] has its shape) and compiled in. Read next: [`json`], the codec that all
-//! others follow.
+//! An object is a [`Tree`]. A [`facts::Type`] describes which members a tree may have; the table of
+//! types is generated and compiled in. Everything else is derived from that table:
+//!
+//! - [`json`], [`yaml`] and [`protobuf`] decode and encode a tree as its type says.
+//! - [`patch`] and [`apply`] change trees: merge, strategic merge and JSON patches, and server-side
+//!   apply.
+//! - [`selector`], [`quantity`], [`duration`], [`schedule`] and [`names`] parse the small languages
+//!   inside of fields.
+//! - [`status`] builds the errors that clients see.
+//!
+//! Read [`facts`] first, then [`json`]: the other codecs follow its structure.
 
 pub mod apply;
 pub mod duration;
@@ -23,13 +31,14 @@ pub mod status;
 pub mod tree;
 pub mod yaml;
 
-pub use lookup::{groups, resource, resource_by_kind, resources, storage_version_hash, type_named};
+pub use lookup::{
+    CUSTOM_OBJECT, groups, resource, resource_by_kind, resources, storage_version_hash, type_named,
+};
 
-/// The version of Kubernetes whose API the table describes: major, minor, patch.
+/// The version of Kubernetes that the table describes: major, minor, patch.
 pub const KUBERNETES: (&str, &str, &str) = ("1", "36", "2");
 
-/// That version as clients and nodes name it, with our own suffix, for example
-/// `v1.36.2+exeunt.0.1.0`.
+/// Returns [`KUBERNETES`] as `gitVersion`, with a suffix of our own: `v1.36.2+exeunt.0.1.0`.
 #[must_use]
 pub fn git_version() -> String {
     let (major, minor, patch) = KUBERNETES;

@@ -1,19 +1,43 @@
-//! Finding rows of the table.
+//! Finds types, resources and groups in the generated table.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest as _, Sha256};
 
-use crate::facts::{ApiGroup, Resource, Type};
-use crate::generated::{GROUPS, RESOURCES, TYPES};
+use crate::facts::{ApiGroup, Field, Lookup, Resource, Shape, Type};
+use crate::generated::{GROUPS, OBJECT_META, RESOURCES, TYPES};
 
-/// Every served built-in resource, groups in discovery order, resources by name.
+/// The type of every custom object, for codecs: its metadata in JSON order, before anything that
+/// users can nest. The other members have no type and follow, sorted by name.
+pub static CUSTOM_OBJECT: Type = Type {
+    name: "",
+    fields: &[
+        Field {
+            name: "apiVersion",
+            ..Field::BLANK
+        },
+        Field {
+            name: "kind",
+            ..Field::BLANK
+        },
+        Field {
+            name: "metadata",
+            shape: Shape::Object(&OBJECT_META),
+            always: true,
+            ..Field::BLANK
+        },
+    ],
+    lookup: Lookup::new(),
+    atomic: false,
+};
+
+/// Returns every built-in resource, groups in discovery order, then resources by plural.
 #[must_use]
 pub fn resources() -> &'static [Resource] {
     RESOURCES
 }
 
-/// The resource with this plural, for example `resource("", "v1", "pods")`.
+/// Returns the resource with this plural, for example `resource("", "v1", "pods")`.
 #[must_use]
 pub fn resource(group: &str, version: &str, plural: &str) -> Option<&'static Resource> {
     RESOURCES
@@ -21,8 +45,7 @@ pub fn resource(group: &str, version: &str, plural: &str) -> Option<&'static Res
         .find(|row| row.plural == plural && row.group == group && row.version == version)
 }
 
-/// The resource whose objects are of this kind, for example `resource_by_kind("apps", "v1",
-/// "Deployment")`.
+/// Returns the resource with this kind, for example `resource_by_kind("apps", "v1", "Deployment")`.
 #[must_use]
 pub fn resource_by_kind(group: &str, version: &str, kind: &str) -> Option<&'static Resource> {
     RESOURCES
@@ -30,7 +53,7 @@ pub fn resource_by_kind(group: &str, version: &str, kind: &str) -> Option<&'stat
         .find(|row| row.kind == kind && row.group == group && row.version == version)
 }
 
-/// The type with this full name, for example `io.k8s.api.core.v1.Pod`.
+/// Returns the type with this full name, for example `io.k8s.api.core.v1.Pod`.
 #[must_use]
 pub fn type_named(name: &str) -> Option<&'static Type> {
     TYPES
@@ -39,14 +62,14 @@ pub fn type_named(name: &str) -> Option<&'static Type> {
         .map(|found| TYPES[found])
 }
 
-/// The served groups in discovery order, each with its versions, the preferred one first.
+/// Returns the served groups in discovery order.
 #[must_use]
 pub fn groups() -> &'static [ApiGroup] {
     GROUPS
 }
 
-/// What discovery shows as `storageVersionHash` of a kind that is stored in this version: 8 bytes
-/// of a SHA-256 in base64.
+/// Returns discovery's `storageVersionHash` of a kind that is stored in this version: the first 8
+/// bytes of a SHA-256, in base64.
 #[must_use]
 pub fn storage_version_hash(group: &str, version: &str, kind: &str) -> String {
     let hash = Sha256::digest(format!("{group}/{version}/{kind}"));

@@ -1,14 +1,14 @@
-//! The rules for names: labels and subdomains of the DNS, qualified names, label values, keys.
+//! Validation of names: DNS labels and subdomains, qualified names, label values, keys.
 //!
-//! Every rule returns the faults of a value as the API words them, none when the value is fine.
-//! Which rule a field follows is not decided here. Patterns are matched by hand, because these
-//! checks run for every label of every object.
+//! Every function returns the faults of a value in the API's words; an empty list means that the
+//! value is valid. The caller decides which function a field needs. The patterns are matched by
+//! hand and not with regular expressions, because these checks run for every label of every object.
 
-/// Longest DNS label, label value and name part of a qualified name, in bytes.
+/// Maximum length of a DNS label, a label value and the name part of a qualified name, in bytes.
 pub const LABEL_LIMIT: usize = 63;
-/// Longest DNS subdomain and configuration key, in bytes.
+/// Maximum length of a DNS subdomain and of a key of a ConfigMap, in bytes.
 pub const SUBDOMAIN_LIMIT: usize = 253;
-/// Longest name of a port (RFC 6335), in bytes.
+/// Maximum length of the name of a port (RFC 6335), in bytes.
 const PORT_NAME_LIMIT: usize = 15;
 
 const LABEL_TEXT: &str = "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')";
@@ -21,7 +21,7 @@ const LABEL_VALUE_TEXT: &str = "a valid label must be an empty string or consist
 const CONFIG_KEY_TEXT: &str = "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')";
 const PERCENT_TEXT: &str = "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex used for validation is '[0-9]+%')";
 
-/// The faults of a DNS label (RFC 1123): `my-name`, `123-abc`.
+/// Validates a DNS label (RFC 1123): `my-name`, `123-abc`.
 #[must_use]
 pub fn dns_label(value: &str) -> Vec<String> {
     let mut faults = Vec::new();
@@ -39,7 +39,7 @@ pub fn dns_label(value: &str) -> Vec<String> {
     faults
 }
 
-/// The faults of a DNS label that begins with a letter (RFC 1035).
+/// Validates a DNS label that starts with a character (RFC 1035).
 #[must_use]
 pub fn dns_1035_label(value: &str) -> Vec<String> {
     let mut faults = Vec::new();
@@ -52,7 +52,7 @@ pub fn dns_1035_label(value: &str) -> Vec<String> {
     faults
 }
 
-/// The faults of a DNS subdomain (RFC 1123): `example.com`.
+/// Validates a DNS subdomain (RFC 1123): `example.com`.
 #[must_use]
 pub fn dns_subdomain(value: &str) -> Vec<String> {
     let mut faults = Vec::new();
@@ -65,8 +65,7 @@ pub fn dns_subdomain(value: &str) -> Vec<String> {
     faults
 }
 
-/// The faults of a search domain of a resolver: a DNS subdomain whose labels may also hold
-/// underscores.
+/// Validates a search domain of a DNS resolver: a subdomain whose labels may contain underscores.
 #[must_use]
 pub fn dns_subdomain_with_underscores(value: &str) -> Vec<String> {
     let is_label = |label: &str| {
@@ -83,7 +82,7 @@ pub fn dns_subdomain_with_underscores(value: &str) -> Vec<String> {
     faults
 }
 
-/// The faults of a DNS subdomain whose first label is a star: `*.example.com`.
+/// Validates a wildcard subdomain: `*.example.com`.
 #[must_use]
 pub fn wildcard_dns_subdomain(value: &str) -> Vec<String> {
     let is_wildcard = value
@@ -99,7 +98,7 @@ pub fn wildcard_dns_subdomain(value: &str) -> Vec<String> {
     faults
 }
 
-/// The faults of a qualified name, the form of label keys: `name` or `example.com/name`.
+/// Validates a qualified name, the form of label keys: `name` or `example.com/name`.
 #[must_use]
 pub fn qualified_name(value: &str) -> Vec<String> {
     let mut faults = Vec::new();
@@ -136,7 +135,7 @@ pub fn qualified_name(value: &str) -> Vec<String> {
     faults
 }
 
-/// The faults of a label's value.
+/// Validates the value of a label.
 #[must_use]
 pub fn label_value(value: &str) -> Vec<String> {
     let mut faults = Vec::new();
@@ -149,7 +148,7 @@ pub fn label_value(value: &str) -> Vec<String> {
     faults
 }
 
-/// The faults of a name that must fit between two slashes of a path.
+/// Validates a name that becomes a segment of a URL path.
 #[must_use]
 pub fn path_segment(value: &str) -> Vec<String> {
     if value == "." || value == ".." {
@@ -158,7 +157,7 @@ pub fn path_segment(value: &str) -> Vec<String> {
     path_segment_prefix(value)
 }
 
-/// The same for the beginning of such a name (`generateName`).
+/// Validates the prefix of such a name (`generateName`).
 #[must_use]
 pub fn path_segment_prefix(value: &str) -> Vec<String> {
     ["/", "%"]
@@ -168,7 +167,7 @@ pub fn path_segment_prefix(value: &str) -> Vec<String> {
         .collect()
 }
 
-/// The faults of a key of a ConfigMap or Secret.
+/// Validates a key of a ConfigMap or Secret.
 #[must_use]
 pub fn config_key(value: &str) -> Vec<String> {
     let mut faults = Vec::new();
@@ -187,7 +186,7 @@ pub fn config_key(value: &str) -> Vec<String> {
     faults
 }
 
-/// The faults of the name of an environment variable.
+/// Validates the name of an environment variable.
 #[must_use]
 pub fn environment_variable(value: &str) -> Vec<String> {
     let is_printable = |byte: u8| (b' '..=b'~').contains(&byte) && byte != b'=';
@@ -197,7 +196,7 @@ pub fn environment_variable(value: &str) -> Vec<String> {
     vec!["a valid environment variable name must consist only of printable ASCII characters other than '='".to_owned()]
 }
 
-/// The faults of the name of a port (RFC 6335, section 5.1).
+/// Validates the name of a port (RFC 6335, section 5.1).
 #[must_use]
 pub fn port_name(value: &str) -> Vec<String> {
     let mut faults = Vec::new();
@@ -210,7 +209,7 @@ pub fn port_name(value: &str) -> Vec<String> {
         );
     }
     if !value.bytes().any(|byte| byte.is_ascii_lowercase()) {
-        faults.push("must contain at least one letter (a-z)".to_owned());
+        faults.push("must contain at least one character (a-z)".to_owned());
     }
     if value.contains("--") {
         faults.push("must not contain consecutive hyphens".to_owned());
@@ -221,7 +220,7 @@ pub fn port_name(value: &str) -> Vec<String> {
     faults
 }
 
-/// The faults of a percentage: `50%`.
+/// Validates a percentage: `50%`.
 #[must_use]
 pub fn percent(value: &str) -> Vec<String> {
     let digits = value.strip_suffix('%').unwrap_or_default();
@@ -245,7 +244,7 @@ fn is_name_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.')
 }
 
-/// The pattern of a DNS label, without its length.
+/// Matches the pattern of a DNS label, without its length.
 fn is_dns_label(value: &str) -> bool {
     !value.is_empty()
         && value.bytes().all(is_label_byte)
@@ -253,7 +252,7 @@ fn is_dns_label(value: &str) -> bool {
         && !value.ends_with('-')
 }
 
-/// The pattern of the name part of a qualified name, without its length.
+/// Matches the pattern of the name part of a qualified name, without its length.
 fn is_name_part(value: &str) -> bool {
     let ends = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
     let bytes = value.as_bytes();
@@ -268,7 +267,7 @@ mod tests {
 
     type Validator = fn(&str) -> Vec<String>;
 
-    /// The patterns as the API documents them.
+    /// The patterns in the API's documentation.
     const PATTERNS: [(Validator, &str, usize); 6] = [
         (dns_label, "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", 63),
         (dns_1035_label, "^[a-z]([-a-z0-9]*[a-z0-9])?$", 63),
@@ -288,7 +287,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn rules_agree_with_the_documented_patterns(value in "[-a-zA-Z0-9_.%*/é]{0,5}|[a-z.]{60,66}|[a-z]{250,256}") {
+        fn validators_agree_with_the_documented_patterns(value in "[-a-zA-Z0-9_.%*/é]{0,5}|[a-z.]{60,66}|[a-z]{250,256}") {
             for (rule, pattern, limit) in PATTERNS {
                 let expected = regex::Regex::new(pattern).unwrap().is_match(&value) && value.len() <= limit;
                 let is_dotted_key = rule as usize == config_key as Validator as usize && value.starts_with("..");
@@ -299,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn faults_of_qualified_names_tell_the_part() {
+    fn faults_of_qualified_names_name_the_part() {
         let table: [(&str, &[&str]); 6] = [
             ("example.com/name", &[]),
             ("a b", &["name part must consist"]),
@@ -329,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn a_label_with_dots_is_told_about_the_dots() {
+    fn the_fault_of_a_label_with_dots_names_the_dots() {
         assert_eq!(dns_label("x.y"), ["must not contain dots"]);
         assert_eq!(dns_label("x..y"), [LABEL_TEXT]);
         assert_eq!(
@@ -339,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn other_rules_have_their_own_words() {
+    fn other_validators_have_their_own_messages() {
         assert_eq!(path_segment(".."), ["may not be '..'"]);
         assert_eq!(
             path_segment("a/b%c"),
@@ -349,7 +348,7 @@ mod tests {
         assert_eq!(
             port_name("-8--0-"),
             [
-                "must contain at least one letter (a-z)",
+                "must contain at least one character (a-z)",
                 "must not contain consecutive hyphens",
                 "must not begin or end with a hyphen"
             ]

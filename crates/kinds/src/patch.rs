@@ -1,12 +1,12 @@
 //! Patches: what a PATCH request makes of an object.
 //!
-//! Three of the four kinds live here: `merge` (RFC 7396), `json` (RFC 6902) and `strategic`
-//! (Kubernetes' own, which knows how lists merge). The fourth, apply, is [`crate::apply`]. All of
-//! them are trees in, tree out; nothing here knows what is stored, and the result is not checked
-//! against a type: `json::normalize` does that afterwards.
+//! Three of the four patch types are here: `merge` (RFC 7396), `json` (RFC 6902) and
+//! `strategic` (Kubernetes' own, which merges lists). The fourth, server-side apply, is
+//! [`crate::apply`]. All take trees and return a tree. The result is not checked against a type:
+//! `json::normalize` does that afterwards.
 //!
-//! Data flow: bytes -> [`decode`] -> one of the three -> tree, or a [`PatchError`] that says which
-//! answer the API gives.
+//! Data flow: bytes → [`decode`] → one of the three → tree, or a [`PatchError`], which maps to the
+//! API's response.
 
 mod go;
 mod json;
@@ -23,10 +23,11 @@ pub use json::json;
 pub use merge::merge;
 pub use strategic::strategic;
 
-/// Operations that one JSON patch may have: more would make one request cost as much as thousands.
+/// Limit of the operations of one JSON patch, upstream's own. Without it one request could cost as
+/// much as thousands.
 pub const OPERATION_LIMIT: usize = 10_000;
 
-/// Why a patch cannot be applied, by the answer that it gets.
+/// Why a patch cannot be applied. The variants are the API's responses.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PatchError {
     /// 400 `BadRequest` with this message, without details.
@@ -37,8 +38,8 @@ pub enum PatchError {
         "Request entity too large: The allowed maximum operations in a JSON patch is {OPERATION_LIMIT}, got {0}"
     )]
     TooManyOperations(usize),
-    /// 422 `Invalid` with this message and empty details. The reason is for logs only: upstream
-    /// does not tell it.
+    /// 422 `Invalid` with upstream's fixed message and empty details. The reason is for logs only,
+    /// because upstream does not return it.
     #[error("the server rejected our request due to an error in our request")]
     Rejected(String),
     /// 500 without a reason, with this message.
@@ -47,7 +48,7 @@ pub enum PatchError {
 }
 
 impl PatchError {
-    /// The answer that it gets.
+    /// Converts the error to the API's response.
     #[must_use]
     pub fn status(&self) -> Status {
         let message = self.to_string();
@@ -66,9 +67,13 @@ impl PatchError {
     }
 }
 
-/// Reads the JSON of a patch, and notices members that it has twice.
+/// Decodes the JSON of a patch. Returns a warning for each duplicate member.
+///
+/// # Errors
+/// [`PatchError`] if the bytes are not JSON.
 pub fn decode(bytes: &[u8]) -> Result<DecodedTree, PatchError> {
-    // What cannot be read goes the other way, which knows the words for it.
+    // Our decoder accepts all valid patches and is the fast path. For invalid ones `serde_json`
+    // reports where the error is, which the message needs.
     if let Ok(decoded) = crate::json::decode_untyped(bytes) {
         return Ok(decoded);
     }
@@ -84,7 +89,7 @@ pub fn decode(bytes: &[u8]) -> Result<DecodedTree, PatchError> {
     })
 }
 
-/// What a JSON patch has that no operation knows, as the API tells it.
+/// Returns upstream's warnings for members of a JSON patch that no operation has.
 #[must_use]
 pub fn unknown_members(operations: &Tree) -> Vec<String> {
     const KNOWN: [&str; 4] = ["op", "path", "from", "value"];
@@ -100,37 +105,41 @@ pub fn unknown_members(operations: &Tree) -> Vec<String> {
         .collect()
 }
 
-/// A value as Go prints it (`map[a:1 b:[x y]]`), because some answers of the API show patches so.
+/// Formats a value as Go does (`map[a:1 b:[x y]]`), because some error messages show patches so.
 #[must_use]
-pub fn shown(tree: &Tree) -> String {
-    go::shown(tree)
+pub fn render_go(tree: &Tree) -> String {
+    go::render(tree)
 }
 
-/// A syntax error in the words of the API when it is about one character, else in the decoder's.
+/// Returns upstream's message for a syntax error at one character, else the decoder's message.
 fn syntax_text(bytes: &[u8], error: &serde_json::Error) -> String {
     let text = error.to_string();
     let line = bytes
         .split(|byte| *byte == b'\n')
         .nth(error.line().saturating_sub(1))
         .unwrap_or_default();
-    let letter = line
+    let character = line
         .get(error.column().saturating_sub(1))
         .map(|byte| char::from(*byte));
-    match letter {
-        Some(letter) if text.starts_with("expected value") => {
-            format!("invalid character '{letter}' looking for beginning of value")
+    match character {
+        Some(character) if text.starts_with("expected value") => {
+            format!("invalid character '{character}' looking for beginning of value")
         }
-        Some(letter) if text.starts_with("trailing characters") => {
-            format!("invalid character '{letter}' after top-level value")
+        Some(character) if text.starts_with("trailing characters") => {
+            format!("invalid character '{character}' after top-level value")
         }
-        Some(letter) if text.starts_with("key must be a string") => {
-            format!("invalid character '{letter}' looking for beginning of object key string")
+        Some(character) if text.starts_with("key must be a string") => {
+            format!("invalid character '{character}' looking for beginning of object key string")
         }
         _ => text,
     }
 }
 
-/// The members of a merge or strategic patch; `None` for null, whose meaning differs between them.
+/// Returns the members of a merge or strategic patch; `None` for null, whose meaning differs
+/// between the two.
+///
+/// # Errors
+/// [`PatchError`] for anything but an object and null.
 fn object(patch: Tree) -> Result<Option<crate::tree::Map>, PatchError> {
     match patch {
         Tree::Object(members) => Ok(Some(members)),

@@ -1,12 +1,13 @@
-//! Protobuf: the form in which Go clients talk to the API, driven by the table of facts.
+//! Protobuf, the encoding that Go clients prefer, directed by the table of facts.
 //!
-//! A body is the four bytes `k8s\0` and a message that names kind and version and holds the
-//! object's own message. As upstream does it, scalars that are not behind a pointer are written
-//! even when they are zero, and so are structures; read back, such a zero is an absent member.
+//! A body is the four bytes `k8s\0` and a `runtime.Unknown` message, the envelope: it names kind
+//! and version and holds the object's message. As in upstream, structures and scalars that are not
+//! pointers in Go are written even if they are zero; decoding turns such a zero into an absent
+//! member.
 //!
-//! Data flow: `wire` (bytes to numbers and ranges) → `decode` → [`Tree`] → `encode` → bytes. What
-//! needs framing (envelopes, lists, watch events) is here. Strict readers find nothing in
-//! protobuf: fields without a number cannot be told from newer ones.
+//! Data flow: `wire` (bytes to field numbers and ranges) → `decode` → [`Tree`] → `encode` → bytes.
+//! This module frames messages: envelopes, lists, watch events. Strict field validation finds
+//! nothing in protobuf, because an unknown field may be one of a newer version.
 
 mod decode;
 mod encode;
@@ -19,19 +20,19 @@ use crate::status::ListMeta;
 pub use wire::MessageWriter;
 use wire::{MessageReader, WireValue};
 
-/// What every body begins with.
+/// The first bytes of every body.
 pub const MAGIC: [u8; 4] = *b"k8s\0";
 
-/// A body taken apart.
+/// The envelope of an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Envelope<'a> {
-    /// What it says that it is; empty when it does not say.
+    /// Kind and version; empty if the envelope does not name them.
     pub type_meta: TypeMeta,
-    /// The object's own message.
+    /// The message of the object.
     pub raw: &'a [u8],
 }
 
-/// The body of one object of type `ty`; kind and version are those of the tree.
+/// Encodes an object of type `ty` with its envelope. Kind and version are those of the tree.
 #[must_use]
 pub fn encode(tree: &Tree, ty: &'static Type) -> Vec<u8> {
     let text = |name: &str| {
@@ -49,13 +50,16 @@ pub fn encode(tree: &Tree, ty: &'static Type) -> Vec<u8> {
     )
 }
 
-/// The object's own message, without an envelope.
+/// Encodes the message of an object, without an envelope.
 #[must_use]
 pub fn encode_message(tree: &Tree, ty: &'static Type) -> Vec<u8> {
     encode::message(tree, ty)
 }
 
-/// Reads the body of one object of type `ty`. Kind and version of the envelope become members.
+/// Decodes the body of an object of type `ty`. Kind and version of the envelope become members.
+///
+/// # Errors
+/// [`DecodeError`] with upstream's message.
 pub fn decode(bytes: &[u8], ty: &'static Type) -> Result<DecodedTree, DecodeError> {
     let envelope = open(bytes)?;
     let mut tree = decode_message(envelope.raw, ty)?;
@@ -73,17 +77,23 @@ pub fn decode(bytes: &[u8], ty: &'static Type) -> Result<DecodedTree, DecodeErro
     })
 }
 
-/// Reads an object's own message.
+/// Decodes the message of an object.
+///
+/// # Errors
+/// [`DecodeError`] with upstream's message.
 pub fn decode_message(bytes: &[u8], ty: &'static Type) -> Result<Tree, DecodeError> {
     decode::message(bytes, ty)
 }
 
-/// What the object in a body says that it is.
+/// Reads kind and version of the object in a body.
+///
+/// # Errors
+/// [`DecodeError`] if the body has no envelope.
 pub fn peek_type_meta(bytes: &[u8]) -> Result<TypeMeta, DecodeError> {
     open(bytes).map(|envelope| envelope.type_meta)
 }
 
-/// Puts a message into an envelope.
+/// Puts the message of an object into an envelope.
 #[must_use]
 pub fn seal(type_meta: &TypeMeta, raw: &[u8]) -> Vec<u8> {
     let mut out = envelope(type_meta);
@@ -93,7 +103,7 @@ pub fn seal(type_meta: &TypeMeta, raw: &[u8]) -> Vec<u8> {
     out
 }
 
-/// The beginning of a body, up to the message.
+/// Starts a body, up to the message.
 fn envelope(type_meta: &TypeMeta) -> MessageWriter {
     let mut inner = MessageWriter::default();
     inner.text(1, &type_meta.api_version);
@@ -103,7 +113,10 @@ fn envelope(type_meta: &TypeMeta) -> MessageWriter {
     out
 }
 
-/// Takes a body apart.
+/// Parses the envelope of a body.
+///
+/// # Errors
+/// [`DecodeError`] if the bytes are not an envelope.
 pub fn open(bytes: &[u8]) -> Result<Envelope<'_>, DecodeError> {
     let Some(message) = bytes.strip_prefix(&MAGIC) else {
         return Err(DecodeError::Syntax(
@@ -140,8 +153,8 @@ fn type_meta(bytes: &[u8]) -> Result<TypeMeta, DecodeError> {
     Ok(found)
 }
 
-/// What a list's body begins with; `lengths` are those of the items' own messages. Each item then
-/// stands behind its [`item_head`], and [`TAIL`] ends the body: items are encoded once and
+/// Returns the start of a list's body; `lengths` are those of the items' messages. Each item then
+/// follows its [`item_head`], and [`TAIL`] ends the body. So items are encoded once, cached, and
 /// joined while they are sent.
 pub fn list_head(
     type_meta: &TypeMeta,
@@ -149,7 +162,7 @@ pub fn list_head(
     lengths: impl IntoIterator<Item = usize>,
 ) -> Vec<u8> {
     let mut inner = MessageWriter::default();
-    // Self links are gone and still written, empty.
+    // `selfLink` is obsolete, and Go's encoder still writes it, empty.
     inner.text(1, "");
     inner.text(2, &metadata.resource_version);
     inner.text(3, &metadata.continue_token);
@@ -170,7 +183,7 @@ pub fn list_head(
     out
 }
 
-/// What stands before an item of a list.
+/// Returns the bytes before an item of a list.
 #[must_use]
 pub fn item_head(length: usize) -> Vec<u8> {
     let mut head = MessageWriter::default();
@@ -178,11 +191,11 @@ pub fn item_head(length: usize) -> Vec<u8> {
     head.into_bytes()
 }
 
-/// What every body ends with: content encoding and content type, which are always written and
-/// always empty.
+/// The last bytes of every body: content encoding and content type, which are always present and
+/// empty.
 pub const TAIL: [u8; 4] = [3 << 3 | 2, 0, 4 << 3 | 2, 0];
 
-/// One frame of a watch: the length in four bytes, the biggest first, then the event, whose object
+/// Encodes a frame of a watch: the length in four bytes, big-endian, then the event, whose object
 /// is a whole body.
 #[must_use]
 pub fn watch_frame(kind: &str, body: &[u8]) -> Vec<u8> {

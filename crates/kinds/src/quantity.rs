@@ -1,10 +1,10 @@
-//! Quantities of resources (`500m`, `1Gi`, `12e6`): parsing, canonical text, arithmetic.
+//! Quantities of resources (`500m`, `1Gi`, `12e6`): parsing, canonical form, arithmetic.
 //!
-//! A quantity is an exact decimal number with the notation in which it was written, so that `1Gi`
-//! is shown in powers of two again and `1G` in powers of ten. Nothing below a nano unit is kept:
-//! smaller split are rounded away from zero, because who asks for a little must get a little.
+//! A quantity is an exact decimal number with the notation in which it was written: `1Gi` is
+//! formatted in powers of two again and `1G` in powers of ten. Fractions below a nano unit are
+//! rounded away from zero, so that a small request never becomes none.
 //!
-//! Data flow: text -> [`parse`](Quantity::parse) -> [`Quantity`] -> `Display`. Codecs need only
+//! Data flow: string → [`parse`](Quantity::parse) → [`Quantity`] → `Display`. Codecs need only
 //! [`canonical`]. This module knows no resource names.
 
 use std::cmp::Ordering;
@@ -14,20 +14,21 @@ use std::fmt;
 const SMALLEST_EXPONENT: i32 = -9;
 /// Significant digits that are kept of a decimal number; the rest is rounded up. `i128` holds 38.
 const DECIMAL_DIGITS: usize = 37;
-/// The same for a number with a binary suffix: 10^20 * 2^60 still fits into `i128`.
+/// Significant digits that are kept of a number with a binary suffix: 10^20 * 2^60 still fits into
+/// `i128`.
 const BINARY_DIGITS: usize = 20;
-/// Exponents beyond this are cut, so that absurd ones (`1e999999999999`) cost nothing.
+/// Limit of exponents, so that absurd ones (`1e999999999999`) cost nothing.
 const LARGEST_EXPONENT: i32 = 1_000_000;
 
-/// Why a text is no quantity. The texts are those that the API answers.
+/// Why a string is not a quantity. The messages are the API's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum QuantityError {
-    /// The text as a whole has not the form of a quantity.
+    /// The string does not have the form of a quantity.
     #[error(
         "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
     )]
     Format,
-    /// The letters behind the number are no suffix.
+    /// The characters after the number are not a suffix.
     #[error("unable to parse quantity's suffix")]
     Suffix,
 }
@@ -35,27 +36,30 @@ pub enum QuantityError {
 /// The notation of a quantity.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Format {
-    /// `n`, `u`, `m`, none, `k`, `M`, `G`, `T`, `P`, `E`.
+    /// Decimal suffixes: `n`, `u`, `m`, none, `k`, `M`, `G`, `T`, `P`, `E`.
     #[default]
     DecimalSi,
-    /// `Ki`, `Mi`, `Gi`, `Ti`, `Pi`, `Ei`.
+    /// Binary suffixes: `Ki`, `Mi`, `Gi`, `Ti`, `Pi`, `Ei`.
     BinarySi,
-    /// `12e6`.
+    /// An exponent: `12e6`.
     DecimalExponent,
 }
 
-/// An amount of something: `mantissa * 10^exponent`, with the notation in which it is shown.
-/// Equality and order look at the amount alone.
+/// An amount, `mantissa * 10^exponent`, and its notation. Equality and order compare the amount
+/// alone.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Quantity {
-    /// Without trailing zeros; 0 only with exponent 0.
+    /// Has no trailing zeros; 0 only with exponent 0.
     mantissa: i128,
     exponent: i32,
     format: Format,
 }
 
-/// The text that the API shows for a quantity that was written as `text`: canonical, except that
-/// upstream keeps some texts that are canonical enough (`1.500`, `+5`), and so do we.
+/// Returns the form in which the API returns a quantity. It is canonical, except that upstream
+/// keeps some strings that are almost canonical (`1.500`, `+5`).
+///
+/// # Errors
+/// [`QuantityError`] if the string is not a quantity.
 pub fn canonical(text: &str) -> Result<String, QuantityError> {
     let text = text.trim();
     let split = QuantityText::split(text)?;
@@ -67,56 +71,59 @@ pub fn canonical(text: &str) -> Result<String, QuantityError> {
 }
 
 impl Quantity {
-    /// Parses the forms that the API accepts.
+    /// Parses a quantity.
+    ///
+    /// # Errors
+    /// [`QuantityError`] if the string is not a quantity.
     pub fn parse(text: &str) -> Result<Self, QuantityError> {
         let split = QuantityText::split(text)?;
         let (scale, format) = split.suffix()?;
         Ok(split.amount(scale, format))
     }
 
-    /// A whole number of units.
+    /// Creates a quantity of whole units.
     #[must_use]
     pub fn new(units: i64, format: Format) -> Self {
         Self::normal(i128::from(units), 0, format)
     }
 
-    /// A whole number of thousandths.
+    /// Creates a quantity of thousandths.
     #[must_use]
     pub fn from_milli(thousandths: i64, format: Format) -> Self {
         Self::normal(i128::from(thousandths), -3, format)
     }
 
-    /// The amount in units, rounded away from zero; amounts beyond `i64` become its limits.
+    /// Returns the amount in units, rounded away from zero. Amounts beyond `i64` saturate.
     #[must_use]
     pub fn value(self) -> i64 {
         self.scaled(0)
     }
 
-    /// The amount in thousandths, rounded away from zero; amounts beyond `i64` become its limits.
+    /// Returns the amount in thousandths, rounded away from zero. Amounts beyond `i64` saturate.
     #[must_use]
     pub fn milli_value(self) -> i64 {
         self.scaled(-3)
     }
 
-    /// The notation.
+    /// Returns the notation.
     #[must_use]
     pub fn format(self) -> Format {
         self.format
     }
 
-    /// True for nothing at all.
+    /// Returns whether the amount is zero.
     #[must_use]
     pub fn is_zero(self) -> bool {
         self.mantissa == 0
     }
 
-    /// True for less than nothing.
+    /// Returns whether the amount is negative.
     #[must_use]
     pub fn is_negative(self) -> bool {
         self.mantissa < 0
     }
 
-    /// The same amount rounded away from zero to thousandths, as resource lists keep it.
+    /// Rounds away from zero to thousandths, the precision of resource lists.
     #[must_use]
     pub fn rounded_up_to_milli(self) -> Self {
         if self.exponent >= -3 {
@@ -126,13 +133,13 @@ impl Quantity {
         Self::normal(mantissa, -3, self.format)
     }
 
-    /// True when it is a whole number of units.
+    /// Returns whether the amount is a whole number of units.
     #[must_use]
     pub fn is_whole(self) -> bool {
         self.exponent >= 0
     }
 
-    /// Brings the number into its one form: no trailing zeros, nothing below a nano unit.
+    /// Normalises a number: no trailing zeros, nothing below a nano unit.
     fn normal(mut mantissa: i128, mut exponent: i32, format: Format) -> Self {
         if exponent < SMALLEST_EXPONENT {
             (mantissa, _) =
@@ -157,7 +164,7 @@ impl Quantity {
         }
     }
 
-    /// The amount in units of `10^exponent`, rounded away from zero.
+    /// Returns the amount in units of `10^exponent`, rounded away from zero.
     fn scaled(self, exponent: i32) -> i64 {
         let shift = self.exponent - exponent;
         let amount = if shift < 0 {
@@ -172,9 +179,10 @@ impl Quantity {
         i64::try_from(amount).unwrap_or(if amount < 0 { i64::MIN } else { i64::MAX })
     }
 
-    /// Both mantissas for the smaller of the two exponents; `None` when they are too far apart.
+    /// Returns both mantissas for the smaller of the two exponents; `None` if the exponents are too
+    /// far apart.
     fn aligned(self, other: Self) -> Option<(i128, i128, i32)> {
-        // Zero has no magnitude of its own.
+        // Zero has no magnitude.
         if self.is_zero() {
             return Some((0, other.mantissa, other.exponent));
         }
@@ -193,7 +201,7 @@ impl Quantity {
         operation: fn(i128, i128) -> Option<i128>,
         larger: impl Fn(Self, Self) -> Self,
     ) -> Self {
-        // The notation of nothing is not worth keeping.
+        // A sum with zero takes the notation of the other operand, as upstream does.
         let format = if self.is_zero() {
             other.format
         } else {
@@ -204,7 +212,8 @@ impl Quantity {
             .and_then(|(left, right, exponent)| Some((operation(left, right)?, exponent)));
         match sum {
             Some((mantissa, exponent)) => Self::normal(mantissa, exponent, format),
-            // More than 38 digits lie between the two: the smaller one cannot be seen in the sum.
+            // The exponents differ by more than 38 digits: the smaller operand does not change the
+            // sum.
             None => Self {
                 format,
                 ..larger(self, other)
@@ -212,7 +221,7 @@ impl Quantity {
         }
     }
 
-    /// `-amount`.
+    /// Returns `-amount`.
     fn negated(self) -> Self {
         Self {
             mantissa: -self.mantissa,
@@ -220,13 +229,13 @@ impl Quantity {
         }
     }
 
-    /// The decimal exponent of the first digit, for comparing numbers that are far apart.
+    /// Returns the decimal exponent of the first digit, for comparing numbers that are far apart.
     fn magnitude(self) -> i64 {
         i64::from(self.mantissa.unsigned_abs().checked_ilog10().unwrap_or(0))
             + i64::from(self.exponent)
     }
 
-    /// Number and suffix by powers of ten: the exponent is a multiple of three.
+    /// Writes number and suffix in powers of ten; the exponent is a multiple of three.
     fn write_decimal(self, out: &mut fmt::Formatter<'_>, format: Format) -> fmt::Result {
         let spare = self.exponent.rem_euclid(3);
         let exponent = self.exponent - spare;
@@ -330,7 +339,7 @@ impl fmt::Display for Quantity {
         let is_small = *self > limit.negated() && *self < limit;
         let whole = multiply(self.mantissa, self.exponent).filter(|_| self.exponent >= 0);
         match (self.format, whole) {
-            // Small or broken amounts would lose by rounding to powers of two.
+            // Amounts below 1024 and fractions would lose precision in powers of two.
             (Format::BinarySi, Some(whole)) if !is_small => write_binary(out, whole),
             (Format::BinarySi, _) => self.write_decimal(out, Format::DecimalSi),
             (format, _) => self.write_decimal(out, format),
@@ -361,7 +370,7 @@ fn write_binary(out: &mut fmt::Formatter<'_>, mut whole: i128) -> fmt::Result {
     write!(out, "{whole}{}", BINARY_SUFFIXES[power])
 }
 
-/// `number / 10^digits`, rounded away from zero, and whether nothing was lost.
+/// Returns `number / 10^digits`, rounded away from zero, and whether the division was exact.
 fn divide_away_from_zero(number: i128, digits: i32) -> (i128, bool) {
     let divisor = u32::try_from(digits)
         .ok()
@@ -373,26 +382,26 @@ fn divide_away_from_zero(number: i128, digits: i32) -> (i128, bool) {
     (number / divisor + rest.signum(), rest == 0)
 }
 
-/// `number * 10^digits`; `None` when it does not fit. A negative count multiplies nothing.
+/// Returns `number * 10^digits`; `None` if it does not fit. A negative count multiplies by one.
 fn multiply(number: i128, digits: i32) -> Option<i128> {
     10_i128
         .checked_pow(u32::try_from(digits).unwrap_or(0))
         .and_then(|factor| number.checked_mul(factor))
 }
 
-/// A power of ten or of two that a suffix stands for.
+/// The power of ten or two that a suffix stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Scale {
     Ten(i64),
     Two(u32),
 }
 
-/// A quantity's text, cut at its seams.
+/// The parts of a quantity's string.
 struct QuantityText<'a> {
     negative: bool,
-    /// Digits before the point, without leading zeros (`0` when there are none).
+    /// Digits before the point, without leading zeros; `0` if there are none.
     whole: &'a str,
-    /// Digits behind the point.
+    /// Digits after the point.
     fraction: &'a str,
     suffix: &'a str,
 }
@@ -451,12 +460,13 @@ impl<'a> QuantityText<'a> {
         ))
     }
 
-    /// Upstream shows a number as it was written when it looks canonical at a glance.
+    /// Returns whether upstream keeps the string as it was written: its quick check takes it for
+    /// canonical.
     fn is_kept_as_written(&self, scale: Scale, format: Format) -> bool {
         let digits = self.whole.len() + self.fraction.len();
         match scale {
             Scale::Two(power) => {
-                // Rougher than the number of digits, and by design the same as upstream.
+                // Upstream estimates the precision so, and not by the number of digits.
                 let precision = 15
                     - i64::try_from(self.whole.len()).unwrap_or(i64::MAX)
                     - i64::from(power) * 3 / 10
@@ -491,7 +501,8 @@ impl<'a> QuantityText<'a> {
         let exponent =
             i32::try_from(exponent).unwrap_or(if exponent < 0 { i32::MIN } else { i32::MAX });
         let mut amount = Quantity::normal(mantissa, exponent, format);
-        // Zeros of the mantissa have moved into it; what is shown must be read as the same amount.
+        // Trailing zeros of the mantissa moved into the exponent. The formatted string must parse
+        // to the same amount.
         amount.exponent = amount.exponent.min(LARGEST_EXPONENT);
         let most = Quantity::new(i64::MAX, format);
         let amount = if format == Format::BinarySi && amount > most {
@@ -506,7 +517,8 @@ impl<'a> QuantityText<'a> {
         }
     }
 
-    /// The digits as a number and the power of ten of its last one. What is cut off rounds it up.
+    /// Returns the digits as a number, and the power of ten of the last digit. Digits beyond
+    /// `limit` round the number up.
     fn number(&self, limit: usize) -> (i128, i64) {
         let fraction_digits = i64::try_from(self.fraction.len()).unwrap_or(i64::MAX);
         let digits = format!("{}{}", self.whole, self.fraction);
@@ -519,7 +531,7 @@ impl<'a> QuantityText<'a> {
     }
 }
 
-/// The longest prefix of bytes that `wanted` accepts, and the rest.
+/// Returns the longest prefix of bytes that `wanted` accepts, and the rest.
 fn take(text: &str, wanted: impl Fn(u8) -> bool) -> (&str, &str) {
     let end = text
         .bytes()

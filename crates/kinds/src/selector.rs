@@ -1,8 +1,8 @@
-//! Selectors: which objects a request, a budget or a workload means.
+//! Label and field selectors: which objects a request, a budget or a workload selects.
 //!
-//! A [`LabelSelector`] is compiled once, from an object's tree or from a query's text, and asked
-//! often. A [`FieldSelector`] knows no fields: the caller says what a field of an object holds and
-//! which fields a kind offers.
+//! A [`LabelSelector`] is compiled once, from an object's tree or a query string, and matched
+//! often. `rules::selector` compiles typed selectors into it, so that the server, the controllers
+//! and the tools agree. A [`FieldSelector`] knows no fields: the caller reads them.
 
 mod field;
 mod label;
@@ -15,7 +15,7 @@ pub use field::{FieldSelector, FieldTerm};
 pub use label::{LabelSelector, Labels, formatted, formatted_labels};
 pub use requirement::{Operator, Requirement};
 
-/// Why a text or a tree is no selector: the API's own words, for a 400.
+/// Why a selector is invalid. The message is the API's, for a 400.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct SelectorError(String);

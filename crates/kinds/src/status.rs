@@ -1,11 +1,12 @@
-//! `Status`: the one form in which the API says that something was done or went wrong.
+//! `Status`, the API's response for outcomes and errors.
 //!
-//! Constructors carry the reason, code, details and message of `apimachinery/pkg/api/errors`;
-//! nobody else pairs a reason with a code. Members are declared in wire order.
+//! The constructors carry reason, code, details and message of upstream's
+//! `apimachinery/pkg/api/errors`. Nothing else in the workspace pairs a reason with a code. Fields
+//! are declared in JSON order, which serde keeps.
 
 use serde::{Deserialize, Serialize};
 
-/// The answer of a request that has no object to show.
+/// The response to a request that has no object to return.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Status {
@@ -15,42 +16,42 @@ pub struct Status {
     /// Always `v1`.
     #[serde(default)]
     pub api_version: String,
-    /// Always present, normally empty.
+    /// List metadata: always present, normally empty.
     #[serde(default)]
     pub metadata: ListMeta,
     /// `Success` or `Failure`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub status: String,
-    /// For people.
+    /// The message, for people.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub message: String,
-    /// For programs, for example `NotFound`; empty for errors that upstream leaves untyped.
+    /// The reason, for programs: `NotFound`. Empty for errors that upstream leaves untyped.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reason: String,
-    /// What it is about. `Some` of empty details shows as `{}`, none not at all.
+    /// What the status is about. `Some` with empty details is written as `{}`, `None` is omitted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub details: Option<Details>,
-    /// The HTTP status code; 0 is left out.
+    /// The HTTP status code; 0 is omitted.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub code: u16,
 }
 
-/// The metadata of a list or of a `Status`.
+/// Metadata of a list or of a `Status`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ListMeta {
-    /// The revision that a list shows.
+    /// The resource version of a list.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub resource_version: String,
-    /// The token with which to ask for the next page.
+    /// The token of the next page.
     #[serde(default, rename = "continue", skip_serializing_if = "String::is_empty")]
     pub continue_token: String,
-    /// How many items are left after this page.
+    /// How many items follow this page.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remaining_item_count: Option<i64>,
 }
 
-/// What a `Status` is about.
+/// The object that a `Status` is about, and its faults.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Details {
@@ -60,30 +61,30 @@ pub struct Details {
     /// API group of the resource.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub group: String,
-    /// The *resource* (plural) for most errors, the kind for `Invalid`.
+    /// The plural of the resource for most errors, the kind for `Invalid`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub kind: String,
     /// Uid of the object.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub uid: String,
-    /// The single faults.
+    /// All faults.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub causes: Vec<Cause>,
-    /// When to try again; also becomes the `Retry-After` header. 0 is none.
+    pub causes: Vec<StatusCause>,
+    /// Seconds to wait before a retry, also sent as the `Retry-After` header; 0 for no advice.
     #[serde(default, skip_serializing_if = "is_zero_u32")]
     pub retry_after_seconds: u32,
 }
 
-/// One fault.
+/// One fault in the details of a `Status`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Cause {
-    /// For programs, for example `FieldValueInvalid` or `DisruptionBudget`.
+pub struct StatusCause {
+    /// The reason, for programs: `FieldValueInvalid`, `DisruptionBudget`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reason: String,
-    /// For people.
+    /// The message, for people.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub message: String,
-    /// The field's dotted path.
+    /// Path of the field, with dots.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub field: String,
 }
@@ -104,12 +105,12 @@ fn is_zero_u32(seconds: &u32) -> bool {
     *seconds == 0
 }
 
-/// A resource as errors name it: plural and group.
+/// A resource as errors name it: group and plural.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GroupResource<'a> {
     /// API group; empty for the core group.
     pub group: &'a str,
-    /// Plural (sometimes upstream puts the singular or the kind here).
+    /// Plural. Upstream puts the singular or the kind here in some errors.
     pub resource: &'a str,
 }
 
@@ -135,7 +136,7 @@ impl GroupResource<'_> {
 }
 
 impl Status {
-    /// A success with its HTTP code (0: the code is left out of the body).
+    /// Creates a success with an HTTP code; code 0 is omitted from the body.
     #[must_use]
     pub fn success(code: u16) -> Self {
         Self {
@@ -157,7 +158,7 @@ impl Status {
         }
     }
 
-    /// A failure of any kind; the named constructors below are preferred.
+    /// Creates a failure of any kind. Prefer the constructors below: they pair reason and code.
     #[must_use]
     pub fn failure(
         code: u16,
@@ -174,7 +175,7 @@ impl Status {
         }
     }
 
-    /// True for `Failure`.
+    /// Returns whether the status is `Failure`.
     #[must_use]
     pub fn is_failure(&self) -> bool {
         self.status == "Failure"
@@ -320,7 +321,7 @@ impl Status {
     #[must_use]
     pub fn too_many_requests(
         message: impl Into<String>,
-        causes: Vec<Cause>,
+        causes: Vec<StatusCause>,
         retry_after_seconds: u32,
     ) -> Self {
         Self::failure(
@@ -338,9 +339,9 @@ impl Status {
     /// 500 with a reason: `Internal error occurred: <why>`.
     #[must_use]
     pub fn internal(why: impl std::fmt::Display) -> Self {
-        let cause = Cause {
+        let cause = StatusCause {
             message: why.to_string(),
-            ..Cause::default()
+            ..StatusCause::default()
         };
         let details = Details {
             causes: vec![cause],
@@ -381,13 +382,13 @@ impl Status {
     }
 }
 
-/// Text in double quotes, escaped as Go's `%q` does for what names can hold.
+/// Quotes a string as Go's `%q` does, for the characters that names can hold.
 #[must_use]
 pub fn quoted(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);
     out.push('"');
-    for letter in text.chars() {
-        match letter {
+    for character in text.chars() {
+        match character {
             '"' => out.push_str("\\\""),
             '\\' => out.push_str("\\\\"),
             '\n' => out.push_str("\\n"),
@@ -405,8 +406,8 @@ pub fn quoted(text: &str) -> String {
     out
 }
 
-fn go_escape(letter: char) -> String {
-    let code = u32::from(letter);
+fn go_escape(character: char) -> String {
+    let code = u32::from(character);
     if code < 0x80 {
         format!("\\x{code:02x}")
     } else {
@@ -414,7 +415,7 @@ fn go_escape(letter: char) -> String {
     }
 }
 
-/// The kinds of field errors, as causes name them.
+/// Kinds of field errors, which become the reasons of causes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FieldFault {
     /// `FieldValueInvalid`
@@ -439,15 +440,15 @@ pub enum FieldFault {
     Internal,
 }
 
-/// One fault of one field: its path and the text without the path
-/// (`Invalid value: "x": must be no more than 63 bytes`).
+/// One fault of one field: its path, and the message without the path (`Invalid value: "x": must be
+/// no more than 63 bytes`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FieldError {
-    /// What is wrong.
+    /// Kind of the fault.
     pub fault: FieldFault,
-    /// Dotted path, for example `spec.containers[0].name`.
+    /// Path of the field, for example `spec.containers[0].name`.
     pub field: String,
-    /// The text without the path.
+    /// The message without the path.
     pub body: String,
 }
 
@@ -476,7 +477,7 @@ impl FieldError {
         Self::new(
             FieldFault::Invalid,
             field,
-            format!("Invalid value: {}: {detail}", shown(value)),
+            format!("Invalid value: {}: {detail}", render_value(value)),
         )
     }
 
@@ -504,7 +505,7 @@ impl FieldError {
             field,
             format!(
                 "Unsupported value: {}: supported values: {}",
-                shown(value),
+                render_value(value),
                 list.join(", ")
             ),
         )
@@ -522,7 +523,7 @@ impl FieldError {
         Self::new(
             FieldFault::Duplicate,
             field,
-            format!("Duplicate value: {}", shown(value)),
+            format!("Duplicate value: {}", render_value(value)),
         )
     }
 
@@ -542,13 +543,13 @@ impl FieldError {
         Self::new(
             FieldFault::NotFound,
             field,
-            format!("Not found: {}", shown(value)),
+            format!("Not found: {}", render_value(value)),
         )
     }
 
-    /// This error as a cause.
+    /// Converts the error to a cause of a `Status`.
     #[must_use]
-    pub fn cause(&self) -> Cause {
+    pub fn cause(&self) -> StatusCause {
         let reason = match self.fault {
             FieldFault::Invalid => "FieldValueInvalid",
             FieldFault::Required => "FieldValueRequired",
@@ -561,7 +562,7 @@ impl FieldError {
             FieldFault::TypeInvalid => "FieldValueTypeInvalid",
             FieldFault::Internal => "InternalError",
         };
-        Cause {
+        StatusCause {
             reason: reason.to_owned(),
             message: self.body.clone(),
             field: self.field.clone(),
@@ -569,8 +570,8 @@ impl FieldError {
     }
 }
 
-/// A value as field errors show it: text quoted, the rest as compact JSON.
-fn shown(value: &crate::Tree) -> String {
+/// Formats a value for a field error: a string quoted, anything else as compact JSON.
+fn render_value(value: &crate::Tree) -> String {
     match value {
         crate::Tree::String(text) => quoted(text),
         other => other.to_string(),

@@ -1,13 +1,11 @@
-//! An object, or a part of one, as a tree: what JSON can say, in a form that is cheap to make, to
-//! copy and to compare.
+//! An object, or a part of one, as a tree: a JSON value that is cheap to copy and to compare.
 //!
 //! A write copies the stored object, changes a little of it, and compares both several times. So
-//! lists and maps are shared between copies until one of them is changed ([`List`], [`Map`]), and
-//! two that are still shared are equal without a look at them. Short texts and the names of the
-//! table need no memory of their own.
+//! copies share lists and maps until one of them is changed ([`List`], [`Map`]), and shared ones
+//! compare equal by address. Short strings and the names of the table need no allocation.
 //!
-//! The methods are those of `serde_json::Value`, and the two convert into each other. Knows nothing
-//! of types: what may stand in a tree says [`crate::facts`].
+//! The methods are those of `serde_json::Value`, and the two convert into each other. A tree knows
+//! nothing of types; [`crate::facts`] does.
 
 mod convert;
 mod list;
@@ -20,14 +18,14 @@ use std::fmt;
 use std::ops;
 
 pub use serde_json::Number;
-/// A text: short ones lie in place, long ones are shared.
+/// A string: short ones are stored inline, long ones are shared.
 pub use smol_str::SmolStr as Text;
 
 pub use crate::__tree_json as json;
 pub use list::List;
 pub use map::{Entry, Iter, Map};
 
-/// See the module.
+/// A JSON value.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Tree {
     /// `null`
@@ -35,17 +33,17 @@ pub enum Tree {
     Null,
     /// `true` or `false`
     Bool(bool),
-    /// A number.
+    /// A number; integers keep all 64 bits.
     Number(Number),
-    /// A text.
+    /// A string.
     String(Text),
     /// A list.
     Array(List),
-    /// Members by name.
+    /// An object: members by name.
     Object(Map),
 }
 
-/// Makes a tree of what looks like JSON, as `serde_json::json!` does.
+/// Builds a tree with the syntax of `serde_json::json!`.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __tree_json {
@@ -54,16 +52,17 @@ macro_rules! __tree_json {
 
 static NULL: Tree = Tree::Null;
 
-/// A step into a tree: the name of a member, or the place of an item.
+/// An index into a tree: the name of a member or the position of an item.
 pub trait TreeIndex {
-    /// What is there.
+    /// Returns the value at the index.
     fn index_into<'a>(&self, tree: &'a Tree) -> Option<&'a Tree>;
-    /// What is there, to change it.
+    /// Returns the value at the index, for changing it.
     fn index_into_mut<'a>(&self, tree: &'a mut Tree) -> Option<&'a mut Tree>;
-    /// What is there; a member that is not there is made.
+    /// Returns the value at the index, for changing it; inserts null for an absent member.
     ///
     /// # Panics
-    /// When there can be no such place.
+    /// If the tree cannot have such an index: a name in a scalar or list, a position beyond the
+    /// end.
     fn index_or_insert<'a>(&self, tree: &'a mut Tree) -> &'a mut Tree;
 }
 
@@ -81,7 +80,7 @@ impl TreeIndex for str {
             *tree = Tree::Object(Map::new());
         }
         let Tree::Object(members) = tree else {
-            panic!("there is no member {self:?} in what is no object")
+            panic!("no member {self:?} in a value that is not an object")
         };
         members.entry(self).or_insert(Tree::Null)
     }
@@ -126,7 +125,7 @@ impl TreeIndex for usize {
 
     fn index_or_insert<'a>(&self, tree: &'a mut Tree) -> &'a mut Tree {
         self.index_into_mut(tree)
-            .unwrap_or_else(|| panic!("there is no item {self}"))
+            .unwrap_or_else(|| panic!("no item {self} in the list"))
     }
 }
 
@@ -145,17 +144,17 @@ impl<S: TreeIndex + ?Sized> TreeIndex for &S {
 }
 
 impl Tree {
-    /// The member of this name or the item at this place.
+    /// Returns the member with this name or the item at this position.
     pub fn get(&self, step: impl TreeIndex) -> Option<&Self> {
         step.index_into(self)
     }
 
-    /// The same to change it.
+    /// Returns the member with this name or the item at this position, for changing it.
     pub fn get_mut(&mut self, step: impl TreeIndex) -> Option<&mut Self> {
         step.index_into_mut(self)
     }
 
-    /// What stands at a JSON pointer (RFC 6901).
+    /// Returns the value at a JSON pointer (RFC 6901).
     #[must_use]
     pub fn pointer(&self, pointer: &str) -> Option<&Self> {
         if pointer.is_empty() {
@@ -178,7 +177,7 @@ impl Tree {
         })
     }
 
-    /// What stands at a JSON pointer, to change it.
+    /// Returns the value at a JSON pointer (RFC 6901), for changing it.
     pub fn pointer_mut(&mut self, pointer: &str) -> Option<&mut Self> {
         if pointer.is_empty() {
             return Some(self);
@@ -194,8 +193,8 @@ impl Tree {
         })
     }
 
-    /// True when both are one value without a look at what is in them: a list or a map that copies
-    /// still share, or the same plain value. Two that are not may be equal all the same.
+    /// Returns whether both are equal without comparing what is in them: a list or map that copies
+    /// still share, or the same scalar. False does not mean that they differ.
     #[must_use]
     pub fn is_shared_with(&self, other: &Self) -> bool {
         match (self, other) {
@@ -210,7 +209,7 @@ impl Tree {
         std::mem::take(self)
     }
 
-    /// The text, if it is one.
+    /// Returns the string, if the value is one.
     #[must_use]
     pub fn as_str(&self) -> Option<&str> {
         if let Self::String(text) = self {
@@ -220,7 +219,7 @@ impl Tree {
         }
     }
 
-    /// The truth value, if it is one.
+    /// Returns the boolean, if the value is one.
     #[must_use]
     pub fn as_bool(&self) -> Option<bool> {
         if let Self::Bool(value) = self {
@@ -230,7 +229,7 @@ impl Tree {
         }
     }
 
-    /// The number, if it is whole and fits.
+    /// Returns the number, if it is an integer and fits.
     #[must_use]
     pub fn as_i64(&self) -> Option<i64> {
         if let Self::Number(number) = self {
@@ -240,7 +239,7 @@ impl Tree {
         }
     }
 
-    /// The number, if it is whole, not negative and fits.
+    /// Returns the number, if it is a non-negative integer and fits.
     #[must_use]
     pub fn as_u64(&self) -> Option<u64> {
         if let Self::Number(number) = self {
@@ -250,7 +249,7 @@ impl Tree {
         }
     }
 
-    /// The number, if it is one.
+    /// Returns the number, if the value is one.
     #[must_use]
     pub fn as_f64(&self) -> Option<f64> {
         if let Self::Number(number) = self {
@@ -260,7 +259,7 @@ impl Tree {
         }
     }
 
-    /// The items, if it is a list.
+    /// Returns the items, if the value is a list.
     #[must_use]
     pub fn as_array(&self) -> Option<&Vec<Self>> {
         if let Self::Array(items) = self {
@@ -270,7 +269,7 @@ impl Tree {
         }
     }
 
-    /// The items to change them, if it is a list.
+    /// Returns the items for changing them, if the value is a list.
     pub fn as_array_mut(&mut self) -> Option<&mut Vec<Self>> {
         if let Self::Array(items) = self {
             Some(items)
@@ -279,7 +278,7 @@ impl Tree {
         }
     }
 
-    /// The members, if it has any.
+    /// Returns the members, if the value is an object.
     #[must_use]
     pub fn as_object(&self) -> Option<&Map> {
         if let Self::Object(members) = self {
@@ -289,7 +288,7 @@ impl Tree {
         }
     }
 
-    /// The members to change them, if it has any.
+    /// Returns the members for changing them, if the value is an object.
     pub fn as_object_mut(&mut self) -> Option<&mut Map> {
         if let Self::Object(members) = self {
             Some(members)
@@ -298,7 +297,7 @@ impl Tree {
         }
     }
 
-    /// The JSON type, as error messages name it.
+    /// Returns the JSON type, as error messages name it.
     pub(crate) fn json_type(&self) -> &'static str {
         match self {
             Self::Null => "null",
@@ -310,55 +309,55 @@ impl Tree {
         }
     }
 
-    /// True for null.
+    /// Returns whether the value is null.
     #[must_use]
     pub fn is_null(&self) -> bool {
         matches!(self, Self::Null)
     }
 
-    /// True for a truth value.
+    /// Returns whether the value is a boolean.
     #[must_use]
     pub fn is_boolean(&self) -> bool {
         matches!(self, Self::Bool(_))
     }
 
-    /// True for a number.
+    /// Returns whether the value is a number.
     #[must_use]
     pub fn is_number(&self) -> bool {
         matches!(self, Self::Number(_))
     }
 
-    /// True for a number with a fraction, or one too large for a whole one.
+    /// Returns whether the value is a number with a fraction, or one too large for an integer.
     #[must_use]
     pub fn is_f64(&self) -> bool {
         matches!(self, Self::Number(number) if number.is_f64())
     }
 
-    /// True for a whole number that fits.
+    /// Returns whether the value is an integer that fits into `i64`.
     #[must_use]
     pub fn is_i64(&self) -> bool {
         matches!(self, Self::Number(number) if number.is_i64())
     }
 
-    /// True for a whole number that is not negative.
+    /// Returns whether the value is a non-negative integer that fits into `u64`.
     #[must_use]
     pub fn is_u64(&self) -> bool {
         matches!(self, Self::Number(number) if number.is_u64())
     }
 
-    /// True for a text.
+    /// Returns whether the value is a string.
     #[must_use]
     pub fn is_string(&self) -> bool {
         matches!(self, Self::String(_))
     }
 
-    /// True for a list.
+    /// Returns whether the value is a list.
     #[must_use]
     pub fn is_array(&self) -> bool {
         matches!(self, Self::Array(_))
     }
 
-    /// True for what has members.
+    /// Returns whether the value is an object.
     #[must_use]
     pub fn is_object(&self) -> bool {
         matches!(self, Self::Object(_))
@@ -368,7 +367,7 @@ impl Tree {
 impl<S: TreeIndex> ops::Index<S> for Tree {
     type Output = Self;
 
-    /// Null where there is nothing.
+    /// Returns null for an absent member or item.
     fn index(&self, step: S) -> &Self {
         step.index_into(self).unwrap_or(&NULL)
     }
@@ -381,7 +380,7 @@ impl<S: TreeIndex> ops::IndexMut<S> for Tree {
 }
 
 impl fmt::Display for Tree {
-    /// Compact JSON, members sorted by name; indented with `{:#}`.
+    /// Writes compact JSON, members sorted by name; indented with `{:#}`.
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = if out.alternate() {
             serde_json::to_string_pretty(self)

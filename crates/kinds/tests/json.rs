@@ -1,11 +1,11 @@
-//! What the JSON codec does to bytes, as tables.
+//! Tables of what the JSON codec does to bytes.
 
 use exeunt_kinds as kinds;
 use exeunt_kinds::facts::Type;
 use exeunt_kinds::{Tree, json};
 
 fn ty(name: &str) -> &'static Type {
-    kinds::type_named(name).unwrap_or_else(|| panic!("there is no type {name}"))
+    kinds::type_named(name).unwrap_or_else(|| panic!("type {name} not found"))
 }
 
 const POD: &str = "io.k8s.api.core.v1.Pod";
@@ -17,7 +17,7 @@ const SECRET: &str = "io.k8s.api.core.v1.Secret";
 const CRD: &str =
     "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceDefinition";
 
-/// Decodes and encodes again.
+/// Decodes and encodes.
 fn through(name: &str, text: &str) -> String {
     let decoded =
         json::decode(text.as_bytes(), ty(name)).unwrap_or_else(|error| panic!("{text}: {error}"));
@@ -37,7 +37,7 @@ fn warned(name: &str, text: &str) -> Vec<String> {
 }
 
 #[test]
-fn members_get_the_order_of_the_wire_and_what_is_always_written_is_written() {
+fn members_are_ordered_and_required_ones_are_written() {
     for (name, text, wire) in [
         (
             POD,
@@ -91,7 +91,7 @@ fn schemas_keep_their_unions() {
 }
 
 #[test]
-fn unknown_and_duplicate_fields_are_reported_where_they_stand() {
+fn unknown_and_duplicate_fields_are_reported_with_their_paths() {
     assert_eq!(
         warned(
             BUDGET,
@@ -123,7 +123,7 @@ fn unknown_and_duplicate_fields_are_reported_where_they_stand() {
 }
 
 #[test]
-fn values_of_the_wrong_type_are_refused_by_field() {
+fn values_of_the_wrong_type_are_rejected_with_their_field() {
     for (name, text, error) in [
         (
             EVICTION,
@@ -186,7 +186,7 @@ fn values_of_the_wrong_type_are_refused_by_field() {
 }
 
 #[test]
-fn what_is_no_json_is_refused_in_the_words_of_go() {
+fn invalid_json_is_rejected_with_the_messages_of_go() {
     for (text, error) in [
         (
             "rubbish",
@@ -224,7 +224,7 @@ fn what_is_no_json_is_refused_in_the_words_of_go() {
 }
 
 #[test]
-fn bytes_that_are_no_utf_8_become_replacement_letters() {
+fn invalid_utf_8_becomes_replacement_characters() {
     let decoded = json::decode(b"{\"data\":{\"a\":\"\xff\"}}", ty(CONFIG_MAP)).expect("decodes");
     assert_eq!(decoded.tree["data"]["a"], "\u{fffd}");
     assert_eq!(
@@ -256,7 +256,7 @@ fn kind_and_version_are_read_without_the_rest() {
 }
 
 #[test]
-fn a_patched_tree_is_checked_and_brought_into_form_like_a_decoded_one() {
+fn a_patched_tree_is_normalised_like_a_decoded_one() {
     let mut tree = exeunt_kinds::tree::json!({"spec": {"minAvailable": 1, "nope": 1, "selector": null}, "x": 1});
     assert_eq!(
         json::normalize(&mut tree, ty(BUDGET)),
@@ -271,7 +271,7 @@ fn a_patched_tree_is_checked_and_brought_into_form_like_a_decoded_one() {
     );
     let mut tree = exeunt_kinds::tree::json!({"spec": 1});
     let error = json::normalize(&mut tree, ty(BUDGET))
-        .expect_err("a number is no spec")
+        .expect_err("a number is not a spec")
         .to_string();
     assert_eq!(
         error,
@@ -280,7 +280,7 @@ fn a_patched_tree_is_checked_and_brought_into_form_like_a_decoded_one() {
 }
 
 #[test]
-fn absent_null_and_empty_are_equal_where_the_type_does_not_tell_them_apart() {
+fn absent_null_and_empty_are_equal_unless_the_type_distinguishes_them() {
     for (name, one, other, same) in [
         (
             POD,
@@ -318,7 +318,7 @@ fn absent_null_and_empty_are_equal_where_the_type_does_not_tell_them_apart() {
 }
 
 #[test]
-fn objects_of_no_built_in_type_keep_everything_and_are_written_sorted() {
+fn untyped_objects_keep_all_members_and_are_sorted() {
     let decoded =
         json::decode_untyped(br#"{"b":{"x":1,"x":2.50},"a":[null,{"y":1,"y":1}],"c":null}"#)
             .expect("decodes");
@@ -342,7 +342,7 @@ fn objects_of_no_built_in_type_keep_everything_and_are_written_sorted() {
 }
 
 #[test]
-fn the_deepest_document_that_is_read_is_also_written_and_compared() {
+fn the_deepest_document_can_be_encoded_and_compared() {
     let depth = json::MAX_DEPTH - 3;
     let nested = |depth: usize| {
         format!(
@@ -391,7 +391,7 @@ fn the_deepest_document_that_is_read_is_also_written_and_compared() {
 }
 
 #[test]
-fn members_that_mean_nothing_are_equal_inside_a_list_that_stands_for_a_structure() {
+fn empty_members_are_equal_inside_a_list_in_place_of_a_structure() {
     let schema = exeunt_kinds::type_named(
         "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps",
     )
@@ -411,7 +411,7 @@ fn members_that_mean_nothing_are_equal_inside_a_list_that_stands_for_a_structure
 }
 
 #[test]
-fn a_negative_zero_is_read_as_it_will_be_read_again() {
+fn negative_zero_decodes_to_zero() {
     let decoded = json::decode_untyped(b"[-0e-5, -0.0, -0]").expect("decodes");
     let written = json::encode_untyped(&decoded.tree);
     assert_eq!(written, b"[0,0,0]");
@@ -423,7 +423,7 @@ fn what_an_object_shares_with_an_earlier_state_is_copied() {
     let earlier: Tree = serde_json::from_slice(bytes).expect("JSON");
     let mut now = earlier.clone();
     now["metadata"]["resourceVersion"] = "7".into();
-    // These bytes are not what the tree says, so that it shows which of them are taken.
+    // The bytes differ from the tree, so that the output shows which of them were copied.
     let marked = String::from_utf8_lossy(bytes)
         .replace("\"1\"", "\"copied\"")
         .replace("[]", "[\"copied\"]")

@@ -1,14 +1,14 @@
-//! The protobuf codec: exact bodies of a recorded server, and bodies that are broken.
+//! The protobuf codec: recorded bodies, byte for byte, and broken ones.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use exeunt_kinds::facts::Type;
 use exeunt_kinds::json::TypeMeta;
-use exeunt_kinds::status::{Cause, GroupResource, ListMeta, Status};
+use exeunt_kinds::status::{GroupResource, ListMeta, Status, StatusCause};
 use exeunt_kinds::{Tree, json, protobuf, type_named};
 
 fn ty(name: &str) -> &'static Type {
-    type_named(name).unwrap_or_else(|| panic!("there is no type {name}"))
+    type_named(name).unwrap_or_else(|| panic!("type {name} not found"))
 }
 
 fn status_type() -> &'static Type {
@@ -16,7 +16,7 @@ fn status_type() -> &'static Type {
 }
 
 #[test]
-fn a_recorded_eviction_is_read() {
+fn a_recorded_eviction_decodes() {
     let body = STANDARD
         .decode("azhzAAoVCglwb2xpY3kvdjESCEV2aWN0aW9uEgsKBQoBcBoAEgIIBBoAIgA=")
         .expect("base64");
@@ -28,12 +28,12 @@ fn a_recorded_eviction_is_read() {
 }
 
 #[test]
-fn recorded_status_answers_are_written_byte_by_byte() {
+fn recorded_statuses_are_encoded_byte_for_byte() {
     const PODS: GroupResource<'_> = GroupResource {
         group: "",
         resource: "pods",
     };
-    let budget = Cause {
+    let budget = StatusCause {
         reason: "DisruptionBudget".to_owned(),
         message: "The disruption budget b needs 1 healthy pods and has 1 currently".to_owned(),
         field: String::new(),
@@ -83,8 +83,7 @@ fn recorded_status_answers_are_written_byte_by_byte() {
 #[test]
 fn zeros_of_go_clients_are_absent_members_and_zeros_behind_pointers_are_kept() {
     let pod = ty("io.k8s.api.core.v1.Pod");
-    // Empty object metadata as every Go client writes it: `42 00` is the creation time that nobody
-    // set.
+    // Empty object metadata as Go encodes it: `42 00` is the creation timestamp that was not set.
     let metadata = [
         0x0a, 0x00, 0x12, 0x00, 0x1a, 0x00, 0x22, 0x00, 0x2a, 0x00, 0x32, 0x00, 0x38, 0x00, 0x42,
         0x00,
@@ -167,7 +166,7 @@ fn lists_and_watch_frames_have_the_form_of_upstream() {
 }
 
 #[test]
-fn broken_bodies_are_refused() {
+fn broken_bodies_are_rejected() {
     let pod = ty("io.k8s.api.core.v1.Pod");
     assert!(protobuf::decode(b"{}", pod).is_err());
     assert!(protobuf::peek_type_meta(b"k8s\0\x0a\x05").is_err());
@@ -177,12 +176,12 @@ fn broken_bodies_are_refused() {
     assert_eq!(whole, tree);
     // The last two fields, four bytes, are always empty.
     for length in 0..body.len() - 4 {
-        // A prefix is refused, or it ends between two fields and says less.
+        // A prefix is rejected, or it ends between two fields and has fewer members.
         if let Ok(decoded) = protobuf::decode(&body[..length], pod) {
             assert_ne!(decoded.tree, whole, "{length}");
         }
     }
-    // A length of nearly 2^63 must not be believed.
+    // The decoder must not allocate for a length of nearly 2^63.
     assert!(
         protobuf::decode_message(
             &[0x0a, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f],

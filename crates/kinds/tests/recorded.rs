@@ -1,5 +1,5 @@
-//! The table and the codecs against answers of a real server (`golden/`): what it shows must pass
-//! through unchanged, so that neither a field nor an empty member that it writes is missing here.
+//! The table and the codecs against recorded responses (`golden/`). Every object must decode and
+//! encode unchanged: a missing field, or an empty member that upstream writes, fails the test.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -8,7 +8,7 @@ use exeunt_kinds as kinds;
 use exeunt_kinds::tree::Text;
 use exeunt_kinds::{Tree, json, yaml};
 
-/// Every recorded answer that is JSON, with the place where it stands.
+/// Returns every recorded JSON response and where it was recorded.
 fn answers() -> Vec<(String, Tree)> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../golden");
     let mut found = Vec::new();
@@ -32,7 +32,7 @@ fn answers() -> Vec<(String, Tree)> {
     found
 }
 
-/// Puts something that can be decoded in the place of what was masked.
+/// Replaces masked values by ones that decode.
 fn unmask(tree: &mut Tree, name: &str) {
     match tree {
         Tree::String(text) if text.contains("<time>") => {
@@ -54,7 +54,7 @@ fn unmask(tree: &mut Tree, name: &str) {
     }
 }
 
-/// The objects of an answer: itself, the items of a list, the objects of a watch.
+/// Returns the objects of a response: itself, the items of a list, the objects of a watch.
 fn objects(answer: &Tree) -> Vec<Tree> {
     match answer {
         Tree::Array(events) => events
@@ -108,14 +108,14 @@ fn every_recorded_object_passes_through_unchanged() {
             let Some(ty) = type_of(&object) else { continue };
             unmask(&mut object, "");
             let text = object.to_string();
-            // Some answers are recorded in part, by path.
+            // Some responses are recorded in part, by path.
             if object
                 .as_object()
                 .is_some_and(|members| members.keys().any(|name| name.contains('.')))
             {
                 continue;
             }
-            // Masks in other places (a port, a list of fields) make some answers unreadable.
+            // Masks in other positions (a port, a list of fields) make some responses undecodable.
             if text.contains("\"<any>\"") || text.contains("<continue>") {
                 continue;
             }
@@ -174,7 +174,7 @@ fn difference(one: &Tree, other: &Tree, path: &str) -> String {
     }
 }
 
-/// A row of the table as discovery shows it.
+/// Returns a row of the table as discovery shows it.
 fn shown(name: &str, group: &str, version: &str) -> Option<Tree> {
     let (plural, subresource) = name
         .split_once('/')
@@ -264,7 +264,7 @@ fn the_resource_table_is_what_discovery_shows() {
 }
 
 #[test]
-fn recorded_yaml_answers_are_written_letter_by_letter() {
+fn recorded_yaml_is_encoded_byte_for_byte() {
     let mut count = 0;
     for (place, answer) in answers() {
         let Some(text) = answer

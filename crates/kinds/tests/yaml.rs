@@ -1,4 +1,4 @@
-//! What the YAML codec does, as tables.
+//! Tables of what the YAML codec does.
 
 use exeunt_kinds::Tree;
 use exeunt_kinds::tree::json;
@@ -12,7 +12,7 @@ fn read(text: &str) -> Tree {
 }
 
 #[test]
-fn plain_words_and_numbers_are_read_by_the_rules_of_yaml_1_1() {
+fn plain_scalars_follow_yaml_1_1() {
     for (text, value) in [
         ("y", json!(true)),
         ("Off", json!(false)),
@@ -39,7 +39,7 @@ fn plain_words_and_numbers_are_read_by_the_rules_of_yaml_1_1() {
 }
 
 #[test]
-fn documents_are_read_as_people_write_them() {
+fn hand_written_documents_decode() {
     for (text, value) in [
         (
             "data:\n  multi: |\n    one\n    two\n  quoted: \"yes\"\n",
@@ -66,7 +66,7 @@ fn documents_are_read_as_people_write_them() {
 }
 
 #[test]
-fn what_is_no_yaml_is_refused() {
+fn invalid_yaml_is_rejected() {
     for (text, error) in [
         ("{{{", "yaml: line 1: did not find expected node content"),
         ("a: 1\n{{{", "yaml: line 3: could not find expected ':'"),
@@ -129,7 +129,7 @@ fn a_typed_document_is_checked_like_json() {
 }
 
 #[test]
-fn documents_are_written_as_a_recorded_server_writes_them() {
+fn documents_are_encoded_as_recorded() {
     for (value, text) in [
         (
             json!({"kind": "ConfigMap", "data": {"multi": "one\ntwo\n", "quoted": "yes"}, "metadata": {"creationTimestamp": "2026-01-02T03:04:05Z", "uid": "6e1b"}}),
@@ -173,13 +173,13 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn what_is_written_reads_back(value in any_value()) {
+    fn encoded_documents_decode_to_the_same(value in any_value()) {
         let text = yaml::encode_untyped(&value);
         prop_assert_eq!(yaml::decode_untyped(text.as_bytes()).map(|decoded| decoded.tree), Ok(value), "{}", text);
     }
 
     #[test]
-    fn any_text_is_read_or_refused(text in "\\PC{0,60}|[-:{}\\[\\]&*a \n\"'|>]{0,40}") {
+    fn any_string_decodes_or_is_rejected(text in "\\PC{0,60}|[-:{}\\[\\]&*a \n\"'|>]{0,40}") {
         let _ = yaml::decode_untyped(text.as_bytes());
         let _ = json::decode_untyped(text.as_bytes());
     }

@@ -20,9 +20,10 @@ mod validate;
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use kinds::CUSTOM_OBJECT;
 use kinds::Tree;
 use kinds::apply::CustomType;
-use kinds::facts::{CUSTOM_OBJECT, Resource, Subresource};
+use kinds::facts::{Resource, Subresource};
 use kinds::tree::Text;
 
 pub(crate) use columns::is_path;

@@ -134,7 +134,7 @@ impl Registry {
                 entropy,
                 options,
                 observer: observe::Observer::default(),
-                converted: EncodingCache::holding(CONVERTED_BYTES),
+                converted: EncodingCache::with_limit(CONVERTED_BYTES),
                 trees: TreeCache::default(),
             }),
         }

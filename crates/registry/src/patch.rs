@@ -138,7 +138,7 @@ pub(crate) fn apply_to(
     };
     let patched = patched.map_err(|error| refusal(&error))?;
     let refuse = |why: String| match patch.kind {
-        PatchKind::Strategic => invalid(&patch::shown(&patch.tree), &why),
+        PatchKind::Strategic => invalid(&patch::render_go(&patch.tree), &why),
         _ => invalid(&shown(&patched), &why),
     };
     check_type(&patched, expected).map_err(refuse)?;

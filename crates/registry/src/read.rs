@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kinds::status::{Cause, Details, Status};
+use kinds::status::{Details, Status, StatusCause};
 use store::Revision;
 
 use crate::Registry;
@@ -52,7 +52,7 @@ impl Registry {
             revision.0,
             self.store().revision().0
         );
-        let cause = Cause {
+        let cause = StatusCause {
             reason: "ResourceVersionTooLarge".to_owned(),
             message: "Too large resource version".to_owned(),
             field: String::new(),

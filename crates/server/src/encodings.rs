@@ -55,8 +55,8 @@ pub(crate) struct FrameKey {
 impl Default for Encodings {
     fn default() -> Self {
         Self {
-            objects: kinds::encodings::EncodingCache::holding(OBJECT_BYTES),
-            frames: kinds::encodings::EncodingCache::holding(FRAME_BYTES),
+            objects: kinds::encodings::EncodingCache::with_limit(OBJECT_BYTES),
+            frames: kinds::encodings::EncodingCache::with_limit(FRAME_BYTES),
         }
     }
 }

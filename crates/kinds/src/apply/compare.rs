@@ -1,15 +1,15 @@
-//! Which fields an object has, and in which two objects differ.
+//! The fields of an object, and the fields in which two objects differ.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use super::field_set::{FieldSet, FieldSetEntry};
 use super::node::{FieldNode, is_empty, is_zero};
-use super::schema::Member;
+use super::schema::FieldView;
 use crate::Tree;
 use crate::tree::{Map, Text};
 
-/// The fields of an applied object: leaves, entries of maps, items, and what is empty on purpose.
+/// Returns the fields of an applied object: leaves, map entries, items, and empty values.
 pub(super) fn fields(tree: &Tree, node: FieldNode<'_>) -> FieldSet {
     let mut set = FieldSet::default();
     for (name, value) in node.members(Some(tree)).into_iter().flatten() {
@@ -18,7 +18,7 @@ pub(super) fn fields(tree: &Tree, node: FieldNode<'_>) -> FieldSet {
         let below = fields(value, member);
         let is_member =
             is_leaf(value, member) || is_empty_object(value) || value.is_null() || field.is_none();
-        // Members of untyped objects are named too: they count by what is in them.
+        // In an untyped object a member with members below it is not a field itself.
         let is_deduced = matches!(node, FieldNode::Deduced) && !below.is_empty();
         set.attach(
             node.name_of(index, name),
@@ -46,7 +46,7 @@ fn is_empty_object(tree: &Tree) -> bool {
     tree.as_object().is_some_and(crate::tree::Map::is_empty)
 }
 
-/// True when the value is owned as a whole.
+/// Returns whether a value is owned as a whole.
 fn is_leaf(tree: &Tree, node: FieldNode<'_>) -> bool {
     match node {
         FieldNode::Leaf => true,
@@ -55,7 +55,7 @@ fn is_leaf(tree: &Tree, node: FieldNode<'_>) -> bool {
     }
 }
 
-/// In what two objects differ.
+/// The fields in which two objects differ.
 #[derive(Debug, Default)]
 pub(super) struct Comparison {
     pub(super) added: FieldSet,
@@ -64,12 +64,12 @@ pub(super) struct Comparison {
 }
 
 impl Comparison {
-    /// Fields that are new or hold something else.
+    /// Returns the fields that were added or have another value.
     pub(super) fn changed(&self) -> FieldSet {
         self.added.clone().union(&self.modified)
     }
 
-    /// True when there is no difference.
+    /// Returns whether the objects are equal.
     pub(super) fn is_empty(&self) -> bool {
         self.added.is_empty() && self.modified.is_empty() && self.removed.is_empty()
     }
@@ -102,7 +102,7 @@ enum FieldChange {
     Removed,
 }
 
-/// Compares two objects. Members that are always written count as there, with nothing in them.
+/// Compares two objects. Members that are always written count as present and empty.
 pub(super) fn compare(old: &Tree, new: &Tree, node: FieldNode<'_>) -> Comparison {
     compare_below(Some(old), Some(new), node)
 }
@@ -112,7 +112,7 @@ fn compare_value(
     new: Option<&Tree>,
     node: FieldNode<'_>,
 ) -> (FieldChange, Comparison) {
-    // Most of an object stays as it is in most writes.
+    // Most of an object is unchanged in most writes.
     if old == new {
         return (FieldChange::None, Comparison::default());
     }
@@ -166,7 +166,7 @@ fn compare_below(old: Option<&Tree>, new: Option<&Tree>, node: FieldNode<'_>) ->
     out
 }
 
-/// The members of both, by name.
+/// Pairs the members of both objects by name.
 fn pairs<'a>(
     old: Option<&'a Map>,
     new: Option<&'a Map>,
@@ -190,10 +190,15 @@ fn pairs<'a>(
     })
 }
 
-/// A member as upstream's typed objects have it: some are there although nobody wrote them, and
-/// others are not although somebody wrote their zero. `there`: there is something to have members.
-fn member<'a>(there: bool, value: Option<&'a Tree>, field: Option<Member<'_>>) -> Option<&'a Tree> {
-    // A structure that is always there may be null here: all its members are at zero.
+/// Returns a member as Go's typed objects have it: members that are always written are present, and
+/// zeros that Go cannot tell from absent members are not. `there`: the structure exists and can
+/// have members.
+fn member<'a>(
+    there: bool,
+    value: Option<&'a Tree>,
+    field: Option<FieldView<'_>>,
+) -> Option<&'a Tree> {
+    // A structure that is always written may be null here: all of its members are zero.
     if !there {
         return None;
     }

@@ -1,32 +1,32 @@
-//! Sets of fields, as managed fields hold them (FieldsV1).
+//! Sets of fields, the content of managed fields (`FieldsV1`).
 //!
-//! A field is a path of elements. An element is kept in its encoded form, which is also its
-//! identity: `f:name` a member, `k:{"name":"c"}` a list item by its keys, `v:"x"` an item of a
-//! set, `i:0` an item by its index.
+//! A field is a path of elements. An element is kept in its encoded form, which identifies it:
+//! `f:name` for a member, `k:{"name":"c"}` for a list item by its keys, `v:"x"` for an item of a
+//! set, `i:0` for an item by its index.
 
 use smol_str::format_smolstr;
 
 use crate::Tree;
 use crate::tree::{Map, Text};
 
-/// A set of fields below some place.
+/// A set of fields, relative to a parent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FieldSet {
     /// Sorted by element.
     entries: Vec<(Text, FieldSetEntry)>,
 }
 
-/// What is in the set at one element: the element itself, fields below it, or both.
+/// What the set has at one element: the element itself, fields below it, or both.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FieldSetEntry {
-    /// True when the element itself is in the set.
+    /// True if the element itself is in the set.
     pub is_member: bool,
-    /// What is in the set below it.
+    /// The fields below the element.
     pub below: FieldSet,
 }
 
 impl FieldSetEntry {
-    /// True when the entry says nothing.
+    /// Returns whether the entry is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         !self.is_member && self.below.is_empty()
@@ -34,7 +34,7 @@ impl FieldSetEntry {
 }
 
 impl FieldSet {
-    /// Reads FieldsV1; `None` when it is none.
+    /// Decodes `FieldsV1`; `None` if it is invalid.
     #[must_use]
     pub fn decode(tree: &Tree) -> Option<Self> {
         let members = tree.as_object()?;
@@ -52,13 +52,14 @@ impl FieldSet {
         Some(set)
     }
 
-    /// Writes FieldsV1.
+    /// Encodes `FieldsV1`.
     #[must_use]
     pub fn encode(&self) -> Tree {
         Tree::Object(Map::of(self.members(false)))
     }
 
-    /// The members of FieldsV1; a place that is in the set itself and has others below it says so.
+    /// Returns the members of `FieldsV1`. An element that is in the set and has fields below it
+    /// gets the member `.`.
     fn members(&self, is_member: bool) -> Vec<(Text, Tree)> {
         let own = (is_member && !self.is_empty())
             .then(|| (Text::new_static("."), Tree::Object(Map::new())));
@@ -69,7 +70,7 @@ impl FieldSet {
         own.into_iter().chain(members).collect()
     }
 
-    /// True for the set of nothing.
+    /// Returns whether the set is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
@@ -80,18 +81,18 @@ impl FieldSet {
             .binary_search_by(|(known, _)| known.as_str().cmp(element))
     }
 
-    /// What is in the set at an element.
+    /// Returns the entry of an element.
     #[must_use]
     pub fn get(&self, element: &str) -> Option<&FieldSetEntry> {
         self.place(element).ok().map(|at| &self.entries[at].1)
     }
 
-    /// Puts an entry at an element; an empty one is left out.
+    /// Adds an entry, unless it is empty.
     pub(super) fn attach(&mut self, element: Text, entry: FieldSetEntry) {
         if entry.is_empty() {
             return;
         }
-        // Nearly always they come in their order.
+        // Elements nearly always arrive in order.
         if self.entries.last().is_none_or(|(last, _)| *last < element) {
             return self.entries.push((element, entry));
         }
@@ -101,7 +102,7 @@ impl FieldSet {
         }
     }
 
-    /// Adds one path.
+    /// Adds a path.
     pub(super) fn insert(&mut self, path: &[&str]) {
         let [first, rest @ ..] = path else { return };
         let at = self.place(first).unwrap_or_else(|at| {
@@ -117,14 +118,14 @@ impl FieldSet {
         }
     }
 
-    /// The set of one path.
+    /// Returns the set of one path.
     pub(super) fn of(path: &[&str]) -> Self {
         let mut set = Self::default();
         set.insert(path);
         set
     }
 
-    /// True when the path itself is in the set.
+    /// Returns whether the path itself is in the set.
     pub(super) fn contains(&self, path: &[&str]) -> bool {
         match path {
             [] => false,
@@ -135,7 +136,7 @@ impl FieldSet {
         }
     }
 
-    /// Everything that is in either.
+    /// Returns the union of both sets.
     #[must_use]
     pub fn union(self, other: &Self) -> Self {
         if self.is_empty() {
@@ -160,7 +161,8 @@ impl FieldSet {
         Self { entries }
     }
 
-    /// What is in this one and not in the other. Removing a field does not remove those below it.
+    /// Returns the fields of this set that are not in the other. Removing a field does not remove
+    /// the fields below it.
     #[must_use]
     pub fn difference(mut self, other: &Self) -> Self {
         if other.is_empty() {
@@ -179,7 +181,7 @@ impl FieldSet {
         self
     }
 
-    /// What is in both.
+    /// Returns the intersection of both sets.
     #[must_use]
     pub fn intersection(&self, other: &Self) -> Self {
         let mut out = Self::default();
@@ -199,7 +201,7 @@ impl FieldSet {
         out
     }
 
-    /// Every path of the set, as conflicts show it: `.spec.containers[name="c"].image`.
+    /// Returns every path of the set, as conflicts show it: `.spec.containers[name="c"].image`.
     #[must_use]
     pub fn paths(&self) -> Vec<String> {
         let mut paths = Vec::new();
@@ -209,7 +211,7 @@ impl FieldSet {
 
     fn collect_paths(&self, prefix: &str, paths: &mut Vec<String>) {
         for (element, entry) in &self.entries {
-            let path = format!("{prefix}{}", shown(element));
+            let path = format!("{prefix}{}", render_element(element));
             if entry.is_member {
                 paths.push(path.clone());
             }
@@ -218,7 +220,7 @@ impl FieldSet {
     }
 }
 
-/// One spelling for every element, whoever wrote it.
+/// Returns the canonical spelling of an element: clients may encode the same key differently.
 fn canonical(element: &Text) -> Option<Text> {
     match element.split_once(':')? {
         ("f", _) | ("i", _) => Some(element.clone()),
@@ -230,8 +232,8 @@ fn canonical(element: &Text) -> Option<Text> {
     }
 }
 
-/// An element as paths show it.
-pub(super) fn shown(element: &str) -> String {
+/// Formats an element for a path.
+pub(super) fn render_element(element: &str) -> String {
     match element.split_once(':') {
         Some(("f", name)) => format!(".{name}"),
         Some(("v", value)) => format!("[={value}]"),

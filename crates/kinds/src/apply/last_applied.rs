@@ -1,9 +1,9 @@
-//! The annotation in which client-side apply remembers what it was given.
+//! The annotation in which `kubectl apply` without server-side apply records the applied object.
 //!
-//! Who changes from client-side to server-side apply with kubectl owns by its former name what it
-//! applied before, and would meet itself in conflicts. Where the object still is as the annotation
-//! says, such conflicts do not count; and the annotation follows what is applied, so that the way
-//! back stays open. Other managers get none of this.
+//! Fields that kubectl applied on the client belong to its update manager. Without a special rule,
+//! a user who changes to server-side apply would get conflicts with themselves. So conflicts about
+//! values that still equal the annotation do not count, and an apply updates the annotation, so
+//! that the user can change back. Both hold for kubectl only.
 
 use super::FieldSet;
 use super::compare::{compare, fields};
@@ -11,13 +11,13 @@ use super::node::FieldNode;
 use super::validate::validate;
 use crate::Tree;
 
-/// The manager that kubectl applies as.
+/// The manager name of kubectl's server-side apply.
 const KUBECTL: &str = "kubectl";
-/// The most that all annotations of an object take, with their names.
+/// Limit of the total size of an object's annotations, names included.
 const ANNOTATIONS_BYTES: usize = 256 * 1024;
 const ANNOTATION: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
-/// The annotation of an object, for the manager that heeds it.
+/// Returns the annotation of an object, if the manager is kubectl.
 fn remembered<'a>(object: &'a Tree, manager: &str) -> Option<&'a str> {
     let annotations = object
         .pointer("/metadata/annotations")
@@ -28,7 +28,7 @@ fn remembered<'a>(object: &'a Tree, manager: &str) -> Option<&'a str> {
         .filter(|text| !text.is_empty())
 }
 
-/// The fields that hold what the annotation says, when `manager` heeds it.
+/// Returns the fields whose values equal the annotation, if the manager is kubectl.
 pub(super) fn undisputed(
     live: &Tree,
     node: FieldNode<'_>,
@@ -51,8 +51,7 @@ pub(super) fn undisputed(
         .difference(&differing.removed)
 }
 
-/// Lets an annotation that is there remember what was applied. Where it would be too large for the
-/// object it goes.
+/// Updates an existing annotation with the applied object; removes it if it would exceed the limit.
 pub(super) fn remember(object: &mut Tree, applied: &Tree, manager: &str) {
     if remembered(object, manager).is_none() {
         return;

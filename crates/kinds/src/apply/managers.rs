@@ -6,19 +6,20 @@ use super::FieldManager;
 use super::field_set::FieldSet;
 use crate::Tree;
 
-/// ManagedFields of ordinary writes that an object keeps; older ones are counted together.
+/// Number of update managers that an object keeps. Older ones are merged, so that an object's
+/// managers stay bounded.
 const UPDATER_LIMIT: usize = 10;
-/// The name of the managers that are counted together.
+/// Name of the merged update managers.
 const ANCIENT: &str = "ancient-changes";
 
-/// How a manager came to its fields.
+/// How a manager became the owner of its fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum ManagerOperation {
     Apply,
     Update,
 }
 
-/// One manager. Who it is: name, operation and subresource, and for updates the version.
+/// One entry. Its identity is the name, operation and subresource, for updates also the version.
 #[derive(Clone, Debug)]
 pub(super) struct ManagerEntry {
     pub(super) name: String,
@@ -41,7 +42,7 @@ impl ManagerEntry {
         }
     }
 
-    /// True when both are entries of one and the same manager.
+    /// Returns whether both entries are of the same manager.
     pub(super) fn is_same(&self, other: &Self) -> bool {
         let is_same_version =
             self.operation == ManagerOperation::Apply || self.api_version == other.api_version;
@@ -51,8 +52,8 @@ impl ManagerEntry {
             && is_same_version
     }
 
-    /// The manager as conflicts name it.
-    pub(super) fn shown(&self) -> String {
+    /// Formats the manager for a conflict.
+    pub(super) fn render(&self) -> String {
         let mut text = crate::status::quoted(&self.name);
         if !self.subresource.is_empty() {
             text.push_str(&format!(
@@ -125,12 +126,12 @@ impl ManagerEntry {
     }
 }
 
-/// All managers of an object.
+/// All entries of an object.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ManagedFields(pub(super) Vec<ManagerEntry>);
 
 impl ManagedFields {
-    /// Reads `metadata.managedFields`; an entry that cannot be read makes all of them unreadable.
+    /// Decodes `metadata.managedFields`; `None` if any entry is invalid.
     pub(super) fn decode(tree: &Tree) -> Option<Self> {
         let mut managers = Self::default();
         for entry in tree.as_array().into_iter().flatten() {
@@ -139,7 +140,7 @@ impl ManagedFields {
         Some(managers)
     }
 
-    /// Writes them in the order in which the API shows them; null when there are none.
+    /// Encodes the entries in the API's order; null if there are none.
     pub(super) fn encode(mut self) -> Tree {
         if self.0.is_empty() {
             return Tree::Null;
@@ -153,13 +154,13 @@ impl ManagedFields {
         self.0.is_empty()
     }
 
-    /// Takes out this manager's entry.
+    /// Removes and returns the entry of this manager.
     pub(super) fn take(&mut self, like: &ManagerEntry) -> Option<ManagerEntry> {
         let index = self.0.iter().position(|manager| manager.is_same(like))?;
         Some(self.0.remove(index))
     }
 
-    /// Adds an entry, to the one that is there if there is one.
+    /// Adds an entry; merges it with an existing one of the same manager.
     pub(super) fn add(&mut self, manager: ManagerEntry) {
         match self.take(&manager) {
             Some(known) => {
@@ -170,7 +171,7 @@ impl ManagedFields {
         }
     }
 
-    /// Takes fields from everybody, and lets those go who own nothing more.
+    /// Takes fields from all managers and drops managers that own nothing more.
     pub(super) fn release(&mut self, fields: &FieldSet) {
         if fields.is_empty() {
             return;
@@ -181,14 +182,15 @@ impl ManagedFields {
         self.0.retain(|manager| !manager.fields.is_empty());
     }
 
-    /// Everything that anybody owns.
+    /// Returns all fields that any manager owns.
     pub(super) fn owned(&self) -> FieldSet {
         self.0.iter().fold(FieldSet::default(), |owned, manager| {
             owned.union(&manager.fields)
         })
     }
 
-    /// Counts the oldest updaters together, version by version, until few enough are left.
+    /// Merges the oldest update managers, version by version, until at most [`UPDATER_LIMIT`] are
+    /// left.
     pub(super) fn cap_updaters(&mut self) {
         let mut updaters: Vec<ManagerEntry> = Vec::new();
         self.0.retain(|manager| {
@@ -203,7 +205,8 @@ impl ManagedFields {
         });
         let mut excess = updaters.len().saturating_sub(UPDATER_LIMIT);
         let mut buckets: Vec<ManagerEntry> = Vec::new();
-        // The first of a version becomes its bucket only when a second one joins it.
+        // An updater is merged only when a second one of its version is: a single one keeps its
+        // name.
         for updater in updaters {
             match buckets
                 .iter_mut()
@@ -223,14 +226,14 @@ impl ManagedFields {
     }
 }
 
-/// What an object says of its managers.
+/// Returns the managed fields of an object.
 pub(super) fn of(object: &Tree) -> &Tree {
     object
         .pointer("/metadata/managedFields")
         .unwrap_or(&Tree::Null)
 }
 
-/// True when a request asks to forget all managers: an empty list, or one empty entry.
+/// Returns whether a request resets all managers: an empty list, or one empty entry.
 pub(super) fn is_reset(managed: &Tree) -> bool {
     managed
         .as_array()

@@ -1,5 +1,5 @@
-//! The object that an apply makes: the live one with the applied one on top, without what the
-//! manager applied before and nobody owns any more.
+//! Merges an applied object into the live one, and removes what the manager applied before and
+//! nobody owns any more.
 
 use std::collections::HashMap;
 
@@ -7,7 +7,7 @@ use super::field_set::FieldSet;
 use super::node::FieldNode;
 use crate::Tree;
 
-/// Puts the applied object on top of the live one.
+/// Merges the applied object into the live one.
 pub(super) fn merge(live: Option<Tree>, applied: Tree, node: FieldNode<'_>) -> Tree {
     match (live, applied) {
         (Some(Tree::Object(mut members)), Tree::Object(applied)) if is_granular(node) => {
@@ -34,8 +34,8 @@ fn is_granular(node: FieldNode<'_>) -> bool {
     )
 }
 
-/// Both lists in one: the applied items in their order; items that only the live list has stay
-/// behind the shared item that they followed.
+/// Merges two lists: the applied items in their order. Items of the live list alone stay behind the
+/// shared item that they followed.
 fn merge_items(live: Vec<Tree>, applied: Vec<Tree>, node: FieldNode<'_>) -> Vec<Tree> {
     let places: HashMap<String, usize> = applied
         .iter()
@@ -43,7 +43,7 @@ fn merge_items(live: Vec<Tree>, applied: Vec<Tree>, node: FieldNode<'_>) -> Vec<
         .filter_map(|(place, item)| Some((node.element(item)?, place)))
         .collect();
     let mut shared: Vec<Option<Tree>> = vec![None; applied.len()];
-    // The live list as it will be walked: items of its own, and places of shared ones.
+    // The live list: items of its own, and the positions of shared ones in the applied list.
     let mut steps = Vec::with_capacity(live.len());
     for item in live {
         match node.element(&item).and_then(|element| places.get(&element)) {
@@ -52,7 +52,7 @@ fn merge_items(live: Vec<Tree>, applied: Vec<Tree>, node: FieldNode<'_>) -> Vec<
                 shared[*place] = Some(item);
                 steps.push(LiveItem::Shared(*place));
             }
-            // A live list may hold an item twice; the applied one stands for both.
+            // A live list may contain an item twice. The applied item replaces both.
             Some(_) => {}
         }
     }
@@ -70,7 +70,7 @@ fn merge_items(live: Vec<Tree>, applied: Vec<Tree>, node: FieldNode<'_>) -> Vec<
                     out.push(merge(known, item, node.item()));
                 }
             }
-            // Another one comes first in the applied order, and brings this one along later.
+            // The applied order has another shared item first, which emits this one later.
             LiveItem::Shared(_) => {}
         }
     }
@@ -83,14 +83,13 @@ enum LiveItem {
     Shared(usize),
 }
 
-/// Removes what was applied before (`last`) and is owned by nobody now.
+/// Removes the fields that the manager applied before (`last`) and nobody owns now.
 pub(super) fn prune(tree: &mut Tree, node: FieldNode<'_>, last: &FieldSet, owned: &FieldSet) {
     let nothing = FieldSet::default();
     match tree {
         Tree::Object(members) if is_granular(node) => members.retain(|name, value| {
             let element = format!("f:{name}");
-            // Fields that the type names are owned together with what is in them; entries of maps
-            // are not.
+            // A field of a type is owned together with the fields below it, a map entry is not.
             let is_named = node.names_member(name) || matches!(node, FieldNode::Deduced);
             keep(
                 value,

@@ -1,41 +1,45 @@
-//! How a value is owned: as a whole, by members, or by items. Read from the kind's schema.
+//! How a value is owned: as a whole, by its members or by its items. Derived from the table of
+//! facts.
 
 use smol_str::format_smolstr;
 
-use super::schema::{ApplySchema, Keys, Member, Structure, Value};
+use super::schema::{ApplySchema, FieldView, KeysView, ShapeView, StructureView};
 use crate::Tree;
 use crate::facts::ListType;
 use crate::tree::{Map, Text};
 
-/// The way in which a value is owned.
+/// How a value is owned.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum FieldNode<'a> {
     /// Owned as a whole.
     Leaf,
-    /// A structure, owned by its fields.
-    Object(Structure<'a>),
-    /// A map, owned by its entries.
-    Map(Value<'a>),
+    /// A structure; each field has owners of its own.
+    Object(StructureView<'a>),
+    /// A map; each entry has owners of its own.
+    Map(ShapeView<'a>),
     /// A list whose items are paired by keys.
-    Items { keys: Keys<'a>, item: Value<'a> },
-    /// A list of unique values.
+    Items {
+        keys: KeysView<'a>,
+        item: ShapeView<'a>,
+    },
+    /// A list of unique scalars.
     Set,
-    /// A value without a definition: objects are owned by their members, all else as a whole.
+    /// A value without a definition: objects are owned by their members, anything else as a whole.
     Deduced,
 }
 
 impl<'a> FieldNode<'a> {
-    /// The root of an object.
+    /// Returns the node of an object; without a type, members are deduced.
     pub(super) fn root(schema: ApplySchema<'a>) -> Self {
         match schema {
-            ApplySchema::BuiltIn(ty) => Self::Object(Structure::BuiltIn(ty)),
-            ApplySchema::Custom(ty) => Self::Object(Structure::Custom(ty)),
+            ApplySchema::BuiltIn(ty) => Self::Object(StructureView::BuiltIn(ty)),
+            ApplySchema::Custom(ty) => Self::Object(StructureView::Custom(ty)),
             ApplySchema::Deduced => Self::Deduced,
         }
     }
 
-    /// A field's value.
-    pub(super) fn of_field(field: Member<'a>) -> Self {
+    /// Returns the node of a field's value.
+    pub(super) fn of_field(field: FieldView<'a>) -> Self {
         let value = field.value();
         match value.item() {
             _ if field.is_atomic() => Self::Leaf,
@@ -51,8 +55,8 @@ impl<'a> FieldNode<'a> {
         }
     }
 
-    /// An item's or entry's value.
-    pub(super) fn of_value(value: Value<'a>) -> Self {
+    /// Returns the node of an item or entry.
+    pub(super) fn of_value(value: ShapeView<'a>) -> Self {
         match (value.structure(), value.entry()) {
             (Some(structure), _) if !structure.is_atomic() => Self::Object(structure),
             (None, Some(entry)) => Self::Map(entry),
@@ -60,8 +64,8 @@ impl<'a> FieldNode<'a> {
         }
     }
 
-    /// The field that a member is, and its index, if the type names it.
-    pub(super) fn field(self, name: &str) -> Option<(usize, Member<'a>)> {
+    /// Returns the field of a member and its index, if the type has it.
+    pub(super) fn field(self, name: &str) -> Option<(usize, FieldView<'a>)> {
         if let Self::Object(structure) = self {
             structure.field_at(name)
         } else {
@@ -69,13 +73,13 @@ impl<'a> FieldNode<'a> {
         }
     }
 
-    /// The value of a member.
+    /// Returns the node of a member's value.
     pub(super) fn member(self, name: &str) -> Self {
         self.member_of(self.field(name).map(|(_, field)| field))
     }
 
-    /// The value of a member when the caller has looked up its field.
-    pub(super) fn member_of(self, field: Option<Member<'a>>) -> Self {
+    /// Returns the node of a member's value, for a member whose field is known.
+    pub(super) fn member_of(self, field: Option<FieldView<'a>>) -> Self {
         match self {
             Self::Object(_) => field.map_or(Self::Deduced, Self::of_field),
             Self::Map(value) => Self::of_value(value),
@@ -84,7 +88,7 @@ impl<'a> FieldNode<'a> {
         }
     }
 
-    /// The value of an item.
+    /// Returns the node of an item.
     pub(super) fn item(self) -> Self {
         if let Self::Items { item, .. } = self {
             Self::of_value(item)
@@ -93,7 +97,7 @@ impl<'a> FieldNode<'a> {
         }
     }
 
-    /// The element that names a member.
+    /// Returns the element of a member.
     pub(super) fn name_of(self, field: Option<usize>, name: &str) -> Text {
         match (self, field) {
             (Self::Object(structure), Some(index)) => structure.element(index),
@@ -101,26 +105,27 @@ impl<'a> FieldNode<'a> {
         }
     }
 
-    /// True when members have names that the type gives: these count as owned with what is in them.
+    /// Returns whether members are fields of a type, which are owned together with the fields below
+    /// them.
     pub(super) fn names_member(self, name: &str) -> bool {
         self.field(name).is_some()
     }
 
-    /// The members of a value that is owned by members.
+    /// Returns the members of a value that is owned by members.
     pub(super) fn members(self, tree: Option<&Tree>) -> Option<&Map> {
         matches!(self, Self::Object(_) | Self::Map(_) | Self::Deduced)
             .then(|| tree?.as_object())
             .flatten()
     }
 
-    /// The items of a value that is owned by items.
+    /// Returns the items of a value that is owned by items.
     pub(super) fn items(self, tree: Option<&Tree>) -> Option<&Vec<Tree>> {
         matches!(self, Self::Items { .. } | Self::Set)
             .then(|| tree?.as_array())
             .flatten()
     }
 
-    /// The element that names an item; `None` when it has none of its keys.
+    /// Returns the element of an item; `None` if it has none of its keys.
     pub(super) fn element(self, tree: &Tree) -> Option<String> {
         let Self::Items { keys, item } = self else {
             return Some(format!("v:{tree}"));
@@ -140,17 +145,17 @@ impl<'a> FieldNode<'a> {
     }
 }
 
-/// The value of a key that an item leaves out.
-fn key_default(item: Value<'_>, key: &str) -> Option<Tree> {
+/// Returns the value of a key that an item omits.
+fn key_default(item: ShapeView<'_>, key: &str) -> Option<Tree> {
     let (_, field) = item.structure()?.field_at(key)?;
     if let Ok(value) = serde_json::from_str(field.default()) {
         return Some(value);
     }
-    // Published definitions leave this default out, although ports without a protocol are common.
+    // The published OpenAPI lacks this default, and ports without a protocol are common.
     (key == "protocol").then(|| "TCP".into())
 }
 
-/// True for what an absent value reads as.
+/// Returns whether an absent value decodes to this one.
 pub(super) fn is_zero(tree: &Tree) -> bool {
     match tree {
         Tree::Null => true,
@@ -162,7 +167,7 @@ pub(super) fn is_zero(tree: &Tree) -> bool {
     }
 }
 
-/// True for null, `[]` and `{}`.
+/// Returns whether the value is null, `[]` or `{}`.
 pub(super) fn is_empty(tree: &Tree) -> bool {
     matches!(tree, Tree::Null | Tree::Array(_) | Tree::Object(_)) && is_zero(tree)
 }

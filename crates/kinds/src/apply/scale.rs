@@ -1,8 +1,9 @@
-//! Who owns the wanted number of replicas, seen from the `scale` subresource.
+//! The managed fields of the `scale` subresource.
 //!
-//! A scale has no managed fields of its own: it borrows those entries of its object that own the
-//! wanted number, and gives them back when it is written. Between the two, the path and the
-//! version of an entry are translated; all else of an entry says who it is.
+//! A scale has no managed fields of its own. It shows those entries of its object that own the
+//! number of replicas, and a write of the scale puts them back. In between, the path and the
+//! version of an entry are translated; name, operation and subresource stay, because they identify
+//! the manager.
 
 use super::field_set::FieldSet;
 use super::managers::{ManagedFields, ManagerEntry};
@@ -10,20 +11,20 @@ use crate::Tree;
 
 /// The version in which scales are read and written.
 pub const SCALE_VERSION: &str = "autoscaling/v1";
-/// Where a scale holds the wanted number.
+/// The path of the number of replicas in a scale.
 const IN_SCALE: [&str; 2] = ["f:spec", "f:replicas"];
 
-/// The managed fields of a scale: the entries of its object's `managed` that own the wanted
-/// number, which the object holds at `replicas` (a path of member names).
+/// Returns the managed fields of a scale: the entries of the object's `managed` that own the number
+/// of replicas. `replicas` is the path of that number in the object, as member names.
 #[must_use]
 pub fn managers_of_scale(managed: &Tree, replicas: &[&str]) -> Tree {
     borrowed(&decode(managed), &elements(replicas)).encode()
 }
 
-/// The managed fields of an object whose scale was written: `managed` as they were, `scaled` as
-/// writing the scale has left its own, `api_version` the version in which the object was addressed.
+/// Returns the managed fields of an object whose scale was written. `managed` are those before,
+/// `scaled` those of the written scale, `api_version` is the version of the request to the object.
 ///
-/// An entry that has come through the scale carries no time, as upstream leaves it.
+/// Entries that passed through the scale have no time, as in upstream.
 #[must_use]
 pub fn managers_behind_scale(
     managed: &Tree,
@@ -118,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn a_scale_sees_the_owners_of_the_wanted_number_and_nobody_else() {
+    fn a_scale_shows_only_owners_of_the_number_of_replicas() {
         let managed = json!([
             entry("owner", "Apply", "", both()),
             entry("other", "Update", "", selector())
@@ -131,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn who_scales_takes_the_wanted_number_from_its_owner() {
+    fn scaling_takes_the_number_of_replicas_from_its_owner() {
         let check = |owner: (&str, &str), scaler: (&str, &str)| {
             let managed = json!([entry(owner.0, owner.1, "", both())]);
             let after = managers_behind_scale(
@@ -161,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn who_applies_the_same_number_shares_it() {
+    fn applying_the_same_number_shares_it() {
         let managed = json!([entry("test", "Apply", "", both())]);
         let mut kept = entry("test", "Apply", "", replicas());
         kept["apiVersion"] = SCALE_VERSION.into();
@@ -181,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn an_owner_of_nothing_else_goes_and_one_of_another_part_of_the_scale_does_not_come() {
+    fn an_entry_without_fields_is_dropped_and_other_fields_of_the_scale_make_none() {
         let managed = json!([entry("test", "Apply", "", replicas())]);
         let after = managers_behind_scale(
             &managed,

@@ -1,10 +1,9 @@
-//! What apply reads of a kind: structures, fields and shapes, from the table of facts or from the
-//! schema of a custom kind.
+//! What apply needs to know of a kind: structures, fields and shapes, from the table of facts or
+//! from the schema of a custom kind.
 //!
-//! Built-in kinds live in statics for as long as the program. Custom kinds come and go with their
-//! definitions, so that their types are owned values ([`CustomType`]) which the server shares and
-//! drops. The views of this file ([`Structure`], [`Member`], [`Value`]) hide the difference from
-//! the algorithms.
+//! Types of built-in kinds are statics. Custom kinds come and go with their definitions, so their
+//! types are owned values ([`CustomType`]) that the server shares and drops. The views in this file
+//! ([`StructureView`], [`FieldView`], [`ShapeView`]) hide the difference from the algorithms.
 
 use std::collections::HashMap;
 
@@ -13,28 +12,28 @@ use smol_str::format_smolstr;
 use crate::facts::{Field, ListType, Shape, Type};
 use crate::tree::Text;
 
-/// By which schema the fields of an object are owned.
+/// The schema that determines how the fields of an object are owned.
 #[derive(Clone, Copy, Debug)]
 pub enum ApplySchema<'a> {
     /// A built-in kind.
     BuiltIn(&'static Type),
-    /// A custom kind whose schema names its fields.
+    /// A custom kind with a schema.
     Custom(&'a CustomType),
-    /// No schema: objects are owned by their members, all other values as a whole.
+    /// No schema: objects are owned by their members, anything else as a whole.
     Deduced,
 }
 
-/// The structure of a custom kind, or of a part of it, as apply sees it.
+/// The structure of a custom kind, or of a part of it.
 #[derive(Debug, Default)]
 pub struct CustomType {
     fields: Vec<CustomField>,
     index: HashMap<Text, usize>,
-    /// True when the structure is owned as a whole.
+    /// True if apply treats the structure as one field.
     pub atomic: bool,
 }
 
 impl CustomType {
-    /// A structure with these fields. Of two fields with one name the first counts.
+    /// Creates a structure with these fields. Of two fields with the same name the first counts.
     #[must_use]
     pub fn new(fields: Vec<CustomField>, atomic: bool) -> Self {
         let mut index = HashMap::with_capacity(fields.len());
@@ -48,7 +47,7 @@ impl CustomType {
         }
     }
 
-    /// The names of its fields.
+    /// Returns the names of the fields.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.fields.iter().map(|field| field.name.as_str())
     }
@@ -57,24 +56,24 @@ impl CustomType {
 /// One field of a [`CustomType`].
 #[derive(Debug)]
 pub struct CustomField {
-    /// JSON name.
+    /// Name in JSON.
     pub name: Text,
-    /// What it holds.
+    /// Type of the value.
     pub shape: CustomShape,
-    /// True when it is written even when it is empty.
+    /// True if encoders write the field even if it is empty.
     pub always: bool,
-    /// How its list merges.
+    /// How apply merges the list.
     pub list: ListType,
-    /// Keys of a list of type map.
+    /// KeysView of the items of a list of type map.
     pub keys: Vec<Text>,
-    /// True when its map or structure is owned as a whole.
+    /// True if apply treats the map or structure as one field.
     pub atomic: bool,
-    /// The default of the schema as JSON; empty when there is none.
+    /// Default in the schema, as JSON; empty if there is none.
     pub default: String,
 }
 
 impl CustomField {
-    /// A field with nothing special about it.
+    /// Creates a field with the most frequent value of everything.
     #[must_use]
     pub fn new(name: &str, shape: CustomShape) -> Self {
         Self {
@@ -89,41 +88,41 @@ impl CustomField {
     }
 }
 
-/// What a field or an item of a custom kind holds.
+/// Type of a custom kind's field or item.
 #[derive(Debug)]
 pub enum CustomShape {
-    /// A scalar, any JSON, or a part that the table of facts describes, such as `metadata`.
+    /// A scalar, any JSON, or a type of the table of facts, such as `metadata`.
     BuiltIn(Shape),
     /// A structure.
     Object(CustomType),
-    /// A list of these.
+    /// A list.
     List(Box<CustomShape>),
-    /// A map from strings to these.
+    /// A map with string keys.
     Map(Box<CustomShape>),
 }
 
-/// A structure of either origin.
+/// A structure of a built-in or custom kind.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Structure<'a> {
+pub(super) enum StructureView<'a> {
     BuiltIn(&'static Type),
     Custom(&'a CustomType),
 }
 
-impl<'a> Structure<'a> {
-    /// The field with this JSON name and its index.
-    pub(super) fn field_at(self, name: &str) -> Option<(usize, Member<'a>)> {
+impl<'a> StructureView<'a> {
+    /// Returns the field with this JSON name and its index.
+    pub(super) fn field_at(self, name: &str) -> Option<(usize, FieldView<'a>)> {
         match self {
             Self::BuiltIn(ty) => ty
                 .field_at(name)
-                .map(|(index, field)| (index, Member::BuiltIn(field))),
+                .map(|(index, field)| (index, FieldView::BuiltIn(field))),
             Self::Custom(ty) => ty
                 .index
                 .get(name)
-                .map(|index| (*index, Member::Custom(&ty.fields[*index]))),
+                .map(|index| (*index, FieldView::Custom(&ty.fields[*index]))),
         }
     }
 
-    /// How managed fields name the field with this index: `f:` and its name.
+    /// Returns the name of a field in `managedFields`: `f:` and its JSON name.
     pub(super) fn element(self, index: usize) -> Text {
         match self {
             Self::BuiltIn(ty) => ty.element(index).clone(),
@@ -131,7 +130,7 @@ impl<'a> Structure<'a> {
         }
     }
 
-    /// True when it is owned as a whole.
+    /// Returns whether apply treats the structure as one field.
     pub(super) fn is_atomic(self) -> bool {
         match self {
             Self::BuiltIn(ty) => ty.atomic,
@@ -140,23 +139,23 @@ impl<'a> Structure<'a> {
     }
 }
 
-/// A field of either origin.
+/// A field of a built-in or custom kind.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Member<'a> {
+pub(super) enum FieldView<'a> {
     BuiltIn(&'static Field),
     Custom(&'a CustomField),
 }
 
-impl<'a> Member<'a> {
-    /// What it holds.
-    pub(super) fn value(self) -> Value<'a> {
+impl<'a> FieldView<'a> {
+    /// Returns the type of the value.
+    pub(super) fn value(self) -> ShapeView<'a> {
         match self {
-            Self::BuiltIn(field) => Value::BuiltIn(field.shape),
-            Self::Custom(field) => Value::of(&field.shape),
+            Self::BuiltIn(field) => ShapeView::BuiltIn(field.shape),
+            Self::Custom(field) => ShapeView::of(&field.shape),
         }
     }
 
-    /// How its list merges.
+    /// Returns how apply merges the list.
     pub(super) fn list(self) -> ListType {
         match self {
             Self::BuiltIn(field) => field.list,
@@ -164,15 +163,15 @@ impl<'a> Member<'a> {
         }
     }
 
-    /// Keys of a list of type map.
-    pub(super) fn keys(self) -> Keys<'a> {
+    /// Returns the keys of the items of a list of type map.
+    pub(super) fn keys(self) -> KeysView<'a> {
         match self {
-            Self::BuiltIn(field) => Keys::BuiltIn(field.keys),
-            Self::Custom(field) => Keys::Custom(&field.keys),
+            Self::BuiltIn(field) => KeysView::BuiltIn(field.keys),
+            Self::Custom(field) => KeysView::Custom(&field.keys),
         }
     }
 
-    /// True when its map or structure is owned as a whole.
+    /// Returns whether apply treats the map or structure as one field.
     pub(super) fn is_atomic(self) -> bool {
         match self {
             Self::BuiltIn(field) => field.atomic,
@@ -180,7 +179,7 @@ impl<'a> Member<'a> {
         }
     }
 
-    /// True when it is written even when it is empty.
+    /// Returns whether encoders write the field even if it is empty.
     pub(super) fn is_always_written(self) -> bool {
         match self {
             Self::BuiltIn(field) => field.always,
@@ -188,7 +187,8 @@ impl<'a> Member<'a> {
         }
     }
 
-    /// True when an explicit zero differs from an absent member; in custom kinds it always does.
+    /// Returns whether an explicit zero differs from an absent field; in custom kinds it always
+    /// does.
     pub(super) fn is_optional(self) -> bool {
         match self {
             Self::BuiltIn(field) => field.optional,
@@ -196,7 +196,7 @@ impl<'a> Member<'a> {
         }
     }
 
-    /// The default as JSON; empty when there is none.
+    /// Returns the default as JSON; empty if there is none.
     pub(super) fn default(self) -> &'a str {
         match self {
             Self::BuiltIn(field) => field.default,
@@ -207,13 +207,13 @@ impl<'a> Member<'a> {
 
 /// The keys of a list of type map.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Keys<'a> {
+pub(super) enum KeysView<'a> {
     BuiltIn(&'static [&'static str]),
     Custom(&'a [Text]),
 }
 
-impl<'a> Keys<'a> {
-    /// The names, in the order of the schema.
+impl<'a> KeysView<'a> {
+    /// Returns the names in the order of the schema.
     pub(super) fn iter(self) -> impl Iterator<Item = &'a str> {
         let (built_in, custom): (&[&str], &[Text]) = match self {
             Self::BuiltIn(keys) => (keys, &[]),
@@ -226,16 +226,16 @@ impl<'a> Keys<'a> {
     }
 }
 
-/// What a field or an item holds, of either origin.
+/// Type of a field or item of a built-in or custom kind.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Value<'a> {
+pub(super) enum ShapeView<'a> {
     BuiltIn(Shape),
     Object(&'a CustomType),
     List(&'a CustomShape),
     Map(&'a CustomShape),
 }
 
-impl<'a> Value<'a> {
+impl<'a> ShapeView<'a> {
     pub(super) fn of(shape: &'a CustomShape) -> Self {
         match shape {
             CustomShape::BuiltIn(shape) => Self::BuiltIn(*shape),
@@ -245,16 +245,16 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// Its structure, if it has one.
-    pub(super) fn structure(self) -> Option<Structure<'a>> {
+    /// Returns the structure, if the type is one.
+    pub(super) fn structure(self) -> Option<StructureView<'a>> {
         match self {
-            Self::BuiltIn(Shape::Object(ty)) => Some(Structure::BuiltIn(ty)),
-            Self::Object(ty) => Some(Structure::Custom(ty)),
+            Self::BuiltIn(Shape::Object(ty)) => Some(StructureView::BuiltIn(ty)),
+            Self::Object(ty) => Some(StructureView::Custom(ty)),
             _ => None,
         }
     }
 
-    /// What each item holds, if it is a list.
+    /// Returns the type of the items, if the type is a list.
     pub(super) fn item(self) -> Option<Self> {
         match self {
             Self::BuiltIn(Shape::List(item)) => Some(Self::BuiltIn(*item)),
@@ -263,7 +263,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// What each entry holds, if it is a map.
+    /// Returns the type of the entries, if the type is a map.
     pub(super) fn entry(self) -> Option<Self> {
         match self {
             Self::BuiltIn(Shape::Map(value)) => Some(Self::BuiltIn(*value)),

@@ -1,4 +1,4 @@
-//! Conversations about ownership, with the answers of a real API server, and laws that must hold.
+//! Recorded conversations about ownership, and properties of apply.
 
 use crate::tree::json;
 use proptest::prelude::*;
@@ -11,7 +11,7 @@ const POD: &str = "io.k8s.api.core.v1.Pod";
 const BUDGET: &str = "io.k8s.api.policy.v1.PodDisruptionBudget";
 const DEPLOYMENT: &str = "io.k8s.api.apps.v1.Deployment";
 
-/// One object on a server that does nothing but apply and write.
+/// An object on a server that does nothing but apply and update.
 struct TestObject {
     ty: &'static Type,
     live: Tree,
@@ -79,7 +79,7 @@ impl TestObject {
             subresource,
             now: &now,
         };
-        // An empty list means something here, and a merge patch keeps it.
+        // An empty list resets the managers, and a merge patch keeps it.
         let mut object = crate::patch::merge(self.live.clone(), patch).unwrap();
         let managed = update_managers(&self.live, &object, ApplySchema::BuiltIn(self.ty), &writer);
         set_managers(&mut object, managed);
@@ -91,7 +91,7 @@ impl TestObject {
         self.write_to("", manager, patch);
     }
 
-    /// `manager operation[/subresource] fields` of every entry, in order.
+    /// Returns `manager operation[/subresource] fields` of every entry, in order.
     fn managers(&self) -> Vec<(String, Tree)> {
         let entries = managers::of(&self.live)
             .as_array()
@@ -128,7 +128,7 @@ impl TestObject {
 }
 
 #[test]
-fn kubectl_does_not_dispute_with_what_it_applied_on_the_other_side_before() {
+fn kubectl_has_no_conflicts_with_its_own_client_side_apply() {
     const ANNOTATION: &str = "kubectl.kubernetes.io/last-applied-configuration";
     let start = || {
         let mut object = TestObject::new(CONFIG_MAP);
@@ -140,7 +140,7 @@ fn kubectl_does_not_dispute_with_what_it_applied_on_the_other_side_before() {
         object
     };
     let applied = || json!({"data": {"k": "2"}});
-    // Only kubectl takes over, only what is as it was left, and it keeps the annotation.
+    // The rule holds for kubectl only, and for values that equal the annotation only.
     assert!(start().apply("other", applied()).is_err());
     let mut object = start();
     object.apply("kubectl", applied()).unwrap();
@@ -176,7 +176,7 @@ fn a_config_map_is_applied_changed_and_pruned() {
     assert_eq!(map.live["metadata"].get("labels"), None);
     let key = || json!({"f:data": {"f:k": {}}});
     map.check(&[("m1 Apply", key())]);
-    // An apply without effect makes an owner without a time, which sorts first.
+    // An apply without effect makes an entry without a time, which sorts first.
     map.apply("m2", json!({"data": {"k": "2"}})).unwrap();
     map.check(&[("m2 Apply untimed", key()), ("m1 Apply", key())]);
     let error = map.apply("m2", json!({"data": {"k": "3"}})).unwrap_err();
@@ -350,7 +350,7 @@ fn ordinary_writes_own_what_they_change() {
 }
 
 #[test]
-fn an_empty_list_of_managers_forgets_them_and_a_subresource_cannot() {
+fn an_empty_list_resets_the_managers_but_not_through_a_subresource() {
     let mut map = TestObject::new(CONFIG_MAP);
     map.write("mine", json!({"data": {"k": "1"}}));
     map.write_to(
@@ -366,7 +366,7 @@ fn an_empty_list_of_managers_forgets_them_and_a_subresource_cannot() {
 }
 
 #[test]
-fn a_pod_that_is_created_is_owned_with_its_defaults() {
+fn a_created_pod_is_owned_with_its_defaults() {
     let mut pod = TestObject::new(POD);
     pod.write("mine", json!({"spec": {
         "containers": [{"name": "c", "image": "img", "imagePullPolicy": "Always", "resources": {}, "terminationMessagePath": "/dev/termination-log", "terminationMessagePolicy": "File", "ports": [{"containerPort": 80, "protocol": "TCP"}]}],
@@ -381,7 +381,7 @@ fn a_pod_that_is_created_is_owned_with_its_defaults() {
 }
 
 #[test]
-fn a_deployment_that_is_created_is_owned_as_upstream_owns_it() {
+fn a_created_deployment_is_owned_as_in_upstream() {
     let mut deployment = TestObject::new(DEPLOYMENT);
     deployment.write("kubectl-create", json!({"spec": {
         "replicas": 0, "selector": {"matchLabels": {"a": "b"}}, "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "25%"}},
@@ -444,7 +444,7 @@ fn applied_items_come_in_their_order_and_others_stay_between_them() {
 }
 
 #[test]
-fn what_the_server_added_below_an_owned_item_goes_with_it() {
+fn fields_that_the_server_added_below_an_owned_item_are_removed_with_it() {
     let mut pod = TestObject::new(POD);
     pod.apply(
         "m",
@@ -462,7 +462,7 @@ fn what_the_server_added_below_an_owned_item_goes_with_it() {
 }
 
 #[test]
-fn objects_that_are_none_are_refused_in_the_words_of_the_api() {
+fn invalid_objects_are_rejected_with_the_messages_of_the_api() {
     let prefix = "failed to create typed patch object (/a; /v1, Kind=K): ";
     let table = [
         (
@@ -526,7 +526,7 @@ fn objects_that_are_none_are_refused_in_the_words_of_the_api() {
 }
 
 #[test]
-fn the_oldest_updaters_are_counted_together() {
+fn the_oldest_updaters_are_merged() {
     let mut map = TestObject::new(CONFIG_MAP);
     for index in 0..13 {
         map.write(
@@ -595,7 +595,7 @@ fn any_data() -> impl Strategy<Value = Tree> {
 
 proptest! {
     #[test]
-    fn sets_obey_the_laws_of_sets(left in any_fields(), right in any_fields()) {
+    fn field_sets_have_the_properties_of_sets(left in any_fields(), right in any_fields()) {
         let (Some(left), Some(right)) = (FieldSet::decode(&left), FieldSet::decode(&right)) else { return Ok(()) };
         prop_assert_eq!(FieldSet::decode(&left.encode()), Some(left.clone()));
         let both = left.clone().union(&right);
@@ -606,7 +606,7 @@ proptest! {
     }
 
     #[test]
-    fn an_apply_gives_what_it_names_and_is_stable(first in any_data(), second in any_data(), mine in any_data()) {
+    fn an_apply_is_idempotent_and_sets_what_it_names(first in any_data(), second in any_data(), mine in any_data()) {
         let mut map = TestObject::new(CONFIG_MAP);
         map.write("w", first);
         map.apply_to("", "m", true, second).unwrap();
@@ -617,7 +617,7 @@ proptest! {
         let before = map.live.clone();
         map.apply("m", mine.clone()).unwrap();
         prop_assert!(crate::json::equal(&map.live, &before, map.ty), "{} {}", map.live, before);
-        // What nobody else owns is gone when the last owner lets it go.
+        // A field disappears when its last owner stops applying it.
         map.apply("m", json!({})).unwrap();
         let owned = managers::ManagedFields::decode(managers::of(&map.live)).unwrap().owned();
         for name in map.live["data"].as_object().into_iter().flatten().map(|(name, _)| name) {

@@ -1,16 +1,19 @@
-//! What an applied object must be before it can be owned: known fields, values of their types,
-//! every item of a list once. Faults are worded as the API words them.
+//! Validates an applied object: known fields, values of their types, no duplicate items. The
+//! messages are upstream's.
 
 use std::collections::HashMap;
 
 use super::ApplyError;
-use super::field_set::shown;
+use super::field_set::render_element;
 use super::node::FieldNode;
-use super::schema::{Member, Structure, Value};
+use super::schema::{FieldView, ShapeView, StructureView};
 use crate::Tree;
 use crate::facts::Shape;
 
-/// Checks the whole applied object.
+/// Validates the whole applied object.
+///
+/// # Errors
+/// [`ApplyError::Schema`] with all faults.
 pub(super) fn validate(applied: &Tree, node: FieldNode<'_>) -> Result<(), ApplyError> {
     let mut faults = Vec::new();
     match node {
@@ -54,7 +57,7 @@ fn name(applied: &Tree) -> String {
     )
 }
 
-fn object(tree: &Tree, structure: Structure<'_>, path: &str, faults: &mut Vec<String>) {
+fn object(tree: &Tree, structure: StructureView<'_>, path: &str, faults: &mut Vec<String>) {
     let members = match tree {
         Tree::Object(members) => members,
         Tree::Null => return,
@@ -69,8 +72,8 @@ fn object(tree: &Tree, structure: Structure<'_>, path: &str, faults: &mut Vec<St
     }
 }
 
-/// The value of a field. Items that have keys are named by them, as conflicts name them.
-fn field_value(tree: &Tree, field: Member<'_>, path: &str, faults: &mut Vec<String>) {
+/// Validates the value of a field. Paths name items by their keys, as conflicts do.
+fn field_value(tree: &Tree, field: FieldView<'_>, path: &str, faults: &mut Vec<String>) {
     let node = FieldNode::of_field(field);
     let (Some(item), Some(items)) = (field.value().item(), node.items(Some(tree))) else {
         return shape(tree, field.value(), path, faults);
@@ -87,10 +90,15 @@ fn field_value(tree: &Tree, field: Member<'_>, path: &str, faults: &mut Vec<Stri
         let times = seen.entry(element.clone()).or_default();
         *times += 1;
         match *times {
-            1 => shape(value, item, &format!("{path}{}", shown(&element)), faults),
+            1 => shape(
+                value,
+                item,
+                &format!("{path}{}", render_element(&element)),
+                faults,
+            ),
             2 => faults.push(format!(
                 "{path}: duplicate entries for key {}",
-                shown(&element)
+                render_element(&element)
             )),
             _ => {}
         }
@@ -114,7 +122,7 @@ fn without_keys(node: FieldNode<'_>, item: &Tree) -> String {
     )
 }
 
-fn shape(tree: &Tree, expectation: Value<'_>, path: &str, faults: &mut Vec<String>) {
+fn shape(tree: &Tree, expectation: ShapeView<'_>, path: &str, faults: &mut Vec<String>) {
     if tree.is_null() {
         return;
     }
@@ -139,7 +147,7 @@ fn shape(tree: &Tree, expectation: Value<'_>, path: &str, faults: &mut Vec<Strin
         }
         return;
     }
-    if let Value::BuiltIn(scalar) = expectation
+    if let ShapeView::BuiltIn(scalar) = expectation
         && let Some(what) = mismatch(tree, scalar)
     {
         faults.push(expected(path, what, tree));
@@ -170,7 +178,7 @@ fn mismatch(tree: &Tree, scalar: Shape) -> Option<&'static str> {
     (!fits).then_some(what)
 }
 
-/// The value stands in Go's notation, as the API shows it.
+/// Formats a value in Go's notation, as upstream's message does.
 fn expected(path: &str, what: &str, found: &Tree) -> String {
     let at = if path.is_empty() {
         String::new()

@@ -1,4 +1,4 @@
-//! Tokens to a tree, by type.
+//! Decodes JSON to a tree, as a type says or untyped.
 
 use std::borrow::Cow;
 
@@ -8,25 +8,28 @@ use crate::Tree;
 use crate::facts::{Shape, Type};
 use crate::tree::{Map, Text};
 
-/// An object with what its decoding noticed.
+/// A decoded object and the warnings of its decoding.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DecodedTree {
-    /// The object: no unknown members, no null members, canonical quantities and times.
+    /// The object, without unknown members and null members, with canonical quantities and times.
     pub tree: Tree,
     /// `unknown field "spec.x"` and `duplicate field "spec.y"`, in the order of the document.
     pub warnings: Vec<String>,
 }
 
-/// What an object says that it is.
+/// The type that an object claims to have.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TypeMeta {
-    /// `apiVersion`, empty when it is missing.
+    /// `apiVersion`; empty if it is missing.
     pub api_version: String,
-    /// `kind`, empty when it is missing.
+    /// `kind`; empty if it is missing.
     pub kind: String,
 }
 
-/// Reads one object of type `ty`. `null` is an empty object.
+/// Decodes an object of type `ty`. `null` is an empty object.
+///
+/// # Errors
+/// [`DecodeError`] with upstream's message.
 pub fn decode(bytes: &[u8], ty: &'static Type) -> Result<DecodedTree, DecodeError> {
     let text = String::from_utf8_lossy(bytes);
     let mut scanner = Scanner::new(&text);
@@ -47,8 +50,11 @@ pub fn decode(bytes: &[u8], ty: &'static Type) -> Result<DecodedTree, DecodeErro
     })
 }
 
-/// Reads any JSON, for objects of no built-in type. Duplicate members of objects are reported; the
-/// last one counts.
+/// Decodes any JSON value, for objects without a built-in type. The last of duplicate members
+/// counts, and a warning names it.
+///
+/// # Errors
+/// [`DecodeError`] with upstream's message.
 pub fn decode_untyped(bytes: &[u8]) -> Result<DecodedTree, DecodeError> {
     let text = String::from_utf8_lossy(bytes);
     let mut scanner = Scanner::new(&text);
@@ -91,7 +97,10 @@ fn untyped(
     })
 }
 
-/// What the object in `bytes` says that it is; checks the form of the whole document.
+/// Reads `apiVersion` and `kind` of an object, and checks the syntax of the whole document.
+///
+/// # Errors
+/// [`DecodeError`] with upstream's message.
 pub fn peek_type_meta(bytes: &[u8]) -> Result<TypeMeta, DecodeError> {
     const TARGET: &str = "struct { APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }";
     let text = String::from_utf8_lossy(bytes);
@@ -138,7 +147,7 @@ pub fn peek_type_meta(bytes: &[u8]) -> Result<TypeMeta, DecodeError> {
     }
 }
 
-/// The value of this shape that `begins`; none for null.
+/// Decodes a value whose first token is `begins`; `None` for null.
 fn typed(
     scanner: &mut Scanner<'_>,
     begins: ValueKind,
@@ -181,8 +190,7 @@ fn object(
     warnings: &mut Vec<String>,
 ) -> Result<Tree, DecodeError> {
     let mut members = Vec::new();
-    // A null member counts as seen and leaves nothing, so that what was seen is kept apart from
-    // what is kept: one bit for each of the first fields, which no type exceeds in practice.
+    // A null member counts as seen and leaves no member, so that `members` cannot show duplicates.
     let mut seen = SeenFields::default();
     scanner.object(|scanner, key| {
         let Some((index, field)) = ty.field_at(&key) else {
@@ -203,12 +211,13 @@ fn object(
     Ok(Tree::Object(Map::of(members)))
 }
 
-/// Which fields of one structure have been met.
+/// Which fields of a structure the document has named: a bit for each of the first 128 fields,
+/// which is more than any type has.
 #[derive(Default)]
 struct SeenFields([u64; 2]);
 
 impl SeenFields {
-    /// Marks a field and says whether it had been met before.
+    /// Marks a field; returns whether it was marked before.
     fn again(&mut self, index: usize) -> bool {
         let Some(word) = self.0.get_mut(index / 64) else {
             return false;

@@ -1,11 +1,11 @@
-//! A tree to bytes, in the order and with the escapes of the wire.
+//! Encodes a tree to JSON, in the order of its type and with Go's escapes.
 
 use super::members::MemberScanner;
 use crate::Tree;
 use crate::facts::{Field, Shape, Type};
 use crate::tree::{List, Map, Number};
 
-/// One object of type `ty`, compact, without a newline at its end.
+/// Encodes an object of type `ty`: compact, without a newline at the end.
 #[must_use]
 pub fn encode(tree: &Tree, ty: &'static Type) -> Vec<u8> {
     let mut writer = JsonWriter::new(None);
@@ -13,21 +13,23 @@ pub fn encode(tree: &Tree, ty: &'static Type) -> Vec<u8> {
     writer.out
 }
 
-/// An object and the bytes that [`encode`] has made of it, maybe in an older version of this crate:
-/// reading them gives this very tree.
+/// An object and the bytes that [`encode`] made of it, possibly in an older version of this crate.
+/// Decoding the bytes gives the tree.
 #[derive(Clone, Copy, Debug)]
 pub struct EncodedTree<'a> {
     /// The object.
     pub tree: &'a Tree,
-    /// Its bytes.
+    /// Its encoding.
     pub bytes: &'a [u8],
 }
 
-/// As [`encode`], and the tree that reading the bytes gives: an empty member may be left out, an
-/// absent one written. `None` when only reading them tells: a floating number may be read as a
-/// whole one. What both trees have in common they share.
+/// Encodes an object as [`encode`] does, and returns the tree that decoding the bytes gives. It
+/// differs from `tree` where encoding omits an empty member or adds one that is always written;
+/// everything else is shared with `tree`. `None` if only decoding can show it: a floating-point number
+/// may decode to an integer.
 ///
-/// What the object shares with an earlier state of it is not encoded again but copied.
+/// What the object shares with `earlier` is copied from its bytes and not encoded again. Most
+/// writes change a small part of an object.
 #[must_use]
 pub fn encode_and_reread(
     tree: &Tree,
@@ -51,7 +53,7 @@ pub fn encode_and_reread(
     (writer.out, reread)
 }
 
-/// The same for people: two spaces for each level.
+/// Encodes an object of type `ty`, indented with two spaces for each level.
 #[must_use]
 pub fn encode_pretty(tree: &Tree, ty: &'static Type) -> Vec<u8> {
     let mut writer = JsonWriter::new(Some(0));
@@ -59,7 +61,7 @@ pub fn encode_pretty(tree: &Tree, ty: &'static Type) -> Vec<u8> {
     writer.out
 }
 
-/// Any tree, members sorted by name, compact.
+/// Encodes any tree: compact, members sorted by name.
 #[must_use]
 pub fn encode_untyped(tree: &Tree) -> Vec<u8> {
     let mut writer = JsonWriter::new(None);
@@ -67,7 +69,7 @@ pub fn encode_untyped(tree: &Tree) -> Vec<u8> {
     writer.out
 }
 
-/// The same for people.
+/// Encodes any tree: members sorted by name, indented with two spaces for each level.
 #[must_use]
 pub fn encode_untyped_pretty(tree: &Tree) -> Vec<u8> {
     let mut writer = JsonWriter::new(Some(0));
@@ -75,38 +77,38 @@ pub fn encode_untyped_pretty(tree: &Tree) -> Vec<u8> {
     writer.out
 }
 
-/// Room for a pod, so that most objects are written without growing.
+/// Initial capacity: enough for a typical pod.
 const ROOM: usize = 4096;
 
 struct JsonWriter<'t> {
     out: Vec<u8>,
-    /// The members of the objects that are being written, the innermost last, each with the index
-    /// of its field: kept here so that not every object needs a list of its own.
+    /// Stack of the members of the objects being written, the innermost last, each with the index
+    /// of its field. One stack for all objects saves an allocation for each of them.
     found: Vec<(usize, &'t Tree)>,
-    /// The level of indentation; none when it is compact.
+    /// Level of indentation; `None` for compact output.
     level: Option<usize>,
-    /// Whether anybody asks what reading gives, see [`encode_and_reread`].
+    /// True if the caller asked for the decoded tree, see [`encode_and_reread`].
     is_rereading: bool,
-    /// False once a floating number has been encoded.
+    /// False once a floating-point number has been encoded.
     is_reread_known: bool,
 }
 
-/// An earlier state of an object that is being written.
+/// An earlier state of the object being written.
 struct EarlierObject<'e> {
     members: &'e Map,
     scanner: MemberScanner<'e>,
-    /// How many levels of objects below this one are compared member by member. What takes most of
-    /// the bytes lies in the first two.
+    /// How many more levels of objects are compared member by member. Most bytes are in the first
+    /// two levels; deeper comparison costs more than it saves.
     levels: u8,
 }
 
-/// What an earlier state says of a member.
+/// What an earlier state offers for a member.
 enum EarlierMember<'e> {
-    /// It was the same, in these bytes.
+    /// The member was the same, in these bytes.
     Same(&'e [u8]),
-    /// It was another object.
+    /// The member was another object, whose members may be the same.
     Other(EarlierObject<'e>),
-    /// Nothing that helps.
+    /// Nothing to copy.
     Unknown,
 }
 
@@ -120,7 +122,7 @@ impl<'e> EarlierObject<'e> {
     }
 
     fn member(&mut self, name: &str, shape: &Shape, now: &Tree) -> EarlierMember<'e> {
-        // Plain values are soon encoded.
+        // Encoding a scalar is cheaper than finding its bytes.
         let Some(before @ (Tree::Array(_) | Tree::Object(_))) = self.members.get(name) else {
             return EarlierMember::Unknown;
         };
@@ -148,7 +150,8 @@ impl<'e> EarlierObject<'e> {
     }
 }
 
-/// The members of an object as reading gives them, if they are others than those that were written.
+/// The members of an object as decoding gives them. `changed` stays empty while they equal the
+/// written ones.
 struct Reread<'t> {
     members: Option<&'t Map>,
     is_asked: bool,
@@ -206,7 +209,7 @@ impl<'t> JsonWriter<'t> {
         self.level = self.level.map(|level| level + 1);
     }
 
-    /// `empty`: nothing was written since the bracket opened.
+    /// Closes a bracket. `empty`: nothing was written since it was opened.
     fn close(&mut self, bracket: u8, empty: bool) {
         self.level = self.level.map(|level| level - 1);
         if !empty {
@@ -239,7 +242,7 @@ impl<'t> JsonWriter<'t> {
         }
     }
 
-    /// Gives back what reading gives, if it is asked for and is something else.
+    /// Writes a value. Returns what decoding gives, if the caller asked for it and it differs.
     fn value(&mut self, tree: &'t Tree, shape: &Shape) -> Option<Tree> {
         match (shape, tree) {
             (
@@ -265,8 +268,8 @@ impl<'t> JsonWriter<'t> {
         ty: &'static Type,
         mut earlier: Option<EarlierObject<'_>>,
     ) -> Option<Tree> {
-        // Objects have few of the many fields of their types, so that each member is looked up in
-        // the type, and not each field among the members.
+        // Objects have few of the many fields of their types. So each member is looked up in the
+        // type, and not each field in the object.
         let start = self.found.len();
         let mut is_known = true;
         for (name, member) in members.into_iter().flatten() {
@@ -279,7 +282,7 @@ impl<'t> JsonWriter<'t> {
         let mut reread = Reread::of(members, self.is_rereading);
         let mut first = true;
         self.open(b'{');
-        // Those that are there, and between them those that are always written.
+        // Merges two sorted sequences: the present members, and the fields that are always written.
         let (mut next, mut always) = (start, ty.always());
         loop {
             let member = self.found.get(next).copied();
@@ -316,7 +319,8 @@ impl<'t> JsonWriter<'t> {
             }
         }
         self.found.truncate(start);
-        // What the type does not know stands last: scanner of custom objects that share its types.
+        // Members that the type does not know come last: custom objects share types with built-in
+        // ones and have members of their own.
         if !is_known {
             for (name, member) in members
                 .into_iter()
@@ -377,11 +381,10 @@ impl<'t> JsonWriter<'t> {
         reread.changed.map(Tree::Object)
     }
 
-    /// Writes what stands for a member that is always written and not there; gives back how it is
-    /// read.
+    /// Writes the value of a member that is absent but always written. Returns how it decodes.
     fn absent(&mut self, field: &Field) -> Tree {
         let (text, read) = match &field.shape {
-            // A pointer to nothing.
+            // A nil pointer in Go.
             _ if field.optional => ("null", Tree::Null),
             Shape::String => ("\"\"", "".into()),
             Shape::Bool => ("false", false.into()),
@@ -412,7 +415,7 @@ impl<'t> JsonWriter<'t> {
     }
 
     fn number(&mut self, number: &Number) {
-        // A whole one may be read as another kind of number.
+        // A float without a fraction is written, and decoded, as an integer.
         self.is_reread_known &= !number.is_f64();
         self.push(&number_text(number));
     }
@@ -430,22 +433,22 @@ impl<'t> JsonWriter<'t> {
         self.out.push(b'"');
     }
 
-    /// Writes what `bytes` begin with, a special letter; gives back how many of them it took.
+    /// Writes the special character at the start of `bytes`. Returns how many bytes it took.
     fn special(&mut self, bytes: &[u8]) -> usize {
         match *bytes {
-            // JavaScript takes U+2028 and U+2029 for ends of lines.
+            // Go escapes U+2028 and U+2029, which JavaScript takes for line ends.
             [0xe2, 0x80, last @ (0xa8 | 0xa9), ..] => {
                 self.push(if last == 0xa8 { "\\u2028" } else { "\\u2029" });
                 3
             }
-            // Others begin as they do.
+            // Other characters that start with the same byte need no escape.
             [0xe2, ..] => {
                 self.out.push(0xe2);
                 1
             }
             [byte, ..] => {
                 match short_escape(byte) {
-                    Some(letter) => self.out.extend_from_slice(&[b'\\', letter]),
+                    Some(character) => self.out.extend_from_slice(&[b'\\', character]),
                     None => self.out.extend_from_slice(&unicode_escape(byte)),
                 }
                 1
@@ -455,7 +458,7 @@ impl<'t> JsonWriter<'t> {
     }
 }
 
-/// Bytes that may not stand in a text as they are, and the first of those that may not.
+/// Bytes that a JSON string cannot hold unescaped, and the first byte of such characters.
 static IS_SPECIAL: [bool; 256] = {
     let mut special = [false; 256];
     let mut control = 0;
@@ -472,7 +475,7 @@ static IS_SPECIAL: [bool; 256] = {
     special
 };
 
-/// A number as it is written: a floating one without a fraction as a whole one, as Go writes it.
+/// Formats a number as Go does: a float without a fraction looks like an integer.
 pub(super) fn number_text(number: &Number) -> String {
     match number.as_f64().filter(|_| number.is_f64()) {
         Some(float) if float.fract() == 0.0 && float.abs() < 1e21 => format!("{float:.0}"),
@@ -505,7 +508,7 @@ fn unicode_escape(byte: u8) -> [u8; 6] {
     ]
 }
 
-/// True when a member is empty and empty members of this field are not shown.
+/// Returns whether encoding omits a member: it is empty, and the field omits empty values.
 fn left_out(tree: &Tree, field: &Field) -> bool {
     if tree.is_null() {
         return true;

@@ -1,12 +1,12 @@
-//! The names under which decoding errors know texts of a narrower type: a pod's phase is a string
-//! in the table of facts, and `v1.PodPhase` for whoever sent a number in its path.
+//! Go's names of string types. A pod's phase is a string in the table of facts; the decoding error
+//! for a number in its place names `v1.PodPhase`.
 
 use crate::facts::Type;
 
 const CONDITION_STATUS: &str = "v1.ConditionStatus";
 const UID: &str = "types.UID";
 
-/// The name of the type of a text field; none for plain strings.
+/// Returns the name of a field's string type; `None` for plain strings.
 pub(super) fn of_field(ty: &Type, field: &str) -> Option<&'static str> {
     let short = ty.name.rsplit('.').next().unwrap_or(ty.name);
     let path = NAMES
@@ -16,7 +16,7 @@ pub(super) fn of_field(ty: &Type, field: &str) -> Option<&'static str> {
         .or_else(|| by_habit(short, field))
 }
 
-/// What holds for every condition and every uid.
+/// Types that fields have in every structure: status and type of conditions, uids.
 fn by_habit(owner: &str, field: &str) -> Option<&'static str> {
     match field {
         "uid" => Some(UID),
@@ -25,7 +25,7 @@ fn by_habit(owner: &str, field: &str) -> Option<&'static str> {
     }
 }
 
-/// Structure, field, and the name of its type; sorted.
+/// Structure, field, and the name of the field's type; sorted for binary search.
 const NAMES: &[(&str, &str, &str)] = &[
     (
         "AzureDiskVolumeSource",

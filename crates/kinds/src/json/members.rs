@@ -1,9 +1,9 @@
-//! The members of an object in bytes that this crate has written: compact, and in the order of the
-//! type.
+//! Finds members in the JSON of an object without decoding it. The JSON is this crate's own:
+//! compact, and in the order of the type.
 
-/// The members of one object, from the first to the last.
+/// A forward search over the members of one object.
 pub(super) struct MemberScanner<'a> {
-    /// Behind the bracket, or behind a member.
+    /// The unread part: it starts after the opening bracket or after a member.
     rest: &'a [u8],
 }
 
@@ -14,8 +14,8 @@ impl<'a> MemberScanner<'a> {
         }
     }
 
-    /// The value of a member; `None` when it does not stand behind those that were found before,
-    /// and from then on: the search has passed all others.
+    /// Returns the value of a member. `None` if the member is absent or precedes one found before;
+    /// the search has then passed all members.
     pub(super) fn find(&mut self, name: &str) -> Option<&'a [u8]> {
         loop {
             let text = self
@@ -34,8 +34,8 @@ impl<'a> MemberScanner<'a> {
     }
 }
 
-/// Where the value ends with which the text begins; `None` when it does not end. What is broken
-/// inside of it is not found.
+/// Returns the length of the JSON value at the start of `text`; `None` if the value does not end.
+/// Errors inside of the value go unnoticed.
 #[must_use]
 pub fn end_of_value(text: &[u8]) -> Option<usize> {
     if !matches!(text.first()?, b'{' | b'[' | b'"') {
@@ -59,8 +59,8 @@ pub fn end_of_value(text: &[u8]) -> Option<usize> {
     }
 }
 
-/// Where it goes on behind the quote that ends a string; the text begins behind the one that opened
-/// it.
+/// Returns the length of a JSON string including its closing quote; `text` starts after the opening
+/// one. `None` if the string does not end.
 #[must_use]
 pub fn end_of_text(text: &[u8]) -> Option<usize> {
     let mut at = 0;
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_object_has_no_members() {
+    fn broken_objects_have_no_members() {
         for text in [
             "",
             "{",

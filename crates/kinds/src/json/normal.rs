@@ -1,4 +1,4 @@
-//! Trees that did not come from bytes: checking and normalising them by type, and comparing them.
+//! Checks and normalises trees that did not come from bytes, and compares trees by meaning.
 
 pub(crate) mod scalar;
 
@@ -7,15 +7,15 @@ use crate::Tree;
 use crate::facts::{Field, Shape, Type};
 use crate::tree::Map;
 
-/// Brings a tree (of a patch, of a strategy) into the form that [`decode`](super::decode()) gives:
-/// the same checks and errors, the same canonical values. Returns warnings of unknown members,
-/// which are dropped.
+/// Brings a tree that a patch or a strategy made into the form that [`decode`](super::decode())
+/// gives, with the same checks, errors and canonical values. Drops unknown members and returns a
+/// warning for each.
 pub fn normalize(tree: &mut Tree, ty: &'static Type) -> Result<Vec<String>, DecodeError> {
     normalize_changes(tree, &Tree::Null, ty)
 }
 
-/// The same for a tree that was made from `old`, which has that form already: what both share is
-/// left alone.
+/// Normalises a tree that was made from `old`, which is normalised already. Parts that both share
+/// are skipped, so that the cost depends on the size of the change.
 pub fn normalize_changes(
     tree: &mut Tree,
     old: &Tree,
@@ -36,7 +36,7 @@ pub fn normalize_changes(
     Ok(warnings)
 }
 
-/// `tree` is not null.
+/// Normalises a value; `tree` is not null.
 fn value(
     tree: &mut Tree,
     old: Option<&Tree>,
@@ -169,21 +169,21 @@ fn list(
     Ok(())
 }
 
-/// True when both mean the same: an absent member, null, an empty list and an empty map are one,
-/// and so are an absent member and its zero where the type does not tell them apart.
+/// Returns whether two objects mean the same. An absent member, null, an empty list and an empty
+/// map are equal; so are an absent member and its zero, unless the field distinguishes them.
 #[must_use]
 pub fn equal(one: &Tree, other: &Tree, ty: &'static Type) -> bool {
     same(one, other, &Shape::Object(ty))
 }
 
-/// The same for the values of one field; null is the absent member.
+/// Returns whether two values of a field mean the same; null is the absent member.
 #[must_use]
 pub fn equal_member(one: &Tree, other: &Tree, field: &Field) -> bool {
     same(one, other, &field.shape) || (means_nothing(one, field) && means_nothing(other, field))
 }
 
 fn same(one: &Tree, other: &Tree, shape: &Shape) -> bool {
-    // Most of an object is what it was before.
+    // Most of an object is unchanged in most writes.
     if one.is_shared_with(other) {
         return true;
     }
@@ -231,7 +231,7 @@ fn same(one: &Tree, other: &Tree, shape: &Shape) -> bool {
     }
 }
 
-/// True when a member could as well be absent.
+/// Returns whether the member means the same as an absent one.
 fn means_nothing(tree: &Tree, field: &Field) -> bool {
     match (tree, &field.shape) {
         (Tree::Null, _) => true,

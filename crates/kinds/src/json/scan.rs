@@ -1,4 +1,4 @@
-//! Letters to tokens, with the texts of Go's parser for what is wrong.
+//! Splits JSON into tokens. Error messages are those of Go's parser.
 
 use std::borrow::Cow;
 
@@ -7,14 +7,14 @@ use serde_json::Number;
 use super::{DecodeError, MAX_DEPTH};
 use crate::Tree;
 
-/// Reads one document from its beginning to its end.
+/// A scanner of one document.
 pub(crate) struct Scanner<'a> {
     text: &'a str,
     at: usize,
     depth: usize,
 }
 
-/// What a value begins as.
+/// The kind of a value, as its first character shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ValueKind {
     Object,
@@ -26,7 +26,7 @@ pub(crate) enum ValueKind {
 }
 
 impl ValueKind {
-    /// The name of it in decoding errors.
+    /// Returns the JSON type, as decoding errors name it.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Object => "object",
@@ -63,11 +63,12 @@ impl<'a> Scanner<'a> {
     fn unexpected(&self, context: &str) -> DecodeError {
         DecodeError::Syntax(match self.byte() {
             None => "unexpected end of JSON input".to_owned(),
-            Some(byte) => format!("invalid character {} {context}", shown(byte)),
+            Some(byte) => format!("invalid character {} {context}", quote_byte(byte)),
         })
     }
 
-    /// What the next value is. Words (`true`, `null`) are consumed, everything else begins here.
+    /// Returns the kind of the next value. Consumes `true`, `false` and `null`; other values start
+    /// at the current position.
     pub(crate) fn begin(&mut self) -> Scanned<ValueKind> {
         self.skip_space();
         match self.byte() {
@@ -87,7 +88,7 @@ impl<'a> Scanner<'a> {
             if self.byte() != Some(expected) {
                 return Err(self.unexpected(&format!(
                     "in literal {word} (expecting {})",
-                    shown(expected)
+                    quote_byte(expected)
                 )));
             }
             self.at += 1;
@@ -95,7 +96,7 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
-    /// Nothing but space may follow the document.
+    /// Checks that only white space follows the document.
     pub(crate) fn end(&mut self) -> Scanned<()> {
         self.skip_space();
         if self.at < self.text.len() {
@@ -117,7 +118,8 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Calls `member` for every key of the object that begins here; it must consume the value.
+    /// Calls `member` for every key of the object at the current position. `member` must consume
+    /// the value.
     pub(crate) fn object(
         &mut self,
         mut member: impl FnMut(&mut Self, Cow<'a, str>) -> Scanned<()>,
@@ -154,7 +156,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Calls `item` for every item of the list that begins here; it must consume it.
+    /// Calls `item` for every item of the list at the current position. `item` must consume it.
     pub(crate) fn list(
         &mut self,
         mut item: impl FnMut(&mut Self, usize) -> Scanned<()>,
@@ -180,7 +182,7 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
-    /// The text of the number that begins here.
+    /// Consumes a number and returns its characters.
     pub(crate) fn number(&mut self) -> Scanned<&'a str> {
         let start = self.at;
         if self.byte() == Some(b'-') {
@@ -219,7 +221,7 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
-    /// The string that begins here, borrowed when it has no escapes.
+    /// Consumes a string; borrowed if it has no escapes.
     pub(crate) fn string(&mut self) -> Scanned<Cow<'a, str>> {
         self.at += 1;
         let start = self.at;
@@ -246,7 +248,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Letters up to the next quote, backslash or control letter.
+    /// Consumes characters up to the next quote, backslash or control character.
     fn run(&mut self) -> &'a str {
         let start = self.at;
         let rest = &self.text.as_bytes()[start..];
@@ -259,7 +261,7 @@ impl<'a> Scanner<'a> {
     }
 
     fn escape(&mut self) -> Scanned<char> {
-        let letter = match self.byte() {
+        let character = match self.byte() {
             Some(b'"') => '"',
             Some(b'\\') => '\\',
             Some(b'/') => '/',
@@ -275,10 +277,11 @@ impl<'a> Scanner<'a> {
             _ => return Err(self.unexpected("in string escape code")),
         };
         self.at += 1;
-        Ok(letter)
+        Ok(character)
     }
 
-    /// Four digits, or two times four that make a pair; a lone surrogate becomes U+FFFD.
+    /// Consumes the four hexadecimal digits of an escape, or the two escapes of a surrogate pair. A
+    /// lone surrogate becomes U+FFFD, as in Go.
     fn unicode(&mut self) -> Scanned<char> {
         let first = self.hex()?;
         if (0xd800..0xdc00).contains(&first) && self.text[self.at..].starts_with("\\u") {
@@ -324,8 +327,8 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// The value without parts that `begin` announced; a list or an object has parts and is null
-    /// here.
+    /// Consumes the scalar that `begin` announced. Lists and objects are not consumed and give
+    /// null.
     pub(crate) fn scalar(&mut self, begins: ValueKind) -> Scanned<Tree> {
         Ok(match begins {
             ValueKind::Bool(value) => Tree::Bool(value),
@@ -343,7 +346,7 @@ impl<'a> Scanner<'a> {
     }
 }
 
-/// A number as the tree holds it: whole when it is written so and fits, else floating.
+/// Parses a number: an integer if it has no fraction or exponent and fits, else a float.
 pub(crate) fn number(text: &str) -> Option<Number> {
     if let Ok(whole) = text.parse::<i64>() {
         return Some(whole.into());
@@ -352,13 +355,13 @@ pub(crate) fn number(text: &str) -> Option<Number> {
         return Some(whole.into());
     }
     let float: f64 = text.parse().ok()?;
-    // A sum with zero has no negative zero, which would be written as `-0` and read again as a
-    // whole 0.
+    // Adding zero turns negative zero into zero. Negative zero would be written as `-0` and decoded
+    // as the integer 0.
     Number::from_f64(float + 0.0)
 }
 
-/// A byte as Go's parser names it.
-fn shown(byte: u8) -> String {
+/// Formats a byte as Go's parser does.
+fn quote_byte(byte: u8) -> String {
     match byte {
         b'\'' => r"'\''".to_owned(),
         b'"' => "'\"'".to_owned(),

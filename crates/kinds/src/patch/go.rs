@@ -1,11 +1,11 @@
-//! Values as Go prints them, because some answers of the API show them so.
+//! Formats values as Go does, for error messages that show them.
 
 use std::fmt::Write;
 
 use crate::Tree;
 
-/// `map[a:1 b:[x y]]`.
-pub(super) fn shown(tree: &Tree) -> String {
+/// Formats `map[a:1 b:[x y]]`.
+pub(super) fn render(tree: &Tree) -> String {
     let mut out = String::new();
     write(&mut out, tree);
     out

@@ -1,22 +1,28 @@
-//! JSON patch (RFC 6902), with the leniencies that the API has.
+//! JSON patch (RFC 6902), as lenient as upstream's library.
 //!
-//! They are: the first segment of a path is dropped unread (`data/k` means `/k`), `replace` of an
-//! absent member adds it, `add` and `replace` without a value write null, absent members equal
-//! null in `test`, `copy` of an absent member writes null, and negative indexes count from the end.
+//! - The first segment of a path is dropped unread: `data/k` means `/k`.
+//! - `replace` of an absent member adds it.
+//! - `add` and `replace` without a value write null.
+//! - In `test` an absent member equals null.
+//! - `copy` of an absent member writes null.
+//! - Negative indexes count from the end.
 
 use super::{OPERATION_LIMIT, PatchError};
 use crate::Tree;
 use crate::json::MAX_DEPTH;
 
-/// Bytes that the `copy` operations of one patch may add: a few of them could double an object
-/// each.
+/// Limit of the bytes that the `copy` operations of one patch may add. Without it, each of a few
+/// copies could double an object.
 const COPY_LIMIT_BYTES: usize = 3 * 1024 * 1024;
 
-/// Values that one patch may walk through to see how deep they are: ten thousand moves of a large
-/// value would take seconds otherwise.
+/// Limit of the values that one patch may visit to measure depths. Without it, ten thousand moves
+/// of a large value would take seconds.
 const VISIT_LIMIT: usize = 2_000_000;
 
-/// Applies a JSON patch; all of it or, on any error, nothing.
+/// Applies a JSON patch completely, or returns an error.
+///
+/// # Errors
+/// [`PatchError`] if the patch is invalid or an operation fails.
 pub fn json(document: Tree, patch: Tree) -> Result<Tree, PatchError> {
     let operations = match patch {
         Tree::Array(operations) => operations,
@@ -120,7 +126,7 @@ impl JsonPatchOperation {
     }
 }
 
-/// What the operations of one patch have cost so far.
+/// What the operations of a patch have cost so far.
 #[derive(Default)]
 struct PatchCost {
     copied_bytes: usize,
@@ -128,8 +134,8 @@ struct PatchCost {
 }
 
 impl PatchCost {
-    /// A document must stay as shallow as a body has to be: trees are walked by recursion, and
-    /// copies of a value into itself double its depth.
+    /// Checks that a value at this path does not nest deeper than a body may: trees are walked
+    /// recursively, and copying a value into itself doubles its depth.
     fn check_depth(&mut self, path: &str, value: &Tree) -> Result<(), String> {
         let levels = path.split('/').count() + self.depth(value);
         if levels > MAX_DEPTH || self.visits > VISIT_LIMIT {
@@ -140,7 +146,8 @@ impl PatchCost {
         Ok(())
     }
 
-    /// Levels of a value. It is part of a document or patch, whose depth has been limited before.
+    /// Returns the depth of a value. Recursion is bounded: the value is part of a document or
+    /// patch, whose depth was limited when it was decoded.
     fn depth(&mut self, tree: &Tree) -> usize {
         self.visits += 1;
         match tree {
@@ -164,7 +171,7 @@ fn add(document: &mut Tree, path: &str, value: Tree, cost: &mut PatchCost) -> Re
             members.insert(key, value);
         }
         (PointerParent::Array(items), key) => {
-            // One more place than there are items: the one behind the last.
+            // An item can also be inserted behind the last one.
             let index = if key == "-" {
                 items.len()
             } else {
@@ -207,7 +214,7 @@ fn remove(document: &mut Tree, path: &str) -> Result<Tree, String> {
     }
 }
 
-/// What stands at a path; `None` for an absent member.
+/// Returns the value at a path; `None` for an absent member.
 fn get<'a>(document: &'a mut Tree, path: &str) -> Result<Option<&'a Tree>, String> {
     match parent(document, path)? {
         (PointerParent::Object(members), key) => Ok(members.get(&key)),
@@ -223,7 +230,7 @@ enum PointerParent<'a> {
     Array(&'a mut Vec<Tree>),
 }
 
-/// What holds the last segment of a path, and that segment.
+/// Returns the parent of the last segment of a path, and that segment.
 fn parent<'a>(document: &'a mut Tree, path: &str) -> Result<(PointerParent<'a>, String), String> {
     let missing = || format!("missing value at {path}");
     let mut segments: Vec<&str> = path.split('/').skip(1).collect();
@@ -247,9 +254,11 @@ fn parent<'a>(document: &'a mut Tree, path: &str) -> Result<(PointerParent<'a>, 
     }
 }
 
-/// An index into `length` places; negative ones count from the end.
+/// Parses an index into a list of `length` items; negative ones count from the end.
 fn index(text: &str, length: usize) -> Result<usize, String> {
-    let number: i64 = text.parse().map_err(|_| format!("{text} is no index"))?;
+    let number: i64 = text
+        .parse()
+        .map_err(|_| format!("{text} is not an index"))?;
     let size = i64::try_from(length).unwrap_or(i64::MAX);
     let number = if number < 0 {
         number.saturating_add(size)
@@ -262,7 +271,7 @@ fn index(text: &str, length: usize) -> Result<usize, String> {
         .ok_or_else(|| format!("index {text} is out of bounds"))
 }
 
-/// `~1` is a slash and `~0` a tilde (RFC 6901).
+/// Unescapes `~1` to a slash and `~0` to a tilde (RFC 6901).
 fn unescaped(segment: &str) -> String {
     if segment.contains('~') {
         segment.replace("~1", "/").replace("~0", "~")

@@ -5,7 +5,10 @@ use crate::tree::Map;
 use super::{PatchError, object};
 use crate::Tree;
 
-/// Applies a merge patch. `document` must be an object; anything else counts as an empty one.
+/// Applies a merge patch. A `document` that is not an object counts as an empty one.
+///
+/// # Errors
+/// [`PatchError`] if the patch is neither an object nor null.
 pub fn merge(document: Tree, patch: Tree) -> Result<Tree, PatchError> {
     let Some(patch) = object(patch)? else {
         return Err(PatchError::BadRequest("Invalid JSON Patch".to_owned()));
@@ -39,7 +42,7 @@ fn merge_members(members: &mut Map, patch: Map) {
     }
 }
 
-/// A new value: nulls of objects mean that a member is absent, also inside of lists.
+/// Removes null members of a new value, also inside of lists: in a merge patch they mean absence.
 fn without_nulls(tree: Tree) -> Tree {
     match tree {
         Tree::Object(members) => {

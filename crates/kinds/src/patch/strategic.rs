@@ -1,9 +1,9 @@
 //! Strategic merge patch: a merge patch that knows the types.
 //!
-//! Lists whose field says so are merged: items of structures are paired by the merge key, scalars
-//! are united. Directives steer it: `$patch` (replace, delete), `$retainKeys`,
-//! `$setElementOrder/<list>` and `$deleteFromPrimitiveList/<list>`. Where a value is new, it is
-//! taken without nulls and without directives.
+//! Lists with the patch strategy `merge` are merged: structures are paired by the merge key,
+//! scalars are united. Directives control the merge: `$patch` (replace, delete), `$retainKeys`,
+//! `$setElementOrder/<list>` and `$deleteFromPrimitiveList/<list>`. A new value is taken without
+//! its nulls and directives.
 
 mod list;
 
@@ -19,6 +19,9 @@ const SET_ORDER: &str = "$setElementOrder/";
 const DELETE_FROM: &str = "$deleteFromPrimitiveList/";
 
 /// Applies a strategic merge patch to an object of this type. A null patch changes nothing.
+///
+/// # Errors
+/// [`PatchError`] if the patch is invalid.
 pub fn strategic(document: Tree, patch: Tree, ty: &'static Type) -> Result<Tree, PatchError> {
     let Some(patch) = object(patch)? else {
         return Ok(document);
@@ -35,12 +38,12 @@ pub fn strategic(document: Tree, patch: Tree, ty: &'static Type) -> Result<Tree,
     )?))
 }
 
-/// What is known of a value while it is merged.
+/// What the merge knows of a value's type.
 #[derive(Clone, Copy)]
 enum PatchSchema {
     Object(&'static Type),
     Map(&'static Shape),
-    /// Any JSON, scalars, and fields that the type does not name.
+    /// Any JSON, scalars, and fields that the type does not have.
     Unknown,
 }
 
@@ -54,7 +57,7 @@ impl From<&'static Shape> for PatchSchema {
     }
 }
 
-/// How one member is merged: what its value (or its items) are, and by which strategy and key.
+/// How a member is merged: the types of its value and items, its strategy and merge key.
 #[derive(Clone, Copy)]
 struct MemberSchema {
     value: PatchSchema,
@@ -115,7 +118,7 @@ fn merge_members(
     }
     retain_keys(&mut original, &mut patch)?;
     set_orders(&mut original, &mut patch, schema)?;
-    // What is to be deleted goes first, so that the patch can add the same value anew.
+    // Deletions come first, so that the patch can add a deleted value again.
     let (deletions, patch): (Vec<_>, Vec<_>) = patch
         .into_iter()
         .partition(|(name, _)| name.starts_with(DELETE_FROM));
@@ -149,14 +152,15 @@ fn merge_members(
 }
 
 fn unknown_directive(patch: Map) -> PatchError {
-    let directive = patch.get(DIRECTIVE).map(go::shown).unwrap_or_default();
+    let directive = patch.get(DIRECTIVE).map(go::render).unwrap_or_default();
     PatchError::Untyped(format!(
         "unknown patch type: {directive} in map: {}",
-        go::shown(&Tree::Object(patch))
+        go::render(&Tree::Object(patch))
     ))
 }
 
-/// `$retainKeys`: members that it does not list are dropped, and the patch may hold no others.
+/// Applies `$retainKeys`: drops the members that it does not list. The patch may not contain
+/// others.
 fn retain_keys(original: &mut Map, patch: &mut Map) -> Result<(), PatchError> {
     let Some(directive) = patch.remove(RETAIN_KEYS) else {
         return Ok(());
@@ -179,7 +183,8 @@ fn retain_keys(original: &mut Map, patch: &mut Map) -> Result<(), PatchError> {
     Ok(())
 }
 
-/// `$setElementOrder/<list>`: merges that list, puts it in order, and takes both out of the patch.
+/// Applies `$setElementOrder/<list>`: merges that list, orders it, and removes both members from
+/// the patch.
 fn set_orders(original: &mut Map, patch: &mut Map, schema: PatchSchema) -> Result<(), PatchError> {
     let directives: Vec<Text> = patch
         .keys()
@@ -232,7 +237,8 @@ fn expect_list(tree: Tree) -> Result<Vec<Tree>, PatchError> {
     }
 }
 
-/// A value that was not there before: without nulls and directives; `None` when it deletes itself.
+/// Returns a value that is new in the document, without its nulls and directives; `None` if it
+/// deletes itself.
 fn new_value(tree: Tree) -> Option<Tree> {
     match tree {
         Tree::Object(members) => {
@@ -260,7 +266,7 @@ fn new_items(items: Vec<Tree>) -> Vec<Tree> {
         .collect()
 }
 
-/// An item that only says that the rest of its list replaces what was there.
+/// Returns whether an item is only a directive to replace the list.
 fn is_replace_marker(item: &Tree) -> bool {
     item.as_object().is_some_and(|members| {
         members.len() == 1 && members.get(DIRECTIVE).and_then(Tree::as_str) == Some("replace")

@@ -1,4 +1,4 @@
-//! Patches as tables. The types are small and made by hand, with the traits that matter.
+//! Tables of patches. The types are small and hand-made, with the properties that matter.
 
 use crate::tree::json;
 use proptest::prelude::*;
@@ -252,7 +252,7 @@ fn directives_replace_and_delete() {
 }
 
 #[test]
-fn broken_strategic_patches_are_refused_with_the_code_of_the_api() {
+fn invalid_strategic_patches_are_rejected_with_the_code_of_the_api() {
     let old =
         || json!({"containers": named(&["a"]), "strategy": {"name": "n"}, "finalizers": ["x"]});
     refused(
@@ -429,7 +429,7 @@ fn json_patches_do_all_operations_with_the_leniencies_of_the_api() {
 }
 
 #[test]
-fn a_failing_json_patch_changes_nothing_and_is_one_422() {
+fn a_failing_json_patch_changes_nothing_and_is_a_422() {
     let document = json!({"data": {"k": "1", "l": [1]}});
     let table = [
         json!([{"op": "test", "path": "/data/k", "value": "9"}]),
@@ -458,7 +458,7 @@ fn a_failing_json_patch_changes_nothing_and_is_one_422() {
 }
 
 #[test]
-fn json_patches_that_are_none_are_refused() {
+fn invalid_json_patches_are_rejected() {
     let table = [
         (
             json!({"op": "add"}),
@@ -515,7 +515,7 @@ fn a_json_patch_cannot_make_a_document_large_deep_or_slow() {
 }
 
 #[test]
-fn bytes_that_are_no_json_are_refused_in_the_words_of_the_api() {
+fn invalid_json_is_rejected_with_the_messages_of_the_api() {
     let table = [
         ("", "unexpected end of JSON input"),
         ("[", "unexpected end of JSON input"),
@@ -544,7 +544,7 @@ fn any_tree() -> impl Strategy<Value = Tree> {
     })
 }
 
-/// The same document without what means something in a patch.
+/// Returns the document without members that have a meaning in patches.
 fn plain(tree: Tree) -> Tree {
     match tree {
         Tree::Null => json!(0),
@@ -596,7 +596,7 @@ proptest! {
 /// The recorded conversation "Strategic merge patch of metadata, strategy and conditions", with the
 /// real types.
 #[test]
-fn real_kinds_are_patched_as_a_real_server_patches_them() {
+fn real_kinds_are_patched_as_recorded() {
     let deployment = crate::type_named("io.k8s.api.apps.v1.Deployment").unwrap();
     let pod = crate::type_named("io.k8s.api.core.v1.Pod").unwrap();
     let budget = crate::type_named("io.k8s.api.policy.v1.PodDisruptionBudget").unwrap();

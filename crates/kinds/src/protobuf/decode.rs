@@ -1,4 +1,4 @@
-//! A message to a tree. Fields may come in any order; unknown ones are skipped.
+//! Decodes a protobuf message to a tree. Fields may come in any order; unknown fields are skipped.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -12,7 +12,8 @@ use crate::tree::{Map, Text};
 
 pub(super) fn message(bytes: &[u8], ty: &'static Type) -> Result<Tree, DecodeError> {
     let tree = object(bytes, ty, 0)?;
-    // Lists and maps add levels to those of messages, and so does JSON inside of them.
+    // The depth of messages was limited while decoding. Lists, maps and embedded JSON add levels to
+    // the tree.
     if levels(&tree) > MAX_DEPTH {
         Err(too_deep())
     } else {
@@ -38,7 +39,7 @@ fn object(bytes: &[u8], ty: &'static Type, depth: usize) -> Result<Tree, DecodeE
     Ok(Tree::Object(members))
 }
 
-/// Reads the message `within` of a structure into its members.
+/// Decodes the message that holds the fields of a structure whose `within` starts so.
 fn structure(
     bytes: &[u8],
     ty: &'static Type,
@@ -102,7 +103,7 @@ fn member(
                 return Ok(());
             };
             match (found, inner) {
-                // Numbers may come packed, all in one field.
+                // Packed integers: all items in one field.
                 (WireValue::Bytes(bytes), Shape::Int32 | Shape::Int64 | Shape::Bool) => {
                     let mut reader = MessageReader::new(bytes);
                     while !reader.is_empty() {
@@ -124,7 +125,8 @@ fn member(
         }
         shape => {
             let tree = value(shape, found, field, depth)?;
-            // Bytes that nobody set are not written at all, so that empty ones were set.
+            // Go omits bytes that are nil, so that empty bytes in the message are an explicit empty
+            // value.
             let written = field.always && matches!(shape, Shape::Bytes);
             if tree.is_null() || (!field.optional && !written && is_zero(&tree, shape)) {
                 members.remove(field.name);
@@ -136,7 +138,8 @@ fn member(
     Ok(())
 }
 
-/// What a field that is not behind a pointer holds when nobody set it.
+/// Returns whether a value is the zero that Go writes for a field without a pointer that was not
+/// set.
 fn is_zero(tree: &Tree, shape: &Shape) -> bool {
     match tree {
         Tree::String(text) => text.is_empty() && !matches!(shape, Shape::IntOrString),
@@ -169,7 +172,7 @@ fn entry(
             _ => {}
         }
     }
-    // An entry without a value has an empty one, and not none.
+    // A map entry without a value has the zero value.
     let empty = || match shape {
         Shape::Bytes => Tree::String(String::new().into()),
         Shape::List(_) => Tree::Array(Vec::new().into()),
@@ -198,7 +201,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// One value; null when it is a time or anything else that nobody set.
+/// Decodes a value; null for a time that was not set.
 fn value(
     shape: &Shape,
     found: WireValue<'_>,
@@ -209,7 +212,7 @@ fn value(
     Ok(match (shape, found) {
         (Shape::String | Shape::Duration, _) => Tree::from(String::from_utf8_lossy(bytes()?)),
         (Shape::Bool, WireValue::Varint(number)) => Tree::Bool(number != 0),
-        // A 32-bit number is what its low half says, as every reader of protobuf has it.
+        // Every protobuf decoder truncates a 32-bit field to its low half.
         #[expect(
             clippy::cast_possible_truncation,
             reason = "the wire format cuts it so"
@@ -248,7 +251,7 @@ fn time(bytes: &[u8], micros: bool) -> Result<Tree, DecodeError> {
     }
     let time = Timestamp::new(seconds, nanos)
         .map_err(|_| DecodeError::Value(format!("a time of {seconds} seconds is out of range")))?;
-    // Year 1 is Go's way to say that there is none.
+    // Go's zero time is in year 1.
     const YEAR_ONE: i64 = -62_135_596_800;
     if seconds == YEAR_ONE {
         return Ok(Tree::Null);

@@ -1,4 +1,5 @@
-//! A tree to a message, fields in the order of their numbers.
+//! Encodes a tree to a protobuf message, fields sorted by number. Go's generated encoders do the
+//! same, and recordings compare the bytes.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -18,7 +19,7 @@ pub(super) fn message(tree: &Tree, ty: &'static Type) -> Vec<u8> {
     out.into_bytes()
 }
 
-/// Writes the fields that lie in the message `within` of the structure.
+/// Writes the fields that are in the message `within` of the structure.
 fn structure(
     out: &mut MessageWriter,
     members: &crate::tree::Map,
@@ -42,7 +43,7 @@ fn structure(
                 members.get(field.name).filter(|member| !member.is_null()),
             );
         } else if number(field) != last {
-            // The first field of a message inside brings the others with it.
+            // The first field of an inner message writes the whole message.
             let mut inner = MessageWriter::default();
             structure(&mut inner, members, ty, &field.within[..=depth]);
             out.bytes(number(field), &inner.into_bytes());
@@ -69,13 +70,13 @@ fn member(out: &mut MessageWriter, field: &Field, tree: Option<&Tree>) {
         (Shape::List(_) | Shape::Map(_), _) => {}
         (shape, Some(tree)) => value(out, field.number, shape, tree),
         (Shape::Bytes, None) => {}
-        // What is not behind a pointer is always there.
+        // Go writes a field without a pointer even if it is zero.
         (shape, None) if !field.optional => value(out, field.number, shape, &Tree::Null),
         _ => {}
     }
 }
 
-/// In a map a list is a message with items (`ExtraValue`).
+/// Writes the value of a map entry. A list in a map is a message with items (`ExtraValue`).
 fn map_value(out: &mut MessageWriter, shape: &Shape, tree: &Tree) {
     match (shape, tree) {
         (Shape::List(inner), Tree::Array(items)) => {
@@ -90,7 +91,7 @@ fn map_value(out: &mut MessageWriter, shape: &Shape, tree: &Tree) {
     }
 }
 
-/// Writes one value; null is the zero of its shape.
+/// Writes a value; null is the zero value of the shape.
 fn value(out: &mut MessageWriter, number: u32, shape: &Shape, tree: &Tree) {
     let text = || tree.as_str().unwrap_or_default();
     match shape {
@@ -126,7 +127,7 @@ fn value(out: &mut MessageWriter, number: u32, shape: &Shape, tree: &Tree) {
         }
         Shape::ObjectOrList(ty) => out.bytes(number, &either(tree, ty, &Shape::Object(ty))),
         Shape::ObjectOrStrings(ty) => out.bytes(number, &either(tree, ty, &Shape::String)),
-        // Lists of lists do not exist in the API.
+        // The API has no lists of lists.
         Shape::List(_) | Shape::Map(_) => {}
     }
 }
@@ -150,7 +151,7 @@ fn int_or_string(tree: &Tree) -> Vec<u8> {
     inner.into_bytes()
 }
 
-/// Seconds and nanoseconds; no time is an empty message.
+/// Encodes seconds and nanoseconds; an absent time is an empty message.
 fn time(text: &str) -> Vec<u8> {
     let mut inner = MessageWriter::default();
     if let Ok(time) = text.parse::<Timestamp>() {

@@ -1,14 +1,14 @@
-//! The wire format: tags, varints, lengths. Every read is checked, nothing is allocated.
+//! The protobuf wire format: tags, varints, lengths. Reads are bounds-checked and do not allocate.
 
 use crate::json::DecodeError;
 
-/// One field's value as it stands on the wire.
+/// The value of one field.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum WireValue<'a> {
     Varint(u64),
     Fixed64(u64),
     Bytes(&'a [u8]),
-    /// Four bytes, which no field of the API uses.
+    /// Four bytes; no field of the API has this type.
     Fixed32,
 }
 
@@ -29,7 +29,10 @@ impl<'a> MessageReader<'a> {
         self.rest.is_empty()
     }
 
-    /// The next field, none at the end.
+    /// Reads the next field; `None` at the end of the message.
+    ///
+    /// # Errors
+    /// [`DecodeError::Syntax`] if the message is truncated or malformed.
     pub(super) fn next(&mut self) -> Result<Option<(u32, WireValue<'a>)>, DecodeError> {
         if self.rest.is_empty() {
             return Ok(None);
@@ -86,7 +89,7 @@ impl<'a> MessageReader<'a> {
     }
 }
 
-/// Writes one message, field by field; also those of formats that are not in the table of facts.
+/// A writer of one message, field by field. Public for messages that are not in the table of facts.
 #[derive(Debug, Default)]
 pub struct MessageWriter {
     out: Vec<u8>,
@@ -99,7 +102,7 @@ impl From<Vec<u8>> for MessageWriter {
 }
 
 impl MessageWriter {
-    /// The message.
+    /// Returns the message.
     #[must_use]
     pub fn into_bytes(self) -> Vec<u8> {
         self.out
@@ -117,31 +120,31 @@ impl MessageWriter {
         self.raw_varint(u64::from(number) << 3 | wire_type);
     }
 
-    /// A whole number, or a truth value as 0 or 1.
+    /// Writes an integer, or a boolean as 0 or 1.
     pub fn varint(&mut self, number: u32, value: u64) {
         self.tag(number, 0);
         self.raw_varint(value);
     }
 
-    /// A number with a fraction.
+    /// Writes a floating-point number.
     pub fn double(&mut self, number: u32, value: f64) {
         self.tag(number, 1);
         self.out.extend_from_slice(&value.to_le_bytes());
     }
 
-    /// Bytes, or a message that is complete.
+    /// Writes bytes, or an inner message.
     pub fn bytes(&mut self, number: u32, value: &[u8]) {
         self.head(number, value.len());
         self.out.extend_from_slice(value);
     }
 
-    /// What stands before so many bytes.
+    /// Writes the tag and length that precede so many bytes.
     pub(super) fn head(&mut self, number: u32, length: usize) {
         self.tag(number, 2);
         self.raw_varint(length as u64);
     }
 
-    /// A text.
+    /// Writes a string.
     pub fn text(&mut self, number: u32, value: &str) {
         self.bytes(number, value.as_bytes());
     }

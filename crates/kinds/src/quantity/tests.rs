@@ -1,4 +1,4 @@
-//! Quantities as tables of texts and amounts, and laws of arithmetic.
+//! Tables of quantities, and properties of their arithmetic.
 
 use proptest::prelude::*;
 
@@ -9,7 +9,7 @@ fn quantity(text: &str) -> Quantity {
 }
 
 #[test]
-fn canonical_texts_are_those_of_the_api() {
+fn canonical_forms_are_those_of_the_api() {
     let table = [
         ("0", "0"),
         ("0Ki", "0"),
@@ -48,7 +48,7 @@ fn canonical_texts_are_those_of_the_api() {
         ("1000E", "1e21"),
         ("9Ei", "9223372036854775807"),
         ("  7 ", "7"),
-        // Kept as written, although there is a shorter or plainer form.
+        // Kept as written, although there is a shorter form.
         ("1.500", "1.500"),
         ("+5", "+5"),
         ("0001", "0001"),
@@ -66,7 +66,7 @@ fn canonical_texts_are_those_of_the_api() {
 }
 
 #[test]
-fn texts_that_are_no_quantity_are_refused_with_the_texts_of_the_api() {
+fn invalid_quantities_are_rejected_with_the_messages_of_the_api() {
     for text in ["", "1.2.3", "aoeu", "1 ", "-3.01e-x", "ten", "1k ", "é"] {
         assert_eq!(Quantity::parse(text), Err(QuantityError::Format), "{text}");
     }
@@ -114,7 +114,7 @@ fn values_are_rounded_away_from_zero() {
 }
 
 #[test]
-fn sums_keep_the_notation_of_what_was_there_first() {
+fn sums_keep_the_notation_of_the_first_operand() {
     assert_eq!((quantity("1Gi") + quantity("512Mi")).to_string(), "1536Mi");
     assert_eq!((quantity("0") + quantity("512Mi")).to_string(), "512Mi");
     assert_eq!((quantity("2") - quantity("500m")).to_string(), "1500m");
@@ -135,7 +135,7 @@ fn order_is_by_amount_whatever_the_notation() {
 }
 
 #[test]
-fn an_absurd_exponent_is_shown_as_it_is_read_again() {
+fn absurd_exponents_round_trip() {
     for text in [
         "9999900e+9999999999",
         "1e999999999999",

@@ -5,25 +5,28 @@ use std::fmt;
 
 use super::SelectorError;
 
-/// A compiled field selector: all terms must hold.
+/// A parsed field selector. An object matches if all terms hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FieldSelector {
     terms: Vec<FieldTerm>,
 }
 
-/// One condition on one field.
+/// One term: a field, a value and an operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FieldTerm {
     /// The field, for example `spec.nodeName`. The registry may rename it (`spec.host`).
     pub field: String,
-    /// The value that it is compared with.
+    /// The value to compare with.
     pub value: String,
     /// True for `=`, false for `!=`.
     pub equal: bool,
 }
 
 impl FieldSelector {
-    /// Parses the text of a query. `\`, `,` and `=` in values are escaped with `\`.
+    /// Parses a query parameter. A backslash escapes `\`, `,` and `=` in values.
+    ///
+    /// # Errors
+    /// The API's message for an invalid selector.
     pub fn parse(text: &str) -> Result<Self, SelectorError> {
         let parts = split_unescaped(text)
             .into_iter()
@@ -34,31 +37,32 @@ impl FieldSelector {
         Ok(Self { terms })
     }
 
-    /// True when every term holds; `value_of` says what a field holds (nothing is the empty text).
+    /// Returns whether every term holds. `value_of` returns the value of a field; an absent field
+    /// equals the empty string, as upstream has it.
     pub fn matches<'a>(&self, value_of: impl Fn(&str) -> Option<Cow<'a, str>>) -> bool {
         self.terms
             .iter()
             .all(|term| (value_of(&term.field).unwrap_or_default() == term.value) == term.equal)
     }
 
-    /// The terms, in the order in which they were written.
+    /// Returns the terms in the order of the query.
     #[must_use]
     pub fn terms(&self) -> &[FieldTerm] {
         &self.terms
     }
 
-    /// The terms, for renaming fields.
+    /// Returns the terms, for renaming fields.
     pub fn terms_mut(&mut self) -> &mut [FieldTerm] {
         &mut self.terms
     }
 
-    /// True when it selects every object.
+    /// Returns whether the selector selects every object.
     #[must_use]
     pub fn is_everything(&self) -> bool {
         self.terms.is_empty()
     }
 
-    /// The one value that this field must have, if it must have one.
+    /// Returns the only value of this field that can match, if the selector demands one.
     #[must_use]
     pub fn required_value(&self, field: &str) -> Option<&str> {
         self.terms
@@ -106,12 +110,12 @@ impl FieldTerm {
     }
 }
 
-/// Splits at commas that no backslash protects.
+/// Splits at commas that are not escaped.
 fn split_unescaped(text: &str) -> Vec<&str> {
     let mut parts = Vec::new();
     let (mut start, mut is_escaped) = (0, false);
-    for (index, letter) in text.char_indices() {
-        match letter {
+    for (index, character) in text.char_indices() {
+        match character {
             _ if is_escaped => is_escaped = false,
             '\\' => is_escaped = true,
             ',' => {
@@ -132,19 +136,19 @@ fn unescape(text: &str) -> Result<String, SelectorError> {
         ))
     };
     let mut value = String::with_capacity(text.len());
-    let mut letters = text.chars();
-    while let Some(letter) = letters.next() {
-        match letter {
-            '\\' => match letters.next() {
+    let mut characters = text.chars();
+    while let Some(character) = characters.next() {
+        match character {
+            '\\' => match characters.next() {
                 Some(escaped @ ('\\' | ',' | '=')) => value.push(escaped),
                 Some(other) => return Err(sequence(format!("\\{other}"))),
                 None => return Err(sequence("\\".to_owned())),
             },
             ',' | '=' => {
-                // Upstream prints the character's number here.
+                // Upstream prints the number of the character, not the character.
                 return Err(SelectorError(format!(
                     "invalid field selector: unescaped character in value: {}",
-                    u32::from(letter)
+                    u32::from(character)
                 )));
             }
             other => value.push(other),

@@ -1,4 +1,4 @@
-//! Label selectors as objects hold them, compiled, and their texts.
+//! Compiled label selectors, and their string forms.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,9 +8,9 @@ use crate::tree::Map;
 use super::{Operator, Requirement, SelectorError};
 use crate::Tree;
 
-/// Where labels come from: a tree, a map of one, or typed metadata.
+/// A source of labels: a tree, a map of a tree, or typed metadata.
 pub trait Labels {
-    /// The value of a label, if it is there.
+    /// Returns the value of a label.
     fn label(&self, key: &str) -> Option<&str>;
 }
 
@@ -44,23 +44,23 @@ impl<L: Labels + ?Sized> Labels for &L {
     }
 }
 
-/// A compiled label selector: all requirements must hold.
+/// A compiled label selector. An object matches if all requirements hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LabelSelector {
     /// Sorted by key.
     requirements: Box<[Requirement]>,
-    /// True for the selector of no object at all.
+    /// True for the selector that selects no object.
     nothing: bool,
 }
 
 impl LabelSelector {
-    /// Selects every object.
+    /// Returns the selector of every object.
     #[must_use]
     pub fn everything() -> Self {
         Self::new(Vec::new())
     }
 
-    /// Selects no object.
+    /// Returns the selector of no object.
     #[must_use]
     pub fn nothing() -> Self {
         Self {
@@ -69,7 +69,7 @@ impl LabelSelector {
         }
     }
 
-    /// Selects what fulfils all of these.
+    /// Returns the selector of the objects that fulfil all requirements.
     #[must_use]
     pub fn new(mut requirements: Vec<Requirement>) -> Self {
         requirements.sort_by(|left, right| left.key().cmp(right.key()));
@@ -79,7 +79,10 @@ impl LabelSelector {
         }
     }
 
-    /// Selects what has all of these labels (the selector of a Service or ReplicationController).
+    /// Returns the selector of the objects with all of these labels.
+    ///
+    /// # Errors
+    /// The API's message for an invalid key or value.
     pub fn from_labels<'a>(
         labels: impl IntoIterator<Item = (&'a str, &'a str)>,
     ) -> Result<Self, SelectorError> {
@@ -89,8 +92,9 @@ impl LabelSelector {
         Ok(Self::new(requirements.collect::<Result<_, _>>()?))
     }
 
-    /// Selects what has all of these labels, without validating them: for labels that the API
-    /// server validated when it admitted the object that holds them.
+    /// Returns the selector of the objects with all of these labels, without validating them. For
+    /// labels that the API server validated when it admitted the Service or ReplicationController
+    /// that holds them.
     #[must_use]
     pub fn from_valid_labels<'a>(labels: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         let labels = labels.into_iter();
@@ -101,8 +105,11 @@ impl LabelSelector {
         )
     }
 
-    /// Compiles `{matchLabels, matchExpressions}`; null selects nothing, an empty object
-    /// everything.
+    /// Compiles `{matchLabels, matchExpressions}`. Null selects no object, an empty selector every
+    /// object.
+    ///
+    /// # Errors
+    /// The API's message for an invalid selector.
     pub fn from_tree(tree: &Tree) -> Result<Self, SelectorError> {
         let Some(selector) = tree.as_object() else {
             return Ok(Self::nothing());
@@ -127,13 +134,15 @@ impl LabelSelector {
         Ok(Self::new(requirements))
     }
 
-    /// Parses the text of a query: `a=b,c!=d,e in (x,y),!f,g`. Errors are the parser's texts of the
-    /// API.
+    /// Parses a query parameter: `a=b,c!=d,e in (x,y),!f,g`.
+    ///
+    /// # Errors
+    /// The API's message for an invalid selector.
     pub fn parse(text: &str) -> Result<Self, SelectorError> {
         super::parse::requirements(text).map(Self::new)
     }
 
-    /// True when the labels fulfil every requirement.
+    /// Returns whether the labels fulfil every requirement.
     #[must_use]
     pub fn matches(&self, labels: &(impl Labels + ?Sized)) -> bool {
         !self.nothing
@@ -143,19 +152,19 @@ impl LabelSelector {
                 .all(|requirement| requirement.matches(labels))
     }
 
-    /// True when it selects every object.
+    /// Returns whether the selector selects every object.
     #[must_use]
     pub fn is_everything(&self) -> bool {
         !self.nothing && self.requirements.is_empty()
     }
 
-    /// True when it can select no object, whatever its labels.
+    /// Returns whether the selector selects no object, whatever its labels.
     #[must_use]
     pub fn is_nothing(&self) -> bool {
         self.nothing
     }
 
-    /// The conditions, sorted by key.
+    /// Returns the requirements, sorted by key.
     #[must_use]
     pub fn requirements(&self) -> &[Requirement] {
         &self.requirements
@@ -163,7 +172,8 @@ impl LabelSelector {
 }
 
 impl fmt::Display for LabelSelector {
-    /// The text that [`parse`](LabelSelector::parse) reads; empty for everything and for nothing.
+    /// Formats the selector so that [`parse`](LabelSelector::parse) reads it back. The selectors of
+    /// everything and of nothing are both empty.
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, requirement) in self.requirements.iter().enumerate() {
             let comma = if index == 0 { "" } else { "," };
@@ -173,7 +183,8 @@ impl fmt::Display for LabelSelector {
     }
 }
 
-/// A selector's tree as tables show it: `a=b,c in (x,y)`, `<none>`, or `<error>`.
+/// Formats a selector for a table: `a=b,c in (x,y)`, `<none>` if it is empty, `<error>` if it is
+/// invalid.
 #[must_use]
 pub fn formatted(tree: &Tree) -> String {
     match LabelSelector::from_tree(tree).map(|selector| selector.to_string()) {
@@ -183,7 +194,7 @@ pub fn formatted(tree: &Tree) -> String {
     }
 }
 
-/// A map of labels as tables show it: `a=b,c=d` or `<none>`.
+/// Formats labels for a table: `a=b,c=d`, or `<none>`.
 #[must_use]
 pub fn formatted_labels(tree: &Tree) -> String {
     let mut pairs: Vec<String> = members(Some(tree))

@@ -14,7 +14,10 @@ use std::collections::BTreeSet;
 use super::requirement::key_fault;
 use super::{Operator, Requirement, SelectorError};
 
-/// Parses the whole text.
+/// Parses a whole selector.
+///
+/// # Errors
+/// The API's message, which names the offending token.
 pub(super) fn requirements(text: &str) -> Result<Vec<Requirement>, SelectorError> {
     let mut tokens = Tokens { rest: text };
     let mut found = Vec::new();
@@ -81,9 +84,9 @@ impl<'a> Tokens<'a> {
         if length > 0 {
             return SelectorToken::Symbol(self.cut(length));
         }
-        let is_end = |letter: char| {
+        let is_end = |character: char| {
             matches!(
-                letter,
+                character,
                 '=' | '!' | '(' | ')' | ',' | '>' | '<' | ' ' | '\t' | '\r' | '\n'
             )
         };
@@ -146,7 +149,7 @@ impl<'a> Tokens<'a> {
         })
     }
 
-    /// The value behind `=`; nothing is the empty value.
+    /// Parses the value after `=`. A missing value is the empty string.
     fn exact_value(&mut self) -> Result<&'a str, SelectorError> {
         if matches!(self.peek(), SelectorToken::End | SelectorToken::Symbol(",")) {
             return Ok("");
@@ -157,8 +160,8 @@ impl<'a> Tokens<'a> {
         }
     }
 
-    /// The values behind `in`. Between two commas, and in empty parentheses, stands the empty
-    /// value.
+    /// Parses the values after `in`. Empty parentheses, and nothing between two commas, mean the
+    /// empty string.
     fn values(&mut self) -> Result<BTreeSet<&'a str>, SelectorError> {
         match self.next() {
             SelectorToken::Symbol("(") => {}

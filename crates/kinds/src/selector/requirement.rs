@@ -1,4 +1,4 @@
-//! One condition of a label selector.
+//! One requirement of a label selector.
 
 use std::fmt;
 
@@ -6,31 +6,32 @@ use super::{Labels, SelectorError};
 use crate::names;
 use crate::status::FieldError;
 
-/// How a requirement compares.
+/// How a requirement compares a label with its values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operator {
-    /// The label has this value.
+    /// `=`: the label has the value.
     Equals,
-    /// The same, written `==`.
+    /// `==`: the label has the value. Kept apart from `=` because `Display` shows which was
+    /// written.
     DoubleEquals,
-    /// The label is absent or has another value.
+    /// `!=`: the label is absent or has another value.
     NotEquals,
     /// The label has one of the values.
     In,
     /// The label is absent or has none of the values.
     NotIn,
-    /// The label is there.
+    /// The label exists.
     Exists,
-    /// The label is not there.
+    /// The label does not exist.
     DoesNotExist,
-    /// The label is a larger whole number.
+    /// `>`: the label is an integer and greater than the value.
     GreaterThan,
-    /// The label is a smaller whole number.
+    /// `<`: the label is an integer and less than the value.
     LessThan,
 }
 
 impl Operator {
-    /// Parses the operator of a `matchExpressions` item. `Gt` and `Lt` exist in queries only.
+    /// Parses the operator of a `matchExpressions` item. `Gt` and `Lt` exist only in queries.
     ///
     /// # Errors
     /// The API's message for an unknown operator.
@@ -48,19 +49,22 @@ impl Operator {
     }
 }
 
-/// One condition on one label.
+/// One requirement: a label key, an operator and values.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Requirement {
     key: Box<str>,
     operator: Operator,
-    /// Sorted, each once.
+    /// Sorted and unique.
     values: Box<[Box<str>]>,
-    /// The value of `GreaterThan` and `LessThan`.
+    /// The parsed value of `GreaterThan` and `LessThan`.
     number: i64,
 }
 
 impl Requirement {
-    /// Checks and compiles a condition. The error names what is wrong as the API does.
+    /// Validates and compiles a requirement.
+    ///
+    /// # Errors
+    /// The API's message for all faults of key and values.
     pub fn new(key: &str, operator: Operator, values: Vec<String>) -> Result<Self, SelectorError> {
         let mut faults: Vec<FieldError> = key_fault(key, "key").into_iter().collect();
         let mut number = 0;
@@ -117,7 +121,7 @@ impl Requirement {
         })
     }
 
-    /// `key=value`, for a key and a value that are known to be valid.
+    /// Returns `key=value` for a key and a value that are known to be valid.
     pub(super) fn valid_equals(key: &str, value: &str) -> Self {
         Self {
             key: key.into(),
@@ -127,26 +131,26 @@ impl Requirement {
         }
     }
 
-    /// The label that it looks at.
+    /// Returns the label key.
     #[must_use]
     pub fn key(&self) -> &str {
         &self.key
     }
 
-    /// How it compares.
+    /// Returns the operator.
     #[must_use]
     pub fn operator(&self) -> Operator {
         self.operator
     }
 
-    /// What it compares with; sorted.
+    /// Returns the values, sorted.
     #[must_use]
     pub fn values(&self) -> &[Box<str>] {
         &self.values
     }
 
-    /// Values of which the label must have one; `None` when labels without any of a fixed set of
-    /// values can fulfil the requirement.
+    /// Returns the values of which the label must have one. `None` if labels without any of a fixed
+    /// set of values can fulfil the requirement.
     #[must_use]
     pub fn required_values(&self) -> Option<&[Box<str>]> {
         matches!(
@@ -156,7 +160,7 @@ impl Requirement {
         .then_some(&*self.values)
     }
 
-    /// True when the labels fulfil it.
+    /// Returns whether the labels fulfil the requirement.
     #[must_use]
     pub fn matches(&self, labels: &(impl Labels + ?Sized)) -> bool {
         let value = labels.label(&self.key);
@@ -204,7 +208,7 @@ impl fmt::Display for Requirement {
     }
 }
 
-/// What is wrong with a label's key, at this place.
+/// Returns what is wrong with a label key, as an error of the field `path`.
 pub(super) fn key_fault(key: &str, place: &str) -> Option<FieldError> {
     let texts = names::qualified_name(key);
     (!texts.is_empty()).then(|| FieldError::invalid(place, &key.into(), texts.join("; ")))

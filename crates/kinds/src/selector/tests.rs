@@ -1,4 +1,5 @@
-//! Selectors as tables: what they select, and how broken ones are refused. Most rows were recorded.
+//! Tables of selectors: what they select, and the errors of invalid ones. Most rows were recorded
+//! from upstream.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -70,7 +71,7 @@ fn numbers_are_compared_as_numbers() {
 }
 
 #[test]
-fn broken_queries_are_refused_in_the_words_of_the_api() {
+fn invalid_queries_are_rejected_with_the_messages_of_the_api() {
     let integer = "for 'Gt', 'Lt' operators, the value must be an integer";
     let name_part = crate::names::qualified_name("-a").remove(0);
     let label_value = crate::names::label_value("-b").remove(0);
@@ -248,7 +249,7 @@ fn field_selectors_compare_what_the_caller_reads() {
 }
 
 #[test]
-fn broken_field_selectors_are_refused_in_the_words_of_the_api() {
+fn invalid_field_selectors_are_rejected_with_the_messages_of_the_api() {
     let table = [
         (
             "spec.nodeName",
@@ -281,7 +282,7 @@ fn broken_field_selectors_are_refused_in_the_words_of_the_api() {
 
 proptest! {
     #[test]
-    fn parsing_never_panics_and_shown_selectors_mean_the_same(
+    fn parsing_never_panics_and_formatted_selectors_are_equal(
         query in "[ab!=<>(), \\\\é]{0,12}|((a|b|!a|x/y)(=|==|!=|>| in | notin )?(1|x|\\(a,b\\)|\\(\\))?,?){0,3}",
         labels in proptest::collection::btree_map("a|b|x/y", "|1|2|x|a", 0..3),
     ) {

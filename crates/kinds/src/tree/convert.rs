@@ -1,4 +1,4 @@
-//! What becomes a tree, and comparing trees with plain values.
+//! Conversions to trees, and comparisons of trees with plain values.
 
 use std::borrow::Cow;
 
@@ -49,7 +49,7 @@ impl From<bool> for Tree {
 }
 
 impl From<f64> for Tree {
-    /// Null for what is no number.
+    /// Not-a-number and infinity become null, as in `serde_json`.
     fn from(value: f64) -> Self {
         Number::from_f64(value).map_or(Self::Null, Self::Number)
     }
@@ -92,7 +92,7 @@ impl<T: Into<Tree>, const N: usize> From<[T; N]> for Tree {
 }
 
 impl<T: Into<Tree>> From<Option<T>> for Tree {
-    /// None is null.
+    /// `None` becomes null.
     fn from(value: Option<T>) -> Self {
         value.map_or(Self::Null, Into::into)
     }

@@ -1,16 +1,16 @@
-//! A list that is shared between copies until one of them is changed.
+//! A list that copies share until one of them is changed.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use super::Tree;
 
-/// See the module.
+/// The items of a [`Tree::Array`]. Cloning is cheap; the first change of a shared list copies it.
 #[derive(Clone, Debug, Default)]
 pub struct List(Arc<Vec<Tree>>);
 
 impl List {
-    /// True when both are still one.
+    /// Returns whether both are copies of which neither was changed.
     #[must_use]
     pub fn is_shared_with(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)

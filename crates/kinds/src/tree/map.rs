@@ -1,18 +1,19 @@
-//! Members by name, in the order of their names, shared between copies until one of them is
-//! changed.
+//! An object's members in the order of their names, shared by copies until one of them is changed.
 //!
-//! Nearly all objects have a handful of members: these lie side by side. Only where there are many
-//! do they become a tree, so that a body with a hundred thousand of them costs no square of that.
+//! Nearly all objects have a handful of members, which are stored in a sorted vector. Only many
+//! members are stored in a tree: a body with a hundred thousand of them would take quadratic time
+//! in a vector.
 
 use std::collections::{BTreeMap, btree_map};
 use std::sync::Arc;
 
 use super::{Text, Tree};
 
-/// From so many members on they are kept as a tree.
+/// Maps with this many members and more use a tree.
 const TREE_THRESHOLD: usize = 128;
 
-/// See the module. Many are empty, managed fields for the most part; these need no memory.
+/// The members of a [`Tree::Object`]. Cloning is cheap; the first change of a shared map copies it.
+/// An empty map has no allocation: managed fields have many of them.
 #[derive(Clone, Debug, Default)]
 pub struct Map(Option<Arc<Members>>);
 
@@ -31,11 +32,10 @@ impl Default for Members {
     }
 }
 
-/// Up to so many members, looking at one after the other is quicker than a search: most names
-/// differ in their lengths.
+/// Up to so many members a linear search beats a binary one: most names already differ in length.
 const LINEAR_SEARCH_LIMIT: usize = 16;
 
-/// Where a name stands among few members.
+/// Returns the index of a name.
 fn find(members: &[(Text, Tree)], name: &str) -> Option<usize> {
     if members.len() > LINEAR_SEARCH_LIMIT {
         return search(members, name).ok();
@@ -43,9 +43,9 @@ fn find(members: &[(Text, Tree)], name: &str) -> Option<usize> {
     members.iter().position(|(known, _)| known.as_str() == name)
 }
 
-/// The same, or where it would stand.
+/// Returns the index of a name, or the index at which to insert it.
 fn search(members: &[(Text, Tree)], name: &str) -> Result<usize, usize> {
-    // Nearly always they come in their order.
+    // Members nearly always arrive in order.
     if members.last().is_none_or(|(last, _)| last.as_str() < name) {
         return Err(members.len());
     }
@@ -53,13 +53,13 @@ fn search(members: &[(Text, Tree)], name: &str) -> Result<usize, usize> {
 }
 
 impl Map {
-    /// Without members.
+    /// Creates an empty map.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Of members in any order; of those of one name the last counts.
+    /// Creates a map of members in any order. Of members with the same name the last counts.
     #[must_use]
     pub fn of(mut members: Vec<(Text, Tree)>) -> Self {
         if members.is_empty() {
@@ -69,7 +69,7 @@ impl Map {
             return Self(Some(Arc::new(Members::Many(members.into_iter().collect()))));
         }
         if !members.is_sorted_by(|(one, _), (next, _)| one < next) {
-            // The sort is stable: of one name the last comes last.
+            // The sort is stable: the last member of a name stays the last.
             members.sort_by(|(one, _), (other, _)| one.cmp(other));
             members.dedup_by(|later, kept| {
                 let is_same = later.0 == kept.0;
@@ -90,7 +90,7 @@ impl Map {
         Arc::make_mut(self.0.get_or_insert_default())
     }
 
-    /// True when both are still one.
+    /// Returns whether both are copies of which neither was changed.
     #[must_use]
     pub fn is_shared_with(&self, other: &Self) -> bool {
         match (&self.0, &other.0) {
@@ -100,7 +100,7 @@ impl Map {
         }
     }
 
-    /// How many there are.
+    /// Returns the number of members.
     #[must_use]
     pub fn len(&self) -> usize {
         match self.members() {
@@ -109,13 +109,13 @@ impl Map {
         }
     }
 
-    /// True when there are none.
+    /// Returns whether there are no members.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The member of this name.
+    /// Returns the member with this name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Tree> {
         match self.members() {
@@ -124,13 +124,13 @@ impl Map {
         }
     }
 
-    /// True when there is a member of this name.
+    /// Returns whether there is a member with this name.
     #[must_use]
     pub fn contains_key(&self, name: &str) -> bool {
         self.get(name).is_some()
     }
 
-    /// The member of this name, to change it.
+    /// Returns the member with this name, for changing it.
     pub fn get_mut(&mut self, name: &str) -> Option<&mut Tree> {
         if self.is_empty() {
             return None;
@@ -141,7 +141,7 @@ impl Map {
         }
     }
 
-    /// Puts a member, and gives back the one of this name that was there.
+    /// Inserts a member and returns the previous one with this name.
     pub fn insert(&mut self, name: impl Into<Text>, value: Tree) -> Option<Tree> {
         let name = name.into();
         self.make_room();
@@ -157,7 +157,7 @@ impl Map {
         }
     }
 
-    /// One member more may come.
+    /// Changes to a tree if the next insertion needs one.
     fn make_room(&mut self) {
         let inner = self.members_mut();
         if let Members::Few(members) = inner
@@ -167,9 +167,9 @@ impl Map {
         }
     }
 
-    /// Takes a member out.
+    /// Removes a member and returns it.
     pub fn remove(&mut self, name: &str) -> Option<Tree> {
-        // What is not there needs no copy of what is.
+        // Without this check a shared map would be copied for nothing.
         if !self.contains_key(name) {
             return None;
         }
@@ -179,7 +179,7 @@ impl Map {
         }
     }
 
-    /// The member of this name, or the place for it.
+    /// Returns the entry of a name, for inserting a member that may exist.
     pub fn entry(&mut self, name: impl Into<Text>) -> Entry<'_> {
         Entry {
             map: self,
@@ -187,7 +187,7 @@ impl Map {
         }
     }
 
-    /// Keeps the members for which `keep` is true.
+    /// Keeps the members for which `keep` returns true.
     pub fn retain(&mut self, mut keep: impl FnMut(&Text, &mut Tree) -> bool) {
         if self.is_empty() {
             return;
@@ -198,7 +198,7 @@ impl Map {
         }
     }
 
-    /// All members.
+    /// Iterates over the members.
     #[must_use]
     pub fn iter(&self) -> Iter<'_> {
         match self.members() {
@@ -207,7 +207,7 @@ impl Map {
         }
     }
 
-    /// All members, to change their values.
+    /// Iterates over the members, for changing their values.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (&Text, &mut Tree)> {
         let (few, many) = match self.0.as_mut().map(Arc::make_mut) {
             None => (None, None),
@@ -220,28 +220,28 @@ impl Map {
             .chain(many.into_iter().flatten())
     }
 
-    /// All names.
+    /// Iterates over the names.
     pub fn keys(&self) -> impl Iterator<Item = &Text> {
         self.iter().map(|(name, _)| name)
     }
 
-    /// All values.
+    /// Iterates over the values.
     pub fn values(&self) -> impl Iterator<Item = &Tree> {
         self.iter().map(|(_, value)| value)
     }
 
-    /// All values, to change them.
+    /// Iterates over the values, for changing them.
     pub fn values_mut(&mut self) -> impl Iterator<Item = &mut Tree> {
         self.iter_mut().map(|(_, value)| value)
     }
 }
 
-/// The members of a map.
+/// An iterator over the members of a map, sorted by name.
 #[derive(Clone, Debug)]
 pub enum Iter<'a> {
-    /// Of a map with few of them.
+    /// Iterator of a map with few members.
     Few(std::slice::Iter<'a, (Text, Tree)>),
-    /// Of a map with many of them.
+    /// Iterator of a map with many members.
     Many(btree_map::Iter<'a, Text, Tree>),
 }
 
@@ -265,7 +265,7 @@ impl<'a> Iterator for Iter<'a> {
 
 impl ExactSizeIterator for Iter<'_> {}
 
-/// A member that is there, or the place for it.
+/// A member of a map, present or absent.
 #[derive(Debug)]
 pub struct Entry<'a> {
     map: &'a mut Map,
@@ -273,12 +273,12 @@ pub struct Entry<'a> {
 }
 
 impl<'a> Entry<'a> {
-    /// The member; this value when there was none.
+    /// Returns the member; inserts `value` if it is absent.
     pub fn or_insert(self, value: Tree) -> &'a mut Tree {
         self.or_insert_with(|| value)
     }
 
-    /// The member; what this makes when there was none.
+    /// Returns the member; inserts the result of `make` if it is absent.
     pub fn or_insert_with(self, make: impl FnOnce() -> Tree) -> &'a mut Tree {
         let Self { map, name } = self;
         map.make_room();

@@ -1,4 +1,4 @@
-//! Trees for serde: from any of its formats and to them.
+//! Serde for trees: any of its formats to trees and back.
 
 use std::fmt;
 
@@ -114,7 +114,7 @@ impl<'de> Visitor<'de> for MapVisitor {
     }
 }
 
-/// The name of a member, taken without a string of its own.
+/// The name of a member, deserialized without an intermediate string.
 struct NameOf(Text);
 
 impl<'de> Deserialize<'de> for NameOf {

@@ -1,4 +1,4 @@
-//! Trees behave as the values of `serde_json` do, and share what was not changed.
+//! Trees behave like values of `serde_json`, and share what was not changed.
 
 use proptest::prelude::*;
 use serde_json::Value;
@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::{Map, Tree, json};
 
 #[test]
-fn a_copy_does_not_see_what_is_changed_in_the_other() {
+fn a_change_of_one_copy_leaves_the_other() {
     let tree = json!({"a": {"b": [1, 2]}, "c": "x"});
     let mut copy = tree.clone();
     copy["a"]["b"][0] = 7.into();
@@ -26,7 +26,7 @@ fn pointers_find_members_and_items() {
 }
 
 #[test]
-fn of_members_with_one_name_the_last_counts() {
+fn the_last_of_members_with_one_name_counts() {
     let members = |names: &[&str]| {
         names
             .iter()
@@ -45,7 +45,7 @@ fn of_members_with_one_name_the_last_counts() {
     assert_eq!((many.len(), many.get("m5")), (300, Some(&Tree::from(905))));
 }
 
-/// Any JSON.
+/// Generates any JSON value.
 fn value() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
@@ -65,7 +65,7 @@ fn value() -> impl Strategy<Value = Value> {
 
 proptest! {
     #[test]
-    fn nothing_is_lost_on_the_way_to_a_tree_and_back(value in value()) {
+    fn values_round_trip_through_trees(value in value()) {
         let tree = Tree::from(value.clone());
         prop_assert_eq!(tree.to_string(), value.to_string());
         prop_assert_eq!(&serde_json::from_str::<Tree>(&value.to_string()).expect("JSON"), &Tree::from(serde_json::from_str::<Value>(&value.to_string()).expect("JSON")));

@@ -1,4 +1,4 @@
-//! Events of the YAML parser to a tree.
+//! Converts the events of the YAML parser to a tree.
 
 use std::collections::HashMap;
 
@@ -8,12 +8,16 @@ use crate::Tree;
 use crate::json::{self, DecodeError, DecodedTree, MAX_DEPTH, scan};
 use crate::status::quoted;
 
-/// How many values aliases may expand to in all: room for any real document, none for a bomb.
+/// Limit of the values that aliases of a document may expand to: more than any real document needs,
+/// and far below a billion-laughs bomb.
 const MAX_EXPANDED: usize = 100_000;
 
-/// The first document of a stream; an empty one is null.
+/// Reads the first document of a stream. An empty stream is null.
+///
+/// # Errors
+/// [`DecodeError::Syntax`] with upstream's message.
 pub(super) fn document(text: &str) -> Result<DecodedTree, DecodeError> {
-    // JSON is YAML, but its parser is faster and keeps its own rules for numbers and escapes.
+    // JSON is YAML, but the JSON decoder is faster and has Go's rules for numbers and escapes.
     if text.trim_start().starts_with('{')
         && let Ok(decoded) = json::decode_untyped(text.as_bytes())
     {
@@ -58,14 +62,15 @@ fn fault(line: usize, text: &str) -> DecodeError {
     })
 }
 
-/// A fault that the parser found. Clients know it by its last clause, and by a line that counts
-/// from 1 for faults of letters (the scanner's) and from 0 for faults of structure (the parser's).
+/// Converts an error of the parser to upstream's message. Clients know the last clause. Lines count
+/// from 1 for errors in characters (the scanner's) and from 0 for errors in structure (the
+/// parser's).
 fn syntax(line: usize, info: &str) -> DecodeError {
     let (context, text) = info
         .split_once(", ")
         .filter(|(context, _)| context.starts_with("while "))
         .unwrap_or(("", info));
-    // Where a line turns out to be no key, Kubernetes' parser misses its colon.
+    // For a line without a key, upstream's parser reports the missing colon.
     let text = if text == "simple key expected" {
         "could not find expected ':'"
     } else {
@@ -111,7 +116,7 @@ impl<'a> YamlReader<'a> {
     }
 
     fn alias(&mut self, anchor: usize, line: usize) -> Result<Tree, DecodeError> {
-        // An anchor that is not closed yet contains the alias itself.
+        // An alias inside of its own anchor: the anchor has no value yet.
         let tree = self
             .anchors
             .get(&anchor)
@@ -135,7 +140,7 @@ impl<'a> YamlReader<'a> {
 
     fn map(&mut self, depth: usize) -> Result<Tree, DecodeError> {
         let mut members = crate::tree::Map::new();
-        // What `<<` brings in gives way to what stands in the map itself.
+        // Members of the map itself override those that `<<` merges.
         let mut merged = Vec::new();
         loop {
             let (event, span) = self.next()?;
@@ -252,7 +257,7 @@ fn scalar(
     Ok(resolved.unwrap_or_else(|| Tree::from(text)))
 }
 
-/// What a plain scalar is by YAML 1.1; none for text.
+/// Resolves a plain scalar by the rules of YAML 1.1; `None` for a string.
 pub(super) fn plain(text: &str) -> Option<Tree> {
     match text {
         "" | "~" | "null" | "Null" | "NULL" => return Some(Tree::Null),
@@ -275,8 +280,8 @@ pub(super) fn plain(text: &str) -> Option<Tree> {
     }
     let digits = bare.trim_start_matches(['+', '-']);
     let decimal = bare.len() - digits.len() <= 1
-        && digits.contains(|letter: char| letter.is_ascii_digit())
-        && digits.starts_with(|letter: char| letter.is_ascii_digit() || letter == '.')
+        && digits.contains(|character: char| character.is_ascii_digit())
+        && digits.starts_with(|character: char| character.is_ascii_digit() || character == '.')
         && digits
             .bytes()
             .all(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b'e' | b'E' | b'+' | b'-'));

@@ -1,5 +1,5 @@
-//! A tree to YAML in blocks: members sorted, lists not indented below their key, texts plain where
-//! they read back as text.
+//! Writes a tree as block YAML: members sorted, lists not indented below their key, strings plain
+//! if they read back as strings.
 
 use super::read;
 use crate::Tree;
@@ -21,7 +21,7 @@ fn indent(out: &mut String, level: usize) {
     out.extend(std::iter::repeat_n(' ', level * 2));
 }
 
-/// `inline`: the first member stands behind a dash that is written already.
+/// Writes a map. `inline`: the first member follows a dash that is written already.
 fn map(out: &mut String, members: &crate::tree::Map, level: usize, inline: bool) {
     for (at, (name, member)) in members.iter().enumerate() {
         if at > 0 || !inline {
@@ -64,7 +64,7 @@ fn list(out: &mut String, items: &[Tree], level: usize, inline: bool) {
     }
 }
 
-/// A value without parts; ends before the end of its line.
+/// Writes a scalar, without the line end.
 fn leaf(out: &mut String, tree: &Tree, level: usize) {
     match tree {
         Tree::String(value) => text(out, value, level, false),
@@ -77,15 +77,15 @@ fn leaf(out: &mut String, tree: &Tree, level: usize) {
 }
 
 fn text(out: &mut String, value: &str, level: usize, key: bool) {
-    let printable = value.chars().all(|letter| {
-        letter == '\n'
-            || (!letter.is_control()
-                && !matches!(letter, '\u{feff}' | '\u{2028}' | '\u{2029}' | '\u{85}'))
+    let printable = value.chars().all(|character| {
+        character == '\n'
+            || (!character.is_control()
+                && !matches!(character, '\u{feff}' | '\u{2028}' | '\u{2029}' | '\u{85}'))
     });
     if !printable || needs_double_quotes(value) {
         double_quoted(out, value);
     } else if value.contains('\n') {
-        // A block cannot show spaces at the end of the text or before a break.
+        // A block scalar cannot represent spaces before a line end.
         if key || value.ends_with(' ') || value.contains(" \n") || value.trim().is_empty() {
             double_quoted(out, value);
         } else {
@@ -100,7 +100,7 @@ fn text(out: &mut String, value: &str, level: usize, key: bool) {
     }
 }
 
-/// True when a plain scalar would not read back as text.
+/// Returns whether a plain scalar would not read back as a string.
 fn needs_double_quotes(value: &str) -> bool {
     read::plain(value).is_some()
         || looks_like_time(value)
@@ -112,7 +112,7 @@ fn needs_double_quotes(value: &str) -> bool {
         )
 }
 
-/// `2026-01-02`, with or without a time of the day.
+/// Returns whether the string looks like `2026-01-02`, with or without a time.
 fn looks_like_time(value: &str) -> bool {
     let mut parts = value.splitn(3, '-');
     let (year, month, rest) = (
@@ -122,7 +122,7 @@ fn looks_like_time(value: &str) -> bool {
     );
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let day = rest
-        .find(|letter: char| !letter.is_ascii_digit())
+        .find(|character: char| !character.is_ascii_digit())
         .map_or(rest, |at| &rest[..at]);
     let after = &rest[day.len()..];
     year.len() == 4
@@ -133,11 +133,11 @@ fn looks_like_time(value: &str) -> bool {
         && (after.is_empty() || (after.starts_with(['T', 't', ' ']) && after.contains(':')))
 }
 
-/// `1:30` is a number of base 60 to old readers.
+/// Returns whether the string looks like `1:30`, which YAML 1.1 reads as a number of base 60.
 fn looks_sexagesimal(value: &str) -> bool {
     let digits = value.trim_start_matches(['+', '-']);
     digits.contains(':')
-        && digits.starts_with(|letter: char| letter.is_ascii_digit())
+        && digits.starts_with(|character: char| character.is_ascii_digit())
         && digits.split(':').all(|part| {
             !part.is_empty()
                 && part
@@ -208,8 +208,8 @@ fn block(out: &mut String, value: &str, level: usize) {
 
 fn double_quoted(out: &mut String, value: &str) {
     out.push('"');
-    for letter in value.chars() {
-        match letter {
+    for character in value.chars() {
+        match character {
             '"' => out.push_str("\\\""),
             '\\' => out.push_str("\\\\"),
             '\n' => out.push_str("\\n"),

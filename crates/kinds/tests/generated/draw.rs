@@ -1,13 +1,13 @@
-//! Objects of any kind, drawn from a seed.
+//! Generates objects of any kind from a seed.
 
 use exeunt_kinds::Tree;
 use exeunt_kinds::facts::{Shape, Type};
 
-/// Draws values for every shape of the table from a seed.
+/// A generator of values for every shape of the table.
 pub(crate) struct Draw(pub(crate) u64);
 
 impl Draw {
-    /// A number below a bound.
+    /// Returns a number below `bound`.
     pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.0 = self
             .0
@@ -22,7 +22,7 @@ impl Draw {
         .to_owned()
     }
 
-    /// An object with some of the members of its type.
+    /// Returns an object with some of the members of its type.
     pub(crate) fn object(&mut self, ty: &'static Type, depth: u64) -> Tree {
         let mut members = exeunt_kinds::tree::Map::new();
         for field in ty.fields.iter().filter(|field| field.number != 0) {

@@ -1,4 +1,4 @@
-//! Laws of the codecs over generated objects of every kind.
+//! Properties of the codecs over generated objects of every kind.
 
 mod draw;
 
@@ -11,13 +11,13 @@ fn shown(tree: &Tree, ty: &'static Type) -> String {
     String::from_utf8(json::encode(tree, ty)).expect("text")
 }
 
-/// Whether what reading gives was known; it need not be where there are floating numbers, which
-/// only the schemas of definitions have.
+/// Returns whether the predicted tree equals the decoded one. There is no prediction for
+/// floating-point numbers, which only JSON schemas have.
 fn is_known_as(known: Option<Tree>, read: &Tree, kind: &str) -> bool {
     known.map_or(kind == "CustomResourceDefinition", |known| known == *read)
 }
 
-/// Replaces, empties or removes some of the members of an object, and of the objects in it.
+/// Replaces, empties or removes some members of an object and of the objects in it.
 fn change(draw: &mut Draw, tree: &mut Tree, other: &Tree, levels: u8) {
     let Some(members) = tree.as_object_mut() else {
         return;
@@ -63,7 +63,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..64), cut in 0..400_usize, flip in any::<u8>()) {
+    fn any_bytes_decode_or_are_rejected(bytes in prop::collection::vec(any::<u8>(), 0..64), cut in 0..400_usize, flip in any::<u8>()) {
         let pod = type_named("io.k8s.api.core.v1.Pod").expect("in the table");
         let _ = protobuf::decode_message(&bytes, pod);
         let mut body = protobuf::encode(&Draw(u64::from(flip)).object(pod, 0), pod);
@@ -74,7 +74,7 @@ proptest! {
     }
 
     #[test]
-    fn an_object_is_written_alike_over_any_earlier_state(seed in any::<u64>()) {
+    fn an_object_is_encoded_alike_over_any_earlier_state(seed in any::<u64>()) {
         let mut draw = Draw(seed);
         let read = |bytes: &[u8]| serde_json::from_slice::<Tree>(bytes).expect("JSON");
         for row in resources() {

@@ -1,7 +1,7 @@
 //! Nothing new comes into a namespace that is not there or is on its way out, and the system's own
 //! namespaces stay.
 
-use kinds::status::{Cause, GroupResource, Status};
+use kinds::status::{GroupResource, Status, StatusCause};
 
 use crate::key;
 use crate::record;
@@ -42,7 +42,7 @@ fn terminating(target: &Target) -> Refusal {
     let why =
         format!("unable to create new content in namespace {name} because it is being terminated");
     let mut status = Status::forbidden(target.resource.group_resource(), &target.name, why);
-    let cause = Cause {
+    let cause = StatusCause {
         reason: "NamespaceTerminating".to_owned(),
         message: format!("namespace {name} is being terminated"),
         field: "metadata.namespace".to_owned(),

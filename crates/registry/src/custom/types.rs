@@ -1,7 +1,8 @@
 //! How the fields of custom kinds are owned under apply, made from their schemas.
 
+use kinds::CUSTOM_OBJECT;
 use kinds::apply::{CustomField, CustomShape, CustomType};
-use kinds::facts::{CUSTOM_OBJECT, ListType, Shape};
+use kinds::facts::{ListType, Shape};
 
 use super::schema::{Additional, Kind, ListKind, Schema};
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use futures::{FutureExt as _, StreamExt as _};
 use http_body_util::BodyExt as _;
-use kinds::status::{Cause, ListMeta, Status};
+use kinds::status::{ListMeta, Status, StatusCause};
 use registry::request::{FieldValidation, Refusal, Reply, Request, Verb, WatchEvent};
 
 use crate::service::{Server, Service};
@@ -219,9 +219,9 @@ async fn the_registry_receives_the_options_and_the_body_of_the_client() {
 #[tokio::test]
 async fn warnings_and_the_retry_time_become_headers() {
     let server = testing::server(|_| {
-        let cause = Cause {
+        let cause = StatusCause {
             reason: "DisruptionBudget".to_owned(),
-            ..Cause::default()
+            ..StatusCause::default()
         };
         let status = Status::too_many_requests("Cannot evict", vec![cause], 10);
         Err(Refusal {

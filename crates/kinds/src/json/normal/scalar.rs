@@ -1,4 +1,4 @@
-//! Values without parts: range checks and the one form in which the API shows them.
+//! Scalars: range checks and canonical forms.
 
 use std::borrow::Cow;
 
@@ -14,7 +14,7 @@ use crate::status::quoted;
 const SECONDS_LAYOUT: &str = "2006-01-02T15:04:05Z07:00";
 const MICROS_LAYOUT: &str = "2006-01-02T15:04:05.000000Z07:00";
 
-/// A string in the path of a value of this shape.
+/// Normalises a string for a field of this shape.
 pub(crate) fn text(
     text: Cow<'_, str>,
     shape: &Shape,
@@ -39,7 +39,7 @@ pub(crate) fn text(
     }))
 }
 
-/// A number, as it is written, in the path of a value of this shape.
+/// Normalises a number, given as the document has it, for a field of this shape.
 pub(crate) fn number(
     text: &str,
     shape: &Shape,
@@ -65,7 +65,7 @@ pub(crate) fn number(
     })
 }
 
-/// What null means where a value must be: in lists and in maps.
+/// Returns the value that null stands for in lists and maps, where Go has no null.
 pub(crate) fn zero(shape: &Shape) -> Tree {
     match shape {
         Shape::String => Tree::from(""),
@@ -86,9 +86,9 @@ pub(crate) fn zero(shape: &Shape) -> Tree {
     }
 }
 
-/// Standard base64, which comes back in its one canonical form.
+/// Checks standard base64 and returns it without line breaks.
 fn bytes(text: &str) -> Result<String, DecodeError> {
-    // Line breaks inside are allowed, as Go allows them.
+    // Go's decoder ignores line breaks.
     let text: Cow<'_, str> = if text.contains(['\r', '\n']) {
         text.replace(['\r', '\n'], "").into()
     } else {
@@ -111,17 +111,18 @@ fn bytes(text: &str) -> Result<String, DecodeError> {
     }
 }
 
-/// `2026-01-02T03:04:05Z`; parts of a second are cut off.
+/// Formats `2026-01-02T03:04:05Z`; truncates fractions of a second.
 pub(crate) fn seconds_text(time: Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
-/// `2026-01-02T03:04:05.000006Z`
+/// Formats `2026-01-02T03:04:05.000006Z`.
 pub(crate) fn micros_text(time: Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string()
 }
 
-/// A time as Go reads it with this layout. The zero time (year 1) is none.
+/// Parses a time with Go's layout. `None` for the zero time, year 1, which upstream treats as
+/// absent.
 pub(crate) fn time(text: &str, layout: &str) -> Result<Option<Timestamp>, DecodeError> {
     let micros = layout == MICROS_LAYOUT;
     let fault = |rest: &str, element: &str| {
@@ -171,7 +172,7 @@ pub(crate) fn time(text: &str, layout: &str) -> Result<Option<Timestamp>, Decode
                 }
             }));
     if !sound {
-        // What follows a complete time is another fault than a zone that is none.
+        // Go reports trailing characters after a complete time in another way than an invalid zone.
         if let Some(extra) = zone.strip_prefix('Z') {
             return Err(DecodeError::Value(format!(
                 "parsing time {}: extra text: {}",
@@ -194,7 +195,7 @@ pub(crate) fn time(text: &str, layout: &str) -> Result<Option<Timestamp>, Decode
     })
 }
 
-/// The first part of a well-formed time that is out of its range.
+/// Returns the first part of a well-formed time that is out of range, as Go names it.
 fn part_out_of_range(text: &str) -> &'static str {
     let part = |range: std::ops::Range<usize>| {
         text.get(range)

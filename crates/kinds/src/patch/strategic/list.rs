@@ -1,7 +1,7 @@
-//! How a strategic merge patch merges lists, and in which order the result stands.
+//! Merging lists in a strategic merge patch, and the order of the result.
 //!
-//! Items are of two sorts: those that the patch names and those that only the server knows. Each
-//! sort keeps its own order; a server's item goes before a patch's item only when both were in the
+//! There are two sorts of items: those that the patch names and those that only the server has.
+//! Each sort keeps its order. A server's item goes before a patch's item only if both were in the
 //! old list in that order. So new items come first, unless the patch also names old ones.
 
 use std::collections::{HashMap, HashSet};
@@ -10,7 +10,7 @@ use super::{Map, MemberSchema, PatchError, go, merge_members, new_items, new_val
 use crate::Tree;
 use crate::patch::strategic::{DIRECTIVE, unknown_directive};
 
-/// Merges a list when its field says so, else replaces it.
+/// Merges a list if its strategy says so, else replaces it.
 pub(super) fn merge_or_replace(
     known: Vec<Tree>,
     patch: Vec<Tree>,
@@ -23,8 +23,8 @@ pub(super) fn merge_or_replace(
     }
 }
 
-/// Merges a list whose order the patch gives (`$setElementOrder`). `change` is absent when only the
-/// order changes.
+/// Merges a list whose order the patch gives (`$setElementOrder`). `change` is `None` if the patch
+/// only reorders.
 pub(super) fn merge_in_order(
     known: Vec<Tree>,
     change: Option<Vec<Tree>>,
@@ -75,7 +75,7 @@ fn merge(
         let items = Tree::from_iter(known.into_iter().chain(patch));
         return Err(PatchError::Untyped(format!(
             "list element types are not identical: {}",
-            go::shown(&items)
+            go::render(&items)
         )));
     }
     if member.merge_key.is_empty() {
@@ -86,7 +86,7 @@ fn merge(
     merge_items(known, patch, member)
 }
 
-/// Merges lists of structures: directives first, then item by item.
+/// Merges lists of structures: first the directives, then item by item.
 fn merge_items(
     known: Vec<Tree>,
     patch: Vec<Tree>,
@@ -139,14 +139,15 @@ fn merge_items(
 
 fn key_of<'a>(item: &'a Map, key: &str) -> Result<&'a Tree, PatchError> {
     item.get(key).ok_or_else(|| {
-        let shown = go::shown(&Tree::Object(item.clone()));
+        let shown = go::render(&Tree::Object(item.clone()));
         PatchError::Untyped(format!(
             "map: {shown} does not contain declared merge key: {key}"
         ))
     })
 }
 
-/// What makes an item this item: its key, or its value for scalars (empty key).
+/// Returns the identity of an item: the value of its key, or the item itself for scalars (empty
+/// `key`).
 fn identity(item: &Tree, key: &str) -> Option<String> {
     if key.is_empty() {
         Some(item.to_string())
@@ -155,8 +156,7 @@ fn identity(item: &Tree, key: &str) -> Option<String> {
     }
 }
 
-/// The first place of each item. Looking them up by hash keeps long lists from taking quadratic
-/// time.
+/// Returns the first position of each item. A hash map keeps long lists from taking quadratic time.
 fn places(list: &[Tree], key: &str) -> HashMap<String, usize> {
     let mut places = HashMap::with_capacity(list.len());
     for (place, item) in list.iter().enumerate() {
@@ -167,8 +167,7 @@ fn places(list: &[Tree], key: &str) -> HashMap<String, usize> {
     places
 }
 
-/// Puts the merged items in order: `patch_order` for those that it names, `server_order` for the
-/// rest.
+/// Orders the merged items: by `patch_order` those that it names, by `server_order` the others.
 fn in_order(
     merged: Vec<Tree>,
     patch_order: &[Tree],
@@ -204,13 +203,13 @@ fn in_order(
     out
 }
 
-/// The items of the patch must stand in the order that the directive gives.
+/// Checks that the items of the patch have the order of the directive.
 fn check_order(patch: &[Tree], order: &[Tree], key: &str) -> Result<(), PatchError> {
     let mut rest = order.iter();
     for item in patch.iter().filter(|item| item.get(DIRECTIVE).is_none()) {
         let wanted = identity(item, key);
         if !rest.any(|place| identity(place, key) == wanted) {
-            let (patch, order) = (go::shown(&patch.into()), go::shown(&order.into()));
+            let (patch, order) = (go::render(&patch.into()), go::render(&order.into()));
             let why = format!(
                 "The order in patch list:\n{patch}\n doesn't match $setElementOrder list:\n{order}\n"
             );

@@ -6,7 +6,7 @@
 //! retry cannot arise.
 
 use kinds::selector::LabelSelector;
-use kinds::status::{Cause, GroupResource, Status};
+use kinds::status::{GroupResource, Status, StatusCause};
 use rules::eviction::{self, BudgetState, Outcome, PodState, RETRY_AFTER_SECONDS};
 
 use crate::request::Refusal;
@@ -194,7 +194,7 @@ fn none_allowed(budget: &BudgetFacts) -> String {
 }
 
 fn too_many_requests(why: String, retry_after_seconds: u32) -> Refusal {
-    let cause = Cause {
+    let cause = StatusCause {
         reason: "DisruptionBudget".to_owned(),
         message: why,
         field: String::new(),

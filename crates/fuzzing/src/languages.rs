@@ -1,5 +1,5 @@
-//! Small languages: selectors, quantities, durations. The law: what was read is written in a form
-//! that is read as the same.
+//! Selectors, quantities, durations. The property: a parsed value formats to a string that parses
+//! to the same value.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -57,7 +57,7 @@ pub fn quantity(input: &[u8]) {
             (quantity.value(), quantity.milli_value()),
             "{text}"
         );
-        // Up is away from zero.
+        // Rounding up is away from zero.
         assert_eq!(
             quantity.rounded_up_to_milli().cmp(&quantity).is_lt(),
             quantity.is_negative() && quantity.rounded_up_to_milli() != quantity
