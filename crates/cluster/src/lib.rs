@@ -51,5 +51,5 @@ pub use control::ControllerOptions;
 pub use node::{NodeOptions, OptionsError as NodeOptionsError};
 pub use registry::Gates;
 pub use registry::request::User;
-pub use server::{Service, TokenFile, TokenFileError, administrator};
+pub use server::{CallerService, TokenFile, TokenFileError, administrator};
 pub use store::{EngineError, Store};

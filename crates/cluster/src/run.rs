@@ -12,7 +12,7 @@ use registry::request::User;
 use registry::{Component, Registry};
 use server::certs::Certs;
 use server::listen::Listener;
-use server::{Server, Service, ServiceAccountTokens};
+use server::{CallerService, Server, ServiceAccountTokens};
 use store::Store;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -123,7 +123,7 @@ impl Cluster {
 
     /// The HTTP service as the network sees it: requests authenticate by their headers.
     #[must_use]
-    pub fn service(&self) -> Service {
+    pub fn service(&self) -> CallerService {
         self.server.service()
     }
 

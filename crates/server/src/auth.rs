@@ -19,7 +19,7 @@ use kinds::status::Status;
 use registry::request::User;
 
 pub use accounts::ServiceAccountTokens;
-pub(crate) use accounts::{AUDIENCE, ServiceAccount};
+pub(crate) use accounts::{AUDIENCE, AuthenticatedAccount};
 pub(crate) use certificate::{ClientVerifier, Peer};
 pub(crate) use impersonate::{ImpersonationCheck, requested_impersonation};
 pub use tokens::{TokenFile, TokenFileError};
@@ -53,15 +53,15 @@ pub fn administrator(name: &str) -> User {
 
 /// The outcome of a successful authentication.
 #[derive(Clone, Debug)]
-pub(crate) enum Identity {
+pub(crate) enum Authenticated {
     /// A user whose credentials are valid by themselves.
     User(Arc<User>),
     /// A service account with a valid token. `ServerState::is_current` checks that the account
     /// still exists.
-    ServiceAccount(ServiceAccount),
+    ServiceAccount(AuthenticatedAccount),
 }
 
-impl Identity {
+impl Authenticated {
     pub(crate) fn user(&self) -> &Arc<User> {
         match self {
             Self::User(user) => user,
@@ -103,9 +103,9 @@ impl Authenticator {
         peer: &Peer,
         headers: &HeaderMap,
         now: Timestamp,
-    ) -> Result<Identity, Status> {
+    ) -> Result<Authenticated, Status> {
         if let Some(user) = peer.user() {
-            return Ok(Identity::User(user.clone()));
+            return Ok(Authenticated::User(user.clone()));
         }
         let token = bearer(headers);
         if let Some(known) = token.and_then(|token| self.token(token, &[AUDIENCE], now)) {
@@ -116,7 +116,7 @@ impl Authenticator {
         }
         self.anonymous
             .clone()
-            .map(Identity::User)
+            .map(Authenticated::User)
             .ok_or_else(Status::unauthorized)
     }
 
@@ -127,16 +127,16 @@ impl Authenticator {
         token: &str,
         audiences: &[&str],
         now: Timestamp,
-    ) -> Option<Identity> {
+    ) -> Option<Authenticated> {
         let listed = self
             .tokens
             .user(token)
             .filter(|_| audiences.contains(&AUDIENCE));
-        listed.map(Identity::User).or_else(|| {
+        listed.map(Authenticated::User).or_else(|| {
             self.accounts
                 .as_ref()?
                 .account(token, audiences, now)
-                .map(Identity::ServiceAccount)
+                .map(Authenticated::ServiceAccount)
         })
     }
 }

@@ -19,8 +19,8 @@ pub trait Backend: Send + Sync + 'static {
         Ok(())
     }
 
-    /// The rows of the custom kinds that are served now. While a definition stays as it is, its rows
-    /// are equal from call to call.
+    /// Returns the rows of the custom resources that are served now. They stay equal while their
+    /// definitions do not change.
     fn custom_rows(&self) -> Vec<ResourceRef> {
         Vec::new()
     }

@@ -1,11 +1,11 @@
 //! The HTTP side of the API server: TLS, authentication, authorization, flow control, content
 //! negotiation, discovery, OpenAPI, watch streams, metrics and health. Knows no storage engine.
 //!
-//! A request arrives through [`listen`] or, inside this process, through a [`Service`]. `handle`
-//! takes it through `attributes` (what the request is about), `auth` (the user), `authorize`
-//! (whether the user may), `flow` (the in-flight limit), `route` (resource and action), `negotiate`
-//! and `query` (media types and options), one call to the [`Backend`], and `respond` or `watch` for
-//! the answer.
+//! A request arrives through [`listen`] or, inside this process, through a [`CallerService`].
+//! `handle` takes it through `attributes` (what the request is about), `auth` (the user),
+//! `authorize` (whether the user may), `flow` (the in-flight limit), `route` (resource and action),
+//! `negotiate` and `query` (media types and options), one call to the [`Backend`], and `respond` or
+//! `watch` for the answer.
 //!
 //! Invariants: a `Status` becomes HTTP only in `respond`; the bytes of stored objects are never
 //! encoded again for JSON; a panic, or a client that disconnects, ends one request and never the
@@ -50,4 +50,4 @@ pub use auth::{ServiceAccountTokens, TokenFile, TokenFileError, administrator, a
 pub use backend::Backend;
 pub use body::Body;
 pub use kubelet::{PodLogOptions, PodLogs};
-pub use service::{ResponseFuture, Server, ServerConfig, Service};
+pub use service::{CallerService, ResponseFuture, Server, ServerConfig};

@@ -6,7 +6,7 @@ use kinds::status::{FieldError, GroupResource, Status};
 use kinds::tree::json;
 use registry::request::{Body, BodyForm, Refusal, User};
 
-use crate::auth::{AUDIENCE, Identity};
+use crate::auth::{AUDIENCE, Authenticated};
 use crate::authorize::{AccessRequest, AccessTarget};
 use crate::route::{Action, Route};
 use crate::state::ServerState;
@@ -121,8 +121,8 @@ async fn token_review(state: &ServerState, review: &Tree) -> Result<Tree, Status
         match state.authenticator.token(token, &asked, state.clock.now()) {
             Some(known) if state.is_current(&known).await => {
                 let audiences = match &known {
-                    Identity::ServiceAccount(account) => account.audiences.clone(),
-                    Identity::User(_) => vec![AUDIENCE.to_owned()],
+                    Authenticated::ServiceAccount(account) => account.audiences.clone(),
+                    Authenticated::User(_) => vec![AUDIENCE.to_owned()],
                 };
                 json!({"authenticated": true, "user": user_info(known.user()), "audiences": audiences})
             }

@@ -83,18 +83,18 @@ impl Server {
     /// Returns a service whose requests all come from this user, for callers inside this process:
     /// `kube::Client::new(server.service_as(user), "default")`.
     #[must_use]
-    pub fn service_as(&self, user: User) -> Service {
+    pub fn service_as(&self, user: User) -> CallerService {
         self.service_for(Peer::Inside(Arc::new(user)))
     }
 
     /// Returns a service whose requests authenticate by their headers, as over the network.
     #[must_use]
-    pub fn service(&self) -> Service {
+    pub fn service(&self) -> CallerService {
         self.service_for(Peer::Unknown)
     }
 
-    pub(crate) fn service_for(&self, peer: Peer) -> Service {
-        Service {
+    pub(crate) fn service_for(&self, peer: Peer) -> CallerService {
+        CallerService {
             state: self.state.clone(),
             peer,
         }
@@ -119,14 +119,14 @@ impl std::fmt::Debug for Server {
 
 /// A tower and hyper service that answers the requests of one caller. Cheap to clone.
 #[derive(Clone)]
-pub struct Service {
+pub struct CallerService {
     state: Arc<ServerState>,
     peer: Peer,
 }
 
-impl std::fmt::Debug for Service {
+impl std::fmt::Debug for CallerService {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.debug_struct("Service")
+        out.debug_struct("CallerService")
             .field("peer", &self.peer)
             .finish_non_exhaustive()
     }
@@ -135,7 +135,7 @@ impl std::fmt::Debug for Service {
 /// The future of a response. Dropping it cancels the request.
 pub type ResponseFuture = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 
-impl Service {
+impl CallerService {
     /// Answers one request.
     pub fn answer<B>(&self, request: Request<B>) -> ResponseFuture
     where
@@ -147,7 +147,7 @@ impl Service {
     }
 }
 
-impl<B> tower::Service<Request<B>> for Service
+impl<B> tower::Service<Request<B>> for CallerService
 where
     B: http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: std::fmt::Display,
@@ -165,7 +165,7 @@ where
     }
 }
 
-impl<B> hyper::service::Service<Request<B>> for Service
+impl<B> hyper::service::Service<Request<B>> for CallerService
 where
     B: http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: std::fmt::Display,

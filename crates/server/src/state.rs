@@ -8,7 +8,7 @@ use kinds::facts::Resource;
 use registry::request::{Refusal, Reply, Request, User, Verb};
 use tokio_util::sync::CancellationToken;
 
-use crate::auth::{Authenticator, Identity};
+use crate::auth::{Authenticated, Authenticator};
 use crate::authorize::{self, AccessRequest, PolicyCache};
 use crate::backend::Backend;
 use crate::encodings::Encodings;
@@ -116,8 +116,8 @@ impl ServerState {
 
     /// Returns whether an identity still exists. Deleting a service account, or an object that a
     /// token is bound to, invalidates the token, even if another object of the same name follows.
-    pub(crate) async fn is_current(&self, known: &Identity) -> bool {
-        let Identity::ServiceAccount(account) = known else {
+    pub(crate) async fn is_current(&self, known: &Authenticated) -> bool {
+        let Authenticated::ServiceAccount(account) = known else {
             return true;
         };
         let at = |plural| {
@@ -229,7 +229,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::auth::ServiceAccount;
+    use crate::auth::AuthenticatedAccount;
     use crate::testing;
 
     #[tokio::test]
@@ -263,7 +263,7 @@ mod tests {
             });
             let (namespace, name, audiences) =
                 ("kube-system".to_owned(), name.to_owned(), Vec::new());
-            let account = ServiceAccount {
+            let account = AuthenticatedAccount {
                 namespace,
                 name,
                 user,
@@ -273,7 +273,7 @@ mod tests {
             assert_eq!(
                 server
                     .state
-                    .is_current(&Identity::ServiceAccount(account.clone()))
+                    .is_current(&Authenticated::ServiceAccount(account.clone()))
                     .await,
                 expected,
                 "{account:?}"

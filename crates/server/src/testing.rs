@@ -18,7 +18,7 @@ use registry::request::{Refusal, Reply, Request as Asked, User};
 use crate::auth::TokenFile;
 use crate::backend::Backend;
 use crate::body::Body;
-use crate::service::{Server, ServerConfig, Service};
+use crate::service::{CallerService, Server, ServerConfig};
 
 static TYPE: Type = Type {
     name: "io.k8s.api.core.v1.Pod",
@@ -176,7 +176,7 @@ fn server_over(
 
 /// Sends a request: method and target, headers, and body.
 pub(crate) async fn send(
-    service: &Service,
+    service: &CallerService,
     line: &str,
     headers: &[(&str, &str)],
     body: impl Into<Bytes>,

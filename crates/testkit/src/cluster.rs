@@ -13,7 +13,8 @@ use anyhow::Context as _;
 use bytes::Bytes;
 use clock::{Clock, Entropy};
 use cluster::{
-    Config, ControllerOptions, Gates, NodeOptions, Service, Storage, Store, User, administrator,
+    CallerService, Config, ControllerOptions, Gates, NodeOptions, Storage, Store, User,
+    administrator,
 };
 use futures::FutureExt as _;
 use http::header::AUTHORIZATION;
@@ -183,7 +184,7 @@ impl Cluster {
 
     /// Returns the HTTP service as the network sees it: requests authenticate by their headers.
     #[must_use]
-    pub fn service(&self) -> Service {
+    pub fn service(&self) -> CallerService {
         self.cluster.service()
     }
 
@@ -251,7 +252,7 @@ impl Cluster {
     }
 }
 
-async fn exchange(service: Service, mut request: http::Request<Bytes>) -> Answer {
+async fn exchange(service: CallerService, mut request: http::Request<Bytes>) -> Answer {
     authorize(request.headers_mut());
     // Below the service it is the listener that keeps the body of such an answer back.
     let bodiless = request.method() == http::Method::HEAD;

@@ -22,7 +22,7 @@ use http::{Request, Response};
 use http_body_util::{BodyExt as _, Full};
 use registry::Registry;
 use registry::request::User;
-use server::{Body, Server, ServerConfig, Service, TokenFile};
+use server::{Body, CallerService, Server, ServerConfig, TokenFile};
 use store::{Store, StoreOptions};
 use tokio::task::JoinSet;
 
@@ -75,7 +75,7 @@ fn line(what: &str, each: Duration, compared: Option<(Duration, &str)>) {
 
 #[derive(Clone)]
 struct BenchServer {
-    service: Service,
+    service: CallerService,
 }
 
 impl BenchServer {

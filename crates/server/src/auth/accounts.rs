@@ -36,7 +36,7 @@ const CLOCK_SKEW_SECONDS: i64 = 60;
 
 /// The service account that a valid token names.
 #[derive(Clone, Debug)]
-pub(crate) struct ServiceAccount {
+pub(crate) struct AuthenticatedAccount {
     pub(crate) namespace: String,
     pub(crate) name: String,
     /// The user that requests with the token act as. Its uid is the account's.
@@ -110,7 +110,7 @@ impl KubernetesClaims {
         }
     }
 
-    fn into_account(self, audiences: Vec<String>) -> ServiceAccount {
+    fn into_account(self, audiences: Vec<String>) -> AuthenticatedAccount {
         let bound = [
             ("pods", self.pod),
             ("secrets", self.secret),
@@ -134,7 +134,7 @@ impl KubernetesClaims {
             uid: account.uid,
             groups: groups.into(),
         };
-        ServiceAccount {
+        AuthenticatedAccount {
             namespace,
             name: account.name,
             user: Arc::new(user),
@@ -225,7 +225,7 @@ impl ServiceAccountTokens {
         token: &str,
         audiences: &[&str],
         now: Timestamp,
-    ) -> Option<ServiceAccount> {
+    ) -> Option<AuthenticatedAccount> {
         let (signed, signature) = token.rsplit_once('.')?;
         let (header, claims) = signed.split_once('.')?;
         let header: JwtHeader = decode_part(header)?;

@@ -24,8 +24,8 @@ pub struct TokenFile {
 }
 
 impl TokenFile {
-    /// Parses a token file. Blank lines and lines that begin with `#` are skipped, and so are spaces
-    /// around a column.
+    /// Parses a token file. Blank lines and lines that begin with `#` are skipped, and so are
+    /// spaces around a column.
     ///
     /// # Errors
     /// The first line that is not `token,user,uid[,"group1,group2"]`.

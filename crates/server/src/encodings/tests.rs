@@ -7,7 +7,7 @@ use registry::request::User;
 use store::Store;
 
 use crate::auth::TokenFile;
-use crate::service::{Server, ServerConfig, Service};
+use crate::service::{CallerService, Server, ServerConfig};
 use crate::testing::{now, send};
 
 const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
@@ -20,7 +20,7 @@ const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 
 struct TestServer {
     server: Server,
-    service: Service,
+    service: CallerService,
 }
 
 impl TestServer {

@@ -10,7 +10,7 @@ use http_body_util::BodyExt as _;
 use kinds::status::{ListMeta, Status, StatusCause};
 use registry::request::{FieldValidation, Refusal, Reply, Request, Verb, WatchEvent};
 
-use crate::service::{Server, Service};
+use crate::service::{CallerService, Server};
 use crate::testing::{self, read, send};
 
 const POD: &str =
@@ -64,7 +64,7 @@ fn pods() -> Server {
 }
 
 /// Returns a service, and the requests that reached its registry.
-fn recorded() -> (Service, Arc<Mutex<Vec<Request>>>) {
+fn recorded() -> (CallerService, Arc<Mutex<Vec<Request>>>) {
     let seen: Arc<Mutex<Vec<Request>>> = Arc::default();
     let kept = seen.clone();
     let server = testing::server(move |request| {
