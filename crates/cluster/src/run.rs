@@ -23,7 +23,7 @@ use crate::logs::SimulatedLogs;
 
 /// A running cluster.
 ///
-/// Dropping it tells all parts to end and waits for nothing; [`Cluster::stop`] ends them in order.
+/// Dropping it asks all parts to end and waits for nothing; [`Cluster::stop`] ends them in order.
 #[derive(Debug)]
 pub struct Cluster {
     registry: Registry,

@@ -132,7 +132,8 @@ macro_rules! snapshot {
                 let kind = object["kind"].as_str().unwrap_or_default();
                 let version = object["apiVersion"].as_str().unwrap_or_default();
                 $(if kind == <$kind as k8s_openapi::Resource>::KIND && version == <$kind as k8s_openapi::Resource>::API_VERSION {
-                    self.$field.push(serde_json::from_value(object)?);
+                    // From a string, as answers are: types are compiled for one kind of input.
+                    self.$field.push(serde_json::from_str(&object.to_string())?);
                     return Ok(true);
                 })*
                 Ok(false)

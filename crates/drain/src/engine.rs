@@ -454,9 +454,9 @@ impl DrainEngine {
         }
         if !filtered.evict.is_empty() && !self.state.options().dry_run {
             let config = watcher::Config::default().fields(&format!("spec.nodeName={node}"));
-            let api = Api::<Pod>::all(self.client.clone());
             self.watches.spawn(watch::pods(
-                api,
+                self.client.clone(),
+                None,
                 config,
                 node.to_owned(),
                 self.sender.clone(),
@@ -478,9 +478,9 @@ impl DrainEngine {
             }
             _ => watcher::Config::default(),
         };
-        let api = Api::<Pod>::namespaced(self.client.clone(), namespace);
         self.watches.spawn(watch::pods(
-            api,
+            self.client.clone(),
+            Some(namespace.to_owned()),
             config,
             group.to_owned(),
             self.sender.clone(),

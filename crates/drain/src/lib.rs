@@ -26,6 +26,7 @@
 pub mod budget;
 pub mod cluster;
 pub mod cordon;
+pub mod dynamic;
 pub mod engine;
 pub mod event;
 pub mod evict;

@@ -227,7 +227,8 @@ mod tests {
             "n"
         };
         let pod = json!({"metadata": {"name": "p"}, "status": status,
-            "spec": {"nodeName": node, "containers": [], "readinessGates": [{"conditionType": "lb"}]}});
+            "spec": {"nodeName": node, "containers": [],
+                "readinessGates": [{"conditionType": "lb"}]}});
         let found =
             unready(&snapshot, &serde_json::from_value(pod).expect("a pod")).expect("not ready");
         assert_eq!((found.reason, found.why.as_str()), (reason, why));
@@ -235,10 +236,14 @@ mod tests {
 
     #[test]
     fn the_reason_is_the_one_that_explains_most() {
-        let crash = json!({"name": "c", "image": "i", "imageID": "", "ready": false, "restartCount": 7,
-            "state": {"waiting": {"reason": "CrashLoopBackOff"}}, "lastState": {"terminated": {"exitCode": 1, "startedAt": null, "finishedAt": null}}});
-        let side = json!({"name": "s", "image": "i", "imageID": "", "ready": false, "restartCount": 0, "state": {"running": {"startedAt": null}}});
-        let pull = json!({"name": "c", "image": "i", "imageID": "", "ready": false, "restartCount": 0, "state": {"waiting": {"reason": "ImagePullBackOff"}}});
+        let crash = json!({"name": "c", "image": "i", "imageID": "", "ready": false,
+            "restartCount": 7,
+            "state": {"waiting": {"reason": "CrashLoopBackOff"}},
+            "lastState": {"terminated": {"exitCode": 1, "startedAt": null, "finishedAt": null}}});
+        let side = json!({"name": "s", "image": "i", "imageID": "", "ready": false,
+            "restartCount": 0, "state": {"running": {"startedAt": null}}});
+        let pull = json!({"name": "c", "image": "i", "imageID": "", "ready": false,
+            "restartCount": 0, "state": {"waiting": {"reason": "ImagePullBackOff"}}});
         let both = json!({"phase": "Running", "containerStatuses": [side, crash]});
         check(
             both,
@@ -270,7 +275,8 @@ mod tests {
             UnreadyReason::NotReady,
             "readiness gate lb is not True",
         );
-        let scheduled = json!([{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3 nodes"}]);
+        let scheduled = json!([{"type": "PodScheduled", "status": "False",
+            "reason": "Unschedulable", "message": "0/3 nodes"}]);
         check(
             json!({"phase": "Pending", "conditions": scheduled}),
             UnreadyReason::Unschedulable,

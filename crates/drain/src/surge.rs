@@ -18,12 +18,11 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams};
-use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event};
 use kube::{Client, ResourceExt as _};
 use serde_json::json;
 
-use crate::{evict, pods};
+use crate::{dynamic, evict, pods};
 pub use workload::WorkloadKind;
 pub(crate) use workload::can_surge;
 
@@ -152,11 +151,10 @@ pub(crate) async fn raise(client: &Client, pod: &Pod, node: &str) -> Result<Surg
 
 /// Waits until another pod of the same owner is ready.
 async fn another_is_ready(client: &Client, pod: &Pod) {
-    let api = Api::<Pod>::namespaced(client.clone(), pods::namespace(pod));
     let owner = pods::controller_of(pod).map(|owner| owner.uid.clone());
-    let mut events = watcher::watcher(api, watcher::Config::default())
-        .default_backoff()
-        .boxed();
+    let namespace = Some(pods::namespace(pod));
+    let mut events =
+        dynamic::watch::<Pod>(client.clone(), namespace, watcher::Config::default()).boxed();
     while let Some(event) = events.next().await {
         if let Ok(Event::Apply(other) | Event::InitApply(other)) = event {
             let same_owner = pods::controller_of(&other).map(|owner| owner.uid.clone()) == owner;
@@ -204,10 +202,9 @@ async fn members_are_back(client: &Client, surge: &SurgedWorkload) {
     };
     let wanted = workload::members(&set, before(&set).unwrap_or(1));
     let mut up: BTreeMap<String, bool> = BTreeMap::new();
-    let api = Api::<Pod>::namespaced(client.clone(), &surge.namespace);
-    let mut events = watcher::watcher(api, watcher::Config::default())
-        .default_backoff()
-        .boxed();
+    let namespace = Some(surge.namespace.as_str());
+    let mut events =
+        dynamic::watch::<Pod>(client.clone(), namespace, watcher::Config::default()).boxed();
     while let Some(event) = events.next().await {
         let is_complete = match event {
             Ok(Event::Init) => {

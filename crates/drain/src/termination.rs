@@ -94,11 +94,14 @@ mod tests {
     #[test]
     fn the_cause_follows_from_pod_node_and_time() {
         let pod = |finalizers: &[&str]| -> Pod {
-            let metadata = json!({"deletionTimestamp": "2026-01-01T00:01:00Z", "deletionGracePeriodSeconds": 30, "finalizers": finalizers});
+            let metadata = json!({"deletionTimestamp": "2026-01-01T00:01:00Z",
+                "deletionGracePeriodSeconds": 30, "finalizers": finalizers});
             serde_json::from_value(json!({"metadata": metadata})).expect("a pod")
         };
         let node = |ready: &str| -> Node {
-            serde_json::from_value(json!({"metadata": {}, "status": {"conditions": [{"type": "Ready", "status": ready}]}})).expect("a node")
+            serde_json::from_value(json!({"metadata": {},
+                "status": {"conditions": [{"type": "Ready", "status": ready}]}}))
+            .expect("a node")
         };
         let at =
             |text: &str| -> Timestamp { format!("2026-01-01T{text}Z").parse().expect("a time") };

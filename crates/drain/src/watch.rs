@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event};
-use kube::{Api, Client, ResourceExt as _};
+use kube::{Client, ResourceExt as _};
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::cordon::CordonChange;
+use crate::dynamic;
 use crate::evict::{self, EvictionResponse, PodRef};
 use crate::filter::FilteredPods;
 use crate::surge::{SurgeResult, SurgedWorkload};
@@ -59,12 +59,13 @@ pub(crate) enum EvictionApi {
 
 /// Watches the pods that `config` selects, on behalf of the drain of `node`.
 pub(crate) async fn pods(
-    api: Api<Pod>,
+    client: Client,
+    namespace: Option<String>,
     config: watcher::Config,
     node: String,
     inputs: UnboundedSender<EngineInput>,
 ) {
-    let mut events = watcher::watcher(api, config).default_backoff().boxed();
+    let mut events = dynamic::watch::<Pod>(client, namespace.as_deref(), config).boxed();
     let mut listed = BTreeSet::new();
     while let Some(event) = events.next().await {
         let input = match event {
@@ -91,9 +92,7 @@ pub(crate) async fn pods(
 /// Watches a node.
 pub(crate) async fn node(client: Client, name: String, inputs: UnboundedSender<EngineInput>) {
     let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
-    let mut events = watcher::watcher(Api::<Node>::all(client), config)
-        .default_backoff()
-        .boxed();
+    let mut events = dynamic::watch::<Node>(client, None, config).boxed();
     let mut found = false;
     while let Some(event) = events.next().await {
         let seen = match event {
@@ -119,12 +118,8 @@ pub(crate) async fn node(client: Client, name: String, inputs: UnboundedSender<E
 
 /// Watches all budgets.
 pub(crate) async fn budgets(client: Client, inputs: UnboundedSender<EngineInput>) {
-    let mut events = watcher::watcher(
-        Api::<PodDisruptionBudget>::all(client),
-        watcher::Config::default(),
-    )
-    .default_backoff()
-    .boxed();
+    let mut events =
+        dynamic::watch::<PodDisruptionBudget>(client, None, watcher::Config::default()).boxed();
     while let Some(event) = events.next().await {
         let input = match event {
             Ok(Event::Apply(budget) | Event::InitApply(budget)) => {

@@ -5,7 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use jiff::Timestamp;
 
 use crate::bucket::{RateLimit, TokenBucket};
-use crate::recorder::{EventOrigin, EventType, PendingEvent};
+use crate::pending::{EventOrigin, EventType, PendingEvent};
 
 /// How many written events are remembered in order to raise their counts, and about how many
 /// objects the rate is known. client-go's caches have this size.

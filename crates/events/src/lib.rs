@@ -14,9 +14,11 @@
 
 mod bucket;
 mod correlate;
+mod pending;
 mod recorder;
 mod write;
 
 pub use bucket::RateLimit;
-pub use recorder::{EventBroadcaster, EventRecorder, EventType};
+pub use pending::EventType;
+pub use recorder::{EventBroadcaster, EventRecorder};
 pub use write::EventWriter;

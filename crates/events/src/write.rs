@@ -10,7 +10,7 @@ use tracing::debug;
 
 use crate::bucket::RateLimit;
 use crate::correlate::{Correlation, Correlator};
-use crate::recorder::PendingEvent;
+use crate::pending::PendingEvent;
 
 /// How often an event is created under another name when its name is taken. In virtual time a
 /// controller and a node agent may well emit an event about one pod in the same nanosecond.

@@ -311,9 +311,8 @@ fn pod_of(budget: u32, pod: u32) -> Value {
 
 /// Shows every status of a budget to its board, for ever.
 async fn watch(client: Client, boards: Arc<Vec<Mutex<Board>>>) {
-    let api: Api<PodDisruptionBudget> = Api::namespaced(client, NAMESPACE);
-    let mut budgets = watcher(api, watcher::Config::default())
-        .default_backoff()
+    let config = watcher::Config::default();
+    let mut budgets = drain::dynamic::watch::<PodDisruptionBudget>(client, Some(NAMESPACE), config)
         .applied_objects()
         .boxed();
     while let Some(budget) = budgets.next().await {

@@ -4,7 +4,7 @@
 //! request, a report of the runtime, a time that is due), the worker of the pod is synced once
 //! ([`sync`]): `pod/phase.rs` decides, its requests go to the runtime, and at most one request per
 //! pod goes to the API. While that request is in flight the pod may be synced again, but the status
-//! to publish is computed anew when the response arrives, so there is never a queue of states.
+//! to publish is computed again when the response arrives, so there is never a queue of states.
 //!
 //! An idle pod costs its entry here and nothing else: no task, and no timer of its own.
 

@@ -172,7 +172,8 @@ impl World {
     /// Nobody counts here, so the status is written by hand.
     async fn budget(&self, number: usize, allowed: usize) {
         let body = json!({"metadata": {"name": format!("b{number}")},
-            "spec": {"minAvailable": 0, "selector": {"matchLabels": {"app": format!("a{number}")}}}});
+            "spec": {"minAvailable": 0,
+                "selector": {"matchLabels": {"app": format!("a{number}")}}}});
         self.expect(
             201,
             "poddisruptionbudgets",
@@ -185,7 +186,8 @@ impl World {
     }
 
     async fn allow(&self, number: usize, allowed: usize) {
-        let status = json!({"status": {"observedGeneration": 1, "disruptionsAllowed": allowed, "currentHealthy": 1, "desiredHealthy": 1, "expectedPods": 1}});
+        let status = json!({"status": {"observedGeneration": 1, "disruptionsAllowed": allowed,
+            "currentHealthy": 1, "desiredHealthy": 1, "expectedPods": 1}});
         self.expect(
             200,
             "poddisruptionbudgets",
@@ -254,12 +256,16 @@ fn manager() -> WriteOptions {
 
 fn pod(number: usize) -> Value {
     json!({"apiVersion": "v1", "kind": "Pod",
-        "metadata": {"name": format!("p{number}"), "labels": {"app": format!("a{}", number % BUDGETS), "all": "x"}},
-        "spec": {"nodeName": "nowhere", "terminationGracePeriodSeconds": 0, "automountServiceAccountToken": false,
-            "containers": [{"name": "c", "image": "pause", "resources": {"requests": {"cpu": "1m", "memory": "1Mi"}}}]}})
+        "metadata": {"name": format!("p{number}"),
+            "labels": {"app": format!("a{}", number % BUDGETS), "all": "x"}},
+        "spec": {"nodeName": "nowhere", "terminationGracePeriodSeconds": 0,
+            "automountServiceAccountToken": false,
+            "containers": [{"name": "c", "image": "pause",
+                "resources": {"requests": {"cpu": "1m", "memory": "1Mi"}}}]}})
 }
 
 fn eviction(number: usize) -> Bytes {
-    let body = json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": format!("p{number}"), "namespace": NAMESPACE}});
+    let body = json!({"apiVersion": "policy/v1", "kind": "Eviction",
+        "metadata": {"name": format!("p{number}"), "namespace": NAMESPACE}});
     Bytes::from(body.to_string())
 }

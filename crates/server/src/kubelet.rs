@@ -236,7 +236,8 @@ mod tests {
 
     #[test]
     fn containers_are_chosen_and_options_are_validated_as_upstream_does() {
-        let waiting = json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "a"}, {"name": "b"}]}});
+        let waiting = json!({"metadata": {"name": "p"},
+            "spec": {"containers": [{"name": "a"}, {"name": "b"}]}});
         let mut bound = waiting.clone();
         bound["spec"]["nodeName"] = json!("n");
         assert_eq!(

@@ -17,35 +17,15 @@ pub(super) enum TidyCheck {
 }
 
 const EXEMPT: &[(&str, &[TidyCheck])] = &[
-    (
-        "control",
-        &[
-            TidyCheck::Circles,
-            TidyCheck::Phrases,
-            TidyCheck::Types,
-            TidyCheck::Width,
-        ],
-    ),
-    (
-        "cluster",
-        &[TidyCheck::Phrases, TidyCheck::Types, TidyCheck::Width],
-    ),
-    (
-        "drain",
-        &[
-            TidyCheck::Circles,
-            TidyCheck::Phrases,
-            TidyCheck::Types,
-            TidyCheck::Width,
-        ],
-    ),
+    ("cluster", &[TidyCheck::Types]),
+    ("control", &[TidyCheck::Width]),
     ("docs", &[TidyCheck::Phrases]),
     (
-        "exeunt",
+        "drain",
         &[TidyCheck::Phrases, TidyCheck::Types, TidyCheck::Width],
     ),
     (
-        "fuzzing",
+        "exeunt",
         &[TidyCheck::Phrases, TidyCheck::Types, TidyCheck::Width],
     ),
     (
@@ -57,6 +37,7 @@ const EXEMPT: &[(&str, &[TidyCheck])] = &[
             TidyCheck::Width,
         ],
     ),
+    ("node", &[TidyCheck::Width]),
     (
         "registry",
         &[
@@ -66,25 +47,14 @@ const EXEMPT: &[(&str, &[TidyCheck])] = &[
             TidyCheck::Width,
         ],
     ),
-    (
-        "rules",
-        &[TidyCheck::Phrases, TidyCheck::Types, TidyCheck::Width],
-    ),
+    ("rules", &[TidyCheck::Types, TidyCheck::Width]),
     (
         "server",
-        &[
-            TidyCheck::Circles,
-            TidyCheck::Phrases,
-            TidyCheck::Types,
-            TidyCheck::Width,
-        ],
-    ),
-    (
-        "testkit",
         &[TidyCheck::Phrases, TidyCheck::Types, TidyCheck::Width],
     ),
+    ("store", &[TidyCheck::Width]),
     (
-        "xtask",
+        "testkit",
         &[TidyCheck::Phrases, TidyCheck::Types, TidyCheck::Width],
     ),
 ];

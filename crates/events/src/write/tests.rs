@@ -1,3 +1,5 @@
+//! Recorded events and the requests that the writer makes of them.
+
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 
@@ -9,7 +11,8 @@ use kube::client::Body;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::recorder::{EventBroadcaster, EventType};
+use crate::pending::EventType;
+use crate::recorder::EventBroadcaster;
 
 /// A method, a path and a body.
 type Call = (String, String, Value);
@@ -39,7 +42,8 @@ fn client(codes: &[u16]) -> (Client, Arc<Mutex<Vec<Call>>>) {
             let answer = if code == 200 {
                 json!({"metadata": {}, "involvedObject": {}})
             } else {
-                json!({"kind": "Status", "status": "Failure", "code": code, "reason": "", "message": ""})
+                json!({"kind": "Status", "status": "Failure", "code": code,
+                    "reason": "", "message": ""})
             };
             let response = http::Response::builder()
                 .status(code)
@@ -90,7 +94,8 @@ async fn an_event_is_created_once_and_then_counted() {
         &json!({
             "apiVersion": "v1", "kind": "Event",
             "metadata": {"name": name, "namespace": "shop"},
-            "involvedObject": {"apiVersion": "v1", "kind": "Pod", "name": "web-1", "namespace": "shop", "uid": "u"},
+            "involvedObject": {"apiVersion": "v1", "kind": "Pod",
+                "name": "web-1", "namespace": "shop", "uid": "u"},
             "type": "Warning", "reason": "BackOff", "message": "Back-off", "count": 1,
             "firstTimestamp": "2001-09-09T01:46:40Z", "lastTimestamp": "2001-09-09T01:46:40Z",
             "source": {"component": "kubelet", "host": "node-1"},
@@ -106,7 +111,7 @@ async fn an_event_is_created_once_and_then_counted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_event_that_has_expired_is_created_anew_and_counted_from_one() {
+async fn an_event_that_has_expired_is_created_again_and_counted_from_one() {
     let calls = requests(&[200, 404], |broadcaster| {
         let recorder = broadcaster.recorder("test");
         for _ in 0..3 {

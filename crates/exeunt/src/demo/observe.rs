@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::{Event as Notice, Pod};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::runtime::watcher::{self, Event};
-use kube::{Api, Client, ResourceExt as _};
+use kube::{Client, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::JoinSet;
@@ -65,11 +65,8 @@ where
     K: Clone + std::fmt::Debug + DeserializeOwned + Send + 'static,
     E: Eye<K>,
 {
-    let mut events = watcher::watcher(
-        Api::<K>::namespaced(client, &namespace),
-        watcher::Config::default(),
-    )
-    .boxed();
+    let config = watcher::Config::default();
+    let mut events = drain::dynamic::watch::<K>(client, Some(&namespace), config).boxed();
     while let Some(event) = events.next().await {
         let seen = match event {
             Ok(Event::InitApply(object) | Event::Apply(object)) => eye.seen(&object),

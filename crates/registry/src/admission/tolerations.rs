@@ -17,7 +17,10 @@ const SECONDS: i64 = 300;
 
 /// One for each key. Copies of them share what they are made of.
 static TOLERATIONS: LazyLock<Vec<Tree>> = LazyLock::new(|| {
-    let toleration = |key| json!({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": SECONDS});
+    let toleration = |key| {
+        json!({"key": key, "operator": "Exists", "effect": "NoExecute",
+        "tolerationSeconds": SECONDS})
+    };
     KEYS.iter().map(toleration).collect()
 });
 
@@ -50,7 +53,8 @@ mod tests {
         let mut pod = json!({"spec": {"tolerations": [{"operator": "Exists"}]}});
         mutate(&mut pod);
         assert_eq!(pod["spec"]["tolerations"], json!([{"operator": "Exists"}]));
-        let mut pod = json!({"spec": {"tolerations": [{"key": KEYS[0], "effect": "NoExecute", "operator": "Exists"}]}});
+        let mut pod = json!({"spec": {"tolerations": [{"key": KEYS[0], "effect": "NoExecute",
+            "operator": "Exists"}]}});
         mutate(&mut pod);
         assert_eq!(pod["spec"]["tolerations"].as_array().map(Vec::len), Some(2));
         assert_eq!(pod["spec"]["tolerations"][1]["key"], KEYS[1]);

@@ -252,9 +252,12 @@ mod tests {
     #[test]
     fn cells_are_found_by_path() {
         let object = json!({
-            "metadata": {"creationTimestamp": "1970-01-01T00:01:00Z", "annotations": {"a.b/c": "noted"}},
-            "spec": {"replicas": 3, "share": 0.5, "on": true, "parts": [{"name": "x"}, {"name": "y"}]},
-            "status": {"conditions": [{"type": "Synced", "status": "False"}, {"type": "Ready", "status": "True"}]},
+            "metadata": {"creationTimestamp": "1970-01-01T00:01:00Z",
+                "annotations": {"a.b/c": "noted"}},
+            "spec": {"replicas": 3, "share": 0.5, "on": true,
+                "parts": [{"name": "x"}, {"name": "y"}]},
+            "status": {"conditions": [{"type": "Synced", "status": "False"},
+                {"type": "Ready", "status": "True"}]},
         });
         for (kind, path, expected) in [
             ("integer", ".spec.replicas", json!(3)),
@@ -279,7 +282,8 @@ mod tests {
             ("date", ".metadata.creationTimestamp", json!("2m")),
             ("date", ".metadata.annotations['a.b/c']", json!("<invalid>")),
         ] {
-            let version = json!({"additionalPrinterColumns": [{"name": "C", "type": kind, "jsonPath": path}]});
+            let version = json!({"additionalPrinterColumns": [{"name": "C", "type": kind,
+                "jsonPath": path}]});
             assert_eq!(
                 cell(
                     &of(&version)[0],

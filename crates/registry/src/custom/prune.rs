@@ -113,7 +113,8 @@ mod tests {
                 "free": {"type": "object", "x-kubernetes-preserve-unknown-fields": true,
                     "properties": {"known": {"type": "object", "properties": {}}}},
                 "labels": {"type": "object", "additionalProperties": {"type": "string"}},
-                "parts": {"type": "array", "items": {"type": "object", "properties": {"size": {"type": "integer", "default": 3}}}},
+                "parts": {"type": "array", "items": {"type": "object",
+                    "properties": {"size": {"type": "integer", "default": 3}}}},
             }},
         }}))
     }
@@ -121,7 +122,8 @@ mod tests {
     #[test]
     fn what_the_schema_does_not_know_is_dropped_and_named() {
         let mut object = json!({"kind": "K", "metadata": {"name": "n"}, "extra": 1, "spec": {
-            "replica": 2, "free": {"any": {"deep": 1}, "known": {"not": 1}}, "labels": {"a": "b"}, "parts": [{"size": 1}, {"color": 2}]}});
+            "replica": 2, "free": {"any": {"deep": 1}, "known": {"not": 1}}, "labels": {"a": "b"},
+            "parts": [{"size": 1}, {"color": 2}]}});
         let mut unknown = Vec::new();
         prune(&mut object, &schema(), &mut unknown);
         unknown.sort();
@@ -135,7 +137,8 @@ mod tests {
             ]
         );
         let expected = json!({"kind": "K", "metadata": {"name": "n"}, "spec": {
-            "free": {"any": {"deep": 1}, "known": {}}, "labels": {"a": "b"}, "parts": [{"size": 1}, {}]}});
+            "free": {"any": {"deep": 1}, "known": {}}, "labels": {"a": "b"},
+            "parts": [{"size": 1}, {}]}});
         assert_eq!(object, expected);
     }
 

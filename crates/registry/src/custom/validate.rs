@@ -362,11 +362,14 @@ mod tests {
             "mode": {"type": "string", "enum": ["a", "b"]},
             "port": {"x-kubernetes-int-or-string": true},
             "at": {"type": "string", "format": "date-time"},
-            "tags": {"type": "array", "maxItems": 2, "x-kubernetes-list-type": "set", "items": {"type": "string"}},
-            "ports": {"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"],
+            "tags": {"type": "array", "maxItems": 2, "x-kubernetes-list-type": "set",
+                "items": {"type": "string"}},
+            "ports": {"type": "array", "x-kubernetes-list-type": "map",
+                "x-kubernetes-list-map-keys": ["name"],
                 "items": {"type": "object", "properties": {"name": {"type": "string"}}}},
             "none": {"type": "string", "nullable": true},
-            "one": {"type": "object", "properties": {"a": {"type": "string"}, "b": {"type": "string"}},
+            "one": {"type": "object", "properties": {"a": {"type": "string"},
+                "b": {"type": "string"}},
                 "oneOf": [{"required": ["a"]}, {"required": ["b"]}]},
         }});
         let check = |spec: Tree, expected: &[&str]| check(&schema, &spec, expected);

@@ -481,9 +481,8 @@ mod tests {
             )],
         );
         check(
-            rule(
-                json!({"path": "a//b/.", "pathType": "Exact", "backend": {"service": {"name": "web"}}}),
-            ),
+            rule(json!({"path": "a//b/.", "pathType": "Exact",
+                    "backend": {"service": {"name": "web"}}})),
             &[
                 &format!("{place}.path: Invalid value: \"a//b/.\": must be an absolute path"),
                 &format!("{place}.path: Invalid value: \"a//b/.\": must not contain '//'"),
@@ -514,7 +513,8 @@ mod tests {
             json!({"from": [{}]}),
             &["spec.ingress[0].from[0]: Required value: must specify a peer"],
         );
-        let both = json!({"from": [{"podSelector": {}, "ipBlock": {"cidr": "10.0.0.0/8", "except": ["10.1.0.0/16"]}}]});
+        let both = json!({"from": [{"podSelector": {},
+            "ipBlock": {"cidr": "10.0.0.0/8", "except": ["10.1.0.0/16"]}}]});
         check(
             both,
             &["spec.ingress[0].from[0]: Forbidden: may not specify both ipBlock and another peer"],
@@ -523,7 +523,8 @@ mod tests {
             json!({"from": [{"ipBlock": {"cidr": "10.0.0.0/8", "except": ["11.0.0.0/16"]}}]});
         let fault = "spec.ingress[0].from[0].ipBlock.except[0]: Invalid value: \"11.0.0.0/16\": must be a strict subset of `cidr`";
         check(outside, &[fault]);
-        let ports = json!({"ports": [{"port": 90, "endPort": 80}, {"port": "a", "endPort": 80}, {"endPort": 80}]});
+        let ports = json!({"ports": [{"port": 90, "endPort": 80}, {"port": "a", "endPort": 80},
+            {"endPort": 80}]});
         check(
             ports,
             &[

@@ -134,7 +134,8 @@ mod tests {
     fn each_subresource_writes_its_own_conditions() {
         let of = |kinds: &[&str]| -> Tree {
             let conditions: Vec<Tree> = kinds.iter().map(|kind| json!({"type": kind})).collect();
-            json!({"spec": {"signerName": "s"}, "status": {"conditions": conditions, "certificate": kinds.len()}})
+            json!({"spec": {"signerName": "s"},
+                "status": {"conditions": conditions, "certificate": kinds.len()}})
         };
         let check = |subresource: &str, old: &[&str], new: &[&str], expected: &[&str]| {
             let (old, mut new) = (of(old), of(new));

@@ -29,7 +29,8 @@ async fn the_parts_of_the_control_plane_tell_how_they_are() {
         .expect("a list");
     let shown = |name: &str, status: &str, message: &str| {
         let condition = json!({"type": "Healthy", "status": status, "message": message});
-        json!({"kind": "ComponentStatus", "apiVersion": "v1", "metadata": {"name": name}, "conditions": [condition]})
+        json!({"kind": "ComponentStatus", "apiVersion": "v1", "metadata": {"name": name},
+            "conditions": [condition]})
     };
     let (scheduler, store) = (
         shown("scheduler", "False", "stopping"),

@@ -19,26 +19,33 @@ fn definition() -> Value {
         "metadata": {"name": "crates.shop.example.com"},
         "spec": {
             "group": "shop.example.com", "scope": "Namespaced",
-            "names": {"plural": "crates", "kind": "Crate", "shortNames": ["cr"], "categories": ["all"]},
+            "names": {"plural": "crates", "kind": "Crate", "shortNames": ["cr"],
+                "categories": ["all"]},
             "versions": [
                 {
                     "name": "v1", "served": true, "storage": true,
                     "subresources": {"status": {}, "scale": {
-                        "specReplicasPath": ".spec.replicas", "statusReplicasPath": ".status.replicas", "labelSelectorPath": ".status.selector"}},
+                        "specReplicasPath": ".spec.replicas",
+                        "statusReplicasPath": ".status.replicas",
+                        "labelSelectorPath": ".status.selector"}},
                     "selectableFields": [{"jsonPath": ".spec.color"}],
                     "schema": {"openAPIV3Schema": {"type": "object", "properties": {
                         "spec": {"type": "object", "required": ["color"], "properties": {
                             "color": {"type": "string", "enum": ["red", "blue"]},
                             "replicas": {"type": "integer", "default": 1, "minimum": 0},
-                            "parts": {"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"],
-                                "items": {"type": "object", "required": ["name"], "properties": {"name": {"type": "string"}, "size": {"type": "integer"}}}},
+                            "parts": {"type": "array", "x-kubernetes-list-type": "map",
+                                "x-kubernetes-list-map-keys": ["name"],
+                                "items": {"type": "object", "required": ["name"],
+                                    "properties": {"name": {"type": "string"},
+                                    "size": {"type": "integer"}}}},
                         }},
                         "status": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
                     }}},
                 },
                 {"name": "v1beta1", "served": true, "storage": false, "schema": {"openAPIV3Schema":
                     {"type": "object", "x-kubernetes-preserve-unknown-fields": true}}},
-                {"name": "v1alpha1", "served": false, "storage": false, "schema": {"openAPIV3Schema": {"type": "object"}}},
+                {"name": "v1alpha1", "served": false, "storage": false,
+                    "schema": {"openAPIV3Schema": {"type": "object"}}},
             ],
         },
     })
@@ -135,7 +142,8 @@ fn delete() -> Verb {
 }
 
 fn red(name: &str) -> Value {
-    json!({"apiVersion": "shop.example.com/v1", "kind": "Crate", "metadata": {"name": name}, "spec": {"color": "red"}})
+    json!({"apiVersion": "shop.example.com/v1", "kind": "Crate", "metadata": {"name": name},
+        "spec": {"color": "red"}})
 }
 
 #[tokio::test(start_paused = true)]
@@ -267,7 +275,8 @@ async fn all_patch_languages_but_the_strategic_one_work() {
         415
     );
     let apply = |part: &str, manager: &str| {
-        let body = json!({"apiVersion": "shop.example.com/v1", "kind": "Crate", "metadata": {"name": "a"}, "spec": {"parts": [{"name": part, "size": 1}]}});
+        let body = json!({"apiVersion": "shop.example.com/v1", "kind": "Crate",
+            "metadata": {"name": "a"}, "spec": {"parts": [{"name": part, "size": 1}]}});
         patch(PatchKind::Apply, &body, manager)
     };
     send(&world, "v1", "shop/a", apply("lid", "one"))
@@ -521,7 +530,8 @@ async fn faults_of_definitions_are_told_in_the_words_of_the_api() {
         ),
         (
             schema,
-            json!({"type": "object", "properties": {"spec": {"type": "integer", "default": "one"}}}),
+            json!({"type": "object", "properties": {"spec": {"type": "integer",
+                "default": "one"}}}),
             "spec.versions[0].schema.openAPIV3Schema.properties[spec].default: Invalid value",
         ),
     ] {

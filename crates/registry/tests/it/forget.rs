@@ -19,7 +19,8 @@ async fn forgetting() -> World {
 }
 
 fn event(name: &str) -> Value {
-    json!({"metadata": {"name": name, "namespace": "shop"}, "reason": "R", "message": "m", "type": "Normal",
+    json!({"metadata": {"name": name, "namespace": "shop"}, "reason": "R", "message": "m",
+        "type": "Normal",
         "involvedObject": {"kind": "Pod", "namespace": "shop", "name": "p"}})
 }
 

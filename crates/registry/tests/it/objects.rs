@@ -9,7 +9,8 @@ use crate::world::{World, json_body, refused};
 #[tokio::test(start_paused = true)]
 async fn a_new_object_gets_what_only_the_server_gives() {
     let world = World::new().await;
-    let body = json!({"metadata": {"name": "m", "uid": "mine", "creationTimestamp": "2020-01-01T00:00:00Z", "deletionTimestamp": "2020-01-01T00:00:00Z"}});
+    let body = json!({"metadata": {"name": "m", "uid": "mine",
+        "creationTimestamp": "2020-01-01T00:00:00Z", "deletionTimestamp": "2020-01-01T00:00:00Z"}});
     let map = world.create("configmaps", "shop", body).await;
     let meta = &map["metadata"];
     assert_eq!(
@@ -253,7 +254,8 @@ async fn a_pod_is_bound_once() {
 #[tokio::test(start_paused = true)]
 async fn scale_reads_and_writes_one_figure() {
     let world = World::new().await;
-    let template = json!({"metadata": {"labels": {"app": "d"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
+    let template = json!({"metadata": {"labels": {"app": "d"}},
+        "spec": {"containers": [{"name": "c", "image": "i"}]}});
     let spec = json!({"selector": {"matchLabels": {"app": "d", "t": "x"}}, "template": template});
     let mut body = json!({"metadata": {"name": "d"}, "spec": spec});
     body["spec"]["template"]["metadata"]["labels"]["t"] = json!("x");
@@ -298,7 +300,10 @@ async fn scale_reads_and_writes_one_figure() {
 #[tokio::test(start_paused = true)]
 async fn services_get_addresses_of_their_own() {
     let world = World::new().await;
-    let body = |name: &str| json!({"metadata": {"name": name}, "spec": {"type": "NodePort", "ports": [{"port": 80}]}});
+    let body = |name: &str| {
+        json!({"metadata": {"name": name},
+        "spec": {"type": "NodePort", "ports": [{"port": 80}]}})
+    };
     let (one, two) = (
         world.create("services", "shop", body("a")).await,
         world.create("services", "shop", body("b")).await,
@@ -319,7 +324,9 @@ async fn services_get_addresses_of_their_own() {
 #[tokio::test(start_paused = true)]
 async fn pods_get_an_account_with_a_token_tolerations_and_a_priority() {
     let world = World::new().await;
-    let body = json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i"}], "priorityClassName": "system-node-critical"}});
+    let body = json!({"metadata": {"name": "p"},
+        "spec": {"containers": [{"name": "c", "image": "i"}],
+        "priorityClassName": "system-node-critical"}});
     let pod = world.create("pods", "shop", body).await;
     let spec = &pod["spec"];
     assert_eq!(
@@ -337,7 +344,8 @@ async fn pods_get_an_account_with_a_token_tolerations_and_a_priority() {
         spec["containers"][0]["volumeMounts"][0]["name"],
         spec["volumes"][0]["name"]
     );
-    let body = json!({"metadata": {"generateName": "q-"}, "spec": {"containers": [{"name": "c", "image": "i"}], "serviceAccountName": "x"}});
+    let body = json!({"metadata": {"generateName": "q-"},
+        "spec": {"containers": [{"name": "c", "image": "i"}], "serviceAccountName": "x"}});
     let text = "pods \"q-\" is forbidden: error looking up service account shop/x: serviceaccount \"x\" not found";
     assert_eq!(
         refused(world.try_create("pods", "shop", body).await),
@@ -348,7 +356,8 @@ async fn pods_get_an_account_with_a_token_tolerations_and_a_priority() {
 #[tokio::test(start_paused = true)]
 async fn limit_ranges_fill_in_and_refuse() {
     let world = World::new().await;
-    let limits = json!([{"type": "Container", "max": {"cpu": "1"}, "default": {"cpu": "500m"}, "defaultRequest": {"cpu": "100m"}}]);
+    let limits = json!([{"type": "Container", "max": {"cpu": "1"}, "default": {"cpu": "500m"},
+        "defaultRequest": {"cpu": "100m"}}]);
     world
         .create(
             "limitranges",
@@ -384,7 +393,10 @@ async fn limit_ranges_fill_in_and_refuse() {
 #[tokio::test(start_paused = true)]
 async fn only_one_priority_class_is_the_default() {
     let world = World::new().await;
-    let class = |name: &str, is_default: bool| json!({"metadata": {"name": name}, "value": 1, "globalDefault": is_default});
+    let class = |name: &str, is_default: bool| {
+        json!({"metadata": {"name": name}, "value": 1,
+        "globalDefault": is_default})
+    };
     world
         .create("priorityclasses", "", class("one", true))
         .await;
@@ -422,12 +434,15 @@ async fn only_one_priority_class_is_the_default() {
 async fn a_runtime_class_adds_its_overhead_and_its_nodes() {
     let world = World::new().await;
     let class = json!({
-        "metadata": {"name": "small"}, "handler": "vm", "overhead": {"podFixed": {"memory": "64Mi"}},
-        "scheduling": {"nodeSelector": {"vm": "yes"}, "tolerations": [{"key": "vm", "operator": "Exists"}]},
+        "metadata": {"name": "small"}, "handler": "vm",
+        "overhead": {"podFixed": {"memory": "64Mi"}},
+        "scheduling": {"nodeSelector": {"vm": "yes"},
+            "tolerations": [{"key": "vm", "operator": "Exists"}]},
     });
     world.create("runtimeclasses", "", class).await;
     let pod = |name: &str, more: serde_json::Value| {
-        let mut spec = json!({"automountServiceAccountToken": false, "containers": [{"name": "c", "image": "img"}]});
+        let mut spec = json!({"automountServiceAccountToken": false,
+            "containers": [{"name": "c", "image": "img"}]});
         for (key, value) in more.as_object().expect("members") {
             spec[key] = value.clone();
         }
@@ -500,7 +515,10 @@ async fn a_claim_without_a_class_gets_the_default_one() {
             json!({"metadata": {"name": "fast", "annotations": marked}, "provisioner": "p"}),
         )
         .await;
-    let claim = |name: &str| json!({"metadata": {"name": name}, "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}});
+    let claim = |name: &str| {
+        json!({"metadata": {"name": name},
+        "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}})
+    };
     let made = world
         .create("persistentvolumeclaims", "shop", claim("a"))
         .await;
@@ -567,7 +585,10 @@ async fn a_token_is_bound_to_what_is_there() {
             .await;
         assert_eq!(refused(answer), (code, text.to_owned()));
     };
-    let pod = |name: &str, uid: &str| json!({"apiVersion": "v1", "kind": "Pod", "name": name, "uid": uid});
+    let pod = |name: &str, uid: &str| {
+        json!({"apiVersion": "v1", "kind": "Pod", "name": name,
+        "uid": uid})
+    };
     check(
         "default",
         json!({"kind": "Foo"}),
@@ -598,7 +619,8 @@ async fn a_token_is_bound_to_what_is_there() {
 #[tokio::test(start_paused = true)]
 async fn who_asks_for_a_certificate_is_who_sent_the_request() {
     let world = World::new().await;
-    let spec = json!({"request": "AA==", "signerName": "kubernetes.io/kubelet-serving", "usages": ["digital signature"], "username": "root"});
+    let spec = json!({"request": "AA==", "signerName": "kubernetes.io/kubelet-serving",
+        "usages": ["digital signature"], "username": "root"});
     let made = world
         .create(
             "certificatesigningrequests",
@@ -607,7 +629,8 @@ async fn who_asks_for_a_certificate_is_who_sent_the_request() {
         )
         .await;
     assert_eq!(made["spec"]["username"], "tester");
-    let approved = json!({"status": {"conditions": [{"type": "Approved", "reason": "Because"}], "certificate": "AA=="}});
+    let approved = json!({"status": {"conditions": [{"type": "Approved", "reason": "Because"}],
+        "certificate": "AA=="}});
     let (_, approved) = world
         .patch("certificatesigningrequests", "/c/approval", approved)
         .await

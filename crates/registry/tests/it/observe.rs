@@ -16,12 +16,14 @@ const HELPFUL: fn() -> Options = || Options {
 };
 
 fn status(allowed: i64) -> Value {
-    json!({"observedGeneration": 1, "disruptionsAllowed": allowed, "currentHealthy": 2, "desiredHealthy": 2, "expectedPods": 3})
+    json!({"observedGeneration": 1, "disruptionsAllowed": allowed, "currentHealthy": 2,
+        "desiredHealthy": 2, "expectedPods": 3})
 }
 
 fn closed(reason: &str) -> Value {
     let mut closed = status(0);
-    closed["conditions"] = json!([{"type": "DisruptionAllowed", "status": "False", "reason": reason, "message": "m",
+    closed["conditions"] = json!([{"type": "DisruptionAllowed", "status": "False", "reason": reason,
+        "message": "m",
         "lastTransitionTime": "2001-09-09T01:46:40Z"}]);
     closed
 }
@@ -450,10 +452,13 @@ async fn who_writes_a_budget_that_cannot_work_is_warned() {
 #[tokio::test(start_paused = true)]
 async fn replicas_that_are_still_to_come_count_for_a_budget() {
     let world = World::with(HELPFUL()).await;
-    let template = json!({"metadata": {"labels": {"app": "a"}}, "spec": {"containers": [{"name": "c", "image": "img"}]}});
-    let set = json!({"metadata": {"name": "r"}, "spec": {"replicas": 3, "selector": {"matchLabels": {"app": "a"}}, "template": template}});
+    let template = json!({"metadata": {"labels": {"app": "a"}},
+        "spec": {"containers": [{"name": "c", "image": "img"}]}});
+    let set = json!({"metadata": {"name": "r"},
+        "spec": {"replicas": 3, "selector": {"matchLabels": {"app": "a"}}, "template": template}});
     let set = world.create("replicasets", "shop", set).await;
-    let owner = json!({"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "r", "uid": set["metadata"]["uid"], "controller": true});
+    let owner = json!({"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "r",
+        "uid": set["metadata"]["uid"], "controller": true});
     let pod = json!({"metadata": {"name": "p", "labels": {"app": "a"}, "ownerReferences": [owner]},
         "spec": {"containers": [{"name": "c", "image": "img"}]}});
     world.create("pods", "shop", pod).await;

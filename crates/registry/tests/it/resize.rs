@@ -164,13 +164,15 @@ async fn a_resize_changes_amounts_of_cpu_and_memory_and_nothing_else() {
         "spec: Forbidden: only cpu and memory resources are mutable",
     )
     .await;
-    let renamed = json!({"spec": {"containers": [{"name": "d", "image": "img", "resources": resources("1", "1Gi")}]}});
+    let renamed = json!({"spec": {"containers": [{"name": "d", "image": "img",
+        "resources": resources("1", "1Gi")}]}});
     check(
         renamed,
         "spec.containers[0].name: Forbidden: containers may not be renamed or reordered on resize",
     )
     .await;
-    let added = json!({"spec": {"containers": [{"name": "c", "image": "img", "resources": resources("1", "1Gi")}, {"name": "d", "image": "i"}]}});
+    let added = json!({"spec": {"containers": [{"name": "c", "image": "img",
+        "resources": resources("1", "1Gi")}, {"name": "d", "image": "i"}]}});
     check(
         added,
         "spec.containers: Forbidden: containers may not be added or removed on resize",

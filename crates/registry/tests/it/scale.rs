@@ -7,15 +7,18 @@ use serde_json::{Value, json};
 use crate::world::{Answer, World, refused};
 
 fn deployment(replicas: u64) -> Value {
-    let template = json!({"metadata": {"labels": {"app": "a"}}, "spec": {"containers": [{"name": "c", "image": "img"}]}});
+    let template = json!({"metadata": {"labels": {"app": "a"}},
+        "spec": {"containers": [{"name": "c", "image": "img"}]}});
     json!({
         "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"},
-        "spec": {"replicas": replicas, "selector": {"matchLabels": {"app": "a"}}, "template": template},
+        "spec": {"replicas": replicas, "selector": {"matchLabels": {"app": "a"}},
+            "template": template},
     })
 }
 
 fn scale(replicas: i64) -> Value {
-    json!({"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": {"name": "web"}, "spec": {"replicas": replicas}})
+    json!({"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": {"name": "web"},
+        "spec": {"replicas": replicas}})
 }
 
 async fn patch(

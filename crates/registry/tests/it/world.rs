@@ -216,7 +216,8 @@ impl World {
 
     /// A pod of the application `a`; on a node unless it is `Pending`.
     pub(crate) async fn pod(&self, name: &str, phase: &str, ready: bool) -> Value {
-        let mut spec = json!({"automountServiceAccountToken": false, "containers": [{"name": "c", "image": "img"}]});
+        let mut spec = json!({"automountServiceAccountToken": false,
+            "containers": [{"name": "c", "image": "img"}]});
         if phase != "Pending" {
             spec["nodeName"] = json!("n");
         }
@@ -237,7 +238,8 @@ impl World {
 
     /// A budget over the application `a` with these figures in its status.
     pub(crate) async fn budget(&self, name: &str, spec: Value, status: Value) -> Value {
-        let mut body = json!({"metadata": {"name": name}, "spec": {"selector": {"matchLabels": {"app": "a"}}}});
+        let mut body = json!({"metadata": {"name": name},
+            "spec": {"selector": {"matchLabels": {"app": "a"}}}});
         for (key, value) in spec.as_object().expect("members") {
             body["spec"][key] = value.clone();
         }

@@ -72,7 +72,7 @@ const CHARACTERS: &str = "characters";
 const NUMBER: &str = "number, count or measurement";
 const DIRECTORY: &str = "directory";
 const NOT_FOUND: &str = "`not found`, `missing` or `does not exist`";
-const INVALID: &str = "`empty`, or `invalid: expected X, got Y`,";
+const INVALID: &str = "`empty`, `None`, or `invalid: expected X, got Y`,";
 const SUBJECT: &str = "the subject (`Clients that …`, `A caller that …`)";
 const OWN_WORDS: &str = "what the item guarantees, in its own words,";
 

@@ -5,7 +5,9 @@ use serde_json::json;
 use super::*;
 
 fn pod(name: &str, ready: bool) -> Value {
-    json!({"metadata": {"uid": name, "labels": {"app": "web"}}, "status": {"conditions": [{"type": "Ready", "status": if ready { "True" } else { "False" }}]}})
+    json!({"metadata": {"uid": name, "labels": {"app": "web"}},
+        "status": {"conditions": [{"type": "Ready",
+        "status": if ready { "True" } else { "False" }}]}})
 }
 
 fn evicted(name: &str) -> Value {
@@ -21,8 +23,10 @@ fn evicted(name: &str) -> Value {
 }
 
 fn budget(healthy: i64, expected: i64, allowed: i64, notes: Value) -> Value {
-    json!({"metadata": {"uid": "b", "generation": 1}, "spec": {"maxUnavailable": 1, "selector": {"matchLabels": {"app": "web"}}},
-        "status": {"observedGeneration": 1, "currentHealthy": healthy, "desiredHealthy": expected - 1, "expectedPods": expected,
+    json!({"metadata": {"uid": "b", "generation": 1},
+        "spec": {"maxUnavailable": 1, "selector": {"matchLabels": {"app": "web"}}},
+        "status": {"observedGeneration": 1, "currentHealthy": healthy,
+            "desiredHealthy": expected - 1, "expectedPods": expected,
             "disruptionsAllowed": allowed, "disruptedPods": notes}})
 }
 
