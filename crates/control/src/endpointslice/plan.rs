@@ -18,7 +18,7 @@ const HEADLESS: &str = "service.kubernetes.io/headless";
 /// The largest number of endpoints in a slice.
 const FULL: usize = 100;
 
-/// A pod that the service selects. The outer option of `zone` is none when its node is unknown.
+/// A pod that the service selects. The outer option of `zone` is `None` when its node is unknown.
 pub(crate) struct EndpointPod<'a> {
     pub(crate) pod: &'a Arc<Pod>,
     pub(crate) zone: Option<Option<String>>,
