@@ -1,7 +1,8 @@
-//! `exeunt drain`, `cordon`, `uncordon` and `evict`: arguments to an engine, its events to the eye.
+//! `exeunt drain`, `cordon`, `uncordon` and `evict`: builds an engine from the arguments and prints
+//! its events.
 //!
-//! `plain` puts events into kubectl's words, `table` shows the state on a terminal, `summary` tells
-//! at the end what took long; all three are pure. `confirm` asks before something is lost.
+//! `plain` renders events in kubectl's words, `table` the state on a terminal, `summary` what took
+//! long; all three are pure. `confirm` asks before data is lost.
 
 mod confirm;
 mod plain;
@@ -31,7 +32,7 @@ use crate::failure::Failure;
 use crate::terminal::{self, Terminal, remark, say};
 use plain::{Line, Plain};
 
-/// How often the table is drawn.
+/// How often the table is redrawn.
 const FRAME: Duration = Duration::from_millis(250);
 
 /// Drains nodes.
@@ -82,19 +83,28 @@ pub(crate) async fn evict(arguments: &Evict) -> Result<(), Failure> {
     Box::pin(follow(engine, clock, &arguments.pace)).await
 }
 
-/// Cordons nodes, or uncordons them (`wish` is false): every one that can be, and then fails if one
-/// could not.
-pub(crate) async fn cordon(arguments: &Cordon, wish: bool) -> Result<(), Failure> {
+/// Marks nodes as unschedulable or schedulable. Tries all of them, and returns the last failure.
+pub(crate) async fn cordon(arguments: &Cordon, unschedulable: bool) -> Result<(), Failure> {
     let connection = connect(&arguments.connect).await?;
     let nodes = find(&connection, &arguments.nodes, arguments.selector.as_deref()).await?;
-    let verb = if wish { "cordon" } else { "uncordon" };
+    let verb = if unschedulable { "cordon" } else { "uncordon" };
     let mut last = Ok(());
     for node in &nodes {
         let name = node.name_any();
         let change = match arguments.dry_run {
-            DryRun::Client if cordon::is_cordoned(node) == wish => Ok(CordonChange::Unchanged),
+            DryRun::Client if cordon::is_cordoned(node) == unschedulable => {
+                Ok(CordonChange::Unchanged)
+            }
             DryRun::Client => Ok(CordonChange::Made),
-            asked => cordon::set(&connection.client, node, wish, asked == DryRun::Server).await,
+            asked => {
+                cordon::set(
+                    &connection.client,
+                    node,
+                    unschedulable,
+                    asked == DryRun::Server,
+                )
+                .await
+            }
         };
         match change {
             Ok(CordonChange::Made) => say(&format!(
@@ -106,7 +116,7 @@ pub(crate) async fn cordon(arguments: &Cordon, wish: bool) -> Result<(), Failure
                 suffix(arguments.dry_run)
             )),
             Err(error) => {
-                // The last one ends the command; the others are told on the way.
+                // The last failure ends the command; earlier ones are printed here.
                 let failure = connection.failure(&format!("{verb} node {name:?}"), &error);
                 if let Err(before) = std::mem::replace(&mut last, Err(failure)) {
                     remark(&before.render());
@@ -130,7 +140,7 @@ async fn find(
         .map_err(|error| connection.failure("read the nodes", &error))
 }
 
-/// The pods that were named, or that have the labels.
+/// Reads the pods that were named, or that the selector selects.
 async fn pods(connection: &Connection, arguments: &Evict) -> Result<Vec<Pod>, Failure> {
     let api = |namespace: &str| Api::<Pod>::namespaced(connection.client.clone(), namespace);
     if let Some(selector) = &arguments.selector {
@@ -213,7 +223,7 @@ fn survey(arguments: &Drain) -> PodSelection {
     }
 }
 
-/// What cannot be undone, a line for each sort.
+/// Returns what the drain would destroy, a line for each kind of loss.
 async fn losses(
     connection: &Connection,
     survey: &PodSelection,
@@ -223,10 +233,10 @@ async fn losses(
 ) -> Result<Vec<String>, Failure> {
     let mut losses = Vec::new();
     if arguments.disable_eviction {
-        losses.push("--disable-eviction deletes pods without asking any budget".to_owned());
+        losses.push("--disable-eviction deletes pods and ignores their budgets".to_owned());
     }
     if arguments.pace.on_deadline == OnDeadline::Delete {
-        losses.push("--on-deadline delete deletes refused pods past their budgets when a deadline has passed".to_owned());
+        losses.push("--on-deadline delete deletes refused pods in spite of their budgets when a deadline has passed".to_owned());
     }
     for node in nodes {
         losses.extend(look(connection, survey, node, now).await?.losses());
@@ -245,7 +255,7 @@ async fn look(
     sorted.map_err(|error| connection.failure(&format!("list the pods of node {name:?}"), &error))
 }
 
-/// `--dry-run=client`: only reads.
+/// `--dry-run=client`: sends no write.
 async fn rehearse(
     connection: &Connection,
     survey: &PodSelection,
@@ -297,7 +307,7 @@ async fn rehearse(
     }
 }
 
-/// Shows what the engine does until it is over, or interrupted.
+/// Prints the events of the engine until it ends or is interrupted.
 async fn follow(mut engine: DrainEngine, clock: Clock, pace: &Pace) -> Result<(), Failure> {
     let mut show = Show::new(pace);
     let mut frames = tokio::time::interval(FRAME);
@@ -322,7 +332,7 @@ async fn follow(mut engine: DrainEngine, clock: Clock, pace: &Pace) -> Result<()
     finish(engine.state(), &show, clock.now())
 }
 
-/// What a dry run by the server does not say.
+/// Warns that a dry run by the server judges each pod alone.
 fn judged_alone(state: &DrainState) {
     let nodes: Vec<&str> = state
         .nodes()
@@ -333,7 +343,7 @@ fn judged_alone(state: &DrainState) {
     if state.options().dry_run && !nodes.is_empty() {
         let plan = format!("exeunt plan {}", nodes.join(" "));
         remark(&format!(
-            "A dry run judges each pod alone, by the budgets of this moment; {plan} plays the whole drain through"
+            "A dry run judges each pod alone, by the current budgets; {plan} simulates the whole drain"
         ));
     }
 }
@@ -352,13 +362,12 @@ async fn interrupt(engine: &mut DrainEngine) -> Failure {
         .map(|node| node.name.as_str())
         .filter(|name| !plain::is_group(name))
         .collect();
-    let failure =
-        Failure::new("interrupted: what was accepted still goes, nothing else is asked for");
+    let failure = Failure::new("interrupted: accepted evictions continue, no others are requested");
     if nodes.is_empty() {
-        failure.hint("the same command goes on")
+        failure.hint("run the same command to continue")
     } else {
         failure.hint(format!(
-            "the same command goes on; exeunt uncordon {} takes it back",
+            "run the same command to continue, or exeunt uncordon {} to undo the cordon",
             nodes.join(" ")
         ))
     }
@@ -385,7 +394,7 @@ fn finish(state: &DrainState, show: &Show, now: Timestamp) -> Result<(), Failure
     }
     if failed.iter().any(|node| plain::is_group(&node.name)) {
         return Err(
-            Failure::new("not all pods could be evicted").hint("exeunt explain POD tells why")
+            Failure::new("not all pods could be evicted").hint("exeunt explain POD shows why")
         );
     }
     remark("There are pending nodes to be drained:");
@@ -411,11 +420,11 @@ fn not_drained(failed: usize, of: usize, example: &str) -> Failure {
         format!("{failed} of {of} nodes")
     };
     Failure::new(format!("unable to drain {nodes}")).hint(format!(
-        "exeunt explain {example} tells what holds it, and what to do"
+        "exeunt explain {example} shows what blocks it and what to do"
     ))
 }
 
-/// The eye that the events are for.
+/// How events are printed.
 enum Show {
     Plain(Plain),
     Table {
@@ -445,7 +454,7 @@ impl Show {
             Self::Json => say(&summary::event_as_json(event, now).to_string()),
             Self::Plain(plain) => plain.lines(event, state).iter().for_each(print),
             Self::Table { plain, .. } => {
-                // The table shows these as they are, and not as they come.
+                // The table shows the state that these events lead to.
                 let shown = matches!(
                     event,
                     DrainEvent::EvictionRequested { .. }
@@ -490,7 +499,7 @@ fn print(line: &Line) {
     }
 }
 
-/// What kubectl appends to the lines of a dry run.
+/// Returns kubectl's suffix for the lines of a dry run.
 fn suffix(dry_run: DryRun) -> &'static str {
     match dry_run {
         DryRun::None => "",

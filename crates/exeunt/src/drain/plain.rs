@@ -1,4 +1,4 @@
-//! Events in kubectl's words, for pipes and scripts. Pure.
+//! Renders events as kubectl's lines, for pipes and scripts. Pure.
 
 use std::collections::BTreeMap;
 
@@ -12,30 +12,30 @@ use drain::state::DrainState;
 pub(super) enum Line {
     /// Data: standard output.
     Out(String),
-    /// Talk: standard error.
+    /// Messages: standard error.
     Err(String),
 }
 
-/// Whether a name is not a node's but that of pods which were named one by one.
+/// Returns true for the group of pods that were named one by one, which is no node.
 pub(super) fn is_group(name: &str) -> bool {
     name.contains('/')
 }
 
-/// Turns events into lines; a refusal that says the same as before is not told again.
+/// Renders events as lines. A refusal with the same message as the one before is omitted.
 pub(super) struct Plain {
     suffix: &'static str,
-    told: BTreeMap<String, String>,
+    last_messages: BTreeMap<String, String>,
 }
 
 impl Plain {
     pub(super) fn new(dry_run: bool) -> Self {
         Self {
             suffix: if dry_run { " (server dry run)" } else { "" },
-            told: BTreeMap::new(),
+            last_messages: BTreeMap::new(),
         }
     }
 
-    /// The lines of an event.
+    /// Renders the lines of an event.
     pub(super) fn lines(&mut self, event: &DrainEvent, state: &DrainState) -> Vec<Line> {
         let suffix = self.suffix;
         match event {
@@ -69,22 +69,22 @@ impl Plain {
                 message.clone(),
             ),
             DrainEvent::DeadlinePassed { pod } => vec![Line::Err(format!(
-                "Warning: pod {} has passed its deadline; waiting goes on",
+                "Warning: the deadline of pod {} has passed; still waiting",
                 name(pod)
             ))],
             DrainEvent::Deleted { pod } => {
                 vec![Line::Err(format!(
-                    "Warning: pod {} has passed its deadline and is deleted past its budget",
+                    "Warning: the deadline of pod {} has passed; deleting it in spite of its budget",
                     name(pod)
                 ))]
             }
             DrainEvent::TerminationDelayed { pod, cause } => vec![Line::Err(format!(
-                "pod {} was accepted and is not gone: {}",
+                "pod {} still exists after its eviction: {}",
                 name(pod),
                 cause.describe()
             ))],
             DrainEvent::Gone { pod, deleted, .. } => {
-                // A pod that was gone before anybody asked was not evicted.
+                // A pod that no longer existed at the first request was not evicted.
                 let accepted = state
                     .pods()
                     .any(|entry| entry.target == *pod && entry.accepted_at.is_some());
@@ -103,7 +103,7 @@ impl Plain {
                 ))]
             }
             DrainEvent::Surging { pod } => vec![Line::Err(format!(
-                "starting another replica before pod {} goes",
+                "starting another replica before pod {} is evicted",
                 name(pod)
             ))],
             DrainEvent::Surged { workload, .. } => {
@@ -114,7 +114,7 @@ impl Plain {
             }
             DrainEvent::NodeDeleted { node } if !is_group(node) => {
                 vec![Line::Err(format!(
-                    "Warning: node {node:?} was deleted; its pods go with it, as far as the garbage collector removes them"
+                    "Warning: node {node:?} was deleted; the pod garbage collector deletes its pods"
                 ))]
             }
             DrainEvent::Drained { node, .. } if !is_group(node) => {
@@ -130,7 +130,7 @@ impl Plain {
             "error when evicting pods/{:?} -n {:?} ({then}): {text}",
             pod.name, pod.namespace
         );
-        if self.told.insert(pod.uid.clone(), text.clone()) == Some(text) {
+        if self.last_messages.insert(pod.uid.clone(), text.clone()) == Some(text) {
             Vec::new()
         } else {
             vec![Line::Err(line)]
@@ -138,7 +138,7 @@ impl Plain {
     }
 }
 
-/// The lines about a node that could not be drained.
+/// Renders the lines for a node that could not be drained.
 pub(super) fn failure(event: &DrainEvent) -> Vec<Line> {
     let DrainEvent::NodeFailed {
         node,

@@ -1,4 +1,4 @@
-//! What is left to say at the end: how many, how long, what was slow. Pure.
+//! Renders the summary of a drain: counts, duration, the slowest pods and budgets. Pure.
 
 use drain::event::DrainEvent;
 use drain::state::{DrainState, PodCounts};
@@ -7,12 +7,12 @@ use serde_json::{Value, json};
 
 use super::plain::is_group;
 
-/// So many of the slowest pods and budgets are worth a line.
+/// The maximum number of slow pods and of slow budgets in the summary.
 const SLOWEST: usize = 3;
-/// What took less is not worth one.
+/// The minimum duration of a slow pod or budget in seconds.
 const WORTH_SECONDS: f64 = 1.0;
 
-/// The summary in lines; empty when there was nothing to do.
+/// Renders the summary as lines. Empty when there was nothing to do.
 pub(super) fn lines(state: &DrainState, now: Timestamp) -> Vec<String> {
     let all = state.counts(None);
     if state.pods().next().is_none() || state.options().dry_run {
@@ -27,7 +27,7 @@ pub(super) fn lines(state: &DrainState, now: Timestamp) -> Vec<String> {
     let refusals: u32 = state.pods().map(|entry| entry.refusals).sum();
     let mut lines = vec![format!(
         "{}; {:.1} s, {refusals} {}",
-        told(all),
+        describe(all),
         now.duration_since(from).as_secs_f64(),
         plural(refusals, "refusal")
     )];
@@ -41,7 +41,7 @@ pub(super) fn lines(state: &DrainState, now: Timestamp) -> Vec<String> {
             .map_or(seconds, |at| at.duration_since(entry.since).as_secs_f64());
         let pod = format!("{}/{}", entry.target.namespace, entry.target.name);
         lines.push(format!(
-            "slow pod    {pod}: {seconds:.1} s, {accepted:.1} s of them until it was accepted"
+            "slow pod    {pod}: {seconds:.1} s, accepted after {accepted:.1} s"
         ));
     }
     for hold in state
@@ -53,37 +53,37 @@ pub(super) fn lines(state: &DrainState, now: Timestamp) -> Vec<String> {
         let pods = u32::try_from(hold.pods).unwrap_or(u32::MAX);
         let (refused, noun) = (plural(hold.refusals, "refusal"), plural(pods, "pod"));
         lines.push(format!(
-            "slow budget {}: held {pods} {noun} for {:.1} s, {} {refused}",
+            "slow budget {}: delayed {pods} {noun} by {:.1} s, {} {refused}",
             hold.budget, hold.seconds, hold.refusals
         ));
     }
     lines
 }
 
-/// Where each node stands when the drain is interrupted.
+/// Renders the state of each node when the drain is interrupted.
 pub(super) fn standing(state: &DrainState) -> Vec<String> {
-    let told = |name: &str| match state.counts(Some(name)) {
-        tally if tally == PodCounts::default() => "none of its pods was touched".to_owned(),
-        tally => told(tally),
+    let describe_node = |name: &str| match state.counts(Some(name)) {
+        tally if tally == PodCounts::default() => "no pod was evicted".to_owned(),
+        tally => describe(tally),
     };
     let line = |name: &str| {
         if is_group(name) {
-            told(name)
+            describe_node(name)
         } else {
-            format!("node/{name} is cordoned: {}", told(name))
+            format!("node/{name} is cordoned: {}", describe_node(name))
         }
     };
     state.nodes().iter().map(|node| line(&node.name)).collect()
 }
 
-/// Counts in words.
-pub(super) fn told(tally: PodCounts) -> String {
+/// Renders counts.
+pub(super) fn describe(tally: PodCounts) -> String {
     let parts = [
         (tally.gone, "gone"),
         (tally.leaving, "terminating"),
         (tally.refused, "refused"),
         (tally.queued, "queued"),
-        (tally.stuck, "left where they are"),
+        (tally.stuck, "not evicted"),
     ];
     let parts: Vec<String> = parts
         .iter()
@@ -106,14 +106,14 @@ fn plural(count: u32, noun: &str) -> String {
     }
 }
 
-/// An event for programs.
+/// Returns an event for programs.
 pub(super) fn event_as_json(event: &DrainEvent, now: Timestamp) -> Value {
     let mut value = serde_json::to_value(event).unwrap_or_default();
     value["time"] = json!(now.to_string());
     value
 }
 
-/// The summary for programs.
+/// Returns the summary for programs.
 pub(super) fn as_json(state: &DrainState, now: Timestamp) -> Value {
     let all = state.counts(None);
     let pod = |(entry, seconds): (&drain::state::PodEntry, f64)| json!({"pod": entry.target, "node": entry.node, "seconds": seconds, "refusals": entry.refusals});

@@ -1,14 +1,14 @@
-//! The state of a drain as lines on a terminal. Pure.
+//! Renders the state of a drain as lines on a terminal. Pure.
 
 use drain::progress::PodProgress;
 use drain::state::{DrainState, PodEntry};
 use jiff::Timestamp;
 
 use super::plain::is_group;
-use super::summary::told;
+use super::summary::describe;
 use crate::terminal::{Terminal, Tone};
 
-/// The lines of the table, at most `rows` of them and none longer than `columns`.
+/// Renders the lines of the table, at most `rows` of them and none longer than `columns`.
 pub(super) fn render(
     state: &DrainState,
     terminal: Terminal,
@@ -22,9 +22,13 @@ pub(super) fn render(
         .iter()
         .filter(|node| node.since.is_some() && node.outcome.is_none())
     {
-        let mut heading = format!("{}  {}", node.name, told(state.counts(Some(&node.name))));
+        let mut heading = format!(
+            "{}  {}",
+            node.name,
+            describe(state.counts(Some(&node.name)))
+        );
         if is_group(&node.name) {
-            heading = told(state.counts(Some(&node.name)));
+            heading = describe(state.counts(Some(&node.name)));
         }
         lines.push((Tone::Strong, heading));
         let mut pods: Vec<&PodEntry> = state
@@ -49,7 +53,7 @@ pub(super) fn render(
             };
             lines.push((
                 tone,
-                format!("  {pod:width$}  {}", stands(state, entry, now)),
+                format!("  {pod:width$}  {}", describe_pod(state, entry, now)),
             ));
         }
     }
@@ -68,7 +72,7 @@ pub(super) fn render(
         .collect()
 }
 
-/// What needs the eye most comes first; nothing of what is over.
+/// Orders pods by their need for attention. `None` for pods that are done.
 fn rank(entry: &PodEntry) -> Option<u8> {
     match entry.progress {
         PodProgress::Retrying { .. } => Some(0),
@@ -81,11 +85,11 @@ fn rank(entry: &PodEntry) -> Option<u8> {
     }
 }
 
-fn stands(state: &DrainState, entry: &PodEntry, now: Timestamp) -> String {
+fn describe_pod(state: &DrainState, entry: &PodEntry, now: Timestamp) -> String {
     match &entry.progress {
         PodProgress::Queued => "queued".to_owned(),
         PodProgress::Surging => "another replica is starting".to_owned(),
-        PodProgress::Requesting => "asking".to_owned(),
+        PodProgress::Requesting => "evicting".to_owned(),
         PodProgress::Refused { why, budgets, .. } => {
             let since = entry
                 .refused_since
@@ -107,7 +111,7 @@ fn stands(state: &DrainState, entry: &PodEntry, now: Timestamp) -> String {
             message, retry_at, ..
         } => {
             format!(
-                "failed, again in {} s: {message}",
+                "failed, retrying in {} s: {message}",
                 retry_at.duration_since(now).as_secs().max(0)
             )
         }
@@ -122,17 +126,17 @@ fn footer(state: &DrainState, now: Timestamp) -> String {
         .iter()
         .filter(|node| node.since.is_none() && node.outcome.is_none())
         .count();
-    let nodes = if waiting == 0 {
-        String::new()
-    } else {
-        format!("; {waiting} more nodes wait")
+    let nodes = match waiting {
+        0 => String::new(),
+        1 => "; 1 more node is waiting".to_owned(),
+        _ => format!("; {waiting} more nodes are waiting"),
     };
     let left = match state.forecast(now) {
         Some(left) if left.as_secs() > 0 => format!("; about {} left", span(left.as_secs())),
         Some(_) => String::new(),
-        None => "; nothing tells yet how long it takes".to_owned(),
+        None => "; remaining time unknown".to_owned(),
     };
-    format!("{}{nodes}{left}", told(state.counts(None)))
+    format!("{}{nodes}{left}", describe(state.counts(None)))
 }
 
 fn span(seconds: u64) -> String {
@@ -192,8 +196,8 @@ mod tests {
         node-1  3 pods: 1 terminating, 1 refused, 1 queued
           shop/b  refused by shop/web for 12 s, once: The disruption budget web needs 2 healthy pods and ha…
           shop/a  terminating 0/30 s
-          shop/c  asking
-        3 pods: 1 terminating, 1 refused, 1 queued; 1 more nodes wait; nothing tells yet how long it takes
+          shop/c  evicting
+        3 pods: 1 terminating, 1 refused, 1 queued; 1 more node is waiting; remaining time unknown
         ");
         assert_eq!(text(4, 100).lines().count(), 4);
         assert!(text(4, 100).contains("… and 1 more"));

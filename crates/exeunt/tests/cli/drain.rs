@@ -254,7 +254,7 @@ fn a_dry_run_points_to_the_plan_that_plays_the_whole_drain() {
     let server = Server::start(folder.path(), &["--nodes", "1"]);
     let (code, _, err) = run(Some(&server), &["drain", "node-1", "--dry-run=server"]);
     assert_eq!(code, Some(0), "{err}");
-    assert!(err.contains("judges each pod alone, by the budgets of this moment; exeunt plan node-1 plays the whole drain"), "{err}");
+    assert!(err.contains("judges each pod alone, by the current budgets; exeunt plan node-1 simulates the whole drain"), "{err}");
 }
 
 #[test]

@@ -187,13 +187,13 @@ fn the_table_shows_what_is_refused_and_ctrl_c_says_where_the_node_stands() {
         "{last:?}"
     );
     assert!(
-        last.contains(
-            "error: interrupted: what was accepted still goes, nothing else is asked for\n"
-        ),
+        last.contains("error: interrupted: accepted evictions continue, no others are requested\n"),
         "{last:?}"
     );
     assert!(
-        last.contains("hint: the same command goes on; exeunt uncordon node-1 takes it back\n"),
+        last.contains(
+            "hint: run the same command to continue, or exeunt uncordon node-1 to undo the cordon\n"
+        ),
         "{last:?}"
     );
     assert!(!last.contains("\u{1b}[3"), "NO_COLOR is set: {last:?}");
@@ -218,7 +218,7 @@ fn a_question_comes_before_something_is_lost_and_only_yes_is_yes() {
     for answer in ["n\n", "\n", "yellow\n", "\x04"] {
         let mut session = Session::start(&server, &["drain", "node-1", "--force"]);
         session.shows("This cannot be undone:");
-        session.shows("no controller will make these pods again: default/bare");
+        session.shows("these pods have no controller that replaces them: default/bare");
         session.shows("Go on? [y/N] ");
         session.press(answer.as_bytes());
         let (code, written) = session.end();
