@@ -157,7 +157,10 @@ mod tests {
         let selector = Selector::exactly(labels.labels.as_ref());
         let me = meta(json!({"uid": "me"}));
         let dying = meta(json!({"uid": "me", "deletionTimestamp": "2026-01-01T00:00:00Z"}));
-        let owned = |uid: &str| json!([{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "rs", "uid": uid, "controller": true}]);
+        let owned = |uid: &str| {
+            json!([{"apiVersion": "apps/v1", "kind": "ReplicaSet",
+            "name": "rs", "uid": uid, "controller": true}])
+        };
         let cases = [
             (
                 &me,

@@ -9,7 +9,7 @@ use crate::context::ControllerContext;
 use crate::error::{ReconcileError, ignore_not_found};
 use crate::informer::Cache;
 use crate::informers::Informers;
-use crate::meta::ObjectKey;
+use crate::meta::{ObjectKey, has_finalizer, without_finalizer};
 use crate::pods::{is_finished, namespace};
 use crate::queue::{Requeue, WorkQueue};
 
@@ -48,13 +48,7 @@ pub(crate) fn start(context: &ControllerContext, informers: &mut Informers) {
 }
 
 fn is_held(claim: &PersistentVolumeClaim) -> bool {
-    claim.metadata.deletion_timestamp.is_some()
-        && claim
-            .metadata
-            .finalizers
-            .iter()
-            .flatten()
-            .any(|finalizer| finalizer == FINALIZER)
+    claim.metadata.deletion_timestamp.is_some() && has_finalizer(&claim.metadata, FINALIZER)
 }
 
 fn uses(pod: &Pod, claim: &str) -> bool {
@@ -87,19 +81,9 @@ async fn reconcile(
     {
         return Ok(Requeue::OnChange);
     }
-    let left: Vec<_> = claim
-        .metadata
-        .finalizers
-        .iter()
-        .flatten()
-        .filter(|finalizer| *finalizer != FINALIZER)
-        .collect();
-    let value = if left.is_empty() {
-        serde_json::Value::Null
-    } else {
-        serde_json::json!(left)
-    };
-    let patch = serde_json::json!({"metadata": {"uid": claim.metadata.uid, "resourceVersion": claim.metadata.resource_version, "finalizers": value}});
+    let value = without_finalizer(&claim.metadata, FINALIZER);
+    let patch = serde_json::json!({"metadata": {"uid": claim.metadata.uid,
+        "resourceVersion": claim.metadata.resource_version, "finalizers": value}});
     let api = context.namespaced::<PersistentVolumeClaim>(&key.namespace);
     ignore_not_found(
         api.patch(&key.name, &PatchParams::default(), &Patch::Merge(&patch))
@@ -118,7 +102,8 @@ mod tests {
     #[test]
     fn a_claim_is_used_by_the_pods_that_mount_it() {
         let pod = pod(
-            json!({"spec": {"containers": [], "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": "data-0"}}]}}),
+            json!({"spec": {"containers": [], "volumes": [{"name": "data",
+                "persistentVolumeClaim": {"claimName": "data-0"}}]}}),
         );
         assert!(uses(&pod, "data-0"));
         assert!(!uses(&pod, "data-1"));

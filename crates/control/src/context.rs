@@ -1,6 +1,7 @@
 //! What every controller needs: the client, clock, randomness, options, events and a place for
 //! tasks.
 
+use std::fmt::Debug;
 use std::future::Future;
 use std::sync::Arc;
 
@@ -10,17 +11,30 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use k8s_openapi::{ClusterResourceScope, NamespaceResourceScope};
-use kube::api::{PostParams, Request};
+use kube::api::{Patch, PatchParams, PostParams, Request};
 use kube::{Api, Client, Resource};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::ControllerOptions;
-use crate::error::ReconcileError;
+use crate::error::{ReconcileError, ignore_not_found};
 use crate::meta::{ObjectKey, version};
 use crate::partialpod::PartialPod;
+use crate::pods::{name, namespace};
 use crate::queue::{Requeue, WorkQueue};
 use crate::synced::Synced;
+
+/// Brings objects to the state that their specs ask for.
+pub(crate) trait Reconciler: Send + Sync + 'static {
+    /// Reads the caches, plans and applies the plan. It does not know why it is called, so it must
+    /// be idempotent, and a key whose object no longer exists is no error.
+    fn reconcile(
+        &self,
+        key: &ObjectKey,
+    ) -> impl Future<Output = Result<Requeue, ReconcileError>> + Send;
+}
 
 /// Shared by all controllers. Cheap to clone.
 #[derive(Clone)]
@@ -85,6 +99,22 @@ impl ControllerContext {
         });
     }
 
+    /// Runs a controller: reconciles the keys of its queue, `workers` at a time, once the caches
+    /// behind `synced` are filled.
+    pub(crate) fn run<R: Reconciler>(
+        &self,
+        name: &'static str,
+        queue: WorkQueue<ObjectKey>,
+        workers: usize,
+        synced: Vec<Synced>,
+        reconciler: Arc<R>,
+    ) {
+        self.work(name, queue, workers, synced, move |key| {
+            let reconciler = Arc::clone(&reconciler);
+            async move { reconciler.reconcile(&key).await }
+        });
+    }
+
     /// Reconciles the keys of a queue, `workers` at a time, once the caches behind `synced` are
     /// filled.
     pub(crate) fn work<F, W>(
@@ -116,6 +146,56 @@ impl ControllerContext {
         }
         let written: WrittenObject = self.client.request(request).await?;
         Ok(version(&written.metadata))
+    }
+
+    /// Writes the status of an object over the version that it has. Returns the stored object; none
+    /// when it no longer exists.
+    pub(crate) async fn replace_status<K>(&self, updated: &K) -> Result<Option<K>, ReconcileError>
+    where
+        K: Resource<Scope = NamespaceResourceScope> + Clone + Debug + Serialize + DeserializeOwned,
+        K::DynamicType: Default,
+    {
+        let meta = updated.meta();
+        let api = self.namespaced::<K>(meta.namespace.as_deref().unwrap_or_default());
+        let name = meta.name.as_deref().unwrap_or_default();
+        let replaced = api
+            .replace_status(name, &PostParams::default(), updated)
+            .await;
+        Ok(ignore_not_found(replaced)?)
+    }
+
+    /// Changes members of the status of this very pod, and of no successor of its name. Conditions
+    /// are merged by type. A pod that no longer exists is left alone.
+    pub(crate) async fn patch_pod_status(
+        &self,
+        pod: &Pod,
+        status: serde_json::Value,
+    ) -> Result<(), ReconcileError> {
+        let patch = serde_json::json!({"metadata": {"uid": pod.metadata.uid}, "status": status});
+        let patched = self
+            .namespaced::<Pod>(namespace(pod))
+            .patch_status(
+                name(pod),
+                &PatchParams::default(),
+                &Patch::Strategic(&patch),
+            )
+            .await;
+        ignore_not_found(patched)?;
+        Ok(())
+    }
+
+    /// The `DisruptionTarget` condition of a pod that is about to be deleted (KEP-3329).
+    pub(crate) fn disruption_target(
+        &self,
+        pod: &Pod,
+        reason: &str,
+        message: &str,
+    ) -> serde_json::Value {
+        serde_json::json!({
+            "type": "DisruptionTarget", "status": "True", "reason": reason, "message": message,
+            "observedGeneration": pod.metadata.generation, "lastProbeTime": null,
+            "lastTransitionTime": self.now_on_wire(),
+        })
     }
 
     /// Creates a pod. Returns it as the server has stored it.

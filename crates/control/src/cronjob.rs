@@ -10,13 +10,13 @@ use std::sync::Arc;
 
 use events::{EventRecorder, EventType};
 use k8s_openapi::api::batch::v1::{CronJob, CronJobStatus, Job};
-use kube::api::{DeleteParams, PostParams, Preconditions, PropagationPolicy};
+use kube::api::{DeleteParams, PostParams, PropagationPolicy};
 
-use crate::context::ControllerContext;
+use crate::context::{ControllerContext, Reconciler};
 use crate::error::{ReconcileError, ignore_not_found};
 use crate::informer::Cache;
 use crate::informers::Informers;
-use crate::meta::{ObjectKey, controller_of, uid, until};
+use crate::meta::{ObjectKey, controller_of, delete_params, uid, until};
 use crate::queue::{Requeue, WorkQueue};
 
 const WORKERS: usize = 4;
@@ -31,10 +31,7 @@ struct Controller {
 
 pub(crate) fn start(context: &ControllerContext, informers: &mut Informers) {
     let queue: WorkQueue<ObjectKey> = WorkQueue::new();
-    let wake = queue.clone();
-    informers
-        .cron_jobs
-        .subscribe(move |change| wake.add(ObjectKey::of(change.latest())));
+    informers.cron_jobs.enqueue_changes(&queue);
     let wake = queue.clone();
     informers.jobs.subscribe(move |change| {
         for job in change.states() {
@@ -58,13 +55,10 @@ pub(crate) fn start(context: &ControllerContext, informers: &mut Informers) {
         informers.cron_jobs.cache.synced(),
         informers.jobs.cache.synced(),
     ];
-    context.work("cronjob", queue, WORKERS, synced, move |key| {
-        let controller = Arc::clone(&controller);
-        async move { controller.reconcile(&key).await }
-    });
+    context.run("cronjob", queue, WORKERS, synced, controller);
 }
 
-impl Controller {
+impl Reconciler for Controller {
     async fn reconcile(&self, key: &ObjectKey) -> Result<Requeue, ReconcileError> {
         let Some(cron_job) = self.cron_jobs.get(key) else {
             return Ok(Requeue::OnChange);
@@ -94,7 +88,9 @@ impl Controller {
             .recheck
             .map_or(Requeue::OnChange, |at| Requeue::After(until(now, at))))
     }
+}
 
+impl Controller {
     /// Creates the job of a scheduled time. A job that exists was created by an earlier
     /// reconciliation that did not write the status.
     async fn create(&self, cron_job: &CronJob, job: Job) -> Result<Job, ReconcileError> {
@@ -142,12 +138,8 @@ impl Controller {
             .namespaced::<Job>(cron_job.metadata.namespace.as_deref().unwrap_or_default());
         let name = job.metadata.name.as_deref().unwrap_or_default();
         let how = DeleteParams {
-            preconditions: Some(Preconditions {
-                uid: job.metadata.uid.clone(),
-                resource_version: None,
-            }),
             propagation_policy: Some(PropagationPolicy::Background),
-            ..DeleteParams::default()
+            ..delete_params(&job.metadata)
         };
         if ignore_not_found(api.delete(name, &how).await.map(drop))?.is_some() {
             self.recorder.event(
@@ -165,17 +157,7 @@ impl Controller {
             status: Some(status),
             ..cron_job.clone()
         };
-        let api = self
-            .context
-            .namespaced::<CronJob>(cron_job.metadata.namespace.as_deref().unwrap_or_default());
-        ignore_not_found(
-            api.replace_status(
-                cron_job.metadata.name.as_deref().unwrap_or_default(),
-                &PostParams::default(),
-                &updated,
-            )
-            .await,
-        )?;
+        self.context.replace_status(&updated).await?;
         Ok(())
     }
 }

@@ -11,11 +11,10 @@ use std::sync::Arc;
 use events::EventType;
 use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet};
 use k8s_openapi::api::core::v1::{Node, Pod};
-use kube::api::PostParams;
 
 use crate::claim::claim;
-use crate::context::ControllerContext;
-use crate::error::{ReconcileError, ignore_not_found};
+use crate::context::{ControllerContext, Reconciler};
+use crate::error::ReconcileError;
 use crate::expectations::Expectations;
 use crate::informer::Cache;
 use crate::informers::Informers;
@@ -42,10 +41,7 @@ struct Controller {
 pub(crate) fn start(context: &ControllerContext, informers: &mut Informers) {
     let queue: WorkQueue<ObjectKey> = WorkQueue::new();
     let expectations = Arc::new(Expectations::default());
-    let wake = queue.clone();
-    informers
-        .daemon_sets
-        .subscribe(move |change| wake.add(ObjectKey::of(change.latest())));
+    informers.daemon_sets.enqueue_changes(&queue);
     let (wake, sets) = (queue.clone(), Arc::clone(&informers.daemon_sets.cache));
     informers.nodes.subscribe(move |change| {
         if change.new.is_none()
@@ -81,13 +77,10 @@ pub(crate) fn start(context: &ControllerContext, informers: &mut Informers) {
         informers.nodes.cache.synced(),
         informers.controller_revisions.cache.synced(),
     ];
-    context.work("daemonset", queue, WORKERS, synced, move |key| {
-        let controller = Arc::clone(&controller);
-        async move { controller.reconcile(&key).await }
-    });
+    context.run("daemonset", queue, WORKERS, synced, controller);
 }
 
-impl Controller {
+impl Reconciler for Controller {
     async fn reconcile(&self, key: &ObjectKey) -> Result<Requeue, ReconcileError> {
         let Some(set) = self.sets.get(key) else {
             self.control.expectations.forget(key);
@@ -133,11 +126,7 @@ impl Controller {
                 status: Some(status),
                 ..(*set).clone()
             };
-            let api = self.context.namespaced::<DaemonSet>(&key.namespace);
-            ignore_not_found(
-                api.replace_status(&key.name, &PostParams::default(), &updated)
-                    .await,
-            )?;
+            self.context.replace_status(&updated).await?;
         }
         acted?;
         let in_use = |known: &ControllerRevision| {
@@ -163,7 +152,9 @@ impl Controller {
             .available_at
             .map_or(Requeue::OnChange, |at| Requeue::After(until(now, at))))
     }
+}
 
+impl Controller {
     async fn act(
         &self,
         set: &DaemonSet,

@@ -16,14 +16,14 @@ use events::{EventRecorder, EventType};
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams, PropagationPolicy};
 
 use crate::claim::claim;
-use crate::context::ControllerContext;
+use crate::context::{ControllerContext, Reconciler};
 use crate::error::{ReconcileError, code, ignore_not_found, namespace_terminates, server_message};
 use crate::informer::Cache;
 use crate::informers::Informers;
-use crate::meta::{ObjectKey, controller_of, group_of, uid};
+use crate::meta::{ObjectKey, controller_of, delete_params, group_of, uid};
 use crate::pods::{is_finished, namespace};
 use crate::queue::{Requeue, WorkQueue};
 use crate::selector::Selector;
@@ -42,10 +42,7 @@ struct Controller {
 
 pub(crate) fn start(context: &ControllerContext, informers: &mut Informers) {
     let queue: WorkQueue<ObjectKey> = WorkQueue::new();
-    let wake = queue.clone();
-    informers
-        .deployments
-        .subscribe(move |change| wake.add(ObjectKey::of(change.latest())));
+    informers.deployments.enqueue_changes(&queue);
     wake_by_sets(informers, &queue);
     wake_by_pods(informers, &queue);
     let controller = Arc::new(Controller {
@@ -60,10 +57,7 @@ pub(crate) fn start(context: &ControllerContext, informers: &mut Informers) {
         informers.replica_sets.cache.synced(),
         informers.pods.cache.synced(),
     ];
-    context.work("deployment", queue, WORKERS, synced, move |key| {
-        let controller = Arc::clone(&controller);
-        async move { controller.reconcile(&key).await }
-    });
+    context.run("deployment", queue, WORKERS, synced, controller);
 }
 
 fn deployment_of(set: &ReplicaSet) -> Option<ObjectKey> {
@@ -133,7 +127,7 @@ fn selector_of(deployment: &Deployment) -> Result<Selector, String> {
     Selector::compile(selector)
 }
 
-impl Controller {
+impl Reconciler for Controller {
     async fn reconcile(&self, key: &ObjectKey) -> Result<Requeue, ReconcileError> {
         let Some(deployment) = self.deployments.get(key) else {
             return Ok(Requeue::OnChange);
@@ -183,11 +177,7 @@ impl Controller {
             ));
         }
         if let Some(updated) = updated {
-            let api = self.context.namespaced::<Deployment>(&key.namespace);
-            ignore_not_found(
-                api.replace_status(&key.name, &PostParams::default(), &updated)
-                    .await,
-            )?;
+            self.context.replace_status(&updated).await?;
         }
         match failure {
             None => Ok(plan.recheck.map_or(Requeue::OnChange, Requeue::After)),
@@ -201,7 +191,9 @@ impl Controller {
             Some(DeploymentError::Collision) => Ok(Requeue::OnChange),
         }
     }
+}
 
+impl Controller {
     fn has_running_pods(&self, set: &ReplicaSet) -> bool {
         self.pods
             .controlled_by(uid(&set.metadata))
@@ -221,8 +213,10 @@ impl Controller {
             DeploymentAction::Change(change) => {
                 let name = change.set.metadata.name.as_deref().unwrap_or_default();
                 let patch = serde_json::json!({
-                    "metadata": {"resourceVersion": change.set.metadata.resource_version, "annotations": change.annotations},
-                    "spec": {"replicas": change.replicas, "minReadySeconds": change.min_ready_seconds},
+                    "metadata": {"resourceVersion": change.set.metadata.resource_version,
+                        "annotations": change.annotations},
+                    "spec": {"replicas": change.replicas,
+                        "minReadySeconds": change.min_ready_seconds},
                 });
                 ignore_not_found(
                     api.patch(name, &PatchParams::default(), &Patch::Merge(&patch))
@@ -238,14 +232,9 @@ impl Controller {
                 Ok(())
             }
             DeploymentAction::Remove(set) => {
-                let precondition = Preconditions {
-                    uid: set.metadata.uid.clone(),
-                    resource_version: None,
-                };
                 let how = DeleteParams {
-                    preconditions: Some(precondition),
                     propagation_policy: Some(PropagationPolicy::Background),
-                    ..DeleteParams::default()
+                    ..delete_params(&set.metadata)
                 };
                 ignore_not_found(
                     api.delete(set.metadata.name.as_deref().unwrap_or_default(), &how)

@@ -31,7 +31,7 @@ use kube::Resource;
 use kube::api::{PostParams, Request};
 use tokio::time::Instant;
 
-use crate::context::ControllerContext;
+use crate::context::{ControllerContext, Reconciler};
 use crate::error::{ReconcileError, code, ignore_not_found};
 use crate::informer::{Cache, ObjectChange};
 use crate::informers::Informers;
@@ -104,10 +104,7 @@ pub(crate) fn start(context: &ControllerContext, informers: &mut Informers) {
         informers.deployments.cache.synced(),
         informers.stateful_sets.cache.synced(),
     ];
-    context.work("disruption", queue, WORKERS, synced, move |key| {
-        let controller = Arc::clone(&controller);
-        async move { controller.reconcile(&key).await }
-    });
+    context.run("disruption", queue, WORKERS, synced, controller);
 }
 
 fn selector_of(budget: &PodDisruptionBudget) -> Option<&LabelSelector> {
@@ -249,7 +246,7 @@ fn wake_by_scales(
         }));
 }
 
-impl Disruption {
+impl Reconciler for Disruption {
     async fn reconcile(&self, key: &ObjectKey) -> Result<Requeue, ReconcileError> {
         let Some(budget) = self.budgets.get(key) else {
             self.throttle.forget(key);
@@ -278,7 +275,9 @@ impl Disruption {
             result => result,
         }
     }
+}
 
+impl Disruption {
     async fn sync(&self, budget: &Arc<PodDisruptionBudget>) -> Result<Requeue, ReconcileError> {
         let key = ObjectKey::of(&**budget);
         let selector = Selector::compile(selector_of(budget)).map_err(|error| {
@@ -350,8 +349,9 @@ impl Disruption {
         let expected = self.scales.expected(pods).await?;
         if !expected.unmanaged.is_empty() {
             let message = format!(
-                "Pods selected by this PodDisruptionBudget (selector: {}) were found to be unmanaged. As a result, the status of the PDB \
-                 cannot be calculated correctly, which may result in undefined behavior. To account for these pods please set \
+                "Pods selected by this PodDisruptionBudget (selector: {}) were found to be \
+                 unmanaged. As a result, the status of the PDB cannot be calculated correctly, \
+                 which may result in undefined behavior. To account for these pods please set \
                  \".spec.minAvailable\" field of the PDB to an integer value.",
                 render_go(selector_of(budget))
             );

@@ -6,22 +6,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{
-    EndpointAddress, EndpointPort, EndpointSubset, Endpoints, Node, Pod, Service,
+    EndpointAddress, EndpointPort, EndpointSubset, Endpoints, Service,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{DeleteParams, PostParams};
 
-use crate::context::ControllerContext;
-use crate::endpointslice::plan::{
-    EndpointPod, address, families, host_name, is_headless, port_at, publishes_unready, reference,
-};
-use crate::endpointslice::{selector_of, wake_by_pods, zone_of};
+use crate::context::{ControllerContext, Reconciler};
 use crate::error::{ReconcileError, code, ignore_not_found, namespace_terminates};
 use crate::informer::Cache;
 use crate::informers::Informers;
 use crate::meta::ObjectKey;
 use crate::pods::{is_ready, is_terminating, node_name};
 use crate::queue::{Requeue, WorkQueue};
+use crate::servicepods::{
+    EndpointPod, ServicePods, address, families, host_name, is_headless, port_at,
+    publishes_unready, reference,
+};
 
 const WORKERS: usize = 8;
 const MANAGED_BY: &str = "endpoints.kubernetes.io/managed-by";
@@ -33,64 +33,38 @@ const CAPACITY: usize = 1000;
 
 struct Controller {
     context: ControllerContext,
-    services: Arc<Cache<Service>>,
+    backends: ServicePods,
     endpoints: Arc<Cache<Endpoints>>,
-    pods: Arc<Cache<Pod>>,
-    nodes: Arc<Cache<Node>>,
 }
 
 pub(crate) fn start(context: &ControllerContext, informers: &mut Informers) {
     let queue: WorkQueue<ObjectKey> = WorkQueue::new();
-    let wake = queue.clone();
-    informers
-        .services
-        .subscribe(move |change| wake.add(ObjectKey::of(change.latest())));
-    let wake = queue.clone();
-    informers
-        .endpoints
-        .subscribe(move |change| wake.add(ObjectKey::of(change.latest())));
-    wake_by_pods(informers, &queue);
+    let backends = ServicePods::subscribe(informers, &queue);
+    informers.endpoints.enqueue_changes(&queue);
+    let mut synced = backends.synced();
+    synced.push(informers.endpoints.cache.synced());
     let controller = Arc::new(Controller {
         context: context.clone(),
-        services: Arc::clone(&informers.services.cache),
+        backends,
         endpoints: Arc::clone(&informers.endpoints.cache),
-        pods: Arc::clone(&informers.pods.cache),
-        nodes: Arc::clone(&informers.nodes.cache),
     });
-    let synced = vec![
-        informers.services.cache.synced(),
-        informers.endpoints.cache.synced(),
-        informers.pods.cache.synced(),
-        informers.nodes.cache.synced(),
-    ];
-    context.work("endpoints", queue, WORKERS, synced, move |key| {
-        let controller = Arc::clone(&controller);
-        async move { controller.reconcile(&key).await }
-    });
+    context.run("endpoints", queue, WORKERS, synced, controller);
 }
 
-impl Controller {
+impl Reconciler for Controller {
     async fn reconcile(&self, key: &ObjectKey) -> Result<Requeue, ReconcileError> {
         let api = self.context.namespaced::<Endpoints>(&key.namespace);
         let present = self.endpoints.get(key);
-        let Some(service) = self.services.get(key) else {
+        let Some(service) = self.backends.services.get(key) else {
             // Objects that a user has created stay.
             if present.is_some_and(|present| is_managed_here(&present.metadata)) {
                 ignore_not_found(api.delete(&key.name, &DeleteParams::default()).await)?;
             }
             return Ok(Requeue::OnChange);
         };
-        let Some(selector) = selector_of(&service) else {
+        let Some(members) = self.backends.endpoint_pods(&service) else {
             return Ok(Requeue::OnChange);
         };
-        let pods = self.pods.selected(&key.namespace, &selector);
-        let members: Vec<_> = pods
-            .iter()
-            .map(|pod| EndpointPod {
-                pod,
-                zone: zone_of(&self.nodes, pod),
-            })
-            .collect();
         let wanted = plan(&service, &members, present.as_deref());
         let result = match (present, wanted) {
             (_, None) => return Ok(Requeue::OnChange),
@@ -117,7 +91,7 @@ fn is_managed_here(meta: &ObjectMeta) -> bool {
 /// The object to write; none when the present one is right.
 fn plan(
     service: &Service,
-    members: &[EndpointPod<'_>],
+    members: &[EndpointPod],
     present: Option<&Endpoints>,
 ) -> Option<Endpoints> {
     let fresh = ObjectMeta {
@@ -157,18 +131,18 @@ fn plan(
 type PortKey = (String, i32, String, Option<String>);
 
 /// Groups addresses by port. Ports with the same addresses share a subset.
-fn subsets(service: &Service, members: &[EndpointPod<'_>]) -> Vec<EndpointSubset> {
+fn subsets(service: &Service, members: &[EndpointPod]) -> Vec<EndpointSubset> {
     let family = families(service).into_iter().next().unwrap_or_default();
     let mut addresses: BTreeMap<(String, String), (EndpointAddress, bool)> = BTreeMap::new();
     let mut by_port: BTreeMap<Option<PortKey>, BTreeSet<(String, String)>> = BTreeMap::new();
     for member in members
         .iter()
-        .filter(|member| !is_terminating(member.pod) || publishes_unready(service))
+        .filter(|member| !is_terminating(&member.pod) || publishes_unready(service))
     {
         let Some(ip) = address(service, member, &family) else {
             continue;
         };
-        let pod = member.pod;
+        let pod = &member.pod;
         if addresses.len() >= CAPACITY {
             break;
         }
@@ -245,16 +219,20 @@ fn subset(
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::api::core::v1::Pod;
     use serde_json::{Value, json};
 
     use super::*;
     use crate::pods::tests::pod;
 
-    fn web(name: &str, ip: &str, ready: bool, leaving: bool) -> Arc<Pod> {
+    pub(super) fn web(name: &str, ip: &str, ready: bool, leaving: bool) -> Arc<Pod> {
         let stamp = leaving.then_some("2026-01-01T00:00:00Z");
         Arc::new(pod(
-            json!({"metadata": {"name": name, "namespace": "n", "uid": name, "deletionTimestamp": stamp}, "spec": {"nodeName": "a", "containers": []},
-            "status": {"phase": "Running", "podIP": ip, "conditions": [{"type": "Ready", "status": if ready { "True" } else { "False" }}]}}),
+            json!({"metadata": {"name": name, "namespace": "n", "uid": name,
+                "deletionTimestamp": stamp}, "spec": {"nodeName": "a", "containers": []},
+            "status": {"phase": "Running", "podIP": ip,
+                "conditions": [{"type": "Ready",
+                "status": if ready { "True" } else { "False" }}]}}),
         ))
     }
 
@@ -262,16 +240,18 @@ mod tests {
         let members: Vec<_> = pods
             .iter()
             .map(|pod| EndpointPod {
-                pod,
+                pod: Arc::clone(pod),
                 zone: Some(None),
             })
             .collect();
         serde_json::to_value(plan(service, &members, None).expect("written").subsets).expect("json")
     }
 
-    fn service() -> Service {
-        serde_json::from_value(json!({"metadata": {"name": "svc", "namespace": "n"}, "spec": {"selector": {"app": "web"}, "ports": [
-            {"name": "web", "port": 80, "targetPort": 8080}, {"name": "dns", "port": 53, "protocol": "UDP"}]}}))
+    pub(super) fn service() -> Service {
+        serde_json::from_value(json!({"metadata": {"name": "svc", "namespace": "n"},
+            "spec": {"selector": {"app": "web"}, "ports": [
+            {"name": "web", "port": 80, "targetPort": 8080},
+                {"name": "dns", "port": 53, "protocol": "UDP"}]}}))
         .expect("a service")
     }
 
@@ -290,7 +270,8 @@ mod tests {
         assert_eq!(subsets[0]["notReadyAddresses"][0]["ip"], "10.0.0.2");
         assert_eq!(
             subsets[0]["ports"],
-            json!([{"name": "dns", "port": 53, "protocol": "UDP"}, {"name": "web", "port": 8080, "protocol": "TCP"}])
+            json!([{"name": "dns", "port": 53, "protocol": "UDP"},
+                {"name": "web", "port": 8080, "protocol": "TCP"}])
         );
     }
 
@@ -300,7 +281,7 @@ mod tests {
         let members: Vec<_> = pods
             .iter()
             .map(|pod| EndpointPod {
-                pod,
+                pod: Arc::clone(pod),
                 zone: Some(None),
             })
             .collect();

@@ -24,6 +24,7 @@ use tokio::sync::watch;
 use tracing::error;
 
 use crate::meta::ObjectKey;
+use crate::queue::WorkQueue;
 use crate::reflector::{ListPage, PageMeta, WatchSink, WatchedCollection, decode, reflect};
 use crate::selector::Selector;
 use crate::selectors::SelectorIndex;
@@ -158,7 +159,7 @@ where
         Self::within(None)
     }
 
-    /// Follows the objects of one namespace, or of all when there is none.
+    /// Follows the objects of one namespace, or of all namespaces.
     pub(crate) fn within(namespace: Option<&str>) -> Self {
         let (synced, receiver) = watch::channel(false);
         let cache = Arc::new(Cache {
@@ -230,6 +231,12 @@ where
         index
     }
 
+    /// Adds every object that changes to a work queue.
+    pub(crate) fn enqueue_changes(&mut self, queue: &WorkQueue<ObjectKey>) {
+        let queue = queue.clone();
+        self.subscribe(move |change| queue.add(ObjectKey::of(change.latest())));
+    }
+
     /// Calls `subscriber` for every change from now on, after the cache shows it.
     pub(crate) fn subscribe(
         &mut self,
@@ -293,7 +300,8 @@ where
             // A subscriber that panics over one object must not end the watch for all controllers.
             if std::panic::catch_unwind(AssertUnwindSafe(|| subscriber(change))).is_err() {
                 let key = ObjectKey::of(change.latest());
-                error!(kind = std::any::type_name::<K>(), %key, "informer subscriber panicked; change not delivered");
+                error!(kind = std::any::type_name::<K>(), %key,
+                    "informer subscriber panicked; change not delivered");
             }
         }
     }

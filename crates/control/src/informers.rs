@@ -16,8 +16,7 @@ use crate::context::ControllerContext;
 use crate::informer::Informer;
 use crate::partialpod::PartialPod;
 
-/// All informers. Controllers subscribe to them and read their caches; then [`Informers::start`] runs
-/// them.
+/// All informers. Controllers subscribe and take their caches, and then the informers are started.
 pub(crate) struct Informers {
     pub(crate) pods: Informer<Pod, PartialPod>,
     pub(crate) budgets: Informer<PodDisruptionBudget>,

@@ -16,15 +16,15 @@ use events::EventType;
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::{Job, JobStatus};
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy};
+use kube::api::{DeleteParams, Patch, PatchParams, PropagationPolicy};
 
 use crate::claim::claim;
-use crate::context::ControllerContext;
+use crate::context::{ControllerContext, Reconciler};
 use crate::error::{ReconcileError, ignore_not_found};
 use crate::expectations::Expectations;
 use crate::informer::Cache;
 use crate::informers::Informers;
-use crate::meta::{ObjectKey, controller_of, uid, until};
+use crate::meta::{ObjectKey, controller_of, delete_params, uid, until, without_finalizer};
 use crate::podcontrol::{PodControl, wake_by_pods};
 use crate::pods::{name, namespace};
 use crate::queue::{Requeue, WorkQueue};
@@ -46,10 +46,7 @@ struct Controller {
 pub(crate) fn start(context: &ControllerContext, informers: &mut Informers) {
     let queue: WorkQueue<ObjectKey> = WorkQueue::new();
     let expectations = Arc::new(Expectations::default());
-    let wake = queue.clone();
-    informers
-        .jobs
-        .subscribe(move |change| wake.add(ObjectKey::of(change.latest())));
+    informers.jobs.enqueue_changes(&queue);
     let selectors = informers.jobs.index_selectors(|job| selector_of(job).ok());
     wake_by_pods::<Job>(informers, &queue, &expectations, move |pod| {
         selectors.selecting(pod)
@@ -67,17 +64,14 @@ pub(crate) fn start(context: &ControllerContext, informers: &mut Informers) {
         failures: Mutex::default(),
     });
     let synced = vec![informers.jobs.cache.synced(), informers.pods.cache.synced()];
-    context.work("job", queue, WORKERS, synced, move |key| {
-        let controller = Arc::clone(&controller);
-        async move { controller.reconcile(&key).await }
-    });
+    context.run("job", queue, WORKERS, synced, controller);
 }
 
 fn selector_of(job: &Job) -> Result<Selector, String> {
     Selector::compile(job.spec.as_ref().and_then(|spec| spec.selector.as_ref()))
 }
 
-impl Controller {
+impl Reconciler for Controller {
     async fn reconcile(&self, key: &ObjectKey) -> Result<Requeue, ReconcileError> {
         let Some(job) = self.jobs.get(key) else {
             return self.release_orphans(key).await;
@@ -123,7 +117,9 @@ impl Controller {
             .recheck
             .map_or(Requeue::OnChange, |at| Requeue::After(until(now, at))))
     }
+}
 
+impl Controller {
     async fn act(&self, job: &Job, plan: &plan::JobPlan) -> Result<(), ReconcileError> {
         // Pods that the job deletes itself are released first, so that they do not count as failed.
         for pod in plan.delete.iter().filter(|pod| plan::is_tracked(pod)) {
@@ -139,14 +135,7 @@ impl Controller {
             status: Some(status),
             ..job.clone()
         };
-        let api = self
-            .context
-            .namespaced::<Job>(job.metadata.namespace.as_deref().unwrap_or_default());
-        let name = job.metadata.name.as_deref().unwrap_or_default();
-        Ok(ignore_not_found(
-            api.replace_status(name, &PostParams::default(), &updated)
-                .await,
-        )?)
+        self.context.replace_status(&updated).await
     }
 
     /// Makes the three writes of counting. What fails in between is continued by the next
@@ -177,13 +166,7 @@ impl Controller {
     }
 
     async fn release(&self, pod: &Pod) -> Result<(), ReconcileError> {
-        let held = pod.metadata.finalizers.iter().flatten();
-        let left: Vec<_> = held.filter(|finalizer| *finalizer != TRACKING).collect();
-        let value = if left.is_empty() {
-            serde_json::Value::Null
-        } else {
-            serde_json::json!(left)
-        };
+        let value = without_finalizer(&pod.metadata, TRACKING);
         let patch = serde_json::json!({"metadata": {"uid": pod.metadata.uid, "finalizers": value}});
         let api = self.context.namespaced::<Pod>(namespace(pod));
         ignore_not_found(
@@ -212,14 +195,9 @@ impl Controller {
             None => Ok(Requeue::OnChange),
             Some(at) if at > now => Ok(Requeue::After(until(now, at))),
             Some(_) => {
-                let precondition = Preconditions {
-                    uid: job.metadata.uid.clone(),
-                    resource_version: None,
-                };
                 let how = DeleteParams {
-                    preconditions: Some(precondition),
                     propagation_policy: Some(PropagationPolicy::Foreground),
-                    ..DeleteParams::default()
+                    ..delete_params(&job.metadata)
                 };
                 let api = self
                     .context

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
 use kube::Resource;
+use kube::api::{DeleteParams, Preconditions};
 
 pub(crate) use clock::whole_seconds;
 pub(crate) use rules::after_seconds;
@@ -88,6 +89,34 @@ pub(crate) fn version(meta: &ObjectMeta) -> u64 {
         .as_deref()
         .and_then(|version| version.parse().ok())
         .unwrap_or_default()
+}
+
+/// Parameters that delete this very object, and no successor of its name.
+pub(crate) fn delete_params(meta: &ObjectMeta) -> DeleteParams {
+    DeleteParams {
+        preconditions: Some(Preconditions {
+            uid: meta.uid.clone(),
+            resource_version: None,
+        }),
+        ..DeleteParams::default()
+    }
+}
+
+/// True when the object has this finalizer.
+pub(crate) fn has_finalizer(meta: &ObjectMeta, name: &str) -> bool {
+    let mut finalizers = meta.finalizers.iter().flatten();
+    finalizers.any(|finalizer| finalizer == name)
+}
+
+/// The finalizers of the object without this one, as the value in a merge patch.
+pub(crate) fn without_finalizer(meta: &ObjectMeta, name: &str) -> serde_json::Value {
+    let finalizers = meta.finalizers.iter().flatten();
+    let left: Vec<_> = finalizers.filter(|finalizer| *finalizer != name).collect();
+    if left.is_empty() {
+        serde_json::Value::Null
+    } else {
+        serde_json::json!(left)
+    }
 }
 
 /// The value of an annotation.

@@ -15,7 +15,7 @@ use kube::Api;
 use kube::api::{DeleteParams, DynamicObject, ListParams, PostParams};
 use kube::core::PartialObjectMeta;
 
-use crate::context::ControllerContext;
+use crate::context::{ControllerContext, Reconciler};
 use crate::discovery::{DeletableResource, deletable};
 use crate::error::{ReconcileError, code, ignore_not_found};
 use crate::informer::Cache;
@@ -86,20 +86,17 @@ pub(crate) fn start(context: &ControllerContext, informers: &mut Informers) -> N
         context: context.clone(),
         namespaces: Arc::clone(&informers.namespaces.cache),
     });
-    context.work(
+    context.run(
         "namespace",
         queue,
         WORKERS,
         vec![informers.namespaces.cache.synced()],
-        move |key| {
-            let controller = Arc::clone(&controller);
-            async move { controller.reconcile(&key).await }
-        },
+        controller,
     );
     waker
 }
 
-impl Controller {
+impl Reconciler for Controller {
     async fn reconcile(&self, key: &ObjectKey) -> Result<Requeue, ReconcileError> {
         let Some(namespace) = self
             .namespaces
@@ -134,7 +131,9 @@ impl Controller {
             _ => Ok(progress.wait.map_or(Requeue::OnChange, Requeue::After)),
         }
     }
+}
 
+impl Controller {
     async fn finalize(&self, name: &str) -> Result<Requeue, ReconcileError> {
         let api = self.context.cluster::<Namespace>();
         let Some(mut namespace) = ignore_not_found(api.get(name).await)? else {
@@ -267,7 +266,8 @@ impl Controller {
                 let group = &kind.resource.group;
                 let plural = &kind.resource.plural;
                 let text = format!(
-                    "unexpected items still remain in namespace: {name} for gvr: {group}/{version}, Resource={plural}"
+                    "unexpected items still remain in namespace: {name} for gvr: \
+                     {group}/{version}, Resource={plural}"
                 );
                 return Err(ReconcileError::Plan(text));
             }

@@ -18,13 +18,13 @@ use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::{Patch, PatchParams, PostParams};
 
-use crate::context::ControllerContext;
+use crate::context::{ControllerContext, Reconciler};
 use crate::error::{ReconcileError, ignore_not_found};
 use crate::informer::Cache;
 use crate::informers::Informers;
 use crate::meta::{ObjectKey, on_wire, until};
 use crate::nodes;
-use crate::pods::{is_ready, name, namespace, node_name};
+use crate::pods::{is_ready, node_name};
 use crate::queue::{Requeue, WorkQueue};
 use taints::{ReadyStatus, ready_status};
 
@@ -102,10 +102,7 @@ pub(crate) fn start(context: &ControllerContext, informers: &mut Informers) {
         informers.pods.cache.synced(),
         informers.leases.cache.synced(),
     ];
-    context.work("node lifecycle", queue, WORKERS, synced, move |key| {
-        let controller = Arc::clone(&controller);
-        async move { controller.reconcile(&key.name).await }
-    });
+    context.run("node lifecycle", queue, WORKERS, synced, controller);
 }
 
 fn follow_heartbeats(
@@ -144,8 +141,9 @@ fn follow_heartbeats(
     });
 }
 
-impl Controller {
-    async fn reconcile(&self, name: &str) -> Result<Requeue, ReconcileError> {
+impl Reconciler for Controller {
+    async fn reconcile(&self, key: &ObjectKey) -> Result<Requeue, ReconcileError> {
+        let name = key.name.as_str();
         let Some(node) = self.nodes.find("", name) else {
             return Ok(Requeue::OnChange);
         };
@@ -192,7 +190,9 @@ impl Controller {
             .min()
             .map_or(Requeue::OnChange, Requeue::After))
     }
+}
 
+impl Controller {
     /// Marks the ready pods of a silent node as not ready, because their state is unknown.
     async fn mark_pods(&self, node: &str) -> Result<(), ReconcileError> {
         for pod in self.pods.at(node).iter().filter(|pod| is_ready(pod)) {
@@ -203,19 +203,13 @@ impl Controller {
                 "Node is not ready",
             );
             let condition = serde_json::json!({
-                "type": "Ready", "status": "False", "lastTransitionTime": self.context.now_on_wire(),
+                "type": "Ready", "status": "False",
+                    "lastTransitionTime": self.context.now_on_wire(),
                 "observedGeneration": pod.metadata.generation, "reason": null, "message": null,
             });
-            let patch = serde_json::json!({"metadata": {"uid": pod.metadata.uid}, "status": {"conditions": [condition]}});
-            let api = self.context.namespaced::<Pod>(namespace(pod));
-            ignore_not_found(
-                api.patch_status(
-                    name(pod),
-                    &PatchParams::default(),
-                    &Patch::Strategic(&patch),
-                )
-                .await,
-            )?;
+            self.context
+                .patch_pod_status(pod, serde_json::json!({"conditions": [condition]}))
+                .await?;
         }
         Ok(())
     }
@@ -243,7 +237,8 @@ impl Controller {
             } else {
                 serde_json::json!(list)
             };
-            let patch = serde_json::json!({"metadata": {"resourceVersion": node.metadata.resource_version}, "spec": {"taints": list}});
+            let patch = serde_json::json!({"metadata": {
+                "resourceVersion": node.metadata.resource_version}, "spec": {"taints": list}});
             let api = self.context.cluster::<Node>();
             ignore_not_found(
                 api.patch(

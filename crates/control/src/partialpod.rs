@@ -262,11 +262,14 @@ mod tests {
     #[test]
     fn the_part_of_a_pod_that_controllers_read_is_decoded() {
         let text = r#"{"apiVersion":"v1","kind":"Pod","metadata":{"name":"p"},
-            "spec":{"containers":[{"name":"c","env":[{"name":"A","value":"b"}],"resources":{"limits":{"cpu":"2"},"requests":{"cpu":"1"}}}],
+            "spec":{"containers":[{"name":"c","env":[{"name":"A","value":"b"}],"resources":{
+                "limits":{"cpu":"2"},"requests":{"cpu":"1"}}}],
                     "initContainers":null,"volumes":[{"name":"token","projected":{"sources":[]}},
                         {"name":"data","persistentVolumeClaim":{"claimName":"data-0"}}]},
-            "status":{"podIP":"10.0.0.1","podIPs":[{"ip":"10.0.0.1"}],"conditions":[{"type":"Ready","status":"True","lastProbeTime":null}],
-                "containerStatuses":[{"name":"c","restartCount":2,"state":{"terminated":{"exitCode":3}},"image":"i","ready":false}]}}"#;
+            "status":{"podIP":"10.0.0.1","podIPs":[{"ip":"10.0.0.1"}],"conditions":[{
+                "type":"Ready","status":"True","lastProbeTime":null}],
+                "containerStatuses":[{"name":"c","restartCount":2,"state":{"terminated":{
+                    "exitCode":3}},"image":"i","ready":false}]}}"#;
         let pod = Pod::from(serde_json::from_str::<PartialPod>(text).expect("a pod"));
         let whole: Pod = serde_json::from_str(text).expect("a pod");
         let (spec, status) = (pod.spec.expect("a spec"), pod.status.expect("a status"));

@@ -7,14 +7,13 @@ use futures::future::join_all;
 use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::Resource;
-use kube::api::{DeleteParams, Preconditions};
 
 use crate::context::ControllerContext;
 use crate::error::{code, namespace_terminates, server_message};
 use crate::expectations::Expectations;
 use crate::informer::ObjectChange;
 use crate::informers::Informers;
-use crate::meta::{ObjectKey, controller_of, group_of, uid};
+use crate::meta::{ObjectKey, controller_of, delete_params, group_of, uid};
 use crate::pods::{is_terminating, name, namespace};
 use crate::queue::WorkQueue;
 
@@ -137,14 +136,7 @@ impl PodControl {
         O: Resource,
         O::DynamicType: Default,
     {
-        let precondition = Preconditions {
-            uid: pod.metadata.uid.clone(),
-            resource_version: None,
-        };
-        let how = DeleteParams {
-            preconditions: Some(precondition),
-            ..DeleteParams::default()
-        };
+        let how = delete_params(&pod.metadata);
         let result = self
             .context
             .namespaced::<Pod>(namespace(pod))

@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, Pod};
-use kube::api::{DeleteParams, Patch, PatchParams};
+use kube::api::DeleteParams;
 
-use crate::context::ControllerContext;
+use crate::context::{ControllerContext, Reconciler};
 use crate::error::{ReconcileError, ignore_not_found};
 use crate::informer::Cache;
 use crate::informers::Informers;
@@ -34,10 +34,7 @@ struct Controller {
 pub(crate) fn start(context: &ControllerContext, informers: &mut Informers) {
     // Keys without a namespace are nodes, the others are pods.
     let queue: WorkQueue<ObjectKey> = WorkQueue::new();
-    let wake = queue.clone();
-    informers
-        .nodes
-        .subscribe(move |change| wake.add(ObjectKey::of(change.latest())));
+    informers.nodes.enqueue_changes(&queue);
     let (wake, threshold, pods) = (
         queue.clone(),
         context.options.terminated_pod_threshold,
@@ -70,10 +67,7 @@ pub(crate) fn start(context: &ControllerContext, informers: &mut Informers) {
         informers.nodes.cache.synced(),
         informers.pods.cache.synced(),
     ];
-    context.work("pod gc", queue, WORKERS, synced, move |key| {
-        let controller = Arc::clone(&controller);
-        async move { controller.reconcile(&key).await }
-    });
+    context.run("pod gc", queue, WORKERS, synced, controller);
 }
 
 fn is_out_of_service(node: &Node) -> bool {
@@ -85,7 +79,7 @@ fn is_out_of_service(node: &Node) -> bool {
     !ready && nodes::taints(node).any(|taint| taint.key == OUT_OF_SERVICE)
 }
 
-impl Controller {
+impl Reconciler for Controller {
     async fn reconcile(&self, key: &ObjectKey) -> Result<Requeue, ReconcileError> {
         if !key.namespace.is_empty() {
             if let Some(pod) = self
@@ -118,7 +112,9 @@ impl Controller {
             None => self.remove_orphans(key).await,
         }
     }
+}
 
+impl Controller {
     fn note_missing(&self, node: &str, since: Option<Timestamp>) -> Option<Timestamp> {
         let mut missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
         match since {
@@ -193,21 +189,14 @@ impl Controller {
         if !is_finished(pod) {
             let mut status = serde_json::json!({"phase": "Failed"});
             if orphan {
-                status["conditions"] = serde_json::json!([{
-                    "type": "DisruptionTarget", "status": "True", "reason": "DeletionByPodGC", "message": "PodGC: node no longer exists",
-                    "observedGeneration": pod.metadata.generation, "lastProbeTime": null, "lastTransitionTime": self.context.now_on_wire(),
-                }]);
+                let target = self.context.disruption_target(
+                    pod,
+                    "DeletionByPodGC",
+                    "PodGC: node no longer exists",
+                );
+                status["conditions"] = serde_json::json!([target]);
             }
-            let patch =
-                serde_json::json!({"metadata": {"uid": pod.metadata.uid}, "status": status});
-            ignore_not_found(
-                api.patch_status(
-                    name(pod),
-                    &PatchParams::default(),
-                    &Patch::Strategic(&patch),
-                )
-                .await,
-            )?;
+            self.context.patch_pod_status(pod, status).await?;
         }
         ignore_not_found(
             api.delete(name(pod), &DeleteParams::default().grace_period(0))

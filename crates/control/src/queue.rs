@@ -144,9 +144,11 @@ impl<K: Clone + Eq + Hash + Debug + Display + Send + 'static> WorkQueue<K> {
             };
             tokio::select! {
                 () = shutdown.cancelled() => return,
-                Some((key, result)) = running.next(), if !running.is_empty() => self.finish(name, key, result),
+                Some((key, result)) = running.next(),
+                    if !running.is_empty() => self.finish(name, key, result),
                 () = self.shared.wake.notified() => {}
-                () = tokio::time::sleep_until(wake_at.unwrap_or_else(Instant::now)), if wake_at.is_some() => {}
+                () = tokio::time::sleep_until(wake_at.unwrap_or_else(Instant::now)),
+                    if wake_at.is_some() => {}
             }
         }
     }
@@ -164,7 +166,8 @@ impl<K: Clone + Eq + Hash + Debug + Display + Send + 'static> WorkQueue<K> {
             }
             Err(error) if error.is_moot() => {
                 state.failures.remove(&key);
-                debug!(controller = name, %key, %error, "reconciliation dropped: namespace terminating");
+                debug!(controller = name, %key, %error,
+                    "reconciliation dropped: namespace terminating");
             }
             Err(error) => {
                 let pause = state.fail(&key);

@@ -16,13 +16,12 @@ use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec, ReplicationController};
 use kube::Resource;
-use kube::api::PostParams;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::claim::claim;
-use crate::context::ControllerContext;
-use crate::error::{ReconcileError, ignore_not_found};
+use crate::context::{ControllerContext, Reconciler};
+use crate::error::ReconcileError;
 use crate::expectations::Expectations;
 use crate::informer::{Cache, Informer};
 use crate::informers::Informers;
@@ -82,8 +81,7 @@ fn start_one<K: ReplicaController>(
     let queue: WorkQueue<ObjectKey> = WorkQueue::new();
     let expectations = Arc::new(Expectations::default());
     let sets = Arc::clone(&source(informers).cache);
-    let wake = queue.clone();
-    source(informers).subscribe(move |change| wake.add(ObjectKey::of(change.latest())));
+    source(informers).enqueue_changes(&queue);
     let selectors = source(informers).index_selectors(|set| set.selector().ok());
     wake_by_pods::<K>(informers, &queue, &expectations, move |pod| {
         selectors.selecting(pod)
@@ -100,13 +98,10 @@ fn start_one<K: ReplicaController>(
         sets,
         control,
     });
-    context.work(K::NAME, queue, WORKERS, synced, move |key| {
-        let controller = Arc::clone(&controller);
-        async move { controller.reconcile(&key).await }
-    });
+    context.run(K::NAME, queue, WORKERS, synced, controller);
 }
 
-impl<K: ReplicaController> Controller<K> {
+impl<K: ReplicaController> Reconciler for Controller<K> {
     async fn reconcile(&self, key: &ObjectKey) -> Result<Requeue, ReconcileError> {
         let Some(set) = self.sets.get(key) else {
             self.control.expectations.forget(key);
@@ -123,18 +118,16 @@ impl<K: ReplicaController> Controller<K> {
         let now = self.context.now();
         let counts = plan::counts(&*set, &active, terminating, managed.as_ref().err(), now);
         if let Some(updated) = set.with_status(&counts) {
-            let api = self.context.namespaced::<K>(&key.namespace);
-            ignore_not_found(
-                api.replace_status(&key.name, &PostParams::default(), &updated)
-                    .await,
-            )?;
+            self.context.replace_status(&updated).await?;
         }
         managed.map_err(|failure| failure.error)?;
         Ok(counts
             .available_at
             .map_or(Requeue::OnChange, |at| Requeue::After(until(now, at))))
     }
+}
 
+impl<K: ReplicaController> Controller<K> {
     /// Returns the active pods, after adoption, and the number of terminating ones.
     async fn claim(
         &self,

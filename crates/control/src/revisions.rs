@@ -16,6 +16,7 @@ use crate::context::ControllerContext;
 use crate::error::{ReconcileError, code, ignore_not_found};
 use crate::meta::{controlled_by, controller_of, uid};
 
+/// The characters of generated names. Without vowels a hash cannot spell a word.
 const SUFFIX_CHARACTERS: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
 
 /// A template as revisions hold it: a patch that replaces the whole template.
@@ -113,7 +114,8 @@ where
     match step(known, template) {
         RevisionAction::Newest(revision) => Ok(revision),
         RevisionAction::Renumber(revision, number) => {
-            let patch = json!({"metadata": {"resourceVersion": revision.metadata.resource_version}, "revision": number});
+            let patch = json!({"metadata": {"resourceVersion": revision.metadata.resource_version},
+                "revision": number});
             let name = revision.metadata.name.as_deref().unwrap_or_default();
             Ok(Arc::new(
                 api.patch(name, &PatchParams::default(), &Patch::Merge(&patch))

@@ -17,13 +17,13 @@ use std::time::Duration;
 use events::{EventRecorder, EventType};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::api::PostParams;
 
-use crate::context::ControllerContext;
+use crate::context::{ControllerContext, Reconciler};
 use crate::error::{ReconcileError, code, ignore_not_found};
 use crate::informer::Cache;
 use crate::informers::Informers;
-use crate::meta::{ObjectKey, uid};
+use crate::meta::{ObjectKey, delete_params, uid};
 use crate::nodes;
 use crate::pods::{condition, is_active, name, namespace, node_name};
 use crate::queue::{Requeue, WorkQueue};
@@ -106,10 +106,7 @@ pub(crate) fn start(context: &ControllerContext, informers: &mut Informers) {
         informers.pods.cache.synced(),
         informers.budgets.cache.synced(),
     ];
-    context.work("scheduler", queue, WORKERS, synced, move |key| {
-        let scheduler = Arc::clone(&scheduler);
-        async move { scheduler.reconcile(&key).await }
-    });
+    context.run("scheduler", queue, WORKERS, synced, scheduler);
 }
 
 fn wake_by_nodes(
@@ -171,7 +168,7 @@ enum SchedulingDecision {
     Nothing,
 }
 
-impl Scheduler {
+impl Reconciler for Scheduler {
     async fn reconcile(&self, key: &ObjectKey) -> Result<Requeue, ReconcileError> {
         if *key == all_waiting() {
             self.shared
@@ -199,7 +196,9 @@ impl Scheduler {
             }
         }
     }
+}
 
+impl Scheduler {
     fn decide(&self, key: &ObjectKey, pod: &Arc<Pod>) -> SchedulingDecision {
         let pod_info = PodInfo::new(Arc::clone(pod));
         let mut cache = self.shared.cache();
@@ -321,14 +320,15 @@ impl Scheduler {
             .filter(|reported| reported.status == "False")
             .and_then(|reported| reported.last_transition_time.clone());
         let mut status = serde_json::json!({"conditions": [{
-            "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message,
+            "type": "PodScheduled", "status": "False", "reason": "Unschedulable",
+                "message": message,
             "observedGeneration": pod.metadata.generation, "lastProbeTime": null,
             "lastTransitionTime": since.unwrap_or_else(|| self.context.now_on_wire()),
         }]});
         if let Some(preemption) = preemption {
             status["nominatedNodeName"] = preemption.node.into();
         }
-        self.patch_status(pod, status).await
+        self.context.patch_pod_status(pod, status).await
     }
 
     /// Sets the victim's `DisruptionTarget` condition, then deletes it with its own grace period.
@@ -338,21 +338,14 @@ impl Scheduler {
         victim: &Arc<Pod>,
         node: &str,
     ) -> Result<(), ReconcileError> {
-        let target = serde_json::json!({"conditions": [{
-            "type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler",
-            "message": format!("{SCHEDULER}: preempting to accommodate a higher priority pod"),
-            "observedGeneration": victim.metadata.generation, "lastProbeTime": null,
-            "lastTransitionTime": self.context.now_on_wire(),
-        }]});
-        self.patch_status(victim, target).await?;
-        let precondition = Preconditions {
-            uid: victim.metadata.uid.clone(),
-            resource_version: None,
-        };
-        let how = DeleteParams {
-            preconditions: Some(precondition),
-            ..DeleteParams::default()
-        };
+        let message = format!("{SCHEDULER}: preempting to accommodate a higher priority pod");
+        let target = self
+            .context
+            .disruption_target(victim, "PreemptionByScheduler", &message);
+        self.context
+            .patch_pod_status(victim, serde_json::json!({"conditions": [target]}))
+            .await?;
+        let how = delete_params(&victim.metadata);
         ignore_not_found(
             self.context
                 .namespaced::<Pod>(namespace(victim))
@@ -367,24 +360,6 @@ impl Scheduler {
             "Preempted",
             message,
         );
-        Ok(())
-    }
-
-    async fn patch_status(
-        &self,
-        pod: &Pod,
-        status: serde_json::Value,
-    ) -> Result<(), ReconcileError> {
-        let patch = serde_json::json!({"metadata": {"uid": pod.metadata.uid}, "status": status});
-        let api = self.context.namespaced::<Pod>(namespace(pod));
-        ignore_not_found(
-            api.patch_status(
-                name(pod),
-                &PatchParams::default(),
-                &Patch::Strategic(&patch),
-            )
-            .await,
-        )?;
         Ok(())
     }
 }

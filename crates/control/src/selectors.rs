@@ -173,7 +173,11 @@ mod tests {
                 json!({"matchExpressions": [{"key": "app", "operator": "In", "values": ["web"]}]}),
             ),
         );
-        index.set(&key("not"), selector(json!({"matchExpressions": [{"key": "app", "operator": "NotIn", "values": ["web"]}]})));
+        index.set(
+            &key("not"),
+            selector(json!({"matchExpressions": [{"key": "app",
+            "operator": "NotIn", "values": ["web"]}]})),
+        );
         index.set(&ObjectKey::new("other", "web"), selector(json!({})));
         assert_eq!(
             found(&index, &[("app", "web"), ("tier", "a")]),

@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Namespace, ServiceAccount};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::PostParams;
 
-use crate::context::ControllerContext;
+use crate::context::{ControllerContext, Reconciler};
 use crate::error::{ReconcileError, code, ignore_not_found, namespace_terminates};
 use crate::informer::Cache;
 use crate::informers::{Informers, ROOT_CA_MAP};
@@ -19,8 +19,9 @@ use crate::queue::{Requeue, WorkQueue};
 const WORKERS: usize = 4;
 const ACCOUNT: &str = "default";
 const CERTIFICATE: &str = "ca.crt";
-const DESCRIPTION: &str = "Contains a CA bundle that can be used to verify the kube-apiserver when using internal endpoints such as the internal \
-    service IP or kubernetes.default.svc. No other usage is guaranteed across distributions of Kubernetes clusters.";
+const DESCRIPTION: &str = "Contains a CA bundle that can be used to verify the kube-apiserver \
+    when using internal endpoints such as the internal service IP or kubernetes.default.svc. No \
+    other usage is guaranteed across distributions of Kubernetes clusters.";
 
 struct Controller {
     context: ControllerContext,
@@ -74,10 +75,7 @@ pub(crate) fn start(context: &ControllerContext, informers: &mut Informers) {
         informers.accounts.cache.synced(),
         informers.root_ca_maps.cache.synced(),
     ];
-    context.work("namespace defaults", queue, WORKERS, synced, move |key| {
-        let controller = Arc::clone(&controller);
-        async move { controller.reconcile(&key.name).await }
-    });
+    context.run("namespace defaults", queue, WORKERS, synced, controller);
 }
 
 /// Ignores errors of objects that exist already or are no longer wanted.
@@ -92,8 +90,9 @@ fn ignore_settled<T>(result: Result<T, kube::Error>) -> Result<(), ReconcileErro
     }
 }
 
-impl Controller {
-    async fn reconcile(&self, namespace: &str) -> Result<Requeue, ReconcileError> {
+impl Reconciler for Controller {
+    async fn reconcile(&self, key: &ObjectKey) -> Result<Requeue, ReconcileError> {
+        let namespace = key.name.as_str();
         let alive = self
             .namespaces
             .find("", namespace)
@@ -118,7 +117,9 @@ impl Controller {
         }
         Ok(Requeue::OnChange)
     }
+}
 
+impl Controller {
     async fn publish_root_ca(&self, namespace: &str) -> Result<(), ReconcileError> {
         let data = BTreeMap::from([(CERTIFICATE.to_owned(), self.context.options.root_ca.clone())]);
         let annotations = BTreeMap::from([(

@@ -13,15 +13,15 @@ use events::{EventRecorder, EventType};
 use futures::future::join_all;
 use k8s_openapi::api::apps::v1::{ControllerRevision, StatefulSet};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
-use kube::api::{DeleteParams, PostParams, Preconditions};
+use kube::api::PostParams;
 
 use crate::claim::claim;
-use crate::context::ControllerContext;
-use crate::error::{ReconcileError, code, ignore_not_found, namespace_terminates, server_message};
+use crate::context::{ControllerContext, Reconciler};
+use crate::error::{ReconcileError, code, namespace_terminates, server_message};
 use crate::expectations::Expectations;
 use crate::informer::Cache;
 use crate::informers::Informers;
-use crate::meta::{ObjectKey, uid, until};
+use crate::meta::{ObjectKey, delete_params, uid, until};
 use crate::podcontrol::wake_by_pods;
 use crate::pods::name;
 use crate::queue::{Requeue, WorkQueue};
@@ -42,10 +42,7 @@ struct Controller {
 
 pub(crate) fn start(context: &ControllerContext, informers: &mut Informers) {
     let queue: WorkQueue<ObjectKey> = WorkQueue::new();
-    let wake = queue.clone();
-    informers
-        .stateful_sets
-        .subscribe(move |change| wake.add(ObjectKey::of(change.latest())));
+    informers.stateful_sets.enqueue_changes(&queue);
     let known = Arc::clone(&informers.stateful_sets.cache);
     wake_by_pods::<StatefulSet>(
         informers,
@@ -71,13 +68,10 @@ pub(crate) fn start(context: &ControllerContext, informers: &mut Informers) {
         informers.pods.cache.synced(),
         informers.controller_revisions.cache.synced(),
     ];
-    context.work("statefulset", queue, WORKERS, synced, move |key| {
-        let controller = Arc::clone(&controller);
-        async move { controller.reconcile(&key).await }
-    });
+    context.run("statefulset", queue, WORKERS, synced, controller);
 }
 
-impl Controller {
+impl Reconciler for Controller {
     async fn reconcile(&self, key: &ObjectKey) -> Result<Requeue, ReconcileError> {
         let Some(set) = self.sets.get(key) else {
             return Ok(Requeue::OnChange);
@@ -127,11 +121,7 @@ impl Controller {
                 status: Some(status),
                 ..(*set).clone()
             };
-            let api = self.context.namespaced::<StatefulSet>(&key.namespace);
-            ignore_not_found(
-                api.replace_status(&key.name, &PostParams::default(), &updated)
-                    .await,
-            )?;
+            self.context.replace_status(&updated).await?;
         }
         acted?;
         let in_use = |revision: &ControllerRevision| {
@@ -152,7 +142,9 @@ impl Controller {
             .available_at
             .map_or(Requeue::OnChange, |at| Requeue::After(until(now, at))))
     }
+}
 
+impl Controller {
     async fn apply(
         &self,
         set: &StatefulSet,
@@ -205,14 +197,7 @@ impl Controller {
                     self.recorder
                         .event(set, EventType::Warning, "RecreatingFailedPod", message);
                 }
-                let precondition = Preconditions {
-                    uid: pod.metadata.uid.clone(),
-                    resource_version: None,
-                };
-                let how = DeleteParams {
-                    preconditions: Some(precondition),
-                    ..DeleteParams::default()
-                };
+                let how = delete_params(&pod.metadata);
                 match api.delete(name(pod), &how).await {
                     Ok(_) => {
                         let message = format!(

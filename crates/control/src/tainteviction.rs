@@ -10,13 +10,12 @@ use std::time::Duration;
 use events::{EventRecorder, EventType};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, Pod, Taint, Toleration};
-use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 
-use crate::context::ControllerContext;
+use crate::context::{ControllerContext, Reconciler};
 use crate::error::{ReconcileError, ignore_not_found};
 use crate::informer::Cache;
 use crate::informers::Informers;
-use crate::meta::{ObjectKey, after_seconds, until};
+use crate::meta::{ObjectKey, after_seconds, delete_params, until};
 use crate::nodes;
 use crate::pods::{is_finished, is_terminating, name, namespace, node_name};
 use crate::queue::{Requeue, WorkQueue};
@@ -79,10 +78,7 @@ pub(crate) fn start(context: &ControllerContext, informers: &mut Informers) {
         informers.nodes.cache.synced(),
         informers.pods.cache.synced(),
     ];
-    context.work("taint eviction", queue, WORKERS, synced, move |key| {
-        let controller = Arc::clone(&controller);
-        async move { controller.reconcile(&key).await }
-    });
+    context.run("taint eviction", queue, WORKERS, synced, controller);
 }
 
 fn no_execute_taints(node: &Node) -> impl Iterator<Item = &Taint> {
@@ -113,7 +109,7 @@ fn deadline(pod: &Pod, node: &Node, now: Timestamp) -> Option<Timestamp> {
         .min()
 }
 
-impl Controller {
+impl Reconciler for Controller {
     async fn reconcile(&self, key: &ObjectKey) -> Result<Requeue, ReconcileError> {
         let pod = self
             .pods
@@ -150,7 +146,9 @@ impl Controller {
             }
         }
     }
+}
 
+impl Controller {
     /// Returns true when the deletion was scheduled before.
     fn set_scheduled(&self, key: &ObjectKey, scheduled: bool) -> bool {
         let mut set = self
@@ -171,30 +169,20 @@ impl Controller {
             "TaintManagerEviction",
             format!("Marking for deletion Pod {key}"),
         );
-        let target = serde_json::json!({
-            "type": "DisruptionTarget", "status": "True", "reason": "DeletionByTaintManager",
-            "message": "Taint manager: deleting due to NoExecute taint", "observedGeneration": pod.metadata.generation,
-            "lastProbeTime": null, "lastTransitionTime": self.context.now_on_wire(),
-        });
-        let patch = serde_json::json!({"metadata": {"uid": pod.metadata.uid}, "status": {"conditions": [target]}});
-        let api = self.context.namespaced::<Pod>(namespace(pod));
+        let message = "Taint manager: deleting due to NoExecute taint";
+        let target = self
+            .context
+            .disruption_target(pod, "DeletionByTaintManager", message);
+        self.context
+            .patch_pod_status(pod, serde_json::json!({"conditions": [target]}))
+            .await?;
+        let how = delete_params(&pod.metadata);
         ignore_not_found(
-            api.patch_status(
-                name(pod),
-                &PatchParams::default(),
-                &Patch::Strategic(&patch),
-            )
-            .await,
+            self.context
+                .namespaced::<Pod>(namespace(pod))
+                .delete(name(pod), &how)
+                .await,
         )?;
-        let precondition = Preconditions {
-            uid: pod.metadata.uid.clone(),
-            resource_version: None,
-        };
-        let how = DeleteParams {
-            preconditions: Some(precondition),
-            ..DeleteParams::default()
-        };
-        ignore_not_found(api.delete(name(pod), &how).await)?;
         Ok(())
     }
 }
@@ -209,10 +197,15 @@ mod tests {
     #[test]
     fn a_pod_stays_as_long_as_it_tolerates_every_taint() {
         let at = |text: &str| text.parse::<Timestamp>().expect("a time");
-        let node: Node = serde_json::from_value(json!({"metadata": {"name": "a"}, "spec": {"taints": [
-            {"key": "out", "effect": "NoExecute", "timeAdded": "2026-01-01T00:00:00Z"}, {"key": "soft", "effect": "NoSchedule"}]}}))
+        let node: Node = serde_json::from_value(json!({"metadata": {"name": "a"},
+            "spec": {"taints": [
+            {"key": "out", "effect": "NoExecute", "timeAdded": "2026-01-01T00:00:00Z"},
+                {"key": "soft", "effect": "NoSchedule"}]}}))
         .expect("a node");
-        let tolerates = |seconds: Value| json!([{"key": "out", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": seconds}]);
+        let tolerates = |seconds: Value| {
+            json!([{"key": "out", "operator": "Exists",
+            "effect": "NoExecute", "tolerationSeconds": seconds}])
+        };
         let cases = [
             (json!([]), Some(Timestamp::MIN)),
             (tolerates(Value::Null), None),
@@ -222,7 +215,8 @@ mod tests {
         for (tolerations, expected) in cases {
             let text = tolerations.to_string();
             let pod = pod(
-                json!({"metadata": {"name": "p"}, "spec": {"containers": [], "nodeName": "a", "tolerations": tolerations}}),
+                json!({"metadata": {"name": "p"}, "spec": {"containers": [], "nodeName": "a",
+                    "tolerations": tolerations}}),
             );
             assert_eq!(
                 deadline(&pod, &node, at("2026-01-01T00:00:30Z")),

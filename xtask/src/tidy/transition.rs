@@ -18,7 +18,6 @@ pub(super) enum TidyCheck {
 
 const EXEMPT: &[(&str, &[TidyCheck])] = &[
     ("cluster", &[TidyCheck::Types]),
-    ("control", &[TidyCheck::Width]),
     ("docs", &[TidyCheck::Phrases]),
     (
         "drain",

@@ -192,7 +192,8 @@ fn start(
         return;
     };
     if missed > MISSED_LIMIT {
-        let advice = "too many missed start times. Set or decrease .spec.startingDeadlineSeconds or check clock skew";
+        let advice = "too many missed start times. Set or decrease .spec.startingDeadlineSeconds \
+            or check clock skew";
         plan.events
             .push((EventType::Warning, "TooManyMissedTimes", advice.to_owned()));
     }
@@ -216,7 +217,8 @@ fn start(
     }
     match spec.concurrency_policy.as_deref() {
         Some("Forbid") if !active.is_empty() => {
-            let words = "Not starting job because prior execution is running and concurrency policy is Forbid";
+            let words = "Not starting job because prior execution is running and concurrency \
+                policy is Forbid";
             plan.events
                 .push((EventType::Normal, "JobAlreadyActive", words.to_owned()));
             return;
@@ -322,10 +324,13 @@ mod tests {
 
     fn cron_job(spec: Value, status: Value) -> CronJob {
         let mut tree = json!({
-            "metadata": {"name": "c", "namespace": "n", "uid": "c-1", "creationTimestamp": "2026-01-01T00:00:30Z"},
+            "metadata": {"name": "c", "namespace": "n", "uid": "c-1",
+                "creationTimestamp": "2026-01-01T00:00:30Z"},
             "spec": {
-                "schedule": "*/5 * * * *", "concurrencyPolicy": "Allow", "successfulJobsHistoryLimit": 3, "failedJobsHistoryLimit": 1,
-                "jobTemplate": {"metadata": {"labels": {"a": "b"}}, "spec": {"template": {"spec": {"containers": [{"name": "c"}]}}}},
+                "schedule": "*/5 * * * *", "concurrencyPolicy": "Allow",
+                    "successfulJobsHistoryLimit": 3, "failedJobsHistoryLimit": 1,
+                "jobTemplate": {"metadata": {"labels": {"a": "b"}},
+                    "spec": {"template": {"spec": {"containers": [{"name": "c"}]}}}},
             },
             "status": status,
         });
@@ -341,14 +346,16 @@ mod tests {
             .map(|end| json!({"type": end, "status": "True"}))
             .collect();
         let time = at(started).to_string();
-        let status = json!({"conditions": conditions, "startTime": time, "completionTime": end.map(|_| time.clone())});
+        let status = json!({"conditions": conditions, "startTime": time,
+            "completionTime": end.map(|_| time.clone())});
         let tree =
             json!({"metadata": {"name": name, "namespace": "n", "uid": name}, "status": status});
         Arc::new(serde_json::from_value(tree).expect("a job"))
     }
 
     fn active(names: &[&str]) -> Value {
-        json!({"active": names.iter().map(|name| json!({"name": name, "uid": name})).collect::<Vec<_>>()})
+        json!({"active": names.iter().map(|name| json!({"name": name,
+            "uid": name})).collect::<Vec<_>>()})
     }
 
     fn reasons(plan: &CronJobPlan) -> Vec<&str> {

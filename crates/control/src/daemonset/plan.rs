@@ -9,11 +9,11 @@ use k8s_openapi::api::core::v1::{
     Affinity, Node, NodeAffinity, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, Pod,
     Toleration,
 };
-use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::HASH;
 use crate::meta::{annotation, controlled_by};
 use crate::nodes;
+use crate::percentage::scaled;
 use crate::podcontrol::{BURST, from_template};
 use crate::pods::{Availability, availability, is_ready, is_terminating, node_name, phase};
 
@@ -263,17 +263,7 @@ fn roll(
     }
     let limit =
         strategy.and_then(|strategy| strategy.rolling_update.as_ref()?.max_unavailable.as_ref());
-    let limit = match limit {
-        None => 1,
-        Some(IntOrString::Int(number)) => *number,
-        Some(IntOrString::String(text)) => {
-            let percent: i64 = text
-                .strip_suffix('%')
-                .and_then(|number| number.parse().ok())
-                .unwrap_or_default();
-            i32::try_from((i64::from(desired) * percent + 99).div_euclid(100)).unwrap_or(i32::MAX)
-        }
-    };
+    let limit = limit.map_or(1, |limit| scaled(limit, desired, true));
     let mut room = limit.max(1) - unavailable;
     for (pod, available) in old.iter().filter(|(pod, _)| !is_terminating(pod)) {
         if !*available {
@@ -331,8 +321,11 @@ mod tests {
     use crate::pods::tests::pod;
 
     fn set(extra: Value) -> DaemonSet {
-        let mut tree = json!({"metadata": {"name": "ds", "namespace": "n", "uid": "d", "generation": 1, "annotations": {GENERATION: "1"}},
-            "spec": {"selector": {"matchLabels": {"app": "web"}}, "template": {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [], "nodeSelector": {"wire": "x"}}}}});
+        let mut tree = json!({"metadata": {"name": "ds", "namespace": "n", "uid": "d",
+            "generation": 1, "annotations": {GENERATION: "1"}},
+            "spec": {"selector": {"matchLabels": {"app": "web"}},
+                "template": {"metadata": {"labels": {"app": "web"}},
+                "spec": {"containers": [], "nodeSelector": {"wire": "x"}}}}});
         if let (Some(spec), Some(extra)) = (tree["spec"].as_object_mut(), extra.as_object()) {
             spec.extend(extra.clone());
         }
@@ -341,8 +334,9 @@ mod tests {
 
     fn node(name: &str, wire: &str, taints: Value) -> Arc<Node> {
         Arc::new(
-            serde_json::from_value(json!({"metadata": {"name": name, "labels": {"wire": wire}}, "spec": {"taints": taints}}))
-                .expect("a node"),
+            serde_json::from_value(json!({"metadata": {"name": name, "labels": {"wire": wire}},
+                "spec": {"taints": taints}}))
+            .expect("a node"),
         )
     }
 
@@ -355,9 +349,11 @@ mod tests {
         leaving: bool,
     ) -> Arc<Pod> {
         Arc::new(pod(json!({
-            "metadata": {"name": name, "labels": {HASH: hash}, "deletionTimestamp": leaving.then_some("2026-01-01T00:00:00Z")},
+            "metadata": {"name": name, "labels": {HASH: hash},
+                "deletionTimestamp": leaving.then_some("2026-01-01T00:00:00Z")},
             "spec": {"nodeName": node, "containers": []},
-            "status": {"phase": phase, "conditions": [{"type": "Ready", "status": if ready { "True" } else { "False" }}]},
+            "status": {"phase": phase, "conditions": [{"type": "Ready",
+                "status": if ready { "True" } else { "False" }}]},
         })))
     }
 

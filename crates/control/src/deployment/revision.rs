@@ -9,6 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::scale::{self, DESIRED, MAX};
 use crate::meta::{annotation, controlled_by};
+use crate::revisions;
 
 pub(super) const REVISION: &str = "deployment.kubernetes.io/revision";
 const HISTORY: &str = "deployment.kubernetes.io/revision-history";
@@ -23,9 +24,6 @@ const OWN: [&str; 6] = [
     MAX,
     "deprecated.deployment.rollback.to",
 ];
-
-/// The characters of generated names. Without vowels a hash cannot spell a word.
-const SUFFIX_CHARACTERS: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
 
 /// The sets of a deployment.
 #[derive(Debug)]
@@ -139,7 +137,7 @@ pub(super) fn annotations(
 /// Makes the set of the present template.
 pub(super) fn make(deployment: &Deployment, sets: &ReplicaSets) -> Option<ReplicaSet> {
     let spec = deployment.spec.as_ref()?;
-    let hash = hash(
+    let hash = revisions::hash(
         &spec.template,
         deployment
             .status
@@ -197,19 +195,4 @@ pub(super) fn with_collision(deployment: &Deployment) -> Deployment {
     let count = &mut deployment.status.get_or_insert_default().collision_count;
     *count = Some(count.unwrap_or_default() + 1);
     deployment
-}
-
-/// The FNV-1a hash of the template, as characters of generated names.
-fn hash(template: &PodTemplateSpec, collisions: i32) -> String {
-    let mut text = serde_json::to_vec(template).unwrap_or_default();
-    if collisions > 0 {
-        text.extend_from_slice(&collisions.to_le_bytes());
-    }
-    let sum = text.iter().fold(0x811c_9dc5_u32, |sum, byte| {
-        (sum ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
-    });
-    sum.to_string()
-        .bytes()
-        .map(|digit| char::from(SUFFIX_CHARACTERS[usize::from(digit) % SUFFIX_CHARACTERS.len()]))
-        .collect()
 }

@@ -6,6 +6,7 @@ use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use crate::meta::annotation;
+use crate::percentage::scaled;
 
 /// The annotation that holds the size of the deployment.
 pub(super) const DESIRED: &str = "deployment.kubernetes.io/desired-replicas";
@@ -54,7 +55,7 @@ fn limits(deployment: &Deployment) -> (i32, i32) {
         .and_then(|spec| spec.strategy.as_ref()?.rolling_update.as_ref());
     let quarter = IntOrString::String("25%".to_owned());
     let of = |value: Option<&IntOrString>, round_up: bool| {
-        share(value.unwrap_or(&quarter), wanted(deployment), round_up)
+        scaled(value.unwrap_or(&quarter), wanted(deployment), round_up)
     };
     let surge = of(rolling.and_then(|rolling| rolling.max_surge.as_ref()), true);
     let unavailable = of(
@@ -65,20 +66,6 @@ fn limits(deployment: &Deployment) -> (i32, i32) {
         (0, 1)
     } else {
         (surge, unavailable)
-    }
-}
-
-fn share(value: &IntOrString, of: i32, round_up: bool) -> i32 {
-    match value {
-        IntOrString::Int(number) => *number,
-        IntOrString::String(text) => {
-            let percent: i64 = text
-                .strip_suffix('%')
-                .and_then(|number| number.parse().ok())
-                .unwrap_or_default();
-            let scaled = i64::from(of) * percent + if round_up { 99 } else { 0 };
-            i32::try_from(scaled.div_euclid(100)).unwrap_or(i32::MAX)
-        }
     }
 }
 
@@ -186,12 +173,14 @@ mod tests {
     use super::*;
 
     fn deployment(replicas: i32, strategy: serde_json::Value) -> Deployment {
-        serde_json::from_value(json!({"metadata": {"name": "web"}, "spec": {"replicas": replicas, "strategy": strategy}}))
-            .expect("a deployment")
+        serde_json::from_value(json!({"metadata": {"name": "web"},
+            "spec": {"replicas": replicas, "strategy": strategy}}))
+        .expect("a deployment")
     }
 
     fn rolling(surge: serde_json::Value, unavailable: serde_json::Value) -> serde_json::Value {
-        json!({"type": "RollingUpdate", "rollingUpdate": {"maxSurge": surge, "maxUnavailable": unavailable}})
+        json!({"type": "RollingUpdate", "rollingUpdate": {"maxSurge": surge,
+            "maxUnavailable": unavailable}})
     }
 
     #[test]

@@ -53,7 +53,8 @@ pub struct DisruptedPodsView {
 type Arrivals = BTreeMap<String, Arrival>;
 
 struct Arrival {
-    /// The value of the entry, which distinguishes it from a later entry for a pod of the same name.
+    /// The value of the entry, which distinguishes it from a later entry for a pod of the same
+    /// name.
     value: Time,
     /// The resource version of the budget that brought the entry.
     version: u64,
@@ -240,8 +241,10 @@ mod tests {
     const TWO: &str = "2026-01-01T00:00:02Z";
 
     fn budget(version: u64, entries: serde_json::Value) -> Arc<PodDisruptionBudget> {
-        let tree = json!({"metadata": {"name": "b", "resourceVersion": version.to_string()}, "status": {
-            "disruptedPods": entries, "currentHealthy": 0, "desiredHealthy": 0, "disruptionsAllowed": 0, "expectedPods": 0}});
+        let tree = json!({"metadata": {"name": "b", "resourceVersion": version.to_string()},
+            "status": {
+            "disruptedPods": entries, "currentHealthy": 0, "desiredHealthy": 0,
+                "disruptionsAllowed": 0, "expectedPods": 0}});
         Arc::new(serde_json::from_value(tree).expect("a budget"))
     }
 

@@ -90,10 +90,12 @@ fn due(pod: &Pod, now: Timestamp) -> Option<Duration> {
 /// The patch that sets the condition to False, if the pod has not changed.
 fn reset(pod: &Pod, now: Timestamp) -> serde_json::Value {
     let target = serde_json::json!({
-        "type": CONDITION, "status": "False", "reason": null, "message": null, "lastProbeTime": null,
+        "type": CONDITION, "status": "False", "reason": null, "message": null,
+            "lastProbeTime": null,
         "observedGeneration": pod.metadata.generation, "lastTransitionTime": on_wire(now),
     });
-    let metadata = serde_json::json!({"uid": pod.metadata.uid, "resourceVersion": pod.metadata.resource_version});
+    let metadata = serde_json::json!({"uid": pod.metadata.uid,
+        "resourceVersion": pod.metadata.resource_version});
     serde_json::json!({"metadata": metadata, "status": {"conditions": [target]}})
 }
 
@@ -105,8 +107,10 @@ mod tests {
     use crate::pods::tests::pod;
 
     fn disrupted(extra: serde_json::Value, reason: &str) -> Pod {
-        let mut tree = json!({"metadata": {"name": "p", "generation": 3}, "status": {"phase": "Running", "conditions": [
-            {"type": "DisruptionTarget", "status": "True", "reason": reason, "message": "m", "lastTransitionTime": "2026-01-01T00:00:00Z"}]}});
+        let mut tree = json!({"metadata": {"name": "p", "generation": 3},
+            "status": {"phase": "Running", "conditions": [
+            {"type": "DisruptionTarget", "status": "True", "reason": reason, "message": "m",
+                "lastTransitionTime": "2026-01-01T00:00:00Z"}]}});
         if let (Some(meta), Some(extra)) = (tree["metadata"].as_object_mut(), extra.as_object()) {
             meta.extend(extra.clone());
         }

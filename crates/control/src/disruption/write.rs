@@ -75,7 +75,8 @@ mod tests {
     }
 
     fn status(healthy: i32, allowed: i32, entries: Value) -> Value {
-        json!({"currentHealthy": healthy, "desiredHealthy": 1, "expectedPods": 5, "disruptionsAllowed": allowed,
+        json!({"currentHealthy": healthy, "desiredHealthy": 1, "expectedPods": 5,
+            "disruptionsAllowed": allowed,
             "observedGeneration": 1, "disruptedPods": entries})
     }
 
@@ -144,7 +145,8 @@ mod tests {
         observed["observedGeneration"] = 2.into();
         assert_eq!(patched(old.clone(), observed), None);
         let mut reported = old.clone();
-        reported["conditions"] = json!([{"type": "DisruptionAllowed", "status": "True", "reason": "r", "message": "", "lastTransitionTime": AT}]);
+        reported["conditions"] = json!([{"type": "DisruptionAllowed", "status": "True",
+            "reason": "r", "message": "", "lastTransitionTime": AT}]);
         assert_eq!(patched(old, reported), None);
         let new = budget(status(5, 0, json!({}))).status.expect("a status");
         assert_eq!(

@@ -3,13 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{ObjectReference, Pod, Service, ServicePort};
+use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort, EndpointSlice};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use crate::meta::controlled_by;
-use crate::pods::{is_finished, is_ready, is_terminating, node_name};
+use crate::pods::{is_ready, is_terminating, node_name};
+use crate::servicepods::{
+    EndpointPod, address, families, host_name, is_headless, port_at, publishes_unready, reference,
+};
 
 const SERVICE: &str = "kubernetes.io/service-name";
 const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
@@ -17,12 +19,6 @@ const MANAGER: &str = "endpointslice-controller.k8s.io";
 const HEADLESS: &str = "service.kubernetes.io/headless";
 /// The largest number of endpoints in a slice.
 const FULL: usize = 100;
-
-/// A pod that the service selects. The outer option of `zone` is `None` when its node is unknown.
-pub(crate) struct EndpointPod<'a> {
-    pub(crate) pod: &'a Arc<Pod>,
-    pub(crate) zone: Option<Option<String>>,
-}
 
 /// The slices to write.
 #[derive(Debug, Default)]
@@ -50,102 +46,8 @@ pub(super) fn service_of(slice: &EndpointSlice) -> Option<&str> {
         .map(String::as_str)
 }
 
-/// True when the service publishes pods that are not ready.
-pub(crate) fn publishes_unready(service: &Service) -> bool {
-    service
-        .spec
-        .as_ref()
-        .is_some_and(|spec| spec.publish_not_ready_addresses == Some(true))
-}
-
-pub(crate) fn is_headless(service: &Service) -> bool {
-    service
-        .spec
-        .as_ref()
-        .and_then(|spec| spec.cluster_ip.as_deref())
-        .is_some_and(|ip| ip == "None")
-}
-
-/// The IP families of a service.
-pub(crate) fn families(service: &Service) -> Vec<String> {
-    let families = service
-        .spec
-        .as_ref()
-        .and_then(|spec| spec.ip_families.clone())
-        .filter(|families| !families.is_empty());
-    families.unwrap_or_else(|| vec!["IPv4".to_owned()])
-}
-
-/// The address of a pod in an IP family; none when the pod is no endpoint.
-pub(crate) fn address<'a>(
-    service: &Service,
-    member: &EndpointPod<'a>,
-    family: &str,
-) -> Option<&'a str> {
-    let pod = member.pod;
-    if is_finished(pod) || (member.zone.is_none() && !publishes_unready(service)) {
-        return None;
-    }
-    let status = pod.status.as_ref()?;
-    let listed = status.pod_ips.iter().flatten().map(|ip| ip.ip.as_str());
-    let mut ips = listed
-        .chain(status.pod_ip.as_deref())
-        .filter(|ip| !ip.is_empty());
-    ips.find(|ip| ip.contains(':') == (family == "IPv6"))
-}
-
-/// The number of a service's port at one pod. A named port that the pod lacks has none.
-pub(crate) fn port_at(pod: &Pod, port: &ServicePort) -> Option<i32> {
-    match &port.target_port {
-        None => Some(port.port),
-        Some(IntOrString::Int(0)) => Some(port.port),
-        Some(IntOrString::Int(number)) => Some(*number),
-        Some(IntOrString::String(name)) => {
-            let protocol = |text: Option<&str>| text.unwrap_or("TCP").to_owned();
-            let spec = pod.spec.as_ref()?;
-            let sidecars = spec
-                .init_containers
-                .iter()
-                .flatten()
-                .filter(|container| container.restart_policy.as_deref() == Some("Always"));
-            let ports = spec
-                .containers
-                .iter()
-                .chain(sidecars)
-                .flat_map(|container| container.ports.iter().flatten());
-            ports
-                .filter(|known| {
-                    known.name.as_ref() == Some(name)
-                        && protocol(known.protocol.as_deref()) == protocol(port.protocol.as_deref())
-                })
-                .map(|known| known.container_port)
-                .next()
-        }
-    }
-}
-
-/// The host name of a pod under the service's domain.
-pub(crate) fn host_name(service: &Service, pod: &Pod) -> Option<String> {
-    let spec = pod.spec.as_ref()?;
-    let beside = spec.subdomain.as_ref() == service.metadata.name.as_ref();
-    spec.hostname
-        .clone()
-        .filter(|name| beside && !name.is_empty())
-}
-
-/// A reference to the pod, as endpoints hold it.
-pub(crate) fn reference(pod: &Pod) -> ObjectReference {
-    ObjectReference {
-        kind: Some("Pod".to_owned()),
-        namespace: pod.metadata.namespace.clone(),
-        name: pod.metadata.name.clone(),
-        uid: pod.metadata.uid.clone(),
-        ..ObjectReference::default()
-    }
-}
-
-fn endpoint(service: &Service, member: &EndpointPod<'_>, address: &str) -> Endpoint {
-    let pod = member.pod;
+fn endpoint(service: &Service, member: &EndpointPod, address: &str) -> Endpoint {
+    let pod = &member.pod;
     let (serving, terminating) = (is_ready(pod), is_terminating(pod));
     let ready = publishes_unready(service) || (serving && !terminating);
     Endpoint {
@@ -200,7 +102,7 @@ fn port_key(ports: &[EndpointPort]) -> String {
 /// Compares the wanted endpoints with the present slices.
 pub(super) fn plan(
     service: &Service,
-    members: &[EndpointPod<'_>],
+    members: &[EndpointPod],
     present: &[Arc<EndpointSlice>],
 ) -> EndpointSlicePlan {
     let families = families(service);
@@ -225,7 +127,7 @@ pub(super) fn plan(
 
 fn plan_family(
     service: &Service,
-    members: &[EndpointPod<'_>],
+    members: &[EndpointPod],
     family: &str,
     slices: &[Arc<EndpointSlice>],
     plan: &mut EndpointSlicePlan,
@@ -236,7 +138,7 @@ fn plan_family(
         let Some(address) = address(service, member, family) else {
             continue;
         };
-        let ports = ports_at(service, member.pod);
+        let ports = ports_at(service, &member.pod);
         let (_, endpoints) = groups
             .entry(port_key(&ports))
             .or_insert_with(|| (ports, BTreeMap::new()));
@@ -376,8 +278,10 @@ mod tests {
     use crate::pods::tests::pod;
 
     fn service(extra: serde_json::Value) -> Service {
-        let mut tree = json!({"metadata": {"name": "svc", "namespace": "n", "uid": "s", "labels": {"l": "v"}},
-            "spec": {"selector": {"app": "web"}, "ports": [{"name": "http", "port": 80, "targetPort": 8080}]}});
+        let mut tree = json!({"metadata": {"name": "svc", "namespace": "n", "uid": "s",
+            "labels": {"l": "v"}},
+            "spec": {"selector": {"app": "web"},
+                "ports": [{"name": "http", "port": 80, "targetPort": 8080}]}});
         if let (Some(spec), Some(extra)) = (tree["spec"].as_object_mut(), extra.as_object()) {
             spec.extend(extra.clone());
         }
@@ -385,8 +289,11 @@ mod tests {
     }
 
     fn web(name: &str, ip: &str, ready: bool, extra: serde_json::Value) -> Arc<Pod> {
-        let mut tree = json!({"metadata": {"name": name, "namespace": "n", "uid": name}, "spec": {"nodeName": "a", "containers": []},
-            "status": {"phase": "Running", "podIP": ip, "podIPs": [{"ip": ip}], "conditions": [{"type": "Ready", "status": if ready { "True" } else { "False" }}]}});
+        let mut tree = json!({"metadata": {"name": name, "namespace": "n", "uid": name},
+            "spec": {"nodeName": "a", "containers": []},
+            "status": {"phase": "Running", "podIP": ip, "podIPs": [{"ip": ip}],
+                "conditions": [{"type": "Ready",
+                "status": if ready { "True" } else { "False" }}]}});
         for (part, value) in extra.as_object().cloned().unwrap_or_default() {
             if let (Some(known), Some(value)) = (tree[&part].as_object_mut(), value.as_object()) {
                 known.extend(value.clone());
@@ -395,10 +302,10 @@ mod tests {
         Arc::new(pod(tree))
     }
 
-    fn members(pods: &[Arc<Pod>]) -> Vec<EndpointPod<'_>> {
+    fn members(pods: &[Arc<Pod>]) -> Vec<EndpointPod> {
         pods.iter()
             .map(|pod| EndpointPod {
-                pod,
+                pod: Arc::clone(pod),
                 zone: Some(Some("z".to_owned())),
             })
             .collect()
@@ -473,7 +380,8 @@ mod tests {
         assert_eq!(slice["metadata"]["generateName"], "svc-");
         assert_eq!(
             slice["metadata"]["labels"],
-            json!({"l": "v", "kubernetes.io/service-name": "svc", "endpointslice.kubernetes.io/managed-by": "endpointslice-controller.k8s.io"})
+            json!({"l": "v", "kubernetes.io/service-name": "svc",
+                "endpointslice.kubernetes.io/managed-by": "endpointslice-controller.k8s.io"})
         );
         assert_eq!((slice.get("endpoints"), slice.get("ports")), (None, None));
         let again = plan(&service, &[], &[Arc::new(first.create[0].clone())]);
@@ -518,7 +426,8 @@ mod tests {
                 name,
                 "10.0.0.1",
                 true,
-                json!({"spec": {"containers": [{"name": "c", "ports": [{"name": "http", "containerPort": port}]}]}}),
+                json!({"spec": {"containers": [{"name": "c",
+                    "ports": [{"name": "http", "containerPort": port}]}]}}),
             )
         };
         let pods = [with("a", 8080), with("b", 9090)];

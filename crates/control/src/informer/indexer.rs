@@ -267,10 +267,14 @@ mod tests {
     fn put(objects: &mut Indexer<Pod>, name: &str, labels: Value, owner: Option<&str>, node: &str) {
         let owners: Vec<Value> = owner
             .iter()
-            .map(|uid| json!({"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": uid, "uid": uid, "controller": true}))
+            .map(|uid| {
+                json!({"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": uid,
+                "uid": uid, "controller": true})
+            })
             .collect();
         let pod = pod(
-            json!({"metadata": {"name": name, "namespace": "n", "labels": labels, "ownerReferences": owners}, "spec": {"nodeName": node}}),
+            json!({"metadata": {"name": name, "namespace": "n", "labels": labels,
+                "ownerReferences": owners}, "spec": {"nodeName": node}}),
         );
         objects.insert(ObjectKey::new("n", name), Arc::new(pod));
     }

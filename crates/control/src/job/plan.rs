@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::{EnvVar, EnvVarSource, ObjectFieldSelector, Pod}
 
 use super::JobEvent;
 use super::index::{self, INDEX};
-use crate::meta::{after_seconds, controlled_by, on_wire};
+use crate::meta::{after_seconds, controlled_by, has_finalizer, on_wire};
 use crate::podcontrol::{BURST, from_template};
 use crate::pods::{is_active, is_finished, is_ready, is_terminating};
 
@@ -52,11 +52,7 @@ impl PodBackoff {
 }
 
 pub(super) fn is_tracked(pod: &Pod) -> bool {
-    pod.metadata
-        .finalizers
-        .iter()
-        .flatten()
-        .any(|finalizer| finalizer == TRACKING)
+    has_finalizer(&pod.metadata, TRACKING)
 }
 
 pub(super) fn has(job: &Job, ty: &str) -> bool {

@@ -223,8 +223,10 @@ mod tests {
         } else {
             json!([{"type": "Ready", "status": ready, "reason": "KubeletReady"}])
         };
-        serde_json::from_value(json!({"metadata": {"name": "a", "labels": {"topology.kubernetes.io/zone": zone}}, "spec": spec, "status": {"conditions": conditions}}))
-            .expect("a node")
+        serde_json::from_value(json!({"metadata": {"name": "a",
+            "labels": {"topology.kubernetes.io/zone": zone}}, "spec": spec,
+            "status": {"conditions": conditions}}))
+        .expect("a node")
     }
 
     fn planned(node: &Node, drive: bool) -> Option<Vec<(String, String)>> {
@@ -245,7 +247,10 @@ mod tests {
     #[test]
     fn taints_follow_conditions_and_cordoning() {
         let own = json!({"key": "own", "effect": "NoSchedule"});
-        let taint = |key: &str, effect: &str| json!({"key": format!("node.kubernetes.io/{key}"), "effect": effect});
+        let taint = |key: &str, effect: &str| {
+            json!({"key": format!("node.kubernetes.io/{key}"),
+            "effect": effect})
+        };
         let expected_taints = |list: &[(&str, &str)]| {
             Some(
                 list.iter()

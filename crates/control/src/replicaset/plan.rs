@@ -131,7 +131,9 @@ mod tests {
     fn set() -> ReplicaSet {
         serde_json::from_value(json!({
             "metadata": {"name": "rs", "generation": 2},
-            "spec": {"replicas": 2, "minReadySeconds": 10, "selector": {"matchLabels": {"app": "web"}}, "template": {"metadata": {"labels": {"app": "web"}}}},
+            "spec": {"replicas": 2, "minReadySeconds": 10,
+                "selector": {"matchLabels": {"app": "web"}},
+                "template": {"metadata": {"labels": {"app": "web"}}}},
         }))
         .expect("a set")
     }
@@ -162,7 +164,8 @@ mod tests {
             .expect("a status");
         assert_eq!(
             serde_json::to_value(status).expect("json"),
-            json!({"replicas": 3, "fullyLabeledReplicas": 2, "readyReplicas": 2, "availableReplicas": 1, "terminatingReplicas": 1, "observedGeneration": 2})
+            json!({"replicas": 3, "fullyLabeledReplicas": 2, "readyReplicas": 2,
+                "availableReplicas": 1, "terminatingReplicas": 1, "observedGeneration": 2})
         );
     }
 

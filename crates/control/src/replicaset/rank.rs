@@ -146,9 +146,11 @@ mod tests {
 
     fn web(name: &str, change: impl FnOnce(&mut Value)) -> Arc<Pod> {
         let mut tree = json!({
-            "metadata": {"name": name, "uid": name, "creationTimestamp": "2026-01-01T00:00:00Z", "annotations": {}},
+            "metadata": {"name": name, "uid": name, "creationTimestamp": "2026-01-01T00:00:00Z",
+                "annotations": {}},
             "spec": {"nodeName": "a"},
-            "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}],
+            "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True",
+                "lastTransitionTime": "2026-01-01T00:00:00Z"}],
                        "containerStatuses": [{"name": "c", "restartCount": 0}]},
         });
         change(&mut tree);

@@ -240,7 +240,9 @@ mod tests {
     #[test]
     fn a_pod_whose_budget_is_exhausted_is_spared_when_another_victim_suffices() {
         let budget = |allowed: i32| {
-            let tree = json!({"metadata": {"name": "b", "namespace": "n"}, "spec": {"selector": {"matchLabels": {"g": "kept"}}}, "status": {"disruptionsAllowed": allowed}});
+            let tree = json!({"metadata": {"name": "b", "namespace": "n"},
+                "spec": {"selector": {"matchLabels": {"g": "kept"}}},
+                "status": {"disruptionsAllowed": allowed}});
             [Arc::new(
                 serde_json::from_value::<PodDisruptionBudget>(tree).expect("a budget"),
             )]

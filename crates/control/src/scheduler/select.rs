@@ -163,7 +163,8 @@ pub(super) fn render(diagnosis: &Diagnosis) -> String {
         preemption.push(format!("{vain} Preemption is not helpful for scheduling"));
     }
     format!(
-        "0/{nodes} nodes are available: {}. no new claims to deallocate, preemption: 0/{nodes} nodes are available: {}.",
+        "0/{nodes} nodes are available: {}. no new claims to deallocate, preemption: 0/{nodes} \
+         nodes are available: {}.",
         reasons.join(", "),
         preemption.join(", ")
     )
@@ -179,7 +180,8 @@ pub(super) mod tests {
     use crate::pods::tests::pod;
 
     pub(in crate::scheduler) fn node(name: &str, extra: Value) -> Arc<Node> {
-        let mut tree = json!({"metadata": {"name": name, "labels": {"kubernetes.io/hostname": name}}, "spec": {},
+        let mut tree = json!({"metadata": {"name": name,
+            "labels": {"kubernetes.io/hostname": name}}, "spec": {},
             "status": {"allocatable": {"cpu": "1", "memory": "1Gi", "pods": "3"}}});
         merge(&mut tree, extra);
         Arc::new(serde_json::from_value(tree).expect("a node"))
@@ -215,7 +217,8 @@ pub(super) mod tests {
         pod_info(
             name,
             "100m",
-            json!({"metadata": {"ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "rs", "uid": "rs", "controller": true}]}}),
+            json!({"metadata": {"ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet",
+                "name": "rs", "uid": "rs", "controller": true}]}}),
         )
     }
 
@@ -301,8 +304,9 @@ pub(super) mod tests {
         let diagnosis = choose(&mut cache, &pod_info("p", "500m", json!({}))).expect_err("no room");
         assert_eq!(
             render(&diagnosis),
-            "0/2 nodes are available: 1 Insufficient cpu, 1 node(s) were unschedulable. no new claims to deallocate, preemption: 0/2 nodes are \
-             available: 1 No preemption victims found for incoming pod, 1 Preemption is not helpful for scheduling."
+            "0/2 nodes are available: 1 Insufficient cpu, 1 node(s) were unschedulable. no new \
+             claims to deallocate, preemption: 0/2 nodes are available: 1 No preemption victims \
+             found for incoming pod, 1 Preemption is not helpful for scheduling."
         );
     }
 

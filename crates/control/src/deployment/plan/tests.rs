@@ -11,14 +11,17 @@ fn now() -> Timestamp {
 fn deployment(replicas: i32, version: &str, strategy: Value) -> Deployment {
     serde_json::from_value(json!({
         "metadata": {"name": "web", "namespace": "n", "uid": "d", "generation": 1},
-        "spec": {"replicas": replicas, "revisionHistoryLimit": 1, "progressDeadlineSeconds": 600, "strategy": strategy,
-                 "selector": {"matchLabels": {"app": "web"}}, "template": {"metadata": {"labels": {"app": "web", "v": version}}}},
+        "spec": {"replicas": replicas, "revisionHistoryLimit": 1, "progressDeadlineSeconds": 600,
+            "strategy": strategy,
+                 "selector": {"matchLabels": {"app": "web"}},
+                     "template": {"metadata": {"labels": {"app": "web", "v": version}}}},
     }))
     .expect("a deployment")
 }
 
 fn rolling(surge: i32, unavailable: i32) -> Value {
-    json!({"type": "RollingUpdate", "rollingUpdate": {"maxSurge": surge, "maxUnavailable": unavailable}})
+    json!({"type": "RollingUpdate", "rollingUpdate": {"maxSurge": surge,
+        "maxUnavailable": unavailable}})
 }
 
 /// A much simplified API server and ReplicaSet controller.
@@ -130,7 +133,8 @@ fn a_new_deployment_creates_one_set_with_hash_and_annotations() {
     );
     assert_eq!(
         serde_json::to_value(&set.metadata.annotations).expect("json"),
-        json!({"deployment.kubernetes.io/desired-replicas": "2", "deployment.kubernetes.io/max-replicas": "3", "deployment.kubernetes.io/revision": "1"})
+        json!({"deployment.kubernetes.io/desired-replicas": "2",
+            "deployment.kubernetes.io/max-replicas": "3", "deployment.kubernetes.io/revision": "1"})
     );
     assert_eq!(world.sizes(), [2]);
     assert_eq!(reason(&deployment, "Progressing"), "NewReplicaSetCreated");

@@ -15,25 +15,31 @@ fn now() -> Timestamp {
 }
 
 fn budget(spec: serde_json::Value, status: serde_json::Value) -> PodDisruptionBudget {
-    serde_json::from_value(json!({"metadata": {"name": "b", "namespace": "n", "generation": 1}, "spec": spec, "status": status}))
-        .expect("a budget")
+    serde_json::from_value(
+        json!({"metadata": {"name": "b", "namespace": "n", "generation": 1},
+        "spec": spec, "status": status}),
+    )
+    .expect("a budget")
 }
 
 fn ready(name: &str) -> Arc<Pod> {
     Arc::new(pod(
-        json!({"metadata": {"name": name}, "status": {"conditions": [{"type": "Ready", "status": "True"}]}}),
+        json!({"metadata": {"name": name}, "status": {"conditions": [{"type": "Ready",
+            "status": "True"}]}}),
     ))
 }
 
 fn unready(name: &str) -> Arc<Pod> {
     Arc::new(pod(
-        json!({"metadata": {"name": name}, "status": {"conditions": [{"type": "Ready", "status": "False"}]}}),
+        json!({"metadata": {"name": name}, "status": {"conditions": [{"type": "Ready",
+            "status": "False"}]}}),
     ))
 }
 
 fn leaving(name: &str) -> Arc<Pod> {
     Arc::new(pod(
-        json!({"metadata": {"name": name, "deletionTimestamp": "2026-01-01T00:11:00Z"}, "status": {"conditions": [{"type": "Ready", "status": "True"}]}}),
+        json!({"metadata": {"name": name, "deletionTimestamp": "2026-01-01T00:11:00Z"},
+            "status": {"conditions": [{"type": "Ready", "status": "True"}]}}),
     ))
 }
 
@@ -140,11 +146,14 @@ fn settled(disrupted: serde_json::Value) -> PodDisruptionBudget {
     budget(
         json!({"minAvailable": 1}),
         json!({
-            "observedGeneration": 1, "disruptionsAllowed": 1, "currentHealthy": 2, "desiredHealthy": 1, "expectedPods": 2,
+            "observedGeneration": 1, "disruptionsAllowed": 1, "currentHealthy": 2,
+                "desiredHealthy": 1, "expectedPods": 2,
             "disruptedPods": disrupted,
             "conditions": [
-                {"type": "Foreign", "status": "True", "reason": "X", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"},
-                {"type": "DisruptionAllowed", "status": "True", "reason": "SufficientPods", "message": "by hand", "lastTransitionTime": "2026-01-01T00:00:00Z"},
+                {"type": "Foreign", "status": "True", "reason": "X", "message": "",
+                    "lastTransitionTime": "2026-01-01T00:00:00Z"},
+                {"type": "DisruptionAllowed", "status": "True", "reason": "SufficientPods",
+                    "message": "by hand", "lastTransitionTime": "2026-01-01T00:00:00Z"},
             ],
         }),
     )
@@ -281,7 +290,8 @@ fn a_failed_sync_allows_nothing_and_keeps_the_other_counts() {
 #[test]
 fn an_entry_newer_than_the_known_pods_is_kept_whatever_they_show() {
     let budget = settled(
-        json!({"a": "2026-01-01T00:09:00Z", "gone": "2026-01-01T00:09:00Z", "old": "2026-01-01T00:07:00Z"}),
+        json!({"a": "2026-01-01T00:09:00Z", "gone": "2026-01-01T00:09:00Z",
+            "old": "2026-01-01T00:07:00Z"}),
     );
     let leaving =
         pod(json!({"metadata": {"name": "a", "deletionTimestamp": "2026-01-01T00:08:00Z"}}));

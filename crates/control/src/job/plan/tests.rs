@@ -11,7 +11,8 @@ fn now() -> Timestamp {
 }
 
 fn job(spec: Value, status: Value) -> Job {
-    let mut tree = json!({"metadata": {"name": "job", "namespace": "n", "uid": "j"}, "spec": {"template": {"spec": {"containers": [{"name": "c"}]}}}, "status": status});
+    let mut tree = json!({"metadata": {"name": "job", "namespace": "n", "uid": "j"},
+        "spec": {"template": {"spec": {"containers": [{"name": "c"}]}}}, "status": status});
     if let (Some(known), Some(spec)) = (tree["spec"].as_object_mut(), spec.as_object()) {
         known.extend(spec.clone());
     }
@@ -23,9 +24,8 @@ fn member(name: &str, phase: &str, extra: Value) -> Arc<Pod> {
     if let (Some(meta), Some(extra)) = (meta.as_object_mut(), extra.as_object()) {
         meta.extend(extra.clone());
     }
-    Arc::new(pod(
-        json!({"metadata": meta, "status": {"phase": phase, "containerStatuses": [{"name": "c", "state": {"terminated": {"exitCode": 1}}}]}}),
-    ))
+    Arc::new(pod(json!({"metadata": meta, "status": {"phase": phase,
+            "containerStatuses": [{"name": "c", "state": {"terminated": {"exitCode": 1}}}]}})))
 }
 
 fn conditions(status: &JobStatus) -> Vec<(String, String)> {
@@ -212,7 +212,10 @@ fn failures_delay_new_pods() {
 
 #[test]
 fn the_failure_policy_ignores_a_failure_or_fails_the_job() {
-    let policy = |action: &str| json!({"rules": [{"action": action, "onExitCodes": {"operator": "In", "values": [1]}}]});
+    let policy = |action: &str| {
+        json!({"rules": [{"action": action,
+        "onExitCodes": {"operator": "In", "values": [1]}}]})
+    };
     let failed = [member("p", "Failed", json!({}))];
     let ignored = count(
         &job(json!({"podFailurePolicy": policy("Ignore")}), json!({})),
@@ -233,7 +236,8 @@ fn the_failure_policy_ignores_a_failure_or_fails_the_job() {
 
 #[test]
 fn an_indexed_job_creates_each_index_once_and_reports_failed_indexes() {
-    let spec = json!({"completions": 3, "parallelism": 3, "completionMode": "Indexed", "backoffLimitPerIndex": 0});
+    let spec = json!({"completions": 3, "parallelism": 3, "completionMode": "Indexed",
+        "backoffLimitPerIndex": 0});
     let first = plan(
         &job(spec.clone(), json!({})),
         &[],
