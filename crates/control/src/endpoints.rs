@@ -218,6 +218,9 @@ fn subset(
 }
 
 #[cfg(test)]
+mod properties;
+
+#[cfg(test)]
 mod tests {
     use k8s_openapi::api::core::v1::Pod;
     use serde_json::{Value, json};

@@ -31,7 +31,7 @@ use crate::discovery::{DeletableResource, Discovery, deletable};
 use crate::error::{ReconcileError, ignore_not_found};
 use crate::informer::Informer;
 use crate::informers::Informers;
-use crate::meta::{ObjectKey, uid};
+use crate::meta::{ObjectKey, uid, without_finalizer};
 use crate::namespace::NamespaceWaker;
 use crate::queue::{Requeue, WorkQueue};
 use crate::reflector::{ListPage, PageMeta, WatchSink, WatchedCollection, decode, reflect};
@@ -290,6 +290,10 @@ impl Collector {
             GarbageAction::Nothing => {}
             GarbageAction::Reconcile(uids) => uids.iter().for_each(|uid| self.queue.add(key(uid))),
             GarbageAction::Delete(policy) => self.delete(&node, policy).await?,
+            GarbageAction::UnblockAndDelete => {
+                self.unblock_owners(&node).await?;
+                self.delete(&node, PropagationPolicy::Foreground).await?;
+            }
             GarbageAction::DropOwners(uids) => self.drop_owners(&node, &uids).await?,
             GarbageAction::Orphan(dependents) => {
                 for dependent in dependents {
@@ -356,7 +360,8 @@ impl Collector {
             propagation_policy: Some(policy),
             ..DeleteParams::default()
         };
-        debug!(object = %node.key, kind = node.kind.resource.kind, "deleting object without owners");
+        debug!(object = %node.key, kind = node.kind.resource.kind,
+            "deleting object without owners");
         match self.api(node).delete(&node.key.name, &how).await {
             Err(error) if !matches!(crate::error::code(&error), 404 | 409) => Err(error.into()),
             _ => Ok(()),
@@ -379,14 +384,20 @@ impl Collector {
             .filter(|owner| !uids.contains(&owner.uid))
             .cloned()
             .collect();
-        self.patch(
-            node,
-            &fresh,
-            "ownerReferences",
-            serde_json::json!(owners),
-            owners.is_empty(),
-        )
-        .await
+        self.patch(node, &fresh, "ownerReferences", or_null(&owners))
+            .await
+    }
+
+    async fn unblock_owners(&self, node: &GraphNode) -> Result<(), ReconcileError> {
+        let Some(fresh) = self.fresh(node).await? else {
+            return Ok(());
+        };
+        let mut owners = fresh.metadata.owner_references.clone().unwrap_or_default();
+        for owner in &mut owners {
+            owner.block_owner_deletion = Some(false);
+        }
+        self.patch(node, &fresh, "ownerReferences", or_null(&owners))
+            .await
     }
 
     async fn drop_finalizer(
@@ -397,22 +408,8 @@ impl Collector {
         let Some(fresh) = self.fresh(node).await? else {
             return Ok(());
         };
-        let left: Vec<_> = fresh
-            .metadata
-            .finalizers
-            .iter()
-            .flatten()
-            .filter(|one| *one != finalizer)
-            .cloned()
-            .collect();
-        self.patch(
-            node,
-            &fresh,
-            "finalizers",
-            serde_json::json!(left),
-            left.is_empty(),
-        )
-        .await
+        let left = without_finalizer(&fresh.metadata, finalizer);
+        self.patch(node, &fresh, "finalizers", left).await
     }
 
     async fn fresh(&self, node: &GraphNode) -> Result<Option<Metadata>, ReconcileError> {
@@ -431,14 +428,9 @@ impl Collector {
         fresh: &Metadata,
         field: &str,
         value: serde_json::Value,
-        empty: bool,
     ) -> Result<(), ReconcileError> {
-        let value = if empty {
-            serde_json::Value::Null
-        } else {
-            value
-        };
-        let patch = serde_json::json!({"metadata": {"uid": node.uid, "resourceVersion": fresh.metadata.resource_version, field: value}});
+        let patch = serde_json::json!({"metadata": {"uid": node.uid,
+            "resourceVersion": fresh.metadata.resource_version, field: value}});
         ignore_not_found(
             self.api(node)
                 .patch_metadata(
@@ -450,6 +442,15 @@ impl Collector {
                 .map(drop),
         )?;
         Ok(())
+    }
+}
+
+/// A list as the value in a merge patch.
+fn or_null(owners: &[OwnerReference]) -> serde_json::Value {
+    if owners.is_empty() {
+        serde_json::Value::Null
+    } else {
+        serde_json::json!(owners)
     }
 }
 

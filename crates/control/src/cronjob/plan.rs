@@ -313,6 +313,9 @@ pub(super) fn note_start(status: &mut CronJobStatus, job: &Job, time: Timestamp)
 }
 
 #[cfg(test)]
+mod properties;
+
+#[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
 

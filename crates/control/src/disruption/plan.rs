@@ -221,4 +221,6 @@ fn set_condition(
 }
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;

@@ -66,6 +66,9 @@ pub(super) enum GarbageAction {
     /// Reconcile these objects.
     Reconcile(Vec<String>),
     Delete(PropagationPolicy),
+    /// Let the object block none of its owners any more, then delete it in the foreground. This
+    /// breaks a circle of owners that would wait for each other.
+    UnblockAndDelete,
     /// Remove these owners from the object's owner references.
     DropOwners(BTreeSet<String>),
     /// Remove the object from the owner references of these dependents, then drop its finalizer.
@@ -241,7 +244,13 @@ impl Graph {
             };
         }
         if !waiting.is_empty() && self.dependents.contains_key(&node.uid) {
-            return GarbageAction::Delete(PropagationPolicy::Foreground);
+            // A dependent that waits may be an owner further up, and then each would wait for the
+            // other. Upstream, too, assumes so without a search for the circle.
+            return if self.dependents_of(&node.uid).any(GraphNode::waits) {
+                GarbageAction::UnblockAndDelete
+            } else {
+                GarbageAction::Delete(PropagationPolicy::Foreground)
+            };
         }
         if node.orphan {
             GarbageAction::Delete(PropagationPolicy::Orphan)
@@ -275,6 +284,9 @@ impl Graph {
 }
 
 #[cfg(test)]
+mod properties;
+
+#[cfg(test)]
 mod tests {
     use serde_json::json;
 
@@ -292,9 +304,13 @@ mod tests {
     fn object(uid: &str, owners: &[&str], finalizers: &[&str], deleting: bool) -> GraphNode {
         let owners: Vec<_> = owners
             .iter()
-            .map(|uid| json!({"apiVersion": "v1", "kind": "Pod", "name": uid, "uid": uid, "blockOwnerDeletion": true}))
+            .map(|uid| {
+                json!({"apiVersion": "v1", "kind": "Pod", "name": uid, "uid": uid,
+                "blockOwnerDeletion": true})
+            })
             .collect();
-        let meta = json!({"name": uid, "namespace": "n", "uid": uid, "ownerReferences": owners, "finalizers": finalizers,
+        let meta = json!({"name": uid, "namespace": "n", "uid": uid, "ownerReferences": owners,
+            "finalizers": finalizers,
             "deletionTimestamp": deleting.then_some("2026-01-01T00:00:00Z")});
         GraphNode::new(&kind(), &serde_json::from_value(meta).expect("meta data"))
     }

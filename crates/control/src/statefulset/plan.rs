@@ -166,8 +166,8 @@ pub(super) fn plan(
         }
     });
     StatefulSetPlan {
+        status: status(&view, &by_ordinal, replaced(&view, &actions)),
         actions,
-        status: status(&view, &by_ordinal),
         available_at: waits.min(),
     }
 }
@@ -198,10 +198,6 @@ fn act(view: &StatefulSetState<'_>, pods: &BTreeMap<i32, &Arc<Pod>>) -> Vec<Stat
         .iter()
         .filter(|(ordinal, _)| **ordinal < view.first || **ordinal >= view.last())
         .collect();
-    let first_unhealthy = pods
-        .values()
-        .find(|pod| !view.is_healthy(pod))
-        .map(|pod| Arc::as_ptr(pod));
     for (_, pod) in surplus.into_iter().rev() {
         if is_terminating(pod) {
             if view.in_order {
@@ -209,9 +205,7 @@ fn act(view: &StatefulSetState<'_>, pods: &BTreeMap<i32, &Arc<Pod>>) -> Vec<Stat
             }
             continue;
         }
-        if view.in_order && !view.is_healthy(pod) && first_unhealthy != Some(Arc::as_ptr(pod)) {
-            return actions;
-        }
+        // Also an unhealthy one: it may never become healthy, and nothing behind it is left.
         actions.push(StatefulSetAction::Delete {
             pod: Arc::clone(pod),
             failed: false,
@@ -340,9 +334,22 @@ fn claims(set: &StatefulSet, ordinal: i32) -> Vec<(String, PersistentVolumeClaim
         .collect()
 }
 
+/// The name of the pod that a rolling update deletes in this plan.
+fn replaced<'a>(view: &StatefulSetState<'_>, actions: &'a [StatefulSetAction]) -> Option<&'a str> {
+    actions.iter().find_map(|action| match action {
+        StatefulSetAction::Delete { pod, .. } if !is_finished(pod) => {
+            let name = pod.metadata.name.as_deref()?;
+            let ordinal = ordinal(view.set, name)?;
+            (view.first..view.last()).contains(&ordinal).then_some(name)
+        }
+        _ => None,
+    })
+}
+
 fn status(
     view: &StatefulSetState<'_>,
     pods: &BTreeMap<i32, &Arc<Pod>>,
+    replaced: Option<&str>,
 ) -> Option<StatefulSetStatus> {
     let old = view.set.status.clone().unwrap_or_default();
     let count = |wanted: &dyn Fn(&Pod) -> bool| {
@@ -357,7 +364,11 @@ fn status(
     let replicas = count(&created);
     let ready = count(&|pod| phase(pod) == "Running" && is_ready(pod));
     let updated = count(&|pod| of(pod, &view.revisions.update));
-    let mut current = count(&|pod| of(pod, &view.revisions.current));
+    // The pod that is replaced counts as gone already. Its successor is made from the revision that
+    // `currentReplicas` selects, and would otherwise be of the current revision again if the pod is
+    // gone before the next plan.
+    let stays = |pod: &Pod| replaced.is_none() || pod.metadata.name.as_deref() != replaced;
+    let mut current = count(&|pod| stays(pod) && of(pod, &view.revisions.current));
     let mut current_revision = view.revisions.current.metadata.name.clone();
     if view.rolls() && updated == replicas && ready == replicas && updated == view.replicas {
         (current, current_revision) = (updated, view.revisions.update.metadata.name.clone());
@@ -379,6 +390,9 @@ fn status(
 }
 
 #[cfg(test)]
+mod properties;
+
+#[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
 
@@ -386,16 +400,19 @@ mod tests {
     use crate::pods::tests::pod;
 
     fn set(replicas: i32, extra: Value) -> StatefulSet {
-        let mut tree = json!({"metadata": {"name": "sts", "namespace": "n", "uid": "s", "generation": 1},
-            "spec": {"replicas": replicas, "serviceName": "svc", "selector": {"matchLabels": {"app": "web"}},
-                     "template": {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": []}}}});
+        let mut tree = json!({"metadata": {"name": "sts", "namespace": "n", "uid": "s",
+            "generation": 1},
+            "spec": {"replicas": replicas, "serviceName": "svc",
+                "selector": {"matchLabels": {"app": "web"}},
+                     "template": {"metadata": {"labels": {"app": "web"}},
+                         "spec": {"containers": []}}}});
         if let (Some(spec), Some(extra)) = (tree["spec"].as_object_mut(), extra.as_object()) {
             spec.extend(extra.clone());
         }
         serde_json::from_value(tree).expect("a set")
     }
 
-    fn revision(name: &str) -> Arc<ControllerRevision> {
+    pub(super) fn revision(name: &str) -> Arc<ControllerRevision> {
         Arc::new(ControllerRevision {
             metadata: ObjectMeta {
                 name: Some(name.to_owned()),
@@ -407,8 +424,10 @@ mod tests {
 
     fn member(name: &str, revision: &str, phase: &str, ready: bool, leaving: bool) -> Arc<Pod> {
         Arc::new(pod(json!({
-            "metadata": {"name": name, "labels": {REVISION: revision}, "deletionTimestamp": leaving.then_some("2026-01-01T00:00:00Z")},
-            "status": {"phase": phase, "conditions": [{"type": "Ready", "status": if ready { "True" } else { "False" }}]},
+            "metadata": {"name": name, "labels": {REVISION: revision},
+                "deletionTimestamp": leaving.then_some("2026-01-01T00:00:00Z")},
+            "status": {"phase": phase, "conditions": [{"type": "Ready",
+                "status": if ready { "True" } else { "False" }}]},
         })))
     }
 
@@ -533,7 +552,8 @@ mod tests {
         let tree = serde_json::to_value(pod).expect("json");
         assert_eq!(
             tree["metadata"]["labels"],
-            json!({"app": "web", "apps.kubernetes.io/pod-index": "0", "controller-revision-hash": "r1", "statefulset.kubernetes.io/pod-name": "sts-0"})
+            json!({"app": "web", "apps.kubernetes.io/pod-index": "0",
+                "controller-revision-hash": "r1", "statefulset.kubernetes.io/pod-name": "sts-0"})
         );
         assert_eq!(
             (&tree["spec"]["hostname"], &tree["spec"]["subdomain"]),
