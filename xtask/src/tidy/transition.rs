@@ -36,7 +36,6 @@ const EXEMPT: &[(&str, &[TidyCheck])] = &[
             TidyCheck::Width,
         ],
     ),
-    ("node", &[TidyCheck::Width]),
     (
         "registry",
         &[
@@ -51,7 +50,6 @@ const EXEMPT: &[(&str, &[TidyCheck])] = &[
         "server",
         &[TidyCheck::Phrases, TidyCheck::Types, TidyCheck::Width],
     ),
-    ("store", &[TidyCheck::Width]),
     (
         "testkit",
         &[TidyCheck::Phrases, TidyCheck::Types, TidyCheck::Width],
