@@ -29,7 +29,6 @@ impl EventBroadcaster {
     ///
     /// `limit` bounds the events of all recorders together; none bounds only those of one source
     /// about one object.
-    #[must_use]
     pub fn new(client: Client, clock: Clock, limit: Option<RateLimit>) -> (Self, EventWriter) {
         let (queue, events) = mpsc::channel(QUEUE_LENGTH);
         (
