@@ -1,7 +1,7 @@
 //! Listening sockets: bound first, served when everything is ready, and closed gracefully.
 //!
 //! Every connection uses TLS, with HTTP/2 or HTTP/1.1 as the client chooses. A server that stops
-//! accepts no more connections, ends watches, and lets requests finish within [`SHUTDOWN_TIMEOUT`].
+//! accepts no more connections, ends watches, and lets requests finish within `SHUTDOWN_TIMEOUT`.
 
 #[cfg(test)]
 mod tests;
