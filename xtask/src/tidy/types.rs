@@ -13,8 +13,13 @@ use super::sources::rust_sources;
 use super::transition::{TidyCheck, is_exempt};
 
 /// Names that stand for one concept wherever they are used, each with that concept.
-const ONE_CONCEPT: &[(&str, &str)] =
-    &[("Controller", "the controller that its module is named for")];
+const ONE_CONCEPT: &[(&str, &str)] = &[
+    (
+        "Cluster",
+        "a whole cluster in this process, as shipped or for a test",
+    ),
+    ("Controller", "the controller that its module is named for"),
+];
 
 /// One fault per name that crates past the transition share.
 pub(super) fn faults(root: &Path) -> Result<Vec<String>> {
