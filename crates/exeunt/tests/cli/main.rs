@@ -1,14 +1,14 @@
-//! The binary as its users meet it: real processes, real sockets, the real kubectl.
+//! The binary with real processes, sockets and kubectl.
 //!
-//! Every test has a server of its own on a free port with a data directory of its own. Waiting is
-//! for a condition, with a bound. A missing tool is a loud skip, and a failure when
-//! `EXEUNT_REQUIRE_TOOLS=1`.
+//! Every test has its own server on a free port, with its own data directory. Tests wait for
+//! conditions, with a limit. A test whose tool is missing prints that it is skipped, or fails if
+//! `EXEUNT_REQUIRE_TOOLS` is 1.
 
 #![expect(
     clippy::unwrap_used,
     clippy::print_stderr,
     clippy::disallowed_methods,
-    reason = "all of this is a test: a panic is how it fails, a skip must be seen, and real processes live in real time"
+    reason = "tests fail by panicking, print skips, and run real processes in real time"
 )]
 
 mod demo;
