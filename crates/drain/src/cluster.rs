@@ -2,7 +2,7 @@
 //!
 //! A [`ClusterSnapshot`] comes from a server ([`ClusterSnapshot::read`]) or from the output of
 //! `kubectl get -o yaml` ([`ClusterSnapshot::parse`]). Everything else in this module is pure.
-//! [`ClusterSnapshot::unread`] lists the kinds that could not be read, so that callers can tell "no
+//! [`ClusterSnapshot::unread`] lists the kinds that could not be read, so that callers distinguish "no
 //! such object" from "unknown".
 //!
 //! The table at the end of this file is the only list of the kinds; `lookup.rs` follows the
@@ -35,8 +35,8 @@ pub use parse::ParseError;
 pub(crate) use parse::documents;
 pub use scale::OwnerScale;
 
-/// Objects in one page of a list. Without a limit, a list of a hundred thousand pods is one response
-/// that the server builds in memory.
+/// Objects in one page of a list. Without a limit, the server builds a list of a hundred thousand
+/// pods in memory.
 const PAGE_SIZE: u32 = 500;
 
 /// Which namespaces [`ClusterSnapshot::read`] lists.
