@@ -155,14 +155,18 @@ mod tests {
 
     #[test]
     fn the_probe_time_is_never_that_of_the_update() {
-        let probed = |time: Tree, status: &str| json!({"type": "Ready", "status": status, "lastProbeTime": time});
+        let probed = |time: Tree, status: &str| {
+            json!({"type": "Ready", "status": status,
+            "lastProbeTime": time})
+        };
         let mut conditions = vec![probed(json!("probed"), "True")];
         set(&mut conditions, probed(Tree::Null, "False"));
         assert_eq!(conditions, [probed(json!("probed"), "False")]);
         let mut conditions = vec![condition("True", "then", "")];
         set(
             &mut conditions,
-            json!({"type": "Ready", "status": "True", "lastTransitionTime": "now", "lastProbeTime": null, "reason": ""}),
+            json!({"type": "Ready", "status": "True", "lastTransitionTime": "now",
+                "lastProbeTime": null, "reason": ""}),
         );
         assert_eq!(conditions, [condition("True", "then", "")]);
     }

@@ -24,7 +24,10 @@ mod tests {
         let meta = |owners: serde_json::Value| -> ObjectMeta {
             serde_json::from_value(json!({"ownerReferences": owners})).expect("metadata")
         };
-        let owner = |name: &str, controller: Option<bool>| json!({"apiVersion": "v1", "kind": "K", "name": name, "uid": name, "controller": controller});
+        let owner = |name: &str, controller: Option<bool>| {
+            json!({"apiVersion": "v1", "kind": "K",
+            "name": name, "uid": name, "controller": controller})
+        };
         let owned = meta(json!([
             owner("a", None),
             owner("b", Some(false)),

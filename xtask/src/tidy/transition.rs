@@ -45,19 +45,6 @@ const EXEMPT: &[(&str, &[TidyCheck])] = &[
         &[TidyCheck::Phrases, TidyCheck::Types, TidyCheck::Width],
     ),
     (
-        "fuzzing",
-        &[TidyCheck::Phrases, TidyCheck::Types, TidyCheck::Width],
-    ),
-    (
-        "kinds",
-        &[
-            TidyCheck::Circles,
-            TidyCheck::Phrases,
-            TidyCheck::Types,
-            TidyCheck::Width,
-        ],
-    ),
-    (
         "registry",
         &[
             TidyCheck::Circles,
@@ -65,10 +52,6 @@ const EXEMPT: &[(&str, &[TidyCheck])] = &[
             TidyCheck::Types,
             TidyCheck::Width,
         ],
-    ),
-    (
-        "rules",
-        &[TidyCheck::Phrases, TidyCheck::Types, TidyCheck::Width],
     ),
     (
         "server",
