@@ -43,8 +43,8 @@ pub struct PlacedPod<'a> {
     pub leaving: bool,
 }
 
-/// Checks whether the pod may run on `node` beside the pods `placed`. `all_nodes` are all nodes of the
-/// cluster, because topology spread counts nodes without pods, too.
+/// Checks whether the pod may run on `node` beside the pods `placed`. `all_nodes` are all nodes of
+/// the cluster, because topology spread counts nodes without pods, too.
 ///
 /// # Errors
 /// The first constraint, of this pod or of another, that is violated.
@@ -195,6 +195,7 @@ fn spreads(
             && selector.matches(other.pod.metadata.labels.as_ref())
     };
     let mut found: BTreeMap<&str, i32> = BTreeMap::from([(here, 0)]);
+    // The candidate always counts, even if its taints or affinity would exclude it.
     let mut counted: BTreeSet<&str> = BTreeSet::from([nodes::name(node)]);
     for spread_node in all_nodes
         .iter()
@@ -216,11 +217,13 @@ fn spreads(
     let enough = constraint
         .min_domains
         .is_none_or(|least| i32::try_from(found.len()).unwrap_or(i32::MAX) >= least);
+    // Too few domains: the missing ones count as empty, which forces pods onto new domains.
     let least = if enough {
         found.values().copied().min().unwrap_or_default()
     } else {
         0
     };
+    // A pod outside of its own selector does not change the skew.
     let own = i32::from(selector.matches(pod.metadata.labels.as_ref()));
     found[here] + own - least <= constraint.max_skew
 }
@@ -322,7 +325,8 @@ mod tests {
 
     #[test]
     fn topology_spread_limits_the_skew() {
-        let spread = json!({"topologySpreadConstraints": [{"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule",
+        let spread = json!({"topologySpreadConstraints": [{"maxSkew": 1, "topologyKey": "zone",
+            "whenUnsatisfiable": "DoNotSchedule",
             "labelSelector": {"matchLabels": {"app": "web"}}}]});
         let (a, b) = (node("a", "1"), node("b", "2"));
         let (web, bystander) = (pod("web", spread), pod("db", json!({})));
@@ -337,7 +341,8 @@ mod tests {
     #[test]
     fn topology_spread_counts_a_drained_node_unless_it_honours_taints() {
         let web = |policy: &str| {
-            let constraint = json!({"maxSkew": 1, "topologyKey": "host", "whenUnsatisfiable": "DoNotSchedule",
+            let constraint = json!({"maxSkew": 1, "topologyKey": "host",
+                "whenUnsatisfiable": "DoNotSchedule",
                 "labelSelector": {"matchLabels": {"app": "web"}}, "nodeTaintsPolicy": policy});
             pod("web", json!({"topologySpreadConstraints": [constraint]}))
         };
@@ -384,8 +389,8 @@ mod tests {
         });
         let naming = |key: &str, value: Value| {
             changed(&loner, |pod| {
-                pod["spec"]["affinity"]["podAntiAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
-                    [0][key] = value;
+                let anti = &mut pod["spec"]["affinity"]["podAntiAffinity"];
+                anti["requiredDuringSchedulingIgnoredDuringExecution"][0][key] = value;
             })
         };
         check(&loner, &b, &[(&elsewhere, &a)], None);
@@ -442,7 +447,8 @@ mod tests {
 
     fn spreading(extra: Value) -> Pod {
         let mut constraint = json!({"maxSkew": 1, "topologyKey": "zone",
-            "whenUnsatisfiable": "DoNotSchedule", "labelSelector": {"matchLabels": {"app": "web"}}});
+            "whenUnsatisfiable": "DoNotSchedule",
+                "labelSelector": {"matchLabels": {"app": "web"}}});
         constraint
             .as_object_mut()
             .expect("an object")

@@ -14,6 +14,7 @@ fn tolerates_one(toleration: &Toleration, taint: &Taint) -> bool {
     match toleration.operator.as_deref().unwrap_or_default() {
         "Exists" => true,
         "" | "Equal" => {
+            // A toleration of every key must use `Exists`.
             !key.is_empty()
                 && toleration.value.as_deref().unwrap_or_default()
                     == taint.value.as_deref().unwrap_or_default()
@@ -117,6 +118,7 @@ fn matches_term(term: &NodeSelectorTerm, node: &Node) -> bool {
         term.match_expressions.as_deref().unwrap_or_default(),
         term.match_fields.as_deref().unwrap_or_default(),
     );
+    // Upstream: an empty term matches no object, not every object.
     if expressions.is_empty() && fields.is_empty() {
         return false;
     }
@@ -197,7 +199,11 @@ mod tests {
             json!({"metadata": {"name": "a", "labels": {"zone": "z", "size": "7"}}}),
         )
         .expect("a node");
-        let required = |term: Value| json!({"containers": [], "affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}}}});
+        let required = |term: Value| {
+            json!({"containers": [],
+            "affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {
+            "nodeSelectorTerms": [term]}}}})
+        };
         let expression = |operator: &str, key: &str, values: Value| {
             required(
                 json!({"matchExpressions": [{"key": key, "operator": operator, "values": values}]}),
@@ -222,13 +228,15 @@ mod tests {
             (required(json!({})), false),
             (
                 required(
-                    json!({"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["a"]}]}),
+                    json!({"matchFields": [{"key": "metadata.name", "operator": "In",
+                        "values": ["a"]}]}),
                 ),
                 true,
             ),
             (
                 required(
-                    json!({"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["b"]}]}),
+                    json!({"matchFields": [{"key": "metadata.name", "operator": "In",
+                        "values": ["b"]}]}),
                 ),
                 false,
             ),
@@ -299,11 +307,13 @@ mod tests {
                 true,
             ),
             (
-                json!([{"matchExpressions": [zone("z")], "matchFields": [field("metadata.name", "b")]}]),
+                json!([{"matchExpressions": [zone("z")], "matchFields": [field("metadata.name",
+                    "b")]}]),
                 false,
             ),
             (
-                json!([{"matchExpressions": [zone("z")], "matchFields": [field("metadata.name", "a")]}]),
+                json!([{"matchExpressions": [zone("z")], "matchFields": [field("metadata.name",
+                    "a")]}]),
                 true,
             ),
             (

@@ -102,6 +102,7 @@ pub fn requests(pod: &Pod) -> Amounts {
     let (mut sidecars, mut start) = (Amounts::default(), Amounts::default());
     for container in spec.init_containers.iter().flatten() {
         let own = of_container(container);
+        // A sidecar is an init container that keeps running beside everything started after it.
         if container.restart_policy.as_deref() == Some("Always") {
             sidecars.add(&own);
             start.at_least(&sidecars);
@@ -135,7 +136,8 @@ mod tests {
     fn requests_are_the_most_that_runs_at_the_same_time() {
         let asks = |cpu: &str| json!({"requests": {"cpu": cpu}});
         let pod = serde_json::from_value(json!({"spec": {
-            "containers": [{"name": "a", "resources": asks("500m")}, {"name": "b", "resources": asks("1")}],
+            "containers": [{"name": "a", "resources": asks("500m")}, {"name": "b",
+                "resources": asks("1")}],
             "initContainers": [
                 {"name": "sidecar", "restartPolicy": "Always", "resources": asks("100m")},
                 {"name": "init", "resources": asks("2")},

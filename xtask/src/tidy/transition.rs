@@ -16,45 +16,7 @@ pub(super) enum TidyCheck {
     Width,
 }
 
-const EXEMPT: &[(&str, &[TidyCheck])] = &[
-    ("cluster", &[TidyCheck::Types]),
-    ("docs", &[TidyCheck::Phrases]),
-    (
-        "drain",
-        &[TidyCheck::Phrases, TidyCheck::Types, TidyCheck::Width],
-    ),
-    (
-        "exeunt",
-        &[TidyCheck::Phrases, TidyCheck::Types, TidyCheck::Width],
-    ),
-    (
-        "kinds",
-        &[
-            TidyCheck::Circles,
-            TidyCheck::Phrases,
-            TidyCheck::Types,
-            TidyCheck::Width,
-        ],
-    ),
-    (
-        "registry",
-        &[
-            TidyCheck::Circles,
-            TidyCheck::Phrases,
-            TidyCheck::Types,
-            TidyCheck::Width,
-        ],
-    ),
-    ("rules", &[TidyCheck::Types, TidyCheck::Width]),
-    (
-        "server",
-        &[TidyCheck::Phrases, TidyCheck::Types, TidyCheck::Width],
-    ),
-    (
-        "testkit",
-        &[TidyCheck::Phrases, TidyCheck::Types, TidyCheck::Width],
-    ),
-];
+const EXEMPT: &[(&str, &[TidyCheck])] = &[];
 
 /// Whether a crate need not pass a check yet.
 pub(super) fn is_exempt(crate_name: &str, check: TidyCheck) -> bool {

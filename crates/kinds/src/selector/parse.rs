@@ -3,7 +3,8 @@
 //! ```text
 //! selector    = [ requirement { "," requirement } ]
 //! requirement = [ "!" ] key | key operator
-//! operator    = ( "=" | "==" | "!=" | ">" | "<" ) [ value ] | ( "in" | "notin" ) "(" [ values ] ")"
+//! operator    = ( "=" | "==" | "!=" | ">" | "<" ) [ value ]
+//!             | ( "in" | "notin" ) "(" [ values ] ")"
 //! ```
 //!
 //! `in` and `notin` are keywords only where an operator is expected. The error texts are those of
@@ -106,6 +107,7 @@ impl<'a> Tokens<'a> {
 
     fn requirement(&mut self) -> Result<Requirement, SelectorError> {
         let mut first = self.next();
+        // `!key` is an operator in front; every other operator follows the key.
         let is_negated = first == SelectorToken::Symbol("!");
         if is_negated {
             first = self.next();

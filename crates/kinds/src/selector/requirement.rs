@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use super::{Labels, SelectorError};
+use super::SelectorError;
+use super::labels::Labels;
 use crate::names;
 use crate::status::FieldError;
 
@@ -182,6 +183,7 @@ impl Requirement {
 
     fn holds(&self, value: &str) -> bool {
         match &*self.values {
+            // Nearly all requirements have one value: no search.
             [only] => **only == *value,
             several => several
                 .binary_search_by(|known| (**known).cmp(value))
@@ -225,6 +227,7 @@ fn list(values: &[String]) -> crate::Tree {
 fn aggregate(faults: &[FieldError]) -> SelectorError {
     let mut texts: Vec<String> = Vec::new();
     for text in faults.iter().map(FieldError::to_string) {
+        // Upstream aggregates equal messages into one.
         if !texts.contains(&text) {
             texts.push(text);
         }
