@@ -111,6 +111,8 @@ impl Authenticator {
         if let Some(known) = token.and_then(|token| self.token(token, &[AUDIENCE], now)) {
             return Ok(known);
         }
+        // Wrong credentials never fall back to the anonymous user, whose answers would hide the
+        // mistake.
         if token.is_some() || peer.is_refused() {
             return Err(Status::unauthorized());
         }

@@ -173,6 +173,7 @@ impl Joined {
         if self.left == 0 {
             return None;
         }
+        // The last item of a chunk can reach beyond its size.
         let room = usize::try_from(self.left)
             .unwrap_or(CHUNK_BYTES)
             .min(CHUNK_BYTES * 2);

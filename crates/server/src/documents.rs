@@ -188,6 +188,8 @@ impl DocumentRequest<'_> {
             return respond::page_not_found();
         };
         let tag = HeaderValue::try_from(format!("\"{}\"", document.hash)).ok();
+        // Only the exact tag counts. Weak tags and lists of tags are read as changed, which is
+        // always correct.
         let unchanged = tag.is_some() && self.headers.get(IF_NONE_MATCH) == tag.as_ref();
         let mut response = if unchanged {
             Response::new(Body::empty())

@@ -119,6 +119,7 @@ fn own_metadata(object: &[u8], metadata: &[u8]) -> Option<Vec<u8>> {
     if json::text_member(object, "kind") != Some("DaemonSet") {
         return None;
     }
+    // Only this kind needs a decoded tree. All others are cut out of their text.
     let mut own = tree(metadata);
     let annotations = own.get_mut("annotations")?.as_object_mut()?;
     annotations.remove(TEMPLATE_GENERATION)?;

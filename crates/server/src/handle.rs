@@ -49,6 +49,7 @@ where
     let started = Instant::now();
     let mut log = RequestLog::default();
     let body = DrainOnDrop::new(body);
+    // Over HTTP/2 other requests share the connection, and a panic must not end them.
     let attempt = AssertUnwindSafe(steps(&state, &peer, &parts, body, &mut log))
         .catch_unwind()
         .await;
@@ -101,6 +102,7 @@ where
     B: http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: std::fmt::Display,
 {
+    // The path is decoded before it is split, as in Go: `%2F` separates segments.
     let path = percent_decode_str(parts.uri.path()).decode_utf8_lossy();
     let query = Query::parse(parts.uri.query());
     let attributes = Attributes::of(&parts.method, &path, &query);
@@ -139,6 +141,7 @@ where
     } else {
         Some(state.in_flight.acquire(&user))
     };
+    // The limit comes after authentication, so that administrators always get through.
     if matches!(in_flight, Some(None)) {
         return crate::flow::too_many_requests();
     }

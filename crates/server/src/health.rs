@@ -73,6 +73,7 @@ pub(crate) fn answer(
             unknown.join(",")
         ));
     }
+    // A failure always lists the checks, because the first question is which one failed.
     match (failed, query.get("verbose").is_some()) {
         (true, _) => respond::text(
             StatusCode::INTERNAL_SERVER_ERROR,

@@ -93,6 +93,7 @@ pub(crate) fn answer(
         )
     })?;
     let mut text = logs.read(&pod, &options).map_err(Status::bad_request)?;
+    // The limit counts bytes. A character that it would split is left out.
     if let Some(limit) = options.limit_bytes {
         text.truncate(text.floor_char_boundary(limit));
     }

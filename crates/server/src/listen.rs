@@ -124,6 +124,7 @@ impl Server {
                 shutdown.clone(),
             ));
         }
+        // The port is free from now on: another process can take over while requests finish.
         drop(listener);
         self.leave();
         self.end_watches();
@@ -170,6 +171,8 @@ async fn accept(socket: &TcpListener, room: &Arc<Semaphore>) -> (TcpStream, Owne
             Ok((stream, _)) => return (stream, permit),
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");
+                // Errors such as too many open files persist for a while. Trying again at once
+                // would only spin.
                 tokio::time::sleep(ACCEPT_RETRY).await;
             }
         }

@@ -175,6 +175,7 @@ impl Metrics {
 
     /// Renders all metrics. `in_flight` is the number of requests that are being worked on.
     pub(crate) fn render(&self, in_flight: usize, encodings: &Encodings) -> String {
+        // A gauge that is set when it is read costs requests nothing.
         self.in_flight
             .set(i64::try_from(in_flight).unwrap_or(i64::MAX));
         let families = [

@@ -217,6 +217,7 @@ fn offer(entry: &AcceptEntry<'_>, media: MediaType, answer: ResponseKind) -> Opt
             {
                 return None;
             }
+            // Stream versions have never been supported upstream either.
             "sv" if !value.is_empty() => return None,
             _ => {}
         }

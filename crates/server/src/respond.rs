@@ -288,6 +288,8 @@ fn warn(headers: &mut HeaderMap, warnings: &[String]) {
         }
         let mut value = String::with_capacity(text.len() + 8);
         value.push_str("299 - \"");
+        // A quoted string of HTTP escapes quotes and backslashes and cannot hold control
+        // characters.
         for character in text.chars().filter(|character| !character.is_control()) {
             if matches!(character, '"' | '\\') {
                 value.push('\\');
@@ -328,6 +330,8 @@ fn joined(list: &ObjectList) -> Body {
 fn joined_parts(list: &ObjectList) -> (Bytes, &'static str, Vec<Bytes>) {
     let kind = list.kind.strip_suffix("List").unwrap_or(&list.kind);
     let prefix = format!(r#"{{"kind":"{kind}","apiVersion":"{}","#, list.api_version);
+    // If one item does not begin with its kind, all items keep theirs: those of one list look
+    // alike.
     let items: Option<Vec<Bytes>> = list
         .items
         .iter()

@@ -100,12 +100,14 @@ pub(crate) fn requested_impersonation(
             name: uid.clone(),
         });
     }
+    // A service account that is impersonated without groups has those that its token would give it.
     if let Some((namespace, _)) = account.filter(|_| groups.is_empty()) {
         groups = vec![
             "system:serviceaccounts".to_owned(),
             format!("system:serviceaccounts:{namespace}"),
         ];
     }
+    // Every real request of the user would have this group.
     let missing = if name == ANONYMOUS {
         UNAUTHENTICATED
     } else {

@@ -245,6 +245,7 @@ impl PolicyRule {
             held.iter()
                 .any(|rule| rule.allows(&AccessRequest { verb, target }))
         };
+        // The empty name stands for all names: only a rule without names allows it.
         let unnamed = [String::new()];
         let names = if self.names.is_empty() {
             &unnamed[..]

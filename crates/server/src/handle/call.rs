@@ -152,14 +152,17 @@ impl ResourceCall<'_> {
         }
         let writes = !matches!(verb, Verb::Get { .. } | Verb::List(_) | Verb::Watch(_));
         let request = self.request(verb);
-        let _turn = if authorize::may_escalate(&request) {
-            let turn = self.state.policy.writing.lock().await;
+        // The lock is held until the write has committed, so that no other write to RBAC comes between
+        // the check and the commit.
+        let _lock = if authorize::may_escalate(&request) {
+            let lock = self.state.policy.writing.lock().await;
             authorize::check_escalation(&*self.state.backend, &self.state.policy, &request).await?;
-            Some(turn)
+            Some(lock)
         } else {
             None
         };
         let reply = self.state.backend.call(request).await;
+        // A failed write can have committed all the same, so it drops the policy too.
         if writes && self.at.group == authorize::GROUP {
             self.state.policy.forget();
         }
@@ -173,6 +176,7 @@ impl ResourceCall<'_> {
         });
         let subresource = request.subresource.take().unwrap_or_default();
         let pod = self.state.backend.call(request).await?;
+        // The request counts as a GET until here, for which reading the subresource is enough.
         let upgrade = WebSocketUpgrade::requested(self.headers, self.upgrade, &kubelet::PROTOCOLS);
         if upgrade.is_some() {
             self.check_may_connect().await?;
@@ -313,6 +317,7 @@ impl ResourceCall<'_> {
                     .query
                     .write_options("UpdateOptions", None, self.user_agent)?;
                 let form = self.body_form()?;
+                // Upstream checks the content type of an update last, and of a create first.
                 Verb::Update {
                     body: RequestBody { bytes, form },
                     options,
