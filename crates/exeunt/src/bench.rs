@@ -1,19 +1,18 @@
-//! `exeunt bench` (hidden): how far the status of budgets is behind their pods, and how fast
-//! evictions are granted, in a cluster in this process.
+//! `exeunt bench` (hidden): measures the delay of budget status updates and the rate of evictions in
+//! a cluster in this process.
 //!
-//! Everything goes through the API and the controllers as in `serve`, but without sockets and
-//! without nodes: what is measured is the server with its controllers, and this client. Figures
-//! depend on the machine and on who else works on it; `docs/performance.md` says what was measured
-//! where.
+//! Requests pass through the API and the controllers as in `serve`, but without sockets and nodes.
+//! The numbers include this client and depend on the load of the machine;
+//! `docs/performance.md` lists results.
 
-mod board;
-mod figures;
+mod lag;
+mod latencies;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use cluster::{Cluster, Config, Storage};
+use cluster::{Cluster, ClusterConfig, Storage};
 use futures::StreamExt as _;
 use futures::stream::{self, FuturesUnordered};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -22,21 +21,21 @@ use kube::{Api, Client};
 use serde_json::{Value, json};
 use tokio::time::{Instant, MissedTickBehavior};
 
-use crate::cli::{Bench, StoreKind};
-use crate::failure::Failure;
-use crate::terminal::say;
-use board::Board;
-use figures::{Times, processor_time};
+use crate::cli::{BenchArgs, StoreKind};
+use crate::error::CliError;
+use crate::terminal::print_line;
+use lag::LagTracker;
+use latencies::{Latencies, processor_time};
 
 const NAMESPACE: &str = "bench";
 const NODE: &str = "bench";
-/// How many requests this client has under way at a time, as far as they are not paced.
+/// Concurrent requests of this client where it does not send at a fixed rate.
 const CLIENTS: usize = 32;
-/// Who waits longer learns that something is broken.
+/// A limit far above what the benchmark takes: reaching it means that something is broken.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Runs the benchmark.
-pub(crate) async fn run(arguments: &Bench) -> Result<(), Failure> {
+pub(crate) async fn run(arguments: &BenchArgs) -> Result<(), CliError> {
     let directory = tempfile::Builder::new()
         .prefix("exeunt-bench-")
         .tempdir()
@@ -46,53 +45,68 @@ pub(crate) async fn run(arguments: &Bench) -> Result<(), Failure> {
         (None, StoreKind::Disk) => Storage::Disk(directory.path().join("store")),
         (_, StoreKind::Memory) => Storage::Memory,
     };
-    let config = Config {
+    let config = ClusterConfig {
         storage,
         budget_warnings: true,
         refusal_events: true,
-        ..Config::default()
+        ..ClusterConfig::default()
     };
     let cluster = Cluster::start(config).await?;
-    let bench = Run {
+    let bench = Benchmark {
         client: cluster.client(),
         arguments,
     };
     let done = tokio::time::timeout(PATIENCE, bench.all()).await;
-    done.with_context(|| format!("the benchmark was not over after {} s", PATIENCE.as_secs()))??;
+    done.with_context(|| {
+        format!(
+            "the benchmark did not finish within {} s",
+            PATIENCE.as_secs()
+        )
+    })??;
     Ok(cluster.stop().await?)
 }
 
-struct Run<'a> {
+struct Benchmark<'a> {
     client: Client,
-    arguments: &'a Bench,
+    arguments: &'a BenchArgs,
 }
 
-impl Run<'_> {
-    async fn all(&self) -> Result<(), Failure> {
-        let Bench { budgets, pods, .. } = self.arguments;
-        say(&format!("{budgets} budgets with {pods} pods each"));
+impl Benchmark<'_> {
+    async fn all(&self) -> Result<(), CliError> {
+        let BenchArgs { budgets, pods, .. } = self.arguments;
+        print_line(&format!("{budgets} budgets with {pods} pods each"));
         self.prepare().await?;
-        let boards: Arc<Vec<Mutex<Board>>> =
+        let trackers: Arc<Vec<Mutex<LagTracker>>> =
             Arc::new((0..*budgets).map(|_| Mutex::default()).collect());
-        let watching = watch(self.client.clone(), Arc::clone(&boards));
+        let watching = watch(self.client.clone(), Arc::clone(&trackers));
         tokio::select! {
-            result = self.measure(&boards) => result?,
-            () = watching => return Err(Failure::new("the watch of the budgets has ended")),
+            result = self.measure(&trackers) => result?,
+            () = watching => return Err(CliError::new("the watch of the budgets ended")),
         }
         Ok(())
     }
 
-    async fn measure(&self, boards: &[Mutex<Board>]) -> Result<(), Failure> {
+    async fn measure(&self, trackers: &[Mutex<LagTracker>]) -> Result<(), CliError> {
         let all = i64::from(self.arguments.pods);
-        wait(|| boards.iter().all(|board| lock(board).shown() == all)).await;
-        self.lag(boards).await?;
-        wait(|| boards.iter().all(|board| lock(board).shown() == all)).await;
+        wait(|| {
+            trackers
+                .iter()
+                .all(|tracker| lock(tracker).healthy() == all)
+        })
+        .await;
+        self.lag(trackers).await?;
+        wait(|| {
+            trackers
+                .iter()
+                .all(|tracker| lock(tracker).healthy() == all)
+        })
+        .await;
         self.evictions().await
     }
 
-    /// One change after the other for each budget, all budgets side by side.
-    async fn lag(&self, boards: &[Mutex<Board>]) -> Result<(), Failure> {
-        let Bench {
+    /// Changes the readiness of the pods of each budget one by one, all budgets concurrently.
+    async fn lag(&self, trackers: &[Mutex<LagTracker>]) -> Result<(), CliError> {
+        let BenchArgs {
             budgets,
             pods,
             rate,
@@ -102,74 +116,74 @@ impl Run<'_> {
         let (begun, spent) = (Instant::now(), processor_time());
         let every = Duration::from_secs(1) * budgets / rate;
         let drivers: FuturesUnordered<_> = (0..budgets)
-            .zip(boards)
-            .map(|(number, board)| self.drive(number, board, every))
+            .zip(trackers)
+            .map(|(number, tracker)| self.drive(number, tracker, every))
             .collect();
-        let changes: Result<Vec<()>, Failure> =
+        let changes: Result<Vec<()>, CliError> =
             drivers.collect::<Vec<_>>().await.into_iter().collect();
         changes?;
         let (took, spent) = (begun.elapsed(), processor_time().saturating_sub(spent));
         let count = u32::from(rounds) * 2 * pods * budgets;
-        let mut lags = Times::default();
-        boards
+        let mut lags = Latencies::default();
+        trackers
             .iter()
-            .for_each(|board| lags.extend(lock(board).take_lags()));
-        say(&format!(
+            .for_each(|tracker| lags.extend(lock(tracker).take_lags()));
+        print_line(&format!(
             "readiness changes: {:.0} per second, {:.0} µs of processor time each (client included)",
             f64::from(count) / took.as_secs_f64(),
             spent.as_secs_f64() * 1e6 / f64::from(count),
         ));
-        say(&format!(
+        print_line(&format!(
             "budget status visible to a watcher after the change was acknowledged: {lags}"
         ));
         Ok(())
     }
 
-    /// Makes the pods of one budget unready one after the other, and ready again.
+    /// Makes the pods of one budget unready one by one, and then ready again.
     async fn drive(
         &self,
         budget: u32,
-        board: &Mutex<Board>,
+        tracker: &Mutex<LagTracker>,
         every: Duration,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), CliError> {
         let pods = self.arguments.pods;
-        // The changes of the budgets are spread over the time between two of them.
+        // Budgets start at different times, so that the rate is even.
         let begin = Instant::now() + every * budget / self.arguments.budgets;
         let mut ticks = tokio::time::interval_at(begin, every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
         for _ in 0..self.arguments.rounds {
             for falling in [true, false] {
-                lock(board).turn(falling);
+                lock(tracker).set_falling(falling);
                 for pod in 0..pods {
                     ticks.tick().await;
                     self.set_ready(budget, pod, !falling).await?;
                     let healthy = if falling { pods - pod - 1 } else { pod + 1 };
-                    lock(board).acknowledged(i64::from(healthy), Instant::now());
+                    lock(tracker).change_acknowledged(i64::from(healthy), Instant::now());
                 }
-                wait(|| lock(board).is_even()).await;
+                wait(|| lock(tracker).is_settled()).await;
             }
         }
         Ok(())
     }
 
-    async fn evictions(&self) -> Result<(), Failure> {
-        let Bench { budgets, pods, .. } = *self.arguments;
+    async fn evictions(&self) -> Result<(), CliError> {
+        let BenchArgs { budgets, pods, .. } = *self.arguments;
         let (begun, spent) = (Instant::now(), processor_time());
-        // Neighbours in time belong to different budgets.
+        // Consecutive evictions belong to different budgets.
         let all = (0..pods).flat_map(|pod| (0..budgets).map(move |budget| name_of(budget, pod)));
         let granted = stream::iter(all).map(|pod| async move {
             let since = Instant::now();
             let eviction = json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": NAMESPACE}});
             self.post(&format!("pods/{pod}/eviction"), &eviction).await.map(|()| since.elapsed())
         });
-        let times: Vec<Result<Duration, Failure>> =
+        let times: Vec<Result<Duration, CliError>> =
             granted.buffer_unordered(CLIENTS).collect().await;
         let took = begun.elapsed();
-        let mut latencies = Times::default();
+        let mut latencies = Latencies::default();
         for time in times {
             latencies.extend([time?]);
         }
-        // What follows an eviction is part of its price: the pods are gone and counted.
+        // The cost of an eviction includes the deletion of the pod and the update of its budget.
         let rest: Api<PodDisruptionBudget> = Api::namespaced(self.client.clone(), NAMESPACE);
         loop {
             let list = rest
@@ -189,7 +203,7 @@ impl Run<'_> {
         }
         let (settled, spent) = (begun.elapsed(), processor_time().saturating_sub(spent));
         let count = f64::from(budgets * pods);
-        say(&format!(
+        print_line(&format!(
             "evictions granted: {:.0} per second ({latencies}), {:.0} µs of processor time each (client included), all counted {:.0} ms after the last",
             count / took.as_secs_f64(),
             spent.as_secs_f64() * 1e6 / count,
@@ -198,22 +212,22 @@ impl Run<'_> {
         Ok(())
     }
 
-    async fn prepare(&self) -> Result<(), Failure> {
+    async fn prepare(&self) -> Result<(), CliError> {
         let meta = |name: &str| json!({"metadata": {"name": name}});
         self.send("POST", "/api/v1/namespaces", &meta(NAMESPACE))
             .await?;
         self.send("POST", "/api/v1/nodes", &meta(NODE)).await?;
-        // The account of the namespace is made by a controller, and pods need it.
+        // Pods need the default service account, which a controller creates.
         let account = format!("/api/v1/namespaces/{NAMESPACE}/serviceaccounts/default");
         while self.send("GET", &account, &Value::Null).await.is_err() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        let Bench { budgets, pods, .. } = *self.arguments;
+        let BenchArgs { budgets, pods, .. } = *self.arguments;
         let (begun, spent) = (Instant::now(), processor_time());
         let all = (0..budgets).flat_map(|budget| (0..pods).map(move |pod| (budget, pod)));
         let made = stream::iter(all.clone()).map(|(budget, pod)| async move {
             self.post("pods", &pod_of(budget, pod)).await?;
-            Ok::<_, Failure>(())
+            Ok::<_, CliError>(())
         });
         made.buffer_unordered(CLIENTS)
             .collect::<Vec<_>>()
@@ -225,7 +239,7 @@ impl Run<'_> {
             processor_time().saturating_sub(spent),
             f64::from(budgets * pods),
         );
-        say(&format!(
+        print_line(&format!(
             "pods created: {:.0} per second, {:.0} µs of processor time each (client included)",
             count / took.as_secs_f64(),
             spent.as_secs_f64() * 1e6 / count
@@ -250,7 +264,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    async fn set_ready(&self, budget: u32, pod: u32, ready: bool) -> Result<(), Failure> {
+    async fn set_ready(&self, budget: u32, pod: u32, ready: bool) -> Result<(), CliError> {
         let state = if ready { "True" } else { "False" };
         let patch = json!({"status": {"phase": "Running", "conditions": [{"type": "Ready", "status": state}]}});
         self.send(
@@ -264,7 +278,7 @@ impl Run<'_> {
         .await
     }
 
-    async fn post(&self, path: &str, object: &Value) -> Result<(), Failure> {
+    async fn post(&self, path: &str, object: &Value) -> Result<(), CliError> {
         self.send(
             "POST",
             &format!("/api/v1/namespaces/{NAMESPACE}/{path}"),
@@ -273,7 +287,7 @@ impl Run<'_> {
         .await
     }
 
-    async fn send(&self, method: &str, path: &str, body: &Value) -> Result<(), Failure> {
+    async fn send(&self, method: &str, path: &str, body: &Value) -> Result<(), CliError> {
         let kind = if method == "PATCH" {
             "application/merge-patch+json"
         } else {
@@ -288,11 +302,11 @@ impl Run<'_> {
             .method(method)
             .uri(path)
             .header("Content-Type", kind);
-        let request = request.body(body).context("a request cannot be built")?;
+        let request = request.body(body).context("cannot build a request")?;
         self.client
             .request_text(request)
             .await
-            .with_context(|| format!("{method} {path} has failed"))?;
+            .with_context(|| format!("cannot {method} {path}"))?;
         Ok(())
     }
 }
@@ -309,8 +323,8 @@ fn pod_of(budget: u32, pod: u32) -> Value {
     })
 }
 
-/// Shows every status of a budget to its board, for ever.
-async fn watch(client: Client, boards: Arc<Vec<Mutex<Board>>>) {
+/// Passes every status of a budget to its tracker. Never ends while the watch works.
+async fn watch(client: Client, trackers: Arc<Vec<Mutex<LagTracker>>>) {
     let config = watcher::Config::default();
     let mut budgets = drain::dynamic::watch::<PodDisruptionBudget>(client, Some(NAMESPACE), config)
         .applied_objects()
@@ -323,10 +337,10 @@ async fn watch(client: Client, boards: Arc<Vec<Mutex<Board>>>) {
             .as_deref()
             .and_then(|name| name.strip_prefix('b')?.parse::<usize>().ok());
         let healthy = budget.status.and_then(|status| status.current_healthy);
-        if let (Some(board), Some(healthy)) =
-            (number.and_then(|number| boards.get(number)), healthy)
+        if let (Some(tracker), Some(healthy)) =
+            (number.and_then(|number| trackers.get(number)), healthy)
         {
-            lock(board).show(i64::from(healthy), Instant::now());
+            lock(tracker).status_observed(i64::from(healthy), Instant::now());
         }
     }
 }
@@ -337,6 +351,6 @@ async fn wait(done: impl Fn() -> bool) {
     }
 }
 
-fn lock(board: &Mutex<Board>) -> std::sync::MutexGuard<'_, Board> {
-    board.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(tracker: &Mutex<LagTracker>) -> std::sync::MutexGuard<'_, LagTracker> {
+    tracker.lock().unwrap_or_else(PoisonError::into_inner)
 }

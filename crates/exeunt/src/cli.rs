@@ -1,7 +1,7 @@
 //! The command line: one definition from which parser, help, completions and manual pages are made.
 //!
-//! A file for each family of commands. What all commands that talk to a cluster share is in
-//! [`connect`]; its flags are kubectl's.
+//! A file for each family of commands. [`connect`] holds the flags of all commands that talk to a
+//! cluster; they are kubectl's.
 
 mod bench;
 mod connect;
@@ -12,18 +12,21 @@ mod lint;
 mod plan;
 mod serve;
 
-pub(crate) use bench::Bench;
+pub(crate) use bench::BenchArgs;
 pub(crate) use connect::ConnectArgs;
-pub(crate) use drain::{Cordon, Drain, DryRun, Evict, OnDeadline, Output, Pace};
-pub(crate) use explain::Explain;
-pub(crate) use lint::{Form as LintForm, Lint, Severity as LintSeverity};
-pub(crate) use plan::Plan;
-pub(crate) use serve::{Demo, Serve, StoreKind};
+pub(crate) use drain::{
+    CordonArgs, DeadlineAction, DrainArgs, DryRun, EvictArgs, EvictionArgs, ProgressFormat,
+    SelectionArgs,
+};
+pub(crate) use explain::ExplainArgs;
+pub(crate) use lint::{FailOn, FindingsFormat, LintArgs};
+pub(crate) use plan::PlanArgs;
+pub(crate) use serve::{DemoArgs, ServeArgs, StoreKind};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-/// Kubernetes eviction, whole: API server, budgets, controllers and simulated nodes in one process,
-/// and the tools that drain nodes of any cluster and tell why a drain is stuck.
+/// Run a Kubernetes API server with budgets, controllers and simulated nodes in one process, drain
+/// the nodes of any cluster, and find out why a drain is stuck.
 #[derive(Debug, Parser)]
 #[command(
     name = "exeunt",
@@ -32,8 +35,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
     max_term_width = 100
 )]
 pub(crate) struct Cli {
-    /// What to log, for example `info`, `registry=debug` or `eviction=info` (a line per eviction);
-    /// to standard error.
+    /// What to log to standard error: a level or TARGET=LEVEL, separated by commas, for example
+    /// `info,registry=debug`. `eviction=info` logs a line for each eviction.
     #[arg(
         long,
         global = true,
@@ -47,59 +50,69 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
-/// What to do.
+/// The subcommands. The first line of each is its entry in `exeunt --help`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Run the control plane: API server, controllers, scheduler and simulated nodes.
-    Serve(Serve),
-    /// Show the main job: boot a cluster, drain a node under a budget, watch the six steps.
-    Demo(Demo),
-    /// Empty nodes of any cluster: cordon them and evict their pods, as fast as the budgets allow.
-    Drain(Box<Drain>),
-    /// Let no new pods onto nodes.
-    Cordon(Cordon),
-    /// Let pods onto nodes again.
-    Uncordon(Cordon),
-    /// Evict pods by name or by label, and wait until they are gone.
-    Evict(Box<Evict>),
-    /// Tell why an eviction is refused, or would be, and what to do about it.
-    Explain(Explain),
-    /// Tell what draining these nodes would meet, before anything is touched.
-    Plan(Plan),
-    /// Find budgets and workloads that will block a drain or be hurt by one.
-    Lint(Lint),
+    /// Run a control plane: API server, controllers, scheduler and simulated nodes.
+    ///
+    /// Writes a kubeconfig into the data directory, prints its path when the API server is ready,
+    /// and runs until Ctrl-C or SIGTERM.
+    Serve(ServeArgs),
+    /// Start a cluster, drain one of its nodes under a budget, and print the steps of each
+    /// eviction.
+    ///
+    /// Everything runs in this process and in memory; nothing else is changed.
+    Demo(DemoArgs),
+    /// Drain nodes in preparation for maintenance.
+    ///
+    /// Marks the nodes as unschedulable and evicts their pods, as fast as PodDisruptionBudgets
+    /// allow. Refused evictions are repeated as soon as the budget allows another disruption.
+    Drain(Box<DrainArgs>),
+    /// Mark nodes as unschedulable.
+    Cordon(CordonArgs),
+    /// Mark nodes as schedulable.
+    Uncordon(CordonArgs),
+    /// Evict pods and wait until they are deleted.
+    Evict(Box<EvictArgs>),
+    /// Explain why evictions are refused, or would be, and what to do about it.
+    ///
+    /// Reads pods, budgets, controllers, webhooks and volumes, and changes nothing.
+    Explain(ExplainArgs),
+    /// Simulate draining nodes and report what would block it; changes nothing.
+    Plan(PlanArgs),
+    /// Check budgets and workloads for what blocks a drain or makes it cause an outage.
+    Lint(LintArgs),
     /// Print a completion script for a shell.
-    Completions(Completions),
-    /// Measure how far budgets are behind their pods, and how fast evictions are granted, in this
-    /// process.
+    Completions(CompletionsArgs),
+    /// Measure the delay of budget status updates and the rate of evictions, in this process.
     #[command(hide = true)]
-    Bench(Bench),
+    Bench(BenchArgs),
     /// Write manual pages, one for each command.
     #[command(hide = true)]
-    Man(Man),
+    Man(ManArgs),
 }
 
-/// How to print what was found out.
+/// How `explain` and `plan` print their results.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Form {
-    /// For people.
+pub(crate) enum ReportFormat {
+    /// Sentences and tables.
     Text,
-    /// For programs.
+    /// One JSON document.
     Json,
 }
 
 /// Arguments of `exeunt completions`.
 #[derive(Debug, Args)]
-pub(crate) struct Completions {
-    /// The shell.
+pub(crate) struct CompletionsArgs {
+    /// Shell to print the script for.
     pub(crate) shell: clap_complete::Shell,
 }
 
 /// Arguments of `exeunt man`.
 #[derive(Debug, Args)]
-pub(crate) struct Man {
-    /// Folder to write them to.
-    pub(crate) folder: std::path::PathBuf,
+pub(crate) struct ManArgs {
+    /// Directory to write the pages to; created if it does not exist.
+    pub(crate) dir: std::path::PathBuf,
 }
 
 #[cfg(test)]
@@ -109,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_definition_is_sound() {
+    fn the_definition_is_consistent() {
         Cli::command().debug_assert();
     }
 
@@ -129,7 +142,7 @@ mod tests {
         assert_eq!(serve.listen.port(), 0);
     }
 
-    fn drain(words: &[&str]) -> Drain {
+    fn drain(words: &[&str]) -> DrainArgs {
         let cli = Cli::parse_from(["exeunt", "drain"].iter().chain(words));
         let Command::Drain(drain) = cli.command else {
             panic!("not drain")
@@ -149,15 +162,16 @@ mod tests {
             "--timeout=1m30s",
         ];
         let drain = drain(&words);
-        assert_eq!(drain.nodes, ["node/n1", "n2"]);
+        let selection = drain.selection;
+        assert_eq!(selection.nodes, ["node/n1", "n2"]);
         assert!(
-            drain.ignore_daemonsets
-                && drain.force
-                && drain.delete_emptydir_data
+            selection.ignore_daemonsets
+                && selection.force
+                && selection.delete_emptydir_data
                 && !drain.disable_eviction
         );
         assert_eq!(
-            (drain.pace.grace_period, drain.pace.timeout),
+            (drain.eviction.grace_period, drain.eviction.timeout),
             (-1, std::time::Duration::from_secs(90))
         );
     }
@@ -166,7 +180,11 @@ mod tests {
     fn a_flag_without_a_value_does_not_swallow_the_node() {
         let drain = drain(&["--dry-run", "n1", "--force=false"]);
         assert_eq!(
-            (drain.nodes, drain.pace.dry_run, drain.force),
+            (
+                drain.selection.nodes,
+                drain.eviction.dry_run,
+                drain.selection.force
+            ),
             (vec!["n1".to_owned()], DryRun::Client, false)
         );
     }

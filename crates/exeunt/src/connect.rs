@@ -1,10 +1,10 @@
-//! From kubeconfig and flags to a client: what every command for a cluster begins with.
+//! Turns the kubeconfig and flags into a client.
 //!
-//! The client asks once: it repeats nothing by itself, since a refused eviction is an answer and
-//! not a fault. Every request has a limit of time, so that a silent server is told and not waited
-//! for. What goes wrong becomes a [`Failure`] with a way out in [`trouble`], and nowhere else.
+//! The client does not retry: a refused eviction is a result that the caller handles. Every request
+//! has a timeout, so that a server that does not respond is reported. Errors become a [`CliError`]
+//! with a hint in [`errors`] and nowhere else.
 
-mod trouble;
+mod errors;
 
 use std::time::Duration;
 
@@ -14,27 +14,27 @@ use kube::{Client, Config};
 use serde_json::json;
 
 use crate::cli::ConnectArgs;
-use crate::failure::Failure;
+use crate::error::CliError;
 
-/// A client, and what messages say about where it leads.
+/// A client, and the names that messages use for what it is connected to.
 #[derive(Clone)]
 pub(crate) struct Connection {
-    /// The client; its default namespace is the one of the flags or of the context.
+    /// The client. Its default namespace comes from the flags, then from the context.
     pub(crate) client: Client,
-    /// The namespace of names that are given without one.
+    /// The namespace of objects that are given without one.
     pub(crate) namespace: String,
     server: String,
 }
 
 impl Connection {
-    /// Why something could not be done: `doing` is what was tried, like `list pods`.
-    pub(crate) fn failure(&self, doing: &str, error: &kube::Error) -> Failure {
-        trouble::failure(&self.server, doing, error)
+    /// Describes why a request failed. `doing` is what was attempted, like `list pods`.
+    pub(crate) fn error(&self, doing: &str, error: &kube::Error) -> CliError {
+        errors::request_error(&self.server, doing, error)
     }
 }
 
-/// Makes a client. Sends nothing yet.
-pub(crate) async fn connect(arguments: &ConnectArgs) -> Result<Connection, Failure> {
+/// Creates a client. Sends no request.
+pub(crate) async fn connect(arguments: &ConnectArgs) -> Result<Connection, CliError> {
     let mut config = load(arguments).await?;
     adjust(&mut config, arguments)?;
     let (server, namespace) = (
@@ -43,7 +43,7 @@ pub(crate) async fn connect(arguments: &ConnectArgs) -> Result<Connection, Failu
     );
     let server = server.trim_end_matches('/').to_owned();
     let client = ClientBuilder::try_from(config)
-        .map_err(|error| trouble::failure(&server, "connect", &error))?
+        .map_err(|error| errors::request_error(&server, "connect", &error))?
         .build();
     let client = if arguments.request_timeout.is_zero() {
         client
@@ -57,7 +57,7 @@ pub(crate) async fn connect(arguments: &ConnectArgs) -> Result<Connection, Failu
     })
 }
 
-async fn load(arguments: &ConnectArgs) -> Result<Config, Failure> {
+async fn load(arguments: &ConnectArgs) -> Result<Config, CliError> {
     let file = match &arguments.kubeconfig {
         Some(path) => Kubeconfig::read_from(path),
         None => Kubeconfig::read(),
@@ -73,19 +73,17 @@ async fn load(arguments: &ConnectArgs) -> Result<Config, Failure> {
     };
     match (loaded, &arguments.server) {
         (Ok(config), _) => Ok(config),
-        // The flags may say all that is needed.
-        (Err(error), Some(server)) if says_nothing(&error) => {
-            Ok(Config::new(parse_server(server)?))
+        // --server and --token need no kubeconfig.
+        (Err(error), Some(server)) if is_absent(&error) => Ok(Config::new(parse_server(server)?)),
+        (Err(error), None) if is_absent(&error) => {
+            Config::incluster().map_err(|_| errors::kubeconfig_error(arguments, &error))
         }
-        (Err(error), None) if says_nothing(&error) => {
-            Config::incluster().map_err(|_| trouble::kubeconfig(arguments, &error))
-        }
-        (Err(error), _) => Err(trouble::kubeconfig(arguments, &error)),
+        (Err(error), _) => Err(errors::kubeconfig_error(arguments, &error)),
     }
 }
 
-/// There is no file, or nothing is chosen in it.
-fn says_nothing(error: &KubeconfigError) -> bool {
+/// Returns whether there is no kubeconfig, or one without a current context.
+fn is_absent(error: &KubeconfigError) -> bool {
     match error {
         KubeconfigError::FindPath | KubeconfigError::CurrentContextNotSet => true,
         KubeconfigError::ReadConfig(error, _) => error.kind() == std::io::ErrorKind::NotFound,
@@ -93,8 +91,8 @@ fn says_nothing(error: &KubeconfigError) -> bool {
     }
 }
 
-fn adjust(config: &mut Config, arguments: &ConnectArgs) -> Result<(), Failure> {
-    // The default would ask again after a 429, up to fifteen times and without a word.
+fn adjust(config: &mut Config, arguments: &ConnectArgs) -> Result<(), CliError> {
+    // The default repeats a request after a 429, up to fifteen times and without a message.
     config.default_retry = false;
     if let Some(server) = &arguments.server {
         config.cluster_url = parse_server(server)?;
@@ -103,15 +101,15 @@ fn adjust(config: &mut Config, arguments: &ConnectArgs) -> Result<(), Failure> {
         config.default_namespace.clone_from(namespace);
     }
     if let Some(token) = &arguments.token {
-        let wanted = serde_json::from_value::<AuthInfo>(json!({"token": token}));
-        config.auth_info = wanted.map_err(|error| {
-            Failure::usage(format!("the token cannot be used: {error}"), "see --token")
+        let auth_info = serde_json::from_value::<AuthInfo>(json!({"token": token}));
+        config.auth_info = auth_info.map_err(|error| {
+            CliError::usage(format!("cannot use --token: {error}"), "use a bearer token")
         })?;
     }
     if arguments.impersonate.is_none() && !arguments.impersonate_groups.is_empty() {
-        return Err(Failure::usage(
-            "--as-group says nothing without --as",
-            "name the user with --as",
+        return Err(CliError::usage(
+            "cannot impersonate a group without a user",
+            "use --as USER together with --as-group",
         ));
     }
     if let Some(user) = &arguments.impersonate {
@@ -125,23 +123,22 @@ fn adjust(config: &mut Config, arguments: &ConnectArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-fn parse_server(server: &str) -> Result<http::Uri, Failure> {
+fn parse_server(server: &str) -> Result<http::Uri, CliError> {
     let whole = if server.contains("://") {
         server.to_owned()
     } else {
         format!("http://{server}")
     };
-    let hint = "write it like https://127.0.0.1:6443";
     whole.parse().map_err(|error| {
-        Failure::usage(
-            format!("{server:?} is not the address of a server: {error}"),
-            hint,
+        CliError::usage(
+            format!("cannot parse --server {server:?}: {error}"),
+            "use a URL like https://127.0.0.1:6443",
         )
     })
 }
 
-/// The same client with a limit of time for each answer, body included. The stream of a watch is
-/// limited until it begins; the watcher looks after it from there.
+/// Adds a timeout to each response, including its body. For a watch it ends with the head of the
+/// response: the stream may be idle for longer, and its watcher reconnects by itself.
 fn limited(client: Client, limit: Duration, namespace: &str) -> Client {
     let service = tower::service_fn(move |request: http::Request<Body>| {
         let client = client.clone();
@@ -165,7 +162,7 @@ fn limited(client: Client, limit: Duration, namespace: &str) -> Client {
                 Ok(answer) => answer.map_err(|error: kube::Error| {
                     Box::new(error) as Box<dyn std::error::Error + Send + Sync>
                 }),
-                Err(_) => Err(Box::new(trouble::NoAnswer {
+                Err(_) => Err(Box::new(errors::ResponseTimeout {
                     seconds: limit.as_secs_f64(),
                 }) as _),
             }

@@ -1,10 +1,10 @@
-//! `exeunt demo`: the main job in one command.
+//! `exeunt demo`: a drain under a budget in one command.
 //!
-//! Boots a cluster in this process, applies a sample application with a budget, drains a node, and
-//! shows the six steps of each eviction as they happen. Everything after the boot goes through the
-//! API: the demo does what any client could do.
+//! Starts a cluster in this process, creates a sample application with a budget, drains a node, and
+//! prints the six steps of each eviction as they happen. After the start it uses only the API, as
+//! any client could.
 
-mod happening;
+mod event;
 mod observe;
 
 use std::collections::BTreeMap;
@@ -13,7 +13,7 @@ use std::time::Duration;
 use ::drain::event::DrainEvent;
 use anyhow::Context as _;
 use clock::Clock;
-use cluster::{Cluster, Config, Listen, NodeOptions};
+use cluster::{Cluster, ClusterConfig, Listen, NodeOptions};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -24,89 +24,89 @@ use serde::de::DeserializeOwned;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::Instant;
 
-use crate::cli::Demo;
-use crate::failure::Failure;
+use crate::cli::DemoArgs;
+use crate::error::CliError;
 use crate::signals::Signals;
-use crate::terminal::{Terminal, Tone, say};
-use happening::Happening;
-use observe::Sight;
+use crate::terminal::{Terminal, TextStyle, print_line};
+use event::DemoEvent;
+use observe::Observation;
 
 const SAMPLE: &str = include_str!("demo/sample.yaml");
 const NAMESPACE: &str = "default";
-/// Nothing in the demo takes this long; whoever waits longer learns that something is broken.
+/// A limit far above what any step of the demo takes: reaching it means that something is broken.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Runs the demo.
-pub(crate) async fn run(arguments: &Demo) -> Result<(), Failure> {
+pub(crate) async fn run(arguments: &DemoArgs) -> Result<(), CliError> {
     let terminal = Terminal::of_stdout();
-    let folder = tempfile::Builder::new()
+    let directory = tempfile::Builder::new()
         .prefix("exeunt-demo-")
         .tempdir()
-        .context("cannot make a folder for the demo")?;
+        .context("cannot create a temporary directory")?;
     let started = Instant::now();
-    let config = Config {
+    let config = ClusterConfig {
         listen: Some(Listen {
             address: ([127, 0, 0, 1], 0).into(),
-            dir: folder.path().to_path_buf(),
+            dir: directory.path().to_path_buf(),
         }),
         nodes: Some(NodeOptions::numbered("node", 3)),
         budget_warnings: true,
         refusal_events: true,
-        ..Config::default()
+        ..ClusterConfig::default()
     };
     let cluster = Cluster::start(config).await?;
-    let heading = |text: &str| say(&terminal.paint(Tone::Strong, text));
+    let heading = |text: &str| print_line(&terminal.paint(TextStyle::Heading, text));
     heading("A cluster in this process");
-    say(&format!(
+    print_line(&format!(
         "  ready after {} ms: API server at {}, controllers, scheduler, 3 simulated nodes",
         started.elapsed().as_millis(),
         cluster.url().unwrap_or_default()
     ));
 
     let client = cluster.client();
-    heading("\nA Deployment of 6 pods and a budget");
-    say("  nginx-pdb: maxUnavailable 1, unhealthyPodEvictionPolicy AlwaysAllow");
+    heading("\nA Deployment with 6 pods and a PodDisruptionBudget");
+    print_line("  nginx-pdb: maxUnavailable 1, unhealthyPodEvictionPolicy AlwaysAllow");
     let from = Instant::now();
     apply_sample(&client).await?;
     wait_until_settled(&client).await?;
-    say(&format!(
+    print_line(&format!(
         "  6 pods are Ready after {:.2} s; the budget allows 1 disruption",
         from.elapsed().as_secs_f64()
     ));
 
     let (node, pods) = busiest_node(&client).await?;
     heading(&format!(
-        "\nDrain of {node}, where {} of them run",
+        "\nDraining {node}, which runs {} of the pods",
         pods.len()
     ));
-    let story = Story {
+    let drain = DemoDrain {
         terminal,
         client: &client,
         node: &node,
         numbers: pods.iter().cloned().zip(0..).collect(),
     };
-    let told = Box::pin(story.tell()).await?;
-    let plural = if told.refusals == 1 { "" } else { "s" };
+    let totals = Box::pin(drain.run()).await?;
+    let plural = if totals.refusals == 1 { "" } else { "s" };
     let summary = format!(
         "  {node} drained in {:.2} s: {} evictions, {} refusal{plural}",
-        told.seconds,
+        totals.seconds,
         pods.len(),
-        told.refusals
+        totals.refusals
     );
-    say(&terminal.paint(Tone::Good, &summary));
+    print_line(&terminal.paint(TextStyle::Success, &summary));
 
     if arguments.keep {
         keep(&cluster, &node).await?;
     } else {
-        farewell();
+        print_next_steps();
     }
     Ok(cluster.stop().await?)
 }
 
-async fn apply_sample(client: &Client) -> Result<(), Failure> {
+async fn apply_sample(client: &Client) -> Result<(), CliError> {
     for document in SAMPLE.split("\n---\n") {
         let document = kinds::yaml::decode_untyped(document.as_bytes())
-            .context("the sample is not YAML")?
+            .context("cannot parse the sample")?
             .tree;
         match document["kind"].as_str() {
             Some("Deployment") => create::<Deployment>(client, document).await?,
@@ -119,21 +119,20 @@ async fn apply_sample(client: &Client) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn create<K>(client: &Client, document: kinds::Tree) -> Result<(), Failure>
+async fn create<K>(client: &Client, document: kinds::Tree) -> Result<(), CliError>
 where
     K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
     K: Clone + std::fmt::Debug + DeserializeOwned + serde::Serialize,
 {
-    let object: K =
-        serde_json::from_value(document.into()).context("the sample does not fit its kind")?;
+    let object: K = serde_json::from_value(document.into()).context("cannot decode the sample")?;
     Api::<K>::namespaced(client.clone(), NAMESPACE)
         .create(&PostParams::default(), &object)
         .await
-        .context("cannot apply the sample")?;
+        .context("cannot create the sample application")?;
     Ok(())
 }
 
-async fn wait_until_settled(client: &Client) -> Result<(), Failure> {
+async fn wait_until_settled(client: &Client) -> Result<(), CliError> {
     wait::<Deployment>(client, "nginx", |deployment: Option<&Deployment>| {
         deployment.and_then(|deployment| deployment.status.as_ref()?.available_replicas) == Some(6)
     })
@@ -148,20 +147,20 @@ async fn wait_until_settled(client: &Client) -> Result<(), Failure> {
     .await
 }
 
-async fn wait<K>(client: &Client, name: &str, condition: impl Condition<K>) -> Result<(), Failure>
+async fn wait<K>(client: &Client, name: &str, condition: impl Condition<K>) -> Result<(), CliError>
 where
     K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
     K: Clone + std::fmt::Debug + DeserializeOwned + Send + 'static,
 {
     let api = Api::<K>::namespaced(client.clone(), NAMESPACE);
     let done = tokio::time::timeout(PATIENCE, await_condition(api, name, condition)).await;
-    done.with_context(|| format!("{name} was not ready after {} s", PATIENCE.as_secs()))?
-        .context("the watch failed")?;
+    done.with_context(|| format!("{name} not ready after {} s", PATIENCE.as_secs()))?
+        .context("cannot watch the sample application")?;
     Ok(())
 }
 
-/// The node with most pods of the application, and their names.
-async fn busiest_node(client: &Client) -> Result<(String, Vec<String>), Failure> {
+/// Returns the node with the most pods of the application, and their names.
+async fn busiest_node(client: &Client) -> Result<(String, Vec<String>), CliError> {
     let pods = Api::<Pod>::namespaced(client.clone(), NAMESPACE)
         .list(&ListParams::default().labels("app=nginx"))
         .await;
@@ -177,30 +176,30 @@ async fn busiest_node(client: &Client) -> Result<(String, Vec<String>), Failure>
     nodes
         .into_iter()
         .max_by_key(|(_, pods)| pods.len())
-        .ok_or_else(|| Failure::new("the application has no pods"))
+        .ok_or_else(|| CliError::new("no pods of the sample application found"))
 }
 
-/// The drain of one node, told as it happens.
-struct Story<'a> {
+/// The drain of one node, whose events are printed as they happen.
+struct DemoDrain<'a> {
     terminal: Terminal,
     client: &'a Client,
     node: &'a str,
-    /// The pods that leave, numbered for their colours.
+    /// The pods of the node with the numbers of their colours.
     numbers: BTreeMap<String, usize>,
 }
 
-struct Told {
+struct DrainTotals {
     seconds: f64,
     refusals: usize,
 }
 
-impl Story<'_> {
-    async fn tell(&self) -> Result<Told, Failure> {
-        let (sight_sender, mut sights) = unbounded_channel();
-        let watches = observe::namespace(self.client, NAMESPACE, &sight_sender);
+impl DemoDrain<'_> {
+    async fn run(&self) -> Result<DrainTotals, CliError> {
+        let (observation_sender, mut observations) = unbounded_channel();
+        let watches = observe::namespace(self.client, NAMESPACE, &observation_sender);
         let (progress_sender, mut progress) = unbounded_channel();
         let (clock, started) = (Clock::system(), Instant::now());
-        let mut told = Told {
+        let mut totals = DrainTotals {
             seconds: 0.0,
             refusals: 0,
         };
@@ -213,54 +212,54 @@ impl Story<'_> {
         let drained = loop {
             tokio::select! {
                 biased;
-                Some(step) = progress.recv() => self.progress(started, step, &mut told).await,
-                Some(sight) = sights.recv() => self.sight(started, sight),
+                Some(event) = progress.recv() => self.progress(started, event, &mut totals).await,
+                Some(observation) = observations.recv() => self.observed(started, observation),
                 done = &mut drain => break done,
             }
         };
         drained.with_context(|| format!("cannot drain {}", self.node))?;
-        told.seconds = started.elapsed().as_secs_f64();
-        while let Ok(step) = progress.try_recv() {
-            self.progress(started, step, &mut told).await;
+        totals.seconds = started.elapsed().as_secs_f64();
+        while let Ok(event) = progress.try_recv() {
+            self.progress(started, event, &mut totals).await;
         }
-        self.last_step(started, &mut sights).await;
+        self.last_step(started, &mut observations).await;
         drop(watches);
-        Ok(told)
+        Ok(totals)
     }
 
-    /// The last pod's sixth step comes after the drain is done.
-    async fn last_step(&self, started: Instant, sights: &mut UnboundedReceiver<Sight>) {
-        let all_counted = wait_until_settled(self.client);
-        tokio::pin!(all_counted);
+    /// Prints events until the budget has recovered, which happens after the end of the drain.
+    async fn last_step(&self, started: Instant, observations: &mut UnboundedReceiver<Observation>) {
+        let settled = wait_until_settled(self.client);
+        tokio::pin!(settled);
         loop {
             tokio::select! {
                 biased;
-                Some(sight) = sights.recv() => self.sight(started, sight),
-                _ = &mut all_counted => break,
+                Some(observation) = observations.recv() => self.observed(started, observation),
+                _ = &mut settled => break,
             }
         }
-        while let Ok(sight) = sights.try_recv() {
-            self.sight(started, sight);
+        while let Ok(observation) = observations.try_recv() {
+            self.observed(started, observation);
         }
     }
 
-    async fn progress(&self, started: Instant, step: DrainEvent, told: &mut Told) {
-        let (pod, happening) = match step {
+    async fn progress(&self, started: Instant, event: DrainEvent, totals: &mut DrainTotals) {
+        let (pod, event) = match event {
             DrainEvent::Cordoned { .. } => {
-                return say(&format!("  {:>8}  node/{} cordoned", "", self.node));
+                return print_line(&format!("  {:>8}  node/{} cordoned", "", self.node));
             }
-            DrainEvent::EvictionRequested { pod, .. } => (pod, Happening::Asked),
+            DrainEvent::EvictionRequested { pod, .. } => (pod, DemoEvent::Requested),
             DrainEvent::Accepted { pod } => (
                 pod,
-                Happening::Granted {
+                DemoEvent::Granted {
                     allowed: self.allowed().await,
                 },
             ),
             DrainEvent::Refused { pod, why, .. } => {
-                told.refusals += 1;
+                totals.refusals += 1;
                 (
                     pod,
-                    Happening::Refused {
+                    DemoEvent::Refused {
                         message: why.message,
                         causes: why.causes,
                     },
@@ -268,7 +267,7 @@ impl Story<'_> {
             }
             _ => return,
         };
-        self.line(started, &pod.name, &happening);
+        self.print(started, &pod.name, &event);
     }
 
     async fn allowed(&self) -> Option<i32> {
@@ -281,22 +280,22 @@ impl Story<'_> {
             .disruptions_allowed
     }
 
-    fn sight(&self, started: Instant, (pod, happening): Sight) {
+    fn observed(&self, started: Instant, (pod, event): Observation) {
         match pod {
             Some(pod) if !self.numbers.contains_key(&pod) => {}
-            Some(pod) => self.line(started, &pod, &happening),
-            None => self.line(started, "nginx-pdb", &happening),
+            Some(pod) => self.print(started, &pod, &event),
+            None => self.print(started, "nginx-pdb", &event),
         }
     }
 
-    fn line(&self, started: Instant, name: &str, happening: &Happening) {
+    fn print(&self, started: Instant, name: &str, event: &DemoEvent) {
         let number = self.numbers.get(name).map_or(usize::MAX, |number| *number);
-        // The Deployment's and the ReplicaSet's parts of the name say nothing here.
+        // All pods share the Deployment's and the ReplicaSet's parts of the name.
         let short = name
             .rsplit_once('-')
             .filter(|_| number != usize::MAX)
             .map_or(name.to_owned(), |(_, suffix)| format!("…-{suffix}"));
-        say(&happening.render(
+        print_line(&event.render(
             self.terminal,
             started.elapsed().as_secs_f64(),
             &short,
@@ -305,22 +304,22 @@ impl Story<'_> {
     }
 }
 
-fn farewell() {
-    say("\nTo go on with kubectl, keep the server running:");
-    say("  exeunt demo --keep            this cluster, with the node still cordoned");
-    say("  exeunt serve --nodes 3        an empty one that survives restarts");
+fn print_next_steps() {
+    print_line("\nTo continue with kubectl:");
+    print_line("  exeunt demo --keep            keep this cluster running, with the node cordoned");
+    print_line("  exeunt serve --nodes 3        start an empty cluster that survives restarts");
 }
 
-async fn keep(cluster: &Cluster, node: &str) -> Result<(), Failure> {
+async fn keep(cluster: &Cluster, node: &str) -> Result<(), CliError> {
     let mut signals = Signals::listen()?;
-    say("\nThe server keeps running until you press Ctrl-C. In another terminal:");
+    print_line("\nThe server runs until you press Ctrl-C. In another terminal:");
     if let Some(kubeconfig) = cluster.kubeconfig() {
-        say(&format!("  export KUBECONFIG={}", kubeconfig.display()));
+        print_line(&format!("  export KUBECONFIG={}", kubeconfig.display()));
     }
-    say("  kubectl get pods -o wide");
-    say("  kubectl describe pdb nginx-pdb");
-    say(&format!("  kubectl uncordon {node}"));
-    say("  kubectl drain node-3 --ignore-daemonsets");
+    print_line("  kubectl get pods -o wide");
+    print_line("  kubectl describe pdb nginx-pdb");
+    print_line(&format!("  kubectl uncordon {node}"));
+    print_line("  kubectl drain node-3 --ignore-daemonsets");
     signals.next_or_end_of(cluster).await;
     Ok(())
 }

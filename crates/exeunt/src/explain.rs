@@ -1,23 +1,24 @@
-//! `exeunt explain`: finds what is meant, reads what is needed, prints.
+//! `exeunt explain`: finds the named objects, reads the cluster around them, prints explanations.
 
 use ::drain::cluster::{ClusterSnapshot, NOT_IN_FILE, NamespaceScope, Unread};
 use ::drain::explain::{ExplainSubject, Explanation, SubjectKind, explain};
 use clock::Clock;
 
-use crate::cli::{Explain, Form};
+use crate::cli::{ExplainArgs, ReportFormat};
 use crate::connect::{Connection, connect};
-use crate::failure::Failure;
+use crate::error::CliError;
 use crate::snapshot;
-use crate::terminal::say;
+use crate::terminal::print_line;
 
-/// A subject as it was written: `web-0`, `pod/web-0`.
-struct Wanted<'a> {
+/// An argument that names a subject, like `web-0` or `pod/web-0`.
+struct SubjectName<'a> {
+    /// `None` looks for pods, nodes and budgets of that name.
     kind: Option<SubjectKind>,
     name: &'a str,
 }
 
 /// Runs the command.
-pub(crate) async fn run(arguments: &Explain) -> Result<(), Failure> {
+pub(crate) async fn run(arguments: &ExplainArgs) -> Result<(), CliError> {
     let wanted = arguments
         .targets
         .iter()
@@ -28,40 +29,42 @@ pub(crate) async fn run(arguments: &Explain) -> Result<(), Failure> {
         false => offline(arguments, &wanted)?,
     };
     match arguments.output {
-        Form::Json => {
+        ReportFormat::Json => {
             let json = serde_json::to_string_pretty(&explanations)
-                .map_err(|error| Failure::new(error.to_string()))?;
-            say(&json);
+                .map_err(|error| CliError::new(error.to_string()))?;
+            print_line(&json);
         }
-        Form::Text => {
+        ReportFormat::Text => {
             let texts: Vec<String> = explanations.iter().map(Explanation::render).collect();
-            say(texts.join("\n").trim_end());
+            print_line(texts.join("\n").trim_end());
         }
     }
     Ok(())
 }
 
-fn parse(text: &str) -> Result<Wanted<'_>, Failure> {
-    let hint = "write it as NAME, pod/NAME, node/NAME or pdb/NAME";
+fn parse(text: &str) -> Result<SubjectName<'_>, CliError> {
     match text.split_once('/') {
-        None => Ok(Wanted {
+        None => Ok(SubjectName {
             kind: None,
             name: text,
         }),
         Some((kind, name)) => match SubjectKind::named(kind) {
-            Some(kind) if !name.is_empty() => Ok(Wanted {
+            Some(kind) if !name.is_empty() => Ok(SubjectName {
                 kind: Some(kind),
                 name,
             }),
-            _ => Err(Failure::usage(
-                format!("{text:?} is no pod, node or budget"),
-                hint,
+            _ => Err(CliError::usage(
+                format!("cannot explain {text:?}: expected a pod, a node or a budget"),
+                "use NAME, pod/NAME, node/NAME or pdb/NAME",
             )),
         },
     }
 }
 
-fn offline(arguments: &Explain, wanted: &[Wanted<'_>]) -> Result<Vec<Explanation>, Failure> {
+fn offline(
+    arguments: &ExplainArgs,
+    wanted: &[SubjectName<'_>],
+) -> Result<Vec<Explanation>, CliError> {
     let files = snapshot::read(&arguments.files)?;
     let snapshot = snapshot::parse(&files, Clock::system().now())?;
     let namespace = if arguments.all_namespaces {
@@ -84,7 +87,10 @@ fn offline(arguments: &Explain, wanted: &[Wanted<'_>]) -> Result<Vec<Explanation
     Ok(explanations)
 }
 
-async fn online(arguments: &Explain, wanted: &[Wanted<'_>]) -> Result<Vec<Explanation>, Failure> {
+async fn online(
+    arguments: &ExplainArgs,
+    wanted: &[SubjectName<'_>],
+) -> Result<Vec<Explanation>, CliError> {
     let connection = connect(&arguments.connect).await?;
     let namespace = (!arguments.all_namespaces).then_some(connection.namespace.as_str());
     let nodes = wanted.iter().any(|one| one.kind == Some(SubjectKind::Node));
@@ -94,8 +100,8 @@ async fn online(arguments: &Explain, wanted: &[Wanted<'_>]) -> Result<Vec<Explan
         }
         _ => read(&connection, NamespaceScope::Cluster).await?,
     };
-    // A node concerns the pods of all namespaces, and a bare name may be one.
-    let is_node = |one: &Wanted<'_>| {
+    // The pods of a node are in all namespaces, and a bare name may be that of a node.
+    let is_node = |one: &SubjectName<'_>| {
         ExplainSubject::find(&snapshot, one.kind, namespace, one.name)
             .iter()
             .any(|subject| subject.kind == SubjectKind::Node)
@@ -124,13 +130,17 @@ async fn online(arguments: &Explain, wanted: &[Wanted<'_>]) -> Result<Vec<Explan
     Ok(explanations)
 }
 
-async fn read(connection: &Connection, scope: NamespaceScope) -> Result<ClusterSnapshot, Failure> {
+async fn read(connection: &Connection, scope: NamespaceScope) -> Result<ClusterSnapshot, CliError> {
     let read = ClusterSnapshot::read(&connection.client, &scope, Clock::system().now()).await;
-    read.map_err(|error| connection.failure("read the cluster", &error))
+    read.map_err(|error| connection.error("read the cluster", &error))
 }
 
-/// Nothing of that name: because there is none, or because it may not be seen.
-fn missing(wanted: &Wanted<'_>, namespace: Option<&str>, snapshot: &ClusterSnapshot) -> Failure {
+/// The error for a name that was not found, which may also be the user's missing rights.
+fn missing(
+    wanted: &SubjectName<'_>,
+    namespace: Option<&str>,
+    snapshot: &ClusterSnapshot,
+) -> CliError {
     let (kind, resources): (_, &[&str]) = match wanted.kind {
         Some(SubjectKind::Pod) => ("pod", &["pods"]),
         Some(SubjectKind::Node) => ("node", &["nodes"]),
@@ -146,15 +156,12 @@ fn missing(wanted: &Wanted<'_>, namespace: Option<&str>, snapshot: &ClusterSnaps
         }
         _ => String::new(),
     };
-    let message = format!("no {kind} is called {:?}{place}", wanted.name);
+    let message = format!("{kind} {:?} not found{place}", wanted.name);
     let hidden =
         |unread: &&Unread| resources.contains(&unread.resource) && unread.why != NOT_IN_FILE;
     match snapshot.unread.iter().find(hidden) {
-        Some(unread) => Failure::new(format!(
-            "{message}, or it may not be seen: {} cannot be read",
-            unread.resource
-        ))
-        .hint(unread.why.clone()),
-        None => Failure::new(message).hint("another namespace is -n NAMESPACE, all of them are -A"),
+        Some(unread) => CliError::new(format!("{message}, and {} cannot be read", unread.resource))
+            .hint(unread.why.clone()),
+        None => CliError::new(message).hint("use -n NAMESPACE for another namespace, -A for all"),
     }
 }

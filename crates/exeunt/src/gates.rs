@@ -1,31 +1,31 @@
-//! Feature gates, as kube-apiserver's `--feature-gates` takes them.
+//! Feature gates in the syntax of kube-apiserver's `--feature-gates`.
 //!
-//! One gate exists here: it was beta in 1.26 to 1.30 and is unconditional since 1.31; whoever tests
-//! against the older behaviour may still switch it off.
+//! There is one gate. It was beta from 1.26 to 1.30 and is always on since 1.31; switching it off
+//! gives the older behaviour for tests.
 
 use cluster::Gates;
 
-use crate::failure::Failure;
+use crate::error::CliError;
 
 const UNHEALTHY_POD_EVICTION_POLICY: &str = "PDBUnhealthyPodEvictionPolicy";
 
-/// Reads `Name=bool` settings; the last one for a name wins.
-pub(crate) fn parse(settings: &[String]) -> Result<Gates, Failure> {
+/// Parses `Name=bool` settings. The last one for a name wins.
+pub(crate) fn parse(settings: &[String]) -> Result<Gates, CliError> {
     let mut gates = Gates::default();
     for setting in settings.iter().filter(|setting| !setting.trim().is_empty()) {
         let (name, value) = setting.trim().split_once('=').ok_or_else(|| {
-            Failure::usage(
-                format!("feature gate {setting:?} has no value"),
-                "write it as Name=true or Name=false",
+            CliError::usage(
+                format!("cannot parse feature gate {setting:?}: missing value"),
+                "use Name=true or Name=false",
             )
         })?;
         let on = match value {
             "true" | "True" | "TRUE" | "t" | "T" | "1" => true,
             "false" | "False" | "FALSE" | "f" | "F" | "0" => false,
             _ => {
-                return Err(Failure::usage(
-                    format!("feature gate {name} cannot be {value:?}"),
-                    "its value is true or false",
+                return Err(CliError::usage(
+                    format!("cannot set feature gate {name} to {value:?}: expected true or false"),
+                    "use Name=true or Name=false",
                 ));
             }
         };
@@ -33,9 +33,10 @@ pub(crate) fn parse(settings: &[String]) -> Result<Gates, Failure> {
             UNHEALTHY_POD_EVICTION_POLICY => gates.unhealthy_pod_eviction_policy = on,
             _ => {
                 let hint = format!(
-                    "the only gate here is {UNHEALTHY_POD_EVICTION_POLICY}; everything else of 1.36 is always as its default"
+                    "the only gate is {UNHEALTHY_POD_EVICTION_POLICY}; \
+                     all other features of 1.36 have their default state"
                 );
-                return Err(Failure::usage(
+                return Err(CliError::usage(
                     format!("unrecognized feature gate: {name}"),
                     hint,
                 ));
@@ -56,11 +57,11 @@ mod tests {
             .collect();
         parse(&settings)
             .map(|gates| gates.unhealthy_pod_eviction_policy)
-            .map_err(|failure| failure.to_string())
+            .map_err(|error| error.to_string())
     }
 
     #[test]
-    fn the_one_gate_is_on_unless_it_is_switched_off() {
+    fn the_gate_is_on_by_default_and_the_last_setting_wins() {
         assert_eq!(check(&[]), Ok(true));
         assert_eq!(check(&["PDBUnhealthyPodEvictionPolicy=false"]), Ok(false));
         assert_eq!(

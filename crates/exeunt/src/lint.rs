@@ -1,17 +1,17 @@
-//! `exeunt lint`: reads manifests or a cluster, prints findings, fails when they are bad enough.
+//! `exeunt lint`: checks manifests or a cluster, prints findings, fails from a severity on.
 
 use ::drain::cluster::{ClusterSnapshot, NamespaceScope};
 use ::drain::lint::{Finding, FindingSeverity, LintOptions, SourceMap, lint, sarif, text};
 use clock::Clock;
 
-use crate::cli::{Lint, LintForm, LintSeverity};
+use crate::cli::{FailOn, FindingsFormat, LintArgs};
 use crate::connect::connect;
-use crate::failure::Failure;
+use crate::error::CliError;
 use crate::snapshot;
-use crate::terminal::{remark, say};
+use crate::terminal::{print_line, print_message};
 
 /// Runs the command.
-pub(crate) async fn run(arguments: &Lint) -> Result<(), Failure> {
+pub(crate) async fn run(arguments: &LintArgs) -> Result<(), CliError> {
     let mut sources = SourceMap::default();
     let mut snapshot = match arguments.files.is_empty() {
         true => online(arguments).await?,
@@ -21,18 +21,18 @@ pub(crate) async fn run(arguments: &Lint) -> Result<(), Failure> {
                 .iter()
                 .for_each(|file| sources.add(&file.name, &file.text));
             let mut parsed = snapshot::parse(&files, Clock::system().now())?;
-            // Manifests are not expected to hold everything.
+            // Manifests need not contain every kind.
             parsed.unread.clear();
             parsed
         }
     };
     for unread in &snapshot.unread {
-        remark(&format!(
-            "warning: {} cannot be read, so rules about them find nothing: {}",
+        print_message(&format!(
+            "Warning: cannot read {}; rules about them are skipped: {}",
             unread.resource, unread.why
         ));
     }
-    // What could not be read must not look like what is not there.
+    // Without pods, every budget would look as if its selector matched nothing.
     if snapshot
         .unread
         .iter()
@@ -49,9 +49,9 @@ pub(crate) async fn run(arguments: &Lint) -> Result<(), Failure> {
     );
     print(arguments.output, &findings)?;
     let limit = match arguments.fail_on {
-        LintSeverity::Note => FindingSeverity::Note,
-        LintSeverity::Warning => FindingSeverity::Warning,
-        LintSeverity::Error => FindingSeverity::Error,
+        FailOn::Note => FindingSeverity::Note,
+        FailOn::Warning => FindingSeverity::Warning,
+        FailOn::Error => FindingSeverity::Error,
     };
     match findings
         .iter()
@@ -60,9 +60,11 @@ pub(crate) async fn run(arguments: &Lint) -> Result<(), Failure> {
     {
         0 => Ok(()),
         count => {
-            let hint = "mend them, suppress them by annotation (exeunt lint --help), or choose another --fail-on";
-            Err(Failure::new(format!(
-                "findings of severity {} or above: {count}",
+            let hint = "fix them, suppress them by annotation (see exeunt lint --help), or use \
+                        another --fail-on";
+            let plural = if count == 1 { "" } else { "s" };
+            Err(CliError::new(format!(
+                "{count} finding{plural} with severity {} or higher",
                 limit.as_str()
             ))
             .hint(hint))
@@ -70,7 +72,7 @@ pub(crate) async fn run(arguments: &Lint) -> Result<(), Failure> {
     }
 }
 
-async fn online(arguments: &Lint) -> Result<ClusterSnapshot, Failure> {
+async fn online(arguments: &LintArgs) -> Result<ClusterSnapshot, CliError> {
     let connection = connect(&arguments.connect).await?;
     let scope = if arguments.all_namespaces {
         NamespaceScope::Cluster
@@ -78,20 +80,20 @@ async fn online(arguments: &Lint) -> Result<ClusterSnapshot, Failure> {
         NamespaceScope::Namespace(connection.namespace.clone())
     };
     let read = ClusterSnapshot::read(&connection.client, &scope, Clock::system().now()).await;
-    read.map_err(|error| connection.failure("read the cluster", &error))
+    read.map_err(|error| connection.error("read the cluster", &error))
 }
 
-fn print(form: LintForm, findings: &[Finding]) -> Result<(), Failure> {
-    let json = match form {
-        LintForm::Text => {
-            say(text(findings).trim_end());
+fn print(format: FindingsFormat, findings: &[Finding]) -> Result<(), CliError> {
+    let json = match format {
+        FindingsFormat::Text => {
+            print_line(text(findings).trim_end());
             return Ok(());
         }
-        LintForm::Json => serde_json::to_string_pretty(findings),
-        LintForm::Sarif => {
+        FindingsFormat::Json => serde_json::to_string_pretty(findings),
+        FindingsFormat::Sarif => {
             serde_json::to_string_pretty(&sarif(findings, env!("CARGO_PKG_VERSION")))
         }
     };
-    say(&json.map_err(|error| Failure::new(error.to_string()))?);
+    print_line(&json.map_err(|error| CliError::new(error.to_string()))?);
     Ok(())
 }

@@ -1,15 +1,15 @@
 //! `exeunt`: Kubernetes eviction, whole, in one binary.
 //!
-//! This crate is arguments, signals and printing: `main` parses and hands over, and each command is a
-//! file. What runs is assembled in the `cluster` crate.
+//! This crate is arguments, signals and printing: `main` parses and hands over, and each command is
+//! a file. What runs is assembled in the `cluster` crate.
 
 mod bench;
 mod cli;
 mod connect;
 mod demo;
 mod drain;
+mod error;
 mod explain;
-mod failure;
 mod gates;
 mod lint;
 mod manual;
@@ -24,31 +24,31 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 use cli::{Cli, Command};
-use failure::Failure;
+use error::CliError;
 
-/// Objects are trees of small allocations made on one thread and freed on another, which is where
-/// the allocator of glibc spends a quarter of the time of a write.
+/// Objects are trees of small allocations that one thread makes and another frees. With glibc's
+/// allocator this takes a quarter of the time of a write.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let done = start_log(&cli).and_then(|()| run(&cli.command));
-    match done {
+    let result = start_log(&cli).and_then(|()| run(&cli.command));
+    match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            terminal::remark(&failure.render());
-            failure.exit_code()
+        Err(error) => {
+            terminal::print_message(&error.render());
+            error.exit_code()
         }
     }
 }
 
-fn run(command: &Command) -> Result<(), Failure> {
+fn run(command: &Command) -> Result<(), CliError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build();
     let runtime =
-        runtime.map_err(|error| Failure::new(format!("cannot start the runtime: {error}")))?;
+        runtime.map_err(|error| CliError::new(format!("cannot start the runtime: {error}")))?;
     runtime.block_on(async {
         match command {
             Command::Serve(arguments) => Box::pin(serve::run(arguments)).await,
@@ -62,14 +62,14 @@ fn run(command: &Command) -> Result<(), Failure> {
             Command::Lint(arguments) => Box::pin(lint::run(arguments)).await,
             Command::Bench(arguments) => Box::pin(bench::run(arguments)).await,
             Command::Completions(arguments) => manual::complete(arguments.shell),
-            Command::Man(arguments) => manual::write(&arguments.folder),
+            Command::Man(arguments) => manual::write(&arguments.dir),
         }
     })
 }
 
-fn start_log(cli: &Cli) -> Result<(), Failure> {
+fn start_log(cli: &Cli) -> Result<(), CliError> {
     let filter = &cli.log;
-    // The commands for a cluster tell themselves what went wrong with a request.
+    // Commands that talk to a cluster report failed requests themselves.
     let quiet = if matches!(cli.command, Command::Serve(_) | Command::Demo(_)) {
         ""
     } else {
@@ -77,9 +77,9 @@ fn start_log(cli: &Cli) -> Result<(), Failure> {
     };
     let filter =
         tracing_subscriber::EnvFilter::try_new(format!("{quiet}{filter}")).map_err(|error| {
-            Failure::usage(
-                format!("bad log filter {filter:?}: {error}"),
-                "write it as level or crate=level, for example info,registry=debug",
+            CliError::usage(
+                format!("cannot parse --log {filter:?}: {error}"),
+                "use a level or TARGET=LEVEL, for example info,registry=debug",
             )
         })?;
     tracing_subscriber::fmt()

@@ -1,4 +1,4 @@
-//! Completion scripts and manual pages, from the definition of the command line.
+//! Completion scripts and manual pages, generated from the definition of the command line.
 
 use std::path::Path;
 
@@ -6,23 +6,25 @@ use anyhow::Context as _;
 use clap::CommandFactory as _;
 
 use crate::cli::Cli;
-use crate::failure::Failure;
-use crate::terminal::say;
+use crate::error::CliError;
+use crate::terminal::print_line;
 
-/// Prints a completion script.
-pub(crate) fn complete(shell: clap_complete::Shell) -> Result<(), Failure> {
+/// Prints a completion script for a shell.
+pub(crate) fn complete(shell: clap_complete::Shell) -> Result<(), CliError> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "exeunt", &mut script);
-    say(String::from_utf8(script)
-        .context("the script is not text")?
-        .trim_end());
+    print_line(
+        String::from_utf8(script)
+            .context("cannot print the completion script")?
+            .trim_end(),
+    );
     Ok(())
 }
 
-/// Writes manual pages.
-pub(crate) fn write(folder: &Path) -> Result<(), Failure> {
-    std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    clap_mangen::generate_to(Cli::command(), folder)
-        .with_context(|| format!("cannot write to {}", folder.display()))?;
+/// Writes a manual page for each command into a directory, which is created if necessary.
+pub(crate) fn write(dir: &Path) -> Result<(), CliError> {
+    std::fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
+    clap_mangen::generate_to(Cli::command(), dir)
+        .with_context(|| format!("cannot write manual pages to {}", dir.display()))?;
     Ok(())
 }

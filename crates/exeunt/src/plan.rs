@@ -1,4 +1,4 @@
-//! `exeunt plan`: reads a cluster or files, and prints what a drain would meet.
+//! `exeunt plan`: simulates a drain on a snapshot of a cluster and prints the result.
 
 use std::path::PathBuf;
 
@@ -9,14 +9,14 @@ use ::drain::tier::Tiers;
 use clock::Clock;
 use kinds::selector::LabelSelector;
 
-use crate::cli::{Form, Plan};
+use crate::cli::{PlanArgs, ReportFormat};
 use crate::connect::connect;
-use crate::failure::Failure;
+use crate::error::CliError;
 use crate::snapshot;
-use crate::terminal::say;
+use crate::terminal::print_line;
 
 /// Runs the command.
-pub(crate) async fn run(arguments: &Plan) -> Result<(), Failure> {
+pub(crate) async fn run(arguments: &PlanArgs) -> Result<(), CliError> {
     let snapshot = if arguments.files.is_empty() {
         read(arguments).await?
     } else {
@@ -25,20 +25,22 @@ pub(crate) async fn run(arguments: &Plan) -> Result<(), Failure> {
     let options = options(arguments, &snapshot)?;
     let made = plan::make(&snapshot, &options);
     let plan = made.map_err(|error| {
-        Failure::new(error.to_string()).hint("kubectl get nodes shows the nodes there are")
+        CliError::new(error.to_string()).hint("list the nodes with: kubectl get nodes")
     })?;
     match arguments.output {
-        Form::Text => say(plan.render(&options).trim_end()),
-        Form::Json => say(&serde_json::to_string_pretty(&plan).map_err(anyhow::Error::from)?),
+        ReportFormat::Text => print_line(plan.render(&options).trim_end()),
+        ReportFormat::Json => {
+            print_line(&serde_json::to_string_pretty(&plan).map_err(anyhow::Error::from)?)
+        }
     }
     if plan.finishes {
         return Ok(());
     }
-    Err(Failure::new("the drain would not finish")
-        .hint("exeunt explain POD says what would let a pod go"))
+    Err(CliError::new("the drain would not finish")
+        .hint("find out what blocks a pod with: exeunt explain POD"))
 }
 
-async fn read(arguments: &Plan) -> Result<ClusterSnapshot, Failure> {
+async fn read(arguments: &PlanArgs) -> Result<ClusterSnapshot, CliError> {
     let connection = connect(&arguments.connect).await?;
     let read = ClusterSnapshot::read(
         &connection.client,
@@ -46,8 +48,8 @@ async fn read(arguments: &Plan) -> Result<ClusterSnapshot, Failure> {
         Clock::system().now(),
     )
     .await;
-    let snapshot = read.map_err(|error| connection.failure("read the cluster", &error))?;
-    // Without these a plan would be empty, and look as if all were well.
+    let snapshot = read.map_err(|error| connection.error("read the cluster", &error))?;
+    // Without these the plan would be empty and look like a success.
     match snapshot
         .unread
         .iter()
@@ -55,11 +57,11 @@ async fn read(arguments: &Plan) -> Result<ClusterSnapshot, Failure> {
     {
         Some(unread) => {
             let hint = format!(
-                "kubectl auth can-i list {} -A shows when the user has a role for it",
+                "grant the user a role for this; check with: kubectl auth can-i list {} -A",
                 unread.resource
             );
-            Err(Failure::new(format!(
-                "cannot plan without {}: {}",
+            Err(CliError::new(format!(
+                "cannot plan without reading {}: {}",
                 unread.resource, unread.why
             ))
             .hint(hint))
@@ -68,10 +70,10 @@ async fn read(arguments: &Plan) -> Result<ClusterSnapshot, Failure> {
     }
 }
 
-fn read_files(files: &[PathBuf]) -> Result<ClusterSnapshot, Failure> {
+fn read_files(files: &[PathBuf]) -> Result<ClusterSnapshot, CliError> {
     let read =
         snapshot::read(files).and_then(|files| snapshot::parse(&files, Clock::system().now()));
-    let snapshot = read.map_err(|failure| failure.hint(how_to_make()))?;
+    let snapshot = read.map_err(|error| error.hint(snapshot_hint()))?;
     if snapshot.nodes.is_empty() || snapshot.pods.is_empty() {
         let missing = if snapshot.nodes.is_empty() {
             "nodes"
@@ -79,22 +81,25 @@ fn read_files(files: &[PathBuf]) -> Result<ClusterSnapshot, Failure> {
             "pods"
         };
         return Err(
-            Failure::new(format!("there are no {missing} in what was read")).hint(how_to_make()),
+            CliError::new(format!("cannot plan: no {missing} found in the files"))
+                .hint(snapshot_hint()),
         );
     }
     Ok(snapshot)
 }
 
-fn how_to_make() -> String {
+fn snapshot_hint() -> String {
     format!(
-        "make a whole one with: kubectl get {} --all-namespaces -o yaml > snapshot.yaml",
+        "write a complete snapshot with: \
+         kubectl get {} --all-namespaces -o yaml > snapshot.yaml",
         RESOURCES.join(",")
     )
 }
 
-fn options(arguments: &Plan, snapshot: &ClusterSnapshot) -> Result<PlanOptions, Failure> {
-    let nodes = match &arguments.selector {
-        None => arguments.nodes.clone(),
+fn options(arguments: &PlanArgs, snapshot: &ClusterSnapshot) -> Result<PlanOptions, CliError> {
+    let selection = &arguments.selection;
+    let nodes = match &selection.selector {
+        None => selection.nodes.clone(),
         Some(text) => {
             let selector = selector("selector", text)?;
             let chosen = snapshot
@@ -105,8 +110,8 @@ fn options(arguments: &Plan, snapshot: &ClusterSnapshot) -> Result<PlanOptions, 
                 .filter_map(|node| node.metadata.name.clone())
                 .collect();
             if names.is_empty() {
-                return Err(Failure::new(format!("no node has labels {text:?}"))
-                    .hint("kubectl get nodes --show-labels shows what there is"));
+                return Err(CliError::new(format!("no node matches selector {text:?}"))
+                    .hint("list the labels with: kubectl get nodes --show-labels"));
             }
             names
         }
@@ -117,36 +122,36 @@ fn options(arguments: &Plan, snapshot: &ClusterSnapshot) -> Result<PlanOptions, 
             .map(|text| selector(flag, text))
             .collect::<Result<Vec<_>, _>>()
     };
-    let pods = if arguments.pod_selector.is_empty() {
+    let pods = if selection.pod_selector.is_empty() {
         None
     } else {
-        Some(selector("pod-selector", &arguments.pod_selector)?)
+        Some(selector("pod-selector", &selection.pod_selector)?)
     };
     Ok(PlanOptions {
         nodes,
         filter: FilterOptions {
-            force: arguments.force,
-            ignore_daemonsets: arguments.ignore_daemonsets,
-            delete_emptydir_data: arguments.delete_emptydir_data,
+            force: selection.force,
+            ignore_daemonsets: selection.ignore_daemonsets,
+            delete_emptydir_data: selection.delete_emptydir_data,
             skip_after_seconds: 0,
         },
         pods,
         tiers: Tiers {
-            first: all("first", &arguments.first)?,
-            last: all("last", &arguments.last)?,
+            first: all("first", &selection.first)?,
+            last: all("last", &selection.last)?,
         },
-        parallel: usize::try_from(arguments.parallel).unwrap_or(1),
+        parallel: usize::try_from(selection.parallel).unwrap_or(1),
         grace_seconds: Some(arguments.grace_period).filter(|seconds| *seconds >= 0),
         start_seconds: arguments.start_time.as_secs_f64(),
         stop_seconds: arguments.stop_time.as_secs_f64(),
     })
 }
 
-fn selector(flag: &str, text: &str) -> Result<LabelSelector, Failure> {
+fn selector(flag: &str, text: &str) -> Result<LabelSelector, CliError> {
     LabelSelector::parse(text).map_err(|error| {
-        Failure::usage(
-            format!("--{flag}={text} is no label selector: {error}"),
-            "write it like app=web,tier!=test",
+        CliError::usage(
+            format!("cannot parse --{flag}={text}: {error}"),
+            "use a label selector like app=web,tier!=test",
         )
     })
 }

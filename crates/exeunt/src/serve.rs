@@ -1,32 +1,32 @@
-//! `exeunt serve`: the control plane, until a signal ends it.
+//! `exeunt serve`: runs a control plane until a signal arrives.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use cluster::{Cluster, Config, Listen, NodeOptions, Storage, TokenFile};
+use cluster::{Cluster, ClusterConfig, Listen, NodeOptions, Storage, TokenFile};
 
-use crate::cli::{Serve, StoreKind};
-use crate::failure::Failure;
+use crate::cli::{ServeArgs, StoreKind};
+use crate::error::CliError;
 use crate::gates;
 use crate::signals::Signals;
-use crate::terminal::{remark, say};
+use crate::terminal::{print_line, print_message};
 
 /// Runs the control plane.
-pub(crate) async fn run(arguments: &Serve) -> Result<(), Failure> {
+pub(crate) async fn run(arguments: &ServeArgs) -> Result<(), CliError> {
     let cluster = Cluster::start(config(arguments)?).await?;
     let mut signals = Signals::listen()?;
     if let (Some(url), Some(kubeconfig)) = (cluster.url(), cluster.kubeconfig()) {
         let kubeconfig = kubeconfig.display();
-        say(&format!(
+        print_line(&format!(
             "exeunt is ready at {url} with kubeconfig {kubeconfig}"
         ));
     }
     signals.next_or_end_of(&cluster).await;
-    remark("stopping");
+    print_message("stopping");
     Ok(cluster.stop().await?)
 }
 
-fn config(arguments: &Serve) -> Result<Config, Failure> {
+fn config(arguments: &ServeArgs) -> Result<ClusterConfig, CliError> {
     let gates = gates::parse(&arguments.feature_gates)?;
     let tokens = arguments
         .token_auth_file
@@ -39,15 +39,15 @@ fn config(arguments: &Serve) -> Result<Config, Failure> {
         None => default_data_dir()?,
     };
     std::fs::create_dir_all(&data_dir)
-        .with_context(|| format!("cannot make the data directory {}", data_dir.display()))?;
-    // The path is shown to people who will use it from elsewhere.
+        .with_context(|| format!("cannot create data directory {}", data_dir.display()))?;
+    // The printed path must work from any directory.
     let data_dir = data_dir.canonicalize().unwrap_or(data_dir);
     let storage = match arguments.store {
         StoreKind::Disk => Storage::Disk(data_dir.join("store")),
         StoreKind::Memory => Storage::Memory,
     };
     let nodes = usize::try_from(arguments.nodes).unwrap_or(usize::MAX);
-    Ok(Config {
+    Ok(ClusterConfig {
         storage,
         listen: Some(Listen {
             address: arguments.listen,
@@ -58,24 +58,28 @@ fn config(arguments: &Serve) -> Result<Config, Failure> {
         gates,
         budget_warnings: arguments.budget_warnings,
         refusal_events: arguments.eviction_events,
-        ..Config::default()
+        ..ClusterConfig::default()
     })
 }
 
-fn read_tokens(path: &Path) -> Result<TokenFile, Failure> {
-    let hint = "each line is token,user,uid,\"group1,group2\"";
+fn read_tokens(path: &Path) -> Result<TokenFile, CliError> {
+    let hint = "use one token,user,uid,\"group1,group2\" on each line";
     let text = std::fs::read_to_string(path).map_err(|error| {
-        Failure::usage(
-            format!("cannot read the token file {}: {error}", path.display()),
+        CliError::usage(
+            format!("cannot read token file {}: {error}", path.display()),
             hint,
         )
     })?;
-    TokenFile::parse(&text)
-        .map_err(|error| Failure::usage(format!("token file {}: {error}", path.display()), hint))
+    TokenFile::parse(&text).map_err(|error| {
+        CliError::usage(
+            format!("cannot parse token file {}: {error}", path.display()),
+            hint,
+        )
+    })
 }
 
-/// `$XDG_DATA_HOME/exeunt`, or the place that stands for it.
-fn default_data_dir() -> Result<PathBuf, Failure> {
+/// Returns `$XDG_DATA_HOME/exeunt`, or `~/.local/share/exeunt`.
+fn default_data_dir() -> Result<PathBuf, CliError> {
     let set = |name: &str| {
         std::env::var_os(name)
             .filter(|value| !value.is_empty())
@@ -83,9 +87,9 @@ fn default_data_dir() -> Result<PathBuf, Failure> {
     };
     let base = set("XDG_DATA_HOME").or_else(|| set("HOME").map(|home| home.join(".local/share")));
     base.map(|base| base.join("exeunt")).ok_or_else(|| {
-        Failure::usage(
-            "there is no home directory to keep state in",
-            "give a --data-dir",
+        CliError::usage(
+            "no data directory: XDG_DATA_HOME and HOME are not set",
+            "use --data-dir",
         )
     })
 }

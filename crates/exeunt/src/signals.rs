@@ -4,9 +4,10 @@ use anyhow::Context as _;
 use cluster::Cluster;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::failure::Failure;
+use crate::error::CliError;
 
-/// Receives Ctrl-C and SIGTERM. From its creation on, neither ends the process by itself.
+/// Receives Ctrl-C and SIGTERM. From its creation on, neither ends the process by itself, also
+/// where the parent process has them ignored (`nohup`, background jobs of scripts).
 pub(crate) struct Signals {
     interrupted: Signal,
     terminated: Signal,
@@ -15,7 +16,7 @@ pub(crate) struct Signals {
 impl Signals {
     /// Starts to receive. Call this before anything announces that the process is ready: whoever
     /// reads that may send a signal at once.
-    pub(crate) fn listen() -> Result<Self, Failure> {
+    pub(crate) fn listen() -> Result<Self, CliError> {
         let listen = |kind| signal(kind).context("cannot listen for signals");
         Ok(Self {
             interrupted: listen(SignalKind::interrupt())?,
@@ -37,14 +38,5 @@ impl Signals {
             () = self.next() => {}
             () = cluster.ended() => {}
         }
-    }
-}
-
-/// Waits for Ctrl-C or SIGTERM. Signals that arrive before the first poll end the process.
-pub(crate) async fn signalled() {
-    match Signals::listen() {
-        Ok(mut signals) => signals.next().await,
-        // A signal then ends the process, as it does by default.
-        Err(_) => std::future::pending().await,
     }
 }

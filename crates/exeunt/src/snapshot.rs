@@ -1,4 +1,4 @@
-//! Files that stand for a cluster: what `kubectl get … -o yaml` printed, or manifests.
+//! Clusters read from files: the output of `kubectl get … -o yaml`, or manifests.
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -6,26 +6,28 @@ use std::path::{Path, PathBuf};
 use ::drain::cluster::ClusterSnapshot;
 use jiff::Timestamp;
 
-use crate::failure::Failure;
+use crate::error::CliError;
 
-/// A file as it was named, and its text.
+/// A file with its contents.
 pub(crate) struct File {
+    /// The path as it was given.
     pub(crate) name: String,
     pub(crate) text: String,
+    /// When the file was last written, if it is not standard input.
     written: Option<Timestamp>,
 }
 
-/// Reads the files, in their order; `-` is standard input.
-pub(crate) fn read(paths: &[PathBuf]) -> Result<Vec<File>, Failure> {
+/// Reads the files in order; `-` is standard input.
+pub(crate) fn read(paths: &[PathBuf]) -> Result<Vec<File>, CliError> {
     paths.iter().map(|path| read_one(path)).collect()
 }
 
-fn read_one(path: &Path) -> Result<File, Failure> {
+fn read_one(path: &Path) -> Result<File, CliError> {
     let name = path.display().to_string();
     let failed = |error: std::io::Error| {
-        Failure::usage(
+        CliError::usage(
             format!("cannot read {name}: {error}"),
-            "give the path of a YAML or JSON file, or - for standard input",
+            "use the path of a YAML or JSON file, or - for standard input",
         )
     };
     let mut text = String::new();
@@ -44,9 +46,9 @@ fn read_one(path: &Path) -> Result<File, Failure> {
     })
 }
 
-/// The snapshot that the files are together, as of the moment when the newest was written: ages are
-/// to be those that the cluster had.
-pub(crate) fn parse(files: &[File], now: Timestamp) -> Result<ClusterSnapshot, Failure> {
+/// Parses the files into one snapshot. Its time is when the newest file was written, so that ages
+/// are those that the cluster had.
+pub(crate) fn parse(files: &[File], now: Timestamp) -> Result<ClusterSnapshot, CliError> {
     let moment = files
         .iter()
         .filter_map(|file| file.written)
@@ -54,9 +56,10 @@ pub(crate) fn parse(files: &[File], now: Timestamp) -> Result<ClusterSnapshot, F
         .unwrap_or(now);
     let mut whole: Option<ClusterSnapshot> = None;
     for file in files {
-        let hint = "kubectl get RESOURCES -A -o yaml writes such files";
-        let part = ClusterSnapshot::parse(&file.text, moment)
-            .map_err(|error| Failure::usage(format!("{}: {error}", file.name), hint))?;
+        let hint = "write such a file with: kubectl get RESOURCES -A -o yaml";
+        let part = ClusterSnapshot::parse(&file.text, moment).map_err(|error| {
+            CliError::usage(format!("cannot parse {}: {error}", file.name), hint)
+        })?;
         match &mut whole {
             Some(whole) => whole.absorb(part),
             None => whole = Some(part),

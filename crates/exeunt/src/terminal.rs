@@ -1,31 +1,31 @@
-//! The one place that prints: data on standard output, talk on standard error, colour only for a
-//! terminal that wants it (`NO_COLOR`).
+//! The only place that prints: data on standard output, messages on standard error, colours only on
+//! a terminal and without `NO_COLOR`.
 
 use std::io::{IsTerminal as _, Write as _};
 
-/// How to print.
+/// Whether output is coloured.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Terminal {
     colour: bool,
 }
 
-/// What a piece of text is, for those who see colours.
+/// The meaning of a piece of output, shown as a colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Tone {
+pub(crate) enum TextStyle {
     /// A heading.
-    Strong,
-    /// Times and asides.
+    Heading,
+    /// Times and other side information.
     Faint,
-    /// It went well.
-    Good,
-    /// It was refused.
-    Bad,
-    /// One of several things that are told apart by colour.
-    Thing(usize),
+    /// A success.
+    Success,
+    /// A refusal or an error.
+    Failure,
+    /// One of several pods; the number selects the colour.
+    Series(usize),
 }
 
 impl Terminal {
-    /// As standard output wants it.
+    /// Colours if standard output is a terminal and `NO_COLOR` is unset or empty.
     pub(crate) fn of_stdout() -> Self {
         let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         Self {
@@ -33,52 +33,52 @@ impl Terminal {
         }
     }
 
-    /// Without colours, whatever standard output is.
+    /// No colours, whatever standard output is.
     #[cfg(test)]
     pub(crate) fn without_colour() -> Self {
         Self { colour: false }
     }
 
-    /// The text in its tone; as it is where there are no colours.
-    pub(crate) fn paint(self, tone: Tone, text: &str) -> String {
+    /// Returns the text in this style, or unchanged if output is not coloured.
+    pub(crate) fn paint(self, style: TextStyle, text: &str) -> String {
         if !self.colour {
             return text.to_owned();
         }
-        let code = match tone {
-            Tone::Strong => "1",
-            Tone::Faint => "2",
-            Tone::Good => "32",
-            Tone::Bad => "31",
-            Tone::Thing(number) => ["36", "35", "33", "34", "96", "95"][number % 6],
+        let code = match style {
+            TextStyle::Heading => "1",
+            TextStyle::Faint => "2",
+            TextStyle::Success => "32",
+            TextStyle::Failure => "31",
+            TextStyle::Series(number) => ["36", "35", "33", "34", "96", "95"][number % 6],
         };
         format!("\u{1b}[{code}m{text}\u{1b}[0m")
     }
 }
 
-/// A line of data. A reader who has gone away is not an error.
-pub(crate) fn say(line: &str) {
+/// Prints a line of data on standard output. A closed pipe is not an error.
+pub(crate) fn print_line(line: &str) {
     let mut out = std::io::stdout().lock();
     drop(writeln!(out, "{line}").and_then(|()| out.flush()));
 }
 
-/// A line of talk.
-pub(crate) fn remark(line: &str) {
+/// Prints a line for people on standard error.
+pub(crate) fn print_message(line: &str) {
     drop(writeln!(std::io::stderr().lock(), "{line}"));
 }
 
-/// Whether somebody looks: lines may be drawn over.
+/// Returns whether standard output is a terminal on which lines can be overwritten.
 pub(crate) fn is_live() -> bool {
     std::io::stdout().is_terminal() && std::env::var_os("TERM").is_none_or(|kind| kind != "dumb")
 }
 
-/// Columns and rows of the window.
+/// Returns the columns and rows of the terminal; 80 by 24 if it reports none.
 pub(crate) fn size() -> (usize, usize) {
     terminal_size::terminal_size().map_or((80, 24), |(columns, rows)| {
         (usize::from(columns.0), usize::from(rows.0))
     })
 }
 
-/// Draws these lines over the last `drawn` ones.
+/// Replaces the last `drawn` lines of the terminal with these.
 pub(crate) fn redraw(drawn: usize, lines: &[String]) {
     let mut text = String::new();
     if drawn > 0 {

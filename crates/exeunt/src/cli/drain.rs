@@ -1,4 +1,4 @@
-//! Arguments of `exeunt drain`, `cordon`, `uncordon` and `evict`: kubectl's, with kubectl's
+//! Arguments of `exeunt drain`, `cordon`, `uncordon` and `evict`: kubectl's flags with kubectl's
 //! meaning, and our own.
 
 use std::time::Duration;
@@ -9,7 +9,44 @@ use super::{ConnectArgs, duration};
 
 /// Arguments of `exeunt drain`.
 #[derive(Debug, Args)]
-pub(crate) struct Drain {
+pub(crate) struct DrainArgs {
+    #[command(flatten)]
+    pub(crate) selection: SelectionArgs,
+
+    /// Delete pods instead of evicting them, which bypasses all PodDisruptionBudgets.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true,
+        default_missing_value = "true", default_value_t = false, hide_default_value = true,
+        action = ArgAction::Set)]
+    pub(crate) disable_eviction: bool,
+
+    /// Skip waiting for pods that were deleted more than this many seconds ago; 0 skips none.
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    pub(crate) skip_wait_for_delete_timeout: u32,
+
+    /// Number of pods to list in one request; 0 lists all at once.
+    #[arg(long, value_name = "N", default_value_t = 500)]
+    pub(crate) chunk_size: u32,
+
+    /// Time that one node may take before --on-deadline applies [default: no limit].
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    pub(crate) node_deadline: Option<Duration>,
+
+    /// Start a second replica of single-replica workloads before evicting the first, so that they
+    /// stay available. A StatefulSet gets another member for that time, unless its members have
+    /// volumes of their own.
+    #[arg(long)]
+    pub(crate) surge: bool,
+
+    #[command(flatten)]
+    pub(crate) eviction: EvictionArgs,
+
+    #[command(flatten)]
+    pub(crate) connect: ConnectArgs,
+}
+
+/// The nodes, and which of their pods leave in which order: shared by drain and plan.
+#[derive(Debug, Args)]
+pub(crate) struct SelectionArgs {
     /// Names of nodes.
     #[arg(
         value_name = "NODE",
@@ -18,31 +55,30 @@ pub(crate) struct Drain {
     )]
     pub(crate) nodes: Vec<String>,
 
-    /// Drain the nodes with these labels.
+    /// Label selector of nodes, instead of names.
     #[arg(short = 'l', long, value_name = "SELECTOR")]
     pub(crate) selector: Option<String>,
 
-    /// Also evict pods that no controller will make again, and pods of a DaemonSet that is gone.
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
-        default_value_t = false, hide_default_value = true, action = ArgAction::Set)]
+    /// Continue even if there are pods without a controller, or whose DaemonSet no longer exists.
+    /// They are evicted, and nothing creates them again.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true,
+        default_missing_value = "true", default_value_t = false, hide_default_value = true,
+        action = ArgAction::Set)]
     pub(crate) force: bool,
 
-    /// Leave pods of DaemonSets where they are.
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
-        default_value_t = false, hide_default_value = true, action = ArgAction::Set)]
+    /// Leave DaemonSet-managed pods on the node; without it, they prevent the drain.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true,
+        default_missing_value = "true", default_value_t = false, hide_default_value = true,
+        action = ArgAction::Set)]
     pub(crate) ignore_daemonsets: bool,
 
-    /// Also evict pods with emptyDir volumes, whose contents are lost.
-    #[arg(long, visible_alias = "delete-local-data", value_name = "BOOL", num_args = 0..=1, require_equals = true,
-        default_missing_value = "true", default_value_t = false, hide_default_value = true, action = ArgAction::Set)]
+    /// Continue even if there are pods with emptyDir volumes, whose contents are deleted.
+    #[arg(long, visible_alias = "delete-local-data", value_name = "BOOL", num_args = 0..=1,
+        require_equals = true, default_missing_value = "true", default_value_t = false,
+        hide_default_value = true, action = ArgAction::Set)]
     pub(crate) delete_emptydir_data: bool,
 
-    /// Delete pods instead of evicting them: no budget is asked.
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
-        default_value_t = false, hide_default_value = true, action = ArgAction::Set)]
-    pub(crate) disable_eviction: bool,
-
-    /// Only pods with these labels.
+    /// Label selector of pods to evict [default: all pods of the node].
     #[arg(
         long,
         value_name = "SELECTOR",
@@ -51,78 +87,57 @@ pub(crate) struct Drain {
     )]
     pub(crate) pod_selector: String,
 
-    /// Do not wait for pods that should have been gone for more than this many seconds.
-    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
-    pub(crate) skip_wait_for_delete_timeout: u32,
-
-    /// Pods to list in one request; 0 is all.
-    #[arg(long, value_name = "N", default_value_t = 500)]
-    pub(crate) chunk_size: u32,
-
-    /// Drain this many nodes at the same time; they take turns at budgets that they share.
-    #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..=100))]
+    /// Number of nodes to drain at the same time; they take turns at budgets that they share.
+    #[arg(long, value_name = "N", default_value = "1",
+        value_parser = clap::value_parser!(u32).range(1..=100))]
     pub(crate) parallel: u32,
 
-    /// Evict pods with these labels before all others; may be repeated, in order.
+    /// Evict the pods of this label selector before all others; may be repeated, in order.
     #[arg(long, value_name = "SELECTOR")]
     pub(crate) first: Vec<String>,
 
-    /// Evict pods with these labels after all others; may be repeated, in order.
-    /// Pods with a system-critical priority always come after them.
+    /// Evict the pods of this label selector after all others; may be repeated, in order.
+    /// Pods with a system-critical priority are evicted after these.
     #[arg(long, value_name = "SELECTOR")]
     pub(crate) last: Vec<String>,
-
-    /// How long one node may take before --on-deadline applies.
-    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
-    pub(crate) node_deadline: Option<Duration>,
-
-    /// Start a second replica of single-replica workloads first, so that they stay reachable.
-    /// StatefulSets get another member for a while, unless members have volumes of their own.
-    #[arg(long)]
-    pub(crate) surge: bool,
-
-    #[command(flatten)]
-    pub(crate) pace: Pace,
-
-    #[command(flatten)]
-    pub(crate) connect: ConnectArgs,
 }
 
-/// How pods are made to leave and how that is shown: what drain and evict share.
+/// How pods are evicted and how progress is printed: shared by drain and evict.
 #[derive(Debug, Args)]
-pub(crate) struct Pace {
-    /// Seconds that pods get to end; negative is what each pod asks for.
+pub(crate) struct EvictionArgs {
+    /// Grace period in seconds; negative uses each pod's own value.
     #[arg(long, value_name = "SECONDS", default_value_t = -1, allow_negative_numbers = true)]
     pub(crate) grace_period: i64,
 
-    /// Fail when it takes longer (drain: for each node); 0 is never.
+    /// Time to wait before giving up (drain: for each node); 0 waits without limit.
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration::parse)]
     pub(crate) timeout: Duration,
 
-    /// How long one pod may take before --on-deadline applies.
+    /// Time that one pod may take before --on-deadline applies [default: no limit].
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     pub(crate) pod_deadline: Option<Duration>,
 
-    /// What to do when a deadline has passed.
-    #[arg(long, value_enum, default_value_t = OnDeadline::Report)]
-    pub(crate) on_deadline: OnDeadline,
+    /// What to do with a pod whose deadline has passed.
+    #[arg(long, value_enum, default_value_t = DeadlineAction::Report)]
+    pub(crate) on_deadline: DeadlineAction,
 
-    /// Only say what would be done; `server` also asks the server.
-    #[arg(long, value_enum, num_args = 0..=1, require_equals = true, default_value_t = DryRun::None, default_missing_value = "client")]
+    /// Print what would be done without doing it.
+    #[arg(long, value_enum, num_args = 0..=1, require_equals = true, default_value_t = DryRun::None,
+        default_missing_value = "client")]
     pub(crate) dry_run: DryRun,
 
-    /// Ask no questions before something that cannot be undone.
+    /// Skip the confirmation before something that cannot be undone.
     #[arg(short, long)]
     pub(crate) yes: bool,
 
-    /// How to show what happens.
-    #[arg(short, long, value_enum, default_value_t = Output::Auto)]
-    pub(crate) output: Output,
+    /// Output format.
+    #[arg(short, long, value_enum, default_value_t = ProgressFormat::Auto)]
+    pub(crate) output: ProgressFormat,
 }
 
 /// Arguments of `exeunt cordon` and `exeunt uncordon`.
 #[derive(Debug, Args)]
-pub(crate) struct Cordon {
+pub(crate) struct CordonArgs {
     /// Names of nodes.
     #[arg(
         value_name = "NODE",
@@ -131,12 +146,13 @@ pub(crate) struct Cordon {
     )]
     pub(crate) nodes: Vec<String>,
 
-    /// The nodes with these labels.
+    /// Label selector of nodes, instead of names.
     #[arg(short = 'l', long, value_name = "SELECTOR")]
     pub(crate) selector: Option<String>,
 
-    /// Only say what would be done; `server` also asks the server.
-    #[arg(long, value_enum, num_args = 0..=1, require_equals = true, default_value_t = DryRun::None, default_missing_value = "client")]
+    /// Print what would be done without doing it.
+    #[arg(long, value_enum, num_args = 0..=1, require_equals = true, default_value_t = DryRun::None,
+        default_missing_value = "client")]
     pub(crate) dry_run: DryRun,
 
     #[command(flatten)]
@@ -145,7 +161,7 @@ pub(crate) struct Cordon {
 
 /// Arguments of `exeunt evict`.
 #[derive(Debug, Args)]
-pub(crate) struct Evict {
+pub(crate) struct EvictArgs {
     /// Names of pods, as NAME, pod/NAME or NAMESPACE/NAME.
     #[arg(
         value_name = "POD",
@@ -154,47 +170,46 @@ pub(crate) struct Evict {
     )]
     pub(crate) pods: Vec<String>,
 
-    /// Evict the namespace's pods with these labels.
+    /// Label selector of pods in the namespace, instead of names.
     #[arg(short = 'l', long, value_name = "SELECTOR")]
     pub(crate) selector: Option<String>,
 
     #[command(flatten)]
-    pub(crate) pace: Pace,
+    pub(crate) eviction: EvictionArgs,
 
     #[command(flatten)]
     pub(crate) connect: ConnectArgs,
 }
 
-/// Whether anything is done at all.
+/// Whether changes are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum DryRun {
-    /// It is done.
+    /// Make the changes.
     None,
-    /// Nothing is sent but reads.
+    /// Only read; send no request that changes something.
     Client,
-    /// The server is asked what it would answer, and keeps nothing.
+    /// Send the requests; the server answers them without storing anything.
     Server,
 }
 
-/// What to do when a deadline has passed.
+/// What to do with a pod whose deadline has passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum OnDeadline {
-    /// Say so, and go on waiting.
+pub(crate) enum DeadlineAction {
+    /// Print a warning and keep trying.
     Wait,
-    /// Leave the pod, go on with the others, and fail at the end.
+    /// Leave the pod, evict the others, and fail at the end.
     Report,
-    /// Delete a refused pod past its budget, with its ordinary grace period; never its objects by
-    /// force.
+    /// Delete a refused pod with its ordinary grace period, which bypasses its budget.
     Delete,
 }
 
-/// How to show what happens.
+/// How progress is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Output {
-    /// A live table on a terminal, otherwise plain lines.
+pub(crate) enum ProgressFormat {
+    /// A live table on a terminal, plain lines otherwise.
     Auto,
-    /// kubectl's lines.
+    /// The lines that kubectl prints.
     Plain,
-    /// One JSON object on each line for everything that happens.
+    /// One JSON object per line for each event, and a summary.
     Json,
 }

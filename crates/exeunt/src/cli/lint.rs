@@ -10,49 +10,50 @@ use super::{ConnectArgs, duration};
 /// Arguments of `exeunt lint`.
 #[derive(Debug, Args)]
 #[command(after_long_help = ::drain::lint::help())]
-pub(crate) struct Lint {
-    /// Read manifests or snapshots from files instead of a cluster; may be repeated.
+pub(crate) struct LintArgs {
+    /// Check manifests or snapshots in a file [default: the objects of the API server]; may be
+    /// repeated.
     #[arg(short = 'f', long = "filename", value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
 
-    /// Look in all namespaces.
+    /// Check all namespaces [default: the one of --namespace].
     #[arg(short = 'A', long)]
     pub(crate) all_namespaces: bool,
 
-    /// The longest grace period that is not reported.
+    /// Report pods with a longer grace period.
     #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = duration::parse)]
     pub(crate) max_grace: Duration,
 
-    /// Exit with 1 when there are findings of this severity or above.
-    #[arg(long, value_enum, default_value_t = Severity::Error)]
-    pub(crate) fail_on: Severity,
+    /// Exit with code 1 if there are findings of at least this severity.
+    #[arg(long, value_enum, default_value_t = FailOn::Error)]
+    pub(crate) fail_on: FailOn,
 
-    /// How to print.
-    #[arg(short, long, value_enum, default_value_t = Form::Text)]
-    pub(crate) output: Form,
+    /// Output format.
+    #[arg(short, long, value_enum, default_value_t = FindingsFormat::Text)]
+    pub(crate) output: FindingsFormat,
 
     #[command(flatten)]
     pub(crate) connect: ConnectArgs,
 }
 
-/// How bad a finding is.
+/// The lowest severity that makes the command fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
-pub(crate) enum Severity {
+pub(crate) enum FailOn {
     /// Worth knowing.
     Note,
-    /// Will hurt somebody.
+    /// Causes an outage or a delay when a node is drained.
     Warning,
-    /// A drain will be stuck.
+    /// Blocks every drain.
     Error,
 }
 
-/// How to print findings.
+/// How findings are printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Form {
-    /// For people.
+pub(crate) enum FindingsFormat {
+    /// One line for each finding, with a hint.
     Text,
-    /// For programs.
+    /// A JSON array.
     Json,
-    /// For code scanners (SARIF 2.1.0).
+    /// SARIF 2.1.0, for code scanners.
     Sarif,
 }

@@ -1,9 +1,9 @@
-//! Watches the cluster through its API, as anybody could, and tells what happens to the pods.
+//! Watches the cluster through its API, as any client could, and derives events from the changes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures::StreamExt as _;
-use k8s_openapi::api::core::v1::{Event as Notice, Pod};
+use k8s_openapi::api::core::v1::{Event as CoreEvent, Pod};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::runtime::watcher::{self, Event};
@@ -12,107 +12,121 @@ use serde::de::DeserializeOwned;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::JoinSet;
 
-use super::happening::Happening;
+use super::event::DemoEvent;
 
-/// A happening and the pod that it is about; no pod for what is about the budget.
-pub(crate) type Sight = (Option<String>, Happening);
+/// An event and the name of its pod; `None` for events about the budget.
+pub(crate) type Observation = (Option<String>, DemoEvent);
 
-/// Begins to watch a namespace; ends when dropped.
+/// Watches a namespace until the returned set is dropped.
 pub(crate) fn namespace(
     client: &Client,
     namespace: &str,
-    sights: &UnboundedSender<Sight>,
+    observations: &UnboundedSender<Observation>,
 ) -> JoinSet<()> {
     let mut watches = JoinSet::new();
     watches.spawn(follow::<Pod, _>(
         client.clone(),
         namespace.to_owned(),
-        sights.clone(),
-        Pods::default(),
+        observations.clone(),
+        PodObserver::default(),
     ));
     watches.spawn(follow::<EndpointSlice, _>(
         client.clone(),
         namespace.to_owned(),
-        sights.clone(),
-        Endpoints::default(),
+        observations.clone(),
+        EndpointObserver::default(),
     ));
     watches.spawn(follow::<PodDisruptionBudget, _>(
         client.clone(),
         namespace.to_owned(),
-        sights.clone(),
-        Budget::default(),
+        observations.clone(),
+        BudgetObserver::default(),
     ));
-    watches.spawn(follow::<Notice, _>(
+    watches.spawn(follow::<CoreEvent, _>(
         client.clone(),
         namespace.to_owned(),
-        sights.clone(),
-        Notices::default(),
+        observations.clone(),
+        EventObserver::default(),
     ));
     watches
 }
 
-/// Turns the states of objects into happenings.
-trait Eye<K>: Send + 'static {
-    fn seen(&mut self, object: &K) -> Vec<Sight>;
-    fn gone(&mut self, _object: &K) -> Vec<Sight> {
+/// Derives events from the states of objects of one kind.
+trait ObjectObserver<K>: Send + 'static {
+    fn applied(&mut self, object: &K) -> Vec<Observation>;
+    fn deleted(&mut self, _object: &K) -> Vec<Observation> {
         Vec::new()
     }
 }
 
-async fn follow<K, E>(client: Client, namespace: String, sights: UnboundedSender<Sight>, mut eye: E)
-where
+async fn follow<K, O>(
+    client: Client,
+    namespace: String,
+    observations: UnboundedSender<Observation>,
+    mut observer: O,
+) where
     K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
     K: Clone + std::fmt::Debug + DeserializeOwned + Send + 'static,
-    E: Eye<K>,
+    O: ObjectObserver<K>,
 {
     let config = watcher::Config::default();
     let mut events = drain::dynamic::watch::<K>(client, Some(&namespace), config).boxed();
     while let Some(event) = events.next().await {
-        let seen = match event {
-            Ok(Event::InitApply(object) | Event::Apply(object)) => eye.seen(&object),
-            Ok(Event::Delete(object)) => eye.gone(&object),
+        let observed = match event {
+            Ok(Event::InitApply(object) | Event::Apply(object)) => observer.applied(&object),
+            Ok(Event::Delete(object)) => observer.deleted(&object),
             Ok(Event::Init | Event::InitDone) => Vec::new(),
             Err(error) => {
-                tracing::warn!(%error, "a watch of the demo failed; trying again");
+                tracing::warn!(%error, "watch failed; retrying");
                 Vec::new()
             }
         };
-        for sight in seen {
-            drop(sights.send(sight));
+        for observation in observed {
+            drop(observations.send(observation));
         }
     }
 }
 
-/// Tells replacements, stopped containers and removals.
+/// Reports replacements, stopped containers and deletions.
 #[derive(Default)]
-struct Pods {
+struct PodObserver {
     known: BTreeSet<String>,
-    /// Pods that are going, each with whether its stop and its replacement were told.
-    going: BTreeMap<String, (bool, bool)>,
+    /// Terminating pods by name.
+    terminating: BTreeMap<String, ReportedSteps>,
 }
 
-impl Eye<Pod> for Pods {
-    fn seen(&mut self, pod: &Pod) -> Vec<Sight> {
+/// What was reported about a terminating pod.
+#[derive(Default)]
+struct ReportedSteps {
+    stop: bool,
+    replacement: bool,
+}
+
+impl ObjectObserver<Pod> for PodObserver {
+    fn applied(&mut self, pod: &Pod) -> Vec<Observation> {
         let name = pod.name_any();
-        let mut sights = Vec::new();
+        let mut observations = Vec::new();
         if pod.metadata.deletion_timestamp.is_some() {
-            let told = self.going.entry(name.clone()).or_default();
-            if let (false, Some(exit_code)) = (told.0, exit_code(pod)) {
-                told.0 = true;
-                sights.push((Some(name.clone()), Happening::Stopped { exit_code }));
+            let reported = self.terminating.entry(name.clone()).or_default();
+            if let (false, Some(exit_code)) = (reported.stop, exit_code(pod)) {
+                reported.stop = true;
+                observations.push((Some(name.clone()), DemoEvent::Stopped { exit_code }));
             }
         } else if !self.known.contains(&name)
-            && let Some((old, told)) = self.going.iter_mut().find(|(_, told)| !told.1)
+            && let Some((old, reported)) = self
+                .terminating
+                .iter_mut()
+                .find(|(_, reported)| !reported.replacement)
         {
-            told.1 = true;
-            sights.push((Some(old.clone()), Happening::Replaced { by: name.clone() }));
+            reported.replacement = true;
+            observations.push((Some(old.clone()), DemoEvent::Replaced { by: name.clone() }));
         }
         self.known.insert(name);
-        sights
+        observations
     }
 
-    fn gone(&mut self, pod: &Pod) -> Vec<Sight> {
-        vec![(Some(pod.name_any()), Happening::Removed)]
+    fn deleted(&mut self, pod: &Pod) -> Vec<Observation> {
+        vec![(Some(pod.name_any()), DemoEvent::Deleted)]
     }
 }
 
@@ -129,15 +143,15 @@ fn exit_code(pod: &Pod) -> Option<i32> {
     )
 }
 
-/// Tells when a pod's endpoint begins to terminate.
+/// Reports when a pod's endpoint becomes terminating.
 #[derive(Default)]
-struct Endpoints {
-    told: BTreeSet<String>,
+struct EndpointObserver {
+    reported: BTreeSet<String>,
 }
 
-impl Eye<EndpointSlice> for Endpoints {
-    fn seen(&mut self, slice: &EndpointSlice) -> Vec<Sight> {
-        let mut sights = Vec::new();
+impl ObjectObserver<EndpointSlice> for EndpointObserver {
+    fn applied(&mut self, slice: &EndpointSlice) -> Vec<Observation> {
+        let mut observations = Vec::new();
         for endpoint in slice.endpoints.iter().flatten() {
             let terminating = endpoint
                 .conditions
@@ -150,23 +164,23 @@ impl Eye<EndpointSlice> for Endpoints {
                     .target_ref
                     .as_ref()
                     .and_then(|target| target.name.clone()),
-            ) && self.told.insert(name.clone())
+            ) && self.reported.insert(name.clone())
             {
-                sights.push((Some(name), Happening::Unready));
+                observations.push((Some(name), DemoEvent::Unready));
             }
         }
-        sights
+        observations
     }
 }
 
-/// Tells when the budget allows an eviction again.
+/// Reports when the budget allows a disruption again.
 #[derive(Default)]
-struct Budget {
+struct BudgetObserver {
     allowed: Option<i32>,
 }
 
-impl Eye<PodDisruptionBudget> for Budget {
-    fn seen(&mut self, budget: &PodDisruptionBudget) -> Vec<Sight> {
+impl ObjectObserver<PodDisruptionBudget> for BudgetObserver {
+    fn applied(&mut self, budget: &PodDisruptionBudget) -> Vec<Observation> {
         let Some(status) = &budget.status else {
             return Vec::new();
         };
@@ -175,7 +189,7 @@ impl Eye<PodDisruptionBudget> for Budget {
         if before == Some(0) && allowed > 0 {
             return vec![(
                 None,
-                Happening::Recovered {
+                DemoEvent::Recovered {
                     healthy: status.current_healthy.unwrap_or_default(),
                     allowed,
                 },
@@ -185,20 +199,20 @@ impl Eye<PodDisruptionBudget> for Budget {
     }
 }
 
-/// Tells when the node agent begins to stop a pod.
+/// Reports when the node agent begins to stop a pod, from its `Killing` event.
 #[derive(Default)]
-struct Notices {
-    told: BTreeSet<String>,
+struct EventObserver {
+    reported: BTreeSet<String>,
 }
 
-impl Eye<Notice> for Notices {
-    fn seen(&mut self, notice: &Notice) -> Vec<Sight> {
-        let Some(name) = notice.involved_object.name.clone() else {
+impl ObjectObserver<CoreEvent> for EventObserver {
+    fn applied(&mut self, event: &CoreEvent) -> Vec<Observation> {
+        let Some(name) = event.involved_object.name.clone() else {
             return Vec::new();
         };
-        if notice.reason.as_deref() != Some("Killing") || !self.told.insert(name.clone()) {
+        if event.reason.as_deref() != Some("Killing") || !self.reported.insert(name.clone()) {
             return Vec::new();
         }
-        vec![(Some(name), Happening::Stopping)]
+        vec![(Some(name), DemoEvent::Stopping)]
     }
 }

@@ -1,35 +1,63 @@
-//! Asks before something is lost, when there is somebody to ask.
+//! Asks for confirmation before something that cannot be undone, if a person is at the terminal.
 
 use std::io::{IsTerminal as _, Write as _};
 
-use crate::cli::{Drain, DryRun, OnDeadline};
-use crate::failure::Failure;
-use crate::terminal::remark;
+use tokio::sync::oneshot;
 
-/// Whether something may be lost, and somebody sits there who has not said yes.
-pub(super) fn is_needed(arguments: &Drain) -> bool {
-    let risky = arguments.force
-        || arguments.delete_emptydir_data
+use crate::cli::{DeadlineAction, DrainArgs, DryRun};
+use crate::error::CliError;
+use crate::signals::Signals;
+use crate::terminal::print_message;
+
+/// Returns whether the arguments may cost data or availability and somebody can be asked about it.
+pub(super) fn is_needed(arguments: &DrainArgs) -> bool {
+    let (selection, eviction) = (&arguments.selection, &arguments.eviction);
+    let risky = selection.force
+        || selection.delete_emptydir_data
         || arguments.disable_eviction
-        || arguments.pace.on_deadline == OnDeadline::Delete;
-    let somebody = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
-    risky && somebody && !arguments.pace.yes && arguments.pace.dry_run == DryRun::None
+        || eviction.on_deadline == DeadlineAction::Delete;
+    let interactive = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
+    risky && interactive && !eviction.yes && eviction.dry_run == DryRun::None
 }
 
-/// Asks about these losses; no question when there are none.
-pub(super) async fn ask(losses: &[String]) -> Result<(), Failure> {
+/// Prints the losses and asks whether to continue. Does nothing without losses.
+///
+/// # Errors
+/// The answer was not yes, or a signal came first.
+pub(super) async fn ask(losses: &[String], signals: &mut Signals) -> Result<(), CliError> {
     if losses.is_empty() {
         return Ok(());
     }
-    remark("This cannot be undone:");
-    losses.iter().for_each(|loss| remark(&format!("  {loss}")));
-    let answer = tokio::task::spawn_blocking(|| {
-        drop(write!(std::io::stderr(), "Go on? [y/N] ").and_then(|()| std::io::stderr().flush()));
-        let mut line = String::new();
-        std::io::stdin().read_line(&mut line).map(|_| line)
-    });
-    match answer.await {
-        Ok(Ok(line)) if matches!(line.trim(), "y" | "Y" | "yes") => Ok(()),
-        _ => Err(Failure::new("nothing was done").hint("--yes asks no questions")),
+    print_message("This cannot be undone:");
+    losses
+        .iter()
+        .for_each(|loss| print_message(&format!("  {loss}")));
+    drop(write!(std::io::stderr(), "Continue? [y/N] ").and_then(|()| std::io::stderr().flush()));
+    tokio::select! {
+        () = signals.next() => {
+            // The terminal has echoed ^C behind the question.
+            print_message("");
+            Err(CliError::new("interrupted: nothing was changed"))
+        }
+        line = read_line() => match line.trim() {
+            "y" | "Y" | "yes" => Ok(()),
+            _ => Err(CliError::new("not confirmed: nothing was changed")
+                .hint("use --yes to skip this question")),
+        }
     }
+}
+
+/// Reads a line from standard input; empty at its end.
+///
+/// It reads on a thread of its own. The runtime waits for its blocking tasks when it shuts down,
+/// and after a signal the read never ends.
+async fn read_line() -> String {
+    let (sender, receiver) = oneshot::channel();
+    std::thread::spawn(move || {
+        let mut line = String::new();
+        // An input that cannot be read gives no confirmation.
+        drop(std::io::stdin().read_line(&mut line));
+        drop(sender.send(line));
+    });
+    receiver.await.unwrap_or_default()
 }

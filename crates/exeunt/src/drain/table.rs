@@ -1,14 +1,14 @@
-//! Renders the state of a drain as lines on a terminal. Pure.
+//! The state of a drain as a table for a terminal. Pure.
 
 use drain::progress::PodProgress;
 use drain::state::{DrainState, PodEntry};
 use jiff::Timestamp;
 
-use super::plain::is_group;
-use super::summary::describe;
-use crate::terminal::{Terminal, Tone};
+use super::kubectl::is_group;
+use super::summary::counts;
+use crate::terminal::{Terminal, TextStyle};
 
-/// Renders the lines of the table, at most `rows` of them and none longer than `columns`.
+/// Returns the lines of the table: at most `rows`, none longer than `columns` characters.
 pub(super) fn render(
     state: &DrainState,
     terminal: Terminal,
@@ -22,15 +22,11 @@ pub(super) fn render(
         .iter()
         .filter(|node| node.since.is_some() && node.outcome.is_none())
     {
-        let mut heading = format!(
-            "{}  {}",
-            node.name,
-            describe(state.counts(Some(&node.name)))
-        );
+        let mut heading = format!("{}  {}", node.name, counts(state.counts(Some(&node.name))));
         if is_group(&node.name) {
-            heading = describe(state.counts(Some(&node.name)));
+            heading = counts(state.counts(Some(&node.name)));
         }
-        lines.push((Tone::Strong, heading));
+        lines.push((TextStyle::Heading, heading));
         let mut pods: Vec<&PodEntry> = state
             .pods()
             .filter(|entry| entry.node == node.name && rank(entry).is_some())
@@ -43,17 +39,17 @@ pub(super) fn render(
             .unwrap_or_default();
         for entry in pods {
             let pod = format!("{}/{}", entry.target.namespace, entry.target.name);
-            let tone = if matches!(
+            let style = if matches!(
                 entry.progress,
                 PodProgress::Refused { .. } | PodProgress::Retrying { .. }
             ) {
-                Tone::Bad
+                TextStyle::Failure
             } else {
-                Tone::Faint
+                TextStyle::Faint
             };
             lines.push((
-                tone,
-                format!("  {pod:width$}  {}", describe_pod(state, entry, now)),
+                style,
+                format!("  {pod:width$}  {}", describe(state, entry, now)),
             ));
         }
     }
@@ -63,16 +59,16 @@ pub(super) fn render(
     let hidden = lines.len().saturating_sub(rows.saturating_sub(1));
     if hidden > 0 {
         lines.truncate(rows.saturating_sub(2));
-        lines.push((Tone::Faint, format!("  … and {hidden} more")));
+        lines.push((TextStyle::Faint, format!("  … and {hidden} more")));
     }
-    lines.push((Tone::Strong, footer(state, now)));
+    lines.push((TextStyle::Heading, footer(state, now)));
     lines
         .into_iter()
-        .map(|(tone, text)| terminal.paint(tone, &shortened(&text, columns)))
+        .map(|(style, text)| terminal.paint(style, &shortened(&text, columns)))
         .collect()
 }
 
-/// Orders pods by their need for attention. `None` for pods that are done.
+/// Orders pods by urgency, the most urgent first; `None` for pods that are not shown.
 fn rank(entry: &PodEntry) -> Option<u8> {
     match entry.progress {
         PodProgress::Retrying { .. } => Some(0),
@@ -85,11 +81,11 @@ fn rank(entry: &PodEntry) -> Option<u8> {
     }
 }
 
-fn describe_pod(state: &DrainState, entry: &PodEntry, now: Timestamp) -> String {
+fn describe(state: &DrainState, entry: &PodEntry, now: Timestamp) -> String {
     match &entry.progress {
         PodProgress::Queued => "queued".to_owned(),
         PodProgress::Surging => "another replica is starting".to_owned(),
-        PodProgress::Requesting => "evicting".to_owned(),
+        PodProgress::Requesting => "requesting eviction".to_owned(),
         PodProgress::Refused { why, budgets, .. } => {
             let since = entry
                 .refused_since
@@ -126,17 +122,18 @@ fn footer(state: &DrainState, now: Timestamp) -> String {
         .iter()
         .filter(|node| node.since.is_none() && node.outcome.is_none())
         .count();
-    let nodes = match waiting {
-        0 => String::new(),
-        1 => "; 1 more node is waiting".to_owned(),
-        _ => format!("; {waiting} more nodes are waiting"),
+    let nodes = if waiting == 0 {
+        String::new()
+    } else {
+        let plural = if waiting == 1 { "" } else { "s" };
+        format!("; {waiting} node{plural} pending")
     };
     let left = match state.forecast(now) {
         Some(left) if left.as_secs() > 0 => format!("; about {} left", span(left.as_secs())),
         Some(_) => String::new(),
-        None => "; remaining time unknown".to_owned(),
+        None => "; no estimate yet".to_owned(),
     };
-    format!("{}{nodes}{left}", describe(state.counts(None)))
+    format!("{}{nodes}{left}", counts(state.counts(None)))
 }
 
 fn span(seconds: u64) -> String {
@@ -196,8 +193,8 @@ mod tests {
         node-1  3 pods: 1 terminating, 1 refused, 1 queued
           shop/b  refused by shop/web for 12 s, once: The disruption budget web needs 2 healthy pods and ha…
           shop/a  terminating 0/30 s
-          shop/c  evicting
-        3 pods: 1 terminating, 1 refused, 1 queued; 1 more node is waiting; remaining time unknown
+          shop/c  requesting eviction
+        3 pods: 1 terminating, 1 refused, 1 queued; 1 node pending; no estimate yet
         ");
         assert_eq!(text(4, 100).lines().count(), 4);
         assert!(text(4, 100).contains("… and 1 more"));

@@ -8,14 +8,14 @@ fn the_demo_shows_six_steps_and_a_refusal() {
     assert!(output.status.success(), "{}", shown(&output));
     let text = String::from_utf8_lossy(&output.stdout);
     for step in [
-        "1  asked",
+        "1  requested",
         "2  granted",
         "2  refused",
         "3  stopping",
         "3  stopped",
         "4  unready",
         "4  replaced",
-        "5  removed",
+        "5  deleted",
         "6  recovered",
     ] {
         assert!(text.contains(step), "no {step:?} in:\n{text}");

@@ -1,4 +1,4 @@
-//! What was acknowledged is there after SIGKILL.
+//! Acknowledged writes survive SIGKILL.
 
 use crate::support::{Server, has};
 
@@ -7,8 +7,8 @@ fn state_survives_sigkill_and_restart() {
     if !has("kubectl") {
         return;
     }
-    let folder = tempfile::tempdir().unwrap();
-    let server = Server::start(folder.path(), &[]);
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(directory.path(), &[]);
     for number in 0..20 {
         server.run(&[
             "create",
@@ -25,7 +25,7 @@ fn state_survives_sigkill_and_restart() {
     ]);
     server.kill();
 
-    let server = Server::start(folder.path(), &[]);
+    let server = Server::start(directory.path(), &[]);
     assert_eq!(
         server.run(&[
             "get",
@@ -52,8 +52,8 @@ fn state_survives_sigkill_and_restart() {
 }
 
 #[test]
-fn the_server_ends_in_order_on_sigterm() {
-    let folder = tempfile::tempdir().unwrap();
-    let server = Server::start(folder.path(), &["--nodes", "2"]);
+fn the_server_shuts_down_in_order_on_sigterm() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(directory.path(), &["--nodes", "2"]);
     assert_eq!(server.terminate(), Some(0));
 }

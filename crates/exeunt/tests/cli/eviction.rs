@@ -1,10 +1,10 @@
-//! `curl` against the eviction endpoint: the three answers of the Eviction API.
+//! `curl` against the eviction subresource: its three responses.
 
 use std::process::Command;
 
 use crate::support::{Server, has};
 
-/// A pod that nobody runs: bound to a node that does not exist, made Ready by hand.
+/// Creates a pod on a node that does not exist and marks it as Ready.
 fn ready_pod(server: &Server, name: &str) {
     let pod = format!(
         r#"{{"apiVersion":"v1","kind":"Pod","metadata":{{"name":"{name}","labels":{{"app":"a"}}}},"spec":{{"nodeName":"nowhere","containers":[{{"name":"c","image":"i"}}]}}}}"#
@@ -40,12 +40,12 @@ fn budget(server: &Server, name: &str, min_available: u32) {
     );
 }
 
-/// POSTs an eviction; gives the HTTP code and the body.
-fn evict(server: &Server, folder: &std::path::Path, pod: &str) -> (String, serde_json::Value) {
+/// POSTs an eviction; returns the HTTP status code and the body.
+fn evict(server: &Server, directory: &std::path::Path, pod: &str) -> (String, serde_json::Value) {
     let body = format!(
         r#"{{"apiVersion":"policy/v1","kind":"Eviction","metadata":{{"name":"{pod}","namespace":"default"}}}}"#
     );
-    let file = folder.join("eviction.json");
+    let file = directory.join("eviction.json");
     std::fs::write(&file, body).unwrap();
     let output = Command::new("curl")
         .args([
@@ -74,22 +74,22 @@ fn evict(server: &Server, folder: &std::path::Path, pod: &str) -> (String, serde
 }
 
 #[test]
-fn curl_gets_201_429_and_500_as_the_situation_demands() {
+fn curl_gets_201_429_and_500() {
     if !has("kubectl") || !has("curl") {
         return;
     }
-    let folder = tempfile::tempdir().unwrap();
-    let tokens = folder.path().join("tokens.csv");
+    let directory = tempfile::tempdir().unwrap();
+    let tokens = directory.path().join("tokens.csv");
     std::fs::write(&tokens, "sesame,ali,1,\"system:masters\"\n").unwrap();
     let server = Server::start(
-        &folder.path().join("data"),
+        &directory.path().join("data"),
         &["--token-auth-file", tokens.to_str().unwrap()],
     );
     for name in ["p1", "p2", "p3"] {
         ready_pod(&server, name);
     }
 
-    let (code, body) = evict(&server, folder.path(), "p1");
+    let (code, body) = evict(&server, directory.path(), "p1");
     assert_eq!((code.as_str(), &body["status"]), ("201", &"Success".into()));
 
     budget(&server, "b", 2);
@@ -97,7 +97,7 @@ fn curl_gets_201_429_and_500_as_the_situation_demands() {
         &["get", "pdb", "b", "-o", "jsonpath={.status.currentHealthy}"],
         |text| text == "2",
     );
-    let (code, body) = evict(&server, folder.path(), "p2");
+    let (code, body) = evict(&server, directory.path(), "p2");
     assert_eq!(
         (code.as_str(), &body["reason"]),
         ("429", &"TooManyRequests".into())
@@ -105,7 +105,7 @@ fn curl_gets_201_429_and_500_as_the_situation_demands() {
     assert_eq!(body["details"]["causes"][0]["reason"], "DisruptionBudget");
 
     budget(&server, "c", 0);
-    let (code, body) = evict(&server, folder.path(), "p2");
+    let (code, body) = evict(&server, directory.path(), "p2");
     assert_eq!(code, "500");
     assert_eq!(
         body["message"],

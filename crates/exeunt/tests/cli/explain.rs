@@ -1,4 +1,4 @@
-//! `exeunt explain` and `exeunt lint` as whole commands: exit code, data, talk.
+//! `exeunt explain` and `exeunt lint` as whole commands: exit code, standard output and error.
 
 use std::path::Path;
 
@@ -51,11 +51,11 @@ items:
   status: {observedGeneration: 1, expectedPods: 2, desiredHealthy: 1, currentHealthy: 1, disruptionsAllowed: 0}
 "#;
 
-/// Runs the command in a folder; gives exit code, standard output and standard error as one text.
-fn run(folder: &Path, arguments: &[&str]) -> String {
+/// Runs the command in a directory; returns exit code, standard output and standard error.
+fn run(directory: &Path, arguments: &[&str]) -> String {
     let output = exeunt()
-        .current_dir(folder)
-        .env("KUBECONFIG", folder.join("none"))
+        .current_dir(directory)
+        .env("KUBECONFIG", directory.join("none"))
         .args(arguments)
         .output()
         .expect("the binary starts");
@@ -68,76 +68,76 @@ fn run(folder: &Path, arguments: &[&str]) -> String {
     )
 }
 
-fn folder() -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("cluster.yaml"), FILE).unwrap();
-    folder
+fn directory() -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("cluster.yaml"), FILE).unwrap();
+    directory
 }
 
 #[test]
-fn a_pod_of_a_file_is_explained_without_a_cluster() {
+fn explain_reads_a_file_instead_of_a_cluster() {
     insta::assert_snapshot!(run(
-        folder().path(),
+        directory().path(),
         &["explain", "web-0", "-f", "cluster.yaml"]
     ));
 }
 
 #[test]
-fn an_explanation_for_programs_has_the_same_facts() {
-    let folder = folder();
+fn explain_prints_json() {
+    let directory = directory();
     let output = exeunt()
-        .current_dir(folder.path())
+        .current_dir(directory.path())
         .args(["explain", "pdb/web", "-f", "cluster.yaml", "-o", "json"])
         .output()
         .unwrap();
-    let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(
-        (&told[0]["verdict"], &told[0]["subject"]["kind"]),
+        (&report[0]["verdict"], &report[0]["subject"]["kind"]),
         (&"refused".into(), &"PodDisruptionBudget".into())
     );
     assert!(
-        told[0]["problems"]
+        report[0]["problems"]
             .as_array()
             .unwrap()
             .iter()
             .any(|problem| problem["id"] == "unready-pods"),
-        "{told}"
+        "{report}"
     );
 }
 
 #[test]
-fn what_cannot_be_explained_is_told_with_a_way_out() {
-    let folder = folder();
+fn explain_errors_come_with_a_hint() {
+    let directory = directory();
     insta::assert_snapshot!(run(
-        folder.path(),
+        directory.path(),
         &["explain", "nobody", "-f", "cluster.yaml"]
     ));
     insta::assert_snapshot!(run(
-        folder.path(),
+        directory.path(),
         &["explain", "service/web", "-f", "cluster.yaml"]
     ));
     insta::assert_snapshot!(run(
-        folder.path(),
+        directory.path(),
         &["explain", "web-0", "-f", "missing.yaml"]
     ));
-    std::fs::write(folder.path().join("broken.yaml"), "a: [").unwrap();
+    std::fs::write(directory.path().join("broken.yaml"), "a: [").unwrap();
     insta::assert_snapshot!(run(
-        folder.path(),
+        directory.path(),
         &["explain", "web-0", "-f", "broken.yaml"]
     ));
 }
 
 #[test]
-fn lint_fails_by_severity_and_tells_file_and_line() {
-    let folder = folder();
+fn lint_fails_by_severity_and_prints_file_and_line() {
+    let directory = directory();
     let pod = "# A pod.\napiVersion: v1\nkind: Pod\nmetadata: {name: bare}\nspec: {containers: [{name: c, image: i}]}\n";
-    std::fs::write(folder.path().join("pod.yaml"), pod).unwrap();
+    std::fs::write(directory.path().join("pod.yaml"), pod).unwrap();
     insta::assert_snapshot!(run(
-        folder.path(),
+        directory.path(),
         &["lint", "-f", "cluster.yaml", "-f", "pod.yaml"]
     ));
     let failing = run(
-        folder.path(),
+        directory.path(),
         &["lint", "-f", "pod.yaml", "--fail-on", "warning"],
     );
     assert!(
@@ -145,7 +145,7 @@ fn lint_fails_by_severity_and_tells_file_and_line() {
         "{failing}"
     );
     let sarif = exeunt()
-        .current_dir(folder.path())
+        .current_dir(directory.path())
         .args(["lint", "-f", "pod.yaml", "-o", "sarif"])
         .output()
         .unwrap();
@@ -162,9 +162,9 @@ fn lint_fails_by_severity_and_tells_file_and_line() {
 }
 
 #[tokio::test]
-async fn a_refused_eviction_of_a_running_cluster_is_explained_and_the_server_agrees() {
-    let folder = tempfile::tempdir().unwrap();
-    let server = Server::start(folder.path(), &["--nodes", "1"]);
+async fn explain_agrees_with_the_server_about_a_refused_eviction() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(directory.path(), &["--nodes", "1"]);
     let client = server.client().await;
     let pods = Api::<Pod>::default_namespaced(client.clone());
     let labels = json!({"app": "web"});
@@ -178,7 +178,7 @@ async fn a_refused_eviction_of_a_running_cluster_is_explained_and_the_server_agr
         )
         .await
         .unwrap();
-    // The account of the namespace comes a moment after the server.
+    // Pods need the default service account, which a controller creates after the start.
     let pod: Pod = serde_json::from_value(pod).unwrap();
     let healthy = async {
         while pods.create(&PostParams::default(), &pod).await.is_err() {
@@ -211,29 +211,30 @@ async fn a_refused_eviction_of_a_running_cluster_is_explained_and_the_server_agr
             text(&output.stderr),
         )
     };
-    let (code, told, talk) = explain(&["web"]);
-    assert_eq!(code, Some(0), "{told}{talk}");
+    let (code, report, stderr) = explain(&["web"]);
+    assert_eq!(code, Some(0), "{report}{stderr}");
     assert!(
-        told.starts_with(
+        report.starts_with(
             "web cannot be evicted: budget web allows 0 disruptions (needs 1 healthy of 1, has 1)"
         ),
-        "{told}"
+        "{report}"
     );
     assert!(
-        told.contains("429: Cannot evict pod as it would violate the pod's disruption budget.")
-            && told.contains("so it says here"),
-        "{told}"
+        report.contains("429: Cannot evict pod as it would violate the pod's disruption budget.")
+            && report.contains("so it says here"),
+        "{report}"
     );
-    let (code, told, _) = explain(&["node/node-1", "--ask=false"]);
+    let (code, report, _) = explain(&["node/node-1", "--ask=false"]);
     assert_eq!(
-        (code, told.lines().next()),
+        (code, report.lines().next()),
         (Some(0), Some("node-1 has 1 pod: 1 cannot")),
-        "{told}"
+        "{report}"
     );
-    let (code, told, talk) = explain(&["web", "--as", "nobody"]);
-    assert_eq!((code, told.as_str()), (Some(1), ""));
+    let (code, report, stderr) = explain(&["web", "--as", "nobody"]);
+    assert_eq!((code, report.as_str()), (Some(1), ""));
     assert!(
-        talk.contains("or it may not be seen") && talk.contains("hint:"),
-        "{talk}"
+        stderr.contains("not found in namespace default, and nodes cannot be read")
+            && stderr.contains("hint:"),
+        "{stderr}"
     );
 }

@@ -1,5 +1,4 @@
-//! The real kubectl from `apply` to `uncordon`, and a watch that sees the budget kept all the
-//! while.
+//! kubectl from `apply` to `uncordon`, and a watch that checks the budget all the time.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
@@ -37,8 +36,7 @@ spec:
   unhealthyPodEvictionPolicy: AlwaysAllow
 "#;
 
-/// Follows the pods and gives the smallest number of ready ones ever seen after `settled` were
-/// ready.
+/// Watches the pods and returns the smallest number of ready ones after `settled` were ready.
 async fn fewest_ready(
     client: Client,
     settled: usize,
@@ -85,12 +83,12 @@ fn is_ready(pod: &Pod) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn kubectl_drains_a_node_and_the_budget_is_kept() {
+async fn kubectl_drains_a_node_and_the_budget_holds() {
     if !has("kubectl") {
         return;
     }
-    let folder = tempfile::tempdir().unwrap();
-    let server = Server::start(folder.path(), &["--nodes", "3"]);
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(directory.path(), &["--nodes", "3"]);
     assert_eq!(
         server.feed(&["apply", "-f", "-"], APPLICATION),
         "deployment.apps/web created\npoddisruptionbudget.policy/nginx-pdb created\n"
@@ -209,7 +207,7 @@ async fn kubectl_drains_a_node_and_the_budget_is_kept() {
     );
     assert!(server.run(&["get", "events"]).contains("Started"));
 
-    // A watch of kubectl's own sees the drain.
+    // `kubectl get --watch` prints the drain.
     let mut watch = server
         .kubectl(&["get", "pods", "-w", "--no-headers"])
         .stdout(Stdio::piped())
@@ -311,8 +309,8 @@ fn pods_that_never_become_ready_block_the_drain_until_the_policy_allows_them() {
     if !has("kubectl") {
         return;
     }
-    let folder = tempfile::tempdir().unwrap();
-    let server = Server::start(folder.path(), &["--nodes", "1"]);
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(directory.path(), &["--nodes", "1"]);
     server.feed(&["apply", "-f", "-"], BROKEN);
     server.until(
         &["get", "pods", "-o", "jsonpath={.items[*].status.phase}"],
@@ -335,13 +333,13 @@ fn pods_that_never_become_ready_block_the_drain_until_the_policy_allows_them() {
         .output()
         .unwrap();
     assert!(!refused.status.success(), "{}", shown(&refused));
-    let talk = String::from_utf8_lossy(&refused.stderr);
+    let stderr = String::from_utf8_lossy(&refused.stderr);
     assert!(
-        talk.contains("Cannot evict pod as it would violate the pod's disruption budget."),
-        "{talk}"
+        stderr.contains("Cannot evict pod as it would violate the pod's disruption budget."),
+        "{stderr}"
     );
 
-    // A direct deletion asks no budget.
+    // A deletion bypasses the budget.
     let pod = server.run(&["get", "pods", "-o", "jsonpath={.items[0].metadata.name}"]);
     server.run(&["delete", "pod", &pod]);
 

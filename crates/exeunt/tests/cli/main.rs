@@ -1,8 +1,8 @@
-//! The binary as its users meet it: real processes, real sockets, the real kubectl.
+//! The binary with real processes, sockets and kubectl.
 //!
-//! Every test has a server of its own on a free port with a data directory of its own. Waiting is
-//! for a condition, with a bound. A missing tool is a loud skip, and a failure when
-//! `EXEUNT_REQUIRE_TOOLS=1`.
+//! Every test has its own server on a free port, with its own data directory. Tests wait for
+//! conditions, with a limit. A test whose tool is missing prints that it is skipped, or fails if
+//! `EXEUNT_REQUIRE_TOOLS` is 1.
 
 #![expect(
     clippy::unwrap_used,

@@ -1,10 +1,10 @@
-//! `exeunt plan` from a file, as a whole command: what is printed, and the exit code.
+//! `exeunt plan` on a file, as a whole command: exit code, standard output and error.
 
 use crate::support::exeunt;
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cli/data/snapshot.yaml");
 
-/// Exit code, standard output and standard error.
+/// Runs the command; returns exit code, standard output and standard error.
 fn plan(arguments: &[&str]) -> String {
     let output = exeunt()
         .arg("plan")
@@ -21,17 +21,17 @@ fn plan(arguments: &[&str]) -> String {
 }
 
 #[test]
-fn a_plan_is_made_from_a_file_alone() {
+fn plan_reads_a_file_instead_of_a_cluster() {
     insta::assert_snapshot!(plan(&["a", "-f", FILE]));
 }
 
 #[test]
-fn nodes_are_chosen_by_labels_and_a_drain_of_all_of_them_cannot_finish() {
+fn plan_selects_nodes_by_labels_and_fails_if_the_drain_cannot_finish() {
     insta::assert_snapshot!(plan(&["-l", "pool=blue", "-f", FILE, "--parallel", "2"]));
 }
 
 #[test]
-fn a_plan_is_json_for_programs() {
+fn plan_prints_json() {
     let printed = plan(&["a", "-f", FILE, "-o", "json"]);
     let json = printed.strip_prefix("exit 0\n").expect("it finishes");
     let plan: serde_json::Value = serde_json::from_str(json).expect("JSON");
@@ -41,19 +41,22 @@ fn a_plan_is_json_for_programs() {
 }
 
 #[test]
-fn what_is_wrong_with_files_and_nodes_is_told_with_a_way_out() {
+fn plan_errors_come_with_a_hint() {
     insta::assert_snapshot!(plan(&["x", "-f", FILE]));
-    let told = plan(&[
+    let report = plan(&[
         "a",
         "-f",
         concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"),
     ]);
     assert!(
-        told.starts_with("exit 1")
-            && told.contains("hint: make a whole one with: kubectl get nodes,"),
-        "{told}"
+        report.starts_with("exit 1")
+            && report.contains("hint: write a complete snapshot with: kubectl get nodes,"),
+        "{report}"
     );
-    let told = plan(&["a", "-f", "nowhere.yaml"]);
-    assert!(told.contains("error: cannot read nowhere.yaml"), "{told}");
+    let report = plan(&["a", "-f", "nowhere.yaml"]);
+    assert!(
+        report.contains("error: cannot read nowhere.yaml"),
+        "{report}"
+    );
     assert!(plan(&[]).starts_with("exit 2"));
 }

@@ -1,16 +1,16 @@
-//! What can go wrong is told clearly: a message, a hint, an exit code; and on the wire a Status.
+//! Errors of the binary have a message, a hint and an exit code; errors of the API are a Status.
 
 use std::io::Write as _;
 
 use crate::support::{Server, exeunt, has, shown};
 
-/// Runs the binary, which must fail with this code and these words on standard error.
+/// Runs the binary and asserts its exit code and that standard error contains these words.
 fn check(arguments: &[&str], code: i32, words: &[&str]) {
     let output = exeunt()
         .args(arguments)
         .output()
         .expect("the binary starts");
-    let talk = String::from_utf8_lossy(&output.stderr);
+    let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(
         output.status.code(),
         Some(code),
@@ -19,15 +19,15 @@ fn check(arguments: &[&str], code: i32, words: &[&str]) {
     );
     for word in words {
         assert!(
-            talk.contains(word),
-            "{arguments:?} does not say {word:?}: {talk}"
+            stderr.contains(word),
+            "{arguments:?} does not print {word:?}: {stderr}"
         );
     }
-    assert!(!talk.contains("panicked"), "{talk}");
+    assert!(!stderr.contains("panicked"), "{stderr}");
 }
 
 #[test]
-fn bad_flags_are_refused_by_name() {
+fn invalid_flags_are_named() {
     check(
         &["serve", "--listen", "nonsense"],
         2,
@@ -53,9 +53,9 @@ fn bad_flags_are_refused_by_name() {
 }
 
 #[test]
-fn a_token_file_with_a_bad_line_is_refused_with_the_line() {
-    let folder = tempfile::tempdir().unwrap();
-    let tokens = folder.path().join("tokens.csv");
+fn an_invalid_token_file_is_refused_with_the_line() {
+    let directory = tempfile::tempdir().unwrap();
+    let tokens = directory.path().join("tokens.csv");
     std::fs::write(&tokens, "good,ali,1\nbad\n").unwrap();
     check(
         &[
@@ -73,10 +73,10 @@ fn a_token_file_with_a_bad_line_is_refused_with_the_line() {
 }
 
 #[test]
-fn a_data_directory_in_use_is_told_from_other_faults() {
-    let folder = tempfile::tempdir().unwrap();
-    let _server = Server::start(folder.path(), &[]);
-    let path = folder.path().to_str().unwrap();
+fn a_data_directory_in_use_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let _server = Server::start(directory.path(), &[]);
+    let path = directory.path().to_str().unwrap();
     check(
         &["serve", "--listen", "127.0.0.1:0", "--data-dir", path],
         1,
@@ -85,11 +85,11 @@ fn a_data_directory_in_use_is_told_from_other_faults() {
 }
 
 #[test]
-fn a_port_in_use_is_told() {
-    let folder = tempfile::tempdir().unwrap();
+fn a_port_in_use_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    let path = folder.path().to_str().unwrap();
+    let path = directory.path().to_str().unwrap();
     check(
         &["serve", "--listen", &address, "--data-dir", path],
         1,
@@ -98,17 +98,17 @@ fn a_port_in_use_is_told() {
 }
 
 #[test]
-fn a_corrupt_store_is_told_and_left_as_it_is() {
-    let folder = tempfile::tempdir().unwrap();
-    Server::start(folder.path(), &[]).terminate();
-    let store = folder.path().join("store");
+fn a_corrupt_store_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    Server::start(directory.path(), &[]).terminate();
+    let store = directory.path().join("store");
     let mut spoilt = 0;
-    let mut folders = vec![store];
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).unwrap() {
+    let mut directories = vec![store];
+    while let Some(directory) = directories.pop() {
+        for entry in std::fs::read_dir(directory).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
-                folders.push(path);
+                directories.push(path);
             } else if !path.to_string_lossy().contains("lock") {
                 std::fs::File::create(&path)
                     .unwrap()
@@ -118,14 +118,14 @@ fn a_corrupt_store_is_told_and_left_as_it_is() {
             }
         }
     }
-    assert!(spoilt > 0, "there is a store to spoil");
+    assert!(spoilt > 0, "the store has files");
     check(
         &[
             "serve",
             "--listen",
             "127.0.0.1:0",
             "--data-dir",
-            folder.path().to_str().unwrap(),
+            directory.path().to_str().unwrap(),
         ],
         1,
         &["store", "hint:"],
@@ -133,18 +133,18 @@ fn a_corrupt_store_is_told_and_left_as_it_is() {
 }
 
 #[test]
-fn bad_requests_get_a_status() {
+fn invalid_requests_get_a_status() {
     if !has("curl") {
         return;
     }
-    let folder = tempfile::tempdir().unwrap();
-    let tokens = folder.path().join("tokens.csv");
+    let directory = tempfile::tempdir().unwrap();
+    let tokens = directory.path().join("tokens.csv");
     std::fs::write(&tokens, "sesame,ali,1,\"system:masters\"\n").unwrap();
     let server = Server::start(
-        &folder.path().join("data"),
+        &directory.path().join("data"),
         &["--token-auth-file", tokens.to_str().unwrap()],
     );
-    let large = folder.path().join("large.json");
+    let large = directory.path().join("large.json");
     std::fs::write(
         &large,
         format!(r#"{{"data":{{"a":"{}"}}}}"#, "x".repeat(3 * 1024 * 1024)),
@@ -200,7 +200,7 @@ fn bad_requests_get_a_status() {
             "{path}: {status}"
         );
     }
-    // Nothing of it was stored, and the server is well.
+    // The server still works.
     let output = std::process::Command::new("curl")
         .args(["--silent", "--insecure"])
         .arg(format!("{}/readyz", server.url))

@@ -1,4 +1,4 @@
-//! A server in a process of its own, and the tools that talk to it.
+//! A server in its own process, and the clients that the tests run against it.
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use kube::{Client, Config};
 
-/// Nothing waits longer; a busy machine needs some room.
+/// The limit of every wait. It is far above what is needed, so that a busy machine passes.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The binary under test.
@@ -21,12 +21,12 @@ pub(crate) fn exeunt() -> Command {
     command
 }
 
-/// `exeunt serve`; killed when dropped.
+/// A running `exeunt serve`. Dropping it kills the process.
 pub(crate) struct Server {
     process: Child,
-    /// As the ready line tells it.
+    /// The URL of the API, from the line that announces readiness.
     pub(crate) url: String,
-    /// As the ready line tells it.
+    /// The path of the kubeconfig, from the same line.
     pub(crate) kubeconfig: PathBuf,
     kubectl: PathBuf,
 }
@@ -48,7 +48,7 @@ impl Server {
             let mut reader = BufReader::new(stdout);
             let mut first = String::new();
             drop(reader.read_line(&mut first).map(|_| sender.send(first)));
-            // Nobody else reads: a full pipe must not stop the server.
+            // A full pipe would block the server.
             drop(reader.read_to_end(&mut Vec::new()));
         });
         let line = line.recv_timeout(PATIENCE).expect("a ready line");
@@ -66,29 +66,29 @@ impl Server {
         }
     }
 
-    /// The same server, asked with another kubectl than the one on the path.
+    /// Uses another kubectl than the one on the PATH.
     pub(crate) fn using(mut self, kubectl: PathBuf) -> Self {
         self.kubectl = kubectl;
         self
     }
 
-    /// Where the kernel tells about it.
+    /// The process id.
     pub(crate) fn pid(&self) -> u32 {
         self.process.id()
     }
 
-    /// True while it runs.
+    /// Returns whether the process runs.
     pub(crate) fn is_alive(&mut self) -> bool {
         matches!(self.process.try_wait(), Ok(None))
     }
 
-    /// SIGKILL: no chance to write anything.
+    /// Sends SIGKILL: the server cannot write anything more.
     pub(crate) fn kill(mut self) {
         self.process.kill().expect("the process can be killed");
         self.process.wait().expect("the process ends");
     }
 
-    /// SIGTERM; gives the exit code.
+    /// Sends SIGTERM; returns the exit code.
     pub(crate) fn terminate(mut self) -> Option<i32> {
         let status = Command::new("kill")
             .arg(self.process.id().to_string())
@@ -98,30 +98,30 @@ impl Server {
         self.process.wait().expect("the process ends").code()
     }
 
-    /// A client of its own for watches.
+    /// Returns a new client.
     pub(crate) async fn client(&self) -> Client {
         let file = kube::config::Kubeconfig::read_from(&self.kubeconfig).expect("a kubeconfig");
         let mut config =
             Config::from_custom_kubeconfig(file, &kube::config::KubeConfigOptions::default())
                 .await
                 .expect("a config");
-        // It would ask again for minutes when an eviction is refused.
+        // By default it repeats refused evictions for minutes.
         config.default_retry = false;
         Client::try_from(config).expect("a client")
     }
 
-    /// kubectl with this server's kubeconfig and no cache of another one.
+    /// Returns a kubectl command with this server's kubeconfig and its own cache.
     pub(crate) fn kubectl(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.kubectl);
         command
             .env("KUBECONFIG", &self.kubeconfig)
-            .env("HOME", self.kubeconfig.parent().expect("a folder"))
+            .env("HOME", self.kubeconfig.parent().expect("a directory"))
             .args(arguments)
             .stdin(Stdio::null());
         command
     }
 
-    /// Runs kubectl, which must succeed; gives its standard output.
+    /// Runs kubectl, which must succeed; returns its standard output.
     pub(crate) fn run(&self, arguments: &[&str]) -> String {
         let output = self.kubectl(arguments).output().expect("kubectl runs");
         assert!(
@@ -132,7 +132,7 @@ impl Server {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
-    /// Runs kubectl, which must fail; gives its standard error.
+    /// Runs kubectl, which must fail; returns its standard error.
     pub(crate) fn refused(&self, arguments: &[&str]) -> String {
         let output = self.kubectl(arguments).output().expect("kubectl runs");
         assert!(
@@ -154,7 +154,7 @@ impl Server {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
-    /// Runs kubectl with this text on its standard input; it must fail. Gives its standard error.
+    /// Runs kubectl with this text on its standard input; it must fail. Returns its standard error.
     pub(crate) fn refused_with(&self, arguments: &[&str], text: &str) -> String {
         let output = self.fed(arguments, text);
         assert!(
@@ -165,7 +165,8 @@ impl Server {
         String::from_utf8_lossy(&output.stderr).into_owned()
     }
 
-    /// Runs kubectl with this text on its standard input, however it ends.
+    /// Runs kubectl with this text on its standard input; returns its output whether it fails or
+    /// not.
     pub(crate) fn fed(&self, arguments: &[&str], text: &str) -> Output {
         let mut child = self
             .kubectl(arguments)
@@ -179,7 +180,7 @@ impl Server {
         child.wait_with_output().expect("kubectl ends")
     }
 
-    /// Runs kubectl again and again until its output passes; gives that output.
+    /// Repeats kubectl until its output passes; returns that output.
     pub(crate) fn until(&self, arguments: &[&str], passes: impl Fn(&str) -> bool) -> String {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -190,7 +191,7 @@ impl Server {
             }
             assert!(
                 Instant::now() < deadline,
-                "kubectl {arguments:?} never showed it: {}",
+                "the output of kubectl {arguments:?} does not pass: {}",
                 shown(&output)
             );
             std::thread::sleep(Duration::from_millis(100));
@@ -205,7 +206,7 @@ impl Drop for Server {
     }
 }
 
-/// Both streams and the exit code, for messages.
+/// Formats the exit code and both streams for messages.
 pub(crate) fn shown(output: &Output) -> String {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     format!(
@@ -216,7 +217,8 @@ pub(crate) fn shown(output: &Output) -> String {
     )
 }
 
-/// True when the tool is there. Otherwise says so, and fails where nothing may be skipped.
+/// Returns whether the tool is installed. If not, prints that the test is skipped, or fails if
+/// `EXEUNT_REQUIRE_TOOLS` is 1.
 pub(crate) fn has(tool: &str) -> bool {
     let found = Command::new(tool)
         .arg("--help")

@@ -1,6 +1,6 @@
-//! `exeunt drain` for somebody at a terminal: the live table, the question before something is
-//! lost, and Ctrl-C. The terminal is a pseudo-terminal of this process; everything that the command
-//! writes is read as it comes, and nothing is waited for but words that must appear.
+//! `exeunt drain` on a terminal: the live table, the confirmation before something is lost, and
+//! Ctrl-C. The terminal is a pseudo-terminal of this process. The tests read everything that the
+//! command writes as it arrives, and wait only for words that must appear.
 
 use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
@@ -15,7 +15,7 @@ use pty_process::blocking::{Command, Pty, open};
 use crate::drain::APPLICATION;
 use crate::support::{PATIENCE, Server, exeunt, has};
 
-/// A pod that nobody makes again.
+/// A pod without a controller.
 const BARE: &str = r#"
 apiVersion: v1
 kind: Pod
@@ -23,23 +23,43 @@ metadata: {name: bare}
 spec: {containers: [{name: c, image: i}]}
 "#;
 
-/// What the terminal sends when somebody presses the keys for an interrupt.
+/// What a terminal sends for Ctrl-C.
 const CTRL_C: &[u8] = b"\x03";
 
-/// The command at a terminal.
+/// The command on a terminal.
 struct Session {
     child: Child,
     pty: Arc<Pty>,
-    /// Pieces of what is written, until the command has ended.
+    /// Output as it arrives; disconnected when the command has ended.
     pieces: Receiver<Vec<u8>>,
     written: String,
 }
 
 impl Session {
     fn start(server: &Server, arguments: &[&str]) -> Self {
+        Self::spawn(server, exeunt(), arguments)
+    }
+
+    /// Starts the command as a script's background job or `nohup` would: with SIGINT ignored. A
+    /// process inherits that.
+    fn start_with_sigint_ignored(server: &Server, arguments: &[&str]) -> Self {
+        let program = exeunt();
+        let mut shell = std::process::Command::new("sh");
+        shell
+            .args(["-c", "trap '' INT; exec \"$0\" \"$@\""])
+            .arg(program.get_program());
+        for (name, value) in program.get_envs() {
+            match value {
+                Some(value) => shell.env(name, value),
+                None => shell.env_remove(name),
+            };
+        }
+        Self::spawn(server, shell, arguments)
+    }
+
+    fn spawn(server: &Server, mut command: std::process::Command, arguments: &[&str]) -> Self {
         let (pty, pts) = open().expect("a pseudo-terminal");
         pty.resize(Size::new(24, 100)).expect("a window");
-        let mut command = exeunt();
         command
             .args(arguments)
             .env("KUBECONFIG", &server.kubeconfig)
@@ -51,7 +71,7 @@ impl Session {
         let reader = Arc::clone(&pty);
         std::thread::spawn(move || {
             let mut piece = [0; 4096];
-            // On Linux the end of the other side is an error and no end of file.
+            // On Linux, reading fails when the command has closed the terminal.
             while let Ok(length @ 1..) = (&*reader).read(&mut piece) {
                 drop(sender.send(piece[..length].to_vec()));
             }
@@ -70,12 +90,12 @@ impl Session {
             .expect("the terminal takes keys");
     }
 
-    /// Waits until these words have been written.
+    /// Waits until the output contains these words.
     fn shows(&mut self, words: &str) {
         self.until(words, |written| written.contains(words));
     }
 
-    /// Waits until what has been written passes.
+    /// Waits until the output passes.
     fn until(&mut self, what: &str, passes: impl Fn(&str) -> bool) {
         let deadline = Instant::now() + PATIENCE;
         while !passes(&self.written) {
@@ -87,7 +107,7 @@ impl Session {
         }
     }
 
-    /// Waits for the end; gives the exit code and everything that was written.
+    /// Waits for the end; returns the exit code and the whole output.
     fn end(mut self) -> (Option<i32>, String) {
         let deadline = Instant::now() + PATIENCE;
         while let Ok(piece) = self
@@ -98,7 +118,7 @@ impl Session {
         }
         assert!(
             Instant::now() < deadline,
-            "it never ends:\n{}",
+            "the command does not end:\n{}",
             self.written
         );
         let code = self.child.wait().expect("it has ended").code();
@@ -113,9 +133,9 @@ impl Drop for Session {
     }
 }
 
-/// A server with one node and these objects, once the pod is ready.
-fn server_with(folder: &tempfile::TempDir, objects: &str, pod: &str) -> Server {
-    let server = Server::start(folder.path(), &["--nodes", "1"]);
+/// Starts a server with one node and these objects, and waits until the pod runs.
+fn server_with(directory: &tempfile::TempDir, objects: &str, pod: &str) -> Server {
+    let server = Server::start(directory.path(), &["--nodes", "1"]);
     server.until(&["get", "serviceaccount", "default"], |_| true);
     server.feed(&["apply", "-f", "-"], objects);
     server.until(
@@ -136,12 +156,12 @@ fn is_cordoned(server: &Server) -> bool {
 }
 
 #[test]
-fn the_table_shows_what_is_refused_and_ctrl_c_says_where_the_node_stands() {
+fn the_table_shows_refusals_and_ctrl_c_reports_the_state_of_the_node() {
     if !has("kubectl") {
         return;
     }
-    let folder = tempfile::tempdir().unwrap();
-    let server = server_with(&folder, APPLICATION, "web-1");
+    let directory = tempfile::tempdir().unwrap();
+    let server = server_with(&directory, APPLICATION, "web-1");
     server.until(
         &[
             "get",
@@ -155,13 +175,13 @@ fn the_table_shows_what_is_refused_and_ctrl_c_says_where_the_node_stands() {
 
     let mut session = Session::start(&server, &["drain", "node-1"]);
     session.shows("node/node-1 cordoned");
-    // Both are asked for at the same moment, and either may be the first.
+    // Both evictions are requested at the same time, and either may be granted.
     let heading = "node-1  2 pods: 1 gone, 1 refused\r\n  default/web-";
     let lines = ["0", "1"].map(|number| format!("{heading}{number}  refused by default/web for "));
     session.until("which one is refused", |written| {
         lines.iter().any(|line| written.contains(line))
     });
-    // It is drawn again over itself, and the time goes on.
+    // The table is redrawn in place, with increasing times.
     session.shows("\u{1b}[J");
     session.until("another time", |written| {
         let times = lines
@@ -172,7 +192,7 @@ fn the_table_shows_what_is_refused_and_ctrl_c_says_where_the_node_stands() {
     });
     assert!(
         !session.written.contains("error when evicting"),
-        "the table shows it: {}",
+        "the table shows refusals: {}",
         session.written
     );
     session.press(CTRL_C);
@@ -180,26 +200,28 @@ fn the_table_shows_what_is_refused_and_ctrl_c_says_where_the_node_stands() {
     assert_eq!(code, Some(1), "{written}");
     let (_, last) = written
         .rsplit_once("\u{1b}[J")
-        .expect("the table is taken away at the end");
+        .expect("the table is erased at the end");
     let last = last.replace('\r', "");
     assert!(
         last.starts_with("node/node-1 is cordoned: 2 pods: 1 gone, 1 refused\n"),
         "{last:?}"
     );
     assert!(
-        last.contains("error: interrupted: accepted evictions continue, no others are requested\n"),
+        last.contains(
+            "error: interrupted: accepted evictions continue, and no others are requested\n"
+        ),
         "{last:?}"
     );
     assert!(
         last.contains(
-            "hint: run the same command to continue, or exeunt uncordon node-1 to undo the cordon\n"
+            "hint: continue with the same command, or undo with: exeunt uncordon node-1\n"
         ),
         "{last:?}"
     );
     assert!(!last.contains("\u{1b}[3"), "NO_COLOR is set: {last:?}");
-    assert!(is_cordoned(&server), "as it was told");
+    assert!(is_cordoned(&server), "the node stays cordoned");
 
-    // The same command goes on: nothing holds the second pod any more.
+    // The same command continues: without the budget nothing blocks the second pod.
     server.run(&["delete", "pdb", "web"]);
     let (code, written) = Session::start(&server, &["drain", "node-1"]).end();
     assert!(
@@ -209,36 +231,45 @@ fn the_table_shows_what_is_refused_and_ctrl_c_says_where_the_node_stands() {
 }
 
 #[test]
-fn a_question_comes_before_something_is_lost_and_only_yes_is_yes() {
+fn a_drain_that_loses_something_asks_first_and_only_yes_continues() {
     if !has("kubectl") {
         return;
     }
-    let folder = tempfile::tempdir().unwrap();
-    let server = server_with(&folder, BARE, "bare");
+    let directory = tempfile::tempdir().unwrap();
+    let server = server_with(&directory, BARE, "bare");
     for answer in ["n\n", "\n", "yellow\n", "\x04"] {
         let mut session = Session::start(&server, &["drain", "node-1", "--force"]);
         session.shows("This cannot be undone:");
-        session.shows("these pods have no controller that replaces them: default/bare");
-        session.shows("Go on? [y/N] ");
+        session.shows("no controller will make these pods again: default/bare");
+        session.shows("Continue? [y/N] ");
         session.press(answer.as_bytes());
         let (code, written) = session.end();
         assert_eq!(code, Some(1), "{answer:?}: {written}");
         assert!(
-            written.contains("error: nothing was done")
-                && written.contains("hint: --yes asks no questions"),
+            written.contains("error: not confirmed: nothing was changed")
+                && written.contains("hint: use --yes to skip this question"),
             "{written}"
         );
         assert!(!is_cordoned(&server), "{answer:?}");
     }
-    let mut session = Session::start(&server, &["drain", "node-1", "--force"]);
-    session.shows("Go on? [y/N] ");
-    session.press(CTRL_C);
-    let (code, written) = session.end();
-    assert_ne!(code, Some(0), "{written}");
-    assert!(!is_cordoned(&server), "nothing was done before the answer");
+    let arguments = &["drain", "node-1", "--force"];
+    for mut session in [
+        Session::start(&server, arguments),
+        Session::start_with_sigint_ignored(&server, arguments),
+    ] {
+        session.shows("Continue? [y/N] ");
+        session.press(CTRL_C);
+        let (code, written) = session.end();
+        assert_eq!(code, Some(1), "{written}");
+        assert!(
+            written.contains("error: interrupted: nothing was changed"),
+            "{written}"
+        );
+        assert!(!is_cordoned(&server), "nothing changes before the answer");
+    }
 
     let mut session = Session::start(&server, &["drain", "node-1", "--force"]);
-    session.shows("Go on? [y/N] ");
+    session.shows("Continue? [y/N] ");
     session.press(b"y\n");
     let (code, written) = session.end();
     assert!(
@@ -250,23 +281,26 @@ fn a_question_comes_before_something_is_lost_and_only_yes_is_yes() {
 }
 
 #[test]
-fn no_question_is_asked_when_the_answer_was_given_or_nothing_is_lost() {
+fn a_drain_does_not_ask_with_yes_or_when_nothing_is_lost() {
     if !has("kubectl") {
         return;
     }
-    let folder = tempfile::tempdir().unwrap();
-    let server = server_with(&folder, BARE, "bare");
+    let directory = tempfile::tempdir().unwrap();
+    let server = server_with(&directory, BARE, "bare");
     let (code, written) =
         Session::start(&server, &["drain", "node-1", "--force", "--dry-run"]).end();
-    assert!(code == Some(0) && !written.contains("Go on?"), "{written}");
+    assert!(
+        code == Some(0) && !written.contains("Continue?"),
+        "{written}"
+    );
     let (code, written) = Session::start(&server, &["drain", "node-1", "--force", "--yes"]).end();
     assert!(
-        code == Some(0) && !written.contains("Go on?") && written.contains("pod/bare evicted"),
+        code == Some(0) && !written.contains("Continue?") && written.contains("pod/bare evicted"),
         "{written}"
     );
     let (code, written) = Session::start(&server, &["drain", "node-1", "--force"]).end();
     assert!(
-        code == Some(0) && !written.contains("Go on?"),
-        "there is nothing to lose any more: {written}"
+        code == Some(0) && !written.contains("Continue?"),
+        "nothing is left to lose: {written}"
     );
 }

@@ -1,4 +1,4 @@
-//! kube-rs as a controller in a process of its own uses it: over TLS, with the kubeconfig.
+//! kube-rs as a controller in its own process uses it: over TLS, with the kubeconfig.
 
 use futures::{StreamExt as _, TryStreamExt as _};
 use k8s_openapi::api::apps::v1::Deployment;
@@ -20,7 +20,7 @@ fn object<T: DeserializeOwned>(value: Value) -> T {
     serde_json::from_value(value).unwrap()
 }
 
-/// What the server refused with.
+/// The status of a refused request.
 fn refusal<T: std::fmt::Debug>(result: kube::Result<T>) -> Status {
     match result {
         Err(kube::Error::Api(status)) => *status,
@@ -60,8 +60,8 @@ async fn ready(pods: &Api<Pod>, name: &str) {
 
 #[tokio::test]
 async fn objects_are_read_and_written() {
-    let folder = tempfile::tempdir().unwrap();
-    let server = Server::start(folder.path(), &[]);
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(directory.path(), &[]);
     let client = server.client().await;
     assert_eq!(client.apiserver_version().await.unwrap().minor, "36");
 
@@ -81,7 +81,7 @@ async fn objects_are_read_and_written() {
     );
     let mut stale = made.clone();
 
-    // Patches. The manager of an apply owns what it says.
+    // Patches. The field manager of an apply owns the applied fields.
     let mine = PatchParams::apply("kube-rs");
     let merge = Patch::Merge(json!({"data": {"k": null, "m": "1"}}));
     let merged = maps
@@ -170,7 +170,7 @@ async fn objects_are_read_and_written() {
     .unwrap();
 }
 
-/// The names that a fresh watcher finds, in order, and then the names of `more` events.
+/// Returns the names that a new watcher lists, in order, and then the names of `more` events.
 async fn follow(
     client: Client,
     config: watcher::Config,
@@ -201,8 +201,8 @@ async fn follow(
 
 #[tokio::test]
 async fn watchers_see_the_same_whether_they_list_or_stream() {
-    let folder = tempfile::tempdir().unwrap();
-    let server = Server::start(folder.path(), &[]);
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(directory.path(), &[]);
     let client = server.client().await;
     let maps: Api<ConfigMap> = Api::default_namespaced(client.clone());
     let map = |name: &str| {
@@ -242,8 +242,8 @@ async fn watchers_see_the_same_whether_they_list_or_stream() {
 
 #[tokio::test]
 async fn evictions_are_granted_and_refused() {
-    let folder = tempfile::tempdir().unwrap();
-    let server = Server::start(folder.path(), &["--nodes", "2"]);
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(directory.path(), &["--nodes", "2"]);
     let client = server.client().await;
     let pods: Api<Pod> = Api::default_namespaced(client.clone());
     for name in ["p1", "p2"] {
@@ -276,8 +276,8 @@ async fn evictions_are_granted_and_refused() {
         ..EvictParams::default()
     };
     assert!(pods.evict("p1", &dry).await.unwrap().is_success());
-    // `Api::evict` sends its delete options under a name that no server reads, so these go the
-    // other way.
+    // `Api::evict` sends its delete options under a name that no API server reads, so this request is
+    // built by hand.
     let uid = pods.get("p1").await.unwrap().uid().unwrap();
     let pinned = async |uid: &str| {
         let eviction: Eviction = object(
@@ -307,11 +307,11 @@ async fn evictions_are_granted_and_refused() {
 
 #[tokio::test]
 async fn what_a_controller_needs_beside_objects_is_there() {
-    let folder = tempfile::tempdir().unwrap();
-    let server = Server::start(folder.path(), &["--nodes", "1"]);
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(directory.path(), &["--nodes", "1"]);
     let client = server.client().await;
 
-    // Discovery, in both its forms, and a kind that is found by it.
+    // Discovery in both formats, and a kind that is found by it.
     let discovery = Discovery::new(client.clone())
         .filter(&["policy", "apps"])
         .run_aggregated()

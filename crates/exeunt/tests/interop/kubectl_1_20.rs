@@ -1,4 +1,4 @@
-//! A kubectl of 2020: validates by OpenAPI v2 in protobuf, and evicts by `policy/v1beta1`.
+//! kubectl 1.20 (2020): validates with OpenAPI v2 in protobuf, and evicts through `policy/v1beta1`.
 
 use crate::support::Server;
 use crate::tools::{KUBECTL_1_20, named_by};
@@ -23,15 +23,15 @@ spec:
   selector: {matchLabels: {app: web}}
 "#;
 
-/// A server with two nodes, asked with the old kubectl; none when there is no such kubectl.
-fn server(folder: &std::path::Path) -> Option<Server> {
-    named_by(KUBECTL_1_20).map(|kubectl| Server::start(folder, &["--nodes", "2"]).using(kubectl))
+/// Starts a server with two nodes for the old kubectl; returns `None` if that is not installed.
+fn server(directory: &std::path::Path) -> Option<Server> {
+    named_by(KUBECTL_1_20).map(|kubectl| Server::start(directory, &["--nodes", "2"]).using(kubectl))
 }
 
 #[test]
 fn manifests_are_validated_and_explained_by_openapi_v2() {
-    let folder = tempfile::tempdir().unwrap();
-    let Some(server) = server(folder.path()) else {
+    let directory = tempfile::tempdir().unwrap();
+    let Some(server) = server(directory.path()) else {
         return;
     };
     assert_eq!(
@@ -54,13 +54,13 @@ fn manifests_are_validated_and_explained_by_openapi_v2() {
         refused.contains(r#"invalid type for io.k8s.api.apps.v1.DeploymentSpec.replicas: got "string", expected "integer""#),
         "{refused}"
     );
-    // A number passes where a number or a text is meant.
+    // An integer is valid where an integer or a string is expected.
     assert!(
         server
             .feed(&["apply", "-f", "-"], APPLICATION)
             .contains("poddisruptionbudget.policy/web unchanged")
     );
-    // That a dry run is possible is looked up in the document, too.
+    // kubectl also reads from this document whether a dry run is supported.
     let dry = server.feed(
         &["apply", "--dry-run=server", "-f", "-"],
         &APPLICATION.replace("replicas: 3", "replicas: 4"),
@@ -89,8 +89,8 @@ fn manifests_are_validated_and_explained_by_openapi_v2() {
 
 #[test]
 fn rollouts_are_followed_and_undone() {
-    let folder = tempfile::tempdir().unwrap();
-    let Some(server) = server(folder.path()) else {
+    let directory = tempfile::tempdir().unwrap();
+    let Some(server) = server(directory.path()) else {
         return;
     };
     server.feed(&["apply", "-f", "-"], APPLICATION);
@@ -147,8 +147,8 @@ fn rollouts_are_followed_and_undone() {
 
 #[test]
 fn a_node_is_drained_by_evictions_of_the_old_version() {
-    let folder = tempfile::tempdir().unwrap();
-    let Some(server) = server(folder.path()) else {
+    let directory = tempfile::tempdir().unwrap();
+    let Some(server) = server(directory.path()) else {
         return;
     };
     server.feed(&["apply", "-f", "-"], APPLICATION);
@@ -184,7 +184,7 @@ fn a_node_is_drained_by_evictions_of_the_old_version() {
         server.run(&["uncordon", &node]),
         format!("node/{node} uncordoned\n")
     );
-    // No disruption is left to allow, and the drain says so.
+    // The budget allows no further disruption, and the drain prints that.
     server.feed(
         &["apply", "-f", "-"],
         &APPLICATION.replace("maxUnavailable: 1", "maxUnavailable: 0"),

@@ -1,10 +1,10 @@
-//! The server as clients from elsewhere meet it: kubectl of two ages, the clients for Python and
+//! The server with other clients: two versions of kubectl, the official clients for Python and
 //! JavaScript, and kube-rs over TLS.
 //!
-//! Every test has a server of its own. The scripts beside this file say what they assert as they
-//! go; a test only runs them and shows what they printed. Which tools are needed, and which
-//! variables name them, stands in `tools`; a missing one is a loud skip, and a failure when
-//! `EXEUNT_REQUIRE_TOOLS=1`. `.ci/run` installs them all.
+//! Every test has its own server. Scripts print what they assert; their tests run them and print
+//! their output. `tools` lists the tools and the variables that name them. A test whose tool is
+//! missing prints that it is skipped, or fails if `EXEUNT_REQUIRE_TOOLS` is 1. `.ci/run` installs
+//! all tools.
 
 #![expect(
     clippy::unwrap_used,

@@ -1,18 +1,19 @@
-//! Where the tools are, and how a script is run against a server.
+//! The locations of the tools, and how scripts run against a server.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::support::{Server, shown};
 
-/// The kubectl of Debian 12, the oldest that people still have at hand.
+/// The kubectl of Debian 12, the oldest that is still in use.
 pub(crate) const KUBECTL_1_20: &str = "EXEUNT_KUBECTL_1_20";
 /// A Python interpreter that has the package `kubernetes` (see `python/requirements.txt`).
 pub(crate) const PYTHON: &str = "EXEUNT_PYTHON";
-/// The folder into which `npm ci` has put what `javascript/package.json` asks for.
+/// The directory into which `npm ci` installed the packages of `javascript/package.json`.
 pub(crate) const NODE_MODULES: &str = "EXEUNT_NODE_MODULES";
 
-/// What a variable names. Without it says so, and fails where nothing may be skipped.
+/// Returns the path that a variable names. If it is not set, prints that the test is skipped, or
+/// fails if `EXEUNT_REQUIRE_TOOLS` is 1.
 pub(crate) fn named_by(variable: &str) -> Option<PathBuf> {
     let path = std::env::var_os(variable)
         .filter(|path| !path.is_empty())
@@ -20,7 +21,7 @@ pub(crate) fn named_by(variable: &str) -> Option<PathBuf> {
     match &path {
         Some(path) => assert!(
             path.exists(),
-            "{variable} names {}, which is not there",
+            "{variable} names {}, which does not exist",
             path.display()
         ),
         None => {
@@ -34,19 +35,19 @@ pub(crate) fn named_by(variable: &str) -> Option<PathBuf> {
     path
 }
 
-/// Runs a script of this folder against a server of its own with two nodes.
+/// Runs a script of this directory against its own server with two nodes.
 pub(crate) fn run_script(interpreter: &Path, script: &str) {
-    let folder = tempfile::tempdir().unwrap();
-    let server = Server::start(folder.path(), &["--nodes", "2"]);
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(directory.path(), &["--nodes", "2"]);
     let script = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/interop")
         .join(script);
     let output = Command::new(interpreter)
         .arg(&script)
         .arg(&server.kubeconfig)
-        // Nothing is left beside the scripts, nor in the home of whoever runs this.
+        // Caches are not written beside the scripts or into the user's home directory.
         .env("PYTHONDONTWRITEBYTECODE", "1")
-        .env("HOME", folder.path())
+        .env("HOME", directory.path())
         .output()
         .expect("the interpreter starts");
     assert!(

@@ -1,9 +1,8 @@
-//! The real binary on a real disk under steady random traffic, killed again and again, watched from
-//! outside.
+//! The binary on disk under random traffic, killed repeatedly and checked through its API.
 //!
-//! As a test it is short. `cargo xtask soak --minutes 10` runs it for real: half of the time the
-//! server is killed every few seconds, the other half it lives on and its memory is looked at.
-//! `docs/safety.md` says what is checked.
+//! The test is short. `cargo xtask soak --minutes 10` runs longer: for half of the time the server
+//! is killed every few seconds, for the other half it runs on and its memory is measured.
+//! `docs/safety.md` lists what is checked.
 
 #![expect(
     clippy::unwrap_used,
@@ -37,11 +36,11 @@ use crate::promises::Promises;
 use crate::support::Server;
 use crate::traffic::Traffic;
 
-/// How many times the server is killed in the short run.
+/// Number of SIGKILLs in the short run.
 const SHORT_LIVES: u32 = 3;
-/// A life that ends with SIGKILL lasts so long at least, and at most as long again.
+/// The shortest time until a SIGKILL; the longest is twice that.
 const LIFE: Duration = Duration::from_secs(3);
-/// Between two looks at the server and what it has told.
+/// Pause between two checks of the server.
 const LOOK: Duration = Duration::from_secs(1);
 
 fn number(name: &str) -> Option<u64> {
@@ -53,14 +52,14 @@ fn number(name: &str) -> Option<u64> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_is_killed_again_and_again_keeps_its_promises() {
+async fn acknowledged_writes_survive_repeated_kills() {
     let seed = number("EXEUNT_SOAK_SEED").unwrap_or(1);
     let minutes = number("EXEUNT_SOAK_MINUTES");
     eprintln!(
         "EXEUNT_SOAK_SEED={seed}, {}",
         minutes.map_or("short".to_owned(), |minutes| format!("{minutes} minutes"))
     );
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let mut soak = Soak {
         random: Entropy::seeded(seed),
         promises: Arc::new(Promises::default()),
@@ -76,18 +75,18 @@ async fn a_server_that_is_killed_again_and_again_keeps_its_promises() {
         lives < SHORT_LIVES
     } {
         let extra = Duration::from_millis(soak.random.below(3_000));
-        soak.live(folder.path(), LIFE + extra, true).await;
+        soak.live(directory.path(), LIFE + extra, true).await;
         lives += 1;
     }
     if minutes.is_some() {
         soak.measure.begin_long_life();
-        soak.live(folder.path(), half, false).await;
+        soak.live(directory.path(), half, false).await;
     }
-    soak.live(folder.path(), LIFE, false).await;
+    soak.live(directory.path(), LIFE, false).await;
     eprintln!(
         "{lives} SIGKILLs, {}, {}",
-        soak.promises.figures(),
-        soak.observer.figures()
+        soak.promises.counts(),
+        soak.observer.counts()
     );
     eprintln!("{}", soak.measure.report());
     soak.measure
@@ -102,9 +101,9 @@ struct Soak {
 }
 
 impl Soak {
-    /// One life of the server, from the start over what it promised in earlier lives to its end.
-    async fn live(&mut self, folder: &Path, life: Duration, kill: bool) {
-        let mut server = Server::start(folder, &["--nodes", "3"]);
+    /// Runs the server once: starts it, checks what it acknowledged before, and ends it.
+    async fn live(&mut self, directory: &Path, life: Duration, kill: bool) {
+        let mut server = Server::start(directory, &["--nodes", "3"]);
         let client = server.client().await;
         traffic::prepare(&client).await;
         self.promises.check(&client).await;
@@ -113,9 +112,9 @@ impl Soak {
         let end = Instant::now() + life;
         while Instant::now() < end {
             tokio::time::sleep(LOOK.min(life)).await;
-            assert!(server.is_alive(), "the server has ended by itself");
+            assert!(server.is_alive(), "the server has exited");
             self.observer.look();
-            self.measure.take(server.pid(), folder);
+            self.measure.take(server.pid(), directory);
             traffic.check();
         }
         if kill {
@@ -125,13 +124,17 @@ impl Soak {
         } else {
             traffic.stop().await;
             settle(&client).await;
-            assert_eq!(server.terminate(), Some(0), "the server ends in order");
+            assert_eq!(
+                server.terminate(),
+                Some(0),
+                "the server shuts down in order"
+            );
         }
         self.observer.end().await;
     }
 }
 
-/// Waits until every budget tells the truth, which without traffic it must after a while.
+/// Waits until the status of every budget agrees with its pods, now that there is no traffic.
 async fn settle(client: &Client) {
     let end = Instant::now() + Duration::from_secs(240);
     loop {
@@ -141,7 +144,7 @@ async fn settle(client: &Client) {
         }
         assert!(
             Instant::now() < end,
-            "without traffic, budgets still say: {wrong:?}"
+            "without traffic, these statuses remain wrong: {wrong:?}"
         );
         tokio::time::sleep(Duration::from_millis(500)).await;
     }

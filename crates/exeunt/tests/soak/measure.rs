@@ -1,17 +1,17 @@
-//! How much memory and disk the server takes while it runs.
+//! Memory and disk use of the server.
 
 use std::path::Path;
 use std::time::Instant;
 
-/// What a healthy server may grow by in the second half of its long life: less than this part of
-/// what it had, which is the breathing of the allocator and of the history's bounds.
+/// The largest growth of memory in the second half of the long run, as a share of the memory
+/// before: the allocator and the bounded history vary by this much.
 const GROWTH_PERCENT: u64 = 15;
-/// Of the short lives, the last third may have so much more than the first.
+/// The largest growth of memory from the first to the last third of the short runs, as a factor.
 const LIVES_PERCENT: u64 = 25;
 
 #[derive(Debug, Default)]
 pub(crate) struct Measure {
-    /// Resident memory in KiB and the store's size in KiB at the end of each short life.
+    /// Resident memory and size of the store, both in KiB, at the end of each short run.
     lives: Vec<(u64, u64)>,
     newest: Option<(u32, u64, u64)>,
     long: Option<Vec<(u64, u64, u64)>>,
@@ -24,8 +24,8 @@ impl Measure {
         (self.long, self.start) = (Some(Vec::new()), Some(Instant::now()));
     }
 
-    pub(crate) fn take(&mut self, pid: u32, folder: &Path) {
-        let (memory, disk) = (resident(pid), size(&folder.join("store")));
+    pub(crate) fn take(&mut self, pid: u32, directory: &Path) {
+        let (memory, disk) = (resident(pid), size(&directory.join("store")));
         if self.newest.is_some_and(|(last, ..)| last != pid) {
             self.close_life();
         }
@@ -60,7 +60,7 @@ impl Measure {
         )
     }
 
-    /// Fails when memory has grown; short runs tell nothing about it.
+    /// Fails if memory has grown. Short tests do not measure it.
     pub(crate) fn judge(&self, is_long: bool) {
         if !is_long {
             return;
@@ -93,7 +93,7 @@ impl Measure {
     }
 }
 
-/// At most `count` of the values, evenly spread, the last one included.
+/// Returns at most `count` of the values at equal distances, the last one included.
 fn spread<T: Copy>(values: &[T], count: usize) -> Vec<T> {
     let step = values.len().div_ceil(count).max(1);
     let mut some: Vec<T> = values.iter().rev().step_by(step).copied().collect();
@@ -113,8 +113,8 @@ fn resident(pid: u32) -> u64 {
         .unwrap_or(0)
 }
 
-fn size(folder: &Path) -> u64 {
-    let files = std::fs::read_dir(folder)
+fn size(directory: &Path) -> u64 {
+    let files = std::fs::read_dir(directory)
         .into_iter()
         .flatten()
         .filter_map(Result::ok);

@@ -1,5 +1,5 @@
-//! The observer from outside: watches pods and budgets, puts both streams into the one order of
-//! their resource versions, and lets the ledger judge them.
+//! Watches pods and budgets through the API, merges both streams in the order of their resource
+//! versions, and passes them to the ledger.
 
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex};
@@ -19,10 +19,10 @@ use serde_json::Value;
 use testkit::safety::Ledger;
 use tokio::task::JoinHandle;
 
-/// What a controller may take to drop a note, on a busy machine.
+/// The time that a controller may take to remove an expired `disruptedPods` entry.
 const PATIENCE: SignedDuration = SignedDuration::from_secs(90);
 
-/// One write that was seen: revision, kind, name, and the object unless it was removed.
+/// An observed write: revision, kind, name, and the object unless it was deleted.
 type Write = (u64, Kind, String, Option<Value>);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,21 +31,21 @@ enum Kind {
     Budget,
 }
 
-/// What a watch has told.
+/// The events of a watch.
 #[derive(Debug, Default)]
-struct Told {
+struct WatchLog {
     writes: Vec<Write>,
-    /// Everything up to this revision has been told.
+    /// All events up to this revision have arrived.
     until: u64,
     fault: Option<String>,
 }
 
-type Shared = Arc<Mutex<Told>>;
+type SharedLog = Arc<Mutex<WatchLog>>;
 
 #[derive(Debug, Default)]
 pub(crate) struct Observer {
     life: Option<Life>,
-    /// The newest revision that anybody was shown in any life.
+    /// The newest revision that any client has observed.
     newest: u64,
     charges: u64,
     statuses: u64,
@@ -58,13 +58,13 @@ struct Life {
     ledger: Ledger,
     clock: Clock,
     begin: jiff::Timestamp,
-    pods: Shared,
-    budgets: Shared,
+    pods: SharedLog,
+    budgets: SharedLog,
     watches: Vec<JoinHandle<()>>,
 }
 
 impl Observer {
-    /// Begins to watch a server that has just started.
+    /// Starts to watch a server that has just started.
     pub(crate) async fn begin(&mut self, client: &Client) {
         if self.newest > 0 {
             self.resume(client).await;
@@ -84,7 +84,7 @@ impl Observer {
         });
     }
 
-    /// A watch from where the last one ended goes on, or is told that the history is gone.
+    /// Checks that a watch continues where the last one ended, or fails with 410.
     async fn resume(&mut self, client: &Client) {
         let api = Api::<Pod>::default_namespaced(client.clone());
         let stream = match api
@@ -114,19 +114,19 @@ impl Observer {
                 );
                 self.continued += 1;
             }
-            // Nothing has happened since.
+            // No event has occurred since.
             Ok(Some(Ok(WatchEvent::Bookmark(_))) | None) | Err(_) => self.continued += 1,
             Ok(Some(Err(error))) => panic!("a watch from {} breaks: {error}", self.newest),
         }
     }
 
-    /// Judges what both watches have told.
+    /// Passes the events of both watches to the ledger.
     pub(crate) fn look(&mut self) {
         let Some(life) = &mut self.life else { return };
         self.newest = self.newest.max(life.judge());
     }
 
-    /// The server is gone, or about to.
+    /// Ends the watches of a server that has exited or is about to.
     pub(crate) async fn end(&mut self) {
         self.look();
         let Some(life) = self.life.take() else { return };
@@ -134,21 +134,21 @@ impl Observer {
             watch.abort();
             drop(watch.await);
         }
-        let (charges, statuses) = life.ledger.figures();
+        let (charges, statuses) = life.ledger.counts();
         self.charges += charges;
         self.statuses += statuses;
     }
 
-    pub(crate) fn figures(&self) -> String {
+    pub(crate) fn counts(&self) -> String {
         format!(
-            "{} charges and {} statuses judged, revision {}, watches continued {} times and were told 410 {} times",
+            "{} charges and {} statuses checked, revision {}, watches continued {} times and refused with 410 {} times",
             self.charges, self.statuses, self.newest, self.continued, self.compacted
         )
     }
 }
 
 impl Life {
-    /// Gives back the newest revision that was told.
+    /// Returns the newest revision that was observed.
     fn judge(&mut self) -> u64 {
         let (mut pods, mut budgets) = (self.pods.lock().unwrap(), self.budgets.lock().unwrap());
         let until = pods.until.min(budgets.until);
@@ -157,7 +157,7 @@ impl Life {
         writes.extend(take(&mut budgets, until));
         let faults: Vec<String> = [&mut pods, &mut budgets]
             .into_iter()
-            .filter_map(|told| told.fault.take())
+            .filter_map(|log| log.fault.take())
             .collect();
         drop((pods, budgets));
         assert!(faults.is_empty(), "{faults:#?}");
@@ -169,22 +169,22 @@ impl Life {
                 Kind::Budget => self.ledger.budget(revision, &name, object.as_ref()),
             }
         }
-        self.ledger.check_notes(self.begin, PATIENCE);
+        self.ledger.check_disrupted_pods(self.begin, PATIENCE);
         let violations = self.ledger.violations();
         assert!(violations.is_empty(), "{violations:#?}");
         newest
     }
 }
 
-fn take(told: &mut Told, until: u64) -> Vec<Write> {
-    let place = told
+fn take(log: &mut WatchLog, until: u64) -> Vec<Write> {
+    let place = log
         .writes
         .partition_point(|(revision, ..)| *revision <= until);
-    told.writes.drain(..place).collect()
+    log.writes.drain(..place).collect()
 }
 
-/// Lists, and watches from there for as long as the server lives.
-async fn follow<K>(client: &Client, kind: Kind, newest: u64) -> (Shared, JoinHandle<()>)
+/// Lists, and watches from there until the server exits.
+async fn follow<K>(client: &Client, kind: Kind, newest: u64) -> (SharedLog, JoinHandle<()>)
 where
     K: Resource<Scope = NamespaceResourceScope>
         + Clone
@@ -215,16 +215,16 @@ where
             )
         })
         .collect();
-    let told = Arc::new(Mutex::new(Told {
+    let log = Arc::new(Mutex::new(WatchLog {
         writes,
         until: from,
         fault: None,
     }));
-    let shared = Arc::clone(&told);
+    let shared = Arc::clone(&log);
     let watch = tokio::spawn(async move {
         let mut from = from;
         loop {
-            // A connection that breaks is the server's end; who killed it knows.
+            // The connection breaks when the server is killed.
             let Ok(stream) = api.watch(&WatchParams::default(), &from.to_string()).await else {
                 return;
             };
@@ -237,42 +237,42 @@ where
             }
         }
     });
-    (told, watch)
+    (log, watch)
 }
 
-/// Takes an event down; gives the revision up to which the watch has come, if it goes on.
-fn note<K: Resource + Serialize>(told: &Shared, kind: Kind, event: WatchEvent<K>) -> Option<u64> {
-    let mut told = told.lock().unwrap();
+/// Records an event; returns its revision if the watch continues.
+fn note<K: Resource + Serialize>(log: &SharedLog, kind: Kind, event: WatchEvent<K>) -> Option<u64> {
+    let mut log = log.lock().unwrap();
     let (object, removed) = match event {
         WatchEvent::Added(object) | WatchEvent::Modified(object) => (object, false),
         WatchEvent::Deleted(object) => (object, true),
         WatchEvent::Bookmark(mark) => {
-            told.until = told
+            log.until = log
                 .until
                 .max(revision(Some(mark.metadata.resource_version)));
-            return Some(told.until);
+            return Some(log.until);
         }
         WatchEvent::Error(status) => {
-            told.fault = Some(format!("a watch of a living server ends with {status:?}"));
+            log.fault = Some(format!("a watch of a running server ends with {status:?}"));
             return None;
         }
     };
     let at = revision(object.meta().resource_version.clone());
-    if at <= told.until {
-        told.fault = Some(format!(
+    if at <= log.until {
+        log.fault = Some(format!(
             "revision {at} of {} comes after {}",
             object.name_any(),
-            told.until
+            log.until
         ));
         return None;
     }
-    told.until = at;
+    log.until = at;
     let value = if removed {
         None
     } else {
         serde_json::to_value(&object).ok()
     };
-    told.writes.push((at, kind, object.name_any(), value));
+    log.writes.push((at, kind, object.name_any(), value));
     Some(at)
 }
 

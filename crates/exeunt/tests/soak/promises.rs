@@ -1,4 +1,4 @@
-//! What the server has acknowledged, and whether it still stands after the next start.
+//! Records what the server acknowledged and checks it after the next start.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard};
@@ -6,13 +6,13 @@ use std::sync::{Mutex, MutexGuard};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::{Api, Client, ResourceExt as _};
 
-/// See the module.
+/// Acknowledged writes and granted evictions.
 #[derive(Debug, Default)]
 pub(crate) struct Promises(Mutex<Kept>);
 
 #[derive(Debug, Default)]
 struct Kept {
-    /// Counters: the newest number that was acknowledged, and the newest that was sent.
+    /// The newest acknowledged number and the newest sent number of each counter.
     counters: BTreeMap<String, (u64, u64)>,
     /// Pods whose eviction was granted, by name and uid.
     evicted: Vec<(String, String)>,
@@ -26,7 +26,7 @@ impl Promises {
         self.0.lock().unwrap()
     }
 
-    /// The next number of a counter, which is being sent.
+    /// Returns the next number of a counter, which the caller sends.
     pub(crate) fn next(&self, counter: &str) -> u64 {
         let mut kept = self.kept();
         let numbers = kept.counters.entry(counter.to_owned()).or_default();
@@ -50,7 +50,7 @@ impl Promises {
         self.kept().refused += 1;
     }
 
-    pub(crate) fn figures(&self) -> String {
+    pub(crate) fn counts(&self) -> String {
         let kept = self.kept();
         format!(
             "{} evictions granted, {} refused, {} other writes acknowledged",
@@ -58,7 +58,7 @@ impl Promises {
         )
     }
 
-    /// Asks the server of today what the server of yesterday promised.
+    /// Checks that the server still has everything that it acknowledged.
     pub(crate) async fn check(&self, client: &Client) {
         let (counters, evicted) = {
             let mut kept = self.kept();
@@ -80,7 +80,7 @@ impl Promises {
                 (acknowledged..=sent).contains(&found),
                 "{name} is {found}; {acknowledged} was acknowledged and {sent} sent"
             );
-            // What came after the last answer is known now.
+            // The write without a response may or may not be durable; now it is known.
             self.kept().counters.insert(name, (found, sent));
         }
         let pods = Api::<Pod>::default_namespaced(client.clone());
@@ -93,7 +93,7 @@ impl Promises {
             let lives = found.is_some_and(|pod| pod.metadata.deletion_timestamp.is_none());
             assert!(
                 !lives,
-                "the eviction of {name} ({uid}) was granted and is forgotten"
+                "the eviction of {name} ({uid}) was granted and is lost"
             );
         }
     }

@@ -1,4 +1,4 @@
-//! Random traffic: clients that evict, delete, flip, edit, scale and count, all at once.
+//! Random traffic: concurrent clients that evict, delete, edit and scale.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -19,13 +19,13 @@ use tokio::task::JoinSet;
 
 use crate::promises::Promises;
 
-/// Clients at the same time.
+/// Number of concurrent clients.
 const CLIENTS: usize = 6;
-/// What a client waits between two requests, at most.
+/// The longest pause of a client between two requests.
 const PAUSE_MILLIS: u64 = 60;
 const APPS: [&str; 2] = ["web", "db"];
 
-/// Makes what the traffic is about, where it is missing.
+/// Creates the objects that the traffic changes, if they do not exist.
 pub(crate) async fn prepare(client: &Client) {
     let template = |app: &str| {
         json!({"metadata": {"labels": {"app": app}}, "spec": {"terminationGracePeriodSeconds": 1,
@@ -74,7 +74,7 @@ where
     }
 }
 
-/// Budgets whose status is not what their pods say.
+/// Returns the budgets whose status does not agree with their pods.
 pub(crate) async fn wrong_budgets(client: &Client) -> Vec<String> {
     let pods = Api::<Pod>::default_namespaced(client.clone())
         .list(&ListParams::default())
@@ -127,9 +127,9 @@ struct Shared {
     client: Client,
     random: Entropy,
     promises: Arc<Promises>,
-    /// Nobody begins anything new.
+    /// Clients start no new requests.
     stop: AtomicBool,
-    /// The server dies: requests may fail as they like.
+    /// The server is being killed: requests may fail.
     dying: AtomicBool,
     faults: Mutex<Vec<String>>,
 }
@@ -151,12 +151,12 @@ impl Traffic {
         Self { clients, shared }
     }
 
-    /// From here on the server may go at any moment.
+    /// From now on the server may exit at any time.
     pub(crate) fn expect_the_end(&self) {
         self.shared.dying.store(true, Ordering::SeqCst);
     }
 
-    /// Fails when a request failed that must not.
+    /// Fails if a request failed that must not fail.
     pub(crate) fn check(&self) {
         let faults = self.shared.faults.lock().unwrap();
         assert!(faults.is_empty(), "{faults:#?}");
@@ -197,7 +197,7 @@ impl Shared {
             10 | 11 => self.flip(app).await,
             12 => self.edit(app).await,
             13 => self.scale(app).await,
-            // Events stay for an hour, as upstream; here they would only hide what grows.
+            // Events are kept for an hour, as upstream; here they would hide a leak.
             14 => self
                 .api::<Event>()
                 .delete_collection(&DeleteParams::default(), &ListParams::default())

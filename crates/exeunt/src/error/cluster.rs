@@ -1,19 +1,19 @@
-//! Failures of a cluster in this process, with a hint for each that the user can act on.
+//! Errors of a cluster in this process, with a hint where the user can act.
 
 use cluster::{ClusterError, EngineError};
 
-use super::Failure;
+use super::CliError;
 
-impl From<ClusterError> for Failure {
+impl From<ClusterError> for CliError {
     fn from(error: ClusterError) -> Self {
-        let hint = hint(&error);
         if let ClusterError::Nodes(reason) = &error {
             return Self::usage(format!("{error}: {reason}"), "use a smaller --nodes");
         }
-        let failure = Self::from(anyhow::Error::new(error));
+        let hint = hint(&error);
+        let error = Self::from(anyhow::Error::new(error));
         match hint {
-            Some(hint) => failure.hint(hint),
-            None => failure,
+            Some(hint) => error.hint(hint),
+            None => error,
         }
     }
 }

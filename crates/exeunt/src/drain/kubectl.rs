@@ -1,4 +1,4 @@
-//! Renders events as kubectl's lines, for pipes and scripts. Pure.
+//! Events as the lines that kubectl prints, for pipes and scripts. Pure.
 
 use std::collections::BTreeMap;
 
@@ -7,36 +7,38 @@ use drain::event::DrainEvent;
 use drain::evict::PodRef;
 use drain::state::DrainState;
 
-/// A line, and where it goes.
+/// A line of output.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Line {
-    /// Data: standard output.
-    Out(String),
-    /// Messages: standard error.
-    Err(String),
+pub(super) enum OutputLine {
+    /// For standard output.
+    Data(String),
+    /// For standard error.
+    Message(String),
 }
 
-/// Returns true for the group of pods that were named one by one, which is no node.
+/// Returns whether a name in the state of a drain is not a node's but stands for pods that `evict`
+/// was given. Node names contain no slash.
 pub(super) fn is_group(name: &str) -> bool {
     name.contains('/')
 }
 
-/// Renders events as lines. A refusal with the same message as the one before is omitted.
-pub(super) struct Plain {
+/// Formats events. A refusal with the same reason as the pod's last one gives no line.
+pub(super) struct KubectlLines {
     suffix: &'static str,
-    last_messages: BTreeMap<String, String>,
+    /// The last reason that was printed, by the uid of the pod.
+    reported: BTreeMap<String, String>,
 }
 
-impl Plain {
+impl KubectlLines {
     pub(super) fn new(dry_run: bool) -> Self {
         Self {
             suffix: if dry_run { " (server dry run)" } else { "" },
-            last_messages: BTreeMap::new(),
+            reported: BTreeMap::new(),
         }
     }
 
-    /// Renders the lines of an event.
-    pub(super) fn lines(&mut self, event: &DrainEvent, state: &DrainState) -> Vec<Line> {
+    /// Returns the lines of an event; most events have one or none.
+    pub(super) fn of_event(&mut self, event: &DrainEvent, state: &DrainState) -> Vec<OutputLine> {
         let suffix = self.suffix;
         match event {
             DrainEvent::Cordoned { node, change } => {
@@ -45,101 +47,110 @@ impl Plain {
                 } else {
                     ""
                 };
-                vec![Line::Out(format!("node/{node} {already}cordoned{suffix}"))]
+                vec![OutputLine::Data(format!(
+                    "node/{node} {already}cordoned{suffix}"
+                ))]
             }
-            DrainEvent::Warning { message } => vec![Line::Err(format!("Warning: {message}"))],
+            DrainEvent::Warning { message } => {
+                vec![OutputLine::Message(format!("Warning: {message}"))]
+            }
             DrainEvent::EvictionRequested { pod, attempt: 1 } if !state.options().delete => {
-                vec![Line::Out(format!("evicting pod {}{suffix}", name(pod)))]
+                vec![OutputLine::Data(format!(
+                    "evicting pod {}{suffix}",
+                    name(pod)
+                ))]
             }
             DrainEvent::Refused { pod, why, .. } => {
                 let text = std::iter::once(why.message.as_str())
                     .chain(why.causes.iter().map(String::as_str))
                     .collect::<Vec<_>>()
                     .join(" ");
-                self.trouble(pod, "will retry", text)
+                self.retry(pod, "will retry", text)
             }
             DrainEvent::RequestFailed {
                 pod,
                 message,
                 retry_seconds,
                 ..
-            } => self.trouble(
+            } => self.retry(
                 pod,
                 &format!("will retry after {retry_seconds}s"),
                 message.clone(),
             ),
-            DrainEvent::DeadlinePassed { pod } => vec![Line::Err(format!(
-                "Warning: the deadline of pod {} has passed; still waiting",
+            DrainEvent::DeadlinePassed { pod } => vec![OutputLine::Message(format!(
+                "Warning: pod {}: deadline exceeded; still waiting",
                 name(pod)
             ))],
             DrainEvent::Deleted { pod } => {
-                vec![Line::Err(format!(
-                    "Warning: the deadline of pod {} has passed; deleting it in spite of its budget",
+                vec![OutputLine::Message(format!(
+                    "Warning: pod {}: deadline exceeded; deleting it, which bypasses its budget",
                     name(pod)
                 ))]
             }
-            DrainEvent::TerminationDelayed { pod, cause } => vec![Line::Err(format!(
-                "pod {} still exists after its eviction: {}",
+            DrainEvent::TerminationDelayed { pod, cause } => vec![OutputLine::Message(format!(
+                "pod {} is still terminating: {}",
                 name(pod),
                 cause.describe()
             ))],
             DrainEvent::Gone { pod, deleted, .. } => {
-                // A pod that no longer existed at the first request was not evicted.
+                // A pod that was deleted before an eviction was requested was not evicted.
                 let accepted = state
                     .pods()
                     .any(|entry| entry.target == *pod && entry.accepted_at.is_some());
                 let verb = if *deleted { "deleted" } else { "evicted" };
                 if accepted {
-                    vec![Line::Out(format!("pod/{} {verb}", pod.name))]
+                    vec![OutputLine::Data(format!("pod/{} {verb}", pod.name))]
                 } else {
                     Vec::new()
                 }
             }
             DrainEvent::Skipped { pod } => {
                 let seconds = state.options().skip_after_seconds;
-                vec![Line::Out(format!(
+                vec![OutputLine::Data(format!(
                     "pod {:?} has DeletionTimestamp older than {seconds} seconds, skipping",
                     pod.name
                 ))]
             }
-            DrainEvent::Surging { pod } => vec![Line::Err(format!(
-                "starting another replica before pod {} is evicted",
+            DrainEvent::Surging { pod } => vec![OutputLine::Message(format!(
+                "starting another replica before evicting pod {}",
                 name(pod)
             ))],
             DrainEvent::Surged { workload, .. } => {
-                vec![Line::Err(format!("{workload} has another replica ready"))]
+                vec![OutputLine::Message(format!(
+                    "{workload}: another replica is ready"
+                ))]
             }
             DrainEvent::Restored { workload } => {
-                vec![Line::Err(format!("{workload} is scaled back"))]
+                vec![OutputLine::Message(format!("{workload}: scaled back"))]
             }
             DrainEvent::NodeDeleted { node } if !is_group(node) => {
-                vec![Line::Err(format!(
-                    "Warning: node {node:?} was deleted; the pod garbage collector deletes its pods"
+                vec![OutputLine::Message(format!(
+                    "Warning: node {node:?} was deleted; its pods are left to the garbage collector"
                 ))]
             }
             DrainEvent::Drained { node, .. } if !is_group(node) => {
-                vec![Line::Out(format!("node/{node} drained{suffix}"))]
+                vec![OutputLine::Data(format!("node/{node} drained{suffix}"))]
             }
-            DrainEvent::NodeFailed { .. } => failure(event),
+            DrainEvent::NodeFailed { .. } => node_failure(event),
             _ => Vec::new(),
         }
     }
 
-    fn trouble(&mut self, pod: &PodRef, then: &str, text: String) -> Vec<Line> {
+    fn retry(&mut self, pod: &PodRef, then: &str, text: String) -> Vec<OutputLine> {
         let line = format!(
             "error when evicting pods/{:?} -n {:?} ({then}): {text}",
             pod.name, pod.namespace
         );
-        if self.last_messages.insert(pod.uid.clone(), text.clone()) == Some(text) {
+        if self.reported.insert(pod.uid.clone(), text.clone()) == Some(text) {
             Vec::new()
         } else {
-            vec![Line::Err(line)]
+            vec![OutputLine::Message(line)]
         }
     }
 }
 
-/// Renders the lines for a node that could not be drained.
-pub(super) fn failure(event: &DrainEvent) -> Vec<Line> {
+/// Returns the lines about a node that could not be drained.
+pub(super) fn node_failure(event: &DrainEvent) -> Vec<OutputLine> {
     let DrainEvent::NodeFailed {
         node,
         errors,
@@ -151,7 +162,7 @@ pub(super) fn failure(event: &DrainEvent) -> Vec<Line> {
     if is_group(node) {
         return errors
             .iter()
-            .map(|error| Line::Err(format!("error: {error}")))
+            .map(|error| OutputLine::Message(format!("error: {error}")))
             .collect();
     }
     let all = match errors.as_slice() {
@@ -160,16 +171,14 @@ pub(super) fn failure(event: &DrainEvent) -> Vec<Line> {
     };
     let mut lines = Vec::new();
     if !pending.is_empty() {
-        lines.push(Line::Err(format!(
+        lines.push(OutputLine::Message(format!(
             "There are pending pods in node {node:?} when an error occurred: {all}"
         )));
-        lines.extend(
-            pending
-                .iter()
-                .map(|pod| Line::Err(format!("pod/{}", pod.rsplit('/').next().unwrap_or(pod)))),
-        );
+        lines.extend(pending.iter().map(|pod| {
+            OutputLine::Message(format!("pod/{}", pod.rsplit('/').next().unwrap_or(pod)))
+        }));
     }
-    lines.push(Line::Err(format!(
+    lines.push(OutputLine::Message(format!(
         "error: unable to drain node {node:?} due to error: {all}, continuing command..."
     )));
     lines

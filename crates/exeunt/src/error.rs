@@ -1,20 +1,23 @@
-//! How a command fails: a message, a hint that leads out, and an exit code.
+//! How a command fails: a message, a hint that says what to do, and an exit code.
 
 mod cluster;
 
 use std::process::ExitCode;
 
-/// Why a command did not do what was asked.
+/// Why a command failed.
+///
+/// The message says what was attempted, on what, and why it failed. The hint says what the user can
+/// do about it.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
-pub(crate) struct Failure {
+pub(crate) struct CliError {
     message: String,
     hint: Option<String>,
     code: u8,
 }
 
-impl Failure {
-    /// Something was refused or failed: exit code 1.
+impl CliError {
+    /// An operation was refused or failed: exit code 1.
     pub(crate) fn new(message: impl Into<String>) -> Self {
         Self {
             message: message.into(),
@@ -23,7 +26,7 @@ impl Failure {
         }
     }
 
-    /// The command was called wrongly: exit code 2.
+    /// The arguments are invalid: exit code 2.
     pub(crate) fn usage(message: impl Into<String>, hint: impl Into<String>) -> Self {
         Self {
             message: message.into(),
@@ -32,14 +35,14 @@ impl Failure {
         }
     }
 
-    /// The same with a way out.
+    /// Sets the hint.
     #[must_use]
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }
 
-    /// The lines for standard error.
+    /// Returns the lines for standard error.
     pub(crate) fn render(&self) -> String {
         let mut text = format!("error: {}", self.message);
         if let Some(hint) = &self.hint {
@@ -49,13 +52,13 @@ impl Failure {
         text
     }
 
-    /// The process's exit code.
+    /// Returns the exit code of the process.
     pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(self.code)
     }
 }
 
-impl From<anyhow::Error> for Failure {
+impl From<anyhow::Error> for CliError {
     fn from(error: anyhow::Error) -> Self {
         Self::new(format!("{error:#}"))
     }
