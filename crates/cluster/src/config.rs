@@ -14,7 +14,7 @@ use store::Store;
 /// The default is an API server over an empty in-memory store with all controllers and the
 /// scheduler, without nodes, without a listener, on the system's clock.
 #[derive(Clone, Debug)]
-pub struct Config {
+pub struct ClusterConfig {
     /// Where objects are stored.
     pub storage: Storage,
     /// The address on which the API is served over TLS. `None` serves clients inside this process
@@ -43,7 +43,7 @@ pub struct Config {
     pub entropy: Entropy,
 }
 
-impl Default for Config {
+impl Default for ClusterConfig {
     fn default() -> Self {
         Self {
             storage: Storage::Memory,

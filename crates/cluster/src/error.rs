@@ -9,7 +9,7 @@ use server::certs::CertsError;
 use store::{EngineError, OpenError};
 
 /// Why a cluster cannot start, serve or stop. When [`Cluster::start`](crate::Cluster::start)
-/// returns one, every part that was already started has been asked to stop.
+/// returns one, the parts that were already started have been cancelled.
 #[derive(Debug, thiserror::Error)]
 pub enum ClusterError {
     /// The address is in use, does not belong to this machine, or needs more rights.

@@ -17,13 +17,13 @@ use store::Store;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::config::{Config, Listen, Storage};
+use crate::config::{ClusterConfig, Listen, Storage};
 use crate::error::ClusterError;
 use crate::logs::SimulatedLogs;
 
 /// A running cluster.
 ///
-/// Dropping it asks all parts to end and waits for nothing; [`Cluster::stop`] ends them in order.
+/// Dropping it cancels all parts without waiting; [`Cluster::stop`] ends them in order.
 #[derive(Debug)]
 pub struct Cluster {
     registry: Registry,
@@ -67,7 +67,7 @@ impl Cluster {
     ///
     /// # Errors
     /// The part that cannot start, see [`ClusterError`].
-    pub async fn start(config: Config) -> Result<Self, ClusterError> {
+    pub async fn start(config: ClusterConfig) -> Result<Self, ClusterError> {
         // The address is the part most likely to be taken: nothing is written before it is ours.
         let listener = bind(config.listen.as_ref()).await?;
         let (certs, store) = open_files(&config).await?;
@@ -288,7 +288,7 @@ async fn bind(listen: Option<&Listen>) -> Result<Option<Listener>, ClusterError>
 
 /// Loads certificates and opens the store side by side, since both wait for the disk. Without a
 /// listener the certificates are made in memory, on this thread: virtual time must not pass.
-async fn open_files(config: &Config) -> Result<(Certs, Store), ClusterError> {
+async fn open_files(config: &ClusterConfig) -> Result<(Certs, Store), ClusterError> {
     let certs = async {
         match &config.listen {
             Some(listen) => load_certs(listen, config.clock.now()).await,
@@ -321,7 +321,7 @@ async fn open_store(storage: &Storage) -> Result<Store, ClusterError> {
 }
 
 fn build_api(
-    config: &Config,
+    config: &ClusterConfig,
     certs: &Certs,
     store: Store,
     controllers_run: &Arc<AtomicBool>,
@@ -354,7 +354,7 @@ fn build_api(
 }
 
 /// The parts that `componentstatuses` reports besides the store.
-fn components(config: &Config, controllers_run: &Arc<AtomicBool>) -> Vec<Component> {
+fn components(config: &ClusterConfig, controllers_run: &Arc<AtomicBool>) -> Vec<Component> {
     let component = |name: &'static str| {
         let running = controllers_run.clone();
         let check = move || match running.load(Ordering::Relaxed) {

@@ -1,5 +1,5 @@
-//! A whole cluster in a test process: [`cluster::Cluster`] without a listener, on a fixed start time
-//! and a seed.
+//! A whole cluster in a test process: [`cluster::Cluster`] without a listener, on a fixed start
+//! time and a seed.
 //!
 //! Requests go through the server's own service, so they meet authentication, authorization,
 //! negotiation and encoding as over the network. On a paused runtime everything in it lives in
@@ -13,7 +13,7 @@ use anyhow::Context as _;
 use bytes::Bytes;
 use clock::{Clock, Entropy};
 use cluster::{
-    CallerService, Config, ControllerOptions, Gates, NodeOptions, Storage, Store, User,
+    CallerService, ClusterConfig, ControllerOptions, Gates, NodeOptions, Storage, Store, User,
     administrator,
 };
 use futures::FutureExt as _;
@@ -23,7 +23,7 @@ use http_body_util::{BodyExt as _, Full};
 use jiff::Timestamp;
 use kube::Client;
 
-use crate::golden::{Answer, Transport};
+use crate::golden::{HttpResponse, Transport};
 
 /// The bearer token of the administrator.
 pub const ADMIN_TOKEN: &str = "testkit-administrator";
@@ -33,15 +33,15 @@ const START: Timestamp = Timestamp::constant(1_767_225_600, 0);
 /// The pause between two looks of a wait.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Settings of a cluster under test; see [`Cluster::builder`].
+/// Settings of a cluster under test; see [`TestCluster::builder`].
 #[derive(Debug)]
-pub struct Builder {
-    config: Config,
+pub struct TestClusterBuilder {
+    config: ClusterConfig,
     start: Timestamp,
     seed: u64,
 }
 
-impl Builder {
+impl TestClusterBuilder {
     /// Starts no controllers and no scheduler: budgets keep the status that the test writes.
     #[must_use]
     pub fn without_controllers(mut self) -> Self {
@@ -119,8 +119,8 @@ impl Builder {
     ///
     /// # Errors
     /// A store that cannot be prepared, or nodes that cannot be simulated.
-    pub async fn start(self) -> anyhow::Result<Cluster> {
-        let config = Config {
+    pub async fn start(self) -> anyhow::Result<TestCluster> {
+        let config = ClusterConfig {
             tokens: self
                 .config
                 .tokens
@@ -130,11 +130,11 @@ impl Builder {
             ..self.config
         };
         let cluster = cluster::Cluster::start(config).await?;
-        Ok(Cluster { cluster })
+        Ok(TestCluster { cluster })
     }
 }
 
-/// A running cluster. Dropping it stops controllers and nodes; [`Cluster::stop`] also waits for
+/// A running cluster. Dropping it stops controllers and nodes; [`TestCluster::stop`] also waits for
 /// them.
 ///
 /// # Guarantees
@@ -147,16 +147,16 @@ impl Builder {
 /// A test that waits for something outside the runtime (a socket, a child process, a thread) lets
 /// the paused clock run ahead meanwhile: do not pause the clock then.
 #[derive(Debug)]
-pub struct Cluster {
+pub struct TestCluster {
     cluster: cluster::Cluster,
 }
 
-impl Cluster {
+impl TestCluster {
     /// Configures a cluster. Without further calls it has all controllers and no nodes.
     #[must_use]
-    pub fn builder() -> Builder {
-        Builder {
-            config: Config::default(),
+    pub fn builder() -> TestClusterBuilder {
+        TestClusterBuilder {
+            config: ClusterConfig::default(),
             start: START,
             seed: 0,
         }
@@ -165,7 +165,7 @@ impl Cluster {
     /// Starts a cluster with all controllers and this many simulated nodes.
     ///
     /// # Errors
-    /// As [`Builder::start`].
+    /// As [`TestClusterBuilder::start`].
     pub async fn start(nodes: usize) -> anyhow::Result<Self> {
         Self::builder().nodes(nodes).start().await
     }
@@ -231,8 +231,8 @@ impl Cluster {
             .with_context(|| format!("did not happen within {limit:?}"))?
     }
 
-    /// Starts controllers with empty caches, after [`Builder::without_controllers`] or
-    /// [`Cluster::stop_controllers`].
+    /// Starts controllers with empty caches, after [`TestClusterBuilder::without_controllers`] or
+    /// [`TestCluster::stop_controllers`].
     pub fn start_controllers(&mut self, options: ControllerOptions) {
         self.cluster.start_controllers(options);
     }
@@ -252,7 +252,7 @@ impl Cluster {
     }
 }
 
-async fn exchange(service: CallerService, mut request: http::Request<Bytes>) -> Answer {
+    CallerService, ClusterConfig, ControllerOptions, Gates, NodeOptions, Storage, Store, User,
     authorize(request.headers_mut());
     // Below the service it is the listener that keeps the body of such an answer back.
     let bodiless = request.method() == http::Method::HEAD;
@@ -266,7 +266,7 @@ async fn exchange(service: CallerService, mut request: http::Request<Bytes>) -> 
         Ok(whole) => whole.to_bytes(),
         Err(never) => match never {},
     };
-    Answer {
+    HttpResponse {
         code: head.status.as_u16(),
         headers: joined(&head.headers),
         body,
@@ -275,8 +275,7 @@ async fn exchange(service: CallerService, mut request: http::Request<Bytes>) -> 
 
 fn authorize(headers: &mut HeaderMap) {
     headers.entry(AUTHORIZATION).or_insert_with(|| {
-        HeaderValue::try_from(format!("Bearer {ADMIN_TOKEN}"))
-            .expect("the token has only letters and dashes")
+        HeaderValue::try_from(format!("Bearer {ADMIN_TOKEN}")).expect("the token is ASCII")
     });
 }
 

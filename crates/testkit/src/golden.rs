@@ -1,11 +1,11 @@
-//! Replays recorded conversations (`golden/*.json`) against a server and tells the differences.
+//! Replays recorded conversations (`golden/*.json`) against a server and reports the differences.
 //!
-//! A transcript holds scenarios, a scenario holds steps: a request, what to wait for, and the
-//! answer that a real Kubernetes gave, with the moving parts masked (`<uid>`, `<rv>`, `<time>`…).
-//! Every scenario has a namespace of its own. Nothing here knows which server answers: it is handed
-//! a [`Transport`]. On a paused runtime waits take no time.
+//! A transcript holds scenarios, and a scenario holds steps: a request, a condition to wait for,
+//! and the response of a real Kubernetes, in which parts that vary are masked (`<uid>`, `<rv>`,
+//! `<time>`…). Every scenario has its own namespace. The server is reached through a [`Transport`].
+//! On a paused runtime waits take no real time.
 //!
-//! Read next: `path` for the small language that picks parts of an answer, `mask` for what moves.
+//! Read next: `path` for the language that selects parts of a response, `mask` for what varies.
 
 mod answer;
 mod body;
@@ -24,7 +24,7 @@ use futures::future::BoxFuture;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-pub use body::Sent;
+pub use body::RecordedBody;
 pub use run::replay;
 
 /// A recorded area.
@@ -41,16 +41,16 @@ pub struct Transcript {
 pub struct Scenario {
     /// Its name.
     pub name: String,
-    /// Why it is there.
+    /// What it shows.
     #[serde(default)]
     pub why: String,
-    /// What is asked, in order.
-    pub steps: Vec<Step>,
+    /// The requests, in order.
+    pub steps: Vec<TranscriptStep>,
 }
 
-/// One request and what it should give.
+/// A request and the expected response.
 #[derive(Debug, Deserialize)]
-pub struct Step {
+pub struct TranscriptStep {
     /// `METHOD path`, or `SLEEP seconds`.
     #[serde(rename = "do")]
     pub ask: String,
@@ -59,58 +59,58 @@ pub struct Step {
     pub headers: Option<BTreeMap<String, String>>,
     /// Body: JSON, text, or `{"base64": …}`.
     #[serde(default)]
-    pub body: Option<Sent>,
-    /// Values of the answer that later steps use as `${name}`.
+    pub body: Option<RecordedBody>,
+    /// Values of the response that later steps use as `${name}`.
     #[serde(default)]
     pub save: BTreeMap<String, String>,
-    /// The request is repeated until the answer shows this.
+    /// The request is repeated until the response contains this.
     #[serde(default)]
     pub until: Option<Value>,
-    /// Seconds that `until` may take.
+    /// Limit of `until` in seconds.
     #[serde(default = "ten")]
     pub within: f64,
-    /// How much of the answer counts.
+    /// Which parts of the response are compared.
     #[serde(default)]
     pub check: Option<Value>,
     /// Only these parts are compared.
     #[serde(default, deserialize_with = "or_default")]
     pub fields: Vec<String>,
-    /// `managedFields` count too.
+    /// Whether `managedFields` are compared.
     #[serde(default)]
     pub managed: bool,
-    /// The exact text counts.
+    /// Whether the exact bytes are compared.
     #[serde(default)]
     pub raw: bool,
-    /// The body is JSON whatever its type says.
+    /// Whether the body is JSON in spite of its content type.
     #[serde(default)]
     pub json: bool,
-    /// A protobuf answer is taken apart.
+    /// Whether a protobuf response is decoded.
     #[serde(default)]
     pub proto: bool,
-    /// Values that must be there but differ from run to run.
+    /// Values that must exist but vary between runs.
     #[serde(default)]
     pub drop: Vec<String>,
     /// Headers compared besides the usual ones.
     #[serde(default)]
     pub keep: Vec<String>,
-    /// The answer is a list of JSON lines.
+    /// Whether the response consists of JSON lines.
     #[serde(default)]
     pub stream: Option<Value>,
     /// For text: the matches of this expression are compared.
     #[serde(default)]
     pub grep: Option<String>,
-    /// Saved values that are masked in the answer.
+    /// Saved values that are masked in the response.
     #[serde(default)]
     pub hide: Vec<String>,
     /// Masks applied last.
     #[serde(default)]
     pub mask: Vec<(String, String)>,
-    /// The recorded answer.
+    /// The recorded response.
     #[serde(default)]
     pub expect: Option<Value>,
 }
 
-/// The recordings write a member without a value in both ways: left out, or null.
+/// In the recordings, a member without a value is missing or null.
 fn or_default<'de, T: Deserialize<'de> + Default, D: Deserializer<'de>>(
     from: D,
 ) -> Result<T, D::Error> {
@@ -121,9 +121,9 @@ fn ten() -> f64 {
     10.0
 }
 
-/// What a server answered.
+/// The response of a server.
 #[derive(Clone, Debug, Default)]
-pub struct Answer {
+pub struct HttpResponse {
     /// HTTP status code; 0 when the connection was dropped.
     pub code: u16,
     /// Headers by lower-case name; several of one name are joined with `, `.
@@ -132,22 +132,23 @@ pub struct Answer {
     pub body: Bytes,
 }
 
-/// Sends one request and gives the whole answer.
-pub type Transport = Arc<dyn Fn(http::Request<Bytes>) -> BoxFuture<'static, Answer> + Send + Sync>;
+/// Sends one request and returns the whole response.
+pub type Transport =
+    Arc<dyn Fn(http::Request<Bytes>) -> BoxFuture<'static, HttpResponse> + Send + Sync>;
 
-/// What a replay found.
+/// The result of a replay.
 #[derive(Debug, Default)]
 pub struct Report {
-    /// Answers that were compared.
+    /// Number of responses that were compared.
     pub compared: usize,
-    /// Answers that agree.
+    /// Number of responses that agree.
     pub right: usize,
     /// Differences, each with its scenario and step.
     pub differences: Vec<String>,
 }
 
 impl Report {
-    /// Agreeing answers in percent.
+    /// Returns the share of responses that agree, in percent.
     #[must_use]
     pub fn percent(&self) -> f64 {
         let count = |number: usize| f64::from(u32::try_from(number).unwrap_or(u32::MAX));
@@ -160,10 +161,10 @@ impl Report {
 }
 
 impl Transcript {
-    /// Reads a recorded area from the repository's `golden` folder.
+    /// Reads a recorded area from the directory `golden` of the repository.
     ///
     /// # Errors
-    /// When the file cannot be read or is not a transcript.
+    /// The file cannot be read or is not a transcript.
     pub fn load(area: &str) -> anyhow::Result<Self> {
         let path = Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("../../golden")

@@ -1,14 +1,14 @@
-//! Watching over the safety of evictions: an observer that sees every write and knows what must
-//! never happen, and a store that can crash without forgetting what was durable.
+//! Checks that evictions are safe: an observer of every write that knows which states are wrong,
+//! and a storage engine that can crash without losing durable writes.
 //!
-//! The [`Ledger`] knows the rules in words of its own; it shares no code with the registry and the
-//! controllers that it watches. It is fed with all writes of pods and budgets in the order of their
-//! revisions, by a [`Disk`] that sees them become durable, or from watches. `docs/safety.md` says
-//! what it checks.
+//! The [`Ledger`] implements the rules independently; it shares no code with the registry and the
+//! controllers that it checks. It receives all writes of pods and budgets in the order of their
+//! revisions, from a [`Disk`] as they become durable, or from watches. `docs/safety.md` lists what
+//! it checks.
 
 mod disk;
 mod ledger;
-mod sight;
+mod observed;
 
-pub use disk::{Death, Disk};
+pub use disk::{CrashPoint, Disk};
 pub use ledger::Ledger;

@@ -1,4 +1,4 @@
-//! The cluster as the authors of controllers use it.
+//! `testkit::TestCluster` as authors of controllers use it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use kube::api::{EvictParams, ListParams, PostParams};
 use kube::{Api, Client};
 use registry::request::User;
 use serde_json::json;
-use testkit::Cluster;
+use testkit::TestCluster;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -39,7 +39,7 @@ async fn ready_pods(client: &Client) -> anyhow::Result<Vec<String>> {
         .collect())
 }
 
-/// Three pods of a deployment under a budget that lets one of them go.
+/// Creates a Deployment with three pods and a budget that allows one disruption.
 async fn apply_web(client: &Client) -> anyhow::Result<()> {
     let labels = BTreeMap::from([("app", "web")]);
     let deployment = json!({
@@ -63,7 +63,7 @@ async fn apply_web(client: &Client) -> anyhow::Result<()> {
 
 #[tokio::test(start_paused = true)]
 async fn an_evicted_pod_is_replaced_while_the_budget_holds_the_others() -> anyhow::Result<()> {
-    let cluster = Cluster::start(2).await?;
+    let cluster = TestCluster::start(2).await?;
     let client = cluster.client();
     apply_web(&client).await?;
     let pods = Api::<Pod>::default_namespaced(client.clone());
@@ -99,8 +99,8 @@ async fn an_evicted_pod_is_replaced_while_the_budget_holds_the_others() -> anyho
     cluster.stop().await
 }
 
-/// The number of a series whose name and labels begin like this; the last one of the page.
-fn figure(page: &str, series: &str) -> Option<f64> {
+/// Returns the value of the last series of the page that starts with this name and labels.
+fn metric(page: &str, series: &str) -> Option<f64> {
     page.lines()
         .rev()
         .find(|line| line.starts_with(series))?
@@ -113,7 +113,7 @@ fn figure(page: &str, series: &str) -> Option<f64> {
 #[tokio::test(start_paused = true)]
 async fn the_life_of_an_eviction_is_measured_from_the_request_to_the_budget_that_counts_it()
 -> anyhow::Result<()> {
-    let cluster = Cluster::start(2).await?;
+    let cluster = TestCluster::start(2).await?;
     let client = cluster.client();
     apply_web(&client).await?;
     let names = cluster
@@ -171,7 +171,7 @@ async fn the_life_of_an_eviction_is_measured_from_the_request_to_the_budget_that
         ("exeunt_pdb_status_lag_seconds_count".to_owned(), 1.0),
         ("exeunt_pdb_pod_status_lag_seconds_count".to_owned(), 2.0),
     ] {
-        let found = figure(&page, &series);
+        let found = metric(&page, &series);
         assert!(
             found.is_some_and(|found| found >= least),
             "{series} is {found:?} in {page}"
@@ -187,7 +187,7 @@ async fn the_life_of_an_eviction_is_measured_from_the_request_to_the_budget_that
         let series = format!(
             "kube_poddisruptionbudget_status_{name}{{namespace=\"default\",poddisruptionbudget=\"web\"}}"
         );
-        assert_eq!(figure(&page, &series), Some(expected), "{series}");
+        assert_eq!(metric(&page, &series), Some(expected), "{series}");
     }
     cluster.stop().await
 }
@@ -198,7 +198,7 @@ async fn requests_with_credentials_of_their_own_are_judged_by_them() -> anyhow::
         name: "alice".to_owned(),
         ..User::default()
     };
-    let cluster = Cluster::builder()
+    let cluster = TestCluster::builder()
         .without_controllers()
         .token("t0k", alice)
         .start()
@@ -221,7 +221,7 @@ async fn requests_with_credentials_of_their_own_are_judged_by_them() -> anyhow::
 
 #[tokio::test(start_paused = true)]
 async fn what_never_happens_is_given_up_in_time() -> anyhow::Result<()> {
-    let cluster = Cluster::builder().without_controllers().start().await?;
+    let cluster = TestCluster::builder().without_controllers().start().await?;
     let before = cluster.clock().now();
     let waited = cluster.wait_for(MINUTE, async || Ok(None::<()>)).await;
     assert!(waited.is_err());
@@ -230,8 +230,8 @@ async fn what_never_happens_is_given_up_in_time() -> anyhow::Result<()> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn eviction_hints_is_told_over_http_when_it_is_asked_for() -> anyhow::Result<()> {
-    let cluster = Cluster::builder()
+async fn eviction_hints_are_sent_over_http_when_they_are_on() -> anyhow::Result<()> {
+    let cluster = TestCluster::builder()
         .without_controllers()
         .eviction_hints()
         .start()

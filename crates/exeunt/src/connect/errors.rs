@@ -156,6 +156,7 @@ pub(super) fn kubeconfig_error(arguments: &ConnectArgs, error: &KubeconfigError)
         KubeconfigError::Parse(cause) => {
             let cause = cause.to_string();
             let first = cause.lines().next().unwrap_or_default();
+            let first = first.trim_start_matches("error: ");
             CliError::new(format!(
                 "cannot parse kubeconfig {}: {first}",
                 file(arguments)

@@ -1,4 +1,4 @@
-//! From the bytes of an answer to the document that is compared.
+//! Turns the bytes of a response into the document that is compared.
 
 use std::io::Read;
 
@@ -8,10 +8,10 @@ use regex::Regex;
 use serde_json::{Value, json};
 
 use super::path::{blank, dig};
-use super::{Answer, Step, mask, protobuf};
+use super::{HttpResponse, TranscriptStep, mask, protobuf};
 
-/// The answer's body as the step wants to see it.
-pub(super) fn parse(step: &Step, answer: &Answer) -> Value {
+/// Returns the body of a response in the form that the step compares.
+pub(super) fn parse(step: &TranscriptStep, answer: &HttpResponse) -> Value {
     let kind = answer
         .headers
         .get("content-type")
@@ -46,8 +46,8 @@ pub(super) fn parse(step: &Step, answer: &Answer) -> Value {
     body
 }
 
-/// The body without its compression.
-pub(super) fn unzipped(answer: Answer) -> Answer {
+/// Returns the response with a decompressed body.
+pub(super) fn unzipped(answer: HttpResponse) -> HttpResponse {
     if answer
         .headers
         .get("content-encoding")
@@ -57,7 +57,7 @@ pub(super) fn unzipped(answer: Answer) -> Answer {
     }
     let mut body = Vec::new();
     match flate2::read::GzDecoder::new(answer.body.as_ref()).read_to_end(&mut body) {
-        Ok(_) => Answer {
+        Ok(_) => HttpResponse {
             body: body.into(),
             ..answer
         },
@@ -82,7 +82,7 @@ fn lines(raw: &[u8]) -> Value {
         .collect()
 }
 
-/// Bookmarks may come at any time; only the one that ends the initial events is kept.
+/// Removes bookmarks, which may arrive at any time, except the one that ends the initial events.
 fn without_bookmarks(body: &mut Value) {
     let plain = |event: &Value| {
         event.get("type").is_some_and(|kind| kind == "BOOKMARK")
@@ -113,7 +113,7 @@ fn mask_ages(body: &mut Value) {
     }
 }
 
-/// As Python's `findall`: the whole match, or the group when there is one.
+/// Returns all matches as Python's `findall` does: the whole match, or the group if there is one.
 fn matches(pattern: &str, text: &str) -> Value {
     let Ok(pattern) = Regex::new(&format!("(?m){pattern}")) else {
         return json!(format!("bad expression {pattern}"));

@@ -1,6 +1,6 @@
-//! Bodies of requests as the recordings write them.
+//! Bodies of requests in the format of the recordings.
 //!
-//! Answers quote the beginning of a body and list its unknown fields in their order, so members
+//! Responses quote the beginning of a body and list its unknown fields in their order, so members
 //! keep their order here, and the text is spaced as the recording tool spaced it (`{"a": 1, "b":
 //! 2}`).
 
@@ -14,19 +14,20 @@ use serde_json::Value;
 
 use super::run::{Variables, fill_text, plain};
 
-/// A JSON document whose members are in order.
+/// A JSON document that keeps the order of its members.
 #[derive(Clone, Debug)]
-pub enum Sent {
-    /// Anything without parts.
+pub enum RecordedBody {
+    /// A scalar.
     Plain(Value),
     /// A list.
-    List(Vec<Sent>),
+    List(Vec<RecordedBody>),
     /// An object.
-    Members(Vec<(String, Sent)>),
+    Members(Vec<(String, RecordedBody)>),
 }
 
-impl Sent {
-    /// The bytes to be sent: text as it is, `{"base64": …}` decoded, everything else as JSON.
+impl RecordedBody {
+    /// Returns the bytes to send: a string unchanged, `{"base64": …}` decoded, everything else as
+    /// JSON.
     pub(super) fn encoded(&self, variables: &Variables) -> Bytes {
         match self {
             Self::Plain(Value::String(text)) => plain(&filled(text, variables)).into(),
@@ -75,7 +76,7 @@ impl Sent {
     }
 }
 
-/// A text that is nothing but a variable becomes its value, of whatever type.
+/// Replaces a string that consists of one variable by its value, which may have any type.
 fn filled(text: &str, variables: &Variables) -> Value {
     let whole = text
         .strip_prefix("${")
@@ -86,14 +87,14 @@ fn filled(text: &str, variables: &Variables) -> Value {
         .unwrap_or_else(|| Value::String(fill_text(text, variables)))
 }
 
-/// A value as text; in strings everything beyond ASCII is escaped, as the recording tool did.
+/// Writes a value as JSON. Non-ASCII characters are escaped, as the recording tool did.
 fn write_value(value: &Value, out: &mut String) {
-    for letter in value.to_string().chars() {
-        if letter.is_ascii() {
-            out.push(letter);
+    for character in value.to_string().chars() {
+        if character.is_ascii() {
+            out.push(character);
             continue;
         }
-        for unit in letter.encode_utf16(&mut [0; 2]) {
+        for unit in character.encode_utf16(&mut [0; 2]) {
             // Writing to a string does not fail.
             out.push_str(&format!("\\u{unit:04x}"));
         }
@@ -115,54 +116,54 @@ fn expanded(key: &str) -> Vec<String> {
     range().unwrap_or_else(|| vec![key.to_owned()])
 }
 
-impl<'de> Deserialize<'de> for Sent {
+impl<'de> Deserialize<'de> for RecordedBody {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         struct Any;
         impl<'de> Visitor<'de> for Any {
-            type Value = Sent;
+            type Value = RecordedBody;
 
             fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
                 out.write_str("any JSON")
             }
 
-            fn visit_bool<E>(self, value: bool) -> Result<Sent, E> {
-                Ok(Sent::Plain(value.into()))
+            fn visit_bool<E>(self, value: bool) -> Result<RecordedBody, E> {
+                Ok(RecordedBody::Plain(value.into()))
             }
 
-            fn visit_i64<E>(self, value: i64) -> Result<Sent, E> {
-                Ok(Sent::Plain(value.into()))
+            fn visit_i64<E>(self, value: i64) -> Result<RecordedBody, E> {
+                Ok(RecordedBody::Plain(value.into()))
             }
 
-            fn visit_u64<E>(self, value: u64) -> Result<Sent, E> {
-                Ok(Sent::Plain(value.into()))
+            fn visit_u64<E>(self, value: u64) -> Result<RecordedBody, E> {
+                Ok(RecordedBody::Plain(value.into()))
             }
 
-            fn visit_f64<E>(self, value: f64) -> Result<Sent, E> {
-                Ok(Sent::Plain(value.into()))
+            fn visit_f64<E>(self, value: f64) -> Result<RecordedBody, E> {
+                Ok(RecordedBody::Plain(value.into()))
             }
 
-            fn visit_str<E>(self, value: &str) -> Result<Sent, E> {
-                Ok(Sent::Plain(value.into()))
+            fn visit_str<E>(self, value: &str) -> Result<RecordedBody, E> {
+                Ok(RecordedBody::Plain(value.into()))
             }
 
-            fn visit_unit<E>(self) -> Result<Sent, E> {
-                Ok(Sent::Plain(Value::Null))
+            fn visit_unit<E>(self) -> Result<RecordedBody, E> {
+                Ok(RecordedBody::Plain(Value::Null))
             }
 
-            fn visit_seq<A: SeqAccess<'de>>(self, mut from: A) -> Result<Sent, A::Error> {
+            fn visit_seq<A: SeqAccess<'de>>(self, mut from: A) -> Result<RecordedBody, A::Error> {
                 let mut items = Vec::new();
                 while let Some(item) = from.next_element()? {
                     items.push(item);
                 }
-                Ok(Sent::List(items))
+                Ok(RecordedBody::List(items))
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut from: A) -> Result<Sent, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut from: A) -> Result<RecordedBody, A::Error> {
                 let mut members = Vec::new();
                 while let Some(member) = from.next_entry()? {
                     members.push(member);
                 }
-                Ok(Sent::Members(members))
+                Ok(RecordedBody::Members(members))
             }
         }
         from.deserialize_any(Any)
@@ -177,7 +178,7 @@ mod tests {
 
     #[test]
     fn members_keep_their_order_and_their_spaces() {
-        let sent: Sent =
+        let sent: RecordedBody =
             serde_json::from_str(r#"{"z":1,"a":{"k${1..2}":"${n}"},"m":["é","x${n}"]}"#).unwrap();
         let variables = Variables::from([("n".to_owned(), json!(7))]);
         let text = r#"{"z": 1, "a": {"k1": 7, "k2": 7}, "m": ["\u00e9", "x7"]}"#;
@@ -187,7 +188,7 @@ mod tests {
     #[test]
     fn text_and_base64_are_sent_as_they_are() {
         let sent = |text: &str| {
-            serde_json::from_str::<Sent>(text)
+            serde_json::from_str::<RecordedBody>(text)
                 .unwrap()
                 .encoded(&Variables::new())
         };

@@ -1,8 +1,8 @@
-//! The differences between two documents as lines that a person can read.
+//! The differences between two documents as readable lines.
 
 use serde_json::Value;
 
-/// Differences; list order and every field count.
+/// Returns the differences. The order of lists and every field matter.
 pub(super) fn differences(want: &Value, got: &Value, at: &str) -> Vec<String> {
     match (want, got) {
         (Value::Object(want), Value::Object(got)) => {
@@ -34,7 +34,7 @@ pub(super) fn differences(want: &Value, got: &Value, at: &str) -> Vec<String> {
     }
 }
 
-/// A value in at most a line.
+/// Formats a value in at most one line.
 pub(super) fn short(value: &Value) -> String {
     const LENGTH: usize = 200;
     let text = value.to_string();

@@ -1,4 +1,4 @@
-//! Masks what differs from run to run, so that recorded and new answers can be compared.
+//! Masks what varies between runs, so that recorded and new responses can be compared.
 
 use std::sync::LazyLock;
 
@@ -34,7 +34,7 @@ static BYTE_TIME: LazyLock<bytes::Regex> = LazyLock::new(|| {
 static AGE: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"^(\d+[smhdy])+$").expect("a sound expression"));
 
-/// A text without its moving parts.
+/// Returns a string with its varying parts masked.
 pub(super) fn text(text: &str, namespace: &str) -> String {
     let mut text = text.replace(namespace, "<ns>");
     for (pattern, mask) in MASKS.iter() {
@@ -43,7 +43,7 @@ pub(super) fn text(text: &str, namespace: &str) -> String {
     text
 }
 
-/// A document without its moving parts.
+/// Returns a document with its varying parts masked.
 pub(super) fn document(value: &Value, namespace: &str, managed: bool) -> Value {
     masked(value, namespace, "", managed)
 }
@@ -85,7 +85,7 @@ fn masked(value: &Value, namespace: &str, key: &str, managed: bool) -> Value {
     }
 }
 
-/// Protobuf bytes: only texts of a fixed length can be masked, so that lengths stay right.
+/// Masks protobuf bytes. Only strings of a fixed length can be masked, because lengths are encoded.
 fn blob(base64: &Value, namespace: &str) -> Value {
     let raw = STANDARD
         .decode(base64.as_str().unwrap_or_default())
@@ -106,8 +106,8 @@ fn blob(base64: &Value, namespace: &str) -> Value {
     json!({"base64": STANDARD.encode(raw)})
 }
 
-/// Masks the cells of a table that tell an age; gives the columns for the tables of a watch, of
-/// which only the first names them.
+/// Masks the cells of a table that contain an age. Returns their columns, because only the first
+/// table of a watch names them.
 pub(super) fn ages(table: &mut serde_json::Map<String, Value>, known: &[usize]) -> Vec<usize> {
     const NAMES: [&str; 4] = ["Age", "Last Seen", "First Seen", "LAST SEEN"];
     let named = |column: &Value| {

@@ -1,12 +1,12 @@
-//! The language that picks parts of an answer: `a.b[0].c`, `[*]`, `[sort]`, `[?key=value]`, `#`
-//! (length), `^` (sorted keys), `{a.b,c}` (several parts); `~` stands for a dot inside a key.
+//! The language that selects parts of a response: `a.b[0].c`, `[*]`, `[sort]`, `[?key=value]`, `#`
+//! (length), `^` (sorted keys), `{a.b,c}` (several parts); `~` is a dot inside a key.
 
 use serde_json::{Map, Value};
 
-/// Marks a list whose order does not count; `mask` sorts it once the moving parts are gone.
+/// Marks a list whose order does not matter; `mask` sorts it after masking.
 pub(super) const UNORDERED: &str = "\0unordered";
 
-/// The part of `doc` that `path` names; null when there is none.
+/// Returns the part of `doc` at `path`; null if it does not exist.
 pub(super) fn dig(doc: &Value, path: &str) -> Value {
     walk(doc, &split(path))
 }
@@ -126,7 +126,7 @@ fn indexed(doc: &Value, index: &str) -> Value {
         .unwrap_or(Value::Null)
 }
 
-/// Blanks a value that is there.
+/// Replaces the value at `path`, if it exists, by a mask.
 pub(super) fn blank(doc: &mut Value, path: &str) {
     let parts = split(path);
     blank_at(doc, &parts);

@@ -1,5 +1,5 @@
 //! Takes protobuf messages apart without knowing their types: `{"field number": [values]}`.
-//! Texts, messages and other bytes are told apart by their looks, as the recorder did.
+//! Strings, messages and other bytes are distinguished heuristically, as the recorder did.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -28,7 +28,7 @@ pub(super) fn unwrap(part: &[u8]) -> Value {
         return json!({"apiVersion": text("1"), "kind": text("2"), "raw": raw});
     }
     if let Ok(text) = std::str::from_utf8(part)
-        && text.chars().all(|letter| letter >= ' ')
+        && text.chars().all(|character| character >= ' ')
     {
         return Value::String(text.to_owned());
     }

@@ -1,4 +1,4 @@
-//! Drives the conversations.
+//! Sends the requests of a transcript and compares the responses.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,13 +10,15 @@ use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
 use super::path::dig;
-use super::{Answer, Report, Scenario, Step, Transcript, Transport, answer, compare, mask};
+use super::{
+    HttpResponse, Report, Scenario, Transcript, TranscriptStep, Transport, answer, compare, mask,
+};
 
-/// How long a step waits before it asks again.
+/// Pause between two requests of a step that waits.
 const PAUSE: Duration = Duration::from_millis(50);
-/// How long a request is on its way.
+/// Simulated latency of a request.
 const ROUND_TRIP: Duration = Duration::from_millis(2);
-/// How often the node without an agent is reported alive.
+/// Interval at which the node without an agent renews its status.
 const BEAT: Duration = Duration::from_secs(8);
 /// Headers that are always compared.
 const KEPT: [&str; 5] = [
@@ -35,7 +37,7 @@ pub async fn replay(
     clock: &Clock,
     entropy: &Entropy,
 ) -> Report {
-    let run = Run {
+    let run = Replay {
         transport,
         clock,
         entropy,
@@ -49,7 +51,7 @@ pub async fn replay(
     }
 }
 
-struct Run<'a> {
+struct Replay<'a> {
     transport: &'a Transport,
     clock: &'a Clock,
     entropy: &'a Entropy,
@@ -57,7 +59,7 @@ struct Run<'a> {
 
 pub(super) type Variables = BTreeMap<String, Value>;
 
-impl Run<'_> {
+impl Replay<'_> {
     async fn scenarios(&self, transcript: &Transcript, only: &str) -> Report {
         let mut report = Report::default();
         for scenario in transcript
@@ -84,8 +86,8 @@ impl Run<'_> {
         path: &str,
         headers: &BTreeMap<String, String>,
         body: Option<Bytes>,
-    ) -> Answer {
-        // Over a network an answer takes its time, in which controllers go on.
+    ) -> HttpResponse {
+        // Over a network a response takes time, in which controllers continue.
         tokio::time::sleep(ROUND_TRIP).await;
         let mut request = http::Request::builder().method(method).uri(escaped(path));
         let given = |name: &str| headers.keys().any(|key| key.eq_ignore_ascii_case(name));
@@ -100,9 +102,9 @@ impl Run<'_> {
         }
         match request.body(body.unwrap_or_default()) {
             Ok(request) => answer::unzipped((self.transport)(request).await),
-            Err(error) => Answer {
+            Err(error) => HttpResponse {
                 body: error.to_string().into(),
-                ..Answer::default()
+                ..HttpResponse::default()
             },
         }
     }
@@ -172,7 +174,7 @@ impl Run<'_> {
         report
     }
 
-    /// Pods are refused until the namespace has its default account.
+    /// Waits for the default service account, without which pods are refused.
     async fn wait_for_account(&self, namespace: &str) {
         let path = format!("/api/v1/namespaces/{namespace}/serviceaccounts/default");
         for _ in 0..100 {
@@ -183,7 +185,7 @@ impl Run<'_> {
         }
     }
 
-    /// Nothing ends the pods of a node without an agent: leftovers go by force.
+    /// Deletes leftover pods with grace period 0: the node has no agent that would stop them.
     async fn clear_pods(&self, namespace: &str) {
         let path = format!("/api/v1/namespaces/{namespace}/pods");
         let (_, list) = self.json("GET", &path, None, None).await;
@@ -216,7 +218,7 @@ impl Run<'_> {
         .await;
     }
 
-    /// Waits until whoever watches over nodes has seen the node alive.
+    /// Waits until the node lifecycle controller reports the node as Ready.
     async fn wake_node(&self) {
         for _ in 0..30 {
             if self.beat().await {
@@ -226,7 +228,7 @@ impl Run<'_> {
         }
     }
 
-    /// A silent node would have its pods marked unready.
+    /// Renews the status of the node, without which its pods would become unready.
     async fn keep_node_alive(&self) {
         loop {
             tokio::time::sleep(BEAT).await;
@@ -234,7 +236,7 @@ impl Run<'_> {
         }
     }
 
-    /// Reports the node ready; true when it was so before.
+    /// Reports the node as Ready; returns whether it was Ready before.
     async fn beat(&self) -> bool {
         let (_, node) = self
             .json("GET", "/api/v1/nodes/wire-node", None, None)
@@ -259,7 +261,7 @@ impl Run<'_> {
 
     async fn step(
         &self,
-        step: &Step,
+        step: &TranscriptStep,
         namespace: &str,
         variables: &mut Variables,
         report: &mut Report,
@@ -319,15 +321,16 @@ impl Run<'_> {
         lines
     }
 
-    /// Asks until the answer shows what is wanted, or the time is up; the last answer counts.
+    /// Repeats the request until the response contains `until` or the limit has passed; returns the
+    /// last response.
     async fn ask(
         &self,
-        step: &Step,
+        step: &TranscriptStep,
         method: &str,
         path: &str,
         want: &Value,
         variables: &Variables,
-    ) -> (Answer, Value, bool) {
+    ) -> (HttpResponse, Value, bool) {
         let deadline = Instant::now() + Duration::from_secs_f64(step.within);
         let headers = step
             .headers
@@ -352,11 +355,11 @@ impl Run<'_> {
     }
 }
 
-/// What of an answer is compared.
+/// Returns the part of a response that is compared.
 fn seen(
-    step: &Step,
+    step: &TranscriptStep,
     check: Option<&Value>,
-    answer: &Answer,
+    answer: &HttpResponse,
     body: &Value,
     namespace: &str,
     variables: &Variables,
@@ -412,7 +415,7 @@ fn back_references(mask: &str) -> String {
     })
 }
 
-/// A path as a client has to write it; the recordings use some letters that HTTP does not allow.
+/// Escapes the characters of a recorded path that HTTP does not allow.
 fn escaped(path: &str) -> String {
     let mut out = String::with_capacity(path.len());
     for byte in path.bytes() {

@@ -1,8 +1,9 @@
-//! A disk that survives the crash of its server, and a witness of every write that becomes durable.
+//! A storage engine that survives the crash of its server and passes every durable write to a
+//! [`Ledger`].
 //!
 //! A [`Disk`] is an engine for [`store::Store::open_inline`]. It outlives the stores that are
-//! opened on it: each opening begins a new life, and what an earlier life still tries to write is
-//! refused, as that of a killed process would be. Below it is memory, or any other engine.
+//! opened on it. Each opening begins a new session, and writes of earlier sessions fail, as those
+//! of a killed process would. The records are in memory or in the embedded engine.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,38 +18,38 @@ use store::{
 
 use super::Ledger;
 
-/// How the next write of a dying server ends.
+/// Where the crash happens, relative to the next write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Death {
-    /// Nothing is written.
-    Before,
-    /// It is durable, and nobody is told.
-    After,
+pub enum CrashPoint {
+    /// The write is lost and fails.
+    BeforeWrite,
+    /// The write is durable and fails: its client gets no response.
+    AfterWrite,
 }
 
-/// See the module. Clones are the same disk.
+/// A storage engine with crashes. Clones share the records.
 #[derive(Clone)]
 pub struct Disk {
-    shared: Arc<Mutex<Shared>>,
-    /// The namespace that is watched.
+    shared: Arc<Mutex<DiskState>>,
+    /// The namespace whose pods and budgets the ledger receives.
     namespace: &'static str,
     clock: Clock,
 }
 
-struct Shared {
-    life: u64,
-    death: Option<Death>,
+struct DiskState {
+    session: u64,
+    crash: Option<CrashPoint>,
     ledger: Ledger,
-    below: Below,
+    backing: Backing,
 }
 
-enum Below {
+enum Backing {
     Memory {
         records: BTreeMap<String, Stored>,
         revision: Revision,
     },
     File {
-        folder: PathBuf,
+        directory: PathBuf,
         engine: Option<DiskEngine>,
     },
 }
@@ -62,11 +63,11 @@ impl fmt::Debug for Disk {
 }
 
 impl Disk {
-    /// An empty disk in memory; pods and budgets of `namespace` are watched.
+    /// Creates an empty disk in memory. The ledger receives the pods and budgets of `namespace`.
     #[must_use]
     pub fn in_memory(namespace: &'static str, clock: Clock) -> Self {
         Self::over(
-            Below::Memory {
+            Backing::Memory {
                 records: BTreeMap::new(),
                 revision: Revision(0),
             },
@@ -75,12 +76,13 @@ impl Disk {
         )
     }
 
-    /// The same over the embedded engine in a folder.
+    /// Creates a disk over the embedded engine in a directory. The ledger receives the pods and
+    /// budgets of `namespace`.
     #[must_use]
-    pub fn in_folder(folder: &Path, namespace: &'static str, clock: Clock) -> Self {
+    pub fn in_directory(directory: &Path, namespace: &'static str, clock: Clock) -> Self {
         Self::over(
-            Below::File {
-                folder: folder.to_owned(),
+            Backing::File {
+                directory: directory.to_owned(),
                 engine: None,
             },
             namespace,
@@ -88,12 +90,12 @@ impl Disk {
         )
     }
 
-    fn over(below: Below, namespace: &'static str, clock: Clock) -> Self {
-        let shared = Shared {
-            life: 0,
-            death: None,
+    fn over(backing: Backing, namespace: &'static str, clock: Clock) -> Self {
+        let shared = DiskState {
+            session: 0,
+            crash: None,
             ledger: Ledger::default(),
-            below,
+            backing,
         };
         Self {
             shared: Arc::new(Mutex::new(shared)),
@@ -102,41 +104,42 @@ impl Disk {
         }
     }
 
-    fn shared(&self) -> MutexGuard<'_, Shared> {
+    fn shared(&self) -> MutexGuard<'_, DiskState> {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Begins a new life: a store on what is durable. Whatever had the disk before has lost it.
+    /// Begins a new session: opens a store on the durable records. Writes of earlier sessions fail
+    /// from now on.
     ///
     /// # Errors
     ///
-    /// Those of the engine below.
+    /// The embedded engine cannot open its directory.
     pub fn open(&self) -> Result<Store, EngineError> {
         let mut shared = self.shared();
-        shared.life += 1;
-        shared.death = None;
-        let life = shared.life;
-        if let Below::File { folder, engine } = &mut shared.below {
-            // The lock of the folder goes with the old engine.
+        shared.session += 1;
+        shared.crash = None;
+        let session = shared.session;
+        if let Backing::File { directory, engine } = &mut shared.backing {
+            // The old engine holds the lock of the directory.
             drop(engine.take());
-            *engine = Some(DiskEngine::open(folder).map_err(|OpenError { reason, .. }| reason)?);
+            *engine = Some(DiskEngine::open(directory).map_err(|OpenError { reason, .. }| reason)?);
         }
         drop(shared);
         Store::open_inline(
-            Box::new(Life {
+            Box::new(DiskSession {
                 disk: self.clone(),
-                life,
+                session,
             }),
             StoreOptions::default(),
         )
     }
 
-    /// The next write of this life is its last.
-    pub fn die(&self, death: Death) {
-        self.shared().death = Some(death);
+    /// Makes the next write of this session its last.
+    pub fn crash_on_next_write(&self, crash: CrashPoint) {
+        self.shared().crash = Some(crash);
     }
 
-    /// Asks, or tells, the observer.
+    /// Calls `look` with the ledger, at the current time.
     pub fn ledger<T>(&self, look: impl FnOnce(&mut Ledger) -> T) -> T {
         let now = self.clock.now();
         let mut shared = self.shared();
@@ -146,52 +149,52 @@ impl Disk {
 }
 
 /// One opening of a disk.
-struct Life {
+struct DiskSession {
     disk: Disk,
-    life: u64,
+    session: u64,
 }
 
-impl Engine for Life {
+impl Engine for DiskSession {
     fn load(&mut self, each: &mut dyn FnMut(Stored)) -> Result<Revision, EngineError> {
-        match &mut self.disk.shared().below {
-            Below::Memory { records, revision } => {
+        match &mut self.disk.shared().backing {
+            Backing::Memory { records, revision } => {
                 records.values().cloned().for_each(each);
                 Ok(*revision)
             }
-            Below::File { engine, .. } => engine
+            Backing::File { engine, .. } => engine
                 .as_mut()
-                .map_or_else(|| Err(dead()), |engine| engine.load(each)),
+                .map_or_else(|| Err(crashed()), |engine| engine.load(each)),
         }
     }
 
     fn append(&mut self, batch: &Batch<'_>) -> Result<(), EngineError> {
         let now = self.disk.clock.now();
         let mut shared = self.disk.shared();
-        if shared.life != self.life || shared.death == Some(Death::Before) {
-            return Err(dead());
+        if shared.session != self.session || shared.crash == Some(CrashPoint::BeforeWrite) {
+            return Err(crashed());
         }
-        match &mut shared.below {
-            Below::Memory { records, revision } => {
+        match &mut shared.backing {
+            Backing::Memory { records, revision } => {
                 *revision = batch.revision;
                 batch.writes.iter().for_each(|write| keep(records, write));
             }
-            Below::File { engine, .. } => engine
+            Backing::File { engine, .. } => engine
                 .as_mut()
-                .map_or_else(|| Err(dead()), |engine| engine.append(batch))?,
+                .map_or_else(|| Err(crashed()), |engine| engine.append(batch))?,
         }
         shared.ledger.at(now);
-        witness(&mut shared.ledger, self.disk.namespace, batch);
-        if shared.death.is_some() {
-            // One write and no more.
-            shared.death = Some(Death::Before);
-            return Err(dead());
+        record(&mut shared.ledger, self.disk.namespace, batch);
+        if shared.crash.is_some() {
+            // All later writes are lost.
+            shared.crash = Some(CrashPoint::BeforeWrite);
+            return Err(crashed());
         }
         Ok(())
     }
 }
 
-fn dead() -> EngineError {
-    EngineError::Failed("the server is dead".to_owned())
+fn crashed() -> EngineError {
+    EngineError::Failed("the server has crashed".to_owned())
 }
 
 fn keep(records: &mut BTreeMap<String, Stored>, write: &Write<'_>) {
@@ -212,9 +215,9 @@ fn keep(records: &mut BTreeMap<String, Stored>, write: &Write<'_>) {
     }
 }
 
-/// Tells the ledger about a batch, in the order of its revisions; removals do not tell theirs, and
-/// are the end of what happened to a key.
-fn witness(ledger: &mut Ledger, namespace: &str, batch: &Batch<'_>) {
+/// Passes a batch to the ledger in the order of its revisions. A removal carries no revision; it is
+/// the last write of its key in the batch.
+fn record(ledger: &mut Ledger, namespace: &str, batch: &Batch<'_>) {
     let mut writes: Vec<(u64, &str, Option<Value>)> = Vec::new();
     for write in &batch.writes {
         match write {

@@ -1,4 +1,4 @@
-//! The observer: follows pods and budgets write by write, and notes down what must not be.
+//! Follows pods and budgets write by write and records violations of the rules of evictions.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -6,38 +6,38 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
-use super::sight::{BudgetSight, PodSight};
+use super::observed::{ObservedBudget, ObservedPod};
 
-/// How many moments of the past a status may have been made from.
+/// Number of past states from which a status may have been computed.
 const MOMENTS: usize = 512;
-/// An eviction writes budget, condition and deletion: so many revisions.
+/// Revisions between the first and the last write of an eviction: budget, condition, deletion.
 const EVICTION_WRITES: u64 = 2;
-/// How long a note stands.
-const NOTE_LIFETIME: SignedDuration = SignedDuration::from_secs(120);
-/// Times on the wire are whole seconds, and the observer's clock is not the writer's.
-const BLUR: SignedDuration = SignedDuration::from_secs(2);
+/// The time after which the controller removes a `disruptedPods` entry.
+const ENTRY_LIFETIME: SignedDuration = SignedDuration::from_secs(120);
+/// Times on the wire are whole seconds, and the clocks of observer and writer may differ.
+const TOLERANCE: SignedDuration = SignedDuration::from_secs(2);
 
-type Pods = BTreeMap<String, PodSight>;
+type Pods = BTreeMap<String, ObservedPod>;
 
 /// Follows all writes of pods and budgets of one namespace.
 ///
 /// # Assumptions
 ///
-/// Every write is told, in the order of the revisions; several of one key inside one commit may be
-/// told as the last of them. Budgets select by `matchLabels`.
+/// The ledger receives every write in the order of the revisions. Of several writes of one key in
+/// one commit it may receive only the last. Budgets select by `matchLabels`.
 #[derive(Debug)]
 pub struct Ledger {
     revision: u64,
     now: Timestamp,
     pods: Pods,
-    /// All pods as they were after each of their newest writes, the oldest first.
+    /// The state of all pods after each of the newest writes, oldest first.
     moments: VecDeque<(u64, Arc<Pods>)>,
-    budgets: BTreeMap<String, Account>,
-    /// Uids of all pods for which a budget has paid.
+    budgets: BTreeMap<String, BudgetRecord>,
+    /// Uids of pods whose eviction was charged to a budget.
     paid: BTreeSet<String>,
-    /// Uids of pods that became unready, or went, without an eviction.
+    /// Uids of pods that became unready or were deleted without an eviction.
     lost: BTreeSet<String>,
-    /// Charges whose pods have still to be deleted: name, uid, revision, budget.
+    /// Charges whose pods are not deleted yet: name, uid, revision, budget.
     open: Vec<(String, String, u64, String)>,
     violations: Vec<String>,
     charges: u64,
@@ -45,16 +45,17 @@ pub struct Ledger {
 }
 
 #[derive(Debug)]
-struct Account {
-    sight: BudgetSight,
-    /// The moment from which its newest status was made, at the earliest.
+struct BudgetRecord {
+    budget: ObservedBudget,
+    /// The earliest revision from which its newest status may have been computed.
     seen: u64,
     /// Uids of the pods that its newest status counts as healthy.
     counted: BTreeSet<String>,
-    /// How many more it counts, which were lost before anything was told.
+    /// Number of further pods that it counts, which became unhealthy before the first write that
+    /// the ledger received.
     missing: usize,
-    /// Uids of the pods that its notes are about, as far as it was seen to pay for them.
-    noted: BTreeMap<String, String>,
+    /// Uids of the pods of its `disruptedPods` entries whose charges the ledger received.
+    disrupted: BTreeMap<String, String>,
 }
 
 impl Default for Ledger {
@@ -76,27 +77,27 @@ impl Default for Ledger {
 }
 
 impl Ledger {
-    /// What must not have been, with the revision at which it was.
+    /// Returns the violations with their revisions.
     #[must_use]
     pub fn violations(&self) -> &[String] {
         &self.violations
     }
 
-    /// How many disruptions budgets have paid for, and how many other statuses were looked at.
+    /// Returns the number of charges and of other status updates that were checked.
     #[must_use]
-    pub fn figures(&self) -> (u64, u64) {
+    pub fn counts(&self) -> (u64, u64) {
         (self.charges, self.statuses)
     }
 
-    /// Tells the time, by which notes expire.
+    /// Sets the time, at which `disruptedPods` entries expire.
     pub fn at(&mut self, now: Timestamp) {
         self.now = now;
     }
 
-    /// A pod was written, or removed.
+    /// Records a write or, without `pod`, the removal of a pod.
     pub fn pod(&mut self, revision: u64, name: &str, pod: Option<&Value>) {
         self.come_to(revision);
-        let new = pod.map(PodSight::of);
+        let new = pod.map(ObservedPod::of);
         let old = match new.clone() {
             Some(new) => self.pods.insert(name.to_owned(), new),
             None => self.pods.remove(name),
@@ -120,40 +121,41 @@ impl Ledger {
         }
     }
 
-    /// A budget was written, or removed.
+    /// Records a write or, without `budget`, the removal of a budget.
     pub fn budget(&mut self, revision: u64, name: &str, budget: Option<&Value>) {
         self.come_to(revision);
-        let Some(new) = budget.map(BudgetSight::of) else {
+        let Some(new) = budget.map(ObservedBudget::of) else {
             self.budgets.remove(name);
             return;
         };
-        self.check_figures(name, &new);
-        let Some(mut account) = self
+        self.check_numbers(name, &new);
+        let Some(mut record) = self
             .budgets
             .remove(name)
-            .filter(|account| account.sight.uid == new.uid)
+            .filter(|record| record.budget.uid == new.uid)
         else {
-            let account = self.open_account(new);
-            self.budgets.insert(name.to_owned(), account);
+            let record = self.new_record(new);
+            self.budgets.insert(name.to_owned(), record);
             return;
         };
         let added: Vec<&String> = new
-            .notes
+            .disrupted_pods
             .keys()
-            .filter(|pod| account.sight.notes.get(*pod) != new.notes.get(*pod))
+            .filter(|pod| record.budget.disrupted_pods.get(*pod) != new.disrupted_pods.get(*pod))
             .collect();
         match added.as_slice() {
-            [] if same_status(&account.sight, &new) => {}
-            [] => self.follow_status(name, &mut account, &new),
-            [pod] => self.follow_charge(name, &mut account, &new, pod),
-            _ => self.violation(name, "two disruptions were paid for at once"),
+            [] if same_status(&record.budget, &new) => {}
+            [] => self.follow_status(name, &mut record, &new),
+            [pod] => self.follow_charge(name, &mut record, &new, pod),
+            _ => self.violation(name, "two disruptions were charged in one write"),
         }
-        account.sight = new;
-        self.budgets.insert(name.to_owned(), account);
+        record.budget = new;
+        self.budgets.insert(name.to_owned(), record);
     }
 
-    /// A budget of which nothing was known. Its status may have been made before anything was told.
-    fn open_account(&self, budget: BudgetSight) -> Account {
+    /// Creates the record of a new budget. Its status may be older than the first write that the
+    /// ledger received.
+    fn new_record(&self, budget: ObservedBudget) -> BudgetRecord {
         let healthy = self
             .pods
             .values()
@@ -162,31 +164,32 @@ impl Ledger {
         let missing = usize::try_from(budget.healthy)
             .unwrap_or(0)
             .saturating_sub(counted.len());
-        Account {
-            sight: budget,
+        BudgetRecord {
+            budget,
             seen: 0,
             counted,
             missing,
-            noted: BTreeMap::new(),
+            disrupted: BTreeMap::new(),
         }
     }
 
-    /// Everything up to now has been told: looks for charges without their deletions.
+    /// Checks that every charge was followed by a deletion. Call it when all writes of a commit are
+    /// recorded.
     pub fn settle(&mut self) {
         self.come_to(self.revision + EVICTION_WRITES + 1);
         self.revision -= EVICTION_WRITES + 1;
     }
 
-    /// Looks for notes that should have been gone, when controllers work since `since`.
-    pub fn check_notes(&mut self, since: Timestamp, patience: SignedDuration) {
+    /// Checks that no expired `disruptedPods` entry remains, if controllers run since `since`.
+    pub fn check_disrupted_pods(&mut self, since: Timestamp, patience: SignedDuration) {
         let mut overdue = Vec::new();
-        for (budget, account) in &self.budgets {
-            for (pod, at) in &account.sight.notes {
-                let ends = (*at + NOTE_LIFETIME).max(since) + patience;
+        for (budget, record) in &self.budgets {
+            for (pod, at) in &record.budget.disrupted_pods {
+                let ends = (*at + ENTRY_LIFETIME).max(since) + patience;
                 if ends < self.now {
                     overdue.push((
                         budget.clone(),
-                        format!("the note about {pod} of {at} stands at {}", self.now),
+                        format!("the entry of {pod} from {at} remains at {}", self.now),
                     ));
                 }
             }
@@ -196,13 +199,13 @@ impl Ledger {
             .for_each(|(budget, text)| self.violation(budget, text));
     }
 
-    /// Compares the statuses with what is true, when controllers have had the time to see it all.
-    /// `replicas` says how many pods the controllers of those that a budget selects want.
-    pub fn check_truth(&mut self, replicas: impl Fn(&str) -> Option<i64>) {
+    /// Checks that the statuses agree with the pods, once controllers have processed all changes.
+    /// `replicas` returns the desired number of pods for the name of a budget.
+    pub fn check_status(&mut self, replicas: impl Fn(&str) -> Option<i64>) {
         let mut wrong = Vec::new();
-        for (name, account) in &self.budgets {
-            let budget = &account.sight;
-            let selected: Vec<(&String, &PodSight)> = self
+        for (name, record) in &self.budgets {
+            let budget = &record.budget;
+            let selected: Vec<(&String, &ObservedPod)> = self
                 .pods
                 .iter()
                 .filter(|(_, pod)| budget.selects(pod))
@@ -213,27 +216,30 @@ impl Ledger {
             } else {
                 replicas(name)
             };
-            let noted = |pod: &String| {
+            let disrupted = |pod: &String| {
                 budget
-                    .notes
+                    .disrupted_pods
                     .get(pod)
-                    .is_some_and(|at| *at + NOTE_LIFETIME + BLUR > self.now)
+                    .is_some_and(|at| *at + ENTRY_LIFETIME + TOLERANCE > self.now)
             };
             let healthy = selected
                 .iter()
-                .filter(|(pod, sight)| sight.is_healthy() && !noted(pod))
+                .filter(|(pod, budget)| budget.is_healthy() && !disrupted(pod))
                 .count();
             let healthy = i64::try_from(healthy).unwrap_or(i64::MAX);
-            let told = (budget.observed, budget.healthy, budget.expected);
+            let reported = (budget.observed, budget.healthy, budget.expected);
             let truth = (
                 budget.generation,
                 healthy,
                 expected.unwrap_or(budget.expected),
             );
-            if !budget.failed && told != truth {
+            if !budget.failed && reported != truth {
                 wrong.push((
                     name.clone(),
-                    format!("it says generation, healthy and expected {told:?}, and they are {truth:?}: {selected:?}"),
+                    format!(
+                        "generation, healthy and expected are {reported:?}, should be {truth:?}: \
+                         {selected:?}"
+                    ),
                 ));
             }
         }
@@ -271,16 +277,16 @@ impl Ledger {
             {
                 self.violation(
                     &budget,
-                    &format!("it has paid for {pod}, which is not being deleted"),
+                    &format!("{pod} was charged and is not being deleted"),
                 );
             }
         }
     }
 
-    /// A pod that was there has changed, or is gone or replaced (`new` is none).
-    fn follow_pod(&mut self, name: &str, old: &PodSight, new: Option<&PodSight>) {
+    /// Checks a change of a pod. `new` is `None` if it was deleted or replaced.
+    fn follow_pod(&mut self, name: &str, old: &ObservedPod, new: Option<&ObservedPod>) {
         let leaves = old.is_healthy() && new.is_none_or(|new| !new.is_healthy());
-        if new.is_some_and(PodSight::is_healthy) {
+        if new.is_some_and(ObservedPod::is_healthy) {
             self.lost.remove(&old.uid);
         }
         if !leaves {
@@ -295,13 +301,13 @@ impl Ledger {
         }
     }
 
-    /// A healthy pod begins to go because of an eviction.
-    fn follow_eviction(&mut self, name: &str, pod: &PodSight) {
+    /// Checks the eviction of a healthy pod.
+    fn follow_eviction(&mut self, name: &str, pod: &ObservedPod) {
         let mut wrong = Vec::new();
-        for (budget, account) in self
+        for (budget, record) in self
             .budgets
             .iter()
-            .filter(|(_, account)| account.sight.selects(pod))
+            .filter(|(_, record)| record.budget.selects(pod))
         {
             if !self.paid.contains(&pod.uid) {
                 wrong.push((
@@ -313,19 +319,19 @@ impl Ledger {
             let healthy = self
                 .pods
                 .values()
-                .filter(|other| account.sight.selects(other) && other.is_healthy())
+                .filter(|other| record.budget.selects(other) && other.is_healthy())
                 .count();
-            // What was lost otherwise, and is still counted, is not the eviction's doing.
-            let unnoticed = account.counted.intersection(&self.lost).count() + account.missing;
-            let desired = account.sight.demand(account.sight.expected);
+            // Pods that were lost otherwise, and are still counted, are not lost by the eviction.
+            let unnoticed = record.counted.intersection(&self.lost).count() + record.missing;
+            let desired = record.budget.demand(record.budget.expected);
             if i64::try_from(healthy + unnoticed).unwrap_or(i64::MAX) < desired {
                 let text = format!(
                     "the eviction of {name} leaves {healthy} healthy pods ({unnoticed} lost otherwise) of {desired}"
                 );
-                let (seen, counted) = (account.seen, account.counted.len());
+                let (seen, counted) = (record.seen, record.counted.len());
                 let text = format!(
                     "{text}; {counted} are counted as of {seen} by {:?}",
-                    account.sight
+                    record.budget
                 );
                 wrong.push((budget.clone(), text));
             }
@@ -335,7 +341,7 @@ impl Ledger {
             .for_each(|(budget, text)| self.violation(budget, text));
     }
 
-    fn check_figures(&mut self, name: &str, budget: &BudgetSight) {
+    fn check_numbers(&mut self, name: &str, budget: &ObservedBudget) {
         let room = (budget.healthy - budget.desired).max(0);
         if budget.allowed < 0 || budget.healthy < 0 || budget.allowed > room {
             let text = format!(
@@ -346,13 +352,19 @@ impl Ledger {
         }
     }
 
-    fn follow_charge(&mut self, name: &str, account: &mut Account, new: &BudgetSight, pod: &str) {
+    fn follow_charge(
+        &mut self,
+        name: &str,
+        record: &mut BudgetRecord,
+        new: &ObservedBudget,
+        pod: &str,
+    ) {
         self.charges += 1;
-        let old = &account.sight;
+        let old = &record.budget;
         let others_stay = old
-            .notes
+            .disrupted_pods
             .iter()
-            .all(|(other, at)| other == pod || new.notes.get(other) == Some(at));
+            .all(|(other, at)| other == pod || new.disrupted_pods.get(other) == Some(at));
         let figures_stay = (old.healthy, old.desired, old.expected, old.observed)
             == (new.healthy, new.desired, new.expected, new.observed);
         if new.allowed != old.allowed - 1 || !others_stay || !figures_stay {
@@ -375,7 +387,7 @@ impl Ledger {
         match found {
             Some((uid, false)) => {
                 self.paid.insert(uid.clone());
-                account.noted.insert(pod.to_owned(), uid.clone());
+                record.disrupted.insert(pod.to_owned(), uid.clone());
                 self.open
                     .push((pod.to_owned(), uid, self.revision, name.to_owned()));
             }
@@ -383,24 +395,23 @@ impl Ledger {
         }
     }
 
-    /// The controller has written a status: there must be a moment at which it was true, not before
-    /// the one that it had seen already, and no pod for which a budget has paid may be counted.
-    fn follow_status(&mut self, name: &str, account: &mut Account, new: &BudgetSight) {
+    /// Checks a status of the controller: it must agree with a past state that is not older than
+    /// that of the status before, and it must not count a pod whose eviction was charged.
+    fn follow_status(&mut self, name: &str, record: &mut BudgetRecord, new: &ObservedBudget) {
         self.statuses += 1;
-        let old = &account.sight;
+        let old = &record.budget;
         if new.failed {
             if new.allowed != 0 {
                 self.violation(
                     name,
-                    "a budget that could not be worked out allows something",
+                    "a budget whose status could not be computed allows disruptions",
                 );
             }
             return;
         }
         if new.allowed == old.allowed && new.observed == old.observed {
-            // What may be disrupted stays as it was, so that this may have been counted before the
-            // newest charges.
-            self.follow_figures(account, new);
+            // The allowance is unchanged, so the status may be older than the newest charges.
+            self.follow_numbers(record, new);
             return;
         }
         if new.desired != new.demand(new.expected) {
@@ -426,11 +437,11 @@ impl Ledger {
         let last_known = self
             .moments
             .iter()
-            .rposition(|(revision, _)| *revision <= account.seen)
+            .rposition(|(revision, _)| *revision <= record.seen)
             .unwrap_or(0);
         let moments = self.moments.iter().skip(last_known);
         let counts: Vec<(u64, BTreeSet<String>)> = moments
-            .filter_map(|(revision, pods)| Some((*revision, self.counted(account, new, pods)?)))
+            .filter_map(|(revision, pods)| Some((*revision, self.counted(record, new, pods)?)))
             .collect();
         let honest = counts
             .iter()
@@ -438,14 +449,14 @@ impl Ledger {
             .find(|(_, counted)| counted.is_disjoint(&self.paid));
         match (counts.first(), honest) {
             (Some((first, _)), Some((_, counted))) => {
-                account.seen = *first;
-                account.counted = counted.clone();
-                account.missing = 0;
+                record.seen = *first;
+                record.counted = counted.clone();
+                record.missing = 0;
             }
             (None, _) => self.violation(
                 name,
                 &format!(
-                    "no moment explains {new:?} after {old:?} and {:?}",
+                    "no past state agrees with {new:?} after {old:?} and {:?}",
                     self.moments.back()
                 ),
             ),
@@ -453,25 +464,25 @@ impl Ledger {
         }
     }
 
-    /// The controller has changed the figures beside an allowance that stays. It cannot be told
-    /// which notes it knew, so that what it may have counted, at any moment that explains the
-    /// figures, is added to what is counted.
-    fn follow_figures(&self, account: &mut Account, new: &BudgetSight) {
+    /// Follows a status with an unchanged allowance. The entries that the controller knew are
+    /// unknown, so every pod that it may have counted, in any past state that agrees with the
+    /// numbers, is added to the counted ones.
+    fn follow_numbers(&self, record: &mut BudgetRecord, new: &ObservedBudget) {
         let last_known = self
             .moments
             .iter()
-            .rposition(|(revision, _)| *revision <= account.seen)
+            .rposition(|(revision, _)| *revision <= record.seen)
             .unwrap_or(0);
         for (_, pods) in self.moments.iter().skip(last_known) {
             let healthy = pods
                 .iter()
                 .filter(|(_, pod)| new.selects(pod) && pod.is_healthy());
-            let (noted, rest): (Vec<_>, Vec<_>) =
-                healthy.partition(|(name, _)| new.notes.contains_key(*name));
-            let explained = rest.len()..=rest.len() + noted.len();
+            let (disrupted, rest): (Vec<_>, Vec<_>) =
+                healthy.partition(|(name, _)| new.disrupted_pods.contains_key(*name));
+            let explained = rest.len()..=rest.len() + disrupted.len();
             if usize::try_from(new.healthy).is_ok_and(|healthy| explained.contains(&healthy)) {
-                account.counted.extend(
-                    noted
+                record.counted.extend(
+                    disrupted
                         .into_iter()
                         .chain(rest)
                         .map(|(_, pod)| pod.uid.clone()),
@@ -480,51 +491,55 @@ impl Ledger {
         }
     }
 
-    /// The uids that a status counts if it was made from these pods; none if it was not.
+    /// Returns the uids that a status counts if it was computed from these pods; `None` if it was
+    /// not.
     fn counted(
         &self,
-        account: &Account,
-        new: &BudgetSight,
+        record: &BudgetRecord,
+        new: &ObservedBudget,
         pods: &Pods,
     ) -> Option<BTreeSet<String>> {
-        let selected: Vec<(&String, &PodSight)> =
+        let selected: Vec<(&String, &ObservedPod)> =
             pods.iter().filter(|(_, pod)| new.selects(pod)).collect();
         if new.counts_pods() && i64::try_from(selected.len()) != Ok(new.expected) {
             return None;
         }
-        // A successor is not the pod that the note is about.
-        let is_meant = |pod: &String, found: &PodSight| {
-            account.noted.get(pod).is_none_or(|uid| *uid == found.uid)
+        // A new pod of the same name is not the disrupted one.
+        let is_meant = |pod: &String, found: &ObservedPod| {
+            record
+                .disrupted
+                .get(pod)
+                .is_none_or(|uid| *uid == found.uid)
         };
         let stays = |pod: &String| {
             pods.get(pod)
                 .is_some_and(|found| !found.terminating && is_meant(pod, found))
         };
-        let expired = |at: &Timestamp| *at + NOTE_LIFETIME < self.now + BLUR;
-        // A note may stand for longer than it must, see `check_notes`, but not go while its pod
-        // stays.
+        let expired = |at: &Timestamp| *at + ENTRY_LIFETIME < self.now + TOLERANCE;
+        // An entry may remain too long, which `check_disrupted_pods` checks, but it must not be
+        // removed while its pod exists.
         let explained = |(pod, at): (&String, &Timestamp)| {
-            new.notes.contains_key(pod) || !stays(pod) || expired(at)
+            new.disrupted_pods.contains_key(pod) || !stays(pod) || expired(at)
         };
-        if !account.sight.notes.iter().all(explained) {
+        if !record.budget.disrupted_pods.iter().all(explained) {
             return None;
         }
         let healthy: Vec<_> = selected
             .iter()
             .filter(|(_, pod)| pod.is_healthy())
             .collect();
-        let noted = |pod: &String| new.notes.get(pod).is_some_and(|at| !expired(at));
+        let disrupted = |pod: &String| new.disrupted_pods.get(pod).is_some_and(|at| !expired(at));
         let all: BTreeSet<String> = healthy.iter().map(|(_, pod)| pod.uid.clone()).collect();
         let rest: BTreeSet<String> = healthy
             .iter()
-            .filter(|(name, _)| !noted(name))
+            .filter(|(name, _)| !disrupted(name))
             .map(|(_, pod)| pod.uid.clone())
             .collect();
-        // A note about to expire may stand while its pod counts again.
+        // The pod of an entry that is about to expire may be counted again.
         let about_to = new
-            .notes
+            .disrupted_pods
             .values()
-            .any(|at| *at + NOTE_LIFETIME - BLUR < self.now);
+            .any(|at| *at + ENTRY_LIFETIME - TOLERANCE < self.now);
         [Some(rest), about_to.then_some(all)]
             .into_iter()
             .flatten()
@@ -532,9 +547,9 @@ impl Ledger {
     }
 }
 
-/// Whether only the spec, or the metadata, has changed.
-fn same_status(old: &BudgetSight, new: &BudgetSight) -> bool {
-    let figures = |budget: &BudgetSight| {
+/// Returns whether the status is unchanged.
+fn same_status(old: &ObservedBudget, new: &ObservedBudget) -> bool {
+    let numbers = |budget: &ObservedBudget| {
         (
             budget.observed,
             budget.healthy,
@@ -544,7 +559,7 @@ fn same_status(old: &BudgetSight, new: &BudgetSight) -> bool {
             budget.failed,
         )
     };
-    figures(old) == figures(new) && old.notes == new.notes
+    numbers(old) == numbers(new) && old.disrupted_pods == new.disrupted_pods
 }
 
 #[cfg(test)]

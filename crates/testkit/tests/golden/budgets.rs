@@ -1,4 +1,4 @@
-//! What a PodDisruptionBudget may say, and how it is written and shown.
+//! PodDisruptionBudgets: validation, writes, and tables.
 
 #[tokio::test(start_paused = true)]
 async fn budgets_answer_as_recorded() {

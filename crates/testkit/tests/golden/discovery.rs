@@ -1,4 +1,4 @@
-//! What the API says about itself, negotiation and health.
+//! Discovery, content negotiation and health.
 
 #[tokio::test(start_paused = true)]
 async fn discovery_answers_as_recorded() {

@@ -1,4 +1,4 @@
-//! The disruption controller, and what it makes of budgets.
+//! The disruption controller and the statuses that it writes.
 
 #[tokio::test(start_paused = true)]
 async fn disruption_status_shows_as_recorded() {

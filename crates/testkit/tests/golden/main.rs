@@ -1,7 +1,7 @@
-//! The recorded conversations with a real Kubernetes, replayed in process and in virtual time.
+//! Replays recorded conversations with a real Kubernetes, in process and in virtual time.
 //!
-//! For every area it is known how many answers differ, and `docs/compatibility.md` says which and
-//! why; whoever mends one lowers the number. Run one scenario with
+//! The number of responses that differ is fixed for every area; `docs/compatibility.md` lists them
+//! with the reasons. A change that removes a difference lowers the number. Run one scenario with
 //! `EXEUNT_GOLDEN=part-of-its-name`, for example `EXEUNT_GOLDEN=dry cargo nextest run -p
 //! exeunt-testkit --no-capture eviction`.
 
@@ -18,13 +18,16 @@ mod eviction;
 mod objects;
 mod workloads;
 
-use testkit::Cluster;
+use testkit::TestCluster;
 use testkit::golden::{Transcript, replay};
 
-/// Replays an area against a fresh cluster; fails unless exactly so many answers differ.
+/// Replays an area against a new cluster; fails unless exactly this many responses differ.
 async fn check(area: &str, differ: usize) {
     let transcript = Transcript::load(area).expect("the recordings are in the repository");
-    let cluster = Cluster::builder().start().await.expect("a cluster starts");
+    let cluster = TestCluster::builder()
+        .start()
+        .await
+        .expect("a cluster starts");
     let only = std::env::var("EXEUNT_GOLDEN").unwrap_or_default();
     let report = replay(
         &cluster.transport(),
@@ -46,7 +49,7 @@ async fn check(area: &str, differ: usize) {
     cluster.stop().await.expect("a cluster stops");
     assert!(
         report.compared > 0,
-        "no scenario of {area} is called {only:?}"
+        "no scenario of {area} matches {only:?}"
     );
     assert!(
         !only.is_empty() || report.compared - report.right == differ,

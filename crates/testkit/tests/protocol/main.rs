@@ -1,10 +1,10 @@
-//! The protocol of evictions, checked exhaustively for small sizes with `stateright`: every order
-//! of everything that clients, servers, controllers, pods and people can do, with crashes between
-//! any two steps.
+//! Checks the protocol of evictions exhaustively for small sizes with `stateright`: every order of
+//! the steps of clients, servers, controllers, pods and people, with crashes between any two steps.
 //!
-//! The model runs the real rules of the registry and of the disruption controller. That it can find
-//! something is shown by breaking the protocol in one place at a time. `docs/safety.md` says what
-//! is assumed; `EXEUNT_MODEL=large` checks a larger world, for some minutes.
+//! The model runs the production rules of evictions and of the disruption controller. Built-in
+//! faults, one at a time, show that the checker finds violations. `docs/safety.md` lists the
+//! assumptions;
+//! `EXEUNT_MODEL=large` checks a larger model and takes some minutes.
 
 #![expect(
     clippy::print_stderr,
@@ -31,7 +31,7 @@ const NOTHING: Left = Left {
     minutes: 0,
 };
 
-/// Two pods of which one has to stay.
+/// Two pods of which one must stay healthy.
 fn small(left: Left) -> Protocol {
     Protocol {
         pods: 2,
@@ -48,7 +48,7 @@ fn is_large() -> bool {
     std::env::var("EXEUNT_MODEL").as_deref() == Ok("large")
 }
 
-/// Checks everything; gives the number of different states.
+/// Checks all properties; returns the number of distinct states.
 #[track_caller]
 fn holds(protocol: Protocol) -> usize {
     let checker = protocol.checker().threads(2).spawn_bfs().join();
@@ -61,11 +61,11 @@ fn holds(protocol: Protocol) -> usize {
     checker.unique_state_count()
 }
 
-/// Looks for a way to break a property; shows the shortest.
+/// Searches for a violation of a property; returns the shortest path to one.
 #[track_caller]
 fn breaks(protocol: Protocol, property: &'static str) {
     let wanted = HasDiscoveries::AnyOf(std::iter::once(property).collect());
-    // With one thread the first that is found is the shortest.
+    // With one thread the first path that is found is the shortest.
     let checker = protocol.checker().finish_when(wanted).spawn_bfs().join();
     let Some(path) = checker.discovery(property) else {
         panic!("nothing breaks \"{property}\" in {protocol:?}")
@@ -166,8 +166,8 @@ fn a_controller_that_sees_its_own_writes_late_keeps_the_budget() {
     assert!(holds(small(edited)) > 1000);
 }
 
-/// Found by the soak in the real controller, and mended there: figures were changed beside an
-/// allowance that belonged to another count, which the controller itself had written.
+/// The soak test found this fault in the controller, where it is fixed: numbers were changed beside
+/// an allowance that the controller had computed from another count.
 #[test]
 fn a_controller_that_adds_to_any_count_overdraws() {
     let left = Left {
@@ -297,8 +297,8 @@ fn a_client_that_names_no_uid_evicts_the_successor() {
     );
 }
 
-/// Found by this checker in the real controller, and mended there: the note about an evicted pod
-/// was dropped when an earlier pod of its name went.
+/// This checker found this fault in the controller, where it is fixed: the `disruptedPods` entry of
+/// an evicted pod was removed when an earlier pod of its name was deleted.
 #[test]
 fn a_controller_that_knows_pods_by_name_overdraws() {
     let left = Left {
@@ -332,8 +332,8 @@ fn a_controller_that_lags_for_minutes_overdraws() {
     );
 }
 
-/// The version of the budget protects it from one controller that is late, but not from two: the
-/// second one believes that the first has seen what it has not.
+/// The version of the budget protects it from one controller with a stale cache, but not from two:
+/// the second relies on a status that the first computed from a stale cache.
 #[test]
 fn two_controllers_at_a_time_overdraw() {
     let left = Left {
@@ -349,7 +349,7 @@ fn two_controllers_at_a_time_overdraw() {
     );
 }
 
-/// So that a property which is never asked for is noticed.
+/// Fails if a property is never checked.
 #[test]
 fn every_property_is_one_of_the_model() {
     let names: Vec<&str> = small(NOTHING)

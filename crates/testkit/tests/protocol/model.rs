@@ -1,10 +1,9 @@
-//! The protocol as a model for the checker: which steps there are, what each does, and what must
-//! hold after every one of them.
+//! The protocol as a model for the checker: the steps, their effects, and the properties that must
+//! hold after each of them.
 //!
-//! Every step is one atomic thing that a process, the network or a person does, so that any two of
-//! them can stand in any order with a crash between them. What decides (whether an eviction is
-//! granted, what a status says, what a charge writes) is the code of the registry and of the
-//! disruption controller; see `rules.rs`.
+//! Every step is one atomic action of a process, the network or a person, so that any two of them
+//! can occur in any order with a crash between them. The decisions (whether an eviction is granted,
+//! what a status contains, what a charge writes) are made by the production code; see `rules.rs`.
 
 use std::collections::BTreeSet;
 
@@ -15,53 +14,53 @@ use crate::world::{
     Budget, Controller, Eviction, Known, Left, Minute, Name, Pod, Status, Truth, World, Write,
 };
 
-/// No more pods are disrupted by evictions than the budget allowed.
+/// Evictions disrupt no more pods than the budget allows.
 pub(crate) const SAFE: &str = "an eviction never leaves fewer healthy pods than the budget demands";
-/// The figures of a status fit each other.
+/// The numbers of a status are consistent.
 pub(crate) const SOUND: &str = "a status never allows more than it counts above its floor";
-/// Atomicity.
+/// The charge and the deletion of an eviction happen both or not at all.
 pub(crate) const ATOMIC: &str = "a budget pays only for pods that are being deleted";
-/// Charges end.
+/// Every `disruptedPods` entry is removed in the end.
 pub(crate) const EXPIRES: &str = "no charge outlives its pod by more than two minutes";
-/// Preconditions.
+/// An eviction deletes only the pod that its client meant.
 pub(crate) const AIMED: &str = "only the pod that was meant is evicted";
-/// Liveness, as far as it is cheap.
+/// Controllers reach a correct status when nothing else happens.
 pub(crate) const SETTLES: &str = "a controller that has seen everything writes what is true";
 
 /// How servers commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Commits {
-    /// One after the other, deciding inside: servers on one embedded store.
+    /// One after the other, deciding inside the commit: servers on one embedded store.
     Serialised,
-    /// Deciding on what was read, and comparing versions when writing: servers on a shared engine.
+    /// Deciding before the commit and comparing versions in it: servers on a shared engine.
     Compared,
 }
 
-/// What is broken on purpose.
+/// The fault that is built in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// The server takes any status for that of the newest spec.
+    /// The server does not compare `observedGeneration`.
     IgnoresGeneration,
     /// The controller forgets which pods were evicted.
     ForgetsNotes,
-    /// The server commits what it decided earlier, and does not compare versions.
+    /// The server commits an earlier decision without comparing versions.
     CommitsUnseen,
-    /// The budget pays in one commit, and the pod is deleted in another.
+    /// The budget is charged in one commit and the pod is deleted in another.
     PaysFirst,
-    /// The server takes a status that was made from an older version of the budget.
+    /// The server accepts a status that was computed from an older version of the budget.
     TakesOldStatus,
-    /// Clients do not say which pod they mean.
+    /// Clients send no uid precondition.
     OmitsUid,
-    /// The controller takes the end of any pod for that of the evicted one of its name, as upstream
-    /// does.
+    /// The controller takes the deletion of any pod for that of the evicted one of its name, as
+    /// upstream does.
     KnowsPodsByName,
-    /// The controller changes figures without a look at whose they are.
+    /// The controller changes the numbers beside an allowance that another count led to.
     AddsToAnyCount,
-    /// News may take longer than two minutes to come to the controller.
+    /// Changes may take longer than two minutes to reach the controller.
     LagsForMinutes,
 }
 
-/// The size of the world that is checked, how it works, and what is broken in it.
+/// The size of the model, its kind of commits, and its built-in fault.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Protocol {
     pub(crate) pods: u8,
@@ -141,7 +140,7 @@ impl Model for Protocol {
             steps.extend((left.flips > 0 && !pod.leaving).then_some(Step::Flip(name)));
         }
         if left.creations > 0 {
-            // Names are alike, so that one which is free stands for all.
+            // Names are interchangeable, so one free name represents all.
             steps.extend(
                 (0..self.pods)
                     .find(|name| !world.pods.contains_key(name))
@@ -212,8 +211,8 @@ impl Model for Protocol {
 }
 
 impl Protocol {
-    /// Whether a minute may pass: a controller learns of a change within a minute, and deals with
-    /// what it has learnt. One that is dead does neither.
+    /// Returns whether a minute may pass. A running controller receives a change within a minute
+    /// and handles it within another.
     fn may_wait(&self, world: &World, controller: &Controller) -> bool {
         if controller.pods.is_none() {
             return true;
@@ -340,7 +339,7 @@ impl Protocol {
                         grant(world, name, pod, meant, charge);
                     }
                 } else {
-                    // The closure runs again on what is there now.
+                    // The closure runs again on the current state.
                     world.evictions.push(Eviction::Sent {
                         name,
                         uid: Some(meant),
@@ -357,7 +356,7 @@ impl Protocol {
         true
     }
 
-    /// What the controller writes that takes the budget for `read`.
+    /// Returns the status that the controller computes from the budget `read`.
     fn plan(&self, world: &World, controller: &Controller, read: &Budget) -> Option<Write> {
         let pods = controller.pods.as_ref()?;
         let by_name = self.fault == Some(Fault::KnowsPodsByName);
@@ -400,7 +399,7 @@ impl Protocol {
         true
     }
 
-    /// Lets a controller see everything and write, and looks at what it has written then.
+    /// Delivers all changes to a controller, lets it write, and checks the result.
     fn settles(&self, world: &World) -> bool {
         if self.fault == Some(Fault::ForgetsNotes) {
             return true;
@@ -445,7 +444,7 @@ fn forget(world: &mut World, eviction: Eviction) -> bool {
     place.map(|place| world.evictions.remove(place)).is_some()
 }
 
-/// The one commit of an eviction: the budget pays if it has to, and the pod is on its way.
+/// The commit of an eviction: charges the budget if necessary and begins the deletion.
 fn grant(world: &mut World, name: Name, pod: Pod, meant: u8, charge: bool) {
     if charge {
         pay(world, name, pod);
@@ -467,7 +466,7 @@ fn pay(world: &mut World, name: Name, pod: Pod) {
         .iter_mut()
         .filter(|controller| controller.pods.is_some())
     {
-        // All that has happened before, and the first that happens after it.
+        // All earlier changes, and the first change after them.
         let news = u8::try_from(controller.news.len())
             .unwrap_or(u8::MAX)
             .saturating_add(1);
@@ -476,7 +475,7 @@ fn pay(world: &mut World, name: Name, pod: Pod) {
     }
 }
 
-/// Begins the deletion that an eviction asks for, and judges it.
+/// Begins the deletion of an evicted pod and checks the properties.
 fn remove(world: &mut World, name: Name, pod: Pod) {
     world.put_pod(
         name,
@@ -486,7 +485,7 @@ fn remove(world: &mut World, name: Name, pod: Pod) {
         }),
     );
     if pod.is_healthy() {
-        // What was lost without an eviction, and is still counted, is not the eviction's doing.
+        // Pods that were lost otherwise, and are still counted, are not lost by the eviction.
         let unnoticed = world.truth.counted.intersection(&world.truth.lost).count();
         world.truth.overdrawn |= world.healthy() + unnoticed < usize::from(world.budget.floor);
     }
@@ -610,8 +609,8 @@ fn pays_for_deletions(world: &World) -> bool {
     })
 }
 
-/// Two minutes, and the one that the controller may take to act, from when the pod was gone or the
-/// controller came.
+/// Two minutes, and one that the controller may take to act, after the deletion of the pod or the
+/// start of the controller.
 fn charges_expire(world: &World) -> bool {
     let Some(since) = world
         .controllers

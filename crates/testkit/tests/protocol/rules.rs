@@ -1,5 +1,5 @@
-//! Between the small states of the model and the types of the real rules: the decision and the
-//! charge of the registry, and the plan of the disruption controller, run here as they are.
+//! Converts between the small states of the model and the types of the production rules: the
+//! decision and the charge of an eviction, and the plan of the disruption controller.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -22,7 +22,7 @@ const CONDITION: &str = "DisruptionAllowed";
 /// The uid of the budget.
 const UID: &str = "b-uid";
 
-/// What an eviction comes to.
+/// The outcome of an eviction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Verdict {
     Refused,
@@ -30,7 +30,7 @@ pub(crate) enum Verdict {
     Charged,
 }
 
-/// Asks the registry's rules.
+/// Decides an eviction with the production rule.
 pub(crate) fn decide(name: Name, pod: Pod, budget: &Budget, uid: Option<Uid>) -> Verdict {
     let facts = PodFacts {
         state: PodState {
@@ -66,7 +66,7 @@ pub(crate) fn decide(name: Name, pod: Pod, budget: &Budget, uid: Option<Uid>) ->
     }
 }
 
-/// The budget's status after it has paid for this pod, as the registry writes it.
+/// Returns the status of the budget after the charge for this pod.
 pub(crate) fn charged(status: &Status, name: Name, minute: Minute) -> Status {
     let mut tree = kinds::Tree::from(json!({"status": typed(status)}));
     registry::rules::charged(&mut tree, &name_text(name), time(minute));
@@ -75,8 +75,8 @@ pub(crate) fn charged(status: &Status, name: Name, minute: Minute) -> Status {
     small(&budget.status.expect("the charge leaves a status"))
 }
 
-/// What the disruption controller would write that knows these pods, and which pods it then counts;
-/// none when the status is right.
+/// Returns the status that the disruption controller writes from these pods, and the pods that it
+/// counts; `None` if the status is correct already.
 pub(crate) fn plan(
     budget: &Budget,
     pods: &Pods,
@@ -110,9 +110,9 @@ pub(crate) fn plan(
     Some((status, counted))
 }
 
-/// What a status that was made from `read` becomes where another version of the budget is stored by
-/// now; none when it is refused. One who is `careless` leaves out the question whose figures are
-/// changed.
+/// Returns the result of writing a status that was computed from `read` when another version of the
+/// budget is stored; `None` if it is refused. A `careless` controller does not check which count
+/// the allowance belongs to.
 pub(crate) fn patched(
     read: &Budget,
     new: &Status,
@@ -203,7 +203,7 @@ fn typed(status: &Status) -> PodDisruptionBudgetStatus {
 }
 
 fn small(status: &PodDisruptionBudgetStatus) -> Status {
-    let figure =
+    let number =
         |value: Option<i32>| u8::try_from(value.unwrap_or_default()).expect("a small number");
     let condition = status
         .conditions
@@ -214,9 +214,9 @@ fn small(status: &PodDisruptionBudgetStatus) -> Status {
     Status {
         observed: u8::try_from(status.observed_generation.unwrap_or_default())
             .expect("a small number"),
-        healthy: figure(status.current_healthy),
-        desired: figure(status.desired_healthy),
-        expected: figure(status.expected_pods),
+        healthy: number(status.current_healthy),
+        desired: number(status.desired_healthy),
+        expected: number(status.expected_pods),
         allowed: i8::try_from(status.disruptions_allowed.unwrap_or_default())
             .expect("a small number"),
         notes: notes

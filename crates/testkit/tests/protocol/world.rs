@@ -1,13 +1,13 @@
-//! What the model knows: the store, what is on its way, what the controllers believe, and beside it
-//! what only the observer knows, by which right and wrong are told.
+//! The state of the model: the store, messages in flight, the caches of the controllers, and the
+//! facts that only the observer knows, on which the properties are checked.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// Names of pods, which come again (as those of a stateful set do).
+/// Names of pods, which are reused, as those of a StatefulSet.
 pub(crate) type Name = u8;
-/// Uids of pods, which do not.
+/// Uids of pods, which are not reused.
 pub(crate) type Uid = u8;
-/// Time goes by the minute, because all that the protocol waits for is two of them.
+/// Time in minutes: the only delay of the protocol is two of them.
 pub(crate) type Minute = u8;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -46,35 +46,35 @@ pub(crate) struct Status {
     pub(crate) verdict: Option<bool>,
 }
 
-/// A disruption controller. Its pods lag behind the store, and after a write it may still take the
-/// budget for what it was before.
+/// A disruption controller. Its cache of pods lags behind the store, and after a write its cache of
+/// the budget may still hold the version before.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Controller {
-    /// The pods that it knows; none until it has listed them.
+    /// The cached pods; `None` until it has listed them.
     pub(crate) pods: Option<Pods>,
-    /// What has happened to them and has not come to it yet.
+    /// Changes of pods that have not reached the cache.
     pub(crate) news: VecDeque<News>,
-    /// What it knows about the notes of the budget.
+    /// What it knows about the `disruptedPods` entries of the budget.
     pub(crate) known: Known,
-    /// The status that it has sent.
+    /// The status update in flight.
     pub(crate) write: Option<Write>,
-    /// The budget before its newest write, which its cache may show still.
+    /// The budget before its newest write, which the cache may still hold.
     pub(crate) before: Option<Budget>,
-    /// When it listed.
+    /// When it listed the pods.
     pub(crate) since: Minute,
 }
 
-/// What a controller knows about the notes of the budget beside what they say.
+/// What a controller knows about the `disruptedPods` entries besides their contents.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Known {
-    /// Pods that were evicted, and how much news has to come before it knows them as they were
-    /// then.
+    /// Evicted pods, with the number of changes that must reach the cache before it holds their
+    /// state at that time.
     pub(crate) unsettled: BTreeMap<Name, u8>,
-    /// Pods that it has seen go after their eviction.
+    /// Pods whose deletion it observed after their eviction.
     pub(crate) served: BTreeSet<Name>,
 }
 
-/// What became of a pod, and when.
+/// A change of a pod, with its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct News {
     pub(crate) name: Name,
@@ -82,27 +82,28 @@ pub(crate) struct News {
     pub(crate) minute: Minute,
 }
 
-/// A status on its way to the server.
+/// A status update in flight.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Write {
-    /// What it was made from.
+    /// The budget from which it was computed.
     pub(crate) read: Budget,
     pub(crate) status: Status,
     pub(crate) counted: BTreeSet<Uid>,
-    /// False as soon as the budget is no more the version from which it was made.
+    /// Whether the budget still has the version from which it was computed.
     pub(crate) current: bool,
 }
 
-/// An eviction on its way through a server. `meant` is the pod that its client saw.
+/// An eviction in flight. `meant` is the uid of the pod that its client read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Eviction {
-    /// It has been sent.
+    /// The request was sent.
     Sent {
         name: Name,
         uid: Option<Uid>,
         meant: Uid,
     },
-    /// A server has read and decided; `current` is false as soon as what it read has changed.
+    /// A server has read and decided; `current` is false once the objects that it read have
+    /// changed.
     Decided {
         name: Name,
         pod: Pod,
@@ -110,12 +111,11 @@ pub(crate) enum Eviction {
         charge: bool,
         current: bool,
     },
-    /// The budget has paid, and the pod is still to be deleted (which our server never does in two
-    /// steps).
+    /// The budget was charged, and the pod is not deleted yet. Our server does both in one commit.
     Paid { name: Name, uid: Uid },
 }
 
-/// How often things may still happen.
+/// How often each kind of step may still happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Left {
     pub(crate) evictions: u8,
@@ -124,25 +124,25 @@ pub(crate) struct Left {
     pub(crate) flips: u8,
     pub(crate) edits: u8,
     pub(crate) crashes: u8,
-    /// Counts from a budget that is older than the controller's own write.
+    /// Computations from a budget that is older than the controller's own write.
     pub(crate) late: u8,
     pub(crate) minutes: u8,
 }
 
-/// What only the observer knows.
+/// The facts that only the observer knows.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Truth {
     /// The pods that the newest status counts as healthy.
     pub(crate) counted: BTreeSet<Uid>,
     /// Pods that became unready or were deleted without an eviction.
     pub(crate) lost: BTreeSet<Uid>,
-    /// The pods that the notes of the budget are about.
+    /// The pods of the `disruptedPods` entries.
     pub(crate) paid_for: BTreeMap<Name, Uid>,
-    /// When pods with a note were gone.
+    /// When pods with an entry were deleted.
     pub(crate) gone: BTreeMap<Name, Minute>,
-    /// An eviction took more than the budget allows.
+    /// Whether an eviction disrupted more pods than the budget allows.
     pub(crate) overdrawn: bool,
-    /// An eviction hit a pod that its client did not mean.
+    /// Whether an eviction deleted a pod that its client did not mean.
     pub(crate) strayed: bool,
 }
 
@@ -153,9 +153,9 @@ pub(crate) struct World {
     pub(crate) next_uid: Uid,
     pub(crate) budget: Budget,
     pub(crate) controllers: Vec<Controller>,
-    /// Sorted: nobody asks which client sent which.
+    /// Sorted, because it does not matter which client sent which.
     pub(crate) evictions: Vec<Eviction>,
-    /// A write whose controller is dead, and which may arrive all the same.
+    /// A status update of a crashed controller, which may still arrive.
     pub(crate) orphan: Option<Write>,
     pub(crate) left: Left,
     pub(crate) truth: Truth,
@@ -166,7 +166,7 @@ impl World {
         self.pods.values().filter(|pod| pod.is_healthy()).count()
     }
 
-    /// Puts, or removes, a pod, and sends the news to those who watch.
+    /// Writes or removes a pod and queues the change for the watches.
     pub(crate) fn put_pod(&mut self, name: Name, pod: Option<Pod>) {
         let before = match pod {
             Some(pod) => self.pods.insert(name, pod),
@@ -199,7 +199,7 @@ impl World {
         }
     }
 
-    /// Puts a status, which makes a new version of the budget.
+    /// Writes a status, which creates a new version of the budget.
     pub(crate) fn put_status(&mut self, status: Status) {
         self.budget.status = status;
         let notes = &self.budget.status.notes;

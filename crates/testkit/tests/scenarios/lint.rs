@@ -1,4 +1,4 @@
-//! What `exeunt lint` finds in these situations.
+//! What `exeunt lint` finds in each scenario.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! A drain takes little longer than its budgets and pods demand, and no budget is ever violated:
-//! the three situations of docs/performance.md in virtual time, with a watch that counts.
+//! A drain takes little longer than its budgets and pods require, and no budget is violated: three
+//! cases in virtual time, with a watch that counts ready pods.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,18 +16,18 @@ use serde_json::{Value, json};
 
 use crate::world::{Target, World};
 
-/// What the issue asks for: this much of the least time.
+/// The longest duration of a drain, as a multiple of the shortest possible.
 const AT_MOST: f64 = 1.1;
 
-/// Replicas of one application on the first nodes, and room for them on as many others.
+/// Replicas of one application on the first nodes, and as many empty nodes.
 struct Situation {
     nodes: usize,
     replicas: usize,
     budget: Option<Value>,
-    /// How long a pod takes from its start to Ready, and from its stop signal to its end.
+    /// Seconds from the start of a pod to Ready, and from its stop signal to its end.
     ready_seconds: f64,
     stop_seconds: f64,
-    /// As few may be ready, ever.
+    /// The fewest pods that may be ready at any time.
     least_ready: usize,
     least_seconds: f64,
 }
@@ -107,7 +107,7 @@ async fn check(situation: Situation) -> anyhow::Result<()> {
     world.stop().await
 }
 
-/// Watches the pods; returns only when fewer than `least` of them are ready.
+/// Watches the pods; returns when fewer than `least` of them are ready.
 async fn fewest_ready(world: &World, least: usize) -> usize {
     let mut ready = BTreeMap::new();
     let mut complete = false;
@@ -128,7 +128,7 @@ async fn fewest_ready(world: &World, least: usize) -> usize {
             return count;
         }
     }
-    // A watch has no end; if it had, nothing more could be said.
+    // Without the watch nothing is checked.
     tokio::time::sleep(Duration::MAX).await;
     usize::MAX
 }
@@ -151,7 +151,7 @@ async fn a_hundred_pods_without_budgets_go_at_once() -> anyhow::Result<()> {
 #[tokio::test(start_paused = true)]
 async fn thirty_pods_under_a_budget_of_one_go_as_fast_as_their_successors_are_ready()
 -> anyhow::Result<()> {
-    // Each pod but the last is waited for until its successor is ready.
+    // Each eviction except the last waits until the replacement of the pod is ready.
     let least_seconds = 29.0 * 2.0;
     let budget = Some(json!({"maxUnavailable": 1}));
     let situation = Situation {
@@ -168,7 +168,7 @@ async fn thirty_pods_under_a_budget_of_one_go_as_fast_as_their_successors_are_re
 
 #[tokio::test(start_paused = true)]
 async fn ten_nodes_share_a_budget() -> anyhow::Result<()> {
-    // A hundred pods, ten at a time: ten rounds, the last of which nobody waits for.
+    // A hundred pods, ten at a time: ten rounds, and nothing waits for the last.
     let least_seconds = 9.0 * 2.0;
     let budget = Some(json!({"maxUnavailable": 10}));
     let situation = Situation {

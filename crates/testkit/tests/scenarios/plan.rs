@@ -1,4 +1,4 @@
-//! What `exeunt plan` says in these situations, and whether the drain then takes as long.
+//! What `exeunt plan` prints in each scenario, and whether the drain then takes that long.
 
 use anyhow::{Context as _, ensure};
 use drain::cluster::{ClusterSnapshot, NamespaceScope};
@@ -15,23 +15,23 @@ use serde::Deserialize;
 use crate::scenarios;
 use crate::world::World;
 
-/// A forecast may be wrong by this share.
+/// The largest relative error of a forecast.
 const TOLERANCE: f64 = 0.2;
 
-/// What to plan.
+/// Nodes to plan for, with options.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Arguments {
     nodes: Vec<String>,
-    /// Seconds that containers need after their stop signal.
+    /// Seconds from the stop signal to the end of a container.
     #[serde(default)]
     stop: u32,
     #[serde(default = "one")]
     parallel: usize,
-    /// None of the flags that allow a loss.
+    /// Whether the flags that allow a loss are left out.
     #[serde(default)]
     careful: bool,
-    /// Who looks; the administrator unless told otherwise.
+    /// The user who reads the cluster; the administrator by default.
     user: Option<String>,
     #[serde(default)]
     last: Vec<String>,
@@ -130,9 +130,9 @@ pub(crate) async fn forecast(world: &World, arguments: &Arguments) -> anyhow::Re
         "forecast {forecast} s, took {took} s\n{}",
         plan.render(&options)
     );
-    let told = "the drain then took as long as that, within 20 %";
+    let outcome = "the drain then took as long as that, within 20 %";
     Ok(format!(
-        "$ exeunt plan {}\n{}\n{told}",
+        "$ exeunt plan {}\n{}\n{outcome}",
         arguments.nodes.join(" "),
         plan.render(&options)
     ))

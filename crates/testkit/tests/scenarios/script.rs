@@ -1,4 +1,4 @@
-//! The steps of a scenario, and how they are read and played.
+//! The steps of a scenario.
 
 use anyhow::{Context as _, bail};
 use serde::Deserialize;
@@ -11,15 +11,15 @@ use crate::{drain, explain, lint, masks, plan};
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Scenario {
-    /// One sentence: what is special here.
+    /// One sentence about what is special.
     about: String,
     /// Simulated nodes, `node-1` and so on.
     #[serde(default)]
     nodes: usize,
-    /// False leaves out controllers and scheduler, so that statuses stay as they are written.
+    /// Whether controllers and scheduler run. Without them, statuses stay as they are written.
     #[serde(default = "yes")]
     controllers: bool,
-    /// True writes the events about refused evictions that Kubernetes does not have.
+    /// Whether refused evictions emit events, which Kubernetes does not do.
     #[serde(default)]
     events: bool,
     steps: Vec<Step>,
@@ -29,32 +29,32 @@ fn yes() -> bool {
     true
 }
 
-/// One step. Targets are written `kind/name` or `namespace/kind/name`.
+/// One step. Objects are named `kind/name` or `namespace/kind/name`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) enum Step {
-    /// Creates an object, and sets its status if it has one.
+    /// Creates an object and sets its status, if it has one.
     Create(Value),
     /// Waits until a member has a value, at most ten minutes: `{of: pdb/web, path:
     /// /status/currentHealthy, is: 3}`.
     Wait(Wait),
-    /// Lets so many seconds pass.
+    /// Waits this many seconds.
     Pass(u64),
     /// A merge patch: `{of: pod/web-0, with: {…}}`, of the status with `status: true`.
     Patch(Patch),
-    /// Deletes an object, with its own grace.
+    /// Deletes an object with its own grace period.
     Delete(Target),
-    /// Evicts a pod, and prints the answer.
+    /// Evicts a pod and prints the response.
     Evict(Target),
-    /// Prints what `exeunt explain` says.
+    /// Prints the output of `exeunt explain`.
     Explain(explain::Arguments),
-    /// Prints what `exeunt lint -A` says.
+    /// Prints the output of `exeunt lint -A`.
     Lint,
-    /// Drains nodes or evicts pods, and prints what happens and when.
+    /// Drains nodes or evicts pods and prints the events with their times.
     Drain(Box<drain::Arguments>),
-    /// Prints what `exeunt plan` says.
+    /// Prints the output of `exeunt plan`.
     Plan(plan::Arguments),
-    /// The same, then drains as planned; fails when that does not take as long as forecast.
+    /// Prints the output of `exeunt plan`, drains as planned, and fails if the forecast is wrong.
     Forecast(plan::Arguments),
 }
 
@@ -75,7 +75,7 @@ pub(crate) struct Patch {
     with: Value,
 }
 
-/// Plays a file's text; gives what its steps print.
+/// Runs a scenario; returns the output of its steps.
 pub(crate) async fn play(text: &str) -> anyhow::Result<String> {
     let mut documents = documents(text)?.into_iter();
     let scenario: Scenario = serde_json::from_value(documents.next().context("an empty file")?)
@@ -93,7 +93,7 @@ pub(crate) async fn play(text: &str) -> anyhow::Result<String> {
     Ok(masks::generated_names(&printed))
 }
 
-/// Takes steps one after the other; gives what they print.
+/// Runs steps in order; returns their output.
 pub(crate) async fn play_steps(world: &World, steps: &[Step]) -> anyhow::Result<String> {
     let mut printed = String::new();
     for (index, step) in steps.iter().enumerate() {
@@ -109,7 +109,7 @@ pub(crate) async fn play_steps(world: &World, steps: &[Step]) -> anyhow::Result<
     Ok(printed)
 }
 
-/// Takes one step; gives what it prints.
+/// Runs one step; returns its output.
 async fn take(world: &World, step: &Step) -> anyhow::Result<Option<String>> {
     match step {
         Step::Create(object) => world.create(object).await?,

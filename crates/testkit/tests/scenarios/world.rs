@@ -1,4 +1,4 @@
-//! The cluster of a scenario, and what steps may do to any kind of object in it.
+//! The cluster of a scenario, and operations on objects of any kind.
 
 use std::cell::RefCell;
 use std::time::Duration;
@@ -9,9 +9,9 @@ use kube::core::ApiResource;
 use kube::{Api, Client};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use testkit::Cluster;
+use testkit::TestCluster;
 
-/// No scenario waits longer, in virtual time.
+/// The limit of every wait, in virtual time.
 const PATIENCE: Duration = Duration::from_secs(600);
 
 /// An object: `kind/name` in the namespace `default`, or `namespace/kind/name`.
@@ -42,7 +42,7 @@ impl TryFrom<String> for Target {
 }
 
 pub(crate) struct World {
-    pub(crate) cluster: Cluster,
+    pub(crate) cluster: TestCluster,
 }
 
 impl World {
@@ -51,7 +51,7 @@ impl World {
         controllers: bool,
         events: bool,
     ) -> anyhow::Result<Self> {
-        let builder = Cluster::builder().nodes(nodes);
+        let builder = TestCluster::builder().nodes(nodes);
         let builder = if events {
             builder.eviction_hints()
         } else {
@@ -75,7 +75,7 @@ impl World {
         self.cluster.client()
     }
 
-    /// A client of somebody who may do what RBAC says.
+    /// Returns a client of a user without any rights except those of RBAC.
     pub(crate) fn client_of(&self, user: &str) -> Client {
         let groups = vec!["system:authenticated".to_owned()];
         self.cluster.client_as(registry::request::User {
@@ -98,7 +98,7 @@ impl World {
             .api(&target)
             .or_else(|_| self.custom(&target, &text(&object["apiVersion"])))?;
         let whole: DynamicObject = serde_json::from_value(object.clone())?;
-        // A controller makes the account of a namespace a moment after it, and pods need it.
+        // Pods need the default service account, which a controller creates after the namespace.
         let made = async || match api.create(&PostParams::default(), &whole).await {
             Ok(_) => Ok(Some(())),
             Err(kube::Error::Api(status)) if status.message.contains("serviceaccount") => Ok(None),
@@ -139,8 +139,8 @@ impl World {
         Ok(())
     }
 
-    /// Waits until the member at `path` (a JSON pointer) is `value`; null stands for a missing
-    /// member or object.
+    /// Waits until the member at `path` (a JSON pointer) is `value`. A missing member or object is
+    /// null.
     pub(crate) async fn wait(
         &self,
         target: &Target,
@@ -160,7 +160,7 @@ impl World {
         waited.with_context(|| format!("{path} of {target:?} is {}", last.borrow()))
     }
 
-    /// Evicts a pod; gives the answer as a line.
+    /// Evicts a pod; returns the response as a line.
     pub(crate) async fn evict(&self, target: &Target) -> anyhow::Result<String> {
         let api =
             Api::<k8s_openapi::api::core::v1::Pod>::namespaced(self.client(), &target.namespace);
@@ -178,7 +178,7 @@ impl World {
         Ok(format!("$ evict {}\n{answer}", target.name))
     }
 
-    /// Objects of a kind that a definition of the scenario has made, with the usual plural.
+    /// Returns the resource of a custom kind of the scenario, with the usual plural.
     fn custom(&self, target: &Target, api_version: &str) -> anyhow::Result<Api<DynamicObject>> {
         let (group, version) = api_version
             .split_once('/')
@@ -204,7 +204,7 @@ impl World {
         let resource = kinds::resources()
             .iter()
             .find(called)
-            .with_context(|| format!("no kind is called {wanted:?}"))?;
+            .with_context(|| format!("unknown kind {wanted:?}"))?;
         let version = if resource.group.is_empty() {
             resource.version.to_string()
         } else {

@@ -1,20 +1,20 @@
-//! Evictions in bad weather: the whole real system in virtual time, with everything at once that
-//! may happen to it, and an observer that looks at every durable write.
+//! Random operations and crashes on a whole cluster in virtual time, with an observer of every
+//! durable write.
 //!
-//! Each run follows a seed; a failure tells it, and `EXEUNT_STORM_SEED=7` repeats that run alone.
-//! `EXEUNT_STORM_RUNS=500` makes more of them. `docs/safety.md` says what is checked.
+//! Each run follows a seed. A failure prints it, and `EXEUNT_STORM_SEED=7` repeats that run alone.
+//! `EXEUNT_STORM_RUNS=500` makes more runs. `docs/safety.md` lists what is checked.
 
 #![expect(clippy::print_stderr, reason = "how much was checked is the report")]
 
 mod storm;
 
-use crate::storm::{Figures, Place, Storm};
+use crate::storm::{StoreKind, Storm, StormCounts};
 
-/// How many different runs a test makes.
+/// Number of runs of a test.
 const RUNS: u64 = 6;
 
-/// Runs one test's share of the seeds, which end with this digit of its own.
-async fn run(place: Place, share: u64) {
+/// Runs the seeds of one test, which end with its digit.
+async fn run(place: StoreKind, share: u64) {
     let number = |name: &str| {
         std::env::var(name)
             .ok()
@@ -26,12 +26,12 @@ async fn run(place: Place, share: u64) {
             .map(|run| run * 10 + share)
             .collect(),
     };
-    let mut total = Figures::default();
+    let mut total = StormCounts::default();
     for seed in seeds {
-        let figures = Storm::run(seed, place)
+        let counts = Storm::run(seed, place)
             .await
             .unwrap_or_else(|why| panic!("EXEUNT_STORM_SEED={seed} finds: {why:#}"));
-        total.add(&figures);
+        total.add(&counts);
     }
     eprintln!("{place:?}: {total:?}");
     assert!(
@@ -42,15 +42,15 @@ async fn run(place: Place, share: u64) {
 
 #[tokio::test(start_paused = true)]
 async fn budgets_hold_on_a_store_in_memory() {
-    run(Place::Memory, 0).await;
+    run(StoreKind::Memory, 0).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn budgets_hold_on_a_store_in_memory_with_other_seeds() {
-    run(Place::Memory, 1).await;
+    run(StoreKind::Memory, 1).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn budgets_hold_on_the_embedded_engine() {
-    run(Place::Folder, 2).await;
+    run(StoreKind::Disk, 2).await;
 }

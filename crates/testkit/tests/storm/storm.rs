@@ -1,5 +1,5 @@
-//! One run: two API servers on one store, controllers, nodes, a deployment and a stateful set under
-//! a budget each, and a random sequence of everything that may happen.
+//! One run: two API servers on one store, controllers, nodes, a Deployment and a StatefulSet with a
+//! budget each, and a random sequence of operations and crashes.
 
 use std::time::Duration;
 
@@ -15,30 +15,31 @@ use kube::api::{
 };
 use kube::{Api, Client, ResourceExt as _};
 use serde_json::{Value, json};
-use testkit::Cluster;
-use testkit::safety::{Death, Disk};
+use testkit::TestCluster;
+use testkit::safety::{CrashPoint, Disk};
 
-/// Things that happen in one run.
+/// Operations in one run.
 const STEPS: usize = 40;
-/// How many evictions are asked for at the same time, at most.
+/// The most evictions that are requested at the same time.
 const BURST: u64 = 6;
-/// Long enough for pods to be replaced, notes to expire and the longest pause of a queue to end.
+/// Long enough for pods to be replaced, `disruptedPods` entries to expire and the longest backoff
+/// of a work queue to end.
 const CALM: Duration = Duration::from_secs(200);
-/// What a controller may take to drop a note.
+/// The time that a controller may take to remove an expired `disruptedPods` entry.
 const PATIENCE: SignedDuration = SignedDuration::from_secs(65);
-/// The applications, each with a budget of its name.
+/// The applications; each has a budget of the same name.
 const APPS: [&str; 2] = ["web", "db"];
 
-/// Where the store is.
+/// The storage under test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum StoreKind {
     Memory,
-    Folder,
+    Disk,
 }
 
-/// What came of some runs.
+/// Counts over some runs.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Figures {
+pub(crate) struct StormCounts {
     pub(crate) runs: u64,
     pub(crate) granted: u64,
     pub(crate) refused: u64,
@@ -47,7 +48,7 @@ pub(crate) struct Figures {
     pub(crate) statuses: u64,
 }
 
-impl Figures {
+impl StormCounts {
     pub(crate) fn add(&mut self, other: &Self) {
         self.runs += other.runs;
         self.granted += other.granted;
@@ -63,31 +64,31 @@ pub(crate) struct Storm {
     clock: Clock,
     random: Entropy,
     seed: u64,
-    first: Cluster,
-    second: Cluster,
-    /// Since when the controllers run.
+    first: TestCluster,
+    second: TestCluster,
+    /// When the controllers were started.
     since: Timestamp,
     /// Pods whose eviction was granted, by name and uid.
     granted: Vec<(String, String)>,
-    figures: Figures,
+    counts: StormCounts,
     log: Vec<String>,
 }
 
 impl Storm {
-    pub(crate) async fn run(seed: u64, place: Place) -> anyhow::Result<Figures> {
-        let folder = tempfile::tempdir()?;
+    pub(crate) async fn run(seed: u64, place: StoreKind) -> anyhow::Result<StormCounts> {
+        let directory = tempfile::tempdir()?;
         let clock = Clock::starting_at(Timestamp::from_second(1_790_000_000)?);
         let disk = match place {
-            Place::Memory => Disk::in_memory("default", clock.clone()),
-            Place::Folder => Disk::in_folder(folder.path(), "default", clock.clone()),
+            StoreKind::Memory => Disk::in_memory("default", clock.clone()),
+            StoreKind::Disk => Disk::in_directory(directory.path(), "default", clock.clone()),
         };
         let random = Entropy::seeded(seed);
         let (first, second) = boot(&disk, &clock, seed).await?;
         let since = clock.now();
-        let (figures, granted, log) = (
-            Figures {
+        let (counts, granted, log) = (
+            StormCounts {
                 runs: 1,
-                ..Figures::default()
+                ..StormCounts::default()
             },
             Vec::new(),
             Vec::new(),
@@ -101,14 +102,13 @@ impl Storm {
             second,
             since,
             granted,
-            figures,
+            counts,
             log,
         };
         let outcome = storm.weather().await;
         outcome.with_context(|| format!("after {:#?}", storm.log))?;
-        (storm.figures.charges, storm.figures.statuses) =
-            storm.disk.ledger(|ledger| ledger.figures());
-        Ok(storm.figures)
+        (storm.counts.charges, storm.counts.statuses) = storm.disk.ledger(|ledger| ledger.counts());
+        Ok(storm.counts)
     }
 
     async fn weather(&mut self) -> anyhow::Result<()> {
@@ -161,7 +161,8 @@ impl Storm {
         Ok(())
     }
 
-    /// What a budget may demand; both members, so that one takes the place of the other.
+    /// Returns a random requirement of a budget. It sets both members, so that one replaces the
+    /// other.
     fn floor(&self, app: &str) -> Value {
         let size = if app == "web" { 4 } else { 3 };
         match self.random.below(4) {
@@ -188,7 +189,7 @@ impl Storm {
         }
     }
 
-    /// Every other run knows no losses but by evictions, so that what is lost is lost by them.
+    /// Every other run has no losses except by evictions, so that each lost pod was evicted.
     fn is_gentle(&self) -> bool {
         self.seed.is_multiple_of(4) || self.seed % 4 == 1
     }
@@ -206,9 +207,9 @@ impl Storm {
             14 => self.crash(None).await,
             15 => {
                 let death = if self.random.below(2) == 0 {
-                    Death::Before
+                    CrashPoint::BeforeWrite
                 } else {
-                    Death::After
+                    CrashPoint::AfterWrite
                 };
                 self.crash(Some(death)).await
             }
@@ -258,11 +259,11 @@ impl Storm {
         for (name, uid, answer) in answers {
             match answer {
                 Ok(()) => {
-                    self.figures.granted += 1;
+                    self.counts.granted += 1;
                     self.granted.push((name, uid));
                 }
                 Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409 | 429) => {
-                    self.figures.refused += u64::from(status.code == 429);
+                    self.counts.refused += u64::from(status.code == 429);
                 }
                 Err(_) if dying => {}
                 Err(error) => return Err(error).context(format!("the eviction of {name}")),
@@ -342,17 +343,17 @@ impl Storm {
         Ok(())
     }
 
-    /// The servers die, now or with the next write, and come again on what was durable.
-    async fn crash(&mut self, death: Option<Death>) -> anyhow::Result<()> {
+    /// Crashes the servers, now or at the next write, and restarts them on the durable state.
+    async fn crash(&mut self, death: Option<CrashPoint>) -> anyhow::Result<()> {
         self.note(format!("crash, {death:?}"));
-        self.figures.crashes += 1;
+        self.counts.crashes += 1;
         if let Some(death) = death {
-            self.disk.die(death);
-            // Reads go on, and whoever writes is told that it failed.
+            self.disk.crash_on_next_write(death);
+            // Reads still work; writes fail.
             self.evict_burst(true).await?;
         }
         let (first, second) =
-            boot(&self.disk, &self.clock, self.seed + self.figures.crashes).await?;
+            boot(&self.disk, &self.clock, self.seed + self.counts.crashes).await?;
         (self.first, self.second) = (first, second);
         self.since = self.clock.now();
         let pods = Api::<Pod>::default_namespaced(self.first.client());
@@ -374,14 +375,14 @@ impl Storm {
     fn check(&self) -> anyhow::Result<()> {
         let since = self.since;
         let violations = self.disk.ledger(|ledger| {
-            ledger.check_notes(since, PATIENCE);
+            ledger.check_disrupted_pods(since, PATIENCE);
             ledger.violations().to_vec()
         });
         ensure!(violations.is_empty(), "{violations:#?}");
         Ok(())
     }
 
-    /// When nothing has happened for a while, every status is true.
+    /// Checks that every status agrees with the pods, after some time without operations.
     async fn check_calm(&self) -> anyhow::Result<()> {
         let client = self.first.client();
         let web = Api::<Deployment>::default_namespaced(client.clone())
@@ -395,17 +396,17 @@ impl Storm {
             .spec
             .and_then(|spec| spec.replicas);
         self.disk.ledger(|ledger| {
-            ledger.check_truth(|app| if app == "web" { web } else { db }.map(i64::from))
+            ledger.check_status(|app| if app == "web" { web } else { db }.map(i64::from))
         });
         self.check()
     }
 }
 
-/// Two servers on the newest durable state; the first one with controllers and nodes.
-async fn boot(disk: &Disk, clock: &Clock, seed: u64) -> anyhow::Result<(Cluster, Cluster)> {
+/// Starts two servers on the durable state, the first one with controllers and nodes.
+async fn boot(disk: &Disk, clock: &Clock, seed: u64) -> anyhow::Result<(TestCluster, TestCluster)> {
     let store = disk.open()?;
     let builder = || {
-        Cluster::builder()
+        TestCluster::builder()
             .starting_at(clock.now())
             .store(store.clone())
     };
@@ -430,7 +431,7 @@ async fn evict(
         preconditions,
         ..DeleteParams::default()
     };
-    // Without a precondition a successor of the same name may be the one that goes.
+    // Without a precondition, a new pod of the same name may be evicted instead.
     let pinned = delete.preconditions.is_some();
     let options = EvictParams {
         delete_options: Some(delete),

@@ -1,22 +1,22 @@
-//! What the ledger sees of pods and budgets. Pure.
+//! The fields of pods and budgets that the ledger needs. Pure.
 
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde_json::Value;
 
-/// A pod, as far as budgets are concerned.
+/// The fields of a pod that matter for budgets.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct PodSight {
+pub(super) struct ObservedPod {
     pub(super) uid: String,
     pub(super) labels: BTreeMap<String, String>,
     pub(super) ready: bool,
     pub(super) terminating: bool,
-    /// It goes because of an eviction.
+    /// Whether it has the `DisruptionTarget` condition of an API-initiated eviction.
     pub(super) evicted: bool,
 }
 
-impl PodSight {
+impl ObservedPod {
     pub(super) fn of(pod: &Value) -> Self {
         let condition = |kind: &str| {
             let conditions = pod["status"]["conditions"].as_array().into_iter().flatten();
@@ -42,9 +42,9 @@ impl PodSight {
     }
 }
 
-/// A budget.
+/// The fields of a budget.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct BudgetSight {
+pub(super) struct ObservedBudget {
     pub(super) uid: String,
     selector: BTreeMap<String, String>,
     floor: Floor,
@@ -54,8 +54,8 @@ pub(super) struct BudgetSight {
     pub(super) desired: i64,
     pub(super) expected: i64,
     pub(super) allowed: i64,
-    pub(super) notes: BTreeMap<String, Timestamp>,
-    /// The controller could not work it out.
+    pub(super) disrupted_pods: BTreeMap<String, Timestamp>,
+    /// Whether the controller reports that it could not compute the status.
     pub(super) failed: bool,
 }
 
@@ -66,12 +66,12 @@ enum Floor {
     None,
 }
 
-impl BudgetSight {
+impl ObservedBudget {
     pub(super) fn of(budget: &Value) -> Self {
         let (spec, status) = (&budget["spec"], &budget["status"]);
-        let figure = |name: &str| status[name].as_i64().unwrap_or(0);
+        let number = |name: &str| status[name].as_i64().unwrap_or(0);
         let conditions = status["conditions"].as_array().into_iter().flatten();
-        let notes = status["disruptedPods"].as_object().into_iter().flatten();
+        let disrupted_pods = status["disruptedPods"].as_object().into_iter().flatten();
         let selector = spec["selector"]["matchLabels"]
             .as_object()
             .into_iter()
@@ -87,12 +87,12 @@ impl BudgetSight {
                 (least, _) => Floor::MinAvailable(least.clone()),
             },
             generation: budget["metadata"]["generation"].as_i64().unwrap_or(0),
-            observed: figure("observedGeneration"),
-            healthy: figure("currentHealthy"),
-            desired: figure("desiredHealthy"),
-            expected: figure("expectedPods"),
-            allowed: figure("disruptionsAllowed"),
-            notes: notes
+            observed: number("observedGeneration"),
+            healthy: number("currentHealthy"),
+            desired: number("desiredHealthy"),
+            expected: number("expectedPods"),
+            allowed: number("disruptionsAllowed"),
+            disrupted_pods: disrupted_pods
                 .filter_map(|(name, at)| Some((name.clone(), at.as_str()?.parse().ok()?)))
                 .collect(),
             failed: conditions.into_iter().any(|found| {
@@ -101,7 +101,7 @@ impl BudgetSight {
         }
     }
 
-    pub(super) fn selects(&self, pod: &PodSight) -> bool {
+    pub(super) fn selects(&self, pod: &ObservedPod) -> bool {
         !self.selector.is_empty()
             && self
                 .selector
@@ -109,7 +109,7 @@ impl BudgetSight {
                 .all(|(key, value)| pod.labels.get(key) == Some(value))
     }
 
-    /// How many of `expected` pods have to be healthy.
+    /// Returns how many of `expected` pods must be healthy.
     pub(super) fn demand(&self, expected: i64) -> i64 {
         match &self.floor {
             Floor::MinAvailable(least) => portion(least, expected),
@@ -118,13 +118,14 @@ impl BudgetSight {
         }
     }
 
-    /// True when it expects as many pods as it finds, and not as many as their controllers want.
+    /// Returns whether the expected number of pods is the number of existing pods, and not the
+    /// replicas of their controllers.
     pub(super) fn counts_pods(&self) -> bool {
         matches!(&self.floor, Floor::MinAvailable(least) if least.is_i64())
     }
 }
 
-/// A number as it is, or a percentage of something, rounded up.
+/// Returns the value of an integer or of a percentage of `of`, rounded up.
 fn portion(value: &Value, of: i64) -> i64 {
     let percent = value
         .as_str()

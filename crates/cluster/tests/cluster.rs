@@ -1,0 +1,114 @@
+//! The composition: isolation, durability, listening, shutdown.
+#![expect(
+    clippy::unwrap_used,
+    reason = "tests fail by panicking, their helpers too"
+)]
+
+use cluster::{Cluster, ClusterConfig, ClusterError, Listen, NodeOptions, Storage};
+use k8s_openapi::api::core::v1::{ComponentStatus, ConfigMap, Node};
+use kube::Api;
+use kube::api::{ListParams, PostParams};
+use serde_json::json;
+
+#[expect(dead_code, reason = "`main` runs the example by itself")]
+#[path = "../examples/apiserver.rs"]
+mod apiserver;
+
+fn config_maps(cluster: &Cluster) -> Api<ConfigMap> {
+    Api::default_namespaced(cluster.client())
+}
+
+async fn create_config_map(cluster: &Cluster) {
+    let object = serde_json::from_value(json!({"metadata": {"name": "kept"}})).unwrap();
+    let created = config_maps(cluster).create(&PostParams::default(), &object);
+    created.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn clusters_in_one_process_share_nothing() {
+    let one = Cluster::start(ClusterConfig::default()).await.unwrap();
+    let other = Cluster::start(ClusterConfig::default()).await.unwrap();
+    create_config_map(&one).await;
+    assert!(config_maps(&one).get_opt("kept").await.unwrap().is_some());
+    assert!(config_maps(&other).get_opt("kept").await.unwrap().is_none());
+    one.stop().await.unwrap();
+    assert!(config_maps(&other).get_opt("kept").await.unwrap().is_none());
+    other.stop().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn nodes_are_registered_when_the_cluster_has_started() {
+    let config = ClusterConfig {
+        nodes: Some(NodeOptions::numbered("node", 3)),
+        ..ClusterConfig::default()
+    };
+    let cluster = Cluster::start(config).await.unwrap();
+    let nodes = Api::<Node>::all(cluster.client());
+    let listed = nodes.list(&ListParams::default()).await.unwrap();
+    assert_eq!(listed.items.len(), 3);
+    cluster.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn objects_on_disk_survive_a_restart() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = || ClusterConfig {
+        storage: Storage::Disk(directory.path().join("store")),
+        ..ClusterConfig::default()
+    };
+    let cluster = Cluster::start(config()).await.unwrap();
+    create_config_map(&cluster).await;
+    cluster.stop().await.unwrap();
+    let cluster = Cluster::start(config()).await.unwrap();
+    assert!(
+        config_maps(&cluster)
+            .get_opt("kept")
+            .await
+            .unwrap()
+            .is_some()
+    );
+    cluster.stop().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn stopped_controllers_are_reported_as_unhealthy_components() {
+    let mut cluster = Cluster::start(ClusterConfig::default()).await.unwrap();
+    let components = Api::<ComponentStatus>::all(cluster.client());
+    let healthy = async || {
+        let manager = components.get("controller-manager").await.unwrap();
+        manager.conditions.unwrap()[0].status.clone()
+    };
+    assert_eq!(healthy().await, "True");
+    cluster.stop_controllers().await;
+    assert_eq!(healthy().await, "False");
+    cluster.start_controllers(cluster::ControllerOptions::default());
+    assert_eq!(healthy().await, "True");
+    cluster.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_address_in_use_is_refused_before_anything_is_written() {
+    let directory = tempfile::tempdir().unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let config = ClusterConfig {
+        listen: Some(Listen {
+            address: taken.local_addr().unwrap(),
+            dir: directory.path().join("state"),
+        }),
+        ..ClusterConfig::default()
+    };
+    let error = Cluster::start(config).await.unwrap_err();
+    assert!(matches!(error, ClusterError::Listen { .. }), "{error}");
+    assert!(!directory.path().join("state").exists());
+}
+
+#[tokio::test]
+async fn the_example_serves_over_tls_and_frees_its_address() {
+    let directory = tempfile::tempdir().unwrap();
+    let address = "127.0.0.1:0".parse().unwrap();
+    let cluster = apiserver::start(address, directory.path()).await.unwrap();
+    let url = cluster.url().unwrap().to_owned();
+    cluster.stop().await.unwrap();
+    let address = url.trim_start_matches("https://");
+    std::net::TcpListener::bind(address).expect("the listener is closed");
+}
