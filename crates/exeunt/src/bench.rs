@@ -1,5 +1,5 @@
-//! `exeunt bench` (hidden): measures the delay of budget status updates and the rate of evictions in
-//! a cluster in this process.
+//! `exeunt bench` (hidden): measures the delay of budget status updates and the rate of evictions
+//! in a cluster in this process.
 //!
 //! Requests pass through the API and the controllers as in `serve`, but without sockets and nodes.
 //! The numbers include this client and depend on the load of the machine;
@@ -173,8 +173,14 @@ impl Benchmark<'_> {
         let all = (0..pods).flat_map(|pod| (0..budgets).map(move |budget| name_of(budget, pod)));
         let granted = stream::iter(all).map(|pod| async move {
             let since = Instant::now();
-            let eviction = json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": NAMESPACE}});
-            self.post(&format!("pods/{pod}/eviction"), &eviction).await.map(|()| since.elapsed())
+            let eviction = json!({
+                "apiVersion": "policy/v1",
+                "kind": "Eviction",
+                "metadata": {"name": pod, "namespace": NAMESPACE},
+            });
+            self.post(&format!("pods/{pod}/eviction"), &eviction)
+                .await
+                .map(|()| since.elapsed())
         });
         let times: Vec<Result<Duration, CliError>> =
             granted.buffer_unordered(CLIENTS).collect().await;
@@ -253,7 +259,10 @@ impl Benchmark<'_> {
             .collect::<Result<Vec<()>, _>>()?;
         for budget in 0..budgets {
             let object = json!({"metadata": {"name": format!("b{budget}")},
-                "spec": {"minAvailable": 0, "selector": {"matchLabels": {"budget": format!("b{budget}")}}}});
+            "spec": {
+                "minAvailable": 0,
+                "selector": {"matchLabels": {"budget": format!("b{budget}")}},
+            }});
             self.send(
                 "POST",
                 &format!("/apis/policy/v1/namespaces/{NAMESPACE}/poddisruptionbudgets"),
@@ -266,7 +275,9 @@ impl Benchmark<'_> {
 
     async fn set_ready(&self, budget: u32, pod: u32, ready: bool) -> Result<(), CliError> {
         let state = if ready { "True" } else { "False" };
-        let patch = json!({"status": {"phase": "Running", "conditions": [{"type": "Ready", "status": state}]}});
+        let patch = json!({
+            "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": state}]},
+        });
         self.send(
             "PATCH",
             &format!(
@@ -317,9 +328,16 @@ fn name_of(budget: u32, pod: u32) -> String {
 
 fn pod_of(budget: u32, pod: u32) -> Value {
     json!({
-        "metadata": {"name": name_of(budget, pod), "labels": {"app": "bench", "budget": format!("b{budget}")}},
+        "metadata": {
+            "name": name_of(budget, pod),
+            "labels": {"app": "bench", "budget": format!("b{budget}")},
+        },
         "spec": {"nodeName": NODE, "terminationGracePeriodSeconds": 0,
-            "containers": [{"name": "c", "image": "nginx", "resources": {"requests": {"cpu": "10m", "memory": "16Mi"}}}]},
+            "containers": [{
+                "name": "c",
+                "image": "nginx",
+                "resources": {"requests": {"cpu": "10m", "memory": "16Mi"}},
+            }]},
     })
 }
 

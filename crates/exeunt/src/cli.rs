@@ -15,7 +15,7 @@ mod serve;
 pub(crate) use bench::BenchArgs;
 pub(crate) use connect::ConnectArgs;
 pub(crate) use drain::{
-    CordonArgs, DeadlineAction, DrainArgs, DryRun, EvictArgs, EvictionArgs, ProgressFormat,
+    CordonArgs, DrainArgs, DryRun, EvictArgs, EvictionArgs, OnDeadline, ProgressFormat,
     SelectionArgs,
 };
 pub(crate) use explain::ExplainArgs;

@@ -1,5 +1,5 @@
-//! `exeunt drain`, `cordon`, `uncordon` and `evict`: from arguments to an engine, and from its events
-//! to output.
+//! `exeunt drain`, `cordon`, `uncordon` and `evict`: from arguments to an engine, and from its
+//! events to output.
 //!
 //! `kubectl` formats events as kubectl does, `table` the state for a terminal, `summary` the end;
 //! all three are pure. `progress` runs the engine, and `confirm` asks before something is lost.
@@ -14,7 +14,7 @@ use ::drain::cordon::{self, CordonChange};
 use ::drain::engine::DrainEngine;
 use ::drain::event::DrainEvent;
 use ::drain::filter::FilterOptions;
-use ::drain::progress::DeadlineAction as DrainDeadlineAction;
+use ::drain::progress::DeadlineAction;
 use ::drain::selection::PodSelection;
 use ::drain::state::DrainOptions;
 use ::drain::tier::Tiers;
@@ -26,7 +26,7 @@ use kube::ResourceExt as _;
 use kube::api::{Api, ListParams};
 
 use crate::cli::{
-    CordonArgs, DeadlineAction, DrainArgs, DryRun, EvictArgs, EvictionArgs, SelectionArgs,
+    CordonArgs, DrainArgs, DryRun, EvictArgs, EvictionArgs, OnDeadline, SelectionArgs,
 };
 use crate::connect::{Connection, connect};
 use crate::error::CliError;
@@ -176,9 +176,9 @@ fn policy(eviction: &EvictionArgs) -> DrainOptions {
         timeout: (!eviction.timeout.is_zero()).then_some(eviction.timeout),
         pod_deadline: eviction.pod_deadline,
         on_deadline: match eviction.on_deadline {
-            DeadlineAction::Wait => DrainDeadlineAction::Wait,
-            DeadlineAction::Report => DrainDeadlineAction::Report,
-            DeadlineAction::Delete => DrainDeadlineAction::Delete,
+            OnDeadline::Wait => DeadlineAction::Wait,
+            OnDeadline::Report => DeadlineAction::Report,
+            OnDeadline::Delete => DeadlineAction::Delete,
         },
         ..DrainOptions::default()
     }
@@ -245,7 +245,7 @@ async fn losses(
     if arguments.disable_eviction {
         losses.push("--disable-eviction deletes pods and bypasses all budgets".to_owned());
     }
-    if arguments.eviction.on_deadline == DeadlineAction::Delete {
+    if arguments.eviction.on_deadline == OnDeadline::Delete {
         losses.push(
             "--on-deadline=delete deletes refused pods after a deadline and bypasses their budgets"
                 .to_owned(),

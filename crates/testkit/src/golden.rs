@@ -33,12 +33,12 @@ pub struct Transcript {
     /// Name of the area.
     pub area: String,
     /// Its scenarios.
-    pub scenarios: Vec<Scenario>,
+    pub scenarios: Vec<RecordedScenario>,
 }
 
 /// A short conversation.
 #[derive(Debug, Deserialize)]
-pub struct Scenario {
+pub struct RecordedScenario {
     /// Its name.
     pub name: String,
     /// What it shows.

@@ -64,16 +64,16 @@
 //!
 //! # Guarantees
 //!
-//! - **Virtual time.** On a paused runtime (`start_paused = true`) no wait takes real time: a minute
-//!   of grace passes as soon as nothing else can run. [`TestCluster::clock`] is the cluster's clock.
+//! - **Virtual time.** On a paused runtime (`start_paused = true`) no wait takes real time: a
+//!   minute of grace passes as soon as nothing else can run. [`TestCluster::clock`] is the clock.
 //! - **Isolation.** Clusters share nothing, in one process or in several, unless they are given the
 //!   same [store](TestClusterBuilder::store). Tests can run concurrently.
 //! - **No ports, no files, no containers.** Requests go through the HTTP service of the server
 //!   without a socket, and objects are in memory.
 //! - **Repeatability.** Uids, generated names and jitter come from a
 //!   [seed](TestClusterBuilder::seed), and the wall clock [starts](TestClusterBuilder::starting_at)
-//!   at a fixed time. On a current-thread runtime, the same requests in the same order give the same
-//!   objects.
+//!   at a fixed time. On a current-thread runtime, the same requests in the same order give the
+//!   same objects.
 //!
 //! # Assumptions
 //!

@@ -47,10 +47,16 @@ async fn apply_web(client: &Client) -> anyhow::Result<()> {
         "spec": {
             "replicas": 3,
             "selector": {"matchLabels": labels},
-            "template": {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "web", "image": "nginx"}]}},
+            "template": {
+                "metadata": {"labels": labels},
+                "spec": {"containers": [{"name": "web", "image": "nginx"}]},
+            },
         },
     });
-    let budget = json!({"metadata": {"name": "web"}, "spec": {"maxUnavailable": 1, "selector": {"matchLabels": labels}}});
+    let budget = json!({
+        "metadata": {"name": "web"},
+        "spec": {"maxUnavailable": 1, "selector": {"matchLabels": labels}},
+    });
     let options = PostParams::default();
     Api::<Deployment>::default_namespaced(client.clone())
         .create(&options, &serde_json::from_value(deployment)?)
@@ -236,7 +242,8 @@ async fn eviction_hints_are_sent_over_http_when_they_are_on() -> anyhow::Result<
         .eviction_hints()
         .start()
         .await?;
-    let body = json!({"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": "b"},
+    let body = json!({
+        "apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": "b"},
         "spec": {"maxUnavailable": 0, "selector": {"matchLabels": {"app": "a"}}}});
     let request = http::Request::post("/apis/policy/v1/namespaces/default/poddisruptionbudgets")
         .header("Content-Type", "application/json");

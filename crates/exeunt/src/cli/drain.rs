@@ -118,8 +118,8 @@ pub(crate) struct EvictionArgs {
     pub(crate) pod_deadline: Option<Duration>,
 
     /// What to do with a pod whose deadline has passed.
-    #[arg(long, value_enum, default_value_t = DeadlineAction::Report)]
-    pub(crate) on_deadline: DeadlineAction,
+    #[arg(long, value_enum, default_value_t = OnDeadline::Report)]
+    pub(crate) on_deadline: OnDeadline,
 
     /// Print what would be done without doing it.
     #[arg(long, value_enum, num_args = 0..=1, require_equals = true, default_value_t = DryRun::None,
@@ -194,7 +194,7 @@ pub(crate) enum DryRun {
 
 /// What to do with a pod whose deadline has passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum DeadlineAction {
+pub(crate) enum OnDeadline {
     /// Print a warning and keep trying.
     Wait,
     /// Leave the pod, evict the others, and fail at the end.

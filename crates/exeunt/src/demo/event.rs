@@ -94,7 +94,8 @@ impl DemoEvent {
             Self::Recovered { healthy, allowed } => {
                 let plural = if *allowed == 1 { "" } else { "s" };
                 format!(
-                    "recovered  {healthy} pods are healthy; the budget allows {allowed} disruption{plural}"
+                    "recovered  {healthy} pods are healthy; \
+                     the budget allows {allowed} disruption{plural}"
                 )
             }
         }

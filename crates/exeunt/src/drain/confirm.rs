@@ -4,7 +4,7 @@ use std::io::{IsTerminal as _, Write as _};
 
 use tokio::sync::oneshot;
 
-use crate::cli::{DeadlineAction, DrainArgs, DryRun};
+use crate::cli::{DrainArgs, DryRun, OnDeadline};
 use crate::error::CliError;
 use crate::signals::Signals;
 use crate::terminal::print_message;
@@ -15,7 +15,7 @@ pub(super) fn is_needed(arguments: &DrainArgs) -> bool {
     let risky = selection.force
         || selection.delete_emptydir_data
         || arguments.disable_eviction
-        || eviction.on_deadline == DeadlineAction::Delete;
+        || eviction.on_deadline == OnDeadline::Delete;
     let interactive = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
     risky && interactive && !eviction.yes && eviction.dry_run == DryRun::None
 }

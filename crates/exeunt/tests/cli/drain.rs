@@ -111,7 +111,10 @@ fn a_drain_prints_what_kubectl_prints() {
         "{out}"
     );
     assert!(
-        err.contains("(will retry): Cannot evict pod as it would violate the pod's disruption budget. The disruption budget web"),
+        err.contains(
+            "(will retry): Cannot evict pod as it would violate the pod's disruption budget. \
+             The disruption budget web"
+        ),
         "{err}"
     );
     assert!(

@@ -168,8 +168,14 @@ async fn explain_agrees_with_the_server_about_a_refused_eviction() {
     let client = server.client().await;
     let pods = Api::<Pod>::default_namespaced(client.clone());
     let labels = json!({"app": "web"});
-    let pod = json!({"metadata": {"name": "web", "labels": labels}, "spec": {"containers": [{"name": "web", "image": "web"}]}});
-    let budget = json!({"metadata": {"name": "web"}, "spec": {"minAvailable": 1, "selector": {"matchLabels": labels}}});
+    let pod = json!({
+        "metadata": {"name": "web", "labels": labels},
+        "spec": {"containers": [{"name": "web", "image": "web"}]},
+    });
+    let budget = json!({
+        "metadata": {"name": "web"},
+        "spec": {"minAvailable": 1, "selector": {"matchLabels": labels}},
+    });
     let budgets = Api::<PodDisruptionBudget>::default_namespaced(client);
     budgets
         .create(

@@ -8,7 +8,7 @@
     clippy::unwrap_used,
     clippy::print_stderr,
     clippy::disallowed_methods,
-    reason = "all of this is a test: a panic is how it fails, a skip must be seen, and real processes live in real time"
+    reason = "tests fail by panicking, print skips, and run real processes in real time"
 )]
 
 mod demo;

@@ -39,7 +39,10 @@ fn soon<T>(future: impl Future<Output = T>) -> impl Future<Output = T> {
 }
 
 fn pod(name: &str) -> Pod {
-    let spec = json!({"terminationGracePeriodSeconds": 1, "containers": [{"name": "c", "image": "nginx"}]});
+    let spec = json!({
+        "terminationGracePeriodSeconds": 1,
+        "containers": [{"name": "c", "image": "nginx"}],
+    });
     object(json!({"metadata": {"name": name, "labels": {"app": "web"}}, "spec": spec}))
 }
 
@@ -276,8 +279,8 @@ async fn evictions_are_granted_and_refused() {
         ..EvictParams::default()
     };
     assert!(pods.evict("p1", &dry).await.unwrap().is_success());
-    // `Api::evict` sends its delete options under a name that no API server reads, so this request is
-    // built by hand.
+    // `Api::evict` sends its delete options under a name that no API server reads, so this request
+    // is built by hand.
     let uid = pods.get("p1").await.unwrap().uid().unwrap();
     let pinned = async |uid: &str| {
         let eviction: Eviction = object(
@@ -335,7 +338,12 @@ async fn what_a_controller_needs_beside_objects_is_there() {
         "poddisruptionbudgets"
     );
     let budgets: Api<DynamicObject> = Api::default_namespaced_with(client.clone(), &resource);
-    let body = json!({"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": "b"}, "spec": {"minAvailable": "50%"}});
+    let body = json!({
+        "apiVersion": "policy/v1",
+        "kind": "PodDisruptionBudget",
+        "metadata": {"name": "b"},
+        "spec": {"minAvailable": "50%"},
+    });
     let made = budgets
         .patch("b", &PatchParams::apply("kube-rs"), &Patch::Apply(body))
         .await
@@ -346,7 +354,10 @@ async fn what_a_controller_needs_beside_objects_is_there() {
     let deployments: Api<Deployment> = Api::default_namespaced(client.clone());
     let spec = json!({
         "replicas": 1, "selector": {"matchLabels": {"app": "web"}},
-        "template": {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "c", "image": "nginx"}]}},
+        "template": {
+            "metadata": {"labels": {"app": "web"}},
+            "spec": {"containers": [{"name": "c", "image": "nginx"}]},
+        },
     });
     deployments
         .create(

@@ -8,7 +8,7 @@
     clippy::unwrap_used,
     clippy::print_stderr,
     clippy::disallowed_methods,
-    reason = "all of this is a test: a panic is how it fails, its report must be seen, and real processes live in real time"
+    reason = "a test fails by panicking, prints its report, and runs processes in real time"
 )]
 
 #[expect(

@@ -141,7 +141,8 @@ impl Observer {
 
     pub(crate) fn counts(&self) -> String {
         format!(
-            "{} charges and {} statuses checked, revision {}, watches continued {} times and refused with 410 {} times",
+            "{} charges and {} statuses checked, revision {}, watches continued {} times \
+             and refused with 410 {} times",
             self.charges, self.statuses, self.newest, self.continued, self.compacted
         )
     }

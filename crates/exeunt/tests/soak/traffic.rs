@@ -31,7 +31,14 @@ pub(crate) async fn prepare(client: &Client) {
         json!({"metadata": {"labels": {"app": app}}, "spec": {"terminationGracePeriodSeconds": 1,
         "containers": [{"name": "main", "image": "nginx"}]}})
     };
-    let spec = |app: &str, replicas: u32| json!({"replicas": replicas, "serviceName": app, "selector": {"matchLabels": {"app": app}}, "template": template(app)});
+    let spec = |app: &str, replicas: u32| {
+        json!({
+            "replicas": replicas,
+            "serviceName": app,
+            "selector": {"matchLabels": {"app": app}},
+            "template": template(app),
+        })
+    };
     let mut web = spec("web", 12);
     web.as_object_mut().unwrap().remove("serviceName");
     ensure::<Deployment>(client, json!({"metadata": {"name": "web"}, "spec": web})).await;

@@ -154,7 +154,14 @@ mod tests {
     #[test]
     fn moving_parts_are_masked() {
         let found = document(
-            &json!({"metadata": {"resourceVersion": "17", "uid": "0a1b2c3d-0000-4000-8000-0123456789ab", "managedFields": []}, "at": "2026-01-02T03:04:05Z in w1"}),
+            &json!({
+                "metadata": {
+                    "resourceVersion": "17",
+                    "uid": "0a1b2c3d-0000-4000-8000-0123456789ab",
+                    "managedFields": [],
+                },
+                "at": "2026-01-02T03:04:05Z in w1",
+            }),
             "w1",
             false,
         );

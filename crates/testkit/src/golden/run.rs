@@ -11,7 +11,8 @@ use tokio::time::Instant;
 
 use super::path::dig;
 use super::{
-    HttpResponse, Report, Scenario, Transcript, TranscriptStep, Transport, answer, compare, mask,
+    HttpResponse, RecordedScenario, Report, Transcript, TranscriptStep, Transport, answer, compare,
+    mask,
 };
 
 /// Pause between two requests of a step that waits.
@@ -134,7 +135,7 @@ impl Replay<'_> {
         )
     }
 
-    async fn scenario(&self, scenario: &Scenario) -> Report {
+    async fn scenario(&self, scenario: &RecordedScenario) -> Report {
         let namespace = format!("w{}", &self.entropy.uid()[..8]);
         let mut report = Report::default();
         let body =
@@ -242,7 +243,14 @@ impl Replay<'_> {
             .json("GET", "/api/v1/nodes/wire-node", None, None)
             .await;
         let now = self.clock.now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-        let ready = json!({"type": "Ready", "status": "True", "reason": "KubeletReady", "message": "kubelet is posting ready status", "lastHeartbeatTime": now, "lastTransitionTime": now});
+        let ready = json!({
+            "type": "Ready",
+            "status": "True",
+            "reason": "KubeletReady",
+            "message": "kubelet is posting ready status",
+            "lastHeartbeatTime": now,
+            "lastTransitionTime": now,
+        });
         let patch = json!({"status": {"conditions": [ready]}});
         self.json(
             "PATCH",

@@ -326,7 +326,8 @@ impl Ledger {
             let desired = record.budget.demand(record.budget.expected);
             if i64::try_from(healthy + unnoticed).unwrap_or(i64::MAX) < desired {
                 let text = format!(
-                    "the eviction of {name} leaves {healthy} healthy pods ({unnoticed} lost otherwise) of {desired}"
+                    "the eviction of {name} leaves {healthy} healthy pods \
+                     ({unnoticed} lost otherwise) of {desired}"
                 );
                 let (seen, counted) = (record.seen, record.counted.len());
                 let text = format!(

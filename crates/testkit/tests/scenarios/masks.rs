@@ -56,7 +56,8 @@ pub(crate) fn same_moments(text: &str) -> String {
 
 #[test]
 fn equal_names_get_equal_masks() {
-    let text = "web-6d4f9c7b8-x2x7q waits for web-6d4f9c7b8-bbbbb; web-6d4f9c7b8-x2x7q is ready; db-0 and node-1 too";
+    let text = "web-6d4f9c7b8-x2x7q waits for web-6d4f9c7b8-bbbbb; \
+                web-6d4f9c7b8-x2x7q is ready; db-0 and node-1 too";
     assert_eq!(
         generated_names(text),
         "web-(a) waits for web-(b); web-(a) is ready; db-0 and node-1 too"

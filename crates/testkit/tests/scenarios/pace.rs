@@ -52,16 +52,37 @@ async fn check(situation: Situation) -> anyhow::Result<()> {
         "sim.exeunt.dev/ready-after-seconds": situation.ready_seconds.to_string(),
         "sim.exeunt.dev/stop-seconds": situation.stop_seconds.to_string(),
     });
-    let template = json!({"metadata": {"labels": {"app": "web"}, "annotations": annotations}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
-    let spec = json!({"replicas": replicas, "selector": {"matchLabels": {"app": "web"}}, "template": template});
-    world.create(&json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}, "spec": spec})).await?;
+    let template = json!({
+        "metadata": {"labels": {"app": "web"}, "annotations": annotations},
+        "spec": {"containers": [{"name": "c", "image": "i"}]},
+    });
+    let spec = json!({
+        "replicas": replicas,
+        "selector": {"matchLabels": {"app": "web"}},
+        "template": template,
+    });
+    world
+        .create(&json!({
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": {"name": "web"},
+            "spec": spec,
+        }))
+        .await?;
     let deployment = Target::try_from("deployment/web".to_owned()).map_err(anyhow::Error::msg)?;
     world
         .wait(&deployment, "/status/readyReplicas", &json!(replicas))
         .await?;
     if let Some(mut spec) = situation.budget {
         spec["selector"] = json!({"matchLabels": {"app": "web"}});
-        world.create(&json!({"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": "web"}, "spec": spec})).await?;
+        world
+            .create(&json!({
+                "apiVersion": "policy/v1",
+                "kind": "PodDisruptionBudget",
+                "metadata": {"name": "web"},
+                "spec": spec,
+            }))
+            .await?;
         let budget = Target::try_from("pdb/web".to_owned()).map_err(anyhow::Error::msg)?;
         world
             .wait(&budget, "/status/currentHealthy", &json!(replicas))

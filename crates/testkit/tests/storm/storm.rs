@@ -134,10 +134,18 @@ impl Storm {
     async fn deploy(&self) -> anyhow::Result<()> {
         let client = self.first.client();
         let of = |app: &str| {
-            json!({"metadata": {"labels": {"app": app}}, "spec": {"terminationGracePeriodSeconds": 5,
+            json!({
+                "metadata": {"labels": {"app": app}},
+                "spec": {"terminationGracePeriodSeconds": 5,
             "containers": [{"name": "main", "image": "nginx"}]}})
         };
-        let spec = |app: &str, replicas: u64| json!({"replicas": replicas, "selector": {"matchLabels": {"app": app}}, "template": of(app)});
+        let spec = |app: &str, replicas: u64| {
+            json!({
+                "replicas": replicas,
+                "selector": {"matchLabels": {"app": app}},
+                "template": of(app),
+            })
+        };
         let options = PostParams::default();
         let web =
             serde_json::from_value(json!({"metadata": {"name": "web"}, "spec": spec("web", 5)}))?;
@@ -168,10 +176,16 @@ impl Storm {
         match self.random.below(4) {
             0 => json!({"minAvailable": self.random.below(size), "maxUnavailable": null}),
             1 => {
-                json!({"minAvailable": format!("{}%", 20 * self.random.below(5)), "maxUnavailable": null})
+                json!({
+                    "minAvailable": format!("{}%", 20 * self.random.below(5)),
+                    "maxUnavailable": null,
+                })
             }
             2 => {
-                json!({"minAvailable": null, "maxUnavailable": format!("{}%", 20 * self.random.below(4))})
+                json!({
+                    "minAvailable": null,
+                    "maxUnavailable": format!("{}%", 20 * self.random.below(4)),
+                })
             }
             _ => json!({"minAvailable": null, "maxUnavailable": 1 + self.random.below(2)}),
         }

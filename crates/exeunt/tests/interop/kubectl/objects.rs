@@ -146,8 +146,9 @@ fn objects_are_edited_patched_labelled_and_scaled() {
         "json",
         r#"[{"op":"test","path":"/metadata/labels/a","value":"b"},{"op":"add","path":"/metadata/labels/x","value":"y"}]"#,
     );
-    let labels =
-        server.run(&["get", web, "-o", "jsonpath={.metadata.labels.a}{.metadata.labels.x} {.spec.template.spec.containers[*].name}"]);
+    let columns = "jsonpath={.metadata.labels.a}{.metadata.labels.x} \
+                   {.spec.template.spec.containers[*].name}";
+    let labels = server.run(&["get", web, "-o", columns]);
     assert_eq!(
         labels, "by d c",
         "what a strategic merge patch adds to a list comes first"
